@@ -1,0 +1,45 @@
+# The two commands a newcomer needs are `make sample` and `make test`.
+PYTHON   ?= python3
+VENV     ?= .venv
+# Passed to pip as it is, e.g. PIP_ARGS="--find-links my-wheels" for a CPU build of torch from your own source.
+PIP_ARGS ?=
+RUN      := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: sample test test-fast test-slow lint format docs clean help
+
+help:                ## show this
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 16
+
+sample: $(INSTALLED) ## install, run the planted sample, print its results
+	$(RUN)/taskgram run sample
+
+test: lint test-fast test-slow ## install, check style and types, run all tests
+
+test-fast: $(INSTALLED) ## the tests without whole studies
+	$(RUN)/python -m pytest -q -m "not slow"
+
+test-slow: $(INSTALLED) ## whole studies: the sample and the debian study
+	$(RUN)/python -m pytest -q -m slow
+
+lint: $(INSTALLED)   ## style and types
+	$(RUN)/ruff check .
+	$(RUN)/ruff format --check .
+	$(RUN)/mypy
+
+format: $(INSTALLED) ## put the code into its form
+	$(RUN)/ruff format .
+	$(RUN)/ruff check --fix .
+
+docs: $(INSTALLED)   ## write docs/steps/ from the code
+	$(RUN)/python -m flows.docs
+
+clean:               ## remove the environment; results stay
+	rm -rf $(VENV) *.egg-info build dist
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "taskgram needs Python 3.11 or later; name one with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(RUN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt -e '.[test]'
+	touch $@

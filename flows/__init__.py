@@ -1,0 +1,1 @@
+"""Steps in their order, run by Prefect; and the command line."""

@@ -1,0 +1,166 @@
+"""The command line: `taskgram run STUDY` and its companions."""
+
+from __future__ import annotations
+
+import argparse
+import atexit
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from schemas import StudyError
+
+EPILOG = """\
+STUDY is a study file (mine.toml) or the name of a shipped study (sample, debian).
+
+  taskgram run sample                     run the planted sample, or bring it up to date
+  taskgram run sample --from score        after a failure: score and all that depends on it
+  taskgram status sample --json           what is done, stale, failed or missing
+  taskgram init mine                      write mine.toml, a commented study to start from
+
+Results lie under --root (default: $TASKGRAM_ROOT, else ./taskgram-data). What is finished is never computed twice.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code: 0 done, 1 failed, 2 wrong words on the command line."""
+    atexit.register(_end_quietly)  # registered first, so that it runs last
+    options = _parser().parse_args(arguments)
+    try:
+        from flows.environment import prepare, refuse_strangers
+
+        refuse_strangers()
+        options.root = _root(options.root)
+        prepare(options.root, verbose=getattr(options, "verbose", False))
+        return int(options.command(options) or 0)
+    except StudyError as error:
+        print(f"taskgram: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("taskgram: stopped; what was finished is kept, the same command goes on from there", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _end_quietly() -> None:
+    """Drop what DuckDB's binding prints about reference counts while the interpreter is taken down."""
+    sys.stderr.flush()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="taskgram", epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Is a language model recalling its training data, or generalizing from it? Exact counts, honest statistics.",
+    )  # fmt: skip
+    parser.add_argument("--version", action="version", version=f"taskgram {_version()}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, action: Any, help: str, study: bool = True) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
+        sub.set_defaults(command=action)
+        if study:
+            sub.add_argument("study", metavar="STUDY", help="a study file, or the name of a shipped study")
+        sub.add_argument("--root", metavar="DIR", help="folder for all results (default: $TASKGRAM_ROOT, else ./taskgram-data)")
+        return sub
+
+    run = command("run", _run, "bring a study up to date")
+    run.add_argument("--only", metavar="STEP", help="run this step alone; its inputs must be finished")
+    run.add_argument("--from", dest="start", metavar="STEP", help="run this step and those that depend on it")
+    run.add_argument("--force", metavar="STEP", action="append", default=[],
+                     help="compute this step again and compare; may be given several times")  # fmt: skip
+    run.add_argument("--workers", type=int, metavar="N", help="Dask workers; 0 runs everything in this process")
+    run.add_argument("--verify", action="store_true", help="hash the bytes of finished parts before they are skipped")
+    run.add_argument("-v", "--verbose", action="store_true", help="show Prefect's log as well")
+    status = command("status", _status, "show what is done, stale, failed or missing, per step")
+    status.add_argument("--json", action="store_true", help="print JSON")
+    command("report", _report, "print the results table and the path of the report")
+    command("validate", _validate, "hash all bytes and check every contract again; damaged parts are set aside")
+    clean = command("clean", _clean, "remove what no study records under this root")
+    clean.add_argument("--dry-run", action="store_true", help="only say what would be removed")
+    init = command("init", _init, "write NAME.toml, a commented study to start from", study=False)
+    init.add_argument("name", metavar="NAME", help="name of the study")
+    return parser
+
+
+def _root(given: str | None) -> str:
+    from flows.engine import default_root
+
+    root = given or default_root()
+    return root if "://" in root else str(Path(root).resolve())
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("taskgram")
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+def _run(options: argparse.Namespace) -> int:
+    from flows.files import study_path
+    from schemas import load_study
+
+    load_study(study_path(options.study))  # say what is wrong with the study before a server starts
+    if options.workers is not None and options.workers < 0:
+        raise StudyError("--workers: give 0 (in this process) or more")
+    from flows.run import study
+
+    study(options.study, options.root, options.only, options.start, options.force, options.workers, options.verify)
+    return 0 if options.only else _report(options)
+
+
+def _status(options: argparse.Namespace) -> None:
+    from flows.status import describe, table
+
+    found = describe(options.study, options.root)
+    print(json.dumps({"steps": found}, indent=1) if options.json else table(found))
+
+
+def _report(options: argparse.Namespace) -> int:
+    from flows.status import results
+
+    text, page = results(options.study, options.root)
+    print(text)
+    print(f"\nReport: {page}")
+    return 0
+
+
+def _validate(options: argparse.Namespace) -> int:
+    from flows.status import validate_all
+
+    problems = validate_all(options.study, options.root)
+    for problem in problems:
+        print(problem)
+    if problems:
+        print(f"\n{len(problems)} problems. `taskgram run {options.study}` makes again what was set aside.")
+    else:
+        print("Every byte is as recorded, every contract holds.")
+    return 1 if problems else 0
+
+
+def _clean(options: argparse.Namespace) -> None:
+    from flows.status import clean
+    from flows.terminal import size
+
+    removed = clean(options.study, options.root, dry_run=options.dry_run)
+    word = "would be removed" if options.dry_run else "removed"
+    print(f"{len(removed)} files {word}, {size(sum(removed.values()))}. What a study records is kept.")
+
+
+def _init(options: argparse.Namespace) -> None:
+    from flows.template import write_study
+
+    path = write_study(options.name, Path.cwd())
+    print(f"{path.name} is written. Edit it, then: taskgram run {path.name}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""Writes docs/steps/: one page per step, from the steps and contracts themselves, so that they cannot disagree.
+
+Run by `make docs`; a test fails when the pages are not what this writes.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from flows.study import STEPS
+from schemas import Column, Contract
+from tasks.step import Step
+
+
+def pages() -> dict[str, str]:
+    """Text of every page, by file name."""
+    return {f"{step.name}.md": "\n".join(_page(step)) for step in STEPS} | {"README.md": "\n".join(_index())}
+
+
+def _index() -> Iterator[str]:
+    yield "# Steps\n"
+    yield "In the order they run. Generated from the code by `make docs`.\n"
+    yield "| step | what it does | reads | writes |\n|---|---|---|---|"
+    for step in STEPS:
+        writes = ", ".join(f"`{c.name}`" for c in step.writes)
+        reads = ", ".join(f"`{t}`" for t in step.reads) or "–"
+        yield f"| [{step.name}]({step.name}.md) | {step.about} | {reads} | {writes} |"
+    yield ""
+
+
+def _page(step: Step) -> Iterator[str]:
+    yield f"# {step.name}\n"
+    yield f"{step.about[0].upper()}{step.about[1:]} Version {step.version}. Source: `{_source(step)}`.\n"
+    yield f"Reads: {', '.join(f'`{t}`' for t in step.reads) or 'nothing of ours'}.\n"
+    yield f"Alone: `taskgram run STUDY --only {step.name}`. After a failure: `taskgram run STUDY --from {step.name}`.\n"
+    for number, stage in enumerate(step.stages, 1):
+        if len(step.stages) > 1:
+            yield f"## Stage {number} of {len(step.stages)}\n"
+        for contract in stage.writes:
+            yield from _contract(contract)
+
+
+def _source(step: Step) -> str:
+    return step.stages[-1].run.__module__.replace(".", "/") + ".py"
+
+
+def _contract(contract: Contract) -> Iterator[str]:
+    yield f"### `{contract.name}`\n"
+    yield f"{contract.description} Sorted by, and unique in, {', '.join(f'`{k}`' for k in contract.key)}.\n"
+    yield "| column | type | meaning | values |\n|---|---|---|---|"
+    for column in contract.columns:
+        yield f"| `{column.name}` | {_type(column)} | {column.description.replace('|', '∣')} | {_values(column)} |"
+    yield ""
+    for rule in contract.rules:
+        yield f"- {rule.why}"
+    for balance in contract.balances:
+        yield f"- conserved: {balance.why}"
+    yield ""
+
+
+def _type(column: Column) -> str:
+    return str(column.type).replace("element: ", "").replace(" not null", "")
+
+
+def _values(column: Column) -> str:
+    limits = []
+    if column.between:
+        limits.append(f"{column.between[0]:g} … {column.between[1]:g}")
+    if column.at_least is not None:
+        limits.append(f"≥ {column.at_least:g}")
+    if column.at_most is not None:
+        limits.append(f"≤ {column.at_most:g}")
+    if column.one_of:
+        limits.append(", ".join(f"`{v}`" for v in column.one_of))
+    return ", ".join(limits + (["may be null"] if column.nullable else []))
+
+
+def main(folder: str = "docs/steps") -> None:
+    """Write all pages, and remove those of steps that are gone."""
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    written = pages()
+    for old in target.glob("*.md"):
+        if old.name not in written:
+            old.unlink()
+    for name, text in written.items():
+        (target / name).write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,236 @@
+"""Runs one planned step: skip what is done, map the rest over the cluster, validate, write manifests, record.
+
+Knows nothing of Prefect; `flows/run.py` puts it into a flow.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from flows.plan import CONTRACTS, PlannedStage, PlannedStep
+from schemas import Contract, Study, StudyError
+from tasks.cluster import Cluster, Finished
+from tasks.dataset import Part, Store, fingerprint
+from tasks.step import PlannedJob, run_job
+from tasks.validation import validate
+
+Progress = Callable[[int, int], None]  # parts done, parts to do
+LIBRARIES = ("dask", "duckdb", "great_expectations", "numba", "numpy", "polars", "prefect", "pyarrow", "tokenizers", "torch",
+             "transformers")  # fmt: skip
+
+
+class StepFailed(StudyError):
+    """A step did not finish; the message says why and how to run it again."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What running a step came to."""
+
+    step: str
+    state: str  # "done" or "skipped"
+    computed: int
+    parts: int
+    rows: int
+    bytes: int
+    seconds: float
+    checks: int
+    changed: tuple[str, ...] = ()  # tables whose bytes differ from those of an earlier run: not deterministic
+    tables: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass
+class Session:
+    """One run of a study: where things lie, where jobs run, and how a person would run it again."""
+
+    study: Study
+    study_name: str  # the file or name given on the command line
+    store: Store
+    cluster: Cluster
+    force: set[str] = field(default_factory=set)
+    verify: bool = False
+    _recording: threading.Lock = field(default_factory=threading.Lock)
+
+    def command(self, step: str) -> str:
+        """The exact command that runs a failed step again."""
+        root = "" if self.store.root == default_root() else f" --root {self.store.root}"
+        return f"taskgram run {self.study_name} --from {step}{root}"
+
+    def record(self, planned: PlannedStep, **what: Any) -> None:
+        """Write down, under `<root>/studies/<name>.json`, what this study has run."""
+        with self._recording:
+            path = self.store.study_path(self.study.name)
+            known = self.store.read_json(path) or {"study": self.study.name, "steps": {}}
+            tables = {t: {"fingerprint": fingerprint(parts), "parts": [p.key for p in parts],
+                          "files": [self.store.part_path(p).removeprefix(self.store.base + "/") for p in parts]}
+                      for t, parts in planned.outputs.items()}  # fmt: skip
+            known["file"] = self.study_name
+            known["settings"] = self.study.model_dump(mode="json", exclude={"data"})
+            known["steps"][planned.step.name] = {"fingerprint": planned.fingerprint, "tables": tables, **what}
+            self.store.write_json(path, known)
+
+
+def default_root() -> str:
+    """Where results go unless --root or TASKGRAM_ROOT says otherwise."""
+    return os.environ.get("TASKGRAM_ROOT", str(Path.cwd() / "taskgram-data"))
+
+
+def is_finished(store: Store, planned: PlannedStep, *, verify: bool = False) -> bool:
+    """Whether every table of a step has its manifest and every part is as the manifest says."""
+    for table, parts in planned.outputs.items():
+        manifest = store.manifest(table, fingerprint(parts))
+        if manifest is None:
+            return False
+        entries = {e["key"]: e for e in manifest["parts"]}
+        if not all(store.is_whole(p, entries.get(p.key), verify=verify) for p in parts):
+            return False
+    return True
+
+
+def run_step(planned: PlannedStep, session: Session, progress: Progress = lambda done, total: None) -> Outcome:
+    """Bring a step up to date. Raises StepFailed, after recording it, when a part or a contract fails."""
+    store, name = session.store, planned.step.name
+    forced = name in session.force
+    if not forced and is_finished(store, planned, verify=session.verify):
+        outcome = _outcome(planned, store, "skipped", 0, 0.0, ())
+        known = (store.read_json(store.study_path(session.study.name)) or {}).get("steps", {}).get(name, {})
+        if known.get("fingerprint") != planned.fingerprint or known.get("state") != "done":
+            session.record(planned, state="done", seconds=0.0)
+        return outcome
+    began, computed, changed = time.monotonic(), 0, []
+    tables: dict[str, tuple[Part, ...]] = dict(planned.inputs)
+    try:
+        for number, stage in enumerate(planned.stages):
+            todo = _missing(store, stage, forced, session.verify)
+            before = {t.name: store.entries(t.name) for t in stage.stage.writes}
+            costs = _run_jobs(todo, stage, session, f"{name}-{number}" if number else name, progress)
+            computed += len(todo)
+            tables |= {c.name: stage.parts(c.name) for c in stage.stage.writes}
+            for contract in stage.stage.writes:
+                manifest = _manifest(contract, stage, tables, session, planned, costs, before[contract.name])
+                changed += [contract.name] if _differs(manifest, before[contract.name]) else []
+                store.write_manifest(manifest)
+    except StudyError as error:
+        session.record(planned, state="failed", seconds=time.monotonic() - began, error=str(error))
+        raise StepFailed(f"{name}: {error}\n  run it again with: {session.command(name)}") from error
+    seconds = time.monotonic() - began
+    session.record(planned, state="done", seconds=seconds)
+    return _outcome(planned, store, "done", computed, seconds, tuple(changed))
+
+
+def _missing(store: Store, stage: PlannedStage, forced: bool, verify: bool) -> list[PlannedJob]:
+    """Jobs with a part that is not there or not whole, dearest first."""
+    for contract in stage.stage.writes:
+        store.sweep(contract.name)
+    entries = {c.name: store.entries(c.name) for c in stage.stage.writes}
+    todo = [
+        job for job in stage.jobs
+        if forced or not all(store.is_whole(p, entries[p.table].get(p.key), verify=verify) for p in job.parts(stage.stage))
+    ]  # fmt: skip
+    return sorted(todo, key=lambda job: -job.job.cost)
+
+
+def _run_jobs(
+    todo: list[PlannedJob], stage: PlannedStage, session: Session, name: str, progress: Progress
+) -> dict[str, dict[str, Any]]:
+    """Run the jobs; every part that can finish does, then the first failures are raised together."""
+    total, done = len(stage.jobs), len(stage.jobs) - len(todo)
+    progress(done, total)
+    costs: dict[str, dict[str, Any]] = {}
+    failures: list[str] = []
+    calls = [(session.store, job, stage.stage, CONTRACTS) for job in todo]
+    for finished in session.cluster.run(run_job, calls, name) if todo else ():
+        job = todo[finished.index]
+        if why := _explain(finished, session, name, job):
+            failures.append(f"{job.job.name}: {why}")
+        else:
+            costs[job.key] = finished.value
+            done += 1
+            progress(done, total)
+    if failures:
+        more = f"\n  and {len(failures) - 3} more" if len(failures) > 3 else ""
+        raise StudyError(f"{len(failures)} of {len(todo)} parts failed\n  " + "\n  ".join(failures[:3]) + more)
+    return costs
+
+
+def _explain(finished: Finished, session: Session, name: str, job: PlannedJob) -> str:
+    """Why a part failed, for a person; "" if it did not. The traceback of what they cannot mend goes to a file."""
+    if finished.error is not None:
+        if type(finished.error).__name__ == "KilledWorker":
+            return "its worker was stopped again and again, most likely for memory: raise worker_memory, or make the part smaller"
+        return f"{type(finished.error).__name__}: {finished.error}"
+    message, trace = finished.value.get("error", ""), finished.value.get("traceback", "")
+    if not trace:
+        return str(message)
+    path = Path(session.store.base) / "logs" / f"{session.study.name}-{name}-{job.key[:8]}.txt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(trace, encoding="utf-8")
+    return f"{message} (this is a defect of ours; its traceback is in {path})"
+
+
+def _manifest(
+    contract: Contract, stage: PlannedStage, tables: Mapping[str, tuple[Part, ...]], session: Session, planned: PlannedStep,
+    costs: Mapping[str, Mapping[str, Any]], before: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:  # fmt: skip
+    """Validate one table and describe it. Raises StudyError where it breaks its contract."""
+    store, parts = session.store, tables[contract.name]
+    began = time.monotonic()
+    validation = validate(store, contract, tables, CONTRACTS)
+    validation["seconds"] = time.monotonic() - began
+    if not validation["success"]:
+        failed = [c for c in validation["checks"] if not c["success"]]
+        lines = [f"{c['check']}: {c['unexpected']} rows, e.g. {'; '.join(c['examples'][:2]) or 'none shown'}" for c in failed]
+        store.write_json(f"{store.base}/{contract.name}/rejected/{fingerprint(parts)}.json", validation)
+        raise StudyError(f"{contract.name} breaks its contract; nothing downstream can see it\n  " + "\n  ".join(lines))
+    entries = []
+    for part in parts:
+        known = before.get(part.key)
+        entry = dict(known) if known and part.key not in costs else store.describe(part)
+        cost = costs.get(part.key) or {"seconds": (known or {}).get("seconds", 0.0)}
+        entries.append({**entry, "labels": dict(part.labels), **cost})
+    return {
+        "table": contract.name, "fingerprint": fingerprint(parts), "step": planned.step.name, "version": planned.step.version,
+        "inputs": {t: fingerprint(p) for t, p in planned.inputs.items()},
+        "settings": {job.key: dict(job.job.settings) for job in stage.jobs[:1]},
+        "parts": entries, "rows": sum(e["rows"] for e in entries), "bytes": sum(e["bytes"] for e in entries),
+        "seconds": sum(e.get("seconds", 0.0) for e in entries), "validation": validation,
+        "versions": versions(), "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }  # fmt: skip
+
+
+def _differs(manifest: Mapping[str, Any], before: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether a part that was there before now has other bytes, under the same key."""
+    return any(e["key"] in before and before[e["key"]]["sha256"] != e["sha256"] for e in manifest["parts"])
+
+
+def _outcome(
+    planned: PlannedStep, store: Store, state: str, computed: int, seconds: float, changed: Iterable[str]
+) -> Outcome:
+    manifests = [m for t, parts in planned.outputs.items() if (m := store.manifest(t, fingerprint(parts)))]
+    rows = tuple(
+        {"table": m["table"], "parts": len(m["parts"]), "rows": m["rows"], "bytes": m["bytes"],
+         "checks": len(m["validation"]["checks"]), "valid": m["validation"]["success"], "fingerprint": m["fingerprint"][:12]}
+        for m in manifests
+    )  # fmt: skip
+    return Outcome(planned.step.name, state, computed, sum(len(s.jobs) for s in planned.stages), sum(m["rows"] for m in manifests),
+                   sum(m["bytes"] for m in manifests), seconds, sum(r["checks"] for r in rows), tuple(changed), rows)
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computed a table."""
+    found = {"taskgram": _version("taskgram")}
+    return found | {library: _version(library) for library in LIBRARIES}
+
+
+def _version(distribution: str) -> str:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return ""

@@ -1,0 +1,47 @@
+"""Environment of a run, set before anything heavy is imported: quiet, offline, one thread per process."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from schemas import StudyError
+from tasks.cluster import WORKER_ENVIRONMENT
+
+
+def prepare(root: str, *, verbose: bool = False) -> None:
+    """Set what the user has not set. Prefect's home goes under the root, unless a server is named in PREFECT_API_URL.
+
+    Prefect's log lines always go to its database and UI; to the terminal only if `verbose`.
+    """
+    settings = {
+        **WORKER_ENVIRONMENT,
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "INFO" if verbose else "CRITICAL",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_OFFLINE": "1" if os.environ.get("TASKGRAM_OFFLINE") else "0",
+    }
+    if "PREFECT_API_URL" not in os.environ:
+        home = Path(root if "://" not in root else ".taskgram").resolve() / ".prefect"
+        home.mkdir(parents=True, exist_ok=True)
+        settings |= {
+            "PREFECT_HOME": str(home),
+            "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
+            "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # its database is made at the first start
+            "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
+        }
+    for name, value in settings.items():
+        os.environ.setdefault(name, value)
+
+
+def refuse_strangers() -> None:
+    """Stop if `flows`, `tasks` or `schemas` is somebody else's package of that common name."""
+    import flows
+    import schemas
+    import tasks
+
+    homes = {name: Path(str(module.__file__)).resolve().parent.parent for name, module in
+             (("flows", flows), ("tasks", tasks), ("schemas", schemas))}  # fmt: skip
+    if len(set(homes.values())) != 1:
+        places = ", ".join(f"{name} in {home}" for name, home in homes.items())
+        raise StudyError(f"these packages should lie together, but: {places}. Use an environment that holds taskgram alone.")

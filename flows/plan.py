@@ -1,0 +1,92 @@
+"""A study laid out before anything runs: every step's jobs and the parts they will write, by key.
+
+Planning reads no stored data, so `status` can compare what a study asks for with what is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import schemas
+from schemas import Contract, Study
+from tasks.dataset import Part, fingerprint
+from tasks.step import PlannedJob, Stage, Step, keyed
+
+CONTRACTS: dict[str, Contract] = {
+    c.name: c for name in schemas.__all__ if isinstance(c := getattr(schemas, name), Contract)
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class PlannedStage:
+    """A stage, its jobs in the order of their cost, and the parts of each of its tables in planned order."""
+
+    stage: Stage
+    jobs: tuple[PlannedJob, ...]
+
+    def parts(self, table: str) -> tuple[Part, ...]:
+        """The parts of one of the stage's tables."""
+        index = [c.name for c in self.stage.writes].index(table)
+        return tuple(job.parts(self.stage)[index] for job in self.jobs)
+
+
+@dataclass(frozen=True)
+class PlannedStep:
+    """A step with all its stages laid out."""
+
+    step: Step
+    stages: tuple[PlannedStage, ...]
+    inputs: Mapping[str, tuple[Part, ...]]
+
+    @property
+    def outputs(self) -> dict[str, tuple[Part, ...]]:
+        """Parts by table, for every table the step writes."""
+        return {c.name: s.parts(c.name) for s in self.stages for c in s.stage.writes}
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """Fingerprint by table."""
+        return {table: fingerprint(parts) for table, parts in self.outputs.items()}
+
+    @property
+    def fingerprint(self) -> str:
+        """The step's own: the hash of its tables'."""
+        return fingerprint([p for parts in self.outputs.values() for p in parts])
+
+
+def lay_out(steps: Sequence[Step], study: Study) -> list[PlannedStep]:
+    """Plan all steps, each on the planned parts of those before it.
+
+    Raises StudyError where the study cannot be planned (a file that is not there, say).
+    """
+    tables: dict[str, tuple[Part, ...]] = {}
+    planned: list[PlannedStep] = []
+    for step in steps:
+        inputs = {t: tables[t] for t in step.reads}
+        stages: list[PlannedStage] = []
+        for number, stage in enumerate(step.stages):
+            seen = inputs | {c.name: s.parts(c.name) for s in stages for c in s.stage.writes}
+            jobs = tuple(keyed(step, number, job) for job in stage.plan(study, seen))
+            keys = [j.key for j in jobs]
+            if len(set(keys)) != len(keys):
+                raise AssertionError(f"{step.name}: two jobs have one key; labels must tell parts apart")
+            stages.append(PlannedStage(stage, jobs))
+        found = PlannedStep(step, tuple(stages), inputs)
+        tables |= found.outputs
+        planned.append(found)
+    return planned
+
+
+def upstream(step: Step, steps: Sequence[Step]) -> list[Step]:
+    """The steps whose tables `step` reads."""
+    return [s for s in steps if {c.name for c in s.writes} & set(step.reads)]
+
+
+def downstream(names: set[str], steps: Sequence[Step]) -> set[str]:
+    """These steps and all that depend on them."""
+    found = set(names)
+    for step in steps:
+        if any(s.name in found for s in upstream(step, steps)):
+            found.add(step.name)
+    return found

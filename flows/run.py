@@ -1,0 +1,175 @@
+"""The flow: one Prefect flow per study, one Prefect task per step, steps as parallel as their tables allow.
+
+Import it after `flows.environment.prepare`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import (
+    create_link_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.cache_policies import NO_CACHE
+from prefect.futures import PrefectFuture
+from prefect.states import Completed, State
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows.engine import Outcome, Session, StepFailed, is_finished, run_step
+from flows.files import publish_report, study_path
+from flows.plan import PlannedStep, downstream, lay_out, upstream
+from flows.study import STEPS
+from flows.terminal import Terminal
+from schemas import StudyError, load_study
+from tasks.cluster import Cluster
+from tasks.dataset import Store
+
+SECONDS_BETWEEN_PROGRESS = 2.0
+STEPS_AT_ONCE = 6
+
+
+@flow(name="study", flow_run_name="{study}", persist_result=False, validate_parameters=True)
+def study(
+    study: str, root: str, only: str | None = None, start: str | None = None, force: list[str] | None = None,
+    workers: int | None = None, verify: bool = False,
+) -> None:  # fmt: skip
+    """Bring a study up to date.
+
+    Args:
+        study: a study file, or the name of a shipped study.
+        root: folder (or URL) for all results.
+        only: run this step alone; its inputs must be finished.
+        start: run this step and those that depend on it.
+        force: steps to compute again and compare.
+        workers: Dask workers; 0 runs everything in this process.
+        verify: hash the bytes of finished parts before they are skipped.
+    """
+    settings = load_study(study_path(study))
+    if workers is not None:
+        settings = settings.model_copy(update={"workers": workers})
+    store = Store(root)
+    cluster = Cluster(settings.workers, settings.worker_memory, f"{store.base}/.dask" if store.local else ".dask")
+    session = Session(settings, study, store, cluster, set(force or ()), verify)
+    terminal = Terminal()
+    try:
+        plan = lay_out(STEPS, settings)
+        chosen = choose(plan, store, session, only, start)
+        failures = _run_all(plan, chosen, session, terminal)
+    finally:
+        terminal.close()
+        cluster.close()
+    if failures:
+        raise StudyError("\n".join(failures))
+    if "report" in chosen:
+        page = publish_report(plan, store, settings.name)
+        create_link_artifact(link=page.as_uri(), link_text=f"Report of {settings.name}", key=_key(settings.name, "report-page"))
+
+
+def choose(plan: list[PlannedStep], store: Store, session: Session, only: str | None, start: str | None) -> set[str]:
+    """Names of the steps to run. Raises StudyError for an unknown step, or for --only with unfinished inputs."""
+    names = [p.step.name for p in plan]
+    for name in [only, start, *session.force]:
+        if name is not None and name not in names:
+            raise StudyError(f"there is no step {name!r}; the steps are {', '.join(names)}")
+    if only:
+        step = next(p.step for p in plan if p.step.name == only)
+        above = {s.name for s in upstream(step, STEPS)}
+        unfinished = [p.step.name for p in plan if p.step.name in above and not is_finished(store, p)]
+        if unfinished:
+            raise StudyError(f"--only {only}: its inputs are not finished: {', '.join(unfinished)}. "
+                             f"Run them first: {session.command(unfinished[0])}")  # fmt: skip
+        return {only}
+    return downstream({start}, STEPS) if start else set(names)
+
+
+def _run_all(plan: list[PlannedStep], chosen: set[str], session: Session, terminal: Terminal) -> list[str]:
+    """Submit every chosen step behind those it reads; returns what failed, in words."""
+    # Inline runs take the steps in order, one at a time: that is what one runs inline for.
+    runner = ThreadPoolTaskRunner(max_workers=1 if session.cluster.inline else STEPS_AT_ONCE)
+    futures: dict[str, PrefectFuture[Any]] = {}
+    failures: dict[str, str] = {}
+    with runner:
+        for planned in plan:
+            name = planned.step.name
+            if name not in chosen:
+                if upstream_of_chosen(name, chosen) and not is_finished(session.store, planned):
+                    return [f"{name} is not finished, and this run was told to start behind it. Run: {session.command(name)}"]
+                continue
+            waits = [futures[s.name] for s in upstream(planned.step, STEPS) if s.name in futures]
+            futures[name] = runner.submit(_step_task(planned, session, terminal, failures), parameters={}, wait_for=waits)
+        for future in futures.values():
+            future.wait()
+    waiting = [name for name, future in futures.items() if not future.state.is_completed() and name not in failures]
+    return [*failures.values(), *([f"not run, because of that: {', '.join(waiting)}"] if waiting else [])]
+
+
+def upstream_of_chosen(name: str, chosen: set[str]) -> bool:
+    """Whether a chosen step reads what this one writes."""
+    return any(name in {s.name for s in upstream(step, STEPS)} for step in STEPS if step.name in chosen)
+
+
+def _step_task(planned: PlannedStep, session: Session, terminal: Terminal, failures: dict[str, str]) -> Any:
+    """One step as a Prefect task without parameters, so that Prefect neither copies nor hashes the plan.
+
+    What goes wrong is put into `failures` in a person's words; Prefect's state keeps the traceback.
+    """
+    name = planned.step.name
+
+    @task(name=name, task_run_name=f"{session.study.name}/{name}/{planned.fingerprint[:8]}", description=planned.step.about,
+          cache_policy=NO_CACHE, persist_result=False)  # fmt: skip
+    def step() -> State[Any]:
+        try:
+            outcome = run_step(planned, session, _reporter(name, session, terminal))
+        except Exception as error:
+            words = str(error) if isinstance(error, StepFailed) else f"{name}: {type(error).__name__}: {error}"
+            failures[name] = words
+            terminal.line(f"  {name:<11} failed")
+            get_run_logger().error("%s", words)
+            raise
+        terminal.finished(outcome)
+        if outcome.changed:
+            session.force |= downstream({name}, STEPS) - {name}
+        _artifacts(outcome, session)
+        return Completed(name="Skipped" if outcome.state == "skipped" else "Completed", message=f"{outcome.rows} rows")
+
+    return step
+
+
+def _reporter(step: str, session: Session, terminal: Terminal) -> Callable[[int, int], None]:
+    """Progress to the terminal at once, and to a Prefect artifact every few seconds."""
+    began: dict[str, Any] = {"artifact": None, "last": 0.0}
+
+    def report(done: int, total: int) -> None:
+        terminal.progress(step, done, total)
+        share, now = 100.0 * done / total if total else 100.0, time.monotonic()
+        if began["artifact"] is None:
+            key = _key(session.study.name, step, "progress")
+            began["artifact"] = create_progress_artifact(progress=share, key=key, description=f"{step}: parts done")
+        elif now - began["last"] >= SECONDS_BETWEEN_PROGRESS or done == total:
+            update_progress_artifact(artifact_id=began["artifact"], progress=share)
+        else:
+            return
+        began["last"] = now
+
+    return report
+
+
+def _artifacts(outcome: Outcome, session: Session) -> None:
+    """A table per step in the Prefect UI: what was written and that it was checked."""
+    if outcome.state == "skipped":
+        return
+    description = f"{outcome.step}: {outcome.computed} of {outcome.parts} parts computed in {outcome.seconds:.1f} s"
+    create_table_artifact(table=[dict(t) for t in outcome.tables], key=_key(session.study.name, outcome.step),
+                          description=description)  # fmt: skip
+
+
+def _key(*words: str) -> str:
+    """An artifact key: lower-case letters, digits and dashes."""
+    return "-".join("".join(c if c.isalnum() else "-" for c in w.lower()) for w in words)
+

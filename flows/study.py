@@ -1,0 +1,42 @@
+"""A study, top to bottom: what each line reads, a line above it has written."""
+
+from __future__ import annotations
+
+from tasks.corpus.encode import TOKENIZER, TOKENS, WORDS
+from tasks.corpus.ingest import INGEST
+from tasks.corpus.planted import PLANT
+from tasks.examples.read import READ
+from tasks.metrics.measure import MEASURE
+from tasks.models.generate import GENERATE
+from tasks.models.pretrain import MODELS
+from tasks.models.score import SCORE
+from tasks.ngrams.count import COUNT
+from tasks.ngrams.infinigram import INFINIGRAM
+from tasks.ngrams.novelty import NOVELTY
+from tasks.ngrams.query import QUERY
+from tasks.report.build import REPORT
+from tasks.step import Step
+from tasks.taskgrams.align import ALIGN
+from tasks.taskgrams.embed import EMBED
+from tasks.taskgrams.extract import EXTRACT
+
+STEPS: tuple[Step, ...] = (
+    PLANT,  # a world with known truth, where the study asks for one
+    INGEST,  # documents
+    READ,  # examples
+    TOKENIZER,  # the models' tokens
+    TOKENS,
+    MODELS,  # the ladder: trained here, or named
+    WORDS,  # the words that are counted
+    EXTRACT,  # n-grams of the examples
+    EMBED,
+    ALIGN,  # task-grams: which n-grams belong together
+    QUERY,  # how often they stand in the same document
+    INFINIGRAM,  # the ∞-gram language model on the models' tokens
+    SCORE,  # what the models find likely
+    GENERATE,  # what the models say
+    NOVELTY,  # how much of it the corpus has never said
+    COUNT,  # all n-grams, for the report
+    MEASURE,  # memorization, generalization, performance
+    REPORT,
+)

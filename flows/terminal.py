@@ -1,0 +1,71 @@
+"""What a person sees while a study runs: one line per step, with a bar while it works."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import TextIO
+
+from flows.engine import Outcome
+
+
+class Terminal:
+    """Bars on a terminal, plain lines anywhere else. Safe to use from several threads."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self.stream = stream or sys.stderr
+        self._lock = threading.Lock()
+        self._progress = None
+        self._bars: dict[str, int] = {}
+        if self.stream.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+            self._progress = Progress(
+                TextColumn("  {task.description:<11}"), BarColumn(bar_width=28), MofNCompleteColumn(), TextColumn("parts"),
+                TimeElapsedColumn(), console=Console(file=self.stream), transient=True,
+            )  # fmt: skip
+            self._progress.start()
+
+    def line(self, text: str) -> None:
+        """Print a line above the bars."""
+        with self._lock:
+            if self._progress:
+                self._progress.console.print(text, markup=False, highlight=False)
+            else:
+                print(text, file=self.stream, flush=True)
+
+    def progress(self, step: str, done: int, total: int) -> None:
+        """Show how far a step is."""
+        if not self._progress:
+            return
+        with self._lock:
+            if step not in self._bars:
+                self._bars[step] = self._progress.add_task(step, total=total)
+            self._progress.update(self._bars[step], completed=done, total=total)
+
+    def finished(self, outcome: Outcome) -> None:
+        """Replace a step's bar by its line."""
+        with self._lock:
+            if self._progress and outcome.step in self._bars:
+                self._progress.remove_task(self._bars.pop(outcome.step))  # type: ignore[arg-type]
+        done = "up to date" if outcome.state == "skipped" else f"{outcome.computed} of {outcome.parts} parts computed"
+        time = "" if outcome.state == "skipped" else f"{outcome.seconds:8.1f} s"
+        self.line(f"  {outcome.step:<11} {done:<24} {outcome.rows:>11,} rows {size(outcome.bytes):>9} {time}")
+        for table in outcome.changed:
+            self.line(f"  {outcome.step:<11} NOT DETERMINISTIC: {table} has other bytes than before under the same key; "
+                      f"everything after it is computed again")  # fmt: skip
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        if self._progress:
+            self._progress.stop()
+
+
+def size(bytes: float) -> str:
+    """A number of bytes for people: "1.2 MB"."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if bytes < 1000:
+            return f"{bytes:.0f} {unit}" if unit == "B" else f"{bytes:.1f} {unit}"
+        bytes /= 1000
+    return f"{bytes:.1f} TB"

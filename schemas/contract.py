@@ -1,0 +1,81 @@
+"""What a contract is: the columns, key and rules of one table, said once, from which types, checks and docs follow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its Arrow type, what it means (units included), and the values it may take."""
+
+    name: str
+    type: pa.DataType
+    description: str
+    between: tuple[float, float] | None = None
+    at_least: float | None = None
+    at_most: float | None = None
+    one_of: tuple[str, ...] | None = None
+    nullable: bool = False
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A SQL condition that every row must fulfil, and why."""
+
+    sql: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Balance:
+    """Two SQL scalars over the step's own and read tables that must be equal: what went in is what came out.
+
+    Besides the tables, `sums` is there: one row (part, name, value) per number a part reported while it was made.
+    """
+
+    left: str
+    right: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Contract:
+    """All that holds for one table.
+
+    `key` names the columns each part is sorted by; a part is strictly increasing in them, so that they are unique in it.
+    """
+
+    name: str
+    description: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+    rules: tuple[Rule, ...] = ()
+    balances: tuple[Balance, ...] = ()
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The Arrow schema every part must equal; each field carries its description."""
+        return pa.schema(
+            [
+                pa.field(c.name, c.type, nullable=c.nullable, metadata={"description": c.description})
+                for c in self.columns
+            ]
+        )
+
+
+def column(name: str, type: pa.DataType, description: str, **limits: object) -> Column:
+    """A column that may not be null unless `nullable=True`."""
+    return Column(name, type, description, **limits)  # type: ignore[arg-type]
+
+
+def rows(sql: str, why: str) -> Rule:
+    """A rule for every row."""
+    return Rule(sql, why)
+
+
+def balance(left: str, right: str, why: str) -> Balance:
+    """A conserved sum."""
+    return Balance(left, right, why)

@@ -1,0 +1,214 @@
+"""Everything that is counted in the corpus. Tables named `…_partials` hold one corpus part's share of a sum."""
+
+import pyarrow as pa
+
+from schemas.contract import Column, Contract, balance, column, rows
+
+INT_LIST = pa.list_(pa.field("element", pa.int32(), nullable=False))
+
+_NGRAM = column("ngram", pa.binary(), "4·n bytes: big-endian ids, so that byte order is id order")
+_ORDER = column("order", pa.int16(), "n", between=(1, 16))
+
+NGRAM_COUNT_PARTIALS = Contract(
+    name="ngram_count_partials",
+    description="How often each n-gram stands in one words part, by that part's own ids.",
+    columns=(
+        _ORDER,
+        _NGRAM,
+        column("occurrences", pa.int64(), "times it stands in the part", at_least=1),
+        column("documents", pa.int64(), "documents of the part that hold it", at_least=1),
+    ),
+    key=("order", "ngram"),
+    rules=(rows("documents <= occurrences", "an n-gram stands at least once in each document that holds it"),
+           rows('octet_length(ngram) = 4 * "order"', "an n-gram has n ids")),
+    balances=(
+        balance(
+            "(SELECT coalesce(sum(occurrences), 0) FROM ngram_count_partials)",
+            "(SELECT coalesce(sum(greatest(0, len(w.ids) - o.n + 1)), 0) FROM words w, "
+            '(SELECT DISTINCT "order" AS n FROM ngram_count_partials) o)',
+            "over all orders, Σ counts = Σ over documents of max(0, words - n + 1)",
+        ),
+    ),
+)
+
+NGRAM_COUNTS = Contract(
+    name="ngram_counts",
+    description="How often each n-gram stands in the corpus, and in how many documents.",
+    columns=(
+        _ORDER,
+        _NGRAM,
+        column("occurrences", pa.int64(), "times it stands in the corpus", at_least=1),
+        column("documents", pa.int64(), "documents that hold it", at_least=1),
+    ),
+    key=("order", "ngram"),
+    rules=(rows("documents <= occurrences", "an n-gram stands at least once in each document that holds it"),
+           rows('octet_length(ngram) = 4 * "order"', "an n-gram has n ids")),
+    balances=(
+        balance(
+            "(SELECT coalesce(sum(occurrences), 0) FROM ngram_counts)"
+            " + (SELECT coalesce(sum(value), 0) FROM sums WHERE name = 'occurrences_below_min_count')",
+            "(SELECT coalesce(sum(occurrences), 0) FROM ngram_count_partials)",
+            "merging loses nothing but what min_count drops, and that is reported",
+        ),
+    ),
+)
+
+NGRAM_VOCABULARY = Contract(
+    name="ngram_vocabulary",
+    description="The corpus vocabulary that the ids in ngram_counts stand for, sorted.",
+    columns=(
+        column("id", pa.int32(), "id of the word in ngram_counts", at_least=0),
+        column("word", pa.string(), "the normalised word"),
+    ),
+    key=("id",),
+)
+
+_STAT_COLUMNS = (
+    column("ngram", pa.string(), "normalised words, one space between"),
+    column("length", pa.int16(), "number of words", at_least=1),
+    column("occurrences", pa.int64(), "times it stands in the corpus: C(s)", at_least=0),
+    column("documents", pa.int64(), "documents that hold it: df(s)", at_least=0),
+)
+_STAT_RULES = (rows("documents <= occurrences", "an n-gram stands at least once in each document that holds it"),
+               rows("documents > 0 OR occurrences = 0", "what occurs, occurs in a document"))
+
+
+_PAIR_COLUMNS = (
+    column("input_ngram", pa.string(), "s_x"),
+    column("output_ngram", pa.string(), "s_y"),
+    column("documents", pa.int64(), "documents that hold both, anywhere and in any order: C(s_x, s_y)", at_least=0),
+)
+
+NGRAM_PARTIALS = Contract("ngram_partials", "One corpus part's share of ngram_stats; what is absent has count 0.",
+                          _STAT_COLUMNS, key=("ngram",), rules=_STAT_RULES)
+PAIR_PARTIALS = Contract("pair_partials", "One corpus part's share of pair_counts; what is absent has count 0.",
+                         _PAIR_COLUMNS, key=("input_ngram", "output_ngram"))
+PAIR_DOCUMENT_PARTIALS = Contract(
+    name="pair_document_partials",
+    description="For each pair, the documents of one part with the k smallest hashes.",
+    columns=(
+        column("input_ngram", pa.string(), "s_x"),
+        column("output_ngram", pa.string(), "s_y"),
+        column("hash", pa.int64(), "hash(seed, pair, document), 63 bits", at_least=0),
+        column("part", pa.string(), "key of the documents part"),
+        column("document", pa.int64(), "position of the document in its part", at_least=0),
+        column("input_word", pa.int32(), "position of the first word of s_x, in words from 0", at_least=0),
+        column("output_word", pa.int32(), "position of the first word of s_y, in words from 0", at_least=0),
+    ),
+    key=("input_ngram", "output_ngram", "hash", "document"),
+)
+_CONTAMINATION_COLUMNS: tuple[Column, ...] = (
+    column("task", pa.string(), "name of the task"),
+    column("example", pa.string(), "evaluated example"),
+    column("order", pa.int16(), "n of the shared n-gram", between=(1, 64)),
+    column("side", pa.string(), "text of the example it stands in", one_of=("input", "output")),
+    column("ngram", pa.string(), "the shared n-gram with the smallest position in the example"),
+    column("shared", pa.int64(), "distinct n-grams of the example that stand in the corpus", at_least=1),
+    column("documents", pa.int64(), "documents that hold `ngram`", at_least=1),
+    column("source", pa.string(), "source of the first such document"),
+    column("id", pa.string(), "id of the first such document"),
+)
+CONTAMINATION_PARTIALS = Contract(
+    name="contamination_partials",
+    description="Long n-grams of evaluated examples that stand in one corpus part.",
+    columns=(
+        column("ngram", pa.string(), "normalised words, one space between"),
+        column("documents", pa.int64(), "documents of the part that hold it", at_least=1),
+        column("source", pa.string(), "source of the first such document"),
+        column("id", pa.string(), "id of the first such document"),
+    ),
+    key=("ngram",),
+)
+
+NGRAM_STATS = Contract("ngram_stats", "Occurrences and documents of every n-gram the tasks ask for.",
+                       _STAT_COLUMNS, key=("ngram",), rules=_STAT_RULES)
+PAIR_COUNTS = Contract(
+    "pair_counts", "Exact document co-occurrence of every task-gram (and of every planted pair).",
+    _PAIR_COLUMNS, key=("input_ngram", "output_ngram"),
+    balances=(
+        balance(
+            "(SELECT count(*) FROM pair_counts p LEFT JOIN ngram_stats x ON x.ngram = p.input_ngram "
+            "LEFT JOIN ngram_stats y ON y.ngram = p.output_ngram "
+            "WHERE p.documents > least(x.documents, y.documents) OR x.ngram IS NULL OR y.ngram IS NULL)",
+            "0", "C(s_x, s_y) ≤ min(df(s_x), df(s_y)), and both are counted"),
+        balance("(SELECT coalesce(sum(documents), 0) FROM pair_counts)",
+                "(SELECT coalesce(sum(documents), 0) FROM pair_partials)", "partial counts add up"),
+    ),
+)
+PAIR_DOCUMENTS = Contract(
+    name="pair_documents",
+    description="For each pair of an evaluated example, k documents that hold it, chosen by smallest hash.",
+    columns=(
+        column("input_ngram", pa.string(), "s_x"),
+        column("output_ngram", pa.string(), "s_y"),
+        column("rank", pa.int32(), "order of the hash, from 0", at_least=0),
+        column("source", pa.string(), "source of the document"),
+        column("id", pa.string(), "id of the document in its source"),
+        column("excerpt", pa.string(), "text around the two n-grams"),
+        column("input_start", pa.int32(), "code points into the excerpt where s_x begins", at_least=-1),
+        column("input_end", pa.int32(), "code points into the excerpt just behind s_x", at_least=-1),
+        column("output_start", pa.int32(), "code points into the excerpt where s_y begins", at_least=-1),
+        column("output_end", pa.int32(), "code points into the excerpt just behind s_y", at_least=-1),
+    ),
+    key=("input_ngram", "output_ngram", "rank"),
+)
+CONTAMINATION = Contract("contamination", "Evaluated examples that share a long n-gram with the corpus (§13).",
+                         _CONTAMINATION_COLUMNS, key=("task", "example", "order", "side"))
+
+_INFINIGRAM_KEY = (
+    column("task", pa.string(), "name of the task"),
+    column("example", pa.string(), "evaluated example"),
+    column("position", pa.int32(), "token of the continuation, from 0", at_least=0),
+)
+INFINIGRAM_PARTIALS = Contract(
+    name="infinigram_partials",
+    description="One corpus part's counts for each suffix of the context that stands in it.",
+    columns=(
+        *_INFINIGRAM_KEY,
+        column("suffix", pa.int32(), "tokens of context taken", at_least=0),
+        column("denominator", pa.int64(), "times the suffix stands in the part with a token behind it", at_least=0),
+        column("numerator", pa.int64(), "times the asked token is the one behind it", at_least=0),
+    ),
+    key=("task", "example", "position", "suffix"),
+    rules=(rows("numerator <= denominator", "the asked token is one of those that follow"),),
+)
+INFINIGRAM = Contract(
+    name="infinigram",
+    description="∞-gram counts of each token of each reference output (arXiv 2407.14985 §2, Eq. 5-6).",
+    columns=(
+        *_INFINIGRAM_KEY,
+        column("token", pa.int32(), "token id", at_least=0),
+        column("start", pa.int32(), "code point offset in the output where the token begins; negative in the separator"),
+        column("end", pa.int32(), "code point offset in the output just behind the token"),
+        column("suffix", pa.int32(), "length of the longest context suffix that stands in the corpus", at_least=0),
+        column("numerator", pa.int64(), "times the token follows that suffix", at_least=0),
+        column("denominator", pa.int64(), "times any token follows that suffix", at_least=0),
+        column("backoff_suffix", pa.int32(), "longest suffix the token follows; -1 if it stands nowhere", at_least=-1),
+        column("backoff_numerator", pa.int64(), "times the token follows that suffix", at_least=0),
+        column("backoff_denominator", pa.int64(), "times any token follows that suffix", at_least=0),
+    ),
+    key=("task", "example", "position"),
+    rules=(rows("numerator <= denominator AND backoff_numerator <= backoff_denominator", "a probability is at most 1"),
+           rows("backoff_suffix <= suffix", "backing off shortens")),
+)
+
+GENERATION_PARTIALS = Contract("generation_partials", "One corpus part's share of the counts behind generation_counts.",
+                               _STAT_COLUMNS, key=("ngram",), rules=_STAT_RULES)
+GENERATION_PAIR_PARTIALS = Contract("generation_pair_partials", "One corpus part's share of generated pair counts.",
+                                    _PAIR_COLUMNS, key=("input_ngram", "output_ngram"))
+GENERATION_COUNTS = Contract(
+    name="generation_counts",
+    description="Novelty of each generation and of its reference: n-grams of every order, and aligned pairs (§10).",
+    columns=(
+        column("model", pa.string(), "model, or `reference`"),
+        column("checkpoint", pa.int64(), "training step; -1 for the reference", at_least=-1),
+        column("task", pa.string(), "name of the task"),
+        column("example", pa.string(), "evaluated example"),
+        column("kind", pa.string(), "n-grams of the text, or pairs of input and text", one_of=("ngram", "pair")),
+        column("order", pa.int16(), "n", between=(1, 16)),
+        column("total", pa.int64(), "distinct n-grams or pairs", at_least=0),
+        column("novel", pa.int64(), "of these, absent from the corpus", at_least=0),
+    ),
+    key=("model", "checkpoint", "task", "example", "kind", "order"),
+    rules=(rows("novel <= total", "what is novel is among all"),),
+)

@@ -1,0 +1,102 @@
+"""The corpus as documents, what was turned away on the way in, and what a planted world says about itself."""
+
+import pyarrow as pa
+
+from schemas.contract import Contract, balance, column, rows
+
+REJECT_COLUMNS = (
+    column("source", pa.string(), "name of the source the record came from"),
+    column("file", pa.string(), "file name"),
+    column("row", pa.int64(), "line or record number in the file, from 1", at_least=0),
+    column("reason", pa.string(), "why it was turned away, and what would mend it"),
+    column("excerpt", pa.string(), "the first 200 characters of the record, invalid bytes replaced"),
+)
+
+DOCUMENTS = Contract(
+    name="documents",
+    description="One row per document of the corpus, in the order of its file.",
+    columns=(
+        column("document", pa.int64(), "position in the part, from 0", at_least=0),
+        column("id", pa.string(), "identifier given by the source; unique in its file"),
+        column("source", pa.string(), "name of the source in the study"),
+        column("language", pa.string(), "language tag as the source gives it, or empty"),
+        column("text", pa.string(), "the text, unchanged"),
+        column("row", pa.int64(), "line or record number in the file, from 1", at_least=1),
+    ),
+    key=("document",),
+    rules=(rows("length(id) > 0", "a document can be named"), rows("length(text) > 0", "a document has text")),
+    balances=(
+        balance(
+            "(SELECT count(*) FROM documents) + (SELECT count(*) FROM document_rejects)",
+            "(SELECT coalesce(sum(value), 0) FROM sums WHERE name = 'records')",
+            "documents + rejects = records read",
+        ),
+    ),
+)
+
+DOCUMENT_REJECTS = Contract(
+    name="document_rejects",
+    description="One row per corpus record that did not become a document.",
+    columns=REJECT_COLUMNS,
+    key=("row",),
+)
+
+TRUTH = Contract(
+    name="truth",
+    description="Every pair planted in the world, with its exact counts as the plan of the world says them.",
+    columns=(
+        column("task", pa.string(), "planted task the pair belongs to"),
+        column("pair", pa.string(), "identifier of the pair, unique in its task"),
+        column("relation", pa.string(), "relation, language pair or rule"),
+        column("kind", pa.string(), "how the output follows from the input",
+               one_of=("factorial", "exposure", "rule", "lexicon", "arithmetic")),
+        column("input_ngram", pa.string(), "normalised words of the input n-gram, one space between"),
+        column("output_ngram", pa.string(), "normalised words of the output n-gram, one space between"),
+        column("pair_documents", pa.int64(), "documents that hold both: C(s_x, s_y)", at_least=0),
+        column("input_documents", pa.int64(), "documents that hold the input n-gram: df(s_x)", at_least=0),
+        column("output_documents", pa.int64(), "documents that hold the output n-gram: df(s_y)", at_least=0),
+        column("input_occurrences", pa.int64(), "times the input n-gram stands in the corpus: C(s_x)", at_least=0),
+        column("output_occurrences", pa.int64(), "times the output n-gram stands in the corpus: C(s_y)", at_least=0),
+        column("exposures", pa.int64(), "statements of exactly this pair that a model is trained on", at_least=0),
+        column("optimal_log_probability", pa.float64(),
+               "log of the generator's own probability of the output given the input, in nats; null where it is zero or "
+               "not defined", nullable=True, at_most=1e-9),
+        column("held_out", pa.bool_(), "true if the rule or sum was kept out of the corpus"),
+    ),
+    key=("task", "pair"),
+    rules=(
+        rows("pair_documents <= least(input_documents, output_documents)", "both n-grams stand where the pair stands"),
+        rows("input_documents <= input_occurrences", "an n-gram stands at least once where it stands"),
+        rows("output_documents <= output_occurrences", "an n-gram stands at least once where it stands"),
+        rows("exposures >= 0 AND (NOT held_out OR exposures = 0)", "what is held out is never stated"),
+    ),
+)
+
+PLANTED_SEQUENCES = Contract(
+    name="planted_sequences",
+    description="Canaries, duplicate groups, rule twins and phantoms: sequences whose memorization has a known answer.",
+    columns=(
+        column("sequence", pa.string(), "identifier"),
+        column("kind", pa.string(), "which experiment it serves", one_of=("canary", "duplicate", "twin", "phantom")),
+        column("group", pa.string(), "sequences that share a rule or a duplicate cluster; for a phantom, its kind"),
+        column("text", pa.string(), "the sequence as it stands in the corpus, or would"),
+        column("copies", pa.int64(), "documents that hold it", at_least=0),
+        column("entropy_bits", pa.float64(), "bits drawn to make it; 0 where it follows from a rule", at_least=0),
+        column("member", pa.bool_(), "true if it is in the corpus that models are trained on"),
+    ),
+    key=("sequence",),
+    rules=(rows("member = (copies > 0)", "a member stands in the corpus, a phantom does not"),),
+)
+
+PLANTED_FILES = Contract(
+    name="planted_files",
+    description="The files a planted world wrote: corpus shards and task files.",
+    columns=(
+        column("file", pa.string(), "path below the part's folder"),
+        column("kind", pa.string(), "what it holds", one_of=("corpus", "task")),
+        column("sha256", pa.string(), "hash of its bytes"),
+        column("bytes", pa.int64(), "size in bytes", at_least=1),
+        column("records", pa.int64(), "lines in it", at_least=1),
+    ),
+    key=("file",),
+)

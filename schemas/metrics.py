@@ -1,0 +1,80 @@
+"""The answers: every measure as rows, what was left out of it, and the files of the report."""
+
+import pyarrow as pa
+
+from schemas.contract import Contract, column, rows
+
+METRICS = Contract(
+    name="metrics",
+    description="One row per number: a measure of a task, for a model (or for the corpus alone).",
+    columns=(
+        column("measure", pa.string(), "name of the measure, e.g. mem_n, mem_infinity, score, novelty, performance"),
+        column("task", pa.string(), "name of the task"),
+        column("model", pa.string(), "name of the model; empty for a property of the corpus or the task"),
+        column("checkpoint", pa.int64(), "training step; -1 where there is no model", at_least=-1),
+        column("order", pa.int16(), "n; 0 where n plays no part", between=(0, 64)),
+        column("unit", pa.string(), "what a row of the statistic is: pair, example_output, example; or empty"),
+        column("statistic", pa.string(), "spearman, pearson, kendall, accuracy, bleu, rate …"),
+        column("detail", pa.string(), "selection, bin or setting that tells rows of one measure apart; or empty"),
+        column("x", pa.float64(), "abscissa for a figure, e.g. mean count of the bin or number of parameters", nullable=True),
+        column("estimate", pa.float64(), "the number; null if it is not defined, with the reason in `note`", nullable=True),
+        column("low", pa.float64(), "lower end of the 95 % interval", nullable=True),
+        column("high", pa.float64(), "upper end of the 95 % interval", nullable=True),
+        column("p_value", pa.float64(), "two-sided p of no association", nullable=True, between=(0, 1)),
+        column("rows", pa.int64(), "rows the number rests on", at_least=0),
+        column("examples", pa.int64(), "examples the number rests on", at_least=0),
+        column("truth", pa.float64(), "the right answer, where the world is planted", nullable=True),
+        column("note", pa.string(), "why there is no number, or what a reader must know; else empty"),
+    ),
+    key=("measure", "task", "model", "checkpoint", "order", "unit", "statistic", "detail"),
+    rules=(
+        rows("estimate IS NOT NULL OR length(note) > 0", "a missing number has a reason"),
+        rows("low IS NULL OR high IS NULL OR low <= high", "an interval has its ends in order"),
+        rows("statistic NOT IN ('spearman', 'pearson', 'kendall') OR estimate IS NULL OR abs(estimate) <= 1 + 1e-9",
+             "a correlation lies in [-1, 1]"),
+    ),
+)
+
+METRIC_FAMILY = Contract(
+    name="metric_family",
+    description="Benjamini-Hochberg over the study's primary family: Mem_n and Mem_Δ at each task's first order, γ and pair "
+                "unit, over task × model (§6b).",
+    columns=(
+        column("measure", pa.string(), "mem_n or mem_delta"),
+        column("task", pa.string(), "name of the task"),
+        column("model", pa.string(), "name of the model"),
+        column("checkpoint", pa.int64(), "training step", at_least=0),
+        column("order", pa.int16(), "n", between=(1, 16)),
+        column("p_value", pa.float64(), "two-sided p of the measure", between=(0, 1)),
+        column("q_value", pa.float64(), "p after Benjamini-Hochberg", between=(0, 1)),
+    ),
+    key=("measure", "task", "model", "checkpoint", "order"),
+    rules=(rows("q_value >= p_value - 1e-12", "a correction only raises p"),),
+)
+
+EXCLUSIONS = Contract(
+    name="exclusions",
+    description="What did not enter a measure, by reason.",
+    columns=(
+        column("measure", pa.string(), "name of the measure"),
+        column("task", pa.string(), "name of the task"),
+        column("model", pa.string(), "name of the model; empty where no model plays a part"),
+        column("checkpoint", pa.int64(), "training step; -1 where there is no model", at_least=-1),
+        column("order", pa.int16(), "n; 0 where n plays no part", between=(0, 64)),
+        column("reason", pa.string(), "why the rows were left out, or `kept`"),
+        column("rows", pa.int64(), "how many", at_least=0),
+        column("of", pa.string(), "what is counted: pairs, examples, rows, n-grams"),
+    ),
+    key=("measure", "task", "model", "checkpoint", "order", "reason"),
+)
+
+REPORT_FILES = Contract(
+    name="report_files",
+    description="The files of a report.",
+    columns=(
+        column("file", pa.string(), "path below the report's folder"),
+        column("sha256", pa.string(), "hash of its bytes"),
+        column("bytes", pa.int64(), "size", at_least=1),
+    ),
+    key=("file",),
+)

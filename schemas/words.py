@@ -1,0 +1,65 @@
+"""Documents as integers: words for counting, model tokens for the ∞-gram and for training."""
+
+import pyarrow as pa
+
+from schemas.contract import Contract, balance, column, rows
+
+WORDS = Contract(
+    name="words",
+    description="One row per document: the ids of its normalised words in the part's own sorted vocabulary.",
+    columns=(
+        column("document", pa.int64(), "position of the document in its documents part", at_least=0),
+        column("ids", pa.list_(pa.field("element", pa.int32(), nullable=False)),
+               "word ids; id order is the code point order of the words"),
+    ),
+    key=("document",),
+    balances=(
+        balance("(SELECT count(*) FROM words)", "(SELECT count(*) FROM documents)", "no document is lost"),
+        balance("(SELECT coalesce(sum(len(ids)), 0) FROM words)",
+                "(SELECT coalesce(sum(occurrences), 0) FROM vocabulary)", "the vocabulary counts every word once"),
+    ),
+)
+
+VOCABULARY = Contract(
+    name="vocabulary",
+    description="The sorted vocabulary of one words part.",
+    columns=(
+        column("id", pa.int32(), "id of the word in this part, from 0", at_least=0),
+        column("word", pa.string(), "the normalised word"),
+        column("occurrences", pa.int64(), "times it stands in the part", at_least=1),
+        column("documents", pa.int64(), "documents of the part that hold it", at_least=1),
+    ),
+    key=("id",),
+    rules=(
+        rows("documents <= occurrences", "a word stands at least once in each document that holds it"),
+        rows("length(word) > 0 AND position(' ' IN word) = 0", "a word has characters and no space"),
+    ),
+)
+
+TOKENIZER = Contract(
+    name="tokenizer",
+    description="The tokenizer of the study's models, as the text of its tokenizer.json.",
+    columns=(
+        column("name", pa.string(), "name of the tokenizer"),
+        column("vocabulary_size", pa.int64(), "number of token ids", at_least=2),
+        column("end_of_document", pa.int32(), "id of the token that separates documents in training", at_least=0),
+        column("json", pa.string(), "content of tokenizer.json"),
+    ),
+    key=("name",),
+    rules=(rows("end_of_document < vocabulary_size", "the separator is a token of the vocabulary"),),
+)
+
+TOKENS = Contract(
+    name="tokens",
+    description="One row per document: the ids of its model tokens, without special tokens.",
+    columns=(
+        column("document", pa.int64(), "position of the document in its documents part", at_least=0),
+        column("ids", pa.list_(pa.field("element", pa.int32(), nullable=False)), "token ids of the study's tokenizer"),
+    ),
+    key=("document",),
+    balances=(
+        balance("(SELECT count(*) FROM tokens)", "(SELECT count(*) FROM documents)", "no document is lost"),
+        balance("(SELECT coalesce(max(list_max(ids)), 0) < (SELECT max(vocabulary_size) FROM tokenizer) FROM tokens)",
+                "(SELECT (SELECT count(*) FROM tokens) = 0 OR true)", "every id is in the vocabulary"),
+    ),
+)

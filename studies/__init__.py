@@ -1,0 +1,1 @@
+"""Ready-made studies; `taskgram run NAME` finds them here."""

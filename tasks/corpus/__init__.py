@@ -1,0 +1,1 @@
+"""Corpora: planted worlds, ingestion, and documents as integers."""

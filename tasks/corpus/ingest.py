@@ -1,0 +1,122 @@
+"""Corpus files become documents. What cannot, becomes a reject with its row and reason; nothing is dropped silently.
+
+Reads JSON lines, plain, .gz or .zst, such as
+
+    {"id": "a-17", "lang": "en", "text": "The harbour of Velm is deep."}
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from schemas import DOCUMENT_REJECTS, DOCUMENTS, Study, StudyError
+from tasks.files import outside_file, resolve_files
+from tasks.step import Inputs, Job, Stage, Step, Work
+from tasks.text.lines import excerpt, json_record, lines, text_of
+from tasks.text.split import in_evaluated_half
+
+ROWS_AT_ONCE = 2_000
+PLANTED = {"text": "text", "id": "id", "language": "", "join": [], "held_out": None}
+
+
+def plan(study: Study, inputs: Inputs) -> list[Job]:
+    """One job per corpus file."""
+    jobs = [
+        Job({"source": part.labels["source"], "file": part.labels["file"]}, PLANTED, {"planted_files": (part,)})
+        for part in inputs["planted_files"] if part.labels["kind"] == "corpus"
+    ]  # fmt: skip
+    for source in study.corpus.sources:
+        split = study.splits[source.held_out] if source.held_out else None
+        settings = {"text": source.text, "id": source.id, "language": source.language, "join": list(source.join),
+                    "held_out": {"name": source.held_out, **split.model_dump()} if split else None}  # fmt: skip
+        for name, path in resolve_files(source.files, study.data, f"corpus source {source.name!r}"):
+            file = outside_file(path)
+            jobs.append(Job({"source": source.name, "file": name}, settings, {}, (file,), cost=float(file.bytes)))
+    return jobs
+
+
+def run(work: Work) -> None:
+    """Write documents and rejects in the order of the file; sums: records."""
+    planted = work.job.inputs.get("planted_files")
+    path = work.folder_of(planted[0]) / work.labels["file"] if planted else Path(work.job.files[0].path)
+    documents, rejects, count = _Rows(work, "documents"), _Rows(work, "document_rejects"), 0
+    work.add("records", 0)
+    for row, line, record in _records(path, work.settings):
+        work.add("records")
+        base = {"source": work.labels["source"], "row": row}
+        if isinstance(record, str):
+            rejects.add({**base, "file": work.labels["file"], "reason": record, "excerpt": excerpt(line)})
+        else:
+            documents.add({**base, **record, "document": count})
+            count += 1
+    documents.flush()
+    rejects.flush()
+    if count == 0:
+        seen = work.sums["records"]
+        raise StudyError(f"{path}: an empty corpus: none of its {seen} records became a document"
+                         + (f"; the first was refused because: {rejects.first['reason']}" if rejects.first else ""))  # fmt: skip
+
+
+def _records(path: Path, settings: Any) -> Iterator[tuple[int, bytes, dict[str, Any] | str]]:
+    """(row, line, document or reason) for every line."""
+    seen: set[bytes] = set()
+    for row, line in lines(path):
+        record = json_record(line)
+        yield row, line, record if isinstance(record, str) else _document(record, row, settings, seen)
+
+
+def _document(record: dict[str, Any], row: int, settings: Any, seen: set[bytes]) -> dict[str, Any] | str:
+    """One record as a document, or why it is none."""
+    fields = settings["join"] or [settings["text"]]
+    texts = []
+    for field in fields:
+        text, problem = text_of(record, field)
+        if problem:
+            return problem
+        texts.append(text)
+    identifier: Any = record.get(settings["id"]) if settings["id"] else f"row-{row}"
+    if isinstance(identifier, int) and not isinstance(identifier, bool):
+        identifier = str(identifier)
+    if not isinstance(identifier, str) or not identifier.strip():
+        return f"field {settings['id']!r} gives no identifier; name another field, or set id = \"\" to take the row number"
+    _, problem = text_of({"id": identifier}, "id")
+    if problem:
+        return problem
+    if settings["held_out"] and in_evaluated_half(settings["held_out"], record):
+        return f"held out for evaluation (split {settings['held_out']['name']})"
+    # Sixteen bytes of a cryptographic hash stand for an id: two ids that share them are not to be found.
+    mark = hashlib.blake2b(identifier.encode(), digest_size=16).digest()
+    if mark in seen:
+        return f"the id {identifier!r:.80} stands in this file already"
+    seen.add(mark)
+    language = settings["language"] or record.get("lang", "")
+    return {"id": identifier, "language": language if isinstance(language, str) else "", "text": "\n".join(texts)}
+
+
+class _Rows:
+    """Rows of one table, written in groups."""
+
+    def __init__(self, work: Work, table: str) -> None:
+        self.work, self.table = work, table
+        self.rows: list[dict[str, Any]] = []
+        self.first: dict[str, Any] | None = None
+
+    def add(self, row: dict[str, Any]) -> None:
+        self.first = self.first or row
+        self.rows.append(row)
+        if len(self.rows) >= ROWS_AT_ONCE:
+            self.flush()
+
+    def flush(self) -> None:
+        if self.rows:
+            self.work.write(self.table, {name: [r[name] for r in self.rows] for name in self.rows[0]})
+            self.rows = []
+
+
+INGEST = Step(
+    "ingest", version=1, about="corpus files as documents; what cannot be one is a reject with its reason",
+    reads=("planted_files",), stages=(Stage(writes=(DOCUMENTS, DOCUMENT_REJECTS), plan=plan, run=run),),
+)  # fmt: skip

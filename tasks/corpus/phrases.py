@@ -1,0 +1,51 @@
+"""All fixed wording of the planted world, in one place: no made-up name may be one of these words.
+
+{r} is a relation's noun, {s} a subject, {o} an answer, {n} any name.
+"""
+
+from __future__ import annotations
+
+import re
+
+QUESTION_PROMPT = "Question: {input}\nAnswer: "
+TRANSLATION_PROMPT = "English text: {input}\nLANGUAGE translation: "
+
+# Questions asked in the corpus, and questions never asked there. The first is the one most statements take.
+SEEN = ("What is the {r} of {s}?", "Which {r} does {s} have?", "Name the {r} of {s}.", "{s} has which {r}?")
+HELD_OUT = ("Can you tell me the {r} of {s}?", "For {s}, what is the {r}?", "The {r} of {s} goes by what name?",
+            "Say which {r} belongs to {s}.")  # fmt: skip
+PLAIN = ("The {r} of {s} is {o}.", "{o} is the {r} of {s}.", "{s} has {o} as its {r}.", "As its {r}, {s} has {o}.")
+MENTIONS = ("{n} is old.", "We know {n}.", "People like {n}.", "They saw {n} again.")
+
+# A statement takes the phrasing at a uniform place of this table: 40 % are questions with answers.
+STATEMENTS = (
+    *[QUESTION_PROMPT.format(input=SEEN[0]) + "{o}"] * 5,
+    *[QUESTION_PROMPT.format(input=question) + "{o}" for question in SEEN[1:]],
+    *[plain for plain in PLAIN for _ in range(3)],
+)
+
+FACT_RELATIONS = ("capital", "river", "founder")
+RECALL_RELATIONS = ("anthem", "emblem", "currency")
+RULE_RELATION = "tribe"
+
+LANGUAGES = ("velish", "onda")
+
+SUM_QUESTION = "What is {a} plus {b}?"
+SUM_ANSWER = "{a} + {b} = {c} so #### {c}"
+SUM_PLAIN = "{a} plus {b} makes {c}."
+
+# Distractor sentences, by language: {a} adjective, {n} and {m} nouns, {v} verb.
+FILLERS = {
+    "en": ("The {a} {n} {v} the {m}.", "A {n} {v} near the {a} {m}.", "Every {n} and {m} {v} with a {a} heart."),
+    "velish": ("{n} {a} {m} {v} ek.", "{m} ek {n} {a} {v}."),
+    "onda": ("{v} {n} lo {a} {m}.", "{v} lo {m} {n} {a}."),
+}
+
+RESERVED = frozenset(
+    word
+    for text in (
+        QUESTION_PROMPT, TRANSLATION_PROMPT, *SEEN, *HELD_OUT, *PLAIN, *MENTIONS, *FACT_RELATIONS, *RECALL_RELATIONS,
+        RULE_RELATION, *LANGUAGES, SUM_QUESTION, SUM_ANSWER, SUM_PLAIN, *(f for group in FILLERS.values() for f in group),
+    )
+    for word in re.findall(r"[a-z]+", text.lower())
+)  # fmt: skip

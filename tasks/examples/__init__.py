@@ -1,0 +1,1 @@
+"""Task examples, one reader per family."""

@@ -1,0 +1,53 @@
+"""JSON lines in taskgram's own format; planted tasks are written in it. `input` and `output` are all that must be there.
+
+    {"id": "q-7", "input": "Who wrote Faust?", "output": "Goethe", "aliases": ["J. W. Goethe"], "group": "literature"}
+    {"id": "m-2", "input": "2 + 2 = ?", "output": "4", "options": ["3", "4"], "answer": 1, "split": "evaluate"}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tasks.examples.record import Found, Refused, Settings
+from tasks.text.lines import excerpt, json_record, lines, text_of
+
+SPLITS = ("", "mine", "evaluate")
+
+
+def read(path: Path, name: str, settings: Settings) -> Iterator[Found | Refused]:
+    """Examples of one file."""
+    for row, line in lines(path):
+        record = json_record(line)
+        found = record if isinstance(record, str) else _example(record, row)
+        yield Refused(row, found, excerpt(line)) if isinstance(found, str) else found
+
+
+def _example(record: dict[str, Any], row: int) -> Found | str:
+    texts = {}
+    for field in ("input", "output"):
+        texts[field], problem = text_of(record, field)
+        if problem:
+            return problem
+    lists = {}
+    for field in ("aliases", "options"):
+        value = record.get(field, [])
+        if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
+            return f"field {field!r} is not a list of texts"
+        lists[field] = tuple(value)
+    answer, split = record.get("answer", -1), record.get("split", "")
+    if not isinstance(answer, int) or not -1 <= answer < len(lists["options"]):
+        return f"answer {answer!r} is not the index of one of {len(lists['options'])} options"
+    if answer >= 0 and lists["options"][answer] != texts["output"]:
+        return "the output is not the text of the right option"
+    if split not in SPLITS:
+        return f"split {split!r} is neither 'mine' nor 'evaluate'"
+    identifier = record.get("id", f"{row:07d}")
+    if not isinstance(identifier, (str, int)) or not str(identifier).strip():
+        return "field 'id' is not a text"
+    group, prompt = record.get("group", ""), record.get("prompt", "")
+    if not isinstance(group, str) or not isinstance(prompt, str):
+        return "fields 'group' and 'prompt' are texts"
+    return Found(row, str(identifier), texts["input"], texts["output"], group, lists["aliases"], lists["options"], answer,
+                 prompt, split, record)  # fmt: skip

@@ -1,0 +1,30 @@
+"""Parallel text: JSON lines with one field per language, plain or packed. `languages` of the task names the two.
+
+    {"page": "raid.html", "line": 3, "en": "Disks fail.", "de": "Platten gehen kaputt."}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from schemas import StudyError
+from tasks.examples.record import Found, Refused, Settings
+from tasks.text.lines import excerpt, json_record, lines, text_of
+
+
+def read(path: Path, name: str, settings: Settings) -> Iterator[Found | Refused]:
+    """Examples of one file: x is the text in the first language, y in the second."""
+    if len(settings["languages"]) != 2:
+        raise StudyError(f'task for {name}: reader "parallel" needs languages = ["en", "de"], the fields of input and output')
+    source, target = settings["languages"]
+    for row, line in lines(path):
+        record = json_record(line)
+        if isinstance(record, str):
+            yield Refused(row, record, excerpt(line))
+            continue
+        (x, no_x), (y, no_y) = text_of(record, source), text_of(record, target)
+        if no_x or no_y:
+            yield Refused(row, no_x or no_y, excerpt(line))
+        else:
+            yield Found(row, f"{row:07d}", x, y, f"{source}-{target}", record=record)

@@ -1,0 +1,47 @@
+"""Files from outside the root, known by their content."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from schemas import StudyError
+from tasks.dataset import SourceFile
+
+
+def outside_file(path: Path) -> SourceFile:
+    """A file with the hash of its bytes, read again only if its size or time changed. StudyError if it is not there."""
+    try:
+        stat = path.stat()
+        return SourceFile(
+            path.name, str(path.resolve()), _sha256(str(path.resolve()), stat.st_size, stat.st_mtime_ns), stat.st_size
+        )
+    except OSError as error:
+        raise StudyError(f"{path}: cannot be read: {error.strerror}; check the path in the study") from None
+
+
+@lru_cache(maxsize=65_536)
+def _sha256(path: str, size: int, mtime_ns: int) -> str:
+    with open(path, "rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()
+
+
+def resolve_files(patterns: Sequence[str], folder: str, what: str) -> list[tuple[str, Path]]:
+    """(name, path) of the files that patterns name, in order, each once; names are relative to the folder where they can be.
+
+    Raises StudyError for a pattern that matches no file.
+    """
+    found: dict[Path, str] = {}
+    base = Path(folder or ".")
+    for pattern in patterns:
+        paths = sorted(Path(p) for p in glob.glob(str(base / pattern), recursive=True) if Path(p).is_file())
+        if not paths:
+            raise StudyError(f"{what}: no file matches {str(base / pattern)!r}. Paths are looked up in the study's `data` folder "
+                             f"(TASKGRAM_DATA overrides it).")  # fmt: skip
+        for path in paths:
+            name = path.relative_to(base).as_posix() if path.is_relative_to(base) else path.as_posix().lstrip("/")
+            found.setdefault(path, name)
+    return [(name, path) for path, name in found.items()]

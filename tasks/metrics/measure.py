@@ -1,0 +1,124 @@
+"""The step `measure`: every measure of every task, then the family of primary tests.
+
+A job is one measure of one task and declares only the tables and settings that measure needs: changing γ takes the measures
+that know γ anew and no other, and nothing before them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from schemas import EXCLUSIONS, METRIC_FAMILY, METRICS, Study
+from schemas.study import Task
+from tasks.metrics import coverage, distributional, judging, novelty, performance, scores, truth
+from tasks.metrics.answers import Answers
+from tasks.metrics.pairs import frame
+from tasks.metrics.statistics import benjamini_hochberg
+from tasks.step import Inputs, Job, Stage, Step, Work
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What a measure reads of a task, what decides it, and how it is taken."""
+
+    reads: Callable[[Task], tuple[str, ...]]
+    settings: Callable[[Study, str], dict[str, Any]]
+    run: Callable[[Work, Answers], None]
+    cost: float = 1.0
+
+
+MEASURES = {
+    "distributional": Measure(lambda _: distributional.READS, distributional.settings, distributional.run, cost=10.0),
+    "score": Measure(lambda task: judging.reads(task.family), scores.settings, scores.run, cost=3.0),
+    "performance": Measure(lambda task: performance.reads(task.family), performance.settings, performance.run, cost=3.0),
+    "novelty": Measure(lambda _: novelty.READS, novelty.settings, novelty.run),
+    "coverage": Measure(lambda _: coverage.COVERAGE_READS, coverage.coverage_settings, coverage.run_coverage),
+    "contamination": Measure(
+        lambda _: coverage.CONTAMINATION_READS, coverage.contamination_settings, coverage.run_contamination
+    ),
+    "truth": Measure(lambda task: truth.reads(task.family), truth.settings, truth.run),
+}
+
+
+def plan_measures(study: Study, inputs: Inputs) -> list[Job]:
+    """One job per measure and task; `truth` only where a world was planted."""
+    jobs = []
+    for task in study.tasks:
+        for name, measure in MEASURES.items():
+            if name == "truth" and not inputs.get("truth"):
+                continue
+            parts = {
+                table: tuple(p for p in inputs.get(table, ()) if p.labels.get("task", task.name) == task.name)
+                for table in measure.reads(task)
+            }
+            jobs.append(
+                Job({"measure": name, "task": task.name}, measure.settings(study, task.name), parts, cost=measure.cost)
+            )
+    return jobs
+
+
+def run_measure(work: Work) -> None:
+    """Take one measure of one task."""
+    answers = Answers(work.labels["task"])
+    MEASURES[work.labels["measure"]].run(work, answers)
+    answers.write(work)
+
+
+def plan_family(study: Study, inputs: Inputs) -> list[Job]:
+    """One job: the family is fixed by the study, over task × model."""
+    parts = tuple(p for p in inputs.get("metrics", ()) if p.labels.get("measure") == "distributional")
+    return [Job({}, {"first_order": {t.name: t.first_order for t in study.tasks}}, {"metrics": parts})]
+
+
+def run_family(work: Work) -> None:
+    """Benjamini-Hochberg over Mem_n and Mem_Δ (Spearman, pair unit) at each task's first n and each model's last checkpoint.
+
+    A checkpoint is a point of a sweep, and sweeps are not in the family. Tests without a p are counted, not corrected for.
+    """
+    first = pl.DataFrame(
+        list(work.settings["first_order"].items()), schema={"task": pl.String, "order": pl.Int16}, orient="row"
+    )
+    table = frame(
+        work, "metrics", "measure", "task", "model", "checkpoint", "order", "unit", "statistic", "detail", "p_value"
+    )
+    family = table.filter(pl.col("measure").is_in(["mem_n", "mem_delta"]), unit="pair", statistic="spearman", detail="")
+    family = family.join(first, on=["task", "order"])
+    family = family.filter(pl.col("checkpoint") == pl.col("checkpoint").max().over("model"))
+    tested = family.drop_nulls("p_value").sort(METRIC_FAMILY.key)
+    work.add("tests", len(tested))
+    work.add("without_p", len(family) - len(tested))
+    q = np.minimum(benjamini_hochberg(tested["p_value"].to_numpy()), 1.0)
+    work.write(
+        "metric_family",
+        tested.select(*METRIC_FAMILY.key, "p_value").with_columns(q_value=pl.Series(q, dtype=pl.Float64)).to_arrow(),
+    )
+
+
+MEASURE = Step(
+    "measure",
+    version=1,
+    about="What is memorized and what is generalized, as numbers with intervals.",
+    reads=(
+        "examples",
+        "example_ngrams",
+        "task_grams",
+        "ngram_stats",
+        "pair_counts",
+        "contamination",
+        "infinigram",
+        "models",
+        "token_scores",
+        "generations",
+        "generation_counts",
+        "truth",
+    ),
+    stages=(
+        Stage(writes=(METRICS, EXCLUSIONS), plan=plan_measures, run=run_measure),
+        Stage(writes=(METRIC_FAMILY,), plan=plan_family, run=run_family),
+    ),
+)

@@ -1,0 +1,168 @@
+"""How well a model does the task, whatever it does it by (task-grams §9).
+
+    qa               exact match and F1 after TriviaQA's normalisation, aliases included
+    multiple_choice  the option with the highest log-probability: raw, per token, per character
+    translation      BLEU and chrF (sacreBLEU), 0 to 100
+    math             the final number: behind `####`, else the last one
+    all              mean log-probability per token of the reference output
+
+`main_score` repeats the statistic that stands in the results table: see `main_statistic`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas import Study
+from tasks.metrics import judging
+from tasks.metrics.answers import Answers, Asked, models_of
+from tasks.metrics.judging import Asks, Floats, OptionScore, main_statistic
+from tasks.metrics.statistics import Estimate, bootstrap_statistic, percentile_interval, ratio, wilson
+from tasks.step import Work
+
+
+def settings(study: Study, task: str) -> dict[str, Any]:
+    """What decides the scores."""
+    return {"family": study.task(task).family, "draws": study.measures.bootstrap, "seed": study.seed}
+
+
+def run(work: Work, answers: Answers) -> None:
+    """Scores of every model, over all examples and by group; `main_score` for the results table."""
+    family = work.settings["family"]
+    asked, options = judging.asks(work, answers.task), judging.read_options(work, answers.task)
+    generations = judging.read_generations(work, answers.task) if family != "multiple_choice" else {}
+    for model in models_of(work):
+        key = (model.model, model.checkpoint)
+        _log_likelihood(work, answers, model, asked, options.get(key, {}))
+        if family == "translation":
+            _translation(work, answers, model, asked, generations.get(key, {}))
+        elif family == "multiple_choice":
+            _shares(work, answers, model, asked, judging.choices(asked, options.get(key, {})), judging.NO_OPTIONS)
+        else:
+            _shares(
+                work, answers, model, asked, judging.judge(family, asked, generations.get(key, {})), judging.NO_GENERATIONS
+            )
+
+
+def _log_likelihood(
+    work: Work, answers: Answers, model: Asked, asked: Asks, scores: dict[str, dict[int, OptionScore]]
+) -> None:
+    """Σ log p / Σ tokens of the references, in nats per token."""
+    found = [scores[n][-1] for n in asked.names if -1 in scores.get(n, {})]
+    estimate = (
+        ratio(
+            np.array([s.total for s in found]),
+            np.array([s.tokens for s in found], dtype=np.float64),
+            work.settings["draws"],
+            work.settings["seed"],
+        )
+        if found
+        else Estimate(None, note="no score of this model")
+    )
+    answers.add("score", "log_likelihood", estimate, asked=model, unit="example", rows=len(found), examples=len(found))
+
+
+def _shares(work: Work, answers: Answers, model: Asked, asked: Asks, values: dict[str, Floats], missing: str) -> None:
+    """Shares with Wilson's interval, means (F1) with a bootstrap; the main statistic also by group."""
+    main = main_statistic(work.settings["family"])
+    known = np.isfinite(values[main])
+    _excluded(answers, model, known)
+    chances = [1 / len(o) for o, k in zip(asked.options, known, strict=True) if o and k]
+    note = f"chance {np.mean(chances):.4g}" if chances else ""
+    for statistic, numbers in values.items():
+        estimate = _share(work, statistic, numbers[known], missing)
+        more: dict[str, Any] = {
+            "asked": model,
+            "unit": "example",
+            "rows": int(known.sum()),
+            "examples": int(known.sum()),
+            "note": note,
+        }
+        answers.add("score", statistic, estimate, **more)
+        if statistic == main:
+            answers.add("main_score", statistic, estimate, **more)
+    for group, members in judging.grouped(asked):
+        inside = known & members
+        answers.add(
+            "score",
+            main,
+            _share(work, main, values[main][inside], missing),
+            asked=model,
+            unit="example",
+            detail=group,
+            rows=int(inside.sum()),
+            examples=int(inside.sum()),
+        )
+
+
+def _share(work: Work, statistic: str, values: Floats, missing: str) -> Estimate:
+    if not len(values):
+        return Estimate(None, note=missing)
+    if statistic in judging.SHARES:
+        return wilson(float(values.sum()), len(values))
+    return ratio(values, np.ones(len(values)), work.settings["draws"], work.settings["seed"])
+
+
+def _translation(work: Work, answers: Answers, model: Asked, asked: Asks, texts: dict[str, str]) -> None:
+    """Corpus BLEU and chrF; the interval resamples examples."""
+    known = np.array([n in texts for n in asked.names], dtype=bool)
+    _excluded(answers, model, known)
+    for statistic in judging.STATISTICS["translation"]:
+        estimate, note = corpus_score(work, statistic, asked, texts, known)
+        more: dict[str, Any] = {
+            "asked": model,
+            "unit": "example",
+            "rows": int(known.sum()),
+            "examples": int(known.sum()),
+            "note": note,
+        }
+        answers.add("score", statistic, estimate, **more)
+        if statistic == main_statistic("translation"):
+            answers.add("main_score", statistic, estimate, **more)
+    for group, members in judging.grouped(asked):
+        inside = known & members
+        estimate, note = corpus_score(work, main_statistic("translation"), asked, texts, inside)
+        answers.add(
+            "score",
+            main_statistic("translation"),
+            estimate,
+            asked=model,
+            unit="example",
+            detail=group,
+            note=note,
+            rows=int(inside.sum()),
+            examples=int(inside.sum()),
+        )
+
+
+def corpus_score(
+    work: Work, statistic: str, asked: Asks, texts: dict[str, str], keep: NDArray[np.bool_]
+) -> tuple[Estimate, str]:
+    """BLEU or chrF of the examples where `keep` holds, and sacreBLEU's signature."""
+    chosen = np.flatnonzero(keep)
+    if not len(chosen):
+        return Estimate(None, note=judging.NO_GENERATIONS), ""
+    metric = judging.sacrebleu_metrics()[statistic]
+    references = [asked.references[i] for i in chosen]
+    streams = [[r[k] if k < len(r) else None for r in references] for k in range(max(map(len, references)))]
+    # sacreBLEU's own bootstrap has no seed argument and reports half-widths; its per-sentence sums are all that is needed
+    sums = np.array(metric._extract_corpus_statistics([texts[asked.names[i]] for i in chosen], streams), dtype=np.int64)
+
+    def of(weights: NDArray[np.int32]) -> Floats:
+        return np.array([metric._compute_score_from_stats([int(v) for v in row]).score for row in weights @ sums])
+
+    value, signature = float(of(np.ones((1, len(chosen)), dtype=np.int32))[0]), str(metric.get_signature())
+    if len(chosen) < 2:
+        return Estimate(value, note="no interval: one example"), signature
+    draws = bootstrap_statistic(len(chosen), work.settings["draws"], work.settings["seed"], of)
+    low, high, missing = percentile_interval(draws)
+    return Estimate(value, low, high, note=missing), signature
+
+
+def _excluded(answers: Answers, model: Asked, known: NDArray[np.bool_]) -> None:
+    kept = int(np.sum(known))
+    answers.exclude("score", "nothing to judge", len(known) - kept, "examples", asked=model)
+    answers.exclude("score", "kept", kept, "examples", asked=model)

@@ -1,0 +1,1 @@
+"""Language models: trained, loaded, scored and asked."""

@@ -1,0 +1,97 @@
+"""What can be said of a study's models before any of them exists: steps, checkpoints, learning rates, device.
+
+A ladder is trained on equal tokens: steps = tokens // (batch · context), whatever the size. Imports no torch, so that a
+study can be planned without it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from schemas import Study, StudyError
+from schemas.study import Model, Pretrain
+from tasks.dataset import Part
+
+UNKNOWN_SIZE = 1e9  # parameters assumed for a model whose size is not in the study
+
+
+def total_steps(pretrain: Pretrain) -> int:
+    """Optimizer steps of a training."""
+    return pretrain.tokens // (pretrain.batch * pretrain.context)
+
+
+def checkpoint_steps(pretrain: Pretrain) -> tuple[int, ...]:
+    """Steps whose weights are kept, increasing; shares that round to one step give one checkpoint."""
+    steps = total_steps(pretrain)
+    return tuple(sorted({max(1, round(share * steps)) for share in pretrain.checkpoints}))
+
+
+def checkpoints(model: Model) -> tuple[int, ...]:
+    """Training steps of a model's rows in `models`."""
+    return checkpoint_steps(model.pretrain) if model.pretrain else (model.checkpoint,)
+
+
+def checkpoint_folder(step: int) -> str:
+    """Name of the folder of a checkpoint: "step-000123"."""
+    return f"step-{step:06d}"
+
+
+def learning_rate(step: int, steps: int, settings: Mapping[str, Any]) -> float:
+    """Learning rate of a step, from 0: a linear rise, then half a cosine down to a tenth of the peak."""
+    warmup = max(1, round(settings["warmup"] * steps))
+    if step < warmup:
+        return settings["learning_rate"] * (step + 1) / warmup
+    done = (step - warmup) / max(1, steps - warmup)
+    return settings["learning_rate"] * (0.1 + 0.45 * (1 + math.cos(math.pi * done)))
+
+
+def log_steps(steps: int, kept: tuple[int, ...]) -> list[int]:
+    """Steps after which a row is logged: about fifty, the last one, and every checkpoint."""
+    every = max(1, steps // 50)
+    return sorted({*range(every, steps + 1, every), *kept, steps})
+
+
+def size(model: Model) -> float:
+    """Rough number of parameters, for the order in which jobs start."""
+    p = model.pretrain
+    return 12.0 * p.layers * p.hidden**2 + 1024 * p.hidden if p else UNKNOWN_SIZE
+
+
+def check_shape(model: Model) -> None:
+    """Raises StudyError if no network of these measures can be built or trained."""
+    p = model.pretrain
+    if p is None:
+        return
+    if p.hidden % p.heads or p.hidden // p.heads % 2:
+        near = 2 * p.heads * max(1, round(p.hidden / p.heads / 2))
+        raise StudyError(
+            f"model {model.name!r}: hidden = {p.hidden} cannot be shared among heads = {p.heads}; "
+            f"hidden / heads must be an even whole number, e.g. hidden = {near}"
+        )
+    if total_steps(p) < 1:
+        raise StudyError(
+            f"model {model.name!r}: tokens = {p.tokens} are less than one step of batch × context = "
+            f"{p.batch} × {p.context} = {p.batch * p.context}; give more tokens, or a smaller batch or context"
+        )
+
+
+def device_settings(study: Study) -> dict[str, str]:
+    """{} on the CPU, else {"device": "cuda"}: bytes are equal for one kind of device only, so it is part of the key."""
+    wanted = study.scoring.device
+    device = _fastest_device() if wanted == "auto" else wanted
+    return {} if device == "cpu" else {"device": device}
+
+
+@lru_cache(maxsize=1)
+def _fastest_device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def parts_with(parts: tuple[Part, ...], **labels: str) -> tuple[Part, ...]:
+    """The parts that carry these labels."""
+    return tuple(p for p in parts if all(p.labels.get(k) == v for k, v in labels.items()))

@@ -1,0 +1,195 @@
+"""Saved models: what a folder must hold, how one is loaded, and how torch is set so that bytes repeat.
+
+Weights are safetensors, never pickles, and no code that comes with a model is run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from schemas import StudyError
+
+if TYPE_CHECKING:
+    import tokenizers
+    import torch
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model ready to be asked."""
+
+    name: str
+    network: torch.nn.Module
+    tokenizer: tokenizers.Tokenizer
+    context: int  # most input tokens of one pass
+    start: int  # the token that stood before each document in training
+    ends: frozenset[int]  # tokens that end a document
+    vocabulary: int
+    device: str
+
+
+def model_files(folder: Path, name: str) -> list[Path]:
+    """config.json, tokenizer.json and the safetensors of a saved model, in name order.
+
+    Raises StudyError that says which file is not there and how to make it.
+    """
+    if not folder.is_dir():
+        raise StudyError(f"model {name!r}: there is no folder {folder}; set `path` to a folder with config.json, "
+                         "model.safetensors and tokenizer.json")  # fmt: skip
+    for needed in ("config.json", "tokenizer.json"):
+        if not (folder / needed).is_file():
+            raise StudyError(f"model {name!r}: {folder} has no {needed}; save the model and its fast tokenizer there with "
+                             "save_pretrained")  # fmt: skip
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        found = " (its .bin files are pickles, which are not opened)" if list(folder.glob("*.bin")) else ""
+        raise StudyError(f"model {name!r}: {folder} has no .safetensors file{found}; save the model with save_pretrained")
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        missing = sorted(set(_json(index, name)["weight_map"].values()) - {w.name for w in weights})
+        if missing:
+            raise StudyError(f"model {name!r}: {folder} lacks {', '.join(missing)}, which {index.name} names; copy it again")
+    return [folder / "config.json", *([index] if index.is_file() else []), folder / "tokenizer.json", *weights]
+
+
+def check_finite(weights: list[Path], name: str) -> None:
+    """Open every safetensors file and every tensor in it; StudyError if one is broken or not finite."""
+    import torch
+    from safetensors import SafetensorError, safe_open
+
+    for path in weights:
+        try:
+            with safe_open(path, framework="pt") as file:
+                for tensor in file.keys():  # noqa: SIM118 - not a mapping
+                    value = file.get_tensor(tensor)
+                    if value.is_floating_point() and not torch.isfinite(value).all():
+                        raise StudyError(f"model {name!r}: {path}: tensor {tensor} holds values that are not finite; "
+                                         "use another checkpoint, or copy the file again")  # fmt: skip
+        except (SafetensorError, OSError) as error:
+            raise StudyError(f"model {name!r}: {path} cannot be read: {error}; copy the file again") from None
+
+
+def count_parameters(folder: Path, name: str) -> tuple[int, int]:
+    """(all, without input and output embeddings) from config.json alone; tied weights count once."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        network = AutoModelForCausalLM.from_config(_config(folder, name), trust_remote_code=False)
+    network.tie_weights()
+    return parameters_of(network)
+
+
+def parameters_of(network: torch.nn.Module) -> tuple[int, int]:
+    """(all, without input and output embeddings) of a network; tied weights count once."""
+    ends = [network.get_input_embeddings(), network.get_output_embeddings()]  # type: ignore[operator]
+    outer = {id(p) for module in ends if module is not None for p in module.parameters()}
+    sizes = [(id(p) in outer, p.numel()) for p in network.parameters()]
+    return sum(n for _, n in sizes), sum(n for embeds, n in sizes if not embeds)
+
+
+def load(folder: Path, name: str, dtype: str, device: str) -> Loaded:
+    """The network of a folder, in evaluation mode.
+
+    Raises StudyError if weights are missing or do not fit config.json, or the tokenizer does not fit the network.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM
+
+    files, config = model_files(folder, name), _config(folder, name)
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            folder, config=config, dtype=getattr(torch, dtype), attn_implementation="sdpa", output_loading_info=True,
+            local_files_only=True, trust_remote_code=False, use_safetensors=True,
+        )  # fmt: skip
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+        raise StudyError(f"model {name!r}: {folder} cannot be loaded: {error}; save it again") from None
+    network, info = loaded
+    wrong = sorted(str(k) for kind in ("missing_keys", "mismatched_keys") for k in info.get(kind, ()))
+    if wrong:  # transformers would go on with random numbers in their place
+        raise StudyError(f"model {name!r}: {folder}: the weights do not fit config.json: "
+                         f"{', '.join(wrong[:5])}; save it again")  # fmt: skip
+    tokenizer = read_tokenizer(next(f for f in files if f.name == "tokenizer.json").read_text(encoding="utf-8"))
+    if tokenizer.get_vocab_size() > config.vocab_size:
+        raise StudyError(f"model {name!r}: tokenizer.json has {tokenizer.get_vocab_size()} tokens, the network only "
+                         f"{config.vocab_size}; put the tokenizer it was trained with into {folder}")  # fmt: skip
+    ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
+    start = config.bos_token_id if config.bos_token_id is not None else ends[0]
+    if start is None:
+        raise StudyError(f"model {name!r}: config.json names neither bos_token_id nor eos_token_id; add the token that "
+                         "stood before each document in training")  # fmt: skip
+    context = getattr(config, "max_position_embeddings", None) or 2048
+    network.eval().requires_grad_(False).to(device)
+    known = frozenset(e for e in ends if e is not None)
+    return Loaded(name, network, tokenizer, context, start, known, config.vocab_size, device)
+
+
+@lru_cache(maxsize=2)
+def read_tokenizer(text: str) -> tokenizers.Tokenizer:
+    """A tokenizer that adds no special tokens, cuts nothing, and says for each token all code points it covers.
+
+    The post-processor goes: it adds special tokens, and of byte-level tokens it reports " Torin" as if it were "Torin".
+    """
+    from tokenizers import Tokenizer
+
+    said = json.loads(text)
+    return Tokenizer.from_str(json.dumps(said | {"post_processor": None, "truncation": None, "padding": None}))
+
+
+@contextmanager
+def repeatable(device: str) -> Iterator[None]:
+    """Inside, torch computes with one thread and with algorithms whose bytes repeat.
+
+    Raises StudyError if the study was laid out for a GPU and this worker has none.
+    """
+    import os
+
+    import torch
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    if device == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        if not torch.cuda.is_available():
+            raise StudyError('this worker has no GPU, but scoring.device chose one; set device = "cpu" under [scoring]')
+        torch.backends.cuda.enable_flash_sdp(False)
+        torch.backends.cuda.enable_mem_efficient_sdp(False)  # their backward passes add in any order
+    memory: Any = torch.utils.deterministic
+    before = (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(),
+              memory.fill_uninitialized_memory)  # fmt: skip
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    memory.fill_uninitialized_memory = False
+    torch.set_flush_denormal(True)  # the optimizer's averages of rare tokens decay into numbers a hundred times slower
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+        torch.set_num_threads(before[0])
+        torch.use_deterministic_algorithms(before[1])
+        memory.fill_uninitialized_memory = before[2]
+
+
+def _config(folder: Path, name: str) -> Any:
+    """config.json as transformers understands it."""
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StudyError(f"model {name!r}: {folder / 'config.json'} is not the configuration of a causal language model "
+                         f"that transformers knows: {error}") from None  # fmt: skip
+
+
+def _json(path: Path, name: str) -> Mapping[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StudyError(f"model {name!r}: {path} is not JSON: {error}; copy the file again") from None

@@ -1,0 +1,76 @@
+"""Training sequences: documents one after the other, each followed by the end-of-document token, cut into windows.
+
+The stream opens with the end-of-document token, so every document, the first too, begins behind one. Each epoch has its
+own order of documents, drawn from (seed, epoch): the same stream for every model of a study, and any step of it can be
+read without reading those before, so a resumed training needs no more than its step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from tempfile import TemporaryFile
+
+import numpy as np
+import pyarrow as pa
+
+from schemas import StudyError
+
+
+class PackedTokens:
+    """All token ids of a corpus in a file without a name (gone with the process), read through the page cache."""
+
+    def __init__(self, batches: Iterable[pa.RecordBatch], vocabulary: int, separator: int, seed: int, folder: Path) -> None:
+        """`batches` have a column `ids` (list<int32>), one row per document. Raises StudyError if there is no token."""
+        self.separator, self.seed = separator, seed
+        kind = np.uint16 if vocabulary <= 65_536 else np.int32
+        lengths: list[np.ndarray] = []
+        self._file = TemporaryFile(dir=folder)  # noqa: SIM115 - lives as long as this object
+        for batch in batches:
+            ids = batch.column(batch.schema.get_field_index("ids"))
+            lengths.append(np.diff(ids.offsets.to_numpy()))
+            self._file.write(ids.flatten().to_numpy(zero_copy_only=False).astype(kind).tobytes())
+        self._file.flush()
+        self.lengths = np.concatenate([*lengths, np.zeros(0, np.int64)]).astype(np.int64)
+        self.starts = np.concatenate([[0], np.cumsum(self.lengths)])
+        if not self.starts[-1]:
+            raise StudyError("the corpus has no tokens to train on; check [corpus] and what `ingest` rejected")
+        self.ids = np.memmap(self._file, dtype=kind, mode="r", shape=(int(self.starts[-1]),))
+        self.epoch_length = int(self.starts[-1]) + len(self.lengths)
+        self._epoch, self._order, self._ends = -1, self.lengths, self.lengths
+
+    def windows(self, step: int, batch: int, context: int) -> np.ndarray:
+        """int64[batch, context + 1]: inputs are [:, :-1], targets [:, 1:]; every token is a target once an epoch."""
+        stream = self.read(step * batch * context, batch * context + 1)
+        at = np.arange(batch)[:, None] * context + np.arange(context + 1)
+        return stream[at]
+
+    def read(self, start: int, count: int) -> np.ndarray:
+        """int64[count] from position `start` of the endless stream."""
+        found = np.full(count, self.separator, np.int64)
+        done = 1 if start == 0 else 0
+        while done < count:
+            epoch, inside = divmod(start + done - 1, self.epoch_length)
+            done += self._read_epoch(epoch, inside, found[done:])
+        return found
+
+    def _read_epoch(self, epoch: int, inside: int, into: np.ndarray) -> int:
+        """Fill `into` from a position of an epoch to its end at most; separators are there already. Returns how many."""
+        if epoch != self._epoch:
+            self._order = np.random.default_rng([self.seed, epoch]).permutation(len(self.lengths))
+            self._ends = np.cumsum(self.lengths[self._order] + 1)
+            self._epoch = epoch
+        count = min(len(into), self.epoch_length - inside)
+        slot = int(np.searchsorted(self._ends, inside, side="right"))
+        done = 0
+        while done < count:
+            document = self._order[slot]
+            length = int(self.lengths[document])
+            offset = inside + done - (int(self._ends[slot]) - length - 1)
+            taken = min(length - offset, count - done)
+            if taken > 0:
+                first = int(self.starts[document]) + offset
+                into[done : done + taken] = self.ids[first : first + taken]
+            done += taken + 1  # the separator behind it
+            slot += 1
+        return count

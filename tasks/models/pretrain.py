@@ -1,0 +1,197 @@
+"""Step `models`: the models of a study, pretrained here on its own tokens, read from a folder, or from the hub.
+
+A ladder of GPT-NeoX models sees equal tokens in the same order, whatever the size, so that what differs between two of
+them is size alone. One job and one part per model; a pretrained one has a row and a folder per checkpoint.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from schemas import Study, StudyError
+from schemas import models as contracts
+from schemas.study import Model
+from tasks.dataset import SourceFile, digest
+from tasks.models.ladder import check_shape, checkpoint_folder, checkpoint_steps, device_settings, size, total_steps
+from tasks.step import Inputs, Job, Stage, Step, Work
+
+FINISHED = "training.json"
+
+
+def plan(study: Study, inputs: Inputs) -> list[Job]:
+    """One job per model. Raises StudyError for a shape that cannot be built and for files that are not there."""
+    return [_plan_model(study, model, inputs) for model in study.models]
+
+
+def _plan_model(study: Study, model: Model, inputs: Inputs) -> Job:
+    labels = {"model": model.name}
+    if model.pretrain:
+        check_shape(model)
+        p = model.pretrain
+        settings = p.model_dump(exclude={"tokens", "checkpoints"}, mode="json") | {
+            "steps": total_steps(p), "kept": list(checkpoint_steps(p)), "data_seed": study.seed, **device_settings(study),
+        }  # fmt: skip
+        return Job(labels, settings, {t: inputs[t] for t in ("tokens", "tokenizer")}, cost=size(model) * p.tokens)
+    if model.hub:
+        commit = hub_commit(model.hub, model.revision)
+        return Job(labels, {"hub": model.hub, "commit": commit, "checkpoint": model.checkpoint}, cost=size(model))
+    folder = (Path(study.data) / Path(model.path).expanduser()).resolve()
+    files = _outside_files(folder, model.name)
+    return Job(labels, {"path": str(folder), "checkpoint": model.checkpoint}, files=files, cost=size(model))
+
+
+def _outside_files(folder: Path, name: str) -> tuple[SourceFile, ...]:
+    from tasks.files import outside_file
+    from tasks.models.load import model_files
+
+    return tuple(outside_file(path) for path in model_files(folder, name))
+
+
+@lru_cache(maxsize=64)
+def hub_commit(name: str, revision: str) -> str:
+    """The commit a branch or tag of a hub model stands for: asked of the hub, or, without it, of the local cache."""
+    if len(revision) == 40 and set(revision) <= set("0123456789abcdef"):
+        return revision
+    import huggingface_hub
+
+    error: object = "the hub names no commit"
+    try:
+        found = huggingface_hub.HfApi().model_info(name, revision=revision, timeout=20).sha
+        if found:
+            return found
+    except Exception as problem:  # the hub's client raises its transport's own errors (httpx)
+        error = problem
+    try:
+        return Path(huggingface_hub.snapshot_download(name, revision=revision, local_files_only=True)).name
+    except (OSError, ValueError):
+        raise StudyError(
+            f"hub model {name!r}, revision {revision!r}: {_first_line(error)}. Neither the hub nor the local cache has it; "
+            "unset HF_HUB_OFFLINE and check the name and the network, or download it and give its folder as `path`"
+        ) from None
+
+
+def run(work: Work) -> None:
+    """Make one model's rows."""
+    if "steps" in work.settings:
+        _pretrain(work)
+    else:
+        _outside(work)
+
+
+def _pretrain(work: Work) -> None:
+    """Train, or take a training that is finished; one row per checkpoint."""
+    from tasks.models.load import check_finite, parameters_of, repeatable
+    from tasks.models.training import WEIGHTS, build, is_kept
+
+    settings, name, folder = work.settings, work.labels["model"], work.folder()
+    tokenizer = work.read("tokenizer").to_pylist()[0]
+    finished = _finished(folder)
+    if not finished or not all(is_kept(folder, c["step"], c["sha256"]) for c in finished["checkpoints"]):
+        (folder / FINISHED).unlink(missing_ok=True)
+        with repeatable(settings.get("device", "cpu")):
+            finished = _train(work, tokenizer)
+        (folder / FINISHED).write_text(json.dumps(finished, indent=1) + "\n", encoding="utf-8")
+    _remove_all_but(folder, {FINISHED, *(checkpoint_folder(s) for s in settings["kept"])})
+    check_finite([folder / checkpoint_folder(s) / WEIGHTS for s in settings["kept"]], name)
+    parameters, inner = parameters_of(build(settings, tokenizer["vocabulary_size"], tokenizer["end_of_document"]))
+    log = finished["log"]
+    loss = {row["step"]: row["loss"] for row in log}
+    rows = [
+        {
+            "model": name, "checkpoint": c["step"], "source": "pretrained here", "revision": "",
+            "path": f"models/files/{work.planned.key}/{checkpoint_folder(c['step'])}", "sha256": c["sha256"],
+            "parameters": parameters, "parameters_non_embedding": inner,
+            "tokens_seen": c["step"] * settings["batch"] * settings["context"], "loss": loss[c["step"]],
+            "seed": settings["seed"], "membership": digest([p.key for p in work.parts("tokens")]),
+        }
+        for c in finished["checkpoints"]
+    ]  # fmt: skip
+    work.write("models", _columns(rows))
+    work.write("training_log", _columns([{"model": name, **row} for row in log]))
+
+
+def _train(work: Work, tokenizer: dict[str, Any]) -> dict[str, Any]:
+    """{"log": rows, "checkpoints": [{"step", "sha256"}]} of a whole training."""
+    from tasks.models.packing import PackedTokens
+    from tasks.models.training import Training
+
+    settings, device = work.settings, work.settings.get("device", "cpu")
+    batches = (b for part in work.parts("tokens") for b in work.batches(part, "ids", rows=4096))
+    data = PackedTokens(
+        batches, tokenizer["vocabulary_size"], tokenizer["end_of_document"], settings["data_seed"], work.folder()
+    )
+    training = Training(work.labels["model"], settings, work.folder(), tokenizer, device)
+    training.run(data)
+    kept = [{"step": step, "sha256": sha256} for step, sha256 in sorted(training.hashes.items())]
+    return {"log": training.log(), "checkpoints": kept}
+
+
+def _outside(work: Work) -> None:
+    """One row for a model that was trained elsewhere, after a look at every tensor."""
+    from tasks.models.load import check_finite, count_parameters, model_files
+
+    settings, name = work.settings, work.labels["model"]
+    folder = Path(settings["path"]) if "path" in settings else hub_folder(settings["hub"], settings["commit"])
+    weights = [f for f in model_files(folder, name) if f.suffix == ".safetensors"]
+    check_finite(weights, name)
+    parameters, inner = count_parameters(folder, name)
+    work.write("models", _columns([{
+        "model": name, "checkpoint": settings["checkpoint"], "source": "hub" if "hub" in settings else "folder",
+        "revision": settings.get("commit", ""), "path": str(folder), "sha256": _hash_of(weights),
+        "parameters": parameters, "parameters_non_embedding": inner, "tokens_seen": -1, "loss": None, "seed": -1,
+        "membership": "",
+    }]))  # fmt: skip
+
+
+def hub_folder(name: str, commit: str) -> Path:
+    """The local copy of a commit of a hub model, downloaded if it is not there."""
+    import huggingface_hub
+
+    wanted = ["config.json", "tokenizer.json", "*.safetensors", "model.safetensors.index.json"]
+    try:
+        return Path(huggingface_hub.snapshot_download(name, revision=commit, allow_patterns=wanted))
+    except Exception as error:  # the hub's client raises its transport's own errors (httpx)
+        raise StudyError(f"hub model {name!r} at {commit}: {_first_line(error)}. Check the network and HF_HUB_OFFLINE, or "
+                         "download it and give its folder as `path`") from None  # fmt: skip
+
+
+def _finished(folder: Path) -> dict[str, Any] | None:
+    """What a finished training wrote about itself."""
+    try:
+        return json.loads((folder / FINISHED).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _hash_of(weights: list[Path]) -> str:
+    """The hash of one file; of several, the hash of their hashes in name order."""
+    from tasks.models.training import file_hash
+
+    hashes = [file_hash(path) for path in weights]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+
+def _remove_all_but(folder: Path, names: set[str]) -> None:
+    """Take away the state for resuming and what killed processes left."""
+    for path in folder.iterdir():
+        if path.name not in names:
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def _columns(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    return {name: [row[name] for row in rows] for name in rows[0]}
+
+
+def _first_line(error: object) -> str:
+    return str(error).strip().split("\n")[0] or type(error).__name__
+
+
+MODELS = Step(
+    "models", version=1, about="pretrain the ladder, or look up models trained elsewhere", reads=("tokens", "tokenizer"),
+    stages=(Stage(writes=(contracts.MODELS, contracts.TRAINING_LOG), plan=plan, run=run),),
+)  # fmt: skip

@@ -1,0 +1,174 @@
+"""Step `score`: log p of every token of every output, given the prompt and all tokens before it (Eq. 2, task-grams §5).
+
+    log P_LLM(s_y | ·) = Σ_{t ∈ s_y} log p(t | u ⊕ x ⊕ y_<t)
+
+Three kinds of rows for an evaluated example: its reference output behind its own prompt; each option of a multiple choice
+behind the same prompt; and the reference output behind the prompts of other examples, which is what Mem_Δ subtracts
+(§6a). Knows no n, γ or pair: a measure adds up the tokens that its span overlaps.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from schemas import Study, StudyError
+from schemas.models import TOKEN_SCORES
+from tasks.models.ladder import checkpoints, device_settings, parts_with, size
+from tasks.models.load import Loaded, load, repeatable
+from tasks.models.prompts import Request, Window, batches, requests, truncated, windows
+from tasks.step import Inputs, Job, Stage, Step, Work
+
+EXAMPLES_AT_ONCE = 512  # bounds memory; their requests are batched together
+LOGITS_AT_ONCE = 1 << 26  # numbers in one pass's logits: 256 MB
+
+
+def plan(study: Study, inputs: Inputs) -> list[Job]:
+    """One job per model, checkpoint and task."""
+    settings = study.scoring.model_dump(mode="json", exclude={"device"}) | {"seed": study.seed} | device_settings(study)
+    return [
+        Job({"model": model.name, "checkpoint": str(checkpoint), "task": task.name}, settings,
+            {"models": parts_with(inputs["models"], model=model.name),
+             "examples": parts_with(inputs["examples"], task=task.name)}, cost=size(model))
+        for model in study.models for checkpoint in checkpoints(model) for task in study.tasks
+    ]  # fmt: skip
+
+
+def run(work: Work) -> None:
+    """Score one task with one checkpoint."""
+    examples = evaluated(work, "prompt", "separator", "output", "options")
+    others = choose_others(examples, work.settings["other_inputs"], work.settings["seed"])
+    with repeatable(work.settings.get("device", "cpu")):
+        model = open_checkpoint(work)
+        for first in range(0, len(examples), EXAMPLES_AT_ONCE):
+            rows = range(first, min(first + EXAMPLES_AT_ONCE, len(examples)))
+            _score(work, model, examples, others, rows)
+
+
+def open_checkpoint(work: Work) -> Loaded:
+    """The network this job's labels name."""
+    name, checkpoint = work.labels["model"], int(work.labels["checkpoint"])
+    row = next(r for r in work.read("models", "checkpoint", "path").to_pylist() if r["checkpoint"] == checkpoint)
+    folder = Path(work.store.base) / row["path"]  # an absolute path stays as it is
+    return load(folder, name, work.settings["dtype"], work.settings.get("device", "cpu"))
+
+
+def evaluated(work: Work, *columns: str) -> list[dict[str, Any]]:
+    """The task's evaluated examples, in the order of their names."""
+    rows = work.read("examples", "task", "split", "example", *columns).to_pylist()
+    mine = (r for r in rows if r["split"] == "evaluate" and r["task"] == work.labels["task"])
+    return sorted(mine, key=lambda r: r["example"])
+
+
+def choose_others(examples: Sequence[dict[str, Any]], count: int, seed: int) -> list[list[int]]:
+    """For each example, `count` others with another prompt: those with the smallest hash(seed, example, other).
+
+    Fewer if there are not as many.
+    """
+    hashes = np.array([_hash(f"{seed}\0{e['example']}") for e in examples], np.uint64)
+    prompts = np.unique([e["prompt"] for e in examples] or [""], return_inverse=True)[1]
+    chosen = []
+    for index in range(len(examples)):
+        mixed = _mix(hashes ^ _mix(hashes[index : index + 1]))
+        allowed = np.flatnonzero(prompts != prompts[index])
+        chosen.append(sorted(allowed[np.argsort(mixed[allowed], kind="stable")[:count]].tolist()))
+    return chosen
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+
+
+def _mix(values: np.ndarray) -> np.ndarray:
+    """A bijection of uint64 without visible structure (the finaliser of SplitMix64)."""
+    values = values + np.uint64(0x9E3779B97F4A7C15)
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
+
+
+def _score(work: Work, model: Loaded, examples: list[dict[str, Any]], others: list[list[int]], rows: range) -> None:
+    """Score some examples and write their rows; each distinct (prompt, continuation) is run once."""
+    asked: dict[tuple[str, str, str], int] = {}
+    names: list[str] = []
+    wanted: list[tuple[str, str, int, int]] = []  # example, input example, option, request
+
+    def want(example: dict[str, Any], by: dict[str, Any], option: int, output: str) -> None:
+        text = (by["prompt"], example["separator"], output)
+        if text not in asked:
+            names.append(f"task {work.labels['task']!r}, example {example['example']!r}")
+        wanted.append((example["example"], by["example"], option, asked.setdefault(text, len(asked))))
+
+    for index in rows:
+        example = examples[index]
+        for option, output in enumerate([example["output"], *example["options"]], start=-1):
+            want(example, example, option, output)
+        for other in others[index]:
+            want(example, examples[other], -1, example["output"])
+    found = requests(model, list(asked), names)
+    scores = log_probabilities(model, found, work.settings["batch_tokens"])
+    wanted.sort()
+    n = len(wanted)
+    work.write("token_scores", {
+        "model": [model.name] * n, "checkpoint": [int(work.labels["checkpoint"])] * n, "task": [work.labels["task"]] * n,
+        "example": [w[0] for w in wanted], "input_example": [w[1] for w in wanted], "option": [w[2] for w in wanted],
+        "tokens": [found[w[3]].ids[found[w[3]].first :].tolist() for w in wanted],
+        "starts": [found[w[3]].starts for w in wanted], "ends": [found[w[3]].ends for w in wanted],
+        "log_probabilities": [scores[w[3]].tolist() for w in wanted],
+        "truncated": [truncated(found[w[3]], model.context) for w in wanted],
+        "straddles": [found[w[3]].straddles for w in wanted],
+    })  # fmt: skip
+    work.add("requests", len(found))
+    work.add("truncated", sum(truncated(r, model.context) > 0 for r in found))
+    work.add("straddles", sum(r.straddles for r in found))
+
+
+def log_probabilities(model: Loaded, asked: Sequence[Request], batch_tokens: int) -> list[np.ndarray]:
+    """float32[continuation tokens] for each request, in nats.
+
+    Batches follow from the requests alone, so the bytes do not depend on who else runs. Raises StudyError if one is not
+    finite.
+    """
+    import torch
+
+    found = [np.zeros(len(r.ids) - r.first, np.float32) for r in asked]
+    pieces = [w for number, request in enumerate(asked) for w in windows(number, request, model.context)]
+    most = max(1, min(batch_tokens, LOGITS_AT_ONCE // model.vocabulary))
+    with torch.inference_mode():
+        for batch in batches([w.length for w in pieces], most):
+            chosen = [pieces[i] for i in batch]
+            for window, values in zip(chosen, _forward(model, asked, chosen), strict=True):
+                request = asked[window.request]
+                found[window.request][window.first - request.first : window.end - request.first] = values
+    if not all(np.isfinite(values).all() for values in found):
+        raise StudyError(f"model {model.name!r} gives log-probabilities that are not finite; "
+                         'try dtype = "float32" under [scoring], or another checkpoint')  # fmt: skip
+    return found
+
+
+def _forward(model: Loaded, asked: Sequence[Request], chosen: Sequence[Window]) -> list[np.ndarray]:
+    """One pass. Padding stands at the right end, where a causal model cannot see it, so that no mask is needed."""
+    import torch
+
+    longest = max(w.length for w in chosen)
+    inputs = np.full((len(chosen), longest), model.start, np.int64)
+    for i, w in enumerate(chosen):
+        inputs[i, : w.length] = asked[w.request].ids[w.start : w.end - 1]
+    keep = longest - min(w.first - 1 - w.start for w in chosen)  # positions before are nobody's continuation
+    logits = model.network(input_ids=torch.from_numpy(inputs).to(model.device), use_cache=False, logits_to_keep=keep).logits
+    row = np.concatenate([np.full(w.end - w.first, i) for i, w in enumerate(chosen)])
+    position = np.concatenate([np.arange(w.first - 1 - w.start, w.end - 1 - w.start) for w in chosen]) - (longest - keep)
+    target = np.concatenate([asked[w.request].ids[w.first : w.end] for w in chosen]).astype(np.int64)
+    at = [torch.from_numpy(a).to(model.device) for a in (row, position, target)]
+    values = torch.log_softmax(logits[at[0], at[1]].float(), dim=-1).gather(1, at[2][:, None])[:, 0].cpu().numpy()
+    return np.split(values, np.cumsum([w.end - w.first for w in chosen])[:-1])
+
+
+SCORE = Step(
+    "score", version=1, about="log-probabilities of outputs and options, behind their own and other inputs",
+    reads=("models", "examples"), stages=(Stage(writes=(TOKEN_SCORES,), plan=plan, run=run),),
+)  # fmt: skip

@@ -1,0 +1,1 @@
+"""Counting in the corpus: n-grams, pairs, ∞-grams, novelty."""

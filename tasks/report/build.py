@@ -1,0 +1,144 @@
+"""The report: one page that works offline, its figures as SVG, and the data of each figure as CSV.
+
+The bytes depend on the tables, the settings below and the pinned versions alone: no time, no machine, no random order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from schemas import REPORT_FILES, Study
+from tasks.step import Inputs, Job, Stage, Step, Work
+
+READS = (
+    "metrics",
+    "metric_family",
+    "exclusions",
+    "examples",
+    "document_rejects",
+    "example_rejects",
+    "documents",
+    "tokens",
+    "models",
+    "training_log",
+    "task_grams",
+    "pair_counts",
+    "pair_documents",
+    "ngram_counts",
+    "ngram_vocabulary",
+    "truth",
+    "planted_sequences",
+)
+LIBRARIES = (
+    "prefect",
+    "dask",
+    "pyarrow",
+    "polars",
+    "duckdb",
+    "great_expectations",
+    "numpy",
+    "scipy",
+    "numba",
+    "transformers",
+    "tokenizers",
+    "torch",
+    "sacrebleu",
+    "matplotlib",
+)
+
+
+def versions() -> dict[str, str]:
+    """Versions of ours and of the libraries that are installed."""
+    found = {"taskgram": "not installed"}
+    for name in ("taskgram", *LIBRARIES):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def plan(study: Study, inputs: Inputs) -> list[Job]:
+    """One job: the report of the study."""
+    tasks = [
+        {
+            "name": t.name,
+            "family": t.family,
+            "orders": list(t.orders),
+            "first_order": t.first_order,
+            "gamma": {str(n): t.gamma_at(n) for n in t.orders},
+            "lowest_gamma": t.lowest_gamma,
+            "mined_on_evaluated": t.reader != "planted" and not t.mine and not t.split,
+        }
+        for t in study.tasks
+    ]
+    settings: dict[str, Any] = {
+        "study": study.name,
+        "title": study.title,
+        "tasks": tasks,
+        "models": [m.name for m in study.models],
+        "planted": study.corpus.planted is not None,
+        "versions": versions(),
+        "methods": {
+            "seed": study.seed,
+            "encoder": study.encoder.kind,
+            "encoder model": study.encoder.model,
+            "stop words": study.counting.stop_words,
+            "bootstrap draws": study.measures.bootstrap,
+            "other inputs for Mem_Δ": study.scoring.other_inputs,
+            "longest ∞-gram suffix": study.counting.longest_suffix,
+            "precision": study.scoring.dtype,
+        },
+    }
+    return [Job({"study": study.name}, settings, {t: tuple(inputs.get(t, ())) for t in READS})]
+
+
+def run(work: Work) -> None:
+    """Write the files, then their list."""
+    from tasks.report.facts import gather
+    from tasks.report.figures import draw
+    from tasks.report.page import page
+    from tasks.report.results import results_csv
+
+    facts = gather(work)
+    figures = draw(facts)
+    files = {"index.html": page(facts, figures).encode(), "results.csv": results_csv(facts).encode()}
+    for figure in figures:
+        if figure.csv:
+            files[f"figures/{figure.name}.csv"] = figure.csv.encode()
+        for panel in figure.panels:
+            files[f"figures/{panel.file}"] = panel.svg.encode()
+    _publish(work.folder(), files)
+    names = sorted(files)
+    work.write(
+        "report_files",
+        {
+            "file": names,
+            "sha256": [hashlib.sha256(files[n]).hexdigest() for n in names],
+            "bytes": [len(files[n]) for n in names],
+        },
+    )
+    work.add("files", len(names))
+
+
+def _publish(folder: Path, files: dict[str, bytes]) -> None:
+    """Write the files, and remove what an interrupted run left beside them."""
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        if path.relative_to(folder).as_posix() not in files:
+            path.unlink()
+    for name, content in sorted(files.items()):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+REPORT = Step(
+    "report",
+    version=1,
+    about="One page with the results, the figures and what they rest on.",
+    reads=READS,
+    stages=(Stage(writes=(REPORT_FILES,), plan=plan, run=run),),
+)

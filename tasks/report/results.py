@@ -1,0 +1,191 @@
+"""The results table, the comparison with the planted truth, and how a figure stands on the page."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from tasks.report.drawing import inline
+from tasks.report.facts import Facts
+from tasks.report.figures import METRIC_COLUMNS, Figure, table
+from tasks.report.html import data_link, grid, missing, text
+from tasks.report.numbers import (
+    NO_EVIDENCE,
+    Cells,
+    cells,
+    first_orders,
+    integer,
+    interval,
+    known,
+    number,
+    sizes,
+    with_interval,
+)
+
+MEASURES = (
+    ("main_score", "Score"),
+    ("mem_n", "Mem<sub>n</sub>"),
+    ("mem_delta", "Mem<sub>Δ</sub>"),
+    ("mem_infinity", "Mem<sub>∞</sub>"),
+)
+LONGEST_LIST = 60
+
+
+def results_csv(facts: Facts) -> str:
+    """The results table as data: one row per task, model and primary measure."""
+    rows = []
+    for line in _lines(facts):
+        for measure, _ in MEASURES:
+            row = line.of(measure)
+            if row is not None:
+                rows.append(
+                    dict(row)
+                    | {"measure": measure, "parameters": sizes(facts.models).get(line.model), "q_value": line.q.get(measure)}
+                )
+    return table(rows, (*METRIC_COLUMNS, "parameters", "q_value"))
+
+
+def _lines(facts: Facts) -> list[Cells]:
+    """One line per task and model, in the study's order of tasks and by size of model."""
+    orders = first_orders(facts.metrics, facts.family)
+    return [
+        cells(facts.metrics, facts.family, t["name"], m, orders.get(t["name"], t["first_order"]))
+        for t in facts.settings["tasks"]
+        for m in sizes(facts.models, facts.settings["models"])
+    ]
+
+
+def results_html(facts: Facts) -> str:
+    lines = _lines(facts)
+    if not lines:
+        return missing("the study names no task or no model, so there is nothing to tabulate")
+    head = "".join(f'<th scope="col">{h}</th>' for h in ("model", *(h for _, h in MEASURES)))
+    body, task = "", None
+    for line in lines:
+        if line.task != task:
+            task = line.task
+            kind = line.score["statistic"].replace("_", " ") if line.score else "no score"
+            note = f", {line.score['note']}" if line.score and known(line.score) and line.score["note"] else ""
+            body += (
+                f'<tr class="task"><th scope="rowgroup" colspan="5">{text(task)} <span class="why">{text(kind)}, '
+                f"n = {line.order}{text(note)}</span></th></tr>"
+            )
+        values = "".join(f'<td data-label="{re.sub("<[^>]*>", " ", h)}">{_cell(line, m)}</td>' for m, h in MEASURES)
+        body += f'<tr><th scope="row">{text(line.model)}</th>{values}</tr>'
+    note = (
+        "Estimates with 95 % intervals. ● and bold: q &lt; .05, corrected by Benjamini-Hochberg over task × model; ○: not. "
+        "Score and Mem<sub>∞</sub> are not in that family and carry no mark. “No evidence” means that the number could not "
+        "be taken; it is not a zero."
+    )
+    return (
+        '<div class="wide" tabindex="0" role="region" aria-label="Results"><table class="results full">'
+        f"<caption>{note}</caption>"
+        f'<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div><p><a href="{data_link(results_csv(facts))}" '
+        f'download="results.csv">Results as CSV</a></p>'
+    )
+
+
+def _cell(line: Cells, measure: str) -> str:
+    row = line.of(measure)
+    if row is None or not known(row):
+        why = f'<br><span class="why">{text(row["note"])}</span>' if row is not None and row["note"] else ""
+        return f'<span class="v"><span class="none">{NO_EVIDENCE}</span>{why}</span>'
+    mark = ""
+    if measure in line.q:
+        sure = line.significant(measure)
+        label = f"q = {line.q[measure]:.3g}"
+        mark = f'<span class="mark" role="img" aria-label="{label}" title="{label}">{"●" if sure else "○"}</span>'
+    bold = ' class="yes"' if line.significant(measure) else ""
+    note = f'<br><span class="why">{text(row["note"])}</span>' if row["note"] and measure != "main_score" else ""
+    return (
+        f'<span class="v">{mark}<span{bold}>{number(row["estimate"], row["statistic"])}</span> '
+        f'<span class="ci">{interval(row)}</span>{note}</span>'
+    )
+
+
+def truth_html(facts: Facts, figures: Sequence[Figure]) -> str:
+    if not facts.truth:
+        return missing("this corpus was not planted, so nobody knows the truth to compare with")
+    html = grid(
+        "What was planted",
+        ("kind", "pairs or sequences"),
+        [
+            *((k, integer(n)) for k, n in facts.truth.items()),
+            *((f"{k}, {'in the corpus' if member else 'kept out'}", integer(n)) for (k, member), n in facts.planted.items()),
+        ],
+        (1,),
+    )
+    counts = [r for r in facts.measured("planted_counts") if known(r)]
+    if counts:
+        rows: list[tuple[Any, ...]] = [
+            (
+                r["task"] or "all",
+                r["detail"] or r["unit"] or "counts",
+                f"{integer(round(r['estimate'] * r['rows']))} of {integer(r['rows'])}",
+                "all equal" if r["estimate"] == 1 else "NOT all equal",
+            )
+            for r in counts
+        ]
+        html += grid("Counts found in the corpus against counts planted", ("task", "count", "equal", ""), rows, (2,))
+    else:
+        html += missing("the planted counts have not been compared with those found")
+    size = sizes(facts.models)
+    with_truth = sorted(
+        (r for r in facts.metrics if r["truth"] is not None and r["measure"] != "planted_counts"),
+        key=lambda r: (r["task"], r["measure"], size.get(r["model"], 0), r["order"]),
+    )
+    if with_truth:
+        rows = [
+            (
+                r["task"],
+                r["model"] or "–",
+                " ".join(str(v) for v in (r["measure"], f"n = {r['order']}" if r["order"] else "", r["detail"]) if v),
+                number(r["truth"], r["statistic"]),
+                with_interval(r),
+            )
+            for r in with_truth[:LONGEST_LIST]
+        ]
+        html += grid(
+            "The generator's own value beside the measured one", ("task", "model", "measure", "true", "measured"), rows
+        )
+    html += "".join(figure_html(f) for f in figures if f.name == "recall_by_exposure")
+    recall = [r for r in facts.measured("recall_by_exposure") if r["x"] is not None]
+    rules = [
+        (r["task"], r["model"], r["detail"].replace("_", " "), with_interval(r)) for r in facts.measured("rule_accuracy")
+    ]
+    if rules:
+        html += grid(
+            "Answers that follow a rule, where the rule's case was stated and where it was kept out",
+            ("task", "model", "case", "accuracy"),
+            rules,
+        )
+    for task in sorted({r["task"] for r in recall}):
+        rows_of = [r for r in recall if r["task"] == task]
+        levels = sorted({r["x"] for r in rows_of})
+        models = list(sizes(facts.models, sorted({r["model"] for r in rows_of})))
+        at = {(r["model"], r["x"]): r for r in sorted(rows_of, key=lambda r: r["checkpoint"])}
+        rows = [
+            (m, *(number(at[m, x]["estimate"], at[m, x]["statistic"]) if (m, x) in at else "–" for x in levels))
+            for m in models
+        ]
+        html += grid(
+            f"Recall on {task} by the times a fact is stated",
+            ("model", *(f"{x:g}" for x in levels)),
+            rows,
+            range(1, len(levels) + 1),
+        )
+    return html
+
+
+def figure_html(figure: Figure) -> str:
+    if not figure.panels:
+        return f"<h3>{text(figure.title)}</h3>{missing('not drawn: ' + figure.missing)}"
+    panels = "".join(
+        f'<div class="panel"><h4>{text(p.title)}</h4>{inline(p, f"{figure.name}-{i}")}</div>'
+        for i, p in enumerate(figure.panels)
+    )
+    return (
+        f'<figure><h3>{text(figure.title)}</h3><div class="panels">{panels}</div><figcaption>{text(figure.caption)} '
+        f'<a href="{data_link(figure.csv)}" download="{figure.name}.csv">Data (CSV)</a></figcaption></figure>'
+    )

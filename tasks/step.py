@@ -1,0 +1,171 @@
+"""What a step is: tables in, tables out. Nothing here runs anything in parallel, and nothing knows what a step computes.
+
+A `Step` has one or more `Stage`s. A stage plans `Job`s from the study and the parts it reads; each job writes one part of
+each table of its stage. Planning reads no data, so the whole study can be laid out, and compared with what is there,
+before anything runs. A job carries every setting that decides its content; `run` sees those and no others.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from schemas import Contract, Study, StudyError
+from tasks.dataset import Part, SourceFile, Store, digest
+
+Inputs = Mapping[str, tuple[Part, ...]]
+
+
+@dataclass(frozen=True)
+class Job:
+    """The making of one part. `cost` is a rough relative weight: dearer jobs start first."""
+
+    labels: Mapping[str, str]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Inputs = field(default_factory=dict)
+    files: tuple[SourceFile, ...] = ()
+    cost: float = 1.0
+
+    @property
+    def name(self) -> str:
+        """For people: "task=capitals model=small"."""
+        return " ".join(f"{k}={v}" for k, v in self.labels.items()) or "all"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One pass of a step."""
+
+    writes: tuple[Contract, ...]
+    plan: Callable[[Study, Inputs], list[Job]]
+    run: Callable[[Work], None]
+
+
+@dataclass(frozen=True)
+class Step:
+    """Named and versioned: raise `version` whenever the same inputs and settings would give other bytes.
+
+    `reads` names tables of other steps; `optional` those that may have no parts in a study.
+    """
+
+    name: str
+    version: int
+    about: str
+    reads: tuple[str, ...]
+    stages: tuple[Stage, ...]
+
+    @property
+    def writes(self) -> tuple[Contract, ...]:
+        """All tables of all stages."""
+        return tuple(c for stage in self.stages for c in stage.writes)
+
+
+@dataclass(frozen=True)
+class PlannedJob:
+    """A job with its key and the parts it will write."""
+
+    job: Job
+    key: str
+    step: str
+    version: int
+    stage: int
+
+    def parts(self, stage: Stage) -> tuple[Part, ...]:
+        """One part per table of the stage."""
+        return tuple(Part(c.name, self.key, self.job.labels) for c in stage.writes)
+
+    @property
+    def footer(self) -> dict[str, Any]:
+        """What the part says about its own making."""
+        return {
+            "step": self.step, "version": self.version, "stage": self.stage, "key": self.key,
+            "labels": dict(self.job.labels), "settings": self.job.settings,
+            "inputs": {t: [p.key for p in parts] for t, parts in self.job.inputs.items()},
+            "files": [{"name": f.name, "sha256": f.sha256} for f in self.job.files],
+        }  # fmt: skip
+
+
+def keyed(step: Step, stage: int, job: Job) -> PlannedJob:
+    """Give a job its key: hash(step, version, stage, labels, settings, keys of inputs, hashes of files)."""
+    key = digest(
+        [step.name, step.version, stage, dict(job.labels), dict(job.settings),
+         {t: [p.key for p in parts] for t, parts in job.inputs.items()},
+         [[f.name, f.sha256] for f in job.files]]
+    )  # fmt: skip
+    return PlannedJob(job, key, step.name, step.version, stage)
+
+
+class Work:
+    """What a running job may use: its settings, the parts it declared, and a way to write its own."""
+
+    def __init__(self, store: Store, planned: PlannedJob, stage: Stage, contracts: Mapping[str, Contract]) -> None:
+        self.store, self.planned, self.stage, self.contracts = store, planned, stage, contracts
+        self.job, self.settings, self.labels = planned.job, planned.job.settings, planned.job.labels
+        self.sums: dict[str, int | float] = {}
+
+    def parts(self, table: str) -> tuple[Part, ...]:
+        """The declared parts of a table."""
+        return self.job.inputs[table]
+
+    def read(self, table: str, *columns: str) -> pa.Table:
+        """All declared parts of a table as one, with these columns (all, if none is named)."""
+        return self.store.read(self.parts(table), self.contracts[table].schema, columns)
+
+    def read_part(self, part: Part, *columns: str) -> pa.Table:
+        """One part."""
+        return self.store.read([part], self.contracts[part.table].schema, columns)
+
+    def batches(self, part: Part, *columns: str, rows: int = 1024) -> Iterator[pa.RecordBatch]:
+        """One part in pieces, for what does not fit in memory."""
+        file = self.store.open(part)
+        return file.iter_batches(batch_size=rows, columns=list(columns) or None)
+
+    def folder_of(self, part: Part) -> Path:
+        """The files that lie beside a part."""
+        return self.store.folder(part.table, part.key)
+
+    def folder(self) -> Path:
+        """The folder for files beside this job's part: kept when the job is killed, so that it can resume."""
+        return self.store.folder(self.stage.writes[0].name, self.planned.key)
+
+    def write(self, table: str, rows: pa.Table | pa.RecordBatch | Mapping[str, Any]) -> None:
+        """Append rows to this job's part of a table: Arrow, or a mapping of column names to values."""
+        if isinstance(rows, Mapping):
+            rows = pa.table(dict(rows), schema=pa.schema([self.contracts[table].schema.field(n) for n in rows]))
+        self._writer.write(table, rows)
+
+    def add(self, name: str, value: int | float = 1) -> None:
+        """Add to a number that the manifest keeps: records read, pairs dropped …"""
+        self.sums[name] = self.sums.get(name, 0) + value
+
+    def execute(self) -> dict[str, Any]:
+        """Run the job and publish its parts. Returns what it cost."""
+        began = time.monotonic()
+        footer: dict[str, Any] = dict(self.planned.footer)
+        tables = {c.name: c for c in self.stage.writes}
+        with self.store.writing(tables, self.planned.key, footer) as self._writer:
+            self.stage.run(self)
+            footer["sums"] = self.sums
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        return {"seconds": time.monotonic() - began, "peak_memory": peak}
+
+
+def run_job(store: Store, planned: PlannedJob, stage: Stage, contracts: Mapping[str, Contract]) -> dict[str, Any]:
+    """Entry point on a worker: what the job cost, or {"error", "traceback"}; `traceback` is empty for what a person can mend.
+
+    Errors travel as text, because not every exception survives the way between processes.
+    """
+    try:
+        return Work(store, planned, stage, contracts).execute()
+    except StudyError as error:
+        return {"error": str(error), "traceback": ""}
+    except Exception as error:
+        return {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}

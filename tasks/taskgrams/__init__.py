@@ -1,0 +1,1 @@
+"""Task-grams: n-grams of examples, embedded and paired."""

@@ -1,0 +1,71 @@
+"""One vector per distinct n-gram of the mining examples, never per pair: E of arXiv 2407.14985 §2, Def. 1.
+
+Input and output n-grams are encoded apart, as encoders may treat the sides differently (E5's "query: ", "passage: ").
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from schemas import EMBEDDINGS, Study
+from tasks.step import Inputs, Job, Stage, Step, Work
+from tasks.text.encoders import encoder_settings, fit, mining_pairs
+
+NGRAMS_AT_ONCE = 16_384
+
+
+def plan(study: Study, inputs: Inputs) -> list[Job]:
+    """One job per task. Only an encoder that is learnt from the examples depends on them."""
+    jobs = []
+    for task in study.tasks:
+        parts = {t: tuple(p for p in inputs[t] if p.labels["task"] == task.name) for t in ("example_ngrams", "examples")}
+        settings: dict[str, Any] = {"encoder": encoder_settings(study.encoder)}
+        if study.encoder.kind == "association":
+            settings |= {"family": task.family, "whole_answer": task.whole_answer}
+        else:
+            parts["examples"] = ()
+        jobs.append(Job({"task": task.name}, settings, parts, cost=10.0))
+    return jobs
+
+
+def run(work: Work) -> None:
+    """Fit the encoder and write the vectors of all n-grams that pairs are mined from, sorted."""
+    mine = []
+    if work.parts("examples"):
+        examples = work.read("examples", "split", "input", "output", "aliases")
+        mine = mining_pairs(examples, work.settings["family"], work.settings["whole_answer"])
+    encoder = fit(work.settings["encoder"], mine)
+    for side in ("input", "output"):
+        ngrams = _distinct(work, side)
+        work.add(f"{side}_ngrams", len(ngrams))
+        for begin in range(0, len(ngrams), NGRAMS_AT_ONCE):
+            piece = ngrams[begin : begin + NGRAMS_AT_ONCE]
+            vectors = encoder.encode(side, piece)
+            work.add("unknown_ngrams", int((~vectors.any(axis=1)).sum()))
+            offsets = pa.array(np.arange(len(piece) + 1, dtype=np.int32) * vectors.shape[1], pa.int32())
+            work.write("embeddings", pa.table({
+                "task": [work.labels["task"]] * len(piece), "side": [side] * len(piece), "ngram": piece,
+                "vector": pa.ListArray.from_arrays(offsets, pa.array(vectors.ravel(), pa.float32()),
+                                                   type=EMBEDDINGS.schema.field("vector").type),
+            }))  # fmt: skip
+
+
+def _distinct(work: Work, side: str) -> list[str]:
+    """The n-grams of this side of the mining examples, of all orders, each once and sorted."""
+    found = pl.Series("ngram", [], dtype=pl.String)
+    for part in work.parts("example_ngrams"):
+        for batch in work.batches(part, "split", "side", "ngram", rows=262_144):
+            rows = pl.DataFrame(pa.Table.from_batches([batch]))
+            rows = rows.filter((pl.col("split") == "mine") & (pl.col("side") == side))
+            found = pl.concat([found, rows["ngram"].unique()]).unique()
+    return found.sort().to_list()
+
+
+EMBED = Step(
+    "embed", version=1, about="a vector per distinct n-gram of the mining examples", reads=("example_ngrams", "examples"),
+    stages=(Stage(writes=(EMBEDDINGS,), plan=plan, run=run),),
+)  # fmt: skip

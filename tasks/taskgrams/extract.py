@@ -1,0 +1,121 @@
+"""The n-grams each example is made of: G_n(x) and G_n(y) of arXiv 2407.14985 §2, with the places they stand in.
+
+    Which city is the capital of Maron Velk?   n = 2  →  which city · city is · … · maron velk    ("is the": only stop words)
+    Torin Vale, the answer as a whole          n = 2  →  torin vale;  under n = 1 and n = 3 as well
+
+n-grams are contiguous; those of nothing but stop words are dropped, whole answers never are. x is what the reader put
+into `input`: for multiple choice the question without its options.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from schemas import EXAMPLE_NGRAMS, Study
+from tasks.step import Inputs, Job, Stage, Step, Work
+from tasks.text.encoders import ngram_text
+from tasks.text.ngrams import keep
+from tasks.text.words import segment
+
+ROWS_AT_ONCE = 65_536
+
+
+@dataclass(frozen=True)
+class NGram:
+    """One distinct n-gram of a text. starts[i], ends[i]: code point offsets of its i-th place."""
+
+    words: tuple[str, ...]
+    starts: tuple[int, ...]
+    ends: tuple[int, ...]
+
+
+def ngrams_of(text: str, n: int) -> list[NGram]:
+    """G_n(text): its distinct n-grams, sorted."""
+    words, starts, ends = segment(text)
+    places: dict[tuple[str, ...], list[int]] = {}
+    for i in range(len(words) - n + 1):
+        places.setdefault(tuple(words[i : i + n]), []).append(i)
+    return [NGram(gram, tuple(starts[i] for i in at), tuple(ends[i + n - 1] for i in at))
+            for gram, at in sorted(places.items())]  # fmt: skip
+
+
+def whole_answers(output: str, aliases: list[str]) -> list[NGram]:
+    """The output as one n-gram, and each alias as one more; none for a text without words.
+
+    An alias does not stand in the output, yet every n-gram stands somewhere: it gets the span of the whole output.
+    """
+    found: dict[tuple[str, ...], NGram] = {}
+    words, starts, ends = segment(output)
+    span = (starts[0], ends[-1]) if words else (0, len(output))
+    for gram in [tuple(words), *(tuple(segment(a)[0]) for a in aliases)]:
+        if gram:
+            found.setdefault(gram, NGram(gram, (span[0],), (span[1],)))
+    return [found[gram] for gram in sorted(found)]
+
+
+def plan(study: Study, inputs: Inputs) -> list[Job]:
+    """One job per task."""
+    jobs = []
+    for task in study.tasks:
+        parts = tuple(p for p in inputs["examples"] if p.labels["task"] == task.name)
+        languages = list(task.languages) if task.family == "translation" and len(task.languages) == 2 else ["en", "en"]
+        settings = {"family": task.family, "orders": sorted(set(task.orders)), "whole_answer": task.whole_answer,
+                    "languages": languages, "stop_words": study.counting.stop_words}  # fmt: skip
+        jobs.append(Job({"task": task.name}, settings, {"examples": parts}))
+    return jobs
+
+
+def run(work: Work) -> None:
+    """Write the n-grams of every example; both splits. Sums: outputs_shorter_than_n, one per example and n."""
+    examples = work.read("examples", "split", "example", "input", "output", "aliases")
+    examples = examples.sort_by([("split", "ascending"), ("example", "ascending")])
+    rows: list[dict[str, Any]] = []
+    for example in (row for batch in examples.to_batches(max_chunksize=256) for row in batch.to_pylist()):
+        rows += _rows(work, example)
+        if len(rows) >= ROWS_AT_ONCE:
+            _write(work, rows)
+            rows = []
+    _write(work, rows)
+
+
+def _rows(work: Work, example: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The rows of one example, in the order of the key."""
+    orders = work.settings["orders"]
+    sides = [("input", n, _contentful(work, ngrams_of(example["input"], n), side=0)) for n in orders]
+    for side, n, grams in [*sides, *(("output", n, _outputs(work, example, n)) for n in orders)]:
+        for gram in grams:
+            yield {"task": work.labels["task"], "split": example["split"], "example": example["example"], "side": side,
+                   "order": n, "ngram": " ".join(gram.words), "length": len(gram.words), "starts": gram.starts,
+                   "ends": gram.ends}  # fmt: skip
+
+
+def _outputs(work: Work, example: dict[str, Any], n: int) -> list[NGram]:
+    """G_n(y), or the whole answer. Aliases are mined from; what is scored is the reference output alone."""
+    text = ngram_text(work.settings["family"], example["output"])
+    if work.settings["whole_answer"]:
+        grams = whole_answers(text, example["aliases"] if example["split"] == "mine" else [])
+        work.add("outputs_without_words", 0 if grams else 1)
+        return grams
+    grams = ngrams_of(text, n)
+    work.add("outputs_shorter_than_n", 0 if grams else 1)
+    work.add(f"outputs_shorter_than_n{n}", 0 if grams else 1)
+    return _contentful(work, grams, side=1)
+
+
+def _contentful(work: Work, grams: list[NGram], side: int) -> list[NGram]:
+    """Without those the stop-word policy drops; counted, once per example."""
+    kept = [g for g in grams if keep(g.words, work.settings["stop_words"], (work.settings["languages"][side],))]
+    work.add("stopword_ngrams", len(grams) - len(kept))
+    return kept
+
+
+def _write(work: Work, rows: list[dict[str, Any]]) -> None:
+    work.write("example_ngrams", {name: [row[name] for row in rows] for name in EXAMPLE_NGRAMS.schema.names})
+
+
+EXTRACT = Step(
+    "extract", version=1, about="n-grams of each example's input and output, with their places", reads=("examples",),
+    stages=(Stage(writes=(EXAMPLE_NGRAMS,), plan=plan, run=run),),
+)  # fmt: skip

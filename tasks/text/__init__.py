@@ -1,0 +1,1 @@
+"""Text as words and tokens: what every group of steps shares."""

@@ -1,0 +1,61 @@
+"""Model tokens: a byte-level BPE trained on the corpus, or any tokenizer.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from schemas import StudyError
+
+
+def load_tokenizer(text: str, name: str = "tokenizer.json") -> Any:
+    """A `tokenizers.Tokenizer` from the text of its tokenizer.json. StudyError if it is none."""
+    from tokenizers import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.from_str(text)
+    except Exception as error:  # the library raises bare Exception
+        raise StudyError(f"{name}: not a tokenizer.json: {error}. Save one with `tokenizer.save`.") from None
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
+
+
+def read_tokenizer(path: Path) -> str:
+    """The text of a tokenizer.json file. StudyError if it is not there or not one."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise StudyError(f"{path}: cannot be read as a tokenizer.json: {error}; check `tokenizer.file` in the study") from None
+    load_tokenizer(text, str(path))
+    return text
+
+
+def train(texts: Iterable[str], vocabulary: int, end_of_document: str) -> str:
+    """Train a byte-level BPE; the text of its tokenizer.json. The same texts in the same order give the same text."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary, special_tokens=[end_of_document], show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )  # fmt: skip
+    tokenizer.train_from_iterator(texts, trainer=trainer)
+    return json.dumps(json.loads(tokenizer.to_str()), ensure_ascii=False, separators=(",", ":"))
+
+
+def with_token(text: str, token: str) -> tuple[str, int]:
+    """The tokenizer with this special token, added if it is absent; and the token's id."""
+    tokenizer = load_tokenizer(text)
+    if tokenizer.token_to_id(token) is None:
+        tokenizer.add_special_tokens([token])
+    return tokenizer.to_str(), int(tokenizer.token_to_id(token))
+
+
+def encode_batch(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    """Ids of each text, without special tokens."""
+    return [e.ids for e in tokenizer.encode_batch(list(texts), add_special_tokens=False)]

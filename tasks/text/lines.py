@@ -1,0 +1,130 @@
+"""Lines of plain, gzip and zstd files, one at a time, and JSON records in them."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from schemas import StudyError
+
+EXCERPT = 200
+
+
+@contextmanager
+def open_bytes(path: Path) -> Iterator[BinaryIO]:
+    """A file's content, unpacked if its name ends in .gz or .zst."""
+    with path.open("rb") as raw:
+        if path.suffix == ".gz":
+            with gzip.open(raw) as unpacked:
+                yield unpacked  # type: ignore[misc]
+        elif path.suffix == ".zst":
+            import zstandard
+
+            with zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True) as frames:
+                yield io.BufferedReader(_Whole(frames, raw), 1 << 20)  # type: ignore[arg-type,misc]
+        else:
+            yield raw
+
+
+class _Whole(io.RawIOBase):
+    """A zstd stream that says when it ends in the middle of a frame, which the library passes over in silence."""
+
+    def __init__(self, frames: Any, raw: BinaryIO) -> None:
+        self.frames, self.raw = frames, raw
+        self.tail = _last_frame_is_whole(raw)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        count = int(self.frames.readinto(buffer))
+        if count == 0 and not self.tail:
+            raise EOFError("it ends in the middle of a zstd frame")
+        return count
+
+
+def _last_frame_is_whole(raw: BinaryIO) -> bool:
+    """Walk the file's frames block by block, by the sizes in their headers (RFC 8878 §3.1.1), without unpacking."""
+    import zstandard
+
+    try:
+        while head := raw.read(18):
+            if 0x184D2A50 <= int.from_bytes(head[:4], "little") <= 0x184D2A5F:  # a frame to be skipped
+                raw.seek(int.from_bytes(head[4:8], "little") + 8 - len(head), io.SEEK_CUR)
+                continue
+            parameters, size = zstandard.get_frame_parameters(head), zstandard.frame_header_size(head)
+            raw.seek(size - len(head), io.SEEK_CUR)
+            last = False
+            while not last:
+                block = raw.read(3)
+                if len(block) < 3:
+                    return False
+                bits = int.from_bytes(block, "little")
+                last, kind, length = bool(bits & 1), bits >> 1 & 3, bits >> 3
+                length = 1 if kind == 1 else length
+                if len(raw.read(length)) < length:
+                    return False
+            if parameters.has_checksum and len(raw.read(4)) < 4:
+                return False
+        return True
+    except zstandard.ZstdError:
+        return True  # not for us to say: the reader names what is wrong
+    finally:
+        raw.seek(0)
+
+
+def lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """(row, line without its end), rows from 1. Raises StudyError naming the row reached where the file breaks off."""
+    row = 0
+    try:
+        with open_bytes(path) as source:
+            for line in source:
+                row += 1
+                yield row, line.rstrip(b"\r\n")
+    except (EOFError, zlib.error, gzip.BadGzipFile, OSError) as error:
+        raise StudyError(f"{path}: broken behind row {row}: {error}. Fetch the file again; nothing of it was taken.") from None
+    except Exception as error:
+        if type(error).__name__ != "ZstdError":
+            raise
+        raise StudyError(f"{path}: broken behind row {row}: {error}. Fetch the file again; nothing of it was taken.") from None
+
+
+def json_record(line: bytes) -> dict[str, Any] | str:
+    """The JSON object in a line, or in words why there is none."""
+    if not line.strip():
+        return "the line is empty; remove it"
+    try:
+        text = line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return f"not valid UTF-8 at byte {error.start}; convert the file"
+    try:
+        record = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        return f"not valid JSON: {error}"
+    return record if isinstance(record, dict) else f"a JSON {type(record).__name__}, not an object with named fields"
+
+
+def excerpt(line: bytes | str) -> str:
+    """The first characters of a record, fit for a table."""
+    text = line.decode("utf-8", "replace") if isinstance(line, bytes) else line
+    return text[:EXCERPT].encode("utf-8", "replace").decode("utf-8")
+
+
+def text_of(record: dict[str, Any], field: str) -> tuple[str, str]:
+    """(text, "") or ("", why there is none): the field must be a string with something in it."""
+    if field not in record:
+        return "", f"no field {field!r}"
+    value = record[field]
+    if not isinstance(value, str):
+        return "", f"field {field!r} is {'null' if value is None else f'a {type(value).__name__}'}, not text"
+    if not value.strip():
+        return "", f"field {field!r} is empty"
+    if any("\ud800" <= c <= "\udfff" for c in value):
+        return "", f"field {field!r} holds half of a surrogate pair, which is no character"
+    return value, ""

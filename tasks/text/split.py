@@ -1,0 +1,33 @@
+"""Seeded choices that depend on a name alone, so that they are the same in every file and on every machine."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from schemas import StudyError
+
+
+def seeded_hash(seed: int, *words: str) -> int:
+    """63 bits that look random and follow from the seed and the words."""
+    text = "\x00".join((str(seed), *words)).encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1
+
+
+def share_of(seed: int, *words: str) -> float:
+    """A number in [0, 1) that follows from the seed and the words."""
+    return seeded_hash(seed, *words) / 2**63
+
+
+def in_evaluated_half(split: Mapping[str, Any], record: Mapping[str, Any]) -> bool:
+    """Whether a record's key falls into the evaluated share of a split.
+
+    Raises StudyError if the record has no such field or the pattern finds no key in it: then the split says nothing.
+    """
+    value = record.get(split["field"])
+    found = re.search(split["pattern"], value) if isinstance(value, str) else None
+    if found is None or not found.groups():
+        raise StudyError(f"the split's pattern {split['pattern']!r} finds no key in field {split['field']!r}: {value!r:.80}")
+    return share_of(split["seed"], found.group(1)) < split["share"]

@@ -1,0 +1,67 @@
+"""The analyzer: what a word is, for everything that is counted (task-grams §1). This is the reference implementation.
+
+The original text is segmented first and normalised after. A word is a maximal run of letters, marks and numbers, with
+apostrophes inside a word and `.` or `,` inside a number; Han, Kana, Thai, Lao, Khmer and Myanmar are one word per code point,
+with the marks that follow it. Each surface form is normalised by NFKC and casefolding; a form that falls apart (½ becomes
+1 ⁄ 2) gives several words with one span. Punctuation separates, it never glues: `48/2=24` is `48 2 24`.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from functools import lru_cache
+
+import regex
+
+ANALYZER = "words"
+ANALYZER_VERSION = 1
+
+_SINGLE = r"\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Thai}\p{Script=Lao}\p{Script=Khmer}\p{Script=Myanmar}"
+_WORD = regex.compile(
+    rf"[{_SINGLE}--\p{{M}}]\p{{M}}*"  # scripts without spaces: one code point and its marks
+    rf"|(?:[\p{{L}}\p{{M}}\p{{N}}--[{_SINGLE}]]|(?<=\p{{L}}\p{{M}}*)['’](?=\p{{L}})|(?<=\p{{N}})[.,](?=\p{{N}}))+"
+    r"|\p{M}+",
+    flags=regex.V1,
+)
+_ASCII_WORD = regex.compile(r"(?:[0-9A-Za-z]|(?<=[A-Za-z])'(?=[A-Za-z])|(?<=[0-9])[.,](?=[0-9]))+")
+
+
+@lru_cache(maxsize=1 << 20)
+def _normal_forms(surface: str) -> tuple[str, ...]:
+    """The words a surface form becomes; none, if nothing of it is left."""
+    folded = surface
+    # Casefolding can undo NFKC and the other way round; two rounds reach the fixed point for all of Unicode but a few.
+    for _ in range(4):
+        again = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", folded).casefold())
+        if again == folded:
+            break
+        folded = again
+    folded = folded.replace("’", "'")
+    if folded.isascii():
+        return tuple(_ASCII_WORD.findall(folded))
+    return tuple(m.group() for m in _WORD.finditer(folded))
+
+
+def segment(text: str) -> tuple[list[str], list[int], list[int]]:
+    """The normalised words of a text, and where each begins and ends: code points of the original, end exclusive."""
+    pattern = _ASCII_WORD if text.isascii() else _WORD
+    words: list[str] = []
+    starts: list[int] = []
+    ends: list[int] = []
+    for match in pattern.finditer(text):
+        forms = _normal_forms(match.group())
+        words += forms
+        starts += [match.start()] * len(forms)
+        ends += [match.end()] * len(forms)
+    return words, starts, ends
+
+
+def normalise(text: str) -> str:
+    """The normalised words of a text with one space between: how n-grams are written in tables."""
+    return " ".join(segment(text)[0])
+
+
+def words_of(text: str) -> list[str]:
+    """The normalised words of a text, without their places: what `segment` gives first, and faster."""
+    pattern = _ASCII_WORD if text.isascii() else _WORD
+    return [form for surface in pattern.findall(text) for form in _normal_forms(surface)]

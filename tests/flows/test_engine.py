@@ -1,0 +1,244 @@
+"""The machinery: exactly what is missing is made, nothing that is finished is lost, nothing broken is seen downstream.
+
+Two small real steps stand for all: `letters` writes one part per letter of the study's title, `join` sums them up.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from flows.engine import Session, StepFailed, is_finished, run_step
+from flows.plan import PlannedStep, downstream, lay_out
+from schemas import NGRAM_VOCABULARY, REPORT_FILES, Study, StudyError
+from tasks.cluster import Cluster
+from tasks.dataset import Part, Store
+from tasks.step import Inputs, Job, Stage, Step, Work
+
+
+def plan_letters(study: Study, inputs: Inputs) -> list[Job]:
+    return [Job({"source": letter}, {"letter": letter}) for letter in study.title]
+
+
+def write_letter(work: Work) -> None:
+    letter = work.settings["letter"]
+    if letter == "!":
+        raise StudyError("file a.txt, row 3: no letter; remove it")
+    if letter == "?":
+        raise ZeroDivisionError("a defect")
+    size = -1 if letter == "-" else random.randrange(2**40) + 1 if letter == "~" else ord(letter)
+    work.write("report_files", {"file": [letter], "sha256": [hashlib.sha256(letter.encode()).hexdigest()], "bytes": [size]})
+    (work.folder() / "side.txt").write_text(letter * 100)
+
+
+def plan_join(study: Study, inputs: Inputs) -> list[Job]:
+    return [Job({"study": study.name}, {}, {"report_files": inputs["report_files"]})]
+
+
+def write_join(work: Work) -> None:
+    names = work.read("report_files", "file").column("file").to_pylist()
+    work.write("ngram_vocabulary", {"id": list(range(len(names))), "word": names})
+
+
+LETTERS = Step("letters", 1, "one part per letter", (), (Stage((REPORT_FILES,), plan_letters, write_letter),))
+JOIN = Step("join", 1, "all letters", ("report_files",), (Stage((NGRAM_VOCABULARY,), plan_join, write_join),))
+STEPS = (LETTERS, JOIN)
+
+
+def study(title: str, seed: int = 0) -> Study:
+    return Study.model_validate({"name": "letters", "title": title, "seed": seed, "corpus": {"planted": {}}})
+
+
+class Runner:
+    """Runs both steps and counts the parts each computed."""
+
+    def __init__(self, root: Path, workers: int = 0) -> None:
+        self.store = Store(str(root))
+        self.cluster = Cluster(workers, "1GB", str(root / ".dask"), address="")
+
+    def __call__(self, title: str, *, force: set[str] | None = None, verify: bool = False) -> dict[str, int]:
+        settings, computed = study(title), {}
+        session = Session(settings, "letters.toml", self.store, self.cluster, set(force or ()), verify)
+        for planned in lay_out(STEPS, settings):
+            outcome = run_step(planned, session)
+            self.changed = outcome.changed
+            if outcome.changed:
+                session.force |= downstream({planned.step.name}, STEPS)
+            computed[planned.step.name] = outcome.computed
+        return computed
+
+    def plan(self, title: str) -> list[PlannedStep]:
+        return lay_out(STEPS, study(title))
+
+    def part(self, title: str, letter: str) -> Path:
+        part = next(p for p in self.plan(title)[0].outputs["report_files"] if p.labels["source"] == letter)
+        return Path(self.store.part_path(part))
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Runner:
+    return Runner(tmp_path / "root")
+
+
+def bytes_below(root: str) -> dict[str, str]:
+    """All parts and their hashes."""
+    return {str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest() for p in Path(root).glob("*/parts/*")}
+
+
+def test_a_second_run_computes_nothing_and_starts_no_cluster(tmp_path: Path) -> None:
+    assert Runner(tmp_path)("abc") == {"letters": 3, "join": 1}
+    again = Runner(tmp_path, workers=2)
+    assert again("abc") == {"letters": 0, "join": 0}
+    assert not again.cluster.started
+
+
+def test_a_new_part_is_computed_alone_and_what_depends_on_it_follows(run: Runner) -> None:
+    run("abc")
+    assert run("abcd") == {"letters": 1, "join": 1}
+    assert run("abc") == {"letters": 0, "join": 0}, "the smaller study is still there"
+    assert run("bc") == {"letters": 0, "join": 1}
+
+
+def _delete(path: Path) -> None:
+    path.unlink()
+
+
+def _truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def _flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [_delete, _truncate, _flip])
+def test_a_damaged_part_is_made_again_with_the_same_bytes(run: Runner, damage: Callable[[Path], None]) -> None:
+    run("abc")
+    before = bytes_below(run.store.root)
+    damage(run.part("abc", "b"))
+    assert bytes_below(run.store.root) != before
+    assert not is_finished(run.store, run.plan("abc")[0])
+    assert run("abc") == {"letters": 1, "join": 0}
+    assert bytes_below(run.store.root) == before
+    assert run("abc") == {"letters": 0, "join": 0}
+
+
+def test_a_byte_flipped_behind_the_clock_is_found_by_verify(run: Runner) -> None:
+    run("abc")
+    path = run.part("abc", "b")
+    stat = path.stat()
+    _flip(path)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert run("abc") == {"letters": 0, "join": 0}, "size and time are as they were"
+    assert run("abc", verify=True) == {"letters": 1, "join": 0}
+
+
+def test_a_missing_file_beside_a_part_is_made_again(run: Runner) -> None:
+    run("abc")
+    part = run.plan("abc")[0].outputs["report_files"][1]
+    (run.store.folder(part.table, part.key) / "side.txt").unlink()
+    assert run("abc") == {"letters": 1, "join": 0}
+
+
+def test_a_failing_part_loses_no_other_and_names_the_command(run: Runner) -> None:
+    with pytest.raises(StepFailed) as error:
+        run("ab!c")
+    assert "file a.txt, row 3: no letter; remove it" in str(error.value)
+    assert "taskgram run letters.toml --from letters" in str(error.value)
+    assert len(bytes_below(run.store.root)) == 3, "a, b and c are finished"
+    recorded = run.store.read_json(run.store.study_path("letters"))
+    assert recorded["steps"]["letters"]["state"] == "failed"
+    assert run("abc") == {"letters": 0, "join": 1}
+
+
+def test_a_defect_of_ours_leaves_its_traceback_in_a_file(run: Runner) -> None:
+    with pytest.raises(StepFailed, match="a defect of ours") as error:
+        run("a?")
+    log = Path(str(error.value).split("its traceback is in ")[1].split(")")[0])
+    assert "ZeroDivisionError: a defect" in log.read_text(encoding="utf-8")
+
+
+def test_a_table_that_breaks_its_contract_has_no_manifest(run: Runner) -> None:
+    with pytest.raises(StepFailed, match="report_files breaks its contract") as error:
+        run("ab-")
+    assert "between" in str(error.value)
+    assert "1 rows" in str(error.value)
+    assert not list(Path(run.store.root).glob("report_files/manifests/*"))
+    assert not list(Path(run.store.root).glob("ngram_vocabulary/parts/*")), "nothing downstream can see it"
+
+
+def test_validation_results_are_in_the_manifest(run: Runner) -> None:
+    run("abc")
+    planned = run.plan("abc")[0]
+    manifest = run.store.manifest("report_files", planned.fingerprints["report_files"])
+    assert manifest is not None
+    assert manifest["validation"]["success"]
+    checks = [c["check"] for c in manifest["validation"]["checks"]]
+    assert any("not be null (sha256)" in c for c in checks)
+    assert manifest["rows"] == 3
+    assert {e["labels"]["source"] for e in manifest["parts"]} == set("abc")
+
+
+def test_force_computes_again_and_tells_equal_bytes_from_others(run: Runner) -> None:
+    run("ab")
+    assert run("ab", force={"letters"}) == {"letters": 2, "join": 0}
+    assert run.changed == ()
+    run("a~")
+    assert run("a~", force={"letters"}) == {"letters": 2, "join": 1}, "other bytes: what depends on them follows"
+
+
+def test_workers_do_not_change_a_byte(tmp_path: Path) -> None:
+    found = {}
+    for workers in (0, 1, 2):
+        runner = Runner(tmp_path / str(workers), workers)
+        try:
+            assert runner("abcdef") == {"letters": 6, "join": 1}
+        finally:
+            runner.cluster.close()
+        found[workers] = bytes_below(runner.store.root)
+    assert found[0] == found[1] == found[2]
+    assert len(found[0]) == 7
+
+
+def test_a_scheduler_that_is_already_there_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None, host="127.0.0.1") as existing:
+        monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", existing.scheduler_address)
+        runner = Runner(tmp_path / "there")
+        runner.cluster = Cluster(0, "1GB", str(tmp_path / ".dask"))
+        assert runner("abc") == {"letters": 3, "join": 1}
+        assert runner.cluster.started
+        runner.cluster.close()
+        assert existing.scheduler.workers, "it is not ours to stop"
+    here = Runner(tmp_path / "here")
+    here("abc")
+    assert bytes_below(here.store.root) == bytes_below(runner.store.root)
+
+
+def test_an_interrupted_write_leaves_nothing(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    with pytest.raises(RuntimeError), store.writing({"report_files": REPORT_FILES}, "k", {"sums": {}}) as writer:
+        writer.write("report_files", REPORT_FILES.schema.empty_table())
+        raise RuntimeError("killed")
+    assert not list((tmp_path / "report_files" / "parts").iterdir())
+    assert not store.is_whole(Part("report_files", "k"), None)
+
+
+def test_temporary_files_of_killed_processes_are_swept(tmp_path: Path) -> None:
+    folder = tmp_path / "report_files" / "parts"
+    folder.mkdir(parents=True)
+    old, new = folder / ".k.1.tmp", folder / ".k.2.tmp"
+    old.touch()
+    new.touch()
+    os.utime(old, (0, 0))
+    assert Store(str(tmp_path)).sweep("report_files") == 1
+    assert new.exists()
+    assert not old.exists()

@@ -1,0 +1,69 @@
+"""Answers are judged by the official rules of their task."""
+
+from decimal import Decimal
+
+import numpy as np
+import pytest
+
+from tasks.metrics import judging
+from tasks.metrics.judging import Asks, OptionScore
+
+
+@pytest.mark.parametrize(("text", "normal"), [
+    ("The Beatles!", "beatles"), ("a  man, an_apple", "man apple"), ("“Theatre” is ‘an’ art", "“theatre” is art"),
+    ("U.S.A.", "u s"), ("A", ""), ("New-York", "new york"),
+])  # fmt: skip
+def test_triviaqa_normalisation(text, normal):
+    """Punctuation becomes a space before articles go, so "U.S.A." loses its last letter, as in the official script."""
+    assert judging.normalise_answer(text) == normal
+
+
+def test_exact_match_and_f1_take_the_best_alias():
+    assert judging.exact_match("the Eiffel tower.", ["Tour Eiffel", "Eiffel Tower"]) == 1
+    assert judging.exact_match("eiffel", ["Eiffel Tower"]) == 0
+    assert judging.f1("big eiffel tower", ["tour", "Eiffel Tower"]) == pytest.approx(2 * (2 / 3) * 1 / (2 / 3 + 1))
+    assert judging.f1("x x", ["x"]) == pytest.approx(2 * 0.5 * 1 / 1.5)
+    assert judging.f1("", ["x"]) == 0
+
+
+@pytest.mark.parametrize(("text", "number"), [
+    ("12 + 7 = 19", "19"), ("so 1,234.50 in all", "1234.50"), ("48/2=24 #### 24 km in 3 h", "24"), ("it is -5", "-5"),
+    ("10-7", "7"), ("x = (3)-2", "2"), ("#### 1\n#### 72.", "72"), ("3, 4", "4"),
+])  # fmt: skip
+def test_final_number(text, number):
+    assert judging.final_number(text) == Decimal(number)
+
+
+def test_no_number_is_no_answer():
+    assert judging.final_number("none at all") is None
+    asked = Asks(["a", "b"], ["", ""], [["#### 4.0"], ["no number"]], [[], []], [-1, -1])
+    judged = judging.judge("math", asked, {"a": "it is 4", "b": "4"})["exact_match"]
+    assert judged[0] == 1
+    assert np.isnan(judged[1])
+
+
+def test_options_raw_and_by_length():
+    """The short option wins by its sum, the long one per token and per character."""
+    asked = Asks(["a"], [""], [["a long answer"]], [["no", "a long answer"]], [1])
+    found = judging.choices(asked, {"a": {0: OptionScore(-4.0, 1), 1: OptionScore(-6.0, 3)}})
+    assert [found[s][0] for s in ("accuracy", "accuracy_per_token", "accuracy_per_character")] == [0, 1, 1]
+
+
+def test_tied_options_share_the_credit_and_unscored_ones_are_left_out():
+    asked = Asks(["a", "b"], ["", ""], [["x"], ["y"]], [["x", "x", "z"], ["y", "z"]], [0, 0])
+    found = judging.choices(
+        asked, {"a": {0: OptionScore(-1, 1), 1: OptionScore(-1, 1), 2: OptionScore(-2, 1)}, "b": {0: OptionScore(-1, 1)}}
+    )["accuracy"]
+    assert found[0] == 0.5
+    assert np.isnan(found[1])
+
+
+def test_every_family_has_a_main_statistic():
+    from schemas.examples import FAMILIES
+
+    assert {f: judging.main_statistic(f) for f in FAMILIES} == {
+        "qa": "exact_match",
+        "math": "exact_match",
+        "multiple_choice": "accuracy",
+        "translation": "bleu",
+    }

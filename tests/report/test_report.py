@@ -1,0 +1,241 @@
+"""The report needs nothing from outside, cannot be attacked by a corpus, and says what it does not know."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from schemas import Study
+from tasks.dataset import Part, Store
+from tasks.report.build import READS, REPORT, plan
+from tasks.report.html import highlight
+from tasks.report.numbers import NO_EVIDENCE, number
+from tasks.report.terminal import WIDTH, results_table
+from tests.report import world
+from tests.support import CONTRACTS, read_rows, run_step
+
+VOID = {"meta", "link", "img", "br", "hr", "input"}
+
+
+class Reader(HTMLParser):
+    """Collects tags, attributes and text, and notes every end tag that closes something else."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.wrong: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self.open or self.open.pop() != tag:
+            self.wrong.append(tag)
+
+
+def written(root: Path, tables: dict[str, tuple[Part, ...]], study: Study | None = None) -> tuple[Path, str, list[dict]]:
+    """Folder, page and list of files of a fresh report."""
+    out = run_step(REPORT, study or world.study(), root, tables)["report_files"]
+    folder = Store(str(root)).folder("report_files", out[0].key)
+    return folder, (folder / "index.html").read_text(encoding="utf-8"), read_rows(root, out)
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, list[dict]]:
+    root = tmp_path_factory.mktemp("report")
+    return written(root, world.tables(root))
+
+
+def test_page_asks_nothing_of_the_outside(report: tuple[Path, str, list[dict]]) -> None:
+    _, page, _ = report
+    seen = Reader(page)
+    links = [
+        v
+        for _, attrs in seen.tags
+        for k, v in attrs.items()
+        if k in ("src", "href", "xlink:href", "srcset", "action", "data")
+    ]
+    assert links, "the page links to its own sections and data"
+    assert [v for v in links if not re.match(r"(#|data:)", v or "")] == []
+    assert re.findall(r"url\((?!\s*['\"]?#)[^)]*\)", page) == []
+    assert "@import" not in page
+    assert not {"script", "iframe", "object", "embed", "base", "form"} & {tag for tag, _ in seen.tags}
+
+
+def test_page_is_well_formed(report: tuple[Path, str, list[dict]]) -> None:
+    seen = Reader(report[1])
+    assert seen.wrong == []
+    assert seen.open == []
+    ids = [a["id"] for _, a in seen.tags if "id" in a]
+    assert len(ids) == len(set(ids))
+    assert {a["href"] for t, a in seen.tags if t == "a" and (a.get("href") or "").startswith("#")} <= {f"#{i}" for i in ids}
+
+
+def test_hostile_text_is_shown_and_not_run(report: tuple[Path, str, list[dict]]) -> None:
+    _, page, _ = report
+    seen = Reader(page)
+    assert "&lt;script&gt;alert(&quot;x&quot;)&lt;/script&gt;" in page
+    assert "img" not in {tag for tag, _ in seen.tags}
+    assert [a for _, a in seen.tags if any(name.startswith("on") for name in a)] == []
+    assert "\x00" not in page
+    assert "<b>0</b>" not in page
+    assert "&lt;b&gt;0&lt;/b&gt;" in page
+
+
+def test_both_spans_are_marked_even_where_they_overlap() -> None:
+    assert highlight("a<b c", (0, 1), (4, 5)) == '<mark class="in">a</mark>&lt;b <mark class="out">c</mark>'
+    assert (
+        highlight("abcd", (0, 3), (2, 4))
+        == '<mark class="in">ab</mark><mark class="both">c</mark><mark class="out">d</mark>'
+    )
+    assert highlight("<i>", (-1, -1), (9, 12)) == "&lt;i&gt;"
+
+
+def test_two_runs_give_the_same_bytes(tmp_path: Path, report: tuple[Path, str, list[dict]]) -> None:
+    _, _, again = written(tmp_path, world.tables(tmp_path))
+    assert again == report[2]
+
+
+def test_file_list_is_true_and_complete(report: tuple[Path, str, list[dict]]) -> None:
+    folder, _, rows = report
+    found = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    assert {r["file"]: (r["sha256"], r["bytes"]) for r in rows} == {
+        n: (hashlib.sha256(b).hexdigest(), len(b)) for n, b in found.items()
+    }
+    assert {"index.html", "results.csv", "figures/memorization.csv", "figures/memorization-capitals.svg"} <= set(found)
+
+
+def test_files_of_an_interrupted_run_do_not_stay(tmp_path: Path) -> None:
+    tables = world.tables(tmp_path)
+    folder, _, first = written(tmp_path, tables)
+    (folder / "figures" / "old.svg").write_text("half")
+    _, _, second = written(tmp_path, tables)
+    assert second == first
+    assert not (folder / "figures" / "old.svg").exists()
+
+
+def test_the_data_of_each_figure_is_in_the_page_and_beside_it(report: tuple[Path, str, list[dict]]) -> None:
+    folder, page, rows = report
+    embedded = {
+        a["download"]: base64.b64decode((a["href"] or "").split("base64,")[1])
+        for t, a in Reader(page).tags
+        if "download" in a
+    }
+    beside = {Path(r["file"]).name: (folder / r["file"]).read_bytes() for r in rows if r["file"].endswith(".csv")}
+    assert embedded == beside
+
+
+def test_what_was_not_measured_is_no_evidence_and_not_zero(report: tuple[Path, str, list[dict]]) -> None:
+    _, page, _ = report
+    results = page[page.index('id="results"') : page.index('id="truth"')]
+    arithmetic = re.sub(r"<[^>]+>", "|", results[results.index(">arithmetic ") :])
+    assert arithmetic.count(NO_EVIDENCE) == 3 * len(world.LADDER)
+    assert "no pair of the evaluated examples stands in the corpus" in arithmetic
+    assert "0.00" not in arithmetic
+
+
+def test_only_significant_numbers_are_filled(report: tuple[Path, str, list[dict]]) -> None:
+    results = report[1][report[1].index('<tbody><tr class="task">') : report[1].index('id="truth"')]
+    sure = sum(r["q_value"] < 0.05 for r in world.family())
+    assert 0 < sure < len(world.family())
+    assert results.count("●") == sure
+    assert results.count("○") == len(world.family()) - sure
+
+
+def test_planted_counts_are_shown_n_of_n(report: tuple[Path, str, list[dict]]) -> None:
+    assert "576 of 576" in report[1]
+    assert "NOT all equal" not in report[1]
+
+
+def test_every_table_may_be_empty(tmp_path: Path) -> None:
+    empty = {t: (world.part(tmp_path, t, []),) for t in READS}
+    for tables in (empty, {}):
+        _, page, _ = written(tmp_path, tables)
+        assert Reader(page).open == []
+        assert NO_EVIDENCE in page
+        assert "There is no answer" in page or "there is no answer" in page
+        assert "not planted" in page
+
+
+@pytest.mark.parametrize("table", READS)
+def test_any_one_table_may_be_missing(tmp_path: Path, table: str) -> None:
+    tables = {t: parts for t, parts in world.tables(tmp_path).items() if t != table}
+    _, page, _ = written(tmp_path, tables)
+    assert page.count("<h2") == 8
+
+
+def test_a_study_without_tasks_and_models_has_a_page(tmp_path: Path) -> None:
+    bare = Study.model_validate({"name": "bare", "corpus": {"sources": [{"name": "s", "files": ["a.jsonl"]}]}})
+    _, page, _ = written(tmp_path, {}, bare)
+    assert "names no task" in page
+
+
+def test_gamma_and_versions_are_in_the_key_and_workers_are_not() -> None:
+    study = world.study()
+    settings = plan(study, {})[0].settings
+    assert settings["versions"]["matplotlib"]
+    assert plan(study.model_copy(update={"workers": 7}), {})[0].settings == settings
+    task = study.tasks[0].model_copy(update={"gamma_default": 0.77})
+    assert plan(study.model_copy(update={"tasks": (task, *study.tasks[1:])}), {})[0].settings != settings
+
+
+def test_the_answer_claims_no_more_than_the_intervals(report: tuple[Path, str, list[dict]]) -> None:
+    answer = re.search(r'<div class="answer">\s*<p>(.*?)</p>', report[1], re.S)
+    assert answer is not None
+    tasks = {t: s for t in world.TASKS for s in re.split(r"(?=On \w+ it )", answer[1]) if s.startswith(f"On {t} ")}
+    assert "follow the counts of the pairs" in tasks["capitals"]
+    assert "neither can be told from zero" in tasks["lexicon"]
+    assert "no evidence about memorization" in tasks["arithmetic"]
+    assert "intervals overlap" in tasks["arithmetic"]
+
+
+def test_terminal_table_is_aligned_and_narrow() -> None:
+    def table(name: str, rows: list[dict]) -> pa.Table:
+        return pa.Table.from_pylist(rows, schema=CONTRACTS[name].schema)
+
+    models = [
+        {
+            "model": m,
+            "checkpoint": 800,
+            "source": "folder",
+            "revision": "",
+            "path": "",
+            "sha256": "",
+            "parameters": p,
+            "parameters_non_embedding": 1,
+            "tokens_seen": -1,
+            "loss": None,
+            "seed": -1,
+            "membership": "",
+        }
+        for m, p in world.LADDER.items()
+    ]
+    text = results_table(table("metrics", world.metrics()), table("metric_family", world.family()), table("models", models))
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= WIDTH
+    assert len(lines) == 2 + len(world.TASKS) * len(world.LADDER) + 1
+    column = lines[0].index("Mem_n")
+    assert all(line[column - 2 : column] == "  " for line in lines[2:-1])
+    assert sum(NO_EVIDENCE in line for line in lines) == len(world.LADDER)
+    assert "no measure" in results_table(table("metrics", []), table("metric_family", []), table("models", [])).lower()
+
+
+def test_numbers_are_written_for_people() -> None:
+    assert number(-0.001) == "0.00"
+    assert number(-0.25) == "−0.25"
+    assert number(0.5, "exact_match") == "50.0 %"
+    assert number(23.04, "bleu") == "23.0"
+    assert number(None) == number(float("nan")) == "–"

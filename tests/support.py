@@ -1,0 +1,52 @@
+"""What tests share: running one step without Prefect, and checking its tables as the flow does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import schemas
+from schemas import Contract, Study, StudyError
+from tasks.dataset import Part, Store
+from tasks.step import Step, keyed, run_job
+from tasks.validation import check_rules
+
+CONTRACTS: dict[str, Contract] = {
+    c.name: c for name in schemas.__all__ if isinstance(c := getattr(schemas, name), Contract)
+}  # fmt: skip
+
+
+def run_step(step: Step, study: Study, root: Path, inputs: Mapping[str, tuple[Part, ...]]) -> dict[str, tuple[Part, ...]]:
+    """Run all jobs of a step in this process; every table is checked against its contract. Returns inputs and outputs."""
+    store = Store(str(root))
+    tables: dict[str, tuple[Part, ...]] = {t: inputs.get(t, ()) for t in step.reads} | dict(inputs)
+    for number, stage in enumerate(step.stages):
+        planned = [keyed(step, number, job) for job in stage.plan(study, tables)]
+        assert len({p.key for p in planned}) == len(planned), "two jobs of a step have the same key"
+        for job in planned:
+            result = run_job(store, job, stage, CONTRACTS)
+            if "error" in result:
+                raise (AssertionError(result["traceback"]) if result["traceback"] else StudyError(result["error"]))
+        for index, contract in enumerate(stage.writes):
+            tables[contract.name] = tuple(job.parts(stage)[index] for job in planned)
+        for contract in stage.writes:
+            problems = check_rules(store, contract, tables, CONTRACTS)
+            assert not problems, problems
+    return tables
+
+
+def write_part(root: Path, table: str, rows: Mapping[str, list], labels: Mapping[str, str] | None = None) -> Part:
+    """A hand-made part of a table, for a test's input."""
+    import pyarrow as pa
+
+    store, contract = Store(str(root)), CONTRACTS[table]
+    key = f"{table}-{'-'.join((labels or {}).values()) or 'all'}"
+    with store.writing({table: contract}, key, {"sums": {}}) as writer:
+        writer.write(table, pa.table(dict(rows), schema=contract.schema))
+    return Part(table, key, dict(labels or {}))
+
+
+def read_rows(root: Path, parts: tuple[Part, ...]) -> list[dict]:
+    """All rows of a table's parts."""
+    store = Store(str(root))
+    return [row for p in parts for row in store.read([p], CONTRACTS[p.table].schema).to_pylist()]

@@ -1,0 +1,241 @@
+"""Encoders: what belongs together in the examples lies close, and nothing else does."""
+
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from tasks.text.words import normalise
+
+from schemas import StudyError
+from schemas.study import Encoder
+from tasks.text import encoders
+
+ASSOCIATION = encoders.encoder_settings(Encoder())
+GAMMA = 0.5
+PHRASINGS = {
+    "capital": ["What is the capital of {}?", "Which city is the capital of the land {}?", "Name the capital city of {}."],
+    "river": ["Which river flows through {} today?"],
+    "language": ["What is the language of {}?", "Which language do people in {} speak?", "Name the language of {} for me."],
+}
+
+
+def word(draw: random.Random, ending: str = "") -> str:
+    """An invented word of three syllables."""
+    return "".join(draw.choice("bdfgklmnprstvz") + draw.choice("aeiou") for _ in range(3)) + ending
+
+
+def facts(relations: list[str], subjects: int, answers: int, phrasings: int, name_parts: int = 0):
+    """(mining examples, subject of each); with `name_parts`, subjects share first and last names."""
+    draw = random.Random(7)
+    pool = {r: [word(draw, "n") for _ in range(answers)] for r in relations}
+    first, last = ([word(draw, e) for _ in range(name_parts or subjects)] for e in ("a", "k"))
+    pairs = [(a, b) for a in first for b in last] if name_parts else list(zip(first, last, strict=True))
+    names = [" ".join(pair) for pair in pairs]
+    mine, held = [], []
+    for number, name in enumerate(draw.sample(names, subjects)):
+        relation = relations[number % len(relations)]
+        answer = draw.choice(pool[relation])
+        for phrasing in draw.sample(PHRASINGS[relation], phrasings):
+            mine.append((phrasing.format(name.title()), answer.title()))
+            held.append(name)
+    return mine, held
+
+
+def grams(text: str, n: int) -> list[str]:
+    words = normalise(text).split(" ")
+    return [" ".join(words[i : i + n]) for i in range(len(words) - n + 1)]
+
+
+def recall_and_precision(mine, subjects, n, tells):
+    """At γ, over all (n-gram of a question, its answer), where `tells(n-gram, subject)` is the truth."""
+    truth: dict[tuple[str, str], bool] = {}
+    for (question, answer), subject in zip(mine, subjects, strict=True):
+        for gram in grams(question, n):
+            pair = gram, normalise(answer)
+            truth[pair] = truth.get(pair, False) or tells(gram, subject)
+    encoder = encoders.fit(ASSOCIATION, mine)
+    pairs = sorted(truth)
+    cosine = (encoder.encode("input", [x for x, _ in pairs]) * encoder.encode("output", [y for _, y in pairs])).sum(axis=1)
+    aligned, true = cosine > GAMMA, np.array([truth[p] for p in pairs])
+    return (aligned & true).sum() / true.sum(), (aligned & true).sum() / max(aligned.sum(), 1)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5])
+@pytest.mark.parametrize(("subjects", "answers", "phrasings"), [(200, 200, 1), (200, 40, 1), (120, 60, 3), (100, 5, 1)])
+def test_ngrams_that_hold_the_subject_find_its_answer_even_from_one_example(subjects, answers, phrasings, n):
+    mine, held = facts(["capital", "language"], subjects, answers, phrasings)
+    recall, precision = recall_and_precision(mine, held, n, lambda gram, s: bool(set(gram.split()) & set(s.split())))
+    assert recall > 0.9
+    assert precision > 0.9
+
+
+@pytest.mark.parametrize("n", [2, 3, 5])
+def test_a_name_made_of_shared_names_is_told_by_both_together(n):
+    mine, held = facts(["river"], 200, 60, 1, name_parts=20)
+    recall, precision = recall_and_precision(mine, held, n, lambda gram, s: f" {s} " in f" {gram} ")
+    assert recall > 0.9
+    assert precision > 0.9
+
+
+@pytest.fixture(scope="module")
+def lexicon():
+    """A lexicon of 80 words and 300 sentences of five words; the other language has the reverse word order."""
+    draw = random.Random(3)
+    words = {word(draw): word(draw, "x") for _ in range(80)}
+    sentences = [draw.choices(sorted(words), k=5) for _ in range(300)]
+    return words, [(" ".join(s), " ".join(words[w] for w in reversed(s))) for s in sentences]
+
+
+def test_a_planted_lexicon_is_recovered_whatever_the_word_order(lexicon):
+    words, mine = lexicon
+    encoder = encoders.fit(ASSOCIATION, mine)
+    sources, targets = sorted(words), sorted(words.values())
+    aligned = encoder.encode("input", sources) @ encoder.encode("output", targets).T > GAMMA
+    assert [[t for t, a in zip(targets, row, strict=True) if a] for row in aligned] == [[words[s]] for s in sources]
+
+
+def test_bigrams_of_a_planted_lexicon_align_when_both_words_do(lexicon):
+    words, mine = lexicon
+    encoder = encoders.fit(ASSOCIATION, mine)
+    pairs = sorted({tuple(g.split()) for x, _ in mine for g in grams(x, 2) if len(set(g.split())) == 2})
+    cosine = encoder.encode("input", [f"{a} {b}" for a, b in pairs]) @ encoder.encode("output", [
+        f"{words[b]} {words[a]}" for a, b in pairs]).T  # fmt: skip
+    both = np.array([[set(p) == set(q) for q in pairs] for p in pairs])
+    assert cosine[both].min() > 0.85
+    assert cosine[~both].max() < 0.8
+
+
+def test_few_dimensions_keep_the_lexicon_apart(lexicon):
+    words, mine = lexicon
+    encoder = encoders.fit(ASSOCIATION | {"dimensions": 64}, mine)
+    cosine = encoder.encode("input", sorted(words)) @ encoder.encode("output", [words[w] for w in sorted(words)]).T
+    assert np.diag(cosine).min() > 0.8
+    assert cosine[~np.eye(len(words), dtype=bool)].max() < 0.6
+
+
+def test_model_one_equals_its_definition(lexicon):
+    """EM written out over dictionaries, as Brown et al. (1993) say it."""
+    mine = [(x.split()[:3], y.split()[:3]) for x, y in lexicon[1][:12]]
+    bags = [(sorted(set(x)), sorted(set(y))) for x, y in mine]
+    inputs, input_numbers = encoders._numbered([x for x, _ in bags])
+    outputs, output_numbers = encoders._numbered([y for _, y in bags])
+    links = encoders._links(inputs, outputs, len(output_numbers))
+    found = encoders._model_one(links.pair, links.output_slot, links.of_output_slot, links.input_of, 4)
+
+    t: dict[tuple[str | None, str], float] = {}
+    for causes, effects in [([None, *x], y) for x, y in bags]:
+        for c in causes:
+            for e in effects:
+                t[c, e] = t.get((c, e), 0) + 1
+    for _ in range(4):
+        total = {c: sum(v for (d, _), v in t.items() if d == c) for c, _ in t}
+        t = {(c, e): v / total[c] for (c, e), v in t.items()}
+        counts = dict.fromkeys(t, 0.0)
+        expected = []
+        for x, y in bags:
+            posterior = {(c, e): t[c, e] / sum(t[d, e] for d in [None, *x]) for c in [None, *x] for e in y}
+            expected += [posterior[c, e] for c in x for e in y]
+            for pair, p in posterior.items():
+                counts[pair] += p
+        t = counts
+    assert found == pytest.approx(expected, abs=1e-5)
+
+
+def test_an_ngram_the_examples_do_not_know_is_zero_and_a_half_known_output_is_farther():
+    mine = [("capital of velk", "torin"), ("capital of marn", "siru")]
+    encoder = encoders.fit(ASSOCIATION, mine)
+    assert not encoder.encode("input", ["zzz", "zzz qqq"]).any()
+    assert not encoder.encode("output", ["zzz"]).any()
+    velk = encoder.encode("input", ["velk"])[0]
+    whole, half = encoder.encode("output", ["torin", "torin zzz"])
+    assert velk @ whole > velk @ half > 0
+
+
+def test_without_examples_nothing_is_known():
+    encoder = encoders.fit(ASSOCIATION, [])
+    assert encoder.encode("input", ["velk"]).shape == encoder.encode("output", ["torin"]).shape == (1, 256)
+    assert not encoder.encode("input", ["velk"]).any()
+    assert encoder.encode("input", []).shape == (0, 256)
+
+
+@given(st.lists(st.tuples(st.text("abc ", max_size=12), st.text("xyz ", max_size=8)), max_size=6), st.sampled_from([16, 18]))
+@hypothesis_settings(max_examples=60, deadline=None)
+def test_vectors_have_length_one_or_zero_and_the_same_bytes_every_time(mine, dimensions):
+    settings = ASSOCIATION | {"dimensions": dimensions}
+    for side, number in (("input", 0), ("output", 1)):
+        ngrams = sorted({g for pair in mine for n in (1, 2) for g in grams(pair[number], n)} | {"unseen"})
+        vectors = encoders.encode(settings, mine, side, ngrams)
+        assert vectors.dtype == np.float32
+        assert vectors.shape == (len(ngrams), dimensions)
+        lengths = np.sqrt((vectors.astype(np.float64) ** 2).sum(axis=1))
+        assert all(abs(x) < 1e-5 or abs(x - 1) < 1e-5 for x in lengths)
+        assert vectors.tobytes() == encoders.encode(settings, mine, side, ngrams).tobytes()
+        assert vectors[::-1].tobytes() == encoders.encode(settings, mine, side, ngrams[::-1]).tobytes()
+
+
+@pytest.mark.parametrize(("most", "pairs_stay"), [(40, True), (25, False), (8, False)])
+def test_what_model_one_is_learnt_from_is_bounded(monkeypatch, most, pairs_stay):
+    monkeypatch.setattr(encoders, "MOST_LINKS", most)
+    mine = [("the cat the dog", "le chat le chien"), ("the cow", "la vache"), ("the owl", "la chouette")]
+    inputs, outputs = encoders._bags(mine)
+    assert sum(len(x) * len(y) for x, y in zip(inputs, outputs, strict=True)) <= most
+    assert ("the cat" in inputs[0]) == pairs_stay
+    assert "cow" in inputs[1], "frequent words go before rare ones"
+
+
+def test_aliases_and_rationales_are_learnt_from_as_they_are_mined():
+    import pyarrow as pa
+
+    table = pa.table({"split": ["mine", "evaluate"], "input": ["q", "r"], "output": ["A\n#### 3", "B"],
+                      "aliases": [["C"], []]})  # fmt: skip
+    assert encoders.mining_pairs(table, "math", False) == [("q", "A\n")]
+    assert encoders.mining_pairs(table, "qa", True) == [("q", "A\n#### 3"), ("q", "C")]
+
+
+def test_settings_of_another_encoder_do_not_matter():
+    assert encoders.encoder_settings(Encoder(input_prefix="query: ")) == encoders.encoder_settings(Encoder())
+    sentence = Encoder(kind="sentence-transformers", model="m", iterations=3)
+    assert "iterations" not in encoders.encoder_settings(sentence)
+
+
+@pytest.mark.parametrize(("model", "revision"), [("", ""), ("some/model", "main"), ("some/model", "")])
+def test_a_hub_model_is_named_by_its_commit(model, revision):
+    settings = encoders.encoder_settings(Encoder(kind="sentence-transformers", model=model, revision=revision))
+    with pytest.raises(StudyError, match="40 hex digits"):
+        encoders.fit(settings, [])
+
+
+def test_a_missing_package_is_named(tmp_path, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    settings = encoders.encoder_settings(Encoder(kind="sentence-transformers", model=str(tmp_path)))
+    with pytest.raises(StudyError, match="pip install"):
+        encoders.fit(settings, [])
+
+
+def test_a_sentence_model_gives_unit_vectors_and_uses_the_prefixes(tmp_path):
+    pytest.importorskip("sentence_transformers", reason="an extra; a model is made here, none is downloaded")
+    from sentence_transformers import SentenceTransformer, models
+    from tokenizers import Tokenizer, pre_tokenizers
+    from tokenizers.models import WordLevel
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    vocabulary = {w: i for i, w in enumerate(["[PAD]", "[UNK]", "query", "passage", "velk", "torin"])}
+    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]")
+    fast.save_pretrained(tmp_path / "bert")
+    BertModel(BertConfig(vocab_size=6, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+                         intermediate_size=16)).save_pretrained(tmp_path / "bert")  # fmt: skip
+    transformer = models.Transformer(str(tmp_path / "bert"))
+    SentenceTransformer(modules=[transformer, models.Pooling(16)]).save(str(tmp_path / "whole"))
+    named = Encoder(kind="sentence-transformers", model=str(tmp_path / "whole"), input_prefix="query ",
+                    output_prefix="passage ")  # fmt: skip
+    encoder = encoders.fit(encoders.encoder_settings(named), [])
+    as_input, as_output = (encoder.encode(side, ["velk", "torin"]) for side in ("input", "output"))
+    assert np.linalg.norm(as_input, axis=1) == pytest.approx([1, 1], abs=1e-3)
+    assert not np.allclose(as_input, as_output)
