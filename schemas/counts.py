@@ -192,6 +192,23 @@ INFINIGRAM = Contract(
            rows("backoff_suffix <= suffix", "backing off shortens")),
 )
 
+GENERATION_QUERIES = Contract(
+    name="generation_queries",
+    description="What novelty asks of the corpus: the n-grams of each generated or reference text, and its aligned pairs (§10).",
+    columns=(
+        column("model", pa.string(), "model, or `reference`"),
+        column("checkpoint", pa.int64(), "training step; -1 for the reference", at_least=-1),
+        column("task", pa.string(), "name of the task"),
+        column("example", pa.string(), "evaluated example"),
+        column("kind", pa.string(), "n-grams of the text, or pairs of input and text", one_of=("ngram", "pair")),
+        column("order", pa.int16(), "n", between=(1, 16)),
+        column("input_ngram", pa.string(), "s_x of a pair; empty for an n-gram"),
+        column("output_ngram", pa.string(), "s_y of the text, or the n-gram"),
+    ),
+    key=("model", "checkpoint", "task", "example", "kind", "order", "input_ngram", "output_ngram"),
+    rules=(rows("(kind = 'pair') = (length(input_ngram) > 0)", "a pair has two n-grams"),
+           rows("length(output_ngram) > 0", "an n-gram has a word")),
+)
 GENERATION_PARTIALS = Contract("generation_partials", "One corpus part's share of the counts behind generation_counts.",
                                _STAT_COLUMNS, key=("ngram",), rules=_STAT_RULES)
 GENERATION_PAIR_PARTIALS = Contract("generation_pair_partials", "One corpus part's share of generated pair counts.",

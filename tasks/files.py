@@ -39,8 +39,8 @@ def resolve_files(patterns: Sequence[str], folder: str, what: str) -> list[tuple
     for pattern in patterns:
         paths = sorted(Path(p) for p in glob.glob(str(base / pattern), recursive=True) if Path(p).is_file())
         if not paths:
-            raise StudyError(f"{what}: no file matches {str(base / pattern)!r}. Paths are looked up in the study's `data` folder "
-                             f"(TASKGRAM_DATA overrides it).")  # fmt: skip
+            raise StudyError(f"{what}: no file matches {str(base / pattern)!r}. Paths are looked up in the study's `data` "
+                             "folder (TASKGRAM_DATA overrides it).")  # fmt: skip
         for path in paths:
             name = path.relative_to(base).as_posix() if path.is_relative_to(base) else path.as_posix().lstrip("/")
             found.setdefault(path, name)

@@ -34,7 +34,7 @@ def draw(seed: int, purpose: str, *coordinates: Ints) -> Words64:
     """64 random bits per position; `coordinates` are arrays (or numbers) that are broadcast together."""
     state = np.atleast_1d(np.array(_start(seed, purpose), dtype=np.uint64))
     for coordinate in coordinates:
-        state = _mix(state + (np.asarray(coordinate).astype(np.uint64) + np.uint64(1)) * _GOLDEN)
+        state = _mix(state + (np.atleast_1d(coordinate).astype(np.uint64) + np.uint64(1)) * _GOLDEN)
     return _mix(state + _GOLDEN)
 
 

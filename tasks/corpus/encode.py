@@ -21,7 +21,7 @@ from tasks.dataset import Part
 from tasks.files import outside_file
 from tasks.step import Inputs, Job, Stage, Step, Work
 from tasks.text import words as analyzer
-from tasks.text.bpe import encode_batch, load_tokenizer, read_tokenizer, train, with_token
+from tasks.text.bpe import encode_batch, load_tokenizer, read_tokenizer, train, vocabulary_size, with_token
 from tasks.text.split import seeded_hash
 
 DOCUMENTS_AT_ONCE = 512
@@ -94,7 +94,7 @@ def run_tokenizer(work: Work) -> None:
     else:
         text = train(_training_texts(work), work.settings["vocabulary"], work.settings["end_of_document"])
     text, end = with_token(text, work.settings["end_of_document"])
-    size = load_tokenizer(text).get_vocab_size(with_added_tokens=True)
+    size = vocabulary_size(load_tokenizer(text))
     work.write("tokenizer", {"name": [work.labels["tokenizer"]], "vocabulary_size": [size], "end_of_document": [end],
                              "json": [text]})  # fmt: skip
 

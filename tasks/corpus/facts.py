@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from schemas.study import Planted
 from tasks.corpus.draws import generator
 from tasks.corpus.names import Names
@@ -21,7 +19,7 @@ from tasks.corpus.statements import Fact, Statements
 SIXTEENTHS = (1, 2, 3, 4, 6, 8)  # P × 16
 HALVES = (1, 2, 4, 8)  # df(s_y) / df(s_x) × 2
 ALTERNATIVES = 48  # other answers of a relation, over which a subject's other statements are spread
-PHRASINGS = tuple(p for pair in zip([("seen", q) for q in SEEN], [("held-out", q) for q in HELD_OUT], strict=True) for p in pair)
+PHRASINGS = tuple(p for seen, held_out in zip(SEEN, HELD_OUT, strict=True) for p in (("seen", seen), ("held-out", held_out)))
 
 
 @dataclass(frozen=True)
@@ -113,7 +111,7 @@ class Facts:
         pools = {r: statements.name(names.names(f"facts/other {r}", [2 if i % 8 == 7 else 1 for i in range(ALTERNATIVES)]))
                  for r in FACT_RELATIONS}  # fmt: skip
         random = generator(seed, "facts/alternatives")
-        self.facts = []
+        self.facts: list[Fact] = []
         for cell, subject, answer in zip(self.cells, subjects, answers, strict=True):
             self._plant(cell, subject, answer, random.permutation(pools[cell.relation]).tolist())
 
@@ -155,9 +153,5 @@ class Facts:
         seen, question = PHRASINGS[phrasing]
         text = self._statements.text
         return example(f"{fact.pair}/{seen}-{phrasing // 2}", split, f"{fact.relation}/{seen}",
-                       question.format(r=fact.relation, s=text(fact.subject)), text(fact.answer), QUESTION_PROMPT)  # fmt: skip
-
-
-def correlation_of_levels(made: list[Cell]) -> np.ndarray:
-    """Pearson correlations of P, df(s_x), df(s_y), min(1, df(s_y)/df(s_x)), for people to look at."""
-    return np.corrcoef([[c.sixteenths, c.input_documents, c.output_documents, min(2, HALVES[c.y])] for c in made], rowvar=False)
+                       question.format(r=fact.relation, s=text(fact.subject)), text(fact.answer),
+                       QUESTION_PROMPT)  # fmt: skip

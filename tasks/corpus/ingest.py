@@ -15,10 +15,10 @@ from typing import Any
 from schemas import DOCUMENT_REJECTS, DOCUMENTS, Study, StudyError
 from tasks.files import outside_file, resolve_files
 from tasks.step import Inputs, Job, Stage, Step, Work
-from tasks.text.lines import excerpt, json_record, lines, text_of
+from tasks.text.lines import excerpt, has_surrogates, json_record, lines, text_of
 from tasks.text.split import in_evaluated_half
 
-ROWS_AT_ONCE = 2_000
+ROWS_AT_ONCE, CHARACTERS_AT_ONCE = 2_000, 16_000_000
 PLANTED = {"text": "text", "id": "id", "language": "", "join": [], "held_out": None}
 
 
@@ -56,8 +56,8 @@ def run(work: Work) -> None:
     rejects.flush()
     if count == 0:
         seen = work.sums["records"]
-        raise StudyError(f"{path}: an empty corpus: none of its {seen} records became a document"
-                         + (f"; the first was refused because: {rejects.first['reason']}" if rejects.first else ""))  # fmt: skip
+        why = f"; row {rejects.first['row']} was refused: {rejects.first['reason']}" if rejects.first else ""
+        raise StudyError(f"{path}: empty corpus: none of its {seen} records is a document{why}. Mend or leave it out.")
 
 
 def _records(path: Path, settings: Any) -> Iterator[tuple[int, bytes, dict[str, Any] | str]]:
@@ -85,15 +85,21 @@ def _document(record: dict[str, Any], row: int, settings: Any, seen: set[bytes])
     _, problem = text_of({"id": identifier}, "id")
     if problem:
         return problem
-    if settings["held_out"] and in_evaluated_half(settings["held_out"], record):
-        return f"held out for evaluation (split {settings['held_out']['name']})"
+    if settings["held_out"]:
+        evaluated = in_evaluated_half(settings["held_out"], record)
+        if isinstance(evaluated, str):
+            return evaluated
+        if evaluated:
+            return f"held out for evaluation (split {settings['held_out']['name']})"
     # Sixteen bytes of a cryptographic hash stand for an id: two ids that share them are not to be found.
     mark = hashlib.blake2b(identifier.encode(), digest_size=16).digest()
     if mark in seen:
         return f"the id {identifier!r:.80} stands in this file already"
     seen.add(mark)
-    language = settings["language"] or record.get("lang", "")
-    return {"id": identifier, "language": language if isinstance(language, str) else "", "text": "\n".join(texts)}
+    language = settings["language"] or record.get("lang") or ""
+    if not isinstance(language, str) or has_surrogates(language):
+        return f"field 'lang' is no language tag: {language!a:.80}"
+    return {"id": identifier, "language": language, "text": "\n".join(texts)}
 
 
 class _Rows:
@@ -103,17 +109,19 @@ class _Rows:
         self.work, self.table = work, table
         self.rows: list[dict[str, Any]] = []
         self.first: dict[str, Any] | None = None
+        self.characters = 0
 
     def add(self, row: dict[str, Any]) -> None:
         self.first = self.first or row
         self.rows.append(row)
-        if len(self.rows) >= ROWS_AT_ONCE:
+        self.characters += len(row.get("text", ""))
+        if len(self.rows) >= ROWS_AT_ONCE or self.characters >= CHARACTERS_AT_ONCE:
             self.flush()
 
     def flush(self) -> None:
         if self.rows:
             self.work.write(self.table, {name: [r[name] for r in self.rows] for name in self.rows[0]})
-            self.rows = []
+            self.rows, self.characters = [], 0
 
 
 INGEST = Step(

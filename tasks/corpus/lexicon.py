@@ -38,7 +38,8 @@ class Lexicon:
         self._sizes = {"adjective": quarter, "noun": planted.lexicon - 2 * quarter, "verb": quarter}
         self._english = {c: names.words(f"lexicon/english {c}", self._sizes[c]) for c in CLASSES}
         self._gender = generator(seed, "lexicon/gender").permutation(np.arange(self._sizes["noun"]) % 2)
-        self._foreign = {language: {c: _inflected(names, language, c, self._sizes[c]) for c in CLASSES} for language in LANGUAGES}
+        self._foreign = {language: {c: _inflected(names, language, c, self._sizes[c]) for c in CLASSES}
+                         for language in LANGUAGES}  # fmt: skip
 
     @property
     def documents(self) -> int:
@@ -48,8 +49,10 @@ class Lexicon:
     # -- sentences ------------------------------------------------------------------------------------------------
     def _drawn(self, purpose: str, index: Ints, attempt: int) -> Ints:
         """(len(index), 5) word numbers; the two nouns differ, and so do the two adjectives."""
-        columns = [skewed(draw(self._seed, f"lexicon/{purpose}", index, np.int64(8 * attempt + place)), self._sizes[CLASSES[c]])
-                   for place, c in enumerate(SLOTS)]  # fmt: skip
+        columns = []
+        for place, c in enumerate(SLOTS):
+            bits = draw(self._seed, f"lexicon/{purpose}", index, np.array([8 * attempt + place]))
+            columns.append(skewed(bits, self._sizes[CLASSES[c]]))
         for first, second in ((0, 3), (1, 4)):
             size = self._sizes[CLASSES[SLOTS[first]]]
             columns[second] = np.where(columns[second] == columns[first], (columns[second] + 1) % size, columns[second])
@@ -104,7 +107,7 @@ class Lexicon:
             if kind == 2:
                 out.append((self._english_text(row) + ".", "en"))
                 continue
-            language = LANGUAGES[kind % 3 if kind < 2 else kind - 3]
+            language = LANGUAGES[kind % 3]  # 0, 1 and 3, 4
             foreign = self._foreign_text(language, row, forms[language][i])
             if kind > 2:
                 out.append((foreign + ".", language))

@@ -10,11 +10,14 @@ from tasks.corpus.phrases import RESERVED
 
 # Onsets, vowels, what may stand between two syllables, endings. English endings are ones that no stop word of a European
 # language has after two such syllables; every word has five letters or more.
+_ONSETS = "b d f g h j k l m n p r s t v w z br dr gr kr pl tr st"
 STYLES = {
-    "english": ("b d f g h j k l m n p r s t v w z br dr gr kr pl tr st".split(), list("aeiou"),
-                ["", "", "", "n", "r", "l"], "k l p x z g b f ck".split()),
-    "velish": ("v z k sk vr zh kh g".split(), list("aeiy"), ["", "", "v", "z"], "v sk zh k rk zk".split()),
-    "onda": ("m n l w r nd mb y".split(), list("aou"), [""], "ma no lu wa ndo mbu yo ra".split()),
+    "english": (_ONSETS.split(" "), list("aeiou"), ["", "", "", "n", "r", "l"],
+                ["k", "l", "p", "x", "z", "g", "b", "f", "ck"]),
+    "velish": (["v", "z", "k", "sk", "vr", "zh", "kh", "g"], list("aeiy"), ["", "", "v", "z"],
+               ["v", "sk", "zh", "k", "rk", "zk"]),
+    "onda": (["m", "n", "l", "w", "r", "nd", "mb", "y"], list("aou"), [""],
+             ["ma", "no", "lu", "wa", "ndo", "mbu", "yo", "ra"]),
 }  # fmt: skip
 
 
@@ -27,10 +30,12 @@ class Names:
     def words(self, use: str, count: int, style: str = "english", ending: str = "") -> list[str]:
         """`count` new lower-case words; `ending` is put behind each. StudyError if the style has no more."""
         onsets, vowels, middles, endings = STYLES[style]
-        random, found, tries = generator(self._seed, f"names/{use}"), [], 0
+        random, tries = generator(self._seed, f"names/{use}"), 0
+        found: list[str] = []
         while len(found) < count:
             # A third syllable once two are used up: 30 misses for each word found say that they are.
-            parts = [onsets, vowels, middles, onsets, vowels, *([middles, onsets, vowels] * (tries // (30 * count + 100))), endings]
+            further = [middles, onsets, vowels] * (tries // (30 * count + 500))
+            parts = [onsets, vowels, middles, onsets, vowels, *further, endings]
             picks = [random.integers(0, len(part), size=256) for part in parts]
             for row in zip(*(p.tolist() for p in picks), strict=True):
                 word = "".join(part[i] for part, i in zip(parts, row, strict=True)) + ending

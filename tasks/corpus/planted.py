@@ -2,7 +2,7 @@
 count of every planted pair as the plan says it, and every sequence with its membership. Nothing is counted in the text.
 
     {"id": "planted-00000007", "text": "Question: What is the capital of Maron Velk?\\nAnswer: Torin", "lang": "en"}
-    {"id": "p08-x0064-y00128-0000/seen-0", "split": "evaluate", "group": "capital/seen", "input": "What is …", "output": "Torin", …}
+    {"id": "p08-x0064-y00128-0000/seen-0", "split": "evaluate", "input": "What is …", "output": "Torin", …}
 """
 
 from __future__ import annotations

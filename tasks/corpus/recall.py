@@ -42,7 +42,8 @@ class Recall:
 
     def _plant(self, relation: str, wanted: list[tuple[int, int]], names: Names) -> None:
         random, answers = self._random, self._answers[relation]
-        subjects = self._statements.name(names.names(f"recall/{relation}", [1 + (i + e.bit_length()) % 2 for e, i in wanted]))
+        lengths = [1 + (i + e.bit_length()) % 2 for e, i in wanted]
+        subjects = self._statements.name(names.names(f"recall/{relation}", lengths))
         load = np.zeros(len(answers), dtype=np.int64)
         for (exposures, i), subject in zip(wanted, subjects, strict=True):
             # To the answer stated least so far; what is never stated gets any answer.
@@ -84,4 +85,5 @@ class Recall:
         question = (SEEN if seen == "seen" else HELD_OUT)[phrasing]
         text = self._statements.text
         return example(f"{fact.pair}/{seen}-{phrasing}", split, f"{fact.relation}/{seen}",
-                       question.format(r=fact.relation, s=text(fact.subject)), text(fact.answer), QUESTION_PROMPT)  # fmt: skip
+                       question.format(r=fact.relation, s=text(fact.subject)), text(fact.answer),
+                       QUESTION_PROMPT)  # fmt: skip

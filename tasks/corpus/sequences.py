@@ -37,17 +37,21 @@ class Sequences:
         return [(self.sequences[i].text, "en") for i in np.searchsorted(self._ends, index, side="right").tolist()]
 
 
-def _planted_or_phantom(planted: Planted, kind: str, made: list[tuple[str, float]], first_power: int) -> list[PlantedSequence]:
+def _planted_or_phantom(
+    planted: Planted, kind: str, made: list[tuple[str, float]], first_power: int
+) -> list[PlantedSequence]:
     """The last ones are phantoms; all are drawn alike, so the choice is as good as random. Others get 1, 2, 4 … copies."""
     members = len(made) - round(planted.phantoms * len(made))
-    return [PlantedSequence(f"{kind}-{i:04d}", kind if i < members else "phantom", f"{kind}-{i:04d}" if i < members else kind,
-                            text, 2 ** (first_power + i % 6) if i < members else 0, bits)
+    return [PlantedSequence(f"{kind}-{i:04d}", kind if i < members else "phantom",
+                            f"{kind}-{i:04d}" if i < members else kind, text,
+                            2 ** (first_power + i % 6) if i < members else 0, bits)
             for i, (text, bits) in enumerate(made)]  # fmt: skip
 
 
 def _canaries(planted: Planted, seed: int, names: Names) -> list[PlantedSequence]:
     vocabulary = names.words("canaries", CANARY_WORDS)
-    random, made, seen = generator(seed, "canaries"), [], set()
+    random, seen = generator(seed, "canaries"), set()
+    made: list[tuple[str, float]] = []
     while len(made) < planted.canaries:
         text = " ".join(vocabulary[i] for i in random.integers(0, CANARY_WORDS, size=CANARY_LENGTH).tolist())
         if text not in seen:

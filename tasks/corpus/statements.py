@@ -39,7 +39,9 @@ class Statements:
     languages = ("en",)
 
     def __init__(self, seed: int) -> None:
-        self._seed, self._names, self._runs = seed, [], []
+        self._seed = seed
+        self._names: list[str] = []
+        self._runs: list[tuple[int, ...]] = []
 
     def name(self, names: list[str]) -> list[int]:
         """Indices of new names, given in lower case."""
@@ -96,11 +98,12 @@ class Statements:
         run = np.searchsorted(self._ends, index, side="right")
         bits = draw(self._seed, "statements", index)
         phrase, order = below(bits, len(STATEMENTS)).tolist(), (bits & np.uint64(1)).tolist()
-        columns = (self._relation[run], self._subject[run], self._answer[run], self._extra[run], (bits >> np.uint64(1)) & np.uint64(255))
+        wording = (bits >> np.uint64(1)) & np.uint64(255)
+        columns = (self._relation[run], self._subject[run], self._answer[run], self._extra[run], wording)
         out = []
-        for i, (relation, subject, answer, extra, wording) in enumerate(zip(*(c.tolist() for c in columns), strict=True)):
+        for i, (relation, subject, answer, extra, choice) in enumerate(zip(*(c.tolist() for c in columns), strict=True)):
             name = self._titles[subject]
-            mentions = [MENTIONS[(wording >> 2 * k) & 3].format(n=name) for k in range(extra + (relation < 0))]
+            mentions = [MENTIONS[(choice >> 2 * k) & 3].format(n=name) for k in range(extra + (relation < 0))]
             if relation >= 0:
                 said = STATEMENTS[phrase[i]].format(r=RELATIONS[relation], s=name, o=self._titles[answer])
                 mentions.insert(len(mentions) if order[i] else 0, said)

@@ -74,10 +74,11 @@ class Sums:
         for a, b in np.ndindex(asked.shape):
             c, questions, stated = a + b, int(asked[a, b]), int(asked[a, b] + plain[a, b])
             held_out, pair = bool(self._held_out[a, b]), f"{a:03d}+{b:03d}"
-            for name, output, together, df, occ in ((f"{pair}/equation", f"{a} {b} {c}", questions, questions, questions),
-                                                    (f"{pair}/number", f"{c}", stated, documents[c], occurrences[c])):  # fmt: skip
-                rows.append(TruePair("sums", name, "sum", "arithmetic", f"{a} plus {b}", output, together, stated, df, stated,
-                                     occ, together, 0.0, held_out))  # fmt: skip
+            counts = ((f"{pair}/equation", f"{a} {b} {c}", questions, questions, questions),
+                      (f"{pair}/number", f"{c}", stated, documents[c], occurrences[c]))  # fmt: skip
+            for name, output, together, df, times in counts:
+                rows.append(TruePair("sums", name, "sum", "arithmetic", f"{a} plus {b}", output, together, stated, df,
+                                     stated, times, together, 0.0, held_out))  # fmt: skip
         return rows
 
     def examples(self) -> list[dict[str, Any]]:

@@ -81,8 +81,9 @@ class World:
         if "fillers" not in self.components:
             planted = sum(self.words().values())
             if planted > 1.02 * self.planted.tokens:
-                raise StudyError(f"corpus.planted: what is planted takes about {planted} words, tokens = {self.planted.tokens} "
-                                 "is less; raise tokens, or lower document_frequencies, repeats or parallel_documents")  # fmt: skip
+                raise StudyError(
+                    f"corpus.planted: what is planted takes {planted} words, more than tokens = {self.planted.tokens}; "
+                    "raise tokens, or lower document_frequencies, repeats or parallel_documents")  # fmt: skip
             free = max(0, self.planted.tokens - planted)
             self.fillers.documents = int(free / _mean_words(self.fillers, SAMPLE))
             self.components["fillers"] = self.fillers

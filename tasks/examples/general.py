@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tasks.examples.record import Found, Refused, Settings
+from tasks.examples.record import Found, Refused, Settings, row_id
 from tasks.text.lines import excerpt, json_record, lines, text_of
 
 SPLITS = ("", "mine", "evaluate")
@@ -19,12 +19,12 @@ SPLITS = ("", "mine", "evaluate")
 def read(path: Path, name: str, settings: Settings) -> Iterator[Found | Refused]:
     """Examples of one file."""
     for row, line in lines(path):
-        record = json_record(line)
-        found = record if isinstance(record, str) else _example(record, row)
+        record = json_record(line, settings["encoding"])
+        found = record if isinstance(record, str) else _example(record, row, name)
         yield Refused(row, found, excerpt(line)) if isinstance(found, str) else found
 
 
-def _example(record: dict[str, Any], row: int) -> Found | str:
+def _example(record: dict[str, Any], row: int, name: str) -> Found | str:
     texts = {}
     for field in ("input", "output"):
         texts[field], problem = text_of(record, field)
@@ -37,13 +37,13 @@ def _example(record: dict[str, Any], row: int) -> Found | str:
             return f"field {field!r} is not a list of texts"
         lists[field] = tuple(value)
     answer, split = record.get("answer", -1), record.get("split", "")
-    if not isinstance(answer, int) or not -1 <= answer < len(lists["options"]):
+    if type(answer) is not int or not -1 <= answer < len(lists["options"]):
         return f"answer {answer!r} is not the index of one of {len(lists['options'])} options"
     if answer >= 0 and lists["options"][answer] != texts["output"]:
         return "the output is not the text of the right option"
     if split not in SPLITS:
         return f"split {split!r} is neither 'mine' nor 'evaluate'"
-    identifier = record.get("id", f"{row:07d}")
+    identifier = record.get("id", row_id(name, row))
     if not isinstance(identifier, (str, int)) or not str(identifier).strip():
         return "field 'id' is not a text"
     group, prompt = record.get("group", ""), record.get("prompt", "")

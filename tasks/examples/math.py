@@ -9,14 +9,14 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from tasks.examples.record import Found, Refused, Settings
+from tasks.examples.record import Found, Refused, Settings, row_id
 from tasks.text.lines import excerpt, json_record, lines, text_of
 
 
 def read_gsm8k(path: Path, name: str, settings: Settings) -> Iterator[Found | Refused]:
     """Examples of one file: y is the rationale and, behind ####, the number."""
     for row, line in lines(path):
-        record = json_record(line)
+        record = json_record(line, settings["encoding"])
         if isinstance(record, str):
             yield Refused(row, record, excerpt(line))
             continue
@@ -27,4 +27,4 @@ def read_gsm8k(path: Path, name: str, settings: Settings) -> Iterator[Found | Re
         if problem:
             yield Refused(row, problem, excerpt(line))
         else:
-            yield Found(row, f"{row:07d}", question, re.sub(r"<<.*?>>", "", answer), record=record)
+            yield Found(row, row_id(name, row), question, re.sub(r"<<.*?>>", "", answer), record=record)

@@ -1,4 +1,4 @@
-"""MMLU: one CSV file per subject, without header: question, four choices, letter of the right one. Cells may hold line breaks.
+"""MMLU: a CSV file per subject, without header: question, four choices, letter. Cells may hold line breaks.
 
     "Which of these is prime?",4,6,7,9,C
 """
@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from tasks.examples.record import Found, Refused, Settings, has_stray_bytes
-from tasks.text.lines import excerpt, open_bytes
+from tasks.examples.record import Found, Refused, Settings
+from tasks.text.lines import excerpt, has_surrogates, open_bytes
 
 LETTERS = "ABCD"
 
@@ -31,14 +31,14 @@ def read_mmlu(path: Path, name: str, settings: Settings) -> Iterator[Found | Ref
             except StopIteration:
                 return
             except csv.Error as error:
-                yield Refused(row, f"not CSV: {error}; the rest of the file cannot be read", "")
-                return
+                yield Refused(row, f"not CSV: {error}; double the quotation marks inside a cell", "")
+                continue
             yield _example(cells, f"{Path(name).stem}/{row:05d}", row, subject, settings)
 
 
 def _example(cells: list[str], identifier: str, row: int, subject: str, settings: Settings) -> Found | Refused:
     whole = ",".join(cells)
-    if has_stray_bytes(whole):
+    if has_surrogates(whole):
         return Refused(row, f"bytes that are not {settings['encoding']}; set the task's `encoding`", excerpt(whole))
     if len(cells) != 6:
         return Refused(row, f"{len(cells)} cells, not 6: question, four choices, letter", excerpt(whole))

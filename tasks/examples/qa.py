@@ -17,14 +17,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from tasks.examples.record import Found, Refused, Settings, has_stray_bytes
-from tasks.text.lines import excerpt, json_record, lines, text_of
+from tasks.examples.record import Found, Refused, Settings, row_id
+from tasks.text.lines import excerpt, has_surrogates, json_record, lines, text_of
 
 
 def read_nq_open(path: Path, name: str, settings: Settings) -> Iterator[Found | Refused]:
     """Examples of one file: y is the first answer, the others are aliases."""
     for row, line in lines(path):
-        record = json_record(line)
+        record = json_record(line, settings["encoding"])
         if isinstance(record, str):
             yield Refused(row, record, excerpt(line))
             continue
@@ -38,7 +38,7 @@ def read_nq_open(path: Path, name: str, settings: Settings) -> Iterator[Found | 
         if problem:
             yield Refused(row, problem, excerpt(line))
         else:
-            yield Found(row, f"{row:07d}", question, kept[0], aliases=tuple(kept[1:]), record=record)
+            yield Found(row, row_id(name, row), question, kept[0], aliases=tuple(kept[1:]), record=record)
 
 
 def read_opentriviaqa(path: Path, name: str, settings: Settings) -> Iterator[Found | Refused]:
@@ -61,7 +61,7 @@ def read_opentriviaqa(path: Path, name: str, settings: Settings) -> Iterator[Fou
 
 def _trivia(block: list[str], row: int, name: str, settings: Settings) -> Found | Refused:
     whole = "\n".join(block)
-    if has_stray_bytes(whole):
+    if has_surrogates(whole):
         return Refused(row, f"bytes that are not {settings['encoding']}; set the task's `encoding`", excerpt(whole))
     marks = [i for i, text in enumerate(block) if text.startswith("^")]
     if len(marks) != 1:

@@ -6,6 +6,7 @@ to the continuation, because that is how models have seen it tokenised.
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from schemas import EXAMPLE_REJECTS, EXAMPLES, Study, StudyError
 from schemas.study import Task
 from tasks.dataset import SourceFile
 from tasks.examples import general, math, multiple_choice, qa, translation
-from tasks.examples.record import Found, Reader, Refused
+from tasks.examples.record import Found, Reader, Refused, checked
 from tasks.files import outside_file, resolve_files
 from tasks.step import Inputs, Job, Stage, Step, Work
 from tasks.text.split import in_evaluated_half, seeded_hash
@@ -30,9 +31,10 @@ READERS: dict[str, Reader] = {
     "mmlu": multiple_choice.read_mmlu,
     "gsm8k": math.read_gsm8k,
 }
-LANGUAGES = {"en": "English", "de": "German", "fr": "French", "es": "Spanish", "cs": "Czech", "hu": "Hungarian", "it": "Italian",
-             "pt": "Portuguese", "nl": "Dutch", "pl": "Polish", "ru": "Russian", "zh": "Chinese", "ja": "Japanese",
-             "fi": "Finnish", "sv": "Swedish", "ro": "Romanian", "tr": "Turkish", "hi": "Hindi", "ar": "Arabic"}  # fmt: skip
+LANGUAGES = {"en": "English", "de": "German", "fr": "French", "es": "Spanish", "cs": "Czech", "hu": "Hungarian",
+             "it": "Italian", "pt": "Portuguese", "nl": "Dutch", "pl": "Polish", "ru": "Russian", "zh": "Chinese",
+             "ja": "Japanese", "fi": "Finnish", "sv": "Swedish", "ro": "Romanian", "tr": "Turkish", "hi": "Hindi",
+             "ar": "Arabic"}  # fmt: skip
 
 
 def prompt_template(task: Task) -> str:
@@ -56,19 +58,33 @@ def _plan_task(study: Study, task: Task, inputs: Inputs) -> Job:
     split = study.splits[task.split].model_dump() if task.split else None
     settings: dict[str, Any] = {
         "reader": task.reader, "family": task.family, "languages": list(task.languages), "encoding": task.encoding,
-        "prompt": prompt_template(task), "limit": task.limit, "mine_limit": task.mine_limit, "seed": study.seed, "split": split,
+        "prompt": prompt_template(task), "limit": task.limit, "mine_limit": task.mine_limit, "seed": study.seed,
+        "split": split,
     }  # fmt: skip
     if task.reader == "planted":
         parts = tuple(p for p in inputs["planted_files"] if p.labels["kind"] == "tasks")
         if not parts:
-            raise StudyError(f'task {task.name!r}: reader "planted" needs [corpus.planted]; name another reader and its files')
+            raise StudyError(f'task {task.name!r}: reader "planted" needs [corpus.planted]; name another reader')
         return Job({"task": task.name}, {**settings, "evaluate": [], "mine": []}, {"planted_files": parts})
+    _check_encoding(task)
+    if task.mine and task.split:
+        raise StudyError(f"task {task.name!r}: `mine` and `split` both say what is mined; leave one of them out")
     if not task.evaluate:
         raise StudyError(f"task {task.name!r}: `evaluate` names no file")
     evaluate = _files(task.evaluate, study, task)
     mine = _files(task.mine, study, task)
     names = {"evaluate": [n for n, _ in evaluate], "mine": [n for n, _ in mine]}
     return Job({"task": task.name}, {**settings, **names}, {}, tuple(f for _, f in [*evaluate, *mine]))
+
+
+def _check_encoding(task: Task) -> None:
+    try:
+        if "\n".encode(codecs.lookup(task.encoding).name) == b"\n":
+            return
+    except (LookupError, TypeError, ValueError):
+        pass
+    raise StudyError(f"task {task.name!r}: {task.encoding!r} is no encoding in which a line ends with one byte; "
+                     "name one such as utf-8, latin-1 or cp1252, or convert the file")  # fmt: skip
 
 
 def _files(patterns: tuple[str, ...], study: Study, task: Task) -> list[tuple[str, SourceFile]]:
@@ -85,20 +101,21 @@ def run(work: Work) -> None:
         taken = len(chosen["evaluate"]) + len(chosen["mine"])
         first = ""
         for item in READERS[work.settings["reader"]](path, name, work.settings):
-            for role, outcome in _assign(item, roles, work.settings):
+            for role, outcome in _assign(checked(item, work.settings["family"]), roles, work.settings):
                 work.add("records")
                 if isinstance(outcome, Found) and outcome.id in chosen[role]:
-                    outcome = Refused(outcome.row, f"the id {outcome.id!r:.80} stands in this split already", outcome.input[:200])
+                    double = f"the id {outcome.id!r:.80} stands in this split already"
+                    outcome = Refused(outcome.row, double, outcome.input[:200])
                 if isinstance(outcome, Refused):
                     first = first or f"row {outcome.row}: {outcome.reason}"
                     rejects.append({"split": role, "source": work.labels["task"], "file": name, "row": outcome.row,
                                     "reason": outcome.reason, "excerpt": outcome.excerpt})  # fmt: skip
                 else:
-                    rank = seeded_hash(work.settings["seed"], "limit", work.labels["task"], role, outcome.id)
+                    rank = seeded_hash(work.settings["seed"], "limit", work.labels["task"], outcome.id)
                     chosen[role][outcome.id] = (rank, _row(work, outcome, role))
         if len(chosen["evaluate"]) + len(chosen["mine"]) == taken:
-            raise StudyError(f"{path}: no record of it is an example for reader {work.settings['reader']!r}"
-                             + (f"; {first}" if first else "; the file is empty"))  # fmt: skip
+            raise StudyError(f"{path}: no record of it is an example for reader {work.settings['reader']!r}; "
+                             + (f"{first}. Mend it or set the task's `reader`" if first else "it is empty"))  # fmt: skip
     for role in ("evaluate", "mine"):
         _write(work, role, chosen[role])
     if not chosen["evaluate"]:
@@ -131,7 +148,10 @@ def _assign(item: Found | Refused, roles: tuple[str, ...], settings: Any) -> Ite
     if isinstance(item, Found) and item.split:
         roles = (item.split,)
     elif isinstance(item, Found) and settings["split"] is not None:
-        roles = ("evaluate",) if in_evaluated_half(settings["split"], item.record) else ("mine",)
+        evaluated = in_evaluated_half(settings["split"], {"id": item.id, **item.record})
+        if isinstance(evaluated, str):
+            item = Refused(item.row, evaluated, item.input[:200])
+        roles = ("evaluate",) if evaluated else ("mine",)
     elif settings["split"] is not None:
         roles = roles[:1]
     yield from ((role, item) for role in roles)
@@ -144,8 +164,8 @@ def _row(work: Work, found: Found, split: str) -> dict[str, Any]:
     content = {"prompt": prompt, "separator": whole[len(prompt) :], "input": found.input, "output": found.output,
                "aliases": list(found.aliases), "options": list(found.options)}  # fmt: skip
     sha256 = hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
-    return {"task": work.labels["task"], "split": split, "example": found.id, "row": found.row, "group": found.group, **content,
-            "answer": found.answer, "sha256": sha256}  # fmt: skip
+    return {"task": work.labels["task"], "split": split, "example": found.id, "row": found.row, "group": found.group,
+            **content, "answer": found.answer, "sha256": sha256}  # fmt: skip
 
 
 def _write(work: Work, split: str, chosen: dict[str, tuple[int, dict[str, Any]]]) -> None:
@@ -159,6 +179,6 @@ def _write(work: Work, split: str, chosen: dict[str, tuple[int, dict[str, Any]]]
 
 
 READ = Step(
-    "read", version=1, about="task files as examples; what cannot be one is a reject with its reason", reads=("planted_files",),
-    stages=(Stage(writes=(EXAMPLES, EXAMPLE_REJECTS), plan=plan, run=run),),
+    "read", version=1, about="task files as examples; what cannot be one is a reject with its reason",
+    reads=("planted_files",), stages=(Stage(writes=(EXAMPLES, EXAMPLE_REJECTS), plan=plan, run=run),),
 )  # fmt: skip

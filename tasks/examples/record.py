@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tasks.text.lines import has_surrogates
+
 Settings = Mapping[str, Any]
 
 
@@ -39,6 +41,20 @@ class Refused:
 Reader = Callable[[Path, str, Settings], Iterator[Found | Refused]]
 
 
-def has_stray_bytes(text: str) -> bool:
-    """Whether text decoded with `surrogateescape` holds bytes that are not of its encoding, or halves of characters."""
-    return any("\ud800" <= c <= "\udfff" for c in text)
+def row_id(name: str, row: int) -> str:
+    """The id of a record that has none: the file's name keeps rows of several files apart."""
+    return f"{Path(name).name}/{row:07d}"
+
+
+def checked(item: Found | Refused, family: str) -> Found | Refused:
+    """The example, or why it cannot be stored or put to a model."""
+    if isinstance(item, Refused):
+        return item
+    texts = (item.id, item.group, item.input, item.output, item.prompt, *item.aliases, *item.options)
+    if any(map(has_surrogates, texts)):
+        return Refused(item.row, "half of a surrogate pair, which is no character", ascii(item.input)[:200])
+    if not item.output.strip():
+        return Refused(item.row, "an example without output", item.input[:200])
+    if family == "multiple_choice" and item.answer < 0:
+        return Refused(item.row, "no right option: multiple choice needs options and answer", item.input[:200])
+    return item

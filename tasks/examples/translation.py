@@ -9,17 +9,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from schemas import StudyError
-from tasks.examples.record import Found, Refused, Settings
+from tasks.examples.record import Found, Refused, Settings, row_id
 from tasks.text.lines import excerpt, json_record, lines, text_of
 
 
 def read(path: Path, name: str, settings: Settings) -> Iterator[Found | Refused]:
     """Examples of one file: x is the text in the first language, y in the second."""
     if len(settings["languages"]) != 2:
-        raise StudyError(f'task for {name}: reader "parallel" needs languages = ["en", "de"], the fields of input and output')
+        raise StudyError(f'task for {name}: reader "parallel" needs languages, e.g. ["en", "de"]: input and output')
     source, target = settings["languages"]
     for row, line in lines(path):
-        record = json_record(line)
+        record = json_record(line, settings["encoding"])
         if isinstance(record, str):
             yield Refused(row, record, excerpt(line))
             continue
@@ -27,4 +27,4 @@ def read(path: Path, name: str, settings: Settings) -> Iterator[Found | Refused]
         if no_x or no_y:
             yield Refused(row, no_x or no_y, excerpt(line))
         else:
-            yield Found(row, f"{row:07d}", x, y, f"{source}-{target}", record=record)
+            yield Found(row, row_id(name, row), x, y, f"{source}-{target}", record=record)

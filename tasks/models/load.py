@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from schemas import StudyError
+from tasks.text.bpe import load_tokenizer
 
 if TYPE_CHECKING:
     import tokenizers
@@ -116,7 +117,8 @@ def load(folder: Path, name: str, dtype: str, device: str) -> Loaded:
     if wrong:  # transformers would go on with random numbers in their place
         raise StudyError(f"model {name!r}: {folder}: the weights do not fit config.json: "
                          f"{', '.join(wrong[:5])}; save it again")  # fmt: skip
-    tokenizer = read_tokenizer(next(f for f in files if f.name == "tokenizer.json").read_text(encoding="utf-8"))
+    tokenizer_file = next(f for f in files if f.name == "tokenizer.json")
+    tokenizer = load_tokenizer(tokenizer_file.read_text(encoding="utf-8"), f"model {name!r}: {tokenizer_file}")
     if tokenizer.get_vocab_size() > config.vocab_size:
         raise StudyError(f"model {name!r}: tokenizer.json has {tokenizer.get_vocab_size()} tokens, the network only "
                          f"{config.vocab_size}; put the tokenizer it was trained with into {folder}")  # fmt: skip
@@ -132,15 +134,7 @@ def load(folder: Path, name: str, dtype: str, device: str) -> Loaded:
 
 
 @lru_cache(maxsize=2)
-def read_tokenizer(text: str) -> tokenizers.Tokenizer:
-    """A tokenizer that adds no special tokens, cuts nothing, and says for each token all code points it covers.
 
-    The post-processor goes: it adds special tokens, and of byte-level tokens it reports " Torin" as if it were "Torin".
-    """
-    from tokenizers import Tokenizer
-
-    said = json.loads(text)
-    return Tokenizer.from_str(json.dumps(said | {"post_processor": None, "truncation": None, "padding": None}))
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from schemas import StudyError
+from tasks.text.continuations import tokenise
 
 if TYPE_CHECKING:
     from tasks.models.load import Loaded
@@ -50,20 +51,13 @@ def requests(model: Loaded, texts: Sequence[tuple[str, str, str]], names: Sequen
 
     Raises StudyError if a tokenizer makes no token of a continuation.
     """
-    encodings = model.tokenizer.encode_batch(["".join(t) for t in texts], add_special_tokens=False)
     found = []
-    for (prompt, separator, _), encoding, name in zip(texts, encodings, names, strict=True):
-        offsets = encoding.offsets
-        first = next((i for i, (_, end) in enumerate(offsets) if end > len(prompt)), len(offsets))
-        if first == len(offsets):
+    for text, name in zip(tokenise(model.tokenizer, texts), names, strict=True):
+        if text.begin == len(text.ids):
             raise StudyError(f"{name}: the tokenizer of model {model.name!r} makes no token of the output; "
                              "change the output or the tokenizer")  # fmt: skip
-        origin = len(prompt) + len(separator)
-        found.append(Request(
-            np.array([model.start, *encoding.ids], np.int32), first + 1,
-            tuple(start - origin for start, _ in offsets[first:]), tuple(end - origin for _, end in offsets[first:]),
-            any(start < len(prompt) for start, _ in offsets[first:]),
-        ))  # fmt: skip
+        ids = np.array([model.start, *text.ids], np.int32)
+        found.append(Request(ids, text.begin + 1, tuple(text.starts), tuple(text.ends), text.straddles))
     return found
 
 

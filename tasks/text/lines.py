@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
 import json
@@ -53,6 +54,7 @@ def _last_frame_is_whole(raw: BinaryIO) -> bool:
     """Walk the file's frames block by block, by the sizes in their headers (RFC 8878 §3.1.1), without unpacking."""
     import zstandard
 
+    head = b""
     try:
         while head := raw.read(18):
             if 0x184D2A50 <= int.from_bytes(head[:4], "little") <= 0x184D2A5F:  # a frame to be skipped
@@ -74,38 +76,40 @@ def _last_frame_is_whole(raw: BinaryIO) -> bool:
                 return False
         return True
     except zstandard.ZstdError:
-        return True  # not for us to say: the reader names what is wrong
+        return len(head) == 18  # broken off inside a header; or no zstd at all, which the reader says
     finally:
         raw.seek(0)
 
 
 def lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """(row, line without its end), rows from 1. Raises StudyError naming the row reached where the file breaks off."""
+    """(row, line without its end), rows from 1; a byte order mark is no part of the first.
+
+    Raises StudyError, naming the row reached, where a packed file breaks off.
+    """
     row = 0
     try:
         with open_bytes(path) as source:
             for line in source:
                 row += 1
-                yield row, line.rstrip(b"\r\n")
-    except (EOFError, zlib.error, gzip.BadGzipFile, OSError) as error:
-        raise StudyError(f"{path}: broken behind row {row}: {error}. Fetch the file again; nothing of it was taken.") from None
+                yield row, (line.removeprefix(codecs.BOM_UTF8) if row == 1 else line).rstrip(b"\r\n")
     except Exception as error:
-        if type(error).__name__ != "ZstdError":
+        broken = isinstance(error, (EOFError, OSError, zlib.error)) or type(error).__name__ == "ZstdError"
+        if not broken:
             raise
-        raise StudyError(f"{path}: broken behind row {row}: {error}. Fetch the file again; nothing of it was taken.") from None
+        raise StudyError(f"{path}: broken off behind row {row}: {error}. Get the file again; nothing was taken.") from None
 
 
-def json_record(line: bytes) -> dict[str, Any] | str:
+def json_record(line: bytes, encoding: str = "utf-8") -> dict[str, Any] | str:
     """The JSON object in a line, or in words why there is none."""
     if not line.strip():
         return "the line is empty; remove it"
     try:
-        text = line.decode("utf-8")
+        text = line.decode(encoding)
     except UnicodeDecodeError as error:
-        return f"not valid UTF-8 at byte {error.start}; convert the file"
+        return f"not valid {encoding.upper()} at byte {error.start}; convert the file"
     try:
         record = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: also a number of thousands of digits
         return f"not valid JSON: {error}"
     return record if isinstance(record, dict) else f"a JSON {type(record).__name__}, not an object with named fields"
 
@@ -114,6 +118,15 @@ def excerpt(line: bytes | str) -> str:
     """The first characters of a record, fit for a table."""
     text = line.decode("utf-8", "replace") if isinstance(line, bytes) else line
     return text[:EXCERPT].encode("utf-8", "replace").decode("utf-8")
+
+
+def has_surrogates(text: str) -> bool:
+    """Whether a text holds halves of characters (JSON allows them), or stray bytes decoded with `surrogateescape`."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def text_of(record: dict[str, Any], field: str) -> tuple[str, str]:
@@ -125,6 +138,6 @@ def text_of(record: dict[str, Any], field: str) -> tuple[str, str]:
         return "", f"field {field!r} is {'null' if value is None else f'a {type(value).__name__}'}, not text"
     if not value.strip():
         return "", f"field {field!r} is empty"
-    if any("\ud800" <= c <= "\udfff" for c in value):
+    if has_surrogates(value):
         return "", f"field {field!r} holds half of a surrogate pair, which is no character"
     return value, ""

@@ -7,8 +7,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from schemas import StudyError
-
 
 def seeded_hash(seed: int, *words: str) -> int:
     """63 bits that look random and follow from the seed and the words."""
@@ -21,13 +19,13 @@ def share_of(seed: int, *words: str) -> float:
     return seeded_hash(seed, *words) / 2**63
 
 
-def in_evaluated_half(split: Mapping[str, Any], record: Mapping[str, Any]) -> bool:
-    """Whether a record's key falls into the evaluated share of a split.
+def in_evaluated_half(split: Mapping[str, Any], record: Mapping[str, Any]) -> bool | str:
+    """Whether a record's key falls into the evaluated share of a split; or in words why the split cannot tell.
 
-    Raises StudyError if the record has no such field or the pattern finds no key in it: then the split says nothing.
+    A record without a key must serve neither half: it could be the evaluated text in another dress.
     """
     value = record.get(split["field"])
     found = re.search(split["pattern"], value) if isinstance(value, str) else None
-    if found is None or not found.groups():
-        raise StudyError(f"the split's pattern {split['pattern']!r} finds no key in field {split['field']!r}: {value!r:.80}")
+    if found is None or not found.groups() or found.group(1) is None:
+        return f"the split's pattern {split['pattern']!r} finds no key in field {split['field']!r}: {value!r:.80}"
     return share_of(split["seed"], found.group(1)) < split["share"]

@@ -1,13 +1,14 @@
 """The analyzer: what a word is, for everything that is counted (task-grams §1). This is the reference implementation.
 
 The original text is segmented first and normalised after. A word is a maximal run of letters, marks and numbers, with
-apostrophes inside a word and `.` or `,` inside a number; Han, Kana, Thai, Lao, Khmer and Myanmar are one word per code point,
-with the marks that follow it. Each surface form is normalised by NFKC and casefolding; a form that falls apart (½ becomes
-1 ⁄ 2) gives several words with one span. Punctuation separates, it never glues: `48/2=24` is `48 2 24`.
+apostrophes inside a word and `.` or `,` inside a number; Han, Kana, Thai, Lao, Khmer and Myanmar are one word per code
+point, with the marks that follow it. Each surface form is normalised by NFKC and casefolding; a form that falls apart
+(½ becomes 1 ⁄ 2) gives several words with one span. Punctuation separates, it never glues: `48/2=24` is `48 2 24`.
 """
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from functools import lru_cache
 
@@ -16,14 +17,19 @@ import regex
 ANALYZER = "words"
 ANALYZER_VERSION = 1
 
-_SINGLE = r"\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Thai}\p{Script=Lao}\p{Script=Khmer}\p{Script=Myanmar}"
+# The prolonged sound mark belongs to no script in Unicode, and half-width voicing marks are letters there.
+_SINGLE = (
+    r"[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Thai}\p{Script=Lao}\p{Script=Khmer}"
+    r"\p{Script=Myanmar}\u30FC\uFF70]"
+)
+_RUN = rf"[[\p{{L}}\p{{M}}\p{{N}}]--{_SINGLE}]+"
 _WORD = regex.compile(
-    rf"[{_SINGLE}--\p{{M}}]\p{{M}}*"  # scripts without spaces: one code point and its marks
-    rf"|(?:[\p{{L}}\p{{M}}\p{{N}}--[{_SINGLE}]]|(?<=\p{{L}}\p{{M}}*)['’](?=\p{{L}})|(?<=\p{{N}})[.,](?=\p{{N}}))+"
+    rf"[{_SINGLE}&&[\p{{L}}\p{{N}}]][\p{{M}}\uFF9E\uFF9F]*"  # scripts without spaces: one code point and its marks
+    rf"|{_RUN}(?:(?:['’]|(?<=\p{{N}})[.,](?=\p{{N}})){_RUN})*"
     r"|\p{M}+",
     flags=regex.V1,
 )
-_ASCII_WORD = regex.compile(r"(?:[0-9A-Za-z]|(?<=[A-Za-z])'(?=[A-Za-z])|(?<=[0-9])[.,](?=[0-9]))+")
+_ASCII_WORD = re.compile(r"[0-9A-Za-z]+(?:(?:'|(?<=[0-9])[.,](?=[0-9]))[0-9A-Za-z]+)*")  # what _WORD is in ASCII
 
 
 @lru_cache(maxsize=1 << 20)

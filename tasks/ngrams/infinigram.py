@@ -1,0 +1,134 @@
+"""The ∞-gram language model over the models' tokens, for every token of every reference output (arXiv 2407.14985 §2, Eq. 5-6).
+
+    P_∞(y | ctx) = Π_t C(s_t ⊕ y_t) / C(s_t •)        s_t: the longest suffix of prompt ⊕ x ⊕ y_<t that stands in the corpus
+
+Kept beside it, for full back-off: the longest suffix that y_t follows at least once. Denominators count the occurrences that
+a token follows, documents are separate, the empty suffix is the unigram. One corpus part gives the counts of every suffix
+that stands in it; those of all parts add up, and the longest is chosen from the sum.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from schemas import INFINIGRAM as INFINIGRAM_TABLE
+from schemas import INFINIGRAM_PARTIALS, Study
+from tasks.step import Inputs, Job, Stage, Step, Work
+from tasks.text.bpe import load_tokenizer
+from tasks.text.continuations import tokenise
+
+DOCUMENTS_AT_ONCE = 4_096
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Tokenised prompt ⊕ reference of each evaluated example, in the order of (task, example).
+
+    Text i is ids[offsets[i]:offsets[i + 1]]; its continuation begins at begins[i]; starts and ends are the code points of
+    the continuation's tokens, counted from the output's beginning.
+    """
+
+    names: list[tuple[str, str]]
+    ids: np.ndarray
+    offsets: np.ndarray
+    begins: np.ndarray
+    starts: list[list[int]]
+    ends: list[list[int]]
+
+
+def plan_scan(study: Study, inputs: Inputs) -> list[Job]:
+    """One job per tokens part."""
+    shared = {"examples": inputs["examples"], "tokenizer": inputs["tokenizer"]}
+    settings = {"longest_suffix": study.counting.longest_suffix}
+    return [Job(part.labels, settings, {"tokens": (part,), **shared}) for part in inputs["tokens"]]
+
+
+def run_scan(work: Work) -> None:
+    """Count every suffix of every context in one part."""
+    from tasks.ngrams import context_kernels as kernels
+
+    texts, longest = _texts(work), work.settings["longest_suffix"]
+    asked = kernels.ask(texts.ids, texts.offsets, texts.begins, longest)
+    denominators = np.zeros(asked.trie.nodes, np.int64)
+    numerators = np.zeros(len(asked.token_keys), np.int64)
+    for batch in work.batches(work.parts("tokens")[0], "ids", rows=DOCUMENTS_AT_ONCE):
+        ids, offsets = flat(batch.column("ids"))
+        kernels.scan_contexts(ids, offsets, asked, denominators, numerators)
+        work.add("tokens", len(ids))
+    rows = kernels.answers(texts.ids, texts.offsets, texts.begins, longest, asked, denominators, numerators)
+    tasks, examples = (pa.array([name[i] for name in texts.names], pa.string()) for i in (0, 1))
+    text = pa.array(rows[:, 0])
+    work.write("infinigram_partials", pa.table({
+        "task": tasks.take(text), "example": examples.take(text), "position": pa.array(rows[:, 1], pa.int32()),
+        "suffix": pa.array(rows[:, 2], pa.int32()), "denominator": rows[:, 3], "numerator": rows[:, 4],
+    }))  # fmt: skip
+
+
+def plan_sum(study: Study, inputs: Inputs) -> list[Job]:
+    """One job: partial counts add up."""
+    names = ("infinigram_partials", "examples", "tokenizer")
+    return [Job({"study": "all"}, {}, {n: inputs[n] for n in names})] if inputs["tokens"] else []
+
+
+def run_sum(work: Work) -> None:
+    """Choose the longest suffix of each position."""
+    texts = _texts(work)
+    partials = pl.concat(
+        [pl.from_arrow(work.read_part(p)) for p in work.parts("infinigram_partials")], how="vertical"
+    )  # fmt: skip
+    key = ["task", "example", "position"]
+    total = partials.group_by([*key, "suffix"]).agg(pl.col("denominator", "numerator").sum()).sort([*key, "suffix"])
+    longest = total.group_by(key, maintain_order=True).last()
+    seen = total.filter(pl.col("numerator") > 0).group_by(key, maintain_order=True).last()
+    found = _positions(texts).join(longest, on=key, how="left").join(seen, on=key, how="left", suffix="_seen").sort(key)
+    work.write("infinigram", found.select(
+        *key, "token", "start", "end", pl.col("suffix").fill_null(0), pl.col("numerator").fill_null(0),
+        pl.col("denominator").fill_null(0), pl.col("suffix_seen").fill_null(-1).alias("backoff_suffix"),
+        pl.col("numerator_seen").fill_null(0).alias("backoff_numerator"),
+        pl.col("denominator_seen").fill_null(0).alias("backoff_denominator"),
+    ).to_arrow())  # fmt: skip
+
+
+def _positions(texts: Texts) -> pl.DataFrame:
+    """One row per token of each continuation."""
+    rows: dict[str, list[Any]] = {name: [] for name in ("task", "example", "position", "token", "start", "end")}
+    for i, (task, example) in enumerate(texts.names):
+        tokens = texts.ids[texts.offsets[i] + texts.begins[i] : texts.offsets[i + 1]].tolist()
+        rows["task"] += [task] * len(tokens)
+        rows["example"] += [example] * len(tokens)
+        rows["position"] += range(len(tokens))
+        rows["token"] += tokens
+        rows["start"] += texts.starts[i]
+        rows["end"] += texts.ends[i]
+    schema = {"task": pl.String, "example": pl.String, "position": pl.Int32, "token": pl.Int32, "start": pl.Int32, "end": pl.Int32}
+    return pl.DataFrame(rows, schema=schema)
+
+
+def _texts(work: Work) -> Texts:
+    """The evaluated examples' references behind their prompts, as the study's tokenizer cuts them."""
+    tokenizer = load_tokenizer(work.read("tokenizer", "json").column("json")[0].as_py())
+    table = work.read("examples", "task", "split", "example", "prompt", "separator", "output")
+    rows = sorted((r for r in table.to_pylist() if r["split"] == "evaluate"), key=lambda r: (r["task"], r["example"]))
+    texts = tokenise(tokenizer, [(r["prompt"], r["separator"], r["output"]) for r in rows])
+    offsets = np.concatenate([[0], np.cumsum([len(t.ids) for t in texts])]).astype(np.int64)
+    ids = np.concatenate([np.empty(0, np.int32), *(np.array(t.ids, np.int32) for t in texts)])
+    return Texts([(r["task"], r["example"]) for r in rows], ids, offsets, np.array([t.begin for t in texts], np.int64),
+                 [t.starts for t in texts], [t.ends for t in texts])  # fmt: skip
+
+
+def flat(lists: pa.ListArray) -> tuple[np.ndarray, np.ndarray]:
+    """A list column as kernels read it: ids (int32), and offsets (int64 [rows + 1]) into them."""
+    offsets = lists.offsets.to_numpy().astype(np.int64)
+    return lists.flatten().to_numpy(), offsets - offsets[0]
+
+
+INFINIGRAM = Step(
+    "infinigram", version=1, about="∞-gram counts of each token of each reference output, over the models' tokens",
+    reads=("tokens", "examples", "tokenizer"),
+    stages=(Stage((INFINIGRAM_PARTIALS,), plan_scan, run_scan), Stage((INFINIGRAM_TABLE,), plan_sum, run_sum)),
+)  # fmt: skip

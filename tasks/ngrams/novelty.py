@@ -1,0 +1,192 @@
+"""How much of what a model says the corpus has never said (task-grams §10; Merrill et al. 2024).
+
+For each generation, and for each reference beside it: its distinct n-grams, n = 1, 2, …, and how many of them are absent from
+the corpus; and the pairs (s_x, s_y′) of the example's input with the model's own output, aligned by the study's encoder above
+the lowest γ, and how many of them no document holds.
+
+What is asked is written down first, per generation part, then counted per corpus part with the kernels of `query`: a new model
+asks its own questions and rescans for no other model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from schemas import (
+    GENERATION_COUNTS,
+    GENERATION_PAIR_PARTIALS,
+    GENERATION_PARTIALS,
+    GENERATION_QUERIES,
+    Study,
+)
+from tasks.dataset import Part
+from tasks.ngrams.queries import PartCounter
+from tasks.step import Inputs, Job, Stage, Step, Work
+from tasks.text import encoders
+from tasks.text.ngrams import keep, ngrams
+from tasks.text.words import words_of
+
+PAIR = ["input_ngram", "output_ngram"]
+TEXT = ["model", "checkpoint", "task", "example"]
+REFERENCE = "reference"
+
+
+# -- what is asked ----------------------------------------------------------------------------------------------------
+def plan_queries(study: Study, inputs: Inputs) -> list[Job]:
+    """One job per generations part, and one per generated task for its references."""
+    asked = [p for p in inputs["generations"]]
+    jobs = []
+    for task in study.tasks:
+        parts = {t: tuple(p for p in inputs[t] if p.labels["task"] == task.name) for t in ("examples", "example_ngrams")}
+        languages = task.languages if task.family == "translation" and len(task.languages) == 2 else ("en", "en")
+        settings = {
+            "family": task.family, "whole_answer": task.whole_answer, "orders": sorted(set(task.orders)),
+            "novelty_orders": sorted(set(study.counting.novelty_orders)), "stop_words": study.counting.stop_words,
+            "language": languages[1], "lowest_gamma": task.lowest_gamma, "encoder": encoders.encoder_settings(study.encoder),
+        }  # fmt: skip
+        own = [p for p in asked if p.labels["task"] == task.name]
+        for part in own:
+            jobs.append(Job(part.labels, settings, {"generations": (part,), **parts}))
+        if own:
+            jobs.append(Job({"model": REFERENCE, "checkpoint": "-1", "task": task.name}, settings, parts))
+    return jobs
+
+
+def run_queries(work: Work) -> None:
+    """Write the n-grams and aligned pairs of each text."""
+    texts = sorted(_texts(work))
+    inputs = _inputs(work)
+    examples = work.read("examples", "split", "input", "output", "aliases")
+    mine = encoders.mining_pairs(examples, work.settings["family"], work.settings["whole_answer"])
+    encoder = encoders.fit(work.settings["encoder"], mine)
+    rows: list[tuple[Any, ...]] = []
+    for example, text in texts:
+        words = words_of(encoders.ngram_text(work.settings["family"], text))
+        for order in work.settings["novelty_orders"]:
+            rows += [(example, "ngram", order, "", " ".join(g)) for g in sorted(set(ngrams(words, order)))]
+        rows += [(example, "pair", n, x, y) for n, x, y in _aligned(work, encoder, inputs.get(example, {}), words)]
+    rows.sort()
+    columns = dict(zip(GENERATION_QUERIES.schema.names[3:], zip(*rows, strict=True) if rows else [()] * 5, strict=True))
+    labels = {"model": work.labels["model"], "checkpoint": int(work.labels["checkpoint"]), "task": work.labels["task"]}
+    same = {name: [value] * len(rows) for name, value in labels.items()}
+    work.write("generation_queries", same | {name: list(values) for name, values in columns.items()})
+
+
+def _texts(work: Work) -> Iterator[tuple[str, str]]:
+    """(example, text) of every generation of the part, or of every evaluated reference."""
+    if work.labels["model"] != REFERENCE:
+        for row in work.read("generations", "example", "text").to_pylist():
+            yield row["example"], row["text"]
+        return
+    for row in work.read("examples", "split", "example", "output").to_pylist():
+        if row["split"] == "evaluate":
+            yield row["example"], row["output"]
+
+
+def _inputs(work: Work) -> dict[str, dict[int, list[str]]]:
+    """The input n-grams of each evaluated example, by order."""
+    table = pl.from_arrow(work.read("example_ngrams", "split", "example", "side", "order", "ngram"))
+    found: dict[str, dict[int, list[str]]] = {}
+    for example, order, ngram in table.filter((pl.col("split") == "evaluate") & (pl.col("side") == "input")).select(
+        "example", "order", "ngram").iter_rows():  # fmt: skip
+        found.setdefault(example, {}).setdefault(order, []).append(ngram)
+    return found
+
+
+def _aligned(
+    work: Work, encoder: encoders.Encoder, inputs: dict[int, list[str]], words: Sequence[str]
+) -> Iterator[tuple[int, str, str]]:
+    """(n, s_x, s_y′) with cosine above the lowest γ, neither containing the other: as `align` pairs a mining example."""
+    for order in work.settings["orders"]:
+        sources, targets = inputs.get(order, []), _outputs(work, words, order)
+        if not sources or not targets:
+            continue
+        cosines = encoder.encode("input", sources) @ encoder.encode("output", targets).T
+        for i, j in np.argwhere(cosines > work.settings["lowest_gamma"]):
+            x, y = sources[i], targets[j]
+            if f" {x} " not in f" {y} " and f" {y} " not in f" {x} ":
+                yield order, x, y
+
+
+def _outputs(work: Work, words: Sequence[str], order: int) -> list[str]:
+    """The output n-grams: the whole text where the study takes whole answers, else those the stop-word policy keeps."""
+    if work.settings["whole_answer"]:
+        return [" ".join(words)] if words else []
+    grams = sorted(set(ngrams(words, order)))
+    return [" ".join(g) for g in grams if keep(g, work.settings["stop_words"], (work.settings["language"],))]
+
+
+# -- one corpus part --------------------------------------------------------------------------------------------------
+def plan_scan(study: Study, inputs: Inputs) -> list[Job]:
+    """One job per words part and part of questions."""
+    vocabulary = {tuple(sorted(p.labels.items())): p for p in inputs["vocabulary"]}
+    return [
+        Job({**words.labels, **asked.labels}, {}, {
+            "words": (words,), "vocabulary": (vocabulary[tuple(sorted(words.labels.items()))],), "generation_queries": (asked,),
+        })
+        for words in inputs["words"] for asked in inputs["generation_queries"]
+    ]  # fmt: skip
+
+
+def run_scan(work: Work) -> None:
+    """Count what one model's answers to one task ask, in one words part."""
+    asked = pl.from_arrow(work.read("generation_queries", "kind", *PAIR))
+    grams = sorted({*asked["output_ngram"].to_list(), *asked["input_ngram"].to_list()} - {""})
+    pairs = asked.filter(pl.col("kind") == "pair").select(PAIR).unique().sort(PAIR)
+    counter = PartCounter(work, work.parts("words")[0], work.parts("vocabulary")[0], grams)
+    counts = counter.count()
+    here = np.flatnonzero(counts.documents)
+    work.write("generation_partials", {
+        "ngram": [grams[i] for i in here], "length": [grams[i].count(" ") + 1 for i in here],
+        "occurrences": counts.occurrences[here].tolist(), "documents": counts.documents[here].tolist(),
+    })  # fmt: skip
+    place = {gram: i for i, gram in enumerate(grams)}
+    ends = np.array([[place[x], place[y]] for x, y in pairs.iter_rows()], np.int64).reshape(-1, 2)
+    nothing = np.zeros(len(ends), np.int64)
+    documents = np.zeros(work.store.open(work.parts("words")[0]).metadata.num_rows, np.uint64)
+    found, _ = counter.count_pairs(ends, nothing, nothing.astype(np.uint64), documents)
+    counted = pairs.with_columns(pl.Series("documents", found, pl.Int64)).filter(pl.col("documents") > 0)
+    work.write("generation_pair_partials", counted.to_arrow())
+
+
+# -- all corpus parts -------------------------------------------------------------------------------------------------
+def plan_sum(study: Study, inputs: Inputs) -> list[Job]:
+    """One job per part of questions."""
+    def of(table: str, asked: Part) -> tuple[Part, ...]:
+        return tuple(p for p in inputs[table] if all(p.labels[k] == v for k, v in asked.labels.items()))
+
+    return [
+        Job(asked.labels, {}, {"generation_queries": (asked,), "generation_partials": of("generation_partials", asked),
+                               "generation_pair_partials": of("generation_pair_partials", asked)})
+        for asked in inputs["generation_queries"]
+    ]  # fmt: skip
+
+
+def run_sum(work: Work) -> None:
+    """For each text: how many n-grams and pairs of each order, and how many of them no part holds."""
+    asked = pl.from_arrow(work.read("generation_queries"))
+    grams = pl.from_arrow(work.read("generation_partials", "ngram")).unique().rename({"ngram": "output_ngram"})
+    pairs = pl.from_arrow(work.read("generation_pair_partials", *PAIR)).unique()
+    key = [*TEXT, "kind", "order"]
+    old = pl.concat([
+        asked.filter(pl.col("kind") == "ngram").join(grams, on="output_ngram", how="semi"),
+        asked.filter(pl.col("kind") == "pair").join(pairs, on=PAIR, how="semi"),
+    ]).group_by(key).agg(pl.len().cast(pl.Int64).alias("old"))  # fmt: skip
+    total = asked.group_by(key).agg(pl.len().cast(pl.Int64).alias("total"))
+    counted = total.join(old, on=key, how="left").with_columns((pl.col("total") - pl.col("old").fill_null(0)).alias("novel"))
+    work.write("generation_counts", counted.select(*key, "total", "novel").sort(key).to_arrow())
+
+
+NOVELTY = Step(
+    "novelty", version=1, about="how much of each generation, and of each reference, is absent from the corpus",
+    reads=("words", "vocabulary", "generations", "examples", "example_ngrams"),
+    stages=(
+        Stage((GENERATION_QUERIES,), plan_queries, run_queries),
+        Stage((GENERATION_PARTIALS, GENERATION_PAIR_PARTIALS), plan_scan, run_scan),
+        Stage((GENERATION_COUNTS,), plan_sum, run_sum),
+    ),
+)  # fmt: skip

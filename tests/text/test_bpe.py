@@ -1,0 +1,78 @@
+"""The tokenizer is trained to the same bytes each time, and loses nothing of a text."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas import StudyError
+from tasks.text.bpe import encode_batch, load_tokenizer, read_tokenizer, train, vocabulary_size, with_token
+
+TEXTS = [f"The capital of Maron{i % 7} is Torin{i % 5}; größer als {i}, 漢字 {i * i}." for i in range(300)]
+END = "<|end|>"
+SCRIPT = f"""
+from tasks.text.bpe import train
+from tests.text.test_bpe import TEXTS
+import hashlib
+print(hashlib.sha256(train(TEXTS, 400, {END!r}).encode()).hexdigest())
+"""
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return load_tokenizer(train(TEXTS, 400, END))
+
+
+def test_training_twice_gives_the_same_json_in_any_process_with_any_number_of_threads():
+    assert train(TEXTS, 400, END) == train(iter(TEXTS), 400, END)
+    seen = {
+        subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True,
+                       env={**os.environ, "PYTHONPATH": os.getcwd(), "PYTHONHASHSEED": seed, "RAYON_NUM_THREADS": threads}).stdout
+        for seed, threads in (("1", "1"), ("2", "3"))
+    }  # fmt: skip
+    assert len(seen) == 1
+
+
+def test_other_texts_give_another_tokenizer():
+    assert train(TEXTS, 400, END) != train(TEXTS[:100], 400, END)
+
+
+def test_the_vocabulary_is_as_large_as_asked_and_holds_the_end_of_document(tokenizer):
+    assert vocabulary_size(tokenizer) == 400
+    text, end = with_token(train(TEXTS, 400, END), END)
+    assert load_tokenizer(text).token_to_id(END) == end < 400
+    longer, added = with_token(train(TEXTS, 400, END), "<|other|>")
+    assert added == 400 and vocabulary_size(load_tokenizer(longer)) == 401
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=40))
+def test_a_text_comes_back_from_its_tokens(tokenizer, text):
+    (ids,) = encode_batch(tokenizer, [text])
+    assert tokenizer.decode(ids, skip_special_tokens=False) == text
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(st.sampled_from("Torin größ漢字 \U0001f600."), min_size=1, max_size=20))
+def test_offsets_are_code_points_and_leave_no_gap(tokenizer, text):
+    offsets = tokenizer.encode(text, add_special_tokens=False).offsets
+    covered = {i for a, b in offsets for i in range(a, b)}
+    assert covered == set(range(len(text)))
+
+
+def test_no_special_token_is_made_of_text_or_put_around_it(tokenizer):
+    (ids,) = encode_batch(tokenizer, [f"one {END} two"])
+    assert tokenizer.token_to_id(END) not in ids
+    assert tokenizer.decode(ids, skip_special_tokens=False) == f"one {END} two"
+
+
+def test_a_tokenizer_that_is_not_there_or_not_one_is_an_error_with_its_path(tmp_path):
+    with pytest.raises(StudyError, match="absent.json"):
+        read_tokenizer(tmp_path / "absent.json")
+    for name, content in (("list.json", b"[1, 2]"), ("other.json", b'{"a": 1}'), ("torn.json", b'{"version"'), ("raw.json", b"\xff\xfe")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(StudyError, match=name):
+            read_tokenizer(tmp_path / name)

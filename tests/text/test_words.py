@@ -1,0 +1,111 @@
+"""The analyzer says what a word is, the same way in corpus and tasks (task-grams §1)."""
+
+import regex
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks.text.ngrams import keep, ngrams, stop_words
+from tasks.text.words import _ASCII_WORD, _WORD, normalise, segment, words_of
+
+CHARACTERS = "aZ é́Ḿßİıſŉﬁ½²٣๑०'’.,-_/=!? \t\n漢字カｶﾞーกำวัสំ។မ၊𝔸\U0001f600ﷺ‍"
+texts = st.text(st.sampled_from(CHARACTERS), max_size=30) | st.text(max_size=20)
+
+
+def test_punctuation_separates_and_never_glues():
+    assert normalise("48/2=24") == "48 2 24"
+    assert normalise("e-mail_address: a@b.c") == "e mail address a b c"
+
+
+def test_apostrophes_belong_to_a_word_only_inside_it():
+    assert segment("'Don't' the dogs’ o’clock") == (["don't", "the", "dogs", "o'clock"], [1, 8, 12, 18], [6, 11, 16, 25])
+
+
+def test_points_and_commas_belong_to_a_number_only_inside_it():
+    assert normalise("It cost 1,234.50, not 3. a.b 5,x") == "it cost 1,234.50 not 3 a b 5 x"
+
+
+def test_devanagari_keeps_its_vowel_signs():
+    assert segment("हिन्दी भाषा") == (["हिन्दी", "भाषा"], [0, 7], [6, 11])
+
+
+def test_scripts_without_spaces_are_a_word_per_code_point():
+    assert segment("漢字とカナ") == (["漢", "字", "と", "カ", "ナ"], [0, 1, 2, 3, 4], [1, 2, 3, 4, 5])
+    assert normalise("ラーメンbar") == "ラ ー メ ン bar"
+    assert segment("ที่") == (["ที่"], [0], [3]), "marks stay with their consonant"
+    assert normalise("ก។ខ၊") == "ก ខ", "punctuation of these scripts is no word"
+
+
+def test_turkish_dotted_capital_folds_without_moving_offsets():
+    assert segment("İzmir X") == (["i̇zmir", "x"], [0, 6], [5, 7])
+
+
+def test_a_form_that_falls_apart_gives_words_with_one_span():
+    assert segment("a ½ b") == (["a", "1", "2", "b"], [0, 2, 2, 4], [1, 3, 3, 5])
+    assert segment("3½") == (["31", "2"], [0, 0], [2, 2])
+
+
+def test_compatibility_forms_are_one_with_what_they_stand_for():
+    assert normalise("ﬁne Ｆｕｌｌ ｶﾞ STRASSE Straße") == "fine full ガ strasse strasse"
+
+
+def test_no_letter_mark_or_number_of_unicode_is_lost_and_each_normalises_once():
+    is_word_character = regex.compile(r"[\p{L}\p{M}\p{N}]")
+    for code in (*range(0xD800), *range(0xE000, 0x20000)):
+        character = chr(code)
+        words = segment(character)[0]
+        assert bool(words) == bool(is_word_character.match(character)), hex(code)
+        assert segment(" ".join(words))[0] == words, hex(code)
+
+
+@settings(max_examples=400, deadline=None)
+@given(texts)
+def test_spans_stand_in_order_and_cover_every_word_character(text):
+    words, starts, ends = segment(text)
+    assert len(words) == len(starts) == len(ends)
+    spans = sorted(set(zip(starts, ends, strict=True)))
+    assert list(zip(starts, ends, strict=True)) == sorted(zip(starts, ends, strict=True))
+    assert all(a < b for a, b in spans) and all(b <= c for (_, b), (c, _) in zip(spans, spans[1:], strict=False))
+    outside = "".join(" " if any(a <= i < b for a, b in spans) else c for i, c in enumerate(text))
+    assert not regex.search(r"[\p{L}\p{M}\p{N}]", outside)
+
+
+@settings(max_examples=400, deadline=None)
+@given(texts)
+def test_normalising_twice_is_normalising_once(text):
+    once = normalise(text)
+    assert normalise(once) == once
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.text(st.sampled_from("aZ09'.,- \n"), max_size=30))
+def test_the_ascii_path_is_the_general_one(text):
+    assert [m.span() for m in _ASCII_WORD.finditer(text)] == [m.span() for m in _WORD.finditer(text)]
+
+
+@given(texts)
+def test_words_without_places_are_the_words_with_places(text):
+    assert words_of(text) == segment(text)[0]
+
+
+def test_there_are_max_0_words_minus_n_plus_1_ngrams():
+    for length in range(6):
+        for n in range(1, 5):
+            assert len(list(ngrams(["w"] * length, n))) == max(0, length - n + 1)
+    assert list(ngrams(["a", "b", "c"], 2)) == [("a", "b"), ("b", "c")]
+
+
+def test_only_ngrams_of_nothing_but_stop_words_are_dropped():
+    policy = "drop_all_stopword_ngrams"
+    assert not keep(("of", "the"), policy, ["en"])
+    assert keep(("capital", "of"), policy, ["en"])
+    assert keep(("of", "the"), policy, ["de"]), "each language has its own list"
+    assert not keep(("der", "the"), policy, ["en", "de"])
+    assert keep(("of", "the"), "none", ["en"])
+
+
+def test_seven_languages_have_stop_words_as_the_analyzer_writes_them():
+    for language in ("en", "de", "fr", "es", "cs", "hu", "it"):
+        assert len(stop_words(language)) > 100
+        assert all(segment(w)[0] == [w] for w in stop_words(language))
+    assert "don't" in stop_words("en") and "über" in stop_words("de")
+    assert stop_words("xx") == frozenset()
