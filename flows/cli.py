@@ -66,7 +66,9 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(command=action)
         if study:
             sub.add_argument("study", metavar="STUDY", help="a study file, or the name of a shipped study")
-        sub.add_argument("--root", metavar="DIR", help="folder for all results (default: $TASKGRAM_ROOT, else ./taskgram-data)")
+        sub.add_argument(
+            "--root", metavar="DIR", help="folder for all results (default: $TASKGRAM_ROOT, else ./taskgram-data)"
+        )
         return sub
 
     run = command("run", _run, "bring a study up to date")

@@ -32,7 +32,7 @@ def _index() -> Iterator[str]:
 
 def _page(step: Step) -> Iterator[str]:
     yield f"# {step.name}\n"
-    yield f"{step.about[0].upper()}{step.about[1:]} Version {step.version}. Source: `{_source(step)}`.\n"
+    yield f"{step.about[0].upper()}{step.about[1:]}. Version {step.version}. Source: `{_source(step)}`.\n"
     yield f"Reads: {', '.join(f'`{t}`' for t in step.reads) or 'nothing of ours'}.\n"
     yield f"Alone: `taskgram run STUDY --only {step.name}`. After a failure: `taskgram run STUDY --from {step.name}`.\n"
     for number, stage in enumerate(step.stages, 1):

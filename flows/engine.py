@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flows.plan import CONTRACTS, PlannedStage, PlannedStep
-from schemas import Contract, Study, StudyError
+from flows.plan import PlannedStage, PlannedStep
+from schemas import CONTRACTS, Contract, Study, StudyError
 from tasks.cluster import Cluster, Finished
 from tasks.dataset import Part, Store, fingerprint
 from tasks.step import PlannedJob, run_job
@@ -57,6 +57,17 @@ class Session:
     force: set[str] = field(default_factory=set)
     verify: bool = False
     _recording: threading.Lock = field(default_factory=threading.Lock)
+    _stopped: threading.Event = field(default_factory=threading.Event)
+
+    def stop(self) -> None:
+        """End the parts that run and start no more; what is finished is kept."""
+        self._stopped.set()
+        self.cluster.close()
+
+    def check(self) -> None:
+        """Raises StudyError once the run was stopped."""
+        if self._stopped.is_set():
+            raise StudyError("stopped")
 
     def command(self, step: str) -> str:
         """The exact command that runs a failed step again."""
@@ -97,6 +108,7 @@ def is_finished(store: Store, planned: PlannedStep, *, verify: bool = False) -> 
 def run_step(planned: PlannedStep, session: Session, progress: Progress = lambda done, total: None) -> Outcome:
     """Bring a step up to date. Raises StepFailed, after recording it, when a part or a contract fails."""
     store, name = session.store, planned.step.name
+    session.check()
     forced = name in session.force
     if not forced and is_finished(store, planned, verify=session.verify):
         outcome = _outcome(planned, store, "skipped", 0, 0.0, ())
@@ -147,6 +159,7 @@ def _run_jobs(
     failures: list[str] = []
     calls = [(session.store, job, stage.stage, CONTRACTS) for job in todo]
     for finished in session.cluster.run(run_job, calls, name) if todo else ():
+        session.check()
         job = todo[finished.index]
         if why := _explain(finished, session, name, job):
             failures.append(f"{job.job.name}: {why}")
@@ -186,7 +199,9 @@ def _manifest(
     validation["seconds"] = time.monotonic() - began
     if not validation["success"]:
         failed = [c for c in validation["checks"] if not c["success"]]
-        lines = [f"{c['check']}: {c['unexpected']} rows, e.g. {'; '.join(c['examples'][:2]) or 'none shown'}" for c in failed]
+        lines = [
+            f"{c['check']}: {c['unexpected']} rows, e.g. {'; '.join(c['examples'][:2]) or 'none shown'}" for c in failed
+        ]
         store.write_json(f"{store.base}/{contract.name}/rejected/{fingerprint(parts)}.json", validation)
         raise StudyError(f"{contract.name} breaks its contract; nothing downstream can see it\n  " + "\n  ".join(lines))
     entries = []
@@ -219,8 +234,18 @@ def _outcome(
          "checks": len(m["validation"]["checks"]), "valid": m["validation"]["success"], "fingerprint": m["fingerprint"][:12]}
         for m in manifests
     )  # fmt: skip
-    return Outcome(planned.step.name, state, computed, sum(len(s.jobs) for s in planned.stages), sum(m["rows"] for m in manifests),
-                   sum(m["bytes"] for m in manifests), seconds, sum(r["checks"] for r in rows), tuple(changed), rows)
+    return Outcome(
+        planned.step.name,
+        state,
+        computed,
+        sum(len(s.jobs) for s in planned.stages),
+        sum(m["rows"] for m in manifests),
+        sum(m["bytes"] for m in manifests),
+        seconds,
+        sum(r["checks"] for r in rows),
+        tuple(changed),
+        rows,
+    )
 
 
 def versions() -> dict[str, str]:

@@ -8,14 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import schemas
-from schemas import Contract, Study
+from schemas import Study
 from tasks.dataset import Part, fingerprint
 from tasks.step import PlannedJob, Stage, Step, keyed
-
-CONTRACTS: dict[str, Contract] = {
-    c.name: c for name in schemas.__all__ if isinstance(c := getattr(schemas, name), Contract)
-}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,9 @@ def study(
         raise StudyError("\n".join(failures))
     if "report" in chosen:
         page = publish_report(plan, store, settings.name)
-        create_link_artifact(link=page.as_uri(), link_text=f"Report of {settings.name}", key=_key(settings.name, "report-page"))
+        create_link_artifact(
+            link=page.as_uri(), link_text=f"Report of {settings.name}", key=_key(settings.name, "report-page")
+        )
 
 
 def choose(plan: list[PlannedStep], store: Store, session: Session, only: str | None, start: str | None) -> set[str]:
@@ -99,12 +101,18 @@ def _run_all(plan: list[PlannedStep], chosen: set[str], session: Session, termin
             name = planned.step.name
             if name not in chosen:
                 if upstream_of_chosen(name, chosen) and not is_finished(session.store, planned):
-                    return [f"{name} is not finished, and this run was told to start behind it. Run: {session.command(name)}"]
+                    return [
+                        f"{name} is not finished, and this run was told to start behind it. Run: {session.command(name)}"
+                    ]
                 continue
             waits = [futures[s.name] for s in upstream(planned.step, STEPS) if s.name in futures]
             futures[name] = runner.submit(_step_task(planned, session, terminal, failures), parameters={}, wait_for=waits)
-        for future in futures.values():
-            future.wait()
+        try:
+            for future in futures.values():
+                future.wait()
+        except BaseException:  # SIGTERM, Ctrl-C: end what runs now, and start nothing more
+            session.stop()
+            raise
     waiting = [name for name, future in futures.items() if not future.state.is_completed() and name not in failures]
     return [*failures.values(), *([f"not run, because of that: {', '.join(waiting)}"] if waiting else [])]
 
@@ -172,4 +180,3 @@ def _artifacts(outcome: Outcome, session: Session) -> None:
 def _key(*words: str) -> str:
     """An artifact key: lower-case letters, digits and dashes."""
     return "-".join("".join(c if c.isalnum() else "-" for c in w.lower()) for w in words)
-

@@ -7,10 +7,10 @@ from typing import Any
 
 from flows.engine import is_finished
 from flows.files import report_folder, study_path
-from flows.plan import CONTRACTS, PlannedStep, lay_out
+from flows.plan import PlannedStep, lay_out
 from flows.study import STEPS
 from flows.terminal import size
-from schemas import StudyError, load_study
+from schemas import CONTRACTS, StudyError, load_study
 from tasks.dataset import Part, Store, fingerprint
 from tasks.validation import validate
 

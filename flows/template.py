@@ -7,7 +7,7 @@ from pathlib import Path
 
 from schemas import StudyError
 
-TEMPLATE = '''\
+TEMPLATE = """\
 # A study: name a corpus, a set of tasks and a set of models. `taskgram run {name}.toml` brings it up to date; what is
 # finished is never computed twice. Relative paths are looked up beside this file, or in `data`, or in $TASKGRAM_DATA.
 
@@ -54,7 +54,7 @@ tokens = 1_000_000
 # [[models]]
 # name = "mine"
 # path = "models/mine"        # a folder with config.json, safetensors and tokenizer.json
-'''
+"""
 
 
 def write_study(name: str, folder: Path) -> Path:

@@ -59,10 +59,7 @@ class Contract:
     def schema(self) -> pa.Schema:
         """The Arrow schema every part must equal; each field carries its description."""
         return pa.schema(
-            [
-                pa.field(c.name, c.type, nullable=c.nullable, metadata={"description": c.description})
-                for c in self.columns
-            ]
+            [pa.field(c.name, c.type, nullable=c.nullable, metadata={"description": c.description}) for c in self.columns]
         )
 
 

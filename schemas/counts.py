@@ -19,8 +19,10 @@ NGRAM_COUNT_PARTIALS = Contract(
         column("documents", pa.int64(), "documents of the part that hold it", at_least=1),
     ),
     key=("order", "ngram"),
-    rules=(rows("documents <= occurrences", "an n-gram stands at least once in each document that holds it"),
-           rows('octet_length(ngram) = 4 * "order"', "an n-gram has n ids")),
+    rules=(
+        rows("documents <= occurrences", "an n-gram stands at least once in each document that holds it"),
+        rows('octet_length(ngram) = 4 * "order"', "an n-gram has n ids"),
+    ),
     balances=(
         balance(
             "(SELECT coalesce(sum(occurrences), 0) FROM ngram_count_partials)",
@@ -41,8 +43,10 @@ NGRAM_COUNTS = Contract(
         column("documents", pa.int64(), "documents that hold it", at_least=1),
     ),
     key=("order", "ngram"),
-    rules=(rows("documents <= occurrences", "an n-gram stands at least once in each document that holds it"),
-           rows('octet_length(ngram) = 4 * "order"', "an n-gram has n ids")),
+    rules=(
+        rows("documents <= occurrences", "an n-gram stands at least once in each document that holds it"),
+        rows('octet_length(ngram) = 4 * "order"', "an n-gram has n ids"),
+    ),
     balances=(
         balance(
             "(SELECT coalesce(sum(occurrences), 0) FROM ngram_counts)"
@@ -69,8 +73,10 @@ _STAT_COLUMNS = (
     column("occurrences", pa.int64(), "times it stands in the corpus: C(s)", at_least=0),
     column("documents", pa.int64(), "documents that hold it: df(s)", at_least=0),
 )
-_STAT_RULES = (rows("documents <= occurrences", "an n-gram stands at least once in each document that holds it"),
-               rows("documents > 0 OR occurrences = 0", "what occurs, occurs in a document"))
+_STAT_RULES = (
+    rows("documents <= occurrences", "an n-gram stands at least once in each document that holds it"),
+    rows("documents > 0 OR occurrences = 0", "what occurs, occurs in a document"),
+)
 
 
 _PAIR_COLUMNS = (
@@ -79,10 +85,19 @@ _PAIR_COLUMNS = (
     column("documents", pa.int64(), "documents that hold both, anywhere and in any order: C(s_x, s_y)", at_least=0),
 )
 
-NGRAM_PARTIALS = Contract("ngram_partials", "One corpus part's share of ngram_stats; what is absent has count 0.",
-                          _STAT_COLUMNS, key=("ngram",), rules=_STAT_RULES)
-PAIR_PARTIALS = Contract("pair_partials", "One corpus part's share of pair_counts; what is absent has count 0.",
-                         _PAIR_COLUMNS, key=("input_ngram", "output_ngram"))
+NGRAM_PARTIALS = Contract(
+    "ngram_partials",
+    "One corpus part's share of ngram_stats; what is absent has count 0.",
+    _STAT_COLUMNS,
+    key=("ngram",),
+    rules=_STAT_RULES,
+)
+PAIR_PARTIALS = Contract(
+    "pair_partials",
+    "One corpus part's share of pair_counts; what is absent has count 0.",
+    _PAIR_COLUMNS,
+    key=("input_ngram", "output_ngram"),
+)
 PAIR_DOCUMENT_PARTIALS = Contract(
     name="pair_document_partials",
     description="For each pair, the documents of one part with the k smallest hashes.",
@@ -120,19 +135,31 @@ CONTAMINATION_PARTIALS = Contract(
     key=("ngram",),
 )
 
-NGRAM_STATS = Contract("ngram_stats", "Occurrences and documents of every n-gram the tasks ask for.",
-                       _STAT_COLUMNS, key=("ngram",), rules=_STAT_RULES)
+NGRAM_STATS = Contract(
+    "ngram_stats",
+    "Occurrences and documents of every n-gram the tasks ask for.",
+    _STAT_COLUMNS,
+    key=("ngram",),
+    rules=_STAT_RULES,
+)
 PAIR_COUNTS = Contract(
-    "pair_counts", "Exact document co-occurrence of every task-gram (and of every planted pair).",
-    _PAIR_COLUMNS, key=("input_ngram", "output_ngram"),
+    "pair_counts",
+    "Exact document co-occurrence of every task-gram (and of every planted pair).",
+    _PAIR_COLUMNS,
+    key=("input_ngram", "output_ngram"),
     balances=(
         balance(
             "(SELECT count(*) FROM pair_counts p LEFT JOIN ngram_stats x ON x.ngram = p.input_ngram "
             "LEFT JOIN ngram_stats y ON y.ngram = p.output_ngram "
             "WHERE p.documents > least(x.documents, y.documents) OR x.ngram IS NULL OR y.ngram IS NULL)",
-            "0", "C(s_x, s_y) ≤ min(df(s_x), df(s_y)), and both are counted"),
-        balance("(SELECT coalesce(sum(documents), 0) FROM pair_counts)",
-                "(SELECT coalesce(sum(documents), 0) FROM pair_partials)", "partial counts add up"),
+            "0",
+            "C(s_x, s_y) ≤ min(df(s_x), df(s_y)), and both are counted",
+        ),
+        balance(
+            "(SELECT coalesce(sum(documents), 0) FROM pair_counts)",
+            "(SELECT coalesce(sum(documents), 0) FROM pair_partials)",
+            "partial counts add up",
+        ),
     ),
 )
 PAIR_DOCUMENTS = Contract(
@@ -152,8 +179,12 @@ PAIR_DOCUMENTS = Contract(
     ),
     key=("input_ngram", "output_ngram", "rank"),
 )
-CONTAMINATION = Contract("contamination", "Evaluated examples that share a long n-gram with the corpus (§13).",
-                         _CONTAMINATION_COLUMNS, key=("task", "example", "order", "side"))
+CONTAMINATION = Contract(
+    "contamination",
+    "Evaluated examples that share a long n-gram with the corpus (§13).",
+    _CONTAMINATION_COLUMNS,
+    key=("task", "example", "order", "side"),
+)
 
 _INFINIGRAM_KEY = (
     column("task", pa.string(), "name of the task"),
@@ -188,8 +219,10 @@ INFINIGRAM = Contract(
         column("backoff_denominator", pa.int64(), "times any token follows that suffix", at_least=0),
     ),
     key=("task", "example", "position"),
-    rules=(rows("numerator <= denominator AND backoff_numerator <= backoff_denominator", "a probability is at most 1"),
-           rows("backoff_suffix <= suffix", "backing off shortens")),
+    rules=(
+        rows("numerator <= denominator AND backoff_numerator <= backoff_denominator", "a probability is at most 1"),
+        rows("backoff_suffix <= suffix", "backing off shortens"),
+    ),
 )
 
 GENERATION_QUERIES = Contract(
@@ -206,13 +239,24 @@ GENERATION_QUERIES = Contract(
         column("output_ngram", pa.string(), "s_y of the text, or the n-gram"),
     ),
     key=("model", "checkpoint", "task", "example", "kind", "order", "input_ngram", "output_ngram"),
-    rules=(rows("(kind = 'pair') = (length(input_ngram) > 0)", "a pair has two n-grams"),
-           rows("length(output_ngram) > 0", "an n-gram has a word")),
+    rules=(
+        rows("(kind = 'pair') = (length(input_ngram) > 0)", "a pair has two n-grams"),
+        rows("length(output_ngram) > 0", "an n-gram has a word"),
+    ),
 )
-GENERATION_PARTIALS = Contract("generation_partials", "One corpus part's share of the counts behind generation_counts.",
-                               _STAT_COLUMNS, key=("ngram",), rules=_STAT_RULES)
-GENERATION_PAIR_PARTIALS = Contract("generation_pair_partials", "One corpus part's share of generated pair counts.",
-                                    _PAIR_COLUMNS, key=("input_ngram", "output_ngram"))
+GENERATION_PARTIALS = Contract(
+    "generation_partials",
+    "One corpus part's share of the counts behind generation_counts.",
+    _STAT_COLUMNS,
+    key=("ngram",),
+    rules=_STAT_RULES,
+)
+GENERATION_PAIR_PARTIALS = Contract(
+    "generation_pair_partials",
+    "One corpus part's share of generated pair counts.",
+    _PAIR_COLUMNS,
+    key=("input_ngram", "output_ngram"),
+)
 GENERATION_COUNTS = Contract(
     name="generation_counts",
     description="Novelty of each generation and of its reference: n-grams of every order, and aligned pairs (§10).",

@@ -48,8 +48,12 @@ TRUTH = Contract(
         column("task", pa.string(), "planted task the pair belongs to"),
         column("pair", pa.string(), "identifier of the pair, unique in its task"),
         column("relation", pa.string(), "relation, language pair or rule"),
-        column("kind", pa.string(), "how the output follows from the input",
-               one_of=("factorial", "exposure", "rule", "lexicon", "arithmetic")),
+        column(
+            "kind",
+            pa.string(),
+            "how the output follows from the input",
+            one_of=("factorial", "exposure", "rule", "lexicon", "arithmetic"),
+        ),
         column("input_ngram", pa.string(), "normalised words of the input n-gram, one space between"),
         column("output_ngram", pa.string(), "normalised words of the output n-gram, one space between"),
         column("pair_documents", pa.int64(), "documents that hold both: C(s_x, s_y)", at_least=0),
@@ -58,9 +62,14 @@ TRUTH = Contract(
         column("input_occurrences", pa.int64(), "times the input n-gram stands in the corpus: C(s_x)", at_least=0),
         column("output_occurrences", pa.int64(), "times the output n-gram stands in the corpus: C(s_y)", at_least=0),
         column("exposures", pa.int64(), "statements of exactly this pair that a model is trained on", at_least=0),
-        column("optimal_log_probability", pa.float64(),
-               "log of the generator's own probability of the output given the input, in nats; null where it is zero or "
-               "not defined", nullable=True, at_most=1e-9),
+        column(
+            "optimal_log_probability",
+            pa.float64(),
+            "log of the generator's own probability of the output given the input, in nats; null where it is zero or "
+            "not defined",
+            nullable=True,
+            at_most=1e-9,
+        ),
         column("held_out", pa.bool_(), "true if the rule or sum was kept out of the corpus"),
     ),
     key=("task", "pair"),

@@ -22,8 +22,11 @@ EXAMPLES = Contract(
         column("prompt", pa.string(), "u ⊕ x as it is sent to the model, its trailing white space moved to `separator`"),
         column("separator", pa.string(), "white space between prompt and output; part of the continuation"),
         column("aliases", pa.list_(pa.field("element", pa.string(), nullable=False)), "other outputs that count as right"),
-        column("options", pa.list_(pa.field("element", pa.string(), nullable=False)),
-               "the choices in order, for multiple choice; else empty"),
+        column(
+            "options",
+            pa.list_(pa.field("element", pa.string(), nullable=False)),
+            "the choices in order, for multiple choice; else empty",
+        ),
         column("answer", pa.int16(), "index of the right option, from 0; -1 where there are no options", at_least=-1),
         column("sha256", pa.string(), "hash of prompt, separator, input, output, aliases, options"),
     ),
@@ -58,14 +61,24 @@ EXAMPLE_NGRAMS = Contract(
         column("split", pa.string(), "mine or evaluate", one_of=SPLITS),
         column("example", pa.string(), "identifier of the example"),
         column("side", pa.string(), "which text it is from", one_of=("input", "output")),
-        column("order", pa.int16(), "n the study asks for; a whole answer of another length stands under every n",
-               between=(1, 16)),
+        column(
+            "order",
+            pa.int16(),
+            "n the study asks for; a whole answer of another length stands under every n",
+            between=(1, 16),
+        ),
         column("ngram", pa.string(), "normalised words, one space between"),
         column("length", pa.int16(), "number of words", at_least=1),
-        column("starts", pa.list_(pa.field("element", pa.int32(), nullable=False)),
-               "code point offsets in the text where it begins"),
-        column("ends", pa.list_(pa.field("element", pa.int32(), nullable=False)),
-               "code point offsets in the text just behind it"),
+        column(
+            "starts",
+            pa.list_(pa.field("element", pa.int32(), nullable=False)),
+            "code point offsets in the text where it begins",
+        ),
+        column(
+            "ends",
+            pa.list_(pa.field("element", pa.int32(), nullable=False)),
+            "code point offsets in the text just behind it",
+        ),
     ),
     key=("task", "split", "example", "side", "order", "ngram"),
     rules=(
@@ -86,15 +99,17 @@ EMBEDDINGS = Contract(
     ),
     key=("task", "side", "ngram"),
     rules=(
-        rows("abs(list_dot_product(vector, vector) - 1) < 1e-3 OR list_dot_product(vector, vector) = 0",
-             "a vector has length 1, or 0 where the encoder knows nothing of the n-gram"),
+        rows(
+            "abs(list_dot_product(vector, vector) - 1) < 1e-3 OR list_dot_product(vector, vector) = 0",
+            "a vector has length 1, or 0 where the encoder knows nothing of the n-gram",
+        ),
     ),
 )
 
 TASK_GRAMS = Contract(
     name="task_grams",
     description="Pairs of n-grams mined from a task's examples, above the lowest γ of the study (arXiv 2407.14985 §2, "
-                "Def. 1).",
+    "Def. 1).",
     columns=(
         column("task", pa.string(), "name of the task"),
         column("order", pa.int16(), "n", between=(1, 16)),
@@ -107,9 +122,11 @@ TASK_GRAMS = Contract(
     key=("task", "order", "input_ngram", "output_ngram"),
     rules=(rows("input_ngram <> output_ngram", "s_x differs from s_y (Def. 1)"),),
     balances=(
-        balance("(SELECT count(*) FROM task_grams)",
-                "(SELECT coalesce(sum(CASE WHEN name = 'candidates' THEN value ELSE -value END), 0) FROM sums "
-                " WHERE name IN ('candidates', 'below_gamma', 'contained'))",
-                "pairs kept = candidates - below γ - one inside the other"),
+        balance(
+            "(SELECT count(*) FROM task_grams)",
+            "(SELECT coalesce(sum(CASE WHEN name = 'candidates' THEN value ELSE -value END), 0) FROM sums "
+            " WHERE name IN ('candidates', 'below_gamma', 'contained'))",
+            "pairs kept = candidates - below γ - one inside the other",
+        ),
     ),
 )

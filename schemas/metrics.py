@@ -16,7 +16,9 @@ METRICS = Contract(
         column("unit", pa.string(), "what a row of the statistic is: pair, example_output, example; or empty"),
         column("statistic", pa.string(), "spearman, pearson, kendall, accuracy, bleu, rate …"),
         column("detail", pa.string(), "selection, bin or setting that tells rows of one measure apart; or empty"),
-        column("x", pa.float64(), "abscissa for a figure, e.g. mean count of the bin or number of parameters", nullable=True),
+        column(
+            "x", pa.float64(), "abscissa for a figure, e.g. mean count of the bin or number of parameters", nullable=True
+        ),
         column("estimate", pa.float64(), "the number; null if it is not defined, with the reason in `note`", nullable=True),
         column("low", pa.float64(), "lower end of the 95 % interval", nullable=True),
         column("high", pa.float64(), "upper end of the 95 % interval", nullable=True),
@@ -30,15 +32,17 @@ METRICS = Contract(
     rules=(
         rows("estimate IS NOT NULL OR length(note) > 0", "a missing number has a reason"),
         rows("low IS NULL OR high IS NULL OR low <= high", "an interval has its ends in order"),
-        rows("statistic NOT IN ('spearman', 'pearson', 'kendall') OR estimate IS NULL OR abs(estimate) <= 1 + 1e-9",
-             "a correlation lies in [-1, 1]"),
+        rows(
+            "statistic NOT IN ('spearman', 'pearson', 'kendall') OR estimate IS NULL OR abs(estimate) <= 1 + 1e-9",
+            "a correlation lies in [-1, 1]",
+        ),
     ),
 )
 
 METRIC_FAMILY = Contract(
     name="metric_family",
     description="Benjamini-Hochberg over the study's primary family: Mem_n and Mem_Δ at each task's first order, γ and pair "
-                "unit, over task × model (§6b).",
+    "unit, over task × model (§6b).",
     columns=(
         column("measure", pa.string(), "mem_n or mem_delta"),
         column("task", pa.string(), "name of the task"),

@@ -56,15 +56,20 @@ TOKEN_SCORES = Contract(
         column("tokens", INT_LIST, "token ids of the continuation"),
         column("starts", INT_LIST, "code points into the output where each token begins; negative in the separator"),
         column("ends", INT_LIST, "code points into the output just behind each token"),
-        column("log_probabilities", pa.list_(pa.field("element", pa.float32(), nullable=False)),
-               "log p of each token given all before it, in nats"),
+        column(
+            "log_probabilities",
+            pa.list_(pa.field("element", pa.float32(), nullable=False)),
+            "log p of each token given all before it, in nats",
+        ),
         column("truncated", pa.int32(), "tokens cut off the left end to fit the context", at_least=0),
         column("straddles", pa.bool_(), "a token covers both prompt and continuation"),
     ),
     key=("model", "checkpoint", "task", "example", "input_example", "option"),
     rules=(
-        rows("len(tokens) = len(log_probabilities) AND len(tokens) = len(starts) AND len(tokens) = len(ends)",
-             "one value per token"),
+        rows(
+            "len(tokens) = len(log_probabilities) AND len(tokens) = len(starts) AND len(tokens) = len(ends)",
+            "one value per token",
+        ),
         rows("len(tokens) >= 1", "an output has a token"),
         rows("coalesce(list_max(log_probabilities), 0) <= 1e-4", "a log-probability is not positive"),
         rows("coalesce(isfinite(list_min(log_probabilities)), true)", "log-probabilities are finite"),
@@ -84,4 +89,3 @@ GENERATIONS = Contract(
     ),
     key=("model", "checkpoint", "task", "example"),
 )
-

@@ -29,13 +29,19 @@ class Settings(BaseModel):
 class Planted(Settings):
     """A made world whose truth is known (task-grams §16). Names, texts and tasks are generated; nothing is downloaded."""
 
-    tokens: int = Field(400_000, ge=20_000, le=2_000_000_000, description="approximate words of text; distractors fill up to it")
-    shards: int = Field(4, ge=1, le=100_000, description="corpus files written; each is one part of every later corpus table")
+    tokens: int = Field(
+        400_000, ge=20_000, le=2_000_000_000, description="approximate words of text; distractors fill up to it"
+    )
+    shards: int = Field(
+        4, ge=1, le=100_000, description="corpus files written; each is one part of every later corpus table"
+    )
     repeats: int = Field(1, ge=1, description="times the 96-cell factorial of facts is laid out")
     document_frequencies: tuple[int, int, int, int] = Field(
-        (16, 32, 64, 128), description="df(s_x) levels of the factorial; distinct multiples of 16")
+        (16, 32, 64, 128), description="df(s_x) levels of the factorial; distinct multiples of 16"
+    )
     exposures: tuple[int, ...] = Field(
-        (0, 1, 2, 4, 8, 16, 32, 64), description="times a single-answer fact is stated; one group of facts per value")
+        (0, 1, 2, 4, 8, 16, 32, 64), description="times a single-answer fact is stated; one group of facts per value"
+    )
     facts_per_exposure: int = Field(24, ge=1, description="facts in each exposure group")
     rule_subjects: int = Field(96, ge=4, description="subjects whose answer follows from their name, with random counts")
     lexicon: int = Field(80, ge=12, le=400, description="words of the lexicon, translated into two invented languages")
@@ -69,12 +75,18 @@ class Source(Settings):
     """Corpus files of one kind. Reads .jsonl, .jsonl.gz, .jsonl.zst."""
 
     name: Name
-    files: tuple[str, ...] = Field(description="paths or globs; relative ones are looked up in `data`, then beside the study")
+    files: tuple[str, ...] = Field(
+        description="paths or globs; relative ones are looked up in `data`, then beside the study"
+    )
     text: str = Field("text", description="field that holds the text")
     id: str = Field("id", description="field that holds the identifier; empty: the row number is used")
     language: str = Field("", description="language tag for all records; empty: the field `lang`, if there is one")
-    join: tuple[str, ...] = Field((), description="fields joined with a line break into one bilingual document, in place of `text`")
-    held_out: str = Field("", description="name of a [splits.NAME]: records whose key falls into its evaluated half leave the corpus")
+    join: tuple[str, ...] = Field(
+        (), description="fields joined with a line break into one bilingual document, in place of `text`"
+    )
+    held_out: str = Field(
+        "", description="name of a [splits.NAME]: records whose key falls into its evaluated half leave the corpus"
+    )
 
 
 class Split(Settings):
@@ -107,7 +119,9 @@ class Tokenizer(Settings):
 
     file: str = Field("", description="path of a tokenizer.json; empty: a byte-level BPE is trained on the corpus")
     vocabulary: int = Field(1024, ge=260, le=200_000, description="size of the trained vocabulary")
-    training_bytes: int = Field(20_000_000, ge=1_000, description="bytes of text it is trained on; documents by smallest hash")
+    training_bytes: int = Field(
+        20_000_000, ge=1_000, description="bytes of text it is trained on; documents by smallest hash"
+    )
     end_of_document: str = "<|endoftext|>"
 
 
@@ -115,7 +129,8 @@ class Encoder(Settings):
     """What decides which n-grams belong together."""
 
     kind: Literal["association", "sentence-transformers"] = Field(
-        "association", description="association: IBM Model 1 link probabilities learnt from the mining examples, offline")
+        "association", description="association: IBM Model 1 link probabilities learnt from the mining examples, offline"
+    )
     model: str = Field("", description="folder or hub name, for sentence-transformers")
     revision: str = Field("", description="commit of a hub model")
     input_prefix: str = Field("", description='put before input n-grams; E5 wants "query: "')
@@ -137,14 +152,19 @@ class Task(Settings):
     encoding: str = Field("utf-8", description="encoding of the files; bytes that do not fit are rejects")
     prompt: str = Field("", description="template with {input}; empty: the paper's for this family")
     answer: Literal["whole", "ngrams"] | None = Field(
-        None, description="whole: s_y is the whole answer, for every n (the default for qa and multiple_choice)")
+        None, description="whole: s_y is the whole answer, for every n (the default for qa and multiple_choice)"
+    )
     limit: int = Field(0, ge=0, description="most evaluated examples, by smallest hash; 0: all")
     mine_limit: int = Field(0, ge=0, description="most mining examples, by smallest hash; 0: all")
     orders: tuple[Order, ...] = Field((1, 2, 3), description="n")
     primary_order: Order | None = Field(None, description="n of the results table; default: the first of `orders`")
-    gamma: dict[str, float] = Field(default_factory=dict, description='γ per n, e.g. {"2" = 0.85}; others take `gamma_default`')
+    gamma: dict[str, float] = Field(
+        default_factory=dict, description='γ per n, e.g. {"2" = 0.85}; others take `gamma_default`'
+    )
     gamma_default: float = Field(0.5, ge=-1, le=1)
-    lowest_gamma: float = Field(0.3, ge=-1, le=1, description="pairs are mined above this; every γ of a measure is at least it")
+    lowest_gamma: float = Field(
+        0.3, ge=-1, le=1, description="pairs are mined above this; every γ of a measure is at least it"
+    )
     max_new_tokens: int = Field(24, ge=1, le=4096, description="most tokens generated")
     stop: tuple[str, ...] = Field(("\n",), description="strings that end a generation")
     generate: bool = Field(True, description="let the models answer; multiple choice is scored without it")
@@ -153,7 +173,9 @@ class Task(Settings):
     def _gammas(self) -> Task:
         lowest = min([*self.gamma.values(), self.gamma_default])
         if lowest < self.lowest_gamma:
-            raise ValueError(f"γ = {lowest} is below lowest_gamma = {self.lowest_gamma}; lower lowest_gamma (pairs are mined anew)")
+            raise ValueError(
+                f"γ = {lowest} is below lowest_gamma = {self.lowest_gamma}; lower lowest_gamma (pairs are mined anew)"
+            )
         for order in self.gamma:
             if not order.isdigit() or int(order) not in self.orders:
                 raise ValueError(f"gamma names n = {order}, which is not one of orders = {list(self.orders)}")
@@ -186,7 +208,9 @@ class Pretrain(Settings):
     learning_rate: float = Field(3e-3, gt=0)
     weight_decay: float = Field(0.1, ge=0)
     warmup: float = Field(0.05, ge=0, lt=1, description="share of steps in which the learning rate rises")
-    checkpoints: tuple[float, ...] = Field((1.0,), description="shares of the training after which weights are kept; 1 = the end")
+    checkpoints: tuple[float, ...] = Field(
+        (1.0,), description="shares of the training after which weights are kept; 1 = the end"
+    )
     save_every: float = Field(120.0, gt=0, description="seconds between two saves from which a killed training resumes")
     seed: int = 0
 
@@ -219,12 +243,14 @@ class Counting(Settings):
     """What is counted in the corpus."""
 
     stop_words: Literal["drop_all_stopword_ngrams", "none"] = Field(
-        "drop_all_stopword_ngrams", description="n-grams made of nothing but stop words are dropped; contiguity is kept")
+        "drop_all_stopword_ngrams", description="n-grams made of nothing but stop words are dropped; contiguity is kept"
+    )
     all_orders: tuple[Order, ...] = Field((1, 2, 3), description="orders of `ngram_counts`; no measure needs it")
     min_count: int = Field(2, ge=1, description="n-grams rarer than this are left out of `ngram_counts`, and counted")
     documents_per_pair: int = Field(3, ge=0, le=1000, description="documents kept for each pair of an evaluated example")
     contamination_orders: tuple[Annotated[int, Field(ge=2, le=64)], ...] = Field(
-        (8, 13), description="n of the long n-grams that examples and corpus must not share")
+        (8, 13), description="n of the long n-grams that examples and corpus must not share"
+    )
     longest_suffix: int = Field(64, ge=1, le=4096, description="longest context, in tokens, looked up for the ∞-gram")
     novelty_orders: tuple[Order, ...] = Field((1, 2, 3, 4, 5, 6), description="n of the novelty curve")
 
@@ -266,8 +292,11 @@ class Study(Settings):
 
     @model_validator(mode="after")
     def _names(self) -> Study:
-        for kind, names in (("tasks", [t.name for t in self.tasks]), ("models", [m.name for m in self.models]),
-                            ("corpus.sources", [s.name for s in self.corpus.sources])):
+        for kind, names in (
+            ("tasks", [t.name for t in self.tasks]),
+            ("models", [m.name for m in self.models]),
+            ("corpus.sources", [s.name for s in self.corpus.sources]),
+        ):
             double = sorted({n for n in names if names.count(n) > 1})
             if double:
                 raise ValueError(f"{kind}: the name {double[0]!r} stands twice; names tell parts apart")

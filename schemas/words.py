@@ -9,14 +9,20 @@ WORDS = Contract(
     description="One row per document: the ids of its normalised words in the part's own sorted vocabulary.",
     columns=(
         column("document", pa.int64(), "position of the document in its documents part", at_least=0),
-        column("ids", pa.list_(pa.field("element", pa.int32(), nullable=False)),
-               "word ids; id order is the code point order of the words"),
+        column(
+            "ids",
+            pa.list_(pa.field("element", pa.int32(), nullable=False)),
+            "word ids; id order is the code point order of the words",
+        ),
     ),
     key=("document",),
     balances=(
         balance("(SELECT count(*) FROM words)", "(SELECT count(*) FROM documents)", "no document is lost"),
-        balance("(SELECT coalesce(sum(len(ids)), 0) FROM words)",
-                "(SELECT coalesce(sum(occurrences), 0) FROM vocabulary)", "the vocabulary counts every word once"),
+        balance(
+            "(SELECT coalesce(sum(len(ids)), 0) FROM words)",
+            "(SELECT coalesce(sum(occurrences), 0) FROM vocabulary)",
+            "the vocabulary counts every word once",
+        ),
     ),
 )
 
@@ -59,7 +65,10 @@ TOKENS = Contract(
     key=("document",),
     balances=(
         balance("(SELECT count(*) FROM tokens)", "(SELECT count(*) FROM documents)", "no document is lost"),
-        balance("(SELECT coalesce(max(list_max(ids)), 0) < (SELECT max(vocabulary_size) FROM tokenizer) FROM tokens)",
-                "(SELECT (SELECT count(*) FROM tokens) = 0 OR true)", "every id is in the vocabulary"),
+        balance(
+            "(SELECT coalesce(max(list_max(ids)), 0) < (SELECT max(vocabulary_size) FROM tokenizer) FROM tokens)",
+            "(SELECT (SELECT count(*) FROM tokens) = 0 OR true)",
+            "every id is in the vocabulary",
+        ),
     ),
 )

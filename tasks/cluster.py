@@ -41,6 +41,7 @@ class Cluster:
     def __init__(self, workers: int, worker_memory: str, scratch: str, address: str | None = None) -> None:
         self.workers, self.worker_memory, self.scratch = workers, worker_memory, scratch
         self.address = address if address is not None else os.environ.get("DASK_SCHEDULER_ADDRESS", "")
+        self._closed = False
         self._client: Any = None
         self._cluster: Any = None
         self._starting, self._inline = threading.Lock(), threading.Lock()
@@ -85,12 +86,13 @@ class Cluster:
                     yield Finished(index, error=future.exception() if future.status == "error" else _cancelled(name))
                 future.release()
         finally:
-            for future in futures:
-                if not future.done():
-                    future.cancel()
+            if self._client is client:  # else it was closed, and its futures with it
+                client.cancel([f for f in futures if not f.done()])
 
     def _open(self) -> Any:
         with self._starting:
+            if self._closed:
+                raise RuntimeError("the run was stopped")
             if self._client is None:
                 import dask
                 from distributed import Client, LocalCluster
@@ -109,17 +111,18 @@ class Cluster:
                     )
                     self._cluster = LocalCluster(
                         n_workers=self.workers, threads_per_worker=1, memory_limit=self.worker_memory, processes=True,
-                        dashboard_address=None, local_directory=self.scratch, host="127.0.0.1",
+                        dashboard_address="127.0.0.1:0", local_directory=self.scratch, host="127.0.0.1",
                     )  # fmt: skip
                     self._client = Client(self._cluster, set_as_default=False)
             return self._client
 
     def close(self) -> None:
         """Stop what was started here; a scheduler that was already there stays."""
-        for thing in (self._client, self._cluster):
+        self._closed = True
+        things, self._client, self._cluster = (self._client, self._cluster), None, None
+        for thing in things:
             if thing is not None:
                 thing.close()
-        self._client = self._cluster = None
 
 
 def _attempt(index: int, function: Callable[..., Any], call: tuple[Any, ...]) -> Finished:

@@ -32,7 +32,12 @@ def validate(store: Store, contract: Contract, tables: Tables, contracts: Mappin
     checks = [_types_and_key(store, contract, part) for part in tables[contract.name]]
     failed = [c for c in checks if not c["success"]]
     first: list[dict[str, Any]] = failed or [
-        {"check": f"types, and strictly increasing {', '.join(contract.key)}", "success": True, "unexpected": 0, "examples": []}
+        {
+            "check": f"types, and strictly increasing {', '.join(contract.key)}",
+            "success": True,
+            "unexpected": 0,
+            "examples": [],
+        }
     ]
     if not failed:
         with _one_at_a_time, _views(store, contract, tables, contracts) as connection:
@@ -48,7 +53,7 @@ def check_rules(store: Store, contract: Contract, tables: Tables, contracts: Map
     with _views(store, contract, tables, contracts) as connection:
         for column in contract.columns:
             for condition in _value_conditions(column):
-                bad = connection.execute(f'SELECT * FROM {contract.name} WHERE NOT ({condition}) LIMIT 1').fetchall()
+                bad = connection.execute(f"SELECT * FROM {contract.name} WHERE NOT ({condition}) LIMIT 1").fetchall()
                 problems += [f"{contract.name}.{column.name}: NOT {condition}: {bad[0]}"] if bad else []
         for rule in contract.rules:
             bad = connection.execute(f"SELECT * FROM {contract.name} WHERE NOT ({rule.sql}) LIMIT 1").fetchall()
@@ -66,7 +71,12 @@ def _types_and_key(store: Store, contract: Contract, part: Part) -> dict[str, An
     wanted = contract.schema
     if not found.equals(pa.schema([f.remove_metadata() for f in wanted])) and not found.equals(wanted):
         names = [f"{f.name}: {f.type}" for f in found]
-        return {"check": f"{part.key}: types are those of {contract.name}", "success": False, "unexpected": 1, "examples": names}
+        return {
+            "check": f"{part.key}: types are those of {contract.name}",
+            "success": False,
+            "unexpected": 1,
+            "examples": names,
+        }
     previous: list[pa.Scalar] | None = None
     for batch in file.iter_batches(batch_size=65_536, columns=list(contract.key)):
         columns = [batch.column(batch.schema.get_field_index(k)) for k in contract.key]
@@ -176,7 +186,9 @@ def _expectations(contract: Contract, connection: Any) -> list[dict[str, Any]]:
     context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
     options = {"creator": lambda: Connection(connection), "poolclass": StaticPool}
     source = context.data_sources.add_sql("parts", connection_string="duckdb:///:memory:", kwargs=options)
-    batch = source.add_table_asset(contract.name, table_name=contract.name).add_batch_definition_whole_table("all").get_batch()
+    batch = (
+        source.add_table_asset(contract.name, table_name=contract.name).add_batch_definition_whole_table("all").get_batch()
+    )
     suite, sentences = gx.ExpectationSuite(name=contract.name), []
     for sentence, expectation in _suite(contract):
         suite.add_expectation(expectation)
@@ -188,7 +200,9 @@ def _expectations(contract: Contract, connection: Any) -> list[dict[str, Any]]:
 def _result(result: Any, contract: Contract) -> dict[str, Any]:
     """One expectation's outcome in a few plain fields."""
     config, seen = result.expectation_config, result.result or {}
-    described = config.description or f"{config.type.removeprefix('expect_').replace('_', ' ')} ({config.kwargs.get('column', '')})"
+    described = (
+        config.description or f"{config.type.removeprefix('expect_').replace('_', ' ')} ({config.kwargs.get('column', '')})"
+    )
     raised = next(iter((result.exception_info or {}).values()), {}) if result.exception_info else {}
     message = raised.get("exception_message") if isinstance(raised, dict) else None
     examples = seen.get("partial_unexpected_list") or (seen.get("details") or {}).get("unexpected_rows") or []

@@ -5,15 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import schemas
-from schemas import Contract, Study, StudyError
+from schemas import CONTRACTS, Study, StudyError
 from tasks.dataset import Part, Store
 from tasks.step import Step, keyed, run_job
 from tasks.validation import check_rules
-
-CONTRACTS: dict[str, Contract] = {
-    c.name: c for name in schemas.__all__ if isinstance(c := getattr(schemas, name), Contract)
-}  # fmt: skip
 
 
 def run_step(step: Step, study: Study, root: Path, inputs: Mapping[str, tuple[Part, ...]]) -> dict[str, tuple[Part, ...]]:

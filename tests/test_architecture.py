@@ -100,8 +100,8 @@ def test_only_the_cluster_knows_dask_and_only_flows_know_prefect() -> None:
 
 
 def test_each_table_has_one_writer_and_no_step_reads_what_comes_later() -> None:
-    from flows.plan import CONTRACTS
     from flows.study import STEPS
+    from schemas import CONTRACTS
 
     written: set[str] = set()
     for step in STEPS:

@@ -31,7 +31,7 @@ class Fillers:
             words = {c: names.words(f"fillers/{language} {c}", size, style=style) for c, size in sizes.items()}
             words["m"] = words["n"]
             self._words[language] = words
-            even = ((np.arange(_TABLE, dtype=np.uint64) << np.uint64(52)) + np.uint64(1 << 51))
+            even = (np.arange(_TABLE, dtype=np.uint64) << np.uint64(52)) + np.uint64(1 << 51)
             self._lookup[language] = {c: [words[c][i] for i in skewed(even, len(words[c])).tolist()] for c in SLOTS}
 
     def render(self, index: Ints) -> list[tuple[str, str]]:

@@ -15,11 +15,11 @@ from typing import Any
 from schemas import DOCUMENT_REJECTS, DOCUMENTS, Study, StudyError
 from tasks.files import outside_file, resolve_files
 from tasks.step import Inputs, Job, Stage, Step, Work
-from tasks.text.lines import excerpt, has_surrogates, json_record, lines, text_of
+from tasks.text.lines import excerpt, has_surrogates, json_records, text_of
 from tasks.text.split import in_evaluated_half
 
 ROWS_AT_ONCE, CHARACTERS_AT_ONCE = 2_000, 16_000_000
-PLANTED = {"text": "text", "id": "id", "language": "", "join": [], "held_out": None}
+PLANTED: dict[str, Any] = {"text": "text", "id": "id", "language": "", "join": [], "held_out": None}
 
 
 def plan(study: Study, inputs: Inputs) -> list[Job]:
@@ -63,8 +63,7 @@ def run(work: Work) -> None:
 def _records(path: Path, settings: Any) -> Iterator[tuple[int, bytes, dict[str, Any] | str]]:
     """(row, line, document or reason) for every line."""
     seen: set[bytes] = set()
-    for row, line in lines(path):
-        record = json_record(line)
+    for row, line, record in json_records(path):
         yield row, line, record if isinstance(record, str) else _document(record, row, settings, seen)
 
 
@@ -73,7 +72,7 @@ def _document(record: dict[str, Any], row: int, settings: Any, seen: set[bytes])
     fields = settings["join"] or [settings["text"]]
     texts = []
     for field in fields:
-        text, problem = text_of(record, field)
+        text, problem = text_of(record, field, paragraphs=bool(settings["join"]))
         if problem:
             return problem
         texts.append(text)
@@ -81,7 +80,7 @@ def _document(record: dict[str, Any], row: int, settings: Any, seen: set[bytes])
     if isinstance(identifier, int) and not isinstance(identifier, bool):
         identifier = str(identifier)
     if not isinstance(identifier, str) or not identifier.strip():
-        return f"field {settings['id']!r} gives no identifier; name another field, or set id = \"\" to take the row number"
+        return f'field {settings["id"]!r} gives no identifier; name another field, or set id = "" to take the row number'
     _, problem = text_of({"id": identifier}, "id")
     if problem:
         return problem

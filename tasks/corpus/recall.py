@@ -65,7 +65,10 @@ class Recall:
         """Every fact asked as in the corpus, then, as far as `examples` goes, in a phrasing the corpus does not have."""
         rows = [self._question(fact, "mine", "seen", 0) for fact in self.facts]
         asked = [self._question(fact, "evaluate", "seen", 0) for fact in self.facts]
-        asked += [self._question(fact, "evaluate", "held-out", i % len(HELD_OUT)) for i, fact in enumerate(self.facts)]
+        levels = len({fact.level for fact in self.facts})
+        # Each round of levels begins with the next phrasing, so that no level is asked in one phrasing alone.
+        asked += [self._question(fact, "evaluate", "held-out", (i + i // levels) % len(HELD_OUT))
+                  for i, fact in enumerate(self.facts)]  # fmt: skip
         return rows + asked[: self._limit]
 
     def choice_examples(self) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """JSON lines in taskgram's own format; planted tasks are written in it. `input` and `output` are all that must be there.
 
-    {"id": "q-7", "input": "Who wrote Faust?", "output": "Goethe", "aliases": ["J. W. Goethe"], "group": "literature"}
-    {"id": "m-2", "input": "2 + 2 = ?", "output": "4", "options": ["3", "4"], "answer": 1, "split": "evaluate"}
+{"id": "q-7", "input": "Who wrote Faust?", "output": "Goethe", "aliases": ["J. W. Goethe"], "group": "literature"}
+{"id": "m-2", "input": "2 + 2 = ?", "output": "4", "options": ["3", "4"], "answer": 1, "split": "evaluate"}
 """
 
 from __future__ import annotations
@@ -11,15 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from tasks.examples.record import Found, Refused, Settings, row_id
-from tasks.text.lines import excerpt, json_record, lines, text_of
+from tasks.text.lines import excerpt, json_records, text_of
 
 SPLITS = ("", "mine", "evaluate")
 
 
 def read(path: Path, name: str, settings: Settings) -> Iterator[Found | Refused]:
     """Examples of one file."""
-    for row, line in lines(path):
-        record = json_record(line, settings["encoding"])
+    for row, line, record in json_records(path, settings["encoding"]):
         found = record if isinstance(record, str) else _example(record, row, name)
         yield Refused(row, found, excerpt(line)) if isinstance(found, str) else found
 

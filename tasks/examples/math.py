@@ -1,6 +1,6 @@
 """GSM8K, JSON lines. The calculator's annotations <<…>> are taken out; the last line keeps the number that is checked.
 
-    {"question": "Two boxes hold 3 pears each. How many pears?", "answer": "There are 2*3=<<2*3=6>>6 pears.\\n#### 6"}
+{"question": "Two boxes hold 3 pears each. How many pears?", "answer": "There are 2*3=<<2*3=6>>6 pears.\\n#### 6"}
 """
 
 from __future__ import annotations
@@ -10,13 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tasks.examples.record import Found, Refused, Settings, row_id
-from tasks.text.lines import excerpt, json_record, lines, text_of
+from tasks.text.lines import excerpt, json_records, text_of
 
 
 def read_gsm8k(path: Path, name: str, settings: Settings) -> Iterator[Found | Refused]:
     """Examples of one file: y is the rationale and, behind ####, the number."""
-    for row, line in lines(path):
-        record = json_record(line, settings["encoding"])
+    for row, line, record in json_records(path, settings["encoding"]):
         if isinstance(record, str):
             yield Refused(row, record, excerpt(line))
             continue

@@ -1,39 +1,39 @@
 """MMLU: a CSV file per subject, without header: question, four choices, letter. Cells may hold line breaks.
 
-    "Which of these is prime?",4,6,7,9,C
+"Which of these is prime?",4,6,7,9,C
 """
 
 from __future__ import annotations
 
 import csv
-import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from tasks.examples.record import Found, Refused, Settings
-from tasks.text.lines import excerpt, has_surrogates, open_bytes
+from tasks.text.lines import excerpt, has_surrogates, lines
 
 LETTERS = "ABCD"
 
 
 def read_mmlu(path: Path, name: str, settings: Settings) -> Iterator[Found | Refused]:
     """Examples of one file; x is the question without its choices, y the right choice's text, group the subject."""
-    subject = re.sub(r"_(dev|val|test)$", "", Path(name).stem)
-    with open_bytes(path) as raw:
-        text = io.TextIOWrapper(raw, encoding=settings["encoding"], errors="surrogateescape", newline="")
-        reader = csv.reader(text, strict=True)
-        row = 0
-        while True:
-            row += 1
-            try:
-                cells = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                yield Refused(row, f"not CSV: {error}; double the quotation marks inside a cell", "")
-                continue
-            yield _example(cells, f"{Path(name).stem}/{row:05d}", row, subject, settings)
+    stem = re.sub(r"\.csv(\.gz|\.zst)?$", "", Path(name).name)
+    subject = re.sub(r"_(dev|val|test)$", "", stem)
+    reader = csv.reader(
+        (line.decode(settings["encoding"], "surrogateescape") + "\n" for _, line in lines(path)), strict=True
+    )
+    row = 0
+    while True:
+        row += 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield Refused(row, f"not CSV: {error}; double the quotation marks inside a cell", "")
+            continue
+        yield _example(cells, f"{stem}/{row:05d}", row, subject, settings)
 
 
 def _example(cells: list[str], identifier: str, row: int, subject: str, settings: Settings) -> Found | Refused:

@@ -18,21 +18,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tasks.examples.record import Found, Refused, Settings, row_id
-from tasks.text.lines import excerpt, has_surrogates, json_record, lines, text_of
+from tasks.text.lines import excerpt, has_surrogates, json_records, lines, text_of
 
 
 def read_nq_open(path: Path, name: str, settings: Settings) -> Iterator[Found | Refused]:
     """Examples of one file: y is the first answer, the others are aliases."""
-    for row, line in lines(path):
-        record = json_record(line, settings["encoding"])
+    for row, line, record in json_records(path, settings["encoding"]):
         if isinstance(record, str):
             yield Refused(row, record, excerpt(line))
             continue
         question, problem = text_of(record, "question")
         answers = record.get("answer")
-        if not problem and (not isinstance(answers, list) or not all(isinstance(a, str) for a in answers)):
-            problem = "field 'answer' is not a list of texts"
-        kept = [a for a in answers or [] if isinstance(a, str) and a.strip()]
+        if not isinstance(answers, list) or not all(isinstance(a, str) for a in answers):
+            problem, answers = problem or "field 'answer' is not a list of texts", []
+        kept = [a for a in answers if a.strip()]
         if not problem and not kept:
             problem = "an example without output: field 'answer' is empty"
         if problem:

@@ -1,6 +1,7 @@
 """Parallel text: JSON lines with one field per language, plain or packed. `languages` of the task names the two.
 
-    {"page": "raid.html", "line": 3, "en": "Disks fail.", "de": "Platten gehen kaputt."}
+{"page": "raid.html", "line": 3, "en": "Disks fail.", "de": "Platten gehen kaputt."}
+{"en": ["A game", "Of ancient warfare."], "de": ["Ein Spiel", "Antike Kriege."]}
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from schemas import StudyError
 from tasks.examples.record import Found, Refused, Settings, row_id
-from tasks.text.lines import excerpt, json_record, lines, text_of
+from tasks.text.lines import excerpt, json_records, text_of
 
 
 def read(path: Path, name: str, settings: Settings) -> Iterator[Found | Refused]:
@@ -18,12 +19,11 @@ def read(path: Path, name: str, settings: Settings) -> Iterator[Found | Refused]
     if len(settings["languages"]) != 2:
         raise StudyError(f'task for {name}: reader "parallel" needs languages, e.g. ["en", "de"]: input and output')
     source, target = settings["languages"]
-    for row, line in lines(path):
-        record = json_record(line, settings["encoding"])
+    for row, line, record in json_records(path, settings["encoding"]):
         if isinstance(record, str):
             yield Refused(row, record, excerpt(line))
             continue
-        (x, no_x), (y, no_y) = text_of(record, source), text_of(record, target)
+        (x, no_x), (y, no_y) = text_of(record, source, paragraphs=True), text_of(record, target, paragraphs=True)
         if no_x or no_y:
             yield Refused(row, no_x or no_y, excerpt(line))
         else:

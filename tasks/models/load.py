@@ -9,7 +9,6 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,10 +130,6 @@ def load(folder: Path, name: str, dtype: str, device: str) -> Loaded:
     network.eval().requires_grad_(False).to(device)
     known = frozenset(e for e in ends if e is not None)
     return Loaded(name, network, tokenizer, context, start, known, config.vocab_size, device)
-
-
-@lru_cache(maxsize=2)
-
 
 
 @contextmanager

@@ -61,7 +61,9 @@ def _documents(work: Work, chosen: pl.DataFrame) -> dict[tuple[str, int], tuple[
             numbers = batch.column("document").to_pylist()
             here = [i for i, n in enumerate(numbers) if n in wanted]
             for i in here:
-                row = {name: batch.column(batch.schema.get_field_index(name))[i].as_py() for name in ("source", "id", "text")}
+                row = {
+                    name: batch.column(batch.schema.get_field_index(name))[i].as_py() for name in ("source", "id", "text")
+                }
                 found[part.key, numbers[i]] = (row["source"], row["id"], row["text"])
     return found
 

@@ -105,7 +105,14 @@ def _positions(texts: Texts) -> pl.DataFrame:
         rows["token"] += tokens
         rows["start"] += texts.starts[i]
         rows["end"] += texts.ends[i]
-    schema = {"task": pl.String, "example": pl.String, "position": pl.Int32, "token": pl.Int32, "start": pl.Int32, "end": pl.Int32}
+    schema = {
+        "task": pl.String,
+        "example": pl.String,
+        "position": pl.Int32,
+        "token": pl.Int32,
+        "start": pl.Int32,
+        "end": pl.Int32,
+    }
     return pl.DataFrame(rows, schema=schema)
 
 

@@ -120,7 +120,9 @@ def _renumber(values, rank):
             values[i] = rank[values[i]]
 
 
-def count_all(prefix: np.ndarray, ids: np.ndarray, offsets: np.ndarray, order: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def count_all(
+    prefix: np.ndarray, ids: np.ndarray, offsets: np.ndarray, order: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Every distinct n-gram, in increasing order of its ids, from the numbering of the (n-1)-grams.
 
     `prefix` (int32 [words]) holds for each position the rank of the (n-1)-gram that begins there (zeros for n = 1) and is

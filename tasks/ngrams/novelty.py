@@ -156,6 +156,7 @@ def run_scan(work: Work) -> None:
 # -- all corpus parts -------------------------------------------------------------------------------------------------
 def plan_sum(study: Study, inputs: Inputs) -> list[Job]:
     """One job per part of questions."""
+
     def of(table: str, asked: Part) -> tuple[Part, ...]:
         return tuple(p for p in inputs[table] if all(p.labels[k] == v for k, v in asked.labels.items()))
 

@@ -58,7 +58,10 @@ def _last_frame_is_whole(raw: BinaryIO) -> bool:
     try:
         while head := raw.read(18):
             if 0x184D2A50 <= int.from_bytes(head[:4], "little") <= 0x184D2A5F:  # a frame to be skipped
-                raw.seek(int.from_bytes(head[4:8], "little") + 8 - len(head), io.SEEK_CUR)
+                length = int.from_bytes(head[4:8], "little")
+                raw.seek(8 - len(head), io.SEEK_CUR)
+                if len(head) < 8 or len(raw.read(length)) < length:
+                    return False
                 continue
             parameters, size = zstandard.get_frame_parameters(head), zstandard.frame_header_size(head)
             raw.seek(size - len(head), io.SEEK_CUR)
@@ -99,6 +102,18 @@ def lines(path: Path) -> Iterator[tuple[int, bytes]]:
         raise StudyError(f"{path}: broken off behind row {row}: {error}. Get the file again; nothing was taken.") from None
 
 
+def json_records(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, bytes, dict[str, Any] | str]]:
+    """(row, line, the JSON object in it or in words why there is none) for every line.
+
+    Raises StudyError for a file that is one JSON array over many lines: a few of them would pass for records.
+    """
+    for row, line in lines(path):
+        if row == 1 and line.lstrip().startswith(b"[") and not line.rstrip().endswith(b"]"):
+            raise StudyError(f"{path}: row 1 begins a JSON array, and one record per line is read here; "
+                             "`jq -c '.[]'` turns the one into the other")  # fmt: skip
+        yield row, line, json_record(line, encoding)
+
+
 def json_record(line: bytes, encoding: str = "utf-8") -> dict[str, Any] | str:
     """The JSON object in a line, or in words why there is none."""
     if not line.strip():
@@ -129,11 +144,16 @@ def has_surrogates(text: str) -> bool:
     return False
 
 
-def text_of(record: dict[str, Any], field: str) -> tuple[str, str]:
-    """(text, "") or ("", why there is none): the field must be a string with something in it."""
+def text_of(record: dict[str, Any], field: str, *, paragraphs: bool = False) -> tuple[str, str]:
+    """(text, "") or ("", why there is none): the field must be a string with something in it.
+
+    With `paragraphs` it may be a list of strings, which are joined with line breaks.
+    """
     if field not in record:
         return "", f"no field {field!r}"
     value = record[field]
+    if paragraphs and isinstance(value, list) and all(isinstance(v, str) for v in value):
+        value = "\n".join(value)
     if not isinstance(value, str):
         return "", f"field {field!r} is {'null' if value is None else f'a {type(value).__name__}'}, not text"
     if not value.strip():

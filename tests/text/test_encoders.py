@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from tasks.text.words import normalise
 
 from schemas import StudyError
 from schemas.study import Encoder
 from tasks.text import encoders
+from tasks.text.words import normalise
 
 ASSOCIATION = encoders.encoder_settings(Encoder())
 GAMMA = 0.5

@@ -1,5 +1,7 @@
 """The analyzer says what a word is, the same way in corpus and tasks (task-grams §1)."""
 
+import unicodedata
+
 import regex
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -8,20 +10,35 @@ from tasks.text.ngrams import keep, ngrams, stop_words
 from tasks.text.words import _ASCII_WORD, _WORD, normalise, segment, words_of
 
 CHARACTERS = "aZ é́Ḿßİıſŉﬁ½²٣๑०'’.,-_/=!? \t\n漢字カｶﾞーกำวัสំ។မ၊𝔸\U0001f600ﷺ‍"
-texts = st.text(st.sampled_from(CHARACTERS), max_size=30) | st.text(max_size=20)
+IS_WORD_CHARACTER = regex.compile(r"[\p{L}\p{M}\p{N}]")
+# What NFKC or casefolding changes, what is drawn onto its neighbour, and what is not drawn at all.
+RESTLESS = [c for c in map(chr, (*range(0xD800), *range(0xE000, 0x20000), *range(0xE0000, 0xE0200)))
+            if unicodedata.normalize("NFKC", c).casefold() != c
+            or unicodedata.category(c) in ("Mn", "Mc", "Me", "Cf")]  # fmt: skip
+texts = (
+    st.text(st.sampled_from(CHARACTERS), max_size=30)
+    | st.text(max_size=20)
+    | st.lists(st.sampled_from(RESTLESS) | st.sampled_from("aA1.,'ΑΣςゕカ각 "), max_size=12).map("".join)
+)
 
 
 def test_punctuation_separates_and_never_glues():
     assert normalise("48/2=24") == "48 2 24"
     assert normalise("e-mail_address: a@b.c") == "e mail address a b c"
+    assert normalise("good\u200bbye \U0001f600fun\U0001f680") == "good bye fun"
 
 
 def test_apostrophes_belong_to_a_word_only_inside_it():
     assert segment("'Don't' the dogs’ o’clock") == (["don't", "the", "dogs", "o'clock"], [1, 8, 12, 18], [6, 11, 16, 25])
+    assert normalise("l’été l'été") == "l'été l'été", "a curly apostrophe is a straight one"
+    assert normalise("rock 'n' roll, a''b") == "rock n roll a b"
 
 
 def test_points_and_commas_belong_to_a_number_only_inside_it():
     assert normalise("It cost 1,234.50, not 3. a.b 5,x") == "it cost 1,234.50 not 3 a b 5 x"
+    assert segment("3,000.5 1,a .5 1,,2 1.") == (["3,000.5", "1", "a", "5", "1", "2", "1"],
+                                                 [0, 8, 10, 13, 15, 18, 20], [7, 9, 11, 14, 16, 19, 21])  # fmt: skip
+    assert normalise("٣٫٥ ٣.٥") == "٣ ٥ ٣.٥", "digits of every script, the point of one"
 
 
 def test_devanagari_keeps_its_vowel_signs():
@@ -44,16 +61,20 @@ def test_a_form_that_falls_apart_gives_words_with_one_span():
     assert segment("3½") == (["31", "2"], [0, 0], [2, 2])
 
 
+def test_a_mark_belongs_to_its_letter_however_it_is_written():
+    assert segment("cafe\u0301 café") == (["café", "café"], [0, 6], [5, 10])
+    assert normalise("q\u0323\u0307") == normalise("q\u0307\u0323"), "the order of marks says nothing"
+
+
 def test_compatibility_forms_are_one_with_what_they_stand_for():
     assert normalise("ﬁne Ｆｕｌｌ ｶﾞ STRASSE Straße") == "fine full ガ strasse strasse"
 
 
 def test_no_letter_mark_or_number_of_unicode_is_lost_and_each_normalises_once():
-    is_word_character = regex.compile(r"[\p{L}\p{M}\p{N}]")
-    for code in (*range(0xD800), *range(0xE000, 0x20000)):
+    for code in (*range(0xD800), *range(0xE000, 0x20000), *range(0x2F800, 0x2FA20), *range(0xE0000, 0xE0200)):
         character = chr(code)
         words = segment(character)[0]
-        assert bool(words) == bool(is_word_character.match(character)), hex(code)
+        assert bool(words) == bool(IS_WORD_CHARACTER.match(character)), hex(code)
         assert segment(" ".join(words))[0] == words, hex(code)
 
 
@@ -64,22 +85,60 @@ def test_spans_stand_in_order_and_cover_every_word_character(text):
     assert len(words) == len(starts) == len(ends)
     spans = sorted(set(zip(starts, ends, strict=True)))
     assert list(zip(starts, ends, strict=True)) == sorted(zip(starts, ends, strict=True))
-    assert all(a < b for a, b in spans) and all(b <= c for (_, b), (c, _) in zip(spans, spans[1:], strict=False))
+    assert all(0 <= a < b <= len(text) for a, b in spans)
+    assert all(b <= c for (_, b), (c, _) in zip(spans, spans[1:], strict=False))
     outside = "".join(" " if any(a <= i < b for a, b in spans) else c for i, c in enumerate(text))
-    assert not regex.search(r"[\p{L}\p{M}\p{N}]", outside)
+    assert not IS_WORD_CHARACTER.search(outside)
 
 
 @settings(max_examples=400, deadline=None)
 @given(texts)
 def test_normalising_twice_is_normalising_once(text):
-    once = normalise(text)
-    assert normalise(once) == once
+    words = words_of(text)
+    assert words_of(" ".join(words)) == words
+    assert all(words_of(word) == [word] for word in words)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.text(
+        st.sampled_from([c for c in RESTLESS if unicodedata.category(c)[0] == "L"]) | st.sampled_from("aéΣ각 "), max_size=9
+    )
+)
+def test_composed_and_decomposed_letters_are_the_same_words(text):
+    forms = [words_of(unicodedata.normalize(form, text)) for form in ("NFC", "NFD")]
+    assert forms[0] == forms[1] == words_of(text)
 
 
 @settings(max_examples=400, deadline=None)
-@given(st.text(st.sampled_from("aZ09'.,- \n"), max_size=30))
+@given(texts)
+def test_a_word_has_no_white_space_and_something_of_a_letter_mark_or_number(text):
+    for word in words_of(text):
+        assert not regex.search(r"\s", word)
+        assert IS_WORD_CHARACTER.search(word)
+
+
+@settings(max_examples=300, deadline=None)
+@given(texts, texts, st.sampled_from(" \n\t-/"))
+def test_words_of_two_texts_are_the_words_of_each(one, two, between):
+    assert words_of(one + between + two) == words_of(one) + words_of(two)
+    assert normalise(f"{one} {two}").split() == words_of(one) + words_of(two)
+
+
+@settings(max_examples=300, deadline=None)
+@given(texts)
+def test_a_word_is_its_surface_form_normalised(text):
+    words, starts, ends = segment(text)
+    for start, end in set(zip(starts, ends, strict=True)):
+        here = [w for w, a, b in zip(words, starts, ends, strict=True) if (a, b) == (start, end)]
+        assert words_of(text[start:end]) == here
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.text(st.sampled_from("aZ09'.,- \n"), max_size=30) | st.text(st.characters(max_codepoint=127), max_size=30))
 def test_the_ascii_path_is_the_general_one(text):
     assert [m.span() for m in _ASCII_WORD.finditer(text)] == [m.span() for m in _WORD.finditer(text)]
+    assert words_of(text) == words_of(text + " é")[:-1]
 
 
 @given(texts)
@@ -107,5 +166,6 @@ def test_seven_languages_have_stop_words_as_the_analyzer_writes_them():
     for language in ("en", "de", "fr", "es", "cs", "hu", "it"):
         assert len(stop_words(language)) > 100
         assert all(segment(w)[0] == [w] for w in stop_words(language))
-    assert "don't" in stop_words("en") and "über" in stop_words("de")
+    assert "don't" in stop_words("en")
+    assert "über" in stop_words("de")
     assert stop_words("xx") == frozenset()

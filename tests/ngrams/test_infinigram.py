@@ -1,0 +1,92 @@
+"""`infinigram`: the longest suffix of the context that stands in the corpus, by brute force over the tokens."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks.ngrams.infinigram import INFINIGRAM
+from tests.ngrams.corpus import make_study, occurrences, places, split
+from tests.support import read_rows, run_step, write_part
+
+LETTERS = "abc "  # one token each, so that a text's tokens are known
+TOKENIZER = {
+    "version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None, "pre_tokenizer": None,
+    "post_processor": None, "decoder": None,
+    "model": {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
+              "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False,
+              "vocab": {c: i for i, c in enumerate(LETTERS)} | {"|": 4, "a ": 5},
+              "merges": []},
+}  # fmt: skip
+text = st.text("abc", max_size=10)
+example = st.tuples(text, st.sampled_from(["", " "]), st.text("abc", min_size=1, max_size=6))  # prompt, separator, output
+
+
+def write_inputs(root, corpus, examples, parts, merges=()):
+    tokenizer = TOKENIZER | {"model": TOKENIZER["model"] | {"merges": list(merges)}}
+    pieces, n = enumerate(split(corpus, parts)), len(examples)
+    return {
+        "tokens": tuple(write_part(root, "tokens", {
+            "document": list(range(len(p))), "ids": [[LETTERS.index(c) for c in d] for d in p],
+        }, {"source": "s", "file": f"{i}"}) for i, p in pieces),
+        "tokenizer": (write_part(root, "tokenizer", {
+            "name": ["t"], "vocabulary_size": [6], "end_of_document": [4], "json": [json.dumps(tokenizer)]}),),
+        "examples": (write_part(root, "examples", {
+            "task": ["t"] * n, "split": ["evaluate"] * n, "example": [f"e{i}" for i in range(n)],
+            "row": list(range(1, n + 1)),
+            "group": [""] * n, "input": [p for p, _, _ in examples], "output": [o for _, _, o in examples],
+            "prompt": [p for p, _, _ in examples], "separator": [s for _, s, _ in examples], "aliases": [[]] * n,
+            "options": [[]] * n, "answer": [-1] * n, "sha256": [""] * n}, {"task": "t"}),),
+    }  # fmt: skip
+
+
+def run(corpus, examples, parts, longest, root, merges=()):
+    study = make_study(counting={"longest_suffix": longest})
+    tables = run_step(INFINIGRAM, study, root, write_inputs(root, corpus, examples, parts, merges))
+    return read_rows(root, tables["infinigram"])
+
+
+def followed(suffix, corpus):
+    """How often the suffix stands with a character behind it; the empty one stands before every character."""
+    return sum(i + len(suffix) < len(d) for d in corpus for i in (places(suffix, d) if suffix else range(len(d))))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(text, max_size=6), st.lists(example, min_size=1, max_size=3), st.integers(1, 3), st.integers(1, 6))
+def test_counts_equal_brute_force_for_any_number_of_parts(corpus, examples, parts, longest):
+    with tempfile.TemporaryDirectory() as folder:
+        rows = run(corpus, examples, parts, longest, Path(folder))
+    expected = []
+    for number, (prompt, separator, output) in enumerate(examples):
+        whole = prompt + separator + output
+        for at in range(len(prompt), len(whole)):
+            suffixes = [whole[at - n : at] for n in range(min(longest, at) + 1)]
+            counts = [(n, occurrences(s + whole[at], corpus), followed(s, corpus)) for n, s in enumerate(suffixes)]
+            seen = [c for c in counts if c[2]] or [(0, 0, 0)]
+            backoff = [c for c in counts if c[1]] or [(-1, 0, 0)]
+            start = at - len(prompt) - len(separator)
+            token = (f"e{number}", at - len(prompt), LETTERS.index(whole[at]), start, start + 1)
+            expected.append((*token, *seen[-1], *backoff[-1]))
+    names = ("example", "position", "token", "start", "end", "suffix", "numerator", "denominator", "backoff_suffix",
+             "backoff_numerator", "backoff_denominator")  # fmt: skip
+    assert [tuple(r[n] for n in names) for r in rows] == expected
+
+
+def test_a_token_that_begins_in_the_prompt_belongs_to_the_continuation(tmp_path):
+    rows = run(["a b"], [("ca", " ", "b")], 1, 4, tmp_path, merges=[["a", " "]])
+    assert [(r["token"], r["start"], r["end"]) for r in rows] == [(5, -2, 0), (1, 0, 1)]
+
+
+def test_no_suffix_spans_two_documents(tmp_path):
+    rows = run(["ab", "c"], [("ab", "", "c")], 1, 4, tmp_path)
+    # "ab" and "b" stand only at the end of a document, where no token follows them: the empty suffix remains
+    assert [(r["suffix"], r["numerator"], r["denominator"]) for r in rows] == [(0, 1, 3)]
+
+
+def test_the_longest_suffix_decides_not_the_likeliest(tmp_path):
+    rows = run(["abc", "abc", "aba", "bbb"], [("cab", "", "c")], 2, 9, tmp_path)
+    assert [(r["suffix"], r["numerator"], r["denominator"]) for r in rows] == [(2, 2, 3)]

@@ -1,0 +1,128 @@
+"""The kernels against brute force, on small random corpora over few ids, where n-grams repeat and overlap."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks.ngrams import context_kernels, kernels
+from tests.ngrams.corpus import documents_with, flat, occurrences, places
+
+ids = st.integers(0, 3)
+corpora = st.lists(st.lists(ids, max_size=12), max_size=8)
+queries = st.lists(st.lists(ids, min_size=1, max_size=5).map(tuple), min_size=1, max_size=12, unique=True)
+asked_texts = st.lists(st.lists(ids, min_size=1, max_size=9), min_size=1, max_size=4)
+MASK = 2**64 - 1
+
+
+def pieces(corpus: list[list[int]], size: int):
+    """(ids, offsets, number of the first document), `size` documents at a time."""
+    for base in range(0, len(corpus), size):
+        yield (*flat(corpus[base : base + size]), base)
+
+
+@settings(max_examples=80, deadline=None)
+@given(corpora)
+def test_every_ngram_is_counted_once_and_in_order(corpus):
+    flat_ids, offsets = flat(corpus)
+    prefix = np.zeros(len(flat_ids), np.int32)
+    for order in range(1, 5):
+        first, found, documents = kernels.count_all(prefix, flat_ids, offsets, order)
+        grams = [tuple(flat_ids[i : i + order].tolist()) for i in first]
+        expected = sorted({tuple(d[i : i + order]) for d in corpus for i in range(len(d) - order + 1)})
+        assert grams == expected
+        assert found.tolist() == [occurrences(g, corpus) for g in grams]
+        assert documents.tolist() == [len(documents_with(corpus, g)) for g in grams]
+
+
+def scan(corpus, asked, size):
+    trie, terminal = kernels.build_trie(*flat(asked))
+    counts = [np.zeros(len(asked), np.int64) for _ in range(2)] + [np.full(len(asked), -1, np.int64) for _ in range(2)]
+    for piece in pieces(corpus, size):
+        kernels.scan_ngrams(*piece, trie, terminal, *counts)
+    return trie, terminal, counts
+
+
+@settings(max_examples=80, deadline=None)
+@given(corpora, queries, st.integers(1, 4))
+def test_given_ngrams_are_counted_as_by_hand_however_the_corpus_is_cut(corpus, asked, size):
+    _, _, (found, documents, first, _) = scan(corpus, asked, size)
+    holders = [documents_with(corpus, q) for q in asked]
+    assert found.tolist() == [occurrences(q, corpus) for q in asked]
+    assert documents.tolist() == [len(h) for h in holders]
+    assert first.tolist() == [h[0] if h else -1 for h in holders]
+    assert (documents <= found).all()  # df(s) ≤ C(s)
+
+
+def mix(value: int) -> int:
+    """SplitMix64's finalizer, in Python's own integers."""
+    z = (value + 0x9E3779B97F4A7C15) & MASK
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & MASK
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & MASK
+    return z ^ (z >> 31)
+
+
+def join(corpus, asked, pairs, rooms, size, pair_hashes, document_hashes):
+    trie, terminal, (_, documents, _, _) = scan(corpus, asked, size)
+    counts, kept = np.zeros(len(pairs), np.int64), kernels.keep(rooms)
+    seen, adjacency = np.full(len(asked), -1, np.int64), kernels.owners(pairs, documents)
+    for piece in pieces(corpus, size):
+        hashes = document_hashes[piece[2] : piece[2] + len(piece[1]) - 1]
+        kernels.scan_pairs(*piece, trie, terminal, seen, adjacency, counts, pairs, pair_hashes, hashes, kept)
+    return counts, documents, kept
+
+
+@settings(max_examples=120, deadline=None)
+@given(corpora, queries, st.integers(1, 4), st.integers(0, 3), st.data())
+def test_pairs_count_documents_with_both_and_keep_those_with_the_smallest_hashes(corpus, asked, size, k, data):
+    places_of = st.tuples(*[st.integers(0, len(asked) - 1)] * 2)  # an n-gram may be paired with itself, or contain the other
+    pairs = np.array(data.draw(st.lists(places_of, min_size=1, max_size=20, unique=True)), np.int32)
+    few = st.integers(0, 3)  # equal hashes must happen
+    pair_hashes = np.array(data.draw(st.lists(few, min_size=len(pairs), max_size=len(pairs))), np.uint64)
+    document_hashes = np.array(data.draw(st.lists(few, min_size=len(corpus), max_size=len(corpus))), np.uint64)
+    counts, documents, kept = join(corpus, asked, pairs, np.full(len(pairs), k), size, pair_hashes, document_hashes)
+    for p, (x, y) in enumerate(pairs):
+        both = documents_with(corpus, asked[x], asked[y])
+        assert counts[p] == len(both) <= min(documents[x], documents[y])
+        hashes = sorted((mix(int(pair_hashes[p]) ^ mix(int(document_hashes[d]))) >> 1, d) for d in both)[:k]
+        own = slice(kept.offsets[p], kept.offsets[p] + kept.used[p])
+        assert list(zip(kept.hashes[own].tolist(), kept.documents[own].tolist(), strict=True)) == hashes
+        assert kept.inputs[own].tolist() == [places(asked[x], corpus[d])[0] for _, d in hashes]
+        assert kept.outputs[own].tolist() == [places(asked[y], corpus[d])[0] for _, d in hashes]
+
+
+def test_an_ngram_with_many_partners_is_joined_through_the_documents_own_ngrams():
+    """200 partners, of which a document holds few: the other way through the join, with both directions of a pair."""
+    rng = np.random.default_rng(0)
+    asked = [(i,) for i in range(201)]
+    pairs = np.array([(0, i) for i in range(201)] + [(i, 0) for i in range(1, 201)], np.int32)
+    corpus = [sorted({0, *rng.integers(1, 201, 6).tolist()}) for _ in range(40)]
+    corpus += [list(range(1, 201))] * 60  # makes 0 the rarer one, so that it owns all its pairs
+    nothing = np.zeros(len(pairs), np.uint64)
+    rooms, hashes = np.zeros(len(pairs), np.int64), np.zeros(len(corpus), np.uint64)
+    counts, documents, _ = join(corpus, asked, pairs, rooms, 7, nothing, hashes)
+    assert documents[0] < documents[1:].min()
+    assert counts.tolist() == [len(documents_with(corpus, asked[x], asked[y])) for x, y in pairs]
+    assert counts.max() > 0
+
+
+@settings(max_examples=80, deadline=None)
+@given(corpora, asked_texts, st.integers(1, 5), st.integers(1, 4), st.data())
+def test_contexts_are_counted_with_a_token_behind_them_in_their_document(corpus, texts, longest, size, data):
+    begins = np.array([data.draw(st.integers(0, len(t) - 1)) for t in texts], np.int64)
+    asked = context_kernels.ask(*flat(texts), begins, longest)
+    denominators, numerators = np.zeros(asked.trie.nodes, np.int64), np.zeros(len(asked.token_keys), np.int64)
+    for piece_ids, offsets, _ in pieces(corpus, size):
+        context_kernels.scan_contexts(piece_ids, offsets, asked, denominators, numerators)
+    found = context_kernels.answers(*flat(texts), begins, longest, asked, denominators, numerators)
+    expected = []
+    for number, (text, begin) in enumerate(zip(texts, begins, strict=True)):
+        for at in range(begin, len(text)):
+            for length in range(min(longest, at) + 1):
+                suffix = text[at - length : at]
+                followed = sum(i + length < len(d) for d in corpus for i in (places(suffix, d) if length else range(len(d))))
+                if followed:
+                    row = (number, at - int(begin), length, followed, occurrences([*suffix, text[at]], corpus))
+                    expected.append(row)
+    assert [tuple(r) for r in found.tolist()] == expected

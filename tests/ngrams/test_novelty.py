@@ -1,0 +1,127 @@
+"""`novelty`: which n-grams and aligned pairs of a generation the corpus has never said, against brute force."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks.ngrams.novelty import NOVELTY
+from tasks.step import keyed
+from tasks.text import encoders
+from tests.ngrams.corpus import documents_with, make_study, write_corpus
+from tests.support import read_rows, run_step, write_part
+
+INPUTS = ["ape", "bat", "cow"]
+OUTPUTS = ["uno", "dos", "tres"]
+TASK = {"name": "t", "family": "translation", "orders": [1, 2], "languages": ["x", "y"], "lowest_gamma": 0.3}
+spoken = st.lists(st.sampled_from([*INPUTS, *OUTPUTS]), max_size=6)
+
+
+def study_of(**task):
+    return make_study(tasks=[TASK | task], counting={"novelty_orders": [1, 2, 3], "stop_words": "none"})
+
+
+def write_tasks(root, examples, models):
+    """`examples`: (input, reference) words; `models`: name → generated words of each example. Every word is mined once."""
+    mined = list(zip(INPUTS, OUTPUTS, strict=True))
+    rows = [("evaluate", f"e{i}", " ".join(x), " ".join(y)) for i, (x, y) in enumerate(examples)]
+    rows += [("mine", f"m{i}", x, y) for i, (x, y) in enumerate(mined)]
+    grams = sorted({(f"e{i}", n, tuple(x[j : j + n])) for i, (x, _) in enumerate(examples) for n in (1, 2)
+                    for j in range(len(x) - n + 1)}, key=lambda g: (g[0], g[1], " ".join(g[2])))  # fmt: skip
+    n, m = len(rows), len(grams)
+    texts = {"split": [r[0] for r in rows], "example": [r[1] for r in rows], "input": [r[2] for r in rows],
+             "output": [r[3] for r in rows]}  # fmt: skip
+    return {
+        "examples": (write_part(root, "examples", texts | {
+            "task": ["t"] * n, "row": list(range(1, n + 1)), "group": [""] * n, "prompt": ["?"] * n, "separator": [""] * n,
+            "aliases": [[]] * n, "options": [[]] * n, "answer": [-1] * n, "sha256": [""] * n}, {"task": "t"}),),
+        "example_ngrams": (write_part(root, "example_ngrams", {
+            "task": ["t"] * m, "split": ["evaluate"] * m, "example": [g[0] for g in grams], "side": ["input"] * m,
+            "order": [g[1] for g in grams], "ngram": [" ".join(g[2]) for g in grams], "length": [g[1] for g in grams],
+            "starts": [[0]] * m, "ends": [[1]] * m}, {"task": "t"}),),
+        "generations": tuple(write_part(root, "generations", {
+            "model": [name] * len(said), "checkpoint": [7] * len(said), "task": ["t"] * len(said),
+            "example": [f"e{i}" for i in range(len(said))], "text": [" ".join(w) for w in said], "tokens": [[]] * len(said),
+            "stopped": ["length"] * len(said)}, {"model": name, "checkpoint": "7", "task": "t"}) for name, said in models.items()),
+    }  # fmt: skip
+
+
+def grams_of(words, n):
+    return {tuple(words[i : i + n]) for i in range(len(words) - n + 1)}
+
+
+def aligned(study, source, target):
+    """Pairs of two texts' n-grams (words as tuples) above the lowest γ, neither inside the other."""
+    mine, found = list(zip(INPUTS, OUTPUTS, strict=True)), set()
+    for n in TASK["orders"]:
+        xs = sorted(" ".join(g) for g in grams_of(source, n))
+        ys = sorted(" ".join(g) for g in grams_of(target, n))
+        if study.tasks[0].whole_answer:
+            ys = [" ".join(target)] if target else []
+        if xs and ys:
+            options = encoders.encoder_settings(study.encoder)
+            cosines = encoders.encode(options, mine, "input", xs) @ encoders.encode(options, mine, "output", ys).T
+            found |= {(n, xs[i], ys[j]) for i, j in np.argwhere(cosines > TASK["lowest_gamma"])
+                      if f" {xs[i]} " not in f" {ys[j]} " and f" {ys[j]} " not in f" {xs[i]} "}  # fmt: skip
+    return found
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(spoken, max_size=6), st.lists(st.tuples(spoken.filter(bool), spoken.filter(bool), spoken, spoken), min_size=1,
+       max_size=3), st.integers(1, 3), st.sampled_from(["whole", "ngrams"]))  # fmt: skip
+def test_novel_is_what_no_document_holds(documents, examples, parts, answer):
+    study = study_of(answer=answer)
+    said = {"reference": [e[1] for e in examples], "a": [e[2] for e in examples], "b": [e[3] for e in examples]}
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        tasks = write_tasks(root, [e[:2] for e in examples], {name: said[name] for name in ("a", "b")})
+        tables = run_step(NOVELTY, study, root, write_corpus(root, documents or [[]], parts) | tasks)
+        rows = read_rows(root, tables["generation_counts"])
+    expected = {}
+    for model, texts in said.items():
+        for i, words in enumerate(texts):
+            of = (model, -1 if model == "reference" else 7, "t", f"e{i}")
+            for n in (1, 2, 3):
+                every = grams_of(words, n)
+                expected[*of, "ngram", n] = (len(every), sum(not documents_with(documents, g) for g in every))
+            pairs = aligned(study, examples[i][0], words)
+            for n in TASK["orders"]:
+                own = [(x.split(), y.split()) for m, x, y in pairs if m == n]
+                expected[*of, "pair", n] = (len(own), sum(not documents_with(documents, x, y) for x, y in own))
+    found = {tuple(list(r.values())[:6]): (r["total"], r["novel"]) for r in rows}
+    assert {key: value for key, value in found.items() if value[0]} == {k: v for k, v in expected.items() if v[0]}
+    assert all(value == (0, 0) for key, value in found.items() if not expected[key][0])
+
+
+def test_the_encoder_aligns_what_was_mined_so_that_pairs_are_really_tested():
+    pairs = aligned(study_of(), ["ape"], ["uno", "dos"])
+    assert (1, "ape", "uno") in pairs
+    assert (1, "ape", "dos") not in pairs
+
+
+def test_a_new_model_asks_for_itself_alone(tmp_path):
+    """The keys of all jobs of the models that were there stay the same."""
+    corpus = write_corpus(tmp_path, [["ape"], ["uno"]], 2)
+    examples = [(["ape"], ["uno"])]
+
+    def keys(models):
+        tables = run_step(NOVELTY, study_of(), tmp_path, corpus | write_tasks(tmp_path, examples, models))
+        found = set()
+        for number, stage in enumerate(NOVELTY.stages):
+            found |= {keyed(NOVELTY, number, job).key for job in stage.plan(study_of(), tables)}
+        return found
+
+    before, after = keys({"a": [["uno"]]}), keys({"a": [["uno"]], "b": [["dos"]]})
+    assert before < after
+    assert len(after - before) == 1 + 2 + 1  # its questions, one scan per corpus part, one sum
+
+
+def test_without_generations_nothing_is_done(tmp_path):
+    tables = run_step(
+        NOVELTY, study_of(), tmp_path, write_corpus(tmp_path, [["ape"]]) | write_tasks(tmp_path, [(["ape"], ["uno"])], {})
+    )
+    assert tables["generation_counts"] == ()

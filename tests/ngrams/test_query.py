@@ -1,0 +1,179 @@
+"""`query`: exact document co-occurrence by brute force, and the two mistakes of the released scripts (task-grams §3)."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from itertools import islice
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks.ngrams.query import QUERY
+from tests.ngrams.corpus import documents_with, make_study, occurrences, places, write_corpus
+from tests.ngrams.test_kernels import mix
+from tests.support import read_rows, run_step, write_part
+
+SEED = 5
+COUNTS_OF_TRUTH = ("pair_documents", "input_documents", "output_documents", "input_occurrences", "output_occurrences",
+                   "exposures")  # fmt: skip
+words = st.sampled_from(["ape", "bat", "é", "zoo"])
+documents_of = st.lists(st.lists(words, max_size=10), min_size=1, max_size=10)
+ngrams_of = st.lists(words, min_size=1, max_size=3).map(" ".join)
+pairs_of = st.lists(st.tuples(ngrams_of, ngrams_of).filter(lambda p: p[0] != p[1]), max_size=6, unique=True)
+
+
+def write_tasks(root, mined, examples=(), truth=()):
+    """Task-grams of order 1, each mined from one example more than the last; planted pairs; and evaluated examples:
+    (input n-grams, output n-grams, input, output)."""
+    mined = sorted(set(mined))
+    grams = sorted(
+        (f"e{i}", side, 1, g)
+        for i, e in enumerate(examples)
+        for side, own in (("input", e[0]), ("output", e[1]))
+        for g in set(own)
+    )
+    n = len(examples)
+    truth = sorted(truth)
+    return {
+        "task_grams": (write_part(root, "task_grams", {
+            "task": ["t"] * len(mined), "order": [1] * len(mined), "input_ngram": [x for x, _ in mined],
+            "output_ngram": [y for _, y in mined], "similarity": [0.9] * len(mined), "shares_word": [False] * len(mined),
+            "examples": list(range(1, len(mined) + 1))}, {"task": "t"}),),
+        "example_ngrams": (write_part(root, "example_ngrams", {
+            "task": ["t"] * len(grams), "split": ["evaluate"] * len(grams), "example": [g[0] for g in grams],
+            "side": [g[1] for g in grams], "order": [1] * len(grams), "ngram": [g[3] for g in grams],
+            "length": [g[3].count(" ") + 1 for g in grams], "starts": [[0]] * len(grams), "ends": [[1]] * len(grams),
+        }, {"task": "t"}),),
+        "examples": (write_part(root, "examples", {
+            "task": ["t"] * n, "split": ["evaluate"] * n, "example": [f"e{i}" for i in range(n)],
+            "row": list(range(1, n + 1)),
+            "group": [""] * n, "input": [e[2] for e in examples], "output": [e[3] for e in examples],
+            "prompt": ["?"] * n, "separator": [""] * n, "aliases": [[]] * n, "options": [[]] * n,
+            "answer": [-1] * n, "sha256": [""] * n,
+        }, {"task": "t"}),),
+        "truth": (write_part(root, "truth", {
+            "task": ["t"] * len(truth), "pair": [f"{i:03}" for i in range(len(truth))], "relation": ["r"] * len(truth),
+            "kind": ["factorial"] * len(truth), "input_ngram": [x for x, _ in truth], "output_ngram": [y for _, y in truth],
+            **{name: [0] * len(truth) for name in COUNTS_OF_TRUTH},
+            "optimal_log_probability": [None] * len(truth), "held_out": [False] * len(truth)}),) if truth else (),
+    }  # fmt: skip
+
+
+def run(root, documents, mined=(), examples=(), truth=(), parts=1, **counting):
+    study = make_study(seed=SEED, counting=counting)
+    inputs = write_corpus(root, documents, parts) | write_tasks(root, mined, examples, truth)
+    tables = run_step(QUERY, study, root, inputs)
+    return {c.name: read_rows(root, tables[c.name]) for c in QUERY.stages[1].writes}
+
+
+def hash64(*texts):
+    return int.from_bytes(hashlib.blake2b("\0".join(texts).encode(), digest_size=8).digest(), "big")
+
+
+@settings(max_examples=25, deadline=None)
+@given(documents_of, pairs_of, pairs_of, st.integers(1, 3), st.integers(0, 3))
+def test_all_counts_equal_brute_force_for_any_number_of_parts(documents, mined, truth, parts, k):
+    example = ([x for x, _ in mined[:2]], [y for _, y in mined[:2]], "no words", "of the corpus")
+    with tempfile.TemporaryDirectory() as folder:
+        rows = run(Path(folder), documents, mined, [example], truth, parts, documents_per_pair=k)
+    pairs = sorted({*mined, *truth})
+    asked = sorted({g for p in pairs for g in p} | set(example[0]) | set(example[1]))
+    holders = {p: documents_with(documents, p[0].split(), p[1].split()) for p in pairs}
+    split = {g: g.split() for g in asked}
+    stats = [(g, len(s), occurrences(s, documents), len(documents_with(documents, s))) for g, s in split.items()]
+    assert [tuple(r.values()) for r in rows["ngram_stats"]] == stats
+    assert [tuple(r.values()) for r in rows["pair_counts"]] == [(*p, len(holders[p])) for p in pairs]
+
+    expected = []
+    for x, y in pairs:
+        if x in example[0] and y in example[1]:
+
+            def rank(d, x=x, y=y):
+                return mix(hash64(str(SEED), x, y) ^ mix(hash64("s", f"d{d}"))) >> 1
+
+            expected += [(x, y, i, f"d{d}") for i, d in enumerate(islice(sorted(holders[x, y], key=rank), k))]
+    found = rows["pair_documents"]
+    assert [(r["input_ngram"], r["output_ngram"], r["rank"], r["id"]) for r in found] == expected
+    for r in found:
+        assert r["excerpt"][r["input_start"] : r["input_end"]] == r["input_ngram"]
+        assert r["excerpt"][r["output_start"] : r["output_end"]] == r["output_ngram"]
+
+
+def counts(rows):
+    return {(r["input_ngram"], r["output_ngram"]): r["documents"] for r in rows["pair_counts"]}
+
+
+def test_a_pair_is_not_the_rarer_of_its_ngrams(tmp_path):
+    """min(C(s_x), C(s_y)) would be 2 (trap of task-grams §3): the two n-grams share only one document."""
+    documents = [["ape", "zoo"], ["ape"], ["zoo"], ["ape", "ape"], ["zoo"]]
+    assert counts(run(tmp_path, documents, [("ape", "zoo")])) == {("ape", "zoo"): 1}
+
+
+def test_a_pair_counts_once_however_many_examples_and_tables_share_it(tmp_path):
+    """Adding per example would give 6 (trap of task-grams §3)."""
+    pair = ("ape", "zoo")
+    examples = [(["ape"], ["zoo"], "ape", "zoo")] * 3
+    assert counts(run(tmp_path, [["ape", "zoo"], ["zoo", "x", "ape"]], [pair], examples, [pair])) == {pair: 2}
+
+
+def test_a_document_counts_once_and_no_pair_or_ngram_spans_two(tmp_path):
+    documents = [["ape", "zoo", "ape", "zoo"], ["ape"], ["zoo", "bat"], ["bat"]]
+    rows = run(tmp_path, documents, [("ape", "zoo"), ("ape", "bat"), ("zoo ape", "zoo bat")])
+    assert counts(rows) == {("ape", "zoo"): 1, ("ape", "bat"): 0, ("zoo ape", "zoo bat"): 0}
+    stats = {r["ngram"]: (r["occurrences"], r["documents"]) for r in rows["ngram_stats"]}
+    assert (stats["ape"], stats["zoo ape"]) == ((3, 2), (1, 1))
+
+
+def test_overlapping_ngrams_stand_together(tmp_path):
+    assert counts(run(tmp_path, [["a", "b", "c"]], [("a b", "b c")])) == {("a b", "b c"): 1}
+
+
+@pytest.mark.parametrize("distance", [3, 200])
+def test_excerpts_show_both_ngrams_near_or_far(tmp_path, distance):
+    document = ["before"] * 100 + ["é", "ape"] + ["between"] * distance + ["zoo"] + ["behind"] * 100
+    rows = run(tmp_path, [document], [("é ape", "zoo")], [(["é ape"], ["zoo"], "", "z")])["pair_documents"]
+    (row,) = rows
+    assert row["excerpt"][row["input_start"] : row["input_end"]] == "é ape"
+    assert row["excerpt"][row["output_start"] : row["output_end"]] == "zoo"
+    assert len(row["excerpt"]) < 400
+    assert (" … " in row["excerpt"]) == (distance == 200)
+
+
+def test_a_word_that_falls_apart_still_has_its_place(tmp_path):
+    """½ is the words 1 and 2 with one span: word positions and code points must not be confused."""
+    inputs = write_corpus(tmp_path, [["1", "2", "ape", "zoo"]]) | write_tasks(
+        tmp_path, [("ape", "zoo")], [(["ape"], ["zoo"], "", "z")])  # fmt: skip
+    inputs["documents"] = (write_part(tmp_path, "documents", {
+        "document": [0], "id": ["d0"], "source": ["s"], "language": [""], "text": ["½ — Ape, ZOO!"], "row": [1]},
+        {"source": "s", "file": "0-of-1"}),)  # fmt: skip
+    (row,) = read_rows(tmp_path, run_step(QUERY, make_study(), tmp_path, inputs)["pair_documents"])
+    assert row["excerpt"][row["input_start"] : row["input_end"]] == "Ape"
+    assert row["excerpt"][row["output_start"] : row["output_end"]] == "ZOO"
+
+
+@settings(max_examples=25, deadline=None)
+@given(documents_of, st.lists(st.tuples(st.lists(words, max_size=8), st.lists(words, min_size=1, max_size=8)), min_size=1,
+       max_size=3), st.integers(1, 3))  # fmt: skip
+def test_contamination_equals_brute_force(documents, texts, parts):
+    examples = [([], [], " ".join(x), " ".join(y)) for x, y in texts]
+    with tempfile.TemporaryDirectory() as folder:
+        rows = run(Path(folder), documents, [], examples, [], parts, contamination_orders=[2, 4])["contamination"]
+    expected = []
+    for number, sides in enumerate(texts):
+        for order in (2, 4):
+            for side, text in zip(("input", "output"), sides, strict=True):
+                grams = [text[i : i + order] for i in range(len(text) - order + 1)]
+                shared = [" ".join(g) for g in grams if documents_with(documents, g)]
+                if shared:
+                    holders = documents_with(documents, shared[0].split())
+                    expected.append(("t", f"e{number}", order, side, shared[0], len(set(shared)), len(holders), "s",
+                                     f"d{holders[0]}"))  # fmt: skip
+    assert [tuple(r.values()) for r in rows] == expected
+
+
+def test_places_of_repeated_ngrams_are_all_counted():
+    """The brute force itself: overlapping occurrences count."""
+    assert places(["a", "a"], ["a", "a", "a"]) == [0, 1]

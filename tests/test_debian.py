@@ -1,0 +1,80 @@
+"""The real study, end to end, over the project's shared data. Missing data is a failure in CI, elsewhere a skip that says so."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flows.files import study_path
+from schemas import CONTRACTS, load_study
+from tests.test_sample import Sample, taskgram
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def debian(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sample]:
+    data = Path(load_study(study_path("debian")).data)
+    if not (data / "corpus").is_dir():
+        message = f"the debian study needs its data in {data}; set TASKGRAM_DATA to the folder that holds corpus/ and tasks/"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    kept = os.environ.get("TASKGRAM_TEST_ROOT")
+    root = Path(kept) / "debian" if kept else tmp_path_factory.mktemp("debian")
+    print(taskgram("run", "debian", root=root))
+    yield Sample(root, "debian")
+    if not kept:
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def test_every_record_of_the_corpus_is_accounted_for(debian: Sample) -> None:
+    reasons = {r["reason"].split(":")[0] for r in debian.rows("document_rejects")}
+    held_out = {r for r in reasons if r.startswith("held out for evaluation")}
+    assert held_out == {"held out for evaluation (split pages)", "held out for evaluation (split handbook)"}
+    sources = {p.labels["source"] for p in debian.parts("documents")}
+    assert sources == {s.name for s in load_study(study_path("debian")).corpus.sources}
+
+
+def test_evaluated_pages_left_the_corpus_in_every_language(debian: Sample) -> None:
+    import json
+
+    from tasks.text.split import in_evaluated_half
+
+    study = load_study(study_path("debian"))
+    aligned = Path(study.data) / "tasks/translation/handbook_parallel.jsonl"
+    records = [json.loads(line) for line in aligned.read_text(encoding="utf-8").splitlines()]
+    evaluated = {r["page"] for r in records if in_evaluated_half(study.splits["handbook"].model_dump(), r)}
+    assert len(evaluated) >= 5
+    handbook = tuple(p for p in debian.parts("documents") if p.labels["source"] == "handbook")
+    ids = debian.store.read(handbook, CONTRACTS["documents"].schema, ["id"]).column("id").to_pylist()
+    assert ids
+    assert not [i for i in ids if i.rsplit("/", 1)[-1] in evaluated]
+
+
+def test_every_task_has_a_score_or_a_reason(debian: Sample) -> None:
+    study = load_study(study_path("debian"))
+    scores = debian.rows("metrics", measure="main_score")
+    assert {(r["task"], r["model"]) for r in scores} == {(t.name, m.name) for t in study.tasks for m in study.models}
+    assert all(r["estimate"] is not None or r["note"] for r in scores)
+
+
+def test_what_the_corpus_does_not_support_is_no_evidence_and_never_zero(debian: Sample) -> None:
+    for row in debian.rows("metrics", measure="mem_n"):
+        if row["rows"] == 0:
+            assert row["estimate"] is None
+            assert row["note"]
+    page = (debian.root / "reports" / "debian" / "index.html").read_text(encoding="utf-8")
+    for task in load_study(study_path("debian")).tasks:
+        assert task.name in page
+
+
+def test_translation_pairs_stand_in_the_bilingual_documents(debian: Sample) -> None:
+    for task in ("en-de", "en-fr"):
+        found = [r for r in debian.rows("metrics", measure="mem_n", task=task) if r["estimate"] is not None]
+        assert found, f"{task}: no pair of it stands in the corpus"
+        assert max(r["rows"] for r in found) > 100

@@ -1,0 +1,183 @@
+"""The sample, whole: what `make sample` runs, run here, and everything it promises held against what it wrote."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.files import study_path
+from flows.plan import lay_out
+from flows.study import STEPS
+from schemas import CONTRACTS, load_study
+from tasks.dataset import Store
+
+pytestmark = pytest.mark.slow
+TASKGRAM = [sys.executable, "-m", "flows.cli"]
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def taskgram(*words: str, root: Path, code: int = 0) -> str:
+    """Run a command as a user does; returns what it prints."""
+    run = subprocess.run(
+        [*TASKGRAM, *words, "--root", str(root)], capture_output=True, text=True, cwd=REPOSITORY, timeout=1500
+    )
+    assert run.returncode == code, run.stdout[-3000:] + run.stderr[-3000:]
+    return run.stdout + run.stderr
+
+
+class Sample:
+    """A finished sample: its tables as lists of rows."""
+
+    def __init__(self, root: Path, study: str = "sample") -> None:
+        self.root, self.study = root, study
+        self.store = Store(str(root))
+        self.plan = lay_out(STEPS, load_study(study_path(study)))
+
+    def parts(self, table: str) -> Any:
+        return next(p.outputs[table] for p in self.plan if table in p.outputs)
+
+    def rows(self, table: str, **equal: Any) -> list[dict[str, Any]]:
+        rows = self.store.read(self.parts(table), CONTRACTS[table].schema).to_pylist()
+        return [r for r in rows if all(r[k] == v for k, v in equal.items())]
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sample]:
+    # A root named in TASKGRAM_TEST_ROOT is kept, so that a failing run can be looked at and gone on with.
+    kept = os.environ.get("TASKGRAM_TEST_ROOT")
+    root = Path(kept) / "sample" if kept else tmp_path_factory.mktemp("sample")
+    began = time.monotonic()
+    printed = taskgram("run", "sample", root=root)
+    print(f"\nsample: {time.monotonic() - began:.0f} s\n{printed}")
+    yield Sample(root)
+    if not kept:
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def test_every_step_is_done_and_validated(sample: Sample) -> None:
+    steps = json.loads(taskgram("status", "sample", "--json", root=sample.root))["steps"]
+    assert [s["step"] for s in steps] == [s.name for s in STEPS]
+    for step in steps:
+        assert set(step) >= {"step", "state", "rows", "bytes", "seconds", "fingerprint", "validation", "path"}
+        assert step["state"] == "done", step
+        assert step["validation"]["success"], step
+        assert Path(step["path"]).is_dir()
+
+
+def test_a_second_run_skips_everything(sample: Sample) -> None:
+    before = {str(p): p.stat().st_mtime_ns for p in sample.root.glob("*/parts/*.parquet")}
+    printed = taskgram("run", "sample", root=sample.root)
+    assert printed.count("up to date") == len(STEPS)
+    assert "parts computed" not in printed
+    assert {str(p): p.stat().st_mtime_ns for p in sample.root.glob("*/parts/*.parquet")} == before
+
+
+def test_counts_equal_the_planted_truth_exactly(sample: Sample) -> None:
+    pairs = {(r["input_ngram"], r["output_ngram"]): r["documents"] for r in sample.rows("pair_counts")}
+    stats = {r["ngram"]: r for r in sample.rows("ngram_stats")}
+    truth = sample.rows("truth")
+    assert len(truth) > 1_000
+    for row in truth:
+        x, y = stats[row["input_ngram"]], stats[row["output_ngram"]]
+        counted = (
+            pairs[row["input_ngram"], row["output_ngram"]],
+            x["documents"],
+            x["occurrences"],
+            y["documents"],
+            y["occurrences"],
+        )
+        planted = (row["pair_documents"], row["input_documents"], row["input_occurrences"], row["output_documents"],
+                   row["output_occurrences"])  # fmt: skip
+        assert counted == planted, row
+    shown = sample.rows("metrics", measure="planted_counts", statistic="equal")
+    assert shown
+    assert all(r["estimate"] == 1.0 for r in shown)
+
+
+def largest(sample: Sample) -> str:
+    return max(sample.rows("models"), key=lambda r: r["parameters"])["model"]
+
+
+def last(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of the last checkpoint."""
+    return [r for r in rows if r["checkpoint"] == max(x["checkpoint"] for x in rows)]
+
+
+def test_the_largest_model_recalls_what_it_saw_often_and_not_what_it_never_saw(sample: Sample) -> None:
+    rows = last(sample.rows("metrics", measure="recall_by_exposure", task="recall", model=largest(sample)))
+    by_exposure = {r["x"]: r["estimate"] for r in rows}
+    assert by_exposure[0] <= 0.1
+    assert by_exposure[64] >= 0.8
+    assert by_exposure[64] > by_exposure[1]
+
+
+def test_rules_are_generalized_although_their_counts_are_random(sample: Sample) -> None:
+    """Held-out subjects never stood in the corpus: their right answers cannot be recalled."""
+    examples = {r["example"]: r for r in sample.rows("examples", task="rules", split="evaluate")}
+    said = last(sample.rows("generations", task="rules", model=largest(sample)))
+    held_out = [r for r in said if examples[r["example"]]["group"].endswith("held-out")]
+    right = sum(r["text"].lower() == examples[r["example"]]["output"].lower() for r in held_out)
+    assert len(held_out) >= 20
+    assert right / len(held_out) > 0.5
+
+
+def test_every_task_and_model_has_its_answers(sample: Sample) -> None:
+    study = load_study(study_path("sample"))
+    scores = {(r["task"], r["model"]) for r in sample.rows("metrics", measure="main_score") if r["estimate"] is not None}
+    assert scores == {(t.name, m.name) for t in study.tasks for m in study.models}
+    mem = [r for r in sample.rows("metrics", measure="mem_n", task="facts") if r["estimate"] is not None]
+    assert {r["model"] for r in mem} == {m.name for m in study.models}
+    assert all(r["low"] is None or r["low"] <= r["estimate"] <= r["high"] for r in mem)
+
+
+def test_the_report_is_one_page_that_needs_no_network(sample: Sample) -> None:
+    page = (sample.root / "reports" / "sample" / "index.html").read_text(encoding="utf-8")
+    for word in ("facts", "recall", "velish", "neox", "true"):
+        assert word in page
+    assert 'src="http' not in page
+    assert "<script" not in page
+
+
+def test_validate_finds_a_flipped_byte_and_the_next_run_repairs_it(sample: Sample) -> None:
+    path = Path(sample.store.part_path(sample.parts("task_grams")[0]))
+    content, stat = path.read_bytes(), path.stat()
+    flipped = bytearray(content)
+    flipped[len(flipped) // 2] ^= 1
+    path.write_bytes(flipped)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert "set aside" in taskgram("validate", "sample", root=sample.root, code=1)
+    printed = taskgram("run", "sample", root=sample.root)
+    assert "align       1 of 7 parts computed" in printed
+    assert printed.count("up to date") == len(STEPS) - 1
+    assert path.read_bytes() == content
+    assert "Every byte is as recorded" in taskgram("validate", "sample", root=sample.root)
+
+
+def test_another_gamma_computes_measures_and_report_alone(sample: Sample, tmp_path: Path) -> None:
+    text = study_path("sample").read_text(encoding="utf-8")
+    edited = tmp_path / "sample.toml"
+    edited.write_text(text.replace("gamma_default = 0.5", "gamma_default = 0.6"), encoding="utf-8")
+    printed = taskgram("run", str(edited), root=sample.root)
+    computed = [line.split()[0] for line in printed.splitlines() if "parts computed" in line]
+    assert sorted(computed) == ["measure", "report"]
+    taskgram("run", "sample", root=sample.root)
+
+
+def test_peak_memory_of_every_worker_is_below_two_gigabytes(sample: Sample) -> None:
+    peaks = {}
+    for planned in sample.plan:
+        for table, name in planned.fingerprints.items():
+            manifest = sample.store.manifest(table, name)
+            assert manifest is not None
+            peaks |= {(table, e["key"]): e["peak_memory"] for e in manifest["parts"] if "peak_memory" in e}
+    assert len(peaks) > 100
+    assert max(peaks.values()) < 2e9, max(peaks.items(), key=lambda item: item[1])

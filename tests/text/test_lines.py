@@ -1,0 +1,180 @@
+"""A file is read whole or not at all: packed or plain, broken anywhere, it never passes for a shorter one."""
+
+import gzip
+import random
+import zlib
+from pathlib import Path
+
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas import StudyError
+from tasks.text.lines import excerpt, json_record, json_records, lines, text_of
+
+NUMBERS = random.Random(5)
+ROWS = [f'{{"id": {i}, "text": "{NUMBERS.randbytes(12).hex()} größer 漢字"}}'.encode() for i in range(24)]
+CONTENT = b"".join(row + b"\n" for row in ROWS)
+PIECES = [CONTENT[:500], CONTENT[500:501], CONTENT[501:]]  # frames end where lines do not
+SKIPPED = (0x184D2A53).to_bytes(4, "little") + (40).to_bytes(4, "little") + bytes(40)
+
+
+def zst(*pieces: bytes, checksum: bool = True, size: bool = True, level: int = 3) -> bytes:
+    packer = zstandard.ZstdCompressor(level=level, write_checksum=checksum, write_content_size=size)
+    return b"".join(packer.compress(p) for p in pieces)
+
+
+PACKED = {
+    "zst": zst(*PIECES),
+    "zst without checksum": zst(*PIECES, checksum=False), "zst without sizes": zst(*PIECES, size=False),
+    "zst with frames to skip": zst(PIECES[0]) + SKIPPED + zst(*PIECES[1:]),
+    "zst of runs": zst(b"a" * 70_000 + b"\n", CONTENT),
+    "gz": gzip.compress(CONTENT, mtime=0), "gz of members": b"".join(gzip.compress(p, mtime=0) for p in PIECES),
+}  # fmt: skip
+
+
+def write(folder: Path, kind: str, content: bytes) -> Path:
+    path = folder / f"a.jsonl.{kind.split()[0]}"
+    path.write_bytes(content)
+    return path
+
+
+def ends_between_members(kind: str, cut: int) -> bool:
+    """Nothing in a file can tell that more members should follow."""
+    if kind.startswith("zst"):
+        rest = PACKED[kind][:cut]
+        while rest:
+            if rest[:4] == SKIPPED[:4] and len(rest) >= len(SKIPPED):
+                rest = rest[len(SKIPPED) :]
+                continue
+            frame = zstandard.ZstdDecompressor().decompressobj()
+            try:
+                frame.decompress(rest)
+            except zstandard.ZstdError:
+                return False
+            if not frame.eof:
+                return False
+            rest = frame.unused_data
+        return True
+    rest = PACKED[kind][:cut]
+    while rest:
+        member = zlib.decompressobj(wbits=31)
+        member.decompress(rest)
+        if not member.eof:
+            return False
+        rest = member.unused_data
+    return True
+
+
+@pytest.mark.parametrize("kind", [k for k in PACKED if k != "zst of runs"])
+def test_packed_lines_are_the_plain_lines(tmp_path, kind):
+    plain = tmp_path / "a.jsonl"
+    plain.write_bytes(CONTENT)
+    assert list(lines(plain)) == list(enumerate(ROWS, 1))
+    assert list(lines(write(tmp_path, kind, PACKED[kind]))) == list(enumerate(ROWS, 1))
+
+
+@pytest.mark.parametrize("kind", PACKED)
+def test_a_packed_file_cut_anywhere_is_an_error_that_names_file_and_row(tmp_path, kind):
+    whole, refused = PACKED[kind], 0
+    for cut in range(1, len(whole), 7):
+        if ends_between_members(kind, cut):
+            continue
+        path, seen = write(tmp_path, kind, whole[:cut]), 0
+        with pytest.raises(StudyError) as error:  # noqa: PT012 - what was read before the error must be counted
+            for _ in lines(path):
+                seen += 1
+        assert f"{path}: broken off behind row {seen}:" in str(error.value), cut
+        refused += 1
+    assert refused > len(whole) / 7 - 4
+
+
+@pytest.mark.parametrize("kind", ["zst", "zst without sizes", "zst with frames to skip"])
+@pytest.mark.parametrize("lost", range(1, 14))
+def test_the_last_bytes_of_a_zstd_file_are_missed_one_by_one(tmp_path, kind, lost):
+    with pytest.raises(StudyError, match="broken off behind row"):
+        list(lines(write(tmp_path, kind, PACKED[kind][:-lost])))
+
+
+@pytest.mark.parametrize("held", range(1, len(SKIPPED)))
+def test_a_file_that_ends_in_a_frame_to_skip_has_lost_what_follows(tmp_path, held):
+    with pytest.raises(StudyError, match="broken off"):
+        list(lines(write(tmp_path, "zst", zst(CONTENT) + SKIPPED[:held])))
+
+
+@pytest.mark.parametrize("kind", ["zst", "zst without sizes", "gz", "gz of members"])
+def test_a_flipped_byte_never_gives_other_lines(tmp_path, kind):
+    whole, found = PACKED[kind], 0
+    for place in range(0, len(whole), 3):
+        flipped = bytearray(whole)
+        flipped[place] ^= 0x41
+        try:
+            assert list(lines(write(tmp_path, kind, bytes(flipped)))) == list(enumerate(ROWS, 1)), place
+        except StudyError:
+            found += 1
+    assert found > 0.9 * len(whole) / 3
+
+
+@pytest.mark.parametrize("kind", ["zst", "gz"])
+def test_plain_text_under_a_packed_name_is_an_error(tmp_path, kind):
+    with pytest.raises(StudyError, match="behind row 0"):
+        list(lines(write(tmp_path, kind, CONTENT)))
+
+
+@pytest.mark.parametrize(("kind", "content"), [("x", b""), ("gz", gzip.compress(b"")), ("zst", zst(b""))])
+def test_an_empty_file_has_no_line(tmp_path, kind, content):
+    assert list(lines(write(tmp_path, kind, content))) == []
+
+
+def test_the_last_line_needs_no_end_and_an_end_makes_no_line(tmp_path):
+    for content in (b"a\n\nb", b"a\r\n\r\nb\r\n"):
+        assert list(lines(write(tmp_path, "x", content))) == [(1, b"a"), (2, b""), (3, b"b")]
+
+
+def test_a_byte_order_mark_counts_only_at_the_beginning(tmp_path):
+    path = write(tmp_path, "x", b"\xef\xbb\xbfa\n\xef\xbb\xbfb\n")
+    assert list(lines(path)) == [(1, b"a"), (2, b"\xef\xbb\xbfb")]
+
+
+@pytest.mark.parametrize(
+    "content", [b'[\n{"a": 1},\n{"a": 2}\n]\n', b'  [{"a": 1},\n{"a": 2}]\n', b'\xef\xbb\xbf[\n{"a": 1}\n]']
+)
+def test_a_json_array_over_many_lines_is_no_file_of_records(tmp_path, content):
+    path = write(tmp_path, "x", content)
+    with pytest.raises(StudyError, match=r"a\.jsonl\.x: row 1 begins a JSON array.*jq"):
+        list(json_records(path))
+
+
+def test_a_list_in_a_line_of_its_own_costs_that_line_only(tmp_path):
+    path = write(tmp_path, "x", b'[1, 2]\n{"a": 1}\n')
+    assert [(row, record) for row, _, record in json_records(path)] == [
+        (1, "a JSON list, not an object with named fields"), (2, {"a": 1})]  # fmt: skip
+
+
+@given(
+    st.dictionaries(st.text(max_size=4), st.none() | st.integers() | st.text(max_size=8), max_size=3), st.binary(max_size=12)
+)
+def test_any_line_is_an_object_or_a_reason(record, noise):
+    import json
+
+    assert json_record(json.dumps(record).encode()) == record
+    found = json_record(b"\x00" + noise)
+    assert isinstance(found, str)
+    assert found
+
+
+@given(st.binary(max_size=400) | st.text(st.characters(), max_size=400))
+def test_an_excerpt_can_be_stored_and_is_short(line):
+    found = excerpt(line)
+    assert found.encode().decode() == found
+    assert len(found) <= 200
+
+
+def test_a_text_may_be_a_list_of_paragraphs_only_where_that_is_asked_for():
+    record = {"a": ["one", "two"], "b": ["one", 2], "c": [], "d": "x"}
+    assert text_of(record, "a", paragraphs=True) == ("one\ntwo", "")
+    assert text_of(record, "d", paragraphs=True) == ("x", "")
+    assert text_of(record, "a")[1] == "field 'a' is a list, not text"
+    assert text_of(record, "b", paragraphs=True)[1] == "field 'b' is a list, not text"
+    assert text_of(record, "c", paragraphs=True)[1] == "field 'c' is empty"
