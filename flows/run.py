@@ -93,7 +93,7 @@ def choose(plan: list[PlannedStep], store: Store, session: Session, only: str | 
 def _run_all(plan: list[PlannedStep], chosen: set[str], session: Session, terminal: Terminal) -> list[str]:
     """Submit every chosen step behind those it reads; returns what failed, in words."""
     # Inline runs take the steps in order, one at a time: that is what one runs inline for.
-    runner = ThreadPoolTaskRunner(max_workers=1 if session.cluster.inline else STEPS_AT_ONCE)
+    runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=1 if session.cluster.inline else STEPS_AT_ONCE)
     futures: dict[str, PrefectFuture[Any]] = {}
     failures: dict[str, str] = {}
     with runner:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from typing import TextIO
+from typing import Any, TextIO
 
 from flows.engine import Outcome
 
@@ -15,8 +15,8 @@ class Terminal:
     def __init__(self, stream: TextIO | None = None) -> None:
         self.stream = stream or sys.stderr
         self._lock = threading.Lock()
-        self._progress = None
-        self._bars: dict[str, int] = {}
+        self._progress: Any = None
+        self._bars: dict[str, Any] = {}
         if self.stream.isatty():
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -48,7 +48,7 @@ class Terminal:
         """Replace a step's bar by its line."""
         with self._lock:
             if self._progress and outcome.step in self._bars:
-                self._progress.remove_task(self._bars.pop(outcome.step))  # type: ignore[arg-type]
+                self._progress.remove_task(self._bars.pop(outcome.step))
         done = "up to date" if outcome.state == "skipped" else f"{outcome.computed} of {outcome.parts} parts computed"
         time = "" if outcome.state == "skipped" else f"{outcome.seconds:8.1f} s"
         self.line(f"  {outcome.step:<11} {done:<24} {outcome.rows:>11,} rows {size(outcome.bytes):>9} {time}")

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -100,6 +102,17 @@ class Split(Settings):
     pattern: str = Field("(.*)", description="regular expression whose first group is the key")
     seed: int = 0
 
+    @field_validator("pattern")
+    @classmethod
+    def _has_a_group(cls, value: str) -> str:
+        try:
+            groups = re.compile(value).groups
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from None
+        if not groups:
+            raise ValueError("put the key in parentheses, e.g. ([^/]+)$")
+        return value
+
 
 class Corpus(Settings):
     """Where the documents come from: a planted world, or files."""
@@ -122,7 +135,7 @@ class Tokenizer(Settings):
     training_bytes: int = Field(
         20_000_000, ge=1_000, description="bytes of text it is trained on; documents by smallest hash"
     )
-    end_of_document: str = "<|endoftext|>"
+    end_of_document: str = Field("<|endoftext|>", min_length=1, description="token put between documents in training")
 
 
 class Encoder(Settings):
@@ -336,7 +349,7 @@ def load_study(path: Path) -> Study:
         raise StudyError(f"{path}: " + "; ".join(_explain(e) for e in error.errors())) from None
 
 
-def _explain(error: dict) -> str:  # type: ignore[type-arg]
+def _explain(error: Mapping[str, Any]) -> str:
     """One line for one problem, with the nearest valid name for an unknown setting."""
     place = ".".join(str(p) for p in error["loc"]) or "study"
     if error["type"] == "extra_forbidden":
@@ -349,7 +362,7 @@ def _explain(error: dict) -> str:  # type: ignore[type-arg]
     return f"{place}: {message}" + (f" (given: {error['input']!r})" if not isinstance(error["input"], dict) else "")
 
 
-def _settings_at(location: tuple) -> list[str]:  # type: ignore[type-arg]
+def _settings_at(location: tuple[Any, ...]) -> list[str]:
     """Names of the settings that are valid at a place of the study."""
     model: type[BaseModel] = Study
     for step in location:

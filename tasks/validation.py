@@ -155,8 +155,8 @@ def _suite(contract: Contract) -> list[tuple[str, Any]]:
             expectation = gxe.ExpectColumnValuesToBeBetween(column=c.name, min_value=low, max_value=high)
             suite.append((f"{c.name} lies in [{low}, {high}]", expectation))
         if c.one_of:
-            expectation = gxe.ExpectColumnValuesToBeInSet(column=c.name, value_set=list(c.one_of))
-            suite.append((f"{c.name} is one of {', '.join(c.one_of)}", expectation))
+            members = gxe.ExpectColumnValuesToBeInSet(column=c.name, value_set=list(c.one_of))
+            suite.append((f"{c.name} is one of {', '.join(c.one_of)}", members))
     for rule in contract.rules:
         query = f"SELECT * FROM {{batch}} WHERE NOT ({rule.sql}) LIMIT 1000"
         suite.append((rule.why, gxe.UnexpectedRowsExpectation(unexpected_rows_query=query, description=rule.why)))
@@ -182,7 +182,7 @@ def _expectations(contract: Contract, connection: Any) -> list[dict[str, Any]]:
         def rollback(self) -> None: ...
         def close(self) -> None: ...
 
-    context = gx.get_context(mode="ephemeral")
+    context: Any = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
     options = {"creator": lambda: Connection(connection), "poolclass": StaticPool}
     source = context.data_sources.add_sql("parts", connection_string="duckdb:///:memory:", kwargs=options)
@@ -203,7 +203,7 @@ def _result(result: Any, contract: Contract) -> dict[str, Any]:
     described = (
         config.description or f"{config.type.removeprefix('expect_').replace('_', ' ')} ({config.kwargs.get('column', '')})"
     )
-    raised = next(iter((result.exception_info or {}).values()), {}) if result.exception_info else {}
+    raised: Any = next(iter((result.exception_info or {}).values()), {})
     message = raised.get("exception_message") if isinstance(raised, dict) else None
     examples = seen.get("partial_unexpected_list") or (seen.get("details") or {}).get("unexpected_rows") or []
     unexpected = seen.get("unexpected_count", seen.get("observed_value", 0)) or 0

@@ -121,7 +121,9 @@ def _asked(facts: Facts) -> str:
 
 
 def _answer(facts: Facts) -> str:
-    return f'<div class="answer"><p>{text(" ".join(answer(facts)))}</p></div>'
+    first, *others = answer(facts)
+    items = "".join(f"<li>{text(sentence)}</li>" for sentence in others)
+    return f'<div class="answer"><p>{text(first)}</p>{f"<ul>{items}</ul>" if items else ""}</div>'
 
 
 def _left_out(facts: Facts) -> str:

@@ -118,41 +118,58 @@ def truth_html(facts: Facts, figures: Sequence[Figure]) -> str:
     )
     counts = [r for r in facts.measured("planted_counts") if known(r)]
     if counts:
+        # One row per task: the row without detail says for how many pairs every one of the counts is right.
         rows: list[tuple[Any, ...]] = [
             (
                 r["task"] or "all",
-                r["detail"] or r["unit"] or "counts",
                 f"{integer(round(r['estimate'] * r['rows']))} of {integer(r['rows'])}",
-                "all equal" if r["estimate"] == 1 else "NOT all equal",
+                "all equal" if r["estimate"] == 1 else f"NOT all equal: {_unequal(counts, r['task'])}",
             )
             for r in counts
+            if not r["detail"]
         ]
-        html += grid("Counts found in the corpus against counts planted", ("task", "count", "equal", ""), rows, (2,))
+        html += grid(
+            "Planted pairs whose counts in the corpus are exactly those planted: documents with the pair, documents with and "
+            "occurrences of each n-gram",
+            ("task", "pairs", ""),
+            rows,
+            (1,),
+        )
     else:
         html += missing("the planted counts have not been compared with those found")
     size = sizes(facts.models)
+    final = {m: max(r["checkpoint"] for r in facts.metrics if r["model"] == m) for m in {r["model"] for r in facts.metrics}}
     with_truth = sorted(
-        (r for r in facts.metrics if r["truth"] is not None and r["measure"] != "planted_counts"),
-        key=lambda r: (r["task"], r["measure"], size.get(r["model"], 0), r["order"]),
+        (
+            r
+            for r in facts.metrics
+            if r["truth"] is not None and r["detail"] == "planted" and r["checkpoint"] == final[r["model"]]
+        ),
+        key=lambda r: (r["task"], r["measure"], r["order"], size.get(r["model"], 0)),
     )
     if with_truth:
         rows = [
             (
                 r["task"],
                 r["model"] or "–",
-                " ".join(str(v) for v in (r["measure"], f"n = {r['order']}" if r["order"] else "", r["detail"]) if v),
+                f"Mem_{r['order']}" if r["measure"] == "mem_n" else r["measure"],
                 number(r["truth"], r["statistic"]),
                 with_interval(r),
             )
             for r in with_truth[:LONGEST_LIST]
         ]
         html += grid(
-            "The generator's own value beside the measured one", ("task", "model", "measure", "true", "measured"), rows
+            "The rank correlation that the generator's own probabilities have with the counts, beside each model's, over the "
+            "rows of planted pairs",
+            ("task", "model", "measure", "true", "measured"),
+            rows,
         )
     html += "".join(figure_html(f) for f in figures if f.name == "recall_by_exposure")
     recall = [r for r in facts.measured("recall_by_exposure") if r["x"] is not None]
     rules = [
-        (r["task"], r["model"], r["detail"].replace("_", " "), with_interval(r)) for r in facts.measured("rule_accuracy")
+        (r["task"], r["model"], r["detail"].replace("_", " "), with_interval(r))
+        for r in facts.measured("rule_accuracy")
+        if r["checkpoint"] == final[r["model"]]
     ]
     if rules:
         html += grid(
@@ -189,3 +206,9 @@ def figure_html(figure: Figure) -> str:
         f'<figure><h3>{text(figure.title)}</h3><div class="panels">{panels}</div><figcaption>{text(figure.caption)} '
         f'<a href="{data_link(figure.csv)}" download="{figure.name}.csv">Data (CSV)</a></figcaption></figure>'
     )
+
+
+def _unequal(counts: Sequence[Any], task: str) -> str:
+    """Which of the counts differ, and in how many pairs."""
+    wrong = [r for r in counts if r["task"] == task and r["detail"] and r["estimate"] != 1]
+    return ", ".join(f"{r['detail'].replace('_', ' ')} in {round((1 - r['estimate']) * r['rows'])}" for r in wrong)

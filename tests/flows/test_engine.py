@@ -225,9 +225,14 @@ def test_a_scheduler_that_is_already_there_is_used(tmp_path: Path, monkeypatch: 
 
 def test_an_interrupted_write_leaves_nothing(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
-    with pytest.raises(RuntimeError), store.writing({"report_files": REPORT_FILES}, "k", {"sums": {}}) as writer:
-        writer.write("report_files", REPORT_FILES.schema.empty_table())
-        raise RuntimeError("killed")
+
+    def killed() -> None:
+        with store.writing({"report_files": REPORT_FILES}, "k", {"sums": {}}) as writer:
+            writer.write("report_files", REPORT_FILES.schema.empty_table())
+            raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        killed()
     assert not list((tmp_path / "report_files" / "parts").iterdir())
     assert not store.is_whole(Part("report_files", "k"), None)
 

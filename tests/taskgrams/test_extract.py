@@ -2,9 +2,9 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tasks.text.words import segment
 
 from tasks.taskgrams.extract import EXTRACT, ngrams_of, whole_answers
+from tasks.text.words import segment
 from tests.support import read_rows, run_step
 from tests.taskgrams.world import examples_part, study_of, sums
 
