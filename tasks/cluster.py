@@ -23,6 +23,9 @@ WORKER_ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
     "GX_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
+    # Give freed memory back: what one job held must not stand against the next one's limit.
+    "MALLOC_TRIM_THRESHOLD_": "65536",
+    "MALLOC_ARENA_MAX": "2",
 }
 
 
@@ -106,7 +109,8 @@ class Cluster:
                             "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
                             "distributed.worker.memory.terminate": 0.95,
                             "distributed.scheduler.allowed-failures": 3,
-                            "distributed.logging.distributed": "warning",
+                            "distributed.worker.memory.pause": 0.9,
+                            "logging": {"distributed": "error"},
                         }
                     )
                     self._cluster = LocalCluster(

@@ -7,6 +7,7 @@ before anything runs. A job carries every setting that decides its content; `run
 
 from __future__ import annotations
 
+import gc
 import resource
 import sys
 import time
@@ -169,3 +170,6 @@ def run_job(store: Store, planned: PlannedJob, stage: Stage, contracts: Mapping[
         return {"error": str(error), "traceback": ""}
     except Exception as error:
         return {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
+    finally:
+        gc.collect()
+        pa.default_memory_pool().release_unused()
