@@ -20,7 +20,7 @@ test-fast: $(INSTALLED) ## the tests without whole studies
 	$(RUN)/python -m pytest -q -m "not slow"
 
 test-slow: $(INSTALLED) ## whole studies: the sample and the debian study
-	$(RUN)/python -m pytest -q -m slow
+	$(RUN)/python -m pytest -q -m slow --durations=12
 
 lint: $(INSTALLED)   ## style and types
 	$(RUN)/ruff check .

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 
 from schemas import Contract, Study, StudyError
@@ -123,6 +124,14 @@ class Work:
     def read_part(self, part: Part, *columns: str) -> pa.Table:
         """One part."""
         return self.store.read([part], self.contracts[part.table].schema, columns)
+
+    def frame(self, table: str, *columns: str) -> pl.DataFrame:
+        """All declared parts of a table as a polars frame."""
+        return pl.DataFrame(self.read(table, *columns))
+
+    def frame_part(self, part: Part, *columns: str) -> pl.DataFrame:
+        """One part as a polars frame."""
+        return pl.DataFrame(self.read_part(part, *columns))
 
     def batches(self, part: Part, *columns: str, rows: int = 1024) -> Iterator[pa.RecordBatch]:
         """One part in pieces, for what does not fit in memory."""

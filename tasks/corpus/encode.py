@@ -20,9 +20,9 @@ from schemas import WORDS as WORDS_TABLE
 from tasks.dataset import Part
 from tasks.files import outside_file
 from tasks.step import Inputs, Job, Stage, Step, Work
-from tasks.text import words as analyzer
 from tasks.text.bpe import encode_batch, load_tokenizer, read_tokenizer, train, vocabulary_size, with_token
 from tasks.text.split import seeded_hash
+from tasks.text.words import analyzer, words_of
 
 DOCUMENTS_AT_ONCE = 512
 
@@ -30,8 +30,7 @@ DOCUMENTS_AT_ONCE = 512
 # -- words ------------------------------------------------------------------------------------------------------------
 def plan_words(study: Study, inputs: Inputs) -> list[Job]:
     """One job per documents part."""
-    settings = {"analyzer": analyzer.ANALYZER, "analyzer_version": analyzer.ANALYZER_VERSION}
-    return [Job(part.labels, settings, {"documents": (part,)}) for part in inputs["documents"]]
+    return [Job(part.labels, analyzer(), {"documents": (part,)}) for part in inputs["documents"]]
 
 
 def run_words(work: Work) -> None:
@@ -42,7 +41,7 @@ def run_words(work: Work) -> None:
     documents: list[np.ndarray] = []
     for batch in work.batches(work.parts("documents")[0], "document", "text", rows=DOCUMENTS_AT_ONCE):
         for text in batch.column("text").to_pylist():
-            ids = [known.setdefault(word, len(known)) for word in analyzer.words_of(text)]
+            ids = [known.setdefault(word, len(known)) for word in words_of(text)]
             pieces.append(np.array(ids, dtype=np.int32))
             lengths.append(len(ids))
         documents.append(batch.column("document").to_numpy())

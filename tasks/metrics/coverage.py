@@ -13,7 +13,7 @@ import polars as pl
 
 from schemas import Study
 from tasks.metrics.answers import Answers
-from tasks.metrics.pairs import PAIR, candidates_of, evaluated, frame, mined, phi, with_counts
+from tasks.metrics.pairs import PAIR, candidates_of, evaluated, mined, phi, with_counts
 from tasks.metrics.statistics import Estimate, wilson
 from tasks.step import Work
 
@@ -38,7 +38,7 @@ def run_coverage(work: Work, answers: Answers) -> None:
     """Coverage for every order; acceptance is given beside γ, since γ means little without it."""
     gammas: dict[str, float] = work.settings["gamma"]
     examples, pairs = evaluated(work, answers.task), mined(work, answers.task, gammas)
-    ngrams = frame(work, "example_ngrams", "task", "split", "example", "side", "order", "ngram").filter(task=answers.task)
+    ngrams = work.frame("example_ngrams", "task", "split", "example", "side", "order", "ngram").filter(task=answers.task)
     mining = ngrams.filter(split="mine")
     mining = mining if len(mining) else ngrams  # mined from the evaluated examples themselves
     for order in sorted(int(n) for n in gammas):
@@ -103,14 +103,12 @@ def run_contamination(work: Work, answers: Answers) -> None:
     """Share of evaluated examples with a shared n-gram, of those long enough to have one."""
     from tasks.text.words import normalise
 
-    table = frame(work, "examples", "task", "split", "example", "input", "output").filter(
-        task=answers.task, split="evaluate"
-    )
+    table = work.frame("examples", "task", "split", "example", "input", "output").filter(task=answers.task, split="evaluate")
     lengths = {
         side: {e: len(normalise(t).split()) for e, t in table.select("example", side).iter_rows()} for side in SIDES[:2]
     }
     lengths["either"] = {e: max(lengths["input"][e], lengths["output"][e]) for e in lengths["input"]}
-    shared = frame(work, "contamination", "task", "example", "order", "side").filter(task=answers.task)
+    shared = work.frame("contamination", "task", "example", "order", "side").filter(task=answers.task)
     for order in work.settings["orders"]:
         here = shared.filter(pl.col("order") == order)
         for side in SIDES:

@@ -9,7 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tasks.metrics.answers import Answers
-from tasks.metrics.pairs import PAIR, Examples, Phi, frame, with_counts
+from tasks.metrics.pairs import PAIR, Examples, Phi, with_counts
 from tasks.metrics.probabilities import Infinigram
 from tasks.metrics.statistics import Rows, spearman, undefined
 from tasks.step import Work
@@ -34,7 +34,7 @@ class Evidence:
 def evidence_of(work: Work, task: str, order: int, found: Phi, infinigram: Infinigram) -> Evidence:
     counted = with_counts(work, found.rows)
     supported = counted.filter((pl.col("count") > 0) & (pl.col("input_documents") > 0) & (pl.col("output_documents") > 0))
-    truth = frame(work, "truth", "task", *PAIR, "pair_documents", "input_documents", "optimal_log_probability").filter(
+    truth = work.frame("truth", "task", *PAIR, "pair_documents", "input_documents", "optimal_log_probability").filter(
         task=task
     )
     planned = truth.select(

@@ -17,7 +17,6 @@ from schemas import EXCLUSIONS, METRIC_FAMILY, METRICS, Study
 from schemas.study import Task
 from tasks.metrics import coverage, distributional, judging, novelty, performance, scores, truth
 from tasks.metrics.answers import Answers
-from tasks.metrics.pairs import frame
 from tasks.metrics.statistics import benjamini_hochberg
 from tasks.step import Inputs, Job, Stage, Step, Work
 
@@ -83,8 +82,8 @@ def run_family(work: Work) -> None:
     first = pl.DataFrame(
         list(work.settings["first_order"].items()), schema={"task": pl.String, "order": pl.Int16}, orient="row"
     )
-    table = frame(
-        work, "metrics", "measure", "task", "model", "checkpoint", "order", "unit", "statistic", "detail", "p_value"
+    table = work.frame(
+        "metrics", "measure", "task", "model", "checkpoint", "order", "unit", "statistic", "detail", "p_value"
     )
     family = table.filter(pl.col("measure").is_in(["mem_n", "mem_delta"]), unit="pair", statistic="spearman", detail="")
     family = family.join(first, on=["task", "order"])

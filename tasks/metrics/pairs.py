@@ -37,9 +37,9 @@ class Examples:
 
 def evaluated(work: Work, task: str) -> Examples:
     """Read the evaluated examples of a task."""
-    table = frame(work, "examples", "task", "split", "example", "output").filter(task=task, split="evaluate").sort("example")
+    table = work.frame("examples", "task", "split", "example", "output").filter(task=task, split="evaluate").sort("example")
     codes = table.select("example", code=pl.int_range(pl.len(), dtype=pl.Int64))
-    ngrams = frame(work, "example_ngrams", "task", "split", "example", "side", "order", "ngram", "length", "starts", "ends")
+    ngrams = work.frame("example_ngrams", "task", "split", "example", "side", "order", "ngram", "length", "starts", "ends")
     ngrams = (
         ngrams.filter(task=task, split="evaluate")
         .join(codes, on="example")
@@ -60,7 +60,7 @@ def evaluated(work: Work, task: str) -> Examples:
 
 def mined(work: Work, task: str, gammas: dict[str, float]) -> pl.DataFrame:
     """H_n for all orders: pairs with similarity > γ_n (strict; γ is rounded to float32 as the similarity was)."""
-    table = frame(work, "task_grams", "task", "order", "input_ngram", "output_ngram", "similarity").filter(task=task)
+    table = work.frame("task_grams", "task", "order", "input_ngram", "output_ngram", "similarity").filter(task=task)
     floor = pl.DataFrame(
         {"order": [int(n) for n in gammas], "gamma": [float(np.float32(g)) for g in gammas.values()]},
         schema={"order": pl.Int64, "gamma": pl.Float64},
@@ -129,13 +129,6 @@ def select_rows(work: Work, table: str, wanted: pl.DataFrame, on: list[str]) -> 
             assert isinstance(piece, pl.DataFrame)
             found.append(piece.join(wanted, on=on, how="semi"))
     return pl.concat(found)
-
-
-def frame(work: Work, table: str, *columns: str) -> pl.DataFrame:
-    """All declared parts of a table, as a data frame."""
-    found = pl.from_arrow(work.read(table, *columns))
-    assert isinstance(found, pl.DataFrame)
-    return found
 
 
 def candidates_of(ngrams: pl.DataFrame, order: int) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tasks.metrics.pairs import Examples, frame
+from tasks.metrics.pairs import Examples
 from tasks.step import Work
 
 Floats = NDArray[np.float64]
@@ -150,7 +150,7 @@ def read_infinigram(work: Work, task: str, examples: Examples, spans: Spans) -> 
     codes = pl.DataFrame(
         {"example": examples.names, "code": np.arange(len(examples.names))}, schema={"example": pl.String, "code": pl.Int64}
     )
-    table = frame(work, "infinigram", *columns).filter(task=task).join(codes, on="example").sort("code", "position")
+    table = work.frame("infinigram", *columns).filter(task=task).join(codes, on="example").sort("code", "position")
     at = np.searchsorted(table["code"].to_numpy(), np.arange(len(examples.names) + 1))
     start, end = table["start"].to_numpy(), table["end"].to_numpy()
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -17,7 +17,7 @@ import polars as pl
 from schemas import Study
 from tasks.metrics import judging
 from tasks.metrics.answers import Answers, models_of
-from tasks.metrics.pairs import PAIR, frame, select_rows
+from tasks.metrics.pairs import PAIR, select_rows
 from tasks.metrics.statistics import Estimate, wilson
 from tasks.step import Work
 
@@ -48,7 +48,7 @@ def settings(study: Study, task: str) -> dict[str, Any]:
 
 def run(work: Work, answers: Answers) -> None:
     """Nothing, if the task is not planted."""
-    truth = frame(work, "truth").filter(task=answers.task).sort("pair")
+    truth = work.frame("truth").filter(task=answers.task).sort("pair")
     if len(truth):
         _counts(work, answers, truth)
         if work.settings["family"] != "translation":  # a sentence is no planted pair: it cannot be answered right or wrong
@@ -105,7 +105,7 @@ def planted_pairs(work: Work, task: str, family: str, truth: pl.DataFrame) -> tu
     for rows in by_output.values():
         rows.sort(key=lambda r: (-len(r["input_ngram"]), r["pair"]))
     table = (
-        frame(work, "examples", "task", "split", "example", "input", "output")
+        work.frame("examples", "task", "split", "example", "input", "output")
         .filter(task=task, split="evaluate")
         .sort("example")
     )

@@ -75,7 +75,7 @@ def _merge_order(work: Work, order: int, maps: list[np.ndarray]) -> pl.DataFrame
             rows = rows.filter(pa.compute.equal(rows["order"], order)).combine_chunks()
             if rows.num_rows:
                 grams = ids[from_binary(rows["ngram"].chunk(0), order)]
-                pieces.append(pl.from_arrow(pa.table({"ngram": to_binary(grams), "occurrences": rows["occurrences"],
+                pieces.append(pl.DataFrame(pa.table({"ngram": to_binary(grams), "occurrences": rows["occurrences"],
                                                       "documents": rows["documents"]})))  # fmt: skip
     if not pieces:
         return pl.DataFrame(schema={"ngram": pl.Binary, "occurrences": pl.Int64, "documents": pl.Int64})

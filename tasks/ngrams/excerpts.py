@@ -27,10 +27,8 @@ class Span:
 def excerpt(text: str, first: Span, second: Span) -> tuple[str, Span, Span]:
     """The text around two spans, in one piece or two, and where the spans are in it."""
     left, right = sorted((first, second), key=lambda s: (s.start, s.end))
-    if right.start - left.end <= NEAR:
-        pieces = [Span(left.start, max(left.end, right.end))]
-    else:
-        pieces = [left, right]
+    near = right.start - left.end <= NEAR
+    pieces = [Span(left.start, max(left.end, right.end))] if near else [left, right]
     wide = [Span(max(0, p.start - AROUND), min(len(text), p.end + AROUND)) for p in pieces]
     shown = GAP.join(text[w.start : w.end] for w in wide)
 

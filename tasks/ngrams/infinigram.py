@@ -79,7 +79,7 @@ def run_sum(work: Work) -> None:
     """Choose the longest suffix of each position."""
     texts = _texts(work)
     partials = pl.concat(
-        [pl.from_arrow(work.read_part(p)) for p in work.parts("infinigram_partials")], how="vertical"
+        [work.frame_part(p) for p in work.parts("infinigram_partials")], how="vertical"
     )  # fmt: skip
     key = ["task", "example", "position"]
     total = partials.group_by([*key, "suffix"]).agg(pl.col("denominator", "numerator").sum()).sort([*key, "suffix"])

@@ -28,7 +28,7 @@ from tasks.ngrams.queries import PartCounter
 from tasks.step import Inputs, Job, Stage, Step, Work
 from tasks.text import encoders
 from tasks.text.ngrams import keep, ngrams
-from tasks.text.words import words_of
+from tasks.text.words import analyzer, words_of
 
 PAIR = ["input_ngram", "output_ngram"]
 TEXT = ["model", "checkpoint", "task", "example"]
@@ -47,6 +47,7 @@ def plan_queries(study: Study, inputs: Inputs) -> list[Job]:
             "family": task.family, "whole_answer": task.whole_answer, "orders": sorted(set(task.orders)),
             "novelty_orders": sorted(set(study.counting.novelty_orders)), "stop_words": study.counting.stop_words,
             "language": languages[1], "lowest_gamma": task.lowest_gamma, "encoder": encoders.encoder_settings(study.encoder),
+            **analyzer(),
         }  # fmt: skip
         own = [p for p in asked if p.labels["task"] == task.name]
         for part in own:
@@ -89,7 +90,7 @@ def _texts(work: Work) -> Iterator[tuple[str, str]]:
 
 def _inputs(work: Work) -> dict[str, dict[int, list[str]]]:
     """The input n-grams of each evaluated example, by order."""
-    table = pl.from_arrow(work.read("example_ngrams", "split", "example", "side", "order", "ngram"))
+    table = work.frame("example_ngrams", "split", "example", "side", "order", "ngram")
     found: dict[str, dict[int, list[str]]] = {}
     for example, order, ngram in table.filter((pl.col("split") == "evaluate") & (pl.col("side") == "input")).select(
         "example", "order", "ngram").iter_rows():  # fmt: skip
@@ -134,7 +135,7 @@ def plan_scan(study: Study, inputs: Inputs) -> list[Job]:
 
 def run_scan(work: Work) -> None:
     """Count what one model's answers to one task ask, in one words part."""
-    asked = pl.from_arrow(work.read("generation_queries", "kind", *PAIR))
+    asked = work.frame("generation_queries", "kind", *PAIR)
     grams = sorted({*asked["output_ngram"].to_list(), *asked["input_ngram"].to_list()} - {""})
     pairs = asked.filter(pl.col("kind") == "pair").select(PAIR).unique().sort(PAIR)
     counter = PartCounter(work, work.parts("words")[0], work.parts("vocabulary")[0], grams)
@@ -169,9 +170,9 @@ def plan_sum(study: Study, inputs: Inputs) -> list[Job]:
 
 def run_sum(work: Work) -> None:
     """For each text: how many n-grams and pairs of each order, and how many of them no part holds."""
-    asked = pl.from_arrow(work.read("generation_queries"))
-    grams = pl.from_arrow(work.read("generation_partials", "ngram")).unique().rename({"ngram": "output_ngram"})
-    pairs = pl.from_arrow(work.read("generation_pair_partials", *PAIR)).unique()
+    asked = work.frame("generation_queries")
+    grams = work.frame("generation_partials", "ngram").unique().rename({"ngram": "output_ngram"})
+    pairs = work.frame("generation_pair_partials", *PAIR).unique()
     key = [*TEXT, "kind", "order"]
     old = pl.concat([
         asked.filter(pl.col("kind") == "ngram").join(grams, on="output_ngram", how="semi"),

@@ -34,7 +34,7 @@ from tasks.ngrams.excerpts import read_excerpts
 from tasks.ngrams.queries import PartCounter
 from tasks.step import Inputs, Job, Stage, Step, Work
 from tasks.text.ngrams import ngrams
-from tasks.text.words import segment
+from tasks.text.words import analyzer, segment
 
 ASKED = ("task_grams", "example_ngrams", "examples", "truth")
 PAIR = ["input_ngram", "output_ngram"]
@@ -43,7 +43,7 @@ PAIR = ["input_ngram", "output_ngram"]
 # -- what is asked ----------------------------------------------------------------------------------------------------
 def asked_pairs(work: Work) -> pl.DataFrame:
     """Distinct (input_ngram, output_ngram) of all task-grams and planted pairs, sorted; `kept`: of an evaluated example."""
-    columns = [pl.from_arrow(work.read(table, *PAIR)) for table in ("task_grams", "truth")]
+    columns = [work.frame(table, *PAIR) for table in ("task_grams", "truth")]
     pairs = pl.concat(columns).unique().sort(PAIR)
     kept = _evaluated_pairs(work, pairs).with_columns(pl.lit(True).alias("kept"))
     return pairs.join(kept, on=PAIR, how="left").with_columns(pl.col("kept").fill_null(False)).sort(PAIR)
@@ -53,7 +53,7 @@ def _evaluated_pairs(work: Work, pairs: pl.DataFrame) -> pl.DataFrame:
     """The pairs whose two n-grams stand in one evaluated example, under one order."""
     found = []
     for part in work.parts("example_ngrams"):
-        table = pl.from_arrow(work.read_part(part, "task", "split", "example", "side", "order", "ngram"))
+        table = work.frame_part(part, "task", "split", "example", "side", "order", "ngram")
         here = table.filter(pl.col("split") == "evaluate")
         sides = [here.filter(pl.col("side") == side) for side in ("input", "output")]
         key = ["task", "example", "order"]
@@ -66,7 +66,7 @@ def _evaluated_pairs(work: Work, pairs: pl.DataFrame) -> pl.DataFrame:
 
 def asked_ngrams(work: Work, pairs: pl.DataFrame) -> list[str]:
     """Distinct n-grams: those of the pairs, and every n-gram of an evaluated example; sorted."""
-    table = pl.from_arrow(work.read("example_ngrams", "split", "ngram"))
+    table = work.frame("example_ngrams", "split", "ngram")
     columns = [pairs["input_ngram"], pairs["output_ngram"], table.filter(pl.col("split") == "evaluate")["ngram"]]
     return pl.concat([c.alias("ngram") for c in columns]).unique().sort().to_list()
 
@@ -109,7 +109,7 @@ def plan_scan(study: Study, inputs: Inputs) -> list[Job]:
 
 def _settings(study: Study) -> dict[str, object]:
     return {"contamination_orders": sorted(set(study.counting.contamination_orders)), "seed": study.seed,
-            "documents_per_pair": study.counting.documents_per_pair}  # fmt: skip
+            "documents_per_pair": study.counting.documents_per_pair, **analyzer()}  # fmt: skip
 
 
 def run_scan(work: Work) -> None:
@@ -198,14 +198,14 @@ def run_sum(work: Work) -> None:
 
 
 def _total(work: Work, table: str, key: list[str], *counts: str) -> pl.DataFrame:
-    partials = pl.concat([pl.from_arrow(work.read_part(p, *key, *counts)) for p in work.parts(table)])
+    partials = pl.concat([work.frame_part(p, *key, *counts) for p in work.parts(table)])
     return partials.group_by(key).agg(pl.col(*counts).sum())
 
 
 def _smallest_hashes(work: Work) -> pl.DataFrame:
     """The k documents of each pair with the smallest hashes, over all parts, with their rank."""
     order = {part.key: i for i, part in enumerate(work.parts("documents"))}
-    partials = pl.concat([pl.from_arrow(work.read_part(p)) for p in work.parts("pair_document_partials")])
+    partials = pl.concat([work.frame_part(p) for p in work.parts("pair_document_partials")])
     placed = partials.with_columns(pl.col("part").replace_strict(order, return_dtype=pl.Int64).alias("place"))
     ranked = placed.sort(*PAIR, "hash", "place", "document").with_columns(
         pl.int_range(pl.len(), dtype=pl.Int32).over(PAIR).alias("rank"))  # fmt: skip

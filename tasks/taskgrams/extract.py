@@ -17,7 +17,7 @@ from schemas import EXAMPLE_NGRAMS, Study
 from tasks.step import Inputs, Job, Stage, Step, Work
 from tasks.text.encoders import ngram_text
 from tasks.text.ngrams import keep
-from tasks.text.words import segment
+from tasks.text.words import analyzer, segment
 
 ROWS_AT_ONCE = 65_536
 
@@ -62,7 +62,7 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
         parts = tuple(p for p in inputs["examples"] if p.labels["task"] == task.name)
         languages = list(task.languages) if task.family == "translation" and len(task.languages) == 2 else ["en", "en"]
         settings = {"family": task.family, "orders": sorted(set(task.orders)), "whole_answer": task.whole_answer,
-                    "languages": languages, "stop_words": study.counting.stop_words}  # fmt: skip
+                    "languages": languages, "stop_words": study.counting.stop_words, **analyzer()}  # fmt: skip
         jobs.append(Job({"task": task.name}, settings, {"examples": parts}))
     return jobs
 

@@ -17,6 +17,12 @@ import regex
 ANALYZER = "words"
 ANALYZER_VERSION = 1
 
+
+def analyzer() -> dict[str, str | int]:
+    """What a job that analyses text puts into its settings, so that tables of two analyzers are never mixed."""
+    return {"analyzer": ANALYZER, "analyzer_version": ANALYZER_VERSION}
+
+
 # The prolonged sound mark belongs to no script in Unicode, and half-width voicing marks are letters there.
 _SINGLE = (
     r"[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Thai}\p{Script=Lao}\p{Script=Khmer}"

@@ -1,0 +1,140 @@
+"""The command line on a tiny real study without models: files in, report out, every command as a user types it."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from tests.test_sample import taskgram
+
+pytestmark = pytest.mark.slow
+
+STUDY = """
+name = "tiny"
+workers = 0
+[[corpus.sources]]
+name = "notes"
+files = ["corpus/*.jsonl"]
+[tokenizer]
+vocabulary = 300
+[counting]
+all_orders = [1, 2]
+min_count = 1
+[[tasks]]
+name = "rivers"
+family = "qa"
+evaluate = ["rivers.jsonl"]
+orders = [1]
+"""
+FACTS = {"Velm": "Torin", "Maron": "Iska", "Duvel": "Torin", "Osk": "Pralle", "Tarn": "Iska"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study folder with a run behind it."""
+    path = tmp_path_factory.mktemp("tiny")
+    (path / "corpus").mkdir()
+    lines = [{"id": f"{s}-{i}", "text": f"The river of {s} is {r}. It is long."} for s, r in FACTS.items() for i in range(3)]
+    (path / "corpus" / "a.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + "{broken\n")
+    questions = [{"id": s, "input": f"What is the river of {s}?", "output": r} for s, r in FACTS.items()]
+    (path / "rivers.jsonl").write_text("".join(json.dumps(q) + "\n" for q in questions))
+    (path / "tiny.toml").write_text(STUDY)
+    taskgram("run", str(path / "tiny.toml"), root=path / "root")
+    return path
+
+
+def steps(folder: Path) -> dict[str, dict]:
+    found = json.loads(taskgram("status", str(folder / "tiny.toml"), "--json", root=folder / "root"))["steps"]
+    return {s["step"]: s for s in found}
+
+
+def test_a_study_without_models_ends_in_a_report(folder: Path) -> None:
+    assert {s["state"] for s in steps(folder).values()} == {"done"}
+    page = (folder / "root" / "reports" / "tiny" / "index.html").read_text()
+    assert "rivers" in page
+    assert "not valid JSON" in page, "the broken record is reported"
+    assert steps(folder)["ingest"]["rows"] == 16, "15 documents and one reject"
+
+
+def test_prefect_keeps_a_run_per_step_with_progress_and_a_table(folder: Path) -> None:
+    with sqlite3.connect(f"file:{folder / 'root' / '.prefect' / 'prefect.db'}?mode=ro", uri=True) as database:
+        artifacts = dict(database.execute("SELECT key, type FROM artifact").fetchall())
+        names = {row[0] for row in database.execute("SELECT name FROM task_run").fetchall()}
+    for step in ("ingest", "query", "measure", "report"):
+        assert artifacts[f"tiny-{step}-progress"] == "progress"
+        assert artifacts[f"tiny-{step}"] == "table"
+        assert any(name.startswith(f"tiny/{step}/") for name in names)
+
+
+def test_a_new_shard_makes_the_study_stale_and_is_computed_alone(folder: Path) -> None:
+    shard = folder / "corpus" / "b.jsonl"
+    shard.write_text(json.dumps({"id": "new", "text": "The river of Velm is Torin."}) + "\n")
+    states = {name: s["state"] for name, s in steps(folder).items()}
+    assert states["ingest"] == states["words"] == states["query"] == states["report"] == "stale"
+    assert states["read"] == states["align"] == "done"
+    printed = taskgram("run", str(folder / "tiny.toml"), root=folder / "root")
+    assert "words       1 of 2 parts computed" in printed
+    assert "query       2 of 3 parts computed" in printed, "the new part, and the sum"
+    shard.unlink()
+    printed = taskgram("run", str(folder / "tiny.toml"), root=folder / "root")
+    assert "parts computed" not in printed.replace("0 of 0 parts computed", ""), "the old state is still there"
+
+
+def test_only_refuses_unfinished_inputs_and_names_the_command(folder: Path) -> None:
+    printed = taskgram("run", str(folder / "tiny.toml"), "--only", "query", root=folder / "other", code=1)
+    assert "its inputs are not finished" in printed
+    assert "taskgram run" in printed
+    assert "--from plant" in printed
+    assert "query       up to date" in taskgram("run", str(folder / "tiny.toml"), "--only", "query", root=folder / "root")
+
+
+def test_from_runs_what_depends_on_the_step(folder: Path) -> None:
+    printed = taskgram("run", str(folder / "tiny.toml"), "--from", "align", root=folder / "root")
+    shown = [line.split()[0] for line in printed.splitlines() if "up to date" in line]
+    assert set(shown) == {"align", "query", "measure", "report"}
+
+
+def test_force_computes_again_and_finds_the_same_bytes(folder: Path) -> None:
+    printed = taskgram("run", str(folder / "tiny.toml"), "--force", "query", root=folder / "root")
+    assert "query       2 of 2 parts computed" in printed
+    assert "NOT DETERMINISTIC" not in printed
+    assert "measure     up to date" in printed
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("run", "nothing.toml"), "no such study file"),
+        (("run", "sampel"), "did you mean 'sample'"),
+        (("run", "{study}", "--from", "qeury"), "there is no step 'qeury'"),
+        (("run", "{study}", "--workers", "-1"), "give 0 (in this process) or more"),
+        (("report", "sample"), "Run: taskgram run sample"),
+    ],
+)
+def test_wrong_words_end_in_one_line_that_helps(folder: Path, words: tuple[str, ...], message: str) -> None:
+    printed = taskgram(*(w.format(study=folder / "tiny.toml") for w in words), root=folder / "root", code=1)
+    assert message in printed
+    assert "Traceback" not in printed
+
+
+def test_a_broken_input_fails_with_its_place_and_the_command_that_goes_on(folder: Path) -> None:
+    bad = folder / "corpus" / "c.jsonl.gz"
+    bad.write_bytes(b"\x1f\x8b\x08\x00broken")
+    printed = taskgram("run", str(folder / "tiny.toml"), root=folder / "root", code=1)
+    assert "c.jsonl.gz: broken behind row 0" in printed
+    assert "--from ingest" in printed
+    assert steps(folder)["ingest"]["state"] == "failed"
+    assert "Traceback" not in printed
+    bad.unlink()
+
+
+def test_clean_removes_only_what_no_study_records(folder: Path) -> None:
+    taskgram("run", str(folder / "tiny.toml"), root=folder / "root")
+    planned = taskgram("clean", str(folder / "tiny.toml"), "--dry-run", root=folder / "root")
+    removed = taskgram("clean", str(folder / "tiny.toml"), root=folder / "root")
+    assert planned.split()[0] == removed.split()[0] != "0"
+    assert "Every byte is as recorded" in taskgram("validate", str(folder / "tiny.toml"), root=folder / "root")
+    assert taskgram("clean", str(folder / "tiny.toml"), root=folder / "root").startswith("0 files")
