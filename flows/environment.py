@@ -7,6 +7,7 @@ from pathlib import Path
 
 from schemas import StudyError
 from tasks.cluster import WORKER_ENVIRONMENT
+from tasks.files import HASHES
 
 
 def prepare(root: str, *, verbose: bool = False) -> None:
@@ -21,6 +22,8 @@ def prepare(root: str, *, verbose: bool = False) -> None:
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_OFFLINE": "1" if os.environ.get("TASKGRAM_OFFLINE") else "0",
     }
+    if "://" not in root:
+        settings[HASHES] = str(Path(root) / "studies" / ".files")
     if "PREFECT_API_URL" not in os.environ:
         home = Path(root if "://" not in root else ".taskgram").resolve() / ".prefect"
         home.mkdir(parents=True, exist_ok=True)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.test_sample import taskgram
+from tests.test_sample import REPOSITORY, taskgram
 
 pytestmark = pytest.mark.slow
 
@@ -67,6 +69,18 @@ def test_prefect_keeps_a_run_per_step_with_progress_and_a_table(folder: Path) ->
         assert artifacts[f"tiny-{step}-progress"] == "progress"
         assert artifacts[f"tiny-{step}"] == "table"
         assert any(name.startswith(f"tiny/{step}/") for name in names)
+
+
+def test_a_run_with_nothing_to_do_imports_neither_torch_nor_great_expectations_nor_dask(folder: Path) -> None:
+    program = (
+        "import sys; from flows.cli import main; code = main(sys.argv[1:]); "
+        "print(code, sorted({'torch', 'great_expectations', 'distributed', 'transformers'} & set(sys.modules)))"
+    )
+    words = ["run", str(folder / "tiny.toml"), "--workers", "2", "--root", str(folder / "root")]
+    run = subprocess.run(
+        [sys.executable, "-c", program, *words], capture_output=True, text=True, timeout=120, cwd=REPOSITORY
+    )
+    assert run.stdout.strip().splitlines()[-1] == "0 []", run.stdout + run.stderr
 
 
 def test_a_new_shard_makes_the_study_stale_and_is_computed_alone(folder: Path) -> None:

@@ -1,0 +1,41 @@
+"""Outside files are known by their content, and hashed once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from schemas import StudyError
+from tasks.files import HASHES, _sha256, outside_file, resolve_files
+
+
+def test_a_file_is_known_by_its_content(tmp_path: Path) -> None:
+    a, b = tmp_path / "a", tmp_path / "b"
+    a.write_bytes(b"same")
+    b.write_bytes(b"same")
+    assert outside_file(a).sha256 == outside_file(b).sha256 == hashlib.sha256(b"same").hexdigest()
+    a.write_bytes(b"another")
+    assert outside_file(a).sha256 == hashlib.sha256(b"another").hexdigest()
+
+
+def test_a_hash_is_kept_by_path_size_and_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(HASHES, str(tmp_path / "hashes"))
+    file = tmp_path / "a"
+    file.write_bytes(b"first")
+    first, stat = outside_file(file).sha256, file.stat()
+    file.write_bytes(b"other")
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    _sha256.cache_clear()
+    assert outside_file(file).sha256 == first, "size and time are as they were: it is not read again"
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+    assert outside_file(file).sha256 == hashlib.sha256(b"other").hexdigest()
+
+
+def test_what_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="nothing.jsonl"):
+        outside_file(tmp_path / "nothing.jsonl")
+    with pytest.raises(StudyError, match="no file matches"):
+        resolve_files(["*.jsonl"], str(tmp_path), "corpus source 'x'")
