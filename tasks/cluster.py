@@ -67,7 +67,8 @@ class Cluster:
         if self.inline:
             for index, call in enumerate(calls):
                 with self._inline:
-                    yield _attempt(index, function, call)
+                    finished = _attempt(index, function, call)
+                yield finished
             return
         yield from self._run_dask(function, calls, name)
 

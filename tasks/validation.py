@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
@@ -194,6 +195,8 @@ def _expectations(contract: Contract, connection: Any) -> list[dict[str, Any]]:
         suite.add_expectation(expectation)
         sentences.append((sentence, expectation.expectation_type))
     result = context.suites.add(suite) and batch.validate(suite)
+    for site in context.variables.data_docs_sites.values():  # made for documents we do not build
+        shutil.rmtree(site["store_backend"]["base_directory"], ignore_errors=True)
     return [_result(r, contract) for r in result.results]
 
 
