@@ -4,31 +4,30 @@ import pyarrow as pa
 
 from schemas.contract import Column, Contract, balance, column, rows
 
-INT_LIST = pa.list_(pa.field("element", pa.int32(), nullable=False))
-
-_NGRAM = column("ngram", pa.binary(), "4·n bytes: big-endian ids, so that byte order is id order")
 _ORDER = column("order", pa.int16(), "n", between=(1, 16))
+_COUNT_COLUMNS = (
+    _ORDER,
+    column("ngram", pa.binary(), "4·n bytes: big-endian ids, so that byte order is id order"),
+    column("occurrences", pa.int64(), "times it stands there", at_least=1),
+    column("documents", pa.int64(), "documents that hold it", at_least=1),
+)
+_COUNT_RULES = (
+    rows("documents <= occurrences", "an n-gram stands at least once in each document that holds it"),
+    rows('octet_length(ngram) = 4 * "order"', "an n-gram has n ids"),
+)
 
 NGRAM_COUNT_PARTIALS = Contract(
     name="ngram_count_partials",
     description="How often each n-gram stands in one words part, by that part's own ids.",
-    columns=(
-        _ORDER,
-        _NGRAM,
-        column("occurrences", pa.int64(), "times it stands in the part", at_least=1),
-        column("documents", pa.int64(), "documents of the part that hold it", at_least=1),
-    ),
+    columns=_COUNT_COLUMNS,
     key=("order", "ngram"),
-    rules=(
-        rows("documents <= occurrences", "an n-gram stands at least once in each document that holds it"),
-        rows('octet_length(ngram) = 4 * "order"', "an n-gram has n ids"),
-    ),
+    rules=_COUNT_RULES,
     balances=(
         balance(
-            "(SELECT coalesce(sum(occurrences), 0) FROM ngram_count_partials)",
-            "(SELECT coalesce(sum(greatest(0, len(w.ids) - o.n + 1)), 0) FROM words w, "
-            '(SELECT DISTINCT "order" AS n FROM ngram_count_partials) o)',
-            "over all orders, Σ counts = Σ over documents of max(0, words - n + 1)",
+            '(SELECT count(*) FROM (SELECT "order" AS n, sum(occurrences) AS counted FROM ngram_count_partials GROUP BY 1) c '
+            "WHERE c.counted <> (SELECT sum(greatest(0, len(ids) - c.n + 1)) FROM words))",
+            "0",
+            "for every n, Σ counts = Σ over documents of max(0, words - n + 1)",
         ),
     ),
 )
@@ -36,17 +35,9 @@ NGRAM_COUNT_PARTIALS = Contract(
 NGRAM_COUNTS = Contract(
     name="ngram_counts",
     description="How often each n-gram stands in the corpus, and in how many documents.",
-    columns=(
-        _ORDER,
-        _NGRAM,
-        column("occurrences", pa.int64(), "times it stands in the corpus", at_least=1),
-        column("documents", pa.int64(), "documents that hold it", at_least=1),
-    ),
+    columns=_COUNT_COLUMNS,
     key=("order", "ngram"),
-    rules=(
-        rows("documents <= occurrences", "an n-gram stands at least once in each document that holds it"),
-        rows('octet_length(ngram) = 4 * "order"', "an n-gram has n ids"),
-    ),
+    rules=_COUNT_RULES,
     balances=(
         balance(
             "(SELECT coalesce(sum(occurrences), 0) FROM ngram_counts)"

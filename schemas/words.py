@@ -66,8 +66,8 @@ TOKENS = Contract(
     balances=(
         balance("(SELECT count(*) FROM tokens)", "(SELECT count(*) FROM documents)", "no document is lost"),
         balance(
-            "(SELECT coalesce(max(list_max(ids)), 0) < (SELECT max(vocabulary_size) FROM tokenizer) FROM tokens)",
-            "(SELECT (SELECT count(*) FROM tokens) = 0 OR true)",
+            "(SELECT count(*) FROM tokens WHERE list_max(ids) >= (SELECT max(vocabulary_size) FROM tokenizer))",
+            "0",
             "every id is in the vocabulary",
         ),
     ),
