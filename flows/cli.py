@@ -6,6 +6,7 @@ import argparse
 import atexit
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,6 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _stop(number: int, frame: Any) -> None:
+    """SIGTERM ends a run as Ctrl-C does: workers and the temporary server go with it."""
+    raise KeyboardInterrupt
 
 
 def _end_quietly() -> None:
@@ -115,6 +121,7 @@ def _run(options: argparse.Namespace) -> int:
         raise StudyError("--workers: give 0 (in this process) or more")
     from flows.run import study
 
+    signal.signal(signal.SIGTERM, _stop)  # Prefect puts its own handler before it, and sends the signal on to this one
     study(options.study, options.root, options.only, options.start, options.force, options.workers, options.verify)
     return 0 if options.only else _report(options)
 

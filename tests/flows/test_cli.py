@@ -6,11 +6,13 @@ import json
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
-from tests.test_sample import REPOSITORY, taskgram
+from tests.test_sample import REPOSITORY, TASKGRAM, taskgram
 
 pytestmark = pytest.mark.slow
 
@@ -152,3 +154,25 @@ def test_clean_removes_only_what_no_study_records(folder: Path) -> None:
     assert planned.split()[0] == removed.split()[0] != "0"
     assert "Every byte is as recorded" in taskgram("validate", str(folder / "tiny.toml"), root=folder / "root")
     assert taskgram("clean", str(folder / "tiny.toml"), root=folder / "root").startswith("0 files")
+
+
+def test_a_terminated_run_ends_at_once_and_leaves_no_worker_behind(folder: Path) -> None:
+    """A training of minutes runs on a worker; SIGTERM must end both, and the next run goes on from what is finished."""
+    model = '[[models]]\nname = "slow"\n[models.pretrain]\nhidden = 64\nheads = 2\ntokens = 50_000_000\nsave_every = 1.0\n'
+    study = folder / "slow.toml"
+    study.write_text(STUDY.replace('name = "tiny"', 'name = "slow"').replace("workers = 0", "workers = 1") + model)
+    words = [*TASKGRAM, "run", str(study), "--root", str(folder / "root")]
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=REPOSITORY) as run:
+        family = psutil.Process(run.pid)
+        deadline = time.monotonic() + 120
+        while not list((folder / "root" / "models" / "files").glob("*/resume*")):
+            assert run.poll() is None
+            assert time.monotonic() < deadline, "the training never began"
+            time.sleep(0.5)
+        children = family.children(recursive=True)
+        assert children
+        run.terminate()
+        assert run.wait(timeout=60) != 0
+    _, alive = psutil.wait_procs(children, timeout=30)
+    assert not [p.cmdline() for p in alive if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    assert steps(folder)["words"]["state"] == "done"
