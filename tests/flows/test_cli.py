@@ -21,7 +21,7 @@ name = "tiny"
 workers = 0
 [[corpus.sources]]
 name = "notes"
-files = ["corpus/*.jsonl"]
+files = ["corpus/*.jsonl*"]
 [tokenizer]
 vocabulary = 300
 [counting]
