@@ -101,7 +101,8 @@ def validate_all(study: str, root: str) -> list[str]:
             if damaged:
                 broken.add(name)
             elif not broken & {name, *planned.inputs, *planned.outputs}:
-                failed = [c for c in validate(store, CONTRACTS[name], tables, CONTRACTS)["checks"] if not c["success"]]
+                seen = {t: tables[t] for t in (*planned.inputs, *planned.outputs)}
+                failed = [c for c in validate(store, CONTRACTS[name], seen, CONTRACTS)["checks"] if not c["success"]]
                 problems += [f"{name}: {c['check']}: {c['unexpected']} rows" for c in failed]
     return problems
 

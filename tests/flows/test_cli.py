@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -139,12 +140,30 @@ def test_wrong_words_end_in_one_line_that_helps(folder: Path, words: tuple[str, 
 def test_a_broken_input_fails_with_its_place_and_the_command_that_goes_on(folder: Path) -> None:
     bad = folder / "corpus" / "c.jsonl.gz"
     bad.write_bytes(b"\x1f\x8b\x08\x00broken")
-    printed = taskgram("run", str(folder / "tiny.toml"), root=folder / "root", code=1)
-    assert "c.jsonl.gz: broken behind row 0" in printed
+    try:
+        printed = taskgram("run", str(folder / "tiny.toml"), root=folder / "root", code=1)
+        states = steps(folder)
+    finally:
+        bad.unlink()
+    assert "c.jsonl.gz: broken off behind row 0" in printed
     assert "--from ingest" in printed
-    assert steps(folder)["ingest"]["state"] == "failed"
+    assert states["ingest"]["state"] == "failed"
     assert "Traceback" not in printed
-    bad.unlink()
+
+
+def test_validate_sets_damage_aside_and_the_next_run_repairs_it(folder: Path) -> None:
+    taskgram("run", str(folder / "tiny.toml"), root=folder / "root")
+    path = next((folder / "root" / "task_grams" / "parts").glob("*.parquet"))
+    content, stat = path.read_bytes(), path.stat()
+    path.write_bytes(content[:100] + bytes([content[100] ^ 1]) + content[101:])
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    printed = taskgram("validate", str(folder / "tiny.toml"), root=folder / "root", code=1)
+    assert "task_grams: part" in printed
+    assert "set aside" in printed
+    assert "Traceback" not in printed
+    printed = taskgram("run", str(folder / "tiny.toml"), root=folder / "root")
+    assert "align       1 of 1 parts computed" in printed
+    assert path.read_bytes() == content
 
 
 def test_clean_removes_only_what_no_study_records(folder: Path) -> None:

@@ -55,7 +55,7 @@ def followed(suffix, corpus):
     return sum(i + len(suffix) < len(d) for d in corpus for i in (places(suffix, d) if suffix else range(len(d))))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.lists(text, max_size=6), st.lists(example, min_size=1, max_size=3), st.integers(1, 3), st.integers(1, 6))
 def test_counts_equal_brute_force_for_any_number_of_parts(corpus, examples, parts, longest):
     with tempfile.TemporaryDirectory() as folder:
@@ -90,3 +90,27 @@ def test_no_suffix_spans_two_documents(tmp_path):
 def test_the_longest_suffix_decides_not_the_likeliest(tmp_path):
     rows = run(["abc", "abc", "aba", "bbb"], [("cab", "", "c")], 2, 9, tmp_path)
     assert [(r["suffix"], r["numerator"], r["denominator"]) for r in rows] == [(2, 2, 3)]
+
+
+def probability(rows):
+    return [(r["suffix"], r["numerator"], r["denominator"]) for r in rows]
+
+
+def test_a_token_the_corpus_does_not_have_stands_nowhere_and_ends_every_context(tmp_path):
+    rows = run(["aba", "ab"], [("a", "", "bcb")], 2, 9, tmp_path)
+    assert probability(rows) == [(1, 2, 2), (2, 0, 1), (0, 2, 5)]
+    backoff = [(r["backoff_suffix"], r["backoff_numerator"], r["backoff_denominator"]) for r in rows]
+    assert backoff == [(1, 2, 2), (-1, 0, 0), (0, 2, 5)]
+
+
+def test_no_context_longer_than_the_study_says_is_looked_up(tmp_path):
+    corpus, examples = ["aaab", "baac"], [("aaa", "", "b")]
+    assert probability(run(corpus, examples, 1, 9, tmp_path / "9")) == [(3, 1, 1)]
+    assert probability(run(corpus, examples, 1, 2, tmp_path / "2")) == [(2, 1, 3)]
+
+
+def test_nothing_asked_and_nothing_there(tmp_path):
+    assert run(["abc"], [], 2, 4, tmp_path / "no examples") == []
+    rows = run(["", ""], [("a", "", "b")], 3, 4, tmp_path / "empty documents")
+    assert probability(rows) == [(0, 0, 0)]
+    assert rows[0]["backoff_suffix"] == -1

@@ -126,3 +126,67 @@ def test_contexts_are_counted_with_a_token_behind_them_in_their_document(corpus,
                     row = (number, at - int(begin), length, followed, occurrences([*suffix, text[at]], corpus))
                     expected.append(row)
     assert [tuple(r) for r in found.tolist()] == expected
+
+
+# -- hash tables ---------------------------------------------------------------------------------------------------
+def slot_of(key: int, shift: int) -> int:
+    """Where a key's search begins."""
+    return (key * 0x9E3779B97F4A7C15 & MASK) >> shift
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 15), st.integers(0, 15), st.randoms(use_true_random=False))
+def test_keys_that_all_collide_are_found_in_a_table_with_one_empty_slot(full, slot, random):
+    size, shift = kernels.slots_for(1)
+    assert size == 16
+    inverse = pow(0x9E3779B97F4A7C15, -1, 2**64)
+    here = ((slot << 60 | low) * inverse & MASK for low in iter(lambda: random.getrandbits(59), None))
+    same = list(dict.fromkeys(key for key, _ in zip((k for k in here if k < 2**63), range(2 * full), strict=False)))
+    inside, outside = same[:full], same[full:]
+    assert {slot_of(key, shift) for key in same} == {slot}
+    keys = np.full(size, -1, np.int64)
+    for key in inside:
+        at = kernels._find(keys, shift, np.int64(key))
+        assert keys[at] == -1
+        keys[at] = key
+    assert [int(keys[kernels._find(keys, shift, np.int64(key))]) for key in inside] == inside
+    assert all(keys[kernels._find(keys, shift, np.int64(key))] == -1 for key in outside)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 2**33))
+def test_a_table_is_never_more_than_two_thirds_full(entries):
+    slots, shift = kernels.slots_for(entries)
+    assert slots >= 1.5 * entries
+    assert slots == 1 << (64 - shift)
+    assert slots <= max(16, 4 * entries)
+
+
+def test_ngrams_whose_keys_collide_are_told_apart():
+    """Bigrams of one first word and second words that all begin their search in one slot of the trie's table."""
+    _, shift = kernels.slots_for(40)
+    seconds = [i for i in range(3_000) if slot_of(1 << 32 | i, shift) == 5][:20]
+    assert len(seconds) == 20
+    asked = [(0, i) for i in seconds]
+    corpus = [[0, i] * (number + 1) for number, i in enumerate(seconds)]
+    _, _, (found, documents, first, _) = scan(corpus, asked, 3)
+    assert found.tolist() == list(range(1, 21))
+    assert documents.tolist() == [1] * 20
+    assert first.tolist() == list(range(20))
+
+
+def test_nothing_asked_of_nothing():
+    nothing, one = flat([]), flat([[0, 1]])
+    trie, terminal = kernels.build_trie(*nothing)
+    empty = np.empty(0, np.int64)
+    kernels.scan_ngrams(*one, 0, trie, terminal, empty, empty, empty, empty)
+    no_pairs = np.empty((0, 2), np.int32)
+    starts, others, owned = kernels.owners(no_pairs, empty)
+    assert (starts.tolist(), len(others), len(owned)) == ([0], 0, 0)
+    prefix = np.empty(0, np.int32)
+    assert [len(a) for a in kernels.count_all(prefix, *flat([[], []]), 1)] == [0, 0, 0]
+    asked = context_kernels.ask(*nothing, empty, 4)
+    denominators, numerators = np.zeros(asked.trie.nodes, np.int64), np.zeros(len(asked.token_keys), np.int64)
+    context_kernels.scan_contexts(*one, asked, denominators, numerators)
+    assert denominators.tolist() == [2]  # the empty suffix
+    assert context_kernels.answers(*nothing, empty, 4, asked, denominators, numerators).shape == (0, 5)
