@@ -81,7 +81,7 @@ def test_a_run_with_nothing_to_do_imports_neither_torch_nor_great_expectations_n
     )
     words = ["run", str(folder / "tiny.toml"), "--workers", "2", "--root", str(folder / "root")]
     run = subprocess.run(
-        [sys.executable, "-c", program, *words], capture_output=True, text=True, timeout=120, cwd=REPOSITORY
+        [sys.executable, "-c", program, *words], capture_output=True, text=True, timeout=300, cwd=REPOSITORY
     )
     assert run.stdout.strip().splitlines()[-1] == "0 []", run.stdout + run.stderr
 
@@ -183,7 +183,7 @@ def test_a_terminated_run_ends_at_once_and_leaves_no_worker_behind(folder: Path)
     words = [*TASKGRAM, "run", str(study), "--root", str(folder / "root")]
     with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=REPOSITORY) as run:
         family = psutil.Process(run.pid)
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while not list((folder / "root" / "models" / "files").glob("*/resume*")):
             assert run.poll() is None
             assert time.monotonic() < deadline, "the training never began"
@@ -191,7 +191,7 @@ def test_a_terminated_run_ends_at_once_and_leaves_no_worker_behind(folder: Path)
         children = family.children(recursive=True)
         assert children
         run.terminate()
-        assert run.wait(timeout=60) != 0
+        assert run.wait(timeout=120) != 0
     _, alive = psutil.wait_procs(children, timeout=30)
     assert not [p.cmdline() for p in alive if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
     assert steps(folder)["words"]["state"] == "done"

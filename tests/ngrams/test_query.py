@@ -178,7 +178,10 @@ def test_long_ngrams_of_eight_and_thirteen_words(tmp_path):
     """The study's default orders: a text of 12 words has no 13-gram, and an n-gram that is a task-gram too is found as well."""
     names = [f"w{i:02}" for i in range(20)]
     documents = [["x", *names[:9]], names, ["y"]]
-    examples = [([], [" ".join(names[:8])], " ".join(names[:12]), " ".join(names[:8])), ([], [], " ".join(names[2:16]), "x y")]
+    examples = [
+        ([], [" ".join(names[:8])], " ".join(names[:12]), " ".join(names[:8])),
+        ([], [], " ".join(names[2:16]), "x y"),
+    ]
     rows = run(tmp_path, documents, [], examples, parts=3)["contamination"]
     first = " ".join(names[:8])
     assert [tuple(r.values()) for r in rows] == [
@@ -196,6 +199,16 @@ def test_only_pairs_that_stand_in_one_evaluated_example_keep_documents(tmp_path)
     assert set(counts(rows).values()) == {2}
     kept = [(r["input_ngram"], r["output_ngram"], r["rank"]) for r in rows["pair_documents"]]
     assert kept == [(*p, i) for p in (("ape", "zoo"), ("bat", "cow"), ("far", "far")) for i in range(2)]
+
+
+@pytest.mark.parametrize("at_once", [1, 7])
+def test_pairs_of_evaluated_examples_are_found_some_examples_at_a_time(tmp_path, monkeypatch, at_once):
+    """A template's n-gram stands in every example, and in a pair with every answer."""
+    monkeypatch.setattr("tasks.ngrams.query.PRODUCTS_AT_ONCE", at_once)
+    answers = [f"a{i}" for i in range(9)]
+    examples = [(["what is", "x"], [answer], "", "z") for answer in answers[:6]] + [(["what is"], [], "", "z")]
+    rows = run(tmp_path, [["what", "is", *answers]], [("what is", answer) for answer in answers], examples)
+    assert [r["output_ngram"] for r in rows["pair_documents"]] == answers[:6]
 
 
 def test_mined_examples_and_pairs_across_orders_keep_no_documents(tmp_path):
