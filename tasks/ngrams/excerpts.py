@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
+import pyarrow as pa
 
+from schemas import PAIR_DOCUMENTS
+from tasks.dataset import Part
 from tasks.step import Work
 from tasks.text.words import segment
 
@@ -40,39 +44,37 @@ def excerpt(text: str, first: Span, second: Span) -> tuple[str, Span, Span]:
     return shown, place(first), place(second)
 
 
-def read_excerpts(work: Work, chosen: pl.DataFrame) -> Iterator[dict[str, list]]:  # type: ignore[type-arg]
+def read_excerpts(work: Work, chosen: pl.DataFrame) -> Iterator[pa.Table]:
     """Rows of pair_documents, in groups, sorted, for `chosen`: pair, rank, part, document, and the first word of each n-gram."""
-    texts = _documents(work, chosen)
-    for begin in range(0, chosen.height, ROWS_AT_ONCE):
-        rows = [_row(row, *texts[row["part"], row["document"]]) for row in chosen[begin : begin + ROWS_AT_ONCE].to_dicts()]
-        yield {name: [r[name] for r in rows] for name in rows[0]}
-
-
-def _documents(work: Work, chosen: pl.DataFrame) -> dict[tuple[str, int], tuple[str, str, str]]:
-    """(source, id, text) of the chosen documents, by part and place."""
-    found = {}
+    pieces = [pl.DataFrame(PAIR_DOCUMENTS.schema.empty_table())]
     for part in work.parts("documents"):
-        wanted = set(chosen.filter(pl.col("part") == part.key)["document"].to_list())
-        if not wanted:
-            continue
-        for batch in work.batches(part, "document", "source", "id", "text"):
-            numbers = batch.column("document").to_pylist()
-            here = [i for i, n in enumerate(numbers) if n in wanted]
-            for i in here:
-                row = {
-                    name: batch.column(batch.schema.get_field_index(name))[i].as_py() for name in ("source", "id", "text")
-                }
-                found[part.key, numbers[i]] = (row["source"], row["id"], row["text"])
-    return found
+        pieces += [pl.DataFrame(rows) for rows in _excerpts_of_part(work, part, chosen.filter(pl.col("part") == part.key))]
+    found = pl.concat(pieces).sort("input_ngram", "output_ngram", "rank")
+    for begin in range(0, found.height, ROWS_AT_ONCE):
+        yield found[begin : begin + ROWS_AT_ONCE].to_arrow()
 
 
-def _row(row: dict, source: str, name: str, text: str) -> dict:  # type: ignore[type-arg]
+def _excerpts_of_part(work: Work, part: Part, chosen: pl.DataFrame) -> Iterator[pa.Table]:
+    """Rows of pair_documents in the order of the documents; each document is segmented once, however many pairs it shows."""
+    wanted: dict[int, list[dict[str, Any]]] = {}
+    for row in chosen.to_dicts():
+        wanted.setdefault(row["document"], []).append(row)
+    for batch in work.batches(part, "document", "source", "id", "text") if wanted else ():
+        columns = (batch.column(name).to_pylist() for name in ("document", "source", "id", "text"))
+        rows = [row for document, source, name, text in zip(*columns, strict=True) if document in wanted
+                for row in _rows(wanted[document], source, name, text)]  # fmt: skip
+        yield pa.Table.from_pylist(rows, schema=PAIR_DOCUMENTS.schema)
+
+
+def _rows(chosen: list[dict[str, Any]], source: str, name: str, text: str) -> Iterator[dict[str, Any]]:
+    """The rows of one document."""
     _, starts, ends = segment(text)
-    spans = []
-    for side in ("input", "output"):
-        at, length = row[f"{side}_word"], row[f"{side}_ngram"].count(" ") + 1
-        spans.append(Span(starts[at], ends[at + length - 1]))
-    shown, x, y = excerpt(text, *spans)
-    return {"input_ngram": row["input_ngram"], "output_ngram": row["output_ngram"], "rank": row["rank"], "source": source,
-            "id": name, "excerpt": shown, "input_start": x.start, "input_end": x.end, "output_start": y.start,
-            "output_end": y.end}  # fmt: skip
+    for row in chosen:
+        spans = []
+        for side in ("input", "output"):
+            at, length = row[f"{side}_word"], row[f"{side}_ngram"].count(" ") + 1
+            spans.append(Span(starts[at], ends[at + length - 1]))
+        shown, x, y = excerpt(text, *spans)
+        yield {"input_ngram": row["input_ngram"], "output_ngram": row["output_ngram"], "rank": row["rank"], "source": source,
+               "id": name, "excerpt": shown, "input_start": x.start, "input_end": x.end, "output_start": y.start,
+               "output_end": y.end}  # fmt: skip

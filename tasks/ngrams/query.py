@@ -38,6 +38,8 @@ from tasks.text.words import analyzer, segment
 
 ASKED = ("task_grams", "example_ngrams", "examples", "truth")
 PAIR = ["input_ngram", "output_ngram"]
+EXAMPLE = ["task", "example", "order"]
+PRODUCTS_AT_ONCE = 4_000_000
 
 
 # -- what is asked ----------------------------------------------------------------------------------------------------
@@ -45,23 +47,31 @@ def asked_pairs(work: Work) -> pl.DataFrame:
     """Distinct (input_ngram, output_ngram) of all task-grams and planted pairs, sorted; `kept`: of an evaluated example."""
     columns = [work.frame(table, *PAIR) for table in ("task_grams", "truth")]
     pairs = pl.concat(columns).unique().sort(PAIR)
-    kept = _evaluated_pairs(work, pairs).with_columns(pl.lit(True).alias("kept"))
-    return pairs.join(kept, on=PAIR, how="left").with_columns(pl.col("kept").fill_null(False)).sort(PAIR)
+    return pairs.with_columns(pl.Series("kept", _of_evaluated_examples(work, pairs), pl.Boolean))
 
 
-def _evaluated_pairs(work: Work, pairs: pl.DataFrame) -> pl.DataFrame:
-    """The pairs whose two n-grams stand in one evaluated example, under one order."""
-    found = []
+def _of_evaluated_examples(work: Work, pairs: pl.DataFrame) -> np.ndarray:
+    """bool [pairs]: whether the two n-grams stand in one evaluated example, under one order. `pairs` are sorted.
+
+    Each example's inputs × outputs are looked up, some examples at a time: a template's n-gram is in every example and in a
+    pair with every answer, so that the way from the pairs to the examples would grow with the product of the two.
+    """
+    names = pl.concat([pairs[c].alias("ngram") for c in PAIR]).unique().sort().to_frame().with_row_index("id")
+    x, y = (names["ngram"].search_sorted(pairs[c]).to_numpy().astype(np.int64) for c in PAIR)
+    known, kept = x * names.height + y, np.zeros(pairs.height, bool)
     for part in work.parts("example_ngrams"):
-        table = work.frame_part(part, "task", "split", "example", "side", "order", "ngram")
-        here = table.filter(pl.col("split") == "evaluate")
-        sides = [here.filter(pl.col("side") == side) for side in ("input", "output")]
-        key = ["task", "example", "order"]
-        outputs = sides[1].select(*key, pl.col("ngram").alias("output_ngram"))
-        # One row of outputs at a time would do; the join is with the pairs' inputs first, which keeps it small.
-        inputs = sides[0].select(*key, pl.col("ngram").alias("input_ngram")).join(pairs, on="input_ngram")
-        found.append(inputs.join(outputs, on=[*key, "output_ngram"], how="semi").select(PAIR).unique())
-    return pl.concat(found).unique() if found else pairs.clear()
+        table = work.frame_part(part, "split", *EXAMPLE, "side", "ngram").filter(pl.col("split") == "evaluate")
+        here = table.join(names, on="ngram").with_columns(pl.col("id").cast(pl.Int64))
+        inputs, outputs = (here.filter(pl.col("side") == side).select(*EXAMPLE, "id") for side in ("input", "output"))
+        sizes = inputs.group_by(EXAMPLE).len("inputs").join(outputs.group_by(EXAMPLE).len("outputs"), on=EXAMPLE)
+        products = (pl.col("inputs").cast(pl.Int64) * pl.col("outputs")).cum_sum()
+        for some in sizes.with_columns((products // PRODUCTS_AT_ONCE).alias("piece")).partition_by("piece"):
+            both = some.select(EXAMPLE).join(inputs, on=EXAMPLE).join(outputs, on=EXAMPLE, suffix="_output")
+            asked = (both["id"] * names.height + both["id_output"]).unique().to_numpy()
+            at = np.searchsorted(known, asked)
+            there = at < len(known)
+            kept[at[there][known[at[there]] == asked[there]]] = True
+    return kept
 
 
 def asked_ngrams(work: Work, pairs: pl.DataFrame) -> list[str]:

@@ -193,8 +193,9 @@ def test_long_ngrams_of_eight_and_thirteen_words(tmp_path):
 
 def test_only_pairs_that_stand_in_one_evaluated_example_keep_documents(tmp_path):
     """Their two n-grams in two examples, or both on one side, do not make a pair of an example; the count is there anyway."""
-    pairs = [("ape", "zoo"), ("bat", "cow"), ("ape", "cow"), ("zoo", "ape"), ("ape", "bat"), ("far", "far")]
-    examples = [(["ape"], ["zoo"], "", "z"), (["bat"], ["cow"], "", "z"), (["far"], ["far"], "", "z")]
+    pairs = [("ape", "zoo"), ("bat", "cow"), ("ape", "cow"), ("zoo", "ape"), ("ape", "bat"), ("cow", "zoo"), ("far", "far")]
+    examples = [(["ape"], ["zoo"], "", "z"), (["bat"], ["cow"], "", "z"), (["cow"], ["bat"], "", "z"),
+                (["far"], ["far"], "", "z")]  # fmt: skip
     rows = run(tmp_path, [["ape", "bat", "cow", "zoo", "far"]] * 2, pairs, examples)
     assert set(counts(rows).values()) == {2}
     kept = [(r["input_ngram"], r["output_ngram"], r["rank"]) for r in rows["pair_documents"]]
