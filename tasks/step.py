@@ -188,8 +188,8 @@ def run_job(store: Store, planned: PlannedJob, stage: Stage, contracts: Mapping[
 def _give_memory_back() -> None:
     """What one job held must not stand against the next one's limit.
 
-    Asked for between jobs only: glibc's own MALLOC_TRIM_THRESHOLD_ maps and unmaps every tensor, and halves the speed of
-    training.
+    Asked for between jobs only: glibc's own MALLOC_TRIM_THRESHOLD_ makes it map and unmap every tensor, which costs training
+    much of its speed.
     """
     gc.collect()
     pa.default_memory_pool().release_unused()
