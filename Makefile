@@ -5,8 +5,9 @@ VENV     ?= .venv
 PIP_ARGS ?=
 RUN      := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+PEERS     := $(VENV)/.peers
 
-.PHONY: sample test test-fast test-slow lint format docs clean help
+.PHONY: sample test test-fast test-slow bench bench-quick lint format docs clean help
 
 help:                ## show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 16
@@ -21,6 +22,12 @@ test-fast: $(INSTALLED) ## the tests without whole studies
 
 test-slow: $(INSTALLED) ## whole studies: the sample and the debian study
 	$(RUN)/python -m pytest -q -m slow --durations=12
+
+bench: $(PEERS)      ## every row beside its peers, an hour or more; ROWS=counts,pairs SIZES=10M for some of it
+	$(RUN)/python -m benchmarks --rows '$(ROWS)' --sizes '$(SIZES)'
+
+bench-quick: $(PEERS) ## the same at a small size, a minute; fails where answers differ or a ratio is below half its bar
+	$(RUN)/python -m benchmarks --quick --rows '$(ROWS)'
 
 lint: $(INSTALLED)   ## style and types
 	$(RUN)/ruff check .
@@ -42,4 +49,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 	  { echo "taskgram needs Python 3.11 or later; name one with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(RUN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt -e '.[test]'
+	touch $@
+
+$(PEERS): $(INSTALLED)
+	$(RUN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt -e '.[bench]'
 	touch $@

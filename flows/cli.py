@@ -20,6 +20,7 @@ STUDY is a study file (mine.toml) or the name of a shipped study (sample, debian
   taskgram run sample                     run the planted sample, or bring it up to date
   taskgram run sample --from score        after a failure: score and all that depends on it
   taskgram status sample --json           what is done, stale, failed or missing
+  taskgram count sample "capital of"      how often a phrase stands in the corpus, and where
   taskgram init mine                      write mine.toml, a commented study to start from
 
 Results lie under --root (default: $TASKGRAM_ROOT, else ./taskgram-data). What is finished is never computed twice.
@@ -87,6 +88,10 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("-v", "--verbose", action="store_true", help="show Prefect's log as well")
     status = command("status", _status, "show what is done, stale, failed or missing, per step")
     status.add_argument("--json", action="store_true", help="print JSON")
+    count = command("count", _count, "count phrases in the corpus of a study, alone and together")
+    count.add_argument("phrases", metavar="PHRASE", nargs="+", help="words that follow each other, as one argument")
+    count.add_argument("--documents", type=int, metavar="K", default=3, help="documents shown (default: 3)")
+    count.add_argument("--json", action="store_true", help="print JSON")
     command("report", _report, "print the results table and the path of the report")
     command("validate", _validate, "hash all bytes and check every contract again; damaged parts are set aside")
     clean = command("clean", _clean, "remove what no study records under this root")
@@ -131,6 +136,13 @@ def _status(options: argparse.Namespace) -> None:
 
     found = describe(options.study, options.root)
     print(json.dumps({"steps": found}, indent=1) if options.json else table(found))
+
+
+def _count(options: argparse.Namespace) -> None:
+    from flows.questions import count, show
+
+    found = count(options.study, options.root, options.phrases, options.documents)
+    print(json.dumps(found, indent=1, ensure_ascii=False) if options.json else show(found, bold=sys.stdout.isatty()))
 
 
 def _report(options: argparse.Namespace) -> int:

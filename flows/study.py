@@ -11,6 +11,7 @@ from tasks.models.generate import GENERATE
 from tasks.models.pretrain import MODELS
 from tasks.models.score import SCORE
 from tasks.ngrams.count import COUNT
+from tasks.ngrams.index import INDEX
 from tasks.ngrams.infinigram import INFINIGRAM
 from tasks.ngrams.novelty import NOVELTY
 from tasks.ngrams.query import QUERY
@@ -37,6 +38,7 @@ STEPS: tuple[Step, ...] = (
     GENERATE,  # what the models say
     NOVELTY,  # how much of it the corpus has never said
     COUNT,  # all n-grams, for the report
+    INDEX,  # for questions after the study, where it asks for one
     MEASURE,  # memorization, generalization, performance
     REPORT,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import pyarrow as pa
 
@@ -54,6 +55,7 @@ class Contract:
     key: tuple[str, ...]
     rules: tuple[Rule, ...] = ()
     balances: tuple[Balance, ...] = ()
+    compression: Literal["zstd", "none"] = "zstd"  # none: written and read once, and large
 
     @property
     def schema(self) -> pa.Schema:

@@ -4,58 +4,75 @@ import pyarrow as pa
 
 from schemas.contract import Column, Contract, balance, column, rows
 
-_ORDER = column("order", pa.int16(), "n", between=(1, 16))
-_COUNT_COLUMNS = (
-    _ORDER,
-    column("ngram", pa.binary(), "4·n bytes: big-endian ids, so that byte order is id order"),
-    column("occurrences", pa.int64(), "times it stands there", at_least=1),
-    column("documents", pa.int64(), "documents that hold it", at_least=1),
-)
-_COUNT_RULES = (
-    rows("documents <= occurrences", "an n-gram stands at least once in each document that holds it"),
-    rows('octet_length(ngram) = 4 * "order"', "an n-gram has n ids"),
-)
+_LENGTHS = """CASE WHEN (SELECT count(*) FROM sums WHERE name = 'of_tokens') > 0
+  THEN (SELECT coalesce(sum(greatest(0, len(ids) - n + 1)), 0) FROM tokens)
+  ELSE (SELECT coalesce(sum(greatest(0, len(ids) - n + 1)), 0) FROM words) END"""
 
-NGRAM_COUNT_PARTIALS = Contract(
-    name="ngram_count_partials",
-    description="How often each n-gram stands in one words part, by that part's own ids.",
-    columns=_COUNT_COLUMNS,
-    key=("order", "ngram"),
-    rules=_COUNT_RULES,
-    balances=(
-        balance(
-            '(SELECT count(*) FROM (SELECT "order" AS n, sum(occurrences) AS counted FROM ngram_count_partials GROUP BY 1) c '
-            "WHERE c.counted <> (SELECT sum(greatest(0, len(ids) - c.n + 1)) FROM words))",
-            "0",
-            "for every n, Σ counts = Σ over documents of max(0, words - n + 1)",
+NGRAM_SUFFIXES = Contract(
+    name="ngram_suffixes",
+    description="Every position of one part of the corpus with the ids that follow it, sorted into buckets by the first two.",
+    columns=(
+        column("block", pa.int32(), "run of documents that was sorted into buckets together, from 0", at_least=0),
+        column("bucket", pa.int16(), "all suffixes with the same first two words are in one bucket", at_least=0),
+        column("position", pa.int32(), "place in the block, from 0", at_least=0),
+        column("document", pa.int32(), "position of the document in its documents part", at_least=0),
+        *(
+            column(
+                f"ids_{n}_{n + 1}", pa.int64(),
+                f"ids {n} (high 32 bits) and {n + 1} (low) of the suffix, each plus 1; 0 behind the document's end", nullable=True,
+            )
+            for n in range(1, 17, 2)
         ),
     ),
-)
+    key=("block", "bucket", "position"),
+    rules=(rows("ids_1_2 IS NOT NULL AND ids_1_2 % 4294967296 > 0", "a suffix has at least two ids"),),
+    balances=(
+        balance("(SELECT count(*) FROM ngram_suffixes)", _LENGTHS.replace("- n + 1", "- 1"), "no position is lost"),
+    ),
+    compression="none",
+)  # fmt: skip
 
 NGRAM_COUNTS = Contract(
     name="ngram_counts",
-    description="How often each n-gram stands in the corpus, and in how many documents.",
-    columns=_COUNT_COLUMNS,
+    description="How often each n-gram stands in the corpus, and in how many documents; one part per bucket.",
+    columns=(
+        column("order", pa.int16(), "n", between=(1, 16)),
+        column("ngram", pa.binary(), "4·n bytes: big-endian ids of ngram_vocabulary, so that byte order is id order"),
+        column("occurrences", pa.int64(), "times it stands there", at_least=1),
+        column("documents", pa.int64(), "documents that hold it", at_least=1),
+    ),
     key=("order", "ngram"),
-    rules=_COUNT_RULES,
+    rules=(
+        rows("documents <= occurrences", "an n-gram stands at least once in each document that holds it"),
+        rows('octet_length(ngram) = 4 * "order"', "an n-gram has n ids"),
+    ),
     balances=(
         balance(
-            "(SELECT coalesce(sum(occurrences), 0) FROM ngram_counts)"
-            " + (SELECT coalesce(sum(value), 0) FROM sums WHERE name = 'occurrences_below_min_count')",
-            "(SELECT coalesce(sum(occurrences), 0) FROM ngram_count_partials)",
-            "merging loses nothing but what min_count drops, and that is reported",
+            f"""(SELECT count(*) FROM (
+              SELECT n, sum(counted) AS counted FROM (
+                SELECT "order"::BIGINT AS n, sum(occurrences) AS counted FROM ngram_counts GROUP BY 1
+                UNION ALL
+                SELECT replace(name, 'occurrences_below_min_count_', '')::BIGINT, sum(value) FROM sums
+                WHERE name LIKE 'occurrences_below_min_count_%' GROUP BY 1
+              ) GROUP BY 1
+            ) WHERE counted <> {_LENGTHS})""",
+            "0",
+            "for every n, Σ counts and what min_count drops = Σ over documents of max(0, length - n + 1)",
         ),
     ),
 )
 
 NGRAM_VOCABULARY = Contract(
     name="ngram_vocabulary",
-    description="The corpus vocabulary that the ids in ngram_counts stand for, sorted.",
+    description="What the ids in ngram_counts stand for: the corpus vocabulary, sorted; or the tokenizer's.",
     columns=(
-        column("id", pa.int32(), "id of the word in ngram_counts", at_least=0),
-        column("word", pa.string(), "the normalised word"),
+        column("id", pa.int32(), "id in ngram_counts", at_least=0),
+        column("word", pa.string(), "the normalised word; for tokens, as tokenizer.json writes it"),
+        column("occurrences", pa.int64(), "times it stands in the corpus", at_least=0),
+        column("documents", pa.int64(), "documents that hold it", at_least=0),
     ),
     key=("id",),
+    rules=(rows("documents <= occurrences", "it stands at least once in each document that holds it"),),
 )
 
 _STAT_COLUMNS = (
@@ -88,6 +105,20 @@ PAIR_PARTIALS = Contract(
     "One corpus part's share of pair_counts; what is absent has count 0.",
     _PAIR_COLUMNS,
     key=("input_ngram", "output_ngram"),
+)
+_WINDOW_COLUMNS = (
+    column("input_ngram", pa.string(), "s_x"),
+    column("output_ngram", pa.string(), "s_y"),
+    column(
+        "window", pa.int32(), "words from the first word of the one that begins first to the last of the other", at_least=1
+    ),
+    column("documents", pa.int64(), "documents that hold both within so many words", at_least=1),
+)
+PAIR_WINDOW_PARTIALS = Contract(
+    "pair_window_partials",
+    "One corpus part's share of pair_windows; what is absent has count 0.",
+    _WINDOW_COLUMNS,
+    key=("input_ngram", "output_ngram", "window"),
 )
 PAIR_DOCUMENT_PARTIALS = Contract(
     name="pair_document_partials",
@@ -149,6 +180,25 @@ PAIR_COUNTS = Contract(
         balance(
             "(SELECT coalesce(sum(documents), 0) FROM pair_counts)",
             "(SELECT coalesce(sum(documents), 0) FROM pair_partials)",
+            "partial counts add up",
+        ),
+    ),
+)
+PAIR_WINDOWS = Contract(
+    "pair_windows",
+    "Documents in which both n-grams of a pair stand near each other, for each width in study.counting.windows.",
+    _WINDOW_COLUMNS,
+    key=("input_ngram", "output_ngram", "window"),
+    balances=(
+        balance(
+            "(SELECT count(*) FROM pair_windows w LEFT JOIN pair_counts p USING (input_ngram, output_ngram) "
+            "WHERE p.documents IS NULL OR w.documents > p.documents)",
+            "0",
+            "what stands near each other stands in one document",
+        ),
+        balance(
+            "(SELECT coalesce(sum(documents), 0) FROM pair_windows)",
+            "(SELECT coalesce(sum(documents), 0) FROM pair_window_partials)",
             "partial counts add up",
         ),
     ),
@@ -264,3 +314,43 @@ GENERATION_COUNTS = Contract(
     key=("model", "checkpoint", "task", "example", "kind", "order"),
     rules=(rows("novel <= total", "what is novel is among all"),),
 )
+
+
+def _index(name: str, unit: str, read: str) -> Contract:
+    """An index over the ids of a table; both have the same shape."""
+    return Contract(
+        name=name,
+        description=f"Suffix arrays over {unit}, for questions after the study; the arrays are files beside each part.",
+        columns=(
+            column("part", pa.string(), f"key of the {read} part"),
+            column(
+                "shard", pa.int32(), "number of the shard in its part: a part beyond 32 million ids has several", at_least=0
+            ),
+            column("first_document", pa.int64(), "position of the shard's first document in its part", at_least=0),
+            column("documents", pa.int64(), "documents in the shard", at_least=0),
+            column(unit, pa.int64(), f"{unit} in the shard", at_least=0),
+            column("vocabulary", pa.int64(), f"distinct {unit} in the shard", at_least=0),
+            column("bytes", pa.int64(), "size of the shard's files", at_least=1),
+            column(
+                "files", pa.list_(pa.field("element", pa.string(), nullable=False)), "names of the files beside the part"
+            ),
+        ),
+        key=("part", "shard"),
+        rules=(rows(f"vocabulary <= {unit}", f"each of the distinct {unit} stands there"),),
+        balances=(
+            balance(
+                f"(SELECT coalesce(sum({unit}), 0) FROM {name})",
+                f"(SELECT CASE WHEN (SELECT count(*) FROM {name}) = 0 THEN 0 ELSE coalesce(sum(len(ids)), 0) END FROM {read})",
+                "every id is indexed, where an index is asked for",
+            ),
+            balance(
+                f"(SELECT coalesce(sum(documents), 0) FROM {name})",
+                f"(SELECT CASE WHEN (SELECT count(*) FROM {name}) = 0 THEN 0 ELSE count(*) END FROM {read})",
+                "every document is indexed, where an index is asked for",
+            ),
+        ),
+    )
+
+
+NGRAM_INDEX = _index("ngram_index", "words", "words")
+TOKEN_INDEX = _index("token_index", "tokens", "tokens")

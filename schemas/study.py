@@ -114,11 +114,36 @@ class Split(Settings):
         return value
 
 
+def parse_size(text: str) -> int:
+    """Bytes of "1.5GB", "512MB", "64kB" or "4096". ValueError for anything else."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMGT]?)(i?)B?", text.strip(), re.IGNORECASE)
+    if not found:
+        raise ValueError(f'{text!r} is no size; write it like "512MB" or "1.5GB"')
+    power = " KMGT".index(found[2].upper() or " ")
+    return int(float(found[1]) * (1024 if found[3] else 1000) ** power)
+
+
 class Corpus(Settings):
     """Where the documents come from: a planted world, or files."""
 
     planted: Planted | None = None
     sources: tuple[Source, ...] = ()
+    partition: str = Field(
+        "256MB", description="a file with more text than this is cut into pieces of equal size, one part each; "
+        "the same id twice is then seen only within a piece",
+    )  # fmt: skip
+
+    @field_validator("partition")
+    @classmethod
+    def _some_size(cls, value: str) -> str:
+        if parse_size(value) < 1_000_000:
+            raise ValueError("a partition has at least 1MB")
+        return value
+
+    @property
+    def partition_bytes(self) -> int:
+        """`partition` in bytes."""
+        return parse_size(self.partition)
 
     @model_validator(mode="after")
     def _one_origin(self) -> Corpus:
@@ -259,13 +284,40 @@ class Counting(Settings):
         "drop_all_stopword_ngrams", description="n-grams made of nothing but stop words are dropped; contiguity is kept"
     )
     all_orders: tuple[Order, ...] = Field((1, 2, 3), description="orders of `ngram_counts`; no measure needs it")
+    unit: Literal["words", "tokens"] = Field("words", description="what `ngram_counts` are n-grams of")
+    buckets: int = Field(
+        8, ge=1, le=4096, description="parts of `ngram_counts`; many for a large corpus, so that each fits in memory"
+    )
     min_count: int = Field(2, ge=1, description="n-grams rarer than this are left out of `ngram_counts`, and counted")
+    memory: str = Field(
+        "1GB",
+        description="what counting may hold of n-grams at once, in one worker; decides the number of passes, no result",
+    )
+    windows: tuple[Annotated[int, Field(ge=1, le=100_000)], ...] = Field(
+        (), description="widths in words: pairs are also counted where both stand within so many words; no measure needs it"
+    )
     documents_per_pair: int = Field(3, ge=0, le=1000, description="documents kept for each pair of an evaluated example")
     contamination_orders: tuple[Annotated[int, Field(ge=2, le=64)], ...] = Field(
         (8, 13), description="n of the long n-grams that examples and corpus must not share"
     )
     longest_suffix: int = Field(64, ge=1, le=4096, description="longest context, in tokens, looked up for the ∞-gram")
     novelty_orders: tuple[Order, ...] = Field((1, 2, 3, 4, 5, 6), description="n of the novelty curve")
+
+    index: bool = Field(
+        False, description="suffix arrays over words and tokens, 8 bytes each, so that `taskgram count` answers at once"
+    )
+
+    @field_validator("memory")
+    @classmethod
+    def _enough(cls, value: str) -> str:
+        if parse_size(value) < 64_000_000:
+            raise ValueError("counting needs at least 64MB")
+        return value
+
+    @property
+    def memory_bytes(self) -> int:
+        """`memory` in bytes."""
+        return parse_size(self.memory)
 
 
 class Scoring(Settings):

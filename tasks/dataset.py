@@ -264,7 +264,7 @@ class PartWriter:
             self.store.fs.makedirs(f"{self.store.base}/{table}/parts", exist_ok=True)
             self.writers[table] = pq.ParquetWriter(
                 self.temporary[table], schema, filesystem=None if self.store.local else self.store.fs,
-                compression="zstd", compression_level=3, write_page_index=False,
+                write_page_index=False, **_encoding(self.tables[table]),
             )  # fmt: skip
         self.writers[table].write_table(rows.select(schema.names).cast(schema), row_group_size=ROWS_PER_GROUP)
 
@@ -290,3 +290,17 @@ class PartWriter:
                 writer.close()
             with suppress(FileNotFoundError):
                 self.store.fs.rm(self.temporary[table])
+
+
+def _encoding(contract: Contract) -> dict[str, Any]:
+    """How Parquet writes a table. Distinct numbers and n-grams are not put into dictionaries, which costs more than it saves."""
+    schema = contract.schema
+    if contract.compression == "none":
+        keys = [n for n in contract.key if n != contract.key[-1]]
+        return {
+            "compression": "none",
+            "use_dictionary": keys,
+            "write_statistics": [f.name for f in schema if not f.nullable],
+        }
+    packed = [f.name for f in schema if not pa.types.is_binary(f.type)]
+    return {"compression": "zstd", "compression_level": 1, "use_dictionary": packed if len(packed) < len(schema) else True}

@@ -30,13 +30,18 @@ Inputs = Mapping[str, tuple[Part, ...]]
 
 @dataclass(frozen=True)
 class Job:
-    """The making of one part. `cost` is a rough relative weight: dearer jobs start first."""
+    """The making of one part. `cost` is a rough relative weight: dearer jobs start first.
+
+    `memory` (bytes) is what the job may spend on what grows with the data. It decides how the job goes about its work and
+    never what it writes, so it is no part of the key.
+    """
 
     labels: Mapping[str, str]
     settings: Mapping[str, Any] = field(default_factory=dict)
     inputs: Inputs = field(default_factory=dict)
     files: tuple[SourceFile, ...] = ()
     cost: float = 1.0
+    memory: int = 1_000_000_000
 
     @property
     def name(self) -> str:
@@ -192,6 +197,7 @@ def _give_memory_back() -> None:
     much of its speed.
     """
     gc.collect()
+    gc.freeze()  # what is alive now is libraries, mostly; looking through them again behind every small job takes longer than it
     pa.default_memory_pool().release_unused()
     if sys.platform == "linux":
         with suppress(AttributeError, OSError):  # another C library

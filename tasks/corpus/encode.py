@@ -6,12 +6,13 @@ of the words, in every part: a map from one vocabulary to another keeps sorted i
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from schemas import TOKENIZER as TOKENIZER_TABLE
 from schemas import TOKENS as TOKENS_TABLE
@@ -20,11 +21,14 @@ from schemas import WORDS as WORDS_TABLE
 from tasks.dataset import Part
 from tasks.files import outside_file
 from tasks.step import Inputs, Job, Stage, Step, Work
-from tasks.text.bpe import encode_batch, load_tokenizer, read_tokenizer, train, vocabulary_size, with_token
+from tasks.text.analyze import WordIds
+from tasks.text.bpe import load_tokenizer, read_tokenizer, train, vocabulary_size, with_token
+from tasks.text.fast_bpe import compile_tokenizer
 from tasks.text.split import seeded_hash
-from tasks.text.words import analyzer, words_of
+from tasks.text.words import analyzer
 
 DOCUMENTS_AT_ONCE = 512
+DOCUMENTS_WRITTEN_AT_ONCE = 65_536
 
 
 # -- words ------------------------------------------------------------------------------------------------------------
@@ -35,38 +39,32 @@ def plan_words(study: Study, inputs: Inputs) -> list[Job]:
 
 def run_words(work: Work) -> None:
     """Write ids and vocabulary of one part. Memory: four bytes a word of the part, and its vocabulary."""
-    known: dict[str, int] = {}
-    pieces: list[np.ndarray] = []
-    lengths: list[int] = []
-    documents: list[np.ndarray] = []
+    from tasks.text import word_kernels
+
+    analyzed, batches = WordIds(), []
     for batch in work.batches(work.parts("documents")[0], "document", "text", rows=DOCUMENTS_AT_ONCE):
-        for text in batch.column("text").to_pylist():
-            ids = [known.setdefault(word, len(known)) for word in words_of(text)]
-            pieces.append(np.array(ids, dtype=np.int32))
-            lengths.append(len(ids))
-        documents.append(batch.column("document").to_numpy())
-    vocabulary = sorted(known)
-    rank = np.empty(len(known), dtype=np.int32)
-    rank[[known[w] for w in vocabulary]] = np.arange(len(known), dtype=np.int32)
-    ids_of_part = rank[np.concatenate([np.empty(0, np.int32), *pieces])]
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    _write_ids(work, "words", np.concatenate([np.empty(0, np.int64), *documents]), ids_of_part, offsets)
-    occurrences = np.bincount(ids_of_part, minlength=len(vocabulary))
-    per_document = [np.unique(ids_of_part[a:b]) for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
-    holding = np.bincount(np.concatenate([np.empty(0, np.int32), *per_document]), minlength=len(vocabulary))
-    work.write("vocabulary", {"id": list(range(len(vocabulary))), "word": vocabulary, "occurrences": occurrences.tolist(),
-                              "documents": holding.tolist()})  # fmt: skip
+        ids, offsets = analyzed.add(batch.column("text"))
+        batches.append(_id_lists(batch.column("document"), ids, offsets))
+    vocabulary, rank = analyzed.sorted()
+    occurrences, holding = np.zeros((2, len(vocabulary)), dtype=np.int64)
+    seen = np.full(len(vocabulary), -1, dtype=np.int64)
+    part = pa.Table.from_batches(batches, WORDS_TABLE.schema)
+    for begin in range(0, len(part), DOCUMENTS_WRITTEN_AT_ONCE):
+        rows = part.slice(begin, DOCUMENTS_WRITTEN_AT_ONCE).combine_chunks()
+        lists = rows.column("ids").chunk(0)
+        offsets = lists.offsets.to_numpy().astype(np.int64)
+        offsets -= offsets[0]
+        ids = rank[lists.flatten().to_numpy()]
+        word_kernels.count(ids, offsets, begin, occurrences, holding, seen)
+        work.write("words", _id_lists(rows.column("document").chunk(0), ids, offsets))
+    work.write("vocabulary", {"id": np.arange(len(vocabulary)), "word": vocabulary, "occurrences": occurrences,
+                              "documents": holding})  # fmt: skip
 
 
-def _write_ids(work: Work, table: str, documents: np.ndarray, ids: np.ndarray, offsets: np.ndarray) -> None:
-    """Write (document, ids) rows in groups."""
-    for begin in range(0, len(documents), 65_536):
-        end = min(begin + 65_536, len(documents))
-        values = pa.array(ids[offsets[begin] : offsets[end]], pa.int32())
-        lists = pa.ListArray.from_arrays(pa.array(offsets[begin : end + 1] - offsets[begin], pa.int32()), values)
-        rows = pa.table({"document": pa.array(documents[begin:end], pa.int64()),
-                         "ids": lists.cast(WORDS_TABLE.schema.field("ids").type)})  # fmt: skip
-        work.write(table, rows)
+def _id_lists(documents: pa.Array, ids: np.ndarray, offsets: np.ndarray) -> pa.RecordBatch:
+    """Rows of `words`: document d holds ids[offsets[d]:offsets[d + 1]]."""
+    lists = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(ids), WORDS_TABLE.schema.field("ids").type)
+    return pa.record_batch([documents, lists], schema=WORDS_TABLE.schema)
 
 
 WORDS = Step(
@@ -137,14 +135,18 @@ def plan_tokens(study: Study, inputs: Inputs) -> list[Job]:
 
 
 def run_tokens(work: Work) -> None:
-    """Write the token ids of one part, batch by batch; sums: tokens, bytes."""
-    tokenizer: Any = load_tokenizer(work.read("tokenizer", "json").column("json")[0].as_py())
+    """Write the token ids of one part, batch by batch; sums: tokens, bytes, and parts_by_library if ids are not made here."""
+    tokeniser = compile_tokenizer(work.read("tokenizer", "json").column("json")[0].as_py())
+    if not tokeniser.fast:
+        warnings.warn(f"tokens are made by the tokenizers library, some ten times slower: {tokeniser.why}", stacklevel=1)
+        work.add("parts_by_library")
     for batch in work.batches(work.parts("documents")[0], "document", "text", rows=DOCUMENTS_AT_ONCE):
-        texts = batch.column("text").to_pylist()
-        ids = encode_batch(tokenizer, texts)
-        work.add("tokens", sum(map(len, ids)))
-        work.add("bytes", sum(len(t.encode()) for t in texts))
-        work.write("tokens", {"document": batch.column("document").to_pylist(), "ids": ids})
+        ids, offsets = tokeniser.encode(batch.column("text"))
+        work.add("tokens", len(ids))
+        work.add("bytes", int(pc.sum(pc.binary_length(batch.column("text"))).as_py() or 0))
+        kind = TOKENS_TABLE.schema.field("ids").type
+        lists = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(ids, pa.int32()), kind)
+        work.write("tokens", {"document": batch.column("document"), "ids": lists})
 
 
 TOKENS = Step(

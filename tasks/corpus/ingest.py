@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,12 @@ from tasks.text.lines import excerpt, has_surrogates, json_records, text_of
 from tasks.text.split import in_evaluated_half
 
 ROWS_AT_ONCE, CHARACTERS_AT_ONCE = 2_000, 16_000_000
+TYPICAL_PACKING = 4  # bytes of text in a byte of a .gz or .zst file
 PLANTED: dict[str, Any] = {"text": "text", "id": "id", "language": "", "join": [], "held_out": None}
 
 
 def plan(study: Study, inputs: Inputs) -> list[Job]:
-    """One job per corpus file."""
+    """One job per corpus file, or per piece of a large one. Small files stay apart: a new one then changes no old part."""
     jobs = [
         Job({"source": part.labels["source"], "file": part.labels["file"]}, PLANTED, {"planted_files": (part,)})
         for part in inputs["planted_files"] if part.labels["kind"] == "corpus"
@@ -34,8 +36,23 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
                     "held_out": {"name": source.held_out, **split.model_dump()} if split else None}  # fmt: skip
         for name, path in resolve_files(source.files, study.data, f"corpus source {source.name!r}"):
             file = outside_file(path)
-            jobs.append(Job({"source": source.name, "file": name}, settings, {}, (file,), cost=float(file.bytes)))
+            jobs += _pieces(Job({"source": source.name, "file": name}, settings, {}, (file,)), study.corpus.partition_bytes)
     return jobs
+
+
+def _pieces(job: Job, most: int) -> list[Job]:
+    """The job; or, where its file holds more than so many bytes, several that share it, as large as each other."""
+    file = job.files[0]
+    text = file.bytes * (TYPICAL_PACKING if file.path.endswith((".gz", ".zst")) else 1)
+    pieces = -(-text // most)
+    if pieces <= 1:
+        return [replace(job, cost=float(text))]
+    width = len(str(pieces - 1))
+    return [
+        replace(job, labels={**job.labels, "piece": f"{i:0{width}}"}, settings={**job.settings, "piece": i, "pieces": pieces},
+                cost=text / pieces)
+        for i in range(pieces)
+    ]  # fmt: skip
 
 
 def run(work: Work) -> None:
@@ -54,7 +71,7 @@ def run(work: Work) -> None:
             count += 1
     documents.flush()
     rejects.flush()
-    if count == 0:
+    if count == 0 and "piece" not in work.labels:
         seen = work.sums["records"]
         why = f"; row {rejects.first['row']} was refused: {rejects.first['reason']}" if rejects.first else ""
         raise StudyError(f"{path}: empty corpus: none of its {seen} records is a document{why}. Mend or leave it out.")
@@ -63,7 +80,7 @@ def run(work: Work) -> None:
 def _records(path: Path, settings: Any) -> Iterator[tuple[int, bytes, dict[str, Any] | str]]:
     """(row, line, document or reason) for every line."""
     seen: set[bytes] = set()
-    for row, line, record in json_records(path):
+    for row, line, record in json_records(path, piece=settings.get("piece", 0), pieces=settings.get("pieces", 1)):
         yield row, line, record if isinstance(record, str) else _document(record, row, settings, seen)
 
 

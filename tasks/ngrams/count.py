@@ -1,103 +1,231 @@
 """Exact counts of every n-gram of the orders a study names (task-grams §3). No measure needs them; the report shows them.
 
-Each words part is counted by itself, with its own ids. Both its vocabulary and the corpus' are sorted, so that the map from
-one to the other keeps sorted n-grams sorted, and a new shard changes no old part; one job adds the parts up.
+Out of core, in three passes. Each part of the corpus writes its suffixes — every position with the ids that follow it, up to
+the longest order — sorted into buckets by their first two words. One job joins the vocabularies. Then each bucket is counted
+by itself: all suffixes of all parts that begin with the same two words are in it, so that no count needs another bucket.
+A part keeps its own ids, so that a new shard changes no old part. The suffixes are the bytes that are spilled.
 """
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Iterator
+
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from schemas import NGRAM_COUNT_PARTIALS, NGRAM_COUNTS, NGRAM_VOCABULARY, Study
+from schemas import NGRAM_COUNTS, NGRAM_SUFFIXES, NGRAM_VOCABULARY, Study
+from tasks.dataset import Part
+from tasks.ngrams.counting import Bucket, Ordered
+from tasks.ngrams.queries import pieces
 from tasks.step import Inputs, Job, Stage, Step, Work
+from tasks.text.bpe import load_tokenizer
 
-ROWS_AT_ONCE = 1_000_000
-
-
-def plan_parts(study: Study, inputs: Inputs) -> list[Job]:
-    """One job per words part; none if the study names no order."""
-    orders = sorted(set(study.counting.all_orders))
-    return [Job(part.labels, {"orders": orders}, {"words": (part,)}) for part in inputs["words"]] if orders else []
+IDS_AT_ONCE = 1 << 24  # of all suffixes of a block together, so that a block is as large whatever the longest order
 
 
-def run_part(work: Work) -> None:
-    """Count the n-grams of one part, order by order: the numbering of the n-grams is the start for the (n+1)-grams."""
-    from tasks.ngrams import kernels
-
-    lists = work.read("words", "ids").column("ids").combine_chunks()
-    ids, offsets = lists.flatten().to_numpy(), lists.offsets.to_numpy().astype(np.int64)
-    offsets = offsets - offsets[0]
-    prefix = np.zeros(len(ids), np.int32)
-    for order in range(1, max(work.settings["orders"]) + 1):
-        first, occurrences, documents = kernels.count_all(prefix, ids, offsets, order)
-        if order not in work.settings["orders"]:
-            continue
-        for begin in range(0, len(first), ROWS_AT_ONCE):
-            piece = slice(begin, begin + ROWS_AT_ONCE)
-            grams = ids[first[piece][:, None] + np.arange(order)]
-            work.write("ngram_count_partials", pa.table({
-                "order": pa.array(np.full(len(grams), order), pa.int16()), "ngram": to_binary(grams),
-                "occurrences": pa.array(occurrences[piece], pa.int64()), "documents": pa.array(documents[piece], pa.int64()),
-            }))  # fmt: skip
+# -- suffixes, part by part --------------------------------------------------------------------------------------------
+def plan_suffixes(study: Study, inputs: Inputs) -> list[Job]:
+    """One job per part of the corpus; none if the study names no order."""
+    orders, unit = sorted(set(study.counting.all_orders)), study.counting.unit
+    settings = {"unit": unit, "longest": max([2, *orders]), "buckets": study.counting.buckets}
+    beside = _by_labels(inputs["vocabulary"])
+    jobs = []
+    for part in inputs[unit] if orders else ():
+        other = {"vocabulary": (beside[_labels(part)],)} if unit == "words" else {"tokenizer": inputs["tokenizer"]}
+        jobs.append(Job(part.labels, settings, {unit: (part,), **other}))
+    return jobs
 
 
-def plan_merge(study: Study, inputs: Inputs) -> list[Job]:
-    """One job over all parts."""
-    settings = {"orders": sorted(set(study.counting.all_orders)), "min_count": study.counting.min_count}
-    tables = {t: inputs[t] for t in ("ngram_count_partials", "vocabulary")}
-    return [Job({"study": "all"}, settings, tables)] if inputs["ngram_count_partials"] else []
+def _labels(part: Part) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(part.labels.items()))
 
 
-def run_merge(work: Work) -> None:
-    """Add up the parts, order by order; sums: ngrams_below_min_count, occurrences_below_min_count."""
-    vocabularies = [work.read_part(p, "word").column("word").to_pylist() for p in work.parts("vocabulary")]
-    words = sorted(set().union(*vocabularies))
-    rank = {word: i for i, word in enumerate(words)}
-    maps = [np.array([rank[w] for w in vocabulary], np.int32) for vocabulary in vocabularies]
-    for order in work.settings["orders"]:
-        counted = _merge_order(work, order, maps)
-        rare = counted.filter(pl.col("occurrences") < work.settings["min_count"])
-        work.add("ngrams_below_min_count", rare.height)
-        work.add("occurrences_below_min_count", int(rare["occurrences"].sum()))
-        kept = counted.filter(pl.col("occurrences") >= work.settings["min_count"]).sort("ngram")
-        work.write("ngram_counts", kept.with_columns(pl.lit(order, pl.Int16).alias("order")).to_arrow())
-    work.write("ngram_vocabulary", {"id": list(range(len(words))), "word": words})
+def _by_labels(parts: tuple[Part, ...]) -> dict[tuple[tuple[str, str], ...], Part]:
+    return {_labels(part): part for part in parts}
 
 
-def _merge_order(work: Work, order: int, maps: list[np.ndarray]) -> pl.DataFrame:
-    """One row (ngram, occurrences, documents) per n-gram of one order, unsorted."""
-    pieces = []
-    for part, ids in zip(work.parts("ngram_count_partials"), maps, strict=True):
-        for batch in work.batches(part, "order", "ngram", "occurrences", "documents", rows=ROWS_AT_ONCE):
-            rows = pa.Table.from_batches([batch])
-            rows = rows.filter(pa.compute.equal(rows["order"], order)).combine_chunks()
-            if rows.num_rows:
-                grams = ids[from_binary(rows["ngram"].chunk(0), order)]
-                pieces.append(pl.DataFrame(pa.table({"ngram": to_binary(grams), "occurrences": rows["occurrences"],
-                                                      "documents": rows["documents"]})))  # fmt: skip
-    if not pieces:
-        return pl.DataFrame(schema={"ngram": pl.Binary, "occurrences": pl.Int64, "documents": pl.Int64})
-    return pl.concat(pieces).group_by("ngram").agg(pl.col("occurrences", "documents").sum())
+def run_suffixes(work: Work) -> None:
+    """Write the suffixes of one part, block by block. sums: of_tokens, if it is tokens that are counted."""
+    from tasks.ngrams import count_kernels as kernels
+
+    unit, longest, buckets = work.settings["unit"], work.settings["longest"], work.settings["buckets"]
+    hashes = _hashes_of_part(work)
+    if unit == "tokens":
+        work.add("of_tokens")
+    first_document, rows_at_once = 0, max(1, IDS_AT_ONCE // longest)
+    for block, (ids, offsets) in enumerate(_blocks(work, work.parts(unit)[0], rows_at_once, len(hashes))):
+        starts, positions, documents, suffixes = kernels.scatter(ids, offsets, hashes, buckets, longest, first_document)
+        first_document += len(offsets) - 1
+        for bucket in range(buckets):
+            rows = slice(starts[bucket], starts[bucket + 1])
+            work.write("ngram_suffixes", _suffix_rows(block, bucket, positions[rows], documents[rows], suffixes[:, rows]))
 
 
-def to_binary(grams: np.ndarray) -> pa.BinaryArray:
-    """n-grams (int [rows, n]) as big-endian bytes, so that byte order is id order."""
-    rows, order = grams.shape
-    data = np.ascontiguousarray(grams.astype(">i4"))
-    offsets = np.arange(rows + 1, dtype=np.int32) * np.int32(4 * order)
-    return pa.Array.from_buffers(pa.binary(), rows, [None, pa.py_buffer(offsets), pa.py_buffer(data)])
+def _suffix_rows(block: int, bucket: int, positions: np.ndarray, documents: np.ndarray, suffixes: np.ndarray) -> pa.Table:
+    count = len(positions)
+    columns: dict[str, pa.Array] = {
+        "block": pa.array(np.full(count, block, np.int32)), "bucket": pa.array(np.full(count, bucket, np.int16)),
+        "position": pa.array(positions), "document": pa.array(documents, pa.int32()),
+    }  # fmt: skip
+    for half, name in enumerate(NGRAM_SUFFIXES.schema.names[4:]):
+        columns[name] = pa.array(suffixes[half]) if half < len(suffixes) else pa.nulls(count, pa.int64())
+    return pa.table(columns)
 
 
-def from_binary(array: pa.BinaryArray, order: int) -> np.ndarray:
-    """What `to_binary` wrote: int32 [rows, n]."""
-    offsets = np.frombuffer(array.buffers()[1], np.int32)[array.offset : array.offset + len(array) + 1]
-    data = np.frombuffer(array.buffers()[2], np.uint8)[offsets[0] : offsets[-1]]
-    return data.view(">i4").astype(np.int32).reshape(-1, order)
+def _hashes_of_part(work: Work) -> np.ndarray:
+    """uint32 per id, the same in every part: CRC-32 of a word, or of a token's number."""
+    if work.settings["unit"] == "words":
+        words = work.read_part(work.parts("vocabulary")[0], "word").column("word").to_pylist()
+        return np.array([zlib.crc32(w.encode()) for w in words], np.uint32)
+    size = work.read("tokenizer", "vocabulary_size").column("vocabulary_size")[0].as_py()
+    return np.array([zlib.crc32(i.to_bytes(4, "big")) for i in range(size)], np.uint32)
+
+
+def _blocks(work: Work, part: Part, most: int, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The part's documents in runs of about `most` ids: ids (int32), offsets (int64)."""
+    ids: list[np.ndarray] = []
+    lengths: list[np.ndarray] = []
+    for some, offsets, _ in pieces(work, part, size):
+        ids.append(some)
+        lengths.append(np.diff(offsets))
+        if sum(map(len, ids)) >= most:
+            yield _joined(ids, lengths)
+            ids, lengths = [], []
+    if ids:
+        yield _joined(ids, lengths)
+
+
+def _joined(ids: list[np.ndarray], lengths: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    return np.concatenate(ids), np.concatenate([[0], np.cumsum(np.concatenate(lengths))]).astype(np.int64)
+
+
+# -- one vocabulary ----------------------------------------------------------------------------------------------------
+def plan_vocabulary(study: Study, inputs: Inputs) -> list[Job]:
+    """One job."""
+    unit = study.counting.unit
+    tables = ("vocabulary",) if unit == "words" else ("tokens", "tokenizer")
+    return [Job({"study": "all"}, {"unit": unit}, {t: inputs[t] for t in tables})] if inputs["ngram_suffixes"] else []
+
+
+def run_vocabulary(work: Work) -> None:
+    """Add up the words of all parts; for tokens, count them."""
+    if work.settings["unit"] == "tokens":
+        work.write("ngram_vocabulary", _count_tokens(work))
+        return
+    total = pl.DataFrame(schema={"word": pl.String, "occurrences": pl.Int64, "documents": pl.Int64})
+    for part in work.parts("vocabulary"):
+        piece = work.frame_part(part, "word", "occurrences", "documents")
+        total = pl.concat([total, piece]).group_by("word").agg(pl.col("occurrences", "documents").sum())
+    total = total.sort("word").with_columns(pl.int_range(pl.len(), dtype=pl.Int32).alias("id"))
+    work.write("ngram_vocabulary", total.select(NGRAM_VOCABULARY.schema.names).to_arrow())
+
+
+def _count_tokens(work: Work) -> pa.Table:
+    from tasks.ngrams import count_kernels as kernels
+
+    row = work.read("tokenizer", "vocabulary_size", "json").to_pylist()[0]
+    tokenizer, size = load_tokenizer(row["json"]), row["vocabulary_size"]
+    occurrences, documents, last = np.zeros(size, np.int64), np.zeros(size, np.int64), np.full(size, -1, np.int64)
+    base = 0
+    for part in work.parts("tokens"):
+        for ids, offsets in _blocks(work, part, 1 << 20, size):
+            kernels.count_ids(ids, offsets, occurrences, documents, last, base)
+            base += len(offsets) - 1
+    names = [tokenizer.id_to_token(i) or "" for i in range(size)]
+    return pa.table({"id": pa.array(np.arange(size, dtype=np.int32)), "word": names, "occurrences": occurrences,
+                     "documents": documents})  # fmt: skip
+
+
+# -- counts, bucket by bucket ------------------------------------------------------------------------------------------
+def plan_counts(study: Study, inputs: Inputs) -> list[Job]:
+    """One job per bucket."""
+    if not inputs["ngram_suffixes"]:
+        return []
+    counting = study.counting
+    settings = {"unit": counting.unit, "orders": sorted(set(counting.all_orders)), "min_count": counting.min_count,
+                "buckets": counting.buckets}  # fmt: skip
+    tables = {t: inputs[t] for t in ("ngram_suffixes", "ngram_vocabulary")}
+    tables |= {"vocabulary": inputs["vocabulary"]} if counting.unit == "words" else {}
+    width = len(str(counting.buckets - 1))
+    return [
+        Job({"bucket": f"{b:0{width}}"}, {**settings, "bucket": b}, tables, memory=counting.memory_bytes)
+        for b in range(counting.buckets)
+    ]
+
+
+def run_counts(work: Work) -> None:
+    """Count one bucket, order by order; single ids are in the first.
+
+    sums: ngrams_below_min_count; occurrences_below_min_count, in all and for each order n as ..._n; of_tokens, if it is tokens.
+    """
+    bucket, orders, least = work.settings["bucket"], work.settings["orders"], work.settings["min_count"]
+    vocabulary = work.frame("ngram_vocabulary")
+    if work.settings["unit"] == "tokens":
+        work.add("of_tokens")
+    for name in ("ngrams_below_min_count", "occurrences_below_min_count"):
+        work.add(name, 0)
+    if 1 in orders and bucket == 0:
+        _write_single_ids(work, vocabulary)
+    wanted = [n for n in orders if n > 1]
+    if not wanted:
+        return
+    found = Bucket(work, bucket, _renumberings(work, vocabulary["word"].to_arrow()), vocabulary.height, wanted, least)
+    for counted in found.count():
+        _write(work, counted)
+    for order, (grams, occurrences) in sorted(found.rare.items()):
+        _report_rare(work, order, grams, occurrences)
+
+
+def _write_single_ids(work: Work, vocabulary: pl.DataFrame) -> None:
+    """Order 1: the vocabulary, which is counted already."""
+    kept = vocabulary.filter(pl.col("occurrences") >= work.settings["min_count"])
+    rare = vocabulary.filter((pl.col("occurrences") < work.settings["min_count"]) & (pl.col("occurrences") > 0))
+    _report_rare(work, 1, rare.height, int(rare["occurrences"].sum()))
+    grams = np.ascontiguousarray(kept["id"].to_numpy().astype(">i4")).view(np.uint8).reshape(-1, 4)
+    _write(work, Ordered(1, grams, kept["occurrences"].to_numpy(), kept["documents"].to_numpy()))
+
+
+def _report_rare(work: Work, order: int, grams: int, occurrences: int) -> None:
+    work.add("ngrams_below_min_count", grams)
+    work.add("occurrences_below_min_count", occurrences)
+    work.add(f"occurrences_below_min_count_{order}", occurrences)
+
+
+def _write(work: Work, counted: Ordered) -> None:
+    work.write("ngram_counts", pa.table({
+        "order": pa.array(np.full(len(counted.grams), counted.order, np.int16)), "ngram": binary(counted.grams),
+        "occurrences": pa.array(counted.occurrences, pa.int64()), "documents": pa.array(counted.documents, pa.int64()),
+    }))  # fmt: skip
+
+
+def _renumberings(work: Work, words: pa.Array) -> list[np.ndarray]:
+    """For each part of suffixes: int32 by the part's id + 1, the corpus' id + 1; 0 stays 0."""
+    if work.settings["unit"] == "tokens":
+        return [np.arange(len(words) + 1, dtype=np.int32)] * len(work.parts("ngram_suffixes"))
+    beside = _by_labels(work.parts("vocabulary"))
+    found = []
+    for part in work.parts("ngram_suffixes"):
+        own = work.read_part(beside[_labels(part)], "word").column("word").combine_chunks()
+        at = pc.index_in(own.cast(words.type), value_set=words).to_numpy(zero_copy_only=False)
+        found.append(np.concatenate([[0], at + 1]).astype(np.int32))
+    return found
+
+
+def binary(grams: np.ndarray) -> pa.Array:
+    """n-grams (uint8 [rows, 4n], big-endian ids) as a binary column, without a copy."""
+    rows, width = grams.shape
+    offsets = np.arange(rows + 1, dtype=np.int32) * np.int32(width)
+    return pa.Array.from_buffers(pa.binary(), rows, [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(grams))])
 
 
 COUNT = Step(
-    "count", version=1, about="all n-grams of the corpus, for the orders the study names", reads=("words", "vocabulary"),
-    stages=(Stage((NGRAM_COUNT_PARTIALS,), plan_parts, run_part), Stage((NGRAM_COUNTS, NGRAM_VOCABULARY), plan_merge, run_merge)),
+    "count", version=2, about="all n-grams of the corpus, for the orders the study names",
+    reads=("words", "vocabulary", "tokens", "tokenizer"),
+    stages=(
+        Stage((NGRAM_SUFFIXES,), plan_suffixes, run_suffixes), Stage((NGRAM_VOCABULARY,), plan_vocabulary, run_vocabulary),
+        Stage((NGRAM_COUNTS,), plan_counts, run_counts),
+    ),
 )  # fmt: skip

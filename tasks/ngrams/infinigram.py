@@ -18,11 +18,11 @@ import pyarrow as pa
 
 from schemas import INFINIGRAM as INFINIGRAM_TABLE
 from schemas import INFINIGRAM_PARTIALS, Study
+from tasks.ngrams.partials import by_key
+from tasks.ngrams.queries import pieces
 from tasks.step import Inputs, Job, Stage, Step, Work
 from tasks.text.bpe import load_tokenizer
 from tasks.text.continuations import tokenise
-
-DOCUMENTS_AT_ONCE = 4_096
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,10 @@ def plan_scan(study: Study, inputs: Inputs) -> list[Job]:
     """One job per tokens part."""
     shared = {"examples": inputs["examples"], "tokenizer": inputs["tokenizer"]}
     settings = {"longest_suffix": study.counting.longest_suffix}
-    return [Job(part.labels, settings, {"tokens": (part,), **shared}) for part in inputs["tokens"]]
+    return [
+        Job(part.labels, settings, {"tokens": (part,), **shared}, memory=study.counting.memory_bytes)
+        for part in inputs["tokens"]
+    ]
 
 
 def run_scan(work: Work) -> None:
@@ -54,13 +57,11 @@ def run_scan(work: Work) -> None:
 
     texts, longest = _texts(work), work.settings["longest_suffix"]
     asked = kernels.ask(texts.ids, texts.offsets, texts.begins, longest)
-    denominators = np.zeros(asked.trie.nodes, np.int64)
-    numerators = np.zeros(len(asked.token_keys), np.int64)
-    for batch in work.batches(work.parts("tokens")[0], "ids", rows=DOCUMENTS_AT_ONCE):
-        ids, offsets = flat(batch.column("ids"))
-        kernels.scan_contexts(ids, offsets, asked, denominators, numerators)
+    size = work.read("tokenizer", "vocabulary_size").column(0)[0].as_py()
+    for ids, offsets, _ in pieces(work, work.parts("tokens")[0], size):
+        kernels.scan_contexts(ids, offsets, asked)
         work.add("tokens", len(ids))
-    rows = kernels.answers(texts.ids, texts.offsets, texts.begins, longest, asked, denominators, numerators)
+    rows = kernels.answers(texts.offsets, texts.begins, asked)
     tasks, examples = (pa.array([name[i] for name in texts.names], pa.string()) for i in (0, 1))
     text = pa.array(rows[:, 0])
     work.write("infinigram_partials", pa.table({
@@ -72,20 +73,25 @@ def run_scan(work: Work) -> None:
 def plan_sum(study: Study, inputs: Inputs) -> list[Job]:
     """One job: partial counts add up."""
     names = ("infinigram_partials", "examples", "tokenizer")
-    return [Job({"study": "all"}, {}, {n: inputs[n] for n in names})] if inputs["tokens"] else []
+    return (
+        [Job({"study": "all"}, {}, {n: inputs[n] for n in names}, memory=study.counting.memory_bytes)]
+        if inputs["tokens"]
+        else []
+    )
 
 
 def run_sum(work: Work) -> None:
     """Choose the longest suffix of each position."""
     texts = _texts(work)
-    partials = pl.concat(
-        [work.frame_part(p) for p in work.parts("infinigram_partials")], how="vertical"
-    )  # fmt: skip
     key = ["task", "example", "position"]
-    total = partials.group_by([*key, "suffix"]).agg(pl.col("denominator", "numerator").sum()).sort([*key, "suffix"])
-    longest = total.group_by(key, maintain_order=True).last()
-    seen = total.filter(pl.col("numerator") > 0).group_by(key, maintain_order=True).last()
-    found = _positions(texts).join(longest, on=key, how="left").join(seen, on=key, how="left", suffix="_seen").sort(key)
+    empty = pl.DataFrame(INFINIGRAM_PARTIALS.schema.empty_table())
+    longest, seen = [empty], [empty]
+    for rows in by_key(work, "infinigram_partials", key, "suffix", "denominator", "numerator"):
+        total = rows.group_by([*key, "suffix"]).agg(pl.col("denominator", "numerator").sum()).sort([*key, "suffix"])
+        longest.append(total.group_by(key, maintain_order=True).last())
+        seen.append(total.filter(pl.col("numerator") > 0).group_by(key, maintain_order=True).last())
+    found = _positions(texts).join(pl.concat(longest), on=key, how="left").join(
+        pl.concat(seen), on=key, how="left", suffix="_seen").sort(key)  # fmt: skip
     work.write("infinigram", found.select(
         *key, "token", "start", "end", pl.col("suffix").fill_null(0), pl.col("numerator").fill_null(0),
         pl.col("denominator").fill_null(0), pl.col("suffix_seen").fill_null(-1).alias("backoff_suffix"),
@@ -126,12 +132,6 @@ def _texts(work: Work) -> Texts:
     ids = np.concatenate([np.empty(0, np.int32), *(np.array(t.ids, np.int32) for t in texts)])
     return Texts([(r["task"], r["example"]) for r in rows], ids, offsets, np.array([t.begin for t in texts], np.int64),
                  [t.starts for t in texts], [t.ends for t in texts])  # fmt: skip
-
-
-def flat(lists: pa.ListArray) -> tuple[np.ndarray, np.ndarray]:
-    """A list column as kernels read it: ids (int32), and offsets (int64 [rows + 1]) into them."""
-    offsets = lists.offsets.to_numpy().astype(np.int64)
-    return lists.flatten().to_numpy(), offsets - offsets[0]
 
 
 INFINIGRAM = Step(

@@ -9,40 +9,55 @@ says where to look, the key itself decides equality. Node 0 is the root, whose e
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
 _EMPTY = np.int64(-1)
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_LOW = np.int64(0xFFFFFFFF)
+_FILTER_BITS = 27  # 16 MB at most: a filter must stay in the cache to be worth asking
 
 
 class Trie(NamedTuple):
-    """Queries as a tree of ids. `shift` places a hash among the 2^(64 - shift) slots of `keys` and `children`."""
+    """Queries as a tree of ids. An edge is (query + 1) << 32 | node: the query that ends there, and the node if it goes on."""
 
-    root: np.ndarray  # int32 [largest id + 1]: node below the root, or -1
-    keys: np.ndarray  # int64 [slots]: node << 32 | id, or -1
-    children: np.ndarray  # int32 [slots]
-    shift: int
-    nodes: int
-
-
-class Kept(NamedTuple):
-    """The documents with the smallest hashes of each pair: pair p owns the places offsets[p]:offsets[p + 1]."""
-
-    offsets: np.ndarray  # int64 [pairs + 1]
-    used: np.ndarray  # int64 [pairs]: places in use
-    hashes: np.ndarray  # int64, increasing within a pair
-    documents: np.ndarray  # int64
-    inputs: np.ndarray  # int32: position of the first word of s_x
-    outputs: np.ndarray  # int32: position of the first word of s_y
+    root: np.ndarray  # int64 [largest id + 1]: the edge of each id, 0 for none
+    table: np.ndarray  # int64 [2 · slots]: node << 32 | id (or -1), and beside it, in the same cache line, the edge
+    bits: np.ndarray  # uint64: a bit is set for each edge, so that most ids that lead nowhere cost no look into the table
+    shift: int  # places a 64-bit hash among the slots
+    bits_shift: int  # places it among the bits
+    depth: int  # ids of the longest query
 
 
 def slots_for(entries: int) -> tuple[int, int]:
     """Number of slots, a power of two at least 1.5 × entries, and the shift that places a 64-bit hash in them."""
     bits = max(4, int(np.ceil(np.log2(max(1, entries) * 1.5))))
     return 1 << bits, 64 - bits
+
+
+def _prefetch(typing_context, array, index):
+    """Ask for array[index] ahead of its use: a look-up that is under way while others are computed costs no waiting."""
+    signature = types.void(array, index)
+
+    def generate(context, builder, signature, arguments):
+        values = context.make_array(signature.args[0])(context, builder, arguments[0])
+        place = builder.gep(values.data, [arguments[1]])
+        place = builder.bitcast(place, ir.IntType(8).as_pointer())
+        word = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [place.type, word, word, word])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(function, [place, word(0), word(3), word(1)])
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+prefetch: Any = intrinsic(_prefetch)  # called with two arguments: the typing context is numba's
 
 
 @njit(cache=True)
@@ -56,28 +71,12 @@ def _find(keys, shift, key):
 
 
 @njit(cache=True)
-def _descend(root, keys, children, shift, node, value):
-    """The node below `node` by the edge `value`, or -1."""
-    if node == 0:
-        return root[value] if value < root.shape[0] else np.int32(-1)
-    slot = _find(keys, shift, (np.int64(node) << 32) | np.int64(value))
-    return children[slot] if keys[slot] != _EMPTY else np.int32(-1)
-
-
-@njit(cache=True)
-def _descend_or_add(root, keys, children, shift, node, value, nodes):
-    """The node below `node` by the edge `value`, made if it is not there; and the new number of nodes."""
-    if node == 0:
-        if root[value] < 0:
-            root[value] = nodes
-            nodes += 1
-        return root[value], nodes
-    key = (np.int64(node) << 32) | np.int64(value)
-    slot = _find(keys, shift, key)
-    if keys[slot] == _EMPTY:
-        keys[slot], children[slot] = key, nodes
-        nodes += 1
-    return children[slot], nodes
+def mix(value):
+    """A bijection of 64-bit numbers that spreads every bit (the finalizer of SplitMix64)."""
+    z = np.uint64(value) + _GOLDEN
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
 
 
 # -- all n-grams of a corpus ---------------------------------------------------------------------------------------
@@ -142,155 +141,91 @@ def count_all(
 
 # -- given n-grams -------------------------------------------------------------------------------------------------
 @njit(cache=True)
-def _insert_all(ids, offsets, root, keys, children, shift, terminal):
-    """Put every query into the trie; terminal[node] becomes the query that ends there."""
-    nodes = 1
+def _insert_all(ids, offsets, root, table, shift, terminal, inner, same):
+    """Put every query into the trie, its node numbers in the places of edges; returns the number of nodes, root included."""
+    nodes, last = 1, (table.shape[0] >> 1) - 1
     for q in range(offsets.shape[0] - 1):
-        node = np.int32(0)
-        for i in range(offsets[q], offsets[q + 1]):
-            node, nodes = _descend_or_add(root, keys, children, shift, node, ids[i], nodes)
-        terminal[node] = q
+        begin, end = offsets[q], offsets[q + 1]
+        if root[ids[begin]] == 0:
+            root[ids[begin]] = nodes
+            nodes += 1
+        node = root[ids[begin]]
+        for i in range(begin + 1, end):
+            inner[node] = True
+            key = (node << 32) | np.int64(ids[i])
+            slot = np.int64((np.uint64(key) * _GOLDEN) >> np.uint64(shift))
+            while table[2 * slot] != key and table[2 * slot] != _EMPTY:
+                slot = (slot + 1) & last
+            if table[2 * slot] == _EMPTY:
+                table[2 * slot], table[2 * slot + 1] = key, nodes
+                nodes += 1
+            node = table[2 * slot + 1]
+        if terminal[node] < 0:
+            terminal[node] = q
+        same[q] = terminal[node]
     return nodes
 
 
+@njit(cache=True)
+def _finish_edges(root, table, bits, bits_shift, terminal, inner):
+    """Node numbers become edges; where no query goes on, an edge has no node."""
+    for at in range(root.shape[0]):
+        node = root[at]
+        if node != 0:
+            root[at] = (np.int64(terminal[node] + 1) << 32) | (node if inner[node] else 0)
+    for slot in range(table.shape[0] >> 1):
+        key = table[2 * slot]
+        if key != _EMPTY:
+            node = table[2 * slot + 1]
+            table[2 * slot + 1] = (np.int64(terminal[node] + 1) << 32) | (node if inner[node] else 0)
+            bit = (np.uint64(key) * _GOLDEN) >> np.uint64(bits_shift)
+            bits[bit >> np.uint64(6)] |= np.uint64(1) << (bit & np.uint64(63))
+
+
 def build_trie(ids: np.ndarray, offsets: np.ndarray) -> tuple[Trie, np.ndarray]:
-    """The trie of distinct, non-empty queries, laid out like a corpus; and for each node the query that ends there, or -1."""
-    size, shift = slots_for(len(ids))
-    root = np.full(int(ids.max()) + 1 if len(ids) else 0, -1, np.int32)
-    keys, children = np.full(size, _EMPTY, np.int64), np.empty(size, np.int32)
-    terminal = np.full(len(ids) + 1, -1, np.int32)
-    nodes = _insert_all(ids, offsets, root, keys, children, shift, terminal)
-    return Trie(root, keys, children, shift, nodes), terminal[:nodes].copy()
+    """The trie of queries, laid out like a corpus; and for each query (int32) the first one that is equal to it.
 
-
-@njit(cache=True)
-def scan_ngrams(ids, offsets, base, trie, terminal, occurrences, documents, first_document, last):
-    """Add one piece of corpus to the counts of each query; the piece's first document is number `base`.
-
-    `occurrences`, `documents` (int64), `first_document` and `last` (int64, -1 before the first piece) are [queries] and
-    carried from piece to piece, which come in document order.
+    Only that first one is counted. ValueError for a query without ids.
     """
-    root, keys, children, shift, _ = trie
-    for d in range(offsets.shape[0] - 1):
-        end = offsets[d + 1]
-        for i in range(offsets[d], end):
-            node = _descend(root, keys, children, shift, np.int32(0), ids[i])
-            j = i + 1
-            while node >= 0:
-                q = terminal[node]
-                if q >= 0:
-                    occurrences[q] += 1
-                    if last[q] != base + d:
-                        last[q] = base + d
-                        if documents[q] == 0:
-                            first_document[q] = base + d
-                        documents[q] += 1
-                if j >= end:
-                    break
-                node = _descend(root, keys, children, shift, node, ids[j])
-                j += 1
+    lengths = np.diff(offsets)
+    if len(lengths) and lengths.min() < 1:
+        raise ValueError(f"query {int(lengths.argmin())} is empty: an n-gram has at least one word")
+    edges = int(lengths.sum() - len(lengths))
+    size, shift = slots_for(edges)
+    root = np.zeros(int(ids.max()) + 1 if len(ids) else 0, np.int64)
+    table = np.zeros(2 * size, np.int64)
+    table[::2] = _EMPTY
+    terminal, inner = np.full(len(ids) + 1, -1, np.int32), np.zeros(len(ids) + 1, np.bool_)
+    same = np.empty(len(lengths), np.int32)
+    nodes = _insert_all(ids, offsets, root, table, shift, terminal, inner, same)
+    width = min(_FILTER_BITS, max(10, int(nodes).bit_length() + 3))
+    bits = np.zeros(1 << (width - 6), np.uint64)
+    _finish_edges(root, table, bits, 64 - width, terminal, inner)
+    return Trie(root, table, bits, shift, 64 - width, int(lengths.max()) if len(lengths) else 0), same
 
 
-# -- given pairs ---------------------------------------------------------------------------------------------------
+def bytes_of_trie(queries: int, ids: int) -> int:
+    """At most so many bytes hold the trie of so many queries, with so many ids together, and their counts."""
+    return (16 * 3 + 4 + 8) * ids + 64 * queries
+
+
+# -- texts ---------------------------------------------------------------------------------------------------------
 @njit(cache=True)
-def mix(value):
-    """A bijection of 64-bit numbers that spreads every bit (the finalizer of SplitMix64)."""
-    z = np.uint64(value) + _GOLDEN
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
-
-
-@njit(cache=True)
-def _keep(kept, pair, value, document, input_word, output_word):
-    """Put a document among the smallest hashes of its pair, if it belongs there; equal hashes keep document order."""
-    offsets, used, hashes, documents, inputs, outputs = kept
-    low, room = offsets[pair], offsets[pair + 1] - offsets[pair]
-    at = low + used[pair]
-    if used[pair] == room:
-        if room == 0 or hashes[at - 1] <= value:
-            return
-        at -= 1
-    else:
-        used[pair] += 1
-    while at > low and hashes[at - 1] > value:
-        hashes[at], documents[at] = hashes[at - 1], documents[at - 1]
-        inputs[at], outputs[at] = inputs[at - 1], outputs[at - 1]
-        at -= 1
-    hashes[at], documents[at], inputs[at], outputs[at] = value, document, input_word, output_word
+def hash_texts(data, offsets):
+    """64 bits of each text data[offsets[i]:offsets[i + 1]] (uint8): FNV-1a, then `mix`. They choose, they decide no equality."""
+    out = np.empty(offsets.shape[0] - 1, np.uint64)
+    for i in range(out.shape[0]):
+        value = np.uint64(0xCBF29CE484222325)
+        for at in range(offsets[i], offsets[i + 1]):
+            value = (value ^ np.uint64(data[at])) * np.uint64(0x100000001B3)
+        out[i] = mix(value)
+    return out
 
 
 @njit(cache=True)
-def _found(pair, d, document, counts, pairs, pair_hashes, document_hashes, first, kept):
-    """One document holds both n-grams of a pair."""
-    counts[pair] += 1
-    if kept.offsets[pair + 1] > kept.offsets[pair]:
-        value = np.int64(mix(pair_hashes[pair] ^ mix(document_hashes[d])) >> np.uint64(1))
-        _keep(kept, pair, value, document, first[pairs[pair, 0]], first[pairs[pair, 1]])
-
-
-@njit(cache=True)
-def _join(present, here, seen, adjacency, d, document, counts, pairs, pair_hashes, document_hashes, first, kept):
-    """All pairs of one document, each looked up from the n-gram that owns it, through the shorter of two lists."""
-    starts, others, owned = adjacency
-    for a in range(here):
-        low, high = starts[present[a]], starts[present[a] + 1]
-        if high - low <= 8 * here:
-            for at in range(low, high):
-                if seen[others[at]] == document:
-                    _found(owned[at], d, document, counts, pairs, pair_hashes, document_hashes, first, kept)
-            continue
-        for b in range(here):
-            at = low + np.searchsorted(others[low:high], present[b])
-            while at < high and others[at] == present[b]:
-                _found(owned[at], d, document, counts, pairs, pair_hashes, document_hashes, first, kept)
-                at += 1
-
-
-@njit(cache=True)
-def scan_pairs(ids, offsets, base, trie, terminal, seen, adjacency, counts, pairs, pair_hashes, document_hashes, kept):
-    """Add one piece of corpus to `counts` (int64 [pairs]): documents that hold both n-grams of a pair.
-
-    `pairs` (int32 [pairs, 2]) are queries of the trie; `adjacency` is what `owners` returns; `seen` (int64 [queries], -1
-    before the first piece) is carried; `document_hashes` (uint64) belongs to the piece; `kept` keeps the smallest
-    mix(pair hash ^ mix(document hash)) >> 1.
-    """
-    root, keys, children, shift, _ = trie
-    queries = seen.shape[0]
-    present, first = np.empty(queries, np.int32), np.empty(queries, np.int32)
-    for d in range(offsets.shape[0] - 1):
-        begin, end, document, here = offsets[d], offsets[d + 1], np.int64(base + d), 0
-        for i in range(begin, end):
-            node = _descend(root, keys, children, shift, np.int32(0), ids[i])
-            j = i + 1
-            while node >= 0:
-                q = terminal[node]
-                if q >= 0 and seen[q] != document:
-                    seen[q], first[q], present[here] = document, i - begin, q
-                    here += 1
-                if j >= end:
-                    break
-                node = _descend(root, keys, children, shift, node, ids[j])
-                j += 1
-        _join(present, here, seen, adjacency, d, document, counts, pairs, pair_hashes, document_hashes, first, kept)
-
-
-def owners(pairs: np.ndarray, frequency: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each query the pairs it owns: a pair belongs to the rarer of its two n-grams, where looking it up is cheapest.
-
-    `frequency` [queries] is the number of documents. Returns starts (int64 [queries + 1]), and, by owner and then by the
-    other n-gram, the other n-gram (int32) and the number of the pair (int32).
-    """
-    left = frequency[pairs[:, 0]] <= frequency[pairs[:, 1]]
-    owner, other = np.where(left, pairs[:, 0], pairs[:, 1]), np.where(left, pairs[:, 1], pairs[:, 0])
-    order = np.lexsort((other, owner)).astype(np.int32)
-    starts = np.searchsorted(owner[order], np.arange(len(frequency) + 1)).astype(np.int64)
-    return starts, other[order].astype(np.int32), order
-
-
-def keep(rooms: np.ndarray) -> Kept:
-    """Empty places for `rooms` [pairs] documents of each pair."""
-    offsets = np.concatenate([[0], np.cumsum(rooms)]).astype(np.int64)
-    total = int(offsets[-1])
-    return Kept(offsets, np.zeros(len(rooms), np.int64), np.empty(total, np.int64), np.empty(total, np.int64),
-                np.empty(total, np.int32), np.empty(total, np.int32))  # fmt: skip
+def fold(values, others):
+    """mix(mix(value) ^ other) of each two 64-bit numbers: the hash of an ordered pair of hashes."""
+    out = np.empty(values.shape[0], np.uint64)
+    for i in range(out.shape[0]):
+        out[i] = mix(mix(values[i]) ^ others[i])
+    return out

@@ -24,7 +24,9 @@ from schemas import (
     Study,
 )
 from tasks.dataset import Part
-from tasks.ngrams.queries import PartCounter
+from tasks.ngrams.partials import added
+from tasks.ngrams.queries import PairQueries, PartCounter, same_analyzer
+from tasks.ngrams.query import ngram_rows, places
 from tasks.step import Inputs, Job, Stage, Step, Work
 from tasks.text import encoders
 from tasks.text.ngrams import keep, ngrams
@@ -128,29 +130,22 @@ def plan_scan(study: Study, inputs: Inputs) -> list[Job]:
     return [
         Job({**words.labels, **asked.labels}, {}, {
             "words": (words,), "vocabulary": (vocabulary[tuple(sorted(words.labels.items()))],), "generation_queries": (asked,),
-        })
+        }, memory=study.counting.memory_bytes)
         for words in inputs["words"] for asked in inputs["generation_queries"]
     ]  # fmt: skip
 
 
 def run_scan(work: Work) -> None:
     """Count what one model's answers to one task ask, in one words part."""
+    same_analyzer(work, "generation_queries")
     asked = work.frame("generation_queries", "kind", *PAIR)
-    grams = sorted({*asked["output_ngram"].to_list(), *asked["input_ngram"].to_list()} - {""})
+    grams = pl.concat([asked[c].alias("ngram") for c in PAIR]).unique().sort()
+    grams = grams.filter(grams != "")
     pairs = asked.filter(pl.col("kind") == "pair").select(PAIR).unique().sort(PAIR)
     counter = PartCounter(work, work.parts("words")[0], work.parts("vocabulary")[0], grams)
-    counts = counter.count()
-    here = np.flatnonzero(counts.documents)
-    work.write("generation_partials", {
-        "ngram": [grams[i] for i in here], "length": [grams[i].count(" ") + 1 for i in here],
-        "occurrences": counts.occurrences[here].tolist(), "documents": counts.documents[here].tolist(),
-    })  # fmt: skip
-    place = {gram: i for i, gram in enumerate(grams)}
-    ends = np.array([[place[x], place[y]] for x, y in pairs.iter_rows()], np.int64).reshape(-1, 2)
-    nothing = np.zeros(len(ends), np.int64)
-    documents = np.zeros(work.store.open(work.parts("words")[0]).metadata.num_rows, np.uint64)
-    found, _ = counter.count_pairs(ends, nothing, nothing.astype(np.uint64), documents)
-    counted = pairs.with_columns(pl.Series("documents", found, pl.Int64)).filter(pl.col("documents") > 0)
+    counts = counter.count(PairQueries(places(grams, pairs)))
+    work.write("generation_partials", ngram_rows(grams, counts).to_arrow())
+    counted = pairs.with_columns(pl.Series("documents", counts.pairs, pl.Int64)).filter(pl.col("documents") > 0)
     work.write("generation_pair_partials", counted.to_arrow())
 
 
@@ -163,7 +158,8 @@ def plan_sum(study: Study, inputs: Inputs) -> list[Job]:
 
     return [
         Job(asked.labels, {}, {"generation_queries": (asked,), "generation_partials": of("generation_partials", asked),
-                               "generation_pair_partials": of("generation_pair_partials", asked)})
+                               "generation_pair_partials": of("generation_pair_partials", asked)},
+            memory=study.counting.memory_bytes)
         for asked in inputs["generation_queries"]
     ]  # fmt: skip
 
@@ -171,8 +167,8 @@ def plan_sum(study: Study, inputs: Inputs) -> list[Job]:
 def run_sum(work: Work) -> None:
     """For each text: how many n-grams and pairs of each order, and how many of them no part holds."""
     asked = work.frame("generation_queries")
-    grams = work.frame("generation_partials", "ngram").unique().rename({"ngram": "output_ngram"})
-    pairs = work.frame("generation_pair_partials", *PAIR).unique()
+    grams = added(work, "generation_partials", ["ngram"]).rename({"ngram": "output_ngram"})
+    pairs = added(work, "generation_pair_partials", PAIR)
     key = [*TEXT, "kind", "order"]
     old = pl.concat([
         asked.filter(pl.col("kind") == "ngram").join(grams, on="output_ngram", how="semi"),

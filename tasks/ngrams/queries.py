@@ -1,35 +1,94 @@
 """Counting given n-grams and pairs in one words part: what the steps query and novelty share.
 
 n-grams are normalised words with one space between, pairs two such texts. The part's own vocabulary turns them into ids; an
-n-gram with a word the part does not have stands nowhere in it. Words are read in batches; memory follows from the queries.
+n-gram with a word the part does not have stands nowhere in it. Words are read in batches; memory follows from the queries,
+and where they are more than the job may hold, the part is read once for each batch of them, with the same result.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from schemas import StudyError
 from tasks.dataset import Part
 from tasks.step import Work
+from tasks.text.words import analyzer
+
+if TYPE_CHECKING:
+    from tasks.ngrams.pair_kernels import Pairs
 
 DOCUMENTS_AT_ONCE = 4_096
+NGRAMS_AT_ONCE = 1_000_000
+SAMPLE = 500_000  # words read beforehand, to guess which n-gram of a pair is the rarer one
+PAIR_BYTES = 64
+KEPT_BYTES = 24
+_MALFORMED = r"^$|^ | $|  |[\x00-\x1f\x7f]"
 
 
-@dataclass(frozen=True)
-class NgramCounts:
-    """Of each asked n-gram, in the order asked: occurrences, documents, and the first document that holds it (-1: none)."""
+# -- what is read -----------------------------------------------------------------------------------------------------
+def same_analyzer(work: Work, *tables: str) -> None:
+    """StudyError where a part of these tables says that another analyzer made it: its words are other words."""
+    here = analyzer()
+    for table in tables:
+        for part in work.parts(table):
+            made = work.store.footer(part).get("settings", {})
+            other = {name: made[name] for name in here if made.get(name, here[name]) != here[name]}
+            if other:
+                raise StudyError(f"{work.store.part_path(part)}: analysed with {other}, this program counts with {here}. "
+                                 "Run the study again under one version: it analyses anew what is of another.")  # fmt: skip
 
-    occurrences: np.ndarray
-    documents: np.ndarray
-    first_document: np.ndarray
+
+def pieces(work: Work, part: Part, size: int) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
+    """(ids, offsets, number of the first document) of each piece of a words or tokens part, documents in order.
+
+    StudyError for an id that is not below `size`, the number of entries of its vocabulary.
+    """
+    base = 0
+    for batch in work.batches(part, "ids", rows=DOCUMENTS_AT_ONCE):
+        lists: pa.ListArray = batch.column("ids")
+        offsets = lists.offsets.to_numpy().astype(np.int64)
+        ids, offsets = lists.flatten().to_numpy(), offsets - offsets[0]
+        if len(ids) and (ids.min() < 0 or ids.max() >= size):
+            at = int(np.flatnonzero((ids < 0) | (ids >= size))[0])
+            row = base + int(np.searchsorted(offsets, at, side="right")) - 1
+            raise StudyError(f"{work.store.part_path(part)}: row {row}: id {ids[at]} is not one of the vocabulary's {size}. "
+                             "Part and vocabulary do not belong together; remove both and run the study again.")  # fmt: skip
+        yield ids, offsets, base
+        base += batch.num_rows
 
 
+def encode(ngrams: pa.Array, vocabulary: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """ids, offsets, and which n-grams they are (int64): those whose words the vocabulary has, all of them."""
+    ids, lengths, at = [np.empty(0, np.int32)], [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    for begin in range(0, len(ngrams), NGRAMS_AT_ONCE):
+        some = ngrams.slice(begin, NGRAMS_AT_ONCE)
+        wrong = pc.match_substring_regex(some, _MALFORMED)
+        if pc.any(wrong).as_py():
+            first = some.filter(wrong)[0].as_py()
+            raise StudyError(f"the n-gram {first!r} is not written as words with one space between; normalise it first")
+        words = pc.split_pattern(some, " ")
+        found = pc.fill_null(pc.index_in(words.flatten(), value_set=vocabulary), -1).to_numpy().astype(np.int32)
+        offsets = words.offsets.to_numpy().astype(np.int64)
+        offsets -= offsets[0]
+        known = np.minimum.reduceat(found, offsets[:-1]) >= 0
+        ids.append(found[np.repeat(known, np.diff(offsets))])
+        lengths.append(np.diff(offsets)[known])
+        at.append(begin + np.flatnonzero(known))
+    offsets = np.concatenate([[0], np.cumsum(np.concatenate(lengths))]).astype(np.int64)
+    return np.concatenate(ids), offsets, np.concatenate(at)
+
+
+# -- what is found ----------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class PairDocuments:
-    """The kept documents of pairs: rows of (pair, hash, document, first word of s_x, first word of s_y), sorted so."""
+    """The kept documents of pairs: rows of (pair, hash, document, first word of s_x, first word of s_y)."""
 
     pair: np.ndarray
     hash: np.ndarray
@@ -38,89 +97,135 @@ class PairDocuments:
     output_word: np.ndarray
 
 
+@dataclass(frozen=True)
+class Counts:
+    """Of each asked n-gram, in the order asked: occurrences, documents, and the first document that holds it (-1: none).
+
+    Of each asked pair: documents with both; [pairs, widths] documents with both within so many words; and kept documents.
+    A pair of one n-gram with itself is in every document that holds the n-gram, within as many words as that has.
+    """
+
+    occurrences: np.ndarray
+    documents: np.ndarray
+    first_document: np.ndarray
+    pairs: np.ndarray
+    windows: np.ndarray
+    kept: PairDocuments
+    batches: int
+
+
+@dataclass(frozen=True)
+class PairQueries:
+    """ends: int [pairs, 2], places in the asked n-grams. rooms: how many documents to keep of each pair; the first are those
+    with the smallest mix(hash of pair ^ mix(hash of document)). widths: words of the windows, increasing."""
+
+    ends: np.ndarray
+    rooms: np.ndarray | None = None
+    hashes: np.ndarray | None = None
+    document_hashes: np.ndarray | None = None
+    widths: tuple[int, ...] = ()
+
+
+NO_PAIRS = PairQueries(np.empty((0, 2), np.int64))
+
+
 class PartCounter:
     """Counts in one words part, against its vocabulary part."""
 
-    def __init__(self, work: Work, words: Part, vocabulary: Part, ngrams: Sequence[str]) -> None:
-        """`ngrams` are distinct and not empty."""
+    def __init__(self, work: Work, words: Part, vocabulary: Part, ngrams: Sequence[str] | pl.Series) -> None:
+        """`ngrams` may repeat themselves; StudyError for one that is empty or has anything but words and single spaces."""
         self.work, self.words = work, words
-        table = work.read_part(vocabulary, "word")
-        asked = {word for ngram in ngrams for word in ngram.split(" ")}
-        ids = {word: i for i, word in enumerate(table.column("word").to_pylist()) if word in asked}
-        self.size = len(ngrams)
-        self.at: list[int] = []  # which asked n-grams the part could hold
-        pieces: list[list[int]] = []
-        for index, ngram in enumerate(ngrams):
-            piece = [ids.get(word, -1) for word in ngram.split(" ")]
-            if min(piece) >= 0:
-                self.at.append(index)
-                pieces.append(piece)
-        self._ids = np.array([i for piece in pieces for i in piece], np.int32)
-        self._offsets = np.concatenate([[0], np.cumsum([len(p) for p in pieces])]).astype(np.int64)
+        same_analyzer(work, words.table, vocabulary.table)
+        texts = ngrams.to_arrow() if isinstance(ngrams, pl.Series) else pa.array(ngrams, pa.large_string())
+        known = work.read_part(vocabulary, "word").column("word").combine_chunks().cast(pa.large_string())
+        self.size, self.vocabulary = len(texts), len(known)
+        self._ids, self._offsets, self._at = encode(texts.cast(pa.large_string()), known)
+        self._lengths = np.diff(self._offsets)
 
-    def batches(self) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
-        """(ids, offsets, number of the first document) of each piece of the part."""
-        base = 0
-        for batch in self.work.batches(self.words, "ids", rows=DOCUMENTS_AT_ONCE):
-            lists: pa.ListArray = batch.column("ids")
-            offsets = lists.offsets.to_numpy().astype(np.int64)
-            yield lists.flatten().to_numpy(), offsets - offsets[0], base
-            base += batch.num_rows
-
-    def count(self) -> NgramCounts:
-        """One scan of the part."""
-        from tasks.ngrams import kernels
-
-        found = len(self.at)
-        occurrences, documents = np.zeros(found, np.int64), np.zeros(found, np.int64)
-        first, last = np.full(found, -1, np.int64), np.full(found, -1, np.int64)
-        self.trie, self.terminal = kernels.build_trie(self._ids, self._offsets)
-        if found:
-            for ids, offsets, base in self.batches():
-                kernels.scan_ngrams(ids, offsets, base, self.trie, self.terminal, occurrences, documents, first, last)
-        self._documents = documents
-        return NgramCounts(self._spread(occurrences, 0), self._spread(documents, 0), self._spread(first, -1))
-
-    def _spread(self, values: np.ndarray, absent: int) -> np.ndarray:
-        """Values of the n-grams the part could hold, at the places of all that were asked."""
-        whole = np.full(self.size, absent, np.int64)
-        whole[self.at] = values
-        return whole
-
-    def count_pairs(
-        self, pairs: np.ndarray, rooms: np.ndarray, pair_hashes: np.ndarray, document_hashes: np.ndarray
-    ) -> tuple[np.ndarray, PairDocuments]:
-        """A second scan, after `count`: documents that hold both n-grams of each pair (int64 [pairs]).
-
-        pairs: int [pairs, 2], places in the asked n-grams. rooms: how many documents to keep per pair. The document of a pair
-        with the smallest mix(pair hash ^ mix(document hash)) come first.
-        """
-        from tasks.ngrams import kernels
-
+    def count(self, asked: PairQueries = NO_PAIRS) -> Counts:
+        """One pass over the part for each batch of queries that the job's memory holds; ordinarily one."""
         place = np.full(self.size, -1, np.int64)
-        place[self.at] = np.arange(len(self.at))
-        local = place[pairs] if len(pairs) else np.empty((0, 2), np.int64)
-        stands = np.zeros(self.size + 1, bool)
-        stands[self.at] = self._documents > 0
-        kept_pairs = np.flatnonzero(stands[pairs].all(axis=1)) if len(pairs) else np.empty(0, np.int64)
-        counts = np.zeros(len(kept_pairs), np.int64)
-        local = local[kept_pairs].astype(np.int32)
-        kept = kernels.keep(rooms[kept_pairs])
-        if len(kept_pairs):
-            seen = np.full(len(self.at), -1, np.int64)
-            adjacency = kernels.owners(local, self._documents)
-            for ids, offsets, base in self.batches():
-                hashes = document_hashes[base : base + len(offsets) - 1]
-                kernels.scan_pairs(ids, offsets, base, self.trie, self.terminal, seen, adjacency, counts, local,
-                                   pair_hashes[kept_pairs], hashes, kept)  # fmt: skip
-        whole = np.zeros(len(pairs), np.int64)
-        whole[kept_pairs] = counts
-        used = np.repeat(np.arange(len(kept_pairs)), kept.used)
-        at = kept.offsets[used] + _within(kept.used)
-        return whole, PairDocuments(kept_pairs[used], kept.hashes[at], kept.documents[at], kept.inputs[at], kept.outputs[at])
+        place[self._at] = np.arange(len(self._at))
+        local = place[asked.ends].reshape(-1, 2)
+        possible = np.flatnonzero((local >= 0).all(axis=1))
+        names = ("occurrences", "documents", "first_document")
+        found = {name: np.full(self.size, -1 if name == "first_document" else 0, np.int64) for name in names}
+        pairs, windows = np.zeros(len(asked.ends), np.int64), np.zeros((len(asked.ends), len(asked.widths)), np.int64)
+        kept: list[list[np.ndarray]] = []
+        batches = self._batches(local[possible], asked)
+        for grams, some in batches:
+            numbers = possible[some]
+            records, state = self._scan(grams, np.searchsorted(grams, local[numbers]), numbers, asked)
+            for name in names:
+                found[name][self._at[grams]] = records[name]
+            ordered = numbers[state.order]
+            pairs[ordered], windows[ordered] = state.entries["documents"], state.windows
+            kept.append(_kept(state, ordered))
+        columns = [np.concatenate([k[c] for k in kept] or [np.empty(0, np.int64)]) for c in range(5)]
+        return Counts(**found, pairs=pairs, windows=windows, kept=PairDocuments(*columns), batches=len(batches))
+
+    def _batches(self, pairs: np.ndarray, asked: PairQueries) -> list[tuple[np.ndarray, np.ndarray]]:
+        """(n-grams, sorted; pairs) of each batch: pairs are halved until each half fits with its n-grams."""
+        from tasks.ngrams.kernels import bytes_of_trie
+
+        memory, kept = self.work.job.memory, int(asked.rooms.max()) if asked.rooms is not None and len(asked.rooms) else 0
+        each = PAIR_BYTES + KEPT_BYTES * kept + 8 * len(asked.widths)
+        every = np.arange(len(self._lengths))
+        if bytes_of_trie(len(every), len(self._ids)) + each * len(pairs) <= memory:
+            return [(every, np.arange(len(pairs)))] if len(every) else []
+        done, alone, waiting = [], np.ones(len(every), bool), [np.arange(len(pairs))] if len(pairs) else []
+        while waiting:
+            some = waiting.pop()
+            grams = np.unique(pairs[some])
+            if len(some) > 1 and bytes_of_trie(len(grams), int(self._lengths[grams].sum())) + each * len(some) > memory:
+                waiting += [some[len(some) // 2 :], some[: len(some) // 2]]
+            else:
+                done.append((grams, some))
+                alone[grams] = False
+        rest = every[alone]
+        weights = np.cumsum(bytes_of_trie(1, 1) * self._lengths[rest]) // memory
+        return done + [
+            (some, np.empty(0, np.int64)) for some in np.split(rest, np.flatnonzero(np.diff(weights)) + 1) if len(some)
+        ]
+
+    def _scan(
+        self, grams: np.ndarray, ends: np.ndarray, numbers: np.ndarray, asked: PairQueries
+    ) -> tuple[np.ndarray, Pairs]:
+        """Records of these n-grams, and the state of these pairs after the whole part."""
+        from tasks.ngrams import kernels, pair_kernels, scan_kernels
+
+        lengths = self._lengths[grams]
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        ids = self._ids[np.repeat(self._offsets[grams] - offsets[:-1], lengths) + np.arange(offsets[-1])]
+        trie, same = kernels.build_trie(ids, offsets)
+        records, ends = scan_kernels.empty_records(len(grams)), same[ends].reshape(-1, 2)
+        rooms = None if asked.rooms is None or not asked.rooms[numbers].any() else asked.rooms[numbers]
+        hashes = None if rooms is None or asked.hashes is None else asked.hashes[numbers]
+        frequency = self._frequencies(trie, lengths) if len(ends) else np.zeros(len(grams))
+        state = pair_kernels.prepare(ends, frequency, lengths, records, rooms, hashes, asked.widths)
+        for words, document_offsets, base in pieces(self.work, self.words, self.vocabulary):
+            of = asked.document_hashes
+            here = np.zeros(0, np.uint64) if rooms is None or of is None else of[base : base + len(document_offsets) - 1]
+            scan_kernels.scan_pairs(words, document_offsets, base, trie, records, state, here)
+        return records[same], state
+
+    def _frequencies(self, trie: object, lengths: np.ndarray) -> np.ndarray:
+        """Documents of each n-gram among the first of the part; of two that are not met there, the longer is the rarer."""
+        from tasks.ngrams import scan_kernels
+
+        records = scan_kernels.empty_records(len(lengths))
+        for ids, offsets, _ in pieces(self.work, self.words, self.vocabulary):
+            last = max(1, int(np.searchsorted(offsets, SAMPLE)))
+            cut = offsets[: last + 1]
+            scan_kernels.scan_ngrams(ids[: cut[-1]], cut, 0, trie, records)  # type: ignore[arg-type]
+            break
+        return records["documents"] + 1 / (1.0 + lengths)
 
 
-def _within(lengths: np.ndarray) -> np.ndarray:
-    """0, 1, … within each run of these lengths."""
-    total = int(lengths.sum())
-    return np.arange(total) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+def _kept(state: Pairs, numbers: np.ndarray) -> list[np.ndarray]:
+    """The columns of PairDocuments; numbers [pairs] in the order of the state."""
+    kept = state.kept
+    of = np.repeat(np.arange(len(kept.used)), kept.used)
+    within = np.arange(len(of)) - np.repeat(np.cumsum(kept.used) - kept.used, kept.used)
+    at = kept.offsets[of] + within
+    return [numbers[of], kept.hashes[at], kept.documents[at], kept.inputs[at], kept.outputs[at]]

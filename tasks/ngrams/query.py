@@ -2,6 +2,8 @@
 
     C(s_x, s_y)  documents that hold both n-grams, anywhere and in any order      (never min(C(s_x), C(s_y)), task-grams §3)
     C(s), df(s)  occurrences, and documents that hold s
+    within w     documents in which both stand in a stretch of w words, counted from the first word of the one that begins
+                 first to the last word of the one that ends last; an n-gram paired with itself is one occurrence
 
 Besides, for the pairs of evaluated examples, the k documents with the smallest hash(seed, pair, document), so that samples of
 parts merge into the sample of the whole; and the long n-grams that evaluated examples share with the corpus (§13). What parts
@@ -10,7 +12,6 @@ count adds up in a second stage.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -27,11 +28,14 @@ from schemas import (
     PAIR_DOCUMENT_PARTIALS,
     PAIR_DOCUMENTS,
     PAIR_PARTIALS,
+    PAIR_WINDOW_PARTIALS,
+    PAIR_WINDOWS,
     Study,
 )
 from tasks.dataset import Part
 from tasks.ngrams.excerpts import read_excerpts
-from tasks.ngrams.queries import PartCounter
+from tasks.ngrams.partials import added, by_key
+from tasks.ngrams.queries import Counts, PairQueries, PartCounter, same_analyzer
 from tasks.step import Inputs, Job, Stage, Step, Work
 from tasks.text.ngrams import ngrams
 from tasks.text.words import analyzer, segment
@@ -74,11 +78,19 @@ def _of_evaluated_examples(work: Work, pairs: pl.DataFrame) -> np.ndarray:
     return kept
 
 
-def asked_ngrams(work: Work, pairs: pl.DataFrame) -> list[str]:
+def asked_ngrams(work: Work, pairs: pl.DataFrame) -> pl.Series:
     """Distinct n-grams: those of the pairs, and every n-gram of an evaluated example; sorted."""
     table = work.frame("example_ngrams", "split", "ngram")
     columns = [pairs["input_ngram"], pairs["output_ngram"], table.filter(pl.col("split") == "evaluate")["ngram"]]
-    return pl.concat([c.alias("ngram") for c in columns]).unique().sort().to_list()
+    return pl.concat([c.alias("ngram") for c in columns]).unique().sort()
+
+
+def places(ngrams: pl.Series, pairs: pl.DataFrame) -> np.ndarray:
+    """int64 [pairs, 2]: where the two n-grams of each pair stand among the sorted `ngrams`, which have them all."""
+    numbered = pl.DataFrame({"ngram": ngrams}).with_row_index("place")
+    columns = [pairs.select(pl.col(c).alias("ngram")).join(numbered, on="ngram", how="left", maintain_order="left")["place"]
+               for c in PAIR]  # fmt: skip
+    return np.stack([c.cast(pl.Int64).to_numpy() for c in columns], axis=1)
 
 
 @dataclass(frozen=True)
@@ -113,113 +125,135 @@ def plan_scan(study: Study, inputs: Inputs) -> list[Job]:
     jobs = []
     for part in inputs["words"]:
         beside = {t: (by_labels[t][tuple(sorted(part.labels.items()))],) for t in by_labels}
-        jobs.append(Job(part.labels, settings, {"words": (part,), **beside, **{t: inputs[t] for t in ASKED}}))
+        given = {"words": (part,), **beside, **{t: inputs[t] for t in ASKED}}
+        jobs.append(Job(part.labels, settings, given, memory=study.counting.memory_bytes))
     return jobs
 
 
 def _settings(study: Study) -> dict[str, object]:
     return {"contamination_orders": sorted(set(study.counting.contamination_orders)), "seed": study.seed,
-            "documents_per_pair": study.counting.documents_per_pair, **analyzer()}  # fmt: skip
+            "documents_per_pair": study.counting.documents_per_pair, "windows": sorted(set(study.counting.windows)),
+            **analyzer()}  # fmt: skip
 
 
 def run_scan(work: Work) -> None:
-    """Count all that is asked in one words part."""
+    """Count all that is asked in one words part, in one pass."""
+    same_analyzer(work, "task_grams", "example_ngrams")
     pairs = asked_pairs(work)
     plain = asked_ngrams(work, pairs)
-    long = sorted({gram for item in long_ngrams(work) for gram in item.ngrams} - set(plain))
-    every = plain + long
-    counter = PartCounter(work, work.parts("words")[0], work.parts("vocabulary")[0], every)
-    counts = counter.count()
-    sources = work.read("documents", "source", "id")
-    _write_ngrams(work, plain, counts.occurrences, counts.documents)
-    asked = {g for item in long_ngrams(work) for g in item.ngrams}
-    _write_long(work, [i for i, g in enumerate(every) if g in asked and counts.documents[i]], every, counts, sources)
-    place = {gram: i for i, gram in enumerate(plain)}
-    ends = np.array([[place[x], place[y]] for x, y in pairs.select(PAIR).iter_rows()], np.int64).reshape(-1, 2)
+    long = pl.Series("ngram", sorted({gram for item in long_ngrams(work) for gram in item.ngrams}), pl.String)
+    every = pl.concat([plain, long.filter(~long.is_in(plain.implode()))])
+    sources = work.frame("documents", "source", "id")
+    ends, widths = places(plain, pairs), tuple(work.settings["windows"])
     rooms = np.where(pairs["kept"].to_numpy(), work.settings["documents_per_pair"], 0).astype(np.int64)
-    found, kept = counter.count_pairs(ends, rooms, _pair_hashes(work, pairs), _document_hashes(work, sources))
-    stands = found > 0
-    table = pairs.select(PAIR).with_columns(pl.Series("documents", found, pl.Int64)).filter(pl.Series(stands))
-    work.write("pair_partials", table.to_arrow())
-    names = pairs.select(PAIR)[kept.pair]
-    work.write("pair_document_partials", names.with_columns(
+    hashes = _pair_hashes(work.settings["seed"], plain, ends), _document_hashes(sources)
+    counter = PartCounter(work, work.parts("words")[0], work.parts("vocabulary")[0], every)
+    counts = counter.count(PairQueries(ends, rooms, *hashes, widths))
+    work.write("ngram_partials", ngram_rows(plain, counts).to_arrow())
+    _write_long(work, every, long, counts, sources)
+    found = pairs.select(PAIR).with_columns(pl.Series("documents", counts.pairs, pl.Int64))
+    work.write("pair_partials", found.filter(pl.col("documents") > 0).to_arrow())
+    work.write("pair_window_partials", _window_rows(pairs, widths, counts.windows).to_arrow())
+    kept = counts.kept
+    work.write("pair_document_partials", pairs.select(PAIR)[kept.pair].with_columns(
         pl.Series("hash", kept.hash, pl.Int64), pl.lit(work.parts("documents")[0].key).alias("part"),
         pl.Series("document", kept.document, pl.Int64), pl.Series("input_word", kept.input_word, pl.Int32),
         pl.Series("output_word", kept.output_word, pl.Int32),
     ).sort(*PAIR, "hash", "document").to_arrow())  # fmt: skip
 
 
-def _write_ngrams(work: Work, grams: list[str], occurrences: np.ndarray, documents: np.ndarray) -> None:
-    here = [i for i in range(len(grams)) if documents[i]]
-    work.write("ngram_partials", {
-        "ngram": [grams[i] for i in here], "length": [grams[i].count(" ") + 1 for i in here],
-        "occurrences": occurrences[here].tolist(), "documents": documents[here].tolist(),
-    })  # fmt: skip
+def ngram_rows(ngrams: pl.Series, counts: Counts) -> pl.DataFrame:
+    """(ngram, length, occurrences, documents) of the n-grams that stand in the part; `ngrams` are the first that were asked."""
+    return pl.DataFrame({
+        "ngram": ngrams, "length": ngrams.str.count_matches(" ") + 1, "occurrences": counts.occurrences[: len(ngrams)],
+        "documents": counts.documents[: len(ngrams)],
+    }).filter(pl.col("documents") > 0)  # fmt: skip
 
 
-def _write_long(work: Work, here: list[int], grams: list[str], counts: object, sources: pa.Table) -> None:
-    here = sorted(here, key=lambda i: grams[i])
-    first = pa.array([int(counts.first_document[i]) for i in here], pa.int64())  # type: ignore[attr-defined]
-    work.write("contamination_partials", {
-        "ngram": [grams[i] for i in here], "documents": [int(counts.documents[i]) for i in here],  # type: ignore[attr-defined]
-        "source": sources["source"].take(first).to_pylist(), "id": sources["id"].take(first).to_pylist(),
-    })  # fmt: skip
+def _window_rows(pairs: pl.DataFrame, widths: tuple[int, ...], windows: np.ndarray) -> pl.DataFrame:
+    """(input_ngram, output_ngram, window, documents) where documents > 0, sorted."""
+    at, width = np.nonzero(windows)
+    return pairs.select(PAIR)[at].with_columns(
+        pl.Series("window", np.array(widths, np.int32)[width], pl.Int32),
+        pl.Series("documents", windows[at, width], pl.Int64),
+    )
 
 
-def _pair_hashes(work: Work, pairs: pl.DataFrame) -> np.ndarray:
-    """64 bits per pair; only those whose documents are kept need them."""
-    seed = str(work.settings["seed"])
-    return np.array([_hash(seed, x, y) if kept else 0 for x, y, kept in pairs.iter_rows()], np.uint64)
+def _write_long(work: Work, every: pl.Series, long: pl.Series, counts: Counts, sources: pl.DataFrame) -> None:
+    """The long n-grams that stand in the part, with the first document that holds them."""
+    found = pl.DataFrame({"ngram": every, "documents": counts.documents, "first": counts.first_document})
+    here = found.filter(pl.col("documents") > 0).join(long.to_frame("ngram"), on="ngram", how="semi").sort("ngram")
+    work.write("contamination_partials", pl.concat([here.select("ngram", "documents"), sources[here["first"]]],
+                                                   how="horizontal").to_arrow())  # fmt: skip
 
 
-def _document_hashes(work: Work, sources: pa.Table) -> np.ndarray:
+def _hashes(texts: pl.Series) -> np.ndarray:
+    """64 bits of each text's UTF-8."""
+    from tasks.ngrams.kernels import hash_texts
+
+    column = pa.array(texts.to_arrow()).cast(pa.large_string())
+    _, offsets, data = column.buffers()
+    places = (
+        np.frombuffer(offsets, np.int64)[column.offset : column.offset + len(column) + 1]
+        if len(column)
+        else np.zeros(1, int)
+    )
+    return hash_texts(np.frombuffer(data or b"", np.uint8), places.astype(np.int64))
+
+
+def _pair_hashes(seed: int, ngrams: pl.Series, ends: np.ndarray) -> np.ndarray:
+    """64 bits of (seed, s_x, s_y) for each pair."""
+    from tasks.ngrams.kernels import fold
+
+    texts = _hashes(ngrams)
+    return fold(fold(np.full(len(ends), seed, np.uint64), texts[ends[:, 0]]), texts[ends[:, 1]])
+
+
+def _document_hashes(sources: pl.DataFrame) -> np.ndarray:
     """64 bits per document, from its source and id, so that they do not depend on how the corpus is cut into parts."""
-    if not work.settings["documents_per_pair"]:
-        return np.zeros(sources.num_rows, np.uint64)
-    rows = zip(sources["source"].to_pylist(), sources["id"].to_pylist(), strict=True)
-    return np.array([_hash(source, name) for source, name in rows], np.uint64)
+    from tasks.ngrams.kernels import fold
 
-
-def _hash(*texts: str) -> int:
-    return int.from_bytes(hashlib.blake2b("\x00".join(texts).encode(), digest_size=8).digest(), "big")
+    return fold(_hashes(sources["source"]), _hashes(sources["id"]))
 
 
 # -- all parts --------------------------------------------------------------------------------------------------------
 def plan_sum(study: Study, inputs: Inputs) -> list[Job]:
     """One job over the counts of all parts."""
-    tables = ("ngram_partials", "pair_partials", "pair_document_partials", "contamination_partials", "documents", *ASKED)
-    return [Job({"study": "all"}, _settings(study), {t: inputs[t] for t in tables})] if inputs["words"] else []
+    tables = ("ngram_partials", "pair_partials", "pair_window_partials", "pair_document_partials", "contamination_partials",
+              "documents", *ASKED)  # fmt: skip
+    given = {t: inputs[t] for t in tables}
+    return [Job({"study": "all"}, _settings(study), given, memory=study.counting.memory_bytes)] if inputs["words"] else []
 
 
 def run_sum(work: Work) -> None:
     """Add up; what stands nowhere has count 0 and is there all the same."""
     pairs = asked_pairs(work)
-    grams = pl.DataFrame({"ngram": asked_ngrams(work, pairs)}, schema={"ngram": pl.String})
-    counted = _total(work, "ngram_partials", ["ngram"], "occurrences", "documents")
+    grams = asked_ngrams(work, pairs).to_frame("ngram")
+    counted = added(work, "ngram_partials", ["ngram"], "occurrences", "documents")
     stats = grams.join(counted, on="ngram", how="left").sort("ngram").with_columns(
         pl.col("occurrences", "documents").fill_null(0), (pl.col("ngram").str.count_matches(" ") + 1).alias("length"))  # fmt: skip
     work.write("ngram_stats", stats.to_arrow())
-    found = _total(work, "pair_partials", PAIR, "documents")
+    found = added(work, "pair_partials", PAIR, "documents")
     counts = pairs.select(PAIR).join(found, on=PAIR, how="left").sort(PAIR).with_columns(pl.col("documents").fill_null(0))
     work.write("pair_counts", counts.to_arrow())
+    within = added(work, "pair_window_partials", [*PAIR, "window"], "documents").sort(*PAIR, "window")
+    work.write("pair_windows", within.to_arrow())
     for rows in read_excerpts(work, _smallest_hashes(work)):
         work.write("pair_documents", rows)
     _write_contamination(work)
 
 
-def _total(work: Work, table: str, key: list[str], *counts: str) -> pl.DataFrame:
-    partials = pl.concat([work.frame_part(p, *key, *counts) for p in work.parts(table)])
-    return partials.group_by(key).agg(pl.col(*counts).sum())
-
-
 def _smallest_hashes(work: Work) -> pl.DataFrame:
     """The k documents of each pair with the smallest hashes, over all parts, with their rank."""
     order = {part.key: i for i, part in enumerate(work.parts("documents"))}
-    partials = pl.concat([work.frame_part(p) for p in work.parts("pair_document_partials")])
-    placed = partials.with_columns(pl.col("part").replace_strict(order, return_dtype=pl.Int64).alias("place"))
-    ranked = placed.sort(*PAIR, "hash", "place", "document").with_columns(
-        pl.int_range(pl.len(), dtype=pl.Int32).over(PAIR).alias("rank"))  # fmt: skip
-    return ranked.filter(pl.col("rank") < work.settings["documents_per_pair"])
+    columns = ("hash", "part", "document", "input_word", "output_word")
+    chosen = [pl.DataFrame(PAIR_DOCUMENT_PARTIALS.schema.empty_table()).with_columns(pl.lit(0, pl.Int32).alias("rank"))]
+    for rows in by_key(work, "pair_document_partials", PAIR, *columns):
+        placed = rows.with_columns(pl.col("part").replace_strict(order, return_dtype=pl.Int64).alias("place"))
+        ranked = placed.sort(*PAIR, "hash", "place", "document").with_columns(
+            pl.int_range(pl.len(), dtype=pl.Int32).over(PAIR).alias("rank"))  # fmt: skip
+        chosen.append(ranked.filter(pl.col("rank") < work.settings["documents_per_pair"]).select(chosen[0].columns))
+    return pl.concat(chosen)
 
 
 def _write_contamination(work: Work) -> None:
@@ -242,10 +276,11 @@ def _write_contamination(work: Work) -> None:
 
 
 QUERY = Step(
-    "query", version=1, about="documents that hold both n-grams of each pair, and each n-gram; exact, in one pass per part",
+    "query", version=2, about="documents that hold both n-grams of each pair, and each n-gram; exact, in one pass per part",
     reads=("words", "vocabulary", "documents", *ASKED),
     stages=(
-        Stage((NGRAM_PARTIALS, PAIR_PARTIALS, PAIR_DOCUMENT_PARTIALS, CONTAMINATION_PARTIALS), plan_scan, run_scan),
-        Stage((NGRAM_STATS, PAIR_COUNTS, PAIR_DOCUMENTS, CONTAMINATION), plan_sum, run_sum),
+        Stage((NGRAM_PARTIALS, PAIR_PARTIALS, PAIR_WINDOW_PARTIALS, PAIR_DOCUMENT_PARTIALS, CONTAMINATION_PARTIALS),
+              plan_scan, run_scan),
+        Stage((NGRAM_STATS, PAIR_COUNTS, PAIR_WINDOWS, PAIR_DOCUMENTS, CONTAMINATION), plan_sum, run_sum),
     ),
 )  # fmt: skip

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 from schemas import StudyError
 
 EXCERPT = 200
+STRETCH = 4_000_000
 
 
 @contextmanager
@@ -84,17 +85,28 @@ def _last_frame_is_whole(raw: BinaryIO) -> bool:
         raw.seek(0)
 
 
-def lines(path: Path) -> Iterator[tuple[int, bytes]]:
+def lines(path: Path, piece: int = 0, pieces: int = 1) -> Iterator[tuple[int, bytes]]:
     """(row, line without its end), rows from 1; a byte order mark is no part of the first.
 
-    Raises StudyError, naming the row reached, where a packed file breaks off.
+    Of several pieces only one is read: the lines that begin in every `pieces`-th stretch of STRETCH bytes, so that pieces are
+    as large as each other however well the file packs. Raises StudyError, naming the row reached, where a packed file breaks
+    off.
     """
-    row = 0
+    row = offset = 0
     try:
         with open_bytes(path) as source:
-            for line in source:
-                row += 1
-                yield row, (line.removeprefix(codecs.BOM_UTF8) if row == 1 else line).rstrip(b"\r\n")
+            while True:
+                if (offset // STRETCH) % pieces != piece:
+                    size, passed = _skip(source, STRETCH - offset % STRETCH)
+                    row += passed
+                else:
+                    line = source.readline()
+                    size, row = len(line), row + bool(line)
+                    if line:
+                        yield row, (line.removeprefix(codecs.BOM_UTF8) if row == 1 else line).rstrip(b"\r\n")
+                if size == 0:
+                    return
+                offset += size
     except Exception as error:
         broken = isinstance(error, (EOFError, OSError, zlib.error)) or type(error).__name__ == "ZstdError"
         if not broken:
@@ -102,12 +114,21 @@ def lines(path: Path) -> Iterator[tuple[int, bytes]]:
         raise StudyError(f"{path}: broken off behind row {row}: {error}. Get the file again; nothing was taken.") from None
 
 
-def json_records(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, bytes, dict[str, Any] | str]]:
-    """(row, line, the JSON object in it or in words why there is none) for every line.
+def _skip(source: BinaryIO, size: int) -> tuple[int, int]:
+    """Pass over so many bytes and to the end of the line that is reached; returns bytes and lines passed."""
+    block = source.read(size)
+    rest = source.readline() if block and not block.endswith(b"\n") else b""
+    return len(block) + len(rest), block.count(b"\n") + (bool(block) and not block.endswith(b"\n"))
+
+
+def json_records(
+    path: Path, encoding: str = "utf-8", piece: int = 0, pieces: int = 1
+) -> Iterator[tuple[int, bytes, dict[str, Any] | str]]:
+    """(row, line, the JSON object in it or in words why there is none) for every line of a piece of the file.
 
     Raises StudyError for a file that is one JSON array over many lines: a few of them would pass for records.
     """
-    for row, line in lines(path):
+    for row, line in lines(path, piece, pieces):
         if row == 1 and line.lstrip().startswith(b"[") and not line.rstrip().endswith(b"]"):
             raise StudyError(f"{path}: row 1 begins a JSON array, and one record per line is read here; "
                              "`jq -c '.[]'` turns the one into the other")  # fmt: skip

@@ -245,3 +245,26 @@ def test_a_changed_file_changes_its_own_key_and_no_other(tmp_path):
     after = keys()
     assert after[0] == before[0]
     assert after[1] != before[1]
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "jsonl.gz", "jsonl.zst"])
+def test_a_large_file_is_cut_into_pieces_of_equal_size_that_hold_each_record_once(tmp_path, kind, monkeypatch):
+    monkeypatch.setattr("tasks.text.lines.STRETCH", 50_000)
+    random_text = random.Random(3)
+    records = [{"id": f"d{i}", "text": "".join(random_text.choices("abcdefgh ", k=random_text.randrange(1, 4_000)))}
+               for i in range(2_000)]  # fmt: skip
+    data = tmp_path / "data"
+    data.mkdir()
+    content = jsonl([*records[:70], b"", *records[70:]])
+    (data / f"big.{kind}").write_bytes(pack(kind, content).rstrip(b"\n") if kind == "jsonl" else pack(kind, content))
+    whole = study(data)
+    pieces = whole.model_copy(update={"corpus": whole.corpus.model_copy(update={"partition": "1MB"})})
+    assert len(plan(whole, {"planted_files": ()})) == 1
+    tables = run_step(INGEST, pieces, tmp_path / "root", {"planted_files": ()})
+    assert len(tables["documents"]) >= 4
+    documents, rejects = (read_rows(tmp_path / "root", tables[t]) for t in ("documents", "document_rejects"))
+    assert sorted((d["row"], d["id"], d["text"]) for d in documents) == [
+        (i + 1 + (i >= 70), r["id"], r["text"]) for i, r in enumerate(records)]  # fmt: skip
+    assert [r["row"] for r in rejects] == [71]
+    sizes = [sum(len(d["text"]) for d in read_rows(tmp_path / "root", (p,))) for p in tables["documents"]]
+    assert max(sizes) < 1.2 * min(sizes)

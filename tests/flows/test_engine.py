@@ -42,7 +42,9 @@ def plan_join(study: Study, inputs: Inputs) -> list[Job]:
 
 def write_join(work: Work) -> None:
     names = work.read("report_files", "file").column("file").to_pylist()
-    work.write("ngram_vocabulary", {"id": list(range(len(names))), "word": names})
+    ones = [1] * len(names)
+    rows = {"id": list(range(len(names))), "word": names, "occurrences": ones, "documents": ones}
+    work.write("ngram_vocabulary", rows)
 
 
 LETTERS = Step("letters", 1, "one part per letter", (), (Stage((REPORT_FILES,), plan_letters, write_letter),))

@@ -18,6 +18,7 @@ SMALL: dict[str, Any] = {
     "seed": 3,
     "corpus": {"planted": {"tokens": 60_000, "shards": 3}},
     "tokenizer": {"vocabulary": 512},
+    "counting": {"index": True},
     "tasks": [
         {"name": "facts", "family": "qa", "reader": "planted", "orders": [1, 2]},
         {"name": "velish", "family": "translation", "reader": "planted", "languages": ["en", "velish"]},
@@ -50,6 +51,11 @@ def test_the_same_study_needs_nothing() -> None:
 def test_names_titles_and_workers_change_no_table_but_the_report() -> None:
     assert set(changed(lambda s: s.update(title="x", workers=1))) <= {"report"}
     assert set(changed(lambda s: s.update(name="other"))) <= {"report"}
+
+
+def test_memory_decides_how_and_never_what() -> None:
+    assert changed(lambda s: s["counting"].update(memory="128MB")) == {}
+    assert set(changed(lambda s: s["counting"].update(buckets=5))) == {"count", "report"}
 
 
 def test_gamma_belongs_to_the_measures() -> None:
@@ -105,7 +111,8 @@ def test_every_step_depends_on_its_version(name: str, monkeypatch: pytest.Monkey
     import dataclasses
 
     newer = tuple(dataclasses.replace(s, version=s.version + 1) if s.name == name else s for s in STEPS)
-    before = lay_out(STEPS, Study.model_validate(SMALL))
-    after = lay_out(newer, Study.model_validate(SMALL))
+    small = SMALL | {"counting": {"index": True, "unit": "tokens" if name in ("tokenizer", "tokens") else "words"}}
+    before = lay_out(STEPS, Study.model_validate(small))
+    after = lay_out(newer, Study.model_validate(small))
     different = {a.step.name for a, b in zip(after, before, strict=True) if a.fingerprint != b.fingerprint}
     assert different == downstream({name}, STEPS)

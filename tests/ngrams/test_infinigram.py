@@ -6,9 +6,11 @@ import json
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas import StudyError
 from tasks.ngrams.infinigram import INFINIGRAM
 from tests.ngrams.corpus import make_study, occurrences, places, split
 from tests.support import read_rows, run_step, write_part
@@ -114,3 +116,11 @@ def test_nothing_asked_and_nothing_there(tmp_path):
     rows = run(["", ""], [("a", "", "b")], 3, 4, tmp_path / "empty documents")
     assert probability(rows) == [(0, 0, 0)]
     assert rows[0]["backoff_suffix"] == -1
+
+
+def test_a_token_beyond_the_vocabulary_is_an_error_that_names_part_and_row(tmp_path):
+    inputs = write_inputs(tmp_path, ["abc"], [("a", "", "b")], 1)
+    (part,) = inputs["tokens"]
+    broken = write_part(tmp_path, "tokens", {"document": [0, 1, 2], "ids": [[0], [], [1, 6]]}, part.labels)
+    with pytest.raises(StudyError, match=rf"{broken.key}.*row 2: id 6 .* 6\."):
+        run_step(INFINIGRAM, make_study(), tmp_path, inputs | {"tokens": (broken,)})

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.ngrams import context_kernels, kernels
+from tasks.ngrams import context_kernels, kernels, pair_kernels, scan_kernels
 from tests.ngrams.corpus import documents_with, flat, occurrences, places
 
 ids = st.integers(0, 3)
@@ -37,22 +38,50 @@ def test_every_ngram_is_counted_once_and_in_order(corpus):
 
 
 def scan(corpus, asked, size):
-    trie, terminal = kernels.build_trie(*flat(asked))
-    counts = [np.zeros(len(asked), np.int64) for _ in range(2)] + [np.full(len(asked), -1, np.int64) for _ in range(2)]
+    trie, same = kernels.build_trie(*flat(asked))
+    assert same.tolist() == [asked.index(q) for q in asked]
+    records = scan_kernels.empty_records(len(asked))
     for piece in pieces(corpus, size):
-        kernels.scan_ngrams(*piece, trie, terminal, *counts)
-    return trie, terminal, counts
+        scan_kernels.scan_ngrams(*piece, trie, records)
+    return trie, records
 
 
 @settings(max_examples=80, deadline=None)
 @given(corpora, queries, st.integers(1, 4))
 def test_given_ngrams_are_counted_as_by_hand_however_the_corpus_is_cut(corpus, asked, size):
-    _, _, (found, documents, first, _) = scan(corpus, asked, size)
+    _, found = scan(corpus, asked, size)
     holders = [documents_with(corpus, q) for q in asked]
-    assert found.tolist() == [occurrences(q, corpus) for q in asked]
-    assert documents.tolist() == [len(h) for h in holders]
-    assert first.tolist() == [h[0] if h else -1 for h in holders]
-    assert (documents <= found).all()  # df(s) ≤ C(s)
+    assert found["occurrences"].tolist() == [occurrences(q, corpus) for q in asked]
+    assert found["documents"].tolist() == [len(h) for h in holders]
+    assert found["first_document"].tolist() == [h[0] if h else -1 for h in holders]
+    assert (found["documents"] <= found["occurrences"]).all()  # df(s) ≤ C(s)
+
+
+def test_long_documents_and_many_short_ones_are_read_in_blocks_without_a_seam():
+    """More ids than a block holds: n-grams that lie across its end, documents of every length, the last one longest."""
+    rng = np.random.default_rng(1)
+    corpus = [rng.integers(0, 3, n).tolist() for n in [0, 0, 1, *rng.integers(0, 9, 900), 5_000, 0, 3, 2_047, 2_049]]
+    asked = [tuple(q) for n in (1, 2, 4, 7) for q in np.unique(rng.integers(0, 3, (12, n)), axis=0).tolist()]
+    _, found = scan(corpus, asked, 10_000)
+    assert found["occurrences"].tolist() == [occurrences(q, corpus) for q in asked]
+    assert found["documents"].tolist() == [len(documents_with(corpus, q)) for q in asked]
+    frequency, pairs = np.zeros(len(asked)), np.array([(i, j) for i in range(len(asked)) for j in range(len(asked))])
+    counts, _, _ = join(corpus, asked, pairs, frequency, None, 10_000, None, None)
+    holders = [set(documents_with(corpus, q)) for q in asked]
+    assert counts.tolist() == [len(holders[x] & holders[y]) for x, y in pairs]
+
+
+def test_an_empty_query_is_an_error():
+    with pytest.raises(ValueError, match="query 1 is empty"):
+        kernels.build_trie(*flat([(1,), (), (2,)]))
+
+
+def test_a_query_asked_twice_is_counted_where_it_stands_first():
+    asked = [(1, 2), (3,), (1, 2)]
+    trie, same = kernels.build_trie(*flat(asked))
+    records = scan_kernels.empty_records(3)
+    scan_kernels.scan_ngrams(*flat([[1, 2, 3], [1, 2]]), 0, trie, records)
+    assert records["occurrences"][same].tolist() == [2, 1, 2]
 
 
 def mix(value: int) -> int:
@@ -63,33 +92,43 @@ def mix(value: int) -> int:
     return z ^ (z >> 31)
 
 
-def join(corpus, asked, pairs, rooms, size, pair_hashes, document_hashes):
-    trie, terminal, (_, documents, _, _) = scan(corpus, asked, size)
-    counts, kept = np.zeros(len(pairs), np.int64), kernels.keep(rooms)
-    seen, adjacency = np.full(len(asked), -1, np.int64), kernels.owners(pairs, documents)
+def join(corpus, asked, pairs, frequency, rooms, size, pair_hashes, document_hashes, widths=()):
+    trie, _ = kernels.build_trie(*flat(asked))
+    records, lengths = scan_kernels.empty_records(len(asked)), np.array([len(q) for q in asked])
+    state = pair_kernels.prepare(pairs, frequency, lengths, records, rooms, pair_hashes, widths)
     for piece in pieces(corpus, size):
-        hashes = document_hashes[piece[2] : piece[2] + len(piece[1]) - 1]
-        kernels.scan_pairs(*piece, trie, terminal, seen, adjacency, counts, pairs, pair_hashes, hashes, kept)
-    return counts, documents, kept
+        hashes = () if document_hashes is None else (document_hashes[piece[2] : piece[2] + len(piece[1]) - 1],)
+        scan_kernels.scan_pairs(*piece, trie, records, state, *hashes)
+    counts, place = np.zeros(len(pairs), np.int64), np.argsort(state.order)
+    counts[state.order] = state.entries["documents"]
+    return counts, records, (state, place)
 
 
 @settings(max_examples=120, deadline=None)
-@given(corpora, queries, st.integers(1, 4), st.integers(0, 3), st.data())
-def test_pairs_count_documents_with_both_and_keep_those_with_the_smallest_hashes(corpus, asked, size, k, data):
+@given(corpora, queries, st.integers(1, 4), st.integers(0, 3), st.sets(st.integers(1, 12), max_size=3), st.data())
+def test_pairs_count_documents_with_both_and_keep_those_with_the_smallest_hashes(corpus, asked, size, k, widths, data):
     places_of = st.tuples(*[st.integers(0, len(asked) - 1)] * 2)  # an n-gram may be paired with itself, or contain the other
     pairs = np.array(data.draw(st.lists(places_of, min_size=1, max_size=20, unique=True)), np.int32)
+    frequency = np.array(data.draw(st.lists(st.integers(0, 3), min_size=len(asked), max_size=len(asked))))  # a guess
     few = st.integers(0, 3)  # equal hashes must happen
     pair_hashes = np.array(data.draw(st.lists(few, min_size=len(pairs), max_size=len(pairs))), np.uint64)
     document_hashes = np.array(data.draw(st.lists(few, min_size=len(corpus), max_size=len(corpus))), np.uint64)
-    counts, documents, kept = join(corpus, asked, pairs, np.full(len(pairs), k), size, pair_hashes, document_hashes)
+    rooms = np.full(len(pairs), k)
+    counts, records, (state, place) = join(
+        corpus, asked, pairs, frequency, rooms, size, pair_hashes, document_hashes, tuple(widths))  # fmt: skip
+    assert records["occurrences"].tolist() == [occurrences(q, corpus) for q in asked]
+    kept = state.kept
     for p, (x, y) in enumerate(pairs):
-        both = documents_with(corpus, asked[x], asked[y])
-        assert counts[p] == len(both) <= min(documents[x], documents[y])
+        both, at = documents_with(corpus, asked[x], asked[y]), place[p]
+        assert counts[p] == len(both) <= min(records["documents"][x], records["documents"][y])
         hashes = sorted((mix(int(pair_hashes[p]) ^ mix(int(document_hashes[d]))) >> 1, d) for d in both)[:k]
-        own = slice(kept.offsets[p], kept.offsets[p] + kept.used[p])
+        own = slice(kept.offsets[at], kept.offsets[at] + kept.used[at])
         assert list(zip(kept.hashes[own].tolist(), kept.documents[own].tolist(), strict=True)) == hashes
         assert kept.inputs[own].tolist() == [places(asked[x], corpus[d])[0] for _, d in hashes]
         assert kept.outputs[own].tolist() == [places(asked[y], corpus[d])[0] for _, d in hashes]
+        lengths = [min(max(i + len(asked[x]), j + len(asked[y])) - min(i, j)
+                       for i in places(asked[x], corpus[d]) for j in places(asked[y], corpus[d])) for d in both]  # fmt: skip
+        assert state.windows[at].tolist() == [sum(n <= w for n in lengths) for w in sorted(widths)]
 
 
 def test_an_ngram_with_many_partners_is_joined_through_the_documents_own_ngrams():
@@ -98,24 +137,21 @@ def test_an_ngram_with_many_partners_is_joined_through_the_documents_own_ngrams(
     asked = [(i,) for i in range(201)]
     pairs = np.array([(0, i) for i in range(201)] + [(i, 0) for i in range(1, 201)], np.int32)
     corpus = [sorted({0, *rng.integers(1, 201, 6).tolist()}) for _ in range(40)]
-    corpus += [list(range(1, 201))] * 60  # makes 0 the rarer one, so that it owns all its pairs
-    nothing = np.zeros(len(pairs), np.uint64)
-    rooms, hashes = np.zeros(len(pairs), np.int64), np.zeros(len(corpus), np.uint64)
-    counts, documents, _ = join(corpus, asked, pairs, rooms, 7, nothing, hashes)
-    assert documents[0] < documents[1:].min()
+    corpus += [list(range(1, 201))] * 60
+    rarer = np.array([0] + [1] * 200)  # so that 0 owns all its pairs
+    counts, _, _ = join(corpus, asked, pairs, rarer, None, 7, None, None)
     assert counts.tolist() == [len(documents_with(corpus, asked[x], asked[y])) for x, y in pairs]
     assert counts.max() > 0
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(corpora, asked_texts, st.integers(1, 5), st.integers(1, 4), st.data())
 def test_contexts_are_counted_with_a_token_behind_them_in_their_document(corpus, texts, longest, size, data):
     begins = np.array([data.draw(st.integers(0, len(t) - 1)) for t in texts], np.int64)
     asked = context_kernels.ask(*flat(texts), begins, longest)
-    denominators, numerators = np.zeros(asked.trie.nodes, np.int64), np.zeros(len(asked.token_keys), np.int64)
     for piece_ids, offsets, _ in pieces(corpus, size):
-        context_kernels.scan_contexts(piece_ids, offsets, asked, denominators, numerators)
-    found = context_kernels.answers(*flat(texts), begins, longest, asked, denominators, numerators)
+        context_kernels.scan_contexts(piece_ids, offsets, asked)
+    found = context_kernels.answers(flat(texts)[1], begins, asked)
     expected = []
     for number, (text, begin) in enumerate(zip(texts, begins, strict=True)):
         for at in range(begin, len(text)):
@@ -126,6 +162,22 @@ def test_contexts_are_counted_with_a_token_behind_them_in_their_document(corpus,
                     row = (number, at - int(begin), length, followed, occurrences([*suffix, text[at]], corpus))
                     expected.append(row)
     assert [tuple(r) for r in found.tolist()] == expected
+
+
+def test_the_trie_of_contexts_grows_with_what_the_corpus_holds_of_them():
+    """A text the corpus does not have costs a few nodes a position, one it has a node for each suffix that stands in it."""
+    rng = np.random.default_rng(2)
+    text, longest = rng.integers(0, 1_000, 500).tolist(), 300
+    begins = np.array([0])
+    asked = context_kernels.ask(*flat([text]), begins, longest)
+    before = asked.nodes
+    assert before < 4 * len(text)
+    context_kernels.scan_contexts(*flat([text, [1, 2], text]), asked)
+    assert asked.nodes > 100 * before  # the table has grown more than once
+    rows = context_kernels.answers(flat([text])[1], begins, asked)
+    wide = rows[(rows[:, 1] == 450) & (rows[:, 2] == 300)]
+    assert wide[:, 3:].tolist() == [[2, 2]]
+    assert len(rows[rows[:, 1] == 450]) == longest + 1
 
 
 # -- hash tables ---------------------------------------------------------------------------------------------------
@@ -169,24 +221,23 @@ def test_ngrams_whose_keys_collide_are_told_apart():
     assert len(seconds) == 20
     asked = [(0, i) for i in seconds]
     corpus = [[0, i] * (number + 1) for number, i in enumerate(seconds)]
-    _, _, (found, documents, first, _) = scan(corpus, asked, 3)
-    assert found.tolist() == list(range(1, 21))
-    assert documents.tolist() == [1] * 20
-    assert first.tolist() == list(range(20))
+    _, found = scan(corpus, asked, 3)
+    assert found["occurrences"].tolist() == list(range(1, 21))
+    assert found["documents"].tolist() == [1] * 20
+    assert found["first_document"].tolist() == list(range(20))
 
 
 def test_nothing_asked_of_nothing():
     nothing, one = flat([]), flat([[0, 1]])
-    trie, terminal = kernels.build_trie(*nothing)
+    trie, same = kernels.build_trie(*nothing)
+    records = scan_kernels.empty_records(0)
+    scan_kernels.scan_ngrams(*one, 0, trie, records)
+    assert len(same) == len(records) == 0
     empty = np.empty(0, np.int64)
-    kernels.scan_ngrams(*one, 0, trie, terminal, empty, empty, empty, empty)
-    no_pairs = np.empty((0, 2), np.int32)
-    starts, others, owned = kernels.owners(no_pairs, empty)
-    assert (starts.tolist(), len(others), len(owned)) == ([0], 0, 0)
+    assert len(scan_kernels.no_pairs().entries) == 0
     prefix = np.empty(0, np.int32)
     assert [len(a) for a in kernels.count_all(prefix, *flat([[], []]), 1)] == [0, 0, 0]
     asked = context_kernels.ask(*nothing, empty, 4)
-    denominators, numerators = np.zeros(asked.trie.nodes, np.int64), np.zeros(len(asked.token_keys), np.int64)
-    context_kernels.scan_contexts(*one, asked, denominators, numerators)
-    assert denominators.tolist() == [2]  # the empty suffix
-    assert context_kernels.answers(*nothing, empty, 4, asked, denominators, numerators).shape == (0, 5)
+    context_kernels.scan_contexts(*one, asked)
+    assert asked.tokens == 2  # the empty suffix
+    assert context_kernels.answers(nothing[1], empty, asked).shape == (0, 5)

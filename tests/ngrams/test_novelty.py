@@ -9,8 +9,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas import CONTRACTS
+from tasks.dataset import Part, Store
 from tasks.ngrams.novelty import NOVELTY
-from tasks.step import keyed
+from tasks.step import keyed, run_job
 from tasks.text import encoders
 from tests.ngrams.corpus import documents_with, make_study, write_corpus
 from tests.support import read_rows, run_step, write_part
@@ -125,3 +127,15 @@ def test_without_generations_nothing_is_done(tmp_path):
         NOVELTY, study_of(), tmp_path, write_corpus(tmp_path, [["ape"]]) | write_tasks(tmp_path, [(["ape"], ["uno"])], {})
     )
     assert tables["generation_counts"] == ()
+
+
+def test_questions_and_words_of_two_analyzers_are_not_mixed(tmp_path):
+    corpus = write_corpus(tmp_path, [["ape"]])
+    tables = run_step(NOVELTY, study_of(), tmp_path, corpus | write_tasks(tmp_path, [(["ape"], ["uno"])], {"a": [["uno"]]}))
+    store, (part, *_) = Store(str(tmp_path)), tables["generation_queries"]
+    older = {"sums": {}, "settings": store.footer(part)["settings"] | {"analyzer_version": -1}}
+    with store.writing({"generation_queries": CONTRACTS["generation_queries"]}, "old", older) as out:
+        out.write("generation_queries", store.read([part], CONTRACTS["generation_queries"].schema))
+    stage = NOVELTY.stages[1]
+    (job,) = stage.plan(study_of(), tables | {"generation_queries": (Part("generation_queries", "old", part.labels),)})
+    assert "analysed with {'analyzer_version': -1}" in run_job(store, keyed(NOVELTY, 1, job), stage, CONTRACTS)["error"]

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
+import random
+import re
 import tempfile
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas import CONTRACTS, StudyError
+from tasks.dataset import Part, Store
+from tasks.ngrams.queries import PairQueries, PartCounter, encode
 from tasks.ngrams.query import QUERY
+from tasks.step import Work, keyed, run_job
+from tasks.text.words import analyzer
 from tests.ngrams.corpus import documents_with, make_study, occurrences, places, write_corpus
 from tests.ngrams.test_kernels import mix
 from tests.support import read_rows, run_step, write_part
@@ -69,8 +78,18 @@ def run(root, documents, mined=(), examples=(), truth=(), parts=1, **counting):
     return {c.name: read_rows(root, tables[c.name]) for c in QUERY.stages[1].writes}
 
 
-def hash64(*texts):
-    return int.from_bytes(hashlib.blake2b("\0".join(texts).encode(), digest_size=8).digest(), "big")
+def hash64(text):
+    """FNV-1a of the UTF-8, mixed."""
+    value = 0xCBF29CE484222325
+    for byte in text.encode():
+        value = (value ^ byte) * 0x100000001B3 % 2**64
+    return mix(value)
+
+
+def fold(value, *others):
+    for other in others:
+        value = mix(mix(value) ^ other)
+    return value
 
 
 @settings(max_examples=15, deadline=None)
@@ -92,7 +111,7 @@ def test_all_counts_equal_brute_force_for_any_number_of_parts(documents, mined, 
         if x in example[0] and y in example[1]:
 
             def rank(d, x=x, y=y):
-                return mix(hash64(str(SEED), x, y) ^ mix(hash64("s", f"d{d}"))) >> 1
+                return mix(fold(SEED, hash64(x), hash64(y)) ^ mix(fold(hash64("s"), hash64(f"d{d}")))) >> 1
 
             expected += [(x, y, i, f"d{d}") for i, d in enumerate(islice(sorted(holders[x, y], key=rank), k))]
     found = rows["pair_documents"]
@@ -129,6 +148,122 @@ def test_a_document_counts_once_and_no_pair_or_ngram_spans_two(tmp_path):
 
 def test_overlapping_ngrams_stand_together(tmp_path):
     assert counts(run(tmp_path, [["a", "b", "c"]], [("a b", "b c")])) == {("a b", "b c"): 1}
+
+
+def shortest(x, y, document):
+    """Words of the shortest stretch of a document that holds both n-grams."""
+    stretches = [(min(i, j), max(i + len(x), j + len(y))) for i in places(x, document) for j in places(y, document)]
+    return min((end - begin for begin, end in stretches), default=None)
+
+
+@settings(max_examples=15, deadline=None)
+@given(documents_of, pairs_of, st.integers(1, 3), st.sets(st.integers(1, 8), min_size=1, max_size=3))
+def test_window_counts_equal_brute_force_for_any_number_of_parts(documents, mined, parts, widths):
+    with tempfile.TemporaryDirectory() as folder:
+        rows = run(Path(folder), documents, mined, parts=parts, windows=sorted(widths))["pair_windows"]
+    expected = []
+    for x, y in sorted(set(mined)):
+        lengths = [n for d in documents if (n := shortest(x.split(), y.split(), d))]
+        expected += [(x, y, w, count) for w in sorted(widths) if (count := sum(n <= w for n in lengths))]
+    assert [tuple(r.values()) for r in rows] == expected
+
+
+def test_an_ngram_paired_with_itself_needs_one_occurrence(tmp_path):
+    rows = run(tmp_path, [["ape", "bat"], ["ape", "x", "ape", "bat"], ["bat"]], [("ape bat", "ape bat")], windows=[1, 2, 50])
+    assert counts(rows) == {("ape bat", "ape bat"): 2}
+    assert [(r["window"], r["documents"]) for r in rows["pair_windows"]] == [(2, 2), (50, 2)]
+
+
+def part_of(root, study, inputs, memory):
+    """The bytes of the scan's parts when the job may hold that much, and how many batches the counting took."""
+    store, stage = Store(str(root)), QUERY.stages[0]
+    tables = {t: inputs.get(t, ()) for t in QUERY.reads}
+    (planned,) = [keyed(QUERY, 0, replace(job, memory=memory)) for job in stage.plan(study, tables)]
+    assert "error" not in run_job(store, planned, stage, CONTRACTS)
+    return [Path(store.part_path(part)).read_bytes() for part in planned.parts(stage)]
+
+
+def test_parts_are_the_same_bytes_whatever_the_memory(tmp_path, monkeypatch):
+    rng = random.Random(3)
+    letters = "abcdefgh"
+    documents = [[rng.choice(letters) for _ in range(30)] for _ in range(20)]
+    grams = [" ".join(rng.choice(letters) for _ in range(rng.randint(1, 3))) for _ in range(60)]
+    mined = [(rng.choice(grams), rng.choice(grams)) for _ in range(80)]
+    examples = [(grams[:9], grams[20:29], " ".join(documents[0]), "a b c")]
+    inputs = write_corpus(tmp_path, documents) | write_tasks(tmp_path, mined, examples)
+    study = make_study(counting={"windows": [2, 9], "contamination_orders": [2, 8]})
+    batches = []
+    count = PartCounter.count
+
+    def counted(self, *asked):
+        found = count(self, *asked)
+        batches.append(found.batches)
+        return found
+
+    monkeypatch.setattr(PartCounter, "count", counted)
+    whole, some, least = (part_of(tmp_path, study, inputs, memory) for memory in (10**9, 4_000, 1))
+    assert whole == some == least
+    assert batches[0] == 1 < batches[1] < batches[2]
+
+
+def test_sums_are_the_same_however_little_fits(tmp_path):
+    """200 rows of one key in five parts, read 64 rows at a time."""
+    documents = [[f"w{i:03}" for i in range(200)] + ["ape"]] * 10
+    mined = [("ape", f"w{i:03}") for i in range(200)] + [(f"w{i:03}", "w000") for i in range(200)]
+    inputs = write_corpus(tmp_path, documents, 5) | write_tasks(tmp_path, mined)
+    study, store = make_study(), Store(str(tmp_path))
+    tables = run_step(QUERY, study, tmp_path, inputs)
+    stage, published = QUERY.stages[1], []
+    (job,) = stage.plan(study, {t: tables.get(t, ()) for t in {*QUERY.reads, *tables}})
+    for memory in (10**9, 1):
+        planned = keyed(QUERY, 1, replace(job, memory=memory))
+        assert "error" not in run_job(store, planned, stage, CONTRACTS)
+        published.append([Path(store.part_path(part)).read_bytes() for part in planned.parts(stage)])
+    assert published[0] == published[1]
+    assert {r["documents"] for r in read_rows(tmp_path, tables["pair_counts"])} == {10}
+
+
+# -- bad input -----------------------------------------------------------------------------------------------------
+def test_an_id_beyond_the_vocabulary_is_an_error_that_names_part_and_row(tmp_path):
+    inputs = write_corpus(tmp_path, [["ape"], ["ape", "zoo"]]) | write_tasks(tmp_path, [("ape", "zoo")])
+    (part,) = inputs["words"]
+    broken = write_part(tmp_path, "words", {"document": [0, 1], "ids": [[0], [0, 7]]}, part.labels)
+    with pytest.raises(StudyError, match=rf"{broken.key}.*row 1: id 7 .* 2\."):
+        run_step(QUERY, make_study(), tmp_path, inputs | {"words": (broken,)})
+
+
+def test_an_ngram_longer_than_any_document_stands_nowhere(tmp_path):
+    rows = run(tmp_path, [["ape", "zoo"]], [("ape " * 8 + "ape", "zoo")])
+    assert counts(rows) == {("ape " * 8 + "ape", "zoo"): 0}
+
+
+@pytest.mark.parametrize("wrong", ["", "ape  zoo", " ape", "ape ", "ape\tzoo", "ape\x00zoo"])
+def test_an_ngram_that_is_not_words_with_single_spaces_is_an_error(wrong):
+    with pytest.raises(StudyError, match=re.escape(repr(wrong))):
+        encode(pa.array(["ape", wrong], pa.large_string()), pa.array(["ape", "zoo"], pa.large_string()))
+
+
+def test_a_query_asked_twice_is_answered_twice(tmp_path):
+    inputs = write_corpus(tmp_path, [["ape", "zoo"], ["ape"]]) | write_tasks(tmp_path, [("ape", "zoo")])
+    tables = {t: inputs.get(t, ()) for t in QUERY.reads}
+    (planned,) = [keyed(QUERY, 0, job) for job in QUERY.stages[0].plan(make_study(), tables)]
+    work = Work(Store(str(tmp_path)), planned, QUERY.stages[0], CONTRACTS)
+    counter = PartCounter(work, inputs["words"][0], inputs["vocabulary"][0], ["ape", "zoo", "ape", "none"])
+    found = counter.count(PairQueries(np.array([[0, 1], [2, 1], [2, 0], [0, 1], [3, 0]])))
+    assert found.documents.tolist() == [2, 1, 2, 0]
+    assert found.pairs.tolist() == [1, 1, 2, 1, 0]
+
+
+def test_words_of_another_analyzer_are_an_error(tmp_path):
+    inputs = write_corpus(tmp_path, [["ape"]]) | write_tasks(tmp_path, [("ape", "zoo")])
+    (part,) = inputs["words"]
+    store = Store(str(tmp_path))
+    with store.writing(
+        {"words": CONTRACTS["words"]}, "old", {"sums": {}, "settings": analyzer() | {"analyzer_version": -1}}
+    ) as out:
+        out.write("words", store.read([part], CONTRACTS["words"].schema))
+    with pytest.raises(StudyError, match="analysed with .*-1"):
+        run_step(QUERY, make_study(), tmp_path, inputs | {"words": (Part("words", "old", part.labels),)})
 
 
 @pytest.mark.parametrize("distance", [3, 200])

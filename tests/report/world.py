@@ -320,7 +320,11 @@ def tables(root: Path) -> dict[str, tuple[Part, ...]]:
                 ],
                 None,
             ),
-            ("ngram_vocabulary", [{"id": i, "word": f"w{i:05}"} for i in range(900)], None),
+            (
+                "ngram_vocabulary",
+                [{"id": i, "word": f"w{i:05}", "occurrences": 2, "documents": 1} for i in range(900)],
+                None,
+            ),
             (
                 "truth",
                 [

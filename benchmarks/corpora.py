@@ -1,0 +1,281 @@
+"""What the benchmarks count: texts and token streams of any size, made once from a seed and kept in a folder of their own.
+
+The base is the project's shared corpus where that is there, else a planted world. Texts beyond it are the same documents again.
+A token stream beyond it exchanges, in every further copy, ids for others about as frequent: the n-grams of a copy are new, and
+the distribution of ids stays what it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from tasks.dataset import Part
+
+SEED = 20_241_115
+PLANTED_WORDS = 600_000
+TRAINED_VOCABULARY = 4_096
+BYTES_A_TOKEN = 4  # of English text, about
+EXCHANGED = 32  # ids of neighbouring frequency that change places
+PART_TOKENS = 10_000_000
+SEPARATOR = 65_535  # between documents, for peers; no id is as large
+
+Stream = tuple[np.ndarray, np.ndarray]  # ids (int32), offsets (int64 [documents + 1])
+
+
+@dataclass(frozen=True)
+class Corpora:
+    """All inputs of the benchmarks. `folder`: where they are kept. `shared`: the project's data, which may not be there."""
+
+    folder: Path
+    shared: Path
+
+    @cached_property
+    def files(self) -> list[Path]:
+        """The shared corpus; none, if it is not there."""
+        corpus = self.shared / "corpus"
+        return sorted(p for p in corpus.iterdir() if ".jsonl" in p.name) if corpus.is_dir() else []
+
+    @property
+    def source(self) -> str:
+        """What the base is, for people."""
+        return "documentation, manuals and dictionaries" if self.files else "a planted world"
+
+    def place(self, name: str) -> Path:
+        """Where something made from this base lies."""
+        base = hashlib.sha256(repr([(p.name, p.stat().st_size) for p in self.files]).encode()).hexdigest()[:8]
+        folder = self.folder / (base if self.files else f"planted-{SEED}")
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / name
+
+    # -- texts ----------------------------------------------------------------------------------------------------
+    def texts(self, tokens: int) -> pa.LargeStringArray:
+        """Documents with about so many model tokens."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        base = self._base_texts()
+        lengths = pc.binary_length(base).to_numpy().astype(np.int64)
+        copies = -(-tokens * BYTES_A_TOKEN // int(lengths.sum()))
+        last = int(np.searchsorted(np.cumsum(np.tile(lengths, copies)), tokens * BYTES_A_TOKEN)) + 1
+        return pa.concat_arrays([base] * copies).slice(0, last) if copies > 1 else base.slice(0, last)
+
+    def _base_texts(self) -> pa.LargeStringArray:
+        import pyarrow as pa
+
+        path = self.place("texts.arrow")
+        if not path.exists():
+            texts = [t for t in self._documents() if t.strip()]
+            order = np.random.default_rng(SEED).permutation(len(texts))
+            table = pa.table({"text": pa.array([texts[i] for i in order], pa.large_string())})
+            with _whole(path) as temporary, pa.ipc.new_file(str(temporary), table.schema) as out:
+                out.write_table(table.combine_chunks())
+        with pa.memory_map(str(path)) as source:
+            return pa.ipc.open_file(source).read_all().column("text").combine_chunks()
+
+    def _documents(self) -> Iterator[str]:
+        if self.files:
+            from tasks.text.lines import json_records
+
+            for path in self.files:
+                yield from (
+                    r["text"] for _, _, r in json_records(path) if isinstance(r, dict) and isinstance(r.get("text"), str)
+                )
+            return
+        from schemas.study import Planted
+        from tasks.corpus.world import World
+
+        world = World(Planted(tokens=PLANTED_WORDS, shards=1), SEED)
+        yield from (text for _, text, _ in world.texts(*world.shard(0)))
+
+    def tokenizer(self) -> str:
+        """The text of a tokenizer.json: Pythia's where it is there, else a BPE trained on the base."""
+        given = self.shared / "tokenizers" / "pythia.json"
+        if given.is_file():
+            return given.read_text(encoding="utf-8")
+        path = self.place("tokenizer.json")
+        if not path.exists():
+            from tasks.text.bpe import train
+
+            text = train(self._base_texts().slice(0, 20_000).to_pylist(), TRAINED_VOCABULARY, "<|endoftext|>")
+            with _whole(path) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+        return path.read_text(encoding="utf-8")
+
+    # -- token streams --------------------------------------------------------------------------------------------
+    def tokens(self, count: int) -> Stream:
+        """Exactly so many tokens; ids are below 65,535."""
+        path = self.place(f"tokens-{count}.npz")
+        if not path.exists():
+            ids, offsets = self._base_tokens()
+            if count > len(ids):
+                ids, offsets = _copies(ids, offsets, -(-count // len(ids)))
+            last = int(np.searchsorted(offsets, count))
+            with _whole(path) as temporary:
+                np.savez(temporary, ids=ids[:count], offsets=np.append(offsets[:last], count))
+        with np.load(path) as found:
+            return found["ids"], found["offsets"]
+
+    def _base_tokens(self) -> Stream:
+        path = self.place("tokens.npz")
+        if not path.exists():
+            from tasks.text.fast_bpe import compile_tokenizer
+
+            ids, offsets = compile_tokenizer(self.tokenizer()).encode(self._base_texts())
+            offsets = np.append(np.unique(offsets[:-1]), len(ids))  # documents without a token are left out
+            with _whole(path) as temporary:
+                np.savez(temporary, ids=ids, offsets=np.unique(offsets))
+        with np.load(path) as found:
+            return found["ids"], found["offsets"]
+
+    # -- as tables ------------------------------------------------------------------------------------------------
+    def words_parts(self, count: int) -> tuple[str, dict[str, tuple[Part, ...]]]:
+        """A root with the token stream as parts of `words` and `vocabulary`: the root, and its tables."""
+        from tasks.dataset import Part
+
+        root = self.place(f"words-{count}")
+        number = -(-count // PART_TOKENS)
+        labels = [{"source": "bench", "file": f"{i:04d}"} for i in range(number)]
+        tables = {t: tuple(Part(t, f"{i:04d}", label) for i, label in enumerate(labels)) for t in ("words", "vocabulary")}
+        if not root.exists():
+            ids, offsets = self.tokens(count)
+            cuts = np.searchsorted(offsets, np.arange(number + 1) * count // number)
+            with _whole(root) as temporary:
+                for words, vocabulary, low, high in zip(*tables.values(), cuts, cuts[1:], strict=False):
+                    piece = offsets[low : high + 1]
+                    _write_words(str(temporary), words, vocabulary, ids[piece[0] : piece[-1]], piece - piece[0])
+        return str(root), {**tables, "tokens": (), "tokenizer": ()}
+
+    def documents_parts(self, tokens: int, number: int) -> tuple[str, dict[str, tuple[Part, ...]]]:
+        """A root with texts of about so many tokens, as so many parts of `documents`."""
+        from schemas import CONTRACTS
+        from tasks.dataset import Part, Store
+
+        root = self.place(f"documents-{tokens}-{number}")
+        parts = tuple(Part("documents", f"{i:04d}", {"source": "bench", "file": f"{i:04d}"}) for i in range(number))
+        if not root.exists():
+            texts = self.texts(tokens)
+            with _whole(root) as temporary:
+                store, contract = Store(str(temporary)), CONTRACTS["documents"]
+                for i, part in enumerate(parts):
+                    low, high = i * len(texts) // number, (i + 1) * len(texts) // number
+                    size = high - low
+                    with store.writing({"documents": contract}, part.key, {"sums": {}}) as writer:
+                        writer.write("documents", _documents_table(texts.slice(low, size), size, contract.schema))
+        return str(root), {"documents": parts}
+
+
+def _documents_table(texts: Any, size: int, schema: Any) -> Any:
+    import pyarrow as pa
+
+    columns = {"document": list(range(size)), "id": [f"d{i}" for i in range(size)], "source": ["bench"] * size,
+               "language": [""] * size, "text": texts.cast(schema.field("text").type), "row": list(range(1, size + 1))}  # fmt: skip
+    return pa.table(columns, schema=schema)
+
+
+def _write_words(root: str, words: Part, vocabulary: Part, ids: np.ndarray, offsets: np.ndarray) -> None:
+    """One part of each; an id is its own place among its part's sorted words."""
+    import pyarrow as pa
+
+    from schemas import CONTRACTS
+    from tasks.dataset import Store
+
+    own, ids = np.unique(ids, return_inverse=True)
+    ids = ids.astype(np.int32)
+    document = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    holding = np.bincount(np.unique(document * len(own) + ids) % len(own), minlength=len(own))
+    kind = CONTRACTS["words"].schema.field("ids").type
+    contracts = {t: CONTRACTS[t] for t in ("words", "vocabulary")}
+    with Store(root).writing(contracts, words.key, {"sums": {}}) as writer:
+        for low in range(0, len(offsets) - 1, 65_536):
+            piece = offsets[low : low + 65_537]
+            lists = pa.ListArray.from_arrays(
+                pa.array(piece - piece[0], pa.int32()), pa.array(ids[piece[0] : piece[-1]]), kind
+            )
+            writer.write("words", pa.table({"document": np.arange(low, low + len(lists)), "ids": lists}))
+        writer.write("vocabulary", pa.table({
+            "id": pa.array(np.arange(len(own), dtype=np.int32)), "word": [f"w{i:05d}" for i in own],
+            "occurrences": np.bincount(ids, minlength=len(own)), "documents": holding}))  # fmt: skip
+
+
+def _copies(ids: np.ndarray, offsets: np.ndarray, copies: int) -> Stream:
+    """The stream, and then again and again with other ids."""
+    by_frequency = np.argsort(-np.bincount(ids), kind="stable")
+    pieces = [ids]
+    for copy in range(1, copies):
+        draws = np.random.default_rng(SEED + copy).random(len(by_frequency))
+        exchanged = np.lexsort((draws, np.arange(len(by_frequency)) // EXCHANGED))
+        renamed = np.empty(len(by_frequency), np.int32)
+        renamed[by_frequency] = by_frequency[exchanged]
+        pieces.append(renamed[ids])
+    every = [offsets, *(offsets[1:] + copy * len(ids) for copy in range(1, copies))]
+    return np.concatenate(pieces), np.concatenate(every)
+
+
+class _whole:  # noqa: N801 - reads as what it does: with _whole(path) as temporary
+    """A file or folder that appears, by rename, when the block ends without an error."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.temporary = path, path.with_name(f".{os.getpid()}-{path.name}")
+
+    def __enter__(self) -> Path:
+        return self.temporary
+
+    def __exit__(self, kind: object, *rest: object) -> None:
+        if kind is None:
+            os.replace(self.temporary, self.path)
+        elif self.temporary.is_dir():
+            shutil.rmtree(self.temporary)
+        else:
+            self.temporary.unlink(missing_ok=True)
+
+
+# -- questions ------------------------------------------------------------------------------------------------------------
+def places(stream: Stream, count: int, n: int, seed: int) -> np.ndarray:
+    """Positions (int64) at which n ids of one document begin, drawn at random."""
+    ids, offsets = stream
+    random, found = np.random.default_rng(SEED + seed), np.empty(0, np.int64)
+    while len(found) < count:
+        at = random.integers(0, max(1, len(ids) - n), 2 * count + 16)
+        end = offsets[np.searchsorted(offsets, at, side="right")]
+        found = np.concatenate([found, at[at + n <= end]])
+    return found[:count]
+
+
+def ngrams(stream: Stream, count: int, n: int) -> np.ndarray:
+    """Questions (int32 [count, n]); the last id of every other one is a drawn one, so that many stand nowhere."""
+    asked = stream[0][places(stream, count, n, n)[:, None] + np.arange(n)]
+    asked[1::2, -1] = np.random.default_rng(SEED).choice(stream[0], len(asked[1::2]))
+    return asked
+
+
+def pairs(stream: Stream, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Distinct n-grams of n = 1..5 (ids, offsets), and pairs of them (int64 [count, 2]).
+
+    As in a study, an example has some n-grams on each side and asks for all pairs across: two and two, from one document.
+    """
+    ids, offsets = stream
+    random, examples, longest = np.random.default_rng(SEED), -(-count // 4), 5
+    first = places(stream, examples, longest, 1)
+    document = np.searchsorted(offsets, first, side="right") - 1
+    low, room = offsets[document], offsets[document + 1] - offsets[document] - longest
+    at = low[:, None] + (random.random((examples, 4)) * (room[:, None] + 1)).astype(np.int64)
+    length = random.choice(np.arange(1, longest + 1), (examples, 4), p=[0.24, 0.22, 0.18, 0.18, 0.18])
+    grams = ids[at.ravel()[:, None] + np.arange(longest)]
+    grams[np.arange(longest)[None, :] >= length.ravel()[:, None]] = -1
+    distinct, number = np.unique(np.ascontiguousarray(grams), axis=0, return_inverse=True)
+    number = number.reshape(examples, 4)
+    ends = number[:, [[0, 2], [0, 3], [1, 2], [1, 3]]].reshape(-1, 2)[:count]
+    lengths = (distinct >= 0).sum(axis=1)
+    return distinct[distinct >= 0].astype(np.int32), np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), ends

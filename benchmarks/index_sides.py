@@ -1,0 +1,259 @@
+"""Questions to a finished corpus: building a suffix array, counts, ∞-gram probabilities and document pairs, beside the peers.
+
+The peers' indexes are built beforehand, except where building is what is measured. Documents have a separator between them, so
+that tokengrams, which knows no documents, counts no n-gram across two.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.corpora import SEPARATOR, Corpora, Stream, ngrams, pairs, places
+from benchmarks.measure import Side
+
+Case = Mapping[str, Any]
+CONTEXT = 63
+SAMPLE = 500_000  # ids read beforehand to tell the rarer n-gram of a pair, as the step `query` does
+CHECKED = 150
+
+
+def _laid_out(grams: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return np.ascontiguousarray(grams).ravel(), np.arange(len(grams) + 1, dtype=np.int64) * grams.shape[1]
+
+
+# -- peers' files -----------------------------------------------------------------------------------------------------
+def _separated(stream: Stream) -> tuple[np.ndarray, np.ndarray]:
+    """uint16: a separator before each document; and where each separator stands."""
+    ids, offsets = stream
+    before = offsets[:-1] + np.arange(len(offsets) - 1)
+    out = np.full(len(ids) + len(before), SEPARATOR, np.uint16)
+    is_id = np.ones(len(out), bool)
+    is_id[before] = False
+    out[is_id] = ids
+    return out, before
+
+
+def _build_infinigram(folder: Path) -> None:
+    """infini-gram's own indexer on one core, over the tokens that lie in the folder."""
+    from infini_gram.indexing import build_sa
+
+    here = Path.cwd()
+    build_sa(argparse.Namespace(save_dir=str(folder), temp_dir=str(folder), worker_id=0, workers=1, shards=1, token_width=2,
+                                cpus=1, mem=8))  # fmt: skip
+    os.chdir(here)
+
+
+def _infinigram_tokens(folder: Path, stream: Stream) -> None:
+    tokens, before = _separated(stream)
+    folder.mkdir(parents=True)
+    tokens.tofile(folder / "tokenized.0")
+    (2 * before.astype(np.uint64)).tofile(folder / "offset.0")
+
+
+def prepare(corpora: Corpora, case: Case) -> None:
+    """Tokens, and the indexes of those peers that are installed, once for each size."""
+    stream = corpora.tokens(case["tokens"])
+    if case.get("peers"):
+        with contextlib.suppress(ModuleNotFoundError):
+            _infinigram_folder(corpora, case["tokens"], stream)
+        with contextlib.suppress(ModuleNotFoundError):
+            _tokengrams_files(corpora, case["tokens"], stream)
+
+
+def _infinigram_folder(corpora: Corpora, tokens: int, stream: Stream) -> str:
+    import infini_gram  # noqa: F401 - to learn that it is missing before anything is written
+
+    folder = corpora.place(f"infini-gram-{tokens}")
+    if not (folder / "table.0").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        _infinigram_tokens(folder, stream)
+        _build_infinigram(folder)
+    return str(folder)
+
+
+def _tokengrams_files(corpora: Corpora, tokens: int, stream: Stream) -> tuple[str, str]:
+    from tokengrams import MemmapIndex
+
+    files = corpora.place(f"tokengrams-{tokens}.bin"), corpora.place(f"tokengrams-{tokens}.idx")
+    if not files[1].exists():
+        _separated(stream)[0].tofile(files[0])
+        MemmapIndex.build(str(files[0]), str(files[1]))
+    return str(files[0]), str(files[1])
+
+
+def _engine(corpora: Corpora, case: Case) -> Any:
+    from infini_gram.engine import InfiniGramEngine
+
+    folder = _infinigram_folder(corpora, case["tokens"], corpora.tokens(case["tokens"]))
+    return InfiniGramEngine(index_dir=folder, eos_token_id=SEPARATOR - 1, vocab_size=SEPARATOR, token_dtype="u16")
+
+
+# -- building ---------------------------------------------------------------------------------------------------------
+def build(corpora: Corpora, case: Case) -> Side:
+    """Ours, with its files written."""
+    from tasks.ngrams import suffix_kernels as kernels
+
+    ids, offsets = corpora.tokens(case["tokens"])
+
+    def work(folder: str) -> str:
+        for name, array in kernels.build(ids, offsets)._asdict().items():
+            np.save(Path(folder) / name, array)
+        return folder
+
+    fresh = _Folders()
+    return Side(work=work, items=len(ids), fresh=fresh, close=fresh.close)
+
+
+def infinigram_build(corpora: Corpora, case: Case) -> Side:
+    """infini-gram's indexer; its tokens are written beforehand."""
+    import infini_gram  # noqa: F401
+
+    stream, folders = corpora.tokens(case["tokens"]), _Folders()
+
+    def fresh() -> Path:
+        folder = Path(folders()) / "index"
+        _infinigram_tokens(folder, stream)
+        return folder
+
+    return Side(work=_build_infinigram, items=len(stream[0]), fresh=fresh, close=folders.close)
+
+
+class _Folders:
+    """A new empty folder each time, in place of the last one."""
+
+    def __init__(self) -> None:
+        self.last = ""
+
+    def __call__(self) -> str:
+        self.close()
+        self.last = tempfile.mkdtemp(prefix="taskgram-benchmark-")
+        return self.last
+
+    def close(self) -> None:
+        """Remove the last one."""
+        shutil.rmtree(self.last, ignore_errors=True)
+
+
+# -- counts -----------------------------------------------------------------------------------------------------------
+def counts(corpora: Corpora, case: Case) -> Side:
+    """Ours: all questions at once, of a suffix array."""
+    from tasks.ngrams import suffix_kernels as kernels
+
+    stream = corpora.tokens(case["tokens"])
+    index, asked = kernels.build(*stream), _laid_out(ngrams(stream, case["queries"], case["n"]))
+    return Side(work=lambda _: kernels.counts([index], [asked[0]], asked[1]), items=case["queries"],
+                answer=lambda found: {"counts": found})  # fmt: skip
+
+
+def infinigram_counts(corpora: Corpora, case: Case) -> Side:
+    """infini-gram, one question after the other: its way to be asked."""
+    engine = _engine(corpora, case)
+    asked = ngrams(corpora.tokens(case["tokens"]), case["queries"], case["n"])[: case["peers"]].tolist()
+    return Side(work=lambda _: [engine.count(gram)["count"] for gram in asked], items=len(asked),
+                answer=lambda found: {"counts": np.array(found)})  # fmt: skip
+
+
+def tokengrams_counts(corpora: Corpora, case: Case) -> Side:
+    """tokengrams, likewise."""
+    from tokengrams import MemmapIndex
+
+    stream = corpora.tokens(case["tokens"])
+    index = MemmapIndex(*_tokengrams_files(corpora, case["tokens"], stream), vocab=SEPARATOR + 1)
+    asked = ngrams(stream, case["queries"], case["n"])[: case["peers"]].tolist()
+    return Side(work=lambda _: [index.count(gram) for gram in asked], items=len(asked),
+                answer=lambda found: {"counts": np.array(found)})  # fmt: skip
+
+
+# -- ∞-gram -----------------------------------------------------------------------------------------------------------
+def _texts(stream: Stream, count: int) -> np.ndarray:
+    """Contexts with the next id, from documents long enough; in every other one an id somewhere in it is exchanged."""
+    asked = stream[0][places(stream, count, CONTEXT + 1, 63)[:, None] + np.arange(CONTEXT + 1)]
+    random = np.random.default_rng(63)
+    rows = np.arange(1, count, 2)
+    asked[rows, random.integers(CONTEXT // 2, CONTEXT, len(rows))] = random.choice(stream[0], len(rows))
+    return asked
+
+
+def infinigrams(corpora: Corpora, case: Case) -> Side:
+    """Ours: both the longest suffix that is followed by anything, and the longest that the asked id follows."""
+    from tasks.ngrams import suffix_kernels as kernels
+
+    stream = corpora.tokens(case["tokens"])
+    index, asked = kernels.build(*stream), _laid_out(_texts(stream, case["queries"]))
+    return Side(work=lambda _: kernels.infinigram([index], [asked[0]], asked[1]), items=case["queries"],
+                answer=lambda f: {"suffix": f.suffix, "numerator": f.numerator, "denominator": f.denominator})  # fmt: skip
+
+
+def infinigram_probabilities(corpora: Corpora, case: Case) -> Side:
+    """infini-gram's `infgram_prob`."""
+    engine = _engine(corpora, case)
+    asked = _texts(corpora.tokens(case["tokens"]), case["queries"])[: case["peers"]].tolist()
+
+    def answer(found: list[Mapping[str, int]]) -> dict[str, np.ndarray]:
+        names = {"suffix": "suffix_len", "numerator": "cont_cnt", "denominator": "prompt_cnt"}
+        return {ours: np.array([f[theirs] for f in found]) for ours, theirs in names.items()}
+
+    return Side(work=lambda _: [engine.infgram_prob(text[:-1], text[-1]) for text in asked], items=len(asked), answer=answer)
+
+
+# -- pairs ------------------------------------------------------------------------------------------------------------
+def document_pairs(corpora: Corpora, case: Case) -> Side:
+    """Ours: everything from the questions to the counts of every pair, in one pass over the corpus."""
+    from tasks.ngrams import kernels, pair_kernels, scan_kernels
+
+    ids, offsets = corpora.tokens(case["tokens"])
+    gram_ids, gram_offsets, ends = pairs((ids, offsets), case["queries"])
+    lengths = np.diff(gram_offsets)
+    some = offsets[: max(2, int(np.searchsorted(offsets, SAMPLE)))]
+
+    def work(_: object) -> tuple[np.ndarray, np.ndarray]:
+        trie, same = kernels.build_trie(gram_ids, gram_offsets)
+        records = scan_kernels.empty_records(len(lengths))
+        scan_kernels.scan_ngrams(ids[: some[-1]], some, 0, trie, records)
+        frequency = records["documents"] + 1 / (1.0 + lengths)
+        records = scan_kernels.empty_records(len(lengths))
+        state = pair_kernels.prepare(same[ends], frequency, lengths, records)
+        scan_kernels.scan_pairs(ids, offsets, 0, trie, records, state)
+        found = np.empty(len(ends), np.int64)
+        found[state.order] = state.entries["documents"]
+        return records["documents"][same], found
+
+    def check(found: tuple[np.ndarray, np.ndarray]) -> str:
+        for pair in np.random.default_rng(0).choice(len(ends), min(CHECKED, len(ends)), replace=False):
+            held = [set(_documents(ids, offsets, gram_ids[gram_offsets[g] : gram_offsets[g + 1]])) for g in ends[pair]]
+            if len(held[0] & held[1]) != found[1][pair]:
+                return f"pair {pair} is in {len(held[0] & held[1])} documents, not in {found[1][pair]}"
+        return ""
+
+    def extra(found: tuple[np.ndarray, np.ndarray]) -> dict[str, Any]:
+        return {"tokens": len(ids), "distinct_ngrams": len(lengths), "found_pairs": int((found[1] > 0).sum())}
+
+    return Side(work=work, items=len(ends), check=check, extra=extra)
+
+
+def _documents(ids: np.ndarray, offsets: np.ndarray, gram: np.ndarray) -> Iterator[int]:
+    """Documents that hold an n-gram, by comparing at every position where its first id stands."""
+    at = np.flatnonzero(ids[: len(ids) - len(gram) + 1] == gram[0])
+    for k in range(1, len(gram)):
+        at = at[ids[at + k] == gram[k]]
+    document = np.searchsorted(offsets, at, side="right") - 1
+    yield from np.unique(document[at + len(gram) <= offsets[document + 1]]).tolist()
+
+
+def infinigram_pairs(corpora: Corpora, case: Case) -> Side:
+    """infini-gram's AND of two n-grams. It counts positions near each other, not documents, so answers are not compared."""
+    engine = _engine(corpora, case)
+    gram_ids, gram_offsets, ends = pairs(corpora.tokens(case["tokens"]), case["queries"])
+    grams = [gram_ids[low:high].tolist() for low, high in zip(gram_offsets, gram_offsets[1:], strict=False)]
+    chosen = np.random.default_rng(0).permutation(len(ends))[: case["peers"]]
+    asked = [[[grams[x]], [grams[y]]] for x, y in ends[chosen].tolist()]
+    return Side(work=lambda _: [engine.count_cnf(cnf)["count"] for cnf in asked], items=len(asked))

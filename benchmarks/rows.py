@@ -1,0 +1,213 @@
+"""The rows: what is measured, beside whom, at which sizes, and the bar. One child process imports this, and does one side.
+
+A case is a mapping: `tokens`, further sizes, `peers` (questions a peer is asked) and `bars`: for each peer, or each figure of
+ours that has a bar of its own, the bar, or None where a ratio is shown without one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks import count_sides, index_sides, run_sides, text_sides
+from benchmarks.corpora import Corpora
+from benchmarks.measure import OURS, Side
+
+Case = Mapping[str, Any]
+M = 1_000_000
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A bar that is no ratio: how it is read from our figures, its unit, and whether less is better."""
+
+    read: Callable[[Mapping[str, Any]], float]
+    unit: str
+    at_most: bool = False
+
+
+FIGURES = {
+    "speed": Figure(lambda f: f.get("tokens", f["items"]) / f["cpu_seconds"] / M, "M tokens/s"),
+    "memory": Figure(lambda f: f["peak_memory"] / 1e9, "GB", at_most=True),
+    "orchestration": Figure(lambda f: f["orchestration"], "% of the run", at_most=True),
+    "checks": Figure(lambda f: f["checks"], "% of the run", at_most=True),
+}
+DISTRIBUTIONS = ("tokenizers", "polars", "numpy", "infini-gram", "tokengrams")
+
+
+def no_preparation(corpora: Corpora, case: Case) -> None:
+    """Nothing to make beforehand."""
+
+
+def equal(ours: Mapping[str, Any], peers: Mapping[str, Any]) -> str:
+    """An empty text if all answers are the same, else what is not. A peer that was asked less is compared with as many."""
+    for name in ours:
+        mine = ours[name][: len(peers[name])]
+        if mine.shape != peers[name].shape or (mine != peers[name]).any():
+            return f"{name} differ"
+    return ""
+
+
+def nearly_equal_infinigrams(ours: Mapping[str, Any], peers: Mapping[str, Any]) -> str:
+    """infini-gram takes a suffix that only ends documents, and counts such places in the denominator; otherwise both agree."""
+    mine = {name: values[: len(peers[name])] for name, values in ours.items()}
+    shared = mine["suffix"] == peers["suffix"]
+    if (mine["suffix"] > peers["suffix"]).any() or shared.mean() < 0.9:
+        return "suffixes differ"
+    if (mine["numerator"] != peers["numerator"])[shared].any():
+        return "numerators differ"
+    return "denominators differ" if (mine["denominator"] > peers["denominator"])[shared].any() else ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """`by`: which seconds are compared. `items`: what figures are per. `quick`: the case of `make bench-quick`, if any."""
+
+    work: str
+    sides: Mapping[str, Callable[[Corpora, Case], Side]]
+    cases: tuple[Case, ...]
+    quick: Case | None
+    items: str = "tokens"
+    by: str = "cpu_seconds"
+    prepare: Callable[[Corpora, Case], None] = no_preparation
+    agree: Callable[[Mapping[str, Any], Mapping[str, Any]], str] = equal
+    runs: int = 5
+    note: str = ""
+
+
+def texts(corpora: Corpora, case: Case) -> None:
+    """Texts and tokenizer."""
+    corpora.texts(case["tokens"]), corpora.tokenizer()
+
+
+def streams(corpora: Corpora, case: Case) -> None:
+    """The token stream, and its columns where polars reads them."""
+    corpora.tokens(case["tokens"])
+    if "polars" in case.get("bars", {}):
+        count_sides.polars_order(corpora, case)
+
+
+def words(corpora: Corpora, case: Case) -> None:
+    """The token stream as tables."""
+    corpora.words_parts(case["tokens"])
+
+
+def documents(corpora: Corpora, case: Case) -> None:
+    """Documents as tables."""
+    corpora.documents_parts(case["tokens"], case["parts"])
+
+
+def case(tokens: int, bars: Mapping[str, float | None] | None = None, **sizes: Any) -> Case:
+    """Sizes and bars."""
+    return {"tokens": tokens, **sizes, "bars": dict(bars or {})}
+
+
+def _counting(least: int, bar: float, small: float) -> Row:
+    """`small`: the bar at half a million tokens, where files, jobs and vocabularies take as long as counting."""
+    sizes: dict[str, Any] = {"min_count": least}
+    return Row(
+        f"all orders 1..8, exact, out of core, written, min_count = {least}",
+        {OURS: count_sides.all_orders},
+        (case(M, **sizes), case(10 * M, {"speed": bar}, **sizes), case(10 * M, memory="256MB", **sizes),
+         case(10 * M, memory="64MB", **sizes), case(100 * M, {"speed": None, "memory": 2.0}, **sizes)),
+        case(M // 2, {"speed": small}, **sizes), prepare=words,
+    )  # fmt: skip
+
+
+ROWS: dict[str, Row] = {
+    "tokenise": Row(
+        "tokenising with a byte-level BPE tokenizer.json",
+        {OURS: text_sides.tokeniser, "tokenizers": text_sides.tokenizers},
+        (case(M, {"tokenizers": None}), case(10 * M, {"tokenizers": 8.0}), case(100 * M)),
+        case(M // 4, {"tokenizers": 8.0}), prepare=texts,
+    ),
+    "words": Row(
+        "word analysis",
+        {OURS: text_sides.analyzer, "Python loop": text_sides.regex_loop},
+        (case(M, {"Python loop": None}), case(10 * M, {"Python loop": 5.0}), case(100 * M)),
+        case(M // 4, {"Python loop": 5.0}), prepare=texts, items="words",
+    ),
+    "order": Row(
+        "one order, n = 4, counted",
+        {OURS: count_sides.one_order, "polars": count_sides.polars_order, "numpy": count_sides.numpy_order},
+        (case(M, {"polars": None, "numpy": None}, n=4), case(10 * M, {"polars": 3.0, "numpy": 2.0}, n=4),
+         case(100 * M, n=4)),
+        case(M // 2, {"polars": 3.0, "numpy": 2.0}, n=4), prepare=streams,
+        note="ours counts documents too, and writes ids as bytes in order",
+    ),
+    "all-orders-2": _counting(2, 4.0, 2.0),
+    "all-orders-1": _counting(1, 1.2, 0.8),
+    "index": Row(
+        "suffix array built and written",
+        {OURS: index_sides.build, "infini-gram": index_sides.infinigram_build},
+        (case(M, {"infini-gram": None}), case(10 * M, {"infini-gram": 3.0}), case(30 * M)),
+        case(M // 2, {"infini-gram": 3.0}), prepare=index_sides.prepare,
+        note="a shard has at most 33 million tokens, so that is where growth ends",
+    ),
+    "counts": Row(
+        "batched counts, n = 5",
+        {OURS: index_sides.counts, "infini-gram": index_sides.infinigram_counts, "tokengrams": index_sides.tokengrams_counts},
+        (case(M, {"infini-gram": None, "tokengrams": None}, queries=10_000, n=5, peers=10_000),
+         case(10 * M, {"infini-gram": 50.0, "tokengrams": 4.0}, queries=10_000, n=5, peers=10_000),
+         case(10 * M, queries=1_000, n=5), case(10 * M, queries=100_000, n=5), case(10 * M, queries=M, n=5),
+         case(30 * M, queries=10_000, n=5)),
+        case(M // 2, {"infini-gram": 50.0, "tokengrams": 4.0}, queries=10_000, n=5, peers=2_000),
+        items="questions", prepare=index_sides.prepare,
+    ),
+    "infinigram": Row(
+        "∞-gram probability, 63-token context, batched",
+        {OURS: index_sides.infinigrams, "infini-gram": index_sides.infinigram_probabilities},
+        (case(M, {"infini-gram": None}, queries=10_000, peers=1_000),
+         case(10 * M, {"infini-gram": 50.0}, queries=10_000, peers=1_000),
+         case(10 * M, queries=100_000), case(30 * M, queries=10_000)),
+        case(M // 2, {"infini-gram": 50.0}, queries=10_000, peers=300),
+        items="questions", prepare=index_sides.prepare, agree=nearly_equal_infinigrams,
+        note="ours finds both the longest suffix and the one to back off to",
+    ),
+    "pairs": Row(
+        "exact document pairs, in one pass with everything it takes",
+        {OURS: index_sides.document_pairs, "infini-gram": index_sides.infinigram_pairs},
+        (case(M, queries=M), case(10 * M, {"infini-gram": None, "speed": None}, queries=1_000, peers=500),
+         case(10 * M, {"infini-gram": None, "speed": None}, queries=100_000, peers=1_000),
+         case(10 * M, {"infini-gram": 300.0, "speed": 5.0}, queries=M, peers=1_000), case(20 * M, {"speed": 5.0}, queries=M),
+         case(100 * M, {"speed": None}, queries=M)),
+        case(M // 2, {"infini-gram": 20.0, "speed": 5.0}, queries=10_000, peers=300),
+        items="pairs", prepare=index_sides.prepare,
+        note="150 pairs are compared with a search of the whole corpus; infini-gram's AND counts no documents",
+    ),
+    "workers": Row(
+        "2 workers against 1, words and all orders 1..8",
+        {OURS: count_sides.workers(2), "1 worker": count_sides.workers(1)},
+        (case(2 * M, {"1 worker": None}, parts=8), case(20 * M, {"1 worker": 1.6}, parts=8)),
+        case(M, {"1 worker": 1.2}, parts=2), by="wall_seconds", prepare=documents,
+        note="wall time; CPU time and memory of workers are not seen from outside",
+    ),
+    "orchestration": Row(
+        "what a run costs besides its steps",
+        {OURS: run_sides.orchestration},
+        (case(5 * M, {"orchestration": 5.0, "checks": 15.0}),), None, runs=1,
+        note="a planted study without models in one process: Prefect, planning, hashing, manifests, start and end",
+    ),
+}  # fmt: skip
+
+
+def version_of(side: str) -> str:
+    """A peer with its version, as tables show it."""
+    import importlib.metadata
+
+    try:
+        return f"{side} {importlib.metadata.version(side)}" if side in DISTRIBUTIONS else side
+    except importlib.metadata.PackageNotFoundError:
+        return side
+
+
+def disagreement(row: Row, ours: Path | None, peers: Path | None) -> str | None:
+    """What differs between two answers, "" if nothing does; None if there is nothing to compare."""
+    import numpy as np
+
+    if ours is None or peers is None:
+        return None
+    with np.load(ours) as mine, np.load(peers) as others:
+        return row.agree(mine, others) if mine.files and others.files else None

@@ -1,0 +1,129 @@
+"""Suffix arrays over words and over tokens, for questions after the study: `taskgram count`, and `tasks.ngrams.lookup`.
+
+Only where the study says `index = true`, for they take 8 bytes a word. One job per part; a part beyond `MOST` ids is cut
+into shards, between documents. Each array is a plain .npy file beside the part, memory-mapped when it is asked.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from schemas import NGRAM_INDEX, TOKEN_INDEX, Study, StudyError
+from tasks.step import Inputs, Job, Stage, Step, Work
+
+if TYPE_CHECKING:
+    from tasks.ngrams.suffix_kernels import Suffixes
+
+MOST = 1 << 25  # ids in a shard: 0.75 GB while it is built
+ARRAYS = ("text", "suffixes", "starts", "ranks", "firsts")
+DOCUMENTS_AT_ONCE = 4_096
+
+
+def file_of(shard: int, array: str) -> str:
+    """Name of the file that holds an array of a shard."""
+    return f"{shard:04d}-{array}.npy"
+
+
+def plan_words(study: Study, inputs: Inputs) -> list[Job]:
+    """One job per words part; none unless the study asks for an index."""
+    return [Job(p.labels, {"most": MOST}, {"words": (p,)}) for p in inputs["words"]] if study.counting.index else []
+
+
+def plan_tokens(study: Study, inputs: Inputs) -> list[Job]:
+    """One job per tokens part; none unless the study asks for an index."""
+    return [Job(p.labels, {"most": MOST}, {"tokens": (p,)}) for p in inputs["tokens"]] if study.counting.index else []
+
+
+def run_words(work: Work) -> None:
+    """Index one words part."""
+    _run(work, "words", "ngram_index")
+
+
+def run_tokens(work: Work) -> None:
+    """Index one tokens part."""
+    _run(work, "tokens", "token_index")
+
+
+def _run(work: Work, unit: str, table: str) -> None:
+    from tasks.ngrams import suffix_kernels as kernels
+
+    part, first = work.parts(unit)[0], 0
+    for shard, (ids, offsets) in enumerate(_shards(work, unit)):
+        try:
+            index = kernels.build(ids, offsets)
+        except ValueError as error:
+            raise StudyError(f"{unit} part {part.key} ({work.job.name}): {error}") from None
+        names = [file_of(shard, array) for array in ARRAYS]
+        size = sum(_save(work.folder() / name, getattr(index, array)) for name, array in zip(names, ARRAYS, strict=True))
+        work.write(table, {
+            "part": [part.key], "shard": [shard], "first_document": [first], "documents": [len(offsets) - 1],
+            unit: [len(ids)], "vocabulary": [len(index.firsts) - 2], "bytes": [size], "files": [names],
+        })  # fmt: skip
+        first += len(offsets) - 1
+
+
+def _shards(work: Work, unit: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The documents of the part as (ids, offsets), at most `most` ids at a time, or one document."""
+    pieces: list[np.ndarray] = []
+    lengths: list[np.ndarray] = []
+    held, row = 0, 0
+    for batch in work.batches(work.parts(unit)[0], "document", "ids", rows=DOCUMENTS_AT_ONCE):
+        if not np.array_equal(batch.column("document").to_numpy(), np.arange(row, row + batch.num_rows)):
+            raise StudyError(f"{unit} part {work.parts(unit)[0].key}: its documents do not follow each other from row {row}")
+        row += batch.num_rows
+        lists = batch.column("ids")
+        offsets = lists.offsets.to_numpy().astype(np.int64)
+        ids, sizes = lists.flatten().to_numpy(), np.diff(offsets)
+        offsets, begin = offsets - offsets[0], 0
+        for document in range(batch.num_rows):
+            so_far = held + offsets[document] - offsets[begin]
+            if so_far and so_far + sizes[document] > work.settings["most"]:
+                yield _joined([*pieces, ids[offsets[begin] : offsets[document]]], [*lengths, sizes[begin:document]])
+                pieces, lengths, held, begin = [], [], 0, document
+        pieces.append(ids[offsets[begin] :])
+        lengths.append(sizes[begin:])
+        held += len(pieces[-1])
+    yield _joined(pieces, lengths)
+
+
+def _joined(pieces: list[np.ndarray], lengths: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    ids = np.concatenate([np.empty(0, np.int32), *pieces])
+    return ids, np.cumsum(np.concatenate([np.zeros(1, np.int64), *lengths]))
+
+
+def _save(path: Path, array: np.ndarray) -> int:
+    """Write a file whole or not at all; returns its bytes."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    with open(temporary, "wb") as out:
+        np.save(out, array, allow_pickle=False)
+        out.flush()
+        os.fsync(out.fileno())
+    os.replace(temporary, path)
+    return path.stat().st_size
+
+
+def load(folder: Path, shard: int) -> Suffixes:
+    """A shard as `_run` wrote it, memory-mapped. StudyError where a file is gone or broken."""
+    from tasks.ngrams.suffix_kernels import Suffixes
+
+    arrays = []
+    for name in (file_of(shard, array) for array in ARRAYS):
+        try:
+            # An empty array has no bytes to map; a plain view is what numba takes.
+            found = np.load(folder / name, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise StudyError(f"{folder / name}: {error}. Run the study again: it makes what is missing or broken.") from None
+        arrays.append(np.asarray(found))
+    return Suffixes(*arrays)
+
+
+INDEX = Step(
+    "index", version=1, about="suffix arrays for questions after the study, where it asks for them", reads=("words", "tokens"),
+    stages=(Stage((NGRAM_INDEX,), plan_words, run_words), Stage((TOKEN_INDEX,), plan_tokens, run_tokens)),
+)  # fmt: skip

@@ -1,0 +1,149 @@
+"""`taskgram count` as a user types it, on a study of a few documents: from the words, and from the index."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows import questions
+from flows.engine import Session, run_step
+from flows.plan import lay_out
+from flows.study import STEPS
+from schemas import load_study
+from tasks.cluster import Cluster
+from tasks.dataset import Store
+from tests.test_sample import REPOSITORY, TASKGRAM
+
+STUDY = """
+name = "{name}"
+workers = 0
+[[corpus.sources]]
+name = "notes"
+files = ["corpus/*.jsonl"]
+[tokenizer]
+vocabulary = 300
+[counting]
+index = {index}
+"""
+TEXTS = [
+    "The River of Velm is Torin. It is long; the river of Velm is cold.",
+    "Torin flows through Velm.\tNobody knows why.",
+    "The river of Maron is Iska.",
+    "Torin! " + "Many other words stand between. " * 9 + "Velm.",
+    "Nothing of this.",
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two studies of the same two files, one with an index; run as far as questions need."""
+    path = tmp_path_factory.mktemp("count")
+    (path / "corpus").mkdir()
+    for name, texts in (("a", TEXTS[:2]), ("b", TEXTS[2:])):
+        lines = (json.dumps({"id": f"{name}{i}", "text": text}) + "\n" for i, text in enumerate(texts))
+        (path / "corpus" / f"{name}.jsonl").write_text("".join(lines))
+    for name, index in (("indexed", "true"), ("scanned", "false"), ("fresh", "false")):
+        (path / f"{name}.toml").write_text(STUDY.format(name=name, index=index))
+    for name in ("indexed", "scanned"):
+        study = load_study(path / f"{name}.toml")
+        cluster = Cluster(0, "1GB", str(path / ".dask"), address="")
+        session = Session(study, name, Store(str(path / "root")), cluster)
+        for planned in lay_out(STEPS, study):
+            if planned.step.name in ("ingest", "tokenizer", "tokens", "words", "index"):
+                run_step(planned, session)
+    return path
+
+
+def asked(folder: Path, study: str, *phrases: str, documents: int = 3) -> dict[str, Any]:
+    return questions.count(str(folder / f"{study}.toml"), str(folder / "root"), phrases, documents)
+
+
+def typed(folder: Path, *words: str, code: int = 0) -> str:
+    """What the command prints."""
+    run = subprocess.run([*TASKGRAM, "count", *words], capture_output=True, text=True, cwd=REPOSITORY, timeout=300)
+    assert run.returncode == code, run.stdout + run.stderr
+    return run.stdout + run.stderr
+
+
+def test_index_and_scan_say_the_same(folder: Path) -> None:
+    for phrases in (
+        ["river of Velm"],
+        ["velm", "TORIN"],
+        ["Velm", "torin", "is"],
+        ["velm", "velm"],
+        ["absent"],
+        ["the river", "iska"],
+    ):
+        scanned, indexed = asked(folder, "scanned", *phrases), asked(folder, "indexed", *phrases)
+        assert scanned.pop("read") == "scan" and indexed.pop("read") == "index"
+        for found in (scanned, indexed):
+            del found["seconds"], found["study"]
+        assert scanned == indexed
+
+
+def test_counts_and_co_occurrence_are_those_of_the_texts(folder: Path) -> None:
+    found = asked(folder, "indexed", "Velm,", "torin")
+    assert found["corpus_documents"] == 5
+    assert found["phrases"] == [
+        {"given": "Velm,", "phrase": "velm", "occurrences": 4, "documents": 3},
+        {"given": "torin", "phrase": "torin", "occurrences": 3, "documents": 3},
+    ]
+    assert found["documents_with_all"] == 3
+    assert [e["id"] for e in found["excerpts"]] == ["a0", "a1", "b1"]
+    for excerpt in found["excerpts"]:
+        shown = [excerpt["text"][start:end] for start, end in excerpt["spans"]]
+        assert shown == ["Velm", "Torin"]
+    assert " … " in found["excerpts"][2]["text"], "far apart, so in two pieces"
+    assert asked(folder, "indexed", "velm", documents=1)["excerpts"][0]["id"] == "a0"
+    assert asked(folder, "indexed", "velm", documents=0)["excerpts"] == []
+
+
+def test_an_unknown_word_counts_nothing(folder: Path) -> None:
+    found = asked(folder, "scanned", "gribble", "velm")
+    assert found["phrases"][0]["occurrences"] == found["phrases"][0]["documents"] == 0
+    assert found["documents_with_all"] == 0 and found["excerpts"] == []
+
+
+def test_what_a_person_reads(folder: Path) -> None:
+    study, root = str(folder / "indexed.toml"), str(folder / "root")
+    printed = typed(folder, study, "river of velm", "torin", "--root", root)
+    assert "river of velm             2             1" in printed
+    assert '1 document holds both: 100.0% of those with "river of velm", 33.3% of those with "torin"' in printed
+    assert "notes a0\n  The «River of Velm» is «Torin»." in printed
+    assert "5 documents, answered from the index in" in printed
+    printed = typed(folder, str(folder / "scanned.toml"), "river of velm", "--root", root)
+    assert "answered by a scan of all words in" in printed
+    found = json.loads(typed(folder, study, "gribble", "--json", "--root", root))
+    assert list(found) == ["study", "read", "seconds", "corpus_documents", "phrases", "documents_with_all", "excerpts"]
+    assert questions.highlight("a\tb\x1b[2Jc", [[0, 1], [2, 3], [2, 7]], bold=False) == "«a» «b [2J»c"
+    assert questions.highlight("ab", [[1, 2]], bold=True) == "a\x1b[1mb\x1b[0m"
+
+
+def test_wrong_questions_end_in_one_line_that_helps(folder: Path) -> None:
+    root = str(folder / "root")
+    for words, message in (
+        ((str(folder / "indexed.toml"), "velm", "..."), '"..." holds no word'),
+        ((str(folder / "fresh.toml"), "velm", "--root", str(folder / "other")), "Run: taskgram run"),
+        ((str(folder / "indexed.toml"), "velm", "--documents", "-1"), "--documents: give 0 or more"),
+    ):
+        given = words if "--root" in words else (*words, "--root", root)
+        printed = typed(folder, *given, code=1)
+        assert message in printed and "Traceback" not in printed
+
+
+@pytest.mark.parametrize("study", ["indexed", "scanned"])
+def test_a_question_starts_neither_prefect_nor_torch_nor_great_expectations(folder: Path, study: str) -> None:
+    program = (
+        "import sys; from flows.cli import main; code = main(sys.argv[1:]); "
+        "print(code, sorted({'torch', 'great_expectations', 'prefect', 'distributed', 'transformers'} & set(sys.modules)))"
+    )
+    words = ["count", str(folder / f"{study}.toml"), "velm", "--root", str(folder / "root")]
+    run = subprocess.run(
+        [sys.executable, "-c", program, *words], capture_output=True, text=True, timeout=300, cwd=REPOSITORY
+    )
+    assert run.stdout.strip().splitlines()[-1] == "0 []", run.stdout + run.stderr

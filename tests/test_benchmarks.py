@@ -1,0 +1,156 @@
+"""The benchmarks: what is judged, what is kept, and that small rows run and agree. No peer has to be installed."""
+
+from __future__ import annotations
+
+import ast
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import results, table
+from benchmarks.__main__ import main
+from benchmarks.corpora import Corpora, ngrams, pairs
+from benchmarks.measure import OURS, Measured, measure
+from benchmarks.rows import ROWS, case, disagreement, equal, nearly_equal_infinigrams
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def corpora(tmp_path_factory):
+    """A stream that is its own base, so that no world is planted."""
+    made = Corpora(tmp_path_factory.mktemp("inputs"), Path("none"))
+    random = np.random.default_rng(1)
+    cuts = np.unique(random.integers(1, 20_000, 150))
+    np.savez(made.place("tokens.npz"), ids=(random.zipf(1.3, 20_000) % 500).astype(np.int32), offsets=[0, *cuts, 20_000])
+    return made
+
+
+def figures(seconds, items=1_000, **more):
+    return {
+        "cpu_seconds": seconds,
+        "wall_seconds": seconds,
+        "items": items,
+        "peak_memory": 3e9,
+        "memory_before": 1e9,
+        **more,
+    }
+
+
+def judged(ours, theirs, bar):
+    asked = case(1_000, {"numpy": bar}, n=4)
+    return results.records("order", asked, {OURS: Measured(figures(ours)), "numpy": Measured(figures(theirs))}, "made")
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ratio", "reached", "wrong"), [(4.0, 4.0, True, 0), (2.5, 2.5, False, 0), (1.4, 1.4, False, 1)]
+)
+def test_a_ratio_is_judged_by_its_bar_and_fails_below_half_of_it(theirs, ratio, reached, wrong):
+    (record,) = judged(1.0, theirs, 3.0)
+    assert record["ratio"] == pytest.approx(ratio) and record["reached"] is reached
+    assert len(results.failures([record])) == wrong
+
+
+def test_a_peer_asked_less_is_compared_per_item():
+    measured = {OURS: Measured(figures(2.0, 1_000_000)), "infini-gram": Measured(figures(1.0, 500))}
+    (record,) = results.records("pairs", case(10, {"infini-gram": 300.0}, queries=10), measured, "made")
+    assert record["ratio"] == pytest.approx(1_000)
+
+
+@pytest.mark.parametrize(("peak", "reached", "wrong"), [(1.9e9, True, 0), (3e9, False, 0), (4.1e9, False, 1)])
+def test_where_less_is_better_twice_the_bar_is_half_of_it(peak, reached, wrong):
+    measured = {OURS: Measured(figures(1.0) | {"peak_memory": peak})}
+    (record,) = results.records("all-orders-2", case(100, {"memory": 2.0}, min_count=2), measured, "made")
+    assert record["reached"] is reached and len(results.failures([record])) == wrong
+
+
+def test_a_missing_peer_is_said_and_no_error_but_a_broken_one_is():
+    for problem, wrong in (("not installed (infini_gram)", 0), ("ValueError: broken", 1)):
+        measured = {OURS: Measured(figures(1.0)), "infini-gram": Measured(problem=problem)}
+        (record,) = results.records("index", case(10, {"infini-gram": 3.0}), measured, "made")
+        assert problem in record["note"] and record["reached"] is None and len(results.failures([record])) == wrong
+
+
+def test_answers_that_differ_are_a_failure_whatever_the_ratio(tmp_path):
+    for name, counts in (("a", [1, 2, 3]), ("b", [1, 2]), ("c", [1, 5])):
+        np.savez(tmp_path / name, counts=np.array(counts))
+    a, b, c = (tmp_path / f"{name}.npz" for name in "abc")
+    assert disagreement(ROWS["counts"], a, b) == "" and disagreement(ROWS["counts"], a, None) is None
+    measured = {OURS: Measured(figures(1.0), answer=a), "tokengrams": Measured(figures(90.0), answer=c)}
+    (record,) = results.records("counts", case(10, {"tokengrams": 4.0}, queries=3), measured, "made")
+    assert record["equal"] is False and results.failures([record]) == ["counts " + record["peer"] + ": counts differ"]
+
+
+def test_infinigrams_may_differ_only_as_infinigram_is_known_to():
+    ours = {"suffix": np.arange(20) % 3, "numerator": np.ones(20, int), "denominator": np.full(20, 2)}
+    changed = [(0, "suffix", 1), (0, "denominator", 3)]
+    for row, name, more in changed:
+        peers = {k: v.copy() for k, v in ours.items()}
+        peers[name][row] += more
+        assert nearly_equal_infinigrams(ours, peers) == "" and equal(ours, peers) != ""
+    for name, less in (("suffix", -1), ("numerator", 1), ("denominator", -1)):
+        peers = {k: v.copy() for k, v in ours.items()}
+        peers[name][1] += less
+        assert nearly_equal_infinigrams(ours, peers) != ""
+
+
+def test_results_are_replaced_row_by_row_and_become_the_page(tmp_path):
+    path, doc = tmp_path / "results.json", tmp_path / "benchmarks.md"
+    growth = results.records("words", case(7_000_000), {OURS: Measured(figures(1.0))}, "made")
+    results.write([*judged(1.0, 4.0, 3.0), *growth], path)
+    results.write(judged(1.0, 1.5, 3.0), path)
+    found = results.read(path)
+    assert [(r["row"], r["ratio"]) for r in found] == [("words", None), ("order", 1.5)]
+    assert json.loads(path.read_text()) == found
+    doc.write_text(f"# Benchmarks\n{table.BEGIN}\nold\n{table.END}\nby hand\n")
+    table.write(doc, path)
+    text = doc.read_text()
+    assert "old" not in text and "by hand" in text and "7M tokens" in text
+    assert "1.5 ×" in text and "≥ 3 | **not reached**" in text
+    table.write(doc, path)
+    assert doc.read_text() == text
+    doc.write_text("# no marks")
+    with pytest.raises(ValueError, match="lost its marks"):
+        table.write(doc, path)
+
+
+def test_a_longer_stream_has_the_same_documents_and_new_ngrams(corpora):
+    ids, offsets = corpora.tokens(50_000)
+    assert len(ids) == 50_000 == offsets[-1] and (np.diff(offsets) > 0).all()
+    assert (ids[:20_000] == corpora.tokens(20_000)[0]).all()
+    assert np.bincount(ids[:20_000]).max() * 0.2 < np.bincount(ids[20_000:40_000]).max()
+    assert (ids[:20_000] != ids[20_000:40_000]).mean() > 0.5
+
+
+def test_questions_stand_in_one_document_and_pairs_ask_across(corpora):
+    stream = corpora.tokens(20_000)
+    assert ngrams(stream, 40, 5).shape == (40, 5)
+    ids, offsets, ends = pairs(stream, 100)
+    assert set(np.diff(offsets)) <= {1, 2, 3, 4, 5} and offsets[-1] == len(ids)
+    assert len({tuple(ids[a:b]) for a, b in zip(offsets, offsets[1:], strict=False)}) == len(offsets) - 1
+    assert ends.shape == (100, 2) and ends.max() < len(offsets) - 1
+
+
+def test_small_rows_run_in_processes_of_their_own_and_agree(corpora):
+    asked = case(20_000, {"polars": None, "numpy": None}, n=4)
+    measured = measure("order", [OURS, "polars", "numpy"], asked, 1, corpora.folder, corpora.shared)
+    found = results.records("order", asked, measured, "made")
+    assert [r["equal"] for r in found] == [True, True] and not results.failures(found)
+    assert all(r["ratio"] > 0 and r["figures"][OURS]["peak_memory"] > 50e6 for r in found)
+    wanted = case(20_000, {"speed": None}, queries=400)
+    (pair,) = results.records("pairs", wanted, measure("pairs", [OURS], wanted, 1, corpora.folder, corpora.shared), "made")
+    assert pair["note"] == "" and pair["figures"][OURS]["found_pairs"] == 400
+
+
+def test_an_unknown_row_is_named(capsys):
+    assert main(["--rows", "word"]) == 2
+    assert "there is no row word" in capsys.readouterr().err
+
+
+def test_nothing_imports_the_benchmarks():
+    for path in (p for package in ("schemas", "tasks", "flows") for p in (ROOT / package).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else [getattr(node, "module", None) or ""]
+            assert not any(str(n).split(".")[0] == "benchmarks" for n in names), path
