@@ -10,24 +10,25 @@ _LENGTHS = """CASE WHEN (SELECT count(*) FROM sums WHERE name = 'of_tokens') > 0
 
 NGRAM_SUFFIXES = Contract(
     name="ngram_suffixes",
-    description="Every position of one part of the corpus with the ids that follow it, sorted into buckets by the first two.",
+    description="Every position of one part of the corpus with the ids that follow it, in buckets by the first two of these.",
     columns=(
-        column("block", pa.int32(), "run of documents that was sorted into buckets together, from 0", at_least=0),
+        column("block", pa.int32(), "run of documents that was put into buckets together, from 0", at_least=0),
         column("bucket", pa.int16(), "all suffixes with the same first two words are in one bucket", at_least=0),
-        column("position", pa.int32(), "place in the block, from 0", at_least=0),
-        column("document", pa.int32(), "position of the document in its documents part", at_least=0),
-        *(
-            column(
-                f"ids_{n}_{n + 1}", pa.int64(),
-                f"ids {n} (high 32 bits) and {n + 1} (low) of the suffix, each plus 1; 0 behind the document's end", nullable=True,
-            )
-            for n in range(1, 17, 2)
-        ),
+        column("suffixes", pa.int64(), "how many there are, each of at least two ids", at_least=0),
+        column("last_document", pa.int32(), "the last document of the block, as its position in the documents part", at_least=-1),
+        column("ids_per_number", pa.int16(), "4 ids of 16 bits, 3 of 21 or 2 of 32", between=(2, 4)),
+        column("numbers", pa.int16(), "numbers of a suffix", at_least=1),
+        column("documents", pa.binary(), "of each suffix the document, as its position in the documents part: int32"),
+        column("packed", pa.binary(), "int64 [numbers, suffixes]: a suffix' ids, each plus 1, the first highest; 0 behind its end"),
     ),
-    key=("block", "bucket", "position"),
-    rules=(rows("ids_1_2 IS NOT NULL AND ids_1_2 % 4294967296 > 0", "a suffix has at least two ids"),),
+    key=("block", "bucket"),
+    rules=(
+        rows("octet_length(documents) = 4 * suffixes", "each suffix has a document"),
+        rows("octet_length(packed) = 8 * numbers * suffixes", "each suffix has so many numbers"),
+    ),
     balances=(
-        balance("(SELECT count(*) FROM ngram_suffixes)", _LENGTHS.replace("- n + 1", "- 1"), "no position is lost"),
+        balance("(SELECT COALESCE(sum(suffixes), 0) FROM ngram_suffixes)", _LENGTHS.replace("- n + 1", "- 1"),
+                "no position is lost"),
     ),
     compression="none",
 )  # fmt: skip
@@ -60,6 +61,7 @@ NGRAM_COUNTS = Contract(
             "for every n, Σ counts and what min_count drops = Σ over documents of max(0, length - n + 1)",
         ),
     ),
+    compression="none",
 )
 
 NGRAM_VOCABULARY = Contract(

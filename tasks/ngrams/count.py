@@ -1,7 +1,7 @@
 """Exact counts of every n-gram of the orders a study names (task-grams §3). No measure needs them; the report shows them.
 
 Out of core, in three passes. Each part of the corpus writes its suffixes — every position with the ids that follow it, up to
-the longest order — sorted into buckets by their first two words. One job joins the vocabularies. Then each bucket is counted
+the longest order — into buckets by their first two words. One job joins the vocabularies. Then each bucket is counted
 by itself: all suffixes of all parts that begin with the same two words are in it, so that no count needs another bucket.
 A part keeps its own ids, so that a new shard changes no old part. The suffixes are the bytes that are spilled.
 """
@@ -49,30 +49,32 @@ def _by_labels(parts: tuple[Part, ...]) -> dict[tuple[tuple[str, str], ...], Par
 
 def run_suffixes(work: Work) -> None:
     """Write the suffixes of one part, block by block. sums: of_tokens, if it is tokens that are counted."""
-    from tasks.ngrams import count_kernels as kernels
+    from tasks.ngrams import spill_kernels as kernels
 
     unit, longest, buckets = work.settings["unit"], work.settings["longest"], work.settings["buckets"]
     hashes = _hashes_of_part(work)
+    per = kernels.ids_per_number(len(hashes))
     if unit == "tokens":
         work.add("of_tokens")
     first_document, rows_at_once = 0, max(1, IDS_AT_ONCE // longest)
     for block, (ids, offsets) in enumerate(_blocks(work, work.parts(unit)[0], rows_at_once, len(hashes))):
-        starts, positions, documents, suffixes = kernels.scatter(ids, offsets, hashes, buckets, longest, first_document)
-        first_document += len(offsets) - 1
+        starts, positions, documents = kernels.scatter(ids, offsets, hashes, buckets)
+        following = kernels.roll(ids, offsets, per)
         for bucket in range(buckets):
             rows = slice(starts[bucket], starts[bucket + 1])
-            work.write("ngram_suffixes", _suffix_rows(block, bucket, positions[rows], documents[rows], suffixes[:, rows]))
+            packed = kernels.pack(following, offsets, positions[rows], documents[rows], longest, per)
+            work.write("ngram_suffixes", {
+                "block": [block], "bucket": [bucket], "suffixes": [packed.shape[1]],
+                "last_document": [first_document + len(offsets) - 2], "ids_per_number": [per], "numbers": [len(packed)],
+                "documents": _one_value(documents[rows] + np.int32(first_document)), "packed": _one_value(packed),
+            })  # fmt: skip
+        first_document += len(offsets) - 1
 
 
-def _suffix_rows(block: int, bucket: int, positions: np.ndarray, documents: np.ndarray, suffixes: np.ndarray) -> pa.Table:
-    count = len(positions)
-    columns: dict[str, pa.Array] = {
-        "block": pa.array(np.full(count, block, np.int32)), "bucket": pa.array(np.full(count, bucket, np.int16)),
-        "position": pa.array(positions), "document": pa.array(documents, pa.int32()),
-    }  # fmt: skip
-    for half, name in enumerate(NGRAM_SUFFIXES.schema.names[4:]):
-        columns[name] = pa.array(suffixes[half]) if half < len(suffixes) else pa.nulls(count, pa.int64())
-    return pa.table(columns)
+def _one_value(numbers: np.ndarray) -> pa.Array:
+    """The bytes of an array as the one value of a binary column, without a copy."""
+    offsets = np.array([0, numbers.nbytes], np.int32)
+    return pa.Array.from_buffers(pa.binary(), 1, [None, pa.py_buffer(offsets), pa.py_buffer(numbers)])
 
 
 def _hashes_of_part(work: Work) -> np.ndarray:
@@ -172,11 +174,12 @@ def run_counts(work: Work) -> None:
     wanted = [n for n in orders if n > 1]
     if not wanted:
         return
-    found = Bucket(work, bucket, _renumberings(work, vocabulary["word"].to_arrow()), vocabulary.height, wanted, least)
+    occurrences = vocabulary["occurrences"].to_numpy()
+    found = Bucket(work, bucket, _renumberings(work, vocabulary["word"].to_arrow()), occurrences, wanted, least)
     for counted in found.count():
         _write(work, counted)
-    for order, (grams, occurrences) in sorted(found.rare.items()):
-        _report_rare(work, order, grams, occurrences)
+    for order, (grams, times) in sorted(found.rare.items()):
+        _report_rare(work, order, grams, times)
 
 
 def _write_single_ids(work: Work, vocabulary: pl.DataFrame) -> None:
@@ -222,7 +225,7 @@ def binary(grams: np.ndarray) -> pa.Array:
 
 
 COUNT = Step(
-    "count", version=2, about="all n-grams of the corpus, for the orders the study names",
+    "count", version=3, about="all n-grams of the corpus, for the orders the study names",
     reads=("words", "vocabulary", "tokens", "tokenizer"),
     stages=(
         Stage((NGRAM_SUFFIXES,), plan_suffixes, run_suffixes), Stage((NGRAM_VOCABULARY,), plan_vocabulary, run_vocabulary),

@@ -1,6 +1,6 @@
-"""One bucket of suffixes, counted within a given memory: as many passes as it takes, each over a range of first pairs of ids.
+"""One bucket of suffixes, counted within a given memory: as many passes as it takes, each over some ranges of first ids.
 
-A pass loads the suffixes of its range from all parts, sorts and counts them. With more than one pass the counts of each pass
+A pass loads the suffixes of its ranges from all parts and counts range by range. With more than one pass the counts of each
 wait in a temporary file per order, because a part of `ngram_counts` goes order by order.
 """
 
@@ -19,6 +19,10 @@ from tasks.dataset import Part
 from tasks.step import Work
 
 ROWS_AT_ONCE = 1_000_000
+SUFFIXES_AT_ONCE = 1 << 20  # put into ranges together
+RANGE = 1 << 15  # suffixes of a range, about: what is looked up at random then stays in a processor's cache
+NUMBER = 64  # bits
+KINDS = (("documents", np.int32), ("packed", np.uint64))
 
 
 @dataclass(frozen=True)
@@ -31,171 +35,219 @@ class Ordered:
     documents: np.ndarray
 
 
+@dataclass(frozen=True)
+class Piece:
+    """Suffixes as a part wrote them: uint64 [numbers, suffixes], so many ids to a number; documents (int32) of the part."""
+
+    part: int
+    packed: np.ndarray
+    per: int
+    documents: np.ndarray
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Suffixes by range, in corpus order within: columns (int32 [longest, suffixes]), documents; starts (int64 [ranges + 1])."""
+
+    columns: np.ndarray
+    documents: np.ndarray
+    starts: np.ndarray
+
+
 class Bucket:
     """The suffixes of one bucket in all parts, and how to count them."""
 
     def __init__(
-        self, work: Work, bucket: int, renumberings: Sequence[np.ndarray], ids: int, orders: Sequence[int], min_count: int
-    ) -> None:
-        """`renumberings`: one per suffixes part. `ids`: size of the common vocabulary. `orders`: each at least 2."""
+        self, work: Work, bucket: int, renumberings: Sequence[np.ndarray], occurrences: np.ndarray, orders: Sequence[int],
+        min_count: int,
+    ) -> None:  # fmt: skip
+        """`renumberings`: one per suffixes part. `occurrences`: of the common vocabulary's ids. `orders`: each at least 2."""
         self.work, self.renumberings, self.orders, self.min_count = work, renumberings, sorted(orders), min_count
-        self.longest, self.bits = max(orders), max(1, ids.bit_length())
-        self.columns = -(-self.longest // (64 // self.bits))
+        self.longest, self.bits = max(orders), max(1, len(occurrences).bit_length())
         self.groups = [(part, _groups_of(work, part, bucket)) for part in work.parts("ngram_suffixes")]
         self.bases = np.cumsum([0, *(_documents_of(work, part) for part in work.parts("ngram_suffixes"))])
-        self.rows = sum(rows for _, groups in self.groups for _, rows in groups)
+        self.rows = sum(rows for _, groups in self.groups for _, rows, _ in groups)
         self.rare = {order: (0, 0) for order in self.orders}
+        ends = np.cumsum(np.concatenate([[0], occurrences])) * (self.rows / max(1, int(occurrences.sum())))
+        self.range_of = (np.maximum(ends - 1, 0) // RANGE).astype(np.int32)
 
     @property
     def bytes_per_suffix(self) -> int:
-        """Memory of one suffix in a pass: keys and documents, twice while they are sorted, and what is counted."""
-        return 2 * (8 * self.columns + 4) + 12 + -(-(12 * len(self.orders)) // self.min_count) + 8
+        """Memory of one suffix in a pass: its ids and document, and what is counted, with n-grams as long as they can be."""
+        return 4 * self.longest + 4 + -(-sum(4 * n + 8 for n in self.orders) // self.min_count)
 
     @property
-    def passes(self) -> int:
-        """How often the bucket is read."""
-        return max(1, -(-self.rows * self.bytes_per_suffix // self.work.job.memory))
+    def passes(self) -> list[tuple[int, int]]:
+        """[low, high) of the ranges each pass counts. A first id is never split, so one may be larger than asked."""
+        number = int(self.range_of[-1]) + 1
+        each = max(1, self.work.job.memory // (self.bytes_per_suffix * RANGE))
+        return [(low, min(low + each, number)) for low in range(0, number, each)]
 
     def count(self) -> Iterator[Ordered]:
         """Every n-gram that is frequent enough, by order and then by its ids; afterwards `rare` says what was not.
 
         `rare`: n-grams and occurrences below `min_count`, by order.
         """
-        ranges = self._ranges()
-        if len(ranges) == 1:
-            yield from self._count_range(*ranges[0])
+        passes = self.passes
+        if len(passes) == 1:
+            yield from _in_pieces(self._count_pass(*passes[0]))
             return
         with tempfile.TemporaryDirectory(dir=_scratch(self.work)) as folder, ExitStack() as stack:
             files = {n: Path(folder) / f"{n}.arrow" for n in self.orders}
             schema = pa.schema([("ngram", pa.binary()), ("occurrences", pa.int32()), ("documents", pa.int32())])
             writers = {n: stack.enter_context(pa.ipc.new_file(str(f), schema)) for n, f in files.items()}
-            for low, high in ranges:
-                for found in self._count_range(low, high):
-                    grams = pa.FixedSizeBinaryArray.from_buffers(
-                        pa.binary(4 * found.order), len(found.grams), [None, pa.py_buffer(np.ascontiguousarray(found.grams))]
-                    )
-                    columns = [grams.cast(pa.binary()), pa.array(found.occurrences), pa.array(found.documents)]
-                    writers[found.order].write_batch(pa.record_batch(columns, schema=schema))
+            for low, high in passes:
+                for order, found in self._count_pass(low, high).items():
+                    for one in found:
+                        grams = pa.FixedSizeBinaryArray.from_buffers(
+                            pa.binary(4 * order), len(one.grams), [None, pa.py_buffer(np.ascontiguousarray(one.grams))]
+                        )
+                        columns = [grams.cast(pa.binary()), pa.array(one.occurrences), pa.array(one.documents)]
+                        writers[order].write_batch(pa.record_batch(columns, schema=schema))
             stack.close()
             yield from _read_back(files)
 
-    def _count_range(self, low: int, high: int) -> Iterator[Ordered]:
-        """Count the suffixes whose first pair is in [low, high)."""
+    def _count_pass(self, low: int, high: int) -> dict[int, list[Ordered]]:
+        """The n-grams of some ranges, by order, each list in order."""
+        found: dict[int, list[Ordered]] = {n: [] for n in self.orders}
+        chunks = [self._chunk(pieces, low, high) for pieces in self._gathered()]
+        if not chunks:
+            return found
+        single = len(self.orders) == 1 and self.longest * self.bits <= NUMBER
+        for at in range(high - low):
+            slices = [slice(c.starts[at], c.starts[at + 1]) for c in chunks]
+            columns = np.concatenate([c.columns[:, s] for c, s in zip(chunks, slices, strict=True)], axis=1)
+            documents = np.concatenate([c.documents[s] for c, s in zip(chunks, slices, strict=True)])
+            if columns.shape[1]:
+                for one in [self._count_one_order(columns, documents)] if single else self._count_range(columns, documents):
+                    found[one.order].append(one)
+        return found
+
+    def _count_range(self, columns: np.ndarray, documents: np.ndarray) -> Iterator[Ordered]:
+        """Count a range: int32 [longest, suffixes] and their documents (int32), in the order of the corpus."""
         from tasks.ngrams import count_kernels as kernels
 
-        keys, documents = self._load(low, high)
-        if len(self.orders) == 1 and self.columns == 1:
-            yield from self._count_one_order(keys[:, 0], documents)
-            return
-        kernels.sort_suffixes(keys, documents, self.bits)
-        wanted = np.zeros(self.longest + 1, bool)
-        wanted[self.orders] = True
-        last = np.full(int(self.bases[-1]), -1, np.int32)
-        places, found, first, occurrences, holding, rare, rare_occurrences = kernels.count_sorted(
-            keys, documents, self.bits, self.longest, wanted, self.min_count, last
-        )
-        for n in self.orders:
-            grams, times = self.rare[n]
-            self.rare[n] = (grams + int(rare[n]), times + int(rare_occurrences[n]))
-            for begin in range(0, int(found[n]), ROWS_AT_ONCE):
-                rows = slice(places[n] + begin, places[n] + min(begin + ROWS_AT_ONCE, found[n]))
-                yield Ordered(n, kernels.ngram_bytes(keys, first[rows], n, self.bits), occurrences[rows], holding[rows])
+        low, rows, bits = int(columns[0].min()), columns.shape[1], self.bits
+        row_bits = rows.bit_length()
+        width = (int(columns[0].max()) - low).bit_length() + bits  # of a group's number and the next id
+        keys = kernels.pairs(columns[0], columns[1], low, bits, row_bits if width + row_bits <= NUMBER else 0)
+        of_rows = np.arange(rows, dtype=np.int32)
+        grams = np.empty((0, 1), np.uint32)
+        for n in range(2, self.longest + 1):
+            names = None
+            if width + row_bits > NUMBER:
+                keys, names = _renumbered(keys, of_rows, row_bits)
+            else:
+                keys.sort()
+            following = columns[n] if n < self.longest else np.empty(0, np.int32)
+            width = (len(keys) if self.min_count == 1 else len(keys) // 2).bit_length() + bits
+            numbers, occurrences, holding, keys, of_rows = kernels.split(
+                keys,
+                row_bits,
+                documents,
+                following,
+                self.min_count == 1,
+                bits,
+                row_bits if width + row_bits <= NUMBER else 0,
+            )
+            grams = kernels.spell(numbers if names is None else names[numbers.astype(np.int64)], grams, low, bits)
+            if n in self.rare:
+                kept = occurrences >= self.min_count
+                whole = int(np.count_nonzero(columns[n - 1]))
+                alone = whole - int(occurrences.sum())
+                self._count_rare(n, alone + int((~kept).sum()), whole - int(occurrences[kept].sum()))
+                chosen = slice(None) if kept.all() else kept
+                yield Ordered(n, big_endian(grams[chosen] - 1), occurrences[chosen], holding[chosen])
 
-    def _count_one_order(self, keys: np.ndarray, documents: np.ndarray) -> Iterator[Ordered]:
+    def _count_one_order(self, columns: np.ndarray, documents: np.ndarray) -> Ordered:
         """The same for a single order whose n-grams fit in 64 bits."""
         from tasks.ngrams import count_kernels, order_kernels
 
         (n,) = self.orders
-        last = np.uint64((1 << self.bits) - 1) << np.uint64(self.bits * (64 // self.bits - n))
-        whole = (keys & last) > 0  # the others end with their document before the n-th id
-        grams, documents = keys[whole], documents[whole]
+        whole = columns[n - 1] > 0  # the others end with their document before the n-th id
+        grams, documents = count_kernels.numbers_of(columns[:n, whole], self.bits), documents[whole]
         again = order_kernels.repetitions(grams, np.flatnonzero(np.diff(documents, append=-1)) + 1)
         grams.sort()
         again.sort()
         distinct, occurrences, holding, rare, rare_occurrences = order_kernels.runs(grams, again, self.min_count)
-        before = self.rare[n]
-        self.rare[n] = (before[0] + rare, before[1] + rare_occurrences)
-        for begin in range(0, len(distinct), ROWS_AT_ONCE):
-            rows = np.arange(begin, min(begin + ROWS_AT_ONCE, len(distinct)))
-            names = count_kernels.ngram_bytes(distinct[:, None], rows, n, self.bits)
-            yield Ordered(n, names, occurrences[rows], holding[rows])
+        self._count_rare(n, rare, rare_occurrences)
+        return Ordered(n, order_kernels.bytes_of(distinct, n, self.bits), occurrences, holding)
 
-    def _load(self, low: int, high: int) -> tuple[np.ndarray, np.ndarray]:
-        """Keys (uint64 [suffixes, columns]) and documents (int32), numbered over the corpus, of one range."""
-        from tasks.ngrams import count_kernels as kernels
+    def _count_rare(self, order: int, grams: int, occurrences: int) -> None:
+        before = self.rare[order]
+        self.rare[order] = (before[0] + grams, before[1] + occurrences)
 
-        whole = (low, high) == EVERYTHING
-        size = self.rows if whole else sum(int(rows.sum()) for _, rows in self._in_range(low, high))
-        keys, documents, at = np.empty((size, self.columns), np.uint64), np.empty(size, np.int32), 0
-        for number, suffixes, where in self._pieces():
-            rows = np.arange(suffixes.shape[1]) if whole else self._rows(number, suffixes, low, high)
-            kernels.pack(suffixes, self.renumberings[number], self.bits, rows, keys, at)
-            documents[at : at + len(rows)] = where[rows] + self.bases[number]
-            at += len(rows)
-        return keys, documents
+    def _chunk(self, pieces: Sequence[Piece], low: int, high: int) -> Chunk:
+        """The suffixes of these ranges, sorted by range."""
+        from tasks.ngrams import spill_kernels as kernels
 
-    def _rows(self, number: int, suffixes: np.ndarray, low: int, high: int) -> np.ndarray:
-        from tasks.ngrams import count_kernels as kernels
+        size = np.zeros(high - low, np.int64)
+        range_of = {part: self.range_of[self.renumberings[part]] for part in {p.part for p in pieces}}
+        which = [kernels.ranges(p.packed[0], p.per, range_of[p.part], low, high, size) for p in pieces]
+        starts = np.concatenate([[0], np.cumsum(size)])
+        columns, holders = np.empty((self.longest, starts[-1]), np.int32), np.empty(starts[-1], np.int32)
+        at = starts[:-1].copy()
+        for piece, of in zip(pieces, which, strict=True):
+            base, renumbered = self.bases[piece.part], self.renumberings[piece.part]
+            kernels.place(piece.packed, piece.per, renumbered, of, piece.documents, base, at, columns, holders)
+        return Chunk(columns, holders, starts)
 
-        pairs = kernels.pair_keys(suffixes[0], self.renumberings[number])
-        return np.flatnonzero((pairs >= low) & (pairs < high))
+    def _gathered(self) -> Iterator[list[Piece]]:
+        """The bucket's pieces, small ones together."""
+        some: list[Piece] = []
+        for piece in self._pieces():
+            some.append(piece)
+            if sum(len(p.documents) for p in some) >= SUFFIXES_AT_ONCE:
+                yield some
+                some = []
+        if some:
+            yield some
 
-    def _in_range(self, low: int, high: int) -> Iterator[tuple[int, np.ndarray]]:
-        """Per row group: which rows are in the range."""
-        from tasks.ngrams import count_kernels as kernels
-
-        for number, suffixes, _ in self._pieces(1):
-            pairs = kernels.pair_keys(suffixes[0], self.renumberings[number])
-            yield number, (pairs >= low) & (pairs < high)
-
-    def _ranges(self) -> list[tuple[int, int]]:
-        """Ranges of first pairs with about as many suffixes each. A pair is never split, so one may be larger than asked."""
-        from tasks.ngrams import count_kernels as kernels
-
-        if self.passes == 1:
-            return [EVERYTHING]
-        every = max(1, self.rows // 1_000_000)
-        sample = [
-            kernels.pair_keys(suffixes[0], self.renumberings[number])[::every] for number, suffixes, _ in self._pieces(1)
-        ]
-        pairs = np.sort(np.concatenate(sample))
-        cuts = np.unique(pairs[np.arange(1, self.passes) * len(pairs) // self.passes])
-        edges = [EVERYTHING[0], *(int(c) for c in cuts), EVERYTHING[1]]
-        return list(zip(edges, edges[1:], strict=False))
-
-    def _pieces(self, halves: int = 0) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-        """(number of the part, suffixes int64 [halves, rows], documents) of each of the bucket's row groups."""
-        halves = halves or -(-self.longest // 2)
-        names = [f"ids_{2 * h + 1}_{2 * h + 2}" for h in range(halves)]
+    def _pieces(self) -> Iterator[Piece]:
+        """Each of the bucket's row groups, in the order of the corpus."""
         for number, (part, groups) in enumerate(self.groups):
             file = self.work.store.open(part)
-            for group, _ in groups:
-                table = file.read_row_group(group, columns=["document", *names], use_threads=False)
-                suffixes = np.stack([table.column(n).to_numpy() for n in names])
-                yield number, suffixes, table.column("document").to_numpy()
+            for group, rows, per in groups:
+                table = file.read_row_group(group, columns=["documents", "packed"], use_threads=False)
+                documents, packed = (np.frombuffer(table.column(c)[0].as_buffer(), t) for c, t in KINDS)
+                yield Piece(number, packed.reshape(-1, rows), per, documents)
 
 
-EVERYTHING = (-1, 1 << 62)
+def _renumbered(keys: np.ndarray, of_rows: np.ndarray, row_bits: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where keys and rows do not fit in one number: (place among the distinct keys, row), sorted; and the distinct keys."""
+    order = np.argsort(keys, kind="stable")
+    keys = keys[order]
+    new = np.concatenate([[True], keys[1:] != keys[:-1]]) if len(keys) else np.empty(0, bool)
+    places = (np.cumsum(new) - 1).astype(np.uint64)
+    return (places << np.uint64(row_bits)) | of_rows[order].astype(np.uint64), keys[new]
 
 
-def _groups_of(work: Work, part: Part, bucket: int) -> list[tuple[int, int]]:
-    """(row group, rows) of the row groups that hold this bucket; each holds a single one."""
-    metadata = work.store.open(part).metadata
-    column = NAMES.index("bucket")
-    found = []
-    for group in range(metadata.num_row_groups):
-        info = metadata.row_group(group)
-        if info.num_rows and info.column(column).statistics.min == bucket:
-            found.append((group, info.num_rows))
-    return found
+def big_endian(ids: np.ndarray) -> np.ndarray:
+    """uint8 [rows, 4n] of uint32 [rows, n]."""
+    return ids.astype(">u4").view(np.uint8).reshape(len(ids), 4 * ids.shape[1])
+
+
+def _in_pieces(found: dict[int, list[Ordered]]) -> Iterator[Ordered]:
+    """Order by order, in pieces of ROWS_AT_ONCE; lets go of each."""
+    for order in sorted(found):
+        some = found.pop(order)
+        columns = [np.concatenate(c) for c in zip(*((o.grams, o.occurrences, o.documents) for o in some), strict=True)]
+        del some
+        for begin in range(0, len(columns[0]) if columns else 0, ROWS_AT_ONCE):
+            yield Ordered(order, *(c[begin : begin + ROWS_AT_ONCE] for c in columns))
+
+
+def _groups_of(work: Work, part: Part, bucket: int) -> list[tuple[int, int, int]]:
+    """(row group, suffixes, ids to a number) of the row groups that hold this bucket; each is a single row."""
+    file = work.store.open(part)
+    table = file.read(columns=["bucket", "suffixes", "ids_per_number"])
+    rows = zip(*(table.column(c).to_pylist() for c in table.column_names), strict=True)
+    return [(group, suffixes, per) for group, (of, suffixes, per) in enumerate(rows) if of == bucket and suffixes]
 
 
 def _documents_of(work: Work, part: Part) -> int:
-    """One more than the largest document of a part of suffixes."""
-    metadata = work.store.open(part).metadata
-    column = NAMES.index("document")
-    groups = [metadata.row_group(g) for g in range(metadata.num_row_groups)]
-    return max((g.column(column).statistics.max + 1 for g in groups if g.num_rows), default=0)
+    """One more than the last document of a part of suffixes."""
+    return max(work.read_part(part, "last_document").column("last_document").to_pylist(), default=-1) + 1
 
 
 def _read_back(files: dict[int, Path]) -> Iterator[Ordered]:
@@ -219,6 +271,3 @@ def _scratch(work: Work) -> str | None:
     folder = Path(work.store.base) / ".scratch"
     folder.mkdir(parents=True, exist_ok=True)
     return str(folder)
-
-
-NAMES = ["block", "bucket", "position", "document"]  # the first columns of ngram_suffixes

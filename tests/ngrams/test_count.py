@@ -79,17 +79,50 @@ def test_every_order_to_sixteen_on_repetitive_text(tmp_path):
     assert found == {order: brute_force(documents, order) for order in orders}
 
 
-def test_many_passes_write_the_same_bytes_as_one(tmp_path):
-    random = np.random.default_rng(1)
-    documents = [[f"w{i}" for i in random.zipf(1.3, 200) % 50] for _ in range(30)]
-    settings = {"all_orders": [2, 3, 5], "min_count": 1, "buckets": 2}
-    one = count(documents, 2, tmp_path / "one", **settings)
-    many = count(documents, 2, tmp_path / "many", memory=20_000, **settings)
+@pytest.fixture
+def in_small(monkeypatch):
+    """Ranges and chunks so small that a little text has many."""
+    monkeypatch.setattr("tasks.ngrams.counting.RANGE", 16)
+    monkeypatch.setattr("tasks.ngrams.counting.SUFFIXES_AT_ONCE", 64)
+
+
+RANDOM = np.random.default_rng(1)
+ZIPF = [[f"w{i}" for i in RANDOM.zipf(1.3, 200) % 50] for _ in range(30)]
+
+
+@pytest.mark.parametrize("min_count", [1, 2, 3])
+def test_many_passes_write_the_same_bytes_as_one(tmp_path, in_small, min_count):
+    settings = {"all_orders": [2, 3, 5], "min_count": min_count, "buckets": 2}
+    one = count(ZIPF, 2, tmp_path / "one", **settings)
+    many = count(ZIPF, 2, tmp_path / "many", memory=20_000, **settings)
     assert bytes_of(tmp_path / "one", one, "ngram_counts") == bytes_of(tmp_path / "many", many, "ngram_counts")
-    assert counted(documents, 2, tmp_path / "again", memory=20_000, **settings)[3] == brute_force(documents, 3)
+    frequent = {g: c for g, c in brute_force(ZIPF, 3).items() if c[0] >= min_count}
+    assert counted(ZIPF, 2, tmp_path / "again", memory=20_000, **settings)[3] == frequent
 
 
-def test_little_memory_means_many_passes(tmp_path):
+@pytest.mark.parametrize("orders", [[2, 3, 5], [4]])
+@pytest.mark.parametrize("bits", [8, 14, 20])
+def test_ids_that_do_not_fit_in_a_number_with_their_row_count_the_same(tmp_path, monkeypatch, bits, orders):
+    settings = {"all_orders": orders, "min_count": 2, "buckets": 2}
+    fits = count(ZIPF, 2, tmp_path / "fits", **settings)
+    monkeypatch.setattr("tasks.ngrams.counting.NUMBER", bits)
+    not_so = count(ZIPF, 2, tmp_path / "not", **settings)
+    assert bytes_of(tmp_path / "fits", fits, "ngram_counts") == bytes_of(tmp_path / "not", not_so, "ngram_counts")
+
+
+@pytest.mark.parametrize("per", [2, 3, 4])
+def test_suffixes_are_spilled_as_many_ids_to_a_number_as_fit(tmp_path, monkeypatch, per):
+    from tasks.ngrams import spill_kernels
+
+    limits = {n: spill_kernels.ids_per_number((1 << 64 // n) - 1) for n in (2, 3, 4)}
+    assert limits == {2: 2, 3: 3, 4: 4} and spill_kernels.ids_per_number(1 << 16) == 3
+    monkeypatch.setattr(spill_kernels, "ids_per_number", lambda ids: per)
+    documents = [list("abcabcabcabcabcabcabcabc"), list("cba"), [], list("aaaaaaaaaaaaaaaaaaaaaaaaa")]
+    found = counted(documents, 2, tmp_path, all_orders=[2, 5, 16], min_count=1, buckets=3)
+    assert found == {order: brute_force(documents, order) for order in (2, 5, 16)}
+
+
+def test_little_memory_means_many_passes(tmp_path, in_small):
     from schemas import CONTRACTS
     from tasks.ngrams.counting import Bucket
     from tasks.step import Work, keyed
@@ -98,12 +131,15 @@ def test_little_memory_means_many_passes(tmp_path):
     tables = count(documents, 1, tmp_path, all_orders=[2], buckets=1)
     study = make_study(counting={"all_orders": [2], "buckets": 1})
     stage = COUNT.stages[2]
-    for memory, passes in ((1 << 30, 1), (10_000, 5)):
+    for memory, passes in ((1 << 30, 1), (10_000, 3)):
         (job,) = stage.plan(study, tables)
         work = Work(Store(str(tmp_path)), keyed(COUNT, 2, replace(job, memory=memory)), stage, CONTRACTS)
-        bucket = Bucket(work, 0, [np.arange(41, dtype=np.int32)], 40, [2], 2)
+        bucket = Bucket(work, 0, [np.arange(41, dtype=np.int32)], np.full(40, 25), [2], 2)
         assert bucket.rows == 999
-        assert bucket.passes == passes == -(-999 * bucket.bytes_per_suffix // memory)
+        assert len(bucket.passes) == passes
+        suffixes = [int(np.isin(bucket.range_of, range(*p)).sum()) * 25 for p in bucket.passes]
+        assert max(suffixes) * bucket.bytes_per_suffix <= memory
+        assert [low for low, _ in bucket.passes[1:]] == [high for _, high in bucket.passes[:-1]]
 
 
 def test_blocks_of_documents_are_joined(tmp_path, monkeypatch):

@@ -1,0 +1,129 @@
+"""Suffixes on their way through the disk: NumPy in, NumPy out. Knows neither words nor tokens.
+
+A suffix is a position of the corpus seen with the ids that follow it, up to the longest order N and the document's end. A part
+writes its suffixes into buckets by a hash of their first two ids, several ids to a 64-bit number:
+
+    a b a c   N = 3   →   bucket of (a, b): a b a      bucket of (b, a): b a c      bucket of (a, c): a c ·
+
+A bucket is read in ranges of first ids, few enough suffixes each that counting them stays within a processor's cache.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+
+def ids_per_number(ids: int) -> int:
+    """How many of so many different ids, each plus 1, are packed into 64 bits: 4, 3 or 2."""
+    return 4 if ids < 1 << 16 else 3 if ids < 1 << 21 else 2
+
+
+@njit(cache=True)
+def bucket_of(first, second, buckets):
+    """The bucket of all n-grams that begin with two ids whose 32-bit hashes are these."""
+    z = (np.uint64(first) << np.uint64(32)) | np.uint64(second)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    z ^= z >> np.uint64(31)
+    return np.int64(((z >> np.uint64(32)) * np.uint64(buckets)) >> np.uint64(32))
+
+
+@njit(cache=True)
+def scatter(ids, offsets, hashes, buckets):
+    """The suffixes of at least two ids, bucket by bucket, in corpus order within a bucket.
+
+    Returns starts (int64 [buckets + 1]), positions (int32, from the first id given) and documents (int32, from 0).
+    """
+    begin = offsets[0]
+    bucket = np.empty(offsets[-1] - begin, np.uint16)
+    size = np.zeros(buckets + 1, np.int64)
+    for d in range(offsets.shape[0] - 1):
+        if offsets[d + 1] > offsets[d]:
+            first = hashes[ids[offsets[d]]]
+            for i in range(offsets[d], offsets[d + 1] - 1):
+                second = hashes[ids[i + 1]]
+                to = bucket_of(first, second, buckets)
+                bucket[i - begin] = to
+                size[to + 1] += 1
+                first = second
+    starts = np.cumsum(size)
+    positions, documents = np.empty(starts[buckets], np.int32), np.empty(starts[buckets], np.int32)
+    at = starts[:buckets].copy()
+    for d in range(offsets.shape[0] - 1):
+        for i in range(offsets[d] - begin, offsets[d + 1] - 1 - begin):
+            row = at[bucket[i]]
+            at[bucket[i]] = row + 1
+            positions[row], documents[row] = i, d
+    return starts, positions, documents
+
+
+@njit(cache=True)
+def roll(ids, offsets, per):
+    """uint64 per position: it and the next ids of its document, `per` ids in all, each plus 1, the first highest."""
+    begin = offsets[0]
+    width, top = np.uint64(64 // per), np.uint64(64 // per * (per - 1))
+    found = np.empty(offsets[-1] - begin, np.uint64)
+    for d in range(offsets.shape[0] - 1):
+        value = np.uint64(0)
+        for i in range(offsets[d + 1] - 1, offsets[d] - 1, -1):
+            value = (np.uint64(ids[i] + 1) << top) | (value >> width)
+            found[i - begin] = value
+    return found
+
+
+@njit(cache=True)
+def pack(rolled, offsets, positions, documents, longest, per):
+    """uint64 [ceil(longest / per), suffixes] of what `roll` gave: 0 behind the document's end and behind the longest order."""
+    numbers = (longest + per - 1) // per
+    found = np.empty((numbers, positions.shape[0]), np.uint64)
+    behind = np.uint64(64 // per * (numbers * per - longest))  # bits of the last number that no order needs
+    for c in range(numbers):
+        drop = behind if c == numbers - 1 else np.uint64(0)
+        for row in range(positions.shape[0]):
+            i = positions[row] + c * per
+            inside = i < offsets[documents[row] + 1] - offsets[0]
+            found[c, row] = (rolled[i] >> drop) << drop if inside else np.uint64(0)
+    return found
+
+
+@njit(cache=True)
+def ranges(packed, per, range_of, low, high, size):
+    """int32 [suffixes]: the range of each suffix, less `low`; −1 outside [low, high). Adds to `size` how many are in each.
+
+    `packed` is the first of a suffix's numbers (uint64); `range_of` (int32) has the range of the part's id + 1.
+    """
+    place = np.uint64(64 // per * (per - 1))
+    mask = np.uint64((1 << (64 // per)) - 1)
+    found = np.empty(packed.shape[0], np.int32)
+    for row in range(packed.shape[0]):
+        at = range_of[np.int64((packed[row] >> place) & mask)]
+        inside = low <= at < high
+        found[row] = at - low if inside else -1
+        if inside:
+            size[at - low] += 1
+    return found
+
+
+@njit(cache=True)
+def place(packed, per, renumbered, which, documents, base, at, columns, holders):
+    """Put suffixes into the columns of their range, in order; `at` (int64 [ranges]) is each range's next free place.
+
+    columns: int32 [longest, all suffixes], the corpus' id + 1 or 0, which `renumbered` (int32) tells of the part's id + 1;
+    holders: int32, documents from `base`.
+    """
+    longest = columns.shape[0]
+    width, mask = np.uint64(64 // per), np.uint64((1 << (64 // per)) - 1)
+    to = np.empty(which.shape[0], np.int32)
+    for row in range(which.shape[0]):
+        to[row] = -1
+        if which[row] >= 0:
+            to[row] = at[which[row]]
+            at[which[row]] += 1
+            holders[to[row]] = base + documents[row]
+    for n in range(longest):
+        values, shift = packed[n // per], width * np.uint64(per - 1 - n % per)
+        column = columns[n]
+        for row in range(to.shape[0]):
+            if to[row] >= 0:
+                column[to[row]] = renumbered[np.int64((values[row] >> shift) & mask)]
