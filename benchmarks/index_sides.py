@@ -22,7 +22,7 @@ from benchmarks.measure import Side
 
 Case = Mapping[str, Any]
 CONTEXT = 63
-SAMPLE = 500_000  # ids read beforehand to tell the rarer n-gram of a pair, as the step `query` does
+SAMPLE = 250_000  # ids read beforehand to tell the rarer n-gram of a pair, as the step `query` does
 CHECKED = 150
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 DOCUMENTS_AT_ONCE = 4_096
 NGRAMS_AT_ONCE = 1_000_000
-SAMPLE = 500_000  # words read beforehand, to guess which n-gram of a pair is the rarer one
+SAMPLE = 250_000  # words read beforehand, to guess which n-gram of a pair is the rarer one
 PAIR_BYTES = 64
 KEPT_BYTES = 24
 _MALFORMED = r"^$|^ | $|  |[\x00-\x1f\x7f]"

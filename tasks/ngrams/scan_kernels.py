@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 
 from tasks.ngrams.kernels import _EMPTY, _GOLDEN, _LOW, Trie, prefetch
-from tasks.ngrams.pair_kernels import BITS, RECORD, Pairs, join, note, prepare
+from tasks.ngrams.pair_kernels import RECORD, Pairs, join, note, prepare
 
 BLOCK = 2_048
 
@@ -98,7 +98,7 @@ def _scan(ids, offsets, base, trie, records, pairs, document_hashes):
     sorted_hits, sorted_at = np.empty(room, np.int32), np.empty(room, np.int64)
     active, active_at, keys = np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64)
     documents, stops = np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64)
-    present, here, bits = np.empty(records.shape[0], np.int32), 0, np.zeros(BITS >> 6, np.uint64)
+    present, here, bits = np.empty(records.shape[0], np.int32), 0, np.zeros((records.shape[0] >> 6) + 1, np.uint64)
     heads = np.empty(records.shape[0] if windows else 0, np.int32)
     tails = np.empty(records.shape[0] if windows else 0, np.int32)
     places, follow, placed = np.empty(1024, np.int64), np.empty(1024, np.int32), 0
@@ -130,7 +130,7 @@ def _scan(ids, offsets, base, trie, records, pairs, document_hashes):
                     if records[q].begin >= 0:
                         present[here] = q
                         here += 1
-                        bits[(q & (BITS - 1)) >> 6] |= np.uint64(1) << np.uint64(q & 63)
+                        bits[q >> 6] |= np.uint64(1) << np.uint64(q & 63)
                         if windows:
                             heads[q] = -1
                 if windows and records[q].begin >= 0:
@@ -144,11 +144,11 @@ def _scan(ids, offsets, base, trie, records, pairs, document_hashes):
                     tails[q] = placed
                     placed += 1
             if offsets[e + 1] <= high:
-                joined = join(entries, present, here, bits, document, records, met)
+                joined = join(entries, present, here, bits, records, met)
                 if met.shape[0] > 0:
                     note(met, joined, e, document, records, pairs, document_hashes, heads, places, follow)
                 for a in range(here):
-                    bits[(present[a] & (BITS - 1)) >> 6] = 0
+                    bits[present[a] >> 6] = 0
                 here, placed = 0, 0
         low = high
 

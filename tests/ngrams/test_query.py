@@ -383,3 +383,12 @@ def test_nothing_asked_and_nothing_there(tmp_path):
 def test_places_of_repeated_ngrams_are_all_counted():
     """The brute force itself: overlapping occurrences count."""
     assert places(["a", "a"], ["a", "a", "a"]) == [0, 1]
+
+
+@pytest.mark.parametrize("largest", [5, 1 << 20, (1 << 31) - 1])
+def test_pairs_are_laid_out_by_owner_and_other_whether_they_fit_in_a_number_or_not(largest):
+    from tasks.ngrams.pair_kernels import _by_owner
+
+    random = np.random.default_rng(largest)
+    owner, other = random.integers(0, largest, (2, 1000))
+    assert np.array_equal(_by_owner(owner, other), np.lexsort((other, owner)))
