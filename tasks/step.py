@@ -24,6 +24,7 @@ import pyarrow as pa
 
 from schemas import Contract, Study, StudyError
 from tasks.dataset import Part, SourceFile, Store, digest
+from tasks.disk import no_room
 
 Inputs = Mapping[str, tuple[Part, ...]]
 
@@ -185,6 +186,8 @@ def run_job(store: Store, planned: PlannedJob, stage: Stage, contracts: Mapping[
     except StudyError as error:
         return {"error": str(error), "traceback": ""}
     except Exception as error:
+        if words := no_room(error, store.part_path(planned.parts(stage)[0])):
+            return {"error": words, "traceback": ""}
         return {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
     finally:
         _give_memory_back()

@@ -100,11 +100,16 @@ def _joined(pieces: list[np.ndarray], lengths: list[np.ndarray]) -> tuple[np.nda
 def _save(path: Path, array: np.ndarray) -> int:
     """Write a file whole or not at all; returns its bytes."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    with open(temporary, "wb") as out:
-        np.save(out, array, allow_pickle=False)
-        out.flush()
-        os.fsync(out.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "wb") as out:
+            np.lib.format.write_array_header_1_0(out, np.lib.format.header_data_from_array_1_0(array))
+            out.write(np.ascontiguousarray(array).view(np.uint8).data)  # np.save does not say why it could not write
+            out.flush()
+            os.fsync(out.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     return path.stat().st_size
 
 
