@@ -122,7 +122,8 @@ class Store:
         """The rows of these parts, one after the other; an empty table if there are none."""
         names = list(columns) or schema.names
         tables = [self.open(p).read(columns=names) for p in parts]
-        empty = pa.schema([schema.field(n).remove_metadata() for n in names]).empty_table()
+        # Not `empty_table`, which imports pandas; a question to a finished study needs no such thing.
+        empty = pa.Table.from_batches([], pa.schema([schema.field(n).remove_metadata() for n in names]))
         return pa.concat_tables([empty, *(t.replace_schema_metadata(None).cast(empty.schema) for t in tables)])
 
     def open(self, part: Part) -> pq.ParquetFile:

@@ -17,14 +17,16 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import polars as pl
 import pyarrow as pa
 
 from schemas import Contract, Study, StudyError
 from tasks.dataset import Part, SourceFile, Store, digest
 from tasks.disk import no_room
+
+if TYPE_CHECKING:
+    import polars as pl
 
 Inputs = Mapping[str, tuple[Part, ...]]
 
@@ -135,10 +137,14 @@ class Work:
 
     def frame(self, table: str, *columns: str) -> pl.DataFrame:
         """All declared parts of a table as a polars frame."""
+        import polars as pl
+
         return pl.DataFrame(self.read(table, *columns))
 
     def frame_part(self, part: Part, *columns: str) -> pl.DataFrame:
         """One part as a polars frame."""
+        import polars as pl
+
         return pl.DataFrame(self.read_part(part, *columns))
 
     def batches(self, part: Part, *columns: str, rows: int = 1024) -> Iterator[pa.RecordBatch]:
