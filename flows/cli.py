@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import io
 import json
 import os
 import signal
@@ -31,6 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code: 0 done, 1 failed, 2 wrong words on the command line."""
     atexit.register(_end_quietly)  # registered first, so that it runs last
     options = _parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that lacks a character of the corpus shows "?"
     from schemas import StudyError  # behind the words: --help imports nothing of ours
 
     try:
@@ -38,7 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         refuse_strangers()
         options.root = _root(options.root)
-        prepare(options.root, verbose=getattr(options, "verbose", False))
+        try:
+            prepare(options.root, verbose=getattr(options, "verbose", False))
+        except OSError as error:
+            raise StudyError(f"--root {options.root}: cannot be used: {error.strerror}; name a folder to write in") from None
         return int(options.command(options) or 0)
     except StudyError as error:
         print(f"taskgram: {error}", file=sys.stderr)

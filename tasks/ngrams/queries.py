@@ -29,7 +29,7 @@ NGRAMS_AT_ONCE = 1_000_000
 SAMPLE = 500_000  # words read beforehand, to guess which n-gram of a pair is the rarer one
 PAIR_BYTES = 64
 KEPT_BYTES = 24
-_MALFORMED = r"^$|^ | $|  |[\x00-\x1f\x7f]"
+_MALFORMED = r"^$|^ | $|  |[\x00-\x1f\x7f]|[A-Z!-&(-+/:-@\[-`{-~\x{85}\x{a0}\x{2028}\x{2029}-]"
 
 
 # -- what is read -----------------------------------------------------------------------------------------------------
