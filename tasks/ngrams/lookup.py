@@ -120,7 +120,9 @@ def words_of(ngram: Ngram) -> list[str]:
         raise StudyError(f"{ngram!r}: an n-gram of words is a text, with one space between its words")
     words = ngram.split(" ") if ngram else []
     if words != ngram.split() or (ngram.isascii() and normalise(ngram) != ngram):
-        raise StudyError(f"{ngram!r}: not normalised words with one space between and none around; give {normalise(ngram)!r}")
+        raise StudyError(
+            f"{ngram!r}: not normalised words with one space between and none around; give {normalise(ngram)!r}"
+        )
     return words
 
 
