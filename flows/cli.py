@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import io
 import json
 import os
 import signal
 import sys
+import time
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-from schemas import StudyError
 
 EPILOG = """\
 STUDY is a study file (mine.toml) or the name of a shipped study (sample, debian).
@@ -31,22 +32,51 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code: 0 done, 1 failed, 2 wrong words on the command line."""
     atexit.register(_end_quietly)  # registered first, so that it runs last
     options = _parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that lacks a character of the corpus shows "?"
+    from schemas import StudyError  # behind the words: --help imports nothing of ours
+
     try:
         from flows.environment import prepare, refuse_strangers
 
         refuse_strangers()
         options.root = _root(options.root)
-        prepare(options.root, verbose=getattr(options, "verbose", False))
+        try:
+            prepare(options.root, verbose=getattr(options, "verbose", False))
+        except OSError as error:
+            raise StudyError(f"--root {options.root}: cannot be used: {error.strerror}; name a folder to write in") from None
         return int(options.command(options) or 0)
     except StudyError as error:
         print(f"taskgram: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("taskgram: stopped; what was finished is kept, the same command goes on from there", file=sys.stderr)
-        return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception as error:
+        print(f"taskgram: {_unforeseen(error, options.root or '')}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("taskgram: stopped; what was finished is kept, the same command goes on from there", file=sys.stderr)
+        return 130
+
+
+def _unforeseen(error: Exception, root: str) -> str:
+    """What a person reads of an error that nobody has put into words: no room left, or a defect of ours and its place."""
+    from tasks.disk import no_room
+
+    if words := no_room(error, root):
+        return words
+    words, trace = f"{type(error).__name__}: {error} (this is a defect of ours; its traceback ", traceback.format_exc()
+    path = Path(root) / "logs" / f"taskgram-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
+    try:
+        if "://" in root:
+            raise OSError
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(trace, encoding="utf-8")
+    except OSError:
+        return f"{words}follows)\n{trace}"
+    return f"{words}is in {path})"
 
 
 def _stop(number: int, frame: Any) -> None:
@@ -119,7 +149,7 @@ def _version() -> str:
 
 def _run(options: argparse.Namespace) -> int:
     from flows.files import study_path
-    from schemas import load_study
+    from schemas import StudyError, load_study
 
     load_study(study_path(options.study))  # say what is wrong with the study before a server starts
     if options.workers is not None and options.workers < 0:

@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from flows.plan import PlannedStage, PlannedStep
 from schemas import CONTRACTS, Contract, Study, StudyError
 from tasks.cluster import Cluster, Finished
 from tasks.dataset import Part, Store, fingerprint
+from tasks.disk import no_room
 from tasks.step import PlannedJob, run_job
 from tasks.validation import validate
 
@@ -95,14 +97,15 @@ def default_root() -> str:
 
 def is_finished(store: Store, planned: PlannedStep, *, verify: bool = False) -> bool:
     """Whether every table of a step has its manifest and every part is as the manifest says."""
-    for table, parts in planned.outputs.items():
-        manifest = store.manifest(table, fingerprint(parts))
-        if manifest is None:
-            return False
-        entries = {e["key"]: e for e in manifest["parts"]}
-        if not all(store.is_whole(p, entries.get(p.key), verify=verify) for p in parts):
-            return False
-    return True
+    return all(_is_written(store, t, parts, verify) for t, parts in planned.outputs.items())
+
+
+def _is_written(store: Store, table: str, parts: tuple[Part, ...], verify: bool) -> bool:
+    manifest = store.manifest(table, fingerprint(parts))
+    if manifest is None:
+        return False
+    entries = {e["key"]: e for e in manifest["parts"]}
+    return all(store.is_whole(p, entries.get(p.key), verify=verify) for p in parts)
 
 
 def run_step(planned: PlannedStep, session: Session, progress: Progress = lambda done, total: None) -> Outcome:
@@ -126,12 +129,18 @@ def run_step(planned: PlannedStep, session: Session, progress: Progress = lambda
             computed += len(todo)
             tables |= {c.name: stage.parts(c.name) for c in stage.stage.writes}
             for contract in stage.stage.writes:
+                if not todo and _is_written(store, contract.name, tables[contract.name], session.verify):
+                    continue  # finished by an earlier run, which was interrupted behind it
                 manifest = _manifest(contract, stage, tables, session, planned, costs, before[contract.name])
                 changed += [contract.name] if _differs(manifest, before[contract.name]) else []
                 store.write_manifest(manifest)
-    except StudyError as error:
-        session.record(planned, state="failed", seconds=time.monotonic() - began, error=str(error))
-        raise StepFailed(f"{name}: {error}\n  run it again with: {session.command(name)}") from error
+    except Exception as error:
+        words = str(error) if isinstance(error, StudyError) else no_room(error, store.base)
+        if not words:
+            raise
+        with suppress(OSError):  # a disk that is full may have no room for that either
+            session.record(planned, state="failed", seconds=time.monotonic() - began, error=words)
+        raise StepFailed(f"{name}: {words}\n  run it again with: {session.command(name)}") from error
     seconds = time.monotonic() - began
     session.record(planned, state="done", seconds=seconds)
     return _outcome(planned, store, "done", computed, seconds, tuple(changed))
@@ -183,8 +192,11 @@ def _explain(finished: Finished, session: Session, name: str, job: PlannedJob) -
     if not trace:
         return str(message)
     path = Path(session.store.base) / "logs" / f"{session.study.name}-{name}-{job.key[:8]}.txt"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(trace, encoding="utf-8")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(trace, encoding="utf-8")
+    except OSError:
+        return f"{message} (this is a defect of ours; there is no room for its traceback)\n{trace}"
     return f"{message} (this is a defect of ours; its traceback is in {path})"
 
 

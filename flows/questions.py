@@ -13,12 +13,16 @@ from typing import Any
 from flows.engine import default_root, is_finished
 from flows.files import study_path
 from flows.plan import PlannedStep, lay_out
-from flows.study import STEPS
 from schemas import StudyError, load_study
+from tasks.corpus.encode import TOKENIZER, TOKENS, WORDS
+from tasks.corpus.ingest import INGEST
+from tasks.corpus.planted import PLANT
 from tasks.dataset import Part, Store
+from tasks.ngrams.index import INDEX
 from tasks.ngrams.lookup import Answer, Corpus, Index, Place, Scan
 from tasks.text.words import normalise, segment
 
+STEPS = (PLANT, INGEST, TOKENIZER, TOKENS, WORDS, INDEX)  # those of flows.study that answers depend on; it imports them all
 AROUND = 60  # code points shown before and behind a phrase
 GAP = " … "
 ROWS_AT_ONCE = 256

@@ -99,11 +99,15 @@ class Store:
                 out.write(text.encode())
             return
         temporary = f"{path}.{uuid.uuid4().hex}.tmp"
-        with open(temporary, "wb") as out:
-            out.write(text.encode())
-            out.flush()
-            os.fsync(out.fileno())
-        os.replace(temporary, path)
+        try:
+            with open(temporary, "wb") as out:
+                out.write(text.encode())
+                out.flush()
+                os.fsync(out.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
 
     def read_json(self, path: str) -> Any:
         """The content, or None if there is no such file or it is not whole."""
@@ -118,7 +122,8 @@ class Store:
         """The rows of these parts, one after the other; an empty table if there are none."""
         names = list(columns) or schema.names
         tables = [self.open(p).read(columns=names) for p in parts]
-        empty = pa.schema([schema.field(n).remove_metadata() for n in names]).empty_table()
+        # Not `empty_table`, which imports pandas; a question to a finished study needs no such thing.
+        empty = pa.Table.from_batches([], pa.schema([schema.field(n).remove_metadata() for n in names]))
         return pa.concat_tables([empty, *(t.replace_schema_metadata(None).cast(empty.schema) for t in tables)])
 
     def open(self, part: Part) -> pq.ParquetFile:
@@ -151,7 +156,7 @@ class Store:
         if not self.local or not folder.is_dir():
             return []
         found = []
-        for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix != ".tmp"):
             stat = path.stat()
             found.append({"file": path.relative_to(folder).as_posix(), "bytes": stat.st_size,
                           "mtime_ns": stat.st_mtime_ns, "sha256": self.sha256(str(path))})  # fmt: skip
@@ -216,13 +221,16 @@ class Store:
             writer.discard()
 
     def sweep(self, table: str, older_than: float = 3600.0) -> int:
-        """Remove temporary files left by killed processes; returns how many."""
+        """Remove temporary files left by killed processes; returns how many. Those of counting are given a day."""
+        found = [(p, older_than) for p in self.fs.glob(f"{self.base}/{table}/parts/*.tmp")]
+        found += [(p, older_than) for p in self.fs.glob(f"{self.base}/{table}/files/*/.*.tmp")]
+        found += [(p, max(older_than, 86_400.0)) for p in self.fs.glob(f"{self.base}/.scratch/*")]
         swept = 0
-        for path in self.fs.glob(f"{self.base}/{table}/parts/*.tmp"):
+        for path, age in found:
             stat = self.stat(path)
-            if stat and time.time() - stat["mtime_ns"] / 1e9 > older_than:
+            if stat and time.time() - stat["mtime_ns"] / 1e9 > age:
                 with suppress(FileNotFoundError):
-                    self.fs.rm(path)
+                    self.fs.rm(path, recursive=True)
                     swept += 1
         return swept
 
@@ -274,22 +282,23 @@ class PartWriter:
             self.write(table, contract.schema.empty_table()) if table not in self.writers else None
             self.writers[table].add_key_value_metadata({FOOTER.decode(): json.dumps(footer, sort_keys=True)})
             self.writers[table].close()
+        for table in self.tables if self.store.local else ():
+            with open(self.temporary[table], "rb") as written:
+                os.fsync(written.fileno())  # of all before the first is renamed: some disks say only here that they are full
         for table in self.tables:
             final = self.store.part_path(Part(table, self.key))
             if self.store.local:
-                with open(self.temporary[table], "rb") as written:
-                    os.fsync(written.fileno())
                 os.replace(self.temporary[table], final)
             else:
                 self.store.fs.mv(self.temporary[table], final)
 
     def discard(self) -> None:
-        """Remove what was not published."""
-        for table, writer in self.writers.items():
+        """Remove what was not published, a file whose writer could not be made among it."""
+        for table, temporary in self.temporary.items():
             with suppress(Exception):
-                writer.close()
+                self.writers[table].close()
             with suppress(FileNotFoundError):
-                self.store.fs.rm(self.temporary[table])
+                self.store.fs.rm(temporary)
 
 
 def _encoding(contract: Contract) -> dict[str, Any]:

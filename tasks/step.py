@@ -17,13 +17,16 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import polars as pl
 import pyarrow as pa
 
 from schemas import Contract, Study, StudyError
 from tasks.dataset import Part, SourceFile, Store, digest
+from tasks.disk import no_room
+
+if TYPE_CHECKING:
+    import polars as pl
 
 Inputs = Mapping[str, tuple[Part, ...]]
 
@@ -134,10 +137,14 @@ class Work:
 
     def frame(self, table: str, *columns: str) -> pl.DataFrame:
         """All declared parts of a table as a polars frame."""
+        import polars as pl
+
         return pl.DataFrame(self.read(table, *columns))
 
     def frame_part(self, part: Part, *columns: str) -> pl.DataFrame:
         """One part as a polars frame."""
+        import polars as pl
+
         return pl.DataFrame(self.read_part(part, *columns))
 
     def batches(self, part: Part, *columns: str, rows: int = 1024) -> Iterator[pa.RecordBatch]:
@@ -185,6 +192,8 @@ def run_job(store: Store, planned: PlannedJob, stage: Stage, contracts: Mapping[
     except StudyError as error:
         return {"error": str(error), "traceback": ""}
     except Exception as error:
+        if words := no_room(error, store.part_path(planned.parts(stage)[0])):
+            return {"error": words, "traceback": ""}
         return {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
     finally:
         _give_memory_back()

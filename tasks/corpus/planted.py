@@ -72,15 +72,19 @@ def _write_lines(path: Path, kind: str, lines: Iterable[str]) -> dict[str, Any]:
     """Write a file whole or not at all; returns its row of planted_files."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     sha256, size, records = hashlib.sha256(), 0, 0
-    with open(temporary, "wb") as out:
-        for line in lines:
-            data = line.encode() + b"\n"
-            sha256.update(data)
-            out.write(data)
-            size, records = size + len(data), records + 1
-        out.flush()
-        os.fsync(out.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "wb") as out:
+            for line in lines:
+                data = line.encode() + b"\n"
+                sha256.update(data)
+                out.write(data)
+                size, records = size + len(data), records + 1
+            out.flush()
+            os.fsync(out.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     return {"file": path.name, "kind": kind, "sha256": sha256.hexdigest(), "bytes": size, "records": records}
 
 

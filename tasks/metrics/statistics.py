@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -67,9 +66,15 @@ def undefined(rows: Rows, x_name: str = "x", y_name: str = "y") -> str:
 
 
 # -- correlations ---------------------------------------------------------------------------------------------------
+def _ranks(x: Floats, method: str = "average") -> Floats:
+    from scipy import stats  # here: all steps are imported to lay a study out, and most commands compute no statistics
+
+    return stats.rankdata(x, method)
+
+
 def spearman(x: Floats, y: Floats) -> float:
     """Pearson's correlation of mid-ranks."""
-    return float(np.clip(np.corrcoef(stats.rankdata(x), stats.rankdata(y))[0, 1], -1.0, 1.0))
+    return float(np.clip(np.corrcoef(_ranks(x), _ranks(y))[0, 1], -1.0, 1.0))
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,7 @@ def kendall_order(x: Floats, y: Floats) -> Order:
     """Concordant, discordant and tied pairs, in O(N log N) (Knight 1966)."""
     from tasks.metrics.kernels import discordant_pairs
 
-    dense_x, dense_y = stats.rankdata(x, "dense").astype(np.int64), stats.rankdata(y, "dense").astype(np.int64)
+    dense_x, dense_y = _ranks(x, "dense").astype(np.int64), _ranks(y, "dense").astype(np.int64)
     order = np.argsort(dense_x, kind="stable")
     discordant = int(discordant_pairs(dense_y[order], dense_x[order]))
     n = len(x)
@@ -114,7 +119,7 @@ def influence(x: Floats, y: Floats) -> Floats:
     product and by raising the ranks above it; the variances, which ties make random, are treated alike.
     """
     n = len(x)
-    u, v = (stats.rankdata(x) - 0.5) / n, (stats.rankdata(y) - 0.5) / n
+    u, v = (_ranks(x) - 0.5) / n, (_ranks(y) - 0.5) / n
 
     def above(values: Floats, other: Floats) -> Floats:
         """For each row i: mean over rows j of other_j · ([value_j > value_i] + ½ [value_j = value_i])."""
@@ -150,6 +155,8 @@ def two_way_p(rows: Rows, rho: float) -> tuple[float | None, str]:
 
     t = ρ / SE, SE² = V_example + V_output - V_both, min(clusters) - 1 degrees of freedom.
     """
+    from scipy import stats
+
     example = np.unique(rows.example, return_inverse=True)[1]
     output = np.unique(rows.output, return_inverse=True)[1]
     smallest = min(int(example.max()), int(output.max())) + 1
@@ -277,6 +284,8 @@ def ratio(numerators: Floats, denominators: Floats, draws: int, seed: int) -> Es
 
 def wilson(successes: float, n: int) -> Estimate:
     """A share with Wilson's 95 % score interval."""
+    from scipy import stats
+
     if n == 0:
         return Estimate(None, note="nothing to take a share of")
     z = float(stats.norm.ppf(0.975))
@@ -289,6 +298,8 @@ def wilson(successes: float, n: int) -> Estimate:
 
 def benjamini_hochberg(p_values: Floats) -> Floats:
     """q-values of one family (false discovery rate)."""
+    from scipy import stats
+
     return np.maximum(stats.false_discovery_control(p_values), p_values) if len(p_values) else p_values
 
 

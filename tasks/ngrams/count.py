@@ -19,7 +19,8 @@ import pyarrow.compute as pc
 from schemas import NGRAM_COUNTS, NGRAM_SUFFIXES, NGRAM_VOCABULARY, Study
 from tasks.dataset import Part
 from tasks.ngrams.counting import Bucket, Ordered
-from tasks.ngrams.queries import pieces
+from tasks.ngrams.origins import same_tokenizer
+from tasks.ngrams.queries import pieces, same_analyzer
 from tasks.step import Inputs, Job, Stage, Step, Work
 from tasks.text.bpe import load_tokenizer
 
@@ -52,6 +53,8 @@ def run_suffixes(work: Work) -> None:
     from tasks.ngrams import spill_kernels as kernels
 
     unit, longest, buckets = work.settings["unit"], work.settings["longest"], work.settings["buckets"]
+    same_analyzer(work, *("words", "vocabulary") if unit == "words" else ())
+    same_tokenizer(work)
     hashes = _hashes_of_part(work)
     per = kernels.ids_per_number(len(hashes))
     if unit == "tokens":

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from schemas import NGRAM_INDEX, TOKEN_INDEX, Study, StudyError
+from tasks.ngrams.origins import same_tokenizer
 from tasks.step import Inputs, Job, Stage, Step, Work
 
 if TYPE_CHECKING:
@@ -32,29 +33,41 @@ def file_of(shard: int, array: str) -> str:
 
 def plan_words(study: Study, inputs: Inputs) -> list[Job]:
     """One job per words part; none unless the study asks for an index."""
-    return [Job(p.labels, {"most": MOST}, {"words": (p,)}) for p in inputs["words"]] if study.counting.index else []
+    vocabulary = {tuple(sorted(p.labels.items())): p for p in inputs["vocabulary"]}
+    return [
+        Job(p.labels, {"most": MOST}, {"words": (p,), "vocabulary": (vocabulary[tuple(sorted(p.labels.items()))],)})
+        for p in (inputs["words"] if study.counting.index else ())
+    ]
 
 
 def plan_tokens(study: Study, inputs: Inputs) -> list[Job]:
     """One job per tokens part; none unless the study asks for an index."""
-    return [Job(p.labels, {"most": MOST}, {"tokens": (p,)}) for p in inputs["tokens"]] if study.counting.index else []
+    return [
+        Job(p.labels, {"most": MOST}, {"tokens": (p,), "tokenizer": inputs["tokenizer"]})
+        for p in (inputs["tokens"] if study.counting.index else ())
+    ]
 
 
 def run_words(work: Work) -> None:
     """Index one words part."""
-    _run(work, "words", "ngram_index")
+    from tasks.ngrams.queries import same_analyzer
+
+    same_analyzer(work, "words", "vocabulary")
+    size = work.store.open(work.parts("vocabulary")[0]).metadata.num_rows
+    _run(work, "words", "ngram_index", size)
 
 
 def run_tokens(work: Work) -> None:
     """Index one tokens part."""
-    _run(work, "tokens", "token_index")
+    same_tokenizer(work)
+    _run(work, "tokens", "token_index", work.read("tokenizer", "vocabulary_size").column(0)[0].as_py())
 
 
-def _run(work: Work, unit: str, table: str) -> None:
+def _run(work: Work, unit: str, table: str, size: int) -> None:
     from tasks.ngrams import suffix_kernels as kernels
 
     part, first = work.parts(unit)[0], 0
-    for shard, (ids, offsets) in enumerate(_shards(work, unit)):
+    for shard, (ids, offsets) in enumerate(_shards(work, unit, size)):
         try:
             index = kernels.build(ids, offsets)
         except ValueError as error:
@@ -68,28 +81,29 @@ def _run(work: Work, unit: str, table: str) -> None:
         first += len(offsets) - 1
 
 
-def _shards(work: Work, unit: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The documents of the part as (ids, offsets), at most `most` ids at a time, or one document."""
-    pieces: list[np.ndarray] = []
+def _shards(work: Work, unit: str, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The documents of the part as (ids, offsets), at most `most` ids at a time, or one document; ids are below `size`."""
+    from tasks.ngrams.queries import pieces  # here, for it imports polars, and questions read this file
+
+    held: list[np.ndarray] = []
     lengths: list[np.ndarray] = []
-    held, row = 0, 0
-    for batch in work.batches(work.parts(unit)[0], "document", "ids", rows=DOCUMENTS_AT_ONCE):
+    count, row, part = 0, 0, work.parts(unit)[0]
+    for batch in work.batches(part, "document", rows=DOCUMENTS_AT_ONCE):
         if not np.array_equal(batch.column("document").to_numpy(), np.arange(row, row + batch.num_rows)):
-            raise StudyError(f"{unit} part {work.parts(unit)[0].key}: its documents do not follow each other from row {row}")
+            raise StudyError(f"{work.store.part_path(part)}: its documents do not follow each other from row {row}; "
+                             "remove it and run the study again")  # fmt: skip
         row += batch.num_rows
-        lists = batch.column("ids")
-        offsets = lists.offsets.to_numpy().astype(np.int64)
-        ids, sizes = lists.flatten().to_numpy(), np.diff(offsets)
-        offsets, begin = offsets - offsets[0], 0
-        for document in range(batch.num_rows):
-            so_far = held + offsets[document] - offsets[begin]
+    for ids, offsets, _ in pieces(work, part, size):
+        sizes, begin = np.diff(offsets), 0
+        for document in range(len(sizes)):
+            so_far = count + offsets[document] - offsets[begin]
             if so_far and so_far + sizes[document] > work.settings["most"]:
-                yield _joined([*pieces, ids[offsets[begin] : offsets[document]]], [*lengths, sizes[begin:document]])
-                pieces, lengths, held, begin = [], [], 0, document
-        pieces.append(ids[offsets[begin] :])
+                yield _joined([*held, ids[offsets[begin] : offsets[document]]], [*lengths, sizes[begin:document]])
+                held, lengths, count, begin = [], [], 0, document
+        held.append(ids[offsets[begin] :])
         lengths.append(sizes[begin:])
-        held += len(pieces[-1])
-    yield _joined(pieces, lengths)
+        count += len(held[-1])
+    yield _joined(held, lengths)
 
 
 def _joined(pieces: list[np.ndarray], lengths: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -100,11 +114,16 @@ def _joined(pieces: list[np.ndarray], lengths: list[np.ndarray]) -> tuple[np.nda
 def _save(path: Path, array: np.ndarray) -> int:
     """Write a file whole or not at all; returns its bytes."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    with open(temporary, "wb") as out:
-        np.save(out, array, allow_pickle=False)
-        out.flush()
-        os.fsync(out.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "wb") as out:
+            np.lib.format.write_array_header_1_0(out, np.lib.format.header_data_from_array_1_0(array))
+            out.write(np.ascontiguousarray(array).view(np.uint8).data)  # np.save does not say why it could not write
+            out.flush()
+            os.fsync(out.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     return path.stat().st_size
 
 
@@ -124,6 +143,7 @@ def load(folder: Path, shard: int) -> Suffixes:
 
 
 INDEX = Step(
-    "index", version=1, about="suffix arrays for questions after the study, where it asks for them", reads=("words", "tokens"),
+    "index", version=1, about="suffix arrays for questions after the study, where it asks for them",
+    reads=("words", "vocabulary", "tokens", "tokenizer"),
     stages=(Stage((NGRAM_INDEX,), plan_words, run_words), Stage((TOKEN_INDEX,), plan_tokens, run_tokens)),
 )  # fmt: skip

@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from schemas import INFINIGRAM as INFINIGRAM_TABLE
 from schemas import INFINIGRAM_PARTIALS, Study
+from tasks.ngrams.origins import same_tokenizer
 from tasks.ngrams.partials import by_key
 from tasks.ngrams.queries import pieces
 from tasks.step import Inputs, Job, Stage, Step, Work
@@ -55,6 +56,7 @@ def run_scan(work: Work) -> None:
     """Count every suffix of every context in one part."""
     from tasks.ngrams import context_kernels as kernels
 
+    same_tokenizer(work)
     texts, longest = _texts(work), work.settings["longest_suffix"]
     asked = kernels.ask(texts.ids, texts.offsets, texts.begins, longest)
     size = work.read("tokenizer", "vocabulary_size").column(0)[0].as_py()

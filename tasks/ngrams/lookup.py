@@ -23,6 +23,7 @@ import numpy as np
 from schemas import NGRAM_INDEX, TOKEN_INDEX, VOCABULARY, Contract, StudyError
 from tasks.dataset import Part, Store
 from tasks.ngrams.index import load
+from tasks.text.words import normalise
 
 if TYPE_CHECKING:
     from tasks.ngrams.suffix_kernels import Followed, Suffixes
@@ -118,8 +119,10 @@ def words_of(ngram: Ngram) -> list[str]:
     if not isinstance(ngram, str):
         raise StudyError(f"{ngram!r}: an n-gram of words is a text, with one space between its words")
     words = ngram.split(" ") if ngram else []
-    if "" in words:
-        raise StudyError(f"{ngram!r}: normalised words have one space between them and none around")
+    if words != ngram.split() or (ngram.isascii() and normalise(ngram) != ngram):
+        raise StudyError(
+            f"{ngram!r}: not normalised words with one space between and none around; give {normalise(ngram)!r}"
+        )
     return words
 
 

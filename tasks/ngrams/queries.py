@@ -29,7 +29,10 @@ NGRAMS_AT_ONCE = 1_000_000
 SAMPLE = 250_000  # words read beforehand, to guess which n-gram of a pair is the rarer one
 PAIR_BYTES = 64
 KEPT_BYTES = 24
-_MALFORMED = r"^$|^ | $|  |[\x00-\x1f\x7f]"
+_MALFORMED = (  # what no normalised word has: as far as ASCII goes, and the spaces and line ends that text brings along
+    r"^$|^ | $|  |[\x00-\x1f\x7f\x{85}\x{a0}\x{2028}\x{2029}]|[A-Z!-&(-+/:-@\[-`{-~-]"
+    r"|(?:^|[A-Za-z ])[.,]|[.,](?:$|[A-Za-z ])|(?:^| )'|'(?: |$)"
+)
 
 
 # -- what is read -----------------------------------------------------------------------------------------------------

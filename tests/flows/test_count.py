@@ -136,14 +136,40 @@ def test_wrong_questions_end_in_one_line_that_helps(folder: Path) -> None:
         assert message in printed and "Traceback" not in printed
 
 
-@pytest.mark.parametrize("study", ["indexed", "scanned"])
-def test_a_question_starts_neither_prefect_nor_torch_nor_great_expectations(folder: Path, study: str) -> None:
+def imported(*words: str) -> tuple[int, set[str]]:
+    """The exit code of a command, and the modules it has imported."""
     program = (
-        "import sys; from flows.cli import main; code = main(sys.argv[1:]); "
-        "print(code, sorted({'torch', 'great_expectations', 'prefect', 'distributed', 'transformers'} & set(sys.modules)))"
+        "import sys; from flows.cli import main\n"
+        "try: code = main(sys.argv[1:])\n"
+        "except SystemExit as end: code = end.code\n"
+        "print(code, *sys.modules)"
     )
-    words = ["count", str(folder / f"{study}.toml"), "velm", "--root", str(folder / "root")]
     run = subprocess.run(
         [sys.executable, "-c", program, *words], capture_output=True, text=True, timeout=300, cwd=REPOSITORY
     )
-    assert run.stdout.strip().splitlines()[-1] == "0 []", run.stdout + run.stderr
+    code, *names = run.stdout.strip().splitlines()[-1].split()
+    return int(code), set(names)
+
+
+HEAVY = {"torch", "great_expectations", "prefect", "dask", "distributed", "transformers", "tokenizers", "scipy.stats",
+         "matplotlib", "duckdb", "polars", "sqlalchemy"}  # fmt: skip
+
+
+@pytest.mark.parametrize("study", ["indexed", "scanned"])
+def test_a_question_imports_only_what_it_needs(folder: Path, study: str) -> None:
+    code, names = imported("count", str(folder / f"{study}.toml"), "velm", "--root", str(folder / "root"))
+    assert code == 0 and not names & HEAVY
+    assert ("numba" in names) == (study == "indexed")
+
+
+def test_status_and_help_import_only_what_they_need(folder: Path) -> None:
+    code, names = imported("status", str(folder / "indexed.toml"), "--root", str(folder / "root"))
+    assert code == 0 and not names & (HEAVY - {"polars"}), "all steps are laid out, and most of them know polars"
+    code, names = imported("--help")
+    assert code == 0 and not names & (HEAVY | {"numpy", "pyarrow", "pydantic", "tasks", "schemas"})
+
+
+def test_questions_lay_out_the_same_parts_as_a_run(folder: Path) -> None:
+    study = load_study(folder / "indexed.toml")
+    whole = {p.step.name: p.outputs for p in lay_out(STEPS, study)}
+    assert {p.step.name: p.outputs for p in lay_out(questions.STEPS, study)}.items() <= whole.items()

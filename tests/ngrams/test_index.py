@@ -197,9 +197,14 @@ def test_a_large_part_is_cut_into_shards_between_documents(tmp_path: Path, monke
 
 def test_tokens_are_indexed_too_and_mean_the_same_in_every_part(tmp_path: Path) -> None:
     documents = [[[5, 6, 7], [5, 6]], [[6, 7, 8]]]
+    tokenizer = write_part(
+        tmp_path, "tokenizer", {"name": ["t"], "vocabulary_size": [10], "end_of_document": [0], "json": [""]}
+    )
     parts = tuple(write_part(tmp_path, "tokens", {"document": list(range(len(d))), "ids": d}, {"file": str(i)})
                   for i, d in enumerate(documents))  # fmt: skip
-    found = run_step(INDEX, make_study(counting={"index": True}), tmp_path, {"tokens": parts, "words": ()})
+    found = run_step(
+        INDEX, make_study(counting={"index": True}), tmp_path, {"tokens": parts, "words": (), "tokenizer": (tokenizer,)}
+    )
     index = Index.of_tokens(Store(str(tmp_path)), found["token_index"], 10)
     assert (index.count([6, 7]).occurrences, index.count([9]).documents) == (2, 0)
     assert index.continuations([6]) == [(7, 2)]
