@@ -25,7 +25,8 @@ from tasks.dataset import Part, Store
 from tasks.ngrams.index import load
 
 if TYPE_CHECKING:
-    from tasks.ngrams.suffix_kernels import Followed, Suffixes
+    from tasks.ngrams.suffix_array_kernels import Suffixes
+    from tasks.ngrams.suffix_kernels import Followed
 
 Ngram = str | Sequence[int]
 Found = tuple[np.ndarray, np.ndarray]  # of each occurrence, in the order of the text: its document, and the words before it
