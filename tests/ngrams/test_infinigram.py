@@ -17,7 +17,10 @@ from hypothesis import strategies as st
 from schemas import CONTRACTS, StudyError
 from tasks.dataset import Store
 from tasks.ngrams import context_kernels
+from tasks.ngrams import index as index_step
+from tasks.ngrams.index import INDEX
 from tasks.ngrams.infinigram import INFINIGRAM, ROWS_AT_ONCE
+from tasks.ngrams.lookup import Index
 from tasks.step import keyed, run_job
 from tests.ngrams.corpus import flat, make_study, occurrences, places, split
 from tests.support import read_rows, run_step, write_part
@@ -83,6 +86,27 @@ def test_counts_equal_brute_force_for_any_number_of_parts(corpus, examples, part
     names = ("example", "position", "token", "start", "end", "suffix", "numerator", "denominator", "backoff_suffix",
              "backoff_numerator", "backoff_denominator")  # fmt: skip
     assert [tuple(r[n] for n in names) for r in rows] == expected
+
+
+@settings(max_examples=6, deadline=None)
+@given(st.lists(text, min_size=1, max_size=12), st.lists(example, min_size=1, max_size=4), st.integers(1, 3), st.integers(1, 6),
+       st.sampled_from([4, 1 << 25]))  # fmt: skip
+def test_the_index_answers_as_the_step_does(corpus, examples, parts, longest, most):
+    """Two ways to the same numbers that share no code: a trie of contexts, read in one pass, and suffix arrays."""
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(index_step, "MOST", most)
+        root = Path(folder)
+        inputs = write_inputs(root, corpus, examples, parts)
+        rows = read_rows(
+            root, run_step(INFINIGRAM, make_study(counting={"longest_suffix": longest}), root, inputs)["infinigram"]
+        )
+        indexed = run_step(INDEX, make_study(counting={"index": True}), root, inputs | {"words": ()})["token_index"]
+        index = Index.of_tokens(Store(str(root)), indexed, 6)
+        asked = [[LETTERS.index(c) for c in "".join(examples[int(r["example"][1:])])] for r in rows]
+        begins = [len(examples[int(r["example"][1:])][0]) + r["position"] for r in rows]
+        found = index.infinigrams([t[: at + 1] for t, at in zip(asked, begins, strict=True)], longest)
+        answers = [tuple(r[name] for name in found._fields) for r in rows]
+    assert list(zip(*(v.tolist() for v in found), strict=True)) == answers
 
 
 def test_a_token_that_begins_in_the_prompt_belongs_to_the_continuation(tmp_path):
