@@ -46,6 +46,7 @@ class Outcome:
     checks: int
     changed: tuple[str, ...] = ()  # tables whose bytes differ from those of an earlier run: not deterministic
     tables: tuple[Mapping[str, Any], ...] = ()
+    again: str = ""  # which parts were read more than once, in words
 
 
 @dataclass
@@ -257,7 +258,18 @@ def _outcome(
         sum(r["checks"] for r in rows),
         tuple(changed),
         rows,
+        read_again(manifests),
     )
+
+
+def read_again(manifests: Iterable[Mapping[str, Any]]) -> str:
+    """Which parts were read more than once, as their questions do not fit into `counting.memory`; "" if none was."""
+    passes = {e["key"]: e.get("passes", 1) for m in manifests for e in m["parts"]}
+    more = [count for count in passes.values() if count > 1]
+    if not more:
+        return ""
+    return (f"{len(more)} of {len(passes)} parts were read up to {max(more)} times, for what is asked of them is more than "
+            "counting.memory holds")  # fmt: skip
 
 
 def versions() -> dict[str, str]:

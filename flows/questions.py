@@ -15,6 +15,7 @@ from flows.files import study_path
 from flows.plan import PlannedStep, lay_out
 from schemas import StudyError, load_study
 from tasks.corpus.encode import TOKENIZER, TOKENS, WORDS
+from tasks.corpus.ids import IDS
 from tasks.corpus.ingest import INGEST
 from tasks.corpus.planted import PLANT
 from tasks.dataset import Part, Store
@@ -22,7 +23,7 @@ from tasks.ngrams.index import INDEX
 from tasks.ngrams.lookup import Answer, Corpus, Index, Place, Scan
 from tasks.text.words import normalise, segment
 
-STEPS = (PLANT, INGEST, TOKENIZER, TOKENS, WORDS, INDEX)  # those of flows.study that answers depend on; it imports them all
+STEPS = (PLANT, IDS, INGEST, TOKENIZER, TOKENS, WORDS, INDEX)  # those of flows.study that answers depend on; it imports them all
 AROUND = 60  # code points shown before and behind a phrase
 GAP = " … "
 ROWS_AT_ONCE = 256

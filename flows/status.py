@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from flows.engine import is_finished
+from flows.engine import is_finished, read_again
 from flows.files import report_folder, study_path
 from flows.plan import PlannedStep, lay_out
 from flows.study import STEPS
@@ -16,7 +16,7 @@ from tasks.validation import validate
 
 
 def describe(study: str, root: str) -> list[dict[str, Any]]:
-    """One entry per step: state, rows, bytes, seconds, fingerprint, validation, path.
+    """One entry per step: state, rows, bytes, seconds, fingerprint, validation, path, and which parts were read again.
 
     done: all there. stale: recorded, but the study or its inputs have changed since. failed: its last run failed.
     missing: never run, or parts are gone.
@@ -47,6 +47,7 @@ def _describe_step(planned: PlannedStep, store: Store, known: dict[str, Any]) ->
         "seconds": round(sum(m["seconds"] for m in {tuple(e["key"] for e in m["parts"]): m for m in whole}.values()), 3),
         "fingerprint": planned.fingerprint,
         "validation": {"success": bool(whole) and all(c["success"] for c in checks), "checks": len(checks)},
+        "read_again": read_again(whole),
         "path": f"{store.base}/{planned.step.writes[0].name}",
         "tables": {t: {"fingerprint": fingerprint(parts), "manifest": store.manifest_path(t, fingerprint(parts))}
                    for t, parts in planned.outputs.items()},
@@ -60,6 +61,7 @@ def table(found: list[dict[str, Any]]) -> str:
     for s in found:
         lines.append(f"{s['step']:<11} {s['state']:<8} {s['parts']:>6} {s['rows']:>12,} {size(s['bytes']):>10} "
                      f"{s['seconds']:>9.1f}  {s['fingerprint'][:12]}  {s['validation']['checks'] or '-'}")  # fmt: skip
+        lines += [f"            {s['read_again']}"] if s["read_again"] else []
         lines += [f"            {line}" for line in s.get("error", "").splitlines()]
     return "\n".join(lines)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tasks.corpus.encode import TOKENIZER, TOKENS, WORDS
+from tasks.corpus.ids import IDS
 from tasks.corpus.ingest import INGEST
 from tasks.corpus.planted import PLANT
 from tasks.examples.read import READ
@@ -23,6 +24,7 @@ from tasks.taskgrams.extract import EXTRACT
 
 STEPS: tuple[Step, ...] = (
     PLANT,  # a world with known truth, where the study asks for one
+    IDS,  # which ids stand twice, in files too large for one job
     INGEST,  # documents
     READ,  # examples
     TOKENIZER,  # the models' tokens

@@ -52,6 +52,8 @@ class Terminal:
         done = "up to date" if outcome.state == "skipped" else f"{outcome.computed} of {outcome.parts} parts computed"
         time = "" if outcome.state == "skipped" else f"{outcome.seconds:8.1f} s"
         self.line(f"  {outcome.step:<11} {done:<24} {outcome.rows:>11,} rows {size(outcome.bytes):>9} {time}")
+        if outcome.again:
+            self.line(f"  {outcome.step:<11} {outcome.again}")
         for table in outcome.changed:
             self.line(f"  {outcome.step:<11} NOT DETERMINISTIC: {table} has other bytes than before under the same key; "
                       f"everything after it is computed again")  # fmt: skip

@@ -24,7 +24,15 @@ from schemas.counts import (
     PAIR_WINDOWS,
     TOKEN_INDEX,
 )
-from schemas.documents import DOCUMENT_REJECTS, DOCUMENTS, PLANTED_FILES, PLANTED_SEQUENCES, TRUTH
+from schemas.documents import (
+    DOCUMENT_IDS,
+    DOCUMENT_REJECTS,
+    DOCUMENTS,
+    PLANTED_FILES,
+    PLANTED_SEQUENCES,
+    REPEATED_IDS,
+    TRUTH,
+)
 from schemas.errors import StudyError
 from schemas.examples import (
     EMBEDDINGS,
@@ -41,6 +49,7 @@ from schemas.words import TOKENIZER, TOKENS, VOCABULARY, WORDS
 TABLES = (
     CONTAMINATION,
     CONTAMINATION_PARTIALS,
+    DOCUMENT_IDS,
     DOCUMENTS,
     DOCUMENT_REJECTS,
     EMBEDDINGS,
@@ -72,6 +81,7 @@ TABLES = (
     PAIR_WINDOW_PARTIALS,
     PLANTED_FILES,
     PLANTED_SEQUENCES,
+    REPEATED_IDS,
     REPORT_FILES,
     TASK_GRAMS,
     TOKENIZER,
@@ -90,6 +100,7 @@ __all__ = [
     "TABLES",
     "CONTAMINATION",
     "CONTAMINATION_PARTIALS",
+    "DOCUMENT_IDS",
     "DOCUMENTS",
     "DOCUMENT_REJECTS",
     "EMBEDDINGS",
@@ -121,6 +132,7 @@ __all__ = [
     "PAIR_WINDOW_PARTIALS",
     "PLANTED_FILES",
     "PLANTED_SEQUENCES",
+    "REPEATED_IDS",
     "REPORT_FILES",
     "TASK_GRAMS",
     "TOKENIZER",

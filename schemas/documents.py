@@ -41,6 +41,27 @@ DOCUMENT_REJECTS = Contract(
     key=("row",),
 )
 
+DOCUMENT_IDS = Contract(
+    name="document_ids",
+    description="The ids of a file that is cut into pieces: one row per record that can become a document.",
+    columns=(
+        column("row", pa.int64(), "line or record number in the file, from 1", at_least=1),
+        column("mark", pa.binary(), "the first 16 bytes of a BLAKE2b hash of the id"),
+    ),
+    key=("row",),
+)
+
+REPEATED_IDS = Contract(
+    name="repeated_ids",
+    description="One row per record of a cut file whose id stands in a row above it; empty where all ids differ.",
+    columns=(
+        column("row", pa.int64(), "line or record number in the file, from 1", at_least=2),
+        column("first_row", pa.int64(), "the first row with the same id", at_least=1),
+    ),
+    key=("row",),
+    rules=(rows("first_row < row", "the first of those with one id is kept"),),
+)
+
 TRUTH = Contract(
     name="truth",
     description="Every pair planted in the world, with its exact counts as the plan of the world says them.",

@@ -129,8 +129,7 @@ class Corpus(Settings):
     planted: Planted | None = None
     sources: tuple[Source, ...] = ()
     partition: str = Field(
-        "256MB", description="a file with more text than this is cut into pieces of equal size, one part each; "
-        "the same id twice is then seen only within a piece",
+        "256MB", description="a file with more text than this is cut into pieces of equal size, one part each"
     )  # fmt: skip
 
     @field_validator("partition")

@@ -122,6 +122,7 @@ class Work:
         self.store, self.planned, self.stage, self.contracts = store, planned, stage, contracts
         self.job, self.settings, self.labels = planned.job, planned.job.settings, planned.job.labels
         self.sums: dict[str, int | float] = {}
+        self.passes = 1  # times the data is read: more, where what is asked of it does not fit into the job's memory at once
 
     def parts(self, table: str) -> tuple[Part, ...]:
         """The declared parts of a table."""
@@ -179,7 +180,7 @@ class Work:
             self.stage.run(self)
             footer["sums"] = self.sums
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-        return {"seconds": time.monotonic() - began, "peak_memory": peak}
+        return {"seconds": time.monotonic() - began, "peak_memory": peak, "passes": self.passes}
 
 
 def run_job(store: Store, planned: PlannedJob, stage: Stage, contracts: Mapping[str, Contract]) -> dict[str, Any]:

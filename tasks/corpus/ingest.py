@@ -8,10 +8,12 @@ Reads JSON lines, plain, .gz or .zst, such as
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from schemas import DOCUMENT_REJECTS, DOCUMENTS, Study, StudyError
 from tasks.files import outside_file, resolve_files
@@ -21,15 +23,27 @@ from tasks.text.split import in_evaluated_half
 
 ROWS_AT_ONCE, CHARACTERS_AT_ONCE = 2_000, 16_000_000
 TYPICAL_PACKING = 4  # bytes of text in a byte of a .gz or .zst file
+Repeated = Callable[[int, str], bool]  # whether the id of a row stood in the file already
 PLANTED: dict[str, Any] = {"text": "text", "id": "id", "language": "", "join": [], "held_out": None}
 
 
 def plan(study: Study, inputs: Inputs) -> list[Job]:
     """One job per corpus file, or per piece of a large one. Small files stay apart: a new one then changes no old part."""
-    jobs = [
+    planted = [
         Job({"source": part.labels["source"], "file": part.labels["file"]}, PLANTED, {"planted_files": (part,)})
         for part in inputs["planted_files"] if part.labels["kind"] == "corpus"
     ]  # fmt: skip
+    repeated = {(part.labels["source"], part.labels["file"]): part for part in inputs["repeated_ids"]}
+    return planted + [
+        replace(job, inputs={"repeated_ids": (repeated[job.labels["source"], job.labels["file"]],)})
+        if "piece" in job.labels else job
+        for job in file_jobs(study)
+    ]  # fmt: skip
+
+
+def file_jobs(study: Study) -> list[Job]:
+    """One job per file of the study's sources, or per piece of a large one."""
+    jobs: list[Job] = []
     for source in study.corpus.sources:
         split = study.splits[source.held_out] if source.held_out else None
         settings = {"text": source.text, "id": source.id, "language": source.language, "join": list(source.join),
@@ -57,11 +71,9 @@ def _pieces(job: Job, most: int) -> list[Job]:
 
 def run(work: Work) -> None:
     """Write documents and rejects in the order of the file; sums: records."""
-    planted = work.job.inputs.get("planted_files")
-    path = work.folder_of(planted[0]) / work.labels["file"] if planted else Path(work.job.files[0].path)
     documents, rejects, count = _Rows(work, "documents"), _Rows(work, "document_rejects"), 0
     work.add("records", 0)
-    for row, line, record in _records(path, work.settings):
+    for row, line, record in read_documents(work, _repeated(work)):
         work.add("records")
         base = {"source": work.labels["source"], "row": row}
         if isinstance(record, str):
@@ -74,17 +86,40 @@ def run(work: Work) -> None:
     if count == 0 and "piece" not in work.labels:
         seen = work.sums["records"]
         why = f"; row {rejects.first['row']} was refused: {rejects.first['reason']}" if rejects.first else ""
-        raise StudyError(f"{path}: empty corpus: none of its {seen} records is a document{why}. Mend or leave it out.")
+        raise StudyError(
+            f"{_path(work)}: empty corpus: none of its {seen} records is a document{why}. Mend or leave it out."
+        )
 
 
-def _records(path: Path, settings: Any) -> Iterator[tuple[int, bytes, dict[str, Any] | str]]:
-    """(row, line, document or reason) for every line."""
+def _path(work: Work) -> Path:
+    planted = work.job.inputs.get("planted_files")
+    return work.folder_of(planted[0]) / work.labels["file"] if planted else Path(work.job.files[0].path)
+
+
+def read_documents(work: Work, repeated: Repeated) -> Iterator[tuple[int, bytes, dict[str, Any] | str]]:
+    """(row, line, document or reason) for every line of the job's file, or of its piece of it."""
+    settings = work.settings
+    for row, line, record in json_records(_path(work), piece=settings.get("piece", 0), pieces=settings.get("pieces", 1)):
+        yield row, line, record if isinstance(record, str) else _document(record, row, settings, repeated)
+
+
+def _repeated(work: Work) -> Repeated:
+    """Whether an id stood in the file already: of a file that is cut the step `ids` has said so."""
+    if "piece" in work.labels:
+        rows = work.read("repeated_ids", "row").column("row").to_numpy()
+        return lambda row, name: bool(len(rows)) and rows[min(np.searchsorted(rows, row), len(rows) - 1)] == row
     seen: set[bytes] = set()
-    for row, line, record in json_records(path, piece=settings.get("piece", 0), pieces=settings.get("pieces", 1)):
-        yield row, line, record if isinstance(record, str) else _document(record, row, settings, seen)
+
+    def stood(row: int, name: str) -> bool:
+        # Sixteen bytes of a cryptographic hash stand for an id: two ids that share them are not to be found.
+        before = len(seen)
+        seen.add(hashlib.blake2b(name.encode(), digest_size=16).digest())
+        return len(seen) == before
+
+    return stood
 
 
-def _document(record: dict[str, Any], row: int, settings: Any, seen: set[bytes]) -> dict[str, Any] | str:
+def _document(record: dict[str, Any], row: int, settings: Any, repeated: Repeated) -> dict[str, Any] | str:
     """One record as a document, or why it is none."""
     fields = settings["join"] or [settings["text"]]
     texts = []
@@ -107,11 +142,8 @@ def _document(record: dict[str, Any], row: int, settings: Any, seen: set[bytes])
             return evaluated
         if evaluated:
             return f"held out for evaluation (split {settings['held_out']['name']})"
-    # Sixteen bytes of a cryptographic hash stand for an id: two ids that share them are not to be found.
-    mark = hashlib.blake2b(identifier.encode(), digest_size=16).digest()
-    if mark in seen:
+    if repeated(row, identifier):
         return f"the id {identifier!r:.80} stands in this file already"
-    seen.add(mark)
     language = settings["language"] or record.get("lang") or ""
     if not isinstance(language, str) or has_surrogates(language):
         return f"field 'lang' is no language tag: {language!a:.80}"
@@ -142,5 +174,5 @@ class _Rows:
 
 INGEST = Step(
     "ingest", version=1, about="corpus files as documents; what cannot be one is a reject with its reason",
-    reads=("planted_files",), stages=(Stage(writes=(DOCUMENTS, DOCUMENT_REJECTS), plan=plan, run=run),),
+    reads=("planted_files", "repeated_ids"), stages=(Stage(writes=(DOCUMENTS, DOCUMENT_REJECTS), plan=plan, run=run),),
 )  # fmt: skip

@@ -6,7 +6,8 @@ position: one trie answers both. Each position of the corpus walks back as far a
 leaves a visit at each node; visits of a document's last token, which nothing follows, are no part of a denominator.
 
 A path that no other shares is not written out: its first node says where it goes on, and gets a child only when the corpus
-follows it. Memory is what the asked contexts share and what the corpus holds of them, whatever the longest suffix.
+follows it. Memory is what the asked contexts share and what the corpus holds of them, whatever the longest suffix. How much
+that is shows only while the corpus is read, so a trie is told what it may hold, and says when that is not enough: `full`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from tasks.ngrams.kernels import _EMPTY, _GOLDEN, prefetch, slots_for
 BLOCK = 2_048
 NODE = np.dtype([("key", "i8"), ("visits", "i8"), ("ends", "i4"), ("node", "i4"), ("path", "i4"), ("unused", "i4")])
 _BESIDE = 4  # extra bits per slot, in powers of two, of the filter
+_SLOT_BYTES = NODE.itemsize + (1 << _BESIDE >> 3)
+_FREE = 1 << 60  # slots of a trie without a limit
 
 
 @dataclass
@@ -34,6 +37,8 @@ class Asked:
     nodes: int
     text: np.ndarray  # int32: the asked texts, with -1 before each and behind the last
     longest: int  # ids of the longest path
+    most: int  # slots the table may grow to
+    full: bool  # it would have had to grow beyond: what is counted here is worth nothing, ask less at once
     tokens: int = 0  # tokens of the corpus
 
 
@@ -89,6 +94,12 @@ def _room(table, bits, nodes, more):
 
 
 @njit(cache=True)
+def _is_full(table, nodes, more, most):
+    """Whether room for `more` nodes would take the table beyond its limit."""
+    return 3 * (nodes + more) > 2 * max(most, np.int64(table.shape[0]))
+
+
+@njit(cache=True)
 def _insert(text, end, longest, root, table, bits, nodes):
     """Put the path text[end - 1], text[end - 2] … into the trie, as far as another shares it; returns the number of nodes."""
     if text[end - 1] < 0:
@@ -135,28 +146,41 @@ def _insert(text, end, longest, root, table, bits, nodes):
 
 
 @njit(cache=True)
-def _insert_all(text, offsets, begins, longest, root, table, bits):
+def _insert_all(text, offsets, begins, longest, root, table, bits, most):
     nodes = 1
     for number in range(begins.shape[0]):
         shift = number + 1  # the separators before
         for end in range(offsets[number] + begins[number] + shift, offsets[number + 1] + shift + 1):
+            if _is_full(table, nodes, longest + 2, most):
+                return table, bits, nodes, True
             table, bits = _room(table, bits, nodes, longest + 2)
             nodes = _insert(text, np.int32(end), longest, root, table, bits, nodes)
-    return table, bits, nodes
+    return table, bits, nodes, False
 
 
-def ask(ids: np.ndarray, offsets: np.ndarray, begins: np.ndarray, longest: int) -> Asked:
-    """Prepare the positions begins[i], begins[i] + 1, … of each text i; texts lie in `ids` (int32) as documents do."""
+def slots_within(memory: int) -> int:
+    """The slots, a power of two, of the largest table that fits into so many bytes while it is made from one half its size."""
+    return 1 << max(4, int(memory * 2 // (3 * _SLOT_BYTES)).bit_length() - 1)
+
+
+def ask(ids: np.ndarray, offsets: np.ndarray, begins: np.ndarray, longest: int, memory: int | None = None) -> Asked:
+    """Prepare the positions begins[i], begins[i] + 1, … of each text i; texts lie in `ids` (int32) as documents do.
+
+    `memory`: bytes that the trie may take, now and while the corpus is read; None: as many as it needs.
+    """
     text = np.insert(np.append(ids, -1).astype(np.int32), offsets[:-1], -1)
     if len(text) >= 2**31:
         raise ValueError(f"{len(text)} tokens are asked in one go; at most 2^31 - 1 can be")
     size, _ = slots_for(2 * len(ids) + longest)
+    most = _FREE if memory is None else slots_within(memory)
+    if size > most:
+        size, _ = slots_for(1)
     root = np.zeros(int(ids.max()) + 1 if len(ids) else 0, NODE)
     root["path"] = -1
     table, bits = np.zeros(size, NODE), np.zeros(size << _BESIDE >> 6, np.uint64)
     table["key"] = _EMPTY
-    table, bits, nodes = _insert_all(text, offsets, begins, longest + 1, root, table, bits)
-    return Asked(root, table, bits, nodes, text, longest + 1)
+    table, bits, nodes, full = _insert_all(text, offsets, begins, longest + 1, root, table, bits, most)
+    return Asked(root, table, bits, nodes, text, longest + 1, most, full)
 
 
 @njit(cache=True)
@@ -166,8 +190,11 @@ def _goes_on(text, path, depth, longest, value):
 
 
 @njit(cache=True)
-def _scan(ids, offsets, text, longest, root, table, bits, nodes):
-    """Walk back from each position, some thousand walks at a time; a walk's slot is known by its key, as tables may move."""
+def _scan(ids, offsets, text, longest, root, table, bits, nodes, most):
+    """Walk back from each position, some thousand walks at a time; a walk's slot is known by its key, as tables may move.
+
+    Returns the table, its filter, the number of nodes, and whether it was full before the end.
+    """
     total, size = offsets[-1], root.shape[0]
     at, node, path = np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int32)
     parent, keys = np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64)
@@ -190,6 +217,8 @@ def _scan(ids, offsets, text, longest, root, table, bits, nodes):
                 n += 1
         depth = 1
         while n > 0:
+            if _is_full(table, nodes, n, most):
+                return table, bits, nodes, True
             table, bits = _room(table, bits, nodes, n)
             m = np.int64(0)
             for a in range(n):
@@ -222,14 +251,15 @@ def _scan(ids, offsets, text, longest, root, table, bits, nodes):
                     n += 1
             depth += 1
         low = high
-    return table, bits, nodes
+    return table, bits, nodes, False
 
 
 def scan_contexts(ids: np.ndarray, offsets: np.ndarray, asked: Asked) -> None:
-    """Add one piece of corpus to the visits of `asked`."""
-    asked.table, asked.bits, asked.nodes = _scan(
-        ids, offsets, asked.text, asked.longest, asked.root, asked.table, asked.bits, asked.nodes
-    )
+    """Add one piece of corpus to the visits of `asked`; where that is full, it stays so."""
+    if not asked.full:
+        asked.table, asked.bits, asked.nodes, asked.full = _scan(
+            ids, offsets, asked.text, asked.longest, asked.root, asked.table, asked.bits, asked.nodes, asked.most
+        )
     asked.tokens += int(offsets[-1])
 
 
@@ -250,12 +280,12 @@ def _chain(text, end, longest, root, table, visits, ends):
 
 
 @njit(cache=True)
-def _answer(text, offsets, begins, longest, root, table, tokens):
+def _answer(text, offsets, begins, first, last, longest, root, table, tokens):
     """Rows (text, position, suffix, denominator, numerator) with denominator > 0."""
     out, rows = np.empty((1024, 5), np.int64), 0
     visits, ends = np.zeros(longest + 1, np.int64), np.zeros(longest + 1, np.int64)
     behind, behind_ends = np.zeros(longest + 1, np.int64), np.zeros(longest + 1, np.int64)
-    for number in range(begins.shape[0]):
+    for number in range(first, last):
         begin = offsets[number] + begins[number] + number + 1
         length = _chain(text, begin, longest, root, table, visits, ends)
         for end in range(begin, offsets[number + 1] + number + 1):
@@ -276,9 +306,10 @@ def _answer(text, offsets, begins, longest, root, table, tokens):
     return out[:rows].copy()
 
 
-def answers(offsets: np.ndarray, begins: np.ndarray, asked: Asked) -> np.ndarray:
+def answers(offsets: np.ndarray, begins: np.ndarray, asked: Asked, first: int = 0, last: int | None = None) -> np.ndarray:
     """int64 [rows, 5]: text, position behind begins[text], suffix length, denominator (> 0), numerator; in that order.
 
-    `offsets` and `begins` are those that were asked.
+    `offsets` and `begins` are those that were asked; only texts first … last - 1 are answered (all, unless said).
     """
-    return _answer(asked.text, offsets, begins, asked.longest, asked.root, asked.table, asked.tokens)
+    last = len(begins) if last is None else last
+    return _answer(asked.text, offsets, begins, first, last, asked.longest, asked.root, asked.table, asked.tokens)

@@ -19,7 +19,7 @@ from tasks.ngrams.origins import same_tokenizer
 from tasks.step import Inputs, Job, Stage, Step, Work
 
 if TYPE_CHECKING:
-    from tasks.ngrams.suffix_kernels import Suffixes
+    from tasks.ngrams.suffix_array_kernels import Suffixes
 
 MOST = 1 << 25  # ids in a shard: 0.75 GB while it is built
 ARRAYS = ("text", "suffixes", "starts", "ranks", "firsts")
@@ -64,12 +64,12 @@ def run_tokens(work: Work) -> None:
 
 
 def _run(work: Work, unit: str, table: str, size: int) -> None:
-    from tasks.ngrams import suffix_kernels as kernels
+    from tasks.ngrams.suffix_array_kernels import build
 
     part, first = work.parts(unit)[0], 0
     for shard, (ids, offsets) in enumerate(_shards(work, unit, size)):
         try:
-            index = kernels.build(ids, offsets)
+            index = build(ids, offsets)
         except ValueError as error:
             raise StudyError(f"{unit} part {part.key} ({work.job.name}): {error}") from None
         names = [file_of(shard, array) for array in ARRAYS]
@@ -129,7 +129,7 @@ def _save(path: Path, array: np.ndarray) -> int:
 
 def load(folder: Path, shard: int) -> Suffixes:
     """A shard as `_run` wrote it, memory-mapped. StudyError where a file is gone or broken."""
-    from tasks.ngrams.suffix_kernels import Suffixes
+    from tasks.ngrams.suffix_array_kernels import Suffixes
 
     arrays = []
     for name in (file_of(shard, array) for array in ARRAYS):

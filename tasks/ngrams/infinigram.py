@@ -5,12 +5,16 @@
 Kept beside it, for full back-off: the longest suffix that y_t follows at least once. Denominators count the occurrences that
 a token follows, documents are separate, the empty suffix is the unigram. One corpus part gives the counts of every suffix
 that stands in it; those of all parts add up, and the longest is chosen from the sum.
+
+The trie of asked contexts keeps to the job's memory: where it cannot, the texts are asked some at a time, and the part is read
+once for each. A text is never cut, and beside the trie lie the texts themselves.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -24,6 +28,12 @@ from tasks.ngrams.queries import pieces
 from tasks.step import Inputs, Job, Stage, Step, Work
 from tasks.text.bpe import load_tokenizer
 from tasks.text.continuations import tokenise
+
+if TYPE_CHECKING:
+    from tasks.ngrams.context_kernels import Asked
+
+ROW_BYTES = 240  # of an answer while it is found, named and written
+ROWS_AT_ONCE = 65_536  # a row group, so that a part's bytes do not tell how many texts were asked at once
 
 
 @dataclass(frozen=True)
@@ -54,22 +64,67 @@ def plan_scan(study: Study, inputs: Inputs) -> list[Job]:
 
 def run_scan(work: Work) -> None:
     """Count every suffix of every context in one part."""
+    same_tokenizer(work)
+    texts = _texts(work)
+    tasks, examples = (pa.array([name[i] for name in texts.names], pa.string()) for i in (0, 1))
+    for rows in _in_groups(_answers(work, texts)):
+        text = pa.array(rows[:, 0])
+        work.write("infinigram_partials", pa.table({
+            "task": tasks.take(text), "example": examples.take(text), "position": pa.array(rows[:, 1], pa.int32()),
+            "suffix": pa.array(rows[:, 2], pa.int32()), "denominator": rows[:, 3], "numerator": rows[:, 4],
+        }))  # fmt: skip
+
+
+def _answers(work: Work, texts: Texts) -> Iterator[np.ndarray]:
+    """Rows (text, position, suffix, denominator, numerator), texts in order; as many texts at once as the memory allows."""
     from tasks.ngrams import context_kernels as kernels
 
-    same_tokenizer(work)
-    texts, longest = _texts(work), work.settings["longest_suffix"]
-    asked = kernels.ask(texts.ids, texts.offsets, texts.begins, longest)
+    longest, offsets, work.passes = work.settings["longest_suffix"], texts.offsets, 0
+    waiting = [(0, len(texts.begins))]
+    while waiting:
+        first, last = waiting.pop()
+        some, begins = offsets[first : last + 1] - offsets[first], texts.begins[first:last]
+        memory = work.job.memory if last - first > 1 else None
+        asked = kernels.ask(texts.ids[offsets[first] : offsets[last]], some, begins, longest, memory)
+        _scan(work, asked)
+        if asked.full:
+            middle = first + min(max(1, int(np.searchsorted(some, some[-1] // 2))), last - first - 1)
+            waiting += [(middle, last), (first, middle)]
+            continue
+        if not work.passes:
+            work.add("tokens", asked.tokens)
+        work.passes += 1
+        sizes = np.cumsum(ROW_BYTES * (longest + 1) * (np.diff(some) - begins)) // work.job.memory
+        for number in np.unique(sizes):
+            here = np.flatnonzero(sizes == number)
+            rows = kernels.answers(some, begins, asked, here[0], here[-1] + 1)
+            rows[:, 0] += first
+            yield rows
+
+
+def _scan(work: Work, asked: Asked) -> None:
+    """Read the part to its end, or until `asked` is full."""
+    from tasks.ngrams import context_kernels as kernels
+
     size = work.read("tokenizer", "vocabulary_size").column(0)[0].as_py()
     for ids, offsets, _ in pieces(work, work.parts("tokens")[0], size):
         kernels.scan_contexts(ids, offsets, asked)
-        work.add("tokens", len(ids))
-    rows = kernels.answers(texts.offsets, texts.begins, asked)
-    tasks, examples = (pa.array([name[i] for name in texts.names], pa.string()) for i in (0, 1))
-    text = pa.array(rows[:, 0])
-    work.write("infinigram_partials", pa.table({
-        "task": tasks.take(text), "example": examples.take(text), "position": pa.array(rows[:, 1], pa.int32()),
-        "suffix": pa.array(rows[:, 2], pa.int32()), "denominator": rows[:, 3], "numerator": rows[:, 4],
-    }))  # fmt: skip
+        if asked.full:
+            return
+
+
+def _in_groups(found: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """The same rows in arrays of whole row groups, but for the last."""
+    held: list[np.ndarray] = []
+    for rows in found:
+        held.append(rows)
+        if sum(map(len, held)) >= ROWS_AT_ONCE:
+            every = np.concatenate(held)
+            whole = len(every) - len(every) % ROWS_AT_ONCE
+            yield every[:whole]
+            held = [every[whole:]]
+    if sum(map(len, held)):
+        yield np.concatenate(held)
 
 
 def plan_sum(study: Study, inputs: Inputs) -> list[Job]:

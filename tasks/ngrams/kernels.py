@@ -205,7 +205,7 @@ def build_trie(ids: np.ndarray, offsets: np.ndarray) -> tuple[Trie, np.ndarray]:
 
 
 def bytes_of_trie(queries: int, ids: int) -> int:
-    """At most so many bytes hold the trie of so many queries, with so many ids together, and their counts."""
+    """At most so many bytes hold the trie of so many queries, with so many ids together, and their counts; not the ids."""
     return (16 * 3 + 4 + 8) * ids + 64 * queries
 
 

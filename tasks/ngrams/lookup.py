@@ -26,7 +26,8 @@ from tasks.ngrams.index import load
 from tasks.text.words import normalise
 
 if TYPE_CHECKING:
-    from tasks.ngrams.suffix_kernels import Followed, Suffixes
+    from tasks.ngrams.suffix_array_kernels import Suffixes
+    from tasks.ngrams.suffix_kernels import Followed
 
 Ngram = str | Sequence[int]
 Found = tuple[np.ndarray, np.ndarray]  # of each occurrence, in the order of the text: its document, and the words before it

@@ -23,7 +23,7 @@ from schemas import (
     GENERATION_QUERIES,
     Study,
 )
-from tasks.dataset import Part
+from tasks.dataset import Part, digest
 from tasks.ngrams.partials import added
 from tasks.ngrams.queries import PairQueries, PartCounter, same_analyzer
 from tasks.ngrams.query import ngram_rows, places
@@ -35,6 +35,7 @@ from tasks.text.words import analyzer, words_of
 PAIR = ["input_ngram", "output_ngram"]
 TEXT = ["model", "checkpoint", "task", "example"]
 REFERENCE = "reference"
+_learnt: dict[str, encoders.Association] = {}
 
 
 # -- what is asked ----------------------------------------------------------------------------------------------------
@@ -63,9 +64,7 @@ def run_queries(work: Work) -> None:
     """Write the n-grams and aligned pairs of each text."""
     texts = sorted(_texts(work))
     inputs = _inputs(work)
-    examples = work.read("examples", "split", "input", "output", "aliases")
-    mine = encoders.mining_pairs(examples, work.settings["family"], work.settings["whole_answer"])
-    encoder = encoders.fit(work.settings["encoder"], mine)
+    encoder = _encoder(work)
     rows: list[tuple[Any, ...]] = []
     for example, text in texts:
         words = words_of(encoders.ngram_text(work.settings["family"], text))
@@ -77,6 +76,22 @@ def run_queries(work: Work) -> None:
     labels = {"model": work.labels["model"], "checkpoint": int(work.labels["checkpoint"]), "task": work.labels["task"]}
     same = {name: [value] * len(rows) for name, value in labels.items()}
     work.write("generation_queries", same | {name: list(values) for name, values in columns.items()})
+
+
+def _encoder(work: Work) -> encoders.Encoder:
+    """The task's encoder. One that is learnt here is kept until another task's is: the jobs of a task's models follow each
+    other, and learning is most of what each would do."""
+    options = {name: work.settings[name] for name in ("encoder", "family", "whole_answer")}
+    key = digest([options, [part.key for part in work.parts("examples")]])
+    if key not in _learnt:
+        examples = work.read("examples", "split", "input", "output", "aliases")
+        mine = encoders.mining_pairs(examples, options["family"], options["whole_answer"])
+        _learnt.clear()
+        fitted = encoders.fit(options["encoder"], mine)
+        if not isinstance(fitted, encoders.Association):
+            return fitted  # a language model is too large to be kept beside other jobs
+        _learnt[key] = fitted
+    return _learnt[key]
 
 
 def _texts(work: Work) -> Iterator[tuple[str, str]]:

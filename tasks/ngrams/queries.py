@@ -2,7 +2,8 @@
 
 n-grams are normalised words with one space between, pairs two such texts. The part's own vocabulary turns them into ids; an
 n-gram with a word the part does not have stands nowhere in it. Words are read in batches; memory follows from the queries,
-and where they are more than the job may hold, the part is read once for each batch of them, with the same result.
+and where their tries, counts and kept documents are more than the job may hold, the part is read once for each batch of them,
+with the same result. What was asked and what is answered lie beside that: the n-grams' texts and ids, and some 32 bytes a query.
 """
 
 from __future__ import annotations
@@ -156,6 +157,7 @@ class PartCounter:
         pairs, windows = np.zeros(len(asked.ends), np.int64), np.zeros((len(asked.ends), len(asked.widths)), np.int64)
         kept: list[list[np.ndarray]] = []
         batches = self._batches(local[possible], asked)
+        self.work.passes = max(self.work.passes, len(batches))
         for grams, some in batches:
             numbers = possible[some]
             records, state = self._scan(grams, np.searchsorted(grams, local[numbers]), numbers, asked)

@@ -12,8 +12,7 @@ count adds up in a second stage.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import polars as pl
@@ -32,13 +31,11 @@ from schemas import (
     PAIR_WINDOWS,
     Study,
 )
-from tasks.dataset import Part
 from tasks.ngrams.excerpts import read_excerpts
 from tasks.ngrams.partials import added, by_key
 from tasks.ngrams.queries import Counts, PairQueries, PartCounter, same_analyzer
 from tasks.step import Inputs, Job, Stage, Step, Work
-from tasks.text.ngrams import ngrams
-from tasks.text.words import analyzer, segment
+from tasks.text.words import analyzer, words_of
 
 ASKED = ("task_grams", "example_ngrams", "examples", "truth")
 PAIR = ["input_ngram", "output_ngram"]
@@ -93,28 +90,21 @@ def places(ngrams: pl.Series, pairs: pl.DataFrame) -> np.ndarray:
     return np.stack([c.cast(pl.Int64).to_numpy() for c in columns], axis=1)
 
 
-@dataclass(frozen=True)
-class LongNgrams:
-    """The distinct n-grams of one order on one side of an evaluated example, in the order of their places."""
-
-    task: str
-    example: str
-    order: int
-    side: str
-    ngrams: tuple[str, ...]
-
-
-def long_ngrams(work: Work) -> Iterator[LongNgrams]:
-    """What contamination asks, by (task, example, order, side); texts shorter than n words ask nothing."""
-    table = work.read("examples", "task", "split", "example", "input", "output")
-    rows = sorted((r for r in table.to_pylist() if r["split"] == "evaluate"), key=lambda r: (r["task"], r["example"]))
-    for row in rows:
-        words = {side: segment(row[side])[0] for side in ("input", "output")}
-        for order in work.settings["contamination_orders"]:
-            for side in ("input", "output"):
-                grams = tuple(dict.fromkeys(" ".join(g) for g in ngrams(words[side], order)))
-                if grams:
-                    yield LongNgrams(row["task"], row["example"], order, side, grams)
+def long_ngrams(work: Work) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """What contamination asks: the sides of evaluated examples as (text, task, example, side), sorted, and their n-grams as
+    (text, order, ngram), in the order of their places; a text of fewer than n words asks nothing."""
+    examples = work.frame("examples", "task", "split", "example", "input", "output").filter(pl.col("split") == "evaluate")
+    sides = examples.unpivot(["input", "output"], index=["task", "example"], variable_name="side", value_name="words")
+    texts = sides.sort("task", "example", "side").with_row_index("text")
+    words = [words_of(text) for text in texts["words"]]
+    numbers = pl.Series(np.repeat(np.arange(len(words)), [len(w) for w in words]), dtype=pl.UInt32)
+    every = pl.DataFrame({"text": numbers, "word": pl.Series(list(chain.from_iterable(words)), dtype=pl.String)})
+    found = [pl.DataFrame(schema={"text": pl.UInt32, "order": pl.Int32, "ngram": pl.String})]
+    for order in work.settings["contamination_orders"]:
+        gram = pl.concat_str([pl.col("word").shift(-i) for i in range(order)], separator=" ")
+        inside = pl.col("text") == pl.col("text").shift(1 - order)
+        found.append(every.select("text", pl.lit(order, pl.Int32).alias("order"), gram.alias("ngram")).filter(inside))
+    return texts.drop("words"), pl.concat(found)
 
 
 # -- one part ---------------------------------------------------------------------------------------------------------
@@ -141,7 +131,7 @@ def run_scan(work: Work) -> None:
     same_analyzer(work, "task_grams", "example_ngrams")
     pairs = asked_pairs(work)
     plain = asked_ngrams(work, pairs)
-    long = pl.Series("ngram", sorted({gram for item in long_ngrams(work) for gram in item.ngrams}), pl.String)
+    long = long_ngrams(work)[1]["ngram"].unique(maintain_order=True)
     every = pl.concat([plain, long.filter(~long.is_in(plain.implode()))])
     sources = work.frame("documents", "source", "id")
     ends, widths = places(plain, pairs), tuple(work.settings["windows"])
@@ -258,21 +248,13 @@ def _smallest_hashes(work: Work) -> pl.DataFrame:
 
 def _write_contamination(work: Work) -> None:
     """For each example, order and side with a shared n-gram: how many, and the first of them with its first document."""
-    known: dict[str, tuple[int, str, str]] = {}
-    parts: list[Part] = list(work.parts("contamination_partials"))
-    for part in parts:
-        for row in work.read_part(part).to_pylist():
-            before = known.get(row["ngram"])
-            known[row["ngram"]] = (row["documents"] + before[0], *before[1:]) if before else (
-                row["documents"], row["source"], row["id"])  # fmt: skip
-    rows = []
-    for item in long_ngrams(work):
-        shared = [gram for gram in item.ngrams if gram in known]
-        if shared:
-            documents, source, name = known[shared[0]]
-            rows.append({"task": item.task, "example": item.example, "order": item.order, "side": item.side, "ngram": shared[0],
-                         "shared": len(shared), "documents": documents, "source": source, "id": name})  # fmt: skip
-    work.write("contamination", {n: [r[n] for r in rows] for n in CONTAMINATION.schema.names})
+    known = work.frame("contamination_partials").group_by("ngram", maintain_order=True).agg(
+        pl.col("documents").sum(), pl.col("source", "id").first())  # fmt: skip
+    texts, asked = long_ngrams(work)
+    shared = asked.join(known, on="ngram", maintain_order="left").group_by("text", "order", maintain_order=True).agg(
+        pl.col("ngram").n_unique().cast(pl.Int64).alias("shared"), pl.col("ngram", "documents", "source", "id").first(),
+    ).join(texts, on="text").sort(*EXAMPLE, "side")  # fmt: skip
+    work.write("contamination", shared.select(CONTAMINATION.schema.names).to_arrow())
 
 
 QUERY = Step(

@@ -1,17 +1,22 @@
 """documents + rejects = records read, whatever is in a file (run_step checks that balance on every run)."""
 
 import gzip
+import hashlib
 import json
 import random
+from dataclasses import replace
 
 import pytest
 import zstandard
 
-from schemas import Study, StudyError
+from schemas import CONTRACTS, Study, StudyError
+from tasks.corpus.ids import IDS
 from tasks.corpus.ingest import INGEST, plan
 from tasks.dataset import Part, Store
-from tests.support import read_rows, run_step
+from tasks.step import keyed, run_job
+from tests.support import read_rows, run_step, write_part
 
+NOTHING = {"planted_files": (), "repeated_ids": ()}
 GOOD = [{"id": f"d{i}", "lang": "en", "text": f"The harbour of Velm{i} is deep."} for i in range(50)]
 
 
@@ -31,7 +36,7 @@ def ingest(tmp_path, files: dict[str, bytes], splits=None, **source):
     for name, content in files.items():
         (data / name).write_bytes(content)
     root = tmp_path / "root"
-    tables = run_step(INGEST, study(data, splits, **source), root, {"planted_files": ()})
+    tables = run_step(INGEST, study(data, splits, **source), root, NOTHING)
     return read_rows(root, tables["documents"]), read_rows(root, tables["document_rejects"])
 
 
@@ -156,7 +161,7 @@ def test_a_file_without_any_document_is_an_empty_corpus(tmp_path, content):
 
 def test_a_pattern_without_files_is_an_error_that_says_where_it_looked(tmp_path):
     with pytest.raises(StudyError, match="nothing-"):
-        plan(study(tmp_path, files=["nothing-*.jsonl"]), {"planted_files": ()})
+        plan(study(tmp_path, files=["nothing-*.jsonl"]), NOTHING)
 
 
 def test_fields_are_joined_into_a_bilingual_document(tmp_path):
@@ -216,12 +221,9 @@ def test_planted_shards_are_read_from_beside_their_part(tmp_path):
     for i, part in enumerate(parts):
         folder = Store(str(tmp_path)).folder("planted_files", part.key)
         (folder / part.labels["file"]).write_bytes(jsonl(GOOD[i * 25 : i * 25 + 25]))
-    jobs = plan(world, {"planted_files": (*parts, tasks)})
+    jobs = plan(world, NOTHING | {"planted_files": (*parts, tasks)})
     assert [dict(j.labels) for j in jobs] == [{"source": "planted", "file": f"shard-{i}.jsonl"} for i in (0, 1)]
     assert [j.inputs["planted_files"] for j in jobs] == [(parts[0],), (parts[1],)]
-    from tasks.step import keyed, run_job
-    from tests.support import CONTRACTS
-
     stage, store = INGEST.stages[0], Store(str(tmp_path))
     planned = [keyed(INGEST, 0, job) for job in jobs]
     for job in planned:
@@ -231,13 +233,11 @@ def test_planted_shards_are_read_from_beside_their_part(tmp_path):
 
 
 def test_a_changed_file_changes_its_own_key_and_no_other(tmp_path):
-    from tasks.step import keyed
-
     for name in ("a", "b"):
         (tmp_path / f"{name}.jsonl").write_bytes(jsonl(GOOD))
 
     def keys():
-        return [keyed(INGEST, 0, job).key for job in plan(study(tmp_path), {"planted_files": ()})]
+        return [keyed(INGEST, 0, job).key for job in plan(study(tmp_path), NOTHING)]
 
     before = keys()
     assert len(set(before)) == 2
@@ -259,8 +259,8 @@ def test_a_large_file_is_cut_into_pieces_of_equal_size_that_hold_each_record_onc
     (data / f"big.{kind}").write_bytes(pack(kind, content).rstrip(b"\n") if kind == "jsonl" else pack(kind, content))
     whole = study(data)
     pieces = whole.model_copy(update={"corpus": whole.corpus.model_copy(update={"partition": "1MB"})})
-    assert len(plan(whole, {"planted_files": ()})) == 1
-    tables = run_step(INGEST, pieces, tmp_path / "root", {"planted_files": ()})
+    assert len(plan(whole, NOTHING)) == 1
+    tables = run_step(INGEST, pieces, tmp_path / "root", run_step(IDS, pieces, tmp_path / "root", NOTHING))
     assert len(tables["documents"]) >= 4
     documents, rejects = (read_rows(tmp_path / "root", tables[t]) for t in ("documents", "document_rejects"))
     assert sorted((d["row"], d["id"], d["text"]) for d in documents) == [
@@ -268,3 +268,56 @@ def test_a_large_file_is_cut_into_pieces_of_equal_size_that_hold_each_record_onc
     assert [r["row"] for r in rejects] == [71]
     sizes = [sum(len(d["text"]) for d in read_rows(tmp_path / "root", (p,))) for p in tables["documents"]]
     assert max(sizes) < 1.2 * min(sizes)
+
+
+def cut_and_whole(tmp_path, monkeypatch, lines):
+    """(documents, rejects) in the order of the file, of a file that is cut into pieces and of the same file as a whole."""
+    monkeypatch.setattr("tasks.text.lines.STRETCH", 20_000)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "big.jsonl").write_bytes(jsonl(lines))
+    whole = study(tmp_path / "data")
+    pieces = whole.model_copy(update={"corpus": whole.corpus.model_copy(update={"partition": "1MB"})})
+    for name, cut in (("cut", pieces), ("whole", whole)):
+        root = tmp_path / name
+        tables = run_step(INGEST, cut, root, run_step(IDS, cut, root, NOTHING))
+        assert (len(tables["documents"]) > 2) == (name == "cut")
+        yield [sorted((r | {"document": 0} for r in read_rows(root, tables[t])), key=lambda r: r["row"])
+               for t in ("documents", "document_rejects")]  # fmt: skip
+
+
+def test_an_id_that_stands_twice_is_refused_alike_in_a_cut_file_and_in_a_whole_one(tmp_path, monkeypatch):
+    """Repeats far apart and side by side, in one piece and in two; a record refused for another reason holds no id."""
+    draw = random.Random(5)
+    records = [{"id": f"d{draw.randrange(3_000)}", "text": "x" * draw.randrange(0, 2_000)} for _ in range(3_000)]
+    records[7:9] = [{"id": "late", "text": ""}, b"no json"]
+    records += [{"id": "late", "text": "the first with a text"}, {"id": "late", "text": "again"}, {"id": 7, "text": "a"},
+                {"id": "7", "text": "b"}]  # fmt: skip
+    cut, whole = cut_and_whole(tmp_path, monkeypatch, records)
+    assert cut == whole
+    repeated = [r["row"] for r in cut[1] if "stands in this file already" in r["reason"]]
+    assert len(repeated) > 500
+    assert repeated[-2:] == [3_002, 3_004]
+
+
+@pytest.mark.parametrize("memory", [10**9, 20_000])
+def test_repeats_are_found_some_at_a_time_where_not_all_ids_fit(tmp_path, memory):
+    draw = random.Random(2)
+    names = [f"d{draw.randrange(400)}" for _ in range(600)]
+    marks = [hashlib.blake2b(n.encode(), digest_size=16).digest() for n in names]
+    parts = tuple(write_part(tmp_path, "document_ids", {"row": list(range(a + 1, a + 101)), "mark": marks[a : a + 100]},
+                             {"source": "s", "file": "f", "piece": f"{a}"}) for a in range(0, 600, 100))  # fmt: skip
+    stage = IDS.stages[1]
+    (job,) = stage.plan(study(tmp_path), {"document_ids": parts})
+    planned, store = keyed(IDS, 1, replace(job, memory=memory)), Store(str(tmp_path))
+    assert run_job(store, planned, stage, CONTRACTS)["passes"] == (1 if memory == 10**9 else 6)
+    rows = read_rows(tmp_path, planned.parts(stage))
+    assert [(r["row"], r["first_row"]) for r in rows] == [
+        (i + 1, names.index(n) + 1) for i, n in enumerate(names) if n in names[:i]]  # fmt: skip
+
+
+def test_a_cut_file_without_a_document_is_an_empty_corpus(tmp_path):
+    (tmp_path / "big.jsonl").write_bytes(b'{"body": "text"}\n' * 100_000)
+    whole = study(tmp_path)
+    pieces = whole.model_copy(update={"corpus": whole.corpus.model_copy(update={"partition": "1MB"})})
+    with pytest.raises(StudyError, match=r"big\.jsonl: empty corpus: none of its 100000 records"):
+        run_step(IDS, pieces, tmp_path / "root", NOTHING)

@@ -31,6 +31,7 @@ def write_letter(work: Work) -> None:
         raise StudyError("file a.txt, row 3: no letter; remove it")
     if letter == "?":
         raise ZeroDivisionError("a defect")
+    work.passes = 3 if letter == "3" else 1
     size = -1 if letter == "-" else random.randrange(2**40) + 1 if letter == "~" else ord(letter)
     work.write("report_files", {"file": [letter], "sha256": [hashlib.sha256(letter.encode()).hexdigest()], "bytes": [size]})
     (work.folder() / "side.txt").write_text(letter * 100)
@@ -62,6 +63,7 @@ class Runner:
     def __init__(self, root: Path, workers: int = 0) -> None:
         self.store = Store(str(root))
         self.cluster = Cluster(workers, "1GB", str(root / ".dask"), address="")
+        self.again: dict[str, str] = {}
 
     def __call__(self, title: str, *, force: set[str] | None = None, verify: bool = False) -> dict[str, int]:
         settings, computed = study(title), {}
@@ -69,6 +71,7 @@ class Runner:
         for planned in lay_out(STEPS, settings):
             outcome = run_step(planned, session)
             self.changed = outcome.changed
+            self.again[planned.step.name] = outcome.again
             if outcome.changed:
                 session.force |= downstream({planned.step.name}, STEPS)
             computed[planned.step.name] = outcome.computed
@@ -186,6 +189,14 @@ def test_validation_results_are_in_the_manifest(run: Runner) -> None:
     assert any("not be null (sha256)" in c for c in checks)
     assert manifest["rows"] == 3
     assert {e["labels"]["source"] for e in manifest["parts"]} == set("abc")
+
+
+def test_a_part_that_was_read_more_than_once_is_named_then_and_later(run: Runner) -> None:
+    run("ab3")
+    said = "1 of 3 parts were read up to 3 times, for what is asked of them is more than counting.memory holds"
+    assert run.again == {"letters": said, "join": ""}
+    run("ab3c")
+    assert run.again["letters"].startswith("1 of 4 parts"), "what was known of a finished part stays known"
 
 
 def test_force_computes_again_and_tells_equal_bytes_from_others(run: Runner) -> None:

@@ -41,6 +41,7 @@ evaluate = ["rivers.jsonl"]
 orders = [1, 2]
 """
 COUNTING = (
+    "ids",
     "ingest",
     "read",
     "tokenizer",

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import json
+import random
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas import StudyError
-from tasks.ngrams.infinigram import INFINIGRAM
-from tests.ngrams.corpus import make_study, occurrences, places, split
+from schemas import CONTRACTS, StudyError
+from tasks.dataset import Store
+from tasks.ngrams import context_kernels
+from tasks.ngrams import index as index_step
+from tasks.ngrams.index import INDEX
+from tasks.ngrams.infinigram import INFINIGRAM, ROWS_AT_ONCE
+from tasks.ngrams.lookup import Index
+from tasks.step import keyed, run_job
+from tests.ngrams.corpus import flat, make_study, occurrences, places, split
 from tests.support import read_rows, run_step, write_part
 
 LETTERS = "abc "  # one token each, so that a text's tokens are known
@@ -78,6 +88,27 @@ def test_counts_equal_brute_force_for_any_number_of_parts(corpus, examples, part
     assert [tuple(r[n] for n in names) for r in rows] == expected
 
 
+@settings(max_examples=6, deadline=None)
+@given(st.lists(text, min_size=1, max_size=12), st.lists(example, min_size=1, max_size=4), st.integers(1, 3), st.integers(1, 6),
+       st.sampled_from([4, 1 << 25]))  # fmt: skip
+def test_the_index_answers_as_the_step_does(corpus, examples, parts, longest, most):
+    """Two ways to the same numbers that share no code: a trie of contexts, read in one pass, and suffix arrays."""
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(index_step, "MOST", most)
+        root = Path(folder)
+        inputs = write_inputs(root, corpus, examples, parts)
+        rows = read_rows(
+            root, run_step(INFINIGRAM, make_study(counting={"longest_suffix": longest}), root, inputs)["infinigram"]
+        )
+        indexed = run_step(INDEX, make_study(counting={"index": True}), root, inputs | {"words": ()})["token_index"]
+        index = Index.of_tokens(Store(str(root)), indexed, 6)
+        asked = [[LETTERS.index(c) for c in "".join(examples[int(r["example"][1:])])] for r in rows]
+        begins = [len(examples[int(r["example"][1:])][0]) + r["position"] for r in rows]
+        found = index.infinigrams([t[: at + 1] for t, at in zip(asked, begins, strict=True)], longest)
+        answers = [tuple(r[name] for name in found._fields) for r in rows]
+    assert list(zip(*(v.tolist() for v in found), strict=True)) == answers
+
+
 def test_a_token_that_begins_in_the_prompt_belongs_to_the_continuation(tmp_path):
     rows = run(["a b"], [("ca", " ", "b")], 1, 4, tmp_path, merges=[["a", " "]])
     assert [(r["token"], r["start"], r["end"]) for r in rows] == [(5, -2, 0), (1, 0, 1)]
@@ -124,3 +155,60 @@ def test_a_token_beyond_the_vocabulary_is_an_error_that_names_part_and_row(tmp_p
     broken = write_part(tmp_path, "tokens", {"document": [0, 1, 2], "ids": [[0], [], [1, 6]]}, part.labels)
     with pytest.raises(StudyError, match=rf"{broken.key}.*row 2: id 6 .* 6\."):
         run_step(INFINIGRAM, make_study(), tmp_path, inputs | {"tokens": (broken,)})
+
+
+# -- memory --------------------------------------------------------------------------------------------------------
+def part_of(root, inputs, memory, longest=64):
+    """The part's path and the passes it took, when the job may hold that much."""
+    store, stage = Store(str(root)), INFINIGRAM.stages[0]
+    (job,) = stage.plan(make_study(counting={"longest_suffix": longest}), inputs)
+    planned = keyed(INFINIGRAM, 0, replace(job, memory=memory))
+    cost = run_job(store, planned, stage, CONTRACTS)
+    assert "error" not in cost, cost
+    return Path(store.part_path(planned.parts(stage)[0])), cost["passes"]
+
+
+def test_parts_are_the_same_bytes_whatever_the_memory_and_less_of_it_takes_more_passes(tmp_path):
+    draw = random.Random(7)
+    corpus = ["".join(draw.choices("abc", k=60)) for _ in range(40)]
+    # of the corpus' own text, so that the trie grows while the corpus is read
+    outputs = [d[:55] for d in corpus[:20]] + ["abc" * 9]
+    examples = [(o[:9], "", o[9:]) for o in outputs] + [("ab", "", "c")] * 3
+    inputs = write_inputs(tmp_path, corpus, examples, 1)
+    published = {}
+    for memory in (10**9, 3_200_000, 800_000, 1):
+        path, passes = part_of(tmp_path, inputs, memory)
+        published[passes] = path.read_bytes()
+    assert len(set(published.values())) == 1
+    assert list(published) == sorted(published), "the less memory, the more passes"
+    assert len(published) == 4
+    assert min(published) == 1
+    assert max(published) == len(examples)
+
+
+def test_row_groups_are_whole_however_few_texts_are_asked_at_once(tmp_path):
+    corpus = ["ab" * 400]
+    inputs = write_inputs(tmp_path, corpus, [("", "", "ab" * 80)] * 8, 1)
+    path, passes = part_of(tmp_path, inputs, 30_000, longest=64)
+    assert passes > 1
+    groups = pq.ParquetFile(path).metadata
+    sizes = [groups.row_group(i).num_rows for i in range(groups.num_row_groups)]
+    assert len(sizes) > 1
+    assert set(sizes[:-1]) == {ROWS_AT_ONCE}
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.text("ab", max_size=30), min_size=1, max_size=5), st.lists(st.text("ab", min_size=1, max_size=20), min_size=1,
+       max_size=5), st.integers(1, 3_000))  # fmt: skip
+def test_a_trie_keeps_to_its_memory_or_says_that_it_is_full(corpus, asked, memory):
+    (ids, offsets), (text, ends) = (flat([[LETTERS.index(c) for c in d] for d in texts]) for texts in (corpus, asked))
+    begins = np.zeros(len(asked), np.int64)
+    bound, free = (context_kernels.ask(text, ends, begins, 8, most) for most in (memory, None))
+    context_kernels.scan_contexts(ids, offsets, free)
+    context_kernels.scan_contexts(ids, offsets, bound)
+    assert not free.full
+    smallest = 16 * context_kernels._SLOT_BYTES * 3 // 2  # below which no table goes
+    assert (bound.table.nbytes + bound.bits.nbytes) * 3 // 2 <= max(memory, smallest)
+    if not bound.full:
+        answers = [context_kernels.answers(ends, begins, trie).tolist() for trie in (bound, free)]
+        assert answers[0] == answers[1]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from schemas import CONTRACTS
 from tasks.dataset import Part, Store
+from tasks.ngrams import novelty
 from tasks.ngrams.novelty import NOVELTY
 from tasks.step import keyed, run_job
 from tasks.text import encoders
@@ -103,6 +104,31 @@ def test_the_encoder_aligns_what_was_mined_so_that_pairs_are_really_tested():
     pairs = aligned(study_of(), ["ape"], ["uno", "dos"])
     assert (1, "ape", "uno") in pairs
     assert (1, "ape", "dos") not in pairs
+
+
+def test_a_task_s_encoder_is_learnt_once_and_is_never_another_task_s(tmp_path, monkeypatch):
+    """Two models of one task, then a task with other mining examples, then the first task again."""
+    learnt = []
+    monkeypatch.setattr(encoders, "fit", lambda options, mine, fit=encoders.fit: learnt.append(mine) or fit(options, mine))
+    monkeypatch.setattr(novelty, "_learnt", {})
+    one = write_corpus(tmp_path, [["ape"]]) | write_tasks(
+        tmp_path, [(["ape"], ["uno"])], {"a": [["uno", "tres"]], "b": [["tres"]]}
+    )
+    rows = read_rows(tmp_path, one["examples"])
+    mined = dict(zip(OUTPUTS, reversed(OUTPUTS), strict=True))
+    rows = [r | ({"output": mined[r["output"]]} if r["split"] == "mine" else {}) for r in rows]
+    swapped = {name: [r[name] for r in rows] for name in rows[0]}
+    other = one | {"examples": (write_part(tmp_path, "examples", swapped, {"task": "t", "of": "another root"}),)}
+
+    def asked(inputs):
+        found = read_rows(tmp_path, run_step(NOVELTY, study_of(), tmp_path, inputs)["generation_queries"])
+        return {(r["model"], r["input_ngram"], r["output_ngram"]) for r in found if r["kind"] == "pair"}
+
+    assert asked(one) == asked(one) == {("reference", "ape", "uno"), ("a", "ape", "uno")}
+    assert len(learnt) == 1
+    assert asked(other) == {("a", "ape", "tres"), ("b", "ape", "tres")}
+    assert asked(one) == {("reference", "ape", "uno"), ("a", "ape", "uno")}
+    assert len(learnt) == 3
 
 
 def test_a_new_model_asks_for_itself_alone(tmp_path):

@@ -1,0 +1,78 @@
+"""Which ids stand twice in a file that is cut into pieces, so that `ingest` refuses a record there as it does in a whole file.
+
+A piece sees its own records alone. So the pieces are read once beforehand for their ids only, which takes about half of what
+ingesting them takes, and a job per file finds the rows whose id stands above them. Files that are not cut need none of this.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+
+import polars as pl
+
+from schemas import DOCUMENT_IDS, REPEATED_IDS, Study, StudyError
+from tasks.corpus.ingest import file_jobs, read_documents
+from tasks.step import Inputs, Job, Stage, Step, Work
+
+ROW_BYTES = 200  # of an id while it is compared
+ROWS_AT_ONCE = 65_536
+
+
+def plan_ids(study: Study, inputs: Inputs) -> list[Job]:
+    """One job per piece of each file that is cut."""
+    return [job for job in file_jobs(study) if "piece" in job.labels]
+
+
+def run_ids(work: Work) -> None:
+    """Write a mark of the id of each record that can become a document."""
+    rows: list[int] = []
+    marks: list[bytes] = []
+    work.add("records", 0)
+    for row, _, record in read_documents(work, lambda row, name: False):
+        work.add("records")
+        if not isinstance(record, str):
+            rows.append(row)
+            # Sixteen bytes of a cryptographic hash stand for an id: two ids that share them are not to be found.
+            marks.append(hashlib.blake2b(record["id"].encode(), digest_size=16).digest())
+        if len(rows) == ROWS_AT_ONCE:
+            work.write("document_ids", {"row": rows, "mark": marks})
+            rows, marks = [], []
+    work.write("document_ids", {"row": rows, "mark": marks})
+
+
+def plan_repeats(study: Study, inputs: Inputs) -> list[Job]:
+    """One job per file that is cut."""
+    pieces = defaultdict(list)
+    for part in inputs["document_ids"]:
+        pieces[part.labels["source"], part.labels["file"]].append(part)
+    return [
+        Job({"source": source, "file": file}, {}, {"document_ids": tuple(parts)}, memory=study.counting.memory_bytes)
+        for (source, file), parts in pieces.items()
+    ]
+
+
+def run_repeats(work: Work) -> None:
+    """Write the rows whose id stands in a row above; some marks at a time, as the memory allows."""
+    parts = work.parts("document_ids")
+    count = sum(work.store.open(part).metadata.num_rows for part in parts)
+    if not count:
+        records = sum(work.store.footer(part)["sums"]["records"] for part in parts)
+        raise StudyError(f"{work.labels['file']}: empty corpus: none of its {records} records is a document. "
+                         "Mend it, or name the fields its documents are in; or leave it out.")  # fmt: skip
+    work.passes = -(-count * ROW_BYTES // work.job.memory)
+    found = []
+    for number in range(work.passes):
+        some = pl.concat(
+            pl.DataFrame(batch).filter(pl.col("mark").hash() % work.passes == number)
+            for part in parts for batch in work.batches(part, "row", "mark", rows=ROWS_AT_ONCE)
+        ).sort("row")  # fmt: skip
+        first = pl.col("row").first().over("mark").alias("first_row")
+        found.append(some.with_columns(first).filter(pl.col("first_row") < pl.col("row")).drop("mark"))
+    work.write("repeated_ids", pl.concat(found).sort("row").to_arrow())
+
+
+IDS = Step(
+    "ids", version=1, about="ids that stand twice in a file which is cut into pieces; of whole files ingest sees them itself",
+    reads=(), stages=(Stage((DOCUMENT_IDS,), plan_ids, run_ids), Stage((REPEATED_IDS,), plan_repeats, run_repeats)),
+)  # fmt: skip
