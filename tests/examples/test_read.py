@@ -2,33 +2,17 @@
 
 import gzip
 import json
-import os
 from collections import Counter
 from pathlib import Path
 
 import pytest
 import zstandard
 
-from schemas import Study, StudyError
+from schemas import StudyError
 from tasks.dataset import Store
-from tasks.examples.read import READ, plan
-from tests.support import read_rows, run_step, write_part
-
-DATA = Path(os.environ.get("TASKGRAM_DATA") or Path(__file__).parents[3] / "shared" / "data")
-real = pytest.mark.skipif(not (DATA / "tasks").is_dir(), reason=f"no real task files in {DATA}; set TASKGRAM_DATA")
-
-
-def study(folder: Path, splits=None, **task) -> Study:
-    task = {"name": "t", "family": "qa", "evaluate": ["a*"], **task}
-    return Study.model_validate({"name": "s", "data": str(folder), "corpus": {"planted": {}}, "tasks": [task],
-                                 "splits": splits or {}})  # fmt: skip
-
-
-def read(root: Path, settings: Study, inputs=()):
-    """(examples, rejects, sums) of the one task."""
-    tables = run_step(READ, settings, root, {"planted_files": inputs})
-    sums = Store(str(root)).footer(tables["examples"][0])["sums"]
-    return read_rows(root, tables["examples"]), read_rows(root, tables["example_rejects"]), sums
+from tasks.examples.sources import plan
+from tests.examples.support import DATA, read, real, study
+from tests.support import write_part
 
 
 def read_file(tmp_path: Path, content: bytes | str | list, name: str = "a.jsonl", splits=None, **task):
