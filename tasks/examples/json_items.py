@@ -96,7 +96,7 @@ class _Text:
                 if self.ended or len(self.text) - self.at > LONGEST:
                     raise self.problem(str(error), getattr(error, "pos", self.at)) from None
             else:
-                if end < len(self.text) or self.ended:  # else a number may go on
+                if end + 2 < len(self.text) or self.ended:  # else a number may go on: 1 | e+5
                     self.at = end
                     return value
             self.more()

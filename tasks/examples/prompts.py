@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from itertools import islice
 
 from schemas import StudyError
 from schemas.study import Task
@@ -52,8 +53,8 @@ def fill(template: str, found: Found) -> str:
 class Shots:
     """The solved examples of a task: `count` of the pool by smallest hash(seed, id), in the pool's order.
 
-    The same for all examples, or for all of a group. An example that is among them, or asks the same, gets the next one in
-    its place.
+    The same for all examples, or for all of a group. An example that is among them gets the next one in its place, or one
+    fewer where there is no next: MMLU's dev and val files share a question, and 5 of 5 are asked for.
     """
 
     def __init__(self, pool: Iterable[Found], template: str, count: int, seed: int, within_group: bool) -> None:
@@ -66,22 +67,25 @@ class Shots:
             drawn.sort(key=lambda d: d[:2])
 
     def before(self, found: Found) -> Sequence[Found]:
-        """The shots of one example. StudyError if its pool has too few."""
+        """The shots of one example. StudyError if its pool has fewer than `count` in all."""
         if not self.count:
             return ()
         group = found.group if self.within_group else ""
-        chosen: dict[str, tuple[int, Found]] = {}
-        for _, place, shot in self.pools.get(group, ()):
-            if len(chosen) < self.count and shot.input != found.input:
-                chosen.setdefault(shot.input, (place, shot))
-        if len(chosen) < self.count:
+        pool = self.pools.get(group, [])
+        if len(pool) < self.count:
             of = f" of group {group!r}" if self.within_group else ""
-            raise StudyError(f"shots = {self.count}, and there are {len(chosen)} examples{of} to draw them from that are not "
-                             "asked themselves; lower `shots`, or name more files in `shots_from`")  # fmt: skip
-        return [shot for _, shot in sorted(chosen.values(), key=lambda c: c[0])]
+            raise StudyError(f"shots = {self.count}, and there are {len(pool)} examples{of} to draw them from; lower `shots`, or "
+                             "name more files in `shots_from`")  # fmt: skip
+        others = (drawn[1:] for drawn in pool if not _same(drawn[2], found))
+        return [shot for _, shot in sorted(islice(others, self.count), key=lambda s: s[0])]
 
     def prompt(self, found: Found, instruction: str) -> str:
         """All that stands before the output."""
         solved = (fill(shot.prompt or self.template, shot) + shot.output + BETWEEN_SHOTS for shot in self.before(found))
         head = instruction.replace("{group}", found.group.replace("_", " "))
         return head + "".join(solved) + fill(found.prompt or self.template, found)
+
+
+def _same(one: Found, other: Found) -> bool:
+    """Whether two examples ask the same, whatever they are called. "Which is correct?" asks what its options say."""
+    return one.input == other.input and one.options == other.options

@@ -20,7 +20,9 @@ Chosen = dict[str, tuple[int, str, Found]]  # by id: hash, file, example
 
 
 def run(work: Work) -> None:
-    """Write examples and rejects; sums: records (one per record and split it would serve), beyond_limit."""
+    """Write examples and rejects; sums: records (one per record and split it would serve), beyond_limit;
+    with shots: shots_pool and shots_refused (records of shots_from), fewer_shots (examples that lack one, their own).
+    """
     work.add("records", 0)
     rejects: list[dict[str, Any]] = []
     chosen: dict[str, Chosen] = {"evaluate": {}, "mine": {}}
@@ -103,6 +105,8 @@ def _write(work: Work, split: str, chosen: Chosen, shots: Shots) -> None:
     kept = by_hash[:limit] if limit else by_hash
     work.add("beyond_limit", len(by_hash) - len(kept))
     zero = Shots((), work.settings["prompt"], 0, 0, False)  # nobody asks the mined examples
+    if shots.count and split == "evaluate":
+        work.add("fewer_shots", sum(len(shots.before(chosen[i][2])) < shots.count for i in kept))
     rows = [_row(work, *chosen[i][1:], split, shots if split == "evaluate" else zero) for i in sorted(kept)]
     work.write("examples", {name: [r[name] for r in rows] for name in EXAMPLES.schema.names})
 

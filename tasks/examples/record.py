@@ -96,10 +96,11 @@ def checked(item: Found | Refused, family: str) -> Found | Refused:
     elif family == "multiple_choice" and item.answer < 0:
         problem = "no right option: multiple choice needs options and answer"
     elif family == "multiple_choice":
-        texts = tuple(o.strip() for o in item.options)
-        double = next((t for t in texts if texts.count(t) > 1), None)
-        if double is not None:
-            problem = f"two options are equal: {double!r:.80}; no model can tell them apart"
-        elif "" in texts:
+        options = [o.strip() for o in item.options]
+        if (
+            options.count(item.output.strip()) > 1
+        ):  # two wrong ones may be equal, as in MMLU: that takes nothing from the right one
+            problem = f"the right option is equal to another: {item.output!r:.80}; no model can tell them apart"
+        elif "" in options:
             problem = "an option without text"
     return Refused(item.row, problem, item.input[:200]) if problem else item

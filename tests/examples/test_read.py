@@ -11,7 +11,7 @@ import zstandard
 from schemas import StudyError
 from tasks.dataset import Store
 from tasks.examples.sources import plan
-from tests.examples.support import DATA, read, real, study
+from tests.examples.support import read, study
 from tests.support import write_part
 
 
@@ -336,28 +336,3 @@ def test_settings_that_cannot_be_right_are_errors_before_anything_runs(tmp_path,
     (tmp_path / "a.jsonl").write_text("{}")
     with pytest.raises(StudyError, match=message):
         plan(study(tmp_path, {"p": {}}, **task), {"planted_files": ()})
-
-
-# -- real files -------------------------------------------------------------------------------------------------------
-@real
-@pytest.mark.parametrize(("reader", "family", "files", "records"), [
-    ("gsm8k", "math", "tasks/gsm8k/train.jsonl", 7_473), ("mmlu", "multiple_choice", "tasks/mmlu/val/*.csv", 1_542),
-    ("mmlu", "multiple_choice", "tasks/mmlu/dev/*.csv", 285), ("nq_open", "qa", "tasks/nq_open/*.jsonl", 3_610),
-    ("opentriviaqa", "qa", "tasks/opentriviaqa/[a-z]*", 33_201),
-    ("opentriviaqa", "multiple_choice", "tasks/opentriviaqa/[a-z]*", 33_201),
-    ("parallel", "translation", "tasks/translation/handbook_parallel.jsonl", 2_365),
-    ("parallel", "translation", "tasks/translation/descriptions_en-de.jsonl.zst", 13_161),
-])  # fmt: skip
-def test_every_record_of_the_real_files_is_an_example_or_a_reject_with_a_reason(tmp_path, reader, family, files, records):
-    settings = study(DATA, family=family, reader=reader, evaluate=[files], languages=["en", "de"], mine_limit=1)
-    examples, rejects, sums = read(tmp_path, settings)
-    refused = [r for r in rejects if r["split"] == "evaluate"]
-    assert len(evaluated(examples)) + len(refused) == records
-    assert sums["records"] == 2 * records
-    assert all(r["reason"] for r in refused)
-    assert len(refused) <= 0.01 * records, Counter(r["reason"] for r in refused)
-    if reader == "gsm8k":
-        assert not any("<<" in e["output"] for e in examples)
-        assert all("\n#### " in e["output"] for e in examples)
-    if reader == "mmlu":
-        assert len({e["group"] for e in examples}) == 57
