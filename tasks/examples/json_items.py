@@ -8,13 +8,12 @@ from __future__ import annotations
 import codecs
 import json
 import re
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from schemas import StudyError
-from tasks.text.lines import open_bytes
+from tasks.text.lines import breaks_off, open_bytes
 
 CHUNK = 1 << 20
 LONGEST = 1 << 28  # characters of one item: more is no item but a file that is broken
@@ -29,7 +28,9 @@ def array_items(path: Path, field: str, encoding: str = "utf-8") -> Iterator[tup
     try:
         with open_bytes(path) as source:
             yield from _items(_Text(path, source, encoding), field)
-    except (EOFError, OSError, zlib.error) as error:
+    except Exception as error:
+        if not breaks_off(error):
+            raise
         raise StudyError(f"{path}: broken off: {error}. Get the file again; nothing was taken.") from None
 
 

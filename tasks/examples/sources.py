@@ -58,7 +58,7 @@ def _plan_task(study: Study, task: Task, inputs: Inputs) -> Job:
         found += more
     if task.reader == "pararel" and not task.prompt:
         names = [name for use in USES for (name,) in settings[use]]
-        settings["templates"] = {r: cloze(r, task.templates) for r in sorted({relation_of(n) for n in names})}
+        settings["templates"] = {r: cloze(r, task.templates, task.name) for r in sorted({relation_of(n) for n in names})}
     return Job({"task": task.name}, settings, {}, tuple(found))
 
 

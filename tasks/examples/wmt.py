@@ -27,7 +27,7 @@ from xml.etree import ElementTree
 from schemas import StudyError
 from tasks.examples.record import Found, Refused, Settings, TaskFile, other_encoding
 from tasks.examples.translation import language_pair, pair
-from tasks.text.lines import excerpt, has_surrogates, lines, open_bytes
+from tasks.text.lines import breaks_off, excerpt, has_surrogates, lines, open_bytes
 
 _TAG = re.compile(r"<(/?)(doc|seg)\b([^>]*)>", re.IGNORECASE)
 _ATTRIBUTE = re.compile(r"""([A-Za-z_]+)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))""")
@@ -128,7 +128,9 @@ def read_xml(file: TaskFile, settings: Settings) -> Iterator[Found | Refused]:
     except ElementTree.ParseError as error:
         raise StudyError(f"{file.path}: row {error.position[0]}: not XML: {error}. Older WMT files are SGM, which reader "
                          '"sgm" takes; else get the file again') from None  # fmt: skip
-    except (EOFError, OSError) as error:
+    except Exception as error:
+        if not breaks_off(error):
+            raise
         raise StudyError(f"{file.path}: broken off: {error}. Get the file again; nothing was taken.") from None
 
 

@@ -171,7 +171,7 @@ def test_a_template_or_a_prompt_of_the_study_comes_first(tmp_path):
 
 @pytest.mark.parametrize(("name", "templates", "message"), [
     ("P36.jsonl", {"P36": "[Y] is the capital of [X]."}, "must stand"), ("P36.jsonl", {"P36": "The capital is [Y]."}, "must"),
-    ("P36.jsonl", {"P36": "In [X] it is [Y], they say."}, "must"), ("P999.jsonl", {}, "'P999' has no template; write templates"),
+    ("P36.jsonl", {"P36": "In [X] it is [Y], they say."}, "must"), ("P999.jsonl", {}, "'P999'.* has no template; write templates"),
 ])  # fmt: skip
 def test_a_template_that_is_no_cloze_is_an_error(tmp_path, name, templates, message):
     with pytest.raises(StudyError, match=message):
