@@ -76,6 +76,8 @@ def _check(task: Task) -> None:
                              f"{task.reader!r}; leave it out")  # fmt: skip
     if task.shots_from and not task.shots:
         raise StudyError(f"task {task.name!r}: `shots_from` without `shots`; say how many, or leave it out")
+    if task.shots_from and task.reader == "planted":
+        raise StudyError(f"task {task.name!r}: planted tasks have their mined examples for shots; leave out `shots_from`")
     if task.mine and task.split:
         raise StudyError(f"task {task.name!r}: `mine` and `split` both say what is mined; leave one of them out")
     try:

@@ -57,10 +57,14 @@ def read_sgm(file: TaskFile, settings: Settings) -> Iterator[Found | Refused]:
         of[segment.system] = segment.text
     if not references:
         raise StudyError(f"{file.reference}: no <seg> in it; the second file is the reference set (…-ref.….sgm)")
-    row = 0
+    row, seen = 0, set()
     for row, segment in enumerate(segments(file.path, settings["encoding"]), 1):
         found = references.pop((segment.document, segment.number), None)
         name = f"{segment.document}/{segment.number}"
+        if name in seen:
+            yield Refused(row, f"line {segment.row}: {name} stands twice; number it anew", excerpt(segment.text))
+            continue
+        seen.add(name)
         if found is None:
             yield Refused(
                 row, f"line {segment.row}: {name} has no reference in {file.reference.name}", excerpt(segment.text)

@@ -68,6 +68,11 @@ def test_sgm_pairs_segments_by_document_and_number_though_it_is_no_xml(tmp_path)
     assert sums["records"] == 12
 
 
+def test_a_source_segment_that_stands_twice_is_a_reject_that_says_so(tmp_path):
+    _, rejects, _ = sgm(tmp_path, SOURCE.replace("<SEG ID=1>", "<SEG ID=2>"))
+    assert reasons(rejects)[5] == "line 13: cz/1/2 stands twice; number it anew"
+
+
 @pytest.mark.parametrize(("side", "old", "new", "message"), [
     ("source", "R&D-Test </seg>", "R&D-Test", r"src.*row 4: <seg id='1'> is not closed before row 7"),
     ("source", "Zeilen </seg>\n</p>\n</doc>\n<DOC docid=cz/1><SEG ID=1>Ohne Gegenstück.</SEG><seg id='2'>Zwei auf einer Zeile."

@@ -160,6 +160,7 @@ def test_places_are_filled_once_and_not_in_what_was_filled_in():
     ({"prompt_options": True}, 'only family "multiple_choice" has options'),
     ({"prompt": "{input} {options}"}, 'only family "multiple_choice" has options'),
     ({"prompt_options": True, "prompt": "{input}", "family": "multiple_choice"}, "its prompt has no {options}"),
+    ({"reader": "planted", "shots": 1, "shots_from": ["a.jsonl"]}, "leave out `shots_from`"),
     ({"subjects": "knowledge"}, "`subjects` is for reader mmlu"), ({"translator": "A"}, "`translator` is for reader wmt_xml"),
     ({"templates": {"P36": "x"}}, "`templates` is for reader pararel"), ({"revision": "a" * 40}, "`revision` is for reader hf"),
     ({"fields": {"input": "q", "output": "a"}, "reader": "gsm8k"}, "`fields` is for reader jsonl or hf"),
