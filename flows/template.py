@@ -29,7 +29,7 @@ files = ["corpus/*.jsonl"]
 [[tasks]]
 name = "questions"
 family = "qa"                 # qa, translation, multiple_choice or math
-reader = "jsonl"              # jsonl, parallel, nq_open, opentriviaqa, mmlu or gsm8k
+reader = "jsonl"              # or mmlu, triviaqa, wmt_xml, hf:NAME …: docs/tasks.md has all
 evaluate = ["questions.jsonl"]
 # mine = ["train.jsonl"]      # where task-grams are mined; without it the evaluated examples are, and the report says so
 orders = [1, 2, 3]            # n

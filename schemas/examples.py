@@ -15,11 +15,17 @@ EXAMPLES = Contract(
         column("task", pa.string(), "name of the task in the study"),
         column("split", pa.string(), "what the example is used for", one_of=SPLITS),
         column("example", pa.string(), "identifier, unique in task and split"),
+        column("file", pa.string(), "the file it is from; for a data set of the hub, its split"),
         column("row", pa.int64(), "line or record number in its file, from 1", at_least=1),
+        column("version", pa.string(), "of the task and of its reader, e.g. 1/mmlu-1"),
         column("group", pa.string(), "subject, relation or language pair; empty where there is none"),
         column("input", pa.string(), "x, as n-grams are taken from it"),
         column("output", pa.string(), "y, the reference output"),
-        column("prompt", pa.string(), "u ⊕ x as it is sent to the model, its trailing white space moved to `separator`"),
+        column(
+            "prompt",
+            pa.string(),
+            "u ⊕ x as it is sent to the model, solved examples included; trailing white space is in `separator`",
+        ),
         column("separator", pa.string(), "white space between prompt and output; part of the continuation"),
         column("aliases", pa.list_(pa.field("element", pa.string(), nullable=False)), "other outputs that count as right"),
         column(

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from schemas.errors import StudyError
+from schemas.readers import FIELDS, READER_VERSIONS, reader_kind
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Order = Annotated[int, Field(ge=1, le=16)]
@@ -181,13 +182,39 @@ class Task(Settings):
 
     name: Name
     family: Literal["translation", "qa", "multiple_choice", "math"]
-    reader: Literal["planted", "jsonl", "parallel", "nq_open", "opentriviaqa", "mmlu", "gsm8k"] = "jsonl"
-    evaluate: tuple[str, ...] = Field((), description="files with the examples put to the models")
+    version: int = Field(1, ge=1, description="raise it when you change what the task asks; every result carries it")
+    reader: str = Field("jsonl", description="format of the files; docs/tasks.md has them all")
+    evaluate: tuple[str, ...] = Field(
+        (), description="files with the examples put to the models; two for formats with inputs and outputs apart"
+    )
     mine: tuple[str, ...] = Field((), description="files task-grams are mined from; empty: the evaluated ones (flagged)")
     split: str = Field("", description="name of a [splits.NAME]: its evaluated half is evaluated, the other half mined")
     languages: tuple[str, ...] = Field((), description='for translation: fields of input and output, e.g. ["en", "de"]')
     encoding: str = Field("utf-8", description="encoding of the files; bytes that do not fit are rejects")
-    prompt: str = Field("", description="template with {input}; empty: the paper's for this family")
+    fields: dict[str, str] = Field(
+        default_factory=dict,
+        description='for jsonl and hf: the field each part of an example is in, e.g. {input = "question", output = "answer.text"}',
+    )
+    revision: str = Field("", description="for hf: commit of the data set on the hub")
+    subjects: Literal["knowledge", "reasoning"] | tuple[str, ...] = Field(
+        (), description="for mmlu: the paper's 34 or 22 subjects, or a list; empty: all files"
+    )
+    templates: dict[str, str] = Field(
+        default_factory=dict, description='for pararel: per relation, e.g. {P36 = "The capital of [X] is [Y]."}'
+    )
+    translator: str = Field("", description="for wmt_xml: whose reference is the output; empty: the first")
+    prompt: str = Field(
+        "",
+        description="template with {input}, and {options} where choices are to be listed; empty: the paper's for this family",
+    )
+    prompt_options: bool = Field(False, description="multiple choice: the choices, with letters, stand in the prompt")
+    instruction: str = Field("", description="text before everything else; {group} in it is the example's subject")
+    shots: int = Field(0, ge=0, le=1000, description="solved examples put before the question")
+    shots_from: tuple[str, ...] = Field((), description="files they are drawn from; empty: the mined examples")
+    shots_seed: int = Field(0, ge=0, description="which of them are drawn")
+    shots_within_group: bool | None = Field(
+        None, description="drawn from the example's own group, one set for each (the default for mmlu and pararel)"
+    )
     answer: Literal["whole", "ngrams"] | None = Field(
         None, description="whole: s_y is the whole answer, for every n (the default for qa and multiple_choice)"
     )
@@ -206,6 +233,24 @@ class Task(Settings):
     stop: tuple[str, ...] = Field(("\n",), description="strings that end a generation")
     generate: bool = Field(True, description="let the models answer; multiple choice is scored without it")
 
+    @field_validator("reader")
+    @classmethod
+    def _known_reader(cls, value: str) -> str:
+        if value not in READER_VERSIONS and not re.fullmatch(r"hf:[^:\s]+(:[^:\s]+)?", value) or value == "hf":
+            near = difflib.get_close_matches(value, READER_VERSIONS, n=1, cutoff=0.0)
+            raise ValueError(f"no such reader; the nearest is {near[0]!r}; all are {', '.join(READER_VERSIONS)}:NAME")
+        return value
+
+    @field_validator("fields")
+    @classmethod
+    def _known_fields(cls, value: dict[str, str]) -> dict[str, str]:
+        unknown = sorted(set(value) - set(FIELDS))
+        if unknown:
+            raise ValueError(f"an example has no {unknown[0]!r}; name fields for some of {', '.join(FIELDS)}")
+        if value and ("input" not in value or not {"output", "answer"} & set(value)):
+            raise ValueError("name the field of the input, and that of the output (or options and answer)")
+        return value
+
     @model_validator(mode="after")
     def _gammas(self) -> Task:
         lowest = min([*self.gamma.values(), self.gamma_default])
@@ -221,6 +266,12 @@ class Task(Settings):
     def gamma_at(self, order: int) -> float:
         """γ for n-grams of this order."""
         return self.gamma.get(str(order), self.gamma_default)
+
+    @property
+    def full_version(self) -> str:
+        """What results carry: the task's version and the reader's, e.g. "1/mmlu-1"."""
+        kind = reader_kind(self.reader)
+        return f"{self.version}/{kind}-{READER_VERSIONS[kind]}"
 
     @property
     def whole_answer(self) -> bool:

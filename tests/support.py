@@ -35,9 +35,11 @@ def write_part(root: Path, table: str, rows: Mapping[str, list], labels: Mapping
     import pyarrow as pa
 
     store, contract = Store(str(root)), CONTRACTS[table]
+    count = len(next(iter(rows.values()), []))
+    origin = {"file": [""] * count, "version": [""] * count} if table == "examples" else {}  # what few tests care about
     key = f"{table}-{'-'.join((labels or {}).values()) or 'all'}"
     with store.writing({table: contract}, key, {"sums": {}}) as writer:
-        writer.write(table, pa.table(dict(rows), schema=contract.schema))
+        writer.write(table, pa.table(origin | dict(rows), schema=contract.schema))
     return Part(table, key, dict(labels or {}))
 
 

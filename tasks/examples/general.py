@@ -2,24 +2,32 @@
 
 {"id": "q-7", "input": "Who wrote Faust?", "output": "Goethe", "aliases": ["J. W. Goethe"], "group": "literature"}
 {"id": "m-2", "input": "2 + 2 = ?", "output": "4", "options": ["3", "4"], "answer": 1, "split": "evaluate"}
+
+With `fields` in the task, JSON lines of any other format.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-from tasks.examples.record import Found, Refused, Settings, row_id
+from tasks.examples import fields
+from tasks.examples.record import Found, Refused, Settings, TaskFile, row_id
 from tasks.text.lines import excerpt, json_records, text_of
 
 SPLITS = ("", "mine", "evaluate")
 
 
-def read(path: Path, name: str, settings: Settings) -> Iterator[Found | Refused]:
+def read(file: TaskFile, settings: Settings) -> Iterator[Found | Refused]:
     """Examples of one file."""
-    for row, line, record in json_records(path, settings["encoding"]):
-        found = record if isinstance(record, str) else _example(record, row, name)
+    mapped = settings.get("fields")
+    for row, line, record in json_records(file.path, settings["encoding"]):
+        if isinstance(record, str):
+            found: Found | str = record
+        elif mapped:
+            found = fields.example(record, mapped, row, row_id(file.name, row))
+        else:
+            found = _example(record, row, file.name)
         yield Refused(row, found, excerpt(line)) if isinstance(found, str) else found
 
 

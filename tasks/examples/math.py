@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
-from tasks.examples.record import Found, Refused, Settings, row_id
+from tasks.examples.record import Found, Refused, Settings, TaskFile, row_id
 from tasks.text.lines import excerpt, json_records, text_of
 
 
-def read_gsm8k(path: Path, name: str, settings: Settings) -> Iterator[Found | Refused]:
+def read_gsm8k(file: TaskFile, settings: Settings) -> Iterator[Found | Refused]:
     """Examples of one file: y is the rationale and, behind ####, the number."""
-    for row, line, record in json_records(path, settings["encoding"]):
+    for row, line, record in json_records(file.path, settings["encoding"]):
         if isinstance(record, str):
             yield Refused(row, record, excerpt(line))
             continue
@@ -26,4 +25,4 @@ def read_gsm8k(path: Path, name: str, settings: Settings) -> Iterator[Found | Re
         if problem:
             yield Refused(row, problem, excerpt(line))
         else:
-            yield Found(row, row_id(name, row), question, re.sub(r"<<.*?>>", "", answer), record=record)
+            yield Found(row, row_id(file.name, row), question, re.sub(r"<<.*?>>", "", answer), record=record)

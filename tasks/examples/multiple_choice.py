@@ -1,6 +1,12 @@
-"""MMLU: a CSV file per subject, without header: question, four choices, letter. Cells may hold line breaks.
+"""Multiple choice.
 
-"Which of these is prime?",4,6,7,9,C
+MMLU, a CSV file per subject, without header: question, four choices, letter. Cells may hold line breaks.
+
+    "Which of these is prime?",4,6,7,9,C
+
+ARC, JSON lines: three to five choices, with letters or numbers for labels.
+
+    {"id": "M_7", "question": {"stem": "Which is a gas?", "choices": [{"text": "air", "label": "1"}, …]}, "answerKey": "1"}
 """
 
 from __future__ import annotations
@@ -10,18 +16,32 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from tasks.examples.record import Found, Refused, Settings
-from tasks.text.lines import excerpt, has_surrogates, lines
+from tasks.examples import fields
+from tasks.examples.record import LETTERS, Found, Refused, Settings, TaskFile, other_encoding, row_id
+from tasks.examples.subjects import subject_of
+from tasks.text.lines import excerpt, has_surrogates, json_records, lines
 
-LETTERS = "ABCD"
+ARC_FIELDS = {"input": "question.stem", "options": "question.choices.text", "labels": "question.choices.label",
+              "answer": "answerKey"}  # fmt: skip
 
 
-def read_mmlu(path: Path, name: str, settings: Settings) -> Iterator[Found | Refused]:
+def read_arc(file: TaskFile, settings: Settings) -> Iterator[Found | Refused]:
+    """Examples of one file; x is the question's stem, y the right choice's text."""
+    for row, line, record in json_records(file.path, settings["encoding"]):
+        if isinstance(record, str):
+            found: Found | str = record
+        else:
+            named = ARC_FIELDS | ({"id": "id"} if "id" in record else {})
+            found = fields.example(record, named, row, row_id(file.name, row))
+        yield Refused(row, found, excerpt(line)) if isinstance(found, str) else found
+
+
+def read_mmlu(file: TaskFile, settings: Settings) -> Iterator[Found | Refused]:
     """Examples of one file; x is the question without its choices, y the right choice's text, group the subject."""
-    stem = re.sub(r"\.csv(\.gz|\.zst)?$", "", Path(name).name)
-    subject = re.sub(r"_(dev|val|test)$", "", stem)
+    stem = re.sub(r"\.csv(\.gz|\.zst)?$", "", Path(file.name).name)
+    subject = subject_of(file.name)
     reader = csv.reader(
-        (line.decode(settings["encoding"], "surrogateescape") + "\n" for _, line in lines(path)), strict=True
+        (line.decode(settings["encoding"], "surrogateescape") + "\n" for _, line in lines(file.path)), strict=True
     )
     row = 0
     while True:
@@ -39,11 +59,11 @@ def read_mmlu(path: Path, name: str, settings: Settings) -> Iterator[Found | Ref
 def _example(cells: list[str], identifier: str, row: int, subject: str, settings: Settings) -> Found | Refused:
     whole = ",".join(cells)
     if has_surrogates(whole):
-        return Refused(row, f"bytes that are not {settings['encoding']}; set the task's `encoding`", excerpt(whole))
+        return Refused(row, other_encoding(settings["encoding"]), excerpt(whole))
     if len(cells) != 6:
         return Refused(row, f"{len(cells)} cells, not 6: question, four choices, letter", excerpt(whole))
     question, *options, letter = cells
-    if letter.strip() not in LETTERS or len(letter.strip()) != 1:
+    if letter.strip() not in LETTERS[:4] or len(letter.strip()) != 1:
         return Refused(row, f"the right choice is {letter!r:.40}, not one of A, B, C, D", excerpt(whole))
     answer = LETTERS.index(letter.strip())
     if not question.strip() or not options[answer].strip():

@@ -17,13 +17,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from tasks.examples.record import Found, Refused, Settings, row_id
+from tasks.examples.record import Found, Refused, Settings, TaskFile, other_encoding, row_id
 from tasks.text.lines import excerpt, has_surrogates, json_records, lines, text_of
 
 
-def read_nq_open(path: Path, name: str, settings: Settings) -> Iterator[Found | Refused]:
+def read_nq_open(file: TaskFile, settings: Settings) -> Iterator[Found | Refused]:
     """Examples of one file: y is the first answer, the others are aliases."""
-    for row, line, record in json_records(path, settings["encoding"]):
+    for row, line, record in json_records(file.path, settings["encoding"]):
         if isinstance(record, str):
             yield Refused(row, record, excerpt(line))
             continue
@@ -37,31 +37,31 @@ def read_nq_open(path: Path, name: str, settings: Settings) -> Iterator[Found | 
         if problem:
             yield Refused(row, problem, excerpt(line))
         else:
-            yield Found(row, row_id(name, row), question, kept[0], aliases=tuple(kept[1:]), record=record)
+            yield Found(row, row_id(file.name, row), question, kept[0], aliases=tuple(kept[1:]), record=record)
 
 
-def read_opentriviaqa(path: Path, name: str, settings: Settings) -> Iterator[Found | Refused]:
+def read_opentriviaqa(file: TaskFile, settings: Settings) -> Iterator[Found | Refused]:
     """Examples of one file; the choices are options where the task is multiple choice. Group: the file's name."""
     block: list[str] = []
     begun = 0
-    for row, line in lines(path):
+    for row, line in lines(file.path):
         text = line.decode(settings["encoding"], "surrogateescape")
         if text.startswith("#Q"):
             if block:
-                yield _trivia(block, begun, name, settings)
+                yield _trivia(block, begun, file.name, settings)
             block, begun = [text], row
         elif block:
             block.append(text)
         elif text.strip():
             yield Refused(row, "text in front of the first #Q mark", excerpt(line))
     if block:
-        yield _trivia(block, begun, name, settings)
+        yield _trivia(block, begun, file.name, settings)
 
 
 def _trivia(block: list[str], row: int, name: str, settings: Settings) -> Found | Refused:
     whole = "\n".join(block)
     if has_surrogates(whole):
-        return Refused(row, f"bytes that are not {settings['encoding']}; set the task's `encoding`", excerpt(whole))
+        return Refused(row, other_encoding(settings["encoding"]), excerpt(whole))
     marks = [i for i, text in enumerate(block) if text.startswith("^")]
     if len(marks) != 1:
         return Refused(row, f"{len(marks)} answers marked ^, not one", excerpt(whole))

@@ -67,6 +67,8 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
         {
             "name": t.name,
             "family": t.family,
+            "version": t.full_version,
+            "shots": t.shots,
             "orders": list(t.orders),
             "first_order": t.first_order,
             "gamma": {str(n): t.gamma_at(n) for n in t.orders},
@@ -137,7 +139,7 @@ def _publish(folder: Path, files: dict[str, bytes]) -> None:
 
 REPORT = Step(
     "report",
-    version=1,
+    version=2,
     about="One page with the results, the figures and what they rest on.",
     reads=READS,
     stages=(Stage(writes=(REPORT_FILES,), plan=plan, run=run),),

@@ -226,6 +226,7 @@ def _marked(document: Mapping[str, Any]) -> str:
 
 def _methods(facts: Facts) -> str:
     settings = [(k, v if v != "" else "–") for k, v in facts.settings["methods"].items()]
+    settings += [(f"version of {t['name']}", t["version"]) for t in facts.settings["tasks"]]
     settings += [
         (f"γ of {t['name']}", ", ".join(f"n = {n}: {number(g)}" for n, g in sorted(t["gamma"].items())))
         for t in facts.settings["tasks"]

@@ -87,13 +87,15 @@ def methods(facts: Facts) -> str:
         f"{t['name']}: " + ", ".join(f"n = {n}: {number(g)}" for n, g in sorted(t["gamma"].items())) for t in tasks
     )
     twice = [t["name"] for t in tasks if t["mined_on_evaluated"]]
+    shots = ", ".join(f"{t['shots']} for {t['name']}" for t in tasks if t["shots"])
+    asked = f"behind solved examples ({shots}), else zero-shot" if shots else "zero-shot"
     text = [
         f"We measured distributional memorization (arXiv 2407.14985, Definition 3) over a corpus of {corpus}.",
         f"Task-grams are pairs of word n-grams of an example's input and output whose cosine similarity, by {encoder}, "
         f"exceeds γ ({gammas or 'no task'}). Pairs in which one n-gram contains the other were dropped.",
         f"Stop-word policy: {how['stop words']}. Pair counts are exact numbers of documents that hold both n-grams.",
         "Mem_n is Spearman's ρ between log P_n(s_y|s_x) = log C(s_x,s_y)/df(s_x) and the model's teacher-forced "
-        "log-probability of s_y, zero-shot. Mem_Δ correlates log C·N/(df(s_x)·df(s_y)) with the change "
+        f"log-probability of s_y, {asked}. Mem_Δ correlates log C·N/(df(s_x)·df(s_y)) with the change "
         "of that log-probability against "
         f"{how['other inputs for Mem_Δ']} other inputs of the task.",
         "Mem_∞ uses the ∞-gram model over the models' own tokens with full back-off "

@@ -35,6 +35,7 @@ LONGEST_LIST = 60
 def results_csv(facts: Facts) -> str:
     """The results table as data: one row per task, model and primary measure."""
     rows = []
+    versions = {t["name"]: t["version"] for t in facts.settings["tasks"]}
     for line in _lines(facts):
         for measure, _ in MEASURES:
             row = line.of(measure)
@@ -42,8 +43,9 @@ def results_csv(facts: Facts) -> str:
                 rows.append(
                     dict(row)
                     | {"measure": measure, "parameters": sizes(facts.models).get(line.model), "q_value": line.q.get(measure)}
+                    | {"task_version": versions[line.task]}
                 )
-    return table(rows, (*METRIC_COLUMNS, "parameters", "q_value"))
+    return table(rows, (*METRIC_COLUMNS, "parameters", "q_value", "task_version"))
 
 
 def _lines(facts: Facts) -> list[Cells]:

@@ -108,10 +108,14 @@ def lines(path: Path, piece: int = 0, pieces: int = 1) -> Iterator[tuple[int, by
                     return
                 offset += size
     except Exception as error:
-        broken = isinstance(error, (EOFError, OSError, zlib.error)) or type(error).__name__ == "ZstdError"
-        if not broken:
+        if not breaks_off(error):
             raise
         raise StudyError(f"{path}: broken off behind row {row}: {error}. Get the file again; nothing was taken.") from None
+
+
+def breaks_off(error: Exception) -> bool:
+    """Whether an error says that a packed file is torn or is none."""
+    return isinstance(error, (EOFError, OSError, zlib.error)) or type(error).__name__ == "ZstdError"
 
 
 def _skip(source: BinaryIO, size: int) -> tuple[int, int]:

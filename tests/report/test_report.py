@@ -147,6 +147,23 @@ def test_what_was_not_measured_is_no_evidence_and_not_zero(report: tuple[Path, s
     assert "0.00" not in arithmetic
 
 
+def test_every_result_carries_the_version_of_its_task_and_reader(report: tuple[Path, str, list[dict]]) -> None:
+    folder, page, _ = report
+    head, *lines = (folder / "results.csv").read_text(encoding="utf-8").splitlines()
+    task, version = head.split(",").index("task"), head.split(",").index("task_version")
+    versions = {tuple(line.split(",")[i] for i in (task, version)) for line in lines}
+    assert {("capitals", "1/planted-1"), ("choices", "1/jsonl-1")} <= versions
+    assert "version of choices" in page
+
+
+def test_a_report_says_which_tasks_had_solved_examples_in_front(tmp_path: Path) -> None:
+    study = world.study()
+    few = study.tasks[2].model_copy(update={"shots": 5})
+    study = study.model_copy(update={"tasks": (*study.tasks[:2], few, *study.tasks[3:])})
+    _, page, _ = written(tmp_path, world.tables(tmp_path), study)
+    assert "behind solved examples (5 for choices), else zero-shot" in page
+
+
 def test_only_significant_numbers_are_filled(report: tuple[Path, str, list[dict]]) -> None:
     results = report[1][report[1].index('<tbody><tr class="task">') : report[1].index('id="truth"')]
     sure = sum(r["q_value"] < 0.05 for r in world.family())

@@ -1,0 +1,30 @@
+"""The readers of task files by name, with the version of what each makes of a record.
+
+Raise a reader's version when it makes something else of the same file: it is part of the version every result carries.
+"""
+
+from __future__ import annotations
+
+READER_VERSIONS = {
+    "planted": 1,
+    "jsonl": 1,
+    "parallel": 1,
+    "aligned": 1,
+    "tsv": 1,
+    "sgm": 1,
+    "wmt_xml": 1,
+    "triviaqa": 1,
+    "nq_open": 1,
+    "opentriviaqa": 1,
+    "pararel": 1,
+    "mmlu": 1,
+    "arc": 1,
+    "gsm8k": 1,
+    "hf": 1,
+}
+FIELDS = ("input", "output", "aliases", "options", "answer", "labels", "id", "group")
+
+
+def reader_kind(reader: str) -> str:
+    """The name in READER_VERSIONS: "hf" for "hf:NAME" and "hf:NAME:CONFIG"."""
+    return "hf" if reader.startswith("hf:") else reader

@@ -1,0 +1,108 @@
+"""The items of an array inside one large JSON object, one at a time: TriviaQA's files have hundreds of megabytes.
+
+{"Data": [{…}, {…}], "Domain": "Web", "Version": 1.0}    ->    {…}, {…}
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from schemas import StudyError
+from tasks.text.lines import breaks_off, open_bytes
+
+CHUNK = 1 << 20
+LONGEST = 1 << 28  # characters of one item: more is no item but a file that is broken
+_SPACE = re.compile(r"[ \t\r\n]*")
+
+
+def array_items(path: Path, field: str, encoding: str = "utf-8") -> Iterator[tuple[int, Any]]:
+    """(number, item), numbers from 1, of the array in this field. Bytes of another encoding become surrogates.
+
+    Holds one item at a time. Raises StudyError, naming the line, where the file is no such object or breaks off.
+    """
+    try:
+        with open_bytes(path) as source:
+            yield from _items(_Text(path, source, encoding), field)
+    except Exception as error:
+        if not breaks_off(error):
+            raise
+        raise StudyError(f"{path}: broken off: {error}. Get the file again; nothing was taken.") from None
+
+
+def _items(text: _Text, field: str) -> Iterator[tuple[int, Any]]:
+    text.mark("{")
+    while text.value() != field:
+        text.mark(":")
+        text.value()
+        if text.mark(",}") == "}":
+            raise text.problem(f"no field {field!r} in the object")
+    text.mark(":")
+    text.mark("[")
+    if text.next() == "]":
+        return
+    number = 0
+    while True:
+        number += 1
+        yield number, text.value()
+        if text.mark(",]") == "]":
+            return
+
+
+class _Text:
+    """The text from some place on, as far as it was read."""
+
+    def __init__(self, path: Path, source: BinaryIO, encoding: str) -> None:
+        self.path, self.source = path, source
+        self.decode = codecs.getincrementaldecoder(encoding)("surrogateescape").decode
+        self.parse = json.JSONDecoder().raw_decode
+        self.text, self.at, self.row, self.ended = "", 0, 1, False
+        self.more()
+        self.text = self.text.removeprefix("\ufeff")
+
+    def more(self) -> None:
+        """Read as much again as is waiting, so that a long item is looked at a few times only."""
+        self.row += self.text.count("\n", 0, self.at)
+        block = self.source.read(max(CHUNK, len(self.text) - self.at))
+        self.ended = not block
+        self.text, self.at = self.text[self.at :] + self.decode(block, final=not block), 0
+
+    def next(self) -> str:
+        """The next character that is no white space, not taken; "" at the end."""
+        while True:
+            self.at = _SPACE.match(self.text, self.at).end()  # type: ignore[union-attr]
+            if self.at < len(self.text) or self.ended:
+                return self.text[self.at : self.at + 1]
+            self.more()
+
+    def mark(self, allowed: str) -> str:
+        """Take one of these characters."""
+        found = self.next()
+        if not found or found not in allowed:
+            raise self.problem(f"{found!r} where {' or '.join(allowed)} must stand" if found else "the file ends too early")
+        self.at += 1
+        return found
+
+    def value(self) -> Any:
+        """Take one JSON value."""
+        self.next()
+        while True:
+            try:
+                value, end = self.parse(self.text, self.at)
+            except (ValueError, RecursionError) as error:
+                if self.ended or len(self.text) - self.at > LONGEST:
+                    raise self.problem(str(error), getattr(error, "pos", self.at)) from None
+            else:
+                if end + 2 < len(self.text) or self.ended:  # else a number may go on: 1 | e+5
+                    self.at = end
+                    return value
+            self.more()
+
+    def problem(self, what: str, place: int | None = None) -> StudyError:
+        row = self.row + self.text.count("\n", 0, self.at if place is None else place)
+        return StudyError(f"{self.path}: row {row}: not the JSON this reader takes: {what}. Get the file again, or set the "
+                          "task's `reader`")  # fmt: skip

@@ -1,0 +1,43 @@
+"""MMLU's 57 subjects, and the two groups of arXiv 2407.14985 §3: 34 that ask for knowledge, 22 that ask for reasoning.
+
+The groups are those of the authors' released script (compute_llm_prob.py). `formal_logic` is in neither.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from schemas import StudyError
+
+_KNOWLEDGE = """
+    anatomy astronomy business_ethics clinical_knowledge computer_security global_facts high_school_european_history
+    high_school_geography high_school_government_and_politics high_school_macroeconomics high_school_microeconomics
+    high_school_psychology high_school_us_history high_school_world_history human_aging human_sexuality international_law
+    jurisprudence logical_fallacies management marketing medical_genetics miscellaneous moral_disputes nutrition philosophy
+    prehistory professional_psychology public_relations security_studies sociology us_foreign_policy virology world_religions
+"""
+_REASONING = """
+    abstract_algebra college_biology college_chemistry college_computer_science college_mathematics college_medicine
+    college_physics conceptual_physics econometrics electrical_engineering elementary_mathematics high_school_biology
+    high_school_chemistry high_school_computer_science high_school_mathematics high_school_physics high_school_statistics
+    machine_learning moral_scenarios professional_accounting professional_law professional_medicine
+"""
+KNOWLEDGE, REASONING = frozenset(_KNOWLEDGE.split()), frozenset(_REASONING.split())
+SUBJECTS = KNOWLEDGE | REASONING | {"formal_logic"}
+
+
+def subject_of(name: str) -> str:
+    """The subject of a file: "dev/astronomy_dev.csv" is of astronomy."""
+    return re.sub(r"(_(dev|val|test))?(\.csv)?(\.gz|\.zst)?$", "", Path(name).name)
+
+
+def wanted(subjects: str | Sequence[str]) -> frozenset[str]:
+    """The subjects a task names: "knowledge", "reasoning", or a list. StudyError for one that MMLU has not."""
+    if isinstance(subjects, str):
+        return {"knowledge": KNOWLEDGE, "reasoning": REASONING}[subjects]
+    unknown = sorted(set(subjects) - SUBJECTS)
+    if unknown:
+        raise StudyError(f"subjects: MMLU has no subject {unknown[0]!r}; its names are those of its files, e.g. 'astronomy'")
+    return frozenset(subjects)
