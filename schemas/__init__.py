@@ -31,6 +31,7 @@ from schemas.examples import (
     EXAMPLE_NGRAMS,
     EXAMPLE_REJECTS,
     EXAMPLES,
+    SIMILARITIES,
     TASK_GRAMS,
 )
 from schemas.metrics import EXCLUSIONS, METRIC_FAMILY, METRICS, REPORT_FILES
@@ -73,6 +74,7 @@ TABLES = (
     PLANTED_FILES,
     PLANTED_SEQUENCES,
     REPORT_FILES,
+    SIMILARITIES,
     TASK_GRAMS,
     TOKENIZER,
     TOKENS,
@@ -122,6 +124,7 @@ __all__ = [
     "PLANTED_FILES",
     "PLANTED_SEQUENCES",
     "REPORT_FILES",
+    "SIMILARITIES",
     "TASK_GRAMS",
     "TOKENIZER",
     "TOKENS",

@@ -20,6 +20,7 @@ from schemas.errors import StudyError
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Order = Annotated[int, Field(ge=1, le=16)]
+_PERCENTILE = re.compile(r"p(?:0\.\d+|[1-9]\d?(?:\.\d+)?)")
 
 
 class Settings(BaseModel):
@@ -196,10 +197,12 @@ class Task(Settings):
     mine_limit: int = Field(0, ge=0, description="most mining examples, by smallest hash; 0: all")
     orders: tuple[Order, ...] = Field((1, 2, 3), description="n")
     primary_order: Order | None = Field(None, description="n of the results table; default: the first of `orders`")
-    gamma: dict[str, float] = Field(
-        default_factory=dict, description='γ per n, e.g. {"2" = 0.85}; others take `gamma_default`'
+    gamma: dict[str, float | str] = Field(
+        default_factory=dict,
+        description='γ per n, e.g. {"2" = 0.85}, or as a percentile of all candidate pairs of the task and n, '
+        'e.g. {"2" = "p90"}; others take `gamma_default`',
     )
-    gamma_default: float = Field(0.5, ge=-1, le=1)
+    gamma_default: float | str = Field(0.5, description="γ of the n that `gamma` does not name; a number or a percentile")
     lowest_gamma: float = Field(
         0.3, ge=-1, le=1, description="pairs are mined above this; every γ of a measure is at least it"
     )
@@ -207,9 +210,18 @@ class Task(Settings):
     stop: tuple[str, ...] = Field(("\n",), description="strings that end a generation")
     generate: bool = Field(True, description="let the models answer; multiple choice is scored without it")
 
+    @field_validator("gamma", "gamma_default", mode="before")
+    @classmethod
+    def _numbers_or_percentiles(cls, value: Any) -> Any:
+        for gamma in value.values() if isinstance(value, dict) else [value]:
+            number = isinstance(gamma, int | float) and not isinstance(gamma, bool) and -1 <= gamma <= 1
+            if not number and not (isinstance(gamma, str) and _PERCENTILE.fullmatch(gamma)):
+                raise ValueError(f'γ = {gamma!r} is neither a number from -1 to 1 nor a percentile such as "p90" or "p99.5"')
+        return value
+
     @model_validator(mode="after")
     def _gammas(self) -> Task:
-        lowest = min([*self.gamma.values(), self.gamma_default])
+        lowest = min([g for g in [*self.gamma.values(), self.gamma_default] if not isinstance(g, str)], default=1.0)
         if lowest < self.lowest_gamma:
             raise ValueError(
                 f"γ = {lowest} is below lowest_gamma = {self.lowest_gamma}; lower lowest_gamma (pairs are mined anew)"
@@ -219,9 +231,14 @@ class Task(Settings):
                 raise ValueError(f"gamma names n = {order}, which is not one of orders = {list(self.orders)}")
         return self
 
-    def gamma_at(self, order: int) -> float:
-        """γ for n-grams of this order."""
+    def gamma_at(self, order: int) -> float | str:
+        """γ for n-grams of this order: a number, or a percentile ("p90") of the similarities of all its candidate pairs."""
         return self.gamma.get(str(order), self.gamma_default)
+
+    @property
+    def has_percentiles(self) -> bool:
+        """Whether some γ is a percentile."""
+        return any(isinstance(self.gamma_at(order), str) for order in {*self.orders, self.first_order})
 
     @property
     def whole_answer(self) -> bool:
@@ -280,8 +297,10 @@ class Model(Settings):
 class Counting(Settings):
     """What is counted in the corpus."""
 
-    stop_words: Literal["drop_all_stopword_ngrams", "none"] = Field(
-        "drop_all_stopword_ngrams", description="n-grams made of nothing but stop words are dropped; contiguity is kept"
+    stop_words: Literal["drop_all_stopword_ngrams", "authors", "none"] = Field(
+        "drop_all_stopword_ngrams",
+        description="drop_all_stopword_ngrams: n-grams made of nothing but stop words are dropped; contiguity is kept. "
+        "authors: stop words are deleted before n-grams of n ≤ 3 are formed, as the released scripts do. none: all are kept",
     )
     all_orders: tuple[Order, ...] = Field((1, 2, 3), description="orders of `ngram_counts`; no measure needs it")
     unit: Literal["words", "tokens"] = Field("words", description="what `ngram_counts` are n-grams of")

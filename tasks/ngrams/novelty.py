@@ -29,7 +29,7 @@ from tasks.ngrams.queries import PairQueries, PartCounter, same_analyzer
 from tasks.ngrams.query import ngram_rows, places
 from tasks.step import Inputs, Job, Stage, Step, Work
 from tasks.text import encoders
-from tasks.text.ngrams import keep, ngrams
+from tasks.text.ngrams import kept_ngrams, ngrams
 from tasks.text.words import analyzer, words_of
 
 PAIR = ["input_ngram", "output_ngram"]
@@ -119,8 +119,7 @@ def _outputs(work: Work, words: Sequence[str], order: int) -> list[str]:
     """The output n-grams: the whole text where the study takes whole answers, else those the stop-word policy keeps."""
     if work.settings["whole_answer"]:
         return [" ".join(words)] if words else []
-    grams = sorted(set(ngrams(words, order)))
-    return [" ".join(g) for g in grams if keep(g, work.settings["stop_words"], (work.settings["language"],))]
+    return [" ".join(g) for g in sorted(kept_ngrams(words, order, work.settings["stop_words"], work.settings["language"]))]
 
 
 # -- one corpus part --------------------------------------------------------------------------------------------------

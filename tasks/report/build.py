@@ -25,6 +25,7 @@ READS = (
     "models",
     "training_log",
     "task_grams",
+    "similarities",
     "pair_counts",
     "pair_documents",
     "ngram_counts",
@@ -137,7 +138,7 @@ def _publish(folder: Path, files: dict[str, bytes]) -> None:
 
 REPORT = Step(
     "report",
-    version=1,
+    version=2,
     about="One page with the results, the figures and what they rest on.",
     reads=READS,
     stages=(Stage(writes=(REPORT_FILES,), plan=plan, run=run),),
