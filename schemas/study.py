@@ -170,12 +170,33 @@ class Encoder(Settings):
     kind: Literal["association", "sentence-transformers"] = Field(
         "association", description="association: IBM Model 1 link probabilities learnt from the mining examples, offline"
     )
-    model: str = Field("", description="folder or hub name, for sentence-transformers")
-    revision: str = Field("", description="commit of a hub model")
-    input_prefix: str = Field("", description='put before input n-grams; E5 wants "query: "')
-    output_prefix: str = Field("", description='put before output n-grams; E5 wants "passage: "')
+    model: str = Field("", description='folder or hub name, for sentence-transformers, e.g. "sentence-transformers/LaBSE"')
+    revision: str = Field("", description="commit of a hub model, 40 hex digits")
+    input_prefix: str | None = Field(None, description='put before input n-grams; default: "query: " for E5, else nothing')
+    output_prefix: str | None = Field(
+        None, description='put before output n-grams; default: "passage: " for E5, else nothing'
+    )
+    batch: int = Field(64, ge=1, le=65_536, description="n-grams in one forward pass of a sentence-transformers model")
+    device: Literal["cpu", "cuda", "auto"] = Field("cpu", description="auto: the GPU where there is one")
     dimensions: int = Field(256, ge=16, le=4096, description="length of the vectors of `association`")
     iterations: int = Field(8, ge=1, le=100, description="EM iterations of `association`")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_laser(cls, value: Any) -> Any:
+        asked = [str(value.get(name, "")).lower() for name in ("kind", "model")] if isinstance(value, dict) else []
+        if any(re.fullmatch(r"(?:facebook/)?laser[23]?", name) for name in asked):
+            raise ValueError(
+                "none of the libraries that are pinned offers LASER; for translation take "
+                'kind = "sentence-transformers" and model = "sentence-transformers/LaBSE"'
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _model(self) -> Encoder:
+        if self.kind == "sentence-transformers" and not self.model:
+            raise ValueError('kind = "sentence-transformers" needs `model`: a folder, or a hub name with its `revision`')
+        return self
 
 
 class Task(Settings):

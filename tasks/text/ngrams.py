@@ -12,8 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from typing import Literal
 
 from tasks.text.words import normalise
+
+Side = Literal["input", "output"]
 
 LONGEST_WITH_HOLES = 3  # n up to which `authors` deletes stop words
 
