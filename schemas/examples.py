@@ -98,6 +98,7 @@ EMBEDDINGS = Contract(
         column("vector", pa.list_(pa.field("element", pa.float32(), nullable=False)), "the embedding"),
     ),
     key=("task", "side", "ngram"),
+    compression="none",  # vectors do not repeat
     rules=(
         rows(
             "abs(list_dot_product(vector, vector) - 1) < 1e-3 OR list_dot_product(vector, vector) = 0",

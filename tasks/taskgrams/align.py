@@ -27,7 +27,7 @@ from tasks.step import Inputs, Job, Stage, Step, Work
 from tasks.taskgrams.sides import Floats, Ints, Side, Vectors, orders, sides
 from tasks.text.gamma import STEPS, at_most
 
-PAIRS_AT_ONCE = 2_000_000  # pairs of a block, counted once for each example that holds them
+PAIRS_AT_ONCE = 16_000_000  # pairs of a block, counted once for each example that holds them
 
 
 class Pairs(NamedTuple):
@@ -120,18 +120,28 @@ def _slab(inputs: Side, outputs: Side, mine: tuple[int, int], theirs: tuple[int,
     first, last = (np.searchsorted(holders, np.arange(1 + max(example.max(initial=-1), holders.max(initial=-1))), side=side)
                    for side in ("left", "right"))  # fmt: skip
     before = np.concatenate([[0], np.cumsum((last - first)[example])])[begins]  # pairs before each input n-gram
-    counts, touched = np.zeros(len(y), dtype=np.int32), np.empty(len(y), dtype=np.int32)
+    counts, touched, cosines = (np.zeros(len(y), dtype=kind) for kind in (np.int32, np.int32, np.float32))
     low = 0
     while low < len(x):
         high = max(low + 1, int(np.searchsorted(before, before[low] + PAIRS_AT_ONCE, side="right")) - 1)
+        # N-grams of one example take their turns together: its outputs' vectors are near by then.
+        turns = low + np.argsort(example[begins[low:high]], kind="stable")
         room = min(int(before[high] - before[low]), (high - low) * len(y))
-        kept, similarity = np.empty((room, 3), dtype=np.int64), np.empty(room, dtype=np.float32)
-        n = pairs_above(
-            low, high, lowest, x, y, begins, example, first, last, held, counts, touched, spread, kept, similarity
-        )
-        kept = kept[:n]
-        yield Pairs(kept[:, 0] + mine[0], kept[:, 1] + theirs[0], kept[:, 2].copy(), similarity[:n].copy())
+        kept, similarity = np.empty((room, 3), dtype=np.int32), np.empty(room, dtype=np.float32)
+        ends = pairs_above(turns, lowest, x, y, begins, example, first, last, held, counts, touched, cosines, spread, kept,
+                           similarity)  # fmt: skip
+        at = _in_order(turns, ends)
+        yield Pairs(kept[at, 0] + np.int64(mine[0]), kept[at, 1] + np.int64(theirs[0]), kept[at, 2].astype(np.int64),
+                    similarity[at])  # fmt: skip
         low = high
+
+
+def _in_order(turns: Ints, ends: Ints) -> Ints:
+    """The places of rows that were written turn by turn, each turn's until its end, in the order of the turns' numbers."""
+    order = np.argsort(turns)
+    begins = np.concatenate([[0], ends])[:-1][order]
+    lengths = ends[order] - begins
+    return np.repeat(begins - (np.cumsum(lengths) - lengths), lengths) + np.arange(lengths.sum())
 
 
 def in_row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:

@@ -10,18 +10,21 @@ from numba import njit
 
 
 @njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
-def _dot(a, b):
+def _dot(inputs, i, outputs, j):
     total = np.float32(0)
-    for i in range(len(a)):
-        total += a[i] * b[i]
+    for k in range(inputs.shape[1]):
+        total += inputs[i, k] * outputs[j, k]
     return total
 
 
 @njit(cache=True)
 def _step_of(similarity, steps):
     """Number of the smallest multiple of 1/steps, from -1, that is at least the similarity; exact, as steps is a power of 2."""
-    step = np.int64(np.ceil(np.float64(similarity) * steps)) + steps
-    return min(max(step, 0), 2 * steps)
+    scaled = np.float64(similarity) * steps
+    step = np.int64(scaled)
+    if scaled > step:
+        step += 1
+    return min(max(step, -steps), steps) + steps
 
 
 @njit(cache=True)
@@ -39,38 +42,50 @@ def _restore_order(touched, n, counts):
 
 @njit(cache=True)
 def pairs_above(
-    low, high, lowest, inputs, outputs, begins, example, first, last, held, counts, touched, spread, kept, similarity
+    turns, lowest, inputs, outputs, begins, example, first, last, held, counts, touched, cosines, spread, kept, similarity
 ):
-    """Compare input n-grams low..high-1 with all output n-grams of their examples. Returns how many pairs lie above.
+    """Compare the input n-grams `turns`, in this order, with all output n-grams of their examples.
 
     inputs, outputs: float32 [n-grams, d]. Occurrences begins[i]..begins[i + 1] of input n-gram i are in `example`; example e
-    holds the output n-grams held[first[e]:last[e]], ascending. counts: zeros [outputs], and zeros again afterwards; touched:
-    room [outputs]. spread [2·steps + 1] gets one for each pair, at the step of its similarity. Pairs strictly above `lowest`
-    come out ascending in kept [room, 3] (input, output, examples that hold it) and similarity [room].
+    holds the output n-grams held[first[e]:last[e]], ascending. counts: zeros [outputs], and zeros again afterwards; touched
+    and cosines: room [outputs]. spread [2·steps + 1] gets one for each pair, at the step of its similarity. Pairs strictly
+    above `lowest` come out in kept [room, 3] (input, output, examples that hold it) and similarity [room], ascending for each
+    input. Returns where those of each turn end: int64 [turns].
     """
     found, steps = 0, (len(spread) - 1) // 2
-    for i in range(low, high):
+    ends = np.empty(len(turns), np.int64)
+    for turn in range(len(turns)):
+        i = turns[turn]
         n = 0
+        once = begins[i + 1] - begins[i] == 1
         for at in range(begins[i], begins[i + 1]):
             e = example[at]
             for k in range(first[e], last[e]):
                 output = held[k]
-                if counts[output] == 0:
+                if once or counts[output] == 0:
                     touched[n] = output
                     n += 1
                 counts[output] += 1
-        if begins[i + 1] - begins[i] > 1:
-            _restore_order(touched, n, counts)
+        above = 0
         for at in range(n):
             output = touched[at]
-            s = _dot(inputs[i], outputs[output])
+            s = _dot(inputs, i, outputs, output)
             spread[_step_of(s, steps)] += 1
             if np.float64(s) > lowest:
-                kept[found, 0], kept[found, 1], kept[found, 2] = i, output, counts[output]
-                similarity[found] = s
-                found += 1
+                touched[above], cosines[output] = output, s
+                above += 1
+            else:
+                counts[output] = 0
+        if not once:
+            _restore_order(touched, above, counts)
+        for at in range(above):
+            output = touched[at]
+            kept[found, 0], kept[found, 1], kept[found, 2] = i, output, counts[output]
+            similarity[found] = cosines[output]
+            found += 1
             counts[output] = 0
-    return found
+        ends[turn] = found
+    return ends
 
 
 @njit(cache=True)

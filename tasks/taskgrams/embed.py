@@ -69,6 +69,6 @@ def _distinct(work: Work, side: str) -> list[str]:
 
 
 EMBED = Step(
-    "embed", version=1, about="a vector per distinct n-gram of the mining examples", reads=("example_ngrams", "examples"),
+    "embed", version=2, about="a vector per distinct n-gram of the mining examples", reads=("example_ngrams", "examples"),
     stages=(Stage(writes=(EMBEDDINGS,), plan=plan, run=run),),
 )  # fmt: skip
