@@ -18,6 +18,12 @@ def _dot(inputs, i, outputs, j):
 
 
 @njit(cache=True)
+def _dots(inputs, i, outputs, which, n, cosines):
+    for at in range(n):
+        cosines[at] = _dot(inputs, i, outputs, which[at])
+
+
+@njit(cache=True)
 def _step_of(similarity, steps):
     """Number of the smallest multiple of 1/steps, from -1, that is at least the similarity; exact, as steps is a power of 2."""
     scaled = np.float64(similarity) * steps
@@ -42,13 +48,28 @@ def _restore_order(touched, n, counts):
 
 @njit(cache=True)
 def pairs_above(
-    turns, lowest, inputs, outputs, begins, example, first, last, held, counts, touched, cosines, spread, kept, similarity
+    turns,
+    lowest,
+    inputs,
+    outputs,
+    begins,
+    example,
+    first,
+    last,
+    held,
+    counts,
+    touched,
+    cosines,
+    of_output,
+    spread,
+    kept,
+    similarity,
 ):
     """Compare the input n-grams `turns`, in this order, with all output n-grams of their examples.
 
     inputs, outputs: float32 [n-grams, d]. Occurrences begins[i]..begins[i + 1] of input n-gram i are in `example`; example e
-    holds the output n-grams held[first[e]:last[e]], ascending. counts: zeros [outputs], and zeros again afterwards; touched
-    and cosines: room [outputs]. spread [2·steps + 1] gets one for each pair, at the step of its similarity. Pairs strictly
+    holds the output n-grams held[first[e]:last[e]], ascending. counts: zeros [outputs], and zeros again afterwards; touched,
+    cosines and of_output: room [outputs]. spread [2·steps + 1] gets one for each pair, at the step of its similarity. Pairs strictly
     above `lowest` come out in kept [room, 3] (input, output, examples that hold it) and similarity [room], ascending for each
     input. Returns where those of each turn end: int64 [turns].
     """
@@ -67,12 +88,12 @@ def pairs_above(
                     n += 1
                 counts[output] += 1
         above = 0
+        _dots(inputs, i, outputs, touched, n, cosines)
         for at in range(n):
-            output = touched[at]
-            s = _dot(inputs, i, outputs, output)
+            output, s = touched[at], cosines[at]
             spread[_step_of(s, steps)] += 1
             if np.float64(s) > lowest:
-                touched[above], cosines[output] = output, s
+                touched[above], of_output[output] = output, s
                 above += 1
             else:
                 counts[output] = 0
@@ -81,7 +102,7 @@ def pairs_above(
         for at in range(above):
             output = touched[at]
             kept[found, 0], kept[found, 1], kept[found, 2] = i, output, counts[output]
-            similarity[found] = cosines[output]
+            similarity[found] = of_output[output]
             found += 1
             counts[output] = 0
         ends[turn] = found
