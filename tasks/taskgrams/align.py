@@ -120,7 +120,7 @@ def _slab(inputs: Side, outputs: Side, mine: tuple[int, int], theirs: tuple[int,
     first, last = (np.searchsorted(holders, np.arange(1 + max(example.max(initial=-1), holders.max(initial=-1))), side=side)
                    for side in ("left", "right"))  # fmt: skip
     before = np.concatenate([[0], np.cumsum((last - first)[example])])[begins]  # pairs before each input n-gram
-    room_of_outputs = [np.zeros(len(y), dtype=kind) for kind in (np.int32, np.int32, np.float32, np.float32)]
+    counts, touched, cosines, of_output = (np.zeros(len(y), kind) for kind in (np.int32, np.int32, np.float32, np.float32))
     low = 0
     while low < len(x):
         high = max(low + 1, int(np.searchsorted(before, before[low] + PAIRS_AT_ONCE, side="right")) - 1)
@@ -128,7 +128,7 @@ def _slab(inputs: Side, outputs: Side, mine: tuple[int, int], theirs: tuple[int,
         turns = low + np.argsort(example[begins[low:high]], kind="stable")
         room = min(int(before[high] - before[low]), (high - low) * len(y))
         kept, similarity = np.empty((room, 3), dtype=np.int32), np.empty(room, dtype=np.float32)
-        ends = pairs_above(turns, lowest, x, y, begins, example, first, last, held, *room_of_outputs, spread, kept,
+        ends = pairs_above(turns, lowest, x, y, begins, example, first, last, held, counts, touched, cosines, of_output, spread, kept,
                            similarity)  # fmt: skip
         at = _in_order(turns, ends)
         yield Pairs(kept[at, 0] + np.int64(mine[0]), kept[at, 1] + np.int64(theirs[0]), kept[at, 2].astype(np.int64),

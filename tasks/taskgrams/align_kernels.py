@@ -69,9 +69,9 @@ def pairs_above(
 
     inputs, outputs: float32 [n-grams, d]. Occurrences begins[i]..begins[i + 1] of input n-gram i are in `example`; example e
     holds the output n-grams held[first[e]:last[e]], ascending. counts: zeros [outputs], and zeros again afterwards; touched,
-    cosines and of_output: room [outputs]. spread [2·steps + 1] gets one for each pair, at the step of its similarity. Pairs strictly
-    above `lowest` come out in kept [room, 3] (input, output, examples that hold it) and similarity [room], ascending for each
-    input. Returns where those of each turn end: int64 [turns].
+    cosines and of_output: room [outputs]. spread [2·steps + 1] gets one for each pair, at the step of its similarity. Pairs
+    strictly above `lowest` come out in kept [room, 3] (input, output, examples that hold it) and similarity [room], ascending for
+    each input. Returns where those of each turn end: int64 [turns].
     """
     found, steps = 0, (len(spread) - 1) // 2
     ends = np.empty(len(turns), np.int64)
