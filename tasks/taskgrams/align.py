@@ -128,8 +128,8 @@ def _slab(inputs: Side, outputs: Side, mine: tuple[int, int], theirs: tuple[int,
         turns = low + np.argsort(example[begins[low:high]], kind="stable")
         room = min(int(before[high] - before[low]), (high - low) * len(y))
         kept, similarity = np.empty((room, 3), dtype=np.int32), np.empty(room, dtype=np.float32)
-        ends = pairs_above(turns, lowest, x, y, begins, example, first, last, held, counts, touched, cosines, of_output, spread, kept,
-                           similarity)  # fmt: skip
+        ends = pairs_above(turns, lowest, x, y, begins, example, first, last, held, counts, touched, cosines, of_output,
+                           spread, kept, similarity)  # fmt: skip
         at = _in_order(turns, ends)
         yield Pairs(kept[at, 0] + np.int64(mine[0]), kept[at, 1] + np.int64(theirs[0]), kept[at, 2].astype(np.int64),
                     similarity[at])  # fmt: skip
