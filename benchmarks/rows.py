@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import count_sides, index_sides, run_sides, text_sides
+from benchmarks import count_sides, index_sides, mining_sides, run_sides, text_sides
 from benchmarks.corpora import Corpora
 from benchmarks.measure import OURS, Side
 
@@ -34,7 +34,7 @@ FIGURES = {
     "orchestration": Figure(lambda f: f["orchestration"], "% of the run", at_most=True),
     "checks": Figure(lambda f: f["checks"], "% of the run", at_most=True),
 }
-DISTRIBUTIONS = ("tokenizers", "polars", "numpy", "infini-gram", "tokengrams")
+DISTRIBUTIONS = ("tokenizers", "polars", "numpy", "infini-gram", "tokengrams", "sentence-transformers")
 
 
 def no_preparation(corpora: Corpora, case: Case) -> None:
@@ -183,6 +183,31 @@ ROWS: dict[str, Row] = {
         (case(2 * M, {"1 worker": None}, parts=8), case(20 * M, {"1 worker": 1.6}, parts=8)),
         case(M, {"1 worker": 1.2}, parts=2), by="wall_seconds", prepare=documents,
         note="wall time; CPU time and memory of workers are not seen from outside",
+    ),
+    "embed": Row(
+        "distinct n-grams embedded by all-MiniLM-L6-v2",
+        {OURS: mining_sides.embedding, "sentence-transformers": mining_sides.sentence_transformers},
+        (case(0, {"sentence-transformers": 0.9}, ngrams=8_000),), case(0, {"sentence-transformers": 0.9}, ngrams=1_000),
+        items="n-grams", agree=mining_sides.nearly_equal_vectors, runs=3,
+    ),
+    "embed-association": Row(
+        "distinct n-grams embedded by `association`, from table to table",
+        {OURS: mining_sides.association},
+        (case(0, sentences=4_000, step="embed"), case(0, {"memory": 2.0}, sentences=20_000, step="embed")), None,
+        items="n-grams", runs=1, note="learning the links included",
+    ),
+    "align": Row(
+        "pairs of n-grams compared",
+        {OURS: mining_sides.alignment, "pair loop": mining_sides.pair_loop},
+        (case(0, {"pair loop": 100.0}, examples=400, inputs=50, outputs=40, dimensions=384),),
+        case(0, {"pair loop": 50.0}, examples=60, inputs=50, outputs=40, dimensions=384),
+        items="pairs", agree=mining_sides.same_pairs, runs=3,
+    ),
+    "align-association": Row(
+        "task-grams of n = 1, 2, 3 mined, from table to table",
+        {OURS: mining_sides.association},
+        (case(0, sentences=4_000, step="align"), case(0, {"memory": 2.5}, sentences=20_000, step="align")), None,
+        items="pairs", runs=1,
     ),
     "orchestration": Row(
         "what a run costs besides its steps",

@@ -23,7 +23,15 @@ from tasks.ngrams.index import INDEX
 from tasks.ngrams.lookup import Answer, Corpus, Index, Place, Scan
 from tasks.text.words import normalise, segment
 
-STEPS = (PLANT, IDS, INGEST, TOKENIZER, TOKENS, WORDS, INDEX)  # those of flows.study that answers depend on; it imports them all
+STEPS = (
+    PLANT,
+    IDS,
+    INGEST,
+    TOKENIZER,
+    TOKENS,
+    WORDS,
+    INDEX,
+)  # those of flows.study that answers depend on; it imports them all
 AROUND = 60  # code points shown before and behind a phrase
 GAP = " … "
 ROWS_AT_ONCE = 256

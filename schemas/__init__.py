@@ -39,6 +39,7 @@ from schemas.examples import (
     EXAMPLE_NGRAMS,
     EXAMPLE_REJECTS,
     EXAMPLES,
+    SIMILARITIES,
     TASK_GRAMS,
 )
 from schemas.metrics import EXCLUSIONS, METRIC_FAMILY, METRICS, REPORT_FILES
@@ -83,6 +84,7 @@ TABLES = (
     PLANTED_SEQUENCES,
     REPEATED_IDS,
     REPORT_FILES,
+    SIMILARITIES,
     TASK_GRAMS,
     TOKENIZER,
     TOKENS,
@@ -134,6 +136,7 @@ __all__ = [
     "PLANTED_SEQUENCES",
     "REPEATED_IDS",
     "REPORT_FILES",
+    "SIMILARITIES",
     "TASK_GRAMS",
     "TOKENIZER",
     "TOKENS",

@@ -104,6 +104,7 @@ EMBEDDINGS = Contract(
         column("vector", pa.list_(pa.field("element", pa.float32(), nullable=False)), "the embedding"),
     ),
     key=("task", "side", "ngram"),
+    compression="none",  # vectors do not repeat
     rules=(
         rows(
             "abs(list_dot_product(vector, vector) - 1) < 1e-3 OR list_dot_product(vector, vector) = 0",
@@ -133,6 +134,31 @@ TASK_GRAMS = Contract(
             "(SELECT coalesce(sum(CASE WHEN name = 'candidates' THEN value ELSE -value END), 0) FROM sums "
             " WHERE name IN ('candidates', 'below_gamma', 'contained'))",
             "pairs kept = candidates - below γ - one inside the other",
+        ),
+    ),
+)
+
+SIMILARITIES = Contract(
+    name="similarities",
+    description="How the cosines of all candidate pairs A_n of a task are spread, those below the lowest γ included: what γ as a "
+    "percentile is taken from. Steps of 2^-14 that hold no pair have no row.",
+    columns=(
+        column("task", pa.string(), "name of the task"),
+        column("order", pa.int16(), "n", between=(1, 16)),
+        column(
+            "at_most",
+            pa.float32(),
+            "the pairs' cosines are at most this, and above it less 2^-14; the first and last step hold what lies beyond, too",
+            between=(-1, 1),
+        ),
+        column("candidates", pa.int64(), "distinct pairs of the mining examples", at_least=1),
+    ),
+    key=("task", "order", "at_most"),
+    balances=(
+        balance(
+            "(SELECT coalesce(sum(candidates), 0) FROM similarities)",
+            "(SELECT coalesce(sum(value), 0) FROM sums WHERE name = 'candidates')",
+            "every candidate pair lies somewhere",
         ),
     ),
 )

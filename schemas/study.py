@@ -21,6 +21,7 @@ from schemas.readers import FIELDS, READER_VERSIONS, reader_kind
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Order = Annotated[int, Field(ge=1, le=16)]
+_PERCENTILE = re.compile(r"p(?:0\.\d+|[1-9]\d?(?:\.\d+)?)")
 
 
 class Settings(BaseModel):
@@ -169,12 +170,33 @@ class Encoder(Settings):
     kind: Literal["association", "sentence-transformers"] = Field(
         "association", description="association: IBM Model 1 link probabilities learnt from the mining examples, offline"
     )
-    model: str = Field("", description="folder or hub name, for sentence-transformers")
-    revision: str = Field("", description="commit of a hub model")
-    input_prefix: str = Field("", description='put before input n-grams; E5 wants "query: "')
-    output_prefix: str = Field("", description='put before output n-grams; E5 wants "passage: "')
+    model: str = Field("", description='folder or hub name, for sentence-transformers, e.g. "sentence-transformers/LaBSE"')
+    revision: str = Field("", description="commit of a hub model, 40 hex digits")
+    input_prefix: str | None = Field(None, description='put before input n-grams; default: "query: " for E5, else nothing')
+    output_prefix: str | None = Field(
+        None, description='put before output n-grams; default: "passage: " for E5, else nothing'
+    )
+    batch: int = Field(64, ge=1, le=65_536, description="n-grams in one forward pass of a sentence-transformers model")
+    device: Literal["cpu", "cuda", "auto"] = Field("cpu", description="auto: the GPU where there is one")
     dimensions: int = Field(256, ge=16, le=4096, description="length of the vectors of `association`")
     iterations: int = Field(8, ge=1, le=100, description="EM iterations of `association`")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_laser(cls, value: Any) -> Any:
+        asked = [str(value.get(name, "")).lower() for name in ("kind", "model")] if isinstance(value, dict) else []
+        if any(re.fullmatch(r"(?:facebook/)?laser[23]?", name) for name in asked):
+            raise ValueError(
+                "none of the libraries that are pinned offers LASER; for translation take "
+                'kind = "sentence-transformers" and model = "sentence-transformers/LaBSE"'
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _model(self) -> Encoder:
+        if self.kind == "sentence-transformers" and not self.model:
+            raise ValueError('kind = "sentence-transformers" needs `model`: a folder, or a hub name with its `revision`')
+        return self
 
 
 class Task(Settings):
@@ -222,10 +244,12 @@ class Task(Settings):
     mine_limit: int = Field(0, ge=0, description="most mining examples, by smallest hash; 0: all")
     orders: tuple[Order, ...] = Field((1, 2, 3), description="n")
     primary_order: Order | None = Field(None, description="n of the results table; default: the first of `orders`")
-    gamma: dict[str, float] = Field(
-        default_factory=dict, description='γ per n, e.g. {"2" = 0.85}; others take `gamma_default`'
+    gamma: dict[str, float | str] = Field(
+        default_factory=dict,
+        description='γ per n, e.g. {"2" = 0.85}, or as a percentile of all candidate pairs of the task and n, '
+        'e.g. {"2" = "p90"}; others take `gamma_default`',
     )
-    gamma_default: float = Field(0.5, ge=-1, le=1)
+    gamma_default: float | str = Field(0.5, description="γ of the n that `gamma` does not name; a number or a percentile")
     lowest_gamma: float = Field(
         0.3, ge=-1, le=1, description="pairs are mined above this; every γ of a measure is at least it"
     )
@@ -251,9 +275,18 @@ class Task(Settings):
             raise ValueError("name the field of the input, and that of the output (or options and answer)")
         return value
 
+    @field_validator("gamma", "gamma_default", mode="before")
+    @classmethod
+    def _numbers_or_percentiles(cls, value: Any) -> Any:
+        for gamma in value.values() if isinstance(value, dict) else [value]:
+            number = isinstance(gamma, int | float) and not isinstance(gamma, bool) and -1 <= gamma <= 1
+            if not number and not (isinstance(gamma, str) and _PERCENTILE.fullmatch(gamma)):
+                raise ValueError(f'γ = {gamma!r} is neither a number from -1 to 1 nor a percentile such as "p90" or "p99.5"')
+        return value
+
     @model_validator(mode="after")
     def _gammas(self) -> Task:
-        lowest = min([*self.gamma.values(), self.gamma_default])
+        lowest = min([g for g in [*self.gamma.values(), self.gamma_default] if not isinstance(g, str)], default=1.0)
         if lowest < self.lowest_gamma:
             raise ValueError(
                 f"γ = {lowest} is below lowest_gamma = {self.lowest_gamma}; lower lowest_gamma (pairs are mined anew)"
@@ -263,8 +296,8 @@ class Task(Settings):
                 raise ValueError(f"gamma names n = {order}, which is not one of orders = {list(self.orders)}")
         return self
 
-    def gamma_at(self, order: int) -> float:
-        """γ for n-grams of this order."""
+    def gamma_at(self, order: int) -> float | str:
+        """γ for n-grams of this order: a number, or a percentile ("p90") of the similarities of all its candidate pairs."""
         return self.gamma.get(str(order), self.gamma_default)
 
     @property
@@ -272,6 +305,11 @@ class Task(Settings):
         """What results carry: the task's version and the reader's, e.g. "1/mmlu-1"."""
         kind = reader_kind(self.reader)
         return f"{self.version}/{kind}-{READER_VERSIONS[kind]}"
+
+    @property
+    def has_percentiles(self) -> bool:
+        """Whether some γ is a percentile."""
+        return any(isinstance(self.gamma_at(order), str) for order in {*self.orders, self.first_order})
 
     @property
     def whole_answer(self) -> bool:
@@ -330,8 +368,10 @@ class Model(Settings):
 class Counting(Settings):
     """What is counted in the corpus."""
 
-    stop_words: Literal["drop_all_stopword_ngrams", "none"] = Field(
-        "drop_all_stopword_ngrams", description="n-grams made of nothing but stop words are dropped; contiguity is kept"
+    stop_words: Literal["drop_all_stopword_ngrams", "authors", "none"] = Field(
+        "drop_all_stopword_ngrams",
+        description="drop_all_stopword_ngrams: n-grams made of nothing but stop words are dropped; contiguity is kept. "
+        "authors: stop words are deleted before n-grams of n ≤ 3 are formed, as the released scripts do. none: all are kept",
     )
     all_orders: tuple[Order, ...] = Field((1, 2, 3), description="orders of `ngram_counts`; no measure needs it")
     unit: Literal["words", "tokens"] = Field("words", description="what `ngram_counts` are n-grams of")

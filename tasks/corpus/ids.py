@@ -9,8 +9,6 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 
-import polars as pl
-
 from schemas import DOCUMENT_IDS, REPEATED_IDS, Study, StudyError
 from tasks.corpus.ingest import file_jobs, read_documents
 from tasks.step import Inputs, Job, Stage, Step, Work
@@ -54,6 +52,8 @@ def plan_repeats(study: Study, inputs: Inputs) -> list[Job]:
 
 def run_repeats(work: Work) -> None:
     """Write the rows whose id stands in a row above; some marks at a time, as the memory allows."""
+    import polars as pl
+
     parts = work.parts("document_ids")
     count = sum(work.store.open(part).metadata.num_rows for part in parts)
     if not count:

@@ -13,7 +13,7 @@ import polars as pl
 
 from schemas import Study
 from tasks.metrics.answers import Answers
-from tasks.metrics.pairs import PAIR, candidates_of, evaluated, mined, phi, with_counts
+from tasks.metrics.pairs import PAIR, candidates_of, evaluated, gamma_settings, gammas_of, mined, phi, with_counts
 from tasks.metrics.statistics import Estimate, wilson
 from tasks.step import Work
 
@@ -26,7 +26,7 @@ SIDES = ("input", "output", "either")
 def coverage_settings(study: Study, task: str) -> dict[str, Any]:
     """What decides the coverage."""
     t = study.task(task)
-    return {"gamma": {str(n): t.gamma_at(n) for n in t.orders}}
+    return gamma_settings(t, t.orders)
 
 
 def contamination_settings(study: Study, task: str) -> dict[str, Any]:
@@ -36,7 +36,10 @@ def contamination_settings(study: Study, task: str) -> dict[str, Any]:
 
 def run_coverage(work: Work, answers: Answers) -> None:
     """Coverage for every order; acceptance is given beside γ, since γ means little without it."""
-    gammas: dict[str, float] = work.settings["gamma"]
+    gammas = gammas_of(work, answers.task)
+    said = {
+        n: f"{g:g}" if g == work.settings["gamma"][n] else f"{work.settings['gamma'][n]}, {g:.4f}" for n, g in gammas.items()
+    }
     examples, pairs = evaluated(work, answers.task), mined(work, answers.task, gammas)
     ngrams = work.frame("example_ngrams", "task", "split", "example", "side", "order", "ngram").filter(task=answers.task)
     mining = ngrams.filter(split="mine")
@@ -50,7 +53,7 @@ def run_coverage(work: Work, answers: Answers) -> None:
             order=order,
             unit="pair",
             rows=candidates,
-            note=f"mined pairs above γ = {gammas[str(order)]:g}, of all pairs of n-grams of one example",
+            note=f"mined pairs above γ = {said[str(order)]}, of all pairs of n-grams of one example",
         )
         found = with_counts(work, phi(examples, pairs, order).rows)
         supported = found.filter(pl.col("count") > 0)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from schemas import Study
 from tasks.metrics.answers import Answers, Asked, models_of
 from tasks.metrics.evidence import Evidence, by_output, evidence_of, exclude_pairs, first_rows, floats, rho
-from tasks.metrics.pairs import evaluated, mined, phi
+from tasks.metrics.pairs import evaluated, gamma_settings, gammas_of, mined, phi
 from tasks.metrics.probabilities import Scores, Spans, read_infinigram, read_scores, spans_of
 from tasks.metrics.statistics import Estimate, Rows, correlate, kendall_order, undefined
 from tasks.step import Work
@@ -47,7 +47,7 @@ def settings(study: Study, task: str) -> dict[str, Any]:
     """What decides these measures."""
     t = study.task(task)
     return {
-        "gamma": {str(n): t.gamma_at(n) for n in t.orders},
+        **gamma_settings(t, t.orders),
         "first_order": t.first_order,
         "whole_answer": t.whole_answer,
         "draws": study.measures.bootstrap,
@@ -57,7 +57,7 @@ def settings(study: Study, task: str) -> dict[str, Any]:
 
 def run(work: Work, answers: Answers) -> None:
     """Mem_n, Mem_∞, Mem_Δ, the ablations and generalization for every order and model."""
-    gammas = work.settings["gamma"]
+    gammas = gammas_of(work, answers.task)
     examples, pairs = evaluated(work, answers.task), mined(work, answers.task, gammas)
     spans = spans_of(examples, pairs)
     scores, infinigram = (

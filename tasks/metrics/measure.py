@@ -44,6 +44,11 @@ MEASURES = {
 }
 
 
+def _percentiles(task: Task, measure: Measure) -> tuple[str, ...]:
+    """The table that γ as a percentile is taken from, for a measure that needs γ."""
+    return ("similarities",) if task.has_percentiles and "task_grams" in measure.reads(task) else ()
+
+
 def plan_measures(study: Study, inputs: Inputs) -> list[Job]:
     """One job per measure and task; `truth` only where a world was planted."""
     jobs = []
@@ -53,7 +58,7 @@ def plan_measures(study: Study, inputs: Inputs) -> list[Job]:
                 continue
             parts = {
                 table: tuple(p for p in inputs.get(table, ()) if p.labels.get("task", task.name) == task.name)
-                for table in measure.reads(task)
+                for table in (*measure.reads(task), *_percentiles(task, measure))
             }
             jobs.append(
                 Job({"measure": name, "task": task.name}, measure.settings(study, task.name), parts, cost=measure.cost)
@@ -106,6 +111,7 @@ MEASURE = Step(
         "examples",
         "example_ngrams",
         "task_grams",
+        "similarities",
         "ngram_stats",
         "pair_counts",
         "contamination",

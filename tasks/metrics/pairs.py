@@ -6,13 +6,16 @@ Example: the question "What is the capital of Poseldi?" with the answer "Mirath"
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
 
+from schemas.study import Task
 from tasks.step import Work
+from tasks.text.gamma import resolved
 
 EXAMPLES_AT_ONCE = 256
 PAIR = ["input_ngram", "output_ngram"]
@@ -56,6 +59,20 @@ def evaluated(work: Work, task: str) -> Examples:
     spans = ngrams.filter(side="output").select("example", "order", "length", "start", "end", output_ngram="ngram")
     spans = spans.sort("example", "order", "output_ngram").with_row_index("span").with_columns(pl.col("span").cast(pl.Int64))
     return Examples(table["example"].to_list(), table["output"].to_list(), inputs, spans)
+
+
+def gamma_settings(task: Task, orders: Sequence[int]) -> dict[str, Any]:
+    """γ per n, as the study says it, for a measure's settings; a percentile may not come out below the lowest γ."""
+    gammas = {str(n): task.gamma_at(n) for n in orders}
+    lowest = {"lowest_gamma": task.lowest_gamma} if any(isinstance(g, str) for g in gammas.values()) else {}
+    return {"gamma": gammas} | lowest
+
+
+def gammas_of(work: Work, task: str) -> dict[str, float]:
+    """γ per n as numbers. Raises StudyError for a percentile below the lowest γ."""
+    lowest = work.settings.get("lowest_gamma")
+    spread = None if lowest is None else work.frame("similarities", "task", "order", "at_most", "candidates")
+    return resolved(work.settings["gamma"], spread, lowest if lowest is not None else -1.0, task)
 
 
 def mined(work: Work, task: str, gammas: dict[str, float]) -> pl.DataFrame:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from schemas import Study
 from tasks.metrics import judging, scores
 from tasks.metrics.answers import Answers, Asked, models_of
-from tasks.metrics.pairs import evaluated, mined, phi, with_counts
+from tasks.metrics.pairs import evaluated, gamma_settings, gammas_of, mined, phi, with_counts
 from tasks.metrics.statistics import Estimate, ratio, wilson
 from tasks.step import Work
 
@@ -36,7 +36,7 @@ def settings(study: Study, task: str) -> dict[str, Any]:
     return {
         "family": t.family,
         "order": t.first_order,
-        "gamma": t.gamma_at(t.first_order),
+        **gamma_settings(t, [t.first_order]),
         "bins": study.measures.bins,
         "draws": study.measures.bootstrap,
         "seed": study.seed,
@@ -79,7 +79,7 @@ def run(work: Work, answers: Answers) -> None:
     """The curve of every model, over ΣC and over mean log C; for translation also one point per language pair."""
     family, order = work.settings["family"], work.settings["order"]
     asked, examples = judging.asks(work, answers.task), evaluated(work, answers.task)
-    pairs = mined(work, answers.task, {str(order): work.settings["gamma"]})
+    pairs = mined(work, answers.task, gammas_of(work, answers.task))
     counted = with_counts(work, phi(examples, pairs, order).rows).with_columns(pl.col("count").fill_null(0))
     total, logs = _abscissas(counted, len(examples.names))
     values = judging.per_example(work, answers.task, family, asked)

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from schemas import (
     GENERATION_COUNTS,
@@ -24,24 +25,29 @@ from schemas import (
     Study,
 )
 from tasks.dataset import Part, digest
+from tasks.files import outside_file
 from tasks.ngrams.partials import added
 from tasks.ngrams.queries import PairQueries, PartCounter, same_analyzer
 from tasks.ngrams.query import ngram_rows, places
 from tasks.step import Inputs, Job, Stage, Step, Work
 from tasks.text import encoders
-from tasks.text.ngrams import keep, ngrams
+from tasks.text.association import Association
+from tasks.text.ngrams import Side, kept_ngrams, ngrams
 from tasks.text.words import analyzer, words_of
 
 PAIR = ["input_ngram", "output_ngram"]
 TEXT = ["model", "checkpoint", "task", "example"]
 REFERENCE = "reference"
-_learnt: dict[str, encoders.Association] = {}
+_learnt: dict[str, Association] = {}
+TEXTS_AT_ONCE = 256
 
 
 # -- what is asked ----------------------------------------------------------------------------------------------------
 def plan_queries(study: Study, inputs: Inputs) -> list[Job]:
     """One job per generations part, and one per generated task for its references."""
     asked = [p for p in inputs["generations"]]
+    encoder = encoders.encoder_settings(study.encoder, study.data)
+    files = tuple(outside_file(path) for path in encoders.encoder_files(encoder))
     jobs = []
     for task in study.tasks:
         parts = {t: tuple(p for p in inputs[t] if p.labels["task"] == task.name) for t in ("examples", "example_ngrams")}
@@ -49,14 +55,14 @@ def plan_queries(study: Study, inputs: Inputs) -> list[Job]:
         settings = {
             "family": task.family, "whole_answer": task.whole_answer, "orders": sorted(set(task.orders)),
             "novelty_orders": sorted(set(study.counting.novelty_orders)), "stop_words": study.counting.stop_words,
-            "language": languages[1], "lowest_gamma": task.lowest_gamma, "encoder": encoders.encoder_settings(study.encoder),
+            "language": languages[1], "lowest_gamma": task.lowest_gamma, "encoder": encoder,
             **analyzer(),
         }  # fmt: skip
         own = [p for p in asked if p.labels["task"] == task.name]
         for part in own:
-            jobs.append(Job(part.labels, settings, {"generations": (part,), **parts}))
+            jobs.append(Job(part.labels, settings, {"generations": (part,), **parts}, files))
         if own:
-            jobs.append(Job({"model": REFERENCE, "checkpoint": "-1", "task": task.name}, settings, parts))
+            jobs.append(Job({"model": REFERENCE, "checkpoint": "-1", "task": task.name}, settings, parts, files))
     return jobs
 
 
@@ -66,11 +72,14 @@ def run_queries(work: Work) -> None:
     inputs = _inputs(work)
     encoder = _encoder(work)
     rows: list[tuple[Any, ...]] = []
-    for example, text in texts:
-        words = words_of(encoders.ngram_text(work.settings["family"], text))
-        for order in work.settings["novelty_orders"]:
-            rows += [(example, "ngram", order, "", " ".join(g)) for g in sorted(set(ngrams(words, order)))]
-        rows += [(example, "pair", n, x, y) for n, x, y in _aligned(work, encoder, inputs.get(example, {}), words)]
+    for begin in range(0, len(texts), TEXTS_AT_ONCE):
+        said = [
+            (e, words_of(encoders.ngram_text(work.settings["family"], t))) for e, t in texts[begin : begin + TEXTS_AT_ONCE]
+        ]
+        for example, words in said:
+            for order in work.settings["novelty_orders"]:
+                rows += [(example, "ngram", order, "", " ".join(g)) for g in sorted(set(ngrams(words, order)))]
+        rows += _aligned(work, encoder, [(e, inputs.get(e, {}), words) for e, words in said])
     rows.sort()
     columns = dict(zip(GENERATION_QUERIES.schema.names[3:], zip(*rows, strict=True) if rows else [()] * 5, strict=True))
     labels = {"model": work.labels["model"], "checkpoint": int(work.labels["checkpoint"]), "task": work.labels["task"]}
@@ -88,7 +97,7 @@ def _encoder(work: Work) -> encoders.Encoder:
         mine = encoders.mining_pairs(examples, options["family"], options["whole_answer"])
         _learnt.clear()
         fitted = encoders.fit(options["encoder"], mine)
-        if not isinstance(fitted, encoders.Association):
+        if not isinstance(fitted, Association):
             return fitted  # a language model is too large to be kept beside other jobs
         _learnt[key] = fitted
     return _learnt[key]
@@ -116,26 +125,42 @@ def _inputs(work: Work) -> dict[str, dict[int, list[str]]]:
 
 
 def _aligned(
-    work: Work, encoder: encoders.Encoder, inputs: dict[int, list[str]], words: Sequence[str]
-) -> Iterator[tuple[int, str, str]]:
-    """(n, s_x, s_y′) with cosine above the lowest γ, neither containing the other: as `align` pairs a mining example."""
-    for order in work.settings["orders"]:
-        sources, targets = inputs.get(order, []), _outputs(work, words, order)
-        if not sources or not targets:
-            continue
-        cosines = encoder.encode("input", sources) @ encoder.encode("output", targets).T
+    work: Work, encoder: encoders.Encoder, said: Sequence[tuple[str, dict[int, list[str]], Sequence[str]]]
+) -> Iterator[tuple[str, str, int, str, str]]:
+    """(example, "pair", n, s_x, s_y′) with cosine above the lowest γ, neither containing the other: as `align` pairs a mining
+    example. said: (example, its input n-grams by order, words of its text); each distinct n-gram is encoded once."""
+    asked = [(example, order, inputs.get(order, []), _outputs(work, words, order))
+             for example, inputs, words in said for order in work.settings["orders"]]  # fmt: skip
+    asked = [a for a in asked if a[2] and a[3]]
+    of_input, of_output = (
+        _Encoded(encoder, "input", [a[2] for a in asked]),
+        _Encoded(encoder, "output", [a[3] for a in asked]),
+    )
+    for example, order, sources, targets in asked:
+        cosines = of_input.rows(sources) @ of_output.rows(targets).T
         for i, j in np.argwhere(cosines > work.settings["lowest_gamma"]):
             x, y = sources[i], targets[j]
             if f" {x} " not in f" {y} " and f" {y} " not in f" {x} ":
-                yield order, x, y
+                yield example, "pair", order, x, y
+
+
+class _Encoded:
+    """The vectors of the distinct n-grams of some lists."""
+
+    def __init__(self, encoder: encoders.Encoder, side: Side, lists: Sequence[Sequence[str]]) -> None:
+        ngrams = sorted({ngram for one in lists for ngram in one})
+        self._number = {ngram: i for i, ngram in enumerate(ngrams)}
+        self._vectors = encoder.encode(side, ngrams)
+
+    def rows(self, ngrams: Sequence[str]) -> NDArray[np.float32]:
+        return self._vectors[[self._number[ngram] for ngram in ngrams]]
 
 
 def _outputs(work: Work, words: Sequence[str], order: int) -> list[str]:
     """The output n-grams: the whole text where the study takes whole answers, else those the stop-word policy keeps."""
     if work.settings["whole_answer"]:
         return [" ".join(words)] if words else []
-    grams = sorted(set(ngrams(words, order)))
-    return [" ".join(g) for g in grams if keep(g, work.settings["stop_words"], (work.settings["language"],))]
+    return [" ".join(g) for g in sorted(kept_ngrams(words, order, work.settings["stop_words"], work.settings["language"]))]
 
 
 # -- one corpus part --------------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ READS = (
     "models",
     "training_log",
     "task_grams",
+    "similarities",
     "pair_counts",
     "pair_documents",
     "ngram_counts",

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from tasks.dataset import fingerprint
 from tasks.step import Work
+from tasks.text.gamma import resolved
 
 PAIRS_PER_TASK = 3
 DOCUMENTS_PER_PAIR = 2
@@ -44,6 +45,7 @@ class Facts:
     examples: Mapping[tuple[str, str], int]
     document_rejects: list[tuple[str, str, int]]
     example_rejects: list[tuple[str, str, int]]
+    gammas: Mapping[str, Mapping[str, float]]  # γ of each task and n as numbers, where the study may name percentiles
     mining: list[dict[str, Any]]
     distribution: Mapping[int, Mapping[int, int]]
     words_kept: int
@@ -60,6 +62,8 @@ class Facts:
 
 def gather(work: Work) -> Facts:
     """Read every table the report declares."""
+    spread = _frame(work.read("similarities"))
+    gammas = {t["name"]: resolved(t["gamma"], spread, t["lowest_gamma"], t["name"]) for t in work.settings["tasks"]}
     return Facts(
         settings=work.settings,
         metrics=work.read("metrics").to_pylist(),
@@ -71,13 +75,14 @@ def gather(work: Work) -> Facts:
         examples=_tally(work, "examples", "task", "split"),
         document_rejects=[(*k, n) for k, n in sorted(_tally(work, "document_rejects", "source", "reason").items())],
         example_rejects=[(*k, n) for k, n in sorted(_tally(work, "example_rejects", "source", "reason").items())],
-        mining=_mining(work),
+        gammas=gammas,
+        mining=_mining(work, gammas),
         distribution=_distribution(work),
         words_kept=sum(b.num_rows for b in _pieces(work, "ngram_vocabulary", "id")),
         below_min_count=int(_sum_of(work, "ngram_counts", "occurrences_below_min_count")),
         truth={k[0]: n for k, n in sorted(_tally(work, "truth", "kind").items())},
         planted=dict(sorted(_tally(work, "planted_sequences", "kind", "member").items())),
-        pairs=_pairs(work),
+        pairs=_pairs(work, gammas),
         tables=[(t, len(work.parts(t)), fingerprint(work.parts(t))) for t in sorted(work.job.inputs)],
     )
 
@@ -119,26 +124,24 @@ def _sources(work: Work) -> list[dict[str, Any]]:
     return [{"source": s, "documents": documents[s], "tokens": tokens[s]} for s in sorted({*documents, *tokens})]
 
 
-def _mining(work: Work) -> list[dict[str, Any]]:
-    """Per task and n: candidate pairs, those above the lowest γ, those above the study's γ, and their ratio."""
-    gammas = {t["name"]: t["gamma"] for t in work.settings["tasks"]}
+def _mining(work: Work, gammas: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any]]:
+    """Per task and n: candidate pairs, those mined above the lowest γ, and those above the study's γ."""
     kept: Counter[tuple[str, int]] = Counter()
     above: Counter[tuple[str, int]] = Counter()
     for batch in _pieces(work, "task_grams", "task", "order", "similarity"):
         for (task, order), group in _frame(batch).group_by("task", "order"):
             kept[task, order] += len(group)
             above[task, order] += int((group["similarity"] > gammas.get(task, {}).get(str(order), -1.0)).sum())
-    rows = [
-        {"task": t, "order": n, "gamma": gammas.get(t, {}).get(str(n)), "kept": kept[t, n], "above": above[t, n]}
-        for t, n in sorted(kept)
-    ]
     sums: dict[str, Counter[str]] = {}
     for part in work.parts("task_grams"):
         sums.setdefault(part.labels.get("task", ""), Counter()).update(work.store.footer(part).get("sums", {}))
-    for row in rows:
-        of_task = sums.get(row["task"], Counter())
-        row |= {name: int(of_task[name]) for name in ("candidates", "below_gamma", "contained")}
-    return rows
+    asked = {(t, int(name.rpartition("_n")[2])) for t, found in sums.items() for name in found if "candidates_n" in name}
+    return [
+        {"task": t, "order": n, "gamma": gammas.get(t, {}).get(str(n)), "kept": kept[t, n], "above": above[t, n],
+         "candidates_of_order": int(sums[t][f"candidates_n{n}"]) if t in sums else 0}
+        | {name: int(sums[t][name]) if t in sums else 0 for name in ("candidates", "below_gamma", "contained")}
+        for t, n in sorted({*kept, *asked})
+    ]  # fmt: skip
 
 
 def _distribution(work: Work) -> dict[int, dict[int, int]]:
@@ -151,7 +154,7 @@ def _distribution(work: Work) -> dict[int, dict[int, int]]:
     return {order: dict(sorted(found[order].items())) for order in sorted(found)}
 
 
-def _pairs(work: Work) -> list[ShownPair]:
+def _pairs(work: Work, gammas: Mapping[str, Mapping[str, float]]) -> list[ShownPair]:
     """Per task: the most frequent, a middling and the rarest pair of the first order that has documents to show."""
     if not (work.parts("pair_documents") and work.parts("task_grams") and work.parts("pair_counts")):
         return []
@@ -160,7 +163,7 @@ def _pairs(work: Work) -> list[ShownPair]:
     counted = _frame(work.read("pair_counts")).join(shown, on=key, how="semi")
     chosen: list[tuple[str, str, str, int]] = []
     for task in work.settings["tasks"]:
-        gamma = task["gamma"].get(str(task["first_order"]), -1.0)
+        gamma = gammas[task["name"]].get(str(task["first_order"]), -1.0)
         mined = [
             _frame(b)
             .filter(

@@ -16,7 +16,7 @@ from tasks.report.numbers import (
     short,
     sizes,
 )
-from tasks.report.prose import answer, methods
+from tasks.report.prose import answer, gammas_of, methods
 from tasks.report.results import LONGEST_LIST, figure_html, results_html, truth_html
 
 
@@ -150,16 +150,17 @@ def _left_out(facts: Facts) -> str:
                     r["task"],
                     r["order"],
                     number(r["gamma"]),
+                    integer(r["candidates_of_order"]),
                     integer(r["kept"]),
                     integer(r["above"]),
-                    f"{100 * r['above'] / r['kept']:.1f} %" if r["kept"] else "–",
+                    f"{100 * r['above'] / r['candidates_of_order']:.2f} %" if r["candidates_of_order"] else "–",
                 )
             )
         html += grid(
-            "Mining: pairs above the lowest γ, and above the γ of the measures",
-            ("task", "n", "γ", "mined", "above γ", "share"),
+            "Mining: pairs of n-grams of one example, those above the lowest γ, and those above the γ of the measures",
+            ("task", "n", "γ", "candidates", "mined", "above γ", "acceptance rate"),
             rows,
-            (1, 2, 3, 4, 5),
+            (1, 2, 3, 4, 5, 6),
         )
         totals = {r["task"]: r for r in facts.mining if r["candidates"]}
         if totals:
@@ -227,10 +228,7 @@ def _marked(document: Mapping[str, Any]) -> str:
 def _methods(facts: Facts) -> str:
     settings = [(k, v if v != "" else "–") for k, v in facts.settings["methods"].items()]
     settings += [(f"version of {t['name']}", t["version"]) for t in facts.settings["tasks"]]
-    settings += [
-        (f"γ of {t['name']}", ", ".join(f"n = {n}: {number(g)}" for n, g in sorted(t["gamma"].items())))
-        for t in facts.settings["tasks"]
-    ]
+    settings += [(f"γ of {t['name']}", gammas_of(facts, t)) for t in facts.settings["tasks"]]
     tables = [(name, integer(parts), key) for name, parts, key in facts.tables]
     return (
         f'<h3>To paste</h3><pre class="methods">{text(methods(facts))}</pre>'

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from tasks.report.facts import Facts
 from tasks.report.numbers import Cells, cells, first_orders, has_interval, known, number, short, sizes, with_interval
 
@@ -73,6 +76,13 @@ def _growth(facts: Facts, asked: list[str], task: str) -> str:
     return f". Its score cannot be told from that of {asked[0]} ({with_interval(small)}): the intervals overlap"
 
 
+def gammas_of(facts: Facts, task: Mapping[str, Any]) -> str:
+    """γ of each n of a task: "n = 2: .62", and for a percentile "n = 2: .62 (p90 of all candidate pairs)"."""
+    found = facts.gammas[task["name"]]
+    said = {n: f" ({g} of all candidate pairs)" if isinstance(g, str) else "" for n, g in task["gamma"].items()}
+    return ", ".join(f"n = {n}: {number(found[n])}{said[n]}" for n in sorted(said))
+
+
 def methods(facts: Facts) -> str:
     """A paragraph to paste into a paper."""
     how, tasks = facts.settings["methods"], facts.settings["tasks"]
@@ -83,9 +93,7 @@ def methods(facts: Facts) -> str:
         if how["encoder"] == "association"
         else (f"the sentence encoder {how['encoder model']}")
     )
-    gammas = "; ".join(
-        f"{t['name']}: " + ", ".join(f"n = {n}: {number(g)}" for n, g in sorted(t["gamma"].items())) for t in tasks
-    )
+    gammas = "; ".join(f"{t['name']}: {gammas_of(facts, t)}" for t in tasks)
     twice = [t["name"] for t in tasks if t["mined_on_evaluated"]]
     shots = ", ".join(f"{t['shots']} for {t['name']}" for t in tasks if t["shots"])
     asked = f"behind solved examples ({shots}), else zero-shot" if shots else "zero-shot"

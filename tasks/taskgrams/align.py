@@ -5,42 +5,50 @@
 
 A pair counts once, however many examples hold it; how many do is kept beside it. Pairs in which one n-gram contains the
 other ("maron" and "maron velk") are dropped and counted: cosine favours them, and P(s_y|s_x) is trivially 1. The pairs are
-mined above the lowest γ the study allows; the γ of a measure is applied by the measure, to the similarity stored here.
+mined above the lowest γ the study allows; the γ of a measure is applied by the measure, to the similarity stored here. How
+the similarities of all candidates are spread is stored too: a γ given as a percentile is taken from it.
 
-Input n-grams are taken in blocks of their sorted order, so that a block's pairs are complete, come out in the order of
-the key, and memory does not grow with their number.
+Pairs come in the order of their input n-gram, in blocks that are complete, so that memory does not grow with their number.
+Where the vectors are more than the job's memory, both sides are gone through in slabs, each input slab beside all output
+slabs; what is written is the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, Protocol
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
-from numpy.typing import NDArray
 
-from schemas import TASK_GRAMS, Study
+from schemas import SIMILARITIES, TASK_GRAMS, Study
+from tasks.dataset import ROWS_PER_GROUP
 from tasks.step import Inputs, Job, Stage, Step, Work
+from tasks.taskgrams.sides import Floats, Ints, Side, Vectors, orders, sides
+from tasks.text.gamma import STEPS, at_most
 
-Ints = NDArray[np.int64]
-PAIRS_AT_ONCE = 2_000_000  # pairs of a block, before those of several examples become one
-PRODUCTS_AT_ONCE = 32_768
+PAIRS_AT_ONCE = 16_000_000  # pairs of a block, counted once for each example that holds them
 
 
-@dataclass(frozen=True)
-class Side:
-    """The n-grams of one order on one side: row i of `vectors` is E(ngrams[i]); sorted, so that i orders them too.
+class Pairs(NamedTuple):
+    """Pairs strictly above the lowest γ, ascending by (input, output), which number the n-grams of their sides."""
 
-    `example` and `ngram` list, sorted by example, which of them each example holds.
-    """
+    input: Ints
+    output: Ints
+    examples: Ints  # that hold the pair
+    similarity: Floats
 
-    ngrams: list[str]
-    words: list[frozenset[str]]
-    vectors: NDArray[np.float32]
-    example: Ints
-    ngram: Ints
+    def taken(self, which: Ints) -> Pairs:
+        """Those of these places."""
+        return Pairs(self.input[which], self.output[which], self.examples[which], self.similarity[which])
+
+
+class Loads(Protocol):
+    """See Vectors."""
+
+    length: int
+
+    def load(self, low: int, high: int) -> Floats: ...
 
 
 def plan(study: Study, inputs: Inputs) -> list[Job]:
@@ -53,127 +61,126 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
 
 
 def run(work: Work) -> None:
-    """Write the pairs above the lowest γ.
+    """Write the pairs above the lowest γ, and how the similarities of all candidates are spread.
 
     Sums: candidates = |∪ A_n|, below_gamma, contained (above γ, yet one inside the other), and per order, for acceptance
     rates, candidates_n2, accepted_n2 …
     """
     for name in ("candidates", "below_gamma", "contained"):
         work.add(name, 0)
-    for order in _orders(work):
-        sides = _sides(work, order)
-        work.add(f"candidates_n{order}", 0)
-        work.add(f"accepted_n{order}", 0)
-        for codes, examples in distinct_pairs(*sides):
-            _write_pairs(work, order, sides, codes, examples)
+    for order in orders(work):
+        for name in ("candidates", "accepted"):
+            work.add(f"{name}_n{order}", 0)
+        both = sides(work, order)
+        vectors = Vectors(work, "input", both[0].ngrams), Vectors(work, "output", both[1].ngrams)
+        spread = np.zeros(2 * STEPS + 1, dtype=np.int64)
+        found = aligned(*both, *vectors, work.settings["lowest_gamma"], spread, memory=work.job.memory // 2)
+        for rows in in_row_groups(_kept(work, order, *both, pairs) for pairs in found):
+            work.write("task_grams", rows)
+        for name in ("candidates", f"candidates_n{order}", "below_gamma"):
+            work.add(name, int(spread.sum()))  # those above γ were taken from the last already
+        steps = np.flatnonzero(spread)
+        work.write("similarities", {
+            "task": [work.labels["task"]] * len(steps), "order": np.full(len(steps), order, dtype=np.int16),
+            "at_most": at_most(steps), "candidates": spread[steps],
+        })  # fmt: skip
 
 
-def distinct_pairs(inputs: Side, outputs: Side, at_once: int = PAIRS_AT_ONCE) -> Iterator[tuple[Ints, Ints]]:
-    """A_n in blocks: (codes, examples), a code being input number · |output n-grams| + output number, ascending.
+def aligned(inputs: Side, outputs: Side, x: Loads, y: Loads, lowest: float, spread: Ints, *, memory: int) -> Iterator[Pairs]:
+    """The pairs of A_n with a cosine strictly above `lowest`, in order.
 
-    `examples` says how many examples hold the pair. A block has about `at_once` pairs, or one input n-gram's if more.
+    spread [2·STEPS + 1] gets one for each pair of A_n. `memory` (bytes) is for the vectors of both sides.
     """
-    by_ngram = np.lexsort((inputs.example, inputs.ngram))
-    ngram, example = inputs.ngram[by_ngram], inputs.example[by_ngram]
-    first = np.searchsorted(outputs.example, example, side="left")
-    partners = np.searchsorted(outputs.example, example, side="right") - first
-    begins = np.searchsorted(ngram, np.arange(len(inputs.ngrams) + 1))  # where each input n-gram's occurrences begin
-    before = np.concatenate([[0], np.cumsum(partners)])[begins]  # pairs before each input n-gram
+    at_once = max(1, memory // (8 * max(x.length, y.length)))
+    slabs = [(low, min(low + at_once, len(outputs))) for low in range(0, len(outputs), at_once)]
+    only = y.load(*slabs[0]) if len(slabs) == 1 else None
+    for low in range(0, len(inputs), at_once):
+        high = min(low + at_once, len(inputs))
+        vectors = x.load(low, high)
+        if only is not None:
+            yield from _slab(inputs, outputs, (low, high), slabs[0], vectors, only, lowest, spread)
+            continue
+        found = [pairs for slab in slabs
+                 for pairs in _slab(inputs, outputs, (low, high), slab, vectors, y.load(*slab), lowest, spread)]  # fmt: skip
+        if found:
+            together = Pairs(*(np.concatenate(column) for column in zip(*found, strict=True)))
+            yield together.taken(np.lexsort((together.output, together.input)))
+
+
+def _slab(inputs: Side, outputs: Side, mine: tuple[int, int], theirs: tuple[int, int], x: Floats, y: Floats, lowest: float,
+          spread: Ints) -> Iterator[Pairs]:  # fmt: skip
+    """The pairs of the input n-grams mine[0]..mine[1]-1 and the output n-grams theirs[0]..theirs[1]-1, in blocks."""
+    from tasks.taskgrams.align_kernels import pairs_above
+
+    example, ngram = inputs.between(*mine)
+    by_ngram = np.argsort(ngram, kind="stable")  # within one, examples stay in order
+    example, ngram = example[by_ngram], ngram[by_ngram]
+    begins = np.searchsorted(ngram, np.arange(len(x) + 1))  # where each input n-gram's occurrences begin
+    holders, held = outputs.between(*theirs)
+    first, last = (np.searchsorted(holders, np.arange(1 + max(example.max(initial=-1), holders.max(initial=-1))), side=side)
+                   for side in ("left", "right"))  # fmt: skip
+    before = np.concatenate([[0], np.cumsum((last - first)[example])])[begins]  # pairs before each input n-gram
+    counts, touched, cosines, of_output = (np.zeros(len(y), kind) for kind in (np.int32, np.int32, np.float32, np.float32))
     low = 0
-    while low < len(inputs.ngrams):
-        high = max(low + 1, int(np.searchsorted(before, before[low] + at_once, side="right")) - 1)
-        occurrences = slice(begins[low], begins[high])
-        count = partners[occurrences]
-        within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
-        partner = outputs.ngram[np.repeat(first[occurrences], count) + within]
-        yield np.unique(np.repeat(ngram[occurrences], count) * len(outputs.ngrams) + partner, return_counts=True)
+    while low < len(x):
+        high = max(low + 1, int(np.searchsorted(before, before[low] + PAIRS_AT_ONCE, side="right")) - 1)
+        # N-grams of one example take their turns together: its outputs' vectors are near by then.
+        turns = low + np.argsort(example[begins[low:high]], kind="stable")
+        room = min(int(before[high] - before[low]), (high - low) * len(y))
+        kept, similarity = np.empty((room, 3), dtype=np.int32), np.empty(room, dtype=np.float32)
+        ends = pairs_above(turns, lowest, x, y, begins, example, first, last, held, counts, touched, cosines, of_output,
+                           spread, kept, similarity)  # fmt: skip
+        at = _in_order(turns, ends)
+        yield Pairs(kept[at, 0] + np.int64(mine[0]), kept[at, 1] + np.int64(theirs[0]), kept[at, 2].astype(np.int64),
+                    similarity[at])  # fmt: skip
         low = high
 
 
-def similarities(inputs: NDArray[np.float32], outputs: NDArray[np.float32], left: Ints, right: Ints) -> NDArray[np.float32]:
-    """inputs[left] · outputs[right], row by row: cosines, as vectors have length 1 (or 0: then the cosine is 0)."""
-    found = np.empty(len(left), dtype=np.float32)
-    for begin in range(0, len(left), PRODUCTS_AT_ONCE):
-        piece = slice(begin, begin + PRODUCTS_AT_ONCE)
-        np.einsum("ij,ij->i", inputs[left[piece]], outputs[right[piece]], out=found[piece])
-    return found
+def _in_order(turns: Ints, ends: Ints) -> Ints:
+    """The places of rows that were written turn by turn, each turn's until its end, in the order of the turns' numbers."""
+    order = np.argsort(turns)
+    begins = np.concatenate([[0], ends])[:-1][order]
+    lengths = ends[order] - begins
+    return np.repeat(begins - (np.cumsum(lengths) - lengths), lengths) + np.arange(lengths.sum())
 
 
-def contains(one: str, other: str) -> bool:
-    """Whether one of two n-grams, as word sequences, stands inside the other or equals it."""
-    return f" {one} " in f" {other} " or f" {other} " in f" {one} "
+def in_row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The same rows in tables of ROWS_PER_GROUP, so that no file shows in which blocks its rows were made."""
+    held: list[pa.Table] = []
+    for table in tables:
+        held.append(table)
+        if sum(t.num_rows for t in held) >= ROWS_PER_GROUP:
+            together = pa.concat_tables(held)
+            whole = together.num_rows // ROWS_PER_GROUP * ROWS_PER_GROUP
+            yield from (together.slice(at, ROWS_PER_GROUP) for at in range(0, whole, ROWS_PER_GROUP))
+            held = [together.slice(whole)]
+    rest = [t for t in held if t.num_rows]
+    if rest:
+        yield pa.concat_tables(rest)
 
 
-def _write_pairs(work: Work, order: int, sides: tuple[Side, Side], codes: Ints, examples: Ints) -> None:
-    """Keep what Definition 1 keeps of a block, and count what it does not."""
-    inputs, outputs = sides
-    left, right = np.divmod(codes, max(len(outputs.ngrams), 1))
-    similarity = similarities(inputs.vectors, outputs.vectors, left, right)
-    above = np.flatnonzero(similarity.astype(np.float64) > work.settings["lowest_gamma"])
-    shares = np.array([not inputs.words[i].isdisjoint(outputs.words[j])
-                       for i, j in zip(left[above], right[above], strict=True)], dtype=bool)  # fmt: skip
-    inside = np.array([s and contains(inputs.ngrams[left[k]], outputs.ngrams[right[k]])
-                       for k, s in zip(above, shares, strict=True)], dtype=bool)  # fmt: skip
-    kept = above[~inside]
-    for name, number in (("candidates", len(codes)), ("below_gamma", len(codes) - len(above)), ("contained", inside.sum()),
-                         (f"candidates_n{order}", len(codes)), (f"accepted_n{order}", len(kept))):  # fmt: skip
+def _kept(work: Work, order: int, inputs: Side, outputs: Side, pairs: Pairs) -> pa.Table:
+    """Rows for what Definition 1 keeps of a block; what it does not keep is counted."""
+    from tasks.taskgrams.align_kernels import relations
+
+    shares, inside = relations(pairs.input, pairs.output, inputs.starts, inputs.words, outputs.starts, outputs.words)
+    for name, number in (
+        ("below_gamma", -len(inside)),
+        ("contained", inside.sum()),
+        (f"accepted_n{order}", (~inside).sum()),
+    ):
         work.add(name, int(number))
-    work.write("task_grams", {
-        "task": [work.labels["task"]] * len(kept), "order": np.full(len(kept), order, dtype=np.int16),
-        "input_ngram": [inputs.ngrams[i] for i in left[kept]], "output_ngram": [outputs.ngrams[j] for j in right[kept]],
-        "similarity": similarity[kept], "shares_word": shares[~inside], "examples": examples[kept],
+    kept = pairs.taken(np.flatnonzero(~inside))
+    return pa.table({
+        "task": pa.repeat(pa.scalar(work.labels["task"]), len(kept.input)),
+        "order": np.full(len(kept.input), order, dtype=np.int16),
+        "input_ngram": inputs.ngrams.gather(kept.input).to_arrow(),
+        "output_ngram": outputs.ngrams.gather(kept.output).to_arrow(),
+        "similarity": kept.similarity, "shares_word": shares[~inside], "examples": kept.examples,
     })  # fmt: skip
 
 
-def _orders(work: Work) -> list[int]:
-    """The orders there are n-grams of."""
-    return sorted({n for p in work.parts("example_ngrams") for b in work.batches(p, "order", rows=262_144)
-                   for n in b.column(0).unique().to_pylist()})  # fmt: skip
-
-
-def _sides(work: Work, order: int) -> tuple[Side, Side]:
-    """The mining examples' n-grams of this order, with their vectors."""
-    empty = pl.DataFrame(schema={"example": pl.String, "side": pl.String, "ngram": pl.String})
-    frames = [empty]
-    for part in work.parts("example_ngrams"):
-        for batch in work.batches(part, "split", "example", "side", "order", "ngram", rows=262_144):
-            rows = pl.DataFrame(pa.Table.from_batches([batch]))
-            rows = rows.filter((pl.col("split") == "mine") & (pl.col("order") == order))
-            frames.append(rows.select(empty.columns))
-    rows = pl.concat(frames)
-    examples = pl.Enum(rows["example"].unique().sort())
-    return _side(work, rows, "input", examples), _side(work, rows, "output", examples)
-
-
-def _side(work: Work, rows: pl.DataFrame, side: str, examples: pl.Enum) -> Side:
-    """One side; raises AssertionError if an n-gram has no embedding."""
-    rows = rows.filter(pl.col("side") == side)
-    names = rows["ngram"].unique().sort()
-    rows = rows.select(pl.col("example").cast(examples).to_physical().cast(pl.Int64),
-                       pl.col("ngram").cast(pl.Enum(names)).to_physical().cast(pl.Int64))  # fmt: skip
-    rows = rows.sort("example", "ngram")
-    return Side(names.to_list(), [frozenset(g.split(" ")) for g in names], _vectors(work, side, names),
-                rows["example"].to_numpy(), rows["ngram"].to_numpy())  # fmt: skip
-
-
-def _vectors(work: Work, side: str, names: pl.Series) -> NDArray[np.float32]:
-    """float32 [len(names), d]: the embeddings of these n-grams, read in pieces."""
-    vectors: NDArray[np.float32] | None = None
-    wanted = pl.DataFrame({"ngram": names}).with_row_index("number")
-    found = 0
-    for part in work.parts("embeddings"):
-        for batch in work.batches(part, "side", "ngram", "vector", rows=16_384):
-            rows = pl.DataFrame(pa.Table.from_batches([batch.select(["side", "ngram"])])).with_row_index("row")
-            rows = rows.filter(pl.col("side") == side).join(wanted, on="ngram")
-            flat = batch.column(2).flatten().to_numpy().reshape(batch.num_rows, -1)
-            vectors = np.zeros((len(names), flat.shape[1]), dtype=np.float32) if vectors is None else vectors
-            vectors[rows["number"].to_numpy()] = flat[rows["row"].to_numpy()]
-            found += len(rows)
-    assert found == len(names), f"{side}: {len(names) - found} n-grams have no embedding"
-    return np.zeros((0, 1), dtype=np.float32) if vectors is None else vectors
-
-
 ALIGN = Step(
-    "align", version=1, about="pairs of n-grams above the lowest γ", reads=("example_ngrams", "embeddings"),
-    stages=(Stage(writes=(TASK_GRAMS,), plan=plan, run=run),),
+    "align", version=2, about="pairs of n-grams above the lowest γ", reads=("example_ngrams", "embeddings"),
+    stages=(Stage(writes=(TASK_GRAMS, SIMILARITIES), plan=plan, run=run),),
 )  # fmt: skip

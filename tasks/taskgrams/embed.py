@@ -12,23 +12,26 @@ import polars as pl
 import pyarrow as pa
 
 from schemas import EMBEDDINGS, Study
+from tasks.files import outside_file
 from tasks.step import Inputs, Job, Stage, Step, Work
-from tasks.text.encoders import encoder_settings, fit, mining_pairs
+from tasks.text.encoders import encoder_files, encoder_settings, fit, mining_pairs
 
 NGRAMS_AT_ONCE = 16_384
 
 
 def plan(study: Study, inputs: Inputs) -> list[Job]:
     """One job per task. Only an encoder that is learnt from the examples depends on them."""
+    encoder = encoder_settings(study.encoder, study.data)
+    files = tuple(outside_file(path) for path in encoder_files(encoder))
     jobs = []
     for task in study.tasks:
         parts = {t: tuple(p for p in inputs[t] if p.labels["task"] == task.name) for t in ("example_ngrams", "examples")}
-        settings: dict[str, Any] = {"encoder": encoder_settings(study.encoder)}
+        settings: dict[str, Any] = {"encoder": encoder}
         if study.encoder.kind == "association":
             settings |= {"family": task.family, "whole_answer": task.whole_answer}
         else:
             parts["examples"] = ()
-        jobs.append(Job({"task": task.name}, settings, parts, cost=10.0))
+        jobs.append(Job({"task": task.name}, settings, parts, files, cost=10.0))
     return jobs
 
 
@@ -66,6 +69,6 @@ def _distinct(work: Work, side: str) -> list[str]:
 
 
 EMBED = Step(
-    "embed", version=1, about="a vector per distinct n-gram of the mining examples", reads=("example_ngrams", "examples"),
+    "embed", version=2, about="a vector per distinct n-gram of the mining examples", reads=("example_ngrams", "examples"),
     stages=(Stage(writes=(EMBEDDINGS,), plan=plan, run=run),),
 )  # fmt: skip

@@ -3,7 +3,8 @@
     Which city is the capital of Maron Velk?   n = 2  →  which city · city is · … · maron velk    ("is the": only stop words)
     Torin Vale, the answer as a whole          n = 2  →  torin vale;  under n = 1 and n = 3 as well
 
-n-grams are contiguous; those of nothing but stop words are dropped, whole answers never are. x is what the reader put
+n-grams are contiguous; those of nothing but stop words are dropped, whole answers never are (other stop-word policies:
+tasks/text/ngrams.py). x is what the reader put
 into `input`: for multiple choice the question without its options.
 """
 
@@ -16,7 +17,7 @@ from typing import Any
 from schemas import EXAMPLE_NGRAMS, Study
 from tasks.step import Inputs, Job, Stage, Step, Work
 from tasks.text.encoders import ngram_text
-from tasks.text.ngrams import keep
+from tasks.text.ngrams import keep, places
 from tasks.text.words import analyzer, segment
 
 ROWS_AT_ONCE = 65_536
@@ -31,14 +32,18 @@ class NGram:
     ends: tuple[int, ...]
 
 
-def ngrams_of(text: str, n: int) -> list[NGram]:
-    """G_n(text): its distinct n-grams, sorted."""
+def ngrams_of(text: str, n: int, policy: str = "none", language: str = "") -> list[NGram]:
+    """G_n(text): its distinct n-grams, sorted, before those of nothing but stop words are dropped.
+
+    Under `authors` a place of "capital land" holds the words deleted in between: "capital of the land".
+    """
     words, starts, ends = segment(text)
-    places: dict[tuple[str, ...], list[int]] = {}
-    for i in range(len(words) - n + 1):
-        places.setdefault(tuple(words[i : i + n]), []).append(i)
-    return [NGram(gram, tuple(starts[i] for i in at), tuple(ends[i + n - 1] for i in at))
-            for gram, at in sorted(places.items())]  # fmt: skip
+    chosen = places(words, n, policy, language)
+    found: dict[tuple[str, ...], list[tuple[int, int]]] = {}
+    for i in range(len(chosen) - n + 1):
+        gram = chosen[i : i + n]
+        found.setdefault(tuple(words[w] for w in gram), []).append((starts[gram[0]], ends[gram[-1]]))
+    return [NGram(gram, *zip(*at, strict=True)) for gram, at in sorted(found.items())]
 
 
 def whole_answers(output: str, aliases: list[str]) -> list[NGram]:
@@ -83,7 +88,7 @@ def run(work: Work) -> None:
 def _rows(work: Work, example: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The rows of one example, in the order of the key."""
     orders = work.settings["orders"]
-    sides = [("input", n, _contentful(work, ngrams_of(example["input"], n), side=0)) for n in orders]
+    sides = [("input", n, _contentful(work, example["input"], n, side=0)) for n in orders]
     for side, n, grams in [*sides, *(("output", n, _outputs(work, example, n)) for n in orders)]:
         for gram in grams:
             yield {"task": work.labels["task"], "split": example["split"], "example": example["example"], "side": side,
@@ -98,15 +103,17 @@ def _outputs(work: Work, example: dict[str, Any], n: int) -> list[NGram]:
         grams = whole_answers(text, example["aliases"] if example["split"] == "mine" else [])
         work.add("outputs_without_words", 0 if grams else 1)
         return grams
-    grams = ngrams_of(text, n)
-    work.add("outputs_shorter_than_n", 0 if grams else 1)
-    work.add(f"outputs_shorter_than_n{n}", 0 if grams else 1)
-    return _contentful(work, grams, side=1)
+    return _contentful(work, text, n, side=1)
 
 
-def _contentful(work: Work, grams: list[NGram], side: int) -> list[NGram]:
-    """Without those the stop-word policy drops; counted, once per example."""
-    kept = [g for g in grams if keep(g.words, work.settings["stop_words"], (work.settings["languages"][side],))]
+def _contentful(work: Work, text: str, n: int, side: int) -> list[NGram]:
+    """G_n under the study's stop-word policy. What is dropped is counted, once per example."""
+    policy, language = work.settings["stop_words"], work.settings["languages"][side]
+    grams = ngrams_of(text, n, policy, language)
+    if side == 1:
+        work.add("outputs_shorter_than_n", 0 if grams else 1)
+        work.add(f"outputs_shorter_than_n{n}", 0 if grams else 1)
+    kept = [g for g in grams if keep(g.words, policy, language)]
     work.add("stopword_ngrams", len(grams) - len(kept))
     return kept
 

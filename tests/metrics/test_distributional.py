@@ -7,7 +7,7 @@ from scipy import stats
 from tasks.metrics.measure import MEASURE
 from tasks.metrics.probabilities import span_sums
 from tests.metrics.world import World, world
-from tests.support import read_rows, run_step
+from tests.support import read_rows, run_step, write_part
 
 
 def measured(tmp_path, w: World, measure: str = "distributional", **task) -> dict[tuple, dict]:
@@ -72,6 +72,17 @@ def test_gamma_is_strict_and_zero_counts_are_left_out_and_counted(tmp_path):
     strict = excluded(tmp_path / "b", w, gamma_default=0.9)
     assert strict["mem_n", "", "pair not mined above γ"] == 40
     assert strict["mem_n", "m", "kept"] == 0
+
+
+@pytest.mark.parametrize(("gamma", "kept"), [("p50", 40), ("p90.1", 0)])
+def test_a_percentile_is_taken_from_all_candidates_of_the_task(tmp_path, gamma, kept):
+    """The pairs stored lie at .9; nine times as many were candidates and lie at .5."""
+    w = world(n=40)
+    study, tables = w.study(gamma_default=gamma), w.tables(tmp_path)
+    spread = {"task": ["t"] * 2, "order": [1] * 2, "at_most": [0.5, w.similarity], "candidates": [9 * 40, 40]}
+    tables["similarities"] = (write_part(tmp_path, "similarities", spread, {"task": "t"}),)
+    found = read_rows(tmp_path, run_step(MEASURE, study, tmp_path, tables)["exclusions"])
+    assert {r["rows"] for r in found if (r["measure"], r["model"], r["reason"]) == ("mem_n", "m", "kept")} == {kept}
 
 
 @pytest.mark.parametrize("how", ["zero counts", "nothing mined"])

@@ -53,6 +53,9 @@ def test_a_new_study_from_the_template_is_valid(tmp_path: Path) -> None:
         ('[[tasks]]\nname = "b"\nfamily = "qa"\nsplit = "pages"', "there is no [splits.pages]"),
         ('[[tasks]]\nname = "b"\nfamily = "qa"\ngamma_default = 0.1', "below lowest_gamma"),
         ('[[tasks]]\nname = "b"\nfamily = "qa"\ngamma = {"9" = 0.9}', "not one of orders"),
+        ('[[tasks]]\nname = "b"\nfamily = "qa"\ngamma = {"2" = "90%"}', 'percentile such as "p90"'),
+        ('[[tasks]]\nname = "b"\nfamily = "qa"\ngamma_default = "p100"', 'percentile such as "p90"'),
+        ('[[tasks]]\nname = "b"\nfamily = "qa"\ngamma = {"2" = 1.1}', "a number from -1 to 1"),
         ('[[tasks]]\nname = "a/b"\nfamily = "qa"', "tasks.1.name"),
         ("= 3", "not valid TOML"),
     ],
@@ -63,6 +66,14 @@ def test_a_wrong_setting_is_named_with_its_remedy(tmp_path: Path, change: str, m
         load(tmp_path, top + SMALL + tables)
     assert message in str(error.value)
     assert str(tmp_path / "study.toml") in str(error.value)
+
+
+def test_gamma_is_a_number_or_a_percentile_for_each_n(tmp_path: Path) -> None:
+    task = '[[tasks]]\nname = "b"\nfamily = "qa"\ngamma_default = 1\ngamma = {"1" = "p90", "2" = 0.7}'
+    study = load(tmp_path, SMALL + task)
+    assert [study.task("b").gamma_at(n) for n in (1, 2, 3)] == ["p90", 0.7, 1.0]
+    assert study.task("b").has_percentiles
+    assert not study.tasks[0].has_percentiles
 
 
 def test_files_that_are_not_studies(tmp_path: Path) -> None:

@@ -2,25 +2,34 @@
 
 import random
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
+import polars as pl
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tasks.taskgrams.align import ALIGN, Side, contains, distinct_pairs, similarities
+from tasks.taskgrams import align as align_step
+from tasks.taskgrams.align import ALIGN
+from tasks.taskgrams.align_kernels import relations
 from tasks.taskgrams.embed import EMBED
 from tasks.taskgrams.extract import EXTRACT
+from tasks.taskgrams.sides import side_of
+from tasks.text.gamma import STEPS, resolved
 from tests.support import read_rows, run_step, write_part
 from tests.taskgrams.world import examples_part, study_of, sums
 
 
-def align(root, rows, **task):
-    """Tables of extract, embed and align."""
+def align(root, rows, memory=1_000_000_000, **task):
+    """Tables of extract, embed and align, where `memory` is what align may hold of vectors, twice."""
     study = study_of(**task)
     tables = {"examples": (examples_part(root, rows),)}
-    for step in (EXTRACT, EMBED, ALIGN):
+    (stage,) = ALIGN.stages
+    small = replace(stage, plan=lambda *given: [replace(job, memory=memory) for job in stage.plan(*given)])
+    for step in (EXTRACT, EMBED, replace(ALIGN, stages=(small,))):
         tables = run_step(step, study, root, tables)
     return tables
 
@@ -73,6 +82,25 @@ def test_the_table_equals_brute_force_over_the_definition(tmp_path):
         assert counted[f"accepted_n{n}"] == sum(p[0] == n for p in expected)
 
 
+def test_the_spread_of_all_candidates_gives_the_percentiles_of_the_definition(tmp_path):
+    draw = random.Random(4)
+    rows = [(" ".join(draw.choices("abcdef", k=5)), " ".join(draw.choices("uvwxyz", k=5))) for _ in range(30)]
+    tables = align(tmp_path, rows, family="translation", orders=(1, 2), lowest_gamma=0.9, gamma_default="p95",
+                   languages=("xx", "yy"))  # fmt: skip
+    vector = {(r["side"], r["ngram"]): np.array(r["vector"]) for r in read_rows(tmp_path, tables["embeddings"])}
+    grams = {}
+    for row in read_rows(tmp_path, tables["example_ngrams"]):
+        grams.setdefault((row["order"], row["example"]), {"input": [], "output": []})[row["side"]].append(row["ngram"])
+    table = pl.DataFrame(read_rows(tmp_path, tables["similarities"]))
+    for n in (1, 2):
+        pairs = {(x, y) for (order, _), g in grams.items() if order == n for x in g["input"] for y in g["output"]}
+        cosines = sorted(vector["input", x] @ vector["output", y] for x, y in pairs)
+        for share in (5, 50, 95):
+            found = resolved({str(n): f"p{share}"}, table, -1.0, "t")[str(n)]
+            exact = cosines[-(-share * len(cosines) // 100) - 1]
+            assert exact - 1e-6 <= found <= exact + 2**-14 + 1e-6
+
+
 def test_a_pair_at_gamma_is_below_it(tmp_path):
     vectors = {("input", "a"): [1.0, 0.0], ("output", "x"): [0.5, 0.75**0.5], ("output", "y"): [0.75, (1 - 0.75**2) ** 0.5]}
     grams = [("1", side, 1, gram) for side, gram in vectors]
@@ -101,9 +129,22 @@ def test_one_inside_the_other_is_dropped_but_a_shared_word_is_not(tmp_path):
     assert sums(tmp_path, tables["task_grams"])["contained"] == 5
 
 
-def test_containment_is_of_words_not_of_letters():
-    assert [contains(*p) for p in (("york", "new york"), ("new york", "york"), ("york", "york"))] == [True] * 3
-    assert [contains(*p) for p in (("york", "yorkshire dales"), ("new city", "new york city"))] == [False] * 2
+words_of_a = st.lists(st.sampled_from("abc"), min_size=1, max_size=4)
+
+
+@given(words_of_a, words_of_a)
+@hypothesis_settings(max_examples=200, deadline=None)
+def test_containment_is_of_whole_words_without_a_gap(x, y):
+    """ "york" stands in "new york" and not in "yorkshire dales"; "new city" does not stand in "new york city"."""
+    held = [
+        pl.DataFrame({"example": [0], "ngram": [" ".join(w)]}, {"example": pl.Int32, "ngram": pl.String}) for w in (x, y)
+    ]
+    inputs, outputs = side_of(*held)
+    shares, inside = relations(np.zeros(1, np.int64), np.zeros(1, np.int64), inputs.starts, inputs.words, outputs.starts,
+                               outputs.words)  # fmt: skip
+    one, other = (f" {' '.join(w)} " for w in (x, y))
+    assert bool(inside[0]) == (one in other or other in one)
+    assert bool(shares[0]) == bool(set(x) & set(y))
 
 
 def test_evaluated_examples_give_no_task_grams(tmp_path):
@@ -139,29 +180,63 @@ def test_only_the_lowest_gamma_decides():
     assert plan(gamma_default=0.5) != plan(gamma_default=0.5, lowest_gamma=0.2)
 
 
+class Given:
+    """Vectors that are at hand."""
+
+    def __init__(self, vectors):
+        self.vectors, self.length = np.asarray(vectors, dtype=np.float32), vectors.shape[1]
+
+    def load(self, low, high):
+        return self.vectors[low:high]
+
+
 held = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 6)), unique=True, max_size=25)
 
 
-@given(held, held, st.integers(1, 40))
+@given(held, held, st.integers(1, 40), st.integers(1, 9), st.sampled_from([-2.0, 0.0, 0.5]))
 @hypothesis_settings(max_examples=150, deadline=None)
-def test_blocks_of_any_size_give_every_pair_once_in_order(left, right, at_once):
-    def side(pairs):
-        pairs = sorted(pairs)
-        columns = np.array(pairs, dtype=np.int64).reshape(-1, 2)
-        return Side([f"g{i}" for i in range(7)], [frozenset({f"g{i}"}) for i in range(7)], np.zeros((7, 2), np.float32),
-                    columns[:, 0], columns[:, 1])  # fmt: skip
+def test_blocks_and_slabs_of_any_size_give_every_pair_once_in_order(left, right, at_once, vectors_at_once, lowest):
+    rng = np.random.default_rng(len(left) * 31 + len(right))
+    sides, vectors = side_of(*(pl.DataFrame([(e, f"g{g}") for e, g in held], {"example": pl.Int32, "ngram": pl.String},
+                                            orient="row") for held in (left, right))), []  # fmt: skip
+    for side in sides:
+        drawn = rng.normal(size=(len(side), 3))
+        vectors.append(Given(drawn / np.linalg.norm(drawn, axis=1, keepdims=True)))
+    cosines = vectors[0].vectors.astype(np.float64) @ vectors[1].vectors.T
+    names = [side.ngrams.to_list() for side in sides]
+    pairs = Counter((names[0].index(f"g{x}"), names[1].index(f"g{y}")) for e, x in left for f, y in right if e == f)
+    spread = np.zeros(2 * STEPS + 1, dtype=np.int64)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(align_step, "PAIRS_AT_ONCE", at_once)
+        blocks = list(align_step.aligned(*sides, *vectors, lowest, spread, memory=vectors_at_once * 24))
+    found = [tuple(int(c) for c in row[:3]) for block in blocks for row in zip(*block, strict=True)]
+    assert found == [(*p, k) for p, k in sorted(pairs.items()) if cosines[p] > lowest]
+    similarities = np.concatenate([np.zeros(0), *(b.similarity for b in blocks)])
+    assert similarities == pytest.approx([cosines[x, y] for x, y, _ in found], abs=1e-6)
+    steps = np.clip(np.ceil(np.array([cosines[p] for p in pairs]) * STEPS), -STEPS, STEPS) + STEPS
+    assert spread.sum() == len(pairs)
+    assert np.repeat(np.arange(len(spread)), spread) == pytest.approx(np.sort(steps), abs=1)
 
-    expected = Counter((x, y) for e, x in left for f, y in right if e == f)
-    found = [(divmod(int(c), 7), int(k)) for codes, examples in distinct_pairs(side(left), side(right), at_once)
-             for c, k in zip(codes, examples, strict=True)]  # fmt: skip
-    assert found == sorted(expected.items())
+
+def test_what_is_written_does_not_show_how_much_memory_there_was(tmp_path):
+    draw = random.Random(2)
+    rows = [(" ".join(draw.choices("abcdefgh", k=6)), " ".join(draw.choices("stuvwxyz", k=6))) for _ in range(60)]
+    found = []
+    for memory in (1_000_000_000, 100_000):
+        tables = align(tmp_path / str(memory), rows, family="translation", orders=(2,), lowest_gamma=0.0,
+                       languages=("xx", "yy"), memory=memory)  # fmt: skip
+        found.append([(tmp_path / str(memory) / t / "parts" / f"{tables[t][0].key}.parquet").read_bytes()
+                      for t in ("task_grams", "similarities")])  # fmt: skip
+    assert found[0] == found[1]
 
 
-def test_similarities_equal_the_matrix_product():
-    rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(40, 8)).astype(np.float32), rng.normal(size=(50, 8)).astype(np.float32)
-    left, right = rng.integers(0, 40, 70_000), rng.integers(0, 50, 70_000)
-    assert similarities(x, y, left, right) == pytest.approx((x @ y.T)[left, right], abs=1e-4)
+def test_rows_are_written_in_groups_of_one_size_however_they_come():
+    numbers = pa.table({"n": np.arange(200_000)})
+    for sizes in ([200_000], [1, 65_535, 70_000, 0, 64_464], [131_072, 68_928]):
+        ends = np.cumsum([0, *sizes])
+        groups = list(align_step.in_row_groups(numbers.slice(a, s) for a, s in zip(ends, sizes, strict=False)))
+        assert [g.num_rows for g in groups] == [65_536, 65_536, 65_536, 3_392]
+        assert pa.concat_tables(groups).equals(numbers)
 
 
 def test_the_same_examples_give_the_same_bytes(tmp_path):

@@ -1,10 +1,12 @@
 """The n-grams of examples, and the places they stand in."""
 
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tasks.taskgrams.extract import EXTRACT, ngrams_of, whole_answers
-from tasks.text.words import segment
+from tasks.text.ngrams import stop_words
+from tasks.text.words import normalise, segment
 from tests.support import read_rows, run_step
 from tests.taskgrams.world import examples_part, study_of, sums
 
@@ -63,6 +65,32 @@ def test_ngrams_of_nothing_but_stop_words_are_dropped_unless_the_study_keeps_the
     gone = {(r["side"], r["ngram"]) for r in kept} - {(r["side"], r["ngram"]) for r in dropped}
     assert gone == {("input", "of the"), ("output", "it is"), ("output", "is of"), ("output", "of the")}
     assert (counted["stopword_ngrams"], none["stopword_ngrams"]) == (4, 0)
+
+
+def test_a_place_of_an_ngram_with_holes_reaches_over_what_was_deleted(tmp_path):
+    text = "The capital of the Land, the capital of a land!"
+    rows, _ = extract(tmp_path, [(text, "Velk is it")], family="math", orders=(2, 3), stop_words="authors")
+    cut = {
+        r["ngram"]: [text[s:e] for s, e in zip(r["starts"], r["ends"], strict=True)] for r in rows if r["side"] == "input"
+    }
+    assert cut == {"capital land": ["capital of the Land", "capital of a land"], "land capital": ["Land, the capital"],
+                   "capital land capital": ["capital of the Land, the capital"],
+                   "land capital land": ["Land, the capital of a land"]}  # fmt: skip
+    assert not [r for r in rows if r["side"] == "output"], "one word is left of the output"
+
+
+texts = st.text("aB é'.-½한 ofthe", max_size=30)
+
+
+@given(texts, st.integers(1, 5), st.sampled_from(["none", "drop_all_stopword_ngrams", "authors"]))
+@hypothesis_settings(max_examples=300, deadline=None)
+def test_the_surface_of_every_place_normalises_to_the_ngram(text, n, policy):
+    deleted = stop_words("en") if policy == "authors" and n <= 3 else frozenset()
+    for gram in ngrams_of(text, n, policy, "en"):
+        for start, end in zip(gram.starts, gram.ends, strict=True):
+            surface = " ".join(w for w in normalise(text[start:end]).split(" ") if w not in deleted)
+            # A form that falls apart (½ is "1 2") gives several words one span, so that a place may hold more words.
+            assert surface == " ".join(gram.words) or ("½" in text[start:end] and " ".join(gram.words) in surface)
 
 
 def test_outputs_shorter_than_n_words_are_excluded_and_counted(tmp_path):

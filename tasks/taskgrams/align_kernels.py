@@ -1,0 +1,141 @@
+"""Kernels of `align`: all pairs of an input n-gram and an output n-gram of one example, each compared once.
+
+Input n-grams are gone through one after the other. A counter per output n-gram tells how many examples hold the pair and,
+by being zero, that a pair is new; the list of those that were touched sets the counters back. So a pair costs one dot
+product however many examples hold it, no list of all pairs is made or sorted, and only what lies above γ is kept.
+"""
+
+import numpy as np
+from numba import njit
+
+
+@njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
+def _dot(inputs, i, outputs, j):
+    total = np.float32(0)
+    for k in range(inputs.shape[1]):
+        total += inputs[i, k] * outputs[j, k]
+    return total
+
+
+@njit(cache=True)
+def _dots(inputs, i, outputs, which, n, cosines):
+    for at in range(n):
+        cosines[at] = _dot(inputs, i, outputs, which[at])
+
+
+@njit(cache=True)
+def _step_of(similarity, steps):
+    """Number of the smallest multiple of 1/steps, from -1, that is at least the similarity; exact, as steps is a power of 2."""
+    scaled = np.float64(similarity) * steps
+    step = np.int64(scaled)
+    if scaled > step:
+        step += 1
+    return min(max(step, -steps), steps) + steps
+
+
+@njit(cache=True)
+def _restore_order(touched, n, counts):
+    """Sort the touched outputs: by a sort where they are few, by a walk over the counters where they are many."""
+    if n * 16 > len(counts):
+        at = 0
+        for output in range(len(counts)):
+            if counts[output]:
+                touched[at] = output
+                at += 1
+    else:
+        touched[:n].sort()
+
+
+@njit(cache=True)
+def pairs_above(
+    turns,
+    lowest,
+    inputs,
+    outputs,
+    begins,
+    example,
+    first,
+    last,
+    held,
+    counts,
+    touched,
+    cosines,
+    of_output,
+    spread,
+    kept,
+    similarity,
+):
+    """Compare the input n-grams `turns`, in this order, with all output n-grams of their examples.
+
+    inputs, outputs: float32 [n-grams, d]. Occurrences begins[i]..begins[i + 1] of input n-gram i are in `example`; example e
+    holds the output n-grams held[first[e]:last[e]], ascending. counts: zeros [outputs], and zeros again afterwards; touched,
+    cosines and of_output: room [outputs]. spread [2·steps + 1] gets one for each pair, at the step of its similarity. Pairs
+    strictly above `lowest` come out in kept [room, 3] (input, output, examples that hold it) and similarity [room], ascending for
+    each input. Returns where those of each turn end: int64 [turns].
+    """
+    found, steps = 0, (len(spread) - 1) // 2
+    ends = np.empty(len(turns), np.int64)
+    for turn in range(len(turns)):
+        i = turns[turn]
+        n = 0
+        once = begins[i + 1] - begins[i] == 1
+        for at in range(begins[i], begins[i + 1]):
+            e = example[at]
+            for k in range(first[e], last[e]):
+                output = held[k]
+                if once or counts[output] == 0:
+                    touched[n] = output
+                    n += 1
+                counts[output] += 1
+        above = 0
+        _dots(inputs, i, outputs, touched, n, cosines)
+        for at in range(n):
+            output, s = touched[at], cosines[at]
+            spread[_step_of(s, steps)] += 1
+            if np.float64(s) > lowest:
+                touched[above], of_output[output] = output, s
+                above += 1
+            else:
+                counts[output] = 0
+        if not once:
+            _restore_order(touched, above, counts)
+        for at in range(above):
+            output = touched[at]
+            kept[found, 0], kept[found, 1], kept[found, 2] = i, output, counts[output]
+            similarity[found] = of_output[output]
+            found += 1
+            counts[output] = 0
+        ends[turn] = found
+    return ends
+
+
+@njit(cache=True)
+def _stands_in(words, others):
+    """Whether one sequence of words stands in the other, without a gap."""
+    for at in range(len(others) - len(words) + 1):
+        same = True
+        for k in range(len(words)):
+            if words[k] != others[at + k]:
+                same = False
+                break
+        if same:
+            return True
+    return False
+
+
+@njit(cache=True)
+def relations(left, right, input_starts, input_words, output_starts, output_words):
+    """(shares a word, one stands in the other or equals it) of each pair left[k], right[k]: bool [pairs], twice.
+
+    The words of input n-gram i are input_words[input_starts[i]:input_starts[i + 1]], as numbers that both sides share.
+    """
+    shares, inside = np.zeros(len(left), np.bool_), np.zeros(len(left), np.bool_)
+    for k in range(len(left)):
+        x = input_words[input_starts[left[k]] : input_starts[left[k] + 1]]
+        y = output_words[output_starts[right[k]] : output_starts[right[k] + 1]]
+        for word in x:
+            for other in y:
+                shares[k] |= word == other
+        if shares[k]:
+            inside[k] = _stands_in(x, y) or _stands_in(y, x)
+    return shares, inside
