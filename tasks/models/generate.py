@@ -18,25 +18,14 @@ from schemas.models import GENERATIONS
 from tasks.models.ladder import asking, checkpoints, parts_with, piece_of, pieces, size
 from tasks.models.load import Loaded, repeatable
 from tasks.models.passes import within_memory
-from tasks.models.prefixes import common
+from tasks.models.reading import Prompt, read
 from tasks.models.resume import Rows, in_slices, table
 from tasks.models.sampling import Sampling
 from tasks.models.score import evaluated, open_checkpoint
 from tasks.step import Inputs, Job, Stage, Step, Work
 
 PROMPTS_AT_ONCE = 512  # bounds memory and what a killed run loses
-SHARED_AT_LEAST = 16  # tokens that all prompts of a batch begin with, to be read once
 GREEDY = Sampling()
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """What an answer begins from: token ids, of which there may follow `new` at most. `name` decides what is drawn."""
-
-    name: str
-    separator: str
-    ids: np.ndarray  # int32
-    new: int
 
 
 @dataclass
@@ -158,16 +147,13 @@ def _decode(model: Loaded, prompts: Sequence[Prompt], stops: Sequence[str], samp
     import torch
 
     answers = [Answer(p.separator) for p in prompts]
-    inputs, seen, positions, cache = _begin(model, prompts)
     active = list(range(len(prompts)))
+    logits, state = read(model, prompts)
     for step in range(max(p.new for p in prompts)):
-        extra = {} if seen is None else {"attention_mask": seen, "position_ids": positions}
-        said = model.network(input_ids=inputs, past_key_values=cache, use_cache=True, logits_to_keep=1, **extra)
-        logits, cache = said.logits[:, -1].float(), said.past_key_values
-        if not torch.isfinite(logits.max(dim=-1).values).all():  # a NaN is the largest
+        best, highest = sampling.choose(logits.float(), [prompts[i].name for i in active], step)
+        if not torch.isfinite(highest).all():
             raise StudyError(f"model {model.name!r} gives logits that are not finite; "
                              'try dtype = "float32" under [scoring], or another checkpoint')  # fmt: skip
-        best = sampling.choose(logits, [prompts[i].name for i in active], step)
         for index, token in zip(active, best.tolist(), strict=True):
             answer = answers[index]
             if not answer.stopped:
@@ -178,43 +164,10 @@ def _decode(model: Loaded, prompts: Sequence[Prompt], stops: Sequence[str], samp
         if not going:
             break
         if model.masks and 2 * len(going) <= len(active):
-            kept = torch.tensor(going, device=best.device)
-            active, best = [active[k] for k in going], best[kept]
-            cache.batch_select_indices(kept)
-            seen, positions = (seen[kept], positions[kept]) if seen is not None else (None, positions)
-        inputs = best[:, None].to(model.device)
-        if seen is not None:
-            seen = torch.cat([seen, seen.new_ones(len(active), 1)], dim=1)
-            positions = (positions[:, -1:] + 1).clamp(max=model.context - 1)  # of those that are done
+            active, best = [active[k] for k in going], best[going]
+            state.keep(going)
+        logits = state.next(model, best)
     return answers
-
-
-def _begin(model: Loaded, prompts: Sequence[Prompt]) -> tuple[Any, Any, Any, Any]:
-    """(input ids, attention mask, positions, cache) for the first step; no mask if nothing is padded."""
-    import torch
-
-    rows, shared, cache = len(prompts), 0, None
-    first = prompts[0].ids
-    if model.masks and rows > 1:
-        shared = min(len(first) - 1, *(min(common(first, p.ids), len(p.ids) - 1) for p in prompts[1:]))
-        shared = shared if shared >= SHARED_AT_LEAST else 0
-    if shared:
-        ids = torch.from_numpy(first[None, :shared].astype(np.int64)).to(model.device)
-        cache = model.network(input_ids=ids, use_cache=True, logits_to_keep=1).past_key_values
-        cache.batch_repeat_interleave(rows)
-    lengths = np.array([len(p.ids) - shared for p in prompts])
-    width = int(lengths.max())
-    inputs = np.full((rows, width), model.start, np.int64)
-    for row, prompt in enumerate(prompts):
-        inputs[row, width - lengths[row] :] = prompt.ids[shared:]
-    tokens = torch.from_numpy(inputs).to(model.device)
-    if (lengths == width).all():
-        return tokens, None, None, cache
-    padding = (width - lengths)[:, None]
-    own = np.arange(width)[None, :] >= padding
-    seen = np.concatenate([np.ones((rows, shared), np.int64), own.astype(np.int64)], axis=1)
-    positions = np.where(own, shared + np.arange(width)[None, :] - padding, 0)
-    return tokens, torch.from_numpy(seen).to(model.device), torch.from_numpy(positions).to(model.device), cache
 
 
 GENERATE = Step(

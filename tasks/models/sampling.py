@@ -25,12 +25,16 @@ class Sampling:
     top_p: float = 1.0
     seed: int = 0
 
-    def choose(self, logits: torch.Tensor, examples: Sequence[str], step: int) -> torch.Tensor:
-        """int64[rows] from float32[rows, vocabulary]; `examples` name the rows, `step` counts tokens from 0."""
+    def choose(self, logits: torch.Tensor, examples: Sequence[str], step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """int64[rows] from float32[rows, vocabulary], and the highest logits: NaN where any is.
+
+        `examples` name the rows, `step` counts tokens from 0.
+        """
         import torch
 
         if self.temperature == 0:
-            return logits.argmax(dim=-1)
+            best = logits.argmax(dim=-1)
+            return best, logits.gather(1, best[:, None])[:, 0]
         draws = torch.tensor([self.draw(example, step) for example in examples], dtype=torch.float64)
         likelihoods = torch.softmax(logits.double() / self.temperature, dim=-1)
         ordered, tokens = likelihoods.sort(dim=-1, descending=True, stable=True)
@@ -38,7 +42,8 @@ class Sampling:
         nucleus = (below < self.top_p).sum(dim=-1).clamp(max=below.shape[-1] - 1)  # index of its last token
         whole = below.gather(1, nucleus[:, None])[:, 0]
         place = torch.searchsorted(below, (draws * whole)[:, None], right=True)[:, 0]
-        return tokens.gather(1, torch.minimum(place, nucleus).to(tokens.device)[:, None])[:, 0]
+        drawn = tokens.gather(1, torch.minimum(place, nucleus).to(tokens.device)[:, None])[:, 0]
+        return drawn, logits.max(dim=-1).values
 
     def draw(self, example: str, step: int) -> float:
         """A number in [0, 1)."""
