@@ -18,10 +18,10 @@ from benchmarks.corpora import Corpora
 from benchmarks.measure import Side
 
 Case = Mapping[str, Any]
-SHAPE = {"hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 1024,
+SHAPE: dict[str, Any] = {"hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 1024,
          "max_position_embeddings": 2048, "bos_token_id": 0, "eos_token_id": 0, "initializer_range": 0.1}  # fmt: skip
 BATCH_TOKENS = 8192  # the default of [scoring]
-PEER_BATCH = 16  # of 4, 8, 16, 32 and 64 the fastest for lm-evaluation-harness, in both rows
+SCORED, ANSWERED = 8, 32  # requests at once, of 8, 16, 32 and 64 the fastest for lm-evaluation-harness in each row
 NEW = 24
 STOP = "\n"
 
@@ -169,7 +169,9 @@ def answer_one_at_a_time(corpora: Corpora, case: Case) -> Side:
 
     def one(prompt: str) -> str:
         ids = torch.tensor([[0, *tokenizer.encode(prompt, add_special_tokens=False).ids]])
-        said = network.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=NEW, pad_token_id=0)
+        said = network.generate(
+            ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=NEW, pad_token_id=0
+        )
         return tokenizer.decode(said[0, ids.shape[1] :].tolist(), skip_special_tokens=False)
 
     return Side(work=lambda _: [one(prompt) for prompt in asked], items=len(asked), answer=_said)
@@ -191,7 +193,9 @@ def harness(folder: Path, batch_size: int) -> Any:
     end = tokenizer.id_to_token(0)
     tokenizer.post_processor = processors.TemplateProcessing(single=f"{end} $A", special_tokens=[(end, 0)])
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=end, eos_token=end, pad_token=end)
-    return HFLM(pretrained=str(folder), tokenizer=fast, device="cpu", dtype="float32", batch_size=batch_size, add_bos_token=True)
+    return HFLM(
+        pretrained=str(folder), tokenizer=fast, device="cpu", dtype="float32", batch_size=batch_size, add_bos_token=True
+    )
 
 
 def _instances(kind: str, arguments: list[tuple[Any, ...]]) -> list[Any]:
@@ -202,7 +206,7 @@ def _instances(kind: str, arguments: list[tuple[Any, ...]]) -> list[Any]:
 
 def score_with_harness(corpora: Corpora, case: Case) -> Side:
     """`loglikelihood`."""
-    model, asked = harness(_folder(corpora), PEER_BATCH), choices(corpora, case)
+    model, asked = harness(_folder(corpora), SCORED), choices(corpora, case)
     requests = _instances("loglikelihood", list(asked))
     return Side(work=lambda _: model.loglikelihood(requests, disable_tqdm=True), items=len(asked),
                 answer=lambda found: {"scores": np.array([score for score, _ in found])})  # fmt: skip
@@ -210,7 +214,7 @@ def score_with_harness(corpora: Corpora, case: Case) -> Side:
 
 def answer_with_harness(corpora: Corpora, case: Case) -> Side:
     """`generate_until`, greedily."""
-    model, asked = harness(_folder(corpora), PEER_BATCH), questions(corpora, case)
+    model, asked = harness(_folder(corpora), ANSWERED), questions(corpora, case)
     how = {"until": [STOP], "max_gen_toks": NEW, "do_sample": False}
     requests = _instances("generate_until", [(prompt, dict(how)) for prompt in asked])
     return Side(work=lambda _: model.generate_until(requests, disable_tqdm=True), items=len(asked), answer=_said)

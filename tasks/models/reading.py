@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tasks.models.load import Loaded
 
 SHARED_AT_LEAST = 16  # tokens that all prompts of a batch begin with, to be read once
+READ_AT_ONCE = 2048  # tokens; more at once is no faster, and what they pass through is four times as wide as the network
 LIKE = 1.25  # the longest of a group is at most so many times as long as its shortest, and a few tokens
 
 
@@ -89,7 +90,8 @@ def alike(lengths: Sequence[int]) -> Iterator[range]:
     """Increasing lengths in groups of like length."""
     first = 0
     for index in range(1, len(lengths) + 1):
-        if index == len(lengths) or lengths[index] > LIKE * lengths[first] + 4:
+        end = index == len(lengths)
+        if end or lengths[index] > LIKE * lengths[first] + 4 or (index + 1 - first) * lengths[index] > READ_AT_ONCE:
             yield range(first, index)
             first = index
 
