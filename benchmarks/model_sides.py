@@ -198,7 +198,8 @@ def harness(folder: Path, batch_size: int) -> Any:
     )
 
 
-def _instances(kind: str, arguments: list[tuple[Any, ...]]) -> list[Any]:
+def instances(kind: str, arguments: list[tuple[Any, ...]]) -> list[Any]:
+    """Its requests."""
     from lm_eval.api.instance import Instance
 
     return [Instance(request_type=kind, doc={}, arguments=a, idx=i) for i, a in enumerate(arguments)]  # type: ignore[arg-type]
@@ -207,7 +208,7 @@ def _instances(kind: str, arguments: list[tuple[Any, ...]]) -> list[Any]:
 def score_with_harness(corpora: Corpora, case: Case) -> Side:
     """`loglikelihood`."""
     model, asked = harness(_folder(corpora), SCORED), choices(corpora, case)
-    requests = _instances("loglikelihood", list(asked))
+    requests = instances("loglikelihood", list(asked))
     return Side(work=lambda _: model.loglikelihood(requests, disable_tqdm=True), items=len(asked),
                 answer=lambda found: {"scores": np.array([score for score, _ in found])})  # fmt: skip
 
@@ -216,5 +217,5 @@ def answer_with_harness(corpora: Corpora, case: Case) -> Side:
     """`generate_until`, greedily."""
     model, asked = harness(_folder(corpora), ANSWERED), questions(corpora, case)
     how = {"until": [STOP], "max_gen_toks": NEW, "do_sample": False}
-    requests = _instances("generate_until", [(prompt, dict(how)) for prompt in asked])
+    requests = instances("generate_until", [(prompt, dict(how)) for prompt in asked])
     return Side(work=lambda _: model.generate_until(requests, disable_tqdm=True), items=len(asked), answer=_said)

@@ -30,7 +30,7 @@ def greedy_alone(model: Loaded, prompt: str, new: int) -> list[int]:
     return said
 
 
-@pytest.mark.parametrize("family", ["gpt_neox", "llama"])
+@pytest.mark.parametrize("family", small.FAMILIES)
 @pytest.mark.parametrize("batch_tokens", [64, 8192])
 def test_answers_equal_greedy_decoding_one_by_one_without_a_cache(family: str, batch_tokens: int, tmp_path: Path) -> None:
     folder = small.save_random(tmp_path / "saved", family, context=64, seed=1)

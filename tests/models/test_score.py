@@ -46,7 +46,7 @@ def reference(folder: Path, prompt: str, separator: str, output: str, context: i
     return whole[first:], values
 
 
-@pytest.mark.parametrize("family", ["gpt_neox", "llama"])
+@pytest.mark.parametrize("family", small.FAMILIES)
 def test_scores_equal_a_slow_reference(family: str, tmp_path: Path) -> None:
     folder = small.save_random(tmp_path / "saved", family, context=64)
     rows = small.questions(6) + [{"prompt": "Größe: 日本 é\nAnswer:", "output": "naïve 東京!", "separator": "\n "}]
