@@ -9,46 +9,17 @@ import gc
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from schemas import StudyError
+from tasks.models.loaded import Loaded, Source
 from tasks.models.passes import out_of_memory, takes_masks
 from tasks.text.bpe import load_tokenizer
 
 if TYPE_CHECKING:
-    import tokenizers
     import torch
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A model ready to be asked."""
-
-    name: str
-    network: torch.nn.Module
-    tokenizer: tokenizers.Tokenizer
-    context: int  # most input tokens of one pass
-    start: int  # the token that stood before each document in training
-    ends: frozenset[int]  # tokens that end a document
-    vocabulary: int
-    device: str
-    hidden: int  # width
-    masks: bool  # rows may branch and be padded at the left
-
-
-@dataclass(frozen=True)
-class Source:
-    """All that decides what is loaded. `device_map` as in accelerate, empty for one device."""
-
-    folder: Path
-    dtype: str = "float32"
-    device: str = "cpu"
-    device_map: str = ""
-    allow_pickle_weights: bool = False
-    trust_remote_code: bool = False
-    sha256: str = ""  # of the weights
 
 
 PICKLES = "pytorch_model*.bin"
@@ -83,8 +54,6 @@ def model_files(folder: Path, name: str, allow_pickle_weights: bool = False) -> 
 
 def check_finite(weights: list[Path], name: str) -> None:
     """Open every file of weights and every tensor in it; StudyError if one is broken or not finite."""
-    import pickle
-
     import torch
     from safetensors import SafetensorError
 
@@ -94,7 +63,7 @@ def check_finite(weights: list[Path], name: str) -> None:
                 if value.is_floating_point() and not torch.isfinite(value).all():
                     raise StudyError(f"model {name!r}: {path}: tensor {tensor} holds values that are not finite; "
                                      "use another checkpoint, or copy the file again")  # fmt: skip
-        except (SafetensorError, pickle.UnpicklingError, EOFError, OSError) as error:
+        except (SafetensorError, OSError) as error:
             raise StudyError(f"model {name!r}: {path} cannot be read: {error}; copy the file again") from None
 
 
@@ -104,7 +73,11 @@ def _tensors(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
     from safetensors import safe_open
 
     if path.suffix == ".bin":
-        yield from torch.load(path, map_location="cpu", weights_only=True, mmap=True).items()
+        try:
+            found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        except Exception as error:  # of zip files, of what is not allowed in them …
+            raise OSError(str(error).split("\n")[0]) from None
+        yield from found.items()
         return
     with safe_open(path, framework="pt") as file:
         for tensor in file.keys():  # noqa: SIM118 - not a mapping

@@ -21,7 +21,7 @@ from tasks.models import prefixes
 if TYPE_CHECKING:
     import torch
 
-    from tasks.models.load import Loaded
+    from tasks.models.loaded import Loaded
 
 LOGITS_AT_ONCE = 1 << 26  # numbers in one pass's logits: 256 MB
 log = logging.getLogger("taskgram.models")

@@ -17,7 +17,7 @@ from schemas import StudyError
 from tasks.text.continuations import tokenise
 
 if TYPE_CHECKING:
-    from tasks.models.load import Loaded
+    from tasks.models.loaded import Loaded
 
 
 @dataclass(frozen=True)

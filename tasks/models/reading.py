@@ -19,7 +19,7 @@ from tasks.models.prefixes import common
 if TYPE_CHECKING:
     import torch
 
-    from tasks.models.load import Loaded
+    from tasks.models.loaded import Loaded
 
 SHARED_AT_LEAST = 16  # tokens that all prompts of a batch begin with, to be read once
 READ_AT_ONCE = 2048  # tokens; more at once is no faster, and what they pass through is four times as wide as the network
