@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import count_sides, index_sides, mining_sides, run_sides, text_sides
+from benchmarks import count_sides, index_sides, mining_sides, model_sides, run_sides, text_sides
 from benchmarks.corpora import Corpora
 from benchmarks.measure import OURS, Side
 
@@ -34,7 +34,7 @@ FIGURES = {
     "orchestration": Figure(lambda f: f["orchestration"], "% of the run", at_most=True),
     "checks": Figure(lambda f: f["checks"], "% of the run", at_most=True),
 }
-DISTRIBUTIONS = ("tokenizers", "polars", "numpy", "infini-gram", "tokengrams", "sentence-transformers")
+DISTRIBUTIONS = ("tokenizers", "polars", "numpy", "infini-gram", "tokengrams", "sentence-transformers", "lm_eval")
 
 
 def no_preparation(corpora: Corpora, case: Case) -> None:
@@ -208,6 +208,20 @@ ROWS: dict[str, Row] = {
         {OURS: mining_sides.association},
         (case(0, sentences=4_000, step="align"), case(0, {"memory": 2.5}, sentences=20_000, step="align")), None,
         items="pairs", runs=1,
+    ),
+    "scoring": Row(
+        "options of multiple choice scored by a 4 × 256 GPT-NeoX, Pythia's vocabulary",
+        {OURS: model_sides.score_choices, "one at a time": model_sides.score_one_at_a_time,
+         "lm_eval": model_sides.score_with_harness},
+        (case(M // 4, {"one at a time": 3.0, "lm_eval": 1.0}, queries=400),), case(M // 4, {"lm_eval": 1.0}, queries=80),
+        items="options", prepare=model_sides.prepare, agree=model_sides.same_scores, runs=3,
+    ),
+    "generation": Row(
+        "questions answered greedily by the same network, 24 tokens",
+        {OURS: model_sides.answer_questions, "one at a time": model_sides.answer_one_at_a_time,
+         "lm_eval": model_sides.answer_with_harness},
+        (case(M // 4, {"one at a time": 3.0, "lm_eval": 1.0}, queries=128),), case(M // 4, {"lm_eval": 1.0}, queries=32),
+        items="questions", prepare=model_sides.prepare, runs=3,
     ),
     "orchestration": Row(
         "what a run costs besides its steps",

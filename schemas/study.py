@@ -356,13 +356,25 @@ class Model(Settings):
     path: str = Field("", description="folder of a saved causal language model")
     hub: str = Field("", description="hub name, e.g. EleutherAI/pythia-70m")
     revision: str = Field("main", description="branch, tag or commit of the hub model; resolved to a commit")
-    checkpoint: int = Field(0, ge=0, description="training step the weights are from, for the figures")
+    checkpoint: int = Field(
+        0, ge=0, description='training step the weights are from, for the figures; 0: that of a revision such as "step3000"'
+    )
+    allow_pickle_weights: bool = Field(
+        False, description="take pytorch_model.bin where there are no safetensors; only tensors are taken from it"
+    )
+    trust_remote_code: bool = Field(False, description="run the code that comes with the model; read it before")
 
     @model_validator(mode="after")
     def _one_origin(self) -> Model:
         if sum([self.pretrain is not None, bool(self.path), bool(self.hub)]) != 1:
             raise ValueError("name exactly one of [models.pretrain], path, hub")
         return self
+
+    @property
+    def training_step(self) -> int:
+        """`checkpoint`, or what a revision such as "step3000" or "step1000-tokens4B" says."""
+        named = re.match(r"step(\d+)(?!\d)", self.revision) if self.hub else None
+        return self.checkpoint or (int(named[1]) if named else 0)
 
 
 class Counting(Settings):
@@ -417,6 +429,16 @@ class Scoring(Settings):
     batch_tokens: int = Field(8192, ge=64, description="most tokens, padding included, in one forward pass")
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     device: Literal["cpu", "cuda", "auto"] = Field("cpu", description="auto: the GPU where there is one")
+    device_map: Literal["", "auto", "balanced", "sequential"] = Field(
+        "", description="spread a model that is too large for one GPU over several (needs the package accelerate)"
+    )
+    pieces: int = Field(
+        1, ge=1, le=10_000, description="parts each task is cut into, where workers or GPUs are more than models × tasks"
+    )
+    temperature: float = Field(0.0, ge=0, le=100, description="of generated answers; 0: the likeliest token, always")
+    top_p: float = Field(
+        1.0, gt=0, le=1, description="sampled answers draw from the likeliest tokens that together have this probability"
+    )
 
 
 class Measures(Settings):

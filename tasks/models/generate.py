@@ -1,4 +1,4 @@
-"""Step `generate`: what a model says when it is given the prompt alone, by greedy decoding (task-grams §9, §10).
+"""Step `generate`: what a model says when it is given the prompt alone, greedily or sampled (task-grams §9, §10).
 
 The prompt comes without its trailing white space, which belongs to the continuation (§5): after "Answer:" the model says
 " Torin" with the token it learnt. Stop strings are looked for behind the example's own separator, so a separator of "\\n"
@@ -7,20 +7,25 @@ does not end an answer before it begins, while a "\\n" where " " was due is an e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from schemas import Study
+from schemas import Study, StudyError
 from schemas.models import GENERATIONS
-from tasks.models.ladder import checkpoints, device_settings, parts_with, size
+from tasks.models.ladder import asking, checkpoints, parts_with, piece_of, pieces, size
 from tasks.models.load import Loaded, repeatable
+from tasks.models.passes import within_memory
+from tasks.models.reading import Prompt, read
+from tasks.models.resume import Rows, in_slices, table
+from tasks.models.sampling import Sampling
 from tasks.models.score import evaluated, open_checkpoint
 from tasks.step import Inputs, Job, Stage, Step, Work
 
-PROMPTS_AT_ONCE = 2048  # bounds memory
+PROMPTS_AT_ONCE = 512  # bounds memory and what a killed run loses
+GREEDY = Sampling()
 
 
 @dataclass
@@ -52,87 +57,120 @@ def cut(said: str, separator: str, stops: Sequence[str]) -> tuple[str, bool]:
 
 
 def plan(study: Study, inputs: Inputs) -> list[Job]:
-    """One job per model, checkpoint and task that is answered in words."""
-    scoring = study.scoring.model_dump(mode="json", include={"batch_tokens", "dtype"}) | device_settings(study)
+    """One job per model, checkpoint, task that is answered in words, and piece of the task."""
+    scoring = study.scoring
+    sampled = {"temperature": scoring.temperature, "top_p": scoring.top_p, "seed": study.seed} if scoring.temperature else {}
     return [
-        Job({"model": model.name, "checkpoint": str(checkpoint), "task": task.name},
-            scoring | {"max_new_tokens": task.max_new_tokens, "stop": list(task.stop)},
+        Job({"model": model.name, "checkpoint": str(checkpoint), "task": task.name, **piece},
+            asking(study, model) | sampled | {"max_new_tokens": task.max_new_tokens, "stop": list(task.stop)},
             {"models": parts_with(inputs["models"], model=model.name),
              "examples": parts_with(inputs["examples"], task=task.name)}, cost=size(model))
         for model in study.models for checkpoint in checkpoints(model) for task in study.tasks
-        if task.generate and task.family != "multiple_choice"
+        if task.generate and task.family != "multiple_choice" for piece in pieces(study)
     ]  # fmt: skip
 
 
 def run(work: Work) -> None:
-    """Let one checkpoint answer one task."""
+    """Let one checkpoint answer one task, or a piece of it."""
     examples = evaluated(work, "prompt", "separator")
-    settings = work.settings
-    with repeatable(settings.get("device", "cpu")):
+    mine = piece_of(work, len(examples))
+    examples = examples[mine.start : mine.stop]
+    with repeatable(work.settings.get("device", "cpu")):
         model = open_checkpoint(work)
-        for first in range(0, len(examples), PROMPTS_AT_ONCE):
-            _write(work, model, examples[first : first + PROMPTS_AT_ONCE])
+        in_slices(work, "generations", len(examples), PROMPTS_AT_ONCE,
+                  lambda rows: _answer(work, model, examples[rows.start : rows.stop]))  # fmt: skip
 
 
-def _write(work: Work, model: Loaded, examples: list[dict[str, Any]]) -> None:
+def _answer(work: Work, model: Loaded, examples: list[dict[str, Any]]) -> Rows:
     settings, n = work.settings, len(examples)
     asked = [(e["prompt"], e["separator"]) for e in examples]
-    answers, shortened = generate(model, asked, settings["max_new_tokens"], settings["stop"], settings["batch_tokens"])
-    work.add("truncated_prompts", shortened)
-    work.write("generations", {
+    sampling = Sampling(*(settings[k] for k in ("temperature", "top_p", "seed"))) if "seed" in settings else GREEDY
+    answers, shortened = generate(
+        model, asked, settings["max_new_tokens"], settings["stop"], settings["batch_tokens"], sampling,
+        [f"{work.labels['task']}\0{e['example']}" for e in examples],
+    )  # fmt: skip
+    return table(GENERATIONS.schema, {
         "model": [model.name] * n, "checkpoint": [int(work.labels["checkpoint"])] * n, "task": [work.labels["task"]] * n,
         "example": [e["example"] for e in examples], "text": [a.text for a in answers],
         "tokens": [a.tokens for a in answers], "stopped": [a.stopped for a in answers],
-    })  # fmt: skip
+    }), {"truncated_prompts": shortened}  # fmt: skip
 
 
 def generate(
-    model: Loaded, asked: Sequence[tuple[str, str]], max_new_tokens: int, stops: Sequence[str], batch_tokens: int
-) -> tuple[list[Answer], int]:
-    """Greedy answers to (prompt, separator), and how many prompts had to be shortened at their left end.
+    model: Loaded, asked: Sequence[tuple[str, str]], max_new_tokens: int, stops: Sequence[str], batch_tokens: int,
+    sampling: Sampling = GREEDY, names: Sequence[str] = (),
+) -> tuple[list[Answer], int]:  # fmt: skip
+    """Answers to (prompt, separator), and how many prompts had to be shortened at their left end.
 
-    A prompt leaves room for `max_new_tokens`, for which at most half the context is set aside. Prompts of equal length go
-    together, so that no padding is needed and the answers are those of one prompt at a time.
+    A prompt leaves room for `max_new_tokens`, for which at most half the context is set aside. The answers are those of one
+    prompt at a time: up to rounding, which decides only between tokens that are as good as equal. Networks that take no mask
+    are asked prompts of equal length together. Raises StudyError for logits that are not numbers.
     """
     import torch
 
     room = max(1, model.context + 1 - min(max_new_tokens, max(1, model.context // 2)))
     encodings = model.tokenizer.encode_batch([prompt for prompt, _ in asked], add_special_tokens=False)
-    prompts = [[model.start, *e.ids] for e in encodings]
-    answers = [Answer(separator) for _, separator in asked]
-    groups: dict[int, list[int]] = {}
-    for index, prompt in enumerate(prompts):
-        groups.setdefault(min(len(prompt), room), []).append(index)
+    whole = [[model.start, *e.ids] for e in encodings]
+    prompts = [
+        Prompt(
+            name, separator, np.array(ids[-room:], np.int32), min(max_new_tokens, model.context + 1 - min(len(ids), room))
+        )
+        for name, (_, separator), ids in zip(names or [p for p, _ in asked], asked, whole, strict=True)
+    ]
+    answers: list[Answer] = [Answer("")] * len(prompts)
     with torch.inference_mode():
-        for length, members in sorted(groups.items()):
-            new = min(max_new_tokens, model.context + 1 - length)
-            at_once = max(1, batch_tokens // (length + new))
-            for first in range(0, len(members), at_once):
-                chosen = members[first : first + at_once]
-                ids = np.array([prompts[i][-length:] for i in chosen], np.int64)
-                _decode(model, ids, [answers[i] for i in chosen], new, stops)
-    return answers, sum(len(p) > room for p in prompts)
+        for batch in batches(prompts, batch_tokens, model.masks):
+            for chosen, said in within_memory(
+                model, batch, lambda numbers: _decode(model, [prompts[i] for i in numbers], stops, sampling)
+            ):
+                for index, answer in zip(chosen, said, strict=True):
+                    answers[index] = answer
+    return answers, sum(len(ids) > room for ids in whole)
 
 
-def _decode(model: Loaded, ids: np.ndarray, answers: Sequence[Answer], new: int, stops: Sequence[str]) -> None:
-    """At most `new` steps of greedy decoding with a key-value cache: int64[answers, length] to tokens in `answers`."""
+def batches(prompts: Sequence[Prompt], most: int, padded: bool) -> Iterator[list[int]]:
+    """Indices in batches of like length (of equal length, if none may be padded), with answers at most `most` tokens."""
+    batch: list[int] = []
+    for index in sorted(range(len(prompts)), key=lambda i: (len(prompts[i].ids), prompts[i].ids.tobytes(), i)):
+        length, new = len(prompts[index].ids), max(prompts[i].new for i in [*batch, index])
+        equal = padded or not batch or length == len(prompts[batch[0]].ids)
+        if batch and ((len(batch) + 1) * (length + new) > most or not equal):
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
+
+
+def _decode(model: Loaded, prompts: Sequence[Prompt], stops: Sequence[str], sampling: Sampling) -> list[Answer]:
+    """The answers to one batch, with a key-value cache."""
     import torch
 
-    inputs, cache = torch.from_numpy(ids).to(model.device), None
-    for _ in range(new):
-        said = model.network(input_ids=inputs, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        cache, best = said.past_key_values, said.logits[:, -1].argmax(dim=-1)
-        for answer, token in zip(answers, best.tolist(), strict=True):
+    answers = [Answer(p.separator) for p in prompts]
+    active = list(range(len(prompts)))
+    logits, state = read(model, prompts)
+    for step in range(max(p.new for p in prompts)):
+        best, highest = sampling.choose(logits.float(), [prompts[i].name for i in active], step)
+        if not torch.isfinite(highest).all():
+            raise StudyError(f"model {model.name!r} gives logits that are not finite; "
+                             'try dtype = "float32" under [scoring], or another checkpoint')  # fmt: skip
+        for index, token in zip(active, best.tolist(), strict=True):
+            answer = answers[index]
             if not answer.stopped:
                 answer.add(token, model, stops)
-        if all(answer.stopped for answer in answers):
+                if not answer.stopped and len(answer.tokens) == prompts[index].new:
+                    answer.stopped = "length"
+        going = [k for k, index in enumerate(active) if not answers[index].stopped]
+        if not going:
             break
-        inputs = best[:, None]
-    for answer in answers:
-        answer.stopped = answer.stopped or "length"
+        if model.masks and 2 * len(going) <= len(active):
+            active, best = [active[k] for k in going], best[going]
+            state.keep(going)
+        logits = state.next(model, best)
+    return answers
 
 
 GENERATE = Step(
-    "generate", version=1, about="greedy answers to the prompts of the evaluated examples", reads=("models", "examples"),
-    stages=(Stage(writes=(GENERATIONS,), plan=plan, run=run),),
+    "generate", version=2, about="answers to the prompts of the evaluated examples, greedy or sampled",
+    reads=("models", "examples"), stages=(Stage(writes=(GENERATIONS,), plan=plan, run=run),),
 )  # fmt: skip

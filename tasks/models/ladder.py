@@ -14,6 +14,7 @@ from typing import Any
 from schemas import Study, StudyError
 from schemas.study import Model, Pretrain
 from tasks.dataset import Part
+from tasks.step import Work
 
 UNKNOWN_SIZE = 1e9  # parameters assumed for a model whose size is not in the study
 
@@ -31,7 +32,7 @@ def checkpoint_steps(pretrain: Pretrain) -> tuple[int, ...]:
 
 def checkpoints(model: Model) -> tuple[int, ...]:
     """Training steps of a model's rows in `models`."""
-    return checkpoint_steps(model.pretrain) if model.pretrain else (model.checkpoint,)
+    return checkpoint_steps(model.pretrain) if model.pretrain else (model.training_step,)
 
 
 def checkpoint_folder(step: int) -> str:
@@ -76,6 +77,35 @@ def check_shape(model: Model) -> None:
             f"model {model.name!r}: tokens = {p.tokens} are less than one step of batch × context = "
             f"{p.batch} × {p.context} = {p.batch * p.context}; give more tokens, or a smaller batch or context"
         )
+
+
+TRUSTED = ("allow_pickle_weights", "trust_remote_code")
+
+
+def trusted(model: Model) -> dict[str, bool]:
+    """What a study allows a model beyond safetensors and transformers' own code; {} for most."""
+    return {name: True for name in TRUSTED if getattr(model, name)}
+
+
+def asking(study: Study, model: Model) -> dict[str, Any]:
+    """The settings that decide what a model says to given tokens, beyond its weights."""
+    scoring = study.scoring
+    spread = {"device_map": scoring.device_map} if scoring.device_map else {}
+    cut = {"pieces": scoring.pieces} if scoring.pieces > 1 else {}
+    asked = {"batch_tokens": scoring.batch_tokens, "dtype": scoring.dtype}
+    return {**asked, **spread, **cut, **device_settings(study), **trusted(model)}
+
+
+def pieces(study: Study) -> list[dict[str, str]]:
+    """The labels that tell a task's pieces apart; one without a label if it is not cut."""
+    count = study.scoring.pieces
+    return [{"piece": f"{i + 1}/{count}"} for i in range(count)] if count > 1 else [{}]
+
+
+def piece_of(work: Work, examples: int) -> range:
+    """The examples of a job: all, or an equal share of those that follow each other."""
+    number, count = (int(n) for n in work.labels.get("piece", "1/1").split("/"))
+    return range(examples * (number - 1) // count, examples * number // count)
 
 
 def device_settings(study: Study) -> dict[str, str]:

@@ -1,41 +1,32 @@
 """Saved models: what a folder must hold, how one is loaded, and how torch is set so that bytes repeat.
 
-Weights are safetensors, never pickles, and no code that comes with a model is run.
+Weights are safetensors, and no code that comes with a model is run, unless the study says so of a model.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from schemas import StudyError
+from tasks.models.loaded import Loaded, Source
+from tasks.models.passes import out_of_memory, takes_masks
 from tasks.text.bpe import load_tokenizer
 
 if TYPE_CHECKING:
-    import tokenizers
     import torch
 
 
-@dataclass(frozen=True)
-class Loaded:
-    """A model ready to be asked."""
-
-    name: str
-    network: torch.nn.Module
-    tokenizer: tokenizers.Tokenizer
-    context: int  # most input tokens of one pass
-    start: int  # the token that stood before each document in training
-    ends: frozenset[int]  # tokens that end a document
-    vocabulary: int
-    device: str
+PICKLES = "pytorch_model*.bin"
 
 
-def model_files(folder: Path, name: str) -> list[Path]:
-    """config.json, tokenizer.json and the safetensors of a saved model, in name order.
+def model_files(folder: Path, name: str, allow_pickle_weights: bool = False) -> list[Path]:
+    """config.json, tokenizer.json and the weights of a saved model, in name order: safetensors, or pickles if allowed.
 
     Raises StudyError that says which file is not there and how to make it.
     """
@@ -47,10 +38,13 @@ def model_files(folder: Path, name: str) -> list[Path]:
             raise StudyError(f"model {name!r}: {folder} has no {needed}; save the model and its fast tokenizer there with "
                              "save_pretrained")  # fmt: skip
     weights = sorted(folder.glob("*.safetensors"))
-    if not weights:
-        found = " (its .bin files are pickles, which are not opened)" if list(folder.glob("*.bin")) else ""
-        raise StudyError(f"model {name!r}: {folder} has no .safetensors file{found}; save the model with save_pretrained")
     index = folder / "model.safetensors.index.json"
+    if not weights and allow_pickle_weights:
+        weights, index = sorted(folder.glob(PICKLES)), folder / "pytorch_model.bin.index.json"
+    if not weights:
+        found = (" (its .bin files are pickles, which are opened only if the model says allow_pickle_weights = true)"
+                 if list(folder.glob("*.bin")) else "")  # fmt: skip
+        raise StudyError(f"model {name!r}: {folder} has no .safetensors file{found}; save the model with save_pretrained")
     if index.is_file():
         missing = sorted(set(_json(index, name)["weight_map"].values()) - {w.name for w in weights})
         if missing:
@@ -59,29 +53,45 @@ def model_files(folder: Path, name: str) -> list[Path]:
 
 
 def check_finite(weights: list[Path], name: str) -> None:
-    """Open every safetensors file and every tensor in it; StudyError if one is broken or not finite."""
+    """Open every file of weights and every tensor in it; StudyError if one is broken or not finite."""
     import torch
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
 
     for path in weights:
         try:
-            with safe_open(path, framework="pt") as file:
-                for tensor in file.keys():  # noqa: SIM118 - not a mapping
-                    value = file.get_tensor(tensor)
-                    if value.is_floating_point() and not torch.isfinite(value).all():
-                        raise StudyError(f"model {name!r}: {path}: tensor {tensor} holds values that are not finite; "
-                                         "use another checkpoint, or copy the file again")  # fmt: skip
+            for tensor, value in _tensors(path):
+                if value.is_floating_point() and not torch.isfinite(value).all():
+                    raise StudyError(f"model {name!r}: {path}: tensor {tensor} holds values that are not finite; "
+                                     "use another checkpoint, or copy the file again")  # fmt: skip
         except (SafetensorError, OSError) as error:
             raise StudyError(f"model {name!r}: {path} cannot be read: {error}; copy the file again") from None
 
 
-def count_parameters(folder: Path, name: str) -> tuple[int, int]:
+def _tensors(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
+    """Name and value, one after the other. A pickle may hold tensors only; anything else in it is not run."""
+    import torch
+    from safetensors import safe_open
+
+    if path.suffix == ".bin":
+        try:
+            found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        except Exception as error:  # of zip files, of what is not allowed in them …
+            raise OSError(str(error).split("\n")[0]) from None
+        yield from found.items()
+        return
+    with safe_open(path, framework="pt") as file:
+        for tensor in file.keys():  # noqa: SIM118 - not a mapping
+            yield tensor, file.get_tensor(tensor)
+
+
+def count_parameters(folder: Path, name: str, trust_remote_code: bool = False) -> tuple[int, int]:
     """(all, without input and output embeddings) from config.json alone; tied weights count once."""
     import torch
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
-        network = AutoModelForCausalLM.from_config(_config(folder, name), trust_remote_code=False)
+        config = _config(folder, name, trust_remote_code)
+        network = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
     network.tie_weights()
     return parameters_of(network)
 
@@ -94,7 +104,21 @@ def parameters_of(network: torch.nn.Module) -> tuple[int, int]:
     return sum(n for _, n in sizes), sum(n for embeds, n in sizes if not embeds)
 
 
-def load(folder: Path, name: str, dtype: str, device: str) -> Loaded:
+_LAST: dict[Source, Loaded] = {}  # of this process, at most one
+
+
+def load_once(source: Source, name: str) -> Loaded:
+    """As `load`; the last model stays in memory until another one is wanted, because many jobs in a row ask the same."""
+    if source not in _LAST:
+        if _LAST:
+            _LAST.clear()
+            gc.unfreeze()  # jobs freeze what is alive behind them, and a network refers to itself
+            gc.collect()
+        _LAST[source] = load(source, name)
+    return replace(_LAST[source], name=name)
+
+
+def load(source: Source, name: str) -> Loaded:
     """The network of a folder, in evaluation mode.
 
     Raises StudyError if weights are missing or do not fit config.json, or the tokenizer does not fit the network.
@@ -103,13 +127,19 @@ def load(folder: Path, name: str, dtype: str, device: str) -> Loaded:
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
-    files, config = model_files(folder, name), _config(folder, name)
+    folder, device = source.folder, source.device
+    files = model_files(folder, name, source.allow_pickle_weights)
+    config = _config(folder, name, source.trust_remote_code)
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            folder, config=config, dtype=getattr(torch, dtype), attn_implementation="sdpa", output_loading_info=True,
-            local_files_only=True, trust_remote_code=False, use_safetensors=True,
+            folder, config=config, dtype=getattr(torch, source.dtype), output_loading_info=True,
+            local_files_only=True, trust_remote_code=source.trust_remote_code,
+            use_safetensors=not any(f.suffix == ".bin" for f in files), **_spread(source),
         )  # fmt: skip
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+        if out_of_memory(error):
+            raise StudyError(f"model {name!r}: {folder} does not fit the memory of {device}; set dtype = \"bfloat16\" or "
+                             "device_map = \"auto\" under [scoring], or give workers more memory") from None  # fmt: skip
         raise StudyError(f"model {name!r}: {folder} cannot be loaded: {error}; save it again") from None
     network, info = loaded
     wrong = sorted(str(k) for kind in ("missing_keys", "mismatched_keys") for k in info.get(kind, ()))
@@ -127,9 +157,26 @@ def load(folder: Path, name: str, dtype: str, device: str) -> Loaded:
         raise StudyError(f"model {name!r}: config.json names neither bos_token_id nor eos_token_id; add the token that "
                          "stood before each document in training")  # fmt: skip
     context = getattr(config, "max_position_embeddings", None) or 2048
-    network.eval().requires_grad_(False).to(device)
+    network.eval().requires_grad_(False)
+    if not source.device_map:
+        network.to(device)
+    inputs = str(network.get_input_embeddings().weight.device)
     known = frozenset(e for e in ends if e is not None)
-    return Loaded(name, network, tokenizer, context, start, known, config.vocab_size, device)
+    hidden = getattr(config, "hidden_size", None) or 1024
+    return Loaded(name, network, tokenizer, context, start, known, config.vocab_size, inputs, hidden,
+                  takes_masks(network, config, inputs))  # fmt: skip
+
+
+def _spread(source: Source) -> dict[str, str]:
+    """How transformers is told to spread a model over devices; {} for one."""
+    import importlib.util
+
+    if not source.device_map:
+        return {}
+    if importlib.util.find_spec("accelerate") is None:
+        raise StudyError(f"scoring.device_map = {source.device_map!r} needs the package accelerate; "
+                         "pip install accelerate, or remove the setting")  # fmt: skip
+    return {"device_map": source.device_map}
 
 
 @contextmanager
@@ -144,6 +191,7 @@ def repeatable(device: str) -> Iterator[None]:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
+    _keep_memory()
     if device == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         if not torch.cuda.is_available():
@@ -166,15 +214,29 @@ def repeatable(device: str) -> Iterator[None]:
         memory.fill_uninitialized_memory = before[2]
 
 
-def _config(folder: Path, name: str) -> Any:
+def _keep_memory() -> None:
+    """Freed tensors stay with the process until the job is done (`tasks.step` gives them back), or each layer's are mapped
+    anew: 40,000 page faults while a small model answers 128 questions, and next to none with this."""
+    import ctypes
+    import sys
+
+    if sys.platform == "linux":
+        with suppress(AttributeError, OSError):  # another C library
+            libc, trim_threshold, mmap_threshold = ctypes.CDLL(None), -1, -3
+            libc.mallopt(mmap_threshold, 1 << 25)  # the most it takes
+            libc.mallopt(trim_threshold, 1 << 30)
+
+
+def _config(folder: Path, name: str, trust_remote_code: bool = False) -> Any:
     """config.json as transformers understands it."""
     from transformers import AutoConfig
 
     try:
-        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StudyError(f"model {name!r}: {folder / 'config.json'} is not the configuration of a causal language model "
-                         f"that transformers knows: {error}") from None  # fmt: skip
+                         f"that transformers knows: {error}; if it comes with code that you trust, the model may say "
+                         "trust_remote_code = true") from None  # fmt: skip
 
 
 def _json(path: Path, name: str) -> Mapping[str, Any]:

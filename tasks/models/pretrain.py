@@ -17,7 +17,16 @@ from schemas import Study, StudyError
 from schemas import models as contracts
 from schemas.study import Model
 from tasks.dataset import SourceFile, digest
-from tasks.models.ladder import check_shape, checkpoint_folder, checkpoint_steps, device_settings, size, total_steps
+from tasks.models.ladder import (
+    TRUSTED,
+    check_shape,
+    checkpoint_folder,
+    checkpoint_steps,
+    device_settings,
+    size,
+    total_steps,
+    trusted,
+)
 from tasks.step import Inputs, Job, Stage, Step, Work
 
 FINISHED = "training.json"
@@ -39,17 +48,20 @@ def _plan_model(study: Study, model: Model, inputs: Inputs) -> Job:
         return Job(labels, settings, {t: inputs[t] for t in ("tokens", "tokenizer")}, cost=size(model) * p.tokens)
     if model.hub:
         commit = hub_commit(model.hub, model.revision)
-        return Job(labels, {"hub": model.hub, "commit": commit, "checkpoint": model.checkpoint}, cost=size(model))
+        asked = {"hub": model.hub, "commit": commit, "checkpoint": model.training_step, **trusted(model)}
+        return Job(labels, asked, cost=size(model))
     folder = (Path(study.data) / Path(model.path).expanduser()).resolve()
-    files = _outside_files(folder, model.name)
-    return Job(labels, {"path": str(folder), "checkpoint": model.checkpoint}, files=files, cost=size(model))
+    files = _outside_files(folder, model)
+    return Job(labels, {"path": str(folder), "checkpoint": model.training_step, **trusted(model)}, files=files,
+               cost=size(model))  # fmt: skip
 
 
-def _outside_files(folder: Path, name: str) -> tuple[SourceFile, ...]:
+def _outside_files(folder: Path, model: Model) -> tuple[SourceFile, ...]:
     from tasks.files import outside_file
     from tasks.models.load import model_files
 
-    return tuple(outside_file(path) for path in model_files(folder, name))
+    code = sorted(folder.glob("*.py")) if model.trust_remote_code else []
+    return tuple(outside_file(path) for path in (*model_files(folder, model.name, model.allow_pickle_weights), *code))
 
 
 @lru_cache(maxsize=64)
@@ -71,7 +83,8 @@ def hub_commit(name: str, revision: str) -> str:
     except (OSError, ValueError):
         raise StudyError(
             f"hub model {name!r}, revision {revision!r}: {_first_line(error)}. Neither the hub nor the local cache has it; "
-            "unset HF_HUB_OFFLINE and check the name and the network, or download it and give its folder as `path`"
+            "unset HF_HUB_OFFLINE and check the name and the network, set HF_HOME to a cache that has it, or download it and "
+            "give its folder as `path`"
         ) from None
 
 
@@ -136,10 +149,11 @@ def _outside(work: Work) -> None:
     from tasks.models.load import check_finite, count_parameters, model_files
 
     settings, name = work.settings, work.labels["model"]
-    folder = Path(settings["path"]) if "path" in settings else hub_folder(settings["hub"], settings["commit"])
-    weights = [f for f in model_files(folder, name) if f.suffix == ".safetensors"]
+    pickles, code = (settings.get(n, False) for n in TRUSTED)
+    folder = Path(settings["path"]) if "path" in settings else hub_folder(settings["hub"], settings["commit"], pickles, code)
+    weights = [f for f in model_files(folder, name, pickles) if f.suffix in (".safetensors", ".bin")]
     check_finite(weights, name)
-    parameters, inner = count_parameters(folder, name)
+    parameters, inner = count_parameters(folder, name, code)
     work.write("models", _columns([{
         "model": name, "checkpoint": settings["checkpoint"], "source": "hub" if "hub" in settings else "folder",
         "revision": settings.get("commit", ""), "path": str(folder), "sha256": _hash_of(weights),
@@ -148,16 +162,17 @@ def _outside(work: Work) -> None:
     }]))  # fmt: skip
 
 
-def hub_folder(name: str, commit: str) -> Path:
-    """The local copy of a commit of a hub model, downloaded if it is not there."""
+def hub_folder(name: str, commit: str, pickles: bool = False, code: bool = False) -> Path:
+    """The local copy of a commit of a hub model, downloaded if it is not there; pickles and code only if they are allowed."""
     import huggingface_hub
 
     wanted = ["config.json", "tokenizer.json", "*.safetensors", "model.safetensors.index.json"]
+    wanted += ["pytorch_model*.bin", "pytorch_model.bin.index.json"] * pickles + ["*.py"] * code
     try:
         return Path(huggingface_hub.snapshot_download(name, revision=commit, allow_patterns=wanted))
     except Exception as error:  # the hub's client raises its transport's own errors (httpx)
-        raise StudyError(f"hub model {name!r} at {commit}: {_first_line(error)}. Check the network and HF_HUB_OFFLINE, or "
-                         "download it and give its folder as `path`") from None  # fmt: skip
+        raise StudyError(f"hub model {name!r} at {commit}: {_first_line(error)}. Check the network, HF_HOME and "
+                         "HF_HUB_OFFLINE, or download it and give its folder as `path`") from None  # fmt: skip
 
 
 def _finished(folder: Path) -> dict[str, Any] | None:

@@ -17,7 +17,7 @@ from schemas import StudyError
 from tasks.text.continuations import tokenise
 
 if TYPE_CHECKING:
-    from tasks.models.load import Loaded
+    from tasks.models.loaded import Loaded
 
 
 @dataclass(frozen=True)
@@ -76,18 +76,3 @@ def windows(number: int, request: Request, context: int) -> Iterator[Window]:
 def truncated(request: Request, context: int) -> int:
     """Tokens cut off the left end, as the last token sees it; the document start is one of them."""
     return max(0, len(request.ids) - 1 - context)
-
-
-def batches(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
-    """Indices of items in batches of like length, with padding at most `most` tokens each (a longer item goes alone).
-
-    Depends on the lengths and their order alone.
-    """
-    batch: list[int] = []
-    for index in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
-        if batch and (len(batch) + 1) * lengths[index] > most:
-            yield batch
-            batch = []
-        batch.append(index)
-    if batch:
-        yield batch

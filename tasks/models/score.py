@@ -4,7 +4,8 @@
 
 Three kinds of rows for an evaluated example: its reference output behind its own prompt; each option of a multiple choice
 behind the same prompt; and the reference output behind the prompts of other examples, which is what Mem_Δ subtracts
-(§6a). Knows no n, γ or pair: a measure adds up the tokens that its span overlaps.
+(§6a). Knows no n, γ or pair: a measure adds up the tokens that its span overlaps. A prompt is run once for all that
+stands behind it.
 """
 
 from __future__ import annotations
@@ -18,43 +19,47 @@ import numpy as np
 
 from schemas import Study, StudyError
 from schemas.models import TOKEN_SCORES
-from tasks.models.ladder import checkpoints, device_settings, parts_with, size
-from tasks.models.load import Loaded, load, repeatable
-from tasks.models.prompts import Request, Window, batches, requests, truncated, windows
+from tasks.models.ladder import TRUSTED, asking, checkpoints, parts_with, piece_of, pieces, size
+from tasks.models.load import Loaded, Source, load_once, repeatable
+from tasks.models.passes import Asked, log_probabilities
+from tasks.models.prompts import Request, requests, truncated, windows
+from tasks.models.resume import Rows, in_slices, table
 from tasks.step import Inputs, Job, Stage, Step, Work
 
-EXAMPLES_AT_ONCE = 512  # bounds memory; their requests are batched together
-LOGITS_AT_ONCE = 1 << 26  # numbers in one pass's logits: 256 MB
+EXAMPLES_AT_ONCE = 512  # bounds memory and what a killed run loses; their requests are batched together
 
 
 def plan(study: Study, inputs: Inputs) -> list[Job]:
-    """One job per model, checkpoint and task."""
-    settings = study.scoring.model_dump(mode="json", exclude={"device"}) | {"seed": study.seed} | device_settings(study)
+    """One job per model, checkpoint, task and piece of the task."""
+    settings = {"other_inputs": study.scoring.other_inputs, "seed": study.seed}
     return [
-        Job({"model": model.name, "checkpoint": str(checkpoint), "task": task.name}, settings,
+        Job({"model": model.name, "checkpoint": str(checkpoint), "task": task.name, **piece},
+            settings | asking(study, model),
             {"models": parts_with(inputs["models"], model=model.name),
              "examples": parts_with(inputs["examples"], task=task.name)}, cost=size(model))
-        for model in study.models for checkpoint in checkpoints(model) for task in study.tasks
+        for model in study.models for checkpoint in checkpoints(model) for task in study.tasks for piece in pieces(study)
     ]  # fmt: skip
 
 
 def run(work: Work) -> None:
-    """Score one task with one checkpoint."""
+    """Score one task, or a piece of it, with one checkpoint."""
     examples = evaluated(work, "prompt", "separator", "output", "options")
+    mine = piece_of(work, len(examples))
     others = choose_others(examples, work.settings["other_inputs"], work.settings["seed"])
     with repeatable(work.settings.get("device", "cpu")):
         model = open_checkpoint(work)
-        for first in range(0, len(examples), EXAMPLES_AT_ONCE):
-            rows = range(first, min(first + EXAMPLES_AT_ONCE, len(examples)))
-            _score(work, model, examples, others, rows)
+        in_slices(work, "token_scores", len(mine), EXAMPLES_AT_ONCE,
+                  lambda rows: _score(work, model, examples, others, mine[rows.start : rows.stop]))  # fmt: skip
 
 
 def open_checkpoint(work: Work) -> Loaded:
     """The network this job's labels name."""
     name, checkpoint = work.labels["model"], int(work.labels["checkpoint"])
-    row = next(r for r in work.read("models", "checkpoint", "path").to_pylist() if r["checkpoint"] == checkpoint)
+    rows = work.read("models", "checkpoint", "path", "sha256").to_pylist()
+    row = next(r for r in rows if r["checkpoint"] == checkpoint)
     folder = Path(work.store.base) / row["path"]  # an absolute path stays as it is
-    return load(folder, name, work.settings["dtype"], work.settings.get("device", "cpu"))
+    asked = {n: work.settings[n] for n in ("dtype", "device", "device_map", *TRUSTED) if n in work.settings}
+    return load_once(Source(folder, sha256=row["sha256"], **asked), name)
 
 
 def evaluated(work: Work, *columns: str) -> list[dict[str, Any]]:
@@ -91,8 +96,8 @@ def _mix(values: np.ndarray) -> np.ndarray:
     return values ^ (values >> np.uint64(31))
 
 
-def _score(work: Work, model: Loaded, examples: list[dict[str, Any]], others: list[list[int]], rows: range) -> None:
-    """Score some examples and write their rows; each distinct (prompt, continuation) is run once."""
+def _score(work: Work, model: Loaded, examples: list[dict[str, Any]], others: list[list[int]], rows: range) -> Rows:
+    """The rows of some examples; each distinct (prompt, continuation) is run once, so equal options score equally."""
     asked: dict[tuple[str, str, str], int] = {}
     names: list[str] = []
     wanted: list[tuple[str, str, int, int]] = []  # example, input example, option, request
@@ -110,10 +115,10 @@ def _score(work: Work, model: Loaded, examples: list[dict[str, Any]], others: li
         for other in others[index]:
             want(example, examples[other], -1, example["output"])
     found = requests(model, list(asked), names)
-    scores = log_probabilities(model, found, work.settings["batch_tokens"])
+    scores = score(model, found, work.settings["batch_tokens"])
     wanted.sort()
     n = len(wanted)
-    work.write("token_scores", {
+    written = table(TOKEN_SCORES.schema, {
         "model": [model.name] * n, "checkpoint": [int(work.labels["checkpoint"])] * n, "task": [work.labels["task"]] * n,
         "example": [w[0] for w in wanted], "input_example": [w[1] for w in wanted], "option": [w[2] for w in wanted],
         "tokens": [found[w[3]].ids[found[w[3]].first :].tolist() for w in wanted],
@@ -122,53 +127,35 @@ def _score(work: Work, model: Loaded, examples: list[dict[str, Any]], others: li
         "truncated": [truncated(found[w[3]], model.context) for w in wanted],
         "straddles": [found[w[3]].straddles for w in wanted],
     })  # fmt: skip
-    work.add("requests", len(found))
-    work.add("truncated", sum(truncated(r, model.context) > 0 for r in found))
-    work.add("straddles", sum(r.straddles for r in found))
+    return written, {
+        "requests": len(found), "truncated": sum(truncated(r, model.context) > 0 for r in found),
+        "straddles": sum(r.straddles for r in found),
+    }  # fmt: skip
 
 
-def log_probabilities(model: Loaded, asked: Sequence[Request], batch_tokens: int) -> list[np.ndarray]:
-    """float32[continuation tokens] for each request, in nats.
-
-    Batches follow from the requests alone, so the bytes do not depend on who else runs. Raises StudyError if one is not
-    finite.
-    """
+def score(model: Loaded, asked: Sequence[Request], batch_tokens: int) -> list[np.ndarray]:
+    """float32[continuation tokens] for each request, in nats. Raises StudyError if one is not finite."""
     import torch
 
     found = [np.zeros(len(r.ids) - r.first, np.float32) for r in asked]
-    pieces = [w for number, request in enumerate(asked) for w in windows(number, request, model.context)]
-    most = max(1, min(batch_tokens, LOGITS_AT_ONCE // model.vocabulary))
+    parts = [w for number, request in enumerate(asked) for w in windows(number, request, model.context)]
+    sequences = [
+        Asked(asked[w.request].ids[w.start : w.end - 1], np.arange(w.first - 1 - w.start, w.end - 1 - w.start),
+              asked[w.request].ids[w.first : w.end].astype(np.int64))
+        for w in parts
+    ]  # fmt: skip
     with torch.inference_mode():
-        for batch in batches([w.length for w in pieces], most):
-            chosen = [pieces[i] for i in batch]
-            for window, values in zip(chosen, _forward(model, asked, chosen), strict=True):
-                request = asked[window.request]
-                found[window.request][window.first - request.first : window.end - request.first] = values
-    if not all(np.isfinite(values).all() for values in found):
+        values = log_probabilities(model, sequences, batch_tokens)
+    for window, value in zip(parts, values, strict=True):
+        first = asked[window.request].first
+        found[window.request][window.first - first : window.end - first] = value
+    if not all(np.isfinite(v).all() for v in found):
         raise StudyError(f"model {model.name!r} gives log-probabilities that are not finite; "
                          'try dtype = "float32" under [scoring], or another checkpoint')  # fmt: skip
     return found
 
 
-def _forward(model: Loaded, asked: Sequence[Request], chosen: Sequence[Window]) -> list[np.ndarray]:
-    """One pass. Padding stands at the right end, where a causal model cannot see it, so that no mask is needed."""
-    import torch
-
-    longest = max(w.length for w in chosen)
-    inputs = np.full((len(chosen), longest), model.start, np.int64)
-    for i, w in enumerate(chosen):
-        inputs[i, : w.length] = asked[w.request].ids[w.start : w.end - 1]
-    keep = longest - min(w.first - 1 - w.start for w in chosen)  # positions before are nobody's continuation
-    logits = model.network(input_ids=torch.from_numpy(inputs).to(model.device), use_cache=False, logits_to_keep=keep).logits
-    row = np.concatenate([np.full(w.end - w.first, i) for i, w in enumerate(chosen)])
-    position = np.concatenate([np.arange(w.first - 1 - w.start, w.end - 1 - w.start) for w in chosen]) - (longest - keep)
-    target = np.concatenate([asked[w.request].ids[w.first : w.end] for w in chosen]).astype(np.int64)
-    at = [torch.from_numpy(a).to(model.device) for a in (row, position, target)]
-    values = torch.log_softmax(logits[at[0], at[1]].float(), dim=-1).gather(1, at[2][:, None])[:, 0].cpu().numpy()
-    return np.split(values, np.cumsum([w.end - w.first for w in chosen])[:-1])
-
-
 SCORE = Step(
-    "score", version=1, about="log-probabilities of outputs and options, behind their own and other inputs",
+    "score", version=2, about="log-probabilities of outputs and options, behind their own and other inputs",
     reads=("models", "examples"), stages=(Stage(writes=(TOKEN_SCORES,), plan=plan, run=run),),
 )  # fmt: skip

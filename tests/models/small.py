@@ -71,17 +71,20 @@ def questions(count: int = 12) -> list[dict[str, Any]]:
     return [{"prompt": f"Question: Where is {PLACES[i]}?\nAnswer:", "output": PLACES[-1 - i]} for i in range(count)]
 
 
-def save_random(folder: Path, family: str = "gpt_neox", context: int = 32, seed: int = 0) -> Path:
+FAMILIES = ("gpt_neox", "llama", "olmo", "olmo2")
+
+
+def save_random(folder: Path, family: str = "gpt_neox", context: int = 32, seed: int = 0, **more: Any) -> Path:
     """A random checkpoint as anyone would save it, with its tokenizer.json."""
     import torch
-    from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, LlamaConfig, LlamaForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     same = {
         "vocab_size": 300, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32,
         "max_position_embeddings": context, "bos_token_id": 0, "eos_token_id": 0, "initializer_range": 0.3,
     }  # fmt: skip
     torch.manual_seed(seed)
-    model = GPTNeoXForCausalLM(GPTNeoXConfig(**same)) if family == "gpt_neox" else LlamaForCausalLM(LlamaConfig(**same))
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **same | more))
     model.save_pretrained(folder)
     (folder / "tokenizer.json").write_text(tokenizer_json(), encoding="utf-8")
     return folder

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tasks.models.generate import GENERATE, cut, generate
-from tasks.models.load import Loaded, load, repeatable
+from tasks.models.load import Loaded, Source, load, repeatable
 from tasks.models.pretrain import MODELS
 from tests.models import small
 from tests.support import read_rows, run_step
@@ -30,12 +30,12 @@ def greedy_alone(model: Loaded, prompt: str, new: int) -> list[int]:
     return said
 
 
-@pytest.mark.parametrize("family", ["gpt_neox", "llama"])
+@pytest.mark.parametrize("family", small.FAMILIES)
 @pytest.mark.parametrize("batch_tokens", [64, 8192])
 def test_answers_equal_greedy_decoding_one_by_one_without_a_cache(family: str, batch_tokens: int, tmp_path: Path) -> None:
     folder = small.save_random(tmp_path / "saved", family, context=64, seed=1)
     with repeatable("cpu"):
-        model = load(folder, "o", "float32", "cpu")
+        model = load(Source(folder), "o")
         answers, shortened = generate(model, [(p, " ") for p in PROMPTS], 12, (), batch_tokens)
         assert [a.tokens for a in answers] == [greedy_alone(model, p, 12) for p in PROMPTS]
     assert shortened == 1, "the prompt of thirty words is longer than the context"
@@ -82,7 +82,7 @@ def test_a_trained_model_answers_in_the_form_it_learnt_and_teacher_forcing_agree
     assert {r["stopped"] for r in rows} == {"stop string"}
     assert all(r["text"] in small.PLACES for r in rows), [r["text"] for r in rows]
     folder = tmp_path / read_rows(tmp_path, tables["models"])[0]["path"]
-    model = load(folder, "m", "float32", "cpu")
+    model = load(Source(folder), "m")
     for row, question in zip(rows, small.questions(), strict=True):
         prompt = [0, *model.tokenizer.encode(question["prompt"], add_special_tokens=False).ids]
         with torch.no_grad():

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from schemas import StudyError
-from tasks.models.load import load, repeatable
+from tasks.models.load import Source, load, repeatable
 from tasks.models.pretrain import MODELS
-from tasks.models.prompts import batches, requests, windows
-from tasks.models.score import SCORE, choose_others, log_probabilities
+from tasks.models.prompts import requests, windows
+from tasks.models.score import SCORE, choose_others, score
 from tests.models import small
 from tests.support import read_rows, run_step
 
@@ -46,7 +46,7 @@ def reference(folder: Path, prompt: str, separator: str, output: str, context: i
     return whole[first:], values
 
 
-@pytest.mark.parametrize("family", ["gpt_neox", "llama"])
+@pytest.mark.parametrize("family", small.FAMILIES)
 def test_scores_equal_a_slow_reference(family: str, tmp_path: Path) -> None:
     folder = small.save_random(tmp_path / "saved", family, context=64)
     rows = small.questions(6) + [{"prompt": "Größe: 日本 é\nAnswer:", "output": "naïve 東京!", "separator": "\n "}]
@@ -134,13 +134,6 @@ def test_scores_do_not_depend_on_the_batches(tmp_path: Path) -> None:
     assert difference < 1e-5
 
 
-def test_batches_hold_every_item_once_within_the_limit() -> None:
-    lengths = [5, 90, 3, 3, 7, 40, 5, 5]
-    found = list(batches(lengths, 21))
-    assert sorted(i for b in found for i in b) == list(range(8))
-    assert all(len(b) == 1 or len(b) * max(lengths[i] for i in b) <= 21 for b in found)
-
-
 def test_what_does_not_fit_the_context_is_cut_at_the_left_and_counted(tmp_path: Path) -> None:
     folder = small.save_random(tmp_path / "saved", context=32)
     prompt, output = "Question: " + "Where is Belado? " * 9 + "Answer:", "Miek"
@@ -164,10 +157,10 @@ def test_what_does_not_fit_the_context_is_cut_at_the_left_and_counted(tmp_path: 
 def test_an_output_longer_than_the_context_is_scored_token_by_token_with_half_of_it_before(tmp_path: Path) -> None:
     folder = small.save_random(tmp_path / "saved", context=16)
     with repeatable("cpu"):
-        model = load(folder, "o", "float32", "cpu")
+        model = load(Source(folder), "o")
         request = requests(model, [("Where", " ", "Torin Belado " * 20)], ["it"])[0]
         pieces = list(windows(0, request, 16))
-        values = log_probabilities(model, [request], 512)[0]
+        values = score(model, [request], 512)[0]
     scored_tokens = [i for w in pieces for i in range(w.first, w.end)]
     assert scored_tokens == list(range(request.first, len(request.ids)))
     assert all(w.length <= 16 and w.first - w.start >= min(w.first, 8) for w in pieces)
@@ -185,7 +178,7 @@ def test_weights_that_do_not_fit_their_configuration_are_an_error_not_random_num
     del tensors["gpt_neox.layers.1.mlp.dense_h_to_4h.weight"]
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(StudyError, match="do not fit config.json: gpt_neox.layers.1.mlp.dense_h_to_4h.weight"):
-        load(folder, "o", "float32", "cpu")
+        load(Source(folder), "o")
 
 
 def test_a_pretrained_ladder_is_scored_at_every_checkpoint(tmp_path: Path) -> None:

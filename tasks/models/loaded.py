@@ -1,0 +1,40 @@
+"""A model in memory, and all that decides which one it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import tokenizers
+    import torch
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model ready to be asked."""
+
+    name: str
+    network: torch.nn.Module
+    tokenizer: tokenizers.Tokenizer
+    context: int  # most input tokens of one pass
+    start: int  # the token that stood before each document in training
+    ends: frozenset[int]  # tokens that end a document
+    vocabulary: int
+    device: str
+    hidden: int  # width
+    masks: bool  # rows may branch and be padded at the left
+
+
+@dataclass(frozen=True)
+class Source:
+    """All that decides what is loaded. `device_map` as in accelerate, empty for one device."""
+
+    folder: Path
+    dtype: str = "float32"
+    device: str = "cpu"
+    device_map: str = ""
+    allow_pickle_weights: bool = False
+    trust_remote_code: bool = False
+    sha256: str = ""  # of the weights

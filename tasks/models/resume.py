@@ -1,0 +1,55 @@
+"""What a killed job had finished: the rows of each slice of its examples, kept beside the part until the part is written.
+
+A slice's file is written under another name and renamed, so it is whole or not there. Two runs at once may both compute a
+slice; the bytes are equal.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tasks.step import Work
+
+Rows = tuple[pa.Table, Mapping[str, int]]  # and the numbers for the manifest
+SUMS = b"sums"
+
+
+def in_slices(work: Work, table: str, count: int, at_once: int, make: Callable[[range], Rows]) -> None:
+    """Write make(range) to `table` for 0 … count in slices of `at_once`; what an earlier, killed run had made is read."""
+    folder = work.folder() / table if work.store.local and count > at_once else None
+    for first in range(0, count, at_once):
+        rows, sums = _kept(folder, first, lambda: make(range(first, min(first + at_once, count))))  # noqa: B023 - called at once
+        work.write(table, rows)
+        for name, value in sums.items():
+            work.add(name, value)
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _kept(folder: Path | None, first: int, make: Callable[[], Rows]) -> Rows:
+    if folder is None:
+        return make()
+    path = folder / f"{first:09d}.parquet"
+    try:
+        rows = pq.read_table(path)
+        return rows.replace_schema_metadata(None), json.loads(rows.schema.metadata[SUMS])
+    except (OSError, pa.ArrowInvalid):
+        rows, sums = make()
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f"{uuid.uuid4().hex}.tmp"
+    pq.write_table(rows.replace_schema_metadata({SUMS: json.dumps(dict(sums))}), temporary)
+    temporary.replace(path)
+    return rows, sums
+
+
+def table(schema: pa.Schema, columns: Mapping[str, Any]) -> pa.Table:
+    """Columns as a table of a contract's types."""
+    return pa.table(dict(columns), schema=pa.schema([schema.field(name) for name in columns]))

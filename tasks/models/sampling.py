@@ -1,0 +1,52 @@
+"""Which token comes next: the likeliest, or one drawn from the nucleus (arXiv 1904.09751 §3.1).
+
+    V_p: the fewest likeliest tokens whose probabilities, at this temperature, add up to at least top_p
+The draw of an answer's t-th token is hash(seed, example, t), so that no other answer of a batch changes it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """temperature = 0: the likeliest token, the first of several."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+
+    def choose(self, logits: torch.Tensor, examples: Sequence[str], step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """int64[rows] from float32[rows, vocabulary], and the highest logits: NaN where any is.
+
+        `examples` name the rows, `step` counts tokens from 0.
+        """
+        import torch
+
+        if self.temperature == 0:
+            best = logits.argmax(dim=-1)
+            return best, logits.gather(1, best[:, None])[:, 0]
+        draws = torch.tensor([self.draw(example, step) for example in examples], dtype=torch.float64)
+        likelihoods = torch.softmax(logits.double() / self.temperature, dim=-1)
+        ordered, tokens = likelihoods.sort(dim=-1, descending=True, stable=True)
+        below = ordered.cpu().cumsum(dim=-1)  # on the CPU: sums on a GPU are added in any order
+        nucleus = (below < self.top_p).sum(dim=-1).clamp(max=below.shape[-1] - 1)  # index of its last token
+        whole = below.gather(1, nucleus[:, None])[:, 0]
+        place = torch.searchsorted(below, (draws * whole)[:, None], right=True)[:, 0]
+        drawn = tokens.gather(1, torch.minimum(place, nucleus).to(tokens.device)[:, None])[:, 0]
+        return drawn, logits.max(dim=-1).values
+
+    def draw(self, example: str, step: int) -> float:
+        """A number in [0, 1)."""
+        text = f"{self.seed}\0{example}\0{step}".encode("utf-8", "surrogatepass")
+        number = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
+        return float(np.ldexp(number >> 11, -53))

@@ -1,0 +1,136 @@
+"""Rows with branches say what each sequence alone says; batches and halves lose nothing."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas import StudyError
+from tasks.models import prefixes
+from tasks.models.load import Loaded, Source, load, repeatable
+from tasks.models.passes import Asked, log_probabilities
+from tests.models import small
+
+SEQUENCES = st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=9), min_size=1, max_size=12)
+
+
+@settings(deadline=None, max_examples=60)
+@given(SEQUENCES, st.integers(1, 40))
+def test_a_row_holds_each_sequence_once_and_a_token_sees_its_own_beginning_alone(lists: list[list[int]], most: int) -> None:
+    sequences = [np.array(s, np.int32) for s in lists]
+    found = prefixes.rows(sequences, most, 100)
+    assert sorted(m for row in found for m in row.members) == list(range(len(sequences)))
+    for row in found:
+        seen = prefixes.mask(row.ends[None])[0, 0]
+        for member, nodes in zip(row.members, row.nodes, strict=True):
+            assert row.ids[nodes].tolist() == lists[member]
+            assert row.positions[nodes].tolist() == list(range(len(nodes)))
+            for place, node in enumerate(nodes):
+                assert np.flatnonzero(seen[node]).tolist() == nodes[: place + 1].tolist()
+        assert row.length <= most or len({len(n) for n in row.nodes} | {row.length}) == 1
+
+
+@settings(deadline=None, max_examples=40)
+@given(SEQUENCES, st.integers(1, 60), st.integers(1, 20))
+def test_batches_hold_every_row_once_within_the_limits(lists: list[list[int]], most: int, most_wanted: int) -> None:
+    found = prefixes.rows([np.array(s, np.int32) for s in lists], 20, 100)
+    wanted = [1 + r.length // 2 for r in found]
+    planned = list(prefixes.batches(found, wanted, most, most_wanted))
+    assert sorted(i for b in planned for i in b) == list(range(len(found)))
+    for batch in planned:
+        assert len(batch) == 1 or len(batch) * max(found[i].length for i in batch) <= most
+        assert len(batch) == 1 or sum(wanted[i] for i in batch) <= most_wanted
+        assert len({found[i].chain for i in batch}) == 1
+
+
+def test_what_is_shared_is_read_once() -> None:
+    prompt = list(range(50))
+    row = prefixes.rows([np.array(prompt + [60 + i] * 3, np.int32) for i in range(4)], 1000, 512)
+    assert [r.length for r in row] == [50 + 4 * 3]
+    apart = prefixes.rows([np.array([0, *range(i, i + 50)], np.int32) for i in (100, 200)], 1000, 512)
+    assert [r.chain for r in apart] == [True, True]
+
+
+def asked(count: int = 30) -> list[Asked]:
+    draw = np.random.default_rng(1)
+    beginnings = [np.concatenate([[0], draw.integers(1, 300, n)]) for n in (20, 3, 11)]
+    found = []
+    for i in range(count):
+        ids = np.concatenate([beginnings[i % 3], draw.integers(1, 300, draw.integers(1, 9))])
+        found.append(Asked(ids.astype(np.int32), np.arange(len(ids) - 3, len(ids)), draw.integers(0, 300, 3)))
+    return found
+
+
+def apart(model: Loaded, questions: list[Asked]) -> list[np.ndarray]:
+    import torch
+
+    said = []
+    for q in questions:
+        with torch.no_grad():
+            logits = model.network(torch.from_numpy(q.ids[None].astype(np.int64)), use_cache=False).logits[0].double()
+        said.append(logits.log_softmax(-1)[torch.from_numpy(q.places), torch.from_numpy(q.targets)].numpy())
+    return said
+
+
+@pytest.mark.parametrize("family", [*small.FAMILIES, "gpt2", "bloom", "olmo3"])
+def test_every_family_is_scored_as_one_by_one(family: str, tmp_path: Path) -> None:
+    questions = asked()
+    with repeatable("cpu"):
+        model = load(Source(small.save_random(tmp_path / "m", family, context=64)), "o")
+        assert model.masks == (family not in ("bloom", "olmo3"))  # positions from elsewhere; windows of attention
+        found = log_probabilities(model, questions, 512)
+        again = log_probabilities(model, questions, 512)
+        expected = apart(model, questions)
+    assert max(np.abs(a - b).max() for a, b in zip(found, expected, strict=True)) < 1e-4
+    assert all((a == b).all() for a, b in zip(found, again, strict=True))
+
+
+def test_a_row_whose_branches_see_each_other_would_be_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = small.save_random(tmp_path / "m", context=64)
+    monkeypatch.setattr(prefixes, "mask", lambda ends: np.tril(np.ones((len(ends), 1, ends.shape[1], ends.shape[1]), bool)))
+    assert not load(Source(folder), "o").masks
+
+
+def test_when_memory_runs_out_the_batch_is_halved_and_that_is_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    import torch
+
+    questions = asked()
+    with repeatable("cpu"):
+        model = load(Source(small.save_random(tmp_path / "m", context=64)), "o")
+        expected = log_probabilities(model, questions, 2048)
+
+        def narrow(module: object, args: object, given: dict) -> None:
+            if given["input_ids"].numel() > 60:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+
+        handle = model.network.register_forward_pre_hook(narrow, with_kwargs=True)
+        with caplog.at_level(logging.WARNING, "taskgram.models"):
+            found = log_probabilities(model, questions, 2048)
+        assert max(np.abs(a - b).max() for a, b in zip(found, expected, strict=True)) < 1e-5
+        assert "the batch is halved" in caplog.text
+        handle.remove()
+
+        def never(module: object, args: object) -> None:
+            torch.empty(1 << 60)  # the allocator's own error
+
+        model.network.register_forward_pre_hook(never)
+        with pytest.raises(StudyError, match="no memory for a single text"):
+            log_probabilities(model, questions[:4], 2048)
+
+
+def test_an_error_that_is_not_memory_is_not_tried_again(tmp_path: Path) -> None:
+    def broken(module: object, args: object) -> None:
+        raise RuntimeError("a shape is wrong")
+
+    with repeatable("cpu"):
+        model = load(Source(small.save_random(tmp_path / "m", context=64)), "o")
+        model.network.register_forward_pre_hook(broken)
+        with pytest.raises(RuntimeError, match="a shape is wrong"):
+            log_probabilities(model, asked(4), 2048)
