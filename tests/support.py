@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from flows.files import shipped_studies
 from schemas import CONTRACTS, Study, StudyError
 from tasks.dataset import Part, Store
 from tasks.step import Step, keyed, run_job
@@ -45,3 +47,20 @@ def read_rows(root: Path, parts: tuple[Part, ...]) -> list[dict]:
     """All rows of a table's parts."""
     store = Store(str(root))
     return [row for p in parts for row in store.read([p], CONTRACTS[p.table].schema).to_pylist()]
+
+
+# Lines of shipped studies that settings of readers still to come must learn to read: (pattern, what stands for it until then).
+# When those readers are here, this list is to be empty.
+NOT_READ_YET: list[tuple[str, str]] = [
+    (r'reader = "triviaqa"', 'reader = "jsonl"'),
+    (r'reader = "wmt"', 'reader = "parallel"'),
+    (r'subjects = "(knowledge|reasoning)"\n', ""),
+]
+
+
+def shipped_text(name: str) -> str:
+    """A shipped study, without the lines that cannot be read yet."""
+    text = shipped_studies()[name].read_text(encoding="utf-8")
+    for pattern, stand_in in NOT_READ_YET:
+        text = re.sub(pattern, stand_in, text)
+    return text
