@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from flows.hardware import Machine
-from flows.rates import PROMPT_BYTES, RATES, SIZES
+from flows.rates import RATES, SIZES
 from flows.sizes import Asking, CorpusSize, Counting, ModelSize, TaskSize
 
 
@@ -115,7 +115,7 @@ def _tasks(c: CorpusSize, tasks: Sequence[TaskSize], machine: Machine, asking: A
     """Examples to task-grams, and their counts in the corpus."""
     rate, size, n = RATES, SIZES, len(tasks)
     examples, ngrams, pairs = (sum(f(t) for t in tasks) for f in (lambda t: t.evaluated + t.mined, _ngrams, _pairs))
-    context = sum(t.evaluated * (t.prompt_bytes + PROMPT_BYTES[t.family][1]) / size["token"].value for t in tasks)
+    context = sum(t.evaluated * (t.prompt_bytes + t.output_bytes) / size["token"].value for t in tasks)
     rows = context * size["partial rows"].value * c.parts
     scan = c.words / query_rate(pairs) + c.parts * pairs * rate["prepare pairs"].value
     total = pairs * rate["sum pairs"].value + c.parts * pairs * 0.2e-6
@@ -176,7 +176,7 @@ def _models(
     said = _Passes("generate", machine)
     for model in models:
         for task in tasks:
-            prompt, output = (b / counting.bytes_per_token.value for b in (task.prompt_bytes, PROMPT_BYTES[task.family][1]))
+            prompt, output = (b / counting.bytes_per_token.value for b in (task.prompt_bytes, task.output_bytes))
             requests = task.evaluated * (1 + max(0, task.options - 1) + asking.other_inputs)
             score.ask(model, requests, requests * (prompt + output))
             score.written += (
@@ -261,16 +261,18 @@ def _counts(c: CorpusSize, tasks: Sequence[TaskSize], models: Sequence[ModelSize
     texts = len(generated) * (asked + 1) if asked else 0
     scans = texts * c.words / rate["novelty scan"].value
     measured = len(tasks) * asked * rate["measure"].value
-    counted = c.words * counting.orders / rate["count"].value
+    orders, longest = len(counting.orders), max(counting.orders, default=-2)
+    spilled = c.words * size["suffixes"].value * (longest + 2)
+    counted = c.words * orders / rate["count"].value
     indexed = (c.words + c.tokens) if counting.index else 0.0
     return [
         # a scan is one part for each model, task and part of the corpus; the overhead is in its rate
         replace(_line("novelty", texts * (c.parts + 2), [], c.guesses, work=texts * c.words, unit="words",
                       read=texts * c.words * size["words"].value, written=texts * c.parts * size["novelty"].value,
                       memory=0.6e9), core=scans + texts * rate["novelty texts"].value, longest=rate["novelty texts"].value),
-        _line("count", c.parts + counting.buckets + 1 if counting.orders else 0, [], c.guesses, work=c.words * counting.orders,
-              unit="words × orders", read=c.words * size["words"].value if counting.orders else 0, core=counted,
-              written=c.words * (size["suffixes"].value + size["ngrams"].value * counting.orders) * bool(counting.orders),
+        _line("count", c.parts + counting.buckets + 1 if orders else 0, [], c.guesses, work=c.words * orders,
+              unit="words × orders", read=c.words * size["words"].value if orders else 0, core=counted,
+              written=c.words * size["ngrams"].value * orders + spilled,
               memory=0.6e9),
         _line("index", 2 * c.parts if counting.index else 0, ["index"] if counting.index else [], work=indexed, unit="tokens",
               written=indexed * size["index"].value, core=indexed / rate["index"].value, memory=1.5e9),

@@ -18,6 +18,7 @@ from schemas.study import Model, Source, Task, parse_count
 
 COUNTED = 100_000_000  # bytes of task files whose lines are counted; larger ones are estimated by their size
 PACKED = (".gz", ".zst")
+PLANTED_LENGTH = {"translation": 0.2, "qa": 0.8, "multiple_choice": 0.2, "math": 0.15}  # of texts, as in the sample
 
 
 @dataclass(frozen=True)
@@ -47,22 +48,28 @@ class TaskSize:
     new_tokens: int = 0
     options: int = 0
     shots: int = 0
+    length: float = 1.0  # of its texts, beside those of the debian study's tasks of this family
 
     @property
     def prompt_bytes(self) -> float:
         """Bytes put before an output."""
         prompt, output = PROMPT_BYTES[self.family]
-        return prompt + self.shots * (prompt + output)
+        return self.length * (prompt + self.shots * (prompt + output))
+
+    @property
+    def output_bytes(self) -> float:
+        """Bytes of an output."""
+        return self.length * PROMPT_BYTES[self.family][1]
 
     @property
     def pairs(self) -> float:
         """Mined pairs, at the lowest γ of the debian study."""
-        return self.mined * sum(PAIRS[self.family][min(n, 3) - 1] for n in self.orders)
+        return self.mined * self.length**2 * sum(PAIRS[self.family][min(n, 3) - 1] for n in self.orders)
 
     @property
     def ngrams(self) -> float:
         """N-grams of all its examples."""
-        return (self.evaluated + self.mined) * len(self.orders) * sum(EXAMPLE_WORDS[self.family])
+        return (self.evaluated + self.mined) * len(self.orders) * sum(EXAMPLE_WORDS[self.family]) * self.length
 
 
 @dataclass(frozen=True)
@@ -91,7 +98,7 @@ class Asking:
 class Counting:
     """What is counted beside what measures need."""
 
-    orders: int
+    orders: tuple[int, ...]
     buckets: int
     index: bool
     training_bytes: float
@@ -145,7 +152,7 @@ def sizes_of(study: Study) -> Sizes:
     per_token = _bytes_per_token(study)
     corpus = _planted(study, per_token) if study.corpus.planted else _corpus(study, per_token, told)
     counting = Counting(
-        len(set(study.counting.all_orders)), study.counting.buckets, study.counting.index, study.tokenizer.training_bytes,
+        tuple(sorted(set(study.counting.all_orders))), study.counting.buckets, study.counting.index, study.tokenizer.training_bytes,
         not study.tokenizer.file, per_token,
     )  # fmt: skip
     return Sizes(
@@ -234,7 +241,7 @@ def _task(task: Task, study: Study, told: _Notes) -> TaskSize:
     )  # fmt: skip
     if task.reader == "planted":
         most = study.corpus.planted.examples if study.corpus.planted else 0
-        return replace(size, evaluated=0.9 * most, mined=3.2 * most)  # as in the sample
+        return replace(size, evaluated=0.9 * most, mined=3.2 * most, length=PLANTED_LENGTH[task.family])  # as in the sample
     evaluate = told.files(task.evaluate, study, f"task {task.name!r}")
     mine = told.files(task.mine, study, f"task {task.name!r}, mining")
     evaluated, mined = _records(evaluate, task), _records(mine, task)

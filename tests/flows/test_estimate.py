@@ -26,7 +26,7 @@ TASKS = [
     TaskSize("gsm8k", "math", 100, 1500, (2, 3), 24),
 ]
 MODELS = [ModelSize(f"neox-{p}", p, trained=800_000) for p in (156_544, 362_240, 1_317_632)]
-COUNTING = Counting(2, 8, False, 8_000_000, True, SIZES["small token"])
+COUNTING = Counting((1, 2), 8, False, 8_000_000, True, SIZES["small token"])
 TWO_CORES = Machine(2)
 SECONDS = {  # of parts, docs/debian.md
     "ingest": 3.2, "read": 0.8, "tokenizer": 3.3, "tokens": 4.4, "models": 263.9, "words": 5.4, "extract": 7.1, "embed": 17.5,

@@ -13,6 +13,8 @@ import pytest
 from flows.files import shipped_studies
 from flows.forecast import as_json, forecast
 from flows.forecast_table import count, duration, show
+from flows.plan import lay_out
+from flows.study import STEPS
 from schemas import load_study
 from tasks.corpus.ingest import INGEST
 from tests.support import run_step, shipped_text
@@ -88,6 +90,20 @@ def test_finished_parts_are_not_counted_again(tiny: Path) -> None:
     assert (before["there"], after["there"], after["parts"]) == (0, 1, 1)
     assert before["wall_seconds"] > 0
     assert after["left"] == after["wall_seconds"] == 0
+
+
+def test_what_only_the_plan_reads_changes_no_part(tiny: Path) -> None:
+    """Declared sizes and hardware are guesses; the bytes of a study may not hang on them."""
+    text = tiny.read_text()
+    start, end = text.index('[[corpus.sources]]\nname = "shards"'), text.index('[[tasks]]\nname = "rivers"')
+    plain = text[:start] + text[end : text.index('[[tasks]]\nname = "sums"')]
+    told = plain.replace('files = ["corpus/*.jsonl"]', 'files = ["corpus/*.jsonl"]\ntokens = "3G"\ndocuments = "2M"')
+    told = told.replace("orders = [1]", "orders = [1]\nexpected = [5, 50]") + '[hardware]\ncores = 64\ngpu = "H100"\n'
+    keys = []
+    for version in (plain, told):
+        tiny.write_text(version)
+        keys.append([p.fingerprint for p in lay_out(STEPS, load_study(tiny))])
+    assert keys[0] == keys[1]
 
 
 def test_the_table_reads_as_a_page(tiny: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
