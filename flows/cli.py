@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 EPILOG = """\
-STUDY is a study file (mine.toml) or the name of a shipped study (sample, debian).
+STUDY is a study file (mine.toml) or the name of a shipped study (sample, debian, pythia, olmo).
 
+  taskgram plan pythia                    what a study needs in files, time, memory and disk, before anything is spent
   taskgram run sample                     run the planted sample, or bring it up to date
   taskgram run sample --from score        after a failure: score and all that depends on it
   taskgram status sample --json           what is done, stale, failed or missing
@@ -116,6 +117,8 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--workers", type=int, metavar="N", help="Dask workers; 0 runs everything in this process")
     run.add_argument("--verify", action="store_true", help="hash the bytes of finished parts before they are skipped")
     run.add_argument("-v", "--verbose", action="store_true", help="show Prefect's log as well")
+    plan = command("plan", _plan, "say what a study needs in files, time, memory and disk, before anything is spent")
+    plan.add_argument("--json", action="store_true", help="print JSON, with every rate and its source")
     status = command("status", _status, "show what is done, stale, failed or missing, per step")
     status.add_argument("--json", action="store_true", help="print JSON")
     count = command("count", _count, "count phrases in the corpus of a study, alone and together")
@@ -159,6 +162,17 @@ def _run(options: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, _stop)  # Prefect puts its own handler before it, and sends the signal on to this one
     study(options.study, options.root, options.only, options.start, options.force, options.workers, options.verify)
     return 0 if options.only else _report(options)
+
+
+def _plan(options: argparse.Namespace) -> None:
+    from flows.forecast import as_json, forecast
+    from flows.forecast_table import show
+
+    found = forecast(options.study, options.root)
+    if options.json:
+        print(json.dumps(as_json(found), indent=1, ensure_ascii=False))
+    else:
+        show(found)
 
 
 def _status(options: argparse.Namespace) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from schemas import Study
+from schemas import Study, StudyError
 from tasks.dataset import Part, fingerprint
 from tasks.step import PlannedJob, Stage, Step, keyed
 
@@ -58,19 +58,39 @@ def lay_out(steps: Sequence[Step], study: Study) -> list[PlannedStep]:
     tables: dict[str, tuple[Part, ...]] = {}
     planned: list[PlannedStep] = []
     for step in steps:
-        inputs = {t: tables[t] for t in step.reads}
-        stages: list[PlannedStage] = []
-        for number, stage in enumerate(step.stages):
-            seen = inputs | {c.name: s.parts(c.name) for s in stages for c in s.stage.writes}
-            jobs = tuple(keyed(step, number, job) for job in stage.plan(study, seen))
-            keys = [j.key for j in jobs]
-            if len(set(keys)) != len(keys):
-                raise AssertionError(f"{step.name}: two jobs have one key; labels must tell parts apart")
-            stages.append(PlannedStage(stage, jobs))
-        found = PlannedStep(step, tuple(stages), inputs)
-        tables |= found.outputs
-        planned.append(found)
+        planned.append(plan_step(step, study, tables))
+        tables |= planned[-1].outputs
     return planned
+
+
+def lay_out_what_can_be(steps: Sequence[Step], study: Study) -> dict[str, PlannedStep | str]:
+    """By step: its plan, or why there is none yet: what is missing, or which steps before it have no plan."""
+    tables: dict[str, tuple[Part, ...]] = {}
+    found: dict[str, PlannedStep | str] = {}
+    for step in steps:
+        waits = sorted(s.name for s in upstream(step, steps) if isinstance(found.get(s.name), str))
+        try:
+            found[step.name] = f"waits for {', '.join(waits)}" if waits else plan_step(step, study, tables)
+        except StudyError as error:
+            found[step.name] = str(error)
+        planned = found[step.name]
+        if isinstance(planned, PlannedStep):
+            tables |= planned.outputs
+    return found
+
+
+def plan_step(step: Step, study: Study, tables: Mapping[str, tuple[Part, ...]]) -> PlannedStep:
+    """One step on the planned parts of the tables it reads."""
+    inputs = {t: tables[t] for t in step.reads}
+    stages: list[PlannedStage] = []
+    for number, stage in enumerate(step.stages):
+        seen = inputs | {c.name: s.parts(c.name) for s in stages for c in s.stage.writes}
+        jobs = tuple(keyed(step, number, job) for job in stage.plan(study, seen))
+        keys = [j.key for j in jobs]
+        if len(set(keys)) != len(keys):
+            raise AssertionError(f"{step.name}: two jobs have one key; labels must tell parts apart")
+        stages.append(PlannedStage(stage, jobs))
+    return PlannedStep(step, tuple(stages), inputs)
 
 
 def upstream(step: Step, steps: Sequence[Step]) -> list[Step]:

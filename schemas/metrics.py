@@ -22,6 +22,14 @@ METRICS = Contract(
         column("estimate", pa.float64(), "the number; null if it is not defined, with the reason in `note`", nullable=True),
         column("low", pa.float64(), "lower end of the 95 % interval", nullable=True),
         column("high", pa.float64(), "upper end of the 95 % interval", nullable=True),
+        column(
+            "standard_error",
+            pa.float64(),
+            "of a score: s/√n over examples for shares and means, linearised for ratios, bootstrap for BLEU and chrF; null "
+            "for other measures and for fewer than two examples",
+            nullable=True,
+            at_least=0,
+        ),
         column("p_value", pa.float64(), "two-sided p of no association", nullable=True, between=(0, 1)),
         column("rows", pa.int64(), "rows the number rests on", at_least=0),
         column("examples", pa.int64(), "examples the number rests on", at_least=0),
@@ -32,6 +40,7 @@ METRICS = Contract(
     rules=(
         rows("estimate IS NOT NULL OR length(note) > 0", "a missing number has a reason"),
         rows("low IS NULL OR high IS NULL OR low <= high", "an interval has its ends in order"),
+        rows("estimate IS NOT NULL OR standard_error IS NULL", "what is not there has no error"),
         rows(
             "statistic NOT IN ('spearman', 'pearson', 'kendall') OR estimate IS NULL OR abs(estimate) <= 1 + 1e-9",
             "a correlation lies in [-1, 1]",

@@ -51,7 +51,9 @@ TOKEN_SCORES = Contract(
         *_MODEL,
         column("task", pa.string(), "name of the task"),
         column("example", pa.string(), "the example whose output is scored"),
-        column("input_example", pa.string(), "the example whose input stood before it: its own, or another for Mem_Δ"),
+        column(
+            "input_example", pa.string(), 'the example whose input stood before it: its own, or another for Mem_Δ; "": none'
+        ),
         column("option", pa.int16(), "index of the scored option; -1 for the reference output", at_least=-1),
         column("tokens", INT_LIST, "token ids of the continuation"),
         column("starts", INT_LIST, "code points into the output where each token begins; negative in the separator"),

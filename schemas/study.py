@@ -91,6 +91,15 @@ class Source(Settings):
     held_out: str = Field(
         "", description="name of a [splits.NAME]: records whose key falls into its evaluated half leave the corpus"
     )
+    tokens: str = Field("", description='tokens to expect, e.g. "300G": for `taskgram plan`, which reads no text')
+    documents: str = Field("", description='documents to expect, e.g. "210M": for `taskgram plan`')
+
+    @field_validator("tokens", "documents")
+    @classmethod
+    def _count(cls, value: str) -> str:
+        if value:
+            parse_count(value)
+        return value
 
 
 class Split(Settings):
@@ -123,6 +132,14 @@ def parse_size(text: str) -> int:
         raise ValueError(f'{text!r} is no size; write it like "512MB" or "1.5GB"')
     power = " KMGT".index(found[2].upper() or " ")
     return int(float(found[1]) * (1024 if found[3] else 1000) ** power)
+
+
+def parse_count(text: str) -> int:
+    """The number "300G", "1.5M" or "4096" stands for, k M G T being thousands. ValueError for anything else."""
+    found = re.fullmatch(r"(\d[\d_]*(?:\.\d+)?)\s*([kMGT]?)", text.strip())
+    if not found:
+        raise ValueError(f'{text!r} is no number; write it like "300G", "1.5M" or "4096"')
+    return int(float(found[1]) * 1000 ** " kMGT".index(found[2] or " "))
 
 
 class Corpus(Settings):
@@ -255,6 +272,9 @@ class Task(Settings):
     )
     max_new_tokens: int = Field(24, ge=1, le=4096, description="most tokens generated")
     stop: tuple[str, ...] = Field(("\n",), description="strings that end a generation")
+    expected: tuple[int, int] | None = Field(
+        None, description="evaluated and mining examples to expect: for `taskgram plan` while the files are not here"
+    )
     generate: bool = Field(True, description="let the models answer; multiple choice is scored without it")
 
     @field_validator("reader")
@@ -448,6 +468,34 @@ class Measures(Settings):
     bins: int = Field(8, ge=2, le=100, description="bins of performance against counts, beside the zero bin")
 
 
+class Hardware(Settings):
+    """What the study will run on. Used by `taskgram plan` for its estimate, and by nothing else."""
+
+    cores: int = Field(0, ge=0, description="0: those of this machine")
+    memory: str = Field("", description='main memory, e.g. "512GB"; empty: that of this machine')
+    disk: str = Field("", description='room for results, e.g. "4TB"; empty: what is free where results go')
+    gpu: str = Field("", description='H200, H100, A100, A100-40GB, L40S, A10, V100, T4 or "RTX 4090"; empty: none')
+    gpus: int = Field(1, ge=1, description="how many of them")
+    flops: str = Field(
+        "",
+        description='FLOP/s that a GPU (without one: a core) really reaches, e.g. "250T"; empty: a guess from its data sheet',
+    )
+
+    @field_validator("memory", "disk")
+    @classmethod
+    def _size(cls, value: str) -> str:
+        if value:
+            parse_size(value)
+        return value
+
+    @field_validator("flops")
+    @classmethod
+    def _flops(cls, value: str) -> str:
+        if value and not parse_count(value):
+            raise ValueError("give what it reaches, more than 0")
+        return value
+
+
 class Study(Settings):
     """One question: a corpus, tasks and models."""
 
@@ -464,6 +512,7 @@ class Study(Settings):
     counting: Counting = Counting()
     scoring: Scoring = Scoring()
     measures: Measures = Measures()
+    hardware: Hardware = Hardware()
     workers: int = Field(2, ge=0, description="Dask workers; 0: everything in this process")
     worker_memory: str = Field("2GB", description="memory of one worker; a step that needs more is stopped by Dask")
 

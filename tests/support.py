@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from flows.files import shipped_studies
 from schemas import CONTRACTS, Study, StudyError
 from tasks.dataset import Part, Store
 from tasks.step import Step, keyed, run_job
@@ -47,3 +48,8 @@ def read_rows(root: Path, parts: tuple[Part, ...]) -> list[dict]:
     """All rows of a table's parts."""
     store = Store(str(root))
     return [row for p in parts for row in store.read([p], CONTRACTS[p.table].schema).to_pylist()]
+
+
+def shipped_text(name: str) -> str:
+    """A shipped study."""
+    return shipped_studies()[name].read_text(encoding="utf-8")

@@ -65,6 +65,7 @@ class Answers:
                 "estimate": value,
                 "low": _finite(estimate.low),
                 "high": _finite(estimate.high),
+                "standard_error": _finite(estimate.standard_error) if value is not None else None,
                 "p_value": _finite(estimate.p_value),
                 "rows": rows,
                 "examples": examples,

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
-import string
-from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
-from decimal import Decimal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
+from tasks.metrics import official
 from tasks.step import Work
 
 Floats = NDArray[np.float64]
@@ -22,13 +20,22 @@ Key = tuple[str, int]
 
 NO_GENERATIONS = "no generations of this model for this task"
 NO_OPTIONS = "no scored options of this model for this task"
-SHARES = {"exact_match", "accuracy", "accuracy_per_token", "accuracy_per_character"}
+UNCONDITIONAL = ""  # `input_example` of options that were scored behind the unconditional prompt
+NO_UNCONDITIONAL = "the options were not scored behind the unconditional prompt (token_scores has no such rows)"
+NUMBERS = {
+    "exact_match": official.final_number,
+    "exact_match_strict": official.strict_number,
+    "exact_match_flexible": official.flexible_number,
+}
 STATISTICS = {
     "qa": ("exact_match", "f1"),
-    "math": ("exact_match",),
+    "math": tuple(NUMBERS),
     "translation": ("bleu", "chrf"),
-    "multiple_choice": ("accuracy", "accuracy_per_token", "accuracy_per_character"),
-}
+    "multiple_choice": (
+        "accuracy", "accuracy_per_token", "accuracy_per_character", "accuracy_per_byte", "accuracy_unconditional",
+    ),
+}  # fmt: skip
+SHARES = {*STATISTICS["math"], *STATISTICS["multiple_choice"]}
 
 
 def main_statistic(family: str) -> str:
@@ -49,42 +56,6 @@ def reads(family: str, *, likelihood: bool = True) -> tuple[str, ...]:
     if family != "multiple_choice":
         tables.append("generations")
     return tuple(tables)
-
-
-# -- one answer against its reference --------------------------------------------------------------------------------
-_ARTICLES = re.compile(r"\b(a|an|the)\b")
-_PUNCTUATION = str.maketrans(dict.fromkeys(string.punctuation + "‘’´`", " "))
-_NUMBER = re.compile(r"(?:(?<![\w)])-)?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?")
-
-
-def normalise_answer(text: str) -> str:
-    """TriviaQA's normalisation (arXiv 1705.03551): lower case, punctuation to spaces, no articles."""
-    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
-
-
-def exact_match(text: str, references: Iterable[str]) -> float:
-    """1 if the normalised text equals one of the normalised references, else 0."""
-    said = normalise_answer(text)
-    return float(any(said == normalise_answer(r) for r in references))
-
-
-def f1(text: str, references: Iterable[str]) -> float:
-    """Highest harmonic mean of precision and recall of normalised words, over the references."""
-    return max((_f1(normalise_answer(text).split(), normalise_answer(r).split()) for r in references), default=0.0)
-
-
-def _f1(said: list[str], wanted: list[str]) -> float:
-    common = sum((Counter(said) & Counter(wanted)).values())
-    return 2 * common / (len(said) + len(wanted)) if common else 0.0
-
-
-def final_number(text: str) -> Decimal | None:
-    """The first number behind the last `####`; without that mark the last number of the text; None if there is none."""
-    behind = text.rpartition("####")
-    numbers = _NUMBER.findall(behind[2])
-    if not numbers:
-        return None
-    return Decimal((numbers[0] if behind[1] else numbers[-1]).replace(",", ""))
 
 
 # -- all examples of a task ------------------------------------------------------------------------------------------
@@ -130,35 +101,66 @@ class OptionScore:
     tokens: int
 
 
-def read_options(work: Work, task: str) -> dict[Key, dict[str, dict[int, OptionScore]]]:
-    """Scores after the own input: example → option (-1: the reference output) → score."""
-    found: dict[Key, dict[str, dict[int, OptionScore]]] = {}
+Scored = Mapping[str, Mapping[int, OptionScore]]
+"""example → option (-1: the reference output) → score"""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What one model finds of the options of a task: behind the example's own prompt, and behind the unconditional one."""
+
+    own: dict[str, dict[int, OptionScore]] = field(default_factory=dict)
+    alone: dict[str, dict[int, OptionScore]] = field(default_factory=dict)
+
+
+def read_options(work: Work, task: str) -> dict[Key, Options]:
+    """Scores of every model and checkpoint. Rows behind other examples' inputs (for Mem_Δ) are passed over."""
+    found: dict[Key, Options] = {}
     columns = ("model", "checkpoint", "task", "example", "input_example", "option", "log_probabilities")
+    values = pl.col("log_probabilities")
     for part in work.parts("token_scores"):
         for batch in work.batches(part, *columns, rows=4096):
-            for row in batch.to_pylist():
-                if row["task"] == task and row["example"] == row["input_example"]:
-                    values = np.asarray(row["log_probabilities"], dtype=np.float64)
-                    examples = found.setdefault((row["model"], row["checkpoint"]), {})
-                    examples.setdefault(row["example"], {})[row["option"]] = OptionScore(float(values.sum()), len(values))
+            rows = pl.DataFrame(batch).filter(
+                pl.col("task") == task,
+                pl.col("input_example").is_in([UNCONDITIONAL]) | (pl.col("example") == pl.col("input_example")),
+            )
+            rows = rows.with_columns(total=values.cast(pl.List(pl.Float64)).list.sum(), tokens=values.list.len())
+            for model, checkpoint, example, given, option, total, tokens in rows.select(
+                "model", "checkpoint", "example", "input_example", "option", "total", "tokens"
+            ).iter_rows():
+                here = found.setdefault((model, checkpoint), Options())
+                kind = here.alone if given == UNCONDITIONAL else here.own
+                kind.setdefault(example, {})[option] = OptionScore(total, tokens)
     return found
 
 
-def choices(asked: Asks, scores: dict[str, dict[int, OptionScore]]) -> dict[str, Floats]:
-    """Whether the best option is right, by three lengths to divide by. A tie at the top counts 1/ties. NaN: not scored."""
+def choices(asked: Asks, scores: Scored, alone: Scored | None = None) -> dict[str, Floats]:
+    """Whether the best option is right, by five ways to judge its log-probability. NaN: not scored.
+
+    accuracy                 log p(option | prompt)                   (lm-evaluation-harness: acc)
+    accuracy_per_token       … / its tokens
+    accuracy_per_character   … / its characters                       (acc_norm)
+    accuracy_per_byte        … / its bytes in UTF-8                   (acc_bytes)
+    accuracy_unconditional   … - log p(option | unconditional prompt) (arXiv 2005.14165 §2.4; acc_mutual_info for "")
+
+    A tie at the top counts 1/ties, whichever option stands first.
+    """
     found = {s: np.full(len(asked.names), np.nan) for s in STATISTICS["multiple_choice"]}
     for i, (name, options, answer) in enumerate(zip(asked.names, asked.options, asked.answers, strict=True)):
-        given = scores.get(name, {})
+        given, bare = scores.get(name, {}), (alone or {}).get(name, {})
         if not options or any(o not in given for o in range(len(options))):
             continue
         totals = np.array([given[o].total for o in range(len(options))])
-        lengths = {
-            "accuracy": np.ones(len(options)),
-            "accuracy_per_token": np.array([given[o].tokens for o in range(len(options))]),
-            "accuracy_per_character": np.array([max(1, len(o)) for o in options]),
+        judged = {
+            "accuracy": totals,
+            "accuracy_per_token": totals / [given[o].tokens for o in range(len(options))],
+            "accuracy_per_character": totals / [max(1, len(o)) for o in options],
+            "accuracy_per_byte": totals / [max(1, len(o.encode())) for o in options],
         }
-        for statistic, length in lengths.items():
-            best = totals / length == (totals / length).max()
+        if all(o in bare for o in range(len(options))):
+            judged["accuracy_unconditional"] = totals - [bare[o].total for o in range(len(options))]
+        for statistic, values in judged.items():
+            best = values == values.max()
             found[statistic][i] = float(best[answer]) / best.sum()
     return found
 
@@ -166,8 +168,7 @@ def choices(asked: Asks, scores: dict[str, dict[int, OptionScore]]) -> dict[str,
 def judge(family: str, asked: Asks, texts: dict[str, str]) -> dict[str, Floats]:
     """Per-example values of what was generated; NaN where nothing was, or where the reference cannot be judged."""
     found = {
-        s: np.full(len(asked.names), np.nan)
-        for s in {"qa": ("exact_match", "f1"), "math": ("exact_match",), "translation": ("sentence_chrf",)}[family]
+        s: np.full(len(asked.names), np.nan) for s in (("sentence_chrf",) if family == "translation" else STATISTICS[family])
     }
     chrf = sacrebleu_metrics()["chrf"] if family == "translation" else None
     for i, (name, references) in enumerate(zip(asked.names, asked.references, strict=True)):
@@ -176,11 +177,12 @@ def judge(family: str, asked: Asks, texts: dict[str, str]) -> dict[str, Floats]:
         if chrf is not None:
             found["sentence_chrf"][i] = chrf.sentence_score(texts[name], references).score
         elif family == "qa":
-            found["exact_match"][i], found["f1"][i] = exact_match(texts[name], references), f1(texts[name], references)
+            found["exact_match"][i] = official.exact_match(texts[name], references)
+            found["f1"][i] = official.f1(texts[name], references)
         else:
-            wanted = {final_number(r) for r in references} - {None}
-            if wanted:
-                found["exact_match"][i] = float(final_number(texts[name]) in wanted)
+            wanted = {official.final_number(r) for r in references} - {None}
+            for statistic, number in NUMBERS.items() if wanted else ():
+                found[statistic][i] = float(number(texts[name]) in wanted)
     return found
 
 
@@ -188,14 +190,24 @@ def per_example(work: Work, task: str, family: str, asked: Asks) -> dict[Key, Fl
     """The value of `example_statistic` for every example, by model and checkpoint; NaN where there is none."""
     statistic = example_statistic(family)
     if family == "multiple_choice":
-        return {key: choices(asked, given)[statistic] for key, given in read_options(work, task).items()}
+        return {key: choices(asked, given.own)[statistic] for key, given in read_options(work, task).items()}
     return {key: judge(family, asked, texts)[statistic] for key, texts in read_generations(work, task).items()}
 
 
-def sacrebleu_metrics() -> dict[str, Any]:
+def sacrebleu_metrics(tokenizer: str = "13a") -> dict[str, Any]:
+    """sacreBLEU's metrics with its own settings; `tokenizer` is BLEU's and stands in the signature."""
     from sacrebleu.metrics import BLEU, CHRF
 
-    return {"bleu": BLEU(), "chrf": CHRF()}
+    return {"bleu": BLEU(tokenize=tokenizer), "chrf": CHRF()}
+
+
+def bleu_tokenizer(languages: Sequence[str]) -> str:
+    """sacreBLEU's tokenizer for translation into the last of these: 13a, but zh for Chinese.
+
+    Japanese, Korean, Thai, Khmer, Lao and Burmese are cut into characters: their own tokenizers need further software.
+    """
+    target = languages[-1].lower().replace("_", "-").split("-")[0] if languages else ""
+    return "zh" if target == "zh" else "char" if target in ("ja", "ko", "th", "km", "lo", "my") else "13a"
 
 
 def grouped(asked: Asks) -> list[tuple[str, NDArray[np.bool_]]]:

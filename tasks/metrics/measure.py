@@ -105,7 +105,7 @@ def run_family(work: Work) -> None:
 
 MEASURE = Step(
     "measure",
-    version=1,
+    version=2,
     about="What is memorized and what is generalized, as numbers with intervals.",
     reads=(
         "examples",

@@ -19,7 +19,7 @@ from schemas import Study
 from tasks.metrics import judging, scores
 from tasks.metrics.answers import Answers, Asked, models_of
 from tasks.metrics.pairs import evaluated, gamma_settings, gammas_of, mined, phi, with_counts
-from tasks.metrics.statistics import Estimate, ratio, wilson
+from tasks.metrics.statistics import Estimate, ratio, share
 from tasks.step import Work
 
 Floats = NDArray[np.float64]
@@ -37,6 +37,7 @@ def settings(study: Study, task: str) -> dict[str, Any]:
         "family": t.family,
         "order": t.first_order,
         **gamma_settings(t, [t.first_order]),
+        "bleu_tokenizer": judging.bleu_tokenizer(t.languages),
         "bins": study.measures.bins,
         "draws": study.measures.bootstrap,
         "seed": study.seed,
@@ -119,7 +120,7 @@ def _curve(work: Work, answers: Answers, model: Asked, measure: str, x: Floats, 
         if not here.any():
             estimate = Estimate(None, note="no scored example in this bin")
         elif statistic in judging.SHARES:
-            estimate = wilson(float(value[here].sum()), int(here.sum()))
+            estimate = share(value[here])
         else:
             estimate = ratio(value[here], np.ones(int(here.sum())), work.settings["draws"], work.settings["seed"])
         name = " zero" if code == 0 else " overflow" if code == last else ""

@@ -1,10 +1,13 @@
 """How well a model does the task, whatever it does it by (task-grams §9).
 
     qa               exact match and F1 after TriviaQA's normalisation, aliases included
-    multiple_choice  the option with the highest log-probability: raw, per token, per character
-    translation      BLEU and chrF (sacreBLEU), 0 to 100
-    math             the final number: behind `####`, else the last one
+    multiple_choice  the option with the highest log-probability: raw, per token, per character, per byte, unconditional
+    translation      BLEU and chrF (sacreBLEU), 0 to 100, the signature in `note`
+    math             the final number: behind `####`, else the last one; also strict and flexible as lm-evaluation-harness
     all              mean log-probability per token of the reference output
+
+Each has a standard error: s/√n over examples for shares and means, linearised for the ratio that the log-likelihood is, and
+the bootstrap's over examples for BLEU and chrF, which a single example does not have.
 
 `main_score` repeats the statistic that stands in the results table: see `main_statistic`.
 """
@@ -19,14 +22,20 @@ from numpy.typing import NDArray
 from schemas import Study
 from tasks.metrics import judging
 from tasks.metrics.answers import Answers, Asked, models_of
-from tasks.metrics.judging import Asks, Floats, OptionScore, main_statistic
-from tasks.metrics.statistics import Estimate, bootstrap_statistic, percentile_interval, ratio, wilson
+from tasks.metrics.judging import Asks, Floats, Options, Scored, main_statistic
+from tasks.metrics.statistics import Estimate, bootstrap_error, bootstrap_statistic, percentile_interval, ratio, share
 from tasks.step import Work
 
 
 def settings(study: Study, task: str) -> dict[str, Any]:
     """What decides the scores."""
-    return {"family": study.task(task).family, "draws": study.measures.bootstrap, "seed": study.seed}
+    t = study.task(task)
+    return {
+        "family": t.family,
+        "bleu_tokenizer": judging.bleu_tokenizer(t.languages),
+        "draws": study.measures.bootstrap,
+        "seed": study.seed,
+    }
 
 
 def run(work: Work, answers: Answers) -> None:
@@ -36,20 +45,19 @@ def run(work: Work, answers: Answers) -> None:
     generations = judging.read_generations(work, answers.task) if family != "multiple_choice" else {}
     for model in models_of(work):
         key = (model.model, model.checkpoint)
-        _log_likelihood(work, answers, model, asked, options.get(key, {}))
+        given = options.get(key, Options())
+        _log_likelihood(work, answers, model, asked, given.own)
         if family == "translation":
             _translation(work, answers, model, asked, generations.get(key, {}))
         elif family == "multiple_choice":
-            _shares(work, answers, model, asked, judging.choices(asked, options.get(key, {})), judging.NO_OPTIONS)
+            _shares(work, answers, model, asked, judging.choices(asked, given.own, given.alone), judging.NO_OPTIONS)
         else:
             _shares(
                 work, answers, model, asked, judging.judge(family, asked, generations.get(key, {})), judging.NO_GENERATIONS
             )
 
 
-def _log_likelihood(
-    work: Work, answers: Answers, model: Asked, asked: Asks, scores: dict[str, dict[int, OptionScore]]
-) -> None:
+def _log_likelihood(work: Work, answers: Answers, model: Asked, asked: Asks, scores: Scored) -> None:
     """Σ log p / Σ tokens of the references, in nats per token."""
     found = [scores[n][-1] for n in asked.names if -1 in scores.get(n, {})]
     estimate = (
@@ -73,12 +81,14 @@ def _shares(work: Work, answers: Answers, model: Asked, asked: Asks, values: dic
     chances = [1 / len(o) for o, k in zip(asked.options, known, strict=True) if o and k]
     note = f"chance {np.mean(chances):.4g}" if chances else ""
     for statistic, numbers in values.items():
-        estimate = _share(work, statistic, numbers[known], missing)
+        judged = known & np.isfinite(numbers)
+        unjudged = judging.NO_UNCONDITIONAL if statistic == "accuracy_unconditional" and known.any() else missing
+        estimate = _share(work, statistic, numbers[judged], unjudged)
         more: dict[str, Any] = {
             "asked": model,
             "unit": "example",
-            "rows": int(known.sum()),
-            "examples": int(known.sum()),
+            "rows": int(judged.sum()),
+            "examples": int(judged.sum()),
             "note": note,
         }
         answers.add("score", statistic, estimate, **more)
@@ -102,7 +112,7 @@ def _share(work: Work, statistic: str, values: Floats, missing: str) -> Estimate
     if not len(values):
         return Estimate(None, note=missing)
     if statistic in judging.SHARES:
-        return wilson(float(values.sum()), len(values))
+        return share(values)
     return ratio(values, np.ones(len(values)), work.settings["draws"], work.settings["seed"])
 
 
@@ -145,7 +155,7 @@ def corpus_score(
     chosen = np.flatnonzero(keep)
     if not len(chosen):
         return Estimate(None, note=judging.NO_GENERATIONS), ""
-    metric = judging.sacrebleu_metrics()[statistic]
+    metric = judging.sacrebleu_metrics(work.settings["bleu_tokenizer"])[statistic]
     references = [asked.references[i] for i in chosen]
     streams = [[r[k] if k < len(r) else None for r in references] for k in range(max(map(len, references)))]
     # sacreBLEU's own bootstrap has no seed argument and reports half-widths; its per-sentence sums are all that is needed
@@ -159,7 +169,7 @@ def corpus_score(
         return Estimate(value, note="no interval: one example"), signature
     draws = bootstrap_statistic(len(chosen), work.settings["draws"], work.settings["seed"], of)
     low, high, missing = percentile_interval(draws)
-    return Estimate(value, low, high, note=missing), signature
+    return Estimate(value, low, high, note=missing, standard_error=bootstrap_error(draws)), signature
 
 
 def _excluded(answers: Answers, model: Asked, known: NDArray[np.bool_]) -> None:

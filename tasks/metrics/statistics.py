@@ -7,7 +7,7 @@ examples; p-values come from influence values summed over examples and over outp
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,13 +22,18 @@ DRAWS_AT_ONCE = 64
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its 95 % interval; `value` is None where it is not defined, and `note` says why."""
+    """A number with its 95 % interval; `value` is None where it is not defined, and `note` says why.
+
+    `standard_error` is given for scores: from the values themselves for shares, means and ratios, from the bootstrap for what
+    only a whole corpus has.
+    """
 
     value: float | None
     low: float | None = None
     high: float | None = None
     p_value: float | None = None
     note: str = ""
+    standard_error: float | None = None
 
 
 @dataclass(frozen=True)
@@ -266,7 +271,10 @@ def bootstrap_statistic(rows: int, draws: int, seed: int, statistic: Callable[[N
 
 
 def ratio(numerators: Floats, denominators: Floats, draws: int, seed: int) -> Estimate:
-    """Σ numerators / Σ denominators, with a percentile interval over rows, one per example. A mean has denominators 1."""
+    """Σ numerators / Σ denominators, with a percentile interval over rows, one per example. A mean has denominators 1.
+
+    Standard error: linearised, √(n/(n-1) Σ (a - r·b)²) / Σ b; for a mean s/√n.
+    """
     total = float(denominators.sum()) if len(denominators) else 0.0
     if total == 0:
         return Estimate(None, note="nothing to divide by")
@@ -279,11 +287,14 @@ def ratio(numerators: Floats, denominators: Floats, draws: int, seed: int) -> Es
             return (weights @ numerators) / (weights @ denominators)
 
     low, high, missing = percentile_interval(bootstrap_statistic(len(numerators), draws, seed, of))
-    return Estimate(value, low, high, note=missing)
+    rest, n = numerators - value * denominators, len(numerators)
+    return Estimate(
+        value, low, high, note=missing, standard_error=float(np.sqrt(n / (n - 1) * (rest**2).sum()) / abs(total))
+    )
 
 
 def wilson(successes: float, n: int) -> Estimate:
-    """A share with Wilson's 95 % score interval."""
+    """A share with Wilson's 95 % score interval and its standard error, √(p(1-p)/(n-1))."""
     from scipy import stats
 
     if n == 0:
@@ -293,7 +304,21 @@ def wilson(successes: float, n: int) -> Estimate:
     centre, half = share + z * z / (2 * n), z * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     scale = 1 + z * z / n
     low, high = max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
-    return Estimate(share, min(low, share), max(high, share))  # rounding must not put an end beyond 0 of n, or n of n
+    error = float(np.sqrt(share * (1 - share) / (n - 1))) if n > 1 and 0 <= share <= 1 else None
+    # rounding must not put an end beyond 0 of n, or n of n
+    return Estimate(share, min(low, share), max(high, share), standard_error=error)
+
+
+def share(values: Floats) -> Estimate:
+    """Wilson's share of values in [0, 1]; the standard error, s/√n, knows that ties are not whole ones."""
+    found = wilson(float(values.sum()), len(values))
+    return replace(found, standard_error=float(values.std(ddof=1) / np.sqrt(len(values)))) if len(values) > 1 else found
+
+
+def bootstrap_error(draws: Floats) -> float | None:
+    """Standard deviation of the draws that have a value; None with fewer than two, or where most have none."""
+    defined = draws[np.isfinite(draws)]
+    return float(defined.std(ddof=1)) if len(defined) > 1 and len(defined) * 2 >= len(draws) else None
 
 
 def benjamini_hochberg(p_values: Floats) -> Floats:

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from schemas import Study
-from tasks.metrics import judging
+from tasks.metrics import judging, official
 from tasks.metrics.answers import Answers, models_of
 from tasks.metrics.pairs import PAIR, select_rows
 from tasks.metrics.statistics import Estimate, wilson
@@ -112,7 +112,7 @@ def planted_pairs(work: Work, task: str, family: str, truth: pl.DataFrame) -> tu
     found = {}
     for i, (text, output) in enumerate(table.select("input", "output").iter_rows()):
         wanted = [normalise(output)]
-        number = judging.final_number(output) if family == "math" else None
+        number = official.final_number(output) if family == "math" else None
         if number is not None:
             wanted.append(normalise(str(number)))
         words = f" {normalise(text)} "

@@ -2,10 +2,10 @@
 
     log P_LLM(s_y | ·) = Σ_{t ∈ s_y} log p(t | u ⊕ x ⊕ y_<t)
 
-Three kinds of rows for an evaluated example: its reference output behind its own prompt; each option of a multiple choice
-behind the same prompt; and the reference output behind the prompts of other examples, which is what Mem_Δ subtracts
-(§6a). Knows no n, γ or pair: a measure adds up the tokens that its span overlaps. A prompt is run once for all that
-stands behind it.
+Four kinds of rows for an evaluated example: its reference output behind its own prompt; each option of a multiple choice
+behind the same prompt, and behind "Answer:" alone, with no example's input; and the reference output behind the prompts of
+other examples, which is what Mem_Δ subtracts (§6a). Knows no n, γ or pair: a measure adds up the tokens that its span
+overlaps. A prompt is run once for all that stands behind it.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ from tasks.models.resume import Rows, in_slices, table
 from tasks.step import Inputs, Job, Stage, Step, Work
 
 EXAMPLES_AT_ONCE = 512  # bounds memory and what a killed run loses; their requests are batched together
+
+
+NOBODY = {"example": "", "prompt": "Answer:"}  # how likely an option is whatever is asked (arXiv 2005.14165 §2.4)
 
 
 def plan(study: Study, inputs: Inputs) -> list[Job]:
@@ -112,6 +115,8 @@ def _score(work: Work, model: Loaded, examples: list[dict[str, Any]], others: li
         example = examples[index]
         for option, output in enumerate([example["output"], *example["options"]], start=-1):
             want(example, example, option, output)
+        for option, output in enumerate(example["options"]):
+            want(example, NOBODY, option, output)
         for other in others[index]:
             want(example, examples[other], -1, example["output"])
     found = requests(model, list(asked), names)

@@ -5,7 +5,7 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
-from tasks.metrics import judging
+from tasks.metrics import judging, official
 from tasks.metrics.judging import Asks, OptionScore
 
 
@@ -15,15 +15,15 @@ from tasks.metrics.judging import Asks, OptionScore
 ])  # fmt: skip
 def test_triviaqa_normalisation(text, normal):
     """Punctuation becomes a space before articles go, so "U.S.A." loses its last letter, as in the official script."""
-    assert judging.normalise_answer(text) == normal
+    assert official.normalise_answer(text) == normal
 
 
 def test_exact_match_and_f1_take_the_best_alias():
-    assert judging.exact_match("the Eiffel tower.", ["Tour Eiffel", "Eiffel Tower"]) == 1
-    assert judging.exact_match("eiffel", ["Eiffel Tower"]) == 0
-    assert judging.f1("big eiffel tower", ["tour", "Eiffel Tower"]) == pytest.approx(2 * (2 / 3) * 1 / (2 / 3 + 1))
-    assert judging.f1("x x", ["x"]) == pytest.approx(2 * 0.5 * 1 / 1.5)
-    assert judging.f1("", ["x"]) == 0
+    assert official.exact_match("the Eiffel tower.", ["Tour Eiffel", "Eiffel Tower"]) == 1
+    assert official.exact_match("eiffel", ["Eiffel Tower"]) == 0
+    assert official.f1("big eiffel tower", ["tour", "Eiffel Tower"]) == pytest.approx(2 * (2 / 3) * 1 / (2 / 3 + 1))
+    assert official.f1("x x", ["x"]) == pytest.approx(2 * 0.5 * 1 / 1.5)
+    assert official.f1("", ["x"]) == 0
 
 
 @pytest.mark.parametrize(("text", "number"), [
@@ -31,11 +31,11 @@ def test_exact_match_and_f1_take_the_best_alias():
     ("10-7", "7"), ("x = (3)-2", "2"), ("#### 1\n#### 72.", "72"), ("3, 4", "4"),
 ])  # fmt: skip
 def test_final_number(text, number):
-    assert judging.final_number(text) == Decimal(number)
+    assert official.final_number(text) == Decimal(number)
 
 
 def test_no_number_is_no_answer():
-    assert judging.final_number("none at all") is None
+    assert official.final_number("none at all") is None
     asked = Asks(["a", "b"], ["", ""], [["#### 4.0"], ["no number"]], [[], []], [-1, -1])
     judged = judging.judge("math", asked, {"a": "it is 4", "b": "4"})["exact_match"]
     assert judged[0] == 1
@@ -47,6 +47,23 @@ def test_options_raw_and_by_length():
     asked = Asks(["a"], [""], [["a long answer"]], [["no", "a long answer"]], [1])
     found = judging.choices(asked, {"a": {0: OptionScore(-4.0, 1), 1: OptionScore(-6.0, 3)}})
     assert [found[s][0] for s in ("accuracy", "accuracy_per_token", "accuracy_per_character")] == [0, 1, 1]
+
+
+def test_characters_and_bytes_are_two_lengths():
+    """lm-evaluation-harness' acc_norm divides by len(str), its acc_bytes by the UTF-8 bytes; an umlaut has two of those."""
+    asked = Asks(["a"], [""], [["öööö"]], [["öööö", "oooooo"]], [0])
+    found = judging.choices(asked, {"a": {0: OptionScore(-6.0, 2), 1: OptionScore(-6.6, 2)}})
+    assert found["accuracy_per_character"][0] == 0, "-1.5 against -1.1"
+    assert found["accuracy_per_byte"][0] == 1, "-0.75 against -1.1"
+
+
+def test_the_unconditional_score_takes_off_what_the_option_has_without_the_question():
+    asked = Asks(["a", "b"], ["", ""], [["x"], ["x"]], [["yes", "axolotl"]] * 2, [1, 1])
+    given = {n: {0: OptionScore(-1.0, 1), 1: OptionScore(-8.0, 3)} for n in "ab"}
+    found = judging.choices(asked, given, {"a": {0: OptionScore(-0.5, 1), 1: OptionScore(-12.0, 3)}})
+    assert found["accuracy"].tolist() == [0, 0]
+    assert found["accuracy_unconditional"][0] == 1
+    assert np.isnan(found["accuracy_unconditional"][1]), "not scored behind the unconditional prompt: no number, not 0"
 
 
 def test_tied_options_share_the_credit_and_unscored_ones_are_left_out():

@@ -47,6 +47,7 @@ def metric(measure: str, task: str, model: str, estimate: float | None, half: fl
         "x": None,
         "estimate": estimate,
         "low": None if estimate is None or not half else estimate - half,
+        "standard_error": None,
         "p_value": None,
         "high": None if estimate is None or not half else estimate + half,
         "rows": 280,

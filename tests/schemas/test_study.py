@@ -9,6 +9,7 @@ import pytest
 from flows.files import shipped_studies, study_path
 from flows.template import write_study
 from schemas import StudyError, load_study
+from tests.support import shipped_text
 
 SMALL = """
 name = "small"
@@ -27,9 +28,11 @@ def load(folder: Path, text: str) -> object:
     return load_study(path)
 
 
-def test_shipped_studies_are_valid() -> None:
-    assert {"sample", "debian"} <= set(shipped_studies())
-    for path in shipped_studies().values():
+def test_shipped_studies_are_valid(tmp_path: Path) -> None:
+    assert {"sample", "debian", "pythia", "olmo"} <= set(shipped_studies())
+    for name in shipped_studies():
+        path = tmp_path / f"{name}.toml"
+        path.write_text(shipped_text(name), encoding="utf-8")
         assert load_study(path).tasks
 
 
