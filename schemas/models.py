@@ -20,6 +20,9 @@ MODELS = Contract(
         column("revision", pa.string(), "resolved commit of a hub model, else empty"),
         column("path", pa.string(), "folder with config and weights, below the root or absolute"),
         column("sha256", pa.string(), "hash of the weights file(s)"),
+        column(
+            "tokenizer", pa.string(), "hash of what decides its tokens; ∞-gram counts are of the same tokens or of no use"
+        ),
         column("parameters", pa.int64(), "all trainable numbers", at_least=1),
         column("parameters_non_embedding", pa.int64(), "without input and output embeddings", at_least=0),
         column("tokens_seen", pa.int64(), "training tokens up to this checkpoint; -1 if unknown", at_least=-1),

@@ -20,6 +20,7 @@ class Asked:
     model: str = ""
     checkpoint: int = -1
     parameters: float | None = None
+    tokenizer: str = ""
 
 
 @dataclass
@@ -97,9 +98,9 @@ class Answers:
 
 def models_of(work: Work) -> list[Asked]:
     """Every model and checkpoint of the study, in order."""
-    table = work.read("models", "model", "checkpoint", "parameters").to_pylist()
+    table = work.read("models", "model", "checkpoint", "parameters", "tokenizer").to_pylist()
     return [
-        Asked(r["model"], r["checkpoint"], float(r["parameters"]))
+        Asked(r["model"], r["checkpoint"], float(r["parameters"]), r["tokenizer"])
         for r in sorted(table, key=lambda r: (r["model"], r["checkpoint"]))
     ]
 

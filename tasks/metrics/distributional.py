@@ -25,6 +25,7 @@ from tasks.metrics.pairs import evaluated, gamma_settings, gammas_of, mined, phi
 from tasks.metrics.probabilities import Scores, Spans, read_infinigram, read_scores, spans_of
 from tasks.metrics.statistics import Estimate, Rows, correlate, kendall_order, undefined
 from tasks.step import Work
+from tasks.text.bpe import identity
 
 READS = (
     "examples",
@@ -35,8 +36,10 @@ READS = (
     "infinigram",
     "models",
     "token_scores",
+    "tokenizer",
     "truth",
 )
+OTHER_TOKENS = "the model's tokens are not those the corpus was counted in; name its tokenizer.json under [tokenizer]"
 NO_EVIDENCE = "no evidence: no pair of this task has support in the corpus"
 NO_SCORE = "no score: the model has no log-probability of any of these outputs"
 LEAST_COUNTS = (2, 5, 10)
@@ -64,14 +67,15 @@ def run(work: Work, answers: Answers) -> None:
         read_scores(work, answers.task, examples, spans),
         read_infinigram(work, answers.task, examples, spans),
     )
-    models = models_of(work)
+    models, tokens = models_of(work), {identity(text) for text in work.read("tokenizer", "json").column("json").to_pylist()}
     for order in sorted({int(n) for n in gammas} | {work.settings["first_order"]}):
         found = phi(examples, pairs, order)
         evidence = evidence_of(work, answers.task, order, found, infinigram)
         exclude_pairs(answers, work, examples, evidence, found)
         for asked in models:
             given = scores.get((asked.model, asked.checkpoint)) or _silent(len(spans.start))
-            Measurement(work.settings, answers, asked, evidence, given, spans).take()
+            same = not tokens or asked.tokenizer in tokens
+            Measurement(work.settings, answers, asked, evidence, given, spans, same).take()
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,7 @@ class Measurement:
     evidence: Evidence
     scores: Scores
     spans: Spans
+    same_tokens: bool = True
 
     def take(self) -> None:
         """All measures, and what each left out."""
@@ -139,9 +144,10 @@ class Measurement:
         merged, first = by_output(rows), first_rows(rows)
         at, infinigram = span[first], self.evidence.infinigram
         for detail, values in (("", infinigram.backoff[at]), ("paper", infinigram.paper[at])):
+            values = values if self.same_tokens else np.full(len(values), np.nan)
             known = np.isfinite(values)
             reasons = {
-                "no ∞-gram count": np.isnan(values),
+                "no ∞-gram count" if self.same_tokens else OTHER_TOKENS: np.isnan(values),
                 "a token of s_y stands nowhere in the corpus": np.isneginf(values),
             }
             if not detail:
@@ -153,6 +159,7 @@ class Measurement:
             infinite = replace(common, x=values[known])
             names = ("log P_∞", "log P_LLM")
             missing = "no row has an ∞-gram probability" if len(merged) and not known.any() else ""
+            missing = missing if self.same_tokens else OTHER_TOKENS
             self._spearman("mem_infinity", "example_output", infinite, names, detail=detail, note=missing)
             if not detail:
                 self._others("mem_infinity", "example_output", infinite, names)

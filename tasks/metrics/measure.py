@@ -118,6 +118,7 @@ MEASURE = Step(
         "infinigram",
         "models",
         "token_scores",
+        "tokenizer",
         "generations",
         "generation_counts",
         "truth",

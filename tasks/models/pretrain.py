@@ -28,6 +28,7 @@ from tasks.models.ladder import (
     trusted,
 )
 from tasks.step import Inputs, Job, Stage, Step, Work
+from tasks.text.bpe import identity, read_tokenizer
 
 FINISHED = "training.json"
 
@@ -118,7 +119,7 @@ def _pretrain(work: Work) -> None:
         {
             "model": name, "checkpoint": c["step"], "source": "pretrained here", "revision": "",
             "path": f"models/files/{work.planned.key}/{checkpoint_folder(c['step'])}", "sha256": c["sha256"],
-            "parameters": parameters, "parameters_non_embedding": inner,
+            "tokenizer": identity(tokenizer["json"]), "parameters": parameters, "parameters_non_embedding": inner,
             "tokens_seen": c["step"] * settings["batch"] * settings["context"], "loss": loss[c["step"]],
             "seed": settings["seed"], "membership": digest([p.key for p in work.parts("tokens")]),
         }
@@ -157,8 +158,8 @@ def _outside(work: Work) -> None:
     work.write("models", _columns([{
         "model": name, "checkpoint": settings["checkpoint"], "source": "hub" if "hub" in settings else "folder",
         "revision": settings.get("commit", ""), "path": str(folder), "sha256": _hash_of(weights),
-        "parameters": parameters, "parameters_non_embedding": inner, "tokens_seen": -1, "loss": None, "seed": -1,
-        "membership": "",
+        "tokenizer": identity(read_tokenizer(folder / "tokenizer.json")), "parameters": parameters,
+        "parameters_non_embedding": inner, "tokens_seen": -1, "loss": None, "seed": -1, "membership": "",
     }]))  # fmt: skip
 
 
@@ -207,6 +208,6 @@ def _first_line(error: object) -> str:
 
 
 MODELS = Step(
-    "models", version=1, about="pretrain the ladder, or look up models trained elsewhere", reads=("tokens", "tokenizer"),
+    "models", version=2, about="pretrain the ladder, or look up models trained elsewhere", reads=("tokens", "tokenizer"),
     stages=(Stage(writes=(contracts.MODELS, contracts.TRAINING_LOG), plan=plan, run=run),),
 )  # fmt: skip

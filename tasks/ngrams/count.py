@@ -18,9 +18,10 @@ import pyarrow.compute as pc
 
 from schemas import NGRAM_COUNTS, NGRAM_SUFFIXES, NGRAM_VOCABULARY, Study
 from tasks.dataset import Part
-from tasks.ngrams.counting import Bucket, Ordered
+from tasks.ngrams.counting import Bucket
 from tasks.ngrams.origins import same_tokenizer
 from tasks.ngrams.queries import pieces, same_analyzer
+from tasks.ngrams.waiting import Ordered
 from tasks.step import Inputs, Job, Stage, Step, Work
 from tasks.text.bpe import load_tokenizer
 

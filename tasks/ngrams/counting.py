@@ -1,38 +1,24 @@
 """One bucket of suffixes, counted within a given memory: as many passes as it takes, each over some ranges of first ids.
 
-A pass loads the suffixes of its ranges from all parts and counts range by range. With more than one pass the counts of each
-wait in a temporary file per order, because a part of `ngram_counts` goes order by order.
+A pass loads the suffixes of its ranges from all parts and counts range by range.
 """
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 
 from tasks.dataset import Part
+from tasks.ngrams.waiting import Ordered, Waiting
 from tasks.step import Work
 
-ROWS_AT_ONCE = 1_000_000
 SUFFIXES_AT_ONCE = 1 << 20  # put into ranges together
 RANGE = 1 << 15  # suffixes of a range, about: what is looked up at random then stays in a processor's cache
 NUMBER = 64  # bits
 KINDS = (("documents", np.int32), ("packed", np.uint64))
-
-
-@dataclass(frozen=True)
-class Ordered:
-    """Counted n-grams of one order: big-endian ids (uint8 [rows, 4n]), occurrences and documents."""
-
-    order: int
-    grams: np.ndarray
-    occurrences: np.ndarray
-    documents: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -73,14 +59,17 @@ class Bucket:
 
     @property
     def bytes_per_suffix(self) -> int:
-        """Memory of one suffix in a pass: its ids and document, and what is counted, with n-grams as long as they can be."""
-        return 4 * self.longest + 4 + -(-sum(4 * n + 8 for n in self.orders) // self.min_count)
+        """Memory of one suffix in a pass: its ids and its document."""
+        return 4 * self.longest + 4
 
     @property
     def passes(self) -> list[tuple[int, int]]:
-        """[low, high) of the ranges each pass counts. A first id is never split, so one may be larger than asked."""
+        """[low, high) of the ranges each pass counts: half of the memory is for their suffixes, half for what was counted.
+
+        A first id is never split, so a pass may be larger than asked.
+        """
         number = int(self.range_of[-1]) + 1
-        each = max(1, self.work.job.memory // (self.bytes_per_suffix * RANGE))
+        each = max(1, self.work.job.memory // 2 // (self.bytes_per_suffix * RANGE))
         return [(low, min(low + each, number)) for low in range(0, number, each)]
 
     def count(self) -> Iterator[Ordered]:
@@ -88,40 +77,22 @@ class Bucket:
 
         `rare`: n-grams and occurrences below `min_count`, by order.
         """
-        passes = self.passes
-        if len(passes) == 1:
-            yield from _in_pieces(self._count_pass(*passes[0]))
-            return
-        with tempfile.TemporaryDirectory(dir=_scratch(self.work)) as folder, ExitStack() as stack:
-            files = {n: Path(folder) / f"{n}.arrow" for n in self.orders}
-            schema = pa.schema([("ngram", pa.binary()), ("occurrences", pa.int32()), ("documents", pa.int32())])
-            writers = {n: stack.enter_context(pa.ipc.new_file(str(f), schema)) for n, f in files.items()}
-            for low, high in passes:
-                for order, found in self._count_pass(low, high).items():
-                    for one in found:
-                        grams = pa.FixedSizeBinaryArray.from_buffers(
-                            pa.binary(4 * order), len(one.grams), [None, pa.py_buffer(np.ascontiguousarray(one.grams))]
-                        )
-                        columns = [grams.cast(pa.binary()), pa.array(one.occurrences), pa.array(one.documents)]
-                        writers[order].write_batch(pa.record_batch(columns, schema=schema))
-            stack.close()
-            yield from _read_back(files)
+        with Waiting(self.orders, lambda: _scratch(self.work), self.work.job.memory // 2) as waiting:
+            for low, high in self.passes:
+                for found in self._count_pass(low, high):
+                    waiting.add(found)
+            yield from waiting.pieces()
 
-    def _count_pass(self, low: int, high: int) -> dict[int, list[Ordered]]:
-        """The n-grams of some ranges, by order, each list in order."""
-        found: dict[int, list[Ordered]] = {n: [] for n in self.orders}
+    def _count_pass(self, low: int, high: int) -> Iterator[Ordered]:
+        """The n-grams of some ranges, range by range, each in the order of n."""
         chunks = [self._chunk(pieces, low, high) for pieces in self._gathered()]
-        if not chunks:
-            return found
         single = len(self.orders) == 1 and self.longest * self.bits <= NUMBER
-        for at in range(high - low):
+        for at in range(high - low if chunks else 0):
             slices = [slice(c.starts[at], c.starts[at + 1]) for c in chunks]
             columns = np.concatenate([c.columns[:, s] for c, s in zip(chunks, slices, strict=True)], axis=1)
             documents = np.concatenate([c.documents[s] for c, s in zip(chunks, slices, strict=True)])
             if columns.shape[1]:
-                for one in [self._count_one_order(columns, documents)] if single else self._count_range(columns, documents):
-                    found[one.order].append(one)
-        return found
+                yield from [self._count_one_order(columns, documents)] if single else self._count_range(columns, documents)
 
     def _count_range(self, columns: np.ndarray, documents: np.ndarray) -> Iterator[Ordered]:
         """Count a range: int32 [longest, suffixes] and their documents (int32), in the order of the corpus."""
@@ -227,16 +198,6 @@ def big_endian(ids: np.ndarray) -> np.ndarray:
     return ids.astype(">u4").view(np.uint8).reshape(len(ids), 4 * ids.shape[1])
 
 
-def _in_pieces(found: dict[int, list[Ordered]]) -> Iterator[Ordered]:
-    """Order by order, in pieces of ROWS_AT_ONCE; lets go of each."""
-    for order in sorted(found):
-        some = found.pop(order)
-        columns = [np.concatenate(c) for c in zip(*((o.grams, o.occurrences, o.documents) for o in some), strict=True)]
-        del some
-        for begin in range(0, len(columns[0]) if columns else 0, ROWS_AT_ONCE):
-            yield Ordered(order, *(c[begin : begin + ROWS_AT_ONCE] for c in columns))
-
-
 def _groups_of(work: Work, part: Part, bucket: int) -> list[tuple[int, int, int]]:
     """(row group, suffixes, ids to a number) of the row groups that hold this bucket; each is a single row."""
     file = work.store.open(part)
@@ -248,20 +209,6 @@ def _groups_of(work: Work, part: Part, bucket: int) -> list[tuple[int, int, int]
 def _documents_of(work: Work, part: Part) -> int:
     """One more than the last document of a part of suffixes."""
     return max(work.read_part(part, "last_document").column("last_document").to_pylist(), default=-1) + 1
-
-
-def _read_back(files: dict[int, Path]) -> Iterator[Ordered]:
-    """What the passes counted, cut into the pieces that one pass would have given."""
-    for order, path in files.items():
-        with pa.memory_map(str(path)) as source:
-            table = pa.ipc.open_file(source).read_all()
-            for begin in range(0, table.num_rows, ROWS_AT_ONCE):
-                piece = table.slice(begin, ROWS_AT_ONCE).combine_chunks()
-                grams = piece["ngram"].chunk(0)
-                first = int(np.frombuffer(grams.buffers()[1], np.int32)[grams.offset])
-                data = np.frombuffer(grams.buffers()[2], np.uint8)[first : first + 4 * order * len(grams)]
-                counts = [piece[name].to_numpy() for name in ("occurrences", "documents")]
-                yield Ordered(order, data.reshape(-1, 4 * order), *counts)
 
 
 def _scratch(work: Work) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -26,6 +27,16 @@ def load_tokenizer(text: str, name: str = "tokenizer.json") -> Any:
         raise StudyError(f"{name}: not a tokenizer.json: {error}. Save one with `tokenizer.save`.") from None
     tokenizer.encode_special_tokens = True  # "<|endoftext|>" written in a document is text and ends nothing
     return tokenizer
+
+
+def identity(text: str) -> str:
+    """A hash of what decides the ids of any text, however the tokenizer.json is laid out: special tokens are not part of it."""
+    content = json.loads(load_tokenizer(text).to_str())
+    model = dict(content["model"])
+    merges = [m if isinstance(m, str) else " ".join(m) for m in model.pop("merges", None) or []]
+    added = [(t["id"], t["content"]) for t in content["added_tokens"] if not t["special"]]
+    told = [content["normalizer"], content["pre_tokenizer"], model, merges, added]
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 def read_tokenizer(path: Path) -> str:

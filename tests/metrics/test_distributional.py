@@ -163,6 +163,33 @@ def test_mem_infinity_stands_on_the_rows_of_mem_n(tmp_path):
     assert found["mem_infinity", "m", "example_output", "spearman", ""]["estimate"] == pytest.approx(wanted, abs=1e-6)
 
 
+def test_a_model_with_other_tokens_has_no_mem_infinity_and_all_else(tmp_path):
+    import json
+
+    from tasks.text.bpe import identity, load_tokenizer, train
+
+    text, other = (train(["to be or not to be"] * 3, size, "<|endoftext|>") for size in (258, 259))
+    laid_out_otherwise = json.dumps(json.loads(load_tokenizer(text).to_str()), indent=2)
+    assert identity(text) == identity(laid_out_otherwise) != identity(other)
+    w = world(n=50)
+    w.infinity = 100 + np.arange(50)
+    tables = w.tables(tmp_path) | {
+        "tokenizer": (write_part(tmp_path, "tokenizer", {
+            "name": ["t"], "vocabulary_size": [258], "end_of_document": [0], "json": [text]}),),
+        "models": tuple(write_part(tmp_path, "models", {
+            "model": [name], "checkpoint": [9], "source": ["folder"], "revision": [""], "path": [""], "sha256": [""],
+            "tokenizer": [identity(tokens)], "parameters": [2], "parameters_non_embedding": [1], "tokens_seen": [-1],
+            "loss": [None], "seed": [-1], "membership": [""]}, {"model": f"{name} anew"})
+            for name, tokens in (("m", laid_out_otherwise), ("null", other))),
+    }  # fmt: skip
+    rows = read_rows(tmp_path, run_step(MEASURE, w.study(), tmp_path, tables)["metrics"])
+    found = {(r["measure"], r["model"]): r for r in rows if r["statistic"] == "spearman" and r["unit"] == "example_output"
+             and not r["detail"]}  # fmt: skip
+    assert found["mem_infinity", "m"]["estimate"] is not None and found["mem_infinity", "m"]["rows"] == 50
+    assert found["mem_infinity", "null"]["estimate"] is None and "[tokenizer]" in found["mem_infinity", "null"]["note"]
+    assert found["mem_n", "null"]["estimate"] is not None
+
+
 def test_an_item_whose_tokens_are_all_unseen_is_left_out_of_the_papers_infinity(tmp_path):
     """The authors' script turns it into P = 1."""
     w = world(n=50)

@@ -237,6 +237,7 @@ def test_terminal_table_is_aligned_and_narrow() -> None:
             "loss": None,
             "seed": -1,
             "membership": "",
+            "tokenizer": "",
         }
         for m, p in world.LADDER.items()
     ]

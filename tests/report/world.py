@@ -261,6 +261,7 @@ def tables(root: Path) -> dict[str, tuple[Part, ...]]:
                         "loss": 3.1 - 0.3 * i,
                         "seed": 0,
                         "membership": "",
+                        "tokenizer": "",
                     }
                     for i, (m, p) in enumerate(LADDER.items())
                 ],
