@@ -187,7 +187,7 @@ ROWS: dict[str, Row] = {
     "embed": Row(
         "distinct n-grams embedded by all-MiniLM-L6-v2",
         {OURS: mining_sides.embedding, "sentence-transformers": mining_sides.sentence_transformers},
-        (case(0, {"sentence-transformers": 0.9}, ngrams=8_000),), case(0, {"sentence-transformers": 0.9}, ngrams=1_000),
+        (case(0, {"sentence-transformers": 0.9}, ngrams=8_000),), None,
         items="n-grams", agree=mining_sides.nearly_equal_vectors, runs=3,
     ),
     "embed-association": Row(
@@ -213,14 +213,14 @@ ROWS: dict[str, Row] = {
         "options of multiple choice scored by a 4 × 256 GPT-NeoX, Pythia's vocabulary",
         {OURS: model_sides.score_choices, "one at a time": model_sides.score_one_at_a_time,
          "lm_eval": model_sides.score_with_harness},
-        (case(M // 4, {"one at a time": 3.0, "lm_eval": 1.0}, queries=400),), case(M // 4, {"lm_eval": 1.0}, queries=80),
+        (case(M // 4, {"one at a time": 3.0, "lm_eval": 1.0}, queries=400),), None,
         items="options", prepare=model_sides.prepare, agree=model_sides.same_scores, runs=3,
     ),
     "generation": Row(
         "questions answered greedily by the same network, 24 tokens",
         {OURS: model_sides.answer_questions, "one at a time": model_sides.answer_one_at_a_time,
          "lm_eval": model_sides.answer_with_harness},
-        (case(M // 4, {"one at a time": 3.0, "lm_eval": 1.0}, queries=128),), case(M // 4, {"lm_eval": 1.0}, queries=32),
+        (case(M // 4, {"one at a time": 3.0, "lm_eval": 1.0}, queries=128),), None,
         items="questions", prepare=model_sides.prepare, runs=3,
     ),
     "orchestration": Row(

@@ -32,8 +32,11 @@ def short(count: float) -> str:
 
 def sizes(record: Record) -> str:
     """What was measured, in words."""
-    names = {"tokens": "{} tokens", "queries": "{} " + items(record), "memory": "memory = {}"}
-    shown = {k: v for k, v in record["sizes"].items() if k in names}
+    names = {
+        "tokens": "{} tokens", "ngrams": "{} n-grams", "sentences": "{} sentences", "examples": "{} examples",
+        "queries": "{} " + items(record), "memory": "memory = {}",
+    }  # fmt: skip
+    shown = {k: v for k, v in record["sizes"].items() if k in names and v}  # some rows have no tokens
     return ", ".join(names[k].format(short(v) if isinstance(v, int) else v) for k, v in shown.items())
 
 

@@ -120,7 +120,8 @@ def _slab(inputs: Side, outputs: Side, mine: tuple[int, int], theirs: tuple[int,
     first, last = (np.searchsorted(holders, np.arange(1 + max(example.max(initial=-1), holders.max(initial=-1))), side=side)
                    for side in ("left", "right"))  # fmt: skip
     before = np.concatenate([[0], np.cumsum((last - first)[example])])[begins]  # pairs before each input n-gram
-    counts, touched, cosines, of_output = (np.zeros(len(y), kind) for kind in (np.int32, np.int32, np.float32, np.float32))
+    counts, touched, of_output = (np.zeros(len(y), kind) for kind in (np.int32, np.int32, np.float32))
+    cosines = np.zeros((4, len(y)), np.float32)
     low = 0
     while low < len(x):
         high = max(low + 1, int(np.searchsorted(before, before[low] + PAIRS_AT_ONCE, side="right")) - 1)

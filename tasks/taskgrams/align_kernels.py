@@ -2,7 +2,8 @@
 
 Input n-grams are gone through one after the other. A counter per output n-gram tells how many examples hold the pair and,
 by being zero, that a pair is new; the list of those that were touched sets the counters back. So a pair costs one dot
-product however many examples hold it, no list of all pairs is made or sorted, and only what lies above γ is kept.
+product however many examples hold it, no list of all pairs is made or sorted, and only what lies above γ is kept. N-grams that
+stand in one example alone, as most do, need no counters, and are compared four at a time.
 """
 
 import numpy as np
@@ -10,17 +11,22 @@ from numba import njit
 
 
 @njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
-def _dot(inputs, i, outputs, j):
-    total = np.float32(0)
-    for k in range(inputs.shape[1]):
-        total += inputs[i, k] * outputs[j, k]
-    return total
+def _dots(inputs, four, outputs, which, n, cosines):
+    """Dot products of four inputs with each of the outputs: float32 [4, n]. An output is read once for all four.
 
-
-@njit(cache=True)
-def _dots(inputs, i, outputs, which, n, cosines):
+    Every product is computed here, fewer inputs being repeated, so that a pair's last bit does not depend on its company.
+    """
+    a, b, c, d = inputs[four[0]], inputs[four[1]], inputs[four[2]], inputs[four[3]]
     for at in range(n):
-        cosines[at] = _dot(inputs, i, outputs, which[at])
+        output = outputs[which[at]]
+        p, q, r, s = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
+        for k in range(inputs.shape[1]):
+            value = output[k]
+            p += a[k] * value
+            q += b[k] * value
+            r += c[k] * value
+            s += d[k] * value
+        cosines[0, at], cosines[1, at], cosines[2, at], cosines[3, at] = p, q, r, s
 
 
 @njit(cache=True)
@@ -68,37 +74,61 @@ def pairs_above(
     """Compare the input n-grams `turns`, in this order, with all output n-grams of their examples.
 
     inputs, outputs: float32 [n-grams, d]. Occurrences begins[i]..begins[i + 1] of input n-gram i are in `example`; example e
-    holds the output n-grams held[first[e]:last[e]], ascending. counts: zeros [outputs], and zeros again afterwards; touched,
-    cosines and of_output: room [outputs]. spread [2·steps + 1] gets one for each pair, at the step of its similarity. Pairs
-    strictly above `lowest` come out in kept [room, 3] (input, output, examples that hold it) and similarity [room], ascending for
-    each input. Returns where those of each turn end: int64 [turns].
+    holds the output n-grams held[first[e]:last[e]], ascending. counts: zeros [outputs], and zeros again afterwards; touched
+    and of_output: room [outputs]; cosines: room [4, outputs]. spread [2·steps + 1] gets one for each pair, at the step of its
+    similarity. Pairs strictly above `lowest` come out in kept [room, 3] (input, output, examples that hold it) and similarity
+    [room], ascending for each input. Returns where those of each turn end: int64 [turns].
     """
     found, steps = 0, (len(spread) - 1) // 2
     ends = np.empty(len(turns), np.int64)
-    for turn in range(len(turns)):
+    four = np.empty(4, np.int64)
+    turn = 0
+    while turn < len(turns):
         i = turns[turn]
+        e = example[begins[i]]
+        together = 0
+        while together < 4 and turn + together < len(turns):
+            other = turns[turn + together]
+            if begins[other + 1] - begins[other] != 1 or example[begins[other]] != e:
+                break
+            four[together] = other
+            together += 1
+        if together:  # n-grams of this example alone: its outputs are theirs, and each pair is held once
+            four[together:] = i
+            which = held[first[e] : last[e]]
+            _dots(inputs, four, outputs, which, len(which), cosines)
+            for k in range(together):
+                for at in range(len(which)):
+                    s = cosines[k, at]
+                    spread[_step_of(s, steps)] += 1
+                    if np.float64(s) > lowest:
+                        kept[found, 0], kept[found, 1], kept[found, 2] = four[k], which[at], 1
+                        similarity[found] = s
+                        found += 1
+                ends[turn + k] = found
+            turn += together
+            continue
         n = 0
-        once = begins[i + 1] - begins[i] == 1
         for at in range(begins[i], begins[i + 1]):
             e = example[at]
             for k in range(first[e], last[e]):
                 output = held[k]
-                if once or counts[output] == 0:
+                if counts[output] == 0:
                     touched[n] = output
                     n += 1
                 counts[output] += 1
         above = 0
-        _dots(inputs, i, outputs, touched, n, cosines)
+        four[:] = i
+        _dots(inputs, four, outputs, touched, n, cosines)
         for at in range(n):
-            output, s = touched[at], cosines[at]
+            output, s = touched[at], cosines[0, at]
             spread[_step_of(s, steps)] += 1
             if np.float64(s) > lowest:
                 touched[above], of_output[output] = output, s
                 above += 1
             else:
                 counts[output] = 0
-        if not once:
-            _restore_order(touched, above, counts)
+        _restore_order(touched, above, counts)
         for at in range(above):
             output = touched[at]
             kept[found, 0], kept[found, 1], kept[found, 2] = i, output, counts[output]
@@ -106,6 +136,7 @@ def pairs_above(
             found += 1
             counts[output] = 0
         ends[turn] = found
+        turn += 1
     return ends
 
 
