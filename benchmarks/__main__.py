@@ -20,7 +20,7 @@ from benchmarks.corpora import Corpora
 from benchmarks.measure import OURS, ROOT, Measured, measure
 from benchmarks.rows import FIGURES, ROWS
 
-QUICK_RUNS = 3
+QUICK_RUNS = 2
 COMPILED = "compile"
 
 

@@ -106,7 +106,7 @@ def association(corpora: Corpora, case: Case) -> Side:
     rows = {
         "task": ["t"] * n, "split": ["mine"] * n, "example": [f"{i:07d}" for i in range(n)], "row": list(range(1, n + 1)),
         "group": [""] * n, "input": pairs[0], "output": pairs[1], "prompt": [""] * n, "separator": [" "] * n,
-        "aliases": [[]] * n, "options": [[]] * n, "answer": [-1] * n, "sha256": [""] * n,
+        "aliases": [[]] * n, "options": [[]] * n, "answer": [-1] * n, "sha256": [""] * n, "file": [""] * n, "version": [""] * n,
     }  # fmt: skip
     import pyarrow as pa
 

@@ -181,7 +181,7 @@ ROWS: dict[str, Row] = {
         "2 workers against 1, words and all orders 1..8",
         {OURS: count_sides.workers(2), "1 worker": count_sides.workers(1)},
         (case(2 * M, {"1 worker": None}, parts=8), case(20 * M, {"1 worker": 1.6}, parts=8)),
-        case(M, {"1 worker": 1.2}, parts=2), by="wall_seconds", prepare=documents,
+        None, by="wall_seconds", prepare=documents,
         note="wall time; CPU time and memory of workers are not seen from outside",
     ),
     "embed": Row(

@@ -91,6 +91,11 @@ def test_every_option_is_scored_behind_its_own_prompt(tmp_path: Path) -> None:
         tokens, values = reference(folder, rows[int(row["example"][1:])]["prompt"], " ", text, 32)
         assert row["tokens"] == tokens
         assert row["log_probabilities"] == pytest.approx(values, abs=1e-4)
+    bare = [r for r in found if not r["input_example"]]
+    assert sorted((r["example"], r["option"]) for r in bare) == [(f"e00{i}", o) for i in range(3) for o in (0, 1, 2)]
+    for row in bare:
+        tokens, values = reference(folder, "Answer:", " ", rows[int(row["example"][1:])]["options"][row["option"]], 32)
+        assert row["tokens"] == tokens and row["log_probabilities"] == pytest.approx(values, abs=1e-4)
 
 
 def test_other_inputs_are_never_the_own_and_do_not_depend_on_the_order(tmp_path: Path) -> None:
