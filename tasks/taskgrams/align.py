@@ -182,6 +182,6 @@ def _kept(work: Work, order: int, inputs: Side, outputs: Side, pairs: Pairs) -> 
 
 
 ALIGN = Step(
-    "align", version=2, about="pairs of n-grams above the lowest γ", reads=("example_ngrams", "embeddings"),
+    "align", version=3, about="pairs of n-grams above the lowest γ", reads=("example_ngrams", "embeddings"),
     stages=(Stage(writes=(TASK_GRAMS, SIMILARITIES), plan=plan, run=run),),
 )  # fmt: skip

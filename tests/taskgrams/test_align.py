@@ -246,3 +246,21 @@ def test_the_same_examples_give_the_same_bytes(tmp_path):
                         family="translation", orders=(1, 2), languages=("en", "de"))["task_grams"]  # fmt: skip
         found.append((tmp_path / folder / "task_grams" / "parts" / f"{part.key}.parquet").read_bytes())
     assert found[0] == found[1]
+
+
+def test_a_dot_product_is_the_same_to_the_last_bit_in_any_company():
+    from tasks.taskgrams.align_kernels import _dots
+
+    rng = np.random.default_rng(0)
+    inputs, outputs = (rng.normal(size=(n, 383)).astype(np.float32) for n in (9, 7))
+    alone = np.zeros((9, 7), np.float32)
+    room = np.zeros((4, 7), np.float32)
+    for i in range(9):
+        for j in range(7):
+            _dots(inputs, np.full(4, i), outputs, np.array([j]), 1, room)
+            alone[i, j] = room[0, 0]
+    assert alone == pytest.approx(inputs @ outputs.T, abs=1e-3)
+    for _ in range(50):
+        four, which = rng.integers(0, 9, 4), rng.permutation(7)[: rng.integers(1, 8)]
+        _dots(inputs, four, outputs, which, len(which), room)
+        assert np.array_equal(room[:, : len(which)], alone[np.ix_(four, which)])
