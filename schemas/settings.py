@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Order = Annotated[int, Field(ge=1, le=16)]
@@ -32,3 +32,14 @@ def parse_count(text: str) -> int:
     if not found:
         raise ValueError(f'{text!r} is no number; write it like "300G", "1.5M" or "4096"')
     return int(float(found[1]) * 1000 ** " kMGT".index(found[2] or " "))
+
+
+def at_least(least: str, who_needs: str) -> AfterValidator:
+    """Check of a size as people write it: `Annotated[str, at_least("64MB", "counting needs")]`."""
+
+    def check(value: str) -> str:
+        if parse_size(value) < parse_size(least):
+            raise ValueError(f"{who_needs} at least {least}")
+        return value
+
+    return AfterValidator(check)

@@ -16,8 +16,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from schemas.errors import StudyError
-from schemas.settings import Name, Order, Settings, parse_count, parse_size
+from schemas.settings import Name, Order, Settings, at_least, parse_count, parse_size
 from schemas.study_corpus import Corpus, Planted, Source, Split, Tokenizer
+from schemas.study_measures import Measures
 from schemas.study_models import Model, Pretrain, Scoring
 from schemas.study_tasks import Encoder, Task
 
@@ -40,7 +41,7 @@ class Counting(Settings):
         8, ge=1, le=4096, description="parts of `ngram_counts`; many for a large corpus, so that each fits in memory"
     )
     min_count: int = Field(2, ge=1, description="n-grams rarer than this are left out of `ngram_counts`, and counted")
-    memory: str = Field(
+    memory: Annotated[str, at_least("64MB", "counting needs")] = Field(
         "1GB",
         description="what counting may hold of n-grams at once, in one worker; decides the number of passes, no result",
     )
@@ -58,24 +59,10 @@ class Counting(Settings):
         False, description="suffix arrays over words and tokens, 8 bytes each, so that `taskgram count` answers at once"
     )
 
-    @field_validator("memory")
-    @classmethod
-    def _enough(cls, value: str) -> str:
-        if parse_size(value) < 64_000_000:
-            raise ValueError("counting needs at least 64MB")
-        return value
-
     @property
     def memory_bytes(self) -> int:
         """`memory` in bytes."""
         return parse_size(self.memory)
-
-
-class Measures(Settings):
-    """How the measures are taken."""
-
-    bootstrap: int = Field(1_000, ge=50, le=100_000, description="draws of every bootstrap")
-    bins: int = Field(8, ge=2, le=100, description="bins of performance against counts, beside the zero bin")
 
 
 class Hardware(Settings):

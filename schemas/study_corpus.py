@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
 
-from schemas.settings import Name, Settings, parse_count, parse_size
+from schemas.settings import Name, Settings, at_least, parse_count, parse_size
 
 
 class Planted(Settings):
@@ -109,16 +110,9 @@ class Corpus(Settings):
 
     planted: Planted | None = None
     sources: tuple[Source, ...] = ()
-    partition: str = Field(
+    partition: Annotated[str, at_least("1MB", "a partition has")] = Field(
         "256MB", description="a file with more text than this is cut into pieces of equal size, one part each"
     )  # fmt: skip
-
-    @field_validator("partition")
-    @classmethod
-    def _some_size(cls, value: str) -> str:
-        if parse_size(value) < 1_000_000:
-            raise ValueError("a partition has at least 1MB")
-        return value
 
     @property
     def partition_bytes(self) -> int:

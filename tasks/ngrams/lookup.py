@@ -12,6 +12,7 @@ themselves; both give the same answers to what both answer. Parts and shards add
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -127,12 +128,12 @@ def words_of(ngram: Ngram) -> list[str]:
     return words
 
 
-class Corpus:
+class Corpus(ABC):
     """What an index and a scan share: occurrences, documents, co-occurrence."""
 
+    @abstractmethod
     def found(self, ngrams: Sequence[Ngram]) -> Iterator[tuple[int, int, list[Found]]]:
         """For each piece of the corpus: its part, the position of its first document there, the occurrences of each n-gram."""
-        raise NotImplementedError
 
     def ask(self, ngrams: Sequence[Ngram], limit: int = 0) -> Answer:
         """All about some n-grams at once; `limit`: most documents that are named. StudyError for an n-gram without a word."""

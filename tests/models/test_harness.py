@@ -13,8 +13,8 @@ from tasks.models.prompts import requests
 from tasks.models.score import score
 from tests.models import small
 
-model_sides = pytest.importorskip("benchmarks.model_sides")
-pytest.importorskip("lm_eval")
+model_sides = pytest.importorskip("benchmarks.model_sides", reason="runs from a checkout, where benchmarks/ lies")
+pytest.importorskip("lm_eval", reason="the peer is in the extra `test`")
 
 
 @pytest.mark.parametrize("family", small.FAMILIES)
