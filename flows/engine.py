@@ -9,20 +9,24 @@ import importlib.metadata
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from flows.plan import PlannedStage, PlannedStep
+from flows.records import record, recorded_step
 from schemas import CONTRACTS, Contract, Study, StudyError
 from tasks.cluster import Cluster, Finished
 from tasks.dataset import Part, Store, fingerprint
 from tasks.disk import no_room
+from tasks.leases import Leases
 from tasks.step import PlannedJob, run_job
 from tasks.validation import validate
 
+SECONDS_BETWEEN_LOOKS = 0.5
 Progress = Callable[[int, int], None]  # parts done, parts to do
 LIBRARIES = ("dask", "duckdb", "great_expectations", "numba", "numpy", "polars", "prefect", "pyarrow", "tokenizers", "torch",
              "transformers")  # fmt: skip
@@ -59,13 +63,27 @@ class Session:
     cluster: Cluster
     force: set[str] = field(default_factory=set)
     verify: bool = False
-    _recording: threading.Lock = field(default_factory=threading.Lock)
     _stopped: threading.Event = field(default_factory=threading.Event)
+
+    @cached_property
+    def leases(self) -> Leases:
+        """Which parts this run computes, and no other run."""
+        return Leases(self.store)
 
     def stop(self) -> None:
         """End the parts that run and start no more; what is finished is kept."""
         self._stopped.set()
         self.cluster.close()
+
+    def close(self) -> None:
+        """Give back what the run held."""
+        self.cluster.close()
+        self.leases.close()
+
+    def wait(self, seconds: float) -> None:
+        """Do nothing for a while; StudyError once the run was stopped."""
+        self._stopped.wait(seconds)
+        self.check()
 
     def check(self) -> None:
         """Raises StudyError once the run was stopped."""
@@ -79,16 +97,7 @@ class Session:
 
     def record(self, planned: PlannedStep, **what: Any) -> None:
         """Write down, under `<root>/studies/<name>.json`, what this study has run."""
-        with self._recording:
-            path = self.store.study_path(self.study.name)
-            known = self.store.read_json(path) or {"study": self.study.name, "steps": {}}
-            tables = {t: {"fingerprint": fingerprint(parts), "parts": [p.key for p in parts],
-                          "files": [self.store.part_path(p).removeprefix(self.store.base + "/") for p in parts]}
-                      for t, parts in planned.outputs.items()}  # fmt: skip
-            known["file"] = self.study_name
-            known["settings"] = self.study.model_dump(mode="json", exclude={"data"})
-            known["steps"][planned.step.name] = {"fingerprint": planned.fingerprint, "tables": tables, **what}
-            self.store.write_json(path, known)
+        record(self.store, self.study, self.study_name, planned, **what)
 
 
 def default_root() -> str:
@@ -116,7 +125,7 @@ def run_step(planned: PlannedStep, session: Session, progress: Progress = lambda
     forced = name in session.force
     if not forced and is_finished(store, planned, verify=session.verify):
         outcome = _outcome(planned, store, "skipped", 0, 0.0, ())
-        known = (store.read_json(store.study_path(session.study.name)) or {}).get("steps", {}).get(name, {})
+        known = recorded_step(store, session.study.name, name)
         if known.get("fingerprint") != planned.fingerprint or known.get("state") != "done":
             session.record(planned, state="done", seconds=0.0)
         return outcome
@@ -127,9 +136,10 @@ def run_step(planned: PlannedStep, session: Session, progress: Progress = lambda
             todo = _missing(store, stage, forced, session.verify)
             before = {t.name: store.entries(t.name) for t in stage.stage.writes}
             costs = _run_jobs(todo, stage, session, f"{name}-{number}" if number else name, progress)
-            computed += len(todo)
+            computed += len(costs)
             tables |= {c.name: stage.parts(c.name) for c in stage.stage.writes}
             for contract in stage.stage.writes:
+                store.sweep(contract.name, lambda key: not session.leases.taken(key))
                 if not todo and _is_written(store, contract.name, tables[contract.name], session.verify):
                     continue  # finished by an earlier run, which was interrupted behind it
                 manifest = _manifest(contract, stage, tables, session, planned, costs, before[contract.name])
@@ -149,8 +159,6 @@ def run_step(planned: PlannedStep, session: Session, progress: Progress = lambda
 
 def _missing(store: Store, stage: PlannedStage, forced: bool, verify: bool) -> list[PlannedJob]:
     """Jobs with a part that is not there or not whole, dearest first."""
-    for contract in stage.stage.writes:
-        store.sweep(contract.name)
     entries = {c.name: store.entries(c.name) for c in stage.stage.writes}
     todo = [
         job for job in stage.jobs
@@ -162,25 +170,65 @@ def _missing(store: Store, stage: PlannedStage, forced: bool, verify: bool) -> l
 def _run_jobs(
     todo: list[PlannedJob], stage: PlannedStage, session: Session, name: str, progress: Progress
 ) -> dict[str, dict[str, Any]]:
-    """Run the jobs; every part that can finish does, then the first failures are raised together."""
-    total, done = len(stage.jobs), len(stage.jobs) - len(todo)
-    progress(done, total)
+    """Run the jobs that no other run computes, then look for the others'; returns what each of ours cost.
+
+    Every part that can finish does, then the first failures are raised together.
+    """
+    progress(len(stage.jobs) - len(todo), len(stage.jobs))
     costs: dict[str, dict[str, Any]] = {}
     failures: list[str] = []
-    calls = [(session.store, job, stage.stage, CONTRACTS) for job in todo]
-    for finished in session.cluster.run(run_job, calls, name) if todo else ():
-        session.check()
-        job = todo[finished.index]
-        if why := _explain(finished, session, name, job):
-            failures.append(f"{job.job.name}: {why}")
-        else:
-            costs[job.key] = finished.value
-            done += 1
-            progress(done, total)
+    waiting = list(todo)
+    absent = {
+        job.key
+        for job in todo
+        if any(session.store.stat(session.store.part_path(p)) is None for p in job.parts(stage.stage))
+    }
+    while waiting:
+        turn, elsewhere = _Turn(waiting, stage, session, absent), len(waiting)
+        for finished in session.cluster.run(run_job, turn, name):
+            session.check()
+            job = turn.mine[finished.index]
+            session.leases.drop(job.key)
+            if why := _explain(finished, session, name, job):
+                failures.append(f"{job.job.name}: {why}")
+            else:
+                costs[job.key] = finished.value
+                progress(len(stage.jobs) - len(todo) + len(costs) + turn.found, len(stage.jobs))
+        waiting = turn.held
+        if len(waiting) == elsewhere:
+            session.wait(SECONDS_BETWEEN_LOOKS)
     if failures:
         more = f"\n  and {len(failures) - 3} more" if len(failures) > 3 else ""
         raise StudyError(f"{len(failures)} of {len(todo)} parts failed\n  " + "\n  ".join(failures[:3]) + more)
     return costs
+
+
+class _Turn:
+    """The calls of the jobs whose lease is free, taken one by one as workers become free.
+
+    mine: those that were called; held: those that another run computes; found: those of `absent`, the keys of parts that were
+    not there at first, that one has finished meanwhile.
+    """
+
+    def __init__(self, jobs: Iterable[PlannedJob], stage: PlannedStage, session: Session, absent: set[str]) -> None:
+        self.jobs, self.stage, self.session, self.absent = jobs, stage, session, absent
+        self.mine: list[PlannedJob] = []
+        self.held: list[PlannedJob] = []
+        self.found = 0
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        store, leases = self.session.store, self.session.leases
+        for job in self.jobs:
+            if not leases.take(job.key):
+                self.held.append(job)
+                continue
+            parts = job.parts(self.stage.stage)
+            if job.key in self.absent and all(store.stat(store.part_path(p)) for p in parts):
+                leases.drop(job.key)
+                self.found += 1
+                continue
+            self.mine.append(job)
+            yield (store, job, self.stage.stage, CONTRACTS)
 
 
 def _explain(finished: Finished, session: Session, name: str, job: PlannedJob) -> str:

@@ -54,7 +54,7 @@ def study(
     if workers is not None:
         settings = settings.model_copy(update={"workers": workers})
     store = Store(root)
-    cluster = Cluster(settings.workers, settings.worker_memory, f"{store.base}/.dask" if store.local else ".dask")
+    cluster = Cluster(settings.workers, settings.worker_memory, str(store.near / ".dask"))
     session = Session(settings, study, store, cluster, set(force or ()), verify)
     terminal = Terminal()
     try:
@@ -63,7 +63,7 @@ def study(
         failures = _run_all(plan, chosen, session, terminal)
     finally:
         terminal.close()
-        cluster.close()
+        session.close()
     if failures:
         raise StudyError("\n".join(failures))
     if "report" in chosen:

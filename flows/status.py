@@ -8,6 +8,7 @@ from typing import Any
 from flows.engine import is_finished, read_again
 from flows.files import report_folder, study_path
 from flows.plan import PlannedStep, lay_out
+from flows.records import kept, recorded_steps
 from flows.study import STEPS
 from flows.terminal import size
 from schemas import CONTRACTS, StudyError, load_study
@@ -23,7 +24,7 @@ def describe(study: str, root: str) -> list[dict[str, Any]]:
     """
     settings = load_study(study_path(study))
     store = Store(root)
-    recorded = (store.read_json(store.study_path(settings.name)) or {}).get("steps", {})
+    recorded = recorded_steps(store, settings.name)
     return [_describe_step(p, store, recorded.get(p.step.name, {})) for p in lay_out(STEPS, settings)]
 
 
@@ -113,17 +114,13 @@ def clean(study: str, root: str, *, dry_run: bool = False) -> dict[str, int]:
     """Remove parts, their files and manifests that no study under this root records; returns files and their bytes."""
     load_study(study_path(study))
     store = Store(root)
-    kept: set[tuple[str, str]] = set()
-    for path in store.fs.glob(f"{store.base}/studies/*.json"):
-        for step in (store.read_json(path) or {}).get("steps", {}).values():
-            for name, entry in step.get("tables", {}).items():
-                kept |= {(name, key) for key in entry["parts"]} | {(name, entry["fingerprint"])}
+    used = kept(store)
     removed: dict[str, int] = {}
     for name in CONTRACTS:
         for kind in ("parts", "manifests", "files", "rejected"):
             for path in store.fs.find(f"{store.base}/{name}/{kind}"):
                 relative = path.split(f"/{name}/{kind}/", 1)[1]
-                if (name, relative.split("/")[0].removesuffix(".parquet").removesuffix(".json")) not in kept:
+                if (name, relative.split("/")[0].removesuffix(".parquet").removesuffix(".json")) not in used:
                     removed[path] = store.fs.size(path)
                     if not dry_run:
                         store.fs.rm(path)

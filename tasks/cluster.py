@@ -9,10 +9,12 @@ from __future__ import annotations
 import os
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any
 
+CALLS_PER_THREAD = 3
 # One thread per worker: the same sums in the same order, whatever the number of workers.
 WORKER_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
@@ -56,10 +58,11 @@ class Cluster:
         """Whether calls run in this process."""
         return not self.address and self.workers == 0
 
-    def run(self, function: Callable[..., Any], calls: Sequence[tuple[Any, ...]], name: str) -> Iterator[Finished]:
+    def run(self, function: Callable[..., Any], calls: Iterable[tuple[Any, ...]], name: str) -> Iterator[Finished]:
         """Call `function(*call)` for each call, the first ones first; yields each as it ends, in any order.
 
-        An exception in a call ends that call only. `name` stands in Dask's dashboard.
+        Calls are asked for as workers become free. An exception in a call ends that call only. `name` stands in Dask's
+        dashboard.
         """
         if self.inline:
             for index, call in enumerate(calls):
@@ -67,25 +70,39 @@ class Cluster:
                     finished = _attempt(index, function, call)
                 yield finished
             return
-        yield from self._run_dask(function, calls, name)
+        more = iter(calls)
+        first = next(more, None)
+        if first is not None:  # else no cluster needs to start
+            yield from self._run_dask(function, chain([first], more), name)
 
-    def _run_dask(self, function: Callable[..., Any], calls: Sequence[tuple[Any, ...]], name: str) -> Iterator[Finished]:
+    def _run_dask(self, function: Callable[..., Any], calls: Iterator[tuple[Any, ...]], name: str) -> Iterator[Finished]:
         from distributed import as_completed
 
         client = self._open()
         run = uuid.uuid4().hex[:8]
-        futures = {
-            client.submit(function, *call, key=f"{name}-{run}-{i}", pure=False, priority=-i, retries=0): i
-            for i, call in enumerate(calls)
-        }
+        futures: dict[Any, int] = {}
+        numbered = enumerate(calls)
+
+        def submit(count: int) -> list[Any]:
+            new = {
+                client.submit(function, *call, key=f"{name}-{run}-{i}", pure=False, priority=-i, retries=0): i
+                for i, call in islice(numbered, count)
+            }
+            futures.update(new)
+            return list(new)
+
+        # Enough for every worker to have its next call at hand, and no more: another run may take the rest.
+        ahead = CALLS_PER_THREAD * max(1, sum(client.nthreads().values()))
+        completed = as_completed(submit(ahead), loop=client.loop, raise_errors=False)
         try:
-            for future in as_completed(futures, loop=client.loop, raise_errors=False):
-                index = futures[future]
+            for future in completed:
+                index = futures.pop(future)
                 if future.status == "finished":
                     yield Finished(index, value=future.result())
                 else:
                     yield Finished(index, error=future.exception() if future.status == "error" else _cancelled(name))
                 future.release()
+                completed.update(submit(1))
         finally:
             if self._client is client:  # else it was closed, and its futures with it
                 client.cancel([f for f in futures if not f.done()])

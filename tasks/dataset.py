@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import time
+import shutil
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas import Contract, StudyError
+from tasks.writing import FOOTER, PartWriter
 
-ROWS_PER_GROUP = 65_536
-FOOTER = b"taskgram"
+CACHE = "TASKGRAM_CACHE"
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,18 @@ class Store:
 
     def __init__(self, root: str) -> None:
         self.root = root
-        self.fs, self.base = fsspec.core.url_to_fs(root)
-        self.local = self.fs.protocol in ("file", "local") or "file" in self.fs.protocol
+        remote = {"use_listings_cache": False} if "://" in root else {}  # another run writes there too
+        self.fs, self.base = fsspec.core.url_to_fs(root, **remote)
+        self.base = self.base.rstrip("/")
+        self.local = "file" in self.fs.protocol
+
+    @property
+    def near(self) -> Path:
+        """A folder on this machine: the root itself, or what is kept here of a root that is elsewhere."""
+        if self.local:
+            return Path(self.base)
+        cache = os.environ.get(CACHE) or Path.home() / ".cache" / "taskgram"
+        return Path(cache) / digest(self.root)[:16]
 
     def __reduce__(self) -> tuple[type, tuple[str]]:
         return Store, (self.root,)
@@ -71,7 +82,11 @@ class Store:
     # -- places ---------------------------------------------------------------------------------------------------
     def part_path(self, part: Part) -> str:
         """Where a part lies."""
-        return f"{self.base}/{part.table}/parts/{part.key}.parquet"
+        return self.path_of(part.table, part.key)
+
+    def path_of(self, table: str, key: str) -> str:
+        """Where the part of that key lies."""
+        return f"{self.base}/{table}/parts/{key}.parquet"
 
     def manifest_path(self, table: str, name: str) -> str:
         """Where the manifest of a fingerprint lies."""
@@ -82,12 +97,33 @@ class Store:
         return f"{self.base}/studies/{study}.json"
 
     def folder(self, table: str, key: str) -> Path:
-        """The folder of files that lie beside a part (model weights, planted files). Created if it is not there."""
-        if not self.local:
-            raise StudyError(f"{self.root}: models and planted files need a local root; give --root a local folder")
-        path = Path(self.base) / table / "files" / key
+        """The folder of files that are made beside a part (model weights, planted files). Created if it is not there."""
+        path = self.near / table / "files" / key
         path.mkdir(parents=True, exist_ok=True)
         return path
+
+    def fetched(self, part: Part) -> Path:
+        """The files beside a finished part, on this machine: where they lie, or a copy of them, made once."""
+        path, there = self.near / part.table / "files" / part.key, f"{self.base}/{part.table}/files/{part.key}"
+        if not self.local and not _complete(path).exists():
+            if path.exists() and self.fs.exists(there):
+                shutil.rmtree(path)  # what an interrupted copy left, or what was there before the part was made elsewhere
+            for remote in self.fs.find(there):
+                local = path / remote.removeprefix(f"{there}/")
+                local.parent.mkdir(parents=True, exist_ok=True)
+                self.fs.get_file(remote, str(local))
+            path.mkdir(parents=True, exist_ok=True)
+            _complete(path).touch()
+        return path
+
+    def publish_files(self, table: str, key: str) -> None:
+        """Put the files beside a part where the root is. Nothing to do for a local root."""
+        path, there = self.near / table / "files" / key, f"{self.base}/{table}/files/{key}"
+        if self.local or not path.is_dir():
+            return
+        for file in sorted(p for p in path.rglob("*") if p.is_file() and p.suffix != ".tmp"):
+            self.fs.put_file(str(file), f"{there}/{file.relative_to(path).as_posix()}")
+        _complete(path).touch()
 
     # -- small files ----------------------------------------------------------------------------------------------
     def write_json(self, path: str, value: Any) -> None:
@@ -105,6 +141,8 @@ class Store:
                 out.flush()
                 os.fsync(out.fileno())
             os.replace(temporary, path)
+        except FileNotFoundError:  # another run took it for what a killed one had left
+            self.write_json(path, value)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
@@ -130,7 +168,8 @@ class Store:
         """A part for reading; StudyError if it is gone or broken."""
         path = self.part_path(part)
         try:
-            return pq.ParquetFile(path, memory_map=True) if self.local else pq.ParquetFile(self.fs.open(path, "rb"))
+            source = path if self.local else self.fs.open(path, "rb")
+            return pq.ParquetFile(source, memory_map=self.local, page_checksum_verification=True)
         except (FileNotFoundError, pa.ArrowInvalid, OSError) as error:
             raise StudyError(f"{path}: {error}. Run the study again: it makes what is missing or broken.") from None
 
@@ -152,14 +191,12 @@ class Store:
 
     def files_beside(self, part: Part) -> list[dict[str, Any]]:
         """The files in a part's folder, each with its size, time and hash."""
-        folder = Path(self.base) / part.table / "files" / part.key
-        if not self.local or not folder.is_dir():
-            return []
-        found = []
-        for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix != ".tmp"):
-            stat = path.stat()
-            found.append({"file": path.relative_to(folder).as_posix(), "bytes": stat.st_size,
-                          "mtime_ns": stat.st_mtime_ns, "sha256": self.sha256(str(path))})  # fmt: skip
+        folder, found = f"{self.base}/{part.table}/files/{part.key}", []
+        for path in sorted(self.fs.find(folder)) if self.fs.isdir(folder) else ():
+            if not path.endswith(".tmp"):
+                stat = self.stat(path)
+                assert stat is not None
+                found.append({"file": path.removeprefix(f"{folder}/"), **stat, "sha256": self.sha256(path)})
         return found
 
     def stat(self, path: str) -> dict[str, int] | None:
@@ -169,7 +206,9 @@ class Store:
                 s = os.stat(path)
                 return {"bytes": s.st_size, "mtime_ns": s.st_mtime_ns}
             info = self.fs.info(path)
-            return {"bytes": info["size"], "mtime_ns": 0}
+            written = info.get("LastModified") or info.get("created") or info.get("mtime")
+            moment = written.timestamp() if isinstance(written, datetime) else float(written or 0)
+            return {"bytes": info["size"], "mtime_ns": int(moment * 1e9)}
         except FileNotFoundError:
             return None
 
@@ -181,19 +220,26 @@ class Store:
     def is_whole(self, part: Part, entry: Mapping[str, Any] | None, *, verify: bool = False) -> bool:
         """Whether a part can be trusted: its size and time are the manifest's, or, if those changed, its bytes are.
 
-        Without a manifest entry (an interrupted run) the part's footer must be readable: parts appear by rename, whole.
+        Without a manifest entry (an interrupted run) the part itself must say so: it appeared whole, by rename, and every page
+        still has its checksum.
         """
         stat = self.stat(self.part_path(part))
         if stat is None:
             return False
         if entry is None:
-            try:
-                return self.open(part).metadata.metadata is not None and FOOTER in self.open(part).metadata.metadata
-            except StudyError:
-                return False
+            return self._has_its_checksums(part)
         folder = f"{self.base}/{part.table}/files/{part.key}"
         beside = [(f"{folder}/{f['file']}", f) for f in entry.get("files", [])]
         return all(self._is_same(path, seen, verify) for path, seen in [(self.part_path(part), entry), *beside])
+
+    def _has_its_checksums(self, part: Part) -> bool:
+        try:
+            file = self.open(part)
+            for _ in file.iter_batches(batch_size=65_536):
+                pass
+            return FOOTER in (file.metadata.metadata or {})
+        except (StudyError, OSError, pa.ArrowException):
+            return False
 
     def _is_same(self, path: str, seen: Mapping[str, Any], verify: bool) -> bool:
         stat = self.stat(path)
@@ -220,18 +266,27 @@ class Store:
         finally:
             writer.discard()
 
-    def sweep(self, table: str, older_than: float = 3600.0) -> int:
-        """Remove temporary files left by killed processes; returns how many. Those of counting are given a day."""
-        found = [(p, older_than) for p in self.fs.glob(f"{self.base}/{table}/parts/*.tmp")]
-        found += [(p, older_than) for p in self.fs.glob(f"{self.base}/{table}/files/*/.*.tmp")]
-        found += [(p, max(older_than, 86_400.0)) for p in self.fs.glob(f"{self.base}/.scratch/*")]
-        swept = 0
-        for path, age in found:
-            stat = self.stat(path)
-            if stat and time.time() - stat["mtime_ns"] / 1e9 > age:
-                with suppress(FileNotFoundError):
-                    self.fs.rm(path, recursive=True)
-                    swept += 1
+    def sweep(self, table: str, idle: Callable[[str], bool]) -> int:
+        """Remove temporary files of parts that nobody is computing, as `idle(key)` says; returns how many.
+
+        Called when all parts of a table are there: what killed processes left behind is then needed by nobody.
+        """
+        folder, swept = self.near / table, 0
+        for path in sorted((folder / "parts").glob(".*.tmp")):
+            if idle(path.name.split(".")[1]):
+                path.unlink(missing_ok=True)
+                swept += 1
+        for path in sorted((folder / "manifests").glob("*.tmp")):
+            path.unlink(missing_ok=True)  # another run that is writing it writes it again
+            swept += 1
+        for path in sorted((folder / "files").glob("*/.*.tmp")):
+            if idle(path.parent.name):
+                path.unlink(missing_ok=True)
+                swept += 1
+        for path in sorted((self.near / ".scratch").glob(f"{table}.*")):
+            if idle(path.name.split(".")[1]):
+                shutil.rmtree(path, ignore_errors=True)
+                swept += 1
         return swept
 
     # -- manifests ------------------------------------------------------------------------------------------------
@@ -252,61 +307,6 @@ class Store:
         return found
 
 
-class PartWriter:
-    """Writes one part per table to temporary names; used through `Store.writing`."""
-
-    def __init__(self, store: Store, tables: Mapping[str, Contract], key: str) -> None:
-        self.store, self.tables, self.key = store, tables, key
-        self.temporary = {t: f"{store.base}/{t}/parts/.{key}.{uuid.uuid4().hex}.tmp" for t in tables}
-        self.writers: dict[str, pq.ParquetWriter] = {}
-
-    def write(self, table: str, rows: pa.Table | pa.RecordBatch) -> None:
-        """Append rows; their columns must be the contract's, in any order."""
-        schema = self.tables[table].schema
-        if isinstance(rows, pa.RecordBatch):
-            rows = pa.Table.from_batches([rows])
-        if set(rows.column_names) != set(schema.names):
-            wrong = sorted(set(rows.column_names) ^ set(schema.names))
-            raise AssertionError(f"{table}: columns {wrong} are missing or not in the contract")
-        if table not in self.writers:
-            self.store.fs.makedirs(f"{self.store.base}/{table}/parts", exist_ok=True)
-            self.writers[table] = pq.ParquetWriter(
-                self.temporary[table], schema, filesystem=None if self.store.local else self.store.fs,
-                write_page_index=False, **_encoding(self.tables[table]),
-            )  # fmt: skip
-        self.writers[table].write_table(rows.select(schema.names).cast(schema), row_group_size=ROWS_PER_GROUP)
-
-    def publish(self, footer: Mapping[str, Any]) -> None:
-        """Close, flush to disk and rename all parts."""
-        for table, contract in self.tables.items():
-            self.write(table, contract.schema.empty_table()) if table not in self.writers else None
-            self.writers[table].add_key_value_metadata({FOOTER.decode(): json.dumps(footer, sort_keys=True)})
-            self.writers[table].close()
-        for table in self.tables if self.store.local else ():
-            with open(self.temporary[table], "rb") as written:
-                os.fsync(written.fileno())  # of all before the first is renamed: some disks say only here that they are full
-        for table in self.tables:
-            final = self.store.part_path(Part(table, self.key))
-            if self.store.local:
-                os.replace(self.temporary[table], final)
-            else:
-                self.store.fs.mv(self.temporary[table], final)
-
-    def discard(self) -> None:
-        """Remove what was not published, a file whose writer could not be made among it."""
-        for table, temporary in self.temporary.items():
-            with suppress(Exception):
-                self.writers[table].close()
-            with suppress(FileNotFoundError):
-                self.store.fs.rm(temporary)
-
-
-def _encoding(contract: Contract) -> dict[str, Any]:
-    """How Parquet writes a table: zstd, or no compression but differences of numbers and of sorted n-grams, which is quicker."""
-    schema = contract.schema
-    if contract.compression == "zstd":
-        return {"compression": "zstd", "compression_level": 1}
-    encodings = {f.name: "DELTA_BINARY_PACKED" for f in schema if pa.types.is_integer(f.type)}
-    encodings |= {n: "DELTA_BYTE_ARRAY" for n in contract.key if pa.types.is_binary(schema.field(n).type)}
-    statistics = [f.name for f in schema if not pa.types.is_binary(f.type)]
-    return {"compression": "none", "use_dictionary": False, "column_encoding": encodings, "write_statistics": statistics}
+def _complete(folder: Path) -> Path:
+    """Says that the copy of a folder is whole."""
+    return folder.with_name(f".{folder.name}.complete")

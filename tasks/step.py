@@ -155,7 +155,7 @@ class Work:
 
     def folder_of(self, part: Part) -> Path:
         """The files that lie beside a part."""
-        return self.store.folder(part.table, part.key)
+        return self.store.fetched(part)
 
     def folder(self) -> Path:
         """The folder for files beside this job's part: kept when the job is killed, so that it can resume."""

@@ -24,7 +24,7 @@ SUMS = b"sums"
 
 def in_slices(work: Work, table: str, count: int, at_once: int, make: Callable[[range], Rows]) -> None:
     """Write make(range) to `table` for 0 … count in slices of `at_once`; what an earlier, killed run had made is read."""
-    folder = work.folder() / table if work.store.local and count > at_once else None
+    folder = work.folder() / table if count > at_once else None
     for first in range(0, count, at_once):
         rows, sums = _kept(folder, first, lambda: make(range(first, min(first + at_once, count))))  # noqa: B023 - called at once
         work.write(table, rows)

@@ -60,7 +60,10 @@ def open_checkpoint(work: Work) -> Loaded:
     name, checkpoint = work.labels["model"], int(work.labels["checkpoint"])
     rows = work.read("models", "checkpoint", "path", "sha256").to_pylist()
     row = next(r for r in rows if r["checkpoint"] == checkpoint)
-    folder = Path(work.store.base) / row["path"]  # an absolute path stays as it is
+    folder = Path(row["path"])
+    if not folder.is_absolute():  # trained here: models/files/KEY/…
+        _, _, key, *below = folder.parts
+        folder = work.folder_of(next(p for p in work.parts("models") if p.key == key)).joinpath(*below)
     asked = {n: work.settings[n] for n in ("dtype", "device", "device_map", *TRUSTED) if n in work.settings}
     return load_once(Source(folder, sha256=row["sha256"], **asked), name)
 

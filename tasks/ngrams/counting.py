@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -211,10 +210,8 @@ def _documents_of(work: Work, part: Part) -> int:
     return max(work.read_part(part, "last_document").column("last_document").to_pylist(), default=-1) + 1
 
 
-def _scratch(work: Work) -> str | None:
+def _scratch(work: Work) -> str:
     """A folder under a local root, so that the disk that must be large is the one the user chose."""
-    if not work.store.local:
-        return None
-    folder = Path(work.store.base) / ".scratch"
+    folder = work.store.near / ".scratch" / f"{work.stage.writes[0].name}.{work.planned.key}"
     folder.mkdir(parents=True, exist_ok=True)
     return str(folder)

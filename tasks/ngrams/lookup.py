@@ -294,6 +294,6 @@ def _open(
     store: Store, contract: Contract, parts: Sequence[Part], alphabets: Sequence[Vocabulary | TokenIds]
 ) -> list[Shard]:
     """All shards of all parts, in corpus order."""
-    return [Shard(load(store.folder(part.table, part.key), row["shard"]), number, row["first_document"], alphabet)
+    return [Shard(load(store.fetched(part), row["shard"]), number, row["first_document"], alphabet)
             for number, (part, alphabet) in enumerate(zip(parts, alphabets, strict=True))
             for row in store.read([part], contract.schema).to_pylist()]  # fmt: skip

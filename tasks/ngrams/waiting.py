@@ -36,7 +36,7 @@ class Ordered:
 class Waiting:
     """N-grams of some orders, each order's in order; a context. `scratch` gives the folder for more than `memory` bytes."""
 
-    def __init__(self, orders: Sequence[int], scratch: Callable[[], str | None], memory: int) -> None:
+    def __init__(self, orders: Sequence[int], scratch: Callable[[], str], memory: int) -> None:
         self.held: dict[int, list[Ordered]] = {n: [] for n in orders}
         self.scratch, self.memory, self.bytes = scratch, memory, 0
         self.files: dict[int, Path] = {}

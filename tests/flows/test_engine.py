@@ -15,6 +15,7 @@ import pytest
 
 from flows.engine import Session, StepFailed, is_finished, run_step
 from flows.plan import PlannedStep, downstream, lay_out
+from flows.records import recorded_step
 from schemas import NGRAM_VOCABULARY, REPORT_FILES, Study, StudyError
 from tasks.cluster import Cluster
 from tasks.dataset import Part, Store
@@ -75,6 +76,7 @@ class Runner:
             if outcome.changed:
                 session.force |= downstream({planned.step.name}, STEPS)
             computed[planned.step.name] = outcome.computed
+        session.leases.close()
         return computed
 
     def plan(self, title: str) -> list[PlannedStep]:
@@ -158,8 +160,7 @@ def test_a_failing_part_loses_no_other_and_names_the_command(run: Runner) -> Non
     assert "file a.txt, row 3: no letter; remove it" in str(error.value)
     assert "taskgram run letters.toml --from letters" in str(error.value)
     assert len(bytes_below(run.store.root)) == 3, "a, b and c are finished"
-    recorded = run.store.read_json(run.store.study_path("letters"))
-    assert recorded["steps"]["letters"]["state"] == "failed"
+    assert recorded_step(run.store, "letters", "letters")["state"] == "failed"
     assert run("abc") == {"letters": 0, "join": 1}
 
 
@@ -250,13 +251,12 @@ def test_an_interrupted_write_leaves_nothing(tmp_path: Path) -> None:
     assert not store.is_whole(Part("report_files", "k"), None)
 
 
-def test_temporary_files_of_killed_processes_are_swept(tmp_path: Path) -> None:
+def test_temporary_files_of_killed_processes_are_swept_and_those_of_a_run_that_lives_are_not(tmp_path: Path) -> None:
     folder = tmp_path / "report_files" / "parts"
     folder.mkdir(parents=True)
-    old, new = folder / ".k.1.tmp", folder / ".k.2.tmp"
-    old.touch()
-    new.touch()
-    os.utime(old, (0, 0))
-    assert Store(str(tmp_path)).sweep("report_files") == 1
-    assert new.exists()
-    assert not old.exists()
+    dead, living = folder / ".k.1.tmp", folder / ".m.2.tmp"
+    dead.touch()
+    living.touch()
+    assert Store(str(tmp_path)).sweep("report_files", lambda key: key != "m") == 1
+    assert living.exists()
+    assert not dead.exists()

@@ -1,0 +1,48 @@
+"""What each study has run, under `<root>/studies/`: a file for the study, and one for each of its steps.
+
+A step's record is replaced as a whole, so that two runs of a study at once never take each other's records away.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flows.plan import PlannedStep
+from schemas import Study
+from tasks.dataset import Store, fingerprint
+
+
+def record(store: Store, study: Study, file: str, planned: PlannedStep, **what: Any) -> None:
+    """Write down what a step came to. `file`: the study as named on the command line."""
+    tables = {t: {"fingerprint": fingerprint(parts), "parts": [p.key for p in parts],
+                  "files": [store.part_path(p).removeprefix(store.base + "/") for p in parts]}
+              for t, parts in planned.outputs.items()}  # fmt: skip
+    settings = {"study": study.name, "file": file, "settings": study.model_dump(mode="json", exclude={"data"})}
+    if store.read_json(store.study_path(study.name)) != settings:
+        store.write_json(store.study_path(study.name), settings)
+    store.write_json(_step_path(store, study.name, planned.step.name),
+                     {"fingerprint": planned.fingerprint, "tables": tables, **what})  # fmt: skip
+
+
+def recorded_step(store: Store, study: str, step: str) -> dict[str, Any]:
+    """The record of one step; empty if there is none."""
+    return store.read_json(_step_path(store, study, step)) or {}
+
+
+def recorded_steps(store: Store, study: str) -> dict[str, dict[str, Any]]:
+    """The records of all steps of a study, by name."""
+    paths = store.fs.glob(f"{store.base}/studies/{study}.steps/*.json")
+    return {path.rsplit("/", 1)[1].removesuffix(".json"): store.read_json(path) or {} for path in sorted(paths)}
+
+
+def kept(store: Store) -> set[tuple[str, str]]:
+    """(table, key of a part or fingerprint) of everything that some study under this root records."""
+    found: set[tuple[str, str]] = set()
+    for path in store.fs.glob(f"{store.base}/studies/*.steps/*.json"):
+        for name, entry in (store.read_json(path) or {}).get("tables", {}).items():
+            found |= {(name, key) for key in entry["parts"]} | {(name, entry["fingerprint"])}
+    return found
+
+
+def _step_path(store: Store, study: str, step: str) -> str:
+    return f"{store.base}/studies/{study}.steps/{step}.json"

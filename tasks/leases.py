@@ -1,0 +1,183 @@
+"""Who is computing which part: two runs on one root share the work instead of doing it twice.
+
+A run says that it is alive by a number that it raises every few seconds, in a file's content. Others watch that number by
+their own steady clock, so neither a clock that jumps nor a file system's times mislead them. A lease names the run that
+computes a part; it counts for nothing once that run is dead. Two runs that both believe to hold a lease compute the same
+bytes twice, which is a waste and no harm: parts appear whole, under names that say their content.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from tasks.dataset import Store
+
+BEAT = 5.0
+PATIENCE = 60.0
+
+
+class Leases:
+    """The leases of one run. Safe to use from several threads; nothing is written before the first one is asked for."""
+
+    def __init__(self, store: Store, *, beat: float = BEAT, patience: float = PATIENCE) -> None:
+        self.store, self.run = store, uuid.uuid4().hex
+        self._beat, self._patience = beat, patience
+        self._held: set[str] = set()
+        self._seen: dict[str, tuple[int, float]] = {}
+        self._lock, self._ended = threading.Lock(), threading.Event()
+        self._heart: threading.Thread | None = None
+
+    # -- asked by the engine ----------------------------------------------------------------------------------------
+    def take(self, key: str) -> bool:
+        """Whether this run may compute the part of that key: nobody else does, or who did is dead."""
+        self._start()
+        if self._create(key) or (not self._holder_lives(key) and self._replace(key)):
+            with self._lock:
+                self._held.add(key)
+            return True
+        return False
+
+    def drop(self, key: str) -> None:
+        """Done with that part, or failed."""
+        with self._lock:
+            self._held.discard(key)
+        self._remove(self._lease(key))
+
+    def taken(self, key: str) -> bool:
+        """Whether another run that is alive holds the lease of that key."""
+        known = self._read(self._lease(key))
+        return known is not None and known.get("run") != self.run and self._holder_lives(key)
+
+    def close(self) -> None:
+        """Give back what is held. Called at the end of a run, whichever way it ends."""
+        self._ended.set()
+        if self._heart is None:
+            return
+        self._heart.join()
+        for key in sorted(self._held):
+            self.drop(key)
+        self._remove(self._pulse(self.run))
+        self._heart = None
+
+    # -- being alive ------------------------------------------------------------------------------------------------
+    def _start(self) -> None:
+        with self._lock:
+            if self._heart is not None or self._ended.is_set():
+                return
+            self._bury()
+            self.store.write_json(self._pulse(self.run), {"beat": 0, **_here()})
+            self._heart = threading.Thread(target=self._keep_beating, name="leases", daemon=True)
+            self._heart.start()
+
+    def _keep_beating(self) -> None:
+        beat = 0
+        while not self._ended.wait(self._beat):
+            beat += 1
+            with suppress(OSError):  # a full disk must not end the run; others may then believe it dead
+                self.store.write_json(self._pulse(self.run), {"beat": beat, **_here()})
+
+    def _bury(self) -> None:
+        """Remove what dead runs of this machine left: their pulse, their leases, what they were writing."""
+        base = f"{self.store.base}/.leases"
+        for path in self.store.fs.glob(f"{base}/runs/*"):
+            run = path.rsplit("/", 1)[1].split(".")[0]
+            known = self._read(self._pulse(run))
+            if known is None or _is_dead(known):
+                self._remove(path)
+        for path in self.store.fs.glob(f"{base}/parts/*.json"):
+            run = (self._read(path) or {}).get("run", "")
+            if run and self._read(self._pulse(run)) is None:
+                self._remove(path)
+
+    def _remove(self, path: str) -> None:
+        with suppress(FileNotFoundError):
+            self.store.fs.rm_file(path)
+
+    def _holder_lives(self, key: str) -> bool:
+        run = str((self._read(self._lease(key)) or {}).get("run", f"unknown {key}"))
+        if run == self.run:
+            return True
+        known = self._read(self._pulse(run))
+        if known is None and not run.startswith("unknown"):
+            return False
+        if known is not None and _is_dead(known):
+            return False
+        beat, now = int((known or {}).get("beat", -1)), time.monotonic()
+        with self._lock:
+            last, since = self._seen.setdefault(run, (beat, now))
+            if beat != last:
+                self._seen[run] = (beat, now)
+                return True
+        return now - since < self._patience
+
+    # -- files ------------------------------------------------------------------------------------------------------
+    def _lease(self, key: str) -> str:
+        return f"{self.store.base}/.leases/parts/{key}.json"
+
+    def _pulse(self, run: str) -> str:
+        return f"{self.store.base}/.leases/runs/{run}.json"
+
+    def _read(self, path: str) -> dict[str, Any] | None:
+        known = self.store.read_json(path)
+        return known if isinstance(known, dict) else None
+
+    def _create(self, key: str) -> bool:
+        """Write the lease unless there is one."""
+        path, content = self._lease(key), json.dumps({"run": self.run}).encode()
+        if not self.store.local:
+            try:
+                self.store.fs.pipe_file(path, content, mode="create")
+            except FileExistsError:
+                return False
+            return True
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+        except FileExistsError:
+            return False
+        with os.fdopen(file, "wb") as out:
+            out.write(content)
+        return True
+
+    def _replace(self, key: str) -> bool:
+        self._remove(self._lease(key))
+        return self._create(key)
+
+
+def _here() -> dict[str, Any]:
+    """This process, so that another one of the same machine can see at once whether it still runs."""
+    return {"place": _place(), "pid": os.getpid(), "started": _started(os.getpid())}
+
+
+def _place() -> str:
+    """Machine, boot and process namespace: where a process number means something. Empty where that cannot be known."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{socket.gethostname()} {boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return ""
+
+
+def _started(pid: int) -> str:
+    """When a process began, in the kernel's ticks; "" if there is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
+
+
+def _is_dead(known: dict[str, Any]) -> bool:
+    """Whether a run of this machine has certainly ended."""
+    return (
+        bool(known.get("place"))
+        and known["place"] == _place()
+        and _started(int(known.get("pid", 0))) != known.get("started")
+    )

@@ -1,0 +1,90 @@
+"""How a part comes to be: written under a temporary name, flushed to the disk, and only then put where readers look.
+
+A local part appears by a rename in its folder. Where rename does not exist (object stores), it is written on this machine
+first and then put there whole: an object is visible when its upload is complete, and never before.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from schemas import Contract
+
+if TYPE_CHECKING:
+    from tasks.dataset import Store
+
+ROWS_PER_GROUP = 65_536
+FOOTER = b"taskgram"
+
+
+class PartWriter:
+    """Writes one part per table to temporary names; used through `Store.writing`."""
+
+    def __init__(self, store: Store, tables: Mapping[str, Contract], key: str) -> None:
+        self.store, self.tables, self.key = store, tables, key
+        self.temporary = {t: store.near / t / "parts" / f".{key}.{uuid.uuid4().hex}.tmp" for t in tables}
+        self.writers: dict[str, pq.ParquetWriter] = {}
+
+    def write(self, table: str, rows: pa.Table | pa.RecordBatch) -> None:
+        """Append rows; their columns must be the contract's, in any order."""
+        schema = self.tables[table].schema
+        if isinstance(rows, pa.RecordBatch):
+            rows = pa.Table.from_batches([rows])
+        if set(rows.column_names) != set(schema.names):
+            wrong = sorted(set(rows.column_names) ^ set(schema.names))
+            raise AssertionError(f"{table}: columns {wrong} are missing or not in the contract")
+        if table not in self.writers:
+            self.temporary[table].parent.mkdir(parents=True, exist_ok=True)
+            self.writers[table] = pq.ParquetWriter(
+                self.temporary[table],
+                schema,
+                write_page_index=False,
+                write_page_checksum=True,
+                **_encoding(self.tables[table]),
+            )
+        self.writers[table].write_table(rows.select(schema.names).cast(schema), row_group_size=ROWS_PER_GROUP)
+
+    def publish(self, footer: Mapping[str, Any]) -> None:
+        """Close, flush to disk and publish all parts, behind the files that lie beside them."""
+        for table, contract in self.tables.items():
+            self.write(table, contract.schema.empty_table()) if table not in self.writers else None
+            self.writers[table].add_key_value_metadata({FOOTER.decode(): json.dumps(footer, sort_keys=True)})
+            self.writers[table].close()
+        for temporary in self.temporary.values():
+            with open(temporary, "rb") as written:
+                os.fsync(written.fileno())  # of all before the first is renamed: some disks say only here that they are full
+        for table in self.tables:
+            self.store.publish_files(table, self.key)
+        for table, temporary in self.temporary.items():
+            final = self.store.path_of(table, self.key)
+            if self.store.local:
+                os.replace(temporary, final)
+            else:
+                self.store.fs.put_file(str(temporary), final)
+
+    def discard(self) -> None:
+        """Remove what was not published, a file whose writer could not be made among it."""
+        for table, temporary in self.temporary.items():
+            with suppress(Exception):
+                self.writers[table].close()
+            Path(temporary).unlink(missing_ok=True)
+
+
+def _encoding(contract: Contract) -> dict[str, Any]:
+    """How Parquet writes a table: zstd, or no compression but differences of numbers and of sorted n-grams, which is quicker."""
+    schema = contract.schema
+    if contract.compression == "zstd":
+        return {"compression": "zstd", "compression_level": 1}
+    encodings = {f.name: "DELTA_BINARY_PACKED" for f in schema if pa.types.is_integer(f.type)}
+    encodings |= {n: "DELTA_BYTE_ARRAY" for n in contract.key if pa.types.is_binary(schema.field(n).type)}
+    statistics = [f.name for f in schema if not pa.types.is_binary(f.type)]
+    return {"compression": "none", "use_dictionary": False, "column_encoding": encodings, "write_statistics": statistics}

@@ -1,0 +1,124 @@
+"""Two runs on one root: no part is computed twice, none waits for the dead, and nobody's clock matters."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.engine import Session, run_step
+from flows.plan import lay_out
+from schemas import REPORT_FILES, Study
+from tasks.cluster import Cluster
+from tasks.dataset import Store
+from tasks.leases import Leases
+from tasks.step import Inputs, Job, Stage, Step, Work
+
+
+def slow_letter(work: Work) -> None:
+    letter = work.settings["letter"]
+    with open(work.settings["log"], "a", encoding="utf-8") as log:
+        log.write(letter)
+    time.sleep(0.05)
+    work.write("report_files", {"file": [letter], "sha256": ["0" * 64], "bytes": [1]})
+
+
+def slow_step(log: Path) -> Step:
+    def plan(study: Study, inputs: Inputs) -> list[Job]:
+        return [Job({"source": letter}, {"letter": letter, "log": str(log)}) for letter in study.title]
+
+    return Step("slow", 1, "one part per letter, slowly", (), (Stage((REPORT_FILES,), plan, slow_letter),))
+
+
+def run_once(root: Path, log: Path, title: str, computed: dict[str, int], name: str) -> None:
+    study = Study.model_validate({"name": "letters", "title": title, "corpus": {"planted": {}}})
+    session = Session(study, "letters.toml", Store(str(root)), Cluster(0, "1GB", "", address=""))
+    try:
+        computed[name] = run_step(lay_out((slow_step(log),), study)[0], session).computed
+    finally:
+        session.leases.close()
+
+
+def test_two_runs_at_once_compute_each_part_once(tmp_path: Path) -> None:
+    title, log, computed = "abcdefghijklmnopqrst", tmp_path / "log", dict[str, int]()
+    runs = [
+        threading.Thread(target=run_once, args=(tmp_path / "root", log, title, computed, name)) for name in ("one", "two")
+    ]
+    for run in runs:
+        run.start()
+    for run in runs:
+        run.join()
+    assert sorted(log.read_text()) == sorted(title)
+    assert sum(computed.values()) == len(title)
+    assert min(computed.values()) > 0, "they shared the work"
+    assert not list((tmp_path / "root" / ".leases").glob("*/*")), "every lease was given back"
+
+
+def test_a_killed_runs_parts_are_free_at_once(tmp_path: Path) -> None:
+    program = (
+        "import os, sys; from tasks.dataset import Store; from tasks.leases import Leases; "
+        "leases = Leases(Store(sys.argv[1])); print(leases.take('k'), flush=True); os._exit(9)"
+    )
+    repository = Path(__file__).resolve().parents[2]
+    killed = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, cwd=repository)
+    assert killed.stdout.strip() == "True"
+    assert (tmp_path / ".leases" / "parts" / "k.json").exists()
+    leases = Leases(Store(str(tmp_path)))
+    assert leases.take("k")
+    leases.close()
+    assert not list((tmp_path / ".leases").glob("*/*")), "nothing of the dead is left"
+
+
+def pulse(root: Path, run: str, beat: int) -> None:
+    """A run on another machine, as far as one can see."""
+    path = root / ".leases" / "runs" / f"{run}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"beat": beat, "place": "elsewhere", "pid": 1, "started": "1"}))
+
+
+def test_a_run_elsewhere_is_dead_when_its_pulse_has_stood_still_for_long_enough(tmp_path: Path) -> None:
+    lease = tmp_path / ".leases" / "parts" / "k.json"
+    lease.parent.mkdir(parents=True)
+    lease.write_text('{"run": "far"}')
+    pulse(tmp_path, "far", 1)
+    leases = Leases(Store(str(tmp_path)), patience=0.3)
+    assert not leases.take("k")
+    time.sleep(0.2)
+    pulse(tmp_path, "far", 2)
+    assert not leases.take("k"), "it lives"
+    time.sleep(0.2)
+    assert not leases.take("k"), "not yet long enough since its last beat"
+    time.sleep(0.2)
+    assert leases.take("k")
+    leases.close()
+
+
+def test_a_clock_that_jumps_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held, waiting = Leases(Store(str(tmp_path)), beat=0.05), Leases(Store(str(tmp_path)), patience=60.0)
+    assert held.take("k")
+    real = time.time
+    for jump in (-86_400.0, 86_400.0):
+        monkeypatch.setattr(time, "time", lambda jump=jump: real() + jump)
+        assert not waiting.take("k")
+        time.sleep(0.1)
+    held.close()
+    assert waiting.take("k")
+    waiting.close()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"run": 3}'])
+def test_a_lease_that_cannot_be_read_expires(tmp_path: Path, content: str) -> None:
+    path = tmp_path / ".leases" / "parts" / "k.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(content)
+    leases = Leases(Store(str(tmp_path)), patience=0.1)
+    first: Any = leases.take("k")
+    time.sleep(0.15)
+    assert first or leases.take("k")
+    leases.close()
