@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -79,6 +79,16 @@ class Session:
         """Give back what the run held."""
         self.cluster.close()
         self.leases.close()
+
+    @contextmanager
+    def alone(self, what: str) -> Iterator[None]:
+        """Do something that no other run does at the same time."""
+        while not self.leases.take(what):
+            self.wait(SECONDS_BETWEEN_LOOKS)
+        try:
+            yield
+        finally:
+            self.leases.drop(what)
 
     def wait(self, seconds: float) -> None:
         """Do nothing for a while; StudyError once the run was stopped."""
@@ -240,7 +250,7 @@ def _explain(finished: Finished, session: Session, name: str, job: PlannedJob) -
     message, trace = finished.value.get("error", ""), finished.value.get("traceback", "")
     if not trace:
         return str(message)
-    path = Path(session.store.base) / "logs" / f"{session.study.name}-{name}-{job.key[:8]}.txt"
+    path = session.store.near / "logs" / f"{session.study.name}-{name}-{job.key[:8]}.txt"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(trace, encoding="utf-8")

@@ -33,23 +33,40 @@ def study_path(name: str) -> Path:
     raise StudyError(f"{name!r} is neither a file nor a shipped study; {hint}")
 
 
-def report_folder(store: Store, study: str) -> Path:
-    """Where a study's report is read."""
-    return Path(store.base) / "reports" / study
+def report_page(store: Store, study: str) -> str:
+    """Where a study's report is read: a path, or a URL for a root that is elsewhere."""
+    path = f"{store.base}/reports/{study}/index.html"
+    return str(Path(path).resolve()) if store.local else str(store.fs.unstrip_protocol(path))
 
 
-def publish_report(plan: list[PlannedStep], store: Store, study: str) -> Path:
-    """Copy the newest report to its readable place, whole or not at all; returns the page's path."""
+def publish_report(plan: list[PlannedStep], store: Store, study: str) -> str:
+    """Copy the newest report to its readable place; returns the page's address for a browser.
+
+    On a local root all of it appears at once, or nothing; elsewhere the page itself is put last. The caller holds a lease.
+    """
     part = next(p for p in plan if p.step.name == "report").outputs["report_files"][0]
-    target, source = report_folder(store, study), store.folder(part.table, part.key)
+    source = store.fetched(part)
+    if store.local:
+        _replace_folder(source, Path(store.base) / "reports" / study)
+        return Path(report_page(store, study)).as_uri()
+    target = f"{store.base}/reports/{study}"
+    files = {p.relative_to(source).as_posix(): p for p in source.rglob("*") if p.is_file()}
+    for name, path in sorted(files.items(), key=lambda item: (item[0] == "index.html", item[0])):
+        store.fs.put_file(str(path), f"{target}/{name}")
+    for old in store.fs.find(target):
+        if old.removeprefix(f"{target}/") not in files:
+            store.fs.rm_file(old)
+    return report_page(store, study)
+
+
+def _replace_folder(source: Path, target: Path) -> None:
+    """Put a copy of `source` in the place of `target`, by renames, and remove what a killed run left of its own."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    fresh = target.with_name(f".{study}.{uuid.uuid4().hex}")
+    for left in target.parent.glob(f".{target.name}.*"):
+        shutil.rmtree(left, ignore_errors=True)
+    fresh = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     shutil.copytree(source, fresh)
     if target.exists():
-        old = target.with_name(f".{study}.{uuid.uuid4().hex}.old")
-        target.rename(old)
-        fresh.rename(target)
-        shutil.rmtree(old)
-    else:
-        fresh.rename(target)
-    return (target / "index.html").resolve()
+        target.rename(fresh.with_name(f"{fresh.name}.old"))
+    fresh.rename(target)
+    shutil.rmtree(fresh.with_name(f"{fresh.name}.old"), ignore_errors=True)

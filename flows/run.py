@@ -61,16 +61,15 @@ def study(
         plan = lay_out(STEPS, settings)
         chosen = choose(plan, store, session, only, start)
         failures = _run_all(plan, chosen, session, terminal)
+        if "report" in chosen and not failures:
+            with session.alone(f"report-{settings.name}"):
+                page = publish_report(plan, store, settings.name)
+            create_link_artifact(link=page, link_text=f"Report of {settings.name}", key=_key(settings.name, "report-page"))
     finally:
         terminal.close()
         session.close()
     if failures:
         raise StudyError("\n".join(failures))
-    if "report" in chosen:
-        page = publish_report(plan, store, settings.name)
-        create_link_artifact(
-            link=page.as_uri(), link_text=f"Report of {settings.name}", key=_key(settings.name, "report-page")
-        )
 
 
 def choose(plan: list[PlannedStep], store: Store, session: Session, only: str | None, start: str | None) -> set[str]:

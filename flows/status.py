@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from flows.engine import is_finished, read_again
-from flows.files import report_folder, study_path
+from flows.files import report_page, study_path
 from flows.plan import PlannedStep, lay_out
 from flows.records import kept, recorded_steps
 from flows.study import STEPS
@@ -67,15 +66,15 @@ def table(found: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def results(study: str, root: str) -> tuple[str, Path]:
+def results(study: str, root: str) -> tuple[str, str]:
     """The results table as text, and the page. Raises StudyError if the study has not been run to its end."""
     from tasks.report.terminal import results_table
 
     settings, store = load_study(study_path(study)), Store(root)
     plan = {p.step.name: p for p in lay_out(STEPS, settings)}
     unfinished = [name for name in ("measure", "report") if not is_finished(store, plan[name])]
-    page = report_folder(store, settings.name) / "index.html"
-    if unfinished or not page.exists():
+    page = report_page(store, settings.name)
+    if unfinished or not store.fs.exists(page):
         raise StudyError(f"the report of {settings.name} is not there or not up to date. Run: taskgram run {study}")
     outputs = {t: parts for p in plan.values() for t, parts in p.outputs.items()}
     tables = [store.read(outputs[t], CONTRACTS[t].schema) for t in ("metrics", "metric_family", "models")]

@@ -115,11 +115,13 @@ def _views(store: Store, contract: Contract, tables: Tables, contracts: Mapping[
     named = set(re.findall(r"\w+", text))
     connection = duckdb.connect(config={"threads": 1})
     try:
+        if not store.local:
+            connection.register_filesystem(store.fs)
         for name, parts in tables.items():
             if name not in named:
                 continue
             if parts:
-                paths = ", ".join("'" + store.part_path(p).replace("'", "''") + "'" for p in parts)
+                paths = ", ".join("'" + _address(store, p).replace("'", "''") + "'" for p in parts)
                 connection.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet([{paths}])")
             elif name in contracts:
                 connection.register(name, contracts[name].schema.empty_table())
@@ -130,6 +132,12 @@ def _views(store: Store, contract: Contract, tables: Tables, contracts: Mapping[
         yield connection
     finally:
         connection.close()
+
+
+def _address(store: Store, part: Part) -> str:
+    """A part as DuckDB finds it: a path, or a URL for the file system that is registered with it."""
+    path = store.part_path(part)
+    return path if store.local else store.fs.unstrip_protocol(path)
 
 
 def _value_conditions(column: Column) -> list[str]:
