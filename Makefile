@@ -7,13 +7,20 @@ RUN      := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PEERS     := $(VENV)/.peers
 
-.PHONY: sample test test-fast test-slow bench bench-quick lint format docs clean help
+.PHONY: sample ui ui-stop test test-fast test-slow bench bench-quick lint format docs clean help
 
 help:                ## show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 16
 
 sample: $(INSTALLED) ## install, run the planted sample, print its results
 	$(RUN)/taskgram run sample
+
+PORT ?= 4200
+ui: $(INSTALLED)     ## start a Prefect server, the deployments and a worker on this machine, print the address
+	$(RUN)/python -m flows.ui start $(PORT)
+
+ui-stop: $(INSTALLED) ## stop what `make ui` started
+	$(RUN)/python -m flows.ui stop
 
 test: lint test-fast test-slow ## install, check style and types, run all tests
 

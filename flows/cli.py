@@ -21,6 +21,7 @@ STUDY is a study file (mine.toml) or the name of a shipped study (sample, debian
   taskgram plan pythia                    what a study needs in files, time, memory and disk, before anything is spent
   taskgram run sample                     run the planted sample, or bring it up to date
   taskgram run sample --from score        after a failure: score and all that depends on it
+  taskgram serve sample --cron "0 2 * * *"   every night at two, watched in Prefect's UI
   taskgram status sample --json           what is done, stale, failed or missing
   taskgram count sample "capital of"      how often a phrase stands in the corpus, and where
   taskgram init mine                      write mine.toml, a commented study to start from
@@ -121,6 +122,15 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument("--json", action="store_true", help="print JSON, with every rate and its source")
     status = command("status", _status, "show what is done, stale, failed or missing, per step")
     status.add_argument("--json", action="store_true", help="print JSON")
+    serve = command("serve", _serve, "run a study on a schedule, with a Prefect server and its UI, until Ctrl-C")
+    serve.add_argument(
+        "--cron", required=True, metavar="CRON", help='when, in five fields: "0 2 * * *" is every night at two'
+    )
+    serve.add_argument(
+        "--timezone", default="UTC", metavar="ZONE", help="of the schedule, e.g. Europe/Berlin (default: UTC)"
+    )
+    serve.add_argument("--port", type=int, default=4200, metavar="N",
+                       help="of the server; not used where PREFECT_API_URL names one (default: 4200)")  # fmt: skip
     count = command("count", _count, "count phrases in the corpus of a study, alone and together")
     count.add_argument("phrases", metavar="PHRASE", nargs="+", help="words that follow each other, as one argument")
     count.add_argument("--documents", type=int, metavar="K", default=3, help="documents shown (default: 3)")
@@ -162,6 +172,12 @@ def _run(options: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, _stop)  # Prefect puts its own handler before it, and sends the signal on to this one
     study(options.study, options.root, options.only, options.start, options.force, options.workers, options.verify)
     return 0 if options.only else _report(options)
+
+
+def _serve(options: argparse.Namespace) -> None:
+    from flows.serve import serve_study
+
+    serve_study(options.study, options.root, options.cron, options.timezone, options.port)
 
 
 def _plan(options: argparse.Namespace) -> None:

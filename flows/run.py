@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import (
@@ -18,10 +19,12 @@ from prefect.artifacts import (
 )
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
+from prefect.runtime import flow_run
 from prefect.states import Completed, State
 from prefect.task_runners import ThreadPoolTaskRunner
+from pydantic import Field
 
-from flows.engine import Outcome, Session, StepFailed, is_finished, run_step
+from flows.engine import Outcome, Session, StepFailed, default_root, is_finished, run_step
 from flows.files import publish_report, study_path
 from flows.plan import PlannedStep, downstream, lay_out, upstream
 from flows.study import STEPS
@@ -30,26 +33,36 @@ from schemas import StudyError, load_study
 from tasks.cluster import Cluster
 from tasks.dataset import Store
 
+StepName = Annotated[str, Field(json_schema_extra={"enum": [s.name for s in STEPS]})]  # a list to choose from, in the UI
 SECONDS_BETWEEN_PROGRESS = 2.0
 STEPS_AT_ONCE = 6
 
 
-@flow(name="study", flow_run_name="{study}", persist_result=False, validate_parameters=True)
+def _run_name() -> str:
+    """The study, and what was asked of it: "sample", "sample only score", "sample from count"."""
+    asked = flow_run.parameters or {}
+    words = [Path(str(asked.get("study", ""))).stem]
+    words += [f"{word} {asked[key]}" for key, word in (("only", "only"), ("start", "from")) if asked.get(key)]
+    return " ".join([*words, *(f"again {step}" for step in asked.get("force") or ())])
+
+
+@flow(name="study", flow_run_name=_run_name, persist_result=False, validate_parameters=True)
 def study(
-    study: str, root: str, only: str | None = None, start: str | None = None, force: list[str] | None = None,
-    workers: int | None = None, verify: bool = False,
+    study: str, root: str = "", only: StepName | None = None, start: StepName | None = None,
+    force: list[StepName] | None = None, workers: Annotated[int, Field(ge=0)] | None = None, verify: bool = False,
 ) -> None:  # fmt: skip
-    """Bring a study up to date.
+    """Bring a study up to date: what is missing is computed, what is finished is skipped.
 
     Args:
         study: a study file, or the name of a shipped study.
-        root: folder (or URL) for all results.
+        root: folder (or URL) for all results; empty: TASKGRAM_ROOT, else taskgram-data in the folder the run works in.
         only: run this step alone; its inputs must be finished.
         start: run this step and those that depend on it.
         force: steps to compute again and compare.
-        workers: Dask workers; 0 runs everything in this process.
+        workers: Dask workers; 0 runs everything in this process; empty: what the study says.
         verify: hash the bytes of finished parts before they are skipped.
     """
+    root = root or default_root()
     settings = load_study(study_path(study))
     if workers is not None:
         settings = settings.model_copy(update={"workers": workers})

@@ -1,0 +1,74 @@
+"""`taskgram serve`: a study on a schedule, and each of its steps at hand, on one machine with no other set-up."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+from flows.files import study_path
+from flows.server import Processes, api, end, is_up, server_command, server_environment, wait_until_up
+from schemas import StudyError, load_study
+
+
+def serve_study(study: str, root: str, cron: str, timezone: str, port: int) -> None:
+    """Serve until Ctrl-C or SIGTERM. Raises StudyError for a schedule that says nothing, or a port that is taken."""
+    settings, path = load_study(study_path(study)), study_path(study)
+    _check_schedule(cron, timezone)
+    url, server = os.environ.get("PREFECT_API_URL", ""), None
+    if not url:
+        url = api(port)
+        if is_up(url):
+            raise StudyError(f"a Prefect server already answers at {url}: set PREFECT_API_URL={url} to use it, "
+                             "or name another --port")  # fmt: skip
+        server, log = Processes(root).start("server", server_command(port), server_environment(port))
+    try:
+        if server is not None:
+            wait_until_up(url, server, log)
+        os.environ["PREFECT_API_URL"] = url  # before Prefect is imported: it reads its settings once
+        _serve(settings.name, str(path.resolve()) if Path(study).suffix == ".toml" else study, root, cron, timezone, url)
+    finally:
+        if server is not None:
+            end(server.pid)
+
+
+def _check_schedule(cron: str, timezone: str) -> None:
+    from prefect.client.schemas.schedules import CronSchedule
+    from prefect.schedules import Cron
+
+    try:
+        Cron(cron, timezone=timezone)
+        CronSchedule(cron=cron, timezone=timezone)
+    except ValueError as error:
+        why = str(error).splitlines()[-2 if "\n" in str(error) else -1].strip()
+        raise StudyError(
+            f'--cron {cron!r} --timezone {timezone!r}: {why}; five fields, e.g. "0 2 * * *" for two at night'
+        ) from None
+
+
+def _serve(name: str, study: str, root: str, cron: str, timezone: str, url: str) -> None:
+    from prefect import serve
+    from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+    from prefect.deployments.runner import RunnerDeployment
+    from prefect.schedules import Cron
+
+    from flows import run
+    from flows.study import STEPS
+
+    # A run that is still going when the next is due goes on; the next night looks again.
+    alone = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
+    parameters = {"study": study, "root": root}
+    nightly = run.study.to_deployment(
+        name=name, schedule=Cron(cron, timezone=timezone), parameters=parameters, concurrency_limit=alone, tags=["taskgram", name],
+        description=f"The study {name}: what is missing is computed, what is finished is skipped.",
+    )  # fmt: skip
+    steps = [
+        run.study.to_deployment(
+            name=f"{name}-{step.name}", parameters={**parameters, "only": step.name}, concurrency_limit=alone,
+            tags=["taskgram", name, step.name], description=f"The step {step.name} of {name} alone: {step.about}",
+        )
+        for step in STEPS
+    ]  # fmt: skip
+    print(f"{name} is served: {cron} ({timezone}). Watch it at {url.removesuffix('/api')}; stop with Ctrl-C.", flush=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    serve(*(d for d in (nightly, *steps) if isinstance(d, RunnerDeployment)), print_starting_message=False)

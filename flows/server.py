@@ -1,0 +1,115 @@
+"""A Prefect server on this machine, and the processes beside it: started in order, stopped in the other order.
+
+Everything listens on the loopback interface. What runs is written under the root, so that another command can stop it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from schemas import StudyError
+
+SECONDS_TO_START = 120.0
+SECONDS_TO_STOP = 30.0
+HOST = "127.0.0.1"
+
+
+def is_up(url: str) -> bool:
+    """Whether a Prefect server answers at this API address."""
+    try:
+        with urllib.request.urlopen(f"{url}/health", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError, ValueError):
+        return False
+
+
+def server_command(port: int) -> list[str]:
+    """The command that runs a server in the foreground."""
+    return [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port), "--analytics-off"]
+
+
+def server_environment(port: int) -> dict[str, str]:
+    """What a server needs to know beside its command; a UI on a port other than 4200 must be told where its API is."""
+    return {**os.environ, "PREFECT_SERVER_UI_API_URL": api(port), "PREFECT_SERVER_LOGGING_LEVEL": "WARNING"}
+
+
+def api(port: int) -> str:
+    """Address of the API of a server on this machine."""
+    return f"http://{HOST}:{port}/api"
+
+
+def wait_until_up(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait for a server that was just started. Raises StudyError with the end of its log if it ends or never answers."""
+    began = time.monotonic()
+    while not is_up(url):
+        if process.poll() is not None or time.monotonic() - began > SECONDS_TO_START:
+            end = "\n  ".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-5:]) if log.exists() else ""
+            raise StudyError(f"the Prefect server at {url} does not answer; its log is {log}\n  {end}\n"
+                             "  if the port is taken, name another with --port")  # fmt: skip
+        time.sleep(0.3)
+
+
+class Processes:
+    """What was started for a root, by name, in the order it was started; kept in `<root>/.prefect/processes.json`."""
+
+    def __init__(self, root: str) -> None:
+        self.folder = Path(root) / ".prefect"
+        self.file = self.folder / "processes.json"
+
+    def running(self) -> dict[str, int]:
+        """Names and numbers of those that still run."""
+        try:
+            known = json.loads(self.file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return {name: pid for name, (pid, started) in known.items() if started and _started(pid) == started}
+
+    def start(self, name: str, command: Sequence[str], environment: dict[str, str]) -> tuple[subprocess.Popen[bytes], Path]:
+        """Start a process that outlives this one; returns it and its log."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        log = self.folder / f"{name}.log"
+        with open(log, "wb") as out:
+            process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                                       env=environment, start_new_session=True)  # fmt: skip
+        known = {n: (pid, _started(pid)) for n, pid in self.running().items()} | {name: (process.pid, _started(process.pid))}
+        self.file.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+        return process, log
+
+    def stop(self) -> list[str]:
+        """Stop all, the last started first; returns their names."""
+        stopped = []
+        for name, pid in reversed(self.running().items()):
+            end(pid)
+            stopped.append(name)
+        self.file.unlink(missing_ok=True)
+        return stopped
+
+
+def end(pid: int) -> None:
+    """Ask a process to stop, and its children with it; after a while, make it."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.kill(pid, number) if number == signal.SIGTERM else os.killpg(pid, number)
+        began = time.monotonic()
+        while time.monotonic() - began < SECONDS_TO_STOP:
+            with suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+            if not _started(pid):
+                return
+            time.sleep(0.1)
+
+
+def _started(pid: int) -> str:
+    """When a process began, so that a number that was given to another process is not taken for it; "" if it is gone."""
+    found = subprocess.run(["ps", "-o", "lstart=,stat=", "-p", str(pid)], capture_output=True, text=True).stdout.split()
+    return "" if not found or found[-1].startswith("Z") else " ".join(found[:-1])

@@ -1,0 +1,63 @@
+"""`make ui`: a Prefect server, the deployments of `deployments/prefect.yaml` and a worker for them, on this machine."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from flows.server import Processes, api, is_up, server_command, server_environment, wait_until_up
+from schemas import StudyError
+
+POOL = "taskgram"
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def start(root: str, port: int) -> str:
+    """Start what does not run yet; returns the address for a browser. Raises StudyError if something does not start."""
+    from flows.environment import prepare
+
+    prepare(root)
+    processes, url = Processes(root), api(port)
+    if "server" not in processes.running():
+        if is_up(url):
+            raise StudyError(f"another Prefect server answers at {url}; stop it, or: make ui PORT=4300")
+        wait_until_up(url, *processes.start("server", server_command(port), server_environment(port)))
+    environment = {**os.environ, "PREFECT_API_URL": url, "TASKGRAM_ROOT": root}
+    _prefect(environment, "work-pool", "create", POOL, "--type", "process", "--overwrite")
+    _prefect(environment, "--no-prompt", "deploy", "--all", "--prefect-file", "deployments/prefect.yaml")
+    if "worker" not in processes.running():
+        command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
+        processes.start("worker", command, environment)
+    return url.removesuffix("/api")
+
+
+def _prefect(environment: dict[str, str], *words: str) -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "prefect", *words], env=environment, cwd=REPOSITORY, capture_output=True, text=True
+    )
+    if run.returncode:
+        raise StudyError(f"prefect {' '.join(words)} failed:\n{run.stdout[-1500:]}{run.stderr[-1500:]}")
+
+
+def main(words: list[str]) -> int:
+    """start [PORT] or stop."""
+    from flows.engine import default_root
+
+    root = str(Path(default_root()).resolve())
+    try:
+        if words[:1] == ["stop"]:
+            stopped = Processes(root).stop()
+            print(f"stopped: {', '.join(stopped)}" if stopped else "nothing was running")
+        else:
+            address = start(root, int(words[1]) if len(words) > 1 else 4200)
+            print(f"{address}/deployments   (stop with: make ui-stop)")
+    except StudyError as error:
+        print(f"taskgram: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
