@@ -11,6 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tasks.metrics import official
+from tasks.metrics.contaminated import contaminated
 from tasks.step import Work
 
 Floats = NDArray[np.float64]
@@ -72,9 +73,11 @@ class Asks:
 
 
 def asks(work: Work, task: str) -> Asks:
-    """Read the evaluated examples, in the order of their names."""
+    """Read the evaluated examples, in the order of their names, but for those that the study leaves out as contaminated."""
+    out = contaminated(work, task)
     table = work.read("examples", "task", "split", "example", "group", "output", "aliases", "options", "answer").to_pylist()
-    rows = sorted((r for r in table if r["task"] == task and r["split"] == "evaluate"), key=lambda r: r["example"])
+    table = [r for r in table if r["task"] == task and r["split"] == "evaluate" and r["example"] not in out]
+    rows = sorted(table, key=lambda r: r["example"])
     return Asks(
         [r["example"] for r in rows],
         [r["group"] for r in rows],
