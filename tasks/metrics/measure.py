@@ -15,7 +15,7 @@ import polars as pl
 
 from schemas import EXCLUSIONS, METRIC_FAMILY, METRICS, Study
 from schemas.study import Task
-from tasks.metrics import contaminated, coverage, distributional, judging, novelty, performance, scores, truth
+from tasks.metrics import contaminated, coverage, distributional, emergence, judging, novelty, performance, scores, truth, v1
 from tasks.metrics.answers import Answers
 from tasks.metrics.statistics import benjamini_hochberg
 from tasks.step import Inputs, Job, Stage, Step, Work
@@ -35,11 +35,13 @@ MEASURES = {
     "distributional": Measure(lambda _: distributional.READS, distributional.settings, distributional.run, cost=10.0),
     "score": Measure(lambda task: judging.reads(task.family), scores.settings, scores.run, cost=3.0),
     "performance": Measure(lambda task: performance.reads(task.family), performance.settings, performance.run, cost=3.0),
+    "emergence": Measure(lambda _: emergence.READS, emergence.settings, emergence.run, cost=3.0),
     "novelty": Measure(lambda _: novelty.READS, novelty.settings, novelty.run),
     "coverage": Measure(lambda _: coverage.COVERAGE_READS, coverage.coverage_settings, coverage.run_coverage),
     "contamination": Measure(
         lambda _: coverage.CONTAMINATION_READS, coverage.contamination_settings, coverage.run_contamination
     ),
+    "v1": Measure(lambda _: v1.READS, v1.settings, v1.run, cost=3.0),
     "truth": Measure(lambda task: truth.reads(task.family), truth.settings, truth.run),
 }
 

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.metrics.bins import linear_bins, log_bins, mean_log_bins, quantile_bins
-from tasks.metrics.measure import MEASURE
-from tests.metrics.test_measure import answering, measured
-from tests.support import read_rows, run_step, write_part
+from tests.metrics.alone import measured, run_alone
+from tests.metrics.test_measure import answering
+from tests.support import write_part
 
 KINDS = {"log": log_bins, "linear": linear_bins, "quantile": quantile_bins}
 
@@ -108,12 +108,8 @@ def test_a_language_pair_is_corpus_bleu_over_the_counts_of_its_distinct_pairs(tm
         "task": ["t"] * n, "split": ["evaluate"] * n, "example": [r[0] for r in rows], "side": [r[1] for r in rows],
         "order": [1] * n, "ngram": [r[2] for r in rows], "length": [1] * n, "starts": [[r[3]] for r in rows],
         "ends": [[r[4]] for r in rows]}, {"task": "t"}),)  # fmt: skip
-    out = run_step(MEASURE, w.study(family="translation", answer="ngrams"), tmp_path, tables)
-    found = {
-        r["detail"]: r
-        for r in read_rows(tmp_path, tuple(p for p in out["metrics"] if p.labels["measure"] == "performance"))
-        if r["measure"] == "performance_by_group" and r["model"] == "m"
-    }
+    rows, _ = run_alone("performance", w.study(family="translation", answer="ngrams"), tmp_path, tables)
+    found = {r["detail"]: r for r in rows if r["measure"] == "performance_by_group" and r["model"] == "m"}
     for group, first in (("even", 0), ("odd", 1)):
         members = list(range(first, 12, 2))
         assert found[group]["x"] == w.count[members].sum()
