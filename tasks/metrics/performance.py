@@ -82,16 +82,18 @@ def run(work: Work, answers: Answers) -> None:
         if family == "math":
             sums, tokens = _likelihoods(asked, likelihoods.get(key, judging.Options()))
             silent = int(np.isnan(sums).sum())
-            answers.exclude("performance", "no log-likelihood", silent, "examples", asked=model, order=order)
+            answers.exclude(
+                "performance", "no finite log-likelihood of the reference", silent, "examples", asked=model, order=order
+            )
             _curves(work, answers, model, "log_likelihood", axes, sums, tokens)
     if family == "translation":
         _groups(work, answers, asked, counted)
 
 
 def _likelihoods(asked: judging.Asks, options: judging.Options) -> tuple[Floats, Floats]:
-    """Σ log p of each example's reference, in nats, and its tokens; NaN where it was not scored."""
+    """Σ log p of each example's reference, in nats, and its tokens; NaN where it was not scored or is impossible."""
     found = [options.own.get(name, {}).get(-1) for name in asked.names]
-    sums = [s.total if s and s.tokens else np.nan for s in found]
+    sums = [s.total if s and s.tokens and np.isfinite(s.total) else np.nan for s in found]
     return np.array(sums, dtype=np.float64), np.array([s.tokens if s else 0 for s in found], dtype=np.float64)
 
 

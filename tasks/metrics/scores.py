@@ -60,16 +60,14 @@ def run(work: Work, answers: Answers) -> None:
 def _log_likelihood(work: Work, answers: Answers, model: Asked, asked: Asks, scores: Scored) -> None:
     """Σ log p / Σ tokens of the references, in nats per token."""
     found = [scores[n][-1] for n in asked.names if -1 in scores.get(n, {})]
-    estimate = (
-        ratio(
-            np.array([s.total for s in found]),
-            np.array([s.tokens for s in found], dtype=np.float64),
-            work.settings["draws"],
-            work.settings["seed"],
-        )
-        if found
-        else Estimate(None, note="no score of this model")
-    )
+    sums = np.array([s.total for s in found])
+    if not found:
+        estimate = Estimate(None, note="no score of this model")
+    elif not np.isfinite(sums).all():
+        estimate = Estimate(None, note=f"log-probability not finite: {int((~np.isfinite(sums)).sum())} references")
+    else:
+        tokens = np.array([s.tokens for s in found], dtype=np.float64)
+        estimate = ratio(sums, tokens, work.settings["draws"], work.settings["seed"])
     answers.add("score", "log_likelihood", estimate, asked=model, unit="example", rows=len(found), examples=len(found))
 
 
