@@ -152,7 +152,7 @@ def _groups(work: Work, answers: Answers, asked: judging.Asks, counted: pl.DataF
         totals[group] = float(inside.unique(PAIR)["count"].sum())
     for model in models_of(work):
         texts = generations.get((model.model, model.checkpoint), {})
-        known = np.array([n in texts for n in asked.names], dtype=bool)
+        known = np.array([n in texts and bool(r) for n, r in zip(asked.names, asked.references, strict=True)], dtype=bool)
         for group, members in groups:
             estimate, note = scores.corpus_score(work, "bleu", asked, texts, known & members)
             answers.add(

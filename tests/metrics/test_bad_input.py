@@ -9,6 +9,7 @@ import pytest
 
 from schemas import CONTRACTS, Study
 from tasks.dataset import Part, Store
+from tasks.metrics import judging
 from tasks.metrics.measure import MEASURE, MEASURES, plan_measures
 from tasks.step import keyed, run_job
 from tests.metrics.world import World, world
@@ -146,14 +147,19 @@ def test_every_measure_answers_with_numbers_or_reasons(tables, measure, case):
             assert len(set(keys)) == len(keys), f"{family}: two exclusions have one key"
 
 
+def metrics(root: Path, given, measure: str, asked: Study) -> list[dict]:
+    """The rows of one measure."""
+    inputs = {t: () for t in MEASURE.reads} | given
+    (job,) = [j for j in plan_measures(asked, inputs) if j.labels["measure"] == measure]
+    planned = keyed(MEASURE, 0, job)
+    assert "error" not in run_job(Store(str(root)), planned, MEASURE.stages[0], CONTRACTS)
+    return Store(str(root)).read(planned.parts(MEASURE.stages[0])[:1], CONTRACTS["metrics"].schema).to_pylist()
+
+
 @pytest.mark.parametrize("measure", ["distributional", "score", "performance", "emergence", "v1", "novelty"])
 def test_a_model_that_answered_nothing_is_named_with_the_reason(tables, measure):
     root, given = tables("models that answered nothing", "qa")
-    inputs = {t: () for t in MEASURE.reads} | given
-    (job,) = [j for j in plan_measures(study("", "qa"), inputs) if j.labels["measure"] == measure]
-    planned = keyed(MEASURE, 0, job)
-    run_job(Store(str(root)), planned, MEASURE.stages[0], CONTRACTS)
-    rows = Store(str(root)).read(planned.parts(MEASURE.stages[0])[:1], CONTRACTS["metrics"].schema).to_pylist()
+    rows = metrics(root, given, measure, study("", "qa"))
     for model in ("m", "null"):
         own = [r for r in rows if r["model"] == model]
         assert own
@@ -164,9 +170,23 @@ def test_every_measure_has_rows_for_what_is_there(tables):
     """The cases above prove little if a measure answers nothing where nothing is wrong."""
     for measure in MEASURES:
         root, given = tables("nothing wrong", "qa")
-        inputs = {t: () for t in MEASURE.reads} | given
-        (job,) = [j for j in plan_measures(study("", "qa"), inputs) if j.labels["measure"] == measure]
-        planned = keyed(MEASURE, 0, job)
-        run_job(Store(str(root)), planned, MEASURE.stages[0], CONTRACTS)
-        rows = Store(str(root)).read(planned.parts(MEASURE.stages[0])[:1], CONTRACTS["metrics"].schema).to_pylist()
+        rows = metrics(root, given, measure, study("", "qa"))
         assert any(r["estimate"] is not None for r in rows), measure
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_without_a_reference_nothing_is_right_or_wrong(tables, family):
+    """Not 0, as if every answer had been judged and found wrong; and saying nothing is not right either."""
+    root, given = tables("no references", family)
+    for measure in ("score", "performance"):
+        rows = metrics(root, given, measure, study("", family))
+        assert rows
+        assert all(r["estimate"] is None for r in rows)
+        if family != "multiple_choice" and measure == "score":
+            assert {r["note"] for r in rows if r["measure"] == "main_score"} == {judging.NO_REFERENCES}
+
+
+def test_when_every_example_is_excluded_the_reason_is_not_the_model(tables):
+    root, given = tables("every example contaminated", "qa")
+    rows = metrics(root, given, "score", study("every example contaminated", "qa"))
+    assert {r["note"] for r in rows if r["measure"] == "main_score"} == {judging.NO_EXAMPLES}
