@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas import CONTRACTS
 from tasks.metrics.bins import linear_bins, log_bins, mean_log_bins, quantile_bins
 from tests.metrics.alone import measured, run_alone
 from tests.metrics.test_measure import answering
-from tests.support import write_part
+from tests.support import read_rows, write_part
 
 KINDS = {"log": log_bins, "linear": linear_bins, "quantile": quantile_bins}
 
@@ -121,3 +122,17 @@ def test_a_language_pair_is_corpus_bleu_over_the_counts_of_its_distinct_pairs(tm
         assert found[group]["estimate"] == pytest.approx(wanted, abs=1e-9)
         assert found[group]["low"] <= found[group]["estimate"] <= found[group]["high"]
         assert found[group]["rows"] == 6
+
+
+def test_a_task_whose_examples_name_no_group_is_one_point(tmp_path):
+    w = answering(12)
+    w.generations = {"m": [f"a{i} and more" for i in range(12)]}
+    tables = w.tables(tmp_path)
+    schema = CONTRACTS["examples"].schema
+    rows = [r | {"group": ""} for r in read_rows(tmp_path, tables["examples"])]
+    write_part(tmp_path, "examples", {c: [r[c] for r in rows] for c in schema.names}, {"task": "t"})
+    found, _ = run_alone("performance", w.study(family="translation", languages=["en", "de"]), tmp_path, tables)
+    (point,) = [r for r in found if r["measure"] == "performance_by_group" and r["model"] == "m"]
+    assert point["detail"] == ""
+    assert point["x"] == w.count.sum()
+    assert point["rows"] == 12
