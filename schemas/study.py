@@ -50,7 +50,7 @@ class Counting(Settings):
     )
     documents_per_pair: int = Field(3, ge=0, le=1000, description="documents kept for each pair of an evaluated example")
     contamination_orders: tuple[Annotated[int, Field(ge=2, le=64)], ...] = Field(
-        (8, 13), description="n of the long n-grams that examples and corpus must not share"
+        (8, 13, 14), description="n of the long n-grams that examples and corpus must not share"
     )
     longest_suffix: int = Field(64, ge=1, le=4096, description="longest context, in tokens, looked up for the ∞-gram")
     novelty_orders: tuple[Order, ...] = Field((1, 2, 3, 4, 5, 6), description="n of the novelty curve")
@@ -126,6 +126,16 @@ class Study(Settings):
         used = {s.held_out for s in self.corpus.sources} | {t.split for t in self.tasks}
         for split in sorted(used - {""} - set(self.splits)):
             raise ValueError(f"split {split!r} is used but there is no [splits.{split}]")
+        return self
+
+    @model_validator(mode="after")
+    def _contamination(self) -> Study:
+        n, orders = self.measures.exclude_contaminated, self.counting.contamination_orders
+        if n and n not in orders:
+            raise ValueError(
+                f"measures.exclude_contaminated = {n} is not looked for in the corpus; add {n} to "
+                f"counting.contamination_orders = {list(orders)}, or take one of these"
+            )
         return self
 
     def task(self, name: str) -> Task:

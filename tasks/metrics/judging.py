@@ -11,6 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tasks.metrics import official
+from tasks.metrics.contaminated import contaminated
 from tasks.step import Work
 
 Floats = NDArray[np.float64]
@@ -19,6 +20,8 @@ Key = tuple[str, int]
 
 
 NO_GENERATIONS = "no generations of this model for this task"
+NO_EXAMPLES = "no evaluated example is left"
+NO_REFERENCES = "no reference to judge by: the task's outputs are empty, or hold no number where one is asked for"
 NO_OPTIONS = "no scored options of this model for this task"
 UNCONDITIONAL = ""  # `input_example` of options that were scored behind the unconditional prompt
 NO_UNCONDITIONAL = "the options were not scored behind the unconditional prompt (token_scores has no such rows)"
@@ -66,22 +69,31 @@ class Asks:
     names: list[str]
     groups: list[str]
     references: list[list[str]]
-    """the output, then the aliases"""
+    """the output, then the aliases; none that is empty, or saying nothing would be right"""
     options: list[list[str]]
     answers: list[int]
 
 
 def asks(work: Work, task: str) -> Asks:
-    """Read the evaluated examples, in the order of their names."""
+    """Read the evaluated examples, in the order of their names, but for those that the study leaves out as contaminated."""
+    out = contaminated(work, task)
     table = work.read("examples", "task", "split", "example", "group", "output", "aliases", "options", "answer").to_pylist()
-    rows = sorted((r for r in table if r["task"] == task and r["split"] == "evaluate"), key=lambda r: r["example"])
+    table = [r for r in table if r["task"] == task and r["split"] == "evaluate" and r["example"] not in out]
+    rows = sorted(table, key=lambda r: r["example"])
     return Asks(
         [r["example"] for r in rows],
         [r["group"] for r in rows],
-        [[r["output"], *r["aliases"]] for r in rows],
+        [[text for text in (r["output"], *r["aliases"]) if text] for r in rows],
         [r["options"] for r in rows],
         [r["answer"] for r in rows],
     )
+
+
+def nothing_to_judge(asked: Asks, texts: Mapping[str, str]) -> str:
+    """Why no answer of a model can be judged."""
+    if not asked.names:
+        return NO_EXAMPLES
+    return NO_REFERENCES if any(name in texts for name in asked.names) else NO_GENERATIONS
 
 
 def read_generations(work: Work, task: str) -> dict[Key, dict[str, str]]:
@@ -148,7 +160,7 @@ def choices(asked: Asks, scores: Scored, alone: Scored | None = None) -> dict[st
     found = {s: np.full(len(asked.names), np.nan) for s in STATISTICS["multiple_choice"]}
     for i, (name, options, answer) in enumerate(zip(asked.names, asked.options, asked.answers, strict=True)):
         given, bare = scores.get(name, {}), (alone or {}).get(name, {})
-        if not options or any(o not in given for o in range(len(options))):
+        if not options or answer < 0 or any(o not in given for o in range(len(options))):
             continue
         totals = np.array([given[o].total for o in range(len(options))])
         judged = {
@@ -172,7 +184,7 @@ def judge(family: str, asked: Asks, texts: dict[str, str]) -> dict[str, Floats]:
     }
     chrf = sacrebleu_metrics()["chrf"] if family == "translation" else None
     for i, (name, references) in enumerate(zip(asked.names, asked.references, strict=True)):
-        if name not in texts:
+        if name not in texts or not references:
             continue
         if chrf is not None:
             found["sentence_chrf"][i] = chrf.sentence_score(texts[name], references).score

@@ -15,7 +15,7 @@ import polars as pl
 
 from schemas import EXCLUSIONS, METRIC_FAMILY, METRICS, Study
 from schemas.study import Task
-from tasks.metrics import coverage, distributional, judging, novelty, performance, scores, truth
+from tasks.metrics import contaminated, coverage, distributional, emergence, judging, novelty, performance, scores, truth, v1
 from tasks.metrics.answers import Answers
 from tasks.metrics.statistics import benjamini_hochberg
 from tasks.step import Inputs, Job, Stage, Step, Work
@@ -35,11 +35,13 @@ MEASURES = {
     "distributional": Measure(lambda _: distributional.READS, distributional.settings, distributional.run, cost=10.0),
     "score": Measure(lambda task: judging.reads(task.family), scores.settings, scores.run, cost=3.0),
     "performance": Measure(lambda task: performance.reads(task.family), performance.settings, performance.run, cost=3.0),
+    "emergence": Measure(lambda _: emergence.READS, emergence.settings, emergence.run, cost=3.0),
     "novelty": Measure(lambda _: novelty.READS, novelty.settings, novelty.run),
     "coverage": Measure(lambda _: coverage.COVERAGE_READS, coverage.coverage_settings, coverage.run_coverage),
     "contamination": Measure(
         lambda _: coverage.CONTAMINATION_READS, coverage.contamination_settings, coverage.run_contamination
     ),
+    "v1": Measure(lambda _: v1.READS, v1.settings, v1.run, cost=3.0),
     "truth": Measure(lambda task: truth.reads(task.family), truth.settings, truth.run),
 }
 
@@ -56,13 +58,17 @@ def plan_measures(study: Study, inputs: Inputs) -> list[Job]:
         for name, measure in MEASURES.items():
             if name == "truth" and not inputs.get("truth"):
                 continue
+            leave_out = {} if name == "contamination" else contaminated.switch(study)
             parts = {
                 table: tuple(p for p in inputs.get(table, ()) if p.labels.get("task", task.name) == task.name)
-                for table in (*measure.reads(task), *_percentiles(task, measure))
+                for table in (
+                    *measure.reads(task),
+                    *_percentiles(task, measure),
+                    *([contaminated.TABLE] if leave_out else []),
+                )
             }
-            jobs.append(
-                Job({"measure": name, "task": task.name}, measure.settings(study, task.name), parts, cost=measure.cost)
-            )
+            settings = measure.settings(study, task.name) | leave_out
+            jobs.append(Job({"measure": name, "task": task.name}, settings, parts, cost=measure.cost))
     return jobs
 
 
@@ -70,6 +76,7 @@ def run_measure(work: Work) -> None:
     """Take one measure of one task."""
     answers = Answers(work.labels["task"])
     MEASURES[work.labels["measure"]].run(work, answers)
+    contaminated.exclude(work, answers, work.labels["measure"])
     answers.write(work)
 
 

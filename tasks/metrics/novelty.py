@@ -8,9 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from schemas import Study
 from tasks.metrics.answers import Answers, Asked, models_of
+from tasks.metrics.contaminated import contaminated
 from tasks.metrics.statistics import Estimate, ratio
 from tasks.step import Work
 
@@ -26,6 +28,7 @@ def settings(study: Study, task: str) -> dict[str, Any]:
 def run(work: Work, answers: Answers) -> None:
     """Rate and count per model, kind and order; the interval of the rate resamples examples."""
     table = work.frame("generation_counts").filter(task=answers.task).sort(*CURVE, "example")
+    table = table.filter(~pl.col("example").is_in(sorted(contaminated(work, answers.task))))
     known = {(m.model, m.checkpoint): m for m in models_of(work)}
     for (model, checkpoint, kind, order), rows in table.group_by(CURVE, maintain_order=True):
         asked = known.get((model, checkpoint), Asked(str(model), int(checkpoint)))  # type: ignore[call-overload]

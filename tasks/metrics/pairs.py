@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from schemas.study import Task
+from tasks.metrics.contaminated import contaminated
 from tasks.step import Work
 from tasks.text.gamma import resolved
 
@@ -39,8 +40,9 @@ class Examples:
 
 
 def evaluated(work: Work, task: str) -> Examples:
-    """Read the evaluated examples of a task."""
+    """Read the evaluated examples of a task, but for those that the study leaves out as contaminated."""
     table = work.frame("examples", "task", "split", "example", "output").filter(task=task, split="evaluate").sort("example")
+    table = table.filter(~pl.col("example").is_in(sorted(contaminated(work, task))))
     codes = table.select("example", code=pl.int_range(pl.len(), dtype=pl.Int64))
     ngrams = work.frame("example_ngrams", "task", "split", "example", "side", "order", "ngram", "length", "starts", "ends")
     ngrams = (

@@ -2,13 +2,17 @@
 
     x(example) = Σ C(s_x, s_y) over its pairs in H_n      (ΣC grows with the number of pairs, so also: mean log C per pair)
 
-Bins: one for x = 0, `bins` log-spaced ones from the smallest positive x to its 95th percentile, one for what lies above.
-They depend on the corpus only, so that models can be compared bin by bin.
+    performance, performance_linear, performance_quantile   over ΣC, in bins of equal ratio, width and number of examples
+    performance_mean_log_count                              over mean log C
+    performance_by_group                                    translation: corpus BLEU of a language pair over Σ C of its pairs
+
+The score of a bin is the mean over its examples of exact match (qa, math), accuracy (multiple_choice) or sentence chrF
+(translation: sentence BLEU is 0 wherever no four words in a row agree); for math also the log-likelihood of the reference.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,16 +22,25 @@ from numpy.typing import NDArray
 from schemas import Study
 from tasks.metrics import judging, scores
 from tasks.metrics.answers import Answers, Asked, models_of
-from tasks.metrics.pairs import evaluated, gamma_settings, gammas_of, mined, phi, with_counts
+from tasks.metrics.bins import Bins, linear_bins, log_bins, mean_log_bins, quantile_bins
+from tasks.metrics.pairs import PAIR, evaluated, gamma_settings, gammas_of, mined, phi, with_counts
 from tasks.metrics.statistics import Estimate, ratio, share
 from tasks.step import Work
 
 Floats = NDArray[np.float64]
+Axes = tuple[tuple[str, Floats, Bins], ...]
+"""measure, abscissa of each example, bins of it"""
 
 
 def reads(family: str) -> tuple[str, ...]:
     """Tables this measure needs for a task of this family."""
-    return (*judging.reads(family, likelihood=False), "example_ngrams", "task_grams", "pair_counts", "ngram_stats")
+    return (
+        *judging.reads(family, likelihood=family == "math"),
+        "example_ngrams",
+        "task_grams",
+        "pair_counts",
+        "ngram_stats",
+    )
 
 
 def settings(study: Study, task: str) -> dict[str, Any]:
@@ -44,59 +57,44 @@ def settings(study: Study, task: str) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True)
-class Bins:
-    """The bin of each example (0: zero, last: overflow; -1: in none), and what each bin covers, in words."""
-
-    code: NDArray[np.int64]
-    cover: list[str]
-
-
-def log_bins(x: Floats, bins: int) -> Bins:
-    """Zero bin, `bins` log-spaced bins [low, high), overflow bin."""
-    positive = x[x > 0]
-    if not len(positive):
-        low, high = 1.0, 2.0
-    else:
-        low, high = float(positive.min()), float(np.percentile(positive, 95))
-        high = high if high > low else 2 * low
-    edges = np.geomspace(low, high, bins + 1)
-    code = np.where(x > 0, np.clip(np.searchsorted(edges, x, side="right"), 1, bins + 1), 0)
-    cover = ["0", *(f"[{a:.4g}, {b:.4g})" for a, b in zip(edges[:-1], edges[1:], strict=True)), f">= {edges[-1]:.4g}"]
-    return Bins(code.astype(np.int64), cover)
-
-
-def linear_bins(x: Floats, bins: int) -> Bins:
-    """The same for logarithms: bins of equal width; bin 0 holds examples without any pair in the corpus (NaN)."""
-    known = x[np.isfinite(x)]
-    low, high = (float(known.min()), float(np.percentile(known, 95))) if len(known) else (0.0, 1.0)
-    edges = np.linspace(low, high if high > low else low + 1, bins + 1)
-    code = np.where(np.isfinite(x), np.clip(np.searchsorted(edges, x, side="right"), 1, bins + 1), 0)
-    cover = ["no pair", *(f"[{a:.4g}, {b:.4g})" for a, b in zip(edges[:-1], edges[1:], strict=True)), f">= {edges[-1]:.4g}"]
-    return Bins(code.astype(np.int64), cover)
-
-
 def run(work: Work, answers: Answers) -> None:
-    """The curve of every model, over ΣC and over mean log C; for translation also one point per language pair."""
-    family, order = work.settings["family"], work.settings["order"]
+    """The curves of every model; for translation also one point per language pair."""
+    family, order, bins = work.settings["family"], work.settings["order"], work.settings["bins"]
     asked, examples = judging.asks(work, answers.task), evaluated(work, answers.task)
     pairs = mined(work, answers.task, gammas_of(work, answers.task))
     counted = with_counts(work, phi(examples, pairs, order).rows).with_columns(pl.col("count").fill_null(0))
     total, logs = _abscissas(counted, len(examples.names))
     values = judging.per_example(work, answers.task, family, asked)
+    likelihoods = judging.read_options(work, answers.task) if family == "math" else {}
     axes = (
-        ("performance", total, log_bins(total, work.settings["bins"])),
-        ("performance_mean_log_count", logs, linear_bins(logs, work.settings["bins"])),
+        ("performance", total, log_bins(total, bins)),
+        ("performance_linear", total, linear_bins(total, bins)),
+        ("performance_quantile", total, quantile_bins(total, bins)),
+        ("performance_mean_log_count", logs, mean_log_bins(logs, bins)),
     )
     for model in models_of(work):
-        value = values.get((model.model, model.checkpoint), np.full(len(asked.names), np.nan))
+        key = (model.model, model.checkpoint)
+        value = values.get(key, np.full(len(asked.names), np.nan))
         known = np.isfinite(value)
         answers.exclude("performance", "no score", int((~known).sum()), "examples", asked=model, order=order)
         answers.exclude("performance", "kept", int(known.sum()), "examples", asked=model, order=order)
-        for measure, x, bins in axes:
-            _curve(work, answers, model, measure, x, bins, value)
+        _curves(work, answers, model, judging.example_statistic(family), axes, value, np.ones(len(value)))
+        if family == "math":
+            sums, tokens = _likelihoods(asked, likelihoods.get(key, judging.Options()))
+            silent = int(np.isnan(sums).sum())
+            answers.exclude(
+                "performance", "no finite log-likelihood of the reference", silent, "examples", asked=model, order=order
+            )
+            _curves(work, answers, model, "log_likelihood", axes, sums, tokens)
     if family == "translation":
-        _groups(work, answers, asked, total)
+        _groups(work, answers, asked, counted)
+
+
+def _likelihoods(asked: judging.Asks, options: judging.Options) -> tuple[Floats, Floats]:
+    """Σ log p of each example's reference, in nats, and its tokens; NaN where it was not scored or is impossible."""
+    found = [options.own.get(name, {}).get(-1) for name in asked.names]
+    sums = [s.total if s and s.tokens and np.isfinite(s.total) else np.nan for s in found]
+    return np.array(sums, dtype=np.float64), np.array([s.tokens if s else 0 for s in found], dtype=np.float64)
 
 
 def _abscissas(counted: pl.DataFrame, examples: int) -> tuple[Floats, Floats]:
@@ -111,42 +109,51 @@ def _abscissas(counted: pl.DataFrame, examples: int) -> tuple[Floats, Floats]:
     return np.bincount(code, weights=count, minlength=examples).astype(np.float64), means.astype(np.float64)
 
 
-def _curve(work: Work, answers: Answers, model: Asked, measure: str, x: Floats, bins: Bins, value: Floats) -> None:
-    """One row per bin; a bin without a scored example has no number."""
-    statistic = judging.example_statistic(work.settings["family"])
-    last = len(bins.cover) - 1
-    for code, cover in enumerate(bins.cover):
-        here = (bins.code == code) & np.isfinite(value)
-        if not here.any():
-            estimate = Estimate(None, note="no scored example in this bin")
-        elif statistic in judging.SHARES:
-            estimate = share(value[here])
-        else:
-            estimate = ratio(value[here], np.ones(int(here.sum())), work.settings["draws"], work.settings["seed"])
-        name = " zero" if code == 0 else " overflow" if code == last else ""
-        at = x[here][np.isfinite(x[here])]
-        answers.add(
-            measure,
-            statistic,
-            estimate,
-            asked=replace(model, parameters=None),
-            order=work.settings["order"],
-            unit="example",
-            detail=f"bin {code:02d}{name}",
-            x=float(at.mean()) if len(at) else None,
-            rows=int(here.sum()),
-            examples=int(here.sum()),
-            note=f"x in {cover}",
-        )
+def _curves(
+    work: Work, answers: Answers, model: Asked, statistic: str, axes: Axes, numerators: Floats, denominators: Floats
+) -> None:
+    """One row per bin of each axis: a share, or Σ numerators / Σ denominators. A bin without a scored example has no number."""
+    for measure, x, bins in axes:
+        for code, cover in enumerate(bins.cover):
+            here = (bins.code == code) & np.isfinite(numerators)
+            if not here.any():
+                estimate = Estimate(None, note="no scored example in this bin")
+            elif statistic in judging.SHARES:
+                estimate = share(numerators[here])
+            else:
+                estimate = ratio(numerators[here], denominators[here], work.settings["draws"], work.settings["seed"])
+            at = x[here][np.isfinite(x[here])]
+            answers.add(
+                measure,
+                statistic,
+                estimate,
+                asked=replace(model, parameters=None),
+                order=work.settings["order"],
+                unit="example",
+                detail=bins.name(code),
+                x=float(at.mean()) if len(at) else None,
+                rows=int(here.sum()),
+                examples=int(here.sum()),
+                note=f"x in {cover}",
+            )
 
 
-def _groups(work: Work, answers: Answers, asked: judging.Asks, total: Floats) -> None:
-    """Corpus BLEU of each language pair against the ΣC of all its examples (Fig. 3)."""
+def _groups(work: Work, answers: Answers, asked: judging.Asks, counted: pl.DataFrame) -> None:
+    """Corpus BLEU of each language pair against the ΣC of its pairs (Fig. 3); all of the task, where no example names a group.
+
+    A pair counts once, however many of the group's examples it stands in (§2). x is the corpus's, so it is the same for every
+    model, whatever a model left unanswered.
+    """
     generations = judging.read_generations(work, answers.task)
+    groups = judging.grouped(asked) or [("", np.ones(len(asked.names), dtype=bool))]
+    totals = {}
+    for group, members in groups:
+        inside = counted.filter(pl.col("example").is_in(np.flatnonzero(members).tolist()))
+        totals[group] = float(inside.unique(PAIR)["count"].sum())
     for model in models_of(work):
         texts = generations.get((model.model, model.checkpoint), {})
-        known = np.array([n in texts for n in asked.names], dtype=bool)
-        for group, members in judging.grouped(asked):
+        known = np.array([n in texts and bool(r) for n, r in zip(asked.names, asked.references, strict=True)], dtype=bool)
+        for group, members in groups:
             estimate, note = scores.corpus_score(work, "bleu", asked, texts, known & members)
             answers.add(
                 "performance_by_group",
@@ -156,7 +163,7 @@ def _groups(work: Work, answers: Answers, asked: judging.Asks, total: Floats) ->
                 order=work.settings["order"],
                 unit="example",
                 detail=group,
-                x=float(total[members].sum()),
+                x=totals[group],
                 rows=int((known & members).sum()),
                 examples=int((known & members).sum()),
                 note=note,

@@ -52,24 +52,22 @@ def run(work: Work, answers: Answers) -> None:
         elif family == "multiple_choice":
             _shares(work, answers, model, asked, judging.choices(asked, given.own, given.alone), judging.NO_OPTIONS)
         else:
-            _shares(
-                work, answers, model, asked, judging.judge(family, asked, generations.get(key, {})), judging.NO_GENERATIONS
-            )
+            texts = generations.get(key, {})
+            missing = judging.nothing_to_judge(asked, texts)
+            _shares(work, answers, model, asked, judging.judge(family, asked, texts), missing)
 
 
 def _log_likelihood(work: Work, answers: Answers, model: Asked, asked: Asks, scores: Scored) -> None:
     """Σ log p / Σ tokens of the references, in nats per token."""
     found = [scores[n][-1] for n in asked.names if -1 in scores.get(n, {})]
-    estimate = (
-        ratio(
-            np.array([s.total for s in found]),
-            np.array([s.tokens for s in found], dtype=np.float64),
-            work.settings["draws"],
-            work.settings["seed"],
-        )
-        if found
-        else Estimate(None, note="no score of this model")
-    )
+    sums = np.array([s.total for s in found])
+    if not found:
+        estimate = Estimate(None, note="no score of this model")
+    elif not np.isfinite(sums).all():
+        estimate = Estimate(None, note=f"log-probability not finite: {int((~np.isfinite(sums)).sum())} references")
+    else:
+        tokens = np.array([s.tokens for s in found], dtype=np.float64)
+        estimate = ratio(sums, tokens, work.settings["draws"], work.settings["seed"])
     answers.add("score", "log_likelihood", estimate, asked=model, unit="example", rows=len(found), examples=len(found))
 
 
@@ -118,7 +116,7 @@ def _share(work: Work, statistic: str, values: Floats, missing: str) -> Estimate
 
 def _translation(work: Work, answers: Answers, model: Asked, asked: Asks, texts: dict[str, str]) -> None:
     """Corpus BLEU and chrF; the interval resamples examples."""
-    known = np.array([n in texts for n in asked.names], dtype=bool)
+    known = np.array([n in texts and bool(r) for n, r in zip(asked.names, asked.references, strict=True)], dtype=bool)
     _excluded(answers, model, known)
     for statistic in judging.STATISTICS["translation"]:
         estimate, note = corpus_score(work, statistic, asked, texts, known)
@@ -154,7 +152,7 @@ def corpus_score(
     """BLEU or chrF of the examples where `keep` holds, and sacreBLEU's signature."""
     chosen = np.flatnonzero(keep)
     if not len(chosen):
-        return Estimate(None, note=judging.NO_GENERATIONS), ""
+        return Estimate(None, note=judging.nothing_to_judge(asked, texts)), ""
     metric = judging.sacrebleu_metrics(work.settings["bleu_tokenizer"])[statistic]
     references = [asked.references[i] for i in chosen]
     streams = [[r[k] if k < len(r) else None for r in references] for k in range(max(map(len, references)))]

@@ -17,6 +17,7 @@ import polars as pl
 from schemas import Study
 from tasks.metrics import judging, official
 from tasks.metrics.answers import Answers, models_of
+from tasks.metrics.contaminated import contaminated
 from tasks.metrics.pairs import PAIR, select_rows
 from tasks.metrics.statistics import Estimate, wilson
 from tasks.step import Work
@@ -106,7 +107,7 @@ def planted_pairs(work: Work, task: str, family: str, truth: pl.DataFrame) -> tu
         rows.sort(key=lambda r: (-len(r["input_ngram"]), r["pair"]))
     table = (
         work.frame("examples", "task", "split", "example", "input", "output")
-        .filter(task=task, split="evaluate")
+        .filter(~pl.col("example").is_in(sorted(contaminated(work, task))), task=task, split="evaluate")
         .sort("example")
     )
     found = {}

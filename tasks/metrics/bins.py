@@ -1,0 +1,83 @@
+"""Bins of performance against counts: always one for zero and one for what is very frequent (task-grams §9).
+
+    log        `bins` of equal ratio, from the smallest positive x to the 95th percentile of the positive ones
+    linear     of equal width, over the same
+    quantile   of equal numbers of examples, over the same; equal counts are never split, so heavy ties make fewer bins
+
+The overflow bin holds what lies above that percentile, at most 5 % of the positive x: the paper's scripts throw it away, here it
+has a point of its own. The bins depend on x only, which is the corpus's, so that models can be compared bin by bin.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+OVERFLOW_ABOVE = 95
+"""percentile of the positive x"""
+
+
+@dataclass(frozen=True)
+class Bins:
+    """The bin of each example (0: zero, last: overflow), and what each bin covers, in words."""
+
+    code: NDArray[np.int64]
+    cover: list[str]
+
+    def name(self, code: int) -> str:
+        """ "bin 00 zero", "bin 01" …, "bin 09 overflow"."""
+        return f"bin {code:02d}" + (" zero" if code == 0 else " overflow" if code == len(self.cover) - 1 else "")
+
+
+def log_bins(x: Floats, bins: int) -> Bins:
+    """Zero bin, `bins` log-spaced bins, overflow bin."""
+    low, high = _range(x[x > 0])
+    return _cut(x, x > 0, np.geomspace(low, high, bins + 1), "0")
+
+
+def linear_bins(x: Floats, bins: int) -> Bins:
+    """Zero bin, `bins` bins of equal width, overflow bin."""
+    low, high = _range(x[x > 0])
+    return _cut(x, x > 0, np.linspace(low, high, bins + 1), "0")
+
+
+def quantile_bins(x: Floats, bins: int) -> Bins:
+    """Zero bin, at most `bins` bins of as equal numbers of examples as ties allow, overflow bin.
+
+    Edges are counts that some example has. With ties a quantile may fall on the edge before it; such bins are one.
+    """
+    positive = x[x > 0]
+    low, high = _range(positive)
+    inside = positive[positive <= high]
+    shares = np.arange(1, bins) / bins
+    inner = np.quantile(inside, shares, method="inverted_cdf") if len(inside) else np.empty(0)
+    return _cut(x, x > 0, np.unique(np.concatenate([[low], inner, [high]])), "0")
+
+
+def mean_log_bins(x: Floats, bins: int) -> Bins:
+    """Bins of equal width of what is a logarithm already; bin 0 holds examples without any pair in the corpus (NaN)."""
+    known = np.isfinite(x)
+    low, high = _range(x[known])
+    return _cut(x, known, np.linspace(low, high, bins + 1), "no pair")
+
+
+def _range(values: Floats) -> tuple[float, float]:
+    """Smallest value, and the one that 95 % do not exceed; if they are equal, one more. 1 to 2 for no values."""
+    values = values if len(values) else np.array([1.0])
+    low, high = float(values.min()), float(np.percentile(values, OVERFLOW_ABOVE, method="inverted_cdf"))
+    return low, high if high > low else low + 1
+
+
+def _cut(x: Floats, inside: NDArray[np.bool_], edges: Floats, zero: str) -> Bins:
+    """[a, b) …, the last [a, b]; overflow above it."""
+    last = len(edges) - 1
+    safe = np.where(inside, x, edges[0])
+    code = np.clip(np.searchsorted(edges[:-1], safe, side="right"), 1, last) + (safe > edges[-1])
+    cover = [
+        f"[{a:.4g}, {b:.4g}{']' if i == last - 1 else ')'}" for i, (a, b) in enumerate(zip(edges, edges[1:], strict=False))
+    ]
+    return Bins(np.where(inside, code, 0).astype(np.int64), [zero, *cover, f"> {edges[-1]:.4g}"])

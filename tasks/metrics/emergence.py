@@ -1,0 +1,185 @@
+"""Emergence: from which size on do a model's probabilities follow the corpus's counts? (issue of the measures; task-grams §9)
+
+    slope_m  = slope of log P_LLM(s_y) on log C(s_x, s_y), over the rows that all models scored
+    slope(N) = max(0, b · (log N - log N₀))           N: parameters, natural logarithms
+
+A row is one (example, s_y), log C averaged over its s_x: y is the same for all of them, so that a row for each s_x would let
+long inputs weigh more and say nothing new. The hinge is fitted by least squares, all models alike. Whole examples are
+resampled, the same for all models (their slopes rest on the same rows and rise and fall together), and all is fitted anew.
+
+N₀ is not identified where its interval reaches an end of the ladder: the smallest size, or the last but one, since a single
+slope above zero fits any onset between the two largest. A slope on log C is no proof of memorized pairs: frequent outputs are
+likelier whatever the input (§6a).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from schemas import Study
+from tasks.metrics.answers import Answers, Asked, models_of
+from tasks.metrics.hinge import fit_hinges
+from tasks.metrics.pairs import evaluated, gamma_settings, gammas_of, mined, phi, with_counts
+from tasks.metrics.probabilities import read_scores, spans_of
+from tasks.metrics.statistics import FEWEST_ROWS, Estimate, draw_counts, percentile_interval
+from tasks.step import Work
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+READS = ("examples", "example_ngrams", "task_grams", "ngram_stats", "pair_counts", "models", "token_scores")
+FEWEST_SIZES = 5
+
+
+def settings(study: Study, task: str) -> dict[str, Any]:
+    """What decides this measure."""
+    t = study.task(task)
+    return {
+        **gamma_settings(t, [t.first_order]),
+        "order": t.first_order,
+        "draws": study.measures.bootstrap,
+        "seed": study.seed,
+    }
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """log C and, for each model, log P_LLM of the same rows. Shapes: (rows,), (models, rows), (rows,), (models,)."""
+
+    log_count: Floats
+    log_p: Floats
+    example: Ints
+    log_size: Floats
+
+
+@dataclass(frozen=True)
+class Onset:
+    """The slope of each model, and the hinge through them."""
+
+    slopes: list[Estimate]
+    parameters: Estimate
+    rise: Estimate
+
+
+def run(work: Work, answers: Answers) -> None:
+    """One slope for each model's last checkpoint, and the onset and rise of the hinge."""
+    order = work.settings["order"]
+    examples, pairs = evaluated(work, answers.task), mined(work, answers.task, gammas_of(work, answers.task))
+    scores = read_scores(work, answers.task, examples, spans_of(examples, pairs))
+    found = with_counts(work, phi(examples, pairs, order).rows).filter(pl.col("count") > 0)
+    rows = found.group_by("example", "span").agg(x=pl.col("count").log().mean()).sort("span")
+    span = rows["span"].to_numpy()
+    last = {m.model: m for m in models_of(work)}
+    given = {name: scores[m.model, m.checkpoint].own[span] for name, m in last.items() if (m.model, m.checkpoint) in scores}
+    ladder = [m for name, m in last.items() if name in given and np.isfinite(given[name]).any()]
+    common = np.ones(len(span), dtype=bool)
+    for model in ladder:
+        common &= np.isfinite(given[model.model])
+    answers.exclude("emergence", "no score of this model", len(last) - len(ladder), "models", order=order)
+    answers.exclude("emergence", "not scored by every model", int((~common).sum()), "rows", order=order)
+    answers.exclude("emergence", "kept", int(common.sum()), "rows", order=order)
+    table = Ladder(
+        rows["x"].to_numpy()[common],
+        np.array([given[m.model][common] for m in ladder], dtype=np.float64).reshape(len(ladder), int(common.sum())),
+        rows["example"].to_numpy()[common],
+        np.log(np.array([m.parameters for m in ladder], dtype=np.float64)),
+    )
+    _add(answers, table, ladder, [m for m in last.values() if m not in ladder], onset(table, work.settings), order)
+
+
+def _add(answers: Answers, table: Ladder, ladder: list[Asked], silent: list[Asked], found: Onset, order: int) -> None:
+    said: dict[str, Any] = {"order": order, "unit": "example_output"}
+    size: dict[str, Any] = {"rows": len(table.log_count), "examples": len(np.unique(table.example))}
+    for model, estimate in zip(ladder, found.slopes, strict=True):
+        answers.add("emergence", "log_count_slope", estimate, asked=model, **said, **size)
+    for model in silent:
+        missing = Estimate(None, note="no score: the model has no log-probability of any of these outputs")
+        answers.add("emergence", "log_count_slope", missing, asked=model, **said)
+    answers.add("emergence", "onset_parameters", found.parameters, **said, **size)
+    answers.add("emergence", "slope", found.rise, **said, **size)
+
+
+def onset(table: Ladder, settings: Any) -> Onset:
+    """Slopes, N₀ in parameters and b in nats per (log count × log size), each with its joint percentile interval."""
+    why = _undefined(table)
+    if why:
+        nothing = Estimate(None, note=why)
+        return Onset([nothing] * len(table.log_size), nothing, nothing)
+    example = np.unique(table.example, return_inverse=True)[1]
+    sums = _sums(table, example)
+    own = _slopes(np.ones((1, len(sums))) @ sums)[0]
+    draws = np.empty((0, len(own)))
+    if len(sums) > 1:
+        source, parts = draw_counts(len(sums), settings["draws"], settings["seed"]), []
+        while (weights := source()) is not None:
+            parts.append(_slopes(weights @ sums))
+        draws = np.concatenate(parts)
+    slopes = [_interval(float(value), column) for value, column in zip(own, draws.T, strict=True)]
+    sizes = len(np.unique(table.log_size))
+    drawn = draws[np.isfinite(draws).all(axis=1)]
+    if sizes < FEWEST_SIZES:
+        nothing = Estimate(None, note=f"the ladder has {sizes} sizes; {FEWEST_SIZES} are needed")
+        return Onset(slopes, nothing, nothing)
+    if len(drawn) < max(1, len(draws) / 2):
+        note = "one example: no interval, so N₀ is not identified" if len(sums) < 2 else "most resamples are constant"
+        return Onset(slopes, Estimate(None, note=note), Estimate(None, note=note))
+    return Onset(slopes, *_identified(table.log_size, own, drawn))
+
+
+def _identified(log_size: Floats, own: Floats, drawn: Floats) -> tuple[Estimate, Estimate]:
+    """N₀ and b, or why they are not identified."""
+    sizes = np.unique(log_size)
+    (start,), (rise,) = fit_hinges(log_size, own[None, :])
+    starts, rises = fit_hinges(log_size, drawn)
+    low, high = np.percentile(starts, 2.5, method="lower"), np.percentile(starts, 97.5, method="higher")
+    reached = [
+        words
+        for words, is_so in (
+            (f"the smallest model ({np.exp(sizes[0]):.4g} parameters)", min(low, start) <= sizes[0]),
+            (f"the last step of the ladder (from {np.exp(sizes[-2]):.4g} parameters)", max(high, start) >= sizes[-2]),
+        )
+        if is_so
+    ]
+    if not reached:
+        first, least, most = (float(np.exp(v)) for v in (start, low, high))
+        return Estimate(first, least, most), _interval(float(rise), rises)
+    nothing = Estimate(None, note=f"not identified: the interval of N₀ reaches {' and '.join(reached)}")
+    return nothing, nothing if max(high, start) >= sizes[-2] else _interval(float(rise), rises)
+
+
+def _interval(value: float, draws: Floats) -> Estimate:
+    if not len(draws):
+        return Estimate(value, note="no interval: one example")
+    low, high, missing = percentile_interval(draws)
+    return Estimate(value, low, high, note=missing)
+
+
+def _undefined(table: Ladder) -> str:
+    if not len(table.log_size):
+        return "no score: no model has a log-probability of any of these outputs"
+    if len(table.log_count) < FEWEST_ROWS:
+        return f"fewer than {FEWEST_ROWS} rows with a pair in the corpus that every model scored"
+    if np.ptp(table.log_count) == 0:
+        return "log C is the same in all rows"
+    return ""
+
+
+def _sums(table: Ladder, example: Ints) -> Floats:
+    """Per example: rows, Σx, Σx², then Σy and Σxy of each model. A draw's slopes are a product of its weights with these."""
+    x, y = table.log_count - table.log_count.mean(), table.log_p - table.log_p.mean(axis=1, keepdims=True)
+    return np.stack([np.bincount(example, weights=v) for v in (np.ones(len(x)), x, x * x, *y, *(x * y))], axis=1)
+
+
+def _slopes(sums: Floats) -> Floats:
+    """cov(x, y) / var(x) of each model; NaN where x does not vary. Shapes: (draws, 3 + 2·models) → (draws, models)."""
+    n, x, xx = (sums[:, i, None] for i in range(3))
+    models = (sums.shape[1] - 3) // 2
+    spread = xx - x * x / n
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = (sums[:, 3 + models :] - x * sums[:, 3 : 3 + models] / n) / spread
+    return np.where(spread > 1e-9 * np.maximum(xx, 1e-300), found, np.nan)
