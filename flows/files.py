@@ -40,11 +40,12 @@ def report_folder(store: Store, study: str) -> Path:
 
 def publish_report(plan: list[PlannedStep], store: Store, study: str) -> Path:
     """Copy the newest report to its readable place, whole or not at all; returns the page's path."""
-    part = next(p for p in plan if p.step.name == "report").outputs["report_files"][0]
-    target, source = report_folder(store, study), store.folder(part.table, part.key)
+    outputs = next(p for p in plan if p.step.name == "report").outputs
+    parts, target = [p for found in outputs.values() for p in found], report_folder(store, study)
     target.parent.mkdir(parents=True, exist_ok=True)
     fresh = target.with_name(f".{study}.{uuid.uuid4().hex}")
-    shutil.copytree(source, fresh)
+    for part in parts:
+        shutil.copytree(store.folder(part.table, part.key), fresh, dirs_exist_ok=True)
     if target.exists():
         old = target.with_name(f".{study}.{uuid.uuid4().hex}.old")
         target.rename(old)
