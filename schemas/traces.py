@@ -39,7 +39,8 @@ TRACE_SPANS = Contract(
         rows("len(starts) = len(ends) AND len(starts) >= 1", "an n-gram stands somewhere"),
         rows("documents IS NULL OR documents <= occurrences", "it stands at least once in each document that holds it"),
         rows(
-            "(side = 'output' AND log_infinity IS NULL) = (length(note) > 0)", "an output n-gram has P_∞, or a reason; an input none"
+            "(side = 'output' AND log_infinity IS NULL) = (length(note) > 0)",
+            "an output n-gram has P_∞, or a reason; an input none",
         ),
         rows("log_infinity IS NULL OR log_infinity <= 1e-9", "a log-probability is not positive"),
     ),
@@ -65,14 +66,16 @@ TRACE_PAIRS = Contract(
     ),
     key=("task", "example", "order", "input_ngram", "output_ngram"),
     rules=(
-        rows("(log_probability IS NULL) = (coalesce(documents, 0) = 0)", "a pair that stands somewhere has P_n; no other has"),
+        rows(
+            "(log_probability IS NULL) = (coalesce(documents, 0) = 0)", "a pair that stands somewhere has P_n; no other has"
+        ),
     ),
     balances=(
         balance(
             "(SELECT count(*) FROM trace_pairs p WHERE NOT EXISTS (SELECT 1 FROM trace_spans s WHERE s.task = p.task AND "
-            "s.example = p.example AND s.\"order\" = p.\"order\" AND s.side = 'input' AND s.ngram = p.input_ngram) OR NOT "
+            's.example = p.example AND s."order" = p."order" AND s.side = \'input\' AND s.ngram = p.input_ngram) OR NOT '
             "EXISTS (SELECT 1 FROM trace_spans s WHERE s.task = p.task AND s.example = p.example AND "
-            "s.\"order\" = p.\"order\" AND s.side = 'output' AND s.ngram = p.output_ngram))",
+            's."order" = p."order" AND s.side = \'output\' AND s.ngram = p.output_ngram))',
             "0",
             "both n-grams of a pair stand in the example",
         ),
@@ -86,10 +89,15 @@ TRACE_ANSWERS = Contract(
         *_EXAMPLE,
         *_MODEL,
         column(
-            "text", pa.string(), "what it generated; for multiple choice, the likeliest option; null if there is none", nullable=True
+            "text",
+            pa.string(),
+            "what it generated; for multiple choice, the likeliest option; null if there is none",
+            nullable=True,
         ),
         column("statistic", pa.string(), "how it is judged: exact_match, accuracy, sentence_chrf …"),
-        column("value", pa.float64(), "1 right, 0 wrong; for chrF 0 to 100; null with a reason", nullable=True, between=(0, 100)),
+        column(
+            "value", pa.float64(), "1 right, 0 wrong; for chrF 0 to 100; null with a reason", nullable=True, between=(0, 100)
+        ),
         column("note", pa.string(), "why there is no value, or what a reader must know; else empty"),
     ),
     key=("task", "example", "model", "checkpoint"),

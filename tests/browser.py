@@ -85,8 +85,8 @@ class Browser:
     def click(self, selector: str) -> None:
         """A mouse click on the middle of what a selector finds first."""
         found = f"document.querySelector({json.dumps(selector)})"
-        place = self.wait(f"(e => {{ if (!e) return null; e.scrollIntoView({{block: 'center'}}); const r = e.getBoundingClientRect(); "
-                          f"return [r.left + r.width / 2, r.top + r.height / 2]; }})({found})")  # fmt: skip
+        middle = "const r = e.getBoundingClientRect(); return [r.left + r.width / 2, r.top + r.height / 2]"
+        place = self.wait(f"(e => {{ if (!e) return null; e.scrollIntoView({{block: 'center'}}); {middle}; }})({found})")
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=place[0], y=place[1], button="left", clickCount=1)
 
@@ -109,7 +109,9 @@ def browser(profile: Path) -> Iterator[Browser]:
         "--disable-background-networking", "--disable-component-update", "--disable-sync", "--remote-debugging-port=0",
         "--window-size=1400,1000", f"--user-data-dir={profile}", "about:blank",
     ]  # fmt: skip
-    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "HOME": str(profile)}) as run:
+    with subprocess.Popen(
+        words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "HOME": str(profile)}
+    ) as run:
         try:
             port = _until(lambda: _port(profile), 90, "Chromium's port")
             page = _until(lambda: _page(port), 90, "Chromium's page")

@@ -151,7 +151,9 @@ def _write_probabilities(
     for first in range(0, len(examples.names), EXAMPLES_AT_ONCE):
         spans = examples.spans.filter(pl.col("example").is_between(first, first + EXAMPLES_AT_ONCE, closed="left"))
         names = pl.Series("example", examples.names, pl.String).gather(spans["example"])
-        named = spans.select("span", "order", pl.col("output_ngram").alias("ngram")).with_columns(names, task=pl.lit(work.labels["task"]))
+        named = spans.select("span", "order", pl.col("output_ngram").alias("ngram")).with_columns(
+            names, task=pl.lit(work.labels["task"])
+        )
         rows = [
             _probabilities(named, scores[m.model, m.checkpoint]).with_columns(
                 model=pl.lit(m.model), checkpoint=pl.lit(m.checkpoint, pl.Int64)

@@ -189,9 +189,7 @@ def _examples(work: Work, some: pl.DataFrame, answers: pl.DataFrame, models: Seq
 
 def _between(work: Work, table: str, low: str, high: str) -> pl.DataFrame:
     """The rows of these examples; the rest of the table is not read."""
-    return pl.DataFrame(
-        work.store.read_between(work.parts(table), work.contracts[table].schema, "example", low, high)
-    )
+    return pl.DataFrame(work.store.read_between(work.parts(table), work.contracts[table].schema, "example", low, high))
 
 
 def _places(starts: list[int], ends: list[int]) -> list[int]:
