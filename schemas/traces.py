@@ -65,11 +65,7 @@ TRACE_PAIRS = Contract(
         ),
     ),
     key=("task", "example", "order", "input_ngram", "output_ngram"),
-    rules=(
-        rows(
-            "(log_probability IS NULL) = (coalesce(documents, 0) = 0)", "a pair that stands somewhere has P_n; no other has"
-        ),
-    ),
+    rules=(rows("log_probability IS NULL OR documents > 0", "P_n is of a pair that some document holds"),),
     balances=(
         balance(
             "(SELECT count(*) FROM trace_pairs p WHERE NOT EXISTS (SELECT 1 FROM trace_spans s WHERE s.task = p.task AND "
