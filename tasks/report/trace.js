@@ -90,7 +90,7 @@
       const [task, i] = state.found[k], index = indexes.get(task);
       const row = el("div", { class: `row${k === state.at ? " at" : ""}${isOpen(state.found[k]) ? " open" : ""}`, role: "option", id: `row${k}`,
         "aria-selected": String(k === state.at), title: index.words[i], onclick: () => { state.at = k; go(state.found[k]); } },
-        el("b", {}, el("bdi", {}, index.words[i] || "(no text)")), el("span", {}, `${task} · `, el("bdi", {}, index.ids[i]), " → ", el("bdi", {}, index.answers[i])));
+        el("b", {}, el("bdi", {}, index.words[i] || "(no text)")), el("span", {}, "→ ", el("bdi", {}, index.answers[i]), ` · ${task} · `, el("bdi", {}, index.ids[i])));
       row.style.top = `${k * ROW}px`;
       rows.push(row);
     }

@@ -12,8 +12,6 @@ All text in it is data: what could end a script, a line or a direction is escape
 from __future__ import annotations
 
 import hashlib
-import json
-import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -22,6 +20,7 @@ import polars as pl
 
 from schemas import Study
 from tasks.report.numbers import HUNDREDS, sizes
+from tasks.report.trace_page import page, script
 from tasks.step import Inputs, Job, Work
 
 READS = ("examples", "trace_spans", "trace_pairs", "trace_probabilities", "trace_answers", "pair_documents", "models")
@@ -30,13 +29,6 @@ CHUNKS_AT_ONCE = 5
 DOCUMENTS_SHOWN = 5  # of a pair
 FIRST_WORDS, FIRST_ANSWER = 100, 40  # code points of input and output in the index, for the search
 PAIR = ["input_ngram", "output_ngram"]
-_NOT_PLAIN = re.compile("[<>\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\uffff]")
-
-
-def script(value: Any) -> str:
-    """JSON that is inert inside a script and a page: no tag, no line separator, no control or bidirectional character."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return _NOT_PLAIN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def plan(study: Study, inputs: Inputs) -> list[Job]:
@@ -57,8 +49,6 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
 def run(work: Work) -> None:
     """Write the page, or the chunks of one task, and then their list."""
     if "page" in work.labels:
-        from tasks.report.trace_page import page
-
         known = sizes(work.read("models", "model", "checkpoint", "parameters").to_pylist())
         models = [{"name": m, "parameters": n} for m, n in known.items()]
         files = iter([("trace/index.html", page({**work.settings, "models": models}))])

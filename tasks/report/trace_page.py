@@ -7,13 +7,22 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 from typing import Any
 
 from tasks.report.html import text
-from tasks.report.trace import script
+
+_NOT_PLAIN = re.compile("[<>\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\uffff]")
+
+
+def script(value: Any) -> str:
+    """JSON that is inert inside a script and a page: no tag, no line separator, no control or bidirectional character."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return _NOT_PLAIN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def page(about: Mapping[str, Any]) -> str:

@@ -16,7 +16,8 @@ import pytest
 from schemas import Study
 from tasks.dataset import Part, Store
 from tasks.report.build import REPORT
-from tasks.report.trace import CHUNK, READS, script
+from tasks.report.trace import CHUNK, READS
+from tasks.report.trace_page import script
 from tasks.step import Step
 from tests.browser import NONE, Browser, browser, executable
 from tests.report import trace_world as world
