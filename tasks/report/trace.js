@@ -130,6 +130,7 @@
       document.title = `${id} · ${task} · trace`;
       draw();
       byId("example").scrollTop = 0;
+      if (matchMedia("(max-width: 60rem)").matches) byId("example").scrollIntoView(); // there the list stands above it
       const k = state.found.findIndex(isOpen);
       if (k >= 0) { state.at = k; move(0); } else drawRows();
     } catch (error) { say(error.message); }
@@ -202,7 +203,7 @@
   function judged(said, statistic) {
     if (said[1] === null) return el("span", { class: "none" }, said[2]);
     const name = statistic.replaceAll("_", " ");
-    if (statistic === "sentence_chrf") return el("span", {}, `chrF ${said[1].toFixed(0)}`);
+    if (statistic === "sentence_chrf") return el("span", { class: "chrf" }, `chrF ${said[1].toFixed(0)}`);
     const words = said[1] >= 1 ? "✓ right" : said[1] <= 0 ? "✗ wrong" : `½ ${said[1]}`;
     return el("span", { class: said[1] >= 1 ? "yes" : "no", title: name }, words + (said[2] ? ` (${said[2]})` : ""));
   }
