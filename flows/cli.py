@@ -24,6 +24,7 @@ STUDY is a study file (mine.toml) or the name of a shipped study (sample, debian
   taskgram serve sample --cron "0 2 * * *"   every night at two, watched in Prefect's UI
   taskgram status sample --json           what is done, stale, failed or missing
   taskgram count sample "capital of"      how often a phrase stands in the corpus, and where
+  taskgram trace sample facts/ID          an example down to its pairs, their counts, the models' answers, the documents
   taskgram init mine                      write mine.toml, a commented study to start from
 
 Results lie under --root (default: $TASKGRAM_ROOT, else ./taskgram-data). What is finished is never computed twice.
@@ -135,6 +136,13 @@ def _parser() -> argparse.ArgumentParser:
     count.add_argument("phrases", metavar="PHRASE", nargs="+", help="words that follow each other, as one argument")
     count.add_argument("--documents", type=int, metavar="K", default=3, help="documents shown (default: 3)")
     count.add_argument("--json", action="store_true", help="print JSON")
+    trace = command(
+        "trace", _trace, "follow an example down to its pairs, their counts, the models' answers and the documents"
+    )
+    trace.add_argument("example", metavar="EXAMPLE", help="its id, TASK/ID, or words of its input")
+    trace.add_argument("--pairs", type=int, metavar="K", default=10, help="pairs shown (default: 10)")
+    trace.add_argument("--documents", type=int, metavar="K", default=1, help="documents shown of each pair (default: 1)")
+    trace.add_argument("--json", action="store_true", help="print JSON: all of it")
     command("report", _report, "print the results table and the path of the report")
     command("validate", _validate, "hash all bytes and check every contract again; damaged parts are set aside")
     clean = command("clean", _clean, "remove what no study records under this root")
@@ -203,6 +211,19 @@ def _count(options: argparse.Namespace) -> None:
 
     found = count(options.study, options.root, options.phrases, options.documents)
     print(json.dumps(found, indent=1, ensure_ascii=False) if options.json else show(found, bold=sys.stdout.isatty()))
+
+
+def _trace(options: argparse.Namespace) -> None:
+    from flows.trace import show, trace
+    from schemas import StudyError
+
+    if min(options.pairs, options.documents) < 0:
+        raise StudyError("--pairs and --documents: give 0 or more")
+    found = trace(options.study, options.root, options.example)
+    if options.json:
+        print(json.dumps(found, indent=1, ensure_ascii=False))
+    else:
+        print(show(found, bold=sys.stdout.isatty(), pairs=options.pairs, documents=options.documents))
 
 
 def _report(options: argparse.Namespace) -> int:

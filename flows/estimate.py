@@ -75,7 +75,7 @@ def estimate(
         *_models(corpus, tasks, models, machine, asking, counting),
     ]
     order = ["plant", "ingest", "read", "tokenizer", "tokens", "models", "words", "extract", "embed", "align", "query",
-             "infinigram", "score", "generate", "novelty", "count", "index", "measure", "report"]  # fmt: skip
+             "infinigram", "score", "generate", "novelty", "count", "index", "measure", "trace", "report"]  # fmt: skip
     lines += _counts(corpus, tasks, models, counting)
     return sorted(lines, key=lambda line: order.index(line.step))
 
@@ -261,6 +261,7 @@ def _counts(c: CorpusSize, tasks: Sequence[TaskSize], models: Sequence[ModelSize
     texts = len(generated) * (asked + 1) if asked else 0
     scans = texts * c.words / rate["novelty scan"].value
     measured = len(tasks) * asked * rate["measure"].value
+    traced = sum(t.evaluated for t in tasks) * max(1, len(models))
     orders, longest = len(counting.orders), max(counting.orders, default=-2)
     spilled = c.words * size["suffixes"].value * (longest + 2)
     counted = c.words * orders / rate["count"].value
@@ -278,5 +279,8 @@ def _counts(c: CorpusSize, tasks: Sequence[TaskSize], models: Sequence[ModelSize
               written=indexed * size["index"].value, core=indexed / rate["index"].value, memory=1.5e9),
         _line("measure", 6 * len(tasks) + 1 if tasks else 0, work=len(tasks) * asked, unit="tasks × checkpoints", written=4e5,
               core=measured, longest=measured / max(1, len(tasks)), memory=1e9),
-        _line("report", 1, core=rate["report"].value, unit="pages", work=1, written=1e6, memory=0.5e9),
+        _line("trace", len(tasks), work=traced, unit="examples × models", written=traced * size["trace"].value,
+              core=traced * rate["trace"].value, memory=0.5e9),
+        _line("report", 2 + len(tasks), core=rate["report"].value + traced * rate["trace page"].value, unit="pages", work=1,
+              written=1e6 + traced * size["trace page"].value, memory=0.5e9),
     ]  # fmt: skip

@@ -44,13 +44,13 @@ def publish_report(plan: list[PlannedStep], store: Store, study: str) -> str:
 
     On a local root all of it appears at once, or nothing; elsewhere the page itself is put last. The caller holds a lease.
     """
-    part = next(p for p in plan if p.step.name == "report").outputs["report_files"][0]
-    source = store.fetched(part)
+    outputs = next(p for p in plan if p.step.name == "report").outputs
+    sources = [store.fetched(part) for parts in outputs.values() for part in parts]
     if store.local:
-        _replace_folder(source, Path(store.base) / "reports" / study)
+        _replace_folder(sources, Path(store.base) / "reports" / study)
         return Path(report_page(store, study)).as_uri()
     target = f"{store.base}/reports/{study}"
-    files = {p.relative_to(source).as_posix(): p for p in source.rglob("*") if p.is_file()}
+    files = {p.relative_to(source).as_posix(): p for source in sources for p in source.rglob("*") if p.is_file()}
     for name, path in sorted(files.items(), key=lambda item: (item[0] == "index.html", item[0])):
         store.fs.put_file(str(path), f"{target}/{name}")
     for old in store.fs.find(target):
@@ -59,13 +59,14 @@ def publish_report(plan: list[PlannedStep], store: Store, study: str) -> str:
     return report_page(store, study)
 
 
-def _replace_folder(source: Path, target: Path) -> None:
-    """Put a copy of `source` in the place of `target`, by renames, and remove what a killed run left of its own."""
+def _replace_folder(sources: list[Path], target: Path) -> None:
+    """Put a copy of `sources`, merged, in the place of `target`, by renames, and remove what a killed run left of its own."""
     target.parent.mkdir(parents=True, exist_ok=True)
     for left in target.parent.glob(f".{target.name}.*"):
         shutil.rmtree(left, ignore_errors=True)
     fresh = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-    shutil.copytree(source, fresh)
+    for source in sources:
+        shutil.copytree(source, fresh, dirs_exist_ok=True)
     if target.exists():
         target.rename(fresh.with_name(f"{fresh.name}.old"))
     fresh.rename(target)

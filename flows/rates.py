@@ -47,6 +47,8 @@ RATES = {
     ),
     "align": Rate(70e3, "pairs /s", DEBIAN),
     "measure": Rate(0.6, "s for each task and checkpoint", DEBIAN),
+    "trace": Rate(1.4e-3, "s for each example and model", DEBIAN),
+    "trace page": Rate(0.35e-3, "s for each example and model", DEBIAN),
     "report": Rate(3.3, "s", DEBIAN),
     "core": Rate(35e9, "FLOP/s of a core", f"{DEBIAN}: training models of 0.2 to 1.3 M parameters"),
     "core, large": Rate(35e9, "FLOP/s of a core", "as for small models; large matrices reach more", guess=True),
@@ -85,6 +87,8 @@ SIZES = {
     "score": Rate(292.0, "bytes for a scored continuation", DEBIAN),
     "generation": Rate(27.0, "bytes for a generated text", DEBIAN),
     "novelty": Rate(9.6e3, "bytes for each model, task and part", DEBIAN),
+    "trace": Rate(820.0, "bytes for each example and model", DEBIAN),
+    "trace page": Rate(2.2e3, "bytes for each example and model", DEBIAN),
     "index": Rate(8.0, "bytes for a word, and for a token", "docs/benchmarks.md"),
 }
 

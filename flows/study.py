@@ -8,6 +8,7 @@ from tasks.corpus.ingest import INGEST
 from tasks.corpus.planted import PLANT
 from tasks.examples.read import READ
 from tasks.metrics.measure import MEASURE
+from tasks.metrics.trace import TRACE
 from tasks.models.generate import GENERATE
 from tasks.models.pretrain import MODELS
 from tasks.models.score import SCORE
@@ -42,5 +43,6 @@ STEPS: tuple[Step, ...] = (
     COUNT,  # all n-grams, for the report
     INDEX,  # for questions after the study, where it asks for one
     MEASURE,  # memorization, generalization, performance
+    TRACE,  # what the numbers of each example rest on
     REPORT,
 )

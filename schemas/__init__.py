@@ -45,6 +45,7 @@ from schemas.examples import (
 from schemas.metrics import EXCLUSIONS, METRIC_FAMILY, METRICS, REPORT_FILES
 from schemas.models import GENERATIONS, MODELS, TOKEN_SCORES, TRAINING_LOG
 from schemas.study import Study, load_study
+from schemas.traces import TRACE_ANSWERS, TRACE_FILES, TRACE_PAIRS, TRACE_PROBABILITIES, TRACE_SPANS
 from schemas.words import TOKENIZER, TOKENS, VOCABULARY, WORDS
 
 TABLES = (
@@ -90,6 +91,11 @@ TABLES = (
     TOKENS,
     TOKEN_INDEX,
     TOKEN_SCORES,
+    TRACE_ANSWERS,
+    TRACE_FILES,
+    TRACE_PAIRS,
+    TRACE_PROBABILITIES,
+    TRACE_SPANS,
     TRAINING_LOG,
     TRUTH,
     VOCABULARY,
@@ -142,6 +148,11 @@ __all__ = [
     "TOKENS",
     "TOKEN_INDEX",
     "TOKEN_SCORES",
+    "TRACE_ANSWERS",
+    "TRACE_FILES",
+    "TRACE_PAIRS",
+    "TRACE_PROBABILITIES",
+    "TRACE_SPANS",
     "TRAINING_LOG",
     "TRUTH",
     "VOCABULARY",

@@ -164,6 +164,30 @@ class Store:
         empty = pa.Table.from_batches([], pa.schema([schema.field(n).remove_metadata() for n in names]))
         return pa.concat_tables([empty, *(t.replace_schema_metadata(None).cast(empty.schema) for t in tables)])
 
+    def read_between(
+        self, parts: Sequence[Part], schema: pa.Schema, column: str, low: str, high: str, columns: Sequence[str] = ()
+    ) -> pa.Table:
+        """The rows with low <= `column` <= high. Row groups that hold none, by their statistics, are not read.
+
+        Fast where parts are sorted by that column, or by one that is the same all through the part before it.
+        """
+        import pyarrow.compute as pc
+
+        names = list(columns) or schema.names
+        wanted = pa.schema([schema.field(n).remove_metadata() for n in names])
+        found = [pa.Table.from_batches([], wanted)]
+        for part in parts:
+            file = self.open(part)
+            number = file.metadata.schema.names.index(column)
+            for group in range(file.num_row_groups):
+                known = file.metadata.row_group(group).column(number).statistics
+                if known is not None and known.has_min_max and not (known.min <= high and known.max >= low):
+                    continue
+                rows = file.read_row_group(group, columns=[*names, *({column} - set(names))])
+                inside = pc.and_(pc.greater_equal(rows[column], low), pc.less_equal(rows[column], high))
+                found.append(rows.filter(inside).select(names).replace_schema_metadata(None).cast(wanted))
+        return pa.concat_tables(found)
+
     def open(self, part: Part) -> pq.ParquetFile:
         """A part for reading; StudyError if it is gone or broken."""
         path = self.part_path(part)

@@ -78,14 +78,17 @@ def gammas_of(work: Work, task: str) -> dict[str, float]:
 
 
 def mined(work: Work, task: str, gammas: dict[str, float]) -> pl.DataFrame:
-    """H_n for all orders: pairs with similarity > γ_n (strict; γ is rounded to float32 as the similarity was)."""
+    """H_n for all orders: pairs with similarity > γ_n (strict; γ is rounded to float32 as the similarity was).
+
+    Columns order, input_ngram, output_ngram, similarity.
+    """
     table = work.frame("task_grams", "task", "order", "input_ngram", "output_ngram", "similarity").filter(task=task)
     floor = pl.DataFrame(
         {"order": [int(n) for n in gammas], "gamma": [float(np.float32(g)) for g in gammas.values()]},
         schema={"order": pl.Int64, "gamma": pl.Float64},
     )
     above = table.with_columns(pl.col("order").cast(pl.Int64), pl.col("similarity").cast(pl.Float64)).join(floor, on="order")
-    return above.filter(pl.col("similarity") > pl.col("gamma")).select("order", *PAIR).sort("order", *PAIR)
+    return above.filter(pl.col("similarity") > pl.col("gamma")).select("order", *PAIR, "similarity").sort("order", *PAIR)
 
 
 @dataclass(frozen=True)

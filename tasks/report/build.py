@@ -10,7 +10,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from schemas import REPORT_FILES, Study
+from schemas import REPORT_FILES, TRACE_FILES, Study
+from tasks.report import trace
 from tasks.step import Inputs, Job, Stage, Step, Work
 
 READS = (
@@ -142,6 +143,9 @@ REPORT = Step(
     "report",
     version=2,
     about="One page with the results, the figures and what they rest on.",
-    reads=READS,
-    stages=(Stage(writes=(REPORT_FILES,), plan=plan, run=run),),
+    reads=(*READS, *(table for table in trace.READS if table not in READS)),
+    stages=(
+        Stage(writes=(REPORT_FILES,), plan=plan, run=run),
+        Stage(writes=(TRACE_FILES,), plan=trace.plan, run=trace.run),
+    ),
 )

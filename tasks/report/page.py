@@ -1,4 +1,7 @@
-"""The page, top to bottom. All text that is not ours is escaped; nothing is loaded from anywhere; there is no script."""
+"""The page, top to bottom. All text that is not ours is escaped; nothing is loaded from anywhere; there is no script.
+
+The trace, a page of its own, lies beside it (trace_page.py).
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,7 @@ def page(facts: Facts, figures: Sequence[Figure]) -> str:
     )
     top = (
         f'<header class="top"><p class="kicker">Study {text(facts.settings["study"])}</p><h1>{text(title)}</h1>'
-        f'<nav aria-label="Contents">{links}</nav></header>'
+        f'<nav aria-label="Contents">{links}<a href="trace/index.html">Trace an example</a></nav></header>'
     )
     here = Path(__file__).parent
     template, css = ((here / name).read_text(encoding="utf-8") for name in ("template.html", "report.css"))

@@ -64,6 +64,17 @@ def test_a_study_without_models_ends_in_a_report(folder: Path) -> None:
     assert steps(folder)["ingest"]["rows"] == 16, "15 documents and one reject"
 
 
+def test_an_example_is_traced_to_its_documents(folder: Path) -> None:
+    words = ("trace", str(folder / "tiny.toml"), "river of velm")
+    found = json.loads(taskgram(*words, "--json", root=folder / "root"))
+    assert (found["task"], found["example"], found["output"]) == ("rivers", "Velm", "Torin")
+    pair = next(p for p in found["pairs"] if (p["input_ngram"], p["output_ngram"]) == ("velm", "torin"))
+    assert (pair["documents"], pair["input_documents"], pair["output_documents"]) == (3, 3, 6)
+    assert "The river of «Velm» is ‹Torin›." in taskgram(*words, root=folder / "root")
+    assert (folder / "root" / "reports" / "tiny" / "trace" / "tasks" / "rivers" / "index.js").exists()
+    assert "5 examples are meant" in taskgram("trace", str(folder / "tiny.toml"), "river", root=folder / "root", code=1)
+
+
 def test_prefect_keeps_a_run_per_step_with_progress_and_a_table(folder: Path) -> None:
     with sqlite3.connect(f"file:{folder / 'root' / '.prefect' / 'prefect.db'}?mode=ro", uri=True) as database:
         artifacts = dict(database.execute("SELECT key, type FROM artifact").fetchall())
@@ -111,7 +122,7 @@ def test_only_refuses_unfinished_inputs_and_names_the_command(folder: Path) -> N
 def test_from_runs_what_depends_on_the_step(folder: Path) -> None:
     printed = taskgram("run", str(folder / "tiny.toml"), "--from", "align", root=folder / "root")
     shown = [line.split()[0] for line in printed.splitlines() if "up to date" in line]
-    assert set(shown) == {"align", "query", "measure", "report"}
+    assert set(shown) == {"align", "query", "measure", "trace", "report"}
 
 
 def test_force_computes_again_and_finds_the_same_bytes(folder: Path) -> None:

@@ -31,10 +31,10 @@ TWO_CORES = Machine(2)
 SECONDS = {  # of parts, docs/debian.md
     "ingest": 3.2, "read": 0.8, "tokenizer": 3.3, "tokens": 4.4, "models": 263.9, "words": 5.4, "extract": 7.1, "embed": 17.5,
     "align": 11.5, "query": 38.0, "infinigram": 6.5, "score": 53.6, "generate": 19.3, "novelty": 61.9, "count": 7.0,
-    "measure": 12.2, "report": 3.3,
+    "measure": 12.2, "trace": 4.3, "report": 4.3,
 }  # fmt: skip
 PARTS = {"ingest": 10, "read": 5, "tokens": 10, "models": 3, "words": 10, "align": 5, "query": 11, "infinigram": 11, "score": 15,
-         "generate": 12, "novelty": 192, "count": 19, "index": 0, "measure": 31, "report": 1}  # fmt: skip
+         "generate": 12, "novelty": 192, "count": 19, "index": 0, "measure": 31, "trace": 5, "report": 7}  # fmt: skip
 
 
 def lines(machine: Machine = TWO_CORES, models: list[ModelSize] = MODELS, corpus: CorpusSize = DEBIAN) -> dict[str, Line]:

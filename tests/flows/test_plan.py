@@ -59,16 +59,16 @@ def test_memory_decides_how_and_never_what() -> None:
 
 
 def test_gamma_belongs_to_the_measures() -> None:
-    assert set(changed(lambda s: s["tasks"][0].update(gamma_default=0.7))) == {"measure", "report"}
+    assert set(changed(lambda s: s["tasks"][0].update(gamma_default=0.7))) == {"measure", "trace", "report"}
 
 
 def test_gamma_as_a_percentile_belongs_to_the_measures_too() -> None:
-    assert set(changed(lambda s: s["tasks"][0].update(gamma={"2": "p90"}))) == {"measure", "report"}
+    assert set(changed(lambda s: s["tasks"][0].update(gamma={"2": "p90"}))) == {"measure", "trace", "report"}
 
 
 def test_a_new_model_computes_its_own_parts_alone() -> None:
     new = changed(lambda s: s["models"].append({"name": "c", "pretrain": {"hidden": 48, "tokens": 4_000}}))
-    assert set(new) == {"models", "score", "generate", "novelty", "measure", "report"}
+    assert set(new) == {"models", "score", "generate", "novelty", "measure", "trace", "report"}
     assert new["models"] == 1, "the other models stay"
     assert new["score"] == 2, "one part per task"
 

@@ -1,0 +1,111 @@
+"""`taskgram trace`: which example is meant, and how it is shown. The whole command runs in test_cli.py."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flows.cli import main
+from flows.trace import LISTED, _describe, choose, judged, mark, probability, show
+from schemas import StudyError
+from tasks.dataset import Store
+from tests.report import trace_world as world
+
+KNOWN = [
+    ("rivers", "1", "What is the river of Velm?"),
+    ("towns", "1", "What is the town of  Velm?"),
+    ("towns", "a/2", "Where is Osk?"),
+]
+
+
+def test_an_example_is_meant_by_id_by_task_and_id_or_by_words_of_its_input() -> None:
+    assert choose(KNOWN, "a/2") == ("towns", "a/2")
+    assert choose(KNOWN, "rivers/1") == ("rivers", "1")
+    assert choose(KNOWN, "TOWN of velm") == ("towns", "1"), "letters' case and spaces do not matter"
+    assert choose([*KNOWN, ("rivers", "9", "no 1")], "towns/1") == ("towns", "1"), "an id comes before a text"
+
+
+def test_several_examples_are_listed_and_none_is_chosen() -> None:
+    with pytest.raises(StudyError, match="2 examples are meant by '1'") as told:
+        choose(KNOWN, "1")
+    assert "rivers/1  What is the river of Velm?" in str(told.value)
+    many = [("t", str(i), "the same") for i in range(LISTED + 5)]
+    with pytest.raises(StudyError, match="and 5 more"):
+        choose(many, "same")
+    with pytest.raises(StudyError, match="the ids look like rivers/1"):
+        choose(KNOWN, "nothing")
+    with pytest.raises(StudyError, match="no evaluated example"):
+        choose([], "x")
+
+
+def shown(root: Path, name: str) -> dict:
+    return {"study": "made-up"} | _describe(Store(str(root)), world.tables(root, 12), "capitals", name)
+
+
+def test_all_that_is_known_of_an_example(tmp_path: Path) -> None:
+    found = shown(tmp_path, "e00004")
+    json.dumps(found, allow_nan=False)
+    pair = next(p for p in found["pairs"] if p["documents"])
+    assert (pair["input_ngram"], pair["output_ngram"], pair["documents"]) == ("vandoria4", "quellin4", 4)
+    assert (pair["input_documents"], pair["output_documents"], pair["log_infinity"]) == (10, 20, -3.25)
+    assert math.isclose(math.exp(pair["log_probability"]), 0.4)
+    assert [m["model"] for m in found["models"]] == ["tiny", "small", "large"], "smallest first"
+    assert {m["model"]: m["log_probability"] for m in pair["models"]} == {"large": -9.0, "small": -8.0, "tiny": -7.0}
+    assert len(pair["excerpts"]) == 2
+    for e in pair["excerpts"]:
+        assert e["text"][slice(*e["input"])] == "Vandoria4"
+        assert e["text"][slice(*e["output"])] == "Quellin4"
+    for n in found["ngrams"]:
+        text = found[n["side"]]
+        assert all(text[slice(*place)].casefold() == n["ngram"] for place in n["places"])
+
+
+def test_what_a_terminal_shows(tmp_path: Path) -> None:
+    text = show(shown(tmp_path, "e00004"), bold=False, documents=2)
+    assert "input   What is the capital of «Vandoria4»?" in text
+    assert "output  ‹Quellin4› of old" in text
+    assert "n 1  similarity 0.930  C 4  df 10, 20  P_1 0.4  P_∞ 0.039" in text
+    assert text.count("is in «Vandoria4».") == 2
+    assert "1 pair in the corpus; 1 more that no document holds" in text
+    assert "not shown here" in show(shown(tmp_path, "e00004"), bold=False, pairs=0)
+    assert "\x1b[1;34mVandoria4\x1b[0m" in show(shown(tmp_path, "e00004"), bold=True)
+
+
+def test_hostile_text_cannot_drive_the_terminal(tmp_path: Path) -> None:
+    text = show(shown(tmp_path, "e00003"), bold=False)
+    assert not {c for c in text if not c.isprintable()} - {"\n"}
+
+
+@given(
+    st.text(max_size=30),
+    st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30))),
+    st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30))),
+)
+def test_marks_add_signs_and_lose_no_letter(text: str, inputs: list, outputs: list) -> None:
+    plain = "".join(c if c.isprintable() else " " for c in text if c not in "«»‹›")
+    text = "".join(c for c in text if c not in "«»‹›")
+    assert "".join(c for c in mark(text, inputs, outputs, bold=False) if c not in "«»‹›") == plain
+
+
+@given(st.floats(-5000, 0))
+def test_a_probability_is_written_however_small_it_is(log: float) -> None:
+    lead, _, tens = probability(log).partition("e")
+    assert math.isclose(math.log(float(lead)) + float(tens or 0) * math.log(10), log, abs_tol=0.06)
+
+
+def test_judged_in_words() -> None:
+    def said(value: float | None, statistic: str = "accuracy") -> str:
+        return judged({"value": value, "statistic": statistic, "note": "no answer"})
+
+    assert [said(1.0), said(0.0), said(0.5), said(None)] == ["right", "wrong", "0.50, tied", "no answer"]
+    assert said(41.6, "sentence_chrf") == "chrF 42"
+
+
+def test_a_study_that_was_not_run_names_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["trace", "sample", "x", "--root", str(tmp_path)]) == 1
+    assert f"Run: taskgram run sample --root {tmp_path}" in capsys.readouterr().err
