@@ -114,6 +114,7 @@ class Store:
                 self.fs.get_file(remote, str(local))
             path.mkdir(parents=True, exist_ok=True)
             _complete(path).touch()
+        path.mkdir(parents=True, exist_ok=True)
         return path
 
     def publish_files(self, table: str, key: str) -> None:
