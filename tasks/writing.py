@@ -12,24 +12,38 @@ import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas import Contract
 
-if TYPE_CHECKING:
-    from tasks.dataset import Store
-
 ROWS_PER_GROUP = 65_536
 FOOTER = b"taskgram"
+
+
+class Place(Protocol):
+    """What a writer needs of the store: where it may write on this machine, and where readers look."""
+
+    fs: Any
+    local: bool
+
+    @property
+    def near(self) -> Path:
+        """A folder on this machine."""
+
+    def path_of(self, table: str, key: str) -> str:
+        """Where the part of that key lies."""
+
+    def publish_files(self, table: str, key: str) -> None:
+        """Put the files beside a part where the root is."""
 
 
 class PartWriter:
     """Writes one part per table to temporary names; used through `Store.writing`."""
 
-    def __init__(self, store: Store, tables: Mapping[str, Contract], key: str) -> None:
+    def __init__(self, store: Place, tables: Mapping[str, Contract], key: str) -> None:
         self.store, self.tables, self.key = store, tables, key
         self.temporary = {t: store.near / t / "parts" / f".{key}.{uuid.uuid4().hex}.tmp" for t in tables}
         self.writers: dict[str, pq.ParquetWriter] = {}
