@@ -15,10 +15,11 @@ import polars as pl
 
 from schemas import EXCLUSIONS, METRIC_FAMILY, METRICS, Study
 from schemas.study import Task
-from tasks.metrics import coverage, distributional, judging, novelty, performance, scores, truth
+from schemas.study_variants import View, views
+from tasks.metrics import coverage, distributional, judging, novelty, performance, scores, sweeps, truth
 from tasks.metrics.answers import Answers
 from tasks.metrics.statistics import benjamini_hochberg
-from tasks.step import Inputs, Job, Stage, Step, Work
+from tasks.step import Inputs, Job, Stage, Step, Work, parts_of
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ MEASURES = {
     "contamination": Measure(
         lambda _: coverage.CONTAMINATION_READS, coverage.contamination_settings, coverage.run_contamination
     ),
+    "sweeps": Measure(lambda _: sweeps.READS, sweeps.settings, sweeps.run, cost=5.0),
     "truth": Measure(lambda task: truth.reads(task.family), truth.settings, truth.run),
 }
 
@@ -50,20 +52,26 @@ def _percentiles(task: Task, measure: Measure) -> tuple[str, ...]:
 
 
 def plan_measures(study: Study, inputs: Inputs) -> list[Job]:
-    """One job per measure and task; `truth` only where a world was planted."""
-    jobs = []
-    for task in study.tasks:
-        for name, measure in MEASURES.items():
-            if name == "truth" and not inputs.get("truth"):
-                continue
-            parts = {
-                table: tuple(p for p in inputs.get(table, ()) if p.labels.get("task", task.name) == task.name)
-                for table in (*measure.reads(task), *_percentiles(task, measure))
-            }
-            jobs.append(
-                Job({"measure": name, "task": task.name}, measure.settings(study, task.name), parts, cost=measure.cost)
-            )
-    return jobs
+    """One job per measure and task; `truth` only where a world was planted; `sweeps` for each variant of the study as well."""
+    variants = [_job("sweeps", task, view, inputs) for view in views(study)[1:] for task in view.study.tasks]
+    inputs = parts_of(inputs)
+    named = [name for name in MEASURES if name != "truth" or inputs.get("truth")]
+    return [_job(name, task, views(study)[0], inputs) for task in study.tasks for name in named] + variants
+
+
+def _job(name: str, task: Task, view: View, inputs: Inputs) -> Job:
+    """One measure of one task, of what the study, or one of its variants, has of it."""
+    measure, labels = MEASURES[name], {"measure": name, "task": task.name}
+    settings = measure.settings(view.study, task.name)
+    if view.label:
+        labels, settings = labels | {"of": view.label}, settings | {"of": view.label}
+        asked = {t: view.label for t in ("task_grams", "similarities")} | {t: "all" for t in ("pair_counts", "ngram_stats")}
+        inputs = parts_of(inputs, example_ngrams=view.ngrams, **asked)
+    parts = {
+        table: tuple(p for p in inputs.get(table, ()) if p.labels.get("task", task.name) == task.name)
+        for table in (*measure.reads(task), *_percentiles(task, measure))
+    }
+    return Job(labels, settings, parts, cost=measure.cost)
 
 
 def run_measure(work: Work) -> None:
@@ -127,4 +135,5 @@ MEASURE = Step(
         Stage(writes=(METRICS, EXCLUSIONS), plan=plan_measures, run=run_measure),
         Stage(writes=(METRIC_FAMILY,), plan=plan_family, run=run_family),
     ),
+    variants=True,
 )
