@@ -72,7 +72,12 @@ def views(study: Study) -> tuple[View, ...]:
     """The study itself, then its variants, in their order."""
     found = [View("", "", study)]
     for variant in study.variants:
-        changed: dict[str, Any] = {"tasks": tuple(variant.task(t) for t in study.tasks), "variants": ()}
+        own_gamma = study.measures.model_copy(update={"sweep_gammas": ()})
+        changed: dict[str, Any] = {
+            "tasks": tuple(variant.task(t) for t in study.tasks),
+            "variants": (),
+            "measures": own_gamma,
+        }
         ngrams = ""
         if variant.stop_words not in (None, study.counting.stop_words):
             changed["counting"] = study.counting.model_copy(update={"stop_words": variant.stop_words})

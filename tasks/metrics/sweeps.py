@@ -100,8 +100,6 @@ def _levels(work: Work, task: str, order: int, pairs: pl.DataFrame, spread: pl.D
         return Level(name, found, "", found if on_curve else None)
 
     own = level(work.settings.get("of", "study"), work.settings["gamma"][str(order)], on_curve=False)
-    if "of" in work.settings:
-        return [own]
     gammas = _even(lowest, pairs.filter(order=order)["similarity"]) if asked == "even" else asked
     return [own, *(level(f"gamma={g if isinstance(g, str) else format(g, 'g')}", g, on_curve=True) for g in gammas)]
 
