@@ -15,7 +15,7 @@ from pathlib import Path
 from flows.rates import EXAMPLE_WORDS, HUB, PAIRS, PROMPT_BYTES, RATES, SIZES, Rate, Shape
 from schemas import Study, StudyError
 from schemas.study import Model, Source, Task, parse_count
-from schemas.study_variants import views
+from schemas.study_views import views
 
 COUNTED = 100_000_000  # bytes of task files whose lines are counted; larger ones are estimated by their size
 PACKED = (".gz", ".zst")

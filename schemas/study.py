@@ -129,7 +129,7 @@ class Study(Settings):
         used = {s.held_out for s in self.corpus.sources} | {t.split for t in self.tasks}
         for split in sorted(used - {""} - set(self.splits)):
             raise ValueError(f"split {split!r} is used but there is no [splits.{split}]")
-        check_variants(self)
+        check_variants(self.variants, self.tasks, self.counting.stop_words, self.encoder)
         return self
 
     def task(self, name: str) -> Task:

@@ -10,15 +10,13 @@ them; every other table and number stays the study's own, and is not computed ag
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
 from schemas.settings import Name, Settings, StopWords
 from schemas.study_tasks import Encoder, Task, number_or_percentile
-
-if TYPE_CHECKING:
-    from schemas.study import Study
 
 
 class Variant(Settings):
@@ -59,44 +57,16 @@ class Variant(Settings):
         return Task.model_validate(task.model_dump() | gamma | lowest) if gamma or lowest else task
 
 
-class View(NamedTuple):
-    """A study as one of its variants sees it. `label` and `ngrams`: what its parts, and those of its n-grams, are labelled
-    with; empty where they are the study's own."""
-
-    label: str
-    ngrams: str
-    study: Study
-
-
-def views(study: Study) -> tuple[View, ...]:
-    """The study itself, then its variants, in their order."""
-    found = [View("", "", study)]
-    for variant in study.variants:
-        own_gamma = study.measures.model_copy(update={"sweep_gammas": ()})
-        changed: dict[str, Any] = {
-            "tasks": tuple(variant.task(t) for t in study.tasks),
-            "variants": (),
-            "measures": own_gamma,
-        }
-        ngrams = ""
-        if variant.stop_words not in (None, study.counting.stop_words):
-            changed["counting"] = study.counting.model_copy(update={"stop_words": variant.stop_words})
-            ngrams = f"stop_words={variant.stop_words}"
-        if variant.encoder is not None:
-            changed["encoder"] = variant.encoder
-        found.append(View(variant.label, ngrams, study.model_copy(update=changed)))
-    return tuple(found)
-
-
-def check_variants(study: Study) -> None:
+def check_variants(variants: Sequence[Variant], tasks: Sequence[Task], stop_words: StopWords, encoder: Encoder) -> None:
     """Raises ValueError for two variants that are one, one that is the study itself, and a γ below what is mined."""
-    seen = {"": "the study itself"}
-    for variant in study.variants:
-        same = variant.stop_words in (None, study.counting.stop_words) and variant.encoder in (None, study.encoder)
-        if same or variant.label in seen:
-            raise ValueError(f"variants: {variant.name!r} is {seen['' if same else variant.label]}; remove one of the two")
-        seen[variant.label] = f"{variant.name!r} again"
-        for task in study.tasks:
+    seen: dict[str, str] = {}
+    for variant in variants:
+        if variant.stop_words in (None, stop_words) and variant.encoder in (None, encoder):
+            raise ValueError(f"variants: {variant.name!r} is the study itself; remove it")
+        if variant.label in seen:
+            raise ValueError(f"variants: {variant.name!r} is {seen[variant.label]!r} again; remove one of the two")
+        seen[variant.label] = variant.name
+        for task in tasks:
             try:
                 variant.task(task)
             except ValueError as error:

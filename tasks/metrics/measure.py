@@ -15,7 +15,7 @@ import polars as pl
 
 from schemas import EXCLUSIONS, METRIC_FAMILY, METRICS, Study
 from schemas.study import Task
-from schemas.study_variants import View, views
+from schemas.study_views import View, views
 from tasks.metrics import coverage, distributional, judging, novelty, performance, scores, sweeps, truth
 from tasks.metrics.answers import Answers
 from tasks.metrics.statistics import benjamini_hochberg

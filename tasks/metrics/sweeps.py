@@ -12,6 +12,7 @@ corrected.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -109,7 +110,8 @@ def _even(lowest: float, similarity: pl.Series) -> list[float]:
     if not len(similarity):
         return [lowest]
     highest = float(np.quantile(similarity.to_numpy(), RARE))
-    steps = [round(float(g), 2) for g in np.linspace(lowest, max(lowest, highest), STEPS)[1:]]
+    steps = [round(float(g), 2) for g in np.linspace(lowest, max(lowest, highest), STEPS)[1:-1]]
+    steps.append(round((math.ceil(highest * 100) - 1) / 100, 2))  # below the similarity of pairs that are there
     return [lowest, *(g for g in dict.fromkeys(steps) if g > lowest)]
 
 

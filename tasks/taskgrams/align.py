@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 
 from schemas import SIMILARITIES, TASK_GRAMS, Study
-from schemas.study_variants import views
+from schemas.study_views import views
 from tasks.dataset import ROWS_PER_GROUP
 from tasks.step import Inputs, Job, Stage, Step, Work, labelled, parts_of
 from tasks.taskgrams.sides import Floats, Ints, Side, Vectors, orders, sides

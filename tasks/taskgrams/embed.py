@@ -12,7 +12,7 @@ import polars as pl
 import pyarrow as pa
 
 from schemas import EMBEDDINGS, Study
-from schemas.study_variants import View, views
+from schemas.study_views import View, views
 from tasks.files import outside_file
 from tasks.step import Inputs, Job, Stage, Step, Work, labelled, parts_of
 from tasks.text.encoders import encoder_files, encoder_settings, fit, mining_pairs

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from schemas import EXAMPLE_NGRAMS, Study
-from schemas.study_variants import views
+from schemas.study_views import views
 from tasks.step import Inputs, Job, Stage, Step, Work, labelled
 from tasks.text.encoders import ngram_text
 from tasks.text.ngrams import keep, places

@@ -166,6 +166,16 @@ def test_even_steps_begin_at_the_lowest_gamma_and_end_where_pairs_are_rare(tmp_p
     assert 0 < min(r["estimate"] for r in found) < 0.05
 
 
+@pytest.mark.parametrize("similarity", [0.3125, 0.9, 1.0])
+def test_even_steps_end_where_there_are_still_pairs(tmp_path: Path, similarity: float) -> None:
+    """Cosines of a few distinct words are often all one and the same."""
+    w = world(1, 30)
+    w.similarity = similarity
+    found = [r for r in rows_of(w, tmp_path, {"sweep_gammas": "even"}, gamma_default=0.3) if r["statistic"] == "rows_found"]
+    assert {r["estimate"] for r in found} == {30.0}
+    assert max(r["x"] or 0 for r in found) == pytest.approx(similarity, abs=0.0126)
+
+
 def test_no_sweep_where_none_is_asked_for(tmp_path: Path) -> None:
     found = {r["detail"] for r in rows_of(alike(), tmp_path, {"sweep_gammas": []})}
     assert found == {"study", "study mem_n", "study mem_delta"}
