@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from flows.hardware import Machine
 from flows.rates import RATES, SIZES
 from flows.sizes import Asking, CorpusSize, Counting, ModelSize, TaskSize
+from tasks.metrics.measure import MEASURES
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def estimate(
     ]
     order = ["plant", "ingest", "read", "tokenizer", "tokens", "models", "words", "extract", "embed", "align", "query",
              "infinigram", "score", "generate", "novelty", "count", "index", "measure", "trace", "report"]  # fmt: skip
-    lines += _counts(corpus, tasks, models, counting)
+    lines += _counts(corpus, tasks, models, counting, len(asking.variants))
     return sorted(lines, key=lambda line: order.index(line.step))
 
 
@@ -117,22 +118,26 @@ def _tasks(c: CorpusSize, tasks: Sequence[TaskSize], machine: Machine, asking: A
     examples, ngrams, pairs = (sum(f(t) for t in tasks) for f in (lambda t: t.evaluated + t.mined, _ngrams, _pairs))
     context = sum(t.evaluated * (t.prompt_bytes + t.output_bytes) / size["token"].value for t in tasks)
     rows = context * size["partial rows"].value * c.parts
-    scan = c.words / query_rate(pairs) + c.parts * pairs * rate["prepare pairs"].value
-    total = pairs * rate["sum pairs"].value + c.parts * pairs * 0.2e-6
+    asked = (
+        [pairs, pairs * len(asking.variants)] if asking.variants else [pairs]
+    )  # variants have a scan of their own, together
+    scan = sum(c.words / query_rate(some) + c.parts * some * rate["prepare pairs"].value for some in asked)
+    total = sum(asked) * (rate["sum pairs"].value + c.parts * 0.2e-6)
+    policies, mined = len({v.ngrams for v in asking.variants} | {""}), pairs * (1 + len(asking.variants))
     found = ("pairs of other tasks and encoders than the debian study's",)
     many = ("partial results of more parts than the debian study's ten",) if c.parts > 100 else ()
     return [
         _line("read", n, work=examples, unit="examples", written=examples * size["example"].value,
               core=examples / rate["read"].value),
-        _line("extract", n, work=ngrams, unit="n-grams", written=ngrams * size["ngram"].value,
-              core=ngrams / rate["extract"].value),
+        _line("extract", n * policies, work=ngrams * policies, unit="n-grams", written=ngrams * policies * size["ngram"].value,
+              core=ngrams * policies / rate["extract"].value),
         _embed(tasks, machine, asking),
-        _line("align", n, [], found, work=pairs, unit="pairs", written=pairs * size["pair"].value,
-              core=pairs / rate["align"].value, memory=1e9),
-        _line("query", c.parts + 1 if c.parts else 0, [], (*c.guesses, *found, *many), work=c.words, unit="words",
-              read=c.words * size["words"].value, core=scan + total, longest=max(total, scan / max(1, c.parts)),
-              written=pairs * size["count of a pair"].value + c.parts * pairs * size["pair partial"].value,
-              memory=0.3e9 + 200 * pairs),
+        _line("align", n * (1 + len(asking.variants)), [], found, work=mined, unit="pairs", written=mined * size["pair"].value,
+              core=mined / rate["align"].value, memory=1e9),
+        _line("query", len(asked) * (c.parts + 1) if c.parts else 0, [], (*c.guesses, *found, *many), unit="words",
+              work=len(asked) * c.words, read=len(asked) * c.words * size["words"].value, core=scan + total,
+              longest=max(total, scan / max(1, c.parts)) / len(asked), memory=0.3e9 + 200 * max(asked),
+              written=sum(asked) * (size["count of a pair"].value + c.parts * size["pair partial"].value)),
         _line("infinigram", c.parts + 1 if c.parts else 0, [], (*c.guesses, *many), work=c.tokens, unit="tokens",
               read=c.tokens * size["tokens"].value, written=rows * size["partial"].value,
               core=c.tokens / rate["infinigram"].value + rows * rate["infinigram sum"].value,
@@ -145,13 +150,16 @@ def _embed(tasks: Sequence[TaskSize], machine: Machine, asking: Asking) -> Line:
     """Vectors of the distinct n-grams, about half of all: learnt links, or passes of a sentence encoder."""
     distinct = sum(t.ngrams for t in tasks) / 2
     longest = max((t.ngrams for t in tasks), default=0) / 2
-    speed, guesses = _speed(machine, [ModelSize("encoder", asking.encoder)]) if asking.encoder else (0.0, [])
-    each = forward_flops(asking.encoder, 8) / speed if asking.encoder else 1 / RATES["embed"].value
-    on_gpu = bool(asking.encoder) and machine.gpu is not None
+    every = (asking, *asking.variants)
+    largest = max(a.encoder for a in every)
+    speed, guesses = _speed(machine, [ModelSize("encoder", largest)]) if largest else (0.0, [])
+    each = [forward_flops(a.encoder, 8) / speed if a.encoder else 1 / RATES["embed"].value for a in every]
+    on_gpu = [bool(a.encoder) and machine.gpu is not None for a in every]
+    cores, gpus = (distinct * sum(s for s, gpu in zip(each, on_gpu, strict=True) if gpu == there) for there in (False, True))
     return _line(
-        "embed", len(tasks), ["encoder"] if asking.encoder else [], guesses, work=distinct, unit="distinct n-grams",
-        written=distinct * asking.dimensions * SIZES["embedding"].value, core=0 if on_gpu else distinct * each,
-        gpu=distinct * each if on_gpu else 0, longest=longest * each, memory=1e9 + 4 * asking.encoder,
+        "embed", len(tasks) * len(every), ["encoder"] if largest else [], guesses, work=distinct * len(every),
+        unit="distinct n-grams", written=distinct * sum(a.dimensions for a in every) * SIZES["embedding"].value, core=cores,
+        gpu=gpus, longest=longest * max(each), memory=1e9 + 4 * largest,
     )  # fmt: skip
 
 
@@ -253,10 +261,13 @@ def _speed(machine: Machine, models: Sequence[ModelSize]) -> tuple[float, list[s
     return rate.value, [f"{rate.value / 1e9:g} GFLOP/s of a core, {rate.source}"] if rate.guess else []
 
 
-def _counts(c: CorpusSize, tasks: Sequence[TaskSize], models: Sequence[ModelSize], counting: Counting) -> list[Line]:
+def _counts(
+    c: CorpusSize, tasks: Sequence[TaskSize], models: Sequence[ModelSize], counting: Counting, variants: int
+) -> list[Line]:
     """Novelty, all n-grams, the index; measures and report."""
     rate, size = RATES, SIZES
     generated = [t for t in tasks if t.new_tokens]
+    measures = len(MEASURES) - 1  # `truth` is for planted worlds
     asked = sum(m.checkpoints for m in models)
     texts = len(generated) * (asked + 1) if asked else 0
     scans = texts * c.words / rate["novelty scan"].value
@@ -277,8 +288,8 @@ def _counts(c: CorpusSize, tasks: Sequence[TaskSize], models: Sequence[ModelSize
               memory=0.6e9),
         _line("index", 2 * c.parts if counting.index else 0, ["index"] if counting.index else [], work=indexed, unit="tokens",
               written=indexed * size["index"].value, core=indexed / rate["index"].value, memory=1.5e9),
-        _line("measure", 6 * len(tasks) + 1 if tasks else 0, work=len(tasks) * asked, unit="tasks × checkpoints", written=4e5,
-              core=measured, longest=measured / max(1, len(tasks)), memory=1e9),
+        _line("measure", (measures + variants) * len(tasks) + 1 if tasks else 0, work=len(tasks) * asked, unit="tasks × checkpoints",
+              written=4e5, core=measured, longest=measured / max(1, len(tasks)), memory=1e9),
         _line("trace", len(tasks), work=traced, unit="examples × models", written=traced * size["trace"].value,
               core=traced * rate["trace"].value, memory=0.5e9),
         _line("report", 2 + len(tasks), core=rate["report"].value + traced * rate["trace page"].value, unit="pages", work=1,

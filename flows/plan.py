@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from schemas import Study, StudyError
 from tasks.dataset import Part, fingerprint
-from tasks.step import PlannedJob, Stage, Step, keyed
+from tasks.step import PlannedJob, Stage, Step, keyed, parts_of
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,7 @@ def lay_out_what_can_be(steps: Sequence[Step], study: Study) -> dict[str, Planne
 def plan_step(step: Step, study: Study, tables: Mapping[str, tuple[Part, ...]]) -> PlannedStep:
     """One step on the planned parts of the tables it reads."""
     inputs = {t: tables[t] for t in step.reads}
+    inputs = inputs if step.variants else parts_of(inputs)
     stages: list[PlannedStage] = []
     for number, stage in enumerate(step.stages):
         seen = inputs | {c.name: s.parts(c.name) for s in stages for c in s.stage.writes}

@@ -15,6 +15,7 @@ from pathlib import Path
 from flows.rates import EXAMPLE_WORDS, HUB, PAIRS, PROMPT_BYTES, RATES, SIZES, Rate, Shape
 from schemas import Study, StudyError
 from schemas.study import Model, Source, Task, parse_count
+from schemas.study_views import views
 
 COUNTED = 100_000_000  # bytes of task files whose lines are counted; larger ones are estimated by their size
 PACKED = (".gz", ".zst")
@@ -86,12 +87,14 @@ class ModelSize:
 
 @dataclass(frozen=True)
 class Asking:
-    """How models are asked."""
+    """How models are asked, and n-grams paired: by the study itself, and by each of its variants."""
 
     other_inputs: int
     batch_tokens: int
     encoder: float = 0.0  # parameters of the sentence encoder; 0: `association`, which needs none
     dimensions: int = 256
+    ngrams: str = ""  # whose n-grams: those of a stop-word policy; empty: the study's own
+    variants: tuple[Asking, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -157,11 +160,19 @@ def sizes_of(study: Study) -> Sizes:
     )  # fmt: skip
     return Sizes(
         corpus, tuple(_task(t, study, told) for t in study.tasks), tuple(_model(m, study, told) for m in study.models), counting,
+        _asking(study), tuple(told.missing), tuple(told.notes),
+    )  # fmt: skip
+
+
+def _asking(study: Study) -> Asking:
+    found = [
         Asking(
             study.scoring.other_inputs, study.scoring.batch_tokens,
-            0.0 if study.encoder.kind == "association" else RATES["encoder"].value, study.encoder.dimensions,
-        ), tuple(told.missing), tuple(told.notes),
-    )  # fmt: skip
+            0.0 if view.study.encoder.kind == "association" else RATES["encoder"].value, view.study.encoder.dimensions,
+            view.ngrams,
+        ) for view in views(study)
+    ]  # fmt: skip
+    return replace(found[0], variants=tuple(found[1:]))
 
 
 def _bytes_per_token(study: Study) -> Rate:

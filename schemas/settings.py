@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Order = Annotated[int, Field(ge=1, le=16)]
+StopWords = Literal["drop_all_stopword_ngrams", "authors", "none"]
 
 
 class Settings(BaseModel):

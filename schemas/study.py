@@ -16,11 +16,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from schemas.errors import StudyError
-from schemas.settings import Name, Order, Settings, at_least, parse_count, parse_size
+from schemas.settings import Name, Order, Settings, StopWords, at_least, parse_count, parse_size
 from schemas.study_corpus import Corpus, Planted, Source, Split, Tokenizer
 from schemas.study_measures import Measures
 from schemas.study_models import Model, Pretrain, Scoring
 from schemas.study_tasks import Encoder, Task
+from schemas.study_variants import Variant, check_variants
 
 __all__ = [
     "Corpus", "Encoder", "Model", "Planted", "Pretrain", "Source", "Study", "Task", "load_study", "parse_count", "parse_size",
@@ -30,7 +31,7 @@ __all__ = [
 class Counting(Settings):
     """What is counted in the corpus."""
 
-    stop_words: Literal["drop_all_stopword_ngrams", "authors", "none"] = Field(
+    stop_words: StopWords = Field(
         "drop_all_stopword_ngrams",
         description="drop_all_stopword_ngrams: n-grams made of nothing but stop words are dropped; contiguity is kept. "
         "authors: stop words are deleted before n-grams of n ≤ 3 are formed, as the released scripts do. none: all are kept",
@@ -109,6 +110,7 @@ class Study(Settings):
     counting: Counting = Counting()
     scoring: Scoring = Scoring()
     measures: Measures = Measures()
+    variants: tuple[Variant, ...] = Field((), description="the same question asked in another way, for the measure `sweeps`")
     hardware: Hardware = Hardware()
     workers: int = Field(2, ge=0, description="Dask workers; 0: everything in this process")
     worker_memory: str = Field("2GB", description="memory of one worker; a step that needs more is stopped by Dask")
@@ -118,6 +120,7 @@ class Study(Settings):
         for kind, names in (
             ("tasks", [t.name for t in self.tasks]),
             ("models", [m.name for m in self.models]),
+            ("variants", [v.name for v in self.variants]),
             ("corpus.sources", [s.name for s in self.corpus.sources]),
         ):
             double = sorted({n for n in names if names.count(n) > 1})
@@ -126,6 +129,7 @@ class Study(Settings):
         used = {s.held_out for s in self.corpus.sources} | {t.split for t in self.tasks}
         for split in sorted(used - {""} - set(self.splits)):
             raise ValueError(f"split {split!r} is used but there is no [splits.{split}]")
+        check_variants(self.variants, self.tasks, self.counting.stop_words, self.encoder)
         return self
 
     @model_validator(mode="after")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
 
 from schemas.settings import Settings
+from schemas.study_tasks import number_or_percentile
 
 
 class Measures(Settings):
@@ -19,3 +22,14 @@ class Measures(Settings):
         description="n, one of counting.contamination_orders: evaluated examples that share n words in a row with the corpus are "
         "left out of every measure, and counted; 0: none is",
     )
+    sweep_gammas: Literal["even"] | tuple[float | str, ...] = Field(
+        "even",
+        description='γ of the curve of Mem_n and Mem_Δ over γ, e.g. [0.3, 0.5, 0.7, "p99"]; [] for none. even: five even steps '
+        "of each task and n, from lowest_gamma to what one in twenty of the mined pairs exceeds",
+    )
+    sweep_bootstrap: int = Field(200, ge=50, le=100_000, description="draws of each interval of a sweep: there are many")
+
+    @field_validator("sweep_gammas", mode="before")
+    @classmethod
+    def _gammas(cls, value: Any) -> Any:
+        return tuple(dict.fromkeys(map(number_or_percentile, value))) if isinstance(value, list | tuple) else value

@@ -14,6 +14,14 @@ from schemas.settings import Name, Order, Settings
 _PERCENTILE = re.compile(r"p(?:0\.\d+|[1-9]\d?(?:\.\d+)?)")
 
 
+def number_or_percentile(gamma: Any) -> Any:
+    """γ as it is. Raises ValueError for what is neither a number nor a percentile."""
+    number = isinstance(gamma, int | float) and not isinstance(gamma, bool) and -1 <= gamma <= 1
+    if not number and not (isinstance(gamma, str) and _PERCENTILE.fullmatch(gamma)):
+        raise ValueError(f'γ = {gamma!r} is neither a number from -1 to 1 nor a percentile such as "p90" or "p99.5"')
+    return gamma
+
+
 class Encoder(Settings):
     """What decides which n-grams belong together."""
 
@@ -132,9 +140,7 @@ class Task(Settings):
     @classmethod
     def _numbers_or_percentiles(cls, value: Any) -> Any:
         for gamma in value.values() if isinstance(value, dict) else [value]:
-            number = isinstance(gamma, int | float) and not isinstance(gamma, bool) and -1 <= gamma <= 1
-            if not number and not (isinstance(gamma, str) and _PERCENTILE.fullmatch(gamma)):
-                raise ValueError(f'γ = {gamma!r} is neither a number from -1 to 1 nor a percentile such as "p90" or "p99.5"')
+            number_or_percentile(gamma)
         return value
 
     @model_validator(mode="after")

@@ -36,6 +36,11 @@ class Part:
     key: str
     labels: Mapping[str, str] = field(default_factory=dict, compare=False)
 
+    @property
+    def variant(self) -> str:
+        """Which of a study's variants it belongs to; empty for the study itself."""
+        return self.labels.get("variant", "")
+
 
 @dataclass(frozen=True)
 class SourceFile:

@@ -31,6 +31,16 @@ if TYPE_CHECKING:
 Inputs = Mapping[str, tuple[Part, ...]]
 
 
+def parts_of(inputs: Inputs, **variant: str) -> dict[str, tuple[Part, ...]]:
+    """The study's own parts; of the tables that are named, a variant's: parts_of(inputs, task_grams="encoder=labse")."""
+    return {table: tuple(p for p in parts if p.variant == variant.get(table, "")) for table, parts in inputs.items()}
+
+
+def labelled(labels: Mapping[str, str], variant: str) -> dict[str, str]:
+    """The labels of a variant's part; those of a study's own stay as they are, and with them its key."""
+    return {**labels, "variant": variant} if variant else dict(labels)
+
+
 @dataclass(frozen=True)
 class Job:
     """The making of one part. `cost` is a rough relative weight: dearer jobs start first.
@@ -65,7 +75,8 @@ class Stage:
 class Step:
     """Named and versioned: raise `version` whenever the same inputs and settings would give other bytes.
 
-    `reads` names tables of other steps; `optional` those that may have no parts in a study.
+    `reads` names tables of other steps. Of those, planning is given the study's own parts, and, with `variants`, those of the
+    study's variants too (labelled so): what does not ask for them cannot mistake them for the study's.
     """
 
     name: str
@@ -73,6 +84,7 @@ class Step:
     about: str
     reads: tuple[str, ...]
     stages: tuple[Stage, ...]
+    variants: bool = False
 
     @property
     def writes(self) -> tuple[Contract, ...]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from flows.files import shipped_studies
 from schemas import CONTRACTS, Study, StudyError
 from tasks.dataset import Part, Store
-from tasks.step import Step, keyed, run_job
+from tasks.step import Step, keyed, parts_of, run_job
 from tasks.validation import check_rules
 
 
@@ -17,7 +17,8 @@ def run_step(step: Step, study: Study, root: Path, inputs: Mapping[str, tuple[Pa
     store = Store(str(root))
     tables: dict[str, tuple[Part, ...]] = {t: inputs.get(t, ()) for t in step.reads} | dict(inputs)
     for number, stage in enumerate(step.stages):
-        planned = [keyed(step, number, job) for job in stage.plan(study, tables)]
+        seen = tables if step.variants else parts_of(tables)
+        planned = [keyed(step, number, job) for job in stage.plan(study, seen)]
         assert len({p.key for p in planned}) == len(planned), "two jobs of a step have the same key"
         for job in planned:
             result = run_job(store, job, stage, CONTRACTS)

@@ -15,10 +15,23 @@ import polars as pl
 
 from schemas import EXCLUSIONS, METRIC_FAMILY, METRICS, Study
 from schemas.study import Task
-from tasks.metrics import contaminated, coverage, distributional, emergence, judging, novelty, performance, scores, truth, v1
+from schemas.study_views import View, views
+from tasks.metrics import (
+    contaminated,
+    coverage,
+    distributional,
+    emergence,
+    judging,
+    novelty,
+    performance,
+    scores,
+    sweeps,
+    truth,
+    v1,
+)  # fmt: skip
 from tasks.metrics.answers import Answers
 from tasks.metrics.statistics import benjamini_hochberg
-from tasks.step import Inputs, Job, Stage, Step, Work
+from tasks.step import Inputs, Job, Stage, Step, Work, parts_of
 
 
 @dataclass(frozen=True)
@@ -42,6 +55,7 @@ MEASURES = {
         lambda _: coverage.CONTAMINATION_READS, coverage.contamination_settings, coverage.run_contamination
     ),
     "v1": Measure(lambda _: v1.READS, v1.settings, v1.run, cost=3.0),
+    "sweeps": Measure(lambda _: sweeps.READS, sweeps.settings, sweeps.run, cost=5.0),
     "truth": Measure(lambda task: truth.reads(task.family), truth.settings, truth.run),
 }
 
@@ -52,24 +66,25 @@ def _percentiles(task: Task, measure: Measure) -> tuple[str, ...]:
 
 
 def plan_measures(study: Study, inputs: Inputs) -> list[Job]:
-    """One job per measure and task; `truth` only where a world was planted."""
-    jobs = []
-    for task in study.tasks:
-        for name, measure in MEASURES.items():
-            if name == "truth" and not inputs.get("truth"):
-                continue
-            leave_out = {} if name == "contamination" else contaminated.switch(study)
-            parts = {
-                table: tuple(p for p in inputs.get(table, ()) if p.labels.get("task", task.name) == task.name)
-                for table in (
-                    *measure.reads(task),
-                    *_percentiles(task, measure),
-                    *([contaminated.TABLE] if leave_out else []),
-                )
-            }
-            settings = measure.settings(study, task.name) | leave_out
-            jobs.append(Job({"measure": name, "task": task.name}, settings, parts, cost=measure.cost))
-    return jobs
+    """One job per measure and task; `truth` only where a world was planted; `sweeps` for each variant of the study as well."""
+    variants = [_job("sweeps", task, view, inputs) for view in views(study)[1:] for task in view.study.tasks]
+    inputs = parts_of(inputs)
+    named = [name for name in MEASURES if name != "truth" or inputs.get("truth")]
+    return [_job(name, task, views(study)[0], inputs) for task in study.tasks for name in named] + variants
+
+
+def _job(name: str, task: Task, view: View, inputs: Inputs) -> Job:
+    """One measure of one task, of what the study, or one of its variants, has of it."""
+    measure, labels = MEASURES[name], {"measure": name, "task": task.name}
+    leave_out = {} if name == "contamination" else contaminated.switch(view.study)
+    settings = measure.settings(view.study, task.name) | leave_out
+    if view.label:
+        labels, settings = labels | {"of": view.label}, settings | {"of": view.label}
+        asked = {t: view.label for t in ("task_grams", "similarities")} | {t: "all" for t in ("pair_counts", "ngram_stats")}
+        inputs = parts_of(inputs, example_ngrams=view.ngrams, **asked)
+    tables = (*measure.reads(task), *_percentiles(task, measure), *([contaminated.TABLE] if leave_out else []))
+    parts = {t: tuple(p for p in inputs.get(t, ()) if p.labels.get("task", task.name) == task.name) for t in tables}
+    return Job(labels, settings, parts, cost=measure.cost)
 
 
 def run_measure(work: Work) -> None:
@@ -134,4 +149,5 @@ MEASURE = Step(
         Stage(writes=(METRICS, EXCLUSIONS), plan=plan_measures, run=run_measure),
         Stage(writes=(METRIC_FAMILY,), plan=plan_family, run=run_family),
     ),
+    variants=True,
 )

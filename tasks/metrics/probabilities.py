@@ -7,13 +7,14 @@ follows; on planted data that takes Mem_n from .65 to .13.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from tasks.dataset import Part
 from tasks.metrics.pairs import Examples
 from tasks.step import Work
 
@@ -88,10 +89,24 @@ def spans_of(examples: Examples, pairs: pl.DataFrame) -> Spans:
 
 def read_scores(work: Work, task: str, examples: Examples, spans: Spans) -> dict[tuple[str, int], Scores]:
     """Scores by (model, checkpoint). Reads token_scores in pieces; only the reference output (option -1) is used here."""
-    code, found = examples.code, {}
+    found: dict[tuple[str, int], Scores] = {}
     total = len(spans.start)
+    for key, example, given, sums in span_scores(work, task, examples, spans, work.parts("token_scores")):
+        if key not in found:
+            found[key] = Scores(np.full(total, np.nan), np.zeros(total), np.zeros(total, dtype=np.int64))
+        here = slice(spans.offsets[example], spans.offsets[example + 1])
+        _enter(found[key], spans, here, sums, example, given)
+    return found
+
+
+def span_scores(
+    work: Work, task: str, examples: Examples, spans: Spans, parts: Sequence[Part]
+) -> Iterator[tuple[tuple[str, int], int, int | None, Floats]]:
+    """((model, checkpoint), example, whose input was given or None if that is no example, log P of each span of the example),
+    row by row of these parts of token_scores."""
+    code = examples.code
     columns = ("model", "checkpoint", "task", "example", "input_example", "option", "starts", "ends", "log_probabilities")
-    for part in work.parts("token_scores"):
+    for part in parts:
         for batch in work.batches(part, *columns, rows=4096):
             plain = {n: batch.column(n).to_pylist() for n in columns[:6]}
             lists = {n: _lists(batch.column(n)) for n in columns[6:]}
@@ -99,9 +114,6 @@ def read_scores(work: Work, task: str, examples: Examples, spans: Spans) -> dict
                 example = code.get(plain["example"][i])
                 if plain["task"][i] != task or plain["option"][i] != -1 or example is None:
                     continue
-                key = (plain["model"][i], plain["checkpoint"][i])
-                if key not in found:
-                    found[key] = Scores(np.full(total, np.nan), np.zeros(total), np.zeros(total, dtype=np.int64))
                 here = slice(spans.offsets[example], spans.offsets[example + 1])
                 sums = span_sums(
                     lists["starts"](i),
@@ -110,8 +122,8 @@ def read_scores(work: Work, task: str, examples: Examples, spans: Spans) -> dict
                     spans.start[here],
                     spans.end[here],
                 )
-                _enter(found[key], spans, here, sums, example, code.get(plain["input_example"][i]))
-    return found
+                given = code.get(plain["input_example"][i])
+                yield (plain["model"][i], plain["checkpoint"][i]), example, given, sums
 
 
 def _enter(scores: Scores, spans: Spans, here: slice, sums: Floats, example: int, given: int | None) -> None:

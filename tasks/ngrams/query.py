@@ -31,16 +31,19 @@ from schemas import (
     PAIR_WINDOWS,
     Study,
 )
+from tasks.dataset import Part
 from tasks.ngrams.excerpts import read_excerpts
 from tasks.ngrams.partials import added, by_key
 from tasks.ngrams.queries import Counts, PairQueries, PartCounter, same_analyzer
-from tasks.step import Inputs, Job, Stage, Step, Work
+from tasks.step import Inputs, Job, Stage, Step, Work, labelled, parts_of
 from tasks.text.words import analyzer, words_of
 
 ASKED = ("task_grams", "example_ngrams", "examples", "truth")
 PAIR = ["input_ngram", "output_ngram"]
 EXAMPLE = ["task", "example", "order"]
 PRODUCTS_AT_ONCE = 4_000_000
+VARIANTS = "all"  # variants are asked together, in a scan of their own: what the study itself has counted stays as it is
+PAIRS_ALONE = {"contamination_orders": [], "documents_per_pair": 0, "windows": []}  # what is counted of them
 
 
 # -- what is asked ----------------------------------------------------------------------------------------------------
@@ -109,7 +112,8 @@ def long_ngrams(work: Work) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 # -- one part ---------------------------------------------------------------------------------------------------------
 def plan_scan(study: Study, inputs: Inputs) -> list[Job]:
-    """One job per words part."""
+    """One job per words part, and, where the study has variants, one more."""
+    varied, inputs = _of_variants(inputs["task_grams"]), parts_of(inputs)
     settings = _settings(study)
     by_labels = {t: {tuple(sorted(p.labels.items())): p for p in inputs[t]} for t in ("vocabulary", "documents")}
     jobs = []
@@ -117,7 +121,15 @@ def plan_scan(study: Study, inputs: Inputs) -> list[Job]:
         beside = {t: (by_labels[t][tuple(sorted(part.labels.items()))],) for t in by_labels}
         given = {"words": (part,), **beside, **{t: inputs[t] for t in ASKED}}
         jobs.append(Job(part.labels, settings, given, memory=study.counting.memory_bytes))
+        if varied:
+            theirs = given | {t: () for t in ASKED} | {"task_grams": varied}
+            labels = labelled(part.labels, VARIANTS)
+            jobs.append(Job(labels, settings | PAIRS_ALONE, theirs, memory=study.counting.memory_bytes))
     return jobs
+
+
+def _of_variants(parts: tuple[Part, ...]) -> tuple[Part, ...]:
+    return tuple(p for p in parts if p.variant)
 
 
 def _settings(study: Study) -> dict[str, object]:
@@ -211,8 +223,15 @@ def plan_sum(study: Study, inputs: Inputs) -> list[Job]:
     """One job over the counts of all parts."""
     tables = ("ngram_partials", "pair_partials", "pair_window_partials", "pair_document_partials", "contamination_partials",
               "documents", *ASKED)  # fmt: skip
-    given = {t: inputs[t] for t in tables}
-    return [Job({"study": "all"}, _settings(study), given, memory=study.counting.memory_bytes)] if inputs["words"] else []
+    settings, varied, own = _settings(study), _of_variants(inputs["task_grams"]), parts_of(inputs)
+    given = {t: own[t] for t in tables}
+    jobs = [Job({"study": "all"}, settings, given, memory=study.counting.memory_bytes)]
+    if varied:
+        partials = {t: _of_variants(inputs[t]) for t in tables if t.endswith("partials")}
+        given = {t: () for t in tables} | partials | {"task_grams": varied}
+        labels = labelled({"study": "all"}, VARIANTS)
+        jobs.append(Job(labels, settings | PAIRS_ALONE, given, memory=study.counting.memory_bytes))
+    return jobs if inputs["words"] else []
 
 
 def run_sum(work: Work) -> None:
@@ -265,4 +284,5 @@ QUERY = Step(
               plan_scan, run_scan),
         Stage((NGRAM_STATS, PAIR_COUNTS, PAIR_WINDOWS, PAIR_DOCUMENTS, CONTAMINATION), plan_sum, run_sum),
     ),
+    variants=True,
 )  # fmt: skip

@@ -22,7 +22,8 @@ import numpy as np
 import pyarrow as pa
 
 from schemas import SIMILARITIES, TASK_GRAMS, Study
-from tasks.step import Inputs, Job, Stage, Step, Work
+from schemas.study_views import views
+from tasks.step import Inputs, Job, Stage, Step, Work, labelled, parts_of
 from tasks.taskgrams.sides import Floats, Ints, Side, Vectors, orders, sides
 from tasks.text.gamma import STEPS, at_most
 from tasks.writing import ROWS_PER_GROUP
@@ -52,11 +53,12 @@ class Loads(Protocol):
 
 
 def plan(study: Study, inputs: Inputs) -> list[Job]:
-    """One job per task."""
+    """One job per task, for the study and each of its variants."""
     jobs = []
-    for task in study.tasks:
-        parts = {t: tuple(p for p in inputs[t] if p.labels["task"] == task.name) for t in ("example_ngrams", "embeddings")}
-        jobs.append(Job({"task": task.name}, {"lowest_gamma": task.lowest_gamma}, parts, cost=10.0))
+    for view, task in ((v, t) for v in views(study) for t in v.study.tasks):
+        seen = parts_of(inputs, example_ngrams=view.ngrams, embeddings=view.label)
+        parts = {t: tuple(p for p in seen[t] if p.labels["task"] == task.name) for t in ("example_ngrams", "embeddings")}
+        jobs.append(Job(labelled({"task": task.name}, view.label), {"lowest_gamma": task.lowest_gamma}, parts, cost=10.0))
     return jobs
 
 
@@ -183,5 +185,5 @@ def _kept(work: Work, order: int, inputs: Side, outputs: Side, pairs: Pairs) -> 
 
 ALIGN = Step(
     "align", version=3, about="pairs of n-grams above the lowest γ", reads=("example_ngrams", "embeddings"),
-    stages=(Stage(writes=(TASK_GRAMS, SIMILARITIES), plan=plan, run=run),),
+    stages=(Stage(writes=(TASK_GRAMS, SIMILARITIES), plan=plan, run=run),), variants=True,
 )  # fmt: skip

@@ -12,15 +12,22 @@ import polars as pl
 import pyarrow as pa
 
 from schemas import EMBEDDINGS, Study
+from schemas.study_views import View, views
 from tasks.files import outside_file
-from tasks.step import Inputs, Job, Stage, Step, Work
+from tasks.step import Inputs, Job, Stage, Step, Work, labelled, parts_of
 from tasks.text.encoders import encoder_files, encoder_settings, fit, mining_pairs
 
 NGRAMS_AT_ONCE = 16_384
 
 
 def plan(study: Study, inputs: Inputs) -> list[Job]:
+    """One job per task, for the study and each of its variants."""
+    return [job for view in views(study) for job in _jobs(view, parts_of(inputs, example_ngrams=view.ngrams))]
+
+
+def _jobs(view: View, inputs: Inputs) -> list[Job]:
     """One job per task. Only an encoder that is learnt from the examples depends on them."""
+    study = view.study
     encoder = encoder_settings(study.encoder, study.data)
     files = tuple(outside_file(path) for path in encoder_files(encoder))
     jobs = []
@@ -31,7 +38,7 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
             settings |= {"family": task.family, "whole_answer": task.whole_answer}
         else:
             parts["examples"] = ()
-        jobs.append(Job({"task": task.name}, settings, parts, files, cost=10.0))
+        jobs.append(Job(labelled({"task": task.name}, view.label), settings, parts, files, cost=10.0))
     return jobs
 
 
@@ -70,5 +77,5 @@ def _distinct(work: Work, side: str) -> list[str]:
 
 EMBED = Step(
     "embed", version=2, about="a vector per distinct n-gram of the mining examples", reads=("example_ngrams", "examples"),
-    stages=(Stage(writes=(EMBEDDINGS,), plan=plan, run=run),),
+    stages=(Stage(writes=(EMBEDDINGS,), plan=plan, run=run),), variants=True,
 )  # fmt: skip

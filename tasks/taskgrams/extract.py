@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from schemas import EXAMPLE_NGRAMS, Study
-from tasks.step import Inputs, Job, Stage, Step, Work
+from schemas.study_views import views
+from tasks.step import Inputs, Job, Stage, Step, Work, labelled
 from tasks.text.encoders import ngram_text
 from tasks.text.ngrams import keep, places
 from tasks.text.words import analyzer, segment
@@ -61,14 +62,17 @@ def whole_answers(output: str, aliases: list[str]) -> list[NGram]:
 
 
 def plan(study: Study, inputs: Inputs) -> list[Job]:
-    """One job per task."""
+    """One job per task, and one more for each stop-word policy of a variant."""
+    policies = {
+        view.ngrams: view.study for view in reversed(views(study))
+    }  # those with the study's own policy share its parts
     jobs = []
-    for task in study.tasks:
+    for label, task in ((p, t) for p in sorted(policies) for t in study.tasks):
         parts = tuple(p for p in inputs["examples"] if p.labels["task"] == task.name)
         languages = list(task.languages) if task.family == "translation" and len(task.languages) == 2 else ["en", "en"]
         settings = {"family": task.family, "orders": sorted(set(task.orders)), "whole_answer": task.whole_answer,
-                    "languages": languages, "stop_words": study.counting.stop_words, **analyzer()}  # fmt: skip
-        jobs.append(Job({"task": task.name}, settings, {"examples": parts}))
+                    "languages": languages, "stop_words": policies[label].counting.stop_words, **analyzer()}  # fmt: skip
+        jobs.append(Job(labelled({"task": task.name}, label), settings, {"examples": parts}))
     return jobs
 
 

@@ -168,6 +168,24 @@ def test_an_unknown_gpu_is_named_with_those_that_are_known() -> None:
     assert machine_of(Study.model_validate(study)).flops == 250e12
 
 
+def test_a_variant_costs_its_task_grams_and_all_of_them_one_scan_more() -> None:
+    def of(*variants: dict) -> dict[str, Line]:
+        study = {"name": "s", "corpus": {"planted": {}}, "tasks": [{"name": "t", "family": "qa", "reader": "planted"}]}
+        sizes = sizes_of(Study.model_validate(study | {"variants": variants}))
+        found = estimate(sizes.corpus, sizes.tasks, MODELS, TWO_CORES, sizes.asking, sizes.counting)
+        return {line.step: line for line in found}
+
+    authors = {"name": "a", "stop_words": "authors"}
+    wide = {"name": "b", "encoder": {"dimensions": 512}}
+    none, one, two = of(), of(authors), of(authors, wide)
+    assert [x["align"].work / none["align"].work for x in (one, two)] == [2, 3]
+    assert [x["extract"].parts for x in (none, one, two)] == [1, 2, 2], "an encoder has no n-grams of its own"
+    assert [x["embed"].written / none["embed"].written for x in (one, two)] == [2, 4]
+    assert [x["query"].work / none["query"].work for x in (one, two)] == [2, 2]
+    assert none["query"].core < one["query"].core < two["query"].core
+    assert none["score"] == two["score"]
+
+
 def test_no_line_is_negative_or_undefined() -> None:
     nothing = CorpusSize(0, 0, 0, 0, 0, 0, 0)
     for found in (lines(), lines(corpus=nothing), lines(models=[])):

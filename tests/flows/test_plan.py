@@ -125,3 +125,79 @@ def test_every_step_depends_on_its_version(name: str, tmp_path: Path) -> None:
     after = lay_out(newer, Study.model_validate(small))
     different = {a.step.name for a, b in zip(after, before, strict=True) if a.fingerprint != b.fingerprint}
     assert different == downstream({name}, STEPS)
+
+
+# -- variants: a study beside itself, with other stop words or another encoder ------------------------------------------
+AUTHORS = {"name": "authors", "stop_words": "authors"}
+WIDE = {"name": "wide", "encoder": {"dimensions": 512}, "gamma": "p90"}
+
+
+def test_gammas_of_a_sweep_belong_to_the_measures() -> None:
+    """Only the curve of each task: a variant is measured at its own γ."""
+    for edit in ({"sweep_gammas": [0.4, 0.8, "p99"]}, {"sweep_gammas": []}, {"sweep_bootstrap": 500}):
+        assert changed(lambda s, edit=edit: s.update(measures=edit))["measure"] == 2, "a sweep for each task"
+    one, two = (keys(SMALL | {"variants": [AUTHORS], "measures": {"sweep_gammas": g}})["measure"] for g in ([0.4], [0.8]))
+    assert len(two - one) == 2
+
+
+def test_a_variant_keeps_all_that_the_study_itself_has_computed() -> None:
+    """New are the variant's own parts, one scan of each part of the corpus, its sum, its measures and the report."""
+    before = keys(SMALL)
+    with_both = SMALL | {"variants": [AUTHORS, WIDE]}
+    after = keys(with_both)
+    assert all(before[s] <= after[s] for s in before if s != "report")
+    new = changed(lambda s: s.update(variants=[AUTHORS, WIDE]))
+    assert new == {"extract": 2, "embed": 4, "align": 4, "query": 4, "measure": 4, "report": 1}, "3 shards; 2 tasks"
+
+
+def test_an_encoder_shares_the_study_s_own_ngrams_and_the_same_stop_words_are_extracted_once() -> None:
+    assert "extract" not in changed(lambda s: s.update(variants=[WIDE]))
+    both = {"name": "both", "stop_words": "authors", "encoder": {"dimensions": 512}}
+    assert changed(lambda s: s.update(variants=[AUTHORS, WIDE, both]))["extract"] == 2, "one for each task"
+
+
+def test_another_variant_scans_the_corpus_once_and_leaves_the_first_one_s_task_grams() -> None:
+    one, two = keys(SMALL | {"variants": [AUTHORS]}), keys(SMALL | {"variants": [AUTHORS, WIDE]})
+    assert one["align"] < two["align"]
+    assert len(two["query"]) == len(one["query"]), "however many variants there are, one scan more"
+    assert len(two["query"] - one["query"]) == 4
+
+
+def test_what_does_not_ask_for_variants_never_sees_one() -> None:
+    """Only a step that says so is given their parts; and of those that are given them, every job takes one kind alone."""
+    for planned in lay_out(STEPS, Study.model_validate(SMALL | {"variants": [AUTHORS, WIDE]})):
+        for job in (job for stage in planned.stages for job in stage.jobs):
+            seen = {p.variant for parts in job.job.inputs.values() for p in parts}
+            varied = "variant" in job.job.labels or "of" in job.job.labels
+            assert varied or seen <= {""}, job.job.name
+            assert planned.step.variants or not varied or planned.step.name == "extract"
+
+
+def test_a_variant_asks_with_its_own_settings() -> None:
+    plan = {p.step.name: p for p in lay_out(STEPS, Study.model_validate(SMALL | {"variants": [AUTHORS, WIDE]}))}
+
+    def of(step: str, label: str, value: str) -> list[Any]:
+        return [j.job for s in plan[step].stages for j in s.jobs if j.job.labels.get(label) == value]
+
+    assert {j.settings["stop_words"] for j in of("extract", "variant", "stop_words=authors")} == {"authors"}
+    assert {j.settings["encoder"]["dimensions"] for j in of("embed", "variant", "encoder=wide")} == {512}
+    assert {j.settings["encoder"]["dimensions"] for j in of("embed", "variant", "stop_words=authors")} == {256}
+    assert {g for j in of("measure", "of", "encoder=wide") for g in j.settings["gamma"].values()} == {"p90"}
+    assert {g for j in of("measure", "of", "stop_words=authors") for g in j.settings["gamma"].values()} == {0.5}
+
+
+@pytest.mark.parametrize(
+    ("variants", "message"),
+    [
+        ([{"name": "x"}], "name stop_words or an encoder"),
+        ([{"name": "x", "stop_words": "drop_all_stopword_ngrams"}], "'x' is the study itself"),
+        ([{"name": "x", "encoder": {}}], "'x' is the study itself"),
+        ([AUTHORS, AUTHORS | {"name": "again"}], "'again' is 'authors' again"),
+        ([AUTHORS, AUTHORS], "stands twice"),
+        ([WIDE | {"gamma": 0.1}], "γ = 0.1 is below lowest_gamma = 0.3"),
+        ([WIDE | {"gamma": "90"}], "neither a number"),
+    ],
+)
+def test_a_variant_that_cannot_be_is_refused(variants: list[dict[str, Any]], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Study.model_validate(SMALL | {"variants": variants})

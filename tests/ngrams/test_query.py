@@ -384,3 +384,36 @@ def test_pairs_are_laid_out_by_owner_and_other_whether_they_fit_in_a_number_or_n
     random = np.random.default_rng(largest)
     owner, other = random.integers(0, largest, (2, 1000))
     assert np.array_equal(_by_owner(owner, other), np.lexsort((other, owner)))
+
+
+# -- variants: pairs that other stop words or another encoder give ---------------------------------------------------------
+@settings(max_examples=8, deadline=None)
+@given(documents_of, pairs_of, pairs_of, pairs_of, st.integers(1, 3))
+def test_pairs_of_variants_are_counted_as_exactly_as_the_studys_own(documents, mined, first, second, parts):
+    """Both variants' pairs by brute force, in parts of their own; and the study's own parts are what they are without them."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        tables = write_corpus(root, documents, parts) | write_tasks(root, mined, [(["ape"], ["bat"], "ape", "bat")])
+        study = make_study(seed=SEED, counting={"windows": [2]})
+        alone = run_step(QUERY, study, root, tables)
+        for name, pairs in (("stop_words=authors", first), ("encoder=wide", second)):
+            part = write_tasks(root / name, pairs)["task_grams"][0]
+            moved = Part("task_grams", f"{part.key}-{name}", {"task": "t", "variant": name})
+            Path(Store(str(root)).part_path(moved)).write_bytes(Path(Store(str(root / name)).part_path(part)).read_bytes())
+            tables["task_grams"] = (*tables["task_grams"], moved)
+        beside = run_step(QUERY, study, root, tables)
+        for contract in QUERY.writes:
+            own = [p for p in beside[contract.name] if not p.variant]
+            assert [p.key for p in own] == [p.key for p in alone[contract.name]], "nothing is computed again"
+            assert {p.variant for p in beside[contract.name]} == {"", "all"}
+        of_variants = {t: tuple(p for p in parts if p.variant) for t, parts in beside.items()}
+        counted = {
+            (r["input_ngram"], r["output_ngram"]): r["documents"] for r in read_rows(root, of_variants["pair_counts"])
+        }
+        wanted = {p: len(documents_with(documents, p[0].split(), p[1].split())) for p in {*first, *second}}
+        assert counted == wanted
+        stats = {r["ngram"]: (r["occurrences"], r["documents"]) for r in read_rows(root, of_variants["ngram_stats"])}
+        assert stats == {g: (occurrences(g.split(), documents), len(documents_with(documents, g.split())))
+                         for g in {g for p in wanted for g in p}}  # fmt: skip
+        for table in ("pair_documents", "pair_windows", "contamination"):
+            assert read_rows(root, of_variants[table]) == [], "no measure asks it of a variant"
