@@ -126,6 +126,15 @@ class Study(Settings):
         used = {s.held_out for s in self.corpus.sources} | {t.split for t in self.tasks}
         for split in sorted(used - {""} - set(self.splits)):
             raise ValueError(f"split {split!r} is used but there is no [splits.{split}]")
+        for task in self.tasks:
+            others = {t.name: t for t in self.tasks if t.name != task.name}
+            if task.repeat_of and task.repeat_of not in others:
+                raise ValueError(f"task {task.name!r}: repeat_of = {task.repeat_of!r} is no other task of this study")
+            if task.repeat_of and not task.examined_like(others[task.repeat_of]):
+                raise ValueError(
+                    f"task {task.name!r}: repeat_of = {task.repeat_of!r} reads other evaluated examples; it may differ in its "
+                    "prompt and in what it is mined from"
+                )
         return self
 
     def task(self, name: str) -> Task:

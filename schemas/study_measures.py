@@ -12,3 +12,8 @@ class Measures(Settings):
 
     bootstrap: int = Field(1_000, ge=50, le=100_000, description="draws of every bootstrap")
     bins: int = Field(8, ge=2, le=100, description="bins of performance against counts, beside the zero bin")
+    equal_rows: int = Field(
+        0,
+        ge=0,
+        description="N at which tasks are compared, e.g. the rows of the smallest; 0: tasks are not compared at one N",
+    )

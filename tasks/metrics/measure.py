@@ -15,7 +15,19 @@ import polars as pl
 
 from schemas import EXCLUSIONS, METRIC_FAMILY, METRICS, Study
 from schemas.study import Task
-from tasks.metrics import coverage, distributional, judging, novelty, performance, scores, truth
+from tasks.metrics import (
+    attribution,
+    comparisons,
+    confounds,
+    coverage,
+    distributional,
+    exposure,
+    judging,
+    novelty,
+    performance,
+    scores,
+    truth,
+)
 from tasks.metrics.answers import Answers
 from tasks.metrics.statistics import benjamini_hochberg
 from tasks.step import Inputs, Job, Stage, Step, Work
@@ -33,6 +45,10 @@ class Measure:
 
 MEASURES = {
     "distributional": Measure(lambda _: distributional.READS, distributional.settings, distributional.run, cost=10.0),
+    "comparison": Measure(lambda _: comparisons.READS, comparisons.settings, comparisons.run, cost=5.0),
+    "confound": Measure(lambda _: confounds.READS, confounds.settings, confounds.run, cost=10.0),
+    "attribution": Measure(lambda _: attribution.READS, attribution.settings, attribution.run, cost=3.0),
+    "exposure": Measure(lambda _: exposure.READS, exposure.settings, exposure.run, cost=2.0),
     "score": Measure(lambda task: judging.reads(task.family), scores.settings, scores.run, cost=3.0),
     "performance": Measure(lambda task: performance.reads(task.family), performance.settings, performance.run, cost=3.0),
     "novelty": Measure(lambda _: novelty.READS, novelty.settings, novelty.run),
@@ -56,8 +72,11 @@ def plan_measures(study: Study, inputs: Inputs) -> list[Job]:
         for name, measure in MEASURES.items():
             if name == "truth" and not inputs.get("truth"):
                 continue
+            repeated = (
+                task.repeat_of if name == "confound" else ""
+            )  # its prompt and its pairs are compared with the task's own
             parts = {
-                table: tuple(p for p in inputs.get(table, ()) if p.labels.get("task", task.name) == task.name)
+                table: tuple(p for p in inputs.get(table, ()) if p.labels.get("task", task.name) in (task.name, repeated))
                 for table in (*measure.reads(task), *_percentiles(task, measure))
             }
             jobs.append(
@@ -114,6 +133,7 @@ MEASURE = Step(
         "similarities",
         "ngram_stats",
         "pair_counts",
+        "pair_windows",
         "contamination",
         "infinigram",
         "models",

@@ -7,7 +7,7 @@ follows; on planted data that takes Mem_n from .65 to .13.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -31,9 +31,16 @@ def span_sums(
 
     Shapes: tokens (t,), (t,), (t,); spans (s,), (s,) → (s,).
     """
-    inside = (starts[None, :] < span_ends[:, None]) & (ends[None, :] > span_starts[:, None])
+    inside = _overlap(starts, ends, span_starts, span_ends)
     sums = np.where(inside, values[None, :], 0.0).sum(axis=1)
     return np.where(inside.any(axis=1), sums, np.nan)
+
+
+def _overlap(
+    starts: NDArray[np.int32], ends: NDArray[np.int32], span_starts: NDArray[np.int64], span_ends: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Which tokens (columns) overlap which spans (rows)."""
+    return (starts[None, :] < span_ends[:, None]) & (ends[None, :] > span_starts[:, None])
 
 
 @dataclass
@@ -43,6 +50,13 @@ class Scores:
     own: Floats
     other_sum: Floats
     other_count: NDArray[np.int64]
+    tokens: NDArray[np.int64]
+    """how many of the model's tokens each span has; 0 where it was not scored"""
+
+    @classmethod
+    def silent(cls, spans: int) -> Scores:
+        """Those of a model that was never asked."""
+        return cls(np.full(spans, np.nan), np.zeros(spans), *(np.zeros(spans, dtype=np.int64) for _ in range(2)))
 
     @property
     def delta(self) -> Floats:
@@ -86,8 +100,13 @@ def spans_of(examples: Examples, pairs: pl.DataFrame) -> Spans:
     )
 
 
-def read_scores(work: Work, task: str, examples: Examples, spans: Spans) -> dict[tuple[str, int], Scores]:
-    """Scores by (model, checkpoint). Reads token_scores in pieces; only the reference output (option -1) is used here."""
+def read_scores(
+    work: Work, task: str, examples: Examples, spans: Spans, only: Container[tuple[str, int]] | None = None
+) -> dict[tuple[str, int], Scores]:
+    """Scores by (model, checkpoint), of all or of those in `only`.
+
+    Reads token_scores in pieces; only the reference output (option -1) is used here.
+    """
     code, found = examples.code, {}
     total = len(spans.start)
     columns = ("model", "checkpoint", "task", "example", "input_example", "option", "starts", "ends", "log_probabilities")
@@ -100,17 +119,17 @@ def read_scores(work: Work, task: str, examples: Examples, spans: Spans) -> dict
                 if plain["task"][i] != task or plain["option"][i] != -1 or example is None:
                     continue
                 key = (plain["model"][i], plain["checkpoint"][i])
+                if only is not None and key not in only:
+                    continue
                 if key not in found:
-                    found[key] = Scores(np.full(total, np.nan), np.zeros(total), np.zeros(total, dtype=np.int64))
+                    found[key] = Scores.silent(total)
                 here = slice(spans.offsets[example], spans.offsets[example + 1])
-                sums = span_sums(
-                    lists["starts"](i),
-                    lists["ends"](i),
-                    lists["log_probabilities"](i).astype(np.float64),
-                    spans.start[here],
-                    spans.end[here],
-                )
-                _enter(found[key], spans, here, sums, example, code.get(plain["input_example"][i]))
+                tokens, at = (lists["starts"](i), lists["ends"](i)), (spans.start[here], spans.end[here])
+                given = code.get(plain["input_example"][i])
+                sums = span_sums(*tokens, lists["log_probabilities"](i).astype(np.float64), *at)
+                _enter(found[key], spans, here, sums, example, given)
+                if given == example:
+                    found[key].tokens[here] = _overlap(*tokens, *at).sum(axis=1)
     return found
 
 

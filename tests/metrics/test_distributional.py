@@ -265,4 +265,5 @@ def test_a_measure_declares_only_the_settings_it_uses():
         for a, b in zip(*(MEASURE.stages[0].plan(s, {}) for s in (low, high)), strict=True)
         if a.settings != b.settings
     }
-    assert changed == {"distributional", "coverage", "performance"}
+    of_pairs = {"distributional", "comparison", "confound", "attribution", "exposure", "coverage", "performance"}
+    assert changed == of_pairs
