@@ -72,8 +72,9 @@ class Measurement(Recorder):
         scored, contrasted = np.isfinite(own), np.isfinite(delta)
         rows = self.rows_of(found, log_p(found), own)
         names = ("log P_n", "log P_LLM")
-        self.count("mem_n", {"no score": ~scored}, scored)
-        self.count("mem_delta", {"no score": ~scored, "no other input without a partner": scored & ~contrasted}, contrasted)
+        unscored = {"no score": np.isnan(own), "infinite log-probability": np.isinf(own)}
+        self.count("mem_n", unscored, scored)
+        self.count("mem_delta", unscored | {"no other input without a partner": scored & ~contrasted}, contrasted)
         self._both_units("mem_n", rows, scored, names)
         self._both_units("mem_delta", self.rows_of(found, log_pmi(found), delta), contrasted, ("log PMI", "Δ"))
         self._infinity(rows.take(scored), span[scored])

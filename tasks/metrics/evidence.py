@@ -16,7 +16,7 @@ from tasks.step import Work
 
 Floats = NDArray[np.float64]
 NO_EVIDENCE = "no evidence: no pair of this task has support in the corpus"
-NO_SCORE = "no score: the model has no log-probability of any of these outputs"
+NO_SCORE = "no score: the model has no finite log-probability of any of these outputs"
 
 
 @dataclass(frozen=True)

@@ -133,7 +133,8 @@ def _means(
     usable = largest_component(whole)
 
     def of(weights: NDArray[np.int32]) -> Floats:
-        tables = ((weights @ table).reshape(-1, *shape)[:, :, usable] for table in (number, sums))
+        counts = weights.astype(np.float64)  # products of small integers with numbers are not left to BLAS
+        tables = ((counts @ table).reshape(-1, *shape)[:, :, usable] for table in (number, sums))
         means = np.full((len(weights), shape[1]), np.nan)
         means[:, usable] = adjusted_means(*tables)
         return means
@@ -150,7 +151,7 @@ def _slopes(delta: Floats, logs: Floats, strata: Ints, example: Ints, draws: int
     tables = np.concatenate([_by_example(v, example, strata, examples, size) for v in values], axis=1)
 
     def of(weights: NDArray[np.int32]) -> Floats:
-        n, c, d, cc, cd = np.moveaxis((weights @ tables).reshape(len(weights), 5, size), 1, 0)
+        n, c, d, cc, cd = np.moveaxis((weights.astype(np.float64) @ tables).reshape(len(weights), 5, size), 1, 0)
         with np.errstate(invalid="ignore", divide="ignore"):
             spread = np.where(n > 0, cc - c * c / n, 0.0).sum(axis=1)
             together = np.where(n > 0, cd - c * d / n, 0.0).sum(axis=1)
