@@ -20,9 +20,9 @@ from tasks.metrics.answers import Answers, Asked
 from tasks.metrics.evidence import NO_EVIDENCE, NO_SCORE, floats
 from tasks.metrics.loaded import Loaded, load
 from tasks.metrics.pairs import gamma_settings
-from tasks.metrics.partials import explained, rank_correlations
+from tasks.metrics.partials import FEWEST_ROWS, explained, rank_correlations
 from tasks.metrics.resampling import bootstrap_many
-from tasks.metrics.statistics import FEWEST_ROWS, Estimate, percentile_interval
+from tasks.metrics.statistics import Estimate, percentile_interval
 from tasks.step import Work
 
 READS = loaded.READS

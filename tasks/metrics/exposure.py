@@ -23,7 +23,8 @@ from tasks.metrics.answers import Answers, Asked
 from tasks.metrics.evidence import NO_EVIDENCE, NO_SCORE, floats
 from tasks.metrics.loaded import Loaded, codes, load
 from tasks.metrics.pairs import gamma_settings
-from tasks.metrics.statistics import FEWEST_ROWS, Estimate, bootstrap_statistic, percentile_interval
+from tasks.metrics.partials import FEWEST_ROWS
+from tasks.metrics.statistics import Estimate, bootstrap_statistic, percentile_interval
 from tasks.step import Work
 
 READS = loaded.READS

@@ -7,8 +7,9 @@ follows; on planted data that takes Mem_n from .65 to .13.
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -17,7 +18,11 @@ from numpy.typing import NDArray
 from tasks.metrics.pairs import Examples
 from tasks.step import Work
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 
 def span_sums(
@@ -31,16 +36,11 @@ def span_sums(
 
     Shapes: tokens (t,), (t,), (t,); spans (s,), (s,) → (s,).
     """
-    inside = _overlap(starts, ends, span_starts, span_ends)
-    sums = np.where(inside, values[None, :], 0.0).sum(axis=1)
-    return np.where(inside.any(axis=1), sums, np.nan)
+    from tasks.metrics.span_kernels import sum_over_spans
 
-
-def _overlap(
-    starts: NDArray[np.int32], ends: NDArray[np.int32], span_starts: NDArray[np.int64], span_ends: NDArray[np.int64]
-) -> NDArray[np.bool_]:
-    """Which tokens (columns) overlap which spans (rows)."""
-    return (starts[None, :] < span_ends[:, None]) & (ends[None, :] > span_starts[:, None])
+    zero, tokens, spans = np.zeros(1, np.int64), np.full(1, len(starts)), np.full(1, len(span_starts))
+    sums: Floats = sum_over_spans(zero, tokens, starts, ends, values, zero, spans, span_starts, span_ends)[0]
+    return sums
 
 
 @dataclass
@@ -74,8 +74,10 @@ class Spans:
     output: NDArray[np.int64]
     """code of (order, s_y): what another input may hold a partner of"""
     offsets: NDArray[np.int64]
-    holders: Mapping[int, NDArray[np.int64]] = field(default_factory=dict)
-    """for each example, the codes of the outputs its input holds a partner of"""
+    outputs: int = 0
+    """how many codes there are"""
+    held: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    """example * outputs + code of each output that an example's input holds a partner of"""
 
 
 def spans_of(examples: Examples, pairs: pl.DataFrame) -> Spans:
@@ -89,14 +91,14 @@ def spans_of(examples: Examples, pairs: pl.DataFrame) -> Spans:
         .unique()
         .sort("example", "output")
     )
-    holders = {int(e[0]): g["output"].to_numpy().astype(np.int64) for e, g in held.group_by("example", maintain_order=True)}  # type: ignore[call-overload]
     offsets = np.searchsorted(spans["example"].to_numpy(), np.arange(len(examples.names) + 1))
     return Spans(
         spans["start"].to_numpy().astype(np.int64),
         spans["end"].to_numpy().astype(np.int64),
         spans["output"].to_numpy().astype(np.int64),
         offsets,
-        holders,
+        len(outputs),
+        held["example"].to_numpy().astype(np.int64) * len(outputs) + held["output"].to_numpy().astype(np.int64),
     )
 
 
@@ -112,36 +114,37 @@ def read_scores(
     columns = ("model", "checkpoint", "task", "example", "input_example", "option", "starts", "ends", "log_probabilities")
     for part in work.parts("token_scores"):
         for batch in work.batches(part, *columns, rows=4096):
-            plain = {n: batch.column(n).to_pylist() for n in columns[:6]}
-            lists = {n: _lists(batch.column(n)) for n in columns[6:]}
-            for i in range(batch.num_rows):
-                example = code.get(plain["example"][i])
-                if plain["task"][i] != task or plain["option"][i] != -1 or example is None:
-                    continue
-                key = (plain["model"][i], plain["checkpoint"][i])
+            plain = {n: np.array(batch.column(n).to_pylist(), dtype=object) for n in columns[:6]}
+            example, given = (np.array([code.get(e, -1) for e in plain[n]], np.int64) for n in ("example", "input_example"))
+            wanted = (plain["task"] == task) & (plain["option"] == -1) & (example >= 0)
+            keys = list(zip(plain["model"], plain["checkpoint"], strict=True))
+            for key in dict.fromkeys(k for k, good in zip(keys, wanted, strict=True) if good):
                 if only is not None and key not in only:
                     continue
                 if key not in found:
                     found[key] = Scores.silent(total)
-                here = slice(spans.offsets[example], spans.offsets[example + 1])
-                tokens, at = (lists["starts"](i), lists["ends"](i)), (spans.start[here], spans.end[here])
-                given = code.get(plain["input_example"][i])
-                sums = span_sums(*tokens, lists["log_probabilities"](i).astype(np.float64), *at)
-                _enter(found[key], spans, here, sums, example, given)
-                if given == example:
-                    found[key].tokens[here] = _overlap(*tokens, *at).sum(axis=1)
+                rows = np.flatnonzero(wanted & np.array([k == key for k in keys]))
+                _enter(found[key], spans, batch, rows, example[rows], given[rows])
     return found
 
 
-def _enter(scores: Scores, spans: Spans, here: slice, sums: Floats, example: int, given: int | None) -> None:
-    """Put one row's sums where they belong. An input of which it is not known what it holds is no comparison."""
-    if given == example:
-        scores.own[here] = sums
-    elif given is not None:
-        held = np.isin(spans.output[here], spans.holders.get(given, np.empty(0, dtype=np.int64)))
-        usable = ~held & np.isfinite(sums)
-        scores.other_sum[here] += np.where(usable, sums, 0.0)
-        scores.other_count[here] += usable
+def _enter(scores: Scores, spans: Spans, batch: pa.RecordBatch, rows: Ints, example: Ints, given: Ints) -> None:
+    """Put the sums of some rows where they belong. An input of which it is not known what it holds is no comparison."""
+    from tasks.metrics.span_kernels import sum_over_spans
+
+    lists = [batch.column(n) for n in ("starts", "ends", "log_probabilities")]
+    begin, end = (lists[0].offsets.to_numpy()[rows + i] for i in (0, 1))
+    starts, ends, values = (column.values.to_numpy(zero_copy_only=False) for column in lists)
+    first, last = spans.offsets[example], spans.offsets[example + 1]
+    sums, tokens = sum_over_spans(begin, end, starts, ends, values, first, last, spans.start, spans.end)
+    each = last - first
+    span = np.repeat(first - np.cumsum(each) + each, each) + np.arange(len(sums))
+    own, given = np.repeat(given == example, each), np.repeat(given, each)
+    scores.own[span[own]], scores.tokens[span[own]] = sums[own], tokens[own]
+    usable = ~own & (given >= 0) & np.isfinite(sums)
+    usable[usable] = ~np.isin(given[usable] * spans.outputs + spans.output[span[usable]], spans.held)
+    np.add.at(scores.other_sum, span[usable], sums[usable])
+    np.add.at(scores.other_count, span[usable], 1)
 
 
 @dataclass(frozen=True)
@@ -183,9 +186,3 @@ def read_infinigram(work: Work, task: str, examples: Examples, spans: Spans) -> 
         for row, values in enumerate((backoff, paper, seen.astype(np.float64))):
             sums[row, here] = span_sums(start[tokens], end[tokens], values[tokens], spans.start[here], spans.end[here])
     return Infinigram(sums[0], np.where(sums[2] == 0, -np.inf, sums[1]))
-
-
-def _lists(column):  # type: ignore[no-untyped-def]
-    """Access to the i-th list of an Arrow list column as a NumPy array, without a Python object per value."""
-    offsets, values = column.offsets.to_numpy(), column.values.to_numpy(zero_copy_only=False)
-    return lambda i: values[offsets[i] : offsets[i + 1]]

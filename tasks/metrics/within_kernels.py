@@ -3,7 +3,20 @@
 import numpy as np
 from numba import njit
 
-from tasks.metrics.kernels import _rank
+
+@njit(cache=True)
+def _rank(codes, order, weights, ranks):
+    """Weighted mid-ranks: the weight below a row's tie group, and half of the group's. codes: tie groups along `order`."""
+    below, i = 0.0, 0
+    while i < len(order):
+        j, weight = i, 0.0
+        while j < len(order) and codes[j] == codes[i]:
+            weight += weights[order[j]]
+            j += 1
+        for k in range(i, j):
+            ranks[order[k]] = below + 0.5 * weight
+        below += weight
+        i = j
 
 
 @njit(cache=True)
