@@ -142,6 +142,19 @@ class Study(Settings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _repeats(self) -> Study:
+        for task in self.tasks:
+            others = {t.name: t for t in self.tasks if t.name != task.name}
+            if task.repeat_of and task.repeat_of not in others:
+                raise ValueError(f"task {task.name!r}: repeat_of = {task.repeat_of!r} is no other task of this study")
+            if task.repeat_of and not task.examined_like(others[task.repeat_of]):
+                raise ValueError(
+                    f"task {task.name!r}: repeat_of = {task.repeat_of!r} reads other evaluated examples; it may differ in its "
+                    "prompt and in what it is mined from"
+                )
+        return self
+
     def task(self, name: str) -> Task:
         """The task of that name."""
         return next(t for t in self.tasks if t.name == name)

@@ -29,6 +29,12 @@ class Measures(Settings):
     )
     sweep_bootstrap: int = Field(200, ge=50, le=100_000, description="draws of each interval of a sweep: there are many")
 
+    equal_rows: int = Field(
+        0,
+        ge=0,
+        description="N at which tasks are compared, e.g. the rows of the smallest; 0: tasks are not compared at one N",
+    )
+
     @field_validator("sweep_gammas", mode="before")
     @classmethod
     def _gammas(cls, value: Any) -> Any:

@@ -14,6 +14,16 @@ from schemas.settings import Name, Order, Settings
 _PERCENTILE = re.compile(r"p(?:0\.\d+|[1-9]\d?(?:\.\d+)?)")
 
 
+SAME_EXAMPLES = (
+    "family", "reader", "evaluate", "split", "languages", "encoding", "fields", "revision", "subjects", "templates",
+    "translator", "limit",
+)  # fmt: skip
+SAME_PROMPT = (
+    "prompt", "prompt_options", "instruction", "shots", "shots_from", "shots_seed", "shots_within_group",
+)  # fmt: skip
+SAME_MINING = ("mine", "mine_limit")
+
+
 def number_or_percentile(gamma: Any) -> Any:
     """γ as it is. Raises ValueError for what is neither a number nor a percentile."""
     number = isinstance(gamma, int | float) and not isinstance(gamma, bool) and -1 <= gamma <= 1
@@ -100,6 +110,11 @@ class Task(Settings):
     )
     limit: int = Field(0, ge=0, description="most evaluated examples, by smallest hash; 0: all")
     mine_limit: int = Field(0, ge=0, description="most mining examples, by smallest hash; 0: all")
+    repeat_of: str = Field(
+        "",
+        description="another task with the same evaluated examples: under another prompt, it tells how reliable the "
+        "log-probabilities are; mined from other files, whether the measures depend on the files",
+    )
     orders: tuple[Order, ...] = Field((1, 2, 3), description="n")
     primary_order: Order | None = Field(None, description="n of the results table; default: the first of `orders`")
     gamma: dict[str, float | str] = Field(
@@ -158,6 +173,18 @@ class Task(Settings):
     def gamma_at(self, order: int) -> float | str:
         """γ for n-grams of this order: a number, or a percentile ("p90") of the similarities of all its candidate pairs."""
         return self.gamma.get(str(order), self.gamma_default)
+
+    def examined_like(self, other: Task) -> bool:
+        """Whether both have the same evaluated examples."""
+        return all(getattr(self, name) == getattr(other, name) for name in SAME_EXAMPLES)
+
+    def asks_like(self, other: Task) -> bool:
+        """Whether both put their examples to a model in the same words."""
+        return all(getattr(self, name) == getattr(other, name) for name in SAME_PROMPT)
+
+    def mined_like(self, other: Task) -> bool:
+        """Whether both take their pairs from the same examples."""
+        return all(getattr(self, name) == getattr(other, name) for name in SAME_MINING)
 
     @property
     def full_version(self) -> str:

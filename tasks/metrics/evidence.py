@@ -15,6 +15,8 @@ from tasks.metrics.statistics import Rows, spearman, undefined
 from tasks.step import Work
 
 Floats = NDArray[np.float64]
+NO_EVIDENCE = "no evidence: no pair of this task has support in the corpus"
+NO_SCORE = "no score: the model has no finite log-probability of any of these outputs"
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,6 @@ class Evidence:
 
 def evidence_of(work: Work, task: str, order: int, found: Phi, infinigram: Infinigram) -> Evidence:
     counted = with_counts(work, found.rows)
-    supported = counted.filter((pl.col("count") > 0) & (pl.col("input_documents") > 0) & (pl.col("output_documents") > 0))
     truth = work.frame("truth", "task", *PAIR, "pair_documents", "input_documents", "optimal_log_probability").filter(
         task=task
     )
@@ -43,11 +44,24 @@ def evidence_of(work: Work, task: str, order: int, found: Phi, infinigram: Infin
         planted_count=pl.col("pair_documents"),
         planted_input=pl.col("input_documents"),
     ).unique(PAIR, keep="first", maintain_order=True)
-    supported = supported.join(planned, on=PAIR, how="left", maintain_order="left")
+    rows = supported(counted).join(planned, on=PAIR, how="left", maintain_order="left")
     log = pl.when(pl.col("planted_count") > 0).then((pl.col("planted_count") / pl.col("planted_input")).log())
-    return Evidence(
-        order, counted, supported, infinigram, floats(supported["optimal"]), floats(supported.select(log).to_series())
-    )
+    return Evidence(order, counted, rows, infinigram, floats(rows["optimal"]), floats(rows.select(log).to_series()))
+
+
+def supported(counted: pl.DataFrame) -> pl.DataFrame:
+    """The rows whose pair stands in the corpus."""
+    return counted.filter((pl.col("count") > 0) & (pl.col("input_documents") > 0) & (pl.col("output_documents") > 0))
+
+
+def log_p(found: pl.DataFrame, count: str = "count") -> Floats:
+    """log P_n(s_y | s_x)."""
+    return np.log(floats(found[count]) / floats(found["input_documents"]))
+
+
+def log_pmi(found: pl.DataFrame, count: str = "count") -> Floats:
+    """log of C / (df(s_x) · df(s_y)): one division of exact integers, so that equal values stay tied."""
+    return np.log(floats(found[count]) / (floats(found["input_documents"]) * floats(found["output_documents"])))
 
 
 def exclude_pairs(answers: Answers, work: Work, examples: Examples, evidence: Evidence, found: Phi) -> None:

@@ -17,10 +17,14 @@ from schemas import EXCLUSIONS, METRIC_FAMILY, METRICS, Study
 from schemas.study import Task
 from schemas.study_views import View, views
 from tasks.metrics import (
+    attribution,
+    comparisons,
+    confounds,
     contaminated,
     coverage,
     distributional,
     emergence,
+    exposure,
     judging,
     novelty,
     performance,
@@ -28,7 +32,7 @@ from tasks.metrics import (
     sweeps,
     truth,
     v1,
-)  # fmt: skip
+)
 from tasks.metrics.answers import Answers
 from tasks.metrics.statistics import benjamini_hochberg
 from tasks.step import Inputs, Job, Stage, Step, Work, parts_of
@@ -46,6 +50,10 @@ class Measure:
 
 MEASURES = {
     "distributional": Measure(lambda _: distributional.READS, distributional.settings, distributional.run, cost=10.0),
+    "comparison": Measure(lambda _: comparisons.READS, comparisons.settings, comparisons.run, cost=5.0),
+    "confound": Measure(lambda _: confounds.READS, confounds.settings, confounds.run, cost=10.0),
+    "attribution": Measure(lambda _: attribution.READS, attribution.settings, attribution.run, cost=3.0),
+    "exposure": Measure(lambda _: exposure.READS, exposure.settings, exposure.run, cost=2.0),
     "score": Measure(lambda task: judging.reads(task.family), scores.settings, scores.run, cost=3.0),
     "performance": Measure(lambda task: performance.reads(task.family), performance.settings, performance.run, cost=3.0),
     "emergence": Measure(lambda _: emergence.READS, emergence.settings, emergence.run, cost=3.0),
@@ -83,7 +91,8 @@ def _job(name: str, task: Task, view: View, inputs: Inputs) -> Job:
         asked = {t: view.label for t in ("task_grams", "similarities")} | {t: "all" for t in ("pair_counts", "ngram_stats")}
         inputs = parts_of(inputs, example_ngrams=view.ngrams, **asked)
     tables = (*measure.reads(task), *_percentiles(task, measure), *([contaminated.TABLE] if leave_out else []))
-    parts = {t: tuple(p for p in inputs.get(t, ()) if p.labels.get("task", task.name) == task.name) for t in tables}
+    mine = {task.name, task.repeat_of if name == "confound" else task.name}  # its prompt and pairs are compared with the own
+    parts = {t: tuple(p for p in inputs.get(t, ()) if p.labels.get("task", task.name) in mine) for t in tables}
     return Job(labels, settings, parts, cost=measure.cost)
 
 
@@ -136,6 +145,7 @@ MEASURE = Step(
         "similarities",
         "ngram_stats",
         "pair_counts",
+        "pair_windows",
         "contamination",
         "infinigram",
         "models",

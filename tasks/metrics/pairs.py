@@ -7,7 +7,7 @@ Example: the question "What is the capital of Poseldi?" with the answer "Mirath"
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,8 @@ class Examples:
     """example (code), order, input_ngram"""
     spans: pl.DataFrame
     """span (row number), example (code), order, output_ngram, length, start, end: first occurrence of s_y in the output"""
+    groups: list[str] = field(default_factory=list)
+    """subject, relation or language pair of each example"""
 
     @property
     def code(self) -> dict[str, int]:
@@ -41,7 +43,8 @@ class Examples:
 
 def evaluated(work: Work, task: str) -> Examples:
     """Read the evaluated examples of a task, but for those that the study leaves out as contaminated."""
-    table = work.frame("examples", "task", "split", "example", "output").filter(task=task, split="evaluate").sort("example")
+    table = work.frame("examples", "task", "split", "example", "group", "output")
+    table = table.filter(task=task, split="evaluate").sort("example")
     table = table.filter(~pl.col("example").is_in(sorted(contaminated(work, task))))
     codes = table.select("example", code=pl.int_range(pl.len(), dtype=pl.Int64))
     ngrams = work.frame("example_ngrams", "task", "split", "example", "side", "order", "ngram", "length", "starts", "ends")
@@ -60,7 +63,7 @@ def evaluated(work: Work, task: str) -> Examples:
     )
     spans = ngrams.filter(side="output").select("example", "order", "length", "start", "end", output_ngram="ngram")
     spans = spans.sort("example", "order", "output_ngram").with_row_index("span").with_columns(pl.col("span").cast(pl.Int64))
-    return Examples(table["example"].to_list(), table["output"].to_list(), inputs, spans)
+    return Examples(table["example"].to_list(), table["output"].to_list(), inputs, spans, table["group"].to_list())
 
 
 def gamma_settings(task: Task, orders: Sequence[int]) -> dict[str, Any]:

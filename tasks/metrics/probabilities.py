@@ -7,8 +7,9 @@ follows; on planted data that takes Mem_n from .65 to .13.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -18,7 +19,11 @@ from tasks.dataset import Part
 from tasks.metrics.pairs import Examples
 from tasks.step import Work
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 
 def span_sums(
@@ -32,9 +37,11 @@ def span_sums(
 
     Shapes: tokens (t,), (t,), (t,); spans (s,), (s,) → (s,).
     """
-    inside = (starts[None, :] < span_ends[:, None]) & (ends[None, :] > span_starts[:, None])
-    sums = np.where(inside, values[None, :], 0.0).sum(axis=1)
-    return np.where(inside.any(axis=1), sums, np.nan)
+    from tasks.metrics.span_kernels import sum_over_spans
+
+    zero, tokens, spans = np.zeros(1, np.int64), np.full(1, len(starts)), np.full(1, len(span_starts))
+    sums: Floats = sum_over_spans(zero, tokens, starts, ends, values, zero, spans, span_starts, span_ends)[0]
+    return sums
 
 
 @dataclass
@@ -44,6 +51,13 @@ class Scores:
     own: Floats
     other_sum: Floats
     other_count: NDArray[np.int64]
+    tokens: NDArray[np.int64]
+    """how many of the model's tokens each span has; 0 where it was not scored"""
+
+    @classmethod
+    def silent(cls, spans: int) -> Scores:
+        """Those of a model that was never asked."""
+        return cls(np.full(spans, np.nan), np.zeros(spans), *(np.zeros(spans, dtype=np.int64) for _ in range(2)))
 
     @property
     def delta(self) -> Floats:
@@ -61,8 +75,10 @@ class Spans:
     output: NDArray[np.int64]
     """code of (order, s_y): what another input may hold a partner of"""
     offsets: NDArray[np.int64]
-    holders: Mapping[int, NDArray[np.int64]] = field(default_factory=dict)
-    """for each example, the codes of the outputs its input holds a partner of"""
+    outputs: int = 0
+    """how many codes there are"""
+    held: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    """example * outputs + code of each output that an example's input holds a partner of"""
 
 
 def spans_of(examples: Examples, pairs: pl.DataFrame) -> Spans:
@@ -76,65 +92,80 @@ def spans_of(examples: Examples, pairs: pl.DataFrame) -> Spans:
         .unique()
         .sort("example", "output")
     )
-    holders = {int(e[0]): g["output"].to_numpy().astype(np.int64) for e, g in held.group_by("example", maintain_order=True)}  # type: ignore[call-overload]
     offsets = np.searchsorted(spans["example"].to_numpy(), np.arange(len(examples.names) + 1))
     return Spans(
         spans["start"].to_numpy().astype(np.int64),
         spans["end"].to_numpy().astype(np.int64),
         spans["output"].to_numpy().astype(np.int64),
         offsets,
-        holders,
+        len(outputs),
+        held["example"].to_numpy().astype(np.int64) * len(outputs) + held["output"].to_numpy().astype(np.int64),
     )
 
 
-def read_scores(work: Work, task: str, examples: Examples, spans: Spans) -> dict[tuple[str, int], Scores]:
-    """Scores by (model, checkpoint). Reads token_scores in pieces; only the reference output (option -1) is used here."""
+def read_scores(
+    work: Work, task: str, examples: Examples, spans: Spans, only: Container[tuple[str, int]] | None = None
+) -> dict[tuple[str, int], Scores]:
+    """Scores by (model, checkpoint), of all or of those in `only`."""
     found: dict[tuple[str, int], Scores] = {}
-    total = len(spans.start)
-    for key, example, given, sums in span_scores(work, task, examples, spans, work.parts("token_scores")):
-        if key not in found:
-            found[key] = Scores(np.full(total, np.nan), np.zeros(total), np.zeros(total, dtype=np.int64))
-        here = slice(spans.offsets[example], spans.offsets[example + 1])
-        _enter(found[key], spans, here, sums, example, given)
+    for key, piece in span_scores(work, task, examples, spans, work.parts("token_scores"), only):
+        scores = found.setdefault(key, Scores.silent(len(spans.start)))
+        own, span = piece.own, piece.span
+        scores.own[span[own]], scores.tokens[span[own]] = piece.sums[own], piece.tokens[own]
+        usable = ~own & (piece.given >= 0) & np.isfinite(piece.sums)
+        usable[usable] = ~np.isin(piece.given[usable] * spans.outputs + spans.output[span[usable]], spans.held)
+        np.add.at(scores.other_sum, span[usable], piece.sums[usable])
+        np.add.at(scores.other_count, span[usable], 1)
     return found
 
 
+class SpanScores(NamedTuple):
+    """Sums of some spans after some inputs; arrays of one length."""
+
+    span: Ints
+    sums: Floats
+    """log P of the span; NaN where no token overlaps it"""
+    tokens: Ints
+    """how many do"""
+    given: Ints
+    """the example whose input was given; -1: none of the evaluated, so that it is not known what it holds"""
+    own: NDArray[np.bool_]
+    """whether that is the span's own example"""
+
+
 def span_scores(
-    work: Work, task: str, examples: Examples, spans: Spans, parts: Sequence[Part]
-) -> Iterator[tuple[tuple[str, int], int, int | None, Floats]]:
-    """((model, checkpoint), example, whose input was given or None if that is no example, log P of each span of the example),
-    row by row of these parts of token_scores."""
+    work: Work, task: str, examples: Examples, spans: Spans, parts: Sequence[Part], only: Container[tuple[str, int]] | None
+) -> Iterator[tuple[tuple[str, int], SpanScores]]:
+    """((model, checkpoint), sums) piece by piece of these parts of token_scores, of all models or of those in `only`.
+
+    Only the reference output (option -1) is used here.
+    """
     code = examples.code
     columns = ("model", "checkpoint", "task", "example", "input_example", "option", "starts", "ends", "log_probabilities")
     for part in parts:
         for batch in work.batches(part, *columns, rows=4096):
-            plain = {n: batch.column(n).to_pylist() for n in columns[:6]}
-            lists = {n: _lists(batch.column(n)) for n in columns[6:]}
-            for i in range(batch.num_rows):
-                example = code.get(plain["example"][i])
-                if plain["task"][i] != task or plain["option"][i] != -1 or example is None:
-                    continue
-                here = slice(spans.offsets[example], spans.offsets[example + 1])
-                sums = span_sums(
-                    lists["starts"](i),
-                    lists["ends"](i),
-                    lists["log_probabilities"](i).astype(np.float64),
-                    spans.start[here],
-                    spans.end[here],
-                )
-                given = code.get(plain["input_example"][i])
-                yield (plain["model"][i], plain["checkpoint"][i]), example, given, sums
+            plain = {n: np.array(batch.column(n).to_pylist(), dtype=object) for n in columns[:6]}
+            example, given = (np.array([code.get(e, -1) for e in plain[n]], np.int64) for n in ("example", "input_example"))
+            wanted = (plain["task"] == task) & (plain["option"] == -1) & (example >= 0)
+            keys = list(zip(plain["model"], plain["checkpoint"], strict=True))
+            for key in dict.fromkeys(k for k, good in zip(keys, wanted, strict=True) if good):
+                if only is None or key in only:
+                    rows = np.flatnonzero(wanted & np.array([k == key for k in keys]))
+                    yield key, _sums(spans, batch, rows, example[rows], given[rows])
 
 
-def _enter(scores: Scores, spans: Spans, here: slice, sums: Floats, example: int, given: int | None) -> None:
-    """Put one row's sums where they belong. An input of which it is not known what it holds is no comparison."""
-    if given == example:
-        scores.own[here] = sums
-    elif given is not None:
-        held = np.isin(spans.output[here], spans.holders.get(given, np.empty(0, dtype=np.int64)))
-        usable = ~held & np.isfinite(sums)
-        scores.other_sum[here] += np.where(usable, sums, 0.0)
-        scores.other_count[here] += usable
+def _sums(spans: Spans, batch: pa.RecordBatch, rows: Ints, example: Ints, given: Ints) -> SpanScores:
+    """The sums of some rows of a batch, for all spans of their examples."""
+    from tasks.metrics.span_kernels import sum_over_spans
+
+    lists = [batch.column(n) for n in ("starts", "ends", "log_probabilities")]
+    begin, end = (lists[0].offsets.to_numpy()[rows + i] for i in (0, 1))
+    starts, ends, values = (column.values.to_numpy(zero_copy_only=False) for column in lists)
+    first, last = spans.offsets[example], spans.offsets[example + 1]
+    sums, tokens = sum_over_spans(begin, end, starts, ends, values, first, last, spans.start, spans.end)
+    each = last - first
+    span = np.repeat(first - np.cumsum(each) + each, each) + np.arange(len(sums))
+    return SpanScores(span, sums, tokens, np.repeat(given, each), np.repeat(given == example, each))
 
 
 @dataclass(frozen=True)
@@ -176,9 +207,3 @@ def read_infinigram(work: Work, task: str, examples: Examples, spans: Spans) -> 
         for row, values in enumerate((backoff, paper, seen.astype(np.float64))):
             sums[row, here] = span_sums(start[tokens], end[tokens], values[tokens], spans.start[here], spans.end[here])
     return Infinigram(sums[0], np.where(sums[2] == 0, -np.inf, sums[1]))
-
-
-def _lists(column):  # type: ignore[no-untyped-def]
-    """Access to the i-th list of an Arrow list column as a NumPy array, without a Python object per value."""
-    offsets, values = column.offsets.to_numpy(), column.values.to_numpy(zero_copy_only=False)
-    return lambda i: values[offsets[i] : offsets[i + 1]]

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from schemas import Study, StudyError
 from tasks.metrics.answers import Answers, Asked, models_of
-from tasks.metrics.distributional import NO_EVIDENCE, NO_SCORE
 from tasks.metrics.evidence import floats
+from tasks.metrics.inference import NO_EVIDENCE, NO_SCORE
 from tasks.metrics.pairs import EXAMPLES_AT_ONCE, PAIR, Examples, evaluated, gamma_settings, phi, with_counts
 from tasks.metrics.probabilities import Spans, span_scores, spans_of
 from tasks.metrics.statistics import Estimate, Rows, correlate, undefined, wilson
@@ -177,16 +177,12 @@ def _contrast(work: Work, task: str, examples: Examples, pairs: pl.DataFrame, sp
     wanted = {"model": asked.model, "checkpoint": str(asked.checkpoint)}
     parts = [p for p in work.parts("token_scores") if all(p.labels.get(k, v) == v for k, v in wanted.items())]
     own, at, given, other = np.full(len(spans.start), np.nan), [], [], []
-    for key, example, whose, sums in span_scores(work, task, examples, spans, parts):
-        here = np.arange(spans.offsets[example], spans.offsets[example + 1])
-        if key != (asked.model, asked.checkpoint):
-            continue
-        if whose == example:
-            own[here] = sums
-        elif whose is not None:
-            at.append(here)
-            given.append(np.full(len(here), whose))
-            other.append(sums)
+    for _, piece in span_scores(work, task, examples, spans, parts, {(asked.model, asked.checkpoint)}):
+        own[piece.span[piece.own]] = piece.sums[piece.own]
+        known = ~piece.own & (piece.given >= 0)
+        at.append(piece.span[known])
+        given.append(piece.given[known])
+        other.append(piece.sums[known])
     span, whose_input = (np.concatenate([np.empty(0, np.int64), *values]).astype(np.int64) for values in (at, given))
     after = np.concatenate([np.empty(0), *other])
     return Contrast(own, span, after, _partners(examples, pairs, spans, span, whose_input))

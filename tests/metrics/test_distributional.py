@@ -265,5 +265,6 @@ def test_a_measure_declares_only_the_settings_it_uses():
         for a, b in zip(*(MEASURE.stages[0].plan(s, {}) for s in (low, high)), strict=True)
         if a.settings != b.settings
     }
-    assert changed >= {"distributional", "coverage", "performance", "emergence", "v1"}
+    assert changed >= {"distributional", "comparison", "confound", "attribution", "exposure", "coverage", "performance"}
+    assert changed >= {"emergence", "v1", "sweeps"}
     assert not changed & {"score", "novelty", "contamination", "truth"}

@@ -1,0 +1,95 @@
+"""What a model's log-probabilities follow: the pair, s_y, s_x or the length (task-grams §6d, the attribution bar).
+
+    R²      of the mid-ranks of log P_LLM on those of log C(s_x, s_y), log df(s_y), log df(s_x) and the length of s_y
+    unique  R² of all minus R² without the part; shared: R² minus all unique parts; unexplained: 1 - R²
+The parts add up to 1. `shared` is below 0 where parts hide each other (suppression). A unique part is never below 0, and so its
+interval stays above 0 by a little even where there is nothing: about 1 / rows.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from schemas import Study
+from tasks.metrics import loaded
+from tasks.metrics.answers import Answers, Asked
+from tasks.metrics.evidence import NO_EVIDENCE, NO_SCORE, floats
+from tasks.metrics.loaded import Loaded, load
+from tasks.metrics.pairs import gamma_settings
+from tasks.metrics.partials import FEWEST_ROWS, explained, rank_correlations
+from tasks.metrics.resampling import bootstrap_many
+from tasks.metrics.statistics import Estimate, percentile_interval
+from tasks.step import Work
+
+READS = loaded.READS
+PARTS = ("pair", "s_y", "s_x", "length")
+Floats = NDArray[np.float64]
+
+
+def settings(study: Study, task: str) -> dict[str, Any]:
+    """What decides the bar."""
+    t = study.task(task)
+    return {**gamma_settings(t, t.orders), "draws": study.measures.bootstrap, "seed": study.seed}
+
+
+def run(work: Work, answers: Answers) -> None:
+    """The bar of every order and each model's last checkpoint."""
+    task = load(work, answers.task, last=True)
+    for order in sorted(int(n) for n in work.settings["gamma"]):
+        found = task.found(work, order)
+        for asked in task.models:
+            _bar(work, answers, task, found, order, asked)
+
+
+def parts_of(found: pl.DataFrame) -> dict[str, list[Floats]]:
+    """The predictors of each part. Ranks need no logarithm; the length is in characters, and in words for whole answers."""
+    text = found["output_ngram"]
+    return {
+        "pair": [floats(found["count"])],
+        "s_y": [floats(found["output_documents"])],
+        "s_x": [floats(found["input_documents"])],
+        "length": [floats(text.str.len_chars()), floats(text.str.count_matches(" ") + 1)],
+    }
+
+
+def unique_shares(matrices: Floats, parts: dict[str, list[int]]) -> dict[str, Floats]:
+    """The parts of the rank variance of column 0, for a stack of matrices; each part names its columns."""
+    everything = sorted(c for columns in parts.values() for c in columns)
+    whole = explained(matrices, everything)
+    found = {name: whole - explained(matrices, [c for c in everything if c not in columns])
+             for name, columns in parts.items()}  # fmt: skip
+    return found | {"shared": whole - sum(found.values()), "unexplained": 1 - whole}
+
+
+def _bar(work: Work, answers: Answers, task: Loaded, found: pl.DataFrame, order: int, asked: Asked) -> None:
+    y = task.of(asked).own[found["span"].to_numpy()]
+    scored = np.isfinite(y)
+    kept, y = found.filter(pl.Series(scored)), y[scored]
+    columns, parts = [y], {}
+    for name, predictors in parts_of(kept).items():
+        varying = [p for p in predictors if len(np.unique(p)) > 1]
+        parts[name] = list(range(len(columns), len(columns) + len(varying)))
+        columns += varying
+    why = NO_EVIDENCE if not len(found) else NO_SCORE if not len(kept) else ""
+    why = why or (f"fewer than {max(FEWEST_ROWS, len(columns) + 1)} rows" if len(kept) <= max(2, len(columns)) else "")
+    why = why or ("log P_LLM is the same in all rows" if y.min() == y.max() else "")
+    example = kept["example"].to_numpy()
+    several, used = len(np.unique(example)) > 1, {name: at for name, at in parts.items() if at}
+    point, drawn = {}, {}
+    if not why:
+        table = np.array(columns)
+        point = unique_shares(rank_correlations(table)[None], used)
+        if several:
+            drawn = unique_shares(bootstrap_many(table, example, None, work.settings["draws"], work.settings["seed"]), used)
+    for name in (*PARTS, "shared", "unexplained"):
+        if why or name not in point:
+            estimate = Estimate(None, note=why or f"{name} is the same in all rows")
+        else:
+            low, high, missing = percentile_interval(drawn[name]) if several else (None, None, "no interval: one example")
+            estimate = Estimate(float(point[name][0]), low, high, note=missing)
+        answers.add("attribution", "unique_rank_variance", estimate, asked=asked, order=order, unit="pair", detail=name,
+                    rows=len(kept), examples=len(np.unique(example)))  # fmt: skip

@@ -1,0 +1,75 @@
+"""What is left of a rank correlation when other things are held fixed, all from one matrix of rank correlations (task-grams §6b).
+
+    partial ρ(x, y | Z)  = Pearson of the residuals of the mid-ranks of x and y on those of Z, with intercept
+    R²(y | Z)            = share of the variance of y's mid-ranks that the mid-ranks of Z explain, linearly
+Both are functions of the correlations alone, so that a bootstrap needs the matrix of each draw and no rows. Matrices come as a
+stack (draws, k, k); a draw in which a column that is used does not vary is NaN and gives NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+FEWEST_ROWS = 3  # that a correlation is taken of
+SINGULAR = 1e-9  # controls whose ranks are the same but for rounding count once
+NOTHING_LEFT = 1e-9  # residual variance, of 1, that is rounding
+
+
+def rank_correlations(columns: Floats, weights: Floats | None = None) -> Floats:
+    """Spearman's matrix (k, k) of the columns (k, n), with weighted mid-ranks where rows have weights; NaN for constants."""
+    w = np.ones(columns.shape[1]) if weights is None else weights
+    ranks = np.empty(columns.shape)
+    for row, values in enumerate(columns):
+        code = np.unique(values, return_inverse=True)[1]
+        sizes = np.bincount(code, weights=w)
+        ranks[row] = (np.cumsum(sizes) - 0.5 * sizes)[code] / w.sum()
+    ranks -= (ranks @ w / w.sum())[:, None]
+    cross = (ranks * w) @ ranks.T
+    scale = np.sqrt(np.diag(cross))
+    scale[[len(np.unique(values)) < 2 for values in columns]] = np.nan
+    return np.clip(cross / np.outer(scale, scale), -1.0, 1.0)
+
+
+def partial_correlation(matrices: Floats, controls: Sequence[int], x: int = 0, y: int = 1) -> Floats:
+    """Partial correlation of columns x and y in every matrix of a stack; NaN where the controls fix x or y."""
+    used = [x, y, *controls]
+    usable = np.isfinite(matrices[:, used][:, :, used]).all(axis=(1, 2))
+    found = np.full(len(matrices), np.nan)
+    kept = matrices[usable]
+    if not len(kept):
+        return found
+    if not controls:
+        found[usable] = kept[:, x, y]
+        return found
+    of_x, of_y = kept[:, x][:, controls], kept[:, y][:, controls]
+    inverse = _inverse(kept, controls)
+    rest_x = 1 - np.einsum("di,dij,dj->d", of_x, inverse, of_x)
+    rest_y = 1 - np.einsum("di,dij,dj->d", of_y, inverse, of_y)
+    rest = kept[:, x, y] - np.einsum("di,dij,dj->d", of_x, inverse, of_y)
+    left = (rest_x > NOTHING_LEFT) & (rest_y > NOTHING_LEFT)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found[usable] = np.where(left, np.clip(rest / np.sqrt(rest_x * rest_y), -1.0, 1.0), np.nan)
+    return found
+
+
+def explained(matrices: Floats, predictors: Sequence[int], y: int = 0) -> Floats:
+    """R² of column y on the predictors in every matrix of a stack."""
+    used = [y, *predictors]
+    usable = np.isfinite(matrices[:, used][:, :, used]).all(axis=(1, 2))
+    found = np.full(len(matrices), np.nan)
+    if not predictors:
+        found[usable] = 0.0
+        return found
+    kept = matrices[usable]
+    if len(kept):
+        of_y = kept[:, y][:, predictors]
+        found[usable] = np.clip(np.einsum("di,dij,dj->d", of_y, _inverse(kept, predictors), of_y), 0.0, 1.0)
+    return found
+
+
+def _inverse(matrices: Floats, controls: Sequence[int]) -> Floats:
+    return np.asarray(np.linalg.pinv(matrices[:, controls][:, :, controls], rcond=SINGULAR, hermitian=True), np.float64)

@@ -1,0 +1,28 @@
+"""Sums of token values over spans of text, compiled. NumPy in, NumPy out."""
+
+import numpy as np
+from numba import njit
+
+
+@njit(cache=True)
+def sum_over_spans(begin, end, token_starts, token_ends, values, first, last, span_starts, span_ends):
+    """For each row: Σ of the values of its tokens that overlap each of its spans, and how many tokens do.
+
+    Row r has the tokens begin[r]:end[r] and the spans first[r]:last[r]. Returned flat, in the order of rows and spans; a
+    span without a token is NaN. Tokens are added in their order, so that equal tokens give equal sums wherever they stand.
+    """
+    total = 0
+    for r in range(len(begin)):
+        total += last[r] - first[r]
+    sums, tokens = np.empty(total), np.zeros(total, dtype=np.int64)
+    at = 0
+    for r in range(len(begin)):
+        for s in range(first[r], last[r]):
+            found = 0.0
+            for t in range(begin[r], end[r]):
+                if token_starts[t] < span_ends[s] and token_ends[t] > span_starts[s]:
+                    found += np.float64(values[t])
+                    tokens[at] += 1
+            sums[at] = found if tokens[at] > 0 else np.nan
+            at += 1
+    return sums, tokens
