@@ -1,0 +1,339 @@
+"""`taskgram prompts` on a small study: exact counts, both extremes, their scores, and nothing computed twice."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows import prompt_question
+from flows.engine import Session, run_step
+from flows.plan import lay_out
+from flows.prompt_choice import choose
+from flows.prompt_question import Choosing, Question
+from flows.study import STEPS
+from schemas import CONTRACTS, Study, StudyError, load_study
+from tasks.cluster import Cluster
+from tasks.dataset import Part, Store
+from tasks.text.words import normalise
+from tasks.validation import validate
+from tests.models.small import save_random
+
+STUDY = """
+name = "{name}"
+workers = 0
+[[corpus.sources]]
+name = "notes"
+files = ["corpus/*.jsonl"]
+[tokenizer]
+vocabulary = 300
+[[tasks]]
+name = "rivers"
+family = "qa"
+evaluate = ["rivers.jsonl"]
+prompt = "Which river flows through {{input}}?\\nAnswer: "
+max_new_tokens = 4
+[[tasks]]
+name = "other"
+family = "qa"
+evaluate = ["rivers.jsonl"]
+[[models]]
+name = "tiny"
+[models.pretrain]
+hidden = 16
+layers = 1
+heads = 2
+tokens = 4_000
+batch = 4
+context = 32
+[[models]]
+name = "given"
+path = "given"
+[counting]
+index = {index}
+stop_words = "none"
+[scoring]
+other_inputs = 2
+[measures]
+bootstrap = 50
+"""
+PLACES = ("Velm", "Maron", "Iska", "Torin", "Belado", "Mirek")
+TEMPLATES = [
+    "Which river flows through {input}?\\nAnswer:",  # the task's own
+    "The river of {input}, as everybody knows, is",
+    "Zorp quux blarg {input} gnarl",
+    "It is said that the river of {input} is",
+    "Name it",
+    "{input}:",
+]
+TEXTS = [
+    *(f"Which river flows through {p}? The river of {p} is long, as everybody knows." for p in PLACES),
+    *("As everybody knows, it is said that nothing is cold. " * n for n in (1, 2, 3)),
+    "Which river flows? As everybody knows. Is said that the river flows.",
+] * 4
+
+
+def write_study(folder: Path, name: str, index: str = "false") -> Path:
+    """A study of two corpus files, six questions, a model to be trained and one that is there."""
+    if not (folder / "corpus").exists():
+        (folder / "corpus").mkdir(parents=True)
+        for half in (0, 1):
+            lines = (json.dumps({"id": f"{half}-{i}", "text": text}) for i, text in enumerate(TEXTS[half::2]))
+            (folder / "corpus" / f"{half}.jsonl").write_text("\n".join(lines))
+        rows = ({"id": p, "input": p, "output": q} for p, q in zip(PLACES, PLACES[::-1], strict=True))
+        (folder / "rivers.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        (folder / "prompts.txt").write_text("\n".join(TEMPLATES))
+        save_random(folder / "given", context=64)
+    path = folder / f"{name}.toml"
+    path.write_text(STUDY.format(name=name, index=index))
+    return path
+
+
+class World:
+    """A folder with a study and a root, and answers to questions about it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.store = folder, Store(str(folder / "root"))
+        self.cluster = Cluster(0, "1GB", str(folder / ".dask"), address="")
+        self.ran: Counter[str] = Counter()
+
+    def study(self, name: str = "rivers", index: str = "false") -> Study:
+        return load_study(write_study(self.folder, name, index))
+
+    def run(self, study: Study, *steps: str) -> None:
+        session = Session(study, f"{study.name}.toml", self.store, self.cluster)
+        for planned in lay_out(STEPS, study):
+            if planned.step.name in steps:
+                run_step(planned, session)
+
+    def ask(self, study: Study, perform: Callable[[str, Any], Any] | None = None, **asked: Any) -> dict[str, Any]:
+        question = Question(study, f"{study.name}.toml", "rivers", **asked)
+        choosing = Choosing(question, self.store, self.cluster, perform or (lambda name, act: act()))
+        answer = choose(choosing)
+        self.ran = Counter({step: parts for step, parts in choosing.computed.items() if parts})
+        return answer
+
+    def listed(self, study: Study, **asked: Any) -> dict[str, Any]:
+        return self.ask(study, candidates=str(self.folder / "prompts.txt"), **asked)
+
+    def rows(self, answer: dict[str, Any], table: str) -> list[dict[str, Any]]:
+        parts = [Part(table, Path(file).stem) for file in answer["files"][table]]
+        return self.store.read(parts, CONTRACTS[table].schema).to_pylist()
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("prompts"))
+
+
+@pytest.fixture(scope="module")
+def answer(world: World) -> dict[str, Any]:
+    """What a study that had been scored before is told of a list."""
+    study = world.study()
+    world.run(study, "ingest", "read", "tokenizer", "tokens", "models", "score", "generate")
+    return world.listed(study) | {"computed": world.ran}
+
+
+def brute_force(phrase: str) -> int:
+    """Occurrences, by walking through every text."""
+    wanted, found = phrase.split(), 0
+    for text in TEXTS:
+        words = normalise(text).split()
+        found += sum(words[i : i + len(wanted)] == wanted for i in range(len(words)))
+    return found
+
+
+def mean_count(template: str) -> float:
+    pieces = [normalise(p).split() for p in template.replace("\\n", "\n").split("{input}")]
+    grams = {" ".join(words[i : i + 3]) for words in pieces for i in range(len(words) - 2)}
+    return sum(map(brute_force, grams)) / len(grams)
+
+
+def test_mean_counts_equal_brute_force(world: World, answer: dict[str, Any]) -> None:
+    rows = [r for r in world.rows(answer, "prompt_candidates") if r["mean_count"] is not None]
+    assert len(rows) == 2 * 4
+    for row in rows:
+        assert row["counts"] == [brute_force(gram) for gram in row["ngrams"]]
+        assert row["mean_count"] == pytest.approx(mean_count(row["template"]), rel=1e-12)
+        assert row["missing"] == row["counts"].count(0)
+
+
+def test_both_extremes_are_found_and_the_rejected_are_counted(answer: dict[str, Any]) -> None:
+    means = {t: mean_count(t) for t in TEMPLATES[:4]}
+    prompts = answer["prompts"]
+    assert prompts["maximise"]["template"].strip() == max(means, key=means.__getitem__)
+    assert prompts["minimise"]["template"].strip() == min(means, key=means.__getitem__) == TEMPLATES[2]
+    assert prompts["minimise"]["mean_count"] == 0 < prompts["original"]["mean_count"] < prompts["maximise"]["mean_count"]
+    assert answer["proposed"] == {"maximise": 6, "minimise": 6}
+    why = {"fewer than 3 words in a row": 1, "no {input}": 1, "proposed before": 1}
+    assert answer["rejected"] == {"maximise": why, "minimise": why}
+
+
+def test_each_model_is_scored_under_each_prompt(world: World, answer: dict[str, Any]) -> None:
+    rows = world.rows(answer, "prompt_scores")
+    assert {(r["direction"], r["model"]) for r in rows} == {
+        (d, m) for d in ("original", "maximise", "minimise") for m in ("tiny", "given")
+    }
+    assert all(r["examples"] == len(PLACES) and r["estimate"] is not None for r in rows)
+    assert {r["statistic"] for r in rows if r["main"]} == {"exact_match"}
+    likelihoods = {(r["model"], r["direction"]): r["estimate"] for r in rows if r["statistic"] == "log_likelihood"}
+    assert len(set(likelihoods.values())) == 6, "other prompts, other probabilities"
+
+
+def test_scores_are_those_of_a_study_that_asks_with_that_prompt(world: World, answer: dict[str, Any]) -> None:
+    study = world.study()
+    task = study.task("rivers").model_copy(update={"prompt": answer["prompts"]["maximise"]["template"]})
+    same = study.model_copy(update={"name": "same", "tasks": (task,)})
+    world.run(same, "read", "score", "generate")
+    plan = {p.step.name: p for p in lay_out(prompt_question.NEEDED, same)}
+    run_step(plan["measure"], Session(same, "same.toml", world.store, world.cluster))
+    metrics = world.store.read(plan["measure"].outputs["metrics"], CONTRACTS["metrics"].schema).to_pylist()
+    wanted = {(m["model"], m["statistic"]): m["estimate"] for m in metrics if m["measure"] == "score" and not m["detail"]}
+    rows = [r for r in world.rows(answer, "prompt_scores") if r["direction"] == "maximise"]
+    assert {(r["model"], r["statistic"]): r["estimate"] for r in rows} == pytest.approx(wanted, abs=1e-5)
+
+
+def test_what_the_study_has_done_is_not_done_again(world: World, answer: dict[str, Any]) -> None:
+    assert answer["computed"] == {
+        "words": 2,
+        "rounds": 2,
+        "read": 2,
+        "score": 4,
+        "generate": 4,
+        "measure": 3,
+        "prompt_scores": 1,
+    }
+    study = world.study()
+    own = next(p for p in lay_out(STEPS, study) if p.step.name == "measure")
+    score = next(p for p in own.outputs["metrics"] if p.labels["measure"] == "score" and p.labels["task"] == "rivers")
+    assert world.store.is_whole(score, None), "the study's own score of the task's own prompt is the one that was taken"
+
+
+def test_a_second_question_computes_nothing_and_says_the_same(world: World, answer: dict[str, Any]) -> None:
+    again = world.listed(world.study())
+    assert not world.ran
+    assert again == {k: v for k, v in answer.items() if k != "computed"}
+
+
+def test_fewer_models_train_and_score_no_other(world: World, answer: dict[str, Any]) -> None:
+    found = world.listed(world.study(), models=("given",))
+    assert world.ran == {"measure": 3, "prompt_scores": 1}
+    assert {r["model"] for r in found["scores"]} == {"given"}
+
+
+def test_the_study_itself_is_recorded_as_before(world: World, answer: dict[str, Any]) -> None:
+    from flows.status import clean
+
+    recorded = world.store.read_json(world.store.study_path("rivers"))
+    assert set(recorded["steps"]) == {"ingest", "read", "tokenizer", "tokens", "models", "score", "generate"}
+    kept = {f for files in answer["files"].values() for f in files}
+    assert not kept & set(clean(str(world.folder / "rivers.toml"), world.store.root, dry_run=True)), (
+        "no answer is swept away"
+    )
+
+
+def test_tables_are_validated_before_they_are_seen(world: World, answer: dict[str, Any]) -> None:
+    for table, files in answer["files"].items():
+        parts = [Part(table, Path(file).stem) for file in files]
+        known = [m for m in map(world.store.read_json, world.store.fs.glob(f"{world.store.base}/{table}/manifests/*.json"))
+                 if [e["key"] for e in m["parts"]] == [p.key for p in parts]]  # fmt: skip
+        assert known and known[0]["validation"]["success"]
+        assert len(known[0]["validation"]["checks"]) > 10
+        assert validate(world.store, CONTRACTS[table], {table: parts}, CONTRACTS)["success"]
+
+
+def test_index_and_scan_choose_the_same(world: World, answer: dict[str, Any]) -> None:
+    study = world.study("indexed", "true")
+    world.run(study, "index")
+    found = world.listed(study.model_copy(update={"models": ()}))
+    assert (found["read"], answer["read"]) == ("index", "scan")
+    assert not world.ran, "the counts are those of the scan, and so are the parts"
+    fresh = study.model_copy(update={"models": (), "counting": study.counting.model_copy(update={"stop_words": "authors"})})
+    assert world.listed(fresh)["read"] == "index"
+    assert world.ran["rounds"] == 2
+
+
+def test_a_model_rewrites_in_rounds_and_its_junk_is_counted(world: World, answer: dict[str, Any]) -> None:
+    study = world.study().model_copy(update={"models": world.study().models[1:]})
+    asked: dict[str, Any] = {"rewriter": "given", "rounds": 2, "per_round": 4, "seed": 3}
+    found = world.ask(study, **asked)
+    assert found["proposed"] == {"maximise": 8, "minimise": 8}
+    assert world.ran["rounds"] == 2, "round 0 was there"
+    rejected = found["rejected"]["maximise"]
+    assert sum(rejected.values()) == 8, "random weights write nothing that holds {input}"
+    assert found["prompts"]["maximise"] == found["prompts"]["original"], "so the task's own prompt stays"
+    rows = world.rows(found, "prompt_candidates")
+    assert len({r["template"] for r in rows}) > 3
+    assert world.ask(study, **asked) == found
+    assert not world.ran
+    world.ask(study, **asked | {"rounds": 3})
+    assert world.ran["rounds"] == 1, "one more round begins behind those that are there"
+    other = world.rows(world.ask(study, **asked | {"seed": 4}), "prompt_candidates")
+    assert {r["template"] for r in other} != {r["template"] for r in rows}
+
+
+def test_a_folder_can_rewrite_as_well(world: World, answer: dict[str, Any]) -> None:
+    study = world.study().model_copy(update={"models": ()})
+    found = world.ask(study, rewriter=str(world.folder / "given"), rounds=1, per_round=2)
+    assert found["scores"] == []
+    assert found["proposed"] == {"maximise": 2, "minimise": 2}
+
+
+def test_an_interrupted_search_goes_on_where_it_was(world: World, answer: dict[str, Any]) -> None:
+    study = world.study().model_copy(update={"models": world.study().models[1:]})
+    asked: dict[str, Any] = {"rewriter": "given", "rounds": 3, "per_round": 2, "seed": 11}
+
+    def killed(name: str, act: Callable[[], Any]) -> Any:
+        if name == "round-2":
+            raise KeyboardInterrupt
+        return act()
+
+    with pytest.raises(KeyboardInterrupt):
+        world.ask(study, killed, **asked)
+    found = world.ask(study, **asked)
+    assert world.ran["rounds"] == 2, "rounds 2 and 3"
+    elsewhere = World(world.folder)
+    elsewhere.store = Store(str(world.folder / "elsewhere"))
+    whole = elsewhere.ask(study, **asked)
+    assert [Path(f).name for f in whole.pop("files")["prompt_candidates"]] == [
+        Path(f).name for f in found.pop("files")["prompt_candidates"]
+    ]
+    assert whole == found
+
+
+def test_examples_that_bring_a_prompt_are_asked_with_the_chosen_one(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    study = world.study()
+    rows = [{"id": p, "input": p, "output": p, "prompt": "Say {input}: "} for p in PLACES[:2]]
+    (tmp_path / "rivers.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    study = study.model_copy(update={"models": study.models[1:]})
+    found = world.listed(study)
+    assert found["examples_with_own_prompt"] == 2
+    prompts = set()
+    for part in Path(world.store.base, "examples", "parts").glob("*.parquet"):
+        table = world.store.read([Part("examples", part.stem)], CONTRACTS["examples"].schema)
+        prompts |= {r["prompt"].replace(r["input"], "{input}") for r in table.to_pylist() if r["split"] == "evaluate"}
+    assert prompts == {"Say {input}:", *(found["prompts"][d]["template"].rstrip() for d in ("maximise", "minimise"))}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"task": "lakes"}, "no such task; it has rivers, other"),
+        ({"models": ("large",)}, "no such model; it has tiny, given"),
+        ({"candidates": ""}, "--candidates FILE"),
+        ({"rewriter": "given"}, "--candidates FILE"),
+        ({"candidates": "", "rewriter": "nobody"}, "neither a folder nor a model"),
+        ({"candidates": "gone.txt"}, "gone.txt: cannot be read"),
+        ({"rounds": 0}, "at least 1"),
+    ],
+)
+def test_a_wrong_question_names_the_remedy(world: World, answer: dict[str, Any], change: dict[str, Any], words: str) -> None:
+    question = Question(world.study(), "rivers.toml", "rivers", candidates=str(world.folder / "prompts.txt"))
+    with pytest.raises(StudyError, match=words):
+        choose(Choosing(replace(question, **change), world.store, world.cluster))
