@@ -95,6 +95,7 @@ def describe(
     scores: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:  # fmt: skip
     """The answer as a plain object."""
+    order = {model.name: place for place, model in enumerate(question.study.models)}  # a ladder from its foot
     looked = {d: [c for c in trace if c.direction == d and c.round] for d in DIRECTIONS}
     return {
         "study": question.study.name, "task": question.task, "read": read,
@@ -102,7 +103,7 @@ def describe(
         "rejected": {d: dict(sorted(Counter(c.rejected for c in found if c.rejected).items())) for d, found in looked.items()},
         "prompts": {d: _describe(chosen[d]) for d in ("original", *DIRECTIONS)},
         "scores": [{k: v for k, v in row.items() if k not in ("task", "instruction", "template", "mean_count")}
-                   for row in scores],
+                   for row in sorted(scores, key=lambda row: order[row["model"]])],
     }  # fmt: skip
 
 

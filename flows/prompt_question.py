@@ -110,10 +110,11 @@ class Choosing:
                 self.run(planned, self.session(study))
         return plan
 
-    def run(self, planned: PlannedStep, session: Session) -> None:
-        """One step, unless it is finished."""
+    def run(self, planned: PlannedStep, session: Session, before: int = 0) -> None:
+        """One step, unless it is finished; `before`: parts of it that were computed ahead, one behind the other."""
         name = planned.step.name
         outcome = self.perform(name, lambda: run_step(planned, session, self.progress(name)))
+        outcome = replace(outcome, computed=outcome.computed + before)
         self.computed[name] += outcome.computed
         if outcome.state != "skipped":
             self.finished(outcome)

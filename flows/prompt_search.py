@@ -61,6 +61,7 @@ def search_prompts(
     step = search_step(source.rewriter, count)
     stage = step.stages[0]
     jobs: list[PlannedJob] = []
+    computed = 0
     for number in range(source.rounds + 1):
         earlier = [part for job in jobs for part in job.parts(stage)]
         inputs = {**words, **source.inputs}
@@ -69,9 +70,9 @@ def search_prompts(
         (part,) = job.parts(stage)
         if not store.is_whole(part, store.entries(part.table).get(part.key)):
             choosing.perform(f"round-{number}", partial(_run_round, store, job, stage))
-            choosing.computed["rounds"] += 1
+            computed += 1
     planned = PlannedStep(step, (PlannedStage(stage, tuple(jobs)),), words)
-    choosing.run(planned, choosing.session(home))
+    choosing.run(planned, choosing.session(home), computed)
     rows = store.read(planned.outputs["prompt_candidates"], CONTRACTS["prompt_candidates"].schema).to_pylist()
     return read_trace(rows), planned.outputs
 

@@ -121,6 +121,6 @@ def _scores(work: Work, part: Part) -> list[dict[str, Any]]:
 
 
 PROMPT_SCORES_STEP = Step(
-    "prompt_scores", 1, "the scores of a task under its own prompt and under both extremes", ("metrics",),
+    "evaluate", 1, "the scores of a task under its own prompt and under both extremes", ("metrics",),
     (Stage((PROMPT_SCORES,), lambda study, inputs: [], _run_scores),),
 )  # fmt: skip

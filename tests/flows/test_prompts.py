@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -24,6 +25,7 @@ from tasks.dataset import Part, Store, fingerprint
 from tasks.text.words import normalise
 from tasks.validation import check_rules, validate
 from tests.models.small import save_random
+from tests.test_sample import REPOSITORY, TASKGRAM
 
 STUDY = """
 name = "{name}"
@@ -49,7 +51,7 @@ name = "tiny"
 hidden = 16
 layers = 1
 heads = 2
-tokens = 4_000
+tokens = 2_000
 batch = 4
 context = 32
 [[models]]
@@ -216,12 +218,12 @@ def test_scores_are_those_of_a_study_that_asks_with_that_prompt(world: World, an
 def test_what_the_study_has_done_is_not_done_again(world: World, answer: dict[str, Any]) -> None:
     assert answer["computed"] == {
         "words": 2,
-        "rounds": 2,
+        "prompts": 2,
         "read": 2,
         "score": 4,
         "generate": 4,
         "measure": 3,
-        "prompt_scores": 1,
+        "evaluate": 1,
     }
     study = world.study()
     own = next(p for p in lay_out(STEPS, study) if p.step.name == "measure")
@@ -237,7 +239,7 @@ def test_a_second_question_computes_nothing_and_says_the_same(world: World, answ
 
 def test_fewer_models_train_and_score_no_other(world: World, answer: dict[str, Any]) -> None:
     found = world.listed(world.study(), models=("given",))
-    assert world.ran == {"measure": 3, "prompt_scores": 1}
+    assert world.ran == {"measure": 3, "evaluate": 1}
     assert {r["model"] for r in found["scores"]} == {"given"}
 
 
@@ -286,7 +288,7 @@ def test_index_and_scan_choose_the_same(world: World, answer: dict[str, Any]) ->
     assert not world.ran, "the counts are those of the scan, and so are the parts"
     fresh = study.model_copy(update={"models": (), "counting": study.counting.model_copy(update={"stop_words": "authors"})})
     assert world.listed(fresh)["read"] == "index"
-    assert world.ran["rounds"] == 2
+    assert world.ran["prompts"] == 2
 
 
 def test_a_model_rewrites_in_rounds_and_its_junk_is_counted(world: World, answer: dict[str, Any]) -> None:
@@ -294,7 +296,7 @@ def test_a_model_rewrites_in_rounds_and_its_junk_is_counted(world: World, answer
     asked: dict[str, Any] = {"rewriter": "given", "rounds": 2, "per_round": 4, "seed": 3}
     found = world.ask(study, **asked)
     assert found["proposed"] == {"maximise": 8, "minimise": 8}
-    assert world.ran["rounds"] == 2, "round 0 was there"
+    assert world.ran["prompts"] == 2, "round 0 was there"
     rejected = found["rejected"]["maximise"]
     assert sum(rejected.values()) == 8, "random weights write nothing that holds {input}"
     assert found["prompts"]["maximise"] == found["prompts"]["original"], "so the task's own prompt stays"
@@ -303,7 +305,7 @@ def test_a_model_rewrites_in_rounds_and_its_junk_is_counted(world: World, answer
     assert world.ask(study, **asked) == found
     assert not world.ran
     world.ask(study, **asked | {"rounds": 3})
-    assert world.ran["rounds"] == 1, "one more round begins behind those that are there"
+    assert world.ran["prompts"] == 1, "one more round begins behind those that are there"
     other = world.rows(world.ask(study, **asked | {"seed": 4}), "prompt_candidates")
     assert {r["template"] for r in other} != {r["template"] for r in rows}
 
@@ -327,13 +329,13 @@ def test_an_interrupted_search_goes_on_where_it_was(world: World, answer: dict[s
     with pytest.raises(KeyboardInterrupt):
         world.ask(study, killed, **asked)
     found = world.ask(study, **asked)
-    assert world.ran["rounds"] == 2, "rounds 2 and 3"
+    assert world.ran["prompts"] == 2, "rounds 2 and 3"
     files = [Path(f) for f in found["files"]["prompt_candidates"]]
     before = [f.read_bytes() for f in files]
     for file in files:
         file.unlink()
     assert world.ask(study, **asked) == found
-    assert world.ran["rounds"] == 4
+    assert world.ran["prompts"] == 4
     assert [f.read_bytes() for f in files] == before, "the bytes of a search that was not interrupted"
 
 
@@ -351,6 +353,50 @@ def test_examples_that_bring_a_prompt_are_asked_with_the_chosen_one(world: World
         table = world.store.read([Part("examples", part.stem)], CONTRACTS["examples"].schema)
         prompts |= {r["prompt"].replace(r["input"], "{input}") for r in table.to_pylist() if r["split"] == "evaluate"}
     assert prompts == {"Say {input}:", *(found["prompts"][d]["template"].rstrip() for d in ("maximise", "minimise"))}
+
+
+def test_a_person_reads_prompts_counts_and_scores(answer: dict[str, Any]) -> None:
+    from flows.prompts import show
+
+    lines = show(answer).splitlines()
+    assert lines[0].startswith(
+        "rivers of rivers: 6 prompts proposed, 3 rejected (1 × fewer than 3 words in a row, 1 × no {input}"
+    )
+    best = next(line for line in lines if line.startswith("maximise"))
+    assert f"{answer['prompts']['maximise']['mean_count']:,.2f}" in best
+    assert answer["prompts"]["maximise"]["template"].rstrip() in best
+    assert [line.split()[:2] for line in lines if "exact_match" in line] == [
+        ["tiny", "exact_match"],
+        ["given", "exact_match"],
+    ]
+    assert "by a scan of all words" in lines[-1]
+
+
+def test_a_person_reads_that_nothing_could_be_counted(world: World, answer: dict[str, Any]) -> None:
+    from flows.prompts import show
+
+    path = world.folder / "short.txt"
+    path.write_text("{input}:\n")
+    study = world.study()
+    task = study.task("rivers").model_copy(update={"prompt": ""})
+    study = study.model_copy(update={"name": "short", "tasks": (task,), "models": study.models[1:]})
+    found = world.ask(study, candidates=str(path))
+    assert found["prompts"]["maximise"] is None
+    assert {r["estimate"] for r in found["scores"] if r["direction"] != "original"} == {None}
+    text = show(found)
+    assert "no prompt could be counted" in text
+    assert "- : no prompt of this direction could be scored" in text
+
+
+@pytest.mark.slow
+def test_the_command_runs_the_flow(world: World, answer: dict[str, Any]) -> None:
+    words = ["prompts", str(world.folder / "rivers.toml"), "--task", "rivers", "--candidates",
+             str(world.folder / "prompts.txt"), "--root", str(world.folder / "typed"), "--models", "given", "--json"]  # fmt: skip
+    for _ in range(2):
+        run = subprocess.run([*TASKGRAM, *words], capture_output=True, text=True, cwd=REPOSITORY, timeout=600)
+        assert run.returncode == 0, run.stdout + run.stderr
+        assert json.loads(run.stdout)["prompts"] == answer["prompts"]
+    assert "computed" not in run.stderr, "the second time nothing is"
 
 
 @pytest.mark.parametrize(
