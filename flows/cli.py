@@ -25,6 +25,7 @@ STUDY is a study file (mine.toml) or the name of a shipped study (sample, debian
   taskgram status sample --json           what is done, stale, failed or missing
   taskgram count sample "capital of"      how often a phrase stands in the corpus, and where
   taskgram trace sample facts/ID          an example down to its pairs, their counts, the models' answers, the documents
+  taskgram prompts sample --task facts --candidates prompts.txt    which prompts the corpus knows, and how they do
   taskgram init mine                      write mine.toml, a commented study to start from
 
 Results lie under --root (default: $TASKGRAM_ROOT, else ./taskgram-data). What is finished is never computed twice.
@@ -143,6 +144,21 @@ def _parser() -> argparse.ArgumentParser:
     trace.add_argument("--pairs", type=int, metavar="K", default=10, help="pairs shown (default: 10)")
     trace.add_argument("--documents", type=int, metavar="K", default=1, help="documents shown of each pair (default: 1)")
     trace.add_argument("--json", action="store_true", help="print JSON: all of it")
+    prompts = command("prompts", _prompts, "choose prompts by what the corpus holds of them, and evaluate both extremes")
+    prompts.add_argument("--task", metavar="TASK", required=True, help="the task whose prompt is chosen")
+    source = prompts.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--candidates", metavar="FILE", default="", help="prompts to choose from: .txt, one a line, or .jsonl"
+    )
+    source.add_argument(
+        "--rewriter", metavar="MODEL", default="", help="a model of the study, or a folder, that writes them"
+    )
+    prompts.add_argument("--rounds", type=int, metavar="N", default=3, help="rounds of rewriting (default: 3)")
+    prompts.add_argument("--per-round", type=int, metavar="K", default=8, help="rewritings in each round (default: 8)")
+    prompts.add_argument("--seed", type=int, metavar="S", default=0, help="of the rewriter's draws (default: 0)")
+    prompts.add_argument("--models", metavar="NAME", nargs="+", default=[], help="models evaluated (default: all)")
+    prompts.add_argument("--workers", type=int, metavar="N", help="Dask workers; 0 runs everything in this process")
+    prompts.add_argument("--json", action="store_true", help="print JSON")
     command("report", _report, "print the results table and the path of the report")
     command("validate", _validate, "hash all bytes and check every contract again; damaged parts are set aside")
     clean = command("clean", _clean, "remove what no study records under this root")
@@ -224,6 +240,23 @@ def _trace(options: argparse.Namespace) -> None:
         print(json.dumps(found, indent=1, ensure_ascii=False))
     else:
         print(show(found, bold=sys.stdout.isatty(), pairs=options.pairs, documents=options.documents))
+
+
+def _prompts(options: argparse.Namespace) -> None:
+    from flows.files import study_path
+    from flows.prompt_question import Question
+    from schemas import StudyError, load_study
+
+    if options.workers is not None and options.workers < 0:
+        raise StudyError("--workers: give 0 (in this process) or more")
+    asked = (options.task, options.candidates, options.rewriter, options.rounds, options.per_round, options.seed,
+             options.models, options.workers)  # fmt: skip
+    Question(load_study(study_path(options.study)), options.study, *asked[:-1]).check()  # before a server starts
+    from flows.prompts import prompts, show
+
+    signal.signal(signal.SIGTERM, _stop)
+    found = prompts(options.study, options.root, *asked)
+    print(json.dumps(found, indent=1, ensure_ascii=False) if options.json else show(found))
 
 
 def _report(options: argparse.Namespace) -> int:

@@ -62,14 +62,15 @@ def count(study: str, root: str, given: Sequence[str], documents: int) -> dict[s
         place = "" if root == default_root() else f" --root {root}"
         raise StudyError(f"the words of {settings.name} are not there or not up to date. Run: taskgram run {study}{place}")
     began = time.monotonic()
-    corpus = _open(store, plan)
+    corpus = open_corpus(store, plan)
     answer = corpus.ask(phrases, documents)
     excerpts = read_excerpts(store, plan["ingest"].outputs["documents"], answer.places, phrases)
     seconds = time.monotonic() - began
     return _describe(settings.name, corpus, store, plan, list(given), phrases, answer, excerpts, seconds)
 
 
-def _open(store: Store, plan: Mapping[str, PlannedStep]) -> Corpus:
+def open_corpus(store: Store, plan: Mapping[str, PlannedStep]) -> Corpus:
+    """The index of a study's words where it is finished, else the words themselves."""
     words, index = plan["words"].outputs, plan["index"]
     if index.outputs["ngram_index"] and is_finished(store, index):
         return Index.of_words(store, index.outputs["ngram_index"], words["vocabulary"])

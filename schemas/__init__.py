@@ -44,6 +44,7 @@ from schemas.examples import (
 )
 from schemas.metrics import EXCLUSIONS, METRIC_FAMILY, METRICS, REPORT_FILES
 from schemas.models import GENERATIONS, MODELS, TOKEN_SCORES, TRAINING_LOG
+from schemas.prompts import PROMPT_CANDIDATES, PROMPT_SCORES
 from schemas.study import Study, load_study
 from schemas.traces import TRACE_ANSWERS, TRACE_FILES, TRACE_PAIRS, TRACE_PROBABILITIES, TRACE_SPANS
 from schemas.words import TOKENIZER, TOKENS, VOCABULARY, WORDS
@@ -83,6 +84,8 @@ TABLES = (
     PAIR_WINDOW_PARTIALS,
     PLANTED_FILES,
     PLANTED_SEQUENCES,
+    PROMPT_CANDIDATES,
+    PROMPT_SCORES,
     REPEATED_IDS,
     REPORT_FILES,
     SIMILARITIES,
@@ -140,6 +143,8 @@ __all__ = [
     "PAIR_WINDOW_PARTIALS",
     "PLANTED_FILES",
     "PLANTED_SEQUENCES",
+    "PROMPT_CANDIDATES",
+    "PROMPT_SCORES",
     "REPEATED_IDS",
     "REPORT_FILES",
     "SIMILARITIES",

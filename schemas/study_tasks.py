@@ -97,6 +97,9 @@ class Task(Settings):
         "",
         description="template with {input}, and {options} where choices are to be listed; empty: the paper's for this family",
     )
+    record_prompts: bool = Field(
+        True, description="a prompt that a record brings goes before the task's; false: all are asked with the task's"
+    )
     prompt_options: bool = Field(False, description="multiple choice: the choices, with letters, stand in the prompt")
     instruction: str = Field("", description="text before everything else; {group} in it is the example's subject")
     shots: int = Field(0, ge=0, le=1000, description="solved examples put before the question")

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("schemas", "tasks", "flows")
-GROUPS = ("corpus", "ngrams", "examples", "taskgrams", "models", "metrics", "report")
+GROUPS = ("corpus", "ngrams", "examples", "taskgrams", "models", "metrics", "prompts", "report")
 HEAVY = {"torch", "transformers", "great_expectations", "matplotlib", "prefect", "numba", "sacrebleu", "distributed"}
 
 
@@ -84,7 +84,7 @@ def test_kernels_import_nothing_of_ours() -> None:
 @pytest.mark.parametrize("path", modules(), ids=name_of)
 def test_heavy_libraries_are_imported_where_they_are_used(path: Path) -> None:
     """A run with nothing to do must not pay for torch; kernels and the flow itself are imported only when needed."""
-    if path.stem.endswith("kernels") or path == ROOT / "flows" / "run.py":
+    if path.stem.endswith("kernels") or path in (ROOT / "flows" / "run.py", ROOT / "flows" / "prompts.py"):
         return
     heavy = {m.split(".")[0] for m in imports(path, top_level_only=True)} & HEAVY
     assert not heavy, f"{name_of(path)} imports {heavy} at its top"
@@ -102,6 +102,7 @@ def test_only_the_cluster_knows_dask_and_only_flows_know_prefect() -> None:
 def test_each_table_has_one_writer_and_no_step_reads_what_comes_later() -> None:
     from flows.study import STEPS
     from schemas import CONTRACTS
+    from tasks.prompts.choose import PROMPT_SCORES_STEP, search_step
 
     written: set[str] = set()
     for step in STEPS:
@@ -109,7 +110,9 @@ def test_each_table_has_one_writer_and_no_step_reads_what_comes_later() -> None:
         for contract in step.writes:
             assert contract.name not in written, f"{contract.name} has two writers"
             written.add(contract.name)
-    assert written == set(CONTRACTS)
+    of_prompts = {c.name for step in (search_step(None, None), PROMPT_SCORES_STEP) for c in step.writes}  # type: ignore[arg-type]
+    assert not written & of_prompts, "prompt choice is no part of a study"
+    assert written | of_prompts == set(CONTRACTS)
 
 
 def test_no_pickle_for_data() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from schemas import EXAMPLE_REJECTS, EXAMPLES, StudyError
@@ -62,7 +63,10 @@ def run(work: Work) -> None:
 def _items(work: Work, file: TaskFile) -> Iterator[Found | Refused]:
     """What the task's reader finds in a file."""
     for item in READERS[reader_kind(work.settings["reader"])](file, work.settings):
-        yield checked(item, work.settings["family"])
+        found = checked(item, work.settings["family"])
+        if isinstance(found, Found) and not work.settings.get("record_prompts", True):
+            found = replace(found, prompt="")
+        yield found
 
 
 def _no_example(work: Work, file: TaskFile, first: str) -> StudyError:

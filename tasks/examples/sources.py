@@ -40,6 +40,8 @@ def _plan_task(study: Study, task: Task, inputs: Inputs) -> Job:
         "shots_within_group": task.reader in ("mmlu", "pararel") if within is None else within,
         "evaluate": [], "mine": [], "shots_from": [], "hub": {},
     }  # fmt: skip
+    if not task.record_prompts:
+        settings["record_prompts"] = False  # not there otherwise, so that the keys of most tasks stay as they were
     _check(task)
     if task.reader == "planted":
         parts = tuple(p for p in inputs["planted_files"] if p.labels["kind"] == "tasks")

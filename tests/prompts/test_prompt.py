@@ -1,0 +1,74 @@
+"""A prompt's score is the mean count of its own words' 3-grams, and a candidate keeps what the task needs."""
+
+from __future__ import annotations
+
+import pytest
+
+from tasks.prompts.prompt import EMPTY, STOP_WORDS, TOO_SHORT, Prompt, Score, fault, like, ngrams_of, no_ngrams, score
+
+OWN = Prompt("", "Question: {input}\nAnswer: ")
+CHOICE = Prompt("Questions about {group} follow.\n\n", "{input}\n{options}\nAnswer: ")
+
+
+def grams(template: str, instruction: str = "", policy: str = "none") -> tuple[str, ...]:
+    return ngrams_of(Prompt(instruction, template), policy, "en").counted
+
+
+def test_only_the_prompts_own_words_are_counted_and_never_across_a_placeholder() -> None:
+    found = grams("Which river flows through {input}? The answer is:")
+    assert found == ("river flows through", "the answer is", "which river flows")
+    assert grams("one two {input} three four") == ()
+    assert grams("one two {options} three four five") == ("three four five",)
+
+
+def test_instruction_and_template_are_one_text() -> None:
+    assert grams("river: {input}", "Name the ") == ("name the river",)
+    assert grams("{input}", "all about {group} right now here") == ("right now here",)
+
+
+def test_words_are_those_of_the_corpus_analyzer() -> None:
+    assert grams("ＷＨＩＣＨ River—flows, {input}") == ("which river flows",)
+
+
+def test_a_phrase_said_twice_counts_once() -> None:
+    once, twice = grams("name the river {input}"), grams("name the river {input} name the river")
+    assert once == twice
+
+
+def test_stop_words_alone_are_left_out_and_counted() -> None:
+    found = ngrams_of(Prompt("", "what is the river {input}"), "drop_all_stopword_ngrams", "en")
+    assert found.counted == ("is the river",)
+    assert found.stop_words_alone == 1
+    only = ngrams_of(Prompt("", "what is the {input}"), "drop_all_stopword_ngrams", "en")
+    assert no_ngrams(only) == STOP_WORDS
+    assert no_ngrams(ngrams_of(OWN, "none", "en")) == TOO_SHORT, "the paper's own prompt for questions has no 3-gram"
+
+
+def test_what_the_corpus_lacks_is_part_of_the_mean() -> None:
+    found = score(ngrams_of(Prompt("", "a b c d {input}"), "none", "en"), {"a b c": 7, "b c d": 0})
+    assert found == Score(found.ngrams, (7, 0))
+    assert (found.mean, found.missing) == (3.5, 1)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "why"),
+    [
+        (Prompt("", " \n"), EMPTY),
+        (Prompt("", "Answer the question: "), "no {input}"),
+        (Prompt("", "{input} among {options}"), "a placeholder that the task's own prompt lacks"),
+        (Prompt("", "{input} {answer}"), "a placeholder that the task's own prompt lacks"),
+        (Prompt("Be brief.", "Say: {input}, again: {input}"), ""),
+    ],
+)
+def test_a_candidate_keeps_the_placeholders_and_brings_no_other(prompt: Prompt, why: str) -> None:
+    assert fault(prompt, OWN) == why
+
+
+def test_options_and_group_are_kept_too() -> None:
+    assert fault(Prompt(CHOICE.instruction, "{input}\nAnswer:"), CHOICE) == "no {options}"
+    assert fault(Prompt("Questions.", CHOICE.template), CHOICE) == "no {group}"
+
+
+def test_white_space_at_the_end_is_the_originals() -> None:
+    assert like(Prompt("Be brief.", "Say {input}:\n"), OWN) == Prompt("Be brief.", "Say {input}: ")
+    assert like(Prompt("About {group}", "{input}"), CHOICE) == Prompt("About {group}\n\n", "{input} ")
