@@ -33,6 +33,7 @@ READS = (
     "truth",
     "planted_sequences",
     "contamination",
+    *(table for table in ("calibration",) if table in CONTRACTS),
 )
 LIBRARIES = (
     "prefect",
@@ -103,6 +104,7 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
 
 def run(work: Work) -> None:
     """Write the files, then their list."""
+    from tasks.report.calibration import calibration_figure
     from tasks.report.drawing import sheet
     from tasks.report.facts import gather
     from tasks.report.figures import draw
@@ -110,7 +112,7 @@ def run(work: Work) -> None:
     from tasks.report.results import results_csv
 
     facts = gather(work)
-    figures = draw(facts)
+    figures = [*draw(facts), *([calibration_figure(facts.calibration)] if facts.calibration else [])]
     files = {"index.html": page(facts, figures).encode(), "results.csv": results_csv(facts).encode()}
     for figure in figures:
         if figure.panels:

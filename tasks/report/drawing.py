@@ -169,8 +169,8 @@ def sheet(name: str, panels: Sequence[Panel]) -> Drawn:
             top = bottom
         pdf = io.BytesIO()
         drawing.savefig(pdf, format="pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
-    wide, high = (f"{72 * side:g}" for side in size)
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide} {high}" width="{wide}pt" height="{high}pt"'
+    across, down = (f"{72 * side:g}" for side in size)
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {across} {down}" width="{across}pt" height="{down}pt"'
     return Drawn(f'{head} font-family="DejaVu Sans, sans-serif">{drawn}</svg>\n', pdf.getvalue())
 
 

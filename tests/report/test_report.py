@@ -127,7 +127,7 @@ def test_file_list_is_true_and_complete(report: tuple[Path, str, list[dict]]) ->
 
 
 def test_files_of_an_interrupted_run_do_not_stay(tmp_path: Path) -> None:
-    tables = world.tables(tmp_path)
+    tables = world.tables(tmp_path, world.few())
     folder, _, first = written(tmp_path, tables)
     (folder / "figures" / "old.svg").write_text("half")
     _, _, second = written(tmp_path, tables)
@@ -168,7 +168,7 @@ def test_a_report_says_which_tasks_had_solved_examples_in_front(tmp_path: Path) 
     study = world.study()
     few = study.tasks[2].model_copy(update={"shots": 5})
     study = study.model_copy(update={"tasks": (*study.tasks[:2], few, *study.tasks[3:])})
-    _, page, _ = written(tmp_path, world.tables(tmp_path), study)
+    _, page, _ = written(tmp_path, world.tables(tmp_path, world.few()), study)
     assert "behind solved examples (5 for choices), else zero-shot" in page
 
 
@@ -197,7 +197,7 @@ def test_every_table_may_be_empty(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("table", READS)
 def test_any_one_table_may_be_missing(tmp_path: Path, table: str) -> None:
-    tables = {t: parts for t, parts in world.tables(tmp_path).items() if t != table}
+    tables = {t: parts for t, parts in world.tables(tmp_path, world.few()).items() if t != table}
     _, page, _ = written(tmp_path, tables)
     assert page.count("<h2") == SECTIONS
 

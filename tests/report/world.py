@@ -190,15 +190,20 @@ def part(root: Path, table: str, rows: list[dict[str, Any]], labels: dict[str, s
     return write_part(root, table, {c.name: [r[c.name] for r in rows] for c in contract.columns}, labels)
 
 
-def tables(root: Path) -> dict[str, tuple[Part, ...]]:
-    """Every table the report reads."""
+def few() -> list[dict[str, Any]]:
+    """The metrics of one task, for tests that are about other tables."""
+    return [r for r in metrics() if r["task"] == "capitals" and r["measure"] in ("main_score", "mem_n") and not r["detail"]]
+
+
+def tables(root: Path, rows: list[dict[str, Any]] | None = None) -> dict[str, tuple[Part, ...]]:
+    """Every table the report reads; `rows` in the place of all metrics."""
     excerpt = f"The old harbour town of Quellin, {HOSTILE}, has been the capital of Vandoria since the flood."
     town, land = excerpt.index("Quellin"), excerpt.index("Vandoria")
     pairs = [("vandoria", "quellin", 41), ("ostrava", "meldin", 12), ("brask", "tolv", 1)]
     return {
         name: (part(root, name, rows, labels),)
         for name, rows, labels in (
-            ("metrics", metrics(), None),
+            ("metrics", metrics() if rows is None else rows, None),
             ("metric_family", family(), None),
             (
                 "exclusions",
