@@ -6,6 +6,7 @@ import math
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -97,13 +98,7 @@ def metric_rows(models: list[str]) -> Iterator[dict[str, Any]]:
     for task in TASKS:
         for step, model in enumerate(models):
             share = 0.1 + 0.05 * step
-
-            def row(measure: str, value: float, who: str = model, **more: Any) -> dict[str, Any]:
-                return {"measure": measure, "task": task, "model": who, "checkpoint": 1000 if who else -1, "order": 0, "unit": "pair",
-                        "statistic": "spearman", "detail": "", "x": None, "estimate": value, "low": value - 0.1, "high": value + 0.1,
-                        "standard_error": None, "p_value": 0.01, "rows": 9000, "examples": 2500, "truth": None, "note": "",
-                        } | more  # fmt: skip
-
+            row = partial(_row, task, model)
             yield row("main_score", share, statistic="exact_match", unit="example")
             for order in (1, 2, 3):
                 for measure in ("mem_n", "mem_delta"):
@@ -141,3 +136,12 @@ def metric_rows(models: list[str]) -> Iterator[dict[str, Any]]:
                     yield row(
                         measure, share, order=1, unit="example", statistic="exact_match", detail=f"bin {i:02}", x=float(2**i)
                     )
+
+
+def _row(task: str, model: str, measure: str, value: float, **more: Any) -> dict[str, Any]:
+    """One row of metrics."""
+    return {
+        "measure": measure, "task": task, "model": model, "checkpoint": 1000, "order": 0, "unit": "pair", "statistic": "spearman",
+        "detail": "", "x": None, "estimate": value, "low": value - 0.1, "high": value + 0.1, "standard_error": None,
+        "p_value": 0.01, "rows": 9000, "examples": 2500, "truth": None, "note": "",
+    } | more  # fmt: skip

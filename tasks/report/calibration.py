@@ -120,17 +120,13 @@ def calibration_figure(rows: Sequence[Row]) -> Figure:
         )
     half = [(r["high"] - r["low"]) / 2 for r in inside]
     covered = sum(r["low"] <= r["truth"] <= r["high"] for r in inside)
-    seen = (
-        [
-            f"{integer(covered)} of {integer(len(inside))} intervals hold the truth, with a mean half-width of {number(sum(half) / len(half))}"
-        ]
-        if half
-        else []
-    )
+    found = f"{integer(covered)} of {integer(len(inside))} intervals hold the truth"
+    seen = [f"{found}, with a mean half-width of {number(sum(half) / len(half))}"] if half else []
+    some = min(SHOWN, len(inside))
     return figure(
         "calibration", "Calibration: worlds whose truth is known", panels, summary(rows),
-        caption=f"Left: the 95 % intervals of the first {min(SHOWN, len(inside))} planted worlds, sorted by their estimate, and the truth. "
-        "Right: null worlds that a test at 5 % rejects, by ours and by one that takes rows for independent.",
+        caption=f"Left: the 95 % intervals of the first {some} planted worlds, sorted by their estimate, and the truth. Right: "
+        "null worlds that a test at 5 % rejects, by ours and by one that takes rows for independent.",
         missing="no world was measured", place="truth", seen=seen,
         columns=("question", "worlds", "hits", "expected_from", "expected_to", "verdict"),
     )  # fmt: skip

@@ -9,6 +9,8 @@ from tasks.report.figure import Figure
 from tasks.report.html import data_link, missing, text
 from tasks.report.key import key_html, key_of
 
+EMBEDDED = 100_000  # characters of data that a page carries for one figure
+
 
 def figure_html(figure: Figure, heading: str = "h3") -> str:
     """A figure, or why it is not there."""
@@ -41,8 +43,9 @@ def gaps_html(figure: Figure) -> str:
 
 
 def files_html(figure: Figure) -> str:
-    """The data inside the page; the drawings beside it."""
+    """The data inside the page, unless there is much of it; the drawings beside it."""
+    data = data_link(figure.csv) if len(figure.csv) <= EMBEDDED else f"figures/{figure.name}.csv"
     return (
-        f'<span class="files"><a href="{data_link(figure.csv)}" download="{figure.name}.csv">Data (CSV)</a> '
+        f'<span class="files"><a href="{data}" download="{figure.name}.csv">Data (CSV)</a> '
         f'<a href="figures/{figure.name}.svg">SVG</a> <a href="figures/{figure.name}.pdf">PDF</a></span>'
     )
