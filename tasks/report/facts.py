@@ -14,11 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.dataset import fingerprint
-from tasks.report.numbers import PRIMARY, Cells, cells, first_orders, sizes
+from tasks.report.numbers import NO_MODELS, PRIMARY, Cells, cells, first_orders, sizes
 from tasks.step import Work
 from tasks.text.gamma import resolved
 
-NO_MODELS = {"reference", "held_out"}  # what novelty sets beside the models
 PAIRS_PER_TASK = 3
 DOCUMENTS_PER_PAIR = 2
 

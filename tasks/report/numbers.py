@@ -16,6 +16,7 @@ NO_EVIDENCE = "no evidence"
 LEVEL = 0.05
 HUNDREDS = ("bleu", "chrf", "chrf++", "sentence_chrf")
 SHARES = ("exact_match", "accuracy", "rate", "share", "equal", "recall", "coverage", "final_number", "number_match")
+NO_MODELS = {"reference", "held_out"}  # what novelty sets beside the models
 PRIMARY = ("main_score", "score", "mem_n", "mem_delta", "mem_infinity")
 UNITS = ("pair", "example_output", "example", "")
 DETAILS = ("", "nonzero", "full", "backoff", "full back-off")
