@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import count_sides, index_sides, mining_sides, model_sides, run_sides, text_sides
+from benchmarks import count_sides, index_sides, mining_sides, model_sides, report_sides, run_sides, text_sides
 from benchmarks.corpora import Corpora
 from benchmarks.measure import OURS, Side
 
@@ -32,6 +32,7 @@ FIGURES = {
     "speed": Figure(lambda f: f.get("tokens", f["items"]) / f["cpu_seconds"] / M, "M tokens/s"),
     "memory": Figure(lambda f: f["peak_memory"] / 1e9, "GB", at_most=True),
     "orchestration": Figure(lambda f: f["orchestration"], "% of the run", at_most=True),
+    "seconds": Figure(lambda f: f["wall_seconds"], "s", at_most=True),
     "checks": Figure(lambda f: f["checks"], "% of the run", at_most=True),
 }
 DISTRIBUTIONS = ("tokenizers", "polars", "numpy", "infini-gram", "tokengrams", "sentence-transformers", "lm_eval")
@@ -222,6 +223,12 @@ ROWS: dict[str, Row] = {
          "lm_eval": model_sides.answer_with_harness},
         (case(M // 4, {"one at a time": 3.0, "lm_eval": 1.0}, queries=128),), None,
         items="questions", prepare=model_sides.prepare, runs=3,
+    ),
+    "report": Row(
+        "the report of a study of four tasks: page, and every figure as SVG, PDF and CSV",
+        {OURS: report_sides.report},
+        (case(0, {"seconds": 20.0}, examples=10_000, models=9),), case(0, {"seconds": 20.0}, examples=500, models=3),
+        items="rows of metrics", runs=1, note="made-up tables",
     ),
     "orchestration": Row(
         "what a run costs besides its steps",

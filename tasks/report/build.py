@@ -1,4 +1,4 @@
-"""The report: one page that works offline, its figures as SVG, and the data of each figure as CSV.
+"""The report: one page that works offline, its figures as SVG and PDF, and the data of each figure as CSV.
 
 The bytes depend on the tables, the settings below and the pinned versions alone: no time, no machine, no random order.
 """
@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from schemas import REPORT_FILES, TRACE_FILES, Study
+from schemas import CONTRACTS, REPORT_FILES, TRACE_FILES, Study
 from tasks.report import trace
 from tasks.step import Inputs, Job, Stage, Step, Work
 
@@ -33,6 +33,8 @@ READS = (
     "ngram_vocabulary",
     "truth",
     "planted_sequences",
+    "contamination",
+    *(table for table in ("calibration",) if table in CONTRACTS),
 )
 LIBRARIES = (
     "prefect",
@@ -102,19 +104,22 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
 
 def run(work: Work) -> None:
     """Write the files, then their list."""
+    from tasks.report.calibration import calibration_figure
+    from tasks.report.drawing import sheet
     from tasks.report.facts import gather
     from tasks.report.figures import draw
     from tasks.report.page import page
     from tasks.report.results import results_csv
 
     facts = gather(work)
-    figures = draw(facts)
+    figures = [*draw(facts), *([calibration_figure(facts.calibration)] if facts.calibration else [])]
     files = {"index.html": page(facts, figures).encode(), "results.csv": results_csv(facts).encode()}
     for figure in figures:
-        if figure.csv:
+        if figure.panels:
+            drawn = sheet(figure.name, figure.panels)
             files[f"figures/{figure.name}.csv"] = figure.csv.encode()
-        for panel in figure.panels:
-            files[f"figures/{panel.file}"] = panel.svg.encode()
+            files[f"figures/{figure.name}.svg"] = drawn.svg.encode()
+            files[f"figures/{figure.name}.pdf"] = drawn.pdf
     _publish(work.folder(), files)
     names = sorted(files)
     work.write(

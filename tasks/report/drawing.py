@@ -1,192 +1,204 @@
-"""One small panel of lines, as SVG: how every figure looks. Knows nothing of measures.
+"""How every figure looks, and how it becomes SVG (for the page and for a file) and PDF. Knows nothing of measures.
 
-Colours are those of Okabe and Ito, and no line is told by colour alone: each has its own marker and dash. A filled marker
-says p or q < .05, an open one does not.
+No line is told from another by colour alone: each has its own marker and dash, and the colours stay apart for readers who do
+not see red or green (a test simulates them). A figure is painted by small functions on one pair of axes each, so that the
+page can stack the panels on a phone while the file sets them side by side.
 """
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from html import escape
-from typing import Any
+from functools import cached_property
+from itertools import groupby
+from typing import Any, NamedTuple
 
-from tasks.report.numbers import short
+from tasks.report.html import text
+from tasks.report.key import KEY_COLUMNS, Key, handles, key_of, key_svg, lines_of
+from tasks.report.palette import FAINT, INK, SOFT, themed
 
-INK, FAINT = "#2b2f36", "#c9ced6"
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a8f98")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (3, 1)), (0, (8, 3)), (0, (1, 3)))
 STYLE: Any = {
     "svg.fonttype": "none",
+    "pdf.fonttype": 42,  # journals turn Type 3 away; one weight only, since each one that is embedded takes its time
     "font.family": "DejaVu Sans",
-    "font.size": 8.5,
+    "font.size": 8,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.edgecolor": FAINT,
-    "axes.labelcolor": INK,
+    "axes.spines.left": False,
+    "axes.edgecolor": SOFT,
+    "axes.linewidth": 0.6,
+    "axes.labelcolor": SOFT,
+    "axes.labelsize": 7.5,
     "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
+    "text.parse_math": False,  # a name may hold a dollar
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
     "xtick.major.size": 0,
     "ytick.major.size": 0,
     "xtick.minor.size": 0,
     "ytick.minor.size": 0,
     "axes.grid": True,
+    "axes.grid.axis": "y",
     "grid.color": FAINT,
-    "grid.linewidth": 0.5,
+    "grid.linewidth": 0.6,
     "axes.axisbelow": True,
-    "lines.linewidth": 1.6,
-    "lines.markersize": 5.5,
+    "lines.linewidth": 1.5,
+    "lines.markersize": 5,
     "legend.frameon": False,
-    "legend.fontsize": 8,
+    "legend.fontsize": 7.5,
+    "hatch.linewidth": 0.6,
     "figure.facecolor": "none",
     "axes.facecolor": "none",
     "savefig.facecolor": "none",
-    "axes.titlelocation": "left",
-    "axes.titlesize": 9.5,
 }
+Paint = Callable[[Any], None]
+COLUMNS = 4
+WIDE = 3.0  # inches: panels from here on want more of the page
+
+
+class Margins(NamedTuple):
+    """Room around the axes, in inches."""
+
+    left: float = 0.44
+    right: float = 0.12
+    bottom: float = 0.42
+    top: float = 0.24
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One drawing. `svg` is the file; `description` is read out by a screen reader."""
+    """One drawing. `description` is read out by a screen reader; `key` are the looks of the named lines.
 
-    file: str
+    Panels of one `row` (a heading, or nothing) stand beside each other.
+    """
+
+    name: str
     title: str
     description: str
-    svg: str
+    paint: Paint
+    key: Key = ()
+    row: str = ""
+    width: float = 2.7
+    height: float = 2.0
+    margins: Margins = Margins()
+
+    @cached_property
+    def svg(self) -> str:
+        """The panel alone, without its title: for the page, and as a piece of the figure's file."""
+        with _ours(self.name):
+            drawing = _canvas(self.width, self.height)
+            _axes(drawing, self, 0, 0, (self.width, self.height))
+            out = io.StringIO()
+            drawing.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+        svg = out.getvalue()
+        svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg[svg.index("<svg") :], flags=re.S)
+        svg = re.sub(r'\s+xmlns(:\w+)?="[^"]*"', "", svg).replace("xlink:href", "href")
+        return _once(re.sub(r'<g id="[^"]*"(/?)>', r"<g\1>", svg))
 
 
 @dataclass(frozen=True)
-class Line:
-    """Points (x, y, low, high, filled) under one name."""
+class Drawn:
+    """A figure's files."""
 
-    name: str
-    points: Sequence[tuple[float, float, float | None, float | None, bool]]
-    style: int
-
-
-def abscissa(ladder: dict[str, int], model: str) -> float:
-    """Abscissa of a model; one of unknown size stands by its place in the order."""
-    return float(ladder[model] or list(ladder).index(model) + 1)
+    svg: str
+    pdf: bytes
 
 
-def line_panel(
-    name: str,
-    title: str,
-    lines: Sequence[Line],
-    xlabel: str,
-    ylabel: str,
-    *,
-    log: bool = False,
-    symlog: bool = False,
-    loglog: bool = False,
-    zero: bool = False,
-    plain: bool = False,
-    ticks: dict[str, int] | None = None,
-    clip: tuple[float | None, float | None] = (None, None),
-) -> Panel:
-    """Lines with markers and intervals in one pair of axes."""
-
-    def paint(axes: Any) -> None:
-        for line in lines:
-            _line(axes, line, plain)
-        if log or loglog:
-            axes.set_xscale("log", base=2 if loglog else 10)
-        if loglog:
-            axes.set_yscale("log")
-        if symlog:
-            axes.set_xscale("symlog", base=2, linthresh=1)
-            largest = max((p[0] for line in lines for p in line.points), default=1)
-            axes.set_xlim(-0.4, max(largest, 1) * 1.4)
-        _ticks(axes, ticks, symlog, loglog, plain, [p[0] for line in lines for p in line.points])
-        if zero:
-            axes.axhline(0, color=INK, linewidth=0.7)
-            low, high = axes.get_ylim()
-            axes.set_ylim(
-                low if clip[0] is None else max(low, clip[0] - 0.03 * (high - low)),
-                high if clip[1] is None else min(high, clip[1] * 1.03),
-            )
-        axes.set_xlabel(xlabel)
-        axes.set_ylabel(ylabel)
-        if sum(bool(line.points) and bool(line.name) for line in lines) > 0:
-            axes.legend(
-                loc="lower left",
-                bbox_to_anchor=(-0.02, 1.0),
-                ncols=4,
-                borderaxespad=0.1,
-                columnspacing=1.0,
-                handlelength=2.2,
-                handletextpad=0.4,
-            )
-
-    safe = re.sub(r"[^A-Za-z0-9._-]", "_", name)
-    description = f"{ylabel} over {xlabel}. " + " ".join(_spoken(line) for line in lines if line.points)
-    return Panel(f"{safe}.svg", title, description, render(safe, paint))
-
-
-def _line(axes: Any, line: Line, plain: bool) -> None:
-    """One line, its intervals, and its markers, open or filled."""
-    if not line.points:
-        return
-    colour, marker, dash = (s[line.style % len(s)] for s in (COLOURS, MARKERS, DASHES))
-    x, y = [p[0] for p in line.points], [p[1] for p in line.points]
-    for px, py, low, high, _ in line.points:
-        if low is not None and high is not None:
-            ends = [min(low, py), max(high, py)]
-            axes.plot([px, px], ends, color=colour, linewidth=1.1, alpha=0.55, solid_capstyle="butt")
-    marker = "" if plain else marker
-    axes.plot(x, y, color=colour, linestyle=dash, marker=marker, markerfacecolor=colour, label=line.name or None)
-    for px, py, _, _, filled in line.points:
-        if not filled:
-            axes.plot([px], [py], color=colour, marker=marker, markerfacecolor="#ffffff", linestyle="", zorder=3)
-
-
-def _spoken(line: Line) -> str:
-    """A line in words, for those who cannot see it."""
-    points = line.points if len(line.points) <= 12 else [line.points[0], line.points[-1]]
-    return f"{line.name or 'values'}: " + ", ".join(f"{short(p[0])}: {p[1]:.3g}" for p in points) + "."
-
-
-def _ticks(axes: Any, ladder: dict[str, int] | None, symlog: bool, loglog: bool, plain: bool, xs: Sequence[float]) -> None:
-    """Few ticks, written so that a person reads them."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
-
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: short(v)))
-    if ladder is not None:
-        axes.xaxis.set_major_locator(FixedLocator([abscissa(ladder, m) for m in ladder]))
-        axes.margins(x=0.12)
-    elif symlog:
-        top = max(1, int(max(xs, default=1)).bit_length())
-        axes.xaxis.set_major_locator(FixedLocator([0, *(2**k for k in range(0, top + 1, max(1, -(-top // 6))))]))
-    elif plain:
-        axes.xaxis.set_major_locator(MaxNLocator(5))
-    elif not loglog:
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    if loglog:
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: short(v)))
-
-
-def render(name: str, paint: Callable[[Any], None]) -> str:
-    """Draw into a fresh SVG, whatever a person's own matplotlib settings are."""
+@contextmanager
+def _ours(salt: str) -> Iterator[None]:
+    """Whatever a person's own matplotlib settings are."""
     import matplotlib
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure as Drawing
 
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update({**STYLE, "svg.hashsalt": name})
-        drawing = Drawing(figsize=(4.1, 2.9), layout="constrained")
-        FigureCanvasSVG(drawing)
-        paint(drawing.add_subplot())
-        out = io.StringIO()
-        drawing.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    return out.getvalue()
+        matplotlib.rcParams.update({**STYLE, "svg.hashsalt": salt})
+        yield
+
+
+def _canvas(width: float, height: float) -> Any:
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    drawing = Figure(figsize=(width, height))
+    FigureCanvasSVG(drawing)
+    return drawing
+
+
+def _axes(drawing: Any, panel: Panel, x: float, y: float, size: tuple[float, float]) -> Any:
+    """Axes of a panel whose lower left corner stands at (x, y) inches of a drawing of this size."""
+    m = panel.margins
+    wide, high = panel.width - m.left - m.right, panel.height - m.top - m.bottom
+    axes = drawing.add_axes(((x + m.left) / size[0], (y + m.bottom) / size[1], wide / size[0], high / size[1]))
+    panel.paint(axes)
+    return axes
+
+
+def sheet(name: str, panels: Sequence[Panel]) -> Drawn:
+    """The whole figure as files: rows of panels with their titles, and one key above."""
+    key = key_of(p.key for p in panels)
+    rows = _rows(panels)
+    lines = lines_of(key)
+    size = (max(sum(p.width for p in row) for _, row in rows), 0.08 + 0.2 * lines + sum(_height(*row) for row in rows))
+    drawn: str = key_svg(key)
+    top: float = 0.08 + 0.2 * lines
+    with _ours(name):
+        drawing = _canvas(*size)
+        if lines:
+            drawing.legend(handles=handles(key), loc="upper left", ncols=KEY_COLUMNS, bbox_to_anchor=(0, 1), handlelength=3,
+                           borderaxespad=0.2)  # fmt: skip
+
+        def say(x: float, y: float, said: str, colour: str) -> str:
+            drawing.text(x / size[0], 1 - y / size[1], said, size=8.5, color=colour)
+            return f'<text x="{72 * x:g}" y="{72 * y:g}" font-size="8.5" fill="{colour}">{text(said)}</text>'
+
+        for heading, row in rows:
+            bottom = top + _height(heading, row)
+            drawn += say(0.06, top + 0.16, heading, SOFT) if heading else ""
+            left: float = 0.0
+            for panel in row:
+                high = bottom - max(p.height for p in row)
+                drawn += say(left + 0.06, high - 0.03, panel.title, INK)
+                _axes(drawing, panel, left, size[1] - high - panel.height, size)
+                drawn += panel.svg.replace("<svg", f'<svg x="{72 * left:g}" y="{72 * high:g}"', 1)
+                left += panel.width
+            top = bottom
+        pdf = io.BytesIO()
+        drawing.savefig(pdf, format="pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
+    across, down = (f"{72 * side:g}" for side in size)
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {across} {down}" width="{across}pt" height="{down}pt"'
+    return Drawn(f'{head} font-family="DejaVu Sans, sans-serif">{drawn}</svg>\n', pdf.getvalue())
+
+
+def _rows(panels: Sequence[Panel]) -> list[tuple[str, list[Panel]]]:
+    """Panels as they stand side by side, each row with its heading; a row that goes on below has none there."""
+    rows: list[tuple[str, list[Panel]]] = []
+    for heading, group in groupby(panels, key=lambda p: p.row):
+        own = list(group)
+        columns = COLUMNS if own[0].width < WIDE else COLUMNS // 2
+        rows += [(heading if not i else "", own[i : i + columns]) for i in range(0, len(own), columns)]
+    return rows
+
+
+def _height(heading: str, row: Sequence[Panel]) -> float:
+    return max(p.height for p in row) + 0.24 * any(p.title for p in row) + (0.2 if heading else 0.0)
+
+
+# -- on the page ------------------------------------------------------------------------------------------------------
+def inline(panel: Panel, name: str) -> str:
+    """The SVG as part of a page: with words for who cannot see it, and colours that follow the page's light or dark."""
+    svg = re.sub(
+        r'(<svg)[^>]*?(viewBox="[^"]*")[^>]*>',
+        rf'\1 \2 role="img" aria-labelledby="{name}-t {name}-d"><title id="{name}-t">{text(panel.title or panel.name)}</title>'
+        rf'<desc id="{name}-d">{text(panel.description)}</desc>',
+        panel.svg,
+        count=1,
+    )
+    return re.sub(r"\n\s*", "\n", themed(svg)).strip()
 
 
 def _once(svg: str) -> str:
@@ -199,22 +211,3 @@ def _once(svg: str) -> str:
         return match[0] if first else ""
 
     return re.sub(r'\s+id="([^"]*)"', keep, svg)
-
-
-def inline(panel: Panel, name: str) -> str:
-    """The SVG as part of a page: no prolog, no outside name, colours that follow the page's light or dark."""
-    svg = panel.svg[panel.svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.S)
-    svg = re.sub(r'\s+xmlns(:\w+)?="[^"]*"', "", svg).replace("xlink:href", "href")
-    svg = _once(re.sub(r'<g id="[^"]*"(/?)>', r"<g\1>", svg))
-    svg = re.sub(
-        r'(<svg)[^>]*?(viewBox="[^"]*")[^>]*>',
-        rf'\1 \2 role="img" aria-labelledby="{name}-t {name}-d"><title id="{name}-t">{escape(panel.title)}</title>'
-        rf'<desc id="{name}-d">{escape(panel.description)}</desc>',
-        svg,
-        count=1,
-    )
-    svg = svg.replace(INK, "var(--ink)").replace(FAINT, "var(--line)").replace("#ffffff", "var(--page)")
-    for index, colour in enumerate(COLOURS):
-        svg = svg.replace(colour, f"var(--c{index})")
-    return re.sub(r"\n\s*", "\n", svg).strip()

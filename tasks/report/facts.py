@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import polars as pl
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.dataset import fingerprint
+from tasks.report.numbers import NO_MODELS, PRIMARY, Cells, cells, first_orders, sizes
 from tasks.step import Work
 from tasks.text.gamma import resolved
 
@@ -53,11 +55,51 @@ class Facts:
     truth: Mapping[str, int]
     planted: Mapping[tuple[str, bool], int]
     pairs: list[ShownPair]
+    contaminated: list[dict[str, Any]]
+    calibration: list[dict[str, Any]]
     tables: list[tuple[str, int, str]]
 
     def measured(self, measure: str) -> list[dict[str, Any]]:
         """The rows of one measure."""
-        return [r for r in self.metrics if r["measure"] == measure]
+        return self._by_measure.get(measure, [])
+
+    def cells(self, task: str, model: str, order: int) -> Cells:
+        """The primary numbers of one task and model."""
+        return cells(self._by_model.get((task, model), []), self.family, task, model, order)
+
+    def rows_of(self, task: str, model: str) -> list[dict[str, Any]]:
+        """The rows of the primary measures of one task and model."""
+        return self._by_model.get((task, model), [])
+
+    def order_of(self, task: str) -> int:
+        """n of the results table, as the family fixed it; else the smallest n that was measured, else the study's first."""
+        named = {t["name"]: int(t["first_order"]) for t in self.settings["tasks"]}
+        return self._orders.get(task, named.get(task, 1))
+
+    @cached_property
+    def ladder(self) -> dict[str, int]:
+        """Every model of the study with its parameters, smallest first; those of unknown size (0) last."""
+        asked = {r["model"] for r in self.metrics if r["checkpoint"] >= 0 and r["model"]} - NO_MODELS
+        return sizes(self.models, [*self.settings["models"], *sorted(asked)])
+
+    @cached_property
+    def _orders(self) -> dict[str, int]:
+        return first_orders(self.metrics, self.family)
+
+    @cached_property
+    def _by_measure(self) -> dict[str, list[dict[str, Any]]]:
+        found: dict[str, list[dict[str, Any]]] = {}
+        for row in self.metrics:
+            found.setdefault(row["measure"], []).append(row)
+        return found
+
+    @cached_property
+    def _by_model(self) -> dict[tuple[str, str], list[dict[str, Any]]]:
+        found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        for measure in PRIMARY:
+            for row in self.measured(measure):
+                found.setdefault((row["task"], row["model"]), []).append(row)
+        return found
 
 
 def gather(work: Work) -> Facts:
@@ -83,6 +125,8 @@ def gather(work: Work) -> Facts:
         truth={k[0]: n for k, n in sorted(_tally(work, "truth", "kind").items())},
         planted=dict(sorted(_tally(work, "planted_sequences", "kind", "member").items())),
         pairs=_pairs(work, gammas),
+        contaminated=work.read("contamination").to_pylist(),
+        calibration=work.read("calibration").to_pylist() if "calibration" in work.job.inputs else [],
         tables=[(t, len(work.parts(t)), fingerprint(work.parts(t))) for t in sorted(work.job.inputs)],
     )
 

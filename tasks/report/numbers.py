@@ -16,6 +16,8 @@ NO_EVIDENCE = "no evidence"
 LEVEL = 0.05
 HUNDREDS = ("bleu", "chrf", "chrf++", "sentence_chrf")
 SHARES = ("exact_match", "accuracy", "rate", "share", "equal", "recall", "coverage", "final_number", "number_match")
+NO_MODELS = {"reference", "held_out"}  # what novelty sets beside the models
+PRIMARY = ("main_score", "score", "mem_n", "mem_delta", "mem_infinity")
 UNITS = ("pair", "example_output", "example", "")
 DETAILS = ("", "nonzero", "full", "backoff", "full back-off")
 
@@ -73,12 +75,13 @@ class Cells:
 
 def cells(metrics: Sequence[Row], family: Sequence[Row], task: str, model: str, order: int) -> Cells:
     """Collect the four primary numbers of one task and model."""
+    plain = [r for r in metrics if not r["measure"].startswith("mem_") or r["detail"] in DETAILS]  # never a placebo's
     found = {
         "score": pick(metrics, "main_score", task, model) or pick(metrics, "score", task, model),
-        "mem_n": pick(metrics, "mem_n", task, model, order, "spearman"),
-        "mem_delta": pick(metrics, "mem_delta", task, model, order, "spearman"),
-        "mem_infinity": pick(metrics, "mem_infinity", task, model, order, "spearman")
-        or pick(metrics, "mem_infinity", task, model, None, "spearman"),
+        "mem_n": pick(plain, "mem_n", task, model, order, "spearman"),
+        "mem_delta": pick(plain, "mem_delta", task, model, order, "spearman"),
+        "mem_infinity": pick(plain, "mem_infinity", task, model, order, "spearman")
+        or pick(plain, "mem_infinity", task, model, None, "spearman"),
     }
     q = {
         r["measure"]: r["q_value"]
@@ -99,6 +102,11 @@ def first_orders(metrics: Sequence[Row], family: Sequence[Row]) -> dict[str, int
         if row["measure"] in ("mem_n", "mem_delta") and row["order"]:
             found[row["task"]] = min(found.get(row["task"], row["order"]), row["order"])
     return found | {r["task"]: r["order"] for r in family}
+
+
+def is_bare(detail: str) -> bool:
+    """Whether a row is the measure itself and no variant of it."""
+    return detail in DETAILS
 
 
 def known(row: Row | None) -> bool:

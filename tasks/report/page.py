@@ -5,67 +5,91 @@ The trace, a page of its own, lies beside it (trace_page.py).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from string import Template
-from typing import Any
 
-from tasks.report.facts import Facts, ShownPair
-from tasks.report.figures import Figure
-from tasks.report.html import grid, highlight, missing, text
-from tasks.report.numbers import (
-    integer,
-    number,
-    short,
-    sizes,
-)
-from tasks.report.prose import answer, gammas_of, methods
-from tasks.report.results import LONGEST_LIST, figure_html, results_html, truth_html
+from tasks.report.calibration import calibration_html
+from tasks.report.facts import Facts
+from tasks.report.figure import Figure
+from tasks.report.figures_checks import confound_rows
+from tasks.report.figures_html import figure_html
+from tasks.report.html import grid, missing, text
+from tasks.report.left_out import contaminated_html, documents_html, left_out_html
+from tasks.report.methods import methods_html
+from tasks.report.numbers import integer, known, number, short, sizes, with_interval
+from tasks.report.prose import answer, asked_models, glance
+from tasks.report.results import results_html, truth_html
 
 
 def page(facts: Facts, figures: Sequence[Figure]) -> str:
     """The whole of index.html."""
+
+    def drawn(place: str) -> str:
+        return "".join(figure_html(f) for f in figures if f.place == place)
+
     sections: tuple[tuple[str, str, str], ...] = (
-        ("asked", "What was asked", _asked(facts)),
-        ("answer", "The answer", _answer(facts)),
+        ("answer", "Task by task", _answer(facts)),
         ("results", "Results", results_html(facts)),
-        ("truth", "Measured beside true", truth_html(facts, figures)),
-        ("figures", "Figures", "".join(figure_html(f) for f in figures if f.name != "recall_by_exposure")),
-        ("left-out", "What was left out", _left_out(facts)),
-        ("documents", "Documents behind the pairs", _documents(facts)),
-        ("methods", "Methods", _methods(facts)),
+        ("performance", "Score, counts and novelty", drawn("performance")),
+        ("checks", "What could mislead", drawn("checks") + _confound_table(facts)),
+        ("truth", "Measured beside true", truth_html(facts, figures) + calibration_html(facts)),
+        ("asked", "What was asked", _asked(facts)),
+        ("corpus", "Corpus and training", drawn("corpus")),
+        ("left-out", "What was left out", left_out_html(facts)),
+        ("contamination", "Test text in the corpus", contaminated_html(facts)),
+        ("documents", "Documents behind the pairs", documents_html(facts)),
+        ("methods", "Methods", methods_html(facts)),
     )
     title = facts.settings["title"] or facts.settings["study"]
-    links = "".join(f'<a href="#{i}">{text(name)}</a>' for i, name, _ in sections)
+    links = "".join(f'<a href="#{i}">{text(name)}</a>' for i, name, _ in sections) + _trace_link(facts)
     body = "".join(
         f'<section id="{i}" aria-labelledby="{i}-h"><h2 id="{i}-h">{text(name)}</h2>{html}</section>'
         for i, name, html in sections
     )
     top = (
         f'<header class="top"><p class="kicker">Study {text(facts.settings["study"])}</p><h1>{text(title)}</h1>'
-        f'<nav aria-label="Contents">{links}<a href="trace/index.html">Trace an example</a></nav></header>'
+        f'<p class="lead">{text(glance(facts))}</p>{_silent(facts)}</header>'
+        f'<section id="glance" class="glance" aria-label="At a glance">{drawn("glance")}{_numbers(facts)}'
+        f'<nav aria-label="Contents">{links}</nav></section>'
     )
     here = Path(__file__).parent
     template, css = ((here / name).read_text(encoding="utf-8") for name in ("template.html", "report.css"))
-    return Template(template).substitute(title=text(f"{title} · taskgram"), css=css, body=f"{top}<main>{body}</main>")
+    return Template(template).substitute(title=text(f"{title} · taskgram"), css=css, body=f"<main>{top}{body}</main>")
 
 
 # -- sections -----------------------------------------------------------------------------------------------------------
-def _asked(facts: Facts) -> str:
+def _trace_link(facts: Facts) -> str:
+    """The page of single examples lies beside this one."""
+    if not facts.settings["tasks"]:
+        return ""
+    return '<a class="trace" href="trace/index.html">Follow one example →</a>'
+
+
+def _silent(facts: Facts) -> str:
+    """A model of the study that no number speaks of is said at once."""
+    silent = [m for m in facts.settings["models"] if m not in asked_models(facts)]
+    if not silent or not facts.metrics:
+        return ""
+    return f'<p class="missing">Not measured: {text(", ".join(silent))}. The study names it, no number speaks of it.</p>'
+
+
+def _numbers(facts: Facts) -> str:
     documents, tokens = (sum(s[k] for s in facts.sources) for k in ("documents", "tokens"))
     numbers = [
         ("documents", documents),
         ("model tokens", tokens),
         ("tasks", len(facts.settings["tasks"])),
+        ("evaluated examples", sum(n for (_, split), n in facts.examples.items() if split == "evaluate")),
         ("models", len(facts.settings["models"])),
     ]
-    html = (
-        '<dl class="facts">'
-        + "".join(f"<div><dt>{n}</dt><dd>{short(v) if v >= 100_000 else integer(v)}</dd></div>" for n, v in numbers)
-        + "</dl>"
-    )
+    said = "".join(f"<div><dt>{n}</dt><dd>{short(v) if v >= 100_000 else integer(v)}</dd></div>" for n, v in numbers)
+    return f'<dl class="facts">{said}</dl>'
+
+
+def _asked(facts: Facts) -> str:
     origin = "a planted world, whose truth is known" if facts.settings["planted"] else "files named in the study"
-    html += (
+    html = (
         grid(
             f"The corpus: {origin}",
             ("source", "documents", "model tokens"),
@@ -129,117 +153,23 @@ def _answer(facts: Facts) -> str:
     return f'<div class="answer"><p>{text(first)}</p>{f"<ul>{items}</ul>" if items else ""}</div>'
 
 
-def _left_out(facts: Facts) -> str:
-    def rejects(what: str, rows: list[tuple[str, str, int]]) -> str:
-        ordered = sorted(rows, key=lambda r: (-r[2], r[0], r[1]))
-        shown = [(s, r, integer(n)) for s, r, n in ordered[:LONGEST_LIST]]
-        if len(ordered) > LONGEST_LIST:
-            shown.append(
-                ("other", f"{len(ordered) - LONGEST_LIST} more reasons", integer(sum(n for *_, n in ordered[LONGEST_LIST:])))
-            )
-        total = integer(sum(n for *_, n in rows))
-        return (
-            grid(f"{what} turned away: {total}", ("source", "reason", "records"), shown, (2,))
-            if rows
-            else f"<p>No {what} were turned away.</p>"
-        )
-
-    html = rejects("corpus records", facts.document_rejects) + rejects("task records", facts.example_rejects)
-    if facts.mining:
-        rows: list[tuple[Any, ...]] = []
-        for r in facts.mining:
-            rows.append(
-                (
-                    r["task"],
-                    r["order"],
-                    number(r["gamma"]),
-                    integer(r["candidates_of_order"]),
-                    integer(r["kept"]),
-                    integer(r["above"]),
-                    f"{100 * r['above'] / r['candidates_of_order']:.2f} %" if r["candidates_of_order"] else "–",
-                )
-            )
-        html += grid(
-            "Mining: pairs of n-grams of one example, those above the lowest γ, and those above the γ of the measures",
-            ("task", "n", "γ", "candidates", "mined", "above γ", "acceptance rate"),
-            rows,
-            (1, 2, 3, 4, 5, 6),
-        )
-        totals = {r["task"]: r for r in facts.mining if r["candidates"]}
-        if totals:
-            html += grid(
-                "Mining, all n together",
-                ("task", "candidates", "below the lowest γ", "one inside the other", "accepted"),
-                [
-                    (
-                        t,
-                        integer(r["candidates"]),
-                        integer(r["below_gamma"]),
-                        integer(r["contained"]),
-                        f"{100 * (r['candidates'] - r['below_gamma'] - r['contained']) / r['candidates']:.2f} %",
-                    )
-                    for t, r in totals.items()
-                ],
-                (1, 2, 3, 4),
-            )
-    else:
-        html += missing("no task-grams were mined")
-    if not facts.exclusions:
-        return html + missing("nothing is recorded as left out of a measure")
+def _confound_table(facts: Facts) -> str:
+    """All remedies × models, at every n."""
+    found = confound_rows(facts)
+    if not found:
+        return ""
+    models = [m for m in facts.ladder if any(m in rows for *_, rows in found)]
     rows = [
-        (e["measure"], e["task"], e["model"] or "–", e["order"] or "–", e["reason"], integer(e["rows"]), e["of"])
-        for e in facts.exclusions
-    ]
-    heads = ("measure", "task", "model", "n", "reason", "rows", "of")
-    return html + (
-        f"<details><summary>What did not enter each measure ({integer(len(rows))} lines)</summary>"
-        f"{grid('Exclusions by reason; “kept” is what the measure rests on', heads, rows, (5,))}</details>"
-    )
-
-
-def _documents(facts: Facts) -> str:
-    if not facts.pairs:
-        return missing("no documents were kept for the pairs, or no pair stands in the corpus")
-    html = (
-        "<p>The most frequent, a middling and the rarest pair of each task, with documents drawn at random from those that "
-        'hold it. <mark class="in">Input n-gram</mark>, <mark class="out">output n-gram</mark>.</p>'
-    )
-    task = None
-    for pair in facts.pairs:
-        html += f"<h3>{text(pair.task)}</h3>" if pair.task != task else ""
-        task = pair.task
-        html += (
-            f'<p><mark class="in">{text(pair.input_ngram)}</mark> with <mark class="out">{text(pair.output_ngram)}</mark> '
-            f'<span class="why">together in {integer(pair.count)} document{"" if pair.count == 1 else "s"}</span></p>'
-            f'<div class="documents">{_excerpts(pair)}</div>'
+        (
+            task,
+            measure,
+            remedy,
+            *(with_interval(own[m]) if m in own and known(own[m]) else own[m]["note"] if m in own else "–" for m in models),
         )
-    return html
-
-
-def _excerpts(pair: ShownPair) -> str:
-    return "".join(
-        f"<blockquote><p><bdi>{_marked(d)}</bdi></p><cite>{text(d['source'])} · {text(d['id'])}</cite></blockquote>"
-        for d in pair.documents
-    )
-
-
-def _marked(document: Mapping[str, Any]) -> str:
-    at = [(document[f"{side}_start"], document[f"{side}_end"]) for side in ("input", "output")]
-    return highlight(document["excerpt"], at[0], at[1])
-
-
-def _methods(facts: Facts) -> str:
-    settings = [(k, v if v != "" else "–") for k, v in facts.settings["methods"].items()]
-    settings += [(f"version of {t['name']}", t["version"]) for t in facts.settings["tasks"]]
-    settings += [(f"γ of {t['name']}", gammas_of(facts, t)) for t in facts.settings["tasks"]]
-    tables = [(name, integer(parts), key) for name, parts, key in facts.tables]
+        for task, measure, remedy, own in found
+    ]
     return (
-        f'<h3>To paste</h3><pre class="methods">{text(methods(facts))}</pre>'
-        + grid("Settings", ("setting", "value"), settings)
-        + "<details><summary>Versions</summary>"
-        + grid("What this ran on", ("package", "version"), facts.settings["versions"].items())
-        + "</details>"
-        + "<details><summary>Fingerprints of the tables</summary>"
-        + grid("Equal fingerprints mean equal inputs, settings and steps", ("table", "parts", "fingerprint"), tables, (1,))
+        "<details><summary>All remedies and models as a table</summary>"
+        + grid("ρ with its 95 % interval after each remedy", ("task", "measure", "remedy", *models), rows)
         + "</details>"
     )

@@ -2,27 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from tasks.report.facts import Facts
-from tasks.report.numbers import Cells, cells, first_orders, has_interval, known, number, short, sizes, with_interval
+from tasks.report.numbers import Cells, has_interval, known, short, with_interval
+from tasks.report.seen import listed
+
+GLANCE = {
+    "follow": "on {tasks} what the input adds to the answers of {model} follows how often the corpus holds the pair: "
+    "distributional memorization",
+    "frequency": "on {tasks} the probabilities of {model} follow the counts, which the frequency of the outputs may explain",
+    "unclear": "on {tasks} no link between the corpus and {model} can be told from none",
+    "none": "for {tasks} there is no evidence",
+}
 
 
 def answer(facts: Facts) -> list[str]:
     """The answer: one sentence or two per task, about the largest model, then the comparison over sizes."""
-    ladder = sizes(facts.models, facts.settings["models"])
-    asked = [m for m in ladder if any(r["model"] == m for r in facts.metrics)]
+    ladder, asked = facts.ladder, asked_models(facts)
     if not asked:
         return ["No model has been asked yet, so there is no answer yet."]
-    largest, orders = asked[-1], first_orders(facts.metrics, facts.family)
+    largest = asked[-1]
     size = f" ({short(ladder[largest])} parameters)" if ladder[largest] else ""
     found = [f"The largest model, {largest}{size}, was put to {_count(len(facts.settings['tasks']), 'task')}."]
     for task in facts.settings["tasks"]:
         name = task["name"]
-        line = cells(facts.metrics, facts.family, name, largest, orders.get(name, task["first_order"]))
+        line = facts.cells(name, largest, facts.order_of(name))
         found.append(f"On {name} {_score(line)}; {_memorization(line)}{_growth(facts, asked, name)}.")
     return found
+
+
+def asked_models(facts: Facts) -> list[str]:
+    """Models that any row speaks of, smallest first."""
+    spoken = {r["model"] for r in facts.metrics}
+    return [m for m in facts.ladder if m in spoken]
+
+
+def glance(facts: Facts) -> str:
+    """The whole answer in one or two sentences, about the largest model."""
+    asked = asked_models(facts)
+    if not asked:
+        return "No model has been asked yet, so there is no answer yet."
+    largest = asked[-1]
+    size = f" ({short(facts.ladder[largest])} parameters)" if facts.ladder[largest] else ""
+    groups: dict[str, list[str]] = {"follow": [], "frequency": [], "unclear": [], "none": []}
+    for task in facts.settings["tasks"]:
+        line = facts.cells(task["name"], largest, facts.order_of(task["name"]))
+        groups[_verdict(line)].append(task["name"])
+    said: list[str] = []
+    for kind, names in groups.items():
+        if names:
+            said.append(GLANCE[kind].format(tasks=listed(names), model=largest + (size if not said else "")))
+    text = "; ".join(said)
+    return text[:1].upper() + text[1:] + "." if text else "The study names no task, so there is no answer."
+
+
+def _verdict(line: Cells) -> str:
+    """What Mem_Δ and Mem_n of one model on one task allow to be said."""
+    if not known(line.mem_n) and not known(line.mem_delta):
+        return "none"
+    if line.significant("mem_delta") and _positive(line.mem_delta):
+        return "follow"
+    return "frequency" if line.significant("mem_n") and _positive(line.mem_n) else "unclear"
 
 
 def _count(many: int, noun: str) -> str:
@@ -64,7 +103,7 @@ def _growth(facts: Facts, asked: list[str], task: str) -> str:
     """Smallest against largest model, only where their intervals allow it."""
     if len(asked) < 2:
         return ""
-    small, large = (cells(facts.metrics, facts.family, task, m, 1).score for m in (asked[0], asked[-1]))
+    small, large = (facts.cells(task, m, 1).score for m in (asked[0], asked[-1]))
     if small is None or large is None or not has_interval(small) or not has_interval(large):
         return ""
     if small["statistic"] != large["statistic"]:
@@ -74,46 +113,3 @@ def _growth(facts: Facts, asked: list[str], task: str) -> str:
     if large["high"] < small["low"]:
         return f". Its score is below that of {asked[0]} ({with_interval(small)})"
     return f". Its score cannot be told from that of {asked[0]} ({with_interval(small)}): the intervals overlap"
-
-
-def gammas_of(facts: Facts, task: Mapping[str, Any]) -> str:
-    """γ of each n of a task: "n = 2: .62", and for a percentile "n = 2: .62 (p90 of all candidate pairs)"."""
-    found = facts.gammas[task["name"]]
-    said = {n: f" ({g} of all candidate pairs)" if isinstance(g, str) else "" for n, g in task["gamma"].items()}
-    return ", ".join(f"n = {n}: {number(found[n])}{said[n]}" for n in sorted(said))
-
-
-def methods(facts: Facts) -> str:
-    """A paragraph to paste into a paper."""
-    how, tasks = facts.settings["methods"], facts.settings["tasks"]
-    documents, tokens = (sum(s[k] for s in facts.sources) for k in ("documents", "tokens"))
-    corpus = f"{documents:,} documents" + (f" ({tokens:,} model tokens)" if tokens else "")
-    encoder = (
-        "IBM Model 1 association vectors learnt from the mining examples"
-        if how["encoder"] == "association"
-        else (f"the sentence encoder {how['encoder model']}")
-    )
-    gammas = "; ".join(f"{t['name']}: {gammas_of(facts, t)}" for t in tasks)
-    twice = [t["name"] for t in tasks if t["mined_on_evaluated"]]
-    shots = ", ".join(f"{t['shots']} for {t['name']}" for t in tasks if t["shots"])
-    asked = f"behind solved examples ({shots}), else zero-shot" if shots else "zero-shot"
-    text = [
-        f"We measured distributional memorization (arXiv 2407.14985, Definition 3) over a corpus of {corpus}.",
-        f"Task-grams are pairs of word n-grams of an example's input and output whose cosine similarity, by {encoder}, "
-        f"exceeds γ ({gammas or 'no task'}). Pairs in which one n-gram contains the other were dropped.",
-        f"Stop-word policy: {how['stop words']}. Pair counts are exact numbers of documents that hold both n-grams.",
-        "Mem_n is Spearman's ρ between log P_n(s_y|s_x) = log C(s_x,s_y)/df(s_x) and the model's teacher-forced "
-        f"log-probability of s_y, {asked}. Mem_Δ correlates log C·N/(df(s_x)·df(s_y)) with the change "
-        "of that log-probability against "
-        f"{how['other inputs for Mem_Δ']} other inputs of the task.",
-        "Mem_∞ uses the ∞-gram model over the models' own tokens with full back-off "
-        f"(suffixes of at most {how['longest ∞-gram suffix']} tokens).",
-        f"Intervals are at 95 %: Wilson's for shares, else bootstrap intervals with {how['bootstrap draws']:,} draws. "
-        "p-values of Mem_n and Mem_Δ account for rows that share examples and outputs, "
-        "and are corrected by Benjamini-Hochberg over task × model.",
-        f"Log-probabilities were computed in {how['precision']}; all random choices follow from seed {how['seed']}.",
-        f"Software: taskgram {facts.settings['versions'].get('taskgram', 'unknown')}.",
-    ]
-    if twice:
-        text.append(f"For {', '.join(twice)} the task-grams were mined from the evaluated examples themselves.")
-    return " ".join(text)

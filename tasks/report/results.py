@@ -6,15 +6,13 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from tasks.report.drawing import inline
 from tasks.report.facts import Facts
-from tasks.report.figures import METRIC_COLUMNS, Figure, table
+from tasks.report.figure import METRIC_COLUMNS, Figure, table
+from tasks.report.figures_html import figure_html
 from tasks.report.html import data_link, grid, missing, text
 from tasks.report.numbers import (
     NO_EVIDENCE,
     Cells,
-    cells,
-    first_orders,
     integer,
     interval,
     known,
@@ -50,9 +48,8 @@ def results_csv(facts: Facts) -> str:
 
 def _lines(facts: Facts) -> list[Cells]:
     """One line per task and model, in the study's order of tasks and by size of model."""
-    orders = first_orders(facts.metrics, facts.family)
     return [
-        cells(facts.metrics, facts.family, t["name"], m, orders.get(t["name"], t["first_order"]))
+        facts.cells(t["name"], m, facts.order_of(t["name"]))
         for t in facts.settings["tasks"]
         for m in sizes(facts.models, facts.settings["models"])
     ]
@@ -195,19 +192,6 @@ def truth_html(facts: Facts, figures: Sequence[Figure]) -> str:
             range(1, len(levels) + 1),
         )
     return html
-
-
-def figure_html(figure: Figure) -> str:
-    if not figure.panels:
-        return f"<h3>{text(figure.title)}</h3>{missing('not drawn: ' + figure.missing)}"
-    panels = "".join(
-        f'<div class="panel"><h4>{text(p.title)}</h4>{inline(p, f"{figure.name}-{i}")}</div>'
-        for i, p in enumerate(figure.panels)
-    )
-    return (
-        f'<figure><h3>{text(figure.title)}</h3><div class="panels">{panels}</div><figcaption>{text(figure.caption)} '
-        f'<a href="{data_link(figure.csv)}" download="{figure.name}.csv">Data (CSV)</a></figcaption></figure>'
-    )
 
 
 def _unequal(counts: Sequence[Any], task: str) -> str:

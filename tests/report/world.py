@@ -8,6 +8,7 @@ from typing import Any
 
 from schemas import Study
 from tasks.dataset import Part
+from tests.report.measures import more
 from tests.support import CONTRACTS, write_part
 
 LADDER = {"tiny": 62_000, "small": 224_000, "medium": 921_000, "large": 3_700_000}
@@ -167,6 +168,7 @@ def metrics() -> list[dict[str, Any]]:
     rows += [
         metric("planted_counts", t, "", 1.0, statistic="equal", rows=n) for t, n in (("capitals", 576), ("lexicon", 160))
     ]
+    rows += more(LADDER)
     key = CONTRACTS["metrics"].key
     return sorted(rows, key=lambda r: tuple(r[k] for k in key))
 
@@ -177,7 +179,7 @@ def family() -> list[dict[str, Any]]:
         {k: r[k] for k in ("measure", "task", "model", "checkpoint", "order", "p_value")}
         | {"q_value": min(1.0, 2 * r["p_value"])}
         for r in metrics()
-        if r["measure"] in ("mem_n", "mem_delta") and r["order"] == 1 and r["p_value"] is not None
+        if r["measure"] in ("mem_n", "mem_delta") and (r["order"], r["detail"]) == (1, "") and r["p_value"] is not None
     ]
 
 
@@ -188,15 +190,20 @@ def part(root: Path, table: str, rows: list[dict[str, Any]], labels: dict[str, s
     return write_part(root, table, {c.name: [r[c.name] for r in rows] for c in contract.columns}, labels)
 
 
-def tables(root: Path) -> dict[str, tuple[Part, ...]]:
-    """Every table the report reads."""
+def few() -> list[dict[str, Any]]:
+    """The metrics of one task, for tests that are about other tables."""
+    return [r for r in metrics() if r["task"] == "capitals" and r["measure"] in ("main_score", "mem_n") and not r["detail"]]
+
+
+def tables(root: Path, rows: list[dict[str, Any]] | None = None) -> dict[str, tuple[Part, ...]]:
+    """Every table the report reads; `rows` in the place of all metrics."""
     excerpt = f"The old harbour town of Quellin, {HOSTILE}, has been the capital of Vandoria since the flood."
     town, land = excerpt.index("Quellin"), excerpt.index("Vandoria")
     pairs = [("vandoria", "quellin", 41), ("ostrava", "meldin", 12), ("brask", "tolv", 1)]
     return {
         name: (part(root, name, rows, labels),)
         for name, rows, labels in (
-            ("metrics", metrics(), None),
+            ("metrics", metrics() if rows is None else rows, None),
             ("metric_family", family(), None),
             (
                 "exclusions",
@@ -236,6 +243,7 @@ def tables(root: Path) -> dict[str, tuple[Part, ...]]:
                 None,
             ),
             ("example_rejects", [], None),
+            ("contamination", contaminated(), None),
             (
                 "documents",
                 [
@@ -368,6 +376,26 @@ def tables(root: Path) -> dict[str, tuple[Part, ...]]:
             ),
         )
     }
+
+
+def contaminated() -> list[dict[str, Any]]:
+    """Shared n-grams of more examples than the page shows, the first of them hostile."""
+    return [
+        {
+            "task": "choices",
+            "example": f"e{i:03}",
+            "order": order,
+            "side": "input",
+            "ngram": HOSTILE.replace("\x00", "") if i == 0 else " ".join(f"w{k}" for k in range(order)),
+            "shared": 1,
+            "documents": 1 + i,
+            "source": "world",
+            "id": f"d{i}",
+        }
+        for i in range(40)
+        for order in (8, 13)
+        if order == 8 or i < 30
+    ]
 
 
 def example(task: str, split: str, number: int) -> dict[str, Any]:

@@ -1,0 +1,147 @@
+"""A made-up study as large as the paper's, from its tables to the folder of its report."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from benchmarks.corpora import Corpora
+from benchmarks.measure import Side
+
+TASKS = ("facts", "choices", "sums", "translation")
+REMEDIES = (
+    "within s_y",
+    "partial: length of s_y",
+    "partial: all",
+    "without templates",
+    "window=50",
+    "mined elsewhere",
+    "equal N",
+)
+
+
+def report(corpora: Corpora, case: Mapping[str, Any]) -> Side:
+    """All files of the report: page, figures as SVG and PDF, their data."""
+    from schemas import CONTRACTS, Study
+    from tasks.dataset import Part, Store
+    from tasks.report.build import REPORT
+    from tasks.step import keyed, run_job
+
+    root = Path(tempfile.mkdtemp(prefix="taskgram-benchmark-"))
+    store = Store(str(root))
+    models = [f"size-{i}" for i in range(case["models"])]
+    study = Study.model_validate(
+        {
+            "name": "large",
+            "corpus": {"planted": {}},
+            "tasks": [{"name": t, "family": "qa", "reader": "planted", "orders": [1, 2, 3]} for t in TASKS],
+            "models": [{"name": m, "pretrain": {}} for m in models],
+        }
+    )
+    metrics = list(metric_rows(models))
+    tables = {
+        "metrics": metrics,
+        "metric_family": [
+            {k: r[k] for k in ("measure", "task", "model", "checkpoint", "order", "p_value")} | {"q_value": r["p_value"]}
+            for r in metrics
+            if r["measure"] in ("mem_n", "mem_delta") and r["order"] == 1 and not r["detail"]
+        ],
+        "models": [
+            {"model": m, "checkpoint": 1000, "source": "folder", "revision": "", "path": "", "sha256": "",
+             "parameters": 10_000_000 * 2**i, "parameters_non_embedding": 5_000_000 * 2**i, "tokens_seen": -1, "loss": None,
+             "seed": -1, "membership": "", "tokenizer": ""}
+            for i, m in enumerate(models)
+        ],
+        "examples": [
+            {"task": TASKS[i % 4], "split": "evaluate", "example": f"{i:06}", "file": "", "row": i + 1, "version": "", "group": "",
+             "input": "x " * 40, "output": "y " * 10, "prompt": "x", "separator": " ", "aliases": [], "options": [], "answer": -1,
+             "sha256": ""}
+            for i in range(case["examples"])
+        ],
+    }  # fmt: skip
+    parts: dict[str, tuple[Part, ...]] = {}
+    for name, rows in tables.items():
+        contract = CONTRACTS[name]
+        rows = sorted(rows, key=lambda r: tuple(r[k] for k in contract.key))
+        with store.writing({name: contract}, name, {"sums": {}}) as writer:
+            writer.write(name, pa.Table.from_pylist(rows, schema=contract.schema))
+        parts[name] = (Part(name, name, {}),)
+    stage = REPORT.stages[0]
+    job = keyed(REPORT, 0, stage.plan(study, parts)[0])
+
+    def fresh() -> None:
+        shutil.rmtree(store.folder("report_files", job.key), ignore_errors=True)
+
+    def work(_: None) -> Path:
+        result = run_job(store, job, stage, CONTRACTS)
+        if "error" in result:
+            raise RuntimeError(result["error"])
+        return Path(store.folder("report_files", job.key))
+
+    return Side(
+        work=work, items=len(metrics), fresh=fresh,
+        check=lambda folder: "" if (folder / "figures" / "memorization.pdf").stat().st_size else "no figure",
+        extra=lambda folder: {"files": sum(1 for p in folder.rglob("*") if p.is_file())},
+        close=lambda: shutil.rmtree(root, ignore_errors=True),
+    )  # fmt: skip
+
+
+def metric_rows(models: list[str]) -> Iterator[dict[str, Any]]:
+    """Every measure of the catalogue for every task, model and n: about 20,000 rows for nine models, with further variants."""
+    for task in TASKS:
+        for step, model in enumerate(models):
+            share = 0.1 + 0.05 * step
+            row = partial(_row, task, model)
+            yield row("main_score", share, statistic="exact_match", unit="example")
+            for order in (1, 2, 3):
+                for measure in ("mem_n", "mem_delta"):
+                    for detail in (
+                        "",
+                        "pigeonhole",
+                        "bca",
+                        "placebo",
+                        "minus placebo",
+                        *(f"variant {i}" for i in range(40)),
+                    ):
+                        yield row(measure, share, order=order, detail=detail)
+                    for remedy in REMEDIES:
+                        yield row("confound", share, order=order, unit=measure, detail=remedy)
+                    for gamma in range(20):
+                        yield row("sweep", share, order=order, detail=f"gamma=0.{gamma + 60} {measure}", x=0.6 + gamma / 100)
+                    for other in models[:step]:
+                        yield row(
+                            "comparison",
+                            0.05,
+                            order=order,
+                            statistic="spearman_difference",
+                            detail=f"{measure} minus {other}",
+                        )
+                yield row("mem_infinity", share / 2, order=order, unit="example_output")
+                yield row("novelty", share / 2, order=order, unit="ngram", statistic="rate")
+                for part in ("pair", "s_y", "s_x", "length", "shared", "unexplained"):
+                    yield row("attribution", 1 / 6, order=order, statistic="unique_rank_variance", detail=part)
+                for i in range(60):
+                    yield row(
+                        "exposure", math.log1p(i), order=order, statistic="delta_mean", detail=f"bin {i:02}", x=float(i)
+                    )
+            for measure in ("performance", "performance_linear", "performance_quantile", "performance_mean_log_count"):
+                for i in range(10):
+                    yield row(
+                        measure, share, order=1, unit="example", statistic="exact_match", detail=f"bin {i:02}", x=float(2**i)
+                    )
+
+
+def _row(task: str, model: str, measure: str, value: float, **more: Any) -> dict[str, Any]:
+    """One row of metrics."""
+    return {
+        "measure": measure, "task": task, "model": model, "checkpoint": 1000, "order": 0, "unit": "pair", "statistic": "spearman",
+        "detail": "", "x": None, "estimate": value, "low": value - 0.1, "high": value + 0.1, "standard_error": None,
+        "p_value": 0.01, "rows": 9000, "examples": 2500, "truth": None, "note": "",
+    } | more  # fmt: skip

@@ -1,0 +1,289 @@
+"""Figures can be told apart by every reader, say what is seen and what is missing, and come as page, SVG, PDF and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tasks.report import facts as facts_module
+from tasks.report import figures, palette
+from tasks.report.drawing import sheet
+from tasks.report.facts import Facts
+from tasks.report.figure import Figure
+from tests.report import world
+from tests.report.measures import row
+
+CSS = (Path(facts_module.__file__).parent / "report.css").read_text(encoding="utf-8")
+# Machado, Oliveira & Fernandes (2009), severity 1, for linear RGB
+DEFICIENCIES = {
+    "none": np.eye(3),
+    "protanopia": np.array(
+        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
+    ),
+    "deuteranopia": np.array(
+        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]]
+    ),
+}
+TO_XYZ = np.array([[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.072175], [0.0193339, 0.119192, 0.9503041]])
+
+
+def linear(colour: str) -> np.ndarray:
+    values = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+
+
+def lab(rgb: np.ndarray) -> np.ndarray:
+    """CIELAB of linear RGB, D65."""
+    xyz = TO_XYZ @ np.clip(rgb, 0, 1) / np.array([0.95047, 1.0, 1.08883])
+    f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+def contrast(first: str, second: str) -> float:
+    """As WCAG defines it."""
+    bright, dark = sorted((float(linear(c) @ [0.2126, 0.7152, 0.0722]) for c in (first, second)), reverse=True)
+    return (bright + 0.05) / (dark + 0.05)
+
+
+def themes() -> dict[str, dict[str, str]]:
+    """The page's colours by name, for light and dark."""
+    light, dark = re.findall(r":root \{(.*?)\}", CSS, re.S)[:2]
+    return {name: dict(re.findall(r"--(\w+):\s*(#\w{6})", text)) for name, text in (("light", light), ("dark", dark))}
+
+
+def made(metrics: list[dict] | None = None, **other: object) -> Facts:
+    """Facts of the made-up study with these metrics, and nothing of the corpus."""
+    settings = {
+        "study": "sample",
+        "title": "",
+        "tasks": [
+            {
+                "name": t,
+                "family": "qa",
+                "first_order": 1,
+                "orders": [1, 2],
+                "shots": 0,
+                "mined_on_evaluated": False,
+                "gamma": {},
+            }
+            for t in world.TASKS
+        ],
+        "models": list(world.LADDER),
+        "planted": False,
+        "methods": {},
+        "versions": {},
+    }
+    lists = ("exclusions", "training", "sources", "document_rejects", "example_rejects", "mining", "pairs", "tables")
+    empty: dict = dict.fromkeys((*lists, "contaminated", "calibration"), [])
+    empty |= dict.fromkeys(("examples", "gammas", "distribution", "truth", "planted"), {}) | {
+        "words_kept": 0,
+        "below_min_count": 0,
+    }
+    models = [{"model": m, "checkpoint": 800, "parameters": p} for m, p in world.LADDER.items()]
+    found = {
+        "settings": settings,
+        "metrics": world.metrics() if metrics is None else metrics,
+        "family": world.family(),
+        "models": models,
+    }
+    return Facts(**(empty | found | other))  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def drawn() -> dict[str, Figure]:
+    return {f.name: f for f in figures.draw(made())}
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("deficiency", DEFICIENCIES)
+def test_colours_stay_apart_for_every_reader(theme: str, deficiency: str) -> None:
+    colours, see = themes()[theme], DEFICIENCIES[deficiency]
+    several = [lab(see @ linear(colours[f"c{i}"])) for i in range(len(palette.COLOURS))]
+    assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(several, 2)) >= 8
+    ramp = [lab(see @ linear(colours[f"r{i}"])) for i in range(len(palette.RAMP))]
+    assert min(np.linalg.norm(a - b) for a, b in itertools.pairwise(ramp)) >= 6
+    lightness = [float(c[0]) for c in ramp]
+    assert lightness == sorted(lightness, reverse=theme == "light"), "the ramp runs one way for every reader"
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_colours_can_be_seen_on_the_page(theme: str) -> None:
+    colours = themes()[theme]
+    for name in [n for n in colours if re.fullmatch(r"[cr]\d", n)]:
+        assert contrast(colours[name], colours["page"]) >= 1.9, name
+    for name in ("ink", "soft", "accent"):
+        assert contrast(colours[name], colours["page"]) >= 4.5, name
+
+
+def test_the_files_have_the_colours_of_the_light_page() -> None:
+    light = themes()["light"]
+    assert [light[f"c{i}"] for i in range(len(palette.COLOURS))] == list(palette.COLOURS)
+    assert [light[f"r{i}"] for i in range(len(palette.RAMP))] == list(palette.RAMP)
+
+
+def test_no_two_lines_of_a_panel_share_marker_and_dash(drawn: dict[str, Figure]) -> None:
+    several = 0
+    for figure in drawn.values():
+        for panel in figure.panels:
+            looks = [(k.marker, str(k.dash)) if k.marker != "bar" else (k.colour, k.dash) for _, k in panel.key]
+            assert len(looks) == len(set(looks)), panel.name
+            several += len(looks) > 1
+    assert several > 20
+    nine = {(k.marker, str(k.dash)) for k in (palette.step_look(i, 9) for i in range(9))}
+    assert len(nine) == 9
+
+
+def test_every_figure_of_the_catalogue_is_drawn_with_data_and_words(drawn: dict[str, Figure]) -> None:
+    absent = {"training", "counts"}  # no tables of these in `made`
+    assert {n for n, f in drawn.items() if not f.panels} == absent
+    for name in set(drawn) - absent:
+        rows = list(csv.DictReader(io.StringIO(drawn[name].csv)))
+        assert rows, name
+        assert drawn[name].caption
+        for panel in drawn[name].panels:
+            assert panel.description, panel.name
+
+
+def test_panels_of_a_figure_share_their_ordinate(drawn: dict[str, Figure]) -> None:
+    from matplotlib.figure import Figure as Drawing
+
+    spans = set()
+    for panel in drawn["memorization"].panels:
+        if panel.key:
+            axes = Drawing().add_subplot()
+            panel.paint(axes)
+            spans.add(axes.get_ylim())
+    assert len(spans) == 1
+
+
+def test_a_caption_says_what_is_seen(drawn: dict[str, Figure]) -> None:
+    said = " ".join(drawn["memorization"].seen)
+    assert "Mem_1 of capitals grows from 0.18 to 0.45 over the ladder" in said
+    assert "Mem_1 of lexicon goes from 0.12 to 0.03 over the ladder, which its intervals do not tell apart" in said
+    assert "grows" not in " ".join(s for s in drawn["memorization"].seen if "lexicon" in s)
+    assert "keeps its sign under all 12 remedies" in " ".join(drawn["confounds"].seen)
+    assert "180k parameters [120k, 240k]" in " ".join(drawn["emergence"].seen)
+
+
+def test_a_figure_says_what_is_missing_and_why(drawn: dict[str, Figure]) -> None:
+    assert "arithmetic: no pair of the evaluated examples stands in the corpus" in " ".join(drawn["memorization"].gaps)
+    assert "the task has no groups" in " ".join(drawn["confounds"].gaps)
+    assert "not identified" in " ".join(drawn["emergence"].gaps)
+    assert drawn["training"].missing == "no model was trained here"
+    bare = {f.name: f for f in figures.draw(made([], family=[]))}
+    assert all(f.missing and not f.panels for f in bare.values())
+
+
+def test_filled_markers_are_the_corrected_family() -> None:
+    facts = made()
+    rows = {(r["task"], r["model"]): r["q_value"] for r in facts.family if r["measure"] == "mem_n"}
+    written = csv.DictReader(io.StringIO(next(f for f in figures.draw(facts) if f.name == "memorization").csv))
+    found = {(r["task"], r["model"]): float(r["q_value"]) for r in written if r["measure"] == "mem_n" and r["q_value"]}
+    assert found == rows
+
+
+def test_files_are_the_same_bytes_twice_and_carry_no_date(drawn: dict[str, Figure]) -> None:
+    for name in ("memorization", "attribution"):
+        first, again = (sheet(name, f.panels) for f in ({f.name: f for f in figures.draw(made())}[name], drawn[name]))
+        assert first == again
+        assert first.pdf.startswith(b"%PDF") and b"CreationDate" not in first.pdf
+        assert first.svg.startswith("<svg") and "var(--" not in first.svg
+        assert len(first.pdf) < 200_000
+
+
+def bad(case: str) -> list[dict]:
+    """Tables as a poor study leaves them."""
+    plain = {"order": 1, "unit": "pair"}
+    score = row("main_score", "capitals", "large", 0.4, 0.1, statistic="exact_match", unit="example")
+    pairless = [row(m, "capitals", "large", None, note="no pair of the evaluated examples stands in the corpus", **plain)
+                for m in ("mem_n", "mem_delta")]  # fmt: skip
+    constant = row(
+        "mem_n", "capitals", "large", None, note="log P_LLM is constant: its rank correlation is not defined", **plain
+    )
+    return {
+        "no pair found": [score, *pairless],
+        "one model": [score, row("mem_n", "capitals", "large", 0.3, 0.1, p_value=0.01, **plain)],
+        "one example": [
+            row("main_score", "capitals", "large", 1.0, statistic="exact_match", unit="example", rows=1, examples=1),
+            row("mem_n", "capitals", "large", None, note="fewer than 3 rows", rows=1, examples=1, **plain),
+        ],
+        "constant": [score, constant],
+        "infinite": [
+            score,
+            row("mem_infinity", "capitals", "large", None, note="a token of s_y stands nowhere in the corpus", **plain),
+        ],
+        "no reference": [
+            row("main_score", "capitals", "large", None, note="no reference to compare with", statistic="bleu")
+        ],
+    }[case]
+
+
+@pytest.mark.parametrize(
+    ("case", "said"),
+    [
+        ("no pair found", "no pair of the evaluated examples stands in the corpus"),
+        ("one model", "Mem_1 of capitals is 0.30 [0.20, 0.40]"),
+        ("one example", "fewer than 3 rows"),
+        ("constant", "log P_LLM is constant"),
+        ("infinite", "no memorization measure has a number"),
+        ("no reference", "no reference to compare with"),
+    ],
+)
+def test_bad_input_is_said_and_the_rest_is_there(case: str, said: str, tmp_path: Path) -> None:
+    from tests.report.test_report import SECTIONS, Reader, written
+
+    found = bad(case)
+    tables = world.tables(tmp_path, found) | {
+        "metric_family": (),
+    }
+    _, page, _ = written(tmp_path, tables)
+    assert said in page
+    assert Reader(page).open == [] and page.count("<h2") == SECTIONS
+    assert "Not measured: tiny, small, medium" in page, "a missing model is named at the top"
+    assert "Documents behind the pairs" in page and "vandoria" in page, "the rest is there"
+    assert ("40.0 %" in page) == any(r["estimate"] == 0.4 for r in found)
+
+
+def worlds(count: int, *, covered: float = 0.95, rejected: float = 0.05) -> list[dict]:
+    """Rows of the table `calibration`, with exactly these shares of hits."""
+    rows = []
+    for design in ("planted", "shared_output"):
+        for i in range(count):
+            hit, reject = i < round(covered * count), i < round(rejected * count)
+            middle = 0.65 if hit else 0.75
+            planted = design == "planted"
+            rows.append({"design": design, "world": i, "rows": 900, "examples": 300, "truth": 0.65 if planted else 0.0,
+                         "estimate": middle if planted else 0.0, "low": middle - 0.05 if planted else None,
+                         "high": middle + 0.05 if planted else None, "pigeonhole_low": None if planted else -0.1,
+                         "pigeonhole_high": None if planted else 0.1, "p_value": 0.01 if reject else 0.5,
+                         "naive_p": 0.01 if i < 0.6 * count else 0.5, "min_count": None if i % 2 else 0.0, "added": 0.04,
+                         "never_reset": 0.13, "occurrences": 0.51})  # fmt: skip
+    return rows
+
+
+def test_calibration_is_judged_by_the_binomial_band() -> None:
+    from tasks.report.calibration import band, summary
+
+    low, high = band(2_000, 0.95)
+    assert 1_866 <= low <= 1_872 and 1_927 <= high <= 1_932, "the spec's 1,870 to 1,930"
+    good = summary(worlds(200))
+    assert {s["verdict"] for s in good} == {"as it should be"}
+    assert [s["hits"] for s in good if s["question"].startswith("truth")] == [190]
+    assert [s["hits"] for s in good if s["question"].startswith("mistake")] == [200] * 3, "not defined counts as seen"
+    poor = {s["question"]: s["verdict"] for s in summary(worlds(200, covered=0.85, rejected=0.2))}
+    assert poor["truth inside the 95 % interval"] == "NOT as it should be"
+    assert poor["null, shared s_y: our p < .05"] == "NOT as it should be"
+
+
+def test_the_truth_page_is_there_with_and_without_worlds() -> None:
+    from tasks.report.calibration import calibration_html
+
+    assert "no calibration was asked for" in calibration_html(made()).lower()
+    html = calibration_html(made(calibration=worlds(100)))
+    assert "95 of 100" in html and "mean half-width of 0.05" in html and html.count("<svg") >= 2
