@@ -15,7 +15,7 @@ import polars as pl
 
 from schemas import EXCLUSIONS, METRIC_FAMILY, METRICS, Study
 from schemas.study import Task
-from tasks.metrics import coverage, distributional, judging, novelty, performance, scores, truth
+from tasks.metrics import coverage, distributional, judging, novelty, performance, recount, scores, truth
 from tasks.metrics.answers import Answers
 from tasks.metrics.statistics import benjamini_hochberg
 from tasks.step import Inputs, Job, Stage, Step, Work
@@ -40,8 +40,12 @@ MEASURES = {
     "contamination": Measure(
         lambda _: coverage.CONTAMINATION_READS, coverage.contamination_settings, coverage.run_contamination
     ),
+    "placebo": Measure(lambda _: recount.PLACEBO_READS, recount.settings, recount.run_placebo, cost=3.0),
+    "clean_recount": Measure(lambda _: recount.CLEAN_READS, recount.settings, recount.run_clean, cost=2.0),
     "truth": Measure(lambda task: truth.reads(task.family), truth.settings, truth.run),
 }
+
+NEEDS = {"truth": "truth", "placebo": "placebo_pair_counts"}  # measures that a study has only where it has this table
 
 
 def _percentiles(task: Task, measure: Measure) -> tuple[str, ...]:
@@ -50,11 +54,11 @@ def _percentiles(task: Task, measure: Measure) -> tuple[str, ...]:
 
 
 def plan_measures(study: Study, inputs: Inputs) -> list[Job]:
-    """One job per measure and task; `truth` only where a world was planted."""
+    """One job per measure and task; `truth` only where a world was planted, `placebo` where there is one."""
     jobs = []
     for task in study.tasks:
         for name, measure in MEASURES.items():
-            if name == "truth" and not inputs.get("truth"):
+            if name in NEEDS and not inputs.get(NEEDS[name]):
                 continue
             parts = {
                 table: tuple(p for p in inputs.get(table, ()) if p.labels.get("task", task.name) == task.name)
@@ -114,6 +118,10 @@ MEASURE = Step(
         "similarities",
         "ngram_stats",
         "pair_counts",
+        "clean_ngram_stats",
+        "clean_pair_counts",
+        "placebo_ngram_stats",
+        "placebo_pair_counts",
         "contamination",
         "infinigram",
         "models",
