@@ -36,7 +36,8 @@ SECONDS = {  # of parts, docs/debian.md
     "measure": 12.2, "report": 3.3,
 }  # fmt: skip
 PARTS = {"ingest": 10, "read": 5, "tokens": 10, "models": 3, "words": 10, "align": 5, "query": 11, "infinigram": 11,
-         "score": 15, "generate": 12, "novelty": 32, "held_out": 2, "placebo": 0, "count": 19, "index": 0, "measure": 31, "report": 1}  # fmt: skip
+         "score": 15, "generate": 12, "novelty": 32, "held_out": 2, "placebo": 0, "count": 19, "index": 0, "measure": 31,
+         "report": 1}  # fmt: skip
 
 
 def lines(machine: Machine = TWO_CORES, models: list[ModelSize] = MODELS, corpus: CorpusSize = DEBIAN) -> dict[str, Line]:
