@@ -1,7 +1,8 @@
 """Text of the corpus' kind that is not in it: how novel is ordinary text? (task-grams §10)
 
     a source with `held_out`     records of the evaluated half of its split, which `ingest` turns away
-    a planted world              documents of the same world drawn again: its names and sentence forms, other statements
+    a planted world              documents of the same world drawn again: its names and sentence forms; what such a world says
+                                 often stands in both, as it would in two samples of any text
 
 A seeded sample of each file is enough: it is compared with generations of a few words.
 """
