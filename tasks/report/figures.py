@@ -207,7 +207,7 @@ def _by_model(facts: Facts, measure: str, title: str, xlabel: str, *, symlog: bo
 def _novelty(facts: Facts) -> Figure:
     name, panels = "novelty", []
     all_rows = facts.measured(name)
-    ladder = sizes(facts.models, sorted({r["model"] for r in all_rows if r["model"]} - {"reference"}))
+    ladder = sizes(facts.models, sorted({r["model"] for r in all_rows if r["model"]} - {"reference", "held_out"}))
     for task in sorted({r["task"] for r in all_rows}):
         rows = _last(
             [
@@ -217,10 +217,10 @@ def _novelty(facts: Facts) -> Figure:
             ]
         )
         lines = []
-        for style, model in [*enumerate(ladder), (len(COLOURS) - 1, "reference")]:
+        for style, model in [*enumerate(ladder), (len(COLOURS) - 2, "held_out"), (len(COLOURS) - 1, "reference")]:
             own = sorted((r for r in rows if r["model"] == model), key=lambda r: r["order"])
             points = [(r["order"], *_scaled(r, 100), True) for r in own]
-            lines.append(Line("references" if model == "reference" else model, points, style))
+            lines.append(Line({"reference": "references", "held_out": "held-out text"}.get(model, model), points, style))
         if any(line.points for line in lines):
             panels.append(
                 line_panel(

@@ -17,7 +17,7 @@ def results_table(metrics: pa.Table, family: pa.Table, models: pa.Table) -> str:
     `*` marks q < .05; what could not be measured is "no evidence", never 0.
     """
     rows, primary, known = metrics.to_pylist(), family.to_pylist(), models.to_pylist()
-    rows_of_models = [r for r in rows if r["model"] and r["model"] != "reference"]
+    rows_of_models = [r for r in rows if r["model"] and r["model"] not in ("reference", "held_out")]
     if not rows_of_models:
         return "No measure of any model is there yet."
     ladder = sizes(known, sorted({r["model"] for r in rows_of_models}))
