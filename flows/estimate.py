@@ -10,45 +10,12 @@ A line is right within a factor of about two where its rates were measured, and 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 
 from flows.hardware import Machine
+from flows.line import Line, line_of, novelty_rate, query_rate
 from flows.rates import RATES, SIZES
 from flows.sizes import Asking, CorpusSize, Counting, ModelSize, TaskSize
-from tasks.metrics.measure import MEASURES
-
-
-@dataclass(frozen=True)
-class Line:
-    """One step. `work` in `unit`s; read and written in bytes; seconds of cores, of GPUs, and of its longest part."""
-
-    step: str
-    parts: int
-    work: float = 0.0
-    unit: str = ""
-    read: float = 0.0
-    written: float = 0.0
-    core: float = 0.0
-    gpu: float = 0.0
-    longest: float = 0.0
-    memory: float = 0.0
-    guesses: tuple[str, ...] = ()
-
-    def wall(self, machine: Machine) -> float:
-        """Seconds it takes, its parts spread over processes or GPUs."""
-        return max(self.longest, self.core / max(1, machine.processes), self.gpu / machine.gpus) if self.parts else 0.0
-
-
-def query_rate(pairs: float) -> float:
-    """Words a second of the scan that counts so many pairs: between the measured ones a straight line of logarithms."""
-    known = [(3.0, RATES["query, 1k pairs"]), (5.0, RATES["query, 100k pairs"]), (6.0, RATES["query, 1M pairs"])]
-    at = math.log10(max(pairs, 1_000.0))
-    for (x, low), (y, high) in zip(known, known[1:], strict=False):
-        if at <= y or (y, high) == known[-1]:  # beyond a million the last line goes on
-            slope = (math.log(high.value) - math.log(low.value)) / (y - x)
-            return math.exp(math.log(low.value) + slope * (at - x))
-    raise AssertionError("the last line covers all")
 
 
 def forward_flops(parameters: float, tokens: float) -> float:
@@ -68,27 +35,20 @@ def estimate(
     machine: Machine,
     asking: Asking,
     counting: Counting,
+    placebo: CorpusSize | None = None,
 ) -> list[Line]:
     """A line for each step of a study, in the order they run."""  # fmt: skip
     lines = [
         *_corpus(corpus, counting),
+        _held_out(corpus, tasks, models),
+        _placebo(placebo, tasks, machine, asking, counting),
         *_tasks(corpus, tasks, machine, asking),
         *_models(corpus, tasks, models, machine, asking, counting),
     ]
-    order = ["plant", "ingest", "read", "tokenizer", "tokens", "models", "words", "extract", "embed", "align", "query",
-             "infinigram", "score", "generate", "novelty", "count", "index", "measure", "trace", "report"]  # fmt: skip
+    order = ["plant", "ingest", "held_out", "read", "tokenizer", "tokens", "models", "words", "extract", "embed", "align", "query",
+             "placebo", "infinigram", "score", "generate", "novelty", "count", "index", "measure", "trace", "report"]  # fmt: skip
     lines += _counts(corpus, tasks, models, counting, len(asking.variants))
     return sorted(lines, key=lambda line: order.index(line.step))
-
-
-def _line(step: str, parts: float, rates: Iterable[str] = (), guesses: Iterable[str] = (), **numbers: object) -> Line:
-    """A line with its overhead added, and what of it is a guess."""
-    told = [f"{RATES[r].source} ({RATES[r].value:g} {RATES[r].unit})" for r in rates if RATES[r].guess]
-    line = Line(step, int(parts), guesses=(*guesses, *told), **numbers)  # type: ignore[arg-type]
-    overhead = RATES["part"].value
-    core = line.core + line.parts * overhead
-    longest = line.longest or (line.core / line.parts if line.parts else 0.0)
-    return replace(line, core=core, longest=longest + overhead if line.parts else 0.0)
 
 
 def _corpus(c: CorpusSize, counting: Counting) -> list[Line]:
@@ -99,17 +59,40 @@ def _corpus(c: CorpusSize, counting: Counting) -> list[Line]:
     unpacking = c.unpacked / rate["unpack"].value
     trained = min(counting.training_bytes, c.text) if counting.trains_tokenizer else 0.0
     return [
-        _line("plant", 5 if c.planted else 0, work=c.words if c.planted else 0, unit="words",
+        line_of("plant", 5 if c.planted else 0, work=c.words if c.planted else 0, unit="words",
               written=c.text if c.planted else 0, core=c.words / rate["plant"].value if c.planted else 0),
-        _line("ingest", c.parts, ["unpack"] if c.unpacked else [], guesses, work=c.documents, unit="documents", read=c.packed,
+        line_of("ingest", c.parts, ["unpack"] if c.unpacked else [], guesses, work=c.documents, unit="documents", read=c.packed,
               written=stored["documents"], core=c.text / rate["ingest"].value + unpacking, memory=0.5e9),
-        _line("tokenizer", 1, work=trained, unit="bytes", read=trained, written=1e5,
+        line_of("tokenizer", 1, work=trained, unit="bytes", read=trained, written=1e5,
               core=trained / rate["train a tokenizer"].value, memory=1e9),
-        _line("tokens", c.parts, [], guesses, work=c.tokens, unit="tokens", read=stored["documents"],
+        line_of("tokens", c.parts, [], guesses, work=c.tokens, unit="tokens", read=stored["documents"],
               written=stored["tokens"], core=c.tokens / rate["tokens"].value, memory=0.65e9),
-        _line("words", c.parts, [], guesses, work=c.words, unit="words", read=stored["documents"], written=stored["words"],
+        line_of("words", c.parts, [], guesses, work=c.words, unit="words", read=stored["documents"], written=stored["words"],
               core=c.words / rate["words"].value, memory=0.45e9),
     ]  # fmt: skip
+
+
+def _held_out(c: CorpusSize, tasks: Sequence[TaskSize], models: Sequence[ModelSize]) -> Line:
+    """A sample of what is kept out of the corpus, where models are asked to say something."""
+    wanted = bool(models) and any(t.new_tokens for t in tasks)
+    text = c.held_out if wanted else 0.0
+    parts = (1 if c.planted else c.parts * c.held_out / c.text if c.text else 0.0) if wanted else 0.0
+    return line_of("held_out", math.ceil(parts), work=text, unit="bytes of text", read=text, written=1e5 * math.ceil(parts),
+                 core=text / RATES["ingest"].value, memory=0.2e9)  # fmt: skip
+
+
+def _placebo(
+    c: CorpusSize | None, tasks: Sequence[TaskSize], machine: Machine, asking: Asking, counting: Counting
+) -> Line:  # fmt: skip
+    """What the steps that count pairs cost on the placebo corpus."""
+    if c is None:
+        return line_of("placebo", 0, unit="words")
+    every = (*_corpus(c, counting), *_tasks(c, tasks, machine, asking))
+    own = [line for line in every if line.step in ("plant", "ingest", "words", "query")]
+    total = {name: sum(getattr(line, name) for line in own) for name in ("read", "written", "core")}
+    guesses = tuple(dict.fromkeys(g for line in own for g in line.guesses))
+    return Line("placebo", sum(line.parts for line in own), work=c.words, unit="words", **total,
+                longest=max(line.longest for line in own), memory=max(line.memory for line in own), guesses=guesses)  # fmt: skip
 
 
 def _tasks(c: CorpusSize, tasks: Sequence[TaskSize], machine: Machine, asking: Asking) -> list[Line]:
@@ -127,18 +110,18 @@ def _tasks(c: CorpusSize, tasks: Sequence[TaskSize], machine: Machine, asking: A
     found = ("pairs of other tasks and encoders than the debian study's",)
     many = ("partial results of more parts than the debian study's ten",) if c.parts > 100 else ()
     return [
-        _line("read", n, work=examples, unit="examples", written=examples * size["example"].value,
+        line_of("read", n, work=examples, unit="examples", written=examples * size["example"].value,
               core=examples / rate["read"].value),
-        _line("extract", n * policies, work=ngrams * policies, unit="n-grams", written=ngrams * policies * size["ngram"].value,
+        line_of("extract", n * policies, work=ngrams * policies, unit="n-grams", written=ngrams * policies * size["ngram"].value,
               core=ngrams * policies / rate["extract"].value),
         _embed(tasks, machine, asking),
-        _line("align", n * (1 + len(asking.variants)), [], found, work=mined, unit="pairs", written=mined * size["pair"].value,
+        line_of("align", n * (1 + len(asking.variants)), [], found, work=mined, unit="pairs", written=mined * size["pair"].value,
               core=mined / rate["align"].value, memory=1e9),
-        _line("query", len(asked) * (c.parts + 1) if c.parts else 0, [], (*c.guesses, *found, *many), unit="words",
+        line_of("query", len(asked) * (c.parts + 1) if c.parts else 0, [], (*c.guesses, *found, *many), unit="words",
               work=len(asked) * c.words, read=len(asked) * c.words * size["words"].value, core=scan + total,
               longest=max(total, scan / max(1, c.parts)) / len(asked), memory=0.3e9 + 200 * max(asked),
               written=sum(asked) * (size["count of a pair"].value + c.parts * size["pair partial"].value)),
-        _line("infinigram", c.parts + 1 if c.parts else 0, [], (*c.guesses, *many), work=c.tokens, unit="tokens",
+        line_of("infinigram", c.parts + 1 if c.parts else 0, [], (*c.guesses, *many), work=c.tokens, unit="tokens",
               read=c.tokens * size["tokens"].value, written=rows * size["partial"].value,
               core=c.tokens / rate["infinigram"].value + rows * rate["infinigram sum"].value,
               longest=max(rows * rate["infinigram sum"].value, c.tokens / rate["infinigram"].value / max(1, c.parts)),
@@ -156,7 +139,7 @@ def _embed(tasks: Sequence[TaskSize], machine: Machine, asking: Asking) -> Line:
     each = [forward_flops(a.encoder, 8) / speed if a.encoder else 1 / RATES["embed"].value for a in every]
     on_gpu = [bool(a.encoder) and machine.gpu is not None for a in every]
     cores, gpus = (distinct * sum(s for s, gpu in zip(each, on_gpu, strict=True) if gpu == there) for there in (False, True))
-    return _line(
+    return line_of(
         "embed", len(tasks) * len(every), ["encoder"] if largest else [], guesses, work=distinct * len(every),
         unit="distinct n-grams", written=distinct * sum(a.dimensions for a in every) * SIZES["embedding"].value, core=cores,
         gpu=gpus, longest=longest * max(each), memory=1e9 + 4 * largest,
@@ -201,7 +184,7 @@ def _models(
     own = sum(m.parameters * 4 * m.checkpoints for m in models if m.trained)
     fetch = down / RATES["download"].value
     notes = [g for m in models if (g := m.guess)] + (guesses if sum(flops.values()) else [])
-    training = _line(
+    training = line_of(
         "models", len(models), ["download"] if down else [], notes, work=sum(flops.values()) or down,
         unit="FLOPs" if sum(flops.values()) else "bytes to download", read=down, written=own + down,
         core=fetch + (0 if machine.gpu else sum(seconds.values())), gpu=sum(seconds.values()) if machine.gpu else 0,
@@ -242,7 +225,7 @@ class _Passes:
         """The step."""
         _, guesses = _speed(self.machine, self.models)
         on_gpu = self.machine.gpu is not None
-        return _line(
+        return line_of(
             self.step, self.parts, ["load"] if self.read > 1e9 else [], guesses if self.parts else [], work=self.passes,
             unit="forward passes", read=self.read, written=self.written, core=0 if on_gpu else self.seconds,
             gpu=self.seconds if on_gpu else 0, longest=self.longest, memory=self.memory,
@@ -266,11 +249,8 @@ def _counts(
 ) -> list[Line]:
     """Novelty, all n-grams, the index; measures and report."""
     rate, size = RATES, SIZES
-    generated = [t for t in tasks if t.new_tokens]
-    measures = len(MEASURES) - 1  # `truth` is for planted worlds
+    measures = len(MEASURES) - len(NEEDS)  # those for planted worlds and placebos apart
     asked = sum(m.checkpoints for m in models)
-    texts = len(generated) * (asked + 1) if asked else 0
-    scans = texts * c.words / rate["novelty scan"].value
     measured = len(tasks) * asked * rate["measure"].value
     traced = sum(t.evaluated for t in tasks) * max(1, len(models))
     orders, longest = len(counting.orders), max(counting.orders, default=-2)
@@ -278,20 +258,43 @@ def _counts(
     counted = c.words * orders / rate["count"].value
     indexed = (c.words + c.tokens) if counting.index else 0.0
     return [
-        # a scan is one part for each model, task and part of the corpus; the overhead is in its rate
-        replace(_line("novelty", texts * (c.parts + 2), [], c.guesses, work=texts * c.words, unit="words",
-                      read=texts * c.words * size["words"].value, written=texts * c.parts * size["novelty"].value,
-                      memory=0.6e9), core=scans + texts * rate["novelty texts"].value, longest=rate["novelty texts"].value),
-        _line("count", c.parts + counting.buckets + 1 if orders else 0, [], c.guesses, work=c.words * orders,
+        _novelty(c, tasks, asked, counting),
+        line_of("count", c.parts + counting.buckets + 1 if orders else 0, [], c.guesses, work=c.words * orders,
               unit="words × orders", read=c.words * size["words"].value if orders else 0, core=counted,
               written=c.words * size["ngrams"].value * orders + spilled,
               memory=0.6e9),
-        _line("index", 2 * c.parts if counting.index else 0, ["index"] if counting.index else [], work=indexed, unit="tokens",
+        line_of("index", 2 * c.parts if counting.index else 0, ["index"] if counting.index else [], work=indexed, unit="tokens",
               written=indexed * size["index"].value, core=indexed / rate["index"].value, memory=1.5e9),
-        _line("measure", (measures + variants) * len(tasks) + 1 if tasks else 0, work=len(tasks) * asked,
+        line_of("measure", (measures + variants) * len(tasks) + 1 if tasks else 0, work=len(tasks) * asked,
               unit="tasks × checkpoints", written=4e5, core=measured, longest=measured / max(1, len(tasks)), memory=1e9),
-        _line("trace", len(tasks), work=traced, unit="examples × models", written=traced * size["trace"].value,
+        line_of("trace", len(tasks), work=traced, unit="examples × models", written=traced * size["trace"].value,
               core=traced * rate["trace"].value, memory=0.5e9),
-        _line("report", 2 + len(tasks), core=rate["report"].value + traced * rate["trace page"].value, unit="pages", work=1,
+        line_of("report", 2 + len(tasks), core=rate["report"].value + traced * rate["trace page"].value, unit="pages", work=1,
               written=1e6 + traced * size["trace page"].value, memory=0.5e9),
     ]  # fmt: skip
+
+
+def _novelty(c: CorpusSize, tasks: Sequence[TaskSize], asked: int, counting: Counting) -> Line:
+    """All texts of all models, references and held-out text ask each part of the corpus together, as often as memory demands."""
+    rate, size = RATES, SIZES
+    generated = [t for t in tasks if t.new_tokens] if asked and c.parts else []
+    beside = 2 if c.planted or c.held_out else 1
+    words = counting.bytes_per_token.value / size["word"].value  # of a token
+    said = sum(
+        t.evaluated * (asked * t.new_tokens * words + beside * t.output_bytes / size["word"].value) for t in generated
+    )
+    ngrams = said * counting.novelty_orders
+    distinct = ngrams * size["distinct"].value
+    passes = max(1, math.ceil(distinct * size["asked"].value / counting.memory))
+    texts, parts = len(generated) * (asked + beside), c.parts if generated else 0
+    read = passes * c.words if generated else 0.0
+    scan = read / novelty_rate(distinct / passes) + parts * distinct * rate["prepare n-grams"].value
+    own, together = texts * rate["novelty texts"].value, ngrams * rate["sum novelty"].value
+    far = ("n-grams beyond the three million that were measured",) if distinct / passes > 3e6 else ()
+    return line_of(
+        "novelty", texts + parts + (2 if generated else 0), [], (*c.guesses, *far) if generated else (), work=read,
+        unit="words", read=read * size["words"].value, core=scan + own + together,
+        written=ngrams * size["question"].value + parts * distinct * size["novelty"].value,
+        longest=max(together, scan / max(1, parts)),
+        memory=0.4e9 + min(distinct * size["asked"].value, counting.memory) + 100 * distinct,
+    )  # fmt: skip

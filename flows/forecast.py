@@ -67,7 +67,7 @@ def forecast(study: str, root: str) -> Forecast:
     """The forecast of a study. Raises StudyError for a study that cannot be read, never for what is not here yet."""
     settings, store = load_study(study_path(study)), Store(root)
     sizes, machine = sizes_of(settings), machine_of(settings)
-    lines = estimate(sizes.corpus, sizes.tasks, sizes.models, machine, sizes.asking, sizes.counting)
+    lines = estimate(sizes.corpus, sizes.tasks, sizes.models, machine, sizes.asking, sizes.counting, sizes.placebo)
     found = _compare(settings, store, sizes)
     rows = tuple(_row(line, found[line.step], store, machine) for line in lines)
     memory, disk = room(settings, root)

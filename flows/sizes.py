@@ -24,7 +24,8 @@ PLANTED_LENGTH = {"translation": 0.2, "qa": 0.8, "multiple_choice": 0.2, "math":
 
 @dataclass(frozen=True)
 class CorpusSize:
-    """Sizes of the corpus. `unpacked`: bytes `ingest` unpacks, which is the whole file again for each of its pieces."""
+    """Sizes of the corpus. `unpacked`: bytes `ingest` unpacks, which is the whole file again for each of its pieces; `held_out`:
+    bytes of text of the sources that have a held-out half."""
 
     packed: float
     text: float
@@ -35,6 +36,7 @@ class CorpusSize:
     unpacked: float
     planted: bool = False
     guesses: tuple[str, ...] = ()
+    held_out: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,8 @@ class Counting:
     training_bytes: float
     trains_tokenizer: bool
     bytes_per_token: Rate
+    memory: float = 1e9
+    novelty_orders: int = 6
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,7 @@ class Sizes:
     asking: Asking
     missing: tuple[Missing, ...]
     notes: tuple[str, ...] = ()
+    placebo: CorpusSize | None = None
 
 
 @dataclass
@@ -153,14 +158,16 @@ def sizes_of(study: Study) -> Sizes:
     if study.tokenizer.file and not (Path(study.data or ".") / study.tokenizer.file).is_file():
         told.missing.append(Missing("tokenizer", str(Path(study.data or ".") / study.tokenizer.file)))
     per_token = _bytes_per_token(study)
-    corpus = _planted(study, per_token) if study.corpus.planted else _corpus(study, per_token, told)
+    corpus = _size(study, per_token, told)
+    instead = study.of_placebo()
+    placebo = _size(instead, per_token, told) if instead else None
     counting = Counting(
         tuple(sorted(set(study.counting.all_orders))), study.counting.buckets, study.counting.index, study.tokenizer.training_bytes,
-        not study.tokenizer.file, per_token,
+        not study.tokenizer.file, per_token, study.counting.memory_bytes, len(set(study.counting.novelty_orders)),
     )  # fmt: skip
     return Sizes(
         corpus, tuple(_task(t, study, told) for t in study.tasks), tuple(_model(m, study, told) for m in study.models), counting,
-        _asking(study), tuple(told.missing), tuple(told.notes),
+        _asking(study), tuple(told.missing), tuple(told.notes), placebo,
     )  # fmt: skip
 
 
@@ -181,6 +188,10 @@ def _bytes_per_token(study: Study) -> Rate:
 
 
 # -- the corpus ------------------------------------------------------------------------------------------------------
+def _size(study: Study, per_token: Rate, told: _Notes) -> CorpusSize:
+    return _planted(study, per_token) if study.corpus.planted else _corpus(study, per_token, told)
+
+
 def _planted(study: Study, per_token: Rate) -> CorpusSize:
     """A planted world: words are a setting, and the sample says the rest (4.35 bytes a token, 53 a document)."""
     planted = study.corpus.planted
@@ -192,7 +203,10 @@ def _planted(study: Study, per_token: Rate) -> CorpusSize:
 def _corpus(study: Study, per_token: Rate, told: _Notes) -> CorpusSize:
     found = [_source(s, study, per_token, told) for s in study.corpus.sources]
     guesses = tuple(dict.fromkeys(g for s in found for g in s.guesses))
-    total = {n: sum(getattr(s, n) for s in found) for n in ("packed", "text", "documents", "tokens", "words", "unpacked")}
+    total = {
+        n: sum(getattr(s, n) for s in found)
+        for n in ("packed", "text", "documents", "tokens", "words", "unpacked", "held_out")
+    }
     return CorpusSize(**total, parts=sum(s.parts for s in found), guesses=guesses)
 
 
@@ -239,7 +253,7 @@ def _source(source: Source, study: Study, per_token: Rate, told: _Notes) -> Corp
         )
     return CorpusSize(
         sum(held for held, _ in unfolded), text, documents, tokens, text / SIZES["word"].value, sum(pieces), unpacked,
-        guesses=tuple(guesses),
+        guesses=tuple(guesses), held_out=text if source.held_out else 0.0,
     )  # fmt: skip
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from flows.placebo import PLACEBO
 from tasks.corpus.encode import TOKENIZER, TOKENS, WORDS
+from tasks.corpus.held_out import HELD_OUT
 from tasks.corpus.ids import IDS
 from tasks.corpus.ingest import INGEST
 from tasks.corpus.planted import PLANT
@@ -27,6 +29,7 @@ STEPS: tuple[Step, ...] = (
     PLANT,  # a world with known truth, where the study asks for one
     IDS,  # which ids stand twice, in files too large for one job
     INGEST,  # documents
+    HELD_OUT,  # and what was kept out of them, a sample
     READ,  # examples
     TOKENIZER,  # the models' tokens
     TOKENS,
@@ -36,6 +39,7 @@ STEPS: tuple[Step, ...] = (
     EMBED,
     ALIGN,  # task-grams: which n-grams belong together
     QUERY,  # how often they stand in the same document
+    PLACEBO,  # and in a corpus that no model has seen, where the study names one
     INFINIGRAM,  # the ∞-gram language model on the models' tokens
     SCORE,  # what the models find likely
     GENERATE,  # what the models say

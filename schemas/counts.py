@@ -27,8 +27,9 @@ NGRAM_SUFFIXES = Contract(
         rows("octet_length(packed) = 8 * numbers * suffixes", "each suffix has so many numbers"),
     ),
     balances=(
-        balance("(SELECT COALESCE(sum(suffixes), 0) FROM ngram_suffixes)", _LENGTHS.replace("- n + 1", "- 1"),
-                "no position is lost"),
+        balance("(SELECT COALESCE(sum(suffixes), 0) FROM ngram_suffixes)",
+                f"CASE WHEN (SELECT count(*) FROM ngram_suffixes) = 0 THEN 0 ELSE {_LENGTHS.replace('- n + 1', '- 1')} END",
+                "no position is lost, where any order is counted"),
     ),
     compression="none",
 )  # fmt: skip
@@ -186,6 +187,49 @@ PAIR_COUNTS = Contract(
         ),
     ),
 )
+_TASK = column("task", pa.string(), "task whose evaluated examples the documents hold a long n-gram of")
+CONTAMINATED_NGRAM_PARTIALS = Contract(
+    "contaminated_ngram_partials",
+    "Of each n-gram of a task's pairs, one corpus part's share of it in contaminated documents: those that hold an n-gram of an "
+    "evaluated example's input or output, n being the smallest of `contamination_orders`.",
+    (_TASK, *_STAT_COLUMNS),
+    key=("task", "ngram"),
+    rules=_STAT_RULES,
+)
+CONTAMINATED_PAIR_PARTIALS = Contract(
+    "contaminated_pair_partials",
+    "Of each pair of a task's evaluated examples, the contaminated documents of one corpus part that hold both.",
+    (_TASK, *_PAIR_COLUMNS),
+    key=("task", "input_ngram", "output_ngram"),
+)
+CLEAN_NGRAM_STATS = Contract(
+    "clean_ngram_stats",
+    "ngram_stats without a task's contaminated documents; only n-grams that stand in one of these.",
+    (_TASK, *_STAT_COLUMNS),
+    key=("task", "ngram"),
+    rules=_STAT_RULES,
+    balances=(
+        balance(
+            "(SELECT coalesce(sum(s.documents - c.documents), 0) FROM clean_ngram_stats c JOIN ngram_stats s USING (ngram))",
+            "(SELECT coalesce(sum(documents), 0) FROM contaminated_ngram_partials)",
+            "what is missing stands in contaminated documents",
+        ),
+    ),
+)
+CLEAN_PAIR_COUNTS = Contract(
+    "clean_pair_counts",
+    "pair_counts without a task's contaminated documents (§6c); only pairs that stand in one of these.",
+    (_TASK, *_PAIR_COLUMNS),
+    key=("task", "input_ngram", "output_ngram"),
+    balances=(
+        balance(
+            "(SELECT coalesce(sum(p.documents - c.documents), 0) FROM clean_pair_counts c "
+            "JOIN pair_counts p USING (input_ngram, output_ngram))",
+            "(SELECT coalesce(sum(documents), 0) FROM contaminated_pair_partials)",
+            "what is missing stands in contaminated documents",
+        ),
+    ),
+)
 PAIR_WINDOWS = Contract(
     "pair_windows",
     "Documents in which both n-grams of a pair stand near each other, for each width in study.counting.windows.",
@@ -272,8 +316,8 @@ GENERATION_QUERIES = Contract(
     name="generation_queries",
     description="What novelty asks of the corpus: the n-grams of each generated or reference text, and its aligned pairs (§10).",
     columns=(
-        column("model", pa.string(), "model, or `reference`"),
-        column("checkpoint", pa.int64(), "training step; -1 for the reference", at_least=-1),
+        column("model", pa.string(), "model, or `reference`, or `held_out`"),
+        column("checkpoint", pa.int64(), "training step; -1 where there is no model", at_least=-1),
         column("task", pa.string(), "name of the task"),
         column("example", pa.string(), "evaluated example"),
         column("kind", pa.string(), "n-grams of the text, or pairs of input and text", one_of=("ngram", "pair")),
@@ -287,25 +331,39 @@ GENERATION_QUERIES = Contract(
         rows("length(output_ngram) > 0", "an n-gram has a word"),
     ),
 )
+GENERATION_NGRAMS = Contract(
+    "generation_ngrams",
+    "The distinct n-grams of generation_queries, of all models and tasks: what each part of the corpus is asked once.",
+    (column("ngram", pa.string(), "normalised words, one space between"),),
+    key=("ngram",),
+)
+GENERATION_PAIRS = Contract(
+    "generation_pairs",
+    "The distinct pairs of generation_queries, of all models and tasks.",
+    (column("input_ngram", pa.string(), "s_x"), column("output_ngram", pa.string(), "s_y of a text")),
+    key=("input_ngram", "output_ngram"),
+)
+_FOUND = (column("number", pa.int64(), "row of what was asked, from 0, that stands in the part", at_least=0),)
 GENERATION_PARTIALS = Contract(
     "generation_partials",
-    "One corpus part's share of the counts behind generation_counts.",
-    _STAT_COLUMNS,
-    key=("ngram",),
-    rules=_STAT_RULES,
+    "Which rows of generation_ngrams stand in one corpus part.",
+    _FOUND,
+    key=("number",),
+    compression="none",
 )
 GENERATION_PAIR_PARTIALS = Contract(
     "generation_pair_partials",
-    "One corpus part's share of generated pair counts.",
-    _PAIR_COLUMNS,
-    key=("input_ngram", "output_ngram"),
+    "Which rows of generation_pairs stand in a document of one corpus part.",
+    _FOUND,
+    key=("number",),
+    compression="none",
 )
 GENERATION_COUNTS = Contract(
     name="generation_counts",
     description="Novelty of each generation and of its reference: n-grams of every order, and aligned pairs (§10).",
     columns=(
-        column("model", pa.string(), "model, or `reference`"),
-        column("checkpoint", pa.int64(), "training step; -1 for the reference", at_least=-1),
+        column("model", pa.string(), "model, or `reference`, or `held_out`"),
+        column("checkpoint", pa.int64(), "training step; -1 where there is no model", at_least=-1),
         column("task", pa.string(), "name of the task"),
         column("example", pa.string(), "evaluated example"),
         column("kind", pa.string(), "n-grams of the text, or pairs of input and text", one_of=("ngram", "pair")),

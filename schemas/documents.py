@@ -34,6 +34,20 @@ DOCUMENTS = Contract(
     ),
 )
 
+HELD_OUT_DOCUMENTS = Contract(
+    name="held_out_documents",
+    description="A seeded sample of documents that are kept out of the corpus: what text of its kind looks like to it (§10).",
+    columns=(
+        column("document", pa.int64(), "position in the sample, from 0", at_least=0),
+        column("id", pa.string(), "identifier given by the source"),
+        column("source", pa.string(), "name of the source in the study"),
+        column("language", pa.string(), "language tag as the source gives it, or empty"),
+        column("text", pa.string(), "the first 4,000 characters of the text"),
+    ),
+    key=("document",),
+    rules=(rows("length(text) > 0", "a document has text"),),
+)
+
 DOCUMENT_REJECTS = Contract(
     name="document_rejects",
     description="One row per corpus record that did not become a document.",

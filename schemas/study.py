@@ -102,6 +102,9 @@ class Study(Settings):
     seed: int = Field(0, ge=0, le=2**31 - 1, description="every random choice without a seed of its own follows from it")
     data: str = Field("", description="folder that relative paths are looked up in; TASKGRAM_DATA overrides it")
     corpus: Corpus
+    placebo: Corpus | None = Field(
+        None, description="a corpus of the same size that no model has seen: its counts say what any corpus would explain"
+    )
     splits: dict[str, Split] = Field(default_factory=dict)
     tokenizer: Tokenizer = Tokenizer()
     encoder: Encoder = Encoder()
@@ -122,11 +125,13 @@ class Study(Settings):
             ("models", [m.name for m in self.models]),
             ("variants", [v.name for v in self.variants]),
             ("corpus.sources", [s.name for s in self.corpus.sources]),
+            ("placebo.sources", [s.name for s in self.placebo.sources] if self.placebo else []),
         ):
             double = sorted({n for n in names if names.count(n) > 1})
             if double:
                 raise ValueError(f"{kind}: the name {double[0]!r} stands twice; names tell parts apart")
-        used = {s.held_out for s in self.corpus.sources} | {t.split for t in self.tasks}
+        sources = (*self.corpus.sources, *(self.placebo.sources if self.placebo else ()))
+        used = {s.held_out for s in sources} | {t.split for t in self.tasks}
         for split in sorted(used - {""} - set(self.splits)):
             raise ValueError(f"split {split!r} is used but there is no [splits.{split}]")
         check_variants(self.variants, self.tasks, self.counting.stop_words, self.encoder)
@@ -154,6 +159,32 @@ class Study(Settings):
                     "prompt and in what it is mined from"
                 )
         return self
+
+    @model_validator(mode="after")
+    def _redrawn(self) -> Study:
+        planted, again = self.corpus.planted, self.placebo.planted if self.placebo else None
+        if planted and planted.redrawn:
+            raise ValueError("corpus.planted.redrawn: a placebo is drawn again, the corpus is not; remove it")
+        if again and not planted:
+            raise ValueError(
+                "placebo.planted draws a planted corpus again, and this corpus is files; name [[placebo.sources]]"
+            )
+        if again and (other := sorted(again.model_fields_set - {"tokens", "shards", "redrawn"})):
+            raise ValueError(
+                f"placebo.planted.{other[0]}: a placebo is the same world drawn again; set it under [corpus.planted]"
+            )
+        return self
+
+    def of_placebo(self) -> Study | None:
+        """This study with its placebo in the place of the corpus, and nothing counted beside pairs; None if it names none."""
+        if self.placebo is None:
+            return None
+        corpus, planted = self.placebo, self.placebo.planted
+        if planted and self.corpus.planted:
+            own = {name: getattr(planted, name) for name in planted.model_fields_set} | {"redrawn": True}
+            corpus = corpus.model_copy(update={"planted": self.corpus.planted.model_copy(update=own)})
+        nothing = {"windows": (), "contamination_orders": (), "documents_per_pair": 0}
+        return self.model_copy(update={"corpus": corpus, "counting": self.counting.model_copy(update=nothing)})
 
     def task(self, name: str) -> Task:
         """The task of that name."""

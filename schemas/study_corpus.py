@@ -39,6 +39,14 @@ class Planted(Settings):
     twins: int = Field(12, ge=0, description="pairs of sequences of one rule, one of each pair kept out")
     phantoms: float = Field(0.25, ge=0, lt=1, description="share of canaries and duplicates that are never trained on")
     examples: int = Field(320, ge=20, description="most evaluated examples per task; one factorial of facts takes 304")
+    redrawn: bool = Field(
+        False, description="set for a study's [placebo]: the same names and questions, every count and text drawn again"
+    )
+
+    @property
+    def purpose(self) -> str:
+        """Put before the purpose of a random draw that a redrawn world makes anew."""
+        return "placebo/" if self.redrawn else ""
 
     @field_validator("document_frequencies")
     @classmethod

@@ -64,11 +64,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Stage:
-    """One pass of a step."""
+    """One pass of a step. `stored_as`: tables that `run` writes under another name, or, under none, not at all."""
 
     writes: tuple[Contract, ...]
     plan: Callable[[Study, Inputs], list[Job]]
     run: Callable[[Work], None]
+    stored_as: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,8 @@ class Work:
         """Append rows to this job's part of a table: Arrow, or a mapping of column names to values."""
         if isinstance(rows, Mapping):
             rows = pa.table(dict(rows), schema=pa.schema([self.contracts[table].schema.field(n) for n in rows]))
-        self._writer.write(table, rows)
+        if stored := self.stage.stored_as.get(table, table):
+            self._writer.write(stored, rows)
 
     def add(self, name: str, value: int | float = 1) -> None:
         """Add to a number that the manifest keeps: records read, pairs dropped …"""

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from schemas.study import Planted
@@ -99,6 +99,14 @@ def assert_independent(made: list[Cell]) -> None:
             raise AssertionError("the factorial of facts is not balanced")
 
 
+def _redrawn(made: list[Cell], seed: int) -> list[Cell]:
+    """The cells with their P drawn again: among the facts of one df(s_x) and df(s_y), so that these stay what they are and P is
+    as little tied to them as before."""
+    random, size = generator(seed, "placebo/facts"), len(SIXTEENTHS)
+    drawn = [made[begin + i].sixteenths for begin in range(0, len(made), size) for i in random.permutation(size).tolist()]
+    return [replace(cell, sixteenths=sixteenths) for cell, sixteenths in zip(made, drawn, strict=True)]
+
+
 class Facts:
     """Plants the factorial into `statements`."""
 
@@ -112,22 +120,23 @@ class Facts:
                  for r in FACT_RELATIONS}  # fmt: skip
         random = generator(seed, "facts/alternatives")
         self.facts: list[Fact] = []
-        for cell, subject, answer in zip(self.cells, subjects, answers, strict=True):
-            self._plant(cell, subject, answer, random.permutation(pools[cell.relation]).tolist())
+        self._stated = _redrawn(self.cells, seed) if planted.redrawn else self.cells
+        for cell, stated, subject, answer in zip(self.cells, self._stated, subjects, answers, strict=True):
+            self._plant(cell, stated, subject, answer, random.permutation(pools[cell.relation]).tolist())
 
-    def _plant(self, cell: Cell, subject: int, answer: int, others: list[int]) -> None:
-        together, extra = cell.pair_documents, cell.occurrences_per_document - 1
+    def _plant(self, cell: Cell, stated: Cell, subject: int, answer: int, others: list[int]) -> None:
+        together, extra = stated.pair_documents, cell.occurrences_per_document - 1
         self._statements.state(cell.relation, subject, answer, together, extra)
         each, more = divmod(cell.input_documents - together, len(others))
         for place, other in enumerate(others):
             self._statements.state(cell.relation, subject, other, each + (place < more), extra)
         self._statements.mention(answer, cell.output_documents - together)
-        self.facts.append(Fact(cell.pair, cell.relation, subject, answer, "factorial", math.log(cell.sixteenths / 16)))
+        self.facts.append(Fact(cell.pair, cell.relation, subject, answer, "factorial", math.log(stated.sixteenths / 16)))
 
     def truth(self) -> list[TruePair]:
         """Exact counts of every cell's pair, which must be those the cell asks for."""
         rows = [self._statements.truth("facts", fact) for fact in self.facts]
-        for row, cell in zip(rows, self.cells, strict=True):
+        for row, cell in zip(rows, self._stated, strict=True):
             asked = (cell.pair_documents, cell.input_documents, cell.output_documents)
             if (row.pair_documents, row.input_documents, row.output_documents) != asked:
                 raise AssertionError(f"{row.pair}: planned {row}, the cell asks for {asked}")

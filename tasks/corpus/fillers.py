@@ -22,8 +22,8 @@ _TABLE = 4096  # a word is looked up by 12 random bits
 class Fillers:
     """`documents` distractor documents."""
 
-    def __init__(self, seed: int, names: Names) -> None:
-        self._seed, self.documents = seed, 0
+    def __init__(self, seed: int, names: Names, purpose: str = "") -> None:
+        self._seed, self._purpose, self.documents = seed, f"{purpose}fillers", 0
         self._words: dict[str, dict[str, list[str]]] = {}
         self._lookup: dict[str, dict[str, list[str]]] = {}
         for language, sizes in SIZES.items():
@@ -36,10 +36,10 @@ class Fillers:
 
     def render(self, index: Ints) -> list[tuple[str, str]]:
         """(text, language) of these documents."""
-        bits = draw(self._seed, "fillers", index)
+        bits = draw(self._seed, self._purpose, index)
         language = [SHARES[i] for i in (bits & np.uint64(3)).tolist()]
         sentences = (2 + below(bits, MOST_SENTENCES - 1)).tolist()
-        words = draw(self._seed, "fillers/words", index[:, None], np.arange(MOST_SENTENCES)[None, :])
+        words = draw(self._seed, f"{self._purpose}/words", index[:, None], np.arange(MOST_SENTENCES)[None, :])
         picks = [((words >> np.uint64(12 * k)) & np.uint64(_TABLE - 1)).tolist() for k in range(len(SLOTS))]
         shapes = (words >> np.uint64(48)).tolist()
         out = []

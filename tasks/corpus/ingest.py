@@ -87,11 +87,12 @@ def run(work: Work) -> None:
         seen = work.sums["records"]
         why = f"; row {rejects.first['row']} was refused: {rejects.first['reason']}" if rejects.first else ""
         raise StudyError(
-            f"{_path(work)}: empty corpus: none of its {seen} records is a document{why}. Mend or leave it out."
+            f"{path_of(work)}: empty corpus: none of its {seen} records is a document{why}. Mend or leave it out."
         )
 
 
-def _path(work: Work) -> Path:
+def path_of(work: Work) -> Path:
+    """The file of a job."""
     planted = work.job.inputs.get("planted_files")
     return work.folder_of(planted[0]) / work.labels["file"] if planted else Path(work.job.files[0].path)
 
@@ -99,8 +100,8 @@ def _path(work: Work) -> Path:
 def read_documents(work: Work, repeated: Repeated) -> Iterator[tuple[int, bytes, dict[str, Any] | str]]:
     """(row, line, document or reason) for every line of the job's file, or of its piece of it."""
     settings = work.settings
-    for row, line, record in json_records(_path(work), piece=settings.get("piece", 0), pieces=settings.get("pieces", 1)):
-        yield row, line, record if isinstance(record, str) else _document(record, row, settings, repeated)
+    for row, line, record in json_records(path_of(work), piece=settings.get("piece", 0), pieces=settings.get("pieces", 1)):
+        yield row, line, record if isinstance(record, str) else as_document(record, row, settings, repeated)
 
 
 def _repeated(work: Work) -> Repeated:
@@ -119,7 +120,7 @@ def _repeated(work: Work) -> Repeated:
     return stood
 
 
-def _document(record: dict[str, Any], row: int, settings: Any, repeated: Repeated) -> dict[str, Any] | str:
+def as_document(record: dict[str, Any], row: int, settings: Any, repeated: Repeated) -> dict[str, Any] | str:
     """One record as a document, or why it is none."""
     fields = settings["join"] or [settings["text"]]
     texts = []

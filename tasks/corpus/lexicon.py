@@ -32,7 +32,7 @@ class Lexicon:
     """Parallel documents in two languages, then documents in one language: English, Velish, Onda."""
 
     def __init__(self, planted: Planted, seed: int, names: Names) -> None:
-        self._seed, self._limit = seed, planted.examples
+        self._seed, self._limit, self._corpus = seed, planted.examples, f"{planted.purpose}corpus"
         self._parallel, self._single = planted.parallel_documents, planted.monolingual_documents
         quarter = planted.lexicon // 4
         self._sizes = {"adjective": quarter, "noun": planted.lexicon - 2 * quarter, "verb": quarter}
@@ -70,11 +70,11 @@ class Lexicon:
 
     def sentences(self, index: Ints) -> Ints:
         """Word numbers of these documents' sentences; a held-out sentence is drawn again until it is another."""
-        out = self._drawn("corpus", index, 0)
+        out = self._drawn(self._corpus, index, 0)
         todo, attempt = np.flatnonzero(self._held_out(out)), 0
         while len(todo):
             attempt += 1
-            out[todo] = self._drawn("corpus", index[todo], attempt)
+            out[todo] = self._drawn(self._corpus, index[todo], attempt)
             todo = todo[self._held_out(out[todo])]
         return out
 

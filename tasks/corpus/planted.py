@@ -32,7 +32,7 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
     planted = study.corpus.planted
     if planted is None:
         return []
-    settings = planted.model_dump(mode="json")
+    settings = planted.model_dump(mode="json", exclude=None if planted.redrawn else {"redrawn"})
     corpus = {k: v for k, v in settings.items() if k != "examples"}
     tasks = {k: v for k, v in settings.items() if k not in ("tokens", "shards")}
     jobs = [
@@ -40,6 +40,8 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
             {"planted": corpus, "seed": study.seed, "shard": number}, cost=1 / planted.shards)
         for number in range(planted.shards)
     ]  # fmt: skip
+    if planted.redrawn:
+        return jobs  # a placebo answers the questions of the world it is drawn from
     return [*jobs, Job({"kind": "tasks"}, {"planted": tasks, "seed": study.seed}, cost=TASK_COST)]
 
 

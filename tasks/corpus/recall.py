@@ -29,6 +29,7 @@ class Recall:
     def __init__(self, planted: Planted, seed: int, names: Names, statements: Statements) -> None:
         self._seed, self._limit, self._statements = seed, planted.examples, statements
         self._random = generator(seed, "recall")
+        self._redrawn = generator(seed, "placebo/recall") if planted.redrawn else None
         self.facts: list[Fact] = []
         self._answers: dict[str, list[int]] = {}
         for number, relation in enumerate(RECALL_RELATIONS):
@@ -44,18 +45,22 @@ class Recall:
         random, answers = self._random, self._answers[relation]
         lengths = [1 + (i + e.bit_length()) % 2 for e, i in wanted]
         subjects = self._statements.name(names.names(f"recall/{relation}", lengths))
-        load = np.zeros(len(answers), dtype=np.int64)
-        for (exposures, i), subject in zip(wanted, subjects, strict=True):
+        load, stated = np.zeros((2, len(answers)), dtype=np.int64)
+        times = [exposures for exposures, _ in wanted]
+        if self._redrawn:
+            times = self._redrawn.permutation(times).tolist()
+        for (exposures, i), subject, copies in zip(wanted, subjects, times, strict=True):
             # To the answer stated least so far; what is never stated gets any answer.
             place = int(load.argmin()) if exposures else int(random.integers(0, len(answers)))
             load[place] += exposures
-            self._statements.state(relation, subject, answers[place], exposures)
+            stated[place] += copies
+            self._statements.state(relation, subject, answers[place], copies)
             self._statements.mention(subject, int(random.choice(SUBJECT_MENTIONS)))
             self.facts.append(Fact(f"e{exposures:05d}-{i:04d}", relation, subject, answers[place], "exposure",
                                    0.0 if exposures else None, level=exposures))  # fmt: skip
         levels = random.permutation(np.resize(LEVELS, len(answers)))
-        for answer, stated, level in zip(answers, load.tolist(), levels.tolist(), strict=True):
-            self._statements.mention(answer, max(1, int(load.max()) * level // 4) - stated)
+        for answer, already, level in zip(answers, stated.tolist(), levels.tolist(), strict=True):
+            self._statements.mention(answer, max(1, int(load.max()) * level // 4) - already)
 
     def truth(self, task: str) -> list[TruePair]:
         """Exact counts of every fact."""

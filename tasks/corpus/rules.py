@@ -24,7 +24,7 @@ class Rules:
 
     def __init__(self, planted: Planted, seed: int, names: Names, statements: Statements) -> None:
         self._limit, self._statements = planted.examples, statements
-        random = generator(seed, "rules")
+        random = generator(seed, f"{planted.purpose}rules")
         answers = statements.name(names.words("rules/answers", len(ENDINGS)))
         self.facts = []
         for i in range(planted.rule_subjects):

@@ -38,8 +38,8 @@ class Statements:
 
     languages = ("en",)
 
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
+    def __init__(self, seed: int, purpose: str = "") -> None:
+        self._seed, self._purpose = seed, f"{purpose}statements"
         self._names: list[str] = []
         self._runs: list[tuple[int, ...]] = []
 
@@ -96,7 +96,7 @@ class Statements:
     def render(self, index: Ints) -> list[tuple[str, str]]:
         """(text, language) of these documents."""
         run = np.searchsorted(self._ends, index, side="right")
-        bits = draw(self._seed, "statements", index)
+        bits = draw(self._seed, self._purpose, index)
         phrase, order = below(bits, len(STATEMENTS)).tolist(), (bits & np.uint64(1)).tolist()
         wording = (bits >> np.uint64(1)) & np.uint64(255)
         columns = (self._relation[run], self._subject[run], self._answer[run], self._extra[run], wording)

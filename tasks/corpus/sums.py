@@ -25,6 +25,7 @@ class Sums:
 
     def __init__(self, planted: Planted, seed: int) -> None:
         self._seed, self._limit, self.documents = seed, planted.examples, planted.sum_documents
+        self._purpose = f"{planted.purpose}sums"
         size = self._size = planted.largest_operand
         a, b = np.triu_indices(size)
         order = np.argsort(draw(seed, "sums/held out", a, b), kind="stable")
@@ -35,8 +36,8 @@ class Sums:
 
     def _pairs(self, index: Ints) -> tuple[Ints, np.ndarray]:
         """Operands (n, 2) of these documents and whether each is a question."""
-        pairs = self._stated[below(draw(self._seed, "sums/pair", index), len(self._stated))]
-        return pairs, below(draw(self._seed, "sums/wording", index), 10) < QUESTIONS_OF_TEN
+        pairs = self._stated[below(draw(self._seed, f"{self._purpose}/pair", index), len(self._stated))]
+        return pairs, below(draw(self._seed, f"{self._purpose}/wording", index), 10) < QUESTIONS_OF_TEN
 
     def render(self, index: Ints) -> list[tuple[str, str]]:
         """(text, language) of these documents."""

@@ -43,20 +43,26 @@ class Component(Protocol):
 
 
 class World:
-    """Everything planted, for one setting and seed. `tokens` and `shards` change neither truth nor tasks."""
+    """Everything planted, for one setting and seed. `tokens` and `shards` change neither truth nor tasks.
+
+    A redrawn world has the names, questions and frequencies of the other; which fact is stated how often, and every sentence,
+    is drawn again. So what goes with its counts is what goes with any such corpus (task-grams §6d).
+    """
 
     def __init__(self, planted: Planted, seed: int) -> None:
         self.planted, self.seed = planted, seed
-        names, statements = Names(seed), Statements(seed)
+        names, statements = Names(seed), Statements(seed, planted.purpose)
         self.facts = Facts(planted, seed, names, statements)
         self.recall = Recall(planted, seed, names, statements)
         self.rules = Rules(planted, seed, names, statements)
         statements.freeze()
         self.lexicon, self.sums = Lexicon(planted, seed, names), Sums(planted, seed)
-        self.fillers = Fillers(seed, names)
+        self.fillers = Fillers(seed, names, planted.purpose)
         self.sequences = Sequences(planted, seed, names, self.fillers)
         self.components: dict[str, Component] = {
-            "statements": statements, "lexicon": self.lexicon, "sums": self.sums, "sequences": self.sequences}  # fmt: skip
+            "statements": statements, "lexicon": self.lexicon, "sums": self.sums}  # fmt: skip
+        if not planted.redrawn:
+            self.components["sequences"] = self.sequences  # canaries are for the models that are trained on them
 
     # -- what is true ---------------------------------------------------------------------------------------------
     def truth(self) -> list[TruePair]:

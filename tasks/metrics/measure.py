@@ -28,6 +28,7 @@ from tasks.metrics import (
     judging,
     novelty,
     performance,
+    recount,
     scores,
     sweeps,
     truth,
@@ -64,8 +65,12 @@ MEASURES = {
     ),
     "v1": Measure(lambda _: v1.READS, v1.settings, v1.run, cost=3.0),
     "sweeps": Measure(lambda _: sweeps.READS, sweeps.settings, sweeps.run, cost=5.0),
+    "placebo": Measure(lambda _: recount.PLACEBO_READS, recount.settings, recount.run_placebo, cost=3.0),
+    "clean_recount": Measure(lambda _: recount.CLEAN_READS, recount.settings, recount.run_clean, cost=2.0),
     "truth": Measure(lambda task: truth.reads(task.family), truth.settings, truth.run),
 }
+
+NEEDS = {"truth": "truth", "placebo": "placebo_pair_counts"}  # measures that a study has only where it has this table
 
 
 def _percentiles(task: Task, measure: Measure) -> tuple[str, ...]:
@@ -74,10 +79,10 @@ def _percentiles(task: Task, measure: Measure) -> tuple[str, ...]:
 
 
 def plan_measures(study: Study, inputs: Inputs) -> list[Job]:
-    """One job per measure and task; `truth` only where a world was planted; `sweeps` for each variant of the study as well."""
+    """One job per measure and task, of what the study has tables for; `sweeps` for each variant of the study as well."""
     variants = [_job("sweeps", task, view, inputs) for view in views(study)[1:] for task in view.study.tasks]
     inputs = parts_of(inputs)
-    named = [name for name in MEASURES if name != "truth" or inputs.get("truth")]
+    named = [name for name in MEASURES if name not in NEEDS or inputs.get(NEEDS[name])]
     return [_job(name, task, views(study)[0], inputs) for task in study.tasks for name in named] + variants
 
 
@@ -146,6 +151,10 @@ MEASURE = Step(
         "ngram_stats",
         "pair_counts",
         "pair_windows",
+        "clean_ngram_stats",
+        "clean_pair_counts",
+        "placebo_ngram_stats",
+        "placebo_pair_counts",
         "contamination",
         "infinigram",
         "models",

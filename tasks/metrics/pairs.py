@@ -123,14 +123,15 @@ def phi(examples: Examples, pairs: pl.DataFrame, order: int) -> Phi:
     return Phi(pl.concat([empty, *found]).sort("example", *PAIR), candidates)
 
 
-def with_counts(work: Work, rows: pl.DataFrame) -> pl.DataFrame:
+def with_counts(work: Work, rows: pl.DataFrame, prefix: str = "") -> pl.DataFrame:
     """Add count = C(s_x, s_y), input_documents = df(s_x), input_occurrences = C(s_x), output_documents = df(s_y).
 
     What the corpus was not asked for is null; what it was asked for and does not hold is 0. The order of rows is kept.
+    prefix: of the tables of counts, for those of another corpus.
     """
-    pairs = select_rows(work, "pair_counts", rows.select(PAIR).unique(), PAIR).rename({"documents": "count"})
+    pairs = select_rows(work, f"{prefix}pair_counts", rows.select(PAIR).unique(), PAIR).rename({"documents": "count"})
     names = pl.concat([rows.select(ngram="input_ngram"), rows.select(ngram="output_ngram")]).unique()
-    stats = select_rows(work, "ngram_stats", names, ["ngram"]).select("ngram", "documents", "occurrences")
+    stats = select_rows(work, f"{prefix}ngram_stats", names, ["ngram"]).select("ngram", "documents", "occurrences")
     inputs = stats.rename({"ngram": "input_ngram", "documents": "input_documents", "occurrences": "input_occurrences"})
     outputs = stats.select(output_ngram="ngram", output_documents="documents")
     return (

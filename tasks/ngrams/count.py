@@ -54,7 +54,7 @@ def run_suffixes(work: Work) -> None:
     from tasks.ngrams import spill_kernels as kernels
 
     unit, longest, buckets = work.settings["unit"], work.settings["longest"], work.settings["buckets"]
-    same_analyzer(work, *("words", "vocabulary") if unit == "words" else ())
+    same_analyzer(work, *(p for t in ("words", "vocabulary") if unit == "words" for p in work.parts(t)))
     same_tokenizer(work)
     hashes = _hashes_of_part(work)
     per = kernels.ids_per_number(len(hashes))

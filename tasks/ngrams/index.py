@@ -52,7 +52,7 @@ def run_words(work: Work) -> None:
     """Index one words part."""
     from tasks.ngrams.queries import same_analyzer
 
-    same_analyzer(work, "words", "vocabulary")
+    same_analyzer(work, *work.parts("words"), *work.parts("vocabulary"))
     size = work.store.open(work.parts("vocabulary")[0]).metadata.num_rows
     _run(work, "words", "ngram_index", size)
 

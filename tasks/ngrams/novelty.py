@@ -1,11 +1,12 @@
 """How much of what a model says the corpus has never said (task-grams §10; Merrill et al. 2024).
 
-For each generation, and for each reference beside it: its distinct n-grams, n = 1, 2, …, and how many of them are absent from
-the corpus; and the pairs (s_x, s_y′) of the example's input with the model's own output, aligned by the study's encoder above
-the lowest γ, and how many of them no document holds.
+For each generation, for each reference beside it, and for held-out text cut to the references' lengths: its distinct n-grams,
+n = 1, 2, …, and how many of them are absent from the corpus; and the pairs (s_x, s_y′) of the example's input with the model's
+own output, aligned by the study's encoder above the lowest γ, and how many of them no document holds.
 
-What is asked is written down first, per generation part, then counted per corpus part with the kernels of `query`: a new model
-asks its own questions and rescans for no other model.
+What is asked is written down first, per generation part. Then all models and tasks together ask each part of the corpus once,
+with the kernels of `query`: a scan waits for the corpus far more than for what is asked of it. A new model adds its questions
+and scans once more, and no step before this one does.
 """
 
 from __future__ import annotations
@@ -19,32 +20,33 @@ from numpy.typing import NDArray
 
 from schemas import (
     GENERATION_COUNTS,
+    GENERATION_NGRAMS,
     GENERATION_PAIR_PARTIALS,
+    GENERATION_PAIRS,
     GENERATION_PARTIALS,
     GENERATION_QUERIES,
     Study,
 )
-from tasks.dataset import Part, digest
+from tasks.dataset import digest
 from tasks.files import outside_file
-from tasks.ngrams.partials import added
-from tasks.ngrams.queries import PairQueries, PartCounter, same_analyzer
-from tasks.ngrams.query import ngram_rows, places
+from tasks.ngrams.queries import PAIR, PairQueries, PartCounter, places, same_analyzer
 from tasks.step import Inputs, Job, Stage, Step, Work
 from tasks.text import encoders
 from tasks.text.association import Association
 from tasks.text.ngrams import Side, kept_ngrams, ngrams
+from tasks.text.split import seeded_hash
 from tasks.text.words import analyzer, words_of
 
-PAIR = ["input_ngram", "output_ngram"]
 TEXT = ["model", "checkpoint", "task", "example"]
-REFERENCE = "reference"
+REFERENCE, HELD_OUT = "reference", "held_out"
+ASKED_BYTES = 100  # of an n-gram while it is asked, its text and ids
 _learnt: dict[str, Association] = {}
 TEXTS_AT_ONCE = 256
 
 
 # -- what is asked ----------------------------------------------------------------------------------------------------
 def plan_queries(study: Study, inputs: Inputs) -> list[Job]:
-    """One job per generations part, and one per generated task for its references."""
+    """One job per generations part; and for each generated task one for its references, one for held-out text."""
     asked = [p for p in inputs["generations"]]
     encoder = encoders.encoder_settings(study.encoder, study.data)
     files = tuple(outside_file(path) for path in encoders.encoder_files(encoder))
@@ -63,23 +65,30 @@ def plan_queries(study: Study, inputs: Inputs) -> list[Job]:
             jobs.append(Job(part.labels, settings, {"generations": (part,), **parts}, files))
         if own:
             jobs.append(Job({"model": REFERENCE, "checkpoint": "-1", "task": task.name}, settings, parts, files))
+        if own and inputs["held_out_documents"]:
+            held_out = {"examples": parts["examples"], "held_out_documents": inputs["held_out_documents"]}
+            jobs.append(Job({"model": HELD_OUT, "checkpoint": "-1", "task": task.name},
+                            {n: v for n, v in settings.items() if n != "encoder"} | {"seed": study.seed}, held_out))  # fmt: skip
     return jobs
 
 
 def run_queries(work: Work) -> None:
     """Write the n-grams and aligned pairs of each text."""
-    texts = sorted(_texts(work))
-    inputs = _inputs(work)
-    encoder = _encoder(work)
+    if work.labels["model"] == HELD_OUT:
+        texts = list(held_out_texts(work))
+        inputs: dict[str, dict[int, list[str]]] = {}
+        encoder = None
+    else:
+        texts = [(e, words_of(encoders.ngram_text(work.settings["family"], t))) for e, t in sorted(_texts(work))]
+        inputs, encoder = _inputs(work), _encoder(work)
     rows: list[tuple[Any, ...]] = []
     for begin in range(0, len(texts), TEXTS_AT_ONCE):
-        said = [
-            (e, words_of(encoders.ngram_text(work.settings["family"], t))) for e, t in texts[begin : begin + TEXTS_AT_ONCE]
-        ]
+        said = texts[begin : begin + TEXTS_AT_ONCE]
         for example, words in said:
             for order in work.settings["novelty_orders"]:
                 rows += [(example, "ngram", order, "", " ".join(g)) for g in sorted(set(ngrams(words, order)))]
-        rows += _aligned(work, encoder, [(e, inputs.get(e, {}), words) for e, words in said])
+        if encoder is not None:
+            rows += _aligned(work, encoder, [(e, inputs.get(e, {}), words) for e, words in said])
     rows.sort()
     columns = dict(zip(GENERATION_QUERIES.schema.names[3:], zip(*rows, strict=True) if rows else [()] * 5, strict=True))
     labels = {"model": work.labels["model"], "checkpoint": int(work.labels["checkpoint"]), "task": work.labels["task"]}
@@ -112,6 +121,27 @@ def _texts(work: Work) -> Iterator[tuple[str, str]]:
     for row in work.read("examples", "split", "example", "output").to_pylist():
         if row["split"] == "evaluate":
             yield row["example"], row["output"]
+
+
+def held_out_texts(work: Work) -> Iterator[tuple[str, list[str]]]:
+    """(example, words): for each evaluated reference a stretch of held-out text of its length, in its language if there is some.
+
+    Document and place are seeded, by the example's name. Sums: references longer than any held-out document, which have none.
+    """
+    table = work.frame("held_out_documents", "language", "text")
+    spoken = table.filter(pl.col("language") == work.settings["language"])
+    documents = [words_of(text) for text in (spoken if spoken.height else table)["text"]]
+    examples = work.frame("examples", "task", "split", "example", "output").filter(split="evaluate").sort("example")
+    for task, example, output in examples.select("task", "example", "output").iter_rows():
+        length = len(words_of(encoders.ngram_text(work.settings["family"], output)))
+        enough = [words for words in documents if len(words) >= length]
+        if not enough:
+            work.add("references longer than any held-out document")
+            continue
+        drawn = seeded_hash(work.settings["seed"], "held out", task, example)
+        words = enough[drawn % len(enough)]
+        first = drawn // len(enough) % (len(words) - length + 1)
+        yield example, list(words[first : first + length])
 
 
 def _inputs(work: Work) -> dict[str, dict[int, list[str]]]:
@@ -163,67 +193,105 @@ def _outputs(work: Work, words: Sequence[str], order: int) -> list[str]:
     return [" ".join(g) for g in sorted(kept_ngrams(words, order, work.settings["stop_words"], work.settings["language"]))]
 
 
+# -- all questions ------------------------------------------------------------------------------------------------------
+def plan_asked(study: Study, inputs: Inputs) -> list[Job]:
+    """One job: what different texts ask alike is asked once."""
+    given = {"generation_queries": inputs["generation_queries"]}
+    return [Job({"study": "all"}, {}, given, cost=10.0)] if inputs["generation_queries"] else []
+
+
+def run_asked(work: Work) -> None:
+    """Write the distinct n-grams and pairs, sorted."""
+    same_analyzer(work, *work.parts("generation_queries"))
+    empty = pl.DataFrame(schema=dict.fromkeys(PAIR, pl.String))
+    grams, pairs = empty.select(ngram="output_ngram"), empty
+    for part in work.parts("generation_queries"):
+        asked = work.frame_part(part, "kind", *PAIR)
+        grams = pl.concat([grams, asked.filter(kind="ngram").select(ngram="output_ngram")]).unique()
+        pairs = pl.concat([pairs, asked.filter(kind="pair").select(PAIR)]).unique()
+    work.write("generation_ngrams", grams.sort("ngram").to_arrow())
+    work.write("generation_pairs", pairs.sort(PAIR).to_arrow())
+
+
 # -- one corpus part --------------------------------------------------------------------------------------------------
 def plan_scan(study: Study, inputs: Inputs) -> list[Job]:
-    """One job per words part and part of questions."""
+    """One job per words part."""
     vocabulary = {tuple(sorted(p.labels.items())): p for p in inputs["vocabulary"]}
+    asked = {t: inputs[t] for t in ("generation_ngrams", "generation_pairs")}
     return [
-        Job({**words.labels, **asked.labels}, {}, {
-            "words": (words,), "vocabulary": (vocabulary[tuple(sorted(words.labels.items()))],), "generation_queries": (asked,),
+        Job(words.labels, analyzer(), {
+            "words": (words,), "vocabulary": (vocabulary[tuple(sorted(words.labels.items()))],), **asked,
         }, memory=study.counting.memory_bytes)
-        for words in inputs["words"] for asked in inputs["generation_queries"]
+        for words in inputs["words"] if asked["generation_ngrams"]
     ]  # fmt: skip
 
 
 def run_scan(work: Work) -> None:
-    """Count what one model's answers to one task ask, in one words part."""
-    same_analyzer(work, "generation_queries")
-    asked = work.frame("generation_queries", "kind", *PAIR)
-    grams = pl.concat([asked[c].alias("ngram") for c in PAIR]).unique().sort()
-    grams = grams.filter(grams != "")
-    pairs = asked.filter(pl.col("kind") == "pair").select(PAIR).unique().sort(PAIR)
-    counter = PartCounter(work, work.parts("words")[0], work.parts("vocabulary")[0], grams)
-    counts = counter.count(PairQueries(places(grams, pairs)))
-    work.write("generation_partials", ngram_rows(grams, counts).to_arrow())
-    counted = pairs.with_columns(pl.Series("documents", counts.pairs, pl.Int64)).filter(pl.col("documents") > 0)
-    work.write("generation_pair_partials", counted.to_arrow())
+    """Write which of the n-grams and pairs stand in one words part; as many at a time as the memory holds."""
+    (grams,), (pairs,) = work.parts("generation_ngrams"), work.parts("generation_pairs")
+    sizes = [work.store.open(part).metadata.num_rows for part in (grams, pairs)]
+    slices = max(1, -(-sum(sizes) * ASKED_BYTES // work.job.memory))
+    passes = 0
+    cuts = [np.linspace(0, size, slices + 1).astype(np.int64) for size in sizes]
+    asked_grams, asked_pairs = work.frame_part(grams), work.frame_part(pairs)
+    for number in range(slices):
+        (low, high), (first, last) = ((int(cut[number]), int(cut[number + 1])) for cut in cuts)
+        own, both = asked_grams["ngram"].slice(low, high - low), asked_pairs.slice(first, last - first)
+        every = pl.concat([own, *(both[c].alias("ngram") for c in PAIR)]).unique().sort()
+        counter = PartCounter(work, work.parts("words")[0], work.parts("vocabulary")[0], every)
+        counts = counter.count(PairQueries(places(every, both)))
+        there = every.search_sorted(own).to_numpy().astype(np.int64)
+        work.write("generation_partials", {"number": low + np.flatnonzero(counts.documents[there])})
+        work.write("generation_pair_partials", {"number": first + np.flatnonzero(counts.pairs)})
+        passes += max(1, counts.batches)
+    work.passes = passes
 
 
 # -- all corpus parts -------------------------------------------------------------------------------------------------
 def plan_sum(study: Study, inputs: Inputs) -> list[Job]:
-    """One job per part of questions."""
-
-    def of(table: str, asked: Part) -> tuple[Part, ...]:
-        return tuple(p for p in inputs[table] if all(p.labels[k] == v for k, v in asked.labels.items()))
-
-    return [
-        Job(asked.labels, {}, {"generation_queries": (asked,), "generation_partials": of("generation_partials", asked),
-                               "generation_pair_partials": of("generation_pair_partials", asked)},
-            memory=study.counting.memory_bytes)
-        for asked in inputs["generation_queries"]
-    ]  # fmt: skip
+    """One job: what no part holds is novel, in whichever text."""
+    tables = (
+        "generation_queries",
+        "generation_ngrams",
+        "generation_pairs",
+        "generation_partials",
+        "generation_pair_partials",
+    )
+    given = {table: inputs[table] for table in tables}
+    return [Job({"study": "all"}, {}, given, cost=10.0)] if inputs["generation_queries"] else []
 
 
 def run_sum(work: Work) -> None:
     """For each text: how many n-grams and pairs of each order, and how many of them no part holds."""
-    asked = work.frame("generation_queries")
-    grams = added(work, "generation_partials", ["ngram"]).rename({"ngram": "output_ngram"})
-    pairs = added(work, "generation_pair_partials", PAIR)
-    key = [*TEXT, "kind", "order"]
-    old = pl.concat([
-        asked.filter(pl.col("kind") == "ngram").join(grams, on="output_ngram", how="semi"),
-        asked.filter(pl.col("kind") == "pair").join(pairs, on=PAIR, how="semi"),
-    ]).group_by(key).agg(pl.len().cast(pl.Int64).alias("old"))  # fmt: skip
-    total = asked.group_by(key).agg(pl.len().cast(pl.Int64).alias("total"))
-    counted = total.join(old, on=key, how="left").with_columns((pl.col("total") - pl.col("old").fill_null(0)).alias("novel"))
-    work.write("generation_counts", counted.select(*key, "total", "novel").sort(key).to_arrow())
+    grams = _held(work, "generation_ngrams", "generation_partials").rename({"ngram": "output_ngram"})
+    pairs = _held(work, "generation_pairs", "generation_pair_partials")
+    key, rows = [*TEXT, "kind", "order"], []
+    for part in work.parts("generation_queries"):
+        asked = work.frame_part(part)
+        of_texts, of_pairs = (asked.filter(kind=kind) for kind in ("ngram", "pair"))
+        known = grams.join(of_texts.select("output_ngram").unique(), on="output_ngram", how="semi")
+        old = pl.concat([of_texts.join(known, on="output_ngram", how="semi"), of_pairs.join(pairs, on=PAIR, how="semi")])
+        total = asked.group_by(key).agg(pl.len().cast(pl.Int64).alias("total"))
+        counted = total.join(old.group_by(key).agg(pl.len().cast(pl.Int64).alias("old")), on=key, how="left")
+        rows.append(counted.select(*key, "total", novel=pl.col("total") - pl.col("old").fill_null(0)))
+    work.write("generation_counts", pl.concat(rows).sort(key).to_arrow())
+
+
+def _held(work: Work, asked: str, partials: str) -> pl.DataFrame:
+    """The rows of what was asked that some part holds."""
+    table = work.frame(asked)
+    held = np.zeros(table.height, bool)
+    for part in work.parts(partials):
+        held[work.read_part(part, "number").column("number").to_numpy()] = True
+    return table.filter(pl.Series(held))
 
 
 NOVELTY = Step(
-    "novelty", version=1, about="how much of each generation, and of each reference, is absent from the corpus",
-    reads=("words", "vocabulary", "generations", "examples", "example_ngrams"),
+    "novelty", version=2, about="how much of each generation, of each reference and of held-out text is absent from the corpus",
+    reads=("words", "vocabulary", "generations", "examples", "example_ngrams", "held_out_documents"),
     stages=(
         Stage((GENERATION_QUERIES,), plan_queries, run_queries),
+        Stage((GENERATION_NGRAMS, GENERATION_PAIRS), plan_asked, run_asked),
         Stage((GENERATION_PARTIALS, GENERATION_PAIR_PARTIALS), plan_scan, run_scan),
         Stage((GENERATION_COUNTS,), plan_sum, run_sum),
     ),

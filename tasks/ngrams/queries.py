@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 DOCUMENTS_AT_ONCE = 4_096
 NGRAMS_AT_ONCE = 1_000_000
 SAMPLE = 250_000  # words read beforehand, to guess which n-gram of a pair is the rarer one
+PAIR = ["input_ngram", "output_ngram"]
 PAIR_BYTES = 64
 KEPT_BYTES = 24
 _MALFORMED = (  # what no normalised word has: as far as ASCII goes, and the spaces and line ends that text brings along
@@ -37,26 +38,31 @@ _MALFORMED = (  # what no normalised word has: as far as ASCII goes, and the spa
 
 
 # -- what is read -----------------------------------------------------------------------------------------------------
-def same_analyzer(work: Work, *tables: str) -> None:
-    """StudyError where a part of these tables says that another analyzer made it: its words are other words."""
+def same_analyzer(work: Work, *parts: Part) -> None:
+    """StudyError where one of these parts says that another analyzer made it: its words are other words."""
     here = analyzer()
-    for table in tables:
-        for part in work.parts(table):
-            made = work.store.footer(part).get("settings", {})
-            other = {name: made[name] for name in here if made.get(name, here[name]) != here[name]}
-            if other:
-                raise StudyError(f"{work.store.part_path(part)}: analysed with {other}, this program counts with {here}. "
-                                 "Run the study again under one version: it analyses anew what is of another.")  # fmt: skip
+    for part in parts:
+        made = work.store.footer(part).get("settings", {})
+        other = {name: made[name] for name in here if made.get(name, here[name]) != here[name]}
+        if other:
+            raise StudyError(f"{work.store.part_path(part)}: analysed with {other}, this program counts with {here}. "
+                             "Run the study again under one version: it analyses anew what is of another.")  # fmt: skip
 
 
-def pieces(work: Work, part: Part, size: int) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
+def pieces(
+    work: Work, part: Part, size: int, only: np.ndarray | None = None
+) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
     """(ids, offsets, number of the first document) of each piece of a words or tokens part, documents in order.
 
-    StudyError for an id that is not below `size`, the number of entries of its vocabulary.
+    StudyError for an id that is not below `size`, the number of entries of its vocabulary. `only`: the documents to give,
+    increasing; what is given is numbered anew.
     """
-    base = 0
+    base, seen = 0, 0
     for batch in work.batches(part, "ids", rows=DOCUMENTS_AT_ONCE):
         lists: pa.ListArray = batch.column("ids")
+        if only is not None:
+            low, high = np.searchsorted(only, (seen, seen + batch.num_rows))
+            lists, seen = lists.take(pa.array(only[low:high] - seen)), seen + batch.num_rows
         offsets = lists.offsets.to_numpy().astype(np.int64)
         ids, offsets = lists.flatten().to_numpy(), offsets - offsets[0]
         if len(ids) and (ids.min() < 0 or ids.max() >= size):
@@ -65,7 +71,7 @@ def pieces(work: Work, part: Part, size: int) -> Iterator[tuple[np.ndarray, np.n
             raise StudyError(f"{work.store.part_path(part)}: row {row}: id {ids[at]} is not one of the vocabulary's {size}. "
                              "Part and vocabulary do not belong together; remove both and run the study again.")  # fmt: skip
         yield ids, offsets, base
-        base += batch.num_rows
+        base += len(lists)
 
 
 def encode(ngrams: pa.Array, vocabulary: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -89,6 +95,23 @@ def encode(ngrams: pa.Array, vocabulary: pa.Array) -> tuple[np.ndarray, np.ndarr
     return np.concatenate(ids), offsets, np.concatenate(at)
 
 
+# -- tables -----------------------------------------------------------------------------------------------------------
+def places(ngrams: pl.Series, pairs: pl.DataFrame) -> np.ndarray:
+    """int64 [pairs, 2]: where the two n-grams of each pair stand among the sorted `ngrams`, which have them all."""
+    numbered = pl.DataFrame({"ngram": ngrams}).with_row_index("place")
+    columns = [pairs.select(pl.col(c).alias("ngram")).join(numbered, on="ngram", how="left", maintain_order="left")["place"]
+               for c in PAIR]  # fmt: skip
+    return np.stack([c.cast(pl.Int64).to_numpy() for c in columns], axis=1)
+
+
+def ngram_rows(ngrams: pl.Series, counts: Counts) -> pl.DataFrame:
+    """(ngram, length, occurrences, documents) of the n-grams that stand in the part; `ngrams` are the first that were asked."""
+    return pl.DataFrame({
+        "ngram": ngrams, "length": ngrams.str.count_matches(" ") + 1, "occurrences": counts.occurrences[: len(ngrams)],
+        "documents": counts.documents[: len(ngrams)],
+    }).filter(pl.col("documents") > 0)  # fmt: skip
+
+
 # -- what is found ----------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class PairDocuments:
@@ -106,6 +129,8 @@ class Counts:
     """Of each asked n-gram, in the order asked: occurrences, documents, and the first document that holds it (-1: none).
 
     Of each asked pair: documents with both; [pairs, widths] documents with both within so many words; and kept documents.
+    noted: int64 [rows, 2], distinct (n-gram, document) of the n-grams whose documents are noted, by document; of equal n-grams
+    the first.
     A pair of one n-gram with itself is in every document that holds the n-gram, within as many words as that has.
     """
 
@@ -115,19 +140,22 @@ class Counts:
     pairs: np.ndarray
     windows: np.ndarray
     kept: PairDocuments
+    noted: np.ndarray
     batches: int
 
 
 @dataclass(frozen=True)
 class PairQueries:
     """ends: int [pairs, 2], places in the asked n-grams. rooms: how many documents to keep of each pair; the first are those
-    with the smallest mix(hash of pair ^ mix(hash of document)). widths: words of the windows, increasing."""
+    with the smallest mix(hash of pair ^ mix(hash of document)). widths: words of the windows, increasing. note_from: n-grams of
+    so many words or more (at least two) have their documents noted, all of them; 0: none."""
 
     ends: np.ndarray
     rooms: np.ndarray | None = None
     hashes: np.ndarray | None = None
     document_hashes: np.ndarray | None = None
     widths: tuple[int, ...] = ()
+    note_from: int = 0
 
 
 NO_PAIRS = PairQueries(np.empty((0, 2), np.int64))
@@ -136,10 +164,13 @@ NO_PAIRS = PairQueries(np.empty((0, 2), np.int64))
 class PartCounter:
     """Counts in one words part, against its vocabulary part."""
 
-    def __init__(self, work: Work, words: Part, vocabulary: Part, ngrams: Sequence[str] | pl.Series) -> None:
-        """`ngrams` may repeat themselves; StudyError for one that is empty or has anything but words and single spaces."""
-        self.work, self.words = work, words
-        same_analyzer(work, words.table, vocabulary.table)
+    def __init__(
+        self, work: Work, words: Part, vocabulary: Part, ngrams: Sequence[str] | pl.Series, only: np.ndarray | None = None
+    ) -> None:
+        """`ngrams` may repeat themselves; StudyError for one that is empty or has anything but words and single spaces.
+        only: the documents to count in, increasing; all, if none are given."""
+        self.work, self.words, self.only = work, words, only
+        same_analyzer(work, words, vocabulary)
         texts = ngrams.to_arrow() if isinstance(ngrams, pl.Series) else pa.array(ngrams, pa.large_string())
         known = work.read_part(vocabulary, "word").column("word").combine_chunks().cast(pa.large_string())
         self.size, self.vocabulary = len(texts), len(known)
@@ -156,18 +187,21 @@ class PartCounter:
         found = {name: np.full(self.size, -1 if name == "first_document" else 0, np.int64) for name in names}
         pairs, windows = np.zeros(len(asked.ends), np.int64), np.zeros((len(asked.ends), len(asked.widths)), np.int64)
         kept: list[list[np.ndarray]] = []
+        notes = [np.empty((0, 2), np.int64)]
         batches = self._batches(local[possible], asked)
         self.work.passes = max(self.work.passes, len(batches))
         for grams, some in batches:
             numbers = possible[some]
-            records, state = self._scan(grams, np.searchsorted(grams, local[numbers]), numbers, asked)
+            records, state, noted = self._scan(grams, np.searchsorted(grams, local[numbers]), numbers, asked)
+            notes.append(noted)
             for name in names:
                 found[name][self._at[grams]] = records[name]
             ordered = numbers[state.order]
             pairs[ordered], windows[ordered] = state.entries["documents"], state.windows
             kept.append(_kept(state, ordered))
         columns = [np.concatenate([k[c] for k in kept] or [np.empty(0, np.int64)]) for c in range(5)]
-        return Counts(**found, pairs=pairs, windows=windows, kept=PairDocuments(*columns), batches=len(batches))
+        return Counts(**found, pairs=pairs, windows=windows, kept=PairDocuments(*columns),
+                      noted=np.unique(np.concatenate(notes)[:, ::-1], axis=0)[:, ::-1], batches=len(batches))  # fmt: skip
 
     def _batches(self, pairs: np.ndarray, asked: PairQueries) -> list[tuple[np.ndarray, np.ndarray]]:
         """(n-grams, sorted; pairs) of each batch: pairs are halved until each half fits with its n-grams."""
@@ -195,8 +229,8 @@ class PartCounter:
 
     def _scan(
         self, grams: np.ndarray, ends: np.ndarray, numbers: np.ndarray, asked: PairQueries
-    ) -> tuple[np.ndarray, Pairs]:
-        """Records of these n-grams, and the state of these pairs after the whole part."""
+    ) -> tuple[np.ndarray, Pairs, np.ndarray]:
+        """Records of these n-grams, the state of these pairs after the whole part, and the noted (n-gram, document)."""
         from tasks.ngrams import kernels, pair_kernels, scan_kernels
 
         lengths = self._lengths[grams]
@@ -208,18 +242,22 @@ class PartCounter:
         hashes = None if rooms is None or asked.hashes is None else asked.hashes[numbers]
         frequency = self._frequencies(trie, lengths) if len(ends) else np.zeros(len(grams))
         state = pair_kernels.prepare(ends, frequency, lengths, records, rooms, hashes, asked.widths)
-        for words, document_offsets, base in pieces(self.work, self.words, self.vocabulary):
+        notes = [np.empty((0, 2), np.int64)]
+        for words, document_offsets, base in pieces(self.work, self.words, self.vocabulary, self.only):
             of = asked.document_hashes
             here = np.zeros(0, np.uint64) if rooms is None or of is None else of[base : base + len(document_offsets) - 1]
-            scan_kernels.scan_pairs(words, document_offsets, base, trie, records, state, here)
-        return records[same], state
+            some = scan_kernels.scan_pairs(words, document_offsets, base, trie, records, state, here, asked.note_from)
+            notes.append(np.stack(some, axis=1).astype(np.int64))
+        noted = np.concatenate(notes)
+        noted[:, 0] = self._at[grams[noted[:, 0]]]
+        return records[same], state, noted
 
     def _frequencies(self, trie: object, lengths: np.ndarray) -> np.ndarray:
         """Documents of each n-gram among the first of the part; of two that are not met there, the longer is the rarer."""
         from tasks.ngrams import scan_kernels
 
         records = scan_kernels.empty_records(len(lengths))
-        for ids, offsets, _ in pieces(self.work, self.words, self.vocabulary):
+        for ids, offsets, _ in pieces(self.work, self.words, self.vocabulary, self.only):
             last = max(1, int(np.searchsorted(offsets, SAMPLE)))
             cut = offsets[: last + 1]
             scan_kernels.scan_ngrams(ids[: cut[-1]], cut, 0, trie, records)  # type: ignore[arg-type]

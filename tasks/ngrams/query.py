@@ -6,8 +6,8 @@
                  first to the last word of the one that ends last; an n-gram paired with itself is one occurrence
 
 Besides, for the pairs of evaluated examples, the k documents with the smallest hash(seed, pair, document), so that samples of
-parts merge into the sample of the whole; and the long n-grams that evaluated examples share with the corpus (§13). What parts
-count adds up in a second stage.
+parts merge into the sample of the whole; the long n-grams that evaluated examples share with the corpus (§13); and, in
+`recount.py`, what the documents that hold these take away. What parts count adds up in a second stage.
 """
 
 from __future__ import annotations
@@ -19,6 +19,10 @@ import polars as pl
 import pyarrow as pa
 
 from schemas import (
+    CLEAN_NGRAM_STATS,
+    CLEAN_PAIR_COUNTS,
+    CONTAMINATED_NGRAM_PARTIALS,
+    CONTAMINATED_PAIR_PARTIALS,
     CONTAMINATION,
     CONTAMINATION_PARTIALS,
     NGRAM_PARTIALS,
@@ -34,16 +38,18 @@ from schemas import (
 from tasks.dataset import Part
 from tasks.ngrams.excerpts import read_excerpts
 from tasks.ngrams.partials import added, by_key
-from tasks.ngrams.queries import Counts, PairQueries, PartCounter, same_analyzer
+from tasks.ngrams.queries import PAIR, Counts, PairQueries, PartCounter, ngram_rows, places, same_analyzer
+from tasks.ngrams.recount import contaminated, write_clean, write_contaminated
 from tasks.step import Inputs, Job, Stage, Step, Work, labelled, parts_of
 from tasks.text.words import analyzer, words_of
 
 ASKED = ("task_grams", "example_ngrams", "examples", "truth")
-PAIR = ["input_ngram", "output_ngram"]
 EXAMPLE = ["task", "example", "order"]
 PRODUCTS_AT_ONCE = 4_000_000
 VARIANTS = "all"  # variants are asked together, in a scan of their own: what the study itself has counted stays as it is
 PAIRS_ALONE = {"contamination_orders": [], "documents_per_pair": 0, "windows": []}  # what is counted of them
+PARTIALS = (NGRAM_PARTIALS, PAIR_PARTIALS, PAIR_WINDOW_PARTIALS, PAIR_DOCUMENT_PARTIALS, CONTAMINATION_PARTIALS,
+            CONTAMINATED_NGRAM_PARTIALS, CONTAMINATED_PAIR_PARTIALS)  # fmt: skip
 
 
 # -- what is asked ----------------------------------------------------------------------------------------------------
@@ -83,14 +89,6 @@ def asked_ngrams(work: Work, pairs: pl.DataFrame) -> pl.Series:
     table = work.frame("example_ngrams", "split", "ngram")
     columns = [pairs["input_ngram"], pairs["output_ngram"], table.filter(pl.col("split") == "evaluate")["ngram"]]
     return pl.concat([c.alias("ngram") for c in columns]).unique().sort()
-
-
-def places(ngrams: pl.Series, pairs: pl.DataFrame) -> np.ndarray:
-    """int64 [pairs, 2]: where the two n-grams of each pair stand among the sorted `ngrams`, which have them all."""
-    numbered = pl.DataFrame({"ngram": ngrams}).with_row_index("place")
-    columns = [pairs.select(pl.col(c).alias("ngram")).join(numbered, on="ngram", how="left", maintain_order="left")["place"]
-               for c in PAIR]  # fmt: skip
-    return np.stack([c.cast(pl.Int64).to_numpy() for c in columns], axis=1)
 
 
 def long_ngrams(work: Work) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -140,17 +138,19 @@ def _settings(study: Study) -> dict[str, object]:
 
 def run_scan(work: Work) -> None:
     """Count all that is asked in one words part, in one pass."""
-    same_analyzer(work, "task_grams", "example_ngrams")
+    same_analyzer(work, *work.parts("task_grams"), *work.parts("example_ngrams"))
     pairs = asked_pairs(work)
     plain = asked_ngrams(work, pairs)
-    long = long_ngrams(work)[1]["ngram"].unique(maintain_order=True)
+    texts, of_texts = long_ngrams(work)
+    long = of_texts["ngram"].unique(maintain_order=True)
     every = pl.concat([plain, long.filter(~long.is_in(plain.implode()))])
     sources = work.frame("documents", "source", "id")
     ends, widths = places(plain, pairs), tuple(work.settings["windows"])
     rooms = np.where(pairs["kept"].to_numpy(), work.settings["documents_per_pair"], 0).astype(np.int64)
     hashes = _pair_hashes(work.settings["seed"], plain, ends), _document_hashes(sources)
     counter = PartCounter(work, work.parts("words")[0], work.parts("vocabulary")[0], every)
-    counts = counter.count(PairQueries(ends, rooms, *hashes, widths))
+    least = min(work.settings["contamination_orders"], default=0)
+    counts = counter.count(PairQueries(ends, rooms, *hashes, widths, least))
     work.write("ngram_partials", ngram_rows(plain, counts).to_arrow())
     _write_long(work, every, long, counts, sources)
     found = pairs.select(PAIR).with_columns(pl.Series("documents", counts.pairs, pl.Int64))
@@ -162,14 +162,7 @@ def run_scan(work: Work) -> None:
         pl.Series("document", kept.document, pl.Int64), pl.Series("input_word", kept.input_word, pl.Int32),
         pl.Series("output_word", kept.output_word, pl.Int32),
     ).sort(*PAIR, "hash", "document").to_arrow())  # fmt: skip
-
-
-def ngram_rows(ngrams: pl.Series, counts: Counts) -> pl.DataFrame:
-    """(ngram, length, occurrences, documents) of the n-grams that stand in the part; `ngrams` are the first that were asked."""
-    return pl.DataFrame({
-        "ngram": ngrams, "length": ngrams.str.count_matches(" ") + 1, "occurrences": counts.occurrences[: len(ngrams)],
-        "documents": counts.documents[: len(ngrams)],
-    }).filter(pl.col("documents") > 0)  # fmt: skip
+    write_contaminated(work, pairs, contaminated(texts, of_texts, every, counts, least))
 
 
 def _window_rows(pairs: pl.DataFrame, widths: tuple[int, ...], windows: np.ndarray) -> pl.DataFrame:
@@ -221,8 +214,7 @@ def _document_hashes(sources: pl.DataFrame) -> np.ndarray:
 # -- all parts --------------------------------------------------------------------------------------------------------
 def plan_sum(study: Study, inputs: Inputs) -> list[Job]:
     """One job over the counts of all parts."""
-    tables = ("ngram_partials", "pair_partials", "pair_window_partials", "pair_document_partials", "contamination_partials",
-              "documents", *ASKED)  # fmt: skip
+    tables = (*(contract.name for contract in PARTIALS), "documents", *ASKED)
     settings, varied, own = _settings(study), _of_variants(inputs["task_grams"]), parts_of(inputs)
     given = {t: own[t] for t in tables}
     jobs = [Job({"study": "all"}, settings, given, memory=study.counting.memory_bytes)]
@@ -250,6 +242,7 @@ def run_sum(work: Work) -> None:
     for rows in read_excerpts(work, _smallest_hashes(work)):
         work.write("pair_documents", rows)
     _write_contamination(work)
+    write_clean(work, stats, counts)
 
 
 def _smallest_hashes(work: Work) -> pl.DataFrame:
@@ -277,12 +270,12 @@ def _write_contamination(work: Work) -> None:
 
 
 QUERY = Step(
-    "query", version=2, about="documents that hold both n-grams of each pair, and each n-gram; exact, in one pass per part",
+    "query", version=3, about="documents that hold both n-grams of each pair, and each n-gram; exact, in one pass per part",
     reads=("words", "vocabulary", "documents", *ASKED),
     stages=(
-        Stage((NGRAM_PARTIALS, PAIR_PARTIALS, PAIR_WINDOW_PARTIALS, PAIR_DOCUMENT_PARTIALS, CONTAMINATION_PARTIALS),
-              plan_scan, run_scan),
-        Stage((NGRAM_STATS, PAIR_COUNTS, PAIR_WINDOWS, PAIR_DOCUMENTS, CONTAMINATION), plan_sum, run_sum),
+        Stage(PARTIALS, plan_scan, run_scan),
+        Stage((NGRAM_STATS, PAIR_COUNTS, PAIR_WINDOWS, PAIR_DOCUMENTS, CONTAMINATION, CLEAN_NGRAM_STATS, CLEAN_PAIR_COUNTS),
+              plan_sum, run_sum),
     ),
     variants=True,
 )  # fmt: skip

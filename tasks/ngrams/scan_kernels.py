@@ -28,11 +28,12 @@ def empty_records(queries: int) -> np.ndarray:
 
 
 @njit(cache=True)
-def _walk(ids, low, high, stops, trie, hits, hits_at, active, active_at, keys):
-    """Every query that begins in [low, high): hits (query), hits_at (position); returns how many."""
+def _walk(ids, low, high, stops, trie, hits, hits_at, active, active_at, keys, least):
+    """Every query that begins in [low, high): hits (query), hits_at (position); returns how many, and behind how many those of
+    `least` ids or more come."""
     root, table, bits, shift, bits_shift, depth = trie
     last, size = (table.shape[0] >> 1) - 1, root.shape[0]
-    found, n = np.int64(0), np.int64(0)
+    found, n, short = np.int64(0), np.int64(0), np.int64(-1)
     for i in range(low, high):
         edge = root[ids[i]] if ids[i] < size else np.int64(0)
         hits[found], hits_at[found] = (edge >> 32) - 1, i
@@ -42,6 +43,8 @@ def _walk(ids, low, high, stops, trie, hits, hits_at, active, active_at, keys):
     for k in range(1, depth):
         if n == 0:
             break
+        if k + 1 == least:
+            short = found
         m = np.int64(0)
         for a in range(n):
             i = active_at[a]
@@ -62,7 +65,7 @@ def _walk(ids, low, high, stops, trie, hits, hits_at, active, active_at, keys):
             found += edge > _LOW
             active[n], active_at[n] = edge & _LOW, i
             n += (edge & _LOW) != 0 and i + k + 1 < stops[i - low]
-    return found
+    return found, (short if short >= 0 else found)
 
 
 @njit(cache=True)
@@ -90,7 +93,7 @@ def _grown(values):
 
 
 @njit(cache=True)
-def _scan(ids, offsets, base, trie, records, pairs, document_hashes):
+def _scan(ids, offsets, base, trie, records, pairs, document_hashes, least):
     total, windows, entries = offsets[-1], pairs.widths.shape[0] > 0, pairs.entries
     met = np.empty(entries.shape[0] if windows or pairs.kept.used.shape[0] > 0 else 0, np.int64)
     room = BLOCK * max(1, trie.depth)
@@ -102,6 +105,7 @@ def _scan(ids, offsets, base, trie, records, pairs, document_hashes):
     heads = np.empty(records.shape[0] if windows else 0, np.int32)
     tails = np.empty(records.shape[0] if windows else 0, np.int32)
     places, follow, placed = np.empty(1024, np.int64), np.empty(1024, np.int32), 0
+    noted, noted_in, notes = np.empty(1024, np.int32), np.empty(1024, np.int32), 0
     low, d = np.int64(0), 0
     while low < total:
         high = min(low + BLOCK, total)
@@ -112,7 +116,12 @@ def _scan(ids, offsets, base, trie, records, pairs, document_hashes):
             while offsets[d + 1] <= i:
                 d += 1
             documents[i - low], stops[i - low] = d, offsets[d + 1]
-        found = _walk(ids, low, high, stops, trie, hits, hits_at, active, active_at, keys)
+        found, short = _walk(ids, low, high, stops, trie, hits, hits_at, active, active_at, keys, least)
+        for h in range(short, found):
+            if notes == noted.shape[0]:
+                noted, noted_in = _grown(noted), _grown(noted_in)
+            noted[notes], noted_in[notes] = hits[h], base + documents[hits_at[h] - low]
+            notes += 1
         starts = _by_document(hits, hits_at, found, low, documents, first, d - first + 1, sorted_hits, sorted_at)
         for e in range(first, d + 1):
             document = np.int32(base + e)
@@ -151,6 +160,7 @@ def _scan(ids, offsets, base, trie, records, pairs, document_hashes):
                     bits[present[a] >> 6] = 0
                 here, placed = 0, 0
         low = high
+    return noted[:notes], noted_in[:notes]
 
 
 _NO_HASHES = np.zeros(0, np.uint64)
@@ -163,15 +173,16 @@ def no_pairs() -> Pairs:
 
 def scan_ngrams(ids: np.ndarray, offsets: np.ndarray, base: int, trie: Trie, records: np.ndarray) -> None:
     """Add one piece of corpus to the counts of each query; the piece's first document is number `base`."""
-    _scan(ids, offsets, base, trie, records, no_pairs(), _NO_HASHES)
+    _scan(ids, offsets, base, trie, records, no_pairs(), _NO_HASHES, 0)
 
 
 def scan_pairs(
     ids: np.ndarray, offsets: np.ndarray, base: int, trie: Trie, records: np.ndarray, pairs: Pairs,
-    document_hashes: np.ndarray = _NO_HASHES,
-) -> None:  # fmt: skip
+    document_hashes: np.ndarray = _NO_HASHES, least: int = 0,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Add one piece of corpus to the counts of each query and of each pair, in the same pass.
 
-    `document_hashes` (uint64 [documents of the piece]) are needed where documents are kept.
+    `document_hashes` (uint64 [documents of the piece]) are needed where documents are kept. Returns (query, document), int32,
+    of every occurrence of a query of `least` ids or more, at least two; of none, for 0.
     """
-    _scan(ids, offsets, base, trie, records, pairs, document_hashes)
+    return _scan(ids, offsets, base, trie, records, pairs, document_hashes, least)

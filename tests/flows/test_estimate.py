@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flows.estimate import Line, estimate, forward_flops, query_rate, training_flops
+from flows.estimate import estimate, forward_flops, training_flops
 from flows.files import shipped_studies
 from flows.hardware import Machine, machine_of
+from flows.line import Line, novelty_rate, query_rate
 from flows.rates import GPUS, HUB, RATES, SIZES, Shape
 from flows.sizes import Asking, CorpusSize, Counting, ModelSize, TaskSize, sizes_of
 from schemas import Study, StudyError, load_study
 from schemas.study import parse_count
 
 # the debian study as it was run: docs/debian.md and the sums of its manifests
-DEBIAN = CorpusSize(22.8e6, 66_261_190, 166_338, 21_782_033, 9_695_347, 10, 66e6)
+DEBIAN = CorpusSize(22.8e6, 66_261_190, 166_338, 21_782_033, 9_695_347, 10, 66e6, held_out=7.86e6)
 TASKS = [
     TaskSize("en-de", "translation", 150, 1166, (1, 2), 24),
     TaskSize("en-fr", "translation", 150, 1166, (1, 2), 24),
@@ -30,11 +32,12 @@ COUNTING = Counting((1, 2), 8, False, 8_000_000, True, SIZES["small token"])
 TWO_CORES = Machine(2)
 SECONDS = {  # of parts, docs/debian.md
     "ingest": 3.2, "read": 0.8, "tokenizer": 3.3, "tokens": 4.4, "models": 263.9, "words": 5.4, "extract": 7.1, "embed": 17.5,
-    "align": 11.5, "query": 38.0, "infinigram": 6.5, "score": 53.6, "generate": 19.3, "novelty": 61.9, "count": 7.0,
+    "align": 11.5, "query": 38.0, "infinigram": 6.5, "score": 53.6, "generate": 19.3, "novelty": 19.5, "count": 7.0,
     "measure": 12.2, "trace": 4.3, "report": 4.3,
 }  # fmt: skip
-PARTS = {"ingest": 10, "read": 5, "tokens": 10, "models": 3, "words": 10, "align": 5, "query": 11, "infinigram": 11, "score": 15,
-         "generate": 12, "novelty": 192, "count": 19, "index": 0, "measure": 31, "trace": 5, "report": 7}  # fmt: skip
+PARTS = {"ingest": 10, "read": 5, "tokens": 10, "models": 3, "words": 10, "align": 5, "query": 11, "infinigram": 11,
+         "score": 15, "generate": 12, "novelty": 32, "held_out": 2, "placebo": 0, "count": 19, "index": 0, "measure": 31,
+         "trace": 5, "report": 7}  # fmt: skip
 
 
 def lines(machine: Machine = TWO_CORES, models: list[ModelSize] = MODELS, corpus: CorpusSize = DEBIAN) -> dict[str, Line]:
@@ -106,12 +109,29 @@ def test_query_rates_go_through_what_was_measured_and_fall() -> None:
     assert rates == sorted(rates, reverse=True)
 
 
+def test_novelty_rates_go_through_what_was_measured_and_one_scan_for_all_is_cheaper_than_one_each() -> None:
+    for ngrams, name in ((1e3, "1k"), (1e5, "100k"), (3e6, "3M")):
+        assert novelty_rate(ngrams) == pytest.approx(RATES[f"novelty, {name} n-grams"].value, rel=1e-3)
+    one, ten = (lines(models=[replace(MODELS[0], name=f"m{i}") for i in range(n)])["novelty"].core for n in (1, 10))
+    assert ten < 5 * one
+
+
+def test_a_placebo_costs_what_counting_in_it_costs() -> None:
+    """Documents, words and pairs; no tokens, no models."""
+    found = estimate(DEBIAN, TASKS, MODELS, TWO_CORES, Asking(2, 8192), COUNTING, DEBIAN)
+    line = {x.step: x for x in found}
+    assert line["placebo"].core == pytest.approx(sum(line[s].core for s in ("plant", "ingest", "words", "query")))
+    assert line["placebo"].parts == sum(line[s].parts for s in ("plant", "ingest", "words", "query"))
+
+
 @given(st.integers(1, 64), st.floats(1, 50))
 @settings(deadline=None, max_examples=40)
 def test_more_of_everything_costs_no_less_and_more_processes_no_more(processes: int, times: float) -> None:
     small, large = (
         lines(),
-        lines(corpus=CorpusSize(*(x * times for x in (22.8e6, 66e6, 1e5, 2.18e7, 9.7e6)), 10, 66e6 * times)),
+        lines(
+            corpus=CorpusSize(*(x * times for x in (22.8e6, 66e6, 1e5, 2.18e7, 9.7e6)), 10, 66e6 * times, held_out=7.86e6)
+        ),
     )
     assert all(
         large[s].core >= lines(corpus=DEBIAN)[s].core * 0.9 for s in ("ingest", "tokens", "words", "query", "novelty")

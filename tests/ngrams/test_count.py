@@ -220,3 +220,11 @@ def test_an_order_longer_than_every_document_has_no_ngrams(tmp_path):
 
 def test_documents_without_a_word_are_counted_as_such(tmp_path):
     assert counted([[], []], 3, tmp_path, all_orders=[1, 2]) == {1: {}, 2: {}}
+
+
+def test_a_study_that_counts_no_order_has_no_suffixes_and_loses_none(tmp_path):
+    """`all_orders = []`, as the studies of large corpora have it."""
+    tables = run_step(
+        COUNT, make_study(counting={"all_orders": []}), tmp_path, write_corpus(tmp_path, [["ape", "bat", "ape"]])
+    )
+    assert tables["ngram_suffixes"] == tables["ngram_counts"] == ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -131,21 +132,69 @@ def test_a_task_s_encoder_is_learnt_once_and_is_never_another_task_s(tmp_path, m
     assert len(learnt) == 3
 
 
-def test_a_new_model_asks_for_itself_alone(tmp_path):
-    """The keys of all jobs of the models that were there stay the same."""
+def test_a_new_model_asks_for_itself_and_the_corpus_is_scanned_once_for_all(tmp_path):
+    """What was asked of the others stays written; each part of the corpus is read once, however many models there are."""
     corpus = write_corpus(tmp_path, [["ape"], ["uno"]], 2)
     examples = [(["ape"], ["uno"])]
 
     def keys(models):
         tables = run_step(NOVELTY, study_of(), tmp_path, corpus | write_tasks(tmp_path, examples, models))
-        found = set()
-        for number, stage in enumerate(NOVELTY.stages):
-            found |= {keyed(NOVELTY, number, job).key for job in stage.plan(study_of(), tables)}
-        return found
+        return [
+            {keyed(NOVELTY, n, job).key for job in stage.plan(study_of(), tables)} for n, stage in enumerate(NOVELTY.stages)
+        ]
 
     before, after = keys({"a": [["uno"]]}), keys({"a": [["uno"]], "b": [["dos"]]})
-    assert before < after
-    assert len(after - before) == 1 + 2 + 1  # its questions, one scan per corpus part, one sum
+    assert before[0] < after[0]
+    assert len(after[0] - before[0]) == 1
+    assert [len(stage) for stage in after[1:]] == [len(stage) for stage in before[1:]] == [1, 2, 1]
+
+
+def test_little_memory_asks_some_at_a_time_and_finds_the_same(tmp_path):
+    """The part is then read more than once."""
+    tables = write_corpus(tmp_path, [["ape", "uno", "dos"], ["tres", "bat"]]) | write_tasks(
+        tmp_path, [(["ape", "bat"], ["uno", "dos"])], {"a": [["uno", "dos", "tres", "ape", "bat", "cow"]]}
+    )
+    made = run_step(NOVELTY, study_of(), tmp_path, tables)
+    (job,) = NOVELTY.stages[2].plan(study_of(), made)
+    planned = keyed(NOVELTY, 2, job)
+    wide = [read_rows(tmp_path, (part,)) for part in planned.parts(NOVELTY.stages[2])]
+    store = Store(str(tmp_path))
+    for memory in (300, 2_000):
+        result = run_job(store, keyed(NOVELTY, 2, replace(job, memory=memory)), NOVELTY.stages[2], CONTRACTS)
+        assert result["passes"] > 1
+        assert [read_rows(tmp_path, (part,)) for part in planned.parts(NOVELTY.stages[2])] == wide
+    assert all(rows for rows in wide)
+
+
+def held_out(root, texts):
+    """held_out_documents: (language, words)."""
+    n = len(texts)
+    return {"held_out_documents": (write_part(root, "held_out_documents", {
+        "document": list(range(n)), "id": [f"h{i}" for i in range(n)], "source": ["s"] * n,
+        "language": [language for language, _ in texts], "text": [" ".join(words) for _, words in texts]}),)}  # fmt: skip
+
+
+def test_held_out_text_is_cut_to_the_references_and_counted_as_they_are(tmp_path):
+    """In the language of the outputs; a reference that no held-out document is as long as has no counterpart."""
+    documents = [["ape", "bat"], ["uno", "dos"]]
+    examples = [(["ape"], ["uno", "dos"]), (["bat"], ["dos"]), (["cow"], ["uno"] * 9)]
+    texts = [("x", ["ape", "bat", "cow"]), ("y", ["uno", "dos", "tres", "dos"])]
+    inputs = (
+        write_corpus(tmp_path, documents) | write_tasks(tmp_path, examples, {"a": [["uno"]] * 3}) | held_out(tmp_path, texts)
+    )
+    made = run_step(NOVELTY, study_of(), tmp_path, inputs)
+    asked = [r for r in read_rows(tmp_path, made["generation_queries"]) if r["model"] == "held_out"]
+    for example, length in (("e0", 2), ("e1", 1)):
+        own = [r["output_ngram"] for r in asked if r["example"] == example and r["order"] == length]
+        assert len(own) == 1
+        assert own[0] in " ".join(texts[1][1])
+    assert {r["example"] for r in asked} == {"e0", "e1"}
+    assert all(r["kind"] == "ngram" for r in asked)
+    counts = {(r["example"], r["order"]): (r["total"], r["novel"]) for r in read_rows(tmp_path, made["generation_counts"])
+              if r["model"] == "held_out"}  # fmt: skip
+    for (example, order), (total, novel) in counts.items():
+        own = [r["output_ngram"].split() for r in asked if r["example"] == example and r["order"] == order]
+        assert (total, novel) == (len(own), sum(not documents_with(documents, g) for g in own))
 
 
 def test_without_generations_nothing_is_done(tmp_path):
@@ -162,6 +211,6 @@ def test_questions_and_words_of_two_analyzers_are_not_mixed(tmp_path):
     older = {"sums": {}, "settings": store.footer(part)["settings"] | {"analyzer_version": -1}}
     with store.writing({"generation_queries": CONTRACTS["generation_queries"]}, "old", older) as out:
         out.write("generation_queries", store.read([part], CONTRACTS["generation_queries"].schema))
-    stage = NOVELTY.stages[1]
+    stage = NOVELTY.stages[1]  # which reads all that is asked
     (job,) = stage.plan(study_of(), tables | {"generation_queries": (Part("generation_queries", "old", part.labels),)})
     assert "analysed with {'analyzer_version': -1}" in run_job(store, keyed(NOVELTY, 1, job), stage, CONTRACTS)["error"]

@@ -34,7 +34,7 @@ ngrams_of = st.lists(words, min_size=1, max_size=3).map(" ".join)
 pairs_of = st.lists(st.tuples(ngrams_of, ngrams_of), max_size=6, unique=True)
 
 
-def write_tasks(root, mined, examples=(), truth=()):
+def write_tasks(root, mined, examples=(), truth=(), task="t"):
     """Task-grams of order 1, each mined from one example more than the last; planted pairs; and evaluated examples:
     (input n-grams, output n-grams, input, output)."""
     mined = sorted(set(mined))
@@ -48,23 +48,23 @@ def write_tasks(root, mined, examples=(), truth=()):
     truth = sorted(truth)
     return {
         "task_grams": (write_part(root, "task_grams", {
-            "task": ["t"] * len(mined), "order": [1] * len(mined), "input_ngram": [x for x, _ in mined],
+            "task": [task] * len(mined), "order": [1] * len(mined), "input_ngram": [x for x, _ in mined],
             "output_ngram": [y for _, y in mined], "similarity": [0.9] * len(mined), "shares_word": [False] * len(mined),
-            "examples": list(range(1, len(mined) + 1))}, {"task": "t"}),),
+            "examples": list(range(1, len(mined) + 1))}, {"task": task}),),
         "example_ngrams": (write_part(root, "example_ngrams", {
-            "task": ["t"] * len(grams), "split": ["evaluate"] * len(grams), "example": [g[0] for g in grams],
+            "task": [task] * len(grams), "split": ["evaluate"] * len(grams), "example": [g[0] for g in grams],
             "side": [g[1] for g in grams], "order": [1] * len(grams), "ngram": [g[3] for g in grams],
             "length": [g[3].count(" ") + 1 for g in grams], "starts": [[0]] * len(grams), "ends": [[1]] * len(grams),
-        }, {"task": "t"}),),
+        }, {"task": task}),),
         "examples": (write_part(root, "examples", {
-            "task": ["t"] * n, "split": ["evaluate"] * n, "example": [f"e{i}" for i in range(n)],
+            "task": [task] * n, "split": ["evaluate"] * n, "example": [f"e{i}" for i in range(n)],
             "row": list(range(1, n + 1)),
             "group": [""] * n, "input": [e[2] for e in examples], "output": [e[3] for e in examples],
             "prompt": ["?"] * n, "separator": [""] * n, "aliases": [[]] * n, "options": [[]] * n,
             "answer": [-1] * n, "sha256": [""] * n,
-        }, {"task": "t"}),),
+        }, {"task": task}),),
         "truth": (write_part(root, "truth", {
-            "task": ["t"] * len(truth), "pair": [f"{i:03}" for i in range(len(truth))], "relation": ["r"] * len(truth),
+            "task": [task] * len(truth), "pair": [f"{i:03}" for i in range(len(truth))], "relation": ["r"] * len(truth),
             "kind": ["factorial"] * len(truth), "input_ngram": [x for x, _ in truth], "output_ngram": [y for _, y in truth],
             **{name: [0] * len(truth) for name in COUNTS_OF_TRUTH},
             "optimal_log_probability": [None] * len(truth), "held_out": [False] * len(truth)}),) if truth else (),

@@ -1,0 +1,76 @@
+"""Text of the corpus' kind that is not in it: how novel is ordinary text? (task-grams §10)
+
+    a source with `held_out`     records of the evaluated half of its split, which `ingest` turns away
+    a planted world              documents of the same world drawn again: its names and sentence forms; what such a world says
+                                 often stands in both, as it would in two samples of any text
+
+A seeded sample of each file is enough: it is compared with generations of a few words.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from schemas import HELD_OUT_DOCUMENTS, Study
+from schemas.study import Planted
+from tasks.corpus.ingest import as_document, file_jobs, path_of
+from tasks.corpus.world import World
+from tasks.step import Inputs, Job, Stage, Step, Work
+from tasks.text.lines import json_records
+from tasks.text.split import in_evaluated_half, seeded_hash
+
+MOST, CHARACTERS = 1_000, 4_000
+
+
+def plan(study: Study, inputs: Inputs) -> list[Job]:
+    """One job per file, or piece of one, that has a held-out half; one for a planted world; none without a model to compare."""
+    if not any(task.generate for task in study.tasks) or not study.models:
+        return []
+    planted = study.corpus.planted
+    if planted:
+        again = planted.model_copy(update={"redrawn": True}).model_dump(mode="json", exclude={"examples"})
+        return [Job({"source": "planted"}, {"planted": again, "seed": study.seed, "most": MOST})]
+    return [
+        replace(job, settings={**job.settings, "seed": study.seed, "most": MOST})
+        for job in file_jobs(study)
+        if job.settings["held_out"]
+    ]
+
+
+def run(work: Work) -> None:
+    """Write the documents with the smallest hashes, in the order of these, so that the first of them are a sample too."""
+    seed, source = work.settings["seed"], work.labels["source"]
+    found = _planted(work) if "planted" in work.settings else _held_out(work)
+    hashed = ((seeded_hash(seed, "held out", source, d["id"]), i, d) for i, d in enumerate(found))
+    rows = [row for _, _, row in heapq.nsmallest(work.settings["most"], hashed)]
+    work.write("held_out_documents", {
+        "document": list(range(len(rows))), "source": [source] * len(rows), "id": [r["id"] for r in rows],
+        "language": [r["language"] for r in rows], "text": [r["text"][:CHARACTERS] for r in rows],
+    })  # fmt: skip
+
+
+def _planted(work: Work) -> Iterator[dict[str, Any]]:
+    """The first documents of the world drawn again; these are in a random order."""
+    world = World(Planted.model_validate(work.settings["planted"]), work.settings["seed"])
+    for number, text, language in world.texts(0, min(work.settings["most"], world.fill())):
+        yield {"id": f"planted-{number:08d}", "language": language, "text": text}
+
+
+def _held_out(work: Work) -> Iterator[dict[str, Any]]:
+    """The documents that the evaluated half of a file would be."""
+    settings = {**work.settings, "held_out": None}
+    pieces = settings.get("piece", 0), settings.get("pieces", 1)
+    for row, _, record in json_records(path_of(work), piece=pieces[0], pieces=pieces[1]):
+        if not isinstance(record, str) and in_evaluated_half(work.settings["held_out"], record) is True:
+            document = as_document(record, row, settings, lambda row, name: False)
+            if not isinstance(document, str):
+                yield document
+
+
+HELD_OUT = Step(
+    "held_out", version=1, about="a sample of text that is kept out of the corpus, for novelty beside it",
+    reads=(), stages=(Stage(writes=(HELD_OUT_DOCUMENTS,), plan=plan, run=run),),
+)  # fmt: skip
