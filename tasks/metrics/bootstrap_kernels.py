@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 
 LANES = 16  # uint8 weights × 16 draws; a cache line of 32-bit ranks
-PIECE = 4096  # rows whose ranks (256 KB) stay in the second-level cache
+PIECE = 8192  # rows whose ranks (512 KB) stay in the second-level cache
 
 
 @njit(cache=True)
@@ -26,34 +26,48 @@ def count_draws(chosen, clusters):
 
 
 @njit(cache=True)
+def _add_weights(into, i, first, second, fixed, first_weights, second_weights):
+    """Add row i's weight to LANES sums. `fixed`, or both it and `second`, may be None: numba then drops their branches."""
+    one = first_weights[first[i]]
+    if second is None:
+        for b in range(LANES):
+            into[b] += one[b]
+    elif fixed is None:
+        two = second_weights[second[i]]
+        for b in range(LANES):
+            into[b] += np.int32(one[b]) * np.int32(two[b])
+    else:
+        two = second_weights[second[i]]
+        for b in range(LANES):
+            into[b] += fixed[i] * one[b] * two[b]
+
+
+@njit(cache=True)
 def _rank(first, second, fixed, last, place, first_weights, second_weights, shift, ranks, total, cubes):
     """One column: twice the weighted mid-rank, less `shift`, of each row, to where `place` says.
 
     first, second, fixed, last: along the column's order; `last` marks the end of a tie group. total: Σ w; cubes: Σ over tie
     groups of their weight³. Each for LANES draws.
     """
-    below, tied = np.zeros_like(ranks[0]), np.zeros_like(ranks[0])
-    value = np.zeros_like(ranks[0])
+    below, tied, value = np.zeros_like(ranks[0]), np.zeros_like(ranks[0]), np.zeros_like(ranks[0])
     cubes[:] = 0.0
     began = 0
     for i in range(len(first)):
-        one, two, three = first_weights[first[i]], second_weights[second[i]], fixed[i]
-        for b in range(LANES):
-            tied[b] += three * one[b] * two[b]
+        _add_weights(tied, i, first, second, fixed, first_weights, second_weights)
         if not last[i]:
             continue
         for b in range(LANES):
             value[b] = 2 * below[b] + tied[b] - shift
         for b in range(LANES):
-            size = float(tied[b])
-            cubes[b] += size * size * size
-        for b in range(LANES):
             below[b] += tied[b]
+        for b in range(LANES):
+            cubes[b] += float(tied[b]) * float(tied[b]) * float(tied[b])
+        for b in range(LANES):
+            tied[b] = 0
         for j in range(began, i + 1):
             row = ranks[place[j]]
             for b in range(LANES):
                 row[b] = value[b]
-        tied[:] = 0
         began = i + 1
     for b in range(LANES):
         total[b] = below[b]
@@ -69,40 +83,40 @@ def _products(first, second, fixed, where_a, where_b, first_weights, second_weig
         piece_a[: high - low] = ranks_a[low:high]  # read in order, which memory does many times faster than at random
         piece_b[: high - low] = ranks_b[low:high]
         for i in range(low, high):
-            one, two, three = first_weights[first[i]], second_weights[second[i]], fixed[i]
-            a, b = piece_a[where_a[i]], piece_b[where_b[i]]
-            for lane in range(LANES):
-                found[lane] += float(three * one[lane] * two[lane]) * (float(a[lane]) * float(b[lane]))
+            one, a, b = first_weights[first[i]], piece_a[where_a[i]], piece_b[where_b[i]]
+            if second is None:
+                for lane in range(LANES):
+                    found[lane] += float(one[lane]) * (float(a[lane]) * float(b[lane]))
+            elif fixed is None:
+                two = second_weights[second[i]]
+                for lane in range(LANES):
+                    found[lane] += float(one[lane]) * float(two[lane]) * (float(a[lane]) * float(b[lane]))
+            else:
+                two = second_weights[second[i]]
+                for lane in range(LANES):
+                    found[lane] += fixed[i] * float(one[lane]) * float(two[lane]) * (a[lane] * b[lane])
 
 
 @njit(cache=True)
-def rank_moments(
-    first, second, fixed, last, place, where, first_weights, second_weights, shift, ranks, totals, cubes, cross
-):
+def rank_moments(first, second, fixed, last, place, where, first_weights, second_weights, shift, ranks, totals, cubes, cross):
     """Fill `totals` (lanes,), `cubes` (columns, lanes) and `cross` (columns, columns, lanes, upper triangle) for LANES draws.
 
     first, second, fixed, last, place: (columns, rows), each row in its column's order, the first column's being the common
-    one; where: (columns, rows) in common order. first_weights, second_weights: (clusters, LANES). ranks: scratch (columns,
-    rows, LANES), integers if `fixed` holds integers.
+    one; where: (columns, rows) in common order. first_weights, second_weights: (clusters, LANES). fixed, or fixed and second: None
+    where they play no part. ranks: scratch (columns, rows, LANES), integers unless there are fixed weights.
     """
-    columns = len(first)
-    for c in range(columns):
+    for c in range(len(first)):
+        its_second = None if second is None else second[c]
+        its_fixed = None if fixed is None else fixed[c]
         _rank(
-            first[c],
-            second[c],
-            fixed[c],
-            last[c],
-            place[c],
-            first_weights,
-            second_weights,
-            shift,
-            ranks[c],
-            totals,
+            first[c], its_second, its_fixed, last[c], place[c], first_weights, second_weights, shift, ranks[c], totals,
             cubes[c],
-        )
-    for a in range(columns):
-        for b in range(a + 1, columns):
+        )  # fmt: skip
+    common_second = None if second is None else second[0]
+    common_fixed = None if fixed is None else fixed[0]
+    for a in range(len(first)):
+        for b in range(a + 1, len(first)):
             _products(
-                first[0], second[0], fixed[0], where[a], where[b], first_weights, second_weights, ranks[a], ranks[b],
+                first[0], common_second, common_fixed, where[a], where[b], first_weights, second_weights, ranks[a], ranks[b],
                 cross[a, b],
             )  # fmt: skip

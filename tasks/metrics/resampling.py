@@ -59,6 +59,8 @@ def bootstrap_many(
     fixed = np.ones(n, np.int32) if weights is None else weights[order].astype(np.float64)
     layout = [_along(column, clusters, others, fixed) for column in columns]
     first, second, along, last, place, where = (np.stack(arrays) for arrays in zip(*layout, strict=True))
+    weighted = None if weights is None else along
+    seconds = None if output is None and weights is None else second
     shift = fixed.sum().astype(fixed.dtype)  # near the sum of any draw: what is left then loses no digits
 
     ranks = np.empty((k, n, LANES), fixed.dtype)
@@ -73,7 +75,7 @@ def bootstrap_many(
         for low in range(0, len(counts), LANES):
             mine = _lanes(counts[low : low + LANES], LANES)
             its = one if second_counts is None else _lanes(second_counts[low : low + LANES], LANES)
-            rank_moments(first, second, along, last, place, where, mine, its, shift, ranks, total, cubes, cross)
+            rank_moments(first, seconds, weighted, last, place, where, mine, its, shift, ranks, total, cubes, cross)
             here = min(LANES, len(counts) - low)
             found[done : done + here] = _correlations(total, cubes, cross, float(shift))[:here]
             done += here
