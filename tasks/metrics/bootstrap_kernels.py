@@ -98,7 +98,9 @@ def _products(first, second, fixed, where_a, where_b, first_weights, second_weig
 
 
 @njit(cache=True)
-def rank_moments(first, second, fixed, last, place, where, first_weights, second_weights, shift, ranks, totals, cubes, cross):
+def rank_moments(
+    first, second, fixed, last, place, where, first_weights, second_weights, shift, ranks, totals, cubes, cross
+):
     """Fill `totals` (lanes,), `cubes` (columns, lanes) and `cross` (columns, columns, lanes, upper triangle) for LANES draws.
 
     first, second, fixed, last, place: (columns, rows), each row in its column's order, the first column's being the common
