@@ -42,12 +42,13 @@ from schemas.examples import (
     SIMILARITIES,
     TASK_GRAMS,
 )
-from schemas.metrics import EXCLUSIONS, METRIC_FAMILY, METRICS, REPORT_FILES
+from schemas.metrics import CALIBRATION, EXCLUSIONS, METRIC_FAMILY, METRICS, REPORT_FILES
 from schemas.models import GENERATIONS, MODELS, TOKEN_SCORES, TRAINING_LOG
 from schemas.study import Study, load_study
 from schemas.words import TOKENIZER, TOKENS, VOCABULARY, WORDS
 
 TABLES = (
+    CALIBRATION,
     CONTAMINATION,
     CONTAMINATION_PARTIALS,
     DOCUMENT_IDS,
@@ -100,6 +101,7 @@ CONTRACTS: dict[str, Contract] = {contract.name: contract for contract in TABLES
 __all__ = [
     "CONTRACTS",
     "TABLES",
+    "CALIBRATION",
     "CONTAMINATION",
     "CONTAMINATION_PARTIALS",
     "DOCUMENT_IDS",

@@ -12,3 +12,9 @@ class Measures(Settings):
 
     bootstrap: int = Field(1_000, ge=50, le=100_000, description="draws of every bootstrap")
     bins: int = Field(8, ge=2, le=100, description="bins of performance against counts, beside the zero bin")
+    calibration_worlds: int = Field(
+        0,
+        ge=0,
+        le=100_000,
+        description="worlds of known truth, of each of four kinds, on which the statistics are tried out; 100 take 9 s",
+    )
