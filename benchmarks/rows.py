@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import count_sides, index_sides, mining_sides, model_sides, run_sides, text_sides
+from benchmarks import count_sides, index_sides, mining_sides, model_sides, run_sides, statistics_sides, text_sides
 from benchmarks.corpora import Corpora
 from benchmarks.measure import OURS, Side
 
@@ -222,6 +222,15 @@ ROWS: dict[str, Row] = {
          "lm_eval": model_sides.answer_with_harness},
         (case(M // 4, {"one at a time": 3.0, "lm_eval": 1.0}, queries=128),), None,
         items="questions", prepare=model_sides.prepare, runs=3,
+    ),
+    "bootstrap": Row(
+        "Spearman of whole examples resampled 2,000 times",
+        {OURS: statistics_sides.bootstrap, "scipy loop": statistics_sides.scipy_loop},
+        (case(0, {"scipy loop": 20.0}, rows=100_000, draws=2_000, peers=20),
+         case(0, {"scipy loop": 20.0, "memory": 1.0}, rows=M, draws=2_000, peers=5)),
+        case(0, {"scipy loop": 20.0}, rows=50_000, draws=500, peers=20),
+        items="draws", agree=statistics_sides.nearly_equal, runs=3,
+        note="scipy's share of 2,000 calls is from 5 to 20 of them",
     ),
     "orchestration": Row(
         "what a run costs besides its steps",

@@ -7,6 +7,7 @@ from tasks.corpus.ids import IDS
 from tasks.corpus.ingest import INGEST
 from tasks.corpus.planted import PLANT
 from tasks.examples.read import READ
+from tasks.metrics.calibrate import CALIBRATE
 from tasks.metrics.measure import MEASURE
 from tasks.models.generate import GENERATE
 from tasks.models.pretrain import MODELS
@@ -42,5 +43,6 @@ STEPS: tuple[Step, ...] = (
     COUNT,  # all n-grams, for the report
     INDEX,  # for questions after the study, where it asks for one
     MEASURE,  # memorization, generalization, performance
+    CALIBRATE,  # the statistics on worlds of known truth, where the study asks for it
     REPORT,
 )

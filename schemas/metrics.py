@@ -97,12 +97,18 @@ CALIBRATION = Contract(
         column("effective_outputs", pa.float64(), "n² / Σ n_c² over output n-grams", at_least=1),
         column("truth", pa.float64(), "Spearman's ρ of the universe; 0 in null worlds", between=(-1, 1)),
         column("estimate", pa.float64(), "Spearman's ρ of the sample", between=(-1, 1)),
-        column("low", pa.float64(), "percentile bootstrap over examples, lower end", between=(-1, 1)),
-        column("high", pa.float64(), "and upper end", between=(-1, 1)),
+        column(
+            "low",
+            pa.float64(),
+            "percentile bootstrap over examples, lower end; null in null worlds",
+            nullable=True,
+            between=(-1, 1),
+        ),
+        column("high", pa.float64(), "and upper end", nullable=True, between=(-1, 1)),
         column(
             "pigeonhole_low",
             pa.float64(),
-            "bootstrap over examples and output n-grams; null where it was not taken",
+            "bootstrap over examples and output n-grams, lower end; null in planted worlds",
             nullable=True,
             between=(-1, 1),
         ),
@@ -121,11 +127,14 @@ CALIBRATION = Contract(
     key=("design", "world"),
     rules=(
         rows(
-            "low <= high AND (pigeonhole_low IS NULL OR pigeonhole_low <= pigeonhole_high)",
+            "(low IS NULL OR low <= high) AND (pigeonhole_low IS NULL OR pigeonhole_low <= pigeonhole_high)",
             "an interval has its ends in order",
         ),
         rows("design = 'planted' OR truth = 0", "nothing is memorized in a null world"),
-        rows("(design = 'planted') = (min_count IS NOT NULL)", "mistakes are made where there is something to miss"),
+        rows(
+            "(design = 'planted') = (min_count IS NOT NULL AND low IS NOT NULL)",
+            "mistakes are made where there is something to miss",
+        ),
     ),
 )
 

@@ -16,8 +16,8 @@ import pyarrow as pa
 
 from schemas import CALIBRATION, Study
 from tasks.metrics.correlations import Rows, spearman
-from tasks.metrics.intervals import bootstrap_correlation, correlate, effective_clusters, percentile_interval
-from tasks.metrics.universe import DESIGNS, MISTAKES, null_world, planted_world, universe
+from tasks.metrics.intervals import bootstrap_correlation, correlate, effective_clusters, percentile_interval, two_way_p
+from tasks.metrics.universe import DESIGNS, MISTAKES, null_world, planted_world, truth_of
 from tasks.step import Inputs, Job, Stage, Step, Work
 
 DRAWS = 1_000
@@ -29,34 +29,21 @@ def try_world(design: str, world: int, draws: int = DRAWS, seed: int = SEED) -> 
     """One row of `calibration`."""
     if design == "planted":
         sides = planted_world(seed, world)
-        rows, truth = sides.rows(), universe(seed).rho()
-        mistakes: Mapping[str, float | None] = {name: sides.rho(name) for name in MISTAKES}
+        rows = sides.rows()
+        found = correlate(rows, draws, world)
+        about = {"truth": truth_of(seed), "low": found.low, "high": found.high, "p_value": found.p_value,
+                 "pigeonhole_low": None, "pigeonhole_high": None, **{name: sides.rho(name) for name in MISTAKES}}  # fmt: skip
     else:
-        rows, truth = null_world(design, seed, world), 0.0
-        mistakes = dict.fromkeys(MISTAKES)
-    found = correlate(rows, draws, world)
+        rows = null_world(design, seed, world)
+        p_value, _ = two_way_p(rows, spearman(rows.x, rows.y))
+        low, high, _ = percentile_interval(bootstrap_correlation(rows, draws, world, new_outputs=True))
+        about = {"truth": 0.0, "low": None, "high": None, "p_value": p_value, "pigeonhole_low": low,
+                 "pigeonhole_high": high, **dict.fromkeys(MISTAKES)}  # fmt: skip
     return {
-        "design": design,
-        "world": world,
-        "rows": len(rows),
-        "examples": rows.examples,
-        "effective_outputs": effective_clusters(rows.output),
-        "truth": truth,
-        "estimate": found.value,
-        "low": found.low,
-        "high": found.high,
-        **_pigeonhole(design, rows, draws, world),
-        "p_value": found.p_value,
-        "naive_p": _naive_p(rows),
-        **mistakes,
-    }
-
-
-def _pigeonhole(design: str, rows: Rows, draws: int, seed: int) -> dict[str, float | None]:
-    if design == "planted":
-        return {"pigeonhole_low": None, "pigeonhole_high": None}
-    low, high, _ = percentile_interval(bootstrap_correlation(rows, draws, seed, new_outputs=True))
-    return {"pigeonhole_low": low, "pigeonhole_high": high}
+        "design": design, "world": world, "rows": len(rows), "examples": rows.examples,
+        "effective_outputs": effective_clusters(rows.output), "estimate": spearman(rows.x, rows.y),
+        "naive_p": _naive_p(rows), **about,
+    }  # fmt: skip
 
 
 def _naive_p(rows: Rows) -> float:

@@ -66,7 +66,9 @@ class Sides:
 
     def of_examples(self, chosen: Ints) -> Sides:
         """The rows of these examples."""
-        keep = np.isin(self.example, chosen)
+        wanted = np.zeros(self.example[-1] + 1, dtype=bool)
+        wanted[chosen] = True
+        keep = wanted[self.example]
         return Sides(**{field.name: getattr(self, field.name)[keep] for field in fields(self)})
 
 
@@ -101,6 +103,12 @@ def universe(seed: int) -> Sides:
     return found
 
 
+@lru_cache(maxsize=1)
+def truth_of(seed: int) -> float:
+    """ρ* of the planted universe."""
+    return universe(seed).rho()
+
+
 def half_width(sides: Sides) -> float:
     """Of a world's 95 % interval: 1.96 · SE of ρ over SAMPLED examples, from influence values summed over examples."""
     rows = sides.rows()
@@ -116,7 +124,9 @@ def _examples(copies: Ints, rng: np.random.Generator) -> tuple[Ints, Ints]:
     fact = rng.permutation(np.repeat(np.arange(len(copies)), copies))
     sizes = rng.permutation(np.resize([1, 2, 3], len(fact)))
     example = np.repeat(np.arange(len(sizes)), sizes)[: len(fact)]
-    first = np.sort(np.unique(example * len(copies) + fact, return_index=True)[1])  # facts stay in the order they were dealt in
+    first = np.sort(
+        np.unique(example * len(copies) + fact, return_index=True)[1]
+    )  # facts stay in the order they were dealt in
     return example[first], fact[first]
 
 
@@ -136,9 +146,7 @@ def _scored(wanted: Floats, example: Ints, rng: np.random.Generator) -> tuple[Fl
         begin = (ends[low:high] - both[low:high] - first) * CHARACTERS
         stop = begin + own[low:high] * CHARACTERS
         whole = np.full(high - low, (last - first) * CHARACTERS)
-        sums = span_sums(
-            starts, starts + CHARACTERS, values[first:last], np.append(begin, begin), np.append(stop, whole)
-        )
+        sums = span_sums(starts, starts + CHARACTERS, values[first:last], np.append(begin, begin), np.append(stop, whole))
         scored[low:high], unreset[low:high] = sums[: high - low], sums[high - low :]
     return scored, unreset
 
