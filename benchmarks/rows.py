@@ -11,7 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import count_sides, index_sides, mining_sides, model_sides, report_sides, run_sides, text_sides
+from benchmarks import (
+    count_sides,
+    index_sides,
+    mining_sides,
+    model_sides,
+    report_sides,
+    run_sides,
+    statistics_sides,
+    text_sides,
+)  # fmt: skip
 from benchmarks.corpora import Corpora
 from benchmarks.measure import OURS, Side
 
@@ -229,6 +238,15 @@ ROWS: dict[str, Row] = {
         {OURS: report_sides.report},
         (case(0, {"seconds": 20.0}, examples=10_000, models=9),), case(0, {"seconds": 20.0}, examples=500, models=3),
         items="rows of metrics", runs=1, note="made-up tables",
+    ),
+    "bootstrap": Row(
+        "Spearman of whole examples resampled 2,000 times",
+        {OURS: statistics_sides.bootstrap, "scipy loop": statistics_sides.scipy_loop},
+        (case(0, {"scipy loop": 20.0}, rows=100_000, draws=2_000, peers=20),
+         case(0, {"scipy loop": 20.0, "memory": 1.0}, rows=M, draws=2_000, peers=5)),
+        case(0, {"scipy loop": 20.0}, rows=50_000, draws=500, peers=20),
+        items="draws", agree=statistics_sides.nearly_equal, runs=3,
+        note="scipy's share of 2,000 calls is from 5 to 20 of them",
     ),
     "orchestration": Row(
         "what a run costs besides its steps",

@@ -16,6 +16,7 @@ from flows.hardware import Machine
 from flows.line import Line, line_of, novelty_rate, query_rate
 from flows.rates import RATES, SIZES
 from flows.sizes import Asking, CorpusSize, Counting, ModelSize, TaskSize
+from tasks.metrics.measure import MEASURES, NEEDS
 
 
 def forward_flops(parameters: float, tokens: float) -> float:

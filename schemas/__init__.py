@@ -49,7 +49,7 @@ from schemas.examples import (
     SIMILARITIES,
     TASK_GRAMS,
 )
-from schemas.metrics import EXCLUSIONS, METRIC_FAMILY, METRICS, REPORT_FILES
+from schemas.metrics import CALIBRATION, EXCLUSIONS, METRIC_FAMILY, METRICS, REPORT_FILES
 from schemas.models import GENERATIONS, MODELS, TOKEN_SCORES, TRAINING_LOG
 from schemas.placebo import PLACEBO_TABLES
 from schemas.prompts import PROMPT_CANDIDATES, PROMPT_SCORES
@@ -58,6 +58,7 @@ from schemas.traces import TRACE_ANSWERS, TRACE_FILES, TRACE_PAIRS, TRACE_PROBAB
 from schemas.words import TOKENIZER, TOKENS, VOCABULARY, WORDS
 
 TABLES = (
+    CALIBRATION,
     CLEAN_NGRAM_STATS,
     CLEAN_PAIR_COUNTS,
     CONTAMINATED_NGRAM_PARTIALS,
@@ -125,6 +126,7 @@ CONTRACTS: dict[str, Contract] = {contract.name: contract for contract in TABLES
 __all__ = [
     "CONTRACTS",
     "TABLES",
+    "CALIBRATION",
     "CLEAN_NGRAM_STATS",
     "CLEAN_PAIR_COUNTS",
     "CONTAMINATED_NGRAM_PARTIALS",

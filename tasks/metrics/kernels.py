@@ -1,73 +1,7 @@
-"""Loops of the measures, compiled: weighted rank correlations and the order of pairs. NumPy in, NumPy out."""
+"""Loops of the measures, compiled: the order of pairs, and permutations. NumPy in, NumPy out."""
 
 import numpy as np
 from numba import njit
-
-
-@njit(cache=True)
-def _rank(groups, order, weights, ranks):
-    """Weighted mid-ranks: weight below a row's tie group, plus half the weight of the group.
-
-    `order` sorts the rows, `groups` numbers the tie groups along that order; `ranks` is filled in place.
-    """
-    below = 0.0
-    i, n = 0, len(order)
-    while i < n:
-        j, weight = i, 0.0
-        while j < n and groups[j] == groups[i]:
-            weight += weights[order[j]]
-            j += 1
-        for k in range(i, j):
-            ranks[order[k]] = below + 0.5 * weight
-        below += weight
-        i = j
-
-
-@njit(cache=True)
-def _correlation(x, y, weights):
-    """Weighted Pearson; NaN if either side does not vary."""
-    total, mean_x, mean_y = 0.0, 0.0, 0.0
-    for i in range(len(x)):
-        total += weights[i]
-        mean_x += weights[i] * x[i]
-        mean_y += weights[i] * y[i]
-    if total <= 0:
-        return np.nan
-    mean_x /= total
-    mean_y /= total
-    xx, yy, xy, x_size, y_size = 0.0, 0.0, 0.0, 0.0, 0.0
-    for i in range(len(x)):
-        dx, dy = x[i] - mean_x, y[i] - mean_y
-        xx += weights[i] * dx * dx
-        yy += weights[i] * dy * dy
-        xy += weights[i] * dx * dy
-        x_size += weights[i] * x[i] * x[i]
-        y_size += weights[i] * y[i] * y[i]
-    # A resample may be constant but for rounding; what is left then is noise, not a correlation.
-    if xx <= 1e-24 * x_size or yy <= 1e-24 * y_size:
-        return np.nan
-    return min(1.0, max(-1.0, xy / np.sqrt(xx * yy)))
-
-
-@njit(cache=True)
-def weighted_correlations(x, y, x_order, x_groups, y_order, y_groups, first, first_weights, second, second_weights, ranked):
-    """One correlation per draw. Row i weighs first_weights[d, first[i]] · second_weights[d, second[i]] in draw d.
-
-    ranked: Spearman (weighted mid-ranks, ranked anew in each draw); else Pearson of x and y as they are.
-    """
-    draws, n = len(first_weights), len(x)
-    found = np.empty(draws)
-    weights, rank_x, rank_y = np.empty(n), np.empty(n), np.empty(n)
-    for d in range(draws):
-        for i in range(n):
-            weights[i] = first_weights[d, first[i]] * second_weights[d, second[i]]
-        if ranked:
-            _rank(x_groups, x_order, weights, rank_x)
-            _rank(y_groups, y_order, weights, rank_y)
-            found[d] = _correlation(rank_x, rank_y, weights)
-        else:
-            found[d] = _correlation(x, y, weights)
-    return found
 
 
 @njit(cache=True)
@@ -96,4 +30,78 @@ def discordant_pairs(y_ranks, x_groups):
                 k += k & -k
         seen += j - i
         i = j
+    return found
+
+
+@njit(cache=True)
+def _middles(codes, groups):
+    """Mid-distribution value of each tie group: share of rows below it, plus half its own."""
+    sizes = np.zeros(groups)
+    for code in codes:
+        sizes[code] += 1.0
+    middles, below = np.empty(groups), 0.0
+    for g in range(groups):
+        middles[g] = (below + 0.5 * sizes[g]) / len(codes)
+        below += sizes[g]
+    return middles
+
+
+@njit(cache=True)
+def _above(sums, n):
+    """In place: of each group, (sums of the groups above it + half its own) / n."""
+    behind = 0.0
+    for g in range(len(sums) - 1, -1, -1):
+        own = sums[g]
+        sums[g] = (behind + 0.5 * own) / n
+        behind += own
+
+
+@njit(cache=True)
+def permuted_t(x_codes, y_codes, ends, random):
+    """ρ / √(mean squared influence) of the rows, then with y permuted within groups, once for each row of `random`.
+
+    x_codes, y_codes: dense ranks from 0. Rows are in order of their groups, which end before `ends`. random (draws, rows) is
+    uniform in [0, 1). O(rows) a draw; influence as in `correlations.influence`. 0 / 0 is 0.
+    """
+    n = len(x_codes)
+    u, v = _middles(x_codes, x_codes.max() + 1), _middles(y_codes, y_codes.max() + 1)
+    xx, yy = 0.0, 0.0
+    own_x, own_y = np.zeros(len(u)), np.zeros(len(v))
+    for i in range(n):
+        xx += u[x_codes[i]] ** 2 / n
+        yy += v[y_codes[i]] ** 2 / n
+        own_x[x_codes[i]] += u[x_codes[i]]
+        own_y[y_codes[i]] += v[y_codes[i]]
+    _above(own_x, n)
+    _above(own_y, n)
+    variance_x, variance_y = xx - 0.25, yy - 0.25
+    scale = np.sqrt(variance_x * variance_y)
+    moves_x = (u * u + 2 * own_x - 3 * xx) / variance_x
+    moves_y = (v * v + 2 * own_y - 3 * yy) / variance_y
+    found = np.empty(1 + len(random))
+    y = y_codes.copy()
+    by_x, by_y = np.empty(len(u)), np.empty(len(v))
+    for d in range(1 + len(random)):
+        if d:
+            y[:] = y_codes
+            began = 0
+            for end in ends:
+                for i in range(end - 1, began, -1):  # Fisher and Yates
+                    j = began + int(random[d - 1, i] * (i - began + 1))
+                    y[i], y[j] = y[j], y[i]
+                began = end
+        by_x[:], by_y[:], cross = 0.0, 0.0, 0.0
+        for i in range(n):
+            by_x[x_codes[i]] += v[y[i]]
+            by_y[y[i]] += u[x_codes[i]]
+            cross += u[x_codes[i]] * v[y[i]] / n
+        _above(by_x, n)
+        _above(by_y, n)
+        covariance, squares = cross - 0.25, 0.0
+        for i in range(n):
+            g, h = x_codes[i], y[i]
+            moves = u[g] * v[h] + by_x[g] + by_y[h] - 3 * cross - 0.5 * covariance * (moves_x[g] + moves_y[h])
+            squares += (moves / scale) ** 2 / n
+        rho = covariance / scale
+        found[d] = rho / np.sqrt(max(squares, 1e-24))
     return found

@@ -121,3 +121,30 @@ def _correlations(total: Floats, cubes: Floats, cross: Floats, shift: float) -> 
                 value = covariances[a, b] / np.sqrt(variances[a] * variances[b])
             found[:, a, b] = found[:, b, a] = np.clip(value, -1.0, 1.0)
     return found
+
+
+def bootstrap_pearson(x: Floats, y: Floats, example: Ints, draws: int, seed: int) -> Floats:
+    """Pearson's r of resamples of whole examples, from sums over each example; NaN where a side does not vary."""
+    clusters = np.unique(example, return_inverse=True)[1]
+    x, y = x - x.mean(), y - y.mean()
+    parts = (np.ones(len(x)), x, y, x * x, y * y, x * y)
+    sums = np.stack([np.bincount(clusters, weights=part) for part in parts], axis=1)
+
+    def of(counts: NDArray[np.int32]) -> Floats:
+        n, sx, sy, xx, yy, xy = (counts @ sums).T
+        variance_x, variance_y = xx - sx * sx / n, yy - sy * sy / n
+        flat = (variance_x <= 1e-13 * xx) | (
+            variance_y <= 1e-13 * yy
+        )  # constant but for rounding: no correlation, only noise
+        scale = np.sqrt(np.where(flat, np.nan, variance_x * variance_y))
+        return np.clip((xy - sx * sy / n) / scale, -1.0, 1.0)
+
+    return bootstrap_statistic(sums.shape[0], draws, seed, of)
+
+
+def bootstrap_statistic(rows: int, draws: int, seed: int, statistic: Callable[[NDArray[np.int32]], Floats]) -> Floats:
+    """`statistic` of weights (draws × rows), called for at most 64 draws at a time."""
+    source, found = draw_counts(rows, draws, seed), []
+    while (weights := source()) is not None:
+        found.append(np.asarray(statistic(weights.astype(np.int32)), dtype=np.float64))
+    return np.concatenate(found)

@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from schemas import CONTRACTS, REPORT_FILES, TRACE_FILES, Study
+from schemas import REPORT_FILES, TRACE_FILES, Study
 from tasks.report import trace
 from tasks.step import Inputs, Job, Stage, Step, Work
 
@@ -34,7 +34,7 @@ READS = (
     "truth",
     "planted_sequences",
     "contamination",
-    *(table for table in ("calibration",) if table in CONTRACTS),
+    "calibration",
 )
 LIBRARIES = (
     "prefect",
