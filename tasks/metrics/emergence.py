@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 
 from schemas import Study
 from tasks.metrics.answers import Answers, Asked, models_of
+from tasks.metrics.correlations import FEWEST_ROWS
 from tasks.metrics.hinge import fit_hinges
 from tasks.metrics.pairs import evaluated, gamma_settings, gammas_of, mined, phi, with_counts
-from tasks.metrics.partials import FEWEST_ROWS
 from tasks.metrics.probabilities import read_scores, spans_of
 from tasks.metrics.statistics import Estimate, draw_counts, percentile_interval
 from tasks.step import Work

@@ -141,7 +141,7 @@ def run_family(work: Work) -> None:
 
 MEASURE = Step(
     "measure",
-    version=2,
+    version=3,
     about="What is memorized and what is generalized, as numbers with intervals.",
     reads=(
         "examples",

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-FEWEST_ROWS = 3  # that a correlation is taken of
+
 SINGULAR = 1e-9  # controls whose ranks are the same but for rounding count once
 NOTHING_LEFT = 1e-9  # residual variance, of 1, that is rounding
 

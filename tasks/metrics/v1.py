@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from schemas import Study
 from tasks.metrics.answers import Answers, Asked, models_of
+from tasks.metrics.correlations import FEWEST_ROWS
 from tasks.metrics.pairs import PAIR, evaluated, gamma_settings, gammas_of, mined, phi, with_counts
-from tasks.metrics.partials import FEWEST_ROWS
 from tasks.metrics.probabilities import read_scores, spans_of
 from tasks.metrics.statistics import Estimate, bootstrap_statistic, percentile_interval
 from tasks.step import Work
