@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from schemas import Study
 from tasks.metrics import loaded
 from tasks.metrics.answers import Answers, Asked
+from tasks.metrics.correlations import FEWEST_ROWS
 from tasks.metrics.evidence import NO_EVIDENCE, NO_SCORE, floats
 from tasks.metrics.loaded import Loaded, load
 from tasks.metrics.pairs import gamma_settings
-from tasks.metrics.partials import FEWEST_ROWS, explained, rank_correlations
+from tasks.metrics.partials import explained, rank_correlations
 from tasks.metrics.resampling import bootstrap_many
 from tasks.metrics.statistics import Estimate, percentile_interval
 from tasks.step import Work

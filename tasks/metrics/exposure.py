@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from schemas import Study
 from tasks.metrics import loaded
 from tasks.metrics.answers import Answers, Asked
+from tasks.metrics.correlations import FEWEST_ROWS
 from tasks.metrics.evidence import NO_EVIDENCE, NO_SCORE, floats
 from tasks.metrics.loaded import Loaded, codes, load
 from tasks.metrics.pairs import gamma_settings
-from tasks.metrics.partials import FEWEST_ROWS
 from tasks.metrics.statistics import Estimate, bootstrap_statistic, percentile_interval
 from tasks.step import Work
 
