@@ -47,7 +47,7 @@ def estimate(
         *_models(corpus, tasks, models, machine, asking, counting),
     ]
     order = ["plant", "ingest", "held_out", "read", "tokenizer", "tokens", "models", "words", "extract", "embed", "align", "query",
-             "placebo", "infinigram", "score", "generate", "novelty", "count", "index", "measure", "trace", "report"]  # fmt: skip
+             "placebo", "infinigram", "score", "generate", "novelty", "count", "index", "measure", "trace", "calibrate", "report"]  # fmt: skip
     lines += _counts(corpus, tasks, models, counting, len(asking.variants))
     return sorted(lines, key=lambda line: order.index(line.step))
 
@@ -270,6 +270,8 @@ def _counts(
               unit="tasks × checkpoints", written=4e5, core=measured, longest=measured / max(1, len(tasks)), memory=1e9),
         line_of("trace", len(tasks), work=traced, unit="examples × models", written=traced * size["trace"].value,
               core=traced * rate["trace"].value, memory=0.5e9),
+        line_of("calibrate", 4 * math.ceil(counting.worlds / 100), work=4.0 * counting.worlds, unit="worlds",
+              written=100.0 * counting.worlds, core=4.0 * counting.worlds * rate["calibrate"].value, memory=0.4e9),
         line_of("report", 2 + len(tasks), core=rate["report"].value + traced * rate["trace page"].value, unit="pages", work=1,
               written=1e6 + traced * size["trace page"].value, memory=0.5e9),
     ]  # fmt: skip

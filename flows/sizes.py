@@ -111,6 +111,7 @@ class Counting:
     bytes_per_token: Rate
     memory: float = 1e9
     novelty_orders: int = 6
+    worlds: int = 0  # of known truth, of each design, that the statistics are tried on
 
 
 @dataclass(frozen=True)
@@ -164,6 +165,7 @@ def sizes_of(study: Study) -> Sizes:
     counting = Counting(
         tuple(sorted(set(study.counting.all_orders))), study.counting.buckets, study.counting.index, study.tokenizer.training_bytes,
         not study.tokenizer.file, per_token, study.counting.memory_bytes, len(set(study.counting.novelty_orders)),
+        study.measures.calibration_worlds,
     )  # fmt: skip
     return Sizes(
         corpus, tuple(_task(t, study, told) for t in study.tasks), tuple(_model(m, study, told) for m in study.models), counting,
