@@ -46,8 +46,9 @@ def estimate(
         *_tasks(corpus, tasks, machine, asking),
         *_models(corpus, tasks, models, machine, asking, counting),
     ]
-    order = ["plant", "ingest", "held_out", "read", "tokenizer", "tokens", "models", "words", "extract", "embed", "align", "query",
-             "placebo", "infinigram", "score", "generate", "novelty", "count", "index", "measure", "trace", "calibrate", "report"]  # fmt: skip
+    order = ["plant", "ingest", "held_out", "read", "tokenizer", "tokens", "models", "words", "extract", "embed", "align",
+             "query", "placebo", "infinigram", "score", "generate", "novelty", "count", "index", "measure", "trace",
+             "calibrate", "report"]  # fmt: skip
     lines += _counts(corpus, tasks, models, counting, len(asking.variants))
     return sorted(lines, key=lambda line: order.index(line.step))
 
