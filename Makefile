@@ -25,7 +25,7 @@ ui-stop: $(INSTALLED) ## stop what `make ui` started
 test: lint test-fast test-slow ## install, check style and types, run all tests
 
 test-fast: $(INSTALLED) ## the tests without whole studies
-	$(RUN)/python -m pytest -q -m "not slow"
+	$(RUN)/python -m pytest -q -m "not slow" -n 2 --dist loadfile
 
 test-slow: $(INSTALLED) ## whole studies: the sample and the debian study
 	$(RUN)/python -m pytest -q -m slow --durations=12
