@@ -7,7 +7,7 @@ RUN      := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PEERS     := $(VENV)/.peers
 
-.PHONY: sample ui ui-stop test test-fast test-slow bench bench-quick lint format docs clean help
+.PHONY: sample ui ui-stop test test-fast test-slow test-faults bench bench-quick lint format docs clean help
 
 help:                ## show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 16
@@ -29,6 +29,10 @@ test-fast: $(INSTALLED) ## the tests without whole studies
 
 test-slow: $(INSTALLED) ## whole studies: the sample and the debian study
 	$(RUN)/python -m pytest -q -m slow --durations=12
+
+TRIALS ?= 56
+test-faults: $(INSTALLED) ## disturb a small study, run it again, compare: an hour; TRIALS=5 for some of it
+	$(RUN)/python -m tests.faults --trials $(TRIALS) --write
 
 bench: $(PEERS)      ## every row beside its peers, an hour or more; ROWS=counts,pairs SIZES=10M for some of it
 	$(RUN)/python -m benchmarks --rows '$(ROWS)' --sizes '$(SIZES)'

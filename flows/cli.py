@@ -167,6 +167,9 @@ def _run(options: argparse.Namespace) -> int:
     load_study(study_path(options.study))  # say what is wrong with the study before a server starts
     if options.workers is not None and options.workers < 0:
         raise StudyError("--workers: give 0 (in this process) or more")
+    from flows.lifeline import hold
+
+    hold()
     from flows.run import study
 
     signal.signal(signal.SIGTERM, _stop)  # Prefect puts its own handler before it, and sends the signal on to this one

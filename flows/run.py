@@ -77,6 +77,7 @@ def study(
         if "report" in chosen and not failures:
             with session.alone(f"report-{settings.name}"):
                 page = publish_report(plan, store, settings.name)
+            session.sweep(table for planned in plan for table in planned.outputs)
             create_link_artifact(link=page, link_text=f"Report of {settings.name}", key=_key(settings.name, "report-page"))
     finally:
         terminal.close()
