@@ -42,7 +42,7 @@ def worker_killed(trial: Trial) -> None:
     trial.wait(run)
     trial.seen()
     _kill(trial, run, WORKER)
-    trial.rewritten = 2  # what a worker had finished without having said so: the parts of one job
+    trial.rewritten = 1  # what a worker had finished without having said so
     assert run.end() == 0, run.said()
     trial.left = run.left()
 
@@ -112,7 +112,7 @@ def part_flipped_of_a_killed_run(trial: Trial) -> None:
 
 def _chosen(trial: Trial) -> Path:
     path = trial.draw.choice(finished(trial.root))
-    trial.excused.add(str(path.relative_to(trial.root)))
+    trial.excused.add(path.stem)
     return path
 
 

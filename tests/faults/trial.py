@@ -92,7 +92,7 @@ class State:
     @classmethod
     def of(cls, root: Path) -> State:
         found = cls()
-        for kind in ("*/parts/*", "*/files/**/*"):
+        for kind in ("[!.]*/parts/*", "[!.]*/files/**/*"):
             for path in root.glob(kind):
                 if path.is_file() and not path.name.endswith(".tmp"):
                     stat, sha256 = path.stat(), hashlib.sha256(path.read_bytes()).hexdigest()
@@ -105,7 +105,7 @@ class State:
 
 def finished(root: Path) -> list[Path]:
     """The parts that are there."""
-    return sorted(root.glob("*/parts/*.parquet"))
+    return sorted(root.glob("[!.]*/parts/*.parquet"))
 
 
 def temporaries(root: Path) -> list[str]:
@@ -131,8 +131,10 @@ class Trial:
     draw: random.Random
     parts: int
     before: State = field(default_factory=State)  # what was finished when the fault came
-    excused: set[str] = field(default_factory=set)  # files that the fault itself destroyed
-    rewritten: int = 0  # parts that may have been in hand when the fault came, and are then written again
+    excused: set[str] = field(
+        default_factory=set
+    )  # keys of parts that the fault itself destroyed; one job makes all of a key
+    rewritten: int = 0  # jobs that may have been in hand when the fault came, and are then done again
     words: tuple[str, ...] = ()  # what the second run is told
     again: Mapping[str, str] = field(default_factory=dict)  # environment of the second run
     left: list[str] = field(default_factory=list)  # processes that outlived the disturbed run
@@ -194,7 +196,8 @@ def attempt(name: str, fault: Callable[[Trial], None], seed: int, root: Path, wh
         for clean in trial.cleanup:
             clean()
     found = State.of(root)
-    kept = {p: seen for p, seen in trial.before.files.items() if p not in trial.excused}
+    before = trial.before.files
+    kept = {p: seen for p, seen in before.items() if Path(_part_of(p)).stem not in trial.excused and _part_of(p) in before}
     changed = [p for p, (_, sha256) in kept.items() if found.files.get(p, (0, ""))[1] != sha256]
     again = [p for p in kept if p not in changed and found.files[p] != kept[p]]
     other = [p for p, (_, sha256) in wanted.files.items() if found.files.get(p, (0, ""))[1] != sha256]
@@ -205,12 +208,18 @@ def attempt(name: str, fault: Callable[[Trial], None], seed: int, root: Path, wh
         seed,
         finished=len([p for p in trial.before.files if "/parts/" in p]),
         lost=tuple(changed),
-        duplicated=(*more, *(again if len(again) > trial.rewritten else ())),
+        duplicated=(*more, *(again if len({Path(_part_of(p)).stem for p in again}) > trial.rewritten else ())),
         differing=tuple(other),
         temporaries=tuple(temporaries(root)),
         processes=(*trial.left, *run.left()),
         seconds=seconds,
     )
+
+
+def _part_of(path: str) -> str:
+    """The part that a file lies beside, or is: with it, the file is finished."""
+    table, kind, name, *_ = path.split("/")
+    return path if kind == "parts" else f"{table}/parts/{name}.parquet"
 
 
 def copied(trial: Trial) -> None:

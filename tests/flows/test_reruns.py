@@ -117,5 +117,5 @@ def test_from_a_failed_step_computes_what_is_missing(server: str, folder: Path) 
     run = command("flows.cli", "run", str(folder / "again.toml"), "--from", "ingest", "--root", str(folder / "root"),
                   server=server, folder=folder)  # fmt: skip
     assert run.returncode == 0, run.stdout + run.stderr
-    assert "ingest      1 of 5 parts computed" in run.stdout
+    assert "ingest      1 of 5 parts computed" in run.stderr, run.stdout + run.stderr
     only_what_was_missing(before, folder)
