@@ -69,6 +69,9 @@ def _unforeseen(error: Exception, root: str) -> str:
 
     if words := no_room(error, root):
         return words
+    if _is_from(error, "httpx"):
+        return (f"the Prefect server does not answer: {error}. What was finished is kept, the same command goes on from there; "
+                "a server that PREFECT_API_URL names must run for that")  # fmt: skip
     words, trace = f"{type(error).__name__}: {error} (this is a defect of ours; its traceback ", traceback.format_exc()
     path = Path(root) / "logs" / f"taskgram-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
     try:
@@ -79,6 +82,11 @@ def _unforeseen(error: Exception, root: str) -> str:
     except OSError:
         return f"{words}follows)\n{trace}"
     return f"{words}is in {path})"
+
+
+def _is_from(error: BaseException | None, package: str) -> bool:
+    """Whether an error, or what caused it, is one of that package, which this file does not import."""
+    return error is not None and (type(error).__module__.split(".")[0] == package or _is_from(error.__cause__, package))
 
 
 def _stop(number: int, frame: Any) -> None:

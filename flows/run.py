@@ -6,10 +6,12 @@ Import it after `flows.environment.prepare`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
+import httpx
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import (
     create_link_artifact,
@@ -78,7 +80,10 @@ def study(
             with session.alone(f"report-{settings.name}"):
                 page = publish_report(plan, store, settings.name)
             session.sweep(table for planned in plan for table in planned.outputs)
-            create_link_artifact(link=page, link_text=f"Report of {settings.name}", key=_key(settings.name, "report-page"))
+            with _shown():
+                create_link_artifact(
+                    link=page, link_text=f"Report of {settings.name}", key=_key(settings.name, "report-page")
+                )
     finally:
         terminal.close()
         session.close()
@@ -169,11 +174,13 @@ def _reporter(step: str, session: Session, terminal: Terminal) -> Callable[[int,
     def report(done: int, total: int) -> None:
         terminal.progress(step, done, total)
         share, now = 100.0 * done / total if total else 100.0, time.monotonic()
-        if began["artifact"] is None:
+        if began["artifact"] is None and (now - began["last"] >= SECONDS_BETWEEN_PROGRESS or not began["last"]):
             key = _key(session.study.name, step, "progress")
-            began["artifact"] = create_progress_artifact(progress=share, key=key, description=f"{step}: parts done")
-        elif now - began["last"] >= SECONDS_BETWEEN_PROGRESS or done == total:
-            update_progress_artifact(artifact_id=began["artifact"], progress=share)
+            with _shown():
+                began["artifact"] = create_progress_artifact(progress=share, key=key, description=f"{step}: parts done")
+        elif began["artifact"] is not None and (now - began["last"] >= SECONDS_BETWEEN_PROGRESS or done == total):
+            with _shown():
+                update_progress_artifact(artifact_id=began["artifact"], progress=share)
         else:
             return
         began["last"] = now
@@ -181,13 +188,21 @@ def _reporter(step: str, session: Session, terminal: Terminal) -> Callable[[int,
     return report
 
 
+@contextmanager
+def _shown() -> Iterator[None]:
+    """What is only there to be looked at does not end a step: where the server is gone, it is not shown."""
+    with suppress(httpx.HTTPError):
+        yield
+
+
 def _artifacts(outcome: Outcome, session: Session) -> None:
     """A table per step in the Prefect UI: what was written and that it was checked."""
     if outcome.state == "skipped":
         return
     description = f"{outcome.step}: {outcome.computed} of {outcome.parts} parts computed in {outcome.seconds:.1f} s"
-    create_table_artifact(table=[dict(t) for t in outcome.tables], key=_key(session.study.name, outcome.step),
-                          description=description)  # fmt: skip
+    with _shown():
+        create_table_artifact(table=[dict(t) for t in outcome.tables], key=_key(session.study.name, outcome.step),
+                              description=description)  # fmt: skip
 
 
 def _key(*words: str) -> str:

@@ -44,3 +44,12 @@ def test_what_a_run_started_ends_with_it(number: signal.Signals, stubborn: bool)
     assert stranger.poll() is None
     stranger.kill()
     stranger.wait()
+
+
+def test_a_server_that_is_gone_is_said_in_words(tmp_path: Path) -> None:
+    environment = os.environ | {"PREFECT_API_URL": "http://127.0.0.1:9/api", "PREFECT_CLIENT_MAX_RETRIES": "0"}
+    words = [sys.executable, "-m", "flows.cli", "run", "sample", "--root", str(tmp_path)]
+    run = subprocess.run(words, env=environment, cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
+    assert run.returncode == 1
+    assert "What was finished is kept" in run.stderr and "PREFECT_API_URL" in run.stderr, run.stderr
+    assert "defect" not in run.stderr
