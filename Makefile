@@ -7,7 +7,7 @@ RUN      := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PEERS     := $(VENV)/.peers
 
-.PHONY: sample ui ui-stop test test-fast test-slow test-planted bench bench-quick lint format docs clean help
+.PHONY: sample ui ui-stop test test-fast test-slow test-planted test-faults bench bench-quick lint format docs clean help
 
 help:                ## show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 16
@@ -32,6 +32,10 @@ test-slow: $(INSTALLED) ## whole studies: the sample and the debian study
 
 test-planted: $(INSTALLED) ## the statistics on 2,000 worlds of known truth, of four kinds: coverage, rejections, detections
 	$(RUN)/python -m tests.planted
+
+TRIALS ?= 56
+test-faults: $(INSTALLED) ## disturb a small study, run it again, compare: an hour; TRIALS=5 for some of it
+	$(RUN)/python -m tests.faults --trials $(TRIALS) --write
 
 bench: $(PEERS)      ## every row beside its peers, an hour or more; ROWS=counts,pairs SIZES=10M for some of it
 	$(RUN)/python -m benchmarks --rows '$(ROWS)' --sizes '$(SIZES)'

@@ -71,6 +71,9 @@ def _unforeseen(error: Exception, root: str) -> str:
 
     if words := no_room(error, root):
         return words
+    if _is_from(error, "httpx"):
+        return (f"the Prefect server does not answer: {error}. What was finished is kept, the same command goes on from there; "
+                "a server that PREFECT_API_URL names must run for that")  # fmt: skip
     words, trace = f"{type(error).__name__}: {error} (this is a defect of ours; its traceback ", traceback.format_exc()
     path = Path(root) / "logs" / f"taskgram-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
     try:
@@ -81,6 +84,11 @@ def _unforeseen(error: Exception, root: str) -> str:
     except OSError:
         return f"{words}follows)\n{trace}"
     return f"{words}is in {path})"
+
+
+def _is_from(error: BaseException | None, package: str) -> bool:
+    """Whether an error, or what caused it, is one of that package, which this file does not import."""
+    return error is not None and (type(error).__module__.split(".")[0] == package or _is_from(error.__cause__, package))
 
 
 def _stop(number: int, frame: Any) -> None:
@@ -191,6 +199,9 @@ def _run(options: argparse.Namespace) -> int:
     load_study(study_path(options.study))  # say what is wrong with the study before a server starts
     if options.workers is not None and options.workers < 0:
         raise StudyError("--workers: give 0 (in this process) or more")
+    from flows.lifeline import hold
+
+    hold()
     from flows.run import study
 
     signal.signal(signal.SIGTERM, _stop)  # Prefect puts its own handler before it, and sends the signal on to this one

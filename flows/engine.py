@@ -80,6 +80,12 @@ class Session:
         self.cluster.close()
         self.leases.close()
 
+    def sweep(self, tables: Iterable[str]) -> None:
+        """Remove what runs that were killed left of these tables, those that were finished among them."""
+        for table in tables:
+            self.store.sweep(table, lambda key: not self.leases.taken(key))
+        self.store.sweep_small_files()
+
     @contextmanager
     def alone(self, what: str) -> Iterator[None]:
         """Do something that no other run does at the same time."""

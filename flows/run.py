@@ -5,11 +5,13 @@ Import it after `flows.environment.prepare`.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
+import httpx
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import (
     create_link_artifact,
@@ -36,6 +38,7 @@ from tasks.dataset import Store
 StepName = Annotated[str, Field(json_schema_extra={"enum": [s.name for s in STEPS]})]  # a list to choose from, in the UI
 SECONDS_BETWEEN_PROGRESS = 2.0
 STEPS_AT_ONCE = 6
+_unseen = threading.Event()  # the server did not answer
 
 
 def _run_name() -> str:
@@ -62,6 +65,7 @@ def study(
         workers: Dask workers; 0 runs everything in this process; empty: what the study says.
         verify: hash the bytes of finished parts before they are skipped.
     """
+    _unseen.clear()
     root = root or default_root()
     settings = load_study(study_path(study))
     if workers is not None:
@@ -77,7 +81,9 @@ def study(
         if "report" in chosen and not failures:
             with session.alone(f"report-{settings.name}"):
                 page = publish_report(plan, store, settings.name)
-            create_link_artifact(link=page, link_text=f"Report of {settings.name}", key=_key(settings.name, "report-page"))
+            session.sweep(table for planned in plan for table in planned.outputs)
+            key = _key(settings.name, "report-page")
+            _show(create_link_artifact, link=page, link_text=f"Report of {settings.name}", key=key)
     finally:
         terminal.close()
         session.close()
@@ -168,11 +174,11 @@ def _reporter(step: str, session: Session, terminal: Terminal) -> Callable[[int,
     def report(done: int, total: int) -> None:
         terminal.progress(step, done, total)
         share, now = 100.0 * done / total if total else 100.0, time.monotonic()
-        if began["artifact"] is None:
+        if began["artifact"] is None and (now - began["last"] >= SECONDS_BETWEEN_PROGRESS or not began["last"]):
             key = _key(session.study.name, step, "progress")
-            began["artifact"] = create_progress_artifact(progress=share, key=key, description=f"{step}: parts done")
-        elif now - began["last"] >= SECONDS_BETWEEN_PROGRESS or done == total:
-            update_progress_artifact(artifact_id=began["artifact"], progress=share)
+            began["artifact"] = _show(create_progress_artifact, progress=share, key=key, description=f"{step}: parts done")
+        elif began["artifact"] is not None and (now - began["last"] >= SECONDS_BETWEEN_PROGRESS or done == total):
+            _show(update_progress_artifact, artifact_id=began["artifact"], progress=share)
         else:
             return
         began["last"] = now
@@ -180,13 +186,28 @@ def _reporter(step: str, session: Session, terminal: Terminal) -> Callable[[int,
     return report
 
 
+def _show(artifact: Callable[..., Any], **what: Any) -> Any:
+    """What is only there to be looked at ends no step: where the server is gone, it is not shown, and not tried again."""
+    if _unseen.is_set():
+        return None
+    try:
+        return artifact(**what)
+    except httpx.HTTPError:
+        _unseen.set()
+        return None
+
+
 def _artifacts(outcome: Outcome, session: Session) -> None:
     """A table per step in the Prefect UI: what was written and that it was checked."""
     if outcome.state == "skipped":
         return
     description = f"{outcome.step}: {outcome.computed} of {outcome.parts} parts computed in {outcome.seconds:.1f} s"
-    create_table_artifact(table=[dict(t) for t in outcome.tables], key=_key(session.study.name, outcome.step),
-                          description=description)  # fmt: skip
+    _show(
+        create_table_artifact,
+        table=[dict(t) for t in outcome.tables],
+        key=_key(session.study.name, outcome.step),
+        description=description,
+    )
 
 
 def _key(*words: str) -> str:

@@ -319,6 +319,14 @@ class Store:
                 swept += 1
         return swept
 
+    def sweep_small_files(self) -> int:
+        """Remove what killed processes were writing under `studies`; another run that is writing there writes it again."""
+        swept = 0
+        for path in sorted((self.near / "studies").rglob("*.tmp")):
+            path.unlink(missing_ok=True)
+            swept += 1
+        return swept
+
     # -- manifests ------------------------------------------------------------------------------------------------
     def manifest(self, table: str, name: str) -> dict[str, Any] | None:
         """A manifest by its fingerprint."""

@@ -8,6 +8,7 @@ import json
 import os
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -35,16 +36,20 @@ def _sha256(path: str, size: int, mtime_ns: int) -> str:
     folder = os.environ.get(HASHES)
     kept = Path(folder) / f"{digest(path)}.json" if folder else None
     if kept is not None and kept.is_file():
-        known = json.loads(kept.read_text(encoding="utf-8"))
-        if {k: known.get(k) for k in seen} == seen:
+        try:
+            known = json.loads(kept.read_text(encoding="utf-8"))
+        except ValueError:  # broken by whatever broke the disk: the file itself says its hash
+            known = {}
+        if {k: known.get(k) for k in seen} == seen and known.get("sha256"):
             return str(known["sha256"])
     with open(path, "rb") as source:
         found = hashlib.file_digest(source, "sha256").hexdigest()
     if kept is not None:
-        kept.parent.mkdir(parents=True, exist_ok=True)
         temporary = kept.with_name(f".{kept.stem}.{uuid.uuid4().hex}.tmp")
-        temporary.write_text(json.dumps({**seen, "sha256": found}), encoding="utf-8")
-        temporary.replace(kept)
+        with suppress(OSError):  # no room, or another run has swept it: then it is taken again the next time
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(json.dumps({**seen, "sha256": found}), encoding="utf-8")
+            temporary.replace(kept)
     return found
 
 

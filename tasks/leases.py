@@ -8,6 +8,7 @@ bytes twice, which is a waste and no harm: parts appear whole, under names that 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -138,18 +139,37 @@ class Leases:
             except FileExistsError:
                 return False
             return True
+        # Linked into place with its content: a run killed in between leaves no lease that names nobody.
         Path(path).parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(f"{self.store.base}/.leases/runs/{self.run}.{uuid.uuid4().hex}.tmp")
         try:
-            file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+            temporary.write_bytes(content)
+            os.link(temporary, path)
         except FileExistsError:
             return False
-        with os.fdopen(file, "wb") as out:
-            out.write(content)
+        except FileNotFoundError:  # another run took ours for what a killed one had left
+            return self._create(key)
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
+                raise
+            return _create_alone(path, content)  # a file system without links
+        finally:
+            temporary.unlink(missing_ok=True)
         return True
 
     def _replace(self, key: str) -> bool:
         self._remove(self._lease(key))
         return self._create(key)
+
+
+def _create_alone(path: str, content: bytes) -> bool:
+    try:
+        file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+    except FileExistsError:
+        return False
+    with os.fdopen(file, "wb") as out:
+        out.write(content)
+    return True
 
 
 def _here() -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -122,3 +123,32 @@ def test_a_lease_that_cannot_be_read_expires(tmp_path: Path, content: str) -> No
     time.sleep(0.15)
     assert first or leases.take("k")
     leases.close()
+
+
+def test_where_there_are_no_hard_links_a_lease_still_has_one_holder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_links(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EPERM, "no hard links here")
+
+    monkeypatch.setattr("os.link", no_links)
+    one, other = Leases(Store(str(tmp_path))), Leases(Store(str(tmp_path)))
+    assert one.take("k") and not other.take("k")
+    one.close()
+    assert other.take("k")
+    other.close()
+    assert not [p for p in (tmp_path / ".leases").rglob("*") if p.is_file()]
+
+
+def test_what_a_killed_run_left_in_a_finished_table_is_swept_and_what_lives_is_not(tmp_path: Path) -> None:
+    study = Study.model_validate({"name": "letters", "title": "ab", "corpus": {"planted": {}}})
+    left = [tmp_path / "t" / "parts" / ".k.1.tmp", tmp_path / "studies" / "s.steps" / "count.json.1.tmp"]
+    living = tmp_path / "t" / "parts" / ".other.1.tmp"
+    for path in (*left, living):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"half")
+    other = Leases(Store(str(tmp_path)))
+    assert other.take("other")
+    session = Session(study, "letters.toml", Store(str(tmp_path)), Cluster(0, "1GB", "", address=""))
+    session.sweep(["t"])
+    session.close()
+    other.close()
+    assert [p for p in tmp_path.rglob("*.tmp")] == [living]

@@ -1,0 +1,32 @@
+"""Whatever ends a run, one more run gives the bytes of a run that nothing disturbed, and leaves nothing lying about.
+
+Five trials, one seed each; `make test-faults` makes more than fifty.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.faults.__main__ import run
+from tests.faults.faults import Impossible
+from tests.faults.trial import undisturbed
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return undisturbed(tmp_path_factory.mktemp("faults") / "whole")
+
+
+@pytest.mark.parametrize(
+    "fault", ["worker_killed", "flow_killed", "server_killed", "disk_full", "part_flipped_of_a_killed_run"]
+)
+def test_one_more_run_mends_it(fault: str, whole: Path, tmp_path: Path) -> None:
+    try:
+        result = run(fault, 1, tmp_path, whole)
+    except Impossible as error:
+        pytest.skip(str(error))
+    assert result.good, result
