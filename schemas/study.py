@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 
 from schemas.errors import StudyError
 from schemas.settings import Name, Order, Settings, at_least, parse_count, parse_size
+from schemas.study_cluster import ClusterSettings
 from schemas.study_corpus import Corpus, Planted, Source, Split, Tokenizer
 from schemas.study_measures import Measures
 from schemas.study_models import Model, Pretrain, Scoring
@@ -110,6 +111,7 @@ class Study(Settings):
     scoring: Scoring = Scoring()
     measures: Measures = Measures()
     hardware: Hardware = Hardware()
+    cluster: ClusterSettings = ClusterSettings()
     workers: int = Field(2, ge=0, description="Dask workers; 0: everything in this process")
     worker_memory: str = Field("2GB", description="memory of one worker; a step that needs more is stopped by Dask")
 
@@ -127,6 +129,11 @@ class Study(Settings):
         for split in sorted(used - {""} - set(self.splits)):
             raise ValueError(f"split {split!r} is used but there is no [splits.{split}]")
         return self
+
+    def with_workers(self, workers: int) -> Study:
+        """The same study on so many workers, wherever they come from; 0: in this process."""
+        cluster = ClusterSettings() if workers == 0 else self.cluster.model_copy(update={"workers": None})
+        return self.model_copy(update={"workers": workers, "cluster": cluster})
 
     def task(self, name: str) -> Task:
         """The task of that name."""
