@@ -169,12 +169,12 @@ class Cluster:
             return
         with probing(self.store) as probe:
             said = client.run(look, self.store, probe, workers=list(new), on_error="return")
-        broken = {a: s for a, s in said.items() if isinstance(s, ImportError | AttributeError)}
+        broken = {a: s for a, s in said.items() if not isinstance(s, dict | OSError)}  # OSError: gone meanwhile
         if broken:
             where, why = sorted(broken.items())[0]
             raise StudyError(f"{len(broken)} of {len(new)} workers have no taskgram, or another one than this process: {where}: "
                              f"{why}. Install the same version there, and start the workers again")  # fmt: skip
-        found = {a: s for a, s in said.items() if isinstance(s, dict)}  # the others died meanwhile
+        found = {a: s for a, s in said.items() if isinstance(s, dict)}
         words = complaint(found, {a: w["nthreads"] for a, w in new.items()}, self.store.root)
         if words:
             raise StudyError(words)

@@ -202,10 +202,10 @@ def networks(*names: str) -> Iterator[dict[str, tuple[str, ...]]]:
                 ip("-n", hub, "addr", "add", f"10.213.77.{number}/24", "dev", "bridge")
                 ip("-n", hub, "link", "set", "bridge", "up")
             else:
-                ip("-n", space, "link", "add", "up", "type", "veth", "peer", "name", f"to{number}", "netns", hub)
+                ip("-n", space, "link", "add", "wire", "type", "veth", "peer", "name", f"to{number}", "netns", hub)
                 ip("-n", hub, "link", "set", f"to{number}", "master", "bridge", "up")
-                ip("-n", space, "addr", "add", f"10.213.77.{number}/24", "dev", "up")
-                ip("-n", space, "link", "set", "up", "up")
+                ip("-n", space, "addr", "add", f"10.213.77.{number}/24", "dev", "wire")
+                ip("-n", space, "link", "set", "wire", "up")
         yield {name: ("ip", "netns", "exec", space) for name, space in spaces.items()}
     finally:
         for space in spaces.values():
