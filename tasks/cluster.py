@@ -20,7 +20,7 @@ from schemas import Study, StudyError
 from schemas.study_cluster import ClusterSettings
 from tasks.dataset import Store
 from tasks.step import GPU, MODEL
-from tasks.workers import DEVICES, WORKER_ENVIRONMENT, complaint, devices, different, look, probing, versions
+from tasks.workers import DEVICES, WORKER_ENVIRONMENT, alike, complaint, devices, different, look, probing, versions
 
 CALLS_PER_THREAD = 3
 SECONDS_BETWEEN_LOOKS = 5.0
@@ -58,6 +58,7 @@ class Cluster:
         self._closed = False
         self._client: Any = None
         self._cluster: Any = None
+        self._refused: StudyError | None = None
         self._known: set[str] = set()
         self._declared: set[str] = set()
         self._starting, self._inline, self._checking = threading.Lock(), threading.Lock(), threading.Lock()
@@ -117,10 +118,11 @@ class Cluster:
         client, run, numbered = self._open(), uuid.uuid4().hex[:8], enumerate(calls)
         ahead, looked = self._ahead(client, first), time.monotonic()
         futures: dict[Any, int] = {}
+        work = (function,) if self.store is None or not self._foreign else (alike, versions(), function)
 
         def submit() -> list[Any]:
             new = {
-                client.submit(function, *call, key=f"{name}-{run}-{i}", pure=False, priority=-i, retries=0,
+                client.submit(*work, *call, key=f"{name}-{run}-{i}", pure=False, priority=-i, retries=0,
                               resources=self._required(needs(call)) or None): i
                 for i, call in islice(numbered, max(0, ahead - len(futures)))
             }  # fmt: skip
@@ -131,10 +133,7 @@ class Cluster:
         try:
             for future in completed:
                 index = futures.pop(future)
-                if future.status == "finished":
-                    yield Finished(index, value=future.result())
-                else:
-                    yield Finished(index, error=future.exception() if future.status == "error" else _cancelled(name))
+                yield _ended(index, future, name)
                 future.release()
                 if time.monotonic() - looked > SECONDS_BETWEEN_LOOKS:  # workers come and go
                     ahead, looked = self._ahead(client, first), time.monotonic()
@@ -150,7 +149,7 @@ class Cluster:
         """
         workers = client.scheduler_info(n_workers=-1)["workers"]
         self._declared |= {name for w in workers.values() for name in w["resources"]}
-        if self._cluster is None or self.settings.cluster_class:
+        if self._foreign:
             with self._checking:
                 self._check(client, {a: w for a, w in workers.items() if a not in self._known})
         required = self._required(needed)
@@ -196,6 +195,11 @@ class Cluster:
 
     # -- starting and stopping -------------------------------------------------------------------------------------
     @property
+    def _foreign(self) -> bool:
+        """Whether the workers are not of this machine's own making, and so may differ from this process."""
+        return bool(self.address or self.settings.cluster_class)
+
+    @property
     def _where(self) -> str:
         return f"the cluster at {self.address}" if self.address else f"the cluster of {self.settings.cluster_class}"
 
@@ -203,16 +207,17 @@ class Cluster:
         with self._starting:
             if self._closed:
                 raise RuntimeError("the run was stopped")
+            if self._refused is not None:
+                raise self._refused  # the next step need not wait for it again
             if self._client is None:
                 client = self._connect() if self.address else self._start()
                 try:
-                    if self._cluster is None or self.settings.cluster_class:
+                    if self._foreign:
                         self._wait(client)
                         self._check_dask(client)
-                except BaseException:
+                except StudyError as error:
+                    self._refused = error
                     client.close()
-                    if self._cluster is not None:
-                        self._cluster.close()
                     raise
                 self._client = client
             return self._client
@@ -315,6 +320,15 @@ def _attempt(index: int, function: Callable[..., Any], call: tuple[Any, ...]) ->
     try:
         return Finished(index, value=function(*call))
     except Exception as error:
+        return Finished(index, error=error)
+
+
+def _ended(index: int, future: Any, name: str) -> Finished:
+    if future.status not in ("finished", "error"):
+        return Finished(index, error=_cancelled(name))
+    try:
+        return Finished(index, value=future.result())
+    except Exception as error:  # its own, or that of computing it again, where its worker died with the result
         return Finished(index, error=error)
 
 

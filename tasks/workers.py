@@ -13,12 +13,13 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from schemas import StudyError
 from tasks.dataset import Store
 
 # One thread per worker: the same sums in the same order, whatever the number of workers.
@@ -48,6 +49,16 @@ def look(store: Store, probe: str) -> dict[str, Any]:
     return {"versions": versions(), "root": _wrong_with_root(store, probe)}
 
 
+def alike(here: Mapping[str, str], function: Callable[..., Any], *call: Any) -> Any:
+    """On a worker: `function(*call)`, unless it would be computed with other versions; then StudyError.
+
+    A worker that joins late may be given a call before anybody has looked at it.
+    """
+    if words := different(versions(), here):
+        raise StudyError(f"this part was given to a worker that has other versions than the run: {words}")
+    return function(*call)
+
+
 def _wrong_with_root(store: Store, probe: str) -> str:
     until = time.monotonic() + SECONDS_TO_SEE_A_FILE
     try:
@@ -63,7 +74,8 @@ def _wrong_with_root(store: Store, probe: str) -> str:
     return ""
 
 
-def versions() -> dict[str, str]:
+@lru_cache(maxsize=1)
+def versions() -> Mapping[str, str]:
     """Of Python, of this code and of what computes; "" for what is not installed."""
     found = {"python": ".".join(map(str, sys.version_info[:2])), "taskgram's code": _code()}
     for distribution in COMPUTING:
@@ -74,7 +86,6 @@ def versions() -> dict[str, str]:
     return found
 
 
-@lru_cache(maxsize=1)
 def _code() -> str:
     """Eight digits that say all the code that computes: a version's number says too little of a checkout."""
     home, found = Path(__file__).resolve().parent.parent, hashlib.sha256()

@@ -264,6 +264,31 @@ def test_workers_with_other_versions_are_named(folder: Path, processes: Processe
     assert "constraints.txt" in words and "--from ingest" in words
 
 
+def test_a_worker_that_joins_in_the_middle_with_other_versions_computes_nothing(
+    processes: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two looks at the workers, too."""
+    monkeypatch.setattr("tasks.cluster.SECONDS_BETWEEN_LOOKS", 3600.0)
+    (tmp_path / "numpy-0.0.1.dist-info").mkdir()
+    (tmp_path / "numpy-0.0.1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: numpy\nVersion: 0.0.1\n")
+    address = processes.scheduler()
+    same = processes.worker("same")
+    cluster = Cluster(0, "1GB", "", address=address, store=Store(str(tmp_path / "root")))
+    try:
+        wait_for(cluster, 1)
+        found = cluster.run(device, [()] * 12, "device")
+        done = [next(found)]
+        processes.worker("other", first=(tmp_path,))
+        wait_for(cluster, 2)
+        os.kill(same, signal.SIGKILL)
+        done += list(found)
+    finally:
+        cluster.close()
+    assert {f.value[0] for f in done if not f.error} == {same}
+    refused = [str(f.error) for f in done if f.error]
+    assert len(done) == 12 and refused and all("numpy 0.0.1 (here " in words for words in refused)
+
+
 def test_a_worker_without_taskgram_or_with_threads_is_named(folder: Path, processes: Processes, tmp_path: Path) -> None:
     (tmp_path / "strange" / "tasks").mkdir(parents=True)
     (tmp_path / "strange" / "tasks" / "__init__.py").touch()  # somebody else's package of that common name
@@ -292,6 +317,15 @@ def test_a_worker_that_does_not_see_the_root_is_named(folder: Path, processes: P
     words = refusal(folder, root, address, workers=2)
     assert "1 of 2 workers cannot use the root" in words
     assert f"does not see what was just written to {root}" in words and "a folder that all machines share" in words
+
+
+def test_a_scheduler_without_workers_is_named_once_the_wait_is_over(
+    folder: Path, processes: Processes, tmp_path: Path
+) -> None:
+    study = planned(cluster={"address": processes.scheduler(), "wait": 1.0})
+    cluster = Cluster.of(study, Store(str(tmp_path / "root")))
+    with pytest.raises(StepFailed, match="has no worker after 1 s"):
+        count(folder, tmp_path / "root", cluster)
 
 
 def test_a_scheduler_that_is_not_there_is_named(folder: Path, tmp_path: Path) -> None:
