@@ -201,7 +201,7 @@ def _run_jobs(
     }
     while waiting:
         turn, elsewhere = _Turn(waiting, stage, session, absent), len(waiting)
-        for finished in session.cluster.run(run_job, turn, name):
+        for finished in session.cluster.run(run_job, turn, name, _needs):
             session.check()
             job = turn.mine[finished.index]
             session.leases.drop(job.key)
@@ -245,6 +245,11 @@ class _Turn:
                 continue
             self.mine.append(job)
             yield (store, job, self.stage.stage, CONTRACTS)
+
+
+def _needs(call: tuple[Any, ...]) -> Mapping[str, int]:
+    """What the job of a call asks of its worker."""
+    return call[1].job.resources
 
 
 def _explain(finished: Finished, session: Session, name: str, job: PlannedJob) -> str:

@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 from schemas import StudyError
-from tasks.cluster import WORKER_ENVIRONMENT
 from tasks.files import HASHES
+from tasks.workers import WORKER_ENVIRONMENT
 
 
 def prepare(root: str, *, verbose: bool = False) -> None:

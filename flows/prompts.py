@@ -44,9 +44,9 @@ def prompts(
     """
     settings, store = load_study(study_path(study)), Store(root)
     if workers is not None:
-        settings = settings.model_copy(update={"workers": workers})
+        settings = settings.with_workers(workers)
     question = Question(settings, study, task_name, candidates, rewriter, rounds, per_round, seed, tuple(models or ()))
-    cluster = Cluster(settings.workers, settings.worker_memory, str(store.near / ".dask"))
+    cluster = Cluster.of(settings, store)
     terminal = Terminal()
 
     def progress(step: str) -> Callable[[int, int], None]:

@@ -17,7 +17,7 @@ def record(store: Store, study: Study, file: str, planned: PlannedStep, **what: 
     tables = {t: {"fingerprint": fingerprint(parts), "parts": [p.key for p in parts],
                   "files": [store.part_path(p).removeprefix(store.base + "/") for p in parts]}
               for t, parts in planned.outputs.items()}  # fmt: skip
-    settings = {"study": study.name, "file": file, "settings": study.model_dump(mode="json", exclude={"data"})}
+    settings = {"study": study.name, "file": file, "settings": study.model_dump(mode="json", exclude={"data", "cluster"})}
     if store.read_json(store.study_path(study.name)) != settings:
         store.write_json(store.study_path(study.name), settings)
     store.write_json(_step_path(store, study.name, planned.step.name),

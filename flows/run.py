@@ -69,9 +69,9 @@ def study(
     root = root or default_root()
     settings = load_study(study_path(study))
     if workers is not None:
-        settings = settings.model_copy(update={"workers": workers})
+        settings = settings.with_workers(workers)
     store = Store(root)
-    cluster = Cluster(settings.workers, settings.worker_memory, str(store.near / ".dask"))
+    cluster = Cluster.of(settings, store)
     session = Session(settings, study, store, cluster, set(force or ()), verify)
     terminal = Terminal()
     try:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 
 from schemas.errors import StudyError
 from schemas.settings import Name, Order, Settings, StopWords, at_least, parse_count, parse_size
+from schemas.study_cluster import ClusterSettings
 from schemas.study_corpus import Corpus, Planted, Source, Split, Tokenizer
 from schemas.study_measures import Measures
 from schemas.study_models import Model, Pretrain, Scoring
@@ -115,6 +116,7 @@ class Study(Settings):
     measures: Measures = Measures()
     variants: tuple[Variant, ...] = Field((), description="the same question asked in another way, for the measure `sweeps`")
     hardware: Hardware = Hardware()
+    cluster: ClusterSettings = ClusterSettings()
     workers: int = Field(2, ge=0, description="Dask workers; 0: everything in this process")
     worker_memory: str = Field("2GB", description="memory of one worker; a step that needs more is stopped by Dask")
 
@@ -185,6 +187,11 @@ class Study(Settings):
             corpus = corpus.model_copy(update={"planted": self.corpus.planted.model_copy(update=own)})
         nothing = {"windows": (), "contamination_orders": (), "documents_per_pair": 0}
         return self.model_copy(update={"corpus": corpus, "counting": self.counting.model_copy(update=nothing)})
+
+    def with_workers(self, workers: int) -> Study:
+        """The same study on so many workers, wherever they come from; 0: in this process."""
+        cluster = ClusterSettings() if workers == 0 else self.cluster.model_copy(update={"workers": None})
+        return self.model_copy(update={"workers": workers, "cluster": cluster})
 
     def task(self, name: str) -> Task:
         """The task of that name."""

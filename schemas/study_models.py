@@ -78,6 +78,9 @@ class Scoring(Settings):
     pieces: int = Field(
         1, ge=1, le=10_000, description="parts each task is cut into, where workers or GPUs are more than models × tasks"
     )
+    models_at_once: int = Field(
+        0, ge=0, description="workers of this machine that may hold a model in memory; 0: all. Decides no result"
+    )
     temperature: float = Field(0.0, ge=0, le=100, description="of generated answers; 0: the likeliest token, always")
     top_p: float = Field(
         1.0, gt=0, le=1, description="sampled answers draw from the likeliest tokens that together have this probability"

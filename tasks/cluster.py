@@ -1,4 +1,4 @@
-"""Where jobs run: in this process, on a local Dask cluster, or on a scheduler that is already there.
+"""Where jobs run: in this process, on a local Dask cluster, on a scheduler that is already there, or on one that a class starts.
 
 The only file that knows Dask. A cluster starts with the first job that needs it, so that a run with nothing to do starts
 none; one cluster serves the whole study, and steps that do not depend on each other share it.
@@ -6,26 +6,28 @@ none; one cluster serves the whole study, and steps that do not depend on each o
 
 from __future__ import annotations
 
+import importlib
 import os
 import threading
+import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain, count, islice
 from typing import Any
 
+from schemas import Study, StudyError
+from schemas.study_cluster import ClusterSettings
+from tasks.dataset import Store
+from tasks.step import GPU, MODEL
+from tasks.workers import DEVICES, WORKER_ENVIRONMENT, alike, complaint, devices, different, look, probing, versions
+
 CALLS_PER_THREAD = 3
-# One thread per worker: the same sums in the same order, whatever the number of workers.
-WORKER_ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "NUMBA_NUM_THREADS": "1",
-    "POLARS_MAX_THREADS": "1",
-    "TOKENIZERS_PARALLELISM": "false",
-    "GX_ANALYTICS_ENABLED": "false",
-    "DO_NOT_TRACK": "1",
-}
+SECONDS_BETWEEN_LOOKS = 5.0
+ADDRESS = "DASK_SCHEDULER_ADDRESS"
+PACKAGES = {"dask_kubernetes": "dask-kubernetes", "dask_jobqueue": "dask-jobqueue", "coiled": "coiled",
+            "dask_gateway": "dask-gateway", "dask_cloudprovider": "dask-cloudprovider", "dask_cuda": "dask-cuda"}  # fmt: skip
+Needs = Callable[[tuple[Any, ...]], Mapping[str, int]]
 
 
 @dataclass(frozen=True)
@@ -38,15 +40,40 @@ class Finished:
 
 
 class Cluster:
-    """Runs calls; `workers = 0` means here, one after the other. Safe to use from several threads."""
+    """Runs calls; `workers = 0` means here, one after the other. Safe to use from several threads.
 
-    def __init__(self, workers: int, worker_memory: str, scratch: str, address: str | None = None) -> None:
-        self.workers, self.worker_memory, self.scratch = workers, worker_memory, scratch
-        self.address = address if address is not None else os.environ.get("DASK_SCHEDULER_ADDRESS", "")
+    devices: what local workers get of this machine's GPUs, the first worker the first of them, and so on; each is a value of
+    CUDA_VISIBLE_DEVICES. models: how many of the local workers may hold a model; 0: all. store: the root, which workers that
+    were not started here are asked whether they see.
+    """
+
+    def __init__(
+        self, workers: int, worker_memory: str, scratch: str, address: str | None = None, *,
+        settings: ClusterSettings | None = None, devices: tuple[str, ...] = (), models: int = 0, store: Store | None = None,
+    ) -> None:  # fmt: skip
+        self.workers, self.worker_memory, self.scratch, self.store = workers, worker_memory, scratch, store
+        self.settings = settings or ClusterSettings()
+        self.address = os.environ.get(ADDRESS) or self.settings.address if address is None else address
+        self.devices, self.models = devices, models
         self._closed = False
         self._client: Any = None
         self._cluster: Any = None
-        self._starting, self._inline = threading.Lock(), threading.Lock()
+        self._refused: StudyError | None = None
+        self._known: set[str] = set()
+        self._declared: set[str] = set()
+        self._starting, self._inline, self._checking = threading.Lock(), threading.Lock(), threading.Lock()
+
+    @classmethod
+    def of(cls, study: Study, store: Store) -> Cluster:
+        """The cluster that a study asks for."""
+        asked = study.cluster
+        found: tuple[str, ...] = ()
+        if study.scoring.device != "cpu" or study.encoder.device != "cpu":
+            found = devices(asked.gpus)
+            if study.scoring.device_map:  # one model over all GPUs: one worker has them all
+                found = (",".join(found),) if found else ()
+        return cls(study.workers, study.worker_memory, str(store.near / ".dask"), settings=asked, devices=found,
+                   models=study.scoring.models_at_once, store=store)  # fmt: skip
 
     @property
     def started(self) -> bool:
@@ -56,13 +83,16 @@ class Cluster:
     @property
     def inline(self) -> bool:
         """Whether calls run in this process."""
-        return not self.address and self.workers == 0
+        return not self.address and not self.settings.cluster_class and self.workers == 0
 
-    def run(self, function: Callable[..., Any], calls: Iterable[tuple[Any, ...]], name: str) -> Iterator[Finished]:
+    def run(
+        self, function: Callable[..., Any], calls: Iterable[tuple[Any, ...]], name: str, needs: Needs = lambda call: {}
+    ) -> Iterator[Finished]:
         """Call `function(*call)` for each call, the first ones first; yields each as it ends, in any order.
 
         Calls are asked for as workers become free. An exception in a call ends that call only. `name` stands in Dask's
-        dashboard.
+        dashboard; `needs(call)` says what a worker must have for it. Raises StudyError where there is no cluster to be had, or
+        one whose workers cannot compute this study.
         """
         if self.inline:
             for index, call in enumerate(calls):
@@ -73,67 +103,171 @@ class Cluster:
         more = iter(calls)
         first = next(more, None)
         if first is not None:  # else no cluster needs to start
-            yield from self._run_dask(function, chain([first], more), name)
+            yield from self._run_dask(function, chain([first], more), name, needs, needs(first))
 
-    def _run_dask(self, function: Callable[..., Any], calls: Iterator[tuple[Any, ...]], name: str) -> Iterator[Finished]:
+    def _run_dask(
+        self,
+        function: Callable[..., Any],
+        calls: Iterator[tuple[Any, ...]],
+        name: str,
+        needs: Needs,
+        first: Mapping[str, int],
+    ) -> Iterator[Finished]:
         from distributed import as_completed
 
-        client = self._open()
-        run = uuid.uuid4().hex[:8]
+        client, run, numbered = self._open(), uuid.uuid4().hex[:8], enumerate(calls)
+        ahead, looked = self._ahead(client, first), time.monotonic()
         futures: dict[Any, int] = {}
-        numbered = enumerate(calls)
+        work = (function,) if self.store is None or not self._foreign else (alike, versions(), function)
 
-        def submit(count: int) -> list[Any]:
+        def submit() -> list[Any]:
             new = {
-                client.submit(function, *call, key=f"{name}-{run}-{i}", pure=False, priority=-i, retries=0): i
-                for i, call in islice(numbered, count)
-            }
+                client.submit(*work, *call, key=f"{name}-{run}-{i}", pure=False, priority=-i, retries=0,
+                              resources=self._required(needs(call)) or None): i
+                for i, call in islice(numbered, max(0, ahead - len(futures)))
+            }  # fmt: skip
             futures.update(new)
             return list(new)
 
-        # Enough for every worker to have its next call at hand, and no more: another run may take the rest.
-        ahead = CALLS_PER_THREAD * max(1, sum(client.nthreads().values()))
-        completed = as_completed(submit(ahead), loop=client.loop, raise_errors=False)
+        completed = as_completed(submit(), loop=client.loop, raise_errors=False)
         try:
             for future in completed:
                 index = futures.pop(future)
-                if future.status == "finished":
-                    yield Finished(index, value=future.result())
-                else:
-                    yield Finished(index, error=future.exception() if future.status == "error" else _cancelled(name))
+                yield _ended(index, future, name)
                 future.release()
-                completed.update(submit(1))
+                if time.monotonic() - looked > SECONDS_BETWEEN_LOOKS:  # workers come and go
+                    ahead, looked = self._ahead(client, first), time.monotonic()
+                completed.update(submit())
         finally:
             if self._client is client:  # else it was closed, and its futures with it
                 client.cancel([f for f in futures if not f.done()])
+
+    def _ahead(self, client: Any, needed: Mapping[str, int]) -> int:
+        """Enough calls for every worker to have its next one at hand, and no more: another run may take the rest.
+
+        Workers that were not seen before are looked at first.
+        """
+        workers = client.scheduler_info(n_workers=-1)["workers"]
+        self._declared |= {name for w in workers.values() for name in w["resources"]}
+        if self._foreign:
+            with self._checking:
+                self._check(client, {a: w for a, w in workers.items() if a not in self._known})
+        required = self._required(needed)
+        able = [w for w in workers.values() if all(w["resources"].get(name, 0) >= n for name, n in required.items())]
+        return CALLS_PER_THREAD * max(1, sum(w["nthreads"] for w in able), self.settings.most_workers)
+
+    def _required(self, needed: Mapping[str, int]) -> dict[str, int]:
+        """What Dask is to look for in a worker; of that, nothing that no worker has ever declared to have."""
+        named = {self.settings.resource if name == GPU else name: n for name, n in needed.items()}
+        return {name: n for name, n in named.items() if name in self._declared}
+
+    # -- workers that were not started here ------------------------------------------------------------------------
+    def _check(self, client: Any, new: Mapping[str, Mapping[str, Any]]) -> None:
+        """Raises StudyError for workers that would write other bytes, or elsewhere."""
+        if not new or self.store is None:
+            return
+        with probing(self.store) as probe:
+            said = client.run(look, self.store, probe, workers=list(new), on_error="return")
+        broken = {a: s for a, s in said.items() if not isinstance(s, dict | OSError)}  # OSError: gone meanwhile
+        if broken:
+            where, why = sorted(broken.items())[0]
+            raise StudyError(f"{len(broken)} of {len(new)} workers have no taskgram, or another one than this process: {where}: "
+                             f"{why}. Install the same version there, and start the workers again")  # fmt: skip
+        found = {a: s for a, s in said.items() if isinstance(s, dict)}
+        words = complaint(found, {a: w["nthreads"] for a, w in new.items()}, self.store.root)
+        if words:
+            raise StudyError(words)
+        self._known |= set(found)
+
+    def _check_dask(self, client: Any) -> None:
+        """Raises StudyError where scheduler or workers speak another Dask, before they are asked anything else."""
+        said, here, told = client.get_versions(), versions(), {}
+        for place, about in {"the scheduler": said["scheduler"], **said["workers"]}.items():
+            packages = about["packages"]
+            there = {"python": ".".join(str(packages["python"]).split(".")[:2])}
+            there |= {name: str(packages.get(name)) for name in ("dask", "distributed")}
+            if words := different(there, here):
+                told[place] = words
+        if told:
+            listed = "\n".join(f"  {place}: {words}" for place, words in list(told.items())[:4])
+            raise StudyError(f"{self._where} has other versions than this process:\n{listed}\n  Install the same on all machines "
+                             "(pip install -c constraints.txt, or one image), and start it again.")  # fmt: skip
+
+    # -- starting and stopping -------------------------------------------------------------------------------------
+    @property
+    def _foreign(self) -> bool:
+        """Whether the workers are not of this machine's own making, and so may differ from this process."""
+        return bool(self.address or self.settings.cluster_class)
+
+    @property
+    def _where(self) -> str:
+        return f"the cluster at {self.address}" if self.address else f"the cluster of {self.settings.cluster_class}"
 
     def _open(self) -> Any:
         with self._starting:
             if self._closed:
                 raise RuntimeError("the run was stopped")
+            if self._refused is not None:
+                raise self._refused  # the next step need not wait for it again
             if self._client is None:
-                import dask
-                from distributed import Client, LocalCluster
-
-                if self.address:
-                    self._client = Client(self.address, set_as_default=False)
-                else:
-                    os.environ.update({k: v for k, v in WORKER_ENVIRONMENT.items() if k not in os.environ})
-                    dask.config.set(
-                        {
-                            "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
-                            "distributed.worker.memory.terminate": 0.95,
-                            "distributed.scheduler.allowed-failures": 3,
-                            "distributed.worker.memory.pause": 0.9,
-                            "logging": {"distributed": "error"},
-                        }
-                    )
-                    self._cluster = LocalCluster(
-                        n_workers=self.workers, threads_per_worker=1, memory_limit=self.worker_memory, processes=True,
-                        dashboard_address="127.0.0.1:0", local_directory=self.scratch, host="127.0.0.1",
-                    )  # fmt: skip
-                    self._client = Client(self._cluster, set_as_default=False)
+                client = self._connect() if self.address else self._start()
+                try:
+                    if self._foreign:
+                        self._wait(client)
+                        self._check_dask(client)
+                except StudyError as error:
+                    self._refused = error
+                    client.close()
+                    raise
+                self._client = client
             return self._client
+
+    def _connect(self) -> Any:
+        from distributed import Client
+
+        try:
+            return Client(self.address, set_as_default=False)
+        except (OSError, ValueError) as error:
+            raise StudyError(f"no Dask scheduler answers at {self.address}: {error}. Start one with `dask scheduler`, or correct "
+                             f"{ADDRESS} (or `address` under [cluster])") from None  # fmt: skip
+
+    def _start(self) -> Any:
+        from distributed import Client
+
+        self._cluster = self._start_class() if self.settings.cluster_class else _start_local(self)
+        return Client(self._cluster, set_as_default=False)
+
+    def _start_class(self) -> Any:
+        asked = self.settings
+        module, _, name = asked.cluster_class.rpartition(".")
+        try:
+            kind = getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError) as error:
+            package = PACKAGES.get(module.partition(".")[0], f"the package that has {module}")
+            raise StudyError(f'cluster.cluster_class = "{asked.cluster_class}": {error}. Install it here: pip install {package}, '
+                             "or correct the name") from None  # fmt: skip
+        if not isinstance(kind, type) or not hasattr(kind, "scale"):
+            raise StudyError(
+                f'cluster.cluster_class = "{asked.cluster_class}" is no class of a Dask cluster: it has no scale'
+            )
+        least = asked.workers or self.workers or 1
+        try:
+            cluster = kind(**asked.cluster_kwargs)
+            if asked.most_workers:
+                cluster.adapt(minimum=least, maximum=max(least, asked.most_workers))
+            else:
+                cluster.scale(least)
+        except Exception as error:  # each has errors of its own
+            raise StudyError(f"{asked.cluster_class} could not be started with cluster_kwargs = {sorted(asked.cluster_kwargs)}: "
+                             f"{type(error).__name__}: {error}") from error  # fmt: skip
+        return cluster
+
+    def _wait(self, client: Any) -> None:
+        try:
+            client.wait_for_workers(1, timeout=self.settings.wait)
+        except TimeoutError:
+            raise StudyError(f"{self._where} has no worker after {self.settings.wait:.0f} s. Look at its logs or its queue; a "
+                             "longer `wait` under [cluster] waits longer") from None  # fmt: skip
 
     def close(self) -> None:
         """Stop what was started here; a scheduler that was already there stays."""
@@ -144,10 +278,57 @@ class Cluster:
                 thing.close()
 
 
+def _start_local(asked: Cluster) -> Any:
+    import dask
+    from distributed import LocalCluster
+
+    os.environ.update({k: v for k, v in WORKER_ENVIRONMENT.items() if k not in os.environ})
+    dask.config.set(
+        {
+            "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
+            "distributed.worker.memory.terminate": 0.95,
+            "distributed.scheduler.allowed-failures": 3,
+            "distributed.worker.memory.pause": 0.9,
+            "logging": {"distributed": "error"},
+        }
+    )
+    numbers = count()
+
+    class Workers(LocalCluster):
+        """Each of the first workers has a device for itself, or room for a model, and says so; the others do not."""
+
+        def new_worker_spec(self) -> dict[Any, Any]:
+            [(name, spec)] = super().new_worker_spec().items()
+            options, number = dict(spec["options"]), next(numbers)
+            resources = {MODEL: 1} if number < asked.models else {}
+            if asked.devices:
+                device = asked.devices[number] if number < len(asked.devices) else ""
+                options["env"] = {DEVICES: device}
+                resources |= {asked.settings.resource: 1} if device else {}
+            return {name: {**spec, "options": {**options, "resources": resources}}}
+
+    cluster = Workers(
+        n_workers=0, threads_per_worker=1, memory_limit=asked.worker_memory, processes=True,
+        dashboard_address="127.0.0.1:0", local_directory=asked.scratch, host="127.0.0.1",
+    )  # fmt: skip
+    cluster.scale(asked.workers)
+    cluster.wait_for_workers(asked.workers)
+    return cluster
+
+
 def _attempt(index: int, function: Callable[..., Any], call: tuple[Any, ...]) -> Finished:
     try:
         return Finished(index, value=function(*call))
     except Exception as error:
+        return Finished(index, error=error)
+
+
+def _ended(index: int, future: Any, name: str) -> Finished:
+    if future.status not in ("finished", "error"):
+        return Finished(index, error=_cancelled(name))
+    try:
+        return Finished(index, value=future.result())
+    except Exception as error:  # its own, or that of computing it again, where its worker died with the result
         return Finished(index, error=error)
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 Inputs = Mapping[str, tuple[Part, ...]]
+GPU, MODEL = "GPU", "model"  # what a job may ask of its worker: a device of its own; room for a model
 
 
 def parts_of(inputs: Inputs, **variant: str) -> dict[str, tuple[Part, ...]]:
@@ -46,7 +47,7 @@ class Job:
     """The making of one part. `cost` is a rough relative weight: dearer jobs start first.
 
     `memory` (bytes) is what the job may spend on what grows with the data. It decides how the job goes about its work and
-    never what it writes, so it is no part of the key.
+    never what it writes, so it is no part of the key; nor are `resources`, what it asks of a worker, e.g. {"GPU": 1}.
     """
 
     labels: Mapping[str, str]
@@ -55,6 +56,7 @@ class Job:
     files: tuple[SourceFile, ...] = ()
     cost: float = 1.0
     memory: int = 1_000_000_000
+    resources: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 
 from schemas import Study, StudyError
 from schemas.models import GENERATIONS
-from tasks.models.ladder import asking, checkpoints, parts_with, piece_of, pieces, size
+from tasks.models.ladder import asking, checkpoints, parts_with, piece_of, pieces, resources, size
 from tasks.models.load import Loaded, repeatable
 from tasks.models.passes import within_memory
 from tasks.models.reading import Prompt, read
@@ -64,7 +64,7 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
         Job({"model": model.name, "checkpoint": str(checkpoint), "task": task.name, **piece},
             asking(study, model) | sampled | {"max_new_tokens": task.max_new_tokens, "stop": list(task.stop)},
             {"models": parts_with(inputs["models"], model=model.name),
-             "examples": parts_with(inputs["examples"], task=task.name)}, cost=size(model))
+             "examples": parts_with(inputs["examples"], task=task.name)}, cost=size(model), resources=resources(study))
         for model in study.models for checkpoint in checkpoints(model) for task in study.tasks
         if task.generate and task.family != "multiple_choice" for piece in pieces(study)
     ]  # fmt: skip

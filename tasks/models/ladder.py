@@ -14,7 +14,7 @@ from typing import Any
 from schemas import Study, StudyError
 from schemas.study import Model, Pretrain
 from tasks.dataset import Part
-from tasks.step import Work
+from tasks.step import GPU, MODEL, Work
 
 UNKNOWN_SIZE = 1e9  # parameters assumed for a model whose size is not in the study
 
@@ -113,6 +113,11 @@ def device_settings(study: Study) -> dict[str, str]:
     wanted = study.scoring.device
     device = _fastest_device() if wanted == "auto" else wanted
     return {} if device == "cpu" else {"device": device}
+
+
+def resources(study: Study) -> dict[str, int]:
+    """What a job that holds a model asks of its worker."""
+    return {MODEL: 1, **({GPU: 1} if device_settings(study) else {})}
 
 
 @lru_cache(maxsize=1)

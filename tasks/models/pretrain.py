@@ -23,6 +23,7 @@ from tasks.models.ladder import (
     checkpoint_folder,
     checkpoint_steps,
     device_settings,
+    resources,
     size,
     total_steps,
     trusted,
@@ -46,7 +47,8 @@ def _plan_model(study: Study, model: Model, inputs: Inputs) -> Job:
         settings = p.model_dump(exclude={"tokens", "checkpoints"}, mode="json") | {
             "steps": total_steps(p), "kept": list(checkpoint_steps(p)), "data_seed": study.seed, **device_settings(study),
         }  # fmt: skip
-        return Job(labels, settings, {t: inputs[t] for t in ("tokens", "tokenizer")}, cost=size(model) * p.tokens)
+        return Job(labels, settings, {t: inputs[t] for t in ("tokens", "tokenizer")}, cost=size(model) * p.tokens,
+                   resources=resources(study))  # fmt: skip
     if model.hub:
         commit = hub_commit(model.hub, model.revision)
         asked = {"hub": model.hub, "commit": commit, "checkpoint": model.training_step, **trusted(model)}

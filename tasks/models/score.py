@@ -19,7 +19,7 @@ import numpy as np
 
 from schemas import Study, StudyError
 from schemas.models import TOKEN_SCORES
-from tasks.models.ladder import TRUSTED, asking, checkpoints, parts_with, piece_of, pieces, size
+from tasks.models.ladder import TRUSTED, asking, checkpoints, parts_with, piece_of, pieces, resources, size
 from tasks.models.load import Loaded, Source, load_once, repeatable
 from tasks.models.passes import Asked, log_probabilities
 from tasks.models.prompts import Request, requests, truncated, windows
@@ -39,7 +39,7 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
         Job({"model": model.name, "checkpoint": str(checkpoint), "task": task.name, **piece},
             settings | asking(study, model),
             {"models": parts_with(inputs["models"], model=model.name),
-             "examples": parts_with(inputs["examples"], task=task.name)}, cost=size(model))
+             "examples": parts_with(inputs["examples"], task=task.name)}, cost=size(model), resources=resources(study))
         for model in study.models for checkpoint in checkpoints(model) for task in study.tasks for piece in pieces(study)
     ]  # fmt: skip
 

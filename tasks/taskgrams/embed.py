@@ -14,7 +14,7 @@ import pyarrow as pa
 from schemas import EMBEDDINGS, Study
 from schemas.study_views import View, views
 from tasks.files import outside_file
-from tasks.step import Inputs, Job, Stage, Step, Work, labelled, parts_of
+from tasks.step import GPU, Inputs, Job, Stage, Step, Work, labelled, parts_of
 from tasks.text.encoders import encoder_files, encoder_settings, fit, mining_pairs
 
 NGRAMS_AT_ONCE = 16_384
@@ -30,7 +30,7 @@ def _jobs(view: View, inputs: Inputs) -> list[Job]:
     study = view.study
     encoder = encoder_settings(study.encoder, study.data)
     files = tuple(outside_file(path) for path in encoder_files(encoder))
-    jobs = []
+    jobs, resources = [], {GPU: 1} if encoder.get("device") == "cuda" else {}
     for task in study.tasks:
         parts = {t: tuple(p for p in inputs[t] if p.labels["task"] == task.name) for t in ("example_ngrams", "examples")}
         settings: dict[str, Any] = {"encoder": encoder}
@@ -38,7 +38,7 @@ def _jobs(view: View, inputs: Inputs) -> list[Job]:
             settings |= {"family": task.family, "whole_answer": task.whole_answer}
         else:
             parts["examples"] = ()
-        jobs.append(Job(labelled({"task": task.name}, view.label), settings, parts, files, cost=10.0))
+        jobs.append(Job(labelled({"task": task.name}, view.label), settings, parts, files, cost=10.0, resources=resources))
     return jobs
 
 
