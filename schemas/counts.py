@@ -210,7 +210,8 @@ CLEAN_NGRAM_STATS = Contract(
     rules=_STAT_RULES,
     balances=(
         balance(
-            "(SELECT coalesce(sum(s.documents - c.documents), 0) FROM clean_ngram_stats c JOIN ngram_stats s USING (ngram))",
+            "(SELECT coalesce(sum(s.documents - c.documents), 0) FROM clean_ngram_stats c "
+            "JOIN (SELECT ngram, max(documents) AS documents FROM ngram_stats GROUP BY 1) s USING (ngram))",
             "(SELECT coalesce(sum(documents), 0) FROM contaminated_ngram_partials)",
             "what is missing stands in contaminated documents",
         ),
@@ -224,7 +225,8 @@ CLEAN_PAIR_COUNTS = Contract(
     balances=(
         balance(
             "(SELECT coalesce(sum(p.documents - c.documents), 0) FROM clean_pair_counts c "
-            "JOIN pair_counts p USING (input_ngram, output_ngram))",
+            "JOIN (SELECT input_ngram, output_ngram, max(documents) AS documents FROM pair_counts GROUP BY 1, 2) p "
+            "USING (input_ngram, output_ngram))",
             "(SELECT coalesce(sum(documents), 0) FROM contaminated_pair_partials)",
             "what is missing stands in contaminated documents",
         ),

@@ -204,7 +204,7 @@ def test_bad_input_is_null_with_its_reason(tmp_path: Path) -> None:
     study = Study.model_validate(w.study().model_dump() | {"measures": {"sweep_gammas": [0.3]}})
     unasked = run_step(only("sweeps"), study, tmp_path, tables | {"token_scores": ()})
     assert {r["note"] for r in read_rows(tmp_path, unasked["metrics"]) if r["model"] == "m"} == {
-        "no score: the model has no log-probability of any of these outputs"}  # fmt: skip
+        "no score: the model has no finite log-probability of any of these outputs"}  # fmt: skip
     empty = write_part(tmp_path, "task_grams", {name: [] for name in (
         "task", "order", "input_ngram", "output_ngram", "similarity", "shares_word", "examples")}, {"task": "none"})  # fmt: skip
     empty = replace(empty, labels={"task": "t"})

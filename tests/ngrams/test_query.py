@@ -301,7 +301,7 @@ def test_contamination_equals_brute_force(documents, texts, parts):
     assert [tuple(r.values()) for r in rows] == expected
 
 
-def test_long_ngrams_of_eight_and_thirteen_words(tmp_path):
+def test_long_ngrams_of_eight_thirteen_and_fourteen_words(tmp_path):
     """The study's default orders: a text of 12 words has no 13-gram, and an n-gram that is a task-gram too is found as well."""
     names = [f"w{i:02}" for i in range(20)]
     documents = [["x", *names[:9]], names, ["y"]]
@@ -315,6 +315,7 @@ def test_long_ngrams_of_eight_and_thirteen_words(tmp_path):
         ("t", "e0", 8, "input", first, 5, 2, "s", "d0"), ("t", "e0", 8, "output", first, 1, 2, "s", "d0"),
         ("t", "e1", 8, "input", " ".join(names[2:10]), 7, 1, "s", "d1"),
         ("t", "e1", 13, "input", " ".join(names[2:15]), 2, 1, "s", "d1"),
+        ("t", "e1", 14, "input", " ".join(names[2:16]), 1, 1, "s", "d1"),
     ]  # fmt: skip
 
 
