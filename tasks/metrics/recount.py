@@ -208,4 +208,6 @@ def _exclude(answers: Answers, name: str, order: int, counted: Counted, of: Coun
     zero = among & (counted.count == 0)
     kept = among & counted.supported
     for reason, rows in {"zero corpus count": zero, "never counted": among & ~zero & ~kept, "kept": kept}.items():
-        answers.exclude("confound" if name == CLEAN else "placebo", f"{name}: {reason}", int(rows.sum()), "rows", order=order)
+        answers.exclude(
+            "confound" if name == CLEAN else "placebo", f"{name}: {reason}", int(rows.sum()), "rows", order=order
+        )

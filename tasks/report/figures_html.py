@@ -9,6 +9,7 @@ from tasks.report.figure import Figure
 from tasks.report.html import data_link, missing, text
 from tasks.report.key import key_html, key_of
 
+FEW_GAPS = 2
 EMBEDDED = 100_000  # characters of data that a page carries for one figure
 
 
@@ -30,7 +31,8 @@ def figure_html(figure: Figure, heading: str = "h3") -> str:
     seen = f'<p class="seen">{text(". ".join(figure.seen))}.</p>' if figure.seen else ""
     inner = (
         f"<figure>{'' if figure.folded else title}{key_html(key_of(p.key for p in figure.panels))}{body}"
-        f"<figcaption>{seen}<p>{text(figure.caption)} {gaps_html(figure)}{files_html(figure)}</p></figcaption></figure>"
+        f'<figcaption>{seen}<div class="how">{text(figure.caption)} {gaps_html(figure)}{files_html(figure)}</div></figcaption>'
+        "</figure>"
     )
     if figure.folded:
         return f'<details class="folded"><summary>{text(figure.title)}</summary>{inner}</details>'
@@ -38,7 +40,10 @@ def figure_html(figure: Figure, heading: str = "h3") -> str:
 
 
 def gaps_html(figure: Figure) -> str:
-    """What the figure does not show, and why."""
+    """What the figure does not show, and why; folded where that is a list."""
+    if len(figure.gaps) > FEW_GAPS:
+        items = "".join(f"<li>{text(g)}</li>" for g in figure.gaps)
+        return f'<details class="gaps"><summary>What is not shown, and why ({len(figure.gaps)})</summary><ul>{items}</ul></details>'
     return f'<span class="gaps">{text(". ".join(g.rstrip(".") for g in figure.gaps))}.</span> ' if figure.gaps else ""
 
 

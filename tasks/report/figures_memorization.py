@@ -93,7 +93,7 @@ def memorization(facts: Facts) -> Figure:
 def _lines(facts: Facts, every: Sequence[Row], measure: str, task: str, used: list[Row]) -> list[Line]:
     """One line per n of one measure; the rows that are drawn are noted in `used`."""
     orders = sorted({r["order"] for r in every if r["task"] == task and r["measure"] == measure})
-    all_orders = sorted({r["order"] for r in every if r["task"] == task and r["order"]})
+    all_orders = sorted({r["order"] for r in every if r["order"]})
     ladder = ladder_of(facts, [r for r in every if known(r)])
     lines = []
     for order in orders:
