@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from schemas import StudyError
 from tasks.cluster import WORKER_ENVIRONMENT
 from tasks.files import HASHES
+from tasks.text.lines import has_surrogates
 
 
 def prepare(root: str, *, verbose: bool = False) -> None:
@@ -35,6 +37,25 @@ def prepare(root: str, *, verbose: bool = False) -> None:
         }
     for name, value in settings.items():
         os.environ.setdefault(name, value)
+
+
+def check_root(root: str) -> str:
+    """The root, for results. StudyError for one that cannot be a folder, or that carries a secret: where results go is written
+    into Prefect's database, its UI and the command that goes on after a failure.
+    """
+    if "\0" in root or has_surrogates(root):
+        raise StudyError(f"--root {root!r:.200}: no name of a folder; name one in UTF-8")
+    if "://" not in root:
+        return root
+    try:
+        address = urlsplit(root)
+        secret = address.password is not None
+    except ValueError as error:
+        raise StudyError(f"--root: no address: {error}; write it like s3://bucket/folder") from None
+    if secret or address.query:
+        raise StudyError(f"--root {address.scheme}://…: an address must hold neither password nor token; put them into the "
+                         "environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE and their like)")  # fmt: skip
+    return root
 
 
 def refuse_strangers() -> None:
