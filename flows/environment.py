@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import fsspec
+
 from schemas import StudyError
 from tasks.cluster import WORKER_ENVIRONMENT
 from tasks.files import HASHES
@@ -49,9 +51,10 @@ def check_root(root: str) -> str:
         return root
     try:
         address = urlsplit(root)
-        secret = address.password is not None
-    except ValueError as error:
-        raise StudyError(f"--root: no address: {error}; write it like s3://bucket/folder") from None
+        secret = address.password is not None or "::" in root
+        fsspec.get_filesystem_class(address.scheme)
+    except (ValueError, ImportError) as error:
+        raise StudyError(f"--root: no address that can be used: {error}; write it like s3://bucket/folder") from None
     if secret or address.query:
         raise StudyError(f"--root {address.scheme}://…: an address must hold neither password nor token; put them into the "
                          "environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE and their like)")  # fmt: skip

@@ -86,9 +86,12 @@ def table(rows: Iterable[Row], columns: Sequence[str]) -> str:
 
 
 def _cell(value: Any) -> Any:
-    """What stands in a cell. A text that a spreadsheet would take for a formula has an apostrophe before it, as they write it."""
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
-        return f"'{value}"
+    """What stands in a cell. A text that a spreadsheet would take for a formula has an apostrophe before it, as they write it;
+    a carriage return, which would end the row, is a space.
+    """
+    if isinstance(value, str):
+        text = value.replace("\r", " ")
+        return f"'{text}" if text.lstrip().startswith(("=", "+", "-", "@")) else text
     return "" if value is None else value
 
 
