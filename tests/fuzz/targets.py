@@ -87,8 +87,9 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
 }  # fmt: skip
 FRAGMENTS = (
     b"\x00", b"\xff", b"\xed\xa0\x80", b"\xef\xbb\xbf", b"\r", b"\r\n", b"\n\n", b'"', b"\\ud800", b"\\", b"[" * 1200,
-    b'{"a":' * 1200, b"a." * 40, b"9" * 4400, b"1e999", b"-0", b"NaN", b"null", b"[[]]", b"{}", b"true", b"<doc", b"<doc>", b"</doc>", 
-    b'<seg id="1">', b"<seg", b"</seg>", b"&#" + b"9" * 4400 + b";", b"&#x110000;", b"<!DOCTYPE a [<!ENTITY b 'c'>]>", b"&b;", b'encoding="x"',
+    b'{"a":' * 1200, b"a." * 40, b"9" * 4400, b"1e999", b"-0", b"NaN", b"null", b"[[]]", b"{}", b"true", b"<doc",
+    b"<doc>", b"</doc>", b'<seg id="1">', b"<seg", b"</seg>", b"&#" + b"9" * 4400 + b";",
+    b"&#x110000;", b"<!DOCTYPE a [<!ENTITY b 'c'>]>", b"&b;", b'encoding="x"',
     b"#Q", b"\n^ ", b"\t", b"\x1b[2J", b"\xe2\x80\xae", b"'", b"=", b"nan", b"inf", b"1979-05-27T07:32:00Z", b'"""', b"../",
     b"{input}",
     b'"vocab": {}', b'"type": "WordLevel"', b'"type": "Unigram"', b'"type": "WordPiece"', b'"unk_token": "u"', b"4294967295",
