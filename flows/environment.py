@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import fsspec
 
 from schemas import StudyError
+from schemas.settings import is_path
 from tasks.cluster import WORKER_ENVIRONMENT
 from tasks.files import HASHES
 from tasks.text.lines import has_surrogates
@@ -45,8 +46,8 @@ def check_root(root: str) -> str:
     """The root, for results. StudyError for one that cannot be a folder, or that carries a secret: where results go is written
     into Prefect's database, its UI and the command that goes on after a failure.
     """
-    if "\0" in root or has_surrogates(root):
-        raise StudyError(f"--root {root!r:.200}: no name of a folder; name one in UTF-8")
+    if not is_path(root) or has_surrogates(root):
+        raise StudyError(f"--root {root!r:.200}: no name of a folder; name one in UTF-8, of at most 255 bytes")
     if "://" not in root:
         return root
     try:

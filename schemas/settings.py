@@ -11,10 +11,8 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
 
 def _place(value: str) -> str:
-    if "\0" in value or len(value.encode("utf-8", "surrogatepass")) > 2000:
-        raise ValueError("no path: it holds a NUL, or is longer than a path can be")
-    if any(len(part.encode("utf-8", "surrogatepass")) > 255 for part in value.split("/")):
-        raise ValueError("no path: a name in it is longer than 255 bytes")
+    if not is_path(value):
+        raise ValueError("no path: it holds a NUL, or it, or a name in it, is longer than paths can be")
     return value
 
 
@@ -29,6 +27,12 @@ def _revision(value: str) -> str:
     if value and (len(value) > 200 or not all(re.fullmatch(r"[\w.+-]+", part) and part.strip(".") for part in parts)):
         raise ValueError('no revision; it is a branch, a tag or a commit, e.g. "main", "step3000" or "refs/pr/1"')
     return value
+
+
+def is_path(text: str) -> bool:
+    """Whether a file system could know something by this path or glob: no NUL, no name beyond 255 bytes, 2,000 in all."""
+    raw = text.encode("utf-8", "surrogatepass")
+    return b"\0" not in raw and len(raw) <= 2000 and all(len(name) <= 255 for name in raw.split(b"/"))
 
 
 def is_hub_name(text: str) -> bool:
