@@ -6,8 +6,9 @@ PIP_ARGS ?=
 RUN      := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PEERS     := $(VENV)/.peers
+FUZZER    := $(VENV)/.fuzzer
 
-.PHONY: sample ui ui-stop test test-fast test-slow test-planted test-faults bench bench-quick lint format docs clean help
+.PHONY: sample ui ui-stop test test-fast test-slow test-planted test-faults fuzz audit check bench bench-quick lint format docs clean help
 
 help:                ## show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 16
@@ -22,7 +23,7 @@ ui: $(INSTALLED)     ## start a Prefect server, the deployments and a worker on 
 ui-stop: $(INSTALLED) ## stop what `make ui` started
 	$(RUN)/python -m flows.ui stop
 
-test: lint test-fast test-slow ## install, check style and types, run all tests
+test: lint check test-fast test-slow ## install, check style and types, run all tests
 
 test-fast: $(INSTALLED) ## the tests without whole studies
 	$(RUN)/python -m pytest -q -m "not slow" -n 2 --dist loadfile
@@ -36,6 +37,17 @@ test-planted: $(INSTALLED) ## the statistics on 2,000 worlds of known truth, of 
 TRIALS ?= 56
 test-faults: $(INSTALLED) ## disturb a small study, run it again, compare: an hour; TRIALS=5 for some of it
 	$(RUN)/python -m tests.faults --trials $(TRIALS) --write
+
+SECONDS ?= 60
+fuzz: $(FUZZER)      ## every parser under a coverage-guided fuzzer, a minute each; SECONDS=600 TARGETS="read-sgm study"
+	$(RUN)/python -m tests.fuzz --seconds $(SECONDS) $(TARGETS)
+
+check: $(INSTALLED)  ## whether the installed packages fit each other
+	$(RUN)/python -m pip check
+
+audit: $(INSTALLED)  ## known weaknesses of the pinned packages, by pip-audit where it is installed; asks a service on the network
+	@command -v pip-audit >/dev/null || { echo "pip-audit is not here: pip install pip-audit, in an environment of its own"; exit 1; }
+	pip-audit --requirement constraints.txt --no-deps --disable-pip
 
 bench: $(PEERS)      ## every row beside its peers, an hour or more; ROWS=counts,pairs SIZES=10M for some of it
 	$(RUN)/python -m benchmarks --rows '$(ROWS)' --sizes '$(SIZES)'
@@ -63,6 +75,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 	  { echo "taskgram needs Python 3.11 or later; name one with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(RUN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt -e '.[test]'
+	touch $@
+
+$(FUZZER): $(INSTALLED)
+	$(RUN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt -e '.[fuzz]'
 	touch $@
 
 $(PEERS): $(INSTALLED)

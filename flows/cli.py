@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import atexit
 import io
-import json
 import os
 import signal
 import sys
@@ -40,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that lacks a character of the corpus shows "?"
     from schemas import StudyError  # behind the words: --help imports nothing of ours
+    from tasks.text.shown import printable
 
     try:
         from flows.environment import prepare, refuse_strangers
@@ -49,16 +49,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             prepare(options.root, verbose=getattr(options, "verbose", False))
         except OSError as error:
-            raise StudyError(f"--root {options.root}: cannot be used: {error.strerror}; name a folder to write in") from None
+            raise StudyError(
+                f"--root {options.root:.200}: cannot be used: {error.strerror}; name a folder to write in"
+            ) from None
         return int(options.command(options) or 0)
     except StudyError as error:
-        print(f"taskgram: {error}", file=sys.stderr)
+        print(f"taskgram: {printable(str(error))}", file=sys.stderr)
         return 1
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        print(f"taskgram: {_unforeseen(error, options.root or '')}", file=sys.stderr)
+        print(f"taskgram: {printable(_unforeseen(error, options.root or ''))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("taskgram: stopped; what was finished is kept, the same command goes on from there", file=sys.stderr)
@@ -178,8 +180,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _root(given: str | None) -> str:
     from flows.engine import default_root
+    from flows.environment import check_root
 
-    root = given or default_root()
+    root = check_root(given or default_root())
     return root if "://" in root else str(Path(root).resolve())
 
 
@@ -190,6 +193,19 @@ def _version() -> str:
         return version("taskgram")
     except PackageNotFoundError:
         return "(not installed)"
+
+
+def _say(text: str) -> None:
+    """Print what may hold words of a corpus: nothing in it commands the terminal."""
+    from tasks.text.shown import printable
+
+    print(printable(text))
+
+
+def _say_json(value: Any) -> None:
+    from tasks.text.shown import json_text
+
+    print(json_text(value))
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -221,7 +237,7 @@ def _plan(options: argparse.Namespace) -> None:
 
     found = forecast(options.study, options.root)
     if options.json:
-        print(json.dumps(as_json(found), indent=1, ensure_ascii=False))
+        _say_json(as_json(found))
     else:
         show(found)
 
@@ -230,14 +246,14 @@ def _status(options: argparse.Namespace) -> None:
     from flows.status import describe, table
 
     found = describe(options.study, options.root)
-    print(json.dumps({"steps": found}, indent=1) if options.json else table(found))
+    _say_json({"steps": found}) if options.json else _say(table(found))
 
 
 def _count(options: argparse.Namespace) -> None:
     from flows.questions import count, show
 
     found = count(options.study, options.root, options.phrases, options.documents)
-    print(json.dumps(found, indent=1, ensure_ascii=False) if options.json else show(found, bold=sys.stdout.isatty()))
+    _say_json(found) if options.json else print(show(found, bold=sys.stdout.isatty()))
 
 
 def _trace(options: argparse.Namespace) -> None:
@@ -248,7 +264,7 @@ def _trace(options: argparse.Namespace) -> None:
         raise StudyError("--pairs and --documents: give 0 or more")
     found = trace(options.study, options.root, options.example)
     if options.json:
-        print(json.dumps(found, indent=1, ensure_ascii=False))
+        _say_json(found)
     else:
         print(show(found, bold=sys.stdout.isatty(), pairs=options.pairs, documents=options.documents))
 
@@ -267,15 +283,14 @@ def _prompts(options: argparse.Namespace) -> None:
 
     signal.signal(signal.SIGTERM, _stop)
     found = prompts(options.study, options.root, *asked)
-    print(json.dumps(found, indent=1, ensure_ascii=False) if options.json else show(found))
+    _say_json(found) if options.json else _say(show(found))
 
 
 def _report(options: argparse.Namespace) -> int:
     from flows.status import results
 
     text, page = results(options.study, options.root)
-    print(text)
-    print(f"\nReport: {page}")
+    _say(f"{text}\n\nReport: {page}")
     return 0
 
 
@@ -284,7 +299,7 @@ def _validate(options: argparse.Namespace) -> int:
 
     problems = validate_all(options.study, options.root)
     for problem in problems:
-        print(problem)
+        _say(problem)
     if problems:
         print(f"\n{len(problems)} problems. `taskgram run {options.study}` makes again what was set aside.")
     else:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from urllib.parse import urlsplit
+
+import fsspec
 
 from schemas import StudyError
+from schemas.settings import is_path
 from tasks.files import HASHES
+from tasks.text.lines import has_surrogates
 from tasks.workers import WORKER_ENVIRONMENT
 
 
@@ -35,6 +40,26 @@ def prepare(root: str, *, verbose: bool = False) -> None:
         }
     for name, value in settings.items():
         os.environ.setdefault(name, value)
+
+
+def check_root(root: str) -> str:
+    """The root, for results. StudyError for one that cannot be a folder, or that carries a secret: where results go is written
+    into Prefect's database, its UI and the command that goes on after a failure.
+    """
+    if not is_path(root) or has_surrogates(root):
+        raise StudyError(f"--root {root!r:.200}: no name of a folder; name one in UTF-8, of at most 255 bytes")
+    if "://" not in root:
+        return root
+    try:
+        address = urlsplit(root)
+        secret = address.password is not None or "::" in root
+        fsspec.get_filesystem_class(address.scheme)
+    except (ValueError, ImportError) as error:
+        raise StudyError(f"--root: no address that can be used: {error}; write it like s3://bucket/folder") from None
+    if secret or address.query:
+        raise StudyError(f"--root {address.scheme}://…: an address must hold neither password nor token; put them into the "
+                         "environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE and their like)")  # fmt: skip
+    return root
 
 
 def refuse_strangers() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import shutil
 import uuid
 from importlib import resources
@@ -22,8 +23,8 @@ def shipped_studies() -> dict[str, Path]:
 def study_path(name: str) -> Path:
     """A study file, or the shipped study of that name. Raises StudyError that names what is there."""
     path, shipped = Path(name), shipped_studies()
-    if path.suffix == ".toml" or path.exists():
-        if path.is_file():
+    if path.suffix == ".toml" or os.path.exists(path):  # which, unlike Path's own, takes any name, however long it is
+        if os.path.isfile(path):
             return path
         raise StudyError(f"{name}: no such study file. `taskgram init NAME` writes one to start from.")
     if name in shipped:

@@ -10,6 +10,7 @@ from flows.estimate import forward_flops
 from flows.forecast import Forecast, Row
 from flows.hardware import cores_of
 from flows.terminal import size
+from tasks.text.shown import printable
 
 MOST_MISSING = 12
 WIDE = 124  # columns the whole table needs; a narrower terminal gets it without two of them
@@ -24,7 +25,7 @@ def show(found: Forecast) -> None:
 
     # into a file or a pipe the whole table is written; on a terminal what fits
     console = Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDE)
-    console.print(Text(found.study.name, style="bold"), Text(found.study.title))
+    console.print(Text(found.study.name, style="bold"), Text(printable(found.study.title)))
     for line in _heading(found):
         console.print(line, markup=False, soft_wrap=True)
     _missing(found, console)

@@ -21,6 +21,7 @@ from tasks.corpus.planted import PLANT
 from tasks.dataset import Part, Store
 from tasks.ngrams.index import INDEX
 from tasks.ngrams.lookup import Answer, Corpus, Index, Place, Scan
+from tasks.text.shown import printable
 from tasks.text.words import normalise, segment
 
 STEPS = (
@@ -152,7 +153,8 @@ def show(found: Mapping[str, Any], *, bold: bool) -> str:
         shares = (f'{together / p["documents"]:.1%} of those with "{p["phrase"]}"' for p in phrases)
         lines[-1] += f": {', '.join(shares)}"
     for excerpt in found["excerpts"]:
-        lines += ["", f"{excerpt['source']} {excerpt['id']}", f"  {highlight(excerpt['text'], excerpt['spans'], bold=bold)}"]
+        lines += ["", printable(f"{excerpt['source']} {excerpt['id']}")]
+        lines += [f"  {highlight(excerpt['text'], excerpt['spans'], bold=bold)}"]
     origin = "from the index" if found["read"] == "index" else "by a scan of all words"
     lines += ["", f"{found['corpus_documents']:,} documents, answered {origin} in {found['seconds']:.2f} s"]
     return "\n".join(lines)

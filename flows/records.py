@@ -11,13 +11,16 @@ from flows.plan import PlannedStep
 from schemas import Study
 from tasks.dataset import Store, fingerprint
 
+NEVER_RECORDED = ("cluster_kwargs",)
+
 
 def record(store: Store, study: Study, file: str, planned: PlannedStep, **what: Any) -> None:
     """Write down what a step came to. `file`: the study as named on the command line."""
     tables = {t: {"fingerprint": fingerprint(parts), "parts": [p.key for p in parts],
                   "files": [store.part_path(p).removeprefix(store.base + "/") for p in parts]}
               for t, parts in planned.outputs.items()}  # fmt: skip
-    settings = {"study": study.name, "file": file, "settings": study.model_dump(mode="json", exclude={"data", "cluster"})}
+    told = study.model_dump(mode="json", exclude={"data", "cluster"})
+    settings = {"study": study.name, "file": file, "settings": _recorded(told)}
     if store.read_json(store.study_path(study.name)) != settings:
         store.write_json(store.study_path(study.name), settings)
     store.write_json(_step_path(store, study.name, planned.step.name),
@@ -42,6 +45,13 @@ def kept(store: Store) -> set[tuple[str, str]]:
         for name, entry in (store.read_json(path) or {}).get("tables", {}).items():
             found |= {(name, key) for key in entry["parts"]} | {(name, entry["fingerprint"])}
     return found
+
+
+def _recorded(settings: Any) -> Any:
+    """Settings without those that are for a cluster of somebody else: what it is called with may hold a token."""
+    if not isinstance(settings, dict):
+        return settings
+    return {name: _recorded(value) for name, value in settings.items() if name not in NEVER_RECORDED}
 
 
 def _step_path(store: Store, study: str, step: str) -> str:

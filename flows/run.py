@@ -27,6 +27,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
 
 from flows.engine import Outcome, Session, StepFailed, default_root, is_finished, run_step
+from flows.environment import check_root
 from flows.files import publish_report, study_path
 from flows.plan import PlannedStep, downstream, lay_out, upstream
 from flows.study import STEPS
@@ -34,6 +35,7 @@ from flows.terminal import Terminal
 from schemas import StudyError, load_study
 from tasks.cluster import Cluster
 from tasks.dataset import Store
+from tasks.text.shown import printable
 
 StepName = Annotated[str, Field(json_schema_extra={"enum": [s.name for s in STEPS]})]  # a list to choose from, in the UI
 SECONDS_BETWEEN_PROGRESS = 2.0
@@ -66,7 +68,7 @@ def study(
         verify: hash the bytes of finished parts before they are skipped.
     """
     _unseen.clear()
-    root = root or default_root()
+    root = check_root(root or default_root())
     settings = load_study(study_path(study))
     if workers is not None:
         settings = settings.with_workers(workers)
@@ -153,7 +155,7 @@ def _step_task(planned: PlannedStep, session: Session, terminal: Terminal, failu
         try:
             outcome = run_step(planned, session, _reporter(name, session, terminal))
         except Exception as error:
-            words = str(error) if isinstance(error, StepFailed) else f"{name}: {type(error).__name__}: {error}"
+            words = printable(str(error) if isinstance(error, StepFailed) else f"{name}: {type(error).__name__}: {error}")
             failures[name] = words
             terminal.line(f"  {name:<11} failed")
             get_run_logger().error("%s", words)

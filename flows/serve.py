@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from flows.files import study_path
 from flows.server import Processes, api, end, is_up, server_command, server_environment, wait_until_up
@@ -30,6 +31,12 @@ def serve_study(study: str, root: str, cron: str, timezone: str, port: int) -> N
     finally:
         if server is not None:
             end(server.pid)
+
+
+def _without_password(url: str) -> str:
+    """The address for a browser: an API's may carry a password."""
+    address = urlsplit(url.removesuffix("/api"))
+    return address._replace(netloc=address.netloc.rpartition("@")[2]).geturl()
 
 
 def _check_schedule(cron: str, timezone: str) -> None:
@@ -69,6 +76,6 @@ def _serve(name: str, study: str, root: str, cron: str, timezone: str, url: str)
         )
         for step in STEPS
     ]  # fmt: skip
-    print(f"{name} is served: {cron} ({timezone}). Watch it at {url.removesuffix('/api')}; stop with Ctrl-C.", flush=True)
+    print(f"{name} is served: {cron} ({timezone}). Watch it at {_without_password(url)}; stop with Ctrl-C.", flush=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     serve(*(d for d in (nightly, *steps) if isinstance(d, RunnerDeployment)), print_starting_message=False)

@@ -7,6 +7,7 @@ import threading
 from typing import Any, TextIO
 
 from flows.engine import Outcome
+from tasks.text.shown import printable
 
 
 class Terminal:
@@ -29,6 +30,7 @@ class Terminal:
 
     def line(self, text: str) -> None:
         """Print a line above the bars."""
+        text = printable(text)
         with self._lock:
             if self._progress:
                 self._progress.console.print(text, markup=False, highlight=False)

@@ -164,7 +164,8 @@ def show(found: Row, *, bold: bool, pairs: int = 10, documents: int = 1) -> str:
     zero = len(found["pairs"]) - len(known)
     places = {side: _places(found, known, side) for side in ("input", "output")}
     lines = [
-        _strong(f"{found['task']}/{found['example']}", bold=bold) + (f"  {found['group']}" if found["group"] else ""),
+        _strong(f"{found['task']}/{found['example']}", bold=bold)
+        + (f"  {_one_line(found['group'])}" if found["group"] else ""),
         "",
     ]
     lines += [

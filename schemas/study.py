@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from schemas.errors import StudyError
-from schemas.settings import Name, Order, Settings, StopWords, at_least, parse_count, parse_size
+from schemas.settings import Name, Order, Place, Settings, StopWords, at_least, parse_count, parse_size
 from schemas.study_cluster import ClusterSettings
 from schemas.study_corpus import Corpus, Planted, Source, Split, Tokenizer
 from schemas.study_measures import Measures
@@ -27,6 +28,10 @@ from schemas.study_variants import Variant, check_variants
 __all__ = [
     "Corpus", "Encoder", "Model", "Planted", "Pretrain", "Source", "Study", "Task", "load_study", "parse_count", "parse_size",
 ]  # fmt: skip
+
+
+LONGEST_STUDY, PROBLEMS = 1_000_000, 20  # bytes of a file; problems told at once
+_DEEP = re.compile(r"""(?<![\w."'-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){30}""")
 
 
 class Counting(Settings):
@@ -101,7 +106,7 @@ class Study(Settings):
     name: Name
     title: str = ""
     seed: int = Field(0, ge=0, le=2**31 - 1, description="every random choice without a seed of its own follows from it")
-    data: str = Field("", description="folder that relative paths are looked up in; TASKGRAM_DATA overrides it")
+    data: Place = Field("", description="folder that relative paths are looked up in; TASKGRAM_DATA overrides it")
     corpus: Corpus
     placebo: Corpus | None = Field(
         None, description="a corpus of the same size that no model has seen: its counts say what any corpus would explain"
@@ -204,12 +209,19 @@ def load_study(path: Path) -> Study:
     Raises StudyError that names the file, the setting and the remedy.
     """
     try:
-        text = path.read_bytes().decode("utf-8")
-        content = tomllib.loads(text)
+        with path.open("rb") as source:
+            raw = source.read(LONGEST_STUDY + 1)
+        if len(raw) > LONGEST_STUDY:
+            raise StudyError(
+                f"{path}: longer than {LONGEST_STUDY:,} bytes, so no study; name the files of a corpus by a glob"
+            )
+        content = tomllib.loads(_not_too_deep(raw.decode("utf-8"), path))
     except FileNotFoundError:
         raise StudyError(f"{path}: no such study file. `taskgram init NAME` writes one to start from.") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except ValueError as error:  # of TOML, of UTF-8, of a number with thousands of digits
         raise StudyError(f"{path}: not valid TOML: {error}") from None
+    except RecursionError:
+        raise StudyError(f"{path}: not a study: brackets are nested too deep in it") from None
     except OSError as error:
         raise StudyError(f"{path}: cannot be read: {error.strerror}") from None
     if os.environ.get("TASKGRAM_DATA"):
@@ -221,7 +233,14 @@ def load_study(path: Path) -> Study:
     try:
         return Study.model_validate(content)
     except ValidationError as error:
-        raise StudyError(f"{path}: " + "; ".join(_explain(e) for e in error.errors())) from None
+        raise StudyError(f"{path}: " + "; ".join(_explain(e) for e in error.errors()[:PROBLEMS])) from None
+
+
+def _not_too_deep(text: str, path: Path) -> str:
+    """The text; StudyError for a name of so many parts that reading it would not end (Python's parser takes their square)."""
+    if _DEEP.search(text):
+        raise StudyError(f"{path}: not a study: a name with dots in it has more than 30 parts")
+    return text
 
 
 def _explain(error: Mapping[str, Any]) -> str:
@@ -234,7 +253,7 @@ def _explain(error: Mapping[str, Any]) -> str:
     if error["type"] == "missing":
         return f"{place} is missing"
     message = error["msg"].removeprefix("Value error, ")
-    return f"{place}: {message}" + (f" (given: {error['input']!r})" if not isinstance(error["input"], dict) else "")
+    return f"{place}: {message}" + (f" (given: {error['input']!r:.200})" if not isinstance(error["input"], dict) else "")
 
 
 def _settings_at(location: tuple[Any, ...]) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
 
-from schemas.settings import Name, Settings, at_least, parse_count, parse_size
+from schemas.settings import Name, Place, Settings, at_least, parse_count, parse_size
 
 
 class Planted(Settings):
@@ -67,7 +67,7 @@ class Source(Settings):
     """Corpus files of one kind. Reads .jsonl, .jsonl.gz, .jsonl.zst."""
 
     name: Name
-    files: tuple[str, ...] = Field(
+    files: tuple[Place, ...] = Field(
         description="paths or globs; relative ones are looked up in `data`, then beside the study"
     )
     text: str = Field("text", description="field that holds the text")
@@ -106,7 +106,7 @@ class Split(Settings):
     def _has_a_group(cls, value: str) -> str:
         try:
             groups = re.compile(value).groups
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             raise ValueError(f"not a regular expression: {error}") from None
         if not groups:
             raise ValueError("put the key in parentheses, e.g. ([^/]+)$")
@@ -137,7 +137,7 @@ class Corpus(Settings):
 class Tokenizer(Settings):
     """Trained on the corpus, or read from a tokenizer.json."""
 
-    file: str = Field("", description="path of a tokenizer.json; empty: a byte-level BPE is trained on the corpus")
+    file: Place = Field("", description="path of a tokenizer.json; empty: a byte-level BPE is trained on the corpus")
     vocabulary: int = Field(1024, ge=260, le=200_000, description="size of the trained vocabulary")
     training_bytes: int = Field(
         20_000_000, ge=1_000, description="bytes of text it is trained on; documents by smallest hash"

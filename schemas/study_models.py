@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from schemas.settings import Name, Settings
+from schemas.settings import HubName, Name, Place, Revision, Settings
 
 
 class Pretrain(Settings):
@@ -41,9 +41,9 @@ class Model(Settings):
 
     name: Name
     pretrain: Pretrain | None = None
-    path: str = Field("", description="folder of a saved causal language model")
-    hub: str = Field("", description="hub name, e.g. EleutherAI/pythia-70m")
-    revision: str = Field("main", description="branch, tag or commit of the hub model; resolved to a commit")
+    path: Place = Field("", description="folder of a saved causal language model")
+    hub: HubName = Field("", description="hub name, e.g. EleutherAI/pythia-70m")
+    revision: Revision = Field("main", description="branch, tag or commit of the hub model; resolved to a commit")
     checkpoint: int = Field(
         0, ge=0, description='training step the weights are from, for the figures; 0: that of a revision such as "step3000"'
     )

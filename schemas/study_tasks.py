@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from schemas.readers import FIELDS, READER_VERSIONS, reader_kind
-from schemas.settings import Name, Order, Settings
+from schemas.settings import Name, Order, Place, Revision, Settings
 
 _PERCENTILE = re.compile(r"p(?:0\.\d+|[1-9]\d?(?:\.\d+)?)")
 
@@ -38,8 +38,8 @@ class Encoder(Settings):
     kind: Literal["association", "sentence-transformers"] = Field(
         "association", description="association: IBM Model 1 link probabilities learnt from the mining examples, offline"
     )
-    model: str = Field("", description='folder or hub name, for sentence-transformers, e.g. "sentence-transformers/LaBSE"')
-    revision: str = Field("", description="commit of a hub model, 40 hex digits")
+    model: Place = Field("", description='folder or hub name, for sentence-transformers, e.g. "sentence-transformers/LaBSE"')
+    revision: Revision = Field("", description="commit of a hub model, 40 hex digits")
     input_prefix: str | None = Field(None, description='put before input n-grams; default: "query: " for E5, else nothing')
     output_prefix: str | None = Field(
         None, description='put before output n-grams; default: "passage: " for E5, else nothing'
@@ -73,11 +73,11 @@ class Task(Settings):
     name: Name
     family: Literal["translation", "qa", "multiple_choice", "math"]
     version: int = Field(1, ge=1, description="raise it when you change what the task asks; every result carries it")
-    reader: str = Field("jsonl", description="format of the files; docs/tasks.md has them all")
-    evaluate: tuple[str, ...] = Field(
+    reader: Place = Field("jsonl", description="format of the files; docs/tasks.md has them all")
+    evaluate: tuple[Place, ...] = Field(
         (), description="files with the examples put to the models; two for formats with inputs and outputs apart"
     )
-    mine: tuple[str, ...] = Field((), description="files task-grams are mined from; empty: the evaluated ones (flagged)")
+    mine: tuple[Place, ...] = Field((), description="files task-grams are mined from; empty: the evaluated ones (flagged)")
     split: str = Field("", description="name of a [splits.NAME]: its evaluated half is evaluated, the other half mined")
     languages: tuple[str, ...] = Field((), description='for translation: fields of input and output, e.g. ["en", "de"]')
     encoding: str = Field("utf-8", description="encoding of the files; bytes that do not fit are rejects")
@@ -85,7 +85,7 @@ class Task(Settings):
         default_factory=dict,
         description='for jsonl and hf: the field each part of an example is in, e.g. {input = "question", output = "answer.text"}',
     )
-    revision: str = Field("", description="for hf: commit of the data set on the hub")
+    revision: Revision = Field("", description="for hf: commit of the data set on the hub")
     subjects: Literal["knowledge", "reasoning"] | tuple[str, ...] = Field(
         (), description="for mmlu: the paper's 34 or 22 subjects, or a list; empty: all files"
     )
@@ -103,7 +103,7 @@ class Task(Settings):
     prompt_options: bool = Field(False, description="multiple choice: the choices, with letters, stand in the prompt")
     instruction: str = Field("", description="text before everything else; {group} in it is the example's subject")
     shots: int = Field(0, ge=0, le=1000, description="solved examples put before the question")
-    shots_from: tuple[str, ...] = Field((), description="files they are drawn from; empty: the mined examples")
+    shots_from: tuple[Place, ...] = Field((), description="files they are drawn from; empty: the mined examples")
     shots_seed: int = Field(0, ge=0, description="which of them are drawn")
     shots_within_group: bool | None = Field(
         None, description="drawn from the example's own group, one set for each (the default for mmlu and pararel)"

@@ -6,6 +6,7 @@ import glob
 import hashlib
 import json
 import os
+import re
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from schemas import StudyError
 from tasks.dataset import SourceFile, digest
+from tasks.text.lines import has_surrogates
 
 HASHES = "TASKGRAM_FILE_HASHES"
 
@@ -61,11 +63,18 @@ def resolve_files(patterns: Sequence[str], folder: str, what: str) -> list[tuple
     found: dict[Path, str] = {}
     base = Path(folder or ".")
     for pattern in patterns:
-        paths = sorted(Path(p) for p in glob.glob(str(base / pattern), recursive=True) if Path(p).is_file())
+        try:
+            paths = sorted(Path(p) for p in glob.glob(str(base / pattern), recursive=True) if Path(p).is_file())
+        except (OSError, ValueError, re.error) as error:  # a path with a NUL, or longer than paths are
+            raise StudyError(
+                f"{what}: {str(base / pattern)!r:.200} cannot be looked up: {error}; check it in the study"
+            ) from None
         if not paths:
             raise StudyError(f"{what}: no file matches {str(base / pattern)!r}. Paths are looked up in the study's `data` "
                              "folder (TASKGRAM_DATA overrides it).")  # fmt: skip
         for path in paths:
+            if has_surrogates(str(path)):
+                raise StudyError(f"{what}: the name of {str(path)!r} is not UTF-8; rename the file")
             name = path.relative_to(base).as_posix() if path.is_relative_to(base) else path.as_posix().lstrip("/")
             found.setdefault(path, name)
     return [(name, path) for path, name in found.items()]

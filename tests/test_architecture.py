@@ -119,3 +119,10 @@ def test_no_pickle_for_data() -> None:
     for path in modules():
         assert not {"pickle", "dill", "cloudpickle", "joblib"} & {m.split(".")[0] for m in imports(path)}, path
         assert "torch.save" not in path.read_text(encoding="utf-8"), path
+
+
+def test_every_package_is_in_the_wheel() -> None:
+    import tomllib
+
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]
+    assert {name_of(p) for p in modules() if p.name == "__init__.py"} <= set(listed)

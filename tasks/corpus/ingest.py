@@ -19,6 +19,7 @@ from schemas import DOCUMENT_REJECTS, DOCUMENTS, Study, StudyError
 from tasks.files import outside_file, resolve_files
 from tasks.step import Inputs, Job, Stage, Step, Work
 from tasks.text.lines import excerpt, has_surrogates, json_records, text_of
+from tasks.text.shown import brief
 from tasks.text.split import in_evaluated_half
 
 ROWS_AT_ONCE, CHARACTERS_AT_ONCE = 2_000, 16_000_000
@@ -147,7 +148,7 @@ def as_document(record: dict[str, Any], row: int, settings: Any, repeated: Repea
         return f"the id {identifier!r:.80} stands in this file already"
     language = settings["language"] or record.get("lang") or ""
     if not isinstance(language, str) or has_surrogates(language):
-        return f"field 'lang' is no language tag: {language!a:.80}"
+        return f"field 'lang' is no language tag: {brief(language).encode('ascii', 'backslashreplace').decode()[:80]}"
     return {"id": identifier, "language": language, "text": "\n".join(texts)}
 
 

@@ -45,7 +45,10 @@ def example(record: Mapping[str, Any], fields: Mapping[str, str], row: int, iden
     if any(map(has_surrogates, texts)):
         return "half of a surrogate pair, which is no character"
     others = tuple(dict.fromkeys(a for a in (*outputs[1:], *aliases) if a.strip() and a != outputs[0]))
-    return Found(row, str(found.get("id", identifier)), found["input"], outputs[0], str(found.get("group", "")), others,
+    named, group = found.get("id", identifier), found.get("group", "")
+    if isinstance(named, (list, Mapping)) or isinstance(group, (list, Mapping)):
+        return "fields 'id' and 'group' are texts or numbers, not lists or objects"
+    return Found(row, str(named), found["input"], outputs[0], str(group), others,
                  tuple(options), right, record=record)  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from tasks.examples import fields
 from tasks.examples.record import Found, Refused, Settings, TaskFile, row_id
 from tasks.text.lines import excerpt, json_records, text_of
+from tasks.text.shown import brief
 
 SPLITS = ("", "mine", "evaluate")
 
@@ -45,11 +46,11 @@ def _example(record: dict[str, Any], row: int, name: str) -> Found | str:
         lists[field] = tuple(value)
     answer, split = record.get("answer", -1), record.get("split", "")
     if type(answer) is not int or not -1 <= answer < len(lists["options"]):
-        return f"answer {answer!r} is not the index of one of {len(lists['options'])} options"
+        return f"answer {brief(answer)} is not the index of one of {len(lists['options'])} options"
     if answer >= 0 and lists["options"][answer] != texts["output"]:
         return "the output is not the text of the right option"
     if split not in SPLITS:
-        return f"split {split!r} is neither 'mine' nor 'evaluate'"
+        return f"split {brief(split)} is neither 'mine' nor 'evaluate'"
     identifier = record.get("id", row_id(name, row))
     if not isinstance(identifier, (str, int)) or not str(identifier).strip():
         return "field 'id' is not a text"

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas import StudyError
+from schemas.settings import is_hub_name
 from tasks.dataset import SourceFile
 from tasks.examples import fields
 from tasks.examples.record import Found, Refused, Settings, TaskFile
@@ -33,7 +34,7 @@ def plan_hub(reader: str, revision: str, data: str, task: str) -> tuple[dict[str
     name, _, config = reader.removeprefix("hf:").partition(":")
     folder = (Path(data) / name).absolute()
     if not folder.is_dir():
-        if not re.fullmatch(r"[0-9a-f]{40}", revision):
+        if not re.fullmatch(r"[0-9a-f]{40}", revision) or not is_hub_name(name):
             raise StudyError(f"task {task!r}: {folder} is no folder, and revision = {revision!r} is no commit of a data set on "
                              f"the hub; name in `revision` the 40 hex digits of the commit of {name!r}")  # fmt: skip
         return {"name": name, "config": config, "revision": revision}, ()

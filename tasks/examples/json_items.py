@@ -69,7 +69,10 @@ class _Text:
         self.row += self.text.count("\n", 0, self.at)
         block = self.source.read(max(CHUNK, len(self.text) - self.at))
         self.ended = not block
-        self.text, self.at = self.text[self.at :] + self.decode(block, final=not block), 0
+        try:
+            self.text, self.at = self.text[self.at :] + self.decode(block, final=not block), 0
+        except UnicodeError as error:
+            raise self.problem(f"{error}; or set its `encoding`") from None
 
     def next(self) -> str:
         """The next character that is no white space, not taken; "" at the end."""

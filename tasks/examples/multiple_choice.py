@@ -19,7 +19,7 @@ from pathlib import Path
 from tasks.examples import fields
 from tasks.examples.record import LETTERS, Found, Refused, Settings, TaskFile, other_encoding, row_id
 from tasks.examples.subjects import subject_of
-from tasks.text.lines import excerpt, has_surrogates, json_records, lines
+from tasks.text.lines import decoded, excerpt, has_surrogates, json_records, lines
 
 ARC_FIELDS = {"input": "question.stem", "options": "question.choices.text", "labels": "question.choices.label",
               "answer": "answerKey"}  # fmt: skip
@@ -40,9 +40,7 @@ def read_mmlu(file: TaskFile, settings: Settings) -> Iterator[Found | Refused]:
     """Examples of one file; x is the question without its choices, y the right choice's text, group the subject."""
     stem = re.sub(r"\.csv(\.gz|\.zst)?$", "", Path(file.name).name)
     subject = subject_of(file.name)
-    reader = csv.reader(
-        (line.decode(settings["encoding"], "surrogateescape") + "\n" for _, line in lines(file.path)), strict=True
-    )
+    reader = csv.reader((decoded(line, settings["encoding"]) + "\n" for _, line in lines(file.path)), strict=True)
     row = 0
     while True:
         row += 1

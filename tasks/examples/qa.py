@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tasks.examples.record import Found, Refused, Settings, TaskFile, other_encoding, row_id
-from tasks.text.lines import excerpt, has_surrogates, json_records, lines, text_of
+from tasks.text.lines import decoded, excerpt, has_surrogates, json_records, lines, text_of
 
 
 def read_nq_open(file: TaskFile, settings: Settings) -> Iterator[Found | Refused]:
@@ -45,7 +45,7 @@ def read_opentriviaqa(file: TaskFile, settings: Settings) -> Iterator[Found | Re
     block: list[str] = []
     begun = 0
     for row, line in lines(file.path):
-        text = line.decode(settings["encoding"], "surrogateescape")
+        text = decoded(line, settings["encoding"])
         if text.startswith("#Q"):
             if block:
                 yield _trivia(block, begun, file.name, settings)

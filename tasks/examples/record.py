@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.text.lines import has_surrogates
+from tasks.text.shown import brief
 from tasks.text.words import words_of
 
 Settings = Mapping[str, Any]
@@ -78,7 +79,7 @@ def choice(answer: Any, options: Sequence[str], labels: Sequence[str] = ()) -> i
             return letter
         if options.count(answer) == 1:
             return list(options).index(answer)
-    return f"answer {answer!r:.40} names none of {len(options)} options" + (f", {', '.join(labels)}" if labels else "")
+    return f"answer {brief(answer, 40)} names none of {len(options)} options" + (f", {', '.join(labels)}" if labels else "")
 
 
 def checked(item: Found | Refused, family: str) -> Found | Refused:

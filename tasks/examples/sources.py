@@ -83,7 +83,9 @@ def _check(task: Task) -> None:
     if task.mine and task.split:
         raise StudyError(f"task {task.name!r}: `mine` and `split` both say what is mined; leave one of them out")
     try:
-        if "\n".encode(codecs.lookup(task.encoding).name) == b"\n":
+        name = codecs.lookup(task.encoding).name
+        bytes(range(256)).decode(name, "surrogateescape")  # one without states: any bytes can be said to fit it or not
+        if "\n".encode(name) == b"\n":
             return
     except (LookupError, TypeError, ValueError):
         pass

@@ -71,7 +71,7 @@ def read_tsv(file: TaskFile, settings: Settings) -> Iterator[Found | Refused]:
 def _pair(file: TaskFile, row: int, x: bytes, y: bytes, settings: Settings) -> Found | Refused:
     try:
         source, target = x.decode(settings["encoding"]), y.decode(settings["encoding"])
-    except UnicodeDecodeError:
+    except UnicodeError:
         return Refused(row, other_encoding(settings["encoding"]), excerpt(x + b"\t" + y))
     return pair(row, row_id(file.name, row), source, [target], settings)
 

@@ -27,11 +27,12 @@ from xml.etree import ElementTree
 from schemas import StudyError
 from tasks.examples.record import Found, Refused, Settings, TaskFile, other_encoding
 from tasks.examples.translation import language_pair, pair
-from tasks.text.lines import breaks_off, excerpt, has_surrogates, lines, open_bytes
+from tasks.text.lines import breaks_off, decoded, excerpt, has_surrogates, lines, open_bytes
 
-_TAG = re.compile(r"<(/?)(doc|seg)\b([^>]*)>", re.IGNORECASE)
-_ATTRIBUTE = re.compile(r"""([A-Za-z_]+)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))""")
-_ENTITY = re.compile(r"&(?:amp|lt|gt|quot|apos|#\d+|#x[0-9a-fA-F]+);")
+# Time in proportion to the line, whatever is in it: no tag holds a "<", and an attribute begins where a word begins.
+_TAG = re.compile(r"<(/?)(doc|seg)\b([^<>]*)>", re.IGNORECASE)
+_ATTRIBUTE = re.compile(r"""(?<![A-Za-z_])([A-Za-z_]+)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))""")
+_ENTITY = re.compile(r"&(?:amp|lt|gt|quot|apos|#\d{1,7}|#x[0-9a-fA-F]{1,6});")
 
 
 class Segment(NamedTuple):
@@ -85,7 +86,7 @@ def segments(path: Path, encoding: str) -> Iterator[Segment]:
     opened: tuple[str, int] | None = None
     text: list[str] = []
     for row, line in lines(path):
-        whole = line.decode(encoding, "surrogateescape")
+        whole = decoded(line, encoding)
         end = 0
         for tag in _TAG.finditer(whole):
             closing, name = tag[1] == "/", tag[2].lower()
@@ -122,20 +123,37 @@ def read_xml(file: TaskFile, settings: Settings) -> Iterator[Found | Refused]:
     row = 0
     try:
         with open_bytes(file.path) as opened:
-            for _, element in ElementTree.iterparse(opened):
-                if element.tag != "doc":
-                    continue
-                for found in _document(element, source, target, settings, row):
+            for document in _documents(opened):
+                for found in _document(document, source, target, settings, row):
                     row += 1
                     yield found
-                element.clear()
     except ElementTree.ParseError as error:
         raise StudyError(f"{file.path}: row {error.position[0]}: not XML: {error}. Older WMT files are SGM, which reader "
                          '"sgm" takes; else get the file again') from None  # fmt: skip
+    except (LookupError, ValueError) as error:  # of the encoding it names
+        raise StudyError(f"{file.path}: row 1: cannot be read: {error}; convert it to UTF-8") from None
     except Exception as error:
         if not breaks_off(error):
             raise
         raise StudyError(f"{file.path}: broken off: {error}. Get the file again; nothing was taken.") from None
+
+
+def _documents(opened: Any) -> Iterator[Any]:
+    """Each <doc>, whole. What stands between is let go of at once, however much it is."""
+    above: list[Any] = []
+    inside = 0
+    for event, element in ElementTree.iterparse(opened, ("start", "end")):
+        if event == "start":
+            inside += element.tag == "doc"
+            above.append(element)
+            continue
+        above.pop()
+        if element.tag == "doc":
+            inside -= 1
+            yield element
+            element.clear()
+        if above and not inside:
+            above[-1].remove(element)
 
 
 def _document(document: Any, source: str, target: str, settings: Settings, row: int) -> Iterator[Found | Refused]:

@@ -12,6 +12,7 @@ counted by its reason, and never put right.
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 from collections.abc import Callable, Sequence
@@ -20,11 +21,13 @@ from pathlib import Path
 
 from schemas import StudyError
 from tasks.prompts.prompt import PLACEHOLDER, Prompt
+from tasks.text.lines import has_surrogates
 
 Ask = Callable[
     [Sequence[str], Sequence[str]], list[str]
 ]  # texts, and names that decide the draws, to continuations of one line
 
+LONGEST = 1 << 24  # bytes of a file of prompts
 LIST_MARK = re.compile(r"^(?:[-*•]|\d{1,3}[.)])\s+")
 QUOTES = {'"': '"', "'": "'", "“": "”", "«": "»", "`": "`"}
 SOLVED = (
@@ -91,8 +94,12 @@ def read_candidates(path: Path, original: Prompt) -> tuple[Prompt, ...]:
     Raises StudyError that names file and row for what is no prompt, and for a file that has none.
     """
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
+        with path.open("rb") as source:
+            content = source.read(LONGEST + 1)
+        lines = content.decode("utf-8-sig").split("\n")
+        if len(content) > LONGEST:
+            raise OSError(errno.EFBIG, f"it has more than {LONGEST:,} bytes, which are no prompts")
+    except (OSError, ValueError) as error:  # ValueError: of UTF-8, or a path with a NUL
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise StudyError(f"{path}: cannot be read: {why}; name a .txt or .jsonl file of prompts") from None
     taken = _of_json if path.suffix == ".jsonl" else _of_text
@@ -110,9 +117,11 @@ def _of_text(line: str, place: str, original: Prompt) -> Prompt:
 def _of_json(line: str, place: str, original: Prompt) -> Prompt:
     try:
         row = json.loads(line)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise StudyError(f"{place}: not JSON: {error}") from None
     known = {"prompt", "instruction"}
     if not isinstance(row, dict) or not row or set(row) - known or not all(isinstance(v, str) for v in row.values()):
         raise StudyError(f'{place}: give {{"prompt": "…", "instruction": "…"}}, or one of them, as texts')
+    if any(map(has_surrogates, row.values())):
+        raise StudyError(f"{place}: half of a surrogate pair, which is no character; write it whole")
     return Prompt(row.get("instruction", original.instruction), row.get("prompt", original.template))

@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tasks.report.drawing import Panel
 from tasks.report.facts import Facts
@@ -80,8 +81,18 @@ def table(rows: Iterable[Row], columns: Sequence[str]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows(["" if r.get(k) is None else r[k] for k in columns] for r in rows)
+    writer.writerows([_cell(r.get(k)) for k in columns] for r in rows)
     return out.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    """What stands in a cell. A text that a spreadsheet would take for a formula has an apostrophe before it, as they write it;
+    a carriage return, which would end the row, is a space.
+    """
+    if isinstance(value, str):
+        text = value.replace("\r", " ")
+        return f"'{text}" if text.lstrip().startswith(("=", "+", "-", "@")) else text
+    return "" if value is None else value
 
 
 # -- rows -------------------------------------------------------------------------------------------------------------

@@ -10,6 +10,8 @@ from typing import Any
 
 from schemas import StudyError
 
+LONGEST, LARGEST_ID = 1 << 28, (1 << 24) - 1
+
 
 def load_tokenizer(text: str, name: str = "tokenizer.json") -> Any:
     """A `tokenizers.Tokenizer` that adds no special tokens, cuts nothing, and says for each token all code points it covers.
@@ -23,8 +25,8 @@ def load_tokenizer(text: str, name: str = "tokenizer.json") -> Any:
         tokenizer = Tokenizer.from_str(
             json.dumps(json.loads(text) | {"post_processor": None, "truncation": None, "padding": None})
         )
-    except Exception as error:  # the library raises bare Exception
-        raise StudyError(f"{name}: not a tokenizer.json: {error}. Save one with `tokenizer.save`.") from None
+    except BaseException as error:  # the library raises bare Exception, and, where it panics, what is none
+        raise _mendable(error, f"{name}: not a tokenizer.json: {error}. Save one with `tokenizer.save`.") from None
     tokenizer.encode_special_tokens = True  # "<|endoftext|>" written in a document is text and ends nothing
     return tokenizer
 
@@ -42,11 +44,24 @@ def identity(text: str) -> str:
 def read_tokenizer(path: Path) -> str:
     """The text of a tokenizer.json file. StudyError if it is not there or not one."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        with path.open("rb") as source:
+            content = source.read(LONGEST + 1)
+        text = content.decode("utf-8")
+    except (OSError, ValueError) as error:
         raise StudyError(f"{path}: no readable tokenizer.json: {error}; check `tokenizer.file` in the study") from None
-    load_tokenizer(text, str(path))
+    if len(content) > LONGEST:
+        raise StudyError(f"{path}: no tokenizer.json has more than {LONGEST:,} bytes; check `tokenizer.file` in the study")
+    tokenizer = load_tokenizer(text, str(path))
+    ids = tokenizer.get_vocab(with_added_tokens=True).values()
+    if not ids or max(ids) > LARGEST_ID:
+        raise StudyError(f"{path}: its tokens have {'ids up to ' + str(max(ids)) if ids else 'no ids at all'}, where a model has a "
+                         f"row for each id; number them from 0 to at most {LARGEST_ID:,}")  # fmt: skip
     return text
+
+
+def _mendable(error: BaseException, words: str) -> BaseException:
+    """The error a person reads, unless they asked for the end."""
+    return error if isinstance(error, (KeyboardInterrupt, SystemExit)) else StudyError(words)
 
 
 def train(texts: Iterable[str], vocabulary: int, end_of_document: str) -> str:
@@ -79,4 +94,8 @@ def vocabulary_size(tokenizer: Any) -> int:
 
 def encode_batch(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     """Ids of each text, without special tokens."""
-    return [e.ids for e in tokenizer.encode_batch(list(texts), add_special_tokens=False)]
+    try:
+        return [e.ids for e in tokenizer.encode_batch(list(texts), add_special_tokens=False)]
+    except BaseException as error:
+        raise _mendable(error, f"the tokenizer.json cannot encode a text: {error}. A vocabulary needs a token for what is unknown, "
+                               "or one for every byte") from None  # fmt: skip

@@ -22,6 +22,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from schemas import StudyError
+from schemas.settings import is_hub_name
 from schemas.study import Encoder as EncoderSettings
 from tasks.text.association import fit_association
 from tasks.text.ngrams import Side
@@ -51,7 +52,7 @@ def encoder_settings(encoder: EncoderSettings, data: str = "") -> dict[str, Any]
         return {"kind": encoder.kind, "dimensions": encoder.dimensions, "iterations": encoder.iterations}
     folder = Path(data) / Path(encoder.model).expanduser()
     local = folder.is_dir()
-    if not local and not re.fullmatch(r"[0-9a-f]{40}", encoder.revision):
+    if not local and not (re.fullmatch(r"[0-9a-f]{40}", encoder.revision) and is_hub_name(encoder.model)):
         raise StudyError(
             f"encoder: model = {encoder.model!r}, revision = {encoder.revision!r}: name a folder that exists, or a hub model "
             "and in `revision` the 40 hex digits of its commit"

@@ -1,4 +1,7 @@
-"""Lines of plain, gzip and zstd files, one at a time, and JSON records in them."""
+"""Lines of plain, gzip and zstd files, one at a time, and JSON records in them.
+
+What is held of a file is bounded, whatever it unpacks to: a line has a longest length, a packed file a largest growth.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import codecs
 import gzip
 import io
 import json
+import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +20,8 @@ from schemas import StudyError
 
 EXCERPT = 200
 STRETCH = 4_000_000
+LONGEST = 1 << 27  # bytes of one line: more is no record but a file without line ends
+UNPACKED, GROWTH = 1 << 28, 400  # a packed file may unpack to so many bytes, or to so many times its own: texts reach 50
 
 
 @contextmanager
@@ -24,14 +30,34 @@ def open_bytes(path: Path) -> Iterator[BinaryIO]:
     with path.open("rb") as raw:
         if path.suffix == ".gz":
             with gzip.open(raw) as unpacked:
-                yield unpacked  # type: ignore[misc]
+                yield io.BufferedReader(_Bounded(unpacked, raw), 1 << 20)  # type: ignore[arg-type,misc]
         elif path.suffix == ".zst":
             import zstandard
 
             with zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True) as frames:
-                yield io.BufferedReader(_Whole(frames, raw), 1 << 20)  # type: ignore[arg-type,misc]
+                yield io.BufferedReader(_Bounded(_Whole(frames, raw), raw), 1 << 20)  # type: ignore[arg-type,misc]
         else:
             yield raw
+
+
+class _Bounded(io.RawIOBase):
+    """A packed file that does not unpack without end: a kilobyte of gzip may hold a megabyte, one of zstd thirty."""
+
+    def __init__(self, unpacked: Any, raw: BinaryIO) -> None:
+        self.unpacked, self.count = unpacked, 0
+        self.most = max(UNPACKED, GROWTH * os.fstat(raw.fileno()).st_size)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        count = int(self.unpacked.readinto(buffer))
+        self.count += count
+        if self.count > self.most:
+            raise OSError(
+                f"it unpacks to more than {GROWTH} times its size, which no text does; if it is yours, unpack it first"
+            )
+        return count
 
 
 class _Whole(io.RawIOBase):
@@ -100,8 +126,11 @@ def lines(path: Path, piece: int = 0, pieces: int = 1) -> Iterator[tuple[int, by
                     size, passed = _skip(source, STRETCH - offset % STRETCH)
                     row += passed
                 else:
-                    line = source.readline()
+                    line = source.readline(LONGEST + 1)
                     size, row = len(line), row + bool(line)
+                    if size > LONGEST:
+                        raise StudyError(f"{path}: row {row} is longer than {LONGEST:,} bytes; one record per line is read here: "
+                                         "put line ends between them, or cut the record")  # fmt: skip
                     if line:
                         yield row, (line.removeprefix(codecs.BOM_UTF8) if row == 1 else line).rstrip(b"\r\n")
                 if size == 0:
@@ -121,8 +150,11 @@ def breaks_off(error: Exception) -> bool:
 def _skip(source: BinaryIO, size: int) -> tuple[int, int]:
     """Pass over so many bytes and to the end of the line that is reached; returns bytes and lines passed."""
     block = source.read(size)
-    rest = source.readline() if block and not block.endswith(b"\n") else b""
-    return len(block) + len(rest), block.count(b"\n") + (bool(block) and not block.endswith(b"\n"))
+    passed, ended = len(block), not block or block.endswith(b"\n")
+    while not ended:
+        rest = source.readline(STRETCH)
+        passed, ended = passed + len(rest), not rest or rest.endswith(b"\n")
+    return passed, block.count(b"\n") + (bool(block) and not block.endswith(b"\n"))
 
 
 def json_records(
@@ -145,8 +177,8 @@ def json_record(line: bytes, encoding: str = "utf-8") -> dict[str, Any] | str:
         return "the line is empty; remove it"
     try:
         text = line.decode(encoding)
-    except UnicodeDecodeError as error:
-        return f"not valid {encoding.upper()} at byte {error.start}; convert the file"
+    except UnicodeError as error:
+        return f"not valid {encoding.upper()} at byte {getattr(error, 'start', 0)}; convert the file"
     try:
         record = json.loads(text)
     except (ValueError, RecursionError) as error:  # ValueError: also a number of thousands of digits
@@ -156,8 +188,16 @@ def json_record(line: bytes, encoding: str = "utf-8") -> dict[str, Any] | str:
 
 def excerpt(line: bytes | str) -> str:
     """The first characters of a record, fit for a table."""
-    text = line.decode("utf-8", "replace") if isinstance(line, bytes) else line
+    text = line[: 4 * EXCERPT].decode("utf-8", "replace") if isinstance(line, bytes) else line
     return text[:EXCERPT].encode("utf-8", "replace").decode("utf-8")
+
+
+def decoded(line: bytes, encoding: str) -> str:
+    """The text of a line; of one that is not in this encoding, with halves of characters in it (see `has_surrogates`)."""
+    try:
+        return line.decode(encoding, "surrogateescape")
+    except UnicodeError:  # encodings with states (iso2022_jp) refuse bytes that no half of a character stands for
+        return line.decode("ascii", "surrogateescape") + "\udcff"
 
 
 def has_surrogates(text: str) -> bool:

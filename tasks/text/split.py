@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from tasks.text.shown import brief
+
 
 def seeded_hash(seed: int, *words: str) -> int:
     """63 bits that look random and follow from the seed and the words."""
@@ -27,5 +29,5 @@ def in_evaluated_half(split: Mapping[str, Any], record: Mapping[str, Any]) -> bo
     value = record.get(split["field"])
     found = re.search(split["pattern"], value) if isinstance(value, str) else None
     if found is None or not found.groups() or found.group(1) is None:
-        return f"the split's pattern {split['pattern']!r} finds no key in field {split['field']!r}: {value!r:.80}"
+        return f"the split's pattern {split['pattern']!r} finds no key in field {split['field']!r}: {brief(value)}"
     return share_of(split["seed"], found.group(1)) < split["share"]
