@@ -91,6 +91,13 @@ class Served:
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.loads(answer.read())
 
+    def deployments(self) -> dict[str, Any]:
+        """By name, as soon as all are there."""
+        end = time.monotonic() + 90
+        while len(found := self.ask("deployments/filter")) <= len(STEPS) and time.monotonic() < end:
+            time.sleep(0.5)
+        return {d["name"]: d for d in found}
+
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
@@ -108,10 +115,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 @pytest.mark.slow
 def test_a_served_study_has_its_schedule_its_limit_and_its_steps(served: Served) -> None:
     assert served.said.startswith("tiny is served: 0 2 * * * (Europe/Berlin)"), served.said
-    end = time.monotonic() + 90
-    while len(found := served.ask("deployments/filter")) <= len(STEPS) and time.monotonic() < end:
-        time.sleep(0.5)
-    deployments = {d["name"]: d for d in found}
+    deployments = served.deployments()
     assert set(deployments) == {"tiny", *(f"tiny-{s.name}" for s in STEPS)}
     (schedule,) = deployments["tiny"]["schedules"]
     assert (schedule["schedule"]["cron"], schedule["schedule"]["timezone"]) == ("0 2 * * *", "Europe/Berlin")
@@ -139,8 +143,7 @@ def test_the_schedule_is_seen_by_the_server(served: Served) -> None:
 
 @pytest.mark.slow
 def test_a_step_that_is_started_from_the_ui_runs_through(served: Served) -> None:
-    (deployment,) = [d for d in served.ask("deployments/filter") if d["name"] == "tiny-plant"]
-    number = served.ask(f"deployments/{deployment['id']}/create_flow_run")["id"]
+    number = served.ask(f"deployments/{served.deployments()['tiny-plant']['id']}/create_flow_run")["id"]
     ended, end = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}, time.monotonic() + 240
     while (run := served.ask("flow_runs/filter", flow_runs={"id": {"any_": [number]}})[0])["state"]["type"] not in ended:
         assert time.monotonic() < end, run["state"]
