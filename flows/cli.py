@@ -216,11 +216,14 @@ def _run(options: argparse.Namespace) -> int:
     if options.workers is not None and options.workers < 0:
         raise StudyError("--workers: give 0 (in this process) or more")
     from flows.lifeline import hold
+    from flows.temporary_server import TemporaryServer
 
     hold()
+    server = TemporaryServer()
     from flows.run import study
 
     signal.signal(signal.SIGTERM, _stop)  # Prefect puts its own handler before it, and sends the signal on to this one
+    server.wait()
     study(options.study, options.root, options.only, options.start, options.force, options.workers, options.verify)
     return 0 if options.only else _report(options)
 
@@ -279,9 +282,13 @@ def _prompts(options: argparse.Namespace) -> None:
     asked = (options.task, options.candidates, options.rewriter, options.rounds, options.per_round, options.seed,
              options.models, options.workers)  # fmt: skip
     Question(load_study(study_path(options.study)), options.study, *asked[:-1]).check()  # before a server starts
+    from flows.temporary_server import TemporaryServer
+
+    server = TemporaryServer()
     from flows.prompts import prompts, show
 
     signal.signal(signal.SIGTERM, _stop)
+    server.wait()
     found = prompts(options.study, options.root, *asked)
     _say_json(found) if options.json else _say(show(found))
 

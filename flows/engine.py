@@ -5,7 +5,6 @@ Knows nothing of Prefect; `flows/run.py` puts it into a flow.
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import threading
 import time
@@ -16,20 +15,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from flows.manifests import describe, differs, is_finished, is_written, read_again
 from flows.plan import PlannedStage, PlannedStep
 from flows.records import record, recorded_step
-from schemas import CONTRACTS, Contract, Study, StudyError
+from schemas import CONTRACTS, Study, StudyError
 from tasks.cluster import Cluster, Finished
 from tasks.dataset import Part, Store, fingerprint
 from tasks.disk import no_room
 from tasks.leases import Leases
 from tasks.step import PlannedJob, run_job
-from tasks.validation import validate
 
 SECONDS_BETWEEN_LOOKS = 0.5
 Progress = Callable[[int, int], None]  # parts done, parts to do
-LIBRARIES = ("dask", "duckdb", "great_expectations", "numba", "numpy", "polars", "prefect", "pyarrow", "tokenizers", "torch",
-             "transformers")  # fmt: skip
+PartFailed = Callable[[str, str], None]  # a part's name, and why
 
 
 class StepFailed(StudyError):
@@ -51,6 +49,7 @@ class Outcome:
     changed: tuple[str, ...] = ()  # tables whose bytes differ from those of an earlier run: not deterministic
     tables: tuple[Mapping[str, Any], ...] = ()
     again: str = ""  # which parts were read more than once, in words
+    validations: tuple[Mapping[str, Any], ...] = ()  # every check of every table, with the rows it was made on
 
 
 @dataclass
@@ -121,20 +120,10 @@ def default_root() -> str:
     return os.environ.get("TASKGRAM_ROOT", str(Path.cwd() / "taskgram-data"))
 
 
-def is_finished(store: Store, planned: PlannedStep, *, verify: bool = False) -> bool:
-    """Whether every table of a step has its manifest and every part is as the manifest says."""
-    return all(_is_written(store, t, parts, verify) for t, parts in planned.outputs.items())
-
-
-def _is_written(store: Store, table: str, parts: tuple[Part, ...], verify: bool) -> bool:
-    manifest = store.manifest(table, fingerprint(parts))
-    if manifest is None:
-        return False
-    entries = {e["key"]: e for e in manifest["parts"]}
-    return all(store.is_whole(p, entries.get(p.key), verify=verify) for p in parts)
-
-
-def run_step(planned: PlannedStep, session: Session, progress: Progress = lambda done, total: None) -> Outcome:
+def run_step(
+    planned: PlannedStep, session: Session, progress: Progress = lambda done, total: None,
+    part_failed: PartFailed = lambda part, why: None,
+) -> Outcome:  # fmt: skip
     """Bring a step up to date. Raises StepFailed, after recording it, when a part or a contract fails."""
     store, name = session.store, planned.step.name
     session.check()
@@ -149,17 +138,17 @@ def run_step(planned: PlannedStep, session: Session, progress: Progress = lambda
     tables: dict[str, tuple[Part, ...]] = dict(planned.inputs)
     try:
         for number, stage in enumerate(planned.stages):
-            todo = _missing(store, stage, forced, session.verify)
-            before = {t.name: store.entries(t.name) for t in stage.stage.writes}
-            costs = _run_jobs(todo, stage, session, f"{name}-{number}" if number else name, progress)
+            before = {c.name: store.entries(c.name, stage.parts(c.name)) for c in stage.stage.writes}
+            todo = _missing(store, stage, before, forced, session.verify)
+            costs = _run_jobs(todo, stage, session, f"{name}-{number}" if number else name, progress, part_failed)
             computed += len(costs)
             tables |= {c.name: stage.parts(c.name) for c in stage.stage.writes}
             for contract in stage.stage.writes:
                 store.sweep(contract.name, lambda key: not session.leases.taken(key))
-                if not todo and _is_written(store, contract.name, tables[contract.name], session.verify):
+                if not todo and is_written(store, contract.name, tables[contract.name], session.verify):
                     continue  # finished by an earlier run, which was interrupted behind it
-                manifest = _manifest(contract, stage, tables, session, planned, costs, before[contract.name])
-                changed += [contract.name] if _differs(manifest, before[contract.name]) else []
+                manifest = describe(store, planned, stage, contract, tables, costs, before[contract.name])
+                changed += [contract.name] if differs(manifest, before[contract.name]) else []
                 store.write_manifest(manifest)
     except Exception as error:
         words = str(error) if isinstance(error, StudyError) else no_room(error, store.base)
@@ -173,9 +162,10 @@ def run_step(planned: PlannedStep, session: Session, progress: Progress = lambda
     return _outcome(planned, store, "done", computed, seconds, tuple(changed))
 
 
-def _missing(store: Store, stage: PlannedStage, forced: bool, verify: bool) -> list[PlannedJob]:
-    """Jobs with a part that is not there or not whole, dearest first."""
-    entries = {c.name: store.entries(c.name) for c in stage.stage.writes}
+def _missing(
+    store: Store, stage: PlannedStage, entries: Mapping[str, Mapping[str, Any]], forced: bool, verify: bool
+) -> list[PlannedJob]:
+    """Jobs with a part that is not there or not whole, dearest first. `entries`: what is known of each table's parts."""
     todo = [
         job for job in stage.jobs
         if forced or not all(store.is_whole(p, entries[p.table].get(p.key), verify=verify) for p in job.parts(stage.stage))
@@ -184,7 +174,7 @@ def _missing(store: Store, stage: PlannedStage, forced: bool, verify: bool) -> l
 
 
 def _run_jobs(
-    todo: list[PlannedJob], stage: PlannedStage, session: Session, name: str, progress: Progress
+    todo: list[PlannedJob], stage: PlannedStage, session: Session, name: str, progress: Progress, part_failed: PartFailed
 ) -> dict[str, dict[str, Any]]:
     """Run the jobs that no other run computes, then look for the others'; returns what each of ours cost.
 
@@ -207,6 +197,7 @@ def _run_jobs(
             session.leases.drop(job.key)
             if why := _explain(finished, session, name, job):
                 failures.append(f"{job.job.name}: {why}")
+                part_failed(job.job.name, why)
             else:
                 costs[job.key] = finished.value
                 progress(len(stage.jobs) - len(todo) + len(costs) + turn.found, len(stage.jobs))
@@ -270,43 +261,6 @@ def _explain(finished: Finished, session: Session, name: str, job: PlannedJob) -
     return f"{message} (this is a defect of ours; its traceback is in {path})"
 
 
-def _manifest(
-    contract: Contract, stage: PlannedStage, tables: Mapping[str, tuple[Part, ...]], session: Session, planned: PlannedStep,
-    costs: Mapping[str, Mapping[str, Any]], before: Mapping[str, Mapping[str, Any]],
-) -> dict[str, Any]:  # fmt: skip
-    """Validate one table and describe it. Raises StudyError where it breaks its contract."""
-    store, parts = session.store, tables[contract.name]
-    began = time.monotonic()
-    validation = validate(store, contract, tables, CONTRACTS)
-    validation["seconds"] = time.monotonic() - began
-    if not validation["success"]:
-        failed = [c for c in validation["checks"] if not c["success"]]
-        lines = [
-            f"{c['check']}: {c['unexpected']} rows, e.g. {'; '.join(c['examples'][:2]) or 'none shown'}" for c in failed
-        ]
-        store.write_json(f"{store.base}/{contract.name}/rejected/{fingerprint(parts)}.json", validation)
-        raise StudyError(f"{contract.name} breaks its contract; nothing downstream can see it\n  " + "\n  ".join(lines))
-    entries = []
-    for part in parts:
-        known = before.get(part.key)
-        entry = dict(known) if known and part.key not in costs else store.describe(part)
-        cost = costs.get(part.key) or {"seconds": (known or {}).get("seconds", 0.0)}
-        entries.append({**entry, "labels": dict(part.labels), **cost})
-    return {
-        "table": contract.name, "fingerprint": fingerprint(parts), "step": planned.step.name, "version": planned.step.version,
-        "inputs": {t: fingerprint(p) for t, p in planned.inputs.items()},
-        "settings": {job.key: dict(job.job.settings) for job in stage.jobs[:1]},
-        "parts": entries, "rows": sum(e["rows"] for e in entries), "bytes": sum(e["bytes"] for e in entries),
-        "seconds": sum(e.get("seconds", 0.0) for e in entries), "validation": validation,
-        "versions": versions(), "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }  # fmt: skip
-
-
-def _differs(manifest: Mapping[str, Any], before: Mapping[str, Mapping[str, Any]]) -> bool:
-    """Whether a part that was there before now has other bytes, under the same key."""
-    return any(e["key"] in before and before[e["key"]]["sha256"] != e["sha256"] for e in manifest["parts"])
-
-
 def _outcome(
     planned: PlannedStep, store: Store, state: str, computed: int, seconds: float, changed: Iterable[str]
 ) -> Outcome:
@@ -328,27 +282,5 @@ def _outcome(
         tuple(changed),
         rows,
         read_again(manifests),
+        tuple({"table": m["table"], "rows": m["rows"], **c} for m in manifests for c in m["validation"]["checks"]),
     )
-
-
-def read_again(manifests: Iterable[Mapping[str, Any]]) -> str:
-    """Which parts were read more than once, as their questions do not fit into `counting.memory`; "" if none was."""
-    passes = {e["key"]: e.get("passes", 1) for m in manifests for e in m["parts"]}
-    more = [count for count in passes.values() if count > 1]
-    if not more:
-        return ""
-    return (f"{len(more)} of {len(passes)} parts were read up to {max(more)} times, for what is asked of them is more than "
-            "counting.memory holds")  # fmt: skip
-
-
-def versions() -> dict[str, str]:
-    """Versions of what computed a table."""
-    found = {"taskgram": _version("taskgram")}
-    return found | {library: _version(library) for library in LIBRARIES}
-
-
-def _version(distribution: str) -> str:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return ""

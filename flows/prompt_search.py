@@ -68,7 +68,7 @@ def search_prompts(
         job = keyed(step, 0, round_job(number, home.tasks[0].name, search, source.asked, source.labels, inputs, earlier))
         jobs.append(job)
         (part,) = job.parts(stage)
-        if not store.is_whole(part, store.entries(part.table).get(part.key)):
+        if not store.is_whole(part, store.entries(part.table, [part]).get(part.key)):
             choosing.perform(f"round-{number}", partial(_run_round, store, job, stage))
             computed += 1
     planned = PlannedStep(step, (PlannedStage(stage, tuple(jobs)),), words)

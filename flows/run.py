@@ -5,20 +5,13 @@ Import it after `flows.environment.prepare`.
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
 import httpx
-from prefect import flow, get_run_logger, task
-from prefect.artifacts import (
-    create_link_artifact,
-    create_progress_artifact,
-    create_table_artifact,
-    update_progress_artifact,
-)
+from prefect import flow, task
+from prefect.artifacts import create_link_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
 from prefect.runtime import flow_run
@@ -26,21 +19,21 @@ from prefect.states import Completed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
 
-from flows.engine import Outcome, Session, StepFailed, default_root, is_finished, run_step
+from flows.engine import Session, StepFailed, default_root, run_step
 from flows.environment import check_root
 from flows.files import publish_report, study_path
+from flows.manifests import is_finished
 from flows.plan import PlannedStep, downstream, lay_out, upstream
 from flows.study import STEPS
 from flows.terminal import Terminal
+from flows.watching import Post, Watch, key
 from schemas import StudyError, load_study
 from tasks.cluster import Cluster
 from tasks.dataset import Store
 from tasks.text.shown import printable
 
 StepName = Annotated[str, Field(json_schema_extra={"enum": [s.name for s in STEPS]})]  # a list to choose from, in the UI
-SECONDS_BETWEEN_PROGRESS = 2.0
 STEPS_AT_ONCE = 6
-_unseen = threading.Event()  # the server did not answer
 
 
 def _run_name() -> str:
@@ -67,7 +60,6 @@ def study(
         workers: Dask workers; 0 runs everything in this process; empty: what the study says.
         verify: hash the bytes of finished parts before they are skipped.
     """
-    _unseen.clear()
     root = check_root(root or default_root())
     settings = load_study(study_path(study))
     if workers is not None:
@@ -75,20 +67,20 @@ def study(
     store = Store(root)
     cluster = Cluster.of(settings, store)
     session = Session(settings, study, store, cluster, set(force or ()), verify)
-    terminal = Terminal()
+    terminal, post = Terminal(), Post()
     try:
         plan = lay_out(STEPS, settings)
         chosen = choose(plan, store, session, only, start)
-        failures = _run_all(plan, chosen, session, terminal)
+        failures = _run_all(plan, chosen, session, terminal, post)
         if "report" in chosen and not failures:
             with session.alone(f"report-{settings.name}"):
                 page = publish_report(plan, store, settings.name)
             session.sweep(table for planned in plan for table in planned.outputs)
-            key = _key(settings.name, "report-page")
-            _show(create_link_artifact, link=page, link_text=f"Report of {settings.name}", key=key)
+            _link(page, settings.name)
     finally:
         terminal.close()
         session.close()
+        post.close()
     if failures:
         raise StudyError("\n".join(failures))
 
@@ -110,7 +102,7 @@ def choose(plan: list[PlannedStep], store: Store, session: Session, only: str | 
     return downstream({start}, STEPS) if start else set(names)
 
 
-def _run_all(plan: list[PlannedStep], chosen: set[str], session: Session, terminal: Terminal) -> list[str]:
+def _run_all(plan: list[PlannedStep], chosen: set[str], session: Session, terminal: Terminal, post: Post) -> list[str]:
     """Submit every chosen step behind those it reads; returns what failed, in words."""
     # Inline runs take the steps in order, one at a time: that is what one runs inline for.
     runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=1 if session.cluster.inline else STEPS_AT_ONCE)
@@ -126,7 +118,9 @@ def _run_all(plan: list[PlannedStep], chosen: set[str], session: Session, termin
                     ]
                 continue
             waits = [futures[s.name] for s in upstream(planned.step, STEPS) if s.name in futures]
-            futures[name] = runner.submit(_step_task(planned, session, terminal, failures), parameters={}, wait_for=waits)
+            futures[name] = runner.submit(
+                _step_task(planned, session, terminal, post, failures), parameters={}, wait_for=waits
+            )
         try:
             for future in futures.values():
                 future.wait()
@@ -142,7 +136,7 @@ def upstream_of_chosen(name: str, chosen: set[str]) -> bool:
     return any(name in {s.name for s in upstream(step, STEPS)} for step in STEPS if step.name in chosen)
 
 
-def _step_task(planned: PlannedStep, session: Session, terminal: Terminal, failures: dict[str, str]) -> Any:
+def _step_task(planned: PlannedStep, session: Session, terminal: Terminal, post: Post, failures: dict[str, str]) -> Any:
     """One step as a Prefect task without parameters, so that Prefect neither copies nor hashes the plan.
 
     What goes wrong is put into `failures` in a person's words; Prefect's state keeps the traceback.
@@ -152,66 +146,30 @@ def _step_task(planned: PlannedStep, session: Session, terminal: Terminal, failu
     @task(name=name, task_run_name=f"{session.study.name}/{name}/{planned.fingerprint[:8]}", description=planned.step.about,
           cache_policy=NO_CACHE, persist_result=False)  # fmt: skip
     def step() -> State[Any]:
+        watch = Watch(planned, session, post)
+
+        def progress(done: int, total: int) -> None:
+            terminal.progress(name, done, total)
+            watch.progress(done, total)
+
         try:
-            outcome = run_step(planned, session, _reporter(name, session, terminal))
+            outcome = run_step(planned, session, progress, watch.part_failed)
         except Exception as error:
             words = printable(str(error) if isinstance(error, StepFailed) else f"{name}: {type(error).__name__}: {error}")
             failures[name] = words
             terminal.line(f"  {name:<11} failed")
-            get_run_logger().error("%s", words)
+            watch.failed(words, error)
             raise
         terminal.finished(outcome)
+        watch.finished(outcome)
         if outcome.changed:
             session.force |= downstream({name}, STEPS) - {name}
-        _artifacts(outcome, session)
         return Completed(name="Skipped" if outcome.state == "skipped" else "Completed", message=f"{outcome.rows} rows")
 
     return step
 
 
-def _reporter(step: str, session: Session, terminal: Terminal) -> Callable[[int, int], None]:
-    """Progress to the terminal at once, and to a Prefect artifact every few seconds."""
-    began: dict[str, Any] = {"artifact": None, "last": 0.0}
-
-    def report(done: int, total: int) -> None:
-        terminal.progress(step, done, total)
-        share, now = 100.0 * done / total if total else 100.0, time.monotonic()
-        if began["artifact"] is None and (now - began["last"] >= SECONDS_BETWEEN_PROGRESS or not began["last"]):
-            key = _key(session.study.name, step, "progress")
-            began["artifact"] = _show(create_progress_artifact, progress=share, key=key, description=f"{step}: parts done")
-        elif began["artifact"] is not None and (now - began["last"] >= SECONDS_BETWEEN_PROGRESS or done == total):
-            _show(update_progress_artifact, artifact_id=began["artifact"], progress=share)
-        else:
-            return
-        began["last"] = now
-
-    return report
-
-
-def _show(artifact: Callable[..., Any], **what: Any) -> Any:
-    """What is only there to be looked at ends no step: where the server is gone, it is not shown, and not tried again."""
-    if _unseen.is_set():
-        return None
-    try:
-        return artifact(**what)
-    except httpx.HTTPError:
-        _unseen.set()
-        return None
-
-
-def _artifacts(outcome: Outcome, session: Session) -> None:
-    """A table per step in the Prefect UI: what was written and that it was checked."""
-    if outcome.state == "skipped":
-        return
-    description = f"{outcome.step}: {outcome.computed} of {outcome.parts} parts computed in {outcome.seconds:.1f} s"
-    _show(
-        create_table_artifact,
-        table=[dict(t) for t in outcome.tables],
-        key=_key(session.study.name, outcome.step),
-        description=description,
-    )
-
-
-def _key(*words: str) -> str:
-    """An artifact key: lower-case letters, digits and dashes."""
-    return "-".join("".join(c if c.isalnum() else "-" for c in w.lower()) for w in words)
+def _link(page: str, study: str) -> None:
+    """The report's address in the UI: only there to be looked at, so that a server that is gone ends nothing."""
+    with suppress(httpx.HTTPError):
+        create_link_artifact(link=page, link_text=f"Report of {study}", key=key(study, "report-page"))

@@ -15,10 +15,13 @@ from schemas import StudyError, load_study
 def serve_study(study: str, root: str, cron: str, timezone: str, port: int) -> None:
     """Serve until Ctrl-C or SIGTERM. Raises StudyError for a schedule that says nothing, or a port that is taken."""
     settings, path = load_study(study_path(study)), study_path(study)
+    url, server, own = os.environ.get("PREFECT_API_URL", ""), None, "PREFECT_API_URL" not in os.environ
+    if own:
+        # Before Prefect is imported, which reads its settings once: without an address it would start a second server on the
+        # same database, and what the one has reserved, the other would not know of.
+        url = os.environ["PREFECT_API_URL"] = api(port)
     _check_schedule(cron, timezone)
-    url, server = os.environ.get("PREFECT_API_URL", ""), None
-    if not url:
-        url = api(port)
+    if own:
         if is_up(url):
             raise StudyError(f"a Prefect server already answers at {url}: set PREFECT_API_URL={url} to use it, "
                              "or name another --port")  # fmt: skip
@@ -26,7 +29,6 @@ def serve_study(study: str, root: str, cron: str, timezone: str, port: int) -> N
     try:
         if server is not None:
             wait_until_up(url, server, log)
-        os.environ["PREFECT_API_URL"] = url  # before Prefect is imported: it reads its settings once
         _serve(settings.name, str(path.resolve()) if Path(study).suffix == ".toml" else study, root, cron, timezone, url)
     finally:
         if server is not None:

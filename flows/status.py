@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from flows.engine import is_finished, read_again
 from flows.files import report_page, study_path
+from flows.manifests import is_finished, read_again
 from flows.plan import PlannedStep, lay_out
 from flows.records import kept, recorded_steps
 from flows.study import STEPS

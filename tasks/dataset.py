@@ -336,13 +336,21 @@ class Store:
         """Last act of a step: from now on the table exists."""
         self.write_json(self.manifest_path(manifest["table"], manifest["fingerprint"]), manifest)
 
-    def entries(self, table: str) -> dict[str, dict[str, Any]]:
-        """What all manifests of a table say of each part they list, by key."""
+    def entries(self, table: str, parts: Sequence[Part]) -> dict[str, dict[str, Any]]:
+        """What manifests say of those parts that are there, by key; the newest says it, and older ones are not read for it."""
+        wanted = {p.key for p in parts if self.stat(self.part_path(p)) is not None}
         found: dict[str, dict[str, Any]] = {}
-        for path in sorted(self.fs.glob(f"{self.base}/{table}/manifests/*.json")):
+        for path in self._manifests_newest_first(table) if wanted else ():
             for entry in (self.read_json(path) or {}).get("parts", []):
-                found[entry["key"]] = entry
+                if entry["key"] in wanted:
+                    found.setdefault(entry["key"], entry)
+            if len(found) == len(wanted):
+                break
         return found
+
+    def _manifests_newest_first(self, table: str) -> list[str]:
+        paths = sorted(self.fs.glob(f"{self.base}/{table}/manifests/*.json"))
+        return sorted(paths, key=lambda path: -(self.stat(path) or {"mtime_ns": 0})["mtime_ns"])
 
 
 def _complete(folder: Path) -> Path:

@@ -196,7 +196,9 @@ class Work:
             self.stage.run(self)
             footer["sums"] = self.sums
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-        return {"seconds": time.monotonic() - began, "peak_memory": peak, "passes": self.passes}
+        cost = {"seconds": time.monotonic() - began, "peak_memory": peak, "passes": self.passes}
+        # Here, where the bytes are still in memory, and on as many workers as there are.
+        return {**cost, "described": {p.table: self.store.describe(p) for p in self.planned.parts(self.stage)}}
 
 
 def run_job(store: Store, planned: PlannedJob, stage: Stage, contracts: Mapping[str, Contract]) -> dict[str, Any]:

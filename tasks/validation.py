@@ -1,15 +1,8 @@
-"""Contracts, checked on every row: types and keys with Arrow, values and sums with Great Expectations over DuckDB.
-
-Great Expectations cannot use duckdb-engine as it comes (great_expectations#11579: DuckDB drops a result on rollback, and the
-rollback comes before the fetch), so it gets one connection whose transaction methods do nothing.
-"""
+"""Contracts, checked on every row: types and keys with Arrow, values and sums with Great Expectations over DuckDB."""
 
 from __future__ import annotations
 
-import logging
-import os
 import re
-import shutil
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
@@ -20,9 +13,9 @@ import pyarrow.compute as pc
 
 from schemas import Column, Contract
 from tasks.dataset import Part, Store
+from tasks.expectations import expectations
 
 Tables = Mapping[str, Sequence[Part]]
-EXAMPLES_SHOWN = 5
 _one_at_a_time = threading.Lock()  # GX keeps its context in the process
 
 
@@ -43,7 +36,7 @@ def validate(store: Store, contract: Contract, tables: Tables, contracts: Mappin
     ]
     if not failed and any(tables.get(name) for name in _named(contract)):  # what is made of nothing is as it must be
         with _one_at_a_time, _views(store, contract, tables, contracts) as connection:
-            first += _expectations(contract, connection)
+            first += expectations(contract, connection)
     return {"success": all(c["success"] for c in first), "checks": first}
 
 
@@ -159,76 +152,3 @@ def _value_conditions(column: Column) -> list[str]:
         values = ", ".join("'" + v + "'" for v in column.one_of)
         found.append(f"coalesce({name} IN ({values}), true)")
     return found
-
-
-def _suite(contract: Contract) -> list[tuple[str, Any]]:
-    """The contract as Great Expectations' expectations, each with a sentence that says it."""
-    import great_expectations.expectations as gxe
-
-    suite: list[tuple[str, Any]] = []
-    for c in contract.columns:
-        if not c.nullable:
-            suite.append((f"{c.name} is never missing", gxe.ExpectColumnValuesToNotBeNull(column=c.name)))
-        low, high = c.between or (c.at_least, c.at_most)
-        if low is not None or high is not None:
-            expectation = gxe.ExpectColumnValuesToBeBetween(column=c.name, min_value=low, max_value=high)
-            suite.append((f"{c.name} lies in [{low}, {high}]", expectation))
-        if c.one_of:
-            members = gxe.ExpectColumnValuesToBeInSet(column=c.name, value_set=list(c.one_of))
-            suite.append((f"{c.name} is one of {', '.join(c.one_of)}", members))
-    for rule in contract.rules:
-        query = f"SELECT * FROM {{batch}} WHERE NOT ({rule.sql}) LIMIT 1000"
-        suite.append((rule.why, gxe.UnexpectedRowsExpectation(unexpected_rows_query=query, description=rule.why)))
-    for item in contract.balances:
-        query = (f"SELECT * FROM (SELECT ({item.left}) AS left_side, ({item.right}) AS right_side) "
-                 f"WHERE left_side IS DISTINCT FROM right_side AND (SELECT count(*) FROM {{batch}}) >= 0")  # fmt: skip
-        suite.append((item.why, gxe.UnexpectedRowsExpectation(unexpected_rows_query=query, description=item.why)))
-    return suite
-
-
-def _expectations(contract: Contract, connection: Any) -> list[dict[str, Any]]:
-    """Run the suite over every row; one result per expectation."""
-    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
-    logging.getLogger("great_expectations").setLevel(logging.WARNING)
-    import duckdb_engine
-    import great_expectations as gx
-    from great_expectations.data_context.types.base import ProgressBarsConfig
-    from sqlalchemy.pool import StaticPool
-
-    class Connection(duckdb_engine.ConnectionWrapper):
-        def begin(self) -> None: ...
-        def commit(self) -> None: ...
-        def rollback(self) -> None: ...
-        def close(self) -> None: ...
-
-    context: Any = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
-    options = {"creator": lambda: Connection(connection), "poolclass": StaticPool}
-    source = context.data_sources.add_sql("parts", connection_string="duckdb:///:memory:", kwargs=options)
-    batch = (
-        source.add_table_asset(contract.name, table_name=contract.name).add_batch_definition_whole_table("all").get_batch()
-    )
-    suite, sentences = gx.ExpectationSuite(name=contract.name), []
-    for sentence, expectation in _suite(contract):
-        suite.add_expectation(expectation)
-        sentences.append((sentence, expectation.expectation_type))
-    result = context.suites.add(suite) and batch.validate(suite)
-    for site in context.variables.data_docs_sites.values():  # made for documents we do not build
-        shutil.rmtree(site["store_backend"]["base_directory"], ignore_errors=True)
-    return [_result(r, contract) for r in result.results]
-
-
-def _result(result: Any, contract: Contract) -> dict[str, Any]:
-    """One expectation's outcome in a few plain fields."""
-    config, seen = result.expectation_config, result.result or {}
-    described = (
-        config.description or f"{config.type.removeprefix('expect_').replace('_', ' ')} ({config.kwargs.get('column', '')})"
-    )
-    raised: Any = next(iter((result.exception_info or {}).values()), {})
-    message = raised.get("exception_message") if isinstance(raised, dict) else None
-    examples = seen.get("partial_unexpected_list") or (seen.get("details") or {}).get("unexpected_rows") or []
-    unexpected = seen.get("unexpected_count", seen.get("observed_value", 0)) or 0
-    return {
-        "check": f"{contract.name}: {described}", "success": bool(result.success), "unexpected": int(unexpected),
-        "examples": [message] if message else [str(e)[:300] for e in examples[:EXAMPLES_SHOWN]],
-    }  # fmt: skip

@@ -84,7 +84,7 @@ def test_kernels_import_nothing_of_ours() -> None:
 @pytest.mark.parametrize("path", modules(), ids=name_of)
 def test_heavy_libraries_are_imported_where_they_are_used(path: Path) -> None:
     """A run with nothing to do must not pay for torch; kernels and the flow itself are imported only when needed."""
-    if path.stem.endswith("kernels") or path in (ROOT / "flows" / "run.py", ROOT / "flows" / "prompts.py"):
+    if path.stem.endswith("kernels") or path in [ROOT / "flows" / f"{name}.py" for name in ("run", "watching", "prompts")]:
         return
     heavy = {m.split(".")[0] for m in imports(path, top_level_only=True)} & HEAVY
     assert not heavy, f"{name_of(path)} imports {heavy} at its top"

@@ -58,7 +58,7 @@ def test_what_keeps_its_contract_passes(tmp_path: Path) -> None:
     [
         ({"id": ["a", "", "c"]}, "a document can be named [1]"),
         ({"text": ["x", "", ""]}, "a document has text [2]"),
-        ({"row": [0, 0, 4]}, "(row) [2]"),
+        ({"row": [0, 0, 4]}, "row lies in [1, None] [2]"),
         ({"document": [0, 2, 1]}, "strictly increasing in document [1]"),
         ({"document": [0, 1, 1]}, "strictly increasing in document [1]"),
     ],
@@ -67,6 +67,18 @@ def test_every_violation_is_found_and_counted(tmp_path: Path, change: dict[str, 
     found = problems(tmp_path, {**GOOD, **change})
     assert len(found) == 1
     assert found[0].endswith(check)
+
+
+def test_a_violation_comes_with_examples(tmp_path: Path) -> None:
+    broken = {**GOOD, "text": ["x", "", "z"], "row": [0, 2, 4]}
+    tables = {
+        "documents": [write(tmp_path, "documents", broken, {"records": 4})],
+        "document_rejects": [write(tmp_path, "document_rejects", REJECT, {})],
+    }
+    checks = validate(Store(str(tmp_path)), CONTRACTS["documents"], tables, CONTRACTS)["checks"]
+    rule, limit = (next(c for c in checks if c["check"].endswith(end)) for end in ("has text", "row lies in [1, None]"))
+    assert "'id': 'b'" in rule["examples"][0], "the row that breaks a rule"
+    assert limit["examples"] == ["0"], "the value that is out of its limits"
 
 
 def test_records_that_got_lost_are_found(tmp_path: Path) -> None:

@@ -1,0 +1,102 @@
+"""What is written about a finished table, and read again before it is skipped: manifests, written behind a table's checks."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from flows.plan import PlannedStage, PlannedStep
+from schemas import CONTRACTS, Contract, StudyError
+from tasks.dataset import Part, Store, fingerprint
+from tasks.validation import validate
+
+LIBRARIES = ("dask", "duckdb", "great_expectations", "numba", "numpy", "polars", "prefect", "pyarrow", "tokenizers", "torch",
+             "transformers")  # fmt: skip
+
+
+class ContractBroken(StudyError):
+    """A table breaks its contract. checks: those that do not hold, with the number of rows and examples."""
+
+    def __init__(self, table: str, checks: Sequence[Mapping[str, Any]]) -> None:
+        self.table, self.checks = table, checks
+        lines = [
+            f"{c['check']}: {c['unexpected']} rows, e.g. {'; '.join(c['examples'][:2]) or 'none shown'}" for c in checks
+        ]
+        super().__init__(f"{table} breaks its contract; nothing downstream can see it\n  " + "\n  ".join(lines))
+
+
+def is_finished(store: Store, planned: PlannedStep, *, verify: bool = False) -> bool:
+    """Whether every table of a step has its manifest and every part is as the manifest says."""
+    return all(is_written(store, t, parts, verify) for t, parts in planned.outputs.items())
+
+
+def is_written(store: Store, table: str, parts: tuple[Part, ...], verify: bool) -> bool:
+    """Whether a table has its manifest and every part is as that says."""
+    manifest = store.manifest(table, fingerprint(parts))
+    if manifest is None:
+        return False
+    entries = {e["key"]: e for e in manifest["parts"]}
+    return all(store.is_whole(p, entries.get(p.key), verify=verify) for p in parts)
+
+
+def describe(
+    store: Store, planned: PlannedStep, stage: PlannedStage, contract: Contract, tables: Mapping[str, tuple[Part, ...]],
+    costs: Mapping[str, Mapping[str, Any]], before: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:  # fmt: skip
+    """Validate one table and describe it: its manifest. Raises ContractBroken where it breaks its contract.
+
+    costs: what each job cost that ran now, with what its worker says of the parts it wrote; before: entries of earlier manifests.
+    """
+    parts = tables[contract.name]
+    began = time.monotonic()
+    validation = validate(store, contract, tables, CONTRACTS)
+    validation["seconds"] = time.monotonic() - began
+    if not validation["success"]:
+        store.write_json(f"{store.base}/{contract.name}/rejected/{fingerprint(parts)}.json", validation)
+        raise ContractBroken(contract.name, [c for c in validation["checks"] if not c["success"]])
+    entries = []
+    for part in parts:
+        known = before.get(part.key)
+        cost = dict(costs.get(part.key) or {"seconds": (known or {}).get("seconds", 0.0)})
+        entry = cost.pop("described", {}).get(contract.name) or (known if part.key not in costs else None)
+        entries.append({**(entry or store.describe(part)), "labels": dict(part.labels), **cost})
+    return {
+        "table": contract.name, "fingerprint": fingerprint(parts), "step": planned.step.name, "version": planned.step.version,
+        "inputs": {t: fingerprint(p) for t, p in planned.inputs.items()},
+        "settings": {job.key: dict(job.job.settings) for job in stage.jobs[:1]},
+        "parts": entries, "rows": sum(e["rows"] for e in entries), "bytes": sum(e["bytes"] for e in entries),
+        "seconds": sum(e.get("seconds", 0.0) for e in entries), "validation": validation,
+        "versions": versions(), "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }  # fmt: skip
+
+
+def differs(manifest: Mapping[str, Any], before: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether a part that was there before now has other bytes, under the same key."""
+    return any(e["key"] in before and before[e["key"]]["sha256"] != e["sha256"] for e in manifest["parts"])
+
+
+def read_again(manifests: Iterable[Mapping[str, Any]]) -> str:
+    """Which parts were read more than once, as their questions do not fit into `counting.memory`; "" if none was."""
+    passes = {e["key"]: e.get("passes", 1) for m in manifests for e in m["parts"]}
+    more = [count for count in passes.values() if count > 1]
+    if not more:
+        return ""
+    return (f"{len(more)} of {len(passes)} parts were read up to {max(more)} times, for what is asked of them is more than "
+            "counting.memory holds")  # fmt: skip
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Versions of what computed a table."""
+    found = {"taskgram": _version("taskgram")}
+    return found | {library: _version(library) for library in LIBRARIES}
+
+
+def _version(distribution: str) -> str:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return ""

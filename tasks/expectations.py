@@ -1,0 +1,147 @@
+"""A contract's conditions as Great Expectations' expectations, every row checked, over a DuckDB connection.
+
+Great Expectations cannot use duckdb-engine as it comes (great_expectations#11579: DuckDB drops a result on rollback, and the
+rollback comes before the fetch), so it gets one connection whose transaction methods do nothing.
+
+Most tables are small, and of a small table the questions cost more than the rows. So a suite is first asked only whether it
+holds, which takes one query for all columns; what does not hold is asked again for numbers and examples.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+from schemas import Contract
+
+EXAMPLES_SHOWN = 5
+DIALECT = "taskgram"
+ROWS_SHOWN = 1000  # a rule that more rows break is said to be broken by that many
+
+
+def expectations(contract: Contract, connection: Any) -> list[dict[str, Any]]:
+    """Check every row of the view that has the contract's name; one result per expectation. Not for two threads at once."""
+    with _batch(contract.name, connection) as batch:
+        suite = _suite(contract)
+        results = _ask(batch, suite, "BOOLEAN_ONLY")
+        broken = {_says(r) for r in results if not r.success}
+        again = _ask(batch, [e for e in suite if e.description in broken], "COMPLETE") if broken else []
+    known = {_says(r): _result(r, contract) for r in [*results, *again]}
+    return [known[e.description] for e in suite]
+
+
+def _ask(batch: Any, wanted: list[Any], answer: str) -> list[Any]:
+    """One result per expectation."""
+    import great_expectations as gx
+
+    suite = gx.ExpectationSuite(name=f"{batch.data_asset.name} {answer}", expectations=wanted)
+    return list(batch.validate(suite, result_format=answer).results)
+
+
+def _says(result: Any) -> str:
+    return str(result.expectation_config.description)
+
+
+def _suite(contract: Contract) -> list[Any]:
+    """The contract as Great Expectations' expectations, each with a sentence that says it."""
+    import great_expectations.expectations as gxe
+
+    suite: list[Any] = []
+    for c in contract.columns:
+        if not c.nullable:
+            suite.append(gxe.ExpectColumnValuesToNotBeNull(column=c.name, description=f"{c.name} is never missing"))
+        low, high = c.between or (c.at_least, c.at_most)
+        if low is not None or high is not None:
+            sentence = f"{c.name} lies in [{low}, {high}]"
+            suite.append(
+                gxe.ExpectColumnValuesToBeBetween(column=c.name, min_value=low, max_value=high, description=sentence)
+            )
+        if c.one_of:
+            sentence = f"{c.name} is one of {', '.join(c.one_of)}"
+            suite.append(gxe.ExpectColumnValuesToBeInSet(column=c.name, value_set=list(c.one_of), description=sentence))
+    for rule in contract.rules:
+        query = f"SELECT * FROM {{batch}} WHERE NOT ({rule.sql}) LIMIT {ROWS_SHOWN}"
+        suite.append(gxe.UnexpectedRowsExpectation(unexpected_rows_query=query, description=rule.why))
+    for item in contract.balances:
+        query = (f"SELECT * FROM (SELECT ({item.left}) AS left_side, ({item.right}) AS right_side) "
+                 f"WHERE left_side IS DISTINCT FROM right_side AND (SELECT count(*) FROM {{batch}}) >= 0")  # fmt: skip
+        suite.append(gxe.UnexpectedRowsExpectation(unexpected_rows_query=query, description=item.why))
+    return suite
+
+
+@contextmanager
+def _batch(table: str, connection: Any) -> Iterator[Any]:
+    """A view of the connection, as Great Expectations wants to be given it."""
+    from sqlalchemy.pool import StaticPool
+
+    context, wrapper = _context(), _connection_class()
+    options = {"creator": lambda: wrapper(connection), "poolclass": StaticPool}
+    source = context.data_sources.add_sql(table, connection_string=f"duckdb+{DIALECT}:///:memory:", kwargs=options)
+    try:
+        asset = source.add_table_asset(table, table_name=table)
+        yield asset.get_batch(asset.build_batch_request())
+    finally:
+        context.data_sources.delete(table)
+
+
+@cache
+def _context() -> Any:
+    """One context for the process. It is kept in memory, and what it writes nevertheless, for documents, is removed."""
+    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)
+    import great_expectations as gx
+    from great_expectations.data_context.types.base import ProgressBarsConfig
+
+    context: Any = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
+    context._save_project_config = lambda: None  # it is not kept anywhere, but would be written out as YAML for every table
+    for site in context.variables.data_docs_sites.values():
+        shutil.rmtree(site["store_backend"]["base_directory"], ignore_errors=True)
+    return context
+
+
+@cache
+def _connection_class() -> type:
+    """duckdb-engine's connection without transactions; its dialect is made known, too."""
+    import duckdb_engine
+    from sqlalchemy.dialects import registry
+    from sqlalchemy.types import NullType
+
+    class Connection(duckdb_engine.ConnectionWrapper):
+        def begin(self) -> None: ...
+        def commit(self) -> None: ...
+        def rollback(self) -> None: ...
+        def close(self) -> None: ...
+
+    class Dialect(duckdb_engine.Dialect):
+        """Asks for the columns of a view, where duckdb-engine searches a catalog as large as PostgreSQL's."""
+
+        supports_statement_cache = True
+
+        def get_columns(self, connection: Any, table_name: str, schema: str | None = None, **_: Any) -> Any:
+            described = connection.exec_driver_sql(f'DESCRIBE "{table_name}"').fetchall()
+            return [{"name": row[0], "type": NullType(), "nullable": True, "default": None} for row in described]
+
+        def get_pk_constraint(self, connection: Any, table_name: str, schema: str | None = None, **_: Any) -> Any:
+            return {"constrained_columns": [], "name": None}  # a view has none
+
+    registry.impls[f"duckdb.{DIALECT}"] = lambda: Dialect
+    return Connection
+
+
+def _result(result: Any, contract: Contract) -> dict[str, Any]:
+    """One expectation's outcome in a few plain fields."""
+    seen = result.result or {}
+    raised: Any = next(iter((result.exception_info or {}).values()), {})
+    message = raised.get("exception_message") if isinstance(raised, dict) else None
+    examples = seen.get("partial_unexpected_list") or (seen.get("details") or {}).get("unexpected_rows") or []
+    unexpected = seen.get("unexpected_count", seen.get("observed_value", 0)) or 0
+    return {
+        "check": f"{contract.name}: {_says(result)}", "success": bool(result.success), "unexpected": int(unexpected),
+        "examples": [message] if message else [str(e)[:300] for e in examples[:EXAMPLES_SHOWN]],
+    }  # fmt: skip
