@@ -130,6 +130,65 @@ def test_rules_are_generalized_although_their_counts_are_random(sample: Sample) 
     assert right / len(held_out) > 0.5
 
 
+def mem_delta(sample: Sample, task: str, detail: str = "") -> dict[tuple[str, int], dict[str, Any]]:
+    """Mem_Δ of a task at n = 1, by model and checkpoint."""
+    rows = sample.rows("metrics", measure="mem_delta", task=task, order=1, unit="pair", statistic="spearman", detail=detail)
+    return {(r["model"], r["checkpoint"]): r for r in rows}
+
+
+def test_mem_delta_rises_towards_the_generators_own_with_size_and_with_exposures(sample: Sample) -> None:
+    """Trained ladders (task-grams §16): ρ* is that of the probabilities the world was generated with."""
+    planted = mem_delta(sample, "facts", "planted")
+    ladder = sorted({r["parameters"]: r["model"] for r in sample.rows("models")}.items())
+    last = {m: max(c for name, c in planted if name == m) for _, m in ladder}
+    by_size = [planted[m, last[m]] for _, m in ladder]
+    assert 0.3 < by_size[0]["truth"] < 0.7
+    assert by_size[0]["estimate"] < by_size[-1]["low"], "a larger model comes closer"
+    assert by_size[-1]["estimate"] < by_size[-1]["truth"]
+    assert by_size[-1]["high"] > by_size[-1]["truth"], "the largest is not told apart from the generator"
+    first = min(c for name, c in planted if name == largest(sample))
+    assert planted[largest(sample), first]["estimate"] < by_size[-1]["low"], "more exposures bring it closer"
+
+
+def test_mem_delta_is_about_zero_where_answers_follow_a_rule_and_the_score_is_above_chance(sample: Sample) -> None:
+    model = largest(sample)
+    found = last([r for (name, _), r in mem_delta(sample, "rules").items() if name == model])[0]
+    assert found["low"] < 0 < found["high"]
+    score = last(sample.rows("metrics", measure="main_score", task="rules", model=model))[0]
+    assert score["low"] > 0.5, "six answers: chance is a sixth"
+
+
+def test_mem_delta_rises_with_the_share_of_examples_that_can_only_be_memorized(sample: Sample) -> None:
+    """Rows of recall (facts with one answer) mixed with rows of rules, at equal number."""
+    import numpy as np
+    from scipy import stats
+
+    documents = {r["ngram"]: r["documents"] for r in sample.rows("ngram_stats")}
+    model = largest(sample)
+
+    def evidence(task: str) -> Any:
+        contrast = {
+            (r["example"], r["ngram"]): r["delta"]
+            for r in sample.rows("trace_probabilities", task=task, order=1, model=model)
+        }
+        rows = sample.rows("trace_pairs", task=task, order=1)
+        found = [(r["documents"] / (documents[r["input_ngram"]] * documents[r["output_ngram"]]),
+                  contrast.get((r["example"], r["output_ngram"]))) for r in rows if r["documents"]]  # fmt: skip
+        return np.array([pair for pair in found if pair[1] is not None], float)
+
+    recall, rules, draw = evidence("recall"), evidence("rules"), np.random.default_rng(0)
+    count, rho = min(len(rules), 70), []
+    for share in (0.0, 0.5, 1.0):
+        known = round(share * count)
+        mixed = [
+            np.concatenate([draw.permutation(recall)[:known], draw.permutation(rules)[: count - known]]) for _ in range(50)
+        ]
+        rho.append(float(np.mean([stats.spearmanr(*m.T).statistic for m in mixed])))
+    assert rho[0] < rho[1] < rho[2]
+    assert abs(rho[0]) < 0.3
+    assert rho[2] > 0.4
+
+
 def test_every_task_and_model_has_its_answers(sample: Sample) -> None:
     study = load_study(study_path("sample"))
     scores = {(r["task"], r["model"]) for r in sample.rows("metrics", measure="main_score") if r["estimate"] is not None}

@@ -87,11 +87,11 @@ class Measurement(Recorder):
     def _both_units(self, measure: str, rows: Rows, keep: NDArray[np.bool_], names: tuple[str, str]) -> None:
         kept, planted = rows.take(keep), np.isfinite(self.evidence.optimal) & np.isfinite(self.evidence.planted) & keep
         truth = None
-        if measure == "mem_n" and planted.any():
-            ideal = Rows(
-                self.evidence.planted[planted], self.evidence.optimal[planted], rows.example[planted], rows.output[planted]
-            )
-            truth = rho(ideal)
+        if planted.any():
+            # The generator's own Δ: after an input without a partner it gives every output the same small probability.
+            evidence = self.evidence.planted if measure == "mem_n" else rows.x
+            optimal = self.evidence.optimal[planted]
+            truth = rho(Rows(evidence[planted], optimal, rows.example[planted], rows.output[planted]))
             note = f"rows of planted pairs: {int(planted.sum())} of {len(kept)}"
             self.spearman(measure, "pair", rows.take(planted), names, detail="planted", truth=truth, note=note)
         self.primary(measure, "pair", kept, names, truth=truth)
