@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from flows import engine, prompt_question
+from flows import manifests, prompt_question
 from flows.engine import Session, run_step
 from flows.plan import lay_out
 from flows.prompt_choice import choose
@@ -140,7 +140,7 @@ def quick_checks() -> Iterator[None]:
         return {"success": not problems, "checks": checks}
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "validate", check)
+        patch.setattr(manifests, "validate", check)
         yield
 
 
