@@ -290,8 +290,8 @@ def test_a_worker_that_joins_in_the_middle_with_other_versions_computes_nothing(
 
 
 def test_a_worker_without_taskgram_or_with_threads_is_named(folder: Path, processes: Processes, tmp_path: Path) -> None:
-    (tmp_path / "strange" / "tasks").mkdir(parents=True)
-    (tmp_path / "strange" / "tasks" / "__init__.py").touch()  # somebody else's package of that common name
+    (tmp_path / "strange").mkdir()
+    (tmp_path / "strange" / "tasks.py").touch()  # somebody else's module of that common name
     address = processes.scheduler()
     processes.worker("strange", first=(tmp_path / "strange",))
     words = refusal(folder, tmp_path / "root", address)
