@@ -93,7 +93,7 @@ class Leases:
             known = self._read(self._pulse(run))
             if known is None or _is_dead(known):
                 self._remove(path)
-        for path in self.store.fs.glob(f"{base}/parts/*.json"):
+        for path in self.store.fs.glob(f"{base}/held/*.json"):
             run = (self._read(path) or {}).get("run", "")
             if run and self._read(self._pulse(run)) is None:
                 self._remove(path)
@@ -121,7 +121,7 @@ class Leases:
 
     # -- files ------------------------------------------------------------------------------------------------------
     def _lease(self, key: str) -> str:
-        return f"{self.store.base}/.leases/parts/{key}.json"
+        return f"{self.store.base}/.leases/held/{key}.json"
 
     def _pulse(self, run: str) -> str:
         return f"{self.store.base}/.leases/runs/{run}.json"

@@ -165,7 +165,7 @@ def test_a_killed_run_goes_on_from_what_was_finished(folder: Path, undisturbed: 
 def test_what_a_killed_process_was_writing_is_swept(folder: Path, undisturbed: State, tmp_path: Path) -> None:
     """By the run that makes the table, whose parts are then all there; not what a run that lives is computing."""
     root = tmp_path / "root"
-    left = [root / "ngram_counts" / "parts" / ".k.1.tmp", root / "ngram_index" / "files" / "k" / ".0000-text.npy.1.tmp",
+    left = [root / "ngram_counts" / "parts" / ".k.1.tmp", root / "ngram_counts" / "files" / "k" / ".0000-text.npy.1.tmp",
             root / ".scratch" / "ngram_counts.k" / "tmp1" / "2.arrow"]  # fmt: skip
     living = root / "ngram_counts" / "parts" / ".other.1.tmp"
     for path in (*left, living):

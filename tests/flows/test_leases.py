@@ -69,7 +69,7 @@ def test_a_killed_runs_parts_are_free_at_once(tmp_path: Path) -> None:
     repository = Path(__file__).resolve().parents[2]
     killed = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, cwd=repository)
     assert killed.stdout.strip() == "True"
-    assert (tmp_path / ".leases" / "parts" / "k.json").exists()
+    assert (tmp_path / ".leases" / "held" / "k.json").exists()
     leases = Leases(Store(str(tmp_path)))
     assert leases.take("k")
     leases.close()
@@ -84,7 +84,7 @@ def pulse(root: Path, run: str, beat: int) -> None:
 
 
 def test_a_run_elsewhere_is_dead_when_its_pulse_has_stood_still_for_long_enough(tmp_path: Path) -> None:
-    lease = tmp_path / ".leases" / "parts" / "k.json"
+    lease = tmp_path / ".leases" / "held" / "k.json"
     lease.parent.mkdir(parents=True)
     lease.write_text('{"run": "far"}')
     pulse(tmp_path, "far", 1)
@@ -115,7 +115,7 @@ def test_a_clock_that_jumps_changes_nothing(tmp_path: Path, monkeypatch: pytest.
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"run": 3}'])
 def test_a_lease_that_cannot_be_read_expires(tmp_path: Path, content: str) -> None:
-    path = tmp_path / ".leases" / "parts" / "k.json"
+    path = tmp_path / ".leases" / "held" / "k.json"
     path.parent.mkdir(parents=True)
     path.write_text(content)
     leases = Leases(Store(str(tmp_path)), patience=0.1)
