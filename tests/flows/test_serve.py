@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,8 +89,15 @@ class Served:
         request = urllib.request.Request(
             f"{self.api}/{path}", json.dumps(what).encode(), {"Content-Type": "application/json"}
         )
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.loads(answer.read())
+        for _ in range(10):
+            try:
+                with urllib.request.urlopen(request, timeout=30) as answer:
+                    return json.loads(answer.read())
+            except urllib.error.HTTPError as error:
+                if error.code != 503:  # the server's word for a database that is busy; its own clients ask again
+                    raise
+                time.sleep(1)
+        raise AssertionError(f"{path}: the server stayed busy")
 
     def deployments(self) -> dict[str, Any]:
         """By name, as soon as all are there."""
