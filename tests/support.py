@@ -55,3 +55,12 @@ def read_rows(root: Path, parts: tuple[Part, ...]) -> list[dict]:
 def shipped_text(name: str) -> str:
     """A shipped study."""
     return shipped_studies()[name].read_text(encoding="utf-8")
+
+
+# The corpus of small studies that a test writes: JSON lines in one folder, and a small tokenizer learnt from them.
+NOTES = """[[corpus.sources]]
+name = "notes"
+files = ["corpus/*.jsonl"]
+[tokenizer]
+vocabulary = 300
+"""

@@ -24,22 +24,22 @@ from schemas import Study, load_study
 from tasks.cluster import Cluster
 from tasks.dataset import Store
 from tasks.workers import devices
+from tests.support import NOTES
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 COUNTING = ("ingest", "tokenizer", "tokens", "words", "count")
 FILES = 8
-STUDY = """
+STUDY = (
+    """
 name = "counting"
 workers = 0
-[[corpus.sources]]
-name = "notes"
-files = ["corpus/*.jsonl"]
-[tokenizer]
-vocabulary = 300
-[counting]
+"""
+    + NOTES
+    + """[counting]
 all_orders = [1, 2]
 buckets = 3
 """
+)
 
 
 @pytest.fixture(scope="module")

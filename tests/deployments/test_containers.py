@@ -259,7 +259,9 @@ def test_every_claim_secret_and_settings_that_is_named_is_there_or_said_to_be_ma
 
 def test_kubectl_puts_the_manifests_together() -> None:
     if not shutil.which("kubectl"):
-        pytest.skip("kubectl is not installed")
+        pytest.skip(
+            "kubectl, which puts the manifests together as a cluster would, is not installed; the other tests read them"
+        )
     said = subprocess.run(["kubectl", "kustomize", str(FOLDER / "kubernetes")], capture_output=True, text=True)
     assert said.returncode == 0, said.stderr
     together = list(yaml.safe_load_all(said.stdout))
@@ -268,7 +270,7 @@ def test_kubectl_puts_the_manifests_together() -> None:
 
 
 def test_manifests_follow_the_schemas_of_kubernetes() -> None:
-    validator = pytest.importorskip("kubernetes_validate", reason="pip install kubernetes-validate (100 MB of schemas)")
+    validator = pytest.importorskip("kubernetes_validate", reason="the schemas take 100 MB: pip install kubernetes-validate")
     for found in objects():
         if found["kind"] != "Kustomization":
             validator.validate(found, "1.31", strict=True)

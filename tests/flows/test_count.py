@@ -17,19 +17,19 @@ from flows.study import STEPS
 from schemas import load_study
 from tasks.cluster import Cluster
 from tasks.dataset import Store
+from tests.support import NOTES
 from tests.test_sample import REPOSITORY, TASKGRAM
 
-STUDY = """
+STUDY = (
+    """
 name = "{name}"
 workers = 0
-[[corpus.sources]]
-name = "notes"
-files = ["corpus/*.jsonl"]
-[tokenizer]
-vocabulary = 300
-[counting]
+"""
+    + NOTES
+    + """[counting]
 index = {index}
 """
+)
 TEXTS = [
     "The River of Velm is Torin. It is long; the river of Velm is cold.",
     "Torin flows through Velm.\tNobody knows why.",

@@ -26,17 +26,16 @@ from tasks.dataset import Part, Store, fingerprint
 from tasks.text.words import normalise
 from tasks.validation import check_rules, validate
 from tests.models.small import save_random
+from tests.support import NOTES
 from tests.test_sample import REPOSITORY, TASKGRAM
 
-STUDY = """
+STUDY = (
+    """
 name = "{name}"
 workers = 0
-[[corpus.sources]]
-name = "notes"
-files = ["corpus/*.jsonl"]
-[tokenizer]
-vocabulary = 300
-[[tasks]]
+"""
+    + NOTES
+    + """[[tasks]]
 name = "rivers"
 family = "qa"
 evaluate = ["rivers.jsonl"]
@@ -66,6 +65,7 @@ other_inputs = 2
 [measures]
 bootstrap = 50
 """
+)
 PLACES = ("Velm", "Maron", "Iska", "Torin", "Belado", "Mirek")
 TEMPLATES = [
     "Which river flows through {input}?\\nAnswer:",  # the task's own

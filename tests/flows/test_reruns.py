@@ -14,18 +14,17 @@ from pathlib import Path
 import pytest
 
 from flows.server import api, end, server_command, server_environment, wait_until_up
+from tests.support import NOTES
 
 pytestmark = pytest.mark.slow
 REPOSITORY = Path(__file__).resolve().parents[2]
-STUDY = """
+STUDY = (
+    """
 name = "again"
 workers = 0
-[[corpus.sources]]
-name = "notes"
-files = ["corpus/*.jsonl"]
-[tokenizer]
-vocabulary = 300
 """
+    + NOTES
+)
 
 
 @pytest.fixture(scope="module")
