@@ -31,6 +31,9 @@ Results lie under --root (default: $TASKGRAM_ROOT, else ./taskgram-data). What i
 """
 
 
+_ends_with: list[int] = []  # the exit code, once it is known
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code: 0 done, 1 failed, 2 wrong words on the command line."""
     atexit.register(_end_quietly)  # registered first, so that it runs last
@@ -98,10 +101,28 @@ def _stop(number: int, frame: Any) -> None:
     raise KeyboardInterrupt
 
 
+def command() -> None:
+    """`taskgram` in a process of its own: run the command, clean up, and end."""
+    _ends_with.append(main())
+    sys.exit(_ends_with[0])
+
+
 def _end_quietly() -> None:
-    """Drop what DuckDB's binding prints about reference counts while the interpreter is taken down."""
+    """End here, when all else has been cleaned up: taking the interpreter down takes seconds more, in which nothing happens but
+    that DuckDB's binding complains about reference counts.
+    """
+    code = _ends_with[0] if _ends_with else None
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    except OSError as error:
+        print(f"taskgram: what was printed could not be written: {error.strerror}", file=sys.stderr)
+        code = 1 if code is not None else None
     sys.stderr.flush()
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    if code is not None:
+        os._exit(code)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # called by another program, which ends by itself
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -215,10 +236,8 @@ def _run(options: argparse.Namespace) -> int:
     load_study(study_path(options.study))  # say what is wrong with the study before a server starts
     if options.workers is not None and options.workers < 0:
         raise StudyError("--workers: give 0 (in this process) or more")
-    from flows.lifeline import hold
     from flows.temporary_server import TemporaryServer
 
-    hold()
     server = TemporaryServer()
     from flows.run import study
 
@@ -331,4 +350,4 @@ def _init(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command()

@@ -22,6 +22,7 @@ from schemas import CONTRACTS, Study, StudyError
 from tasks.cluster import Cluster, Finished
 from tasks.dataset import Part, Store, fingerprint
 from tasks.disk import no_room
+from tasks.expectations import load_beside
 from tasks.leases import Leases
 from tasks.step import PlannedJob, run_job
 
@@ -84,6 +85,7 @@ class Session:
         for table in tables:
             self.store.sweep(table, lambda key: not self.leases.taken(key))
         self.store.sweep_small_files()
+        self.cluster.sweep()
 
     @contextmanager
     def alone(self, what: str) -> Iterator[None]:
@@ -181,6 +183,8 @@ def _run_jobs(
     Every part that can finish does, then the first failures are raised together.
     """
     progress(len(stage.jobs) - len(todo), len(stage.jobs))
+    if todo and not session.cluster.inline:
+        load_beside()
     costs: dict[str, dict[str, Any]] = {}
     failures: list[str] = []
     waiting = list(todo)
@@ -235,7 +239,7 @@ class _Turn:
                 self.found += 1
                 continue
             self.mine.append(job)
-            yield (store, job, self.stage.stage, CONTRACTS)
+            yield (store, job, self.stage.stage, CONTRACTS, job.key in self.absent)
 
 
 def _needs(call: tuple[Any, ...]) -> Mapping[str, int]:

@@ -1,26 +1,33 @@
 """A Prefect server for the time of one run, where no other is named: it starts while the run is still importing, and ends with it.
 
 Prefect would start one itself, but only once everything is imported, and it imports the whole server into the run to do so:
-together longer than a night takes that has nothing to do.
+together longer than a night takes that has nothing to do. It also makes its database by all the changes of its history, which
+takes longer still; so an empty database is kept in the user's cache, and a new root begins with a copy of it.
 """
 
 from __future__ import annotations
 
 import atexit
 import os
+import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+import uuid
+from contextlib import closing, suppress
+from importlib.metadata import version
 from pathlib import Path
 
 from flows.server import HOST, api, is_up
 from schemas import StudyError
+from tasks.disk import cache_folder
 
 SECONDS_TO_START = 120.0  # its database is made at the first start
 SECONDS_TO_END = 15.0
+ELSEWHERE = ("PREFECT_API_DATABASE_CONNECTION_URL", "PREFECT_SERVER_DATABASE_CONNECTION_URL")  # a database that is not ours
 ENVIRONMENT = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
 
 
@@ -31,6 +38,7 @@ class TemporaryServer:
         self.process: subprocess.Popen[bytes] | None = None
         if "PREFECT_API_URL" in os.environ:
             return
+        self._to_keep = _begin_with_a_copy()
         with socket.create_server((HOST, 0)) as listening:  # handed over open, so that nobody else takes the port
             port = listening.getsockname()[1]
             package = str(Path(__file__).resolve().parent.parent)
@@ -52,6 +60,8 @@ class TemporaryServer:
                 raise StudyError(f"the temporary Prefect server does not start; its home is {os.environ.get('PREFECT_HOME')}. "
                                  "To see why: PREFECT_HOME=that prefect server start")  # fmt: skip
             time.sleep(0.05)
+        if self.process is not None and self._to_keep is not None:
+            _keep(self._to_keep)
 
     def close(self) -> None:
         """End it, when it has written down what it was told."""
@@ -64,6 +74,42 @@ class TemporaryServer:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+
+def _begin_with_a_copy() -> Path | None:
+    """Give a root without a database an empty one; its path where there is none to copy and it should be kept for the next root."""
+    home = os.environ.get("PREFECT_HOME")
+    if home is None or any(name in os.environ for name in ELSEWHERE):
+        return None
+    database = Path(home) / "prefect.db"
+    if database.exists():
+        return None
+    temporary = database.with_name(f".{uuid.uuid4().hex}.tmp")
+    try:
+        shutil.copyfile(_kept(), temporary)
+        temporary.replace(database)
+    except OSError:  # there is none yet, or the cache cannot be read
+        temporary.unlink(missing_ok=True)
+        return database
+    return None
+
+
+def _keep(database: Path) -> None:
+    """Keep a database in which nothing has been written yet. That this cannot be done, or comes too late, is no harm."""
+    temporary = _kept().with_name(f".{uuid.uuid4().hex}.tmp")
+    try:
+        temporary.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(temporary)) as target:
+            source.backup(target)
+        temporary.replace(_kept())
+    except (OSError, sqlite3.Error):
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _kept() -> Path:
+    """The empty database of this Prefect; another version has another one."""
+    return cache_folder() / f"prefect-{version('prefect')}.db"
 
 
 def _serve(descriptor: int) -> None:

@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, count, islice
+from pathlib import Path
 from typing import Any
 
 from schemas import Study, StudyError
@@ -268,6 +269,14 @@ class Cluster:
         except TimeoutError:
             raise StudyError(f"{self._where} has no worker after {self.settings.wait:.0f} s. Look at its logs or its queue; a "
                              "longer `wait` under [cluster] waits longer") from None  # fmt: skip
+
+    def sweep(self) -> None:
+        """Remove the scratch folders of workers that were killed. Dask does so when it makes the next one."""
+        if any(Path(self.scratch).glob("*/*.dirlock")):
+            from distributed.diskutils import WorkSpace
+
+            for space in Path(self.scratch).iterdir():
+                WorkSpace(str(space)).new_work_dir(prefix="swept-").release()
 
     def close(self) -> None:
         """Stop what was started here; a scheduler that was already there stays."""

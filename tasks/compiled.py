@@ -15,6 +15,8 @@ from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
+from tasks.disk import cache_folder
+
 VARIABLE = "NUMBA_CACHE_DIR"
 DAYS_KEPT = 30
 
@@ -37,8 +39,7 @@ def keep_kernels_apart() -> None:
 
 def kernels_home() -> Path:
     """The user's cache folder, where there is one folder for each state."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    return Path(base if os.path.isabs(base) else os.path.expanduser("~/.cache")) / "taskgram" / "kernels"
+    return cache_folder() / "kernels"
 
 
 def state_of_kernels(package: Path) -> str:

@@ -23,9 +23,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas import Contract, StudyError
+from tasks.disk import cache_folder
 from tasks.writing import FOOTER, PartWriter
-
-CACHE = "TASKGRAM_CACHE"
 
 
 @dataclass(frozen=True)
@@ -78,8 +77,7 @@ class Store:
         """A folder on this machine: the root itself, or what is kept here of a root that is elsewhere."""
         if self.local:
             return Path(self.base)
-        cache = os.environ.get(CACHE) or Path.home() / ".cache" / "taskgram"
-        return Path(cache) / digest(self.root)[:16]
+        return cache_folder() / digest(self.root)[:16]
 
     def __reduce__(self) -> tuple[type, tuple[str]]:
         return Store, (self.root,)

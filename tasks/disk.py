@@ -1,9 +1,13 @@
-"""A disk that is full, in a person's words. What was finished is kept, for parts and manifests appear whole or not at all."""
+"""The disk: where caches lie, and one that is full in a person's words.
+
+What was finished is kept, for parts and manifests appear whole or not at all.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
+from pathlib import Path
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -22,3 +26,13 @@ def no_room(error: BaseException, path: str) -> str:
     )  # fmt: skip
     place = getattr(error, "filename", None) or path
     return f"{place}: cannot be written: {what}. What was finished is kept: {remedy}, and run the study again."
+
+
+def cache_folder() -> Path:
+    """What may be made again at any time, for all roots of this user: $TASKGRAM_CACHE, or `taskgram` where caches lie.
+
+    Not absolute where the user has no home.
+    """
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    usual = Path(base if os.path.isabs(base) else os.path.expanduser("~/.cache")) / "taskgram"
+    return Path(os.environ.get("TASKGRAM_CACHE") or usual)

@@ -201,17 +201,23 @@ class Work:
         return {**cost, "described": {p.table: self.store.describe(p) for p in self.planned.parts(self.stage)}}
 
 
-def run_job(store: Store, planned: PlannedJob, stage: Stage, contracts: Mapping[str, Contract]) -> dict[str, Any]:
+def run_job(
+    store: Store, planned: PlannedJob, stage: Stage, contracts: Mapping[str, Contract], absent: bool = False
+) -> dict[str, Any]:
     """Entry point on a worker: what the job cost, or {"error", "traceback"}; `traceback` is empty for what a person can mend.
 
-    Errors travel as text, because not every exception survives the way between processes.
+    Errors travel as text, because not every exception survives the way between processes. `absent`: its parts were not there
+    when it was asked for; if they are now, a worker that was killed had finished them, and they are left as they are.
     """
+    parts = planned.parts(stage)
     try:
+        if absent and all(store.stat(store.part_path(p)) for p in parts):
+            return {"seconds": 0.0, "peak_memory": 0, "passes": 1, "described": {p.table: store.describe(p) for p in parts}}
         return Work(store, planned, stage, contracts).execute()
     except StudyError as error:
         return {"error": str(error), "traceback": ""}
     except Exception as error:
-        if words := no_room(error, store.part_path(planned.parts(stage)[0])):
+        if words := no_room(error, store.part_path(parts[0])):
             return {"error": words, "traceback": ""}
         return {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
     finally:

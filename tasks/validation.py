@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from tasks.dataset import Part, Store
 from tasks.expectations import expectations
 
 Tables = Mapping[str, Sequence[Part]]
+THREADS = min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)  # workers often wait for a check
 _one_at_a_time = threading.Lock()  # GX keeps its context in the process
 
 
@@ -111,7 +113,7 @@ def _views(store: Store, contract: Contract, tables: Tables, contracts: Mapping[
     import duckdb
 
     named = _named(contract)
-    connection = duckdb.connect(config={"threads": 1})
+    connection = duckdb.connect(config={"threads": THREADS})
     try:
         if not store.local:
             connection.register_filesystem(store.fs)

@@ -6,6 +6,7 @@ first and then put there whole: an object is visible when its upload is complete
 
 from __future__ import annotations
 
+import filecmp
 import json
 import os
 import uuid
@@ -81,7 +82,7 @@ class PartWriter:
         for table, temporary in self.temporary.items():
             final = self.store.path_of(table, self.key)
             if self.store.local:
-                os.replace(temporary, final)
+                _put(temporary, Path(final))
             else:
                 self.store.fs.put_file(str(temporary), final)
 
@@ -91,6 +92,14 @@ class PartWriter:
             with suppress(Exception):
                 self.writers[table].close()
             Path(temporary).unlink(missing_ok=True)
+
+
+def _put(temporary: Path, final: Path) -> None:
+    """Rename; what is already there with the same bytes keeps its place and time, as others may have read it meanwhile."""
+    if final.is_file() and filecmp.cmp(temporary, final, shallow=False):
+        temporary.unlink()
+    else:
+        os.replace(temporary, final)
 
 
 def _encoding(contract: Contract) -> dict[str, Any]:

@@ -473,3 +473,23 @@ def test_no_record_of_a_study_holds_how_its_cluster_is_started(folder: Path, tmp
     session.close()
     texts = [p.read_text() for p in tmp_path.rglob("*.json")]
     assert texts and not [t for t in texts if "hush" in t]
+
+
+# -- scratch -----------------------------------------------------------------------------------------------------------
+def test_scratch_of_killed_workers_is_swept_and_that_of_living_ones_stays(tmp_path: Path) -> None:
+    from distributed.diskutils import WorkSpace
+
+    space = tmp_path / "dask-scratch-space"
+    kill = f"import os; from distributed.diskutils import WorkSpace as W; W({str(space)!r}).new_work_dir(name='worker-killed'); "
+    subprocess.run([sys.executable, "-c", kill + "os._exit(9)"], check=False)
+    living = WorkSpace(str(space)).new_work_dir(name="worker-living")
+    assert (space / "worker-killed").is_dir()
+    Cluster(1, "1GB", str(tmp_path), address="").sweep()
+    assert sorted(p.name for p in space.glob("worker-*")) == ["worker-living", "worker-living.dirlock"]
+    assert not list(space.glob("swept-*"))
+    living.release()
+
+
+def test_where_nothing_was_killed_nothing_is_swept(tmp_path: Path) -> None:
+    Cluster(1, "1GB", str(tmp_path / "nowhere"), address="").sweep()
+    assert not (tmp_path / "nowhere").exists()

@@ -32,7 +32,7 @@ def package(tmp_path: Path) -> Path:
     """A package `tasks` of ours with two kernels, of which one calls the other."""
     folder = tmp_path / "src" / "tasks"
     folder.mkdir(parents=True)
-    for name in ("__init__.py", "compiled.py"):
+    for name in ("__init__.py", "compiled.py", "disk.py"):
         (folder / name).write_bytes((REPOSITORY / "tasks" / name).read_bytes())
     (folder / "outer_kernels.py").write_text(OUTER)
     (folder / "inner_kernels.py").write_text(INNER.format(weight=3))
@@ -41,7 +41,7 @@ def package(tmp_path: Path) -> Path:
 
 def said(program: str, source: Path, **environment: str) -> list[str]:
     """What a program prints, as words, with `source` first on the path."""
-    known = {k: v for k, v in os.environ.items() if k not in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME")}
+    known = {k: v for k, v in os.environ.items() if k not in ("NUMBA_CACHE_DIR", "TASKGRAM_CACHE", "XDG_CACHE_HOME")}
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, cwd=source,
                          env=known | {"PYTHONPATH": str(source)} | environment)  # fmt: skip
     assert run.returncode == 0, run.stderr

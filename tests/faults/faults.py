@@ -41,7 +41,6 @@ def worker_killed(trial: Trial) -> None:
     trial.wait(run)
     trial.seen()
     _kill(trial, run, WORKER)
-    trial.rewritten = 1  # what a worker had finished without having said so
     assert run.end() == 0, run.said()
     trial.left = run.left()
 

@@ -134,7 +134,6 @@ class Trial:
     excused: set[str] = field(
         default_factory=set
     )  # keys of parts that the fault itself destroyed; one job makes all of a key
-    rewritten: int = 0  # jobs that may have been in hand when the fault came, and are then done again
     words: tuple[str, ...] = ()  # what the second run is told
     again: Mapping[str, str] = field(default_factory=dict)  # environment of the second run
     left: list[str] = field(default_factory=list)  # processes that outlived the disturbed run
@@ -208,7 +207,7 @@ def attempt(name: str, fault: Callable[[Trial], None], seed: int, root: Path, wh
         seed,
         finished=len([p for p in trial.before.files if "/parts/" in p]),
         lost=tuple(changed),
-        duplicated=(*more, *(again if len({Path(_part_of(p)).stem for p in again}) > trial.rewritten else ())),
+        duplicated=(*more, *again),
         differing=tuple(other),
         temporaries=tuple(temporaries(root)),
         processes=(*trial.left, *run.left()),

@@ -1,0 +1,112 @@
+"""A run's temporary server ends with it, also where the run is killed; its empty database is made once for all roots of a user."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import psutil
+import pytest
+
+from flows import temporary_server
+from flows.temporary_server import TemporaryServer
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+RUN = """
+import time
+from flows.temporary_server import TemporaryServer
+server = TemporaryServer()
+server.wait()
+print(server.process.pid, flush=True)
+time.sleep(300)
+"""
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user without a cache yet."""
+    monkeypatch.setenv("TASKGRAM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    return tmp_path / "cache"
+
+
+def home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder.mkdir(parents=True)
+    monkeypatch.setenv("PREFECT_HOME", str(folder))
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    return folder / "prefect.db"
+
+
+def tables(database: Path) -> list[str]:
+    with closing(sqlite3.connect(database)) as connection:
+        return [name for (name,) in connection.execute("SELECT name FROM sqlite_master ORDER BY name")]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_it_ends_with_the_run(number: signal.Signals, tmp_path: Path) -> None:
+    environment = {k: v for k, v in os.environ.items() if k != "PREFECT_API_URL"} | {"PREFECT_HOME": str(tmp_path)}
+    with subprocess.Popen([sys.executable, "-c", RUN], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+                          cwd=REPOSITORY, env=environment) as run:  # fmt: skip
+        assert run.stdout is not None
+        server = psutil.Process(int(run.stdout.readline()))
+        run.send_signal(number)
+        run.wait(60)
+        _, alive = psutil.wait_procs([server], timeout=60)
+    assert not [p for p in alive if p.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_a_second_root_begins_with_a_copy_of_the_empty_database(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = home(tmp_path / "first", monkeypatch)
+    server = TemporaryServer()
+    assert not first.exists() or not tables(first)  # nothing to copy yet: the server makes it
+    server.wait()
+    server.close()
+    [kept] = cache.glob("prefect-*.db")
+    assert not list(cache.glob(".*"))
+    with closing(sqlite3.connect(kept)) as connection:
+        assert connection.execute("SELECT count(*) FROM flow_run").fetchone() == (0,)
+
+    second = home(tmp_path / "second", monkeypatch)
+    server = TemporaryServer()
+    assert tables(second) == tables(first)  # there before the server can have made it
+    server.wait()
+    server.close()
+
+    # A root that has a database keeps it.
+    with closing(sqlite3.connect(second)) as connection:
+        connection.execute("CREATE TABLE ours (number INTEGER)")
+    assert temporary_server._begin_with_a_copy() is None
+    assert "ours" in tables(second)
+
+
+def test_a_cache_that_cannot_be_used_is_no_harm(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache.write_text("a file, where a folder should be")
+    database = home(tmp_path / "home", monkeypatch)
+    assert temporary_server._begin_with_a_copy() == database
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("CREATE TABLE flow_run (id INTEGER)")
+    temporary_server._keep(database)
+    assert cache.is_file() and not list(tmp_path.glob("home/.*"))
+
+
+def test_another_database_is_left_alone(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home(tmp_path / "home", monkeypatch)
+    monkeypatch.setenv("PREFECT_SERVER_DATABASE_CONNECTION_URL", "postgresql+asyncpg://server/prefect")
+    assert temporary_server._begin_with_a_copy() is None
+    assert not list((tmp_path / "home").iterdir())
+
+
+def test_a_server_that_is_gone_is_said_in_words(tmp_path: Path) -> None:
+    environment = os.environ | {"PREFECT_API_URL": "http://127.0.0.1:9/api", "PREFECT_CLIENT_MAX_RETRIES": "0"}
+    words = [sys.executable, "-m", "flows.cli", "run", "sample", "--root", str(tmp_path)]
+    run = subprocess.run(words, env=environment, cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
+    assert run.returncode == 1
+    assert "What was finished is kept" in run.stderr and "PREFECT_API_URL" in run.stderr, run.stderr
+    assert "defect" not in run.stderr
