@@ -480,7 +480,7 @@ def test_scratch_of_killed_workers_is_swept_and_that_of_living_ones_stays(tmp_pa
     from distributed.diskutils import WorkSpace
 
     space = tmp_path / "dask-scratch-space"
-    kill = f"import os; from distributed.diskutils import WorkSpace as W; W({str(space)!r}).new_work_dir(name='worker-killed'); "
+    kill = f"import os; from distributed.diskutils import WorkSpace as W; d = W({str(space)!r}).new_work_dir(name='worker-killed'); "
     subprocess.run([sys.executable, "-c", kill + "os._exit(9)"], check=False)
     living = WorkSpace(str(space)).new_work_dir(name="worker-living")
     assert (space / "worker-killed").is_dir()
