@@ -477,17 +477,16 @@ def test_no_record_of_a_study_holds_how_its_cluster_is_started(folder: Path, tmp
 
 # -- scratch -----------------------------------------------------------------------------------------------------------
 def test_scratch_of_killed_workers_is_swept_and_that_of_living_ones_stays(tmp_path: Path) -> None:
-    from distributed.diskutils import WorkSpace
-
     space = tmp_path / "dask-scratch-space"
-    kill = f"import os; from distributed.diskutils import WorkSpace as W; d = W({str(space)!r}).new_work_dir(name='worker-killed'); "
-    subprocess.run([sys.executable, "-c", kill + "os._exit(9)"], check=False)
-    living = WorkSpace(str(space)).new_work_dir(name="worker-living")
-    assert (space / "worker-killed").is_dir()
-    Cluster(1, "1GB", str(tmp_path), address="").sweep()
-    assert sorted(p.name for p in space.glob("worker-*")) == ["worker-living", "worker-living.dirlock"]
-    assert not list(space.glob("swept-*"))
-    living.release()
+    program = "import os, sys, time; from distributed.diskutils import WorkSpace; d = WorkSpace(sys.argv[1]).new_work_dir(name={!r}); "
+    words = [sys.executable, "-c", program.format("worker-living") + "print(flush=True); time.sleep(99)", str(space)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as living:
+        assert living.stdout is not None and living.stdout.readline()
+        subprocess.run([sys.executable, "-c", program.format("worker-killed") + "os._exit(9)", str(space)], check=False)
+        assert (space / "worker-killed").is_dir()
+        Cluster(1, "1GB", str(tmp_path), address="").sweep()
+        assert sorted(p.name for p in space.glob("*-*")) == ["worker-living", "worker-living.dirlock"]
+        living.kill()
 
 
 def test_where_nothing_was_killed_nothing_is_swept(tmp_path: Path) -> None:
