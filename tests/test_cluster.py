@@ -478,7 +478,7 @@ def test_no_record_of_a_study_holds_how_its_cluster_is_started(folder: Path, tmp
 # -- scratch -----------------------------------------------------------------------------------------------------------
 def test_scratch_of_killed_workers_is_swept_and_that_of_living_ones_stays(tmp_path: Path) -> None:
     space = tmp_path / "dask-scratch-space"
-    program = "import os, sys, time; from distributed.diskutils import WorkSpace; d = WorkSpace(sys.argv[1]).new_work_dir(name={!r}); "
+    program = "import os, sys, time; from distributed import diskutils as d; x = d.WorkSpace(sys.argv[1]).new_work_dir(name={!r}); "
     words = [sys.executable, "-c", program.format("worker-living") + "print(flush=True); time.sleep(99)", str(space)]
     with subprocess.Popen(words, stdout=subprocess.PIPE) as living:
         assert living.stdout is not None and living.stdout.readline()
