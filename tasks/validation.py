@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import threading
@@ -11,10 +12,12 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from schemas import Column, Contract
 from tasks.dataset import Part, Store
 from tasks.expectations import expectations
+from tasks.writing import FOOTER
 
 Tables = Mapping[str, Sequence[Part]]
 THREADS = min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)  # workers often wait for a check
@@ -26,8 +29,8 @@ def validate(store: Store, contract: Contract, tables: Tables, contracts: Mappin
 
     Returns {"success", "checks": [{"check", "success", "unexpected", "examples"}]}; a violation is never an exception.
     """
-    checks = [_types_and_key(store, contract, part) for part in tables[contract.name]]
-    failed = [c for c in checks if not c["success"]]
+    looked = [_look(store, contract, part) for part in tables[contract.name]]
+    failed = [check for check, _ in looked if not check["success"]]
     first: list[dict[str, Any]] = failed or [
         {
             "check": f"types, and strictly increasing {', '.join(contract.key)}",
@@ -37,17 +40,18 @@ def validate(store: Store, contract: Contract, tables: Tables, contracts: Mappin
         }
     ]
     if not failed and any(tables.get(name) for name in _named(contract)):  # what is made of nothing is as it must be
-        with _one_at_a_time, _views(store, contract, tables, contracts) as connection:
+        with _one_at_a_time, _views(store, contract, tables, contracts, [s for _, s in looked]) as connection:
             first += expectations(contract, connection)
     return {"success": all(c["success"] for c in first), "checks": first}
 
 
 def check_rules(store: Store, contract: Contract, tables: Tables, contracts: Mapping[str, Contract]) -> list[str]:
     """The same conditions without Great Expectations, for tests of single steps; returns what is violated."""
-    problems = [c["check"] for c in (_types_and_key(store, contract, p) for p in tables[contract.name]) if not c["success"]]
+    looked = [_look(store, contract, part) for part in tables[contract.name]]
+    problems = [check["check"] for check, _ in looked if not check["success"]]
     if problems:
         return problems
-    with _views(store, contract, tables, contracts) as connection:
+    with _views(store, contract, tables, contracts, [s for _, s in looked]) as connection:
         for column in contract.columns:
             for condition in _value_conditions(column):
                 bad = connection.execute(f"SELECT * FROM {contract.name} WHERE NOT ({condition}) LIMIT 1").fetchall()
@@ -61,9 +65,14 @@ def check_rules(store: Store, contract: Contract, tables: Tables, contracts: Map
     return problems
 
 
-def _types_and_key(store: Store, contract: Contract, part: Part) -> dict[str, Any]:
-    """Whether one part has the contract's types and is strictly increasing in its key."""
+def _look(store: Store, contract: Contract, part: Part) -> tuple[dict[str, Any], Mapping[str, float]]:
+    """One part, opened once: whether it has the contract's types and its key, and the sums it brings with it."""
     file = store.open(part)
+    return _types_and_key(file, contract, part), json.loads(file.metadata.metadata[FOOTER])["sums"]
+
+
+def _types_and_key(file: pq.ParquetFile, contract: Contract, part: Part) -> dict[str, Any]:
+    """Whether a part has the contract's types and is strictly increasing in its key."""
     found = file.schema_arrow.remove_metadata()
     wanted = contract.schema
     if not found.equals(pa.schema([f.remove_metadata() for f in wanted])) and not found.equals(wanted):
@@ -108,8 +117,10 @@ def _named(contract: Contract) -> set[str]:
 
 
 @contextmanager
-def _views(store: Store, contract: Contract, tables: Tables, contracts: Mapping[str, Contract]) -> Any:
-    """A DuckDB connection on which every table the contract names is a view, and `sums` is a table."""
+def _views(
+    store: Store, contract: Contract, tables: Tables, contracts: Mapping[str, Contract], sums: Sequence[Mapping[str, float]]
+) -> Any:
+    """A DuckDB connection on which every table the contract names is a view, and `sums`, those of each part, is a table."""
     import duckdb
 
     named = _named(contract)
@@ -125,10 +136,14 @@ def _views(store: Store, contract: Contract, tables: Tables, contracts: Mapping[
                 connection.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet([{paths}])")
             elif name in contracts:
                 connection.register(name, contracts[name].schema.empty_table())
-        connection.execute("CREATE TABLE sums (part VARCHAR, name VARCHAR, value DOUBLE)")
-        rows = [(p.key, n, float(v)) for p in tables[contract.name] for n, v in store.footer(p)["sums"].items()]
-        if rows:
-            connection.executemany("INSERT INTO sums VALUES (?, ?, ?)", rows)
+        rows = [(p.key, n, float(v)) for p, of in zip(tables[contract.name], sums, strict=True) for n, v in of.items()]
+        parts, names, values = zip(*rows, strict=True) if rows else ((), (), ())
+        columns = {
+            "part": pa.array(parts, pa.string()),
+            "name": pa.array(names, pa.string()),
+            "value": pa.array(values, pa.float64()),
+        }
+        connection.register("sums", pa.table(columns))
         yield connection
     finally:
         connection.close()
