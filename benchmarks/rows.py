@@ -42,6 +42,8 @@ FIGURES = {
     "memory": Figure(lambda f: f["peak_memory"] / 1e9, "GB", at_most=True),
     "orchestration": Figure(lambda f: f["orchestration"], "% of the run", at_most=True),
     "seconds": Figure(lambda f: f["wall_seconds"], "s", at_most=True),
+    "overhead": Figure(lambda f: f["overhead"], "s", at_most=True),
+    "server": Figure(lambda f: f["server_seconds"], "s", at_most=True),
     "checks": Figure(lambda f: f["checks"], "% of the run", at_most=True),
 }
 DISTRIBUTIONS = ("tokenizers", "polars", "numpy", "infini-gram", "tokengrams", "sentence-transformers", "lm_eval")
@@ -251,8 +253,15 @@ ROWS: dict[str, Row] = {
     "orchestration": Row(
         "what a run costs besides its steps",
         {OURS: run_sides.orchestration},
-        (case(40 * M, {"orchestration": 5.0, "checks": 15.0}),), None, runs=1,
-        note="a planted study without models in one process, large enough that its larger steps take about a minute",
+        (case(40 * M, {}), case(120 * M, {"orchestration": 5.0, "checks": 15.0})), None, runs=1,
+        note="a planted study without models in one process; with 120 M tokens its larger steps take about a minute",
+    ),
+    "partitions": Row(
+        "one step of many small parts, on two workers, with a Prefect server",
+        {OURS: run_sides.partitions},
+        (case(0, {"overhead": 60.0, "server": 1.0}, parts=10_000),), case(0, {"overhead": 60.0, "server": 1.0}, parts=500),
+        items="parts", runs=1, note="overhead: of the wall time, what is neither jobs nor checks; server: its 99th percentile "
+        "of seconds to answer, asked twice a second",
     ),
 }  # fmt: skip
 

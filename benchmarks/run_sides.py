@@ -1,20 +1,24 @@
-"""What a whole run costs besides its steps: Prefect, manifests, processes, and the content checks, which are told apart."""
+"""What a run costs besides its steps: Prefect, Dask, manifests, processes, and the content checks, which are told apart."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from benchmarks.corpora import Corpora
 from benchmarks.measure import ROOT, Side
+from flows.server import HOST, api, end, server_command, server_environment, wait_until_up
 
 STUDY = """\
 name = "orchestration"
@@ -32,6 +36,13 @@ reader = "planted"
 orders = [1, 2]
 gamma_default = 0.5
 """
+MANY = """\
+name = "many"
+workers = 2
+[[corpus.sources]]
+name = "notes"
+files = ["corpus/*.jsonl"]
+"""
 
 
 def orchestration(corpora: Corpora, case: Mapping[str, Any]) -> Side:
@@ -44,25 +55,82 @@ def orchestration(corpora: Corpora, case: Mapping[str, Any]) -> Side:
         return folder / "root"
 
     def work(root: Path) -> tuple[Path, float]:
-        began = time.perf_counter()
-        command = [
-            sys.executable,
-            "-m",
-            "flows.cli",
-            "run",
-            str(folder / "study.toml"),
-            "--root",
-            str(root),
-            "--workers",
-            "0",
-        ]
-        ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=os.environ, check=False)
-        if ended.returncode:
-            raise RuntimeError(ended.stderr.strip().splitlines()[-1] if ended.stderr.strip() else f"exit {ended.returncode}")
-        return root, time.perf_counter() - began
+        return root, _run(folder / "study.toml", root, "--workers", "0")
 
     return Side(work=work, items=case["tokens"], fresh=fresh, extra=lambda found: shares(*found),
                 close=lambda: shutil.rmtree(folder, ignore_errors=True))  # fmt: skip
+
+
+def partitions(corpora: Corpora, case: Mapping[str, Any]) -> Side:
+    """One step of so many parts, each of a file of three short lines, on two workers, with a Prefect server that is asked all the
+    while, as a person who watches would.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="taskgram-benchmark-"))
+    (folder / "corpus").mkdir()
+    for number in range(case["parts"]):
+        lines = [
+            json.dumps({"id": f"{number}-{i}", "text": f"The river of Velm {number} is Torin, {i} km long."})
+            for i in range(3)
+        ]
+        (folder / "corpus" / f"{number:05}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (folder / "study.toml").write_text(MANY, encoding="utf-8")
+    with socket.create_server((HOST, 0)) as probe:
+        port = probe.getsockname()[1]
+    environment = {**server_environment(port), "PREFECT_HOME": str(folder / "prefect")}
+    server = subprocess.Popen(server_command(port), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                              start_new_session=True)  # fmt: skip
+    wait_until_up(api(port), server, folder / "none")
+
+    def fresh() -> Path:
+        shutil.rmtree(folder / "root", ignore_errors=True)
+        for step in ("plant", "ids"):  # what the step reads
+            _run(folder / "study.toml", folder / "root", "--only", step, PREFECT_API_URL=api(port))
+        return folder / "root"
+
+    def work(root: Path) -> tuple[Path, float, list[float]]:
+        waits: list[float] = []
+        over = threading.Event()
+        asking = threading.Thread(target=_ask, args=(api(port), waits, over))
+        asking.start()
+        try:
+            return root, _run(folder / "study.toml", root, "--only", "ingest", PREFECT_API_URL=api(port)), waits
+        finally:
+            over.set()
+            asking.join()
+
+    def extra(found: tuple[Path, float, list[float]]) -> dict[str, float]:
+        root, wall, waits = found
+        part = shares(root, wall)
+        overhead = wall - part["job_seconds"] / 2 - part["check_seconds"]
+        slowest = sorted(waits)[int(0.99 * (len(waits) - 1))]
+        return {"overhead": overhead, "server_seconds": slowest, "job_seconds": part["job_seconds"],
+                "check_seconds": part["check_seconds"]}  # fmt: skip
+
+    def close() -> None:
+        end(server.pid)
+        shutil.rmtree(folder, ignore_errors=True)
+
+    return Side(work=work, items=case["parts"], fresh=fresh, extra=extra, close=close)
+
+
+def _ask(address: str, waits: list[float], over: threading.Event) -> None:
+    """Twice a second, how long the server takes to say which runs there are."""
+    request = urllib.request.Request(f"{address}/flow_runs/filter", b"{}", {"Content-Type": "application/json"})
+    while not over.wait(0.5):
+        began = time.perf_counter()
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            answer.read()
+        waits.append(time.perf_counter() - began)
+
+
+def _run(study: Path, root: Path, *words: str, **environment: str) -> float:
+    """`taskgram run`; returns its seconds."""
+    began = time.perf_counter()
+    command = [sys.executable, "-m", "flows.cli", "run", str(study), "--root", str(root), *words]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=os.environ | environment, check=False)
+    if ended.returncode:
+        raise RuntimeError(ended.stderr.strip().splitlines()[-1] if ended.stderr.strip() else f"exit {ended.returncode}")
+    return time.perf_counter() - began
 
 
 def shares(root: Path, wall: float) -> dict[str, float]:
