@@ -8,6 +8,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -158,7 +160,11 @@ def test_a_root_without_reports_has_none(tmp_path: Path) -> None:
 def test_the_trace_works_over_http_and_other_pages_cannot_load_it(server: ReportServer, tmp_path: Path) -> None:
     if not executable():
         pytest.fail(NONE) if os.environ.get("CI") == "true" else pytest.skip(NONE)
-    with browser(tmp_path) as page:
+    (tmp_path / "others").mkdir()
+    (tmp_path / "others" / "index.html").write_text("<!doctype html><title>others</title>")
+    serve = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "others"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), serve) as others, browser(tmp_path / "profile") as page:
+        threading.Thread(target=others.serve_forever, daemon=True).start()
         page.open(f"{server.url}/tiny/trace/index.html#capitals/e00150")
         page.wait(READY)
         page.wait(f"{TITLE} === 'e00150'")
@@ -167,14 +173,15 @@ def test_the_trace_works_over_http_and_other_pages_cannot_load_it(server: Report
         assert page.js("getComputedStyle(document.querySelector('aside')).display") != ""
         assert page.js("parseFloat(document.getElementById('rows').style.height)") > 1000, "the list has its style"
         assert page.problems == []
-        page.open("about:blank")
-        page.wait("location.href === 'about:blank'")
+        page.open(f"http://127.0.0.1:{others.server_port}/index.html")
+        page.wait("document.title === 'others'")
         load = (
             "new Promise(done => { const s = document.createElement('script'); window.taskgramTrace = () => done('read');"
             f" s.onerror = () => done('refused'); s.src = '{server.url}/tiny/trace/tasks/capitals/0000.js';"
             " document.head.append(s); })"
         )
         assert page.js(load) == "refused"
+        others.shutdown()
 
 
 # -- what a run is told ------------------------------------------------------------------------------------------------
