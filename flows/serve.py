@@ -32,8 +32,8 @@ def serve_study(study: str, root: str, cron: str, timezone: str, port: int) -> N
         if server is not None:
             wait_until_up(url, server, log)
         with reports_served(root, port + 1) as reports:
-            report = f", its report at {reports}/{settings.name}/index.html" if reports else ""
-            told = f"{settings.name} is served: {cron} ({timezone}). Watch it at {_without_password(url)}{report}"
+            told = f"{settings.name} is served: {cron} ({timezone}). Watch it at {_without_password(url)}; stop with Ctrl-C."
+            told += f"\nIts report, once there is one: {reports}/{settings.name}/index.html" if reports else ""
             _serve(
                 settings.name, str(path.resolve()) if Path(study).suffix == ".toml" else study, root, cron, timezone, told
             )
@@ -85,6 +85,6 @@ def _serve(name: str, study: str, root: str, cron: str, timezone: str, told: str
         )
         for step in STEPS
     ]  # fmt: skip
-    print(f"{told}; stop with Ctrl-C.", flush=True)
+    print(told, flush=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     serve(*(d for d in (nightly, *steps) if isinstance(d, RunnerDeployment)), print_starting_message=False)

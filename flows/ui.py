@@ -68,7 +68,7 @@ def main(words: list[str]) -> int:
             print(f"stopped: {', '.join(stopped)}" if stopped else "nothing was running")
         else:
             address, reports = start(root, int(words[1]) if len(words) > 1 else 4200)
-            print(f"{address}/deployments   (reports: {reports}/STUDY/index.html; stop with: make ui-stop)")
+            print(f"{address}/deployments   (stop with: make ui-stop)\nreports: {reports}/STUDY/index.html")
     except StudyError as error:
         print(f"taskgram: {error}", file=sys.stderr)
         return 1

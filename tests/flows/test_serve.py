@@ -85,7 +85,7 @@ class Served:
         assert self.process.stdout is not None
         self.said = self.process.stdout.readline().decode()
         self.root = folder / "root"
-        self.reports = self.said.partition("its report at ")[2].partition("/tiny/index.html;")[0]
+        self.reports = self.process.stdout.readline().decode().partition(": ")[2].partition("/tiny/index.html\n")[0]
 
     def ask(self, path: str, **what: Any) -> Any:
         request = urllib.request.Request(
@@ -168,7 +168,7 @@ def test_a_step_that_is_started_from_the_ui_runs_through(served: Served) -> None
 
 @pytest.mark.slow
 def test_the_reports_are_read_where_it_says(served: Served) -> None:
-    assert served.reports.startswith("http://127.0.0.1:"), served.said
+    assert served.reports.startswith("http://127.0.0.1:"), served.reports
     page = served.root / "reports" / "tiny" / "index.html"
     page.parent.mkdir(parents=True)
     page.write_text("the report")
