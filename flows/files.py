@@ -8,10 +8,13 @@ import shutil
 import uuid
 from importlib import resources
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from flows.plan import PlannedStep
 from schemas import StudyError
 from tasks.dataset import Store
+
+REPORTS_URL = "TASKGRAM_REPORTS_URL"
 
 
 def shipped_studies() -> dict[str, Path]:
@@ -40,8 +43,39 @@ def report_page(store: Store, study: str) -> str:
     return str(Path(path).resolve()) if store.local else str(store.fs.unstrip_protocol(path))
 
 
+def reports_url(root: str) -> str:
+    """Address in TASKGRAM_REPORTS_URL at which this root's reports are served; "" if there is none.
+
+    Where TASKGRAM_ROOT names another root, the address is that one's. Raises StudyError for one that is no address for a browser.
+    """
+    url, other = os.environ.get(REPORTS_URL, "").rstrip("/"), os.environ.get("TASKGRAM_ROOT")
+    if not url:
+        return ""
+    try:
+        found = urlsplit(url)
+        if found.scheme not in ("http", "https") or not found.hostname:
+            raise ValueError
+        if "@" in found.netloc or found.query or found.fragment or not url.isprintable() or set(url) & set(' ()<>[]"\\'):
+            raise ValueError
+    except ValueError:
+        raise StudyError(f"{REPORTS_URL}: no address for a browser, like http://127.0.0.1:4201 or https://host/reports; "
+                         "it must hold neither password nor token, for it is shown in Prefect's UI") from None  # fmt: skip
+    return "" if other and _same_place(other) != _same_place(root) else url
+
+
+def _same_place(root: str) -> str:
+    return root.rstrip("/") if "://" in root else str(Path(root).resolve())
+
+
+def report_link(root: str, page: str, study: str) -> str:
+    """The address of a study's report page for a browser: where the root's reports are served, else the file itself."""
+    if url := reports_url(root):
+        return f"{url}/{study}/index.html"
+    return page if "://" in page else Path(page).as_uri()
+
+
 def publish_report(plan: list[PlannedStep], store: Store, study: str) -> str:
-    """Copy the newest report to its readable place; returns the page's address for a browser.
+    """Copy the newest report to its readable place; returns where that is.
 
     On a local root all of it appears at once, or nothing; elsewhere the page itself is put last. The caller holds a lease.
     """
@@ -49,7 +83,7 @@ def publish_report(plan: list[PlannedStep], store: Store, study: str) -> str:
     sources = [store.fetched(part) for parts in outputs.values() for part in parts]
     if store.local:
         _replace_folder(sources, Path(store.base) / "reports" / study)
-        return Path(report_page(store, study)).as_uri()
+        return report_page(store, study)
     target = f"{store.base}/reports/{study}"
     files = {p.relative_to(source).as_posix(): p for source in sources for p in source.rglob("*") if p.is_file()}
     for name, path in sorted(files.items(), key=lambda item: (item[0] == "index.html", item[0])):

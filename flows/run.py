@@ -21,7 +21,7 @@ from pydantic import Field
 
 from flows.engine import Session, StepFailed, default_root, run_step
 from flows.environment import check_root
-from flows.files import publish_report, study_path
+from flows.files import publish_report, report_link, reports_url, study_path
 from flows.manifests import is_finished
 from flows.plan import PlannedStep, downstream, lay_out, upstream
 from flows.study import STEPS
@@ -61,6 +61,7 @@ def study(
         verify: hash the bytes of finished parts before they are skipped.
     """
     root = check_root(root or default_root())
+    reports_url(root)  # one that is none is refused before anything is computed
     settings = load_study(study_path(study))
     if workers is not None:
         settings = settings.with_workers(workers)
@@ -76,7 +77,7 @@ def study(
             with session.alone(f"report-{settings.name}"):
                 page = publish_report(plan, store, settings.name)
             session.sweep(table for planned in plan for table in planned.outputs)
-            _link(page, settings.name)
+            _link(report_link(root, page, settings.name), settings.name)
     finally:
         terminal.close()
         session.close()

@@ -7,7 +7,8 @@ import signal
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from flows.files import study_path
+from flows.files import reports_url, study_path
+from flows.report_server import reports_served
 from flows.server import Processes, api, end, is_up, server_command, server_environment, wait_until_up
 from schemas import StudyError, load_study
 
@@ -21,6 +22,7 @@ def serve_study(study: str, root: str, cron: str, timezone: str, port: int) -> N
         # same database, and what the one has reserved, the other would not know of.
         url = os.environ["PREFECT_API_URL"] = api(port)
     _check_schedule(cron, timezone)
+    reports_url(root)
     if own:
         if is_up(url):
             raise StudyError(f"a Prefect server already answers at {url}: set PREFECT_API_URL={url} to use it, "
@@ -29,7 +31,12 @@ def serve_study(study: str, root: str, cron: str, timezone: str, port: int) -> N
     try:
         if server is not None:
             wait_until_up(url, server, log)
-        _serve(settings.name, str(path.resolve()) if Path(study).suffix == ".toml" else study, root, cron, timezone, url)
+        with reports_served(root, port + 1) as reports:
+            told = f"{settings.name} is served: {cron} ({timezone}). Watch it at {_without_password(url)}; stop with Ctrl-C."
+            told += f"\nIts report, once there is one: {reports}/{settings.name}/index.html" if reports else ""
+            _serve(
+                settings.name, str(path.resolve()) if Path(study).suffix == ".toml" else study, root, cron, timezone, told
+            )
     finally:
         if server is not None:
             end(server.pid)
@@ -55,7 +62,7 @@ def _check_schedule(cron: str, timezone: str) -> None:
         ) from None
 
 
-def _serve(name: str, study: str, root: str, cron: str, timezone: str, url: str) -> None:
+def _serve(name: str, study: str, root: str, cron: str, timezone: str, told: str) -> None:
     from prefect import serve
     from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
     from prefect.deployments.runner import RunnerDeployment
@@ -78,6 +85,6 @@ def _serve(name: str, study: str, root: str, cron: str, timezone: str, url: str)
         )
         for step in STEPS
     ]  # fmt: skip
-    print(f"{name} is served: {cron} ({timezone}). Watch it at {_without_password(url)}; stop with Ctrl-C.", flush=True)
+    print(told, flush=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     serve(*(d for d in (nightly, *steps) if isinstance(d, RunnerDeployment)), print_starting_message=False)

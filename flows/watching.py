@@ -9,14 +9,13 @@ import contextvars
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 from prefect import get_run_logger
 from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
 
 from flows.engine import Outcome, Session
-from flows.files import report_page
+from flows.files import report_link, report_page
 from flows.manifests import ContractBroken
 from flows.plan import PlannedStep
 from flows.terminal import size
@@ -46,7 +45,8 @@ class Watch:
 
     def __init__(self, planned: PlannedStep, session: Session, post: Post) -> None:
         self.step, self.study, self.post = planned.step.name, session.study.name, post
-        self.report = report_page(session.store, session.study.name)
+        self.report = report_page(session.store, self.study)
+        self.link = report_link(session.store.root, self.report, self.study)
         self.name = f"{self.study}/{self.step}/{planned.fingerprint[:8]}"
         self._log = get_run_logger()
         self._progress: Future[Any] | None = None
@@ -102,8 +102,7 @@ class Watch:
                            description=f"{self.name}: {broken.table} breaks its contract; nothing downstream sees it")  # fmt: skip
 
     def _link(self) -> str:
-        address = Path(self.report).as_uri() if "://" not in self.report else self.report
-        return f"[Report of {self.study}]({address}), once the step report is done: {self.report}"
+        return f"[Report of {self.study}]({self.link}), once the step report is done: {self.report}"
 
 
 def _violation(table: str, check: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,12 +7,14 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from flows.report_server import ReportServer
 from flows.server import api, end, server_command, server_environment, wait_until_up
 from tests.support import NOTES
 
@@ -57,8 +59,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def command(*words: str, server: str, folder: Path) -> subprocess.CompletedProcess[str]:
+def command(*words: str, server: str, folder: Path, reports: str = "") -> subprocess.CompletedProcess[str]:
     environment = os.environ | {
+        "TASKGRAM_REPORTS_URL": reports,
         "PREFECT_API_URL": server,
         "PYTHONPATH": str(REPOSITORY),
         "PREFECT_HOME": str(folder / "home"),
@@ -92,6 +95,16 @@ def flow_runs(server: str) -> list[dict]:
         return json.loads(answer.read())
 
 
+def linked(server: str) -> str:
+    """What the newest artifact of the report says in the UI."""
+    words = {"artifacts": {"key": {"any_": ["again-report-page"]}}, "sort": "CREATED_DESC", "limit": 1}
+    request = urllib.request.Request(
+        f"{server}/artifacts/filter", json.dumps(words).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request) as answer:
+        return str(json.loads(answer.read())[0]["data"])
+
+
 def only_what_was_missing(before: dict[str, int], folder: Path) -> None:
     after = times(folder)
     assert before.items() <= after.items(), "what was finished is as it was"
@@ -103,8 +116,15 @@ def test_prefects_retry_of_a_failed_run_computes_what_is_missing(server: str, fo
     before = fail(server, folder)
     failed = flow_runs(server)[0]
     assert failed["state_type"] == "FAILED"
-    retried = command("prefect", "flow-run", "retry", failed["id"], "--entrypoint", "flows/run.py:study",
-                      server=server, folder=folder)  # fmt: skip
+    with ReportServer(str(folder / "root"), 0) as reports:
+        threading.Thread(target=reports.serve_forever, daemon=True).start()
+        retried = command("prefect", "flow-run", "retry", failed["id"], "--entrypoint", "flows/run.py:study",
+                          server=server, folder=folder, reports=reports.url)  # fmt: skip
+        address = linked(server).removeprefix("[Report of again](").removesuffix(")")
+        assert address == f"{reports.url}/again/index.html", retried.stdout + retried.stderr
+        with urllib.request.urlopen(address, timeout=30) as answer:
+            assert answer.read() == (folder / "root" / "reports" / "again" / "index.html").read_bytes()
+        reports.shutdown()
     assert retried.returncode == 0, retried.stdout + retried.stderr
     now = flow_runs(server)[0]
     assert (now["id"], now["state_type"], now["run_count"]) == (failed["id"], "COMPLETED", 2), "the same run, once more"
@@ -117,4 +137,6 @@ def test_from_a_failed_step_computes_what_is_missing(server: str, folder: Path) 
                   server=server, folder=folder)  # fmt: skip
     assert run.returncode == 0, run.stdout + run.stderr
     assert "ingest      1 of 5 parts computed" in run.stderr, run.stdout + run.stderr
+    page = (folder / "root" / "reports" / "again" / "index.html").as_uri()
+    assert linked(server) == f"[Report of again]({page})", "nobody said where reports are served"
     only_what_was_missing(before, folder)

@@ -84,6 +84,8 @@ class Served:
         )
         assert self.process.stdout is not None
         self.said = self.process.stdout.readline().decode()
+        self.root = folder / "root"
+        self.reports = self.process.stdout.readline().decode().partition(": ")[2].partition("/tiny/index.html\n")[0]
 
     def ask(self, path: str, **what: Any) -> Any:
         request = urllib.request.Request(
@@ -118,6 +120,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         found.process.wait(timeout=90)
         _, alive = psutil.wait_procs(children, timeout=30)
         assert not [p for p in alive if p.is_running() and p.status() != psutil.STATUS_ZOMBIE], "the server ends with it"
+        with pytest.raises(urllib.error.URLError, match="refused"):
+            urllib.request.urlopen(found.reports, timeout=5)
 
 
 @pytest.mark.slow
@@ -158,3 +162,15 @@ def test_a_step_that_is_started_from_the_ui_runs_through(served: Served) -> None
         time.sleep(1)
     assert run["state"]["type"] == "COMPLETED", run["state"]
     assert run["name"] == "tiny only plant"
+    (written,) = served.ask("artifacts/filter", artifacts={"key": {"any_": ["tiny-plant"]}})
+    assert f"[Report of tiny]({served.reports}/tiny/index.html)" in written["description"], "the browser can follow it"
+
+
+@pytest.mark.slow
+def test_the_reports_are_read_where_it_says(served: Served) -> None:
+    assert served.reports.startswith("http://127.0.0.1:"), served.reports
+    page = served.root / "reports" / "tiny" / "index.html"
+    page.parent.mkdir(parents=True)
+    page.write_text("the report")
+    with urllib.request.urlopen(f"{served.reports}/tiny/index.html", timeout=30) as answer:
+        assert answer.read() == b"the report"

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import re
+import shutil
+import threading
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
+from flows.report_server import ReportServer
 from schemas import Study
 from tasks.dataset import Part, Store
 from tasks.report.build import READS, REPORT, plan
 from tasks.report.html import highlight
 from tasks.report.numbers import NO_EVIDENCE, number
 from tasks.report.terminal import WIDTH, results_table
+from tests.browser import NONE, browser, executable
 from tests.report import world
 from tests.support import CONTRACTS, read_rows, run_step
 
@@ -84,6 +89,28 @@ def test_page_is_well_formed(report: tuple[Path, str, list[dict]]) -> None:
     ids = [a["id"] for _, a in seen.tags if "id" in a]
     assert len(ids) == len(set(ids))
     assert {a["href"] for t, a in seen.tags if t == "a" and (a.get("href") or "").startswith("#")} <= {f"#{i}" for i in ids}
+
+
+def test_a_browser_shows_all_of_the_page_as_it_is_served(report: tuple[Path, str, list[dict]], tmp_path: Path) -> None:
+    """Style, figures and files are not kept back by what the server lets a page load; the files lie beside it."""
+    if not executable():
+        pytest.fail(NONE) if os.environ.get("CI") == "true" else pytest.skip(NONE)
+    shutil.copytree(report[0], tmp_path / "reports" / "made-up")
+    with ReportServer(str(tmp_path), 0) as server, browser(tmp_path / "profile") as shown:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        shown.open(f"{server.url}/made-up/index.html")
+        shown.wait("document.readyState === 'complete' && document.querySelectorAll('svg').length > 0")
+        assert shown.js("document.querySelectorAll('svg').length") == report[1].count("<svg ")
+        assert shown.js(
+            "[...document.querySelectorAll('figure > .panels svg')].some(s => s.getBoundingClientRect().width > 99)"
+        )
+        assert shown.js("getComputedStyle(document.querySelector('main')).maxWidth") != "none", "its style is there"
+        assert shown.problems == []
+        assert [a for a in shown.asked if not a.startswith(("data:", f"{server.url}/made-up/"))] == []
+        shown.open(f"{server.url}/made-up/{next(r['file'] for r in report[2] if r['file'].endswith('.svg'))}")
+        shown.wait("document.documentElement.tagName === 'svg'")
+        assert shown.problems == []
+        server.shutdown()
 
 
 def test_hostile_text_is_shown_and_not_run(report: tuple[Path, str, list[dict]]) -> None:
