@@ -30,7 +30,7 @@ def prepare(root: str, *, verbose: bool = False) -> None:
     if "://" not in root:
         settings[HASHES] = str(Path(root) / "studies" / ".files")
     if "PREFECT_API_URL" not in os.environ:
-        home = Path(root if "://" not in root else ".taskgram").resolve() / ".prefect"
+        home = prefect_home(root)
         home.mkdir(parents=True, exist_ok=True)
         settings |= {
             "PREFECT_HOME": str(home),
@@ -40,6 +40,11 @@ def prepare(root: str, *, verbose: bool = False) -> None:
         }
     for name, value in settings.items():
         os.environ.setdefault(name, value)
+
+
+def prefect_home(root: str) -> Path:
+    """Where Prefect's own files of a root lie: in it, or, of a root that is elsewhere, below the folder one works in."""
+    return Path(root if "://" not in root else ".taskgram").resolve() / ".prefect"
 
 
 def check_root(root: str) -> str:

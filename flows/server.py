@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from flows.environment import prefect_home
 from schemas import StudyError
 
 SECONDS_TO_START = 120.0
@@ -60,10 +61,10 @@ def wait_until_up(url: str, process: subprocess.Popen[bytes], log: Path) -> None
 
 
 class Processes:
-    """What was started for a root, by name, in the order it was started; kept in `<root>/.prefect/processes.json`."""
+    """What was started for a root, by name, in the order it was started; kept in `processes.json` in Prefect's home."""
 
     def __init__(self, root: str) -> None:
-        self.folder = Path(root) / ".prefect"
+        self.folder = prefect_home(root)
         self.file = self.folder / "processes.json"
 
     def running(self) -> dict[str, int]:

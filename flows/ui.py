@@ -28,7 +28,9 @@ def start(root: str, port: int) -> tuple[str, str]:
             raise StudyError(f"another Prefect server answers at {url}; stop it, or: make ui PORT=4300")
         wait_until_up(url, *processes.start("server", server_command(port), server_environment(port)))
     environment = {**os.environ, "PREFECT_API_URL": url, "TASKGRAM_ROOT": root}
-    reports = environment[REPORTS_URL] = reports or _reports(processes, root, port + 1)
+    if not reports and "://" not in root:
+        reports = _reports(processes, root, port + 1)
+    environment |= {REPORTS_URL: reports} if reports else {}
     _prefect(environment, "work-pool", "create", POOL, "--type", "process", "--overwrite")
     _prefect(environment, "--no-prompt", "deploy", "--all", "--prefect-file", "deployments/prefect.yaml")
     if "worker" not in processes.running():
@@ -60,15 +62,18 @@ def _prefect(environment: dict[str, str], *words: str) -> None:
 def main(words: list[str]) -> int:
     """start [PORT] or stop."""
     from flows.engine import default_root
+    from flows.environment import check_root
 
-    root = str(Path(default_root()).resolve())
     try:
+        root = check_root(default_root())
+        root = root if "://" in root else str(Path(root).resolve())
         if words[:1] == ["stop"]:
             stopped = Processes(root).stop()
             print(f"stopped: {', '.join(stopped)}" if stopped else "nothing was running")
         else:
             address, reports = start(root, int(words[1]) if len(words) > 1 else 4200)
-            print(f"{address}/deployments   (stop with: make ui-stop)\nreports: {reports}/STUDY/index.html")
+            print(f"{address}/deployments   (stop with: make ui-stop)")
+            print(f"reports: {reports or f'{root}/reports'}/STUDY/index.html")
     except StudyError as error:
         print(f"taskgram: {error}", file=sys.stderr)
         return 1

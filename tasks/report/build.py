@@ -146,7 +146,7 @@ def _publish(folder: Path, files: dict[str, bytes]) -> None:
 
 REPORT = Step(
     "report",
-    version=4,
+    version=5,
     about="One page with the results, the figures and what they rest on.",
     reads=(*READS, *(table for table in trace.READS if table not in READS)),
     stages=(

@@ -164,7 +164,9 @@ def sheet(name: str, panels: Sequence[Panel]) -> Drawn:
                 high = bottom - max(p.height for p in row)
                 drawn += say(left + 0.06, high - 0.03, panel.title, INK)
                 _axes(drawing, panel, left, size[1] - high - panel.height, size)
-                drawn += panel.svg.replace("<svg", f'<svg x="{72 * left:g}" y="{72 * high:g}"', 1)
+                # Within a drawing a point is one unit, and "pt" would make it 4/3.
+                inner = re.sub(r'(width|height)="([\d.]+)pt"', r'\1="\2"', panel.svg, count=2)
+                drawn += inner.replace("<svg", f'<svg x="{72 * left:g}" y="{72 * high:g}"', 1)
                 left += panel.width
             top = bottom
         pdf = io.BytesIO()
