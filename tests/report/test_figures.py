@@ -197,6 +197,16 @@ def test_files_are_the_same_bytes_twice_and_carry_no_date(drawn: dict[str, Figur
         assert len(first.pdf) < 200_000
 
 
+def test_panels_keep_their_size_within_a_file(drawn: dict[str, Figure]) -> None:
+    """Within a drawing a point is one unit: a browser would draw "12pt" a third larger, over the next panel."""
+    panels = drawn["attribution"].panels
+    inside = sheet("attribution", panels).svg.split("<svg")[2:]
+    assert len(inside) == len(panels) > 1
+    for panel, found in zip(panels, inside, strict=True):
+        sizes = re.findall(r'\b(width|height)="([^"]+)"', found.partition(">")[0])
+        assert [(name, float(size)) for name, size in sizes] == [("width", 72 * panel.width), ("height", 72 * panel.height)]
+
+
 def bad(case: str) -> list[dict]:
     """Tables as a poor study leaves them."""
     plain = {"order": 1, "unit": "pair"}
