@@ -46,7 +46,7 @@ fuzz: $(FUZZER)      ## every parser under a coverage-guided fuzzer, a minute ea
 check: $(INSTALLED)  ## whether the installed packages fit each other
 	$(RUN)/python -m pip check
 
-audit: $(INSTALLED)  ## known weaknesses of the pinned packages, by pip-audit where it is installed; asks a service on the network
+audit:               ## known weaknesses of the pinned packages, by pip-audit where it is installed; asks a service on the network
 	@command -v pip-audit >/dev/null || { echo "pip-audit is not here: pip install pip-audit, in an environment of its own"; exit 1; }
 	pip-audit --requirement constraints.txt --no-deps --disable-pip
 
