@@ -25,7 +25,7 @@ from schemas import Study
 from tasks.metrics.answers import Answers, Asked, models_of
 from tasks.metrics.correlations import FEWEST_ROWS
 from tasks.metrics.hinge import fit_hinges
-from tasks.metrics.pairs import evaluated, gamma_settings, gammas_of, mined, phi, with_counts
+from tasks.metrics.pairs import drawn_settings, evaluated, gammas_of, mined, phi, with_counts
 from tasks.metrics.probabilities import read_scores, spans_of
 from tasks.metrics.statistics import Estimate, draw_counts, percentile_interval
 from tasks.step import Work
@@ -40,12 +40,7 @@ FEWEST_SIZES = 5
 def settings(study: Study, task: str) -> dict[str, Any]:
     """What decides this measure."""
     t = study.task(task)
-    return {
-        **gamma_settings(t, [t.first_order]),
-        "order": t.first_order,
-        "draws": study.measures.bootstrap,
-        "seed": study.seed,
-    }
+    return {**drawn_settings(study, t, [t.first_order]), "order": t.first_order}
 
 
 @dataclass(frozen=True)

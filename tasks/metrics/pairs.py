@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from schemas.study import Task
+from schemas.study import Study, Task
 from tasks.metrics.contaminated import contaminated
 from tasks.step import Work
 from tasks.text.gamma import resolved
@@ -71,6 +71,11 @@ def gamma_settings(task: Task, orders: Sequence[int]) -> dict[str, Any]:
     gammas = {str(n): task.gamma_at(n) for n in orders}
     lowest = {"lowest_gamma": task.lowest_gamma} if any(isinstance(g, str) for g in gammas.values()) else {}
     return {"gamma": gammas} | lowest
+
+
+def drawn_settings(study: Study, task: Task, orders: Sequence[int]) -> dict[str, Any]:
+    """What most measures hang on: γ per n, and the draws of their intervals."""
+    return {**gamma_settings(task, orders), "draws": study.measures.bootstrap, "seed": study.seed}
 
 
 def gammas_of(work: Work, task: str) -> dict[str, float]:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from schemas import Study
 from tasks.metrics.answers import Answers, Asked, models_of
 from tasks.metrics.evidence import by_output, floats
-from tasks.metrics.pairs import PAIR, evaluated, gamma_settings, gammas_of, mined, phi, with_counts
+from tasks.metrics.pairs import PAIR, drawn_settings, evaluated, gammas_of, mined, phi, with_counts
 from tasks.metrics.probabilities import Scores, Spans, read_scores, spans_of
 from tasks.metrics.statistics import (
     Estimate,
@@ -47,12 +47,7 @@ Mask = NDArray[np.bool_]
 def settings(study: Study, task: str) -> dict[str, Any]:
     """What decides these measures."""
     t = study.task(task)
-    return {
-        **gamma_settings(t, (t.first_order,)),
-        "first_order": t.first_order,
-        "draws": study.measures.bootstrap,
-        "seed": study.seed,
-    }
+    return {**drawn_settings(study, t, [t.first_order]), "first_order": t.first_order}
 
 
 @dataclass(frozen=True)
