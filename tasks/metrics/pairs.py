@@ -18,6 +18,8 @@ from tasks.metrics.contaminated import contaminated
 from tasks.step import Work
 from tasks.text.gamma import resolved
 
+# The tables behind pairs with their counts, and what models say of them.
+SCORED = ("examples", "example_ngrams", "task_grams", "ngram_stats", "pair_counts", "models", "token_scores")
 EXAMPLES_AT_ONCE = 256
 PAIR = ["input_ngram", "output_ngram"]
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from schemas import Study
 from tasks.metrics.answers import Answers, Asked, models_of
 from tasks.metrics.correlations import FEWEST_ROWS
-from tasks.metrics.pairs import PAIR, drawn_settings, evaluated, gammas_of, mined, phi, with_counts
+from tasks.metrics.pairs import PAIR, SCORED, drawn_settings, evaluated, gammas_of, mined, phi, with_counts
 from tasks.metrics.probabilities import read_scores, spans_of
 from tasks.metrics.statistics import Estimate, bootstrap_statistic, percentile_interval
 from tasks.step import Work
@@ -30,7 +30,7 @@ from tasks.step import Work
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-READS = ("examples", "example_ngrams", "task_grams", "ngram_stats", "pair_counts", "models", "token_scores")
+READS = SCORED
 TRAINING_SHARE = 0.8
 
 
