@@ -25,6 +25,7 @@ from tasks.disk import no_room
 from tasks.expectations import load_beside
 from tasks.leases import Leases
 from tasks.step import PlannedJob, Stage, run_job
+from tasks.sweeping import sweep, sweep_small_files
 
 SECONDS_BETWEEN_LOOKS = 0.5
 Progress = Callable[[int, int], None]  # parts done, parts to do
@@ -83,8 +84,8 @@ class Session:
     def sweep(self, tables: Iterable[str]) -> None:
         """Remove what runs that were killed left of these tables, those that were finished among them."""
         for table in tables:
-            self.store.sweep(table, lambda key: not self.leases.taken(key))
-        self.store.sweep_small_files()
+            sweep(self.store, table, lambda key: not self.leases.taken(key))
+        sweep_small_files(self.store)
         self.cluster.sweep()
 
     @contextmanager
@@ -146,7 +147,7 @@ def run_step(
             computed += len(costs)
             tables |= {c.name: stage.parts(c.name) for c in stage.stage.writes}
             for contract in stage.stage.writes:
-                store.sweep(contract.name, lambda key: not session.leases.taken(key))
+                sweep(store, contract.name, lambda key: not session.leases.taken(key))
                 if not todo and is_written(store, contract.name, tables[contract.name], session.verify):
                     continue  # finished by an earlier run, which was interrupted behind it
                 manifest = describe(store, planned, stage, contract, tables, costs, before[contract.name])

@@ -15,7 +15,8 @@ from flows.files import study_path
 from flows.hardware import Machine, cores_of, machine_of, room
 from flows.plan import PlannedStep, lay_out_what_can_be
 from flows.rates import RATES
-from flows.sizes import Missing, Sizes, sizes_of
+from flows.sizes import Missing, Sizes
+from flows.survey import sizes_of
 from flows.terminal import size
 from schemas import Study, load_study
 from schemas.study import parse_size

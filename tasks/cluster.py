@@ -6,7 +6,6 @@ none; one cluster serves the whole study, and steps that do not depend on each o
 
 from __future__ import annotations
 
-import importlib
 import os
 import threading
 import time
@@ -19,15 +18,14 @@ from typing import Any
 
 from schemas import Study, StudyError
 from schemas.study_cluster import ClusterSettings
+from tasks import cluster_class
 from tasks.dataset import Store
 from tasks.step import GPU, MODEL
-from tasks.workers import DEVICES, WORKER_ENVIRONMENT, alike, complaint, devices, different, look, probing, versions
+from tasks.workers import DEVICES, WORKER_ENVIRONMENT, alike, complaint, devices, look, mismatch, probing, versions
 
 CALLS_PER_THREAD = 3
 SECONDS_BETWEEN_LOOKS = 5.0
 ADDRESS = "DASK_SCHEDULER_ADDRESS"
-PACKAGES = {"dask_kubernetes": "dask-kubernetes", "dask_jobqueue": "dask-jobqueue", "coiled": "coiled",
-            "dask_gateway": "dask-gateway", "dask_cloudprovider": "dask-cloudprovider", "dask_cuda": "dask-cuda"}  # fmt: skip
 Needs = Callable[[tuple[Any, ...]], Mapping[str, int]]
 
 
@@ -182,17 +180,10 @@ class Cluster:
 
     def _check_dask(self, client: Any) -> None:
         """Raises StudyError where scheduler or workers speak another Dask, before they are asked anything else."""
-        said, here, told = client.get_versions(), versions(), {}
-        for place, about in {"the scheduler": said["scheduler"], **said["workers"]}.items():
-            packages = about["packages"]
-            there = {"python": ".".join(str(packages["python"]).split(".")[:2])}
-            there |= {name: str(packages.get(name)) for name in ("dask", "distributed")}
-            if words := different(there, here):
-                told[place] = words
-        if told:
-            listed = "\n".join(f"  {place}: {words}" for place, words in list(told.items())[:4])
-            raise StudyError(f"{self._where} has other versions than this process:\n{listed}\n  Install the same on all machines "
-                             "(pip install -c constraints.txt, or one image), and start it again.")  # fmt: skip
+        said = client.get_versions()
+        places = {"the scheduler": said["scheduler"], **said["workers"]}
+        if words := mismatch({place: about["packages"] for place, about in places.items()}):
+            raise StudyError(f"{self._where} {words}")
 
     # -- starting and stopping -------------------------------------------------------------------------------------
     @property
@@ -235,33 +226,10 @@ class Cluster:
     def _start(self) -> Any:
         from distributed import Client
 
-        self._cluster = self._start_class() if self.settings.cluster_class else _start_local(self)
-        return Client(self._cluster, set_as_default=False)
-
-    def _start_class(self) -> Any:
         asked = self.settings
-        module, _, name = asked.cluster_class.rpartition(".")
-        try:
-            kind = getattr(importlib.import_module(module), name)
-        except (ImportError, AttributeError) as error:
-            package = PACKAGES.get(module.partition(".")[0], f"the package that has {module}")
-            raise StudyError(f'cluster.cluster_class = "{asked.cluster_class}": {error}. Install it here: pip install {package}, '
-                             "or correct the name") from None  # fmt: skip
-        if not isinstance(kind, type) or not hasattr(kind, "scale"):
-            raise StudyError(
-                f'cluster.cluster_class = "{asked.cluster_class}" is no class of a Dask cluster: it has no scale'
-            )
         least = asked.workers or self.workers or 1
-        try:
-            cluster = kind(**asked.cluster_kwargs)
-            if asked.most_workers:
-                cluster.adapt(minimum=least, maximum=max(least, asked.most_workers))
-            else:
-                cluster.scale(least)
-        except Exception as error:  # each has errors of its own
-            raise StudyError(f"{asked.cluster_class} could not be started with cluster_kwargs = {sorted(asked.cluster_kwargs)}: "
-                             f"{type(error).__name__}: {error}") from error  # fmt: skip
-        return cluster
+        self._cluster = cluster_class.start(asked, least) if asked.cluster_class else _start_local(self)
+        return Client(self._cluster, set_as_default=False)
 
     def _wait(self, client: Any) -> None:
         try:

@@ -10,8 +10,7 @@ import hashlib
 import json
 import os
 import shutil
-import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -24,7 +23,7 @@ import pyarrow.parquet as pq
 
 from schemas import Contract, StudyError
 from tasks.disk import cache_folder
-from tasks.writing import FOOTER, PartWriter
+from tasks.writing import FOOTER, PartWriter, whole_file
 
 
 @dataclass(frozen=True)
@@ -138,18 +137,11 @@ class Store:
             with self.fs.open(path, "wb") as out:
                 out.write(text.encode())
             return
-        temporary = f"{path}.{uuid.uuid4().hex}.tmp"
         try:
-            with open(temporary, "wb") as out:
+            with whole_file(Path(path)) as out:
                 out.write(text.encode())
-                out.flush()
-                os.fsync(out.fileno())
-            os.replace(temporary, path)
         except FileNotFoundError:  # another run took it for what a killed one had left
             self.write_json(path, value)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
 
     def read_json(self, path: str) -> Any:
         """The content, or None if there is no such file or it is not whole."""
@@ -293,37 +285,6 @@ class Store:
             writer.publish(footer)
         finally:
             writer.discard()
-
-    def sweep(self, table: str, idle: Callable[[str], bool]) -> int:
-        """Remove temporary files of parts that nobody is computing, as `idle(key)` says; returns how many.
-
-        Called when all parts of a table are there: what killed processes left behind is then needed by nobody.
-        """
-        folder, swept = self.near / table, 0
-        for path in sorted((folder / "parts").glob(".*.tmp")):
-            if idle(path.name.split(".")[1]):
-                path.unlink(missing_ok=True)
-                swept += 1
-        for path in sorted((folder / "manifests").glob("*.tmp")):
-            path.unlink(missing_ok=True)  # another run that is writing it writes it again
-            swept += 1
-        for path in sorted((folder / "files").glob("*/.*.tmp")):
-            if idle(path.parent.name):
-                path.unlink(missing_ok=True)
-                swept += 1
-        for path in sorted((self.near / ".scratch").glob(f"{table}.*")):
-            if idle(path.name.split(".")[1]):
-                shutil.rmtree(path, ignore_errors=True)
-                swept += 1
-        return swept
-
-    def sweep_small_files(self) -> int:
-        """Remove what killed processes were writing under `studies`; another run that is writing there writes it again."""
-        swept = 0
-        for path in sorted((self.near / "studies").rglob("*.tmp")):
-            path.unlink(missing_ok=True)
-            swept += 1
-        return swept
 
     # -- manifests ------------------------------------------------------------------------------------------------
     def manifest(self, table: str, name: str) -> dict[str, Any] | None:

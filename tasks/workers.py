@@ -119,6 +119,21 @@ def different(there: Mapping[str, str], here: Mapping[str, str]) -> str:
     )
 
 
+def mismatch(packages: Mapping[str, Mapping[str, Any]]) -> str:
+    """What is wrong with the Python and the Dask of these places, and what to do; "" if nothing is."""
+    here, told = versions(), {}
+    for place, found in packages.items():
+        there = {"python": ".".join(str(found["python"]).split(".")[:2])}
+        there |= {name: str(found.get(name)) for name in ("dask", "distributed")}
+        if words := different(there, here):
+            told[place] = words
+    if not told:
+        return ""
+    listed = "\n".join(f"  {place}: {words}" for place, words in list(told.items())[:MOST_SHOWN])
+    return (f"has other versions than this process:\n{listed}\n  Install the same on all machines "
+            "(pip install -c constraints.txt, or one image), and start it again.")  # fmt: skip
+
+
 def complaint(found: Mapping[str, Mapping[str, Any]], threads: Mapping[str, int], root: str) -> str:
     """What is wrong with these workers (by address, what `look` returned), and what to do; "" if nothing is."""
     here = versions()

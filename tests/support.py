@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import random
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from flows.files import shipped_studies
@@ -64,3 +66,19 @@ files = ["corpus/*.jsonl"]
 [tokenizer]
 vocabulary = 300
 """
+# One task over such a corpus.
+RIVERS = """[[tasks]]
+name = "rivers"
+family = "qa"
+evaluate = ["rivers.jsonl"]
+orders = [1]
+"""
+
+
+def write_corpus(folder: Path, documents: Sequence[int], *, words: int, length: int, seed: int) -> None:
+    """The files of NOTES: so many documents in each, all of one length, each word drawn from so many different ones."""
+    draw, known = random.Random(seed), [f"w{i}" for i in range(words)]
+    (folder / "corpus").mkdir()
+    for number, count in enumerate(documents):
+        lines = (json.dumps({"id": f"{number}-{i}", "text": " ".join(draw.choices(known, k=length))}) for i in range(count))
+        (folder / "corpus" / f"{number}.jsonl").write_text("\n".join(lines))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import random
 import shutil
 import signal
 import subprocess
@@ -24,7 +23,7 @@ from schemas import Study, load_study
 from tasks.cluster import Cluster
 from tasks.dataset import Store
 from tasks.workers import devices
-from tests.support import NOTES
+from tests.support import NOTES, write_corpus
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 COUNTING = ("ingest", "tokenizer", "tokens", "words", "count")
@@ -45,12 +44,8 @@ buckets = 3
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study of eight small files."""
-    path, draw = tmp_path_factory.mktemp("cluster"), random.Random(3)
-    words = [f"w{i}" for i in range(200)]
-    (path / "corpus").mkdir()
-    for number in range(FILES):
-        lines = (json.dumps({"id": f"{number}-{i}", "text": " ".join(draw.choices(words, k=40))}) for i in range(30))
-        (path / "corpus" / f"{number}.jsonl").write_text("\n".join(lines))
+    path = tmp_path_factory.mktemp("cluster")
+    write_corpus(path, [30] * FILES, words=200, length=40, seed=3)
     (path / "counting.toml").write_text(STUDY)
     return path
 

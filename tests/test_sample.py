@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +25,15 @@ TASKGRAM = [sys.executable, "-m", "flows.cli"]
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
-def taskgram(*words: str, root: Path, code: int = 0) -> str:
-    """Run a command as a user does; returns what it prints."""
+def taskgram(*words: str, root: Path, code: int = 0, environment: Mapping[str, str] | None = None) -> str:
+    """Run a command as a user does, in this environment and what is added to it; returns what it prints, byte for byte."""
     run = subprocess.run(
-        [*TASKGRAM, *words, "--root", str(root)], capture_output=True, text=True, cwd=REPOSITORY, timeout=1500
-    )
-    assert run.returncode == code, run.stdout[-3000:] + run.stderr[-3000:]
-    return run.stdout + run.stderr
+        [*TASKGRAM, *words, "--root", str(root)], capture_output=True, env=os.environ | dict(environment or {}),
+        cwd=REPOSITORY, timeout=1500,
+    )  # fmt: skip
+    out, err = run.stdout.decode(), run.stderr.decode()
+    assert run.returncode == code, out[-3000:] + err[-3000:]
+    return out + err
 
 
 class Sample:

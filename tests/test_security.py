@@ -6,11 +6,9 @@ import ast
 import csv
 import io
 import json
-import os
 import re
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,7 +22,9 @@ from schemas.settings import is_hub_name
 from schemas.study_models import Model
 from tasks.report.figure import table
 from tasks.text.shown import brief, json_text, printable
-from tests.test_architecture import ROOT, imports, modules, name_of
+from tests.support import NOTES, RIVERS
+from tests.test_architecture import imports, modules, name_of
+from tests.test_sample import taskgram
 
 # -- code in data ------------------------------------------------------------------------------------------------------
 FORBIDDEN_MODULES = {
@@ -194,24 +194,14 @@ HOSTILE = (
     "<script>alert(1)</script></script><img src=x onerror=alert(1)> javascript:alert(1) \x1b[2J\x1b]0;owned\x07 \u202eevil\u2066 "
     '=cmd()|" onmouseover="alert(1)" \x9b31m the river of Velm is Torin'
 )
-STUDY = """
+STUDY = f"""
 name = "hostile"
 title = "<script>alert(2)</script>"
 workers = 0
-[[corpus.sources]]
-name = "notes"
-files = ["corpus.jsonl"]
-[tokenizer]
-vocabulary = 300
-[counting]
+{NOTES}[counting]
 all_orders = [1]
 min_count = 1
-[[tasks]]
-name = "rivers"
-family = "qa"
-evaluate = ["rivers.jsonl"]
-orders = [1]
-"""
+{RIVERS}"""
 
 
 @pytest.fixture(scope="module")
@@ -219,7 +209,8 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A whole study over a corpus that means harm, with secrets in the environment; its folder, and all it printed."""
     folder = tmp_path_factory.mktemp("hostile")
     documents = [{"id": f"=d{i} {HOSTILE}", "text": f"{HOSTILE} {i}"} for i in range(8)]
-    (folder / "corpus.jsonl").write_text(
+    (folder / "corpus").mkdir()
+    (folder / "corpus" / "notes.jsonl").write_text(
         "".join(json.dumps(d) + "\n" for d in documents) + HOSTILE.replace("\n", " ") + "\n"
     )
     questions = [{"id": f"q{i} {HOSTILE}", "input": f"What is the river of Velm? {HOSTILE} {i}", "output": "Torin",
@@ -230,20 +221,18 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     )
     (folder / "hostile.toml").write_text(STUDY)
     printed = ""
-    environment = os.environ | {name: f"sentinel-{i}" for i, name in enumerate(SECRETS)} | {"PYTHONPATH": str(ROOT)}
+    secrets = {name: f"sentinel-{i}" for i, name in enumerate(SECRETS)}
     commands = (
         ["run", "-v"], ["trace", "torin 1"], ["trace", "torin 1", "--json"], ["count", "river", "Torin"], ["report"],
         ["status", "--json"], ["trace", "river of velm"],
     )  # fmt: skip
     for command, *words in commands:
-        found = subprocess.run(
-            [sys.executable, "-m", "flows.cli", command, f"--root={folder / 'root'}", str(folder / "hostile.toml"), *words],
-            capture_output=True, env=environment, cwd=ROOT, timeout=600,
-        )  # fmt: skip
         several = words == ["river of velm"]
-        assert found.returncode == several, found.stderr.decode()[-3000:]
-        assert not several or b"4 examples are meant" in found.stderr
-        printed += (found.stdout + found.stderr).decode()
+        said = taskgram(
+            command, str(folder / "hostile.toml"), *words, root=folder / "root", code=several, environment=secrets
+        )
+        assert not several or "4 examples are meant" in said
+        printed += said
     return folder, printed
 
 
@@ -298,7 +287,7 @@ def test_nothing_of_a_corpus_becomes_part_of_a_page(hostile: tuple[Path, str]) -
     for data in pages.rglob("*.csv"):
         for row in csv.reader(data.open(encoding="utf-8", newline="")):
             assert not [c for c in row if c.startswith(("=", "@")) or (c[:1] in "+-" and not _number(c) and c)], data
-    outside = [p for p in folder.iterdir() if p.name not in ("corpus.jsonl", "rivers.jsonl", "hostile.toml", "root")]
+    outside = [p for p in folder.iterdir() if p.name not in ("corpus", "rivers.jsonl", "hostile.toml", "root")]
     assert not outside, "what is written lies under the root"
 
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, fields
 from pathlib import Path
@@ -23,6 +21,7 @@ from schemas.study import Planted
 from tasks.corpus.records import PlantedSequence, TruePair
 from tasks.corpus.world import World
 from tasks.step import Inputs, Job, Stage, Step, Work
+from tasks.writing import whole_file
 
 TASK_COST = 0.2
 
@@ -72,21 +71,13 @@ def _write_tasks(work: Work, world: World) -> None:
 
 def _write_lines(path: Path, kind: str, lines: Iterable[str]) -> dict[str, Any]:
     """Write a file whole or not at all; returns its row of planted_files."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     sha256, size, records = hashlib.sha256(), 0, 0
-    try:
-        with open(temporary, "wb") as out:
-            for line in lines:
-                data = line.encode() + b"\n"
-                sha256.update(data)
-                out.write(data)
-                size, records = size + len(data), records + 1
-            out.flush()
-            os.fsync(out.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with whole_file(path) as out:
+        for line in lines:
+            data = line.encode() + b"\n"
+            sha256.update(data)
+            out.write(data)
+            size, records = size + len(data), records + 1
     return {"file": path.name, "kind": kind, "sha256": sha256.hexdigest(), "bytes": size, "records": records}
 
 

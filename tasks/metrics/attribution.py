@@ -20,7 +20,7 @@ from tasks.metrics.answers import Answers, Asked
 from tasks.metrics.correlations import FEWEST_ROWS
 from tasks.metrics.evidence import NO_EVIDENCE, NO_SCORE, floats
 from tasks.metrics.loaded import Loaded, load
-from tasks.metrics.pairs import gamma_settings
+from tasks.metrics.pairs import drawn_settings
 from tasks.metrics.partials import explained, rank_correlations
 from tasks.metrics.resampling import bootstrap_many
 from tasks.metrics.statistics import Estimate, percentile_interval
@@ -34,7 +34,7 @@ Floats = NDArray[np.float64]
 def settings(study: Study, task: str) -> dict[str, Any]:
     """What decides the bar."""
     t = study.task(task)
-    return {**gamma_settings(t, t.orders), "draws": study.measures.bootstrap, "seed": study.seed}
+    return drawn_settings(study, t, t.orders)
 
 
 def run(work: Work, answers: Answers) -> None:

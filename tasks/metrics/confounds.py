@@ -28,7 +28,7 @@ from tasks.metrics import loaded
 from tasks.metrics.answers import Answers, Asked
 from tasks.metrics.evidence import NO_EVIDENCE, NO_SCORE, floats, log_p, log_pmi
 from tasks.metrics.loaded import Loaded, codes, load
-from tasks.metrics.pairs import PAIR, gamma_settings, select_rows
+from tasks.metrics.pairs import PAIR, drawn_settings, select_rows
 from tasks.metrics.partials import partial_correlation, rank_correlations
 from tasks.metrics.resampling import bootstrap_many
 from tasks.metrics.statistics import Estimate, Rows, correlate, percentile_interval, undefined
@@ -46,14 +46,12 @@ def settings(study: Study, task: str) -> dict[str, Any]:
     t = study.task(task)
     other = study.task(t.repeat_of) if t.repeat_of else None
     return {
-        **gamma_settings(t, t.orders),
+        **drawn_settings(study, t, t.orders),
         "windows": sorted(study.counting.windows),
         "equal_rows": study.measures.equal_rows,
         "repeat_of": t.repeat_of,
         "other_prompt": other is not None and not t.asks_like(other),
         "other_mining": other is not None and not t.mined_like(other),
-        "draws": study.measures.bootstrap,
-        "seed": study.seed,
     }
 
 

@@ -23,7 +23,7 @@ from tasks.metrics.answers import Answers
 from tasks.metrics.evidence import by_output, evidence_of, exclude_pairs, first_rows, floats, log_p, log_pmi, rho
 from tasks.metrics.inference import Recorder
 from tasks.metrics.loaded import load
-from tasks.metrics.pairs import gamma_settings
+from tasks.metrics.pairs import drawn_settings
 from tasks.metrics.probabilities import read_infinigram
 from tasks.metrics.statistics import Estimate, Rows, kendall_order
 from tasks.step import Work
@@ -39,12 +39,10 @@ def settings(study: Study, task: str) -> dict[str, Any]:
     t = study.task(task)
     family = 2 * len(study.tasks) * len(study.models)  # Mem_n and Mem_Δ
     return {
-        **gamma_settings(t, t.orders),
+        **drawn_settings(study, t, t.orders),
         "first_order": t.first_order,
         "whole_answer": t.whole_answer,
-        "draws": study.measures.bootstrap,
         "permutations": max(1_000, -(-PERMUTATIONS * family // 1_000) * 1_000),  # one more model need not change it
-        "seed": study.seed,
     }
 
 

@@ -25,7 +25,7 @@ from schemas import Study
 from tasks.metrics.answers import Answers, Asked, models_of
 from tasks.metrics.correlations import FEWEST_ROWS
 from tasks.metrics.hinge import fit_hinges
-from tasks.metrics.pairs import evaluated, gamma_settings, gammas_of, mined, phi, with_counts
+from tasks.metrics.pairs import SCORED, drawn_settings, evaluated, gammas_of, mined, phi, with_counts
 from tasks.metrics.probabilities import read_scores, spans_of
 from tasks.metrics.statistics import Estimate, draw_counts, percentile_interval
 from tasks.step import Work
@@ -33,19 +33,14 @@ from tasks.step import Work
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-READS = ("examples", "example_ngrams", "task_grams", "ngram_stats", "pair_counts", "models", "token_scores")
+READS = SCORED
 FEWEST_SIZES = 5
 
 
 def settings(study: Study, task: str) -> dict[str, Any]:
     """What decides this measure."""
     t = study.task(task)
-    return {
-        **gamma_settings(t, [t.first_order]),
-        "order": t.first_order,
-        "draws": study.measures.bootstrap,
-        "seed": study.seed,
-    }
+    return {**drawn_settings(study, t, [t.first_order]), "order": t.first_order}
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from tasks.metrics.answers import Answers, Asked
 from tasks.metrics.correlations import FEWEST_ROWS
 from tasks.metrics.evidence import NO_EVIDENCE, NO_SCORE, floats
 from tasks.metrics.loaded import Loaded, codes, load
-from tasks.metrics.pairs import gamma_settings
+from tasks.metrics.pairs import drawn_settings
 from tasks.metrics.statistics import Estimate, bootstrap_statistic, percentile_interval
 from tasks.step import Work
 
@@ -36,12 +36,7 @@ Ints = NDArray[np.int64]
 def settings(study: Study, task: str) -> dict[str, Any]:
     """What decides the curve."""
     t = study.task(task)
-    return {
-        **gamma_settings(t, t.orders),
-        "bins": study.measures.bins,
-        "draws": study.measures.bootstrap,
-        "seed": study.seed,
-    }
+    return {**drawn_settings(study, t, t.orders), "bins": study.measures.bins}
 
 
 def run(work: Work, answers: Answers) -> None:

@@ -9,12 +9,12 @@ import polars as pl
 
 from tasks.metrics.answers import Asked, models_of
 from tasks.metrics.evidence import supported
-from tasks.metrics.pairs import Examples, Phi, evaluated, gammas_of, mined, phi, with_counts
+from tasks.metrics.pairs import SCORED, Examples, Phi, evaluated, gammas_of, mined, phi, with_counts
 from tasks.metrics.probabilities import Scores, Spans, read_scores, spans_of
 from tasks.step import Work
 from tasks.text.bpe import identity
 
-READS = ("examples", "example_ngrams", "task_grams", "ngram_stats", "pair_counts", "models", "token_scores", "tokenizer")
+READS = (*SCORED, "tokenizer")
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from schemas.study import Task
+from schemas.study import Study, Task
 from tasks.metrics.contaminated import contaminated
 from tasks.step import Work
 from tasks.text.gamma import resolved
 
+# The tables behind pairs with their counts, and what models say of them.
+SCORED = ("examples", "example_ngrams", "task_grams", "ngram_stats", "pair_counts", "models", "token_scores")
 EXAMPLES_AT_ONCE = 256
 PAIR = ["input_ngram", "output_ngram"]
 
@@ -71,6 +73,11 @@ def gamma_settings(task: Task, orders: Sequence[int]) -> dict[str, Any]:
     gammas = {str(n): task.gamma_at(n) for n in orders}
     lowest = {"lowest_gamma": task.lowest_gamma} if any(isinstance(g, str) for g in gammas.values()) else {}
     return {"gamma": gammas} | lowest
+
+
+def drawn_settings(study: Study, task: Task, orders: Sequence[int]) -> dict[str, Any]:
+    """What most measures hang on: γ per n, and the draws of their intervals."""
+    return {**gamma_settings(task, orders), "draws": study.measures.bootstrap, "seed": study.seed}
 
 
 def gammas_of(work: Work, task: str) -> dict[str, float]:

@@ -23,7 +23,7 @@ from schemas import Study
 from tasks.metrics import judging, scores
 from tasks.metrics.answers import Answers, Asked, models_of
 from tasks.metrics.bins import Bins, linear_bins, log_bins, mean_log_bins, quantile_bins
-from tasks.metrics.pairs import PAIR, evaluated, gamma_settings, gammas_of, mined, phi, with_counts
+from tasks.metrics.pairs import PAIR, drawn_settings, evaluated, gammas_of, mined, phi, with_counts
 from tasks.metrics.statistics import Estimate, ratio, share
 from tasks.step import Work
 
@@ -48,12 +48,10 @@ def settings(study: Study, task: str) -> dict[str, Any]:
     t = study.task(task)
     return {
         "family": t.family,
+        **drawn_settings(study, t, [t.first_order]),
         "order": t.first_order,
-        **gamma_settings(t, [t.first_order]),
         "bleu_tokenizer": judging.bleu_tokenizer(t.languages),
         "bins": study.measures.bins,
-        "draws": study.measures.bootstrap,
-        "seed": study.seed,
     }
 
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from schemas import Study
 from tasks.metrics.answers import Answers, Asked, models_of
 from tasks.metrics.evidence import by_output, floats
-from tasks.metrics.pairs import PAIR, evaluated, gamma_settings, gammas_of, mined, phi, with_counts
+from tasks.metrics.pairs import PAIR, SCORED, drawn_settings, evaluated, gammas_of, mined, phi, with_counts
 from tasks.metrics.probabilities import Scores, Spans, read_scores, spans_of
 from tasks.metrics.statistics import (
     Estimate,
@@ -34,7 +34,7 @@ from tasks.metrics.statistics import (
 )
 from tasks.step import Work
 
-READS = ("examples", "example_ngrams", "task_grams", "ngram_stats", "pair_counts", "models", "token_scores")
+READS = SCORED
 PLACEBO_READS = (*READS, "placebo_ngram_stats", "placebo_pair_counts")
 CLEAN_READS = (*READS, "clean_ngram_stats", "clean_pair_counts")
 NO_ROWS = "no row of this task has support in these counts"
@@ -47,12 +47,7 @@ Mask = NDArray[np.bool_]
 def settings(study: Study, task: str) -> dict[str, Any]:
     """What decides these measures."""
     t = study.task(task)
-    return {
-        **gamma_settings(t, (t.first_order,)),
-        "first_order": t.first_order,
-        "draws": study.measures.bootstrap,
-        "seed": study.seed,
-    }
+    return {**drawn_settings(study, t, [t.first_order]), "first_order": t.first_order}
 
 
 @dataclass(frozen=True)

@@ -82,28 +82,10 @@ def _shares(work: Work, answers: Answers, model: Asked, asked: Asks, values: dic
         judged = known & np.isfinite(numbers)
         unjudged = judging.NO_UNCONDITIONAL if statistic == "accuracy_unconditional" and known.any() else missing
         estimate = _share(work, statistic, numbers[judged], unjudged)
-        more: dict[str, Any] = {
-            "asked": model,
-            "unit": "example",
-            "rows": int(judged.sum()),
-            "examples": int(judged.sum()),
-            "note": note,
-        }
-        answers.add("score", statistic, estimate, **more)
-        if statistic == main:
-            answers.add("main_score", statistic, estimate, **more)
+        _add(answers, model, statistic, estimate, judged, note, main=statistic == main)
     for group, members in judging.grouped(asked):
         inside = known & members
-        answers.add(
-            "score",
-            main,
-            _share(work, main, values[main][inside], missing),
-            asked=model,
-            unit="example",
-            detail=group,
-            rows=int(inside.sum()),
-            examples=int(inside.sum()),
-        )
+        _add(answers, model, main, _share(work, main, values[main][inside], missing), inside, group=group)
 
 
 def _share(work: Work, statistic: str, values: Floats, missing: str) -> Estimate:
@@ -118,31 +100,32 @@ def _translation(work: Work, answers: Answers, model: Asked, asked: Asks, texts:
     """Corpus BLEU and chrF; the interval resamples examples."""
     known = np.array([n in texts and bool(r) for n, r in zip(asked.names, asked.references, strict=True)], dtype=bool)
     _excluded(answers, model, known)
+    main = main_statistic("translation")
     for statistic in judging.STATISTICS["translation"]:
         estimate, note = corpus_score(work, statistic, asked, texts, known)
-        more: dict[str, Any] = {
-            "asked": model,
-            "unit": "example",
-            "rows": int(known.sum()),
-            "examples": int(known.sum()),
-            "note": note,
-        }
-        answers.add("score", statistic, estimate, **more)
-        if statistic == main_statistic("translation"):
-            answers.add("main_score", statistic, estimate, **more)
+        _add(answers, model, statistic, estimate, known, note, main=statistic == main)
     for group, members in judging.grouped(asked):
         inside = known & members
-        estimate, note = corpus_score(work, main_statistic("translation"), asked, texts, inside)
+        estimate, note = corpus_score(work, main, asked, texts, inside)
+        _add(answers, model, main, estimate, inside, note, group=group)
+
+
+def _add(
+    answers: Answers,
+    model: Asked,
+    statistic: str,
+    estimate: Estimate,
+    judged: NDArray[np.bool_],
+    note: str = "",
+    *,
+    group: str = "",
+    main: bool = False,
+) -> None:
+    """A score of the examples that were judged; the main one also stands in the results table."""
+    rows = int(judged.sum())
+    for measure in ("score", "main_score") if main else ("score",):
         answers.add(
-            "score",
-            main_statistic("translation"),
-            estimate,
-            asked=model,
-            unit="example",
-            detail=group,
-            note=note,
-            rows=int(inside.sum()),
-            examples=int(inside.sum()),
+            measure, statistic, estimate, asked=model, unit="example", detail=group, rows=rows, examples=rows, note=note
         )
 
 

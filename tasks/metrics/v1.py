@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from schemas import Study
 from tasks.metrics.answers import Answers, Asked, models_of
 from tasks.metrics.correlations import FEWEST_ROWS
-from tasks.metrics.pairs import PAIR, evaluated, gamma_settings, gammas_of, mined, phi, with_counts
+from tasks.metrics.pairs import PAIR, SCORED, drawn_settings, evaluated, gammas_of, mined, phi, with_counts
 from tasks.metrics.probabilities import read_scores, spans_of
 from tasks.metrics.statistics import Estimate, bootstrap_statistic, percentile_interval
 from tasks.step import Work
@@ -30,14 +30,14 @@ from tasks.step import Work
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-READS = ("examples", "example_ngrams", "task_grams", "ngram_stats", "pair_counts", "models", "token_scores")
+READS = SCORED
 TRAINING_SHARE = 0.8
 
 
 def settings(study: Study, task: str) -> dict[str, Any]:
     """What decides these measures."""
     t = study.task(task)
-    return {**gamma_settings(t, t.orders), "draws": study.measures.bootstrap, "seed": study.seed}
+    return drawn_settings(study, t, t.orders)
 
 
 def run(work: Work, answers: Answers) -> None:

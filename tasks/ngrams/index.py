@@ -6,8 +6,6 @@ into shards, between documents. Each array is a plain .npy file beside the part,
 
 from __future__ import annotations
 
-import os
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +15,7 @@ import numpy as np
 from schemas import NGRAM_INDEX, TOKEN_INDEX, Study, StudyError
 from tasks.ngrams.origins import same_tokenizer
 from tasks.step import Inputs, Job, Stage, Step, Work
+from tasks.writing import whole_file
 
 if TYPE_CHECKING:
     from tasks.ngrams.suffix_array_kernels import Suffixes
@@ -113,17 +112,9 @@ def _joined(pieces: list[np.ndarray], lengths: list[np.ndarray]) -> tuple[np.nda
 
 def _save(path: Path, array: np.ndarray) -> int:
     """Write a file whole or not at all; returns its bytes."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with open(temporary, "wb") as out:
-            np.lib.format.write_array_header_1_0(out, np.lib.format.header_data_from_array_1_0(array))
-            out.write(np.ascontiguousarray(array).view(np.uint8).data)  # np.save does not say why it could not write
-            out.flush()
-            os.fsync(out.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with whole_file(path) as out:
+        np.lib.format.write_array_header_1_0(out, np.lib.format.header_data_from_array_1_0(array))
+        out.write(np.ascontiguousarray(array).view(np.uint8).data)  # np.save does not say why it could not write
     return path.stat().st_size
 
 

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tasks.report.axes import Abscissa
 from tasks.report.drawing import Panel
 from tasks.report.facts import Facts
-from tasks.report.marks import Abscissa, Line, Point, lines_panel, shared_span
+from tasks.report.marks import Line, Point, lines_panel, shared_span
 from tasks.report.numbers import HUNDREDS, SHARES, Row, has_interval, known, short
 from tasks.report.palette import Look, look, step_look
 

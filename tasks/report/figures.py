@@ -5,9 +5,10 @@ from __future__ import annotations
 from tasks.report import figures_checks as checks
 from tasks.report import figures_memorization as memorization
 from tasks.report import figures_performance as performance
+from tasks.report.axes import Abscissa
 from tasks.report.facts import Facts
 from tasks.report.figure import Figure, figure
-from tasks.report.marks import Abscissa, Line, Point, lines_panel
+from tasks.report.marks import Line, Point, lines_panel
 from tasks.report.numbers import sizes
 from tasks.report.palette import look, step_look
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from tasks.report.axes import Abscissa
 from tasks.report.drawing import Panel
 from tasks.report.facts import Facts
 from tasks.report.figure import Figure, figure, gaps, ladder_of, last, task_panels, tasks_of
 from tasks.report.figures_memorization import primary, sweep_over_n
-from tasks.report.marks import Abscissa, Point, bars_panel, dots_panel
+from tasks.report.marks import Point, bars_panel, dots_panel
 from tasks.report.numbers import Row, has_interval, known, number, sizes
 from tasks.report.palette import step_look
 from tasks.report.seen import at_most, listed, sign, significant

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from tasks.report.axes import Abscissa
 from tasks.report.drawing import Panel
 from tasks.report.facts import Facts
 from tasks.report.figure import (
@@ -25,7 +26,7 @@ from tasks.report.figure import (
     task_panels,
     tasks_of,
 )
-from tasks.report.marks import Abscissa, Line, absent_panel, arrows_panel, lines_panel, shared_span
+from tasks.report.marks import Line, absent_panel, arrows_panel, lines_panel, shared_span
 from tasks.report.numbers import HUNDREDS, Row, is_bare, known, number, pick
 from tasks.report.palette import DASHES, Look, look
 from tasks.report.seen import at_most, course, sign, significant

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from tasks.report.axes import Abscissa
 from tasks.report.drawing import Panel
 from tasks.report.facts import Facts
 from tasks.report.figure import Figure, by_size, figure, gaps, ladder_of, last, place_of, point, task_panels, tasks_of
-from tasks.report.marks import Abscissa, Line, Point, dots_panel, lines_panel
+from tasks.report.marks import Line, Point, dots_panel, lines_panel
 from tasks.report.numbers import NO_MODELS, Row, has_interval, known, number, short
 from tasks.report.palette import Look, look
 from tasks.report.seen import at_most

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from textwrap import wrap
 from typing import Any, NamedTuple
 
+from tasks.report.axes import Abscissa, scale_x, scale_y
 from tasks.report.drawing import Margins, Panel
 from tasks.report.numbers import short
 from tasks.report.palette import COLOURS, FAINT, HATCHES, INK, PAPER, SOFT, Look
@@ -41,16 +42,6 @@ class Line:
     intervals: bool = True
 
 
-@dataclass(frozen=True)
-class Abscissa:
-    """What runs to the right: its name, its scale (linear, log or symlog) and, where they are few, the places to name."""
-
-    label: str
-    scale: str = "linear"
-    ticks: Sequence[tuple[float, str]] = ()
-    whole: bool = False
-
-
 def lines_panel(
     name: str,
     title: str,
@@ -69,14 +60,14 @@ def lines_panel(
     def paint(axes: Any) -> None:
         for line in shown:
             _line(axes, line)
-        _scale_x(axes, x, [p.x for line in shown for p in line.points])
+        scale_x(axes, x, [p.x for line in shown for p in line.points])
         if log_y:
             axes.set_yscale("log")
         if span:
             axes.set_ylim(*span)
         if zero:
             axes.axhline(0, color=SOFT, linewidth=0.7, zorder=1)
-        _scale_y(axes, label, log_y)
+        scale_y(axes, label, log_y)
         _ends(axes, shown, log_y)
 
     return Panel(
@@ -118,45 +109,6 @@ def _spoken(line: Line) -> str:
     """A line in words, for those who cannot see it."""
     points = line.points if len(line.points) <= 12 else [line.points[0], line.points[-1]]
     return f"{line.name or 'values'}: " + ", ".join(f"{short(p.x)}: {p.y:.3g}" for p in points) + "."
-
-
-def _scale_x(axes: Any, x: Abscissa, values: Sequence[float]) -> None:
-    """Few ticks, written so that a person reads them."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
-
-    if x.scale == "log":
-        axes.set_xscale("log")
-    elif x.scale == "symlog":
-        axes.set_xscale("symlog", base=2, linthresh=1)
-        axes.set_xlim(-0.4, max(*values, 1.0, 1.0) * 1.5)
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: short(v)))
-    if x.ticks:
-        axes.xaxis.set_major_locator(FixedLocator([at for at, _ in x.ticks]))
-        axes.set_xticklabels([said for _, said in x.ticks])
-        axes.margins(x=0.1)
-    elif x.scale == "symlog":
-        top = max(1, int(max(values, default=1)).bit_length())
-        axes.xaxis.set_major_locator(FixedLocator([0, *(2**k for k in range(0, top + 1, max(1, -(-top // 5))))]))
-    elif x.scale == "linear":
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=x.whole))
-    axes.set_xlabel(x.label, labelpad=2)
-
-
-def _scale_y(axes: Any, label: str, log_y: bool = False) -> None:
-    """The name of the ordinate stands above it, lying, where it can be read."""
-    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
-
-    axes.yaxis.set_minor_locator(NullLocator())
-    if log_y:
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: short(v)))
-    else:
-        axes.yaxis.set_major_locator(MaxNLocator(5))
-    m = axes.get_position()
-    left = m.x0 * axes.figure.get_figwidth() - 0.08  # the panel's left side, whatever the drawing's width
-    axes.annotate(label, (0, 1), xytext=(-min(left, 0.36) * 72, 7), xycoords="axes fraction", textcoords="offset points",
-                  size=7.5, color=SOFT, annotation_clip=False)  # fmt: skip
 
 
 def _ends(axes: Any, lines: Sequence[Line], log_y: bool) -> None:
@@ -223,7 +175,7 @@ def dots_panel(
             axes.set_xlim(*span)
         axes.xaxis.set_major_locator(MaxNLocator(5))
         if places is not None:
-            _scale_x(axes, places, [p.x for _, dots in groups for *_, p in dots])
+            scale_x(axes, places, [p.x for _, dots in groups for *_, p in dots])
         axes.set_xlabel(label + (f" (broken: {reference[1]})" if reference else ""), labelpad=2)
 
     spoken = " ".join(f"{said}: " + ", ".join(f"{who} {p.x:.3g}" for who, _, p in dots) + "." for said, dots in groups)
@@ -295,8 +247,8 @@ def arrows_panel(name: str, title: str, lines: Sequence[Line], x: Abscissa, labe
                           va="center", annotation_clip=False)  # fmt: skip
         axes.axhline(0, color=SOFT, linewidth=0.7, zorder=1)
         axes.margins(0.08)
-        _scale_x(axes, x, [p.x for line in lines for p in line.points])
-        _scale_y(axes, label)
+        scale_x(axes, x, [p.x for line in lines for p in line.points])
+        scale_y(axes, label)
 
     spoken = " ".join(_spoken(line) for line in lines)
     return Panel(name, title, f"{label} over {x.label}. {spoken}", paint, tuple((n.name, n.look) for n in lines), width=4.1,

@@ -13,27 +13,18 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.support import NOTES, RIVERS
 from tests.test_sample import REPOSITORY, TASKGRAM, taskgram
 
 pytestmark = pytest.mark.slow
 
-STUDY = """
+STUDY = f"""
 name = "tiny"
 workers = 0
-[[corpus.sources]]
-name = "notes"
-files = ["corpus/*.jsonl*"]
-[tokenizer]
-vocabulary = 300
-[counting]
+{NOTES.replace('*.jsonl"', '*.jsonl*"')}[counting]
 all_orders = [1, 2]
 min_count = 1
-[[tasks]]
-name = "rivers"
-family = "qa"
-evaluate = ["rivers.jsonl"]
-orders = [1]
-"""
+{RIVERS}"""
 FACTS = {"Velm": "Torin", "Maron": "Iska", "Duvel": "Torin", "Osk": "Pralle", "Tarn": "Iska"}
 
 

@@ -18,7 +18,7 @@ from schemas import load_study
 from tasks.cluster import Cluster
 from tasks.dataset import Store
 from tests.support import NOTES
-from tests.test_sample import REPOSITORY, TASKGRAM
+from tests.test_sample import REPOSITORY, taskgram
 
 STUDY = (
     """
@@ -63,13 +63,6 @@ def asked(folder: Path, study: str, *phrases: str, documents: int = 3) -> dict[s
     return questions.count(str(folder / f"{study}.toml"), str(folder / "root"), phrases, documents)
 
 
-def typed(folder: Path, *words: str, code: int = 0) -> str:
-    """What the command prints."""
-    run = subprocess.run([*TASKGRAM, "count", *words], capture_output=True, text=True, cwd=REPOSITORY, timeout=300)
-    assert run.returncode == code, run.stdout + run.stderr
-    return run.stdout + run.stderr
-
-
 def test_index_and_scan_say_the_same(folder: Path) -> None:
     for phrases in (
         ["river of Velm"],
@@ -110,29 +103,27 @@ def test_an_unknown_word_counts_nothing(folder: Path) -> None:
 
 
 def test_what_a_person_reads(folder: Path) -> None:
-    study, root = str(folder / "indexed.toml"), str(folder / "root")
-    printed = typed(folder, study, "river of velm", "torin", "--root", root)
+    study, root = str(folder / "indexed.toml"), folder / "root"
+    printed = taskgram("count", study, "river of velm", "torin", root=root)
     assert "river of velm             2             1" in printed
     assert '1 document holds both: 100.0% of those with "river of velm", 33.3% of those with "torin"' in printed
     assert "notes a0\n  The «River of Velm» is «Torin»." in printed
     assert "5 documents, answered from the index in" in printed
-    printed = typed(folder, str(folder / "scanned.toml"), "river of velm", "--root", root)
+    printed = taskgram("count", str(folder / "scanned.toml"), "river of velm", root=root)
     assert "answered by a scan of all words in" in printed
-    found = json.loads(typed(folder, study, "gribble", "--json", "--root", root))
+    found = json.loads(taskgram("count", study, "gribble", "--json", root=root))
     assert list(found) == ["study", "read", "seconds", "corpus_documents", "phrases", "documents_with_all", "excerpts"]
     assert questions.highlight("a\tb\x1b[2Jc", [[0, 1], [2, 3], [2, 7]], bold=False) == "«a» «b [2J»c"
     assert questions.highlight("ab", [[1, 2]], bold=True) == "a\x1b[1mb\x1b[0m"
 
 
 def test_wrong_questions_end_in_one_line_that_helps(folder: Path) -> None:
-    root = str(folder / "root")
-    for words, message in (
-        ((str(folder / "indexed.toml"), "velm", "..."), '"..." holds no word'),
-        ((str(folder / "fresh.toml"), "velm", "--root", str(folder / "other")), "Run: taskgram run"),
-        ((str(folder / "indexed.toml"), "velm", "--documents", "-1"), "--documents: give 0 or more"),
+    for root, words, message in (
+        ("root", (str(folder / "indexed.toml"), "velm", "..."), '"..." holds no word'),
+        ("other", (str(folder / "fresh.toml"), "velm"), "Run: taskgram run"),
+        ("root", (str(folder / "indexed.toml"), "velm", "--documents", "-1"), "--documents: give 0 or more"),
     ):
-        given = words if "--root" in words else (*words, "--root", root)
-        printed = typed(folder, *given, code=1)
+        printed = taskgram("count", *words, root=folder / root, code=1)
         assert message in printed and "Traceback" not in printed
 
 

@@ -21,6 +21,7 @@ from schemas import NGRAM_VOCABULARY, REPORT_FILES, Study, StudyError
 from tasks.cluster import Cluster
 from tasks.dataset import Part, Store
 from tasks.step import Inputs, Job, Stage, Step, Work
+from tasks.sweeping import sweep
 
 
 def plan_letters(study: Study, inputs: Inputs) -> list[Job]:
@@ -257,6 +258,6 @@ def test_temporary_files_of_killed_processes_are_swept_and_those_of_a_run_that_l
     dead, living = folder / ".k.1.tmp", folder / ".m.2.tmp"
     dead.touch()
     living.touch()
-    assert Store(str(tmp_path)).sweep("report_files", lambda key: key != "m") == 1
+    assert sweep(Store(str(tmp_path)), "report_files", lambda key: key != "m") == 1
     assert living.exists()
     assert not dead.exists()

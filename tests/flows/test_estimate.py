@@ -14,7 +14,8 @@ from flows.files import shipped_studies
 from flows.hardware import Machine, machine_of
 from flows.line import Line, novelty_rate, query_rate
 from flows.rates import GPUS, HUB, RATES, SIZES, Shape
-from flows.sizes import Asking, CorpusSize, Counting, ModelSize, TaskSize, sizes_of
+from flows.sizes import Asking, CorpusSize, Counting, ModelSize, TaskSize
+from flows.survey import sizes_of
 from schemas import Study, StudyError, load_study
 from schemas.study import parse_count
 

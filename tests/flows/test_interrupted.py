@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import random
 import resource
 import signal
 import subprocess
@@ -27,6 +26,7 @@ from schemas import load_study
 from tasks.cluster import Cluster
 from tasks.dataset import Store
 from tasks.leases import Leases
+from tests.support import NOTES, write_corpus
 
 pytestmark = pytest.mark.slow
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
@@ -35,12 +35,7 @@ FILES, BUCKETS = 8, 6
 STUDY = f"""
 name = "counting"
 workers = 0
-[[corpus.sources]]
-name = "notes"
-files = ["corpus/*.jsonl"]
-[tokenizer]
-vocabulary = 300
-[counting]
+{NOTES}[counting]
 all_orders = [1, 2, 3, 5]
 min_count = 1
 buckets = {BUCKETS}
@@ -51,13 +46,8 @@ State = dict[str, tuple[int, str]]  # file → its time and hash
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study of eight files, the last of which is much longer than the others."""
-    path, draw = tmp_path_factory.mktemp("interrupted"), random.Random(11)
-    words = [f"w{i}" for i in range(400)]
-    (path / "corpus").mkdir()
-    for number in range(FILES):
-        documents = 200 if number == FILES - 1 else 60
-        lines = (json.dumps({"id": f"{number}-{i}", "text": " ".join(draw.choices(words, k=100))}) for i in range(documents))
-        (path / "corpus" / f"{number}.jsonl").write_text("\n".join(lines))
+    path = tmp_path_factory.mktemp("interrupted")
+    write_corpus(path, [60] * (FILES - 1) + [200], words=400, length=100, seed=11)
     (path / "counting.toml").write_text(STUDY)
     return path
 

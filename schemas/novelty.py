@@ -1,0 +1,67 @@
+"""Novelty: what generated texts ask of the corpus, which of it stands there, and what does not."""
+
+import pyarrow as pa
+
+from schemas.contract import Contract, column, rows
+
+_TEXT = (
+    column("model", pa.string(), "model, or `reference`, or `held_out`"),
+    column("checkpoint", pa.int64(), "training step; -1 where there is no model", at_least=-1),
+    column("task", pa.string(), "name of the task"),
+    column("example", pa.string(), "evaluated example"),
+    column("kind", pa.string(), "n-grams of the text, or pairs of input and text", one_of=("ngram", "pair")),
+    column("order", pa.int16(), "n", between=(1, 16)),
+)
+
+GENERATION_QUERIES = Contract(
+    name="generation_queries",
+    description="What novelty asks of the corpus: the n-grams of each generated or reference text, and its aligned pairs (§10).",
+    columns=(
+        *_TEXT,
+        column("input_ngram", pa.string(), "s_x of a pair; empty for an n-gram"),
+        column("output_ngram", pa.string(), "s_y of the text, or the n-gram"),
+    ),
+    key=("model", "checkpoint", "task", "example", "kind", "order", "input_ngram", "output_ngram"),
+    rules=(
+        rows("(kind = 'pair') = (length(input_ngram) > 0)", "a pair has two n-grams"),
+        rows("length(output_ngram) > 0", "an n-gram has a word"),
+    ),
+)
+GENERATION_NGRAMS = Contract(
+    "generation_ngrams",
+    "The distinct n-grams of generation_queries, of all models and tasks: what each part of the corpus is asked once.",
+    (column("ngram", pa.string(), "normalised words, one space between"),),
+    key=("ngram",),
+)
+GENERATION_PAIRS = Contract(
+    "generation_pairs",
+    "The distinct pairs of generation_queries, of all models and tasks.",
+    (column("input_ngram", pa.string(), "s_x"), column("output_ngram", pa.string(), "s_y of a text")),
+    key=("input_ngram", "output_ngram"),
+)
+_FOUND = (column("number", pa.int64(), "row of what was asked, from 0, that stands in the part", at_least=0),)
+GENERATION_PARTIALS = Contract(
+    "generation_partials",
+    "Which rows of generation_ngrams stand in one corpus part.",
+    _FOUND,
+    key=("number",),
+    compression="none",
+)
+GENERATION_PAIR_PARTIALS = Contract(
+    "generation_pair_partials",
+    "Which rows of generation_pairs stand in a document of one corpus part.",
+    _FOUND,
+    key=("number",),
+    compression="none",
+)
+GENERATION_COUNTS = Contract(
+    name="generation_counts",
+    description="Novelty of each generation and of its reference: n-grams of every order, and aligned pairs (§10).",
+    columns=(
+        *_TEXT,
+        column("total", pa.int64(), "distinct n-grams or pairs", at_least=0),
+        column("novel", pa.int64(), "of these, absent from the corpus", at_least=0),
+    ),
+    key=("model", "checkpoint", "task", "example", "kind", "order"),
+    rules=(rows("novel <= total", "what is novel is among all"),),
+)
