@@ -34,14 +34,15 @@ def recorded_step(store: Store, study: str, step: str) -> dict[str, Any]:
 
 def recorded_steps(store: Store, study: str) -> dict[str, dict[str, Any]]:
     """The records of all steps of a study, by name."""
-    paths = store.fs.glob(f"{store.base}/studies/{study}.steps/*.json")
-    return {path.rsplit("/", 1)[1].removesuffix(".json"): store.read_json(path) or {} for path in sorted(paths)}
+    paths = store.listed(f"{store.base}/studies/{study}.steps", ".json")
+    return {path.rsplit("/", 1)[1].removesuffix(".json"): store.read_json(path) or {} for path in paths}
 
 
 def kept(store: Store) -> set[tuple[str, str]]:
     """(table, key of a part or fingerprint) of everything that some study under this root records."""
     found: set[tuple[str, str]] = set()
-    for path in store.fs.glob(f"{store.base}/studies/*.steps/*.json"):
+    folders = store.listed(f"{store.base}/studies", ".steps")
+    for path in (path for folder in folders for path in store.listed(folder, ".json")):
         for name, entry in (store.read_json(path) or {}).get("tables", {}).items():
             found |= {(name, key) for key in entry["parts"]} | {(name, entry["fingerprint"])}
     return found

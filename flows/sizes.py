@@ -16,6 +16,7 @@ from flows.rates import EXAMPLE_WORDS, HUB, PAIRS, PROMPT_BYTES, RATES, SIZES, R
 from schemas import Study, StudyError
 from schemas.study import Model, Source, Task, parse_count
 from schemas.study_views import views
+from tasks.files import pattern_below
 
 COUNTED = 100_000_000  # bytes of task files whose lines are counted; larger ones are estimated by their size
 PACKED = (".gz", ".zst")
@@ -146,7 +147,8 @@ class _Notes:
         found: list[Path] = []
         for pattern in patterns:
             where = Path(study.data or ".") / pattern
-            here = sorted(Path(p) for p in glob.glob(str(where), recursive=True) if Path(p).is_file())
+            paths = glob.glob(pattern_below(Path(study.data or "."), pattern), recursive=True)
+            here = sorted(Path(p) for p in paths if Path(p).is_file())
             if not here:
                 self.missing.append(Missing(what, str(where)))
             found += [p for p in here if p not in found]

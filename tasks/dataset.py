@@ -67,8 +67,10 @@ class Store:
 
     def __init__(self, root: str) -> None:
         self.root = root
-        remote = {"use_listings_cache": False} if "://" in root else {}  # another run writes there too
-        self.fs, self.base = fsspec.core.url_to_fs(root, **remote)
+        if "://" in root:
+            self.fs, self.base = fsspec.core.url_to_fs(root, use_listings_cache=False)  # another run writes there too
+        else:  # a path is taken as it is: to fsspec "a::b" would be an address within another
+            self.fs, self.base = fsspec.filesystem("file"), os.path.abspath(os.path.expanduser(root))
         self.base = self.base.rstrip("/")
         self.local = "file" in self.fs.protocol
 
@@ -158,6 +160,13 @@ class Store:
                 return json.loads(source.read())
         except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
             return None
+
+    def listed(self, folder: str, ending: str = "") -> list[str]:
+        """The paths in a folder, in order; none if there is no such folder. No glob: a root's own name may hold its signs."""
+        try:
+            return sorted(path for path in self.fs.ls(folder, detail=False) if path.endswith(ending))
+        except FileNotFoundError:
+            return []
 
     # -- parts ----------------------------------------------------------------------------------------------------
     def read(self, parts: Sequence[Part], schema: pa.Schema, columns: Sequence[str] = ()) -> pa.Table:
@@ -347,7 +356,7 @@ class Store:
         return found
 
     def _manifests_newest_first(self, table: str) -> list[str]:
-        paths = sorted(self.fs.glob(f"{self.base}/{table}/manifests/*.json"))
+        paths = self.listed(f"{self.base}/{table}/manifests", ".json")
         return sorted(paths, key=lambda path: -(self.stat(path) or {"mtime_ns": 0})["mtime_ns"])
 
 

@@ -88,12 +88,12 @@ class Leases:
     def _bury(self) -> None:
         """Remove what dead runs of this machine left: their pulse, their leases, what they were writing."""
         base = f"{self.store.base}/.leases"
-        for path in self.store.fs.glob(f"{base}/runs/*"):
+        for path in self.store.listed(f"{base}/runs"):
             run = path.rsplit("/", 1)[1].split(".")[0]
             known = self._read(self._pulse(run))
             if known is None or _is_dead(known):
                 self._remove(path)
-        for path in self.store.fs.glob(f"{base}/held/*.json"):
+        for path in self.store.listed(f"{base}/held", ".json"):
             run = (self._read(path) or {}).get("run", "")
             if run and self._read(self._pulse(run)) is None:
                 self._remove(path)

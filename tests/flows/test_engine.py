@@ -16,7 +16,7 @@ import pytest
 from flows.engine import Session, StepFailed, run_step
 from flows.manifests import is_finished
 from flows.plan import PlannedStep, downstream, lay_out
-from flows.records import recorded_step
+from flows.records import kept, recorded_step, recorded_steps
 from schemas import NGRAM_VOCABULARY, REPORT_FILES, Study, StudyError
 from tasks.cluster import Cluster
 from tasks.dataset import Part, Store
@@ -260,3 +260,18 @@ def test_temporary_files_of_killed_processes_are_swept_and_those_of_a_run_that_l
     assert Store(str(tmp_path)).sweep("report_files", lambda key: key != "m") == 1
     assert living.exists()
     assert not dead.exists()
+
+
+@pytest.mark.parametrize("name", ["a b", "it's", "per%20cent", "ünï→", "br[1]ack", "st*r", "bytes=1", "a::b", "#1", "$HOME"])
+def test_a_root_may_have_any_name(name: str, tmp_path: Path) -> None:
+    """Neither fsspec nor DuckDB take a part of it for a pattern, an address or a column."""
+    Runner(tmp_path / "star")("wxyz")  # what one of the names would match if it were a pattern
+    run = Runner(tmp_path / name)
+    assert run("abc") == {"letters": 3, "join": 1}
+    assert run("abcd") == {"letters": 1, "join": 1}
+    assert list(run.store.entries("report_files", run.plan("abcd")[0].outputs["report_files"])) != []
+    assert set(recorded_steps(run.store, "letters")) == {"letters", "join"}
+    assert len(kept(run.store)) == 4 + 1 + 2, "parts and fingerprints of the newest run"
+    assert len(bytes_below(str(tmp_path / name))) == 4 + 2
+    with pytest.raises(StepFailed, match="bytes lies in"):
+        run("abcd-")
