@@ -57,6 +57,19 @@ class Leases:
         known = self._read(self._lease(key))
         return known is not None and known.get("run") != self.run and self._holder_lives(key)
 
+    def others(self) -> bool:
+        """Whether another run is alive. One of another machine is watched until its pulse beats, or has stood still for long."""
+        base, until = f"{self.store.base}/.leases/runs", time.monotonic() + self._patience
+        found = {path: self._read(path) for path in self.store.listed(base, ".json") if path != self._pulse(self.run)}
+        watched = {path: known for path, known in found.items() if known is not None and not _is_dead(known)}
+        while watched and time.monotonic() < until:
+            now = {path: self._read(path) for path in watched}
+            if any(k is not None and (k.get("place") == _place() != "" or k != watched[path]) for path, k in now.items()):
+                return True
+            watched = {path: known for path, known in watched.items() if now[path] is not None}
+            time.sleep(min(0.2, self._beat))
+        return False
+
     def close(self) -> None:
         """Give back what is held. Called at the end of a run, whichever way it ends."""
         self._ended.set()
