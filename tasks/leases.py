@@ -47,10 +47,11 @@ class Leases:
         return False
 
     def drop(self, key: str) -> None:
-        """Done with that part, or failed."""
+        """Done with that part, or failed. A lease that another run has taken over meanwhile stays that run's."""
         with self._lock:
             self._held.discard(key)
-        self._remove(self._lease(key))
+        if (self._read(self._lease(key)) or {}).get("run") == self.run:
+            self._remove(self._lease(key))
 
     def taken(self, key: str) -> bool:
         """Whether another run that is alive holds the lease of that key."""
@@ -153,8 +154,9 @@ class Leases:
                 return False
             return True
         # Linked into place with its content: a run killed in between leaves no lease that names nobody.
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(f"{self.store.base}/.leases/runs/{self.run}.{uuid.uuid4().hex}.tmp")
+        for folder in (Path(path).parent, temporary.parent):
+            folder.mkdir(parents=True, exist_ok=True)
         try:
             temporary.write_bytes(content)
             os.link(temporary, path)
@@ -200,9 +202,10 @@ def _place() -> str:
 
 
 def _started(pid: int) -> str:
-    """When a process began, in the kernel's ticks; "" if there is none."""
+    """When a process began, in the kernel's ticks; "" if there is none, or if it has ended and nobody has asked how."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[19]
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+        return "" if fields[0] in "ZX" else fields[19]
     except (OSError, IndexError):
         return ""
 
