@@ -96,7 +96,9 @@ class Leases:
         beat = 0
         while not self._ended.wait(self._beat):
             beat += 1
-            with suppress(OSError):  # a full disk must not end the run; others may then believe it dead
+            # A full disk must not end it, nor a store that does not answer, whose client has errors of its own: others may
+            # believe this run dead as long as that lasts, and no longer.
+            with suppress(Exception):
                 self.store.write_json(self._pulse(self.run), {"beat": beat, **_here()})
 
     def _bury(self) -> None:
