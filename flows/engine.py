@@ -6,6 +6,7 @@ Knows nothing of Prefect; `flows/run.py` puts it into a flow.
 from __future__ import annotations
 
 import os
+import shlex
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -109,8 +110,8 @@ class Session:
 
     def command(self, step: str) -> str:
         """The exact command that runs a failed step again."""
-        root = "" if self.store.root == default_root() else f" --root {self.store.root}"
-        return f"taskgram run {self.study_name} --from {step}{root}"
+        root = "" if self.store.root == default_root() else f" --root {shlex.quote(self.store.root)}"
+        return f"taskgram run {shlex.quote(self.study_name)} --from {step}{root}"
 
     def record(self, planned: PlannedStep, **what: Any) -> None:
         """Write down, under `<root>/studies/<name>.json`, what this study has run."""

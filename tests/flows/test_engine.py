@@ -8,12 +8,14 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from flows.engine import Session, StepFailed, run_step
+from flows.files import _replace_folder
 from flows.manifests import is_finished
 from flows.plan import PlannedStep, downstream, lay_out
 from flows.records import kept, recorded_step, recorded_steps
@@ -275,3 +277,25 @@ def test_a_root_may_have_any_name(name: str, tmp_path: Path) -> None:
     assert len(bytes_below(str(tmp_path / name))) == 4 + 2
     with pytest.raises(StepFailed, match="bytes lies in"):
         run("abcd-")
+
+
+def test_the_command_that_runs_a_step_again_can_be_pasted_into_a_shell(tmp_path: Path) -> None:
+    run = Runner(tmp_path / "my results; rm x")
+    session = Session(study("a"), "it's mine.toml", run.store, run.cluster)
+    words = ["taskgram", "run", "it's mine.toml", "--from", "letters", "--root", run.store.root]
+    assert shlex.split(session.command("letters")) == words
+
+
+def test_a_report_is_published_beside_that_of_a_study_with_a_longer_name(tmp_path: Path) -> None:
+    """Whose own is just being copied by another run; what a killed run of this study left is removed."""
+    source, reports = tmp_path / "source", tmp_path / "reports"
+    source.mkdir()
+    (source / "index.html").write_text("<p>")
+    copying, left = (
+        reports / f".sample.v2.{'0' * 32}",
+        [reports / f".sample.{'1' * 32}", reports / f".sample.{'2' * 32}.old"],
+    )
+    for folder in (copying, *left):
+        folder.mkdir(parents=True)
+    _replace_folder([source], reports / "sample")
+    assert sorted(p.name for p in reports.iterdir()) == [copying.name, "sample"]
