@@ -114,7 +114,7 @@ class Session:
         return f"taskgram run {shlex.quote(self.study_name)} --from {step}{root}"
 
     def record(self, planned: PlannedStep, **what: Any) -> None:
-        """Write down, under `<root>/studies/<name>.json`, what this study has run."""
+        """Write down, under `<root>/studies/`, what this study has run."""
         record(self.store, self.study, self.study_name, planned, **what)
 
 
