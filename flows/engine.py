@@ -196,16 +196,21 @@ def _run_jobs(
     }
     while waiting:
         turn, elsewhere = _Turn(waiting, stage, session, absent), len(waiting)
-        for finished in session.cluster.run(run_job, turn, name, _needs):
-            session.check()
-            job = turn.mine[finished.index]
-            session.leases.drop(job.key)
-            if why := _explain(finished, session, name, job):
-                failures.append(f"{job.job.name}: {why}")
-                part_failed(job.job.name, why)
-            else:
-                costs[job.key] = finished.value
-                progress(len(stage.jobs) - len(todo) + len(costs) + turn.found, len(stage.jobs))
+        try:
+            for finished in session.cluster.run(run_job, turn, name, _needs):
+                session.check()
+                job = turn.mine[finished.index]
+                session.leases.drop(job.key)
+                if why := _explain(finished, session, name, job):
+                    failures.append(f"{job.job.name}: {why}")
+                    part_failed(job.job.name, why)
+                else:
+                    costs[job.key] = finished.value
+                    progress(len(stage.jobs) - len(todo) + len(costs) + turn.found, len(stage.jobs))
+        except BaseException:  # the run may go on with other steps, and another run need not wait for its end
+            for job in turn.mine:
+                session.leases.drop(job.key)
+            raise
         waiting = turn.held
         if len(waiting) == elsewhere:
             session.wait(SECONDS_BETWEEN_LOOKS)

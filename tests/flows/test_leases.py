@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from flows.engine import Session, run_step
+from flows.engine import Session, StepFailed, run_step
 from flows.plan import lay_out
-from schemas import REPORT_FILES, Study
+from schemas import REPORT_FILES, Study, StudyError
 from tasks.cluster import Cluster
 from tasks.dataset import Store
 from tasks.leases import Leases
@@ -194,3 +194,21 @@ def test_a_killed_run_that_nobody_has_buried_is_dead(tmp_path: Path) -> None:
         leases = Leases(Store(str(tmp_path)))
         assert leases.take("k")
         leases.close()
+
+
+def test_a_step_that_fails_gives_back_what_it_had_taken(tmp_path: Path) -> None:
+    """Also those that it had taken ahead: the run may go on for hours with other steps."""
+
+    class Refusing(Cluster):
+        def run(self, function: Any, calls: Any, name: str, needs: Any = None) -> Any:
+            next(iter(calls))
+            raise StudyError("a worker has other versions")
+            yield
+
+    study = Study.model_validate({"name": "letters", "title": "abc", "corpus": {"planted": {}}})
+    planned = lay_out((slow_step(tmp_path / "log"),), study)[0]
+    session = Session(study, "letters.toml", Store(str(tmp_path / "root")), Refusing(0, "1GB", "", address=""))
+    with pytest.raises(StepFailed, match="other versions"):
+        run_step(planned, session)
+    assert not list((tmp_path / "root" / ".leases" / "held").iterdir())
+    session.close()
