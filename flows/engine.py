@@ -6,6 +6,7 @@ Knows nothing of Prefect; `flows/run.py` puts it into a flow.
 from __future__ import annotations
 
 import os
+import shlex
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -110,11 +111,11 @@ class Session:
 
     def command(self, step: str) -> str:
         """The exact command that runs a failed step again."""
-        root = "" if self.store.root == default_root() else f" --root {self.store.root}"
-        return f"taskgram run {self.study_name} --from {step}{root}"
+        root = "" if self.store.root == default_root() else f" --root {shlex.quote(self.store.root)}"
+        return f"taskgram run {shlex.quote(self.study_name)} --from {step}{root}"
 
     def record(self, planned: PlannedStep, **what: Any) -> None:
-        """Write down, under `<root>/studies/<name>.json`, what this study has run."""
+        """Write down, under `<root>/studies/`, what this study has run."""
         record(self.store, self.study, self.study_name, planned, **what)
 
 
@@ -196,16 +197,21 @@ def _run_jobs(
     }
     while waiting:
         turn, elsewhere = _Turn(waiting, stage, session, absent), len(waiting)
-        for finished in session.cluster.run(run_job, turn, name, _needs):
-            session.check()
-            job = turn.mine[finished.index]
-            session.leases.drop(job.key)
-            if why := _explain(finished, session, name, job):
-                failures.append(f"{job.job.name}: {why}")
-                part_failed(job.job.name, why)
-            else:
-                costs[job.key] = finished.value
-                progress(len(stage.jobs) - len(todo) + len(costs) + turn.found, len(stage.jobs))
+        try:
+            for finished in session.cluster.run(run_job, turn, name, _needs):
+                session.check()
+                job = turn.mine[finished.index]
+                session.leases.drop(job.key)
+                if why := _explain(finished, session, name, job):
+                    failures.append(f"{job.job.name}: {why}")
+                    part_failed(job.job.name, why)
+                else:
+                    costs[job.key] = finished.value
+                    progress(len(stage.jobs) - len(todo) + len(costs) + turn.found, len(stage.jobs))
+        except BaseException:  # the run may go on with other steps, and another run need not wait for its end
+            for job in turn.mine:
+                session.leases.drop(job.key)
+            raise
         waiting = turn.held
         if len(waiting) == elsewhere:
             session.wait(SECONDS_BETWEEN_LOOKS)

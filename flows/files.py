@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import shutil
 import uuid
 from importlib import resources
@@ -97,7 +98,10 @@ def publish_report(plan: list[PlannedStep], store: Store, study: str) -> str:
 def _replace_folder(sources: list[Path], target: Path) -> None:
     """Put a copy of `sources`, merged, in the place of `target`, by renames, and remove what a killed run left of its own."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    for left in target.parent.glob(f".{target.name}.*"):
+    own = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{32}}(\.old)?")
+    for left in [
+        p for p in target.parent.iterdir() if own.fullmatch(p.name)
+    ]:  # not those of a study named like this one and more
         shutil.rmtree(left, ignore_errors=True)
     fresh = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     for source in sources:

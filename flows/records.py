@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from flows.plan import PlannedStep
-from schemas import Study
+from schemas import Study, StudyError
 from tasks.dataset import Store, fingerprint
 
 NEVER_RECORDED = ("cluster_kwargs",)
@@ -34,15 +34,24 @@ def recorded_step(store: Store, study: str, step: str) -> dict[str, Any]:
 
 def recorded_steps(store: Store, study: str) -> dict[str, dict[str, Any]]:
     """The records of all steps of a study, by name."""
-    paths = store.fs.glob(f"{store.base}/studies/{study}.steps/*.json")
-    return {path.rsplit("/", 1)[1].removesuffix(".json"): store.read_json(path) or {} for path in sorted(paths)}
+    paths = store.listed(f"{store.base}/studies/{study}.steps", ".json")
+    return {path.rsplit("/", 1)[1].removesuffix(".json"): store.read_json(path) or {} for path in paths}
 
 
 def kept(store: Store) -> set[tuple[str, str]]:
-    """(table, key of a part or fingerprint) of everything that some study under this root records."""
+    """(table, key of a part or fingerprint) of everything that some study under this root records.
+
+    Raises StudyError for a record that cannot be read: what it kept is not known.
+    """
     found: set[tuple[str, str]] = set()
-    for path in store.fs.glob(f"{store.base}/studies/*.steps/*.json"):
-        for name, entry in (store.read_json(path) or {}).get("tables", {}).items():
+    folders = store.listed(f"{store.base}/studies", ".steps")
+    for path in (path for folder in folders for path in store.listed(folder, ".json")):
+        known = store.read_json(path)
+        if not isinstance(known, dict):
+            raise StudyError(
+                f"{path}: cannot be read, so that nobody knows what it records; run its study again, or remove it"
+            )
+        for name, entry in known.get("tables", {}).items():
             found |= {(name, key) for key in entry["parts"]} | {(name, entry["fingerprint"])}
     return found
 

@@ -6,12 +6,13 @@ from typing import Any
 
 from flows.files import report_page, study_path
 from flows.manifests import is_finished, read_again
-from flows.plan import PlannedStep, lay_out
+from flows.plan import PlannedStep, lay_out, lay_out_what_can_be
 from flows.records import kept, recorded_steps
 from flows.study import STEPS
 from flows.terminal import size
 from schemas import CONTRACTS, StudyError, load_study
 from tasks.dataset import Part, Store, fingerprint
+from tasks.leases import Leases
 from tasks.validation import validate
 
 
@@ -110,10 +111,21 @@ def validate_all(study: str, root: str) -> list[str]:
 
 
 def clean(study: str, root: str, *, dry_run: bool = False) -> dict[str, int]:
-    """Remove parts, their files and manifests that no study under this root records; returns files and their bytes."""
-    load_study(study_path(study))
-    store = Store(root)
+    """Remove parts, their files and manifests that no study under this root records; returns files and their bytes.
+
+    What this study would make stays, too: a run that was killed has not recorded what it had finished. Raises StudyError while
+    another run works under this root, whose parts nothing records yet.
+    """
+    settings, store = load_study(study_path(study)), Store(root)
+    if not dry_run and Leases(store).others():
+        raise StudyError(
+            f"{root}: a run is at work there, and what it has finished is not recorded yet; clean when it has ended"
+        )
     used = kept(store)
+    for planned in lay_out_what_can_be(STEPS, settings).values():
+        if isinstance(planned, PlannedStep):
+            used |= {(table, part.key) for table, parts in planned.outputs.items() for part in parts}
+            used |= set(planned.fingerprints.items())
     removed: dict[str, int] = {}
     for name in CONTRACTS:
         for kind in ("parts", "manifests", "files", "rejected"):

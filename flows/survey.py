@@ -17,6 +17,7 @@ from flows.sizes import Asking, CorpusSize, Counting, Missing, ModelSize, Sizes,
 from schemas import Study, StudyError
 from schemas.study import Model, Source, Task, parse_count
 from schemas.study_views import views
+from tasks.files import pattern_below
 
 COUNTED = 100_000_000  # bytes of task files whose lines are counted; larger ones are estimated by their size
 PACKED = (".gz", ".zst")
@@ -33,7 +34,11 @@ class _Notes:
         found: list[Path] = []
         for pattern in patterns:
             where = Path(study.data or ".") / pattern
-            here = sorted(Path(p) for p in glob.glob(str(where), recursive=True) if Path(p).is_file())
+            here = sorted(
+                Path(p)
+                for p in glob.glob(pattern_below(Path(study.data or "."), pattern), recursive=True)
+                if Path(p).is_file()
+            )
             if not here:
                 self.missing.append(Missing(what, str(where)))
             found += [p for p in here if p not in found]

@@ -87,22 +87,30 @@ def _begin_with_a_copy() -> Path | None:
     temporary = database.with_name(f".{uuid.uuid4().hex}.tmp")
     try:
         shutil.copyfile(_kept(), temporary)
-        temporary.replace(database)
-    except OSError:  # there is none yet, or the cache cannot be read
-        temporary.unlink(missing_ok=True)
+        os.link(temporary, database)  # never in the place of one that another run's server has begun to write
+    except FileExistsError:
+        return None
+    except OSError:  # there is none yet, or the cache cannot be read, or the file system has no links
         return database
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
     return None
 
 
 def _keep(database: Path) -> None:
-    """Keep a database in which nothing has been written yet. That this cannot be done, or comes too late, is no harm."""
+    """Keep a database in which no run has been written yet. That this cannot be done, or comes too late, is no harm."""
     temporary = _kept().with_name(f".{uuid.uuid4().hex}.tmp")
     try:
         temporary.parent.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(temporary)) as target:
             source.backup(target)
-        temporary.replace(_kept())
+            [runs] = target.execute("SELECT count(*) FROM flow_run").fetchone()
+        if not runs:  # else another run on this root has begun: what it says of its study is for no other root
+            temporary.replace(_kept())
     except (OSError, sqlite3.Error):
+        pass
+    finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
 

@@ -137,8 +137,13 @@ class Cluster:
                 if time.monotonic() - looked > SECONDS_BETWEEN_LOOKS:  # workers come and go
                     ahead, looked = self._ahead(client, first), time.monotonic()
                 completed.update(submit())
+        except Exception as error:
+            if self._client is client and client.status != "running":
+                raise StudyError(f"{self._where} does not answer any more. What was finished is kept: start it again, and run the "
+                                 "study again") from error  # fmt: skip
+            raise
         finally:
-            if self._client is client:  # else it was closed, and its futures with it
+            if self._client is client and client.status == "running":  # else it was closed, and its futures with it
                 client.cancel([f for f in futures if not f.done()])
 
     def _ahead(self, client: Any, needed: Mapping[str, int]) -> int:

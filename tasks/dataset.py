@@ -6,6 +6,7 @@ that decided its content. A manifest lists part keys, is named by their hash, an
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -66,8 +67,10 @@ class Store:
 
     def __init__(self, root: str) -> None:
         self.root = root
-        remote = {"use_listings_cache": False} if "://" in root else {}  # another run writes there too
-        self.fs, self.base = fsspec.core.url_to_fs(root, **remote)
+        if "://" in root:
+            self.fs, self.base = fsspec.core.url_to_fs(root, use_listings_cache=False)  # another run writes there too
+        else:  # a path is taken as it is: to fsspec "a::b" would be an address within another
+            self.fs, self.base = fsspec.filesystem("file"), os.path.abspath(os.path.expanduser(root))
         self.base = self.base.rstrip("/")
         self.local = "file" in self.fs.protocol
 
@@ -108,16 +111,21 @@ class Store:
         """The files beside a finished part, on this machine: where they lie, or a copy of them, made once."""
         path, there = self.near / part.table / "files" / part.key, f"{self.base}/{part.table}/files/{part.key}"
         if not self.local and not _complete(path).exists():
-            if path.exists() and self.fs.exists(there):
-                shutil.rmtree(path)  # what an interrupted copy left, or what was there before the part was made elsewhere
-            for remote in self.fs.find(there):
-                local = path / remote.removeprefix(f"{there}/")
-                local.parent.mkdir(parents=True, exist_ok=True)
-                self.fs.get_file(remote, str(local))
-            path.mkdir(parents=True, exist_ok=True)
-            _complete(path).touch()
+            with _alone(path):
+                if not _complete(path).exists():  # else another worker of this machine has made it meanwhile
+                    self._fetch(there, path)
         path.mkdir(parents=True, exist_ok=True)
         return path
+
+    def _fetch(self, there: str, path: Path) -> None:
+        if path.exists() and self.fs.exists(there):
+            shutil.rmtree(path)  # what an interrupted copy left, or what was there before the part was made elsewhere
+        for remote in self.fs.find(there):
+            local = path / remote.removeprefix(f"{there}/")
+            local.parent.mkdir(parents=True, exist_ok=True)
+            self.fs.get_file(remote, str(local))
+        path.mkdir(parents=True, exist_ok=True)
+        _complete(path).touch()
 
     def publish_files(self, table: str, key: str) -> None:
         """Put the files beside a part where the root is. Nothing to do for a local root."""
@@ -146,10 +154,17 @@ class Store:
     def read_json(self, path: str) -> Any:
         """The content, or None if there is no such file or it is not whole."""
         try:
-            with self.fs.open(path, "rb") as source:
-                return json.loads(source.read())
+            # At once: opened and then read, an object that is written again in between is an error.
+            return json.loads(self.fs.cat_file(path))
         except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
             return None
+
+    def listed(self, folder: str, ending: str = "") -> list[str]:
+        """The paths in a folder, in order; none if there is no such folder. No glob: a root's own name may hold its signs."""
+        try:
+            return sorted(path for path in self.fs.ls(folder, detail=False) if path.endswith(ending))
+        except FileNotFoundError:
+            return []
 
     # -- parts ----------------------------------------------------------------------------------------------------
     def read(self, parts: Sequence[Part], schema: pa.Schema, columns: Sequence[str] = ()) -> pa.Table:
@@ -308,8 +323,17 @@ class Store:
         return found
 
     def _manifests_newest_first(self, table: str) -> list[str]:
-        paths = sorted(self.fs.glob(f"{self.base}/{table}/manifests/*.json"))
+        paths = self.listed(f"{self.base}/{table}/manifests", ".json")
         return sorted(paths, key=lambda path: -(self.stat(path) or {"mtime_ns": 0})["mtime_ns"])
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Only one process of this machine at a time; one that is killed gives way."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with open(folder.with_name(f".{folder.name}.lock"), "wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _complete(folder: Path) -> Path:

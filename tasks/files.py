@@ -55,6 +55,11 @@ def _sha256(path: str, size: int, mtime_ns: int) -> str:
     return found
 
 
+def pattern_below(base: Path, pattern: str) -> str:
+    """A pattern in a folder, whose own name is no pattern."""
+    return os.path.join(glob.escape(str(base)), pattern)
+
+
 def resolve_files(patterns: Sequence[str], folder: str, what: str) -> list[tuple[str, Path]]:
     """(name, path) of the files that patterns name, in order, each once; names are relative to the folder where they can be.
 
@@ -64,7 +69,7 @@ def resolve_files(patterns: Sequence[str], folder: str, what: str) -> list[tuple
     base = Path(folder or ".")
     for pattern in patterns:
         try:
-            paths = sorted(Path(p) for p in glob.glob(str(base / pattern), recursive=True) if Path(p).is_file())
+            paths = sorted(Path(p) for p in glob.glob(pattern_below(base, pattern), recursive=True) if Path(p).is_file())
         except (OSError, ValueError, re.error) as error:  # a path with a NUL, or longer than paths are
             raise StudyError(
                 f"{what}: {str(base / pattern)!r:.200} cannot be looked up: {error}; check it in the study"

@@ -47,15 +47,29 @@ class Leases:
         return False
 
     def drop(self, key: str) -> None:
-        """Done with that part, or failed."""
+        """Done with that part, or failed. A lease that another run has taken over meanwhile stays that run's."""
         with self._lock:
             self._held.discard(key)
-        self._remove(self._lease(key))
+        if (self._read(self._lease(key)) or {}).get("run") == self.run:
+            self._remove(self._lease(key))
 
     def taken(self, key: str) -> bool:
         """Whether another run that is alive holds the lease of that key."""
         known = self._read(self._lease(key))
         return known is not None and known.get("run") != self.run and self._holder_lives(key)
+
+    def others(self) -> bool:
+        """Whether another run is alive. One of another machine is watched until its pulse beats, or has stood still for long."""
+        base, until = f"{self.store.base}/.leases/runs", time.monotonic() + self._patience
+        found = {path: self._read(path) for path in self.store.listed(base, ".json") if path != self._pulse(self.run)}
+        watched = {path: known for path, known in found.items() if known is not None and not _is_dead(known)}
+        while watched and time.monotonic() < until:
+            now = {path: self._read(path) for path in watched}
+            if any(k is not None and (k.get("place") == _place() != "" or k != watched[path]) for path, k in now.items()):
+                return True
+            watched = {path: known for path, known in watched.items() if now[path] is not None}
+            time.sleep(min(0.2, self._beat))
+        return False
 
     def close(self) -> None:
         """Give back what is held. Called at the end of a run, whichever way it ends."""
@@ -82,18 +96,20 @@ class Leases:
         beat = 0
         while not self._ended.wait(self._beat):
             beat += 1
-            with suppress(OSError):  # a full disk must not end the run; others may then believe it dead
+            # A full disk must not end it, nor a store that does not answer, whose client has errors of its own: others may
+            # believe this run dead as long as that lasts, and no longer.
+            with suppress(Exception):
                 self.store.write_json(self._pulse(self.run), {"beat": beat, **_here()})
 
     def _bury(self) -> None:
         """Remove what dead runs of this machine left: their pulse, their leases, what they were writing."""
         base = f"{self.store.base}/.leases"
-        for path in self.store.fs.glob(f"{base}/runs/*"):
+        for path in self.store.listed(f"{base}/runs"):
             run = path.rsplit("/", 1)[1].split(".")[0]
             known = self._read(self._pulse(run))
             if known is None or _is_dead(known):
                 self._remove(path)
-        for path in self.store.fs.glob(f"{base}/held/*.json"):
+        for path in self.store.listed(f"{base}/held", ".json"):
             run = (self._read(path) or {}).get("run", "")
             if run and self._read(self._pulse(run)) is None:
                 self._remove(path)
@@ -140,8 +156,9 @@ class Leases:
                 return False
             return True
         # Linked into place with its content: a run killed in between leaves no lease that names nobody.
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(f"{self.store.base}/.leases/runs/{self.run}.{uuid.uuid4().hex}.tmp")
+        for folder in (Path(path).parent, temporary.parent):
+            folder.mkdir(parents=True, exist_ok=True)
         try:
             temporary.write_bytes(content)
             os.link(temporary, path)
@@ -187,9 +204,10 @@ def _place() -> str:
 
 
 def _started(pid: int) -> str:
-    """When a process began, in the kernel's ticks; "" if there is none."""
+    """When a process began, in the kernel's ticks; "" if there is none, or if it has ended and nobody has asked how."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[19]
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+        return "" if fields[0] in "ZX" else fields[19]
     except (OSError, IndexError):
         return ""
 

@@ -133,7 +133,8 @@ def _views(
                 continue
             if parts:
                 paths = ", ".join("'" + _address(store, p).replace("'", "''") + "'" for p in parts)
-                connection.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet([{paths}])")
+                # hive_partitioning: else a root such as results/model=small would give every table a column `model`.
+                connection.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet([{paths}], hive_partitioning = false)")
             elif name in contracts:
                 connection.register(name, contracts[name].schema.empty_table())
         rows = [(p.key, n, float(v)) for p, of in zip(tables[contract.name], sums, strict=True) for n, v in of.items()]
@@ -150,9 +151,9 @@ def _views(
 
 
 def _address(store: Store, part: Part) -> str:
-    """A part as DuckDB finds it: a path, or a URL for the file system that is registered with it."""
+    """A part as DuckDB finds it: a path, or a URL for the file system that is registered with it; no glob, whatever it holds."""
     path = store.part_path(part)
-    return path if store.local else store.fs.unstrip_protocol(path)
+    return re.sub(r"([*?\[])", r"[\1]", path if store.local else store.fs.unstrip_protocol(path))
 
 
 def _value_conditions(column: Column) -> list[str]:

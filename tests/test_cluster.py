@@ -19,7 +19,7 @@ import pytest
 from flows.engine import Session, StepFailed, run_step
 from flows.plan import lay_out
 from flows.study import STEPS
-from schemas import Study, load_study
+from schemas import Study, StudyError, load_study
 from tasks.cluster import Cluster
 from tasks.dataset import Store
 from tasks.workers import devices
@@ -487,3 +487,18 @@ def test_scratch_of_killed_workers_is_swept_and_that_of_living_ones_stays(tmp_pa
 def test_where_nothing_was_killed_nothing_is_swept(tmp_path: Path) -> None:
     Cluster(1, "1GB", str(tmp_path / "nowhere"), address="").sweep()
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_scheduler_that_is_killed_in_the_middle_is_named(processes: Processes, tmp_path: Path) -> None:
+    import dask
+
+    address = processes.scheduler()
+    processes.worker("one")
+    with dask.config.set({"distributed.comm.timeouts.connect": "1s"}):
+        cluster = Cluster(0, "1GB", "", address=address, store=Store(str(tmp_path / "root")))
+        wait_for(cluster, 1)
+        found = cluster.run(device, [()] * 40, "device")
+        assert not next(found).error
+        processes.running[0].kill()
+        with pytest.raises(StudyError, match="does not answer any more. What was finished is kept"):
+            list(found)

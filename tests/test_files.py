@@ -39,3 +39,10 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
         outside_file(tmp_path / "nothing.jsonl")
     with pytest.raises(StudyError, match="no file matches"):
         resolve_files(["*.jsonl"], str(tmp_path), "corpus source 'x'")
+
+
+def test_the_folder_of_a_study_may_have_a_name_that_looks_like_a_pattern(tmp_path: Path) -> None:
+    folder = tmp_path / "run[1]*"
+    folder.mkdir()
+    (folder / "a.jsonl").touch()
+    assert resolve_files(["*.jsonl"], str(folder), "corpus source 'x'") == [("a.jsonl", folder / "a.jsonl")]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,8 @@ from flows.plan import lay_out
 from flows.study import STEPS
 from schemas import Study
 from tasks.cluster import Cluster
-from tasks.dataset import Store
+from tasks.dataset import Part, Store
+from tasks.leases import Leases
 
 moto_server = pytest.importorskip("moto.server", reason="the S3 server for tests is in the extra `test`")
 pytest.importorskip("s3fs", reason="object stores need the extra `s3`")
@@ -104,8 +107,6 @@ def test_files_beside_parts_are_read_from_a_copy_on_this_machine(
     (folder / "index.html").write_text("<p>")
     store.publish_files("report_files", "k")
     monkeypatch.setenv("TASKGRAM_CACHE", str(tmp_path / "elsewhere"))
-    from tasks.dataset import Part
-
     there = Store(bucket).fetched(Part("report_files", "k"))
     assert there != folder
     assert (there / "figures" / "a.csv").read_text() == "1"
@@ -127,3 +128,52 @@ def test_a_report_is_published_to_the_object_store_page_last(bucket: str) -> Non
         f"{store.base}/reports/counted/index.html",
         f"{store.base}/reports/counted/results.csv",
     ]
+
+
+def test_workers_of_one_machine_fetch_a_folder_once_and_none_sees_half_of_it(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, part = Store(bucket), Part("models", "k")
+    for number in range(20):
+        (store.folder("models", "k") / f"{number}.bin").write_bytes(bytes(10_000))
+    store.publish_files("models", "k")
+    monkeypatch.setenv("TASKGRAM_CACHE", str(tmp_path / "elsewhere"))
+    with ThreadPoolExecutor(4) as workers:
+        found = [workers.submit(fetched_after, 0.03 * number, bucket, part) for number in range(4)]
+    assert [f.result() for f in found] == [[10_000] * 20] * 4
+
+
+def fetched_after(seconds: float, root: str, part: Part) -> list[int]:
+    """The sizes of the files beside a part, as a worker sees them that asks so late."""
+    time.sleep(seconds)
+    return [path.stat().st_size for path in Store(root).fetched(part).iterdir()]
+
+
+def test_a_store_that_does_not_answer_for_a_while_ends_no_pulse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import s3fs
+
+    server = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "any")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    monkeypatch.setenv("TASKGRAM_CACHE", str(tmp_path))
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")  # else its client tries for as long as the test
+    monkeypatch.setattr("s3fs.S3FileSystem.retries", 1)
+    s3fs.S3FileSystem.clear_instance_cache()
+    s3fs.S3FileSystem().mkdir(f"bucket-{port}")
+    leases = Leases(Store(f"s3://bucket-{port}/results"), beat=0.05)
+    assert leases.take("k")
+    server.stop()
+    time.sleep(2.0)  # beats that fail
+    server = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
+    server.start()
+    then = leases.store.read_json(leases._pulse(leases.run))["beat"]
+    until = time.monotonic() + 60
+    while leases.store.read_json(leases._pulse(leases.run))["beat"] <= then:
+        assert time.monotonic() < until, "it has stopped beating"
+        time.sleep(0.1)
+    leases.close()
+    s3fs.S3FileSystem.clear_instance_cache()
+    server.stop()

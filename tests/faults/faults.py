@@ -17,7 +17,7 @@ from tests.faults.proxy import Network
 from tests.faults.trial import MARK, PATIENCE, REPOSITORY, Run, Trial, copied, finished
 
 CUT = 30.0
-WORKER, SERVER = "spawn_main", "prefect.server.api.server"
+WORKER, SERVER = "spawn_main", "flows.temporary_server"
 
 
 class Impossible(Exception):
@@ -25,7 +25,7 @@ class Impossible(Exception):
 
 
 def _kill(trial: Trial, run: Run, word: str) -> None:
-    """Kill one process of the run whose command has this word, as soon as there is one."""
+    """Kill one process of the run whose command has this word, as soon as there is one; a trial without that is none."""
     began = time.monotonic()
     while run.runs and time.monotonic() - began < PATIENCE:
         if there := run.processes(word):
@@ -33,6 +33,7 @@ def _kill(trial: Trial, run: Run, word: str) -> None:
                 trial.draw.choice(sorted(there, key=lambda p: p.pid)).kill()
             return
         time.sleep(0.05)
+    raise AssertionError(f"no process of the run has {word} in its command: nothing was killed")
 
 
 def worker_killed(trial: Trial) -> None:

@@ -8,15 +8,17 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from flows.engine import Session, StepFailed, run_step
+from flows.files import _replace_folder
 from flows.manifests import is_finished
 from flows.plan import PlannedStep, downstream, lay_out
-from flows.records import recorded_step
+from flows.records import kept, recorded_step, recorded_steps
 from schemas import NGRAM_VOCABULARY, REPORT_FILES, Study, StudyError
 from tasks.cluster import Cluster
 from tasks.dataset import Part, Store
@@ -261,3 +263,40 @@ def test_temporary_files_of_killed_processes_are_swept_and_those_of_a_run_that_l
     assert sweep(Store(str(tmp_path)), "report_files", lambda key: key != "m") == 1
     assert living.exists()
     assert not dead.exists()
+
+
+@pytest.mark.parametrize("name", ["a b", "it's", "per%20cent", "ünï→", "br[1]ack", "st*r", "bytes=1", "a::b", "#1", "$HOME"])
+def test_a_root_may_have_any_name(name: str, tmp_path: Path) -> None:
+    """Neither fsspec nor DuckDB take a part of it for a pattern, an address or a column."""
+    Runner(tmp_path / "star")("wxyz")  # what one of the names would match if it were a pattern
+    run = Runner(tmp_path / name)
+    assert run("abc") == {"letters": 3, "join": 1}
+    assert run("abcd") == {"letters": 1, "join": 1}
+    assert list(run.store.entries("report_files", run.plan("abcd")[0].outputs["report_files"])) != []
+    assert set(recorded_steps(run.store, "letters")) == {"letters", "join"}
+    assert len(kept(run.store)) == 4 + 1 + 2, "parts and fingerprints of the newest run"
+    assert len(bytes_below(str(tmp_path / name))) == 4 + 2
+    with pytest.raises(StepFailed, match="bytes lies in"):
+        run("abcd-")
+
+
+def test_the_command_that_runs_a_step_again_can_be_pasted_into_a_shell(tmp_path: Path) -> None:
+    run = Runner(tmp_path / "my results; rm x")
+    session = Session(study("a"), "it's mine.toml", run.store, run.cluster)
+    words = ["taskgram", "run", "it's mine.toml", "--from", "letters", "--root", run.store.root]
+    assert shlex.split(session.command("letters")) == words
+
+
+def test_a_report_is_published_beside_that_of_a_study_with_a_longer_name(tmp_path: Path) -> None:
+    """Whose own is just being copied by another run; what a killed run of this study left is removed."""
+    source, reports = tmp_path / "source", tmp_path / "reports"
+    source.mkdir()
+    (source / "index.html").write_text("<p>")
+    copying, left = (
+        reports / f".sample.v2.{'0' * 32}",
+        [reports / f".sample.{'1' * 32}", reports / f".sample.{'2' * 32}.old"],
+    )
+    for folder in (copying, *left):
+        folder.mkdir(parents=True)
+    _replace_folder([source], reports / "sample")
+    assert sorted(p.name for p in reports.iterdir()) == [copying.name, "sample"]

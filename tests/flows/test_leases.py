@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -13,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from flows.engine import Session, run_step
+from flows.engine import Session, StepFailed, run_step
 from flows.plan import lay_out
-from schemas import REPORT_FILES, Study
+from schemas import REPORT_FILES, Study, StudyError
 from tasks.cluster import Cluster
 from tasks.dataset import Store
 from tasks.leases import Leases
@@ -152,3 +153,62 @@ def test_what_a_killed_run_left_in_a_finished_table_is_swept_and_what_lives_is_n
     session.close()
     other.close()
     assert [p for p in tmp_path.rglob("*.tmp")] == [living]
+
+
+def test_a_run_that_comes_back_leaves_the_lease_to_the_one_that_took_it_over(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    stopped = Leases(store, beat=3600.0)
+    assert stopped.take("k") and stopped.take("m")
+    pulse(tmp_path, stopped.run, 0)  # on another machine, from where nobody can see whether it lives
+    other, third = Leases(store, patience=0.1), Leases(store)
+    assert not other.take("k")
+    time.sleep(0.15)
+    assert other.take("k")
+    stopped.drop("k")
+    assert not third.take("k"), "the other still computes it"
+    stopped.close()
+    assert not third.take("k")
+    other.close()
+    assert third.take("k") and third.take("m")
+    third.close()
+
+
+def test_leases_that_somebody_removed_are_made_again(tmp_path: Path) -> None:
+    leases = Leases(Store(str(tmp_path)))
+    assert leases.take("k")
+    shutil.rmtree(tmp_path / ".leases")
+    assert leases.take("m")
+    leases.close()
+
+
+def test_a_killed_run_that_nobody_has_buried_is_dead(tmp_path: Path) -> None:
+    """Its parent, the first process of a container, say, has not asked how it ended."""
+    program = (
+        "import os, sys; from tasks.dataset import Store; from tasks.leases import Leases; "
+        "leases = Leases(Store(sys.argv[1])); print(leases.take('k'), flush=True); os._exit(9)"
+    )
+    words = [sys.executable, "-c", program, str(tmp_path)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).resolve().parents[2]) as killed:
+        assert killed.stdout is not None and killed.stdout.read().strip() == "True"
+        time.sleep(0.2)
+        leases = Leases(Store(str(tmp_path)))
+        assert leases.take("k")
+        leases.close()
+
+
+def test_a_step_that_fails_gives_back_what_it_had_taken(tmp_path: Path) -> None:
+    """Also those that it had taken ahead: the run may go on for hours with other steps."""
+
+    class Refusing(Cluster):
+        def run(self, function: Any, calls: Any, name: str, needs: Any = None) -> Any:
+            next(iter(calls))
+            raise StudyError("a worker has other versions")
+            yield
+
+    study = Study.model_validate({"name": "letters", "title": "abc", "corpus": {"planted": {}}})
+    planned = lay_out((slow_step(tmp_path / "log"),), study)[0]
+    session = Session(study, "letters.toml", Store(str(tmp_path / "root")), Refusing(0, "1GB", "", address=""))
+    with pytest.raises(StepFailed, match="other versions"):
+        run_step(planned, session)
+    assert not list((tmp_path / "root" / ".leases" / "held").iterdir())
+    session.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -110,3 +111,37 @@ def test_a_server_that_is_gone_is_said_in_words(tmp_path: Path) -> None:
     assert run.returncode == 1
     assert "What was finished is kept" in run.stderr and "PREFECT_API_URL" in run.stderr, run.stderr
     assert "defect" not in run.stderr
+
+
+def test_of_two_runs_that_begin_at_once_none_replaces_the_others_database(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both see that there is none; by the time the second has copied, the first one's server writes."""
+    cache.mkdir()
+    with closing(sqlite3.connect(temporary_server._kept())) as connection:
+        connection.execute("CREATE TABLE flow_run (id INTEGER)")
+    database, copy = home(tmp_path / "home", monkeypatch), shutil.copyfile
+
+    def slowly(source: Path, target: Path) -> None:
+        copy(source, target)
+        with closing(sqlite3.connect(database)) as other:
+            other.execute("CREATE TABLE of_the_first (id INTEGER)")
+
+    monkeypatch.setattr(shutil, "copyfile", slowly)
+    assert temporary_server._begin_with_a_copy() is None
+    assert tables(database) == ["of_the_first"]
+    assert [p.name for p in database.parent.iterdir()] == ["prefect.db"]
+
+
+def test_a_database_with_a_run_in_it_is_not_kept(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another run on the same new root may have begun before this one could copy."""
+    database = home(tmp_path / "home", monkeypatch)
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("CREATE TABLE flow_run (id INTEGER)")
+        temporary_server._keep(database)
+        assert [p.name for p in cache.iterdir()] == [temporary_server._kept().name]
+        temporary_server._kept().unlink()
+        connection.execute("INSERT INTO flow_run VALUES (1)")
+        connection.commit()
+    temporary_server._keep(database)
+    assert not list(cache.iterdir())
