@@ -14,6 +14,7 @@ from pathlib import Path
 from flows.arguments import parser
 
 _ends_with: list[int] = []  # the exit code, once it is known
+_ends_at_once: list[bool] = []  # there is no server: what waits to be sent to it would be tried for minutes
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except Exception as error:
         print(f"taskgram: {printable(_unforeseen(error, options.root or ''))}", file=sys.stderr)
+        if _is_from(error, "httpx"):
+            _ends_at_once.append(True)
         return 1
     except KeyboardInterrupt:
         print("taskgram: stopped; what was finished is kept, the same command goes on from there", file=sys.stderr)
@@ -81,6 +84,8 @@ def _is_from(error: BaseException | None, package: str) -> bool:
 def command() -> None:
     """`taskgram` in a process of its own: run the command, clean up, and end."""
     _ends_with.append(main())
+    if _ends_at_once:
+        _end_quietly()
     sys.exit(_ends_with[0])
 
 

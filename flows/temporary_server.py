@@ -27,35 +27,57 @@ from tasks.disk import cache_folder
 
 SECONDS_TO_START = 120.0  # its database is made at the first start
 SECONDS_TO_END = 15.0
+STARTS = 4
 ELSEWHERE = ("PREFECT_API_DATABASE_CONNECTION_URL", "PREFECT_SERVER_DATABASE_CONNECTION_URL")  # a database that is not ours
 ENVIRONMENT = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
 
 
 class TemporaryServer:
-    """Starts a server, unless PREFECT_API_URL names one; that variable then says where it is. Call before importing Prefect."""
+    """Starts a server, unless PREFECT_API_URL names one; that variable then says where it is. Call before importing Prefect.
+
+    A server that is killed is started again behind the same socket, which stays open here: who connects meanwhile waits a few
+    seconds, and Prefect's clients ask again what was under way.
+    """
 
     def __init__(self) -> None:
         self.process: subprocess.Popen[bytes] | None = None
+        self._ending = threading.Event()
         if "PREFECT_API_URL" in os.environ:
             return
         self._to_keep = _begin_with_a_copy()
-        with socket.create_server((HOST, 0)) as listening:  # handed over open, so that nobody else takes the port
-            port = listening.getsockname()[1]
-            package = str(Path(__file__).resolve().parent.parent)
-            paths = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "flows.temporary_server", str(listening.fileno())],
-                env={**os.environ, **ENVIRONMENT, "PYTHONPATH": paths}, pass_fds=[listening.fileno()], start_new_session=True,
-                stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            )  # fmt: skip
-        os.environ["PREFECT_API_URL"] = self.url = api(port)
+        self._listening = socket.create_server(
+            (HOST, 0), backlog=1024
+        )  # handed over open, so that nobody else takes the port
+        self.process = self._start()
+        os.environ["PREFECT_API_URL"] = self.url = api(self._listening.getsockname()[1])
+        threading.Thread(target=self._start_again, name="temporary server", daemon=True).start()
         atexit.register(self.close)  # before Prefect registers its own, so that what it still sends arrives
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        package, number = str(Path(__file__).resolve().parent.parent), self._listening.fileno()
+        paths = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
+        return subprocess.Popen(
+            [sys.executable, "-m", "flows.temporary_server", str(number)], pass_fds=[number], start_new_session=True,
+            env={**os.environ, **ENVIRONMENT, "PYTHONPATH": paths}, stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def _start_again(self) -> None:
+        """Whenever it has ended and should not have; one that cannot live is given up, and its port closed."""
+        for left in reversed(range(STARTS)):
+            assert self.process is not None
+            self.process.wait()
+            if self._ending.is_set():
+                return
+            if left:
+                self.process = self._start()
+        self._listening.close()
 
     def wait(self) -> None:
         """Until it answers. Raises StudyError if it does not."""
         began = time.monotonic()
         while self.process is not None and not is_up(self.url):
-            if self.process.poll() is not None or time.monotonic() - began > SECONDS_TO_START:
+            if self._listening.fileno() < 0 or time.monotonic() - began > SECONDS_TO_START:
                 self.close()
                 raise StudyError(f"the temporary Prefect server does not start; its home is {os.environ.get('PREFECT_HOME')}. "
                                  "To see why: PREFECT_HOME=that prefect server start")  # fmt: skip
@@ -65,8 +87,10 @@ class TemporaryServer:
 
     def close(self) -> None:
         """End it, when it has written down what it was told."""
+        self._ending.set()
         if self.process is None or self.process.stdin is None:
             return
+        self._listening.close()
         with suppress(OSError):
             self.process.stdin.close()
         try:
