@@ -29,14 +29,14 @@ test-fast: $(INSTALLED) ## the tests without whole studies
 	$(RUN)/python -m pytest -q -m "not slow" -n 2 --dist loadfile
 
 test-slow: $(INSTALLED) ## whole studies: the sample, the debian study, and runs that are served, killed and retried
-	$(RUN)/python -m pytest -q -m slow -n 2 --dist loadfile --ignore tests/test_sample.py --ignore tests/test_debian.py --ignore tests/faults
+	$(RUN)/python -m pytest -q -m slow -n 2 --dist loadfile --ignore tests/test_sample.py --ignore tests/test_debian.py
 	$(RUN)/python -m pytest -q -m slow --durations=12 tests/test_sample.py tests/test_debian.py
 
 test-planted: $(INSTALLED) ## the statistics on 2,000 worlds of known truth, of four kinds: coverage, rejections, detections
 	$(RUN)/python -m tests.planted
 
 TRIALS ?= 56
-test-faults: $(INSTALLED) ## disturb a small study, run it again, compare: an hour; TRIALS=5 for some of it
+test-faults: $(INSTALLED) ## disturb a small study, run it again, compare: 40 minutes; TRIALS=5 for some of it
 	$(RUN)/python -m tests.faults --trials $(TRIALS) --write
 
 SECONDS ?= 60

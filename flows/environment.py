@@ -54,6 +54,8 @@ def check_root(root: str) -> str:
     if not is_path(root) or has_surrogates(root):
         raise StudyError(f"--root {root!r:.200}: no name of a folder; name one in UTF-8, of at most 255 bytes")
     if "://" not in root:
+        if "?" in str(Path(root).resolve()):
+            raise StudyError(f"--root {root!r:.200}: no path with a question mark: Prefect's database would lie elsewhere")
         return root
     try:
         address = urlsplit(root)

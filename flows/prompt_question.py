@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -72,11 +73,13 @@ class Question:
     @property
     def command(self) -> str:
         """What asks it again."""
-        source = f"--candidates {self.candidates}" if self.candidates else (
-            f"--rewriter {self.rewriter} --rounds {self.rounds} --per-round {self.per_round} --seed {self.seed}"
-        )  # fmt: skip
-        models = f" --models {' '.join(self.models)}" if self.models else ""
-        return f"taskgram prompts {self.study_name} --task {self.task} {source}{models}"
+        words = ["taskgram", "prompts", self.study_name, "--task", self.task]
+        if self.candidates:
+            words += ["--candidates", self.candidates]
+        else:
+            words += ["--rewriter", self.rewriter, "--rounds", str(self.rounds)]
+            words += ["--per-round", str(self.per_round), "--seed", str(self.seed)]
+        return shlex.join([*words, *(["--models", *self.models] if self.models else [])])
 
 
 @dataclass
@@ -85,7 +88,7 @@ class _Session(Session):
 
     def command(self, step: str) -> str:
         """A step is run again by asking again."""
-        return self.again + ("" if self.store.root == default_root() else f" --root {self.store.root}")
+        return self.again + ("" if self.store.root == default_root() else f" --root {shlex.quote(self.store.root)}")
 
 
 @dataclass

@@ -11,8 +11,9 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -280,7 +281,15 @@ class Store:
         stat = self.stat(path)
         if stat is None or stat["bytes"] != seen["bytes"]:
             return False
-        return (not verify and stat["mtime_ns"] == seen["mtime_ns"]) or self.sha256(path) == seen["sha256"]
+        same_time = stat["mtime_ns"] == seen["mtime_ns"]
+        if not verify and same_time:
+            return True
+        if self.sha256(path) != seen["sha256"]:
+            return False
+        if not same_time and self.local:  # copied, or restored: with its time it need not be hashed by every run
+            with suppress(OSError):
+                os.utime(path, ns=(time.time_ns(), seen["mtime_ns"]))
+        return True
 
     def set_aside(self, part: Part) -> None:
         """Take a damaged part out of the way, but do not destroy it."""

@@ -25,7 +25,7 @@ from schemas import Contract
 EXAMPLES_SHOWN = 5
 DIALECT = "taskgram"
 _making = threading.Lock()
-ROWS_SHOWN = 1000  # a rule that more rows break is said to be broken by that many
+ROWS_ASIDE = 1000  # of those that break a rule
 
 
 def expectations(contract: Contract, connection: Any) -> list[dict[str, Any]]:
@@ -33,7 +33,7 @@ def expectations(contract: Contract, connection: Any) -> list[dict[str, Any]]:
     import duckdb
 
     try:
-        _put_aside(contract, connection)
+        counts = _put_aside(contract, connection)
     except duckdb.Error as error:
         return [{"check": f"{contract.name}: every row can be read", "success": False, "unexpected": 0,
                  "examples": [str(error)[:300]]}]  # fmt: skip
@@ -43,7 +43,9 @@ def expectations(contract: Contract, connection: Any) -> list[dict[str, Any]]:
         broken = {_says(r) for r in results if not r.success}
         again = _ask(batch, [e for e in suite if e.description in broken], "COMPLETE") if broken else []
     known = {_says(r): _result(r, contract) for r in [*results, *again]}
-    return [known[e.description] for e in suite]
+    return [
+        known[e.description] | {"unexpected": counts.get(e.description, known[e.description]["unexpected"])} for e in suite
+    ]
 
 
 def _ask(batch: Any, wanted: list[Any], answer: str) -> list[Any]:
@@ -83,21 +85,25 @@ def _suite(contract: Contract) -> list[Any]:
     return suite
 
 
-def _put_aside(contract: Contract, connection: Any) -> None:
-    """Tables rule_0, balance_0 …: the rows that break each rule, and the sides of each balance that are not equal."""
-    broken: tuple[Any, ...] = ()
+def _put_aside(contract: Contract, connection: Any) -> dict[str, int]:
+    """Tables rule_0, balance_0 …: rows that break each rule, and the sides of each balance that are not equal.
+
+    Returns how many rows break a rule, by its sentence; more than ROWS_ASIDE are not put aside.
+    """
+    counts: tuple[int, ...] = ()
     if contract.rules:
         tests = ", ".join(f"NOT ({rule.sql}) AS rule_{i}" for i, rule in enumerate(contract.rules))
-        found = ", ".join(f"coalesce(bool_or(rule_{i}), false)" for i in range(len(contract.rules)))
-        broken = connection.execute(f"SELECT {found} FROM (SELECT {tests} FROM {contract.name})").fetchone()
-    for i, (rule, some) in enumerate(zip(contract.rules, broken, strict=True)):
-        which = f"NOT ({rule.sql})" if some else "false"
+        found = ", ".join(f"coalesce(count_if(rule_{i}), 0)" for i in range(len(contract.rules)))
+        counts = connection.execute(f"SELECT {found} FROM (SELECT {tests} FROM {contract.name})").fetchone()
+    for i, (rule, rows) in enumerate(zip(contract.rules, counts, strict=True)):
+        which = f"NOT ({rule.sql})" if rows else "false"
         connection.execute(
-            f"CREATE TABLE rule_{i} AS SELECT * FROM {contract.name} WHERE {which} LIMIT {ROWS_SHOWN if some else 0}"
+            f"CREATE TABLE rule_{i} AS SELECT * FROM {contract.name} WHERE {which} LIMIT {ROWS_ASIDE if rows else 0}"
         )
     for i, item in enumerate(contract.balances):
         connection.execute(f"CREATE TABLE balance_{i} AS SELECT * FROM (SELECT ({item.left}) AS left_side, "
                            f"({item.right}) AS right_side) WHERE left_side IS DISTINCT FROM right_side")  # fmt: skip
+    return {rule.why: int(rows) for rule, rows in zip(contract.rules, counts, strict=True)}
 
 
 @contextmanager

@@ -15,7 +15,9 @@ import psutil
 import pytest
 
 from flows import temporary_server
+from flows.server import is_up
 from flows.temporary_server import TemporaryServer
+from schemas import StudyError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RUN = """
@@ -59,6 +61,28 @@ def test_it_ends_with_the_run(number: signal.Signals, tmp_path: Path) -> None:
         run.wait(60)
         _, alive = psutil.wait_procs([server], timeout=60)
     assert not [p for p in alive if p.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_one_that_is_killed_is_started_again_at_the_same_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home(tmp_path / "home", monkeypatch)
+    server = TemporaryServer()
+    server.wait()
+    first = server.process
+    assert first is not None
+    first.kill()
+    first.wait()
+    server.wait()  # who asks meanwhile waits for the next one
+    assert is_up(server.url) and server.process is not None and server.process.pid != first.pid
+    server.close()
+    assert server.process.poll() is not None and not is_up(server.url)
+
+
+def test_one_that_cannot_live_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home(tmp_path / "home", monkeypatch).write_text("no database")
+    server = TemporaryServer()
+    with pytest.raises(StudyError, match="does not start; its home is .*home"):
+        server.wait()
+    assert not is_up(server.url)
 
 
 def test_a_second_root_begins_with_a_copy_of_the_empty_database(
