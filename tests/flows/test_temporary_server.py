@@ -34,14 +34,14 @@ time.sleep(300)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A user without a cache yet."""
     monkeypatch.setenv("TASKGRAM_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("PREFECT_API_URL", raising=False)
     return tmp_path / "cache"
 
 
 def home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir(parents=True)
     monkeypatch.setenv("PREFECT_HOME", str(folder))
-    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.setenv("PREFECT_API_URL", "")  # so that what the server sets does not outlive the test
+    monkeypatch.delenv("PREFECT_API_URL")
     return folder / "prefect.db"
 
 
