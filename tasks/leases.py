@@ -23,6 +23,7 @@ from tasks.dataset import Store
 
 BEAT = 5.0
 PATIENCE = 60.0
+TRIES = 5
 
 
 class Leases:
@@ -88,9 +89,20 @@ class Leases:
             if self._heart is not None or self._ended.is_set():
                 return
             self._bury()
-            self.store.write_json(self._pulse(self.run), {"beat": 0, **_here()})
+            self._begin()
             self._heart = threading.Thread(target=self._keep_beating, name="leases", daemon=True)
             self._heart.start()
+
+    def _begin(self) -> None:
+        """The first pulse. Until it is there, another run takes what is being written for what a killed one left."""
+        for left in reversed(range(TRIES)):
+            try:
+                self.store.write_json(self._pulse(self.run), {"beat": 0, **_here()})
+            except FileNotFoundError:
+                if not left:
+                    raise
+            else:
+                return
 
     def _keep_beating(self) -> None:
         beat = 0
@@ -105,7 +117,7 @@ class Leases:
         """Remove what dead runs of this machine left: their pulse, their leases, what they were writing."""
         base = f"{self.store.base}/.leases"
         for path in self.store.listed(f"{base}/runs"):
-            run = path.rsplit("/", 1)[1].split(".")[0]
+            run = path.rsplit("/", 1)[1].lstrip(".").split(".")[0]
             known = self._read(self._pulse(run))
             if known is None or _is_dead(known):
                 self._remove(path)

@@ -212,3 +212,32 @@ def test_a_step_that_fails_gives_back_what_it_had_taken(tmp_path: Path) -> None:
         run_step(planned, session)
     assert not list((tmp_path / "root" / ".leases" / "held").iterdir())
     session.close()
+
+
+def test_a_new_run_leaves_what_a_living_one_is_writing_and_removes_what_a_dead_one_was(tmp_path: Path) -> None:
+    living = Leases(Store(str(tmp_path)))
+    assert living.take("part")
+    folder = tmp_path / ".leases" / "runs"
+    writing, left = folder / f".{living.run}.json.0f.tmp", folder / ".dead.json.0f.tmp"  # pulses, on their way
+    for path in (writing, left):
+        path.write_text("{")
+    other = Leases(Store(str(tmp_path)))
+    assert other.take("another part")
+    assert writing.exists() and not left.exists()
+    other.close()
+    living.close()
+
+
+def test_the_first_pulse_is_written_again_where_another_run_swept_it_away(tmp_path: Path) -> None:
+    swept = []
+
+    class Swept(Store):
+        def write_json(self, path: str, value: Any) -> None:
+            if "/.leases/runs/" in path and len(swept) < 2:
+                swept.append(path)
+                raise FileNotFoundError(path)
+            super().write_json(path, value)
+
+    leases = Leases(Swept(str(tmp_path)))
+    assert leases.take("part") and len(swept) == 2
+    leases.close()
