@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 Inputs = Mapping[str, tuple[Part, ...]]
+WORTH_LOOKING = 50_000_000
+_kept = 0  # bytes, when memory was given back for the last time
 GPU, MODEL = "GPU", "model"  # what a job may ask of its worker: a device of its own; room for a model
 
 
@@ -225,14 +227,26 @@ def run_job(
 
 
 def _give_memory_back() -> None:
-    """What one job held must not stand against the next one's limit.
+    """What one job held must not stand against the next one's limit; looking for it takes longer than a small job that held little.
 
     Asked for between jobs only: glibc's own MALLOC_TRIM_THRESHOLD_ makes it map and unmap every tensor, which costs training
     much of its speed.
     """
+    global _kept
+    if 0 < _resident() < _kept + WORTH_LOOKING:
+        return
     gc.collect()
     gc.freeze()  # what is alive now is libraries, mostly; looking through them again behind every small job takes longer than it
     pa.default_memory_pool().release_unused()
     if sys.platform == "linux":
         with suppress(AttributeError, OSError):  # another C library
             ctypes.CDLL(None).malloc_trim(0)
+    _kept = _resident()
+
+
+def _resident() -> int:
+    """Bytes of memory that this process has now; 0 where that cannot be told."""
+    try:
+        return int(Path("/proc/self/statm").read_bytes().split()[1]) * resource.getpagesize()
+    except (OSError, IndexError, ValueError):
+        return 0

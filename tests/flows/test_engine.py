@@ -5,10 +5,12 @@ Two small real steps stand for all: `letters` writes one part per letter of the 
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 import random
 import shlex
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -300,3 +302,39 @@ def test_a_report_is_published_beside_that_of_a_study_with_a_longer_name(tmp_pat
         folder.mkdir(parents=True)
     _replace_folder([source], reports / "sample")
     assert sorted(p.name for p in reports.iterdir()) == [copying.name, "sample"]
+
+
+class _Knot:
+    """What only the garbage collector can give back: it holds itself."""
+
+    def __init__(self, size: int) -> None:
+        self.content, self.itself = bytearray(b"x") * size, self
+
+
+def test_a_restored_root_is_hashed_once_and_then_known_by_its_times(run: Runner) -> None:
+    run("abc")
+    parts = sorted(Path(run.store.base).glob("*/parts/*.parquet"))
+    times = [p.stat().st_mtime_ns for p in parts]
+    for path in parts:
+        os.utime(path, ns=(0, 0))  # as a copy or a backup leaves them
+    assert run("abc") == {"letters": 0, "join": 0}
+    assert [p.stat().st_mtime_ns for p in parts] == times
+
+
+def test_memory_that_a_job_held_is_given_back(tmp_path: Path) -> None:
+    held: list[weakref.ref[_Knot]] = []
+
+    def hold(work: Work) -> None:
+        held.append(weakref.ref(_Knot(200_000_000)))
+        work.write("report_files", {"file": ["a"], "sha256": ["0" * 64], "bytes": [1]})
+
+    step = Step("hold", 1, "holds much memory", (), (Stage((REPORT_FILES,), lambda study, inputs: [Job({})], hold),))
+    study = Study.model_validate({"name": "held", "corpus": {"planted": {}}})
+    session = Session(study, "held.toml", Store(str(tmp_path)), Cluster(0, "1GB", "", address=""))
+    gc.disable()  # it would perhaps look by itself
+    try:
+        run_step(lay_out((step,), study)[0], session)
+    finally:
+        gc.enable()
+        session.close()
+    assert [h() for h in held] == [None]
