@@ -9,7 +9,7 @@ import os
 import shlex
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,15 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from flows.manifests import describe, differs, is_finished, is_written, read_again
-from flows.plan import PlannedStage, PlannedStep
-from flows.records import record, recorded_step
+from flows.plan import PlannedStage, PlannedStep, downstream
+from flows.records import mark_void, record, recorded_step
 from schemas import CONTRACTS, Contract, Study, StudyError
 from tasks.cluster import Cluster, Finished
 from tasks.dataset import Part, Store, fingerprint
 from tasks.disk import no_room
 from tasks.expectations import load_beside
 from tasks.leases import Leases
-from tasks.step import PlannedJob, Stage, run_job
+from tasks.step import PlannedJob, Stage, Step, run_job
 from tasks.sweeping import sweep, sweep_small_files
 
 SECONDS_BETWEEN_LOOKS = 0.5
@@ -65,6 +65,7 @@ class Session:
     cluster: Cluster
     force: set[str] = field(default_factory=set)
     verify: bool = False
+    steps: Sequence[Step] = ()  # of the study: which depend on a step whose bytes are others than before
     _stopped: threading.Event = field(default_factory=threading.Event)
 
     @cached_property
@@ -114,6 +115,13 @@ class Session:
         root = "" if self.store.root == default_root() else f" --root {shlex.quote(self.store.root)}"
         return f"taskgram run {shlex.quote(self.study_name)} --from {step}{root}"
 
+    def void(self, step: str) -> None:
+        """What depends on this step is to be computed again, by the next run if not by this one."""
+        names = downstream({step}, self.steps) - {step}
+        for name in names:
+            mark_void(self.store, self.study.name, name)
+        self.force |= names
+
     def record(self, planned: PlannedStep, **what: Any) -> None:
         """Write down, under `<root>/studies/`, what this study has run."""
         record(self.store, self.study, self.study_name, planned, **what)
@@ -131,7 +139,8 @@ def run_step(
     """Bring a step up to date. Raises StepFailed, after recording it, when a part or a contract fails."""
     store, name = session.store, planned.step.name
     session.check()
-    forced = name in session.force
+    void = {"void": True} if recorded_step(store, session.study.name, name).get("void") else {}
+    forced = name in session.force or bool(void)
     if not forced and is_finished(store, planned, verify=session.verify):
         outcome = _outcome(planned, store, "skipped", 0, 0.0, ())
         known = recorded_step(store, session.study.name, name)
@@ -152,14 +161,16 @@ def run_step(
                 if not todo and is_written(store, contract.name, tables[contract.name], session.verify):
                     continue  # finished by an earlier run, which was interrupted behind it
                 manifest = describe(store, planned, stage, contract, tables, costs, before[contract.name])
-                changed += [contract.name] if differs(manifest, before[contract.name]) else []
+                if differs(manifest, before[contract.name]):
+                    session.void(name)  # before the manifest says that all is well
+                    changed.append(contract.name)
                 store.write_manifest(manifest)
     except Exception as error:
         words = str(error) if isinstance(error, StudyError) else no_room(error, store.base)
         if not words:
             raise
         with suppress(OSError):  # a disk that is full may have no room for that either
-            session.record(planned, state="failed", seconds=time.monotonic() - began, error=words)
+            session.record(planned, state="failed", seconds=time.monotonic() - began, error=words, **void)
         raise StepFailed(f"{name}: {words}\n  run it again with: {session.command(name)}") from error
     seconds = time.monotonic() - began
     session.record(planned, state="done", seconds=seconds)

@@ -27,6 +27,11 @@ def record(store: Store, study: Study, file: str, planned: PlannedStep, **what: 
                      {"fingerprint": planned.fingerprint, "tables": tables, **what})  # fmt: skip
 
 
+def mark_void(store: Store, study: str, step: str) -> None:
+    """Note that a step's parts, though they are there under their keys, were made of other bytes than its inputs have now."""
+    store.write_json(_step_path(store, study, step), {**recorded_step(store, study, step), "void": True})
+
+
 def recorded_step(store: Store, study: str, step: str) -> dict[str, Any]:
     """The record of one step; empty if there is none."""
     return store.read_json(_step_path(store, study, step)) or {}

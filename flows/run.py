@@ -67,7 +67,7 @@ def study(
         settings = settings.with_workers(workers)
     store = Store(root)
     cluster = Cluster.of(settings, store)
-    session = Session(settings, study, store, cluster, set(force or ()), verify)
+    session = Session(settings, study, store, cluster, set(force or ()), verify, STEPS)
     terminal, post = Terminal(), Post()
     try:
         plan = lay_out(STEPS, settings)
@@ -163,8 +163,6 @@ def _step_task(planned: PlannedStep, session: Session, terminal: Terminal, post:
             raise
         terminal.finished(outcome)
         watch.finished(outcome)
-        if outcome.changed:
-            session.force |= downstream({name}, STEPS) - {name}
         return Completed(name="Skipped" if outcome.state == "skipped" else "Completed", message=f"{outcome.rows} rows")
 
     return step

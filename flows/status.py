@@ -30,7 +30,9 @@ def describe(study: str, root: str) -> list[dict[str, Any]]:
 
 def _describe_step(planned: PlannedStep, store: Store, known: dict[str, Any]) -> dict[str, Any]:
     current = known.get("fingerprint") == planned.fingerprint
-    if is_finished(store, planned):
+    if known.get("void"):
+        state = "stale"
+    elif is_finished(store, planned):
         state = "done"
     elif known.get("state") == "failed" and current:
         state = "failed"
