@@ -59,7 +59,7 @@ class Contract:
 
     def __post_init__(self) -> None:
         """Raises ValueError where two conditions say the same: what is found of each is told apart by its sentence."""
-        said = [condition.why for condition in (*self.rules, *self.balances)]
+        said = [*(rule.why for rule in self.rules), *(item.why for item in self.balances)]
         if twice := sorted({why for why in said if said.count(why) > 1}):
             raise ValueError(f"{self.name}: two conditions are called {twice[0]!r}")
 
