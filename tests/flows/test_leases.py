@@ -232,7 +232,8 @@ def test_a_new_run_leaves_what_a_living_one_is_writing_and_removes_what_a_dead_o
 def test_the_first_pulse_is_written_again_where_another_run_swept_it_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    swept, replace = [], os.replace
+    swept: list[Path] = []
+    replace = os.replace
 
     def late(source: Path, target: Path) -> None:
         if len(swept) < 2:
