@@ -95,13 +95,15 @@ def _end_quietly() -> None:
     """
     code = _ends_with[0] if _ends_with else None
     try:
-        sys.stdout.flush()
+        if sys.stdout is not None:  # it may have been closed before we began: `>&-`
+            sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     except OSError as error:
         print(f"taskgram: what was printed could not be written: {error.strerror}", file=sys.stderr)
         code = 1 if code is not None else None
-    sys.stderr.flush()
+    if sys.stderr is not None:
+        sys.stderr.flush()
     if code is not None:
         os._exit(code)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # called by another program, which ends by itself

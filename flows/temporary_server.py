@@ -41,7 +41,7 @@ class TemporaryServer:
 
     def __init__(self) -> None:
         self.process: subprocess.Popen[bytes] | None = None
-        self._ending = threading.Event()
+        self._ending, self._changing = threading.Event(), threading.Lock()
         if "PREFECT_API_URL" in os.environ:
             return
         self._to_keep = _begin_with_a_copy()
@@ -64,14 +64,17 @@ class TemporaryServer:
 
     def _start_again(self) -> None:
         """Whenever it has ended and should not have; one that cannot live is given up, and its port closed."""
-        for left in reversed(range(STARTS)):
-            assert self.process is not None
-            self.process.wait()
-            if self._ending.is_set():
-                return
-            if left:
-                self.process = self._start()
-        self._listening.close()
+        try:
+            for left in reversed(range(STARTS)):
+                assert self.process is not None
+                self.process.wait()
+                with self._changing:  # else `close` would end the old one, and the new one would stay
+                    if self._ending.is_set():
+                        return
+                    if left:
+                        self.process = self._start()
+        finally:
+            self._listening.close()
 
     def wait(self) -> None:
         """Until it answers. Raises StudyError if it does not."""
@@ -87,7 +90,8 @@ class TemporaryServer:
 
     def close(self) -> None:
         """End it, when it has written down what it was told."""
-        self._ending.set()
+        with self._changing:
+            self._ending.set()
         if self.process is None or self.process.stdin is None:
             return
         self._listening.close()
@@ -111,10 +115,14 @@ def _begin_with_a_copy() -> Path | None:
     temporary = database.with_name(f".{uuid.uuid4().hex}.tmp")
     try:
         shutil.copyfile(_kept(), temporary)
+        with closing(sqlite3.connect(temporary)) as copied:
+            [[said], *_] = copied.execute("PRAGMA quick_check")
+        if said != "ok":  # else no new root would ever start
+            return database
         os.link(temporary, database)  # never in the place of one that another run's server has begun to write
     except FileExistsError:
         return None
-    except OSError:  # there is none yet, or the cache cannot be read, or the file system has no links
+    except (OSError, sqlite3.Error):  # there is none yet, or it is broken or unreadable, or the file system has no links
         return database
     finally:
         with suppress(OSError):

@@ -57,6 +57,12 @@ class Contract:
     balances: tuple[Balance, ...] = ()
     compression: Literal["zstd", "none"] = "zstd"  # none: written and read once, and large
 
+    def __post_init__(self) -> None:
+        """Raises ValueError where two conditions say the same: what is found of each is told apart by its sentence."""
+        said = [*(rule.why for rule in self.rules), *(item.why for item in self.balances)]
+        if twice := sorted({why for why in said if said.count(why) > 1}):
+            raise ValueError(f"{self.name}: two conditions are called {twice[0]!r}")
+
     @property
     def schema(self) -> pa.Schema:
         """The Arrow schema every part must equal; each field carries its description."""

@@ -110,8 +110,8 @@ TRUTH = Contract(
     key=("task", "pair"),
     rules=(
         rows("pair_documents <= least(input_documents, output_documents)", "both n-grams stand where the pair stands"),
-        rows("input_documents <= input_occurrences", "an n-gram stands at least once where it stands"),
-        rows("output_documents <= output_occurrences", "an n-gram stands at least once where it stands"),
+        rows("input_documents <= input_occurrences", "an input n-gram stands at least once in each of its documents"),
+        rows("output_documents <= output_occurrences", "an output n-gram stands at least once in each of its documents"),
         rows("exposures >= 0 AND (NOT held_out OR exposures = 0)", "what is held out is never stated"),
     ),
 )

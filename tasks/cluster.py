@@ -11,6 +11,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, count, islice
 from pathlib import Path
@@ -249,7 +250,8 @@ class Cluster:
             from distributed.diskutils import WorkSpace
 
             for space in Path(self.scratch).iterdir():
-                WorkSpace(str(space)).new_work_dir(prefix="swept-").release()
+                with suppress(OSError):  # another user's, or no folder: what is finished is finished
+                    WorkSpace(str(space)).new_work_dir(prefix="swept-").release()
 
     def close(self) -> None:
         """Stop what was started here; a scheduler that was already there stays."""

@@ -23,7 +23,6 @@ from tasks.dataset import Store
 
 BEAT = 5.0
 PATIENCE = 60.0
-TRIES = 5
 
 
 class Leases:
@@ -89,20 +88,10 @@ class Leases:
             if self._heart is not None or self._ended.is_set():
                 return
             self._bury()
-            self._begin()
+            # Until it is there, another run may take what is being written for what a killed one left: it is written again.
+            self.store.write_json(self._pulse(self.run), {"beat": 0, **_here()})
             self._heart = threading.Thread(target=self._keep_beating, name="leases", daemon=True)
             self._heart.start()
-
-    def _begin(self) -> None:
-        """The first pulse. Until it is there, another run takes what is being written for what a killed one left."""
-        for left in reversed(range(TRIES)):
-            try:
-                self.store.write_json(self._pulse(self.run), {"beat": 0, **_here()})
-            except FileNotFoundError:
-                if not left:
-                    raise
-            else:
-                return
 
     def _keep_beating(self) -> None:
         beat = 0

@@ -111,7 +111,11 @@ class PartWriter:
 
 def _put(temporary: Path, final: Path) -> None:
     """Rename; what is already there with the same bytes keeps its place and time, as others may have read it meanwhile."""
-    if final.is_file() and filecmp.cmp(temporary, final, shallow=False):
+    try:
+        same = filecmp.cmp(temporary, final, shallow=False)
+    except OSError:  # there is none, or `validate` has just set it aside, or it cannot be read
+        same = False
+    if same:
         temporary.unlink()
     else:
         os.replace(temporary, final)

@@ -479,6 +479,7 @@ def test_scratch_of_killed_workers_is_swept_and_that_of_living_ones_stays(tmp_pa
         assert living.stdout is not None and living.stdout.readline()
         subprocess.run([sys.executable, "-c", program.format("worker-killed") + "os._exit(9)", str(space)], check=False)
         assert (space / "worker-killed").is_dir()
+        (tmp_path / "a file").touch()  # is not ours, and in nobody's way
         Cluster(1, "1GB", str(tmp_path), address="").sweep()
         assert sorted(p.name for p in space.glob("*-*")) == ["worker-living", "worker-living.dirlock"]
         living.kill()

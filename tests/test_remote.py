@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import logging
 import time
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -177,3 +180,20 @@ def test_a_store_that_does_not_answer_for_a_while_ends_no_pulse(tmp_path: Path, 
     leases.close()
     s3fs.S3FileSystem.clear_instance_cache()
     server.stop()
+
+
+def test_a_cache_on_a_file_system_without_locks_is_filled_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Home folders of clusters often are: a shared one whose server keeps no locks."""
+
+    def refused(file: object, how: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    root, part = f"memory://{uuid.uuid4().hex}", Part("models", "k")
+    monkeypatch.setenv("TASKGRAM_CACHE", str(tmp_path / "one"))
+    (Store(root).folder("models", "k") / "a.bin").write_bytes(b"weights")
+    Store(root).publish_files("models", "k")
+    monkeypatch.setenv("TASKGRAM_CACHE", str(tmp_path / "other"))
+    monkeypatch.setattr(fcntl, "flock", refused)
+    assert (Store(root).fetched(part) / "a.bin").read_bytes() == b"weights"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from schemas import CONTRACTS
+from schemas.contract import Rule
 from tasks.dataset import FOOTER, Part, Store
 from tasks.validation import check_rules, validate
 
@@ -112,3 +114,23 @@ def test_every_table_without_rows_keeps_its_contract(tmp_path: Path, contract: A
     checks = validate(Store(str(tmp_path)), contract, tables, CONTRACTS)["checks"]
     assert [c for c in checks if not c["success"]] == []
     assert len(checks) > 1
+
+
+def test_of_two_rules_each_is_found_broken_alone(tmp_path: Path) -> None:
+    """Both sides of a planted pair have the same rule; the one that holds must not speak for the other."""
+    row: dict[str, Any] = {
+        "task": "t", "pair": "p", "relation": "r", "kind": "rule", "input_ngram": "a", "output_ngram": "b", "pair_documents": 1,
+        "input_documents": 5, "output_documents": 1, "input_occurrences": 1, "output_occurrences": 1, "exposures": 1,
+        "optimal_log_probability": None, "held_out": False,
+    }  # fmt: skip
+    tables = {"truth": [write(tmp_path, "truth", {name: [value] for name, value in row.items()}, {})]}
+    checks = validate(Store(str(tmp_path)), CONTRACTS["truth"], tables, CONTRACTS)["checks"]
+    assert [(c["check"], c["unexpected"]) for c in checks if not c["success"]] == [
+        ("truth: an input n-gram stands at least once in each of its documents", 1)
+    ]
+
+
+def test_no_two_conditions_of_a_contract_say_the_same() -> None:
+    contract, rule = CONTRACTS["documents"], CONTRACTS["documents"].rules[0]
+    with pytest.raises(ValueError, match=f"two conditions are called '{rule.why}'"):
+        replace(contract, rules=(rule, Rule("true", rule.why)))

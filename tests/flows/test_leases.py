@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -228,16 +229,20 @@ def test_a_new_run_leaves_what_a_living_one_is_writing_and_removes_what_a_dead_o
     living.close()
 
 
-def test_the_first_pulse_is_written_again_where_another_run_swept_it_away(tmp_path: Path) -> None:
-    swept = []
+def test_the_first_pulse_is_written_again_where_another_run_swept_it_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    swept: list[Path] = []
+    replace = os.replace
 
-    class Swept(Store):
-        def write_json(self, path: str, value: Any) -> None:
-            if "/.leases/runs/" in path and len(swept) < 2:
-                swept.append(path)
-                raise FileNotFoundError(path)
-            super().write_json(path, value)
+    def late(source: Path, target: Path) -> None:
+        if len(swept) < 2:
+            swept.append(source)
+            Leases(Store(str(tmp_path)))._bury()  # another run begins
+        replace(source, target)
 
-    leases = Leases(Swept(str(tmp_path)))
+    monkeypatch.setattr(os, "replace", late)
+    leases = Leases(Store(str(tmp_path)))
     assert leases.take("part") and len(swept) == 2
+    assert (tmp_path / ".leases" / "runs" / f"{leases.run}.json").exists()
     leases.close()

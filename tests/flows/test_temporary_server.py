@@ -8,6 +8,8 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -119,6 +121,48 @@ def test_a_cache_that_cannot_be_used_is_no_harm(cache: Path, tmp_path: Path, mon
         connection.execute("CREATE TABLE flow_run (id INTEGER)")
     temporary_server._keep(database)
     assert cache.is_file() and not list(tmp_path.glob("home/.*"))
+
+
+@pytest.mark.parametrize("length", [0, 5_000, 20_000])
+def test_a_kept_database_that_is_broken_is_not_copied_but_made_anew(
+    length: int, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.mkdir()
+    kept, database = temporary_server._kept(), home(tmp_path / "home", monkeypatch)
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("CREATE TABLE flow_run (id TEXT)")
+        connection.execute("CREATE TABLE filled AS WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT 9999) "
+                           "SELECT x FROM n")  # fmt: skip
+        connection.commit()
+    whole = database.read_bytes()
+    database.unlink()
+    kept.write_bytes(whole[:length] if length else b"no database" * 999)
+    assert temporary_server._begin_with_a_copy() == database and not list(database.parent.iterdir())
+    database.write_bytes(whole)
+    temporary_server._keep(database)
+    database.unlink()
+    assert temporary_server._begin_with_a_copy() is None and tables(database) == ["filled", "flow_run"]
+
+
+def test_one_that_is_started_again_as_the_run_ends_ends_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home(tmp_path / "home", monkeypatch)
+    started: list[subprocess.Popen[bytes]] = []
+    again = threading.Event()
+
+    def slowly(self: TemporaryServer) -> subprocess.Popen[bytes]:
+        if started:
+            again.set()
+            time.sleep(0.5)  # in which the run ends
+        assert self._listening.fileno() >= 0
+        started.append(subprocess.Popen(["cat"], stdin=subprocess.PIPE))  # it, too, lives as long as its input is open
+        return started[-1]
+
+    monkeypatch.setattr(TemporaryServer, "_start", slowly)
+    server = TemporaryServer()
+    started[0].kill()
+    assert again.wait(30)
+    server.close()
+    assert len(started) == 2 and all(process.poll() is not None for process in started)
 
 
 def test_another_database_is_left_alone(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
