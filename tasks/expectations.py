@@ -20,7 +20,8 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-from schemas import Contract
+from schemas import Contract, StudyError
+from tasks.disk import no_room
 
 EXAMPLES_SHOWN = 5
 DIALECT = "taskgram"
@@ -35,8 +36,9 @@ def expectations(contract: Contract, connection: Any) -> list[dict[str, Any]]:
     try:
         counts = _put_aside(contract, connection)
     except duckdb.Error as error:
-        return [{"check": f"{contract.name}: every row can be read", "success": False, "unexpected": 0,
-                 "examples": [str(error)[:300]]}]  # fmt: skip
+        if no_room(error, contract.name):
+            raise
+        raise StudyError(f"{contract.name}: its rows cannot be checked: {str(error)[:500]}") from error
     with _batch(contract.name, connection) as batch:
         suite = _suite(contract)
         results = _ask(batch, suite, "BOOLEAN_ONLY")

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import threading
+import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -124,7 +125,10 @@ def _views(
     import duckdb
 
     named = _named(contract)
-    connection = duckdb.connect(config={"threads": THREADS})
+    spill = (
+        store.near / ".scratch" / f"{contract.name}.{uuid.uuid4().hex}"
+    )  # made when memory is short; else below where one works
+    connection = duckdb.connect(config={"threads": THREADS, "temp_directory": str(spill)})
     try:
         if not store.local:
             connection.register_filesystem(store.fs)
