@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import warnings
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -87,4 +88,5 @@ def _serve(name: str, study: str, root: str, cron: str, timezone: str, told: str
     ]  # fmt: skip
     print(told, flush=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    warnings.filterwarnings("ignore", message="coroutine 'Runner.astop'")  # Prefect's own, when it is asked to stop
     serve(*(d for d in (nightly, *steps) if isinstance(d, RunnerDeployment)), print_starting_message=False)
