@@ -94,7 +94,8 @@ def main() -> int:
         folder = Path(options.root or temporary)
         whole = undisturbed(folder / "whole")
         for number in range(options.trials):
-            fault, seed = order[number % len(order)], options.seed + number
+            seed = options.seed + number
+            fault = order[(seed - 1) % len(order)]
             try:
                 result = run(fault, seed, folder, whole)
             except Impossible as error:

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import psutil
+from distributed import Client
 
 from tests.faults.proxy import Network
 from tests.faults.trial import MARK, PATIENCE, REPOSITORY, Run, Trial, copied, finished
@@ -159,6 +160,10 @@ def network_cut(trial: Trial) -> None:
         start("distributed.cli.dask_worker", f"tcp://127.0.0.1:{network.port}", "--nthreads", "1", "--host", "127.0.0.1",
               "--no-dashboard", "--local-directory", str(trial.root.parent / f"{trial.root.name}.worker{number}"))  # fmt: skip
     trial.again = {"DASK_SCHEDULER_ADDRESS": f"tcp://127.0.0.1:{network.port}"}
+    with Client(f"tcp://127.0.0.1:{port}", set_as_default=False) as client:
+        client.wait_for_workers(
+            2, timeout=PATIENCE
+        )  # one that never found its scheduler gives up, and is its manager's to restart
     run = Run(trial.root, environment=trial.again)
     trial.wait(run)
     trial.seen()
