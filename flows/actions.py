@@ -50,6 +50,10 @@ def run(options: argparse.Namespace) -> int:
     server = TemporaryServer()
     from flows.run import study
 
+    if server.process is not None:  # it takes as long to start
+        from tasks.expectations import load
+
+        load()
     signal.signal(signal.SIGTERM, _stop)  # Prefect puts its own handler before it, and sends the signal on to this one
     server.wait()
     study(options.study, options.root, options.only, options.start, options.force, options.workers, options.verify)

@@ -23,7 +23,6 @@ from schemas import CONTRACTS, Contract, Study, StudyError
 from tasks.cluster import Cluster, Finished
 from tasks.dataset import Part, Store, fingerprint
 from tasks.disk import no_room
-from tasks.expectations import load_beside
 from tasks.leases import Leases
 from tasks.step import PlannedJob, Stage, Step, run_job
 from tasks.sweeping import sweep, sweep_small_files
@@ -196,8 +195,6 @@ def _run_jobs(
     Every part that can finish does, then the first failures are raised together.
     """
     progress(len(stage.jobs) - len(todo), len(stage.jobs))
-    if todo and not session.cluster.inline:
-        load_beside()
     costs: dict[str, dict[str, Any]] = {}
     failures: list[str] = []
     waiting = list(todo)

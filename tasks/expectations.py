@@ -14,7 +14,6 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -25,7 +24,6 @@ from tasks.disk import no_room
 
 EXAMPLES_SHOWN = 5
 DIALECT = "taskgram"
-_making = threading.Lock()
 ROWS_ASIDE = 1000  # of those that break a rule
 
 
@@ -111,9 +109,9 @@ def _put_aside(contract: Contract, connection: Any) -> dict[str, int]:
 @contextmanager
 def _batch(table: str, connection: Any) -> Iterator[Any]:
     """A view of the connection, as Great Expectations wants to be given it."""
+    context, wrapper = _context(), _connection_class()
     from sqlalchemy.pool import StaticPool
 
-    context, wrapper = _context(), _connection_class()
     options = {"creator": lambda: wrapper(connection), "poolclass": StaticPool}
     source = context.data_sources.add_sql(table, connection_string=f"duckdb+{DIALECT}:///:memory:", kwargs=options)
     try:
@@ -123,20 +121,13 @@ def _batch(table: str, connection: Any) -> Iterator[Any]:
         context.data_sources.delete(table)
 
 
+def load() -> None:
+    """Import Great Expectations, which takes seconds, at a moment at which there is nothing else to do."""
+    _context()
+
+
 @cache
-def load_beside() -> None:
-    """Import Great Expectations, which takes seconds, in a thread of its own, while others work on what it is to check."""
-    threading.Thread(target=_context, name="expectations", daemon=True).start()
-
-
 def _context() -> Any:
-    """The process's context; who comes while it is being made waits for it."""
-    with _making:
-        return _only_context()
-
-
-@cache
-def _only_context() -> Any:
     """One context for the process. It is kept in memory, and what it writes nevertheless, for documents, is removed."""
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
     logging.getLogger("great_expectations").setLevel(logging.WARNING)
