@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, count, islice
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from schemas import Study, StudyError
@@ -26,6 +27,7 @@ from tasks.workers import DEVICES, WORKER_ENVIRONMENT, alike, complaint, devices
 
 CALLS_PER_THREAD = 3
 SECONDS_BETWEEN_LOOKS = 5.0
+SECONDS_OF_SILENCE = 1.0
 ADDRESS = "DASK_SCHEDULER_ADDRESS"
 Needs = Callable[[tuple[Any, ...]], Mapping[str, int]]
 
@@ -113,31 +115,33 @@ class Cluster:
         needs: Needs,
         first: Mapping[str, int],
     ) -> Iterator[Finished]:
-        from distributed import as_completed
-
         client, run, numbered = self._open(), uuid.uuid4().hex[:8], enumerate(calls)
         ahead, looked = self._ahead(client, first), time.monotonic()
         futures: dict[Any, int] = {}
         work = (function,) if self.store is None or not self._foreign else (alike, versions(), function)
 
-        def submit() -> list[Any]:
+        done: SimpleQueue[Any] = SimpleQueue()
+
+        def submit() -> None:
             new = {
                 client.submit(*work, *call, key=f"{name}-{run}-{i}", pure=False, priority=-i, retries=0,
                               resources=self._required(needs(call)) or None): i
                 for i, call in islice(numbered, max(0, ahead - len(futures)))
             }  # fmt: skip
             futures.update(new)
-            return list(new)
+            for future in new:
+                future.add_done_callback(done.put)
 
-        completed = as_completed(submit(), loop=client.loop, raise_errors=False)
         try:
-            for future in completed:
+            submit()
+            while futures:
+                future = _next(done, client)
                 index = futures.pop(future)
                 yield _ended(index, future, name)
                 future.release()
                 if time.monotonic() - looked > SECONDS_BETWEEN_LOOKS:  # workers come and go
                     ahead, looked = self._ahead(client, first), time.monotonic()
-                completed.update(submit())
+                submit()
         except Exception as error:
             if self._client is client and client.status != "running":
                 raise StudyError(f"{self._where} does not answer any more. What was finished is kept: start it again, and run the "
@@ -298,6 +302,16 @@ def _start_local(asked: Cluster) -> Any:
     cluster.scale(asked.workers)
     cluster.wait_for_workers(asked.workers)
     return cluster
+
+
+def _next(done: SimpleQueue[Any], client: Any) -> Any:
+    """The next future that has ended. Raises where the client is closed: what still waits is then told to nobody."""
+    while True:
+        try:
+            return done.get(timeout=SECONDS_OF_SILENCE)
+        except Empty:
+            if client.status not in ("running", "connecting"):
+                raise RuntimeError(f"the Dask client is {client.status}") from None
 
 
 def _attempt(index: int, function: Callable[..., Any], call: tuple[Any, ...]) -> Finished:
