@@ -43,14 +43,18 @@ def run(options: argparse.Namespace) -> int:
     from flows.files import study_path
     from schemas import load_study
 
-    load_study(study_path(options.study))  # say what is wrong with the study before a server starts
+    settings = load_study(study_path(options.study))  # say what is wrong with the study before a server starts
     _check_workers(options)
     from flows.temporary_server import TemporaryServer
 
     server = TemporaryServer()
+    from flows.records import recorded_steps
     from flows.run import study
+    from tasks.dataset import Store
 
-    if server.process is not None:  # it takes as long to start
+    if server.process is not None and not recorded_steps(
+        Store(options.root), settings.name
+    ):  # a first run has much to check
         from tasks.expectations import load
 
         load()

@@ -35,12 +35,12 @@ from tasks.ngrams.query import QUERY
 from tasks.step import Step, Work, keyed
 from tasks.text.words import analyzer
 from tests.flows import test_count
-from tests.flows.test_count import asked, typed
+from tests.flows.test_count import asked
 from tests.ngrams.corpus import make_study, write_corpus
 from tests.ngrams.test_infinigram import write_inputs
 from tests.ngrams.test_query import counts, run, write_tasks
 from tests.support import read_rows, run_step, write_part
-from tests.test_sample import REPOSITORY, TASKGRAM
+from tests.test_sample import REPOSITORY, TASKGRAM, taskgram
 
 Tables = dict[str, tuple[Part, ...]]
 DOCUMENTS = [["ape", "zoo"], ["ape"], ["zoo", "ape", "zoo"]]
@@ -250,7 +250,11 @@ def test_wrong_words_end_in_one_line_without_a_traceback(
     code: int,
 ) -> None:
     given = [w.format(study=studies / "indexed.toml", folder=studies) for w in words]
-    printed = typed(studies, *given, *([] if "--root" in given else ["--root", str(studies / "root")]), code=code)
+    root = studies / "root"
+    if "--root" in given:
+        at = given.index("--root")
+        root, given = Path(given[at + 1]), given[:at]
+    printed = taskgram("count", *given, root=root, code=code)
     assert message in printed and "Traceback" not in printed and "defect" not in printed
 
 
