@@ -52,9 +52,8 @@ def run(options: argparse.Namespace) -> int:
     from flows.run import study
     from tasks.dataset import Store
 
-    if server.process is not None and not recorded_steps(
-        Store(options.root), settings.name
-    ):  # a first run has much to check
+    first = not recorded_steps(Store(options.root), settings.name)
+    if first and server.process is not None:  # it has much to check, and the server takes as long to start
         from tasks.expectations import load
 
         load()

@@ -138,11 +138,11 @@ def run_step(
     """Bring a step up to date. Raises StepFailed, after recording it, when a part or a contract fails."""
     store, name = session.store, planned.step.name
     session.check()
-    void = {"void": True} if recorded_step(store, session.study.name, name).get("void") else {}
+    known = recorded_step(store, session.study.name, name)
+    void = {"void": True} if known.get("void") else {}
     forced = name in session.force or bool(void)
     if not forced and is_finished(store, planned, verify=session.verify):
         outcome = _outcome(planned, store, "skipped", 0, 0.0, ())
-        known = recorded_step(store, session.study.name, name)
         if known.get("fingerprint") != planned.fingerprint or known.get("state") != "done":
             session.record(planned, state="done", seconds=0.0)
         return outcome

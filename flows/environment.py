@@ -55,7 +55,9 @@ def check_root(root: str) -> str:
         raise StudyError(f"--root {root!r:.200}: no name of a folder; name one in UTF-8, of at most 255 bytes")
     if "://" not in root:
         if "?" in str(Path(root).resolve()):
-            raise StudyError(f"--root {root!r:.200}: no path with a question mark: Prefect's database would lie elsewhere")
+            raise StudyError(
+                f"--root {root!r:.200}: a question mark would put Prefect's database elsewhere; name a folder without one"
+            )
         return root
     try:
         address = urlsplit(root)

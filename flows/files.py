@@ -99,10 +99,9 @@ def _replace_folder(sources: list[Path], target: Path) -> None:
     """Put a copy of `sources`, merged, in the place of `target`, by renames, and remove what a killed run left of its own."""
     target.parent.mkdir(parents=True, exist_ok=True)
     own = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{32}}(\.old)?")
-    for left in [
-        p for p in target.parent.iterdir() if own.fullmatch(p.name)
-    ]:  # not those of a study named like this one and more
-        shutil.rmtree(left, ignore_errors=True)
+    for path in list(target.parent.iterdir()):
+        if own.fullmatch(path.name):  # not those of a study named like this one and more
+            shutil.rmtree(path, ignore_errors=True)
     fresh = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     for source in sources:
         shutil.copytree(source, fresh, dirs_exist_ok=True)

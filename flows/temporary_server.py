@@ -45,9 +45,7 @@ class TemporaryServer:
         if "PREFECT_API_URL" in os.environ:
             return
         self._to_keep = _begin_with_a_copy()
-        self._listening = socket.create_server(
-            (HOST, 0), backlog=1024
-        )  # handed over open, so that nobody else takes the port
+        self._listening = socket.create_server((HOST, 0), backlog=1024)  # handed over open: nobody else takes the port
         self.process = self._start()
         os.environ["PREFECT_API_URL"] = self.url = api(self._listening.getsockname()[1])
         threading.Thread(target=self._start_again, name="temporary server", daemon=True).start()

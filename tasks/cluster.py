@@ -203,7 +203,9 @@ class Cluster:
 
     @property
     def _where(self) -> str:
-        return f"the cluster at {self.address}" if self.address else f"the cluster of {self.settings.cluster_class}"
+        if self.address:
+            return f"the cluster at {self.address}"
+        return f"the cluster of {self.settings.cluster_class or 'this machine'}"
 
     def _open(self) -> Any:
         with self._starting:

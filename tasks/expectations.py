@@ -36,7 +36,10 @@ def expectations(contract: Contract, connection: Any) -> list[dict[str, Any]]:
     except duckdb.Error as error:
         if no_room(error, contract.name):
             raise
-        raise StudyError(f"{contract.name}: its rows cannot be checked: {str(error)[:500]}") from error
+        raise StudyError(
+            f"{contract.name}: its rows cannot be checked: {str(error)[:500]}. "
+            "`taskgram validate STUDY` sets a damaged part aside; else make memory free"
+        ) from error
     with _batch(contract.name, connection) as batch:
         suite = _suite(contract)
         results = _ask(batch, suite, "BOOLEAN_ONLY")
