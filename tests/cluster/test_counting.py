@@ -68,7 +68,7 @@ def networks(*names: str) -> Iterator[dict[str, tuple[str, ...]]]:
             pytest.skip(f"networks cannot be made here: ip {' '.join(words)}: {done.stderr.strip()}")
 
     if not shutil.which("ip") or os.geteuid():
-        pytest.skip("networks are made by root, with the command ip")
+        pytest.skip("needs root and the command ip (Debian: iproute2), to give each process a network of its own")
     hub = spaces[names[0]]
     try:
         for number, space in enumerate(spaces.values(), 1):

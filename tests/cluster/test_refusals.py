@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from schemas import StudyError
 from tasks.cluster import Cluster
 from tasks.dataset import Store
 from tests.cluster.support import REPOSITORY, Processes, count, device, planned, wait_for
+from tests.machine import own_disk
 
 
 def refusal(folder: Path, root: Path, address: str, workers: int = 1) -> str:
@@ -94,10 +93,7 @@ def test_a_worker_without_taskgram_or_with_threads_is_named(folder: Path, proces
 def test_a_worker_that_does_not_see_the_root_is_named(folder: Path, processes: Processes, tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
-    within = ("unshare", "--map-root-user", "--mount", "sh", "-c", f'mount -t tmpfs none "{root}" && exec "$@"', "-")
-    probe = subprocess.run([*within, "true"], capture_output=True, text=True) if sys.platform == "linux" else None
-    if probe is None or probe.returncode:
-        pytest.skip(f"a disk of its own cannot be given to a worker here: {probe.stderr.strip() if probe else sys.platform}")
+    within = own_disk(root)
     address = processes.scheduler()
     processes.worker("here")
     processes.worker("elsewhere", within=within)

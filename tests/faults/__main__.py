@@ -17,12 +17,15 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from tests.faults.faults import FAULTS, Impossible
+import pytest
+
+from tests.faults.faults import FAULTS
 from tests.faults.trial import PATIENCE, REPOSITORY, Result, attempt, undisturbed
+from tests.machine import own_disk
 
 PAGE = REPOSITORY / "docs" / "reliability.md"
 BEGIN, END = "<!-- table -->", "<!-- end of table -->"
-SMALL_DISK = 'mount -t tmpfs -o size=192m none "$0" && exec "$@"'
+SIZE = "192m"  # of the disk that gets full
 # In turn, so that any number of trials has its share of each; those that take longest less often.
 ORDER = ("flow_killed", "worker_killed", "server_killed", "disk_full", "part_truncated", "part_flipped", "one_of_two_killed",
          "flow_killed", "worker_killed", "server_killed", "part_flipped_unseen", "part_flipped_of_a_killed_run", "clock_jumps",
@@ -30,7 +33,7 @@ ORDER = ("flow_killed", "worker_killed", "server_killed", "disk_full", "part_tru
 
 
 def run(fault: str, seed: int, folder: Path, whole: Path) -> Result:
-    """One trial in a folder of its own. Raises Impossible where this machine cannot make the fault."""
+    """One trial in a folder of its own. Skipped where this machine cannot make the fault."""
     root = folder / f"{fault}-{seed}"
     root.mkdir()
     try:
@@ -43,11 +46,17 @@ def run(fault: str, seed: int, folder: Path, whole: Path) -> Result:
 
 def _on_a_small_disk(fault: str, seed: int, root: Path, whole: Path) -> Result:
     """The whole trial in a namespace in which its root is a small disk."""
-    namespace = ["unshare", "--map-root-user", "--mount", "sh", "-c", SMALL_DISK, str(root)]
-    probe = subprocess.run([*namespace, "true"], capture_output=True, text=True) if sys.platform == "linux" else None
-    if probe is None or probe.returncode:
-        raise Impossible(f"a small disk cannot be made here: {probe.stderr.strip() if probe else sys.platform}")
-    words = [*namespace, sys.executable, "-m", "tests.faults", "--inside", fault, str(seed), str(root), str(whole)]
+    words = [
+        *own_disk(root, SIZE),
+        sys.executable,
+        "-m",
+        "tests.faults",
+        "--inside",
+        fault,
+        str(seed),
+        str(root),
+        str(whole),
+    ]
     inside = subprocess.run(words, capture_output=True, text=True, timeout=3 * PATIENCE, cwd=REPOSITORY,
                             env=os.environ | {"PYTHONPATH": str(REPOSITORY)})  # fmt: skip
     assert inside.returncode == 0, inside.stdout + inside.stderr
@@ -98,7 +107,7 @@ def main() -> int:
             fault = order[(seed - 1) % len(order)]
             try:
                 result = run(fault, seed, folder, whole)
-            except Impossible as error:
+            except pytest.skip.Exception as error:
                 impossible[fault] = str(error)
                 continue
             except AssertionError as error:

@@ -21,10 +21,6 @@ CUT = 30.0
 WORKER, SERVER = "spawn_main", "flows.temporary_server"
 
 
-class Impossible(Exception):
-    """This fault cannot be made on this machine; says why."""
-
-
 def _kill(trial: Trial, run: Run, word: str) -> None:
     """Kill one process of the run whose command has this word, as soon as there is one; a trial without that is none."""
     began = time.monotonic()

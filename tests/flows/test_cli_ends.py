@@ -21,7 +21,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 )
 def test_output_that_goes_nowhere(output: str, code: int, words: str, tmp_path: Path) -> None:
     if "/dev/full" in output and not Path("/dev/full").exists():
-        pytest.skip("no such device here")
+        pytest.skip("this system has no /dev/full, which stands in for a disk without room")
     command = f'"$0" -c "from flows.cli import command; command()" init mine --root root {output}'
     if "|" in output:
         command = f"{command}; exit ${{PIPESTATUS[0]}}"

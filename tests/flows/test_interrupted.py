@@ -26,6 +26,7 @@ from schemas import load_study
 from tasks.cluster import Cluster
 from tasks.dataset import Store
 from tasks.leases import Leases
+from tests.machine import own_disk
 from tests.support import NOTES, write_corpus
 
 pytestmark = pytest.mark.slow
@@ -242,18 +243,7 @@ def test_a_full_disk_loses_nothing_that_was_finished(
         *(["ngram_suffixes"] if table == "ngram_counts" else []),
     )
     size = size_of(undisturbed, whole, *before) + size_of(undisturbed, whole, table) // 2
-    within = (
-        "unshare",
-        "--map-root-user",
-        "--mount",
-        "sh",
-        "-c",
-        f'mount -t tmpfs -o size={size} none "{root}" && exec "$@"',
-        "-",
-    )
-    probe = subprocess.run([*within, "true"], capture_output=True, text=True) if sys.platform == "linux" else None
-    if probe is None or probe.returncode:
-        pytest.skip(f"a small disk cannot be made here: {probe.stderr.strip() if probe else sys.platform}")
+    within = own_disk(root, str(size))
     found = said("full_disk", str(folder), str(root), within=within)
     assert f"{root}/{table}/parts/" in found["error"]
     assert "No space left on device" in found["error"] and "taskgram clean" in found["error"]
