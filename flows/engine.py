@@ -19,12 +19,12 @@ from typing import Any
 from flows.manifests import describe, differs, is_finished, is_written, read_again
 from flows.plan import PlannedStage, PlannedStep, downstream
 from flows.records import mark_void, record, recorded_step
-from schemas import CONTRACTS, Contract, Study, StudyError
+from schemas import CONTRACTS, Study, StudyError
 from tasks.cluster import Cluster, Finished
 from tasks.dataset import Part, Store, fingerprint
 from tasks.disk import no_room
 from tasks.leases import Leases
-from tasks.step import PlannedJob, Stage, Step, run_job
+from tasks.step import PlannedJob, Step, run_job
 from tasks.sweeping import sweep, sweep_small_files
 
 SECONDS_BETWEEN_LOOKS = 0.5
@@ -254,13 +254,10 @@ class _Turn:
                 self.found += 1
                 continue
             self.mine.append(job)
-            yield (store, job, self.stage.stage, _contracts(job, self.stage.stage), job.key in self.absent)
-
-
-def _contracts(job: PlannedJob, stage: Stage) -> dict[str, Contract]:
-    """Those of the tables that a job reads and writes: all of them, sent with each of 10,000 jobs, take longer than the jobs."""
-    names = {*job.job.inputs, *(c.name for c in stage.writes), *stage.stored_as, *stage.stored_as.values()}
-    return {name: CONTRACTS[name] for name in names if name}
+            contracts = {
+                name: CONTRACTS[name] for name in job.tables(self.stage.stage)
+            }  # all, sent with each job, outlast it
+            yield (store, job, self.stage.stage, contracts, job.key in self.absent)
 
 
 def _needs(call: tuple[Any, ...]) -> Mapping[str, int]:

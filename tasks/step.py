@@ -111,6 +111,15 @@ class PlannedJob:
         """One part per table of the stage."""
         return tuple(Part(c.name, self.key, self.job.labels) for c in stage.writes)
 
+    def tables(self, stage: Stage) -> set[str]:
+        """Names of all tables the job reads or writes: those its `run` speaks of, and those its parts are stored as.
+
+        They differ in a placebo's steps, where `words` are parts of `placebo_words`.
+        """
+        read = {name for table, parts in self.job.inputs.items() for name in (table, *(p.table for p in parts))}
+        written = {*(c.name for c in stage.writes), *stage.stored_as, *stage.stored_as.values()}
+        return (read | written) - {""}
+
     @property
     def footer(self) -> dict[str, Any]:
         """What the part says about its own making."""

@@ -23,7 +23,8 @@ def run_step(step: Step, study: Study, root: Path, inputs: Mapping[str, tuple[Pa
         planned = [keyed(step, number, job) for job in stage.plan(study, seen)]
         assert len({p.key for p in planned}) == len(planned), "two jobs of a step have the same key"
         for job in planned:
-            result = run_job(store, job, stage, CONTRACTS)
+            # As the engine sends them: a table that `tables` forgets is one that the job does not find.
+            result = run_job(store, job, stage, {name: CONTRACTS[name] for name in job.tables(stage)})
             if "error" in result:
                 raise (AssertionError(result["traceback"]) if result["traceback"] else StudyError(result["error"]))
         for index, contract in enumerate(stage.writes):
