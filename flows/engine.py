@@ -20,7 +20,8 @@ from flows.manifests import describe, differs, is_finished, is_written, read_aga
 from flows.plan import PlannedStage, PlannedStep, downstream
 from flows.records import mark_void, record, recorded_step
 from schemas import CONTRACTS, Study, StudyError
-from tasks.cluster import Cluster, Finished
+from tasks.calls import Finished
+from tasks.cluster import Cluster
 from tasks.dataset import Part, Store, fingerprint
 from tasks.disk import no_room
 from tasks.leases import Leases

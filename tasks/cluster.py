@@ -1,6 +1,6 @@
 """Where jobs run: in this process, on a local Dask cluster, on a scheduler that is already there, or on one that a class starts.
 
-The only file that knows Dask. A cluster starts with the first job that needs it, so that a run with nothing to do starts
+Only this file and `calls.py` know Dask. A cluster starts with the first job that needs it, so that a run with nothing to do starts
 none; one cluster serves the whole study, and steps that do not depend on each other share it.
 """
 
@@ -9,36 +9,23 @@ from __future__ import annotations
 import os
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from itertools import chain, count, islice
+from functools import partial
+from itertools import chain, count
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import Any
 
 from schemas import Study, StudyError
 from schemas.study_cluster import ClusterSettings
 from tasks import cluster_class
+from tasks.calls import Finished, Flight, Needs, attempt, several
 from tasks.dataset import Store
 from tasks.step import GPU, MODEL
 from tasks.workers import DEVICES, WORKER_ENVIRONMENT, alike, complaint, devices, look, mismatch, probing, versions
 
-CALLS_PER_THREAD = 3
-SECONDS_BETWEEN_LOOKS = 5.0
-SECONDS_OF_SILENCE = 1.0
+TASKS_PER_THREAD = 3
 ADDRESS = "DASK_SCHEDULER_ADDRESS"
-Needs = Callable[[tuple[Any, ...]], Mapping[str, int]]
-
-
-@dataclass(frozen=True)
-class Finished:
-    """One call that ended: its index, and either what it returned or the exception it raised."""
-
-    index: int
-    value: Any = None
-    error: BaseException | None = None
 
 
 class Cluster:
@@ -62,6 +49,7 @@ class Cluster:
         self._cluster: Any = None
         self._refused: StudyError | None = None
         self._known: set[str] = set()
+        self._seen = 0.0  # when there last was a worker
         self._declared: set[str] = set()
         self._starting, self._inline, self._checking = threading.Lock(), threading.Lock(), threading.Lock()
 
@@ -99,7 +87,7 @@ class Cluster:
         if self.inline:
             for index, call in enumerate(calls):
                 with self._inline:
-                    finished = _attempt(index, function, call)
+                    finished = attempt(index, function, call)
                 yield finished
             return
         more = iter(calls)
@@ -115,33 +103,11 @@ class Cluster:
         needs: Needs,
         first: Mapping[str, int],
     ) -> Iterator[Finished]:
-        client, run, numbered = self._open(), uuid.uuid4().hex[:8], enumerate(calls)
-        ahead, looked = self._ahead(client, first), time.monotonic()
-        futures: dict[Any, int] = {}
-        work = (function,) if self.store is None or not self._foreign else (alike, versions(), function)
-
-        done: SimpleQueue[Any] = SimpleQueue()
-
-        def submit() -> None:
-            new = {
-                client.submit(*work, *call, key=f"{name}-{run}-{i}", pure=False, priority=-i, retries=0,
-                              resources=self._required(needs(call)) or None): i
-                for i, call in islice(numbered, max(0, ahead - len(futures)))
-            }  # fmt: skip
-            futures.update(new)
-            for future in new:
-                future.add_done_callback(done.put)
-
+        client = self._open()
+        work = (several, function) if self.store is None or not self._foreign else (alike, versions(), several, function)
+        flight = Flight(client, work, name, needs, self._required, partial(self._ahead, client, first))
         try:
-            submit()
-            while futures:
-                future = _next(done, client)
-                index = futures.pop(future)
-                yield _ended(index, future, name)
-                future.release()
-                if time.monotonic() - looked > SECONDS_BETWEEN_LOOKS:  # workers come and go
-                    ahead, looked = self._ahead(client, first), time.monotonic()
-                submit()
+            yield from flight.run(calls)
         except Exception as error:
             if self._client is client and client.status != "running":
                 raise StudyError(f"{self._where} does not answer any more. What was finished is kept: start it again, and run the "
@@ -149,21 +115,26 @@ class Cluster:
             raise
         finally:
             if self._client is client and client.status == "running":  # else it was closed, and its futures with it
-                client.cancel([f for f in futures if not f.done()])
+                flight.cancel()
 
     def _ahead(self, client: Any, needed: Mapping[str, int]) -> int:
-        """Enough calls for every worker to have its next one at hand, and no more: another run may take the rest.
+        """Enough tasks for every worker to have its next one at hand, and no more: another run may take the rest.
 
-        Workers that were not seen before are looked at first.
+        Workers that were not seen before are looked at first. Raises StudyError where there has been none for long.
         """
         workers = client.scheduler_info(n_workers=-1)["workers"]
+        now = time.monotonic()
+        self._seen = now if workers else self._seen or now
+        if now - self._seen > self.settings.wait:
+            raise StudyError(f"{self._where} has had no worker for {self.settings.wait:.0f} s: they were stopped, most likely for "
+                             "memory. Start new ones with more, and run the study again; what is finished is kept")  # fmt: skip
         self._declared |= {name for w in workers.values() for name in w["resources"]}
         if self._foreign:
             with self._checking:
                 self._check(client, {a: w for a, w in workers.items() if a not in self._known})
         required = self._required(needed)
         able = [w for w in workers.values() if all(w["resources"].get(name, 0) >= n for name, n in required.items())]
-        return CALLS_PER_THREAD * max(1, sum(w["nthreads"] for w in able), self.settings.most_workers)
+        return TASKS_PER_THREAD * max(1, sum(w["nthreads"] for w in able), self.settings.most_workers)
 
     def _required(self, needed: Mapping[str, int]) -> dict[str, int]:
         """What Dask is to look for in a worker; of that, nothing that no worker has ever declared to have."""
@@ -304,33 +275,3 @@ def _start_local(asked: Cluster) -> Any:
     cluster.scale(asked.workers)
     cluster.wait_for_workers(asked.workers)
     return cluster
-
-
-def _next(done: SimpleQueue[Any], client: Any) -> Any:
-    """The next future that has ended. Raises where the client is closed: what still waits is then told to nobody."""
-    while True:
-        try:
-            return done.get(timeout=SECONDS_OF_SILENCE)
-        except Empty:
-            if client.status not in ("running", "connecting"):
-                raise RuntimeError(f"the Dask client is {client.status}") from None
-
-
-def _attempt(index: int, function: Callable[..., Any], call: tuple[Any, ...]) -> Finished:
-    try:
-        return Finished(index, value=function(*call))
-    except Exception as error:
-        return Finished(index, error=error)
-
-
-def _ended(index: int, future: Any, name: str) -> Finished:
-    if future.status not in ("finished", "error"):
-        return Finished(index, error=_cancelled(name))
-    try:
-        return Finished(index, value=future.result())
-    except Exception as error:  # its own, or that of computing it again, where its worker died with the result
-        return Finished(index, error=error)
-
-
-def _cancelled(name: str) -> RuntimeError:
-    return RuntimeError(f"{name}: the scheduler cancelled this part; run the study again, finished parts are kept")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import hashlib
 import json
 import os
 import re
+import stat
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
@@ -23,10 +25,8 @@ HASHES = "TASKGRAM_FILE_HASHES"
 def outside_file(path: Path) -> SourceFile:
     """A file with the hash of its bytes, read again only if its size or time changed. StudyError if it is not there."""
     try:
-        stat = path.stat()
-        return SourceFile(
-            path.name, str(path.resolve()), _sha256(str(path.resolve()), stat.st_size, stat.st_mtime_ns), stat.st_size
-        )
+        known, where = os.stat(path), os.path.realpath(path)
+        return SourceFile(path.name, where, _sha256(where, known.st_size, known.st_mtime_ns), known.st_size)
     except OSError as error:
         raise StudyError(f"{path}: cannot be read: {error.strerror}; check the path in the study") from None
 
@@ -55,6 +55,18 @@ def _sha256(path: str, size: int, mtime_ns: int) -> str:
     return found
 
 
+def _is_file(path: str) -> bool:
+    """Whether it is a file. Raises OSError where that cannot be known: a file that is not to be read is not left out in silence."""
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        if error.errno == errno.ELOOP:  # a link to itself
+            return False
+        raise
+
+
 def pattern_below(base: Path, pattern: str) -> str:
     """A pattern in a folder, whose own name is no pattern."""
     return os.path.join(glob.escape(str(base)), pattern)
@@ -69,7 +81,8 @@ def resolve_files(patterns: Sequence[str], folder: str, what: str) -> list[tuple
     base = Path(folder or ".")
     for pattern in patterns:
         try:
-            paths = sorted(Path(p) for p in glob.glob(pattern_below(base, pattern), recursive=True) if Path(p).is_file())
+            matched = glob.glob(pattern_below(base, pattern), recursive=True)
+            paths = sorted(Path(p) for p in matched if _is_file(p))
         except (OSError, ValueError, re.error) as error:  # a path with a NUL, or longer than paths are
             raise StudyError(
                 f"{what}: {str(base / pattern)!r:.200} cannot be looked up: {error}; check it in the study"

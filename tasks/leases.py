@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.dataset import Store
+from tasks.writing import whole_file
 
 BEAT = 5.0
 PATIENCE = 60.0
@@ -80,6 +81,8 @@ class Leases:
         for key in sorted(self._held):
             self.drop(key)
         self._remove(self._pulse(self.run))
+        if self.store.local:
+            self._remove(self._named)
         self._heart = None
 
     # -- being alive ------------------------------------------------------------------------------------------------
@@ -143,6 +146,11 @@ class Leases:
     def _pulse(self, run: str) -> str:
         return f"{self.store.base}/.leases/runs/{run}.json"
 
+    @property
+    def _named(self) -> str:
+        """What every lease of this run is a link to."""
+        return f"{self.store.base}/.leases/runs/{self.run}.lease"
+
     def _read(self, path: str) -> dict[str, Any] | None:
         known = self.store.read_json(path)
         return known if isinstance(known, dict) else None
@@ -156,23 +164,22 @@ class Leases:
             except FileExistsError:
                 return False
             return True
-        # Linked into place with its content: a run killed in between leaves no lease that names nobody.
-        temporary = Path(f"{self.store.base}/.leases/runs/{self.run}.{uuid.uuid4().hex}.tmp")
-        for folder in (Path(path).parent, temporary.parent):
-            folder.mkdir(parents=True, exist_ok=True)
+        # Linked into place with its content: a run killed in between leaves no lease that names nobody. What a lease says is
+        # the same for every part, so one file serves them all.
         try:
-            temporary.write_bytes(content)
-            os.link(temporary, path)
+            os.link(self._named, path)
         except FileExistsError:
             return False
-        except FileNotFoundError:  # another run took ours for what a killed one had left
+        except FileNotFoundError:  # the first one; or another run took ours for what a killed one had left
+            for folder in (Path(path).parent, Path(self._named).parent):
+                folder.mkdir(parents=True, exist_ok=True)
+            with whole_file(Path(self._named)) as file:
+                file.write(content)
             return self._create(key)
         except OSError as error:
             if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
                 raise
             return _create_alone(path, content)  # a file system without links
-        finally:
-            temporary.unlink(missing_ok=True)
         return True
 
     def _replace(self, key: str) -> bool:
@@ -181,6 +188,7 @@ class Leases:
 
 
 def _create_alone(path: str, content: bytes) -> bool:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     try:
         file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
     except FileExistsError:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,6 +40,27 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match="nothing.jsonl"):
         outside_file(tmp_path / "nothing.jsonl")
     with pytest.raises(StudyError, match="no file matches"):
+        resolve_files(["*.jsonl"], str(tmp_path), "corpus source 'x'")
+
+
+def test_a_file_that_is_not_to_be_seen_is_an_error_and_a_link_to_nothing_is_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Left out in silence, it would be a smaller corpus."""
+    (tmp_path / "a.jsonl").write_text("{}\n")
+    (tmp_path / "b.jsonl").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "c.jsonl").symlink_to(tmp_path / "c.jsonl")
+    (tmp_path / "d.jsonl").mkdir()
+    assert [name for name, _ in resolve_files(["*.jsonl"], str(tmp_path), "corpus source 'x'")] == ["a.jsonl"]
+    real = os.stat
+
+    def stat(path: str, **options: Any) -> os.stat_result:
+        if str(path).endswith("b.jsonl"):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(path, **options)
+
+    monkeypatch.setattr("os.stat", stat)
+    with pytest.raises(StudyError, match=r"corpus source 'x'.*cannot be looked up.*Permission denied"):
         resolve_files(["*.jsonl"], str(tmp_path), "corpus source 'x'")
 
 

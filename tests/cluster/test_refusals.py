@@ -54,7 +54,7 @@ def test_a_worker_that_joins_in_the_middle_with_other_versions_computes_nothing(
     processes: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between two looks at the workers, too."""
-    monkeypatch.setattr("tasks.cluster.SECONDS_BETWEEN_LOOKS", 3600.0)
+    monkeypatch.setattr("tasks.calls.SECONDS_BETWEEN_LOOKS", 3600.0)
     (tmp_path / "numpy-0.0.1.dist-info").mkdir()
     (tmp_path / "numpy-0.0.1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: numpy\nVersion: 0.0.1\n")
     address = processes.scheduler()
@@ -133,3 +133,18 @@ def test_a_scheduler_that_is_killed_in_the_middle_is_named(processes: Processes,
         processes.running[0].kill()
         with pytest.raises(StudyError, match="does not answer any more. What was finished is kept"):
             list(found)
+
+
+def test_a_cluster_whose_workers_all_died_is_named(
+    processes: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the run would wait for ever: Dask keeps what no worker is left for."""
+    monkeypatch.setattr("tasks.calls.SECONDS_BETWEEN_LOOKS", 0.5)
+    cluster = Cluster.of(planned(cluster={"address": processes.scheduler(), "wait": 2.0}), Store(str(tmp_path / "root")))
+    processes.worker("one", "--nthreads", "1", "--no-nanny")
+    wait_for(cluster, 1)
+    try:
+        with pytest.raises(StudyError, match="has had no worker for 2 s: they were stopped, most likely for memory"):
+            list(cluster.run(os._exit, [(1,)] * 3, "dies"))
+    finally:
+        cluster.close()

@@ -1,0 +1,187 @@
+"""Calls on a Dask cluster: a few ahead of the workers, quick ones several to a task, each result as it ends."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count, islice
+from queue import Empty, SimpleQueue
+from typing import Any
+
+Call = tuple[Any, ...]
+Needs = Callable[[Call], Mapping[str, int]]
+
+# A task costs this process and the scheduler some milliseconds, whatever is in it: 10,000 calls of 5 ms would take twice as long.
+SECONDS_OF_A_TASK = 0.2
+CALLS_IN_A_TASK = 32  # a worker that is killed loses what it has not yet published of them, and no more
+DEADLY = 3  # calls of which workers were seen to die, behind which no more are tried
+SECONDS_BETWEEN_LOOKS = 5.0
+SECONDS_OF_SILENCE = 1.0
+ALIVE = ("running", "connecting")  # states of a client
+
+
+@dataclass(frozen=True)
+class Finished:
+    """One call that ended: its index, and either what it returned or the exception it raised."""
+
+    index: int
+    value: Any = None
+    error: BaseException | None = None
+
+
+def attempt(index: int, function: Callable[..., Any], call: Call) -> Finished:
+    """Make one call here."""
+    try:
+        return Finished(index, value=function(*call))
+    except Exception as error:
+        return Finished(index, error=error)
+
+
+@dataclass(frozen=True)
+class Made:
+    """What came of a task: values by index, the calls that raised, and the seconds it took; the others were not begun."""
+
+    values: dict[int, Any]
+    raised: frozenset[int]
+    seconds: float
+
+
+def several(function: Callable[..., Any], calls: Sequence[tuple[int, Call]]) -> Made:
+    """Make calls one after the other, as many as a task has time for. Runs on a worker.
+
+    One that raises among others is only noted; the only one raises, so that Dask carries its error as it carries any.
+    """
+    values: dict[int, Any] = {}
+    raised: set[int] = set()
+    began = time.monotonic()
+    for index, call in calls:
+        if (values or raised) and time.monotonic() - began > SECONDS_OF_A_TASK:
+            break
+        try:
+            values[index] = function(*call)
+        except Exception:
+            if len(calls) == 1:
+                raise
+            raised.add(index)
+    return Made(values, frozenset(raised), time.monotonic() - began)
+
+
+class Flight:
+    """Calls of one function on their way.
+
+    work: what a worker calls with the calls of a task: `several` and the function, and before them what looks at the worker first,
+    if anything does. `name` stands in Dask's dashboard. needs: what a worker must have for a call, and required: how Dask is told
+    so. ahead: how many tasks are to be on their way, asked again every few seconds; it may raise.
+    """
+
+    def __init__(
+        self, client: Any, work: tuple[Any, ...], name: str, needs: Needs,
+        required: Callable[[Mapping[str, int]], dict[str, int]], ahead: Callable[[], int],
+    ) -> None:  # fmt: skip
+        self.client, self.name, self._work, self._needs, self._required = client, name, work, needs, required
+        self._keys = (f"{name}-{uuid.uuid4().hex[:8]}-{number}" for number in count())
+        self._tasks: dict[Any, list[tuple[int, Call]]] = {}  # by future
+        self._done: SimpleQueue[Any] = SimpleQueue()  # futures
+        self._waiting: deque[tuple[int, Call]] = deque()  # their task had no time for them
+        self._alone: deque[tuple[int, Call]] = deque()
+        self._suspects: list[tuple[int, Call, BaseException]] = []
+        self._seconds = SECONDS_OF_A_TASK  # what a call takes, by the last ones
+        self._ahead = ahead
+        self._most, self._looked = ahead(), time.monotonic()
+
+    def run(self, calls: Iterable[Call]) -> Iterator[Finished]:
+        """Each call as it ends."""
+        numbered = enumerate(calls)
+        self._submit(numbered)
+        while self._tasks:
+            yield from self._land(self._next())
+            self._submit(numbered)
+        yield from self._judge()
+
+    def cancel(self) -> None:
+        """What has not ended need not."""
+        self.client.cancel([f for f in self._tasks if not f.done()])
+
+    def _submit(self, numbered: Iterator[tuple[int, Call]]) -> None:
+        while len(self._tasks) < self._most:
+            size = max(1, min(CALLS_IN_A_TASK, int(SECONDS_OF_A_TASK / max(self._seconds, 1e-6))))
+            if self._alone:
+                group = [self._alone.popleft()]
+            else:
+                waiting = [self._waiting.popleft() for _ in range(min(size, len(self._waiting)))]
+                group = [*waiting, *islice(numbered, size - len(waiting))]
+            if not group:
+                return
+            self._send(group)
+
+    def _send(self, group: list[tuple[int, Call]]) -> None:
+        needed: dict[str, int] = {}
+        for _, call in group:
+            needed |= {name: max(n, needed.get(name, 0)) for name, n in self._needs(call).items()}
+        future = self.client.submit(
+            *self._work, group, key=next(self._keys), pure=False, retries=0, priority=-group[0][0],
+            resources=self._required(needed) or None,
+        )  # fmt: skip
+        self._tasks[future] = group
+        future.add_done_callback(self._done.put)
+
+    def _next(self) -> Any:
+        """The next task that has ended. Raises where the client is closed: what still waits is then told to nobody."""
+        while True:
+            if time.monotonic() - self._looked > SECONDS_BETWEEN_LOOKS:
+                self._most, self._looked = self._ahead(), time.monotonic()
+            try:
+                return self._done.get(timeout=SECONDS_OF_SILENCE)
+            except Empty:
+                if self.client.status not in ALIVE:
+                    raise RuntimeError(f"the Dask client is {self.client.status}") from None
+
+    def _land(self, future: Any) -> Iterator[Finished]:
+        """What a task's calls came to. Those of several that have no value are made again, alone: the error is then their own."""
+        from distributed import KilledWorker
+
+        if future.status in ("pending", "lost"):  # its worker died with the result meanwhile: it is being computed again
+            later = threading.Timer(SECONDS_OF_SILENCE, self._done.put, [future])
+            later.daemon = True
+            later.start()
+            return
+        group = self._tasks.pop(future)
+        made, left = Made({}, frozenset(index for index, _ in group), 0.0), self.client.status in ALIVE
+        error: BaseException = RuntimeError(
+            f"{self.name}: the scheduler cancelled this part; run the study again, finished parts are kept"
+        )
+        if future.status != "cancelled":
+            try:
+                made = future.result()
+                self._seconds = (self._seconds + made.seconds / len({*made.values, *made.raised})) / 2
+            except Exception as raised:  # its own, or that of computing it again, where its worker died with the result
+                error = raised
+        future.release()
+        for index, call in group:
+            if index in made.values:
+                yield Finished(index, value=made.values[index])
+            elif index not in made.raised:
+                self._waiting.append((index, call))
+            elif len(group) > 1 and left:
+                self._alone.append((index, call))
+            elif isinstance(error, KilledWorker):
+                self._suspects.append((index, call, error))
+            else:
+                yield Finished(index, error=error)
+
+    def _judge(self) -> Iterator[Finished]:
+        """Those whose workers died: most of them only waited there behind the one that they died of.
+
+        Each is made once more while none of the others is on its way, the last first, as the guilty one stood before them; where
+        all others are innocent, it need not end more workers.
+        """
+        suspects, self._suspects = sorted(self._suspects, key=lambda s: s[0]), []
+        while len(suspects) > (0 if self._suspects else 1) and len(self._suspects) < DEADLY:
+            self._send([suspects.pop()[:2]])
+            while self._tasks:
+                yield from self._land(self._next())
+        yield from (Finished(index, error=error) for index, _, error in (*suspects, *self._suspects))

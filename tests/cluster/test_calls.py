@@ -1,0 +1,72 @@
+"""Quick calls go to a worker several to a task; what each came to is told of each."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tasks.calls import CALLS_IN_A_TASK, Finished
+from tasks.cluster import Cluster
+
+CALLS = 300
+
+
+def task_of(number: int, wrong: int = -1, deadly: int = -1, seconds: float = 0.0) -> tuple[int, str]:
+    """The number, and the key of the Dask task that this call is made in."""
+    from distributed import get_worker
+
+    if number == deadly:
+        os._exit(1)
+    if number == wrong:
+        raise ZeroDivisionError(f"of number {number}")
+    time.sleep(seconds)
+    return number, str(get_worker().get_current_task())
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    opened = Cluster(2, "1GB", str(tmp_path_factory.mktemp("scratch")), address="")
+    yield opened
+    opened.close()
+
+
+def told(found: list[Finished]) -> dict[int, tuple[int, str]]:
+    """Values by index of those that ended well."""
+    assert len({f.index for f in found}) == len(found), "each call is told of once"
+    return {f.index: f.value for f in found if f.error is None}
+
+
+def test_quick_calls_share_tasks_and_slow_ones_do_not(cluster: Cluster) -> None:
+    quick = told(list(cluster.run(task_of, [(n,) for n in range(CALLS)], "quick")))
+    assert {i: number for i, (number, _) in quick.items()} == {n: n for n in range(CALLS)}
+    tasks = {key for _, key in quick.values()}
+    assert CALLS / CALLS_IN_A_TASK <= len(tasks) < CALLS / 4
+    slow = told(list(cluster.run(task_of, [(n, -1, -1, 0.25) for n in range(12)], "slow")))
+    assert len({key for _, key in slow.values()}) == 12
+
+
+def test_slow_calls_behind_quick_ones_are_not_one_workers_alone(cluster: Cluster) -> None:
+    """Quick ones may have been refused in no time: what they took says nothing of what comes behind them."""
+    calls = [(n,) for n in range(60)] + [(n, -1, -1, 0.3) for n in range(60, 76)]
+    found = told(list(cluster.run(task_of, calls, "mixed")))
+    assert sorted(found) == list(range(76))
+    slow = [found[n][1] for n in range(60, 76)]
+    assert all(slow.count(key) == 1 for key in slow), "a task that takes long is given no second call"
+
+
+def test_the_error_of_one_among_quick_calls_is_its_own(cluster: Cluster) -> None:
+    found = list(cluster.run(task_of, [(n, CALLS // 2) for n in range(CALLS)], "wrong"))
+    (wrong,) = [f for f in found if f.error is not None]
+    assert (wrong.index, type(wrong.error), str(wrong.error)) == (CALLS // 2, ZeroDivisionError, f"of number {CALLS // 2}")
+    assert sorted(told(found)) == [n for n in range(CALLS) if n != CALLS // 2]
+
+
+def test_a_call_that_ends_its_worker_fails_and_those_beside_it_do_not(cluster: Cluster) -> None:
+    """A worker that runs out of memory is killed with all that its task held."""
+    found = list(cluster.run(task_of, [(n, -1, CALLS // 2) for n in range(CALLS)], "deadly"))
+    (dead,) = [f for f in found if f.error is not None]
+    assert (dead.index, type(dead.error).__name__) == (CALLS // 2, "KilledWorker")
+    assert sorted(told(found)) == [n for n in range(CALLS) if n != CALLS // 2]
