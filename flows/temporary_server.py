@@ -166,6 +166,9 @@ def _serve(descriptor: int) -> None:
 
     threading.Thread(target=end_with_the_run, daemon=True).start()
     server.run(sockets=[listening])
+    os._exit(
+        0
+    )  # all is written and closed by now; taking the interpreter apart takes two more seconds, for which a run would wait
 
 
 if __name__ == "__main__":
