@@ -96,15 +96,17 @@ def read(path: Path = PATH) -> list[Record]:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
 
 
-def _key(record: Mapping[str, Any]) -> str:
-    return json.dumps([record["row"], record["peer"].split(" ")[0], record["figure"], record["sizes"]], sort_keys=True)
+def _measured(record: Mapping[str, Any]) -> str:
+    """What was measured together: a row at one size, beside one peer. Whatever figures it has now are all that it has."""
+    return json.dumps([record["row"], record["peer"].split(" ")[0], record["sizes"]], sort_keys=True)
 
 
 def write(new: Sequence[Record], path: Path = PATH) -> None:
     """Put new records in the places of those about the same row, peer and sizes; all others stay."""
-    kept = {_key(r): r for r in read(path)} | {_key(r): r for r in new}
+    again = {_measured(r) for r in new}
+    kept = [*(r for r in read(path) if _measured(r) not in again), *new]
     order = {name: number for number, name in enumerate(ROWS)}
-    every = sorted(kept.values(), key=lambda r: (order.get(r["row"], len(order)), r["sizes"].get("tokens", 0)))
+    every = sorted(kept, key=lambda r: (order.get(r["row"], len(order)), r["sizes"].get("tokens", 0)))
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(every, indent=1, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
     temporary.replace(path)

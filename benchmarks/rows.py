@@ -254,7 +254,7 @@ ROWS: dict[str, Row] = {
         "what a run costs besides its steps",
         {OURS: run_sides.orchestration},
         (case(40 * M, {}), case(120 * M, {"orchestration": 5.0, "checks": 15.0})), None, runs=1,
-        note="a planted study without models in one process; with 120 M tokens its larger steps take about a minute",
+        note="a planted study without models in one process; its jobs take five minutes together with 120 M tokens, two with 40 M",
     ),
     "partitions": Row(
         "one step of many small parts, on two workers, with a Prefect server",

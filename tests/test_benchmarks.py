@@ -116,6 +116,15 @@ def test_results_are_replaced_row_by_row_and_become_the_page(tmp_path):
         table.write(doc, path)
 
 
+def test_a_figure_that_has_a_bar_no_more_goes_when_its_row_is_measured_again(tmp_path):
+    path = tmp_path / "results.json"
+    measured = {OURS: Measured(figures(1.0) | {"orchestration": 9.0})}
+    results.write(results.records("orchestration", case(7, {"orchestration": 5.0}), measured, "made"), path)
+    assert [(r["figure"], r["reached"]) for r in results.read(path)] == [("orchestration", False)]
+    results.write(results.records("orchestration", case(7), measured, "made"), path)
+    assert [(r["figure"], r["reached"]) for r in results.read(path)] == [("", None)]
+
+
 def test_a_longer_stream_has_the_same_documents_and_new_ngrams(corpora):
     ids, offsets = corpora.tokens(50_000)
     assert len(ids) == 50_000 == offsets[-1] and (np.diff(offsets) > 0).all()
