@@ -57,9 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _unforeseen(error: Exception, root: str) -> str:
     """What a person reads of an error that nobody has put into words: no room left, or a defect of ours and its place."""
-    from tasks.disk import no_room
+    from tasks.disk import not_written
 
-    if words := no_room(error, root):
+    if words := not_written(error, root):
         return words
     if _is_from(error, "httpx"):
         return (f"the Prefect server does not answer: {error}. What was finished is kept, the same command goes on from there; "

@@ -23,7 +23,7 @@ from schemas import CONTRACTS, Study, StudyError
 from tasks.calls import Finished
 from tasks.cluster import Cluster
 from tasks.dataset import Part, Store, fingerprint
-from tasks.disk import no_room
+from tasks.disk import not_written
 from tasks.leases import Leases
 from tasks.step import PlannedJob, Step, run_job
 from tasks.sweeping import sweep, sweep_small_files
@@ -166,7 +166,7 @@ def run_step(
                     changed.append(contract.name)
                 store.write_manifest(manifest)
     except Exception as error:
-        words = str(error) if isinstance(error, StudyError) else no_room(error, store.base)
+        words = str(error) if isinstance(error, StudyError) else not_written(error, store.base)
         if not words:
             raise
         with suppress(OSError):  # a disk that is full may have no room for that either

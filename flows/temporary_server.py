@@ -44,6 +44,10 @@ class TemporaryServer:
         self._ending, self._changing = threading.Event(), threading.Lock()
         if "PREFECT_API_URL" in os.environ:
             return
+        home = os.environ.get("PREFECT_HOME", "")
+        if os.path.isdir(home) and not os.access(home, os.W_OK):
+            raise StudyError(f"{home}: cannot be written to, and Prefect's own files lie there; name another root, or a Prefect "
+                             "server in PREFECT_API_URL")  # fmt: skip
         self._to_keep = _begin_with_a_copy()
         self._listening = socket.create_server((HOST, 0), backlog=1024)  # handed over open: nobody else takes the port
         self.process = self._start()

@@ -39,7 +39,9 @@ class ClusterSettings(Settings):
         le=100_000,
         description="more than `workers`: the cluster grows up to so many while there is work, and shrinks",
     )
-    wait: float = Field(600.0, gt=0, description="seconds to wait for the first worker")
+    wait: float = Field(
+        600.0, gt=0, description="seconds to wait for a worker: the first one, and a new one when all are gone"
+    )
     resource: str = Field(
         "GPU", min_length=1, description="resource of workers with a GPU, as in `dask worker --resources GPU=1`"
     )

@@ -10,22 +10,28 @@ import os
 from pathlib import Path
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+REMEDIES = {
+    **dict.fromkeys(FULL, "make room on its disk (`taskgram clean STUDY` removes what no study records), or move the root to a "
+                          "larger one"),
+    errno.EFBIG: "raise the limit on the size of a file (ulimit -f)",
+    errno.EROFS: "mount its disk to be written to, or name another root",
+    errno.EACCES: "give this user the right to it, or name another root",
+}  # fmt: skip
 
 
-def no_room(error: BaseException, path: str) -> str:
-    """What happened and what to do, where an error says that a file could not be written for want of room; "" for any other.
+def not_written(error: BaseException, path: str) -> str:
+    """What happened and what to do, where an error says that a file cannot be written for want of room or right; "" for any other.
 
     `path`: what was being written, if the error does not name its file.
     """
     number = getattr(error, "errno", None)
-    if number not in (*FULL, errno.EFBIG) and os.strerror(errno.ENOSPC) not in str(error):  # DuckDB's have no number
-        return ""
-    what = os.strerror(number if number is not None else errno.ENOSPC)
-    remedy = "raise the limit on the size of a file (ulimit -f)" if number == errno.EFBIG else (
-        "make room on its disk (`taskgram clean STUDY` removes what no study records), or move the root to a larger one"
-    )  # fmt: skip
+    if number not in REMEDIES:
+        if os.strerror(errno.ENOSPC) not in str(error):  # DuckDB's have no number
+            return ""
+        number = errno.ENOSPC
     place = getattr(error, "filename", None) or path
-    return f"{place}: cannot be written: {what}. What was finished is kept: {remedy}, and run the study again."
+    done = "cannot be written" if number != errno.EACCES else "cannot be read or written"
+    return f"{place}: {done}: {os.strerror(number)}. What was finished is kept: {REMEDIES[number]}, and do it again."
 
 
 def cache_folder() -> Path:

@@ -20,7 +20,7 @@ from functools import cache
 from typing import Any
 
 from schemas import Contract, StudyError
-from tasks.disk import no_room
+from tasks.disk import not_written
 
 EXAMPLES_SHOWN = 5
 DIALECT = "taskgram"
@@ -34,7 +34,7 @@ def expectations(contract: Contract, connection: Any) -> list[dict[str, Any]]:
     try:
         counts = _put_aside(contract, connection)
     except duckdb.Error as error:
-        if no_room(error, contract.name):
+        if not_written(error, contract.name):
             raise
         raise StudyError(
             f"{contract.name}: its rows cannot be checked: {str(error)[:500]}. "

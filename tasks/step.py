@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from schemas import Contract, Study, StudyError
 from tasks.dataset import Part, SourceFile, Store, digest
-from tasks.disk import no_room
+from tasks.disk import not_written
 
 if TYPE_CHECKING:
     import polars as pl
@@ -228,7 +228,7 @@ def run_job(
     except StudyError as error:
         return {"error": str(error), "traceback": ""}
     except Exception as error:
-        if words := no_room(error, store.part_path(parts[0])):
+        if words := not_written(error, store.part_path(parts[0])):
             return {"error": words, "traceback": ""}
         return {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
     finally:
