@@ -110,8 +110,8 @@ def _end_quietly() -> None:
 
 
 def _root(given: str | None) -> str:
-    from flows.engine import default_root
     from flows.environment import check_root
+    from flows.session import default_root
 
     root = check_root(given or default_root())
     return root if "://" in root else str(Path(root).resolve())

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from flows.engine import Outcome, Progress, Session, default_root, run_step
+from flows.engine import Outcome, Progress, run_step
 from flows.plan import PlannedStep, lay_out
+from flows.session import Session, default_root
 from flows.study import STEPS
 from schemas import Study, StudyError
 from tasks.cluster import Cluster

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flows.engine import default_root
 from flows.files import study_path
 from flows.manifests import is_finished
 from flows.plan import PlannedStep, lay_out
+from flows.session import default_root
 from schemas import StudyError, load_study
 from tasks.corpus.encode import TOKENIZER, TOKENS, WORDS
 from tasks.corpus.ids import IDS

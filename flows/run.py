@@ -19,11 +19,12 @@ from prefect.states import Completed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
 
-from flows.engine import Session, StepFailed, default_root, run_step
+from flows.engine import StepFailed, run_step
 from flows.environment import check_root
 from flows.files import publish_report, report_link, reports_url, study_path
 from flows.manifests import is_finished
 from flows.plan import PlannedStep, downstream, lay_out, upstream
+from flows.session import Session, default_root
 from flows.study import STEPS
 from flows.terminal import Terminal
 from flows.watching import Post, Watch, key

@@ -9,10 +9,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flows.engine import default_root
 from flows.files import study_path
 from flows.manifests import is_finished
 from flows.plan import lay_out
+from flows.session import default_root
 from flows.study import STEPS
 from schemas import CONTRACTS, StudyError, load_study
 from tasks.dataset import Part, Store

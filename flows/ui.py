@@ -61,8 +61,8 @@ def _prefect(environment: dict[str, str], *words: str) -> None:
 
 def main(words: list[str]) -> int:
     """start [PORT] or stop."""
-    from flows.engine import default_root
     from flows.environment import check_root
+    from flows.session import default_root
 
     try:
         root = check_root(default_root())

@@ -14,10 +14,11 @@ from typing import Any
 from prefect import get_run_logger
 from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
 
-from flows.engine import Outcome, Session
+from flows.engine import Outcome
 from flows.files import report_link, report_page
 from flows.manifests import ContractBroken
 from flows.plan import PlannedStep
+from flows.session import Session
 from flows.terminal import size
 
 SECONDS_BETWEEN_ARTIFACTS = 2.0

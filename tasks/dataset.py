@@ -320,7 +320,9 @@ class Store:
         self.write_json(self.manifest_path(manifest["table"], manifest["fingerprint"]), manifest)
 
     def entries(self, table: str, parts: Sequence[Part]) -> dict[str, dict[str, Any]]:
-        """What manifests say of those parts that are there, by key; the newest says it, and older ones are not read for it."""
+        """What manifests say of parts, by key. Of one that is there the newest says it, and older ones are not read for it; of one
+        that is gone, the manifest of just these parts, if there is one.
+        """
         wanted = {p.key for p in parts if self.stat(self.part_path(p)) is not None}
         found: dict[str, dict[str, Any]] = {}
         for path in self._manifests_newest_first(table) if wanted else ():
@@ -329,7 +331,9 @@ class Store:
                     found.setdefault(entry["key"], entry)
             if len(found) == len(wanted):
                 break
-        return found
+        gone = {p.key for p in parts} - wanted
+        last = self.manifest(table, fingerprint(parts)) if gone else None
+        return found | {entry["key"]: entry for entry in (last or {}).get("parts", []) if entry["key"] in gone}
 
     def _manifests_newest_first(self, table: str) -> list[str]:
         paths = self.listed(f"{self.base}/{table}/manifests", ".json")

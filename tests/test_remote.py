@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from flows.engine import Session, run_step
+from flows.engine import run_step
 from flows.files import publish_report
 from flows.plan import lay_out
+from flows.session import Session
 from flows.study import STEPS
 from schemas import Study
 from tasks.cluster import Cluster

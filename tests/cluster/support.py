@@ -11,8 +11,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from flows.engine import Session, run_step
+from flows.engine import run_step
 from flows.plan import lay_out
+from flows.session import Session
 from flows.study import STEPS
 from schemas import Study, load_study
 from tasks.cluster import Cluster

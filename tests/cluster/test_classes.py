@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from flows.engine import Session, StepFailed, run_step
+from flows.engine import StepFailed, run_step
 from flows.plan import lay_out
+from flows.session import Session
 from flows.study import STEPS
 from schemas import load_study
 from tasks.cluster import Cluster

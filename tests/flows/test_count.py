@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from flows import questions
-from flows.engine import Session, run_step
+from flows.engine import run_step
 from flows.plan import lay_out
+from flows.session import Session
 from flows.study import STEPS
 from schemas import load_study
 from tasks.cluster import Cluster

@@ -16,11 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from flows.engine import Session, StepFailed, run_step
+from flows.engine import StepFailed, run_step
 from flows.files import _replace_folder
 from flows.manifests import is_finished
 from flows.plan import PlannedStep, lay_out
 from flows.records import kept, recorded_step, recorded_steps
+from flows.session import Session
 from schemas import NGRAM_VOCABULARY, REPORT_FILES, Study, StudyError
 from tasks.cluster import Cluster
 from tasks.dataset import Part, Store
@@ -213,6 +214,15 @@ def test_force_computes_again_and_tells_equal_bytes_from_others(run: Runner) -> 
     assert run.changed == ()
     run("a~")
     assert run("a~", force={"letters"}) == {"letters": 2, "join": 1}, "other bytes: what depends on them follows"
+
+
+def test_what_depends_on_a_part_that_was_removed_follows_where_it_comes_back_with_other_bytes(run: Runner) -> None:
+    run("a~")
+    run.part("a~", "a").unlink()
+    assert run("a~") == {"letters": 1, "join": 0}
+    run.part("a~", "~").unlink()
+    assert run("a~") == {"letters": 1, "join": 1}
+    assert run("a~") == {"letters": 0, "join": 0}
 
 
 def test_other_bytes_are_followed_by_a_later_run_where_this_one_was_killed_behind_them(run: Runner) -> None:

@@ -18,9 +18,10 @@ from typing import Any
 import psutil
 import pytest
 
-from flows.engine import Session, StepFailed, run_step
+from flows.engine import StepFailed, run_step
 from flows.plan import lay_out
 from flows.records import recorded_step
+from flows.session import Session
 from flows.study import STEPS
 from schemas import load_study
 from tasks.cluster import Cluster

@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
-from flows.engine import Session, StepFailed, run_step
+from flows.engine import StepFailed, run_step
 from flows.plan import lay_out
+from flows.session import Session
 from schemas import REPORT_FILES, Study, StudyError
 from tasks.cluster import Cluster
 from tasks.dataset import Store

@@ -14,11 +14,12 @@ import pyarrow as pa
 import pytest
 
 from flows import manifests, prompt_question
-from flows.engine import Session, run_step
+from flows.engine import run_step
 from flows.plan import lay_out
 from flows.prompt_choice import choose
 from flows.prompt_question import Choosing, Question
 from flows.records import recorded_steps
+from flows.session import Session
 from flows.study import STEPS
 from schemas import CONTRACTS, Contract, Study, StudyError, load_study
 from tasks.cluster import Cluster

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from flows.engine import Session, run_step
+from flows.engine import run_step
 from flows.plan import lay_out
+from flows.session import Session
 from flows.study import STEPS
 from schemas import load_study
 from tasks.cluster import Cluster

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from flows.engine import Session
 from flows.environment import prepare
 from flows.plan import lay_out
+from flows.session import Session
 from schemas import StudyError
 from tasks.cluster import Cluster
 from tasks.dataset import Store

@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from flows.cli import main
-from flows.engine import Session, run_step
+from flows.engine import run_step
 from flows.plan import lay_out
+from flows.session import Session
 from flows.study import STEPS
 from schemas import load_study
 from tasks.cluster import Cluster

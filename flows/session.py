@@ -1,0 +1,104 @@
+"""One run of a study: where its results lie, where its jobs run, and which parts it computes while other runs are at work.
+
+Knows nothing of Prefect.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from flows.plan import PlannedStep, downstream
+from flows.records import mark_void, record
+from schemas import Study, StudyError
+from tasks.cluster import Cluster
+from tasks.dataset import Store
+from tasks.leases import Leases
+from tasks.step import Step
+from tasks.sweeping import sweep, sweep_small_files
+
+SECONDS_BETWEEN_LOOKS = 0.5
+
+
+@dataclass
+class Session:
+    """One run of a study: where things lie, where jobs run, and how a person would run it again."""
+
+    study: Study
+    study_name: str  # the file or name given on the command line
+    store: Store
+    cluster: Cluster
+    force: set[str] = field(default_factory=set)
+    verify: bool = False
+    steps: Sequence[Step] = ()  # of the study: which depend on a step whose bytes are others than before
+    _stopped: threading.Event = field(default_factory=threading.Event)
+
+    @cached_property
+    def leases(self) -> Leases:
+        """Which parts this run computes, and no other run."""
+        return Leases(self.store)
+
+    def stop(self) -> None:
+        """End the parts that run and start no more; what is finished is kept."""
+        self._stopped.set()
+        self.cluster.close()
+
+    def close(self) -> None:
+        """Give back what the run held."""
+        self.cluster.close()
+        self.leases.close()
+
+    def sweep(self, tables: Iterable[str]) -> None:
+        """Remove what runs that were killed left of these tables, those that were finished among them."""
+        for table in tables:
+            sweep(self.store, table, lambda key: not self.leases.taken(key))
+        sweep_small_files(self.store)
+        self.cluster.sweep()
+
+    @contextmanager
+    def alone(self, what: str) -> Iterator[None]:
+        """Do something that no other run does at the same time."""
+        while not self.leases.take(what):
+            self.wait(SECONDS_BETWEEN_LOOKS)
+        try:
+            yield
+        finally:
+            self.leases.drop(what)
+
+    def wait(self, seconds: float) -> None:
+        """Do nothing for a while; StudyError once the run was stopped."""
+        self._stopped.wait(seconds)
+        self.check()
+
+    def check(self) -> None:
+        """Raises StudyError once the run was stopped."""
+        if self._stopped.is_set():
+            raise StudyError("stopped")
+
+    def command(self, step: str) -> str:
+        """The exact command that runs a failed step again."""
+        root = "" if self.store.root == default_root() else f" --root {shlex.quote(self.store.root)}"
+        return f"taskgram run {shlex.quote(self.study_name)} --from {step}{root}"
+
+    def void(self, step: str) -> None:
+        """What depends on this step is to be computed again, by the next run if not by this one."""
+        names = downstream({step}, self.steps) - {step}
+        for name in names:
+            mark_void(self.store, self.study.name, name)
+        self.force |= names
+
+    def record(self, planned: PlannedStep, **what: Any) -> None:
+        """Write down, under `<root>/studies/`, what this study has run."""
+        record(self.store, self.study, self.study_name, planned, **what)
+
+
+def default_root() -> str:
+    """Where results go unless --root or TASKGRAM_ROOT says otherwise."""
+    return os.environ.get("TASKGRAM_ROOT", str(Path.cwd() / "taskgram-data"))
