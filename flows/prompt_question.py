@@ -108,6 +108,7 @@ class Choosing:
         """A run of a study derived from the one that is asked about; it is recorded under its own name."""
         found = _Session(study, self.question.study_name, self.store, self.cluster, again=self.question.command)
         found.leases = self.leases
+        found.begin()
         return found
 
     @cached_property

@@ -71,6 +71,7 @@ def study(
     session = Session(settings, study, store, cluster, set(force or ()), verify, STEPS)
     terminal, post = Terminal(), Post()
     try:
+        session.begin()
         plan = lay_out(STEPS, settings)
         chosen = choose(plan, store, session, only, start)
         failures = _run_all(plan, chosen, session, terminal, post)

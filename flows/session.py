@@ -25,6 +25,7 @@ from tasks.step import Step
 from tasks.sweeping import sweep, sweep_small_files
 
 SECONDS_BETWEEN_LOOKS = 0.5
+CLEANING = "clean"  # the lease of who removes what nothing records
 
 
 @dataclass
@@ -71,6 +72,11 @@ class Session:
             yield
         finally:
             self.leases.drop(what)
+
+    def begin(self) -> None:
+        """Say that this run is alive, and wait until nobody cleans the root: what it finds finished would be removed."""
+        with self.alone(CLEANING):
+            pass
 
     def wait(self, seconds: float) -> None:
         """Do nothing for a while; StudyError once the run was stopped."""

@@ -8,9 +8,10 @@ from flows.files import report_page, study_path
 from flows.manifests import is_finished, read_again
 from flows.plan import PlannedStep, lay_out, lay_out_what_can_be
 from flows.records import kept, recorded_steps
+from flows.session import CLEANING
 from flows.study import STEPS
 from flows.terminal import size
-from schemas import CONTRACTS, StudyError, load_study
+from schemas import CONTRACTS, Study, StudyError, load_study
 from tasks.dataset import Part, Store, fingerprint
 from tasks.leases import Leases
 from tasks.validation import validate
@@ -116,13 +117,25 @@ def clean(study: str, root: str, *, dry_run: bool = False) -> dict[str, int]:
     """Remove parts, their files and manifests that no study under this root records; returns files and their bytes.
 
     What this study would make stays, too: a run that was killed has not recorded what it had finished. Raises StudyError while
-    another run works under this root, whose parts nothing records yet.
+    another run works under this root, whose parts nothing records yet; one that starts meanwhile waits for the end of this.
     """
     settings, store = load_study(study_path(study)), Store(root)
-    if not dry_run and Leases(store).others():
-        raise StudyError(
-            f"{root}: a run is at work there, and what it has finished is not recorded yet; clean when it has ended"
-        )
+    if dry_run:
+        return _remove(settings, store, dry_run=True)
+    leases = Leases(store)
+    try:
+        if not leases.take(CLEANING):
+            raise StudyError(f"{root}: it is being cleaned already")
+        if leases.others():
+            raise StudyError(
+                f"{root}: a run is at work there, and what it has finished is not recorded yet; clean when it has ended"
+            )
+        return _remove(settings, store, dry_run=False)
+    finally:
+        leases.close()
+
+
+def _remove(settings: Study, store: Store, *, dry_run: bool) -> dict[str, int]:
     used = kept(store)
     for planned in lay_out_what_can_be(STEPS, settings).values():
         if isinstance(planned, PlannedStep):

@@ -7,11 +7,14 @@ import threading
 from pathlib import Path
 
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 
 from flows.plan import lay_out
+from flows.session import CLEANING, Session
 from flows.status import clean
 from flows.study import STEPS
 from schemas import StudyError, load_study
+from tasks.cluster import Cluster
 from tasks.dataset import Store
 from tasks.leases import Leases
 
@@ -55,6 +58,37 @@ def test_nothing_is_removed_while_a_run_is_at_work(study: Path, store: Store) ->
     assert clean(str(study), store.root, dry_run=True) == {str(path): 6}
     at_work.close()
     assert clean(str(study), store.root) == {str(path): 6}
+
+
+def test_a_run_that_starts_while_a_root_is_cleaned_waits_for_its_end(
+    study: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would find a part finished that is removed behind it."""
+    path, never, order = part(store, "documents", "0" * 32), threading.Event(), list[str]()
+    session = Session(load_study(study), "small", store, Cluster(0, "1GB", "", address=""))
+    other = threading.Thread(target=lambda: (session.begin(), order.append("the run begins")))
+    real = LocalFileSystem.rm
+
+    def rm(self: LocalFileSystem, path: str) -> None:
+        other.start()
+        never.wait(1.5)  # longer than it waits between its looks
+        real(self, path)
+        order.append("removed")
+
+    monkeypatch.setattr(LocalFileSystem, "rm", rm)
+    assert clean(str(study), store.root) == {str(path): 6}
+    other.join(30)
+    assert order == ["removed", "the run begins"]
+    session.close()
+
+
+def test_a_root_is_cleaned_by_one_at_a_time(study: Path, store: Store) -> None:
+    other = Leases(store)
+    assert other.take(CLEANING)
+    with pytest.raises(StudyError, match="it is being cleaned already"):
+        clean(str(study), store.root)
+    other.close()
+    assert clean(str(study), store.root) == {}
 
 
 def test_a_run_elsewhere_is_at_work_while_its_pulse_beats(store: Store) -> None:
