@@ -83,7 +83,8 @@ class Flight:
         required: Callable[[Mapping[str, int]], dict[str, int]], ahead: Callable[[], int],
     ) -> None:  # fmt: skip
         self.client, self.name, self._work, self._needs, self._required = client, name, work, needs, required
-        self._keys = (f"{name}-{uuid.uuid4().hex[:8]}-{number}" for number in count())
+        run = uuid.uuid4().hex[:8]
+        self._keys = (f"{name}-{run}-{number}" for number in count())
         self._tasks: dict[Any, list[tuple[int, Call]]] = {}  # by future
         self._done: SimpleQueue[Any] = SimpleQueue()  # futures
         self._waiting: deque[tuple[int, Call]] = deque()  # their task had no time for them
@@ -150,7 +151,7 @@ class Flight:
             later.start()
             return
         group = self._tasks.pop(future)
-        made, left = Made({}, frozenset(index for index, _ in group), 0.0), self.client.status in ALIVE
+        made, alive = Made({}, frozenset(index for index, _ in group), 0.0), self.client.status in ALIVE
         error: BaseException = RuntimeError(
             f"{self.name}: the scheduler cancelled this part; run the study again, finished parts are kept"
         )
@@ -166,7 +167,7 @@ class Flight:
                 yield Finished(index, value=made.values[index])
             elif index not in made.raised:
                 self._waiting.append((index, call))
-            elif len(group) > 1 and left:
+            elif len(group) > 1 and alive:
                 self._alone.append((index, call))
             elif isinstance(error, KilledWorker):
                 self._suspects.append((index, call, error))

@@ -104,6 +104,7 @@ class Cluster:
         first: Mapping[str, int],
     ) -> Iterator[Finished]:
         client = self._open()
+        self._seen = time.monotonic()  # one that adapts may have let all its workers go while there was nothing to do
         work = (several, function) if self.store is None or not self._foreign else (alike, versions(), several, function)
         flight = Flight(client, work, name, needs, self._required, partial(self._ahead, client, first))
         try:
@@ -124,7 +125,7 @@ class Cluster:
         """
         workers = client.scheduler_info(n_workers=-1)["workers"]
         now = time.monotonic()
-        self._seen = now if workers else self._seen or now
+        self._seen = now if workers else self._seen
         if now - self._seen > self.settings.wait:
             raise StudyError(f"{self._where} has had no worker for {self.settings.wait:.0f} s: they were stopped, most likely for "
                              "memory. Start new ones with more, and run the study again; what is finished is kept")  # fmt: skip
