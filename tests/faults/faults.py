@@ -152,6 +152,10 @@ def network_cut(trial: Trial) -> None:
 
     trial.cleanup.append(stop)
     start("distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard")
+    until = time.monotonic() + PATIENCE
+    while not _listens(port):  # a worker that is refused there at first gives up
+        assert time.monotonic() < until, "the scheduler does not start"
+        time.sleep(0.1)
     for number in range(2):
         start("distributed.cli.dask_worker", f"tcp://127.0.0.1:{network.port}", "--nthreads", "1", "--host", "127.0.0.1",
               "--no-dashboard", "--local-directory", str(trial.root.parent / f"{trial.root.name}.worker{number}"))  # fmt: skip
@@ -168,6 +172,14 @@ def network_cut(trial: Trial) -> None:
     network.mend()
     assert run.end() == 0, run.said()
     trial.left = run.left()
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
 
 
 def one_of_two_killed(trial: Trial) -> None:
