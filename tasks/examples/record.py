@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tasks.text.lines import has_surrogates
+from tasks.text.lines import excerpt, has_surrogates
 from tasks.text.shown import brief
 from tasks.text.words import words_of
 
@@ -84,8 +84,8 @@ def choice(answer: Any, options: Sequence[str], labels: Sequence[str] = ()) -> i
 
 def checked(item: Found | Refused, family: str) -> Found | Refused:
     """The example, or why it cannot be stored, put to a model, or counted."""
-    if isinstance(item, Refused):
-        return item
+    if isinstance(item, Refused):  # its reason may name what stands in the file: an id of stray bytes, say
+        return replace(item, reason=item.reason.encode("utf-8", "replace").decode("utf-8"), excerpt=excerpt(item.excerpt))
     texts = (item.id, item.group, item.input, item.output, item.prompt, *item.aliases, *item.options)
     problem = ""
     if any(map(has_surrogates, texts)):

@@ -51,7 +51,7 @@ def start(target: str, seconds: int) -> bool:
         print(f"{target:<18} {executed:>9} cases  {reached[-1].split('cov: ')[1].split()[0] if reached else '?':>6} edges  "
               + ("nothing broke" if run.returncode == 0 else f"BROKEN ({run.returncode})"), flush=True)  # fmt: skip
         if run.returncode:
-            print("\n".join(said[-60:]))
+            print("\n".join((*run.stdout.splitlines()[-30:], *said[-60:])))  # what was raised stands in the first
             for path in sorted(folder.glob("found-*")):
                 print(f"the case: {path.read_bytes()!r}")
         return run.returncode == 0

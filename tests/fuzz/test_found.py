@@ -26,7 +26,7 @@ from tasks.prompts.rewrite import read_candidates
 from tasks.text import lines as reading
 from tasks.text.bpe import encode_batch, load_tokenizer, read_tokenizer
 from tasks.text.lines import json_records, lines
-from tests.fuzz.targets import SETTINGS, STUDY, TOKENIZER, limited
+from tests.fuzz.targets import SETTINGS, STUDY, TOKENIZER, limited, survives
 
 
 def study(tmp_path: Path, text: bytes) -> None:
@@ -246,6 +246,12 @@ def test_a_tokenizer_that_knows_no_unknown_word_says_so(tmp_path: Path) -> None:
     text = read_tokenizer(_write(tmp_path, json.dumps(TOKENIZER | {"model": model, "pre_tokenizer": None})))
     with pytest.raises(StudyError, match="cannot encode a text"):
         encode_batch(load_tokenizer(text), ["zzz"])
+
+
+def test_a_segment_whose_name_is_not_utf8_is_refused_by_a_reason_that_can_be_stored() -> None:
+    """Found by libFuzzer."""
+    source, reference = (b'<set><doc docid="d"><seg id="%s">words</seg></doc></set>' % name for name in (b"1\xff", b"2"))
+    survives("read-sgm", source + b"\0\0" + reference)
 
 
 @pytest.mark.parametrize("content", [b"[]", b"[" * 100_000, b"\xff", b"{}", b"9" * 5000, b'{"model": ' + b'{"a":' * 50_000])
