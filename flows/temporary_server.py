@@ -170,9 +170,8 @@ def _serve(descriptor: int) -> None:
 
     threading.Thread(target=end_with_the_run, daemon=True).start()
     server.run(sockets=[listening])
-    os._exit(
-        0
-    )  # all is written and closed by now; taking the interpreter apart takes two more seconds, for which a run would wait
+    # All is written and closed by now; taking the interpreter apart takes two more seconds, for which a run would wait.
+    os._exit(0)
 
 
 if __name__ == "__main__":

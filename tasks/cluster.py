@@ -125,7 +125,8 @@ class Cluster:
         """
         workers = client.scheduler_info(n_workers=-1)["workers"]
         now = time.monotonic()
-        self._seen = now if workers else self._seen
+        if workers:
+            self._seen = now
         if now - self._seen > self.settings.wait:
             raise StudyError(f"{self._where} has had no worker for {self.settings.wait:.0f} s: they were stopped, most likely for "
                              "memory. Start new ones with more, and run the study again; what is finished is kept")  # fmt: skip

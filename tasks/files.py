@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import glob
 import hashlib
 import json
 import os
 import re
-import stat
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
@@ -55,18 +53,6 @@ def _sha256(path: str, size: int, mtime_ns: int) -> str:
     return found
 
 
-def _is_file(path: str) -> bool:
-    """Whether it is a file. Raises OSError where that cannot be known: a file that is not to be read is not left out in silence."""
-    try:
-        return stat.S_ISREG(os.stat(path).st_mode)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError as error:
-        if error.errno == errno.ELOOP:  # a link to itself
-            return False
-        raise
-
-
 def pattern_below(base: Path, pattern: str) -> str:
     """A pattern in a folder, whose own name is no pattern."""
     return os.path.join(glob.escape(str(base)), pattern)
@@ -81,8 +67,7 @@ def resolve_files(patterns: Sequence[str], folder: str, what: str) -> list[tuple
     base = Path(folder or ".")
     for pattern in patterns:
         try:
-            matched = glob.glob(pattern_below(base, pattern), recursive=True)
-            paths = sorted(Path(p) for p in matched if _is_file(p))
+            paths = sorted(Path(p) for p in glob.glob(pattern_below(base, pattern), recursive=True) if Path(p).is_file())
         except (OSError, ValueError, re.error) as error:  # a path with a NUL, or longer than paths are
             raise StudyError(
                 f"{what}: {str(base / pattern)!r:.200} cannot be looked up: {error}; check it in the study"

@@ -24,8 +24,10 @@ from tasks.cluster import Cluster
 from tasks.dataset import Part, Store
 from tasks.leases import Leases
 
-moto_server = pytest.importorskip("moto.server", reason="the S3 server for tests is in the extra `test`")
-pytest.importorskip("s3fs", reason="object stores need the extra `s3`")
+moto_server = pytest.importorskip(
+    "moto.server", reason="the S3 server for tests is in the extra `test`: pip install -e '.[test]'"
+)
+pytest.importorskip("s3fs", reason="object stores need the extra `s3`: pip install -e '.[s3]'")
 
 STUDY = Study.model_validate(
     {

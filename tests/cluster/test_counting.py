@@ -65,7 +65,7 @@ def networks(*names: str) -> Iterator[dict[str, tuple[str, ...]]]:
     def ip(*words: str) -> None:
         done = subprocess.run(["ip", *words], capture_output=True, text=True)
         if done.returncode:
-            pytest.skip(f"networks cannot be made here: ip {' '.join(words)}: {done.stderr.strip()}")
+            pytest.skip(f"networks cannot be made here: ip {' '.join(words)}: {done.stderr.strip()}; needs CAP_NET_ADMIN")
 
     if not shutil.which("ip") or os.geteuid():
         pytest.skip("needs root and the command ip (Debian: iproute2), to give each process a network of its own")

@@ -259,9 +259,7 @@ def test_every_claim_secret_and_settings_that_is_named_is_there_or_said_to_be_ma
 
 def test_kubectl_puts_the_manifests_together() -> None:
     if not shutil.which("kubectl"):
-        pytest.skip(
-            "kubectl, which puts the manifests together as a cluster would, is not installed; the other tests read them"
-        )
+        pytest.skip("kubectl is not here, which puts the manifests together: put it on the PATH; other tests read them")
     said = subprocess.run(["kubectl", "kustomize", str(FOLDER / "kubernetes")], capture_output=True, text=True)
     assert said.returncode == 0, said.stderr
     together = list(yaml.safe_load_all(said.stdout))

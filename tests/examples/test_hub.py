@@ -14,7 +14,7 @@ from tasks.examples.sources import plan
 from tasks.step import keyed
 from tests.examples.support import read, reasons, study
 
-datasets = pytest.importorskip("datasets", reason="the hub reader needs the extra `hf`")
+datasets = pytest.importorskip("datasets", reason="the hub reader needs the extra `hf`: pip install -e '.[hf]'")
 
 ARC = [
     {"id": f"m{i}", "question": f"Which {i}?", "choices": {"text": ["ice", "air", "sun"], "label": labels}, "answerKey": key}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -64,14 +65,14 @@ def test_a_run_that_starts_while_a_root_is_cleaned_waits_for_its_end(
     study: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else it would find a part finished that is removed behind it."""
-    path, never, order = part(store, "documents", "0" * 32), threading.Event(), list[str]()
+    path, order = part(store, "documents", "0" * 32), list[str]()
     session = Session(load_study(study), "small", store, Cluster(0, "1GB", "", address=""))
     other = threading.Thread(target=lambda: (session.begin(), order.append("the run begins")))
     real = LocalFileSystem.rm
 
     def rm(self: LocalFileSystem, path: str) -> None:
         other.start()
-        never.wait(1.5)  # longer than it waits between its looks
+        time.sleep(1.5)  # longer than it waits between its looks
         real(self, path)
         order.append("removed")
 

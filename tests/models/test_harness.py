@@ -14,7 +14,7 @@ from tasks.models.score import score
 from tests.models import small
 
 model_sides = pytest.importorskip("benchmarks.model_sides", reason="runs from a checkout, where benchmarks/ lies")
-pytest.importorskip("lm_eval", reason="the peer is in the extra `test`")
+pytest.importorskip("lm_eval", reason="the peer is in the extra `test`: pip install -e '.[test]'")
 
 
 @pytest.mark.parametrize("family", small.FAMILIES)
