@@ -49,8 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="small sizes, three runs; judges, writes nothing")
     parser.add_argument("--rows", default="", metavar="NAME,…", help=f"some of {', '.join(ROWS)}")
     parser.add_argument("--sizes", default="", metavar="1M,…", help="only the cases with so many tokens")
@@ -60,8 +61,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--profile", action="store_true", help="where the time of our side goes")
     parser.add_argument("--table", action="store_true", help="only write the tables of docs/benchmarks.md again")
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data", help="corpus and tokenizers, if any")
-    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "taskgram-benchmarks",
-                        help="where inputs and the peers' indexes are kept")  # fmt: skip
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=Path(tempfile.gettempdir()) / "taskgram-benchmarks",
+        help="where inputs and the peers' indexes are kept",
+    )
     return parser
 
 
@@ -102,9 +107,11 @@ def _quick(names: Sequence[str], corpora: Corpora) -> int:
         print(f"below half the bar, or wrong: {line}")
     barred = [r for r in found if r["reached"] is not None]
     missing = sorted({r["peer"] for r in found if results.is_missing(r)})
-    print(f"bench-quick: {sum(r['reached'] for r in barred)} of {len(barred)} bars reached, "
-          f"{sum(r['equal'] is True for r in found)} answers equal, {len(wrong)} failures"
-          f"{', not installed: ' + ', '.join(missing) if missing else ''}, {time.monotonic() - began:.0f} s")  # fmt: skip
+    print(
+        f"bench-quick: {sum(r['reached'] for r in barred)} of {len(barred)} bars reached, "
+        f"{sum(r['equal'] is True for r in found)} answers equal, {len(wrong)} failures"
+        f"{', not installed: ' + ', '.join(missing) if missing else ''}, {time.monotonic() - began:.0f} s"
+    )
     return 1 if wrong else 0
 
 
@@ -121,9 +128,24 @@ def _compile_time(name: str, corpora: Corpora) -> list[results.Record]:
     with tempfile.TemporaryDirectory() as empty:
         cold, warm = (first_answer({"NUMBA_CACHE_DIR": empty}) for _ in range(2))
     print(f"{name:<14} compiled in {max(0.0, cold - warm):.1f} s")
-    return [{"row": COMPILED, "peer": "", "figure": name, "sizes": {}, "unit": "s", "ratio": max(0.0, cold - warm), "bar": None,
-             "at_most": True, "figures": {}, "equal": None, "note": "", "reached": None, "machine": results.machine(),
-             "corpus": corpora.source}]  # fmt: skip
+    return [
+        {
+            "row": COMPILED,
+            "peer": "",
+            "figure": name,
+            "sizes": {},
+            "unit": "s",
+            "ratio": max(0.0, cold - warm),
+            "bar": None,
+            "at_most": True,
+            "figures": {},
+            "equal": None,
+            "note": "",
+            "reached": None,
+            "machine": results.machine(),
+            "corpus": corpora.source,
+        }
+    ]
 
 
 if __name__ == "__main__":

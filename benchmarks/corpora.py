@@ -179,8 +179,14 @@ class Corpora:
 def _documents_table(texts: Any, size: int, schema: Any) -> Any:
     import pyarrow as pa
 
-    columns = {"document": list(range(size)), "id": [f"d{i}" for i in range(size)], "source": ["bench"] * size,
-               "language": [""] * size, "text": texts.cast(schema.field("text").type), "row": list(range(1, size + 1))}  # fmt: skip
+    columns = {
+        "document": list(range(size)),
+        "id": [f"d{i}" for i in range(size)],
+        "source": ["bench"] * size,
+        "language": [""] * size,
+        "text": texts.cast(schema.field("text").type),
+        "row": list(range(1, size + 1)),
+    }
     return pa.table(columns, schema=schema)
 
 
@@ -204,9 +210,17 @@ def _write_words(root: str, words: Part, vocabulary: Part, ids: np.ndarray, offs
                 pa.array(piece - piece[0], pa.int32()), pa.array(ids[piece[0] : piece[-1]]), kind
             )
             writer.write("words", pa.table({"document": np.arange(low, low + len(lists)), "ids": lists}))
-        writer.write("vocabulary", pa.table({
-            "id": pa.array(np.arange(len(own), dtype=np.int32)), "word": [f"w{i:05d}" for i in own],
-            "occurrences": np.bincount(ids, minlength=len(own)), "documents": holding}))  # fmt: skip
+        writer.write(
+            "vocabulary",
+            pa.table(
+                {
+                    "id": pa.array(np.arange(len(own), dtype=np.int32)),
+                    "word": [f"w{i:05d}" for i in own],
+                    "occurrences": np.bincount(ids, minlength=len(own)),
+                    "documents": holding,
+                }
+            ),
+        )
 
 
 def _copies(ids: np.ndarray, offsets: np.ndarray, copies: int) -> Stream:

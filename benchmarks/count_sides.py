@@ -72,21 +72,29 @@ def polars_order(corpora: Corpora, case: Case) -> Side:
 
     def answer(found: pl.DataFrame) -> dict[str, np.ndarray]:
         found = found.sort(names)
-        return {"grams": _digest(found.select(names).to_numpy().astype(np.uint64)),
-                "occurrences": found["len"].to_numpy().astype(np.int64)}  # fmt: skip
+        return {
+            "grams": _digest(found.select(names).to_numpy().astype(np.uint64)),
+            "occurrences": found["len"].to_numpy().astype(np.int64),
+        }
 
     return Side(
         work=lambda _: pl.scan_parquet(path).group_by(names).agg(pl.len()).collect(engine="streaming"),
-        items=len(stream[0]), answer=answer,
-    )  # fmt: skip
+        items=len(stream[0]),
+        answer=answer,
+    )
 
 
 # -- all orders -------------------------------------------------------------------------------------------------------
 def _study(**counting: Any) -> Any:
     from schemas import Study
 
-    return Study.model_validate({"name": "benchmark", "corpus": {"sources": [{"name": "bench", "files": ["-"]}]},
-                                 "counting": {"all_orders": ORDERS, **counting}})  # fmt: skip
+    return Study.model_validate(
+        {
+            "name": "benchmark",
+            "corpus": {"sources": [{"name": "bench", "files": ["-"]}]},
+            "counting": {"all_orders": ORDERS, **counting},
+        }
+    )
 
 
 def _in_stages(step: Any, study: Any, store: Any, tables: Mapping[str, Any], cluster: Any, job: Any) -> dict[str, Any]:
@@ -136,9 +144,11 @@ def all_orders(corpora: Corpora, case: Case) -> Side:
         return {"spilled_bytes": spilled, "rows": sum(store.open(p).metadata.num_rows for p in found["ngram_counts"])}
 
     return Side(
-        work=lambda _: _in_stages(COUNT, study, store, tables, here, _execute), items=case["tokens"], extra=sizes,
+        work=lambda _: _in_stages(COUNT, study, store, tables, here, _execute),
+        items=case["tokens"],
+        extra=sizes,
         close=lambda: shutil.rmtree(store.base),
-    )  # fmt: skip
+    )
 
 
 # -- workers ----------------------------------------------------------------------------------------------------------

@@ -47,8 +47,11 @@ def _build_infinigram(folder: Path) -> None:
     from infini_gram.indexing import build_sa
 
     here = Path.cwd()
-    build_sa(argparse.Namespace(save_dir=str(folder), temp_dir=str(folder), worker_id=0, workers=1, shards=1, token_width=2,
-                                cpus=1, mem=8))  # fmt: skip
+    build_sa(
+        argparse.Namespace(
+            save_dir=str(folder), temp_dir=str(folder), worker_id=0, workers=1, shards=1, token_width=2, cpus=1, mem=8
+        )
+    )
     os.chdir(here)
 
 
@@ -150,16 +153,22 @@ def counts(corpora: Corpora, case: Case) -> Side:
 
     stream = corpora.tokens(case["tokens"])
     index, asked = kernels.build(*stream), _laid_out(ngrams(stream, case["queries"], case["n"]))
-    return Side(work=lambda _: kernels.counts([index], [asked[0]], asked[1]), items=case["queries"],
-                answer=lambda found: {"counts": found})  # fmt: skip
+    return Side(
+        work=lambda _: kernels.counts([index], [asked[0]], asked[1]),
+        items=case["queries"],
+        answer=lambda found: {"counts": found},
+    )
 
 
 def infinigram_counts(corpora: Corpora, case: Case) -> Side:
     """infini-gram, one question after the other: its way to be asked."""
     engine = _engine(corpora, case)
     asked = ngrams(corpora.tokens(case["tokens"]), case["queries"], case["n"])[: case["peers"]].tolist()
-    return Side(work=lambda _: [engine.count(gram)["count"] for gram in asked], items=len(asked),
-                answer=lambda found: {"counts": np.array(found)})  # fmt: skip
+    return Side(
+        work=lambda _: [engine.count(gram)["count"] for gram in asked],
+        items=len(asked),
+        answer=lambda found: {"counts": np.array(found)},
+    )
 
 
 def tokengrams_counts(corpora: Corpora, case: Case) -> Side:
@@ -169,8 +178,11 @@ def tokengrams_counts(corpora: Corpora, case: Case) -> Side:
     stream = corpora.tokens(case["tokens"])
     index = MemmapIndex(*_tokengrams_files(corpora, case["tokens"], stream), vocab=SEPARATOR + 1)
     asked = ngrams(stream, case["queries"], case["n"])[: case["peers"]].tolist()
-    return Side(work=lambda _: [index.count(gram) for gram in asked], items=len(asked),
-                answer=lambda found: {"counts": np.array(found)})  # fmt: skip
+    return Side(
+        work=lambda _: [index.count(gram) for gram in asked],
+        items=len(asked),
+        answer=lambda found: {"counts": np.array(found)},
+    )
 
 
 # -- ∞-gram -----------------------------------------------------------------------------------------------------------
@@ -189,8 +201,11 @@ def infinigrams(corpora: Corpora, case: Case) -> Side:
 
     stream = corpora.tokens(case["tokens"])
     index, asked = kernels.build(*stream), _laid_out(_texts(stream, case["queries"]))
-    return Side(work=lambda _: kernels.infinigram([index], [asked[0]], asked[1]), items=case["queries"],
-                answer=lambda f: {"suffix": f.suffix, "numerator": f.numerator, "denominator": f.denominator})  # fmt: skip
+    return Side(
+        work=lambda _: kernels.infinigram([index], [asked[0]], asked[1]),
+        items=case["queries"],
+        answer=lambda f: {"suffix": f.suffix, "numerator": f.numerator, "denominator": f.denominator},
+    )
 
 
 def infinigram_probabilities(corpora: Corpora, case: Case) -> Side:

@@ -58,9 +58,14 @@ class Child:
 
         self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - read when the process has ended
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.measure", *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=self.errors, text=True, cwd=ROOT, env={**os.environ, **WORKER_ENVIRONMENT, **environment},
-        )  # fmt: skip
+            [sys.executable, "-m", "benchmarks.measure", *words],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            text=True,
+            cwd=ROOT,
+            env={**os.environ, **WORKER_ENVIRONMENT, **environment},
+        )
         self.began = time.perf_counter()
         self.first: dict[str, Any] = {}
 
@@ -97,9 +102,14 @@ class Child:
 
 
 def measure(
-    row: str, sides: Sequence[str], case: Mapping[str, Any], runs: int, folder: Path, shared: Path,
+    row: str,
+    sides: Sequence[str],
+    case: Mapping[str, Any],
+    runs: int,
+    folder: Path,
+    shared: Path,
     environment: Mapping[str, str] | None = None,
-) -> dict[str, Measured]:  # fmt: skip
+) -> dict[str, Measured]:
     """Run the sides in turns, `runs` times each. A side that cannot run has a `problem` and no figures."""
     words = [json.dumps(case), str(folder), str(shared)]
     preparing = Child([row, "", *words], {})  # makes the inputs, so that no side is charged with the memory this takes
@@ -123,8 +133,10 @@ def measure(
     finally:
         for child in children.values():
             child.close()
-    return {side: Measured(problem=problems[side]) if side in problems else _summary(children[side], heard[side])
-            for side in sides}  # fmt: skip
+    return {
+        side: Measured(problem=problems[side]) if side in problems else _summary(children[side], heard[side])
+        for side in sides
+    }
 
 
 def _summary(child: Child, heard: Sequence[Mapping[str, Any]]) -> Measured:
@@ -132,11 +144,17 @@ def _summary(child: Child, heard: Sequence[Mapping[str, Any]]) -> Measured:
     warm, timed = heard[0], heard[1:]
     cpu, wall = [h["cpu"] for h in timed], [h["wall"] for h in timed]
     figures = {
-        "cpu_seconds": statistics.median(cpu), "wall_seconds": statistics.median(wall), "cpu_range": [min(cpu), max(cpu)],
-        "items": warm["items"], "runs": len(timed), "peak_memory": warm["memory"],
-        "memory_before": ready["memory"], "first_run_seconds": warm["wall"],
-        "ready_seconds": ready["seconds"], **heard[-1]["extra"],
-    }  # fmt: skip
+        "cpu_seconds": statistics.median(cpu),
+        "wall_seconds": statistics.median(wall),
+        "cpu_range": [min(cpu), max(cpu)],
+        "items": warm["items"],
+        "runs": len(timed),
+        "peak_memory": warm["memory"],
+        "memory_before": ready["memory"],
+        "first_run_seconds": warm["wall"],
+        "ready_seconds": ready["seconds"],
+        **heard[-1]["extra"],
+    }
     return Measured(figures, warm["wrong"], Path(warm["answer"]))
 
 

@@ -74,8 +74,9 @@ def sentence_transformers(corpora: Corpora, case: Case) -> Side:
     model, ngrams = SentenceTransformer(_sentence_settings(64)["model"], device="cpu"), _ngrams(case)
     return Side(
         work=lambda _: model.encode(ngrams, normalize_embeddings=True, show_progress_bar=False),
-        items=len(ngrams), answer=lambda vectors: {"vectors": vectors},
-    )  # fmt: skip
+        items=len(ngrams),
+        answer=lambda vectors: {"vectors": vectors},
+    )
 
 
 def nearly_equal_vectors(ours: Mapping[str, Any], peers: Mapping[str, Any]) -> str:
@@ -92,11 +93,14 @@ def association(corpora: Corpora, case: Case) -> Side:
     from tasks.taskgrams.embed import EMBED
     from tasks.taskgrams.extract import EXTRACT
 
-    study = Study.model_validate({
-        "name": "mining", "corpus": {"sources": [{"name": "c", "files": ["unused.jsonl"]}]},
-        "counting": {"stop_words": "none"},
-        "tasks": [{"name": "t", "family": "translation", "orders": [1, 2, 3], "languages": ["xx", "yy"]}],
-    })  # fmt: skip
+    study = Study.model_validate(
+        {
+            "name": "mining",
+            "corpus": {"sources": [{"name": "c", "files": ["unused.jsonl"]}]},
+            "counting": {"stop_words": "none"},
+            "tasks": [{"name": "t", "family": "translation", "orders": [1, 2, 3], "languages": ["xx", "yy"]}],
+        }
+    )
     step: Step = {"embed": EMBED, "align": ALIGN}[case["step"]]
     folder = Path(tempfile.mkdtemp(prefix="taskgram-benchmark-"))
     store = Store(str(folder))
@@ -104,10 +108,22 @@ def association(corpora: Corpora, case: Case) -> Side:
     pairs = [sentences(case["sentences"], vocabulary(30_000, ending, rng), 14, rng) for ending in ("", "x")]
     n = case["sentences"]
     rows = {
-        "task": ["t"] * n, "split": ["mine"] * n, "example": [f"{i:07d}" for i in range(n)], "row": list(range(1, n + 1)),
-        "group": [""] * n, "input": pairs[0], "output": pairs[1], "prompt": [""] * n, "separator": [" "] * n,
-        "aliases": [[]] * n, "options": [[]] * n, "answer": [-1] * n, "sha256": [""] * n, "file": [""] * n, "version": [""] * n,
-    }  # fmt: skip
+        "task": ["t"] * n,
+        "split": ["mine"] * n,
+        "example": [f"{i:07d}" for i in range(n)],
+        "row": list(range(1, n + 1)),
+        "group": [""] * n,
+        "input": pairs[0],
+        "output": pairs[1],
+        "prompt": [""] * n,
+        "separator": [" "] * n,
+        "aliases": [[]] * n,
+        "options": [[]] * n,
+        "answer": [-1] * n,
+        "sha256": [""] * n,
+        "file": [""] * n,
+        "version": [""] * n,
+    }
     import pyarrow as pa
 
     with store.writing({"examples": CONTRACTS["examples"]}, "all", {"sums": {}}) as writer:
@@ -132,7 +148,7 @@ def association(corpora: Corpora, case: Case) -> Side:
         work=lambda _: run(step),
         items=lambda sums: int(sums["candidates"] if step is ALIGN else sums["input_ngrams"] + sums["output_ngrams"]),
         close=lambda: shutil.rmtree(folder, ignore_errors=True),
-    )  # fmt: skip
+    )
 
 
 # -- alignment ---------------------------------------------------------------------------------------------------------
@@ -174,10 +190,14 @@ def alignment(corpora: Corpora, case: Case) -> Side:
 
     examples, vectors = _world(case)
     frames = [
-        pl.DataFrame({"example": np.repeat(np.arange(len(examples), dtype=np.int32), [len(e[s]) for e in examples]),
-                      "ngram": [f"{g:08d}" for e in examples for g in e[s]]})
+        pl.DataFrame(
+            {
+                "example": np.repeat(np.arange(len(examples), dtype=np.int32), [len(e[s]) for e in examples]),
+                "ngram": [f"{g:08d}" for e in examples for g in e[s]],
+            }
+        )
         for s in (0, 1)
-    ]  # fmt: skip
+    ]
     sides = side_of(*frames)
     numbers = [np.array(side.ngrams.to_list()).astype(np.int64) for side in sides]
     x, y = (Held(np.ascontiguousarray(v[n])) for v, n in zip(vectors, numbers, strict=True))
@@ -188,8 +208,12 @@ def alignment(corpora: Corpora, case: Case) -> Side:
 
     def answer(found: tuple[list[Any], int]) -> dict[str, np.ndarray]:
         columns = [np.concatenate(column) for column in zip(*found[0], strict=True)]
-        return {"input": numbers[0][columns[0]], "output": numbers[1][columns[1]], "examples": columns[2],
-                "similarity": columns[3]}  # fmt: skip
+        return {
+            "input": numbers[0][columns[0]],
+            "output": numbers[1][columns[1]],
+            "examples": columns[2],
+            "similarity": columns[3],
+        }
 
     return Side(work=work, items=lambda found: found[1], answer=answer)
 
@@ -214,9 +238,12 @@ def pair_loop(corpora: Corpora, case: Case) -> Side:
 
     def answer(found: tuple[dict[tuple[int, int], float], dict[tuple[int, int], int]]) -> dict[str, np.ndarray]:
         pairs = sorted(found[0])
-        return {"input": np.array([p[0] for p in pairs]), "output": np.array([p[1] for p in pairs]),
-                "examples": np.array([found[1][p] for p in pairs]),
-                "similarity": np.array([found[0][p] for p in pairs])}  # fmt: skip
+        return {
+            "input": np.array([p[0] for p in pairs]),
+            "output": np.array([p[1] for p in pairs]),
+            "examples": np.array([found[1][p] for p in pairs]),
+            "similarity": np.array([found[0][p] for p in pairs]),
+        }
 
     return Side(work=work, items=lambda found: len(found[1]), answer=answer)
 

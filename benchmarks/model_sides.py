@@ -18,8 +18,16 @@ from benchmarks.corpora import Corpora
 from benchmarks.measure import Side
 
 Case = Mapping[str, Any]
-SHAPE: dict[str, Any] = {"hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 1024,
-         "max_position_embeddings": 2048, "bos_token_id": 0, "eos_token_id": 0, "initializer_range": 0.1}  # fmt: skip
+SHAPE: dict[str, Any] = {
+    "hidden_size": 256,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "intermediate_size": 1024,
+    "max_position_embeddings": 2048,
+    "bos_token_id": 0,
+    "eos_token_id": 0,
+    "initializer_range": 0.1,
+}
 BATCH_TOKENS = 8192  # the default of [scoring]
 SCORED, ANSWERED = 8, 32  # requests at once, the fastest for lm-evaluation-harness of 8 and 32, and of 8, 16, 32 and 64
 NEW = 24
@@ -103,8 +111,9 @@ def score_choices(corpora: Corpora, case: Case) -> Side:
             found = requests(model, [(prompt, "", option) for prompt, option in asked], [""] * len(asked))
             return score(model, found, BATCH_TOKENS)
 
-    return Side(work=work, items=len(asked),
-                answer=lambda found: {"scores": np.array([v.astype(np.float64).sum() for v in found])})  # fmt: skip
+    return Side(
+        work=work, items=len(asked), answer=lambda found: {"scores": np.array([v.astype(np.float64).sum() for v in found])}
+    )
 
 
 def answer_questions(corpora: Corpora, case: Case) -> Side:
@@ -209,8 +218,11 @@ def score_with_harness(corpora: Corpora, case: Case) -> Side:
     """`loglikelihood`."""
     model, asked = harness(_folder(corpora), SCORED), choices(corpora, case)
     requests = instances("loglikelihood", list(asked))
-    return Side(work=lambda _: model.loglikelihood(requests, disable_tqdm=True), items=len(asked),
-                answer=lambda found: {"scores": np.array([score for score, _ in found])})  # fmt: skip
+    return Side(
+        work=lambda _: model.loglikelihood(requests, disable_tqdm=True),
+        items=len(asked),
+        answer=lambda found: {"scores": np.array([score for score, _ in found])},
+    )
 
 
 def answer_with_harness(corpora: Corpora, case: Case) -> Side:

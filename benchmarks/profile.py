@@ -52,8 +52,12 @@ def _native(command: Sequence[str]) -> list[tuple[float, str]]:
         return []
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "raw.txt"
-        subprocess.run([spy, "record", "--native", "--format", "raw", "--rate", "200", "-o", str(out), "--", *command, "quiet"],
-                       cwd=ROOT, capture_output=True, check=False)  # fmt: skip
+        subprocess.run(
+            [spy, "record", "--native", "--format", "raw", "--rate", "200", "-o", str(out), "--", *command, "quiet"],
+            cwd=ROOT,
+            capture_output=True,
+            check=False,
+        )
         if not out.exists():
             return []
         leaves: Counter[str] = Counter()

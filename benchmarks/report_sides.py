@@ -54,18 +54,44 @@ def report(corpora: Corpora, case: Mapping[str, Any]) -> Side:
             if r["measure"] in ("mem_n", "mem_delta") and r["order"] == 1 and not r["detail"]
         ],
         "models": [
-            {"model": m, "checkpoint": 1000, "source": "folder", "revision": "", "path": "", "sha256": "",
-             "parameters": 10_000_000 * 2**i, "parameters_non_embedding": 5_000_000 * 2**i, "tokens_seen": -1, "loss": None,
-             "seed": -1, "membership": "", "tokenizer": ""}
+            {
+                "model": m,
+                "checkpoint": 1000,
+                "source": "folder",
+                "revision": "",
+                "path": "",
+                "sha256": "",
+                "parameters": 10_000_000 * 2**i,
+                "parameters_non_embedding": 5_000_000 * 2**i,
+                "tokens_seen": -1,
+                "loss": None,
+                "seed": -1,
+                "membership": "",
+                "tokenizer": "",
+            }
             for i, m in enumerate(models)
         ],
         "examples": [
-            {"task": TASKS[i % 4], "split": "evaluate", "example": f"{i:06}", "file": "", "row": i + 1, "version": "", "group": "",
-             "input": "x " * 40, "output": "y " * 10, "prompt": "x", "separator": " ", "aliases": [], "options": [], "answer": -1,
-             "sha256": ""}
+            {
+                "task": TASKS[i % 4],
+                "split": "evaluate",
+                "example": f"{i:06}",
+                "file": "",
+                "row": i + 1,
+                "version": "",
+                "group": "",
+                "input": "x " * 40,
+                "output": "y " * 10,
+                "prompt": "x",
+                "separator": " ",
+                "aliases": [],
+                "options": [],
+                "answer": -1,
+                "sha256": "",
+            }
             for i in range(case["examples"])
         ],
-    }  # fmt: skip
+    }
     parts: dict[str, tuple[Part, ...]] = {}
     for name, rows in tables.items():
         contract = CONTRACTS[name]
@@ -86,11 +112,13 @@ def report(corpora: Corpora, case: Mapping[str, Any]) -> Side:
         return Path(store.folder("report_files", job.key))
 
     return Side(
-        work=work, items=len(metrics), fresh=fresh,
+        work=work,
+        items=len(metrics),
+        fresh=fresh,
         check=lambda folder: "" if (folder / "figures" / "memorization.pdf").stat().st_size else "no figure",
         extra=lambda folder: {"files": sum(1 for p in folder.rglob("*") if p.is_file())},
         close=lambda: shutil.rmtree(root, ignore_errors=True),
-    )  # fmt: skip
+    )
 
 
 def metric_rows(models: list[str]) -> Iterator[dict[str, Any]]:
@@ -141,7 +169,22 @@ def metric_rows(models: list[str]) -> Iterator[dict[str, Any]]:
 def _row(task: str, model: str, measure: str, value: float, **more: Any) -> dict[str, Any]:
     """One row of metrics."""
     return {
-        "measure": measure, "task": task, "model": model, "checkpoint": 1000, "order": 0, "unit": "pair", "statistic": "spearman",
-        "detail": "", "x": None, "estimate": value, "low": value - 0.1, "high": value + 0.1, "standard_error": None,
-        "p_value": 0.01, "rows": 9000, "examples": 2500, "truth": None, "note": "",
-    } | more  # fmt: skip
+        "measure": measure,
+        "task": task,
+        "model": model,
+        "checkpoint": 1000,
+        "order": 0,
+        "unit": "pair",
+        "statistic": "spearman",
+        "detail": "",
+        "x": None,
+        "estimate": value,
+        "low": value - 0.1,
+        "high": value + 0.1,
+        "standard_error": None,
+        "p_value": 0.01,
+        "rows": 9000,
+        "examples": 2500,
+        "truth": None,
+        "note": "",
+    } | more

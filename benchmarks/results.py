@@ -30,8 +30,12 @@ def machine() -> str:
 def records(name: str, case: Mapping[str, Any], measured: Mapping[str, Measured], source: str) -> list[Record]:
     """One for each bar of the case; one without a peer, if there is no bar."""
     row, ours = ROWS[name], measured[OURS]
-    base = {"row": name, "sizes": {k: v for k, v in case.items() if k not in ("bars", "peers")}, "machine": machine(),
-            "corpus": source}  # fmt: skip
+    base = {
+        "row": name,
+        "sizes": {k: v for k, v in case.items() if k not in ("bars", "peers")},
+        "machine": machine(),
+        "corpus": source,
+    }
     found = []
     for peer, bar in (case["bars"] or {"": None}).items():
         if peer and peer not in FIGURES:
@@ -39,9 +43,20 @@ def records(name: str, case: Mapping[str, Any], measured: Mapping[str, Measured]
             continue
         figure = FIGURES.get(peer)
         ratio = figure.read(ours.figures) if figure and not ours.problem else None
-        found.append({**base, "peer": "", "figure": peer, "unit": figure.unit if figure else "", "ratio": ratio, "bar": bar,
-                      "at_most": bool(figure and figure.at_most), "figures": {OURS: dict(ours.figures)}, "equal": None,
-                      "note": ours.problem})  # fmt: skip
+        found.append(
+            {
+                **base,
+                "peer": "",
+                "figure": peer,
+                "unit": figure.unit if figure else "",
+                "ratio": ratio,
+                "bar": bar,
+                "at_most": bool(figure and figure.at_most),
+                "figures": {OURS: dict(ours.figures)},
+                "equal": None,
+                "note": ours.problem,
+            }
+        )
     for record in found:
         record["reached"] = None if record["bar"] is None or record["ratio"] is None else score(record) >= 1
     return found
@@ -54,11 +69,16 @@ def _beside(row: Row, peer: str, bar: float | None, ours: Measured, theirs: Meas
     if not problem:
         ratio = _each(theirs.figures, row.by) / _each(ours.figures, row.by)
     return {
-        "peer": version_of(peer), "figure": "", "unit": "×", "ratio": ratio, "bar": bar, "at_most": False,
+        "peer": version_of(peer),
+        "figure": "",
+        "unit": "×",
+        "ratio": ratio,
+        "bar": bar,
+        "at_most": False,
         "figures": {OURS: dict(ours.figures), "peer": dict(theirs.figures)},
         "equal": None if differs is None else not differs,
         "note": (f"{peer}: {theirs.problem}" if theirs.problem else ours.problem) or differs or "",
-    }  # fmt: skip
+    }
 
 
 def _each(figures: Mapping[str, Any], by: str) -> float:

@@ -57,8 +57,13 @@ def orchestration(corpora: Corpora, case: Mapping[str, Any]) -> Side:
     def work(root: Path) -> tuple[Path, float]:
         return root, _run(folder / "study.toml", root, "--workers", "0")
 
-    return Side(work=work, items=case["tokens"], fresh=fresh, extra=lambda found: shares(*found),
-                close=lambda: shutil.rmtree(folder, ignore_errors=True))  # fmt: skip
+    return Side(
+        work=work,
+        items=case["tokens"],
+        fresh=fresh,
+        extra=lambda found: shares(*found),
+        close=lambda: shutil.rmtree(folder, ignore_errors=True),
+    )
 
 
 def partitions(corpora: Corpora, case: Mapping[str, Any]) -> Side:
@@ -77,8 +82,9 @@ def partitions(corpora: Corpora, case: Mapping[str, Any]) -> Side:
     with socket.create_server((HOST, 0)) as probe:
         port = probe.getsockname()[1]
     environment = {**server_environment(port), "PREFECT_HOME": str(folder / "prefect")}
-    server = subprocess.Popen(server_command(port), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                              start_new_session=True)  # fmt: skip
+    server = subprocess.Popen(
+        server_command(port), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
     wait_until_up(api(port), server, folder / "none")
 
     def fresh() -> Path:
@@ -103,8 +109,12 @@ def partitions(corpora: Corpora, case: Mapping[str, Any]) -> Side:
         part = shares(root, wall)
         overhead = wall - part["job_seconds"] / 2 - part["check_seconds"]
         slowest = sorted(waits)[int(0.99 * (len(waits) - 1))]
-        return {"overhead": overhead, "server_seconds": slowest, "job_seconds": part["job_seconds"],
-                "check_seconds": part["check_seconds"]}  # fmt: skip
+        return {
+            "overhead": overhead,
+            "server_seconds": slowest,
+            "job_seconds": part["job_seconds"],
+            "check_seconds": part["check_seconds"],
+        }
 
     def close() -> None:
         end(server.pid)
@@ -145,5 +155,10 @@ def shares(root: Path, wall: float) -> dict[str, float]:
         checks += manifest["validation"]["seconds"]
         jobs |= {part["key"]: part["seconds"] for part in manifest["parts"]}
     busy = sum(jobs.values())
-    return {"job_seconds": busy, "check_seconds": checks, "other_seconds": wall - busy - checks,
-            "orchestration": 100 * (wall - busy - checks) / wall, "checks": 100 * checks / wall}  # fmt: skip
+    return {
+        "job_seconds": busy,
+        "check_seconds": checks,
+        "other_seconds": wall - busy - checks,
+        "orchestration": 100 * (wall - busy - checks) / wall,
+        "checks": 100 * checks / wall,
+    }

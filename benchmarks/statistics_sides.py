@@ -27,8 +27,11 @@ def bootstrap(corpora: Corpora, case: Case) -> Side:
     from tasks.metrics.resampling import bootstrap_many
 
     columns, example = rows(case)
-    return Side(work=lambda _: bootstrap_many(columns, example, None, case["draws"], SEED), items=case["draws"],
-                answer=lambda found: {"rho": found[:, 0, 1]})  # fmt: skip
+    return Side(
+        work=lambda _: bootstrap_many(columns, example, None, case["draws"], SEED),
+        items=case["draws"],
+        answer=lambda found: {"rho": found[:, 0, 1]},
+    )
 
 
 def scipy_loop(corpora: Corpora, case: Case) -> Side:
@@ -42,8 +45,11 @@ def scipy_loop(corpora: Corpora, case: Case) -> Side:
     assert counts is not None
     codes = np.unique(example, return_inverse=True)[1]
     resamples = [np.repeat(columns, counts[d][codes], axis=1) for d in range(case["peers"])]
-    return Side(work=lambda _: np.array([stats.spearmanr(x, y).statistic for x, y in resamples]), items=case["peers"],
-                answer=lambda found: {"rho": found})  # fmt: skip
+    return Side(
+        work=lambda _: np.array([stats.spearmanr(x, y).statistic for x, y in resamples]),
+        items=case["peers"],
+        answer=lambda found: {"rho": found},
+    )
 
 
 def nearly_equal(ours: Mapping[str, Any], peers: Mapping[str, Any]) -> str:

@@ -33,9 +33,13 @@ def short(count: float) -> str:
 def sizes(record: Record) -> str:
     """What was measured, in words."""
     names = {
-        "tokens": "{} tokens", "ngrams": "{} n-grams", "sentences": "{} sentences", "examples": "{} examples",
-        "queries": "{} " + items(record), "memory": "memory = {}",
-    }  # fmt: skip
+        "tokens": "{} tokens",
+        "ngrams": "{} n-grams",
+        "sentences": "{} sentences",
+        "examples": "{} examples",
+        "queries": "{} " + items(record),
+        "memory": "memory = {}",
+    }
     shown = {k: v for k, v in record["sizes"].items() if k in names and v}  # some rows have no tokens
     return ", ".join(names[k].format(short(v) if isinstance(v, int) else v) for k, v in shown.items())
 
@@ -89,8 +93,12 @@ def _machines(records: Sequence[Record]) -> list[str]:
 
 
 def _bars(records: Sequence[Record]) -> list[str]:
-    lines = ["### Bars", "", "| work | at | beside | ours | peer | GB, ours | GB, peer | figure | bar | |",
-             "|---|---|---|--:|--:|--:|--:|--:|--:|---|"]  # fmt: skip
+    lines = [
+        "### Bars",
+        "",
+        "| work | at | beside | ours | peer | GB, ours | GB, peer | figure | bar | |",
+        "|---|---|---|--:|--:|--:|--:|--:|--:|---|",
+    ]
     for r in records:
         if r["row"] not in ROWS or not (r["peer"] or r["figure"]):
             continue
@@ -98,8 +106,10 @@ def _bars(records: Sequence[Record]) -> list[str]:
         reached = {True: "reached", False: "**not reached**", None: ""}[r["reached"]]
         said = "; ".join(t for t in (reached, "equal answers" if r["equal"] else "", r["note"]) if t)
         unit = "" if r["ratio"] is None else f" {r['unit']}"
-        lines.append(f"| {ROWS[r['row']].work} | {sizes(r)} | {r['peer']} | {each(r, OURS)} | {each(r, 'peer')} "
-                     f"| {memory(r, OURS)} | {memory(r, 'peer')} | {number(r['ratio'])}{unit} | {sign} | {said} |")  # fmt: skip
+        lines.append(
+            f"| {ROWS[r['row']].work} | {sizes(r)} | {r['peer']} | {each(r, OURS)} | {each(r, 'peer')} "
+            f"| {memory(r, OURS)} | {memory(r, 'peer')} | {number(r['ratio'])}{unit} | {sign} | {said} |"
+        )
     notes = [f"- {row.work}: {row.note}." for row in ROWS.values() if row.note]
     return [*lines, "", *notes, ""]
 
@@ -117,21 +127,29 @@ def _growth(records: Sequence[Record]) -> list[str]:
         if r["row"] in ROWS and r["figures"].get(OURS) and name not in seen:
             seen.add(name)
             f = r["figures"][OURS]
-            lines.append(f"| {ROWS[r['row']].work} | {sizes(r)} | {number(f['cpu_seconds'])} | {number(f['wall_seconds'])} "
-                         f"| {each(r, OURS)} | {memory(r, OURS)} | {f['memory_before'] / 1e9:.2f} |")  # fmt: skip
+            lines.append(
+                f"| {ROWS[r['row']].work} | {sizes(r)} | {number(f['cpu_seconds'])} | {number(f['wall_seconds'])} "
+                f"| {each(r, OURS)} | {memory(r, OURS)} | {f['memory_before'] / 1e9:.2f} |"
+            )
     return [*lines, ""]
 
 
 def _counting(records: Sequence[Record]) -> list[str]:
-    lines = ["### What counting all orders spills and writes", "",
-             "| work | size | spilled bytes a token | rows a token | peak GB |", "|---|---|--:|--:|--:|"]  # fmt: skip
+    lines = [
+        "### What counting all orders spills and writes",
+        "",
+        "| work | size | spilled bytes a token | rows a token | peak GB |",
+        "|---|---|--:|--:|--:|",
+    ]
     seen = set()
     for r in records:
         f = r["figures"].get(OURS, {})
         if "spilled_bytes" in f and (name := (r["row"], sizes(r))) not in seen:
             seen.add(name)
-            lines.append(f"| {ROWS[r['row']].work} | {sizes(r)} | {number(f['spilled_bytes'] / f['items'])} "
-                         f"| {number(f['rows'] / f['items'])} | {memory(r, OURS)} |")  # fmt: skip
+            lines.append(
+                f"| {ROWS[r['row']].work} | {sizes(r)} | {number(f['spilled_bytes'] / f['items'])} "
+                f"| {number(f['rows'] / f['items'])} | {memory(r, OURS)} |"
+            )
     return [*lines, ""] if seen else []
 
 

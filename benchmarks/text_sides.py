@@ -20,10 +20,12 @@ def tokeniser(corpora: Corpora, case: Case) -> Side:
     texts, text = corpora.texts(case["tokens"]), corpora.tokenizer()
     compiled = compile_tokenizer.__wrapped__(text)
     return Side(
-        work=lambda tokeniser: tokeniser.encode(texts), items=lambda found: len(found[0]),
-        fresh=lambda: compile_tokenizer.__wrapped__(text), answer=lambda found: {"ids": found[0], "offsets": found[1]},
+        work=lambda tokeniser: tokeniser.encode(texts),
+        items=lambda found: len(found[0]),
+        fresh=lambda: compile_tokenizer.__wrapped__(text),
+        answer=lambda found: {"ids": found[0], "offsets": found[1]},
         check=lambda found: compiled.why and f"the library does the work: {compiled.why}",
-    )  # fmt: skip
+    )
 
 
 def tokenizers(corpora: Corpora, case: Case) -> Side:
@@ -41,8 +43,9 @@ def tokenizers(corpora: Corpora, case: Case) -> Side:
         ids = np.fromiter((i for one in lists for i in one), np.int32)
         return {"ids": ids, "offsets": np.cumsum([0, *map(len, lists)])}
 
-    return Side(work=work, items=lambda encoded: sum(len(e.ids) for e in encoded), fresh=lambda: load_tokenizer(text),
-                answer=answer)  # fmt: skip
+    return Side(
+        work=work, items=lambda encoded: sum(len(e.ids) for e in encoded), fresh=lambda: load_tokenizer(text), answer=answer
+    )
 
 
 def analyzer(corpora: Corpora, case: Case) -> Side:
@@ -76,7 +79,10 @@ def regex_loop(corpora: Corpora, case: Case) -> Side:
         rank = np.empty(len(words), np.int32)
         rank[[known[w] for w in words]] = np.arange(len(words))
         ids = np.fromiter((i for one in lists for i in one), np.int64)
-        return {"ids": rank[ids], "offsets": np.cumsum([0, *map(len, lists)]),
-                "words": np.frombuffer("\n".join(words).encode(), np.uint8)}  # fmt: skip
+        return {
+            "ids": rank[ids],
+            "offsets": np.cumsum([0, *map(len, lists)]),
+            "words": np.frombuffer("\n".join(words).encode(), np.uint8),
+        }
 
     return Side(work=work, items=lambda found: sum(map(len, found[1])), fresh=dict, answer=answer)

@@ -119,8 +119,16 @@ def prompts(options: argparse.Namespace) -> None:
     from schemas import load_study
 
     _check_workers(options)
-    asked = (options.task, options.candidates, options.rewriter, options.rounds, options.per_round, options.seed,
-             options.models, options.workers)  # fmt: skip
+    asked = (
+        options.task,
+        options.candidates,
+        options.rewriter,
+        options.rounds,
+        options.per_round,
+        options.seed,
+        options.models,
+        options.workers,
+    )
     Question(load_study(study_path(options.study)), options.study, *asked[:-1]).check()  # before a server starts
     from flows.temporary_server import TemporaryServer
 

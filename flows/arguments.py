@@ -27,9 +27,11 @@ Results lie under --root (default: $TASKGRAM_ROOT, else ./taskgram-data). What i
 def parser() -> argparse.ArgumentParser:
     """All commands with their words; `command` of what it parses is the action that answers."""
     every = argparse.ArgumentParser(
-        prog="taskgram", epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="taskgram",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Is a language model recalling its training data, or generalizing from it? Exact counts, honest statistics.",
-    )  # fmt: skip
+    )
     every.add_argument("--version", action="version", version=f"taskgram {_version()}")
     commands = every.add_subparsers(required=True, metavar="COMMAND")
 
@@ -48,8 +50,13 @@ def parser() -> argparse.ArgumentParser:
     run = command("run", actions.run, "bring a study up to date")
     run.add_argument("--only", metavar="STEP", help="run this step alone; its inputs must be finished")
     run.add_argument("--from", dest="start", metavar="STEP", help="run this step and those that depend on it")
-    run.add_argument("--force", metavar="STEP", action="append", default=[],
-                     help="compute this step again and compare; may be given several times")  # fmt: skip
+    run.add_argument(
+        "--force",
+        metavar="STEP",
+        action="append",
+        default=[],
+        help="compute this step again and compare; may be given several times",
+    )
     run.add_argument("--workers", type=int, metavar="N", help="Dask workers; 0 runs everything in this process")
     run.add_argument("--verify", action="store_true", help="hash the bytes of finished parts before they are skipped")
     run.add_argument("-v", "--verbose", action="store_true", help="show Prefect's log as well")
@@ -64,8 +71,13 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--timezone", default="UTC", metavar="ZONE", help="of the schedule, e.g. Europe/Berlin (default: UTC)"
     )
-    serve.add_argument("--port", type=int, default=4200, metavar="N",
-                       help="of the server; not used where PREFECT_API_URL names one (default: 4200)")  # fmt: skip
+    serve.add_argument(
+        "--port",
+        type=int,
+        default=4200,
+        metavar="N",
+        help="of the server; not used where PREFECT_API_URL names one (default: 4200)",
+    )
     count = command("count", actions.count, "count phrases in the corpus of a study, alone and together")
     count.add_argument("phrases", metavar="PHRASE", nargs="+", help="words that follow each other, as one argument")
     count.add_argument("--documents", type=int, metavar="K", default=3, help="documents shown (default: 3)")

@@ -62,8 +62,10 @@ def _unforeseen(error: Exception, root: str) -> str:
     if words := not_written(error, root):
         return words
     if _is_from(error, "httpx"):
-        return (f"the Prefect server does not answer: {error}. What was finished is kept, the same command goes on from there; "
-                "a server that PREFECT_API_URL names must run for that")  # fmt: skip
+        return (
+            f"the Prefect server does not answer: {error}. What was finished is kept, the same command goes on from there; "
+            "a server that PREFECT_API_URL names must run for that"
+        )
     words, trace = f"{type(error).__name__}: {error} (this is a defect of ours; its traceback ", traceback.format_exc()
     path = Path(root) / "logs" / f"taskgram-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
     try:

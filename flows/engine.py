@@ -49,9 +49,11 @@ class Outcome:
 
 
 def run_step(
-    planned: PlannedStep, session: Session, progress: Progress = lambda done, total: None,
+    planned: PlannedStep,
+    session: Session,
+    progress: Progress = lambda done, total: None,
     part_failed: PartFailed = lambda part, why: None,
-) -> Outcome:  # fmt: skip
+) -> Outcome:
     """Bring a step up to date. Raises StepFailed, after recording it, when a part or a contract fails."""
     store, name = session.store, planned.step.name
     session.check()
@@ -98,9 +100,10 @@ def _missing(
 ) -> list[PlannedJob]:
     """Jobs with a part that is not there or not whole, dearest first. `entries`: what is known of each table's parts."""
     todo = [
-        job for job in stage.jobs
+        job
+        for job in stage.jobs
         if forced or not all(store.is_whole(p, entries[p.table].get(p.key), verify=verify) for p in job.parts(stage.stage))
-    ]  # fmt: skip
+    ]
     return sorted(todo, key=lambda job: -job.job.cost)
 
 
@@ -205,10 +208,17 @@ def _outcome(
 ) -> Outcome:
     manifests = [m for t, parts in planned.outputs.items() if (m := store.manifest(t, fingerprint(parts)))]
     rows = tuple(
-        {"table": m["table"], "parts": len(m["parts"]), "rows": m["rows"], "bytes": m["bytes"],
-         "checks": len(m["validation"]["checks"]), "valid": m["validation"]["success"], "fingerprint": m["fingerprint"][:12]}
+        {
+            "table": m["table"],
+            "parts": len(m["parts"]),
+            "rows": m["rows"],
+            "bytes": m["bytes"],
+            "checks": len(m["validation"]["checks"]),
+            "valid": m["validation"]["success"],
+            "fingerprint": m["fingerprint"][:12],
+        }
         for m in manifests
-    )  # fmt: skip
+    )
     return Outcome(
         planned.step.name,
         state,

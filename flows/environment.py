@@ -66,8 +66,10 @@ def check_root(root: str) -> str:
     except (ValueError, ImportError) as error:
         raise StudyError(f"--root: no address that can be used: {error}; write it like s3://bucket/folder") from None
     if secret or address.query:
-        raise StudyError(f"--root {address.scheme}://…: an address must hold neither password nor token; put them into the "
-                         "environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE and their like)")  # fmt: skip
+        raise StudyError(
+            f"--root {address.scheme}://…: an address must hold neither password nor token; put them into the "
+            "environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE and their like)"
+        )
     return root
 
 
@@ -77,8 +79,10 @@ def refuse_strangers() -> None:
     import schemas
     import tasks
 
-    homes = {name: Path(str(module.__file__)).resolve().parent.parent for name, module in
-             (("flows", flows), ("tasks", tasks), ("schemas", schemas))}  # fmt: skip
+    homes = {
+        name: Path(str(module.__file__)).resolve().parent.parent
+        for name, module in (("flows", flows), ("tasks", tasks), ("schemas", schemas))
+    }
     if len(set(homes.values())) != 1:
         places = ", ".join(f"{name} in {home}" for name, home in homes.items())
         raise StudyError(f"these packages should lie together, but: {places}. Use an environment that holds taskgram alone.")

@@ -38,7 +38,7 @@ def estimate(
     counting: Counting,
     placebo: CorpusSize | None = None,
 ) -> list[Line]:
-    """A line for each step of a study, in the order they run."""  # fmt: skip
+    """A line for each step of a study, in the order they run."""
     lines = [
         *_corpus(corpus, counting),
         _held_out(corpus, tasks, models),
@@ -46,9 +46,31 @@ def estimate(
         *_tasks(corpus, tasks, machine, asking),
         *_models(corpus, tasks, models, machine, asking, counting),
     ]
-    order = ["plant", "ingest", "held_out", "read", "tokenizer", "tokens", "models", "words", "extract", "embed", "align",
-             "query", "placebo", "infinigram", "score", "generate", "novelty", "count", "index", "measure", "trace",
-             "calibrate", "report"]  # fmt: skip
+    order = [
+        "plant",
+        "ingest",
+        "held_out",
+        "read",
+        "tokenizer",
+        "tokens",
+        "models",
+        "words",
+        "extract",
+        "embed",
+        "align",
+        "query",
+        "placebo",
+        "infinigram",
+        "score",
+        "generate",
+        "novelty",
+        "count",
+        "index",
+        "measure",
+        "trace",
+        "calibrate",
+        "report",
+    ]
     lines += _counts(corpus, tasks, models, counting, len(asking.variants))
     return sorted(lines, key=lambda line: order.index(line.step))
 
@@ -56,22 +78,67 @@ def estimate(
 def _corpus(c: CorpusSize, counting: Counting) -> list[Line]:
     """Files to documents, tokens and words."""
     rate, size, guesses = RATES, SIZES, c.guesses
-    stored = {name: size[name].value * amount for name, amount in
-              (("documents", c.text), ("tokens", c.tokens), ("words", c.words))}  # fmt: skip
+    stored = {
+        name: size[name].value * amount for name, amount in (("documents", c.text), ("tokens", c.tokens), ("words", c.words))
+    }
     unpacking = c.unpacked / rate["unpack"].value
     trained = min(counting.training_bytes, c.text) if counting.trains_tokenizer else 0.0
     return [
-        line_of("plant", 5 if c.planted else 0, work=c.words if c.planted else 0, unit="words",
-              written=c.text if c.planted else 0, core=c.words / rate["plant"].value if c.planted else 0),
-        line_of("ingest", c.parts, ["unpack"] if c.unpacked else [], guesses, work=c.documents, unit="documents", read=c.packed,
-              written=stored["documents"], core=c.text / rate["ingest"].value + unpacking, memory=0.5e9),
-        line_of("tokenizer", 1, work=trained, unit="bytes", read=trained, written=1e5,
-              core=trained / rate["train a tokenizer"].value, memory=1e9),
-        line_of("tokens", c.parts, [], guesses, work=c.tokens, unit="tokens", read=stored["documents"],
-              written=stored["tokens"], core=c.tokens / rate["tokens"].value, memory=0.65e9),
-        line_of("words", c.parts, [], guesses, work=c.words, unit="words", read=stored["documents"], written=stored["words"],
-              core=c.words / rate["words"].value, memory=0.45e9),
-    ]  # fmt: skip
+        line_of(
+            "plant",
+            5 if c.planted else 0,
+            work=c.words if c.planted else 0,
+            unit="words",
+            written=c.text if c.planted else 0,
+            core=c.words / rate["plant"].value if c.planted else 0,
+        ),
+        line_of(
+            "ingest",
+            c.parts,
+            ["unpack"] if c.unpacked else [],
+            guesses,
+            work=c.documents,
+            unit="documents",
+            read=c.packed,
+            written=stored["documents"],
+            core=c.text / rate["ingest"].value + unpacking,
+            memory=0.5e9,
+        ),
+        line_of(
+            "tokenizer",
+            1,
+            work=trained,
+            unit="bytes",
+            read=trained,
+            written=1e5,
+            core=trained / rate["train a tokenizer"].value,
+            memory=1e9,
+        ),
+        line_of(
+            "tokens",
+            c.parts,
+            [],
+            guesses,
+            work=c.tokens,
+            unit="tokens",
+            read=stored["documents"],
+            written=stored["tokens"],
+            core=c.tokens / rate["tokens"].value,
+            memory=0.65e9,
+        ),
+        line_of(
+            "words",
+            c.parts,
+            [],
+            guesses,
+            work=c.words,
+            unit="words",
+            read=stored["documents"],
+            written=stored["words"],
+            core=c.words / rate["words"].value,
+            memory=0.45e9,
+        ),
+    ]
 
 
 def _held_out(c: CorpusSize, tasks: Sequence[TaskSize], models: Sequence[ModelSize]) -> Line:
@@ -79,13 +146,19 @@ def _held_out(c: CorpusSize, tasks: Sequence[TaskSize], models: Sequence[ModelSi
     wanted = bool(models) and any(t.new_tokens for t in tasks)
     text = c.held_out if wanted else 0.0
     parts = (1 if c.planted else c.parts * c.held_out / c.text if c.text else 0.0) if wanted else 0.0
-    return line_of("held_out", math.ceil(parts), work=text, unit="bytes of text", read=text, written=1e5 * math.ceil(parts),
-                 core=text / RATES["ingest"].value, memory=0.2e9)  # fmt: skip
+    return line_of(
+        "held_out",
+        math.ceil(parts),
+        work=text,
+        unit="bytes of text",
+        read=text,
+        written=1e5 * math.ceil(parts),
+        core=text / RATES["ingest"].value,
+        memory=0.2e9,
+    )
 
 
-def _placebo(
-    c: CorpusSize | None, tasks: Sequence[TaskSize], machine: Machine, asking: Asking, counting: Counting
-) -> Line:  # fmt: skip
+def _placebo(c: CorpusSize | None, tasks: Sequence[TaskSize], machine: Machine, asking: Asking, counting: Counting) -> Line:
     """What the steps that count pairs cost on the placebo corpus."""
     if c is None:
         return line_of("placebo", 0, unit="words")
@@ -93,8 +166,16 @@ def _placebo(
     own = [line for line in every if line.step in ("plant", "ingest", "words", "query")]
     total = {name: sum(getattr(line, name) for line in own) for name in ("read", "written", "core")}
     guesses = tuple(dict.fromkeys(g for line in own for g in line.guesses))
-    return Line("placebo", sum(line.parts for line in own), work=c.words, unit="words", **total,
-                longest=max(line.longest for line in own), memory=max(line.memory for line in own), guesses=guesses)  # fmt: skip
+    return Line(
+        "placebo",
+        sum(line.parts for line in own),
+        work=c.words,
+        unit="words",
+        **total,
+        longest=max(line.longest for line in own),
+        memory=max(line.memory for line in own),
+        guesses=guesses,
+    )
 
 
 def _tasks(c: CorpusSize, tasks: Sequence[TaskSize], machine: Machine, asking: Asking) -> list[Line]:
@@ -112,23 +193,61 @@ def _tasks(c: CorpusSize, tasks: Sequence[TaskSize], machine: Machine, asking: A
     found = ("pairs of other tasks and encoders than the debian study's",)
     many = ("partial results of more parts than the debian study's ten",) if c.parts > 100 else ()
     return [
-        line_of("read", n, work=examples, unit="examples", written=examples * size["example"].value,
-              core=examples / rate["read"].value),
-        line_of("extract", n * policies, work=ngrams * policies, unit="n-grams", written=ngrams * policies * size["ngram"].value,
-              core=ngrams * policies / rate["extract"].value),
+        line_of(
+            "read",
+            n,
+            work=examples,
+            unit="examples",
+            written=examples * size["example"].value,
+            core=examples / rate["read"].value,
+        ),
+        line_of(
+            "extract",
+            n * policies,
+            work=ngrams * policies,
+            unit="n-grams",
+            written=ngrams * policies * size["ngram"].value,
+            core=ngrams * policies / rate["extract"].value,
+        ),
         _embed(tasks, machine, asking),
-        line_of("align", n * (1 + len(asking.variants)), [], found, work=mined, unit="pairs", written=mined * size["pair"].value,
-              core=mined / rate["align"].value, memory=1e9),
-        line_of("query", len(asked) * (c.parts + 1) if c.parts else 0, [], (*c.guesses, *found, *many), unit="words",
-              work=len(asked) * c.words, read=len(asked) * c.words * size["words"].value, core=scan + total,
-              longest=max(total, scan / max(1, c.parts)) / len(asked), memory=0.3e9 + 200 * max(asked),
-              written=sum(asked) * (size["count of a pair"].value + c.parts * size["pair partial"].value)),
-        line_of("infinigram", c.parts + 1 if c.parts else 0, [], (*c.guesses, *many), work=c.tokens, unit="tokens",
-              read=c.tokens * size["tokens"].value, written=rows * size["partial"].value,
-              core=c.tokens / rate["infinigram"].value + rows * rate["infinigram sum"].value,
-              longest=max(rows * rate["infinigram sum"].value, c.tokens / rate["infinigram"].value / max(1, c.parts)),
-              memory=0.5e9 + 100 * context),
-    ]  # fmt: skip
+        line_of(
+            "align",
+            n * (1 + len(asking.variants)),
+            [],
+            found,
+            work=mined,
+            unit="pairs",
+            written=mined * size["pair"].value,
+            core=mined / rate["align"].value,
+            memory=1e9,
+        ),
+        line_of(
+            "query",
+            len(asked) * (c.parts + 1) if c.parts else 0,
+            [],
+            (*c.guesses, *found, *many),
+            unit="words",
+            work=len(asked) * c.words,
+            read=len(asked) * c.words * size["words"].value,
+            core=scan + total,
+            longest=max(total, scan / max(1, c.parts)) / len(asked),
+            memory=0.3e9 + 200 * max(asked),
+            written=sum(asked) * (size["count of a pair"].value + c.parts * size["pair partial"].value),
+        ),
+        line_of(
+            "infinigram",
+            c.parts + 1 if c.parts else 0,
+            [],
+            (*c.guesses, *many),
+            work=c.tokens,
+            unit="tokens",
+            read=c.tokens * size["tokens"].value,
+            written=rows * size["partial"].value,
+            core=c.tokens / rate["infinigram"].value + rows * rate["infinigram sum"].value,
+            longest=max(rows * rate["infinigram sum"].value, c.tokens / rate["infinigram"].value / max(1, c.parts)),
+            memory=0.5e9 + 100 * context,
+        ),
+    ]
 
 
 def _embed(tasks: Sequence[TaskSize], machine: Machine, asking: Asking) -> Line:
@@ -142,10 +261,18 @@ def _embed(tasks: Sequence[TaskSize], machine: Machine, asking: Asking) -> Line:
     on_gpu = [bool(a.encoder) and machine.gpu is not None for a in every]
     cores, gpus = (distinct * sum(s for s, gpu in zip(each, on_gpu, strict=True) if gpu == there) for there in (False, True))
     return line_of(
-        "embed", len(tasks) * len(every), ["encoder"] if largest else [], guesses, work=distinct * len(every),
-        unit="distinct n-grams", written=distinct * sum(a.dimensions for a in every) * SIZES["embedding"].value, core=cores,
-        gpu=gpus, longest=longest * max(each), memory=1e9 + 4 * largest,
-    )  # fmt: skip
+        "embed",
+        len(tasks) * len(every),
+        ["encoder"] if largest else [],
+        guesses,
+        work=distinct * len(every),
+        unit="distinct n-grams",
+        written=distinct * sum(a.dimensions for a in every) * SIZES["embedding"].value,
+        core=cores,
+        gpu=gpus,
+        longest=longest * max(each),
+        memory=1e9 + 4 * largest,
+    )
 
 
 def _ngrams(task: TaskSize) -> float:
@@ -164,7 +291,7 @@ def _models(
     asking: Asking,
     counting: Counting,
 ) -> list[Line]:
-    """Training, and asking: score and generate."""  # fmt: skip
+    """Training, and asking: score and generate."""
     score = _Passes("score", machine)
     said = _Passes("generate", machine)
     for model in models:
@@ -187,12 +314,19 @@ def _models(
     fetch = down / RATES["download"].value
     notes = [g for m in models if (g := m.guess)] + (guesses if sum(flops.values()) else [])
     training = line_of(
-        "models", len(models), ["download"] if down else [], notes, work=sum(flops.values()) or down,
-        unit="FLOPs" if sum(flops.values()) else "bytes to download", read=down, written=own + down,
-        core=fetch + (0 if machine.gpu else sum(seconds.values())), gpu=sum(seconds.values()) if machine.gpu else 0,
+        "models",
+        len(models),
+        ["download"] if down else [],
+        notes,
+        work=sum(flops.values()) or down,
+        unit="FLOPs" if sum(flops.values()) else "bytes to download",
+        read=down,
+        written=own + down,
+        core=fetch + (0 if machine.gpu else sum(seconds.values())),
+        gpu=sum(seconds.values()) if machine.gpu else 0,
         longest=max([fetch, *seconds.values()]),
         memory=max((m.parameters * 16 + 0.5e9 for m in models if m.trained), default=0),
-    )  # fmt: skip
+    )
     return [training, score.line(), said.line()]
 
 
@@ -228,10 +362,19 @@ class _Passes:
         _, guesses = _speed(self.machine, self.models)
         on_gpu = self.machine.gpu is not None
         return line_of(
-            self.step, self.parts, ["load"] if self.read > 1e9 else [], guesses if self.parts else [], work=self.passes,
-            unit="forward passes", read=self.read, written=self.written, core=0 if on_gpu else self.seconds,
-            gpu=self.seconds if on_gpu else 0, longest=self.longest, memory=self.memory,
-        )  # fmt: skip
+            self.step,
+            self.parts,
+            ["load"] if self.read > 1e9 else [],
+            guesses if self.parts else [],
+            work=self.passes,
+            unit="forward passes",
+            read=self.read,
+            written=self.written,
+            core=0 if on_gpu else self.seconds,
+            gpu=self.seconds if on_gpu else 0,
+            longest=self.longest,
+            memory=self.memory,
+        )
 
 
 def _speed(machine: Machine, models: Sequence[ModelSize]) -> tuple[float, list[str]]:
@@ -261,21 +404,66 @@ def _counts(
     indexed = (c.words + c.tokens) if counting.index else 0.0
     return [
         _novelty(c, tasks, asked, counting),
-        line_of("count", c.parts + counting.buckets + 1 if orders else 0, [], c.guesses, work=c.words * orders,
-              unit="words × orders", read=c.words * size["words"].value if orders else 0, core=counted,
-              written=c.words * size["ngrams"].value * orders + spilled,
-              memory=0.6e9),
-        line_of("index", 2 * c.parts if counting.index else 0, ["index"] if counting.index else [], work=indexed, unit="tokens",
-              written=indexed * size["index"].value, core=indexed / rate["index"].value, memory=1.5e9),
-        line_of("measure", (measures + variants) * len(tasks) + 1 if tasks else 0, work=len(tasks) * asked,
-              unit="tasks × checkpoints", written=4e5, core=measured, longest=measured / max(1, len(tasks)), memory=1e9),
-        line_of("trace", len(tasks), work=traced, unit="examples × models", written=traced * size["trace"].value,
-              core=traced * rate["trace"].value, memory=0.5e9),
-        line_of("calibrate", 4 * math.ceil(counting.worlds / 100), work=4.0 * counting.worlds, unit="worlds",
-              written=100.0 * counting.worlds, core=4.0 * counting.worlds * rate["calibrate"].value, memory=0.4e9),
-        line_of("report", 2 + len(tasks), core=rate["report"].value + traced * rate["trace page"].value, unit="pages", work=1,
-              written=1e6 + traced * size["trace page"].value, memory=0.5e9),
-    ]  # fmt: skip
+        line_of(
+            "count",
+            c.parts + counting.buckets + 1 if orders else 0,
+            [],
+            c.guesses,
+            work=c.words * orders,
+            unit="words × orders",
+            read=c.words * size["words"].value if orders else 0,
+            core=counted,
+            written=c.words * size["ngrams"].value * orders + spilled,
+            memory=0.6e9,
+        ),
+        line_of(
+            "index",
+            2 * c.parts if counting.index else 0,
+            ["index"] if counting.index else [],
+            work=indexed,
+            unit="tokens",
+            written=indexed * size["index"].value,
+            core=indexed / rate["index"].value,
+            memory=1.5e9,
+        ),
+        line_of(
+            "measure",
+            (measures + variants) * len(tasks) + 1 if tasks else 0,
+            work=len(tasks) * asked,
+            unit="tasks × checkpoints",
+            written=4e5,
+            core=measured,
+            longest=measured / max(1, len(tasks)),
+            memory=1e9,
+        ),
+        line_of(
+            "trace",
+            len(tasks),
+            work=traced,
+            unit="examples × models",
+            written=traced * size["trace"].value,
+            core=traced * rate["trace"].value,
+            memory=0.5e9,
+        ),
+        line_of(
+            "calibrate",
+            4 * math.ceil(counting.worlds / 100),
+            work=4.0 * counting.worlds,
+            unit="worlds",
+            written=100.0 * counting.worlds,
+            core=4.0 * counting.worlds * rate["calibrate"].value,
+            memory=0.4e9,
+        ),
+        line_of(
+            "report",
+            2 + len(tasks),
+            core=rate["report"].value + traced * rate["trace page"].value,
+            unit="pages",
+            work=1,
+            written=1e6 + traced * size["trace page"].value,
+            memory=0.5e9,
+        ),
+    ]
 
 
 def _novelty(c: CorpusSize, tasks: Sequence[TaskSize], asked: int, counting: Counting) -> Line:
@@ -296,9 +484,15 @@ def _novelty(c: CorpusSize, tasks: Sequence[TaskSize], asked: int, counting: Cou
     own, together = texts * rate["novelty texts"].value, ngrams * rate["sum novelty"].value
     far = ("n-grams beyond the three million that were measured",) if distinct / passes > 3e6 else ()
     return line_of(
-        "novelty", texts + parts + (2 if generated else 0), [], (*c.guesses, *far) if generated else (), work=read,
-        unit="words", read=read * size["words"].value, core=scan + own + together,
+        "novelty",
+        texts + parts + (2 if generated else 0),
+        [],
+        (*c.guesses, *far) if generated else (),
+        work=read,
+        unit="words",
+        read=read * size["words"].value,
+        core=scan + own + together,
         written=ngrams * size["question"].value + parts * distinct * size["novelty"].value,
         longest=max(together, scan / max(1, parts)),
         memory=0.4e9 + min(distinct * size["asked"].value, counting.memory) + 100 * distinct,
-    )  # fmt: skip
+    )

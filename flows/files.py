@@ -59,8 +59,10 @@ def reports_url(root: str) -> str:
         if "@" in found.netloc or found.query or found.fragment or not url.isprintable() or set(url) & set(' ()<>[]"\\'):
             raise ValueError
     except ValueError:
-        raise StudyError(f"{REPORTS_URL}: no address for a browser, like http://127.0.0.1:4201 or https://host/reports; "
-                         "it must hold neither password nor token, for it is shown in Prefect's UI") from None  # fmt: skip
+        raise StudyError(
+            f"{REPORTS_URL}: no address for a browser, like http://127.0.0.1:4201 or https://host/reports; "
+            "it must hold neither password nor token, for it is shown in Prefect's UI"
+        ) from None
     return "" if other and _same_place(other) != _same_place(root) else url
 
 

@@ -145,20 +145,37 @@ def as_json(found: Forecast) -> dict[str, Any]:
         "study": found.study.name,
         "steps": [
             {
-                "step": r.line.step, "parts": r.parts, "there": r.there, "left": r.left, "work": r.line.work,
-                "unit": r.line.unit, "bytes_read": r.line.read, "bytes_written": r.line.written,
-                "core_seconds": r.line.core, "gpu_seconds": r.line.gpu, "wall_seconds": r.wall,
-                "worker_memory": r.line.memory, "guesses": list(r.line.guesses), "not_compared": r.why,
-            } for r in found.rows
+                "step": r.line.step,
+                "parts": r.parts,
+                "there": r.there,
+                "left": r.left,
+                "work": r.line.work,
+                "unit": r.line.unit,
+                "bytes_read": r.line.read,
+                "bytes_written": r.line.written,
+                "core_seconds": r.line.core,
+                "gpu_seconds": r.line.gpu,
+                "wall_seconds": r.wall,
+                "worker_memory": r.line.memory,
+                "guesses": list(r.line.guesses),
+                "not_compared": r.why,
+            }
+            for r in found.rows
         ],
         "left": {f"{n}_seconds": found.total(n) for n in ("core", "gpu", "wall")}
         | {"bytes_written": found.total("written"), "bytes_read": found.total("read")},
         "corpus": asdict(found.sizes.corpus),
         "tasks": [asdict(t) | {"pairs": t.pairs} for t in found.sizes.tasks],
         "models": [asdict(m) for m in found.sizes.models],
-        "machine": {"processes": found.machine.processes, "cores": cores_of(found.study), "gpu": found.study.hardware.gpu,
-                    "gpus": found.machine.gpus if found.machine.gpu else 0, "memory": found.memory, "disk": found.disk},
+        "machine": {
+            "processes": found.machine.processes,
+            "cores": cores_of(found.study),
+            "gpu": found.study.hardware.gpu,
+            "gpus": found.machine.gpus if found.machine.gpu else 0,
+            "memory": found.memory,
+            "disk": found.disk,
+        },
         "missing": [asdict(m) for m in found.missing],
         "notes": list(found.notes),
         "rates": {name: rate._asdict() for name, rate in RATES.items()},
-    }  # fmt: skip
+    }

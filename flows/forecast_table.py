@@ -111,9 +111,13 @@ def _models(found: Forecast, console: Any) -> None:
     for parameters in sorted(hub):
         names = hub[parameters]
         table.add_row(
-            names[0], count(parameters), str(len(names)), size(downloads[parameters] * len(names)),
-            size(parameters * found.machine.weight_bytes), count(forward_flops(parameters, 1)),
-        )  # fmt: skip
+            names[0],
+            count(parameters),
+            str(len(names)),
+            size(downloads[parameters] * len(names)),
+            size(parameters * found.machine.weight_bytes),
+            count(forward_flops(parameters, 1)),
+        )
     console.print(table)
 
 
@@ -127,13 +131,16 @@ def _cells(row: Row, found: Forecast, guesses: dict[str, int], wide: bool) -> li
     core = line.core * row.left
     numbers = sorted({guesses[g] for g in line.guesses if g in guesses})
     return [
-        line.step, f"{row.parts:,}", "?" if row.there is None else f"{row.there:,}",
+        line.step,
+        f"{row.parts:,}",
+        "?" if row.there is None else f"{row.there:,}",
         *([f"{count(line.work)} {line.unit}" if line.work else "", size(line.read) if line.read else ""] if wide else []),
         size(line.written),
         sign + duration(core) if core else "",
         *([sign + duration(line.gpu * row.left) if line.gpu * row.left else ""] if found.machine.gpu else []),
-        "done" if row.left == 0 else sign + duration(row.wall), " ".join(map(str, numbers)),
-    ]  # fmt: skip
+        "done" if row.left == 0 else sign + duration(row.wall),
+        " ".join(map(str, numbers)),
+    ]
 
 
 def _totals(found: Forecast, console: Any) -> None:
@@ -146,8 +153,10 @@ def _totals(found: Forecast, console: Any) -> None:
     console.print(
         f"About {duration(left)} if steps follow each other, {duration(busy)} if nothing ever waits; "
         f"{size(found.total('written'))} are written, a worker holds up to {size(peak)}.\nWhere rates were measured, within a "
-        "factor of two; ~ rests on a guess and may be far off.", markup=False, soft_wrap=True,
-    )  # fmt: skip
+        "factor of two; ~ rests on a guess and may be far off.",
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 def count(number: float) -> str:

@@ -33,8 +33,10 @@ def machine_of(study: Study) -> Machine:
     """The machine a study names, with this machine's cores where it names none. StudyError for an unknown GPU."""
     h = study.hardware
     if h.gpu and h.gpu not in GPUS and not h.flops:
-        raise StudyError(f"hardware.gpu: no data sheet of {h.gpu!r}; known are {', '.join(GPUS)}. Or give what it really "
-                         'reaches as flops = "250T"')  # fmt: skip
+        raise StudyError(
+            f"hardware.gpu: no data sheet of {h.gpu!r}; known are {', '.join(GPUS)}. Or give what it really "
+            'reaches as flops = "250T"'
+        )
     flops = float(parse_count(h.flops)) if h.flops else 0.0
     gpu = GPUS.get(h.gpu, Gpu(flops, flops, 0.0, 1e12)) if h.gpu and study.scoring.device != "cpu" else None
     width = 4 if study.scoring.dtype == "float32" else 2

@@ -13,8 +13,19 @@ from schemas import CONTRACTS, Contract, StudyError
 from tasks.dataset import Part, Store, fingerprint
 from tasks.validation import validate
 
-LIBRARIES = ("dask", "duckdb", "great_expectations", "numba", "numpy", "polars", "prefect", "pyarrow", "tokenizers", "torch",
-             "transformers")  # fmt: skip
+LIBRARIES = (
+    "dask",
+    "duckdb",
+    "great_expectations",
+    "numba",
+    "numpy",
+    "polars",
+    "prefect",
+    "pyarrow",
+    "tokenizers",
+    "torch",
+    "transformers",
+)
 
 
 class ContractBroken(StudyError):
@@ -43,9 +54,14 @@ def is_written(store: Store, table: str, parts: tuple[Part, ...], verify: bool) 
 
 
 def describe(
-    store: Store, planned: PlannedStep, stage: PlannedStage, contract: Contract, tables: Mapping[str, tuple[Part, ...]],
-    costs: Mapping[str, Mapping[str, Any]], before: Mapping[str, Mapping[str, Any]],
-) -> dict[str, Any]:  # fmt: skip
+    store: Store,
+    planned: PlannedStep,
+    stage: PlannedStage,
+    contract: Contract,
+    tables: Mapping[str, tuple[Part, ...]],
+    costs: Mapping[str, Mapping[str, Any]],
+    before: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
     """Validate one table and describe it: its manifest. Raises ContractBroken where it breaks its contract.
 
     costs: what each job cost that ran now, with what its worker says of the parts it wrote; before: entries of earlier manifests.
@@ -64,13 +80,20 @@ def describe(
         entry = cost.pop("described", {}).get(contract.name) or (known if part.key not in costs else None)
         entries.append({**(entry or store.describe(part)), "labels": dict(part.labels), **cost})
     return {
-        "table": contract.name, "fingerprint": fingerprint(parts), "step": planned.step.name, "version": planned.step.version,
+        "table": contract.name,
+        "fingerprint": fingerprint(parts),
+        "step": planned.step.name,
+        "version": planned.step.version,
         "inputs": {t: fingerprint(p) for t, p in planned.inputs.items()},
         "settings": {job.key: dict(job.job.settings) for job in stage.jobs[:1]},
-        "parts": entries, "rows": sum(e["rows"] for e in entries), "bytes": sum(e["bytes"] for e in entries),
-        "seconds": sum(e.get("seconds", 0.0) for e in entries), "validation": validation,
-        "versions": versions(), "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }  # fmt: skip
+        "parts": entries,
+        "rows": sum(e["rows"] for e in entries),
+        "bytes": sum(e["bytes"] for e in entries),
+        "seconds": sum(e.get("seconds", 0.0) for e in entries),
+        "validation": validation,
+        "versions": versions(),
+        "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
 
 
 def differs(manifest: Mapping[str, Any], before: Mapping[str, Mapping[str, Any]]) -> bool:
@@ -84,8 +107,10 @@ def read_again(manifests: Iterable[Mapping[str, Any]]) -> str:
     more = [count for count in passes.values() if count > 1]
     if not more:
         return ""
-    return (f"{len(more)} of {len(passes)} parts were read up to {max(more)} times, for what is asked of them is more than "
-            "counting.memory holds")  # fmt: skip
+    return (
+        f"{len(more)} of {len(passes)} parts were read up to {max(more)} times, for what is asked of them is more than "
+        "counting.memory holds"
+    )
 
 
 @cache

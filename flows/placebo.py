@@ -40,7 +40,9 @@ def _stage(step: Step, number: int) -> Stage:
 
 
 PLACEBO = Step(
-    "placebo", version=1, about="how often the task-grams stand in a corpus that no model has seen, where the study names one",
+    "placebo",
+    version=1,
+    about="how often the task-grams stand in a corpus that no model has seen, where the study names one",
     reads=("task_grams", "example_ngrams", "examples", "truth"),
     stages=tuple(_stage(step, number) for step in STEPS_OF_A_CORPUS for number in range(len(step.stages))),
-)  # fmt: skip
+)

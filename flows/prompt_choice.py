@@ -84,27 +84,39 @@ def _own_prompts(store: Store, parts: Sequence[Part], original: Prompt) -> int:
     """Evaluated examples that bring a prompt of their own, so that the task's is not what they are asked with."""
     names = ("split", "prompt", "separator", "input", "options")
     rows = store.read(parts, CONTRACTS["examples"].schema, names).to_pylist()
-    asked = ((r["prompt"] + r["separator"], Found(0, "", r["input"], "", options=tuple(r["options"])))
-             for r in rows if r["split"] == "evaluate")  # fmt: skip
+    asked = (
+        (r["prompt"] + r["separator"], Found(0, "", r["input"], "", options=tuple(r["options"])))
+        for r in rows
+        if r["split"] == "evaluate"
+    )
     return sum(not text.endswith(fill(original.template, found)) for text, found in asked)
 
 
 # -- the answer ------------------------------------------------------------------------------------------------------
 def describe(
-    question: Question, read: str, trace: Sequence[Candidate], chosen: Mapping[str, Candidate | None],
+    question: Question,
+    read: str,
+    trace: Sequence[Candidate],
+    chosen: Mapping[str, Candidate | None],
     scores: Sequence[Mapping[str, Any]],
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """The answer as a plain object."""
     order = {model.name: place for place, model in enumerate(question.study.models)}  # a ladder from its foot
     looked = {d: [c for c in trace if c.direction == d and c.round] for d in DIRECTIONS}
     return {
-        "study": question.study.name, "task": question.task, "read": read,
+        "study": question.study.name,
+        "task": question.task,
+        "read": read,
         "proposed": {d: len(found) for d, found in looked.items()},
-        "rejected": {d: dict(sorted(Counter(c.rejected for c in found if c.rejected).items())) for d, found in looked.items()},
+        "rejected": {
+            d: dict(sorted(Counter(c.rejected for c in found if c.rejected).items())) for d, found in looked.items()
+        },
         "prompts": {d: _describe(chosen[d]) for d in ("original", *DIRECTIONS)},
-        "scores": [{k: v for k, v in row.items() if k not in ("task", "instruction", "template", "mean_count")}
-                   for row in sorted(scores, key=lambda row: order[row["model"]])],
-    }  # fmt: skip
+        "scores": [
+            {k: v for k, v in row.items() if k not in ("task", "instruction", "template", "mean_count")}
+            for row in sorted(scores, key=lambda row: order[row["model"]])
+        ],
+    }
 
 
 def _describe(candidate: Candidate | None) -> dict[str, Any] | None:
@@ -112,8 +124,11 @@ def _describe(candidate: Candidate | None) -> dict[str, Any] | None:
         return None
     found = candidate.score
     return {
-        "instruction": candidate.prompt.instruction, "template": candidate.prompt.template, "round": candidate.round,
-        "mean_count": found.mean if found else None, "missing": found.missing if found else 0,
+        "instruction": candidate.prompt.instruction,
+        "template": candidate.prompt.template,
+        "round": candidate.round,
+        "mean_count": found.mean if found else None,
+        "missing": found.missing if found else 0,
         "not_counted": candidate.rejected,
         "ngrams": dict(zip(found.ngrams.counted, found.counts, strict=True)) if found else {},
-    }  # fmt: skip
+    }

@@ -33,9 +33,10 @@ def _plan_score(study: Study, inputs: Inputs) -> list[Job]:
 
 
 SCORES = replace(
-    MEASURE, reads=("examples", "models", "token_scores", "generations"),
+    MEASURE,
+    reads=("examples", "models", "token_scores", "generations"),
     stages=(Stage(MEASURE.stages[0].writes, _plan_score, run_measure),),
-)  # fmt: skip
+)
 NEEDED: tuple[Step, ...] = (*(s for s in STEPS if s.name in {*CORPUS, *ANSWERS, "index"} - {"measure"}), SCORES)
 
 
@@ -62,14 +63,17 @@ class Question:
             if name not in models:
                 raise StudyError(f"--models {name}: the study has no such model; it has {', '.join(models) or 'none'}")
         if bool(self.candidates) == bool(self.rewriter):
-            raise StudyError("name what proposes prompts: --candidates FILE (a list), or --rewriter MODEL (a model of the "
-                             "study, or the folder of one)")  # fmt: skip
+            raise StudyError(
+                "name what proposes prompts: --candidates FILE (a list), or --rewriter MODEL (a model of the "
+                "study, or the folder of one)"
+            )
         if self.rounds < 1 or self.per_round < 1 or self.seed < 0:
             raise StudyError("--rounds and --per-round are at least 1, --seed at least 0")
         task = self.study.task(self.task)
         if task.reader == "pararel" and not task.prompt:
-            raise StudyError(f"task {self.task!r} has a template for each relation, not one prompt to choose; "
-                             "give it a `prompt`")  # fmt: skip
+            raise StudyError(
+                f"task {self.task!r} has a template for each relation, not one prompt to choose; give it a `prompt`"
+            )
 
     @property
     def command(self) -> str:

@@ -101,11 +101,18 @@ def _a_model(choosing: Choosing, home: Study) -> _Source:
         model = Model(name="rewriter", path=str(Path(name).expanduser().resolve()))
     study = home.model_copy(update={"name": f"{home.name}.rewriter", "tasks": (), "models": (model,)})
     parts = choosing.bring(study, MODELS)["models"].outputs["models"]
-    asked = {"rewriter": "model", "seed": question.seed, "temperature": TEMPERATURE, "top_p": TOP_P,
-             "max_new_tokens": MAX_NEW_TOKENS, **asking(study, model)}  # fmt: skip
+    asked = {
+        "rewriter": "model",
+        "seed": question.seed,
+        "temperature": TEMPERATURE,
+        "top_p": TOP_P,
+        "max_new_tokens": MAX_NEW_TOKENS,
+        **asking(study, model),
+    }
     labels = {"model": model.name, "checkpoint": str(checkpoints(model)[-1])}
-    return _Source(_model_rewriter, question.rounds, question.per_round, asked, labels,
-                   {"models": parts_with(parts, model=model.name)})  # fmt: skip
+    return _Source(
+        _model_rewriter, question.rounds, question.per_round, asked, labels, {"models": parts_with(parts, model=model.name)}
+    )
 
 
 def _model_rewriter(work: Work) -> Rewriter:
@@ -116,9 +123,14 @@ def _model_rewriter(work: Work) -> Rewriter:
     def ask(texts: Sequence[str], names: Sequence[str]) -> list[str]:
         with repeatable(settings.get("device", "cpu")):
             answers, shortened = generate(
-                open_checkpoint(work), [(text, " ") for text in texts], settings["max_new_tokens"], ["\n"],
-                settings["batch_tokens"], sampling, names,
-            )  # fmt: skip
+                open_checkpoint(work),
+                [(text, " ") for text in texts],
+                settings["max_new_tokens"],
+                ["\n"],
+                settings["batch_tokens"],
+                sampling,
+                names,
+            )
         work.add("truncated_requests", shortened)
         return [answer.text for answer in answers]
 

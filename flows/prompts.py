@@ -25,9 +25,17 @@ SHOWN = 70  # code points of a prompt in a line
 
 @flow(name="prompts", flow_run_name="{study}/{task_name}", persist_result=False)
 def prompts(
-    study: str, root: str, task_name: str, candidates: str = "", rewriter: str = "", rounds: int = ROUNDS,
-    per_round: int = PER_ROUND, seed: int = 0, models: list[str] | None = None, workers: int | None = None,
-) -> dict[str, Any]:  # fmt: skip
+    study: str,
+    root: str,
+    task_name: str,
+    candidates: str = "",
+    rewriter: str = "",
+    rounds: int = ROUNDS,
+    per_round: int = PER_ROUND,
+    seed: int = 0,
+    models: list[str] | None = None,
+    workers: int | None = None,
+) -> dict[str, Any]:
     """Choose the prompts with the most and the least of the corpus in them, and evaluate both.
 
     Args:

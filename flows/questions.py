@@ -80,20 +80,31 @@ def open_corpus(store: Store, plan: Mapping[str, PlannedStep]) -> Corpus:
 
 
 def _describe(
-    study: str, corpus: Corpus, store: Store, plan: Mapping[str, PlannedStep], given: list[str], phrases: list[str],
-    answer: Answer, excerpts: Sequence[Excerpt], seconds: float,
-) -> dict[str, Any]:  # fmt: skip
+    study: str,
+    corpus: Corpus,
+    store: Store,
+    plan: Mapping[str, PlannedStep],
+    given: list[str],
+    phrases: list[str],
+    answer: Answer,
+    excerpts: Sequence[Excerpt],
+    seconds: float,
+) -> dict[str, Any]:
     parts = plan["words"].outputs["words"]
     return {
         "study": study,
         "read": "index" if isinstance(corpus, Index) else "scan",
         "seconds": round(seconds, 3),
         "corpus_documents": sum(store.open(part).metadata.num_rows for part in parts),
-        "phrases": [{"given": text, "phrase": phrase, "occurrences": counted.occurrences, "documents": counted.documents}
-                    for text, phrase, counted in zip(given, phrases, answer.counted, strict=True)],
+        "phrases": [
+            {"given": text, "phrase": phrase, "occurrences": counted.occurrences, "documents": counted.documents}
+            for text, phrase, counted in zip(given, phrases, answer.counted, strict=True)
+        ],
         "documents_with_all": answer.together,
-        "excerpts": [{"source": e.source, "id": e.id, "text": e.text, "spans": [list(s) for s in e.spans]} for e in excerpts],
-    }  # fmt: skip
+        "excerpts": [
+            {"source": e.source, "id": e.id, "text": e.text, "spans": [list(s) for s in e.spans]} for e in excerpts
+        ],
+    }
 
 
 # -- the documents ---------------------------------------------------------------------------------------------------

@@ -104,9 +104,7 @@ SIZES = {
 # at n = 1, 2 and 3 or more
 PROMPT_BYTES = {"translation": (263, 262), "qa": (66, 13), "multiple_choice": (282, 44), "math": (253, 247)}
 EXAMPLE_WORDS = {"translation": (32, 31), "qa": (8, 2), "multiple_choice": (38, 6), "math": (42, 45)}
-PAIRS = {
-    "translation": (2.4, 70, 100), "qa": (2.0, 6.8, 7), "multiple_choice": (2.5, 18.5, 20), "math": (20, 113, 269),
-}  # fmt: skip
+PAIRS = {"translation": (2.4, 70, 100), "qa": (2.0, 6.8, 7), "multiple_choice": (2.5, 18.5, 20), "math": (20, 113, 269)}
 
 
 class Shape(NamedTuple):
@@ -133,10 +131,17 @@ class Shape(NamedTuple):
 
 
 _PYTHIA = {
-    "14m": (128, 6, 50304), "31m": (256, 6, 50304), "70m": (512, 6, 50304), "160m": (768, 12, 50304),
-    "410m": (1024, 24, 50304), "1b": (2048, 16, 50304), "1.4b": (2048, 24, 50304), "2.8b": (2560, 32, 50304),
-    "6.9b": (4096, 32, 50432), "12b": (5120, 36, 50688),
-}  # fmt: skip
+    "14m": (128, 6, 50304),
+    "31m": (256, 6, 50304),
+    "70m": (512, 6, 50304),
+    "160m": (768, 12, 50304),
+    "410m": (1024, 24, 50304),
+    "1b": (2048, 16, 50304),
+    "1.4b": (2048, 24, 50304),
+    "2.8b": (2560, 32, 50304),
+    "6.9b": (4096, 32, 50432),
+    "12b": (5120, 36, 50688),
+}
 HUB = {f"EleutherAI/pythia-{size}{kind}": Shape(*shape) for size, shape in _PYTHIA.items() for kind in ("", "-deduped")} | {
     "allenai/OLMo-1B-hf": Shape(2048, 16, 50304, 4, "olmo", 8192, tied=True),
     "allenai/OLMo-7B-hf": Shape(4096, 32, 50304, 4, "olmo", 11008),

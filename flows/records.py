@@ -16,15 +16,21 @@ NEVER_RECORDED = ("cluster_kwargs",)
 
 def record(store: Store, study: Study, file: str, planned: PlannedStep, **what: Any) -> None:
     """Write down what a step came to. `file`: the study as named on the command line."""
-    tables = {t: {"fingerprint": fingerprint(parts), "parts": [p.key for p in parts],
-                  "files": [store.part_path(p).removeprefix(store.base + "/") for p in parts]}
-              for t, parts in planned.outputs.items()}  # fmt: skip
+    tables = {
+        t: {
+            "fingerprint": fingerprint(parts),
+            "parts": [p.key for p in parts],
+            "files": [store.part_path(p).removeprefix(store.base + "/") for p in parts],
+        }
+        for t, parts in planned.outputs.items()
+    }
     told = study.model_dump(mode="json", exclude={"data", "cluster"})
     settings = {"study": study.name, "file": file, "settings": _recorded(told)}
     if store.read_json(store.study_path(study.name)) != settings:
         store.write_json(store.study_path(study.name), settings)
-    store.write_json(_step_path(store, study.name, planned.step.name),
-                     {"fingerprint": planned.fingerprint, "tables": tables, **what})  # fmt: skip
+    store.write_json(
+        _step_path(store, study.name, planned.step.name), {"fingerprint": planned.fingerprint, "tables": tables, **what}
+    )
 
 
 def mark_void(store: Store, study: str, step: str) -> None:

@@ -26,9 +26,12 @@ from flows.server import HOST
 # What a report's files are called: no folder above, nothing hidden (a report that is being put there), no second meaning.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _TYPES = {
-    ".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml",
-    ".csv": "text/csv; charset=utf-8", ".pdf": "application/pdf",
-}  # fmt: skip
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".csv": "text/csv; charset=utf-8",
+    ".pdf": "application/pdf",
+}
 _NOTHING = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 _DRAWN = f"{_NOTHING}; style-src 'unsafe-inline'; img-src data:"
 _SCRIPTED = (

@@ -47,9 +47,14 @@ def _run_name() -> str:
 
 @flow(name="study", flow_run_name=_run_name, persist_result=False, validate_parameters=True)
 def study(
-    study: str, root: str = "", only: StepName | None = None, start: StepName | None = None,
-    force: list[StepName] | None = None, workers: Annotated[int, Field(ge=0)] | None = None, verify: bool = False,
-) -> None:  # fmt: skip
+    study: str,
+    root: str = "",
+    only: StepName | None = None,
+    start: StepName | None = None,
+    force: list[StepName] | None = None,
+    workers: Annotated[int, Field(ge=0)] | None = None,
+    verify: bool = False,
+) -> None:
     """Bring a study up to date: what is missing is computed, what is finished is skipped.
 
     Args:
@@ -99,8 +104,10 @@ def choose(plan: list[PlannedStep], store: Store, session: Session, only: str | 
         above = {s.name for s in upstream(step, STEPS)}
         unfinished = [p.step.name for p in plan if p.step.name in above and not is_finished(store, p)]
         if unfinished:
-            raise StudyError(f"--only {only}: its inputs are not finished: {', '.join(unfinished)}. "
-                             f"Run them first: {session.command(unfinished[0])}")  # fmt: skip
+            raise StudyError(
+                f"--only {only}: its inputs are not finished: {', '.join(unfinished)}. "
+                f"Run them first: {session.command(unfinished[0])}"
+            )
         return {only}
     return downstream({start}, STEPS) if start else set(names)
 
@@ -146,8 +153,13 @@ def _step_task(planned: PlannedStep, session: Session, terminal: Terminal, post:
     """
     name = planned.step.name
 
-    @task(name=name, task_run_name=f"{session.study.name}/{name}/{planned.fingerprint[:8]}", description=planned.step.about,
-          cache_policy=NO_CACHE, persist_result=False)  # fmt: skip
+    @task(
+        name=name,
+        task_run_name=f"{session.study.name}/{name}/{planned.fingerprint[:8]}",
+        description=planned.step.about,
+        cache_policy=NO_CACHE,
+        persist_result=False,
+    )
     def step() -> State[Any]:
         watch = Watch(planned, session, post)
 

@@ -26,8 +26,9 @@ def serve_study(study: str, root: str, cron: str, timezone: str, port: int) -> N
     reports_url(root)
     if own:
         if is_up(url):
-            raise StudyError(f"a Prefect server already answers at {url}: set PREFECT_API_URL={url} to use it, "
-                             "or name another --port")  # fmt: skip
+            raise StudyError(
+                f"a Prefect server already answers at {url}: set PREFECT_API_URL={url} to use it, or name another --port"
+            )
         server, log = Processes(root).start("server", server_command(port), server_environment(port))
     try:
         if server is not None:
@@ -76,16 +77,23 @@ def _serve(name: str, study: str, root: str, cron: str, timezone: str, told: str
     alone = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
     parameters = {"study": study, "root": root}
     nightly = run.study.to_deployment(
-        name=name, schedule=Cron(cron, timezone=timezone), parameters=parameters, concurrency_limit=alone, tags=["taskgram", name],
+        name=name,
+        schedule=Cron(cron, timezone=timezone),
+        parameters=parameters,
+        concurrency_limit=alone,
+        tags=["taskgram", name],
         description=f"The study {name}: what is missing is computed, what is finished is skipped.",
-    )  # fmt: skip
+    )
     steps = [
         run.study.to_deployment(
-            name=f"{name}-{step.name}", parameters={**parameters, "only": step.name}, concurrency_limit=alone,
-            tags=["taskgram", name, step.name], description=f"The step {step.name} of {name} alone: {step.about}",
+            name=f"{name}-{step.name}",
+            parameters={**parameters, "only": step.name},
+            concurrency_limit=alone,
+            tags=["taskgram", name, step.name],
+            description=f"The step {step.name} of {name} alone: {step.about}",
         )
         for step in STEPS
-    ]  # fmt: skip
+    ]
     print(told, flush=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     warnings.filterwarnings("ignore", message="coroutine 'Runner.astop'")  # Prefect's own, when it is asked to stop

@@ -55,8 +55,10 @@ def wait_until_up(url: str, process: subprocess.Popen[bytes], log: Path) -> None
     while not is_up(url):
         if process.poll() is not None or time.monotonic() - began > SECONDS_TO_START:
             end = "\n  ".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-5:]) if log.exists() else ""
-            raise StudyError(f"the Prefect server at {url} does not answer; its log is {log}\n  {end}\n"
-                             "  if the port is taken, name another with --port")  # fmt: skip
+            raise StudyError(
+                f"the Prefect server at {url} does not answer; its log is {log}\n  {end}\n"
+                "  if the port is taken, name another with --port"
+            )
         time.sleep(0.3)
 
 
@@ -80,8 +82,14 @@ class Processes:
         self.folder.mkdir(parents=True, exist_ok=True)
         log = self.folder / f"{name}.log"
         with open(log, "wb") as out:
-            process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-                                       env=environment, start_new_session=True)  # fmt: skip
+            process = subprocess.Popen(
+                command,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                env=environment,
+                start_new_session=True,
+            )
         known = {n: (pid, _started(pid)) for n, pid in self.running().items()} | {name: (process.pid, _started(process.pid))}
         self.file.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
         return process, log

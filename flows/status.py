@@ -45,26 +45,32 @@ def _describe_step(planned: PlannedStep, store: Store, known: dict[str, Any]) ->
     whole = [m for m in manifests.values() if m] if state == "done" else []
     checks = [c for m in whole for c in m["validation"]["checks"]]
     return {
-        "step": planned.step.name, "state": state,
+        "step": planned.step.name,
+        "state": state,
         "parts": sum(len(s.jobs) for s in planned.stages),
-        "rows": sum(m["rows"] for m in whole), "bytes": sum(m["bytes"] for m in whole),
+        "rows": sum(m["rows"] for m in whole),
+        "bytes": sum(m["bytes"] for m in whole),
         "seconds": round(sum(m["seconds"] for m in {tuple(e["key"] for e in m["parts"]): m for m in whole}.values()), 3),
         "fingerprint": planned.fingerprint,
         "validation": {"success": bool(whole) and all(c["success"] for c in checks), "checks": len(checks)},
         "read_again": read_again(whole),
         "path": f"{store.base}/{planned.step.writes[0].name}",
-        "tables": {t: {"fingerprint": fingerprint(parts), "manifest": store.manifest_path(t, fingerprint(parts))}
-                   for t, parts in planned.outputs.items()},
+        "tables": {
+            t: {"fingerprint": fingerprint(parts), "manifest": store.manifest_path(t, fingerprint(parts))}
+            for t, parts in planned.outputs.items()
+        },
         **({"error": known["error"]} if state == "failed" and "error" in known else {}),
-    }  # fmt: skip
+    }
 
 
 def table(found: list[dict[str, Any]]) -> str:
     """The states as aligned text."""
     lines = [f"{'step':<11} {'state':<8} {'parts':>6} {'rows':>12} {'bytes':>10} {'seconds':>9}  fingerprint   checks"]
     for s in found:
-        lines.append(f"{s['step']:<11} {s['state']:<8} {s['parts']:>6} {s['rows']:>12,} {size(s['bytes']):>10} "
-                     f"{s['seconds']:>9.1f}  {s['fingerprint'][:12]}  {s['validation']['checks'] or '-'}")  # fmt: skip
+        lines.append(
+            f"{s['step']:<11} {s['state']:<8} {s['parts']:>6} {s['rows']:>12,} {size(s['bytes']):>10} "
+            f"{s['seconds']:>9.1f}  {s['fingerprint'][:12]}  {s['validation']['checks'] or '-'}"
+        )
         lines += [f"            {s['read_again']}"] if s["read_again"] else []
         lines += [f"            {line}" for line in s.get("error", "").splitlines()]
     return "\n".join(lines)

@@ -55,24 +55,39 @@ def sizes_of(study: Study) -> Sizes:
     instead = study.of_placebo()
     placebo = _size(instead, per_token, told) if instead else None
     counting = Counting(
-        tuple(sorted(set(study.counting.all_orders))), study.counting.buckets, study.counting.index, study.tokenizer.training_bytes,
-        not study.tokenizer.file, per_token, study.counting.memory_bytes, len(set(study.counting.novelty_orders)),
+        tuple(sorted(set(study.counting.all_orders))),
+        study.counting.buckets,
+        study.counting.index,
+        study.tokenizer.training_bytes,
+        not study.tokenizer.file,
+        per_token,
+        study.counting.memory_bytes,
+        len(set(study.counting.novelty_orders)),
         study.measures.calibration_worlds,
-    )  # fmt: skip
+    )
     return Sizes(
-        corpus, tuple(_task(t, study, told) for t in study.tasks), tuple(_model(m, study, told) for m in study.models), counting,
-        _asking(study), tuple(told.missing), tuple(told.notes), placebo,
-    )  # fmt: skip
+        corpus,
+        tuple(_task(t, study, told) for t in study.tasks),
+        tuple(_model(m, study, told) for m in study.models),
+        counting,
+        _asking(study),
+        tuple(told.missing),
+        tuple(told.notes),
+        placebo,
+    )
 
 
 def _asking(study: Study) -> Asking:
     found = [
         Asking(
-            study.scoring.other_inputs, study.scoring.batch_tokens,
-            0.0 if view.study.encoder.kind == "association" else RATES["encoder"].value, view.study.encoder.dimensions,
+            study.scoring.other_inputs,
+            study.scoring.batch_tokens,
+            0.0 if view.study.encoder.kind == "association" else RATES["encoder"].value,
+            view.study.encoder.dimensions,
             view.ngrams,
-        ) for view in views(study)
-    ]  # fmt: skip
+        )
+        for view in views(study)
+    ]
     return replace(found[0], variants=tuple(found[1:]))
 
 
@@ -146,18 +161,31 @@ def _source(source: Source, study: Study, per_token: Rate, told: _Notes) -> Corp
             f"shards, or a larger `partition` (now {study.corpus.partition}), make ingest cheaper"
         )
     return CorpusSize(
-        sum(held for held, _ in unfolded), text, documents, tokens, text / SIZES["word"].value, sum(pieces), unpacked,
-        guesses=tuple(guesses), held_out=text if source.held_out else 0.0,
-    )  # fmt: skip
+        sum(held for held, _ in unfolded),
+        text,
+        documents,
+        tokens,
+        text / SIZES["word"].value,
+        sum(pieces),
+        unpacked,
+        guesses=tuple(guesses),
+        held_out=text if source.held_out else 0.0,
+    )
 
 
 # -- the tasks -------------------------------------------------------------------------------------------------------
 def _task(task: Task, study: Study, told: _Notes) -> TaskSize:
     options = 4 if task.family == "multiple_choice" else 0
     size = TaskSize(
-        task.name, task.family, 0.0, 0.0, tuple(task.orders), options=options, shots=int(getattr(task, "shots", 0) or 0),
+        task.name,
+        task.family,
+        0.0,
+        0.0,
+        tuple(task.orders),
+        options=options,
+        shots=int(getattr(task, "shots", 0) or 0),
         new_tokens=task.max_new_tokens if task.generate and task.family != "multiple_choice" else 0,
-    )  # fmt: skip
+    )
     if task.reader == "planted":
         most = study.corpus.planted.examples if study.corpus.planted else 0
         return replace(size, evaluated=0.9 * most, mined=3.2 * most, length=PLANTED_LENGTH[task.family])  # as in the sample

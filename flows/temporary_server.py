@@ -46,8 +46,10 @@ class TemporaryServer:
             return
         home = os.environ.get("PREFECT_HOME", "")
         if os.path.isdir(home) and not os.access(home, os.W_OK):
-            raise StudyError(f"{home}: cannot be written to, and Prefect's own files lie there; name another root, or a Prefect "
-                             "server in PREFECT_API_URL")  # fmt: skip
+            raise StudyError(
+                f"{home}: cannot be written to, and Prefect's own files lie there; name another root, or a Prefect "
+                "server in PREFECT_API_URL"
+            )
         self._to_keep = _begin_with_a_copy()
         self._listening = socket.create_server((HOST, 0), backlog=1024)  # handed over open: nobody else takes the port
         self.process = self._start()
@@ -59,10 +61,14 @@ class TemporaryServer:
         package, number = str(Path(__file__).resolve().parent.parent), self._listening.fileno()
         paths = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
         return subprocess.Popen(
-            [sys.executable, "-m", "flows.temporary_server", str(number)], pass_fds=[number], start_new_session=True,
-            env={**os.environ, **ENVIRONMENT, "PYTHONPATH": paths}, stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+            [sys.executable, "-m", "flows.temporary_server", str(number)],
+            pass_fds=[number],
+            start_new_session=True,
+            env={**os.environ, **ENVIRONMENT, "PYTHONPATH": paths},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
 
     def _start_again(self) -> None:
         """Whenever it has ended and should not have; one that cannot live is given up, and its port closed."""
@@ -84,8 +90,10 @@ class TemporaryServer:
         while self.process is not None and not is_up(self.url):
             if self._listening.fileno() < 0 or time.monotonic() - began > SECONDS_TO_START:
                 self.close()
-                raise StudyError(f"the temporary Prefect server does not start; its home is {os.environ.get('PREFECT_HOME')}. "
-                                 "To see why: PREFECT_HOME=that prefect server start")  # fmt: skip
+                raise StudyError(
+                    f"the temporary Prefect server does not start; its home is {os.environ.get('PREFECT_HOME')}. "
+                    "To see why: PREFECT_HOME=that prefect server start"
+                )
             time.sleep(0.05)
         if self.process is not None and self._to_keep is not None:
             _keep(self._to_keep)

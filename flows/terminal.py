@@ -23,9 +23,14 @@ class Terminal:
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
             self._progress = Progress(
-                TextColumn("  {task.description:<11}"), BarColumn(bar_width=28), MofNCompleteColumn(), TextColumn("parts"),
-                TimeElapsedColumn(), console=Console(file=self.stream), transient=True,
-            )  # fmt: skip
+                TextColumn("  {task.description:<11}"),
+                BarColumn(bar_width=28),
+                MofNCompleteColumn(),
+                TextColumn("parts"),
+                TimeElapsedColumn(),
+                console=Console(file=self.stream),
+                transient=True,
+            )
             self._progress.start()
 
     def line(self, text: str) -> None:
@@ -57,8 +62,10 @@ class Terminal:
         if outcome.again:
             self.line(f"  {outcome.step:<11} {outcome.again}")
         for table in outcome.changed:
-            self.line(f"  {outcome.step:<11} NOT DETERMINISTIC: {table} has other bytes than before under the same key; "
-                      f"everything after it is computed again")  # fmt: skip
+            self.line(
+                f"  {outcome.step:<11} NOT DETERMINISTIC: {table} has other bytes than before under the same key; "
+                f"everything after it is computed again"
+            )
 
     def close(self) -> None:
         """Leave the terminal as it was."""

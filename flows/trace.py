@@ -62,8 +62,11 @@ def choose(known: Sequence[tuple[str, str, str]], given: str) -> tuple[str, str]
     if len(found) == 1:
         return found[0][:2]
     if not found:
-        raise StudyError(f"no evaluated example has the id {given!r} or holds that text; the ids look like {_names(known[:3])}"
-                         if known else "the study has no evaluated example")  # fmt: skip
+        raise StudyError(
+            f"no evaluated example has the id {given!r} or holds that text; the ids look like {_names(known[:3])}"
+            if known
+            else "the study has no evaluated example"
+        )
     lines = [f"  {task}/{name}  {_one_line(text)[:60]}" for task, name, text in found[:LISTED]]
     more = [f"  and {len(found) - LISTED} more"] if len(found) > LISTED else []
     raise StudyError("\n".join([f"{len(found)} examples are meant by {given!r}; name one of them:", *lines, *more]))
@@ -84,8 +87,11 @@ def _describe(store: Store, tables: Mapping[str, Sequence[Part]], task: str, nam
         (r["model"], r["checkpoint"]): r["parameters"]
         for r in store.read(tables["models"], CONTRACTS["models"].schema).to_pylist()
     }
-    answers = [{k: a[k] for k in ("model", "checkpoint", "text", "statistic", "value", "note")}
-               | {"parameters": sizes.get((a["model"], a["checkpoint"]))} for a in answers]  # fmt: skip
+    answers = [
+        {k: a[k] for k in ("model", "checkpoint", "text", "statistic", "value", "note")}
+        | {"parameters": sizes.get((a["model"], a["checkpoint"]))}
+        for a in answers
+    ]
     answers.sort(key=lambda a: (a["parameters"] or 0, a["model"]))
     by_span = {(s["side"], s["order"], s["ngram"]): s for s in spans}
     by_output: dict[tuple[int, str], list[Row]] = {}
@@ -110,8 +116,11 @@ def _ngram(span: Row, by_output: Mapping[tuple[int, str], list[Row]]) -> Row:
     known["places"] = [list(place) for place in zip(span["starts"], span["ends"], strict=True)]
     if span["side"] == "input":
         return known
-    return known | {"log_infinity": span["log_infinity"], "note": span["note"],
-                    "models": by_output.get((span["order"], span["ngram"]), [])}  # fmt: skip
+    return known | {
+        "log_infinity": span["log_infinity"],
+        "note": span["note"],
+        "models": by_output.get((span["order"], span["ngram"]), []),
+    }
 
 
 def _pair(

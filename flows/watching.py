@@ -62,8 +62,12 @@ class Watch:
         share, now = 100.0 * done / total if total else 100.0, time.monotonic()
         if self._progress is None:
             self.say(f"starts; {done} of {total} parts are there already and are skipped, {total - done} are to be computed")
-            self._progress = self.post.send(create_progress_artifact, progress=share, key=key(self.study, self.step, "progress"),
-                                            description=f"{self.step}: parts done")  # fmt: skip
+            self._progress = self.post.send(
+                create_progress_artifact,
+                progress=share,
+                key=key(self.study, self.step, "progress"),
+                description=f"{self.step}: parts done",
+            )
             self._sent = self._said = now
             return
         if now - self._said >= SECONDS_BETWEEN_LINES:
@@ -83,32 +87,57 @@ class Watch:
         if outcome.state == "skipped":
             self.say(f"is up to date and skipped: {outcome.parts} parts, {outcome.rows:,} rows")
             return
-        self.say(f"done: {outcome.computed} of {outcome.parts} parts computed in {outcome.seconds:.1f} s; {outcome.rows:,} rows, "
-                 f"{size(outcome.bytes)}, {outcome.checks} checks hold")  # fmt: skip
+        self.say(
+            f"done: {outcome.computed} of {outcome.parts} parts computed in {outcome.seconds:.1f} s; {outcome.rows:,} rows, "
+            f"{size(outcome.bytes)}, {outcome.checks} checks hold"
+        )
         words = f"{outcome.computed} of {outcome.parts} parts computed in {outcome.seconds:.1f} s. {outcome.again}"
-        self.post.send(create_table_artifact, table=[dict(t) for t in outcome.tables], key=key(self.study, self.step),
-                       description=f"{self.name}: {words}\n\n{self._link()}")  # fmt: skip
-        checks = [{"table": c["table"], "check": c["check"].removeprefix(f"{c['table']}: "), "rows checked": c["rows"],
-                   "rows that break it": c["unexpected"], "holds": c["success"]} for c in outcome.validations]  # fmt: skip
-        self.post.send(create_table_artifact, table=checks, key=key(self.study, self.step, "checks"),
-                       description=f"{self.name}: each check was made on every row. {self._link()}")  # fmt: skip
+        self.post.send(
+            create_table_artifact,
+            table=[dict(t) for t in outcome.tables],
+            key=key(self.study, self.step),
+            description=f"{self.name}: {words}\n\n{self._link()}",
+        )
+        checks = [
+            {
+                "table": c["table"],
+                "check": c["check"].removeprefix(f"{c['table']}: "),
+                "rows checked": c["rows"],
+                "rows that break it": c["unexpected"],
+                "holds": c["success"],
+            }
+            for c in outcome.validations
+        ]
+        self.post.send(
+            create_table_artifact,
+            table=checks,
+            key=key(self.study, self.step, "checks"),
+            description=f"{self.name}: each check was made on every row. {self._link()}",
+        )
 
     def failed(self, words: str, error: BaseException) -> None:
         """Why, in words; of a broken contract, which checks, on how many rows, and examples."""
         self._log.error("%s: %s", self.name, words)
         broken = error.__cause__ if isinstance(error.__cause__, ContractBroken) else error
         if isinstance(broken, ContractBroken):
-            self.post.send(create_table_artifact, table=[_violation(broken.table, c) for c in broken.checks],
-                           key=key(self.study, self.step, "violations"),
-                           description=f"{self.name}: {broken.table} breaks its contract; nothing downstream sees it")  # fmt: skip
+            self.post.send(
+                create_table_artifact,
+                table=[_violation(broken.table, c) for c in broken.checks],
+                key=key(self.study, self.step, "violations"),
+                description=f"{self.name}: {broken.table} breaks its contract; nothing downstream sees it",
+            )
 
     def _link(self) -> str:
         return f"[Report of {self.study}]({self.link}), once the step report is done: {self.report}"
 
 
 def _violation(table: str, check: Mapping[str, Any]) -> dict[str, Any]:
-    return {"table": table, "check": check["check"], "rows that break it": check["unexpected"],
-            "examples": "\n".join(check["examples"])}  # fmt: skip
+    return {
+        "table": table,
+        "check": check["check"],
+        "rows that break it": check["unexpected"],
+        "examples": "\n".join(check["examples"]),
+    }
 
 
 def key(*words: str) -> str:

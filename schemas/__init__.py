@@ -30,14 +30,7 @@ from schemas.documents import (
     TRUTH,
 )
 from schemas.errors import StudyError
-from schemas.examples import (
-    EMBEDDINGS,
-    EXAMPLE_NGRAMS,
-    EXAMPLE_REJECTS,
-    EXAMPLES,
-    SIMILARITIES,
-    TASK_GRAMS,
-)
+from schemas.examples import EMBEDDINGS, EXAMPLE_NGRAMS, EXAMPLE_REJECTS, EXAMPLES, SIMILARITIES, TASK_GRAMS
 from schemas.metrics import CALIBRATION, EXCLUSIONS, METRIC_FAMILY, METRICS, REPORT_FILES
 from schemas.models import GENERATIONS, MODELS, TOKEN_SCORES, TRAINING_LOG
 from schemas.ngrams import NGRAM_COUNTS, NGRAM_INDEX, NGRAM_SUFFIXES, NGRAM_VOCABULARY, TOKEN_INDEX

@@ -15,11 +15,17 @@ NGRAM_SUFFIXES = Contract(
         column("block", pa.int32(), "run of documents that was put into buckets together, from 0", at_least=0),
         column("bucket", pa.int16(), "all suffixes with the same first two words are in one bucket", at_least=0),
         column("suffixes", pa.int64(), "how many there are, each of at least two ids", at_least=0),
-        column("last_document", pa.int32(), "the last document of the block, as its position in the documents part", at_least=-1),
+        column(
+            "last_document", pa.int32(), "the last document of the block, as its position in the documents part", at_least=-1
+        ),
         column("ids_per_number", pa.int16(), "4 ids of 16 bits, 3 of 21 or 2 of 32", between=(2, 4)),
         column("numbers", pa.int16(), "numbers of a suffix", at_least=1),
         column("documents", pa.binary(), "of each suffix the document, as its position in the documents part: int32"),
-        column("packed", pa.binary(), "int64 [numbers, suffixes]: a suffix' ids, each plus 1, the first highest; 0 behind its end"),
+        column(
+            "packed",
+            pa.binary(),
+            "int64 [numbers, suffixes]: a suffix' ids, each plus 1, the first highest; 0 behind its end",
+        ),
     ),
     key=("block", "bucket"),
     rules=(
@@ -27,12 +33,14 @@ NGRAM_SUFFIXES = Contract(
         rows("octet_length(packed) = 8 * numbers * suffixes", "each suffix has so many numbers"),
     ),
     balances=(
-        balance("(SELECT COALESCE(sum(suffixes), 0) FROM ngram_suffixes)",
-                f"CASE WHEN (SELECT count(*) FROM ngram_suffixes) = 0 THEN 0 ELSE {_LENGTHS.replace('- n + 1', '- 1')} END",
-                "no position is lost, where any order is counted"),
+        balance(
+            "(SELECT COALESCE(sum(suffixes), 0) FROM ngram_suffixes)",
+            f"CASE WHEN (SELECT count(*) FROM ngram_suffixes) = 0 THEN 0 ELSE {_LENGTHS.replace('- n + 1', '- 1')} END",
+            "no position is lost, where any order is counted",
+        ),
     ),
     compression="none",
-)  # fmt: skip
+)
 
 NGRAM_COUNTS = Contract(
     name="ngram_counts",

@@ -33,8 +33,19 @@ def _renamed(contracts: Iterable[Contract]) -> dict[str, Contract]:
     }
 
 
-PLACEBO_TABLES = _renamed((
-    PLANTED_FILES, DOCUMENT_IDS, REPEATED_IDS, DOCUMENTS, DOCUMENT_REJECTS, WORDS, VOCABULARY, NGRAM_PARTIALS, PAIR_PARTIALS,
-    NGRAM_STATS, PAIR_COUNTS,
-))  # fmt: skip
+PLACEBO_TABLES = _renamed(
+    (
+        PLANTED_FILES,
+        DOCUMENT_IDS,
+        REPEATED_IDS,
+        DOCUMENTS,
+        DOCUMENT_REJECTS,
+        WORDS,
+        VOCABULARY,
+        NGRAM_PARTIALS,
+        PAIR_PARTIALS,
+        NGRAM_STATS,
+        PAIR_COUNTS,
+    )
+)
 """Contracts by the name of the corpus' own table."""

@@ -14,10 +14,7 @@ PROMPT_CANDIDATES = Contract(
     columns=(
         column("task", pa.string(), "name of the task"),
         column(
-            "direction",
-            pa.string(),
-            "maximise: towards the text of the corpus; minimise: away from it",
-            one_of=DIRECTIONS,
+            "direction", pa.string(), "maximise: towards the text of the corpus; minimise: away from it", one_of=DIRECTIONS
         ),
         column("round", pa.int32(), "0: the task's own prompt", at_least=0),
         column("candidate", pa.int32(), "place among the round's proposals", at_least=0),

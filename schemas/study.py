@@ -26,8 +26,18 @@ from schemas.study_tasks import Encoder, Task
 from schemas.study_variants import Variant, check_variants
 
 __all__ = [
-    "Corpus", "Encoder", "Model", "Planted", "Pretrain", "Source", "Study", "Task", "load_study", "parse_count", "parse_size",
-]  # fmt: skip
+    "Corpus",
+    "Encoder",
+    "Model",
+    "Planted",
+    "Pretrain",
+    "Source",
+    "Study",
+    "Task",
+    "load_study",
+    "parse_count",
+    "parse_size",
+]
 
 
 LONGEST_STUDY, PROBLEMS = 1_000_000, 20  # bytes of a file; problems told at once

@@ -120,7 +120,7 @@ class Corpus(Settings):
     sources: tuple[Source, ...] = ()
     partition: Annotated[str, at_least("1MB", "a partition has")] = Field(
         "256MB", description="a file with more text than this is cut into pieces of equal size, one part each"
-    )  # fmt: skip
+    )
 
     @property
     def partition_bytes(self) -> int:

@@ -15,12 +15,20 @@ _PERCENTILE = re.compile(r"p(?:0\.\d+|[1-9]\d?(?:\.\d+)?)")
 
 
 SAME_EXAMPLES = (
-    "family", "reader", "evaluate", "split", "languages", "encoding", "fields", "revision", "subjects", "templates",
-    "translator", "limit",
-)  # fmt: skip
-SAME_PROMPT = (
-    "prompt", "prompt_options", "instruction", "shots", "shots_from", "shots_seed", "shots_within_group",
-)  # fmt: skip
+    "family",
+    "reader",
+    "evaluate",
+    "split",
+    "languages",
+    "encoding",
+    "fields",
+    "revision",
+    "subjects",
+    "templates",
+    "translator",
+    "limit",
+)
+SAME_PROMPT = ("prompt", "prompt_options", "instruction", "shots", "shots_from", "shots_seed", "shots_within_group")
 SAME_MINING = ("mine", "mine_limit")
 
 

@@ -4,10 +4,7 @@ import pyarrow as pa
 
 from schemas.contract import Contract, balance, column, rows
 
-_EXAMPLE = (
-    column("task", pa.string(), "name of the task"),
-    column("example", pa.string(), "evaluated example"),
-)
+_EXAMPLE = (column("task", pa.string(), "name of the task"), column("example", pa.string(), "evaluated example"))
 _MODEL = (
     column("model", pa.string(), "name of the model"),
     column("checkpoint", pa.int64(), "training step; the last one of the model", at_least=0),

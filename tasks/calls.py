@@ -79,9 +79,14 @@ class Flight:
     """
 
     def __init__(
-        self, client: Any, work: tuple[Any, ...], name: str, needs: Needs,
-        required: Callable[[Mapping[str, int]], dict[str, int]], ahead: Callable[[], int],
-    ) -> None:  # fmt: skip
+        self,
+        client: Any,
+        work: tuple[Any, ...],
+        name: str,
+        needs: Needs,
+        required: Callable[[Mapping[str, int]], dict[str, int]],
+        ahead: Callable[[], int],
+    ) -> None:
         self.client, self.name, self._work, self._needs, self._required = client, name, work, needs, required
         run = uuid.uuid4().hex[:8]
         self._keys = (f"{name}-{run}-{number}" for number in count())
@@ -124,9 +129,14 @@ class Flight:
         for _, call in group:
             needed |= {name: max(n, needed.get(name, 0)) for name, n in self._needs(call).items()}
         future = self.client.submit(
-            *self._work, group, key=next(self._keys), pure=False, retries=0, priority=-group[0][0],
+            *self._work,
+            group,
+            key=next(self._keys),
+            pure=False,
+            retries=0,
+            priority=-group[0][0],
             resources=self._required(needed) or None,
-        )  # fmt: skip
+        )
         self._tasks[future] = group
         future.add_done_callback(self._done.put)
 

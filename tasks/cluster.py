@@ -37,9 +37,17 @@ class Cluster:
     """
 
     def __init__(
-        self, workers: int, worker_memory: str, scratch: str, address: str | None = None, *,
-        settings: ClusterSettings | None = None, devices: tuple[str, ...] = (), models: int = 0, store: Store | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        workers: int,
+        worker_memory: str,
+        scratch: str,
+        address: str | None = None,
+        *,
+        settings: ClusterSettings | None = None,
+        devices: tuple[str, ...] = (),
+        models: int = 0,
+        store: Store | None = None,
+    ) -> None:
         self.workers, self.worker_memory, self.scratch, self.store = workers, worker_memory, scratch, store
         self.settings = settings or ClusterSettings()
         self.address = os.environ.get(ADDRESS) or self.settings.address if address is None else address
@@ -62,8 +70,15 @@ class Cluster:
             found = devices(asked.gpus)
             if study.scoring.device_map:  # one model over all GPUs: one worker has them all
                 found = (",".join(found),) if found else ()
-        return cls(study.workers, study.worker_memory, str(store.near / ".dask"), settings=asked, devices=found,
-                   models=study.scoring.models_at_once, store=store)  # fmt: skip
+        return cls(
+            study.workers,
+            study.worker_memory,
+            str(store.near / ".dask"),
+            settings=asked,
+            devices=found,
+            models=study.scoring.models_at_once,
+            store=store,
+        )
 
     @property
     def started(self) -> bool:
@@ -111,8 +126,10 @@ class Cluster:
             yield from flight.run(calls)
         except Exception as error:
             if self._client is client and client.status != "running":
-                raise StudyError(f"{self._where} does not answer any more. What was finished is kept: start it again, and run the "
-                                 "study again") from error  # fmt: skip
+                raise StudyError(
+                    f"{self._where} does not answer any more. What was finished is kept: start it again, and run the "
+                    "study again"
+                ) from error
             raise
         finally:
             if self._client is client and client.status == "running":  # else it was closed, and its futures with it
@@ -128,8 +145,10 @@ class Cluster:
         if workers:
             self._seen = now
         if now - self._seen > self.settings.wait:
-            raise StudyError(f"{self._where} has had no worker for {self.settings.wait:.0f} s: they were stopped, most likely for "
-                             "memory. Start new ones with more, and run the study again; what is finished is kept")  # fmt: skip
+            raise StudyError(
+                f"{self._where} has had no worker for {self.settings.wait:.0f} s: they were stopped, most likely for "
+                "memory. Start new ones with more, and run the study again; what is finished is kept"
+            )
         self._declared |= {name for w in workers.values() for name in w["resources"]}
         if self._foreign:
             with self._checking:
@@ -153,8 +172,10 @@ class Cluster:
         broken = {a: s for a, s in said.items() if not isinstance(s, dict | OSError)}  # OSError: gone meanwhile
         if broken:
             where, why = sorted(broken.items())[0]
-            raise StudyError(f"{len(broken)} of {len(new)} workers have no taskgram, or another one than this process: {where}: "
-                             f"{why}. Install the same version there, and start the workers again")  # fmt: skip
+            raise StudyError(
+                f"{len(broken)} of {len(new)} workers have no taskgram, or another one than this process: {where}: "
+                f"{why}. Install the same version there, and start the workers again"
+            )
         found = {a: s for a, s in said.items() if isinstance(s, dict)}
         words = complaint(found, {a: w["nthreads"] for a, w in new.items()}, self.store.root)
         if words:
@@ -205,8 +226,10 @@ class Cluster:
         try:
             return Client(self.address, set_as_default=False)
         except (OSError, ValueError) as error:
-            raise StudyError(f"no Dask scheduler answers at {self.address}: {error}. Start one with `dask scheduler`, or correct "
-                             f"{ADDRESS} (or `address` under [cluster])") from None  # fmt: skip
+            raise StudyError(
+                f"no Dask scheduler answers at {self.address}: {error}. Start one with `dask scheduler`, or correct "
+                f"{ADDRESS} (or `address` under [cluster])"
+            ) from None
 
     def _start(self) -> Any:
         from distributed import Client
@@ -220,8 +243,10 @@ class Cluster:
         try:
             client.wait_for_workers(1, timeout=self.settings.wait)
         except TimeoutError:
-            raise StudyError(f"{self._where} has no worker after {self.settings.wait:.0f} s. Look at its logs or its queue; a "
-                             "longer `wait` under [cluster] waits longer") from None  # fmt: skip
+            raise StudyError(
+                f"{self._where} has no worker after {self.settings.wait:.0f} s. Look at its logs or its queue; a "
+                "longer `wait` under [cluster] waits longer"
+            ) from None
 
     def sweep(self) -> None:
         """Remove the scratch folders of workers that were killed. Dask does so when it makes the next one."""
@@ -271,9 +296,14 @@ def _start_local(asked: Cluster) -> Any:
             return {name: {**spec, "options": {**options, "resources": resources}}}
 
     cluster = Workers(
-        n_workers=0, threads_per_worker=1, memory_limit=asked.worker_memory, processes=True,
-        dashboard_address="127.0.0.1:0", local_directory=asked.scratch, host="127.0.0.1",
-    )  # fmt: skip
+        n_workers=0,
+        threads_per_worker=1,
+        memory_limit=asked.worker_memory,
+        processes=True,
+        dashboard_address="127.0.0.1:0",
+        local_directory=asked.scratch,
+        host="127.0.0.1",
+    )
     cluster.scale(asked.workers)
     cluster.wait_for_workers(asked.workers)
     return cluster

@@ -11,8 +11,14 @@ from typing import Any
 from schemas import StudyError
 from schemas.study_cluster import ClusterSettings
 
-PACKAGES = {"dask_kubernetes": "dask-kubernetes", "dask_jobqueue": "dask-jobqueue", "coiled": "coiled",
-            "dask_gateway": "dask-gateway", "dask_cloudprovider": "dask-cloudprovider", "dask_cuda": "dask-cuda"}  # fmt: skip
+PACKAGES = {
+    "dask_kubernetes": "dask-kubernetes",
+    "dask_jobqueue": "dask-jobqueue",
+    "coiled": "coiled",
+    "dask_gateway": "dask-gateway",
+    "dask_cloudprovider": "dask-cloudprovider",
+    "dask_cuda": "dask-cuda",
+}
 
 
 def start(asked: ClusterSettings, least: int) -> Any:
@@ -25,8 +31,10 @@ def start(asked: ClusterSettings, least: int) -> Any:
         kind = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         package = PACKAGES.get(module.partition(".")[0], f"the package that has {module}")
-        raise StudyError(f'cluster.cluster_class = "{asked.cluster_class}": {error}. Install it here: pip install {package}, '
-                         "or correct the name") from None  # fmt: skip
+        raise StudyError(
+            f'cluster.cluster_class = "{asked.cluster_class}": {error}. Install it here: pip install {package}, '
+            "or correct the name"
+        ) from None
     if not isinstance(kind, type) or not hasattr(kind, "scale"):
         raise StudyError(f'cluster.cluster_class = "{asked.cluster_class}" is no class of a Dask cluster: it has no scale')
     try:
@@ -36,6 +44,8 @@ def start(asked: ClusterSettings, least: int) -> Any:
         else:
             cluster.scale(least)
     except Exception as error:  # each has errors of its own
-        raise StudyError(f"{asked.cluster_class} could not be started with cluster_kwargs = {sorted(asked.cluster_kwargs)}: "
-                         f"{type(error).__name__}: {error}") from error  # fmt: skip
+        raise StudyError(
+            f"{asked.cluster_class} could not be started with cluster_kwargs = {sorted(asked.cluster_kwargs)}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
     return cluster

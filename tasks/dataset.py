@@ -220,10 +220,15 @@ class Store:
         stat = self.stat(path)
         assert stat is not None
         return {
-            "key": part.key, "labels": dict(part.labels), "rows": info.num_rows, "bytes": stat["bytes"],
-            "mtime_ns": stat["mtime_ns"], "sha256": self.sha256(path), "sums": json.loads(info.metadata[FOOTER])["sums"],
+            "key": part.key,
+            "labels": dict(part.labels),
+            "rows": info.num_rows,
+            "bytes": stat["bytes"],
+            "mtime_ns": stat["mtime_ns"],
+            "sha256": self.sha256(path),
+            "sums": json.loads(info.metadata[FOOTER])["sums"],
             "files": self.files_beside(part),
-        }  # fmt: skip
+        }
 
     def files_beside(self, part: Part) -> list[dict[str, Any]]:
         """The files in a part's folder, each with its size, time and hash."""

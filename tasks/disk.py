@@ -11,12 +11,14 @@ from pathlib import Path
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 REMEDIES = {
-    **dict.fromkeys(FULL, "make room on its disk (`taskgram clean STUDY` removes what no study records), or move the root to a "
-                          "larger one"),
+    **dict.fromkeys(
+        FULL,
+        "make room on its disk (`taskgram clean STUDY` removes what no study records), or move the root to a larger one",
+    ),
     errno.EFBIG: "raise the limit on the size of a file (ulimit -f)",
     errno.EROFS: "mount its disk to be written to, or name another root",
     errno.EACCES: "give this user the right to it, or name another root",
-}  # fmt: skip
+}
 
 
 def not_written(error: BaseException, path: str) -> str:

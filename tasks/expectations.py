@@ -104,8 +104,10 @@ def _put_aside(contract: Contract, connection: Any) -> dict[str, int]:
             f"CREATE TABLE rule_{i} AS SELECT * FROM {contract.name} WHERE {which} LIMIT {ROWS_ASIDE if rows else 0}"
         )
     for i, item in enumerate(contract.balances):
-        connection.execute(f"CREATE TABLE balance_{i} AS SELECT * FROM (SELECT ({item.left}) AS left_side, "
-                           f"({item.right}) AS right_side) WHERE left_side IS DISTINCT FROM right_side")  # fmt: skip
+        connection.execute(
+            f"CREATE TABLE balance_{i} AS SELECT * FROM (SELECT ({item.left}) AS left_side, "
+            f"({item.right}) AS right_side) WHERE left_side IS DISTINCT FROM right_side"
+        )
     return {rule.why: int(rows) for rule, rows in zip(contract.rules, counts, strict=True)}
 
 
@@ -182,6 +184,8 @@ def _result(result: Any, contract: Contract) -> dict[str, Any]:
     examples = seen.get("partial_unexpected_list") or (seen.get("details") or {}).get("unexpected_rows") or []
     unexpected = seen.get("unexpected_count", seen.get("observed_value", 0)) or 0
     return {
-        "check": f"{contract.name}: {_says(result)}", "success": bool(result.success), "unexpected": int(unexpected),
+        "check": f"{contract.name}: {_says(result)}",
+        "success": bool(result.success),
+        "unexpected": int(unexpected),
         "examples": [message] if message else [str(e)[:300] for e in examples[:EXAMPLES_SHOWN]],
-    }  # fmt: skip
+    }

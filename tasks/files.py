@@ -73,8 +73,10 @@ def resolve_files(patterns: Sequence[str], folder: str, what: str) -> list[tuple
                 f"{what}: {str(base / pattern)!r:.200} cannot be looked up: {error}; check it in the study"
             ) from None
         if not paths:
-            raise StudyError(f"{what}: no file matches {str(base / pattern)!r}. Paths are looked up in the study's `data` "
-                             "folder (TASKGRAM_DATA overrides it).")  # fmt: skip
+            raise StudyError(
+                f"{what}: no file matches {str(base / pattern)!r}. Paths are looked up in the study's `data` "
+                "folder (TASKGRAM_DATA overrides it)."
+            )
         for path in paths:
             if has_surrogates(str(path)):
                 raise StudyError(f"{what}: the name of {str(path)!r} is not UTF-8; rename the file")

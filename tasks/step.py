@@ -124,20 +124,30 @@ class PlannedJob:
     def footer(self) -> dict[str, Any]:
         """What the part says about its own making."""
         return {
-            "step": self.step, "version": self.version, "stage": self.stage, "key": self.key,
-            "labels": dict(self.job.labels), "settings": self.job.settings,
+            "step": self.step,
+            "version": self.version,
+            "stage": self.stage,
+            "key": self.key,
+            "labels": dict(self.job.labels),
+            "settings": self.job.settings,
             "inputs": {t: [p.key for p in parts] for t, parts in self.job.inputs.items()},
             "files": [{"name": f.name, "sha256": f.sha256} for f in self.job.files],
-        }  # fmt: skip
+        }
 
 
 def keyed(step: Step, stage: int, job: Job) -> PlannedJob:
     """Give a job its key: hash(step, version, stage, labels, settings, keys of inputs, hashes of files)."""
     key = digest(
-        [step.name, step.version, stage, dict(job.labels), dict(job.settings),
-         {t: [p.key for p in parts] for t, parts in job.inputs.items()},
-         [[f.name, f.sha256] for f in job.files]]
-    )  # fmt: skip
+        [
+            step.name,
+            step.version,
+            stage,
+            dict(job.labels),
+            dict(job.settings),
+            {t: [p.key for p in parts] for t, parts in job.inputs.items()},
+            [[f.name, f.sha256] for f in job.files],
+        ]
+    )
     return PlannedJob(job, key, step.name, step.version, stage)
 
 

@@ -34,8 +34,21 @@ WORKER_ENVIRONMENT = {
     "DO_NOT_TRACK": "1",
 }
 # What computes: another version may write other bytes under the same key.
-COMPUTING = ("dask", "distributed", "duckdb", "numba", "numpy", "polars", "pyarrow", "regex", "safetensors", "scipy",
-             "tokenizers", "torch", "transformers")  # fmt: skip
+COMPUTING = (
+    "dask",
+    "distributed",
+    "duckdb",
+    "numba",
+    "numpy",
+    "polars",
+    "pyarrow",
+    "regex",
+    "safetensors",
+    "scipy",
+    "tokenizers",
+    "torch",
+    "transformers",
+)
 DEVICES = "CUDA_VISIBLE_DEVICES"
 SECONDS_TO_SEE_A_FILE = 5.0  # network file systems show a new file late
 MOST_SHOWN = 4
@@ -130,8 +143,10 @@ def mismatch(packages: Mapping[str, Mapping[str, Any]]) -> str:
     if not told:
         return ""
     listed = "\n".join(f"  {place}: {words}" for place, words in list(told.items())[:MOST_SHOWN])
-    return (f"has other versions than this process:\n{listed}\n  Install the same on all machines "
-            "(pip install -c constraints.txt, or one image), and start it again.")  # fmt: skip
+    return (
+        f"has other versions than this process:\n{listed}\n  Install the same on all machines "
+        "(pip install -c constraints.txt, or one image), and start it again."
+    )
 
 
 def complaint(found: Mapping[str, Mapping[str, Any]], threads: Mapping[str, int], root: str) -> str:
@@ -142,16 +157,23 @@ def complaint(found: Mapping[str, Mapping[str, Any]], threads: Mapping[str, int]
     many = {w: f"runs {threads[w]} calls at a time" for w in found if threads.get(w, 1) > 1}
     told = []
     if others:
-        told.append(f"have other versions than this process, and might write other bytes:\n{_listed(others)}\n  Install the same "
-                    "on all machines (pip install -c constraints.txt, or one image), and start the workers again.")  # fmt: skip
+        told.append(
+            f"have other versions than this process, and might write other bytes:\n{_listed(others)}\n  Install the same "
+            "on all machines (pip install -c constraints.txt, or one image), and start the workers again."
+        )
     if blind:
-        told.append(f"cannot use the root:\n{_listed(blind)}\n  It must be a folder that all machines share under the same path "
-                    f"and may write to, or an object store (s3://…); {root} is none for them.")  # fmt: skip
+        told.append(
+            f"cannot use the root:\n{_listed(blind)}\n  It must be a folder that all machines share under the same path "
+            f"and may write to, or an object store (s3://…); {root} is none for them."
+        )
     if many:
-        told.append(f"have several threads:\n{_listed(many)}\n  Start them with --nthreads 1, and more of them: a call is alone "
-                    "in its process.")  # fmt: skip
-    return "\n".join(f"{_some(len(w), len(found))} {t}" for w, t in zip(
-        [w for w in (others, blind, many) if w], told, strict=True))  # fmt: skip
+        told.append(
+            f"have several threads:\n{_listed(many)}\n  Start them with --nthreads 1, and more of them: a call is alone "
+            "in its process."
+        )
+    return "\n".join(
+        f"{_some(len(w), len(found))} {t}" for w, t in zip([w for w in (others, blind, many) if w], told, strict=True)
+    )
 
 
 def _some(count: int, all_of_them: int) -> str:

@@ -105,10 +105,20 @@ def browser(profile: Path) -> Iterator[Browser]:
     program = executable()
     assert program, NONE
     words = [
-        program, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
-        "--disable-background-networking", "--disable-component-update", "--disable-sync", "--remote-debugging-port=0",
-        "--window-size=1400,1000", f"--user-data-dir={profile}", "about:blank",
-    ]  # fmt: skip
+        program,
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--remote-debugging-port=0",
+        "--window-size=1400,1000",
+        f"--user-data-dir={profile}",
+        "about:blank",
+    ]
     with subprocess.Popen(
         words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "HOME": str(profile)}
     ) as run:

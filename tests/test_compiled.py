@@ -42,8 +42,14 @@ def package(tmp_path: Path) -> Path:
 def said(program: str, source: Path, **environment: str) -> list[str]:
     """What a program prints, as words, with `source` first on the path."""
     known = {k: v for k, v in os.environ.items() if k not in ("NUMBA_CACHE_DIR", "TASKGRAM_CACHE", "XDG_CACHE_HOME")}
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, cwd=source,
-                         env=known | {"PYTHONPATH": str(source)} | environment)  # fmt: skip
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=source,
+        env=known | {"PYTHONPATH": str(source)} | environment,
+    )
     assert run.returncode == 0, run.stderr
     return run.stdout.split()
 

@@ -34,13 +34,19 @@ STUDY = Study.model_validate(
         "name": "counted",
         "corpus": {
             "planted": {
-                "tokens": 120_000, "shards": 2, "document_frequencies": [16, 32, 48, 64], "parallel_documents": 10,
-                "exposures": [0, 1], "facts_per_exposure": 2, "rule_subjects": 4, "lexicon": 12,
+                "tokens": 120_000,
+                "shards": 2,
+                "document_frequencies": [16, 32, 48, 64],
+                "parallel_documents": 10,
+                "exposures": [0, 1],
+                "facts_per_exposure": 2,
+                "rule_subjects": 4,
+                "lexicon": 12,
             }
         },
         "tasks": [{"name": "facts", "family": "qa", "reader": "planted", "orders": [1], "gamma_default": 0.5}],
     }
-)  # fmt: skip
+)
 RUN = ("plant", "ids", "ingest", "read", "words", "extract", "embed", "align", "query")
 
 
@@ -52,9 +58,12 @@ def bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
     server.start()
     host, port = server.get_host_and_port()
     for name, value in {
-        "AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any", "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}", "TASKGRAM_CACHE": str(tmp_path / "cache"),
-    }.items():  # fmt: skip
+        "AWS_ACCESS_KEY_ID": "any",
+        "AWS_SECRET_ACCESS_KEY": "any",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "TASKGRAM_CACHE": str(tmp_path / "cache"),
+    }.items():
         monkeypatch.setenv(name, value)
     import s3fs
 

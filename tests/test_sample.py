@@ -28,9 +28,12 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 def taskgram(*words: str, root: Path, code: int = 0, environment: Mapping[str, str] | None = None) -> str:
     """Run a command as a user does, in this environment and what is added to it; returns what it prints, byte for byte."""
     run = subprocess.run(
-        [*TASKGRAM, *words, "--root", str(root)], capture_output=True, env=os.environ | dict(environment or {}),
-        cwd=REPOSITORY, timeout=1500,
-    )  # fmt: skip
+        [*TASKGRAM, *words, "--root", str(root)],
+        capture_output=True,
+        env=os.environ | dict(environment or {}),
+        cwd=REPOSITORY,
+        timeout=1500,
+    )
     out, err = run.stdout.decode(), run.stderr.decode()
     assert run.returncode == code, out[-3000:] + err[-3000:]
     return out + err
@@ -97,8 +100,13 @@ def test_counts_equal_the_planted_truth_exactly(sample: Sample) -> None:
             y["documents"],
             y["occurrences"],
         )
-        planted = (row["pair_documents"], row["input_documents"], row["input_occurrences"], row["output_documents"],
-                   row["output_occurrences"])  # fmt: skip
+        planted = (
+            row["pair_documents"],
+            row["input_documents"],
+            row["input_occurrences"],
+            row["output_documents"],
+            row["output_occurrences"],
+        )
         assert counted == planted, row
     shown = sample.rows("metrics", measure="planted_counts", statistic="equal")
     assert shown
@@ -174,8 +182,14 @@ def test_mem_delta_rises_with_the_share_of_examples_that_can_only_be_memorized(s
             for r in sample.rows("trace_probabilities", task=task, order=1, model=model)
         }
         rows = sample.rows("trace_pairs", task=task, order=1)
-        found = [(r["documents"] / (documents[r["input_ngram"]] * documents[r["output_ngram"]]),
-                  contrast.get((r["example"], r["output_ngram"]))) for r in rows if r["documents"]]  # fmt: skip
+        found = [
+            (
+                r["documents"] / (documents[r["input_ngram"]] * documents[r["output_ngram"]]),
+                contrast.get((r["example"], r["output_ngram"])),
+            )
+            for r in rows
+            if r["documents"]
+        ]
         return np.array([pair for pair in found if pair[1] is not None], float)
 
     recall, rules, draw = evidence("recall"), evidence("rules"), np.random.default_rng(0)

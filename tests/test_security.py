@@ -99,9 +99,13 @@ WAYS_OUT = ["../x", "/etc/x", "a/b", "a\\b", "..", ".", "", "a\n", "a\x00", "~",
 def test_no_name_that_becomes_a_path_leads_out_of_the_root(name: str) -> None:
     """Names of studies, tasks, models, sources and variants become folders, labels and files of reports and traces."""
     task = {"name": "t", "family": "qa", "evaluate": ["t.jsonl"]}
-    good = {"name": "s", "corpus": {"sources": [{"name": "c", "files": ["*"]}]}, "tasks": [task],
-            "models": [{"name": "m", "hub": "a"}],
-            "variants": [{"name": "v", "stop_words": "none"}]}  # fmt: skip
+    good = {
+        "name": "s",
+        "corpus": {"sources": [{"name": "c", "files": ["*"]}]},
+        "tasks": [task],
+        "models": [{"name": "m", "hub": "a"}],
+        "variants": [{"name": "v", "stop_words": "none"}],
+    }
     assert Study.model_validate(good)
     for key in (None, "tasks", "models", "variants", "corpus"):
         bad = json.loads(json.dumps(good))
@@ -188,8 +192,15 @@ def test_what_a_cluster_is_called_with_is_not_recorded() -> None:
     assert _recorded(settings) == {"name": "s", "cluster": {"cluster_class": "a.B"}}
 
 
-SECRETS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "HF_TOKEN", "PREFECT_API_KEY",
-           "PREFECT_API_AUTH_STRING", "DASK_DISTRIBUTED__COMM__TLS__CLIENT__KEY")  # fmt: skip
+SECRETS = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "HF_TOKEN",
+    "PREFECT_API_KEY",
+    "PREFECT_API_AUTH_STRING",
+    "DASK_DISTRIBUTED__COMM__TLS__CLIENT__KEY",
+)
 HOSTILE = (
     "<script>alert(1)</script></script><img src=x onerror=alert(1)> javascript:alert(1) \x1b[2J\x1b]0;owned\x07 \u202eevil\u2066 "
     '=cmd()|" onmouseover="alert(1)" \x9b31m the river of Velm is Torin'
@@ -213,9 +224,16 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     (folder / "corpus" / "notes.jsonl").write_text(
         "".join(json.dumps(d) + "\n" for d in documents) + HOSTILE.replace("\n", " ") + "\n"
     )
-    questions = [{"id": f"q{i} {HOSTILE}", "input": f"What is the river of Velm? {HOSTILE} {i}", "output": "Torin",
-                  "group": HOSTILE,
-                  "aliases": [HOSTILE]} for i in range(4)]  # fmt: skip
+    questions = [
+        {
+            "id": f"q{i} {HOSTILE}",
+            "input": f"What is the river of Velm? {HOSTILE} {i}",
+            "output": "Torin",
+            "group": HOSTILE,
+            "aliases": [HOSTILE],
+        }
+        for i in range(4)
+    ]
     (folder / "rivers.jsonl").write_text(
         "".join(json.dumps(q) + "\n" for q in questions) + json.dumps({"input": HOSTILE}) + "\n"
     )
@@ -223,9 +241,14 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     printed = ""
     secrets = {name: f"sentinel-{i}" for i, name in enumerate(SECRETS)}
     commands = (
-        ["run", "-v"], ["trace", "torin 1"], ["trace", "torin 1", "--json"], ["count", "river", "Torin"], ["report"],
-        ["status", "--json"], ["trace", "river of velm"],
-    )  # fmt: skip
+        ["run", "-v"],
+        ["trace", "torin 1"],
+        ["trace", "torin 1", "--json"],
+        ["count", "river", "Torin"],
+        ["report"],
+        ["status", "--json"],
+        ["trace", "river of velm"],
+    )
     for command, *words in commands:
         several = words == ["river of velm"]
         said = taskgram(

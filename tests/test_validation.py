@@ -16,9 +16,13 @@ from tasks.dataset import FOOTER, Part, Store
 from tasks.validation import check_rules, validate
 
 GOOD: dict[str, list[Any]] = {
-    "document": [0, 1, 2], "id": ["a", "b", "c"], "source": ["s"] * 3, "language": [""] * 3, "text": ["x", "y", "z"],
+    "document": [0, 1, 2],
+    "id": ["a", "b", "c"],
+    "source": ["s"] * 3,
+    "language": [""] * 3,
+    "text": ["x", "y", "z"],
     "row": [1, 2, 4],
-}  # fmt: skip
+}
 REJECT: dict[str, list[Any]] = {"source": ["s"], "file": ["f"], "row": [3], "reason": ["empty"], "excerpt": [""]}
 
 
@@ -101,8 +105,14 @@ def test_another_type_is_found(tmp_path: Path) -> None:
 
 def test_keys_are_compared_over_the_borders_of_batches(tmp_path: Path) -> None:
     count = 70_000
-    rows = {"document": [*range(count - 1), 0], "id": [f"{i}" for i in range(count)], "source": ["s"] * count,
-            "language": [""] * count, "text": ["x"] * count, "row": [1] * count}  # fmt: skip
+    rows = {
+        "document": [*range(count - 1), 0],
+        "id": [f"{i}" for i in range(count)],
+        "source": ["s"] * count,
+        "language": [""] * count,
+        "text": ["x"] * count,
+        "row": [1] * count,
+    }
     assert "strictly increasing" in problems(tmp_path, rows, records=count + 1)[0]
 
 
@@ -119,10 +129,21 @@ def test_every_table_without_rows_keeps_its_contract(tmp_path: Path, contract: A
 def test_of_two_rules_each_is_found_broken_alone(tmp_path: Path) -> None:
     """Both sides of a planted pair have the same rule; the one that holds must not speak for the other."""
     row: dict[str, Any] = {
-        "task": "t", "pair": "p", "relation": "r", "kind": "rule", "input_ngram": "a", "output_ngram": "b", "pair_documents": 1,
-        "input_documents": 5, "output_documents": 1, "input_occurrences": 1, "output_occurrences": 1, "exposures": 1,
-        "optimal_log_probability": None, "held_out": False,
-    }  # fmt: skip
+        "task": "t",
+        "pair": "p",
+        "relation": "r",
+        "kind": "rule",
+        "input_ngram": "a",
+        "output_ngram": "b",
+        "pair_documents": 1,
+        "input_documents": 5,
+        "output_documents": 1,
+        "input_occurrences": 1,
+        "output_occurrences": 1,
+        "exposures": 1,
+        "optimal_log_probability": None,
+        "held_out": False,
+    }
     tables = {"truth": [write(tmp_path, "truth", {name: [value] for name, value in row.items()}, {})]}
     checks = validate(Store(str(tmp_path)), CONTRACTS["truth"], tables, CONTRACTS)["checks"]
     assert [(c["check"], c["unexpected"]) for c in checks if not c["success"]] == [

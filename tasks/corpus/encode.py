@@ -57,8 +57,10 @@ def run_words(work: Work) -> None:
         ids = rank[lists.flatten().to_numpy()]
         word_kernels.count(ids, offsets, begin, occurrences, holding, seen)
         work.write("words", _id_lists(rows.column("document").chunk(0), ids, offsets))
-    work.write("vocabulary", {"id": np.arange(len(vocabulary)), "word": vocabulary, "occurrences": occurrences,
-                              "documents": holding})  # fmt: skip
+    work.write(
+        "vocabulary",
+        {"id": np.arange(len(vocabulary)), "word": vocabulary, "occurrences": occurrences, "documents": holding},
+    )
 
 
 def _id_lists(documents: pa.Array, ids: np.ndarray, offsets: np.ndarray) -> pa.RecordBatch:
@@ -68,9 +70,12 @@ def _id_lists(documents: pa.Array, ids: np.ndarray, offsets: np.ndarray) -> pa.R
 
 
 WORDS = Step(
-    "words", version=1, about="documents as ids of normalised words", reads=("documents",),
+    "words",
+    version=1,
+    about="documents as ids of normalised words",
+    reads=("documents",),
     stages=(Stage(writes=(WORDS_TABLE, VOCABULARY), plan=plan_words, run=run_words),),
-)  # fmt: skip
+)
 
 
 # -- tokenizer --------------------------------------------------------------------------------------------------------
@@ -92,8 +97,10 @@ def run_tokenizer(work: Work) -> None:
         text = train(_training_texts(work), work.settings["vocabulary"], work.settings["end_of_document"])
     text, end = with_token(text, work.settings["end_of_document"])
     size = vocabulary_size(load_tokenizer(text))
-    work.write("tokenizer", {"name": [work.labels["tokenizer"]], "vocabulary_size": [size], "end_of_document": [end],
-                             "json": [text]})  # fmt: skip
+    work.write(
+        "tokenizer",
+        {"name": [work.labels["tokenizer"]], "vocabulary_size": [size], "end_of_document": [end], "json": [text]},
+    )
 
 
 def _training_texts(work: Work) -> Iterator[str]:
@@ -122,9 +129,12 @@ def _largest_hash(work: Work) -> int:
 
 
 TOKENIZER = Step(
-    "tokenizer", version=1, about="the tokenizer of the study's models, trained here or given", reads=("documents",),
+    "tokenizer",
+    version=1,
+    about="the tokenizer of the study's models, trained here or given",
+    reads=("documents",),
     stages=(Stage(writes=(TOKENIZER_TABLE,), plan=plan_tokenizer, run=run_tokenizer),),
-)  # fmt: skip
+)
 
 
 # -- tokens -----------------------------------------------------------------------------------------------------------
@@ -150,6 +160,9 @@ def run_tokens(work: Work) -> None:
 
 
 TOKENS = Step(
-    "tokens", version=1, about="documents as ids of model tokens", reads=("documents", "tokenizer"),
+    "tokens",
+    version=1,
+    about="documents as ids of model tokens",
+    reads=("documents", "tokenizer"),
     stages=(Stage(writes=(TOKENS_TABLE,), plan=plan_tokens, run=run_tokens),),
-)  # fmt: skip
+)

@@ -92,9 +92,12 @@ def assert_independent(made: list[Cell]) -> None:
     """The generator's own check: the covariance of P with each mistake's statistic is exactly 0, in whole numbers."""
     n, p = len(made), [c.sixteenths for c in made]
     for statistic in (
-        [c.input_documents for c in made], [c.output_documents for c in made],
-        [min(2, HALVES[c.y]) for c in made], [c.occurrences_per_document for c in made], [c.input_words for c in made],
-    ):  # fmt: skip
+        [c.input_documents for c in made],
+        [c.output_documents for c in made],
+        [min(2, HALVES[c.y]) for c in made],
+        [c.occurrences_per_document for c in made],
+        [c.input_words for c in made],
+    ):
         if n * sum(a * b for a, b in zip(p, statistic, strict=True)) != sum(p) * sum(statistic):
             raise AssertionError("the factorial of facts is not balanced")
 
@@ -116,8 +119,10 @@ class Facts:
         assert_independent(self.cells)
         subjects = statements.name(names.names("facts/subjects", [c.input_words for c in self.cells]))
         answers = statements.name(names.names("facts/answers", [c.output_words for c in self.cells]))
-        pools = {r: statements.name(names.names(f"facts/other {r}", [2 if i % 8 == 7 else 1 for i in range(ALTERNATIVES)]))
-                 for r in FACT_RELATIONS}  # fmt: skip
+        pools = {
+            r: statements.name(names.names(f"facts/other {r}", [2 if i % 8 == 7 else 1 for i in range(ALTERNATIVES)]))
+            for r in FACT_RELATIONS
+        }
         random = generator(seed, "facts/alternatives")
         self.facts: list[Fact] = []
         self._stated = _redrawn(self.cells, seed) if planted.redrawn else self.cells
@@ -154,13 +159,20 @@ class Facts:
             if i % block == 0:
                 used += size
             if used <= self._limit:
-                rows += [self._example(fact, "evaluate", (turn + cell.first_phrasing + k) % len(PHRASINGS))
-                         for k in range(cell.examples)]  # fmt: skip
+                rows += [
+                    self._example(fact, "evaluate", (turn + cell.first_phrasing + k) % len(PHRASINGS))
+                    for k in range(cell.examples)
+                ]
         return rows
 
     def _example(self, fact: Fact, split: str, phrasing: int) -> dict[str, Any]:
         seen, question = PHRASINGS[phrasing]
         text = self._statements.text
-        return example(f"{fact.pair}/{seen}-{phrasing // 2}", split, f"{fact.relation}/{seen}",
-                       question.format(r=fact.relation, s=text(fact.subject)), text(fact.answer),
-                       QUESTION_PROMPT)  # fmt: skip
+        return example(
+            f"{fact.pair}/{seen}-{phrasing // 2}",
+            split,
+            f"{fact.relation}/{seen}",
+            question.format(r=fact.relation, s=text(fact.subject)),
+            text(fact.answer),
+            QUESTION_PROMPT,
+        )

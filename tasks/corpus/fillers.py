@@ -46,16 +46,27 @@ class Fillers:
         for i, tag in enumerate(language):
             a, n, m, v = (self._lookup[tag][c] for c in SLOTS)
             forms = FILLERS[tag]
-            out.append((" ".join([
-                forms[shapes[i][k] % len(forms)].format(
-                    a=a[picks[0][i][k]], n=n[picks[1][i][k]], m=m[picks[2][i][k]], v=v[picks[3][i][k]])
-                for k in range(sentences[i])]), tag))  # fmt: skip
+            out.append(
+                (
+                    " ".join(
+                        [
+                            forms[shapes[i][k] % len(forms)].format(
+                                a=a[picks[0][i][k]], n=n[picks[1][i][k]], m=m[picks[2][i][k]], v=v[picks[3][i][k]]
+                            )
+                            for k in range(sentences[i])
+                        ]
+                    ),
+                    tag,
+                )
+            )
         return out
 
     def sentence(self, purpose: str, number: int, noun: str) -> tuple[str, float]:
         """An English sentence with `noun` in it, and the bits of the uniform draws that made the rest."""
         words, forms = self._words["en"], FILLERS["en"]
-        bits = [int(below(draw(self._seed, purpose, np.array([number]), np.array([k])), size)[0])
-                for k, size in enumerate((len(forms), *(len(words[c]) for c in "amv")))]  # fmt: skip
+        bits = [
+            int(below(draw(self._seed, purpose, np.array([number]), np.array([k])), size)[0])
+            for k, size in enumerate((len(forms), *(len(words[c]) for c in "amv")))
+        ]
         text = forms[bits[0]].format(a=words["a"][bits[1]], n=noun, m=words["m"][bits[2]], v=words["v"][bits[3]])
         return text, math.log2(len(forms)) + sum(math.log2(len(words[c])) for c in "amv")

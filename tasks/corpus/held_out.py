@@ -46,10 +46,16 @@ def run(work: Work) -> None:
     found = _planted(work) if "planted" in work.settings else _held_out(work)
     hashed = ((seeded_hash(seed, "held out", source, d["id"]), i, d) for i, d in enumerate(found))
     rows = [row for _, _, row in heapq.nsmallest(work.settings["most"], hashed)]
-    work.write("held_out_documents", {
-        "document": list(range(len(rows))), "source": [source] * len(rows), "id": [r["id"] for r in rows],
-        "language": [r["language"] for r in rows], "text": [r["text"][:CHARACTERS] for r in rows],
-    })  # fmt: skip
+    work.write(
+        "held_out_documents",
+        {
+            "document": list(range(len(rows))),
+            "source": [source] * len(rows),
+            "id": [r["id"] for r in rows],
+            "language": [r["language"] for r in rows],
+            "text": [r["text"][:CHARACTERS] for r in rows],
+        },
+    )
 
 
 def _planted(work: Work) -> Iterator[dict[str, Any]]:
@@ -71,6 +77,9 @@ def _held_out(work: Work) -> Iterator[dict[str, Any]]:
 
 
 HELD_OUT = Step(
-    "held_out", version=1, about="a sample of text that is kept out of the corpus, for novelty beside it",
-    reads=(), stages=(Stage(writes=(HELD_OUT_DOCUMENTS,), plan=plan, run=run),),
-)  # fmt: skip
+    "held_out",
+    version=1,
+    about="a sample of text that is kept out of the corpus, for novelty beside it",
+    reads=(),
+    stages=(Stage(writes=(HELD_OUT_DOCUMENTS,), plan=plan, run=run),),
+)

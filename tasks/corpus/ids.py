@@ -58,21 +58,27 @@ def run_repeats(work: Work) -> None:
     count = sum(work.store.open(part).metadata.num_rows for part in parts)
     if not count:
         records = sum(work.store.footer(part)["sums"]["records"] for part in parts)
-        raise StudyError(f"{work.labels['file']}: empty corpus: none of its {records} records is a document. "
-                         "Mend it, or name the fields its documents are in; or leave it out.")  # fmt: skip
+        raise StudyError(
+            f"{work.labels['file']}: empty corpus: none of its {records} records is a document. "
+            "Mend it, or name the fields its documents are in; or leave it out."
+        )
     work.passes = -(-count * ROW_BYTES // work.job.memory)
     found = []
     for number in range(work.passes):
         some = pl.concat(
             pl.DataFrame(batch).filter(pl.col("mark").hash() % work.passes == number)
-            for part in parts for batch in work.batches(part, "row", "mark", rows=ROWS_AT_ONCE)
-        ).sort("row")  # fmt: skip
+            for part in parts
+            for batch in work.batches(part, "row", "mark", rows=ROWS_AT_ONCE)
+        ).sort("row")
         first = pl.col("row").first().over("mark").alias("first_row")
         found.append(some.with_columns(first).filter(pl.col("first_row") < pl.col("row")).drop("mark"))
     work.write("repeated_ids", pl.concat(found).sort("row").to_arrow())
 
 
 IDS = Step(
-    "ids", version=1, about="ids that stand twice in a file which is cut into pieces; of whole files ingest sees them itself",
-    reads=(), stages=(Stage((DOCUMENT_IDS,), plan_ids, run_ids), Stage((REPEATED_IDS,), plan_repeats, run_repeats)),
-)  # fmt: skip
+    "ids",
+    version=1,
+    about="ids that stand twice in a file which is cut into pieces; of whole files ingest sees them itself",
+    reads=(),
+    stages=(Stage((DOCUMENT_IDS,), plan_ids, run_ids), Stage((REPEATED_IDS,), plan_repeats, run_repeats)),
+)

@@ -32,14 +32,16 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
     """One job per corpus file, or per piece of a large one. Small files stay apart: a new one then changes no old part."""
     planted = [
         Job({"source": part.labels["source"], "file": part.labels["file"]}, PLANTED, {"planted_files": (part,)})
-        for part in inputs["planted_files"] if part.labels["kind"] == "corpus"
-    ]  # fmt: skip
+        for part in inputs["planted_files"]
+        if part.labels["kind"] == "corpus"
+    ]
     repeated = {(part.labels["source"], part.labels["file"]): part for part in inputs["repeated_ids"]}
     return planted + [
         replace(job, inputs={"repeated_ids": (repeated[job.labels["source"], job.labels["file"]],)})
-        if "piece" in job.labels else job
+        if "piece" in job.labels
+        else job
         for job in file_jobs(study)
-    ]  # fmt: skip
+    ]
 
 
 def file_jobs(study: Study) -> list[Job]:
@@ -47,8 +49,13 @@ def file_jobs(study: Study) -> list[Job]:
     jobs: list[Job] = []
     for source in study.corpus.sources:
         split = study.splits[source.held_out] if source.held_out else None
-        settings = {"text": source.text, "id": source.id, "language": source.language, "join": list(source.join),
-                    "held_out": {"name": source.held_out, **split.model_dump()} if split else None}  # fmt: skip
+        settings = {
+            "text": source.text,
+            "id": source.id,
+            "language": source.language,
+            "join": list(source.join),
+            "held_out": {"name": source.held_out, **split.model_dump()} if split else None,
+        }
         for name, path in resolve_files(source.files, study.data, f"corpus source {source.name!r}"):
             file = outside_file(path)
             jobs += _pieces(Job({"source": source.name, "file": name}, settings, {}, (file,)), study.corpus.partition_bytes)
@@ -64,10 +71,14 @@ def _pieces(job: Job, most: int) -> list[Job]:
         return [replace(job, cost=float(text))]
     width = len(str(pieces - 1))
     return [
-        replace(job, labels={**job.labels, "piece": f"{i:0{width}}"}, settings={**job.settings, "piece": i, "pieces": pieces},
-                cost=text / pieces)
+        replace(
+            job,
+            labels={**job.labels, "piece": f"{i:0{width}}"},
+            settings={**job.settings, "piece": i, "pieces": pieces},
+            cost=text / pieces,
+        )
         for i in range(pieces)
-    ]  # fmt: skip
+    ]
 
 
 def run(work: Work) -> None:
@@ -175,6 +186,9 @@ class _Rows:
 
 
 INGEST = Step(
-    "ingest", version=1, about="corpus files as documents; what cannot be one is a reject with its reason",
-    reads=("planted_files", "repeated_ids"), stages=(Stage(writes=(DOCUMENTS, DOCUMENT_REJECTS), plan=plan, run=run),),
-)  # fmt: skip
+    "ingest",
+    version=1,
+    about="corpus files as documents; what cannot be one is a reject with its reason",
+    reads=("planted_files", "repeated_ids"),
+    stages=(Stage(writes=(DOCUMENTS, DOCUMENT_REJECTS), plan=plan, run=run),),
+)

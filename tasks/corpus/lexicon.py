@@ -38,8 +38,9 @@ class Lexicon:
         self._sizes = {"adjective": quarter, "noun": planted.lexicon - 2 * quarter, "verb": quarter}
         self._english = {c: names.words(f"lexicon/english {c}", self._sizes[c]) for c in CLASSES}
         self._gender = generator(seed, "lexicon/gender").permutation(np.arange(self._sizes["noun"]) % 2)
-        self._foreign = {language: {c: _inflected(names, language, c, self._sizes[c]) for c in CLASSES}
-                         for language in LANGUAGES}  # fmt: skip
+        self._foreign = {
+            language: {c: _inflected(names, language, c, self._sizes[c]) for c in CLASSES} for language in LANGUAGES
+        }
 
     @property
     def documents(self) -> int:
@@ -142,11 +143,26 @@ class Lexicon:
             for c in CLASSES:
                 for word, forms in enumerate(self._foreign[language][c]):
                     for form in range(len(set(forms))):
-                        together, inputs, outputs = (int(n) for n in (both[language, c][word, form], english[c][word],
-                                                                      alone[language, c][word, form]))  # fmt: skip
-                        rows.append(TruePair(language, f"{c}-{word:03d}-{form}", f"en-{language}", "lexicon",
-                                             self._english[c][word], forms[form], together, inputs, outputs, inputs, outputs,
-                                             together, 0.0))  # fmt: skip
+                        together, inputs, outputs = (
+                            int(n) for n in (both[language, c][word, form], english[c][word], alone[language, c][word, form])
+                        )
+                        rows.append(
+                            TruePair(
+                                language,
+                                f"{c}-{word:03d}-{form}",
+                                f"en-{language}",
+                                "lexicon",
+                                self._english[c][word],
+                                forms[form],
+                                together,
+                                inputs,
+                                outputs,
+                                inputs,
+                                outputs,
+                                together,
+                                0.0,
+                            )
+                        )
         return rows
 
     def examples(self, language: str) -> list[dict[str, Any]]:
@@ -160,9 +176,17 @@ class Lexicon:
 
     def _records(self, language: str, split: str, sentences: Ints) -> list[dict[str, Any]]:
         forms = self.forms(language, sentences).tolist()
-        return [example(f"{split}-{i:05d}", split, f"en-{language}", self._english_text(row),
-                        self._foreign_text(language, row, forms[i]), _prompt(language))
-                for i, row in enumerate(sentences.tolist())]  # fmt: skip
+        return [
+            example(
+                f"{split}-{i:05d}",
+                split,
+                f"en-{language}",
+                self._english_text(row),
+                self._foreign_text(language, row, forms[i]),
+                _prompt(language),
+            )
+            for i, row in enumerate(sentences.tolist())
+        ]
 
 
 def _prompt(language: str) -> str:

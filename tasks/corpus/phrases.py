@@ -12,8 +12,12 @@ TRANSLATION_PROMPT = "English text: {input}\nLANGUAGE translation: "
 
 # Questions asked in the corpus, and questions never asked there. The first is the one most statements take.
 SEEN = ("What is the {r} of {s}?", "Which {r} does {s} have?", "Name the {r} of {s}.", "{s} has which {r}?")
-HELD_OUT = ("Can you tell me the {r} of {s}?", "For {s}, what is the {r}?", "The {r} of {s} goes by what name?",
-            "Say which {r} belongs to {s}.")  # fmt: skip
+HELD_OUT = (
+    "Can you tell me the {r} of {s}?",
+    "For {s}, what is the {r}?",
+    "The {r} of {s} goes by what name?",
+    "Say which {r} belongs to {s}.",
+)
 PLAIN = ("The {r} of {s} is {o}.", "{o} is the {r} of {s}.", "{s} has {o} as its {r}.", "As its {r}, {s} has {o}.")
 MENTIONS = ("{n} is old.", "We know {n}.", "People like {n}.", "They saw {n} again.")
 
@@ -44,8 +48,20 @@ FILLERS = {
 RESERVED = frozenset(
     word
     for text in (
-        QUESTION_PROMPT, TRANSLATION_PROMPT, *SEEN, *HELD_OUT, *PLAIN, *MENTIONS, *FACT_RELATIONS, *RECALL_RELATIONS,
-        RULE_RELATION, *LANGUAGES, SUM_QUESTION, SUM_ANSWER, SUM_PLAIN, *(f for group in FILLERS.values() for f in group),
+        QUESTION_PROMPT,
+        TRANSLATION_PROMPT,
+        *SEEN,
+        *HELD_OUT,
+        *PLAIN,
+        *MENTIONS,
+        *FACT_RELATIONS,
+        *RECALL_RELATIONS,
+        RULE_RELATION,
+        *LANGUAGES,
+        SUM_QUESTION,
+        SUM_ANSWER,
+        SUM_PLAIN,
+        *(f for group in FILLERS.values() for f in group),
     )
     for word in re.findall(r"[a-z]+", text.lower())
-)  # fmt: skip
+)

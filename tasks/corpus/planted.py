@@ -35,10 +35,13 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
     corpus = {k: v for k, v in settings.items() if k != "examples"}
     tasks = {k: v for k, v in settings.items() if k not in ("tokens", "shards")}
     jobs = [
-        Job({"kind": "corpus", "source": "planted", "file": f"shard-{number:04d}.jsonl"},
-            {"planted": corpus, "seed": study.seed, "shard": number}, cost=1 / planted.shards)
+        Job(
+            {"kind": "corpus", "source": "planted", "file": f"shard-{number:04d}.jsonl"},
+            {"planted": corpus, "seed": study.seed, "shard": number},
+            cost=1 / planted.shards,
+        )
         for number in range(planted.shards)
-    ]  # fmt: skip
+    ]
     if planted.redrawn:
         return jobs  # a placebo answers the questions of the world it is drawn from
     return [*jobs, Job({"kind": "tasks"}, {"planted": tasks, "seed": study.seed}, cost=TASK_COST)]
@@ -60,8 +63,10 @@ def _write_shard(work: Work, world: World) -> None:
 
 
 def _write_tasks(work: Work, world: World) -> None:
-    files = [_write_lines(work.folder() / f"{task}.jsonl", "task", (json.dumps(r, ensure_ascii=False) for r in records))
-             for task, records in sorted(world.tasks().items())]  # fmt: skip
+    files = [
+        _write_lines(work.folder() / f"{task}.jsonl", "task", (json.dumps(r, ensure_ascii=False) for r in records))
+        for task, records in sorted(world.tasks().items())
+    ]
     work.write("planted_files", _columns(files))
     work.write("truth", _table(TruePair, world.truth(), TRUTH.schema))
     sequences = world.sequences.sequences

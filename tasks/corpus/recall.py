@@ -33,8 +33,11 @@ class Recall:
         self.facts: list[Fact] = []
         self._answers: dict[str, list[int]] = {}
         for number, relation in enumerate(RECALL_RELATIONS):
-            mine = [(e, i) for e in sorted(planted.exposures, reverse=True)
-                    for i in range(number, planted.facts_per_exposure, len(RECALL_RELATIONS))]  # fmt: skip
+            mine = [
+                (e, i)
+                for e in sorted(planted.exposures, reverse=True)
+                for i in range(number, planted.facts_per_exposure, len(RECALL_RELATIONS))
+            ]
             self._answers[relation] = statements.name(names.words(f"recall/{relation} answers", ANSWERS))
             self._plant(relation, mine, names)
         # One fact of every level, then the next of every level: the first N facts are balanced for any N.
@@ -56,8 +59,17 @@ class Recall:
             stated[place] += copies
             self._statements.state(relation, subject, answers[place], copies)
             self._statements.mention(subject, int(random.choice(SUBJECT_MENTIONS)))
-            self.facts.append(Fact(f"e{exposures:05d}-{i:04d}", relation, subject, answers[place], "exposure",
-                                   0.0 if exposures else None, level=exposures))  # fmt: skip
+            self.facts.append(
+                Fact(
+                    f"e{exposures:05d}-{i:04d}",
+                    relation,
+                    subject,
+                    answers[place],
+                    "exposure",
+                    0.0 if exposures else None,
+                    level=exposures,
+                )
+            )
         levels = random.permutation(np.resize(LEVELS, len(answers)))
         for answer, already, level in zip(answers, stated.tolist(), levels.tolist(), strict=True):
             self._statements.mention(answer, max(1, int(load.max()) * level // 4) - already)
@@ -72,8 +84,10 @@ class Recall:
         asked = [self._question(fact, "evaluate", "seen", 0) for fact in self.facts]
         levels = len({fact.level for fact in self.facts})
         # Each round of levels begins with the next phrasing, so that no level is asked in one phrasing alone.
-        asked += [self._question(fact, "evaluate", "held-out", (i + i // levels) % len(HELD_OUT))
-                  for i, fact in enumerate(self.facts)]  # fmt: skip
+        asked += [
+            self._question(fact, "evaluate", "held-out", (i + i // levels) % len(HELD_OUT))
+            for i, fact in enumerate(self.facts)
+        ]
         return rows + asked[: self._limit]
 
     def choice_examples(self) -> list[dict[str, Any]]:
@@ -85,13 +99,20 @@ class Recall:
             place = int(random.integers(0, OPTIONS))
             options.insert(place, fact.answer)
             for split in ("mine", "evaluate") if number < self._limit else ("mine",):
-                rows.append(self._question(fact, split, "seen", 0) | {
-                    "options": [self._statements.text(o) for o in options], "answer": place})  # fmt: skip
+                rows.append(
+                    self._question(fact, split, "seen", 0)
+                    | {"options": [self._statements.text(o) for o in options], "answer": place}
+                )
         return rows
 
     def _question(self, fact: Fact, split: str, seen: str, phrasing: int) -> dict[str, Any]:
         question = (SEEN if seen == "seen" else HELD_OUT)[phrasing]
         text = self._statements.text
-        return example(f"{fact.pair}/{seen}-{phrasing}", split, f"{fact.relation}/{seen}",
-                       question.format(r=fact.relation, s=text(fact.subject)), text(fact.answer),
-                       QUESTION_PROMPT)  # fmt: skip
+        return example(
+            f"{fact.pair}/{seen}-{phrasing}",
+            split,
+            f"{fact.relation}/{seen}",
+            question.format(r=fact.relation, s=text(fact.subject)),
+            text(fact.answer),
+            QUESTION_PROMPT,
+        )

@@ -44,8 +44,18 @@ class PlantedSequence:
         return self.copies > 0
 
 
-def example(id: str, split: str, group: str, input: str, output: str, prompt: str,
-            options: Sequence[str] = (), answer: int = -1) -> dict[str, Any]:  # fmt: skip
+def example(
+    id: str, split: str, group: str, input: str, output: str, prompt: str, options: Sequence[str] = (), answer: int = -1
+) -> dict[str, Any]:
     """One line of a task file, in the general format that the reader `jsonl` reads."""
-    return {"id": id, "split": split, "group": group, "input": input, "output": output, "aliases": [],
-            "options": list(options), "answer": answer, "prompt": prompt}  # fmt: skip
+    return {
+        "id": id,
+        "split": split,
+        "group": group,
+        "input": input,
+        "output": output,
+        "aliases": [],
+        "options": list(options),
+        "answer": answer,
+        "prompt": prompt,
+    }

@@ -45,7 +45,14 @@ class Rules:
         for number, fact in enumerate(self.facts):
             text = self._statements.text
             for split in ("mine", "evaluate") if number < self._limit else ("mine",):
-                rows.append(example(fact.pair, split, f"{fact.relation}/{'held-out' if fact.held_out else 'stated'}",
-                                    SEEN[0].format(r=fact.relation, s=text(fact.subject)), text(fact.answer),
-                                    QUESTION_PROMPT))  # fmt: skip
+                rows.append(
+                    example(
+                        fact.pair,
+                        split,
+                        f"{fact.relation}/{'held-out' if fact.held_out else 'stated'}",
+                        SEEN[0].format(r=fact.relation, s=text(fact.subject)),
+                        text(fact.answer),
+                        QUESTION_PROMPT,
+                    )
+                )
         return rows

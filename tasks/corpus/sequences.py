@@ -24,7 +24,8 @@ class Sequences:
     def __init__(self, planted: Planted, seed: int, names: Names, fillers: Fillers) -> None:
         self.sequences = sorted(
             [*_canaries(planted, seed, names), *_duplicates(planted, names, fillers), *_twins(planted, names)],
-            key=lambda s: s.sequence)  # fmt: skip
+            key=lambda s: s.sequence,
+        )
         self._ends = np.cumsum([s.copies for s in self.sequences], dtype=np.int64)
 
     @property
@@ -42,10 +43,17 @@ def _planted_or_phantom(
 ) -> list[PlantedSequence]:
     """The last ones are phantoms; all are drawn alike, so the choice is as good as random. Others get 1, 2, 4 … copies."""
     members = len(made) - round(planted.phantoms * len(made))
-    return [PlantedSequence(f"{kind}-{i:04d}", kind if i < members else "phantom",
-                            f"{kind}-{i:04d}" if i < members else kind, text,
-                            2 ** (first_power + i % 6) if i < members else 0, bits)
-            for i, (text, bits) in enumerate(made)]  # fmt: skip
+    return [
+        PlantedSequence(
+            f"{kind}-{i:04d}",
+            kind if i < members else "phantom",
+            f"{kind}-{i:04d}" if i < members else kind,
+            text,
+            2 ** (first_power + i % 6) if i < members else 0,
+            bits,
+        )
+        for i, (text, bits) in enumerate(made)
+    ]
 
 
 def _canaries(planted: Planted, seed: int, names: Names) -> list[PlantedSequence]:

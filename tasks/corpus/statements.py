@@ -88,10 +88,21 @@ class Statements:
         """The exact counts of a pair, from the runs."""
         together = self._pairs.get(fact.subject * len(self._names) + fact.answer, 0)
         return TruePair(
-            task, fact.pair, fact.relation, fact.kind, self._names[fact.subject], self._names[fact.answer], together,
-            int(self._df[fact.subject]), int(self._df[fact.answer]), int(self._occurrences[fact.subject]),
-            int(self._occurrences[fact.answer]), together, fact.optimal_log_probability, fact.held_out,
-        )  # fmt: skip
+            task,
+            fact.pair,
+            fact.relation,
+            fact.kind,
+            self._names[fact.subject],
+            self._names[fact.answer],
+            together,
+            int(self._df[fact.subject]),
+            int(self._df[fact.answer]),
+            int(self._occurrences[fact.subject]),
+            int(self._occurrences[fact.answer]),
+            together,
+            fact.optimal_log_probability,
+            fact.held_out,
+        )
 
     def render(self, index: Ints) -> list[tuple[str, str]]:
         """(text, language) of these documents."""

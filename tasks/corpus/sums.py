@@ -43,8 +43,10 @@ class Sums:
         """(text, language) of these documents."""
         pairs, asked = self._pairs(index)
         question = QUESTION_PROMPT.format(input=SUM_QUESTION) + SUM_ANSWER
-        return [((question if q else SUM_PLAIN).format(a=a, b=b, c=a + b), "en")
-                for (a, b), q in zip(pairs.tolist(), asked.tolist(), strict=True)]  # fmt: skip
+        return [
+            ((question if q else SUM_PLAIN).format(a=a, b=b, c=a + b), "en")
+            for (a, b), q in zip(pairs.tolist(), asked.tolist(), strict=True)
+        ]
 
     def counts(self) -> tuple[Ints, Ints]:
         """(operands, operands): documents that ask each sum, and documents that state it plainly."""
@@ -75,11 +77,29 @@ class Sums:
         for a, b in np.ndindex(asked.shape):
             c, questions, stated = a + b, int(asked[a, b]), int(asked[a, b] + plain[a, b])
             held_out, pair = bool(self._held_out[a, b]), f"{a:03d}+{b:03d}"
-            counts = ((f"{pair}/equation", f"{a} {b} {c}", questions, questions, questions),
-                      (f"{pair}/number", f"{c}", stated, documents[c], occurrences[c]))  # fmt: skip
+            counts = (
+                (f"{pair}/equation", f"{a} {b} {c}", questions, questions, questions),
+                (f"{pair}/number", f"{c}", stated, documents[c], occurrences[c]),
+            )
             for name, output, together, df, times in counts:
-                rows.append(TruePair("sums", name, "sum", "arithmetic", f"{a} plus {b}", output, together, stated, df,
-                                     stated, times, together, 0.0, held_out))  # fmt: skip
+                rows.append(
+                    TruePair(
+                        "sums",
+                        name,
+                        "sum",
+                        "arithmetic",
+                        f"{a} plus {b}",
+                        output,
+                        together,
+                        stated,
+                        df,
+                        stated,
+                        times,
+                        together,
+                        0.0,
+                        held_out,
+                    )
+                )
         return rows
 
     def examples(self) -> list[dict[str, Any]]:
@@ -94,5 +114,11 @@ class Sums:
         return rows + [self._example(a, b, "mine", "stated") for a, b in chosen["stated"][:MOST_MINED].tolist()]
 
     def _example(self, a: int, b: int, split: str, group: str) -> dict[str, Any]:
-        return example(f"{a:03d}+{b:03d}", split, group, SUM_QUESTION.format(a=a, b=b), SUM_ANSWER.format(a=a, b=b, c=a + b),
-                       QUESTION_PROMPT)  # fmt: skip
+        return example(
+            f"{a:03d}+{b:03d}",
+            split,
+            group,
+            SUM_QUESTION.format(a=a, b=b),
+            SUM_ANSWER.format(a=a, b=b, c=a + b),
+            QUESTION_PROMPT,
+        )

@@ -59,22 +59,32 @@ class World:
         self.lexicon, self.sums = Lexicon(planted, seed, names), Sums(planted, seed)
         self.fillers = Fillers(seed, names, planted.purpose)
         self.sequences = Sequences(planted, seed, names, self.fillers)
-        self.components: dict[str, Component] = {
-            "statements": statements, "lexicon": self.lexicon, "sums": self.sums}  # fmt: skip
+        self.components: dict[str, Component] = {"statements": statements, "lexicon": self.lexicon, "sums": self.sums}
         if not planted.redrawn:
             self.components["sequences"] = self.sequences  # canaries are for the models that are trained on them
 
     # -- what is true ---------------------------------------------------------------------------------------------
     def truth(self) -> list[TruePair]:
         """All planted pairs, sorted by task and pair."""
-        rows = [*self.facts.truth(), *self.recall.truth("recall"), *self.recall.truth("choice"), *self.rules.truth(),
-                *self.lexicon.truth(), *self.sums.truth()]  # fmt: skip
+        rows = [
+            *self.facts.truth(),
+            *self.recall.truth("recall"),
+            *self.recall.truth("choice"),
+            *self.rules.truth(),
+            *self.lexicon.truth(),
+            *self.sums.truth(),
+        ]
         return sorted(rows, key=lambda row: (row.task, row.pair))
 
     def tasks(self) -> dict[str, list[dict[str, Any]]]:
         """Records of every task file, by task."""
-        made = {"facts": self.facts.examples(), "recall": self.recall.recall_examples(), "rules": self.rules.examples(),
-                "choice": self.recall.choice_examples(), "sums": self.sums.examples()}  # fmt: skip
+        made = {
+            "facts": self.facts.examples(),
+            "recall": self.recall.recall_examples(),
+            "rules": self.rules.examples(),
+            "choice": self.recall.choice_examples(),
+            "sums": self.sums.examples(),
+        }
         return made | {language: self.lexicon.examples(language) for language in LANGUAGES}
 
     # -- documents ------------------------------------------------------------------------------------------------
@@ -89,7 +99,8 @@ class World:
             if planted > 1.02 * self.planted.tokens:
                 raise StudyError(
                     f"corpus.planted: what is planted takes {planted} words, more than tokens = {self.planted.tokens}; "
-                    "raise tokens, or lower document_frequencies, repeats or parallel_documents")  # fmt: skip
+                    "raise tokens, or lower document_frequencies, repeats or parallel_documents"
+                )
             free = max(0, self.planted.tokens - planted)
             self.fillers.documents = int(free / _mean_words(self.fillers, SAMPLE))
             self.components["fillers"] = self.fillers

@@ -32,12 +32,16 @@ def cloze(relation: str, templates: Mapping[str, str], task: str) -> str:
     """The prompt of a relation, with {input} for [X]. StudyError for a relation without template, or one that is no cloze."""
     template = templates.get(relation) or TEMPLATES.get(relation)
     if not template:
-        raise StudyError(f"task {task!r}: relation {relation!r}, which is the file's name, has no template; write "
-                         f'templates = {{{relation} = "… [X] … [Y]."}} in the task')  # fmt: skip
+        raise StudyError(
+            f"task {task!r}: relation {relation!r}, which is the file's name, has no template; write "
+            f'templates = {{{relation} = "… [X] … [Y]."}} in the task'
+        )
     found = re.fullmatch(r"([^\[]*\[X\][^\[]*)\[Y\]\W*", template)
     if not found:
-        raise StudyError(f"task {task!r}: template {template!r} of relation {relation}: [X] must stand in it once, and [Y] once, "
-                         "at its end: a model sees only what stands before the answer")  # fmt: skip
+        raise StudyError(
+            f"task {task!r}: template {template!r} of relation {relation}: [X] must stand in it once, and [Y] once, "
+            "at its end: a model sees only what stands before the answer"
+        )
     return found[1].replace("[X]", "{input}")
 
 

@@ -48,8 +48,7 @@ def example(record: Mapping[str, Any], fields: Mapping[str, str], row: int, iden
     named, group = found.get("id", identifier), found.get("group", "")
     if isinstance(named, (list, Mapping)) or isinstance(group, (list, Mapping)):
         return "fields 'id' and 'group' are texts or numbers, not lists or objects"
-    return Found(row, str(named), found["input"], outputs[0], str(group), others,
-                 tuple(options), right, record=record)  # fmt: skip
+    return Found(row, str(named), found["input"], outputs[0], str(group), others, tuple(options), right, record=record)
 
 
 def at(record: Any, path: str) -> tuple[Any, str]:

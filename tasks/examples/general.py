@@ -57,5 +57,16 @@ def _example(record: dict[str, Any], row: int, name: str) -> Found | str:
     group, prompt = record.get("group", ""), record.get("prompt", "")
     if not isinstance(group, str) or not isinstance(prompt, str):
         return "fields 'group' and 'prompt' are texts"
-    return Found(row, str(identifier), texts["input"], texts["output"], group, lists["aliases"], lists["options"], answer,
-                 prompt, split, record)  # fmt: skip
+    return Found(
+        row,
+        str(identifier),
+        texts["input"],
+        texts["output"],
+        group,
+        lists["aliases"],
+        lists["options"],
+        answer,
+        prompt,
+        split,
+        record,
+    )

@@ -35,8 +35,10 @@ def plan_hub(reader: str, revision: str, data: str, task: str) -> tuple[dict[str
     folder = (Path(data) / name).absolute()
     if not folder.is_dir():
         if not re.fullmatch(r"[0-9a-f]{40}", revision) or not is_hub_name(name):
-            raise StudyError(f"task {task!r}: {folder} is no folder, and revision = {revision!r} is no commit of a data set on "
-                             f"the hub; name in `revision` the 40 hex digits of the commit of {name!r}")  # fmt: skip
+            raise StudyError(
+                f"task {task!r}: {folder} is no folder, and revision = {revision!r} is no commit of a data set on "
+                f"the hub; name in `revision` the 40 hex digits of the commit of {name!r}"
+            )
         return {"name": name, "config": config, "revision": revision}, ()
     files = sorted(p for p in folder.rglob("*") if p.is_file() and not _is_cache(p.relative_to(folder)))
     if not files:
@@ -92,7 +94,9 @@ def _records(file: TaskFile, settings: Settings) -> Iterator[Mapping[str, Any]]:
     except Exception as error:  # whatever the library raises, a person mends it by the same two things
         remedy = (
             "check name, config and revision, and that the hub can be reached; without a network, give a folder that the data "
-            "set's save_to_disk wrote" if hub["name"] else "save the data set anew with its save_to_disk, or as parquet"
-        )  # fmt: skip
+            "set's save_to_disk wrote"
+            if hub["name"]
+            else "save the data set anew with its save_to_disk, or as parquet"
+        )
         raise StudyError(f"data set {what}: {type(error).__name__}: {error}. Remedy: {remedy}") from None
     raise StudyError(f"data set {what}: {missing}")

@@ -107,5 +107,6 @@ class _Text:
 
     def problem(self, what: str, place: int | None = None) -> StudyError:
         row = self.row + self.text.count("\n", 0, self.at if place is None else place)
-        return StudyError(f"{self.path}: row {row}: not the JSON this reader takes: {what}. Get the file again, or set the "
-                          "task's `reader`")  # fmt: skip
+        return StudyError(
+            f"{self.path}: row {row}: not the JSON this reader takes: {what}. Get the file again, or set the task's `reader`"
+        )

@@ -21,8 +21,12 @@ from tasks.examples.record import LETTERS, Found, Refused, Settings, TaskFile, o
 from tasks.examples.subjects import subject_of
 from tasks.text.lines import decoded, excerpt, has_surrogates, json_records, lines
 
-ARC_FIELDS = {"input": "question.stem", "options": "question.choices.text", "labels": "question.choices.label",
-              "answer": "answerKey"}  # fmt: skip
+ARC_FIELDS = {
+    "input": "question.stem",
+    "options": "question.choices.text",
+    "labels": "question.choices.label",
+    "answer": "answerKey",
+}
 
 
 def read_arc(file: TaskFile, settings: Settings) -> Iterator[Found | Refused]:

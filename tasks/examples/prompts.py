@@ -19,18 +19,36 @@ from tasks.text.split import seeded_hash
 
 BETWEEN_SHOTS = "\n\n"
 OPTIONS = "{options}"
-LANGUAGES = {"en": "English", "de": "German", "fr": "French", "es": "Spanish", "cs": "Czech", "hu": "Hungarian",
-             "it": "Italian", "pt": "Portuguese", "nl": "Dutch", "pl": "Polish", "ru": "Russian", "zh": "Chinese",
-             "ja": "Japanese", "fi": "Finnish", "sv": "Swedish", "ro": "Romanian", "tr": "Turkish", "hi": "Hindi",
-             "ar": "Arabic"}  # fmt: skip
+LANGUAGES = {
+    "en": "English",
+    "de": "German",
+    "fr": "French",
+    "es": "Spanish",
+    "cs": "Czech",
+    "hu": "Hungarian",
+    "it": "Italian",
+    "pt": "Portuguese",
+    "nl": "Dutch",
+    "pl": "Polish",
+    "ru": "Russian",
+    "zh": "Chinese",
+    "ja": "Japanese",
+    "fi": "Finnish",
+    "sv": "Swedish",
+    "ro": "Romanian",
+    "tr": "Turkish",
+    "hi": "Hindi",
+    "ar": "Arabic",
+}
 
 
 def prompt_template(task: Task) -> str:
     """The task's template, or the paper's for its family."""
     lists = task.prompt_options or OPTIONS in task.prompt
     if lists and task.family != "multiple_choice":
-        raise StudyError(f"task {task.name!r}: only family \"multiple_choice\" has options to list; leave out prompt_options and "
-                         f"{OPTIONS}")  # fmt: skip
+        raise StudyError(
+            f'task {task.name!r}: only family "multiple_choice" has options to list; leave out prompt_options and {OPTIONS}'
+        )
     if task.prompt:
         if "{input}" not in task.prompt:
             raise StudyError(f"task {task.name!r}: its prompt has no {{input}}; put it where the example's input goes")
@@ -74,8 +92,10 @@ class Shots:
         pool = self.pools.get(group, [])
         if len(pool) < self.count:
             of = f" of group {group!r}" if self.within_group else ""
-            raise StudyError(f"shots = {self.count}, and there are {len(pool)} examples{of} to draw them from; lower `shots`, or "
-                             "name more files in `shots_from`")  # fmt: skip
+            raise StudyError(
+                f"shots = {self.count}, and there are {len(pool)} examples{of} to draw them from; lower `shots`, or "
+                "name more files in `shots_from`"
+            )
         others = (drawn[1:] for drawn in pool if not _same(drawn[2], found))
         return [shot for _, shot in sorted(islice(others, self.count), key=lambda s: s[0])]
 

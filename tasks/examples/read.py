@@ -42,8 +42,16 @@ def run(work: Work) -> None:
                     outcome = Refused(outcome.row, double, outcome.input[:200])
                 if isinstance(outcome, Refused):
                     first = first or f"row {outcome.row}: {outcome.reason}"
-                    rejects.append({"split": role, "source": work.labels["task"], "file": file.name, "row": outcome.row,
-                                    "reason": outcome.reason, "excerpt": outcome.excerpt})  # fmt: skip
+                    rejects.append(
+                        {
+                            "split": role,
+                            "source": work.labels["task"],
+                            "file": file.name,
+                            "row": outcome.row,
+                            "reason": outcome.reason,
+                            "excerpt": outcome.excerpt,
+                        }
+                    )
                 else:
                     rank = seeded_hash(work.settings["seed"], "limit", work.labels["task"], outcome.id)
                     chosen[role][outcome.id] = (rank, file.name, outcome)
@@ -119,15 +127,33 @@ def _row(work: Work, file: str, found: Found, split: str, shots: Shots) -> dict[
     """One row of `examples`."""
     whole = shots.prompt(found, work.settings["instruction"])
     prompt = whole.rstrip()
-    content = {"prompt": prompt, "separator": whole[len(prompt) :], "input": found.input, "output": found.output,
-               "aliases": list(found.aliases), "options": list(found.options)}  # fmt: skip
+    content = {
+        "prompt": prompt,
+        "separator": whole[len(prompt) :],
+        "input": found.input,
+        "output": found.output,
+        "aliases": list(found.aliases),
+        "options": list(found.options),
+    }
     sha256 = hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
-    return {"task": work.labels["task"], "split": split, "example": found.id, "file": file, "row": found.row,
-            "version": work.settings["version"], "group": found.group, **content, "answer": found.answer,
-            "sha256": sha256}  # fmt: skip
+    return {
+        "task": work.labels["task"],
+        "split": split,
+        "example": found.id,
+        "file": file,
+        "row": found.row,
+        "version": work.settings["version"],
+        "group": found.group,
+        **content,
+        "answer": found.answer,
+        "sha256": sha256,
+    }
 
 
 READ = Step(
-    "read", version=2, about="task files as examples; what cannot be one is a reject with its reason",
-    reads=("planted_files",), stages=(Stage(writes=(EXAMPLES, EXAMPLE_REJECTS), plan=plan, run=run),),
-)  # fmt: skip
+    "read",
+    version=2,
+    about="task files as examples; what cannot be one is a reject with its reason",
+    reads=("planted_files",),
+    stages=(Stage(writes=(EXAMPLES, EXAMPLE_REJECTS), plan=plan, run=run),),
+)

@@ -33,13 +33,28 @@ def _plan_task(study: Study, task: Task, inputs: Inputs) -> Job:
     split = study.splits[task.split].model_dump() if task.split else None
     within = task.shots_within_group
     settings: dict[str, Any] = {
-        "reader": task.reader, "family": task.family, "languages": list(task.languages), "encoding": task.encoding,
-        "prompt": prompt_template(task), "limit": task.limit, "mine_limit": task.mine_limit, "seed": study.seed,
-        "split": split, "version": task.full_version, "fields": task.fields, "translator": task.translator, "templates": {},
-        "instruction": task.instruction, "shots": task.shots, "shots_seed": task.shots_seed,
+        "reader": task.reader,
+        "family": task.family,
+        "languages": list(task.languages),
+        "encoding": task.encoding,
+        "prompt": prompt_template(task),
+        "limit": task.limit,
+        "mine_limit": task.mine_limit,
+        "seed": study.seed,
+        "split": split,
+        "version": task.full_version,
+        "fields": task.fields,
+        "translator": task.translator,
+        "templates": {},
+        "instruction": task.instruction,
+        "shots": task.shots,
+        "shots_seed": task.shots_seed,
         "shots_within_group": task.reader in ("mmlu", "pararel") if within is None else within,
-        "evaluate": [], "mine": [], "shots_from": [], "hub": {},
-    }  # fmt: skip
+        "evaluate": [],
+        "mine": [],
+        "shots_from": [],
+        "hub": {},
+    }
     if not task.record_prompts:
         settings["record_prompts"] = False  # not there otherwise, so that the keys of most tasks stay as they were
     _check(task)
@@ -70,12 +85,19 @@ def _of_hub(task: Task) -> bool:
 
 def _check(task: Task) -> None:
     """What a task may not say, whatever its files hold."""
-    only = {"fields": ("jsonl", "hf"), "revision": ("hf",), "subjects": ("mmlu",), "templates": ("pararel",),
-            "translator": ("wmt_xml",)}  # fmt: skip
+    only = {
+        "fields": ("jsonl", "hf"),
+        "revision": ("hf",),
+        "subjects": ("mmlu",),
+        "templates": ("pararel",),
+        "translator": ("wmt_xml",),
+    }
     for setting, readers in only.items():
         if getattr(task, setting) and reader_kind(task.reader) not in readers:
-            raise StudyError(f"task {task.name!r}: `{setting}` is for reader {' or '.join(readers)}, and its reader is "
-                             f"{task.reader!r}; leave it out")  # fmt: skip
+            raise StudyError(
+                f"task {task.name!r}: `{setting}` is for reader {' or '.join(readers)}, and its reader is "
+                f"{task.reader!r}; leave it out"
+            )
     if task.shots_from and not task.shots:
         raise StudyError(f"task {task.name!r}: `shots_from` without `shots`; say how many, or leave it out")
     if task.shots_from and task.reader == "planted":
@@ -89,8 +111,10 @@ def _check(task: Task) -> None:
             return
     except (LookupError, TypeError, ValueError):
         pass
-    raise StudyError(f"task {task.name!r}: {task.encoding!r} is no encoding in which a line ends with one byte; "
-                     "name one such as utf-8, latin-1 or cp1252, or convert the file")  # fmt: skip
+    raise StudyError(
+        f"task {task.name!r}: {task.encoding!r} is no encoding in which a line ends with one byte; "
+        "name one such as utf-8, latin-1 or cp1252, or convert the file"
+    )
 
 
 def _files(patterns: tuple[str, ...], study: Study, task: Task) -> tuple[Names, list[SourceFile]]:
@@ -100,12 +124,15 @@ def _files(patterns: tuple[str, ...], study: Study, task: Task) -> tuple[Names, 
     what = f"task {task.name!r}"
     if task.reader in TWO_FILES:
         if len(patterns) != 2:
-            raise StudyError(f"{what}: reader {task.reader!r} takes two files: first the inputs, then the outputs; "
-                             f"{len(patterns)} named")  # fmt: skip
+            raise StudyError(
+                f"{what}: reader {task.reader!r} takes two files: first the inputs, then the outputs; {len(patterns)} named"
+            )
         sides = [resolve_files([pattern], study.data, what) for pattern in patterns]
         if len(sides[0]) != len(sides[1]):
-            raise StudyError(f"{what}: {patterns[0]!r} names {len(sides[0])} files of inputs and {patterns[1]!r} "
-                             f"{len(sides[1])} of outputs; each needs its counterpart")  # fmt: skip
+            raise StudyError(
+                f"{what}: {patterns[0]!r} names {len(sides[0])} files of inputs and {patterns[1]!r} "
+                f"{len(sides[1])} of outputs; each needs its counterpart"
+            )
         both = [list(pair) for pair in zip(*sides, strict=True)]
     else:
         both = [[file] for file in resolve_files(patterns, study.data, what)]
@@ -114,8 +141,10 @@ def _files(patterns: tuple[str, ...], study: Study, task: Task) -> tuple[Names, 
         both = [[file] for (file,) in both if subject_of(file[0]) in chosen]
         missing = sorted(chosen - {subject_of(name) for ((name, _),) in both})
         if missing:
-            raise StudyError(f"{what}: {', '.join(patterns)}: no file of subject {missing[0]!r}, nor of "
-                             f"{len(missing) - 1} others of `subjects`; MMLU has 57 files a split")  # fmt: skip
+            raise StudyError(
+                f"{what}: {', '.join(patterns)}: no file of subject {missing[0]!r}, nor of "
+                f"{len(missing) - 1} others of `subjects`; MMLU has 57 files a split"
+            )
     return [[name for name, _ in files] for files in both], [outside_file(path) for files in both for _, path in files]
 
 
@@ -126,8 +155,10 @@ def sources(work: Work) -> Iterator[tuple[TaskFile, tuple[str, ...]]]:
         name = f"{work.labels['task']}.jsonl"
         path = work.folder_of(work.parts("planted_files")[0]) / name
         if not path.exists():
-            raise StudyError(f"task {work.labels['task']!r}: the planted world has no such task; it has "
-                             + ", ".join(sorted(p.stem for p in path.parent.glob("*.jsonl"))))  # fmt: skip
+            raise StudyError(
+                f"task {work.labels['task']!r}: the planted world has no such task; it has "
+                + ", ".join(sorted(p.stem for p in path.parent.glob("*.jsonl")))
+            )
         yield TaskFile(name, path), ("evaluate", "mine")
         return
     files = iter(work.job.files)

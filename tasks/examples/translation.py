@@ -23,8 +23,9 @@ from tasks.text.lines import excerpt, json_records, lines, text_of
 def language_pair(file: TaskFile, settings: Settings) -> tuple[str, str]:
     """The two languages of the task; StudyError if it does not name two."""
     if len(settings["languages"]) != 2:
-        raise StudyError(f"task for {file.name}: reader {settings['reader']!r} needs languages, e.g. [\"en\", \"de\"]: "
-                         "input and output")  # fmt: skip
+        raise StudyError(
+            f'task for {file.name}: reader {settings["reader"]!r} needs languages, e.g. ["en", "de"]: input and output'
+        )
     source, target = settings["languages"]
     return source, target
 
@@ -50,8 +51,10 @@ def read_aligned(file: TaskFile, settings: Settings) -> Iterator[Found | Refused
     for x, y in zip_longest(lines(file.path), lines(file.reference)):
         if x is None or y is None:
             longer, shorter, row = (file.reference, file.path, y[0]) if x is None else (file.path, file.reference, x[0])
-            raise StudyError(f"{longer}: row {row} has no counterpart: {shorter} ends at row {row - 1}. Aligned files have as "
-                             "many lines as each other; get them again, from one archive.")  # fmt: skip
+            raise StudyError(
+                f"{longer}: row {row} has no counterpart: {shorter} ends at row {row - 1}. Aligned files have as "
+                "many lines as each other; get them again, from one archive."
+            )
         yield _pair(file, x[0], x[1], y[1], settings)
 
 

@@ -44,8 +44,14 @@ def _example(record: dict[str, Any], row: int, name: str, settings: Settings) ->
     aliases = tuple(dict.fromkeys(t for t in others if t.strip() and t != output))
     identifier = record.get("QuestionId")
     known = isinstance(identifier, str) and identifier.strip()
-    return Found(row, str(identifier) if known else row_id(name, row), question, output, aliases=aliases,
-                 record={k: record[k] for k in ("QuestionId", "Question", "QuestionSource") if k in record})  # fmt: skip
+    return Found(
+        row,
+        str(identifier) if known else row_id(name, row),
+        question,
+        output,
+        aliases=aliases,
+        record={k: record[k] for k in ("QuestionId", "Question", "QuestionSource") if k in record},
+    )
 
 
 def _shown(record: object) -> str:

@@ -53,8 +53,10 @@ def read_sgm(file: TaskFile, settings: Settings) -> Iterator[Found | Refused]:
     for segment in segments(file.reference, settings["encoding"]):
         of = references.setdefault((segment.document, segment.number), {})
         if segment.system in of:
-            raise StudyError(f"{file.reference}: row {segment.row}: segment {segment.number!r} of document {segment.document!r} "
-                             "stands twice; number it anew")  # fmt: skip
+            raise StudyError(
+                f"{file.reference}: row {segment.row}: segment {segment.number!r} of document {segment.document!r} "
+                "stands twice; number it anew"
+            )
         of[segment.system] = segment.text
     if not references:
         raise StudyError(f"{file.reference}: no <seg> in it; the second file is the reference set (…-ref.….sgm)")
@@ -101,8 +103,10 @@ def segments(path: Path, encoding: str) -> Iterator[Segment]:
                 opened = None
             elif not closing and name == "seg":
                 if not document or not attributes.get("id"):
-                    raise StudyError(f"{path}: row {row}: a <seg> {'without id' if document else 'outside of a <doc docid=…>'}; "
-                                     "it cannot be found in the other file")  # fmt: skip
+                    raise StudyError(
+                        f"{path}: row {row}: a <seg> {'without id' if document else 'outside of a <doc docid=…>'}; "
+                        "it cannot be found in the other file"
+                    )
                 opened, text = (attributes["id"], row), []
             elif name == "doc":
                 document, system = ("", "") if closing else (attributes.get("docid", ""), attributes.get("sysid", ""))
@@ -128,8 +132,10 @@ def read_xml(file: TaskFile, settings: Settings) -> Iterator[Found | Refused]:
                     row += 1
                     yield found
     except ElementTree.ParseError as error:
-        raise StudyError(f"{file.path}: row {error.position[0]}: not XML: {error}. Older WMT files are SGM, which reader "
-                         '"sgm" takes; else get the file again') from None  # fmt: skip
+        raise StudyError(
+            f"{file.path}: row {error.position[0]}: not XML: {error}. Older WMT files are SGM, which reader "
+            '"sgm" takes; else get the file again'
+        ) from None
     except (LookupError, ValueError) as error:  # of the encoding it names
         raise StudyError(f"{file.path}: row 1: cannot be read: {error}; convert it to UTF-8") from None
     except Exception as error:
@@ -172,8 +178,11 @@ def _document(document: Any, source: str, target: str, settings: Settings, row: 
         if not found:
             yield Refused(row, f"{name}/{number} has no <ref lang={target!r}>", excerpt(text))
         elif settings["translator"] and settings["translator"] not in found:
-            yield Refused(row, f"{name}/{number} has no reference by translator {settings['translator']!r}; it has "
-                          + ", ".join(found), excerpt(text))  # fmt: skip
+            yield Refused(
+                row,
+                f"{name}/{number} has no reference by translator {settings['translator']!r}; it has " + ", ".join(found),
+                excerpt(text),
+            )
         else:
             yield pair(row, f"{name}/{number}", text, _first(found, settings), settings, {"document": name})
 

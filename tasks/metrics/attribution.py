@@ -61,8 +61,9 @@ def unique_shares(matrices: Floats, parts: dict[str, list[int]]) -> dict[str, Fl
     """The parts of the rank variance of column 0, for a stack of matrices; each part names its columns."""
     everything = sorted(c for columns in parts.values() for c in columns)
     whole = explained(matrices, everything)
-    found = {name: whole - explained(matrices, [c for c in everything if c not in columns])
-             for name, columns in parts.items()}  # fmt: skip
+    found = {
+        name: whole - explained(matrices, [c for c in everything if c not in columns]) for name, columns in parts.items()
+    }
     return found | {"shared": whole - sum(found.values()), "unexplained": 1 - whole}
 
 
@@ -92,5 +93,14 @@ def _bar(work: Work, answers: Answers, task: Loaded, found: pl.DataFrame, order:
         else:
             low, high, missing = percentile_interval(drawn[name]) if several else (None, None, "no interval: one example")
             estimate = Estimate(float(point[name][0]), low, high, note=missing)
-        answers.add("attribution", "unique_rank_variance", estimate, asked=asked, order=order, unit="pair", detail=name,
-                    rows=len(kept), examples=len(np.unique(example)))  # fmt: skip
+        answers.add(
+            "attribution",
+            "unique_rank_variance",
+            estimate,
+            asked=asked,
+            order=order,
+            unit="pair",
+            detail=name,
+            rows=len(kept),
+            examples=len(np.unique(example)),
+        )

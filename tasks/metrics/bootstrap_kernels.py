@@ -111,14 +111,31 @@ def rank_moments(
         its_second = None if second is None else second[c]
         its_fixed = None if fixed is None else fixed[c]
         _rank(
-            first[c], its_second, its_fixed, last[c], place[c], first_weights, second_weights, shift, ranks[c], totals,
+            first[c],
+            its_second,
+            its_fixed,
+            last[c],
+            place[c],
+            first_weights,
+            second_weights,
+            shift,
+            ranks[c],
+            totals,
             cubes[c],
-        )  # fmt: skip
+        )
     common_second = None if second is None else second[0]
     common_fixed = None if fixed is None else fixed[0]
     for a in range(len(first)):
         for b in range(a + 1, len(first)):
             _products(
-                first[0], common_second, common_fixed, where[a], where[b], first_weights, second_weights, ranks[a], ranks[b],
+                first[0],
+                common_second,
+                common_fixed,
+                where[a],
+                where[b],
+                first_weights,
+                second_weights,
+                ranks[a],
+                ranks[b],
                 cross[a, b],
-            )  # fmt: skip
+            )

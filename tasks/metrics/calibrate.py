@@ -31,19 +31,38 @@ def try_world(design: str, world: int, draws: int = DRAWS, seed: int = SEED) -> 
         sides = planted_world(seed, world)
         rows = sides.rows()
         found = correlate(rows, draws, world)
-        about = {"truth": truth_of(seed), "low": found.low, "high": found.high, "p_value": found.p_value,
-                 "pigeonhole_low": None, "pigeonhole_high": None, **{name: sides.rho(name) for name in MISTAKES}}  # fmt: skip
+        about = {
+            "truth": truth_of(seed),
+            "low": found.low,
+            "high": found.high,
+            "p_value": found.p_value,
+            "pigeonhole_low": None,
+            "pigeonhole_high": None,
+            **{name: sides.rho(name) for name in MISTAKES},
+        }
     else:
         rows = null_world(design, seed, world)
         p_value, _ = two_way_p(rows, spearman(rows.x, rows.y))
         low, high, _ = percentile_interval(bootstrap_correlation(rows, draws, world, new_outputs=True))
-        about = {"truth": 0.0, "low": None, "high": None, "p_value": p_value, "pigeonhole_low": low,
-                 "pigeonhole_high": high, **dict.fromkeys(MISTAKES)}  # fmt: skip
+        about = {
+            "truth": 0.0,
+            "low": None,
+            "high": None,
+            "p_value": p_value,
+            "pigeonhole_low": low,
+            "pigeonhole_high": high,
+            **dict.fromkeys(MISTAKES),
+        }
     return {
-        "design": design, "world": world, "rows": len(rows), "examples": rows.examples,
-        "effective_outputs": effective_clusters(rows.output), "estimate": spearman(rows.x, rows.y),
-        "naive_p": _naive_p(rows), **about,
-    }  # fmt: skip
+        "design": design,
+        "world": world,
+        "rows": len(rows),
+        "examples": rows.examples,
+        "effective_outputs": effective_clusters(rows.output),
+        "estimate": spearman(rows.x, rows.y),
+        "naive_p": _naive_p(rows),
+        **about,
+    }
 
 
 def _naive_p(rows: Rows) -> float:
@@ -62,16 +81,14 @@ def summary(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         "worlds": len(planted),
         "covered": sum(r["low"] <= r["truth"] <= r["high"] for r in planted),
         "half_width": sum(r["high"] - r["low"] for r in planted) / 2 / len(planted),
-        "detected": {
-            m: sum(r[m] is None or not r["low"] <= r[m] <= r["high"] for r in planted) for m in MISTAKES
-        },
+        "detected": {m: sum(r[m] is None or not r["low"] <= r[m] <= r["high"] for r in planted) for m in MISTAKES},
         "rejected": {d: sum(r["p_value"] < 0.05 for r in rows if r["design"] == d) for d in DESIGNS[1:]},
         "pigeonhole": {
             d: sum(not r["pigeonhole_low"] <= 0 <= r["pigeonhole_high"] for r in rows if r["design"] == d)
             for d in DESIGNS[1:]
         },
         "naive": {d: sum(r["naive_p"] < 0.05 for r in rows if r["design"] == d) for d in DESIGNS[1:]},
-    }  # fmt: skip
+    }
 
 
 def plan_calibrate(study: Study, inputs: Inputs) -> list[Job]:
@@ -80,8 +97,13 @@ def plan_calibrate(study: Study, inputs: Inputs) -> list[Job]:
     jobs = []
     for design in DESIGNS:
         for first in range(0, asked, WORLDS_PER_JOB):
-            settings = {"design": design, "first": first, "worlds": min(WORLDS_PER_JOB, asked - first), "draws": DRAWS,
-                        "seed": SEED}  # fmt: skip
+            settings = {
+                "design": design,
+                "first": first,
+                "worlds": min(WORLDS_PER_JOB, asked - first),
+                "draws": DRAWS,
+                "seed": SEED,
+            }
             jobs.append(Job({"design": design, "worlds": f"{first:06d}"}, settings, cost=3.0))
     return jobs
 

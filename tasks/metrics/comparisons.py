@@ -136,8 +136,17 @@ class Compared:
             self._add("spearman_difference", Estimate(None, note=why), model)
 
     def _add(self, statistic: str, estimate: Estimate, asked: Asked, detail: str = "") -> None:
-        self.answers.add("comparison", statistic, estimate, asked=asked, order=self.order, unit=self.unit,
-                         detail=detail or self.measure, rows=len(self.rows), examples=self.rows.examples)  # fmt: skip
+        self.answers.add(
+            "comparison",
+            statistic,
+            estimate,
+            asked=asked,
+            order=self.order,
+            unit=self.unit,
+            detail=detail or self.measure,
+            rows=len(self.rows),
+            examples=self.rows.examples,
+        )
 
 
 def _against_infinity(work: Work, answers: Answers, task: Loaded, found: Any, infinigram: Infinigram, order: int) -> None:
@@ -163,8 +172,17 @@ def _against_infinity(work: Work, answers: Answers, task: Loaded, found: Any, in
             value = float(point[0, 2] - point[1, 2])
             constant = Estimate(None, note="one of the two correlations is not defined: a side is the same in all rows")
             estimate = _with_interval(value, drawn) if np.isfinite(value) else constant
-        answers.add("comparison", "spearman_difference", estimate, asked=asked, order=order, unit="example_output",
-                    detail="mem_n minus mem_infinity", rows=len(rows), examples=rows.examples)  # fmt: skip
+        answers.add(
+            "comparison",
+            "spearman_difference",
+            estimate,
+            asked=asked,
+            order=order,
+            unit="example_output",
+            detail="mem_n minus mem_infinity",
+            rows=len(rows),
+            examples=rows.examples,
+        )
 
 
 def _with_interval(value: float, drawn: Floats | None) -> Estimate:

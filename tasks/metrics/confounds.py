@@ -72,8 +72,17 @@ def run(work: Work, answers: Answers) -> None:
                 repeated = again.get((asked.model, asked.checkpoint))
                 check = Check.of(*about, found[order], common=common, mined=mined, again=repeated)
                 for detail, estimate, rows in check.remedies(order):
-                    answers.add("confound", "spearman", estimate, asked=asked, order=order, unit=measure, detail=detail,
-                                rows=len(rows), examples=rows.examples)  # fmt: skip
+                    answers.add(
+                        "confound",
+                        "spearman",
+                        estimate,
+                        asked=asked,
+                        order=order,
+                        unit=measure,
+                        detail=detail,
+                        rows=len(rows),
+                        examples=rows.examples,
+                    )
 
 
 def _with_windows(work: Work, found: pl.DataFrame) -> pl.DataFrame:
@@ -90,13 +99,17 @@ def _other_prompt(work: Work, own: Loaded, other: str, task: str) -> dict[tuple[
     """log P_LLM and Δ of our spans under the other task's prompt; NaN where it lacks the span. The pairs stay ours."""
     theirs = load(work, other, last=True, mined_as=task)
     names = (pl.DataFrame({"example": range(len(t.examples.names)), "name": t.examples.names}) for t in (own, theirs))
-    ours, others = (t.examples.spans.join(n, on="example", how="left", maintain_order="left")
-                    for t, n in zip((own, theirs), names, strict=True))  # fmt: skip
+    ours, others = (
+        t.examples.spans.join(n, on="example", how="left", maintain_order="left")
+        for t, n in zip((own, theirs), names, strict=True)
+    )
     on = ["name", "order", "output_ngram"]
     matched = ours.join(others.select(*on, other="span"), on=on, how="left", maintain_order="left")
     at = matched["other"].fill_null(-1).to_numpy()
-    values = {k: {"mem_n": np.append(s.own, np.nan)[at], "mem_delta": np.append(s.delta, np.nan)[at]}
-              for k, s in theirs.scores.items()}  # fmt: skip
+    values = {
+        k: {"mem_n": np.append(s.own, np.nan)[at], "mem_delta": np.append(s.delta, np.nan)[at]}
+        for k, s in theirs.scores.items()
+    }
     return values
 
 
@@ -117,9 +130,18 @@ class Check:
 
     @classmethod
     def of(
-        cls, settings: Any, own: Loaded, asked: Asked, measure: str, found: pl.DataFrame, *, loaded: Loaded | None = None,
-        common: set[int] | None = None, mined: Check | None = None, again: dict[str, Floats] | None = None,
-    ) -> Check:  # fmt: skip
+        cls,
+        settings: Any,
+        own: Loaded,
+        asked: Asked,
+        measure: str,
+        found: pl.DataFrame,
+        *,
+        loaded: Loaded | None = None,
+        common: set[int] | None = None,
+        mined: Check | None = None,
+        again: dict[str, Floats] | None = None,
+    ) -> Check:
         """The rows that have a score; `loaded`: where their spans are from, if not from `own`."""
         own = loaded or own
         scores, span = own.of(asked), found["span"].to_numpy()
@@ -130,15 +152,35 @@ class Check:
         missing = NO_EVIDENCE if not len(found) else NO_SCORE if not len(rows) and not np.isfinite(scores.own).any() else ""
         repeated = np.full(len(span), np.nan) if again is None else again[measure][span]
         tokens = scores.tokens[span].astype(np.float64)
-        return cls(settings, own, measure, found.filter(pl.Series(kept)), rows, tokens[kept], repeated[kept],
-                   common or set(), mined, missing)  # fmt: skip
+        return cls(
+            settings,
+            own,
+            measure,
+            found.filter(pl.Series(kept)),
+            rows,
+            tokens[kept],
+            repeated[kept],
+            common or set(),
+            mined,
+            missing,
+        )
 
     def remedies(self, order: int) -> Iterator[Remedy]:
         """Every remedy: its name, the number, and the rows it rests on."""
         none = self.rows.take(np.zeros(len(self.rows), dtype=bool))
         why = self.missing or undefined(self.rows, *self.names)
-        for remedy in (self._within_output, self._partials, self._templates, self._windows, self._weighted, self._group,
-                       self._elsewhere, self._common, self._equal, self._reliability):  # fmt: skip
+        for remedy in (
+            self._within_output,
+            self._partials,
+            self._templates,
+            self._windows,
+            self._weighted,
+            self._group,
+            self._elsewhere,
+            self._common,
+            self._equal,
+            self._reliability,
+        ):
             for detail, estimate, rows in remedy():
                 yield (detail, Estimate(None, note=why), none) if why else (detail, estimate, rows)
 
@@ -174,8 +216,11 @@ class Check:
     def _partials(self) -> Iterator[Remedy]:
         text = self.found["output_ngram"]
         characters, words = floats(text.str.len_chars()), floats(text.str.count_matches(" ") + 1)
-        controls = {"length of s_y": [characters, words], "frequency of s_y": [floats(self.found["output_documents"])],
-                    "tokens of s_y": [self.tokens]}  # fmt: skip
+        controls = {
+            "length of s_y": [characters, words],
+            "frequency of s_y": [floats(self.found["output_documents"])],
+            "tokens of s_y": [self.tokens],
+        }
         varying = {name: [v for v in values if len(np.unique(v)) > 1] for name, values in controls.items()}
         used = np.array([self.rows.x, self.rows.y, *(v for values in varying.values() for v in values)])
         at, place = {}, 2

@@ -107,8 +107,17 @@ def _curve(work: Work, answers: Answers, task: Loaded, found: pl.DataFrame, orde
         apart = Estimate(None, note="no stratum of df(s_y) and length holds rows of this bin and of the others")
         estimate = _with_interval(point[b], drawn[:, b], total["examples"]) if usable[b] else apart
         covers = f"C from {count[here].min():.0f} to {count[here].max():.0f}"
-        answers.add("exposure", "delta_mean", estimate, detail=f"bin {b:02d}", x=float(count[here].mean()), note=covers,
-                    rows=int(here.sum()), examples=len(np.unique(example[here])), **more)  # fmt: skip
+        answers.add(
+            "exposure",
+            "delta_mean",
+            estimate,
+            detail=f"bin {b:02d}",
+            x=float(count[here].mean()),
+            note=covers,
+            rows=int(here.sum()),
+            examples=len(np.unique(example[here])),
+            **more,
+        )
     slope, typical = _slopes(delta, np.log(count), strata, *draws)
     rise = _with_interval(slope[0], slope[1:], total["examples"])
     if rise.value is None:

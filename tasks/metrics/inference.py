@@ -68,8 +68,11 @@ class Recorder:
         columns = np.array([rows.x, rows.y])
         if rows.examples < 2:
             found = {d: Estimate(value, note="no interval: one example") for d in ("pigeonhole", "bca")}
-            return {"": Estimate(value, p_value=p, note=_join(note, "no interval: one example")), **found,
-                    "permutation": self._permutation(rows)}  # fmt: skip
+            return {
+                "": Estimate(value, p_value=p, note=_join(note, "no interval: one example")),
+                **found,
+                "permutation": self._permutation(rows),
+            }
         drawn = bootstrap_many(columns, rows.example, None, draws, seed)[:, 0, 1]
         both = bootstrap_many(columns, rows.example, rows.output, draws, seed)[:, 0, 1]
         low, high, missing = percentile_interval(drawn)
@@ -88,8 +91,9 @@ class Recorder:
             return Estimate(None, note="taken at the task's first n alone, for which the permutations are enough")
         groups = self.task.examples.groups
         group = np.array([groups[e] for e in rows.example], dtype=str)
-        return permutation_p(rows, np.unique(group, return_inverse=True)[1], self.settings["permutations"],
-                             self.settings["seed"])  # fmt: skip
+        return permutation_p(
+            rows, np.unique(group, return_inverse=True)[1], self.settings["permutations"], self.settings["seed"]
+        )
 
     def spearman(
         self,

@@ -35,9 +35,13 @@ STATISTICS = {
     "math": tuple(NUMBERS),
     "translation": ("bleu", "chrf"),
     "multiple_choice": (
-        "accuracy", "accuracy_per_token", "accuracy_per_character", "accuracy_per_byte", "accuracy_unconditional",
+        "accuracy",
+        "accuracy_per_token",
+        "accuracy_per_character",
+        "accuracy_per_byte",
+        "accuracy_unconditional",
     ),
-}  # fmt: skip
+}
 SHARES = {*STATISTICS["math"], *STATISTICS["multiple_choice"]}
 
 

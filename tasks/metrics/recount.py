@@ -100,8 +100,17 @@ def run_placebo(work: Work, answers: Answers) -> None:
                 why = _why(model, measure, other)
                 _add(answers, measure, _correlation(work, placebo, why), unit, order, model, placebo, detail="placebo")
                 left, right = of_unit(here), of_unit(there)
-                _add(answers, measure, _difference(work, left, right, why), unit, order, model, left, detail="minus placebo",
-                     note=f"on {len(left)} rows that both corpora support")  # fmt: skip
+                _add(
+                    answers,
+                    measure,
+                    _difference(work, left, right, why),
+                    unit,
+                    order,
+                    model,
+                    left,
+                    detail="minus placebo",
+                    note=f"on {len(left)} rows that both corpora support",
+                )
 
 
 def run_clean(work: Work, answers: Answers) -> None:
@@ -115,8 +124,17 @@ def run_clean(work: Work, answers: Answers) -> None:
     for model in scored:
         for measure in ("mem_n", "mem_delta"):
             rows = model.rows(clean, measure, np.isfinite(model.y[measure]) & clean.supported)
-            _add(answers, "confound", _correlation(work, rows, _why(model, measure, clean)), measure, order, model, rows,
-                 detail=CLEAN, note=f"{fewer} of {int(own.supported.sum())} rows are counted in fewer documents")  # fmt: skip
+            _add(
+                answers,
+                "confound",
+                _correlation(work, rows, _why(model, measure, clean)),
+                measure,
+                order,
+                model,
+                rows,
+                detail=CLEAN,
+                note=f"{fewer} of {int(own.supported.sum())} rows are counted in fewer documents",
+            )
 
 
 def _without_contaminated(work: Work, task: str, every: pl.DataFrame) -> pl.DataFrame:
@@ -141,9 +159,7 @@ def _rows(work: Work, task: str) -> tuple[pl.DataFrame, list[Scored]]:
     return table, list(_scored(work, table, spans, read_scores(work, task, examples, spans)))
 
 
-def _scored(
-    work: Work, table: pl.DataFrame, spans: Spans, scores: Mapping[tuple[str, int], Scores]
-) -> Iterator[Scored]:  # fmt: skip
+def _scored(work: Work, table: pl.DataFrame, spans: Spans, scores: Mapping[tuple[str, int], Scores]) -> Iterator[Scored]:
     span = table["span"].to_numpy()
     for asked in {m.model: m for m in models_of(work)}.values():  # checkpoints come in order: the last one stays
         given = scores.get((asked.model, asked.checkpoint))
@@ -190,11 +206,29 @@ def _difference(work: Work, left: Rows, right: Rows, why: str) -> Estimate:
 
 
 def _add(
-    answers: Answers, measure: str, estimate: Estimate, unit: str, order: int, model: Scored, rows: Rows, *, detail: str,
+    answers: Answers,
+    measure: str,
+    estimate: Estimate,
+    unit: str,
+    order: int,
+    model: Scored,
+    rows: Rows,
+    *,
+    detail: str,
     note: str = "",
-) -> None:  # fmt: skip
-    answers.add(measure, "spearman", estimate, asked=model.asked, order=order, unit=unit, detail=detail, rows=len(rows),
-                examples=rows.examples, note=note)  # fmt: skip
+) -> None:
+    answers.add(
+        measure,
+        "spearman",
+        estimate,
+        asked=model.asked,
+        order=order,
+        unit=unit,
+        detail=detail,
+        rows=len(rows),
+        examples=rows.examples,
+        note=note,
+    )
 
 
 def _exclude(answers: Answers, name: str, order: int, counted: Counted, of: Counted | None = None) -> None:

@@ -30,9 +30,7 @@ from tasks.metrics.statistics import Estimate, Rows, correlate, undefined, wilso
 from tasks.step import Work
 from tasks.text.gamma import resolve
 
-READS = (
-    "examples", "example_ngrams", "task_grams", "similarities", "pair_counts", "ngram_stats", "models", "token_scores",
-)  # fmt: skip
+READS = ("examples", "example_ngrams", "task_grams", "similarities", "pair_counts", "ngram_stats", "models", "token_scores")
 STEPS = 5  # of an even sweep
 RARE = 0.95  # where it ends: what one in twenty of the mined pairs exceeds
 Floats = NDArray[np.float64]
@@ -90,8 +88,11 @@ def _levels(work: Work, task: str, order: int, pairs: pl.DataFrame, spread: pl.D
     def level(name: str, gamma: float | str, on_curve: bool) -> Level:
         try:
             what = f"task {task!r}, n = {order}"
-            found = resolve(gamma, rows["at_most"].to_numpy(), rows["candidates"].to_numpy(), lowest, what) \
-                if isinstance(gamma, str) else float(gamma)  # fmt: skip
+            found = (
+                resolve(gamma, rows["at_most"].to_numpy(), rows["candidates"].to_numpy(), lowest, what)
+                if isinstance(gamma, str)
+                else float(gamma)
+            )
         except StudyError as error:
             return Level(name, None, str(error))
         if found < lowest:
@@ -143,12 +144,20 @@ def _acceptance(
         said = "" if level.gamma is None or level.x is not None else f"γ = {level.gamma:g}"
         answers.add(
             "sweep", "acceptance", share, order=order, unit="pair", detail=level.name, x=level.x, rows=candidates, note=said
-        )  # fmt: skip
+        )
         number = Estimate(None, note=level.why) if level.gamma is None else Estimate(float(len(rows)))
         answers.add(
-            "sweep", "rows_found", number, order=order, unit="pair", detail=level.name, x=level.x, rows=len(rows),
-            examples=rows["example"].n_unique(), note=said,
-        )  # fmt: skip
+            "sweep",
+            "rows_found",
+            number,
+            order=order,
+            unit="pair",
+            detail=level.name,
+            x=level.x,
+            rows=len(rows),
+            examples=rows["example"].n_unique(),
+            note=said,
+        )
 
 
 # -- what a model says ------------------------------------------------------------------------------------------------
@@ -229,13 +238,23 @@ def _correlations(
             keep = above & np.isfinite(y)
             rows = Rows(x[keep], y[keep], examples[keep], spans.output[span[keep]])
             why = next(_why(level, above, said, rows, names), "")
-            estimate = Estimate(None, note=why) if why else correlate(
-                rows, work.settings["draws"], work.settings["seed"], x_name=names[0], y_name=names[1]
-            )  # fmt: skip
+            estimate = (
+                Estimate(None, note=why)
+                if why
+                else correlate(rows, work.settings["draws"], work.settings["seed"], x_name=names[0], y_name=names[1])
+            )
             answers.add(
-                "sweep", "spearman", estimate, asked=asked, order=order, unit="pair", detail=f"{level.name} {measure}", x=level.x,
-                rows=len(rows), examples=rows.examples,
-            )  # fmt: skip
+                "sweep",
+                "spearman",
+                estimate,
+                asked=asked,
+                order=order,
+                unit="pair",
+                detail=f"{level.name} {measure}",
+                x=level.x,
+                rows=len(rows),
+                examples=rows.examples,
+            )
 
 
 def _why(level: Level, above: NDArray[np.bool_], said: Contrast, rows: Rows, names: tuple[str, str]) -> Iterator[str]:

@@ -121,9 +121,7 @@ def _write_pairs(work: Work, task: str, examples: Examples, pairs: pl.DataFrame)
     """Φ with C(s_x, s_y) and log P_n. A pair is counted once, however many examples hold it."""
     counted = with_counts(work, pairs)
     seen = (pl.col("count") > 0) & (pl.col("input_documents") > 0)
-    counted = counted.with_columns(
-        log_probability=pl.when(seen).then((pl.col("count") / pl.col("input_documents")).log()),
-    )
+    counted = counted.with_columns(log_probability=pl.when(seen).then((pl.col("count") / pl.col("input_documents")).log()))
     orders = sorted(pairs["order"].unique().to_list())
     for first in range(0, len(examples.names), EXAMPLES_AT_ONCE):
         some = _some(examples, first)

@@ -61,13 +61,22 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
     scoring = study.scoring
     sampled = {"temperature": scoring.temperature, "top_p": scoring.top_p, "seed": study.seed} if scoring.temperature else {}
     return [
-        Job({"model": model.name, "checkpoint": str(checkpoint), "task": task.name, **piece},
+        Job(
+            {"model": model.name, "checkpoint": str(checkpoint), "task": task.name, **piece},
             asking(study, model) | sampled | {"max_new_tokens": task.max_new_tokens, "stop": list(task.stop)},
-            {"models": parts_with(inputs["models"], model=model.name),
-             "examples": parts_with(inputs["examples"], task=task.name)}, cost=size(model), resources=resources(study))
-        for model in study.models for checkpoint in checkpoints(model) for task in study.tasks
-        if task.generate and task.family != "multiple_choice" for piece in pieces(study)
-    ]  # fmt: skip
+            {
+                "models": parts_with(inputs["models"], model=model.name),
+                "examples": parts_with(inputs["examples"], task=task.name),
+            },
+            cost=size(model),
+            resources=resources(study),
+        )
+        for model in study.models
+        for checkpoint in checkpoints(model)
+        for task in study.tasks
+        if task.generate and task.family != "multiple_choice"
+        for piece in pieces(study)
+    ]
 
 
 def run(work: Work) -> None:
@@ -77,8 +86,13 @@ def run(work: Work) -> None:
     examples = examples[mine.start : mine.stop]
     with repeatable(work.settings.get("device", "cpu")):
         model = open_checkpoint(work)
-        in_slices(work, "generations", len(examples), PROMPTS_AT_ONCE,
-                  lambda rows: _answer(work, model, examples[rows.start : rows.stop]))  # fmt: skip
+        in_slices(
+            work,
+            "generations",
+            len(examples),
+            PROMPTS_AT_ONCE,
+            lambda rows: _answer(work, model, examples[rows.start : rows.stop]),
+        )
 
 
 def _answer(work: Work, model: Loaded, examples: list[dict[str, Any]]) -> Rows:
@@ -86,20 +100,37 @@ def _answer(work: Work, model: Loaded, examples: list[dict[str, Any]]) -> Rows:
     asked = [(e["prompt"], e["separator"]) for e in examples]
     sampling = Sampling(*(settings[k] for k in ("temperature", "top_p", "seed"))) if "seed" in settings else GREEDY
     answers, shortened = generate(
-        model, asked, settings["max_new_tokens"], settings["stop"], settings["batch_tokens"], sampling,
+        model,
+        asked,
+        settings["max_new_tokens"],
+        settings["stop"],
+        settings["batch_tokens"],
+        sampling,
         [f"{work.labels['task']}\0{e['example']}" for e in examples],
-    )  # fmt: skip
-    return table(GENERATIONS.schema, {
-        "model": [model.name] * n, "checkpoint": [int(work.labels["checkpoint"])] * n, "task": [work.labels["task"]] * n,
-        "example": [e["example"] for e in examples], "text": [a.text for a in answers],
-        "tokens": [a.tokens for a in answers], "stopped": [a.stopped for a in answers],
-    }), {"truncated_prompts": shortened}  # fmt: skip
+    )
+    return table(
+        GENERATIONS.schema,
+        {
+            "model": [model.name] * n,
+            "checkpoint": [int(work.labels["checkpoint"])] * n,
+            "task": [work.labels["task"]] * n,
+            "example": [e["example"] for e in examples],
+            "text": [a.text for a in answers],
+            "tokens": [a.tokens for a in answers],
+            "stopped": [a.stopped for a in answers],
+        },
+    ), {"truncated_prompts": shortened}
 
 
 def generate(
-    model: Loaded, asked: Sequence[tuple[str, str]], max_new_tokens: int, stops: Sequence[str], batch_tokens: int,
-    sampling: Sampling = GREEDY, names: Sequence[str] = (),
-) -> tuple[list[Answer], int]:  # fmt: skip
+    model: Loaded,
+    asked: Sequence[tuple[str, str]],
+    max_new_tokens: int,
+    stops: Sequence[str],
+    batch_tokens: int,
+    sampling: Sampling = GREEDY,
+    names: Sequence[str] = (),
+) -> tuple[list[Answer], int]:
     """Answers to (prompt, separator), and how many prompts had to be shortened at their left end.
 
     A prompt leaves room for `max_new_tokens`, for which at most half the context is set aside. The answers are those of one
@@ -152,8 +183,10 @@ def _decode(model: Loaded, prompts: Sequence[Prompt], stops: Sequence[str], samp
     for step in range(max(p.new for p in prompts)):
         best, highest = sampling.choose(logits.float(), [prompts[i].name for i in active], step)
         if not torch.isfinite(highest).all():
-            raise StudyError(f"model {model.name!r} gives logits that are not finite; "
-                             'try dtype = "float32" under [scoring], or another checkpoint')  # fmt: skip
+            raise StudyError(
+                f"model {model.name!r} gives logits that are not finite; "
+                'try dtype = "float32" under [scoring], or another checkpoint'
+            )
         for index, token in zip(active, best.tolist(), strict=True):
             answer = answers[index]
             if not answer.stopped:
@@ -171,6 +204,9 @@ def _decode(model: Loaded, prompts: Sequence[Prompt], stops: Sequence[str], samp
 
 
 GENERATE = Step(
-    "generate", version=2, about="answers to the prompts of the evaluated examples, greedy or sampled",
-    reads=("models", "examples"), stages=(Stage(writes=(GENERATIONS,), plan=plan, run=run),),
-)  # fmt: skip
+    "generate",
+    version=2,
+    about="answers to the prompts of the evaluated examples, greedy or sampled",
+    reads=("models", "examples"),
+    stages=(Stage(writes=(GENERATIONS,), plan=plan, run=run),),
+)

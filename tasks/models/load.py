@@ -31,19 +31,25 @@ def model_files(folder: Path, name: str, allow_pickle_weights: bool = False) -> 
     Raises StudyError that says which file is not there and how to make it.
     """
     if not folder.is_dir():
-        raise StudyError(f"model {name!r}: there is no folder {folder}; set `path` to a folder with config.json, "
-                         "model.safetensors and tokenizer.json")  # fmt: skip
+        raise StudyError(
+            f"model {name!r}: there is no folder {folder}; set `path` to a folder with config.json, "
+            "model.safetensors and tokenizer.json"
+        )
     for needed in ("config.json", "tokenizer.json"):
         if not (folder / needed).is_file():
-            raise StudyError(f"model {name!r}: {folder} has no {needed}; save the model and its fast tokenizer there with "
-                             "save_pretrained")  # fmt: skip
+            raise StudyError(
+                f"model {name!r}: {folder} has no {needed}; save the model and its fast tokenizer there with save_pretrained"
+            )
     weights = sorted(folder.glob("*.safetensors"))
     index = folder / "model.safetensors.index.json"
     if not weights and allow_pickle_weights:
         weights, index = sorted(folder.glob(PICKLES)), folder / "pytorch_model.bin.index.json"
     if not weights:
-        found = (" (its .bin files are pickles, which are opened only if the model says allow_pickle_weights = true)"
-                 if list(folder.glob("*.bin")) else "")  # fmt: skip
+        found = (
+            " (its .bin files are pickles, which are opened only if the model says allow_pickle_weights = true)"
+            if list(folder.glob("*.bin"))
+            else ""
+        )
         raise StudyError(f"model {name!r}: {folder} has no .safetensors file{found}; save the model with save_pretrained")
     if index.is_file():
         missing = sorted(set(_json(index, name)["weight_map"].values()) - {w.name for w in weights})
@@ -61,8 +67,10 @@ def check_finite(weights: list[Path], name: str) -> None:
         try:
             for tensor, value in _tensors(path):
                 if value.is_floating_point() and not torch.isfinite(value).all():
-                    raise StudyError(f"model {name!r}: {path}: tensor {tensor} holds values that are not finite; "
-                                     "use another checkpoint, or copy the file again")  # fmt: skip
+                    raise StudyError(
+                        f"model {name!r}: {path}: tensor {tensor} holds values that are not finite; "
+                        "use another checkpoint, or copy the file again"
+                    )
         except (SafetensorError, OSError) as error:
             raise StudyError(f"model {name!r}: {path} cannot be read: {error}; copy the file again") from None
 
@@ -132,30 +140,42 @@ def load(source: Source, name: str) -> Loaded:
     config = _config(folder, name, source.trust_remote_code)
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            folder, config=config, dtype=getattr(torch, source.dtype), output_loading_info=True,
-            local_files_only=True, trust_remote_code=source.trust_remote_code,
-            use_safetensors=not any(f.suffix == ".bin" for f in files), **_spread(source),
-        )  # fmt: skip
+            folder,
+            config=config,
+            dtype=getattr(torch, source.dtype),
+            output_loading_info=True,
+            local_files_only=True,
+            trust_remote_code=source.trust_remote_code,
+            use_safetensors=not any(f.suffix == ".bin" for f in files),
+            **_spread(source),
+        )
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         if out_of_memory(error):
-            raise StudyError(f"model {name!r}: {folder} does not fit the memory of {device}; set dtype = \"bfloat16\" or "
-                             "device_map = \"auto\" under [scoring], or give workers more memory") from None  # fmt: skip
+            raise StudyError(
+                f'model {name!r}: {folder} does not fit the memory of {device}; set dtype = "bfloat16" or '
+                'device_map = "auto" under [scoring], or give workers more memory'
+            ) from None
         raise StudyError(f"model {name!r}: {folder} cannot be loaded: {error}; save it again") from None
     network, info = loaded
     wrong = sorted(str(k) for kind in ("missing_keys", "mismatched_keys") for k in info.get(kind, ()))
     if wrong:  # transformers would go on with random numbers in their place
-        raise StudyError(f"model {name!r}: {folder}: the weights do not fit config.json: "
-                         f"{', '.join(wrong[:5])}; save it again")  # fmt: skip
+        raise StudyError(
+            f"model {name!r}: {folder}: the weights do not fit config.json: {', '.join(wrong[:5])}; save it again"
+        )
     tokenizer_file = next(f for f in files if f.name == "tokenizer.json")
     tokenizer = load_tokenizer(tokenizer_file.read_text(encoding="utf-8"), f"model {name!r}: {tokenizer_file}")
     if tokenizer.get_vocab_size() > config.vocab_size:
-        raise StudyError(f"model {name!r}: tokenizer.json has {tokenizer.get_vocab_size()} tokens, the network only "
-                         f"{config.vocab_size}; put the tokenizer it was trained with into {folder}")  # fmt: skip
+        raise StudyError(
+            f"model {name!r}: tokenizer.json has {tokenizer.get_vocab_size()} tokens, the network only "
+            f"{config.vocab_size}; put the tokenizer it was trained with into {folder}"
+        )
     ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
     start = config.bos_token_id if config.bos_token_id is not None else ends[0]
     if start is None:
-        raise StudyError(f"model {name!r}: config.json names neither bos_token_id nor eos_token_id; add the token that "
-                         "stood before each document in training")  # fmt: skip
+        raise StudyError(
+            f"model {name!r}: config.json names neither bos_token_id nor eos_token_id; add the token that "
+            "stood before each document in training"
+        )
     context = getattr(config, "max_position_embeddings", None) or 2048
     network.eval().requires_grad_(False)
     if not source.device_map:
@@ -163,8 +183,18 @@ def load(source: Source, name: str) -> Loaded:
     inputs = str(network.get_input_embeddings().weight.device)
     known = frozenset(e for e in ends if e is not None)
     hidden = getattr(config, "hidden_size", None) or 1024
-    return Loaded(name, network, tokenizer, context, start, known, config.vocab_size, inputs, hidden,
-                  takes_masks(network, config, inputs))  # fmt: skip
+    return Loaded(
+        name,
+        network,
+        tokenizer,
+        context,
+        start,
+        known,
+        config.vocab_size,
+        inputs,
+        hidden,
+        takes_masks(network, config, inputs),
+    )
 
 
 def _spread(source: Source) -> dict[str, str]:
@@ -174,8 +204,10 @@ def _spread(source: Source) -> dict[str, str]:
     if not source.device_map:
         return {}
     if importlib.util.find_spec("accelerate") is None:
-        raise StudyError(f"scoring.device_map = {source.device_map!r} needs the package accelerate; "
-                         "pip install accelerate, or remove the setting")  # fmt: skip
+        raise StudyError(
+            f"scoring.device_map = {source.device_map!r} needs the package accelerate; "
+            "pip install accelerate, or remove the setting"
+        )
     return {"device_map": source.device_map}
 
 
@@ -199,8 +231,7 @@ def repeatable(device: str) -> Iterator[None]:
         torch.backends.cuda.enable_flash_sdp(False)
         torch.backends.cuda.enable_mem_efficient_sdp(False)  # their backward passes add in any order
     memory: Any = torch.utils.deterministic
-    before = (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(),
-              memory.fill_uninitialized_memory)  # fmt: skip
+    before = (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), memory.fill_uninitialized_memory)
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     memory.fill_uninitialized_memory = False
@@ -234,9 +265,11 @@ def _config(folder: Path, name: str, trust_remote_code: bool = False) -> Any:
     try:
         return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StudyError(f"model {name!r}: {folder / 'config.json'} is not the configuration of a causal language model "
-                         f"that transformers knows: {error}; if it comes with code that you trust, the model may say "
-                         "trust_remote_code = true") from None  # fmt: skip
+        raise StudyError(
+            f"model {name!r}: {folder / 'config.json'} is not the configuration of a causal language model "
+            f"that transformers knows: {error}; if it comes with code that you trust, the model may say "
+            "trust_remote_code = true"
+        ) from None
 
 
 def _json(path: Path, name: str) -> Mapping[str, Any]:

@@ -77,8 +77,10 @@ def _forward(model: Loaded, rows: Sequence[prefixes.Row], asked: Sequence[Asked]
     unique, inverse = np.unique(np.concatenate(places), return_inverse=True)  # options that begin alike share logits
     extra: dict[str, Any] = {}
     if not all(row.chain for row in rows):
-        extra = {"attention_mask": torch.from_numpy(prefixes.mask(ends)).to(model.device),
-                 "position_ids": torch.from_numpy(positions).to(model.device)}  # fmt: skip
+        extra = {
+            "attention_mask": torch.from_numpy(prefixes.mask(ends)).to(model.device),
+            "position_ids": torch.from_numpy(positions).to(model.device),
+        }
     with only(model.network, unique // longest, unique % longest) as selected:
         out = model.network(input_ids=torch.from_numpy(ids).to(model.device), use_cache=False, **extra)
         logits = torch.log_softmax(selected(out.logits).float(), dim=-1)
@@ -109,9 +111,11 @@ def only(network: Any, row: np.ndarray, column: np.ndarray) -> Iterator[Callable
 
 
 def within_memory(
-    model: Loaded, items: Sequence[Item], attempt: Callable[[list[Item]], Result],
+    model: Loaded,
+    items: Sequence[Item],
+    attempt: Callable[[list[Item]], Result],
     split: Callable[[Item], list[Item]] = lambda item: [],
-) -> Iterator[tuple[list[Item], Result]]:  # fmt: skip
+) -> Iterator[tuple[list[Item], Result]]:
     """(items, attempt(items)) for all items together or, where memory runs out, for the halves of a batch.
 
     `split` takes a single item apart. Raises StudyError if a single one that cannot be taken apart does not fit.
@@ -131,8 +135,10 @@ def within_memory(
         half = len(batch) // 2
         halves = [batch[:half], batch[half:]] if half else [[part] for part in split(batch[0])]
         if not halves:
-            raise StudyError(f"model {model.name!r} has no memory for a single text ({failed}); set dtype = \"bfloat16\" or "
-                             "another device under [scoring], or give workers more memory")  # fmt: skip
+            raise StudyError(
+                f'model {model.name!r} has no memory for a single text ({failed}); set dtype = "bfloat16" or '
+                "another device under [scoring], or give workers more memory"
+            )
         log.warning("model %r: out of memory (%s); the batch is halved and tried again", model.name, failed)
         _release(model.device)
         waiting += reversed(halves)
@@ -190,13 +196,21 @@ def takes_masks(network: Any, config: Any, device: str) -> bool:
                 input_ids=tensor(row.ids), position_ids=tensor(row.positions), attention_mask=mask, use_cache=False
             )
             together = [both.logits[0, int(nodes[-1])].float() for nodes in row.nodes]
-            cache = network(input_ids=tensor([0] * 3 + sequences[0][:-1].tolist()), use_cache=True,
-                            position_ids=tensor([0] * 3 + list(range(8))),
-                            attention_mask=tensor([0] * 3 + [1] * 8)).past_key_values  # fmt: skip
+            cache = network(
+                input_ids=tensor([0] * 3 + sequences[0][:-1].tolist()),
+                use_cache=True,
+                position_ids=tensor([0] * 3 + list(range(8))),
+                attention_mask=tensor([0] * 3 + [1] * 8),
+            ).past_key_values
             cache.batch_repeat_interleave(2)
             cache.batch_select_indices(torch.tensor([1], device=device))
-            padded = logits(input_ids=tensor(sequences[0][-1:]), position_ids=tensor([8]), past_key_values=cache,
-                            attention_mask=tensor([0] * 3 + [1] * 9), use_cache=True)  # fmt: skip
+            padded = logits(
+                input_ids=tensor(sequences[0][-1:]),
+                position_ids=tensor([8]),
+                past_key_values=cache,
+                attention_mask=tensor([0] * 3 + [1] * 9),
+                use_cache=True,
+            )
         except (RuntimeError, ValueError, TypeError, AttributeError, IndexError):
             return False
         allowed = (1e-4 if apart[0].dtype == network.dtype else 0.1) * max(1.0, float(apart[0].std()))

@@ -45,18 +45,27 @@ def _plan_model(study: Study, model: Model, inputs: Inputs) -> Job:
         check_shape(model)
         p = model.pretrain
         settings = p.model_dump(exclude={"tokens", "checkpoints"}, mode="json") | {
-            "steps": total_steps(p), "kept": list(checkpoint_steps(p)), "data_seed": study.seed, **device_settings(study),
-        }  # fmt: skip
-        return Job(labels, settings, {t: inputs[t] for t in ("tokens", "tokenizer")}, cost=size(model) * p.tokens,
-                   resources=resources(study))  # fmt: skip
+            "steps": total_steps(p),
+            "kept": list(checkpoint_steps(p)),
+            "data_seed": study.seed,
+            **device_settings(study),
+        }
+        return Job(
+            labels,
+            settings,
+            {t: inputs[t] for t in ("tokens", "tokenizer")},
+            cost=size(model) * p.tokens,
+            resources=resources(study),
+        )
     if model.hub:
         commit = hub_commit(model.hub, model.revision)
         asked = {"hub": model.hub, "commit": commit, "checkpoint": model.training_step, **trusted(model)}
         return Job(labels, asked, cost=size(model))
     folder = (Path(study.data) / Path(model.path).expanduser()).resolve()
     files = _outside_files(folder, model)
-    return Job(labels, {"path": str(folder), "checkpoint": model.training_step, **trusted(model)}, files=files,
-               cost=size(model))  # fmt: skip
+    return Job(
+        labels, {"path": str(folder), "checkpoint": model.training_step, **trusted(model)}, files=files, cost=size(model)
+    )
 
 
 def _outside_files(folder: Path, model: Model) -> tuple[SourceFile, ...]:
@@ -119,14 +128,22 @@ def _pretrain(work: Work) -> None:
     loss = {row["step"]: row["loss"] for row in log}
     rows = [
         {
-            "model": name, "checkpoint": c["step"], "source": "pretrained here", "revision": "",
-            "path": f"models/files/{work.planned.key}/{checkpoint_folder(c['step'])}", "sha256": c["sha256"],
-            "tokenizer": identity(tokenizer["json"]), "parameters": parameters, "parameters_non_embedding": inner,
-            "tokens_seen": c["step"] * settings["batch"] * settings["context"], "loss": loss[c["step"]],
-            "seed": settings["seed"], "membership": digest([p.key for p in work.parts("tokens")]),
+            "model": name,
+            "checkpoint": c["step"],
+            "source": "pretrained here",
+            "revision": "",
+            "path": f"models/files/{work.planned.key}/{checkpoint_folder(c['step'])}",
+            "sha256": c["sha256"],
+            "tokenizer": identity(tokenizer["json"]),
+            "parameters": parameters,
+            "parameters_non_embedding": inner,
+            "tokens_seen": c["step"] * settings["batch"] * settings["context"],
+            "loss": loss[c["step"]],
+            "seed": settings["seed"],
+            "membership": digest([p.key for p in work.parts("tokens")]),
         }
         for c in finished["checkpoints"]
-    ]  # fmt: skip
+    ]
     work.write("models", _columns(rows))
     work.write("training_log", _columns([{"model": name, **row} for row in log]))
 
@@ -157,12 +174,28 @@ def _outside(work: Work) -> None:
     weights = [f for f in model_files(folder, name, pickles) if f.suffix in (".safetensors", ".bin")]
     check_finite(weights, name)
     parameters, inner = count_parameters(folder, name, code)
-    work.write("models", _columns([{
-        "model": name, "checkpoint": settings["checkpoint"], "source": "hub" if "hub" in settings else "folder",
-        "revision": settings.get("commit", ""), "path": str(folder), "sha256": _hash_of(weights),
-        "tokenizer": identity(read_tokenizer(folder / "tokenizer.json")), "parameters": parameters,
-        "parameters_non_embedding": inner, "tokens_seen": -1, "loss": None, "seed": -1, "membership": "",
-    }]))  # fmt: skip
+    work.write(
+        "models",
+        _columns(
+            [
+                {
+                    "model": name,
+                    "checkpoint": settings["checkpoint"],
+                    "source": "hub" if "hub" in settings else "folder",
+                    "revision": settings.get("commit", ""),
+                    "path": str(folder),
+                    "sha256": _hash_of(weights),
+                    "tokenizer": identity(read_tokenizer(folder / "tokenizer.json")),
+                    "parameters": parameters,
+                    "parameters_non_embedding": inner,
+                    "tokens_seen": -1,
+                    "loss": None,
+                    "seed": -1,
+                    "membership": "",
+                }
+            ]
+        ),
+    )
 
 
 def hub_folder(name: str, commit: str, pickles: bool = False, code: bool = False) -> Path:
@@ -174,8 +207,10 @@ def hub_folder(name: str, commit: str, pickles: bool = False, code: bool = False
     try:
         return Path(huggingface_hub.snapshot_download(name, revision=commit, allow_patterns=wanted))
     except Exception as error:  # the hub's client raises its transport's own errors (httpx)
-        raise StudyError(f"hub model {name!r} at {commit}: {_first_line(error)}. Check the network, HF_HOME and "
-                         "HF_HUB_OFFLINE, or download it and give its folder as `path`") from None  # fmt: skip
+        raise StudyError(
+            f"hub model {name!r} at {commit}: {_first_line(error)}. Check the network, HF_HOME and "
+            "HF_HUB_OFFLINE, or download it and give its folder as `path`"
+        ) from None
 
 
 def _finished(folder: Path) -> dict[str, Any] | None:
@@ -210,6 +245,9 @@ def _first_line(error: object) -> str:
 
 
 MODELS = Step(
-    "models", version=2, about="pretrain the ladder, or look up models trained elsewhere", reads=("tokens", "tokenizer"),
+    "models",
+    version=2,
+    about="pretrain the ladder, or look up models trained elsewhere",
+    reads=("tokens", "tokenizer"),
     stages=(Stage(writes=(contracts.MODELS, contracts.TRAINING_LOG), plan=plan, run=run),),
-)  # fmt: skip
+)

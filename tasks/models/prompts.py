@@ -54,8 +54,10 @@ def requests(model: Loaded, texts: Sequence[tuple[str, str, str]], names: Sequen
     found = []
     for text, name in zip(tokenise(model.tokenizer, texts), names, strict=True):
         if text.begin == len(text.ids):
-            raise StudyError(f"{name}: the tokenizer of model {model.name!r} makes no token of the output; "
-                             "change the output or the tokenizer")  # fmt: skip
+            raise StudyError(
+                f"{name}: the tokenizer of model {model.name!r} makes no token of the output; "
+                "change the output or the tokenizer"
+            )
         ids = np.array([model.start, *text.ids], np.int32)
         found.append(Request(ids, text.begin + 1, tuple(text.starts), tuple(text.ends), text.straddles))
     return found

@@ -62,8 +62,9 @@ class State:
         if self.seen is not None:
             self.seen = torch.cat([self.seen, self.seen.new_ones(len(tokens), 1)], dim=1)
             extra = {"attention_mask": self.seen, "position_ids": self.position[:, None]}
-        said = model.network(input_ids=tokens[:, None].to(model.device), past_key_values=self.cache, use_cache=True,
-                             logits_to_keep=1, **extra)  # fmt: skip
+        said = model.network(
+            input_ids=tokens[:, None].to(model.device), past_key_values=self.cache, use_cache=True, logits_to_keep=1, **extra
+        )
         self.cache = said.past_key_values
         self.position = (self.position + 1).clamp(max=self.context - 1)  # beyond it are only answers that have ended
         return said.logits[:, -1]
@@ -125,12 +126,15 @@ def _read_group(model: Loaded, rests: Sequence[np.ndarray], shared: int, cache: 
     extra: dict[str, Any] = {}
     if not own.all():
         positions = np.where(own, shared + np.arange(width)[None, :] - padding, 0)
-        extra = {"attention_mask": torch.from_numpy(seen.astype(np.int64)).to(model.device),
-                 "position_ids": torch.from_numpy(positions).to(model.device)}  # fmt: skip
+        extra = {
+            "attention_mask": torch.from_numpy(seen.astype(np.int64)).to(model.device),
+            "position_ids": torch.from_numpy(positions).to(model.device),
+        }
     if cache is not None:
         cache.batch_repeat_interleave(rows)
-    said = model.network(input_ids=torch.from_numpy(inputs).to(model.device), past_key_values=cache, use_cache=True,
-                         logits_to_keep=1, **extra)  # fmt: skip
+    said = model.network(
+        input_ids=torch.from_numpy(inputs).to(model.device), past_key_values=cache, use_cache=True, logits_to_keep=1, **extra
+    )
     return said.logits[:, -1], said.past_key_values, seen
 
 

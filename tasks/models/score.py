@@ -36,12 +36,21 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
     """One job per model, checkpoint, task and piece of the task."""
     settings = {"other_inputs": study.scoring.other_inputs, "seed": study.seed}
     return [
-        Job({"model": model.name, "checkpoint": str(checkpoint), "task": task.name, **piece},
+        Job(
+            {"model": model.name, "checkpoint": str(checkpoint), "task": task.name, **piece},
             settings | asking(study, model),
-            {"models": parts_with(inputs["models"], model=model.name),
-             "examples": parts_with(inputs["examples"], task=task.name)}, cost=size(model), resources=resources(study))
-        for model in study.models for checkpoint in checkpoints(model) for task in study.tasks for piece in pieces(study)
-    ]  # fmt: skip
+            {
+                "models": parts_with(inputs["models"], model=model.name),
+                "examples": parts_with(inputs["examples"], task=task.name),
+            },
+            cost=size(model),
+            resources=resources(study),
+        )
+        for model in study.models
+        for checkpoint in checkpoints(model)
+        for task in study.tasks
+        for piece in pieces(study)
+    ]
 
 
 def run(work: Work) -> None:
@@ -51,8 +60,13 @@ def run(work: Work) -> None:
     others = choose_others(examples, work.settings["other_inputs"], work.settings["seed"])
     with repeatable(work.settings.get("device", "cpu")):
         model = open_checkpoint(work)
-        in_slices(work, "token_scores", len(mine), EXAMPLES_AT_ONCE,
-                  lambda rows: _score(work, model, examples, others, mine[rows.start : rows.stop]))  # fmt: skip
+        in_slices(
+            work,
+            "token_scores",
+            len(mine),
+            EXAMPLES_AT_ONCE,
+            lambda rows: _score(work, model, examples, others, mine[rows.start : rows.stop]),
+        )
 
 
 def open_checkpoint(work: Work) -> Loaded:
@@ -126,19 +140,28 @@ def _score(work: Work, model: Loaded, examples: list[dict[str, Any]], others: li
     scores = score(model, found, work.settings["batch_tokens"])
     wanted.sort()
     n = len(wanted)
-    written = table(TOKEN_SCORES.schema, {
-        "model": [model.name] * n, "checkpoint": [int(work.labels["checkpoint"])] * n, "task": [work.labels["task"]] * n,
-        "example": [w[0] for w in wanted], "input_example": [w[1] for w in wanted], "option": [w[2] for w in wanted],
-        "tokens": [found[w[3]].ids[found[w[3]].first :].tolist() for w in wanted],
-        "starts": [found[w[3]].starts for w in wanted], "ends": [found[w[3]].ends for w in wanted],
-        "log_probabilities": [scores[w[3]].tolist() for w in wanted],
-        "truncated": [truncated(found[w[3]], model.context) for w in wanted],
-        "straddles": [found[w[3]].straddles for w in wanted],
-    })  # fmt: skip
+    written = table(
+        TOKEN_SCORES.schema,
+        {
+            "model": [model.name] * n,
+            "checkpoint": [int(work.labels["checkpoint"])] * n,
+            "task": [work.labels["task"]] * n,
+            "example": [w[0] for w in wanted],
+            "input_example": [w[1] for w in wanted],
+            "option": [w[2] for w in wanted],
+            "tokens": [found[w[3]].ids[found[w[3]].first :].tolist() for w in wanted],
+            "starts": [found[w[3]].starts for w in wanted],
+            "ends": [found[w[3]].ends for w in wanted],
+            "log_probabilities": [scores[w[3]].tolist() for w in wanted],
+            "truncated": [truncated(found[w[3]], model.context) for w in wanted],
+            "straddles": [found[w[3]].straddles for w in wanted],
+        },
+    )
     return written, {
-        "requests": len(found), "truncated": sum(truncated(r, model.context) > 0 for r in found),
+        "requests": len(found),
+        "truncated": sum(truncated(r, model.context) > 0 for r in found),
         "straddles": sum(r.straddles for r in found),
-    }  # fmt: skip
+    }
 
 
 def score(model: Loaded, asked: Sequence[Request], batch_tokens: int) -> list[np.ndarray]:
@@ -148,22 +171,30 @@ def score(model: Loaded, asked: Sequence[Request], batch_tokens: int) -> list[np
     found = [np.zeros(len(r.ids) - r.first, np.float32) for r in asked]
     parts = [w for number, request in enumerate(asked) for w in windows(number, request, model.context)]
     sequences = [
-        Asked(asked[w.request].ids[w.start : w.end - 1], np.arange(w.first - 1 - w.start, w.end - 1 - w.start),
-              asked[w.request].ids[w.first : w.end].astype(np.int64))
+        Asked(
+            asked[w.request].ids[w.start : w.end - 1],
+            np.arange(w.first - 1 - w.start, w.end - 1 - w.start),
+            asked[w.request].ids[w.first : w.end].astype(np.int64),
+        )
         for w in parts
-    ]  # fmt: skip
+    ]
     with torch.inference_mode():
         values = log_probabilities(model, sequences, batch_tokens)
     for window, value in zip(parts, values, strict=True):
         first = asked[window.request].first
         found[window.request][window.first - first : window.end - first] = value
     if not all(np.isfinite(v).all() for v in found):
-        raise StudyError(f"model {model.name!r} gives log-probabilities that are not finite; "
-                         'try dtype = "float32" under [scoring], or another checkpoint')  # fmt: skip
+        raise StudyError(
+            f"model {model.name!r} gives log-probabilities that are not finite; "
+            'try dtype = "float32" under [scoring], or another checkpoint'
+        )
     return found
 
 
 SCORE = Step(
-    "score", version=2, about="log-probabilities of outputs and options, behind their own and other inputs",
-    reads=("models", "examples"), stages=(Stage(writes=(TOKEN_SCORES,), plan=plan, run=run),),
-)  # fmt: skip
+    "score",
+    version=2,
+    about="log-probabilities of outputs and options, behind their own and other inputs",
+    reads=("models", "examples"),
+    stages=(Stage(writes=(TOKEN_SCORES,), plan=plan, run=run),),
+)

@@ -31,11 +31,16 @@ def build(settings: Mapping[str, Any], vocabulary: int, end_of_document: int) ->
     from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
     config = GPTNeoXConfig(
-        vocab_size=vocabulary, hidden_size=settings["hidden"], num_hidden_layers=settings["layers"],
-        num_attention_heads=settings["heads"], intermediate_size=4 * settings["hidden"],
-        max_position_embeddings=settings["context"], tie_word_embeddings=True,
-        bos_token_id=end_of_document, eos_token_id=end_of_document,
-    )  # fmt: skip
+        vocab_size=vocabulary,
+        hidden_size=settings["hidden"],
+        num_hidden_layers=settings["layers"],
+        num_attention_heads=settings["heads"],
+        intermediate_size=4 * settings["hidden"],
+        max_position_embeddings=settings["context"],
+        tie_word_embeddings=True,
+        bos_token_id=end_of_document,
+        eos_token_id=end_of_document,
+    )
     with torch.random.fork_rng():
         torch.manual_seed(settings["seed"])
         return GPTNeoXForCausalLM._from_config(config, attn_implementation="sdpa")
@@ -59,8 +64,10 @@ class Training:
         others = [p for p in self.parameters.values() if p.ndim <= 1]
         self.optimizer = torch.optim.AdamW(
             [{"params": matrices, "weight_decay": settings["weight_decay"]}, {"params": others, "weight_decay": 0.0}],
-            lr=settings["learning_rate"], betas=(0.9, 0.95), fused=True,
-        )  # fmt: skip
+            lr=settings["learning_rate"],
+            betas=(0.9, 0.95),
+            fused=True,
+        )
         self.losses = torch.zeros(self.steps, dtype=torch.float32, device=device)
         self.step = 0
         self.hashes: dict[int, str] = {}
@@ -85,11 +92,14 @@ class Training:
         """Rows of `training_log`: the mean loss of the steps since the row before."""
         losses, rows, before = self.losses.double().cpu().numpy(), [], 0
         for step in self.log_at:
-            rows.append({
-                "step": step, "tokens": step * self.settings["batch"] * self.settings["context"],
-                "loss": float(losses[before:step].mean()),
-                "learning_rate": learning_rate(step - 1, self.steps, self.settings),
-            })  # fmt: skip
+            rows.append(
+                {
+                    "step": step,
+                    "tokens": step * self.settings["batch"] * self.settings["context"],
+                    "loss": float(losses[before:step].mean()),
+                    "learning_rate": learning_rate(step - 1, self.steps, self.settings),
+                }
+            )
             before = step
         return rows
 

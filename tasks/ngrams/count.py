@@ -67,11 +67,19 @@ def run_suffixes(work: Work) -> None:
         for bucket in range(buckets):
             rows = slice(starts[bucket], starts[bucket + 1])
             packed = kernels.pack(following, offsets, positions[rows], documents[rows], longest, per)
-            work.write("ngram_suffixes", {
-                "block": [block], "bucket": [bucket], "suffixes": [packed.shape[1]],
-                "last_document": [first_document + len(offsets) - 2], "ids_per_number": [per], "numbers": [len(packed)],
-                "documents": _one_value(documents[rows] + np.int32(first_document)), "packed": _one_value(packed),
-            })  # fmt: skip
+            work.write(
+                "ngram_suffixes",
+                {
+                    "block": [block],
+                    "bucket": [bucket],
+                    "suffixes": [packed.shape[1]],
+                    "last_document": [first_document + len(offsets) - 2],
+                    "ids_per_number": [per],
+                    "numbers": [len(packed)],
+                    "documents": _one_value(documents[rows] + np.int32(first_document)),
+                    "packed": _one_value(packed),
+                },
+            )
         first_document += len(offsets) - 1
 
 
@@ -141,8 +149,9 @@ def _count_tokens(work: Work) -> pa.Table:
             kernels.count_ids(ids, offsets, occurrences, documents, last, base)
             base += len(offsets) - 1
     names = [tokenizer.id_to_token(i) or "" for i in range(size)]
-    return pa.table({"id": pa.array(np.arange(size, dtype=np.int32)), "word": names, "occurrences": occurrences,
-                     "documents": documents})  # fmt: skip
+    return pa.table(
+        {"id": pa.array(np.arange(size, dtype=np.int32)), "word": names, "occurrences": occurrences, "documents": documents}
+    )
 
 
 # -- counts, bucket by bucket ------------------------------------------------------------------------------------------
@@ -151,8 +160,12 @@ def plan_counts(study: Study, inputs: Inputs) -> list[Job]:
     if not inputs["ngram_suffixes"]:
         return []
     counting = study.counting
-    settings = {"unit": counting.unit, "orders": sorted(set(counting.all_orders)), "min_count": counting.min_count,
-                "buckets": counting.buckets}  # fmt: skip
+    settings = {
+        "unit": counting.unit,
+        "orders": sorted(set(counting.all_orders)),
+        "min_count": counting.min_count,
+        "buckets": counting.buckets,
+    }
     tables = {t: inputs[t] for t in ("ngram_suffixes", "ngram_vocabulary")}
     tables |= {"vocabulary": inputs["vocabulary"]} if counting.unit == "words" else {}
     width = len(str(counting.buckets - 1))
@@ -202,10 +215,17 @@ def _report_rare(work: Work, order: int, grams: int, occurrences: int) -> None:
 
 
 def _write(work: Work, counted: Ordered) -> None:
-    work.write("ngram_counts", pa.table({
-        "order": pa.array(np.full(len(counted.grams), counted.order, np.int16)), "ngram": binary(counted.grams),
-        "occurrences": pa.array(counted.occurrences, pa.int64()), "documents": pa.array(counted.documents, pa.int64()),
-    }))  # fmt: skip
+    work.write(
+        "ngram_counts",
+        pa.table(
+            {
+                "order": pa.array(np.full(len(counted.grams), counted.order, np.int16)),
+                "ngram": binary(counted.grams),
+                "occurrences": pa.array(counted.occurrences, pa.int64()),
+                "documents": pa.array(counted.documents, pa.int64()),
+            }
+        ),
+    )
 
 
 def _renumberings(work: Work, words: pa.Array) -> list[np.ndarray]:
@@ -229,10 +249,13 @@ def binary(grams: np.ndarray) -> pa.Array:
 
 
 COUNT = Step(
-    "count", version=3, about="all n-grams of the corpus, for the orders the study names",
+    "count",
+    version=3,
+    about="all n-grams of the corpus, for the orders the study names",
     reads=("words", "vocabulary", "tokens", "tokenizer"),
     stages=(
-        Stage((NGRAM_SUFFIXES,), plan_suffixes, run_suffixes), Stage((NGRAM_VOCABULARY,), plan_vocabulary, run_vocabulary),
+        Stage((NGRAM_SUFFIXES,), plan_suffixes, run_suffixes),
+        Stage((NGRAM_VOCABULARY,), plan_vocabulary, run_vocabulary),
         Stage((NGRAM_COUNTS,), plan_counts, run_counts),
     ),
-)  # fmt: skip
+)

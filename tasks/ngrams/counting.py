@@ -43,9 +43,14 @@ class Bucket:
     """The suffixes of one bucket in all parts, and how to count them."""
 
     def __init__(
-        self, work: Work, bucket: int, renumberings: Sequence[np.ndarray], occurrences: np.ndarray, orders: Sequence[int],
+        self,
+        work: Work,
+        bucket: int,
+        renumberings: Sequence[np.ndarray],
+        occurrences: np.ndarray,
+        orders: Sequence[int],
         min_count: int,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """`renumberings`: one per suffixes part. `occurrences`: of the common vocabulary's ids. `orders`: each at least 2."""
         self.work, self.renumberings, self.orders, self.min_count = work, renumberings, sorted(orders), min_count
         self.longest, self.bits = max(orders), max(1, len(occurrences).bit_length())

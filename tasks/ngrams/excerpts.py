@@ -61,8 +61,12 @@ def _excerpts_of_part(work: Work, part: Part, chosen: pl.DataFrame) -> Iterator[
         wanted.setdefault(row["document"], []).append(row)
     for batch in work.batches(part, "document", "source", "id", "text") if wanted else ():
         columns = (batch.column(name).to_pylist() for name in ("document", "source", "id", "text"))
-        rows = [row for document, source, name, text in zip(*columns, strict=True) if document in wanted
-                for row in _rows(wanted[document], source, name, text)]  # fmt: skip
+        rows = [
+            row
+            for document, source, name, text in zip(*columns, strict=True)
+            if document in wanted
+            for row in _rows(wanted[document], source, name, text)
+        ]
         yield pa.Table.from_pylist(rows, schema=PAIR_DOCUMENTS.schema)
 
 
@@ -75,6 +79,15 @@ def _rows(chosen: list[dict[str, Any]], source: str, name: str, text: str) -> It
             at, length = row[f"{side}_word"], row[f"{side}_ngram"].count(" ") + 1
             spans.append(Span(starts[at], ends[at + length - 1]))
         shown, x, y = excerpt(text, *spans)
-        yield {"input_ngram": row["input_ngram"], "output_ngram": row["output_ngram"], "rank": row["rank"], "source": source,
-               "id": name, "excerpt": shown, "input_start": x.start, "input_end": x.end, "output_start": y.start,
-               "output_end": y.end}  # fmt: skip
+        yield {
+            "input_ngram": row["input_ngram"],
+            "output_ngram": row["output_ngram"],
+            "rank": row["rank"],
+            "source": source,
+            "id": name,
+            "excerpt": shown,
+            "input_start": x.start,
+            "input_end": x.end,
+            "output_start": y.start,
+            "output_end": y.end,
+        }

@@ -73,10 +73,19 @@ def _run(work: Work, unit: str, table: str, size: int) -> None:
             raise StudyError(f"{unit} part {part.key} ({work.job.name}): {error}") from None
         names = [file_of(shard, array) for array in ARRAYS]
         size = sum(_save(work.folder() / name, getattr(index, array)) for name, array in zip(names, ARRAYS, strict=True))
-        work.write(table, {
-            "part": [part.key], "shard": [shard], "first_document": [first], "documents": [len(offsets) - 1],
-            unit: [len(ids)], "vocabulary": [len(index.firsts) - 2], "bytes": [size], "files": [names],
-        })  # fmt: skip
+        work.write(
+            table,
+            {
+                "part": [part.key],
+                "shard": [shard],
+                "first_document": [first],
+                "documents": [len(offsets) - 1],
+                unit: [len(ids)],
+                "vocabulary": [len(index.firsts) - 2],
+                "bytes": [size],
+                "files": [names],
+            },
+        )
         first += len(offsets) - 1
 
 
@@ -89,8 +98,10 @@ def _shards(work: Work, unit: str, size: int) -> Iterator[tuple[np.ndarray, np.n
     count, row, part = 0, 0, work.parts(unit)[0]
     for batch in work.batches(part, "document", rows=DOCUMENTS_AT_ONCE):
         if not np.array_equal(batch.column("document").to_numpy(), np.arange(row, row + batch.num_rows)):
-            raise StudyError(f"{work.store.part_path(part)}: its documents do not follow each other from row {row}; "
-                             "remove it and run the study again")  # fmt: skip
+            raise StudyError(
+                f"{work.store.part_path(part)}: its documents do not follow each other from row {row}; "
+                "remove it and run the study again"
+            )
         row += batch.num_rows
     for ids, offsets, _ in pieces(work, part, size):
         sizes, begin = np.diff(offsets), 0
@@ -134,7 +145,9 @@ def load(folder: Path, shard: int) -> Suffixes:
 
 
 INDEX = Step(
-    "index", version=1, about="suffix arrays for questions after the study, where it asks for them",
+    "index",
+    version=1,
+    about="suffix arrays for questions after the study, where it asks for them",
     reads=("words", "vocabulary", "tokens", "tokenizer"),
     stages=(Stage((NGRAM_INDEX,), plan_words, run_words), Stage((TOKEN_INDEX,), plan_tokens, run_tokens)),
-)  # fmt: skip
+)

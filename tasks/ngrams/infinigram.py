@@ -69,10 +69,19 @@ def run_scan(work: Work) -> None:
     tasks, examples = (pa.array([name[i] for name in texts.names], pa.string()) for i in (0, 1))
     for rows in _in_groups(_answers(work, texts)):
         text = pa.array(rows[:, 0])
-        work.write("infinigram_partials", pa.table({
-            "task": tasks.take(text), "example": examples.take(text), "position": pa.array(rows[:, 1], pa.int32()),
-            "suffix": pa.array(rows[:, 2], pa.int32()), "denominator": rows[:, 3], "numerator": rows[:, 4],
-        }))  # fmt: skip
+        work.write(
+            "infinigram_partials",
+            pa.table(
+                {
+                    "task": tasks.take(text),
+                    "example": examples.take(text),
+                    "position": pa.array(rows[:, 1], pa.int32()),
+                    "suffix": pa.array(rows[:, 2], pa.int32()),
+                    "denominator": rows[:, 3],
+                    "numerator": rows[:, 4],
+                }
+            ),
+        )
 
 
 def _answers(work: Work, texts: Texts) -> Iterator[np.ndarray]:
@@ -147,14 +156,27 @@ def run_sum(work: Work) -> None:
         total = rows.group_by([*key, "suffix"]).agg(pl.col("denominator", "numerator").sum()).sort([*key, "suffix"])
         longest.append(total.group_by(key, maintain_order=True).last())
         seen.append(total.filter(pl.col("numerator") > 0).group_by(key, maintain_order=True).last())
-    found = _positions(texts).join(pl.concat(longest), on=key, how="left").join(
-        pl.concat(seen), on=key, how="left", suffix="_seen").sort(key)  # fmt: skip
-    work.write("infinigram", found.select(
-        *key, "token", "start", "end", pl.col("suffix").fill_null(0), pl.col("numerator").fill_null(0),
-        pl.col("denominator").fill_null(0), pl.col("suffix_seen").fill_null(-1).alias("backoff_suffix"),
-        pl.col("numerator_seen").fill_null(0).alias("backoff_numerator"),
-        pl.col("denominator_seen").fill_null(0).alias("backoff_denominator"),
-    ).to_arrow())  # fmt: skip
+    found = (
+        _positions(texts)
+        .join(pl.concat(longest), on=key, how="left")
+        .join(pl.concat(seen), on=key, how="left", suffix="_seen")
+        .sort(key)
+    )
+    work.write(
+        "infinigram",
+        found.select(
+            *key,
+            "token",
+            "start",
+            "end",
+            pl.col("suffix").fill_null(0),
+            pl.col("numerator").fill_null(0),
+            pl.col("denominator").fill_null(0),
+            pl.col("suffix_seen").fill_null(-1).alias("backoff_suffix"),
+            pl.col("numerator_seen").fill_null(0).alias("backoff_numerator"),
+            pl.col("denominator_seen").fill_null(0).alias("backoff_denominator"),
+        ).to_arrow(),
+    )
 
 
 def _positions(texts: Texts) -> pl.DataFrame:
@@ -187,12 +209,20 @@ def _texts(work: Work) -> Texts:
     texts = tokenise(tokenizer, [(r["prompt"], r["separator"], r["output"]) for r in rows])
     offsets = np.concatenate([[0], np.cumsum([len(t.ids) for t in texts])]).astype(np.int64)
     ids = np.concatenate([np.empty(0, np.int32), *(np.array(t.ids, np.int32) for t in texts)])
-    return Texts([(r["task"], r["example"]) for r in rows], ids, offsets, np.array([t.begin for t in texts], np.int64),
-                 [t.starts for t in texts], [t.ends for t in texts])  # fmt: skip
+    return Texts(
+        [(r["task"], r["example"]) for r in rows],
+        ids,
+        offsets,
+        np.array([t.begin for t in texts], np.int64),
+        [t.starts for t in texts],
+        [t.ends for t in texts],
+    )
 
 
 INFINIGRAM = Step(
-    "infinigram", version=1, about="∞-gram counts of each token of each reference output, over the models' tokens",
+    "infinigram",
+    version=1,
+    about="∞-gram counts of each token of each reference output, over the models' tokens",
     reads=("tokens", "examples", "tokenizer"),
     stages=(Stage((INFINIGRAM_PARTIALS,), plan_scan, run_scan), Stage((INFINIGRAM_TABLE,), plan_sum, run_sum)),
-)  # fmt: skip
+)

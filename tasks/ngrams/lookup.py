@@ -150,8 +150,10 @@ class Corpus(ABC):
             held_all = reduce(np.intersect1d, [held for held, _ in firsts])
             together += len(held_all)
             for document in held_all[: max(0, limit - len(places))]:
-                words = (int(before[at[np.searchsorted(held, document)]])
-                         for (held, at), (_, before) in zip(firsts, pieces, strict=True))  # fmt: skip
+                words = (
+                    int(before[at[np.searchsorted(held, document)]])
+                    for (held, at), (_, before) in zip(firsts, pieces, strict=True)
+                )
                 places.append(Place(part, first + int(document), tuple(words)))
         counted = tuple(Counted(int(c), int(d)) for c, d in zip(occurrences, documents, strict=True))
         return Answer(counted, together, tuple(places))
@@ -294,6 +296,8 @@ def _open(
     store: Store, contract: Contract, parts: Sequence[Part], alphabets: Sequence[Vocabulary | TokenIds]
 ) -> list[Shard]:
     """All shards of all parts, in corpus order."""
-    return [Shard(load(store.fetched(part), row["shard"]), number, row["first_document"], alphabet)
-            for number, (part, alphabet) in enumerate(zip(parts, alphabets, strict=True))
-            for row in store.read([part], contract.schema).to_pylist()]  # fmt: skip
+    return [
+        Shard(load(store.fetched(part), row["shard"]), number, row["first_document"], alphabet)
+        for number, (part, alphabet) in enumerate(zip(parts, alphabets, strict=True))
+        for row in store.read([part], contract.schema).to_pylist()
+    ]

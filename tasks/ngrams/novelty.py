@@ -55,11 +55,16 @@ def plan_queries(study: Study, inputs: Inputs) -> list[Job]:
         parts = {t: tuple(p for p in inputs[t] if p.labels["task"] == task.name) for t in ("examples", "example_ngrams")}
         languages = task.languages if task.family == "translation" and len(task.languages) == 2 else ("en", "en")
         settings = {
-            "family": task.family, "whole_answer": task.whole_answer, "orders": sorted(set(task.orders)),
-            "novelty_orders": sorted(set(study.counting.novelty_orders)), "stop_words": study.counting.stop_words,
-            "language": languages[1], "lowest_gamma": task.lowest_gamma, "encoder": encoder,
+            "family": task.family,
+            "whole_answer": task.whole_answer,
+            "orders": sorted(set(task.orders)),
+            "novelty_orders": sorted(set(study.counting.novelty_orders)),
+            "stop_words": study.counting.stop_words,
+            "language": languages[1],
+            "lowest_gamma": task.lowest_gamma,
+            "encoder": encoder,
             **analyzer(),
-        }  # fmt: skip
+        }
         own = [p for p in asked if p.labels["task"] == task.name]
         for part in own:
             jobs.append(Job(part.labels, settings, {"generations": (part,), **parts}, files))
@@ -67,8 +72,13 @@ def plan_queries(study: Study, inputs: Inputs) -> list[Job]:
             jobs.append(Job({"model": REFERENCE, "checkpoint": "-1", "task": task.name}, settings, parts, files))
         if own and inputs["held_out_documents"]:
             held_out = {"examples": parts["examples"], "held_out_documents": inputs["held_out_documents"]}
-            jobs.append(Job({"model": HELD_OUT, "checkpoint": "-1", "task": task.name},
-                            {n: v for n, v in settings.items() if n != "encoder"} | {"seed": study.seed}, held_out))  # fmt: skip
+            jobs.append(
+                Job(
+                    {"model": HELD_OUT, "checkpoint": "-1", "task": task.name},
+                    {n: v for n, v in settings.items() if n != "encoder"} | {"seed": study.seed},
+                    held_out,
+                )
+            )
     return jobs
 
 
@@ -148,8 +158,11 @@ def _inputs(work: Work) -> dict[str, dict[int, list[str]]]:
     """The input n-grams of each evaluated example, by order."""
     table = work.frame("example_ngrams", "split", "example", "side", "order", "ngram")
     found: dict[str, dict[int, list[str]]] = {}
-    for example, order, ngram in table.filter((pl.col("split") == "evaluate") & (pl.col("side") == "input")).select(
-        "example", "order", "ngram").iter_rows():  # fmt: skip
+    for example, order, ngram in (
+        table.filter((pl.col("split") == "evaluate") & (pl.col("side") == "input"))
+        .select("example", "order", "ngram")
+        .iter_rows()
+    ):
         found.setdefault(example, {}).setdefault(order, []).append(ngram)
     return found
 
@@ -159,8 +172,11 @@ def _aligned(
 ) -> Iterator[tuple[str, str, int, str, str]]:
     """(example, "pair", n, s_x, s_y′) with cosine above the lowest γ, neither containing the other: as `align` pairs a mining
     example. said: (example, its input n-grams by order, words of its text); each distinct n-gram is encoded once."""
-    asked = [(example, order, inputs.get(order, []), _outputs(work, words, order))
-             for example, inputs, words in said for order in work.settings["orders"]]  # fmt: skip
+    asked = [
+        (example, order, inputs.get(order, []), _outputs(work, words, order))
+        for example, inputs, words in said
+        for order in work.settings["orders"]
+    ]
     asked = [a for a in asked if a[2] and a[3]]
     of_input, of_output = (
         _Encoded(encoder, "input", [a[2] for a in asked]),
@@ -219,11 +235,15 @@ def plan_scan(study: Study, inputs: Inputs) -> list[Job]:
     vocabulary = {tuple(sorted(p.labels.items())): p for p in inputs["vocabulary"]}
     asked = {t: inputs[t] for t in ("generation_ngrams", "generation_pairs")}
     return [
-        Job(words.labels, analyzer(), {
-            "words": (words,), "vocabulary": (vocabulary[tuple(sorted(words.labels.items()))],), **asked,
-        }, memory=study.counting.memory_bytes)
-        for words in inputs["words"] if asked["generation_ngrams"]
-    ]  # fmt: skip
+        Job(
+            words.labels,
+            analyzer(),
+            {"words": (words,), "vocabulary": (vocabulary[tuple(sorted(words.labels.items()))],), **asked},
+            memory=study.counting.memory_bytes,
+        )
+        for words in inputs["words"]
+        if asked["generation_ngrams"]
+    ]
 
 
 def run_scan(work: Work) -> None:
@@ -287,7 +307,9 @@ def _held(work: Work, asked: str, partials: str) -> pl.DataFrame:
 
 
 NOVELTY = Step(
-    "novelty", version=2, about="how much of each generation, of each reference and of held-out text is absent from the corpus",
+    "novelty",
+    version=2,
+    about="how much of each generation, of each reference and of held-out text is absent from the corpus",
     reads=("words", "vocabulary", "generations", "examples", "example_ngrams", "held_out_documents"),
     stages=(
         Stage((GENERATION_QUERIES,), plan_queries, run_queries),
@@ -295,4 +317,4 @@ NOVELTY = Step(
         Stage((GENERATION_PARTIALS, GENERATION_PAIR_PARTIALS), plan_scan, run_scan),
         Stage((GENERATION_COUNTS,), plan_sum, run_sum),
     ),
-)  # fmt: skip
+)

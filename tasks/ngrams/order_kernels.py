@@ -108,8 +108,12 @@ def bytes_of(grams, n, bits):
 def big_endian(value):
     """A 32-bit number that lies in memory with its highest byte first, on the little-endian machines numba runs on."""
     value = np.uint32(value)
-    return (value >> np.uint32(24)) | ((value >> np.uint32(8)) & np.uint32(0xFF00)) \
-        | ((value & np.uint32(0xFF00)) << np.uint32(8)) | (value << np.uint32(24))  # fmt: skip
+    return (
+        (value >> np.uint32(24))
+        | ((value >> np.uint32(8)) & np.uint32(0xFF00))
+        | ((value & np.uint32(0xFF00)) << np.uint32(8))
+        | (value << np.uint32(24))
+    )
 
 
 def count_order(

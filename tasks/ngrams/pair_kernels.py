@@ -14,8 +14,17 @@ from numba import njit
 
 from tasks.ngrams.kernels import mix, prefetch
 
-RECORD = np.dtype([("occurrences", "i8"), ("documents", "i4"), ("first_document", "i4"), ("last", "i4"), ("first", "i4"),
-                   ("begin", "i4"), ("end", "i4")])  # fmt: skip
+RECORD = np.dtype(
+    [
+        ("occurrences", "i8"),
+        ("documents", "i4"),
+        ("first_document", "i4"),
+        ("last", "i4"),
+        ("first", "i4"),
+        ("begin", "i4"),
+        ("end", "i4"),
+    ]
+)
 ENTRY = np.dtype([("other", "i4"), ("documents", "i4")])
 
 
@@ -47,14 +56,25 @@ def keep(rooms: np.ndarray) -> Kept:
     """Empty places for `rooms` [pairs] documents of each pair."""
     offsets = np.concatenate([[0], np.cumsum(rooms)]).astype(np.int64)
     total = int(offsets[-1])
-    return Kept(offsets, np.zeros(len(rooms), np.int64), np.empty(total, np.int64), np.empty(total, np.int64),
-                np.empty(total, np.int32), np.empty(total, np.int32))  # fmt: skip
+    return Kept(
+        offsets,
+        np.zeros(len(rooms), np.int64),
+        np.empty(total, np.int64),
+        np.empty(total, np.int64),
+        np.empty(total, np.int32),
+        np.empty(total, np.int32),
+    )
 
 
 def prepare(
-    pairs: np.ndarray, frequency: np.ndarray, lengths: np.ndarray, records: np.ndarray, rooms: np.ndarray | None = None,
-    hashes: np.ndarray | None = None, widths: tuple[int, ...] = (),
-) -> Pairs:  # fmt: skip
+    pairs: np.ndarray,
+    frequency: np.ndarray,
+    lengths: np.ndarray,
+    records: np.ndarray,
+    rooms: np.ndarray | None = None,
+    hashes: np.ndarray | None = None,
+    widths: tuple[int, ...] = (),
+) -> Pairs:
     """Lay out `pairs` (int [pairs, 2], numbers of queries) for a scan, and write into `records` which each query owns.
 
     `frequency` [queries] is how often an n-gram is thought to be met: it decides speed and no result. `lengths` [queries]:

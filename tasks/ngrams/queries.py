@@ -45,8 +45,10 @@ def same_analyzer(work: Work, *parts: Part) -> None:
         made = work.store.footer(part).get("settings", {})
         other = {name: made[name] for name in here if made.get(name, here[name]) != here[name]}
         if other:
-            raise StudyError(f"{work.store.part_path(part)}: analysed with {other}, this program counts with {here}. "
-                             "Run the study again under one version: it analyses anew what is of another.")  # fmt: skip
+            raise StudyError(
+                f"{work.store.part_path(part)}: analysed with {other}, this program counts with {here}. "
+                "Run the study again under one version: it analyses anew what is of another."
+            )
 
 
 def pieces(
@@ -68,8 +70,10 @@ def pieces(
         if len(ids) and (ids.min() < 0 or ids.max() >= size):
             at = int(np.flatnonzero((ids < 0) | (ids >= size))[0])
             row = base + int(np.searchsorted(offsets, at, side="right")) - 1
-            raise StudyError(f"{work.store.part_path(part)}: row {row}: id {ids[at]} is not one of the vocabulary's {size}. "
-                             "Part and vocabulary do not belong together; remove both and run the study again.")  # fmt: skip
+            raise StudyError(
+                f"{work.store.part_path(part)}: row {row}: id {ids[at]} is not one of the vocabulary's {size}. "
+                "Part and vocabulary do not belong together; remove both and run the study again."
+            )
         yield ids, offsets, base
         base += len(lists)
 
@@ -99,17 +103,23 @@ def encode(ngrams: pa.Array, vocabulary: pa.Array) -> tuple[np.ndarray, np.ndarr
 def places(ngrams: pl.Series, pairs: pl.DataFrame) -> np.ndarray:
     """int64 [pairs, 2]: where the two n-grams of each pair stand among the sorted `ngrams`, which have them all."""
     numbered = pl.DataFrame({"ngram": ngrams}).with_row_index("place")
-    columns = [pairs.select(pl.col(c).alias("ngram")).join(numbered, on="ngram", how="left", maintain_order="left")["place"]
-               for c in PAIR]  # fmt: skip
+    columns = [
+        pairs.select(pl.col(c).alias("ngram")).join(numbered, on="ngram", how="left", maintain_order="left")["place"]
+        for c in PAIR
+    ]
     return np.stack([c.cast(pl.Int64).to_numpy() for c in columns], axis=1)
 
 
 def ngram_rows(ngrams: pl.Series, counts: Counts) -> pl.DataFrame:
     """(ngram, length, occurrences, documents) of the n-grams that stand in the part; `ngrams` are the first that were asked."""
-    return pl.DataFrame({
-        "ngram": ngrams, "length": ngrams.str.count_matches(" ") + 1, "occurrences": counts.occurrences[: len(ngrams)],
-        "documents": counts.documents[: len(ngrams)],
-    }).filter(pl.col("documents") > 0)  # fmt: skip
+    return pl.DataFrame(
+        {
+            "ngram": ngrams,
+            "length": ngrams.str.count_matches(" ") + 1,
+            "occurrences": counts.occurrences[: len(ngrams)],
+            "documents": counts.documents[: len(ngrams)],
+        }
+    ).filter(pl.col("documents") > 0)
 
 
 # -- what is found ----------------------------------------------------------------------------------------------------
@@ -200,8 +210,14 @@ class PartCounter:
             pairs[ordered], windows[ordered] = state.entries["documents"], state.windows
             kept.append(_kept(state, ordered))
         columns = [np.concatenate([k[c] for k in kept] or [np.empty(0, np.int64)]) for c in range(5)]
-        return Counts(**found, pairs=pairs, windows=windows, kept=PairDocuments(*columns),
-                      noted=np.unique(np.concatenate(notes)[:, ::-1], axis=0)[:, ::-1], batches=len(batches))  # fmt: skip
+        return Counts(
+            **found,
+            pairs=pairs,
+            windows=windows,
+            kept=PairDocuments(*columns),
+            noted=np.unique(np.concatenate(notes)[:, ::-1], axis=0)[:, ::-1],
+            batches=len(batches),
+        )
 
     def _batches(self, pairs: np.ndarray, asked: PairQueries) -> list[tuple[np.ndarray, np.ndarray]]:
         """(n-grams, sorted; pairs) of each batch: pairs are halved until each half fits with its n-grams."""

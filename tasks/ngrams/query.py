@@ -48,8 +48,15 @@ EXAMPLE = ["task", "example", "order"]
 PRODUCTS_AT_ONCE = 4_000_000
 VARIANTS = "all"  # variants are asked together, in a scan of their own: what the study itself has counted stays as it is
 PAIRS_ALONE = {"contamination_orders": [], "documents_per_pair": 0, "windows": []}  # what is counted of them
-PARTIALS = (NGRAM_PARTIALS, PAIR_PARTIALS, PAIR_WINDOW_PARTIALS, PAIR_DOCUMENT_PARTIALS, CONTAMINATION_PARTIALS,
-            CONTAMINATED_NGRAM_PARTIALS, CONTAMINATED_PAIR_PARTIALS)  # fmt: skip
+PARTIALS = (
+    NGRAM_PARTIALS,
+    PAIR_PARTIALS,
+    PAIR_WINDOW_PARTIALS,
+    PAIR_DOCUMENT_PARTIALS,
+    CONTAMINATION_PARTIALS,
+    CONTAMINATED_NGRAM_PARTIALS,
+    CONTAMINATED_PAIR_PARTIALS,
+)
 
 
 # -- what is asked ----------------------------------------------------------------------------------------------------
@@ -131,9 +138,13 @@ def _of_variants(parts: tuple[Part, ...]) -> tuple[Part, ...]:
 
 
 def _settings(study: Study) -> dict[str, object]:
-    return {"contamination_orders": sorted(set(study.counting.contamination_orders)), "seed": study.seed,
-            "documents_per_pair": study.counting.documents_per_pair, "windows": sorted(set(study.counting.windows)),
-            **analyzer()}  # fmt: skip
+    return {
+        "contamination_orders": sorted(set(study.counting.contamination_orders)),
+        "seed": study.seed,
+        "documents_per_pair": study.counting.documents_per_pair,
+        "windows": sorted(set(study.counting.windows)),
+        **analyzer(),
+    }
 
 
 def run_scan(work: Work) -> None:
@@ -157,11 +168,19 @@ def run_scan(work: Work) -> None:
     work.write("pair_partials", found.filter(pl.col("documents") > 0).to_arrow())
     work.write("pair_window_partials", _window_rows(pairs, widths, counts.windows).to_arrow())
     kept = counts.kept
-    work.write("pair_document_partials", pairs.select(PAIR)[kept.pair].with_columns(
-        pl.Series("hash", kept.hash, pl.Int64), pl.lit(work.parts("documents")[0].key).alias("part"),
-        pl.Series("document", kept.document, pl.Int64), pl.Series("input_word", kept.input_word, pl.Int32),
-        pl.Series("output_word", kept.output_word, pl.Int32),
-    ).sort(*PAIR, "hash", "document").to_arrow())  # fmt: skip
+    work.write(
+        "pair_document_partials",
+        pairs.select(PAIR)[kept.pair]
+        .with_columns(
+            pl.Series("hash", kept.hash, pl.Int64),
+            pl.lit(work.parts("documents")[0].key).alias("part"),
+            pl.Series("document", kept.document, pl.Int64),
+            pl.Series("input_word", kept.input_word, pl.Int32),
+            pl.Series("output_word", kept.output_word, pl.Int32),
+        )
+        .sort(*PAIR, "hash", "document")
+        .to_arrow(),
+    )
     write_contaminated(work, pairs, contaminated(texts, of_texts, every, counts, least))
 
 
@@ -178,8 +197,10 @@ def _write_long(work: Work, every: pl.Series, long: pl.Series, counts: Counts, s
     """The long n-grams that stand in the part, with the first document that holds them."""
     found = pl.DataFrame({"ngram": every, "documents": counts.documents, "first": counts.first_document})
     here = found.filter(pl.col("documents") > 0).join(long.to_frame("ngram"), on="ngram", how="semi").sort("ngram")
-    work.write("contamination_partials", pl.concat([here.select("ngram", "documents"), sources[here["first"]]],
-                                                   how="horizontal").to_arrow())  # fmt: skip
+    work.write(
+        "contamination_partials",
+        pl.concat([here.select("ngram", "documents"), sources[here["first"]]], how="horizontal").to_arrow(),
+    )
 
 
 def _hashes(texts: pl.Series) -> np.ndarray:
@@ -231,8 +252,13 @@ def run_sum(work: Work) -> None:
     pairs = asked_pairs(work)
     grams = asked_ngrams(work, pairs).to_frame("ngram")
     counted = added(work, "ngram_partials", ["ngram"], "occurrences", "documents")
-    stats = grams.join(counted, on="ngram", how="left").sort("ngram").with_columns(
-        pl.col("occurrences", "documents").fill_null(0), (pl.col("ngram").str.count_matches(" ") + 1).alias("length"))  # fmt: skip
+    stats = (
+        grams.join(counted, on="ngram", how="left")
+        .sort("ngram")
+        .with_columns(
+            pl.col("occurrences", "documents").fill_null(0), (pl.col("ngram").str.count_matches(" ") + 1).alias("length")
+        )
+    )
     work.write("ngram_stats", stats.to_arrow())
     found = added(work, "pair_partials", PAIR, "documents")
     counts = pairs.select(PAIR).join(found, on=PAIR, how="left").sort(PAIR).with_columns(pl.col("documents").fill_null(0))
@@ -253,29 +279,42 @@ def _smallest_hashes(work: Work) -> pl.DataFrame:
     for rows in by_key(work, "pair_document_partials", PAIR, *columns):
         placed = rows.with_columns(pl.col("part").replace_strict(order, return_dtype=pl.Int64).alias("place"))
         ranked = placed.sort(*PAIR, "hash", "place", "document").with_columns(
-            pl.int_range(pl.len(), dtype=pl.Int32).over(PAIR).alias("rank"))  # fmt: skip
+            pl.int_range(pl.len(), dtype=pl.Int32).over(PAIR).alias("rank")
+        )
         chosen.append(ranked.filter(pl.col("rank") < work.settings["documents_per_pair"]).select(chosen[0].columns))
     return pl.concat(chosen)
 
 
 def _write_contamination(work: Work) -> None:
     """For each example, order and side with a shared n-gram: how many, and the first of them with its first document."""
-    known = work.frame("contamination_partials").group_by("ngram", maintain_order=True).agg(
-        pl.col("documents").sum(), pl.col("source", "id").first())  # fmt: skip
+    known = (
+        work.frame("contamination_partials")
+        .group_by("ngram", maintain_order=True)
+        .agg(pl.col("documents").sum(), pl.col("source", "id").first())
+    )
     texts, asked = long_ngrams(work)
-    shared = asked.join(known, on="ngram", maintain_order="left").group_by("text", "order", maintain_order=True).agg(
-        pl.col("ngram").n_unique().cast(pl.Int64).alias("shared"), pl.col("ngram", "documents", "source", "id").first(),
-    ).join(texts, on="text").sort(*EXAMPLE, "side")  # fmt: skip
+    shared = (
+        asked.join(known, on="ngram", maintain_order="left")
+        .group_by("text", "order", maintain_order=True)
+        .agg(pl.col("ngram").n_unique().cast(pl.Int64).alias("shared"), pl.col("ngram", "documents", "source", "id").first())
+        .join(texts, on="text")
+        .sort(*EXAMPLE, "side")
+    )
     work.write("contamination", shared.select(CONTAMINATION.schema.names).to_arrow())
 
 
 QUERY = Step(
-    "query", version=3, about="documents that hold both n-grams of each pair, and each n-gram; exact, in one pass per part",
+    "query",
+    version=3,
+    about="documents that hold both n-grams of each pair, and each n-gram; exact, in one pass per part",
     reads=("words", "vocabulary", "documents", *ASKED),
     stages=(
         Stage(PARTIALS, plan_scan, run_scan),
-        Stage((NGRAM_STATS, PAIR_COUNTS, PAIR_WINDOWS, PAIR_DOCUMENTS, CONTAMINATION, CLEAN_NGRAM_STATS, CLEAN_PAIR_COUNTS),
-              plan_sum, run_sum),
+        Stage(
+            (NGRAM_STATS, PAIR_COUNTS, PAIR_WINDOWS, PAIR_DOCUMENTS, CONTAMINATION, CLEAN_NGRAM_STATS, CLEAN_PAIR_COUNTS),
+            plan_sum,
+            run_sum,
+        ),
     ),
     variants=True,
-)  # fmt: skip
+)

@@ -20,7 +20,7 @@ from tasks.step import Work
 # -- one part ---------------------------------------------------------------------------------------------------------
 def contaminated(
     texts: pl.DataFrame, of_texts: pl.DataFrame, asked: pl.Series, counts: Counts, least: int
-) -> dict[str, np.ndarray]:  # fmt: skip
+) -> dict[str, np.ndarray]:
     """By task, its contaminated documents of the part, increasing.
 
     texts (text, task, …) and of_texts (text, order, ngram) are the long n-grams; `asked` what was counted, in its order.
@@ -60,6 +60,9 @@ def write_clean(work: Work, stats: pl.DataFrame, counts: pl.DataFrame) -> None:
     fewer = grams.join(stats, on="ngram", suffix="_of_all").sort("task", "ngram").select("task", "ngram", "length", *left)
     work.write("clean_ngram_stats", fewer.to_arrow())
     pairs = added(work, "contaminated_pair_partials", ["task", *PAIR], "documents")
-    less = pairs.join(counts, on=PAIR, suffix="_of_all").sort("task", *PAIR).select(
-        "task", *PAIR, documents=pl.col("documents_of_all") - pl.col("documents"))  # fmt: skip
+    less = (
+        pairs.join(counts, on=PAIR, suffix="_of_all")
+        .sort("task", *PAIR)
+        .select("task", *PAIR, documents=pl.col("documents_of_all") - pl.col("documents"))
+    )
     work.write("clean_pair_counts", less.to_arrow())

@@ -177,9 +177,15 @@ def scan_ngrams(ids: np.ndarray, offsets: np.ndarray, base: int, trie: Trie, rec
 
 
 def scan_pairs(
-    ids: np.ndarray, offsets: np.ndarray, base: int, trie: Trie, records: np.ndarray, pairs: Pairs,
-    document_hashes: np.ndarray = _NO_HASHES, least: int = 0,
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    ids: np.ndarray,
+    offsets: np.ndarray,
+    base: int,
+    trie: Trie,
+    records: np.ndarray,
+    pairs: Pairs,
+    document_hashes: np.ndarray = _NO_HASHES,
+    least: int = 0,
+) -> tuple[np.ndarray, np.ndarray]:
     """Add one piece of corpus to the counts of each query and of each pair, in the same pass.
 
     `document_hashes` (uint64 [documents of the piece]) are needed where documents are kept. Returns (query, document), int32,

@@ -15,8 +15,18 @@ from numba import njit
 from tasks.ngrams.kernels import prefetch
 from tasks.ngrams.suffix_array_kernels import Suffixes, build
 
-__all__ = ["Followed", "Suffixes", "build", "continuations", "counts", "document_counts", "infinigram", "intervals", "places",
-           "translate"]  # fmt: skip
+__all__ = [
+    "Followed",
+    "Suffixes",
+    "build",
+    "continuations",
+    "counts",
+    "document_counts",
+    "infinigram",
+    "intervals",
+    "places",
+    "translate",
+]
 
 _LANES = 32  # binary searches under way at once: while one waits for memory, others go on
 

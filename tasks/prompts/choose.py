@@ -27,21 +27,30 @@ def search_step(rewriter: Callable[[Work], Rewriter], count: Count) -> Step:
 
 
 def round_job(
-    number: int, task: str, search: Search, asked: Mapping[str, Any], labels: Mapping[str, str],
-    inputs: Mapping[str, tuple[Part, ...]], earlier: Sequence[Part],
-) -> Job:  # fmt: skip
+    number: int,
+    task: str,
+    search: Search,
+    asked: Mapping[str, Any],
+    labels: Mapping[str, str],
+    inputs: Mapping[str, tuple[Part, ...]],
+    earlier: Sequence[Part],
+) -> Job:
     """One round. `asked`, `labels`, `inputs` decide what the rewriter says; round 0 asks none, and all searches share it.
 
     How the words are counted (`inputs`: their parts) is no part of the job, for an index and a scan give equal counts.
     """
     corpus = {name: inputs[name] for name in ("words", "vocabulary")}
-    settings = {"original": [search.original.instruction, search.original.template], "stop_words": search.stop_words,
-                "round": number}  # fmt: skip
+    settings = {
+        "original": [search.original.instruction, search.original.template],
+        "stop_words": search.stop_words,
+        "round": number,
+    }
     if number == 0:
         return Job({"task": task, "round": "0"}, settings, corpus)
     more = {"per_round": search.per_round, **asked}
-    return Job({"task": task, "round": str(number), **labels}, settings | more,
-               {**inputs, "prompt_candidates": tuple(earlier)})  # fmt: skip
+    return Job(
+        {"task": task, "round": str(number), **labels}, settings | more, {**inputs, "prompt_candidates": tuple(earlier)}
+    )
 
 
 def _run_round(work: Work, rewriter: Callable[[Work], Rewriter], count: Count) -> None:
@@ -60,34 +69,54 @@ def _run_round(work: Work, rewriter: Callable[[Work], Rewriter], count: Count) -
 def _row(task: str, c: Candidate) -> dict[str, Any]:
     ngrams = c.score.ngrams if c.score else Ngrams((), 0)
     return {
-        "task": task, "direction": c.direction, "round": c.round, "candidate": c.place, "parent_round": c.parent[0],
-        "parent_candidate": c.parent[1], "instruction": c.prompt.instruction, "template": c.prompt.template,
-        "ngrams": list(ngrams.counted), "counts": list(c.score.counts) if c.score else [],
-        "mean_count": c.score.mean if c.score else None, "missing": c.score.missing if c.score else 0,
-        "stop_word_ngrams": ngrams.stop_words_alone, "rejected": c.rejected, "best": c.best,
-    }  # fmt: skip
+        "task": task,
+        "direction": c.direction,
+        "round": c.round,
+        "candidate": c.place,
+        "parent_round": c.parent[0],
+        "parent_candidate": c.parent[1],
+        "instruction": c.prompt.instruction,
+        "template": c.prompt.template,
+        "ngrams": list(ngrams.counted),
+        "counts": list(c.score.counts) if c.score else [],
+        "mean_count": c.score.mean if c.score else None,
+        "missing": c.score.missing if c.score else 0,
+        "stop_word_ngrams": ngrams.stop_words_alone,
+        "rejected": c.rejected,
+        "best": c.best,
+    }
 
 
 def read_trace(rows: Sequence[Mapping[str, Any]]) -> list[Candidate]:
     """Candidates from the rows of `prompt_candidates`, in the order of their rounds."""
     return [
         Candidate(
-            r["direction"], r["round"], r["candidate"], (r["parent_round"], r["parent_candidate"]),
+            r["direction"],
+            r["round"],
+            r["candidate"],
+            (r["parent_round"], r["parent_candidate"]),
             Prompt(r["instruction"], r["template"]),
             None if r["rejected"] else Score(Ngrams(tuple(r["ngrams"]), r["stop_word_ngrams"]), tuple(r["counts"])),
-            r["rejected"], r["best"],
+            r["rejected"],
+            r["best"],
         )
         for r in sorted(rows, key=lambda r: (r["round"], r["direction"], r["candidate"]))
-    ]  # fmt: skip
+    ]
 
 
 def scores_job(task: str, chosen: Mapping[str, Candidate | None], metrics: Mapping[str, Part]) -> Job:
     """How the original and the chosen prompts do; a direction without a prompt has no part in `metrics`."""
     prompts = {
-        direction: {"instruction": c.prompt.instruction, "template": c.prompt.template,
-                    "mean_count": c.score.mean if c.score else None, "metrics": metrics[direction].key} if c else None
+        direction: {
+            "instruction": c.prompt.instruction,
+            "template": c.prompt.template,
+            "mean_count": c.score.mean if c.score else None,
+            "metrics": metrics[direction].key,
+        }
+        if c
+        else None
         for direction, c in chosen.items()
-    }  # fmt: skip
+    }
     parts = {part.key: part for part in metrics.values()}  # an extreme may be the task's own prompt
     return Job({"task": task}, {"prompts": prompts}, {"metrics": tuple(parts.values())})
 
@@ -113,14 +142,28 @@ def _run_scores(work: Work) -> None:
 
 def _scores(work: Work, part: Part) -> list[dict[str, Any]]:
     """A task's scores over all its examples, from a part of `metrics`."""
-    names = ("measure", "model", "checkpoint", "statistic", "detail", "estimate", "low", "high", "standard_error",
-             "examples", "note")  # fmt: skip
+    names = (
+        "measure",
+        "model",
+        "checkpoint",
+        "statistic",
+        "detail",
+        "estimate",
+        "low",
+        "high",
+        "standard_error",
+        "examples",
+        "note",
+    )
     found = [r for r in work.read_part(part, *names).to_pylist() if r.pop("detail") == ""]
     main = {r["statistic"] for r in found if r["measure"] == "main_score"}
     return [r | {"main": r["statistic"] in main} for r in found if r.pop("measure") == "score"]
 
 
 PROMPT_SCORES_STEP = Step(
-    "evaluate", 1, "the scores of a task under its own prompt and under both extremes", ("metrics",),
+    "evaluate",
+    1,
+    "the scores of a task under its own prompt and under both extremes",
+    ("metrics",),
     (Stage((PROMPT_SCORES,), lambda study, inputs: [], _run_scores),),
-)  # fmt: skip
+)

@@ -87,9 +87,12 @@ def next_round(trace: Sequence[Candidate], number: int, search: Search, rewriter
 
 
 def _scored(
-    proposed: Sequence[tuple[str, int, tuple[int, int], Prompt, str]], trace: Sequence[Candidate], search: Search,
-    number: int, count: Count,
-) -> list[Candidate]:  # fmt: skip
+    proposed: Sequence[tuple[str, int, tuple[int, int], Prompt, str]],
+    trace: Sequence[Candidate],
+    search: Search,
+    number: int,
+    count: Count,
+) -> list[Candidate]:
     """Candidates of a round, with the new extremum of each direction marked; of equal ones the first stays."""
     grams = [ngrams_of(prompt, search.stop_words, search.language) for _, _, _, prompt, _ in proposed]
     wrong = [reason or no_ngrams(g) for (*_, reason), g in zip(proposed, grams, strict=True)]

@@ -65,8 +65,10 @@ def request(parent: Prompt) -> str:
     keeps = list(dict.fromkeys(PLACEHOLDER.findall(text)))
     more = f" {' and '.join(keeps)} must stay in it, as {'they are' if len(keeps) > 1 else 'it is'}." if keeps else ""
     ending = "".join(f" {name}" for name in keeps)
-    solved = (f"Instruction: {before.replace('{}', ending)}\nRewritten: {after.replace('{}', ending)}\n\n"
-              for before, after in SOLVED)  # fmt: skip
+    solved = (
+        f"Instruction: {before.replace('{}', ending)}\nRewritten: {after.replace('{}', ending)}\n\n"
+        for before, after in SOLVED
+    )
     head = f"Rewrite the instruction in other words, on one line, with the same meaning.{more}\n\n"
     return f"{head}{''.join(solved)}Instruction: {_on_one_line(text.strip())}\nRewritten:"
 
@@ -103,8 +105,9 @@ def read_candidates(path: Path, original: Prompt) -> tuple[Prompt, ...]:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise StudyError(f"{path}: cannot be read: {why}; name a .txt or .jsonl file of prompts") from None
     taken = _of_json if path.suffix == ".jsonl" else _of_text
-    found = [taken(line.removesuffix("\r"), f"{path}, row {row}", original)
-             for row, line in enumerate(lines, 1) if line.strip()]  # fmt: skip
+    found = [
+        taken(line.removesuffix("\r"), f"{path}, row {row}", original) for row, line in enumerate(lines, 1) if line.strip()
+    ]
     if not found:
         raise StudyError(f"{path}: it has no prompt; write one a line, with {{input}} where the example's input goes")
     return tuple(found)

@@ -55,5 +55,13 @@ def scale_y(axes: Any, label: str, log_y: bool = False) -> None:
         axes.yaxis.set_major_locator(MaxNLocator(5))
     m = axes.get_position()
     left = m.x0 * axes.figure.get_figwidth() - 0.08  # the panel's left side, whatever the drawing's width
-    axes.annotate(label, (0, 1), xytext=(-min(left, 0.36) * 72, 7), xycoords="axes fraction", textcoords="offset points",
-                  size=7.5, color=SOFT, annotation_clip=False)  # fmt: skip
+    axes.annotate(
+        label,
+        (0, 1),
+        xytext=(-min(left, 0.36) * 72, 7),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        size=7.5,
+        color=SOFT,
+        annotation_clip=False,
+    )

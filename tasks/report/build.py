@@ -149,8 +149,5 @@ REPORT = Step(
     version=5,
     about="One page with the results, the figures and what they rest on.",
     reads=(*READS, *(table for table in trace.READS if table not in READS)),
-    stages=(
-        Stage(writes=(REPORT_FILES,), plan=plan, run=run),
-        Stage(writes=(TRACE_FILES,), plan=trace.plan, run=trace.run),
-    ),
+    stages=(Stage(writes=(REPORT_FILES,), plan=plan, run=run), Stage(writes=(TRACE_FILES,), plan=trace.plan, run=trace.run)),
 )

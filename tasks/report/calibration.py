@@ -124,12 +124,17 @@ def calibration_figure(rows: Sequence[Row]) -> Figure:
     seen = [f"{found}, with a mean half-width of {number(sum(half) / len(half))}"] if half else []
     some = min(SHOWN, len(inside))
     return figure(
-        "calibration", "Calibration: worlds whose truth is known", panels, summary(rows),
+        "calibration",
+        "Calibration: worlds whose truth is known",
+        panels,
+        summary(rows),
         caption=f"Left: the 95 % intervals of the first {some} planted worlds, sorted by their estimate, and the truth. Right: "
         "null worlds that a test at 5 % rejects, by ours and by one that takes rows for independent.",
-        missing="no world was measured", place="truth", seen=seen,
+        missing="no world was measured",
+        place="truth",
+        seen=seen,
         columns=("question", "worlds", "hits", "expected_from", "expected_to", "verdict"),
-    )  # fmt: skip
+    )
 
 
 def _intervals(rows: Sequence[Row]) -> Panel:

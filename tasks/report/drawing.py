@@ -149,8 +149,14 @@ def sheet(name: str, panels: Sequence[Panel]) -> Drawn:
     with _ours(name):
         drawing = _canvas(*size)
         if lines:
-            drawing.legend(handles=handles(key), loc="upper left", ncols=KEY_COLUMNS, bbox_to_anchor=(0, 1), handlelength=3,
-                           borderaxespad=0.2)  # fmt: skip
+            drawing.legend(
+                handles=handles(key),
+                loc="upper left",
+                ncols=KEY_COLUMNS,
+                bbox_to_anchor=(0, 1),
+                handlelength=3,
+                borderaxespad=0.2,
+            )
 
         def say(x: float, y: float, said: str, colour: str) -> str:
             drawing.text(x / size[0], 1 - y / size[1], said, size=8.5, color=colour)

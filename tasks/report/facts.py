@@ -181,11 +181,17 @@ def _mining(work: Work, gammas: Mapping[str, Mapping[str, float]]) -> list[dict[
         sums.setdefault(part.labels.get("task", ""), Counter()).update(work.store.footer(part).get("sums", {}))
     asked = {(t, int(name.rpartition("_n")[2])) for t, found in sums.items() for name in found if "candidates_n" in name}
     return [
-        {"task": t, "order": n, "gamma": gammas.get(t, {}).get(str(n)), "kept": kept[t, n], "above": above[t, n],
-         "candidates_of_order": int(sums[t][f"candidates_n{n}"]) if t in sums else 0}
+        {
+            "task": t,
+            "order": n,
+            "gamma": gammas.get(t, {}).get(str(n)),
+            "kept": kept[t, n],
+            "above": above[t, n],
+            "candidates_of_order": int(sums[t][f"candidates_n{n}"]) if t in sums else 0,
+        }
         | {name: int(sums[t][name]) if t in sums else 0 for name in ("candidates", "below_gamma", "contained")}
         for t, n in sorted({*kept, *asked})
-    ]  # fmt: skip
+    ]
 
 
 def _distribution(work: Work) -> dict[int, dict[int, int]]:

@@ -51,10 +51,15 @@ def _training(facts: Facts) -> Figure:
         lines.append(Line(model, points, step_look(step, len(ladder)), model if len(ladder) <= 5 else "", plain=True))
     panels = [lines_panel("training", "", lines, Abscissa("tokens seen"), "nats per token", zero=False)] if lines else []
     return figure(
-        "training", "Training", panels, facts.training,
+        "training",
+        "Training",
+        panels,
+        facts.training,
         caption="Loss of each model that was trained here, as its log says.",
-        missing="no model was trained here", place="corpus", columns=("model", "step", "tokens", "loss", "learning_rate"),
-    )  # fmt: skip
+        missing="no model was trained here",
+        place="corpus",
+        columns=("model", "step", "tokens", "loss", "learning_rate"),
+    )
 
 
 def _counts(facts: Facts) -> Figure:
@@ -73,8 +78,13 @@ def _counts(facts: Facts) -> Figure:
     once = {n: bins.get(1, 0) / sum(bins.values()) for n, bins in facts.distribution.items() if sum(bins.values())}
     seen = [f"{100 * share:.0f} % of the distinct {n}-grams stand once" for n, share in list(once.items())[-1:]]
     return figure(
-        "counts", "How often n-grams stand in the corpus", panels, rows,
+        "counts",
+        "How often n-grams stand in the corpus",
+        panels,
+        rows,
         caption="Distinct n-grams by how often they occur, in doubling bins: few are frequent, most are rare.",
-        missing="n-grams of all orders were not counted", place="corpus", seen=seen,
+        missing="n-grams of all orders were not counted",
+        place="corpus",
+        seen=seen,
         columns=("order", "occurrences_from", "occurrences_to", "distinct_ngrams"),
-    )  # fmt: skip
+    )

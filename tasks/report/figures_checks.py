@@ -18,8 +18,14 @@ from tasks.report.palette import step_look
 from tasks.report.seen import at_most, listed, sign, significant
 
 MEASURE_NAMES = {"mem_n": "Mem", "mem_delta": "Mem Δ", "mem_infinity": "Mem ∞"}
-PARTS = {"pair": "the pair", "s_y": "the output s_y", "s_x": "the input s_x", "length": "length of s_y", "shared": "shared by them",
-         "unexplained": "unexplained"}  # fmt: skip
+PARTS = {
+    "pair": "the pair",
+    "s_y": "the output s_y",
+    "s_x": "the input s_x",
+    "length": "length of s_y",
+    "shared": "shared by them",
+    "unexplained": "unexplained",
+}
 DOTS = 3  # models of a dot plot: the smallest, a middling and the largest
 MOST_PAIRS = 8
 SWEEP = re.compile(r"^(?P<setting>[^=]+)=(?P<value>.*) (?P<measure>mem_\w+)$")
@@ -55,8 +61,10 @@ def confounds(facts: Facts) -> Figure:
                 groups.append(
                     (detail, [(r["model"], r) for m in shown for r in rows if r["model"] == m and r["detail"] == detail])
                 )
-            kept = [(g, [(m, step_look(shown.index(m), len(shown)), _dot(r)) for m, r in dots if r is not None and known(r)])
-                    for g, dots in groups]  # fmt: skip
+            kept = [
+                (g, [(m, step_look(shown.index(m), len(shown)), _dot(r)) for m, r in dots if r is not None and known(r)])
+                for g, dots in groups
+            ]
             kept = [(g, dots) for g, dots in kept if dots]
             if not rows or not kept:
                 continue
@@ -64,18 +72,29 @@ def confounds(facts: Facts) -> Figure:
             name = MEASURE_NAMES[measure]
             panels.append(
                 dots_panel(
-                    f"confound-{measure}-{task}", name, kept, f"ρ of {name}", span=span, row=task,
+                    f"confound-{measure}-{task}",
+                    name,
+                    kept,
+                    f"ρ of {name}",
+                    span=span,
+                    row=task,
                     reference=(before["estimate"], f"{before['model']} as measured") if before is not None else None,
                 )
-            )  # fmt: skip
+            )
             if before is not None and sign(before):
                 said.append(_survives(rows, before, f"{name} of {before['model']} on {task}"))
     return figure(
-        "confounds", "Confounds, each with its remedy", panels, every,
+        "confounds",
+        "Confounds, each with its remedy",
+        panels,
+        every,
         caption="Mem again after each remedy. Filled: the interval excludes zero, or p < .05; open: not. A dot that stays near "
         "the broken line says that this confound does not explain the number.",
-        missing="no confound check was made" + _notes(every), place="checks", seen=at_most(said), gaps=gaps(facts, every),
-    )  # fmt: skip
+        missing="no confound check was made" + _notes(every),
+        place="checks",
+        seen=at_most(said),
+        gaps=gaps(facts, every),
+    )
 
 
 def _survives(rows: Sequence[Row], before: Row, what: str) -> str:
@@ -114,8 +133,11 @@ def comparisons(facts: Facts) -> Figure:
     hidden = 0
     for measure, name in MEASURE_NAMES.items():
         for task in tasks_of(facts, rows):
-            own = [(r, r["detail"].removeprefix(f"{measure} minus ")) for r in rows
-                   if r["task"] == task and r["detail"].startswith(f"{measure} minus ") and known(r)]  # fmt: skip
+            own = [
+                (r, r["detail"].removeprefix(f"{measure} minus "))
+                for r in rows
+                if r["task"] == task and r["detail"].startswith(f"{measure} minus ") and known(r)
+            ]
             primary_n = [pair for pair in own if pair[0]["order"] in (facts.order_of(task), 0)]
             own = sorted(primary_n or own, key=lambda p: (_rank(ladder, p[0]["model"]), _rank(ladder, p[1])))
             if len(own) > MOST_PAIRS:
@@ -148,12 +170,17 @@ def comparisons(facts: Facts) -> Figure:
     if slopes and not said and groups:
         said.append("No slope on log size is clear of zero")
     return figure(
-        "comparisons", "Models compared on the same rows", panels, every,
-        caption="The difference of ρ between two models over the rows that both scored, with the same draws." +
-        (f" Neighbours in size and the two ends are drawn; {hidden} other pairs are in the data." if hidden else ""),
-        missing="no two models were compared" + _notes(every), place="checks", seen=at_most(said),
+        "comparisons",
+        "Models compared on the same rows",
+        panels,
+        every,
+        caption="The difference of ρ between two models over the rows that both scored, with the same draws."
+        + (f" Neighbours in size and the two ends are drawn; {hidden} other pairs are in the data." if hidden else ""),
+        missing="no two models were compared" + _notes(every),
+        place="checks",
+        seen=at_most(said),
         gaps=gaps(facts, every, models=False, tasks=False),
-    )  # fmt: skip
+    )
 
 
 def _rank(ladder: Sequence[str], model: str) -> int:
@@ -165,8 +192,11 @@ def sweeps(facts: Facts) -> Figure:
     rows = [dict(r) | m.groupdict() for r in last(facts.measured("sweep")) if (m := SWEEP.match(r["detail"]))]
     panels: list[Panel] = []
     for measure, name in MEASURE_NAMES.items():
-        own = [r | {"x": _number(r["value"]) if r["x"] is None else r["x"]} for r in rows
-               if r["measure"] == measure and r["setting"] == "gamma" and r["order"] == facts.order_of(r["task"])]  # fmt: skip
+        own = [
+            r | {"x": _number(r["value"]) if r["x"] is None else r["x"]}
+            for r in rows
+            if r["measure"] == measure and r["setting"] == "gamma" and r["order"] == facts.order_of(r["task"])
+        ]
         panels += task_panels(
             facts,
             f"sweep-gamma-{measure}",
@@ -180,12 +210,16 @@ def sweeps(facts: Facts) -> Figure:
         )
     panels += sweep_over_n(facts)
     return figure(
-        "sweeps", "Sweeps over γ and n", panels, facts.measured("sweep"),
+        "sweeps",
+        "Sweeps over γ and n",
+        panels,
+        facts.measured("sweep"),
         caption="The same measure at other settings. Sweeps are in no corrected family: they show how much the setting matters, "
         "and prove nothing by themselves. γ at the primary n; the other n are in the data.",
-        missing="no sweep was asked for, and no task has more than one n" + _notes(facts.measured("sweep")), place="checks",
+        missing="no sweep was asked for, and no task has more than one n" + _notes(facts.measured("sweep")),
+        place="checks",
         gaps=gaps(facts, facts.measured("sweep"), models=False, tasks=False),
-    )  # fmt: skip
+    )
 
 
 def _number(value: str) -> float | None:
@@ -227,10 +261,16 @@ def variants(facts: Facts) -> Figure:
                     f"{name} of {shown[-1]} on {task} lies between {number(min(ends))} and {number(max(ends))} over the variants"
                 )
     return figure(
-        "variants", "Other stop words, other encoders", panels, [r for r in facts.measured("sweep") if "gamma=" not in r["detail"]],
+        "variants",
+        "Other stop words, other encoders",
+        panels,
+        [r for r in facts.measured("sweep") if "gamma=" not in r["detail"]],
         caption="The same measure after other choices on the way to the task-grams. Outside the corrected family.",
-        missing="no variant of the stop words or of the encoder was asked for", place="checks", seen=at_most(said), folded=False,
-    )  # fmt: skip
+        missing="no variant of the stop words or of the encoder was asked for",
+        place="checks",
+        seen=at_most(said),
+        folded=False,
+    )
 
 
 def attribution(facts: Facts) -> Figure:
@@ -257,11 +297,17 @@ def attribution(facts: Facts) -> Figure:
             )
     below = sum(r["estimate"] < 0 for r in rows)
     return figure(
-        "attribution", "What the probabilities owe to the pair", panels, facts.measured("attribution"),
+        "attribution",
+        "What the probabilities owe to the pair",
+        panels,
+        facts.measured("attribution"),
         caption="Rank variance of log P_LLM that only the pair, only the output, only the input or only the length explains, what "
         "they share, and the rest." + (f" {below} shares below zero are drawn as zero." if below else ""),
-        missing="the attribution was not taken" + _notes(every), place="checks", seen=at_most(said), gaps=gaps(facts, every),
-    )  # fmt: skip
+        missing="the attribution was not taken" + _notes(every),
+        place="checks",
+        seen=at_most(said),
+        gaps=gaps(facts, every),
+    )
 
 
 def exposure(facts: Facts) -> Figure:
@@ -280,11 +326,17 @@ def exposure(facts: Facts) -> Figure:
             ends = f" [{r['low']:.3g}, {r['high']:.3g}]" if has_interval(r) else ""
             said.append(f"On {task} {model} gains one nat for every {r['estimate']:.3g}{ends} documents with the pair")
     return figure(
-        "exposure", "Exposure curve", panels, facts.measured("exposure"),
+        "exposure",
+        "Exposure curve",
+        panels,
+        facts.measured("exposure"),
         caption="What the input adds to the log-probability of the output, Δ, against the documents that hold the pair; pairs are "
         "matched on the frequency and the length of the output.",
-        missing="no exposure curve was taken" + _notes(every), place="checks", seen=at_most(said), gaps=gaps(facts, every),
-    )  # fmt: skip
+        missing="no exposure curve was taken" + _notes(every),
+        place="checks",
+        seen=at_most(said),
+        gaps=gaps(facts, every),
+    )
 
 
 def _notes(rows: Sequence[Row]) -> str:

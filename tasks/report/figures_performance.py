@@ -36,14 +36,18 @@ def performance(facts: Facts, measure: str) -> Figure:
         facts.measured(measure),
         caption="Examples are put into bins by how often their pairs stand together in the corpus; the leftmost bin holds those "
         "whose pairs never do, the rightmost all above the last edge. With many models, intervals are drawn for the "
-        "smallest and the largest." if measure == "performance" else "Bins and intervals as above.",
+        "smallest and the largest."
+        if measure == "performance"
+        else "Bins and intervals as above.",
         missing="no example has both a score and counts" + ("" if not rows else f": {rows[0]['note']}"),
         place="performance",
         seen=at_most([_by_count(facts, at, task) for task in tasks_of(facts, at)]),
-        gaps=[*([f"{empty} bins hold no scored example"] if empty and panels else []),
-              *gaps(facts, [r for r in rows if known(r)], tasks=True)],
+        gaps=[
+            *([f"{empty} bins hold no scored example"] if empty and panels else []),
+            *gaps(facts, [r for r in rows if known(r)], tasks=True),
+        ],
         folded=measure != "performance",
-    )  # fmt: skip
+    )
 
 
 def _first_n(facts: Facts, rows: list[Row] | list[dict]) -> list[Row]:
@@ -80,10 +84,16 @@ def by_group(facts: Facts) -> Figure:
         facts, "by-group", rows, Abscissa("sum of the pairs' counts, ΣC", "symlog"), lambda r: r["x"], low=0.0
     )
     return figure(
-        "performance_by_group", "Performance by language pair", panels, facts.measured("performance_by_group"),
+        "performance_by_group",
+        "Performance by language pair",
+        panels,
+        facts.measured("performance_by_group"),
         caption="One point per language pair: corpus BLEU against the sum of its examples' counts.",
-        missing="no task has groups, such as language pairs", place="performance", gaps=gaps(facts, rows, tasks=False), folded=True,
-    )  # fmt: skip
+        missing="no task has groups, such as language pairs",
+        place="performance",
+        gaps=gaps(facts, rows, tasks=False),
+        folded=True,
+    )
 
 
 def emergence(facts: Facts) -> Figure:
@@ -115,12 +125,17 @@ def emergence(facts: Facts) -> Figure:
         else []
     )
     return figure(
-        "emergence", "Emergence", panels, every,
+        "emergence",
+        "Emergence",
+        panels,
+        every,
         caption="The size at which the slope of log P_LLM on log count leaves zero, slope(N) = max(0, b·(log N − log N₀)), with a "
         "95 % interval from joint draws of examples over all models. The marks below are the models.",
         missing="no onset is identified" + "".join(f"; {n}" for n in dict.fromkeys(r["note"] for r in rows if r["note"])),
-        place="performance", seen=at_most(said), gaps=gaps(facts, rows, models=False, tasks=False),
-    )  # fmt: skip
+        place="performance",
+        seen=at_most(said),
+        gaps=gaps(facts, rows, models=False, tasks=False),
+    )
 
 
 def _around(ticks: Sequence[float], dots: Sequence[tuple[str, Sequence[tuple[str, Look, Point]]]]) -> tuple[float, float]:
@@ -134,13 +149,16 @@ def recall(facts: Facts) -> Figure:
     rows = last(r for r in facts.measured("recall_by_exposure") if r["x"] is not None)
     axis = Abscissa("times the fact is stated in the corpus", "symlog")
     return figure(
-        "recall_by_exposure", "Recall by exposure", task_panels(facts, "recall", rows, axis, lambda r: r["x"]),
+        "recall_by_exposure",
+        "Recall by exposure",
+        task_panels(facts, "recall", rows, axis, lambda r: r["x"]),
         facts.measured("recall_by_exposure"),
         caption="The share of planted facts that a model answers, by how often each fact was stated where it was trained.",
-        missing="only a planted world knows how often each fact was stated", place="truth",
+        missing="only a planted world knows how often each fact was stated",
+        place="truth",
         seen=at_most([_by_count(facts, rows, task).replace(" in the bin", "") for task in tasks_of(facts, rows)]),
         gaps=gaps(facts, rows, tasks=False),
-    )  # fmt: skip
+    )
 
 
 def novelty(facts: Facts) -> Figure:
@@ -179,12 +197,18 @@ def novelty(facts: Facts) -> Figure:
             )
             said.append(f"On {task} {values[0]} of {ladder[-1]}'s {orders[-1]}-grams are new, {told}")
     return figure(
-        "novelty", "Novelty of what the models say", panels, every,
+        "novelty",
+        "Novelty of what the models say",
+        panels,
+        every,
         caption="The share of generated n-grams that stand nowhere in the corpus. A curve below that of the references or of "
         "held-out text says that a model repeats the corpus more than they do.",
-        missing="no model has generated text" + "".join(f"; {n}" for n in dict.fromkeys(r["note"] for r in rows if r["note"])),
-        place="performance", seen=at_most(said), gaps=gaps(facts, [r for r in rows if r["model"] not in NO_MODELS]),
-    )  # fmt: skip
+        missing="no model has generated text"
+        + "".join(f"; {n}" for n in dict.fromkeys(r["note"] for r in rows if r["note"])),
+        place="performance",
+        seen=at_most(said),
+        gaps=gaps(facts, [r for r in rows if r["model"] not in NO_MODELS]),
+    )
 
 
 def coverage_of_counts(facts: Facts) -> Figure:
@@ -202,9 +226,15 @@ def coverage_of_counts(facts: Facts) -> Figure:
         if any(line.points for line in lines):
             panels.append(lines_panel(f"v1-{task}", task, lines, by_size(ladder), "R²"))
     return figure(
-        "v1", "v1's R² of log q on log P", panels, every,
+        "v1",
+        "v1's R² of log q on log P",
+        panels,
+        every,
         caption="How much of an example's log-probability the corpus counts of its outputs explain, on the four fifths of the "
         "examples the line was fitted to and on the fifth it was not.",
-        missing="v1's measures were not taken" + "".join(f"; {n}" for n in dict.fromkeys(r["note"] for r in rows if r["note"])),
-        place="corpus", gaps=gaps(facts, rows), folded=True,
-    )  # fmt: skip
+        missing="v1's measures were not taken"
+        + "".join(f"; {n}" for n in dict.fromkeys(r["note"] for r in rows if r["note"])),
+        place="corpus",
+        gaps=gaps(facts, rows),
+        folded=True,
+    )

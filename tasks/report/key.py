@@ -58,9 +58,13 @@ def _sample_paths(k: Look) -> str:
 
 def _hatching(hatch: str) -> str:
     """The same hatches as matplotlib's, coarse."""
-    paths = {"/": "M4 11l10-10M11 11l10-10M18 11l8-8", "\\": "M4 1l10 10M11 1l10 10M18 1l8 8",
-             "x": "M4 11l10-10M14 11l10-10M4 1l10 10M14 1l10 10", "-": "M4 4h22M4 8h22",
-             ".": "M7 4h1M13 4h1M19 4h1M10 8h1M16 8h1M22 8h1"}  # fmt: skip
+    paths = {
+        "/": "M4 11l10-10M11 11l10-10M18 11l8-8",
+        "\\": "M4 1l10 10M11 1l10 10M18 1l8 8",
+        "x": "M4 11l10-10M14 11l10-10M4 1l10 10M14 1l10 10",
+        "-": "M4 4h22M4 8h22",
+        ".": "M7 4h1M13 4h1M19 4h1M10 8h1M16 8h1M22 8h1",
+    }
     return f'<path stroke="{PAPER}" stroke-width="1" d="{paths[hatch[0]]}"/>' if hatch else ""
 
 

@@ -101,8 +101,16 @@ def _line(axes: Any, line: Line) -> None:
     for filled in (True, False):
         at = [p for p in line.points if p.filled == filled]
         if at:
-            axes.plot([p.x for p in at], [p.y for p in at], color=colour, marker=marker, linestyle="", zorder=3,
-                      markerfacecolor=colour if filled else PAPER, markeredgewidth=1.1)  # fmt: skip
+            axes.plot(
+                [p.x for p in at],
+                [p.y for p in at],
+                color=colour,
+                marker=marker,
+                linestyle="",
+                zorder=3,
+                markerfacecolor=colour if filled else PAPER,
+                markeredgewidth=1.1,
+            )
 
 
 def _spoken(line: Line) -> str:
@@ -125,8 +133,16 @@ def _ends(axes: Any, lines: Sequence[Line], log_y: bool) -> None:
         heights.append(max(height, heights[-1] + ROOM) if heights else height)
     over = max(0.0, heights[-1] - 1.0)
     for (_, line), height in zip(at, heights, strict=True):
-        axes.text(right + 0.05, height - over, line.end, transform=axes.transAxes, color=line.look.colour, size=7.2,
-                  va="center", clip_on=False)  # fmt: skip
+        axes.text(
+            right + 0.05,
+            height - over,
+            line.end,
+            transform=axes.transAxes,
+            color=line.look.colour,
+            size=7.2,
+            va="center",
+            clip_on=False,
+        )
 
 
 def dots_panel(
@@ -159,8 +175,16 @@ def dots_panel(
         for ((colour, marker, _), filled), found in alike.items():
             ends = [[(p.low, y), (p.high, y)] for y, p in found if p.low is not None and p.high is not None]
             axes.add_collection(LineCollection(ends, color=colour, linewidth=1.3, alpha=0.45))
-            axes.plot([p.x for _, p in found], [y for y, _ in found], color=colour, marker=marker, linestyle="", markersize=4.4,
-                      markerfacecolor=colour if filled else PAPER, markeredgewidth=1.0)  # fmt: skip
+            axes.plot(
+                [p.x for _, p in found],
+                [y for y, _ in found],
+                color=colour,
+                marker=marker,
+                linestyle="",
+                markersize=4.4,
+                markerfacecolor=colour if filled else PAPER,
+                markeredgewidth=1.0,
+            )
         axes.set_yticks(range(len(groups)), [said for said, _ in groups])
         axes.set_ylim(len(groups) - 0.45, -0.55)
         axes.grid(axis="x")
@@ -212,8 +236,16 @@ def bars_panel(
         for place, (_, shares) in enumerate(bars):
             left = 0.0
             for kind, share in shares:
-                axes.barh(place, share, 0.66, left=left, color=looks[kind].colour, hatch=looks[kind].dash, edgecolor=PAPER,
-                          linewidth=0.6)  # fmt: skip
+                axes.barh(
+                    place,
+                    share,
+                    0.66,
+                    left=left,
+                    color=looks[kind].colour,
+                    hatch=looks[kind].dash,
+                    edgecolor=PAPER,
+                    linewidth=0.6,
+                )
                 left += share
         axes.set_yticks(range(len(bars)), [said for said, _ in bars])
         axes.set_ylim(len(bars) - 0.45, -0.55)
@@ -225,9 +257,16 @@ def bars_panel(
         f"{said}: " + ", ".join(f"{kind} {share:.3g}" for kind, share in shares) + "." for said, shares in bars
     )
     return Panel(
-        name, title, f"{label}. {spoken}", paint, tuple(looks.items()), row, 2.7,
-        margins.top + margins.bottom + 0.27 * max(1, len(bars)), margins,
-    )  # fmt: skip
+        name,
+        title,
+        f"{label}. {spoken}",
+        paint,
+        tuple(looks.items()),
+        row,
+        2.7,
+        margins.top + margins.bottom + 0.27 * max(1, len(bars)),
+        margins,
+    )
 
 
 def arrows_panel(name: str, title: str, lines: Sequence[Line], x: Abscissa, label: str) -> Panel:
@@ -241,18 +280,39 @@ def arrows_panel(name: str, title: str, lines: Sequence[Line], x: Abscissa, labe
             axes.plot(xs, ys, color=colour, linestyle=dash, marker=marker, markersize=3.6, markerfacecolor=PAPER)
             axes.plot(xs[-1:], ys[-1:], color=colour, marker=marker, markersize=6, linestyle="")
             if len(xs) > 1:
-                axes.annotate("", (xs[-1], ys[-1]), (xs[-2], ys[-2]), zorder=4,
-                              arrowprops={"arrowstyle": "-|>", "color": colour, "shrinkB": 4, "linewidth": 1.2})  # fmt: skip
-            axes.annotate(line.name, (xs[-1], ys[-1]), (7, 0), textcoords="offset points", color=colour, size=7.5,
-                          va="center", annotation_clip=False)  # fmt: skip
+                axes.annotate(
+                    "",
+                    (xs[-1], ys[-1]),
+                    (xs[-2], ys[-2]),
+                    zorder=4,
+                    arrowprops={"arrowstyle": "-|>", "color": colour, "shrinkB": 4, "linewidth": 1.2},
+                )
+            axes.annotate(
+                line.name,
+                (xs[-1], ys[-1]),
+                (7, 0),
+                textcoords="offset points",
+                color=colour,
+                size=7.5,
+                va="center",
+                annotation_clip=False,
+            )
         axes.axhline(0, color=SOFT, linewidth=0.7, zorder=1)
         axes.margins(0.08)
         scale_x(axes, x, [p.x for line in lines for p in line.points])
         scale_y(axes, label)
 
     spoken = " ".join(_spoken(line) for line in lines)
-    return Panel(name, title, f"{label} over {x.label}. {spoken}", paint, tuple((n.name, n.look) for n in lines), width=4.1,
-                 height=2.6, margins=wide)  # fmt: skip
+    return Panel(
+        name,
+        title,
+        f"{label} over {x.label}. {spoken}",
+        paint,
+        tuple((n.name, n.look) for n in lines),
+        width=4.1,
+        height=2.6,
+        margins=wide,
+    )
 
 
 def absent_panel(name: str, title: str, why: str, row: str = "") -> Panel:

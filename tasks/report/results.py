@@ -10,16 +10,7 @@ from tasks.report.facts import Facts
 from tasks.report.figure import METRIC_COLUMNS, Figure, table
 from tasks.report.figures_html import figure_html
 from tasks.report.html import data_link, grid, missing, text
-from tasks.report.numbers import (
-    NO_EVIDENCE,
-    Cells,
-    integer,
-    interval,
-    known,
-    number,
-    sizes,
-    with_interval,
-)
+from tasks.report.numbers import NO_EVIDENCE, Cells, integer, interval, known, number, sizes, with_interval
 
 MEASURES = (
     ("main_score", "Score"),

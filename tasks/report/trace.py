@@ -157,10 +157,22 @@ def _examples(work: Work, some: pl.DataFrame, answers: pl.DataFrame, models: Seq
     inputs, outputs = spans.filter(side="input"), spans.filter(side="output")
     given = answers.filter(pl.col("example").is_between(pl.lit(low), pl.lit(high)))
     found: dict[str, dict[str, Any]] = {
-        e: {"id": e, "group": group, "x": x, "y": y, "aliases": aliases, "options": options,
-            "in": [], "out": [], "pairs": [], "said": [None] * len(models), "log": [], "delta": []}
+        e: {
+            "id": e,
+            "group": group,
+            "x": x,
+            "y": y,
+            "aliases": aliases,
+            "options": options,
+            "in": [],
+            "out": [],
+            "pairs": [],
+            "said": [None] * len(models),
+            "log": [],
+            "delta": [],
+        }
         for e, group, x, y, aliases, options in some.iter_rows()
-    }  # fmt: skip
+    }
     columns = ("example", "order", "ngram", "starts", "ends", "documents", "occurrences", "log_infinity", "note")
     for e, n, ngram, starts, ends, df, occurrences, _, _ in inputs.select(columns).iter_rows():
         found[e]["in"].append([n, ngram, _places(starts, ends), df, occurrences])

@@ -82,10 +82,15 @@ def run(work: Work) -> None:
         for name in ("candidates", f"candidates_n{order}", "below_gamma"):
             work.add(name, int(spread.sum()))  # those above γ were taken from the last already
         steps = np.flatnonzero(spread)
-        work.write("similarities", {
-            "task": [work.labels["task"]] * len(steps), "order": np.full(len(steps), order, dtype=np.int16),
-            "at_most": at_most(steps), "candidates": spread[steps],
-        })  # fmt: skip
+        work.write(
+            "similarities",
+            {
+                "task": [work.labels["task"]] * len(steps),
+                "order": np.full(len(steps), order, dtype=np.int16),
+                "at_most": at_most(steps),
+                "candidates": spread[steps],
+            },
+        )
 
 
 def aligned(inputs: Side, outputs: Side, x: Loads, y: Loads, lowest: float, spread: Ints, *, memory: int) -> Iterator[Pairs]:
@@ -102,15 +107,26 @@ def aligned(inputs: Side, outputs: Side, x: Loads, y: Loads, lowest: float, spre
         if only is not None:
             yield from _slab(inputs, outputs, (low, high), slabs[0], vectors, only, lowest, spread)
             continue
-        found = [pairs for slab in slabs
-                 for pairs in _slab(inputs, outputs, (low, high), slab, vectors, y.load(*slab), lowest, spread)]  # fmt: skip
+        found = [
+            pairs
+            for slab in slabs
+            for pairs in _slab(inputs, outputs, (low, high), slab, vectors, y.load(*slab), lowest, spread)
+        ]
         if found:
             together = Pairs(*(np.concatenate(column) for column in zip(*found, strict=True)))
             yield together.taken(np.lexsort((together.output, together.input)))
 
 
-def _slab(inputs: Side, outputs: Side, mine: tuple[int, int], theirs: tuple[int, int], x: Floats, y: Floats, lowest: float,
-          spread: Ints) -> Iterator[Pairs]:  # fmt: skip
+def _slab(
+    inputs: Side,
+    outputs: Side,
+    mine: tuple[int, int],
+    theirs: tuple[int, int],
+    x: Floats,
+    y: Floats,
+    lowest: float,
+    spread: Ints,
+) -> Iterator[Pairs]:
     """The pairs of the input n-grams mine[0]..mine[1]-1 and the output n-grams theirs[0]..theirs[1]-1, in blocks."""
     from tasks.taskgrams.align_kernels import pairs_above
 
@@ -119,8 +135,10 @@ def _slab(inputs: Side, outputs: Side, mine: tuple[int, int], theirs: tuple[int,
     example, ngram = example[by_ngram], ngram[by_ngram]
     begins = np.searchsorted(ngram, np.arange(len(x) + 1))  # where each input n-gram's occurrences begin
     holders, held = outputs.between(*theirs)
-    first, last = (np.searchsorted(holders, np.arange(1 + max(example.max(initial=-1), holders.max(initial=-1))), side=side)
-                   for side in ("left", "right"))  # fmt: skip
+    first, last = (
+        np.searchsorted(holders, np.arange(1 + max(example.max(initial=-1), holders.max(initial=-1))), side=side)
+        for side in ("left", "right")
+    )
     before = np.concatenate([[0], np.cumsum((last - first)[example])])[begins]  # pairs before each input n-gram
     counts, touched, of_output = (np.zeros(len(y), kind) for kind in (np.int32, np.int32, np.float32))
     cosines = np.zeros((4, len(y)), np.float32)
@@ -131,11 +149,28 @@ def _slab(inputs: Side, outputs: Side, mine: tuple[int, int], theirs: tuple[int,
         turns = low + np.argsort(example[begins[low:high]], kind="stable")
         room = min(int(before[high] - before[low]), (high - low) * len(y))
         kept, similarity = np.empty((room, 3), dtype=np.int32), np.empty(room, dtype=np.float32)
-        ends = pairs_above(turns, lowest, x, y, begins, example, first, last, held, counts, touched, cosines, of_output,
-                           spread, kept, similarity)  # fmt: skip
+        ends = pairs_above(
+            turns,
+            lowest,
+            x,
+            y,
+            begins,
+            example,
+            first,
+            last,
+            held,
+            counts,
+            touched,
+            cosines,
+            of_output,
+            spread,
+            kept,
+            similarity,
+        )
         at = _in_order(turns, ends)
-        yield Pairs(kept[at, 0] + np.int64(mine[0]), kept[at, 1] + np.int64(theirs[0]), kept[at, 2].astype(np.int64),
-                    similarity[at])  # fmt: skip
+        yield Pairs(
+            kept[at, 0] + np.int64(mine[0]), kept[at, 1] + np.int64(theirs[0]), kept[at, 2].astype(np.int64), similarity[at]
+        )
         low = high
 
 
@@ -174,16 +209,24 @@ def _kept(work: Work, order: int, inputs: Side, outputs: Side, pairs: Pairs) -> 
     ):
         work.add(name, int(number))
     kept = pairs.taken(np.flatnonzero(~inside))
-    return pa.table({
-        "task": pa.repeat(pa.scalar(work.labels["task"]), len(kept.input)),
-        "order": np.full(len(kept.input), order, dtype=np.int16),
-        "input_ngram": inputs.ngrams.gather(kept.input).to_arrow(),
-        "output_ngram": outputs.ngrams.gather(kept.output).to_arrow(),
-        "similarity": kept.similarity, "shares_word": shares[~inside], "examples": kept.examples,
-    })  # fmt: skip
+    return pa.table(
+        {
+            "task": pa.repeat(pa.scalar(work.labels["task"]), len(kept.input)),
+            "order": np.full(len(kept.input), order, dtype=np.int16),
+            "input_ngram": inputs.ngrams.gather(kept.input).to_arrow(),
+            "output_ngram": outputs.ngrams.gather(kept.output).to_arrow(),
+            "similarity": kept.similarity,
+            "shares_word": shares[~inside],
+            "examples": kept.examples,
+        }
+    )
 
 
 ALIGN = Step(
-    "align", version=3, about="pairs of n-grams above the lowest γ", reads=("example_ngrams", "embeddings"),
-    stages=(Stage(writes=(TASK_GRAMS, SIMILARITIES), plan=plan, run=run),), variants=True,
-)  # fmt: skip
+    "align",
+    version=3,
+    about="pairs of n-grams above the lowest γ",
+    reads=("example_ngrams", "embeddings"),
+    stages=(Stage(writes=(TASK_GRAMS, SIMILARITIES), plan=plan, run=run),),
+    variants=True,
+)

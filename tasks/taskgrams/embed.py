@@ -57,11 +57,19 @@ def run(work: Work) -> None:
             vectors = encoder.encode(side, piece)
             work.add("unknown_ngrams", int((~vectors.any(axis=1)).sum()))
             offsets = pa.array(np.arange(len(piece) + 1, dtype=np.int32) * vectors.shape[1], pa.int32())
-            work.write("embeddings", pa.table({
-                "task": [work.labels["task"]] * len(piece), "side": [side] * len(piece), "ngram": piece,
-                "vector": pa.ListArray.from_arrays(offsets, pa.array(vectors.ravel(), pa.float32()),
-                                                   type=EMBEDDINGS.schema.field("vector").type),
-            }))  # fmt: skip
+            work.write(
+                "embeddings",
+                pa.table(
+                    {
+                        "task": [work.labels["task"]] * len(piece),
+                        "side": [side] * len(piece),
+                        "ngram": piece,
+                        "vector": pa.ListArray.from_arrays(
+                            offsets, pa.array(vectors.ravel(), pa.float32()), type=EMBEDDINGS.schema.field("vector").type
+                        ),
+                    }
+                ),
+            )
 
 
 def _distinct(work: Work, side: str) -> list[str]:
@@ -76,6 +84,10 @@ def _distinct(work: Work, side: str) -> list[str]:
 
 
 EMBED = Step(
-    "embed", version=2, about="a vector per distinct n-gram of the mining examples", reads=("example_ngrams", "examples"),
-    stages=(Stage(writes=(EMBEDDINGS,), plan=plan, run=run),), variants=True,
-)  # fmt: skip
+    "embed",
+    version=2,
+    about="a vector per distinct n-gram of the mining examples",
+    reads=("example_ngrams", "examples"),
+    stages=(Stage(writes=(EMBEDDINGS,), plan=plan, run=run),),
+    variants=True,
+)

@@ -70,8 +70,14 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
     for label, task in ((p, t) for p in sorted(policies) for t in study.tasks):
         parts = tuple(p for p in inputs["examples"] if p.labels["task"] == task.name)
         languages = list(task.languages) if task.family == "translation" and len(task.languages) == 2 else ["en", "en"]
-        settings = {"family": task.family, "orders": sorted(set(task.orders)), "whole_answer": task.whole_answer,
-                    "languages": languages, "stop_words": policies[label].counting.stop_words, **analyzer()}  # fmt: skip
+        settings = {
+            "family": task.family,
+            "orders": sorted(set(task.orders)),
+            "whole_answer": task.whole_answer,
+            "languages": languages,
+            "stop_words": policies[label].counting.stop_words,
+            **analyzer(),
+        }
         jobs.append(Job(labelled({"task": task.name}, label), settings, {"examples": parts}))
     return jobs
 
@@ -95,9 +101,17 @@ def _rows(work: Work, example: dict[str, Any]) -> Iterator[dict[str, Any]]:
     sides = [("input", n, _contentful(work, example["input"], n, side=0)) for n in orders]
     for side, n, grams in [*sides, *(("output", n, _outputs(work, example, n)) for n in orders)]:
         for gram in grams:
-            yield {"task": work.labels["task"], "split": example["split"], "example": example["example"], "side": side,
-                   "order": n, "ngram": " ".join(gram.words), "length": len(gram.words), "starts": gram.starts,
-                   "ends": gram.ends}  # fmt: skip
+            yield {
+                "task": work.labels["task"],
+                "split": example["split"],
+                "example": example["example"],
+                "side": side,
+                "order": n,
+                "ngram": " ".join(gram.words),
+                "length": len(gram.words),
+                "starts": gram.starts,
+                "ends": gram.ends,
+            }
 
 
 def _outputs(work: Work, example: dict[str, Any], n: int) -> list[NGram]:
@@ -127,6 +141,9 @@ def _write(work: Work, rows: list[dict[str, Any]]) -> None:
 
 
 EXTRACT = Step(
-    "extract", version=1, about="n-grams of each example's input and output, with their places", reads=("examples",),
+    "extract",
+    version=1,
+    about="n-grams of each example's input and output, with their places",
+    reads=("examples",),
     stages=(Stage(writes=(EXAMPLE_NGRAMS,), plan=plan, run=run),),
-)  # fmt: skip
+)

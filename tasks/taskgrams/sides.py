@@ -44,8 +44,14 @@ class Side:
 
 def orders(work: Work) -> list[int]:
     """The orders there are n-grams of."""
-    return sorted({n for p in work.parts("example_ngrams") for b in work.batches(p, "order", rows=262_144)
-                   for n in b.column(0).unique().to_pylist()})  # fmt: skip
+    return sorted(
+        {
+            n
+            for p in work.parts("example_ngrams")
+            for b in work.batches(p, "order", rows=262_144)
+            for n in b.column(0).unique().to_pylist()
+        }
+    )
 
 
 def sides(work: Work, order: int) -> tuple[Side, Side]:
@@ -75,8 +81,15 @@ def side_of(inputs: pl.DataFrame, outputs: pl.DataFrame) -> tuple[Side, Side]:
         numbers = pl.DataFrame({"ngram": mine}).with_row_index("number")
         held = rows.join(numbers, on="ngram").select("example", pl.col("number").cast(pl.Int32)).sort("example", "number")
         begins = starts[first : first + len(mine) + 1]
-        made.append(Side(mine, held["example"].to_numpy().astype(np.int32), held["number"].to_numpy().astype(np.int32),
-                         begins - begins[0], words[begins[0] : begins[-1]]))  # fmt: skip
+        made.append(
+            Side(
+                mine,
+                held["example"].to_numpy().astype(np.int32),
+                held["number"].to_numpy().astype(np.int32),
+                begins - begins[0],
+                words[begins[0] : begins[-1]],
+            )
+        )
     return made[0], made[1]
 
 

@@ -177,13 +177,19 @@ def _links(inputs: list[Ints], outputs: list[Ints], words: int) -> Links:
         x_slots, y_slots = x_slots + len(x), y_slots + len(y)
     pairs, pair = np.unique(np.concatenate(codes), return_inverse=True)
     none = np.zeros(0, np.int32)
-    return Links(pair.astype(np.int32), np.concatenate([none, *input_slots]), np.concatenate([none, *output_slots]),
-                 np.concatenate([none, *inputs]), np.concatenate([none, *outputs]),
-                 *np.divmod(pairs, max(words, 1)))  # fmt: skip
+    return Links(
+        pair.astype(np.int32),
+        np.concatenate([none, *input_slots]),
+        np.concatenate([none, *output_slots]),
+        np.concatenate([none, *inputs]),
+        np.concatenate([none, *outputs]),
+        *np.divmod(pairs, max(words, 1)),
+    )
 
 
-def _model_one(pair: NDArray[np.int32], slot: NDArray[np.int32], effect_of_slot: Ints, cause_of: Ints,
-               iterations: int) -> NDArray[np.float32]:  # fmt: skip
+def _model_one(
+    pair: NDArray[np.int32], slot: NDArray[np.int32], effect_of_slot: Ints, cause_of: Ints, iterations: int
+) -> NDArray[np.float32]:
     """IBM Model 1 by EM: each effect (a word of a slot) is owed to one of the example's causes, or to NULL.
 
     `cause_of` tells the cause of each pair. Returns p(effect ← cause | example) of every link.

@@ -54,8 +54,10 @@ def read_tokenizer(path: Path) -> str:
     tokenizer = load_tokenizer(text, str(path))
     ids = tokenizer.get_vocab(with_added_tokens=True).values()
     if not ids or max(ids) > LARGEST_ID:
-        raise StudyError(f"{path}: its tokens have {'ids up to ' + str(max(ids)) if ids else 'no ids at all'}, where a model has a "
-                         f"row for each id; number them from 0 to at most {LARGEST_ID:,}")  # fmt: skip
+        raise StudyError(
+            f"{path}: its tokens have {'ids up to ' + str(max(ids)) if ids else 'no ids at all'}, where a model has a "
+            f"row for each id; number them from 0 to at most {LARGEST_ID:,}"
+        )
     return text
 
 
@@ -72,9 +74,11 @@ def train(texts: Iterable[str], vocabulary: int, end_of_document: str) -> str:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary, special_tokens=[end_of_document], show_progress=False,
+        vocab_size=vocabulary,
+        special_tokens=[end_of_document],
+        show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-    )  # fmt: skip
+    )
     tokenizer.train_from_iterator(texts, trainer=trainer)
     return json.dumps(json.loads(tokenizer.to_str()), ensure_ascii=False, separators=(",", ":"))
 
@@ -97,5 +101,8 @@ def encode_batch(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     try:
         return [e.ids for e in tokenizer.encode_batch(list(texts), add_special_tokens=False)]
     except BaseException as error:
-        raise _mendable(error, f"the tokenizer.json cannot encode a text: {error}. A vocabulary needs a token for what is unknown, "
-                               "or one for every byte") from None  # fmt: skip
+        raise _mendable(
+            error,
+            f"the tokenizer.json cannot encode a text: {error}. A vocabulary needs a token for what is unknown, "
+            "or one for every byte",
+        ) from None

@@ -222,12 +222,24 @@ def _known(data, i, first, count, stops, keys, table, letters, values, longest, 
 def _part(data, i, end, rules, cache, room, out, n):
     """Ids of data[i:end], in which no added token is sought, to out[n:]; the new n."""
     while i < end:
-        count = _cut(data, i, end, rules.kinds, rules.classes, rules.pattern, rules.numbers, cache.table, cache.longest,
-                     room.stops, room.keys)  # fmt: skip
+        count = _cut(
+            data,
+            i,
+            end,
+            rules.kinds,
+            rules.classes,
+            rules.pattern,
+            rules.numbers,
+            cache.table,
+            cache.longest,
+            room.stops,
+            room.keys,
+        )
         k = 0
         while k < count:
-            k, i, n = _known(data, i, k, count, room.stops, room.keys, cache.table, cache.letters, cache.values,
-                             cache.longest, out, n)  # fmt: skip
+            k, i, n = _known(
+                data, i, k, count, room.stops, room.keys, cache.table, cache.letters, cache.values, cache.longest, out, n
+            )
             if k < count:
                 n = _new(data, i, room.stops[k] - i, rules, cache, room, out, n)
                 i = room.stops[k]

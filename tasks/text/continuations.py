@@ -31,6 +31,13 @@ def tokenise(tokenizer: Any, texts: Sequence[tuple[str, str, str]]) -> list[Toke
         offsets = encoding.offsets
         begin = next((i for i, (_, end) in enumerate(offsets) if end > len(prompt)), len(offsets))
         origin, behind = len(prompt) + len(separator), offsets[begin:]
-        found.append(Tokenised(encoding.ids, begin, [s - origin for s, _ in behind], [e - origin for _, e in behind],
-                               any(s < len(prompt) for s, _ in behind)))  # fmt: skip
+        found.append(
+            Tokenised(
+                encoding.ids,
+                begin,
+                [s - origin for s, _ in behind],
+                [e - origin for _, e in behind],
+                any(s < len(prompt) for s, _ in behind),
+            )
+        )
     return found

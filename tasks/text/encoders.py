@@ -62,10 +62,14 @@ def encoder_settings(encoder: EncoderSettings, data: str = "") -> dict[str, Any]
     prefixes = [w if g is None else g for w, g in zip(wanted, given, strict=True)]
     device = _fastest_device() if encoder.device == "auto" else encoder.device
     return {
-        "kind": encoder.kind, "model": str(folder.resolve()) if local else encoder.model,
-        "revision": "" if local else encoder.revision, "input_prefix": prefixes[0], "output_prefix": prefixes[1],
-        "batch": encoder.batch, **({} if device == "cpu" else {"device": device}),
-    }  # fmt: skip
+        "kind": encoder.kind,
+        "model": str(folder.resolve()) if local else encoder.model,
+        "revision": "" if local else encoder.revision,
+        "input_prefix": prefixes[0],
+        "output_prefix": prefixes[1],
+        "batch": encoder.batch,
+        **({} if device == "cpu" else {"device": device}),
+    }
 
 
 def encoder_files(settings: Settings) -> list[Path]:

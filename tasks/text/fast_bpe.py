@@ -32,8 +32,14 @@ _CL100K = (
 )
 _PROBE = (  # what a library of another version might cut in another way
     "It's HE'LL don'T ſ'ſ 1234567 ½ ٣٤ x²\t\t y\n\n \r\n  z \u00a0\u3000 ..!?\n\n/ größer 漢字 \U0001f468\u200d\U0001f469 e\u0301 ",
-    "  \n a", "   ", "\u0085a \u2028b", "<|endoftext|>    <|end|>", "\x00\x7f\x1b[0m", "a" * 200 + " " * 100, "",
-)  # fmt: skip
+    "  \n a",
+    "   ",
+    "\u0085a \u2028b",
+    "<|endoftext|>    <|end|>",
+    "\x00\x7f\x1b[0m",
+    "a" * 200 + " " * 100,
+    "",
+)
 
 
 class _NotCoveredError(Exception):
@@ -204,8 +210,21 @@ def _rules(library: Any, parsed: Mapping[str, Any]) -> tuple[Rules, dict[bytes, 
     one_way = len({made for _, made in ranked.values()}) == len(ranked)
     tries = [_trie(_added(library, parsed["added_tokens"], normalised)) for normalised in (False, True)]
     classes = classes_of(digits > 0)
-    rules = Rules(byte_kinds(classes), classes, pattern, numbers, digits, prefix, byte_ids, table, shift, new_ids, one_way,
-                  *tries[0], *tries[1])  # fmt: skip
+    rules = Rules(
+        byte_kinds(classes),
+        classes,
+        pattern,
+        numbers,
+        digits,
+        prefix,
+        byte_ids,
+        table,
+        shift,
+        new_ids,
+        one_way,
+        *tries[0],
+        *tries[1],
+    )
     return rules, vocabulary
 
 

@@ -67,6 +67,7 @@ def resolved(gammas: Mapping[str, float | str], spread: pl.DataFrame | None, low
             found[order] = gamma
             continue
         rows = spread.filter((pl.col("task") == task) & (pl.col("order") == int(order))).sort("at_most")
-        found[order] = resolve(gamma, rows["at_most"].to_numpy(), rows["candidates"].to_numpy(), lowest,
-                               f"task {task!r}, n = {order}")  # fmt: skip
+        found[order] = resolve(
+            gamma, rows["at_most"].to_numpy(), rows["candidates"].to_numpy(), lowest, f"task {task!r}, n = {order}"
+        )
     return found

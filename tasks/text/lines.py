@@ -129,8 +129,10 @@ def lines(path: Path, piece: int = 0, pieces: int = 1) -> Iterator[tuple[int, by
                     line = source.readline(LONGEST + 1)
                     size, row = len(line), row + bool(line)
                     if size > LONGEST:
-                        raise StudyError(f"{path}: row {row} is longer than {LONGEST:,} bytes; one record per line is read here: "
-                                         "put line ends between them, or cut the record")  # fmt: skip
+                        raise StudyError(
+                            f"{path}: row {row} is longer than {LONGEST:,} bytes; one record per line is read here: "
+                            "put line ends between them, or cut the record"
+                        )
                     if line:
                         yield row, (line.removeprefix(codecs.BOM_UTF8) if row == 1 else line).rstrip(b"\r\n")
                 if size == 0:
@@ -166,8 +168,10 @@ def json_records(
     """
     for row, line in lines(path, piece, pieces):
         if row == 1 and line.lstrip().startswith(b"[") and not line.rstrip().endswith(b"]"):
-            raise StudyError(f"{path}: row 1 begins a JSON array, and one record per line is read here; "
-                             "`jq -c '.[]'` turns the one into the other")  # fmt: skip
+            raise StudyError(
+                f"{path}: row 1 begins a JSON array, and one record per line is read here; "
+                "`jq -c '.[]'` turns the one into the other"
+            )
         yield row, line, json_record(line, encoding)
 
 

@@ -57,8 +57,9 @@ def load_sentence_encoder(settings: Mapping[str, Any]) -> SentenceEncoder:
     try:
         from sentence_transformers import SentenceTransformer
     except ImportError:
-        raise StudyError('encoder: kind = "sentence-transformers" needs the package of that name: '
-                         "pip install 'taskgram[encoders]'") from None  # fmt: skip
+        raise StudyError(
+            "encoder: kind = \"sentence-transformers\" needs the package of that name: pip install 'taskgram[encoders]'"
+        ) from None
     import torch
     from transformers.utils import logging
 

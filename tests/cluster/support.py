@@ -67,14 +67,23 @@ class Processes:
         paths = os.pathsep.join(str(p) for p in (*first, REPOSITORY))
         environment = os.environ | {"PYTHONPATH": paths, "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "20s"}
         with open(self.folder / f"{name}.log", "wb") as log:
-            process = subprocess.Popen([*within, sys.executable, "-m", *words], env=environment, cwd=self.folder,
-                                       stdout=log, stderr=log)  # fmt: skip
+            process = subprocess.Popen(
+                [*within, sys.executable, "-m", *words], env=environment, cwd=self.folder, stdout=log, stderr=log
+            )
         self.running.append(process)
         return process
 
     def scheduler(self, host: str = "127.0.0.1", within: tuple[str, ...] = ()) -> str:
-        words = ["distributed.cli.dask_scheduler", "--host", host, "--port", "0", "--no-dashboard", "--scheduler-file",
-                 str(self.file)]  # fmt: skip
+        words = [
+            "distributed.cli.dask_scheduler",
+            "--host",
+            host,
+            "--port",
+            "0",
+            "--no-dashboard",
+            "--scheduler-file",
+            str(self.file),
+        ]
         self._start("scheduler", words, within, ())
         until = time.monotonic() + 60
         while not self.file.exists() or not self.file.read_text().endswith("}"):
@@ -87,8 +96,19 @@ class Processes:
         self, name: str, *words: str, host: str = "127.0.0.1", within: tuple[str, ...] = (), first: tuple[Path, ...] = ()
     ) -> int:
         """Start a worker; its process number. `first`: folders in which it finds packages before all others."""
-        command = ["distributed.cli.dask_worker", self.address, "--name", name, "--host", host, "--no-nanny", "--no-dashboard",
-                   "--local-directory", str(self.folder), *(words or ("--nthreads", "1"))]  # fmt: skip
+        command = [
+            "distributed.cli.dask_worker",
+            self.address,
+            "--name",
+            name,
+            "--host",
+            host,
+            "--no-nanny",
+            "--no-dashboard",
+            "--local-directory",
+            str(self.folder),
+            *(words or ("--nthreads", "1")),
+        ]
         return self._start(name, command, within, first).pid
 
     def stop(self) -> None:

@@ -19,11 +19,17 @@ from tests.cluster.support import count, planned, state
 def test_a_class_starts_the_cluster_and_not_a_byte_differs(folder: Path, inline: dict[str, str], tmp_path: Path) -> None:
     settings = planned(
         cluster={
-            "cluster_class": "distributed.LocalCluster", "workers": 2,
-            "cluster_kwargs": {"n_workers": 0, "threads_per_worker": 1, "host": "127.0.0.1",
-                               "dashboard_address": "127.0.0.1:0", "local_directory": str(tmp_path / "dask")},
+            "cluster_class": "distributed.LocalCluster",
+            "workers": 2,
+            "cluster_kwargs": {
+                "n_workers": 0,
+                "threads_per_worker": 1,
+                "host": "127.0.0.1",
+                "dashboard_address": "127.0.0.1:0",
+                "local_directory": str(tmp_path / "dask"),
+            },
         }
-    )  # fmt: skip
+    )
     cluster = Cluster.of(settings, Store(str(tmp_path / "root")))
     assert not cluster.inline
     count(folder, tmp_path / "root", cluster)

@@ -36,9 +36,14 @@ def count_and_kill(folder: str, root: str, address: str, victim: str) -> None:
 def program(folder: Path, root: Path, address: str, victim: int, within: tuple[str, ...] = ()) -> dict[str, list[int]]:
     """The above, in a process of its own."""
     words = "import sys; from tests.cluster.test_counting import count_and_kill; count_and_kill(*sys.argv[1:])"
-    run = subprocess.run([*within, sys.executable, "-c", words, str(folder), str(root), address, str(victim)],
-                         capture_output=True, text=True, timeout=240, cwd=REPOSITORY,
-                         env=os.environ | {"PYTHONPATH": str(REPOSITORY)})  # fmt: skip
+    run = subprocess.run(
+        [*within, sys.executable, "-c", words, str(folder), str(root), address, str(victim)],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        cwd=REPOSITORY,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+    )
     assert run.returncode == 0, run.stdout + run.stderr
     return json.loads(run.stdout.strip().splitlines()[-1])  # type: ignore[no-any-return]
 

@@ -21,10 +21,19 @@ TEXTS += ["!!!", "漢字 \U0001f600"]  # the first of these has no word
 def documents(root: Path, texts: list[str], file: str = "a.jsonl", first: int = 0) -> Part:
     """One part; the documents' ids count on from `first`."""
     count = len(texts)
-    return write_part(root, "documents", {
-        "document": list(range(count)), "id": [f"d{first + i}" for i in range(count)], "source": ["s"] * count,
-        "language": [""] * count, "text": texts, "row": list(range(1, count + 1))},
-        {"source": "s", "file": file})  # fmt: skip
+    return write_part(
+        root,
+        "documents",
+        {
+            "document": list(range(count)),
+            "id": [f"d{first + i}" for i in range(count)],
+            "source": ["s"] * count,
+            "language": [""] * count,
+            "text": texts,
+            "row": list(range(1, count + 1)),
+        },
+        {"source": "s", "file": file},
+    )
 
 
 def study(**tokenizer) -> Study:

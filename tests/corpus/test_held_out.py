@@ -19,11 +19,23 @@ TASK = {"name": "t", "family": "qa", "evaluate": ["t.jsonl"]}
 
 
 def study_of(root: Path, **changes: Any) -> Study:
-    return Study.model_validate({
-        "name": "s", "seed": 1, "data": str(root), "splits": {"pages": {"share": 0.5, "pattern": r"([^/]+)$"}},
-        "corpus": {"sources": [{"name": "book", "files": ["book.jsonl"], "held_out": "pages"},
-                               {"name": "rest", "files": ["rest.jsonl"]}]}, "tasks": [TASK], "models": [MODEL],
-    } | changes)  # fmt: skip
+    return Study.model_validate(
+        {
+            "name": "s",
+            "seed": 1,
+            "data": str(root),
+            "splits": {"pages": {"share": 0.5, "pattern": r"([^/]+)$"}},
+            "corpus": {
+                "sources": [
+                    {"name": "book", "files": ["book.jsonl"], "held_out": "pages"},
+                    {"name": "rest", "files": ["rest.jsonl"]},
+                ]
+            },
+            "tasks": [TASK],
+            "models": [MODEL],
+        }
+        | changes
+    )
 
 
 def write(root: Path, pages: int = 60) -> None:

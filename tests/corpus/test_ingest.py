@@ -41,8 +41,11 @@ def ingest(tmp_path, files: dict[str, bytes], splits=None, **source):
 
 
 def pack(kind: str, content: bytes) -> bytes:
-    return {"jsonl": lambda b: b, "jsonl.gz": lambda b: gzip.compress(b, mtime=0),
-            "jsonl.zst": zstandard.ZstdCompressor().compress}[kind](content)  # fmt: skip
+    return {
+        "jsonl": lambda b: b,
+        "jsonl.gz": lambda b: gzip.compress(b, mtime=0),
+        "jsonl.zst": zstandard.ZstdCompressor().compress,
+    }[kind](content)
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "jsonl.gz", "jsonl.zst"])
@@ -51,7 +54,8 @@ def test_documents_come_in_file_order_with_their_text_unchanged(tmp_path, kind):
     records = jsonl({"id": str(i), "text": t} for i, t in enumerate(texts))
     documents, rejects = ingest(tmp_path, {f"a.{kind}": pack(kind, records)})
     assert [(d["document"], d["id"], d["text"], d["row"], d["language"]) for d in documents] == [
-        (i, str(i), t, i + 1, "") for i, t in enumerate(texts)]  # fmt: skip
+        (i, str(i), t, i + 1, "") for i, t in enumerate(texts)
+    ]
     assert rejects == []
 
 
@@ -172,8 +176,10 @@ def test_fields_are_joined_into_a_bilingual_document(tmp_path):
 
 
 def test_joined_fields_may_be_lists_of_paragraphs_and_a_plain_text_may_not(tmp_path):
-    records = [{"id": "1", "text": ["no"], "en": ["A game", "Of war."], "de": ["Ein Spiel", "Im Krieg."]},
-               {"id": "2", "text": ["no"], "en": ["A game", None], "de": ["Ein Spiel"]}]  # fmt: skip
+    records = [
+        {"id": "1", "text": ["no"], "en": ["A game", "Of war."], "de": ["Ein Spiel", "Im Krieg."]},
+        {"id": "2", "text": ["no"], "en": ["A game", None], "de": ["Ein Spiel"]},
+    ]
     documents, rejects = ingest(tmp_path / "joined", {"a.jsonl": jsonl(records)}, join=["en", "de"])
     assert [d["text"] for d in documents] == ["A game\nOf war.\nEin Spiel\nIm Krieg."]
     assert [r["reason"] for r in rejects] == ["field 'en' is a list, not text"]
@@ -251,8 +257,10 @@ def test_a_changed_file_changes_its_own_key_and_no_other(tmp_path):
 def test_a_large_file_is_cut_into_pieces_of_equal_size_that_hold_each_record_once(tmp_path, kind, monkeypatch):
     monkeypatch.setattr("tasks.text.lines.STRETCH", 50_000)
     random_text = random.Random(3)
-    records = [{"id": f"d{i}", "text": "".join(random_text.choices("abcdefgh ", k=random_text.randrange(1, 4_000)))}
-               for i in range(2_000)]  # fmt: skip
+    records = [
+        {"id": f"d{i}", "text": "".join(random_text.choices("abcdefgh ", k=random_text.randrange(1, 4_000)))}
+        for i in range(2_000)
+    ]
     data = tmp_path / "data"
     data.mkdir()
     content = jsonl([*records[:70], b"", *records[70:]])
@@ -264,7 +272,8 @@ def test_a_large_file_is_cut_into_pieces_of_equal_size_that_hold_each_record_onc
     assert len(tables["documents"]) >= 4
     documents, rejects = (read_rows(tmp_path / "root", tables[t]) for t in ("documents", "document_rejects"))
     assert sorted((d["row"], d["id"], d["text"]) for d in documents) == [
-        (i + 1 + (i >= 70), r["id"], r["text"]) for i, r in enumerate(records)]  # fmt: skip
+        (i + 1 + (i >= 70), r["id"], r["text"]) for i, r in enumerate(records)
+    ]
     assert [r["row"] for r in rejects] == [71]
     sizes = [sum(len(d["text"]) for d in read_rows(tmp_path / "root", (p,))) for p in tables["documents"]]
     assert max(sizes) < 1.2 * min(sizes)
@@ -281,8 +290,10 @@ def cut_and_whole(tmp_path, monkeypatch, lines):
         root = tmp_path / name
         tables = run_step(INGEST, cut, root, run_step(IDS, cut, root, NOTHING))
         assert (len(tables["documents"]) > 2) == (name == "cut")
-        yield [sorted((r | {"document": 0} for r in read_rows(root, tables[t])), key=lambda r: r["row"])
-               for t in ("documents", "document_rejects")]  # fmt: skip
+        yield [
+            sorted((r | {"document": 0} for r in read_rows(root, tables[t])), key=lambda r: r["row"])
+            for t in ("documents", "document_rejects")
+        ]
 
 
 def test_an_id_that_stands_twice_is_refused_alike_in_a_cut_file_and_in_a_whole_one(tmp_path, monkeypatch):
@@ -290,8 +301,12 @@ def test_an_id_that_stands_twice_is_refused_alike_in_a_cut_file_and_in_a_whole_o
     draw = random.Random(5)
     records = [{"id": f"d{draw.randrange(3_000)}", "text": "x" * draw.randrange(0, 2_000)} for _ in range(3_000)]
     records[7:9] = [{"id": "late", "text": ""}, b"no json"]
-    records += [{"id": "late", "text": "the first with a text"}, {"id": "late", "text": "again"}, {"id": 7, "text": "a"},
-                {"id": "7", "text": "b"}]  # fmt: skip
+    records += [
+        {"id": "late", "text": "the first with a text"},
+        {"id": "late", "text": "again"},
+        {"id": 7, "text": "a"},
+        {"id": "7", "text": "b"},
+    ]
     cut, whole = cut_and_whole(tmp_path, monkeypatch, records)
     assert cut == whole
     repeated = [r["row"] for r in cut[1] if "stands in this file already" in r["reason"]]
@@ -304,15 +319,23 @@ def test_repeats_are_found_some_at_a_time_where_not_all_ids_fit(tmp_path, memory
     draw = random.Random(2)
     names = [f"d{draw.randrange(400)}" for _ in range(600)]
     marks = [hashlib.blake2b(n.encode(), digest_size=16).digest() for n in names]
-    parts = tuple(write_part(tmp_path, "document_ids", {"row": list(range(a + 1, a + 101)), "mark": marks[a : a + 100]},
-                             {"source": "s", "file": "f", "piece": f"{a}"}) for a in range(0, 600, 100))  # fmt: skip
+    parts = tuple(
+        write_part(
+            tmp_path,
+            "document_ids",
+            {"row": list(range(a + 1, a + 101)), "mark": marks[a : a + 100]},
+            {"source": "s", "file": "f", "piece": f"{a}"},
+        )
+        for a in range(0, 600, 100)
+    )
     stage = IDS.stages[1]
     (job,) = stage.plan(study(tmp_path), {"document_ids": parts})
     planned, store = keyed(IDS, 1, replace(job, memory=memory)), Store(str(tmp_path))
     assert run_job(store, planned, stage, CONTRACTS)["passes"] == (1 if memory == 10**9 else 6)
     rows = read_rows(tmp_path, planned.parts(stage))
     assert [(r["row"], r["first_row"]) for r in rows] == [
-        (i + 1, names.index(n) + 1) for i, n in enumerate(names) if n in names[:i]]  # fmt: skip
+        (i + 1, names.index(n) + 1) for i, n in enumerate(names) if n in names[:i]
+    ]
 
 
 def test_a_cut_file_without_a_document_is_an_empty_corpus(tmp_path):

@@ -23,10 +23,22 @@ from tasks.step import keyed
 from tests.support import read_rows, run_step
 
 SMALL = {
-    "tokens": 115_000, "shards": 3, "document_frequencies": [16, 32, 48, 64], "exposures": [0, 1, 4, 16],
-    "facts_per_exposure": 6, "rule_subjects": 40, "lexicon": 24, "parallel_documents": 300, "monolingual_documents": 60,
-    "largest_operand": 12, "sum_documents": 300, "canaries": 8, "duplicate_groups": 8, "twins": 4, "examples": 320,
-}  # fmt: skip
+    "tokens": 115_000,
+    "shards": 3,
+    "document_frequencies": [16, 32, 48, 64],
+    "exposures": [0, 1, 4, 16],
+    "facts_per_exposure": 6,
+    "rule_subjects": 40,
+    "lexicon": 24,
+    "parallel_documents": 300,
+    "monolingual_documents": 60,
+    "largest_operand": 12,
+    "sum_documents": 300,
+    "canaries": 8,
+    "duplicate_groups": 8,
+    "twins": 4,
+    "examples": 320,
+}
 
 
 def study(seed: int = 0, **changes: object) -> Study:
@@ -43,8 +55,12 @@ class Made:
         self.files = read_rows(root, self.parts["planted_files"])
         self.truth = read_rows(root, self.parts["truth"])
         self.sequences = read_rows(root, self.parts["planted_sequences"])
-        self.documents = [json.loads(line) for labels, folder in self.folders if labels["kind"] == "corpus"
-                          for line in (folder / labels["file"]).read_text().splitlines()]  # fmt: skip
+        self.documents = [
+            json.loads(line)
+            for labels, folder in self.folders
+            if labels["kind"] == "corpus"
+            for line in (folder / labels["file"]).read_text().splitlines()
+        ]
         tasks = next(folder for labels, folder in self.folders if labels["kind"] == "tasks")
         self.tasks = {p.stem: [json.loads(line) for line in p.read_text().splitlines()] for p in tasks.glob("*.jsonl")}
         self.words = [words(d["text"]) for d in self.documents]
@@ -71,8 +87,13 @@ def test_every_count_of_the_truth_is_the_count_in_the_text(world: Made) -> None:
     for row in world.truth:
         x, y = places[row["input_ngram"]], places[row["output_ngram"]]
         found = (len(x), len(y), x.total(), y.total(), len(x.keys() & y.keys()))
-        said = (row["input_documents"], row["output_documents"], row["input_occurrences"], row["output_occurrences"],
-                row["pair_documents"])  # fmt: skip
+        said = (
+            row["input_documents"],
+            row["output_documents"],
+            row["input_occurrences"],
+            row["output_occurrences"],
+            row["pair_documents"],
+        )
         wrong += [(row["task"], row["pair"], said, found)] if said != found else []
     assert not wrong, wrong[:5]
     assert {row["kind"] for row in world.truth} == {"factorial", "exposure", "rule", "lexicon", "arithmetic"}
@@ -89,7 +110,8 @@ def test_the_factorial_is_full_and_p_goes_with_no_frequency(world: Made) -> None
     p = np.array([row["pair_documents"] * 16 // row["input_documents"] for row in facts])
     x, y = (np.array([row[f"{side}_documents"] for row in facts]) for side in ("input", "output"))
     assert Counter(zip(p.tolist(), x.tolist(), (2 * y // x).tolist(), strict=True)) == Counter(
-        (a, b, c) for a in SIXTEENTHS for b in SMALL["document_frequencies"] for c in (1, 2, 4, 8))  # fmt: skip
+        (a, b, c) for a in SIXTEENTHS for b in SMALL["document_frequencies"] for c in (1, 2, 4, 8)
+    )
     for other in (x, y, np.minimum(x, y) / x, [row["input_occurrences"] / n for row, n in zip(facts, x, strict=True)]):
         assert abs(np.corrcoef(p, other)[0, 1]) < 1e-12
 

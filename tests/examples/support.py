@@ -21,8 +21,9 @@ real = pytest.mark.skipif(not (DATA / "tasks").is_dir(), reason=f"no real task f
 def study(folder: Path, splits: dict[str, Any] | None = None, **task: Any) -> Study:
     """A study with one task over the files of a folder."""
     task = {"name": "t", "family": "qa", "evaluate": ["a*"], **task}
-    return Study.model_validate({"name": "s", "data": str(folder), "corpus": {"planted": {}}, "tasks": [task],
-                                 "splits": splits or {}})  # fmt: skip
+    return Study.model_validate(
+        {"name": "s", "data": str(folder), "corpus": {"planted": {}}, "tasks": [task], "splits": splits or {}}
+    )
 
 
 def read(root: Path, settings: Study, inputs: tuple = ()) -> tuple[list[dict], list[dict], dict]:

@@ -52,8 +52,11 @@ def test_a_data_set_in_a_folder_is_read_by_its_fields(tmp_path, kind):
         for e in examples
         if e["split"] == "evaluate"
     ]
-    assert found == [("m0", "Which 0?", "air", 1, "test", 1), ("m1", "Which 1?", "ice", 0, "test", 2),
-                     ("m3", "Which 3?", "sun", 2, "test", 4)]  # fmt: skip
+    assert found == [
+        ("m0", "Which 0?", "air", 1, "test", 1),
+        ("m1", "Which 1?", "ice", 0, "test", 2),
+        ("m3", "Which 3?", "sun", 2, "test", 4),
+    ]
     assert {e["version"] for e in examples} == {"1/hf-1"}
     assert {(r["split"], r["row"]) for r in rejects} == {("evaluate", 3), ("mine", 3)}
     assert "'D' names none of 3 options, A, B, C" in reasons(rejects)[3]
@@ -83,21 +86,32 @@ def test_the_key_follows_the_folders_bytes_and_the_hubs_commit(tmp_path):
     assert len(set(commits)) == 3
 
 
-@pytest.mark.parametrize(("task", "message"), [
-    ({"reader": "hf:a/b"}, r"'' is no commit.*40 hex digits"), ({"reader": "hf:a/b", "revision": "main"}, "'main' is no commit"),
-    ({"reader": "hf:empty"}, "holds no file"), ({"reader": "hf:a/b", "evaluate": []}, "`evaluate` names no split"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        ({"reader": "hf:a/b"}, r"'' is no commit.*40 hex digits"),
+        ({"reader": "hf:a/b", "revision": "main"}, "'main' is no commit"),
+        ({"reader": "hf:empty"}, "holds no file"),
+        ({"reader": "hf:a/b", "evaluate": []}, "`evaluate` names no split"),
+    ],
+)
 def test_what_no_rerun_could_read_again_is_an_error_before_anything_is_loaded(tmp_path, task, message):
     (tmp_path / "empty").mkdir()
     with pytest.raises(StudyError, match=message):
         plan(study(tmp_path, **TASK | task), {"planted_files": ()})
 
 
-@pytest.mark.parametrize(("task", "message"), [
-    ({"fields": {}}, "its columns are id, question, choices, answerKey"),
-    ({"evaluate": ["dev"]}, "no split 'dev'; it has train, test"),
-    ({"fields": {"input": "stem", "output": "id"}}, "no record of it is an example.*no field 'stem'; there are id, question"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        ({"fields": {}}, "its columns are id, question, choices, answerKey"),
+        ({"evaluate": ["dev"]}, "no split 'dev'; it has train, test"),
+        (
+            {"fields": {"input": "stem", "output": "id"}},
+            "no record of it is an example.*no field 'stem'; there are id, question",
+        ),
+    ],
+)
 def test_wrong_fields_and_splits_are_errors_that_name_the_right_ones(tmp_path, task, message):
     with pytest.raises(StudyError, match=message):
         read(tmp_path / "root", study(tmp_path, reader=saved(tmp_path, "save_to_disk"), **TASK | task))
@@ -125,7 +139,12 @@ except Exception as error:
 
 def test_a_hub_out_of_reach_is_an_error_a_person_can_mend(tmp_path):
     settings = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home")}  # read when the library is imported
-    said = subprocess.run([sys.executable, "-c", OUT_OF_REACH, str(tmp_path)], env=settings, cwd=Path(__file__).parents[2],
-                          capture_output=True, text=True)  # fmt: skip
+    said = subprocess.run(
+        [sys.executable, "-c", OUT_OF_REACH, str(tmp_path)],
+        env=settings,
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+    )
     assert said.stdout.startswith("StudyError data set nobody/nothing: "), said.stderr
     assert "without a network, give a folder that the data set's save_to_disk wrote" in said.stdout

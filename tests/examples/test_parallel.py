@@ -73,15 +73,23 @@ def test_a_source_segment_that_stands_twice_is_a_reject_that_says_so(tmp_path):
     assert reasons(rejects)[5] == "line 13: cz/1/2 stands twice; number it anew"
 
 
-@pytest.mark.parametrize(("side", "old", "new", "message"), [
-    ("source", "R&D-Test </seg>", "R&D-Test", r"src.*row 4: <seg id='1'> is not closed before row 7"),
-    ("source", "Zeilen </seg>\n</p>\n</doc>\n<DOC docid=cz/1><SEG ID=1>Ohne Gegenstück.</SEG><seg id='2'>Zwei auf einer Zeile."
-     "</seg></DOC>\n</srcset>", "Zeilen", r"row 8: <seg id='3'> is never closed"),
-    ("source", "<SEG ID=1>", "<SEG>", r"row 13: a <seg> without id"),
-    ("source", ' docid="napi.hu/2007/12/12/0"', "", r"row 4: a <seg> outside of a <doc"),
-    ("reference", '<seg id="9">', '<seg id="2">', r"ref.*row 4: segment '2' of document 'cz/1' stands twice"),
-    ("reference", REFERENCE, "<refset></refset>", r"no <seg> in it"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("side", "old", "new", "message"),
+    [
+        ("source", "R&D-Test </seg>", "R&D-Test", r"src.*row 4: <seg id='1'> is not closed before row 7"),
+        (
+            "source",
+            "Zeilen </seg>\n</p>\n</doc>\n<DOC docid=cz/1><SEG ID=1>Ohne Gegenstück.</SEG><seg id='2'>Zwei auf einer Zeile."
+            "</seg></DOC>\n</srcset>",
+            "Zeilen",
+            r"row 8: <seg id='3'> is never closed",
+        ),
+        ("source", "<SEG ID=1>", "<SEG>", r"row 13: a <seg> without id"),
+        ("source", ' docid="napi.hu/2007/12/12/0"', "", r"row 4: a <seg> outside of a <doc"),
+        ("reference", '<seg id="9">', '<seg id="2">', r"ref.*row 4: segment '2' of document 'cz/1' stands twice"),
+        ("reference", REFERENCE, "<refset></refset>", r"no <seg> in it"),
+    ],
+)
 def test_broken_sgm_is_an_error_with_file_row_and_what_is_wrong(tmp_path, side, old, new, message):
     whole = {"source": SOURCE, "reference": REFERENCE}
     assert old in whole[side]
@@ -139,7 +147,8 @@ def test_wmt_xml_takes_the_first_reference_of_the_language_and_the_others_as_ali
     examples, rejects, sums = read_files(tmp_path, {"a.xml": XML}, **EN_DE)
     assert [(e["example"], e["input"], e["output"], e["aliases"]) for e in examples] == [
         ("bbc.1/1", "Banks & tests.", "Banken & Tests.", ["Geldhäuser und Tests."]),
-        ("bbc.1/2", "Second.", "Zweitens.", [])]  # fmt: skip
+        ("bbc.1/2", "Second.", "Zweitens.", []),
+    ]
     assert {r: t.split(";")[0] for r, t in reasons(rejects).items()} == {
         3: "no text in en",
         4: "document 'bbc.2' has no <src lang='en'>",
@@ -153,11 +162,16 @@ def test_a_named_translator_is_the_output_and_the_only_one(tmp_path):
     assert "no reference by translator 'A'; it has B" in reasons(rejects)[2]
 
 
-@pytest.mark.parametrize(("content", "message"), [
-    (XML.replace("&amp;", "&"), r"a\.xml: row 5: not XML: .*sgm"), (XML.replace("</doc>", "", 1), "row 13: not XML"),
-    (XML[:500], "not XML"), (XML.encode().replace("ä".encode(), b"\xe4"), "row 8: not XML"),
-    (XML.replace('"de"', '"fr"'), r"no record of it is an example.*has no <ref lang='de'>"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (XML.replace("&amp;", "&"), r"a\.xml: row 5: not XML: .*sgm"),
+        (XML.replace("</doc>", "", 1), "row 13: not XML"),
+        (XML[:500], "not XML"),
+        (XML.encode().replace("ä".encode(), b"\xe4"), "row 8: not XML"),
+        (XML.replace('"de"', '"fr"'), r"no record of it is an example.*has no <ref lang='de'>"),
+    ],
+)
 def test_broken_xml_is_an_error_with_file_row_and_remedy(tmp_path, content, message):
     with pytest.raises(StudyError, match=message):
         read_files(tmp_path, {"a.xml": content}, **EN_DE)
@@ -200,7 +214,11 @@ def test_tsv_takes_the_first_two_columns(tmp_path):
     examples, rejects, _ = read_files(tmp_path, {"nc.tsv": content}, reader="tsv", **DE_EN)
     assert [(e["input"], e["output"]) for e in examples] == [("Eins.", "One.")]
     assert {row: text.split(",")[0].split(";")[0] for row, text in reasons(rejects).items()} == {
-        2: "one column", 3: "no text in de", 4: "the line is empty", 5: "bytes that are not utf-8"}  # fmt: skip
+        2: "one column",
+        3: "no text in de",
+        4: "the line is empty",
+        5: "bytes that are not utf-8",
+    }
 
 
 @pytest.mark.parametrize("reader", ["aligned", "tsv", "sgm", "wmt_xml", "parallel"])

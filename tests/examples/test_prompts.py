@@ -84,8 +84,12 @@ def test_an_example_that_is_a_shot_gets_one_fewer_where_there_is_no_other(tmp_pa
 
 
 def test_solved_examples_change_what_the_hash_of_an_example_says_and_the_mined_ones_stay(tmp_path):
-    few, _ = (read(tmp_path / f"r{k}", study(tmp_path, shots=k)) if (tmp_path / "a.jsonl").write_text(
-        "".join(json.dumps(q) + "\n" for q in QUESTIONS)) else None for k in (2, 0))  # fmt: skip
+    few, _ = (
+        read(tmp_path / f"r{k}", study(tmp_path, shots=k))
+        if (tmp_path / "a.jsonl").write_text("".join(json.dumps(q) + "\n" for q in QUESTIONS))
+        else None
+        for k in (2, 0)
+    )
     zero = read(tmp_path / "r0", study(tmp_path))
     by = [{(e["split"], e["example"]): e["sha256"] for e in rows} for rows, *_ in (few, zero)]
     assert {split for (split, _), sha in by[0].items() if sha != by[1][split, _]} == {"evaluate"}
@@ -112,8 +116,10 @@ MMLU = {"family": "multiple_choice", "reader": "mmlu"}
 
 
 def mmlu(folder, **task):
-    files = {f"dev/{s}_dev.csv": "".join(f"{s} {i}?,a{i},b,c,d,{'ABCD'[i % 4]}\n" for i in range(6))
-             for s in ("anatomy", "high_school_physics")}  # fmt: skip
+    files = {
+        f"dev/{s}_dev.csv": "".join(f"{s} {i}?,a{i},b,c,d,{'ABCD'[i % 4]}\n" for i in range(6))
+        for s in ("anatomy", "high_school_physics")
+    }
     for name, content in files.items():
         (folder / "dev").mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(content)
@@ -144,11 +150,15 @@ def test_the_papers_prompt_has_no_options_and_a_setting_lists_them(tmp_path):
 
 
 def test_a_prompt_as_lm_evaluation_harness_has_it(tmp_path):
-    task = {"instruction": "The following are multiple choice questions (with answers) about {group}.\n\n",
-            "prompt": "{input}\n{options}\nAnswer: "}  # fmt: skip
+    task = {
+        "instruction": "The following are multiple choice questions (with answers) about {group}.\n\n",
+        "prompt": "{input}\n{options}\nAnswer: ",
+    }
     example = mmlu(tmp_path, **task)[0][1]
-    assert example["prompt"] == ("The following are multiple choice questions (with answers) about high school physics.\n\n"
-                                 "Why?\nA. a\nB. b\nC. c\nD. d\nAnswer:")  # fmt: skip
+    assert example["prompt"] == (
+        "The following are multiple choice questions (with answers) about high school physics.\n\n"
+        "Why?\nA. a\nB. b\nC. c\nD. d\nAnswer:"
+    )
 
 
 def test_places_are_filled_once_and_not_in_what_was_filled_in():
@@ -156,15 +166,20 @@ def test_places_are_filled_once_and_not_in_what_was_filled_in():
     assert fill("{input} {options} {y}", found) == "what is {options} and {input}? A. {input}\nB. x {y}"
 
 
-@pytest.mark.parametrize(("task", "message"), [
-    ({"prompt_options": True}, 'only family "multiple_choice" has options'),
-    ({"prompt": "{input} {options}"}, 'only family "multiple_choice" has options'),
-    ({"prompt_options": True, "prompt": "{input}", "family": "multiple_choice"}, "its prompt has no {options}"),
-    ({"reader": "planted", "shots": 1, "shots_from": ["a.jsonl"]}, "leave out `shots_from`"),
-    ({"subjects": "knowledge"}, "`subjects` is for reader mmlu"), ({"translator": "A"}, "`translator` is for reader wmt_xml"),
-    ({"templates": {"P36": "x"}}, "`templates` is for reader pararel"), ({"revision": "a" * 40}, "`revision` is for reader hf"),
-    ({"fields": {"input": "q", "output": "a"}, "reader": "gsm8k"}, "`fields` is for reader jsonl or hf"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        ({"prompt_options": True}, 'only family "multiple_choice" has options'),
+        ({"prompt": "{input} {options}"}, 'only family "multiple_choice" has options'),
+        ({"prompt_options": True, "prompt": "{input}", "family": "multiple_choice"}, "its prompt has no {options}"),
+        ({"reader": "planted", "shots": 1, "shots_from": ["a.jsonl"]}, "leave out `shots_from`"),
+        ({"subjects": "knowledge"}, "`subjects` is for reader mmlu"),
+        ({"translator": "A"}, "`translator` is for reader wmt_xml"),
+        ({"templates": {"P36": "x"}}, "`templates` is for reader pararel"),
+        ({"revision": "a" * 40}, "`revision` is for reader hf"),
+        ({"fields": {"input": "q", "output": "a"}, "reader": "gsm8k"}, "`fields` is for reader jsonl or hf"),
+    ],
+)
 def test_settings_that_would_do_nothing_are_errors(tmp_path, task, message):
     (tmp_path / "a.jsonl").write_text("{}")
     with pytest.raises(StudyError, match=message):
@@ -173,7 +188,16 @@ def test_settings_that_would_do_nothing_are_errors(tmp_path, task, message):
 
 @real
 def test_five_shots_on_all_of_mmlu(tmp_path):
-    examples, _, sums = read(tmp_path, study(DATA, evaluate=["tasks/mmlu/val/*.csv"], mine=["tasks/mmlu/dev/*.csv"], shots=5,
-                                             shots_from=["tasks/mmlu/dev/*.csv"], **MMLU))  # fmt: skip
+    examples, _, sums = read(
+        tmp_path,
+        study(
+            DATA,
+            evaluate=["tasks/mmlu/val/*.csv"],
+            mine=["tasks/mmlu/dev/*.csv"],
+            shots=5,
+            shots_from=["tasks/mmlu/dev/*.csv"],
+            **MMLU,
+        ),
+    )
     assert (sums["shots_pool"], sums["fewer_shots"]) == (285, 1), "one question of college physics is in dev and in val"
     assert Counter(e["prompt"].count("\nAnswer:") for e in examples if e["split"] == "evaluate") == {6: 1_540, 5: 1}

@@ -18,8 +18,14 @@ from tests.examples.support import DATA, read, read_files, real, reasons, study
 
 # -- TriviaQA ------------------------------------------------------------------------------------------------------------
 def trivia(question: str, value: str, *aliases: str, **other) -> dict:
-    answer = {"Aliases": [value, *aliases], "MatchedWikiEntityName": "", "NormalizedAliases": [a.lower() for a in aliases],
-              "NormalizedValue": value.lower(), "Type": "WikipediaEntity", "Value": value}  # fmt: skip
+    answer = {
+        "Aliases": [value, *aliases],
+        "MatchedWikiEntityName": "",
+        "NormalizedAliases": [a.lower() for a in aliases],
+        "NormalizedValue": value.lower(),
+        "Type": "WikipediaEntity",
+        "Value": value,
+    }
     pages = [{"DocSource": "TagMe", "Filename": "A.txt", "Title": 'A "quoted" ] } title'}]
     return {"Answer": answer, "EntityPages": pages, "Question": question, "QuestionId": f"tc_{question}", **other}
 
@@ -58,12 +64,19 @@ def test_triviaqa_records_that_are_no_examples_are_rejects(tmp_path):
     assert {row: part for row, part in expected.items() if part in reasons(rejects)[row]} == expected
 
 
-@pytest.mark.parametrize(("content", "message"), [
-    ('{"Domain": 1}', "row 1: .*no field 'Data'"), ("[1, 2]", "row 1: .*'\\[' where { must stand"),
-    (whole(trivia("A?", "x"))[:-200], r"dev\.json: row \d+: not the JSON"), ('{"Data": [{"Question": "A?"} 5]}', "where , or"),
-    ('{"Data": {"a": 1}}', r"where \[ must"), ('{"Data": [\n{"a": tru}\n]}', "row 2: .*Expecting value"), ("", "ends too early"),
-    ('{"Data": []}', "no record of it is an example.*it is empty"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"Domain": 1}', "row 1: .*no field 'Data'"),
+        ("[1, 2]", "row 1: .*'\\[' where { must stand"),
+        (whole(trivia("A?", "x"))[:-200], r"dev\.json: row \d+: not the JSON"),
+        ('{"Data": [{"Question": "A?"} 5]}', "where , or"),
+        ('{"Data": {"a": 1}}', r"where \[ must"),
+        ('{"Data": [\n{"a": tru}\n]}', "row 2: .*Expecting value"),
+        ("", "ends too early"),
+        ('{"Data": []}', "no record of it is an example.*it is empty"),
+    ],
+)
 def test_a_file_that_is_not_triviaqas_is_an_error_with_row_and_remedy(tmp_path, content, message):
     with pytest.raises(StudyError, match=message):
         read_files(tmp_path, {"dev.json": content}, reader="triviaqa")
@@ -81,12 +94,18 @@ def test_triviaqa_in_another_encoding_and_torn_archives(tmp_path):
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=9),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4), max_leaves=12,
-)  # fmt: skip
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4),
+    max_leaves=12,
+)
 
 
-@given(st.lists(VALUES, max_size=8), st.dictionaries(st.text(max_size=3), VALUES, max_size=3), st.sampled_from([None, 2]),
-       st.integers(1, 40), st.booleans())  # fmt: skip
+@given(
+    st.lists(VALUES, max_size=8),
+    st.dictionaries(st.text(max_size=3), VALUES, max_size=3),
+    st.sampled_from([None, 2]),
+    st.integers(1, 40),
+    st.booleans(),
+)
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_items_of_an_array_are_those_json_finds_however_the_file_is_cut(tmp_path, items, before, indent, chunk, ascii_only):
     path = tmp_path / "a.json"
@@ -115,8 +134,11 @@ def test_a_large_file_is_held_one_record_at_a_time(tmp_path):
 
 # -- ARC -----------------------------------------------------------------------------------------------------------------
 def arc(key: str, *choices: tuple[str, str]) -> dict:
-    return {"id": f"M_{key}_{len(choices)}", "answerKey": key,
-            "question": {"stem": "Which?", "choices": [{"text": t, "label": label} for label, t in choices]}}  # fmt: skip
+    return {
+        "id": f"M_{key}_{len(choices)}",
+        "answerKey": key,
+        "question": {"stem": "Which?", "choices": [{"text": t, "label": label} for label, t in choices]},
+    }
 
 
 def test_arc_labels_are_letters_or_numbers_and_choices_three_to_five(tmp_path):
@@ -124,12 +146,17 @@ def test_arc_labels_are_letters_or_numbers_and_choices_three_to_five(tmp_path):
         arc("B", ("A", "ice"), ("B", "air"), ("C", "rock")),
         arc("1", ("1", "ice"), ("2", "air"), ("3", "rock"), ("4", "sun")),
         arc("E", ("A", "ice"), ("B", "air"), ("C", "rock"), ("D", "sun"), ("E", "sea")),
-        arc("F", ("A", "ice"), ("B", "air")), arc("A", ("A", "ice"), ("B", " ice")), {"question": {"stem": "Which?"}},
+        arc("F", ("A", "ice"), ("B", "air")),
+        arc("A", ("A", "ice"), ("B", " ice")),
+        {"question": {"stem": "Which?"}},
         {"id": "x", "answerKey": "A"},
-    ]  # fmt: skip
+    ]
     examples, rejects, _ = read_files(tmp_path, {"arc.jsonl": records}, family="multiple_choice", reader="arc")
     assert {e["example"]: (e["output"], e["answer"], len(e["options"])) for e in examples} == {
-        "M_B_3": ("air", 1, 3), "M_1_4": ("ice", 0, 4), "M_E_5": ("sea", 4, 5)}  # fmt: skip
+        "M_B_3": ("air", 1, 3),
+        "M_1_4": ("ice", 0, 4),
+        "M_E_5": ("sea", 4, 5),
+    }
     expected = {
         4: "'F' names none of 2",
         5: "right option is equal to another: 'ice'",
@@ -139,17 +166,33 @@ def test_arc_labels_are_letters_or_numbers_and_choices_three_to_five(tmp_path):
     assert {row: part for row, part in expected.items() if part in reasons(rejects)[row]} == expected
 
 
-@pytest.mark.parametrize(("answer", "labels", "index"), [
-    ("1", ["1", "2"], 0), (1, [], 1), ("B", [], 1), ("b", [], 1), ("a", [], 0), ("C", [], None), (2, [], None), (True, [], None),
-    (None, [], None), ("B", ["1", "2"], None)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("answer", "labels", "index"),
+    [
+        ("1", ["1", "2"], 0),
+        (1, [], 1),
+        ("B", [], 1),
+        ("b", [], 1),
+        ("a", [], 0),
+        ("C", [], None),
+        (2, [], None),
+        (True, [], None),
+        (None, [], None),
+        ("B", ["1", "2"], None),
+    ],
+)
 def test_an_answer_is_a_label_an_index_a_letter_or_the_options_text(answer, labels, index):
     found = choice(answer, ["a", "b"], labels)
     assert found == index if index is not None else isinstance(found, str)
 
 
 # -- ParaRel -------------------------------------------------------------------------------------------------------------
-FACTS = [{"sub_label": "Flanders", "obj_label": "Brussels", "uuid": "u-1"}, {"sub_label": "", "obj_label": "x"},
-         {"sub_label": "Velm"}, {"sub_label": "Velm", "obj_label": "Torin"}]  # fmt: skip
+FACTS = [
+    {"sub_label": "Flanders", "obj_label": "Brussels", "uuid": "u-1"},
+    {"sub_label": "", "obj_label": "x"},
+    {"sub_label": "Velm"},
+    {"sub_label": "Velm", "obj_label": "Torin"},
+]
 
 
 def test_pararel_asks_a_cloze_up_to_the_answer(tmp_path):
@@ -169,10 +212,15 @@ def test_a_template_or_a_prompt_of_the_study_comes_first(tmp_path):
     assert {e["prompt"] for e in examples} == {"Capital of Velm?", "Capital of Flanders?"}
 
 
-@pytest.mark.parametrize(("name", "templates", "message"), [
-    ("P36.jsonl", {"P36": "[Y] is the capital of [X]."}, "must stand"), ("P36.jsonl", {"P36": "The capital is [Y]."}, "must"),
-    ("P36.jsonl", {"P36": "In [X] it is [Y], they say."}, "must"), ("P999.jsonl", {}, "'P999'.* has no template; write templates"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "templates", "message"),
+    [
+        ("P36.jsonl", {"P36": "[Y] is the capital of [X]."}, "must stand"),
+        ("P36.jsonl", {"P36": "The capital is [Y]."}, "must"),
+        ("P36.jsonl", {"P36": "In [X] it is [Y], they say."}, "must"),
+        ("P999.jsonl", {}, "'P999'.* has no template; write templates"),
+    ],
+)
 def test_a_template_that_is_no_cloze_is_an_error(tmp_path, name, templates, message):
     with pytest.raises(StudyError, match=message):
         read_files(tmp_path, {name: FACTS}, reader="pararel", templates=templates)
@@ -187,8 +235,9 @@ def test_the_papers_groups_are_34_and_22_of_57_subjects_and_formal_logic_is_in_n
 
 
 @real
-@pytest.mark.parametrize(("group", "count"), [
-    ("knowledge", 34), ("reasoning", 22), (["astronomy", "formal_logic"], 2), ([], 57)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("group", "count"), [("knowledge", 34), ("reasoning", 22), (["astronomy", "formal_logic"], 2), ([], 57)]
+)
 def test_a_task_takes_the_subjects_it_names(tmp_path, group, count):
     task = {"family": "multiple_choice", "reader": "mmlu", "evaluate": ["tasks/mmlu/val/*.csv"], "subjects": group}
     examples, _, _ = read(tmp_path, study(DATA, mine=["tasks/mmlu/dev/*.csv"], **task))
@@ -196,8 +245,10 @@ def test_a_task_takes_the_subjects_it_names(tmp_path, group, count):
     assert {e["group"] for e in examples} <= subjects.SUBJECTS
 
 
-@pytest.mark.parametrize(("named", "message"), [
-    (["astrology"], "no subject 'astrology'"), (["anatomy", "virology"], "no file of subject 'virology'")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [(["astrology"], "no subject 'astrology'"), (["anatomy", "virology"], "no file of subject 'virology'")],
+)
 def test_subjects_that_are_not_there_are_errors(tmp_path, named, message):
     with pytest.raises(StudyError, match=message):
         read_files(tmp_path, {"anatomy_val.csv": "Q?,a,b,c,d,A\n"}, family="multiple_choice", reader="mmlu", subjects=named)
@@ -224,10 +275,13 @@ def test_fields_name_where_each_part_of_an_example_is(tmp_path):
     assert {row: part for row, part in expected.items() if part in reasons(rejects)[row]} == expected
 
 
-@pytest.mark.parametrize(("fields", "message"), [
-    ({"input": "q", "result": "a"}, "no 'result'; name fields for some of input"),
-    ({"output": "a"}, "the field of the input"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"input": "q", "result": "a"}, "no 'result'; name fields for some of input"),
+        ({"output": "a"}, "the field of the input"),
+    ],
+)
 def test_fields_that_cannot_be_are_errors(tmp_path, fields, message):
     with pytest.raises(ValueError, match=message):
         study(tmp_path, fields=fields)

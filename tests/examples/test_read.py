@@ -30,8 +30,17 @@ def evaluated(examples):
 
 # -- readers ----------------------------------------------------------------------------------------------------------
 def test_jsonl_takes_every_field_of_the_general_format(tmp_path):
-    record = {"id": "q7", "input": "2 + 2 = ?", "output": "4", "aliases": ["four"], "options": ["3", "4"], "answer": 1,
-              "group": "sums", "prompt": "Sum: {input} \n", "split": "evaluate"}  # fmt: skip
+    record = {
+        "id": "q7",
+        "input": "2 + 2 = ?",
+        "output": "4",
+        "aliases": ["four"],
+        "options": ["3", "4"],
+        "answer": 1,
+        "group": "sums",
+        "prompt": "Sum: {input} \n",
+        "split": "evaluate",
+    }
     ((example,), rejects, _) = read_file(tmp_path, [record], family="multiple_choice")
     assert not rejects
     kept = {k: example[k] for k in ("input", "output", "aliases", "options", "answer", "group", "split")}
@@ -51,8 +60,9 @@ def test_gsm8k_loses_its_annotations_and_keeps_the_final_number(tmp_path):
 
 
 def test_mmlu_rows_may_hold_line_breaks_and_the_file_is_the_subject(tmp_path):
-    content = ('"Which,\nof ""these""?",4,6,7,9,C\nA row?,1,2,3\nB?,1,2,3,4,E\n,1,2,3,4,A\n"torn"x,1,2,3,4,A\n'
-               "Last?,1,2,3,4,D\n")  # fmt: skip
+    content = (
+        '"Which,\nof ""these""?",4,6,7,9,C\nA row?,1,2,3\nB?,1,2,3,4,E\n,1,2,3,4,A\n"torn"x,1,2,3,4,A\nLast?,1,2,3,4,D\n'
+    )
     examples, rejects, sums = read_file(tmp_path, content, "astronomy_val.csv", family="multiple_choice", reader="mmlu")
     first, last = evaluated(examples)
     assert (first["input"], first["output"], first["answer"]) == ('Which,\nof "these"?', "7", 2)
@@ -89,10 +99,19 @@ def test_an_open_quotation_mark_costs_what_it_swallows_and_is_counted(tmp_path):
 
 
 def test_nq_open_takes_the_first_answer_and_the_others_as_aliases(tmp_path):
-    examples, rejects, _ = read_file(tmp_path, [
-        {"question": "who painted it", "answer": ["Rembrandt", "Rembrandt van Rijn"]}, {"question": "who", "answer": []},
-        {"question": "who", "answer": "Vermeer"}, {"answer": ["x"]}, {"question": "who", "answer": 5},
-        {"question": "who", "answer": [" ", ""]}, {"question": "who", "answer": ["x", None]}], reader="nq_open")  # fmt: skip
+    examples, rejects, _ = read_file(
+        tmp_path,
+        [
+            {"question": "who painted it", "answer": ["Rembrandt", "Rembrandt van Rijn"]},
+            {"question": "who", "answer": []},
+            {"question": "who", "answer": "Vermeer"},
+            {"answer": ["x"]},
+            {"question": "who", "answer": 5},
+            {"question": "who", "answer": [" ", ""]},
+            {"question": "who", "answer": ["x", None]},
+        ],
+        reader="nq_open",
+    )
     assert [(e["output"], e["aliases"]) for e in evaluated(examples)] == [("Rembrandt", ["Rembrandt van Rijn"])]
     assert Counter(r["row"] for r in rejects) == dict.fromkeys(range(2, 8), 2), (
         "one reject for each split the record would serve"
@@ -125,8 +144,9 @@ def test_opentriviaqa_is_open_qa_or_multiple_choice(tmp_path):
     assert (first["input"], first["output"], first["options"]) == ("Which planet has A ring, and more?", "Saturn", [])
     assert (first["group"], first["row"], last["output"]) == ("animals", 2, "Three")
     assert {r["reason"] for r in rejects} == {"2 answers marked ^, not one"}
-    examples, rejects, _ = read_file(tmp_path, TRIVIA, "animals", evaluate=["animals"], reader="opentriviaqa",
-                                     family="multiple_choice")  # fmt: skip
+    examples, rejects, _ = read_file(
+        tmp_path, TRIVIA, "animals", evaluate=["animals"], reader="opentriviaqa", family="multiple_choice"
+    )
     assert [(e["options"], e["answer"]) for e in evaluated(examples)] == [(["Mars", "Saturn"], 1)]
     assert len(rejects) == 4
 
@@ -143,8 +163,9 @@ def test_bytes_of_another_encoding_cost_their_record_and_no_other(tmp_path):
 
 def test_parallel_reads_packed_files_and_two_of_their_languages(tmp_path):
     lines = b'{"page": "p", "en": "Disks fail.", "de": "Platten sterben."}\n{"page": "q", "en": "Only."}\n'
-    examples, rejects, _ = read_file(tmp_path, zstandard.compress(lines), "a.jsonl.zst", family="translation",
-                                     reader="parallel", languages=["en", "de"])  # fmt: skip
+    examples, rejects, _ = read_file(
+        tmp_path, zstandard.compress(lines), "a.jsonl.zst", family="translation", reader="parallel", languages=["en", "de"]
+    )
     (example,) = evaluated(examples)
     assert (example["input"], example["output"], example["group"]) == ("Disks fail.", "Platten sterben.", "en-de")
     assert (example["prompt"], example["separator"]) == ("English text: Disks fail.\nGerman translation:", " ")
@@ -157,9 +178,15 @@ def test_parallel_texts_may_be_lists_of_paragraphs(tmp_path):
     assert [(e["input"], e["output"]) for e in evaluated(examples)] == [("A game\nOf war.", "Ein Spiel\nIm Krieg.")]
 
 
-@pytest.mark.parametrize(("prompt", "sent", "separator"), [
-    ("", "Question: 2+2?\nAnswer:", " "), ("Q: {input} A:", "Q: 2+2? A:", ""), ("{input}\n\n", "2+2?", "\n\n"),
-    ("{input} {input} is {y} \t", "2+2? 2+2? is {y}", " \t")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("prompt", "sent", "separator"),
+    [
+        ("", "Question: 2+2?\nAnswer:", " "),
+        ("Q: {input} A:", "Q: 2+2? A:", ""),
+        ("{input}\n\n", "2+2?", "\n\n"),
+        ("{input} {input} is {y} \t", "2+2? 2+2? is {y}", " \t"),
+    ],
+)
 def test_white_space_at_a_prompts_end_goes_to_the_continuation(tmp_path, prompt, sent, separator):
     examples, _, _ = read_file(tmp_path, [{"input": "2+2?", "output": "4"}], prompt=prompt)
     assert {(e["prompt"], e["separator"]) for e in examples} == {(sent, separator)}
@@ -167,8 +194,14 @@ def test_white_space_at_a_prompts_end_goes_to_the_continuation(tmp_path, prompt,
 
 def test_the_hash_of_an_example_says_all_that_a_model_sees(tmp_path):
     record = {"id": "a", "input": "i", "output": "o", "aliases": ["p"]}
-    others = [record, {**record, "output": "O"}, {**record, "aliases": []}, {**record, "prompt": "{input}!"},
-              {**record, "options": ["o"], "answer": 0}, {**record, "input": "j"}]  # fmt: skip
+    others = [
+        record,
+        {**record, "output": "O"},
+        {**record, "aliases": []},
+        {**record, "prompt": "{input}!"},
+        {**record, "options": ["o"], "answer": 0},
+        {**record, "input": "j"},
+    ]
     lists = [{**other, "id": str(i)} for i, other in enumerate([*others, record])]
     examples, _, _ = read_file(tmp_path, lists)
     hashes = [e["sha256"] for e in evaluated(examples)]
@@ -177,8 +210,12 @@ def test_the_hash_of_an_example_says_all_that_a_model_sees(tmp_path):
 
 
 def test_planted_tasks_are_read_from_beside_their_part(tmp_path):
-    part = write_part(tmp_path, "planted_files", {"file": ["t.jsonl"], "kind": ["task"], "sha256": [""], "bytes": [1],
-                                                  "records": [2]}, {"kind": "tasks"})  # fmt: skip
+    part = write_part(
+        tmp_path,
+        "planted_files",
+        {"file": ["t.jsonl"], "kind": ["task"], "sha256": [""], "bytes": [1], "records": [2]},
+        {"kind": "tasks"},
+    )
     records = [{"id": "a", "split": split, "input": "x", "output": "y"} for split in ("evaluate", "mine")]
     path = Store(str(tmp_path)).folder("planted_files", part.key) / "t.jsonl"
     path.write_text("".join(json.dumps(r) + "\n" for r in records))
@@ -209,8 +246,12 @@ def test_mining_files_are_mined_and_evaluated_files_are_not(tmp_path):
 def test_a_split_evaluates_one_half_of_the_keys_and_mines_the_other(tmp_path):
     pages = [(i, code) for i in range(80) for code in ("en", "de")]
     records = [{"page": f"{code}/p{i}", "input": f"{code} {i}?", "output": "o"} for i, code in pages]
-    examples, rejects, sums = read_file(tmp_path, [*records, {"input": "no page", "output": "o"}],
-                                        splits={"pages": {"field": "page", "pattern": "/(.*)"}}, split="pages")  # fmt: skip
+    examples, rejects, sums = read_file(
+        tmp_path,
+        [*records, {"input": "no page", "output": "o"}],
+        splits={"pages": {"field": "page", "pattern": "/(.*)"}},
+        split="pages",
+    )
     numbers = {s: {e["input"].split()[1] for e in examples if e["split"] == s} for s in ("mine", "evaluate")}
     assert numbers["mine"].isdisjoint(numbers["evaluate"])
     assert 20 < len(numbers["evaluate"]) < 60
@@ -290,12 +331,16 @@ def task_of(reader: str) -> dict:
 
 
 GOOD = {
-    "jsonl": '{"input": "i", "output": "o"}\n', "parallel": '{"en": "e", "de": "d"}\n', "tsv": "e\td\n",
-    "nq_open": '{"question": "q", "answer": ["a"]}\n', "gsm8k": '{"question": "q", "answer": "#### 4"}\n',
-    "mmlu": "Which?,1,2,3,4,A\n", "opentriviaqa": "#Q What?\n^ That\n",
+    "jsonl": '{"input": "i", "output": "o"}\n',
+    "parallel": '{"en": "e", "de": "d"}\n',
+    "tsv": "e\td\n",
+    "nq_open": '{"question": "q", "answer": ["a"]}\n',
+    "gsm8k": '{"question": "q", "answer": "#### 4"}\n',
+    "mmlu": "Which?,1,2,3,4,A\n",
+    "opentriviaqa": "#Q What?\n^ That\n",
     "arc": '{"question": {"stem": "q", "choices": [{"text": "a", "label": "A"}]}, "answerKey": "A"}\n',
     "pararel": '{"sub_label": "s", "obj_label": "o"}\n',
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("reader", WRONG)
@@ -315,9 +360,14 @@ def test_a_file_of_the_wrong_format_is_an_error_with_file_row_and_remedy(tmp_pat
 
 WHOLE = {
     "triviaqa": json.dumps({"Data": [{"Question": f"q{i}?", "Answer": {"Value": "a"}} for i in range(50)]}),
-    "wmt_xml": "<dataset>" + "".join(f"""<doc id="{i}"><src lang="en"><seg id="1">e</seg></src><ref lang="de"><seg id="1">d</seg>
-</ref></doc>""" for i in range(50)) + "</dataset>",
-}  # fmt: skip
+    "wmt_xml": "<dataset>"
+    + "".join(
+        f"""<doc id="{i}"><src lang="en"><seg id="1">e</seg></src><ref lang="de"><seg id="1">d</seg>
+</ref></doc>"""
+        for i in range(50)
+    )
+    + "</dataset>",
+}
 HTML = b"<!DOCTYPE html>\n<html><body>\n<h1>404, not found</h1>\n</body></html>\n"
 BINARY = bytes(range(256)) * 3
 
@@ -355,12 +405,19 @@ def test_one_file_of_the_wrong_format_among_good_ones_is_an_error(tmp_path):
         read_file(tmp_path, QUESTIONS, "a1.jsonl")
 
 
-@pytest.mark.parametrize(("task", "message"), [
-    ({"evaluate": ["absent.jsonl"]}, "absent.jsonl"), ({"evaluate": []}, "names no file"),
-    ({"prompt": "no place"}, "{input}"),
-    ({"encoding": "utf-99"}, "utf-99"), ({"encoding": "utf-16"}, "utf-16"), ({"reader": "planted"}, "corpus.planted"),
-    ({"split": "p", "mine": ["a.jsonl"]}, "both say"), ({"mine": ["gone*"]}, "gone"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        ({"evaluate": ["absent.jsonl"]}, "absent.jsonl"),
+        ({"evaluate": []}, "names no file"),
+        ({"prompt": "no place"}, "{input}"),
+        ({"encoding": "utf-99"}, "utf-99"),
+        ({"encoding": "utf-16"}, "utf-16"),
+        ({"reader": "planted"}, "corpus.planted"),
+        ({"split": "p", "mine": ["a.jsonl"]}, "both say"),
+        ({"mine": ["gone*"]}, "gone"),
+    ],
+)
 def test_settings_that_cannot_be_right_are_errors_before_anything_runs(tmp_path, task, message):
     (tmp_path / "a.jsonl").write_text("{}")
     with pytest.raises(StudyError, match=message):

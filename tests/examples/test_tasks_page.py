@@ -54,8 +54,10 @@ def test_every_reader_has_a_version_and_a_line_on_the_page():
         assert re.search(rf"^\| `{reader}(:NAME)?` \|", PAGE, re.MULTILINE), reader
 
 
-@pytest.mark.parametrize(("reader", "message"), [
-    ("mmmlu", "nearest is 'mmlu'"), ("hf", "hf:NAME"), ("hf:", "no such reader"), ("hf:a:b:c", "no such reader")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("reader", "message"),
+    [("mmmlu", "nearest is 'mmlu'"), ("hf", "hf:NAME"), ("hf:", "no such reader"), ("hf:a:b:c", "no such reader")],
+)
 def test_a_reader_that_is_none_is_an_error_that_names_the_nearest(tmp_path, reader, message):
     with pytest.raises(ValueError, match=message):
         study_of(tmp_path, reader=reader)

@@ -27,9 +27,22 @@ PAGE = REPOSITORY / "docs" / "reliability.md"
 BEGIN, END = "<!-- table -->", "<!-- end of table -->"
 SIZE = "192m"  # of the disk that gets full
 # In turn, so that any number of trials has its share of each; those that take longest less often.
-ORDER = ("flow_killed", "worker_killed", "server_killed", "disk_full", "part_truncated", "part_flipped", "one_of_two_killed",
-         "flow_killed", "worker_killed", "server_killed", "part_flipped_unseen", "part_flipped_of_a_killed_run", "clock_jumps",
-         "network_cut")  # fmt: skip
+ORDER = (
+    "flow_killed",
+    "worker_killed",
+    "server_killed",
+    "disk_full",
+    "part_truncated",
+    "part_flipped",
+    "one_of_two_killed",
+    "flow_killed",
+    "worker_killed",
+    "server_killed",
+    "part_flipped_unseen",
+    "part_flipped_of_a_killed_run",
+    "clock_jumps",
+    "network_cut",
+)
 
 
 def run(fault: str, seed: int, folder: Path, whole: Path) -> Result:
@@ -57,24 +70,37 @@ def _on_a_small_disk(fault: str, seed: int, root: Path, whole: Path) -> Result:
         str(root),
         str(whole),
     ]
-    inside = subprocess.run(words, capture_output=True, text=True, timeout=3 * PATIENCE, cwd=REPOSITORY,
-                            env=os.environ | {"PYTHONPATH": str(REPOSITORY)})  # fmt: skip
+    inside = subprocess.run(
+        words,
+        capture_output=True,
+        text=True,
+        timeout=3 * PATIENCE,
+        cwd=REPOSITORY,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+    )
     assert inside.returncode == 0, inside.stdout + inside.stderr
     return Result(**json.loads(inside.stdout.splitlines()[-1]))
 
 
 def table(results: Sequence[Result], failed: Sequence[str], impossible: dict[str, str]) -> str:
     """The results by fault, in Markdown."""
-    lines = ["| fault | trials | rerun failed | lost | duplicated | differing | temporaries | processes | rerun, median |",
-             "|---|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    lines = [
+        "| fault | trials | rerun failed | lost | duplicated | differing | temporaries | processes | rerun, median |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
     for fault in FAULTS:
         these = [r for r in results if r.fault == fault]
         name, broken = fault.replace("_", " "), failed.count(fault)
         if not these and not broken:
             lines += [f"| {name} | 0: {impossible.get(fault, 'not run')} | | | | | | | |"]
             continue
-        sums = [sum(len(r.lost) for r in these), sum(len(r.duplicated) for r in these), sum(len(r.differing) for r in these),
-                sum(len(r.temporaries) for r in these), sum(len(r.processes) for r in these)]  # fmt: skip
+        sums = [
+            sum(len(r.lost) for r in these),
+            sum(len(r.duplicated) for r in these),
+            sum(len(r.differing) for r in these),
+            sum(len(r.temporaries) for r in these),
+            sum(len(r.processes) for r in these),
+        ]
         seconds = f"{statistics.median(r.seconds for r in these):.0f} s" if these else ""
         lines += [f"| {name} | {len(these) + broken} | {broken} | {' | '.join(map(str, sums))} | {seconds} |"]
     return "\n".join(lines)

@@ -140,8 +140,15 @@ def network_cut(trial: Trial) -> None:
     started: list[subprocess.Popen[bytes]] = []
 
     def start(*words: str) -> None:
-        started.append(subprocess.Popen([sys.executable, "-m", *words], env=environment, stdout=subprocess.DEVNULL,
-                                        stderr=subprocess.DEVNULL, cwd=trial.root.parent))  # fmt: skip
+        started.append(
+            subprocess.Popen(
+                [sys.executable, "-m", *words],
+                env=environment,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                cwd=trial.root.parent,
+            )
+        )
 
     def stop() -> None:
         for process in reversed(started):
@@ -157,8 +164,17 @@ def network_cut(trial: Trial) -> None:
         assert time.monotonic() < until, "the scheduler does not start"
         time.sleep(0.1)
     for number in range(2):
-        start("distributed.cli.dask_worker", f"tcp://127.0.0.1:{network.port}", "--nthreads", "1", "--host", "127.0.0.1",
-              "--no-dashboard", "--local-directory", str(trial.root.parent / f"{trial.root.name}.worker{number}"))  # fmt: skip
+        start(
+            "distributed.cli.dask_worker",
+            f"tcp://127.0.0.1:{network.port}",
+            "--nthreads",
+            "1",
+            "--host",
+            "127.0.0.1",
+            "--no-dashboard",
+            "--local-directory",
+            str(trial.root.parent / f"{trial.root.name}.worker{number}"),
+        )
     trial.again = {"DASK_SCHEDULER_ADDRESS": f"tcp://127.0.0.1:{network.port}"}
     with Client(f"tcp://127.0.0.1:{port}", set_as_default=False) as client:
         client.wait_for_workers(
@@ -196,6 +212,17 @@ def one_of_two_killed(trial: Trial) -> None:
 
 FAULTS: dict[str, Callable[[Trial], None]] = {
     f.__name__: f
-    for f in (worker_killed, flow_killed, server_killed, disk_full, part_truncated, part_flipped, part_flipped_unseen,
-              part_flipped_of_a_killed_run, clock_jumps, network_cut, one_of_two_killed)
-}  # fmt: skip
+    for f in (
+        worker_killed,
+        flow_killed,
+        server_killed,
+        disk_full,
+        part_truncated,
+        part_flipped,
+        part_flipped_unseen,
+        part_flipped_of_a_killed_run,
+        clock_jumps,
+        network_cut,
+        one_of_two_killed,
+    )
+}

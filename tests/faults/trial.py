@@ -38,8 +38,11 @@ class Run:
         with open(self.log, "wb") as out:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "flows.cli", "run", str(STUDY), "--root", str(root), *words],
-                stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=kept | own | dict(environment or {}),
-            )  # fmt: skip
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                env=kept | own | dict(environment or {}),
+            )
 
     @property
     def runs(self) -> bool:

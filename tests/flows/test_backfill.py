@@ -54,8 +54,12 @@ def tokenizer(path: Path) -> None:
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     made.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    made.train_from_iterator(texts(1), trainers.BpeTrainer(vocab_size=300, special_tokens=["<|endoftext|>"],
-                                                           initial_alphabet=alphabet, show_progress=False))  # fmt: skip
+    made.train_from_iterator(
+        texts(1),
+        trainers.BpeTrainer(
+            vocab_size=300, special_tokens=["<|endoftext|>"], initial_alphabet=alphabet, show_progress=False
+        ),
+    )
     made.save(str(path))
 
 
@@ -87,8 +91,12 @@ def parts(root: Path, folder: Path) -> dict[str, str]:
     """Bytes of every part that the study as it now is consists of."""
     store = Store(str(root))
     plan = [p for p in lay_out(STEPS, load_study(folder / "later.toml")) if p.step.name in COUNTING]
-    return {f"{part.table}/{part.key}": hashlib.sha256(Path(store.part_path(part)).read_bytes()).hexdigest()
-            for planned in plan for found in planned.outputs.values() for part in found}  # fmt: skip
+    return {
+        f"{part.table}/{part.key}": hashlib.sha256(Path(store.part_path(part)).read_bytes()).hexdigest()
+        for planned in plan
+        for found in planned.outputs.values()
+        for part in found
+    }
 
 
 def test_a_new_shard_is_computed_alone_and_the_sums_are_those_of_a_fresh_run(folder: Path, tmp_path: Path) -> None:

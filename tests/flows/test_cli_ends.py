@@ -25,8 +25,14 @@ def test_output_that_goes_nowhere(output: str, code: int, words: str, tmp_path: 
     command = f'"$0" -c "from flows.cli import command; command()" init mine --root root {output}'
     if "|" in output:
         command = f"{command}; exit ${{PIPESTATUS[0]}}"
-    ended = subprocess.run(["bash", "-c", command, sys.executable], cwd=tmp_path, capture_output=True, text=True,
-                           env={"PYTHONPATH": str(REPOSITORY), "HOME": str(tmp_path)}, timeout=120)  # fmt: skip
+    ended = subprocess.run(
+        ["bash", "-c", command, sys.executable],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(REPOSITORY), "HOME": str(tmp_path)},
+        timeout=120,
+    )
     assert (tmp_path / "mine.toml").exists(), ended.stderr
     assert ended.returncode == code and words in ended.stderr and ("Traceback" not in ended.stderr), ended.stderr
     assert words or not ended.stderr

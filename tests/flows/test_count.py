@@ -143,8 +143,20 @@ def imported(*words: str) -> tuple[int, set[str]]:
     return int(code), set(names)
 
 
-HEAVY = {"torch", "great_expectations", "prefect", "dask", "distributed", "transformers", "tokenizers", "scipy.stats",
-         "matplotlib", "duckdb", "polars", "sqlalchemy"}  # fmt: skip
+HEAVY = {
+    "torch",
+    "great_expectations",
+    "prefect",
+    "dask",
+    "distributed",
+    "transformers",
+    "tokenizers",
+    "scipy.stats",
+    "matplotlib",
+    "duckdb",
+    "polars",
+    "sqlalchemy",
+}
 
 
 @pytest.mark.parametrize("study", ["indexed", "scanned"])

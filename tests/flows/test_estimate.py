@@ -32,13 +32,45 @@ MODELS = [ModelSize(f"neox-{p}", p, trained=800_000) for p in (156_544, 362_240,
 COUNTING = Counting((1, 2), 8, False, 8_000_000, True, SIZES["small token"])
 TWO_CORES = Machine(2)
 SECONDS = {  # of parts, docs/debian.md
-    "ingest": 3.2, "read": 0.8, "tokenizer": 3.3, "tokens": 4.4, "models": 263.9, "words": 5.4, "extract": 7.1, "embed": 17.5,
-    "align": 11.5, "query": 38.0, "infinigram": 6.5, "score": 53.6, "generate": 19.3, "novelty": 19.5, "count": 7.0,
-    "measure": 12.2, "trace": 4.3, "report": 4.3,
-}  # fmt: skip
-PARTS = {"ingest": 10, "read": 5, "tokens": 10, "models": 3, "words": 10, "align": 5, "query": 11, "infinigram": 11,
-         "score": 15, "generate": 12, "novelty": 32, "held_out": 2, "placebo": 0, "count": 19, "index": 0, "measure": 71,
-         "trace": 5, "report": 7}  # fmt: skip
+    "ingest": 3.2,
+    "read": 0.8,
+    "tokenizer": 3.3,
+    "tokens": 4.4,
+    "models": 263.9,
+    "words": 5.4,
+    "extract": 7.1,
+    "embed": 17.5,
+    "align": 11.5,
+    "query": 38.0,
+    "infinigram": 6.5,
+    "score": 53.6,
+    "generate": 19.3,
+    "novelty": 19.5,
+    "count": 7.0,
+    "measure": 12.2,
+    "trace": 4.3,
+    "report": 4.3,
+}
+PARTS = {
+    "ingest": 10,
+    "read": 5,
+    "tokens": 10,
+    "models": 3,
+    "words": 10,
+    "align": 5,
+    "query": 11,
+    "infinigram": 11,
+    "score": 15,
+    "generate": 12,
+    "novelty": 32,
+    "held_out": 2,
+    "placebo": 0,
+    "count": 19,
+    "index": 0,
+    "measure": 71,
+    "trace": 5,
+    "report": 7,
+}
 
 
 def lines(machine: Machine = TWO_CORES, models: list[ModelSize] = MODELS, corpus: CorpusSize = DEBIAN) -> dict[str, Line]:
@@ -67,10 +99,15 @@ def test_the_sample_study_takes_minutes_as_it_did() -> None:
 
 
 PUBLISHED = {
-    "EleutherAI/pythia-70m": 70_426_624, "EleutherAI/pythia-160m": 162_322_944, "EleutherAI/pythia-410m": 405_334_016,
-    "EleutherAI/pythia-1b": 1_011_781_632, "EleutherAI/pythia-1.4b": 1_414_647_808, "EleutherAI/pythia-2.8b": 2_775_208_960,
-    "EleutherAI/pythia-6.9b": 6_857_302_016, "EleutherAI/pythia-12b": 11_846_072_320,
-}  # fmt: skip
+    "EleutherAI/pythia-70m": 70_426_624,
+    "EleutherAI/pythia-160m": 162_322_944,
+    "EleutherAI/pythia-410m": 405_334_016,
+    "EleutherAI/pythia-1b": 1_011_781_632,
+    "EleutherAI/pythia-1.4b": 1_414_647_808,
+    "EleutherAI/pythia-2.8b": 2_775_208_960,
+    "EleutherAI/pythia-6.9b": 6_857_302_016,
+    "EleutherAI/pythia-12b": 11_846_072_320,
+}
 
 
 def test_parameters_follow_from_shapes() -> None:
@@ -86,11 +123,21 @@ def test_a_shape_counts_what_transformers_builds() -> None:
     from transformers import AutoModelForCausalLM, GPTNeoXConfig, OlmoConfig
 
     neox = GPTNeoXConfig(
-        hidden_size=48, num_hidden_layers=3, num_attention_heads=4, intermediate_size=192, vocab_size=500,
+        hidden_size=48,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        intermediate_size=192,
+        vocab_size=500,
         tie_word_embeddings=False,
-    )  # fmt: skip
-    olmo = OlmoConfig(hidden_size=48, num_hidden_layers=3, num_attention_heads=4, intermediate_size=100, vocab_size=500,
-                      tie_word_embeddings=False)  # fmt: skip
+    )
+    olmo = OlmoConfig(
+        hidden_size=48,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        intermediate_size=100,
+        vocab_size=500,
+        tie_word_embeddings=False,
+    )
     for config, shape in ((neox, Shape(48, 3, 500)), (olmo, Shape(48, 3, 500, 4, "olmo", 100))):
         with torch.device("meta"):
             network = AutoModelForCausalLM.from_config(config)

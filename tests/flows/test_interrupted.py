@@ -68,8 +68,11 @@ def count(folder: Path, root: Path, cluster: Cluster | None = None) -> dict[str,
 
 def state(root: Path, kind: str = "parts") -> State:
     """What was finished: every part, or every manifest, of every table."""
-    return {str(p.relative_to(root)): (p.stat().st_mtime_ns, hashlib.sha256(p.read_bytes()).hexdigest())
-            for p in root.glob(f"*/{kind}/*") if not p.name.endswith(".tmp")}  # fmt: skip
+    return {
+        str(p.relative_to(root)): (p.stat().st_mtime_ns, hashlib.sha256(p.read_bytes()).hexdigest())
+        for p in root.glob(f"*/{kind}/*")
+        if not p.name.endswith(".tmp")
+    }
 
 
 def finished(root: Path, table: str) -> list[Path]:
@@ -157,8 +160,11 @@ def test_a_killed_run_goes_on_from_what_was_finished(folder: Path, undisturbed: 
 def test_what_a_killed_process_was_writing_is_swept(folder: Path, undisturbed: State, tmp_path: Path) -> None:
     """By the run that makes the table, whose parts are then all there; not what a run that lives is computing."""
     root = tmp_path / "root"
-    left = [root / "ngram_counts" / "parts" / ".k.1.tmp", root / "ngram_counts" / "files" / "k" / ".0000-text.npy.1.tmp",
-            root / ".scratch" / "ngram_counts.k" / "tmp1" / "2.arrow"]  # fmt: skip
+    left = [
+        root / "ngram_counts" / "parts" / ".k.1.tmp",
+        root / "ngram_counts" / "files" / "k" / ".0000-text.npy.1.tmp",
+        root / ".scratch" / "ngram_counts.k" / "tmp1" / "2.arrow",
+    ]
     living = root / "ngram_counts" / "parts" / ".other.1.tmp"
     for path in (*left, living):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -203,8 +209,14 @@ def small_files(folder: str, root: str, most: str) -> None:
 def said(function: str, *words: str, within: tuple[str, ...] = ()) -> dict[str, Any]:
     """What one of the two above prints, run in a process of its own."""
     program = f"import sys; from tests.flows.test_interrupted import {function}; {function}(*sys.argv[1:])"
-    run = subprocess.run([*within, sys.executable, "-c", program, *words], capture_output=True, text=True, timeout=300,
-                         cwd=REPOSITORY, env=os.environ | {"PYTHONPATH": str(REPOSITORY)})  # fmt: skip
+    run = subprocess.run(
+        [*within, sys.executable, "-c", program, *words],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=REPOSITORY,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+    )
     assert run.returncode == 0, run.stdout + run.stderr
     found = json.loads(run.stdout)
     for name in ("before", "after", "manifests", "manifests_after"):

@@ -120,13 +120,25 @@ def test_contracts_of_the_placebo_speak_of_its_own_tables() -> None:
         assert known or not contract.balances
 
 
-@pytest.mark.parametrize(("study", "words"), [
-    ({"corpus": {"planted": {}}, "placebo": {"planted": {"lexicon": 40}}}, r"placebo\.planted\.lexicon"),
-    ({"corpus": {"planted": {"redrawn": True}}}, r"corpus\.planted\.redrawn"),
-    ({"corpus": {"sources": [{"name": "a", "files": ["a"]}]}, "placebo": {"planted": {}}}, r"name \[\[placebo\.sources\]\]"),
-    ({"corpus": {"planted": {}}, "placebo": {"sources": [{"name": "a", "files": ["a"]}] * 2}}, r"placebo\.sources.*twice"),
-    ({"corpus": {"planted": {}}, "placebo": {"sources": [{"name": "a", "files": ["a"], "held_out": "s"}]}}, r"splits\.s"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("study", "words"),
+    [
+        ({"corpus": {"planted": {}}, "placebo": {"planted": {"lexicon": 40}}}, r"placebo\.planted\.lexicon"),
+        ({"corpus": {"planted": {"redrawn": True}}}, r"corpus\.planted\.redrawn"),
+        (
+            {"corpus": {"sources": [{"name": "a", "files": ["a"]}]}, "placebo": {"planted": {}}},
+            r"name \[\[placebo\.sources\]\]",
+        ),
+        (
+            {"corpus": {"planted": {}}, "placebo": {"sources": [{"name": "a", "files": ["a"]}] * 2}},
+            r"placebo\.sources.*twice",
+        ),
+        (
+            {"corpus": {"planted": {}}, "placebo": {"sources": [{"name": "a", "files": ["a"], "held_out": "s"}]}},
+            r"splits\.s",
+        ),
+    ],
+)
 def test_a_placebo_that_cannot_be_is_an_error_that_says_why(study: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         Study.model_validate({"name": "s", **study})

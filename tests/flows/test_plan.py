@@ -27,7 +27,7 @@ SMALL: dict[str, Any] = {
         {"name": "a", "pretrain": {"hidden": 16, "tokens": 4_000}},
         {"name": "b", "pretrain": {"hidden": 32, "tokens": 4_000}},
     ],
-}  # fmt: skip
+}
 
 
 def keys(settings: dict[str, Any]) -> dict[str, set[str]]:
@@ -98,10 +98,12 @@ def test_a_new_shard_is_read_and_counted_alone(tmp_path: Path) -> None:
         (tmp_path / f"{name}.jsonl").write_text(json.dumps({"id": name, "text": f"{name} text"}) + "\n")
     (tmp_path / "task.jsonl").write_text(json.dumps({"id": "1", "input": "a", "output": "b"}) + "\n")
     study = {
-        **SMALL, "data": str(tmp_path), "models": [],
+        **SMALL,
+        "data": str(tmp_path),
+        "models": [],
         "corpus": {"sources": [{"name": "s", "files": ["*.jsonl"]}]},
         "tasks": [{"name": "t", "family": "qa", "evaluate": ["task.jsonl"]}],
-    }  # fmt: skip
+    }
     before = keys(study)
     (tmp_path / "c.jsonl").write_text(json.dumps({"id": "c", "text": "c text"}) + "\n")
     after = keys(study)
@@ -115,8 +117,11 @@ def test_every_step_depends_on_its_version(name: str, tmp_path: Path) -> None:
     import dataclasses
 
     (tmp_path / "large.jsonl").write_bytes(b"\n" * 2_000_001)
-    large = {"corpus": {"partition": "1MB", "sources": [{"name": "s", "files": ["large.jsonl"]}]}, "data": str(tmp_path),
-             "tasks": [{"name": "t", "family": "qa", "evaluate": ["large.jsonl"]}]}  # fmt: skip
+    large = {
+        "corpus": {"partition": "1MB", "sources": [{"name": "s", "files": ["large.jsonl"]}]},
+        "data": str(tmp_path),
+        "tasks": [{"name": "t", "family": "qa", "evaluate": ["large.jsonl"]}],
+    }
 
     newer = tuple(dataclasses.replace(s, version=s.version + 1) if s.name == name else s for s in STEPS)
     small = SMALL | {"counting": {"index": True, "unit": "tokens" if name in ("tokenizer", "tokens") else "words"}}

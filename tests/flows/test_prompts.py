@@ -399,8 +399,19 @@ def test_a_person_reads_that_nothing_could_be_counted(world: World, answer: dict
 
 @pytest.mark.slow
 def test_the_command_runs_the_flow(world: World, answer: dict[str, Any]) -> None:
-    words = ["prompts", str(world.folder / "rivers.toml"), "--task", "rivers", "--candidates",
-             str(world.folder / "prompts.txt"), "--root", str(world.folder / "typed"), "--models", "given", "--json"]  # fmt: skip
+    words = [
+        "prompts",
+        str(world.folder / "rivers.toml"),
+        "--task",
+        "rivers",
+        "--candidates",
+        str(world.folder / "prompts.txt"),
+        "--root",
+        str(world.folder / "typed"),
+        "--models",
+        "given",
+        "--json",
+    ]
     for _ in range(2):
         run = subprocess.run([*TASKGRAM, *words], capture_output=True, text=True, cwd=REPOSITORY, timeout=600)
         assert run.returncode == 0, run.stdout + run.stderr

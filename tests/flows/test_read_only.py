@@ -28,9 +28,12 @@ def test_what_reads_works_and_what_writes_says_why_it_cannot(tmp_path: Path) -> 
     root.mkdir()
     within = own_disk(root)
     ran = subprocess.run(
-        [*within, "bash", "-c", COMMANDS, sys.executable, str(root), str(tmp_path / "small.toml")], cwd=REPOSITORY,
-        capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+        [*within, "bash", "-c", COMMANDS, sys.executable, str(root), str(tmp_path / "small.toml")],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     if ran.returncode == 8:
         pytest.skip(f"needs the right to make a disk of its own read-only: {ran.stderr.strip()}")
     said = {part.split("\n")[0]: part for part in f"{ran.stdout}\n{ran.stderr}".split("== ")[1:]}

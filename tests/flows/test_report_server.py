@@ -93,14 +93,38 @@ def test_a_report_is_read_and_what_it_may_load_is_said(server: ReportServer, roo
 @pytest.mark.parametrize(
     "path",
     [
-        "/../secret.html", "/tiny/../../secret.html", "/tiny/../tiny/index.html", "/%2e%2e/secret.html", "/..%2fsecret.html",
-        "/tiny/%2E%2E/%2E%2E/secret.html", "/tiny%2f..%2f..%2fsecret.html", "/%252e%252e/secret.html", "/..%5csecret.html",
-        "/..\\secret.html", "//../secret.html", "../secret.html", "secret.html", "http://127.0.0.1/tiny/index.html", "*",
-        "/tiny/index.html%00", "/%00", "/%c0%ae%c0%ae/secret.html", "/%ff", "/.../secret.html", "/tiny//index.html",
-        "/tiny/./index.html", "/.tiny.fresh/index.html", "/tiny/.hidden", "/tiny/%2ehidden", "/" + "a" * 300, "/a" * 20_000,
-        "/tiny/index.html/", "/tiny/index.html/x", "/tiny/index.html#x",
+        "/../secret.html",
+        "/tiny/../../secret.html",
+        "/tiny/../tiny/index.html",
+        "/%2e%2e/secret.html",
+        "/..%2fsecret.html",
+        "/tiny/%2E%2E/%2E%2E/secret.html",
+        "/tiny%2f..%2f..%2fsecret.html",
+        "/%252e%252e/secret.html",
+        "/..%5csecret.html",
+        "/..\\secret.html",
+        "//../secret.html",
+        "../secret.html",
+        "secret.html",
+        "http://127.0.0.1/tiny/index.html",
+        "*",
+        "/tiny/index.html%00",
+        "/%00",
+        "/%c0%ae%c0%ae/secret.html",
+        "/%ff",
+        "/.../secret.html",
+        "/tiny//index.html",
+        "/tiny/./index.html",
+        "/.tiny.fresh/index.html",
+        "/tiny/.hidden",
+        "/tiny/%2ehidden",
+        "/" + "a" * 300,
+        "/a" * 20_000,
+        "/tiny/index.html/",
+        "/tiny/index.html/x",
+        "/tiny/index.html#x",
     ],
-)  # fmt: skip
+)
 def test_no_address_leads_anywhere_else(server: ReportServer, path: str) -> None:
     status, _, body = ask(server, path)
     assert status == 404
@@ -200,9 +224,21 @@ def test_the_link_is_the_address_of_its_own_root_or_the_file(tmp_path: Path, mon
 
 
 @pytest.mark.parametrize(
-    "url", ["https://me:sentinel@host/", "https://host/?token=sentinel", "https://host/#sentinel", "javascript:sentinel()",
-            "host:4201", "http://", "http://host/a)b", "http://[host", "http://host/a b", "file:///sentinel", "//host"]
-)  # fmt: skip
+    "url",
+    [
+        "https://me:sentinel@host/",
+        "https://host/?token=sentinel",
+        "https://host/#sentinel",
+        "javascript:sentinel()",
+        "host:4201",
+        "http://",
+        "http://host/a)b",
+        "http://[host",
+        "http://host/a b",
+        "file:///sentinel",
+        "//host",
+    ],
+)
 def test_an_address_that_is_none_or_holds_a_secret_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("TASKGRAM_REPORTS_URL", url)
     with pytest.raises(StudyError, match="TASKGRAM_REPORTS_URL: no address for a browser") as error:
@@ -231,8 +267,12 @@ def test_the_process_beside_make_ui_tells_its_address_once_and_is_stopped(root: 
         with socket.create_connection(("127.0.0.1", port), timeout=20) as wire:
             wire.sendall(b"GET /tiny/index.html HTTP/1.0\r\n\r\n")
             assert wire.makefile("rb").read().endswith(b"<title>tiny</title>")
-        stop = subprocess.run([sys.executable, "-m", "flows.ui", "stop"], env=os.environ | {"TASKGRAM_ROOT": str(root)},
-                              capture_output=True, text=True)  # fmt: skip
+        stop = subprocess.run(
+            [sys.executable, "-m", "flows.ui", "stop"],
+            env=os.environ | {"TASKGRAM_ROOT": str(root)},
+            capture_output=True,
+            text=True,
+        )
         assert stop.stdout == "stopped: reports\n", stop.stderr
     finally:
         processes.stop()

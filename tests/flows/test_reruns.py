@@ -66,8 +66,9 @@ def command(*words: str, server: str, folder: Path, reports: str = "") -> subpro
         "PYTHONPATH": str(REPOSITORY),
         "PREFECT_HOME": str(folder / "home"),
     }
-    return subprocess.run([sys.executable, "-m", *words], env=environment, cwd=REPOSITORY, capture_output=True, text=True,
-                          timeout=1200)  # fmt: skip
+    return subprocess.run(
+        [sys.executable, "-m", *words], env=environment, cwd=REPOSITORY, capture_output=True, text=True, timeout=1200
+    )
 
 
 def fail(server: str, folder: Path) -> dict[str, int]:
@@ -118,8 +119,17 @@ def test_prefects_retry_of_a_failed_run_computes_what_is_missing(server: str, fo
     assert failed["state_type"] == "FAILED"
     with ReportServer(str(folder / "root"), 0) as reports:
         threading.Thread(target=reports.serve_forever, daemon=True).start()
-        retried = command("prefect", "flow-run", "retry", failed["id"], "--entrypoint", "flows/run.py:study",
-                          server=server, folder=folder, reports=reports.url)  # fmt: skip
+        retried = command(
+            "prefect",
+            "flow-run",
+            "retry",
+            failed["id"],
+            "--entrypoint",
+            "flows/run.py:study",
+            server=server,
+            folder=folder,
+            reports=reports.url,
+        )
         address = linked(server).removeprefix("[Report of again](").removesuffix(")")
         assert address == f"{reports.url}/again/index.html", retried.stdout + retried.stderr
         with urllib.request.urlopen(address, timeout=30) as answer:
@@ -133,8 +143,17 @@ def test_prefects_retry_of_a_failed_run_computes_what_is_missing(server: str, fo
 
 def test_from_a_failed_step_computes_what_is_missing(server: str, folder: Path) -> None:
     before = fail(server, folder)
-    run = command("flows.cli", "run", str(folder / "again.toml"), "--from", "ingest", "--root", str(folder / "root"),
-                  server=server, folder=folder)  # fmt: skip
+    run = command(
+        "flows.cli",
+        "run",
+        str(folder / "again.toml"),
+        "--from",
+        "ingest",
+        "--root",
+        str(folder / "root"),
+        server=server,
+        folder=folder,
+    )
     assert run.returncode == 0, run.stdout + run.stderr
     assert "ingest      1 of 5 parts computed" in run.stderr, run.stdout + run.stderr
     page = (folder / "root" / "reports" / "again" / "index.html").as_uri()

@@ -67,8 +67,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, documents in (("small", 40), ("large", 1_500)):
         lines = []
         for i in range(documents):
-            facts = [f"The river of {draw.choice(PLACES)} is the {draw.choice(PLACES)}, {draw.randrange(400)} km long."
-                     for _ in range(draw.randrange(40))]  # fmt: skip
+            facts = [
+                f"The river of {draw.choice(PLACES)} is the {draw.choice(PLACES)}, {draw.randrange(400)} km long."
+                for _ in range(draw.randrange(40))
+            ]
             lines.append(json.dumps({"id": f"{name}-{i}", "text": " ".join(["Rivers.", *facts])}))
         (path / "corpus" / f"{name}.jsonl").write_text("\n".join(lines))
     questions = [{"id": p, "input": f"What is the river of {p}?", "output": q} for p in PLACES for q in PLACES[:3]]

@@ -132,5 +132,9 @@ def test_a_broken_contract_shows_which_check_how_many_rows_and_examples(tmp_path
     said = until(lambda: log(number), "breaks its contract")
     assert "bytes lies in [1, None]: 1 rows, e.g. -1" in said
     (broken,) = json.loads(artifacts(number)["letters-letters-violations"].data)
-    assert broken == {"table": "report_files", "check": "report_files: bytes lies in [1, None]", "rows that break it": 1,
-                      "examples": "-1"}  # fmt: skip
+    assert broken == {
+        "table": "report_files",
+        "check": "report_files: bytes lies in [1, None]",
+        "rows that break it": 1,
+        "examples": "-1",
+    }

@@ -43,13 +43,20 @@ def start(target: str, seconds: int) -> bool:
         words = ("".join(f"\\x{byte:02x}" for byte in f) for f in FRAGMENTS if len(f) < 64)
         (folder / "words").write_text("".join(f'"{word}"\n' for word in words))
         options = [*LIMITS, f"-max_total_time={seconds}", f"-artifact_prefix={name}/found-", f"-dict={name}/words"]
-        run = subprocess.run([sys.executable, "-m", "tests.fuzz", "--one", target, "--", *options, f"{name}/corpus"],
-                             capture_output=True, text=True, errors="replace")  # fmt: skip
+        run = subprocess.run(
+            [sys.executable, "-m", "tests.fuzz", "--one", target, "--", *options, f"{name}/corpus"],
+            capture_output=True,
+            text=True,
+            errors="replace",
+        )
         said = run.stderr.splitlines()
         executed = next((line.split()[-1] for line in said if "number_of_executed_units" in line), "?")
         reached = [line for line in said if "cov:" in line]
-        print(f"{target:<18} {executed:>9} cases  {reached[-1].split('cov: ')[1].split()[0] if reached else '?':>6} edges  "
-              + ("nothing broke" if run.returncode == 0 else f"BROKEN ({run.returncode})"), flush=True)  # fmt: skip
+        print(
+            f"{target:<18} {executed:>9} cases  {reached[-1].split('cov: ')[1].split()[0] if reached else '?':>6} edges  "
+            + ("nothing broke" if run.returncode == 0 else f"BROKEN ({run.returncode})"),
+            flush=True,
+        )
         if run.returncode:
             print("\n".join((*run.stdout.splitlines()[-30:], *said[-60:])))  # what was raised stands in the first
             for path in sorted(folder.glob("found-*")):

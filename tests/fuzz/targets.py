@@ -31,18 +31,53 @@ from tasks.text.words import normalise, segment
 SECONDS = 10.0  # for one case: a few kilobytes take milliseconds
 LIBRARY = "hf"  # read by the library `datasets`, from folders it wrote itself
 SETTINGS: dict[str, Any] = {
-    "reader": "", "family": "qa", "languages": ["en", "de"], "encoding": "utf-8", "templates": {}, "translator": "", "fields": {},
-}  # fmt: skip
+    "reader": "",
+    "family": "qa",
+    "languages": ["en", "de"],
+    "encoding": "utf-8",
+    "templates": {},
+    "translator": "",
+    "fields": {},
+}
 TOKENIZER = {
-    "version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": {"type": "NFC"},
+    "version": "1.0",
+    "truncation": None,
+    "padding": None,
+    "added_tokens": [],
+    "normalizer": {"type": "NFC"},
     "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
-    "post_processor": None, "decoder": None,
-    "model": {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None, "end_of_word_suffix": None,
-              "fuse_unk": False, "byte_fallback": False, "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": [["a", "b"]]},
-}  # fmt: skip
-TEXT = json.dumps({"id": "q-1", "lang": "en", "text": "The harbour of Velm.", "en": "A game", "de": "Ein Spiel", "question":
-                   "Who?", "answer": ["Goethe"], "input": "Who?", "output": "Goethe", "sub_label": "Flanders", "obj_label":
-                   "Brussels"}).encode() + b"\n"  # fmt: skip
+    "post_processor": None,
+    "decoder": None,
+    "model": {
+        "type": "BPE",
+        "dropout": None,
+        "unk_token": None,
+        "continuing_subword_prefix": None,
+        "end_of_word_suffix": None,
+        "fuse_unk": False,
+        "byte_fallback": False,
+        "vocab": {"a": 0, "b": 1, "ab": 2},
+        "merges": [["a", "b"]],
+    },
+}
+TEXT = (
+    json.dumps(
+        {
+            "id": "q-1",
+            "lang": "en",
+            "text": "The harbour of Velm.",
+            "en": "A game",
+            "de": "Ein Spiel",
+            "question": "Who?",
+            "answer": ["Goethe"],
+            "input": "Who?",
+            "output": "Goethe",
+            "sub_label": "Flanders",
+            "obj_label": "Brussels",
+        }
+    ).encode()
+    + b"\n"
+)
 STUDY = b"""name = "t"
 workers = 0
 [[corpus.sources]]
@@ -74,26 +109,80 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
     "tokenizer": (json.dumps(TOKENIZER).encode(),),
     "prompts": (b"Question: {input}\\nAnswer: \n", b'{"prompt": "Say {input}", "instruction": "Be brief."}\n'),
     "phrase": ("capital of; d’Or ½ 漢字 １２".encode(),),
-    "parallel": (TEXT,), "aligned": (b"one\ntwo\n",), "tsv": (b"one\teins\ntwo\tzwei\n",),
-    "sgm": (b'<srcset><doc sysid=r docid="d"><seg id="1"> R&D &amp; &#65; </seg><seg id=2>two\nlines</seg></doc></srcset>\n',),
-    "wmt_xml": (b'<?xml version="1.0"?><dataset><doc id="b"><src lang="en"><p><seg id="1">A</seg></p></src><ref lang="de" '
-                b'translator="A"><p><seg id="1">B</seg></p></ref></doc></dataset>',),
-    "triviaqa": (b'{"Data": [{"Question": "Who?", "QuestionId": "t", "Answer": {"Value": "R", "Aliases": ["S"]}}], "V": 1e1}',),
+    "parallel": (TEXT,),
+    "aligned": (b"one\ntwo\n",),
+    "tsv": (b"one\teins\ntwo\tzwei\n",),
+    "sgm": (
+        b'<srcset><doc sysid=r docid="d"><seg id="1"> R&D &amp; &#65; </seg><seg id=2>two\nlines</seg></doc></srcset>\n',
+    ),
+    "wmt_xml": (
+        b'<?xml version="1.0"?><dataset><doc id="b"><src lang="en"><p><seg id="1">A</seg></p></src><ref lang="de" '
+        b'translator="A"><p><seg id="1">B</seg></p></ref></doc></dataset>',
+    ),
+    "triviaqa": (
+        b'{"Data": [{"Question": "Who?", "QuestionId": "t", "Answer": {"Value": "R", "Aliases": ["S"]}}], "V": 1e1}',
+    ),
     "opentriviaqa": (b"#Q Which planet?\n^ Saturn\nA Mars\nB Saturn\n",),
     "mmlu": (b'"Which is\nprime?",4,6,7,9,C\n',),
-    "arc": (b'{"id": "M", "question": {"stem": "Gas?", "choices": [{"text": "air", "label": "1"}, {"text": "b", "label": "2"}]}, '
-            b'"answerKey": "1"}\n',),
+    "arc": (
+        b'{"id": "M", "question": {"stem": "Gas?", "choices": [{"text": "air", "label": "1"}, {"text": "b", "label": "2"}]}, '
+        b'"answerKey": "1"}\n',
+    ),
     "gsm8k": (b'{"question": "How many?", "answer": "2*3=<<2*3=6>>6.\\n#### 6"}\n',),
-}  # fmt: skip
+}
 FRAGMENTS = (
-    b"\x00", b"\xff", b"\xed\xa0\x80", b"\xef\xbb\xbf", b"\r", b"\r\n", b"\n\n", b'"', b"\\ud800", b"\\", b"[" * 1200,
-    b'{"a":' * 1200, b"a." * 40, b"9" * 4400, b"1e999", b"-0", b"NaN", b"null", b"[[]]", b"{}", b"true", b"<doc",
-    b"<doc>", b"</doc>", b'<seg id="1">', b"<seg", b"</seg>", b"&#" + b"9" * 4400 + b";",
-    b"&#x110000;", b"<!DOCTYPE a [<!ENTITY b 'c'>]>", b"&b;", b'encoding="x"',
-    b"#Q", b"\n^ ", b"\t", b"\x1b[2J", b"\xe2\x80\xae", b"'", b"=", b"nan", b"inf", b"1979-05-27T07:32:00Z", b'"""', b"../",
+    b"\x00",
+    b"\xff",
+    b"\xed\xa0\x80",
+    b"\xef\xbb\xbf",
+    b"\r",
+    b"\r\n",
+    b"\n\n",
+    b'"',
+    b"\\ud800",
+    b"\\",
+    b"[" * 1200,
+    b'{"a":' * 1200,
+    b"a." * 40,
+    b"9" * 4400,
+    b"1e999",
+    b"-0",
+    b"NaN",
+    b"null",
+    b"[[]]",
+    b"{}",
+    b"true",
+    b"<doc",
+    b"<doc>",
+    b"</doc>",
+    b'<seg id="1">',
+    b"<seg",
+    b"</seg>",
+    b"&#" + b"9" * 4400 + b";",
+    b"&#x110000;",
+    b"<!DOCTYPE a [<!ENTITY b 'c'>]>",
+    b"&b;",
+    b'encoding="x"',
+    b"#Q",
+    b"\n^ ",
+    b"\t",
+    b"\x1b[2J",
+    b"\xe2\x80\xae",
+    b"'",
+    b"=",
+    b"nan",
+    b"inf",
+    b"1979-05-27T07:32:00Z",
+    b'"""',
+    b"../",
     b"{input}",
-    b'"vocab": {}', b'"type": "WordLevel"', b'"type": "Unigram"', b'"type": "WordPiece"', b'"unk_token": "u"', b"4294967295",
-)  # fmt: skip
+    b'"vocab": {}',
+    b'"type": "WordLevel"',
+    b'"type": "Unigram"',
+    b'"type": "WordPiece"',
+    b'"unk_token": "u"',
+    b"4294967295",
+)
 
 
 @contextmanager
@@ -202,9 +291,15 @@ def phrase(content: bytes) -> None:
 
 
 TARGETS: dict[str, Callable[..., None]] = {
-    "study": study, "jsonl": jsonl, "gzip": gzipped, "zstd": zstd, "tokenizer": tokenizer, "prompts": prompts, "phrase": phrase,
+    "study": study,
+    "jsonl": jsonl,
+    "gzip": gzipped,
+    "zstd": zstd,
+    "tokenizer": tokenizer,
+    "prompts": prompts,
+    "phrase": phrase,
     **{f"read-{name}": reader(name) for name in READERS if name not in (LIBRARY, "planted")},
-}  # fmt: skip
+}
 
 
 def seeds_of(target: str) -> tuple[bytes, ...]:

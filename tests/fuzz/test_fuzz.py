@@ -11,9 +11,12 @@ from hypothesis import strategies as st
 from tests.fuzz.targets import FRAGMENTS, TARGETS, seeds_of, survives
 
 few = settings(
-    max_examples=int(os.environ.get("TASKGRAM_FUZZ", 40)), deadline=None, derandomize=bool(os.environ.get("CI")), database=None,
+    max_examples=int(os.environ.get("TASKGRAM_FUZZ", 40)),
+    deadline=None,
+    derandomize=bool(os.environ.get("CI")),
+    database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-)  # fmt: skip
+)
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -49,21 +52,26 @@ def test_no_file_ends_in_a_traceback_or_a_hang(target: str) -> None:
 
 
 @few
-@given(st.sampled_from([t for t in TARGETS if t.startswith("read-")]), st.data(),
-       st.sampled_from(["latin-1", "cp1252", "utf-8-sig", "shift_jis", "gb18030", "iso2022_jp", "raw_unicode_escape"]),
-       st.sampled_from(["qa", "multiple_choice", "math"]))  # fmt: skip
+@given(
+    st.sampled_from([t for t in TARGETS if t.startswith("read-")]),
+    st.data(),
+    st.sampled_from(["latin-1", "cp1252", "utf-8-sig", "shift_jis", "gb18030", "iso2022_jp", "raw_unicode_escape"]),
+    st.sampled_from(["qa", "multiple_choice", "math"]),
+)
 def test_no_encoding_and_no_family_ends_in_a_traceback(target: str, data: st.DataObject, encoding: str, family: str) -> None:
     survives(target, data.draw(near_good(target)), encoding=encoding, family=family)
 
 
 FIELDS = st.dictionaries(
     st.sampled_from(["input", "output", "aliases", "options", "answer", "labels", "id", "group"]),
-    st.sampled_from(["a", "a.b", "b", "c", "a.b.c", ""]), min_size=2,
-)  # fmt: skip
+    st.sampled_from(["a", "a.b", "b", "c", "a.b.c", ""]),
+    min_size=2,
+)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3), max_leaves=12,
-)  # fmt: skip
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
+    max_leaves=12,
+)
 
 
 @few

@@ -23,8 +23,13 @@ from tasks.dataset import Store
 from tasks.text.shown import printable
 from tests.fuzz.targets import limited
 
-few = settings(max_examples=12, deadline=None, derandomize=bool(os.environ.get("CI")), database=None,
-               suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])  # fmt: skip
+few = settings(
+    max_examples=12,
+    deadline=None,
+    derandomize=bool(os.environ.get("CI")),
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
 SMALL = """name = "small"
 workers = 0
 [[corpus.sources]]

@@ -60,14 +60,22 @@ WORLDS = {
     "infinite logs": lambda: infinite(planted()),
 }
 ABSENT = {
-    "no examples": ("examples", "example_ngrams", "token_scores", "generations", "infinigram", "task_grams", "generation_counts"),
+    "no examples": (
+        "examples",
+        "example_ngrams",
+        "token_scores",
+        "generations",
+        "infinigram",
+        "task_grams",
+        "generation_counts",
+    ),
     "no models": ("models", "token_scores", "generations"),
     "models that answered nothing": ("token_scores", "generations", "generation_counts"),
     "no n-grams": ("example_ngrams", "task_grams"),
     "no pair mined": ("task_grams",),
     "nothing was counted": ("pair_counts", "ngram_stats", "contamination", "infinigram"),
     "no contamination and no ∞-gram": ("contamination", "infinigram"),
-}  # fmt: skip
+}
 CASES = (*WORLDS, *ABSENT, "no references", "a model that is not known", "every example contaminated")
 
 
@@ -97,13 +105,41 @@ def tables(tmp_path_factory):
 def _others(root: Path, w: World) -> dict[str, tuple[Part, ...]]:
     n, names = len(w), [f"e{i:04d}" for i in range(len(w))]
     return {
-        "generation_counts": (write_part(root, "generation_counts", {
-            "model": ["m"] * n, "checkpoint": [9] * n, "task": ["t"] * n, "example": names, "kind": ["ngram"] * n,
-            "order": [2] * n, "total": [i % 3 for i in range(n)], "novel": [0] * n}, {"task": "t"}),),
-        "contamination": (write_part(root, "contamination", {
-            "task": ["t"] * n, "example": names, "order": [8] * n, "side": ["input"] * n, "ngram": ["w"] * n, "shared": [1] * n,
-            "documents": [1] * n, "source": ["c"] * n, "id": ["d"] * n}),),
-    }  # fmt: skip
+        "generation_counts": (
+            write_part(
+                root,
+                "generation_counts",
+                {
+                    "model": ["m"] * n,
+                    "checkpoint": [9] * n,
+                    "task": ["t"] * n,
+                    "example": names,
+                    "kind": ["ngram"] * n,
+                    "order": [2] * n,
+                    "total": [i % 3 for i in range(n)],
+                    "novel": [0] * n,
+                },
+                {"task": "t"},
+            ),
+        ),
+        "contamination": (
+            write_part(
+                root,
+                "contamination",
+                {
+                    "task": ["t"] * n,
+                    "example": names,
+                    "order": [8] * n,
+                    "side": ["input"] * n,
+                    "ngram": ["w"] * n,
+                    "shared": [1] * n,
+                    "documents": [1] * n,
+                    "source": ["c"] * n,
+                    "id": ["d"] * n,
+                },
+            ),
+        ),
+    }
 
 
 def change(root: Path, tables, table: str, of) -> None:
@@ -118,10 +154,14 @@ def change(root: Path, tables, table: str, of) -> None:
 def study(case: str, family: str) -> Study:
     languages = {"languages": ["en", "de"]} if family == "translation" else {}
     exclude = {"exclude_contaminated": 8} if case == "every example contaminated" else {}
-    return Study.model_validate({
-        "name": "s", "corpus": {"planted": {}}, "measures": {"bootstrap": 50, "bins": 2, **exclude},
-        "tasks": [{"name": "t", "family": family, "reader": "planted", "orders": [1, 2], **languages}],
-    })  # fmt: skip
+    return Study.model_validate(
+        {
+            "name": "s",
+            "corpus": {"planted": {}},
+            "measures": {"bootstrap": 50, "bins": 2, **exclude},
+            "tasks": [{"name": "t", "family": family, "reader": "planted", "orders": [1, 2], **languages}],
+        }
+    )
 
 
 @pytest.mark.parametrize("case", CASES)

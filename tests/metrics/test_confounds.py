@@ -20,10 +20,20 @@ from tests.support import read_rows, write_part
 N = 240
 SETTINGS = {"draws": 200, "seed": 3, "windows": [5], "equal_rows": 100, "gamma": {"1": 0.5, "2": 0.5}, "other_prompt": True}
 DETAILS = {
-    "within s_y", "within group", "without templates", "window=5", "each example weighs 1", "mined elsewhere",
-    "common examples", "equal N", "reliability", "partial: length of s_y", "partial: frequency of s_y",
-    "partial: tokens of s_y", "partial: all",
-}  # fmt: skip
+    "within s_y",
+    "within group",
+    "without templates",
+    "window=5",
+    "each example weighs 1",
+    "mined elsewhere",
+    "common examples",
+    "equal N",
+    "reliability",
+    "partial: length of s_y",
+    "partial: frequency of s_y",
+    "partial: tokens of s_y",
+    "partial: all",
+}
 
 
 @pytest.fixture(scope="module", params=["mem_n", "mem_delta"])
@@ -39,11 +49,18 @@ def check(request) -> Check:
     names[:80] = ["template"] * 80
     spans, index = np.unique(np.column_stack([example, output]), axis=0, return_inverse=True)
     own = rng.normal(size=len(spans)) - 0.02 * spans[:, 1]
-    found = pl.DataFrame({
-        "example": example, "span": index.ravel(), "input_ngram": names,
-        "output_ngram": ["a" * (1 + o % 7) + " b" * (o % 2) for o in output], "count": count, "input_documents": inputs,
-        "output_documents": df, "window 5": count * rng.integers(0, 2, N),
-    })  # fmt: skip
+    found = pl.DataFrame(
+        {
+            "example": example,
+            "span": index.ravel(),
+            "input_ngram": names,
+            "output_ngram": ["a" * (1 + o % 7) + " b" * (o % 2) for o in output],
+            "count": count,
+            "input_documents": inputs,
+            "output_documents": df,
+            "window 5": count * rng.integers(0, 2, N),
+        }
+    )
     held = pl.DataFrame({"example": example, "order": 1, "input_ngram": names})
     empty = pl.DataFrame()
     task = Loaded(
@@ -94,8 +111,11 @@ def test_rows_are_taken_away_as_the_remedy_says(check):
 def test_partials_are_correlations_of_residuals_of_ranks(check):
     found, rows, table = remedies(check), check.rows, check.found
     characters, words = table["output_ngram"].str.len_chars(), 1 + table["output_ngram"].str.count_matches(" ")
-    controls = {"length of s_y": [characters, words], "frequency of s_y": [table["output_documents"]],
-                "tokens of s_y": [check.tokens]}  # fmt: skip
+    controls = {
+        "length of s_y": [characters, words],
+        "frequency of s_y": [table["output_documents"]],
+        "tokens of s_y": [check.tokens],
+    }
     controls["all"] = [c for columns in controls.values() for c in columns]
     for name, columns in controls.items():
         wanted = stats.pearsonr(residuals(rows.x, columns), residuals(rows.y, columns)).statistic
@@ -158,10 +178,14 @@ def twin(root, w, name: str, pairs: slice = slice(None)) -> dict:
 
 def two_tasks(**other: object) -> Study:
     task = {"family": "qa", "reader": "jsonl", "evaluate": ["a.jsonl"], "orders": [1]}
-    return Study.model_validate({
-        "name": "s", "corpus": {"planted": {}}, "measures": {"bootstrap": 100},
-        "tasks": [{"name": "t", **task, "repeat_of": "u"}, {"name": "u", **task, **other}],
-    })  # fmt: skip
+    return Study.model_validate(
+        {
+            "name": "s",
+            "corpus": {"planted": {}},
+            "measures": {"bootstrap": 100},
+            "tasks": [{"name": "t", **task, "repeat_of": "u"}, {"name": "u", **task, **other}],
+        }
+    )
 
 
 def test_a_second_prompt_tells_the_reliability_and_other_files_another_mining(tmp_path):
@@ -202,9 +226,18 @@ def test_a_window_is_counted_as_the_corpus_says(tmp_path):
     tables = w.tables(tmp_path)
     near = np.where(np.arange(60) % 3 > 0, np.maximum(1, w.count // 2), 0)
     rows = sorted((f"s{i}", f"a{i}", int(near[i])) for i in range(60) if near[i])
-    tables["pair_windows"] = (write_part(tmp_path, "pair_windows", {
-        "input_ngram": [r[0] for r in rows], "output_ngram": [r[1] for r in rows], "window": [7] * len(rows),
-        "documents": [r[2] for r in rows]}),)  # fmt: skip
+    tables["pair_windows"] = (
+        write_part(
+            tmp_path,
+            "pair_windows",
+            {
+                "input_ngram": [r[0] for r in rows],
+                "output_ngram": [r[1] for r in rows],
+                "window": [7] * len(rows),
+                "documents": [r[2] for r in rows],
+            },
+        ),
+    )
     study = Study.model_validate(w.study().model_dump() | {"counting": {"windows": [7]}})
     found = {(r["model"], r["unit"], r["detail"]): r for r in taken(tmp_path, study, tables, "confound")}
     kept = near > 0
@@ -217,8 +250,10 @@ def test_a_window_is_counted_as_the_corpus_says(tmp_path):
 MEASURES = ("confound", "comparison", "attribution", "exposure", "distributional")
 
 
-@pytest.mark.parametrize("case", ["one example", "constant", "never asked", "no model", "nothing mined", "zero counts",
-                                  "infinite", "two examples"])  # fmt: skip
+@pytest.mark.parametrize(
+    "case",
+    ["one example", "constant", "never asked", "no model", "nothing mined", "zero counts", "infinite", "two examples"],
+)
 def test_what_cannot_be_said_is_a_row_with_a_reason_in_every_table(tmp_path, case):
     w = world(n={"one example": 1, "two examples": 2}.get(case, 12))
     w.others = (lambda i, o: -2.0) if len(w) > 2 else None

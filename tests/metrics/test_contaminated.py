@@ -13,11 +13,15 @@ BAD = ("e0001", "e0004", "e0007")
 
 
 def study(exclude: int = 0, **task: object) -> Study:
-    return Study.model_validate({
-        "name": "s", "corpus": {"planted": {}}, "counting": {"contamination_orders": [8, 13]},
-        "measures": {"bootstrap": 60, "bins": 2, "exclude_contaminated": exclude},
-        "tasks": [{"name": "t", "family": "qa", "reader": "planted", "orders": [1], **task}],
-    })  # fmt: skip
+    return Study.model_validate(
+        {
+            "name": "s",
+            "corpus": {"planted": {}},
+            "counting": {"contamination_orders": [8, 13]},
+            "measures": {"bootstrap": 60, "bins": 2, "exclude_contaminated": exclude},
+            "tasks": [{"name": "t", "family": "qa", "reader": "planted", "orders": [1], **task}],
+        }
+    )
 
 
 def tables_of(root, *, without: tuple[str, ...] = ()):
@@ -28,16 +32,44 @@ def tables_of(root, *, without: tuple[str, ...] = ()):
     w.infinity = np.arange(40) * 7 % 50
     tables = w.tables(root)
     names = [f"e{i:04d}" for i in range(40)]
-    tables["generation_counts"] = (write_part(root, "generation_counts", {
-        "model": ["m"] * 40, "checkpoint": [9] * 40, "task": ["t"] * 40, "example": names, "kind": ["ngram"] * 40,
-        "order": [2] * 40, "total": [5] * 40, "novel": [i % 4 for i in range(40)]}, {"task": "t"}),)  # fmt: skip
+    tables["generation_counts"] = (
+        write_part(
+            root,
+            "generation_counts",
+            {
+                "model": ["m"] * 40,
+                "checkpoint": [9] * 40,
+                "task": ["t"] * 40,
+                "example": names,
+                "kind": ["ngram"] * 40,
+                "order": [2] * 40,
+                "total": [5] * 40,
+                "novel": [i % 4 for i in range(40)],
+            },
+            {"task": "t"},
+        ),
+    )
     shared = [*((name, 13) for name in BAD), ("e0009", 8)]
     shared += [(name, 8) for name in BAD]
     shared.sort()
     n = len(shared)
-    tables["contamination"] = (write_part(root, "contamination", {
-        "task": ["t"] * n, "example": [e for e, _ in shared], "order": [o for _, o in shared], "side": ["input"] * n,
-        "ngram": ["w"] * n, "shared": [1] * n, "documents": [1] * n, "source": ["c"] * n, "id": ["d"] * n}),)  # fmt: skip
+    tables["contamination"] = (
+        write_part(
+            root,
+            "contamination",
+            {
+                "task": ["t"] * n,
+                "example": [e for e, _ in shared],
+                "order": [o for _, o in shared],
+                "side": ["input"] * n,
+                "ngram": ["w"] * n,
+                "shared": [1] * n,
+                "documents": [1] * n,
+                "source": ["c"] * n,
+                "id": ["d"] * n,
+            },
+        ),
+    )
     store = Store(str(root))
     for table, parts in tables.items():
         schema = CONTRACTS[table].schema

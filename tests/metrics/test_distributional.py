@@ -174,17 +174,41 @@ def test_a_model_with_other_tokens_has_no_mem_infinity_and_all_else(tmp_path):
     w = world(n=50)
     w.infinity = 100 + np.arange(50)
     tables = w.tables(tmp_path) | {
-        "tokenizer": (write_part(tmp_path, "tokenizer", {
-            "name": ["t"], "vocabulary_size": [258], "end_of_document": [0], "json": [text]}),),
-        "models": tuple(write_part(tmp_path, "models", {
-            "model": [name], "checkpoint": [9], "source": ["folder"], "revision": [""], "path": [""], "sha256": [""],
-            "tokenizer": [identity(tokens)], "parameters": [2], "parameters_non_embedding": [1], "tokens_seen": [-1],
-            "loss": [None], "seed": [-1], "membership": [""]}, {"model": f"{name} anew"})
-            for name, tokens in (("m", laid_out_otherwise), ("null", other))),
-    }  # fmt: skip
+        "tokenizer": (
+            write_part(
+                tmp_path, "tokenizer", {"name": ["t"], "vocabulary_size": [258], "end_of_document": [0], "json": [text]}
+            ),
+        ),
+        "models": tuple(
+            write_part(
+                tmp_path,
+                "models",
+                {
+                    "model": [name],
+                    "checkpoint": [9],
+                    "source": ["folder"],
+                    "revision": [""],
+                    "path": [""],
+                    "sha256": [""],
+                    "tokenizer": [identity(tokens)],
+                    "parameters": [2],
+                    "parameters_non_embedding": [1],
+                    "tokens_seen": [-1],
+                    "loss": [None],
+                    "seed": [-1],
+                    "membership": [""],
+                },
+                {"model": f"{name} anew"},
+            )
+            for name, tokens in (("m", laid_out_otherwise), ("null", other))
+        ),
+    }
     rows = read_rows(tmp_path, run_step(MEASURE, w.study(), tmp_path, tables)["metrics"])
-    found = {(r["measure"], r["model"]): r for r in rows if r["statistic"] == "spearman" and r["unit"] == "example_output"
-             and not r["detail"]}  # fmt: skip
+    found = {
+        (r["measure"], r["model"]): r
+        for r in rows
+        if r["statistic"] == "spearman" and r["unit"] == "example_output" and not r["detail"]
+    }
     assert found["mem_infinity", "m"]["estimate"] is not None and found["mem_infinity", "m"]["rows"] == 50
     assert found["mem_infinity", "null"]["estimate"] is None and "[tokenizer]" in found["mem_infinity", "null"]["note"]
     assert found["mem_n", "null"]["estimate"] is not None

@@ -87,11 +87,14 @@ def test_a_planted_onset_is_recovered_with_its_rise():
     assert not found.parameters.note
 
 
-@pytest.mark.parametrize(("start", "says"), [
-    (np.log(1e4), "reaches the smallest model (1e+06 parameters)"),
-    (np.log(9e8), "the last step of the ladder (from 3e+08 parameters)"),
-    (np.log(1e12), "the last step of the ladder"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("start", "says"),
+    [
+        (np.log(1e4), "reaches the smallest model (1e+06 parameters)"),
+        (np.log(9e8), "the last step of the ladder (from 3e+08 parameters)"),
+        (np.log(1e12), "the last step of the ladder"),
+    ],
+)
 def test_an_onset_beyond_the_ladder_is_not_identified(start, says):
     found = onset(planted(np.random.default_rng(0), start), DRAWS)
     assert found.parameters.value is None

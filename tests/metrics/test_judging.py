@@ -9,10 +9,17 @@ from tasks.metrics import judging, official
 from tasks.metrics.judging import Asks, OptionScore
 
 
-@pytest.mark.parametrize(("text", "normal"), [
-    ("The Beatles!", "beatles"), ("a  man, an_apple", "man apple"), ("“Theatre” is ‘an’ art", "“theatre” is art"),
-    ("U.S.A.", "u s"), ("A", ""), ("New-York", "new york"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "normal"),
+    [
+        ("The Beatles!", "beatles"),
+        ("a  man, an_apple", "man apple"),
+        ("“Theatre” is ‘an’ art", "“theatre” is art"),
+        ("U.S.A.", "u s"),
+        ("A", ""),
+        ("New-York", "new york"),
+    ],
+)
 def test_triviaqa_normalisation(text, normal):
     """Punctuation becomes a space before articles go, so "U.S.A." loses its last letter, as in the official script."""
     assert official.normalise_answer(text) == normal
@@ -26,10 +33,19 @@ def test_exact_match_and_f1_take_the_best_alias():
     assert official.f1("", ["x"]) == 0
 
 
-@pytest.mark.parametrize(("text", "number"), [
-    ("12 + 7 = 19", "19"), ("so 1,234.50 in all", "1234.50"), ("48/2=24 #### 24 km in 3 h", "24"), ("it is -5", "-5"),
-    ("10-7", "7"), ("x = (3)-2", "2"), ("#### 1\n#### 72.", "72"), ("3, 4", "4"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("12 + 7 = 19", "19"),
+        ("so 1,234.50 in all", "1234.50"),
+        ("48/2=24 #### 24 km in 3 h", "24"),
+        ("it is -5", "-5"),
+        ("10-7", "7"),
+        ("x = (3)-2", "2"),
+        ("#### 1\n#### 72.", "72"),
+        ("3, 4", "4"),
+    ],
+)
 def test_final_number(text, number):
     assert official.final_number(text) == Decimal(number)
 

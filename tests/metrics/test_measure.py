@@ -80,10 +80,21 @@ def test_performance_has_a_zero_bin_an_overflow_bin_and_every_example_once(tmp_p
 
 
 def test_novelty_is_a_ratio_of_sums_and_the_reference_stands_beside_it(tmp_path):
-    part = write_part(tmp_path, "generation_counts", {
-        "model": ["m", "m", "reference"], "checkpoint": [9, 9, -1], "task": ["t"] * 3, "example": ["e0000",
-        "e0001", "e0000"],
-        "kind": ["ngram"] * 3, "order": [2] * 3, "total": [1, 9, 4], "novel": [1, 1, 0]}, {"task": "t"})  # fmt: skip
+    part = write_part(
+        tmp_path,
+        "generation_counts",
+        {
+            "model": ["m", "m", "reference"],
+            "checkpoint": [9, 9, -1],
+            "task": ["t"] * 3,
+            "example": ["e0000", "e0001", "e0000"],
+            "kind": ["ngram"] * 3,
+            "order": [2] * 3,
+            "total": [1, 9, 4],
+            "novel": [1, 1, 0],
+        },
+        {"task": "t"},
+    )
     found = measured(tmp_path, answering(), "novelty", {"generation_counts": (part,)})
     assert found["novelty", "m", 2, "rate", "ngram"]["estimate"] == pytest.approx(0.2)
     assert found["novelty", "m", 2, "count", "ngram"]["estimate"] == 2
@@ -92,10 +103,21 @@ def test_novelty_is_a_ratio_of_sums_and_the_reference_stands_beside_it(tmp_path)
 
 
 def test_contamination_is_the_share_of_examples_long_enough(tmp_path):
-    part = write_part(tmp_path, "contamination", {
-        "task": ["t", "t"], "example": ["e0000", "e0001"], "order": [3, 3], "side": ["input", "input"],
-        "ngram": ["where is s0"] * 2,
-        "shared": [1, 1], "documents": [1, 1], "source": ["c"] * 2, "id": ["d"] * 2})  # fmt: skip
+    part = write_part(
+        tmp_path,
+        "contamination",
+        {
+            "task": ["t", "t"],
+            "example": ["e0000", "e0001"],
+            "order": [3, 3],
+            "side": ["input", "input"],
+            "ngram": ["where is s0"] * 2,
+            "shared": [1, 1],
+            "documents": [1, 1],
+            "source": ["c"] * 2,
+            "id": ["d"] * 2,
+        },
+    )
     w = answering(20)
     study = Study.model_validate(w.study().model_dump() | {"counting": {"contamination_orders": [3, 8]}})
     tables = run_step(MEASURE, study, tmp_path, w.tables(tmp_path) | {"contamination": (part,)})
@@ -173,19 +195,47 @@ def test_a_task_that_is_not_planted_has_no_truth(tmp_path):
 def test_multiple_choice_reads_the_options_after_the_own_input(tmp_path):
     n, label = 8, {"task": "t"}
     names = [f"e{i}" for i in range(n)]
-    examples = write_part(tmp_path, "examples", {
-        "task": ["t"] * n, "split": ["evaluate"] * n, "example": names, "row": list(range(1, n + 1)), "group": [""] * n,
-        "input": ["x"] * n, "output": ["yes"] * n, "prompt": ["p"] * n, "separator": [""] * n, "aliases": [[]] * n,
-        "options": [["no", "yes"]] * n, "answer": [1] * n, "sha256": [""] * n}, label)  # fmt: skip
+    examples = write_part(
+        tmp_path,
+        "examples",
+        {
+            "task": ["t"] * n,
+            "split": ["evaluate"] * n,
+            "example": names,
+            "row": list(range(1, n + 1)),
+            "group": [""] * n,
+            "input": ["x"] * n,
+            "output": ["yes"] * n,
+            "prompt": ["p"] * n,
+            "separator": [""] * n,
+            "aliases": [[]] * n,
+            "options": [["no", "yes"]] * n,
+            "answer": [1] * n,
+            "sha256": [""] * n,
+        },
+        label,
+    )
     rows = [(e, o, [-1.0, -1.0] if o < 1 else [-0.5] if i < 6 else [-9.0]) for i, e in enumerate(names) for o in (-1, 0, 1)]
     rows = [(e, o, v) for e, o, v in rows if (e, o) != ("e7", 0)]  # e7 lacks an option
-    scores = write_part(tmp_path, "token_scores", {
-        "model": ["m"] * len(rows), "checkpoint": [0] * len(rows), "task": ["t"] * len(rows),
-        "example": [r[0] for r in rows],
-        "input_example": [r[0] for r in rows], "option": [r[1] for r in rows], "tokens": [[0] * len(r[2]) for r in rows],
-        "starts": [[0] * len(r[2]) for r in rows], "ends": [[1] * len(r[2]) for r in rows],
-        "log_probabilities": [r[2] for r in rows], "truncated": [0] * len(rows), "straddles": [False] * len(rows)},
-        {"model": "m", "task": "t"})  # fmt: skip
+    scores = write_part(
+        tmp_path,
+        "token_scores",
+        {
+            "model": ["m"] * len(rows),
+            "checkpoint": [0] * len(rows),
+            "task": ["t"] * len(rows),
+            "example": [r[0] for r in rows],
+            "input_example": [r[0] for r in rows],
+            "option": [r[1] for r in rows],
+            "tokens": [[0] * len(r[2]) for r in rows],
+            "starts": [[0] * len(r[2]) for r in rows],
+            "ends": [[1] * len(r[2]) for r in rows],
+            "log_probabilities": [r[2] for r in rows],
+            "truncated": [0] * len(rows),
+            "straddles": [False] * len(rows),
+        },
+        {"model": "m", "task": "t"},
+    )
     w = world(n=1)
     w.log_p = {"m": np.zeros(1)}
     model = write_part(

@@ -105,10 +105,24 @@ def test_a_language_pair_is_corpus_bleu_over_the_counts_of_its_distinct_pairs(tm
         rows += [(name, "output", f"a{i % 4}", 0, 2)]
     rows.sort()
     n = len(rows)
-    tables["example_ngrams"] = (write_part(tmp_path, "example_ngrams", {
-        "task": ["t"] * n, "split": ["evaluate"] * n, "example": [r[0] for r in rows], "side": [r[1] for r in rows],
-        "order": [1] * n, "ngram": [r[2] for r in rows], "length": [1] * n, "starts": [[r[3]] for r in rows],
-        "ends": [[r[4]] for r in rows]}, {"task": "t"}),)  # fmt: skip
+    tables["example_ngrams"] = (
+        write_part(
+            tmp_path,
+            "example_ngrams",
+            {
+                "task": ["t"] * n,
+                "split": ["evaluate"] * n,
+                "example": [r[0] for r in rows],
+                "side": [r[1] for r in rows],
+                "order": [1] * n,
+                "ngram": [r[2] for r in rows],
+                "length": [1] * n,
+                "starts": [[r[3]] for r in rows],
+                "ends": [[r[4]] for r in rows],
+            },
+            {"task": "t"},
+        ),
+    )
     rows, _ = run_alone("performance", w.study(family="translation", answer="ngrams"), tmp_path, tables)
     found = {r["detail"]: r for r in rows if r["measure"] == "performance_by_group" and r["model"] == "m"}
     for group, first in (("even", 0), ("odd", 1)):

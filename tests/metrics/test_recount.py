@@ -18,24 +18,61 @@ def other_counts(root, w: World, prefix: str, count, inputs, outputs=None):
     df = {f"s{i}": int(v) for i, v in enumerate(inputs)} | {f"a{j}": int(v) for j, v in zip(w.answer, outputs, strict=True)}
     grams = sorted(df.items())
     return {
-        f"{prefix}pair_counts": (write_part(root, f"{prefix}pair_counts", {
-            "input_ngram": [p[0] for p in pairs], "output_ngram": [p[1] for p in pairs], "documents": [p[2] for p in pairs]}),),
-        f"{prefix}ngram_stats": (write_part(root, f"{prefix}ngram_stats", {
-            "ngram": [g for g, _ in grams], "length": [1] * len(grams), "occurrences": [v for _, v in grams],
-            "documents": [v for _, v in grams]}),),
-    }  # fmt: skip
+        f"{prefix}pair_counts": (
+            write_part(
+                root,
+                f"{prefix}pair_counts",
+                {
+                    "input_ngram": [p[0] for p in pairs],
+                    "output_ngram": [p[1] for p in pairs],
+                    "documents": [p[2] for p in pairs],
+                },
+            ),
+        ),
+        f"{prefix}ngram_stats": (
+            write_part(
+                root,
+                f"{prefix}ngram_stats",
+                {
+                    "ngram": [g for g, _ in grams],
+                    "length": [1] * len(grams),
+                    "occurrences": [v for _, v in grams],
+                    "documents": [v for _, v in grams],
+                },
+            ),
+        ),
+    }
 
 
 def clean_counts(root, w: World, rows):
     """clean_pair_counts and clean_ngram_stats: rows are (i, clean C, clean df(s_x))."""
     return {
-        "clean_pair_counts": (write_part(root, "clean_pair_counts", {
-            "task": ["t"] * len(rows), "input_ngram": [f"s{i}" for i, _, _ in rows],
-            "output_ngram": [f"a{w.answer[i]}" for i, _, _ in rows], "documents": [int(c) for _, c, _ in rows]}),),
-        "clean_ngram_stats": (write_part(root, "clean_ngram_stats", {
-            "task": ["t"] * len(rows), "ngram": [f"s{i}" for i, _, _ in rows], "length": [1] * len(rows),
-            "occurrences": [int(d) for _, _, d in rows], "documents": [int(d) for _, _, d in rows]}),),
-    }  # fmt: skip
+        "clean_pair_counts": (
+            write_part(
+                root,
+                "clean_pair_counts",
+                {
+                    "task": ["t"] * len(rows),
+                    "input_ngram": [f"s{i}" for i, _, _ in rows],
+                    "output_ngram": [f"a{w.answer[i]}" for i, _, _ in rows],
+                    "documents": [int(c) for _, c, _ in rows],
+                },
+            ),
+        ),
+        "clean_ngram_stats": (
+            write_part(
+                root,
+                "clean_ngram_stats",
+                {
+                    "task": ["t"] * len(rows),
+                    "ngram": [f"s{i}" for i, _, _ in rows],
+                    "length": [1] * len(rows),
+                    "occurrences": [int(d) for _, _, d in rows],
+                    "documents": [int(d) for _, _, d in rows],
+                },
+            ),
+        ),
+    }
 
 
 def measured(root, w: World, extra, measure: str):

@@ -56,20 +56,23 @@ def test_normalised_aliases_stay_as_they_are(text):
 
 
 # -- GSM8K -----------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize(("text", "strict", "flexible"), [
-    ("She has 9 + 9 = 18.\n#### 18", "18", "18"),
-    ("#### 18\n\nQuestion: 7?\n#### 7", "18", "7"),  # the model went on with a next question
-    ("The answer is $18.", None, "18"),
-    ("#### $18", None, "18"),  # strict knows no dollar sign
-    ("#### 1,000", "1000", "1000"),
-    ("about 1000.0", None, "1000"),
-    ("####18", None, "18"),  # nor a missing space
-    ("it is -5", None, "-5"),
-    ("10-7", None, "-7"),  # the letter of the expression
-    ("5 apples ...", None, None),  # the dots look like the last number
-    ("none", None, None),
-    ("#### 1.2.3", None, None),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "strict", "flexible"),
+    [
+        ("She has 9 + 9 = 18.\n#### 18", "18", "18"),
+        ("#### 18\n\nQuestion: 7?\n#### 7", "18", "7"),  # the model went on with a next question
+        ("The answer is $18.", None, "18"),
+        ("#### $18", None, "18"),  # strict knows no dollar sign
+        ("#### 1,000", "1000", "1000"),
+        ("about 1000.0", None, "1000"),
+        ("####18", None, "18"),  # nor a missing space
+        ("it is -5", None, "-5"),
+        ("10-7", None, "-7"),  # the letter of the expression
+        ("5 apples ...", None, None),  # the dots look like the last number
+        ("none", None, None),
+        ("#### 1.2.3", None, None),
+    ],
+)
 def test_gsm8k_numbers_are_extracted_as_by_lm_evaluation_harness(text, strict, flexible):
     wanted = [None if number is None else Decimal(number) for number in (strict, flexible)]
     assert [official.strict_number(text), official.flexible_number(text)] == wanted
@@ -95,8 +98,10 @@ def test_the_three_readings_of_one_answer_are_three_statistics():
     asked = judging.Asks(["a", "b"], ["", ""], [["9 + 9 = 18\n#### 18"]] * 2, [[], []], [-1, -1])
     found = judging.judge("math", asked, {"a": "#### 18\n#### 7", "b": "so $18."})
     assert {name: values.tolist() for name, values in found.items()} == {
-        "exact_match": [0, 1], "exact_match_strict": [1, 0], "exact_match_flexible": [0, 1],
-    }  # fmt: skip
+        "exact_match": [0, 1],
+        "exact_match_strict": [1, 0],
+        "exact_match_flexible": [0, 1],
+    }
 
 
 # -- standard errors -------------------------------------------------------------------------------------------------
@@ -154,8 +159,11 @@ def test_the_signature_names_the_tokenizer_of_the_target_language(tmp_path):
         "tok:zh" in scored(tmp_path, w, family="translation", answer="ngrams", languages=["en", "zh"])["m", "bleu"]["note"]
     )
     assert [judging.bleu_tokenizer(x) for x in (["en", "de"], ["en", "zh-Hant"], ["en", "ja"], [])] == [
-        "13a", "zh", "char", "13a"
-    ]  # fmt: skip
+        "13a",
+        "zh",
+        "char",
+        "13a",
+    ]
 
 
 def choosing(tmp_path, *, unconditional: bool):
@@ -168,24 +176,46 @@ def choosing(tmp_path, *, unconditional: bool):
     rows.sort()
     n, label = len(rows), {"task": "t"}
     examples = {
-        "task": ["t"] * 8, "split": ["evaluate"] * 8, "example": names, "row": list(range(1, 9)), "group": [""] * 8,
-        "input": ["q"] * 8, "output": ["axolotl"] * 8, "prompt": ["p"] * 8, "separator": [""] * 8, "aliases": [[]] * 8,
-        "options": [["no", "axolotl"]] * 8, "answer": [1] * 8, "sha256": [""] * 8,
-    }  # fmt: skip
+        "task": ["t"] * 8,
+        "split": ["evaluate"] * 8,
+        "example": names,
+        "row": list(range(1, 9)),
+        "group": [""] * 8,
+        "input": ["q"] * 8,
+        "output": ["axolotl"] * 8,
+        "prompt": ["p"] * 8,
+        "separator": [""] * 8,
+        "aliases": [[]] * 8,
+        "options": [["no", "axolotl"]] * 8,
+        "answer": [1] * 8,
+        "sha256": [""] * 8,
+    }
     scores = {
-        "model": ["m"] * n, "checkpoint": [9] * n, "task": ["t"] * n, "example": [r[0] for r in rows],
-        "input_example": [r[1] for r in rows], "option": [r[2] for r in rows], "tokens": [[1, 2]] * n,
-        "starts": [[0, 1]] * n, "ends": [[1, 2]] * n, "log_probabilities": [[r[3] / 2] * 2 for r in rows],
-        "truncated": [0] * n, "straddles": [False] * n,
-    }  # fmt: skip
+        "model": ["m"] * n,
+        "checkpoint": [9] * n,
+        "task": ["t"] * n,
+        "example": [r[0] for r in rows],
+        "input_example": [r[1] for r in rows],
+        "option": [r[2] for r in rows],
+        "tokens": [[1, 2]] * n,
+        "starts": [[0, 1]] * n,
+        "ends": [[1, 2]] * n,
+        "log_probabilities": [[r[3] / 2] * 2 for r in rows],
+        "truncated": [0] * n,
+        "straddles": [False] * n,
+    }
     tables = world(n=8).tables(tmp_path) | {
         "examples": (write_part(tmp_path, "examples", examples, label),),
         "token_scores": (write_part(tmp_path, "token_scores", scores, {"model": "m", "task": "t"}),),
     }
-    study = Study.model_validate({
-        "name": "s", "corpus": {"planted": {}}, "measures": {"bootstrap": 50, "bins": 2},
-        "tasks": [{"name": "t", "family": "multiple_choice", "reader": "planted", "orders": [1]}],
-    })  # fmt: skip
+    study = Study.model_validate(
+        {
+            "name": "s",
+            "corpus": {"planted": {}},
+            "measures": {"bootstrap": 50, "bins": 2},
+            "tasks": [{"name": "t", "family": "multiple_choice", "reader": "planted", "orders": [1]}],
+        }
+    )
     found = run_step(MEASURE, study, tmp_path, tables)["metrics"]
     rows = read_rows(tmp_path, tuple(p for p in found if p.labels["measure"] == "score"))
     return {r["statistic"]: r for r in rows if r["measure"] == "score" and r["model"] == "m"}

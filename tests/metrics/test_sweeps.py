@@ -33,35 +33,72 @@ class Alike(World):
         for i, name in enumerate(names):
             inputs = ["s" + str(i), *(["w"] if i % 3 else [])]  # two of three questions
             rows += [(name, "input", x, 9) for x in inputs] + [(name, "output", f"a{self.answer[i]}", 0)]
-        return write_part(root, "example_ngrams", {
-            "task": ["t"] * len(rows), "split": ["evaluate"] * len(rows), "example": [r[0] for r in rows],
-            "side": [r[1] for r in rows], "order": [1] * len(rows), "ngram": [r[2] for r in rows], "length": [1] * len(rows),
-            "starts": [[r[3]] for r in rows], "ends": [[r[3] + len(r[2])] for r in rows]}, label)  # fmt: skip
+        return write_part(
+            root,
+            "example_ngrams",
+            {
+                "task": ["t"] * len(rows),
+                "split": ["evaluate"] * len(rows),
+                "example": [r[0] for r in rows],
+                "side": [r[1] for r in rows],
+                "order": [1] * len(rows),
+                "ngram": [r[2] for r in rows],
+                "length": [1] * len(rows),
+                "starts": [[r[3]] for r in rows],
+                "ends": [[r[3] + len(r[2])] for r in rows],
+            },
+            label,
+        )
 
     def _pairs(self) -> list[tuple[str, str, float, int]]:
         own = [(f"s{i}", f"a{self.answer[i]}", float(self.alike[i]), int(self.count[i])) for i in range(len(self))]
-        return sorted(own + [("w", f"a{j}", float(1 - self.alike[i]), int(self.common[i]))
-                             for i, j in enumerate(self.answer) if self.alike[i] < 0.7])  # fmt: skip
+        return sorted(
+            own
+            + [
+                ("w", f"a{j}", float(1 - self.alike[i]), int(self.common[i]))
+                for i, j in enumerate(self.answer)
+                if self.alike[i] < 0.7
+            ]
+        )
 
     def _task_grams(self, root: Path, label: dict[str, str]) -> Part:
         rows = self._pairs()
-        return write_part(root, "task_grams", {
-            "task": ["t"] * len(rows), "order": [1] * len(rows), "input_ngram": [r[0] for r in rows],
-            "output_ngram": [r[1] for r in rows], "similarity": [r[2] for r in rows], "shares_word": [False] * len(rows),
-            "examples": [1] * len(rows)}, label)  # fmt: skip
+        return write_part(
+            root,
+            "task_grams",
+            {
+                "task": ["t"] * len(rows),
+                "order": [1] * len(rows),
+                "input_ngram": [r[0] for r in rows],
+                "output_ngram": [r[1] for r in rows],
+                "similarity": [r[2] for r in rows],
+                "shares_word": [False] * len(rows),
+                "examples": [1] * len(rows),
+            },
+            label,
+        )
 
     def _pair_counts(self, root: Path) -> Part:
         rows = self._pairs()
-        return write_part(root, "pair_counts", {
-            "input_ngram": [r[0] for r in rows], "output_ngram": [r[1] for r in rows],
-            "documents": [r[3] for r in rows]})  # fmt: skip
+        return write_part(
+            root,
+            "pair_counts",
+            {"input_ngram": [r[0] for r in rows], "output_ngram": [r[1] for r in rows], "documents": [r[3] for r in rows]},
+        )
 
     def _stats(self, root: Path) -> Part:
         df = {f"s{i}": int(v) for i, v in enumerate(self.inputs)} | {f"a{j}": 600 for j in self.answer} | {"w": 5000}
         rows = sorted(df.items())
-        return write_part(root, "ngram_stats", {
-            "ngram": [r[0] for r in rows], "length": [1] * len(rows), "occurrences": [2 * r[1] for r in rows],
-            "documents": [r[1] for r in rows]})  # fmt: skip
+        return write_part(
+            root,
+            "ngram_stats",
+            {
+                "ngram": [r[0] for r in rows],
+                "length": [1] * len(rows),
+                "occurrences": [2 * r[1] for r in rows],
+                "documents": [r[1] for r in rows],
+            },
+        )
 
 
 def alike(seed: int = 3, n: int = 60) -> Alike:
@@ -78,9 +115,17 @@ def tables_of(w: World, root: Path) -> dict[str, tuple[Part, ...]]:
     found = w.tables(root)
     similar = sorted(r["similarity"] for r in read_rows(root, found["task_grams"]))
     steps = np.unique(np.ceil(np.array([-0.5, *similar]) * 2**14) / 2**14, return_counts=True)
-    spread = write_part(root, "similarities", {
-        "task": ["t"] * len(steps[0]), "order": [1] * len(steps[0]), "at_most": steps[0].tolist(),
-        "candidates": [len(similar), *steps[1][1:].tolist()]}, {"task": "t"})  # fmt: skip
+    spread = write_part(
+        root,
+        "similarities",
+        {
+            "task": ["t"] * len(steps[0]),
+            "order": [1] * len(steps[0]),
+            "at_most": steps[0].tolist(),
+            "candidates": [len(similar), *steps[1][1:].tolist()],
+        },
+        {"task": "t"},
+    )
     return found | {"similarities": (spread,)}
 
 
@@ -204,9 +249,14 @@ def test_bad_input_is_null_with_its_reason(tmp_path: Path) -> None:
     study = Study.model_validate(w.study().model_dump() | {"measures": {"sweep_gammas": [0.3]}})
     unasked = run_step(only("sweeps"), study, tmp_path, tables | {"token_scores": ()})
     assert {r["note"] for r in read_rows(tmp_path, unasked["metrics"]) if r["model"] == "m"} == {
-        "no score: the model has no finite log-probability of any of these outputs"}  # fmt: skip
-    empty = write_part(tmp_path, "task_grams", {name: [] for name in (
-        "task", "order", "input_ngram", "output_ngram", "similarity", "shares_word", "examples")}, {"task": "none"})  # fmt: skip
+        "no score: the model has no finite log-probability of any of these outputs"
+    }
+    empty = write_part(
+        tmp_path,
+        "task_grams",
+        {name: [] for name in ("task", "order", "input_ngram", "output_ngram", "similarity", "shares_word", "examples")},
+        {"task": "none"},
+    )
     empty = replace(empty, labels={"task": "t"})
     nothing = run_step(only("sweeps"), study, tmp_path, tables | {"task_grams": (empty,)})
     rows = read_rows(tmp_path, nothing["metrics"])
@@ -219,10 +269,25 @@ def test_bad_input_is_null_with_its_reason(tmp_path: Path) -> None:
 def test_only_the_last_checkpoint_is_swept(tmp_path: Path) -> None:
     w = alike(n=20)
     tables = tables_of(w, tmp_path)
-    early = write_part(tmp_path, "models", {
-        "model": ["m"], "checkpoint": [3], "source": ["folder"], "revision": [""], "path": [""], "sha256": [""],
-        "parameters": [100], "parameters_non_embedding": [50], "tokens_seen": [-1], "loss": [None], "seed": [-1],
-        "membership": [""]}, {"model": "m", "checkpoint": "3"})  # fmt: skip
+    early = write_part(
+        tmp_path,
+        "models",
+        {
+            "model": ["m"],
+            "checkpoint": [3],
+            "source": ["folder"],
+            "revision": [""],
+            "path": [""],
+            "sha256": [""],
+            "parameters": [100],
+            "parameters_non_embedding": [50],
+            "tokens_seen": [-1],
+            "loss": [None],
+            "seed": [-1],
+            "membership": [""],
+        },
+        {"model": "m", "checkpoint": "3"},
+    )
     study = Study.model_validate(w.study().model_dump() | {"measures": {"sweep_gammas": [0.3]}})
     found = run_step(only("sweeps"), study, tmp_path, tables | {"models": (*tables["models"], early)})
     assert {(r["model"], r["checkpoint"]) for r in read_rows(tmp_path, found["metrics"])} == {

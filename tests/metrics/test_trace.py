@@ -35,11 +35,20 @@ def test_the_numbers_of_all_examples_together_are_mem_n_and_mem_delta(tmp_path: 
     for model in ("m", "null"):
         said = {(r["example"], r["ngram"]): r for r in shown["probabilities"] if r["model"] == model}
         rows = [(p, said[p["example"], p["output_ngram"]]) for p in shown["pairs"] if p["log_probability"] is not None]
-        known = {m["measure"]: m["estimate"] for m in metrics if m["model"] == model and m["unit"] == "pair"
-                 and m["statistic"] == "spearman" and m["detail"] == ""}  # fmt: skip
+        known = {
+            m["measure"]: m["estimate"]
+            for m in metrics
+            if m["model"] == model and m["unit"] == "pair" and m["statistic"] == "spearman" and m["detail"] == ""
+        }
         memorized = spearmanr([p["log_probability"] for p, _ in rows], [r["log_probability"] for _, r in rows]).statistic
-        pmi = [p["documents"] / (span[p["example"], "input", p["input_ngram"]]["documents"]
-                                 * span[p["example"], "output", p["output_ngram"]]["documents"]) for p, _ in rows]  # fmt: skip
+        pmi = [
+            p["documents"]
+            / (
+                span[p["example"], "input", p["input_ngram"]]["documents"]
+                * span[p["example"], "output", p["output_ngram"]]["documents"]
+            )
+            for p, _ in rows
+        ]
         contrast = spearmanr(pmi, [r["delta"] for _, r in rows]).statistic
         assert len(rows) == 300
         assert math.isclose(memorized, known["mem_n"], abs_tol=1e-9)
@@ -65,8 +74,15 @@ def test_what_is_right_for_each_example_adds_up_to_the_score(tmp_path: Path) -> 
 def test_an_example_without_an_answer_says_so(tmp_path: Path) -> None:
     w = world(n=3)
     tables = w.tables(tmp_path)
-    one = {"model": ["m"], "checkpoint": [9], "task": ["t"], "example": ["e0001"], "text": ["x"], "tokens": [[1]],
-           "stopped": ["length"]}  # fmt: skip
+    one = {
+        "model": ["m"],
+        "checkpoint": [9],
+        "task": ["t"],
+        "example": ["e0001"],
+        "text": ["x"],
+        "tokens": [[1]],
+        "stopped": ["length"],
+    }
     tables["generations"] = (write_part(tmp_path, "generations", one, {"model": "m", "task": "t"}),)
     shown = traced(tmp_path, w, tables)["answers"]
     assert [r["note"] for r in shown if r["model"] == "m"] == [NOT_ANSWERED, "", NOT_ANSWERED]
@@ -93,10 +109,26 @@ def test_counts_and_infinity_stand_beside_each_ngram(tmp_path: Path) -> None:
 def test_an_infinite_logarithm_is_null_with_a_reason(tmp_path: Path) -> None:
     w = world(n=2)
     tables, names = w.tables(tmp_path), ["e0000", "e0001"]
-    tables["infinigram"] = (write_part(tmp_path, "infinigram", {
-        "task": ["t"] * 2, "example": names, "position": [0, 0], "token": [0, 0], "start": [0, 0], "end": [2, 2],
-        "suffix": [0, 0], "numerator": [0, 0], "denominator": [9, 9], "backoff_suffix": [-1, 0], "backoff_numerator": [0, 1],
-        "backoff_denominator": [9, 9]}),)  # fmt: skip
+    tables["infinigram"] = (
+        write_part(
+            tmp_path,
+            "infinigram",
+            {
+                "task": ["t"] * 2,
+                "example": names,
+                "position": [0, 0],
+                "token": [0, 0],
+                "start": [0, 0],
+                "end": [2, 2],
+                "suffix": [0, 0],
+                "numerator": [0, 0],
+                "denominator": [9, 9],
+                "backoff_suffix": [-1, 0],
+                "backoff_numerator": [0, 1],
+                "backoff_denominator": [9, 9],
+            },
+        ),
+    )
     outputs = [r for r in traced(tmp_path, w, tables)["spans"] if r["side"] == "output"]
     assert [(r["log_infinity"] is None, r["note"]) for r in outputs] == [(True, NOWHERE), (False, "")]
 
@@ -123,26 +155,67 @@ def test_only_the_last_checkpoint_of_each_model_is_read(tmp_path: Path) -> None:
 
 def test_for_multiple_choice_the_answer_is_the_likeliest_option(tmp_path: Path) -> None:
     w = world(n=3)
-    study = Study.model_validate({
-        "name": "s", "corpus": {"planted": {}},
-        "tasks": [{"name": "t", "family": "multiple_choice", "reader": "planted", "orders": [1]}]})  # fmt: skip
+    study = Study.model_validate(
+        {
+            "name": "s",
+            "corpus": {"planted": {}},
+            "tasks": [{"name": "t", "family": "multiple_choice", "reader": "planted", "orders": [1]}],
+        }
+    )
     tables = w.tables(tmp_path)
     n, options = 3, ["red", "green", "blue"]
-    tables["examples"] = (write_part(tmp_path, "examples", {
-        "task": ["t"] * n, "split": ["evaluate"] * n, "example": [f"e{i:04d}" for i in range(n)], "row": [1, 2, 3],
-        "group": [""] * n, "input": ["x"] * n, "output": ["green"] * n, "prompt": ["p"] * n, "separator": [""] * n,
-        "aliases": [[]] * n, "options": [options] * n, "answer": [1] * n, "sha256": [""] * n}, {"task": "t"}),)  # fmt: skip
+    tables["examples"] = (
+        write_part(
+            tmp_path,
+            "examples",
+            {
+                "task": ["t"] * n,
+                "split": ["evaluate"] * n,
+                "example": [f"e{i:04d}" for i in range(n)],
+                "row": [1, 2, 3],
+                "group": [""] * n,
+                "input": ["x"] * n,
+                "output": ["green"] * n,
+                "prompt": ["p"] * n,
+                "separator": [""] * n,
+                "aliases": [[]] * n,
+                "options": [options] * n,
+                "answer": [1] * n,
+                "sha256": [""] * n,
+            },
+            {"task": "t"},
+        ),
+    )
     likely = {0: (-3.0, -1.0, -2.0), 1: (-1.0, -1.0, -2.0), 2: (-1.0, -5.0, -2.0)}
     rows = [(f"e{i:04d}", o, likely[i][o]) for i in likely for o in range(3)]
-    tables["token_scores"] = (write_part(tmp_path, "token_scores", {
-        "model": ["m"] * 9, "checkpoint": [9] * 9, "task": ["t"] * 9, "example": [r[0] for r in rows],
-        "input_example": [r[0] for r in rows], "option": [r[1] for r in rows], "tokens": [[0]] * 9, "starts": [[0]] * 9,
-        "ends": [[1]] * 9, "log_probabilities": [[r[2]] for r in rows], "truncated": [0] * 9, "straddles": [False] * 9},
-        {"model": "m", "checkpoint": "9", "task": "t"}),)  # fmt: skip
+    tables["token_scores"] = (
+        write_part(
+            tmp_path,
+            "token_scores",
+            {
+                "model": ["m"] * 9,
+                "checkpoint": [9] * 9,
+                "task": ["t"] * 9,
+                "example": [r[0] for r in rows],
+                "input_example": [r[0] for r in rows],
+                "option": [r[1] for r in rows],
+                "tokens": [[0]] * 9,
+                "starts": [[0]] * 9,
+                "ends": [[1]] * 9,
+                "log_probabilities": [[r[2]] for r in rows],
+                "truncated": [0] * 9,
+                "straddles": [False] * 9,
+            },
+            {"model": "m", "checkpoint": "9", "task": "t"},
+        ),
+    )
     out = run_step(TRACE, study, tmp_path, tables)
     said = [r for r in read_rows(tmp_path, out["trace_answers"]) if r["model"] == "m"]
     assert [(r["text"], r["value"], r["note"]) for r in said] == [
-        ("green", 1.0, ""), ("red", 0.5, "several options tie"), ("red", 0.0, "")]  # fmt: skip
+        ("green", 1.0, ""),
+        ("red", 0.5, "several options tie"),
+        ("red", 0.0, ""),
+    ]
 
 
 @pytest.mark.parametrize("gone", ["all", "task_grams", "pair_counts", "ngram_stats", "infinigram", "models", "token_scores"])

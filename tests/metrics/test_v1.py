@@ -92,8 +92,14 @@ def test_every_pair_is_in_one_doubling_bin(tmp_path):
     rows, exclusions = run_alone("v1", w.study(), tmp_path, w.tables(tmp_path))
     bins = {r["detail"]: r for r in rows if r["statistic"] == "count_histogram"}
     assert {d: int(r["estimate"]) for d, r in bins.items() if r["estimate"]} == {
-        "bin 00 zero": 2, "bin 01": 1, "bin 02": 2, "bin 03": 2, "bin 04": 1, "bin 10": 1, "bin 11": 1,
-    }  # fmt: skip
+        "bin 00 zero": 2,
+        "bin 01": 1,
+        "bin 02": 2,
+        "bin 03": 2,
+        "bin 04": 1,
+        "bin 10": 1,
+        "bin 11": 1,
+    }
     assert sum(r["estimate"] for r in bins.values()) == n
     assert bins["bin 03"]["note"] == "C is 4 to 7"
     assert bins["bin 03"]["x"] == 4

@@ -57,16 +57,44 @@ def inputs(root: Path) -> dict[str, tuple[Part, ...]]:
             rows.append((example["example"], named[other]["example"], places, np.minimum(values, 0).tolist()))
     rows.sort(key=lambda r: r[:2])
     n = len(rows)
-    scores = write_part(root, "token_scores", {
-        "model": ["m"] * n, "checkpoint": [9] * n, "task": ["t"] * n, "example": [r[0] for r in rows],
-        "input_example": [r[1] for r in rows], "option": [-1] * n, "tokens": [[0] * len(r[2]) for r in rows],
-        "starts": [[s for s, _ in r[2]] for r in rows], "ends": [[e for _, e in r[2]] for r in rows],
-        "log_probabilities": [r[3] for r in rows], "truncated": [0] * n, "straddles": [False] * n},
-        {"model": "m", "checkpoint": "9", "task": "t"})  # fmt: skip
-    models = write_part(root, "models", {
-        "model": ["m"], "checkpoint": [9], "source": ["folder"], "revision": [""], "path": [""], "sha256": [""],
-        "parameters": [100], "parameters_non_embedding": [50], "tokens_seen": [-1], "loss": [None], "seed": [-1],
-        "membership": [""]}, {"model": "m"})  # fmt: skip
+    scores = write_part(
+        root,
+        "token_scores",
+        {
+            "model": ["m"] * n,
+            "checkpoint": [9] * n,
+            "task": ["t"] * n,
+            "example": [r[0] for r in rows],
+            "input_example": [r[1] for r in rows],
+            "option": [-1] * n,
+            "tokens": [[0] * len(r[2]) for r in rows],
+            "starts": [[s for s, _ in r[2]] for r in rows],
+            "ends": [[e for _, e in r[2]] for r in rows],
+            "log_probabilities": [r[3] for r in rows],
+            "truncated": [0] * n,
+            "straddles": [False] * n,
+        },
+        {"model": "m", "checkpoint": "9", "task": "t"},
+    )
+    models = write_part(
+        root,
+        "models",
+        {
+            "model": ["m"],
+            "checkpoint": [9],
+            "source": ["folder"],
+            "revision": [""],
+            "path": [""],
+            "sha256": [""],
+            "parameters": [100],
+            "parameters_non_embedding": [50],
+            "tokens_seen": [-1],
+            "loss": [None],
+            "seed": [-1],
+            "membership": [""],
+        },
+        {"model": "m"},
+    )
     return write_corpus(root, corpus, 2) | {"examples": (examples,), "token_scores": (scores,), "models": (models,)}
 
 
@@ -80,10 +108,15 @@ def measured(root: Path, **settings: Any) -> dict[str, tuple[Part, ...]]:
         "gamma_default": 0.2,
         "lowest_gamma": 0.05,
     }
-    study = Study.model_validate({
-        "name": "s", "corpus": {"sources": [{"name": "c", "files": ["unused.jsonl"]}]},
-        "measures": {"bootstrap": 100, "sweep_bootstrap": 100, "sweep_gammas": []}, "tasks": [task | settings.pop("task", {})],
-        **settings})  # fmt: skip
+    study = Study.model_validate(
+        {
+            "name": "s",
+            "corpus": {"sources": [{"name": "c", "files": ["unused.jsonl"]}]},
+            "measures": {"bootstrap": 100, "sweep_bootstrap": 100, "sweep_gammas": []},
+            "tasks": [task | settings.pop("task", {})],
+            **settings,
+        }
+    )
     tables = inputs(root)
     for step in STEPS:
         tables |= run_step(step, study, root, tables)
@@ -104,7 +137,7 @@ CHANGES = {
         {"stop_words": "none", "encoder": ENCODER, "gamma": "p90", "lowest_gamma": -0.2},
         {"encoder": ENCODER, "counting": {"stop_words": "none"}, "task": {"gamma_default": "p90", "lowest_gamma": -0.2}},
     ),
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")

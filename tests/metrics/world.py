@@ -43,10 +43,14 @@ class World:
 
     def study(self, **task: object) -> Study:
         """One qa task of order 1, and a ladder named after the models."""
-        return Study.model_validate({
-            "name": "s", "corpus": {"planted": {}}, "measures": {"bootstrap": 100, "bins": 2},
-            "tasks": [{"name": "t", "family": "qa", "reader": "planted", "orders": [1], **task}],
-        })  # fmt: skip
+        return Study.model_validate(
+            {
+                "name": "s",
+                "corpus": {"planted": {}},
+                "measures": {"bootstrap": 100, "bins": 2},
+                "tasks": [{"name": "t", "family": "qa", "reader": "planted", "orders": [1], **task}],
+            }
+        )
 
     def tables(self, root: Path) -> dict[str, tuple[Part, ...]]:
         """Write everything."""
@@ -55,34 +59,95 @@ class World:
         outputs = [f"a{j}{TAIL if self.tails is not None else ''}" for j in self.answer]
         n = len(self)
         parts = {
-            "examples": [write_part(root, "examples", {
-                "task": ["t"] * n, "split": ["evaluate"] * n, "example": names, "row": list(range(1, n + 1)),
-                "group": ["odd" if i % 2 else "even" for i in range(n)], "input": [f"where is s{i}" for i in range(n)],
-                "output": outputs, "prompt": ["p"] * n, "separator": [""] * n,
-                "aliases": [[f"the alias {i}"] for i in range(n)],
-                "options": [[]] * n, "answer": [-1] * n, "sha256": [""] * n}, label)],
+            "examples": [
+                write_part(
+                    root,
+                    "examples",
+                    {
+                        "task": ["t"] * n,
+                        "split": ["evaluate"] * n,
+                        "example": names,
+                        "row": list(range(1, n + 1)),
+                        "group": ["odd" if i % 2 else "even" for i in range(n)],
+                        "input": [f"where is s{i}" for i in range(n)],
+                        "output": outputs,
+                        "prompt": ["p"] * n,
+                        "separator": [""] * n,
+                        "aliases": [[f"the alias {i}"] for i in range(n)],
+                        "options": [[]] * n,
+                        "answer": [-1] * n,
+                        "sha256": [""] * n,
+                    },
+                    label,
+                )
+            ],
             "example_ngrams": [self._ngrams(root, names, label)],
             "task_grams": [self._task_grams(root, label)],
             "pair_counts": [self._pair_counts(root)],
             "ngram_stats": [self._stats(root)],
-            "models": [write_part(root, "models", {
-                "model": [m], "checkpoint": [9], "source": ["folder"], "revision": [""], "path": [""], "sha256": [""],
-                "parameters": [100 * (k + 1)], "parameters_non_embedding": [50], "tokens_seen": [-1],
-                "loss": [None], "seed": [-1],
-                "membership": [""]}, {"model": m}) for k, m in enumerate(sorted(self.log_p))],
+            "models": [
+                write_part(
+                    root,
+                    "models",
+                    {
+                        "model": [m],
+                        "checkpoint": [9],
+                        "source": ["folder"],
+                        "revision": [""],
+                        "path": [""],
+                        "sha256": [""],
+                        "parameters": [100 * (k + 1)],
+                        "parameters_non_embedding": [50],
+                        "tokens_seen": [-1],
+                        "loss": [None],
+                        "seed": [-1],
+                        "membership": [""],
+                    },
+                    {"model": m},
+                )
+                for k, m in enumerate(sorted(self.log_p))
+            ],
             "token_scores": [self._scores(root, m, names) for m in sorted(self.log_p)],
-            "generations": [write_part(root, "generations", {
-                "model": [m] * n, "checkpoint": [9] * n, "task": ["t"] * n, "example": names, "text": texts,
-                "tokens": [[1]] * n,
-                "stopped": ["length"] * n}, {"model": m, "task": "t"}) for m, texts in sorted(self.generations.items())],
-        }  # fmt: skip
+            "generations": [
+                write_part(
+                    root,
+                    "generations",
+                    {
+                        "model": [m] * n,
+                        "checkpoint": [9] * n,
+                        "task": ["t"] * n,
+                        "example": names,
+                        "text": texts,
+                        "tokens": [[1]] * n,
+                        "stopped": ["length"] * n,
+                    },
+                    {"model": m, "task": "t"},
+                )
+                for m, texts in sorted(self.generations.items())
+            ],
+        }
         if self.infinity is not None:
             p = self.infinity
-            parts["infinigram"] = [write_part(root, "infinigram", {
-                "task": ["t"] * n, "example": names, "position": [0] * n, "token": [0] * n, "start": [0] * n,
-                "end": [len(f"a{j}") for j in self.answer], "suffix": [1] * n, "numerator": [int(v) for v in p],
-                "denominator": [1000] * n, "backoff_suffix": [0] * n, "backoff_numerator": [max(1, int(v)) for v in p],
-                "backoff_denominator": [1000] * n})]  # fmt: skip
+            parts["infinigram"] = [
+                write_part(
+                    root,
+                    "infinigram",
+                    {
+                        "task": ["t"] * n,
+                        "example": names,
+                        "position": [0] * n,
+                        "token": [0] * n,
+                        "start": [0] * n,
+                        "end": [len(f"a{j}") for j in self.answer],
+                        "suffix": [1] * n,
+                        "numerator": [int(v) for v in p],
+                        "denominator": [1000] * n,
+                        "backoff_suffix": [0] * n,
+                        "backoff_numerator": [max(1, int(v)) for v in p],
+                        "backoff_denominator": [1000] * n,
+                    },
+                )
+            ]
         if self.planted:
             parts["truth"] = [self._truth(root)]
         return {table: tuple(p) for table, p in parts.items()}
@@ -92,17 +157,39 @@ class World:
         for i, name in enumerate(names):
             rows.append((name, "input", f"s{i}", 9, 9 + len(f"s{i}")))
             rows.append((name, "output", f"a{self.answer[i]}", 0, len(f"a{self.answer[i]}")))
-        return write_part(root, "example_ngrams", {
-            "task": ["t"] * len(rows), "split": ["evaluate"] * len(rows), "example": [r[0] for r in rows],
-            "side": [r[1] for r in rows], "order": [1] * len(rows), "ngram": [r[2] for r in rows], "length": [1] * len(rows),
-            "starts": [[r[3]] for r in rows], "ends": [[r[4]] for r in rows]}, label)  # fmt: skip
+        return write_part(
+            root,
+            "example_ngrams",
+            {
+                "task": ["t"] * len(rows),
+                "split": ["evaluate"] * len(rows),
+                "example": [r[0] for r in rows],
+                "side": [r[1] for r in rows],
+                "order": [1] * len(rows),
+                "ngram": [r[2] for r in rows],
+                "length": [1] * len(rows),
+                "starts": [[r[3]] for r in rows],
+                "ends": [[r[4]] for r in rows],
+            },
+            label,
+        )
 
     def _task_grams(self, root: Path, label: dict[str, str]) -> Part:
         pairs = sorted((f"s{i}", f"a{self.answer[i]}") for i in range(len(self)))
-        return write_part(root, "task_grams", {
-            "task": ["t"] * len(pairs), "order": [1] * len(pairs), "input_ngram": [p[0] for p in pairs],
-            "output_ngram": [p[1] for p in pairs], "similarity": [self.similarity] * len(pairs),
-            "shares_word": [False] * len(pairs), "examples": [1] * len(pairs)}, label)  # fmt: skip
+        return write_part(
+            root,
+            "task_grams",
+            {
+                "task": ["t"] * len(pairs),
+                "order": [1] * len(pairs),
+                "input_ngram": [p[0] for p in pairs],
+                "output_ngram": [p[1] for p in pairs],
+                "similarity": [self.similarity] * len(pairs),
+                "shares_word": [False] * len(pairs),
+                "examples": [1] * len(pairs),
+            },
+            label,
+        )
 
     def _pair_counts(self, root: Path) -> Part:
         rows = sorted((f"s{i}", f"a{self.answer[i]}", int(self.count[i])) for i in range(len(self)))
@@ -138,25 +225,49 @@ class World:
                 rows.append(
                     (name, names[o], [(-1, 1, value / 2), (1, long, value / 2), *tail])
                 )  # a separator joins the first token
-        return write_part(root, "token_scores", {
-            "model": [model] * len(rows), "checkpoint": [9] * len(rows), "task": ["t"] * len(rows),
-            "example": [r[0] for r in rows],
-            "input_example": [r[1] for r in rows], "option": [-1] * len(rows), "tokens": [[0] * len(r[2]) for r in rows],
-            "starts": [[t[0] for t in r[2]] for r in rows], "ends": [[t[1] for t in r[2]] for r in rows],
-            "log_probabilities": [[t[2] for t in r[2]] for r in rows], "truncated": [0] * len(rows),
-            "straddles": [False] * len(rows)}, {"model": model, "checkpoint": "9", "task": "t"})  # fmt: skip
+        return write_part(
+            root,
+            "token_scores",
+            {
+                "model": [model] * len(rows),
+                "checkpoint": [9] * len(rows),
+                "task": ["t"] * len(rows),
+                "example": [r[0] for r in rows],
+                "input_example": [r[1] for r in rows],
+                "option": [-1] * len(rows),
+                "tokens": [[0] * len(r[2]) for r in rows],
+                "starts": [[t[0] for t in r[2]] for r in rows],
+                "ends": [[t[1] for t in r[2]] for r in rows],
+                "log_probabilities": [[t[2] for t in r[2]] for r in rows],
+                "truncated": [0] * len(rows),
+                "straddles": [False] * len(rows),
+            },
+            {"model": model, "checkpoint": "9", "task": "t"},
+        )
 
     def _truth(self, root: Path) -> Part:
         n = len(self)
         optimal = [float(np.log(c / d)) if c else None for c, d in zip(self.count, self.inputs, strict=True)]
-        return write_part(root, "truth", {
-            "task": ["t"] * n, "pair": [f"p{i:04d}" for i in range(n)], "relation": ["r"] * n, "kind": [self.kind] * n,
-            "input_ngram": [f"s{i}" for i in range(n)], "output_ngram": [f"a{j}" for j in self.answer],
-            "pair_documents": [int(v) for v in self.count], "input_documents": [int(v) for v in self.inputs],
-            "output_documents": [int(v) for v in self.outputs], "input_occurrences": [2 * int(v) for v in self.inputs],
-            "output_occurrences": [2 * int(v) for v in self.outputs], "exposures": [int(v) % 2 for v in self.count],
-            "optimal_log_probability": optimal,
-            "held_out": [self.kind == "rule" and int(v) % 2 == 0 for v in self.count]})  # fmt: skip
+        return write_part(
+            root,
+            "truth",
+            {
+                "task": ["t"] * n,
+                "pair": [f"p{i:04d}" for i in range(n)],
+                "relation": ["r"] * n,
+                "kind": [self.kind] * n,
+                "input_ngram": [f"s{i}" for i in range(n)],
+                "output_ngram": [f"a{j}" for j in self.answer],
+                "pair_documents": [int(v) for v in self.count],
+                "input_documents": [int(v) for v in self.inputs],
+                "output_documents": [int(v) for v in self.outputs],
+                "input_occurrences": [2 * int(v) for v in self.inputs],
+                "output_occurrences": [2 * int(v) for v in self.outputs],
+                "exposures": [int(v) % 2 for v in self.count],
+                "optimal_log_probability": optimal,
+                "held_out": [self.kind == "rule" and int(v) % 2 == 0 for v in self.count],
+            },
+        )
 
 
 def world(seed: int = 0, n: int = 120, signal: float = 1.0, noise: float = 0.0) -> World:

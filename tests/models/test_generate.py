@@ -71,8 +71,11 @@ def test_a_trained_model_answers_in_the_form_it_learnt_and_teacher_forcing_agree
         "learning_rate": 1e-2,
         "checkpoints": [1.0],
     }
-    tasks = [{"name": "qa", "family": "qa", "max_new_tokens": 10}, {"name": "mc", "family": "multiple_choice"},
-             {"name": "silent", "family": "qa", "generate": False}]  # fmt: skip
+    tasks = [
+        {"name": "qa", "family": "qa", "max_new_tokens": 10},
+        {"name": "mc", "family": "multiple_choice"},
+        {"name": "silent", "family": "qa", "generate": False},
+    ]
     study = small.study([{"name": "m", "pretrain": shape}], tasks)
     tables = run_step(MODELS, study, tmp_path, small.corpus(tmp_path))
     tables |= {"examples": tuple(small.examples(tmp_path, t["name"], small.questions()) for t in tasks)}

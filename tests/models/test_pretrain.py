@@ -190,9 +190,16 @@ def test_a_hub_model_out_of_reach_is_an_error_with_a_remedy(tmp_path: Path) -> N
     import subprocess
     import sys
 
-    code = ("from tasks.models.pretrain import hub_commit, hub_folder\nfrom schemas import StudyError\n"
-            "for ask in (lambda: hub_commit('a/b', 'main'), lambda: hub_folder('a/b', '0' * 40)):\n"
-            "    try: ask()\n    except StudyError as error: print(error)\n")  # fmt: skip
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
-                          env=os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}).stdout  # fmt: skip
+    code = (
+        "from tasks.models.pretrain import hub_commit, hub_folder\nfrom schemas import StudyError\n"
+        "for ask in (lambda: hub_commit('a/b', 'main'), lambda: hub_folder('a/b', '0' * 40)):\n"
+        "    try: ask()\n    except StudyError as error: print(error)\n"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)},
+    ).stdout
     assert [line.startswith("hub model 'a/b'") and line.endswith("as `path`") for line in said.splitlines()] == [True, True]

@@ -33,10 +33,21 @@ def write_corpus(root: Path, documents: Sequence[Document], parts: int = 1) -> d
         labels = {"source": "s", "file": f"{index}-of-{parts}"}
         names = [f"d{number + i}" for i in range(len(piece))]
         number += len(piece)
-        tables["documents"].append(write_part(root, "documents", {
-            "document": list(range(len(piece))), "id": names, "source": ["s"] * len(piece), "language": [""] * len(piece),
-            "text": [" ".join(d) or "-" for d in piece], "row": list(range(1, len(piece) + 1)),
-        }, labels))  # fmt: skip
+        tables["documents"].append(
+            write_part(
+                root,
+                "documents",
+                {
+                    "document": list(range(len(piece))),
+                    "id": names,
+                    "source": ["s"] * len(piece),
+                    "language": [""] * len(piece),
+                    "text": [" ".join(d) or "-" for d in piece],
+                    "row": list(range(1, len(piece) + 1)),
+                },
+                labels,
+            )
+        )
         words = sorted({w for d in piece for w in d})
         tables["words"].append(
             write_part(
@@ -46,9 +57,19 @@ def write_corpus(root: Path, documents: Sequence[Document], parts: int = 1) -> d
                 labels,
             )
         )
-        tables["vocabulary"].append(write_part(root, "vocabulary", {
-            "id": list(range(len(words))), "word": words, "occurrences": [sum(d.count(w) for d in piece) for w in words],
-            "documents": [sum(w in d for d in piece) for w in words]}, labels))  # fmt: skip
+        tables["vocabulary"].append(
+            write_part(
+                root,
+                "vocabulary",
+                {
+                    "id": list(range(len(words))),
+                    "word": words,
+                    "occurrences": [sum(d.count(w) for d in piece) for w in words],
+                    "documents": [sum(w in d for d in piece) for w in words],
+                },
+                labels,
+            )
+        )
     return {name: tuple(found) for name, found in tables.items()}
 
 

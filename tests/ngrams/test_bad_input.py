@@ -44,8 +44,23 @@ from tests.test_sample import REPOSITORY, TASKGRAM, taskgram
 
 Tables = dict[str, tuple[Part, ...]]
 DOCUMENTS = [["ape", "zoo"], ["ape"], ["zoo", "ape", "zoo"]]
-SEPARATED = ["ape,zoo", "ape, zoo", "ape. zoo", "ape;zoo", "ape\nzoo", "ape\tzoo", "ape  zoo", " ape", "ape\x00zoo",
-             "ape\u2028zoo", "ape\u00a0zoo", "<|endoftext|>", "Ape", "'ape'", "ape."]  # fmt: skip
+SEPARATED = [
+    "ape,zoo",
+    "ape, zoo",
+    "ape. zoo",
+    "ape;zoo",
+    "ape\nzoo",
+    "ape\tzoo",
+    "ape  zoo",
+    " ape",
+    "ape\x00zoo",
+    "ape\u2028zoo",
+    "ape\u00a0zoo",
+    "<|endoftext|>",
+    "Ape",
+    "'ape'",
+    "ape.",
+]
 
 
 def tables_of(unit: str, root: Path) -> Tables:
@@ -126,8 +141,9 @@ def counter(root: Path, ngrams: list[str]) -> PartCounter:
     """What the query step counts with, over the documents above."""
     tables, stage = tables_of("words", root), QUERY.stages[0]
     (job,) = stage.plan(make_study(), {t: tables.get(t, ()) for t in QUERY.reads})
-    return PartCounter(Work(Store(str(root)), keyed(QUERY, 0, job), stage, CONTRACTS), tables["words"][0],
-                       tables["vocabulary"][0], ngrams)  # fmt: skip
+    return PartCounter(
+        Work(Store(str(root)), keyed(QUERY, 0, job), stage, CONTRACTS), tables["words"][0], tables["vocabulary"][0], ngrams
+    )
 
 
 def test_an_ngram_longer_than_any_document_stands_nowhere(tmp_path: Path, corpus: Corpus, tokens: Index) -> None:
@@ -218,12 +234,7 @@ LONG = " ".join(["velm"] * 400)
     ids=["longer than any document", "comma", "full stop", "newline", "end of document", "thrice"],
 )
 def test_odd_phrases_have_one_meaning(
-    studies: Path,
-    study: str,
-    phrases: list[str],
-    normalised: list[str],
-    occurrences: list[int],
-    together: int,
+    studies: Path, study: str, phrases: list[str], normalised: list[str], occurrences: list[int], together: int
 ) -> None:
     found = asked(studies, study, *phrases)
     assert [p["phrase"] for p in found["phrases"]] == normalised
@@ -243,12 +254,7 @@ def test_odd_phrases_have_one_meaning(
         (["{study}", "velm", "--root", "{folder}/empty"], "Run: taskgram run", 1),
     ],
 )
-def test_wrong_words_end_in_one_line_without_a_traceback(
-    studies: Path,
-    words: list[str],
-    message: str,
-    code: int,
-) -> None:
+def test_wrong_words_end_in_one_line_without_a_traceback(studies: Path, words: list[str], message: str, code: int) -> None:
     given = [w.format(study=studies / "indexed.toml", folder=studies) for w in words]
     root = studies / "root"
     if "--root" in given:

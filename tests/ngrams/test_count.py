@@ -160,15 +160,22 @@ def test_tokens_are_counted_by_the_same_rules(tmp_path):
     labels = {"source": "s", "file": "f"}
     tables = {
         "tokens": (write_part(tmp_path, "tokens", {"document": list(range(len(ids))), "ids": ids}, labels),),
-        "tokenizer": (write_part(tmp_path, "tokenizer", {
-            "name": ["t"], "vocabulary_size": [vocabulary_size(tokenizer)], "end_of_document": [0], "json": [text]}),),
-    }  # fmt: skip
+        "tokenizer": (
+            write_part(
+                tmp_path,
+                "tokenizer",
+                {"name": ["t"], "vocabulary_size": [vocabulary_size(tokenizer)], "end_of_document": [0], "json": [text]},
+            ),
+        ),
+    }
     study = make_study(counting={"all_orders": [1, 2, 3], "min_count": 1, "unit": "tokens"})
     tables = run_step(COUNT, study, tmp_path, tables)
     names = {r["id"]: r["word"] for r in read_rows(tmp_path, tables["ngram_vocabulary"])}
     assert names[ids[0][0]] == tokenizer.id_to_token(ids[0][0])
-    found = {tuple(np.frombuffer(r["ngram"], ">i4").tolist()): (r["occurrences"], r["documents"])
-             for r in read_rows(tmp_path, tables["ngram_counts"])}  # fmt: skip
+    found = {
+        tuple(np.frombuffer(r["ngram"], ">i4").tolist()): (r["occurrences"], r["documents"])
+        for r in read_rows(tmp_path, tables["ngram_counts"])
+    }
     assert found == {g: c for n in (1, 2, 3) for g, c in brute_force(ids, n).items()}
 
 
@@ -184,8 +191,12 @@ def test_what_min_count_drops_is_reported(tmp_path):
     tables = count([["a", "b", "a"], ["c"]], 2, tmp_path, all_orders=[1, 2], min_count=2, buckets=1)
     assert [(r["order"], r["occurrences"]) for r in read_rows(tmp_path, tables["ngram_counts"])] == [(1, 2)]
     sums = Store(str(tmp_path)).footer(tables["ngram_counts"][0])["sums"]
-    assert sums == {"ngrams_below_min_count": 4, "occurrences_below_min_count": 4,  # b, c; a b, b a
-                    "occurrences_below_min_count_1": 2, "occurrences_below_min_count_2": 2}  # fmt: skip
+    assert sums == {
+        "ngrams_below_min_count": 4,
+        "occurrences_below_min_count": 4,  # b, c; a b, b a
+        "occurrences_below_min_count_1": 2,
+        "occurrences_below_min_count_2": 2,
+    }
 
 
 def test_a_new_shard_changes_no_old_part_but_the_counts(tmp_path):
@@ -195,12 +206,20 @@ def test_a_new_shard_changes_no_old_part_but_the_counts(tmp_path):
     before = run_step(COUNT, study, tmp_path, one)
     labels = {"source": "s", "file": "new"}
     two = {
-        "documents": write_part(tmp_path, "documents", {"document": [0], "id": ["x"], "source": ["s"], "language": [""],
-                                                         "text": ["a b c"], "row": [1]}, labels),
+        "documents": write_part(
+            tmp_path,
+            "documents",
+            {"document": [0], "id": ["x"], "source": ["s"], "language": [""], "text": ["a b c"], "row": [1]},
+            labels,
+        ),
         "words": write_part(tmp_path, "words", {"document": [0], "ids": [[0, 1, 2]]}, labels),
-        "vocabulary": write_part(tmp_path, "vocabulary", {"id": [0, 1, 2], "word": ["a", "b", "c"],
-                                                           "occurrences": [1, 1, 1], "documents": [1, 1, 1]}, labels),
-    }  # fmt: skip
+        "vocabulary": write_part(
+            tmp_path,
+            "vocabulary",
+            {"id": [0, 1, 2], "word": ["a", "b", "c"], "occurrences": [1, 1, 1], "documents": [1, 1, 1]},
+            labels,
+        ),
+    }
     after = run_step(COUNT, study, tmp_path, {t: (*one[t], two[t]) for t in one})
     assert after["ngram_suffixes"][0] == before["ngram_suffixes"][0]
     assert after["ngram_counts"] != before["ngram_counts"]

@@ -147,8 +147,11 @@ def make(root: Path, documents: list[list[str]], parts: int) -> tuple[Index, Sca
 
 
 @settings(max_examples=25)
-@given(documents_of_words, st.lists(st.lists(st.sampled_from(WORDS), min_size=1, max_size=3), min_size=1, max_size=3),
-       st.integers(1, 3))  # fmt: skip
+@given(
+    documents_of_words,
+    st.lists(st.lists(st.sampled_from(WORDS), min_size=1, max_size=3), min_size=1, max_size=3),
+    st.integers(1, 3),
+)
 def test_index_and_scan_give_the_same_answers_and_both_are_right(
     tmp_path_factory: pytest.TempPathFactory, documents: list[list[str]], asked: list[list[str]], parts: int
 ) -> None:
@@ -200,8 +203,10 @@ def test_tokens_are_indexed_too_and_mean_the_same_in_every_part(tmp_path: Path) 
     tokenizer = write_part(
         tmp_path, "tokenizer", {"name": ["t"], "vocabulary_size": [10], "end_of_document": [0], "json": [""]}
     )
-    parts = tuple(write_part(tmp_path, "tokens", {"document": list(range(len(d))), "ids": d}, {"file": str(i)})
-                  for i, d in enumerate(documents))  # fmt: skip
+    parts = tuple(
+        write_part(tmp_path, "tokens", {"document": list(range(len(d))), "ids": d}, {"file": str(i)})
+        for i, d in enumerate(documents)
+    )
     found = run_step(
         INDEX, make_study(counting={"index": True}), tmp_path, {"tokens": parts, "words": (), "tokenizer": (tokenizer,)}
     )

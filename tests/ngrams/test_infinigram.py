@@ -27,13 +27,26 @@ from tests.support import read_rows, run_step, write_part
 
 LETTERS = "abc "  # one token each, so that a text's tokens are known
 TOKENIZER = {
-    "version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None, "pre_tokenizer": None,
-    "post_processor": None, "decoder": None,
-    "model": {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
-              "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False,
-              "vocab": {c: i for i, c in enumerate(LETTERS)} | {"|": 4, "a ": 5},
-              "merges": []},
-}  # fmt: skip
+    "version": "1.0",
+    "truncation": None,
+    "padding": None,
+    "added_tokens": [],
+    "normalizer": None,
+    "pre_tokenizer": None,
+    "post_processor": None,
+    "decoder": None,
+    "model": {
+        "type": "BPE",
+        "dropout": None,
+        "unk_token": None,
+        "continuing_subword_prefix": None,
+        "end_of_word_suffix": None,
+        "fuse_unk": False,
+        "byte_fallback": False,
+        "vocab": {c: i for i, c in enumerate(LETTERS)} | {"|": 4, "a ": 5},
+        "merges": [],
+    },
+}
 text = st.text("abc", max_size=10)
 example = st.tuples(text, st.sampled_from(["", " "]), st.text("abc", min_size=1, max_size=6))  # prompt, separator, output
 
@@ -42,18 +55,45 @@ def write_inputs(root, corpus, examples, parts, merges=()):
     tokenizer = TOKENIZER | {"model": TOKENIZER["model"] | {"merges": list(merges)}}
     pieces, n = enumerate(split(corpus, parts)), len(examples)
     return {
-        "tokens": tuple(write_part(root, "tokens", {
-            "document": list(range(len(p))), "ids": [[LETTERS.index(c) for c in d] for d in p],
-        }, {"source": "s", "file": f"{i}"}) for i, p in pieces),
-        "tokenizer": (write_part(root, "tokenizer", {
-            "name": ["t"], "vocabulary_size": [6], "end_of_document": [4], "json": [json.dumps(tokenizer)]}),),
-        "examples": (write_part(root, "examples", {
-            "task": ["t"] * n, "split": ["evaluate"] * n, "example": [f"e{i}" for i in range(n)],
-            "row": list(range(1, n + 1)),
-            "group": [""] * n, "input": [p for p, _, _ in examples], "output": [o for _, _, o in examples],
-            "prompt": [p for p, _, _ in examples], "separator": [s for _, s, _ in examples], "aliases": [[]] * n,
-            "options": [[]] * n, "answer": [-1] * n, "sha256": [""] * n}, {"task": "t"}),),
-    }  # fmt: skip
+        "tokens": tuple(
+            write_part(
+                root,
+                "tokens",
+                {"document": list(range(len(p))), "ids": [[LETTERS.index(c) for c in d] for d in p]},
+                {"source": "s", "file": f"{i}"},
+            )
+            for i, p in pieces
+        ),
+        "tokenizer": (
+            write_part(
+                root,
+                "tokenizer",
+                {"name": ["t"], "vocabulary_size": [6], "end_of_document": [4], "json": [json.dumps(tokenizer)]},
+            ),
+        ),
+        "examples": (
+            write_part(
+                root,
+                "examples",
+                {
+                    "task": ["t"] * n,
+                    "split": ["evaluate"] * n,
+                    "example": [f"e{i}" for i in range(n)],
+                    "row": list(range(1, n + 1)),
+                    "group": [""] * n,
+                    "input": [p for p, _, _ in examples],
+                    "output": [o for _, _, o in examples],
+                    "prompt": [p for p, _, _ in examples],
+                    "separator": [s for _, s, _ in examples],
+                    "aliases": [[]] * n,
+                    "options": [[]] * n,
+                    "answer": [-1] * n,
+                    "sha256": [""] * n,
+                },
+                {"task": "t"},
+            ),
+        ),
+    }
 
 
 def run(corpus, examples, parts, longest, root, merges=()):
@@ -83,14 +123,30 @@ def test_counts_equal_brute_force_for_any_number_of_parts(corpus, examples, part
             start = at - len(prompt) - len(separator)
             token = (f"e{number}", at - len(prompt), LETTERS.index(whole[at]), start, start + 1)
             expected.append((*token, *seen[-1], *backoff[-1]))
-    names = ("example", "position", "token", "start", "end", "suffix", "numerator", "denominator", "backoff_suffix",
-             "backoff_numerator", "backoff_denominator")  # fmt: skip
+    names = (
+        "example",
+        "position",
+        "token",
+        "start",
+        "end",
+        "suffix",
+        "numerator",
+        "denominator",
+        "backoff_suffix",
+        "backoff_numerator",
+        "backoff_denominator",
+    )
     assert [tuple(r[n] for n in names) for r in rows] == expected
 
 
 @settings(max_examples=6, deadline=None)
-@given(st.lists(text, min_size=1, max_size=12), st.lists(example, min_size=1, max_size=4), st.integers(1, 3), st.integers(1, 6),
-       st.sampled_from([4, 1 << 25]))  # fmt: skip
+@given(
+    st.lists(text, min_size=1, max_size=12),
+    st.lists(example, min_size=1, max_size=4),
+    st.integers(1, 3),
+    st.integers(1, 6),
+    st.sampled_from([4, 1 << 25]),
+)
 def test_the_index_answers_as_the_step_does(corpus, examples, parts, longest, most):
     """Two ways to the same numbers that share no code: a trie of contexts, read in one pass, and suffix arrays."""
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
@@ -198,8 +254,11 @@ def test_row_groups_are_whole_however_few_texts_are_asked_at_once(tmp_path):
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(st.text("ab", max_size=30), min_size=1, max_size=5), st.lists(st.text("ab", min_size=1, max_size=20), min_size=1,
-       max_size=5), st.integers(1, 3_000))  # fmt: skip
+@given(
+    st.lists(st.text("ab", max_size=30), min_size=1, max_size=5),
+    st.lists(st.text("ab", min_size=1, max_size=20), min_size=1, max_size=5),
+    st.integers(1, 3_000),
+)
 def test_a_trie_keeps_to_its_memory_or_says_that_it_is_full(corpus, asked, memory):
     (ids, offsets), (text, ends) = (flat([[LETTERS.index(c) for c in d] for d in texts]) for texts in (corpus, asked))
     begins = np.zeros(len(asked), np.int64)

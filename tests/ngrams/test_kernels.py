@@ -115,7 +115,8 @@ def test_pairs_count_documents_with_both_and_keep_those_with_the_smallest_hashes
     document_hashes = np.array(data.draw(st.lists(few, min_size=len(corpus), max_size=len(corpus))), np.uint64)
     rooms = np.full(len(pairs), k)
     counts, records, (state, place) = join(
-        corpus, asked, pairs, frequency, rooms, size, pair_hashes, document_hashes, tuple(widths))  # fmt: skip
+        corpus, asked, pairs, frequency, rooms, size, pair_hashes, document_hashes, tuple(widths)
+    )
     assert records["occurrences"].tolist() == [occurrences(q, corpus) for q in asked]
     kept = state.kept
     for p, (x, y) in enumerate(pairs):
@@ -126,8 +127,14 @@ def test_pairs_count_documents_with_both_and_keep_those_with_the_smallest_hashes
         assert list(zip(kept.hashes[own].tolist(), kept.documents[own].tolist(), strict=True)) == hashes
         assert kept.inputs[own].tolist() == [places(asked[x], corpus[d])[0] for _, d in hashes]
         assert kept.outputs[own].tolist() == [places(asked[y], corpus[d])[0] for _, d in hashes]
-        lengths = [min(max(i + len(asked[x]), j + len(asked[y])) - min(i, j)
-                       for i in places(asked[x], corpus[d]) for j in places(asked[y], corpus[d])) for d in both]  # fmt: skip
+        lengths = [
+            min(
+                max(i + len(asked[x]), j + len(asked[y])) - min(i, j)
+                for i in places(asked[x], corpus[d])
+                for j in places(asked[y], corpus[d])
+            )
+            for d in both
+        ]
         assert state.windows[at].tolist() == [sum(n <= w for n in lengths) for w in sorted(widths)]
 
 

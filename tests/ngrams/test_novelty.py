@@ -34,24 +34,78 @@ def write_tasks(root, examples, models):
     mined = list(zip(INPUTS, OUTPUTS, strict=True))
     rows = [("evaluate", f"e{i}", " ".join(x), " ".join(y)) for i, (x, y) in enumerate(examples)]
     rows += [("mine", f"m{i}", x, y) for i, (x, y) in enumerate(mined)]
-    grams = sorted({(f"e{i}", n, tuple(x[j : j + n])) for i, (x, _) in enumerate(examples) for n in (1, 2)
-                    for j in range(len(x) - n + 1)}, key=lambda g: (g[0], g[1], " ".join(g[2])))  # fmt: skip
+    grams = sorted(
+        {
+            (f"e{i}", n, tuple(x[j : j + n]))
+            for i, (x, _) in enumerate(examples)
+            for n in (1, 2)
+            for j in range(len(x) - n + 1)
+        },
+        key=lambda g: (g[0], g[1], " ".join(g[2])),
+    )
     n, m = len(rows), len(grams)
-    texts = {"split": [r[0] for r in rows], "example": [r[1] for r in rows], "input": [r[2] for r in rows],
-             "output": [r[3] for r in rows]}  # fmt: skip
+    texts = {
+        "split": [r[0] for r in rows],
+        "example": [r[1] for r in rows],
+        "input": [r[2] for r in rows],
+        "output": [r[3] for r in rows],
+    }
     return {
-        "examples": (write_part(root, "examples", texts | {
-            "task": ["t"] * n, "row": list(range(1, n + 1)), "group": [""] * n, "prompt": ["?"] * n, "separator": [""] * n,
-            "aliases": [[]] * n, "options": [[]] * n, "answer": [-1] * n, "sha256": [""] * n}, {"task": "t"}),),
-        "example_ngrams": (write_part(root, "example_ngrams", {
-            "task": ["t"] * m, "split": ["evaluate"] * m, "example": [g[0] for g in grams], "side": ["input"] * m,
-            "order": [g[1] for g in grams], "ngram": [" ".join(g[2]) for g in grams], "length": [g[1] for g in grams],
-            "starts": [[0]] * m, "ends": [[1]] * m}, {"task": "t"}),),
-        "generations": tuple(write_part(root, "generations", {
-            "model": [name] * len(said), "checkpoint": [7] * len(said), "task": ["t"] * len(said),
-            "example": [f"e{i}" for i in range(len(said))], "text": [" ".join(w) for w in said], "tokens": [[]] * len(said),
-            "stopped": ["length"] * len(said)}, {"model": name, "checkpoint": "7", "task": "t"}) for name, said in models.items()),
-    }  # fmt: skip
+        "examples": (
+            write_part(
+                root,
+                "examples",
+                texts
+                | {
+                    "task": ["t"] * n,
+                    "row": list(range(1, n + 1)),
+                    "group": [""] * n,
+                    "prompt": ["?"] * n,
+                    "separator": [""] * n,
+                    "aliases": [[]] * n,
+                    "options": [[]] * n,
+                    "answer": [-1] * n,
+                    "sha256": [""] * n,
+                },
+                {"task": "t"},
+            ),
+        ),
+        "example_ngrams": (
+            write_part(
+                root,
+                "example_ngrams",
+                {
+                    "task": ["t"] * m,
+                    "split": ["evaluate"] * m,
+                    "example": [g[0] for g in grams],
+                    "side": ["input"] * m,
+                    "order": [g[1] for g in grams],
+                    "ngram": [" ".join(g[2]) for g in grams],
+                    "length": [g[1] for g in grams],
+                    "starts": [[0]] * m,
+                    "ends": [[1]] * m,
+                },
+                {"task": "t"},
+            ),
+        ),
+        "generations": tuple(
+            write_part(
+                root,
+                "generations",
+                {
+                    "model": [name] * len(said),
+                    "checkpoint": [7] * len(said),
+                    "task": ["t"] * len(said),
+                    "example": [f"e{i}" for i in range(len(said))],
+                    "text": [" ".join(w) for w in said],
+                    "tokens": [[]] * len(said),
+                    "stopped": ["length"] * len(said),
+                },
+                {"model": name, "checkpoint": "7", "task": "t"},
+            )
+            for name, said in models.items()
+        ),
+    }
 
 
 def grams_of(words, n):
@@ -69,14 +123,21 @@ def aligned(study, source, target):
         if xs and ys:
             options = encoders.encoder_settings(study.encoder)
             cosines = encoders.encode(options, mine, "input", xs) @ encoders.encode(options, mine, "output", ys).T
-            found |= {(n, xs[i], ys[j]) for i, j in np.argwhere(cosines > TASK["lowest_gamma"])
-                      if f" {xs[i]} " not in f" {ys[j]} " and f" {ys[j]} " not in f" {xs[i]} "}  # fmt: skip
+            found |= {
+                (n, xs[i], ys[j])
+                for i, j in np.argwhere(cosines > TASK["lowest_gamma"])
+                if f" {xs[i]} " not in f" {ys[j]} " and f" {ys[j]} " not in f" {xs[i]} "
+            }
     return found
 
 
 @settings(max_examples=8, deadline=None)
-@given(st.lists(spoken, max_size=6), st.lists(st.tuples(spoken.filter(bool), spoken.filter(bool), spoken, spoken), min_size=1,
-       max_size=3), st.integers(1, 3), st.sampled_from(["whole", "ngrams"]))  # fmt: skip
+@given(
+    st.lists(spoken, max_size=6),
+    st.lists(st.tuples(spoken.filter(bool), spoken.filter(bool), spoken, spoken), min_size=1, max_size=3),
+    st.integers(1, 3),
+    st.sampled_from(["whole", "ngrams"]),
+)
 def test_novel_is_what_no_document_holds(documents, examples, parts, answer):
     study = study_of(answer=answer)
     said = {"reference": [e[1] for e in examples], "a": [e[2] for e in examples], "b": [e[3] for e in examples]}
@@ -169,9 +230,21 @@ def test_little_memory_asks_some_at_a_time_and_finds_the_same(tmp_path):
 def held_out(root, texts):
     """held_out_documents: (language, words)."""
     n = len(texts)
-    return {"held_out_documents": (write_part(root, "held_out_documents", {
-        "document": list(range(n)), "id": [f"h{i}" for i in range(n)], "source": ["s"] * n,
-        "language": [language for language, _ in texts], "text": [" ".join(words) for _, words in texts]}),)}  # fmt: skip
+    return {
+        "held_out_documents": (
+            write_part(
+                root,
+                "held_out_documents",
+                {
+                    "document": list(range(n)),
+                    "id": [f"h{i}" for i in range(n)],
+                    "source": ["s"] * n,
+                    "language": [language for language, _ in texts],
+                    "text": [" ".join(words) for _, words in texts],
+                },
+            ),
+        )
+    }
 
 
 def test_held_out_text_is_cut_to_the_references_and_counted_as_they_are(tmp_path):
@@ -190,8 +263,11 @@ def test_held_out_text_is_cut_to_the_references_and_counted_as_they_are(tmp_path
         assert own[0] in " ".join(texts[1][1])
     assert {r["example"] for r in asked} == {"e0", "e1"}
     assert all(r["kind"] == "ngram" for r in asked)
-    counts = {(r["example"], r["order"]): (r["total"], r["novel"]) for r in read_rows(tmp_path, made["generation_counts"])
-              if r["model"] == "held_out"}  # fmt: skip
+    counts = {
+        (r["example"], r["order"]): (r["total"], r["novel"])
+        for r in read_rows(tmp_path, made["generation_counts"])
+        if r["model"] == "held_out"
+    }
     for (example, order), (total, novel) in counts.items():
         own = [r["output_ngram"].split() for r in asked if r["example"] == example and r["order"] == order]
         assert (total, novel) == (len(own), sum(not documents_with(documents, g) for g in own))

@@ -26,8 +26,14 @@ from tests.ngrams.test_kernels import mix
 from tests.support import read_rows, run_step, write_part
 
 SEED = 5
-COUNTS_OF_TRUTH = ("pair_documents", "input_documents", "output_documents", "input_occurrences", "output_occurrences",
-                   "exposures")  # fmt: skip
+COUNTS_OF_TRUTH = (
+    "pair_documents",
+    "input_documents",
+    "output_documents",
+    "input_occurrences",
+    "output_occurrences",
+    "exposures",
+)
 words = st.sampled_from(["ape", "bat", "é", "zoo"])
 documents_of = st.lists(st.lists(words, max_size=10), min_size=1, max_size=10)
 ngrams_of = st.lists(words, min_size=1, max_size=3).map(" ".join)
@@ -47,28 +53,82 @@ def write_tasks(root, mined, examples=(), truth=(), task="t"):
     n = len(examples)
     truth = sorted(truth)
     return {
-        "task_grams": (write_part(root, "task_grams", {
-            "task": [task] * len(mined), "order": [1] * len(mined), "input_ngram": [x for x, _ in mined],
-            "output_ngram": [y for _, y in mined], "similarity": [0.9] * len(mined), "shares_word": [False] * len(mined),
-            "examples": list(range(1, len(mined) + 1))}, {"task": task}),),
-        "example_ngrams": (write_part(root, "example_ngrams", {
-            "task": [task] * len(grams), "split": ["evaluate"] * len(grams), "example": [g[0] for g in grams],
-            "side": [g[1] for g in grams], "order": [1] * len(grams), "ngram": [g[3] for g in grams],
-            "length": [g[3].count(" ") + 1 for g in grams], "starts": [[0]] * len(grams), "ends": [[1]] * len(grams),
-        }, {"task": task}),),
-        "examples": (write_part(root, "examples", {
-            "task": [task] * n, "split": ["evaluate"] * n, "example": [f"e{i}" for i in range(n)],
-            "row": list(range(1, n + 1)),
-            "group": [""] * n, "input": [e[2] for e in examples], "output": [e[3] for e in examples],
-            "prompt": ["?"] * n, "separator": [""] * n, "aliases": [[]] * n, "options": [[]] * n,
-            "answer": [-1] * n, "sha256": [""] * n,
-        }, {"task": task}),),
-        "truth": (write_part(root, "truth", {
-            "task": [task] * len(truth), "pair": [f"{i:03}" for i in range(len(truth))], "relation": ["r"] * len(truth),
-            "kind": ["factorial"] * len(truth), "input_ngram": [x for x, _ in truth], "output_ngram": [y for _, y in truth],
-            **{name: [0] * len(truth) for name in COUNTS_OF_TRUTH},
-            "optimal_log_probability": [None] * len(truth), "held_out": [False] * len(truth)}),) if truth else (),
-    }  # fmt: skip
+        "task_grams": (
+            write_part(
+                root,
+                "task_grams",
+                {
+                    "task": [task] * len(mined),
+                    "order": [1] * len(mined),
+                    "input_ngram": [x for x, _ in mined],
+                    "output_ngram": [y for _, y in mined],
+                    "similarity": [0.9] * len(mined),
+                    "shares_word": [False] * len(mined),
+                    "examples": list(range(1, len(mined) + 1)),
+                },
+                {"task": task},
+            ),
+        ),
+        "example_ngrams": (
+            write_part(
+                root,
+                "example_ngrams",
+                {
+                    "task": [task] * len(grams),
+                    "split": ["evaluate"] * len(grams),
+                    "example": [g[0] for g in grams],
+                    "side": [g[1] for g in grams],
+                    "order": [1] * len(grams),
+                    "ngram": [g[3] for g in grams],
+                    "length": [g[3].count(" ") + 1 for g in grams],
+                    "starts": [[0]] * len(grams),
+                    "ends": [[1]] * len(grams),
+                },
+                {"task": task},
+            ),
+        ),
+        "examples": (
+            write_part(
+                root,
+                "examples",
+                {
+                    "task": [task] * n,
+                    "split": ["evaluate"] * n,
+                    "example": [f"e{i}" for i in range(n)],
+                    "row": list(range(1, n + 1)),
+                    "group": [""] * n,
+                    "input": [e[2] for e in examples],
+                    "output": [e[3] for e in examples],
+                    "prompt": ["?"] * n,
+                    "separator": [""] * n,
+                    "aliases": [[]] * n,
+                    "options": [[]] * n,
+                    "answer": [-1] * n,
+                    "sha256": [""] * n,
+                },
+                {"task": task},
+            ),
+        ),
+        "truth": (
+            write_part(
+                root,
+                "truth",
+                {
+                    "task": [task] * len(truth),
+                    "pair": [f"{i:03}" for i in range(len(truth))],
+                    "relation": ["r"] * len(truth),
+                    "kind": ["factorial"] * len(truth),
+                    "input_ngram": [x for x, _ in truth],
+                    "output_ngram": [y for _, y in truth],
+                    **{name: [0] * len(truth) for name in COUNTS_OF_TRUTH},
+                    "optimal_log_probability": [None] * len(truth),
+                    "held_out": [False] * len(truth),
+                },
+            ),
+        )
+        if truth
+        else (),
+    }
 
 
 def run(root, documents, mined=(), examples=(), truth=(), parts=1, **counting):
@@ -272,18 +332,27 @@ def test_excerpts_show_both_ngrams_near_or_far(tmp_path, distance):
 def test_a_word_that_falls_apart_still_has_its_place(tmp_path):
     """½ is the words 1 and 2 with one span: word positions and code points must not be confused."""
     inputs = write_corpus(tmp_path, [["1", "2", "ape", "zoo"]]) | write_tasks(
-        tmp_path, [("ape", "zoo")], [(["ape"], ["zoo"], "", "z")])  # fmt: skip
-    inputs["documents"] = (write_part(tmp_path, "documents", {
-        "document": [0], "id": ["d0"], "source": ["s"], "language": [""], "text": ["½ — Ape, ZOO!"], "row": [1]},
-        {"source": "s", "file": "0-of-1"}),)  # fmt: skip
+        tmp_path, [("ape", "zoo")], [(["ape"], ["zoo"], "", "z")]
+    )
+    inputs["documents"] = (
+        write_part(
+            tmp_path,
+            "documents",
+            {"document": [0], "id": ["d0"], "source": ["s"], "language": [""], "text": ["½ — Ape, ZOO!"], "row": [1]},
+            {"source": "s", "file": "0-of-1"},
+        ),
+    )
     (row,) = read_rows(tmp_path, run_step(QUERY, make_study(), tmp_path, inputs)["pair_documents"])
     assert row["excerpt"][row["input_start"] : row["input_end"]] == "Ape"
     assert row["excerpt"][row["output_start"] : row["output_end"]] == "ZOO"
 
 
 @settings(max_examples=10, deadline=None)
-@given(documents_of, st.lists(st.tuples(st.lists(words, max_size=8), st.lists(words, min_size=1, max_size=8)), min_size=1,
-       max_size=3), st.integers(1, 3))  # fmt: skip
+@given(
+    documents_of,
+    st.lists(st.tuples(st.lists(words, max_size=8), st.lists(words, min_size=1, max_size=8)), min_size=1, max_size=3),
+    st.integers(1, 3),
+)
 def test_contamination_equals_brute_force(documents, texts, parts):
     examples = [([], [], " ".join(x), " ".join(y)) for x, y in texts]
     with tempfile.TemporaryDirectory() as folder:
@@ -296,8 +365,9 @@ def test_contamination_equals_brute_force(documents, texts, parts):
                 shared = [" ".join(g) for g in grams if documents_with(documents, g)]
                 if shared:
                     holders = documents_with(documents, shared[0].split())
-                    expected.append(("t", f"e{number}", order, side, shared[0], len(set(shared)), len(holders), "s",
-                                     f"d{holders[0]}"))  # fmt: skip
+                    expected.append(
+                        ("t", f"e{number}", order, side, shared[0], len(set(shared)), len(holders), "s", f"d{holders[0]}")
+                    )
     assert [tuple(r.values()) for r in rows] == expected
 
 
@@ -312,18 +382,23 @@ def test_long_ngrams_of_eight_thirteen_and_fourteen_words(tmp_path):
     rows = run(tmp_path, documents, [], examples, parts=3)["contamination"]
     first = " ".join(names[:8])
     assert [tuple(r.values()) for r in rows] == [
-        ("t", "e0", 8, "input", first, 5, 2, "s", "d0"), ("t", "e0", 8, "output", first, 1, 2, "s", "d0"),
+        ("t", "e0", 8, "input", first, 5, 2, "s", "d0"),
+        ("t", "e0", 8, "output", first, 1, 2, "s", "d0"),
         ("t", "e1", 8, "input", " ".join(names[2:10]), 7, 1, "s", "d1"),
         ("t", "e1", 13, "input", " ".join(names[2:15]), 2, 1, "s", "d1"),
         ("t", "e1", 14, "input", " ".join(names[2:16]), 1, 1, "s", "d1"),
-    ]  # fmt: skip
+    ]
 
 
 def test_only_pairs_that_stand_in_one_evaluated_example_keep_documents(tmp_path):
     """Their two n-grams in two examples, or both on one side, do not make a pair of an example; the count is there anyway."""
     pairs = [("ape", "zoo"), ("bat", "cow"), ("ape", "cow"), ("zoo", "ape"), ("ape", "bat"), ("cow", "zoo"), ("far", "far")]
-    examples = [(["ape"], ["zoo"], "", "z"), (["bat"], ["cow"], "", "z"), (["cow"], ["bat"], "", "z"),
-                (["far"], ["far"], "", "z")]  # fmt: skip
+    examples = [
+        (["ape"], ["zoo"], "", "z"),
+        (["bat"], ["cow"], "", "z"),
+        (["cow"], ["bat"], "", "z"),
+        (["far"], ["far"], "", "z"),
+    ]
     rows = run(tmp_path, [["ape", "bat", "cow", "zoo", "far"]] * 2, pairs, examples)
     assert set(counts(rows).values()) == {2}
     kept = [(r["input_ngram"], r["output_ngram"], r["rank"]) for r in rows["pair_documents"]]
@@ -343,9 +418,24 @@ def test_pairs_of_evaluated_examples_are_found_some_examples_at_a_time(tmp_path,
 def test_mined_examples_and_pairs_across_orders_keep_no_documents(tmp_path):
     inputs = write_corpus(tmp_path, [["ape", "zoo"]]) | write_tasks(tmp_path, [("ape", "zoo")])
     for name, splits, orders in (("mined", ["mine", "mine"], [1, 1]), ("crossed", ["evaluate", "evaluate"], [1, 2])):
-        inputs["example_ngrams"] = (write_part(tmp_path, "example_ngrams", {
-            "task": ["t"] * 2, "split": splits, "example": ["e"] * 2, "side": ["input", "output"], "order": orders,
-            "ngram": ["ape", "zoo"], "length": [1, 1], "starts": [[0]] * 2, "ends": [[1]] * 2}, {"task": name}),)  # fmt: skip
+        inputs["example_ngrams"] = (
+            write_part(
+                tmp_path,
+                "example_ngrams",
+                {
+                    "task": ["t"] * 2,
+                    "split": splits,
+                    "example": ["e"] * 2,
+                    "side": ["input", "output"],
+                    "order": orders,
+                    "ngram": ["ape", "zoo"],
+                    "length": [1, 1],
+                    "starts": [[0]] * 2,
+                    "ends": [[1]] * 2,
+                },
+                {"task": name},
+            ),
+        )
         tables = run_step(QUERY, make_study(), tmp_path, inputs)
         assert read_rows(tmp_path, tables["pair_documents"]) == []
         assert [r["documents"] for r in read_rows(tmp_path, tables["pair_counts"])] == [1]
@@ -353,8 +443,10 @@ def test_mined_examples_and_pairs_across_orders_keep_no_documents(tmp_path):
 
 def test_the_sample_of_documents_does_not_depend_on_the_parts_of_the_corpus(tmp_path):
     documents, pair = [["ape", "zoo"]] * 12, ("ape", "zoo")
-    one, three = (run(tmp_path / str(n), documents, [pair], [(["ape"], ["zoo"], "", "z")], parts=n, documents_per_pair=5)
-                  for n in (1, 3))  # fmt: skip
+    one, three = (
+        run(tmp_path / str(n), documents, [pair], [(["ape"], ["zoo"], "", "z")], parts=n, documents_per_pair=5)
+        for n in (1, 3)
+    )
     assert one["pair_documents"] == three["pair_documents"]
     assert len({r["id"] for r in one["pair_documents"]}) == 5
 
@@ -414,7 +506,9 @@ def test_pairs_of_variants_are_counted_as_exactly_as_the_studys_own(documents, m
         wanted = {p: len(documents_with(documents, p[0].split(), p[1].split())) for p in {*first, *second}}
         assert counted == wanted
         stats = {r["ngram"]: (r["occurrences"], r["documents"]) for r in read_rows(root, of_variants["ngram_stats"])}
-        assert stats == {g: (occurrences(g.split(), documents), len(documents_with(documents, g.split())))
-                         for g in {g for p in wanted for g in p}}  # fmt: skip
+        assert stats == {
+            g: (occurrences(g.split(), documents), len(documents_with(documents, g.split())))
+            for g in {g for p in wanted for g in p}
+        }
         for table in ("pair_documents", "pair_windows", "contamination"):
             assert read_rows(root, of_variants[table]) == [], "no measure asks it of a variant"

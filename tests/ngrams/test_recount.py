@@ -36,8 +36,14 @@ def grams(text):
 
 
 @settings(max_examples=12, deadline=None)
-@given(documents_of, pairs_of, pairs_of, st.lists(texts_of, min_size=1, max_size=2), st.lists(texts_of, max_size=2),
-       st.integers(1, 3))  # fmt: skip
+@given(
+    documents_of,
+    pairs_of,
+    pairs_of,
+    st.lists(texts_of, min_size=1, max_size=2),
+    st.lists(texts_of, max_size=2),
+    st.integers(1, 3),
+)
 def test_counts_without_contaminated_documents_equal_brute_force(documents, one, two, texts, others, parts):
     tasks = {"a": (one, texts), "b": (two, others)}
     with tempfile.TemporaryDirectory() as folder:
@@ -69,8 +75,9 @@ def test_a_document_is_contaminated_for_the_task_whose_text_it_holds(tmp_path):
 
 
 def test_without_contamination_orders_nothing_is_recounted(tmp_path):
-    found = recounted(tmp_path, [["ape", "bat", "é"]], {"a": ([("ape", "bat")], [(["ape", "bat", "é"], ["zoo"])])},
-                      contamination_orders=[])  # fmt: skip
+    found = recounted(
+        tmp_path, [["ape", "bat", "é"]], {"a": ([("ape", "bat")], [(["ape", "bat", "é"], ["zoo"])])}, contamination_orders=[]
+    )
     assert found == {"clean_pair_counts": [], "clean_ngram_stats": []}
 
 

@@ -28,8 +28,12 @@ def verdicts(found: Mapping[str, Any]) -> list[tuple[str, bool]]:
     """Each claim in words, and whether it holds."""
     n = found["worlds"]
     low, high = band(n, 0.95, (1_870, 1_930))
-    said = [(f"coverage: {found['covered']} of {n} intervals hold ρ* ({low}-{high}), half-width {found['half_width']:.4f}",
-             low <= found["covered"] <= high)]  # fmt: skip
+    said = [
+        (
+            f"coverage: {found['covered']} of {n} intervals hold ρ* ({low}-{high}), half-width {found['half_width']:.4f}",
+            low <= found["covered"] <= high,
+        )
+    ]
     low, high = band(n, 0.05, (70, 130))
     for design, count in found["rejected"].items():
         said.append((f"{design}: {count} of {n} rejected by the two-way p ({low}-{high})", low <= count <= high))
@@ -41,6 +45,10 @@ def verdicts(found: Mapping[str, Any]) -> list[tuple[str, bool]]:
         said.append((f"{design}: {count} of {n} rejected by scipy{least}", enough))
     for mistake, count in found["detected"].items():
         must = mistake in MISTAKES
-        said.append((f"{mistake}: outside the interval in {count} of {n}" + (f" (at least {LEAST_DETECTED:.0%})" if must else ""),
-                     not must or count >= LEAST_DETECTED * n))  # fmt: skip
+        said.append(
+            (
+                f"{mistake}: outside the interval in {count} of {n}" + (f" (at least {LEAST_DETECTED:.0%})" if must else ""),
+                not must or count >= LEAST_DETECTED * n,
+            )
+        )
     return said

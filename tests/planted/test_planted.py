@@ -13,9 +13,7 @@ SEED = calibrate.SEED
 
 
 def test_every_cell_is_equally_full_and_p_is_uncorrelated_with_both_frequencies():
-    facts = [
-        (p, d, r) for p in universe.SHARES for d in universe.INPUT_DOCUMENTS for r in universe.OUTPUT_RATIOS
-    ]  # fmt: skip
+    facts = [(p, d, r) for p in universe.SHARES for d in universe.INPUT_DOCUMENTS for r in universe.OUTPUT_RATIOS]
     p, inputs, ratios = np.array(facts).T
     assert len(facts) == 96 and len(facts) * universe.FACTS_PER_CELL == 38_400
     assert (p * inputs == np.round(p * inputs)).all() and (p * inputs <= inputs * ratios).all()  # whole, and C ≤ df(s_y)
@@ -86,10 +84,14 @@ def test_a_tenth_of_the_worlds_comes_out_as_it_should():
 
 def test_the_bands_catch_what_is_wrong():
     good = {
-        "worlds": 2000, "covered": 1900, "half_width": 0.03, "detected": dict.fromkeys(universe.MISTAKES, 2000),
-        "rejected": dict.fromkeys(universe.DESIGNS[1:], 100), "pigeonhole": dict.fromkeys(universe.DESIGNS[1:], 5),
+        "worlds": 2000,
+        "covered": 1900,
+        "half_width": 0.03,
+        "detected": dict.fromkeys(universe.MISTAKES, 2000),
+        "rejected": dict.fromkeys(universe.DESIGNS[1:], 100),
+        "pigeonhole": dict.fromkeys(universe.DESIGNS[1:], 5),
         "naive": dict.fromkeys(universe.DESIGNS[1:], 700),
-    }  # fmt: skip
+    }
     assert all(holds for _, holds in verdicts(good))
     assert not all(holds for _, holds in verdicts(good | {"covered": 1840}))  # a true .92
     assert not all(holds for _, holds in verdicts(good | {"rejected": {**good["rejected"], "tied_block": 131}}))
@@ -100,10 +102,14 @@ def test_the_bands_catch_what_is_wrong():
 
 def test_the_step_writes_a_row_for_each_world_a_study_asks_for(tmp_path):
     def study(worlds: int) -> Study:
-        return Study.model_validate({
-            "name": "s", "corpus": {"planted": {}}, "measures": {"calibration_worlds": worlds},
-            "tasks": [{"name": "t", "family": "qa", "reader": "planted", "orders": [1]}],
-        })  # fmt: skip
+        return Study.model_validate(
+            {
+                "name": "s",
+                "corpus": {"planted": {}},
+                "measures": {"calibration_worlds": worlds},
+                "tasks": [{"name": "t", "family": "qa", "reader": "planted", "orders": [1]}],
+            }
+        )
 
     assert calibrate.plan_calibrate(study(0), {}) == []
     assert [j.settings["worlds"] for j in calibrate.plan_calibrate(study(250), {})] == [100, 100, 50] * 4

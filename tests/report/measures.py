@@ -32,13 +32,25 @@ def row(measure: str, task: str, model: str, estimate: float | None, half: float
     """One row of metrics; `half` is half the width of its interval."""
     interval = estimate is not None and half > 0
     made: dict[str, Any] = {
-        "measure": measure, "task": task, "model": model, "checkpoint": 800 if model not in ("", "reference", "held_out") else -1,
-        "order": 0, "unit": "", "statistic": "spearman", "detail": "", "x": None, "estimate": estimate,
+        "measure": measure,
+        "task": task,
+        "model": model,
+        "checkpoint": 800 if model not in ("", "reference", "held_out") else -1,
+        "order": 0,
+        "unit": "",
+        "statistic": "spearman",
+        "detail": "",
+        "x": None,
+        "estimate": estimate,
         "low": estimate - half if interval and estimate is not None else None,
         "high": estimate + half if interval and estimate is not None else None,
-        "standard_error": None, "p_value": None, "rows": 280, "examples": 140, "truth": None,
+        "standard_error": None,
+        "p_value": None,
+        "rows": 280,
+        "examples": 140,
+        "truth": None,
         "note": "" if estimate is not None else "too few rows",
-    }  # fmt: skip
+    }
     return made | other
 
 
@@ -54,8 +66,18 @@ def more(ladder: Mapping[str, int]) -> Iterator[dict[str, Any]]:
             for index, other in enumerate(models[:step]):
                 gap = growth * (at - 3 * index / max(1, biggest))
                 for measure in ("mem_n", "mem_delta"):
-                    yield row("comparison", task, model, gap, 0.07, order=1, unit="pair", statistic="spearman_difference",
-                              detail=f"{measure} minus {other}", p_value=0.01 if abs(gap) > 0.07 else 0.4)  # fmt: skip
+                    yield row(
+                        "comparison",
+                        task,
+                        model,
+                        gap,
+                        0.07,
+                        order=1,
+                        unit="pair",
+                        statistic="spearman_difference",
+                        detail=f"{measure} minus {other}",
+                        p_value=0.01 if abs(gap) > 0.07 else 0.4,
+                    )
             parts = {"pair": mem**2, "s_y": 0.08, "s_x": 0.03, "length": 0.05, "shared": 0.1 if step else -0.01}
             for part, share in (parts | {"unexplained": 1 - sum(parts.values())}).items():
                 yield row(
@@ -71,11 +93,30 @@ def more(ladder: Mapping[str, int]) -> Iterator[dict[str, Any]]:
                 )
             for index, count in enumerate((1, 2, 4, 8, 16, 32, 64)):
                 gain = mem * 4 * math.log2(1 + count) / 3
-                yield row("exposure", task, model, gain, 0.35, order=1, unit="pair", statistic="delta_mean", x=float(count),
-                          detail=f"bin {index:02d}")  # fmt: skip
+                yield row(
+                    "exposure",
+                    task,
+                    model,
+                    gain,
+                    0.35,
+                    order=1,
+                    unit="pair",
+                    statistic="delta_mean",
+                    x=float(count),
+                    detail=f"bin {index:02d}",
+                )
             price = 3.0 / mem if mem > 0.1 else None
-            yield row("exposure", task, model, price, 4.0, order=1, unit="pair", statistic="documents_per_nat",
-                      note="" if price else "Δ does not grow with C")  # fmt: skip
+            yield row(
+                "exposure",
+                task,
+                model,
+                price,
+                4.0,
+                order=1,
+                unit="pair",
+                statistic="documents_per_nat",
+                note="" if price else "Δ does not grow with C",
+            )
             for detail, r2 in (("train", mem**2 + 0.03), ("test", mem**2)):
                 yield row(
                     "v1", task, model, r2, statistic="r_squared", detail=detail, unit="example", x=float(ladder[model])
@@ -86,11 +127,32 @@ def more(ladder: Mapping[str, int]) -> Iterator[dict[str, Any]]:
                     share = min(0.95, 0.2 + mem + 0.03 * index)
                     name = f"bin {index:02d}" + {0: " zero", 4: " overflow"}.get(index, "")
                     known = not (index == 0 and measure == "performance_linear")
-                    yield row(measure, task, model, share if known else None, 0.08, order=1, unit="example", statistic="accuracy",
-                              detail=name, x=x, note="" if known else "no scored example in this bin")  # fmt: skip
+                    yield row(
+                        measure,
+                        task,
+                        model,
+                        share if known else None,
+                        0.08,
+                        order=1,
+                        unit="example",
+                        statistic="accuracy",
+                        detail=name,
+                        x=x,
+                        note="" if known else "no scored example in this bin",
+                    )
         for group, total, bleu in (("de-en", 120.0, 22.0), ("hu-en", 14.0, 9.0), ("fr-en", 400.0, 31.0)):
-            yield row("performance_by_group", "lexicon", model, bleu + 4 * at, 3.0, order=1, unit="example", statistic="bleu",
-                      detail=group, x=total)  # fmt: skip
+            yield row(
+                "performance_by_group",
+                "lexicon",
+                model,
+                bleu + 4 * at,
+                3.0,
+                order=1,
+                unit="example",
+                statistic="bleu",
+                detail=group,
+                x=total,
+            )
     for task, (base, growth) in STRENGTH.items():
         for measure in ("mem_n", "mem_delta"):
             yield row(
@@ -105,11 +167,27 @@ def more(ladder: Mapping[str, int]) -> Iterator[dict[str, Any]]:
                 detail=measure,
             )
         onset = 180_000.0 if base + growth > 0.2 else None
-        yield row("emergence", task, "", onset, 60_000.0, unit="example_output", statistic="onset_parameters",
-                  note="" if onset else "not identified: the interval reaches an end of the ladder")  # fmt: skip
+        yield row(
+            "emergence",
+            task,
+            "",
+            onset,
+            60_000.0,
+            unit="example_output",
+            statistic="onset_parameters",
+            note="" if onset else "not identified: the interval reaches an end of the ladder",
+        )
     for n in range(1, 7):
-        yield row("novelty", "lexicon", "held_out", min(0.97, 0.01 + 0.93 * (1 - math.exp(-((n - 1) ** 2) / 7))), 0.02, order=n,
-                  unit="ngram", statistic="rate")  # fmt: skip
+        yield row(
+            "novelty",
+            "lexicon",
+            "held_out",
+            min(0.97, 0.01 + 0.93 * (1 - math.exp(-((n - 1) ** 2) / 7))),
+            0.02,
+            order=n,
+            unit="ngram",
+            statistic="rate",
+        )
     for task, shares in (("capitals", (0.1, 0.02)), ("choices", (0.3, 0.25))):
         for order, share in zip((8, 13), shares, strict=True):
             for side in ("input", "output", "either"):
@@ -127,16 +205,34 @@ def _variants(task: str, model: str, mem: float) -> Iterator[dict[str, Any]]:
         yield row(measure, task, model, mem * factor - 0.05, 0.09, detail="minus placebo", **plain)
         for remedy, keeps in REMEDIES.items():
             left = None if keeps is None else mem * factor * keeps
-            yield row("confound", task, model, left, 0.1, order=1, unit=measure, detail=remedy,
-                      note="" if keeps else "the task has no groups")  # fmt: skip
+            yield row(
+                "confound",
+                task,
+                model,
+                left,
+                0.1,
+                order=1,
+                unit=measure,
+                detail=remedy,
+                note="" if keeps else "the task has no groups",
+            )
 
 
 def _sweeps(task: str, model: str, mem: float) -> Iterator[dict[str, Any]]:
     """γ, stop words and encoder."""
     for gamma in (0.5, 0.6, 0.7, 0.8, 0.9):
         for measure in ("mem_n", "mem_delta"):
-            yield row("sweep", task, model, mem * (1.2 - gamma / 2), 0.1, order=1, unit="pair", x=gamma,
-                      detail=f"gamma={gamma:g} {measure}")  # fmt: skip
+            yield row(
+                "sweep",
+                task,
+                model,
+                mem * (1.2 - gamma / 2),
+                0.1,
+                order=1,
+                unit="pair",
+                x=gamma,
+                detail=f"gamma={gamma:g} {measure}",
+            )
     for variant, keeps in (("stop_words=authors", 0.8), ("stop_words=keep", 0.95), ("encoder=minilm", 1.1)):
         for measure in ("mem_n", "mem_delta"):
             yield row("sweep", task, model, mem * keeps, 0.1, order=1, unit="pair", detail=f"{variant} {measure}")

@@ -211,8 +211,10 @@ def bad(case: str) -> list[dict]:
     """Tables as a poor study leaves them."""
     plain = {"order": 1, "unit": "pair"}
     score = row("main_score", "capitals", "large", 0.4, 0.1, statistic="exact_match", unit="example")
-    pairless = [row(m, "capitals", "large", None, note="no pair of the evaluated examples stands in the corpus", **plain)
-                for m in ("mem_n", "mem_delta")]  # fmt: skip
+    pairless = [
+        row(m, "capitals", "large", None, note="no pair of the evaluated examples stands in the corpus", **plain)
+        for m in ("mem_n", "mem_delta")
+    ]
     constant = row(
         "mem_n", "capitals", "large", None, note="log P_LLM is constant: its rank correlation is not defined", **plain
     )
@@ -249,9 +251,7 @@ def test_bad_input_is_said_and_the_rest_is_there(case: str, said: str, tmp_path:
     from tests.report.test_report import SECTIONS, Reader, written
 
     found = bad(case)
-    tables = world.tables(tmp_path, found) | {
-        "metric_family": (),
-    }
+    tables = world.tables(tmp_path, found) | {"metric_family": ()}
     _, page, _ = written(tmp_path, tables)
     assert said in page
     assert Reader(page).open == [] and page.count("<h2") == SECTIONS
@@ -268,12 +268,26 @@ def worlds(count: int, *, covered: float = 0.95, rejected: float = 0.05) -> list
             hit, reject = i < round(covered * count), i < round(rejected * count)
             middle = 0.65 if hit else 0.75
             planted = design == "planted"
-            rows.append({"design": design, "world": i, "rows": 900, "examples": 300, "truth": 0.65 if planted else 0.0,
-                         "estimate": middle if planted else 0.0, "low": middle - 0.05 if planted else None,
-                         "high": middle + 0.05 if planted else None, "pigeonhole_low": None if planted else -0.1,
-                         "pigeonhole_high": None if planted else 0.1, "p_value": 0.01 if reject else 0.5,
-                         "naive_p": 0.01 if i < 0.6 * count else 0.5, "min_count": None if i % 2 else 0.0, "added": 0.04,
-                         "never_reset": 0.13, "occurrences": 0.51})  # fmt: skip
+            rows.append(
+                {
+                    "design": design,
+                    "world": i,
+                    "rows": 900,
+                    "examples": 300,
+                    "truth": 0.65 if planted else 0.0,
+                    "estimate": middle if planted else 0.0,
+                    "low": middle - 0.05 if planted else None,
+                    "high": middle + 0.05 if planted else None,
+                    "pigeonhole_low": None if planted else -0.1,
+                    "pigeonhole_high": None if planted else 0.1,
+                    "p_value": 0.01 if reject else 0.5,
+                    "naive_p": 0.01 if i < 0.6 * count else 0.5,
+                    "min_count": None if i % 2 else 0.0,
+                    "added": 0.04,
+                    "never_reset": 0.13,
+                    "occurrences": 0.51,
+                }
+            )
     return rows
 
 

@@ -112,8 +112,12 @@ def test_it_loads_its_own_folder_and_nothing_else(page: Browser, folder: Path) -
     loaded = [a for a in page.asked if not a.startswith(("data:", "about:"))]
     assert [a for a in loaded if not a.startswith(below)] == []
     assert {a.removeprefix(below) for a in loaded} == {
-        "index.html", "tasks/capitals/index.js", "tasks/sayings/index.js", "tasks/capitals/0001.js",
-        "tasks/capitals/documents-0001.js"}  # fmt: skip
+        "index.html",
+        "tasks/capitals/index.js",
+        "tasks/sayings/index.js",
+        "tasks/capitals/0001.js",
+        "tasks/capitals/documents-0001.js",
+    }
     assert page.problems == []
 
 
@@ -233,8 +237,10 @@ def test_ten_thousand_examples_open_at_once(tmp_path: Path, chromium: Browser, c
     assert text(page, "#found") == "111 examples"
     size = sum(f["bytes"] for f in files) / 1e6
     with capsys.disabled():
-        print(f"\n10,000 traced examples, {size:.0f} MB: written in {built:.1f} s, open in {ready} ms; then an example takes "
-              f"{shown:.0f} ms and a search {searched:.0f} ms")  # fmt: skip
+        print(
+            f"\n10,000 traced examples, {size:.0f} MB: written in {built:.1f} s, open in {ready} ms; then an example takes "
+            f"{shown:.0f} ms and a search {searched:.0f} ms"
+        )
     assert ready < 5_000
     assert page.problems == []
 

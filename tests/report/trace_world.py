@@ -18,10 +18,14 @@ ODD = 'odd/id "1" #%2F?'  # an identifier with all that an address could trip ov
 def study(tasks: tuple[str, ...] = ("capitals", "sayings")) -> Study:
     """Two tasks: one judged right or wrong, one by chrF."""
     family = {"capitals": "qa", "sayings": "translation"}
-    return Study.model_validate({
-        "name": "made-up", "title": "A made-up <study>", "corpus": {"planted": {}},
-        "tasks": [{"name": t, "family": family[t], "reader": "planted", "orders": [1, 2]} for t in tasks],
-    })  # fmt: skip
+    return Study.model_validate(
+        {
+            "name": "made-up",
+            "title": "A made-up <study>",
+            "corpus": {"planted": {}},
+            "tasks": [{"name": t, "family": family[t], "reader": "planted", "orders": [1, 2]} for t in tasks],
+        }
+    )
 
 
 def names(count: int) -> list[str]:
@@ -37,13 +41,27 @@ def tables(root: Path, count: int = 250, models: int = 3) -> dict[str, tuple[Par
     """
     known = {f"model {i:02d}": 1000 * (i + 1) for i in range(models)} if models != 3 else MODELS
     found: dict[str, list[Part]] = {
-        "models": [write_part(root, "models", {
-            "model": sorted(known), "checkpoint": [800] * len(known), "source": ["folder"] * len(known),
-            "revision": [""] * len(known), "path": [""] * len(known), "sha256": [""] * len(known),
-            "parameters": [known[m] for m in sorted(known)], "parameters_non_embedding": [1] * len(known),
-            "tokens_seen": [-1] * len(known), "loss": [None] * len(known), "seed": [-1] * len(known),
-            "membership": [""] * len(known)})],
-    }  # fmt: skip
+        "models": [
+            write_part(
+                root,
+                "models",
+                {
+                    "model": sorted(known),
+                    "checkpoint": [800] * len(known),
+                    "source": ["folder"] * len(known),
+                    "revision": [""] * len(known),
+                    "path": [""] * len(known),
+                    "sha256": [""] * len(known),
+                    "parameters": [known[m] for m in sorted(known)],
+                    "parameters_non_embedding": [1] * len(known),
+                    "tokens_seen": [-1] * len(known),
+                    "loss": [None] * len(known),
+                    "seed": [-1] * len(known),
+                    "membership": [""] * len(known),
+                },
+            )
+        ]
+    }
     for task, size in (("capitals", count), ("sayings", 3)):
         for table, part in _task(root, task, size, sorted(known)).items():
             found.setdefault(table, []).append(part)
@@ -71,12 +89,27 @@ def _task(root: Path, task: str, count: int, models: list[str]) -> dict[str, Par
     n = len(ids)
     answers = [f"{TOWN}{i} of old" for i in rows]
     parts = {
-        "examples": write_part(root, "examples", {
-            "task": [task] * n, "split": ["evaluate"] * n, "example": ids, "row": list(range(1, n + 1)),
-            "group": ["rivers & <b>lands</b>"] * n, "input": [question(i) for i in rows], "output": answers,
-            "prompt": ["p"] * n, "separator": [""] * n, "aliases": [[f"Old {TOWN}{i}"] for i in rows], "options": [[]] * n,
-            "answer": [-1] * n, "sha256": [""] * n}, label),
-    }  # fmt: skip
+        "examples": write_part(
+            root,
+            "examples",
+            {
+                "task": [task] * n,
+                "split": ["evaluate"] * n,
+                "example": ids,
+                "row": list(range(1, n + 1)),
+                "group": ["rivers & <b>lands</b>"] * n,
+                "input": [question(i) for i in rows],
+                "output": answers,
+                "prompt": ["p"] * n,
+                "separator": [""] * n,
+                "aliases": [[f"Old {TOWN}{i}"] for i in rows],
+                "options": [[]] * n,
+                "answer": [-1] * n,
+                "sha256": [""] * n,
+            },
+            label,
+        )
+    }
     spans: list[tuple] = []
     pairs: list[tuple] = []
     likely: list[tuple] = []
@@ -104,26 +137,53 @@ def _task(root: Path, task: str, count: int, models: list[str]) -> dict[str, Par
             likely += [(e, 1, town(i), m, -9.0 + k, 0.5 * k), (e, 2, f"{town(i)} of", m, -800.0, None)]
     n = len(spans)
     key = ("side", "order", "ngram", "starts", "ends", "occurrences", "documents", "log_infinity", "note")
-    parts["trace_spans"] = write_part(root, "trace_spans", {
-        "task": [task] * n, "example": [r[0] for r in spans], **{c: [r[k] for r in spans] for k, c in enumerate(key, 1)}},
-        label)  # fmt: skip
+    parts["trace_spans"] = write_part(
+        root,
+        "trace_spans",
+        {"task": [task] * n, "example": [r[0] for r in spans], **{c: [r[k] for r in spans] for k, c in enumerate(key, 1)}},
+        label,
+    )
     key = ("order", "input_ngram", "output_ngram", "similarity", "documents", "log_probability")
     n = len(pairs)
-    parts["trace_pairs"] = write_part(root, "trace_pairs", {
-        "task": [task] * n, "example": [r[0] for r in pairs], **{c: [r[k] for r in pairs] for k, c in enumerate(key, 1)}},
-        label)  # fmt: skip
+    parts["trace_pairs"] = write_part(
+        root,
+        "trace_pairs",
+        {"task": [task] * n, "example": [r[0] for r in pairs], **{c: [r[k] for r in pairs] for k, c in enumerate(key, 1)}},
+        label,
+    )
     likely.sort(key=lambda r: r[:4])
     n = len(likely)
     key = ("order", "ngram", "model")
-    parts["trace_probabilities"] = write_part(root, "trace_probabilities", {
-        "task": [task] * n, "example": [r[0] for r in likely], **{c: [r[k] for r in likely] for k, c in enumerate(key, 1)},
-        "checkpoint": [800] * n, "log_probability": [r[4] for r in likely], "delta": [r[5] for r in likely],
-        "other_inputs": [0 if r[5] is None else 4 for r in likely]}, label)  # fmt: skip
+    parts["trace_probabilities"] = write_part(
+        root,
+        "trace_probabilities",
+        {
+            "task": [task] * n,
+            "example": [r[0] for r in likely],
+            **{c: [r[k] for r in likely] for k, c in enumerate(key, 1)},
+            "checkpoint": [800] * n,
+            "log_probability": [r[4] for r in likely],
+            "delta": [r[5] for r in likely],
+            "other_inputs": [0 if r[5] is None else 4 for r in likely],
+        },
+        label,
+    )
     n = len(said)
-    parts["trace_answers"] = write_part(root, "trace_answers", {
-        "task": [task] * n, "example": [r[0] for r in said], "model": [r[1] for r in said], "checkpoint": [800] * n,
-        "text": [r[2] for r in said], "statistic": ["exact_match" if task == "capitals" else "sentence_chrf"] * n,
-        "value": [r[3] for r in said], "note": [""] * n}, label)  # fmt: skip
+    parts["trace_answers"] = write_part(
+        root,
+        "trace_answers",
+        {
+            "task": [task] * n,
+            "example": [r[0] for r in said],
+            "model": [r[1] for r in said],
+            "checkpoint": [800] * n,
+            "text": [r[2] for r in said],
+            "statistic": ["exact_match" if task == "capitals" else "sentence_chrf"] * n,
+            "value": [r[3] for r in said],
+            "note": [""] * n,
+        },
+        label,
+    )
     return parts
 
 

@@ -49,7 +49,7 @@ def test_a_new_study_from_the_template_is_valid(tmp_path: Path) -> None:
     [
         ('titel = "x"', "titel is not a setting; the nearest one is 'title'"),
         ("seed = -1", "seed: "),
-        ('[tokenizer]\nvocabluary = 300', "tokenizer.vocabluary is not a setting; the nearest one is 'vocabulary'"),
+        ("[tokenizer]\nvocabluary = 300", "tokenizer.vocabluary is not a setting; the nearest one is 'vocabulary'"),
         ('[[models]]\nname = "m"', "exactly one of"),
         ('[[models]]\nname = "m"\n[models.pretrain]\nhiden = 3', "the nearest one is 'hidden'"),
         ('[[tasks]]\nname = "facts"\nfamily = "qa"', "the name 'facts' stands twice"),
@@ -62,7 +62,7 @@ def test_a_new_study_from_the_template_is_valid(tmp_path: Path) -> None:
         ('[[tasks]]\nname = "a/b"\nfamily = "qa"', "tasks.1.name"),
         ("= 3", "not valid TOML"),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_setting_is_named_with_its_remedy(tmp_path: Path, change: str, message: str) -> None:
     top, tables = (change, "") if not change.startswith("[") else ("", change)
     with pytest.raises(StudyError) as error:

@@ -37,15 +37,34 @@ def align(root, rows, memory=1_000_000_000, **task):
 def align_by_hand(root, ngrams, vectors, lowest_gamma):
     """Align n-grams given as (example, side, order, n-gram) with given vectors {(side, n-gram): vector}."""
     rows = sorted(ngrams)
-    held = write_part(root, "example_ngrams", {
-        "task": ["t"] * len(rows), "split": ["mine"] * len(rows), "example": [r[0] for r in rows],
-        "side": [r[1] for r in rows], "order": [r[2] for r in rows],
-        "ngram": [r[3] for r in rows], "length": [r[3].count(" ") + 1 for r in rows],
-        "starts": [[0]] * len(rows), "ends": [[1]] * len(rows)}, {"task": "t"})  # fmt: skip
+    held = write_part(
+        root,
+        "example_ngrams",
+        {
+            "task": ["t"] * len(rows),
+            "split": ["mine"] * len(rows),
+            "example": [r[0] for r in rows],
+            "side": [r[1] for r in rows],
+            "order": [r[2] for r in rows],
+            "ngram": [r[3] for r in rows],
+            "length": [r[3].count(" ") + 1 for r in rows],
+            "starts": [[0]] * len(rows),
+            "ends": [[1]] * len(rows),
+        },
+        {"task": "t"},
+    )
     keys = sorted(vectors)
-    embedded = write_part(root, "embeddings", {
-        "task": ["t"] * len(keys), "side": [k[0] for k in keys], "ngram": [k[1] for k in keys],
-        "vector": [vectors[k] for k in keys]}, {"task": "t"})  # fmt: skip
+    embedded = write_part(
+        root,
+        "embeddings",
+        {
+            "task": ["t"] * len(keys),
+            "side": [k[0] for k in keys],
+            "ngram": [k[1] for k in keys],
+            "vector": [vectors[k] for k in keys],
+        },
+        {"task": "t"},
+    )
     study = study_of(lowest_gamma=lowest_gamma, gamma_default=1.0)
     return run_step(ALIGN, study, root, {"example_ngrams": (held,), "embeddings": (embedded,)})
 
@@ -85,8 +104,9 @@ def test_the_table_equals_brute_force_over_the_definition(tmp_path):
 def test_the_spread_of_all_candidates_gives_the_percentiles_of_the_definition(tmp_path):
     draw = random.Random(4)
     rows = [(" ".join(draw.choices("abcdef", k=5)), " ".join(draw.choices("uvwxyz", k=5))) for _ in range(30)]
-    tables = align(tmp_path, rows, family="translation", orders=(1, 2), lowest_gamma=0.9, gamma_default="p95",
-                   languages=("xx", "yy"))  # fmt: skip
+    tables = align(
+        tmp_path, rows, family="translation", orders=(1, 2), lowest_gamma=0.9, gamma_default="p95", languages=("xx", "yy")
+    )
     vector = {(r["side"], r["ngram"]): np.array(r["vector"]) for r in read_rows(tmp_path, tables["embeddings"])}
     grams = {}
     for row in read_rows(tmp_path, tables["example_ngrams"]):
@@ -113,7 +133,8 @@ def test_a_pair_counts_once_and_says_how_many_examples_hold_it(tmp_path):
     grams = [(e, side, 1, g) for e in "123" for side, g in (("input", "a"), ("output", "x"))]
     tables = align_by_hand(tmp_path, grams, {("input", "a"): [1.0, 0.0], ("output", "x"): [1.0, 0.0]}, 0.5)
     assert [(r["input_ngram"], r["output_ngram"], r["examples"]) for r in read_rows(tmp_path, tables["task_grams"])] == [
-        ("a", "x", 3)]  # fmt: skip
+        ("a", "x", 3)
+    ]
     assert sums(tmp_path, tables["task_grams"])["candidates"] == 1
 
 
@@ -124,8 +145,12 @@ def test_one_inside_the_other_is_dropped_but_a_shared_word_is_not(tmp_path):
     vectors = {(g[1], g[3]): [1.0, 0.0] for g in grams}
     tables = align_by_hand(tmp_path, grams, vectors, 0.5)
     kept = {(r["input_ngram"], r["output_ngram"]): r["shares_word"] for r in read_rows(tmp_path, tables["task_grams"])}
-    assert kept == {("new york", "york new"): True, ("new york", "york city"): True, ("york city", "york new"): True,
-                    **{("yorkshire dales", o): False for o in outputs}}  # fmt: skip
+    assert kept == {
+        ("new york", "york new"): True,
+        ("new york", "york city"): True,
+        ("york city", "york new"): True,
+        **{("yorkshire dales", o): False for o in outputs},
+    }
     assert sums(tmp_path, tables["task_grams"])["contained"] == 5
 
 
@@ -140,16 +165,20 @@ def test_containment_is_of_whole_words_without_a_gap(x, y):
         pl.DataFrame({"example": [0], "ngram": [" ".join(w)]}, {"example": pl.Int32, "ngram": pl.String}) for w in (x, y)
     ]
     inputs, outputs = side_of(*held)
-    shares, inside = relations(np.zeros(1, np.int64), np.zeros(1, np.int64), inputs.starts, inputs.words, outputs.starts,
-                               outputs.words)  # fmt: skip
+    shares, inside = relations(
+        np.zeros(1, np.int64), np.zeros(1, np.int64), inputs.starts, inputs.words, outputs.starts, outputs.words
+    )
     one, other = (f" {' '.join(w)} " for w in (x, y))
     assert bool(inside[0]) == (one in other or other in one)
     assert bool(shares[0]) == bool(set(x) & set(y))
 
 
 def test_evaluated_examples_give_no_task_grams(tmp_path):
-    tables = align(tmp_path, [("mine", "capital of Velk", "Torin"), ("mine", "capital of Marn", "Siru"),
-                              ("evaluate", "capital of Velk", "Siru")], orders=(1,))  # fmt: skip
+    tables = align(
+        tmp_path,
+        [("mine", "capital of Velk", "Torin"), ("mine", "capital of Marn", "Siru"), ("evaluate", "capital of Velk", "Siru")],
+        orders=(1,),
+    )
     pairs = {(r["input_ngram"], r["output_ngram"]) for r in read_rows(tmp_path, tables["task_grams"])}
     assert {("velk", "torin"), ("marn", "siru")} <= pairs
     assert ("velk", "siru") not in pairs
@@ -162,8 +191,11 @@ def test_whole_answers_are_aligned_under_every_order(tmp_path):
     tables = align(tmp_path, rows, orders=(1, 2, 3), lowest_gamma=0.5)
     found = read_rows(tmp_path, tables["task_grams"])
     for n in (1, 2, 3):
-        told = {(r["input_ngram"].split()[-1], r["output_ngram"]) for r in found if r["order"] == n and
-                r["input_ngram"].split()[-1] in subjects}  # fmt: skip
+        told = {
+            (r["input_ngram"].split()[-1], r["output_ngram"])
+            for r in found
+            if r["order"] == n and r["input_ngram"].split()[-1] in subjects
+        }
         assert {(s, y) for s, (_, y) in zip(subjects, rows, strict=True)} <= told
 
 
@@ -197,8 +229,15 @@ held = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 6)), unique=True, ma
 @hypothesis_settings(max_examples=150, deadline=None)
 def test_blocks_and_slabs_of_any_size_give_every_pair_once_in_order(left, right, at_once, vectors_at_once, lowest):
     rng = np.random.default_rng(len(left) * 31 + len(right))
-    sides, vectors = side_of(*(pl.DataFrame([(e, f"g{g}") for e, g in held], {"example": pl.Int32, "ngram": pl.String},
-                                            orient="row") for held in (left, right))), []  # fmt: skip
+    sides, vectors = (
+        side_of(
+            *(
+                pl.DataFrame([(e, f"g{g}") for e, g in held], {"example": pl.Int32, "ngram": pl.String}, orient="row")
+                for held in (left, right)
+            )
+        ),
+        [],
+    )
     for side in sides:
         drawn = rng.normal(size=(len(side), 3))
         vectors.append(Given(drawn / np.linalg.norm(drawn, axis=1, keepdims=True)))
@@ -223,10 +262,21 @@ def test_what_is_written_does_not_show_how_much_memory_there_was(tmp_path):
     rows = [(" ".join(draw.choices("abcdefgh", k=6)), " ".join(draw.choices("stuvwxyz", k=6))) for _ in range(60)]
     found = []
     for memory in (1_000_000_000, 100_000):
-        tables = align(tmp_path / str(memory), rows, family="translation", orders=(2,), lowest_gamma=0.0,
-                       languages=("xx", "yy"), memory=memory)  # fmt: skip
-        found.append([(tmp_path / str(memory) / t / "parts" / f"{tables[t][0].key}.parquet").read_bytes()
-                      for t in ("task_grams", "similarities")])  # fmt: skip
+        tables = align(
+            tmp_path / str(memory),
+            rows,
+            family="translation",
+            orders=(2,),
+            lowest_gamma=0.0,
+            languages=("xx", "yy"),
+            memory=memory,
+        )
+        found.append(
+            [
+                (tmp_path / str(memory) / t / "parts" / f"{tables[t][0].key}.parquet").read_bytes()
+                for t in ("task_grams", "similarities")
+            ]
+        )
     assert found[0] == found[1]
 
 
@@ -242,8 +292,13 @@ def test_rows_are_written_in_groups_of_one_size_however_they_come():
 def test_the_same_examples_give_the_same_bytes(tmp_path):
     found = []
     for folder in ("a", "b"):
-        (part,) = align(tmp_path / folder, [(f"red fox {i % 5}", f"roter fuchs {i % 5}") for i in range(20)],
-                        family="translation", orders=(1, 2), languages=("en", "de"))["task_grams"]  # fmt: skip
+        (part,) = align(
+            tmp_path / folder,
+            [(f"red fox {i % 5}", f"roter fuchs {i % 5}") for i in range(20)],
+            family="translation",
+            orders=(1, 2),
+            languages=("en", "de"),
+        )["task_grams"]
         found.append((tmp_path / folder / "task_grams" / "parts" / f"{part.key}.parquet").read_bytes())
     assert found[0] == found[1]
 

