@@ -18,10 +18,10 @@ sample: $(INSTALLED) ## install, run the planted sample, print its results
 
 PORT ?= 4200
 ui: $(INSTALLED)     ## start a Prefect server, the deployments and a worker on this machine, print the address
-	$(RUN)/python -m flows.ui start $(PORT)
+	$(RUN)/python -m flows.servers.ui start $(PORT)
 
 ui-stop: $(INSTALLED) ## stop what `make ui` started
-	$(RUN)/python -m flows.ui stop
+	$(RUN)/python -m flows.servers.ui stop
 
 test: lint check test-fast test-slow ## install, check style and types, run all tests
 
@@ -66,7 +66,7 @@ format: $(INSTALLED) ## put the code into its form
 	$(RUN)/ruff check --fix .
 
 docs: $(INSTALLED)   ## write docs/steps/ from the code
-	$(RUN)/python -m flows.docs
+	$(RUN)/python -m flows.commands.step_pages
 
 clean:               ## remove the environment; results stay
 	rm -rf $(VENV) *.egg-info build dist

@@ -21,7 +21,7 @@ import numpy as np
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from tasks.dataset import Part
+    from tasks.storage.store import Part
 
 SEED = 20_241_115
 PLANTED_WORDS = 600_000
@@ -93,8 +93,8 @@ class Corpora:
                     r["text"] for _, _, r in json_records(path) if isinstance(r, dict) and isinstance(r.get("text"), str)
                 )
             return
-        from schemas.study import Planted
-        from tasks.corpus.world import World
+        from schemas.settings.study_file import Planted
+        from tasks.corpus.planted.world import World
 
         world = World(Planted(tokens=PLANTED_WORDS, shards=1), SEED)
         yield from (text for _, text, _ in world.texts(*world.shard(0)))
@@ -106,7 +106,7 @@ class Corpora:
             return given.read_text(encoding="utf-8")
         path = self.place("tokenizer.json")
         if not path.exists():
-            from tasks.text.bpe import train
+            from tasks.text.bpe.tokenizer import train
 
             text = train(self._base_texts().slice(0, 20_000).to_pylist(), TRAINED_VOCABULARY, "<|endoftext|>")
             with _whole(path) as temporary:
@@ -130,7 +130,7 @@ class Corpora:
     def _base_tokens(self) -> Stream:
         path = self.place("tokens.npz")
         if not path.exists():
-            from tasks.text.fast_bpe import compile_tokenizer
+            from tasks.text.bpe.fast_bpe import compile_tokenizer
 
             ids, offsets = compile_tokenizer(self.tokenizer()).encode(self._base_texts())
             offsets = np.append(np.unique(offsets[:-1]), len(ids))  # documents without a token are left out
@@ -142,7 +142,7 @@ class Corpora:
     # -- as tables ------------------------------------------------------------------------------------------------
     def words_parts(self, count: int) -> tuple[str, dict[str, tuple[Part, ...]]]:
         """A root with the token stream as parts of `words` and `vocabulary`: the root, and its tables."""
-        from tasks.dataset import Part
+        from tasks.storage.store import Part
 
         root = self.place(f"words-{count}")
         number = -(-count // PART_TOKENS)
@@ -160,7 +160,7 @@ class Corpora:
     def documents_parts(self, tokens: int, number: int) -> tuple[str, dict[str, tuple[Part, ...]]]:
         """A root with texts of about so many tokens, as so many parts of `documents`."""
         from schemas import CONTRACTS
-        from tasks.dataset import Part, Store
+        from tasks.storage.store import Part, Store
 
         root = self.place(f"documents-{tokens}-{number}")
         parts = tuple(Part("documents", f"{i:04d}", {"source": "bench", "file": f"{i:04d}"}) for i in range(number))
@@ -195,7 +195,7 @@ def _write_words(root: str, words: Part, vocabulary: Part, ids: np.ndarray, offs
     import pyarrow as pa
 
     from schemas import CONTRACTS
-    from tasks.dataset import Store
+    from tasks.storage.store import Store
 
     own, ids = np.unique(ids, return_inverse=True)
     ids = ids.astype(np.int32)

@@ -30,7 +30,7 @@ def _inside(stream: Stream, n: int) -> np.ndarray:
 
 def one_order(corpora: Corpora, case: Case) -> Side:
     """Ours; counts documents besides."""
-    from tasks.ngrams.order_kernels import count_order
+    from tasks.ngrams.kernels.order_kernels import count_order
 
     ids, offsets = corpora.tokens(case["tokens"])
 
@@ -130,9 +130,9 @@ def _linked(root: str) -> str:
 
 def all_orders(corpora: Corpora, case: Case) -> Side:
     """Ours: the step `count`, from a table of words to sorted tables of n = 1..8, through the disk."""
-    from tasks.cluster import Cluster
-    from tasks.dataset import Store
-    from tasks.ngrams.count import COUNT
+    from tasks.cluster.cluster import Cluster
+    from tasks.ngrams.count.count import COUNT
+    from tasks.storage.store import Store
 
     root, tables = corpora.words_parts(case["tokens"])
     store = Store(_linked(root))
@@ -156,11 +156,11 @@ def workers(number: int) -> Callable[[Corpora, Case], Side]:
     """Words and counts of documents in some parts, on so many Dask workers."""
 
     def side(corpora: Corpora, case: Case) -> Side:
-        from tasks.cluster import Cluster
+        from tasks.cluster.cluster import Cluster
         from tasks.corpus.encode import WORDS
-        from tasks.dataset import Store
-        from tasks.ngrams.count import COUNT
+        from tasks.ngrams.count.count import COUNT
         from tasks.step import run_job
+        from tasks.storage.store import Store
 
         root, tables = corpora.documents_parts(case["tokens"], case["parts"])
         store, study = Store(_linked(root)), _study(min_count=2, memory="500MB", buckets=case["parts"])

@@ -103,12 +103,12 @@ def _engine(corpora: Corpora, case: Case) -> Any:
 # -- building ---------------------------------------------------------------------------------------------------------
 def build(corpora: Corpora, case: Case) -> Side:
     """Ours, with its files written."""
-    from tasks.ngrams import suffix_kernels as kernels
+    from tasks.ngrams.kernels import suffix_kernels
 
     ids, offsets = corpora.tokens(case["tokens"])
 
     def work(folder: str) -> str:
-        for name, array in kernels.build(ids, offsets)._asdict().items():
+        for name, array in suffix_kernels.build(ids, offsets)._asdict().items():
             np.save(Path(folder) / name, array)
         return folder
 
@@ -149,12 +149,12 @@ class _Folders:
 # -- counts -----------------------------------------------------------------------------------------------------------
 def counts(corpora: Corpora, case: Case) -> Side:
     """Ours: all questions at once, of a suffix array."""
-    from tasks.ngrams import suffix_kernels as kernels
+    from tasks.ngrams.kernels import suffix_kernels
 
     stream = corpora.tokens(case["tokens"])
-    index, asked = kernels.build(*stream), _laid_out(ngrams(stream, case["queries"], case["n"]))
+    index, asked = suffix_kernels.build(*stream), _laid_out(ngrams(stream, case["queries"], case["n"]))
     return Side(
-        work=lambda _: kernels.counts([index], [asked[0]], asked[1]),
+        work=lambda _: suffix_kernels.counts([index], [asked[0]], asked[1]),
         items=case["queries"],
         answer=lambda found: {"counts": found},
     )
@@ -197,12 +197,12 @@ def _texts(stream: Stream, count: int) -> np.ndarray:
 
 def infinigrams(corpora: Corpora, case: Case) -> Side:
     """Ours: both the longest suffix that is followed by anything, and the longest that the asked id follows."""
-    from tasks.ngrams import suffix_kernels as kernels
+    from tasks.ngrams.kernels import suffix_kernels
 
     stream = corpora.tokens(case["tokens"])
-    index, asked = kernels.build(*stream), _laid_out(_texts(stream, case["queries"]))
+    index, asked = suffix_kernels.build(*stream), _laid_out(_texts(stream, case["queries"]))
     return Side(
-        work=lambda _: kernels.infinigram([index], [asked[0]], asked[1]),
+        work=lambda _: suffix_kernels.infinigram([index], [asked[0]], asked[1]),
         items=case["queries"],
         answer=lambda f: {"suffix": f.suffix, "numerator": f.numerator, "denominator": f.denominator},
     )
@@ -223,7 +223,7 @@ def infinigram_probabilities(corpora: Corpora, case: Case) -> Side:
 # -- pairs ------------------------------------------------------------------------------------------------------------
 def document_pairs(corpora: Corpora, case: Case) -> Side:
     """Ours: everything from the questions to the counts of every pair, in one pass over the corpus."""
-    from tasks.ngrams import kernels, pair_kernels, scan_kernels
+    from tasks.ngrams.kernels import ngram_kernels, pair_kernels, scan_kernels
 
     ids, offsets = corpora.tokens(case["tokens"])
     gram_ids, gram_offsets, ends = pairs((ids, offsets), case["queries"])
@@ -231,7 +231,7 @@ def document_pairs(corpora: Corpora, case: Case) -> Side:
     some = offsets[: max(2, int(np.searchsorted(offsets, SAMPLE)))]
 
     def work(_: object) -> tuple[np.ndarray, np.ndarray]:
-        trie, same = kernels.build_trie(gram_ids, gram_offsets)
+        trie, same = ngram_kernels.build_trie(gram_ids, gram_offsets)
         records = scan_kernels.empty_records(len(lengths))
         scan_kernels.scan_ngrams(ids[: some[-1]], some, 0, trie, records)
         frequency = records["documents"] + 1 / (1.0 + lengths)

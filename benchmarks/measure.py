@@ -54,7 +54,7 @@ class Child:
     """A side in its own process."""
 
     def __init__(self, words: Sequence[str], environment: Mapping[str, str]) -> None:
-        from tasks.cluster import WORKER_ENVIRONMENT
+        from tasks.cluster.cluster import WORKER_ENVIRONMENT
 
         self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - read when the process has ended
         self.process = subprocess.Popen(

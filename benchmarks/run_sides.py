@@ -18,7 +18,7 @@ from typing import Any
 
 from benchmarks.corpora import Corpora
 from benchmarks.measure import ROOT, Side
-from flows.server import HOST, api, end, server_command, server_environment, wait_until_up
+from flows.servers.processes import HOST, api, end, server_command, server_environment, wait_until_up
 
 STUDY = """\
 name = "orchestration"

@@ -24,7 +24,7 @@ def rows(case: Case) -> tuple[np.ndarray, np.ndarray]:
 
 def bootstrap(corpora: Corpora, case: Case) -> Side:
     """Ours: every draw, sorting included."""
-    from tasks.metrics.resampling import bootstrap_many
+    from tasks.statistics.bootstrap import bootstrap_many
 
     columns, example = rows(case)
     return Side(
@@ -38,7 +38,7 @@ def scipy_loop(corpora: Corpora, case: Case) -> Side:
     """scipy.stats.spearmanr of each resample; that its rows lie there already is not charged."""
     from scipy import stats
 
-    from tasks.metrics.resampling import draw_counts
+    from tasks.statistics.bootstrap import draw_counts
 
     columns, example = rows(case)
     counts = draw_counts(len(np.unique(example)), case["draws"], SEED)()

@@ -15,7 +15,7 @@ Case = Mapping[str, Any]
 
 def tokeniser(corpora: Corpora, case: Case) -> Side:
     """Ours; compiled anew for each run, so that it remembers no pre-token."""
-    from tasks.text.fast_bpe import compile_tokenizer
+    from tasks.text.bpe.fast_bpe import compile_tokenizer
 
     texts, text = corpora.texts(case["tokens"]), corpora.tokenizer()
     compiled = compile_tokenizer.__wrapped__(text)
@@ -30,7 +30,7 @@ def tokeniser(corpora: Corpora, case: Case) -> Side:
 
 def tokenizers(corpora: Corpora, case: Case) -> Side:
     """Hugging Face tokenizers, encode_batch on one core."""
-    from tasks.text.bpe import load_tokenizer
+    from tasks.text.bpe.tokenizer import load_tokenizer
 
     text, texts = corpora.tokenizer(), corpora.texts(case["tokens"]).to_pylist()
 
@@ -50,7 +50,7 @@ def tokenizers(corpora: Corpora, case: Case) -> Side:
 
 def analyzer(corpora: Corpora, case: Case) -> Side:
     """Ours: the words of all texts as ids."""
-    from tasks.text.analyze import WordIds
+    from tasks.text.words.word_ids import WordIds
 
     texts = corpora.texts(case["tokens"])
 
@@ -66,7 +66,7 @@ def analyzer(corpora: Corpora, case: Case) -> Side:
 
 def regex_loop(corpora: Corpora, case: Case) -> Side:
     """The analyzer's definition, text by text; words become ids through a dict."""
-    from tasks.text.words import words_of
+    from tasks.text.words.analyzer import words_of
 
     texts = corpora.texts(case["tokens"]).to_pylist()
 

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from flows.arguments import parser
+from flows.commands.arguments import parser
 
 _ends_with: list[int] = []  # the exit code, once it is known
 _ends_at_once: list[bool] = []  # there is no server: what waits to be sent to it would be tried for minutes
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that lacks a character of the corpus shows "?"
     from schemas import StudyError  # behind the words: --help imports nothing of ours
-    from tasks.text.shown import printable
+    from tasks.text.display import printable
 
     try:
         from flows.environment import prepare, refuse_strangers
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _unforeseen(error: Exception, root: str) -> str:
     """What a person reads of an error that nobody has put into words: no room left, or a defect of ours and its place."""
-    from tasks.disk import not_written
+    from tasks.storage.disk import not_written
 
     if words := not_written(error, root):
         return words

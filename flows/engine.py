@@ -13,14 +13,14 @@ from typing import Any
 
 from flows.manifests import describe, differs, is_finished, is_written, read_again
 from flows.plan import PlannedStage, PlannedStep
-from flows.records import recorded_step
 from flows.session import SECONDS_BETWEEN_LOOKS, Session
+from flows.study_records import recorded_step
 from schemas import CONTRACTS, StudyError
-from tasks.calls import Finished
-from tasks.dataset import Part, Store, fingerprint
-from tasks.disk import not_written
+from tasks.cluster.submission import Finished
 from tasks.step import PlannedJob, run_job
-from tasks.sweeping import sweep
+from tasks.storage.disk import not_written
+from tasks.storage.leftovers import sweep
+from tasks.storage.store import Part, Store, fingerprint
 
 Progress = Callable[[int, int], None]  # parts done, parts to do
 PartFailed = Callable[[str, str], None]  # a part's name, and why

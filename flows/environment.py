@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 import fsspec
 
 from schemas import StudyError
-from schemas.settings import is_path
-from tasks.files import HASHES
+from schemas.settings.base import is_path
+from tasks.cluster.workers import WORKER_ENVIRONMENT
+from tasks.storage.source_files import HASHES
 from tasks.text.lines import has_surrogates
-from tasks.workers import WORKER_ENVIRONMENT
 
 
 def prepare(root: str, *, verbose: bool = False) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 
 from flows.plan import PlannedStage, PlannedStep
 from schemas import CONTRACTS, Contract, StudyError
-from tasks.dataset import Part, Store, fingerprint
-from tasks.validation import validate
+from tasks.storage.store import Part, Store, fingerprint
+from tasks.storage.validation import validate
 
 LIBRARIES = (
     "dask",

@@ -10,12 +10,12 @@ from dataclasses import replace
 from functools import partial
 
 from schemas import Study
-from schemas.placebo import PLACEBO_TABLES, PREFIX
+from schemas.tables.placebo_tables import PLACEBO_TABLES, PREFIX
 from tasks.corpus.encode import WORDS
 from tasks.corpus.ids import IDS
 from tasks.corpus.ingest import INGEST
-from tasks.corpus.planted import PLANT
-from tasks.ngrams.query import QUERY
+from tasks.corpus.planted.plant import PLANT
+from tasks.ngrams.query.query import QUERY
 from tasks.step import Inputs, Job, Stage, Step
 
 STEPS_OF_A_CORPUS = (PLANT, IDS, INGEST, WORDS, QUERY)

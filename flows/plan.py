@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from schemas import Study, StudyError
-from tasks.dataset import Part, fingerprint
 from tasks.step import PlannedJob, Stage, Step, keyed, parts_of
+from tasks.storage.store import Part, fingerprint
 
 
 @dataclass(frozen=True)

@@ -21,17 +21,17 @@ from pydantic import Field
 
 from flows.engine import StepFailed, run_step
 from flows.environment import check_root
-from flows.files import publish_report, report_link, reports_url, study_path
 from flows.manifests import is_finished
 from flows.plan import PlannedStep, downstream, lay_out, upstream
+from flows.prefect_log import Post, Watch, key
 from flows.session import Session, default_root
 from flows.study import STEPS
+from flows.study_files import publish_report, report_link, reports_url, study_path
 from flows.terminal import Terminal
-from flows.watching import Post, Watch, key
 from schemas import StudyError, load_study
-from tasks.cluster import Cluster
-from tasks.dataset import Store
-from tasks.text.shown import printable
+from tasks.cluster.cluster import Cluster
+from tasks.storage.store import Store
+from tasks.text.display import printable
 
 StepName = Annotated[str, Field(json_schema_extra={"enum": [s.name for s in STEPS]})]  # a list to choose from, in the UI
 STEPS_AT_ONCE = 6

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from flows.plan import PlannedStep, downstream
-from flows.records import mark_void, record
+from flows.study_records import mark_void, record
 from schemas import Study, StudyError
-from tasks.cluster import Cluster
-from tasks.dataset import Store
-from tasks.leases import Leases
+from tasks.cluster.cluster import Cluster
 from tasks.step import Step
-from tasks.sweeping import sweep, sweep_small_files
+from tasks.storage.leases import Leases
+from tasks.storage.leftovers import sweep, sweep_small_files
+from tasks.storage.store import Store
 
 SECONDS_BETWEEN_LOOKS = 0.5
 CLEANING = "clean"  # the lease of who removes what nothing records

@@ -7,7 +7,7 @@ from tasks.corpus.encode import TOKENIZER, TOKENS, WORDS
 from tasks.corpus.held_out import HELD_OUT
 from tasks.corpus.ids import IDS
 from tasks.corpus.ingest import INGEST
-from tasks.corpus.planted import PLANT
+from tasks.corpus.planted.plant import PLANT
 from tasks.examples.read import READ
 from tasks.metrics.calibrate import CALIBRATE
 from tasks.metrics.measure import MEASURE
@@ -15,11 +15,11 @@ from tasks.metrics.trace import TRACE
 from tasks.models.generate import GENERATE
 from tasks.models.pretrain import MODELS
 from tasks.models.score import SCORE
-from tasks.ngrams.count import COUNT
+from tasks.ngrams.count.count import COUNT
 from tasks.ngrams.index import INDEX
 from tasks.ngrams.infinigram import INFINIGRAM
-from tasks.ngrams.novelty import NOVELTY
-from tasks.ngrams.query import QUERY
+from tasks.ngrams.novelty_scan import NOVELTY
+from tasks.ngrams.query.query import QUERY
 from tasks.report.build import REPORT
 from tasks.step import Step
 from tasks.taskgrams.align import ALIGN

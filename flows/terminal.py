@@ -7,7 +7,7 @@ import threading
 from typing import Any, TextIO
 
 from flows.engine import Outcome
-from tasks.text.shown import printable
+from tasks.text.display import printable
 
 
 class Terminal:

@@ -1,7 +1,34 @@
 """Contracts of every table, and the settings of a study. Imports nothing else of ours."""
 
 from schemas.contract import Balance, Column, Contract, Rule
-from schemas.counts import (
+from schemas.errors import StudyError
+from schemas.settings.study_file import Study, load_study
+from schemas.tables.documents import (
+    DOCUMENT_IDS,
+    DOCUMENT_REJECTS,
+    DOCUMENTS,
+    HELD_OUT_DOCUMENTS,
+    PLANTED_FILES,
+    PLANTED_SEQUENCES,
+    REPEATED_IDS,
+    TRUTH,
+)
+from schemas.tables.encoded_documents import TOKENIZER, TOKENS, VOCABULARY, WORDS
+from schemas.tables.examples import EMBEDDINGS, EXAMPLE_NGRAMS, EXAMPLE_REJECTS, EXAMPLES, SIMILARITIES, TASK_GRAMS
+from schemas.tables.generation_counts import (
+    GENERATION_COUNTS,
+    GENERATION_NGRAMS,
+    GENERATION_PAIR_PARTIALS,
+    GENERATION_PAIRS,
+    GENERATION_PARTIALS,
+    GENERATION_QUERIES,
+)
+from schemas.tables.metrics import CALIBRATION, EXCLUSIONS, METRIC_FAMILY, METRICS, REPORT_FILES
+from schemas.tables.models import GENERATIONS, MODELS, TOKEN_SCORES, TRAINING_LOG
+from schemas.tables.ngram_counts import NGRAM_COUNTS, NGRAM_INDEX, NGRAM_SUFFIXES, NGRAM_VOCABULARY, TOKEN_INDEX
+from schemas.tables.placebo_tables import PLACEBO_TABLES
+from schemas.tables.prompt_scores import PROMPT_CANDIDATES, PROMPT_SCORES
+from schemas.tables.task_counts import (
     CLEAN_NGRAM_STATS,
     CLEAN_PAIR_COUNTS,
     CONTAMINATED_NGRAM_PARTIALS,
@@ -19,34 +46,7 @@ from schemas.counts import (
     PAIR_WINDOW_PARTIALS,
     PAIR_WINDOWS,
 )
-from schemas.documents import (
-    DOCUMENT_IDS,
-    DOCUMENT_REJECTS,
-    DOCUMENTS,
-    HELD_OUT_DOCUMENTS,
-    PLANTED_FILES,
-    PLANTED_SEQUENCES,
-    REPEATED_IDS,
-    TRUTH,
-)
-from schemas.errors import StudyError
-from schemas.examples import EMBEDDINGS, EXAMPLE_NGRAMS, EXAMPLE_REJECTS, EXAMPLES, SIMILARITIES, TASK_GRAMS
-from schemas.metrics import CALIBRATION, EXCLUSIONS, METRIC_FAMILY, METRICS, REPORT_FILES
-from schemas.models import GENERATIONS, MODELS, TOKEN_SCORES, TRAINING_LOG
-from schemas.ngrams import NGRAM_COUNTS, NGRAM_INDEX, NGRAM_SUFFIXES, NGRAM_VOCABULARY, TOKEN_INDEX
-from schemas.novelty import (
-    GENERATION_COUNTS,
-    GENERATION_NGRAMS,
-    GENERATION_PAIR_PARTIALS,
-    GENERATION_PAIRS,
-    GENERATION_PARTIALS,
-    GENERATION_QUERIES,
-)
-from schemas.placebo import PLACEBO_TABLES
-from schemas.prompts import PROMPT_CANDIDATES, PROMPT_SCORES
-from schemas.study import Study, load_study
-from schemas.traces import TRACE_ANSWERS, TRACE_FILES, TRACE_PAIRS, TRACE_PROBABILITIES, TRACE_SPANS
-from schemas.words import TOKENIZER, TOKENS, VOCABULARY, WORDS
+from schemas.tables.traces import TRACE_ANSWERS, TRACE_FILES, TRACE_PAIRS, TRACE_PROBABILITIES, TRACE_SPANS
 
 TABLES = (
     CALIBRATION,

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from schemas import Contract, Study, StudyError
-from tasks.dataset import Part, SourceFile, Store, digest
-from tasks.disk import not_written
+from tasks.storage.disk import not_written
+from tasks.storage.store import Part, SourceFile, Store, digest
 
 if TYPE_CHECKING:
     import polars as pl

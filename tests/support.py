@@ -7,11 +7,11 @@ import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from flows.files import shipped_studies
+from flows.study_files import shipped_studies
 from schemas import CONTRACTS, Study, StudyError
-from tasks.dataset import Part, Store
 from tasks.step import Step, keyed, parts_of, run_job
-from tasks.validation import check_rules
+from tasks.storage.store import Part, Store
+from tasks.storage.validation import check_rules
 
 
 def run_step(step: Step, study: Study, root: Path, inputs: Mapping[str, tuple[Part, ...]]) -> dict[str, tuple[Part, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -84,7 +85,9 @@ def test_kernels_import_nothing_of_ours() -> None:
 @pytest.mark.parametrize("path", modules(), ids=name_of)
 def test_heavy_libraries_are_imported_where_they_are_used(path: Path) -> None:
     """A run with nothing to do must not pay for torch; kernels and the flow itself are imported only when needed."""
-    if path.stem.endswith("kernels") or path in [ROOT / "flows" / f"{name}.py" for name in ("run", "watching", "prompts")]:
+    if path.stem.endswith("kernels") or path in [
+        ROOT / "flows" / f"{name}.py" for name in ("run", "prefect_log", "commands/prompts")
+    ]:
         return
     heavy = {m.split(".")[0] for m in imports(path, top_level_only=True)} & HEAVY
     assert not heavy, f"{name_of(path)} imports {heavy} at its top"
@@ -93,7 +96,7 @@ def test_heavy_libraries_are_imported_where_they_are_used(path: Path) -> None:
 def test_only_the_cluster_knows_dask_and_only_flows_know_prefect() -> None:
     for path in modules():
         roots = {m.split(".")[0] for m in imports(path)}
-        if path not in [ROOT / "tasks" / f"{name}.py" for name in ("cluster", "calls")]:
+        if path not in [ROOT / "tasks" / "cluster" / f"{name}.py" for name in ("cluster", "submission")]:
             assert not roots & {"dask", "distributed"}, path
         if not name_of(path).startswith("flows"):
             assert "prefect" not in roots, path
@@ -122,7 +125,8 @@ def test_no_pickle_for_data() -> None:
 
 
 def test_every_package_is_in_the_wheel() -> None:
-    import tomllib
+    from setuptools import find_packages
 
-    listed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]
-    assert {name_of(p) for p in modules() if p.name == "__init__.py"} <= set(listed)
+    include = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]["find"]
+    assert {name_of(p) for p in modules() if p.name == "__init__.py"} <= set(find_packages(str(ROOT), **include))
+    assert {name_of(p.parent / "__init__.py") for p in modules()} <= set(find_packages(str(ROOT), **include))

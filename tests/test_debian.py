@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.files import study_path
+from flows.study_files import study_path
 from schemas import CONTRACTS, load_study
 from tests.machine import without
 from tests.test_sample import Sample, taskgram

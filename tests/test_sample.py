@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from flows.files import study_path
 from flows.plan import lay_out
 from flows.study import STEPS
+from flows.study_files import study_path
 from schemas import CONTRACTS, load_study
-from tasks.dataset import Store
+from tasks.storage.store import Store
 
 pytestmark = pytest.mark.slow
 TASKGRAM = [sys.executable, "-m", "flows.cli"]

@@ -18,10 +18,10 @@ from pydantic import ValidationError
 
 from flows.environment import check_root
 from schemas import Study, StudyError
-from schemas.settings import is_hub_name
-from schemas.study_models import Model
-from tasks.report.figure import table
-from tasks.text.shown import brief, json_text, printable
+from schemas.settings.base import is_hub_name
+from schemas.settings.model_settings import Model
+from tasks.report.plot.figure import table
+from tasks.text.display import brief, json_text, printable
 from tests.support import NOTES, RIVERS
 from tests.test_architecture import imports, modules, name_of
 from tests.test_sample import taskgram
@@ -133,7 +133,7 @@ def test_a_revision_is_no_path(revision: str) -> None:
 
 
 def test_a_link_under_the_root_is_replaced_and_not_followed(tmp_path: Path) -> None:
-    from flows.files import _replace_folder
+    from flows.study_files import _replace_folder
 
     outside, source = tmp_path / "outside", tmp_path / "source"
     outside.mkdir()
@@ -180,13 +180,13 @@ def test_an_address_with_a_secret_is_refused_without_telling_it(root: str) -> No
 
 
 def test_the_address_of_a_server_is_printed_without_its_password() -> None:
-    from flows.serve import _without_password
+    from flows.servers.serve import _without_password
 
     assert _without_password("https://me:sentinel@host:4200/api") == "https://host:4200"
 
 
 def test_what_a_cluster_is_called_with_is_not_recorded() -> None:
-    from flows.records import _recorded
+    from flows.study_records import _recorded
 
     settings = {"name": "s", "cluster": {"cluster_class": "a.B", "cluster_kwargs": {"token": "sentinel"}}}
     assert _recorded(settings) == {"name": "s", "cluster": {"cluster_class": "a.B"}}
@@ -331,7 +331,7 @@ def listening(process: psutil.Process) -> set[str]:
 
 @pytest.mark.slow
 def test_a_cluster_listens_to_this_machine_alone(tmp_path: Path) -> None:
-    from tasks.cluster import Cluster
+    from tasks.cluster.cluster import Cluster
 
     before = listening(psutil.Process())
     cluster = Cluster(1, "1GB", str(tmp_path), address="")
@@ -346,7 +346,7 @@ def test_a_cluster_listens_to_this_machine_alone(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_server_listens_to_this_machine_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from flows.server import api, end, server_command, server_environment, wait_until_up
+    from flows.servers.processes import api, end, server_command, server_environment, wait_until_up
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -18,14 +18,14 @@ from schemas import TOKENIZER as TOKENIZER_TABLE
 from schemas import TOKENS as TOKENS_TABLE
 from schemas import VOCABULARY, Study
 from schemas import WORDS as WORDS_TABLE
-from tasks.dataset import Part
-from tasks.files import outside_file
 from tasks.step import Inputs, Job, Stage, Step, Work
-from tasks.text.analyze import WordIds
-from tasks.text.bpe import load_tokenizer, read_tokenizer, train, vocabulary_size, with_token
-from tasks.text.fast_bpe import compile_tokenizer
+from tasks.storage.source_files import outside_file
+from tasks.storage.store import Part
+from tasks.text.bpe.fast_bpe import compile_tokenizer
+from tasks.text.bpe.tokenizer import load_tokenizer, read_tokenizer, train, vocabulary_size, with_token
 from tasks.text.split import seeded_hash
-from tasks.text.words import analyzer
+from tasks.text.words.analyzer import analyzer
+from tasks.text.words.word_ids import WordIds
 
 DOCUMENTS_AT_ONCE = 512
 DOCUMENTS_WRITTEN_AT_ONCE = 65_536
@@ -39,7 +39,7 @@ def plan_words(study: Study, inputs: Inputs) -> list[Job]:
 
 def run_words(work: Work) -> None:
     """Write ids and vocabulary of one part. Memory: four bytes a word of the part, and its vocabulary."""
-    from tasks.text import word_kernels
+    from tasks.text.words import word_kernels
 
     analyzed, batches = WordIds(), []
     for batch in work.batches(work.parts("documents")[0], "document", "text", rows=DOCUMENTS_AT_ONCE):

@@ -15,9 +15,9 @@ from dataclasses import replace
 from typing import Any
 
 from schemas import HELD_OUT_DOCUMENTS, Study
-from schemas.study import Planted
+from schemas.settings.study_file import Planted
 from tasks.corpus.ingest import as_document, file_jobs, path_of
-from tasks.corpus.world import World
+from tasks.corpus.planted.world import World
 from tasks.step import Inputs, Job, Stage, Step, Work
 from tasks.text.lines import json_records
 from tasks.text.split import in_evaluated_half, seeded_hash

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from schemas import DOCUMENT_REJECTS, DOCUMENTS, Study, StudyError
-from tasks.files import outside_file, resolve_files
 from tasks.step import Inputs, Job, Stage, Step, Work
+from tasks.storage.source_files import outside_file, resolve_files
+from tasks.text.display import brief
 from tasks.text.lines import excerpt, has_surrogates, json_records, text_of
-from tasks.text.shown import brief
 from tasks.text.split import in_evaluated_half
 
 ROWS_AT_ONCE, CHARACTERS_AT_ONCE = 2_000, 16_000_000

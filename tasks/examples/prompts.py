@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 
 from schemas import StudyError
-from schemas.study import Task
+from schemas.settings.study_file import Task
 from tasks.examples.record import LETTERS, Found
 from tasks.text.split import seeded_hash
 

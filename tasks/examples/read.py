@@ -9,11 +9,11 @@ from dataclasses import replace
 from typing import Any
 
 from schemas import EXAMPLE_REJECTS, EXAMPLES, StudyError
-from schemas.readers import reader_kind
+from schemas.settings.reader_versions import reader_kind
 from tasks.examples.prompts import Shots
-from tasks.examples.readers import READERS
+from tasks.examples.readers.by_name import READERS
 from tasks.examples.record import Found, Refused, Settings, TaskFile, checked
-from tasks.examples.sources import plan, sources
+from tasks.examples.task_files import plan, sources
 from tasks.step import Stage, Step, Work
 from tasks.text.split import in_evaluated_half, seeded_hash
 

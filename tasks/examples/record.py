@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from tasks.text.display import brief
 from tasks.text.lines import excerpt, has_surrogates
-from tasks.text.shown import brief
-from tasks.text.words import words_of
+from tasks.text.words.analyzer import words_of
 
 Settings = Mapping[str, Any]
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"

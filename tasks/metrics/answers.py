@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from schemas import EXCLUSIONS, METRICS
-from tasks.metrics.statistics import Estimate
+from tasks.statistics import Estimate
 from tasks.step import Work
 
 

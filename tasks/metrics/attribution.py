@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from schemas import Study
 from tasks.metrics import loaded
 from tasks.metrics.answers import Answers, Asked
-from tasks.metrics.correlations import FEWEST_ROWS
 from tasks.metrics.evidence import NO_EVIDENCE, NO_SCORE, floats
 from tasks.metrics.loaded import Loaded, load
 from tasks.metrics.pairs import drawn_settings
-from tasks.metrics.partials import explained, rank_correlations
-from tasks.metrics.resampling import bootstrap_many
-from tasks.metrics.statistics import Estimate, percentile_interval
+from tasks.statistics import Estimate, percentile_interval
+from tasks.statistics.bootstrap import bootstrap_many
+from tasks.statistics.correlation import FEWEST_ROWS
+from tasks.statistics.partial import explained, rank_correlations
 from tasks.step import Work
 
 READS = loaded.READS

@@ -15,9 +15,9 @@ import numpy as np
 import pyarrow as pa
 
 from schemas import CALIBRATION, Study
-from tasks.metrics.correlations import Rows, spearman
-from tasks.metrics.intervals import bootstrap_correlation, correlate, effective_clusters, percentile_interval, two_way_p
 from tasks.metrics.universe import DESIGNS, MISTAKES, null_world, planted_world, truth_of
+from tasks.statistics.correlation import Rows, spearman
+from tasks.statistics.intervals import bootstrap_correlation, correlate, effective_clusters, percentile_interval, two_way_p
 from tasks.step import Inputs, Job, Stage, Step, Work
 
 DRAWS = 1_000

@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from schemas import Study
 from tasks.metrics import loaded
 from tasks.metrics.answers import Answers, Asked
-from tasks.metrics.correlations import FEWEST_ROWS
 from tasks.metrics.evidence import NO_EVIDENCE, NO_SCORE, by_output, first_rows, log_p, log_pmi
 from tasks.metrics.loaded import Loaded, load
 from tasks.metrics.pairs import drawn_settings
-from tasks.metrics.partials import rank_correlations
 from tasks.metrics.probabilities import Infinigram, read_infinigram
-from tasks.metrics.resampling import bootstrap_many
-from tasks.metrics.statistics import Estimate, Rows, percentile_interval
+from tasks.statistics import Estimate, Rows, percentile_interval
+from tasks.statistics.bootstrap import bootstrap_many
+from tasks.statistics.correlation import FEWEST_ROWS
+from tasks.statistics.partial import rank_correlations
 from tasks.step import Work
 
 READS = (*loaded.READS, "infinigram")

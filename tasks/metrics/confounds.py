@@ -29,10 +29,10 @@ from tasks.metrics.answers import Answers, Asked
 from tasks.metrics.evidence import NO_EVIDENCE, NO_SCORE, floats, log_p, log_pmi
 from tasks.metrics.loaded import Loaded, codes, load
 from tasks.metrics.pairs import PAIR, drawn_settings, select_rows
-from tasks.metrics.partials import partial_correlation, rank_correlations
-from tasks.metrics.resampling import bootstrap_many
-from tasks.metrics.statistics import Estimate, Rows, correlate, percentile_interval, undefined
-from tasks.metrics.within import equal_rows, pooled, pooled_draws
+from tasks.statistics import Estimate, Rows, correlate, percentile_interval, undefined
+from tasks.statistics.bootstrap import bootstrap_many
+from tasks.statistics.partial import partial_correlation, rank_correlations
+from tasks.statistics.stratified import equal_rows, pooled, pooled_draws
 from tasks.step import Work
 
 READS = (*loaded.READS, "pair_windows")

@@ -14,7 +14,7 @@ import polars as pl
 from schemas import Study
 from tasks.metrics.answers import Answers
 from tasks.metrics.pairs import PAIR, candidates_of, evaluated, gamma_settings, gammas_of, mined, phi, with_counts
-from tasks.metrics.statistics import Estimate, wilson
+from tasks.statistics import Estimate, wilson
 from tasks.step import Work
 
 COVERAGE_READS = ("examples", "example_ngrams", "task_grams", "pair_counts", "ngram_stats")
@@ -104,7 +104,7 @@ def _quantiles(answers: Answers, order: int, counts: Any, examples: int) -> None
 
 def run_contamination(work: Work, answers: Answers) -> None:
     """Share of evaluated examples with a shared n-gram, of those long enough to have one."""
-    from tasks.text.words import normalise
+    from tasks.text.words.analyzer import normalise
 
     table = work.frame("examples", "task", "split", "example", "input", "output").filter(task=answers.task, split="evaluate")
     lengths = {

@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 
 from schemas import Study
 from tasks.metrics.answers import Answers, Asked, models_of
-from tasks.metrics.correlations import FEWEST_ROWS
-from tasks.metrics.hinge import fit_hinges
 from tasks.metrics.pairs import SCORED, drawn_settings, evaluated, gammas_of, mined, phi, with_counts
 from tasks.metrics.probabilities import read_scores, spans_of
-from tasks.metrics.statistics import Estimate, draw_counts, percentile_interval
+from tasks.statistics import Estimate, draw_counts, percentile_interval
+from tasks.statistics.correlation import FEWEST_ROWS
+from tasks.statistics.hinge import fit_hinges
 from tasks.step import Work
 
 Floats = NDArray[np.float64]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tasks.metrics.answers import Answers
 from tasks.metrics.pairs import PAIR, Examples, Phi, with_counts
 from tasks.metrics.probabilities import Infinigram
-from tasks.metrics.statistics import Rows, spearman, undefined
+from tasks.statistics import Rows, spearman, undefined
 from tasks.step import Work
 
 Floats = NDArray[np.float64]
@@ -66,7 +66,7 @@ def log_pmi(found: pl.DataFrame, count: str = "count") -> Floats:
 
 def exclude_pairs(answers: Answers, work: Work, examples: Examples, evidence: Evidence, found: Phi) -> None:
     """What did not get as far as a model."""
-    from tasks.text.words import normalise
+    from tasks.text.words.analyzer import normalise
 
     order, counts = evidence.order, evidence.all["count"]
     with_output = set(examples.spans.filter(order=order)["example"].to_list())

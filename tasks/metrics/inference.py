@@ -18,20 +18,11 @@ from numpy.typing import NDArray
 
 from tasks.metrics.answers import Answers, Asked
 from tasks.metrics.evidence import NO_EVIDENCE, NO_SCORE, Evidence
-from tasks.metrics.intervals import bca_interval, permutation_p
 from tasks.metrics.loaded import Loaded
 from tasks.metrics.probabilities import Scores
-from tasks.metrics.resampling import bootstrap_many
-from tasks.metrics.statistics import (
-    Estimate,
-    Rows,
-    correlate,
-    kendall_order,
-    percentile_interval,
-    spearman,
-    two_way_p,
-    undefined,
-)
+from tasks.statistics import Estimate, Rows, correlate, kendall_order, percentile_interval, spearman, two_way_p, undefined
+from tasks.statistics.bootstrap import bootstrap_many
+from tasks.statistics.intervals import bca_interval, permutation_p
 
 Floats = NDArray[np.float64]
 

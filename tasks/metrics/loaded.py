@@ -12,7 +12,7 @@ from tasks.metrics.evidence import supported
 from tasks.metrics.pairs import SCORED, Examples, Phi, evaluated, gammas_of, mined, phi, with_counts
 from tasks.metrics.probabilities import Scores, Spans, read_scores, spans_of
 from tasks.step import Work
-from tasks.text.bpe import identity
+from tasks.text.bpe.tokenizer import identity
 
 READS = (*SCORED, "tokenizer")
 

@@ -14,28 +14,28 @@ import numpy as np
 import polars as pl
 
 from schemas import EXCLUSIONS, METRIC_FAMILY, METRICS, Study
-from schemas.study import Task
-from schemas.study_views import View, views
+from schemas.settings.study_file import Task
+from schemas.settings.variant_views import View, views
 from tasks.metrics import (
     attribution,
     comparisons,
     confounds,
     contaminated,
+    count_response,
     coverage,
-    distributional,
+    distributional_memorization,
     emergence,
-    exposure,
     judging,
     novelty,
+    paper_v1,
     performance,
+    planted_truth,
     recount,
     scores,
     sweeps,
-    truth,
-    v1,
 )
 from tasks.metrics.answers import Answers
-from tasks.metrics.statistics import benjamini_hochberg
+from tasks.statistics import benjamini_hochberg
 from tasks.step import Inputs, Job, Stage, Step, Work, parts_of
 
 
@@ -50,11 +50,16 @@ class Measure:
 
 
 MEASURES = {
-    "distributional": Measure(lambda _: distributional.READS, distributional.settings, distributional.run, cost=10.0),
+    "distributional": Measure(
+        lambda _: distributional_memorization.READS,
+        distributional_memorization.settings,
+        distributional_memorization.run,
+        cost=10.0,
+    ),
     "comparison": Measure(lambda _: comparisons.READS, comparisons.settings, comparisons.run, cost=5.0),
     "confound": Measure(lambda _: confounds.READS, confounds.settings, confounds.run, cost=10.0),
     "attribution": Measure(lambda _: attribution.READS, attribution.settings, attribution.run, cost=3.0),
-    "exposure": Measure(lambda _: exposure.READS, exposure.settings, exposure.run, cost=2.0),
+    "exposure": Measure(lambda _: count_response.READS, count_response.settings, count_response.run, cost=2.0),
     "score": Measure(lambda task: judging.reads(task.family), scores.settings, scores.run, cost=3.0),
     "performance": Measure(lambda task: performance.reads(task.family), performance.settings, performance.run, cost=3.0),
     "emergence": Measure(lambda _: emergence.READS, emergence.settings, emergence.run, cost=3.0),
@@ -63,11 +68,11 @@ MEASURES = {
     "contamination": Measure(
         lambda _: coverage.CONTAMINATION_READS, coverage.contamination_settings, coverage.run_contamination
     ),
-    "v1": Measure(lambda _: v1.READS, v1.settings, v1.run, cost=3.0),
+    "v1": Measure(lambda _: paper_v1.READS, paper_v1.settings, paper_v1.run, cost=3.0),
     "sweeps": Measure(lambda _: sweeps.READS, sweeps.settings, sweeps.run, cost=5.0),
     "placebo": Measure(lambda _: recount.PLACEBO_READS, recount.settings, recount.run_placebo, cost=3.0),
     "clean_recount": Measure(lambda _: recount.CLEAN_READS, recount.settings, recount.run_clean, cost=2.0),
-    "truth": Measure(lambda task: truth.reads(task.family), truth.settings, truth.run),
+    "truth": Measure(lambda task: planted_truth.reads(task.family), planted_truth.settings, planted_truth.run),
 }
 
 NEEDS = {"truth": "truth", "placebo": "placebo_pair_counts"}  # measures that a study has only where it has this table

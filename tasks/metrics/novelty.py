@@ -14,7 +14,7 @@ import polars as pl
 from schemas import Study
 from tasks.metrics.answers import Answers, Asked, models_of
 from tasks.metrics.contaminated import contaminated
-from tasks.metrics.statistics import Estimate, ratio
+from tasks.statistics import Estimate, ratio
 from tasks.step import Work
 
 READS = ("models", "generation_counts")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from schemas.study import Study, Task
+from schemas.settings.study_file import Study, Task
 from tasks.metrics.contaminated import contaminated
 from tasks.step import Work
 from tasks.text.gamma import resolved

@@ -24,7 +24,7 @@ from tasks.metrics import judging, scores
 from tasks.metrics.answers import Answers, Asked, models_of
 from tasks.metrics.bins import Bins, linear_bins, log_bins, mean_log_bins, quantile_bins
 from tasks.metrics.pairs import PAIR, drawn_settings, evaluated, gammas_of, mined, phi, with_counts
-from tasks.metrics.statistics import Estimate, ratio, share
+from tasks.statistics import Estimate, ratio, share
 from tasks.step import Work
 
 Floats = NDArray[np.float64]

@@ -15,9 +15,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tasks.dataset import Part
 from tasks.metrics.pairs import Examples
 from tasks.step import Work
+from tasks.storage.store import Part
 
 if TYPE_CHECKING:
     import pyarrow as pa

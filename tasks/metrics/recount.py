@@ -23,15 +23,7 @@ from tasks.metrics.answers import Answers, Asked, models_of
 from tasks.metrics.evidence import by_output, floats
 from tasks.metrics.pairs import PAIR, SCORED, drawn_settings, evaluated, gammas_of, mined, phi, with_counts
 from tasks.metrics.probabilities import Scores, Spans, read_scores, spans_of
-from tasks.metrics.statistics import (
-    Estimate,
-    Rows,
-    bootstrap_correlation,
-    correlate,
-    percentile_interval,
-    spearman,
-    undefined,
-)
+from tasks.statistics import Estimate, Rows, bootstrap_correlation, correlate, percentile_interval, spearman, undefined
 from tasks.step import Work
 
 READS = SCORED

@@ -23,7 +23,7 @@ from schemas import Study
 from tasks.metrics import judging
 from tasks.metrics.answers import Answers, Asked, models_of
 from tasks.metrics.judging import Asks, Floats, Options, Scored, main_statistic
-from tasks.metrics.statistics import Estimate, bootstrap_error, bootstrap_statistic, percentile_interval, ratio, share
+from tasks.statistics import Estimate, bootstrap_error, bootstrap_statistic, percentile_interval, ratio, share
 from tasks.step import Work
 
 

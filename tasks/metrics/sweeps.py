@@ -26,7 +26,7 @@ from tasks.metrics.answers import Answers, Asked, models_of
 from tasks.metrics.evidence import NO_EVIDENCE, NO_SCORE, floats
 from tasks.metrics.pairs import EXAMPLES_AT_ONCE, PAIR, Examples, evaluated, gamma_settings, phi, with_counts
 from tasks.metrics.probabilities import Spans, span_scores, spans_of
-from tasks.metrics.statistics import Estimate, Rows, correlate, undefined, wilson
+from tasks.statistics import Estimate, Rows, correlate, undefined, wilson
 from tasks.step import Work
 from tasks.text.gamma import resolve
 

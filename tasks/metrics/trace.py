@@ -16,7 +16,6 @@ import polars as pl
 import pyarrow as pa
 
 from schemas import TRACE_ANSWERS, TRACE_PAIRS, TRACE_PROBABILITIES, TRACE_SPANS, Study
-from tasks.dataset import Part
 from tasks.metrics import judging
 from tasks.metrics.answers import Asked, models_of
 from tasks.metrics.pairs import (
@@ -33,6 +32,7 @@ from tasks.metrics.pairs import (
 )
 from tasks.metrics.probabilities import Infinigram, Scores, read_infinigram, read_scores, spans_of
 from tasks.step import Inputs, Job, Stage, Step, Work
+from tasks.storage.store import Part
 
 READS = (
     "examples",

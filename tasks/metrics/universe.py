@@ -21,8 +21,8 @@ from itertools import product
 
 import numpy as np
 
-from tasks.metrics.correlations import Floats, Ints, Rows, influence, spearman
 from tasks.metrics.probabilities import span_sums
+from tasks.statistics.correlation import Floats, Ints, Rows, influence, spearman
 
 SHARES = np.array([1, 2, 3, 4, 6, 8]) / 16
 INPUT_DOCUMENTS = (32, 64, 128, 256)

@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 
 from schemas import Study, StudyError
-from schemas.models import GENERATIONS
+from schemas.tables.models import GENERATIONS
+from tasks.models.forward_passes import within_memory
 from tasks.models.ladder import asking, checkpoints, parts_with, piece_of, pieces, resources, size
 from tasks.models.load import Loaded, repeatable
-from tasks.models.passes import within_memory
-from tasks.models.reading import Prompt, read
-from tasks.models.resume import Rows, in_slices, table
+from tasks.models.prompt_cache import Prompt, read
 from tasks.models.sampling import Sampling
 from tasks.models.score import evaluated, open_checkpoint
+from tasks.models.slices import Rows, in_slices, table
 from tasks.step import Inputs, Job, Stage, Step, Work
 
 PROMPTS_AT_ONCE = 512  # bounds memory and what a killed run loses

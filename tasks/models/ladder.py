@@ -12,9 +12,9 @@ from functools import lru_cache
 from typing import Any
 
 from schemas import Study, StudyError
-from schemas.study import Model, Pretrain
-from tasks.dataset import Part
+from schemas.settings.study_file import Model, Pretrain
 from tasks.step import GPU, MODEL, Work
+from tasks.storage.store import Part
 
 UNKNOWN_SIZE = 1e9  # parameters assumed for a model whose size is not in the study
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from schemas import StudyError
-from tasks.models.loaded import Loaded, Source
-from tasks.models.passes import out_of_memory, takes_masks
-from tasks.text.bpe import load_tokenizer
+from tasks.models.forward_passes import out_of_memory, takes_masks
+from tasks.models.model_in_memory import Loaded, Source
+from tasks.text.bpe.tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
     import torch

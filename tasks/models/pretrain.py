@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from schemas import Study, StudyError
-from schemas import models as contracts
-from schemas.study import Model
-from tasks.dataset import SourceFile, digest
+from schemas.settings.study_file import Model
+from schemas.tables import models as contracts
 from tasks.models.ladder import (
     TRUSTED,
     check_shape,
@@ -29,7 +28,8 @@ from tasks.models.ladder import (
     trusted,
 )
 from tasks.step import Inputs, Job, Stage, Step, Work
-from tasks.text.bpe import identity, read_tokenizer
+from tasks.storage.store import SourceFile, digest
+from tasks.text.bpe.tokenizer import identity, read_tokenizer
 
 FINISHED = "training.json"
 
@@ -69,8 +69,8 @@ def _plan_model(study: Study, model: Model, inputs: Inputs) -> Job:
 
 
 def _outside_files(folder: Path, model: Model) -> tuple[SourceFile, ...]:
-    from tasks.files import outside_file
     from tasks.models.load import model_files
+    from tasks.storage.source_files import outside_file
 
     code = sorted(folder.glob("*.py")) if model.trust_remote_code else []
     return tuple(outside_file(path) for path in (*model_files(folder, model.name, model.allow_pickle_weights), *code))

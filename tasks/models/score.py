@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 
 from schemas import Study, StudyError
-from schemas.models import TOKEN_SCORES
+from schemas.tables.models import TOKEN_SCORES
+from tasks.models.forward_passes import Asked, log_probabilities
 from tasks.models.ladder import TRUSTED, asking, checkpoints, parts_with, piece_of, pieces, resources, size
 from tasks.models.load import Loaded, Source, load_once, repeatable
-from tasks.models.passes import Asked, log_probabilities
-from tasks.models.prompts import Request, requests, truncated, windows
-from tasks.models.resume import Rows, in_slices, table
+from tasks.models.model_inputs import Request, requests, truncated, windows
+from tasks.models.slices import Rows, in_slices, table
 from tasks.step import Inputs, Job, Stage, Step, Work
 
 EXAMPLES_AT_ONCE = 512  # bounds memory and what a killed run loses; their requests are batched together

@@ -15,10 +15,10 @@ import numpy as np
 from schemas import NGRAM_INDEX, TOKEN_INDEX, Study, StudyError
 from tasks.ngrams.origins import same_tokenizer
 from tasks.step import Inputs, Job, Stage, Step, Work
-from tasks.writing import whole_file
+from tasks.storage.writing import whole_file
 
 if TYPE_CHECKING:
-    from tasks.ngrams.suffix_array_kernels import Suffixes
+    from tasks.ngrams.kernels.suffix_array_kernels import Suffixes
 
 MOST = 1 << 25  # ids in a shard: 0.75 GB while it is built
 ARRAYS = ("text", "suffixes", "starts", "ranks", "firsts")
@@ -49,7 +49,7 @@ def plan_tokens(study: Study, inputs: Inputs) -> list[Job]:
 
 def run_words(work: Work) -> None:
     """Index one words part."""
-    from tasks.ngrams.queries import same_analyzer
+    from tasks.ngrams.query.scan import same_analyzer
 
     same_analyzer(work, *work.parts("words"), *work.parts("vocabulary"))
     size = work.store.open(work.parts("vocabulary")[0]).metadata.num_rows
@@ -63,7 +63,7 @@ def run_tokens(work: Work) -> None:
 
 
 def _run(work: Work, unit: str, table: str, size: int) -> None:
-    from tasks.ngrams.suffix_array_kernels import build
+    from tasks.ngrams.kernels.suffix_array_kernels import build
 
     part, first = work.parts(unit)[0], 0
     for shard, (ids, offsets) in enumerate(_shards(work, unit, size)):
@@ -91,7 +91,7 @@ def _run(work: Work, unit: str, table: str, size: int) -> None:
 
 def _shards(work: Work, unit: str, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The documents of the part as (ids, offsets), at most `most` ids at a time, or one document; ids are below `size`."""
-    from tasks.ngrams.queries import pieces  # here, for it imports polars, and questions read this file
+    from tasks.ngrams.query.scan import pieces  # here, for it imports polars, and questions read this file
 
     held: list[np.ndarray] = []
     lengths: list[np.ndarray] = []
@@ -131,7 +131,7 @@ def _save(path: Path, array: np.ndarray) -> int:
 
 def load(folder: Path, shard: int) -> Suffixes:
     """A shard as `_run` wrote it, memory-mapped. StudyError where a file is gone or broken."""
-    from tasks.ngrams.suffix_array_kernels import Suffixes
+    from tasks.ngrams.kernels.suffix_array_kernels import Suffixes
 
     arrays = []
     for name in (file_of(shard, array) for array in ARRAYS):

@@ -23,14 +23,14 @@ import pyarrow as pa
 from schemas import INFINIGRAM as INFINIGRAM_TABLE
 from schemas import INFINIGRAM_PARTIALS, Study
 from tasks.ngrams.origins import same_tokenizer
-from tasks.ngrams.partials import by_key
-from tasks.ngrams.queries import pieces
+from tasks.ngrams.query.partial_counts import by_key
+from tasks.ngrams.query.scan import pieces
 from tasks.step import Inputs, Job, Stage, Step, Work
-from tasks.text.bpe import load_tokenizer
-from tasks.text.continuations import tokenise
+from tasks.text.bpe.continuations import tokenise
+from tasks.text.bpe.tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
-    from tasks.ngrams.context_kernels import Asked
+    from tasks.ngrams.kernels.context_kernels import Asked
 
 ROW_BYTES = 240  # of an answer while it is found, named and written
 ROWS_AT_ONCE = 65_536  # a row group, so that a part's bytes do not tell how many texts were asked at once
@@ -86,7 +86,7 @@ def run_scan(work: Work) -> None:
 
 def _answers(work: Work, texts: Texts) -> Iterator[np.ndarray]:
     """Rows (text, position, suffix, denominator, numerator), texts in order; as many texts at once as the memory allows."""
-    from tasks.ngrams import context_kernels as kernels
+    from tasks.ngrams.kernels import context_kernels as kernels
 
     longest, offsets, work.passes = work.settings["longest_suffix"], texts.offsets, 0
     waiting = [(0, len(texts.begins))]
@@ -113,7 +113,7 @@ def _answers(work: Work, texts: Texts) -> Iterator[np.ndarray]:
 
 def _scan(work: Work, asked: Asked) -> None:
     """Read the part to its end, or until `asked` is full."""
-    from tasks.ngrams import context_kernels as kernels
+    from tasks.ngrams.kernels import context_kernels as kernels
 
     size = work.read("tokenizer", "vocabulary_size").column(0)[0].as_py()
     for ids, offsets, _ in pieces(work, work.parts("tokens")[0], size):

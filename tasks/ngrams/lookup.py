@@ -22,13 +22,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from schemas import NGRAM_INDEX, TOKEN_INDEX, VOCABULARY, Contract, StudyError
-from tasks.dataset import Part, Store
 from tasks.ngrams.index import load
-from tasks.text.words import normalise
+from tasks.storage.store import Part, Store
+from tasks.text.words.analyzer import normalise
 
 if TYPE_CHECKING:
-    from tasks.ngrams.suffix_array_kernels import Suffixes
-    from tasks.ngrams.suffix_kernels import Followed
+    from tasks.ngrams.kernels.suffix_array_kernels import Suffixes
+    from tasks.ngrams.kernels.suffix_kernels import Followed
 
 Ngram = str | Sequence[int]
 Found = tuple[np.ndarray, np.ndarray]  # of each occurrence, in the order of the text: its document, and the words before it
@@ -224,28 +224,28 @@ class Index(Corpus):
 
     def found(self, ngrams: Sequence[Ngram]) -> Iterator[tuple[int, int, list[Found]]]:
         """One piece per shard."""
-        from tasks.ngrams import suffix_kernels as kernels
+        from tasks.ngrams.kernels import suffix_kernels as kernels
 
         for shard in self.shards:
             yield shard.part, shard.first_document, [kernels.places(shard.arrays, shard.alphabet.ids(n)) for n in ngrams]
 
     def counts(self, ngrams: Sequence[Ngram]) -> np.ndarray:
         """Occurrences (int64) of many n-grams. StudyError for an empty one."""
-        from tasks.ngrams import suffix_kernels as kernels
+        from tasks.ngrams.kernels import suffix_kernels as kernels
 
         ids, offsets = self._laid_out(ngrams)
         return kernels.counts(self._arrays, ids, offsets)
 
     def document_counts(self, ngrams: Sequence[Ngram]) -> np.ndarray:
         """Documents (int64) that hold each of many n-grams; takes time for each occurrence."""
-        from tasks.ngrams import suffix_kernels as kernels
+        from tasks.ngrams.kernels import suffix_kernels as kernels
 
         ids, offsets = self._laid_out(ngrams)
         return kernels.document_counts(self._arrays, ids, offsets)
 
     def continuations(self, context: Ngram) -> list[tuple[str | int, int]]:
         """What follows a context inside a document, and how often; most frequent first. All words, for an empty context."""
-        from tasks.ngrams import suffix_kernels as kernels
+        from tasks.ngrams.kernels import suffix_kernels as kernels
 
         total: dict[str | int, int] = {}
         for shard in self.shards:
@@ -257,7 +257,7 @@ class Index(Corpus):
 
     def infinigram(self, context: Ngram, following: str | int, longest: int = 64) -> Followed:
         """∞-gram counts of one word or token behind a context, each a single int; see `infinigrams`."""
-        from tasks.ngrams.suffix_kernels import Followed
+        from tasks.ngrams.kernels.suffix_kernels import Followed
 
         text: Any = f"{context} {following}" if context else following
         if not isinstance(following, str):
@@ -267,7 +267,7 @@ class Index(Corpus):
     def infinigrams(self, texts: Sequence[Ngram], longest: int = 64) -> Followed:
         """∞-gram counts of the last word or token of each text behind those before it; P = backoff_numerator /
         backoff_denominator with full back-off, the default of the measures (arXiv 2407.14985 §2, Eq. 5-6)."""
-        from tasks.ngrams import suffix_kernels as kernels
+        from tasks.ngrams.kernels import suffix_kernels as kernels
 
         ids, offsets = self._laid_out(texts)
         return kernels.infinigram(self._arrays, ids, offsets, longest)

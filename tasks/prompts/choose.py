@@ -1,6 +1,6 @@
 """The two steps of prompt choice: a round of the search, and how the chosen prompts do on the task (task-grams §12).
 
-New prompts are new questions to the corpus, so neither step is part of a study: `flows/prompts.py` makes their jobs, one
+New prompts are new questions to the corpus, so neither step is part of a study: `flows/commands/prompts.py` makes their jobs, one
 after the other, and brings what counts and what rewrites. A round is a part, and the next one reads it: a search that was
 interrupted goes on behind its last round, and one with more rounds begins behind the ones that are there.
 """
@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from schemas.prompts import DIRECTIONS, PROMPT_CANDIDATES, PROMPT_SCORES
-from tasks.dataset import Part
+from schemas.tables.prompt_scores import DIRECTIONS, PROMPT_CANDIDATES, PROMPT_SCORES
+from tasks.prompts.candidate import Ngrams, Prompt, Score
 from tasks.prompts.optimise import Candidate, Count, Rewriter, Search, first_round, next_round
-from tasks.prompts.prompt import Ngrams, Prompt, Score
 from tasks.step import Job, Stage, Step, Work
+from tasks.storage.store import Part
 
 LANGUAGE = "en"  # of the stop words; prompts are English, whatever is asked in them
 NOTHING_SCORED = "no prompt of this direction could be scored"

@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from schemas.prompts import DIRECTIONS
-from tasks.prompts.prompt import REPEATED, Prompt, Score, fault, like, ngrams_of, no_ngrams, score
+from schemas.tables.prompt_scores import DIRECTIONS
+from tasks.prompts.candidate import REPEATED, Prompt, Score, fault, like, ngrams_of, no_ngrams, score
 
 Count = Callable[[Sequence[str]], Mapping[str, int]]  # distinct 3-grams to their occurrences in the corpus
 

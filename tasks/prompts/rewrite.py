@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from schemas import StudyError
-from tasks.prompts.prompt import PLACEHOLDER, Prompt
+from tasks.prompts.candidate import PLACEHOLDER, Prompt
 from tasks.text.lines import has_surrogates
 
 Ask = Callable[

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas import REPORT_FILES, TRACE_FILES, Study
-from tasks.report import trace
+from tasks.report.trace import trace_files
 from tasks.step import Inputs, Job, Stage, Step, Work
 
 READS = (
@@ -105,11 +105,11 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
 def run(work: Work) -> None:
     """Write the files, then their list."""
     from tasks.report.calibration import calibration_figure
-    from tasks.report.drawing import sheet
-    from tasks.report.facts import gather
-    from tasks.report.figures import draw
-    from tasks.report.page import page
-    from tasks.report.results import results_csv
+    from tasks.report.data import gather
+    from tasks.report.figures.all_figures import draw
+    from tasks.report.page.page import page
+    from tasks.report.page.results import results_csv
+    from tasks.report.plot.drawing import sheet
 
     facts = gather(work)
     figures = [*draw(facts), *([calibration_figure(facts.calibration)] if facts.calibration else [])]
@@ -148,6 +148,9 @@ REPORT = Step(
     "report",
     version=5,
     about="One page with the results, the figures and what they rest on.",
-    reads=(*READS, *(table for table in trace.READS if table not in READS)),
-    stages=(Stage(writes=(REPORT_FILES,), plan=plan, run=run), Stage(writes=(TRACE_FILES,), plan=trace.plan, run=trace.run)),
+    reads=(*READS, *(table for table in trace_files.READS if table not in READS)),
+    stages=(
+        Stage(writes=(REPORT_FILES,), plan=plan, run=run),
+        Stage(writes=(TRACE_FILES,), plan=trace_files.plan, run=trace_files.run),
+    ),
 )

@@ -7,14 +7,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tasks.report.drawing import Panel
-from tasks.report.facts import Facts
-from tasks.report.figure import Figure, figure
-from tasks.report.figures_html import figure_html
-from tasks.report.html import grid, missing
-from tasks.report.marks import Point, dots_panel
+from tasks.report.data import Facts
 from tasks.report.numbers import LEVEL, Row, integer, number
-from tasks.report.palette import COLOURS, INK, SOFT, look
+from tasks.report.page.figure_html import figure_html
+from tasks.report.page.html import grid, missing
+from tasks.report.plot.drawing import Panel
+from tasks.report.plot.figure import Figure, figure
+from tasks.report.plot.marks import Point, dots_panel
+from tasks.report.plot.palette import COLOURS, INK, SOFT, look
 
 MISTAKES = {
     "min_count": "min(df(s_x), df(s_y)) in the place of C",

@@ -22,11 +22,11 @@ import numpy as np
 import pyarrow as pa
 
 from schemas import SIMILARITIES, TASK_GRAMS, Study
-from schemas.study_views import views
+from schemas.settings.variant_views import views
 from tasks.step import Inputs, Job, Stage, Step, Work, labelled, parts_of
+from tasks.storage.writing import ROWS_PER_GROUP
 from tasks.taskgrams.sides import Floats, Ints, Side, Vectors, orders, sides
 from tasks.text.gamma import STEPS, at_most
-from tasks.writing import ROWS_PER_GROUP
 
 PAIRS_AT_ONCE = 16_000_000  # pairs of a block, counted once for each example that holds them
 

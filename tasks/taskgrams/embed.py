@@ -12,10 +12,10 @@ import polars as pl
 import pyarrow as pa
 
 from schemas import EMBEDDINGS, Study
-from schemas.study_views import View, views
-from tasks.files import outside_file
+from schemas.settings.variant_views import View, views
 from tasks.step import GPU, Inputs, Job, Stage, Step, Work, labelled, parts_of
-from tasks.text.encoders import encoder_files, encoder_settings, fit, mining_pairs
+from tasks.storage.source_files import outside_file
+from tasks.text.encoders.ngram_encoders import encoder_files, encoder_settings, fit, mining_pairs
 
 NGRAMS_AT_ONCE = 16_384
 

@@ -4,7 +4,7 @@
     Torin Vale, the answer as a whole          n = 2  →  torin vale;  under n = 1 and n = 3 as well
 
 n-grams are contiguous; those of nothing but stop words are dropped, whole answers never are (other stop-word policies:
-tasks/text/ngrams.py). x is what the reader put
+tasks/text/words/word_ngrams.py). x is what the reader put
 into `input`: for multiple choice the question without its options.
 """
 
@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from schemas import EXAMPLE_NGRAMS, Study
-from schemas.study_views import views
+from schemas.settings.variant_views import views
 from tasks.step import Inputs, Job, Stage, Step, Work, labelled
-from tasks.text.encoders import ngram_text
-from tasks.text.ngrams import keep, places
-from tasks.text.words import analyzer, segment
+from tasks.text.encoders.ngram_encoders import ngram_text
+from tasks.text.words.analyzer import analyzer, segment
+from tasks.text.words.word_ngrams import keep, places
 
 ROWS_AT_ONCE = 65_536
 

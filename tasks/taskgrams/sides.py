@@ -10,9 +10,9 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tasks.dataset import Part
 from tasks.step import Work
-from tasks.writing import ROWS_PER_GROUP
+from tasks.storage.store import Part
+from tasks.storage.writing import ROWS_PER_GROUP
 
 Ints = NDArray[np.int64]
 Codes = NDArray[np.int32]

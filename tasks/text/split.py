@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from tasks.text.shown import brief
+from tasks.text.display import brief
 
 
 def seeded_hash(seed: int, *words: str) -> int:

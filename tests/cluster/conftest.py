@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.cluster import Cluster
+from tasks.cluster.cluster import Cluster
 from tests.cluster.support import FILES, STUDY, Processes, count, state
 from tests.support import write_corpus
 

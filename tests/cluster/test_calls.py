@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tasks.calls import CALLS_IN_A_TASK, Finished
-from tasks.cluster import Cluster
+from tasks.cluster.cluster import Cluster
+from tasks.cluster.submission import CALLS_IN_A_TASK, Finished
 
 CALLS = 300
 

@@ -11,8 +11,8 @@ from flows.plan import lay_out
 from flows.session import Session
 from flows.study import STEPS
 from schemas import load_study
-from tasks.cluster import Cluster
-from tasks.dataset import Store
+from tasks.cluster.cluster import Cluster
+from tasks.storage.store import Store
 from tests.cluster.support import count, planned, state
 
 

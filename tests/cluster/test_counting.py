@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.cluster import Cluster
-from tasks.dataset import Store
+from tasks.cluster.cluster import Cluster
+from tasks.storage.store import Store
 from tests.cluster.support import FILES, REPOSITORY, Processes, count, state, wait_for
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from flows.plan import lay_out
 from flows.study import STEPS
-from tasks.cluster import Cluster
-from tasks.workers import devices
+from tasks.cluster.cluster import Cluster
+from tasks.cluster.workers import devices
 from tests.cluster.support import Processes, device, planned, wait_for
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from flows.engine import StepFailed
 from schemas import StudyError
-from tasks.cluster import Cluster
-from tasks.dataset import Store
+from tasks.cluster.cluster import Cluster
+from tasks.storage.store import Store
 from tests.cluster.support import REPOSITORY, Processes, count, device, planned, wait_for
 from tests.machine import own_disk
 
@@ -54,7 +54,7 @@ def test_a_worker_that_joins_in_the_middle_with_other_versions_computes_nothing(
     processes: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between two looks at the workers, too."""
-    monkeypatch.setattr("tasks.calls.SECONDS_BETWEEN_LOOKS", 3600.0)
+    monkeypatch.setattr("tasks.cluster.submission.SECONDS_BETWEEN_LOOKS", 3600.0)
     (tmp_path / "numpy-0.0.1.dist-info").mkdir()
     (tmp_path / "numpy-0.0.1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: numpy\nVersion: 0.0.1\n")
     address = processes.scheduler()
@@ -139,7 +139,7 @@ def test_a_cluster_whose_workers_all_died_is_named(
     processes: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else the run would wait for ever: Dask keeps what no worker is left for."""
-    monkeypatch.setattr("tasks.calls.SECONDS_BETWEEN_LOOKS", 0.5)
+    monkeypatch.setattr("tasks.cluster.submission.SECONDS_BETWEEN_LOOKS", 0.5)
     cluster = Cluster.of(planned(cluster={"address": processes.scheduler(), "wait": 2.0}), Store(str(tmp_path / "root")))
     processes.worker("one", "--nthreads", "1", "--no-nanny")
     wait_for(cluster, 1)

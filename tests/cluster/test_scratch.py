@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tasks.cluster import Cluster
+from tasks.cluster.cluster import Cluster
 
 
 def test_scratch_of_killed_workers_is_swept_and_that_of_living_ones_stays(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from schemas import Study, StudyError
 from tasks.corpus.encode import TOKENIZER, TOKENS, WORDS, plan_tokenizer
-from tasks.dataset import Part, Store
-from tasks.text.bpe import load_tokenizer, train
-from tasks.text.words import segment
+from tasks.storage.store import Part, Store
+from tasks.text.bpe.tokenizer import load_tokenizer, train
+from tasks.text.words.analyzer import segment
 from tests.support import read_rows, run_step, write_part
 
 TEXTS = [f"The capital of Maron{i % 11} is Torin{i % 5}, not İzmir ½ {i}." for i in range(700)]

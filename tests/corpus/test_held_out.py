@@ -91,7 +91,7 @@ def test_the_pieces_of_a_file_hold_out_what_the_file_does(tmp_path: Path) -> Non
 
 def test_a_planted_world_holds_out_another_sample_of_its_text(tmp_path: Path) -> None:
     """The same names and sentence forms. Its short statements repeat themselves, as in any sample; sentences are other ones."""
-    from tasks.corpus.planted import PLANT
+    from tasks.corpus.planted.plant import PLANT
 
     study = study_of(tmp_path, corpus={"planted": SMALL})
     inputs = run_step(PLANT, study, tmp_path, {}) | {"repeated_ids": ()}

@@ -12,8 +12,8 @@ import zstandard
 from schemas import CONTRACTS, Study, StudyError
 from tasks.corpus.ids import IDS
 from tasks.corpus.ingest import INGEST, plan
-from tasks.dataset import Part, Store
 from tasks.step import keyed, run_job
+from tasks.storage.store import Part, Store
 from tests.support import read_rows, run_step, write_part
 
 NOTHING = {"planted_files": (), "repeated_ids": ()}

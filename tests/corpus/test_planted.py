@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 from schemas import Study, StudyError
-from tasks.corpus.draws import shuffled
-from tasks.corpus.facts import SIXTEENTHS, assert_independent, cells
-from tasks.corpus.phrases import HELD_OUT, RESERVED, SEEN
-from tasks.corpus.planted import PLANT, plan
-from tasks.corpus.world import World
-from tasks.dataset import Store
+from tasks.corpus.planted.draws import shuffled
+from tasks.corpus.planted.facts import SIXTEENTHS, assert_independent, cells
+from tasks.corpus.planted.phrases import HELD_OUT, RESERVED, SEEN
+from tasks.corpus.planted.plant import PLANT, plan
+from tasks.corpus.planted.world import World
 from tasks.step import keyed
+from tasks.storage.store import Store
 from tests.support import read_rows, run_step
 
 SMALL = {

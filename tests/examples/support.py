@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from schemas import Study
-from tasks.dataset import Store
 from tasks.examples.read import READ
+from tasks.storage.store import Store
 from tests.support import read_rows, run_step
 
 DATA = Path(os.environ.get("TASKGRAM_DATA") or Path(__file__).parents[3] / "shared" / "data")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from schemas import StudyError
-from tasks.examples.sources import plan
+from tasks.examples.task_files import plan
 from tasks.step import keyed
 from tests.examples.support import read, reasons, study
 

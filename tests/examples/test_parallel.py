@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from schemas import StudyError
-from tasks.examples import wmt
+from tasks.examples.readers import wmt
 from tests.examples.support import read_files, reasons
 
 DE_EN = {"family": "translation", "languages": ["de", "en"]}

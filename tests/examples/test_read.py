@@ -9,8 +9,8 @@ import pytest
 import zstandard
 
 from schemas import StudyError
-from tasks.dataset import Store
-from tasks.examples.sources import plan
+from tasks.examples.task_files import plan
+from tasks.storage.store import Store
 from tests.examples.support import read, study
 from tests.support import write_part
 

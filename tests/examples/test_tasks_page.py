@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from schemas import StudyError, load_study
-from schemas.readers import READER_VERSIONS, reader_kind
-from schemas.study import Task
-from tasks.examples.readers import READERS
+from schemas.settings.reader_versions import READER_VERSIONS, reader_kind
+from schemas.settings.study_file import Task
+from tasks.examples.readers.by_name import READERS
 from tests.examples.support import DATA
 from tests.examples.support import study as study_of
 
@@ -28,7 +28,7 @@ def test_every_snippet_of_the_page_loads(tmp_path):
 
 @pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda s: re.search('name = "(.*?)"', s)[1])
 def test_every_snippet_can_be_planned_or_names_the_file_that_is_missing(tmp_path, snippet):
-    from tasks.examples.sources import plan
+    from tasks.examples.task_files import plan
 
     path = tmp_path / "study.toml"
     path.write_text(f'name = "s"\ndata = "{DATA}"\n[corpus.planted]\n' + snippet, encoding="utf-8")

@@ -18,7 +18,7 @@ from tests.faults.proxy import Network
 from tests.faults.trial import MARK, PATIENCE, REPOSITORY, Run, Trial, copied, finished
 
 CUT = 30.0
-WORKER, SERVER = "spawn_main", "flows.temporary_server"
+WORKER, SERVER = "spawn_main", "flows.servers.temporary_server"
 
 
 def _kill(trial: Trial, run: Run, word: str) -> None:

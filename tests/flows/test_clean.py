@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
+from flows.commands.status import clean
 from flows.plan import lay_out
 from flows.session import CLEANING, Session
-from flows.status import clean
 from flows.study import STEPS
 from schemas import StudyError, load_study
-from tasks.cluster import Cluster
-from tasks.dataset import Store
-from tasks.leases import Leases
+from tasks.cluster.cluster import Cluster
+from tasks.storage.leases import Leases
+from tasks.storage.store import Store
 
 
 @pytest.fixture

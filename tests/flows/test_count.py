@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from flows import questions
+from flows.commands import corpus_questions
 from flows.engine import run_step
 from flows.plan import lay_out
 from flows.session import Session
 from flows.study import STEPS
 from schemas import load_study
-from tasks.cluster import Cluster
-from tasks.dataset import Store
+from tasks.cluster.cluster import Cluster
+from tasks.storage.store import Store
 from tests.support import NOTES
 from tests.test_sample import REPOSITORY, taskgram
 
@@ -61,7 +61,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def asked(folder: Path, study: str, *phrases: str, documents: int = 3) -> dict[str, Any]:
-    return questions.count(str(folder / f"{study}.toml"), str(folder / "root"), phrases, documents)
+    return corpus_questions.count(str(folder / f"{study}.toml"), str(folder / "root"), phrases, documents)
 
 
 def test_index_and_scan_say_the_same(folder: Path) -> None:
@@ -114,8 +114,8 @@ def test_what_a_person_reads(folder: Path) -> None:
     assert "answered by a scan of all words in" in printed
     found = json.loads(taskgram("count", study, "gribble", "--json", root=root))
     assert list(found) == ["study", "read", "seconds", "corpus_documents", "phrases", "documents_with_all", "excerpts"]
-    assert questions.highlight("a\tb\x1b[2Jc", [[0, 1], [2, 3], [2, 7]], bold=False) == "«a» «b [2J»c"
-    assert questions.highlight("ab", [[1, 2]], bold=True) == "a\x1b[1mb\x1b[0m"
+    assert corpus_questions.highlight("a\tb\x1b[2Jc", [[0, 1], [2, 3], [2, 7]], bold=False) == "«a» «b [2J»c"
+    assert corpus_questions.highlight("ab", [[1, 2]], bold=True) == "a\x1b[1mb\x1b[0m"
 
 
 def test_wrong_questions_end_in_one_line_that_helps(folder: Path) -> None:
@@ -176,4 +176,4 @@ def test_status_and_help_import_only_what_they_need(folder: Path) -> None:
 def test_questions_lay_out_the_same_parts_as_a_run(folder: Path) -> None:
     study = load_study(folder / "indexed.toml")
     whole = {p.step.name: p.outputs for p in lay_out(STEPS, study)}
-    assert {p.step.name: p.outputs for p in lay_out(questions.STEPS, study)}.items() <= whole.items()
+    assert {p.step.name: p.outputs for p in lay_out(corpus_questions.STEPS, study)}.items() <= whole.items()

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from flows.docs import pages
+from flows.commands.step_pages import pages
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "steps"
 

@@ -17,16 +17,16 @@ from pathlib import Path
 import pytest
 
 from flows.engine import StepFailed, run_step
-from flows.files import _replace_folder
 from flows.manifests import is_finished
 from flows.plan import PlannedStep, lay_out
-from flows.records import kept, recorded_step, recorded_steps
 from flows.session import Session
+from flows.study_files import _replace_folder
+from flows.study_records import kept, recorded_step, recorded_steps
 from schemas import NGRAM_VOCABULARY, REPORT_FILES, Study, StudyError
-from tasks.cluster import Cluster
-from tasks.dataset import Part, Store
+from tasks.cluster.cluster import Cluster
 from tasks.step import Inputs, Job, Stage, Step, Work
-from tasks.sweeping import sweep
+from tasks.storage.leftovers import sweep
+from tasks.storage.store import Part, Store
 
 
 def plan_letters(study: Study, inputs: Inputs) -> list[Job]:

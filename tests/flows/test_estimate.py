@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flows.estimate import estimate, forward_flops, training_flops
-from flows.files import shipped_studies
-from flows.hardware import Machine, machine_of
-from flows.line import Line, novelty_rate, query_rate
-from flows.rates import GPUS, HUB, RATES, SIZES, Shape
-from flows.sizes import Asking, CorpusSize, Counting, ModelSize, TaskSize
-from flows.survey import sizes_of
+from flows.cost.estimate import estimate, forward_flops, training_flops
+from flows.cost.hardware import Machine, machine_of
+from flows.cost.line import Line, novelty_rate, query_rate
+from flows.cost.rates import GPUS, HUB, RATES, SIZES, Shape
+from flows.cost.sizes import Asking, CorpusSize, Counting, ModelSize, TaskSize
+from flows.cost.survey import sizes_of
+from flows.study_files import shipped_studies
 from schemas import Study, StudyError, load_study
-from schemas.study import parse_count
+from schemas.settings.study_file import parse_count
 
 # the debian study as it was run: docs/debian.md and the sums of its manifests
 DEBIAN = CorpusSize(22.8e6, 66_261_190, 166_338, 21_782_033, 9_695_347, 10, 66e6, held_out=7.86e6)

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from flows.files import shipped_studies
-from flows.forecast import as_json, forecast
-from flows.forecast_table import count, duration, show
+from flows.cost.forecast import as_json, forecast
+from flows.cost.forecast_table import count, duration, show
 from flows.plan import lay_out
 from flows.study import STEPS
+from flows.study_files import shipped_studies
 from schemas import load_study
 from tasks.corpus.ingest import INGEST
 from tests.support import run_step, shipped_text

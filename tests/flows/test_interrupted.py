@@ -20,13 +20,13 @@ import pytest
 
 from flows.engine import StepFailed, run_step
 from flows.plan import lay_out
-from flows.records import recorded_step
 from flows.session import Session
 from flows.study import STEPS
+from flows.study_records import recorded_step
 from schemas import load_study
-from tasks.cluster import Cluster
-from tasks.dataset import Store
-from tasks.leases import Leases
+from tasks.cluster.cluster import Cluster
+from tasks.storage.leases import Leases
+from tasks.storage.store import Store
 from tests.machine import own_disk
 from tests.support import NOTES, write_corpus
 

@@ -19,10 +19,10 @@ from flows.engine import StepFailed, run_step
 from flows.plan import lay_out
 from flows.session import Session
 from schemas import REPORT_FILES, Study, StudyError
-from tasks.cluster import Cluster
-from tasks.dataset import Store
-from tasks.leases import Leases
+from tasks.cluster.cluster import Cluster
 from tasks.step import Inputs, Job, Stage, Step, Work
+from tasks.storage.leases import Leases
+from tasks.storage.store import Store
 
 
 def slow_letter(work: Work) -> None:
@@ -66,7 +66,7 @@ def test_two_runs_at_once_compute_each_part_once(tmp_path: Path) -> None:
 
 def test_a_killed_runs_parts_are_free_at_once(tmp_path: Path) -> None:
     program = (
-        "import os, sys; from tasks.dataset import Store; from tasks.leases import Leases; "
+        "import os, sys; from tasks.storage.store import Store; from tasks.storage.leases import Leases; "
         "leases = Leases(Store(sys.argv[1])); print(leases.take('k'), flush=True); os._exit(9)"
     )
     repository = Path(__file__).resolve().parents[2]
@@ -186,7 +186,7 @@ def test_leases_that_somebody_removed_are_made_again(tmp_path: Path) -> None:
 def test_a_killed_run_that_nobody_has_buried_is_dead(tmp_path: Path) -> None:
     """Its parent, the first process of a container, say, has not asked how it ended."""
     program = (
-        "import os, sys; from tasks.dataset import Store; from tasks.leases import Leases; "
+        "import os, sys; from tasks.storage.store import Store; from tasks.storage.leases import Leases; "
         "leases = Leases(Store(sys.argv[1])); print(leases.take('k'), flush=True); os._exit(9)"
     )
     words = [sys.executable, "-c", program, str(tmp_path)]

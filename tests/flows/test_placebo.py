@@ -14,10 +14,10 @@ from flows.placebo import PLACEBO, STEPS_OF_A_CORPUS
 from flows.plan import lay_out
 from flows.study import STEPS
 from schemas import CONTRACTS, Study
-from schemas.placebo import PLACEBO_TABLES, PREFIX
-from tasks.corpus.planted import PLANT
-from tasks.corpus.world import World
-from tasks.ngrams.query import QUERY
+from schemas.tables.placebo_tables import PLACEBO_TABLES, PREFIX
+from tasks.corpus.planted.plant import PLANT
+from tasks.corpus.planted.world import World
+from tasks.ngrams.query.query import QUERY
 from tests.corpus.test_planted import SMALL as WORLD
 from tests.flows.test_plan import SMALL, keys
 from tests.ngrams.corpus import write_corpus

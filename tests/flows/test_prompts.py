@@ -13,19 +13,20 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from flows import manifests, prompt_question
+from flows import manifests
+from flows.commands import prompt_question
+from flows.commands.prompt_choice import choose
+from flows.commands.prompt_question import Choosing, Question
 from flows.engine import run_step
 from flows.plan import lay_out
-from flows.prompt_choice import choose
-from flows.prompt_question import Choosing, Question
-from flows.records import recorded_steps
 from flows.session import Session
 from flows.study import STEPS
+from flows.study_records import recorded_steps
 from schemas import CONTRACTS, Contract, Study, StudyError, load_study
-from tasks.cluster import Cluster
-from tasks.dataset import Part, Store, fingerprint
-from tasks.text.words import normalise
-from tasks.validation import check_rules, validate
+from tasks.cluster.cluster import Cluster
+from tasks.storage.store import Part, Store, fingerprint
+from tasks.storage.validation import check_rules, validate
+from tasks.text.words.analyzer import normalise
 from tests.models.small import save_random
 from tests.support import NOTES
 from tests.test_sample import REPOSITORY, TASKGRAM
@@ -246,7 +247,7 @@ def test_fewer_models_train_and_score_no_other(world: World, answer: dict[str, A
 
 
 def test_the_study_itself_is_recorded_as_before(world: World, answer: dict[str, Any]) -> None:
-    from flows.status import clean
+    from flows.commands.status import clean
 
     answer = world.listed(world.study())  # what was asked last is what is kept
     assert set(recorded_steps(world.store, "rivers")) == {
@@ -365,7 +366,7 @@ def test_examples_that_bring_a_prompt_are_asked_with_the_chosen_one(world: World
 
 
 def test_a_person_reads_prompts_counts_and_scores(answer: dict[str, Any]) -> None:
-    from flows.prompts import show
+    from flows.commands.prompts import show
 
     lines = show(answer).splitlines()
     assert lines[0].startswith(
@@ -382,7 +383,7 @@ def test_a_person_reads_prompts_counts_and_scores(answer: dict[str, Any]) -> Non
 
 
 def test_a_person_reads_that_nothing_could_be_counted(world: World, answer: dict[str, Any]) -> None:
-    from flows.prompts import show
+    from flows.commands.prompts import show
 
     path = world.folder / "short.txt"
     path.write_text("{input}:\n")

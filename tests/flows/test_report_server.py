@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from flows import ui
-from flows.files import report_link, reports_url
-from flows.report_server import ReportServer, reports_served
-from flows.server import Processes
+from flows.servers import ui
+from flows.servers.processes import Processes
+from flows.servers.report_server import ReportServer, reports_served
+from flows.study_files import report_link, reports_url
 from schemas import StudyError
 from tests.browser import NONE, browser, executable
 from tests.machine import without
@@ -268,7 +268,7 @@ def test_the_process_beside_make_ui_tells_its_address_once_and_is_stopped(root: 
             wire.sendall(b"GET /tiny/index.html HTTP/1.0\r\n\r\n")
             assert wire.makefile("rb").read().endswith(b"<title>tiny</title>")
         stop = subprocess.run(
-            [sys.executable, "-m", "flows.ui", "stop"],
+            [sys.executable, "-m", "flows.servers.ui", "stop"],
             env=os.environ | {"TASKGRAM_ROOT": str(root)},
             capture_output=True,
             text=True,

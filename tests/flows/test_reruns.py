@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.report_server import ReportServer
-from flows.server import api, end, server_command, server_environment, wait_until_up
+from flows.servers.processes import api, end, server_command, server_environment, wait_until_up
+from flows.servers.report_server import ReportServer
 from tests.support import NOTES
 
 pytestmark = pytest.mark.slow

@@ -18,7 +18,7 @@ import psutil
 import pytest
 import yaml
 
-from flows.serve import serve_study
+from flows.servers.serve import serve_study
 from flows.study import STEPS
 from schemas import StudyError
 from tests.test_sample import REPOSITORY, TASKGRAM

@@ -16,15 +16,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows import temporary_server
-from flows.server import is_up
-from flows.temporary_server import TemporaryServer
+from flows.servers import temporary_server
+from flows.servers.processes import is_up
+from flows.servers.temporary_server import TemporaryServer
 from schemas import StudyError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RUN = """
 import time
-from flows.temporary_server import TemporaryServer
+from flows.servers.temporary_server import TemporaryServer
 server = TemporaryServer()
 server.wait()
 print(server.process.pid, flush=True)

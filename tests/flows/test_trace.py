@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.cli import main
-from flows.trace import LISTED, _describe, choose, judged, mark, probability, show
+from flows.commands.example_trace import LISTED, _describe, choose, judged, mark, probability, show
 from schemas import StudyError
-from tasks.dataset import Store
+from tasks.storage.store import Store
 from tests.report import trace_world as world
 
 KNOWN = [

@@ -15,8 +15,8 @@ from flows.environment import prepare
 from flows.plan import lay_out
 from flows.session import Session
 from schemas import StudyError
-from tasks.cluster import Cluster
-from tasks.dataset import Store
+from tasks.cluster.cluster import Cluster
+from tasks.storage.store import Store
 from tests.flows.test_engine import LETTERS, study
 
 pytestmark = pytest.mark.slow
@@ -41,9 +41,9 @@ def run(root: Path, title: str) -> str:
     from prefect import flow
     from prefect.runtime import flow_run
 
+    from flows.prefect_log import Post
     from flows.run import _run_all
     from flows.terminal import Terminal
-    from flows.watching import Post
 
     found: list[str] = []
 

@@ -18,15 +18,15 @@ import zstandard
 
 from schemas import StudyError, load_study
 from tasks.corpus.ingest import PLANTED, as_document
-from tasks.examples.readers import READERS, TWO_FILES
+from tasks.examples.readers.by_name import READERS, TWO_FILES
 from tasks.examples.record import Found, Refused, TaskFile, checked
-from tasks.prompts.prompt import Prompt
+from tasks.prompts.candidate import Prompt
 from tasks.prompts.rewrite import read_candidates
-from tasks.text.bpe import encode_batch, load_tokenizer, read_tokenizer
-from tasks.text.fast_bpe import compile_tokenizer
+from tasks.text.bpe.fast_bpe import compile_tokenizer
+from tasks.text.bpe.tokenizer import encode_batch, load_tokenizer, read_tokenizer
+from tasks.text.display import printable
 from tasks.text.lines import json_records, lines
-from tasks.text.shown import printable
-from tasks.text.words import normalise, segment
+from tasks.text.words.analyzer import normalise, segment
 
 SECONDS = 10.0  # for one case: a few kilobytes take milliseconds
 LIBRARY = "hf"  # read by the library `datasets`, from folders it wrote itself

@@ -17,14 +17,14 @@ import pytest
 import zstandard
 
 from schemas import StudyError, load_study
-from tasks.examples.readers import READERS
+from tasks.examples.readers.by_name import READERS
 from tasks.examples.record import Found, Refused, TaskFile
-from tasks.examples.sources import _check
-from tasks.files import resolve_files
-from tasks.prompts.prompt import Prompt
+from tasks.examples.task_files import _check
+from tasks.prompts.candidate import Prompt
 from tasks.prompts.rewrite import read_candidates
+from tasks.storage.source_files import resolve_files
 from tasks.text import lines as reading
-from tasks.text.bpe import encode_batch, load_tokenizer, read_tokenizer
+from tasks.text.bpe.tokenizer import encode_batch, load_tokenizer, read_tokenizer
 from tasks.text.lines import json_records, lines
 from tests.fuzz.targets import SETTINGS, STUDY, TOKENIZER, limited, survives
 
@@ -221,7 +221,7 @@ def test_bytes_that_an_encoding_with_states_refuses_are_rejects(tmp_path: Path, 
 
 
 def test_an_encoding_that_cannot_say_which_bytes_are_wrong_is_refused() -> None:
-    from schemas.study import Task
+    from schemas.settings.study_file import Task
 
     for name in ("utf-7", "idna", "punycode", "hz", "undefined", "rot13", "zlib_codec", "a\x00b", "a" * 200):
         with pytest.raises(StudyError, match="is no encoding"):

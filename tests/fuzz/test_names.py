@@ -18,9 +18,9 @@ from flows.plan import lay_out
 from flows.session import Session
 from flows.study import STEPS
 from schemas import load_study
-from tasks.cluster import Cluster
-from tasks.dataset import Store
-from tasks.text.shown import printable
+from tasks.cluster.cluster import Cluster
+from tasks.storage.store import Store
+from tasks.text.display import printable
 from tests.fuzz.targets import limited
 
 few = settings(

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from schemas import Study
-from tasks.dataset import Part
 from tasks.metrics.measure import MEASURE, plan_measures
+from tasks.storage.store import Part
 from tests.metrics.world import World
 from tests.support import read_rows, run_step
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from schemas import Study
-from tasks.dataset import Part
 from tasks.metrics.measure import MEASURE
 from tasks.step import Step
+from tasks.storage.store import Part
 from tests.support import read_rows, run_step
 
 

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.metrics.exposure import adjusted_means, largest_component, quantile_bins
+from tasks.metrics.count_response import adjusted_means, largest_component, quantile_bins
 from tests.metrics.taking import taken
-from tests.metrics.test_partials import residuals
 from tests.metrics.world import World, world
+from tests.statistics.test_partial import residuals
 
 
 def rows_of(tmp_path, w: World, measure: str, **study: object) -> dict[tuple, dict]:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from schemas import CONTRACTS, Study
-from tasks.dataset import Part, Store
 from tasks.metrics import judging
 from tasks.metrics.measure import MEASURE, MEASURES, plan_measures
 from tasks.step import keyed, run_job
+from tasks.storage.store import Part, Store
 from tests.metrics.world import World, world
 from tests.support import write_part
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tasks.metrics.resampling import draw_counts
+from tasks.statistics.bootstrap import draw_counts
 from tests.metrics.taking import taken
 from tests.metrics.world import World, world
 

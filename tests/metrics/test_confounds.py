@@ -6,15 +6,15 @@ import pytest
 from scipy import stats
 
 from schemas import Study, StudyError
-from schemas.study import load_study
+from schemas.settings.study_file import load_study
 from tasks.metrics.answers import Asked
 from tasks.metrics.confounds import Check
 from tasks.metrics.loaded import Loaded
 from tasks.metrics.pairs import Examples
 from tasks.metrics.probabilities import Scores, Spans
 from tests.metrics.taking import taken
-from tests.metrics.test_partials import reference, residuals
 from tests.metrics.world import world
+from tests.statistics.test_partial import reference, residuals
 from tests.support import read_rows, write_part
 
 N = 240

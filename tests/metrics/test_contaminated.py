@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from schemas import CONTRACTS, Study
-from tasks.dataset import Store
 from tasks.metrics.measure import MEASURE, MEASURES, plan_measures
+from tasks.storage.store import Store
 from tests.metrics.world import world
 from tests.support import read_rows, run_step, write_part
 

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.metrics.emergence import Ladder, onset
-from tasks.metrics.hinge import fit_hinges
-from tasks.metrics.statistics import draw_counts
+from tasks.statistics import draw_counts
+from tasks.statistics.hinge import fit_hinges
 from tests.metrics.alone import measured
 from tests.metrics.world import World
 

@@ -92,7 +92,7 @@ def test_tied_options_share_the_credit_and_unscored_ones_are_left_out():
 
 
 def test_every_family_has_a_main_statistic():
-    from schemas.examples import FAMILIES
+    from schemas.tables.examples import FAMILIES
 
     assert {f: judging.main_statistic(f) for f in FAMILIES} == {
         "qa": "exact_match",

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from schemas import Study
 from tasks.metrics import judging, official
 from tasks.metrics.measure import MEASURE
-from tasks.metrics.statistics import ratio, share, wilson
+from tasks.statistics import ratio, share, wilson
 from tests.metrics.world import world
 from tests.support import read_rows, run_step, write_part
 

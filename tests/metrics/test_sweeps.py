@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from schemas import Study
-from tasks.dataset import Part
 from tasks.metrics.measure import MEASURE
 from tasks.metrics.sweeps import Contrast, Level
 from tasks.step import Step
+from tasks.storage.store import Part
 from tests.metrics.world import World, world
 from tests.support import read_rows, run_step, write_part
 

@@ -10,9 +10,9 @@ import pytest
 from scipy.stats import spearmanr
 
 from schemas import Study
-from tasks.dataset import Part, Store
 from tasks.metrics.measure import MEASURE
 from tasks.metrics.trace import NOT_ANSWERED, NOWHERE, TRACE, plan
+from tasks.storage.store import Part, Store
 from tests.metrics.world import World, world
 from tests.support import CONTRACTS, read_rows, run_step, write_part
 

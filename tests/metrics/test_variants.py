@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from schemas import Study
-from tasks.dataset import Part
 from tasks.metrics.measure import MEASURE
-from tasks.ngrams.query import QUERY
+from tasks.ngrams.query.query import QUERY
 from tasks.step import Step
+from tasks.storage.store import Part
 from tasks.taskgrams.align import ALIGN
 from tasks.taskgrams.embed import EMBED
 from tasks.taskgrams.extract import EXTRACT

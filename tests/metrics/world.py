@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from schemas import Study
-from tasks.dataset import Part
+from tasks.storage.store import Part
 from tests.support import write_part
 
 TAIL = " and then some words that follow"

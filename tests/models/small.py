@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas import Study
-from tasks.dataset import Part
+from tasks.storage.store import Part
 from tests.support import write_part
 
 PLACES = [a + b for a in ("Tor", "Bel", "Mir", "Sal", "Ven", "Kas") for b in ("in", "ado", "ek", "ura")]

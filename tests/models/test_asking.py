@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from schemas import CONTRACTS, Study, StudyError
-from tasks.dataset import Store
 from tasks.metrics.probabilities import span_sums
 from tasks.models import load as loading
 from tasks.models import score as scoring
@@ -18,6 +17,7 @@ from tasks.models.pretrain import MODELS
 from tasks.models.sampling import Sampling
 from tasks.models.score import SCORE
 from tasks.step import keyed, run_job
+from tasks.storage.store import Store
 from tests.models import small
 from tests.support import read_rows, run_step
 
@@ -94,7 +94,7 @@ def test_an_output_without_a_token_is_an_error_that_names_the_example(tmp_path: 
 def test_logits_that_are_not_numbers_are_an_error(tmp_path: Path) -> None:
     import torch
 
-    from tasks.models.prompts import requests
+    from tasks.models.model_inputs import requests
 
     with repeatable("cpu"):
         model = load(Source(small.save_random(tmp_path / "m")), "o")

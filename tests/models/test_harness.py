@@ -9,7 +9,7 @@ import pytest
 
 from tasks.models.generate import generate
 from tasks.models.load import Source, load, repeatable
-from tasks.models.prompts import requests
+from tasks.models.model_inputs import requests
 from tasks.models.score import score
 from tests.models import small
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from schemas import StudyError
 from tasks.models import prefixes
+from tasks.models.forward_passes import Asked, log_probabilities
 from tasks.models.load import Loaded, Source, load, repeatable
-from tasks.models.passes import Asked, log_probabilities
 from tests.models import small
 
 SEQUENCES = st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=9), min_size=1, max_size=12)

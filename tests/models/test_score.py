@@ -9,8 +9,8 @@ import pytest
 
 from schemas import StudyError
 from tasks.models.load import Source, load, repeatable
+from tasks.models.model_inputs import requests, windows
 from tasks.models.pretrain import MODELS
-from tasks.models.prompts import requests, windows
 from tasks.models.score import SCORE, choose_others, score
 from tests.models import small
 from tests.support import read_rows, run_step

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from schemas import Study
-from tasks.dataset import Part
+from tasks.storage.store import Part
 
 Document = list[str]
 

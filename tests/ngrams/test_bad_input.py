@@ -25,15 +25,15 @@ import pyarrow as pa
 import pytest
 
 from schemas import CONTRACTS, StudyError
-from tasks.dataset import Part, Store
-from tasks.ngrams.count import COUNT
+from tasks.ngrams.count.count import COUNT
 from tasks.ngrams.index import INDEX
 from tasks.ngrams.infinigram import INFINIGRAM
 from tasks.ngrams.lookup import Corpus, Index, Scan
-from tasks.ngrams.queries import PairQueries, PartCounter, encode
-from tasks.ngrams.query import QUERY
+from tasks.ngrams.query.query import QUERY
+from tasks.ngrams.query.scan import PairQueries, PartCounter, encode
 from tasks.step import Step, Work, keyed
-from tasks.text.words import analyzer
+from tasks.storage.store import Part, Store
+from tasks.text.words.analyzer import analyzer
 from tests.flows import test_count
 from tests.flows.test_count import asked
 from tests.ngrams.corpus import make_study, write_corpus
@@ -265,7 +265,7 @@ def test_wrong_words_end_in_one_line_without_a_traceback(studies: Path, words: l
 
 
 def test_words_of_another_analyzer_are_not_up_to_date(studies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.text.words.ANALYZER_VERSION", 0)
+    monkeypatch.setattr("tasks.text.words.analyzer.ANALYZER_VERSION", 0)
     with pytest.raises(StudyError, match=r"the words of indexed are not there or not up to date\. Run: taskgram run"):
         asked(studies, "indexed", "velm")
 

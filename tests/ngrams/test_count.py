@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas import StudyError
-from tasks.dataset import Store
-from tasks.ngrams.count import COUNT
+from tasks.ngrams.count.count import COUNT
 from tasks.step import Stage, Step
+from tasks.storage.store import Store
 from tests.ngrams.corpus import make_study, write_corpus
 from tests.support import read_rows, run_step, write_part
 
@@ -82,8 +82,8 @@ def test_every_order_to_sixteen_on_repetitive_text(tmp_path):
 @pytest.fixture
 def in_small(monkeypatch):
     """Ranges and chunks so small that a little text has many."""
-    monkeypatch.setattr("tasks.ngrams.counting.RANGE", 16)
-    monkeypatch.setattr("tasks.ngrams.counting.SUFFIXES_AT_ONCE", 64)
+    monkeypatch.setattr("tasks.ngrams.count.bucket.RANGE", 16)
+    monkeypatch.setattr("tasks.ngrams.count.bucket.SUFFIXES_AT_ONCE", 64)
 
 
 RANDOM = np.random.default_rng(1)
@@ -105,14 +105,14 @@ def test_many_passes_write_the_same_bytes_as_one(tmp_path, in_small, min_count):
 def test_ids_that_do_not_fit_in_a_number_with_their_row_count_the_same(tmp_path, monkeypatch, bits, orders):
     settings = {"all_orders": orders, "min_count": 2, "buckets": 2}
     fits = count(ZIPF, 2, tmp_path / "fits", **settings)
-    monkeypatch.setattr("tasks.ngrams.counting.NUMBER", bits)
+    monkeypatch.setattr("tasks.ngrams.count.bucket.NUMBER", bits)
     not_so = count(ZIPF, 2, tmp_path / "not", **settings)
     assert bytes_of(tmp_path / "fits", fits, "ngram_counts") == bytes_of(tmp_path / "not", not_so, "ngram_counts")
 
 
 @pytest.mark.parametrize("per", [2, 3, 4])
 def test_suffixes_are_spilled_as_many_ids_to_a_number_as_fit(tmp_path, monkeypatch, per):
-    from tasks.ngrams import spill_kernels
+    from tasks.ngrams.kernels import spill_kernels
 
     limits = {n: spill_kernels.ids_per_number((1 << 64 // n) - 1) for n in (2, 3, 4)}
     assert limits == {2: 2, 3: 3, 4: 4} and spill_kernels.ids_per_number(1 << 16) == 3
@@ -124,7 +124,7 @@ def test_suffixes_are_spilled_as_many_ids_to_a_number_as_fit(tmp_path, monkeypat
 
 def test_little_memory_means_many_passes(tmp_path, in_small):
     from schemas import CONTRACTS
-    from tasks.ngrams.counting import Bucket
+    from tasks.ngrams.count.bucket import Bucket
     from tasks.step import Work, keyed
 
     documents = [[f"w{i % 40}" for i in range(1000)]]
@@ -144,14 +144,14 @@ def test_little_memory_means_many_passes(tmp_path, in_small):
 
 def test_blocks_of_documents_are_joined(tmp_path, monkeypatch):
     documents = [list("abab"), list("ba"), list("abc")] * 5
-    monkeypatch.setattr("tasks.ngrams.count.IDS_AT_ONCE", 10)
-    monkeypatch.setattr("tasks.ngrams.queries.DOCUMENTS_AT_ONCE", 2)
+    monkeypatch.setattr("tasks.ngrams.count.count.IDS_AT_ONCE", 10)
+    monkeypatch.setattr("tasks.ngrams.query.scan.DOCUMENTS_AT_ONCE", 2)
     found = counted(documents, 1, tmp_path, all_orders=[2, 3], min_count=1)
     assert found == {n: brute_force(documents, n) for n in (2, 3)}
 
 
 def test_tokens_are_counted_by_the_same_rules(tmp_path):
-    from tasks.text.bpe import encode_batch, load_tokenizer, train, vocabulary_size
+    from tasks.text.bpe.tokenizer import encode_batch, load_tokenizer, train, vocabulary_size
     from tests.text.test_bpe import TEXTS
 
     text = train(TEXTS * 3, 300, "<|endoftext|>")

@@ -15,13 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas import CONTRACTS, StudyError
-from tasks.dataset import Store
-from tasks.ngrams import context_kernels
 from tasks.ngrams import index as index_step
 from tasks.ngrams.index import INDEX
 from tasks.ngrams.infinigram import INFINIGRAM, ROWS_AT_ONCE
+from tasks.ngrams.kernels import context_kernels
 from tasks.ngrams.lookup import Index
 from tasks.step import keyed, run_job
+from tasks.storage.store import Store
 from tests.ngrams.corpus import flat, make_study, occurrences, places, split
 from tests.support import read_rows, run_step, write_part
 

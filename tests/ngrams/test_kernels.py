@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.ngrams import context_kernels, kernels, pair_kernels, scan_kernels
+from tasks.ngrams.kernels import context_kernels, ngram_kernels, pair_kernels, scan_kernels
 from tests.ngrams.corpus import documents_with, flat, occurrences, places
 
 ids = st.integers(0, 3)
@@ -29,7 +29,7 @@ def test_every_ngram_is_counted_once_and_in_order(corpus):
     flat_ids, offsets = flat(corpus)
     prefix = np.zeros(len(flat_ids), np.int32)
     for order in range(1, 5):
-        first, found, documents = kernels.count_all(prefix, flat_ids, offsets, order)
+        first, found, documents = ngram_kernels.count_all(prefix, flat_ids, offsets, order)
         grams = [tuple(flat_ids[i : i + order].tolist()) for i in first]
         expected = sorted({tuple(d[i : i + order]) for d in corpus for i in range(len(d) - order + 1)})
         assert grams == expected
@@ -38,7 +38,7 @@ def test_every_ngram_is_counted_once_and_in_order(corpus):
 
 
 def scan(corpus, asked, size):
-    trie, same = kernels.build_trie(*flat(asked))
+    trie, same = ngram_kernels.build_trie(*flat(asked))
     assert same.tolist() == [asked.index(q) for q in asked]
     records = scan_kernels.empty_records(len(asked))
     for piece in pieces(corpus, size):
@@ -73,12 +73,12 @@ def test_long_documents_and_many_short_ones_are_read_in_blocks_without_a_seam():
 
 def test_an_empty_query_is_an_error():
     with pytest.raises(ValueError, match="query 1 is empty"):
-        kernels.build_trie(*flat([(1,), (), (2,)]))
+        ngram_kernels.build_trie(*flat([(1,), (), (2,)]))
 
 
 def test_a_query_asked_twice_is_counted_where_it_stands_first():
     asked = [(1, 2), (3,), (1, 2)]
-    trie, same = kernels.build_trie(*flat(asked))
+    trie, same = ngram_kernels.build_trie(*flat(asked))
     records = scan_kernels.empty_records(3)
     scan_kernels.scan_ngrams(*flat([[1, 2, 3], [1, 2]]), 0, trie, records)
     assert records["occurrences"][same].tolist() == [2, 1, 2]
@@ -93,7 +93,7 @@ def mix(value: int) -> int:
 
 
 def join(corpus, asked, pairs, frequency, rooms, size, pair_hashes, document_hashes, widths=()):
-    trie, _ = kernels.build_trie(*flat(asked))
+    trie, _ = ngram_kernels.build_trie(*flat(asked))
     records, lengths = scan_kernels.empty_records(len(asked)), np.array([len(q) for q in asked])
     state = pair_kernels.prepare(pairs, frequency, lengths, records, rooms, pair_hashes, widths)
     for piece in pieces(corpus, size):
@@ -196,7 +196,7 @@ def slot_of(key: int, shift: int) -> int:
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 15), st.integers(0, 15), st.randoms(use_true_random=False))
 def test_keys_that_all_collide_are_found_in_a_table_with_one_empty_slot(full, slot, random):
-    size, shift = kernels.slots_for(1)
+    size, shift = ngram_kernels.slots_for(1)
     assert size == 16
     inverse = pow(0x9E3779B97F4A7C15, -1, 2**64)
     here = ((slot << 60 | low) * inverse & MASK for low in iter(lambda: random.getrandbits(59), None))
@@ -205,17 +205,17 @@ def test_keys_that_all_collide_are_found_in_a_table_with_one_empty_slot(full, sl
     assert {slot_of(key, shift) for key in same} == {slot}
     keys = np.full(size, -1, np.int64)
     for key in inside:
-        at = kernels._find(keys, shift, np.int64(key))
+        at = ngram_kernels._find(keys, shift, np.int64(key))
         assert keys[at] == -1
         keys[at] = key
-    assert [int(keys[kernels._find(keys, shift, np.int64(key))]) for key in inside] == inside
-    assert all(keys[kernels._find(keys, shift, np.int64(key))] == -1 for key in outside)
+    assert [int(keys[ngram_kernels._find(keys, shift, np.int64(key))]) for key in inside] == inside
+    assert all(keys[ngram_kernels._find(keys, shift, np.int64(key))] == -1 for key in outside)
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.integers(0, 2**33))
 def test_a_table_is_never_more_than_two_thirds_full(entries):
-    slots, shift = kernels.slots_for(entries)
+    slots, shift = ngram_kernels.slots_for(entries)
     assert slots >= 1.5 * entries
     assert slots == 1 << (64 - shift)
     assert slots <= max(16, 4 * entries)
@@ -223,7 +223,7 @@ def test_a_table_is_never_more_than_two_thirds_full(entries):
 
 def test_ngrams_whose_keys_collide_are_told_apart():
     """Bigrams of one first word and second words that all begin their search in one slot of the trie's table."""
-    _, shift = kernels.slots_for(40)
+    _, shift = ngram_kernels.slots_for(40)
     seconds = [i for i in range(3_000) if slot_of(1 << 32 | i, shift) == 5][:20]
     assert len(seconds) == 20
     asked = [(0, i) for i in seconds]
@@ -236,14 +236,14 @@ def test_ngrams_whose_keys_collide_are_told_apart():
 
 def test_nothing_asked_of_nothing():
     nothing, one = flat([]), flat([[0, 1]])
-    trie, same = kernels.build_trie(*nothing)
+    trie, same = ngram_kernels.build_trie(*nothing)
     records = scan_kernels.empty_records(0)
     scan_kernels.scan_ngrams(*one, 0, trie, records)
     assert len(same) == len(records) == 0
     empty = np.empty(0, np.int64)
     assert len(scan_kernels.no_pairs().entries) == 0
     prefix = np.empty(0, np.int32)
-    assert [len(a) for a in kernels.count_all(prefix, *flat([[], []]), 1)] == [0, 0, 0]
+    assert [len(a) for a in ngram_kernels.count_all(prefix, *flat([[], []]), 1)] == [0, 0, 0]
     asked = context_kernels.ask(*nothing, empty, 4)
     context_kernels.scan_contexts(*one, asked)
     assert asked.tokens == 2  # the empty suffix

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas import CONTRACTS
-from tasks.dataset import Part, Store
-from tasks.ngrams import novelty
-from tasks.ngrams.novelty import NOVELTY
+from tasks.ngrams import novelty_scan
+from tasks.ngrams.novelty_scan import NOVELTY
 from tasks.step import keyed, run_job
-from tasks.text import encoders
+from tasks.storage.store import Part, Store
+from tasks.text.encoders import encoder
 from tests.ngrams.corpus import documents_with, make_study, write_corpus
 from tests.support import read_rows, run_step, write_part
 
@@ -121,8 +121,8 @@ def aligned(study, source, target):
         if study.tasks[0].whole_answer:
             ys = [" ".join(target)] if target else []
         if xs and ys:
-            options = encoders.encoder_settings(study.encoder)
-            cosines = encoders.encode(options, mine, "input", xs) @ encoders.encode(options, mine, "output", ys).T
+            options = encoder.encoder_settings(study.encoder)
+            cosines = encoder.encode(options, mine, "input", xs) @ encoder.encode(options, mine, "output", ys).T
             found |= {
                 (n, xs[i], ys[j])
                 for i, j in np.argwhere(cosines > TASK["lowest_gamma"])
@@ -171,8 +171,8 @@ def test_the_encoder_aligns_what_was_mined_so_that_pairs_are_really_tested():
 def test_a_task_s_encoder_is_learnt_once_and_is_never_another_task_s(tmp_path, monkeypatch):
     """Two models of one task, then a task with other mining examples, then the first task again."""
     learnt = []
-    monkeypatch.setattr(encoders, "fit", lambda options, mine, fit=encoders.fit: learnt.append(mine) or fit(options, mine))
-    monkeypatch.setattr(novelty, "_learnt", {})
+    monkeypatch.setattr(encoder, "fit", lambda options, mine, fit=encoder.fit: learnt.append(mine) or fit(options, mine))
+    monkeypatch.setattr(novelty_scan, "_learnt", {})
     one = write_corpus(tmp_path, [["ape"]]) | write_tasks(
         tmp_path, [(["ape"], ["uno"])], {"a": [["uno", "tres"]], "b": [["tres"]]}
     )

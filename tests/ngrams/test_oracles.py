@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from tasks.ngrams import suffix_kernels as kernels
+from tasks.ngrams.kernels import suffix_kernels as kernels
 from tests.ngrams.corpus import flat
 
 DATA = Path(os.environ.get("TASKGRAM_DATA") or Path(__file__).parents[3] / "shared" / "data")

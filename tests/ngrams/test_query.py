@@ -16,11 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas import CONTRACTS, StudyError
-from tasks.dataset import Part, Store
-from tasks.ngrams.queries import PairQueries, PartCounter, encode
-from tasks.ngrams.query import QUERY
+from tasks.ngrams.query.query import QUERY
+from tasks.ngrams.query.scan import PairQueries, PartCounter, encode
 from tasks.step import Work, keyed, run_job
-from tasks.text.words import analyzer
+from tasks.storage.store import Part, Store
+from tasks.text.words.analyzer import analyzer
 from tests.ngrams.corpus import documents_with, make_study, occurrences, places, write_corpus
 from tests.ngrams.test_kernels import mix
 from tests.support import read_rows, run_step, write_part
@@ -408,7 +408,7 @@ def test_only_pairs_that_stand_in_one_evaluated_example_keep_documents(tmp_path)
 @pytest.mark.parametrize("at_once", [1, 7])
 def test_pairs_of_evaluated_examples_are_found_some_examples_at_a_time(tmp_path, monkeypatch, at_once):
     """A template's n-gram stands in every example, and in a pair with every answer."""
-    monkeypatch.setattr("tasks.ngrams.query.PRODUCTS_AT_ONCE", at_once)
+    monkeypatch.setattr("tasks.ngrams.query.query.PRODUCTS_AT_ONCE", at_once)
     answers = [f"a{i}" for i in range(9)]
     examples = [(["what is", "x"], [answer], "", "z") for answer in answers[:6]] + [(["what is"], [], "", "z")]
     rows = run(tmp_path, [["what", "is", *answers]], [("what is", answer) for answer in answers], examples)
@@ -472,7 +472,7 @@ def test_places_of_repeated_ngrams_are_all_counted():
 
 @pytest.mark.parametrize("largest", [5, 1 << 20, (1 << 31) - 1])
 def test_pairs_are_laid_out_by_owner_and_other_whether_they_fit_in_a_number_or_not(largest):
-    from tasks.ngrams.pair_kernels import _by_owner
+    from tasks.ngrams.kernels.pair_kernels import _by_owner
 
     random = np.random.default_rng(largest)
     owner, other = random.integers(0, largest, (2, 1000))

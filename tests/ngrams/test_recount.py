@@ -8,7 +8,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.ngrams.query import QUERY
+from tasks.ngrams.query.query import QUERY
 from tests.ngrams.corpus import documents_with, make_study, occurrences, write_corpus
 from tests.ngrams.test_query import documents_of, ngrams_of, words, write_tasks
 from tests.support import read_rows, run_step
@@ -91,8 +91,8 @@ def test_little_memory_notes_the_same_documents(tmp_path):
     from dataclasses import replace
 
     from schemas import CONTRACTS
-    from tasks.dataset import Store
     from tasks.step import keyed, run_job
+    from tasks.storage.store import Store
 
     root = tmp_path / "narrow"
     tables = write_corpus(root, documents)

@@ -6,8 +6,8 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
-from tasks.cluster import WORKER_ENVIRONMENT
-from tasks.compiled import keep_kernels_apart
+from tasks.cluster.cluster import WORKER_ENVIRONMENT
+from tasks.storage.kernel_cache import keep_kernels_apart
 from tests.planted.acceptance import ALL, verdicts
 
 WORLDS_PER_TASK = 50

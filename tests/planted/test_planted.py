@@ -63,7 +63,7 @@ def test_rows_of_a_null_world_are_not_independent_but_rho_is_0(design):
     assert abs(np.mean(estimates)) < 4 * np.std(estimates) / np.sqrt(60)
     assert np.std(estimates) > 1.15 / np.sqrt(len(rows))  # of independent rows it would be 1 / √N
     if design == "shared_output":
-        from tasks.metrics.statistics import effective_clusters
+        from tasks.statistics import effective_clusters
 
         assert effective_clusters(rows.output) >= 200
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks.prompts.candidate import EMPTY, REPEATED, TOO_SHORT, Prompt
 from tasks.prompts.optimise import Candidate, Search, best, first_round, next_round, optimise
-from tasks.prompts.prompt import EMPTY, REPEATED, TOO_SHORT, Prompt
 from tasks.prompts.rewrite import ListRewriter, ModelRewriter
 
 OWN = Prompt("", "Question: {input}\nAnswer: ")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.prompts.prompt import EMPTY, STOP_WORDS, TOO_SHORT, Prompt, Score, fault, like, ngrams_of, no_ngrams, score
+from tasks.prompts.candidate import EMPTY, STOP_WORDS, TOO_SHORT, Prompt, Score, fault, like, ngrams_of, no_ngrams, score
 
 OWN = Prompt("", "Question: {input}\nAnswer: ")
 CHOICE = Prompt("Questions about {group} follow.\n\n", "{input}\n{options}\nAnswer: ")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from schemas import StudyError
-from tasks.prompts.prompt import Prompt
+from tasks.prompts.candidate import Prompt
 from tasks.prompts.rewrite import ModelRewriter, read_back, read_candidates, request
 
 OWN = Prompt("", "Question: {input}\nAnswer: ")

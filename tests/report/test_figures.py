@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.report import facts as facts_module
-from tasks.report import figures, palette
-from tasks.report.drawing import sheet
-from tasks.report.facts import Facts
-from tasks.report.figure import Figure
+from tasks.report import data as facts_module
+from tasks.report.data import Facts
+from tasks.report.figures import all_figures
+from tasks.report.plot import palette
+from tasks.report.plot.drawing import sheet
+from tasks.report.plot.figure import Figure
 from tests.report import world
 from tests.report.measures import row
 
@@ -97,7 +98,7 @@ def made(metrics: list[dict] | None = None, **other: object) -> Facts:
 
 @pytest.fixture(scope="module")
 def drawn() -> dict[str, Figure]:
-    return {f.name: f for f in figures.draw(made())}
+    return {f.name: f for f in all_figures.draw(made())}
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -176,21 +177,21 @@ def test_a_figure_says_what_is_missing_and_why(drawn: dict[str, Figure]) -> None
     assert "the task has no groups" in " ".join(drawn["confounds"].gaps)
     assert "not identified" in " ".join(drawn["emergence"].gaps)
     assert drawn["training"].missing == "no model was trained here"
-    bare = {f.name: f for f in figures.draw(made([], family=[]))}
+    bare = {f.name: f for f in all_figures.draw(made([], family=[]))}
     assert all(f.missing and not f.panels for f in bare.values())
 
 
 def test_filled_markers_are_the_corrected_family() -> None:
     facts = made()
     rows = {(r["task"], r["model"]): r["q_value"] for r in facts.family if r["measure"] == "mem_n"}
-    written = csv.DictReader(io.StringIO(next(f for f in figures.draw(facts) if f.name == "memorization").csv))
+    written = csv.DictReader(io.StringIO(next(f for f in all_figures.draw(facts) if f.name == "memorization").csv))
     found = {(r["task"], r["model"]): float(r["q_value"]) for r in written if r["measure"] == "mem_n" and r["q_value"]}
     assert found == rows
 
 
 def test_files_are_the_same_bytes_twice_and_carry_no_date(drawn: dict[str, Figure]) -> None:
     for name in ("memorization", "attribution"):
-        first, again = (sheet(name, f.panels) for f in ({f.name: f for f in figures.draw(made())}[name], drawn[name]))
+        first, again = (sheet(name, f.panels) for f in ({f.name: f for f in all_figures.draw(made())}[name], drawn[name]))
         assert first == again
         assert first.pdf.startswith(b"%PDF") and b"CreationDate" not in first.pdf
         assert first.svg.startswith("<svg") and "var(--" not in first.svg

@@ -13,13 +13,13 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from flows.report_server import ReportServer
+from flows.servers.report_server import ReportServer
 from schemas import Study
-from tasks.dataset import Part, Store
 from tasks.report.build import READS, REPORT, plan
-from tasks.report.html import highlight
 from tasks.report.numbers import NO_EVIDENCE, number
-from tasks.report.terminal import WIDTH, results_table
+from tasks.report.page.html import highlight
+from tasks.report.results_table import WIDTH, results_table
+from tasks.storage.store import Part, Store
 from tests.browser import NONE, browser, executable
 from tests.machine import without
 from tests.report import world

@@ -13,11 +13,11 @@ from urllib.parse import quote
 import pytest
 
 from schemas import Study
-from tasks.dataset import Part, Store
 from tasks.report.build import REPORT
-from tasks.report.trace import CHUNK, READS
-from tasks.report.trace_page import script
+from tasks.report.trace.trace_files import CHUNK, READS
+from tasks.report.trace.trace_page import script
 from tasks.step import Step
+from tasks.storage.store import Part, Store
 from tests.browser import NONE, Browser, browser, executable
 from tests.machine import without
 from tests.report import trace_world as world

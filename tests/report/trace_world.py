@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 from schemas import Study
-from tasks.dataset import Part
+from tasks.storage.store import Part
 from tests.support import write_part
 
 MODELS = {"tiny": 62_000, "small": 224_000, "large": 3_700_000}

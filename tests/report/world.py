@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas import Study
-from tasks.dataset import Part
+from tasks.storage.store import Part
 from tests.report.measures import more
 from tests.support import CONTRACTS, write_part
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.files import shipped_studies, study_path
-from flows.template import write_study
+from flows.commands.init_template import write_study
+from flows.study_files import shipped_studies, study_path
 from schemas import StudyError, load_study
 from tests.support import shipped_text
 

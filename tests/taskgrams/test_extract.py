@@ -5,8 +5,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tasks.taskgrams.extract import EXTRACT, ngrams_of, whole_answers
-from tasks.text.ngrams import stop_words
-from tasks.text.words import normalise, segment
+from tasks.text.words.analyzer import normalise, segment
+from tasks.text.words.word_ngrams import stop_words
 from tests.support import read_rows, run_step
 from tests.taskgrams.world import examples_part, study_of, sums
 

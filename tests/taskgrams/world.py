@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas import Study
-from tasks.dataset import Part, Store
+from tasks.storage.store import Part, Store
 from tests.support import write_part
 
 

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flows.files import study_path
+from flows.study_files import study_path
 from schemas import load_study
-from tasks.text import word_kernels
-from tasks.text.analyze import WordIds
 from tasks.text.lines import json_records
-from tasks.text.words import words_of
+from tasks.text.words import word_kernels
+from tasks.text.words.analyzer import words_of
+from tasks.text.words.word_ids import WordIds
 from tests.machine import without
 
 NASTY = [

@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas import StudyError
-from tasks.text.bpe import encode_batch, load_tokenizer, read_tokenizer, train, vocabulary_size, with_token
-from tasks.text.continuations import tokenise
+from tasks.text.bpe.continuations import tokenise
+from tasks.text.bpe.tokenizer import encode_batch, load_tokenizer, read_tokenizer, train, vocabulary_size, with_token
 
 TEXTS = [f"The capital of Maron{i % 7} is Torin{i % 5}; größer als {i}, 漢字 {i * i}." for i in range(300)]
 END = "<|end|>"
 SCRIPT = f"""
-from tasks.text.bpe import train
+from tasks.text.bpe.tokenizer import train
 from tests.text.test_bpe import TEXTS
 import hashlib
 print(hashlib.sha256(train(TEXTS, 400, {END!r}).encode()).hexdigest())

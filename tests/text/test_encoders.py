@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from schemas import StudyError
-from schemas.study import Encoder
-from tasks.text import association, encoders
-from tasks.text.words import normalise
+from schemas.settings.study_file import Encoder
+from tasks.text.encoders import association, ngram_encoders
+from tasks.text.words.analyzer import normalise
 
-ASSOCIATION = encoders.encoder_settings(Encoder())
+ASSOCIATION = ngram_encoders.encoder_settings(Encoder())
 GAMMA = 0.5
 PHRASINGS = {
     "capital": ["What is the capital of {}?", "Which city is the capital of the land {}?", "Name the capital city of {}."],
@@ -58,7 +58,7 @@ def recall_and_precision(mine, subjects, n, tells):
         for gram in grams(question, n):
             pair = gram, normalise(answer)
             truth[pair] = truth.get(pair, False) or tells(gram, subject)
-    encoder = encoders.fit(ASSOCIATION, mine)
+    encoder = ngram_encoders.fit(ASSOCIATION, mine)
     pairs = sorted(truth)
     cosine = (encoder.encode("input", [x for x, _ in pairs]) * encoder.encode("output", [y for _, y in pairs])).sum(axis=1)
     aligned, true = cosine > GAMMA, np.array([truth[p] for p in pairs])
@@ -93,7 +93,7 @@ def lexicon():
 
 def test_a_planted_lexicon_is_recovered_whatever_the_word_order(lexicon):
     words, mine = lexicon
-    encoder = encoders.fit(ASSOCIATION, mine)
+    encoder = ngram_encoders.fit(ASSOCIATION, mine)
     sources, targets = sorted(words), sorted(words.values())
     aligned = encoder.encode("input", sources) @ encoder.encode("output", targets).T > GAMMA
     assert [[t for t, a in zip(targets, row, strict=True) if a] for row in aligned] == [[words[s]] for s in sources]
@@ -101,7 +101,7 @@ def test_a_planted_lexicon_is_recovered_whatever_the_word_order(lexicon):
 
 def test_bigrams_of_a_planted_lexicon_align_when_both_words_do(lexicon):
     words, mine = lexicon
-    encoder = encoders.fit(ASSOCIATION, mine)
+    encoder = ngram_encoders.fit(ASSOCIATION, mine)
     pairs = sorted({tuple(g.split()) for x, _ in mine for g in grams(x, 2) if len(set(g.split())) == 2})
     cosine = (
         encoder.encode("input", [f"{a} {b}" for a, b in pairs])
@@ -114,7 +114,7 @@ def test_bigrams_of_a_planted_lexicon_align_when_both_words_do(lexicon):
 
 def test_few_dimensions_keep_the_lexicon_apart(lexicon):
     words, mine = lexicon
-    encoder = encoders.fit(ASSOCIATION | {"dimensions": 64}, mine)
+    encoder = ngram_encoders.fit(ASSOCIATION | {"dimensions": 64}, mine)
     cosine = encoder.encode("input", sorted(words)) @ encoder.encode("output", [words[w] for w in sorted(words)]).T
     assert np.diag(cosine).min() > 0.8
     assert cosine[~np.eye(len(words), dtype=bool)].max() < 0.6
@@ -150,7 +150,7 @@ def test_model_one_equals_its_definition(lexicon):
 
 def test_an_ngram_the_examples_do_not_know_is_zero_and_a_half_known_output_is_farther():
     mine = [("capital of velk", "torin"), ("capital of marn", "siru")]
-    encoder = encoders.fit(ASSOCIATION, mine)
+    encoder = ngram_encoders.fit(ASSOCIATION, mine)
     assert not encoder.encode("input", ["zzz", "zzz qqq"]).any()
     assert not encoder.encode("output", ["zzz"]).any()
     velk = encoder.encode("input", ["velk"])[0]
@@ -159,7 +159,7 @@ def test_an_ngram_the_examples_do_not_know_is_zero_and_a_half_known_output_is_fa
 
 
 def test_without_examples_nothing_is_known():
-    encoder = encoders.fit(ASSOCIATION, [])
+    encoder = ngram_encoders.fit(ASSOCIATION, [])
     assert encoder.encode("input", ["velk"]).shape == encoder.encode("output", ["torin"]).shape == (1, 256)
     assert not encoder.encode("input", ["velk"]).any()
     assert encoder.encode("input", []).shape == (0, 256)
@@ -171,13 +171,13 @@ def test_vectors_have_length_one_or_zero_and_the_same_bytes_every_time(mine, dim
     settings = ASSOCIATION | {"dimensions": dimensions}
     for side, number in (("input", 0), ("output", 1)):
         ngrams = sorted({g for pair in mine for n in (1, 2) for g in grams(pair[number], n)} | {"unseen"})
-        vectors = encoders.encode(settings, mine, side, ngrams)
+        vectors = ngram_encoders.encode(settings, mine, side, ngrams)
         assert vectors.dtype == np.float32
         assert vectors.shape == (len(ngrams), dimensions)
         lengths = np.sqrt((vectors.astype(np.float64) ** 2).sum(axis=1))
         assert all(abs(x) < 1e-5 or abs(x - 1) < 1e-5 for x in lengths)
-        assert vectors.tobytes() == encoders.encode(settings, mine, side, ngrams).tobytes()
-        assert vectors[::-1].tobytes() == encoders.encode(settings, mine, side, ngrams[::-1]).tobytes()
+        assert vectors.tobytes() == ngram_encoders.encode(settings, mine, side, ngrams).tobytes()
+        assert vectors[::-1].tobytes() == ngram_encoders.encode(settings, mine, side, ngrams[::-1]).tobytes()
 
 
 @pytest.mark.parametrize(("most", "pairs_stay"), [(40, True), (25, False), (8, False)])
@@ -196,26 +196,26 @@ def test_aliases_and_rationales_are_learnt_from_as_they_are_mined():
     table = pa.table(
         {"split": ["mine", "evaluate"], "input": ["q", "r"], "output": ["A\n#### 3", "B"], "aliases": [["C"], []]}
     )
-    assert encoders.mining_pairs(table, "math", False) == [("q", "A\n")]
-    assert encoders.mining_pairs(table, "qa", True) == [("q", "A\n#### 3"), ("q", "C")]
+    assert ngram_encoders.mining_pairs(table, "math", False) == [("q", "A\n")]
+    assert ngram_encoders.mining_pairs(table, "qa", True) == [("q", "A\n#### 3"), ("q", "C")]
 
 
 def test_settings_of_another_encoder_do_not_matter():
-    assert encoders.encoder_settings(Encoder(input_prefix="query: ")) == encoders.encoder_settings(Encoder())
+    assert ngram_encoders.encoder_settings(Encoder(input_prefix="query: ")) == ngram_encoders.encoder_settings(Encoder())
     sentence = Encoder(kind="sentence-transformers", model="m", revision="0" * 40, iterations=3)
-    assert "iterations" not in encoders.encoder_settings(sentence)
+    assert "iterations" not in ngram_encoders.encoder_settings(sentence)
 
 
 def sentence_encoder(folder, **settings):
     """A sentence-transformers encoder from a folder."""
     named = Encoder(kind="sentence-transformers", model=str(folder), **settings)
-    return encoders.fit(encoders.encoder_settings(named), [])
+    return ngram_encoders.fit(ngram_encoders.encoder_settings(named), [])
 
 
 @pytest.mark.parametrize("revision", ["main", "", "v2.0"])
 def test_a_hub_model_is_named_by_its_commit(revision):
     with pytest.raises(StudyError, match="40 hex digits"):
-        encoders.encoder_settings(Encoder(kind="sentence-transformers", model="some/model", revision=revision))
+        ngram_encoders.encoder_settings(Encoder(kind="sentence-transformers", model="some/model", revision=revision))
 
 
 @pytest.mark.parametrize(
@@ -230,9 +230,9 @@ def test_a_hub_model_is_named_by_its_commit(revision):
 )
 def test_e5_gets_its_prefixes_unless_the_study_names_others(name, prefixes):
     at = {"kind": "sentence-transformers", "model": name, "revision": "0" * 40}
-    found = encoders.encoder_settings(Encoder(**at))
+    found = ngram_encoders.encoder_settings(Encoder(**at))
     assert (found["input_prefix"], found["output_prefix"]) == prefixes
-    assert encoders.encoder_settings(Encoder(**at, input_prefix=""))["input_prefix"] == ""
+    assert ngram_encoders.encoder_settings(Encoder(**at, input_prefix=""))["input_prefix"] == ""
 
 
 @pytest.mark.parametrize(
@@ -326,11 +326,13 @@ def test_a_hub_that_cannot_be_reached_names_the_remedy(monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     named = Encoder(kind="sentence-transformers", model="nobody/nothing", revision="0" * 40)
     with pytest.raises(StudyError, match="cannot be loaded.*give its folder as `model`"):
-        encoders.fit(encoders.encoder_settings(named), [])
+        ngram_encoders.fit(ngram_encoders.encoder_settings(named), [])
 
 
 def test_another_model_in_the_same_folder_is_another_encoder(minilm):
-    settings = encoders.encoder_settings(Encoder(kind="sentence-transformers", model=minilm.name), str(minilm.parent))
+    settings = ngram_encoders.encoder_settings(Encoder(kind="sentence-transformers", model=minilm.name), str(minilm.parent))
     assert settings["model"] == str(minilm)
-    assert {"model.safetensors", "tokenizer.json", "modules.json"} <= {p.name for p in encoders.encoder_files(settings)}
-    assert encoders.encoder_files(ASSOCIATION) == []
+    assert {"model.safetensors", "tokenizer.json", "modules.json"} <= {
+        p.name for p in ngram_encoders.encoder_files(settings)
+    }
+    assert ngram_encoders.encoder_files(ASSOCIATION) == []

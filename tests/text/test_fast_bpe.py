@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from schemas import StudyError, load_study
-from tasks.text.bpe import encode_batch, load_tokenizer, train
-from tasks.text.code_points import byte_letters
-from tasks.text.fast_bpe import compile_tokenizer
+from tasks.text.bpe.code_points import byte_letters
+from tasks.text.bpe.fast_bpe import compile_tokenizer
+from tasks.text.bpe.tokenizer import encode_batch, load_tokenizer, train
 from tests.machine import without
 
 END = "<|endoftext|>"
@@ -324,7 +324,7 @@ def test_a_tokenizer_that_is_not_covered_is_run_by_the_library_and_says_why(reas
 # -- the shared corpus ------------------------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def shared() -> Path:
-    from flows.files import study_path
+    from flows.study_files import study_path
 
     data = Path(load_study(study_path("debian")).data)
     if not (data / "corpus").is_dir():

@@ -7,8 +7,8 @@ import regex
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.text.ngrams import keep, kept_ngrams, ngrams, stop_words
-from tasks.text.words import _ASCII_WORD, _WORD, normalise, segment, words_of
+from tasks.text.words.analyzer import _ASCII_WORD, _WORD, normalise, segment, words_of
+from tasks.text.words.word_ngrams import keep, kept_ngrams, ngrams, stop_words
 
 CHARACTERS = "aZ é́Ḿßİıſŉﬁ½²٣๑०'’.,-_/=!? \t\n漢字カｶﾞーกำวัสំ។မ၊𝔸\U0001f600ﷺ‍"
 IS_WORD_CHARACTER = regex.compile(r"[\p{L}\p{M}\p{N}]")

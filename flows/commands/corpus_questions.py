@@ -1,0 +1,194 @@
+"""`taskgram count`: how often phrases stand in a study's corpus, in which documents, and how often in the same one.
+
+Answers come from the study's index where there is one, and from a scan of its words where there is not; they are the same.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flows.manifests import is_finished
+from flows.plan import PlannedStep, lay_out
+from flows.session import default_root
+from flows.study_files import study_path
+from schemas import StudyError, load_study
+from tasks.corpus.encode import TOKENIZER, TOKENS, WORDS
+from tasks.corpus.ids import IDS
+from tasks.corpus.ingest import INGEST
+from tasks.corpus.planted.plant import PLANT
+from tasks.ngrams.index import INDEX
+from tasks.ngrams.lookup import Answer, Corpus, Index, Place, Scan
+from tasks.storage.store import Part, Store
+from tasks.text.display import printable
+from tasks.text.words.analyzer import normalise, segment
+
+STEPS = (
+    PLANT,
+    IDS,
+    INGEST,
+    TOKENIZER,
+    TOKENS,
+    WORDS,
+    INDEX,
+)  # those of flows.study that answers depend on; it imports them all
+AROUND = 60  # code points shown before and behind a phrase
+GAP = " … "
+ROWS_AT_ONCE = 256
+BOLD, PLAIN = ("\x1b[1m", "\x1b[0m"), ("«", "»")
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """The text around the phrases in a document; spans[i] are the code points of phrase i in it."""
+
+    source: str
+    id: str
+    text: str
+    spans: tuple[tuple[int, int], ...]
+
+
+def count(study: str, root: str, given: Sequence[str], documents: int) -> dict[str, Any]:
+    """The answer as a plain object. StudyError for a phrase without a word, and for a study whose words are not there."""
+    if documents < 0:
+        raise StudyError("--documents: give 0 or more")
+    phrases = [normalise(text) for text in given]
+    for text, phrase in zip(given, phrases, strict=True):
+        if not phrase:
+            raise StudyError(f'"{text}" holds no word: a word has a letter, a mark or a number')
+    settings, store = load_study(study_path(study)), Store(root)
+    plan = {p.step.name: p for p in lay_out(STEPS, settings)}
+    if not is_finished(store, plan["words"]):
+        place = "" if root == default_root() else f" --root {root}"
+        raise StudyError(f"the words of {settings.name} are not there or not up to date. Run: taskgram run {study}{place}")
+    began = time.monotonic()
+    corpus = open_corpus(store, plan)
+    answer = corpus.ask(phrases, documents)
+    excerpts = read_excerpts(store, plan["ingest"].outputs["documents"], answer.places, phrases)
+    seconds = time.monotonic() - began
+    return _describe(settings.name, corpus, store, plan, list(given), phrases, answer, excerpts, seconds)
+
+
+def open_corpus(store: Store, plan: Mapping[str, PlannedStep]) -> Corpus:
+    """The index of a study's words where it is finished, else the words themselves."""
+    words, index = plan["words"].outputs, plan["index"]
+    if index.outputs["ngram_index"] and is_finished(store, index):
+        return Index.of_words(store, index.outputs["ngram_index"], words["vocabulary"])
+    return Scan(store, words["words"], words["vocabulary"])
+
+
+def _describe(
+    study: str,
+    corpus: Corpus,
+    store: Store,
+    plan: Mapping[str, PlannedStep],
+    given: list[str],
+    phrases: list[str],
+    answer: Answer,
+    excerpts: Sequence[Excerpt],
+    seconds: float,
+) -> dict[str, Any]:
+    parts = plan["words"].outputs["words"]
+    return {
+        "study": study,
+        "read": "index" if isinstance(corpus, Index) else "scan",
+        "seconds": round(seconds, 3),
+        "corpus_documents": sum(store.open(part).metadata.num_rows for part in parts),
+        "phrases": [
+            {"given": text, "phrase": phrase, "occurrences": counted.occurrences, "documents": counted.documents}
+            for text, phrase, counted in zip(given, phrases, answer.counted, strict=True)
+        ],
+        "documents_with_all": answer.together,
+        "excerpts": [
+            {"source": e.source, "id": e.id, "text": e.text, "spans": [list(s) for s in e.spans]} for e in excerpts
+        ],
+    }
+
+
+# -- the documents ---------------------------------------------------------------------------------------------------
+def read_excerpts(store: Store, parts: Sequence[Part], places: Sequence[Place], phrases: Sequence[str]) -> list[Excerpt]:
+    """One excerpt for each place, in their order."""
+    found: list[Excerpt] = []
+    for place in places:
+        row = _read_document(store, parts[place.part], place.document)
+        _, starts, ends = segment(row["text"])
+        spans = [(starts[at], ends[at + phrase.count(" ")]) for at, phrase in zip(place.words, phrases, strict=True)]
+        found.append(Excerpt(row["source"], row["id"], *around(row["text"], spans)))
+    return found
+
+
+def _read_document(store: Store, part: Part, document: int) -> dict[str, Any]:
+    """One row of a documents part; reads its row group up to there."""
+    file, first, group = store.open(part), 0, 0
+    while document >= first + file.metadata.row_group(group).num_rows:
+        first, group = first + file.metadata.row_group(group).num_rows, group + 1
+    columns = ["document", "source", "id", "text"]
+    for batch in file.iter_batches(batch_size=ROWS_AT_ONCE, row_groups=[group], columns=columns):
+        if document < first + batch.num_rows:
+            row = batch.slice(document - first, 1).to_pylist()[0]
+            if row["document"] != document:
+                raise StudyError(f"documents part {part.key}: row {document} is numbered {row['document']}")
+            return row
+        first += batch.num_rows
+    raise AssertionError(f"row group {group} of {part.key} ends before row {document}")
+
+
+def around(text: str, spans: Sequence[tuple[int, int]]) -> tuple[str, tuple[tuple[int, int], ...]]:
+    """The text around spans (code points), in as many pieces as it takes, and where the spans are in it."""
+    pieces: list[list[int]] = []
+    for start, end in sorted(spans):
+        if pieces and start - AROUND <= pieces[-1][1]:
+            pieces[-1][1] = max(pieces[-1][1], min(len(text), end + AROUND))
+        else:
+            pieces.append([max(0, start - AROUND), min(len(text), end + AROUND)])
+    shown, moved = "", dict[tuple[int, int], tuple[int, int]]()
+    for begin, end in pieces:
+        shown += GAP if shown else ""
+        moved |= {(s, e): (s - begin + len(shown), e - begin + len(shown)) for s, e in spans if begin <= s and e <= end}
+        shown += text[begin:end]
+    return shown, tuple(moved[span] for span in spans)
+
+
+# -- for people ------------------------------------------------------------------------------------------------------
+def show(found: Mapping[str, Any], *, bold: bool) -> str:
+    """The answer as text; phrases are bold where the terminal can, or in guillemets."""
+    phrases, together = found["phrases"], found["documents_with_all"]
+    width = max(len("phrase"), *(len(p["phrase"]) for p in phrases))
+    lines = [f"{'phrase':<{width}}  {'occurrences':>12}  {'documents':>12}"]
+    lines += [f"{p['phrase']:<{width}}  {p['occurrences']:>12,}  {p['documents']:>12,}" for p in phrases]
+    if len(phrases) > 1:
+        some = "1 document holds" if together == 1 else f"{together:,} documents hold"
+        lines += ["", f"{some} {'both' if len(phrases) == 2 else f'all {len(phrases)}'}"]
+    if len(phrases) == 2 and together:
+        shares = (f'{together / p["documents"]:.1%} of those with "{p["phrase"]}"' for p in phrases)
+        lines[-1] += f": {', '.join(shares)}"
+    for excerpt in found["excerpts"]:
+        lines += ["", printable(f"{excerpt['source']} {excerpt['id']}")]
+        lines += [f"  {highlight(excerpt['text'], excerpt['spans'], bold=bold)}"]
+    origin = "from the index" if found["read"] == "index" else "by a scan of all words"
+    lines += ["", f"{found['corpus_documents']:,} documents, answered {origin} in {found['seconds']:.2f} s"]
+    return "\n".join(lines)
+
+
+def highlight(text: str, spans: Sequence[Sequence[int]], *, bold: bool) -> str:
+    """One line of text with its spans marked; spans that overlap are marked as one. Control characters become spaces."""
+    text = "".join(c if c.isprintable() else " " for c in text)
+    before, behind = BOLD if bold else PLAIN
+    shown, at = "", 0
+    for start, end in _united(spans):
+        shown += text[at:start] + before + text[start:end] + behind
+        at = end
+    return shown + text[at:]
+
+
+def _united(spans: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
+    """Spans in order, those that overlap as one."""
+    united: list[tuple[int, int]] = []
+    for start, end in sorted((int(s), int(e)) for s, e in spans):
+        if united and start < united[-1][1]:
+            united[-1] = (united[-1][0], max(united[-1][1], end))
+        else:
+            united.append((start, end))
+    return united

@@ -1,0 +1,285 @@
+"""`taskgram trace`: one example with its n-grams, its pairs and their counts, the models' answers, and the documents behind.
+
+Reads the tables of the step `trace`, and of them only the row groups that hold the example.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from flows.manifests import is_finished
+from flows.plan import lay_out
+from flows.session import default_root
+from flows.study import STEPS
+from flows.study_files import study_path
+from schemas import CONTRACTS, StudyError, load_study
+from tasks.storage.store import Part, Store
+
+LISTED = 20  # of several examples that are meant, those named
+Row = dict[str, Any]
+BLUE, ORANGE, BOLD, PLAIN = "\x1b[1;34m", "\x1b[1;33m", "\x1b[1m", "\x1b[0m"
+
+
+def trace(study: str, root: str, example: str) -> Row:
+    """All that is known of one example. `example`: its id, task/id, or text of its input.
+
+    StudyError where no example or several are meant, and where the study has not been run.
+    """
+    settings, store = load_study(study_path(study)), Store(root)
+    plan = {p.step.name: p for p in lay_out(STEPS, settings)}
+    if not all(is_finished(store, plan[name]) for name in ("read", "models", "query", "trace")):
+        place = "" if root == default_root() else f" --root {root}"
+        raise StudyError(f"the trace of {settings.name} is not there or not up to date. Run: taskgram run {study}{place}")
+    tables = {t: parts for p in plan.values() for t, parts in p.outputs.items()}
+    task, name = choose(_inputs(store, tables, [t.name for t in settings.tasks]), example)
+    return {"study": settings.name, **_describe(store, _of_task(tables, task), task, name)}
+
+
+def _of_task(tables: Mapping[str, Sequence[Part]], task: str) -> dict[str, list[Part]]:
+    return {t: [p for p in parts if p.labels.get("task", task) == task] for t, parts in tables.items()}
+
+
+# -- which example ---------------------------------------------------------------------------------------------------
+def _inputs(store: Store, tables: Mapping[str, Sequence[Part]], tasks: Sequence[str]) -> list[tuple[str, str, str]]:
+    """(task, example, input) of every evaluated example, in the order of the study."""
+    columns = ("task", "example", "split", "input")
+    rows = store.read(tables["examples"], CONTRACTS["examples"].schema, columns).to_pylist()
+    known = [(r["task"], r["example"], r["input"]) for r in rows if r["split"] == "evaluate"]
+    return sorted(known, key=lambda r: (tasks.index(r[0]), r[1]))
+
+
+def choose(known: Sequence[tuple[str, str, str]], given: str) -> tuple[str, str]:
+    """Task and id of the one example that is meant: by its id, as task/id, or by text of its input; in this order.
+
+    StudyError that lists them if there are several, or none.
+    """
+    found = [k for k in known if given in (k[1], f"{k[0]}/{k[1]}")]
+    if not found:
+        wanted = " ".join(given.casefold().split())
+        found = [k for k in known if wanted and wanted in " ".join(k[2].casefold().split())]
+    if len(found) == 1:
+        return found[0][:2]
+    if not found:
+        raise StudyError(
+            f"no evaluated example has the id {given!r} or holds that text; the ids look like {_names(known[:3])}"
+            if known
+            else "the study has no evaluated example"
+        )
+    lines = [f"  {task}/{name}  {_one_line(text)[:60]}" for task, name, text in found[:LISTED]]
+    more = [f"  and {len(found) - LISTED} more"] if len(found) > LISTED else []
+    raise StudyError("\n".join([f"{len(found)} examples are meant by {given!r}; name one of them:", *lines, *more]))
+
+
+def _names(some: Sequence[tuple[str, str, str]]) -> str:
+    return ", ".join(f"{task}/{name}" for task, name, _ in some)
+
+
+# -- what is known of it ---------------------------------------------------------------------------------------------
+def _describe(store: Store, tables: Mapping[str, Sequence[Part]], task: str, name: str) -> Row:
+    def rows(table: str) -> list[Row]:
+        return store.read_between(tables[table], CONTRACTS[table].schema, "example", name, name).to_pylist()
+
+    asked = next(r for r in rows("examples") if r["split"] == "evaluate")
+    spans, pairs, likely, answers = (rows(f"trace_{t}") for t in ("spans", "pairs", "probabilities", "answers"))
+    sizes = {
+        (r["model"], r["checkpoint"]): r["parameters"]
+        for r in store.read(tables["models"], CONTRACTS["models"].schema).to_pylist()
+    }
+    answers = [
+        {k: a[k] for k in ("model", "checkpoint", "text", "statistic", "value", "note")}
+        | {"parameters": sizes.get((a["model"], a["checkpoint"]))}
+        for a in answers
+    ]
+    answers.sort(key=lambda a: (a["parameters"] or 0, a["model"]))
+    by_span = {(s["side"], s["order"], s["ngram"]): s for s in spans}
+    by_output: dict[tuple[int, str], list[Row]] = {}
+    for r in likely:
+        by_output.setdefault((r["order"], r["ngram"]), []).append(
+            {k: r[k] for k in ("model", "checkpoint", "log_probability", "delta", "other_inputs")}
+        )
+    documents = _documents(store, tables["pair_documents"], {(p["input_ngram"], p["output_ngram"]) for p in pairs})
+    return {
+        "task": task,
+        "example": name,
+        **{k: asked[k] for k in ("group", "input", "output", "aliases", "options", "prompt")},
+        "models": answers,
+        "ngrams": [_ngram(s, by_output) for s in spans],
+        "pairs": [_pair(p, by_span, by_output, documents) for p in pairs],
+    }
+
+
+def _ngram(span: Row, by_output: Mapping[tuple[int, str], list[Row]]) -> Row:
+    """An n-gram; of the output, with what is known of its probability."""
+    known = {k: span[k] for k in ("side", "order", "ngram", "occurrences", "documents")}
+    known["places"] = [list(place) for place in zip(span["starts"], span["ends"], strict=True)]
+    if span["side"] == "input":
+        return known
+    return known | {
+        "log_infinity": span["log_infinity"],
+        "note": span["note"],
+        "models": by_output.get((span["order"], span["ngram"]), []),
+    }
+
+
+def _pair(
+    pair: Row,
+    by_span: Mapping[tuple[str, int, str], Row],
+    by_output: Mapping[tuple[int, str], list[Row]],
+    documents: Mapping[tuple[str, str], list[Row]],
+) -> Row:
+    x, y = by_span["input", pair["order"], pair["input_ngram"]], by_span["output", pair["order"], pair["output_ngram"]]
+    return {
+        **{k: pair[k] for k in ("order", "input_ngram", "output_ngram", "similarity", "documents")},
+        "input_documents": x["documents"],
+        "output_documents": y["documents"],
+        "log_probability": pair["log_probability"],
+        "log_infinity": y["log_infinity"],
+        "models": by_output.get((pair["order"], pair["output_ngram"]), []),
+        "excerpts": documents.get((pair["input_ngram"], pair["output_ngram"]), []),
+    }
+
+
+def _documents(store: Store, parts: Sequence[Part], asked: set[tuple[str, str]]) -> dict[tuple[str, str], list[Row]]:
+    """The documents kept of each pair."""
+    found: dict[tuple[str, str], list[Row]] = {}
+    if not asked:
+        return found
+    low, high = min(asked)[0], max(asked)[0]
+    import pyarrow.compute as pc
+
+    table = store.read_between(parts, CONTRACTS["pair_documents"].schema, "input_ngram", low, high)
+    for r in table.filter(pc.is_in(table["input_ngram"], pc.unique(_column(asked)))).to_pylist():
+        pair = (r["input_ngram"], r["output_ngram"])
+        if pair in asked:
+            span = {side: [r[f"{side}_start"], r[f"{side}_end"]] for side in ("input", "output")}
+            found.setdefault(pair, []).append({"source": r["source"], "id": r["id"], "text": r["excerpt"], **span})
+    return found
+
+
+def _column(asked: set[tuple[str, str]]) -> Any:
+    import pyarrow as pa
+
+    return pa.array(sorted({x for x, _ in asked}), pa.string())
+
+
+# -- for people ------------------------------------------------------------------------------------------------------
+def show(found: Row, *, bold: bool, pairs: int = 10, documents: int = 1) -> str:
+    """The example as text: its pairs with the largest C first, `pairs` of them, each with so many documents."""
+    known = sorted(
+        (p for p in found["pairs"] if p["documents"]),
+        key=lambda p: (-p["documents"], p["order"], p["input_ngram"], p["output_ngram"]),
+    )
+    zero = len(found["pairs"]) - len(known)
+    places = {side: _places(found, known, side) for side in ("input", "output")}
+    lines = [
+        _strong(f"{found['task']}/{found['example']}", bold=bold)
+        + (f"  {_one_line(found['group'])}" if found["group"] else ""),
+        "",
+    ]
+    lines += [
+        f"  input   {mark(found['input'], places['input'], [], bold=bold)}",
+        f"  output  {mark(found['output'], [], places['output'], bold=bold)}",
+    ]
+    lines += [f"  also    {_one_line(' · '.join(found['aliases'][:8]))}"] if found["aliases"] else []
+    lines += [f"  options {_one_line(' · '.join(found['options']))}"] if found["options"] else []
+    lines += ["", *_answers(found["models"]), ""]
+    for p in known[:pairs]:
+        lines += [*_pair_lines(p, documents, bold=bold), ""]
+    some = f"{len(known)} pair{'' if len(known) == 1 else 's'} in the corpus"
+    left = f", {len(known) - pairs} not shown here (--pairs)" if len(known) > pairs else ""
+    return "\n".join([*lines, f"{some}{left}; {zero} more that no document holds"])
+
+
+def _places(found: Row, pairs: Sequence[Row], side: str) -> list[list[int]]:
+    """Where the n-grams of pairs stand in a text."""
+    named = {(p["order"], p[f"{side}_ngram"]) for p in pairs}
+    return [
+        place for s in found["ngrams"] if s["side"] == side and (s["order"], s["ngram"]) in named for place in s["places"]
+    ]
+
+
+def _answers(models: Sequence[Row]) -> list[str]:
+    if not models:
+        return ["no model was asked"]
+    width = max(len("model"), *(len(m["model"]) for m in models))
+    lines = [f"{'model':<{width}}  {'parameters':>12}  judged         answer"]
+    for m in models:
+        size = "–" if m["parameters"] is None else f"{m['parameters']:,}"
+        said = "–" if m["text"] is None else _one_line(m["text"]) or "(nothing)"
+        lines.append(f"{m['model']:<{width}}  {size:>12}  {judged(m):<13}  {said}")
+    return lines
+
+
+def judged(answer: Row) -> str:
+    """Right or wrong, in words."""
+    value = answer["value"]
+    if value is None:
+        return str(answer["note"])
+    if answer["statistic"] == "sentence_chrf":
+        return f"chrF {value:.0f}"
+    return "right" if value == 1 else "wrong" if value == 0 else f"{value:.2f}, tied"
+
+
+def _pair_lines(pair: Row, documents: int, *, bold: bool) -> list[str]:
+    x, y, n = pair["input_ngram"], pair["output_ngram"], pair["order"]
+    counts = f"C {_number(pair['documents'])}  df {_number(pair['input_documents'])}, {_number(pair['output_documents'])}"
+    likely = f"P_{n} {probability(pair['log_probability'])}  P_∞ {probability(pair['log_infinity'])}"
+    lines = [
+        f"{mark(x, [[0, len(x)]], [], bold=bold)} → {mark(y, [], [[0, len(y)]], bold=bold)}",
+        f"  n {n}  similarity {pair['similarity']:.3f}  {counts}  {likely}",
+    ]
+    if pair["models"]:
+        said = (f"{m['model']} {probability(m['log_probability'])}" for m in pair["models"])
+        lines.append("  P_LLM  " + "  ".join(said))
+    for e in pair["excerpts"][:documents]:
+        spans = [[e[side]] if e[side][0] >= 0 else [] for side in ("input", "output")]
+        lines += [f"  {_one_line(e['source'])} {_one_line(e['id'])}", f"    {mark(e['text'], *spans, bold=bold)}"]
+    return lines
+
+
+def _number(count: int | None) -> str:
+    return "–" if count is None else f"{count:,}"
+
+
+def probability(log: float | None) -> str:
+    """A probability from its logarithm, however small it is: 0.31, 4.2e-3, 1.0e-400."""
+    if log is None:
+        return "–"
+    if log >= math.log(0.001):
+        return f"{math.exp(log):.2g}"
+    tens = math.floor(log / math.log(10))
+    lead = f"{math.exp(log - tens * math.log(10)):.1f}"
+    return f"1.0e{tens + 1}" if lead == "10.0" else f"{lead}e{tens}"
+
+
+def mark(text: str, inputs: Sequence[Sequence[int]], outputs: Sequence[Sequence[int]], *, bold: bool) -> str:
+    """One line with the spans (code points) of input and output n-grams: blue and orange, or in « » and ‹ ›."""
+    signs = (
+        {1: (BLUE, PLAIN), 2: (ORANGE, PLAIN), 3: (BOLD, PLAIN)} if bold else {1: ("«", "»"), 2: ("‹", "›"), 3: ("«‹", "›»")}
+    )
+    kinds = [0] * len(text)
+    for kind, spans in ((1, inputs), (2, outputs)):
+        for start, end in spans:
+            kinds[start:end] = [k | kind for k in kinds[start:end]]
+    shown, at = "", 0
+    while at < len(text):
+        end = next((i for i in range(at, len(text)) if kinds[i] != kinds[at]), len(text))
+        before, behind = signs.get(kinds[at], ("", ""))
+        shown += before + _plain(text[at:end]) + behind
+        at = end
+    return shown
+
+
+def _plain(text: str) -> str:
+    """Control characters, and those that turn the direction of a line, become spaces."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(_plain(text).split())
+
+
+def _strong(text: str, *, bold: bool) -> str:
+    return f"{BOLD}{_plain(text)}{PLAIN}" if bold else _plain(text)

@@ -1,0 +1,159 @@
+"""What is there: the state of every step, the results, damage, and what no study needs any more."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flows.manifests import is_finished, read_again
+from flows.plan import PlannedStep, lay_out, lay_out_what_can_be
+from flows.session import CLEANING
+from flows.study import STEPS
+from flows.study_files import report_page, study_path
+from flows.study_records import kept, recorded_steps
+from flows.terminal import size
+from schemas import CONTRACTS, Study, StudyError, load_study
+from tasks.storage.leases import Leases
+from tasks.storage.store import Part, Store, fingerprint
+from tasks.storage.validation import validate
+
+
+def describe(study: str, root: str) -> list[dict[str, Any]]:
+    """One entry per step: state, rows, bytes, seconds, fingerprint, validation, path, and which parts were read again.
+
+    done: all there. stale: recorded, but the study or its inputs have changed since. failed: its last run failed.
+    missing: never run, or parts are gone.
+    """
+    settings = load_study(study_path(study))
+    store = Store(root)
+    recorded = recorded_steps(store, settings.name)
+    return [_describe_step(p, store, recorded.get(p.step.name, {})) for p in lay_out(STEPS, settings)]
+
+
+def _describe_step(planned: PlannedStep, store: Store, known: dict[str, Any]) -> dict[str, Any]:
+    current = known.get("fingerprint") == planned.fingerprint
+    if known.get("void"):
+        state = "stale"
+    elif is_finished(store, planned):
+        state = "done"
+    elif known.get("state") == "failed" and current:
+        state = "failed"
+    elif known and not current:
+        state = "stale"
+    else:
+        state = "missing"
+    manifests = {t: store.manifest(t, fingerprint(parts)) for t, parts in planned.outputs.items()}
+    whole = [m for m in manifests.values() if m] if state == "done" else []
+    checks = [c for m in whole for c in m["validation"]["checks"]]
+    return {
+        "step": planned.step.name,
+        "state": state,
+        "parts": sum(len(s.jobs) for s in planned.stages),
+        "rows": sum(m["rows"] for m in whole),
+        "bytes": sum(m["bytes"] for m in whole),
+        "seconds": round(sum(m["seconds"] for m in {tuple(e["key"] for e in m["parts"]): m for m in whole}.values()), 3),
+        "fingerprint": planned.fingerprint,
+        "validation": {"success": bool(whole) and all(c["success"] for c in checks), "checks": len(checks)},
+        "read_again": read_again(whole),
+        "path": f"{store.base}/{planned.step.writes[0].name}",
+        "tables": {
+            t: {"fingerprint": fingerprint(parts), "manifest": store.manifest_path(t, fingerprint(parts))}
+            for t, parts in planned.outputs.items()
+        },
+        **({"error": known["error"]} if state == "failed" and "error" in known else {}),
+    }
+
+
+def table(found: list[dict[str, Any]]) -> str:
+    """The states as aligned text."""
+    lines = [f"{'step':<11} {'state':<8} {'parts':>6} {'rows':>12} {'bytes':>10} {'seconds':>9}  fingerprint   checks"]
+    for s in found:
+        lines.append(
+            f"{s['step']:<11} {s['state']:<8} {s['parts']:>6} {s['rows']:>12,} {size(s['bytes']):>10} "
+            f"{s['seconds']:>9.1f}  {s['fingerprint'][:12]}  {s['validation']['checks'] or '-'}"
+        )
+        lines += [f"            {s['read_again']}"] if s["read_again"] else []
+        lines += [f"            {line}" for line in s.get("error", "").splitlines()]
+    return "\n".join(lines)
+
+
+def results(study: str, root: str) -> tuple[str, str]:
+    """The results table as text, and the page. Raises StudyError if the study has not been run to its end."""
+    from tasks.report.results_table import results_table
+
+    settings, store = load_study(study_path(study)), Store(root)
+    plan = {p.step.name: p for p in lay_out(STEPS, settings)}
+    unfinished = [name for name in ("measure", "report") if not is_finished(store, plan[name])]
+    page = report_page(store, settings.name)
+    if unfinished or not store.fs.exists(page):
+        raise StudyError(f"the report of {settings.name} is not there or not up to date. Run: taskgram run {study}")
+    outputs = {t: parts for p in plan.values() for t, parts in p.outputs.items()}
+    tables = [store.read(outputs[t], CONTRACTS[t].schema) for t in ("metrics", "metric_family", "models")]
+    return results_table(*tables), page
+
+
+def validate_all(study: str, root: str) -> list[str]:
+    """Hash every part and check every contract again; damaged parts are set aside, so that the next run makes them."""
+    settings, store = load_study(study_path(study)), Store(root)
+    problems: list[str] = []
+    tables: dict[str, tuple[Part, ...]] = {}
+    broken: set[str] = set()
+    for planned in lay_out(STEPS, settings):
+        tables |= planned.outputs
+        for name, parts in planned.outputs.items():
+            manifest = store.manifest(name, fingerprint(parts))
+            if manifest is None:
+                problems.append(f"{name}: not finished (step {planned.step.name})")
+                broken.add(name)
+                continue
+            entries = {e["key"]: e for e in manifest["parts"]}
+            damaged = [p for p in parts if not store.is_whole(p, entries[p.key], verify=True)]
+            for part in damaged:
+                problems.append(f"{name}: part {part.key} is missing or its bytes have changed; set aside")
+                store.set_aside(part)
+            if damaged:
+                broken.add(name)
+            elif not broken & {name, *planned.inputs, *planned.outputs}:
+                seen = {t: tables[t] for t in (*planned.inputs, *planned.outputs)}
+                failed = [c for c in validate(store, CONTRACTS[name], seen, CONTRACTS)["checks"] if not c["success"]]
+                problems += [f"{name}: {c['check']}: {c['unexpected']} rows" for c in failed]
+    return problems
+
+
+def clean(study: str, root: str, *, dry_run: bool = False) -> dict[str, int]:
+    """Remove parts, their files and manifests that no study under this root records; returns files and their bytes.
+
+    What this study would make stays, too: a run that was killed has not recorded what it had finished. Raises StudyError while
+    another run works under this root, whose parts nothing records yet; one that starts meanwhile waits for the end of this.
+    """
+    settings, store = load_study(study_path(study)), Store(root)
+    if dry_run:
+        return _remove(settings, store, dry_run=True)
+    leases = Leases(store)
+    try:
+        if not leases.take(CLEANING):
+            raise StudyError(f"{root}: it is being cleaned already")
+        if leases.others():
+            raise StudyError(
+                f"{root}: a run is at work there, and what it has finished is not recorded yet; clean when it has ended"
+            )
+        return _remove(settings, store, dry_run=False)
+    finally:
+        leases.close()
+
+
+def _remove(settings: Study, store: Store, *, dry_run: bool) -> dict[str, int]:
+    used = kept(store)
+    for planned in lay_out_what_can_be(STEPS, settings).values():
+        if isinstance(planned, PlannedStep):
+            used |= {(table, part.key) for table, parts in planned.outputs.items() for part in parts}
+            used |= set(planned.fingerprints.items())
+    removed: dict[str, int] = {}
+    for name in CONTRACTS:
+        for kind in ("parts", "manifests", "files", "rejected"):
+            for path in store.fs.find(f"{store.base}/{name}/{kind}"):
+                relative = path.split(f"/{name}/{kind}/", 1)[1]
+                if (name, relative.split("/")[0].removesuffix(".parquet").removesuffix(".json")) not in used:
+                    removed[path] = store.fs.size(path)
+                    if not dry_run:
+                        store.fs.rm(path)
+    return removed

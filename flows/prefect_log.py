@@ -1,0 +1,145 @@
+"""What a person sees of a step in Prefect's UI: log lines, how far it is, what it wrote, what was checked, what is wrong.
+
+The lines go with the run's own thread; artifacts are sent by another one, so that a slow server never keeps a step waiting.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from prefect import get_run_logger
+from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
+
+from flows.engine import Outcome
+from flows.manifests import ContractBroken
+from flows.plan import PlannedStep
+from flows.session import Session
+from flows.study_files import report_link, report_page
+from flows.terminal import size
+
+SECONDS_BETWEEN_ARTIFACTS = 2.0
+SECONDS_BETWEEN_LINES = 5.0
+
+
+class Post:
+    """Sends artifacts in the order they were given, from a thread of its own. A server that refuses one fails no step."""
+
+    def __init__(self) -> None:
+        self._sender = ThreadPoolExecutor(1, thread_name_prefix="artifacts")
+
+    def send(self, send: Callable[..., Any], **what: Any) -> Future[Any]:
+        """Send it, in the name of the task run that asks for it."""
+        context = contextvars.copy_context()
+        return self._sender.submit(lambda: context.run(send, **what))
+
+    def close(self) -> None:
+        """Wait until all are sent."""
+        self._sender.shutdown()
+
+
+class Watch:
+    """One step of one run."""
+
+    def __init__(self, planned: PlannedStep, session: Session, post: Post) -> None:
+        self.step, self.study, self.post = planned.step.name, session.study.name, post
+        self.report = report_page(session.store, self.study)
+        self.link = report_link(session.store.root, self.report, self.study)
+        self.name = f"{self.study}/{self.step}/{planned.fingerprint[:8]}"
+        self._log = get_run_logger()
+        self._progress: Future[Any] | None = None
+        self._sent = self._said = 0.0
+
+    def say(self, words: str) -> None:
+        """A line in the run's log that names study, step and fingerprint."""
+        self._log.info("%s: %s", self.name, words)
+
+    def progress(self, done: int, total: int) -> None:
+        """So many parts are there. The first call says how many were there before."""
+        share, now = 100.0 * done / total if total else 100.0, time.monotonic()
+        if self._progress is None:
+            self.say(f"starts; {done} of {total} parts are there already and are skipped, {total - done} are to be computed")
+            self._progress = self.post.send(
+                create_progress_artifact,
+                progress=share,
+                key=key(self.study, self.step, "progress"),
+                description=f"{self.step}: parts done",
+            )
+            self._sent = self._said = now
+            return
+        if now - self._said >= SECONDS_BETWEEN_LINES:
+            self.say(f"{done} of {total} parts")
+            self._said = now
+        if now - self._sent >= SECONDS_BETWEEN_ARTIFACTS or done == total:
+            artifact = self._progress
+            self.post.send(lambda: update_progress_artifact(artifact_id=artifact.result(), progress=share))
+            self._sent = now
+
+    def part_failed(self, part: str, why: str) -> None:
+        """A part did not come to be; the others go on."""
+        self._log.error("%s: part %s failed: %s", self.name, part, why)
+
+    def finished(self, outcome: Outcome) -> None:
+        """What was written and how it was checked; of a step that was skipped, a line."""
+        if outcome.state == "skipped":
+            self.say(f"is up to date and skipped: {outcome.parts} parts, {outcome.rows:,} rows")
+            return
+        self.say(
+            f"done: {outcome.computed} of {outcome.parts} parts computed in {outcome.seconds:.1f} s; {outcome.rows:,} rows, "
+            f"{size(outcome.bytes)}, {outcome.checks} checks hold"
+        )
+        words = f"{outcome.computed} of {outcome.parts} parts computed in {outcome.seconds:.1f} s. {outcome.again}"
+        self.post.send(
+            create_table_artifact,
+            table=[dict(t) for t in outcome.tables],
+            key=key(self.study, self.step),
+            description=f"{self.name}: {words}\n\n{self._link()}",
+        )
+        checks = [
+            {
+                "table": c["table"],
+                "check": c["check"].removeprefix(f"{c['table']}: "),
+                "rows checked": c["rows"],
+                "rows that break it": c["unexpected"],
+                "holds": c["success"],
+            }
+            for c in outcome.validations
+        ]
+        self.post.send(
+            create_table_artifact,
+            table=checks,
+            key=key(self.study, self.step, "checks"),
+            description=f"{self.name}: each check was made on every row. {self._link()}",
+        )
+
+    def failed(self, words: str, error: BaseException) -> None:
+        """Why, in words; of a broken contract, which checks, on how many rows, and examples."""
+        self._log.error("%s: %s", self.name, words)
+        broken = error.__cause__ if isinstance(error.__cause__, ContractBroken) else error
+        if isinstance(broken, ContractBroken):
+            self.post.send(
+                create_table_artifact,
+                table=[_violation(broken.table, c) for c in broken.checks],
+                key=key(self.study, self.step, "violations"),
+                description=f"{self.name}: {broken.table} breaks its contract; nothing downstream sees it",
+            )
+
+    def _link(self) -> str:
+        return f"[Report of {self.study}]({self.link}), once the step report is done: {self.report}"
+
+
+def _violation(table: str, check: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "table": table,
+        "check": check["check"],
+        "rows that break it": check["unexpected"],
+        "examples": "\n".join(check["examples"]),
+    }
+
+
+def key(*words: str) -> str:
+    """An artifact key: lower-case letters, digits and dashes."""
+    return "-".join("".join(c if c.isascii() and c.isalnum() else "-" for c in w.lower()) for w in words)

@@ -1,0 +1,100 @@
+"""`taskgram serve`: a study on a schedule, and each of its steps at hand, on one machine with no other set-up."""
+
+from __future__ import annotations
+
+import os
+import signal
+import warnings
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from flows.servers.processes import Processes, api, end, is_up, server_command, server_environment, wait_until_up
+from flows.servers.report_server import reports_served
+from flows.study_files import reports_url, study_path
+from schemas import StudyError, load_study
+
+
+def serve_study(study: str, root: str, cron: str, timezone: str, port: int) -> None:
+    """Serve until Ctrl-C or SIGTERM. Raises StudyError for a schedule that says nothing, or a port that is taken."""
+    settings, path = load_study(study_path(study)), study_path(study)
+    url, server, own = os.environ.get("PREFECT_API_URL", ""), None, "PREFECT_API_URL" not in os.environ
+    if own:
+        # Before Prefect is imported, which reads its settings once: without an address it would start a second server on the
+        # same database, and what the one has reserved, the other would not know of.
+        url = os.environ["PREFECT_API_URL"] = api(port)
+    _check_schedule(cron, timezone)
+    reports_url(root)
+    if own:
+        if is_up(url):
+            raise StudyError(
+                f"a Prefect server already answers at {url}: set PREFECT_API_URL={url} to use it, or name another --port"
+            )
+        server, log = Processes(root).start("server", server_command(port), server_environment(port))
+    try:
+        if server is not None:
+            wait_until_up(url, server, log)
+        with reports_served(root, port + 1) as reports:
+            told = f"{settings.name} is served: {cron} ({timezone}). Watch it at {_without_password(url)}; stop with Ctrl-C."
+            told += f"\nIts report, once there is one: {reports}/{settings.name}/index.html" if reports else ""
+            _serve(
+                settings.name, str(path.resolve()) if Path(study).suffix == ".toml" else study, root, cron, timezone, told
+            )
+    finally:
+        if server is not None:
+            end(server.pid)
+
+
+def _without_password(url: str) -> str:
+    """The address for a browser: an API's may carry a password."""
+    address = urlsplit(url.removesuffix("/api"))
+    return address._replace(netloc=address.netloc.rpartition("@")[2]).geturl()
+
+
+def _check_schedule(cron: str, timezone: str) -> None:
+    from prefect.client.schemas.schedules import CronSchedule
+    from prefect.schedules import Cron
+
+    try:
+        Cron(cron, timezone=timezone)
+        CronSchedule(cron=cron, timezone=timezone)
+    except ValueError as error:
+        why = str(error).splitlines()[-2 if "\n" in str(error) else -1].strip()
+        raise StudyError(
+            f'--cron {cron!r} --timezone {timezone!r}: {why}; five fields, e.g. "0 2 * * *" for two at night'
+        ) from None
+
+
+def _serve(name: str, study: str, root: str, cron: str, timezone: str, told: str) -> None:
+    from prefect import serve
+    from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+    from prefect.deployments.runner import RunnerDeployment
+    from prefect.schedules import Cron
+
+    from flows import run
+    from flows.study import STEPS
+
+    # A run that is still going when the next is due goes on; the next night looks again.
+    alone = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
+    parameters = {"study": study, "root": root}
+    nightly = run.study.to_deployment(
+        name=name,
+        schedule=Cron(cron, timezone=timezone),
+        parameters=parameters,
+        concurrency_limit=alone,
+        tags=["taskgram", name],
+        description=f"The study {name}: what is missing is computed, what is finished is skipped.",
+    )
+    steps = [
+        run.study.to_deployment(
+            name=f"{name}-{step.name}",
+            parameters={**parameters, "only": step.name},
+            concurrency_limit=alone,
+            tags=["taskgram", name, step.name],
+            description=f"The step {step.name} of {name} alone: {step.about}",
+        )
+        for step in STEPS
+    ]
+    print(told, flush=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    warnings.filterwarnings("ignore", message="coroutine 'Runner.astop'")  # Prefect's own, when it is asked to stop
+    serve(*(d for d in (nightly, *steps) if isinstance(d, RunnerDeployment)), print_starting_message=False)

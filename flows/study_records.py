@@ -1,0 +1,78 @@
+"""What each study has run, under `<root>/studies/`: a file for the study, and one for each of its steps.
+
+A step's record is replaced as a whole, so that two runs of a study at once never take each other's records away.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flows.plan import PlannedStep
+from schemas import Study, StudyError
+from tasks.storage.store import Store, fingerprint
+
+NEVER_RECORDED = ("cluster_kwargs",)
+
+
+def record(store: Store, study: Study, file: str, planned: PlannedStep, **what: Any) -> None:
+    """Write down what a step came to. `file`: the study as named on the command line."""
+    tables = {
+        t: {
+            "fingerprint": fingerprint(parts),
+            "parts": [p.key for p in parts],
+            "files": [store.part_path(p).removeprefix(store.base + "/") for p in parts],
+        }
+        for t, parts in planned.outputs.items()
+    }
+    told = study.model_dump(mode="json", exclude={"data", "cluster"})
+    settings = {"study": study.name, "file": file, "settings": _recorded(told)}
+    if store.read_json(store.study_path(study.name)) != settings:
+        store.write_json(store.study_path(study.name), settings)
+    store.write_json(
+        _step_path(store, study.name, planned.step.name), {"fingerprint": planned.fingerprint, "tables": tables, **what}
+    )
+
+
+def mark_void(store: Store, study: str, step: str) -> None:
+    """Note that a step's parts, though they are there under their keys, were made of other bytes than its inputs have now."""
+    store.write_json(_step_path(store, study, step), {**recorded_step(store, study, step), "void": True})
+
+
+def recorded_step(store: Store, study: str, step: str) -> dict[str, Any]:
+    """The record of one step; empty if there is none."""
+    return store.read_json(_step_path(store, study, step)) or {}
+
+
+def recorded_steps(store: Store, study: str) -> dict[str, dict[str, Any]]:
+    """The records of all steps of a study, by name."""
+    paths = store.listed(f"{store.base}/studies/{study}.steps", ".json")
+    return {path.rsplit("/", 1)[1].removesuffix(".json"): store.read_json(path) or {} for path in paths}
+
+
+def kept(store: Store) -> set[tuple[str, str]]:
+    """(table, key of a part or fingerprint) of everything that some study under this root records.
+
+    Raises StudyError for a record that cannot be read: what it kept is not known.
+    """
+    found: set[tuple[str, str]] = set()
+    folders = store.listed(f"{store.base}/studies", ".steps")
+    for path in (path for folder in folders for path in store.listed(folder, ".json")):
+        known = store.read_json(path)
+        if not isinstance(known, dict):
+            raise StudyError(
+                f"{path}: cannot be read, so that nobody knows what it records; run its study again, or remove it"
+            )
+        for name, entry in known.get("tables", {}).items():
+            found |= {(name, key) for key in entry["parts"]} | {(name, entry["fingerprint"])}
+    return found
+
+
+def _recorded(settings: Any) -> Any:
+    """Settings without those that are for a cluster of somebody else: what it is called with may hold a token."""
+    if not isinstance(settings, dict):
+        return settings
+    return {name: _recorded(value) for name, value in settings.items() if name not in NEVER_RECORDED}
+
+
+def _step_path(store: Store, study: str, step: str) -> str:
+    return f"{store.base}/studies/{study}.steps/{step}.json"

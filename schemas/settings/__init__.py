@@ -1,0 +1,1 @@
+"""The settings of a study, as a user writes them in its TOML file."""

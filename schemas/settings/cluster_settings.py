@@ -1,0 +1,67 @@
+"""Settings of where Dask workers come from. They decide where a study is computed and never what comes out: no key has them."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from pydantic import Field, field_validator, model_validator
+
+from schemas.settings.base import Settings
+
+
+class ClusterSettings(Settings):
+    """Workers beyond those of this machine: a scheduler that is already there, or a class that starts one.
+
+    [cluster]
+    cluster_class = "dask_jobqueue.SLURMCluster"
+    cluster_kwargs = {cores = 1, memory = "4GB", queue = "long"}
+    workers = 40
+    """
+
+    address: str = Field(
+        "", description="of a Dask scheduler that is already there, tcp://… or tls://…; DASK_SCHEDULER_ADDRESS overrides it"
+    )
+    cluster_class: str = Field(
+        "",
+        description="class that starts a cluster: dask_kubernetes.operator.KubeCluster, dask_jobqueue.SLURMCluster, "
+        "coiled.Cluster or any other; its package must be installed here",
+    )
+    cluster_kwargs: dict[str, Any] = Field(
+        default_factory=dict, description="what the class is called with; no secrets: those come from the environment"
+    )
+    workers: int | None = Field(
+        None, ge=1, le=100_000, description="to ask the class for; without it, the study's `workers`"
+    )
+    most_workers: int = Field(
+        0,
+        ge=0,
+        le=100_000,
+        description="more than `workers`: the cluster grows up to so many while there is work, and shrinks",
+    )
+    wait: float = Field(
+        600.0, gt=0, description="seconds to wait for a worker: the first one, and a new one when all are gone"
+    )
+    resource: str = Field(
+        "GPU", min_length=1, description="resource of workers with a GPU, as in `dask worker --resources GPU=1`"
+    )
+    gpus: int | None = Field(
+        None, ge=0, description="GPUs of this machine to share among local workers, one each; without it, all that are found"
+    )
+
+    @field_validator("cluster_class")
+    @classmethod
+    def _importable(cls, value: str) -> str:
+        if value and not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", value):
+            raise ValueError('name a module and a class in it, e.g. "dask_jobqueue.SLURMCluster"')
+        return value
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> ClusterSettings:
+        if self.address and self.cluster_class:
+            raise ValueError("name either the address of a scheduler or a cluster_class that starts one")
+        if not self.cluster_class and (self.cluster_kwargs or self.workers or self.most_workers):
+            raise ValueError("cluster_kwargs, workers and most_workers are for a cluster_class; name one")
+        if self.most_workers and self.most_workers < (self.workers or 1):
+            raise ValueError(f"most_workers = {self.most_workers} is less than workers = {self.workers}")
+        return self

@@ -1,0 +1,87 @@
+"""Settings of a study's models: those trained here, those taken from elsewhere, and how all are asked."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from schemas.settings.base import HubName, Name, Place, Revision, Settings
+
+
+class Pretrain(Settings):
+    """A GPT-NeoX model of the ladder, trained from nothing on the study's tokens."""
+
+    hidden: int = Field(64, ge=8, description="width; a multiple of `heads`")
+    layers: int = Field(2, ge=1)
+    heads: int = Field(2, ge=1)
+    tokens: int = Field(1_600_000, ge=1_000, description="training tokens, the same for every size of a ladder")
+    batch: int = Field(16, ge=1, description="sequences per optimizer step")
+    context: int = Field(128, ge=16, description="tokens per sequence")
+    learning_rate: float = Field(3e-3, gt=0)
+    weight_decay: float = Field(0.1, ge=0)
+    warmup: float = Field(0.05, ge=0, lt=1, description="share of steps in which the learning rate rises")
+    checkpoints: tuple[float, ...] = Field(
+        (1.0,), description="shares of the training after which weights are kept; 1 = the end"
+    )
+    save_every: float = Field(120.0, gt=0, description="seconds between two saves from which a killed training resumes")
+    seed: int = 0
+
+    @field_validator("checkpoints")
+    @classmethod
+    def _ends(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if any(not 0 < share <= 1 for share in value) or 1.0 not in value or len(set(value)) != len(value):
+            raise ValueError("checkpoints are distinct shares in (0, 1] and hold 1.0, the end of the training")
+        return tuple(sorted(value))
+
+
+class Model(Settings):
+    """A model to ask: pretrained here, a folder, or a hub name."""
+
+    name: Name
+    pretrain: Pretrain | None = None
+    path: Place = Field("", description="folder of a saved causal language model")
+    hub: HubName = Field("", description="hub name, e.g. EleutherAI/pythia-70m")
+    revision: Revision = Field("main", description="branch, tag or commit of the hub model; resolved to a commit")
+    checkpoint: int = Field(
+        0, ge=0, description='training step the weights are from, for the figures; 0: that of a revision such as "step3000"'
+    )
+    allow_pickle_weights: bool = Field(
+        False, description="take pytorch_model.bin where there are no safetensors; only tensors are taken from it"
+    )
+    trust_remote_code: bool = Field(False, description="run the code that comes with the model; read it before")
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Model:
+        if sum([self.pretrain is not None, bool(self.path), bool(self.hub)]) != 1:
+            raise ValueError("name exactly one of [models.pretrain], path, hub")
+        return self
+
+    @property
+    def training_step(self) -> int:
+        """`checkpoint`, or what a revision such as "step3000" or "step1000-tokens4B" says."""
+        named = re.match(r"step(\d+)(?!\d)", self.revision) if self.hub else None
+        return self.checkpoint or (int(named[1]) if named else 0)
+
+
+class Scoring(Settings):
+    """How models are asked."""
+
+    other_inputs: int = Field(8, ge=0, le=64, description="other examples' inputs put before each output, for Mem_Δ")
+    batch_tokens: int = Field(8192, ge=64, description="most tokens, padding included, in one forward pass")
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    device: Literal["cpu", "cuda", "auto"] = Field("cpu", description="auto: the GPU where there is one")
+    device_map: Literal["", "auto", "balanced", "sequential"] = Field(
+        "", description="spread a model that is too large for one GPU over several (needs the package accelerate)"
+    )
+    pieces: int = Field(
+        1, ge=1, le=10_000, description="parts each task is cut into, where workers or GPUs are more than models × tasks"
+    )
+    models_at_once: int = Field(
+        0, ge=0, description="workers of this machine that may hold a model in memory; 0: all. Decides no result"
+    )
+    temperature: float = Field(0.0, ge=0, le=100, description="of generated answers; 0: the likeliest token, always")
+    top_p: float = Field(
+        1.0, gt=0, le=1, description="sampled answers draw from the likeliest tokens that together have this probability"
+    )

@@ -1,0 +1,285 @@
+"""A study as a person writes it: one TOML file. Every setting is explained by what it does.
+
+Unknown settings are errors that name the nearest valid one. A step's settings are the slice of the study it puts into
+its jobs; a setting that a step does not put there cannot change what the step writes.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+
+from schemas.errors import StudyError
+from schemas.settings.base import Name, Order, Place, Settings, StopWords, at_least, parse_count, parse_size
+from schemas.settings.cluster_settings import ClusterSettings
+from schemas.settings.corpus_settings import Corpus, Planted, Source, Split, Tokenizer
+from schemas.settings.measure_settings import Measures
+from schemas.settings.model_settings import Model, Pretrain, Scoring
+from schemas.settings.task_settings import Encoder, Task
+from schemas.settings.variants import Variant, check_variants
+
+__all__ = [
+    "Corpus",
+    "Encoder",
+    "Model",
+    "Planted",
+    "Pretrain",
+    "Source",
+    "Study",
+    "Task",
+    "load_study",
+    "parse_count",
+    "parse_size",
+]
+
+
+LONGEST_STUDY, PROBLEMS = 1_000_000, 20  # bytes of a file; problems told at once
+_DEEP = re.compile(r"""(?<![\w."'-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){30}""")
+
+
+class Counting(Settings):
+    """What is counted in the corpus."""
+
+    stop_words: StopWords = Field(
+        "drop_all_stopword_ngrams",
+        description="drop_all_stopword_ngrams: n-grams made of nothing but stop words are dropped; contiguity is kept. "
+        "authors: stop words are deleted before n-grams of n ≤ 3 are formed, as the released scripts do. none: all are kept",
+    )
+    all_orders: tuple[Order, ...] = Field((1, 2, 3), description="orders of `ngram_counts`; no measure needs it")
+    unit: Literal["words", "tokens"] = Field("words", description="what `ngram_counts` are n-grams of")
+    buckets: int = Field(
+        8, ge=1, le=4096, description="parts of `ngram_counts`; many for a large corpus, so that each fits in memory"
+    )
+    min_count: int = Field(2, ge=1, description="n-grams rarer than this are left out of `ngram_counts`, and counted")
+    memory: Annotated[str, at_least("64MB", "counting needs")] = Field(
+        "1GB",
+        description="what counting may hold of n-grams at once, in one worker; decides the number of passes, no result",
+    )
+    windows: tuple[Annotated[int, Field(ge=1, le=100_000)], ...] = Field(
+        (), description="widths in words: pairs are also counted where both stand within so many words; no measure needs it"
+    )
+    documents_per_pair: int = Field(3, ge=0, le=1000, description="documents kept for each pair of an evaluated example")
+    contamination_orders: tuple[Annotated[int, Field(ge=2, le=64)], ...] = Field(
+        (8, 13, 14), description="n of the long n-grams that examples and corpus must not share"
+    )
+    longest_suffix: int = Field(64, ge=1, le=4096, description="longest context, in tokens, looked up for the ∞-gram")
+    novelty_orders: tuple[Order, ...] = Field((1, 2, 3, 4, 5, 6), description="n of the novelty curve")
+
+    index: bool = Field(
+        False, description="suffix arrays over words and tokens, 8 bytes each, so that `taskgram count` answers at once"
+    )
+
+    @property
+    def memory_bytes(self) -> int:
+        """`memory` in bytes."""
+        return parse_size(self.memory)
+
+
+class Hardware(Settings):
+    """What the study will run on. Used by `taskgram plan` for its estimate, and by nothing else."""
+
+    cores: int = Field(0, ge=0, description="0: those of this machine")
+    memory: str = Field("", description='main memory, e.g. "512GB"; empty: that of this machine')
+    disk: str = Field("", description='room for results, e.g. "4TB"; empty: what is free where results go')
+    gpu: str = Field("", description='H200, H100, A100, A100-40GB, L40S, A10, V100, T4 or "RTX 4090"; empty: none')
+    gpus: int = Field(1, ge=1, description="how many of them")
+    flops: str = Field(
+        "",
+        description='FLOP/s that a GPU (without one: a core) really reaches, e.g. "250T"; empty: a guess from its data sheet',
+    )
+
+    @field_validator("memory", "disk")
+    @classmethod
+    def _size(cls, value: str) -> str:
+        if value:
+            parse_size(value)
+        return value
+
+    @field_validator("flops")
+    @classmethod
+    def _flops(cls, value: str) -> str:
+        if value and not parse_count(value):
+            raise ValueError("give what it reaches, more than 0")
+        return value
+
+
+class Study(Settings):
+    """One question: a corpus, tasks and models."""
+
+    name: Name
+    title: str = ""
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="every random choice without a seed of its own follows from it")
+    data: Place = Field("", description="folder that relative paths are looked up in; TASKGRAM_DATA overrides it")
+    corpus: Corpus
+    placebo: Corpus | None = Field(
+        None, description="a corpus of the same size that no model has seen: its counts say what any corpus would explain"
+    )
+    splits: dict[str, Split] = Field(default_factory=dict)
+    tokenizer: Tokenizer = Tokenizer()
+    encoder: Encoder = Encoder()
+    tasks: tuple[Task, ...] = ()
+    models: tuple[Model, ...] = ()
+    counting: Counting = Counting()
+    scoring: Scoring = Scoring()
+    measures: Measures = Measures()
+    variants: tuple[Variant, ...] = Field((), description="the same question asked in another way, for the measure `sweeps`")
+    hardware: Hardware = Hardware()
+    cluster: ClusterSettings = ClusterSettings()
+    workers: int = Field(2, ge=0, description="Dask workers; 0: everything in this process")
+    worker_memory: str = Field("2GB", description="memory of one worker; a step that needs more is stopped by Dask")
+
+    @model_validator(mode="after")
+    def _names(self) -> Study:
+        for kind, names in (
+            ("tasks", [t.name for t in self.tasks]),
+            ("models", [m.name for m in self.models]),
+            ("variants", [v.name for v in self.variants]),
+            ("corpus.sources", [s.name for s in self.corpus.sources]),
+            ("placebo.sources", [s.name for s in self.placebo.sources] if self.placebo else []),
+        ):
+            double = sorted({n for n in names if names.count(n) > 1})
+            if double:
+                raise ValueError(f"{kind}: the name {double[0]!r} stands twice; names tell parts apart")
+        sources = (*self.corpus.sources, *(self.placebo.sources if self.placebo else ()))
+        used = {s.held_out for s in sources} | {t.split for t in self.tasks}
+        for split in sorted(used - {""} - set(self.splits)):
+            raise ValueError(f"split {split!r} is used but there is no [splits.{split}]")
+        check_variants(self.variants, self.tasks, self.counting.stop_words, self.encoder)
+        return self
+
+    @model_validator(mode="after")
+    def _contamination(self) -> Study:
+        n, orders = self.measures.exclude_contaminated, self.counting.contamination_orders
+        if n and n not in orders:
+            raise ValueError(
+                f"measures.exclude_contaminated = {n} is not looked for in the corpus; add {n} to "
+                f"counting.contamination_orders = {list(orders)}, or take one of these"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _repeats(self) -> Study:
+        for task in self.tasks:
+            others = {t.name: t for t in self.tasks if t.name != task.name}
+            if task.repeat_of and task.repeat_of not in others:
+                raise ValueError(f"task {task.name!r}: repeat_of = {task.repeat_of!r} is no other task of this study")
+            if task.repeat_of and not task.examined_like(others[task.repeat_of]):
+                raise ValueError(
+                    f"task {task.name!r}: repeat_of = {task.repeat_of!r} reads other evaluated examples; it may differ in its "
+                    "prompt and in what it is mined from"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _redrawn(self) -> Study:
+        planted, again = self.corpus.planted, self.placebo.planted if self.placebo else None
+        if planted and planted.redrawn:
+            raise ValueError("corpus.planted.redrawn: a placebo is drawn again, the corpus is not; remove it")
+        if again and not planted:
+            raise ValueError(
+                "placebo.planted draws a planted corpus again, and this corpus is files; name [[placebo.sources]]"
+            )
+        if again and (other := sorted(again.model_fields_set - {"tokens", "shards", "redrawn"})):
+            raise ValueError(
+                f"placebo.planted.{other[0]}: a placebo is the same world drawn again; set it under [corpus.planted]"
+            )
+        return self
+
+    def of_placebo(self) -> Study | None:
+        """This study with its placebo in the place of the corpus, and nothing counted beside pairs; None if it names none."""
+        if self.placebo is None:
+            return None
+        corpus, planted = self.placebo, self.placebo.planted
+        if planted and self.corpus.planted:
+            own = {name: getattr(planted, name) for name in planted.model_fields_set} | {"redrawn": True}
+            corpus = corpus.model_copy(update={"planted": self.corpus.planted.model_copy(update=own)})
+        nothing = {"windows": (), "contamination_orders": (), "documents_per_pair": 0}
+        return self.model_copy(update={"corpus": corpus, "counting": self.counting.model_copy(update=nothing)})
+
+    def with_workers(self, workers: int) -> Study:
+        """The same study on so many workers, wherever they come from; 0: in this process."""
+        cluster = ClusterSettings() if workers == 0 else self.cluster.model_copy(update={"workers": None})
+        return self.model_copy(update={"workers": workers, "cluster": cluster})
+
+    def task(self, name: str) -> Task:
+        """The task of that name."""
+        return next(t for t in self.tasks if t.name == name)
+
+
+def load_study(path: Path) -> Study:
+    """Read and check a study file.
+
+    Raises StudyError that names the file, the setting and the remedy.
+    """
+    try:
+        with path.open("rb") as source:
+            raw = source.read(LONGEST_STUDY + 1)
+        if len(raw) > LONGEST_STUDY:
+            raise StudyError(
+                f"{path}: longer than {LONGEST_STUDY:,} bytes, so no study; name the files of a corpus by a glob"
+            )
+        content = tomllib.loads(_not_too_deep(raw.decode("utf-8"), path))
+    except FileNotFoundError:
+        raise StudyError(f"{path}: no such study file. `taskgram init NAME` writes one to start from.") from None
+    except ValueError as error:  # of TOML, of UTF-8, of a number with thousands of digits
+        raise StudyError(f"{path}: not valid TOML: {error}") from None
+    except RecursionError:
+        raise StudyError(f"{path}: not a study: brackets are nested too deep in it") from None
+    except OSError as error:
+        raise StudyError(f"{path}: cannot be read: {error.strerror}") from None
+    if os.environ.get("TASKGRAM_DATA"):
+        content["data"] = os.environ["TASKGRAM_DATA"]
+    elif content.get("data") and not os.path.isabs(str(content["data"])):
+        content["data"] = str(path.resolve().parent / str(content["data"]))
+    elif not content.get("data"):
+        content["data"] = str(path.resolve().parent)
+    try:
+        return Study.model_validate(content)
+    except ValidationError as error:
+        raise StudyError(f"{path}: " + "; ".join(_explain(e) for e in error.errors()[:PROBLEMS])) from None
+
+
+def _not_too_deep(text: str, path: Path) -> str:
+    """The text; StudyError for a name of so many parts that reading it would not end (Python's parser takes their square)."""
+    if _DEEP.search(text):
+        raise StudyError(f"{path}: not a study: a name with dots in it has more than 30 parts")
+    return text
+
+
+def _explain(error: Mapping[str, Any]) -> str:
+    """One line for one problem, with the nearest valid name for an unknown setting."""
+    place = ".".join(str(p) for p in error["loc"]) or "study"
+    if error["type"] == "extra_forbidden":
+        names = _settings_at(error["loc"][:-1])
+        near = difflib.get_close_matches(str(error["loc"][-1]), names, n=1, cutoff=0.0)
+        return f"{place} is not a setting; " + (f"the nearest one is {near[0]!r}" if near else "remove it")
+    if error["type"] == "missing":
+        return f"{place} is missing"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{place}: {message}" + (f" (given: {error['input']!r:.200})" if not isinstance(error["input"], dict) else "")
+
+
+def _settings_at(location: tuple[Any, ...]) -> list[str]:
+    """Names of the settings that are valid at a place of the study."""
+    model: type[BaseModel] = Study
+    for step in location:
+        if isinstance(step, int) or step not in model.model_fields:
+            continue
+        found = _models_in(model.model_fields[step].annotation)
+        if found:
+            model = found[0]
+    return list(model.model_fields)
+
+
+def _models_in(annotation: object) -> list[type[BaseModel]]:
+    """The settings classes inside a type such as `tuple[Task, ...]` or `Planted | None`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [m for inner in getattr(annotation, "__args__", ()) for m in _models_in(inner)]

@@ -1,0 +1,219 @@
+"""Settings of a study's tasks: what is read, how it is asked, and which n-grams of it belong together."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from schemas.settings.base import Name, Order, Place, Revision, Settings
+from schemas.settings.reader_versions import FIELDS, READER_VERSIONS, reader_kind
+
+_PERCENTILE = re.compile(r"p(?:0\.\d+|[1-9]\d?(?:\.\d+)?)")
+
+
+SAME_EXAMPLES = (
+    "family",
+    "reader",
+    "evaluate",
+    "split",
+    "languages",
+    "encoding",
+    "fields",
+    "revision",
+    "subjects",
+    "templates",
+    "translator",
+    "limit",
+)
+SAME_PROMPT = ("prompt", "prompt_options", "instruction", "shots", "shots_from", "shots_seed", "shots_within_group")
+SAME_MINING = ("mine", "mine_limit")
+
+
+def number_or_percentile(gamma: Any) -> Any:
+    """γ as it is. Raises ValueError for what is neither a number nor a percentile."""
+    number = isinstance(gamma, int | float) and not isinstance(gamma, bool) and -1 <= gamma <= 1
+    if not number and not (isinstance(gamma, str) and _PERCENTILE.fullmatch(gamma)):
+        raise ValueError(f'γ = {gamma!r} is neither a number from -1 to 1 nor a percentile such as "p90" or "p99.5"')
+    return gamma
+
+
+class Encoder(Settings):
+    """What decides which n-grams belong together."""
+
+    kind: Literal["association", "sentence-transformers"] = Field(
+        "association", description="association: IBM Model 1 link probabilities learnt from the mining examples, offline"
+    )
+    model: Place = Field("", description='folder or hub name, for sentence-transformers, e.g. "sentence-transformers/LaBSE"')
+    revision: Revision = Field("", description="commit of a hub model, 40 hex digits")
+    input_prefix: str | None = Field(None, description='put before input n-grams; default: "query: " for E5, else nothing')
+    output_prefix: str | None = Field(
+        None, description='put before output n-grams; default: "passage: " for E5, else nothing'
+    )
+    batch: int = Field(64, ge=1, le=65_536, description="n-grams in one forward pass of a sentence-transformers model")
+    device: Literal["cpu", "cuda", "auto"] = Field("cpu", description="auto: the GPU where there is one")
+    dimensions: int = Field(256, ge=16, le=4096, description="length of the vectors of `association`")
+    iterations: int = Field(8, ge=1, le=100, description="EM iterations of `association`")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_laser(cls, value: Any) -> Any:
+        asked = [str(value.get(name, "")).lower() for name in ("kind", "model")] if isinstance(value, dict) else []
+        if any(re.fullmatch(r"(?:facebook/)?laser[23]?", name) for name in asked):
+            raise ValueError(
+                "none of the libraries that are pinned offers LASER; for translation take "
+                'kind = "sentence-transformers" and model = "sentence-transformers/LaBSE"'
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _model(self) -> Encoder:
+        if self.kind == "sentence-transformers" and not self.model:
+            raise ValueError('kind = "sentence-transformers" needs `model`: a folder, or a hub name with its `revision`')
+        return self
+
+
+class Task(Settings):
+    """One task: where its examples are, how they are put to a model, how n-grams are taken from them."""
+
+    name: Name
+    family: Literal["translation", "qa", "multiple_choice", "math"]
+    version: int = Field(1, ge=1, description="raise it when you change what the task asks; every result carries it")
+    reader: Place = Field("jsonl", description="format of the files; docs/tasks.md has them all")
+    evaluate: tuple[Place, ...] = Field(
+        (), description="files with the examples put to the models; two for formats with inputs and outputs apart"
+    )
+    mine: tuple[Place, ...] = Field((), description="files task-grams are mined from; empty: the evaluated ones (flagged)")
+    split: str = Field("", description="name of a [splits.NAME]: its evaluated half is evaluated, the other half mined")
+    languages: tuple[str, ...] = Field((), description='for translation: fields of input and output, e.g. ["en", "de"]')
+    encoding: str = Field("utf-8", description="encoding of the files; bytes that do not fit are rejects")
+    fields: dict[str, str] = Field(
+        default_factory=dict,
+        description='for jsonl and hf: the field each part of an example is in, e.g. {input = "question", output = "answer.text"}',
+    )
+    revision: Revision = Field("", description="for hf: commit of the data set on the hub")
+    subjects: Literal["knowledge", "reasoning"] | tuple[str, ...] = Field(
+        (), description="for mmlu: the paper's 34 or 22 subjects, or a list; empty: all files"
+    )
+    templates: dict[str, str] = Field(
+        default_factory=dict, description='for pararel: per relation, e.g. {P36 = "The capital of [X] is [Y]."}'
+    )
+    translator: str = Field("", description="for wmt_xml: whose reference is the output; empty: the first")
+    prompt: str = Field(
+        "",
+        description="template with {input}, and {options} where choices are to be listed; empty: the paper's for this family",
+    )
+    record_prompts: bool = Field(
+        True, description="a prompt that a record brings goes before the task's; false: all are asked with the task's"
+    )
+    prompt_options: bool = Field(False, description="multiple choice: the choices, with letters, stand in the prompt")
+    instruction: str = Field("", description="text before everything else; {group} in it is the example's subject")
+    shots: int = Field(0, ge=0, le=1000, description="solved examples put before the question")
+    shots_from: tuple[Place, ...] = Field((), description="files they are drawn from; empty: the mined examples")
+    shots_seed: int = Field(0, ge=0, description="which of them are drawn")
+    shots_within_group: bool | None = Field(
+        None, description="drawn from the example's own group, one set for each (the default for mmlu and pararel)"
+    )
+    answer: Literal["whole", "ngrams"] | None = Field(
+        None, description="whole: s_y is the whole answer, for every n (the default for qa and multiple_choice)"
+    )
+    limit: int = Field(0, ge=0, description="most evaluated examples, by smallest hash; 0: all")
+    mine_limit: int = Field(0, ge=0, description="most mining examples, by smallest hash; 0: all")
+    repeat_of: str = Field(
+        "",
+        description="another task with the same evaluated examples: under another prompt, it tells how reliable the "
+        "log-probabilities are; mined from other files, whether the measures depend on the files",
+    )
+    orders: tuple[Order, ...] = Field((1, 2, 3), description="n")
+    primary_order: Order | None = Field(None, description="n of the results table; default: the first of `orders`")
+    gamma: dict[str, float | str] = Field(
+        default_factory=dict,
+        description='γ per n, e.g. {"2" = 0.85}, or as a percentile of all candidate pairs of the task and n, '
+        'e.g. {"2" = "p90"}; others take `gamma_default`',
+    )
+    gamma_default: float | str = Field(0.5, description="γ of the n that `gamma` does not name; a number or a percentile")
+    lowest_gamma: float = Field(
+        0.3, ge=-1, le=1, description="pairs are mined above this; every γ of a measure is at least it"
+    )
+    max_new_tokens: int = Field(24, ge=1, le=4096, description="most tokens generated")
+    stop: tuple[str, ...] = Field(("\n",), description="strings that end a generation")
+    expected: tuple[int, int] | None = Field(
+        None, description="evaluated and mining examples to expect: for `taskgram plan` while the files are not here"
+    )
+    generate: bool = Field(True, description="let the models answer; multiple choice is scored without it")
+
+    @field_validator("reader")
+    @classmethod
+    def _known_reader(cls, value: str) -> str:
+        if value not in READER_VERSIONS and not re.fullmatch(r"hf:[^:\s]+(:[^:\s]+)?", value) or value == "hf":
+            near = difflib.get_close_matches(value, READER_VERSIONS, n=1, cutoff=0.0)
+            raise ValueError(f"no such reader; the nearest is {near[0]!r}; all are {', '.join(READER_VERSIONS)}:NAME")
+        return value
+
+    @field_validator("fields")
+    @classmethod
+    def _known_fields(cls, value: dict[str, str]) -> dict[str, str]:
+        unknown = sorted(set(value) - set(FIELDS))
+        if unknown:
+            raise ValueError(f"an example has no {unknown[0]!r}; name fields for some of {', '.join(FIELDS)}")
+        if value and ("input" not in value or not {"output", "answer"} & set(value)):
+            raise ValueError("name the field of the input, and that of the output (or options and answer)")
+        return value
+
+    @field_validator("gamma", "gamma_default", mode="before")
+    @classmethod
+    def _numbers_or_percentiles(cls, value: Any) -> Any:
+        for gamma in value.values() if isinstance(value, dict) else [value]:
+            number_or_percentile(gamma)
+        return value
+
+    @model_validator(mode="after")
+    def _gammas(self) -> Task:
+        lowest = min([g for g in [*self.gamma.values(), self.gamma_default] if not isinstance(g, str)], default=1.0)
+        if lowest < self.lowest_gamma:
+            raise ValueError(
+                f"γ = {lowest} is below lowest_gamma = {self.lowest_gamma}; lower lowest_gamma (pairs are mined anew)"
+            )
+        for order in self.gamma:
+            if not order.isdigit() or int(order) not in self.orders:
+                raise ValueError(f"gamma names n = {order}, which is not one of orders = {list(self.orders)}")
+        return self
+
+    def gamma_at(self, order: int) -> float | str:
+        """γ for n-grams of this order: a number, or a percentile ("p90") of the similarities of all its candidate pairs."""
+        return self.gamma.get(str(order), self.gamma_default)
+
+    def examined_like(self, other: Task) -> bool:
+        """Whether both have the same evaluated examples."""
+        return all(getattr(self, name) == getattr(other, name) for name in SAME_EXAMPLES)
+
+    def asks_like(self, other: Task) -> bool:
+        """Whether both put their examples to a model in the same words."""
+        return all(getattr(self, name) == getattr(other, name) for name in SAME_PROMPT)
+
+    def mined_like(self, other: Task) -> bool:
+        """Whether both take their pairs from the same examples."""
+        return all(getattr(self, name) == getattr(other, name) for name in SAME_MINING)
+
+    @property
+    def full_version(self) -> str:
+        """What results carry: the task's version and the reader's, e.g. "1/mmlu-1"."""
+        kind = reader_kind(self.reader)
+        return f"{self.version}/{kind}-{READER_VERSIONS[kind]}"
+
+    @property
+    def has_percentiles(self) -> bool:
+        """Whether some γ is a percentile."""
+        return any(isinstance(self.gamma_at(order), str) for order in {*self.orders, self.first_order})
+
+    @property
+    def whole_answer(self) -> bool:
+        """Whether s_y is the whole answer (arXiv 2407.14985 §3, TriviaQA)."""
+        return (self.answer or ("whole" if self.family in ("qa", "multiple_choice") else "ngrams")) == "whole"
+
+    @property
+    def first_order(self) -> int:
+        """n of the results table."""
+        return self.primary_order or self.orders[0]

@@ -1,0 +1,1 @@
+"""Contracts of every table, one file for each topic."""

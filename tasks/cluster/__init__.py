@@ -1,0 +1,1 @@
+"""Where jobs run. Only here is Dask known."""

@@ -1,0 +1,309 @@
+"""Where jobs run: in this process, on a local Dask cluster, on a scheduler that is already there, or on one that a class starts.
+
+Only this file and `calls.py` know Dask. A cluster starts with the first job that needs it, so that a run with nothing to do starts
+none; one cluster serves the whole study, and steps that do not depend on each other share it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from functools import partial
+from itertools import chain, count
+from pathlib import Path
+from typing import Any
+
+from schemas import Study, StudyError
+from schemas.settings.cluster_settings import ClusterSettings
+from tasks.cluster import provider
+from tasks.cluster.submission import Finished, Flight, Needs, attempt, several
+from tasks.cluster.workers import DEVICES, WORKER_ENVIRONMENT, alike, complaint, devices, look, mismatch, probing, versions
+from tasks.step import GPU, MODEL
+from tasks.storage.store import Store
+
+TASKS_PER_THREAD = 3
+ADDRESS = "DASK_SCHEDULER_ADDRESS"
+
+
+class Cluster:
+    """Runs calls; `workers = 0` means here, one after the other. Safe to use from several threads.
+
+    devices: what local workers get of this machine's GPUs, the first worker the first of them, and so on; each is a value of
+    CUDA_VISIBLE_DEVICES. models: how many of the local workers may hold a model; 0: all. store: the root, which workers that
+    were not started here are asked whether they see.
+    """
+
+    def __init__(
+        self,
+        workers: int,
+        worker_memory: str,
+        scratch: str,
+        address: str | None = None,
+        *,
+        settings: ClusterSettings | None = None,
+        devices: tuple[str, ...] = (),
+        models: int = 0,
+        store: Store | None = None,
+    ) -> None:
+        self.workers, self.worker_memory, self.scratch, self.store = workers, worker_memory, scratch, store
+        self.settings = settings or ClusterSettings()
+        self.address = os.environ.get(ADDRESS) or self.settings.address if address is None else address
+        self.devices, self.models = devices, models
+        self._closed = False
+        self._client: Any = None
+        self._cluster: Any = None
+        self._refused: StudyError | None = None
+        self._known: set[str] = set()
+        self._seen = 0.0  # when there last was a worker
+        self._declared: set[str] = set()
+        self._starting, self._inline, self._checking = threading.Lock(), threading.Lock(), threading.Lock()
+
+    @classmethod
+    def of(cls, study: Study, store: Store) -> Cluster:
+        """The cluster that a study asks for."""
+        asked = study.cluster
+        found: tuple[str, ...] = ()
+        if study.scoring.device != "cpu" or study.encoder.device != "cpu":
+            found = devices(asked.gpus)
+            if study.scoring.device_map:  # one model over all GPUs: one worker has them all
+                found = (",".join(found),) if found else ()
+        return cls(
+            study.workers,
+            study.worker_memory,
+            str(store.near / ".dask"),
+            settings=asked,
+            devices=found,
+            models=study.scoring.models_at_once,
+            store=store,
+        )
+
+    @property
+    def started(self) -> bool:
+        """Whether a Dask client is open."""
+        return self._client is not None
+
+    @property
+    def inline(self) -> bool:
+        """Whether calls run in this process."""
+        return not self.address and not self.settings.cluster_class and self.workers == 0
+
+    def run(
+        self, function: Callable[..., Any], calls: Iterable[tuple[Any, ...]], name: str, needs: Needs = lambda call: {}
+    ) -> Iterator[Finished]:
+        """Call `function(*call)` for each call, the first ones first; yields each as it ends, in any order.
+
+        Calls are asked for as workers become free. An exception in a call ends that call only. `name` stands in Dask's
+        dashboard; `needs(call)` says what a worker must have for it. Raises StudyError where there is no cluster to be had, or
+        one whose workers cannot compute this study.
+        """
+        if self.inline:
+            for index, call in enumerate(calls):
+                with self._inline:
+                    finished = attempt(index, function, call)
+                yield finished
+            return
+        more = iter(calls)
+        first = next(more, None)
+        if first is not None:  # else no cluster needs to start
+            yield from self._run_dask(function, chain([first], more), name, needs, needs(first))
+
+    def _run_dask(
+        self,
+        function: Callable[..., Any],
+        calls: Iterator[tuple[Any, ...]],
+        name: str,
+        needs: Needs,
+        first: Mapping[str, int],
+    ) -> Iterator[Finished]:
+        client = self._open()
+        self._seen = time.monotonic()  # one that adapts may have let all its workers go while there was nothing to do
+        work = (several, function) if self.store is None or not self._foreign else (alike, versions(), several, function)
+        flight = Flight(client, work, name, needs, self._required, partial(self._ahead, client, first))
+        try:
+            yield from flight.run(calls)
+        except Exception as error:
+            if self._client is client and client.status != "running":
+                raise StudyError(
+                    f"{self._where} does not answer any more. What was finished is kept: start it again, and run the "
+                    "study again"
+                ) from error
+            raise
+        finally:
+            if self._client is client and client.status == "running":  # else it was closed, and its futures with it
+                flight.cancel()
+
+    def _ahead(self, client: Any, needed: Mapping[str, int]) -> int:
+        """Enough tasks for every worker to have its next one at hand, and no more: another run may take the rest.
+
+        Workers that were not seen before are looked at first. Raises StudyError where there has been none for long.
+        """
+        workers = client.scheduler_info(n_workers=-1)["workers"]
+        now = time.monotonic()
+        if workers:
+            self._seen = now
+        if now - self._seen > self.settings.wait:
+            raise StudyError(
+                f"{self._where} has had no worker for {self.settings.wait:.0f} s: they were stopped, most likely for "
+                "memory. Start new ones with more, and run the study again; what is finished is kept"
+            )
+        self._declared |= {name for w in workers.values() for name in w["resources"]}
+        if self._foreign:
+            with self._checking:
+                self._check(client, {a: w for a, w in workers.items() if a not in self._known})
+        required = self._required(needed)
+        able = [w for w in workers.values() if all(w["resources"].get(name, 0) >= n for name, n in required.items())]
+        return TASKS_PER_THREAD * max(1, sum(w["nthreads"] for w in able), self.settings.most_workers)
+
+    def _required(self, needed: Mapping[str, int]) -> dict[str, int]:
+        """What Dask is to look for in a worker; of that, nothing that no worker has ever declared to have."""
+        named = {self.settings.resource if name == GPU else name: n for name, n in needed.items()}
+        return {name: n for name, n in named.items() if name in self._declared}
+
+    # -- workers that were not started here ------------------------------------------------------------------------
+    def _check(self, client: Any, new: Mapping[str, Mapping[str, Any]]) -> None:
+        """Raises StudyError for workers that would write other bytes, or elsewhere."""
+        if not new or self.store is None:
+            return
+        with probing(self.store) as probe:
+            said = client.run(look, self.store, probe, workers=list(new), on_error="return")
+        broken = {a: s for a, s in said.items() if not isinstance(s, dict | OSError)}  # OSError: gone meanwhile
+        if broken:
+            where, why = sorted(broken.items())[0]
+            raise StudyError(
+                f"{len(broken)} of {len(new)} workers have no taskgram, or another one than this process: {where}: "
+                f"{why}. Install the same version there, and start the workers again"
+            )
+        found = {a: s for a, s in said.items() if isinstance(s, dict)}
+        words = complaint(found, {a: w["nthreads"] for a, w in new.items()}, self.store.root)
+        if words:
+            raise StudyError(words)
+        self._known |= set(found)
+
+    def _check_dask(self, client: Any) -> None:
+        """Raises StudyError where scheduler or workers speak another Dask, before they are asked anything else."""
+        said = client.get_versions()
+        places = {"the scheduler": said["scheduler"], **said["workers"]}
+        if words := mismatch({place: about["packages"] for place, about in places.items()}):
+            raise StudyError(f"{self._where} {words}")
+
+    # -- starting and stopping -------------------------------------------------------------------------------------
+    @property
+    def _foreign(self) -> bool:
+        """Whether the workers are not of this machine's own making, and so may differ from this process."""
+        return bool(self.address or self.settings.cluster_class)
+
+    @property
+    def _where(self) -> str:
+        if self.address:
+            return f"the cluster at {self.address}"
+        return f"the cluster of {self.settings.cluster_class or 'this machine'}"
+
+    def _open(self) -> Any:
+        with self._starting:
+            if self._closed:
+                raise RuntimeError("the run was stopped")
+            if self._refused is not None:
+                raise self._refused  # the next step need not wait for it again
+            if self._client is None:
+                client = self._connect() if self.address else self._start()
+                try:
+                    if self._foreign:
+                        self._wait(client)
+                        self._check_dask(client)
+                except StudyError as error:
+                    self._refused = error
+                    client.close()
+                    raise
+                self._client = client
+            return self._client
+
+    def _connect(self) -> Any:
+        from distributed import Client
+
+        try:
+            return Client(self.address, set_as_default=False)
+        except (OSError, ValueError) as error:
+            raise StudyError(
+                f"no Dask scheduler answers at {self.address}: {error}. Start one with `dask scheduler`, or correct "
+                f"{ADDRESS} (or `address` under [cluster])"
+            ) from None
+
+    def _start(self) -> Any:
+        from distributed import Client
+
+        asked = self.settings
+        least = asked.workers or self.workers or 1
+        self._cluster = provider.start(asked, least) if asked.cluster_class else _start_local(self)
+        return Client(self._cluster, set_as_default=False)
+
+    def _wait(self, client: Any) -> None:
+        try:
+            client.wait_for_workers(1, timeout=self.settings.wait)
+        except TimeoutError:
+            raise StudyError(
+                f"{self._where} has no worker after {self.settings.wait:.0f} s. Look at its logs or its queue; a "
+                "longer `wait` under [cluster] waits longer"
+            ) from None
+
+    def sweep(self) -> None:
+        """Remove the scratch folders of workers that were killed. Dask does so when it makes the next one."""
+        if any(Path(self.scratch).glob("*/*.dirlock")):
+            from distributed.diskutils import WorkSpace
+
+            for space in Path(self.scratch).iterdir():
+                with suppress(OSError):  # another user's, or no folder: what is finished is finished
+                    WorkSpace(str(space)).new_work_dir(prefix="swept-").release()
+
+    def close(self) -> None:
+        """Stop what was started here; a scheduler that was already there stays."""
+        self._closed = True
+        things, self._client, self._cluster = (self._client, self._cluster), None, None
+        for thing in things:
+            if thing is not None:
+                thing.close()
+
+
+def _start_local(asked: Cluster) -> Any:
+    import dask
+    from distributed import LocalCluster
+
+    os.environ.update({k: v for k, v in WORKER_ENVIRONMENT.items() if k not in os.environ})
+    dask.config.set(
+        {
+            "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
+            "distributed.worker.memory.terminate": 0.95,
+            "distributed.scheduler.allowed-failures": 3,
+            "distributed.worker.memory.pause": 0.9,
+            "logging": {"distributed": "error"},
+        }
+    )
+    numbers = count()
+
+    class Workers(LocalCluster):
+        """Each of the first workers has a device for itself, or room for a model, and says so; the others do not."""
+
+        def new_worker_spec(self) -> dict[Any, Any]:
+            [(name, spec)] = super().new_worker_spec().items()
+            options, number = dict(spec["options"]), next(numbers)
+            resources = {MODEL: 1} if number < asked.models else {}
+            if asked.devices:
+                device = asked.devices[number] if number < len(asked.devices) else ""
+                options["env"] = {DEVICES: device}
+                resources |= {asked.settings.resource: 1} if device else {}
+            return {name: {**spec, "options": {**options, "resources": resources}}}
+
+    cluster = Workers(
+        n_workers=0,
+        threads_per_worker=1,
+        memory_limit=asked.worker_memory,
+        processes=True,
+        dashboard_address="127.0.0.1:0",
+        local_directory=asked.scratch,
+        host="127.0.0.1",
+    )
+    cluster.scale(asked.workers)
+    cluster.wait_for_workers(asked.workers)
+    return cluster

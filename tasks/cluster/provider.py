@@ -1,0 +1,51 @@
+"""A Dask cluster that a class of another package starts: SLURM, Kubernetes, Coiled and the like.
+
+Knows nothing of Dask; `tasks/cluster/cluster.py` connects to what is started here, and closes it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from schemas import StudyError
+from schemas.settings.cluster_settings import ClusterSettings
+
+PACKAGES = {
+    "dask_kubernetes": "dask-kubernetes",
+    "dask_jobqueue": "dask-jobqueue",
+    "coiled": "coiled",
+    "dask_gateway": "dask-gateway",
+    "dask_cloudprovider": "dask-cloudprovider",
+    "dask_cuda": "dask-cuda",
+}
+
+
+def start(asked: ClusterSettings, least: int) -> Any:
+    """A cluster of the class that the study names, asked for so many workers at least.
+
+    Raises StudyError where there is no such class, or it starts none.
+    """
+    module, _, name = asked.cluster_class.rpartition(".")
+    try:
+        kind = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        package = PACKAGES.get(module.partition(".")[0], f"the package that has {module}")
+        raise StudyError(
+            f'cluster.cluster_class = "{asked.cluster_class}": {error}. Install it here: pip install {package}, '
+            "or correct the name"
+        ) from None
+    if not isinstance(kind, type) or not hasattr(kind, "scale"):
+        raise StudyError(f'cluster.cluster_class = "{asked.cluster_class}" is no class of a Dask cluster: it has no scale')
+    try:
+        cluster = kind(**asked.cluster_kwargs)
+        if asked.most_workers:
+            cluster.adapt(minimum=least, maximum=max(least, asked.most_workers))
+        else:
+            cluster.scale(least)
+    except Exception as error:  # each has errors of its own
+        raise StudyError(
+            f"{asked.cluster_class} could not be started with cluster_kwargs = {sorted(asked.cluster_kwargs)}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    return cluster

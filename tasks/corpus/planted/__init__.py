@@ -1,0 +1,1 @@
+"""The planted world: documents and tasks whose right answers are known."""

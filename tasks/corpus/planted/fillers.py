@@ -1,0 +1,72 @@
+"""Distractor text: sentences of its own vocabulary in three languages, made from the document's number alone. It holds no
+name, no lexicon word and no number, so that it changes no planted count, however much of it there is.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from tasks.corpus.planted.draws import Ints, below, draw, skewed
+from tasks.corpus.planted.names import Names
+from tasks.corpus.planted.phrases import FILLERS
+
+SIZES = {"en": {"a": 60, "n": 120, "v": 60}, "velish": {"a": 30, "n": 60, "v": 30}, "onda": {"a": 30, "n": 60, "v": 30}}
+SHARES = ("en", "en", "velish", "onda")
+MOST_SENTENCES = 5  # two to five a document
+SLOTS = "anmv"
+_TABLE = 4096  # a word is looked up by 12 random bits
+
+
+class Fillers:
+    """`documents` distractor documents."""
+
+    def __init__(self, seed: int, names: Names, purpose: str = "") -> None:
+        self._seed, self._purpose, self.documents = seed, f"{purpose}fillers", 0
+        self._words: dict[str, dict[str, list[str]]] = {}
+        self._lookup: dict[str, dict[str, list[str]]] = {}
+        for language, sizes in SIZES.items():
+            style = "english" if language == "en" else language
+            words = {c: names.words(f"fillers/{language} {c}", size, style=style) for c, size in sizes.items()}
+            words["m"] = words["n"]
+            self._words[language] = words
+            even = (np.arange(_TABLE, dtype=np.uint64) << np.uint64(52)) + np.uint64(1 << 51)
+            self._lookup[language] = {c: [words[c][i] for i in skewed(even, len(words[c])).tolist()] for c in SLOTS}
+
+    def render(self, index: Ints) -> list[tuple[str, str]]:
+        """(text, language) of these documents."""
+        bits = draw(self._seed, self._purpose, index)
+        language = [SHARES[i] for i in (bits & np.uint64(3)).tolist()]
+        sentences = (2 + below(bits, MOST_SENTENCES - 1)).tolist()
+        words = draw(self._seed, f"{self._purpose}/words", index[:, None], np.arange(MOST_SENTENCES)[None, :])
+        picks = [((words >> np.uint64(12 * k)) & np.uint64(_TABLE - 1)).tolist() for k in range(len(SLOTS))]
+        shapes = (words >> np.uint64(48)).tolist()
+        out = []
+        for i, tag in enumerate(language):
+            a, n, m, v = (self._lookup[tag][c] for c in SLOTS)
+            forms = FILLERS[tag]
+            out.append(
+                (
+                    " ".join(
+                        [
+                            forms[shapes[i][k] % len(forms)].format(
+                                a=a[picks[0][i][k]], n=n[picks[1][i][k]], m=m[picks[2][i][k]], v=v[picks[3][i][k]]
+                            )
+                            for k in range(sentences[i])
+                        ]
+                    ),
+                    tag,
+                )
+            )
+        return out
+
+    def sentence(self, purpose: str, number: int, noun: str) -> tuple[str, float]:
+        """An English sentence with `noun` in it, and the bits of the uniform draws that made the rest."""
+        words, forms = self._words["en"], FILLERS["en"]
+        bits = [
+            int(below(draw(self._seed, purpose, np.array([number]), np.array([k])), size)[0])
+            for k, size in enumerate((len(forms), *(len(words[c]) for c in "amv")))
+        ]
+        text = forms[bits[0]].format(a=words["a"][bits[1]], n=noun, m=words["m"][bits[2]], v=words["v"][bits[3]])
+        return text, math.log2(len(forms)) + sum(math.log2(len(words[c])) for c in "amv")

@@ -1,0 +1,106 @@
+"""Step `plant`: a made world on disk. Corpus shards {"id", "text", "lang"}, task files, and beside them the truth: the exact
+count of every planted pair as the plan says it, and every sequence with its membership. Nothing is counted in the text.
+
+    {"id": "planted-00000007", "text": "Question: What is the capital of Maron Velk?\\nAnswer: Torin", "lang": "en"}
+    {"id": "p08-x0064-y00128-0000/seen-0", "split": "evaluate", "input": "What is …", "output": "Torin", …}
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, fields
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from schemas import PLANTED_FILES, PLANTED_SEQUENCES, TRUTH, Study
+from schemas.settings.study_file import Planted
+from tasks.corpus.planted.planted_rows import PlantedSequence, TruePair
+from tasks.corpus.planted.world import World
+from tasks.step import Inputs, Job, Stage, Step, Work
+from tasks.storage.writing import whole_file
+
+TASK_COST = 0.2
+
+
+def plan(study: Study, inputs: Inputs) -> list[Job]:
+    """One job per corpus shard, and one for tasks and truth, which no distractor and no shard changes."""
+    planted = study.corpus.planted
+    if planted is None:
+        return []
+    settings = planted.model_dump(mode="json", exclude=None if planted.redrawn else {"redrawn"})
+    corpus = {k: v for k, v in settings.items() if k != "examples"}
+    tasks = {k: v for k, v in settings.items() if k not in ("tokens", "shards")}
+    jobs = [
+        Job(
+            {"kind": "corpus", "source": "planted", "file": f"shard-{number:04d}.jsonl"},
+            {"planted": corpus, "seed": study.seed, "shard": number},
+            cost=1 / planted.shards,
+        )
+        for number in range(planted.shards)
+    ]
+    if planted.redrawn:
+        return jobs  # a placebo answers the questions of the world it is drawn from
+    return [*jobs, Job({"kind": "tasks"}, {"planted": tasks, "seed": study.seed}, cost=TASK_COST)]
+
+
+def run(work: Work) -> None:
+    """Write one shard, or everything but the corpus."""
+    world = World(Planted.model_validate(work.settings["planted"]), work.settings["seed"])
+    if work.labels["kind"] == "corpus":
+        _write_shard(work, world)
+    else:
+        _write_tasks(work, world)
+
+
+def _write_shard(work: Work, world: World) -> None:
+    documents = world.texts(*world.shard(work.settings["shard"]))
+    lines = (json.dumps({"id": f"planted-{i:08d}", "text": text, "lang": language}) for i, text, language in documents)
+    work.write("planted_files", _columns([_write_lines(work.folder() / work.labels["file"], "corpus", lines)]))
+
+
+def _write_tasks(work: Work, world: World) -> None:
+    files = [
+        _write_lines(work.folder() / f"{task}.jsonl", "task", (json.dumps(r, ensure_ascii=False) for r in records))
+        for task, records in sorted(world.tasks().items())
+    ]
+    work.write("planted_files", _columns(files))
+    work.write("truth", _table(TruePair, world.truth(), TRUTH.schema))
+    sequences = world.sequences.sequences
+    table = _table(PlantedSequence, sequences, PLANTED_SEQUENCES.schema)
+    work.write("planted_sequences", table.append_column("member", pa.array([s.member for s in sequences], pa.bool_())))
+
+
+def _write_lines(path: Path, kind: str, lines: Iterable[str]) -> dict[str, Any]:
+    """Write a file whole or not at all; returns its row of planted_files."""
+    sha256, size, records = hashlib.sha256(), 0, 0
+    with whole_file(path) as out:
+        for line in lines:
+            data = line.encode() + b"\n"
+            sha256.update(data)
+            out.write(data)
+            size, records = size + len(data), records + 1
+    return {"file": path.name, "kind": kind, "sha256": sha256.hexdigest(), "bytes": size, "records": records}
+
+
+def _columns(rows: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
+    return {name: [row[name] for row in rows] for name in rows[0]}
+
+
+def _table(kind: type, rows: Sequence[TruePair] | Sequence[PlantedSequence], schema: pa.Schema) -> pa.Table:
+    """Dataclass rows as Arrow; a table without rows keeps its columns."""
+    names = [f.name for f in fields(kind)]
+    values = list(zip(*map(astuple, rows), strict=True)) or [()] * len(names)
+    return pa.table([pa.array(list(v), schema.field(n).type) for n, v in zip(names, values, strict=True)], names=names)
+
+
+PLANT = Step(
+    "plant",
+    version=1,
+    about="writes a made world: corpus shards, task files and the exact truth about them",
+    reads=(),
+    stages=(Stage(writes=(PLANTED_FILES, TRUTH, PLANTED_SEQUENCES), plan=plan, run=run),),
+)

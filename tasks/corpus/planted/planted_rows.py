@@ -1,0 +1,61 @@
+"""The two kinds of rows a planted component hands over: pairs whose counts are known, and examples of a task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class TruePair:
+    """One row of `truth`; the columns are explained in schemas/tables/documents.py."""
+
+    task: str
+    pair: str
+    relation: str
+    kind: str
+    input_ngram: str
+    output_ngram: str
+    pair_documents: int
+    input_documents: int
+    output_documents: int
+    input_occurrences: int
+    output_occurrences: int
+    exposures: int
+    optimal_log_probability: float | None
+    held_out: bool = False
+
+
+@dataclass(frozen=True)
+class PlantedSequence:
+    """One row of `planted_sequences`."""
+
+    sequence: str
+    kind: str
+    group: str
+    text: str
+    copies: int
+    entropy_bits: float
+
+    @property
+    def member(self) -> bool:
+        """Whether models are trained on it."""
+        return self.copies > 0
+
+
+def example(
+    id: str, split: str, group: str, input: str, output: str, prompt: str, options: Sequence[str] = (), answer: int = -1
+) -> dict[str, Any]:
+    """One line of a task file, in the general format that the reader `jsonl` reads."""
+    return {
+        "id": id,
+        "split": split,
+        "group": group,
+        "input": input,
+        "output": output,
+        "aliases": [],
+        "options": list(options),
+        "answer": answer,
+        "prompt": prompt,
+    }

@@ -1,0 +1,85 @@
+"""Sequences whose memorization has a known answer (memorization §5-§8): canaries of known entropy, natural sentences in
+many copies, twins of one rule of which one is kept out, and phantoms, which were drawn the same way and never trained on.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from schemas.settings.study_file import Planted
+from tasks.corpus.planted.draws import Ints, generator
+from tasks.corpus.planted.fillers import Fillers
+from tasks.corpus.planted.names import Names
+from tasks.corpus.planted.planted_rows import PlantedSequence
+
+CANARY_WORDS, CANARY_LENGTH = 64, 8
+RING = 8  # words of a twin rule
+
+
+class Sequences:
+    """One document per copy; each document is its sequence and nothing else."""
+
+    def __init__(self, planted: Planted, seed: int, names: Names, fillers: Fillers) -> None:
+        self.sequences = sorted(
+            [*_canaries(planted, seed, names), *_duplicates(planted, names, fillers), *_twins(planted, names)],
+            key=lambda s: s.sequence,
+        )
+        self._ends = np.cumsum([s.copies for s in self.sequences], dtype=np.int64)
+
+    @property
+    def documents(self) -> int:
+        """Number of documents."""
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def render(self, index: Ints) -> list[tuple[str, str]]:
+        """(text, language) of these documents."""
+        return [(self.sequences[i].text, "en") for i in np.searchsorted(self._ends, index, side="right").tolist()]
+
+
+def _planted_or_phantom(
+    planted: Planted, kind: str, made: list[tuple[str, float]], first_power: int
+) -> list[PlantedSequence]:
+    """The last ones are phantoms; all are drawn alike, so the choice is as good as random. Others get 1, 2, 4 … copies."""
+    members = len(made) - round(planted.phantoms * len(made))
+    return [
+        PlantedSequence(
+            f"{kind}-{i:04d}",
+            kind if i < members else "phantom",
+            f"{kind}-{i:04d}" if i < members else kind,
+            text,
+            2 ** (first_power + i % 6) if i < members else 0,
+            bits,
+        )
+        for i, (text, bits) in enumerate(made)
+    ]
+
+
+def _canaries(planted: Planted, seed: int, names: Names) -> list[PlantedSequence]:
+    vocabulary = names.words("canaries", CANARY_WORDS)
+    random, seen = generator(seed, "canaries"), set()
+    made: list[tuple[str, float]] = []
+    while len(made) < planted.canaries:
+        text = " ".join(vocabulary[i] for i in random.integers(0, CANARY_WORDS, size=CANARY_LENGTH).tolist())
+        if text not in seen:
+            seen.add(text)
+            made.append((text, CANARY_LENGTH * math.log2(CANARY_WORDS)))
+    return _planted_or_phantom(planted, "canary", made, 0)
+
+
+def _duplicates(planted: Planted, names: Names, fillers: Fillers) -> list[PlantedSequence]:
+    nouns = names.words("duplicates", planted.duplicate_groups)
+    made = [fillers.sentence("duplicates", i, noun) for i, noun in enumerate(nouns)]
+    return _planted_or_phantom(planted, "duplicate", made, 1)
+
+
+def _twins(planted: Planted, names: Names) -> list[PlantedSequence]:
+    """A rule is a ring of words that follow each other; one twin goes round from its start, the other from its middle."""
+    out = []
+    for i in range(planted.twins):
+        ring = names.words(f"twins/{i}", RING)
+        for side, start, copies in (("in", 0, 2 ** (i % 4)), ("out", RING // 2, 0)):
+            text = " ".join(ring[start:] + ring[:start])
+            out.append(PlantedSequence(f"twin-{i:04d}-{side}", "twin", f"twin-{i:04d}", text, copies, 0.0))
+    return out

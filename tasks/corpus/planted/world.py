@@ -1,0 +1,136 @@
+"""The plan of a planted world: which documents there are, in which order, and what is true of them (task-grams §16).
+
+A world is a row of components, each of which makes its k-th document from k alone. A seeded permutation mixes them, so a
+shard is a range of positions and can be made without the others.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import numpy as np
+
+from schemas import StudyError
+from schemas.settings.study_file import Planted
+from tasks.corpus.planted.draws import Ints, shuffled
+from tasks.corpus.planted.facts import Facts
+from tasks.corpus.planted.fillers import Fillers
+from tasks.corpus.planted.lexicon import Lexicon
+from tasks.corpus.planted.names import Names
+from tasks.corpus.planted.phrases import LANGUAGES
+from tasks.corpus.planted.planted_rows import TruePair
+from tasks.corpus.planted.planted_sequences import Sequences
+from tasks.corpus.planted.recall import Recall
+from tasks.corpus.planted.rules import Rules
+from tasks.corpus.planted.statements import Statements
+from tasks.corpus.planted.sums import Sums
+
+CHUNK = 8_192
+SAMPLE = 512
+
+
+class Component(Protocol):
+    """Documents of one kind."""
+
+    @property
+    def documents(self) -> int:
+        """How many there are."""
+
+    def render(self, index: Ints) -> list[tuple[str, str]]:
+        """(text, language) of these, in this order."""
+
+
+class World:
+    """Everything planted, for one setting and seed. `tokens` and `shards` change neither truth nor tasks.
+
+    A redrawn world has the names, questions and frequencies of the other; which fact is stated how often, and every sentence,
+    is drawn again. So what goes with its counts is what goes with any such corpus (task-grams §6d).
+    """
+
+    def __init__(self, planted: Planted, seed: int) -> None:
+        self.planted, self.seed = planted, seed
+        names, statements = Names(seed), Statements(seed, planted.purpose)
+        self.facts = Facts(planted, seed, names, statements)
+        self.recall = Recall(planted, seed, names, statements)
+        self.rules = Rules(planted, seed, names, statements)
+        statements.freeze()
+        self.lexicon, self.sums = Lexicon(planted, seed, names), Sums(planted, seed)
+        self.fillers = Fillers(seed, names, planted.purpose)
+        self.sequences = Sequences(planted, seed, names, self.fillers)
+        self.components: dict[str, Component] = {"statements": statements, "lexicon": self.lexicon, "sums": self.sums}
+        if not planted.redrawn:
+            self.components["sequences"] = self.sequences  # canaries are for the models that are trained on them
+
+    # -- what is true ---------------------------------------------------------------------------------------------
+    def truth(self) -> list[TruePair]:
+        """All planted pairs, sorted by task and pair."""
+        rows = [
+            *self.facts.truth(),
+            *self.recall.truth("recall"),
+            *self.recall.truth("choice"),
+            *self.rules.truth(),
+            *self.lexicon.truth(),
+            *self.sums.truth(),
+        ]
+        return sorted(rows, key=lambda row: (row.task, row.pair))
+
+    def tasks(self) -> dict[str, list[dict[str, Any]]]:
+        """Records of every task file, by task."""
+        made = {
+            "facts": self.facts.examples(),
+            "recall": self.recall.recall_examples(),
+            "rules": self.rules.examples(),
+            "choice": self.recall.choice_examples(),
+            "sums": self.sums.examples(),
+        }
+        return made | {language: self.lexicon.examples(language) for language in LANGUAGES}
+
+    # -- documents ------------------------------------------------------------------------------------------------
+    def words(self) -> dict[str, int]:
+        """Words of each component, estimated from a sample of its documents."""
+        return {name: round(_mean_words(c, c.documents) * c.documents) for name, c in self.components.items()}
+
+    def fill(self) -> int:
+        """Add distractors up to the setting `tokens`; returns the number of documents. StudyError if the rest is more."""
+        if "fillers" not in self.components:
+            planted = sum(self.words().values())
+            if planted > 1.02 * self.planted.tokens:
+                raise StudyError(
+                    f"corpus.planted: what is planted takes {planted} words, more than tokens = {self.planted.tokens}; "
+                    "raise tokens, or lower document_frequencies, repeats or parallel_documents"
+                )
+            free = max(0, self.planted.tokens - planted)
+            self.fillers.documents = int(free / _mean_words(self.fillers, SAMPLE))
+            self.components["fillers"] = self.fillers
+        return sum(c.documents for c in self.components.values())
+
+    def shard(self, number: int) -> tuple[int, int]:
+        """First position of a shard, and the one behind its last."""
+        documents, shards = self.fill(), self.planted.shards
+        if documents < shards:
+            raise StudyError(f"corpus.planted: {documents} documents do not fill shards = {shards}; lower shards")
+        return documents * number // shards, documents * (number + 1) // shards
+
+    def texts(self, first: int, last: int) -> Iterator[tuple[int, str, str]]:
+        """(position, text, language) of the documents at these positions of the corpus."""
+        total = self.fill()
+        starts = np.cumsum([0, *(c.documents for c in self.components.values())])
+        for begin in range(first, last, CHUNK):
+            where = shuffled(np.arange(begin, min(begin + CHUNK, last)), total, self.seed, "corpus")
+            owner = np.searchsorted(starts, where, side="right") - 1
+            out: list[tuple[str, str]] = [("", "")] * len(where)
+            for number, component in enumerate(self.components.values()):
+                mine = np.flatnonzero(owner == number)
+                for place, made in zip(mine.tolist(), component.render(where[mine] - starts[number]), strict=True):
+                    out[place] = made
+            yield from ((begin + i, text, language) for i, (text, language) in enumerate(out))
+
+
+def _mean_words(component: Component, documents: int) -> float:
+    """Mean words of a document, over documents spread evenly."""
+    if not documents:
+        return 0.0
+    index = np.unique(np.linspace(0, documents - 1, min(SAMPLE, documents)).astype(np.int64))
+    return sum(len(re.findall(r"\w+", text)) for text, _ in component.render(index)) / len(index)

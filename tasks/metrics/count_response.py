@@ -1,0 +1,197 @@
+"""How Δ grows with the number of documents that hold the pair, at equal frequency and length of s_y (task-grams §6d).
+
+Rows are put into strata: quarters of df(s_y) by thirds of the characters of s_y. Everything is compared inside strata only:
+    curve    Δ = α_stratum + β_bin by least squares, bins of equal numbers of rows along C; shown is mean Δ + β_bin - mean β,
+             the Δ of the bin if all bins held the same strata
+    slope    Δ = α_stratum + b · ln C: b nats for e times the documents
+    documents per nat = C* / b, C* = geometric mean of C: how many more documents of the typical pair raise Δ by one nat, to
+             first order (dΔ/dC = b / C). Not identified where the interval of b lies at or below 0
+Each draw of whole examples gives a curve, a slope and a C*; the strata and the bins are those of all rows.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from schemas import Study
+from tasks.metrics import loaded
+from tasks.metrics.answers import Answers, Asked
+from tasks.metrics.evidence import NO_EVIDENCE, NO_SCORE, floats
+from tasks.metrics.loaded import Loaded, codes, load
+from tasks.metrics.pairs import drawn_settings
+from tasks.statistics import Estimate, bootstrap_statistic, percentile_interval
+from tasks.statistics.correlation import FEWEST_ROWS
+from tasks.step import Work
+
+READS = loaded.READS
+FREQUENCIES, LENGTHS = 4, 3
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+def settings(study: Study, task: str) -> dict[str, Any]:
+    """What decides the curve."""
+    t = study.task(task)
+    return {**drawn_settings(study, t, t.orders), "bins": study.measures.bins}
+
+
+def run(work: Work, answers: Answers) -> None:
+    """The curve of every order and each model's last checkpoint."""
+    task = load(work, answers.task, last=True)
+    for order in sorted(int(n) for n in work.settings["gamma"]):
+        found = task.found(work, order)
+        for asked in task.models:
+            _curve(work, answers, task, found, order, asked)
+
+
+def quantile_bins(values: Floats, bins: int) -> Ints:
+    """Codes from 0 of bins with about as many rows each; equal values share a bin, so there may be fewer."""
+    edges = np.unique(np.quantile(values, np.linspace(0, 1, bins + 1)[1:-1], method="higher"))
+    return codes(pl.Series(np.searchsorted(edges, values, side="right")))
+
+
+def adjusted_means(rows: Floats, sums: Floats) -> Floats:
+    """Mean of each bin, adjusted for strata. rows, sums: (draws, strata, bins) → (draws, bins).
+
+    Bins that no chain of shared strata joins cannot be compared: such a draw is NaN, and so is a bin without rows.
+    """
+    in_bin, in_stratum = rows.sum(axis=1), rows.sum(axis=2)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = np.where(in_stratum[:, :, None] > 0, rows / in_stratum[:, :, None], 0.0)
+    # the strata's effects are taken out first, which leaves one equation for each bin
+    left = np.einsum("db,bc->dbc", in_bin, np.eye(rows.shape[2])) - np.einsum("dsb,dsc->dbc", rows, share)
+    right = sums.sum(axis=1) - np.einsum("dsb,ds->db", share, sums.sum(axis=2))
+    effects = np.einsum("dbc,dc->db", np.linalg.pinv(left, rcond=1e-9, hermitian=True), right)
+    total = in_bin.sum(axis=1, keepdims=True)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = (sums.sum(axis=(1, 2))[:, None] - (in_bin * effects).sum(axis=1, keepdims=True)) / total + effects
+    joined = (
+        np.linalg.matrix_rank(left, tol=1e-9 * total[:, :, None].max(initial=1), hermitian=True) == (in_bin > 0).sum(1) - 1
+    )
+    return np.where(joined[:, None] & (in_bin > 0), means, np.nan)
+
+
+def largest_component(rows: Floats) -> NDArray[np.bool_]:
+    """Which bins hang together through strata with the most rows. rows: (strata, bins)."""
+    touching = (rows.T @ rows) > 0
+    reach = np.linalg.matrix_power(touching.astype(np.int64) + np.eye(len(touching), dtype=np.int64), len(touching)) > 0
+    return reach[int(np.argmax(reach @ rows.sum(axis=0)))]
+
+
+def _curve(work: Work, answers: Answers, task: Loaded, found: pl.DataFrame, order: int, asked: Asked) -> None:
+    scores, span = task.of(asked), found["span"].to_numpy()
+    delta = scores.delta[span]
+    contrasted = np.isfinite(delta)
+    kept, delta = found.filter(pl.Series(contrasted)), delta[contrasted]
+    count, example = floats(kept["count"]), kept["example"].to_numpy()
+    more: dict[str, Any] = {"asked": asked, "order": order, "unit": "pair"}
+    total: dict[str, Any] = {**more, "rows": len(kept), "examples": len(np.unique(example))}
+    why = NO_EVIDENCE if not len(found) else NO_SCORE if not np.isfinite(scores.own[span]).any() else ""
+    why = why or ("no other input without a partner" if not len(kept) else "")
+    why = why or (f"fewer than {FEWEST_ROWS} rows" if len(kept) < FEWEST_ROWS else "")
+    if why:
+        for statistic, detail in (("delta_mean", "bin 00"), ("slope", ""), ("documents_per_nat", "")):
+            answers.add("exposure", statistic, Estimate(None, note=why), detail=detail, **total)
+        return
+    length = floats(kept["output_ngram"].str.len_chars())
+    strata = quantile_bins(floats(kept["output_documents"]), FREQUENCIES) * LENGTHS + quantile_bins(length, LENGTHS)
+    strata, bins = codes(pl.Series(strata)), quantile_bins(count, work.settings["bins"])
+    draws = (codes(pl.Series(example)), work.settings["draws"], work.settings["seed"])
+    point, drawn, usable = _means(delta, strata, bins, *draws)
+    for b in range(int(bins.max()) + 1):
+        here = bins == b
+        apart = Estimate(None, note="no stratum of df(s_y) and length holds rows of this bin and of the others")
+        estimate = _with_interval(point[b], drawn[:, b], total["examples"]) if usable[b] else apart
+        covers = f"C from {count[here].min():.0f} to {count[here].max():.0f}"
+        answers.add(
+            "exposure",
+            "delta_mean",
+            estimate,
+            detail=f"bin {b:02d}",
+            x=float(count[here].mean()),
+            note=covers,
+            rows=int(here.sum()),
+            examples=len(np.unique(example[here])),
+            **more,
+        )
+    slope, typical = _slopes(delta, np.log(count), strata, *draws)
+    rise = _with_interval(slope[0], slope[1:], total["examples"])
+    if rise.value is None:
+        rise = Estimate(None, note="C does not vary within strata of df(s_y) and length")
+    answers.add("exposure", "slope", rise, x=float(typical[0]), **total)
+    answers.add("exposure", "documents_per_nat", _per_nat(rise, slope, typical), x=float(typical[0]), **total)
+
+
+def _means(
+    delta: Floats, strata: Ints, bins: Ints, example: Ints, draws: int, seed: int
+) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+    """The curve (bins,), its draws (draws, bins), and which bins can be compared at all."""
+    shape = (int(strata.max()) + 1, int(bins.max()) + 1)
+    cell, cells, examples = strata * shape[1] + bins, shape[0] * shape[1], int(example.max()) + 1
+    number = _by_example(np.ones(len(delta)), example, cell, examples, cells)
+    sums = _by_example(delta, example, cell, examples, cells)
+    whole = number.sum(axis=0).reshape(shape)
+    usable = largest_component(whole)
+
+    def of(weights: NDArray[np.int32]) -> Floats:
+        counts = weights.astype(np.float64)  # products of small integers with numbers are not left to BLAS
+        tables = ((counts @ table).reshape(-1, *shape)[:, :, usable] for table in (number, sums))
+        means = np.full((len(weights), shape[1]), np.nan)
+        means[:, usable] = adjusted_means(*tables)
+        return means
+
+    point = of(np.ones((1, examples), dtype=np.int32))[0]
+    return point, bootstrap_statistic(examples, draws, seed, of), usable
+
+
+def _slopes(delta: Floats, logs: Floats, strata: Ints, example: Ints, draws: int, seed: int) -> tuple[Floats, Floats]:
+    """b and C*, of all rows first and then of each draw."""
+    size, examples = int(strata.max()) + 1, int(example.max()) + 1
+    centred = logs - logs.mean()  # sums of squares then keep their digits
+    values = (np.ones(len(delta)), centred, delta, centred**2, centred * delta)
+    tables = np.concatenate([_by_example(v, example, strata, examples, size) for v in values], axis=1)
+
+    def of(weights: NDArray[np.int32]) -> Floats:
+        n, c, d, cc, cd = np.moveaxis((weights.astype(np.float64) @ tables).reshape(len(weights), 5, size), 1, 0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            spread = np.where(n > 0, cc - c * c / n, 0.0).sum(axis=1)
+            together = np.where(n > 0, cd - c * d / n, 0.0).sum(axis=1)
+            slope = np.where(spread > 1e-9 * cc.sum(axis=1), together / spread, np.nan)
+            return np.column_stack([slope, np.exp(logs.mean() + c.sum(axis=1) / n.sum(axis=1))])
+
+    found = np.concatenate([of(np.ones((1, examples), dtype=np.int32)), bootstrap_statistic(examples, draws, seed, of)])
+    return found[:, 0], found[:, 1]
+
+
+def _by_example(values: Floats, example: Ints, cell: Ints, examples: int, cells: int) -> Floats:
+    """Sums of values in each (example, cell)."""
+    sums = np.bincount(example * cells + cell, weights=values, minlength=examples * cells)
+    return np.asarray(sums, np.float64).reshape(examples, cells)
+
+
+def _with_interval(value: float, drawn: Floats, examples: int) -> Estimate:
+    if not np.isfinite(value):
+        return Estimate(None, note="not defined")
+    low, high, missing = percentile_interval(drawn) if examples > 1 else (None, None, "no interval: one example")
+    return Estimate(float(value), low, high, note=missing)
+
+
+def _per_nat(rise: Estimate, slope: Floats, typical: Floats) -> Estimate:
+    """C* / b. A draw with b ≤ 0 asks for endlessly many documents."""
+    if rise.value is None:
+        return rise
+    if rise.value <= 0 or (rise.high is not None and rise.high <= 0):
+        return Estimate(None, note="not identified: Δ does not rise with C")
+    value = float(typical[0] / slope[0])
+    if rise.low is None:
+        return Estimate(value, note=rise.note)
+    if rise.low <= 0:
+        return Estimate(value, note="not identified from above: the interval of the slope reaches 0")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        needed = np.where(slope[1:] > 0, typical[1:] / slope[1:], np.where(np.isnan(slope[1:]), np.nan, np.inf))
+    low, high = np.nanpercentile(needed, [2.5, 97.5], method="higher")
+    return Estimate(value, float(low), float(high))

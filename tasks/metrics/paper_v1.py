@@ -1,0 +1,182 @@
+"""What the first version of the paper measured (arXiv 2407.14985v1; task-grams §14). Its coverage is the measure `coverage`.
+
+    q(s_y) = Σ_{s_x} C(s_x, s_y) / Σ_{H_n} C          the share of an output n-gram in the counts of the whole table
+    R² of a line from Σ log q(s_y) to Σ log P_LLM(s_y), both over the s_y of an example, on an 80/20 split
+
+The s_y of an example are those that stand in it with a partner of the corpus (C > 0). The line is fitted to the training
+examples; on the test examples R² = 1 - Σ (y - ŷ)² / Σ (y - ȳ)², which falls below 0 where the line does worse than their mean.
+Both sides are sums: an example with more s_y has less of both, so R² can be high for the length of outputs alone. `per s_y`
+takes means in their place. How often a pair stands in the corpus is told in doubling bins, over distinct pairs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from schemas import Study
+from tasks.metrics.answers import Answers, Asked, models_of
+from tasks.metrics.pairs import PAIR, SCORED, drawn_settings, evaluated, gammas_of, mined, phi, with_counts
+from tasks.metrics.probabilities import read_scores, spans_of
+from tasks.statistics import Estimate, bootstrap_statistic, percentile_interval
+from tasks.statistics.correlation import FEWEST_ROWS
+from tasks.step import Work
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+READS = SCORED
+TRAINING_SHARE = 0.8
+
+
+def settings(study: Study, task: str) -> dict[str, Any]:
+    """What decides these measures."""
+    t = study.task(task)
+    return drawn_settings(study, t, t.orders)
+
+
+def run(work: Work, answers: Answers) -> None:
+    """R² for every model and order, and the histogram of every order."""
+    gammas = gammas_of(work, answers.task)
+    examples, pairs = evaluated(work, answers.task), mined(work, answers.task, gammas)
+    scores = read_scores(work, answers.task, examples, spans_of(examples, pairs))
+    training = in_training(work.settings["seed"], answers.task, examples.names)
+    models = models_of(work)
+    for order in sorted(int(n) for n in gammas):
+        counted = with_counts(work, phi(examples, pairs, order).rows)
+        _histogram(answers, order, counted)
+        shares = output_shares(with_counts(work, pairs.filter(order=order).select(PAIR)))
+        spans = counted.filter(pl.col("count") > 0).select("example", "span", "output_ngram").unique("span").sort("span")
+        table = spans.join(shares, on="output_ngram", how="left", maintain_order="left")
+        span, example, log_q = (table[c].to_numpy() for c in ("span", "example", "log_q"))
+        for model in models:
+            given = scores.get((model.model, model.checkpoint))
+            log_p = given.own[span] if given else np.full(len(span), np.nan)
+            _r_squared(work, answers, model, order, example, log_q, log_p, training)
+
+
+def in_training(seed: int, task: str, examples: Sequence[str]) -> Bools:
+    """Whether each example is one of the 80 % that the line is fitted to: by a hash, so that it stays so whatever is added."""
+    most = int(TRAINING_SHARE * 2**64)
+    hashes = (hashlib.sha256(f"{seed}\x1f{task}\x1f{e}".encode()).digest() for e in examples)
+    return np.array([int.from_bytes(h[:8], "big") < most for h in hashes], dtype=bool)
+
+
+def output_shares(counted: pl.DataFrame) -> pl.DataFrame:
+    """log q(s_y) of each output n-gram of H_n with a count: columns output_ngram, log_q."""
+    sums = counted.filter(pl.col("count") > 0).group_by("output_ngram").agg(pl.col("count").sum()).sort("output_ngram")
+    return sums.select("output_ngram", log_q=(pl.col("count") / pl.col("count").sum()).log())
+
+
+def _r_squared(
+    work: Work,
+    answers: Answers,
+    model: Asked,
+    order: int,
+    example: NDArray[np.int64],
+    log_q: Floats,
+    log_p: Floats,
+    training: Bools,
+) -> None:
+    """Rows `train` and `test`, of sums as the paper has them, and of means per s_y."""
+    known = np.isfinite(log_p)
+    named: dict[str, Any] = {"asked": model, "order": order}
+    answers.exclude("v1", "no score", int((~known).sum()), "rows", **named)
+    here, code = np.unique(example[known], return_inverse=True)
+    answers.exclude("v1", "no scored s_y with a pair in the corpus", len(training) - len(here), "examples", **named)
+    answers.exclude("v1", "kept", len(here), "examples", **named)
+    number = np.bincount(code, minlength=len(here)).astype(np.float64)
+    x = np.bincount(code, weights=log_q[known], minlength=len(here)).astype(np.float64)
+    y = np.bincount(code, weights=log_p[known], minlength=len(here)).astype(np.float64)
+    for kind, a, b in (("", x, y), (" per s_y", x / number, y / number)):
+        for name, found, size in explained(a, b, training[here], work.settings["draws"], work.settings["seed"]):
+            answers.add("v1", "r_squared", found, **named, unit="example", detail=f"{name}{kind}", rows=size, examples=size)
+
+
+def explained(x: Floats, y: Floats, training: Bools, draws: int, seed: int) -> list[tuple[str, Estimate, int]]:
+    """(name, R², examples) on the training and on the test examples, each with an interval over its examples.
+
+    A training draw fits its own line; a test draw keeps the line, which is what it is to predict.
+    """
+    sizes = {"train": int(training.sum()), "test": int((~training).sum())}
+    why = _undefined(x, y, training)
+    if why:
+        return [(name, Estimate(None, note=why), size) for name, size in sizes.items()]
+    slope, intercept = np.polyfit(x[training], y[training], 1)
+    found = []
+    for name, inside in (("train", training), ("test", ~training)):
+        if inside.sum() < FEWEST_ROWS or _constant(y[inside]):
+            short = f"fewer than {FEWEST_ROWS} {name} examples" if inside.sum() < FEWEST_ROWS else ""
+            found.append((name, Estimate(None, note=short or f"log P_LLM is the same in all {name} examples"), sizes[name]))
+            continue
+        rest = (y - slope * x - intercept)[inside]
+        of = _line_of(x[inside], y[inside]) if name == "train" else _prediction_of(rest, y[inside])
+        value = float(of(np.ones((1, int(inside.sum())), dtype=np.int32))[0])
+        low, high, missing = percentile_interval(bootstrap_statistic(int(inside.sum()), draws, seed, of))
+        found.append((name, Estimate(value, low, high, note=missing), sizes[name]))
+    return found
+
+
+def _line_of(x: Floats, y: Floats) -> Any:
+    """R² of a line fitted to each draw: the squared correlation."""
+    x, y = x - x.mean(), y - y.mean()
+
+    def of(weights: NDArray[np.int32]) -> Floats:
+        n = weights.sum(axis=1)
+        xx, yy, xy = ((weights @ (a * b)) - (weights @ a) * (weights @ b) / n for a, b in ((x, x), (y, y), (x, y)))
+        varies = (xx > 1e-12 * (x * x).sum()) & (yy > 1e-12 * (y * y).sum())
+        return np.where(varies, xy**2 / np.where(varies, xx * yy, 1.0), np.nan)
+
+    return of
+
+
+def _prediction_of(rest: Floats, y: Floats) -> Any:
+    """R² of a given line in each draw; `rest` is what it leaves."""
+    y = y - y.mean()
+
+    def of(weights: NDArray[np.int32]) -> Floats:
+        total = weights @ (y * y) - (weights @ y) ** 2 / weights.sum(axis=1)
+        varies = total > 1e-12 * (y * y).sum()
+        return np.where(varies, 1 - (weights @ (rest**2)) / np.where(varies, total, 1.0), np.nan)
+
+    return of
+
+
+def _constant(values: Floats) -> bool:
+    """All equal, but for the rounding of sums and means."""
+    return float(np.ptp(values)) <= 1e-12 * float(np.abs(values).max())
+
+
+def _undefined(x: Floats, y: Floats, training: Bools) -> str:
+    if not len(x):
+        return "no example has a scored s_y with a pair in the corpus"
+    if training.sum() < FEWEST_ROWS:
+        return f"fewer than {FEWEST_ROWS} training examples"
+    if _constant(x[training]):
+        return "log q is the same in all training examples"
+    return ""
+
+
+def _histogram(answers: Answers, order: int, counted: pl.DataFrame) -> None:
+    """How many distinct pairs of the evaluated examples stand in 0, 1, 2-3, 4-7 … documents together."""
+    distinct = counted.unique(PAIR)
+    answers.exclude("v1", "pair never counted", distinct["count"].null_count(), "pairs", order=order)
+    counts, number = distinct["count"].drop_nulls().to_numpy(), counted["example"].n_unique()
+    said: dict[str, Any] = {"order": order, "unit": "pair", "rows": len(counts), "examples": number}
+    if not len(counts):
+        nothing = Estimate(None, note="no mined pair stands in an evaluated example")
+        answers.add("v1", "count_histogram", nothing, detail="bin 00 zero", **said)
+        return
+    bins = np.where(counts > 0, np.frexp(counts.astype(np.float64))[1], 0)
+    for code, size in enumerate(np.bincount(bins)):
+        low, high = (1 << code >> 1), (1 << code) - 1
+        cover = str(low) if low == high or not code else f"{low} to {high}"
+        detail = f"bin {code:02d}" + ("" if code else " zero")
+        answers.add(
+            "v1", "count_histogram", Estimate(float(size)), detail=detail, x=float(low), **said, note=f"C is {cover}"
+        )

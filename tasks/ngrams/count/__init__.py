@@ -1,0 +1,1 @@
+"""The step `count`: every n-gram of the corpus."""

@@ -1,0 +1,315 @@
+"""∞-gram counts in one pass: for each asked (context, token) and each suffix of the context, how often the suffix stands in
+the corpus with a token behind it, and how often that token is the asked one (arXiv 2407.14985 §2, Eq. 5-6).
+
+Read backwards, a context is a path from the root of a trie, a suffix is a node, and context ⊕ token is the path of the next
+position: one trie answers both. Each position of the corpus walks back as far as some path goes, within its document, and
+leaves a visit at each node; visits of a document's last token, which nothing follows, are no part of a denominator.
+
+A path that no other shares is not written out: its first node says where it goes on, and gets a child only when the corpus
+follows it. Memory is what the asked contexts share and what the corpus holds of them, whatever the longest suffix. How much
+that is shows only while the corpus is read, so a trie is told what it may hold, and says when that is not enough: `full`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+from tasks.ngrams.kernels.ngram_kernels import _EMPTY, _GOLDEN, prefetch, slots_for
+
+BLOCK = 2_048
+NODE = np.dtype([("key", "i8"), ("visits", "i8"), ("ends", "i4"), ("node", "i4"), ("path", "i4"), ("unused", "i4")])
+_BESIDE = 4  # extra bits per slot, in powers of two, of the filter
+_SLOT_BYTES = NODE.itemsize + (1 << _BESIDE >> 3)
+_FREE = 1 << 60  # slots of a trie without a limit
+
+
+@dataclass
+class Asked:
+    """The trie of contexts read backwards, with its visits. A node's slot: its key (parent << 32 | token), visits, those of
+    the last tokens of documents, its number, and in `path` where in `text` its only path goes on (-1: it has children)."""
+
+    root: np.ndarray  # NODE [largest id + 1]; number 0: no such node
+    table: np.ndarray  # NODE [slots]
+    bits: np.ndarray  # uint64: a bit is set for each key
+    nodes: int
+    text: np.ndarray  # int32: the asked texts, with -1 before each and behind the last
+    longest: int  # ids of the longest path
+    most: int  # slots the table may grow to
+    full: bool  # it would have had to grow beyond: what is counted here is worth nothing, ask less at once
+    tokens: int = 0  # tokens of the corpus
+
+
+@njit(cache=True)
+def _slot(table, key):
+    """Where `key` stands or belongs, in a table of 2^k slots."""
+    last = np.uint64(table.shape[0] - 1)
+    slot = _home(table, key)
+    while table[slot].key != key and table[slot].key != _EMPTY:
+        slot = np.int64((np.uint64(slot) + np.uint64(1)) & last)
+    return slot
+
+
+@njit(cache=True)
+def _home(table, key):
+    """Where the search of `key` begins: the high bits of its hash, folded, masked."""
+    value = np.uint64(key) * _GOLDEN
+    return np.int64((value ^ (value >> np.uint64(32))) & np.uint64(table.shape[0] - 1))
+
+
+@njit(cache=True)
+def _bit(bits, key):
+    """Which bit is this key's."""
+    value = np.uint64(key) * _GOLDEN
+    return (value ^ (value >> np.uint64(32))) & np.uint64((bits.shape[0] << 6) - 1)
+
+
+@njit(cache=True)
+def _put(table, bits, slot, key, node, path):
+    table[slot].key, table[slot].visits, table[slot].ends = key, 0, 0
+    table[slot].node, table[slot].path = node, path
+    bit = _bit(bits, key)
+    bits[bit >> np.uint64(6)] |= np.uint64(1) << (bit & np.uint64(63))
+
+
+@njit(cache=True)
+def _room(table, bits, nodes, more):
+    """The table and its filter, or larger ones with room for `more` nodes; never more than two thirds full."""
+    size = table.shape[0]
+    if 3 * (nodes + more) <= 2 * size:
+        return table, bits
+    while 3 * (nodes + more) > 2 * size:
+        size *= 2
+    wide, wide_bits = np.zeros(size, table.dtype), np.zeros(size << _BESIDE >> 6, np.uint64)
+    for slot in range(size):
+        wide[slot].key = _EMPTY
+    for old in range(table.shape[0]):
+        if table[old].key != _EMPTY:
+            slot = _slot(wide, table[old].key)
+            _put(wide, wide_bits, slot, table[old].key, table[old].node, table[old].path)
+            wide[slot].visits, wide[slot].ends = table[old].visits, table[old].ends
+    return wide, wide_bits
+
+
+@njit(cache=True)
+def _is_full(table, nodes, more, most):
+    """Whether room for `more` nodes would take the table beyond its limit."""
+    return 3 * (nodes + more) > 2 * max(most, np.int64(table.shape[0]))
+
+
+@njit(cache=True)
+def _insert(text, end, longest, root, table, bits, nodes):
+    """Put the path text[end - 1], text[end - 2] … into the trie, as far as another shares it; returns the number of nodes."""
+    if text[end - 1] < 0:
+        return nodes
+    first = text[end - 1]
+    if root[first].node == 0:
+        root[first].node, root[first].path = nodes, end
+        return nodes + 1
+    node, other, slot, depth = np.int64(root[first].node), root[first].path, np.int64(-1), 1
+    while other < 0:
+        value = text[end - 1 - depth]
+        if depth == longest or value < 0:
+            return nodes
+        key = (node << 32) | np.int64(value)
+        slot = _slot(table, key)
+        if table[slot].key == _EMPTY:
+            _put(table, bits, slot, key, nodes, end)
+            return nodes + 1
+        node, other = np.int64(table[slot].node), table[slot].path
+        depth += 1
+    same = depth
+    while same < longest and text[end - 1 - same] == text[other - 1 - same] and text[end - 1 - same] >= 0:
+        same += 1
+    if same == longest or text[end - 1 - same] < 0:  # a part of the other path
+        return nodes
+    longer = text[other - 1 - same] < 0
+    path = end if longer else -1
+    if slot < 0:
+        root[first].path = path
+    else:
+        table[slot].path = path
+    if longer:
+        return nodes
+    for at in range(depth, same):
+        key = (node << 32) | np.int64(text[end - 1 - at])
+        _put(table, bits, _slot(table, key), key, nodes, -1)
+        node = np.int64(nodes)
+        nodes += 1
+    for branch in (other, end):
+        key = (node << 32) | np.int64(text[branch - 1 - same])
+        _put(table, bits, _slot(table, key), key, nodes, branch)
+        nodes += 1
+    return nodes
+
+
+@njit(cache=True)
+def _insert_all(text, offsets, begins, longest, root, table, bits, most):
+    nodes = 1
+    for number in range(begins.shape[0]):
+        shift = number + 1  # the separators before
+        for end in range(offsets[number] + begins[number] + shift, offsets[number + 1] + shift + 1):
+            if _is_full(table, nodes, longest + 2, most):
+                return table, bits, nodes, True
+            table, bits = _room(table, bits, nodes, longest + 2)
+            nodes = _insert(text, np.int32(end), longest, root, table, bits, nodes)
+    return table, bits, nodes, False
+
+
+def slots_within(memory: int) -> int:
+    """The slots, a power of two, of the largest table that fits into so many bytes while it is made from one half its size."""
+    return 1 << max(4, int(memory * 2 // (3 * _SLOT_BYTES)).bit_length() - 1)
+
+
+def ask(ids: np.ndarray, offsets: np.ndarray, begins: np.ndarray, longest: int, memory: int | None = None) -> Asked:
+    """Prepare the positions begins[i], begins[i] + 1, … of each text i; texts lie in `ids` (int32) as documents do.
+
+    `memory`: bytes that the trie may take, now and while the corpus is read; None: as many as it needs.
+    """
+    text = np.insert(np.append(ids, -1).astype(np.int32), offsets[:-1], -1)
+    if len(text) >= 2**31:
+        raise ValueError(f"{len(text)} tokens are asked in one go; at most 2^31 - 1 can be")
+    size, _ = slots_for(2 * len(ids) + longest)
+    most = _FREE if memory is None else slots_within(memory)
+    if size > most:
+        size, _ = slots_for(1)
+    root = np.zeros(int(ids.max()) + 1 if len(ids) else 0, NODE)
+    root["path"] = -1
+    table, bits = np.zeros(size, NODE), np.zeros(size << _BESIDE >> 6, np.uint64)
+    table["key"] = _EMPTY
+    table, bits, nodes, full = _insert_all(text, offsets, begins, longest + 1, root, table, bits, most)
+    return Asked(root, table, bits, nodes, text, longest + 1, most, full)
+
+
+@njit(cache=True)
+def _goes_on(text, path, depth, longest, value):
+    """Whether a walk that has `depth` ids may go on with this one: there are children, or the only path says so."""
+    return depth < longest and (path < 0 or text[path - 1 - depth] == value)
+
+
+@njit(cache=True)
+def _scan(ids, offsets, text, longest, root, table, bits, nodes, most):
+    """Walk back from each position, some thousand walks at a time; a walk's slot is known by its key, as tables may move.
+
+    Returns the table, its filter, the number of nodes, and whether it was full before the end.
+    """
+    total, size = offsets[-1], root.shape[0]
+    at, node, path = np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int32)
+    parent, keys = np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64)
+    begins, closing = np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int32)
+    low, d = np.int64(0), 0
+    while low < total:
+        high = min(low + BLOCK, total)
+        n = 0
+        for i in range(low, high):
+            while offsets[d + 1] <= i:
+                d += 1
+            begins[i - low], closing[i - low] = offsets[d], i + 1 == offsets[d + 1]
+            value = ids[i]
+            if value >= size or root[value].node == 0:
+                continue
+            root[value].visits += 1
+            root[value].ends += closing[i - low]
+            if i > offsets[d] and _goes_on(text, root[value].path, 1, longest, ids[i - 1]):
+                at[n], node[n], path[n], parent[n] = i, root[value].node, root[value].path, value
+                n += 1
+        depth = 1
+        while n > 0:
+            if _is_full(table, nodes, n, most):
+                return table, bits, nodes, True
+            table, bits = _room(table, bits, nodes, n)
+            m = np.int64(0)
+            for a in range(n):
+                i = at[a]
+                key = (node[a] << 32) | np.int64(ids[i - depth])
+                bit = _bit(bits, key)
+                there = np.int64((bits[bit >> np.uint64(6)] >> (bit & np.uint64(63))) & np.uint64(1))
+                keys[m], at[m], path[m], parent[m] = key, i, path[a], parent[a]
+                m += there | np.int64(path[a] >= 0)
+            for a in range(m):
+                prefetch(table, _home(table, keys[a]))
+            n = 0
+            for a in range(m):
+                i, key = at[a], keys[a]
+                slot = _slot(table, key)
+                if table[slot].key == _EMPTY:
+                    if path[a] < 0:
+                        continue
+                    if depth == 1:
+                        root[parent[a]].path = -1
+                    else:
+                        table[_slot(table, parent[a])].path = -1
+                    _put(table, bits, slot, key, nodes, path[a])
+                    nodes += 1
+                table[slot].visits += 1
+                table[slot].ends += closing[i - low]
+                back = i - depth - 1
+                if back >= begins[i - low] and _goes_on(text, table[slot].path, depth + 1, longest, ids[back]):
+                    at[n], node[n], path[n], parent[n] = i, table[slot].node, table[slot].path, key
+                    n += 1
+            depth += 1
+        low = high
+    return table, bits, nodes, False
+
+
+def scan_contexts(ids: np.ndarray, offsets: np.ndarray, asked: Asked) -> None:
+    """Add one piece of corpus to the visits of `asked`; where that is full, it stays so."""
+    if not asked.full:
+        asked.table, asked.bits, asked.nodes, asked.full = _scan(
+            ids, offsets, asked.text, asked.longest, asked.root, asked.table, asked.bits, asked.nodes, asked.most
+        )
+    asked.tokens += int(offsets[-1])
+
+
+@njit(cache=True)
+def _chain(text, end, longest, root, table, visits, ends):
+    """Visits of the suffixes of length 1, 2 … that end before `end`, while there are any; returns the longest such length."""
+    if text[end - 1] < 0 or root[text[end - 1]].visits == 0:
+        return 0
+    here = root[text[end - 1]]
+    visits[1], ends[1], node, length = here.visits, here.ends, np.int64(here.node), 1
+    while length < longest and text[end - 1 - length] >= 0:
+        slot = _slot(table, (node << 32) | np.int64(text[end - 1 - length]))
+        if table[slot].key == _EMPTY or table[slot].visits == 0:
+            break
+        length += 1
+        visits[length], ends[length], node = table[slot].visits, table[slot].ends, np.int64(table[slot].node)
+    return length
+
+
+@njit(cache=True)
+def _answer(text, offsets, begins, first, last, longest, root, table, tokens):
+    """Rows (text, position, suffix, denominator, numerator) with denominator > 0."""
+    out, rows = np.empty((1024, 5), np.int64), 0
+    visits, ends = np.zeros(longest + 1, np.int64), np.zeros(longest + 1, np.int64)
+    behind, behind_ends = np.zeros(longest + 1, np.int64), np.zeros(longest + 1, np.int64)
+    for number in range(first, last):
+        begin = offsets[number] + begins[number] + number + 1
+        length = _chain(text, begin, longest, root, table, visits, ends)
+        for end in range(begin, offsets[number + 1] + number + 1):
+            next_length = _chain(text, end + 1, longest, root, table, behind, behind_ends)
+            for suffix in range(min(length, longest - 1) + 1):
+                denominator = visits[suffix] - ends[suffix] if suffix > 0 else tokens
+                if denominator == 0:  # a longer suffix stands in no more places than a shorter one
+                    break
+                if rows == out.shape[0]:
+                    wide = np.empty((2 * rows, 5), np.int64)
+                    wide[:rows] = out
+                    out = wide
+                numerator = behind[suffix + 1] if suffix < next_length else np.int64(0)
+                out[rows, 0], out[rows, 1], out[rows, 2] = number, end - begin, suffix
+                out[rows, 3], out[rows, 4] = denominator, numerator
+                rows += 1
+            visits, behind, ends, behind_ends, length = behind, visits, behind_ends, ends, next_length
+    return out[:rows].copy()
+
+
+def answers(offsets: np.ndarray, begins: np.ndarray, asked: Asked, first: int = 0, last: int | None = None) -> np.ndarray:
+    """int64 [rows, 5]: text, position behind begins[text], suffix length, denominator (> 0), numerator; in that order.
+
+    `offsets` and `begins` are those that were asked; only texts first … last - 1 are answered (all, unless said).
+    """
+    last = len(begins) if last is None else last
+    return _answer(asked.text, offsets, begins, first, last, asked.longest, asked.root, asked.table, asked.tokens)

@@ -1,0 +1,194 @@
+"""One pass over a corpus answers everything asked of it: occurrences and documents of n-grams, documents of pairs.
+
+Memory follows from what is asked, time from the corpus; counts of pieces add up. What takes time is waiting for memory, so
+some thousand positions go down the trie together, one id further at each step: their look-ups do not depend on each other
+and are under way at the same time. An n-gram is met at one depth only, hence its occurrences come in order.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from tasks.ngrams.kernels.ngram_kernels import _EMPTY, _GOLDEN, _LOW, Trie, prefetch
+from tasks.ngrams.kernels.pair_kernels import RECORD, Pairs, join, note, prepare
+
+BLOCK = 2_048
+
+
+def empty_records(queries: int) -> np.ndarray:
+    """RECORD [queries], before the first piece: carried from piece to piece, which come in document order.
+
+    `occurrences`, `documents`, and `first_document` (-1: none) are the answers; at most 2^31 - 1 documents.
+    """
+    records = np.zeros(queries, RECORD)
+    for name in ("first_document", "last", "begin", "end"):
+        records[name] = -1
+    return records
+
+
+@njit(cache=True)
+def _walk(ids, low, high, stops, trie, hits, hits_at, active, active_at, keys, least):
+    """Every query that begins in [low, high): hits (query), hits_at (position); returns how many, and behind how many those of
+    `least` ids or more come."""
+    root, table, bits, shift, bits_shift, depth = trie
+    last, size = (table.shape[0] >> 1) - 1, root.shape[0]
+    found, n, short = np.int64(0), np.int64(0), np.int64(-1)
+    for i in range(low, high):
+        edge = root[ids[i]] if ids[i] < size else np.int64(0)
+        hits[found], hits_at[found] = (edge >> 32) - 1, i
+        found += edge > _LOW
+        active[n], active_at[n] = edge & _LOW, i
+        n += (edge & _LOW) != 0 and i + 1 < stops[i - low]
+    for k in range(1, depth):
+        if n == 0:
+            break
+        if k + 1 == least:
+            short = found
+        m = np.int64(0)
+        for a in range(n):
+            i = active_at[a]
+            key = (active[a] << 32) | np.int64(ids[i + k])
+            bit = (np.uint64(key) * _GOLDEN) >> np.uint64(bits_shift)
+            keys[m], active_at[m] = key, i
+            m += np.int64((bits[bit >> np.uint64(6)] >> (bit & np.uint64(63))) & np.uint64(1))
+        for a in range(m):
+            prefetch(table, np.int64(((np.uint64(keys[a]) * _GOLDEN) >> np.uint64(shift)) << np.uint64(1)))
+        n = np.int64(0)
+        for a in range(m):
+            i, key = active_at[a], keys[a]
+            slot = np.int64((np.uint64(key) * _GOLDEN) >> np.uint64(shift))
+            while table[2 * slot] != key and table[2 * slot] != _EMPTY:
+                slot = (slot + 1) & last
+            edge = table[2 * slot + 1]
+            hits[found], hits_at[found] = (edge >> 32) - 1, i
+            found += edge > _LOW
+            active[n], active_at[n] = edge & _LOW, i
+            n += (edge & _LOW) != 0 and i + k + 1 < stops[i - low]
+    return found, (short if short >= 0 else found)
+
+
+@njit(cache=True)
+def _by_document(hits, hits_at, found, low, documents, first, count, sorted_hits, sorted_at):
+    """Bring hits into the order of their documents first, first + 1, …, keeping their order within each; where each begins."""
+    starts = np.zeros(count + 1, np.int64)
+    for h in range(found):
+        starts[documents[hits_at[h] - low] - first + 1] += 1
+    for d in range(count):
+        starts[d + 1] += starts[d]
+    at = starts[:count].copy()
+    for h in range(found):
+        d = documents[hits_at[h] - low] - first
+        sorted_hits[at[d]], sorted_at[at[d]] = hits[h], hits_at[h]
+        at[d] += 1
+    return starts
+
+
+@njit(cache=True)
+def _grown(values):
+    """The same values with twice the room."""
+    wide = np.empty(2 * values.shape[0], values.dtype)
+    wide[: values.shape[0]] = values
+    return wide
+
+
+@njit(cache=True)
+def _scan(ids, offsets, base, trie, records, pairs, document_hashes, least):
+    total, windows, entries = offsets[-1], pairs.widths.shape[0] > 0, pairs.entries
+    met = np.empty(entries.shape[0] if windows or pairs.kept.used.shape[0] > 0 else 0, np.int64)
+    room = BLOCK * max(1, trie.depth)
+    hits, hits_at = np.empty(room, np.int32), np.empty(room, np.int64)
+    sorted_hits, sorted_at = np.empty(room, np.int32), np.empty(room, np.int64)
+    active, active_at, keys = np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64)
+    documents, stops = np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64)
+    present, here, bits = np.empty(records.shape[0], np.int32), 0, np.zeros((records.shape[0] >> 6) + 1, np.uint64)
+    heads = np.empty(records.shape[0] if windows else 0, np.int32)
+    tails = np.empty(records.shape[0] if windows else 0, np.int32)
+    places, follow, placed = np.empty(1024, np.int64), np.empty(1024, np.int32), 0
+    noted, noted_in, notes = np.empty(1024, np.int32), np.empty(1024, np.int32), 0
+    low, d = np.int64(0), 0
+    while low < total:
+        high = min(low + BLOCK, total)
+        while offsets[d + 1] <= low:
+            d += 1
+        first = d
+        for i in range(low, high):
+            while offsets[d + 1] <= i:
+                d += 1
+            documents[i - low], stops[i - low] = d, offsets[d + 1]
+        found, short = _walk(ids, low, high, stops, trie, hits, hits_at, active, active_at, keys, least)
+        for h in range(short, found):
+            if notes == noted.shape[0]:
+                noted, noted_in = _grown(noted), _grown(noted_in)
+            noted[notes], noted_in[notes] = hits[h], base + documents[hits_at[h] - low]
+            notes += 1
+        starts = _by_document(hits, hits_at, found, low, documents, first, d - first + 1, sorted_hits, sorted_at)
+        for e in range(first, d + 1):
+            document = np.int32(base + e)
+            for h in range(starts[e - first], starts[e - first + 1]):
+                if h + 16 < found:
+                    prefetch(records, np.int64(sorted_hits[h + 16]))
+                q = sorted_hits[h]
+                records[q].occurrences += 1
+                if records[q].last != document:
+                    records[q].last = document
+                    records[q].first = sorted_at[h] - offsets[e]
+                    if records[q].documents == 0:
+                        records[q].first_document = document
+                    records[q].documents += 1
+                    if records[q].begin >= 0:
+                        present[here] = q
+                        here += 1
+                        bits[q >> 6] |= np.uint64(1) << np.uint64(q & 63)
+                        if windows:
+                            heads[q] = -1
+                if windows and records[q].begin >= 0:
+                    if placed == places.shape[0]:
+                        places, follow = _grown(places), _grown(follow)
+                    places[placed], follow[placed] = sorted_at[h], -1
+                    if heads[q] < 0:
+                        heads[q] = placed
+                    else:
+                        follow[tails[q]] = placed
+                    tails[q] = placed
+                    placed += 1
+            if offsets[e + 1] <= high:
+                joined = join(entries, present, here, bits, records, met)
+                if met.shape[0] > 0:
+                    note(met, joined, e, document, records, pairs, document_hashes, heads, places, follow)
+                for a in range(here):
+                    bits[present[a] >> 6] = 0
+                here, placed = 0, 0
+        low = high
+    return noted[:notes], noted_in[:notes]
+
+
+_NO_HASHES = np.zeros(0, np.uint64)
+
+
+def no_pairs() -> Pairs:
+    """When only n-grams are asked."""
+    return prepare(np.empty((0, 2), np.int64), np.empty(0), np.empty(0, np.int64), np.zeros(0, RECORD))
+
+
+def scan_ngrams(ids: np.ndarray, offsets: np.ndarray, base: int, trie: Trie, records: np.ndarray) -> None:
+    """Add one piece of corpus to the counts of each query; the piece's first document is number `base`."""
+    _scan(ids, offsets, base, trie, records, no_pairs(), _NO_HASHES, 0)
+
+
+def scan_pairs(
+    ids: np.ndarray,
+    offsets: np.ndarray,
+    base: int,
+    trie: Trie,
+    records: np.ndarray,
+    pairs: Pairs,
+    document_hashes: np.ndarray = _NO_HASHES,
+    least: int = 0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Add one piece of corpus to the counts of each query and of each pair, in the same pass.
+
+    `document_hashes` (uint64 [documents of the piece]) are needed where documents are kept. Returns (query, document), int32,
+    of every occurrence of a query of `least` ids or more, at least two; of none, for 0.
+    """
+    return _scan(ids, offsets, base, trie, records, pairs, document_hashes, least)

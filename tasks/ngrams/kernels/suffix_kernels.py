@@ -1,0 +1,285 @@
+"""Questions to suffix arrays, one or several shards of them: NumPy in, NumPy out (arXiv 2407.14985 §2, Eq. 5-6).
+
+The suffixes that begin with one n-gram lie side by side, and binary search finds where. `suffix_array_kernels` says what lies
+in the arrays and makes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from tasks.ngrams.kernels.ngram_kernels import prefetch
+from tasks.ngrams.kernels.suffix_array_kernels import Suffixes, build
+
+__all__ = [
+    "Followed",
+    "Suffixes",
+    "build",
+    "continuations",
+    "counts",
+    "document_counts",
+    "infinigram",
+    "intervals",
+    "places",
+    "translate",
+]
+
+_LANES = 32  # binary searches under way at once: while one waits for memory, others go on
+
+
+class Followed(NamedTuple):
+    """∞-gram counts of (context, next): of the longest suffix that anything follows, and of the longest that `next` follows.
+
+    int64 [questions] each. A suffix of length 0 is the empty context, which every id follows; -1: `next` stands nowhere.
+    """
+
+    suffix: np.ndarray
+    numerator: np.ndarray
+    denominator: np.ndarray
+    backoff_suffix: np.ndarray
+    backoff_numerator: np.ndarray
+    backoff_denominator: np.ndarray
+
+
+# -- counting --------------------------------------------------------------------------------------------------------
+def translate(index: Suffixes, ids: np.ndarray) -> np.ndarray:
+    """Ids as this shard's ranks (int32); 0, which matches nothing, for an id that the shard does not have.
+
+    ValueError for a negative id.
+    """
+    if len(ids) and int(ids.min()) < 0:
+        raise ValueError(f"id {int(ids.argmin())} is negative: ids count from 0")
+    found = np.zeros(len(ids), np.int32)
+    known = ids < len(index.ranks)
+    found[known] = index.ranks[ids[known]]
+    return found
+
+
+@njit(cache=True)
+def _compare(text, at, asked, begin, length):
+    """Below 0 where the text is smaller than asked[begin : begin + length], above 0 where it is greater, 0 where it is it."""
+    for i in range(length):
+        difference = text[at + i] - asked[begin + i]
+        if difference != 0:  # at the end of a document at the latest: asked ranks are above 0
+            return difference
+    return 0
+
+
+@njit(cache=True)
+def _search(text, suffixes, firsts, asked, begins, lengths, lows, highs):
+    """Where suffixes that begin with each question lie: `_LANES` binary searches side by side, each looking ahead."""
+    left, right, middle = np.empty(_LANES, np.int64), np.empty(_LANES, np.int64), np.empty(_LANES, np.int64)
+    place, step = np.empty(_LANES, np.int64), np.empty(_LANES, np.int64)
+    for group in range(0, begins.shape[0], _LANES):
+        lanes = min(_LANES, begins.shape[0] - group)
+        for lane in range(lanes):
+            begin, length = begins[group + lane], lengths[group + lane]
+            left[lane], right[lane], step[lane] = 0, suffixes.shape[0], 0
+            if length > 0:
+                first = asked[begin]
+                left[lane], right[lane] = firsts[first], firsts[first + 1]
+                for i in range(length):
+                    if asked[begin + i] == 0:
+                        right[lane] = left[lane]
+            highs[group + lane] = right[lane]
+        for upper in range(2):
+            if upper:
+                for lane in range(lanes):
+                    lows[group + lane] = left[lane]
+                    right[lane], step[lane] = highs[group + lane], 1  # most n-grams are rare: their end is near
+            active = True
+            while active:
+                active = False
+                for lane in range(lanes):
+                    if left[lane] < right[lane]:
+                        active = True
+                        near = left[lane] + step[lane] - 1
+                        middle[lane] = near if step[lane] > 0 and near < right[lane] else (left[lane] + right[lane]) >> 1
+                        prefetch(suffixes, middle[lane])
+                for lane in range(lanes):
+                    if left[lane] < right[lane]:
+                        place[lane] = suffixes[middle[lane]]
+                        prefetch(text, place[lane])
+                for lane in range(lanes):
+                    if left[lane] < right[lane]:
+                        q = group + lane
+                        difference = _compare(text, place[lane], asked, begins[q], lengths[q])
+                        if difference < 0 or (upper and difference == 0):
+                            left[lane] = middle[lane] + 1
+                            step[lane] *= 2
+                        else:
+                            right[lane], step[lane] = middle[lane], 0
+        for lane in range(lanes):
+            highs[group + lane] = left[lane]
+
+
+def intervals(index: Suffixes, asked: np.ndarray, begins: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where in `suffixes` those lie that begin with asked[begins[i] : begins[i] + lengths[i]]: int64 [low, high) each.
+
+    asked: ranks, from `translate`. high - low is the number of occurrences; the empty n-gram begins every suffix.
+    """
+    lows, highs = np.empty(len(begins), np.int64), np.empty(len(begins), np.int64)
+    _search(index.text, index.suffixes, index.firsts, asked, begins.astype(np.int64), lengths.astype(np.int64), lows, highs)
+    return lows, highs
+
+
+@njit(cache=True)
+def _end_with_document(text, suffixes, lows, highs, lengths, ends):
+    """How many of each interval's occurrences are the last of their document: separators sort first."""
+    for q in range(lows.shape[0]):
+        left, right, step = lows[q], highs[q], 1
+        while lengths[q] > 0 and left < right:
+            near = left + step - 1
+            middle = near if step > 0 and near < right else (left + right) >> 1
+            if text[suffixes[middle] + lengths[q]] == 0:
+                left = middle + 1
+                step *= 2
+            else:
+                right, step = middle, 0
+        ends[q] = left - lows[q]
+
+
+@njit(cache=True)
+def _distinct_documents(suffixes, starts, lows, highs, documents):
+    """How many documents hold each interval's occurrences."""
+    last = np.full(starts.shape[0], -1, np.int64)
+    for q in range(lows.shape[0]):
+        for i in range(lows[q], highs[q]):
+            document = np.searchsorted(starts, suffixes[i], side="right")
+            if last[document] != q:
+                last[document] = q
+                documents[q] += 1
+
+
+def _checked(ids: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """Lengths of n-grams laid out like a corpus; ValueError for one without ids."""
+    lengths = np.diff(offsets)
+    if len(lengths) and lengths.min() < 1:
+        raise ValueError(f"query {int(lengths.argmin())} is empty: an n-gram has at least one word")
+    return lengths
+
+
+def counts(shards: Sequence[Suffixes], ids: Sequence[np.ndarray], offsets: np.ndarray) -> np.ndarray:
+    """Occurrences (int64) of n-grams laid out like a corpus, in all shards together; `ids` holds their ids in each shard.
+
+    Ids that stand nowhere count 0. ValueError for an empty n-gram or a negative id.
+    """
+    found = np.zeros(len(offsets) - 1, np.int64)
+    for index, own in zip(shards, ids, strict=True):
+        lengths = _checked(own, offsets)
+        lows, highs = intervals(index, translate(index, own), offsets[:-1], lengths)
+        found += highs - lows
+    return found
+
+
+def document_counts(shards: Sequence[Suffixes], ids: Sequence[np.ndarray], offsets: np.ndarray) -> np.ndarray:
+    """Documents (int64) that hold each n-gram; as `counts`, but time grows with the occurrences."""
+    found = np.zeros(len(offsets) - 1, np.int64)
+    for index, own in zip(shards, ids, strict=True):
+        lows, highs = intervals(index, translate(index, own), offsets[:-1], _checked(own, offsets))
+        _distinct_documents(index.suffixes, index.starts, lows, highs, found)
+    return found
+
+
+def places(index: Suffixes, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Every occurrence of one n-gram, in the order of the text: its document, and how many ids stand before it there."""
+    lows, highs = intervals(index, translate(index, ids), np.zeros(1, np.int64), _checked(ids, np.array([0, len(ids)])))
+    found = np.sort(index.suffixes[lows[0] : highs[0]]).astype(np.int64)
+    document = np.searchsorted(index.starts, found, side="right") - 1
+    return document, found - index.starts[document]
+
+
+# -- what follows ----------------------------------------------------------------------------------------------------
+@njit(cache=True)
+def _next_ranks(text, suffixes, low, high, length, ranks, occurrences):
+    """The distinct ranks that follow an interval's n-gram and how often; steps over equal ones in leaps."""
+    found, left = 0, low
+    while left < high:
+        rank = text[suffixes[left] + length]
+        begin, right, step = left, high, 1
+        while left < right:
+            near = left + step - 1
+            middle = near if step > 0 and near < right else (left + right) >> 1
+            if text[suffixes[middle] + length] == rank:
+                left = middle + 1
+                step *= 2
+            else:
+                right, step = middle, 0
+        if rank > 0:
+            ranks[found], occurrences[found] = rank, left - begin
+            found += 1
+    return found
+
+
+def continuations(index: Suffixes, context: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(ids, occurrences) of what follows a context inside a document, sorted by id; for an empty one, of all ids."""
+    lows, highs = intervals(index, translate(index, context), np.zeros(1, np.int64), np.array([len(context)]))
+    room = min(int(highs[0] - lows[0]), len(index.firsts))
+    ranks, occurrences = np.empty(room, np.int64), np.empty(room, np.int64)
+    found = _next_ranks(index.text, index.suffixes, lows[0], highs[0], len(context), ranks, occurrences)
+    id_of = np.argsort(index.ranks, kind="stable")[np.count_nonzero(index.ranks == 0) :]
+    ids = id_of[ranks[:found] - 1]
+    order = np.argsort(ids)
+    return ids[order], occurrences[:found][order]
+
+
+def infinigram(
+    shards: Sequence[Suffixes], contexts: Sequence[np.ndarray], offsets: np.ndarray, longest: int = 64
+) -> Followed:
+    """∞-gram counts of the last id of each text after those before it, in all shards together.
+
+    Text i is contexts[s][offsets[i] : offsets[i + 1]] in the ids of shard s: the context, then the id asked about. No more
+    than `longest` ids of a context are looked up. ValueError for a text without an id.
+    """
+    lengths, ends = np.diff(offsets), offsets[1:] - 1
+    if len(lengths) and lengths.min() < 1:
+        raise ValueError(f"text {int(lengths.argmin())} is empty: it must end with the id asked about")
+    asked = [translate(index, own) for index, own in zip(shards, contexts, strict=True)]
+    most = np.minimum(lengths - 1, longest).astype(np.int64)
+
+    def with_next(which: np.ndarray, suffix: np.ndarray) -> np.ndarray:
+        found = np.zeros(len(which), np.int64)
+        for index, own in zip(shards, asked, strict=True):
+            lows, highs = intervals(index, own, ends[which] - suffix, suffix + 1)
+            found += highs - lows
+        return found
+
+    def with_any(which: np.ndarray, suffix: np.ndarray) -> np.ndarray:
+        found = np.zeros(len(which), np.int64)
+        for index, own in zip(shards, asked, strict=True):
+            lows, highs = intervals(index, own, ends[which] - suffix, suffix)
+            last = np.empty(len(which), np.int64)
+            _end_with_document(index.text, index.suffixes, lows, highs, suffix, last)
+            found += highs - lows - last
+        return found
+
+    everything = np.arange(len(lengths))
+    seen, seen_numerator = _longest(with_next, np.full(len(lengths), -1, np.int64), most)
+    seen_denominator = with_any(everything, np.maximum(seen, 0)) * (seen >= 0)
+    suffix, denominator = _longest(with_any, np.maximum(seen, 0) - 1, most)
+    numerator = np.where(suffix == seen, seen_numerator, 0)
+    return Followed(np.maximum(suffix, 0), numerator, denominator, seen, seen_numerator, seen_denominator)
+
+
+def _longest(
+    count: Callable[[np.ndarray, np.ndarray], np.ndarray], known: np.ndarray, most: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The largest length in (known, most] with a count above 0, and that count; (known, 0) if there is none.
+
+    A longer suffix stands in no more places than a shorter one, so lengths are tried in leaps, then halved.
+    """
+    low, high, step = known.copy(), most.copy(), np.ones(len(most), np.int64)
+    found = np.zeros(len(most), np.int64)
+    while len(open_ := np.flatnonzero(low < high)):
+        near = low[open_] + step[open_]
+        length = np.where((step[open_] > 0) & (near < high[open_]), near, (low[open_] + high[open_] + 1) >> 1)
+        times = count(open_, length)
+        stands = times > 0
+        low[open_[stands]], found[open_[stands]] = length[stands], times[stands]
+        step[open_[stands]] *= 2
+        high[open_[~stands]], step[open_[~stands]] = length[~stands] - 1, 0
+    return low, found

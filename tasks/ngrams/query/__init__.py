@@ -1,0 +1,1 @@
+"""The step `query`: what the tasks ask of the corpus, in one pass."""

@@ -1,0 +1,1 @@
+"""The trace page: every evaluated example with its evidence."""

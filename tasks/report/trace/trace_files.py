@@ -1,0 +1,224 @@
+"""The trace page's files: the page, and beside it the examples of each task in chunks that a script tag can load.
+
+    trace/index.html                      the page itself, with its style and script
+    trace/tasks/facts/index.js            taskgramTrace("index", "facts", 0, {…}): ids, first words, right or wrong
+    trace/tasks/facts/0003.js             examples 300 to 399, with their n-grams, pairs and answers
+    trace/tasks/facts/documents-0003.js   documents behind the pairs that come up first in those examples
+
+A page opened from a folder may not fetch, but it may load a script; so each chunk calls the function of that name with JSON.
+All text in it is data: what could end a script, a line or a direction is escaped, and the page puts it into text nodes only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from schemas import Study
+from tasks.report.numbers import HUNDREDS, sizes
+from tasks.report.trace.trace_page import page, script
+from tasks.step import Inputs, Job, Work
+
+READS = ("examples", "trace_spans", "trace_pairs", "trace_probabilities", "trace_answers", "pair_documents", "models")
+CHUNK = 100  # examples in a chunk
+CHUNKS_AT_ONCE = 5
+DOCUMENTS_SHOWN = 5  # of a pair
+FIRST_WORDS, FIRST_ANSWER = 100, 40  # code points of input and output in the index, for the search
+PAIR = ["input_ngram", "output_ngram"]
+
+
+def plan(study: Study, inputs: Inputs) -> list[Job]:
+    """One job for the page, and one for the chunks of each task."""
+    tasks = [{"name": t.name, "family": t.family} for t in study.tasks]
+    about = {"study": study.name, "title": study.title, "tasks": tasks}
+    jobs = [Job({"page": "trace"}, about, {"models": tuple(inputs.get("models", ()))})]
+    for task in study.tasks:
+        parts = {
+            table: tuple(p for p in inputs.get(table, ()) if p.labels.get("task", task.name) == task.name)
+            for table in READS
+            if table != "models"
+        }
+        jobs.append(Job({"task": task.name}, {}, parts, cost=3.0))
+    return jobs
+
+
+def run(work: Work) -> None:
+    """Write the page, or the chunks of one task, and then their list."""
+    if "page" in work.labels:
+        known = sizes(work.read("models", "model", "checkpoint", "parameters").to_pylist())
+        models = [{"name": m, "parameters": n} for m, n in known.items()]
+        files = iter([("trace/index.html", page({**work.settings, "models": models}))])
+    else:
+        files = _chunks(work, work.labels["task"])
+    _write(work, files)
+
+
+def _write(work: Work, files: Iterator[tuple[str, str]]) -> None:
+    """Each file as it comes, then the table; what an interrupted run left is removed."""
+    folder, rows = work.folder(), []
+    for name, text in files:
+        content, path = text.encode(), folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        rows.append((name, hashlib.sha256(content).hexdigest(), len(content)))
+    rows.sort()
+    known = {name for name, *_ in rows}
+    for old in [p for p in folder.rglob("*") if p.is_file() and p.relative_to(folder).as_posix() not in known]:
+        old.unlink()
+    work.write("trace_files", {"file": [r[0] for r in rows], "sha256": [r[1] for r in rows], "bytes": [r[2] for r in rows]})
+
+
+# -- the chunks of a task ---------------------------------------------------------------------------------------------
+def _chunks(work: Work, task: str) -> Iterator[tuple[str, str]]:
+    """All files of a task; examples are read some chunks at a time."""
+
+    def file(name: str, kind: str, number: int, content: Any) -> tuple[str, str]:
+        return f"trace/tasks/{task}/{name}.js", f'taskgramTrace("{kind}",{script(task)},{number},{script(content)});\n'
+
+    asked = work.frame("examples", "task", "split", "example", "group", "input", "output", "aliases", "options")
+    asked = asked.filter(task=task, split="evaluate").drop("task", "split").sort("example")
+    answers = work.frame("trace_answers").filter(task=task).sort("example", "model")
+    models = sorted(answers["model"].unique().to_list())
+    documents, place = _documents(work), dict[tuple[str, str], tuple[int, int]]()
+    pairs: list[int] = []
+    for first in range(0, asked.height, CHUNK * CHUNKS_AT_ONCE):
+        some = asked[first : first + CHUNK * CHUNKS_AT_ONCE]
+        found = _examples(work, some, answers, models)
+        for begin in range(0, len(found), CHUNK):
+            number, chunk = (first + begin) // CHUNK, found[begin : begin + CHUNK]
+            shown: list[list[Any]] = []
+            for example in chunk:
+                pairs.append(sum(bool(p[3]) for p in example["pairs"]))
+                for pair in example["pairs"]:
+                    key = (example["in"][pair[0]][1], example["out"][pair[1]][1])
+                    if key in documents and key not in place:
+                        place[key] = (number, len(shown))
+                        shown.append(documents.pop(key))
+                    pair.append(place.get(key))
+            yield file(f"{number:04d}", "examples", number, chunk)
+            if shown:
+                yield file(f"documents-{number:04d}", "documents", number, shown)
+    yield file("index", "index", 0, _index(asked, answers, models, pairs))
+
+
+def _index(asked: pl.DataFrame, answers: pl.DataFrame, models: Sequence[str], pairs: list[int]) -> dict[str, Any]:
+    """What a list of all examples shows: columns, one entry an example."""
+    statistic = answers["statistic"][0] if len(answers) else ""
+    half = 50.0 if statistic in HUNDREDS else 0.5
+    mark = pl.when(pl.col("value").is_null()).then(pl.lit("-")).when(pl.col("value") >= half).then(pl.lit("1"))
+    marks = answers.with_columns(mark=mark.otherwise(pl.lit("0"))).select("example", "model", "mark")
+    right = []
+    for model in models:
+        here = asked.select("example").join(marks.filter(model=model), on="example", how="left", maintain_order="left")
+        right.append("".join(here["mark"].fill_null("-").to_list()))
+    return {
+        "chunk": CHUNK,
+        "statistic": statistic,
+        "models": models,
+        "ids": asked["example"].to_list(),
+        "words": [_short(x, FIRST_WORDS) for x in asked["input"].to_list()],
+        "answers": [_short(y, FIRST_ANSWER) for y in asked["output"].to_list()],
+        "right": right,
+        "pairs": pairs,
+    }
+
+
+def _short(text: str, most: int) -> str:
+    plain = " ".join(text[: 4 * most].split())
+    return plain if len(plain) <= most else plain[: most - 1] + "…"
+
+
+def _documents(work: Work) -> dict[tuple[str, str], list[Any]]:
+    """Documents by pair: [source, id, excerpt, start and end of s_x, start and end of s_y], a few of each pair.
+
+    Those of the task's pairs are held in memory: what the study keeps of a pair is small.
+    """
+    asked = work.frame("trace_pairs", *PAIR).unique()
+    found: dict[tuple[str, str], list[Any]] = {}
+    for part in work.parts("pair_documents"):
+        for batch in work.batches(part, rows=65_536):
+            rows = pl.DataFrame(batch).filter(pl.col("rank") < DOCUMENTS_SHOWN)
+            rows = rows.join(asked, on=PAIR, how="semi", maintain_order="left")
+            for x, y, _, *document in rows.iter_rows():
+                found.setdefault((x, y), []).append(document)
+    return found
+
+
+# -- some examples ----------------------------------------------------------------------------------------------------
+def _examples(work: Work, some: pl.DataFrame, answers: pl.DataFrame, models: Sequence[str]) -> list[dict[str, Any]]:
+    """Each as an object; lists are positional, to be small (trace.js reads them)."""
+    low, high = some["example"][0], some["example"][-1]
+    spans, pairs, likely = (_between(work, t, low, high) for t in ("trace_spans", "trace_pairs", "trace_probabilities"))
+    spans = spans.with_columns(at=pl.int_range(pl.len()).over("example", "side"))
+    inputs, outputs = spans.filter(side="input"), spans.filter(side="output")
+    given = answers.filter(pl.col("example").is_between(pl.lit(low), pl.lit(high)))
+    found: dict[str, dict[str, Any]] = {
+        e: {
+            "id": e,
+            "group": group,
+            "x": x,
+            "y": y,
+            "aliases": aliases,
+            "options": options,
+            "in": [],
+            "out": [],
+            "pairs": [],
+            "said": [None] * len(models),
+            "log": [],
+            "delta": [],
+        }
+        for e, group, x, y, aliases, options in some.iter_rows()
+    }
+    columns = ("example", "order", "ngram", "starts", "ends", "documents", "occurrences", "log_infinity", "note")
+    for e, n, ngram, starts, ends, df, occurrences, _, _ in inputs.select(columns).iter_rows():
+        found[e]["in"].append([n, ngram, _places(starts, ends), df, occurrences])
+    for e, n, ngram, starts, ends, df, occurrences, log, note in outputs.select(columns).iter_rows():
+        found[e]["out"].append([n, ngram, _places(starts, ends), df, occurrences, note if log is None else round(log, 4)])
+    for e, *pair in _numbered(pairs, inputs, outputs).iter_rows():
+        found[e]["pairs"].append(pair)
+    number = {m: i for i, m in enumerate(models)}
+    for e, model, checkpoint, text, value, note in given.select(
+        "example", "model", "checkpoint", "text", "value", "note"
+    ).iter_rows():
+        found[e]["said"][number[model]] = [text, value if value is None else round(value, 2), note, checkpoint]
+    _add_probabilities(found, likely, outputs, number)
+    return list(found.values())
+
+
+def _between(work: Work, table: str, low: str, high: str) -> pl.DataFrame:
+    """The rows of these examples; the rest of the table is not read."""
+    return pl.DataFrame(work.store.read_between(work.parts(table), work.contracts[table].schema, "example", low, high))
+
+
+def _places(starts: list[int], ends: list[int]) -> list[int]:
+    return [at for place in zip(starts, ends, strict=True) for at in place]
+
+
+def _numbered(pairs: pl.DataFrame, inputs: pl.DataFrame, outputs: pl.DataFrame) -> pl.DataFrame:
+    """Pairs as (example, number of s_x, number of s_y, similarity, C, log P_n)."""
+    x = inputs.select("example", "order", pl.col("ngram").alias("input_ngram"), pl.col("at").alias("x"))
+    y = outputs.select("example", "order", pl.col("ngram").alias("output_ngram"), pl.col("at").alias("y"))
+    both = pairs.join(x, on=["example", "order", "input_ngram"]).join(y, on=["example", "order", "output_ngram"])
+    numbers = (pl.col("similarity").round(4), "documents", pl.col("log_probability").round(4))
+    return both.sort("example", "x", "y").select("example", "x", "y", *numbers)
+
+
+def _add_probabilities(
+    found: dict[str, dict[str, Any]], likely: pl.DataFrame, outputs: pl.DataFrame, number: dict[str, int]
+) -> None:
+    """log P_LLM and Δ: for each model (in the order of the index) one number for each output n-gram, or null."""
+    at = outputs.select("example", "order", "ngram", "at")
+    rows = likely.join(at, on=["example", "order", "ngram"]).with_columns(
+        model=pl.col("model").replace_strict(number, default=None, return_dtype=pl.Int64)
+    )
+    rows = rows.drop_nulls("model").sort("example")  # a model without any answer row is in no list
+    for (e,), group in rows.group_by("example", maintain_order=True):
+        example = found[str(e)]
+        for name, column in (("log", "log_probability"), ("delta", "delta")):
+            table = np.full((len(number), len(example["out"])), np.nan)
+            table[group["model"].to_numpy(), group["at"].to_numpy()] = group[column].to_numpy()
+            example[name] = [[None if v != v else v for v in row] for row in table.round(4).tolist()]

@@ -1,0 +1,134 @@
+"""Rank correlations with ties, why one has no value, and how much each row moves it (task-grams §6, §6b, §8)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+FEWEST_ROWS = 3
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its 95 % interval; `value` is None where it is not defined, and `note` says why.
+
+    `standard_error` is given for scores: from the values themselves for shares, means and ratios, from the bootstrap for what
+    only a whole corpus has.
+    """
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    p_value: float | None = None
+    note: str = ""
+    standard_error: float | None = None
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What is correlated: x and y, and the clusters each row belongs to (0-based codes)."""
+
+    x: Floats
+    y: Floats
+    example: Ints
+    output: Ints
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    @property
+    def examples(self) -> int:
+        """Distinct examples."""
+        return len(np.unique(self.example))
+
+    def take(self, keep: NDArray[np.bool_]) -> Rows:
+        """The rows where `keep` holds."""
+        return Rows(self.x[keep], self.y[keep], self.example[keep], self.output[keep])
+
+
+def undefined(rows: Rows, x_name: str = "x", y_name: str = "y") -> str:
+    """Why a correlation of these rows has no value; empty if it has one."""
+    if len(rows) < FEWEST_ROWS:
+        return f"fewer than {FEWEST_ROWS} rows"
+    if not (np.isfinite(rows.x).all() and np.isfinite(rows.y).all()):
+        return "a value is not finite"
+    for values, name in ((rows.x, x_name), (rows.y, y_name)):
+        if values.min() == values.max():
+            return f"{name} is the same in all rows"
+    return ""
+
+
+def _ranks(x: Floats, method: str = "average") -> Floats:
+    from scipy import stats  # here: all steps are imported to lay a study out, and most commands compute no statistics
+
+    return stats.rankdata(x, method)
+
+
+def spearman(x: Floats, y: Floats) -> float:
+    """Pearson's correlation of mid-ranks."""
+    return float(np.clip(np.corrcoef(_ranks(x), _ranks(y))[0, 1], -1.0, 1.0))
+
+
+@dataclass(frozen=True)
+class Order:
+    """How the N(N-1)/2 pairs of rows compare: Kendall's counts, exact integers."""
+
+    pairs: int
+    concordant: int
+    discordant: int
+    tied_x: int
+    tied_y: int
+
+    @property
+    def tau_b(self) -> float:
+        """Kendall's τ_b, which corrects for ties on both sides."""
+        scale = np.sqrt(float(self.pairs - self.tied_x)) * np.sqrt(float(self.pairs - self.tied_y))
+        return float(np.clip((self.concordant - self.discordant) / scale, -1.0, 1.0)) if scale > 0 else float("nan")
+
+
+def kendall_order(x: Floats, y: Floats) -> Order:
+    """Concordant, discordant and tied pairs, in O(N log N) (Knight 1966)."""
+    from tasks.statistics.correlation_kernels import discordant_pairs
+
+    dense_x, dense_y = _ranks(x, "dense").astype(np.int64), _ranks(y, "dense").astype(np.int64)
+    order = np.argsort(dense_x, kind="stable")
+    discordant = int(discordant_pairs(dense_y[order], dense_x[order]))
+    n = len(x)
+
+    def tied(codes: Ints) -> int:
+        sizes = np.unique(codes, return_counts=True)[1].astype(np.int64)
+        return int((sizes * (sizes - 1) // 2).sum())
+
+    pairs, tied_x, tied_y = n * (n - 1) // 2, tied(dense_x), tied(dense_y)
+    tied_both = tied(dense_x * np.int64(n + 1) + dense_y)
+    return Order(pairs, pairs - tied_x - tied_y + tied_both - discordant, discordant, tied_x, tied_y)
+
+
+def influence(x: Floats, y: Floats) -> Floats:
+    """How much Spearman's ρ moves per unit of weight put on each row, the shift of all ranks included.
+
+    With mid-distribution values U, V (mean ½ whatever the weights): cov = E[UV] - ¼. A row's weight enters E[UV] by its own
+    product and by raising the ranks above it; the variances, which ties make random, are treated alike.
+    """
+    n = len(x)
+    u, v = (_ranks(x) - 0.5) / n, (_ranks(y) - 0.5) / n
+
+    def above(values: Floats, other: Floats) -> Floats:
+        """For each row i: mean over rows j of other_j · ([value_j > value_i] + ½ [value_j = value_i])."""
+        codes = np.unique(values, return_inverse=True)[1]
+        sums = np.bincount(codes, weights=other)
+        behind = np.concatenate([np.cumsum(sums[::-1])[::-1][1:], [0.0]])
+        return (behind + 0.5 * sums)[codes] / n
+
+    cross, xx, yy = (u * v).mean(), (u * u).mean(), (v * v).mean()
+    covariance, variance_x, variance_y = cross - 0.25, xx - 0.25, yy - 0.25
+    moves = u * v + above(x, v) + above(y, u) - 3 * cross
+    moves_x = u * u + 2 * above(x, u) - 3 * xx
+    moves_y = v * v + 2 * above(y, v) - 3 * yy
+    scale = np.sqrt(variance_x * variance_y)
+    return moves / scale - 0.5 * covariance / scale * (moves_x / variance_x + moves_y / variance_y)

@@ -1,0 +1,184 @@
+"""Intervals and p-values of a correlation whose rows share examples and output n-grams (task-grams §6b).
+
+percentile    the middle 95 % of resamples of whole examples: these facts, new examples
+BCa           the same, corrected for bias and skewness (Efron 1987); the acceleration comes from influence values
+two-way p     t = ρ / SE, SE² = V_example + V_s_y - V_both of influence values (Cameron, Gelbach & Miller 2011): new facts too
+permutation   of one row per s_y, studentised (DiCiccio & Romano 2017); only where each example has one s_y
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tasks.statistics.bootstrap import bootstrap_many, bootstrap_pearson
+from tasks.statistics.correlation import Estimate, Floats, Ints, Rows, influence, spearman, undefined
+
+FEWEST_CLUSTERS = 50.0
+PERMUTATIONS_AT_ONCE = 64
+
+
+# -- intervals ------------------------------------------------------------------------------------------------------
+def percentile_interval(draws: Floats) -> tuple[float | None, float | None, str]:
+    """The middle 95 % of the draws that have a value; none if more than half have no value."""
+    defined = draws[np.isfinite(draws)]
+    if len(defined) * 2 < len(draws) or not len(defined):
+        return None, None, "no interval: most resamples are constant"
+    low, high = np.percentile(defined, [2.5, 97.5])
+    return float(low), float(high), ""
+
+
+def bca_interval(rows: Rows, drawn: Floats, value: float) -> tuple[float | None, float | None, str]:
+    """Bias-corrected and accelerated ends of resamples of whole examples.
+
+    z₀ = Φ⁻¹(share of draws below ρ, half of those equal to it); a = Σ U³ / (6 (Σ U²)^{3/2}), U the influence of an example.
+    """
+    from scipy import stats
+
+    low, high, missing = percentile_interval(drawn)
+    if missing:
+        return low, high, missing
+    drawn = drawn[np.isfinite(drawn)]
+    below = ((drawn < value).sum() + 0.5 * (drawn == value).sum()) / len(drawn)
+    if not 0 < below < 1:
+        return None, None, "no interval: all resamples lie on one side of the estimate"
+    sums = np.bincount(np.unique(rows.example, return_inverse=True)[1], weights=influence(rows.x, rows.y))
+    squares = float((sums**2).sum())
+    acceleration = float((sums**3).sum()) / (6 * squares**1.5) if squares > 0 else 0.0
+    bias, ends = stats.norm.ppf(below), stats.norm.ppf([0.025, 0.975])
+    at = stats.norm.cdf(bias + (bias + ends) / (1 - acceleration * (bias + ends)))
+    found = np.quantile(drawn, at)
+    return float(found.min()), float(found.max()), ""
+
+
+# -- p-values -------------------------------------------------------------------------------------------------------
+def clustered_variance(values: Floats, clusters: Ints) -> float:
+    """Variance of the mean of influence values whose clusters are independent; NaN with fewer than two clusters."""
+    sums = np.bincount(clusters, weights=values)
+    count = len(np.unique(clusters))
+    return float("nan") if count < 2 else float((sums**2).sum() / len(values) ** 2 * count / (count - 1))
+
+
+def effective_clusters(clusters: Ints) -> float:
+    """n² / Σ n_c²: how many clusters of equal size would say as much."""
+    sizes = np.bincount(clusters).astype(np.float64)
+    return float(sizes.sum() ** 2 / (sizes**2).sum())
+
+
+def two_way_p(rows: Rows, rho: float) -> tuple[float | None, str]:
+    """Two-sided p of ρ = 0 for new examples and new outputs (§6b), and what a reader must know of it.
+
+    t = ρ / SE, SE² = V_example + V_output - V_both, min(clusters) - 1 degrees of freedom.
+    """
+    from scipy import stats
+
+    example = np.unique(rows.example, return_inverse=True)[1]
+    output = np.unique(rows.output, return_inverse=True)[1]
+    smallest = min(int(example.max()), int(output.max())) + 1
+    if smallest < 2:
+        return None, "no p: all rows share one example or one output n-gram"
+    values = influence(rows.x, rows.y)
+    by_example, by_output = clustered_variance(values, example), clustered_variance(values, output)
+    both = clustered_variance(values, np.unique(example * (output.max() + 1) + output, return_inverse=True)[1])
+    variance = by_example + by_output - both
+    if variance <= 0:  # possible in small samples; the larger one-way variance is then the cautious answer
+        variance = max(by_example, by_output)
+    if not variance > 1e-24:
+        return None, "no p: the standard error is 0"
+    p = float(2 * stats.t.sf(abs(rho) / np.sqrt(variance), smallest - 1))
+    few = [
+        f"{effective_clusters(c):.1f} {name}"
+        for c, name in ((example, "examples"), (output, "output n-grams"))
+        if effective_clusters(c) < FEWEST_CLUSTERS
+    ]
+    return p, "few effective clusters: " + ", ".join(few) if few else ""
+
+
+def permutation_p(rows: Rows, group: Ints, permutations: int, seed: int) -> Estimate:
+    """ρ of one row per distinct s_y (means) and its two-sided permutation p, y permuted within groups; or why there is none.
+
+    group: of each row. The statistic is ρ / SE, so that the test holds for ρ = 0 and not for independence alone;
+    p = (1 + b) / (1 + B). B has to be at least 20 times the family it is corrected in.
+    """
+    from tasks.statistics.correlation_kernels import permuted_t
+
+    pairs = np.unique(np.column_stack([rows.example, rows.output]), axis=0)
+    if len(np.unique(pairs[:, 0])) < len(pairs):
+        return Estimate(None, note="no permutation: an example has several output n-grams")
+    output = np.unique(rows.output, return_inverse=True)[1]
+    size = np.bincount(output)
+    of = np.zeros(len(size), dtype=np.int64)
+    of[output] = group
+    if (of[output] != group).any():
+        return Estimate(None, note="no permutation: an output n-gram stands in several groups")
+    # rounded: means of equal numbers have to be equal
+    x, y = (np.round(np.bincount(output, weights=side) / size, 12) for side in (rows.x, rows.y))
+    merged = Rows(x, y, np.arange(len(size)), np.arange(len(size)))
+    if why := undefined(merged):
+        return Estimate(None, note=f"no permutation: of one row per output n-gram, {why}")
+    order = np.argsort(of, kind="stable")
+    ends = np.append(np.flatnonzero(np.diff(of[order])) + 1, len(of))
+    if len(ends) == len(of):
+        return Estimate(spearman(x, y), note="no permutation: each group has one output n-gram")
+    codes_x, codes_y = (np.unique(side[order], return_inverse=True)[1] for side in (x, y))
+    rng = np.random.default_rng(seed)
+    observed = abs(permuted_t(codes_x, codes_y, ends, np.empty((0, len(x))))[0])
+    as_far = 0
+    for first in range(0, permutations, PERMUTATIONS_AT_ONCE):
+        shape = (min(PERMUTATIONS_AT_ONCE, permutations - first), len(x))
+        as_far += int((np.abs(permuted_t(codes_x, codes_y, ends, rng.random(shape))[1:]) >= observed * (1 - 1e-12)).sum())
+    return Estimate(spearman(x, y), p_value=(1 + as_far) / (1 + permutations))
+
+
+def benjamini_hochberg(p_values: Floats) -> Floats:
+    """q-values of one family (false discovery rate)."""
+    from scipy import stats
+
+    return np.maximum(stats.false_discovery_control(p_values), p_values) if len(p_values) else p_values
+
+
+# -- both -----------------------------------------------------------------------------------------------------------
+def correlate(
+    rows: Rows,
+    draws: int,
+    seed: int,
+    *,
+    x_name: str = "x",
+    y_name: str = "y",
+    ranked: bool = True,
+    new_outputs: bool = False,
+) -> Estimate:
+    """Spearman's ρ (or Pearson's r) with its bootstrap interval; for Spearman also the two-way clustered p."""
+    why = undefined(rows, x_name, y_name)
+    if why:
+        return Estimate(None, note=why)
+    value = spearman(rows.x, rows.y) if ranked else float(np.clip(np.corrcoef(rows.x, rows.y)[0, 1], -1.0, 1.0))
+    p, note = two_way_p(rows, value) if ranked else (None, "")
+    if rows.examples < 2:
+        return Estimate(value, p_value=p, note=_join(note, "no interval: one example"))
+    low, high, missing = percentile_interval(
+        bootstrap_correlation(rows, draws, seed, ranked=ranked, new_outputs=new_outputs)
+    )
+    return Estimate(value, low, high, p, _join(note, missing))
+
+
+def bootstrap_correlation(rows: Rows, draws: int, seed: int, *, ranked: bool = True, new_outputs: bool = False) -> Floats:
+    """Correlations of `draws` resamples of whole examples; with `new_outputs` of examples and output n-grams at once.
+
+    Draws in which a side does not vary are NaN.
+    """
+    if ranked:
+        output = rows.output if new_outputs else None
+        return bootstrap_many(np.stack([rows.x, rows.y]), rows.example, output, draws, seed)[:, 0, 1]
+    if new_outputs:
+        raise ValueError("only ranks are resampled over outputs too")
+    return bootstrap_pearson(rows.x, rows.y, rows.example, draws, seed)
+
+
+def bootstrap_error(draws: Floats) -> float | None:
+    """Standard deviation of the draws that have a value; None with fewer than two, or where most have none."""
+    defined = draws[np.isfinite(draws)]
+    return float(defined.std(ddof=1)) if len(defined) > 1 and len(defined) * 2 >= len(draws) else None
+
+
+def _join(*notes: str) -> str:
+    return "; ".join(n for n in notes if n)

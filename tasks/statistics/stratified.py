@@ -1,0 +1,55 @@
+"""Rank correlations inside groups of rows, pooled: the same output, or the same subject, on both sides (task-grams §6c).
+
+    by level:  mid-ranks over all rows, minus their group's mean (same s_y: groups are small, and their own ranks say little)
+    by rank:   mid-ranks inside the group, over its size, minus ½ (subjects, languages: each has a scale of its own)
+Then Pearson over all rows. What is the same in a whole group adds nothing, so Simpson's paradox cannot arise.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.statistics.bootstrap import draw_counts
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+def pooled(x: Floats, y: Floats, group: Ints, example: Ints, weights: NDArray[np.integer], *, ranked_inside: bool) -> Floats:
+    """The pooled correlation under each row of weights (draws × examples); NaN where a side does not vary inside groups.
+
+    x, y, group, example: (n,), codes from 0. Groups of one row add nothing.
+    """
+    from tasks.statistics.stratified_kernels import within_correlations
+
+    orders, codes = [], []
+    for values in (x, y):
+        dense = np.unique(values, return_inverse=True)[1].astype(np.int64)
+        code = group * (int(dense.max()) + 1) + dense if ranked_inside else dense
+        order = np.argsort(code, kind="stable")
+        orders.append(order)
+        codes.append(code[order])
+    return within_correlations(orders[0], codes[0], orders[1], codes[1], group, example, weights, ranked_inside)
+
+
+def pooled_draws(x: Floats, y: Floats, group: Ints, example: Ints, draws: int, seed: int, *, ranked_inside: bool) -> Floats:
+    """The pooled correlation of resamples of whole examples."""
+    source, found = draw_counts(int(example.max()) + 1, draws, seed), []
+    while (weights := source()) is not None:
+        found.append(pooled(x, y, group, example, weights, ranked_inside=ranked_inside))
+    return np.concatenate(found)
+
+
+def equal_rows(x: Floats, y: Floats, example: Ints, rows: int, draws: int, seed: int) -> Floats:
+    """Spearman's ρ of draws that hold about `rows` rows each: as many whole examples, with replacement, as hold them on average."""
+    examples = int(example.max()) + 1
+    taken = max(1, round(rows * examples / len(x)))
+    rng = np.random.default_rng(seed)
+    one, found = np.zeros(len(x), dtype=np.int64), []
+    for begin in range(0, draws, 64):
+        count = min(64, draws - begin)
+        chosen = rng.integers(0, examples, size=(count, taken)) + np.arange(count)[:, None] * examples
+        weights = np.bincount(chosen.ravel(), minlength=count * examples).reshape(count, examples).astype(np.int32)
+        found.append(pooled(x, y, one, example, weights, ranked_inside=False))
+    return np.concatenate(found)

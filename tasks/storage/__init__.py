@@ -1,0 +1,1 @@
+"""Stored data: parts, manifests, checks, leases. Only here is stored data opened and the root's layout known."""

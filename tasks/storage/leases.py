@@ -1,0 +1,230 @@
+"""Who is computing which part: two runs on one root share the work instead of doing it twice.
+
+A run says that it is alive by a number that it raises every few seconds, in a file's content. Others watch that number by
+their own steady clock, so neither a clock that jumps nor a file system's times mislead them. A lease names the run that
+computes a part; it counts for nothing once that run is dead. Two runs that both believe to hold a lease compute the same
+bytes twice, which is a waste and no harm: parts appear whole, under names that say their content.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from tasks.storage.store import Store
+from tasks.storage.writing import whole_file
+
+BEAT = 5.0
+PATIENCE = 60.0
+
+
+class Leases:
+    """The leases of one run. Safe to use from several threads; nothing is written before the first one is asked for."""
+
+    def __init__(self, store: Store, *, beat: float = BEAT, patience: float = PATIENCE) -> None:
+        self.store, self.run = store, uuid.uuid4().hex
+        self._beat, self._patience = beat, patience
+        self._held: set[str] = set()
+        self._seen: dict[str, tuple[int, float]] = {}
+        self._lock, self._ended = threading.Lock(), threading.Event()
+        self._heart: threading.Thread | None = None
+
+    # -- asked by the engine ----------------------------------------------------------------------------------------
+    def take(self, key: str) -> bool:
+        """Whether this run may compute the part of that key: nobody else does, or who did is dead."""
+        self._start()
+        if self._create(key) or (not self._holder_lives(key) and self._replace(key)):
+            with self._lock:
+                self._held.add(key)
+            return True
+        return False
+
+    def drop(self, key: str) -> None:
+        """Done with that part, or failed. A lease that another run has taken over meanwhile stays that run's."""
+        with self._lock:
+            self._held.discard(key)
+        if (self._read(self._lease(key)) or {}).get("run") == self.run:
+            self._remove(self._lease(key))
+
+    def taken(self, key: str) -> bool:
+        """Whether another run that is alive holds the lease of that key."""
+        known = self._read(self._lease(key))
+        return known is not None and known.get("run") != self.run and self._holder_lives(key)
+
+    def others(self) -> bool:
+        """Whether another run is alive. One of another machine is watched until its pulse beats, or has stood still for long."""
+        base, until = f"{self.store.base}/.leases/runs", time.monotonic() + self._patience
+        found = {path: self._read(path) for path in self.store.listed(base, ".json") if path != self._pulse(self.run)}
+        watched = {path: known for path, known in found.items() if known is not None and not _is_dead(known)}
+        while watched and time.monotonic() < until:
+            now = {path: self._read(path) for path in watched}
+            if any(k is not None and (k.get("place") == _place() != "" or k != watched[path]) for path, k in now.items()):
+                return True
+            watched = {path: known for path, known in watched.items() if now[path] is not None}
+            time.sleep(min(0.2, self._beat))
+        return False
+
+    def close(self) -> None:
+        """Give back what is held. Called at the end of a run, whichever way it ends."""
+        self._ended.set()
+        if self._heart is None:
+            return
+        self._heart.join()
+        for key in sorted(self._held):
+            self.drop(key)
+        self._remove(self._pulse(self.run))
+        if self.store.local:
+            self._remove(self._named)
+        self._heart = None
+
+    # -- being alive ------------------------------------------------------------------------------------------------
+    def _start(self) -> None:
+        with self._lock:
+            if self._heart is not None or self._ended.is_set():
+                return
+            self._bury()
+            # Until it is there, another run may take what is being written for what a killed one left: it is written again.
+            self.store.write_json(self._pulse(self.run), {"beat": 0, **_here()})
+            self._heart = threading.Thread(target=self._keep_beating, name="leases", daemon=True)
+            self._heart.start()
+
+    def _keep_beating(self) -> None:
+        beat = 0
+        while not self._ended.wait(self._beat):
+            beat += 1
+            # A full disk must not end it, nor a store that does not answer, whose client has errors of its own: others may
+            # believe this run dead as long as that lasts, and no longer.
+            with suppress(Exception):
+                self.store.write_json(self._pulse(self.run), {"beat": beat, **_here()})
+
+    def _bury(self) -> None:
+        """Remove what dead runs of this machine left: their pulse, their leases, what they were writing."""
+        base = f"{self.store.base}/.leases"
+        for path in self.store.listed(f"{base}/runs"):
+            run = path.rsplit("/", 1)[1].lstrip(".").split(".")[0]
+            known = self._read(self._pulse(run))
+            if known is None or _is_dead(known):
+                self._remove(path)
+        for path in self.store.listed(f"{base}/held", ".json"):
+            run = (self._read(path) or {}).get("run", "")
+            if run and self._read(self._pulse(run)) is None:
+                self._remove(path)
+
+    def _remove(self, path: str) -> None:
+        with suppress(FileNotFoundError):
+            self.store.fs.rm_file(path)
+
+    def _holder_lives(self, key: str) -> bool:
+        run = str((self._read(self._lease(key)) or {}).get("run", f"unknown {key}"))
+        if run == self.run:
+            return True
+        known = self._read(self._pulse(run))
+        if known is None and not run.startswith("unknown"):
+            return False
+        if known is not None and _is_dead(known):
+            return False
+        beat, now = int((known or {}).get("beat", -1)), time.monotonic()
+        with self._lock:
+            last, since = self._seen.setdefault(run, (beat, now))
+            if beat != last:
+                self._seen[run] = (beat, now)
+                return True
+        return now - since < self._patience
+
+    # -- files ------------------------------------------------------------------------------------------------------
+    def _lease(self, key: str) -> str:
+        return f"{self.store.base}/.leases/held/{key}.json"
+
+    def _pulse(self, run: str) -> str:
+        return f"{self.store.base}/.leases/runs/{run}.json"
+
+    @property
+    def _named(self) -> str:
+        """What every lease of this run is a link to."""
+        return f"{self.store.base}/.leases/runs/{self.run}.lease"
+
+    def _read(self, path: str) -> dict[str, Any] | None:
+        known = self.store.read_json(path)
+        return known if isinstance(known, dict) else None
+
+    def _create(self, key: str) -> bool:
+        """Write the lease unless there is one."""
+        path, content = self._lease(key), json.dumps({"run": self.run}).encode()
+        if not self.store.local:
+            try:
+                self.store.fs.pipe_file(path, content, mode="create")
+            except FileExistsError:
+                return False
+            return True
+        # Linked into place with its content: a run killed in between leaves no lease that names nobody. What a lease says is
+        # the same for every part, so one file serves them all.
+        try:
+            os.link(self._named, path)
+        except FileExistsError:
+            return False
+        except FileNotFoundError:  # the first one; or another run took ours for what a killed one had left
+            for folder in (Path(path).parent, Path(self._named).parent):
+                folder.mkdir(parents=True, exist_ok=True)
+            with whole_file(Path(self._named)) as file:
+                file.write(content)
+            return self._create(key)
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
+                raise
+            return _create_alone(path, content)  # a file system without links
+        return True
+
+    def _replace(self, key: str) -> bool:
+        self._remove(self._lease(key))
+        return self._create(key)
+
+
+def _create_alone(path: str, content: bytes) -> bool:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+    except FileExistsError:
+        return False
+    with os.fdopen(file, "wb") as out:
+        out.write(content)
+    return True
+
+
+def _here() -> dict[str, Any]:
+    """This process, so that another one of the same machine can see at once whether it still runs."""
+    return {"place": _place(), "pid": os.getpid(), "started": _started(os.getpid())}
+
+
+def _place() -> str:
+    """Machine, boot and process namespace: where a process number means something. Empty where that cannot be known."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{socket.gethostname()} {boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return ""
+
+
+def _started(pid: int) -> str:
+    """When a process began, in the kernel's ticks; "" if there is none, or if it has ended and nobody has asked how."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+        return "" if fields[0] in "ZX" else fields[19]
+    except (OSError, IndexError):
+        return ""
+
+
+def _is_dead(known: dict[str, Any]) -> bool:
+    """Whether a run of this machine has certainly ended."""
+    return (
+        bool(known.get("place"))
+        and known["place"] == _place()
+        and _started(int(known.get("pid", 0))) != known.get("started")
+    )

@@ -1,0 +1,41 @@
+"""What killed processes left half written is removed: by the run that finishes a table, or finds it finished."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+
+from tasks.storage.store import Store
+
+
+def sweep(store: Store, table: str, idle: Callable[[str], bool]) -> int:
+    """Remove temporary files of parts that nobody is computing, as `idle(key)` says; returns how many.
+
+    Called when all parts of a table are there: what killed processes left behind is then needed by nobody.
+    """
+    folder, swept = store.near / table, 0
+    for path in sorted((folder / "parts").glob(".*.tmp")):
+        if idle(path.name.split(".")[1]):
+            path.unlink(missing_ok=True)
+            swept += 1
+    for path in sorted((folder / "manifests").glob("*.tmp")):
+        path.unlink(missing_ok=True)  # another run that is writing it writes it again
+        swept += 1
+    for path in sorted((folder / "files").glob("*/.*.tmp")):
+        if idle(path.parent.name):
+            path.unlink(missing_ok=True)
+            swept += 1
+    for path in sorted((store.near / ".scratch").glob(f"{table}.*")):
+        if idle(path.name.split(".")[1]):
+            shutil.rmtree(path, ignore_errors=True)
+            swept += 1
+    return swept
+
+
+def sweep_small_files(store: Store) -> int:
+    """Remove what killed processes were writing under `studies`; another run that is writing there writes it again."""
+    swept = 0
+    for path in sorted((store.near / "studies").rglob("*.tmp")):
+        path.unlink(missing_ok=True)
+        swept += 1
+    return swept

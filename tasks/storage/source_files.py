@@ -1,0 +1,85 @@
+"""Files from outside the root, known by their content."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import json
+import os
+import re
+import uuid
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+
+from schemas import StudyError
+from tasks.storage.store import SourceFile, digest
+from tasks.text.lines import has_surrogates
+
+HASHES = "TASKGRAM_FILE_HASHES"
+
+
+def outside_file(path: Path) -> SourceFile:
+    """A file with the hash of its bytes, read again only if its size or time changed. StudyError if it is not there."""
+    try:
+        known, where = os.stat(path), os.path.realpath(path)
+        return SourceFile(path.name, where, _sha256(where, known.st_size, known.st_mtime_ns), known.st_size)
+    except OSError as error:
+        raise StudyError(f"{path}: cannot be read: {error.strerror}; check the path in the study") from None
+
+
+@lru_cache(maxsize=65_536)
+def _sha256(path: str, size: int, mtime_ns: int) -> str:
+    """The hash, from the folder named in TASKGRAM_FILE_HASHES if it was taken before at this size and time."""
+    seen = {"path": path, "bytes": size, "mtime_ns": mtime_ns}
+    folder = os.environ.get(HASHES)
+    kept = Path(folder) / f"{digest(path)}.json" if folder else None
+    if kept is not None and kept.is_file():
+        try:
+            known = json.loads(kept.read_text(encoding="utf-8"))
+        except ValueError:  # broken by whatever broke the disk: the file itself says its hash
+            known = {}
+        if {k: known.get(k) for k in seen} == seen and known.get("sha256"):
+            return str(known["sha256"])
+    with open(path, "rb") as source:
+        found = hashlib.file_digest(source, "sha256").hexdigest()
+    if kept is not None:
+        temporary = kept.with_name(f".{kept.stem}.{uuid.uuid4().hex}.tmp")
+        with suppress(OSError):  # no room, or another run has swept it: then it is taken again the next time
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(json.dumps({**seen, "sha256": found}), encoding="utf-8")
+            temporary.replace(kept)
+    return found
+
+
+def pattern_below(base: Path, pattern: str) -> str:
+    """A pattern in a folder, whose own name is no pattern."""
+    return os.path.join(glob.escape(str(base)), pattern)
+
+
+def resolve_files(patterns: Sequence[str], folder: str, what: str) -> list[tuple[str, Path]]:
+    """(name, path) of the files that patterns name, in order, each once; names are relative to the folder where they can be.
+
+    Raises StudyError for a pattern that matches no file.
+    """
+    found: dict[Path, str] = {}
+    base = Path(folder or ".")
+    for pattern in patterns:
+        try:
+            paths = sorted(Path(p) for p in glob.glob(pattern_below(base, pattern), recursive=True) if Path(p).is_file())
+        except (OSError, ValueError, re.error) as error:  # a path with a NUL, or longer than paths are
+            raise StudyError(
+                f"{what}: {str(base / pattern)!r:.200} cannot be looked up: {error}; check it in the study"
+            ) from None
+        if not paths:
+            raise StudyError(
+                f"{what}: no file matches {str(base / pattern)!r}. Paths are looked up in the study's `data` "
+                "folder (TASKGRAM_DATA overrides it)."
+            )
+        for path in paths:
+            if has_surrogates(str(path)):
+                raise StudyError(f"{what}: the name of {str(path)!r} is not UTF-8; rename the file")
+            name = path.relative_to(base).as_posix() if path.is_relative_to(base) else path.as_posix().lstrip("/")
+            found.setdefault(path, name)
+    return [(name, path) for path, name in found.items()]

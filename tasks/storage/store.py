@@ -1,0 +1,360 @@
+"""Parts, keys and manifests: the only file that opens stored data.
+
+A table is a list of Parquet parts under a manifest. A part lies at `<root>/<table>/parts/<key>.parquet`; its key says all
+that decided its content. A manifest lists part keys, is named by their hash, and is written last.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from schemas import Contract, StudyError
+from tasks.storage.disk import cache_folder
+from tasks.storage.writing import FOOTER, PartWriter, whole_file
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of a table, finished or planned. `labels` are what a person calls it, e.g. {"task": "capitals"}."""
+
+    table: str
+    key: str
+    labels: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    @property
+    def variant(self) -> str:
+        """Which of a study's variants it belongs to; empty for the study itself."""
+        return self.labels.get("variant", "")
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file from outside the root, known by its content."""
+
+    name: str
+    path: str
+    sha256: str
+    bytes: int
+
+
+def digest(value: Any) -> str:
+    """32 hex digits that say the whole of a JSON value."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def fingerprint(parts: Sequence[Part]) -> str:
+    """Names a table's state: the hash of its list of part keys."""
+    return digest([p.key for p in parts])
+
+
+class Store:
+    """Everything a root folder holds."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        if "://" in root:
+            self.fs, self.base = fsspec.core.url_to_fs(root, use_listings_cache=False)  # another run writes there too
+        else:  # a path is taken as it is: to fsspec "a::b" would be an address within another
+            self.fs, self.base = fsspec.filesystem("file"), os.path.abspath(os.path.expanduser(root))
+        self.base = self.base.rstrip("/")
+        self.local = "file" in self.fs.protocol
+
+    @property
+    def near(self) -> Path:
+        """A folder on this machine: the root itself, or what is kept here of a root that is elsewhere."""
+        if self.local:
+            return Path(self.base)
+        return cache_folder() / digest(self.root)[:16]
+
+    def __reduce__(self) -> tuple[type, tuple[str]]:
+        return Store, (self.root,)
+
+    # -- places ---------------------------------------------------------------------------------------------------
+    def part_path(self, part: Part) -> str:
+        """Where a part lies."""
+        return self.path_of(part.table, part.key)
+
+    def path_of(self, table: str, key: str) -> str:
+        """Where the part of that key lies."""
+        return f"{self.base}/{table}/parts/{key}.parquet"
+
+    def manifest_path(self, table: str, name: str) -> str:
+        """Where the manifest of a fingerprint lies."""
+        return f"{self.base}/{table}/manifests/{name}.json"
+
+    def study_path(self, study: str) -> str:
+        """Where it is recorded what a study has run."""
+        return f"{self.base}/studies/{study}.json"
+
+    def folder(self, table: str, key: str) -> Path:
+        """The folder of files that are made beside a part (model weights, planted files). Created if it is not there."""
+        path = self.near / table / "files" / key
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def fetched(self, part: Part) -> Path:
+        """The files beside a finished part, on this machine: where they lie, or a copy of them, made once."""
+        path, there = self.near / part.table / "files" / part.key, f"{self.base}/{part.table}/files/{part.key}"
+        if not self.local and not _complete(path).exists():
+            with _alone(path):
+                if not _complete(path).exists():  # else another worker of this machine has made it meanwhile
+                    self._fetch(there, path)
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def _fetch(self, there: str, path: Path) -> None:
+        if path.exists() and self.fs.exists(there):
+            shutil.rmtree(path)  # what an interrupted copy left, or what was there before the part was made elsewhere
+        for remote in self.fs.find(there):
+            local = path / remote.removeprefix(f"{there}/")
+            local.parent.mkdir(parents=True, exist_ok=True)
+            self.fs.get_file(remote, str(local))
+        path.mkdir(parents=True, exist_ok=True)
+        _complete(path).touch()
+
+    def publish_files(self, table: str, key: str) -> None:
+        """Put the files beside a part where the root is. Nothing to do for a local root."""
+        path, there = self.near / table / "files" / key, f"{self.base}/{table}/files/{key}"
+        if self.local or not path.is_dir():
+            return
+        for file in sorted(p for p in path.rglob("*") if p.is_file() and p.suffix != ".tmp"):
+            self.fs.put_file(str(file), f"{there}/{file.relative_to(path).as_posix()}")
+        _complete(path).touch()
+
+    # -- small files ----------------------------------------------------------------------------------------------
+    def write_json(self, path: str, value: Any) -> None:
+        """Write atomically: readers see the old content or the new, never half of it."""
+        text = json.dumps(value, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+        self.fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
+        if not self.local:
+            with self.fs.open(path, "wb") as out:
+                out.write(text.encode())
+            return
+        try:
+            with whole_file(Path(path)) as out:
+                out.write(text.encode())
+        except FileNotFoundError:  # another run took it for what a killed one had left
+            self.write_json(path, value)
+
+    def read_json(self, path: str) -> Any:
+        """The content, or None if there is no such file or it is not whole."""
+        try:
+            # At once: opened and then read, an object that is written again in between is an error.
+            return json.loads(self.fs.cat_file(path))
+        except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
+            return None
+
+    def listed(self, folder: str, ending: str = "") -> list[str]:
+        """The paths in a folder, in order; none if there is no such folder. No glob: a root's own name may hold its signs."""
+        try:
+            return sorted(path for path in self.fs.ls(folder, detail=False) if path.endswith(ending))
+        except FileNotFoundError:
+            return []
+
+    # -- parts ----------------------------------------------------------------------------------------------------
+    def read(self, parts: Sequence[Part], schema: pa.Schema, columns: Sequence[str] = ()) -> pa.Table:
+        """The rows of these parts, one after the other; an empty table if there are none."""
+        names = list(columns) or schema.names
+        tables = [self.open(p).read(columns=names) for p in parts]
+        # Not `empty_table`, which imports pandas; a question to a finished study needs no such thing.
+        empty = pa.Table.from_batches([], pa.schema([schema.field(n).remove_metadata() for n in names]))
+        return pa.concat_tables([empty, *(t.replace_schema_metadata(None).cast(empty.schema) for t in tables)])
+
+    def read_between(
+        self, parts: Sequence[Part], schema: pa.Schema, column: str, low: str, high: str, columns: Sequence[str] = ()
+    ) -> pa.Table:
+        """The rows with low <= `column` <= high. Row groups that hold none, by their statistics, are not read.
+
+        Fast where parts are sorted by that column, or by one that is the same all through the part before it.
+        """
+        import pyarrow.compute as pc
+
+        names = list(columns) or schema.names
+        wanted = pa.schema([schema.field(n).remove_metadata() for n in names])
+        found = [pa.Table.from_batches([], wanted)]
+        for part in parts:
+            file = self.open(part)
+            number = file.metadata.schema.names.index(column)
+            for group in range(file.num_row_groups):
+                known = file.metadata.row_group(group).column(number).statistics
+                if known is not None and known.has_min_max and not (known.min <= high and known.max >= low):
+                    continue
+                rows = file.read_row_group(group, columns=[*names, *({column} - set(names))])
+                inside = pc.and_(pc.greater_equal(rows[column], low), pc.less_equal(rows[column], high))
+                found.append(rows.filter(inside).select(names).replace_schema_metadata(None).cast(wanted))
+        return pa.concat_tables(found)
+
+    def open(self, part: Part) -> pq.ParquetFile:
+        """A part for reading; StudyError if it is gone or broken."""
+        path = self.part_path(part)
+        try:
+            source = path if self.local else self.fs.open(path, "rb")
+            return pq.ParquetFile(source, memory_map=self.local, page_checksum_verification=True)
+        except (FileNotFoundError, pa.ArrowInvalid, OSError) as error:
+            raise StudyError(f"{path}: {error}. Run the study again: it makes what is missing or broken.") from None
+
+    def footer(self, part: Part) -> dict[str, Any]:
+        """What a part says about its own making: step, settings, inputs, sums."""
+        return json.loads(self.open(part).metadata.metadata[FOOTER])
+
+    def describe(self, part: Part) -> dict[str, Any]:
+        """The manifest's entry for a finished part; reads all its bytes."""
+        path = self.part_path(part)
+        info = self.open(part).metadata
+        stat = self.stat(path)
+        assert stat is not None
+        return {
+            "key": part.key,
+            "labels": dict(part.labels),
+            "rows": info.num_rows,
+            "bytes": stat["bytes"],
+            "mtime_ns": stat["mtime_ns"],
+            "sha256": self.sha256(path),
+            "sums": json.loads(info.metadata[FOOTER])["sums"],
+            "files": self.files_beside(part),
+        }
+
+    def files_beside(self, part: Part) -> list[dict[str, Any]]:
+        """The files in a part's folder, each with its size, time and hash."""
+        folder, found = f"{self.base}/{part.table}/files/{part.key}", []
+        for path in sorted(self.fs.find(folder)) if self.fs.isdir(folder) else ():
+            if not path.endswith(".tmp"):
+                stat = self.stat(path)
+                assert stat is not None
+                found.append({"file": path.removeprefix(f"{folder}/"), **stat, "sha256": self.sha256(path)})
+        return found
+
+    def stat(self, path: str) -> dict[str, int] | None:
+        """Size and time of a file, None if there is none."""
+        try:
+            if self.local:
+                s = os.stat(path)
+                return {"bytes": s.st_size, "mtime_ns": s.st_mtime_ns}
+            info = self.fs.info(path)
+            written = info.get("LastModified") or info.get("created") or info.get("mtime")
+            moment = written.timestamp() if isinstance(written, datetime) else float(written or 0)
+            return {"bytes": info["size"], "mtime_ns": int(moment * 1e9)}
+        except FileNotFoundError:
+            return None
+
+    def sha256(self, path: str) -> str:
+        """Hash of a file's bytes."""
+        with self.fs.open(path, "rb") as source:
+            return hashlib.file_digest(source, "sha256").hexdigest()
+
+    def is_whole(self, part: Part, entry: Mapping[str, Any] | None, *, verify: bool = False) -> bool:
+        """Whether a part can be trusted: its size and time are the manifest's, or, if those changed, its bytes are.
+
+        Without a manifest entry (an interrupted run) the part itself must say so: it appeared whole, by rename, and every page
+        still has its checksum.
+        """
+        stat = self.stat(self.part_path(part))
+        if stat is None:
+            return False
+        if entry is None:
+            return self._has_its_checksums(part)
+        folder = f"{self.base}/{part.table}/files/{part.key}"
+        beside = [(f"{folder}/{f['file']}", f) for f in entry.get("files", [])]
+        return all(self._is_same(path, seen, verify) for path, seen in [(self.part_path(part), entry), *beside])
+
+    def _has_its_checksums(self, part: Part) -> bool:
+        try:
+            file = self.open(part)
+            for _ in file.iter_batches(batch_size=65_536):
+                pass
+            return FOOTER in (file.metadata.metadata or {})
+        except (StudyError, OSError, pa.ArrowException):
+            return False
+
+    def _is_same(self, path: str, seen: Mapping[str, Any], verify: bool) -> bool:
+        stat = self.stat(path)
+        if stat is None or stat["bytes"] != seen["bytes"]:
+            return False
+        same_time = stat["mtime_ns"] == seen["mtime_ns"]
+        if not verify and same_time:
+            return True
+        if self.sha256(path) != seen["sha256"]:
+            return False
+        if not same_time and self.local:  # copied, or restored: with its time it need not be hashed by every run
+            with suppress(OSError):
+                os.utime(path, ns=(time.time_ns(), seen["mtime_ns"]))
+        return True
+
+    def set_aside(self, part: Part) -> None:
+        """Take a damaged part out of the way, but do not destroy it."""
+        path = self.part_path(part)
+        if self.stat(path) is not None:
+            self.fs.mv(path, path.removesuffix(".parquet") + ".damaged")
+        folder = f"{self.base}/{part.table}/files/{part.key}"
+        if self.fs.exists(folder):
+            self.fs.mv(folder, f"{folder}.damaged", recursive=True)
+
+    @contextmanager
+    def writing(self, tables: Mapping[str, Contract], key: str, footer: Mapping[str, Any]) -> Iterator[PartWriter]:
+        """Write one part of each table; all appear, by rename, when the block ends without an error, or none does."""
+        writer = PartWriter(self, tables, key)
+        try:
+            yield writer
+            writer.publish(footer)
+        finally:
+            writer.discard()
+
+    # -- manifests ------------------------------------------------------------------------------------------------
+    def manifest(self, table: str, name: str) -> dict[str, Any] | None:
+        """A manifest by its fingerprint."""
+        return self.read_json(self.manifest_path(table, name))
+
+    def write_manifest(self, manifest: Mapping[str, Any]) -> None:
+        """Last act of a step: from now on the table exists."""
+        self.write_json(self.manifest_path(manifest["table"], manifest["fingerprint"]), manifest)
+
+    def entries(self, table: str, parts: Sequence[Part]) -> dict[str, dict[str, Any]]:
+        """What manifests say of parts, by key. Of one that is there the newest says it, and older ones are not read for it; of one
+        that is gone, the manifest of just these parts, if there is one.
+        """
+        wanted = {p.key for p in parts if self.stat(self.part_path(p)) is not None}
+        found: dict[str, dict[str, Any]] = {}
+        for path in self._manifests_newest_first(table) if wanted else ():
+            for entry in (self.read_json(path) or {}).get("parts", []):
+                if entry["key"] in wanted:
+                    found.setdefault(entry["key"], entry)
+            if len(found) == len(wanted):
+                break
+        gone = {p.key for p in parts} - wanted
+        last = self.manifest(table, fingerprint(parts)) if gone else None
+        return found | {entry["key"]: entry for entry in (last or {}).get("parts", []) if entry["key"] in gone}
+
+    def _manifests_newest_first(self, table: str) -> list[str]:
+        paths = self.listed(f"{self.base}/{table}/manifests", ".json")
+        return sorted(paths, key=lambda path: -(self.stat(path) or {"mtime_ns": 0})["mtime_ns"])
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Only one process of this machine at a time; one that is killed gives way. All, where the file system has no locks."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with open(folder.with_name(f".{folder.name}.lock"), "wb") as lock:
+        with suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _complete(folder: Path) -> Path:
+    """Says that the copy of a folder is whole."""
+    return folder.with_name(f".{folder.name}.complete")

@@ -1,0 +1,176 @@
+"""Contracts, checked on every row: types and keys with Arrow, values and sums with Great Expectations over DuckDB."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import threading
+import uuid
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from schemas import Column, Contract
+from tasks.storage.expectations import expectations
+from tasks.storage.store import Part, Store
+from tasks.storage.writing import FOOTER
+
+Tables = Mapping[str, Sequence[Part]]
+THREADS = min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)  # workers often wait for a check
+_one_at_a_time = threading.Lock()  # GX keeps its context in the process
+
+
+def validate(store: Store, contract: Contract, tables: Tables, contracts: Mapping[str, Contract]) -> dict[str, Any]:
+    """Check all rows of `contract`'s table against types, key, values, rules and balances.
+
+    Returns {"success", "checks": [{"check", "success", "unexpected", "examples"}]}; a violation is never an exception.
+    """
+    looked = [_look(store, contract, part) for part in tables[contract.name]]
+    failed = [check for check, _ in looked if not check["success"]]
+    first: list[dict[str, Any]] = failed or [
+        {
+            "check": f"types, and strictly increasing {', '.join(contract.key)}",
+            "success": True,
+            "unexpected": 0,
+            "examples": [],
+        }
+    ]
+    if not failed and any(tables.get(name) for name in _named(contract)):  # what is made of nothing is as it must be
+        with _one_at_a_time, _views(store, contract, tables, contracts, [s for _, s in looked]) as connection:
+            first += expectations(contract, connection)
+    return {"success": all(c["success"] for c in first), "checks": first}
+
+
+def check_rules(store: Store, contract: Contract, tables: Tables, contracts: Mapping[str, Contract]) -> list[str]:
+    """The same conditions without Great Expectations, for tests of single steps; returns what is violated."""
+    looked = [_look(store, contract, part) for part in tables[contract.name]]
+    problems = [check["check"] for check, _ in looked if not check["success"]]
+    if problems:
+        return problems
+    with _views(store, contract, tables, contracts, [s for _, s in looked]) as connection:
+        for column in contract.columns:
+            for condition in _value_conditions(column):
+                bad = connection.execute(f"SELECT * FROM {contract.name} WHERE NOT ({condition}) LIMIT 1").fetchall()
+                problems += [f"{contract.name}.{column.name}: NOT {condition}: {bad[0]}"] if bad else []
+        for rule in contract.rules:
+            bad = connection.execute(f"SELECT * FROM {contract.name} WHERE NOT ({rule.sql}) LIMIT 1").fetchall()
+            problems += [f"{contract.name}: {rule.why}: {bad[0]}"] if bad else []
+        for item in contract.balances:
+            left, right = connection.execute(f"SELECT ({item.left}), ({item.right})").fetchone()
+            problems += [f"{contract.name}: {item.why}: {left} ≠ {right}"] if left != right else []
+    return problems
+
+
+def _look(store: Store, contract: Contract, part: Part) -> tuple[dict[str, Any], Mapping[str, float]]:
+    """One part, opened once: whether it has the contract's types and its key, and the sums it brings with it."""
+    file = store.open(part)
+    return _types_and_key(file, contract, part), json.loads(file.metadata.metadata[FOOTER])["sums"]
+
+
+def _types_and_key(file: pq.ParquetFile, contract: Contract, part: Part) -> dict[str, Any]:
+    """Whether a part has the contract's types and is strictly increasing in its key."""
+    found = file.schema_arrow.remove_metadata()
+    wanted = contract.schema
+    if not found.equals(pa.schema([f.remove_metadata() for f in wanted])) and not found.equals(wanted):
+        names = [f"{f.name}: {f.type}" for f in found]
+        return {
+            "check": f"{part.key}: types are those of {contract.name}",
+            "success": False,
+            "unexpected": 1,
+            "examples": names,
+        }
+    previous: list[pa.Scalar] | None = None
+    for batch in file.iter_batches(batch_size=65_536, columns=list(contract.key)):
+        columns = [batch.column(batch.schema.get_field_index(k)) for k in contract.key]
+        if previous is not None:
+            columns = [pa.concat_arrays([pa.array([p], c.type), c]) for p, c in zip(previous, columns, strict=True)]
+        at = _first_not_increasing(columns)
+        if at is not None:
+            rows = [{k: c[i].as_py() for k, c in zip(contract.key, columns, strict=True)} for i in (at, at + 1)]
+            check = f"{part.key}: strictly increasing in {', '.join(contract.key)}"
+            return {"check": check, "success": False, "unexpected": 1, "examples": [str(r) for r in rows]}
+        previous = [c[len(c) - 1].as_py() for c in columns]
+    return {"check": part.key, "success": True, "unexpected": 0, "examples": []}
+
+
+def _first_not_increasing(columns: list[pa.Array]) -> int | None:
+    """Index of the first row that is not smaller than the next, comparing columns from left to right."""
+    length = len(columns[0])
+    if length < 2:
+        return None
+    increasing: pa.Array = pa.array([False] * (length - 1))
+    for column in reversed(columns):
+        left, right = column.slice(0, length - 1), column.slice(1)
+        increasing = pc.or_(pc.less(left, right), pc.and_(pc.equal(left, right), increasing))
+    wrong = pc.index(increasing, pa.scalar(False)).as_py()
+    return None if wrong < 0 else wrong
+
+
+def _named(contract: Contract) -> set[str]:
+    """The words of the contract's own name and conditions: which tables it speaks of."""
+    text = " ".join([contract.name, *(r.sql for r in contract.rules), *(f"{b.left} {b.right}" for b in contract.balances)])
+    return set(re.findall(r"\w+", text))
+
+
+@contextmanager
+def _views(
+    store: Store, contract: Contract, tables: Tables, contracts: Mapping[str, Contract], sums: Sequence[Mapping[str, float]]
+) -> Any:
+    """A DuckDB connection on which every table the contract names is a view, and `sums`, those of each part, is a table."""
+    import duckdb
+
+    named = _named(contract)
+    spill = (
+        store.near / ".scratch" / f"{contract.name}.{uuid.uuid4().hex}"
+    )  # made when memory is short; else below where one works
+    connection = duckdb.connect(config={"threads": THREADS, "temp_directory": str(spill)})
+    try:
+        if not store.local:
+            connection.register_filesystem(store.fs)
+        for name, parts in tables.items():
+            if name not in named:
+                continue
+            if parts:
+                paths = ", ".join("'" + _address(store, p).replace("'", "''") + "'" for p in parts)
+                # hive_partitioning: else a root such as results/model=small would give every table a column `model`.
+                connection.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet([{paths}], hive_partitioning = false)")
+            elif name in contracts:
+                connection.register(name, contracts[name].schema.empty_table())
+        rows = [(p.key, n, float(v)) for p, of in zip(tables[contract.name], sums, strict=True) for n, v in of.items()]
+        parts, names, values = zip(*rows, strict=True) if rows else ((), (), ())
+        columns = {
+            "part": pa.array(parts, pa.string()),
+            "name": pa.array(names, pa.string()),
+            "value": pa.array(values, pa.float64()),
+        }
+        connection.register("sums", pa.table(columns))
+        yield connection
+    finally:
+        connection.close()
+
+
+def _address(store: Store, part: Part) -> str:
+    """A part as DuckDB finds it: a path, or a URL for the file system that is registered with it; no glob, whatever it holds."""
+    path = store.part_path(part)
+    return re.sub(r"([*?\[])", r"[\1]", path if store.local else store.fs.unstrip_protocol(path))
+
+
+def _value_conditions(column: Column) -> list[str]:
+    """SQL conditions for one column's limits; a null fulfils every limit but its own."""
+    name, found = f'"{column.name}"', []
+    if not column.nullable:
+        found.append(f"{name} IS NOT NULL")
+    low, high = column.between or (column.at_least, column.at_most)
+    if low is not None:
+        found.append(f"coalesce({name} >= {low}, true)")
+    if high is not None:
+        found.append(f"coalesce({name} <= {high}, true)")
+    if column.one_of:
+        values = ", ".join("'" + v + "'" for v in column.one_of)
+        found.append(f"coalesce({name} IN ({values}), true)")
+    return found

@@ -1,0 +1,1 @@
+"""Model tokens: byte-level BPE and the continuation of prompts."""

@@ -1,0 +1,1 @@
+"""Encoders that give every n-gram a vector."""

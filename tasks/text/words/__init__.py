@@ -1,0 +1,1 @@
+"""Words: what a word is, words as integers, and word n-grams."""

@@ -1,0 +1,171 @@
+"""The analyzer for whole corpora: the words `words_of` finds, as integers, many texts at a time (task-grams §1).
+
+`tasks.text.words.analyzer` says what a word is; this is the same, faster. What a code point is comes from the very patterns there,
+a kernel finds the surface forms in the UTF-8 bytes as Arrow holds them, and a form is normalised once, when it is first seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from itertools import pairwise
+from typing import TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import regex
+
+from tasks.text.words.analyzer import _RUN, _SINGLE, _normal_forms
+
+Texts: TypeAlias = pa.StringArray | pa.LargeStringArray | pa.ChunkedArray
+_CODE_POINTS = 0x110000
+_FORMS_AT_FIRST = 1 << 12
+
+
+@cache
+def _classes() -> tuple[np.ndarray, np.ndarray]:
+    """The class of each code point (uint8 [0x110000]) and what is plain among bytes (uint8 [256]), as `word_kernels` asks."""
+    from tasks.text.words import word_kernels as kernels
+
+    every = "".join(map(chr, range(_CODE_POINTS)))
+    patterns = {
+        kernels.RUN: _RUN,
+        kernels.NUMBER: r"\p{N}+",
+        kernels.APOSTROPHE: "['’]",
+        kernels.POINT: "[.,]",
+        kernels.SINGLE: rf"[{_SINGLE}&&[\p{{L}}\p{{N}}]]+",
+        kernels.FOLLOWS: r"[\p{M}\uFF9E\uFF9F]+",
+        kernels.MARK: r"\p{M}+",
+    }
+    classes = np.zeros(_CODE_POINTS, dtype=np.uint8)
+    for bit, pattern in patterns.items():
+        for match in regex.finditer(pattern, every, flags=regex.V1):
+            classes[match.start() : match.end()] |= np.uint8(bit)
+    plain = np.ones(256, dtype=np.uint8)
+    plain[:128] = [ord(c.lower()) if classes[ord(c)] & kernels.RUN else classes[ord(c)] > 0 for c in every[:128]]
+    return classes, plain
+
+
+class WordIds:
+    """Texts in, ids of words out: provisional ids, in order of discovery, that grow from batch to batch.
+
+    Memory: what is distinct (surface forms as bytes, words as str), and four bytes for each form of the batch at hand.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, int] = {}
+        self._forms = self._normalised = 0
+        self._table = np.zeros(4 * _FORMS_AT_FIRST, dtype=np.uint64)  # pairs, half of them empty
+        self._arena = np.empty(16 * _FORMS_AT_FIRST, dtype=np.uint8)
+        self._bounds = np.zeros(_FORMS_AT_FIRST + 1, dtype=np.int64)
+        self._first = np.zeros(_FORMS_AT_FIRST + 1, dtype=np.int64)  # form f becomes words[first[f]:first[f + 1]]
+        self._words = np.empty(_FORMS_AT_FIRST, dtype=np.int32)
+
+    def add(self, texts: Texts) -> tuple[np.ndarray, np.ndarray]:
+        """The provisional word ids of some texts (int32) and where each text's begin and end (int64 [texts + 1]).
+
+        Raises pa.ArrowInvalid for bytes that are not UTF-8, ValueError for a text that is null, TypeError for what is no text.
+        """
+        if not (pa.types.is_string(texts.type) or pa.types.is_large_string(texts.type)):
+            raise TypeError(f"texts are Arrow strings, not {texts.type}")
+        if texts.null_count:
+            raise ValueError(f"text {texts.is_null().to_numpy(zero_copy_only=False).argmax()} is null: it has no words")
+        pieces = [self._add(data, offsets) for data, offsets in _bytes_of(texts)]
+        ids = [np.empty(0, np.int32), *(ids for ids, _ in pieces)]
+        lengths = [np.zeros(1, np.int64), *(np.diff(offsets) for _, offsets in pieces)]
+        return ids[1] if len(pieces) == 1 else np.concatenate(ids), np.cumsum(np.concatenate(lengths))
+
+    @property
+    def words(self) -> list[str]:
+        """The normalised words by provisional id; they are distinct."""
+        return list(self._known)
+
+    def sorted(self) -> tuple[list[str], np.ndarray]:
+        """The words in code point order, and the place of each provisional id among them (int32)."""
+        vocabulary = sorted(self._known)
+        rank = np.empty(len(vocabulary), dtype=np.int32)
+        places = np.fromiter(map(self._known.__getitem__, vocabulary), dtype=np.int64, count=len(vocabulary))
+        rank[places] = np.arange(len(vocabulary), dtype=np.int32)
+        return vocabulary, rank
+
+    def _add(self, data: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """`add` for one Arrow array."""
+        from tasks.text.words import word_kernels as kernels
+
+        classes, plain = _classes()
+        place = np.array([0, offsets[0], 0], dtype=np.int64)
+        found = np.empty((offsets[-1] - offsets[0]) // 4 + 16, dtype=np.int32)
+        ends = np.empty(len(offsets) - 1, dtype=np.int64)
+        while True:
+            self._forms, needed = kernels.scan(
+                data, offsets, place, classes, plain, self._table, self._arena, self._bounds, self._forms, found, ends
+            )
+            if not needed:
+                break
+            if place[2] == len(found):
+                found = _larger(found, 0)
+            self._make_room(needed)
+        self._normalise()
+        return kernels.expand(found[: place[2]], ends, self._first, self._words)
+
+    def _make_room(self, needed: int) -> None:
+        """Room for one more form, of so many bytes, in whatever is full."""
+        from tasks.text.words import word_kernels as kernels
+
+        if 4 * self._forms + 4 > len(self._table):
+            larger = np.zeros(2 * len(self._table), dtype=np.uint64)
+            kernels.move(self._table, larger)
+            self._table = larger
+        if self._forms + 2 > len(self._bounds):
+            self._bounds = _larger(self._bounds, 0)
+        if self._bounds[self._forms] + needed > len(self._arena):
+            self._arena = _larger(self._arena, needed)
+
+    def _normalise(self) -> None:
+        """Find the words of the forms that are new."""
+        bounds = self._bounds[self._normalised : self._forms + 1]
+        raw = self._arena[bounds[0] : bounds[-1]].tobytes()
+        characters = raw.decode("latin-1")  # one a byte: cheaper to cut than bytes are to decode, and most forms are ASCII
+        known = self._known
+        words, ends = [], []
+        for begin, end in pairwise((bounds - bounds[0]).tolist()):
+            form = characters[begin:end]
+            if form.isascii():  # letters, digits, and what stands between them: one word, in lower case already
+                words.append(known.setdefault(form, len(known)))
+            else:
+                # Each form comes here once, so the cache of `_normal_forms` would only hold a copy of all of them.
+                forms = _normal_forms.__wrapped__(raw[begin:end].decode())
+                words += [known.setdefault(word, len(known)) for word in forms]
+            ends.append(len(words))
+        held = self._first[self._normalised]
+        self._first = _placed(self._first, self._normalised + 1, held + np.array(ends, dtype=np.int64))
+        self._words = _placed(self._words, held, np.array(words, dtype=np.int32))
+        self._normalised = self._forms
+
+
+def _placed(array: np.ndarray, at: int, values: np.ndarray) -> np.ndarray:
+    """The array, or a larger one, with values placed at an index."""
+    if at + len(values) > len(array):
+        array = _larger(array, len(values))
+    array[at : at + len(values)] = values
+    return array
+
+
+def _larger(array: np.ndarray, needed: int) -> np.ndarray:
+    """The same values and room for as many again, or for `needed` more."""
+    larger = np.empty(len(array) + max(len(array), needed), dtype=array.dtype)
+    larger[: len(array)] = array
+    return larger
+
+
+def _bytes_of(texts: Texts) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(UTF-8 bytes, int64 offsets into them) of each Arrow array, without a copy of the bytes."""
+    for chunk in texts.chunks if isinstance(texts, pa.ChunkedArray) else [texts]:
+        if len(chunk):
+            chunk.validate(full=True)
+            _, places, data = chunk.buffers()
+            kind = np.int64 if pa.types.is_large_string(chunk.type) else np.int32
+            offsets = np.frombuffer(places, dtype=kind)[chunk.offset : chunk.offset + len(chunk) + 1].astype(np.int64)
+            values = np.frombuffer(data or b"", dtype=np.uint8)
+            values.flags.writeable = False  # whatever Arrow says: a kernel is compiled anew for each kind of array
+            yield values, offsets

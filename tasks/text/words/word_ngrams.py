@@ -1,0 +1,64 @@
+"""Contiguous word n-grams of a text, and which of them are kept.
+
+    the capital of the land     n = 2    none                       the capital · capital of · of the · the land
+                                         drop_all_stopword_ngrams   the capital · capital of · the land
+                                         authors                    capital land
+
+The default never deletes a stop word before n-grams are formed: a phrase with holes stands contiguously in no document.
+`authors` does as the released scripts of arXiv 2407.14985 do, which delete stop words first where n ≤ 3 (task-grams §1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Literal
+
+from tasks.text.words.analyzer import normalise
+
+Side = Literal["input", "output"]
+
+LONGEST_WITH_HOLES = 3  # n up to which `authors` deletes stop words
+
+# Names of the lists in the package `stop-words`, by language tag.
+_LISTS = {"en": "en", "de": "de", "fr": "fr", "es": "es", "cs": "cz", "hu": "hu", "it": "it"}
+
+
+def ngrams(words: Sequence[str], n: int) -> Iterator[tuple[str, ...]]:
+    """All n-grams in their order: max(0, len(words) - n + 1) of them."""
+    for i in range(len(words) - n + 1):
+        yield tuple(words[i : i + n])
+
+
+@lru_cache(maxsize=64)
+def stop_words(language: str) -> frozenset[str]:
+    """Stop words of a language, normalised; none for a language that has no list."""
+    if language not in _LISTS:
+        return frozenset()
+    from stop_words import get_stop_words
+
+    return frozenset(w for form in get_stop_words(_LISTS[language]) for w in normalise(form).split())
+
+
+def places(words: Sequence[str], n: int, policy: str, language: str) -> list[int]:
+    """Which words of a text its n-grams are made of, in order: all, or, under `authors`, those that are no stop words."""
+    if policy == "authors" and n <= LONGEST_WITH_HOLES:
+        without = stop_words(language)
+        return [i for i, word in enumerate(words) if word not in without]
+    return list(range(len(words)))
+
+
+def keep(words: Sequence[str], policy: str, language: str) -> bool:
+    """Whether an n-gram that was formed is kept: all are but, by `drop_all_stopword_ngrams`, those of stop words alone."""
+    if policy in ("none", "authors"):
+        return True
+    if policy == "drop_all_stopword_ngrams":
+        without = stop_words(language)
+        return any(word not in without for word in words)
+    raise ValueError(f"no stop word policy {policy!r}")
+
+
+def kept_ngrams(words: Sequence[str], n: int, policy: str, language: str) -> set[tuple[str, ...]]:
+    """The distinct n-grams of a text under a stop-word policy."""
+    formed = set(ngrams([words[i] for i in places(words, n, policy, language)], n))
+    return {gram for gram in formed if keep(gram, policy, language)}
