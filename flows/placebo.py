@@ -1,4 +1,4 @@
-"""The step `placebo`: how often the task-grams stand in a corpus that no model has seen (task-grams §6d).
+"""The step `placebo`: how often the task-grams stand in a corpus that no model has seen (docs/method.md §6d).
 
 The steps that count pairs in a corpus, as they are, on the study's `placebo` in its place: each pass of theirs is a stage here,
 reads the tasks of the study, and writes tables of the placebo's own. A study that names no placebo gets none of them.

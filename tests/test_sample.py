@@ -147,7 +147,7 @@ def mem_delta(sample: Sample, task: str, detail: str = "") -> dict[tuple[str, in
 
 
 def test_mem_delta_rises_towards_the_generators_own_with_size_and_with_exposures(sample: Sample) -> None:
-    """Trained ladders (task-grams §16): ρ* is that of the probabilities the world was generated with."""
+    """Trained ladders (docs/method.md §16): ρ* is that of the probabilities the world was generated with."""
     planted = mem_delta(sample, "facts", "planted")
     ladder = sorted({r["parameters"]: r["model"] for r in sample.rows("models")}.items())
     last = {m: max(c for name, c in planted if name == m) for _, m in ladder}

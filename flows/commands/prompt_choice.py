@@ -1,4 +1,4 @@
-"""Which prompt is made of the corpus' own words, which is not, and what a model makes of both (task-grams §12).
+"""Which prompt is made of the corpus' own words, which is not, and what a model makes of both (docs/method.md §12).
 
 The search asks a finished corpus; the prompts it finds are then put to the models by the study's own steps, in a study that
 differs in the task's prompt alone. So what the study has done under the task's own prompt is taken from there, and no model is

@@ -1,4 +1,4 @@
-"""The search for a prompt over a study's corpus: what counts, what proposes, and the rounds (task-grams §12)."""
+"""The search for a prompt over a study's corpus: what counts, what proposes, and the rounds (docs/method.md §12)."""
 
 from __future__ import annotations
 

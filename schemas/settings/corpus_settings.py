@@ -11,7 +11,7 @@ from schemas.settings.base import Name, Place, Settings, at_least, parse_count, 
 
 
 class Planted(Settings):
-    """A made world whose truth is known (task-grams §16). Names, texts and tasks are generated; nothing is downloaded."""
+    """A made world whose truth is known (docs/method.md §16). Names, texts and tasks are generated; nothing is downloaded."""
 
     tokens: int = Field(
         400_000, ge=20_000, le=2_000_000_000, description="approximate words of text; distractors fill up to it"

@@ -36,7 +36,7 @@ DOCUMENTS = Contract(
 
 HELD_OUT_DOCUMENTS = Contract(
     name="held_out_documents",
-    description="A seeded sample of documents that are kept out of the corpus: what text of its kind looks like to it (§10).",
+    description="A seeded sample of documents that are kept out of the corpus: what text of its kind looks like to it (docs/method.md §10).",
     columns=(
         column("document", pa.int64(), "position in the sample, from 0", at_least=0),
         column("id", pa.string(), "identifier given by the source"),

@@ -15,7 +15,7 @@ _TEXT = (
 
 GENERATION_QUERIES = Contract(
     name="generation_queries",
-    description="What novelty asks of the corpus: the n-grams of each generated or reference text, and its aligned pairs (§10).",
+    description="What novelty asks of the corpus: the n-grams of each generated or reference text, and its aligned pairs (docs/method.md §10).",
     columns=(
         *_TEXT,
         column("input_ngram", pa.string(), "s_x of a pair; empty for an n-gram"),
@@ -56,7 +56,7 @@ GENERATION_PAIR_PARTIALS = Contract(
 )
 GENERATION_COUNTS = Contract(
     name="generation_counts",
-    description="Novelty of each generation and of its reference: n-grams of every order, and aligned pairs (§10).",
+    description="Novelty of each generation and of its reference: n-grams of every order, and aligned pairs (docs/method.md §10).",
     columns=(
         *_TEXT,
         column("total", pa.int64(), "distinct n-grams or pairs", at_least=0),

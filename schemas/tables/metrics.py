@@ -51,7 +51,7 @@ METRICS = Contract(
 METRIC_FAMILY = Contract(
     name="metric_family",
     description="Benjamini-Hochberg over the study's primary family: Mem_n and Mem_Δ at each task's first order, γ and pair "
-    "unit, over task × model (§6b).",
+    "unit, over task × model (docs/method.md §6b).",
     columns=(
         column("measure", pa.string(), "mem_n or mem_delta"),
         column("task", pa.string(), "name of the task"),
@@ -83,7 +83,7 @@ EXCLUSIONS = Contract(
 
 CALIBRATION = Contract(
     name="calibration",
-    description="One row per world whose truth is known: what our inference says of it, and what common mistakes would (§16).",
+    description="One row per world whose truth is known: what our inference says of it, and what common mistakes would (docs/method.md §16).",
     columns=(
         column(
             "design",

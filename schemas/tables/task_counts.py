@@ -148,7 +148,7 @@ CLEAN_NGRAM_STATS = Contract(
 )
 CLEAN_PAIR_COUNTS = Contract(
     "clean_pair_counts",
-    "pair_counts without a task's contaminated documents (§6c); only pairs that stand in one of these.",
+    "pair_counts without a task's contaminated documents (docs/method.md §6c); only pairs that stand in one of these.",
     (_TASK, *_PAIR_COLUMNS),
     key=("task", "input_ngram", "output_ngram"),
     balances=(
@@ -199,7 +199,7 @@ PAIR_DOCUMENTS = Contract(
 )
 CONTAMINATION = Contract(
     "contamination",
-    "Evaluated examples that share a long n-gram with the corpus (§13).",
+    "Evaluated examples that share a long n-gram with the corpus (docs/method.md §13).",
     _CONTAMINATION_COLUMNS,
     key=("task", "example", "order", "side"),
 )

@@ -1,4 +1,4 @@
-"""Text of the corpus' kind that is not in it: how novel is ordinary text? (task-grams §10)
+"""Text of the corpus' kind that is not in it: how novel is ordinary text? (docs/method.md §10)
 
     a source with `held_out`     records of the evaluated half of its split, which `ingest` turns away
     a planted world              documents of the same world drawn again: its names and sentence forms; what such a world says

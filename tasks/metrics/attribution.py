@@ -1,4 +1,4 @@
-"""What a model's log-probabilities follow: the pair, s_y, s_x or the length (task-grams §6d, the attribution bar).
+"""What a model's log-probabilities follow: the pair, s_y, s_x or the length (docs/method.md §6d, the attribution bar).
 
     R²      of the mid-ranks of log P_LLM on those of log C(s_x, s_y), log df(s_y), log df(s_x) and the length of s_y
     unique  R² of all minus R² without the part; shared: R² minus all unique parts; unexplained: 1 - R²

@@ -1,4 +1,4 @@
-"""Bins of performance against counts: always one for zero and one for what is very frequent (task-grams §9).
+"""Bins of performance against counts: always one for zero and one for what is very frequent (docs/method.md §9).
 
     log        `bins` of equal ratio, from the smallest positive x to the 95th percentile of the positive ones
     linear     of equal width, over the same

@@ -1,4 +1,4 @@
-"""The step `calibrate`: our own inference, tried out on worlds whose truth is known (task-grams §16).
+"""The step `calibrate`: our own inference, tried out on worlds whose truth is known (docs/method.md §16).
 
     coverage      share of planted worlds whose 95 % interval holds ρ*                            should be .95
     rejections    share of null worlds with p < .05, or with 0 outside the pigeonhole interval    should be .05, or less

@@ -1,4 +1,4 @@
-"""Models compared on the rows all of them scored, with the same draws (task-grams §6b), and Mem_n against Mem_∞ (§7).
+"""Models compared on the rows all of them scored, with the same draws (docs/method.md §6b), and Mem_n against Mem_∞ (§7).
 
     Δρ                 ρ of a model minus ρ of the next smaller one, and of the smallest
     slope per decade   least-squares slope of ρ on log10 of the parameters, three sizes or more

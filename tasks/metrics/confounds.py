@@ -1,4 +1,4 @@
-"""What else could make Mem_n or Mem_Δ: one remedy a row, beside the measure it is a remedy for (task-grams §6c).
+"""What else could make Mem_n or Mem_Δ: one remedy a row, beside the measure it is a remedy for (docs/method.md §6c).
 
     within s_y                 same output, different s_x: pooled mid-ranks, centred within s_y
     partial: …                 partial ρ at equal length (characters and words), df(s_y), model tokens of s_y, or all of them

@@ -1,4 +1,4 @@
-"""The switch that leaves contaminated examples out of every measure (task-grams §13).
+"""The switch that leaves contaminated examples out of every measure (docs/method.md §13).
 
 `[measures] exclude_contaminated = 13` leaves out each evaluated example of which 13 words in a row, of its input or its output,
 stand in the corpus. What is left out is counted in `exclusions`. An excluded example is also no other input for Mem_Δ. Pairs are

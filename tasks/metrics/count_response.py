@@ -1,4 +1,4 @@
-"""How Δ grows with the number of documents that hold the pair, at equal frequency and length of s_y (task-grams §6d).
+"""How Δ grows with the number of documents that hold the pair, at equal frequency and length of s_y (docs/method.md §6d).
 
 Rows are put into strata: quarters of df(s_y) by thirds of the characters of s_y. Everything is compared inside strata only:
     curve    Δ = α_stratum + β_bin by least squares, bins of equal numbers of rows along C; shown is mean Δ + β_bin - mean β,

@@ -1,7 +1,7 @@
 """What the corpus has to say about a task at all: pairs found, their counts, and test text that stands in the corpus.
 
-coverage        share of examples with a pair in the corpus; share of pairs found; acceptance of mining (task-grams §2, §14)
-contamination   share of evaluated examples that share an n-gram with the corpus, by side (§13)
+coverage        share of examples with a pair in the corpus; share of pairs found; acceptance of mining (docs/method.md §2, §14)
+contamination   share of evaluated examples that share an n-gram with the corpus, by side (docs/method.md §13)
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Distributional memorization: do a model's probabilities follow the corpus's? (arXiv 2407.14985, Def. 3; task-grams §6-8)
+"""Distributional memorization: do a model's probabilities follow the corpus's? (arXiv 2407.14985, Def. 3; docs/method.md §6-8)
 
     Mem_n = ρ_Spearman( log P_n(s_y | s_x), log P_LLM(s_y | u ⊕ x ⊕ y_<) ) over Φ,   P_n = C(s_x, s_y) / df(s_x)
     Mem_Δ = ρ_Spearman( log [C(s_x, s_y) / (df(s_x) · df(s_y))], Δ ),   Δ = log P_LLM after x - mean after other inputs
     Mem_∞ = ρ_Spearman( log P_∞(s_y | ctx), log P_LLM )
 
-Mem_n alone cannot tell a model that knows the pair from one that knows how frequent s_y is; Mem_Δ can (§6a). A task whose
+Mem_n alone cannot tell a model that knows the pair from one that knows how frequent s_y is; Mem_Δ can (docs/method.md §6a). A task whose
 pairs have no support in the corpus has no Mem: null with the reason, never 0.
 """
 
@@ -31,7 +31,9 @@ from tasks.step import Work
 READS = (*loaded.READS, "infinigram", "truth")
 OTHER_TOKENS = "the model's tokens are not those the corpus was counted in; name its tokenizer.json under [tokenizer]"
 LEAST_COUNTS = (2, 5, 10)
-PERMUTATIONS = 20  # for each test of the family, so that Benjamini-Hochberg's smallest step can be reached (§6b)
+PERMUTATIONS = (
+    20  # for each test of the family, so that Benjamini-Hochberg's smallest step can be reached (docs/method.md §6b)
+)
 
 
 def settings(study: Study, task: str) -> dict[str, Any]:
@@ -96,7 +98,7 @@ class Measurement(Recorder):
         self.primary(measure, "example_output", by_output(kept), names)
 
     def _infinity(self, rows: Rows, span: NDArray[np.int64]) -> None:
-        """Mem_∞, one row per (example, s_y), beside Mem_n on the same rows (§7)."""
+        """Mem_∞, one row per (example, s_y), beside Mem_n on the same rows (docs/method.md §7)."""
         merged, first = by_output(rows), first_rows(rows)
         at, infinigram, same_tokens = span[first], self.evidence.infinigram, self.task.shares_tokens(self.asked)
         for detail, values in (("", infinigram.backoff[at]), ("paper", infinigram.paper[at])):
@@ -123,7 +125,7 @@ class Measurement(Recorder):
                 self.spearman("mem_n", "example_output", common, ("log P_n", "log P_LLM"), detail="common with mem_infinity")
 
     def _generalization(self, rows: Rows) -> None:
-        """The opposite of memorization (§8): the normalised Kendall distance, and the true discordant shares."""
+        """The opposite of memorization (docs/method.md §8): the normalised Kendall distance, and the true discordant shares."""
         why = self.why(rows, ("log P_n", "log P_LLM"))
         order = None if why else kendall_order(rows.x, rows.y)
         decided = order.concordant + order.discordant if order else 0
@@ -143,7 +145,7 @@ class Measurement(Recorder):
             )
 
     def _selections(self, rows: Rows, scored: NDArray[np.bool_], names: tuple[str, str]) -> None:
-        """Mem_n by the paper's denominators at every n; other selections of rows at the first n (§4, §6a)."""
+        """Mem_n by the paper's denominators at every n; other selections of rows at the first n (docs/method.md §4, §6a)."""
         found = self.evidence.found
         paper = np.log(floats(found["count"]) / np.maximum(floats(found["input_occurrences"]), 1))
         self.spearman("mem_n", "pair", replace(rows, x=paper).take(scored), names, detail="occurrences")
@@ -163,7 +165,7 @@ class Measurement(Recorder):
         )
 
     def _ablations(self, found: pl.DataFrame, rows: Rows) -> None:
-        """What log P_n is made of, each part alone on the same rows (§6a)."""
+        """What log P_n is made of, each part alone on the same rows (docs/method.md §6a)."""
         parts = {
             "log_count": ("count", 1),
             "neg_log_input_documents": ("input_documents", -1),

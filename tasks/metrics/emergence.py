@@ -1,4 +1,4 @@
-"""Emergence: from which size on do a model's probabilities follow the corpus's counts? (issue of the measures; task-grams §9)
+"""Emergence: from which size on do a model's probabilities follow the corpus's counts? (issue of the measures; docs/method.md §9)
 
     slope_m  = slope of log P_LLM(s_y) on log C(s_x, s_y), over the rows that all models scored
     slope(N) = max(0, b · (log N - log N₀))           N: parameters, natural logarithms
@@ -9,7 +9,7 @@ resampled, the same for all models (their slopes rest on the same rows and rise 
 
 N₀ is not identified where its interval reaches an end of the ladder: the smallest size, or the last but one, since a single
 slope above zero fits any onset between the two largest. A slope on log C is no proof of memorized pairs: frequent outputs are
-likelier whatever the input (§6a).
+likelier whatever the input (docs/method.md §6a).
 """
 
 from __future__ import annotations

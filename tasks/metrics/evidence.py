@@ -1,4 +1,4 @@
-"""What the corpus says of a task at one order: Φ with its counts, and how pairs merge into outputs (task-grams §3-6)."""
+"""What the corpus says of a task at one order: Φ with its counts, and how pairs merge into outputs (docs/method.md §3-6)."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def exclude_pairs(answers: Answers, work: Work, examples: Examples, evidence: Ev
 
 
 def by_output(rows: Rows) -> Rows:
-    """One row per (example, s_y): x averaged over s_x (`example_output` units, §6). y is the same in all of them."""
+    """One row per (example, s_y): x averaged over s_x (`example_output` units, docs/method.md §6). y is the same in all of them."""
     if not len(rows):
         return rows
     codes, first = _codes(rows), first_rows(rows)

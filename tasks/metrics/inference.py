@@ -1,4 +1,4 @@
-"""How a correlation is reported: both estimands of §6b, the coefficients beside Spearman's, and why there is no number.
+"""How a correlation is reported: both estimands of docs/method.md §6b, the coefficients beside Spearman's, and why there is no number.
 
 ""            percentile bootstrap over whole examples: these facts, new examples; p of new examples and new outputs
 "pigeonhole"  bootstrap over examples × s_y: new facts too

@@ -1,4 +1,4 @@
-"""Judging answers, each by the rules of its task's family (task-grams §9)."""
+"""Judging answers, each by the rules of its task's family (docs/method.md §9)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Novelty of what models write: the share of n-grams and of aligned pairs that the corpus does not hold (task-grams §10).
+"""Novelty of what models write: the share of n-grams and of aligned pairs that the corpus does not hold (docs/method.md §10).
 
 The reference outputs are counted in the same way, as the model `reference`, and held-out text of their lengths, as `held_out`
 (n-grams only: it has no input), for comparison.

@@ -1,4 +1,4 @@
-"""One answer against its references, by the official rules of its benchmark (task-grams §9).
+"""One answer against its references, by the official rules of its benchmark (docs/method.md §9).
 
     TriviaQA   exact match and F1 after its normalisation, the best of all aliases (arXiv 1705.03551, evaluation script)
     GSM8K      the final number: `strict` behind "#### ", `flexible` the last number (lm-evaluation-harness, gsm8k.yaml)

@@ -1,4 +1,4 @@
-"""Φ: the pairs of n-grams of a task that stand in its evaluated examples, with their counts (task-grams §2, §3, §6).
+"""Φ: the pairs of n-grams of a task that stand in its evaluated examples, with their counts (docs/method.md §2, §3, §6).
 
 Example: the question "What is the capital of Poseldi?" with the answer "Mirath" gives for n = 2 the rows
 (capital of, mirath), (of poseldi, mirath) …; those above γ stay, each with C(s_x, s_y), df(s_x), C(s_x) and df(s_y).

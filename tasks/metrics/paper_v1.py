@@ -1,4 +1,4 @@
-"""What the first version of the paper measured (arXiv 2407.14985v1; task-grams §14). Its coverage is the measure `coverage`.
+"""What the first version of the paper measured (arXiv 2407.14985v1; docs/method.md §14). Its coverage is the measure `coverage`.
 
     q(s_y) = Σ_{s_x} C(s_x, s_y) / Σ_{H_n} C          the share of an output n-gram in the counts of the whole table
     R² of a line from Σ log q(s_y) to Σ log P_LLM(s_y), both over the s_y of an example, on an 80/20 split

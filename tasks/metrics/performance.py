@@ -1,4 +1,4 @@
-"""Performance against data: the score of an example against the corpus counts of its pairs (task-grams §9, Eq. 4).
+"""Performance against data: the score of an example against the corpus counts of its pairs (docs/method.md §9, Eq. 4).
 
     x(example) = Σ C(s_x, s_y) over its pairs in H_n      (ΣC grows with the number of pairs, so also: mean log C per pair)
 
@@ -139,7 +139,7 @@ def _curves(
 def _groups(work: Work, answers: Answers, asked: judging.Asks, counted: pl.DataFrame) -> None:
     """Corpus BLEU of each language pair against the ΣC of its pairs (Fig. 3); all of the task, where no example names a group.
 
-    A pair counts once, however many of the group's examples it stands in (§2). x is the corpus's, so it is the same for every
+    A pair counts once, however many of the group's examples it stands in (docs/method.md §2). x is the corpus's, so it is the same for every
     model, whatever a model left unanswered.
     """
     generations = judging.read_generations(work, answers.task)

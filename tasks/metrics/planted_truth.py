@@ -1,4 +1,4 @@
-"""Measured beside true, where the world is planted (task-grams §16).
+"""Measured beside true, where the world is planted (docs/method.md §16).
 
 planted_counts        share of planted pairs whose counts equal the plan exactly; anything below 1 is a counting error
 recall_by_exposure    share of single-answer facts answered, by how often they were stated

@@ -1,4 +1,4 @@
-"""log P of each s_y: by the model (task-grams §5), by the ∞-gram LM (§7), and what the own input adds over others (§6a).
+"""log P of each s_y: by the model (docs/method.md §5), by the ∞-gram LM (§7), and what the own input adds over others (§6a).
 
     log P_LLM(s_y | u ⊕ x ⊕ y_<) = Σ of log p of the tokens of y whose characters overlap the first occurrence of s_y
 The sum stops where s_y ends. Summing on to the end of the text instead (a mask that is never reset) mixes in all that

@@ -1,4 +1,4 @@
-"""Mem_n and Mem_Δ by other counts of the same rows (task-grams §6c, §6d), at a task's first n and each model's last checkpoint.
+"""Mem_n and Mem_Δ by other counts of the same rows (docs/method.md §6c, §6d), at a task's first n and each model's last checkpoint.
 
     placebo          counts from a corpus of the same kind that no model has seen. What Mem keeps there belongs to language and
                      not to this corpus: Mem - Mem_placebo, on the rows both corpora support, with the same bootstrap draws.

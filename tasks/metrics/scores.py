@@ -1,4 +1,4 @@
-"""How well a model does the task, whatever it does it by (task-grams §9).
+"""How well a model does the task, whatever it does it by (docs/method.md §9).
 
     qa               exact match and F1 after TriviaQA's normalisation, aliases included
     multiple_choice  the option with the highest log-probability: raw, per token, per character, per byte, unconditional

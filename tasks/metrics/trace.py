@@ -2,7 +2,7 @@
 
     P_n(s_y | s_x) = C(s_x, s_y) / df(s_x)      P_∞, P_LLM and Δ of each s_y      right or wrong, as the score has it
 
-The numbers are made by the code of the measures and not anew (task-grams §4-9). Of a model its last checkpoint is shown. A
+The numbers are made by the code of the measures and not anew (docs/method.md §4-9). Of a model its last checkpoint is shown. A
 job is one task; the cross products of n-grams and the rows of models are written some examples at a time.
 """
 

@@ -1,4 +1,4 @@
-"""Worlds whose truth is known, as counts and log-probabilities alone (task-grams §16).
+"""Worlds whose truth is known, as counts and log-probabilities alone (docs/method.md §16).
 
 The planted universe is a full factorial of facts, 400 in each of 96 equal cells:
     P = C / df(s_x) in {1, 2, 3, 4, 6, 8} / 16      df(s_x) in {32, 64, 128, 256}      df(s_y) / df(s_x) in {1/2, 1, 2, 4}

@@ -1,6 +1,6 @@
-"""Step `generate`: what a model says when it is given the prompt alone, greedily or sampled (task-grams §9, §10).
+"""Step `generate`: what a model says when it is given the prompt alone, greedily or sampled (docs/method.md §9, §10).
 
-The prompt comes without its trailing white space, which belongs to the continuation (§5): after "Answer:" the model says
+The prompt comes without its trailing white space, which belongs to the continuation (docs/method.md §5): after "Answer:" the model says
 " Torin" with the token it learnt. Stop strings are looked for behind the example's own separator, so a separator of "\\n"
 does not end an answer before it begins, while a "\\n" where " " was due is an empty answer.
 """

@@ -1,6 +1,6 @@
 """How an example is put to a model: text to tokens with code point offsets, and tokens to windows that fit its context.
 
-Prompt, separator and output are tokenised as one string (task-grams §5). The continuation is every token that ends behind
+Prompt, separator and output are tokenised as one string (docs/method.md §5). The continuation is every token that ends behind
 the prompt, so the white space between belongs to it. Before the first token stands the token that stood before each
 document in training.
 """

@@ -1,10 +1,10 @@
-"""Step `score`: log p of every token of every output, given the prompt and all tokens before it (Eq. 2, task-grams §5).
+"""Step `score`: log p of every token of every output, given the prompt and all tokens before it (Eq. 2, docs/method.md §5).
 
     log P_LLM(s_y | ·) = Σ_{t ∈ s_y} log p(t | u ⊕ x ⊕ y_<t)
 
 Four kinds of rows for an evaluated example: its reference output behind its own prompt; each option of a multiple choice
 behind the same prompt, and behind "Answer:" alone, with no example's input; and the reference output behind the prompts of
-other examples, which is what Mem_Δ subtracts (§6a). Knows no n, γ or pair: a measure adds up the tokens that its span
+other examples, which is what Mem_Δ subtracts (docs/method.md §6a). Knows no n, γ or pair: a measure adds up the tokens that its span
 overlaps. A prompt is run once for all that stands behind it.
 """
 

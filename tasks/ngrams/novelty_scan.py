@@ -1,4 +1,4 @@
-"""How much of what a model says the corpus has never said (task-grams §10; Merrill et al. 2024).
+"""How much of what a model says the corpus has never said (docs/method.md §10; Merrill et al. 2024).
 
 For each generation, for each reference beside it, and for held-out text cut to the references' lengths: its distinct n-grams,
 n = 1, 2, …, and how many of them are absent from the corpus; and the pairs (s_x, s_y′) of the example's input with the model's

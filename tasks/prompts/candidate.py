@@ -1,4 +1,4 @@
-"""What a prompt is, which of its words are counted, and what a candidate must keep (arXiv 2407.14985 §7, task-grams §12).
+"""What a prompt is, which of its words are counted, and what a candidate must keep (arXiv 2407.14985 §7, docs/method.md §12).
 
     score(u) = mean over s in G_3(u) of C(s),  C(s): occurrences of s in the corpus
 
@@ -9,7 +9,7 @@ A prompt u is a task's instruction and template. Only its own words are counted:
 An n-gram ends at a placeholder, because the word behind it differs from example to example. The examples' inputs are left
 out: they are the same under every prompt, so that they would add one constant to all scores, weighted by how short the prompt
 is; and a prompt chosen without them has seen no example that it is evaluated on. G_3 is a set, so that saying a phrase twice
-changes nothing, and n-grams of stop words alone are left out as everywhere in the study (task-grams §1).
+changes nothing, and n-grams of stop words alone are left out as everywhere in the study (docs/method.md §1).
 """
 
 from __future__ import annotations

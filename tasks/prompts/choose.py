@@ -1,4 +1,4 @@
-"""The two steps of prompt choice: a round of the search, and how the chosen prompts do on the task (task-grams §12).
+"""The two steps of prompt choice: a round of the search, and how the chosen prompts do on the task (docs/method.md §12).
 
 New prompts are new questions to the corpus, so neither step is part of a study: `flows/commands/prompts.py` makes their jobs, one
 after the other, and brings what counts and what rewrites. A round is a part, and the next one reads it: a search that was

@@ -1,4 +1,4 @@
-"""Worlds whose truth is known, measured many times over (task-grams §16): how often the intervals hold the truth, how often
+"""Worlds whose truth is known, measured many times over (docs/method.md §16): how often the intervals hold the truth, how often
 null worlds are rejected, and whether three known mistakes would be seen. One row per world stands in the table `calibration`.
 """
 

@@ -1,4 +1,4 @@
-"""The results table for a terminal: task × model with the main score, Mem_n, Mem_Δ and Mem_∞ (task-grams §6, §7)."""
+"""The results table for a terminal: task × model with the main score, Mem_n, Mem_Δ and Mem_∞ (docs/method.md §6, §7)."""
 
 from __future__ import annotations
 

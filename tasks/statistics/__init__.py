@@ -1,6 +1,6 @@
 """The statistics behind every number, in one place to import from: correlations, resamples, intervals, p-values and shares.
 
-Rows of a task share examples and output n-grams, so they are not independent (task-grams §6b). Intervals resample whole
+Rows of a task share examples and output n-grams, so they are not independent (docs/method.md §6b). Intervals resample whole
 examples; p-values come from influence values summed over examples and over output n-grams.
 """
 

@@ -1,4 +1,4 @@
-"""Bootstraps over clusters: resamples of whole examples, or of examples and output n-grams at once (task-grams §6b).
+"""Bootstraps over clusters: resamples of whole examples, or of examples and output n-grams at once (docs/method.md §6b).
 
 A draw is a weight for each cluster: how often it was chosen. A row weighs w_example, or w_example · w_s_y (pigeonhole
 bootstrap: Owen 2007, arXiv 0712.1111), and a statistic is taken anew with these weights. Draws depend on the seed and the

@@ -1,4 +1,4 @@
-"""Rank correlations with ties, why one has no value, and how much each row moves it (task-grams §6, §6b, §8)."""
+"""Rank correlations with ties, why one has no value, and how much each row moves it (docs/method.md §6, §6b, §8)."""
 
 from __future__ import annotations
 

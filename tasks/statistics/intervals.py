@@ -1,4 +1,4 @@
-"""Intervals and p-values of a correlation whose rows share examples and output n-grams (task-grams §6b).
+"""Intervals and p-values of a correlation whose rows share examples and output n-grams (docs/method.md §6b).
 
 percentile    the middle 95 % of resamples of whole examples: these facts, new examples
 BCa           the same, corrected for bias and skewness (Efron 1987); the acceleration comes from influence values
@@ -65,7 +65,7 @@ def effective_clusters(clusters: Ints) -> float:
 
 
 def two_way_p(rows: Rows, rho: float) -> tuple[float | None, str]:
-    """Two-sided p of ρ = 0 for new examples and new outputs (§6b), and what a reader must know of it.
+    """Two-sided p of ρ = 0 for new examples and new outputs (docs/method.md §6b), and what a reader must know of it.
 
     t = ρ / SE, SE² = V_example + V_output - V_both, min(clusters) - 1 degrees of freedom.
     """

@@ -1,4 +1,4 @@
-"""What is left of a rank correlation when other things are held fixed, all from one matrix of rank correlations (task-grams §6b).
+"""What is left of a rank correlation when other things are held fixed, all from one matrix of rank correlations (docs/method.md §6b).
 
     partial ρ(x, y | Z)  = Pearson of the residuals of the mid-ranks of x and y on those of Z, with intercept
     R²(y | Z)            = share of the variance of y's mid-ranks that the mid-ranks of Z explain, linearly

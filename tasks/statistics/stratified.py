@@ -1,4 +1,4 @@
-"""Rank correlations inside groups of rows, pooled: the same output, or the same subject, on both sides (task-grams §6c).
+"""Rank correlations inside groups of rows, pooled: the same output, or the same subject, on both sides (docs/method.md §6c).
 
     by level:  mid-ranks over all rows, minus their group's mean (same s_y: groups are small, and their own ranks say little)
     by rank:   mid-ranks inside the group, over its size, minus ½ (subjects, languages: each has a scale of its own)

@@ -1,7 +1,7 @@
 """γ as a number or as a percentile of the similarities of all candidate pairs of a task and n.
 
 E5's cosines lie between .7 and 1, LaBSE's elsewhere: the same number filters nearly nothing here and nearly all there, "p90"
-keeps the tenth of the pairs that is most alike, whatever the encoder (task-grams §2).
+keeps the tenth of the pairs that is most alike, whatever the encoder (docs/method.md §2).
 
 Similarities are tallied on multiples of 2^-14, which float32 holds exactly: γ of pN is the smallest multiple that at least N
 percent of the candidates do not exceed. So at most 100 - N percent lie strictly above it, and it is the exact order statistic

@@ -122,7 +122,7 @@ def test_what_cannot_be_measured_is_a_row_with_a_reason(tmp_path, case):
 
 
 def test_a_model_that_knows_the_answer_whatever_the_question_has_no_mem_delta(tmp_path):
-    """log P_LLM is the answer's frequency: Mem_n sees it, Mem_Δ is null, for Δ is 0 everywhere (§6a)."""
+    """log P_LLM is the answer's frequency: Mem_n sees it, Mem_Δ is null, for Δ is 0 everywhere (docs/method.md §6a)."""
     w = world()
     w.others = lambda i, o: float(w.log_p["m"][i])
     w.log_p = {"m": w.log_p["m"]}

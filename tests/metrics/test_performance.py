@@ -89,7 +89,7 @@ def test_sums_also_have_the_log_likelihood_of_the_reference(tmp_path):
 
 
 def test_a_language_pair_is_corpus_bleu_over_the_counts_of_its_distinct_pairs(tmp_path):
-    """A pair that stands in two examples counts once (§2); the interval resamples the group's own examples."""
+    """A pair that stands in two examples counts once (docs/method.md §2); the interval resamples the group's own examples."""
     import sacrebleu
 
     w = answering(12)

@@ -1,4 +1,4 @@
-"""`query`: exact document co-occurrence by brute force, and the two mistakes of the released scripts (task-grams §3)."""
+"""`query`: exact document co-occurrence by brute force, and the two mistakes of the released scripts (docs/method.md §3)."""
 
 from __future__ import annotations
 
@@ -186,13 +186,13 @@ def counts(rows):
 
 
 def test_a_pair_is_not_the_rarer_of_its_ngrams(tmp_path):
-    """min(C(s_x), C(s_y)) would be 2 (trap of task-grams §3): the two n-grams share only one document."""
+    """min(C(s_x), C(s_y)) would be 2 (trap of docs/method.md §3): the two n-grams share only one document."""
     documents = [["ape", "zoo"], ["ape"], ["zoo"], ["ape", "ape"], ["zoo"]]
     assert counts(run(tmp_path, documents, [("ape", "zoo")])) == {("ape", "zoo"): 1}
 
 
 def test_a_pair_counts_once_however_many_examples_and_tables_share_it(tmp_path):
-    """Adding per example would give 6 (trap of task-grams §3)."""
+    """Adding per example would give 6 (trap of docs/method.md §3)."""
     pair = ("ape", "zoo")
     examples = [(["ape"], ["zoo"], "ape", "zoo")] * 3
     assert counts(run(tmp_path, [["ape", "zoo"], ["zoo", "x", "ape"]], [pair], examples, [pair])) == {pair: 2}

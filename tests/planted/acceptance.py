@@ -1,4 +1,4 @@
-"""What has to come out of the worlds whose truth is known (task-grams §16), for any number of worlds.
+"""What has to come out of the worlds whose truth is known (docs/method.md §16), for any number of worlds.
 
 For 2,000 worlds the bands are those of the specification; for fewer they are the binomial ones that a right method passes as
 often, with probability .998.

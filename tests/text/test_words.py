@@ -1,4 +1,4 @@
-"""The analyzer says what a word is, the same way in corpus and tasks (task-grams §1)."""
+"""The analyzer says what a word is, the same way in corpus and tasks (docs/method.md §1)."""
 
 import unicodedata
 
@@ -169,7 +169,7 @@ def test_only_ngrams_of_nothing_but_stop_words_are_dropped():
 
 @given(st.lists(st.sampled_from(["capital", "of", "the", "land", "is", "velk"]), max_size=12), st.integers(1, 5))
 def test_the_authors_delete_stop_words_first_where_n_is_at_most_three(words, n):
-    """Transcribed from task-grams §1: [A] deletes them before forming n-grams when n ≤ 3."""
+    """Transcribed from docs/method.md §1: [A] deletes them before forming n-grams when n ≤ 3."""
     left = []
     for word in words:
         if n > 3 or word not in ("of", "the", "is"):

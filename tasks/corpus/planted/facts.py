@@ -1,4 +1,4 @@
-"""Task "facts": the full factorial of task-grams §16. P = C/df(s_x), df(s_x) and df(s_y)/df(s_x) take all combinations of
+"""Task "facts": the full factorial of docs/method.md §16. P = C/df(s_x), df(s_x) and df(s_y)/df(s_x) take all combinations of
 their levels equally often, so P is exactly uncorrelated with both frequencies and with min(1, df(s_y)/df(s_x)).
 """
 

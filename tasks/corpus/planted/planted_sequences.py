@@ -1,4 +1,4 @@
-"""Sequences whose memorization has a known answer (memorization §5-§8): canaries of known entropy, natural sentences in
+"""Sequences whose memorization has a known answer (docs/method.md §17): canaries of known entropy, natural sentences in
 many copies, twins of one rule of which one is kept out, and phantoms, which were drawn the same way and never trained on.
 """
 

@@ -1,4 +1,4 @@
-"""The plan of a planted world: which documents there are, in which order, and what is true of them (task-grams §16).
+"""The plan of a planted world: which documents there are, in which order, and what is true of them (docs/method.md §16).
 
 A world is a row of components, each of which makes its k-th document from k alone. A seeded permutation mixes them, so a
 shard is a range of positions and can be made without the others.
@@ -46,7 +46,7 @@ class World:
     """Everything planted, for one setting and seed. `tokens` and `shards` change neither truth nor tasks.
 
     A redrawn world has the names, questions and frequencies of the other; which fact is stated how often, and every sentence,
-    is drawn again. So what goes with its counts is what goes with any such corpus (task-grams §6d).
+    is drawn again. So what goes with its counts is what goes with any such corpus (docs/method.md §6d).
     """
 
     def __init__(self, planted: Planted, seed: int) -> None:

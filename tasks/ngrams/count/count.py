@@ -1,4 +1,4 @@
-"""Exact counts of every n-gram of the orders a study names (task-grams §3). No measure needs them; the report shows them.
+"""Exact counts of every n-gram of the orders a study names (docs/method.md §3). No measure needs them; the report shows them.
 
 Out of core, in three passes. Each part of the corpus writes its suffixes — every position with the ids that follow it, up to
 the longest order — into buckets by their first two words. One job joins the vocabularies. Then each bucket is counted

@@ -1,4 +1,4 @@
-"""Documents that hold both n-grams of a pair: C(s_x, s_y), never min(C(s_x), C(s_y)) (task-grams §3).
+"""Documents that hold both n-grams of a pair: C(s_x, s_y), never min(C(s_x), C(s_y)) (docs/method.md §3).
 
 A pair belongs to the rarer of its n-grams. When a document has been read, each n-gram that stands in it asks for its own
 pairs only, and a bit for each n-gram, which stay in the cache, tells which partners stand there too. The window variant asks

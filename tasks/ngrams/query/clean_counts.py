@@ -1,4 +1,4 @@
-"""Counts without the documents that hold test text (task-grams §6c): part of the step `query`.
+"""Counts without the documents that hold test text (docs/method.md §6c): part of the step `query`.
 
 A document is contaminated for a task if it holds an n-gram of an evaluated example's input or output, n being the smallest of
 the study's `contamination_orders`. The pass that counts the task-grams notes these documents; they alone are read again, once

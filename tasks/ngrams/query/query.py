@@ -1,12 +1,12 @@
 """How often the task-grams stand in the corpus: one pass per part answers every question a study asks of its words.
 
-    C(s_x, s_y)  documents that hold both n-grams, anywhere and in any order      (never min(C(s_x), C(s_y)), task-grams §3)
+    C(s_x, s_y)  documents that hold both n-grams, anywhere and in any order      (never min(C(s_x), C(s_y)), docs/method.md §3)
     C(s), df(s)  occurrences, and documents that hold s
     within w     documents in which both stand in a stretch of w words, counted from the first word of the one that begins
                  first to the last word of the one that ends last; an n-gram paired with itself is one occurrence
 
 Besides, for the pairs of evaluated examples, the k documents with the smallest hash(seed, pair, document), so that samples of
-parts merge into the sample of the whole; the long n-grams that evaluated examples share with the corpus (§13); and, in
+parts merge into the sample of the whole; the long n-grams that evaluated examples share with the corpus (docs/method.md §13); and, in
 `recount.py`, what the documents that hold these take away. What parts count adds up in a second stage.
 """
 

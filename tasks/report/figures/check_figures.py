@@ -1,5 +1,5 @@
-"""What could mislead: confounds with their remedies (task-grams §6c), comparisons of models (§6b), sweeps (§2), and what the
-rank correlation is made of (§6d: attribution bar, exposure curve).
+"""What could mislead: confounds with their remedies (docs/method.md §6c), comparisons of models (§6b), sweeps (§2), and what the
+rank correlation is made of (docs/method.md §6d: attribution bar, exposure curve).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Memorization: over model size in the paper's arrangement, beside its placebo, between models, and against the score.
 
-Task-grams §6 (Mem_n, Mem_Δ), §7 (Mem_∞), §6d (placebo corpus, memorization × score), §8 (generalization).
+docs/method.md §6 (Mem_n, Mem_Δ), §7 (Mem_∞), §6d (placebo corpus, memorization × score), §8 (generalization).
 """
 
 from __future__ import annotations
@@ -216,7 +216,7 @@ def plane(facts: Facts) -> Figure:
 
 
 def generalization(facts: Facts) -> Figure:
-    """(1 − τ_b)/2 over model size (§8)."""
+    """(1 − τ_b)/2 over model size (docs/method.md §8)."""
     rows = last(
         r
         for r in facts.measured("generalization")

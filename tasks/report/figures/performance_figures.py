@@ -1,4 +1,4 @@
-"""Performance against data (task-grams §9, Fig. 3), emergence, recall of planted facts, and novelty (§10)."""
+"""Performance against data (docs/method.md §9, Fig. 3), emergence, recall of planted facts, and novelty (§10)."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def by_group(facts: Facts) -> Figure:
 
 
 def emergence(facts: Facts) -> Figure:
-    """Where the hinge of log P_LLM on log count begins, in parameters (§9)."""
+    """Where the hinge of log P_LLM on log count begins, in parameters (docs/method.md §9)."""
     every = facts.measured("emergence")
     rows = [r for r in every if r["statistic"] == "onset_parameters"]
     ladder = [n for n in facts.ladder.values() if n]
@@ -212,7 +212,7 @@ def novelty(facts: Facts) -> Figure:
 
 
 def coverage_of_counts(facts: Facts) -> Figure:
-    """v1's measures: R² of log q → log P_LLM on held-out examples (§14)."""
+    """v1's measures: R² of log q → log P_LLM on held-out examples (docs/method.md §14)."""
     every = facts.measured("v1")
     rows = last(r for r in every if r["statistic"] == "r_squared")
     panels = []

@@ -1,4 +1,4 @@
-"""What did not enter, by reason; test text that stands in the corpus (§13); and documents behind the pairs."""
+"""What did not enter, by reason; test text that stands in the corpus (docs/method.md §13); and documents behind the pairs."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def _score(line: Cells) -> str:
 
 
 def _memorization(line: Cells) -> str:
-    """What Mem_n and Mem_Δ allow to be said together (§6a: Mem_n alone cannot tell the pair from the frequency of s_y)."""
+    """What Mem_n and Mem_Δ allow to be said together (docs/method.md §6a: Mem_n alone cannot tell the pair from the frequency of s_y)."""
     mem, delta = line.mem_n, line.mem_delta
     if not known(mem) and not known(delta):
         return "there is no evidence about memorization, because neither measure could be taken"

@@ -1,7 +1,7 @@
 """A prompt and what follows it, as tokens: one string is tokenised; the continuation is what ends behind the prompt.
 
 So the white space between belongs to the continuation, and no token is guessed by tokenising the output alone (task-grams
-§5).
+docs/method.md §5).
 """
 
 from __future__ import annotations

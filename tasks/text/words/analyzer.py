@@ -1,4 +1,4 @@
-"""The analyzer: what a word is, for everything that is counted (task-grams §1). This is the reference implementation.
+"""The analyzer: what a word is, for everything that is counted (docs/method.md §1). This is the reference implementation.
 
 The original text is segmented first and normalised after. A word is a maximal run of letters, marks and numbers, with
 apostrophes inside a word and `.` or `,` inside a number; Han, Kana, Thai, Lao, Khmer and Myanmar are one word per code

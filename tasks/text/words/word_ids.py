@@ -1,4 +1,4 @@
-"""The analyzer for whole corpora: the words `words_of` finds, as integers, many texts at a time (task-grams §1).
+"""The analyzer for whole corpora: the words `words_of` finds, as integers, many texts at a time (docs/method.md §1).
 
 `tasks.text.words.analyzer` says what a word is; this is the same, faster. What a code point is comes from the very patterns there,
 a kernel finds the surface forms in the UTF-8 bytes as Arrow holds them, and a form is normalised once, when it is first seen.

@@ -5,7 +5,7 @@
                                          authors                    capital land
 
 The default never deletes a stop word before n-grams are formed: a phrase with holes stands contiguously in no document.
-`authors` does as the released scripts of arXiv 2407.14985 do, which delete stop words first where n ≤ 3 (task-grams §1).
+`authors` does as the released scripts of arXiv 2407.14985 do, which delete stop words first where n ≤ 3 (docs/method.md §1).
 """
 
 from __future__ import annotations
