@@ -14,6 +14,7 @@ from typing import Any
 import polars as pl
 import pyarrow.parquet as pq
 
+from schemas import CONTRACTS
 from tests.studies import FinishedStudy
 
 FOLDER = Path(__file__).parent
@@ -28,7 +29,7 @@ KEYS = {
 
 def table_of(study: FinishedStudy, table: str) -> pl.DataFrame:
     """A table of a finished study, sorted by its key."""
-    return pl.DataFrame(study.rows(table), infer_schema_length=None).sort(KEYS[table])
+    return pl.DataFrame(study.rows(table), schema=pl.Schema(CONTRACTS[table].schema)).sort(KEYS[table])
 
 
 def weights(study: FinishedStudy) -> dict[str, str]:
