@@ -126,9 +126,9 @@ def _views(
 
     named = _named(contract)
     by_part = "part_key" in named
-    spill = (
-        store.near / ".scratch" / f"{contract.name}.{uuid.uuid4().hex}"
-    )  # made when memory is short; else below where one works
+    spill = store.layout.scratch(
+        contract.name, uuid.uuid4().hex
+    )  # made when memory is short; else DuckDB uses the working folder
     connection = duckdb.connect(config={"threads": THREADS, "temp_directory": str(spill)})
     try:
         if not store.local:
