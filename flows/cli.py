@@ -58,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _unforeseen(error: Exception, root: str) -> str:
     """What a person reads of an error that nobody has put into words: no room left, or a defect of ours and its place."""
     from tasks.storage.disk import not_written
+    from tasks.storage.layout import Layout
 
     if words := not_written(error, root):
         return words
@@ -67,7 +68,7 @@ def _unforeseen(error: Exception, root: str) -> str:
             "a server that PREFECT_API_URL names must run for that"
         )
     words, trace = f"{type(error).__name__}: {error} (this is a defect of ours; its traceback ", traceback.format_exc()
-    path = Path(root) / "logs" / f"taskgram-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
+    path = Layout(root, Path(root)).log(f"taskgram-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
     try:
         if "://" in root:
             raise OSError

@@ -194,7 +194,7 @@ def _explain(finished: Finished, session: Session, name: str, job: PlannedJob) -
     message, trace = finished.value.get("error", ""), finished.value.get("traceback", "")
     if not trace:
         return str(message)
-    path = session.store.near / "logs" / f"{session.study.name}-{name}-{job.key[:8]}.txt"
+    path = session.store.layout.log(f"{session.study.name}-{name}-{job.key[:8]}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(trace, encoding="utf-8")

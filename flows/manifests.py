@@ -71,7 +71,7 @@ def describe(
     validation = validate(store, contract, tables, CONTRACTS)
     validation["seconds"] = time.monotonic() - began
     if not validation["success"]:
-        store.write_json(f"{store.base}/{contract.name}/rejected/{fingerprint(parts)}.json", validation)
+        store.write_json(store.layout.rejected(contract.name, fingerprint(parts)), validation)
         raise ContractBroken(contract.name, [c for c in validation["checks"] if not c["success"]])
     entries = []
     for part in parts:

@@ -40,7 +40,7 @@ def study_path(name: str) -> Path:
 
 def report_page(store: Store, study: str) -> str:
     """Where a study's report is read: a path, or a URL for a root that is elsewhere."""
-    path = f"{store.base}/reports/{study}/index.html"
+    path = f"{store.layout.report(study)}/index.html"
     return str(Path(path).resolve()) if store.local else str(store.fs.unstrip_protocol(path))
 
 
@@ -84,10 +84,10 @@ def publish_report(plan: list[PlannedStep], store: Store, study: str) -> str:
     """
     outputs = next(p for p in plan if p.step.name == "report").outputs
     sources = [store.fetched(part) for parts in outputs.values() for part in parts]
+    target = store.layout.report(study)
     if store.local:
-        _replace_folder(sources, Path(store.base) / "reports" / study)
+        _replace_folder(sources, Path(target))
         return report_page(store, study)
-    target = f"{store.base}/reports/{study}"
     files = {p.relative_to(source).as_posix(): p for source in sources for p in source.rglob("*") if p.is_file()}
     for name, path in sorted(files.items(), key=lambda item: (item[0] == "index.html", item[0])):
         store.fs.put_file(str(path), f"{target}/{name}")

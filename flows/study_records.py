@@ -20,32 +20,32 @@ def record(store: Store, study: Study, file: str, planned: PlannedStep, **what: 
         t: {
             "fingerprint": fingerprint(parts),
             "parts": [p.key for p in parts],
-            "files": [store.part_path(p).removeprefix(store.base + "/") for p in parts],
+            "files": [store.layout.relative(p) for p in parts],
         }
         for t, parts in planned.outputs.items()
     }
     told = study.model_dump(mode="json", exclude={"data", "cluster"})
     settings = {"study": study.name, "file": file, "settings": _recorded(told)}
-    if store.read_json(store.study_path(study.name)) != settings:
-        store.write_json(store.study_path(study.name), settings)
+    if store.read_json(store.layout.study(study.name)) != settings:
+        store.write_json(store.layout.study(study.name), settings)
     store.write_json(
-        _step_path(store, study.name, planned.step.name), {"fingerprint": planned.fingerprint, "tables": tables, **what}
+        store.layout.step(study.name, planned.step.name), {"fingerprint": planned.fingerprint, "tables": tables, **what}
     )
 
 
 def mark_void(store: Store, study: str, step: str) -> None:
     """Note that a step's parts, though they are there under their keys, were made of other bytes than its inputs have now."""
-    store.write_json(_step_path(store, study, step), {**recorded_step(store, study, step), "void": True})
+    store.write_json(store.layout.step(study, step), {**recorded_step(store, study, step), "void": True})
 
 
 def recorded_step(store: Store, study: str, step: str) -> dict[str, Any]:
     """The record of one step; empty if there is none."""
-    return store.read_json(_step_path(store, study, step)) or {}
+    return store.read_json(store.layout.step(study, step)) or {}
 
 
 def recorded_steps(store: Store, study: str) -> dict[str, dict[str, Any]]:
     """The records of all steps of a study, by name."""
-    paths = store.listed(f"{store.base}/studies/{study}.steps", ".json")
+    paths = store.listed(store.layout.steps(study), ".json")
     return {path.rsplit("/", 1)[1].removesuffix(".json"): store.read_json(path) or {} for path in paths}
 
 
@@ -55,7 +55,7 @@ def kept(store: Store) -> set[tuple[str, str]]:
     Raises StudyError for a record that cannot be read: what it kept is not known.
     """
     found: set[tuple[str, str]] = set()
-    folders = store.listed(f"{store.base}/studies", ".steps")
+    folders = store.listed(store.layout.studies, ".steps")
     for path in (path for folder in folders for path in store.listed(folder, ".json")):
         known = store.read_json(path)
         if not isinstance(known, dict):
@@ -72,7 +72,3 @@ def _recorded(settings: Any) -> Any:
     if not isinstance(settings, dict):
         return settings
     return {name: _recorded(value) for name, value in settings.items() if name not in NEVER_RECORDED}
-
-
-def _step_path(store: Store, study: str, step: str) -> str:
-    return f"{store.base}/studies/{study}.steps/{step}.json"

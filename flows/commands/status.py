@@ -54,9 +54,9 @@ def _describe_step(planned: PlannedStep, store: Store, known: dict[str, Any]) ->
         "fingerprint": planned.fingerprint,
         "validation": {"success": bool(whole) and all(c["success"] for c in checks), "checks": len(checks)},
         "read_again": read_again(whole),
-        "path": f"{store.base}/{planned.step.writes[0].name}",
+        "path": store.layout.table(planned.step.writes[0].name),
         "tables": {
-            t: {"fingerprint": fingerprint(parts), "manifest": store.manifest_path(t, fingerprint(parts))}
+            t: {"fingerprint": fingerprint(parts), "manifest": store.layout.manifest(t, fingerprint(parts))}
             for t, parts in planned.outputs.items()
         },
         **({"error": known["error"]} if state == "failed" and "error" in known else {}),
@@ -149,11 +149,9 @@ def _remove(settings: Study, store: Store, *, dry_run: bool) -> dict[str, int]:
             used |= set(planned.fingerprints.items())
     removed: dict[str, int] = {}
     for name in CONTRACTS:
-        for kind in ("parts", "manifests", "files", "rejected"):
-            for path in store.fs.find(f"{store.base}/{name}/{kind}"):
-                relative = path.split(f"/{name}/{kind}/", 1)[1]
-                if (name, relative.split("/")[0].removesuffix(".parquet").removesuffix(".json")) not in used:
-                    removed[path] = store.fs.size(path)
-                    if not dry_run:
-                        store.fs.rm(path)
+        for path, key in list(store.stored(name)):
+            if (name, key) not in used:
+                removed[path] = store.fs.size(path)
+                if not dry_run:
+                    store.fs.rm(path)
     return removed

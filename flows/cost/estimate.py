@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from flows.cost.hardware import Machine
 from flows.cost.line import Line, line_of, novelty_rate, query_rate
@@ -42,7 +43,6 @@ def estimate(
     lines = [
         *_corpus(corpus, counting),
         _held_out(corpus, tasks, models),
-        _placebo(placebo, tasks, machine, asking, counting),
         *_tasks(corpus, tasks, machine, asking),
         *_models(corpus, tasks, models, machine, asking, counting),
     ]
@@ -59,7 +59,6 @@ def estimate(
         "embed",
         "align",
         "query",
-        "placebo",
         "infinigram",
         "score",
         "generate",
@@ -71,6 +70,10 @@ def estimate(
         "report",
     ]
     lines += _counts(corpus, tasks, models, counting, len(asking.variants))
+    if placebo is not None:
+        again = (*_corpus(placebo, counting), *_tasks(placebo, tasks, machine, asking))
+        of_placebo = {line.step: line for line in again if line.step in ("plant", "ingest", "words", "query")}
+        lines = [_added(line, of_placebo[line.step]) if line.step in of_placebo else line for line in lines]
     return sorted(lines, key=lambda line: order.index(line.step))
 
 
@@ -157,24 +160,11 @@ def _held_out(c: CorpusSize, tasks: Sequence[TaskSize], models: Sequence[ModelSi
     )
 
 
-def _placebo(c: CorpusSize | None, tasks: Sequence[TaskSize], machine: Machine, asking: Asking, counting: Counting) -> Line:
-    """What the steps that count pairs cost on the placebo corpus."""
-    if c is None:
-        return line_of("placebo", 0, unit="words")
-    every = (*_corpus(c, counting), *_tasks(c, tasks, machine, asking))
-    own = [line for line in every if line.step in ("plant", "ingest", "words", "query")]
-    total = {name: sum(getattr(line, name) for line in own) for name in ("read", "written", "core")}
-    guesses = tuple(dict.fromkeys(g for line in own for g in line.guesses))
-    return Line(
-        "placebo",
-        sum(line.parts for line in own),
-        work=c.words,
-        unit="words",
-        **total,
-        longest=max(line.longest for line in own),
-        memory=max(line.memory for line in own),
-        guesses=guesses,
-    )
+def _added(one: Line, other: Line) -> Line:
+    """One line for a step that works on two corpora."""
+    totals = {name: getattr(one, name) + getattr(other, name) for name in ("parts", "work", "read", "written", "core")}
+    most = {name: max(getattr(one, name), getattr(other, name)) for name in ("longest", "memory")}
+    return replace(one, **totals, **most, guesses=tuple(dict.fromkeys((*one.guesses, *other.guesses))))
 
 
 def _tasks(c: CorpusSize, tasks: Sequence[TaskSize], machine: Machine, asking: Asking) -> list[Line]:

@@ -79,7 +79,11 @@ def forecast(study: str, root: str) -> Forecast:
 def _compare(study: Study, store: Store, sizes: Sizes) -> dict[str, PlannedStep | str]:
     from flows.study import STEPS
 
-    if sizes.corpus.packed > HASHED_AT_ONCE and not sizes.missing and store.read_json(store.study_path(study.name)) is None:
+    if (
+        sizes.corpus.packed > HASHED_AT_ONCE
+        and not sizes.missing
+        and store.read_json(store.layout.study(study.name)) is None
+    ):
         why = f"not compared: {size(sizes.corpus.packed)} of corpus would have to be hashed first"
         return {s.name: why for s in STEPS}
     # a plan must not wait for a network

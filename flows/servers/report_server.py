@@ -22,6 +22,7 @@ from urllib.parse import unquote
 
 from flows.servers.processes import HOST
 from flows.study_files import REPORTS_URL, reports_url
+from tasks.storage.layout import Layout
 
 # What a report's files are called: no folder above, nothing hidden (a report that is being put there), no second meaning.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -52,7 +53,7 @@ class ReportServer(ThreadingTCPServer):
     block_on_close = False
 
     def __init__(self, root: str, port: int) -> None:
-        self.folder = Path(root) / "reports"
+        self.folder = Path(Layout(root, Path(root)).reports)
         try:
             super().__init__((HOST, port), _Answer)
         except (OSError, OverflowError):

@@ -73,7 +73,7 @@ class Cluster:
         return cls(
             study.workers,
             study.worker_memory,
-            str(store.near / ".dask"),
+            str(store.layout.dask),
             settings=asked,
             devices=found,
             models=study.scoring.models_at_once,

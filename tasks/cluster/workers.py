@@ -111,7 +111,7 @@ def _code() -> str:
 @contextmanager
 def probing(store: Store) -> Iterator[str]:
     """A file under the root for others to look for; its folder is gone afterwards."""
-    folder = f"{store.base}/.probes/{uuid.uuid4().hex}"
+    folder = store.layout.probe(uuid.uuid4().hex)
     probe = f"{folder}/probe.json"
     store.write_json(probe, {"written": True})
     try:
@@ -120,7 +120,7 @@ def probing(store: Store) -> Iterator[str]:
         with suppress(OSError):
             store.fs.rm(folder, recursive=True)
             if store.local:
-                os.rmdir(f"{store.base}/.probes")
+                os.rmdir(os.path.dirname(folder))
 
 
 def different(there: Mapping[str, str], here: Mapping[str, str]) -> str:

@@ -18,7 +18,7 @@ from schemas import TOKENIZER as TOKENIZER_TABLE
 from schemas import TOKENS as TOKENS_TABLE
 from schemas import VOCABULARY, Study
 from schemas import WORDS as WORDS_TABLE
-from tasks.step import Inputs, Job, Stage, Step, Work
+from tasks.step import Inputs, Job, Stage, Step, Work, for_each_corpus
 from tasks.storage.source_files import outside_file
 from tasks.storage.store import Part
 from tasks.text.bpe.fast_bpe import compile_tokenizer
@@ -74,7 +74,8 @@ WORDS = Step(
     version=1,
     about="documents as ids of normalised words",
     reads=("documents",),
-    stages=(Stage(writes=(WORDS_TABLE, VOCABULARY), plan=plan_words, run=run_words),),
+    stages=(Stage(writes=(WORDS_TABLE, VOCABULARY), plan=for_each_corpus(plan_words), run=run_words),),
+    variants=True,
 )
 
 

@@ -28,6 +28,7 @@ from tasks.models.ladder import (
     trusted,
 )
 from tasks.step import Inputs, Job, Stage, Step, Work
+from tasks.storage.layout import file_of_part
 from tasks.storage.store import SourceFile, digest
 from tasks.text.bpe.tokenizer import identity, read_tokenizer
 
@@ -132,7 +133,7 @@ def _pretrain(work: Work) -> None:
             "checkpoint": c["step"],
             "source": "pretrained here",
             "revision": "",
-            "path": f"models/files/{work.planned.key}/{checkpoint_folder(c['step'])}",
+            "path": file_of_part("models", work.planned.key, checkpoint_folder(c["step"])),
             "sha256": c["sha256"],
             "tokenizer": identity(tokenizer["json"]),
             "parameters": parameters,

@@ -25,6 +25,7 @@ from tasks.models.load import Loaded, Source, load_once, repeatable
 from tasks.models.model_inputs import Request, requests, truncated, windows
 from tasks.models.slices import Rows, in_slices, table
 from tasks.step import Inputs, Job, Stage, Step, Work
+from tasks.storage.layout import below_files
 
 EXAMPLES_AT_ONCE = 512  # bounds memory and what a killed run loses; their requests are batched together
 
@@ -75,8 +76,8 @@ def open_checkpoint(work: Work) -> Loaded:
     rows = work.read("models", "checkpoint", "path", "sha256").to_pylist()
     row = next(r for r in rows if r["checkpoint"] == checkpoint)
     folder = Path(row["path"])
-    if not folder.is_absolute():  # trained here: models/files/KEY/…
-        _, _, key, *below = folder.parts
+    if not folder.is_absolute():  # trained here
+        key, *below = below_files(row["path"])
         folder = work.folder_of(next(p for p in work.parts("models") if p.key == key)).joinpath(*below)
     asked = {n: work.settings[n] for n in ("dtype", "device", "device_map", *TRUSTED) if n in work.settings}
     return load_once(Source(folder, sha256=row["sha256"], **asked), name)

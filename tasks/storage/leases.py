@@ -61,7 +61,7 @@ class Leases:
 
     def others(self) -> bool:
         """Whether another run is alive. One of another machine is watched until its pulse beats, or has stood still for long."""
-        base, until = f"{self.store.base}/.leases/runs", time.monotonic() + self._patience
+        base, until = self.store.layout.pulses, time.monotonic() + self._patience
         found = {path: self._read(path) for path in self.store.listed(base, ".json") if path != self._pulse(self.run)}
         watched = {path: known for path, known in found.items() if known is not None and not _is_dead(known)}
         while watched and time.monotonic() < until:
@@ -107,13 +107,12 @@ class Leases:
 
     def _bury(self) -> None:
         """Remove what dead runs of this machine left: their pulse, their leases, what they were writing."""
-        base = f"{self.store.base}/.leases"
-        for path in self.store.listed(f"{base}/runs"):
+        for path in self.store.listed(self.store.layout.pulses):
             run = path.rsplit("/", 1)[1].lstrip(".").split(".")[0]
             known = self._read(self._pulse(run))
             if known is None or _is_dead(known):
                 self._remove(path)
-        for path in self.store.listed(f"{base}/held", ".json"):
+        for path in self.store.listed(self.store.layout.leases, ".json"):
             run = (self._read(path) or {}).get("run", "")
             if run and self._read(self._pulse(run)) is None:
                 self._remove(path)
@@ -141,15 +140,15 @@ class Leases:
 
     # -- files ------------------------------------------------------------------------------------------------------
     def _lease(self, key: str) -> str:
-        return f"{self.store.base}/.leases/held/{key}.json"
+        return f"{self.store.layout.leases}/{key}.json"
 
     def _pulse(self, run: str) -> str:
-        return f"{self.store.base}/.leases/runs/{run}.json"
+        return f"{self.store.layout.pulses}/{run}.json"
 
     @property
     def _named(self) -> str:
         """What every lease of this run is a link to."""
-        return f"{self.store.base}/.leases/runs/{self.run}.lease"
+        return f"{self.store.layout.pulses}/{self.run}.lease"
 
     def _read(self, path: str) -> dict[str, Any] | None:
         known = self.store.read_json(path)

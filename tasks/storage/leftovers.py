@@ -13,19 +13,19 @@ def sweep(store: Store, table: str, idle: Callable[[str], bool]) -> int:
 
     Called when all parts of a table are there: what killed processes left behind is then needed by nobody.
     """
-    folder, swept = store.near / table, 0
-    for path in sorted((folder / "parts").glob(".*.tmp")):
+    layout, swept = store.layout, 0
+    for path in sorted(layout.near_kind(table, "parts").glob(".*.tmp")):
         if idle(path.name.split(".")[1]):
             path.unlink(missing_ok=True)
             swept += 1
-    for path in sorted((folder / "manifests").glob("*.tmp")):
+    for path in sorted(layout.near_kind(table, "manifests").glob("*.tmp")):
         path.unlink(missing_ok=True)  # another run that is writing it writes it again
         swept += 1
-    for path in sorted((folder / "files").glob("*/.*.tmp")):
+    for path in sorted(layout.near_kind(table, "files").glob("*/.*.tmp")):
         if idle(path.parent.name):
             path.unlink(missing_ok=True)
             swept += 1
-    for path in sorted((store.near / ".scratch").glob(f"{table}.*")):
+    for path in sorted(layout.scratch(table, "*").parent.glob(f"{table}.*")):
         if idle(path.name.split(".")[1]):
             shutil.rmtree(path, ignore_errors=True)
             swept += 1
@@ -35,7 +35,7 @@ def sweep(store: Store, table: str, idle: Callable[[str], bool]) -> int:
 def sweep_small_files(store: Store) -> int:
     """Remove what killed processes were writing under `studies`; another run that is writing there writes it again."""
     swept = 0
-    for path in sorted((store.near / "studies").rglob("*.tmp")):
+    for path in sorted(store.layout.near_studies.rglob("*.tmp")):
         path.unlink(missing_ok=True)
         swept += 1
     return swept

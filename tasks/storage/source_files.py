@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from schemas import StudyError
-from tasks.storage.store import SourceFile, digest
+from tasks.storage.parts import SourceFile, digest
 from tasks.text.lines import has_surrogates
 
 HASHES = "TASKGRAM_FILE_HASHES"

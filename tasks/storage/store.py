@@ -1,7 +1,7 @@
-"""Parts, keys and manifests: the only file that opens stored data.
+"""Reading and writing what a root holds: parts, the files that belong to them, manifests, small JSON files.
 
-A table is a list of Parquet parts under a manifest. A part lies at `<root>/<table>/parts/<key>.parquet`; its key says all
-that decided its content. A manifest lists part keys, is named by their hash, and is written last.
+A table is a list of Parquet parts under a manifest. The key of a part is the hash of all that decides its content. A manifest
+lists part keys, is named by their hash, and is written last.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -25,46 +24,15 @@ import pyarrow.parquet as pq
 
 from schemas import Contract, StudyError
 from tasks.storage.disk import cache_folder
+from tasks.storage.layout import KINDS, Layout
+from tasks.storage.parts import Part, SourceFile, digest, fingerprint
 from tasks.storage.writing import FOOTER, PartWriter, whole_file
 
-
-@dataclass(frozen=True)
-class Part:
-    """One part of a table, finished or planned. `labels` are what a person calls it, e.g. {"task": "capitals"}."""
-
-    table: str
-    key: str
-    labels: Mapping[str, str] = field(default_factory=dict, compare=False)
-
-    @property
-    def variant(self) -> str:
-        """Which of a study's variants it belongs to; empty for the study itself."""
-        return self.labels.get("variant", "")
-
-
-@dataclass(frozen=True)
-class SourceFile:
-    """A file from outside the root, known by its content."""
-
-    name: str
-    path: str
-    sha256: str
-    bytes: int
-
-
-def digest(value: Any) -> str:
-    """32 hex digits that say the whole of a JSON value."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-
-
-def fingerprint(parts: Sequence[Part]) -> str:
-    """Names a table's state: the hash of its list of part keys."""
-    return digest([p.key for p in parts])
+__all__ = ["Part", "SourceFile", "Store", "digest", "fingerprint"]
 
 
 class Store:
-    """Everything a root folder holds."""
+    """Everything a root holds. root: a folder or an fsspec URL; layout: where everything lies in it."""
 
     def __init__(self, root: str) -> None:
         self.root = root
@@ -74,43 +42,25 @@ class Store:
             self.fs, self.base = fsspec.filesystem("file"), os.path.abspath(os.path.expanduser(root))
         self.base = self.base.rstrip("/")
         self.local = "file" in self.fs.protocol
-
-    @property
-    def near(self) -> Path:
-        """A folder on this machine: the root itself, or what is kept here of a root that is elsewhere."""
-        if self.local:
-            return Path(self.base)
-        return cache_folder() / digest(self.root)[:16]
+        self.layout = Layout(self.base, Path(self.base) if self.local else cache_folder() / digest(root)[:16])
 
     def __reduce__(self) -> tuple[type, tuple[str]]:
         return Store, (self.root,)
 
-    # -- places ---------------------------------------------------------------------------------------------------
     def part_path(self, part: Part) -> str:
         """Where a part lies."""
-        return self.path_of(part.table, part.key)
+        return self.layout.part(part.table, part.key)
 
-    def path_of(self, table: str, key: str) -> str:
-        """Where the part of that key lies."""
-        return f"{self.base}/{table}/parts/{key}.parquet"
-
-    def manifest_path(self, table: str, name: str) -> str:
-        """Where the manifest of a fingerprint lies."""
-        return f"{self.base}/{table}/manifests/{name}.json"
-
-    def study_path(self, study: str) -> str:
-        """Where it is recorded what a study has run."""
-        return f"{self.base}/studies/{study}.json"
-
+    # -- files that belong to a part ------------------------------------------------------------------------------
     def folder(self, table: str, key: str) -> Path:
-        """The folder of files that are made beside a part (model weights, planted files). Created if it is not there."""
-        path = self.near / table / "files" / key
+        """The folder of files that are made with a part (model weights, planted files), created if it is not there."""
+        path = self.layout.near_files(table, key)
         path.mkdir(parents=True, exist_ok=True)
         return path
 
     def fetched(self, part: Part) -> Path:
-        """The files beside a finished part, on this machine: where they lie, or a copy of them, made once."""
-        path, there = self.near / part.table / "files" / part.key, f"{self.base}/{part.table}/files/{part.key}"
+        """The files of a finished part, on this machine: where they lie, or a copy of them, made once."""
+        path, there = self.layout.near_files(part.table, part.key), self.layout.files(part.table, part.key)
         if not self.local and not _complete(path).exists():
             with _alone(path):
                 if not _complete(path).exists():  # else another worker of this machine has made it meanwhile
@@ -129,8 +79,8 @@ class Store:
         _complete(path).touch()
 
     def publish_files(self, table: str, key: str) -> None:
-        """Put the files beside a part where the root is. Nothing to do for a local root."""
-        path, there = self.near / table / "files" / key, f"{self.base}/{table}/files/{key}"
+        """Copy the files of a part to a root that is elsewhere."""
+        path, there = self.layout.near_files(table, key), self.layout.files(table, key)
         if self.local or not path.is_dir():
             return
         for file in sorted(p for p in path.rglob("*") if p.is_file() and p.suffix != ".tmp"):
@@ -210,7 +160,7 @@ class Store:
             raise StudyError(f"{path}: {error}. Run the study again: it makes what is missing or broken.") from None
 
     def footer(self, part: Part) -> dict[str, Any]:
-        """What a part says about its own making: step, settings, inputs, sums."""
+        """How a part was made, as its footer says: step, settings, inputs, sums."""
         return json.loads(self.open(part).metadata.metadata[FOOTER])
 
     def describe(self, part: Part) -> dict[str, Any]:
@@ -227,12 +177,12 @@ class Store:
             "mtime_ns": stat["mtime_ns"],
             "sha256": self.sha256(path),
             "sums": json.loads(info.metadata[FOOTER])["sums"],
-            "files": self.files_beside(part),
+            "files": self._files_of(part),
         }
 
-    def files_beside(self, part: Part) -> list[dict[str, Any]]:
+    def _files_of(self, part: Part) -> list[dict[str, Any]]:
         """The files in a part's folder, each with its size, time and hash."""
-        folder, found = f"{self.base}/{part.table}/files/{part.key}", []
+        folder, found = self.layout.files(part.table, part.key), []
         for path in sorted(self.fs.find(folder)) if self.fs.isdir(folder) else ():
             if not path.endswith(".tmp"):
                 stat = self.stat(path)
@@ -269,9 +219,9 @@ class Store:
             return False
         if entry is None:
             return self._has_its_checksums(part)
-        folder = f"{self.base}/{part.table}/files/{part.key}"
-        beside = [(f"{folder}/{f['file']}", f) for f in entry.get("files", [])]
-        return all(self._is_same(path, seen, verify) for path, seen in [(self.part_path(part), entry), *beside])
+        folder = self.layout.files(part.table, part.key)
+        files = [(f"{folder}/{f['file']}", f) for f in entry.get("files", [])]
+        return all(self._is_same(path, seen, verify) for path, seen in [(self.part_path(part), entry), *files])
 
     def _has_its_checksums(self, part: Part) -> bool:
         try:
@@ -301,7 +251,7 @@ class Store:
         path = self.part_path(part)
         if self.stat(path) is not None:
             self.fs.mv(path, path.removesuffix(".parquet") + ".damaged")
-        folder = f"{self.base}/{part.table}/files/{part.key}"
+        folder = self.layout.files(part.table, part.key)
         if self.fs.exists(folder):
             self.fs.mv(folder, f"{folder}.damaged", recursive=True)
 
@@ -318,11 +268,11 @@ class Store:
     # -- manifests ------------------------------------------------------------------------------------------------
     def manifest(self, table: str, name: str) -> dict[str, Any] | None:
         """A manifest by its fingerprint."""
-        return self.read_json(self.manifest_path(table, name))
+        return self.read_json(self.layout.manifest(table, name))
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         """Last act of a step: from now on the table exists."""
-        self.write_json(self.manifest_path(manifest["table"], manifest["fingerprint"]), manifest)
+        self.write_json(self.layout.manifest(manifest["table"], manifest["fingerprint"]), manifest)
 
     def entries(self, table: str, parts: Sequence[Part]) -> dict[str, dict[str, Any]]:
         """What manifests say of parts, by key. Of one that is there the newest says it, and older ones are not read for it; of one
@@ -340,8 +290,18 @@ class Store:
         last = self.manifest(table, fingerprint(parts)) if gone else None
         return found | {entry["key"]: entry for entry in (last or {}).get("parts", []) if entry["key"] in gone}
 
+    def stored(self, table: str) -> Iterator[tuple[str, str]]:
+        """(path, key of the part or fingerprint) of every file in a table's folder."""
+        for kind in KINDS:
+            folder = self.layout.kind(table, kind)
+            for path in self.fs.find(folder):
+                yield (
+                    path,
+                    path.split(f"/{table}/{kind}/", 1)[1].split("/")[0].removesuffix(".parquet").removesuffix(".json"),
+                )
+
     def _manifests_newest_first(self, table: str) -> list[str]:
-        paths = self.listed(f"{self.base}/{table}/manifests", ".json")
+        paths = self.listed(self.layout.kind(table, "manifests"), ".json")
         return sorted(paths, key=lambda path: -(self.stat(path) or {"mtime_ns": 0})["mtime_ns"])
 
 

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas import Contract
+from tasks.storage.layout import Layout
 
 ROWS_PER_GROUP = 65_536
 FOOTER = b"taskgram"
@@ -44,16 +45,10 @@ class Place(Protocol):
 
     fs: Any
     local: bool
-
-    @property
-    def near(self) -> Path:
-        """A folder on this machine."""
-
-    def path_of(self, table: str, key: str) -> str:
-        """Where the part of that key lies."""
+    layout: Layout
 
     def publish_files(self, table: str, key: str) -> None:
-        """Put the files beside a part where the root is."""
+        """Copy the files of a part to a root that is elsewhere."""
 
 
 class PartWriter:
@@ -61,7 +56,7 @@ class PartWriter:
 
     def __init__(self, store: Place, tables: Mapping[str, Contract], key: str) -> None:
         self.store, self.tables, self.key = store, tables, key
-        self.temporary = {t: store.near / t / "parts" / f".{key}.{uuid.uuid4().hex}.tmp" for t in tables}
+        self.temporary = {t: store.layout.near_kind(t, "parts") / f".{key}.{uuid.uuid4().hex}.tmp" for t in tables}
         self.writers: dict[str, pq.ParquetWriter] = {}
 
     def write(self, table: str, rows: pa.Table | pa.RecordBatch) -> None:
@@ -95,7 +90,7 @@ class PartWriter:
         for table in self.tables:
             self.store.publish_files(table, self.key)
         for table, temporary in self.temporary.items():
-            final = self.store.path_of(table, self.key)
+            final = self.store.layout.part(table, self.key)
             if self.store.local:
                 _put(temporary, Path(final))
             else:

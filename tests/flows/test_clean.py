@@ -33,7 +33,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def part(store: Store, table: str, key: str) -> Path:
-    path = Path(store.path_of(table, key))
+    path = Path(store.layout.part(table, key))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"a part")
     return path

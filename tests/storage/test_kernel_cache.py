@@ -29,10 +29,10 @@ ASK = "from tasks import outer_kernels as k; print(k.twice(), sum(k.twice.stats.
 
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
-    """A package `tasks` of ours with two kernels, of which one calls the other."""
+    """A package `tasks` with two kernels, of which one calls the other."""
     folder = tmp_path / "src" / "tasks"
-    folder.mkdir(parents=True)
-    for name in ("__init__.py", "compiled.py", "disk.py"):
+    (folder / "storage").mkdir(parents=True)
+    for name in ("__init__.py", "storage/__init__.py", "storage/kernel_cache.py", "storage/disk.py"):
         (folder / name).write_bytes((REPOSITORY / "tasks" / name).read_bytes())
     (folder / "outer_kernels.py").write_text(OUTER)
     (folder / "inner_kernels.py").write_text(INNER.format(weight=3))
@@ -72,7 +72,7 @@ def test_a_folder_that_cannot_be_written_is_no_error(package: Path, tmp_path: Pa
 
 def test_the_folder_is_known_to_numba_before_our_kernels_are_compiled(tmp_path: Path) -> None:
     program = (
-        "import numba; before = numba.config.CACHE_DIR; from tasks.ngrams import kernels\n"
+        "import numba; before = numba.config.CACHE_DIR; from tasks.ngrams.kernels import ngram_kernels as kernels\n"
         "print(before or '-', numba.config.CACHE_DIR, kernels.mix.stats.cache_path)"
     )
     for first in ("", "import tasks; "):

@@ -20,7 +20,7 @@ from schemas import PLANTED_FILES, PLANTED_SEQUENCES, TRUTH, Study
 from schemas.settings.study_file import Planted
 from tasks.corpus.planted.planted_rows import PlantedSequence, TruePair
 from tasks.corpus.planted.world import World
-from tasks.step import Inputs, Job, Stage, Step, Work
+from tasks.step import Inputs, Job, Stage, Step, Work, for_each_corpus
 from tasks.storage.writing import whole_file
 
 TASK_COST = 0.2
@@ -102,5 +102,5 @@ PLANT = Step(
     version=1,
     about="writes a made world: corpus shards, task files and the exact truth about them",
     reads=(),
-    stages=(Stage(writes=(PLANTED_FILES, TRUTH, PLANTED_SEQUENCES), plan=plan, run=run),),
+    stages=(Stage(writes=(PLANTED_FILES, TRUTH, PLANTED_SEQUENCES), plan=for_each_corpus(plan), run=run),),
 )

@@ -217,6 +217,6 @@ def _documents_of(work: Work, part: Part) -> int:
 
 def _scratch(work: Work) -> str:
     """A folder under a local root, so that the disk that must be large is the one the user chose."""
-    folder = work.store.near / ".scratch" / f"{work.stage.writes[0].name}.{work.planned.key}"
+    folder = work.store.layout.scratch(work.stage.writes[0].name, work.planned.key)
     folder.mkdir(parents=True, exist_ok=True)
     return str(folder)
