@@ -50,7 +50,7 @@ audit:               ## known weaknesses of the pinned packages, by pip-audit wh
 	@command -v pip-audit >/dev/null || { echo "pip-audit is not here: pip install pip-audit, in an environment of its own"; exit 1; }
 	pip-audit --requirement constraints.txt --no-deps --disable-pip
 
-bench: $(PEERS)      ## every row beside its peers, an hour or more; ROWS=counts,pairs SIZES=10M for some of it
+bench: $(PEERS)      ## every row next to its peers, an hour or more; ROWS=counts,pairs SIZES=10M for some of it
 	$(RUN)/python -m benchmarks --rows '$(ROWS)' --sizes '$(SIZES)'
 
 bench-quick: $(PEERS) ## the same at a small size, a minute; fails where answers differ or a ratio is below half its bar
