@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 PEERS     := $(VENV)/.peers
 FUZZER    := $(VENV)/.fuzzer
 
-.PHONY: sample ui ui-stop test test-fast test-slow test-planted test-faults fuzz audit check bench bench-quick lint format docs clean help
+.PHONY: sample ui ui-stop test test-fast test-slow test-planted test-faults fuzz audit check bench bench-quick lint vocabulary quick format docs clean help
 
 help:                ## show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 16
@@ -50,23 +50,35 @@ audit:               ## known weaknesses of the pinned packages, by pip-audit wh
 	@command -v pip-audit >/dev/null || { echo "pip-audit is not here: pip install pip-audit, in an environment of its own"; exit 1; }
 	pip-audit --requirement constraints.txt --no-deps --disable-pip
 
-bench: $(PEERS)      ## every row beside its peers, an hour or more; ROWS=counts,pairs SIZES=10M for some of it
+bench: $(PEERS)      ## every row next to its peers, an hour or more; ROWS=counts,pairs SIZES=10M for some of it
 	$(RUN)/python -m benchmarks --rows '$(ROWS)' --sizes '$(SIZES)'
 
 bench-quick: $(PEERS) ## the same at a small size, a minute; fails where answers differ or a ratio is below half its bar
 	$(RUN)/python -m benchmarks --quick --rows '$(ROWS)'
 
-lint: $(INSTALLED)   ## style and types
+lint: $(INSTALLED)   ## style, imports, spelling and types
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
+	$(RUN)/lint-imports --no-logo
+	$(RUN)/codespell
 	$(RUN)/mypy
+
+vocabulary: $(INSTALLED) ## words, phrases and names that this project does not use (docs/vocabulary.txt)
+	$(RUN)/codespell --dictionary docs/vocabulary.txt
+	$(RUN)/python -m tests.vocabulary
+
+quick: $(INSTALLED)  ## what a new measure, reader or step must pass, in under a minute (CONTRIBUTING.md)
+	$(RUN)/ruff check .
+	$(RUN)/lint-imports --no-logo
+	$(RUN)/python -m pytest -q -m "not slow" tests/contributing tests/test_architecture.py tests/test_docs.py tests/flows/test_docs.py
 
 format: $(INSTALLED) ## put the code into its form
 	$(RUN)/ruff format .
 	$(RUN)/ruff check --fix .
 
-docs: $(INSTALLED)   ## write docs/steps/ from the code
+docs: $(INSTALLED)   ## write docs/steps/, docs/measures.md and deployments/prefect.yaml from the code
 	$(RUN)/python -m flows.commands.step_pages
+	$(RUN)/python -m flows.commands.deployment_entries
 
 clean:               ## remove the environment; results stay
 	rm -rf $(VENV) *.egg-info build dist

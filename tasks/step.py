@@ -210,8 +210,7 @@ class Work:
 
     def batches(self, part: Part, *columns: str, rows: int = 1024) -> Iterator[pa.RecordBatch]:
         """One part in pieces, for what does not fit in memory."""
-        file = self.store.open(part)
-        return file.iter_batches(batch_size=rows, columns=list(columns) or None)
+        yield from self.store.open(part).iter_batches(batch_size=rows, columns=list(columns) or None)
 
     def folder_of(self, part: Part) -> Path:
         """The files that lie beside a part."""

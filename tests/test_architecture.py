@@ -1,9 +1,10 @@
-"""The house: imports run down only, in no circle, and heavy libraries are imported where they are used."""
+"""The house, where import-linter (`make lint`) cannot say it: kernels, heavy libraries, tables, names, the wheel."""
 
 from __future__ import annotations
 
 import ast
 import tomllib
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,12 +12,14 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("schemas", "tasks", "flows")
-GROUPS = ("corpus", "ngrams", "examples", "taskgrams", "models", "metrics", "prompts", "report")
 HEAVY = {"torch", "transformers", "great_expectations", "matplotlib", "prefect", "numba", "sacrebleu", "distributed"}
+IMPORTED_LATE = [
+    ROOT / "flows" / f"{name}.py" for name in ("run", "prefect_log", "commands/prompts")
+]  # by what needs Prefect
 
 
-def modules() -> list[Path]:
-    return sorted(p for package in PACKAGES for p in (ROOT / package).rglob("*.py"))
+def modules(*packages: str) -> list[Path]:
+    return sorted(p for package in packages or PACKAGES for p in (ROOT / package).rglob("*.py"))
 
 
 def name_of(path: Path) -> str:
@@ -26,8 +29,7 @@ def name_of(path: Path) -> str:
 
 def imports(path: Path, *, top_level_only: bool = False) -> Iterator[str]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    nodes = tree.body if top_level_only else ast.walk(tree)
-    for node in nodes:
+    for node in tree.body if top_level_only else ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -36,70 +38,30 @@ def imports(path: Path, *, top_level_only: bool = False) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def floor(module: str) -> int:
-    """4 flows, 3 groups of steps, 2 what they share, 1 schemas."""
-    if module.startswith("flows"):
-        return 4
-    if module.startswith("schemas"):
-        return 1
-    return 3 if module.split(".")[1:2] and module.split(".")[1] in GROUPS else 2
+def test_every_room_of_tasks_is_on_a_floor() -> None:
+    """import-linter knows the rooms that pyproject.toml lists: one that is missing there would be on no floor."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
+    floors = " ".join(" ".join(c["layers"]) for c in contracts if c["type"] == "layers")
+    rooms = {f"tasks.{p.stem}" for p in (ROOT / "tasks").iterdir() if p.is_dir() and (p / "__init__.py").exists()}
+    rooms |= {f"tasks.{p.stem}" for p in (ROOT / "tasks").glob("*.py") if p.stem != "__init__"}
+    assert rooms <= set(floors.replace("(", " ").replace(")", " ").split())
 
 
-def ours(module: str) -> bool:
-    return module.split(".")[0] in PACKAGES
-
-
-@pytest.mark.parametrize("path", modules(), ids=name_of)
-def test_imports_run_down_only(path: Path) -> None:
-    here = name_of(path)
-    for module in filter(ours, imports(path)):
-        assert floor(module) <= floor(here), f"{here} imports {module}, which is above it"
-        if floor(here) == 3 and floor(module) == 3:
-            assert module.split(".")[1] == here.split(".")[1], f"{here} imports {module}, which is in another group"
-
-
-def test_imports_have_no_circle() -> None:
-    names = {name_of(p): p for p in modules()}
-    graph = {n: {m for m in imports(p) if m in names and m != n} for n, p in names.items()}
-    done: set[str] = set()
-
-    def walk(name: str, path: tuple[str, ...]) -> None:
-        assert name not in path, f"a circle: {' -> '.join([*path, name])}"
-        if name not in done:
-            for other in graph[name]:
-                walk(other, (*path, name))
-            done.add(name)
-
-    for name in graph:
-        walk(name, ())
-
-
-def test_kernels_import_nothing_of_ours() -> None:
-    kernels = [p for p in modules() if p.stem.endswith("kernels")]
+def test_kernels_import_only_kernels() -> None:
+    """Here, because import-linter's patterns match whole names and the kernels' names only end alike."""
+    kernels = [p for p in modules() if p.stem.endswith("kernels") or p.parent.name == "kernels"]
     assert kernels
     for path in kernels:
-        others = {m for m in imports(path) if ours(m)}
-        assert not {m for m in others if "kernels" not in m}, f"{path} imports ours that are no kernels"
+        others = {m for m in imports(path) if m.split(".")[0] in PACKAGES and "kernels" not in m}
+        assert not others, f"{name_of(path)} imports {others}"
 
 
 @pytest.mark.parametrize("path", modules(), ids=name_of)
 def test_heavy_libraries_are_imported_where_they_are_used(path: Path) -> None:
     """A run with nothing to do must not pay for torch; kernels and the flow itself are imported only when needed."""
-    if path.stem.endswith("kernels") or path in [
-        ROOT / "flows" / f"{name}.py" for name in ("run", "prefect_log", "commands/prompts")
-    ]:
-        return
-    heavy = {m.split(".")[0] for m in imports(path, top_level_only=True)} & HEAVY
-    assert not heavy, f"{name_of(path)} imports {heavy} at its top"
-
-
-def test_only_the_cluster_knows_dask_and_only_flows_know_prefect() -> None:
-    for path in modules():
-        roots = {m.split(".")[0] for m in imports(path)}
-        if path not in [ROOT / "tasks" / "cluster" / f"{name}.py" for name in ("cluster", "submission")]:
-            assert not roots & {"dask", "distributed"}, path
-        if not name_of(path).startswith("flows"):
-            assert "prefect" not in roots, path
+    if not path.stem.endswith("kernels") and path not in IMPORTED_LATE:
+        heavy = {m.split(".")[0] for m in imports(path, top_level_only=True)} & HEAVY
+        assert not heavy, f"{name_of(path)} imports {heavy} at its top"
 
 
 def test_each_table_has_one_writer_and_no_step_reads_what_comes_later() -> None:
@@ -118,15 +80,41 @@ def test_each_table_has_one_writer_and_no_step_reads_what_comes_later() -> None:
     assert written | of_prompts == set(CONTRACTS)
 
 
+def twice(names: Iterator[tuple[str, str]]) -> dict[str, list[str]]:
+    places = defaultdict(list)
+    for name, place in names:
+        places[name].append(place)
+    return {name: found for name, found in places.items() if len(found) > 1}
+
+
+@pytest.mark.xfail(strict=True, reason="files of the same name are being renamed; remove this mark when it passes")
+def test_no_file_name_serves_two_things() -> None:
+    files = modules("schemas", "tasks", "flows", "benchmarks")
+    assert not twice((p.stem, name_of(p)) for p in files if not p.stem.startswith("__"))
+
+
+@pytest.mark.xfail(strict=True, reason="classes of the same name are being renamed; remove this mark when it passes")
+def test_no_class_name_serves_two_things() -> None:
+    trees = ((p, ast.parse(p.read_text(encoding="utf-8"))) for p in modules("schemas", "tasks", "flows", "benchmarks"))
+    assert not twice((n.name, name_of(p)) for p, tree in trees for n in ast.walk(tree) if isinstance(n, ast.ClassDef))
+
+
+def test_the_formatter_decides_everywhere() -> None:
+    for path in modules("schemas", "tasks", "flows", "benchmarks", "tests"):
+        assert "fmt: " + "skip" not in path.read_text(encoding="utf-8"), path
+
+
 def test_no_pickle_for_data() -> None:
     for path in modules():
         assert not {"pickle", "dill", "cloudpickle", "joblib"} & {m.split(".")[0] for m in imports(path)}, path
         assert "torch.save" not in path.read_text(encoding="utf-8"), path
 
 
-def test_every_package_is_in_the_wheel() -> None:
+def test_every_package_is_in_the_wheel_and_says_that_it_is_typed() -> None:
     from setuptools import find_packages
 
-    include = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]["find"]
-    assert {name_of(p) for p in modules() if p.name == "__init__.py"} <= set(find_packages(str(ROOT), **include))
-    assert {name_of(p.parent / "__init__.py") for p in modules()} <= set(find_packages(str(ROOT), **include))
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    packages = set(find_packages(str(ROOT), **settings["packages"]["find"]))
+    assert {name_of(p.parent / "__init__.py") for p in modules()} <= packages
+    assert all((ROOT / package / "py.typed").exists() for package in PACKAGES)
+    assert "py.typed" in settings["package-data"]["*"]

@@ -1,14 +1,17 @@
-"""Writes docs/steps/: one page per step, from the steps and contracts themselves, so that they cannot disagree.
+"""Writes docs/steps/, one page per step, from the steps and contracts themselves, so that they cannot disagree.
 
-Run by `make docs`; a test fails when the pages are not what this writes.
+`make docs` runs it; a test fails when the pages are not what this writes.
 """
 
 from __future__ import annotations
 
+import ast
+import inspect
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from flows import study
 from flows.study import STEPS
 from schemas import Column, Contract
 from tasks.step import Step
@@ -26,14 +29,14 @@ def _index() -> Iterator[str]:
     for step in STEPS:
         writes = ", ".join(f"`{c.name}`" for c in step.writes)
         reads = ", ".join(f"`{t}`" for t in step.reads) or "–"
-        yield f"| [{step.name}]({step.name}.md) | {step.about} | {reads} | {writes} |"
+        yield f"| [{step.name}]({step.name}.md) | {_about(step)} | {reads} | {writes} |"
     yield ""
 
 
 def _page(step: Step) -> Iterator[str]:
     yield f"# {step.name}\n"
-    yield f"{step.about[0].upper()}{step.about[1:]}. Version {step.version}. Source: `{_source(step)}`.\n"
-    yield f"Reads: {', '.join(f'`{t}`' for t in step.reads) or 'nothing of ours'}.\n"
+    yield f"{_about(step)}. Version {step.version}. Source: `{_source(step)}`.\n"
+    yield f"Reads: {', '.join(f'`{t}`' for t in step.reads) or 'no table'}.\n"
     yield f"Alone: `taskgram run STUDY --only {step.name}`. After a failure: `taskgram run STUDY --from {step.name}`.\n"
     for number, stage in enumerate(step.stages, 1):
         if len(step.stages) > 1:
@@ -42,13 +45,22 @@ def _page(step: Step) -> Iterator[str]:
             yield from _contract(contract)
 
 
+def _about(step: Step) -> str:
+    return (step.about[0].upper() + step.about[1:]).rstrip(".")
+
+
 def _source(step: Step) -> str:
-    return step.stages[-1].run.__module__.replace(".", "/") + ".py"
+    """The file that declares a step, as `flows/study.py` imports it; its stages may run functions of other files."""
+    imports = ast.parse(inspect.getsource(study)).body
+    modules = {a.name: node.module for node in imports if isinstance(node, ast.ImportFrom) for a in node.names}
+    name = next(name for name, value in vars(study).items() if value is step)
+    return f"{str(modules[name]).replace('.', '/')}.py"
 
 
 def _contract(contract: Contract) -> Iterator[str]:
     yield f"### `{contract.name}`\n"
-    yield f"{contract.description} Sorted by, and unique in, {', '.join(f'`{k}`' for k in contract.key)}.\n"
+    description, key = contract.description.rstrip("."), ", ".join(f"`{k}`" for k in contract.key)
+    yield f"{description}. Each part is sorted by {key}, and unique in it; parts may share keys.\n"
     yield "| column | type | meaning | values |\n|---|---|---|---|"
     for column in contract.columns:
         yield f"| `{column.name}` | {_type(column)} | {column.description.replace('|', '∣')} | {_values(column)} |"

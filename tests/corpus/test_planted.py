@@ -8,6 +8,7 @@ import math
 import re
 from collections import Counter, defaultdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from tasks.step import keyed
 from tasks.storage.store import Store
 from tests.support import read_rows, run_step
 
-SMALL = {
+SMALL: dict[str, Any] = {
     "tokens": 115_000,
     "shards": 3,
     "document_frequencies": [16, 32, 48, 64],

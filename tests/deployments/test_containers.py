@@ -66,7 +66,9 @@ def test_the_image_holds_every_package_and_nothing_that_is_not_there() -> None:
     copied = {source for name, text in instructions() if name == "COPY" for source in text.split()[:-1]}
     assert all((REPOSITORY / source).exists() for source in copied)
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
-    assert {name.split(".")[0] for name in project["tool"]["setuptools"]["packages"]} <= copied
+    installed = {name.rstrip("*") for name in project["tool"]["setuptools"]["packages"]["find"]["include"]}
+    installed |= {f"{name}.py" for name in project["tool"]["setuptools"].get("py-modules", ())}
+    assert installed <= copied
     let_in = {line[1:] for line in (FOLDER / "Dockerfile.dockerignore").read_text().splitlines() if line.startswith("!")}
     assert let_in == copied
     assert project["project"]["version"] == "0.1.0", "the tag of the image is the version"

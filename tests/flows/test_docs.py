@@ -1,12 +1,26 @@
-"""The documentation of the steps is what the steps are."""
+"""What `make docs` writes is up to date: pages of the steps, the catalogue of measures, deployments of the steps."""
 
 from pathlib import Path
 
+from flows.commands.deployment_entries import with_entries
 from flows.commands.step_pages import pages
 
-FOLDER = Path(__file__).resolve().parents[2] / "docs" / "steps"
+ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_pages_are_up_to_date() -> None:
-    written = {p.name: p.read_text(encoding="utf-8") for p in FOLDER.glob("*.md")}
+def test_pages_of_the_steps_are_up_to_date() -> None:
+    written = {p.name: p.read_text(encoding="utf-8") for p in (ROOT / "docs" / "steps").glob("*.md")}
     assert written == pages(), "run `make docs`"
+
+
+def test_each_page_names_the_file_that_declares_its_step() -> None:
+    for name, text in pages().items():
+        if name != "README.md":
+            source = ROOT / text.split("Source: `")[1].split("`")[0]
+            assert f'"{name.removesuffix(".md")}"' in source.read_text(encoding="utf-8"), source
+            assert ".." not in text.splitlines()[2]
+
+
+def test_the_deployments_of_the_steps_are_up_to_date() -> None:
+    text = (ROOT / "deployments" / "prefect.yaml").read_text(encoding="utf-8")
+    assert text == with_entries(text), "run `make docs`"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from hypothesis import given, settings
@@ -15,13 +16,13 @@ from tasks.ngrams import novelty_scan
 from tasks.ngrams.novelty_scan import NOVELTY
 from tasks.step import keyed, run_job
 from tasks.storage.store import Part, Store
-from tasks.text.encoders import encoder
+from tasks.text.encoders import ngram_encoders as encoder
 from tests.ngrams.corpus import documents_with, make_study, write_corpus
 from tests.support import read_rows, run_step, write_part
 
 INPUTS = ["ape", "bat", "cow"]
 OUTPUTS = ["uno", "dos", "tres"]
-TASK = {"name": "t", "family": "translation", "orders": [1, 2], "languages": ["x", "y"], "lowest_gamma": 0.3}
+TASK: dict[str, Any] = {"name": "t", "family": "translation", "orders": [1, 2], "languages": ["x", "y"], "lowest_gamma": 0.3}
 spoken = st.lists(st.sampled_from([*INPUTS, *OUTPUTS]), max_size=6)
 
 

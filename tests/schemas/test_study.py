@@ -8,7 +8,7 @@ import pytest
 
 from flows.commands.init_template import write_study
 from flows.study_files import shipped_studies, study_path
-from schemas import StudyError, load_study
+from schemas import Study, StudyError, load_study
 from tests.support import shipped_text
 
 SMALL = """
@@ -22,7 +22,7 @@ reader = "planted"
 """
 
 
-def load(folder: Path, text: str) -> object:
+def load(folder: Path, text: str) -> Study:
     path = folder / "study.toml"
     path.write_text(text, encoding="utf-8")
     return load_study(path)

@@ -3,7 +3,7 @@
 from tasks.taskgrams.align import ALIGN
 from tasks.taskgrams.embed import EMBED
 from tasks.taskgrams.extract import EXTRACT
-from tasks.text.encoders import encoder
+from tasks.text.encoders import ngram_encoders as encoder
 from tests.support import read_rows, run_step
 from tests.taskgrams.world import examples_part, study_of, sums
 
