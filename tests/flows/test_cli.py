@@ -143,6 +143,9 @@ def test_from_runs_what_depends_on_the_step(folder: Path) -> None:
 def test_force_computes_again_and_finds_the_same_bytes(folder: Path) -> None:
     printed = taskgram("run", str(folder / "tiny.toml"), "--force", "query", root=folder / "root")
     assert "query       2 of 2 parts computed" in printed
+    header, *lines = [line.split() for line in printed.splitlines() if line.startswith("  ")]
+    assert header == ["step", "parts", "rows", "size", "worker", "seconds"]
+    assert {line[0]: float(line[-1]) for line in lines if "computed" in line}.keys() == {"query"}
     assert "NOT DETERMINISTIC" not in printed
     assert "measure     up to date" in printed
 
