@@ -28,10 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from tasks.text.display import printable
 
     try:
-        from flows.environment import prepare, refuse_strangers
+        from flows.environment import absolute_root, prepare, refuse_strangers
 
         refuse_strangers()
-        options.root = _root(options.root)
+        options.root = absolute_root(options.root)
         try:
             prepare(options.root, verbose=getattr(options, "verbose", False))
         except OSError as error:
@@ -110,14 +110,6 @@ def _end_quietly() -> None:
     if code is not None:
         os._exit(code)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # called by another program, which ends by itself
-
-
-def _root(given: str | None) -> str:
-    from flows.environment import check_root
-    from flows.session import default_root
-
-    root = check_root(given or default_root())
-    return root if "://" in root else str(Path(root).resolve())
 
 
 if __name__ == "__main__":

@@ -27,8 +27,7 @@ def prepare(root: str, *, verbose: bool = False) -> None:
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_OFFLINE": "1" if os.environ.get("TASKGRAM_OFFLINE") else "0",
     }
-    if "://" not in root:
-        settings[HASHES] = str(Path(root) / "studies" / ".files")
+    keep_file_hashes(root)
     if "PREFECT_API_URL" not in os.environ:
         home = prefect_home(root)
         home.mkdir(parents=True, exist_ok=True)
@@ -40,6 +39,12 @@ def prepare(root: str, *, verbose: bool = False) -> None:
         }
     for name, value in settings.items():
         os.environ.setdefault(name, value)
+
+
+def keep_file_hashes(root: str) -> None:
+    """Keep the hashes of source files under a local root, so that a large file is not hashed again by every command."""
+    if "://" not in root:
+        os.environ.setdefault(HASHES, str(Path(root) / "studies" / ".files"))
 
 
 def prefect_home(root: str) -> Path:
@@ -71,6 +76,14 @@ def check_root(root: str) -> str:
             "environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE and their like)"
         )
     return root
+
+
+def absolute_root(given: str | None) -> str:
+    """The root that was given, else the default one, checked; a folder by its absolute path."""
+    from flows.session import default_root
+
+    root = check_root(given or default_root())
+    return root if "://" in root else str(Path(root).resolve())
 
 
 def refuse_strangers() -> None:

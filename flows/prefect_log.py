@@ -1,6 +1,6 @@
-"""What a person sees of a step in Prefect's UI: log lines, how far it is, what it wrote, what was checked, what is wrong.
+"""What Prefect's UI shows of a step: log lines, progress, the tables it wrote, the checks they passed, and violations.
 
-The lines go with the run's own thread; artifacts are sent by another one, so that a slow server never keeps a step waiting.
+Lines go with the run's own thread; another thread sends the artifacts, so that a slow server never delays a step.
 """
 
 from __future__ import annotations
@@ -87,16 +87,14 @@ class Watch:
         if outcome.state == "skipped":
             self.say(f"is up to date and skipped: {outcome.parts} parts, {outcome.rows:,} rows")
             return
-        self.say(
-            f"done: {outcome.computed} of {outcome.parts} parts computed in {outcome.seconds:.1f} s; {outcome.rows:,} rows, "
-            f"{size(outcome.bytes)}, {outcome.checks} checks hold"
-        )
-        words = f"{outcome.computed} of {outcome.parts} parts computed in {outcome.seconds:.1f} s. {outcome.again}"
+        seconds = f"{outcome.part_seconds:.1f} worker seconds, {outcome.seconds:.1f} s of wall time"
+        words = f"{outcome.computed} of {outcome.parts} parts computed in {seconds}"
+        self.say(f"done: {words}; {outcome.rows:,} rows, {size(outcome.bytes)}, {outcome.checks} checks passed")
         self.post.send(
             create_table_artifact,
             table=[dict(t) for t in outcome.tables],
             key=key(self.study, self.step),
-            description=f"{self.name}: {words}\n\n{self._link()}",
+            description=f"{self.name}: {words}. {outcome.again}\n\n{self._link()}",
         )
         checks = [
             {

@@ -69,12 +69,10 @@ def _prefect(environment: dict[str, str], *words: str) -> None:
 
 def main(words: list[str]) -> int:
     """start [PORT] or stop."""
-    from flows.environment import check_root
-    from flows.session import default_root
+    from flows.environment import absolute_root
 
     try:
-        root = check_root(default_root())
-        root = root if "://" in root else str(Path(root).resolve())
+        root = absolute_root(None)
         if words[:1] == ["stop"]:
             stopped = Processes(root).stop()
             print(f"stopped: {', '.join(stopped)}" if stopped else "nothing was running")

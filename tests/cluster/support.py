@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -130,6 +131,11 @@ def device() -> tuple[int, str]:
     """The process and the GPUs that a call sees."""
     time.sleep(0.2)
     return os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES", "none said")
+
+
+def log_level(name: str) -> int:
+    """The lowest level that a logger of the worker lets through."""
+    return logging.getLogger(name).getEffectiveLevel()
 
 
 def planned(**settings: object) -> Study:
