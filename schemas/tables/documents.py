@@ -1,4 +1,4 @@
-"""The corpus as documents, what was turned away on the way in, and what a planted world says about itself."""
+"""The corpus as documents, the records that were rejected, and the known truth about a planted corpus."""
 
 import pyarrow as pa
 
@@ -8,7 +8,7 @@ REJECT_COLUMNS = (
     column("source", pa.string(), "name of the source the record came from"),
     column("file", pa.string(), "file name"),
     column("row", pa.int64(), "line or record number in the file, from 1", at_least=0),
-    column("reason", pa.string(), "why it was turned away, and what would mend it"),
+    column("reason", pa.string(), "why it was rejected, and how to fix it"),
     column("excerpt", pa.string(), "the first 200 characters of the record, invalid bytes replaced"),
 )
 
@@ -24,7 +24,7 @@ DOCUMENTS = Contract(
         column("row", pa.int64(), "line or record number in the file, from 1", at_least=1),
     ),
     key=("document",),
-    rules=(rows("length(id) > 0", "a document can be named"), rows("length(text) > 0", "a document has text")),
+    rules=(rows("length(id) > 0", "a document has an id"), rows("length(text) > 0", "a document has text")),
     balances=(
         balance(
             "(SELECT count(*) FROM documents) + (SELECT count(*) FROM document_rejects)",
@@ -36,7 +36,8 @@ DOCUMENTS = Contract(
 
 HELD_OUT_DOCUMENTS = Contract(
     name="held_out_documents",
-    description="A seeded sample of documents that are kept out of the corpus: what text of its kind looks like to it (docs/method.md §10).",
+    description="A seeded sample of documents that are kept out of the corpus: how novel ordinary text of its kind is "
+    "(docs/method.md §10).",
     columns=(
         column("document", pa.int64(), "position in the sample, from 0", at_least=0),
         column("id", pa.string(), "identifier given by the source"),
@@ -57,7 +58,7 @@ DOCUMENT_REJECTS = Contract(
 
 DOCUMENT_IDS = Contract(
     name="document_ids",
-    description="The ids of a file that is cut into pieces: one row per record that can become a document.",
+    description="The ids of a file that is split into chunks: one row per record that can become a document.",
     columns=(
         column("row", pa.int64(), "line or record number in the file, from 1", at_least=1),
         column("mark", pa.binary(), "the first 16 bytes of a BLAKE2b hash of the id"),
@@ -67,18 +68,18 @@ DOCUMENT_IDS = Contract(
 
 REPEATED_IDS = Contract(
     name="repeated_ids",
-    description="One row per record of a cut file whose id stands in a row above it; empty where all ids differ.",
+    description="One row per record of a split file whose id occurs in an earlier row; empty if all ids differ.",
     columns=(
         column("row", pa.int64(), "line or record number in the file, from 1", at_least=2),
         column("first_row", pa.int64(), "the first row with the same id", at_least=1),
     ),
     key=("row",),
-    rules=(rows("first_row < row", "the first of those with one id is kept"),),
+    rules=(rows("first_row < row", "of records with the same id the first is kept"),),
 )
 
 TRUTH = Contract(
     name="truth",
-    description="Every pair planted in the world, with its exact counts as the plan of the world says them.",
+    description="Every planted pair with its exact counts, as computed from the plan of the corpus, not from its text.",
     columns=(
         column("task", pa.string(), "planted task the pair belongs to"),
         column("pair", pa.string(), "identifier of the pair, unique in its task"),
@@ -91,11 +92,11 @@ TRUTH = Contract(
         ),
         column("input_ngram", pa.string(), "normalised words of the input n-gram, one space between"),
         column("output_ngram", pa.string(), "normalised words of the output n-gram, one space between"),
-        column("pair_documents", pa.int64(), "documents that hold both: C(s_x, s_y)", at_least=0),
-        column("input_documents", pa.int64(), "documents that hold the input n-gram: df(s_x)", at_least=0),
-        column("output_documents", pa.int64(), "documents that hold the output n-gram: df(s_y)", at_least=0),
-        column("input_occurrences", pa.int64(), "times the input n-gram stands in the corpus: C(s_x)", at_least=0),
-        column("output_occurrences", pa.int64(), "times the output n-gram stands in the corpus: C(s_y)", at_least=0),
+        column("pair_documents", pa.int64(), "documents that contain both: C(s_x, s_y)", at_least=0),
+        column("input_documents", pa.int64(), "documents that contain the input n-gram: df(s_x)", at_least=0),
+        column("output_documents", pa.int64(), "documents that contain the output n-gram: df(s_y)", at_least=0),
+        column("input_occurrences", pa.int64(), "occurrences of the input n-gram in the corpus: C(s_x)", at_least=0),
+        column("output_occurrences", pa.int64(), "occurrences of the output n-gram in the corpus: C(s_y)", at_least=0),
         column("exposures", pa.int64(), "statements of exactly this pair that a model is trained on", at_least=0),
         column(
             "optimal_log_probability",
@@ -109,10 +110,10 @@ TRUTH = Contract(
     ),
     key=("task", "pair"),
     rules=(
-        rows("pair_documents <= least(input_documents, output_documents)", "both n-grams stand where the pair stands"),
-        rows("input_documents <= input_occurrences", "an input n-gram stands at least once in each of its documents"),
-        rows("output_documents <= output_occurrences", "an output n-gram stands at least once in each of its documents"),
-        rows("exposures >= 0 AND (NOT held_out OR exposures = 0)", "what is held out is never stated"),
+        rows("pair_documents <= least(input_documents, output_documents)", "a document with the pair contains both n-grams"),
+        rows("input_documents <= input_occurrences", "an input n-gram occurs at least once in each of its documents"),
+        rows("output_documents <= output_occurrences", "an output n-gram occurs at least once in each of its documents"),
+        rows("exposures >= 0 AND (NOT held_out OR exposures = 0)", "a held-out fact is never stated"),
     ),
 )
 
@@ -123,21 +124,26 @@ PLANTED_SEQUENCES = Contract(
         column("sequence", pa.string(), "identifier"),
         column("kind", pa.string(), "which experiment it serves", one_of=("canary", "duplicate", "twin", "phantom")),
         column("group", pa.string(), "sequences that share a rule or a duplicate cluster; for a phantom, its kind"),
-        column("text", pa.string(), "the sequence as it stands in the corpus, or would"),
-        column("copies", pa.int64(), "documents that hold it", at_least=0),
-        column("entropy_bits", pa.float64(), "bits drawn to make it; 0 where it follows from a rule", at_least=0),
+        column("text", pa.string(), "the sequence, as it is (or would be) in the corpus"),
+        column("copies", pa.int64(), "documents that contain it", at_least=0),
+        column(
+            "entropy_bits",
+            pa.float64(),
+            "bits of randomness that it was drawn with; 0 where it follows from a rule",
+            at_least=0,
+        ),
         column("member", pa.bool_(), "true if it is in the corpus that models are trained on"),
     ),
     key=("sequence",),
-    rules=(rows("member = (copies > 0)", "a member stands in the corpus, a phantom does not"),),
+    rules=(rows("member = (copies > 0)", "a member is in the corpus, a phantom is not"),),
 )
 
 PLANTED_FILES = Contract(
     name="planted_files",
-    description="The files a planted world wrote: corpus shards and task files.",
+    description="The files of a planted corpus: corpus shards and task files.",
     columns=(
         column("file", pa.string(), "path below the part's folder"),
-        column("kind", pa.string(), "what it holds", one_of=("corpus", "task")),
+        column("kind", pa.string(), "what it contains", one_of=("corpus", "task")),
         column("sha256", pa.string(), "hash of its bytes"),
         column("bytes", pa.int64(), "size in bytes", at_least=1),
         column("records", pa.int64(), "lines in it", at_least=1),

@@ -32,12 +32,12 @@ VOCABULARY = Contract(
     columns=(
         column("id", pa.int32(), "id of the word in this part, from 0", at_least=0),
         column("word", pa.string(), "the normalised word"),
-        column("occurrences", pa.int64(), "times it stands in the part", at_least=1),
-        column("documents", pa.int64(), "documents of the part that hold it", at_least=1),
+        column("occurrences", pa.int64(), "occurrences in the part", at_least=1),
+        column("documents", pa.int64(), "documents of the part that contain it", at_least=1),
     ),
     key=("id",),
     rules=(
-        rows("documents <= occurrences", "a word stands at least once in each document that holds it"),
+        rows("documents <= occurrences", "a word occurs at least once in each document that contains it"),
         rows("length(word) > 0 AND position(' ' IN word) = 0", "a word has characters and no space"),
     ),
 )

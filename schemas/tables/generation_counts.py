@@ -1,4 +1,4 @@
-"""Novelty: what generated texts ask of the corpus, which of it stands there, and what does not."""
+"""Novelty: the n-grams and pairs of generated texts, and which of them are absent from the corpus."""
 
 import pyarrow as pa
 
@@ -15,7 +15,8 @@ _TEXT = (
 
 GENERATION_QUERIES = Contract(
     name="generation_queries",
-    description="What novelty asks of the corpus: the n-grams of each generated or reference text, and its aligned pairs (docs/method.md §10).",
+    description="What novelty looks up in the corpus: the n-grams of each generated or reference text, and its aligned pairs "
+    "(docs/method.md §10).",
     columns=(
         *_TEXT,
         column("input_ngram", pa.string(), "s_x of a pair; empty for an n-gram"),
@@ -29,7 +30,7 @@ GENERATION_QUERIES = Contract(
 )
 GENERATION_NGRAMS = Contract(
     "generation_ngrams",
-    "The distinct n-grams of generation_queries, of all models and tasks: what each part of the corpus is asked once.",
+    "The distinct n-grams of generation_queries, of all models and tasks; each is looked up once per corpus part.",
     (column("ngram", pa.string(), "normalised words, one space between"),),
     key=("ngram",),
 )
@@ -39,18 +40,18 @@ GENERATION_PAIRS = Contract(
     (column("input_ngram", pa.string(), "s_x"), column("output_ngram", pa.string(), "s_y of a text")),
     key=("input_ngram", "output_ngram"),
 )
-_FOUND = (column("number", pa.int64(), "row of what was asked, from 0, that stands in the part", at_least=0),)
+_PRESENT = (column("number", pa.int64(), "row of the queries, from 0, that occurs in the part", at_least=0),)
 GENERATION_PARTIALS = Contract(
     "generation_partials",
-    "Which rows of generation_ngrams stand in one corpus part.",
-    _FOUND,
+    "Which rows of generation_ngrams occur in one corpus part.",
+    _PRESENT,
     key=("number",),
     compression="none",
 )
 GENERATION_PAIR_PARTIALS = Contract(
     "generation_pair_partials",
-    "Which rows of generation_pairs stand in a document of one corpus part.",
-    _FOUND,
+    "Which rows of generation_pairs co-occur in a document of one corpus part.",
+    _PRESENT,
     key=("number",),
     compression="none",
 )
@@ -60,8 +61,8 @@ GENERATION_COUNTS = Contract(
     columns=(
         *_TEXT,
         column("total", pa.int64(), "distinct n-grams or pairs", at_least=0),
-        column("novel", pa.int64(), "of these, absent from the corpus", at_least=0),
+        column("novel", pa.int64(), "those absent from the corpus", at_least=0),
     ),
     key=("model", "checkpoint", "task", "example", "kind", "order"),
-    rules=(rows("novel <= total", "what is novel is among all"),),
+    rules=(rows("novel <= total", "novel n-grams are a subset"),),
 )

@@ -1,4 +1,4 @@
-"""All n-grams of the corpus: how often each stands there, and suffix arrays to ask for any other."""
+"""All n-grams of the corpus with their counts, and suffix arrays that answer queries for any other n-gram."""
 
 import pyarrow as pa
 
@@ -10,11 +10,11 @@ _LENGTHS = """CASE WHEN (SELECT count(*) FROM sums WHERE name = 'of_tokens') > 0
 
 NGRAM_SUFFIXES = Contract(
     name="ngram_suffixes",
-    description="Every position of one part of the corpus with the ids that follow it, in buckets by the first two of these.",
+    description="Every position of one part of the corpus with the ids that follow it, in buckets by the first two ids.",
     columns=(
-        column("block", pa.int32(), "run of documents that was put into buckets together, from 0", at_least=0),
+        column("block", pa.int32(), "run of documents that was distributed to the buckets together, from 0", at_least=0),
         column("bucket", pa.int16(), "all suffixes with the same first two words are in one bucket", at_least=0),
-        column("suffixes", pa.int64(), "how many there are, each of at least two ids", at_least=0),
+        column("suffixes", pa.int64(), "number of suffixes, each of at least two ids", at_least=0),
         column(
             "last_document", pa.int32(), "the last document of the block, as its position in the documents part", at_least=-1
         ),
@@ -24,19 +24,19 @@ NGRAM_SUFFIXES = Contract(
         column(
             "packed",
             pa.binary(),
-            "int64 [numbers, suffixes]: a suffix' ids, each plus 1, the first highest; 0 behind its end",
+            "int64 [numbers, suffixes]: a suffix' ids, each plus 1, the first highest; 0 after its end",
         ),
     ),
     key=("block", "bucket"),
     rules=(
         rows("octet_length(documents) = 4 * suffixes", "each suffix has a document"),
-        rows("octet_length(packed) = 8 * numbers * suffixes", "each suffix has so many numbers"),
+        rows("octet_length(packed) = 8 * numbers * suffixes", "each suffix has as many numbers as stated"),
     ),
     balances=(
         balance(
             "(SELECT COALESCE(sum(suffixes), 0) FROM ngram_suffixes)",
             f"CASE WHEN (SELECT count(*) FROM ngram_suffixes) = 0 THEN 0 ELSE {_LENGTHS.replace('- n + 1', '- 1')} END",
-            "no position is lost, where any order is counted",
+            "no position is lost, if any order is counted",
         ),
     ),
     compression="none",
@@ -44,16 +44,16 @@ NGRAM_SUFFIXES = Contract(
 
 NGRAM_COUNTS = Contract(
     name="ngram_counts",
-    description="How often each n-gram stands in the corpus, and in how many documents; one part per bucket.",
+    description="How often each n-gram occurs in the corpus, and in how many documents; one part per bucket.",
     columns=(
         column("order", pa.int16(), "n", between=(1, 16)),
         column("ngram", pa.binary(), "4·n bytes: big-endian ids of ngram_vocabulary, so that byte order is id order"),
-        column("occurrences", pa.int64(), "times it stands there", at_least=1),
-        column("documents", pa.int64(), "documents that hold it", at_least=1),
+        column("occurrences", pa.int64(), "occurrences in the corpus", at_least=1),
+        column("documents", pa.int64(), "documents that contain it", at_least=1),
     ),
     key=("order", "ngram"),
     rules=(
-        rows("documents <= occurrences", "an n-gram stands at least once in each document that holds it"),
+        rows("documents <= occurrences", "an n-gram occurs at least once in each document that contains it"),
         rows('octet_length(ngram) = 4 * "order"', "an n-gram has n ids"),
     ),
     balances=(
@@ -67,7 +67,7 @@ NGRAM_COUNTS = Contract(
               ) GROUP BY 1
             ) WHERE counted <> {_LENGTHS})""",
             "0",
-            "for every n, Σ counts and what min_count drops = Σ over documents of max(0, length - n + 1)",
+            "for every n, Σ counts + occurrences dropped by min_count = Σ over documents of max(0, length - n + 1)",
         ),
     ),
     compression="none",
@@ -75,15 +75,15 @@ NGRAM_COUNTS = Contract(
 
 NGRAM_VOCABULARY = Contract(
     name="ngram_vocabulary",
-    description="What the ids in ngram_counts stand for: the corpus vocabulary, sorted; or the tokenizer's.",
+    description="What the ids in ngram_counts mean: the sorted vocabulary of the corpus, or the tokenizer's.",
     columns=(
         column("id", pa.int32(), "id in ngram_counts", at_least=0),
         column("word", pa.string(), "the normalised word; for tokens, as tokenizer.json writes it"),
-        column("occurrences", pa.int64(), "times it stands in the corpus", at_least=0),
-        column("documents", pa.int64(), "documents that hold it", at_least=0),
+        column("occurrences", pa.int64(), "occurrences in the corpus", at_least=0),
+        column("documents", pa.int64(), "documents that contain it", at_least=0),
     ),
     key=("id",),
-    rules=(rows("documents <= occurrences", "it stands at least once in each document that holds it"),),
+    rules=(rows("documents <= occurrences", "it occurs at least once in each document that contains it"),),
 )
 
 
@@ -91,7 +91,7 @@ def _index(name: str, unit: str, read: str) -> Contract:
     """An index over the ids of a table; both have the same shape."""
     return Contract(
         name=name,
-        description=f"Suffix arrays over {unit}, for questions after the study; the arrays are files beside each part.",
+        description=f"Suffix arrays over {unit}, for queries after the study; the arrays are files next to each part.",
         columns=(
             column("part", pa.string(), f"key of the {read} part"),
             column(
@@ -103,21 +103,21 @@ def _index(name: str, unit: str, read: str) -> Contract:
             column("vocabulary", pa.int64(), f"distinct {unit} in the shard", at_least=0),
             column("bytes", pa.int64(), "size of the shard's files", at_least=1),
             column(
-                "files", pa.list_(pa.field("element", pa.string(), nullable=False)), "names of the files beside the part"
+                "files", pa.list_(pa.field("element", pa.string(), nullable=False)), "names of the files next to the part"
             ),
         ),
         key=("part", "shard"),
-        rules=(rows(f"vocabulary <= {unit}", f"each of the distinct {unit} stands there"),),
+        rules=(rows(f"vocabulary <= {unit}", f"each of the distinct {unit} occurs"),),
         balances=(
             balance(
                 f"(SELECT coalesce(sum({unit}), 0) FROM {name})",
                 f"(SELECT CASE WHEN (SELECT count(*) FROM {name}) = 0 THEN 0 ELSE coalesce(sum(len(ids)), 0) END FROM {read})",
-                "every id is indexed, where an index is asked for",
+                "every id is indexed, if the study has an index",
             ),
             balance(
                 f"(SELECT coalesce(sum(documents), 0) FROM {name})",
                 f"(SELECT CASE WHEN (SELECT count(*) FROM {name}) = 0 THEN 0 ELSE count(*) END FROM {read})",
-                "every document is indexed, where an index is asked for",
+                "every document is indexed, if the study has an index",
             ),
         ),
     )

@@ -1,6 +1,6 @@
-"""What the tasks ask of the corpus: n-grams and pairs, their documents, contamination, ∞-grams.
+"""Counts of the tasks' n-grams and pairs in the corpus, their documents, contamination, ∞-grams.
 
-Tables named `…_partials` hold one corpus part's share of a sum.
+Tables named `…_partials` contain one corpus part's share of a sum.
 """
 
 import pyarrow as pa
@@ -10,31 +10,30 @@ from schemas.contract import Column, Contract, balance, column, rows
 _STAT_COLUMNS = (
     column("ngram", pa.string(), "normalised words, one space between"),
     column("length", pa.int16(), "number of words", at_least=1),
-    column("occurrences", pa.int64(), "times it stands in the corpus: C(s)", at_least=0),
-    column("documents", pa.int64(), "documents that hold it: df(s)", at_least=0),
+    column("occurrences", pa.int64(), "occurrences in the corpus: C(s)", at_least=0),
+    column("documents", pa.int64(), "documents that contain it: df(s)", at_least=0),
 )
 _STAT_RULES = (
-    rows("documents <= occurrences", "an n-gram stands at least once in each document that holds it"),
-    rows("documents > 0 OR occurrences = 0", "what occurs, occurs in a document"),
+    rows("documents <= occurrences", "an n-gram occurs at least once in each document that contains it"),
+    rows("documents > 0 OR occurrences = 0", "an n-gram that occurs is in a document"),
 )
-
 
 _PAIR_COLUMNS = (
     column("input_ngram", pa.string(), "s_x"),
     column("output_ngram", pa.string(), "s_y"),
-    column("documents", pa.int64(), "documents that hold both, anywhere and in any order: C(s_x, s_y)", at_least=0),
+    column("documents", pa.int64(), "documents that contain both, anywhere and in any order: C(s_x, s_y)", at_least=0),
 )
 
 NGRAM_PARTIALS = Contract(
     "ngram_partials",
-    "One corpus part's share of ngram_stats; what is absent has count 0.",
+    "One corpus part's share of ngram_stats; n-grams with count 0 are left out.",
     _STAT_COLUMNS,
     key=("ngram",),
     rules=_STAT_RULES,
 )
 PAIR_PARTIALS = Contract(
     "pair_partials",
-    "One corpus part's share of pair_counts; what is absent has count 0.",
+    "One corpus part's share of pair_counts; pairs with count 0 are left out.",
     _PAIR_COLUMNS,
     key=("input_ngram", "output_ngram"),
 )
@@ -44,11 +43,11 @@ _WINDOW_COLUMNS = (
     column(
         "window", pa.int32(), "words from the first word of the one that begins first to the last of the other", at_least=1
     ),
-    column("documents", pa.int64(), "documents that hold both within so many words", at_least=1),
+    column("documents", pa.int64(), "documents that contain both within so many words", at_least=1),
 )
 PAIR_WINDOW_PARTIALS = Contract(
     "pair_window_partials",
-    "One corpus part's share of pair_windows; what is absent has count 0.",
+    "One corpus part's share of pair_windows; pairs with count 0 are left out.",
     _WINDOW_COLUMNS,
     key=("input_ngram", "output_ngram", "window"),
 )
@@ -70,19 +69,19 @@ _CONTAMINATION_COLUMNS: tuple[Column, ...] = (
     column("task", pa.string(), "name of the task"),
     column("example", pa.string(), "evaluated example"),
     column("order", pa.int16(), "n of the shared n-gram", between=(1, 64)),
-    column("side", pa.string(), "text of the example it stands in", one_of=("input", "output")),
+    column("side", pa.string(), "text of the example that contains it", one_of=("input", "output")),
     column("ngram", pa.string(), "the shared n-gram with the smallest position in the example"),
-    column("shared", pa.int64(), "distinct n-grams of the example that stand in the corpus", at_least=1),
-    column("documents", pa.int64(), "documents that hold `ngram`", at_least=1),
+    column("shared", pa.int64(), "distinct n-grams of the example that occur in the corpus", at_least=1),
+    column("documents", pa.int64(), "documents that contain `ngram`", at_least=1),
     column("source", pa.string(), "source of the first such document"),
     column("id", pa.string(), "id of the first such document"),
 )
 CONTAMINATION_PARTIALS = Contract(
     name="contamination_partials",
-    description="Long n-grams of evaluated examples that stand in one corpus part.",
+    description="Long n-grams of evaluated examples that occur in one corpus part.",
     columns=(
         column("ngram", pa.string(), "normalised words, one space between"),
-        column("documents", pa.int64(), "documents of the part that hold it", at_least=1),
+        column("documents", pa.int64(), "documents of the part that contain it", at_least=1),
         column("source", pa.string(), "source of the first such document"),
         column("id", pa.string(), "id of the first such document"),
     ),
@@ -91,7 +90,7 @@ CONTAMINATION_PARTIALS = Contract(
 
 NGRAM_STATS = Contract(
     "ngram_stats",
-    "Occurrences and documents of every n-gram the tasks ask for.",
+    "Occurrences and documents of every n-gram that the tasks query.",
     _STAT_COLUMNS,
     key=("ngram",),
     rules=_STAT_RULES,
@@ -108,7 +107,7 @@ PAIR_COUNTS = Contract(
             "LEFT JOIN ngram_stats y ON y.part_key = p.part_key AND y.ngram = p.output_ngram "
             "WHERE p.documents > least(x.documents, y.documents) OR x.ngram IS NULL OR y.ngram IS NULL)",
             "0",
-            "C(s_x, s_y) ≤ min(df(s_x), df(s_y)), and both are counted",
+            "C(s_x, s_y) ≤ min(df(s_x), df(s_y)), and both n-grams are counted",
         ),
         balance(
             "(SELECT coalesce(sum(documents), 0) FROM pair_counts)",
@@ -117,24 +116,24 @@ PAIR_COUNTS = Contract(
         ),
     ),
 )
-_TASK = column("task", pa.string(), "task whose evaluated examples the documents hold a long n-gram of")
+_TASK = column("task", pa.string(), "task whose evaluated examples share a long n-gram with the documents")
 CONTAMINATED_NGRAM_PARTIALS = Contract(
     "contaminated_ngram_partials",
-    "Of each n-gram of a task's pairs, one corpus part's share of it in contaminated documents: those that hold an n-gram of an "
-    "evaluated example's input or output, n being the smallest of `contamination_orders`.",
+    "One corpus part's share of the n-grams of a task's pairs in contaminated documents: those that contain an n-gram of an "
+    "evaluated example's input or output, where n is the smallest of `contamination_orders`.",
     (_TASK, *_STAT_COLUMNS),
     key=("task", "ngram"),
     rules=_STAT_RULES,
 )
 CONTAMINATED_PAIR_PARTIALS = Contract(
     "contaminated_pair_partials",
-    "Of each pair of a task's evaluated examples, the contaminated documents of one corpus part that hold both.",
+    "For each pair of a task's evaluated examples, the contaminated documents of one corpus part that contain both.",
     (_TASK, *_PAIR_COLUMNS),
     key=("task", "input_ngram", "output_ngram"),
 )
 CLEAN_NGRAM_STATS = Contract(
     "clean_ngram_stats",
-    "ngram_stats without a task's contaminated documents; only n-grams that stand in one of these.",
+    "ngram_stats without a task's contaminated documents; only n-grams that occur in one of these.",
     (_TASK, *_STAT_COLUMNS),
     key=("task", "ngram"),
     rules=_STAT_RULES,
@@ -143,13 +142,13 @@ CLEAN_NGRAM_STATS = Contract(
             "(SELECT coalesce(sum(s.documents - c.documents), 0) FROM clean_ngram_stats c "
             "JOIN ngram_stats s USING (part_key, ngram))",
             "(SELECT coalesce(sum(documents), 0) FROM contaminated_ngram_partials)",
-            "what is missing stands in contaminated documents",
+            "the difference is in contaminated documents",
         ),
     ),
 )
 CLEAN_PAIR_COUNTS = Contract(
     "clean_pair_counts",
-    "pair_counts without a task's contaminated documents (docs/method.md §6c); only pairs that stand in one of these.",
+    "pair_counts without a task's contaminated documents (docs/method.md §6c); only pairs that occur in one of these.",
     (_TASK, *_PAIR_COLUMNS),
     key=("task", "input_ngram", "output_ngram"),
     balances=(
@@ -157,13 +156,13 @@ CLEAN_PAIR_COUNTS = Contract(
             "(SELECT coalesce(sum(p.documents - c.documents), 0) FROM clean_pair_counts c "
             "JOIN pair_counts p USING (part_key, input_ngram, output_ngram))",
             "(SELECT coalesce(sum(documents), 0) FROM contaminated_pair_partials)",
-            "what is missing stands in contaminated documents",
+            "the difference is in contaminated documents",
         ),
     ),
 )
 PAIR_WINDOWS = Contract(
     "pair_windows",
-    "Documents in which both n-grams of a pair stand near each other, for each width in study.counting.windows.",
+    "Documents in which both n-grams of a pair occur near each other, for each width in study.counting.windows.",
     _WINDOW_COLUMNS,
     key=("input_ngram", "output_ngram", "window"),
     balances=(
@@ -171,7 +170,7 @@ PAIR_WINDOWS = Contract(
             "(SELECT count(*) FROM pair_windows w LEFT JOIN pair_counts p USING (part_key, input_ngram, output_ngram) "
             "WHERE p.documents IS NULL OR w.documents > p.documents)",
             "0",
-            "what stands near each other stands in one document",
+            "n-grams that occur near each other occur in one document",
         ),
         balance(
             "(SELECT coalesce(sum(documents), 0) FROM pair_windows)",
@@ -182,7 +181,7 @@ PAIR_WINDOWS = Contract(
 )
 PAIR_DOCUMENTS = Contract(
     name="pair_documents",
-    description="For each pair of an evaluated example, k documents that hold it, chosen by smallest hash.",
+    description="For each pair of an evaluated example, k documents that contain it, chosen by smallest hash.",
     columns=(
         column("input_ngram", pa.string(), "s_x"),
         column("output_ngram", pa.string(), "s_y"),
@@ -191,9 +190,9 @@ PAIR_DOCUMENTS = Contract(
         column("id", pa.string(), "id of the document in its source"),
         column("excerpt", pa.string(), "text around the two n-grams"),
         column("input_start", pa.int32(), "code points into the excerpt where s_x begins", at_least=-1),
-        column("input_end", pa.int32(), "code points into the excerpt just behind s_x", at_least=-1),
+        column("input_end", pa.int32(), "code points into the excerpt just after s_x", at_least=-1),
         column("output_start", pa.int32(), "code points into the excerpt where s_y begins", at_least=-1),
-        column("output_end", pa.int32(), "code points into the excerpt just behind s_y", at_least=-1),
+        column("output_end", pa.int32(), "code points into the excerpt just after s_y", at_least=-1),
     ),
     key=("input_ngram", "output_ngram", "rank"),
 )
@@ -211,15 +210,15 @@ _INFINIGRAM_KEY = (
 )
 INFINIGRAM_PARTIALS = Contract(
     name="infinigram_partials",
-    description="One corpus part's counts for each suffix of the context that stands in it.",
+    description="One corpus part's counts for each suffix of the context that occurs in it.",
     columns=(
         *_INFINIGRAM_KEY,
-        column("suffix", pa.int32(), "tokens of context taken", at_least=0),
-        column("denominator", pa.int64(), "times the suffix stands in the part with a token behind it", at_least=0),
-        column("numerator", pa.int64(), "times the asked token is the one behind it", at_least=0),
+        column("suffix", pa.int32(), "length of the context suffix, in tokens", at_least=0),
+        column("denominator", pa.int64(), "occurrences of the suffix in the part that a token follows", at_least=0),
+        column("numerator", pa.int64(), "those that the queried token follows", at_least=0),
     ),
     key=("task", "example", "position", "suffix"),
-    rules=(rows("numerator <= denominator", "the asked token is one of those that follow"),),
+    rules=(rows("numerator <= denominator", "the queried token is one of those that follow"),),
 )
 INFINIGRAM = Contract(
     name="infinigram",
@@ -228,11 +227,11 @@ INFINIGRAM = Contract(
         *_INFINIGRAM_KEY,
         column("token", pa.int32(), "token id", at_least=0),
         column("start", pa.int32(), "code point offset in the output where the token begins; negative in the separator"),
-        column("end", pa.int32(), "code point offset in the output just behind the token"),
-        column("suffix", pa.int32(), "length of the longest context suffix that stands in the corpus", at_least=0),
+        column("end", pa.int32(), "code point offset in the output just after the token"),
+        column("suffix", pa.int32(), "length of the longest context suffix that occurs in the corpus", at_least=0),
         column("numerator", pa.int64(), "times the token follows that suffix", at_least=0),
         column("denominator", pa.int64(), "times any token follows that suffix", at_least=0),
-        column("backoff_suffix", pa.int32(), "longest suffix the token follows; -1 if it stands nowhere", at_least=-1),
+        column("backoff_suffix", pa.int32(), "longest suffix the token follows; -1 if it does not occur", at_least=-1),
         column("backoff_numerator", pa.int64(), "times the token follows that suffix", at_least=0),
         column("backoff_denominator", pa.int64(), "times any token follows that suffix", at_least=0),
     ),

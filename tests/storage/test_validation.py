@@ -62,7 +62,7 @@ def test_what_keeps_its_contract_passes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "check"),
     [
-        ({"id": ["a", "", "c"]}, "a document can be named [1]"),
+        ({"id": ["a", "", "c"]}, "a document has an id [1]"),
         ({"text": ["x", "", ""]}, "a document has text [2]"),
         ({"row": [0, 0, 4]}, "row lies in [1, None] [2]"),
         ({"document": [0, 2, 1]}, "strictly increasing in document [1]"),
@@ -147,7 +147,7 @@ def test_of_two_rules_each_is_found_broken_alone(tmp_path: Path) -> None:
     tables = {"truth": [write(tmp_path, "truth", {name: [value] for name, value in row.items()}, {})]}
     checks = validate(Store(str(tmp_path)), CONTRACTS["truth"], tables, CONTRACTS)["checks"]
     assert [(c["check"], c["unexpected"]) for c in checks if not c["success"]] == [
-        ("truth: an input n-gram stands at least once in each of its documents", 1)
+        ("truth: an input n-gram occurs at least once in each of its documents", 1)
     ]
 
 
