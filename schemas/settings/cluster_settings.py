@@ -1,4 +1,4 @@
-"""Settings of where Dask workers come from. They decide where a study is computed and never what comes out: no key has them."""
+"""Settings of where Dask workers come from. They decide where a study is computed, never its results: no part key has them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from schemas.settings.base import Settings
 
 
 class ClusterSettings(Settings):
-    """Workers beyond those of this machine: a scheduler that is already there, or a class that starts one.
+    """Workers beyond those of this machine: a scheduler that is already running, or a class that starts one.
 
     [cluster]
     cluster_class = "dask_jobqueue.SLURMCluster"
@@ -20,24 +20,24 @@ class ClusterSettings(Settings):
     """
 
     address: str = Field(
-        "", description="of a Dask scheduler that is already there, tcp://… or tls://…; DASK_SCHEDULER_ADDRESS overrides it"
+        "",
+        description="of a Dask scheduler that is already running, tcp://… or tls://…; DASK_SCHEDULER_ADDRESS overrides it",
     )
     cluster_class: str = Field(
         "",
         description="class that starts a cluster: dask_kubernetes.operator.KubeCluster, dask_jobqueue.SLURMCluster, "
-        "coiled.Cluster or any other; its package must be installed here",
+        "coiled.Cluster or any other; its package must be installed",
     )
     cluster_kwargs: dict[str, Any] = Field(
-        default_factory=dict, description="what the class is called with; no secrets: those come from the environment"
+        default_factory=dict,
+        description='arguments of the class, e.g. {cores = 1, memory = "4GB"}; no secrets: those come from the environment',
     )
-    workers: int | None = Field(
-        None, ge=1, le=100_000, description="to ask the class for; without it, the study's `workers`"
-    )
+    workers: int | None = Field(None, ge=1, le=100_000, description="number to start; without it, the study's `workers`")
     most_workers: int = Field(
         0,
         ge=0,
         le=100_000,
-        description="more than `workers`: the cluster grows up to so many while there is work, and shrinks",
+        description="with workers = 4 and most_workers = 40, the cluster grows to 40 while there is work, then shrinks to 4",
     )
     wait: float = Field(
         600.0, gt=0, description="seconds to wait for a worker: the first one, and a new one when all are gone"
@@ -46,7 +46,7 @@ class ClusterSettings(Settings):
         "GPU", min_length=1, description="resource of workers with a GPU, as in `dask worker --resources GPU=1`"
     )
     gpus: int | None = Field(
-        None, ge=0, description="GPUs of this machine to share among local workers, one each; without it, all that are found"
+        None, ge=0, description="GPUs of this machine to give to local workers, one each; without it, all that it has"
     )
 
     @field_validator("cluster_class")

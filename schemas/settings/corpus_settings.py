@@ -1,4 +1,4 @@
-"""Settings of a study's corpus: what it is made of, what is held out of it, and how it is tokenised."""
+"""Settings of a study's corpus: which documents it has, what is held out of it, and how it is tokenised."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from schemas.settings.base import Name, Place, Settings, at_least, parse_count, 
 
 
 class Planted(Settings):
-    """A made world whose truth is known (docs/method.md §16). Names, texts and tasks are generated; nothing is downloaded."""
+    """A generated world whose truth is known (docs/method.md §16): names, texts and tasks. Nothing is downloaded."""
 
     tokens: int = Field(
         400_000, ge=20_000, le=2_000_000_000, description="approximate words of text; distractors fill up to it"
@@ -19,25 +19,33 @@ class Planted(Settings):
     shards: int = Field(
         4, ge=1, le=100_000, description="corpus files written; each is one part of every later corpus table"
     )
-    repeats: int = Field(1, ge=1, description="times the 96-cell factorial of facts is laid out")
+    repeats: int = Field(
+        1, ge=1, description="times the factorial of facts is repeated: 96 cells of P(answer | subject) × df(s_x) × df(s_y)"
+    )
     document_frequencies: tuple[int, int, int, int] = Field(
-        (16, 32, 64, 128), description="df(s_x) levels of the factorial; distinct multiples of 16"
+        (16, 32, 64, 128),
+        description="levels of df(s_x) in the factorial: 16 means that a subject is in 16 documents. Distinct multiples of 16",
     )
     exposures: tuple[int, ...] = Field(
-        (0, 1, 2, 4, 8, 16, 32, 64), description="times a single-answer fact is stated; one group of facts per value"
+        (0, 1, 2, 4, 8, 16, 32, 64),
+        description="(0, 4): one group of facts that the corpus never states, one that it states four times each",
     )
     facts_per_exposure: int = Field(24, ge=1, description="facts in each exposure group")
-    rule_subjects: int = Field(96, ge=4, description="subjects whose answer follows from their name, with random counts")
+    rule_subjects: int = Field(96, ge=4, description="subjects whose answer follows from their name, whatever their counts")
     lexicon: int = Field(80, ge=12, le=400, description="words of the lexicon, translated into two invented languages")
     parallel_documents: int = Field(3_000, ge=10, description="documents with a sentence and its translation, per language")
     monolingual_documents: int = Field(1_000, ge=0, description="documents in one language only, per language")
-    largest_operand: int = Field(30, ge=4, le=500, description="sums a + b are made with 0 ≤ a, b < this")
+    largest_operand: int = Field(30, ge=4, le=500, description="30: sums from 0 + 0 to 29 + 29")
     sum_documents: int = Field(2_000, ge=10, description="documents that state a sum")
-    held_out_sums: float = Field(0.2, gt=0, lt=1, description="share of operand pairs never stated")
+    held_out_sums: float = Field(
+        0.2, gt=0, lt=1, description="0.2: a fifth of the operand pairs is never stated in the corpus"
+    )
     canaries: int = Field(12, ge=0, description="random sequences of known entropy, at 1, 2, 4 … copies")
     duplicate_groups: int = Field(12, ge=0, description="natural sentences repeated 2, 4, 8 … times")
-    twins: int = Field(12, ge=0, description="pairs of sequences of one rule, one of each pair kept out")
-    phantoms: float = Field(0.25, ge=0, lt=1, description="share of canaries and duplicates that are never trained on")
+    twins: int = Field(
+        12, ge=0, description="pairs of sequences that follow one rule; one of each pair is kept out of the corpus"
+    )
+    phantoms: float = Field(0.25, ge=0, lt=1, description="share of canaries and duplicates that are kept out of the corpus")
     examples: int = Field(320, ge=20, description="most evaluated examples per task; one factorial of facts takes 304")
     redrawn: bool = Field(
         False, description="set for a study's [placebo]: the same names and questions, every count and text drawn again"
@@ -45,7 +53,7 @@ class Planted(Settings):
 
     @property
     def purpose(self) -> str:
-        """Put before the purpose of a random draw that a redrawn world makes anew."""
+        """Prefix of the seeds of what a redrawn world draws again."""
         return "placebo/" if self.redrawn else ""
 
     @field_validator("document_frequencies")
@@ -68,17 +76,15 @@ class Source(Settings):
 
     name: Name
     files: tuple[Place, ...] = Field(
-        description="paths or globs; relative ones are looked up in `data`, then beside the study"
+        description='paths or globs, e.g. ["pile/*.jsonl.zst"]; relative ones are looked up in `data`, then next to the study'
     )
-    text: str = Field("text", description="field that holds the text")
-    id: str = Field("id", description="field that holds the identifier; empty: the row number is used")
+    text: str = Field("text", description='field of the text: "body" reads {"body": "…"}')
+    id: str = Field("id", description="field of the identifier; empty: the row number is used")
     language: str = Field("", description="language tag for all records; empty: the field `lang`, if there is one")
     join: tuple[str, ...] = Field(
-        (), description="fields joined with a line break into one bilingual document, in place of `text`"
+        (), description='instead of `text`: ["en", "de"] makes one bilingual document of {"en": "A game", "de": "Ein Spiel"}'
     )
-    held_out: str = Field(
-        "", description="name of a [splits.NAME]: records whose key falls into its evaluated half leave the corpus"
-    )
+    held_out: str = Field("", description='"pages" leaves out records whose key is in the evaluated half of [splits.pages]')
     tokens: str = Field("", description='tokens to expect, e.g. "300G": for `taskgram plan`, which reads no text')
     documents: str = Field("", description='documents to expect, e.g. "210M": for `taskgram plan`')
 
@@ -91,15 +97,15 @@ class Source(Settings):
 
 
 class Split(Settings):
-    """Divides keys (say, pages) into an evaluated and a corpus half by a seeded hash, the same in every file.
+    """Divides keys, e.g. pages, into an evaluated and a corpus half by a seeded hash, the same in every file.
 
-    pattern "([^/]+)$" on ids "doc/de/raid.html" and "doc/fr/raid.html" gives the key "raid.html" for both.
+    pattern "([^/]+)$" takes the key "raid.html" from both "doc/de/raid.html" and "doc/fr/raid.html".
     """
 
     share: float = Field(0.5, gt=0, lt=1, description="share of keys that is evaluated")
     field: str = Field("id", description="field the key is taken from")
     pattern: str = Field("(.*)", description="regular expression whose first group is the key")
-    seed: int = 0
+    seed: int = Field(0, description="another seed evaluates another half")
 
     @field_validator("pattern")
     @classmethod
@@ -113,13 +119,13 @@ class Split(Settings):
         return value
 
 
-class Corpus(Settings):
+class CorpusSettings(Settings):
     """Where the documents come from: a planted world, or files."""
 
     planted: Planted | None = None
     sources: tuple[Source, ...] = ()
     partition: Annotated[str, at_least("1MB", "a partition has")] = Field(
-        "256MB", description="a file with more text than this is cut into pieces of equal size, one part each"
+        "256MB", description="with 256MB, a file of 1 GB of text is read as four pieces of equal size, one part each"
     )
 
     @property
@@ -128,7 +134,7 @@ class Corpus(Settings):
         return parse_size(self.partition)
 
     @model_validator(mode="after")
-    def _one_origin(self) -> Corpus:
+    def _one_origin(self) -> CorpusSettings:
         if (self.planted is None) == (not self.sources):
             raise ValueError("name either [corpus.planted] or at least one [[corpus.sources]], not both")
         return self
@@ -137,9 +143,11 @@ class Corpus(Settings):
 class Tokenizer(Settings):
     """Trained on the corpus, or read from a tokenizer.json."""
 
-    file: Place = Field("", description="path of a tokenizer.json; empty: a byte-level BPE is trained on the corpus")
+    file: Place = Field(
+        "", description="path of a tokenizer.json, e.g. that of the models; empty: a byte-level BPE is trained on the corpus"
+    )
     vocabulary: int = Field(1024, ge=260, le=200_000, description="size of the trained vocabulary")
     training_bytes: int = Field(
-        20_000_000, ge=1_000, description="bytes of text it is trained on; documents by smallest hash"
+        20_000_000, ge=1_000, description="bytes of text it is trained on, from a seeded sample of the documents"
     )
-    end_of_document: str = Field("<|endoftext|>", min_length=1, description="token put between documents in training")
+    end_of_document: str = Field("<|endoftext|>", min_length=1, description="token between documents in training")

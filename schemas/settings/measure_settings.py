@@ -1,4 +1,4 @@
-"""Settings of the measures: how many draws, which bins, what is compared with what."""
+"""Settings of the measures: draws of the bootstrap, bins, γ of sweeps, what is left out."""
 
 from __future__ import annotations
 
@@ -11,28 +11,33 @@ from schemas.settings.task_settings import number_or_percentile
 
 
 class Measures(Settings):
-    """How the measures are taken."""
+    """How the measures are computed."""
 
-    bootstrap: int = Field(1_000, ge=50, le=100_000, description="draws of every bootstrap")
-    bins: int = Field(8, ge=2, le=100, description="bins of performance against counts, beside the zero bin")
+    bootstrap: int = Field(1_000, ge=50, le=100_000, description="resamples behind each 95 % interval")
+    bins: int = Field(
+        8,
+        ge=2,
+        le=100,
+        description="bins of the curve of performance over counts; examples with count 0 have one more of their own",
+    )
     exclude_contaminated: int = Field(
         0,
         ge=0,
         le=64,
-        description="n, one of counting.contamination_orders: evaluated examples that share n words in a row with the corpus are "
-        "left out of every measure, and counted; 0: none is",
+        description="13 leaves out of every measure, and counts, the evaluated examples that share 13 words in a row with the "
+        "corpus; one of counting.contamination_orders; 0: all examples stay",
     )
     sweep_gammas: Literal["even"] | tuple[float | str, ...] = Field(
         "even",
         description='γ of the curve of Mem_n and Mem_Δ over γ, e.g. [0.3, 0.5, 0.7, "p99"]; [] for none. even: five even steps '
         "of each task and n, from lowest_gamma to what one in twenty of the mined pairs exceeds",
     )
-    sweep_bootstrap: int = Field(200, ge=50, le=100_000, description="draws of each interval of a sweep: there are many")
-
+    sweep_bootstrap: int = Field(200, ge=50, le=100_000, description="as `bootstrap`, for the many intervals of a sweep")
     equal_rows: int = Field(
         0,
         ge=0,
-        description="N at which tasks are compared, e.g. the rows of the smallest; 0: tasks are not compared at one N",
+        description="300 also computes each task's correlations on 300 of its rows, so that tasks of different size can be "
+        "compared; 0: no such comparison",
     )
 
     @field_validator("sweep_gammas", mode="before")

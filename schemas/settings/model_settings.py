@@ -1,4 +1,4 @@
-"""Settings of a study's models: those trained here, those taken from elsewhere, and how all are asked."""
+"""Settings of a study's models: trained here, from a folder or from the hub; and how they are scored."""
 
 from __future__ import annotations
 
@@ -11,22 +11,24 @@ from schemas.settings.base import HubName, Name, Place, Revision, Settings
 
 
 class Pretrain(Settings):
-    """A GPT-NeoX model of the ladder, trained from nothing on the study's tokens."""
+    """A GPT-NeoX model of the ladder, trained from scratch on the study's tokens."""
 
-    hidden: int = Field(64, ge=8, description="width; a multiple of `heads`")
-    layers: int = Field(2, ge=1)
-    heads: int = Field(2, ge=1)
+    hidden: int = Field(64, ge=8, description="width; an even multiple of `heads`")
+    layers: int = Field(2, ge=1, description="transformer layers")
+    heads: int = Field(2, ge=1, description="attention heads of each layer")
     tokens: int = Field(1_600_000, ge=1_000, description="training tokens, the same for every size of a ladder")
     batch: int = Field(16, ge=1, description="sequences per optimizer step")
     context: int = Field(128, ge=16, description="tokens per sequence")
-    learning_rate: float = Field(3e-3, gt=0)
-    weight_decay: float = Field(0.1, ge=0)
-    warmup: float = Field(0.05, ge=0, lt=1, description="share of steps in which the learning rate rises")
-    checkpoints: tuple[float, ...] = Field(
-        (1.0,), description="shares of the training after which weights are kept; 1 = the end"
+    learning_rate: float = Field(3e-3, gt=0, description="peak, after the warm-up")
+    weight_decay: float = Field(0.1, ge=0, description="of AdamW, for matrices")
+    warmup: float = Field(
+        0.05, ge=0, lt=1, description="0.05: the learning rate rises during the first twentieth of the steps"
     )
-    save_every: float = Field(120.0, gt=0, description="seconds between two saves from which a killed training resumes")
-    seed: int = 0
+    checkpoints: tuple[float, ...] = Field(
+        (1.0,), description="(0.25, 1.0) keeps the weights after a quarter of the training, and at its end"
+    )
+    save_every: float = Field(120.0, gt=0, description="seconds between saves; a killed training resumes from the last one")
+    seed: int = Field(0, description="of the initial weights")
 
     @field_validator("checkpoints")
     @classmethod
@@ -37,7 +39,7 @@ class Pretrain(Settings):
 
 
 class Model(Settings):
-    """A model to ask: pretrained here, a folder, or a hub name."""
+    """A model to evaluate: pretrained here, from a folder, or from the hub."""
 
     name: Name
     pretrain: Pretrain | None = None
@@ -45,12 +47,12 @@ class Model(Settings):
     hub: HubName = Field("", description="hub name, e.g. EleutherAI/pythia-70m")
     revision: Revision = Field("main", description="branch, tag or commit of the hub model; resolved to a commit")
     checkpoint: int = Field(
-        0, ge=0, description='training step the weights are from, for the figures; 0: that of a revision such as "step3000"'
+        0, ge=0, description='training step of the weights, for the figures; 0: taken from a revision such as "step3000"'
     )
     allow_pickle_weights: bool = Field(
-        False, description="take pytorch_model.bin where there are no safetensors; only tensors are taken from it"
+        False, description="read pytorch_model.bin where there are no safetensors; anything in it but tensors is refused"
     )
-    trust_remote_code: bool = Field(False, description="run the code that comes with the model; read it before")
+    trust_remote_code: bool = Field(False, description="run the code that comes with the model; read it first")
 
     @model_validator(mode="after")
     def _one_origin(self) -> Model:
@@ -60,28 +62,30 @@ class Model(Settings):
 
     @property
     def training_step(self) -> int:
-        """`checkpoint`, or what a revision such as "step3000" or "step1000-tokens4B" says."""
+        """`checkpoint`, or the step in a revision such as "step3000" or "step1000-tokens4B"."""
         named = re.match(r"step(\d+)(?!\d)", self.revision) if self.hub else None
         return self.checkpoint or (int(named[1]) if named else 0)
 
 
 class Scoring(Settings):
-    """How models are asked."""
+    """How models are scored and generate."""
 
-    other_inputs: int = Field(8, ge=0, le=64, description="other examples' inputs put before each output, for Mem_Δ")
+    other_inputs: int = Field(
+        8, ge=0, le=64, description="4: each output is also scored after the inputs of four other examples, for Mem_Δ"
+    )
     batch_tokens: int = Field(8192, ge=64, description="most tokens, padding included, in one forward pass")
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    device: Literal["cpu", "cuda", "auto"] = Field("cpu", description="auto: the GPU where there is one")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="numbers the weights are loaded as")
+    device: Literal["cpu", "cuda", "auto"] = Field("cpu", description="auto: the GPU if there is one")
     device_map: Literal["", "auto", "balanced", "sequential"] = Field(
-        "", description="spread a model that is too large for one GPU over several (needs the package accelerate)"
+        "", description="auto spreads a model that is too large for one GPU over several (needs the package accelerate)"
     )
     pieces: int = Field(
-        1, ge=1, le=10_000, description="parts each task is cut into, where workers or GPUs are more than models × tasks"
+        1, ge=1, le=10_000, description="8 cuts each task into eight jobs, for more workers or GPUs than models × tasks"
     )
     models_at_once: int = Field(
-        0, ge=0, description="workers of this machine that may hold a model in memory; 0: all. Decides no result"
+        0, ge=0, description="workers of this machine that may hold a model in memory at once; 0: all. Changes no result"
     )
-    temperature: float = Field(0.0, ge=0, le=100, description="of generated answers; 0: the likeliest token, always")
+    temperature: float = Field(0.0, ge=0, le=100, description="of generated answers; 0: always the likeliest token")
     top_p: float = Field(
-        1.0, gt=0, le=1, description="sampled answers draw from the likeliest tokens that together have this probability"
+        1.0, gt=0, le=1, description="0.9 draws from the likeliest tokens that together have a probability of 90 %"
     )

@@ -1,6 +1,7 @@
-"""The readers of task files by name, with the version of what each makes of a record.
+"""The readers of task files, with the version of what each makes of a record.
 
-Raise a reader's version when it makes something else of the same file: it is part of the version every result carries.
+A reader is a line here and its module tasks/examples/readers/<name>.py. Raise its version when it makes something else of the
+same file: every result carries it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A study as a person writes it: one TOML file. Every setting is explained by what it does.
+"""A study as a user writes it: one TOML file. Every setting is explained by what it does.
 
-Unknown settings are errors that name the nearest valid one. A step's settings are the slice of the study it puts into
-its jobs; a setting that a step does not put there cannot change what the step writes.
+Unknown settings are errors that name the nearest valid one. A step copies the settings that it reads into its jobs; any other
+setting cannot change what the step writes.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 from schemas.errors import StudyError
 from schemas.settings.base import Name, Order, Place, Settings, StopWords, at_least, parse_count, parse_size
 from schemas.settings.cluster_settings import ClusterSettings
-from schemas.settings.corpus_settings import Corpus, Planted, Source, Split, Tokenizer
+from schemas.settings.corpus_settings import CorpusSettings, Planted, Source, Split, Tokenizer
 from schemas.settings.measure_settings import Measures
 from schemas.settings.model_settings import Model, Pretrain, Scoring
-from schemas.settings.task_settings import Encoder, Task
+from schemas.settings.task_settings import EncoderSettings, Task
 from schemas.settings.variants import Variant, check_variants
 
 __all__ = [
-    "Corpus",
-    "Encoder",
+    "CorpusSettings",
+    "EncoderSettings",
     "Model",
     "Planted",
     "Pretrain",
@@ -39,41 +39,46 @@ __all__ = [
     "parse_size",
 ]
 
-
-LONGEST_STUDY, PROBLEMS = 1_000_000, 20  # bytes of a file; problems told at once
+LONGEST_STUDY, PROBLEMS = 1_000_000, 20  # bytes of a file; problems reported at once
 _DEEP = re.compile(r"""(?<![\w."'-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){30}""")
 
 
-class Counting(Settings):
+class CountingSettings(Settings):
     """What is counted in the corpus."""
 
     stop_words: StopWords = Field(
         "drop_all_stopword_ngrams",
-        description="drop_all_stopword_ngrams: n-grams made of nothing but stop words are dropped; contiguity is kept. "
-        "authors: stop words are deleted before n-grams of n ≤ 3 are formed, as the released scripts do. none: all are kept",
+        description='drop_all_stopword_ngrams drops n-grams of stop words alone, such as "of the". authors removes stop words '
+        'before it forms n-grams of n ≤ 3, as the released scripts do: "harbour Velm" of "harbour of Velm". none keeps all',
     )
-    all_orders: tuple[Order, ...] = Field((1, 2, 3), description="orders of `ngram_counts`; no measure needs it")
-    unit: Literal["words", "tokens"] = Field("words", description="what `ngram_counts` are n-grams of")
+    all_orders: tuple[Order, ...] = Field(
+        (1, 2, 3), description="n of `ngram_counts`, the table of all n-grams; no measure needs it"
+    )
+    unit: Literal["words", "tokens"] = Field("words", description="n-grams of words, or of model tokens, in `ngram_counts`")
     buckets: int = Field(
-        8, ge=1, le=4096, description="parts of `ngram_counts`; many for a large corpus, so that each fits in memory"
+        8, ge=1, le=4096, description="parts of `ngram_counts`; use more for a large corpus, so that each fits in memory"
     )
-    min_count: int = Field(2, ge=1, description="n-grams rarer than this are left out of `ngram_counts`, and counted")
+    min_count: int = Field(
+        2, ge=1, description="2 leaves n-grams that occur once out of `ngram_counts`, and counts how many"
+    )
     memory: Annotated[str, at_least("64MB", "counting needs")] = Field(
-        "1GB",
-        description="what counting may hold of n-grams at once, in one worker; decides the number of passes, no result",
+        "1GB", description="n-grams that one worker may hold in memory; decides the number of passes, never a result"
     )
     windows: tuple[Annotated[int, Field(ge=1, le=100_000)], ...] = Field(
-        (), description="widths in words: pairs are also counted where both stand within so many words; no measure needs it"
+        (), description="[10] also counts the documents with both n-grams of a pair within ten words; no measure needs it"
     )
-    documents_per_pair: int = Field(3, ge=0, le=1000, description="documents kept for each pair of an evaluated example")
+    documents_per_pair: int = Field(
+        3, ge=0, le=1000, description="3 keeps three documents with excerpts for each pair of an evaluated example"
+    )
     contamination_orders: tuple[Annotated[int, Field(ge=2, le=64)], ...] = Field(
-        (8, 13, 14), description="n of the long n-grams that examples and corpus must not share"
+        (8, 13, 14), description="13 reports examples that share 13 words in a row with the corpus"
     )
-    longest_suffix: int = Field(64, ge=1, le=4096, description="longest context, in tokens, looked up for the ∞-gram")
+    longest_suffix: int = Field(
+        64, ge=1, le=4096, description="longest context, in tokens, that is looked up for the ∞-gram"
+    )
     novelty_orders: tuple[Order, ...] = Field((1, 2, 3, 4, 5, 6), description="n of the novelty curve")
-
     index: bool = Field(
-        False, description="suffix arrays over words and tokens, 8 bytes each, so that `taskgram count` answers at once"
+        False, description="keep suffix arrays, 8 bytes per word and token, with which `taskgram count` answers at once"
     )
 
     @property
@@ -83,16 +88,16 @@ class Counting(Settings):
 
 
 class Hardware(Settings):
-    """What the study will run on. Used by `taskgram plan` for its estimate, and by nothing else."""
+    """The machine that the study will run on. Only `taskgram plan` uses it, for its estimate."""
 
     cores: int = Field(0, ge=0, description="0: those of this machine")
     memory: str = Field("", description='main memory, e.g. "512GB"; empty: that of this machine')
-    disk: str = Field("", description='room for results, e.g. "4TB"; empty: what is free where results go')
+    disk: str = Field("", description='disk for results, e.g. "4TB"; empty: what is free where results go')
     gpu: str = Field("", description='H200, H100, A100, A100-40GB, L40S, A10, V100, T4 or "RTX 4090"; empty: none')
-    gpus: int = Field(1, ge=1, description="how many of them")
+    gpus: int = Field(1, ge=1, description="number of GPUs")
     flops: str = Field(
         "",
-        description='FLOP/s that a GPU (without one: a core) really reaches, e.g. "250T"; empty: a guess from its data sheet',
+        description='FLOP/s that a GPU (without one: a core) reaches in practice, e.g. "250T"; empty: a guess from its data sheet',
     )
 
     @field_validator("memory", "disk")
@@ -106,7 +111,7 @@ class Hardware(Settings):
     @classmethod
     def _flops(cls, value: str) -> str:
         if value and not parse_count(value):
-            raise ValueError("give what it reaches, more than 0")
+            raise ValueError("must be more than 0")
         return value
 
 
@@ -114,26 +119,26 @@ class Study(Settings):
     """One question: a corpus, tasks and models."""
 
     name: Name
-    title: str = ""
-    seed: int = Field(0, ge=0, le=2**31 - 1, description="every random choice without a seed of its own follows from it")
+    title: str = Field("", description="heading of the report")
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="of every random choice that has no seed of its own")
     data: Place = Field("", description="folder that relative paths are looked up in; TASKGRAM_DATA overrides it")
-    corpus: Corpus
-    placebo: Corpus | None = Field(
-        None, description="a corpus of the same size that no model has seen: its counts say what any corpus would explain"
+    corpus: CorpusSettings
+    placebo: CorpusSettings | None = Field(
+        None, description="a corpus of the same size that no model was trained on: what its counts explain, any corpus would"
     )
-    splits: dict[str, Split] = Field(default_factory=dict)
+    splits: dict[str, Split] = Field(default_factory=dict, description="splits that sources and tasks name")
     tokenizer: Tokenizer = Tokenizer()
-    encoder: Encoder = Encoder()
+    encoder: EncoderSettings = EncoderSettings()
     tasks: tuple[Task, ...] = ()
     models: tuple[Model, ...] = ()
-    counting: Counting = Counting()
+    counting: CountingSettings = CountingSettings()
     scoring: Scoring = Scoring()
     measures: Measures = Measures()
-    variants: tuple[Variant, ...] = Field((), description="the same question asked in another way, for the measure `sweeps`")
+    variants: tuple[Variant, ...] = Field((), description="the same measures with other stop words or another encoder")
     hardware: Hardware = Hardware()
     cluster: ClusterSettings = ClusterSettings()
-    workers: int = Field(2, ge=0, description="Dask workers; 0: everything in this process")
-    worker_memory: str = Field("2GB", description="memory of one worker; a step that needs more is stopped by Dask")
+    workers: int = Field(2, ge=0, description="Dask workers; 0 runs everything in this process")
+    worker_memory: str = Field("2GB", description="memory of one worker; Dask stops a step that needs more")
 
     @model_validator(mode="after")
     def _names(self) -> Study:
@@ -146,7 +151,7 @@ class Study(Settings):
         ):
             double = sorted({n for n in names if names.count(n) > 1})
             if double:
-                raise ValueError(f"{kind}: the name {double[0]!r} stands twice; names tell parts apart")
+                raise ValueError(f"{kind}: duplicate name {double[0]!r}; give each its own")
         sources = (*self.corpus.sources, *(self.placebo.sources if self.placebo else ()))
         used = {s.held_out for s in sources} | {t.split for t in self.tasks}
         for split in sorted(used - {""} - set(self.splits)):
@@ -159,8 +164,8 @@ class Study(Settings):
         n, orders = self.measures.exclude_contaminated, self.counting.contamination_orders
         if n and n not in orders:
             raise ValueError(
-                f"measures.exclude_contaminated = {n} is not looked for in the corpus; add {n} to "
-                f"counting.contamination_orders = {list(orders)}, or take one of these"
+                f"measures.exclude_contaminated = {n} is not searched for in the corpus; add {n} to "
+                f"counting.contamination_orders = {list(orders)}, or use one of these"
             )
         return self
 
@@ -172,8 +177,8 @@ class Study(Settings):
                 raise ValueError(f"task {task.name!r}: repeat_of = {task.repeat_of!r} is no other task of this study")
             if task.repeat_of and not task.examined_like(others[task.repeat_of]):
                 raise ValueError(
-                    f"task {task.name!r}: repeat_of = {task.repeat_of!r} reads other evaluated examples; it may differ in its "
-                    "prompt and in what it is mined from"
+                    f"task {task.name!r}: repeat_of = {task.repeat_of!r} reads other evaluated examples; it may differ only in its "
+                    "prompt and in the files it is mined from"
                 )
         return self
 
@@ -181,7 +186,7 @@ class Study(Settings):
     def _redrawn(self) -> Study:
         planted, again = self.corpus.planted, self.placebo.planted if self.placebo else None
         if planted and planted.redrawn:
-            raise ValueError("corpus.planted.redrawn: a placebo is drawn again, the corpus is not; remove it")
+            raise ValueError("corpus.planted.redrawn: only a placebo is drawn again; remove it")
         if again and not planted:
             raise ValueError(
                 "placebo.planted draws a planted corpus again, and this corpus is files; name [[placebo.sources]]"
@@ -193,7 +198,7 @@ class Study(Settings):
         return self
 
     def of_placebo(self) -> Study | None:
-        """This study with its placebo in the place of the corpus, and nothing counted beside pairs; None if it names none."""
+        """This study with its placebo as the corpus, counting nothing but pairs; None if it has no placebo."""
         if self.placebo is None:
             return None
         corpus, planted = self.placebo, self.placebo.planted
@@ -204,7 +209,7 @@ class Study(Settings):
         return self.model_copy(update={"corpus": corpus, "counting": self.counting.model_copy(update=nothing)})
 
     def with_workers(self, workers: int) -> Study:
-        """The same study on so many workers, wherever they come from; 0: in this process."""
+        """The same study with this number of workers, wherever they come from; 0: in this process."""
         cluster = ClusterSettings() if workers == 0 else self.cluster.model_copy(update={"workers": None})
         return self.model_copy(update={"workers": workers, "cluster": cluster})
 
@@ -223,7 +228,7 @@ def load_study(path: Path) -> Study:
             raw = source.read(LONGEST_STUDY + 1)
         if len(raw) > LONGEST_STUDY:
             raise StudyError(
-                f"{path}: longer than {LONGEST_STUDY:,} bytes, so no study; name the files of a corpus by a glob"
+                f"{path}: longer than {LONGEST_STUDY:,} bytes, so not a study; name the files of a corpus by a glob"
             )
         content = tomllib.loads(_not_too_deep(raw.decode("utf-8"), path))
     except FileNotFoundError:
@@ -231,7 +236,7 @@ def load_study(path: Path) -> Study:
     except ValueError as error:  # of TOML, of UTF-8, of a number with thousands of digits
         raise StudyError(f"{path}: not valid TOML: {error}") from None
     except RecursionError:
-        raise StudyError(f"{path}: not a study: brackets are nested too deep in it") from None
+        raise StudyError(f"{path}: not a study: its brackets are nested too deep") from None
     except OSError as error:
         raise StudyError(f"{path}: cannot be read: {error.strerror}") from None
     if os.environ.get("TASKGRAM_DATA"):
@@ -247,7 +252,7 @@ def load_study(path: Path) -> Study:
 
 
 def _not_too_deep(text: str, path: Path) -> str:
-    """The text; StudyError for a name of so many parts that reading it would not end (Python's parser takes their square)."""
+    """The text; StudyError for a name with so many parts that parsing would not end (its time is quadratic in them)."""
     if _DEEP.search(text):
         raise StudyError(f"{path}: not a study: a name with dots in it has more than 30 parts")
     return text
@@ -272,9 +277,9 @@ def _settings_at(location: tuple[Any, ...]) -> list[str]:
     for step in location:
         if isinstance(step, int) or step not in model.model_fields:
             continue
-        found = _models_in(model.model_fields[step].annotation)
-        if found:
-            model = found[0]
+        models = _models_in(model.model_fields[step].annotation)
+        if models:
+            model = models[0]
     return list(model.model_fields)
 
 

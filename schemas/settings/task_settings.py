@@ -1,9 +1,10 @@
-"""Settings of a study's tasks: what is read, how it is asked, and which n-grams of it belong together."""
+"""Settings of a study's tasks: what is read, how it is put to a model, and which of its n-grams are aligned."""
 
 from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -12,24 +13,8 @@ from schemas.settings.base import Name, Order, Place, Revision, Settings
 from schemas.settings.reader_versions import FIELDS, READER_VERSIONS, reader_kind
 
 _PERCENTILE = re.compile(r"p(?:0\.\d+|[1-9]\d?(?:\.\d+)?)")
-
-
-SAME_EXAMPLES = (
-    "family",
-    "reader",
-    "evaluate",
-    "split",
-    "languages",
-    "encoding",
-    "fields",
-    "revision",
-    "subjects",
-    "templates",
-    "translator",
-    "limit",
-)
-SAME_PROMPT = ("prompt", "prompt_options", "instruction", "shots", "shots_from", "shots_seed", "shots_within_group")
-SAME_MINING = ("mine", "mine_limit")
+_SAME_PROMPT = ("prompt", "prompt_options", "instruction", "shots", "shots_from", "shots_seed", "shots_within_group")
+_SAME_MINING = ("mine", "mine_limit")
 
 
 def number_or_percentile(gamma: Any) -> Any:
@@ -40,11 +25,12 @@ def number_or_percentile(gamma: Any) -> Any:
     return gamma
 
 
-class Encoder(Settings):
-    """What decides which n-grams belong together."""
+class EncoderSettings(Settings):
+    """The encoder whose similarities decide which input and output n-grams are paired."""
 
     kind: Literal["association", "sentence-transformers"] = Field(
-        "association", description="association: IBM Model 1 link probabilities learnt from the mining examples, offline"
+        "association",
+        description="association: IBM Model 1, trained on the mining examples, offline; or a model of that library",
     )
     model: Place = Field("", description='folder or hub name, for sentence-transformers, e.g. "sentence-transformers/LaBSE"')
     revision: Revision = Field("", description="commit of a hub model, 40 hex digits")
@@ -53,103 +39,112 @@ class Encoder(Settings):
         None, description='put before output n-grams; default: "passage: " for E5, else nothing'
     )
     batch: int = Field(64, ge=1, le=65_536, description="n-grams in one forward pass of a sentence-transformers model")
-    device: Literal["cpu", "cuda", "auto"] = Field("cpu", description="auto: the GPU where there is one")
+    device: Literal["cpu", "cuda", "auto"] = Field("cpu", description="auto: the GPU if there is one")
     dimensions: int = Field(256, ge=16, le=4096, description="length of the vectors of `association`")
     iterations: int = Field(8, ge=1, le=100, description="EM iterations of `association`")
 
     @model_validator(mode="before")
     @classmethod
     def _no_laser(cls, value: Any) -> Any:
-        asked = [str(value.get(name, "")).lower() for name in ("kind", "model")] if isinstance(value, dict) else []
-        if any(re.fullmatch(r"(?:facebook/)?laser[23]?", name) for name in asked):
+        names = [str(value.get(name, "")).lower() for name in ("kind", "model")] if isinstance(value, dict) else []
+        if any(re.fullmatch(r"(?:facebook/)?laser[23]?", name) for name in names):
             raise ValueError(
-                "none of the libraries that are pinned offers LASER; for translation take "
+                "none of the pinned libraries offers LASER; for translation use "
                 'kind = "sentence-transformers" and model = "sentence-transformers/LaBSE"'
             )
         return value
 
     @model_validator(mode="after")
-    def _model(self) -> Encoder:
+    def _model(self) -> EncoderSettings:
         if self.kind == "sentence-transformers" and not self.model:
             raise ValueError('kind = "sentence-transformers" needs `model`: a folder, or a hub name with its `revision`')
         return self
 
 
 class Task(Settings):
-    """One task: where its examples are, how they are put to a model, how n-grams are taken from them."""
+    """One task: where its examples are, how they are put to a model, which n-grams are taken from them."""
 
     name: Name
     family: Literal["translation", "qa", "multiple_choice", "math"]
-    version: int = Field(1, ge=1, description="raise it when you change what the task asks; every result carries it")
-    reader: Place = Field("jsonl", description="format of the files; docs/tasks.md has them all")
-    evaluate: tuple[Place, ...] = Field(
-        (), description="files with the examples put to the models; two for formats with inputs and outputs apart"
+    version: int = Field(
+        1, ge=1, description="raise it when you change the questions or the prompt; every result carries it"
     )
-    mine: tuple[Place, ...] = Field((), description="files task-grams are mined from; empty: the evaluated ones (flagged)")
-    split: str = Field("", description="name of a [splits.NAME]: its evaluated half is evaluated, the other half mined")
-    languages: tuple[str, ...] = Field((), description='for translation: fields of input and output, e.g. ["en", "de"]')
-    encoding: str = Field("utf-8", description="encoding of the files; bytes that do not fit are rejects")
+    reader: Place = Field("jsonl", description="format of the files, e.g. 'mmlu'; docs/tasks.md lists them")
+    evaluate: tuple[Place, ...] = Field(
+        (),
+        description="files with the examples put to the models; two for formats with inputs and outputs in separate files",
+    )
+    mine: tuple[Place, ...] = Field(
+        (), description="files that task-grams are mined from; empty: the evaluated ones, which results note"
+    )
+    split: str = Field("", description='"pages": the evaluated half of [splits.pages] is evaluated, the other half mined')
+    languages: tuple[str, ...] = Field((), description='for translation: input and output, e.g. ["en", "de"]')
+    encoding: str = Field("utf-8", description="encoding of the files; records with other bytes are rejected")
     fields: dict[str, str] = Field(
         default_factory=dict,
-        description='for jsonl and hf: the field each part of an example is in, e.g. {input = "question", output = "answer.text"}',
+        description='for jsonl and hf: {input = "q", output = "a.text"} reads {"q": "Who?", "a": {"text": "Ann"}}',
     )
     revision: Revision = Field("", description="for hf: commit of the data set on the hub")
     subjects: Literal["knowledge", "reasoning"] | tuple[str, ...] = Field(
-        (), description="for mmlu: the paper's 34 or 22 subjects, or a list; empty: all files"
+        (), description="for mmlu: the paper's 34 or 22 subjects, or a list of names; empty: all files"
     )
     templates: dict[str, str] = Field(
-        default_factory=dict, description='for pararel: per relation, e.g. {P36 = "The capital of [X] is [Y]."}'
+        default_factory=dict, description='for pararel: {P36 = "The capital of [X] is [Y]."} asks "The capital of France is"'
     )
-    translator: str = Field("", description="for wmt_xml: whose reference is the output; empty: the first")
+    translator: str = Field("", description="for wmt_xml: the translator whose reference is the output; empty: the first")
     prompt: str = Field(
-        "",
-        description="template with {input}, and {options} where choices are to be listed; empty: the paper's for this family",
+        "", description='"Q: {input}\\nA: " asks "Q: Who wrote Faust?\\nA:"; {options} lists choices; empty: the paper\'s'
     )
     record_prompts: bool = Field(
-        True, description="a prompt that a record brings goes before the task's; false: all are asked with the task's"
+        True, description="use a record's own `prompt` instead of the task's; false: always the task's"
     )
-    prompt_options: bool = Field(False, description="multiple choice: the choices, with letters, stand in the prompt")
-    instruction: str = Field("", description="text before everything else; {group} in it is the example's subject")
-    shots: int = Field(0, ge=0, le=1000, description="solved examples put before the question")
-    shots_from: tuple[Place, ...] = Field((), description="files they are drawn from; empty: the mined examples")
-    shots_seed: int = Field(0, ge=0, description="which of them are drawn")
+    prompt_options: bool = Field(
+        False, description='multiple choice: list the choices in the prompt, "A. Mars", "B. Saturn"'
+    )
+    instruction: str = Field("", description='text before everything else; "About {group}." becomes "About anatomy."')
+    shots: int = Field(0, ge=0, le=1000, description="5: five solved examples before each question")
+    shots_from: tuple[Place, ...] = Field(
+        (), description="files that solved examples are drawn from; empty: the mined examples"
+    )
+    shots_seed: int = Field(0, ge=0, description="another seed draws others")
     shots_within_group: bool | None = Field(
-        None, description="drawn from the example's own group, one set for each (the default for mmlu and pararel)"
+        None, description="draw them from the example's own group, e.g. its subject (the default for mmlu and pararel)"
     )
     answer: Literal["whole", "ngrams"] | None = Field(
-        None, description="whole: s_y is the whole answer, for every n (the default for qa and multiple_choice)"
+        None,
+        description="whole: s_y is the whole answer, for every n (default for qa and multiple_choice); ngrams: its n-grams",
     )
-    limit: int = Field(0, ge=0, description="most evaluated examples, by smallest hash; 0: all")
-    mine_limit: int = Field(0, ge=0, description="most mining examples, by smallest hash; 0: all")
+    limit: int = Field(0, ge=0, description="300 evaluates a seeded sample of 300 examples; 0: all")
+    mine_limit: int = Field(0, ge=0, description="as `limit`, for the examples that task-grams are mined from")
     repeat_of: str = Field(
         "",
-        description="another task with the same evaluated examples: under another prompt, it tells how reliable the "
+        description="name of another task with the same evaluated examples. With another prompt, it measures how reliable the "
         "log-probabilities are; mined from other files, whether the measures depend on the files",
     )
-    orders: tuple[Order, ...] = Field((1, 2, 3), description="n")
+    orders: tuple[Order, ...] = Field((1, 2, 3), description="n of the n-grams")
     primary_order: Order | None = Field(None, description="n of the results table; default: the first of `orders`")
     gamma: dict[str, float | str] = Field(
         default_factory=dict,
-        description='γ per n, e.g. {"2" = 0.85}, or as a percentile of all candidate pairs of the task and n, '
-        'e.g. {"2" = "p90"}; others take `gamma_default`',
+        description='γ per n: {"2" = 0.85} keeps pairs of 2-grams with a cosine above 0.85, {"2" = "p90"} the most similar tenth '
+        "of all candidates; other n use `gamma_default`",
     )
     gamma_default: float | str = Field(0.5, description="γ of the n that `gamma` does not name; a number or a percentile")
     lowest_gamma: float = Field(
-        0.3, ge=-1, le=1, description="pairs are mined above this; every γ of a measure is at least it"
+        0.3, ge=-1, le=1, description="pairs above this are mined and counted; every γ of a measure must be at least this"
     )
     max_new_tokens: int = Field(24, ge=1, le=4096, description="most tokens generated")
     stop: tuple[str, ...] = Field(("\n",), description="strings that end a generation")
     expected: tuple[int, int] | None = Field(
-        None, description="evaluated and mining examples to expect: for `taskgram plan` while the files are not here"
+        None, description="[1319, 7473]: evaluated and mining examples, for `taskgram plan` while the files are missing"
     )
-    generate: bool = Field(True, description="let the models answer; multiple choice is scored without it")
+    generate: bool = Field(True, description="let the models generate answers; multiple choice is scored without")
 
     @field_validator("reader")
     @classmethod
     def _known_reader(cls, value: str) -> str:
         if value not in READER_VERSIONS and not re.fullmatch(r"hf:[^:\s]+(:[^:\s]+)?", value) or value == "hf":
             near = difflib.get_close_matches(value, READER_VERSIONS, n=1, cutoff=0.0)
-            raise ValueError(f"no such reader; the nearest is {near[0]!r}; all are {', '.join(READER_VERSIONS)}:NAME")
+            raise ValueError(f"no such reader; the nearest is {near[0]!r}; there are {', '.join(READER_VERSIONS)}:NAME")
         return value
 
     @field_validator("fields")
@@ -174,7 +169,7 @@ class Task(Settings):
         lowest = min([g for g in [*self.gamma.values(), self.gamma_default] if not isinstance(g, str)], default=1.0)
         if lowest < self.lowest_gamma:
             raise ValueError(
-                f"γ = {lowest} is below lowest_gamma = {self.lowest_gamma}; lower lowest_gamma (pairs are mined anew)"
+                f"γ = {lowest} is below lowest_gamma = {self.lowest_gamma}; lower lowest_gamma (pairs are then mined again)"
             )
         for order in self.gamma:
             if not order.isdigit() or int(order) not in self.orders:
@@ -187,19 +182,23 @@ class Task(Settings):
 
     def examined_like(self, other: Task) -> bool:
         """Whether both have the same evaluated examples."""
-        return all(getattr(self, name) == getattr(other, name) for name in SAME_EXAMPLES)
+        what = ("family", "reader", "evaluate", "split", "languages", "encoding", "fields", "revision", "subjects")
+        return self._equal(other, (*what, "templates", "translator", "limit"))
 
     def asks_like(self, other: Task) -> bool:
-        """Whether both put their examples to a model in the same words."""
-        return all(getattr(self, name) == getattr(other, name) for name in SAME_PROMPT)
+        """Whether both put their examples to a model in the same prompt."""
+        return self._equal(other, _SAME_PROMPT)
 
     def mined_like(self, other: Task) -> bool:
-        """Whether both take their pairs from the same examples."""
-        return all(getattr(self, name) == getattr(other, name) for name in SAME_MINING)
+        """Whether both mine their pairs from the same examples."""
+        return self._equal(other, _SAME_MINING)
+
+    def _equal(self, other: Task, settings: Sequence[str]) -> bool:
+        return all(getattr(self, name) == getattr(other, name) for name in settings)
 
     @property
     def full_version(self) -> str:
-        """What results carry: the task's version and the reader's, e.g. "1/mmlu-1"."""
+        """The task's version and the reader's, which results carry, e.g. "1/mmlu-1"."""
         kind = reader_kind(self.reader)
         return f"{self.version}/{kind}-{READER_VERSIONS[kind]}"
 

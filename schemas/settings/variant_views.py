@@ -1,4 +1,4 @@
-"""A study as each of its variants sees it: what planning goes through, so that a variant is planned as a study is."""
+"""A study as changed by each of its variants: planning goes through these, so that a variant is planned like a study."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from schemas.settings.study_file import Study
 
 
 class View(NamedTuple):
-    """A study as one of its variants sees it. `label` and `ngrams`: what its parts, and those of its n-grams, are labelled
-    with; empty where they are the study's own."""
+    """A study as one of its variants changes it. `label` and `ngrams` label its parts, and those of its n-grams; they are
+    empty where it shares the study's."""
 
     label: str
     ngrams: str
@@ -18,13 +18,13 @@ class View(NamedTuple):
 
 def views(study: Study) -> tuple[View, ...]:
     """The study itself, then its variants, in their order."""
-    found = [View("", "", study)]
+    result = [View("", "", study)]
     for variant in study.variants:
-        own_gamma = study.measures.model_copy(update={"sweep_gammas": ()})
+        without_sweep = study.measures.model_copy(update={"sweep_gammas": ()})
         changed: dict[str, Any] = {
             "tasks": tuple(variant.task(t) for t in study.tasks),
             "variants": (),
-            "measures": own_gamma,
+            "measures": without_sweep,
         }
         ngrams = ""
         if variant.stop_words not in (None, study.counting.stop_words):
@@ -32,5 +32,5 @@ def views(study: Study) -> tuple[View, ...]:
             ngrams = f"stop_words={variant.stop_words}"
         if variant.encoder is not None:
             changed["encoder"] = variant.encoder
-        found.append(View(variant.label, ngrams, study.model_copy(update=changed)))
-    return tuple(found)
+        result.append(View(variant.label, ngrams, study.model_copy(update=changed)))
+    return tuple(result)

@@ -1,11 +1,11 @@
-"""Variants of a study: the same question asked with other stop words, or by another encoder, beside the study's own answer.
+"""Variants of a study: the same measures with other stop words, or with another encoder.
 
-    [[variants]]                          its rows of `metrics` say "stop_words=authors mem_n", its parts variant=stop_words=authors
+    [[variants]]                          labels its parts variant=stop_words=authors
     name = "authors"
     stop_words = "authors"
 
-A variant has its own n-grams, embeddings and task-grams, and shares whatever it does not change. Only the measure `sweeps` reads
-them; every other table and number stays the study's own, and is not computed again when a variant comes or goes.
+A variant has its own n-grams, embeddings and task-grams, and shares all that it does not change. Only the measure `sweeps` reads
+them. No other table or number depends on a variant, so adding or removing one computes nothing again.
 """
 
 from __future__ import annotations
@@ -16,21 +16,23 @@ from typing import Any
 from pydantic import Field, field_validator, model_validator
 
 from schemas.settings.base import Name, Settings, StopWords
-from schemas.settings.task_settings import Encoder, Task, number_or_percentile
+from schemas.settings.task_settings import EncoderSettings, Task, number_or_percentile
 
 
 class Variant(Settings):
-    """What is different; what is not named is as in the study."""
+    """What differs from the study; everything else is as in the study."""
 
     name: Name
-    stop_words: StopWords | None = Field(None, description="the policy in place of that under [counting]")
-    encoder: Encoder | None = Field(None, description="the encoder in place of that under [encoder]")
+    stop_words: StopWords | None = Field(None, description="instead of those under [counting]")
+    encoder: EncoderSettings | None = Field(None, description="instead of that under [encoder]")
     gamma: float | str | None = Field(
         None,
-        description="γ of every task and n; default: the task's own. Cosines of two encoders are not on one scale: a percentile, "
-        'e.g. "p90", keeps as many pairs of each',
+        description="γ of every task and n; default: the task's own. The cosines of two encoders are not on one scale, but a "
+        'percentile keeps as many pairs of each: "p90" a tenth of the candidates',
     )
-    lowest_gamma: float | None = Field(None, ge=-1, le=1, description="pairs are mined above this; default: the task's own")
+    lowest_gamma: float | None = Field(
+        None, ge=-1, le=1, description="pairs are mined above this; default: that of the task"
+    )
 
     @field_validator("gamma", mode="before")
     @classmethod
@@ -45,7 +47,7 @@ class Variant(Settings):
 
     @property
     def label(self) -> str:
-        """What rows and parts call it, e.g. "stop_words=authors" or, by its name, "encoder=labse"."""
+        """Its label in rows and parts, e.g. "stop_words=authors" or, by its name, "encoder=labse"."""
         if self.encoder is None:
             return f"stop_words={self.stop_words}"
         return f"encoder={self.name}" if self.stop_words is None else f"variant={self.name}"
@@ -57,14 +59,16 @@ class Variant(Settings):
         return Task.model_validate(task.model_dump() | gamma | lowest) if gamma or lowest else task
 
 
-def check_variants(variants: Sequence[Variant], tasks: Sequence[Task], stop_words: StopWords, encoder: Encoder) -> None:
-    """Raises ValueError for two variants that are one, one that is the study itself, and a γ below what is mined."""
+def check_variants(
+    variants: Sequence[Variant], tasks: Sequence[Task], stop_words: StopWords, encoder: EncoderSettings
+) -> None:
+    """Raises ValueError for two equal variants, one that changes nothing, and a γ below what is mined."""
     seen: dict[str, str] = {}
     for variant in variants:
         if variant.stop_words in (None, stop_words) and variant.encoder in (None, encoder):
             raise ValueError(f"variants: {variant.name!r} is the study itself; remove it")
         if variant.label in seen:
-            raise ValueError(f"variants: {variant.name!r} is {seen[variant.label]!r} again; remove one of the two")
+            raise ValueError(f"variants: {variant.name!r} equals {seen[variant.label]!r}; remove one of the two")
         seen[variant.label] = variant.name
         for task in tasks:
             try:

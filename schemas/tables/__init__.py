@@ -1,1 +1,30 @@
-"""Contracts of every table, one file for each topic."""
+"""Contracts of every table, one file per topic. A contract that is defined in any of these files is in CONTRACTS."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterator
+
+from schemas.contract import Contract
+
+
+def _defined() -> Iterator[Contract]:
+    """The contracts of every module of this package, and of its dicts of contracts."""
+    for module in sorted(pkgutil.iter_modules(__path__), key=lambda m: m.name):
+        for value in vars(importlib.import_module(f"{__name__}.{module.name}")).values():
+            if isinstance(value, Contract):
+                yield value
+            elif isinstance(value, dict):
+                yield from (item for item in value.values() if isinstance(item, Contract))
+
+
+def _by_name() -> dict[str, Contract]:
+    by_name: dict[str, Contract] = {}
+    for contract in _defined():
+        if by_name.setdefault(contract.name, contract) is not contract:
+            raise ValueError(f"two contracts are named {contract.name!r}")
+    return dict(sorted(by_name.items()))
+
+
+CONTRACTS = _by_name()

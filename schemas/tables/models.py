@@ -1,4 +1,4 @@
-"""Models, how they were trained, what they say and how likely they find what they should say."""
+"""Models, how they were trained, what they generate, and how likely the expected outputs are to them."""
 
 import pyarrow as pa
 
@@ -13,7 +13,7 @@ _MODEL = (
 
 MODELS = Contract(
     name="models",
-    description="One row per model and checkpoint; the weights lie beside the table as safetensors.",
+    description="One row per model and checkpoint; the weights are files next to the table.",
     columns=(
         *_MODEL,
         column("source", pa.string(), "where it is from", one_of=("pretrained here", "hub", "folder")),
@@ -21,9 +21,9 @@ MODELS = Contract(
         column("path", pa.string(), "folder with config and weights, below the root or absolute"),
         column("sha256", pa.string(), "hash of the weights file(s)"),
         column(
-            "tokenizer", pa.string(), "hash of what decides its tokens; ∞-gram counts are of the same tokens or of no use"
+            "tokenizer", pa.string(), "hash of what decides its tokens: ∞-gram counts of other tokens cannot be compared"
         ),
-        column("parameters", pa.int64(), "all trainable numbers", at_least=1),
+        column("parameters", pa.int64(), "trainable parameters", at_least=1),
         column("parameters_non_embedding", pa.int64(), "without input and output embeddings", at_least=0),
         column("tokens_seen", pa.int64(), "training tokens up to this checkpoint; -1 if unknown", at_least=-1),
         column("loss", pa.float64(), "mean training loss over the last logged steps, in nats per token", nullable=True),
@@ -36,7 +36,7 @@ MODELS = Contract(
 
 TRAINING_LOG = Contract(
     name="training_log",
-    description="What was logged while a model of the ladder was pretrained.",
+    description="The log of pretraining a model of the ladder.",
     columns=(
         column("model", pa.string(), "name of the model"),
         column("step", pa.int64(), "optimizer steps done", at_least=1),
@@ -49,22 +49,22 @@ TRAINING_LOG = Contract(
 
 TOKEN_SCORES = Contract(
     name="token_scores",
-    description="Teacher-forced log-probabilities: one row per example, option and input put before it (Eq. 2).",
+    description="Teacher-forced log-probabilities: one row per example, option and input before it (arXiv 2407.14985 Eq. 2).",
     columns=(
         *_MODEL,
         column("task", pa.string(), "name of the task"),
         column("example", pa.string(), "the example whose output is scored"),
         column(
-            "input_example", pa.string(), 'the example whose input stood before it: its own, or another for Mem_Δ; "": none'
+            "input_example", pa.string(), 'the example whose input comes before it: its own, or another for Mem_Δ; "": none'
         ),
         column("option", pa.int16(), "index of the scored option; -1 for the reference output", at_least=-1),
         column("tokens", INT_LIST, "token ids of the continuation"),
         column("starts", INT_LIST, "code points into the output where each token begins; negative in the separator"),
-        column("ends", INT_LIST, "code points into the output just behind each token"),
+        column("ends", INT_LIST, "code points into the output just after each token"),
         column(
             "log_probabilities",
             pa.list_(pa.field("element", pa.float32(), nullable=False)),
-            "log p of each token given all before it, in nats",
+            "log p of each token given all tokens before it, in nats",
         ),
         column("truncated", pa.int32(), "tokens cut off the left end to fit the context", at_least=0),
         column("straddles", pa.bool_(), "a token covers both prompt and continuation"),
@@ -83,7 +83,7 @@ TOKEN_SCORES = Contract(
 
 GENERATIONS = Contract(
     name="generations",
-    description="What each model says when it is given the prompt alone.",
+    description="What each model generates from the prompt alone.",
     columns=(
         *_MODEL,
         column("task", pa.string(), "name of the task"),

@@ -1,1 +1,1 @@
-"""Task examples, one reader per family."""
+"""Task examples: read from task files, one reader per format, and turned into prompts."""

@@ -1,4 +1,4 @@
-"""Which files a task is read from, and what each is for; all that can be known before one is opened."""
+"""Which files a task is read from, and what each is for: all that is known before one is opened."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from schemas import Study, StudyError
-from schemas.settings.reader_versions import reader_kind
+from schemas.settings.reader_versions import READER_VERSIONS, reader_kind
 from schemas.settings.study_file import Task
-from tasks.examples.prompts import prompt_template
-from tasks.examples.readers.by_name import TWO_FILES
-from tasks.examples.readers.hub import folder_of, plan_hub
-from tasks.examples.readers.mmlu_subjects import subject_of, wanted
+from tasks.examples.mmlu_subjects import subject_of, subjects_of
+from tasks.examples.model_prompts import prompt_template
+from tasks.examples.readers import groups_share_shots, takes_setting, takes_two_files
+from tasks.examples.readers.hf import folder_of, plan_hub
 from tasks.examples.readers.pararel import cloze, relation_of
 from tasks.examples.record import TaskFile
 from tasks.step import Inputs, Job, Work
@@ -21,6 +21,7 @@ from tasks.storage.source_files import outside_file, resolve_files
 from tasks.storage.store import SourceFile
 
 USES = {"evaluate": ("evaluate",), "mine": ("mine",), "shots_from": ("shots",)}
+OF_SOME_READERS = ("fields", "revision", "subjects", "templates", "translator")  # settings that the others do not take
 Names = list[list[str]]  # one entry per source: its file, or its two files
 
 
@@ -49,14 +50,14 @@ def _plan_task(study: Study, task: Task, inputs: Inputs) -> Job:
         "instruction": task.instruction,
         "shots": task.shots,
         "shots_seed": task.shots_seed,
-        "shots_within_group": task.reader in ("mmlu", "pararel") if within is None else within,
+        "shots_within_group": groups_share_shots(task.reader) if within is None else within,
         "evaluate": [],
         "mine": [],
         "shots_from": [],
         "hub": {},
     }
     if not task.record_prompts:
-        settings["record_prompts"] = False  # not there otherwise, so that the keys of most tasks stay as they were
+        settings["record_prompts"] = False  # only then in the key, so that the keys of most tasks stay the same
     _check(task)
     if task.reader == "planted":
         parts = tuple(p for p in inputs["planted_files"] if p.labels["kind"] == "tasks")
@@ -69,14 +70,14 @@ def _plan_task(study: Study, task: Task, inputs: Inputs) -> Job:
         settings["hub"], files = plan_hub(task.reader, task.revision, study.data, task.name)
         settings |= {use: [[name] for name in getattr(task, use)] for use in USES}
         return Job({"task": task.name}, settings, {}, files)
-    found: list[SourceFile] = []
+    source_files: list[SourceFile] = []
     for use in USES:
-        settings[use], more = _files(getattr(task, use), study, task)
-        found += more
+        settings[use], files_of_use = _files(getattr(task, use), study, task)
+        source_files += files_of_use
     if task.reader == "pararel" and not task.prompt:
         names = [name for use in USES for (name,) in settings[use]]
         settings["templates"] = {r: cloze(r, task.templates, task.name) for r in sorted({relation_of(n) for n in names})}
-    return Job({"task": task.name}, settings, {}, tuple(found))
+    return Job({"task": task.name}, settings, {}, tuple(source_files))
 
 
 def _of_hub(task: Task) -> bool:
@@ -84,29 +85,22 @@ def _of_hub(task: Task) -> bool:
 
 
 def _check(task: Task) -> None:
-    """What a task may not say, whatever its files hold."""
-    only = {
-        "fields": ("jsonl", "hf"),
-        "revision": ("hf",),
-        "subjects": ("mmlu",),
-        "templates": ("pararel",),
-        "translator": ("wmt_xml",),
-    }
-    for setting, readers in only.items():
-        if getattr(task, setting) and reader_kind(task.reader) not in readers:
+    """Raise StudyError for settings that contradict each other, whatever the files contain."""
+    for setting in OF_SOME_READERS:
+        if getattr(task, setting) and not takes_setting(task.reader, setting):
+            readers = " or ".join(name for name in READER_VERSIONS if takes_setting(name, setting))
             raise StudyError(
-                f"task {task.name!r}: `{setting}` is for reader {' or '.join(readers)}, and its reader is "
-                f"{task.reader!r}; leave it out"
+                f"task {task.name!r}: `{setting}` is for reader {readers}, and its reader is {task.reader!r}; leave it out"
             )
     if task.shots_from and not task.shots:
-        raise StudyError(f"task {task.name!r}: `shots_from` without `shots`; say how many, or leave it out")
+        raise StudyError(f"task {task.name!r}: `shots_from` without `shots`; set how many, or leave it out")
     if task.shots_from and task.reader == "planted":
         raise StudyError(f"task {task.name!r}: planted tasks have their mined examples for shots; leave out `shots_from`")
     if task.mine and task.split:
-        raise StudyError(f"task {task.name!r}: `mine` and `split` both say what is mined; leave one of them out")
+        raise StudyError(f"task {task.name!r}: `mine` and `split` both decide what is mined; leave one of them out")
     try:
         name = codecs.lookup(task.encoding).name
-        bytes(range(256)).decode(name, "surrogateescape")  # one without states: any bytes can be said to fit it or not
+        bytes(range(256)).decode(name, "surrogateescape")  # a stateless one: any bytes either fit it or do not
         if "\n".encode(name) == b"\n":
             return
     except (LookupError, TypeError, ValueError):
@@ -122,7 +116,7 @@ def _files(patterns: tuple[str, ...], study: Study, task: Task) -> tuple[Names, 
     if not patterns:
         return [], []
     what = f"task {task.name!r}"
-    if task.reader in TWO_FILES:
+    if takes_two_files(task.reader):
         if len(patterns) != 2:
             raise StudyError(
                 f"{what}: reader {task.reader!r} takes two files: first the inputs, then the outputs; {len(patterns)} named"
@@ -137,7 +131,7 @@ def _files(patterns: tuple[str, ...], study: Study, task: Task) -> tuple[Names, 
     else:
         both = [[file] for file in resolve_files(patterns, study.data, what)]
     if task.subjects:
-        chosen = wanted(task.subjects)
+        chosen = subjects_of(task.subjects)
         both = [[file] for (file,) in both if subject_of(file[0]) in chosen]
         missing = sorted(chosen - {subject_of(name) for ((name, _),) in both})
         if missing:
@@ -148,8 +142,8 @@ def _files(patterns: tuple[str, ...], study: Study, task: Task) -> tuple[Names, 
     return [[name for name, _ in files] for files in both], [outside_file(path) for files in both for _, path in files]
 
 
-def sources(work: Work) -> Iterator[tuple[TaskFile, tuple[str, ...]]]:
-    """Each file of a task, and the splits its examples serve; ("shots",) for those that only solved examples are drawn from."""
+def task_files(work: Work) -> Iterator[tuple[TaskFile, tuple[str, ...]]]:
+    """Each file of a task, and the splits its examples serve; ("shots",) for files that only solved examples are drawn from."""
     settings = work.settings
     if settings["reader"] == "planted":
         name = f"{work.labels['task']}.jsonl"

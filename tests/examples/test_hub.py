@@ -121,7 +121,7 @@ def test_a_torn_folder_is_an_error_with_a_remedy(tmp_path):
     name = saved(tmp_path, "parquet")
     path = tmp_path / "parquet" / "data" / "test-00000-of-00001.parquet"
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(StudyError, match=r"data set .*parquet: .*Remedy: save the data set anew"):
+    with pytest.raises(StudyError, match=r"data set .*parquet: .*Remedy: save the data set again"):
         read(tmp_path / "root", study(tmp_path, reader=name, **TASK))
 
 
@@ -137,7 +137,7 @@ except Exception as error:
 """
 
 
-def test_a_hub_out_of_reach_is_an_error_a_person_can_mend(tmp_path):
+def test_a_hub_out_of_reach_is_an_error_with_a_remedy(tmp_path):
     settings = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home")}  # read when the library is imported
     said = subprocess.run(
         [sys.executable, "-c", OUT_OF_REACH, str(tmp_path)],

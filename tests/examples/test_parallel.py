@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from schemas import StudyError
-from tasks.examples.readers import wmt
+from tasks.examples.readers import sgm as sgm_reader
 from tests.examples.support import read_files, reasons
 
 DE_EN = {"family": "translation", "languages": ["de", "en"]}
@@ -68,9 +68,9 @@ def test_sgm_pairs_segments_by_document_and_number_though_it_is_no_xml(tmp_path)
     assert sums["records"] == 12
 
 
-def test_a_source_segment_that_stands_twice_is_a_reject_that_says_so(tmp_path):
+def test_a_duplicate_source_segment_is_a_reject_that_says_so(tmp_path):
     _, rejects, _ = sgm(tmp_path, SOURCE.replace("<SEG ID=1>", "<SEG ID=2>"))
-    assert reasons(rejects)[5] == "line 13: cz/1/2 stands twice; number it anew"
+    assert reasons(rejects)[5] == "line 13: duplicate cz/1/2; give it another number"
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_a_source_segment_that_stands_twice_is_a_reject_that_says_so(tmp_path):
         ),
         ("source", "<SEG ID=1>", "<SEG>", r"row 13: a <seg> without id"),
         ("source", ' docid="napi.hu/2007/12/12/0"', "", r"row 4: a <seg> outside of a <doc"),
-        ("reference", '<seg id="9">', '<seg id="2">', r"ref.*row 4: segment '2' of document 'cz/1' stands twice"),
+        ("reference", '<seg id="9">', '<seg id="2">', r"ref.*row 4: duplicate segment '2' of document 'cz/1'"),
         ("reference", REFERENCE, "<refset></refset>", r"no <seg> in it"),
     ],
 )
@@ -122,7 +122,7 @@ def test_sgm_gives_back_the_texts_that_were_written(tmp_path, texts, escaped):
     body = "".join(f'<seg id="{i}"> {written(t)} </seg>\n' for i, t in enumerate(texts, 1))
     path = tmp_path / "a.sgm"
     path.write_text(f'<srcset>\n<doc docid="d">\n{body}</doc>\n</srcset>\n', encoding="utf-8")
-    assert [s.text for s in wmt.segments(path, "utf-8")] == [" ".join(t.split()) for t in texts]
+    assert [s.text for s in sgm_reader.segments(path, "utf-8")] == [" ".join(t.split()) for t in texts]
 
 
 XML = """<?xml version='1.0' encoding='utf-8'?>

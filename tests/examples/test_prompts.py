@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas import StudyError
-from tasks.examples.prompts import Shots, fill
-from tasks.examples.record import Found
+from tasks.examples.model_prompts import Shots, fill
+from tasks.examples.record import Example
 from tasks.examples.task_files import plan
 from tests.examples.support import DATA, read, read_files, real, study
 
@@ -66,12 +66,12 @@ def test_without_files_the_mined_examples_are_the_pool_and_no_example_sees_itsel
 
 @given(st.lists(st.integers(0, 9), min_size=4, max_size=30), st.integers(1, 3), st.integers(0, 5))
 def test_a_question_is_never_among_its_own_shots_even_under_another_name(inputs, count, seed):
-    pool = [Found(i, f"e{i}", f"{text}?", f"{text}!") for i, text in enumerate(inputs)]
+    pool = [Example(i, f"e{i}", f"{text}?", f"{text}!") for i, text in enumerate(inputs)]
     shots = Shots(pool, "{input} ", count, seed, False)
-    for found in pool:
-        before = shots.before(found)
-        assert len({f.id for f in before}) == min(count, sum(f.input != found.input for f in pool))
-        assert found.input not in {f.input for f in before}
+    for example in pool:
+        before = shots.before(example)
+        assert len({f.id for f in before}) == min(count, sum(f.input != example.input for f in pool))
+        assert example.input not in {f.input for f in before}
     with pytest.raises(StudyError, match="lower `shots`"):
         Shots(pool, "{input} ", len(pool) + 1, seed, False).before(pool[0])
 
@@ -96,9 +96,9 @@ def test_solved_examples_change_what_the_hash_of_an_example_says_and_the_mined_o
 
 
 def test_too_few_to_draw_from_and_settings_that_cannot_be_are_errors(tmp_path):
-    with pytest.raises(StudyError, match=r"shots = 13, and there are 12 examples to draw"):
+    with pytest.raises(StudyError, match=r"shots = 13, but there are 12 examples to draw"):
         with_shots(tmp_path, shots=13)
-    with pytest.raises(StudyError, match=r"shots = 1, and there are 0 examples of group ''"):
+    with pytest.raises(StudyError, match=r"shots = 1, but there are 0 examples of group ''"):
         with_shots(tmp_path, pool=[{**s, "group": "g"} for s in SOLVED], shots=1, shots_within_group=True)
     with pytest.raises(StudyError, match=r"pool.jsonl: no record of it is an example"):
         with_shots(tmp_path, pool=[{"x": 1}])
@@ -162,8 +162,8 @@ def test_a_prompt_as_lm_evaluation_harness_has_it(tmp_path):
 
 
 def test_places_are_filled_once_and_not_in_what_was_filled_in():
-    found = Found(1, "a", "what is {options} and {input}?", "x", options=("{input}", "x"), answer=1)
-    assert fill("{input} {options} {y}", found) == "what is {options} and {input}? A. {input}\nB. x {y}"
+    example = Example(1, "a", "what is {options} and {input}?", "x", options=("{input}", "x"), answer=1)
+    assert fill("{input} {options} {y}", example) == "what is {options} and {input}? A. {input}\nB. x {y}"
 
 
 @pytest.mark.parametrize(

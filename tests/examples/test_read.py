@@ -9,8 +9,10 @@ import pytest
 import zstandard
 
 from schemas import StudyError
+from tasks.examples.readers import takes_two_files
 from tasks.examples.task_files import plan
 from tasks.storage.store import Store
+from tests.examples.reader_files import GOOD, TEXT, WRONG
 from tests.examples.support import read, study
 from tests.support import write_part
 
@@ -56,7 +58,7 @@ def test_gsm8k_loses_its_annotations_and_keeps_the_final_number(tmp_path):
     assert evaluated(examples)[0]["output"] == "She has 2*3=6 pears,\nand 6/4=1.5 each.\n#### 1.5"
     assert evaluated(examples)[0]["prompt"] == "Question: How many?\nAnswer:"
     assert evaluated(examples)[0]["separator"] == " "
-    assert {(r["row"], r["reason"]) for r in rejects} == {(2, "the answer has no final number behind ####")}
+    assert {(r["row"], r["reason"]) for r in rejects} == {(2, "the answer has no final number after ####")}
 
 
 def test_mmlu_rows_may_hold_line_breaks_and_the_file_is_the_subject(tmp_path):
@@ -209,7 +211,7 @@ def test_the_hash_of_an_example_says_all_that_a_model_sees(tmp_path):
     assert hashes[0] == hashes[-1]
 
 
-def test_planted_tasks_are_read_from_beside_their_part(tmp_path):
+def test_planted_tasks_are_read_from_the_folder_of_their_part(tmp_path):
     part = write_part(
         tmp_path,
         "planted_files",
@@ -284,7 +286,7 @@ BAD = {
     "field 'output' is empty": {"id": "x", "input": "i", "output": " "},
     "no field 'input'": {"id": "x", "output": "o"},
     "field 'input' is a int": {"id": "x", "input": 4, "output": "o"},
-    "stands in this split already": {"id": "q5", "input": "i", "output": "o"},
+    "duplicate id": {"id": "q5", "input": "i", "output": "o"},
     "surrogate": {"id": "x", "input": "i", "output": "o", "aliases": ["\ud800"]},
     "not a list of texts": {"id": "x", "input": "i", "output": "o", "options": "o"},
     "not the index": {"id": "x", "input": "i", "output": "o", "options": ["o"], "answer": 1},
@@ -308,95 +310,74 @@ def test_multiple_choice_without_a_right_option_is_a_reject(tmp_path):
     assert {(r["row"], r["reason"][:15]) for r in rejects} == {(2, "no right option")}
 
 
-WRONG = {
-    "jsonl": '[{"input": "i", "output": "o"}]\n',
-    "parallel": '{"src": "a", "tgt": "b"}\n',
-    "nq_open": '{"input": "i", "output": "o"}\n',
-    "gsm8k": "question,answer\nWhat?,4\n",
-    "mmlu": "question,answer\nWhat?,4\n",
-    "opentriviaqa": '{"input": "i", "output": "o"}\n',
-    "arc": '{"question": "i", "answerKey": "A"}\n',
-    "tsv": "one column\n",
-    "triviaqa": '{"question": "who", "answer": ["x"]}\n',
-    "wmt_xml": "<srcset><doc>\n<seg id=1>R&D</seg>\n",
-    "pararel": '{"input": "i", "output": "o"}\n',
-}
+HTML = b"<!DOCTYPE html>\n<html><body>\n<h1>404, not found</h1>\n</body></html>\n"
+BINARY = bytes(range(256)) * 3
 
 
-def task_of(reader: str) -> dict:
-    """What a task with this reader must say about a file of any name."""
-    return {"reader": reader, "languages": ["en", "de"]} | (
-        {"templates": {"a": "[X] is [Y]"}} if reader == "pararel" else {}
-    )
-
-
-GOOD = {
-    "jsonl": '{"input": "i", "output": "o"}\n',
-    "parallel": '{"en": "e", "de": "d"}\n',
-    "tsv": "e\td\n",
-    "nq_open": '{"question": "q", "answer": ["a"]}\n',
-    "gsm8k": '{"question": "q", "answer": "#### 4"}\n',
-    "mmlu": "Which?,1,2,3,4,A\n",
-    "opentriviaqa": "#Q What?\n^ That\n",
-    "arc": '{"question": {"stem": "q", "choices": [{"text": "a", "label": "A"}]}, "answerKey": "A"}\n',
-    "pararel": '{"sub_label": "s", "obj_label": "o"}\n',
-}
+def read_any(folder: Path, reader: str, content: bytes | tuple[bytes, bytes], name: str):
+    """A file, or two, read by any reader; one that takes two files reads one content as both."""
+    folder.mkdir(exist_ok=True)
+    names = [name, f"ref-{name}"] if takes_two_files(reader) else [name]
+    for each, part in zip(names, content if isinstance(content, tuple) else (content, content), strict=False):
+        (folder / each).write_bytes(part)
+    task = {"reader": reader, "languages": ["en", "de"], "evaluate": names}
+    task |= {"templates": {"a": "[X] is [Y]"}} if reader == "pararel" else {}
+    task |= {"family": "multiple_choice"} if reader in ("mmlu", "arc") else {}
+    return read(folder / "root", study(folder, **task))
 
 
 @pytest.mark.parametrize("reader", WRONG)
 @pytest.mark.parametrize("empty", [False, True])
 def test_a_file_of_the_wrong_format_is_an_error_with_file_row_and_remedy(tmp_path, reader, empty):
-    with pytest.raises(
-        StudyError,
-        match=r"a\.x.*"
-        + (
-            "it is empty|ends too early|no element found.*reader"
-            if empty
-            else r"row [12](: .*reader| begins a JSON array.*jq)"
-        ),
-    ):
-        read_file(tmp_path, "" if empty else WRONG[reader], "a.x", **task_of(reader))
-
-
-WHOLE = {
-    "triviaqa": json.dumps({"Data": [{"Question": f"q{i}?", "Answer": {"Value": "a"}} for i in range(50)]}),
-    "wmt_xml": "<dataset>"
-    + "".join(
-        f"""<doc id="{i}"><src lang="en"><seg id="1">e</seg></src><ref lang="de"><seg id="1">d</seg>
-</ref></doc>"""
-        for i in range(50)
+    nothing = "it is empty|ends too early|no element found.*reader|no <seg> in it"
+    wrong = (
+        r"row [12](: .*reader| begins a JSON array.*jq| has no counterpart.*get them again)|no <seg> in it; the second file"
     )
-    + "</dataset>",
-}
-HTML = b"<!DOCTYPE html>\n<html><body>\n<h1>404, not found</h1>\n</body></html>\n"
-BINARY = bytes(range(256)) * 3
+    with pytest.raises(StudyError, match=rf"a\.x.*({nothing if empty else wrong})"):
+        read_any(tmp_path, reader, b"" if empty else WRONG[reader], "a.x")
 
 
-@pytest.mark.parametrize("reader", WRONG)
+@pytest.mark.parametrize("reader", sorted(set(WRONG) - {"aligned"}))  # any text is a text aligned with itself
 @pytest.mark.parametrize("content", [HTML, BINARY, b"\x00" * 40, b"\n\n\n"], ids=["html", "binary", "zeros", "blank"])
 def test_html_and_bytes_are_errors_for_every_reader(tmp_path, reader, content):
-    with pytest.raises(StudyError, match=r"a\.x: no record of it is an example|a\.x: .*row \d"):
-        read_file(tmp_path, content, "a.x", **task_of(reader))
+    with pytest.raises(StudyError, match=r"a\.x: no record of it is an example|a\.x: .*row \d|a\.x: no <seg> in it"):
+        read_any(tmp_path, reader, content, "a.x")
 
 
 @pytest.mark.parametrize("reader", ["jsonl", "parallel", "nq_open", "gsm8k", "arc", "pararel"])
 def test_a_json_array_is_an_error_though_its_last_line_looks_like_a_record(tmp_path, reader):
-    record = {"input": "i", "output": "o", "en": "e", "de": "d", "question": "q", "answer": ["a"]}
-    content = "[\n" + ",\n".join([json.dumps(record)] * 5) + "\n]\n"
+    content = b"[\n" + b",\n".join([TEXT.strip()] * 5) + b"\n]\n"
     with pytest.raises(StudyError, match=r"a\.x: row 1 begins a JSON array"):
-        read_file(tmp_path, content, "a.x", **task_of(reader))
+        read_any(tmp_path, reader, content, "a.x")
+
+
+NUMBERED = {
+    "triviaqa": ('{"Data": [', '{"Question": "q%d?", "Answer": {"Value": "a"}}', "]}"),
+    "sgm": ("<srcset>", '<doc docid="%d"><seg id="1">e</seg></doc>\n', "</srcset>"),
+    "wmt_xml": (
+        "<dataset>",
+        '<doc id="%d"><src lang="en"><seg id="1">e</seg></src><ref lang="de"><seg id="1">d</seg>\n</ref></doc>',
+        "</dataset>",
+    ),
+}
+
+
+def fifty(reader: str) -> bytes:
+    """A good file of fifty records."""
+    if reader not in NUMBERED:
+        return GOOD[reader][0] * 50
+    begin, record, end = NUMBERED[reader]
+    return (begin + ("," if reader == "triviaqa" else "").join(record % i for i in range(50)) + end).encode()
 
 
 @pytest.mark.parametrize("reader", WRONG)
 @pytest.mark.parametrize("kind", ["gz", "zst"])
 def test_a_packed_file_that_breaks_off_is_an_error_for_every_reader(tmp_path, reader, kind):
-    content = (WHOLE[reader] if reader in WHOLE else GOOD[reader] * 50).encode()
-    task = task_of(reader) | {"family": "multiple_choice" if reader in ("mmlu", "arc") else "qa"}
-    whole = gzip.compress(content) if kind == "gz" else zstandard.compress(content)
-    examples, rejects, _ = read_file(tmp_path / "whole", whole, f"a.{kind}", **task)
-    assert len(examples) + len(rejects) == 100
+    packed = (gzip.compress if kind == "gz" else zstandard.compress)(fifty(reader))
+    examples, rejects, _ = read_any(tmp_path / "whole", reader, packed, f"a.{kind}")
+    assert examples and len(examples) + len(rejects) == 100
     with pytest.raises(StudyError, match=rf"a\.{kind}: broken off"):
-        read_file(tmp_path / "torn", whole[:-5], f"a.{kind}", **task)
+        read_any(tmp_path / "torn", reader, packed[:-5], f"a.{kind}")
 
 
 def test_one_file_of_the_wrong_format_among_good_ones_is_an_error(tmp_path):
@@ -414,7 +395,7 @@ def test_one_file_of_the_wrong_format_among_good_ones_is_an_error(tmp_path):
         ({"encoding": "utf-99"}, "utf-99"),
         ({"encoding": "utf-16"}, "utf-16"),
         ({"reader": "planted"}, "corpus.planted"),
-        ({"split": "p", "mine": ["a.jsonl"]}, "both say"),
+        ({"split": "p", "mine": ["a.jsonl"]}, "both decide"),
         ({"mine": ["gone*"]}, "gone"),
     ],
 )

@@ -1,6 +1,6 @@
-"""What the fuzzers feed: for everything a person hands in, a function of bytes that may end in a StudyError and in nothing else.
+"""What the fuzzers feed: for everything a user provides, a function of bytes that may end in a StudyError and in nothing else.
 
-Seeds are one good file of each kind; fragments are what has broken parsers before.
+Seeds are good files of each kind; fragments are what has broken parsers before.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from typing import Any
 import zstandard
 
 from schemas import StudyError, load_study
+from schemas.settings.reader_versions import READER_VERSIONS
 from tasks.corpus.ingest import PLANTED, as_document
-from tasks.examples.readers.by_name import READERS, TWO_FILES
-from tasks.examples.record import Found, Refused, TaskFile, checked
+from tasks.examples.readers import reader_module, takes_two_files
+from tasks.examples.record import Example, TaskFile, checked
 from tasks.prompts.candidate import Prompt
 from tasks.prompts.rewrite import read_candidates
 from tasks.text.bpe.fast_bpe import compile_tokenizer
@@ -27,9 +28,9 @@ from tasks.text.bpe.tokenizer import encode_batch, load_tokenizer, read_tokenize
 from tasks.text.display import printable
 from tasks.text.lines import json_records, lines
 from tasks.text.words.analyzer import normalise, segment
+from tests.examples.reader_files import GOOD, TESTED_ELSEWHERE, TEXT
 
 SECONDS = 10.0  # for one case: a few kilobytes take milliseconds
-LIBRARY = "hf"  # read by the library `datasets`, from folders it wrote itself
 SETTINGS: dict[str, Any] = {
     "reader": "",
     "family": "qa",
@@ -60,24 +61,6 @@ TOKENIZER = {
         "merges": [["a", "b"]],
     },
 }
-TEXT = (
-    json.dumps(
-        {
-            "id": "q-1",
-            "lang": "en",
-            "text": "The harbour of Velm.",
-            "en": "A game",
-            "de": "Ein Spiel",
-            "question": "Who?",
-            "answer": ["Goethe"],
-            "input": "Who?",
-            "output": "Goethe",
-            "sub_label": "Flanders",
-            "obj_label": "Brussels",
-        }
-    ).encode()
-    + b"\n"
-)
 STUDY = b"""name = "t"
 workers = 0
 [[corpus.sources]]
@@ -103,32 +86,12 @@ stop_words = "none"
 """
 SEEDS: dict[str, tuple[bytes, ...]] = {
     "study": (STUDY,),
-    "jsonl": (TEXT * 2, b'{"id": 1, "input": "a?", "output": "b", "aliases": ["c"], "options": ["b", "c"], "answer": 0}\n'),
     "gzip": (gzip.compress(TEXT * 3, mtime=0),),
     "zstd": (zstandard.ZstdCompressor(write_checksum=True).compress(TEXT * 3),),
     "tokenizer": (json.dumps(TOKENIZER).encode(),),
     "prompts": (b"Question: {input}\\nAnswer: \n", b'{"prompt": "Say {input}", "instruction": "Be brief."}\n'),
     "phrase": ("capital of; d’Or ½ 漢字 １２".encode(),),
-    "parallel": (TEXT,),
-    "aligned": (b"one\ntwo\n",),
-    "tsv": (b"one\teins\ntwo\tzwei\n",),
-    "sgm": (
-        b'<srcset><doc sysid=r docid="d"><seg id="1"> R&D &amp; &#65; </seg><seg id=2>two\nlines</seg></doc></srcset>\n',
-    ),
-    "wmt_xml": (
-        b'<?xml version="1.0"?><dataset><doc id="b"><src lang="en"><p><seg id="1">A</seg></p></src><ref lang="de" '
-        b'translator="A"><p><seg id="1">B</seg></p></ref></doc></dataset>',
-    ),
-    "triviaqa": (
-        b'{"Data": [{"Question": "Who?", "QuestionId": "t", "Answer": {"Value": "R", "Aliases": ["S"]}}], "V": 1e1}',
-    ),
-    "opentriviaqa": (b"#Q Which planet?\n^ Saturn\nA Mars\nB Saturn\n",),
-    "mmlu": (b'"Which is\nprime?",4,6,7,9,C\n',),
-    "arc": (
-        b'{"id": "M", "question": {"stem": "Gas?", "choices": [{"text": "air", "label": "1"}, {"text": "b", "label": "2"}]}, '
-        b'"answerKey": "1"}\n',
-    ),
-    "gsm8k": (b'{"question": "How many?", "answer": "2*3=<<2*3=6>>6.\\n#### 6"}\n',),
+    **GOOD,
 }
 FRAGMENTS = (
     b"\x00",
@@ -212,12 +175,12 @@ def file_of(name: str, content: bytes) -> Path:
 
 
 def study(content: bytes) -> None:
-    """A study file: settings that hold, or words."""
+    """A study file: valid settings, or a StudyError."""
     load_study(file_of("s.toml", content))
 
 
 def jsonl(content: bytes, name: str = "c.jsonl", packing: int = 1) -> None:
-    """A corpus file: every line is a document or a reject, and can be stored as UTF-8. A byte says at most `packing` bytes."""
+    """A corpus file: every line is a document or a reject, and can be stored as UTF-8. A byte unpacks to at most `packing`."""
     path, count = file_of(name, content), 0
     for row, line, record in json_records(path):
         count += 1
@@ -226,49 +189,50 @@ def jsonl(content: bytes, name: str = "c.jsonl", packing: int = 1) -> None:
             "id": "",
             "held_out": {"field": "id", "pattern": "(.*)", "seed": 0, "share": 0.5, "name": "h"},
         }
-        found = record if isinstance(record, str) else as_document(record, row, settings, lambda row, name: False)
-        json.dumps(found, ensure_ascii=False).encode()
+        document = record if isinstance(record, str) else as_document(record, row, settings, lambda row, name: False)
+        json.dumps(document, ensure_ascii=False).encode()
         assert row == count
         assert len(line) <= len(content) * packing
     assert count == sum(1 for _ in lines(path))
 
 
 def gzipped(content: bytes) -> None:
-    """A packed corpus file."""
+    """A corpus file packed by gzip."""
     jsonl(content, "c.jsonl.gz", 1_100)  # 258 bytes by a code of two bits
 
 
 def zstd(content: bytes) -> None:
-    """The other kind."""
+    """A corpus file packed by zstd."""
     jsonl(content, "c.jsonl.zst", 1 << 15)  # a block of 128 KiB in four bytes
 
 
-def reader(name: str) -> Callable[[bytes], None]:
+def reader(name: str) -> Callable[..., list[Example]]:
     """The reader of a task's files: examples that can be stored, or rejects with row and reason."""
 
-    def read(content: bytes, **settings: Any) -> None:
-        both = content.partition(b"\x00\x00")
-        path = file_of(f"P36.{name}", both[0])
-        reference = file_of("reference", both[2] or both[0]) if name in TWO_FILES else None
-        asked = SETTINGS | {"reader": name} | settings
-        for item in READERS[name](TaskFile(path.name, path, reference), asked):
-            found = checked(item, asked["family"])
-            assert found.row >= 1
-            if isinstance(found, Found):
-                assert found.id
-                json.dumps(
-                    [found.id, found.input, found.output, found.group, found.prompt, *found.aliases], ensure_ascii=False
-                ).encode()
+    def read(content: bytes, **settings: Any) -> list[Example]:
+        inputs, _, outputs = content.partition(b"\x00\x00")
+        path = file_of(f"P36.{name}", inputs)
+        reference = file_of("reference", outputs or inputs) if takes_two_files(name) else None
+        all_settings = SETTINGS | {"reader": name} | settings
+        examples = []
+        for record in reader_module(name).read(TaskFile(path.name, path, reference), all_settings):
+            item = checked(record, all_settings["family"])
+            assert item.row >= 1
+            if isinstance(item, Example):
+                assert item.id
+                texts = [item.id, item.input, item.output, item.group, item.prompt, *item.aliases]
+                json.dumps(texts, ensure_ascii=False).encode()
+                examples.append(item)
             else:
-                assert isinstance(found, Refused) and found.reason
-                assert len(found.excerpt) <= 200 and len(found.reason) < 2000
-                (found.reason + found.excerpt).encode()
+                assert item.reason and len(item.excerpt) <= 200 and len(item.reason) < 2000
+                (item.reason + item.excerpt).encode()
+        return examples
 
     return read
 
 
 def tokenizer(content: bytes) -> None:
-    """A tokenizer.json: it encodes, or words say why not."""
+    """A tokenizer.json: it encodes, or a StudyError says why not."""
     text = read_tokenizer(file_of("tokenizer.json", content))
     encode_batch(load_tokenizer(text), ["abba", "", "é\x00"])
     compile_tokenizer(text)
@@ -283,14 +247,14 @@ def prompts(content: bytes) -> None:
 
 
 def phrase(content: bytes) -> None:
-    """A phrase as the system hands it over: bytes that are no UTF-8 are halves of characters."""
+    """A phrase as the system passes it on: bytes that are not UTF-8 become halves of characters."""
     text = content.decode("utf-8", "surrogateescape")
     words, starts, ends = segment(text)
     assert len(words) == len(starts) == len(ends) and normalise(text) == " ".join(words)
     printable(text).encode()
 
 
-TARGETS: dict[str, Callable[..., None]] = {
+TARGETS: dict[str, Callable[..., Any]] = {
     "study": study,
     "jsonl": jsonl,
     "gzip": gzipped,
@@ -298,16 +262,16 @@ TARGETS: dict[str, Callable[..., None]] = {
     "tokenizer": tokenizer,
     "prompts": prompts,
     "phrase": phrase,
-    **{f"read-{name}": reader(name) for name in READERS if name not in (LIBRARY, "planted")},
+    **{f"read-{name}": reader(name) for name in READER_VERSIONS if name not in TESTED_ELSEWHERE},
 }
 
 
 def seeds_of(target: str) -> tuple[bytes, ...]:
     """Good files for a target."""
-    return SEEDS.get(target.removeprefix("read-"), SEEDS["jsonl"])
+    return SEEDS[target.removeprefix("read-")]
 
 
 def survives(target: str, content: bytes, **settings: Any) -> None:
-    """Feed one case: a StudyError says what to mend; anything else is a defect of ours."""
+    """Feed one case: a StudyError says what to fix; anything else is a bug."""
     with limited(), suppress(StudyError):
         TARGETS[target](content, **settings)

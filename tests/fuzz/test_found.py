@@ -1,6 +1,6 @@
-"""What was found, by fuzzing and by reading: each ended in a traceback, a hang or all of a machine's memory.
+"""Regressions: input that, before it was fixed, ended in a traceback, a hang or all of a machine's memory.
 
-Each says now what to mend, or is a reject that is counted.
+Each is now an error that says what to fix, or a reject that is counted.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import pytest
 import zstandard
 
 from schemas import StudyError, load_study
-from tasks.examples.readers.by_name import READERS
-from tasks.examples.record import Found, Refused, TaskFile
+from tasks.examples.readers import reader_module
+from tasks.examples.record import Example, Reject, TaskFile
 from tasks.examples.task_files import _check
 from tasks.prompts.candidate import Prompt
 from tasks.prompts.rewrite import read_candidates
@@ -35,12 +35,12 @@ def study(tmp_path: Path, text: bytes) -> None:
         load_study(tmp_path / "s.toml")
 
 
-def found(tmp_path: Path, reader: str, content: bytes, name: str = "f", **settings) -> list[Found | Refused]:
+def found(tmp_path: Path, reader: str, content: bytes, name: str = "f", **settings) -> list[Example | Reject]:
     (tmp_path / name).write_bytes(content)
     (tmp_path / f"ref-{name}").write_bytes(content)
     with limited(20):
         file = TaskFile(name, tmp_path / name, tmp_path / f"ref-{name}")
-        return list(READERS[reader](file, SETTINGS | {"reader": reader} | settings))
+        return list(reader_module(reader).read(file, SETTINGS | {"reader": reader} | settings))
 
 
 # -- studies ---------------------------------------------------------------------------------------------------------
@@ -52,17 +52,17 @@ def found(tmp_path: Path, reader: str, content: bytes, name: str = "f", **settin
         (b"a = " + b"{a=" * 50_000, "nested too deep"),
         (b"encoder.kind." + b"a." * 100_000 + b"b = 1", "more than 30 parts"),
         (b'"x"' + b" . 'y'" * 100_000 + b" = 1", "more than 30 parts"),
-        (b"#" * 2_000_000, "no study"),
+        (b"#" * 2_000_000, "not a study"),
         (STUDY.replace(b'memory = "1GB"', b'memory = "' + b"9" * 400 + b'GB"'), "more than any machine has"),
         (STUDY.replace(b'"([^/]+)$"', b'"(a{99999999999999999999})"'), "not a regular expression"),
         (STUDY.replace(b'"([^/]+)$"', b'"' + b"(" * 20_000 + b'"'), "not a regular expression"),
-        (STUDY.replace(b'["*.jsonl"]', b'["a\\u0000b"]'), "no path"),
-        (STUDY.replace(b'["*.jsonl"]', b'["' + b"a" * 300 + b'"]'), "no path"),
+        (STUDY.replace(b'["*.jsonl"]', b'["a\\u0000b"]'), "not a path"),
+        (STUDY.replace(b'["*.jsonl"]', b'["' + b"a" * 300 + b'"]'), "not a path"),
         (STUDY.replace(b'name = "t"', b'name = "' + b"t" * 900_000 + b'"', 1), "should match pattern"),
     ],
     ids=["digits", "brackets", "braces", "dots", "quoted-dots", "long", "size", "repeat", "groups", "nul", "name", "wide"],
 )
-def test_a_study_that_no_person_wrote(tmp_path: Path, text: bytes, says: str) -> None:
+def test_a_study_that_nobody_would_write(tmp_path: Path, text: bytes, says: str) -> None:
     with pytest.raises(StudyError, match=says) as raised:
         study(tmp_path, text)
     assert "s.toml" in str(raised.value) and len(str(raised.value)) < 2000
@@ -133,8 +133,8 @@ def test_json_nested_100_000_deep_is_a_reject_of_every_reader(tmp_path: Path) ->
     deep = b'{"text": ' + b"[" * 100_000 + b"]" * 100_000 + b"}\n"
     for reader in ("jsonl", "parallel", "nq_open", "pararel", "arc", "gsm8k"):
         (refused,) = found(tmp_path, reader, deep)
-        assert isinstance(refused, Refused) and "not valid JSON" in refused.reason
-    with pytest.raises(StudyError, match="not the JSON this reader takes"):
+        assert isinstance(refused, Reject) and "not valid JSON" in refused.reason
+    with pytest.raises(StudyError, match="not the JSON that this reader expects"):
         found(tmp_path, "triviaqa", b'{"Data": ' + b"[" * 100_000)
 
 
@@ -143,10 +143,10 @@ def test_json_nested_as_deep_as_python_goes_is_shown_in_few_words(tmp_path: Path
     deep = b"[" * depth + b"]" * depth
     for record in (b'{"input": "a", "output": "b", "answer": %s}', b'{"input": "a", "output": "b", "split": %s}'):
         (refused,) = found(tmp_path, "jsonl", record % deep + b"\n")
-        assert isinstance(refused, Refused) and len(refused.reason) < 300
+        assert isinstance(refused, Reject) and len(refused.reason) < 300
     fields = {"input": "a", "output": "b", "id": "c"}
     (refused,) = found(tmp_path, "jsonl", b'{"a": "x", "b": "y", "c": %s}\n' % deep, fields=fields)
-    assert isinstance(refused, Refused)
+    assert isinstance(refused, Reject)
 
 
 def test_an_excerpt_of_a_long_line_reads_its_beginning_alone() -> None:
@@ -170,7 +170,7 @@ def test_tags_that_are_not_closed_take_time_in_proportion(tmp_path: Path, piece:
 
 def test_a_character_reference_of_thousands_of_digits_is_left_as_it_is(tmp_path: Path) -> None:
     (one,) = found(tmp_path, "sgm", b"<doc docid=d><seg id=1>a &#" + b"9" * 5000 + b"; &#65;</seg></doc>")
-    assert isinstance(one, Found) and one.input == f"a &#{'9' * 5000}; A"
+    assert isinstance(one, Example) and one.input == f"a &#{'9' * 5000}; A"
 
 
 def test_xml_entities_that_multiply_are_stopped(tmp_path: Path) -> None:
@@ -185,10 +185,10 @@ def test_xml_reads_no_other_file(tmp_path: Path) -> None:
     text = f"""<!DOCTYPE d [<!ENTITY e SYSTEM "file://{tmp_path}/secret">]><d><doc id="a"><src lang="en"><seg id="1">&e;</seg></src>
 <ref lang="de"><seg id="1">b</seg></ref></doc></d>"""
     try:
-        told = str(found(tmp_path, "wmt_xml", text.encode()))
+        message = str(found(tmp_path, "wmt_xml", text.encode()))
     except StudyError as error:
-        told = str(error)
-    assert "hidden" not in told
+        message = str(error)
+    assert "hidden" not in message
 
 
 def test_xml_in_an_encoding_that_nobody_knows_is_an_error_with_its_file(tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_xml_in_an_encoding_that_nobody_knows_is_an_error_with_its_file(tmp_path
             found(tmp_path, "wmt_xml", f'<?xml version="1.0" encoding="{name}"?><d></d>x'.encode())
 
 
-def test_xml_beside_documents_is_not_held(tmp_path: Path) -> None:
+def test_xml_between_documents_is_not_kept(tmp_path: Path) -> None:
     tracemalloc.start()
     seg = b'<doc id="b"><src lang="en"><seg id="1">A</seg></src><ref lang="de"><seg id="1">B</seg></ref></doc>'
     (one,) = found(tmp_path, "wmt_xml", b"<d>" + b"<x>some text</x>" * 60_000 + seg + b"</d>")
@@ -217,7 +217,7 @@ def test_bytes_that_an_encoding_with_states_refuses_are_rejects(tmp_path: Path, 
     else:
         said = "row"
     assert "row" in said
-    assert not [i for i in items if isinstance(i, Found) and any("\ud800" <= c <= "\udfff" for c in i.input)]
+    assert not [i for i in items if isinstance(i, Example) and any("\ud800" <= c <= "\udfff" for c in i.input)]
 
 
 def test_an_encoding_that_cannot_say_which_bytes_are_wrong_is_refused() -> None:
@@ -249,7 +249,7 @@ def test_a_tokenizer_that_knows_no_unknown_word_says_so(tmp_path: Path) -> None:
 
 
 def test_a_segment_whose_name_is_not_utf8_is_refused_by_a_reason_that_can_be_stored() -> None:
-    """Found by libFuzzer."""
+    """Example by libFuzzer."""
     source, reference = (b'<set><doc docid="d"><seg id="%s">words</seg></doc></set>' % name for name in (b"1\xff", b"2"))
     survives("read-sgm", source + b"\0\0" + reference)
 

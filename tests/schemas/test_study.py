@@ -52,7 +52,7 @@ def test_a_new_study_from_the_template_is_valid(tmp_path: Path) -> None:
         ("[tokenizer]\nvocabluary = 300", "tokenizer.vocabluary is not a setting; the nearest one is 'vocabulary'"),
         ('[[models]]\nname = "m"', "exactly one of"),
         ('[[models]]\nname = "m"\n[models.pretrain]\nhiden = 3', "the nearest one is 'hidden'"),
-        ('[[tasks]]\nname = "facts"\nfamily = "qa"', "the name 'facts' stands twice"),
+        ('[[tasks]]\nname = "facts"\nfamily = "qa"', "duplicate name 'facts'"),
         ('[[tasks]]\nname = "b"\nfamily = "qa"\nsplit = "pages"', "there is no [splits.pages]"),
         ('[[tasks]]\nname = "b"\nfamily = "qa"\ngamma_default = 0.1', "below lowest_gamma"),
         ('[[tasks]]\nname = "b"\nfamily = "qa"\ngamma = {"9" = 0.9}', "not one of orders"),

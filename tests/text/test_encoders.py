@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from schemas import StudyError
-from schemas.settings.study_file import Encoder
+from schemas.settings.study_file import EncoderSettings
 from tasks.text.encoders import association, ngram_encoders
 from tasks.text.words.analyzer import normalise
 
-ASSOCIATION = ngram_encoders.encoder_settings(Encoder())
+ASSOCIATION = ngram_encoders.encoder_settings(EncoderSettings())
 GAMMA = 0.5
 PHRASINGS = {
     "capital": ["What is the capital of {}?", "Which city is the capital of the land {}?", "Name the capital city of {}."],
@@ -201,21 +201,23 @@ def test_aliases_and_rationales_are_learnt_from_as_they_are_mined():
 
 
 def test_settings_of_another_encoder_do_not_matter():
-    assert ngram_encoders.encoder_settings(Encoder(input_prefix="query: ")) == ngram_encoders.encoder_settings(Encoder())
-    sentence = Encoder(kind="sentence-transformers", model="m", revision="0" * 40, iterations=3)
+    assert ngram_encoders.encoder_settings(EncoderSettings(input_prefix="query: ")) == ngram_encoders.encoder_settings(
+        EncoderSettings()
+    )
+    sentence = EncoderSettings(kind="sentence-transformers", model="m", revision="0" * 40, iterations=3)
     assert "iterations" not in ngram_encoders.encoder_settings(sentence)
 
 
 def sentence_encoder(folder, **settings):
     """A sentence-transformers encoder from a folder."""
-    named = Encoder(kind="sentence-transformers", model=str(folder), **settings)
+    named = EncoderSettings(kind="sentence-transformers", model=str(folder), **settings)
     return ngram_encoders.fit(ngram_encoders.encoder_settings(named), [])
 
 
 @pytest.mark.parametrize("revision", ["main", "", "v2.0"])
 def test_a_hub_model_is_named_by_its_commit(revision):
     with pytest.raises(StudyError, match="40 hex digits"):
-        ngram_encoders.encoder_settings(Encoder(kind="sentence-transformers", model="some/model", revision=revision))
+        ngram_encoders.encoder_settings(EncoderSettings(kind="sentence-transformers", model="some/model", revision=revision))
 
 
 @pytest.mark.parametrize(
@@ -230,9 +232,9 @@ def test_a_hub_model_is_named_by_its_commit(revision):
 )
 def test_e5_gets_its_prefixes_unless_the_study_names_others(name, prefixes):
     at = {"kind": "sentence-transformers", "model": name, "revision": "0" * 40}
-    found = ngram_encoders.encoder_settings(Encoder(**at))
+    found = ngram_encoders.encoder_settings(EncoderSettings(**at))
     assert (found["input_prefix"], found["output_prefix"]) == prefixes
-    assert ngram_encoders.encoder_settings(Encoder(**at, input_prefix=""))["input_prefix"] == ""
+    assert ngram_encoders.encoder_settings(EncoderSettings(**at, input_prefix=""))["input_prefix"] == ""
 
 
 @pytest.mark.parametrize(
@@ -245,7 +247,7 @@ def test_e5_gets_its_prefixes_unless_the_study_names_others(name, prefixes):
 )
 def test_what_no_library_offers_is_said_before_anything_runs(settings, message):
     with pytest.raises(ValidationError, match=message):
-        Encoder(**settings)
+        EncoderSettings(**settings)
 
 
 def test_a_missing_package_is_named(tmp_path, monkeypatch):
@@ -324,13 +326,15 @@ def test_a_hub_that_cannot_be_reached_names_the_remedy(monkeypatch):
     import huggingface_hub.constants
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    named = Encoder(kind="sentence-transformers", model="nobody/nothing", revision="0" * 40)
+    named = EncoderSettings(kind="sentence-transformers", model="nobody/nothing", revision="0" * 40)
     with pytest.raises(StudyError, match="cannot be loaded.*give its folder as `model`"):
         ngram_encoders.fit(ngram_encoders.encoder_settings(named), [])
 
 
 def test_another_model_in_the_same_folder_is_another_encoder(minilm):
-    settings = ngram_encoders.encoder_settings(Encoder(kind="sentence-transformers", model=minilm.name), str(minilm.parent))
+    settings = ngram_encoders.encoder_settings(
+        EncoderSettings(kind="sentence-transformers", model=minilm.name), str(minilm.parent)
+    )
     assert settings["model"] == str(minilm)
     assert {"model.safetensors", "tokenizer.json", "modules.json"} <= {
         p.name for p in ngram_encoders.encoder_files(settings)

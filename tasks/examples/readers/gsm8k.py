@@ -1,4 +1,4 @@
-"""GSM8K, JSON lines. The calculator's annotations <<…>> are taken out; the last line keeps the number that is checked.
+"""GSM8K, JSON lines. The calculator's annotations <<…>> are removed; the last line keeps the number that is checked.
 
 {"question": "Two boxes hold 3 pears each. How many pears?", "answer": "There are 2*3=<<2*3=6>>6 pears.\\n#### 6"}
 """
@@ -7,22 +7,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
-from tasks.examples.record import Found, Refused, Settings, TaskFile, row_id
-from tasks.text.lines import excerpt, json_records, text_of
+from tasks.examples.record import Example, NotAnExample, ReadSettings, Reject, TaskFile, json_examples, row_id, text
 
 
-def read_gsm8k(file: TaskFile, settings: Settings) -> Iterator[Found | Refused]:
-    """Examples of one file: y is the rationale and, behind ####, the number."""
-    for row, line, record in json_records(file.path, settings["encoding"]):
-        if isinstance(record, str):
-            yield Refused(row, record, excerpt(line))
-            continue
-        (question, no_question), (answer, no_answer) = text_of(record, "question"), text_of(record, "answer")
-        problem = no_question or no_answer
-        if not problem and not re.search(r"####\s*\S", answer):
-            problem = "the answer has no final number behind ####"
-        if problem:
-            yield Refused(row, problem, excerpt(line))
-        else:
-            yield Found(row, row_id(file.name, row), question, re.sub(r"<<.*?>>", "", answer), record=record)
+def read(file: TaskFile, settings: ReadSettings) -> Iterator[Example | Reject]:
+    """Examples of one file: y is the rationale and, after ####, the number."""
+
+    def example(row: int, record: dict[str, Any]) -> Example:
+        question, answer = text(record, "question"), text(record, "answer")
+        if not re.search(r"####\s*\S", answer):
+            raise NotAnExample("the answer has no final number after ####")
+        return Example(row, row_id(file.name, row), question, re.sub(r"<<.*?>>", "", answer), record=record)
+
+    return json_examples(file, settings, example)

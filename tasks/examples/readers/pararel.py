@@ -10,12 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from schemas import StudyError
-from tasks.examples.record import Found, Refused, Settings, TaskFile, row_id
-from tasks.text.lines import excerpt, json_records, text_of
+from tasks.examples.record import Example, ReadSettings, Reject, TaskFile, json_examples, row_id, text
 
-TEMPLATES = {  # of ParaRel's patterns for a relation, the first that ends with [Y]: a model sees what stands before it
+SETTINGS = ("templates",)
+GROUPS_SHARE_SHOTS = True
+TEMPLATES = {  # of ParaRel's patterns for a relation, the first that ends with [Y]: a model sees what comes before it
     "P19": "[X] was born in [Y].",
     "P30": "[X] is located in [Y].",
     "P36": "The capital of [X] is [Y].",
@@ -36,27 +38,23 @@ def cloze(relation: str, templates: Mapping[str, str], task: str) -> str:
             f"task {task!r}: relation {relation!r}, which is the file's name, has no template; write "
             f'templates = {{{relation} = "… [X] … [Y]."}} in the task'
         )
-    found = re.fullmatch(r"([^\[]*\[X\][^\[]*)\[Y\]\W*", template)
-    if not found:
+    parts = re.fullmatch(r"([^\[]*\[X\][^\[]*)\[Y\]\W*", template)
+    if not parts:
         raise StudyError(
-            f"task {task!r}: template {template!r} of relation {relation}: [X] must stand in it once, and [Y] once, "
-            "at its end: a model sees only what stands before the answer"
+            f"task {task!r}: template {template!r} of relation {relation} must contain [X] once, and [Y] once at its end: "
+            "a model sees only what comes before the answer"
         )
-    return found[1].replace("[X]", "{input}")
+    return parts[1].replace("[X]", "{input}")
 
 
-def read_pararel(file: TaskFile, settings: Settings) -> Iterator[Found | Refused]:
+def read(file: TaskFile, settings: ReadSettings) -> Iterator[Example | Reject]:
     """Examples of one file: x is the subject, y the object, group the relation."""
     relation = relation_of(file.name)
     prompt = settings["templates"].get(relation, "")
-    for row, line, record in json_records(file.path, settings["encoding"]):
-        if isinstance(record, str):
-            yield Refused(row, record, excerpt(line))
-            continue
-        (x, no_x), (y, no_y) = text_of(record, "sub_label"), text_of(record, "obj_label")
-        if no_x or no_y:
-            yield Refused(row, no_x or no_y, excerpt(line))
-        else:
-            uuid = record.get("uuid")
-            name = uuid if isinstance(uuid, str) and uuid.strip() else row_id(file.name, row)
-            yield Found(row, name, x, y, relation, prompt=prompt, record=record)
+
+    def example(row: int, record: dict[str, Any]) -> Example:
+        x, y, uuid = text(record, "sub_label"), text(record, "obj_label"), record.get("uuid")
+        name = uuid if isinstance(uuid, str) and uuid.strip() else row_id(file.name, row)
+        return Example(row, name, x, y, relation, prompt=prompt, record=record)
+
+    return json_examples(file, settings, example)

@@ -1,7 +1,7 @@
-"""TriviaQA, the official files: qa/wikipedia-dev.json, triviaqa-unfiltered/unfiltered-web-train.json and their kin.
+"""TriviaQA, the official files: qa/wikipedia-dev.json, triviaqa-unfiltered/unfiltered-web-train.json and others like them.
 
 {"Data": [{"Question": "Who painted it?", "QuestionId": "tc_33", "Answer": {"Value": "Rembrandt", "Aliases": ["Rembrandt",
- "Rembrandt van Rijn"], "NormalizedAliases": ["rembrandt", "rembrandt van rijn"], …}, "EntityPages": […]}], "Domain": …}
+ "Rembrandt van Rijn"], "NormalizedAliases": ["rembrandt", …], …}, "EntityPages": […]}], "Domain": …}
 """
 
 from __future__ import annotations
@@ -9,51 +9,42 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from tasks.examples.readers.json_items import array_items
-from tasks.examples.record import Found, Refused, Settings, TaskFile, other_encoding, row_id
-from tasks.text.lines import excerpt, has_surrogates, text_of
+from tasks.examples.json_array import array_items
+from tasks.examples.record import Example, NotAnExample, ReadSettings, Reject, TaskFile, other_encoding, row_id, text, texts
+from tasks.text.lines import excerpt, has_surrogates
 
-OTHERS = ("Aliases", "NormalizedAliases", "HumanAnswers")  # what the official evaluation takes for right
+ALIASES = ("Aliases", "NormalizedAliases", "HumanAnswers")  # the official evaluation accepts all of them
+KEPT = ("QuestionId", "Question", "QuestionSource")
 
 
-def read_triviaqa(file: TaskFile, settings: Settings) -> Iterator[Found | Refused]:
-    """Examples of one file; rows count the records. Evidence documents are passed over."""
+def read(file: TaskFile, settings: ReadSettings) -> Iterator[Example | Reject]:
+    """Examples of one file; rows count the records. Evidence documents are ignored."""
     for row, record in array_items(file.path, "Data", settings["encoding"]):
-        found = _example(record, row, file.name, settings) if isinstance(record, dict) else "a record that is no object"
-        yield Refused(row, found, _shown(record)) if isinstance(found, str) else found
+        try:
+            item: Example | Reject = _example(record, row, file.name)
+        except NotAnExample as problem:
+            reason = other_encoding(settings["encoding"]) if "surrogate" in str(problem) else str(problem)
+            question = record.get("Question") if isinstance(record, dict) else record
+            item = Reject(row, reason, excerpt(question if isinstance(question, str) else ""))
+        yield item
 
 
-def _example(record: dict[str, Any], row: int, name: str, settings: Settings) -> Found | str:
-    question, problem = text_of(record, "Question")
-    answer = record.get("Answer")
-    if problem:
-        return other_encoding(settings["encoding"]) if "surrogate" in problem else problem
+def _example(record: Any, row: int, name: str) -> Example:
+    if not isinstance(record, dict):
+        raise NotAnExample("a record that is no object")
+    question, answer = text(record, "Question"), record.get("Answer")
     if not isinstance(answer, dict):
-        return "no field 'Answer': the answers of the test set are not given out; take the dev set"
-    output, problem = text_of(answer, "Value")
-    if problem:
-        return other_encoding(settings["encoding"]) if "surrogate" in problem else f"Answer: {problem}"
-    others = []
-    for field in OTHERS:
-        texts = answer.get(field, [])
-        if not isinstance(texts, list) or not all(isinstance(t, str) for t in texts):
-            return f"Answer: field {field!r} is not a list of texts"
-        others += texts
-    if any(map(has_surrogates, others)):
-        return other_encoding(settings["encoding"])
-    aliases = tuple(dict.fromkeys(t for t in others if t.strip() and t != output))
+        raise NotAnExample("no field 'Answer': the answers of the test set are not published; use the dev set")
+    try:
+        output = text(answer, "Value")
+        accepted = [t for field in ALIASES for t in texts(answer, field)]
+    except NotAnExample as problem:
+        raise NotAnExample(f"Answer: {problem}") from None
+    if any(map(has_surrogates, accepted)):
+        raise NotAnExample("a surrogate among the aliases")
+    aliases = tuple(dict.fromkeys(t for t in accepted if t.strip() and t != output))
     identifier = record.get("QuestionId")
-    known = isinstance(identifier, str) and identifier.strip()
-    return Found(
-        row,
-        str(identifier) if known else row_id(name, row),
-        question,
-        output,
-        aliases=aliases,
-        record={k: record[k] for k in ("QuestionId", "Question", "QuestionSource") if k in record},
-    )
-
-
-def _shown(record: object) -> str:
-    question = record.get("Question") if isinstance(record, dict) else record
-    return excerpt(question if isinstance(question, str) else "")
+    if not isinstance(identifier, str) or not identifier.strip():
+        identifier = row_id(name, row)
+    kept = {k: record[k] for k in KEPT if k in record}
+    return Example(row, identifier, question, output, aliases=aliases, record=kept)

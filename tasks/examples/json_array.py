@@ -1,6 +1,8 @@
 """The items of an array inside one large JSON object, one at a time: TriviaQA's files have hundreds of megabytes.
 
 {"Data": [{…}, {…}], "Domain": "Web", "Version": 1.0}    ->    {…}, {…}
+
+Not ijson: its errors name no line, and it stops at the first byte that is not UTF-8, where one record should be rejected.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from schemas import StudyError
 from tasks.text.lines import breaks_off, open_bytes
 
 CHUNK = 1 << 20
-LONGEST = 1 << 28  # characters of one item: more is no item but a file that is broken
+LONGEST = 1 << 28  # characters of one item: a longer one means that the file is broken
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 
@@ -27,14 +29,14 @@ def array_items(path: Path, field: str, encoding: str = "utf-8") -> Iterator[tup
     """
     try:
         with open_bytes(path) as source:
-            yield from _items(_Text(path, source, encoding), field)
+            yield from _items(_JsonText(path, source, encoding), field)
     except Exception as error:
         if not breaks_off(error):
             raise
         raise StudyError(f"{path}: broken off: {error}. Get the file again; nothing was taken.") from None
 
 
-def _items(text: _Text, field: str) -> Iterator[tuple[int, Any]]:
+def _items(text: _JsonText, field: str) -> Iterator[tuple[int, Any]]:
     text.mark("{")
     while text.value() != field:
         text.mark(":")
@@ -53,8 +55,8 @@ def _items(text: _Text, field: str) -> Iterator[tuple[int, Any]]:
             return
 
 
-class _Text:
-    """The text from some place on, as far as it was read."""
+class _JsonText:
+    """The text of a file, read block by block; `at` is the place in the block that is parsed next."""
 
     def __init__(self, path: Path, source: BinaryIO, encoding: str) -> None:
         self.path, self.source = path, source
@@ -65,7 +67,7 @@ class _Text:
         self.text = self.text.removeprefix("\ufeff")
 
     def more(self) -> None:
-        """Read as much again as is waiting, so that a long item is looked at a few times only."""
+        """Read another block, at least as long as the rest of this one, so that a long item is parsed a few times only."""
         self.row += self.text.count("\n", 0, self.at)
         block = self.source.read(max(CHUNK, len(self.text) - self.at))
         self.ended = not block
@@ -75,7 +77,7 @@ class _Text:
             raise self.problem(f"{error}; or set its `encoding`") from None
 
     def next(self) -> str:
-        """The next character that is no white space, not taken; "" at the end."""
+        """The next character that is no white space, without taking it; "" at the end."""
         while True:
             self.at = _SPACE.match(self.text, self.at).end()  # type: ignore[union-attr]
             if self.at < len(self.text) or self.ended:
@@ -84,11 +86,13 @@ class _Text:
 
     def mark(self, allowed: str) -> str:
         """Take one of these characters."""
-        found = self.next()
-        if not found or found not in allowed:
-            raise self.problem(f"{found!r} where {' or '.join(allowed)} must stand" if found else "the file ends too early")
+        character = self.next()
+        if not character:
+            raise self.problem("the file ends too early")
+        if character not in allowed:
+            raise self.problem(f"{character!r} where {' or '.join(allowed)} is expected")
         self.at += 1
-        return found
+        return character
 
     def value(self) -> Any:
         """Take one JSON value."""
@@ -108,5 +112,5 @@ class _Text:
     def problem(self, what: str, place: int | None = None) -> StudyError:
         row = self.row + self.text.count("\n", 0, self.at if place is None else place)
         return StudyError(
-            f"{self.path}: row {row}: not the JSON this reader takes: {what}. Get the file again, or set the task's `reader`"
+            f"{self.path}: row {row}: not the JSON that this reader expects: {what}. Get the file again, or set the task's `reader`"
         )

@@ -1,4 +1,4 @@
-"""MMLU's 57 subjects, and the two groups of arXiv 2407.14985 §3: 34 that ask for knowledge, 22 that ask for reasoning.
+"""MMLU's 57 subjects, and the two groups of arXiv 2407.14985 §3: 34 of knowledge, 22 of reasoning.
 
 The groups are those of the authors' released script (compute_llm_prob.py). `formal_logic` is in neither.
 """
@@ -33,8 +33,8 @@ def subject_of(name: str) -> str:
     return re.sub(r"(_(dev|val|test))?(\.csv)?(\.gz|\.zst)?$", "", Path(name).name)
 
 
-def wanted(subjects: str | Sequence[str]) -> frozenset[str]:
-    """The subjects a task names: "knowledge", "reasoning", or a list. StudyError for one that MMLU has not."""
+def subjects_of(subjects: str | Sequence[str]) -> frozenset[str]:
+    """The subjects a task names: "knowledge", "reasoning", or a list. StudyError for one that MMLU does not have."""
     if isinstance(subjects, str):
         return {"knowledge": KNOWLEDGE, "reasoning": REASONING}[subjects]
     unknown = sorted(set(subjects) - SUBJECTS)

@@ -5,8 +5,8 @@
     evaluate = ["test"]                                # splits of the data set
     fields = {input = "question", options = "choices.text", labels = "choices.label", answer = "answerKey", id = "id"}
 
-From the hub only by the commit: what "main" names may change under the same key. A folder is one that `save_to_disk` wrote,
-or one of parquet, JSON or CSV files; its files' hashes are in the key. No script of a data set is ever run.
+A data set of the hub is named by its commit, because "main" may change under the same key. A folder is one that
+`save_to_disk` wrote, or one of parquet, JSON or CSV files; its files' hashes are in the key. No script of a data set is run.
 """
 
 from __future__ import annotations
@@ -19,17 +19,19 @@ from typing import Any
 
 from schemas import StudyError
 from schemas.settings.base import is_hub_name
-from tasks.examples import fields
-from tasks.examples.record import Found, Refused, Settings, TaskFile
+from tasks.examples.fields import mapped_example
+from tasks.examples.record import Example, NotAnExample, ReadSettings, Reject, TaskFile
 from tasks.storage.source_files import outside_file
 from tasks.storage.store import SourceFile
 from tasks.text.lines import excerpt
 
+SETTINGS = ("fields", "revision")
+
 
 def plan_hub(reader: str, revision: str, data: str, task: str) -> tuple[dict[str, Any], tuple[SourceFile, ...]]:
-    """What the key says of a data set: its name and commit, or the files of its folder. Asks no one.
+    """What identifies a data set in the key: its name and commit, or the files of its folder. Uses no network.
 
-    Raises StudyError for a name that is no folder and has no commit.
+    Raises StudyError for a name that is neither a folder nor a data set of the hub with a commit.
     """
     name, _, config = reader.removeprefix("hf:").partition(":")
     folder = (Path(data) / name).absolute()
@@ -43,8 +45,8 @@ def plan_hub(reader: str, revision: str, data: str, task: str) -> tuple[dict[str
     files = sorted(p for p in folder.rglob("*") if p.is_file() and not _is_cache(p.relative_to(folder)))
     if not files:
         raise StudyError(f"task {task!r}: {folder} holds no file; save the data set there with its save_to_disk")
-    found = (replace(outside_file(p), name=p.relative_to(folder).as_posix(), path=str(p)) for p in files)
-    return {"name": "", "config": config, "revision": ""}, tuple(found)
+    named = (replace(outside_file(p), name=p.relative_to(folder).as_posix(), path=str(p)) for p in files)
+    return {"name": "", "config": config, "revision": ""}, tuple(named)
 
 
 def _is_cache(path: Path) -> bool:
@@ -56,34 +58,38 @@ def folder_of(files: tuple[SourceFile, ...]) -> Path:
     return Path(files[0].path).parents[len(Path(files[0].name).parts) - 1] if files else Path()
 
 
-def read_hub(file: TaskFile, settings: Settings) -> Iterator[Found | Refused]:
+def read(file: TaskFile, settings: ReadSettings) -> Iterator[Example | Reject]:
     """Examples of one split of a data set: the file's name is the split's. Row: the record's number, from 1."""
     if not settings["fields"]:
         raise StudyError(f'reader "hf" needs fields = {{input = "…", output = "…"}}; {_columns(file, settings)}')
     for row, record in enumerate(_records(file, settings), 1):
-        found = fields.example(record, settings["fields"], row, f"{file.name}/{row:07d}")
-        yield Refused(row, found, excerpt(str(record))) if isinstance(found, str) else found
+        try:
+            item: Example | Reject = mapped_example(record, settings["fields"], row, f"{file.name}/{row:07d}")
+        except NotAnExample as reason:
+            item = Reject(row, str(reason), excerpt(str(record)))
+        yield item
 
 
-def _columns(file: TaskFile, settings: Settings) -> str:
+def _columns(file: TaskFile, settings: ReadSettings) -> str:
     first = next(iter(_records(file, settings)), {})
     return f"its columns are {', '.join(first)}"
 
 
-def _records(file: TaskFile, settings: Settings) -> Iterator[Mapping[str, Any]]:
+def _records(file: TaskFile, settings: ReadSettings) -> Iterator[Mapping[str, Any]]:
     """The records of a split, in order. StudyError for a library that is missing, a hub that does not answer, a wrong name."""
     try:
         import datasets
     except ImportError:
         raise StudyError("reader \"hf\" needs the library `datasets`: pip install 'taskgram[hf]'") from None
-    hub, what = settings["hub"], settings["hub"]["name"] or str(file.path)
+    hub = settings["hub"]
+    what = hub["name"] or str(file.path)
     try:
         splits: Any
         if hub["name"]:
             splits = datasets.load_dataset(hub["name"], hub["config"] or None, revision=hub["revision"])
         elif (file.path / "dataset_dict.json").is_file() or (file.path / "state.json").is_file():
             splits = datasets.load_from_disk(str(file.path))
-        else:  # read as it stands: a copy in the library's cache could be of files that have changed since
+        else:  # read in place: a copy in the library's cache could be of files that have changed since
             splits = datasets.load_dataset(str(file.path), hub["config"] or None, streaming=True)
         if isinstance(splits, datasets.Dataset):
             splits = {str(splits.split or "train"): splits}
@@ -91,12 +97,12 @@ def _records(file: TaskFile, settings: Settings) -> Iterator[Mapping[str, Any]]:
             yield from splits[file.name]
             return
         missing = f"no split {file.name!r}; it has {', '.join(map(str, splits))}"
-    except Exception as error:  # whatever the library raises, a person mends it by the same two things
+    except Exception as error:  # whatever the library raises, the remedies are the same
         remedy = (
             "check name, config and revision, and that the hub can be reached; without a network, give a folder that the data "
             "set's save_to_disk wrote"
             if hub["name"]
-            else "save the data set anew with its save_to_disk, or as parquet"
+            else "save the data set again with its save_to_disk, or as parquet"
         )
         raise StudyError(f"data set {what}: {type(error).__name__}: {error}. Remedy: {remedy}") from None
     raise StudyError(f"data set {what}: {missing}")
