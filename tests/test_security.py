@@ -20,7 +20,7 @@ from flows.environment import check_root
 from schemas import Study, StudyError
 from schemas.settings.base import is_hub_name
 from schemas.settings.model_settings import Model
-from tasks.report.plot.figure import table
+from tasks.report.figures.report_figure import csv_text
 from tasks.text.display import brief, json_text, printable
 from tests.studies import taskgram
 from tests.support import NOTES, RIVERS
@@ -164,7 +164,7 @@ def test_text_of_others_does_not_command_a_terminal() -> None:
 
 def test_no_cell_of_a_csv_is_a_formula() -> None:
     rows = [{"a": text, "b": -1.5} for text in ("=cmd()", "+1", "-1", "@x", "\t=x", "\r=x", "plain", "a=b")]
-    found = list(csv.reader(io.StringIO(table(rows, ("a", "b")), newline="")))[1:]
+    found = list(csv.reader(io.StringIO(csv_text(rows, ("a", "b")), newline="")))[1:]
     assert [r[0] for r in found] == ["'=cmd()", "'+1", "'-1", "'@x", "'\t=x", "' =x", "plain", "a=b"]
     assert {r[1] for r in found} == {"-1.5"}, "numbers stay numbers"
 

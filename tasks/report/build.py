@@ -15,89 +15,48 @@ from tasks.report.trace import trace_files
 from tasks.step import Inputs, Job, Stage, Step, Work
 
 READS = (
-    "metrics",
-    "metric_family",
-    "exclusions",
-    "examples",
-    "document_rejects",
-    "example_rejects",
-    "documents",
-    "tokens",
-    "models",
-    "training_log",
-    "task_grams",
-    "similarities",
-    "pair_counts",
-    "pair_documents",
-    "ngram_counts",
-    "ngram_vocabulary",
-    "truth",
-    "planted_sequences",
-    "contamination",
+    *("metrics", "metric_family", "exclusions", "models", "training_log", "examples", "example_rejects", "documents"),
+    *("document_rejects", "tokens", "ngram_counts", "contamination", "similarities", "task_grams", "pair_counts"),
+    *("pair_documents", "truth", "planted_sequences"),
 )
 LIBRARIES = (
-    "prefect",
-    "dask",
-    "pyarrow",
-    "polars",
-    "duckdb",
-    "great_expectations",
-    "numpy",
-    "scipy",
-    "numba",
-    "transformers",
-    "tokenizers",
-    "torch",
-    "sacrebleu",
-    "matplotlib",
+    *("prefect", "dask", "pyarrow", "polars", "duckdb", "great_expectations", "numpy", "scipy", "numba", "transformers"),
+    *("tokenizers", "torch", "sacrebleu", "matplotlib", "jinja2"),
 )
 
 
 def versions() -> dict[str, str]:
-    """Versions of ours and of the libraries that are installed."""
-    found = {"taskgram": "not installed"}
+    """Versions of taskgram and of the libraries that are installed."""
+    installed = {"taskgram": "not installed"}
     for name in ("taskgram", *LIBRARIES):
         try:
-            found[name] = metadata.version(name)
+            installed[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def plan(study: Study, inputs: Inputs) -> list[Job]:
     """One job: the report of the study."""
     tasks = [
-        {
-            "name": t.name,
-            "family": t.family,
-            "version": t.full_version,
-            "shots": t.shots,
-            "orders": list(t.orders),
-            "first_order": t.first_order,
-            "gamma": {str(n): t.gamma_at(n) for n in t.orders},
-            "lowest_gamma": t.lowest_gamma,
-            "mined_on_evaluated": t.reader != "planted" and not t.mine and not t.split,
-        }
+        {"name": t.name, "family": t.family, "version": t.full_version, "shots": t.shots, "orders": list(t.orders)}
+        | {"first_order": t.first_order, "gamma": {str(n): t.gamma_at(n) for n in t.orders}, "lowest_gamma": t.lowest_gamma}
+        | {"mined_on_evaluated": t.reader != "planted" and not t.mine and not t.split}
         for t in study.tasks
     ]
-    settings: dict[str, Any] = {
-        "study": study.name,
-        "title": study.title,
-        "tasks": tasks,
-        "models": [m.name for m in study.models],
-        "planted": study.corpus.planted is not None,
-        "versions": versions(),
-        "methods": {
-            "seed": study.seed,
-            "encoder": study.encoder.kind,
-            "encoder model": study.encoder.model,
-            "stop words": study.counting.stop_words,
-            "bootstrap draws": study.measures.bootstrap,
-            "other inputs for Mem_Δ": study.scoring.other_inputs,
-            "longest ∞-gram suffix": study.counting.longest_suffix,
-            "precision": study.scoring.dtype,
-        },
+    methods = {
+        "seed": study.seed,
+        "encoder": study.encoder.kind,
+        "encoder model": study.encoder.model,
+        "stop words": study.counting.stop_words,
+        "bootstrap draws": study.measures.bootstrap,
+        "other inputs for Mem_Δ": study.scoring.other_inputs,
+        "longest ∞-gram suffix": study.counting.longest_suffix,
+        "precision": study.scoring.dtype,
     }
+    settings: dict[str, Any] = {"study": study.name, "title": study.title, "tasks": tasks, "methods": methods}
+    settings |= {"models": [m.name for m in study.models], "planted": study.corpus.planted is not None}
+    settings["versions"] = versions()
     return [Job({"study": study.name}, settings, {t: tuple(inputs.get(t, ())) for t in READS})]
 
 
@@ -107,32 +66,25 @@ def run(work: Work) -> None:
     from tasks.report.figures.all_figures import draw
     from tasks.report.page.page import page
     from tasks.report.page.results import results_csv
-    from tasks.report.plot.drawing import sheet
+    from tasks.report.plot.drawing import drawing_files
 
-    facts = gather(work)
-    figures = draw(facts)
-    files = {"index.html": page(facts, figures).encode(), "results.csv": results_csv(facts).encode()}
+    data = gather(work)
+    figures = draw(data)
+    files = {"index.html": page(data, figures).encode(), "results.csv": results_csv(data).encode()}
     for figure in figures:
         if figure.panels:
-            drawn = sheet(figure.name, figure.panels)
-            files[f"figures/{figure.name}.csv"] = figure.csv.encode()
-            files[f"figures/{figure.name}.svg"] = drawn.svg.encode()
-            files[f"figures/{figure.name}.pdf"] = drawn.pdf
+            svg, pdf = drawing_files(figure.name, figure.panels)
+            files |= {f"figures/{figure.name}.csv": figure.csv.encode(), f"figures/{figure.name}.svg": svg.encode()}
+            files[f"figures/{figure.name}.pdf"] = pdf
     _publish(work.folder(), files)
     names = sorted(files)
-    work.write(
-        "report_files",
-        {
-            "file": names,
-            "sha256": [hashlib.sha256(files[n]).hexdigest() for n in names],
-            "bytes": [len(files[n]) for n in names],
-        },
-    )
+    hashes = [hashlib.sha256(files[n]).hexdigest() for n in names]
+    work.write("report_files", {"file": names, "sha256": hashes, "bytes": [len(files[n]) for n in names]})
     work.add("files", len(names))
 
 
 def _publish(folder: Path, files: dict[str, bytes]) -> None:
-    """Write the files, and remove what an interrupted run left beside them."""
+    """Write the files, and remove what an interrupted run left there."""
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         if path.relative_to(folder).as_posix() not in files:
             path.unlink()
@@ -144,7 +96,7 @@ def _publish(folder: Path, files: dict[str, bytes]) -> None:
 
 REPORT = Step(
     "report",
-    version=5,
+    version=6,
     about="One page with the results, the figures and what they rest on.",
     reads=(*READS, *(table for table in trace_files.READS if table not in READS)),
     stages=(

@@ -1,159 +1,170 @@
-"""Which rows of `metrics` answer which question, and how a number is written. Shared by page, figures and terminal.
+"""Which rows of `metrics` answer which question, and what the text of `detail` means: no other file of the report reads it.
 
-A number that could not be taken is never shown as 0: it is "no evidence", with the reason beside it.
+Shared by the page, the figures and the terminal.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-Row = Mapping[str, Any]
+MetricRow = Mapping[str, Any]
 
-NO_EVIDENCE = "no evidence"
 LEVEL = 0.05
 HUNDREDS = ("bleu", "chrf", "chrf++", "sentence_chrf")
 SHARES = ("exact_match", "accuracy", "rate", "share", "equal", "recall", "coverage", "final_number", "number_match")
-NO_MODELS = {"reference", "held_out"}  # what novelty sets beside the models
-PRIMARY = ("main_score", "score", "mem_n", "mem_delta", "mem_infinity")
+NO_MODELS = {"reference", "held_out"}  # novelty compares the models with these texts
+PRIMARY = ("main_score", "mem_n", "mem_delta", "mem_infinity")
+MEASURE_NAMES = {"mem_n": "Mem", "mem_delta": "Mem Δ", "mem_infinity": "Mem ∞"}
 UNITS = ("pair", "example_output", "example", "")
-DETAILS = ("", "nonzero", "full", "backoff", "full back-off")
 
 
-def sizes(models: Iterable[Row], names: Sequence[str] = ()) -> dict[str, int]:
-    """Parameters of each model's last checkpoint, smallest first; models of unknown size stand behind, as 0."""
-    found = {r["model"]: int(r["parameters"]) for r in sorted(models, key=lambda r: (r["model"], r["checkpoint"]))}
-    order = sorted(found, key=lambda m: (found[m], m))
-    return {m: found[m] for m in order} | {m: 0 for m in names if m not in found}
+# -- what `detail` means ----------------------------------------------------------------------------------------------
+PLAIN = ("", "nonzero", "full", "backoff", "full back-off")
+PLACEBO, MINUS_PLACEBO, PIGEONHOLE, PLANTED = "placebo", "minus placebo", "pigeonhole", "planted"
+_SWEEP = re.compile(r"^(?P<setting>[^=]+)=(?P<value>.*) (?P<swept>mem_\w+)$")
 
 
-def pick(
-    metrics: Iterable[Row], measure: str, task: str, model: str, order: int | None = None, statistic: str | None = None
-) -> Row | None:
-    """The row the results table shows: last checkpoint, pair unit before others, plain selection before variants."""
-    rows = [
-        r
-        for r in metrics
-        if r["measure"] == measure
-        and r["task"] == task
-        and r["model"] == model
-        and (order is None or r["order"] == order)
-        and (statistic is None or r["statistic"] == statistic)
-    ]
-    return min(rows, key=_preference) if rows else None
+def is_plain(row: MetricRow) -> bool:
+    """Whether a row is the measure itself and not a variant of it."""
+    return row["detail"] in PLAIN
 
 
-def _preference(row: Row) -> tuple[Any, ...]:
+def label_of(row: MetricRow) -> str:
+    """What distinguishes this row from others of its measure: a remedy, component, bin, side, group or case."""
+    return str(row["detail"])
+
+
+def sweep_settings(rows: Iterable[MetricRow]) -> list[dict[str, Any]]:
+    """Rows of a sweep over one setting, with the setting, its value and the measure that was swept."""
+    return [dict(r) | match.groupdict() for r in rows if (match := _SWEEP.match(r["detail"]))]
+
+
+def compared_model(row: MetricRow, measure: str) -> str:
+    """The other model of a difference of this measure; empty for other rows."""
+    prefix = f"{measure} minus "
+    return row["detail"].removeprefix(prefix) if row["detail"].startswith(prefix) else ""
+
+
+def slope_measure(row: MetricRow) -> str:
+    """The measure whose slope on log size the row holds."""
+    return MEASURE_NAMES.get(row["detail"], row["detail"])
+
+
+def counts_pairs(row: MetricRow) -> bool:
+    """Whether a novelty row counts pairs instead of n-grams."""
+    return "pair" in (row["unit"], row["detail"])
+
+
+def _preference(row: MetricRow) -> tuple[Any, ...]:
     unit = UNITS.index(row["unit"]) if row["unit"] in UNITS else len(UNITS)
-    detail = DETAILS.index(row["detail"]) if row["detail"] in DETAILS else len(DETAILS)
+    detail = PLAIN.index(row["detail"]) if row["detail"] in PLAIN else len(PLAIN)
     return (-row["checkpoint"], unit, detail, "paper" in row["detail"], row["order"], row["statistic"], row["detail"])
 
 
+# -- which row --------------------------------------------------------------------------------------------------------
+def sizes(models: Iterable[MetricRow], names: Sequence[str] = ()) -> dict[str, int]:
+    """Parameters of each model's last checkpoint, smallest first; then `names` of unknown size, as 0."""
+    parameters = {r["model"]: int(r["parameters"]) for r in sorted(models, key=lambda r: (r["model"], r["checkpoint"]))}
+    order = sorted(parameters, key=lambda m: (parameters[m], m))
+    return {m: parameters[m] for m in order} | {m: 0 for m in names if m not in parameters}
+
+
+def pick(
+    metrics: Iterable[MetricRow], measure: str, task: str, model: str, order: int | None, statistic: str | None
+) -> MetricRow | None:
+    """The preferred row: last checkpoint, unit `pair` before others, plain rows before variants. None accepts any value."""
+    wanted = {"measure": measure, "task": task, "model": model, "order": order, "statistic": statistic}
+    rows = [r for r in metrics if all(value is None or r[column] == value for column, value in wanted.items())]
+    return min(rows, key=_preference) if rows else None
+
+
 @dataclass(frozen=True)
-class Cells:
-    """One line of the results table; each is a metrics row or None, `q` the corrected p of the two primary measures."""
+class ResultsLine:
+    """One line of the results table: a metrics row (or None) per primary measure, and q of those in the corrected family."""
 
     task: str
     model: str
     order: int
-    score: Row | None
-    mem_n: Row | None
-    mem_delta: Row | None
-    mem_infinity: Row | None
+    rows: Mapping[str, MetricRow | None]
     q: Mapping[str, float]
-
-    def of(self, measure: str) -> Row | None:
-        """The row of a measure by its name."""
-        return self.score if measure == "main_score" else getattr(self, measure)
 
     def significant(self, measure: str) -> bool:
         """Whether q < .05; only the study's primary family has a q."""
         return self.q.get(measure, 1.0) < LEVEL
 
 
-def cells(metrics: Sequence[Row], family: Sequence[Row], task: str, model: str, order: int) -> Cells:
-    """Collect the four primary numbers of one task and model."""
-    plain = [r for r in metrics if not r["measure"].startswith("mem_") or r["detail"] in DETAILS]  # never a placebo's
-    found = {
-        "score": pick(metrics, "main_score", task, model) or pick(metrics, "score", task, model),
-        "mem_n": pick(plain, "mem_n", task, model, order, "spearman"),
-        "mem_delta": pick(plain, "mem_delta", task, model, order, "spearman"),
-        "mem_infinity": pick(plain, "mem_infinity", task, model, order, "spearman")
-        or pick(plain, "mem_infinity", task, model, None, "spearman"),
-    }
-    q = {
-        r["measure"]: r["q_value"]
-        for r in family
-        if r["task"] == task
-        and r["model"] == model
-        and r["order"] == order
-        and (row := found.get(r["measure"])) is not None
-        and r["checkpoint"] == row["checkpoint"]
-    }
-    return Cells(task, model, order, q=q, **found)  # type: ignore[arg-type]
+def results_line(
+    metrics: Sequence[MetricRow], family: Sequence[MetricRow], task: str, model: str, order: int
+) -> ResultsLine:
+    """Collect the primary numbers of one task and model."""
+    plain = [r for r in metrics if not r["measure"].startswith("mem_") or is_plain(r)]  # never a placebo's
+
+    def row_of(measure: str, n: int | None = None, statistic: str | None = None) -> MetricRow | None:
+        return pick(plain, measure, task, model, n, statistic)
+
+    rows = {m: row_of(m, order, "spearman") for m in ("mem_n", "mem_delta", "mem_infinity")}
+    rows["main_score"] = row_of("main_score") or row_of("score")
+    rows["mem_infinity"] = rows["mem_infinity"] or row_of("mem_infinity", None, "spearman")
+    q = {}
+    for r in family:
+        row = rows.get(r["measure"])
+        if row and (r["task"], r["model"], r["order"], r["checkpoint"]) == (task, model, order, row["checkpoint"]):
+            q[r["measure"]] = r["q_value"]
+    return ResultsLine(task, model, order, rows, q)
 
 
-def first_orders(metrics: Sequence[Row], family: Sequence[Row]) -> dict[str, int]:
-    """n of the results table per task, as the family fixed it; else the smallest n that was measured."""
-    found: dict[str, int] = {}
+def first_orders(metrics: Sequence[MetricRow], family: Sequence[MetricRow]) -> dict[str, int]:
+    """n of the results table per task: as the family fixed it, else the smallest n that was measured."""
+    orders: dict[str, int] = {}
     for row in metrics:
         if row["measure"] in ("mem_n", "mem_delta") and row["order"]:
-            found[row["task"]] = min(found.get(row["task"], row["order"]), row["order"])
-    return found | {r["task"]: r["order"] for r in family}
+            orders[row["task"]] = min(orders.get(row["task"], row["order"]), row["order"])
+    return orders | {r["task"]: r["order"] for r in family}
 
 
-def is_bare(detail: str) -> bool:
-    """Whether a row is the measure itself and no variant of it."""
-    return detail in DETAILS
+def last_checkpoints(rows: Iterable[MetricRow]) -> list[MetricRow]:
+    """The rows of each model's last checkpoint."""
+    kept = list(rows)
+    newest: dict[tuple[str, str], int] = {}
+    for r in kept:
+        newest[r["task"], r["model"]] = max(newest.get((r["task"], r["model"]), -1), r["checkpoint"])
+    return [r for r in kept if r["checkpoint"] == newest[r["task"], r["model"]]]
 
 
-def known(row: Row | None) -> bool:
+def has_number(row: MetricRow | None) -> bool:
     """Whether there is a number at all."""
     return row is not None and row["estimate"] is not None and math.isfinite(row["estimate"])
 
 
-def has_interval(row: Row | None) -> bool:
+def has_interval(row: MetricRow | None) -> bool:
     """Whether both ends of the interval are there."""
-    return known(row) and row is not None and row["low"] is not None and row["high"] is not None
+    return row is not None and has_number(row) and row["low"] is not None and row["high"] is not None
 
 
-def number(value: float | None, statistic: str = "spearman") -> str:
-    """Shares as percent, BLEU and chrF on their own scale with one decimal, all else with two decimals."""
-    if value is None or not math.isfinite(value):
-        return "–"
-    if statistic in SHARES:
-        text = f"{100 * value:.1f}"
-    elif statistic in HUNDREDS:
-        text = f"{value:.1f}"
-    else:
-        text = f"{value:.2f}"
-    text = text.lstrip("-") if float(text) == 0 else text
-    return text.replace("-", "−") + (" %" if statistic in SHARES else "")
-
-
-def interval(row: Row | None) -> str:
-    """`[0.30, 0.52]`, or nothing."""
+def sign(row: MetricRow | None) -> int:
+    """1 or −1 where the interval excludes 0, else 0."""
     if row is None or not has_interval(row):
-        return ""
-    low, high = (number(row[end], row["statistic"]).removesuffix(" %") for end in ("low", "high"))
-    return f"[{low}, {high}]"
+        return 0
+    return 1 if row["low"] > 0 else -1 if row["high"] < 0 else 0
 
 
-def with_interval(row: Row | None) -> str:
-    """`0.41 [0.30, 0.52]`, or that there is no evidence."""
-    return f"{number(row['estimate'], row['statistic'])} {interval(row)}".strip() if known(row) and row else NO_EVIDENCE
+def apart(first: MetricRow, second: MetricRow) -> bool:
+    """Whether both rows have intervals and these do not overlap."""
+    both = has_interval(first) and has_interval(second)
+    return both and (first["high"] < second["low"] or second["high"] < first["low"])
 
 
-def integer(value: int) -> str:
-    """12,345 as 12 345 with narrow spaces, which no language reads as a decimal mark."""
-    return f"{value:,}".replace(",", "\u202f")
+def significant(row: MetricRow, q: float | None) -> bool:
+    """q < .05 inside the corrected family, else p < .05."""
+    p = q if q is not None else row["p_value"]
+    return p is not None and p < LEVEL
 
 
-def short(value: float) -> str:
-    """1_060_000 as 1.06M."""
-    for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= size:
-            return f"{value / size:.3g}{unit}"
-    return f"{value:.3g}"
+def notes_of(rows: Iterable[MetricRow], before: str = ": ", most: int = 3) -> str:
+    """The first different reasons why rows have no number."""
+    notes = list(dict.fromkeys(r["note"] for r in rows if r["note"] and not has_number(r)))
+    return before + "; ".join(notes[:most]) if notes else ""

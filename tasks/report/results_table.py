@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from tasks.report.numbers import LEVEL, NO_MODELS, cells, first_orders, short, sizes, with_interval
+from tasks.report.formatting import short, with_interval
+from tasks.report.numbers import LEVEL, NO_MODELS, PRIMARY, first_orders, results_line, sizes
 
 WIDTH = 110
 HEADINGS = ("model", "size", "score", "Mem_n", "Mem_Δ", "Mem_∞")
-MEASURES = ("main_score", "mem_n", "mem_delta", "mem_infinity")
 
 
 def results_table(metrics: pa.Table, family: pa.Table, models: pa.Table) -> str:
@@ -16,39 +16,39 @@ def results_table(metrics: pa.Table, family: pa.Table, models: pa.Table) -> str:
 
     `*` marks q < .05; what could not be measured is "no evidence", never 0.
     """
-    rows, primary, known = metrics.to_pylist(), family.to_pylist(), models.to_pylist()
+    rows, primary_family = metrics.to_pylist(), family.to_pylist()
     rows_of_models = [r for r in rows if r["model"] and r["model"] not in NO_MODELS]
     if not rows_of_models:
         return "No measure of any model is there yet."
-    ladder = sizes(known, sorted({r["model"] for r in rows_of_models}))
-    orders = first_orders(rows, primary)
+    ladder = sizes(models.to_pylist(), sorted({r["model"] for r in rows_of_models}))
+    orders = first_orders(rows, primary_family)
     table: list[list[str] | str] = []
     for task in sorted({r["task"] for r in rows_of_models}):
-        lines = {model: cells(rows, primary, task, model, orders.get(task, 1)) for model in ladder}
-        first = next(iter(lines.values()))
-        statistic = next((line.score["statistic"] for line in lines.values() if line.score), "no score")
-        table.append(f"{task}: {statistic.replace('_', ' ')}, n = {first.order}")
-        for model, line in lines.items():
-            marks = [with_interval(line.of(m)) + ("*" if line.significant(m) else "") for m in MEASURES]
-            table.append([f"  {model}", short(ladder[model]) if ladder[model] else "", *marks])
+        lines = [results_line(rows, primary_family, task, model, orders.get(task, 1)) for model in ladder]
+        scores = [score["statistic"] for line in lines if (score := line.rows["main_score"])]
+        table.append(f"{task}: {(scores or ['no score'])[0].replace('_', ' ')}, n = {lines[0].order}")
+        for line in lines:
+            size = short(ladder[line.model]) if ladder[line.model] else ""
+            cells = [with_interval(line.rows[m]) + "*" * line.significant(m) for m in PRIMARY]
+            table.append([f"  {line.model}", size, *cells])
     return _aligned(table) + f"\n* q < {LEVEL} (Benjamini-Hochberg over task × model); 95 % intervals in brackets"
 
 
 def _aligned(table: list[list[str] | str]) -> str:
-    """Columns two spaces apart; names of models are cut if the whole would be too wide. A plain text is a line by itself."""
+    """Columns two spaces apart; long model names are shortened if the table would be too wide. A string is its own line."""
     lines = [list(HEADINGS), *(line for line in table if isinstance(line, list))]
     widths = [max(len(line[i]) for line in lines) for i in range(len(HEADINGS))]
-    over = sum(widths) + 2 * (len(widths) - 1) - WIDTH
-    widths[0] = max(min(widths[0], 12), widths[0] - max(0, over))
+    excess = sum(widths) + 2 * (len(widths) - 1) - WIDTH
+    widths[0] = max(min(widths[0], 12), widths[0] - max(0, excess))
 
-    def row(line: list[str]) -> str:
-        return "  ".join(_cut(cell, width).ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+    def joined(line: list[str]) -> str:
+        return "  ".join(_shortened(cell, width).ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
 
-    text = [row(list(HEADINGS)), "  ".join("─" * width for width in widths)]
-    text += [line if isinstance(line, str) else row(line) for line in table]
+    text = [joined(list(HEADINGS)), "  ".join("─" * width for width in widths)]
+    text += [line if isinstance(line, str) else joined(line) for line in table]
     return "\n".join(line[:WIDTH] for line in text)
 
 
-def _cut(text: str, width: int) -> str:
-    """The name's end tells models apart more often than its beginning does."""
+def _shortened(text: str, width: int) -> str:
+    """The end of a name distinguishes models better than its beginning."""
     return text if len(text) <= width else f"  …{text[-(width - 3) :]}"

@@ -11,16 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.report import data as facts_module
-from tasks.report.data import Facts
+from tasks.report.data import ReportData
 from tasks.report.figures import all_figures
-from tasks.report.plot import palette
-from tasks.report.plot.drawing import sheet
-from tasks.report.plot.figure import Figure
+from tasks.report.figures.report_figure import ReportFigure
+from tasks.report.page import page as page_module
+from tasks.report.plot import drawing, palette
+from tasks.report.plot.drawing import drawing_files
 from tests.report import world
 from tests.report.measures import row
 
-CSS = (Path(facts_module.__file__).parent / "page" / "report.css").read_text(encoding="utf-8")
+CSS = (Path(page_module.__file__).parent / "report.css").read_text(encoding="utf-8")
 # Machado, Oliveira & Fernandes (2009), severity 1, for linear RGB
 DEFICIENCIES = {
     "none": np.eye(3),
@@ -58,8 +58,8 @@ def themes() -> dict[str, dict[str, str]]:
     return {name: dict(re.findall(r"--(\w+):\s*(#\w{6})", text)) for name, text in (("light", light), ("dark", dark))}
 
 
-def made(metrics: list[dict] | None = None, **other: object) -> Facts:
-    """Facts of the made-up study with these metrics, and nothing of the corpus."""
+def made(metrics: list[dict] | None = None, **other: object) -> ReportData:
+    """The tables of the made-up study with these metrics, and nothing of the corpus."""
     settings = {
         "study": "sample",
         "title": "",
@@ -80,12 +80,9 @@ def made(metrics: list[dict] | None = None, **other: object) -> Facts:
         "methods": {},
         "versions": {},
     }
-    lists = ("exclusions", "training", "sources", "document_rejects", "example_rejects", "mining", "pairs", "tables")
-    empty: dict = dict.fromkeys((*lists, "contaminated"), [])
-    empty |= dict.fromkeys(("examples", "gammas", "distribution", "truth", "planted"), {}) | {
-        "words_kept": 0,
-        "below_min_count": 0,
-    }
+    lists = ("exclusions", "training", "sources", "mining", "pairs", "tables", "contaminated")
+    mappings = ("document_rejects", "example_rejects", "examples", "gammas", "distribution", "truth", "planted")
+    empty: dict = dict.fromkeys(lists, []) | dict.fromkeys(mappings, {})
     models = [{"model": m, "checkpoint": 800, "parameters": p} for m, p in world.LADDER.items()]
     found = {
         "settings": settings,
@@ -93,11 +90,11 @@ def made(metrics: list[dict] | None = None, **other: object) -> Facts:
         "family": world.family(),
         "models": models,
     }
-    return Facts(**(empty | found | other))  # type: ignore[arg-type]
+    return ReportData(**(empty | found | other))  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
-def drawn() -> dict[str, Figure]:
+def drawn() -> dict[str, ReportFigure]:
     return {f.name: f for f in all_figures.draw(made())}
 
 
@@ -128,19 +125,19 @@ def test_the_files_have_the_colours_of_the_light_page() -> None:
     assert [light[f"r{i}"] for i in range(len(palette.RAMP))] == list(palette.RAMP)
 
 
-def test_no_two_lines_of_a_panel_share_marker_and_dash(drawn: dict[str, Figure]) -> None:
+def test_no_two_lines_of_a_panel_share_marker_and_dash(drawn: dict[str, ReportFigure]) -> None:
     several = 0
     for figure in drawn.values():
         for panel in figure.panels:
-            looks = [(k.marker, str(k.dash)) if k.marker != "bar" else (k.colour, k.dash) for _, k in panel.key]
+            looks = [(k.marker, str(k.dash)) if k.marker != "bar" else (k.colour, k.dash) for _, k in panel.legend]
             assert len(looks) == len(set(looks)), panel.name
             several += len(looks) > 1
     assert several > 20
-    nine = {(k.marker, str(k.dash)) for k in (palette.step_look(i, 9) for i in range(9))}
+    nine = {(k.marker, str(k.dash)) for k in (palette.rung_style(i, 9) for i in range(9))}
     assert len(nine) == 9
 
 
-def test_every_figure_of_the_catalogue_is_drawn_with_data_and_words(drawn: dict[str, Figure]) -> None:
+def test_every_figure_of_the_catalogue_is_drawn_with_data_and_words(drawn: dict[str, ReportFigure]) -> None:
     absent = {"training", "counts"}  # no tables of these in `made`
     assert {n for n, f in drawn.items() if not f.panels} == absent
     for name in set(drawn) - absent:
@@ -151,28 +148,28 @@ def test_every_figure_of_the_catalogue_is_drawn_with_data_and_words(drawn: dict[
             assert panel.description, panel.name
 
 
-def test_panels_of_a_figure_share_their_ordinate(drawn: dict[str, Figure]) -> None:
+def test_panels_of_a_figure_share_their_ordinate(drawn: dict[str, ReportFigure]) -> None:
     from matplotlib.figure import Figure as Drawing
 
     spans = set()
     for panel in drawn["memorization"].panels:
-        if panel.key:
+        if panel.legend:
             axes = Drawing().add_subplot()
             panel.paint(axes)
             spans.add(axes.get_ylim())
     assert len(spans) == 1
 
 
-def test_a_caption_says_what_is_seen(drawn: dict[str, Figure]) -> None:
-    said = " ".join(drawn["memorization"].seen)
+def test_a_caption_says_what_is_seen(drawn: dict[str, ReportFigure]) -> None:
+    said = " ".join(drawn["memorization"].observations)
     assert "Mem_1 of capitals grows from 0.18 to 0.45 over the ladder" in said
-    assert "Mem_1 of lexicon goes from 0.12 to 0.03 over the ladder, which its intervals do not tell apart" in said
-    assert "grows" not in " ".join(s for s in drawn["memorization"].seen if "lexicon" in s)
-    assert "keeps its sign under all 12 remedies" in " ".join(drawn["confounds"].seen)
-    assert "180k parameters [120k, 240k]" in " ".join(drawn["emergence"].seen)
+    assert "Mem_1 of lexicon goes from 0.12 to 0.03 over the ladder, but the intervals overlap" in said
+    assert "grows" not in " ".join(s for s in drawn["memorization"].observations if "lexicon" in s)
+    assert "keeps its sign under all 12 remedies" in " ".join(drawn["confounds"].observations)
+    assert "180k parameters [120k, 240k]" in " ".join(drawn["emergence"].observations)
 
 
-def test_a_figure_says_what_is_missing_and_why(drawn: dict[str, Figure]) -> None:
+def test_a_figure_says_what_is_missing_and_why(drawn: dict[str, ReportFigure]) -> None:
     assert "arithmetic: no pair of the evaluated examples stands in the corpus" in " ".join(drawn["memorization"].gaps)
     assert "the task has no groups" in " ".join(drawn["confounds"].gaps)
     assert "not identified" in " ".join(drawn["emergence"].gaps)
@@ -189,23 +186,27 @@ def test_filled_markers_are_the_corrected_family() -> None:
     assert found == rows
 
 
-def test_files_are_the_same_bytes_twice_and_carry_no_date(drawn: dict[str, Figure]) -> None:
+def test_files_are_the_same_bytes_twice_and_carry_no_date(drawn: dict[str, ReportFigure]) -> None:
     for name in ("memorization", "attribution"):
-        first, again = (sheet(name, f.panels) for f in ({f.name: f for f in all_figures.draw(made())}[name], drawn[name]))
+        first, again = (
+            drawing_files(name, f.panels) for f in ({f.name: f for f in all_figures.draw(made())}[name], drawn[name])
+        )
         assert first == again
-        assert first.pdf.startswith(b"%PDF") and b"CreationDate" not in first.pdf
-        assert first.svg.startswith("<svg") and "var(--" not in first.svg
-        assert len(first.pdf) < 200_000
+        svg, pdf = first
+        assert pdf.startswith(b"%PDF") and b"CreationDate" not in pdf
+        assert svg.startswith("<svg") and "var(--" not in svg
+        assert len(pdf) < 200_000
 
 
-def test_panels_keep_their_size_within_a_file(drawn: dict[str, Figure]) -> None:
-    """Within a drawing a point is one unit: a browser would draw "12pt" a third larger, over the next panel."""
+def test_panels_keep_their_size_within_a_file(drawn: dict[str, ReportFigure]) -> None:
+    """A file is as wide as its widest row, and holds every panel: a point is one unit of the drawing."""
     panels = drawn["attribution"].panels
-    inside = sheet("attribution", panels).svg.split("<svg")[2:]
-    assert len(inside) == len(panels) > 1
-    for panel, found in zip(panels, inside, strict=True):
-        sizes = re.findall(r'\b(width|height)="([^"]+)"', found.partition(">")[0])
-        assert [(name, float(size)) for name, size in sizes] == [("width", 72 * panel.width), ("height", 72 * panel.height)]
+    svg, _ = drawing_files("attribution", panels)
+    width, height = (float(side) for side in re.findall(r'(?:width|height)="([\d.]+)pt"', svg.partition(">")[0]))
+    assert svg.partition(">")[0].count(f'viewBox="0 0 {width:g} {height:g}"') == 1
+    assert width == pytest.approx(72 * sum(p.width for p in panels[: drawing.COLUMNS])) and len(panels) > 1
+    assert height > 72 * max(p.height for p in panels)
+    assert all(f">{p.title}</text>" in svg for p in panels)
 
 
 def bad(case: str) -> list[dict]:
@@ -257,5 +258,50 @@ def test_bad_input_is_said_and_the_rest_is_there(case: str, said: str, tmp_path:
     assert said in page
     assert Reader(page).open == [] and page.count("<h2") == SECTIONS
     assert "Not measured: tiny, small, medium" in page, "a missing model is named at the top"
-    assert "Documents behind the pairs" in page and "vandoria" in page, "the rest is there"
+    assert "Documents with the pairs" in page and "vandoria" in page, "the rest is there"
     assert ("40.0 %" in page) == any(r["estimate"] == 0.4 for r in found)
+
+
+def worlds(count: int, *, covered: float = 0.95, rejected: float = 0.05) -> list[dict]:
+    """Rows of the table `calibration`, with exactly these shares of hits."""
+    rows = []
+    for design in ("planted", "shared_output"):
+        for i in range(count):
+            hit, reject = i < round(covered * count), i < round(rejected * count)
+            middle = 0.65 if hit else 0.75
+            planted = design == "planted"
+            rows.append(
+                {
+                    "design": design,
+                    "world": i,
+                    "rows": 900,
+                    "examples": 300,
+                    "truth": 0.65 if planted else 0.0,
+                    "estimate": middle if planted else 0.0,
+                    "low": middle - 0.05 if planted else None,
+                    "high": middle + 0.05 if planted else None,
+                    "pigeonhole_low": None if planted else -0.1,
+                    "pigeonhole_high": None if planted else 0.1,
+                    "p_value": 0.01 if reject else 0.5,
+                    "naive_p": 0.01 if i < 0.6 * count else 0.5,
+                    "min_count": None if i % 2 else 0.0,
+                    "added": 0.04,
+                    "never_reset": 0.13,
+                    "occurrences": 0.51,
+                }
+            )
+    return rows
+
+
+def test_calibration_is_judged_by_the_binomial_band() -> None:
+    from tasks.report.calibration import band, summary
+
+    low, high = band(2_000, 0.95)
+    assert 1_866 <= low <= 1_872 and 1_927 <= high <= 1_932, "the spec's 1,870 to 1,930"
+    good = summary(worlds(200))
+    assert {s["verdict"] for s in good} == {"as it should be"}
+    assert [s["hits"] for s in good if s["question"].startswith("truth")] == [190]
+    assert [s["hits"] for s in good if s["question"].startswith("mistake")] == [200] * 3, "not defined counts as seen"
+    poor = {s["question"]: s["verdict"] for s in summary(worlds(200, covered=0.85, rejected=0.2))}
+    assert poor["truth inside the 95 % interval"] == "NOT as it should be"
+    assert poor["null, shared s_y: our p < .05"] == "NOT as it should be"

@@ -331,11 +331,6 @@ def tables(root: Path, rows: list[dict[str, Any]] | None = None) -> dict[str, tu
                 None,
             ),
             (
-                "ngram_vocabulary",
-                [{"id": i, "word": f"w{i:05}", "occurrences": 2, "documents": 1} for i in range(900)],
-                None,
-            ),
-            (
                 "truth",
                 [
                     {

@@ -2,89 +2,83 @@
 
 from __future__ import annotations
 
-from tasks.report.data import Facts
+from tasks.report.data import ReportData
 from tasks.report.figures import check_figures as checks
 from tasks.report.figures import memorization_figures as memorization
 from tasks.report.figures import performance_figures as performance
-from tasks.report.numbers import sizes
-from tasks.report.plot.axes import Abscissa
-from tasks.report.plot.figure import Figure, figure
-from tasks.report.plot.marks import Line, Point, lines_panel
-from tasks.report.plot.palette import look, step_look
+from tasks.report.figures.report_figure import ReportFigure
+from tasks.report.plot.axes import XAxis
+from tasks.report.plot.palette import rung_style, style_of
+from tasks.report.plot.panels import Point, Series, lines_panel
 
 MOST_POINTS = 200  # of a training curve
 
 
-def draw(facts: Facts) -> list[Figure]:
+def draw(data: ReportData) -> list[ReportFigure]:
     """All figures, in the order of the page."""
     return [
-        memorization.memorization(facts),
-        memorization.score(facts),
-        memorization.plane(facts),
-        *(performance.performance(facts, measure) for measure in performance.AXES),
-        performance.by_group(facts),
-        performance.emergence(facts),
-        performance.novelty(facts),
-        memorization.generalization(facts),
-        checks.confounds(facts),
-        memorization.placebo(facts),
-        checks.attribution(facts),
-        checks.exposure(facts),
-        checks.comparisons(facts),
-        checks.sweeps(facts),
-        checks.variants(facts),
-        performance.recall(facts),
-        _counts(facts),
-        _training(facts),
-        performance.coverage_of_counts(facts),
+        memorization.memorization(data),
+        memorization.score(data),
+        memorization.memorization_against_score(data),
+        *(performance.performance(data, measure) for measure in performance.BINNINGS),
+        performance.by_group(data),
+        performance.emergence(data),
+        performance.novelty(data),
+        memorization.generalization(data),
+        checks.confounds(data),
+        memorization.placebo(data),
+        checks.attribution(data),
+        checks.exposure(data),
+        checks.comparisons(data),
+        checks.sweeps(data),
+        checks.variants(data),
+        performance.recall(data),
+        _ngram_counts(data),
+        _training(data),
+        performance.paper_v1(data),
     ]
 
 
-def _training(facts: Facts) -> Figure:
-    ladder = sizes(facts.models, sorted({r["model"] for r in facts.training}))
-    ladder = {m: n for m, n in ladder.items() if any(r["model"] == m for r in facts.training)}
+def _training(data: ReportData) -> ReportFigure:
+    trained = {r["model"] for r in data.training}
+    ladder = [m for m in data.ladder if m in trained] + sorted(trained - {*data.ladder})
     lines = []
     for step, model in enumerate(ladder):
-        own = [r for r in facts.training if r["model"] == model]
-        own = own[:: -(-len(own) // MOST_POINTS)]
-        points = [Point(r["tokens"], r["loss"]) for r in own]
-        lines.append(Line(model, points, step_look(step, len(ladder)), model if len(ladder) <= 5 else "", plain=True))
-    panels = [lines_panel("training", "", lines, Abscissa("tokens seen"), "nats per token", zero=False)] if lines else []
-    return figure(
-        "training",
-        "Training",
-        panels,
-        facts.training,
-        caption="Loss of each model that was trained here, as its log says.",
+        rows = [r for r in data.training if r["model"] == model]
+        points = [Point(r["tokens"], r["loss"]) for r in rows[:: -(-len(rows) // MOST_POINTS)]]
+        name = model if len(ladder) <= 5 else ""
+        lines.append(Series(model, points, rung_style(step, len(ladder)), name, markers=False))
+    axis = XAxis("tokens seen")
+    return ReportFigure(
+        name="training",
+        title="Training",
+        section="corpus",
+        caption="Loss of each model that was trained here, from its training log.",
         missing="no model was trained here",
-        place="corpus",
+        panels=[lines_panel("training", "", lines, axis, "nats per token", zero=False)] if lines else [],
+        rows=data.training,
         columns=("model", "step", "tokens", "loss", "learning_rate"),
     )
 
 
-def _counts(facts: Facts) -> Figure:
-    lines = [
-        Line(f"n = {n}", [Point(low, many) for low, many in bins.items()], look(i), f"n = {n}")
-        for i, (n, bins) in enumerate(facts.distribution.items())
-        if bins
-    ]
-    rows = [
-        {"order": n, "occurrences_from": low, "occurrences_to": 2 * low - 1, "distinct_ngrams": many}
-        for n, bins in facts.distribution.items()
-        for low, many in bins.items()
-    ]
-    axis = Abscissa("occurrences", "log")
-    panels = [lines_panel("counts", "", lines, axis, "distinct n-grams", zero=False, log_y=True)] if lines else []
-    once = {n: bins.get(1, 0) / sum(bins.values()) for n, bins in facts.distribution.items() if sum(bins.values())}
-    seen = [f"{100 * share:.0f} % of the distinct {n}-grams stand once" for n, share in list(once.items())[-1:]]
-    return figure(
-        "counts",
-        "How often n-grams stand in the corpus",
-        panels,
-        rows,
+def _ngram_counts(data: ReportData) -> ReportFigure:
+    distribution = {n: bins for n, bins in data.distribution.items() if bins}
+    lines, rows, sentences = [], [], []
+    for index, (n, bins) in enumerate(distribution.items()):
+        points = [Point(low, distinct) for low, distinct in bins.items()]
+        lines.append(Series(f"n = {n}", points, style_of(index), f"n = {n}"))
+        for low, distinct in bins.items():
+            rows.append({"order": n, "occurrences_from": low, "occurrences_to": 2 * low - 1, "distinct_ngrams": distinct})
+        sentences = [f"{100 * bins.get(1, 0) / sum(bins.values()):.0f} % of the distinct {n}-grams occur once"]
+    axis = XAxis("occurrences", "log")
+    return ReportFigure(
+        name="counts",
+        title="How often n-grams occur in the corpus",
+        section="corpus",
         caption="Distinct n-grams by how often they occur, in doubling bins: few are frequent, most are rare.",
         missing="n-grams of all orders were not counted",
-        place="corpus",
-        seen=seen,
+        panels=[lines_panel("counts", "", lines, axis, "distinct n-grams", zero=False, log_y=True)] if lines else [],
+        rows=rows,
         columns=("order", "occurrences_from", "occurrences_to", "distinct_ngrams"),
+        observations=sentences,
     )

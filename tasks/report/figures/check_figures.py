@@ -1,24 +1,34 @@
 """What could mislead: confounds with their remedies (docs/method.md §6c), comparisons of models (§6b), sweeps (§2), and what the
-rank correlation is made of (docs/method.md §6d: attribution bar, exposure curve).
+rank correlation is made of (docs/method.md §6d: attribution, exposure curve).
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from tasks.report.data import Facts
-from tasks.report.figures.memorization_figures import primary, sweep_over_n
-from tasks.report.numbers import Row, has_interval, known, number, sizes
-from tasks.report.page.seen import at_most, listed, sign, significant
-from tasks.report.plot.axes import Abscissa
+from tasks.report.data import ReportData
+from tasks.report.figures.report_figure import ReportFigure, first_of, gaps_in, task_panels
+from tasks.report.formatting import listed, number
+from tasks.report.numbers import (
+    MEASURE_NAMES,
+    MetricRow,
+    compared_model,
+    has_interval,
+    has_number,
+    is_plain,
+    label_of,
+    notes_of,
+    sign,
+    significant,
+    slope_measure,
+    sweep_settings,
+)
+from tasks.report.plot.axes import XAxis
 from tasks.report.plot.drawing import Panel
-from tasks.report.plot.figure import Figure, figure, gaps, ladder_of, last, task_panels, tasks_of
-from tasks.report.plot.marks import Point, bars_panel, dots_panel
-from tasks.report.plot.palette import step_look
+from tasks.report.plot.palette import rung_style
+from tasks.report.plot.panels import Dots, Point, Span, bars_panel, dots_panel
 
-MEASURE_NAMES = {"mem_n": "Mem", "mem_delta": "Mem Δ", "mem_infinity": "Mem ∞"}
-PARTS = {
+COMPONENTS = {
     "pair": "the pair",
     "s_y": "the output s_y",
     "s_x": "the input s_x",
@@ -26,319 +36,269 @@ PARTS = {
     "shared": "shared by them",
     "unexplained": "unexplained",
 }
-DOTS = 3  # models of a dot plot: the smallest, a middling and the largest
+MOST_DOTS = 3  # models of a dot plot: the smallest, a middling and the largest
 MOST_PAIRS = 8
-SWEEP = re.compile(r"^(?P<setting>[^=]+)=(?P<value>.*) (?P<measure>mem_\w+)$")
+RHO = "rank correlation ρ"
 
 
-def chosen(ladder: Sequence[str]) -> list[str]:
+def _shown_models(data: ReportData, rows: Iterable[MetricRow]) -> list[str]:
     """Smallest, middling and largest: what a dot plot has room for."""
-    names = list(ladder)
-    return names if len(names) <= DOTS else [names[0], names[len(names) // 2], names[-1]]
+    models = list(data.ladder_of(rows))
+    return models if len(models) <= MOST_DOTS else [models[0], models[len(models) // 2], models[-1]]
 
 
-def _dot(row: Row, *, q: float | None = None) -> Point:
-    ends = (row["low"], row["high"]) if has_interval(row) else (None, None)
-    sure = sign(row) != 0 if row["p_value"] is None and q is None else significant(row, q)
-    return Point(row["estimate"], 0.0, ends[0], ends[1], sure)
+def _dot(row: MetricRow) -> Point:
+    low, high = (row["low"], row["high"]) if has_interval(row) else (None, None)
+    filled = sign(row) != 0 if row["p_value"] is None else significant(row, None)
+    return Point(row["estimate"], 0.0, low, high, filled)
 
 
-def confounds(facts: Facts) -> Figure:
-    """Each remedy's ρ beside the plain one."""
-    every = facts.measured("confound")
+def _dots(models: Sequence[str], groups: Mapping[str, Mapping[str, MetricRow]]) -> list[tuple[str, Dots]]:
+    """A dot per model in each group; groups without any number are left out."""
+    drawn = []
+    for group, rows in groups.items():
+        numbers = [(i, m, rows[m]) for i, m in enumerate(models) if m in rows and has_number(rows[m])]
+        drawn.append((group, [(m, rung_style(i, len(models)), _dot(r)) for i, m, r in numbers]))
+    return [(group, dots) for group, dots in drawn if dots]
+
+
+def _single(row: MetricRow) -> Dots:
+    """One dot without a name."""
+    return [("", rung_style(1, 2), _dot(row))]
+
+
+def _span(rows: Iterable[MetricRow]) -> Span | None:
+    """Ends of an axis that holds 0 and all intervals."""
+    ends = [r[end] for r in rows if has_interval(r) for end in ("low", "high")]
+    return (min(0.0, *ends) - 0.02, max(0.0, *ends) + 0.02) if ends else None
+
+
+def _as_measured(data: ReportData, measure: str, task: str, models: Sequence[str]) -> dict[str, MetricRow]:
+    """The plain row of each model at the primary n, where it has a number."""
+    rows = {m: data.row(measure, task, m, data.order_of(task)) for m in models}
+    return {m: r for m, r in rows.items() if r is not None and has_number(r)}
+
+
+def confounds(data: ReportData) -> ReportFigure:
+    """ρ after each remedy next to the plain ρ."""
+    every, span = data.measured("confound"), _span(data.measured("confound"))
     panels: list[Panel] = []
-    said = []
-    ends = [r[e] for r in every if known(r) and has_interval(r) for e in ("low", "high")]
-    span = (min(0.0, *ends) - 0.02, max(0.0, *ends) + 0.02) if ends else None
-    for task in tasks_of(facts, every):
-        for measure in ("mem_n", "mem_delta"):
-            order = facts.order_of(task)
-            rows = last(r for r in every if r["task"] == task and r["unit"] == measure and r["order"] == order)
-            shown = chosen(list(ladder_of(facts, rows)))
-            plain = {m: primary(facts, measure, task, m, order) for m in shown}
-            groups = [("as measured", list(plain.items()))]
-            for detail in dict.fromkeys(r["detail"] for r in rows):
-                groups.append(
-                    (detail, [(r["model"], r) for m in shown for r in rows if r["model"] == m and r["detail"] == detail])
-                )
-            kept = [
-                (g, [(m, step_look(shown.index(m), len(shown)), _dot(r)) for m, r in dots if r is not None and known(r)])
-                for g, dots in groups
-            ]
-            kept = [(g, dots) for g, dots in kept if dots]
-            if not rows or not kept:
+    sentences = []
+    for task in data.tasks_of(every):
+        at_order = [r for r in data.latest("confound") if r["task"] == task and r["order"] == data.order_of(task)]
+        for measure, name in (("mem_n", "Mem"), ("mem_delta", "Mem Δ")):
+            rows = [r for r in at_order if r["unit"] == measure]
+            models = _shown_models(data, rows)
+            plain = _as_measured(data, measure, task, models)
+            groups: dict[str, dict[str, MetricRow]] = {"as measured": plain}
+            for r in rows:
+                groups.setdefault(label_of(r), {})[r["model"]] = r
+            dots = _dots(models, groups)
+            if not rows or not dots:
                 continue
-            before = next((r for _, r in reversed(list(plain.items())) if r is not None and known(r)), None)
-            name = MEASURE_NAMES[measure]
-            panels.append(
-                dots_panel(
-                    f"confound-{measure}-{task}",
-                    name,
-                    kept,
-                    f"ρ of {name}",
-                    span=span,
-                    row=task,
-                    reference=(before["estimate"], f"{before['model']} as measured") if before is not None else None,
-                )
-            )
-            if before is not None and sign(before):
-                said.append(_survives(rows, before, f"{name} of {before['model']} on {task}"))
-    return figure(
-        "confounds",
-        "Confounds, each with its remedy",
-        panels,
-        every,
+            before = plain[list(plain)[-1]] if plain else None
+            line = (before["estimate"], f"{before['model']} as measured") if before else None
+            key = f"confound-{measure}-{task}"
+            panels.append(dots_panel(key, name, dots, f"ρ of {name}", span=span, row=task, reference=line))
+            if before and sign(before):
+                sentences.append(_survives(rows, before, f"{name} of {before['model']} on {task}"))
+    return ReportFigure(
+        name="confounds",
+        title="Confounds, each with its remedy",
+        section="checks",
         caption="Mem again after each remedy. Filled: the interval excludes zero, or p < .05; open: not. A dot that stays near "
-        "the broken line says that this confound does not explain the number.",
-        missing="no confound check was made" + _notes(every),
-        place="checks",
-        seen=at_most(said),
-        gaps=gaps(facts, every),
+        "the broken line means that this confound does not explain the number.",
+        missing="no confound was checked" + notes_of(every),
+        panels=panels,
+        rows=every,
+        observations=first_of(sentences),
+        gaps=gaps_in(data, every),
     )
 
 
-def _survives(rows: Sequence[Row], before: Row, what: str) -> str:
+def _survives(rows: Sequence[MetricRow], before: MetricRow, what: str) -> str:
     """Which remedies change the verdict."""
-    own = [r for r in rows if r["model"] == before["model"] and known(r) and r["detail"] != "reliability"]
-    gone = [r["detail"] for r in own if sign(r) != sign(before)]
-    if not own:
+    tried = [r for r in rows if r["model"] == before["model"] and has_number(r) and label_of(r) != "reliability"]
+    failed = [label_of(r) for r in tried if sign(r) != sign(before)]
+    if not tried:
         return ""
-    if not gone:
-        return f"{what} ({number(before['estimate'])}) keeps its sign under all {len(own)} remedies, with intervals clear of zero"
-    return f"{what} ({number(before['estimate'])}) is not clear of zero under {listed(gone)}; of {len(own)} remedies"
+    what = f"{what} ({number(before['estimate'])})"
+    if failed:
+        return f"{what} is no longer clear of zero under {listed(failed)}; {len(tried)} remedies were tried"
+    return f"{what} keeps its sign under all {len(tried)} remedies, with intervals that exclude zero"
 
 
-def confound_rows(facts: Facts) -> list[tuple[str, str, str, dict[str, Row]]]:
-    """(task, measure, remedy, row of each model): the table of all remedies, at every n."""
-    found: dict[tuple[str, int, str, str], dict[str, Row]] = {}
-    for r in last(facts.measured("confound")):
-        found.setdefault((r["task"], r["order"], r["unit"], r["detail"]), {})[r["model"]] = r
-    order = {t: i for i, t in enumerate(tasks_of(facts, facts.measured("confound")))}
-    return [
-        (task, f"{MEASURE_NAMES.get(unit, unit)}, n = {n}", remedy, rows)
-        for (task, n, unit, remedy), rows in sorted(
-            found.items(), key=lambda kv: (order[kv[0][0]], kv[0][1], kv[0][2] == "mem_delta")
-        )
-    ]
-
-
-def comparisons(facts: Facts) -> Figure:
+def comparisons(data: ReportData) -> ReportFigure:
     """Δρ between models on common rows, and the slope on log size."""
-    every = facts.measured("comparison")
-    rows = last(r for r in every if r["statistic"] == "spearman_difference")
-    ladder = list(sizes(facts.models, [*facts.ladder]))
-    ends = [r[e] for r in rows if known(r) and has_interval(r) for e in ("low", "high")]
-    span = (min(0.0, *ends) - 0.02, max(0.0, *ends) + 0.02) if ends else None
+    every = data.measured("comparison")
+    rows = [r for r in data.latest("comparison") if r["statistic"] == "spearman_difference"]
+    rank = {m: i for i, m in enumerate(data.ladder)}
+    ends = (0, len(rank) - 1)
+    span, hidden = _span(rows), 0
     panels: list[Panel] = []
-    hidden = 0
     for measure, name in MEASURE_NAMES.items():
-        for task in tasks_of(facts, rows):
-            own = [
-                (r, r["detail"].removeprefix(f"{measure} minus "))
-                for r in rows
-                if r["task"] == task and r["detail"].startswith(f"{measure} minus ") and known(r)
+        for task in data.tasks_of(rows):
+            pairs = [
+                (r, other) for r in rows if r["task"] == task and has_number(r) and (other := compared_model(r, measure))
             ]
-            primary_n = [pair for pair in own if pair[0]["order"] in (facts.order_of(task), 0)]
-            own = sorted(primary_n or own, key=lambda p: (_rank(ladder, p[0]["model"]), _rank(ladder, p[1])))
-            if len(own) > MOST_PAIRS:
-                near = [p for p in own if abs(_rank(ladder, p[0]["model"]) - _rank(ladder, p[1])) == 1]
-                ends = [p for p in own if {p[0]["model"], p[1]} == {ladder[0], ladder[-1]}]
-                hidden += len(own) - len({id(p) for p in near + ends})
-                own = near + [p for p in ends if p not in near]
-            groups = [(f"{r['model']} − {other}", [("", step_look(1, 2), _dot(r))]) for r, other in own]
-            if groups:
-                panels.append(
-                    dots_panel(
-                        f"comparison-{measure}-{task}", task, groups, "difference of ρ", span=span, row=name, width=2.7
-                    )
-                )
-    slopes = [r for r in every if r["statistic"] == "slope_per_decade"]
-    groups = [
-        (f"{MEASURE_NAMES.get(r['detail'], r['detail'])}, {r['task']}", [("", step_look(1, 2), _dot(r))])
-        for task in tasks_of(facts, slopes)
+            pairs = [p for p in pairs if p[0]["order"] in (data.order_of(task), 0)] or pairs
+            ranks = {id(r): (rank.get(r["model"], len(rank)), rank.get(other, len(rank))) for r, other in pairs}
+            pairs.sort(key=lambda p: ranks[id(p[0])])
+            if len(pairs) > MOST_PAIRS:
+                total = len(pairs)
+                near = [p for p in pairs if abs(ranks[id(p[0])][0] - ranks[id(p[0])][1]) == 1]
+                pairs = near + [p for p in pairs if p not in near and tuple(sorted(ranks[id(p[0])])) == ends]
+                hidden += total - len(pairs)
+            if pairs:
+                dots = [(f"{r['model']} − {other}", _single(r)) for r, other in pairs]
+                key = f"comparison-{measure}-{task}"
+                panels.append(dots_panel(key, task, dots, "difference of ρ", span=span, row=name, width=2.7))
+    slopes = [r for r in every if r["statistic"] == "slope_per_decade" and has_number(r)]
+    slopes = [r for task in data.tasks_of(slopes) for r in slopes if r["task"] == task]
+    slopes = [r for r in slopes if r["order"] in (0, data.order_of(r["task"]))]
+    if slopes:
+        dots = [(f"{slope_measure(r)}, {r['task']}", _single(r)) for r in slopes]
+        panels.append(dots_panel("comparison-slope", "", dots, "change of ρ per tenfold size", row="Slope on log size"))
+    ways = {1: "gains", -1: "loses"}
+    sentences = [
+        f"{slope_measure(r)} of {r['task']} {ways[sign(r)]} {number(abs(r['estimate']))} with every tenfold size"
         for r in slopes
-        if r["task"] == task and known(r) and r["order"] in (0, facts.order_of(task))
+        if sign(r)
     ]
-    if groups:
-        panels.append(dots_panel("comparison-slope", "", groups, "change of ρ per tenfold size", row="Slope on log size"))
-    said = []
-    for r in slopes:
-        if known(r) and sign(r) and r["order"] in (0, facts.order_of(r["task"])):
-            way = "gains" if r["estimate"] > 0 else "loses"
-            what = f"{MEASURE_NAMES.get(r['detail'], r['detail'])} of {r['task']}"
-            said.append(f"{what} {way} {number(abs(r['estimate']))} with every tenfold size")
-    if slopes and not said and groups:
-        said.append("No slope on log size is clear of zero")
-    return figure(
-        "comparisons",
-        "Models compared on the same rows",
-        panels,
-        every,
-        caption="The difference of ρ between two models over the rows that both scored, with the same draws."
-        + (f" Neighbours in size and the two ends are drawn; {hidden} other pairs are in the data." if hidden else ""),
-        missing="no two models were compared" + _notes(every),
-        place="checks",
-        seen=at_most(said),
-        gaps=gaps(facts, every, models=False, tasks=False),
+    if slopes and not sentences:
+        sentences = ["No slope on log size is clear of zero"]
+    rest = f" Neighbours in size and the two ends are drawn; {hidden} other pairs are in the data." if hidden else ""
+    return ReportFigure(
+        name="comparisons",
+        title="Models compared on the same rows",
+        section="checks",
+        caption=f"The difference of ρ between two models over the rows that both scored, with the same bootstrap draws.{rest}",
+        missing="no two models were compared" + notes_of(every),
+        panels=panels,
+        rows=every,
+        observations=first_of(sentences),
+        gaps=gaps_in(data, every, models=False, tasks=False),
     )
 
 
-def _rank(ladder: Sequence[str], model: str) -> int:
-    return ladder.index(model) if model in ladder else len(ladder)
-
-
-def sweeps(facts: Facts) -> Figure:
+def sweeps(data: ReportData) -> ReportFigure:
     """Mem over γ and over n."""
-    rows = [dict(r) | m.groupdict() for r in last(facts.measured("sweep")) if (m := SWEEP.match(r["detail"]))]
+    every = data.measured("sweep")
+    swept = [r for r in sweep_settings(data.latest("sweep")) if r["order"] == data.order_of(r["task"])]
     panels: list[Panel] = []
+    limits = {"low": -1.0, "high": 1.0}
     for measure, name in MEASURE_NAMES.items():
-        own = [
-            r | {"x": _number(r["value"]) if r["x"] is None else r["x"]}
-            for r in rows
-            if r["measure"] == measure and r["setting"] == "gamma" and r["order"] == facts.order_of(r["task"])
-        ]
-        panels += task_panels(
-            facts,
-            f"sweep-gamma-{measure}",
-            own,
-            Abscissa("γ"),
-            lambda r: r["x"],
-            "rank correlation ρ",
-            row=f"{name} over γ",
-            low=-1.0,
-            high=1.0,
-        )
-    panels += sweep_over_n(facts)
-    return figure(
-        "sweeps",
-        "Sweeps over γ and n",
-        panels,
-        facts.measured("sweep"),
+        over_gamma = [r for r in swept if r["swept"] == measure and r["setting"] == "gamma"]
+        key = f"sweep-gamma-{measure}"
+        panels += task_panels(data, key, over_gamma, XAxis("γ"), "x", RHO, row=f"{name} over γ", **limits)
+    over_n = [r for r in data.latest("mem_n") if r["statistic"] == "spearman" and r["unit"] == "pair" and is_plain(r)]
+    several = {t for t in data.tasks_of(over_n) if len({r["order"] for r in over_n if r["task"] == t}) > 1}
+    over_n = [r for r in over_n if r["task"] in several]
+    axis = XAxis("n, words", whole=True)
+    panels += task_panels(data, "sweep-n", over_n, axis, "order", "Mem, ρ", row="over n", **limits)
+    return ReportFigure(
+        name="sweeps",
+        title="Sweeps over γ and n",
+        section="checks",
         caption="The same measure at other settings. Sweeps are in no corrected family: they show how much the setting matters, "
         "and prove nothing by themselves. γ at the primary n; the other n are in the data.",
-        missing="no sweep was asked for, and no task has more than one n" + _notes(facts.measured("sweep")),
-        place="checks",
-        gaps=gaps(facts, facts.measured("sweep"), models=False, tasks=False),
+        missing="the study names no sweep, and no task has more than one n" + notes_of(every),
+        panels=panels,
+        rows=every,
+        gaps=gaps_in(data, every, models=False, tasks=False),
     )
 
 
-def _number(value: str) -> float | None:
-    try:
-        return float(value)
-    except ValueError:
-        return None
-
-
-def variants(facts: Facts) -> Figure:
+def variants(data: ReportData) -> ReportFigure:
     """Mem under other stop-word policies and encoders."""
-    rows = [dict(r) | m.groupdict() for r in last(facts.measured("sweep")) if (m := SWEEP.match(r["detail"]))]
-    rows = [r for r in rows if r["setting"] not in ("gamma", "n")]
+    every = data.measured("sweep")
+    swept = [r for r in sweep_settings(data.latest("sweep")) if r["order"] == data.order_of(r["task"])]
+    swept = [r for r in swept if r["setting"] not in ("gamma", "n") and has_number(r)]
     panels: list[Panel] = []
-    said = []
+    sentences = []
     for measure, name in MEASURE_NAMES.items():
-        for task in tasks_of(facts, rows):
-            order = facts.order_of(task)
-            own = [r for r in rows if r["task"] == task and r["measure"] == measure and r["order"] == order and known(r)]
-            shown = chosen(list(ladder_of(facts, own)))
-            if not own:
+        for task in data.tasks_of(swept):
+            rows = [r for r in swept if r["task"] == task and r["swept"] == measure]
+            if not rows:
                 continue
-            groups: dict[str, list[tuple[str, Row]]] = {"as studied": []}
-            groups["as studied"] = [
-                (m, r) for m in shown if (r := primary(facts, measure, task, m, order)) is not None and known(r)
-            ]
-            for r in own:
-                if r["model"] in shown:
-                    groups.setdefault(f"{r['setting'].replace('_', ' ')}: {r['value']}", []).append((r["model"], r))
-            drawn = [
-                (g, [(m, step_look(shown.index(m), len(shown)), _dot(r)) for m, r in found])
-                for g, found in groups.items()
-                if found
-            ]
-            panels.append(dots_panel(f"variants-{measure}-{task}", task, drawn, "rank correlation ρ", row=name))
-            ends = [r["estimate"] for r in own if r["model"] == shown[-1]]
-            if ends:
-                said.append(
-                    f"{name} of {shown[-1]} on {task} lies between {number(min(ends))} and {number(max(ends))} over the variants"
-                )
-    return figure(
-        "variants",
-        "Other stop words, other encoders",
-        panels,
-        [r for r in facts.measured("sweep") if "gamma=" not in r["detail"]],
-        caption="The same measure after other choices on the way to the task-grams. Outside the corrected family.",
-        missing="no variant of the stop words or of the encoder was asked for",
-        place="checks",
-        seen=at_most(said),
-        folded=False,
+            models = _shown_models(data, rows)
+            groups: dict[str, dict[str, MetricRow]] = {"as studied": _as_measured(data, measure, task, models)}
+            for r in rows:
+                groups.setdefault(f"{r['setting'].replace('_', ' ')}: {r['value']}", {})[r["model"]] = r
+            panels.append(dots_panel(f"variants-{measure}-{task}", task, _dots(models, groups), RHO, row=name))
+            values = [r["estimate"] for r in rows if r["model"] == models[-1]]
+            ends = f"{number(min(values))} and {number(max(values))}"
+            sentences.append(f"{name} of {models[-1]} on {task} is between {ends} over the variants")
+    return ReportFigure(
+        name="variants",
+        title="Other stop words, other encoders",
+        section="checks",
+        caption="The same measure after other choices in the extraction of task-grams. Outside the corrected family.",
+        missing="the study names no variant of the stop words or of the encoder",
+        panels=panels,
+        rows=[r for r in every if "gamma=" not in label_of(r)],
+        observations=first_of(sentences),
     )
 
 
-def attribution(facts: Facts) -> Figure:
+def attribution(data: ReportData) -> ReportFigure:
     """Unique rank variance of pair, s_y, s_x and length, stacked."""
-    every = last(facts.measured("attribution"))
-    rows = [r for r in every if known(r)]
-    panels = []
-    said = []
-    for task in tasks_of(facts, rows):
+    every = data.latest("attribution")
+    rows = [r for r in every if has_number(r)]
+    panels, sentences = [], []
+    for task in data.tasks_of(rows):
+        here = [r for r in rows if r["task"] == task]
+        orders = {r["order"] for r in here}
+        order = data.order_of(task) if data.order_of(task) in orders else min(orders)
         bars = []
-        order = {r["order"] for r in rows if r["task"] == task}
-        shown = facts.order_of(task) if facts.order_of(task) in order else min(order)
-        for model in ladder_of(facts, [r for r in rows if r["task"] == task]):
-            at = {r["detail"]: r["estimate"] for r in rows if (r["task"], r["model"], r["order"]) == (task, model, shown)}
-            bars.append((model, [(label, max(0.0, at[part])) for part, label in PARTS.items() if part in at]))
+        for model in data.ladder_of(here):
+            shares = {label_of(r): r["estimate"] for r in here if r["model"] == model and r["order"] == order}
+            bars.append((model, [(label, max(0.0, shares[c])) for c, label in COMPONENTS.items() if c in shares]))
         panels.append(bars_panel(f"attribution-{task}", task, bars, "share of rank variance"))
-        unique = {label: share for label, share in bars[-1][1] if label not in (PARTS["shared"], PARTS["unexplained"])}
+        largest_model, shown = bars[-1]
+        unique = {label: share for label, share in shown if label not in (COMPONENTS["shared"], COMPONENTS["unexplained"])}
         if unique:
-            most = max(unique, key=lambda k: unique[k])
-            own = unique.get(PARTS["pair"])
-            tail = f"; the pair's own share is {100 * own:.0f} %" if own is not None and most != PARTS["pair"] else ""
-            said.append(
-                f"On {task} the largest unique share of {bars[-1][0]} is that of {most}, {100 * unique[most]:.0f} %{tail}"
-            )
+            most, pair = max(unique, key=lambda label: unique[label]), COMPONENTS["pair"]
+            of_pair = f"; that of the pair is {100 * unique[pair]:.0f} %" if pair in unique and most != pair else ""
+            what = f"that of {most}, {100 * unique[most]:.0f} %{of_pair}"
+            sentences.append(f"On {task} the largest unique share of {largest_model} is {what}")
     below = sum(r["estimate"] < 0 for r in rows)
-    return figure(
-        "attribution",
-        "What the probabilities owe to the pair",
-        panels,
-        facts.measured("attribution"),
+    return ReportFigure(
+        name="attribution",
+        title="What explains the probabilities",
+        section="checks",
         caption="Rank variance of log P_LLM that only the pair, only the output, only the input or only the length explains, what "
         "they share, and the rest." + (f" {below} shares below zero are drawn as zero." if below else ""),
-        missing="the attribution was not taken" + _notes(every),
-        place="checks",
-        seen=at_most(said),
-        gaps=gaps(facts, every),
+        missing="the attribution was not computed" + notes_of(every),
+        panels=panels,
+        rows=data.measured("attribution"),
+        observations=first_of(sentences),
+        gaps=gaps_in(data, every),
     )
 
 
-def exposure(facts: Facts) -> Figure:
+def exposure(data: ReportData) -> ReportFigure:
     """Δ against C, matched on df(s_y) and length; documents per nat."""
-    every = last(facts.measured("exposure"))
-    rows = [r for r in every if r["statistic"] == "delta_mean" and r["x"] is not None]
-    panels = task_panels(
-        facts, "exposure", rows, Abscissa("documents with the pair, C", "symlog"), lambda r: r["x"], "Δ, nats"
-    )
-    price = [r for r in every if r["statistic"] == "documents_per_nat"]
-    said = []
-    for task in tasks_of(facts, price):
-        own = {r["model"]: r for r in price if r["task"] == task and known(r)}
-        for model in [m for m in facts.ladder if m in own][-1:]:
-            r = own[model]
+    every = data.latest("exposure")
+    curve = [r for r in every if r["statistic"] == "delta_mean"]
+    per_nat = [r for r in every if r["statistic"] == "documents_per_nat" and has_number(r)]
+    sentences = []
+    for task in data.tasks_of(per_nat):
+        here = {r["model"]: r for r in per_nat if r["task"] == task}
+        for model in [m for m in data.ladder if m in here][-1:]:
+            r = here[model]
             ends = f" [{r['low']:.3g}, {r['high']:.3g}]" if has_interval(r) else ""
-            said.append(f"On {task} {model} gains one nat for every {r['estimate']:.3g}{ends} documents with the pair")
-    return figure(
-        "exposure",
-        "Exposure curve",
-        panels,
-        facts.measured("exposure"),
-        caption="What the input adds to the log-probability of the output, Δ, against the documents that hold the pair; pairs are "
-        "matched on the frequency and the length of the output.",
-        missing="no exposure curve was taken" + _notes(every),
-        place="checks",
-        seen=at_most(said),
-        gaps=gaps(facts, every),
+            sentences.append(f"On {task} {model} gains one nat for every {r['estimate']:.3g}{ends} documents with the pair")
+    axis = XAxis("documents with the pair, C", "symlog")
+    return ReportFigure(
+        name="exposure",
+        title="Exposure curve",
+        section="checks",
+        caption="What the input adds to the log-probability of the output, Δ, against the number of documents with the pair; pairs "
+        "are matched on the frequency and the length of the output.",
+        missing="no exposure curve was computed" + notes_of(every),
+        panels=task_panels(data, "exposure", curve, axis, label="Δ, nats"),
+        rows=data.measured("exposure"),
+        observations=first_of(sentences),
+        gaps=gaps_in(data, every),
     )
-
-
-def _notes(rows: Sequence[Row]) -> str:
-    notes = list(dict.fromkeys(r["note"] for r in rows if r["note"] and not known(r)))
-    return f": {'; '.join(notes[:3])}" if notes else ""

@@ -1,159 +1,100 @@
-"""What did not enter, by reason; test text that stands in the corpus (docs/method.md §13); and documents behind the pairs."""
+"""What was left out, by reason; test text in the corpus (docs/method.md §13); and documents with the pairs."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from tasks.report.data import Facts, ShownPair
-from tasks.report.numbers import integer, known, number, with_interval
-from tasks.report.page.html import grid, highlight, missing, text
-from tasks.report.page.results import LONGEST_LIST
+from tasks.report.data import ReportData
+from tasks.report.formatting import integer, number, with_interval
+from tasks.report.numbers import has_number, label_of
+from tasks.report.page.blocks import LONGEST_LIST, Block, Custom, Folded, HtmlTable, Remark
 
 SHOWN_CONTAMINATED = 25  # of a task
 
 
-def left_out_html(facts: Facts) -> str:
-    def rejects(what: str, rows: list[tuple[str, str, int]]) -> str:
-        ordered = sorted(rows, key=lambda r: (-r[2], r[0], r[1]))
-        shown = [(s, r, integer(n)) for s, r, n in ordered[:LONGEST_LIST]]
-        if len(ordered) > LONGEST_LIST:
-            shown.append(
-                ("other", f"{len(ordered) - LONGEST_LIST} more reasons", integer(sum(n for *_, n in ordered[LONGEST_LIST:])))
-            )
-        total = integer(sum(n for *_, n in rows))
-        return (
-            grid(f"{what} turned away: {total}", ("source", "reason", "records"), shown, (2,))
-            if rows
-            else f"<p>No {what} were turned away.</p>"
-        )
-
-    html = rejects("corpus records", facts.document_rejects) + rejects("task records", facts.example_rejects)
-    if facts.mining:
-        rows: list[tuple[Any, ...]] = []
-        for r in facts.mining:
-            rows.append(
-                (
-                    r["task"],
-                    r["order"],
-                    number(r["gamma"]),
-                    integer(r["candidates_of_order"]),
-                    integer(r["kept"]),
-                    integer(r["above"]),
-                    f"{100 * r['above'] / r['candidates_of_order']:.2f} %" if r["candidates_of_order"] else "–",
-                )
-            )
-        html += grid(
-            "Mining: pairs of n-grams of one example, those above the lowest γ, and those above the γ of the measures",
-            ("task", "n", "γ", "candidates", "mined", "above γ", "acceptance rate"),
-            rows,
-            (1, 2, 3, 4, 5, 6),
-        )
-        totals = {r["task"]: r for r in facts.mining if r["candidates"]}
-        if totals:
-            html += grid(
-                "Mining, all n together",
-                ("task", "candidates", "below the lowest γ", "one inside the other", "accepted"),
-                [
-                    (
-                        t,
-                        integer(r["candidates"]),
-                        integer(r["below_gamma"]),
-                        integer(r["contained"]),
-                        f"{100 * (r['candidates'] - r['below_gamma'] - r['contained']) / r['candidates']:.2f} %",
-                    )
-                    for t, r in totals.items()
-                ],
-                (1, 2, 3, 4),
-            )
-    else:
-        html += missing("no task-grams were mined")
-    if not facts.exclusions:
-        return html + missing("nothing is recorded as left out of a measure")
-    rows = [
+def left_out(data: ReportData) -> list[Block]:
+    """Rejected records, mining, and what each measure left out."""
+    blocks = [_rejects("corpus records", data.document_rejects), _rejects("task records", data.example_rejects)]
+    blocks += _mining(data)
+    if not data.exclusions:
+        return [*blocks, Remark("no measure records that anything was left out")]
+    lines = [
         (e["measure"], e["task"], e["model"] or "–", e["order"] or "–", e["reason"], integer(e["rows"]), e["of"])
-        for e in facts.exclusions
+        for e in data.exclusions
     ]
-    heads = ("measure", "task", "model", "n", "reason", "rows", "of")
-    return html + (
-        f"<details><summary>What did not enter each measure ({integer(len(rows))} lines)</summary>"
-        f"{grid('Exclusions by reason; “kept” is what the measure rests on', heads, rows, (5,))}</details>"
-    )
+    columns = ("measure", "task", "model", "n", "reason", "rows", "of")
+    table = HtmlTable("Exclusions by reason; “kept” is what the measure rests on", columns, lines, (5,))
+    return [*blocks, Folded(f"What each measure left out ({integer(len(lines))} lines)", [table])]
 
 
-def documents_html(facts: Facts) -> str:
-    if not facts.pairs:
-        return missing("no documents were kept for the pairs, or no pair stands in the corpus")
-    html = (
-        "<p>The most frequent, a middling and the rarest pair of each task, with documents drawn at random from those that "
-        'hold it. <mark class="in">Input n-gram</mark>, <mark class="out">output n-gram</mark>.</p>'
-    )
-    task = None
-    for pair in facts.pairs:
-        html += f"<h3>{text(pair.task)}</h3>" if pair.task != task else ""
-        task = pair.task
-        html += (
-            f'<p><mark class="in">{text(pair.input_ngram)}</mark> with <mark class="out">{text(pair.output_ngram)}</mark> '
-            f'<span class="why">together in {integer(pair.count)} document{"" if pair.count == 1 else "s"}</span></p>'
-            f'<div class="documents">{_excerpts(pair)}</div>'
-        )
-    return html
+def _rejects(what: str, counts: Mapping[tuple[str, str], int]) -> Block:
+    if not counts:
+        return Remark(f"no {what} were rejected", "")
+    ordered = sorted(((source, reason, n) for (source, reason), n in counts.items()), key=lambda r: (-r[2], *r[:2]))
+    lines, rest = [(s, r, integer(n)) for s, r, n in ordered[:LONGEST_LIST]], ordered[LONGEST_LIST:]
+    if rest:
+        lines.append(("other", f"{len(rest)} more reasons", integer(sum(n for *_, n in rest))))
+    caption = f"Rejected {what}: {integer(sum(counts.values()))}"
+    return HtmlTable(caption, ("source", "reason", "records"), lines, (2,))
 
 
-def _excerpts(pair: ShownPair) -> str:
-    return "".join(
-        f"<blockquote><p><bdi>{_marked(d)}</bdi></p><cite>{text(d['source'])} · {text(d['id'])}</cite></blockquote>"
-        for d in pair.documents
-    )
+def _percent(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.2f} %" if whole else "–"
 
 
-def _marked(document: Mapping[str, Any]) -> str:
-    at = [(document[f"{side}_start"], document[f"{side}_end"]) for side in ("input", "output")]
-    return highlight(document["excerpt"], at[0], at[1])
+def _mining(data: ReportData) -> list[Block]:
+    if not data.mining:
+        return [Remark("no task-grams were mined")]
+    lines = []
+    for r in data.mining:
+        counts = [integer(r[name]) for name in ("candidates_of_order", "kept", "above")]
+        accepted = _percent(r["above"], r["candidates_of_order"])
+        lines.append((r["task"], r["order"], number(r["gamma"]), *counts, accepted))
+    caption = "Mining: pairs of n-grams of one example, those above the lowest γ, and those above the γ of the measures"
+    columns = ("task", "n", "γ", "candidates", "mined", "above γ", "acceptance rate")
+    blocks: list[Block] = [HtmlTable(caption, columns, lines, range(1, 7))]
+    totals = []
+    for task, r in {r["task"]: r for r in data.mining if r["candidates"]}.items():
+        total, below, contained = (r[name] for name in ("candidates", "below_gamma", "contained"))
+        totals.append((task, *map(integer, (total, below, contained)), _percent(total - below - contained, total)))
+    columns = ("task", "candidates", "below the lowest γ", "one inside the other", "accepted")
+    return [*blocks, HtmlTable("Mining, all n together", columns, totals, range(1, 5))] if totals else blocks
 
 
-def contaminated_html(facts: Facts) -> str:
-    """Evaluated examples that share a long n-gram with the corpus, each with a document that holds it."""
-    shares = [r for r in facts.measured("contamination") if r["statistic"] == "share"]
-    html = ""
-    if shares:
-        rows = [
-            (r["task"], r["order"], r["detail"], with_interval(r) if known(r) else r["note"], integer(r["rows"]))
-            for r in shares
-        ]
-        html += grid(
-            "Share of the evaluated examples, of those long enough, that share an n-gram with the corpus",
-            ("task", "n", "side", "share", "examples"),
-            rows,
-            (1, 4),
-        )
+def documents(data: ReportData) -> list[Block]:
+    """Some pairs of each task with documents that contain them."""
+    if not data.pairs:
+        return [Remark("no documents were kept for the pairs, or no pair occurs in the corpus")]
+    return [Custom("documents", data.pairs)]
+
+
+def contaminated(data: ReportData) -> list[Block]:
+    """Evaluated examples that share a long n-gram with the corpus, each with a document that contains it."""
+    shares = [r for r in data.measured("contamination") if r["statistic"] == "share"]
+    if not shares:
+        blocks: list[Block] = [Remark("contamination was not measured")]
     else:
-        html += missing("contamination was not measured")
-    found = facts.contaminated
-    if not found:
-        return html + ("<p>No evaluated example shares an n-gram of these lengths with the corpus.</p>" if shares else "")
+        lines = []
+        for r in shares:
+            share = with_interval(r) if has_number(r) else r["note"]
+            lines.append((r["task"], r["order"], label_of(r), share, integer(r["rows"])))
+        caption = "Share of the evaluated examples, of those long enough, that share an n-gram with the corpus"
+        blocks = [HtmlTable(caption, ("task", "n", "side", "share", "examples"), lines, (1, 4))]
+        if not data.contaminated:
+            blocks.append(Remark("no evaluated example shares an n-gram of these lengths with the corpus", ""))
     longest: dict[tuple[str, str], dict[str, Any]] = {}
-    for r in found:  # the longest shared n-gram of each example speaks for the shorter ones
-        if (r["task"], r["example"]) not in longest or r["order"] > longest[r["task"], r["example"]]["order"]:
-            longest[r["task"], r["example"]] = r
-    total = Counter(task for task, _ in longest)
-    for task, many in total.items():
-        own = [r for (t, _), r in sorted(longest.items()) if t == task]
-        own.sort(key=lambda r: (-r["order"], r["example"]))
-        shown = [
-            (r["example"], r["side"], r["order"], r["ngram"], integer(r["documents"]), f"{r['source']} · {r['id']}")
-            for r in own[:SHOWN_CONTAMINATED]
-        ]
-        rest = f"; {integer(many - SHOWN_CONTAMINATED)} more are in the table `contamination`" if many > len(shown) else ""
-        html += (
-            f"<details><summary>{text(task)}: {integer(many)} example{'s' * (many != 1)}</summary>"
-            + grid(
-                f"The longest shared n-gram of each example, and the first document that holds it{rest}",
-                ("example", "side", "n", "n-gram", "documents", "first document"),
-                shown,
-                (2, 4),
-            )
-            + "</details>"
-        )
-    return html
+    for r in sorted(data.contaminated, key=lambda r: -r["order"]):  # the longest shared n-gram of an example includes others
+        longest.setdefault((r["task"], r["example"]), r)
+    for task in dict.fromkeys(r["task"] for r in data.contaminated):
+        rows = sorted((r for r in longest.values() if r["task"] == task), key=lambda r: (-r["order"], r["example"]))
+        lines = []
+        for r in rows[:SHOWN_CONTAMINATED]:
+            document = f"{r['source']} · {r['id']}"
+            lines.append((r["example"], r["side"], r["order"], r["ngram"], integer(r["documents"]), document))
+        rest = f"; {integer(len(rows) - len(lines))} more are in the table `contamination`" if len(rows) > len(lines) else ""
+        caption = f"The longest shared n-gram of each example, and the first document that contains it{rest}"
+        columns = ("example", "side", "n", "n-gram", "documents", "first document")
+        summary = f"{task}: {integer(len(rows))} example{'s' * (len(rows) != 1)}"
+        blocks.append(Folded(summary, [HtmlTable(caption, columns, lines, (2, 4))]))
+    return blocks

@@ -6,152 +6,141 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from tasks.report.data import Facts
-from tasks.report.numbers import LEVEL, integer, known, number
-from tasks.report.page.html import grid, text
-from tasks.report.page.seen import listed
+from tasks.report.data import ReportData
+from tasks.report.formatting import integer, listed, number
+from tasks.report.numbers import LEVEL, PIGEONHOLE, PLACEBO, has_number, label_of
+from tasks.report.page.blocks import Block, Custom, Folded, HtmlTable
 
 MOST_REASONS = 5
 
 
-def gammas_of(facts: Facts, task: Mapping[str, Any]) -> str:
-    """γ of each n of a task: "n = 2: .62", and for a percentile "n = 2: .62 (p90 of all candidate pairs)"."""
-    found = facts.gammas[task["name"]]
-    said = {n: f" ({g} of all candidate pairs)" if isinstance(g, str) else "" for n, g in task["gamma"].items()}
-    return ", ".join(f"n = {n}: {number(found[n])}{said[n]}" for n in sorted(said))
+def methods(data: ReportData) -> list[Block]:
+    """The paragraph, then the settings, versions and fingerprints."""
+    tasks = data.settings["tasks"]
+    settings = [(k, v if v != "" else "–") for k, v in data.settings["methods"].items()]
+    settings += [(f"version of {t['name']}", t["version"]) for t in tasks]
+    settings += [(f"γ of {t['name']}", gammas_of(data, t)) for t in tasks]
+    tables = [(name, integer(parts), key) for name, parts, key in data.tables]
+    versions = HtmlTable("What this ran on", ("package", "version"), data.settings["versions"].items())
+    caption = "Equal fingerprints mean equal inputs, settings and steps"
+    fingerprints = HtmlTable(caption, ("table", "parts", "fingerprint"), tables, (1,))
+    return [
+        Custom("paste", paragraph(data)),
+        HtmlTable("Settings", ("setting", "value"), settings),
+        Folded("Versions", [versions]),
+        Folded("Fingerprints of the tables", [fingerprints]),
+    ]
 
 
-def methods(facts: Facts) -> str:
+def paragraph(data: ReportData) -> str:
     """A paragraph to paste into a paper."""
-    parts = [*_corpus(facts), *_measures(facts), *_inference(facts), *_checks(facts), *_software(facts)]
-    return " ".join(p for p in parts if p)
+    sentences = [*_corpus(data), *_measures(data), *_inference(data), *_checks(data), *_software(data)]
+    return " ".join(s for s in sentences if s)
 
 
-def _corpus(facts: Facts) -> list[str]:
-    how, tasks = facts.settings["methods"], facts.settings["tasks"]
-    documents, tokens = (sum(s[k] for s in facts.sources) for k in ("documents", "tokens"))
+def gammas_of(data: ReportData, task: Mapping[str, Any]) -> str:
+    """γ of each n of a task: "n = 2: .62", and for a percentile "n = 2: .62 (p90 of all candidate pairs)"."""
+    values = data.gammas[task["name"]]
+    origin = {n: f" ({g} of all candidate pairs)" if isinstance(g, str) else "" for n, g in task["gamma"].items()}
+    return ", ".join(f"n = {n}: {number(values[n])}{origin[n]}" for n in sorted(origin))
+
+
+def _corpus(data: ReportData) -> list[str]:
+    how, tasks = data.settings["methods"], data.settings["tasks"]
+    documents, tokens = (sum(s[k] for s in data.sources) for k in ("documents", "tokens"))
     corpus = f"{documents:,} documents" + (f" ({tokens:,} model tokens)" if tokens else "")
-    turned_away = sum(n for *_, n in facts.document_rejects)
-    encoder = (
-        "IBM Model 1 association vectors learnt from the mining examples"
-        if how["encoder"] == "association"
-        else f"the sentence encoder {how['encoder model']}"
-    )
-    gammas = "; ".join(f"{t['name']}: {gammas_of(facts, t)}" for t in tasks)
-    evaluated = [f"{t['name']} ({facts.examples.get((t['name'], 'evaluate'), 0):,})" for t in tasks]
+    rejected = sum(data.document_rejects.values())
+    association = "IBM Model 1 association vectors estimated from the mining examples"
+    encoder = association if how["encoder"] == "association" else f"the sentence encoder {how['encoder model']}"
+    gammas = "; ".join(f"{t['name']}: {gammas_of(data, t)}" for t in tasks)
+    evaluated = [f"{t['name']} ({data.examples.get((t['name'], 'evaluate'), 0):,})" for t in tasks]
     twice = [t["name"] for t in tasks if t["mined_on_evaluated"]]
     return [
         f"We measured distributional memorization (arXiv 2407.14985, Definition 3) over a corpus of {corpus}"
-        + (f", after {turned_away:,} unreadable or empty records were left out" if turned_away else "")
+        + (f", after removing {rejected:,} unreadable or empty records" if rejected else "")
         + (f", on the evaluated examples of {listed(evaluated)}." if evaluated else "."),
         f"Task-grams are pairs of word n-grams of an example's input and output whose cosine similarity, by {encoder}, "
         f"exceeds γ ({gammas or 'no task'}). Pairs in which one n-gram contains the other were dropped.",
-        f"Stop-word policy: {how['stop words']}. Pair counts are exact numbers of documents that hold both n-grams.",
+        f"Stop-word policy: {how['stop words']}. Pair counts are exact numbers of documents that contain both n-grams.",
         f"For {listed(twice)} the task-grams were mined from the evaluated examples themselves." if twice else "",
     ]
 
 
-def _measures(facts: Facts) -> list[str]:
-    how, tasks = facts.settings["methods"], facts.settings["tasks"]
-    shots = ", ".join(f"{t['shots']} for {t['name']}" for t in tasks if t["shots"])
-    asked = f"behind solved examples ({shots}), else zero-shot" if shots else "zero-shot"
+def _measures(data: ReportData) -> list[str]:
+    how = data.settings["methods"]
+    shots = ", ".join(f"{t['shots']} for {t['name']}" for t in data.settings["tasks"] if t["shots"])
+    prompted = f"after solved examples ({shots}), otherwise zero-shot" if shots else "zero-shot"
     return [
         "Mem_n is Spearman's ρ between log P_n(s_y|s_x) = log C(s_x,s_y)/df(s_x) and the model's teacher-forced "
-        f"log-probability of s_y, {asked}. Mem_Δ correlates log C·N/(df(s_x)·df(s_y)) with the change "
+        f"log-probability of s_y, {prompted}. Mem_Δ correlates log C·N/(df(s_x)·df(s_y)) with the change "
         f"of that log-probability against {how['other inputs for Mem_Δ']} other inputs of the task.",
         "Mem_∞ uses the ∞-gram model over the models' own tokens with full back-off "
         f"(suffixes of at most {how['longest ∞-gram suffix']} tokens).",
-        _pairs(facts),
-        _exclusions(facts),
+        _pairs(data),
+        _exclusions(data),
     ]
 
 
-def _pairs(facts: Facts) -> str:
+def _pairs(data: ReportData) -> str:
     """On how many rows the primary numbers rest."""
-    said = []
-    for task in facts.settings["tasks"]:
-        name = task["name"]
-        found = [facts.cells(name, m, facts.order_of(name)).mem_n for m in facts.ladder]
-        rows = [r for r in found if r is not None and known(r)]
+    counts = []
+    for name in (t["name"] for t in data.settings["tasks"]):
+        rows = [r for m in data.ladder if (r := data.line(name, m).rows["mem_n"]) and has_number(r)]
         if rows:
             least, most = min(r["rows"] for r in rows), max(r["rows"] for r in rows)
-            number_of = f"{least:,}" if least == most else f"{least:,} to {most:,}"
-            said.append(f"{number_of} of {name} (n = {rows[0]['order']}; {max(r['examples'] for r in rows):,} examples)")
-    return f"Rows (example, s_x, s_y) behind Mem_n: {listed(said)}." if said else "No row could be measured."
+            count = f"{least:,}" if least == most else f"{least:,} to {most:,}"
+            counts.append(f"{count} of {name} (n = {rows[0]['order']}; {max(r['examples'] for r in rows):,} examples)")
+    return f"Mem_n rests on these rows (example, s_x, s_y): {listed(counts)}." if counts else "No row could be measured."
 
 
-def _exclusions(facts: Facts) -> str:
+def _exclusions(data: ReportData) -> str:
     """What Mem_n left out, by reason, at each task's primary n, summed over tasks (one model's rows, where models differ)."""
-    found: dict[tuple[str, str], int] = {}
-    for e in facts.exclusions:
-        if e["measure"] == "mem_n" and e["order"] == facts.order_of(e["task"]) and not e["reason"].endswith("kept"):
+    most: dict[tuple[str, str], int] = {}
+    for e in data.exclusions:
+        if e["measure"] == "mem_n" and e["order"] == data.order_of(e["task"]) and not e["reason"].endswith("kept"):
             key = (e["task"], e["reason"])
-            found[key] = max(found.get(key, 0), e["rows"])
+            most[key] = max(most.get(key, 0), e["rows"])
     total: Counter[str] = Counter()
-    for (_, reason), rows in found.items():
+    for (_, reason), rows in most.items():
         total[reason] += rows
     reasons = [f"{reason} ({rows:,})" for reason, rows in total.most_common() if rows]
     rest = len(reasons) - MOST_REASONS
-    told = reasons[:MOST_REASONS] + ([f"{rest} further reasons"] if rest > 0 else [])
-    return f"Left out of Mem_n: {'; '.join(told)}." if told else ""
+    reasons = reasons[:MOST_REASONS] + ([f"{rest} further reasons"] if rest > 0 else [])
+    return f"Left out of Mem_n: {'; '.join(reasons)}." if reasons else ""
 
 
-def _inference(facts: Facts) -> list[str]:
-    how = facts.settings["methods"]
-    tests = len(facts.family)
-    sure = sum(r["q_value"] < LEVEL for r in facts.family)
+def _inference(data: ReportData) -> list[str]:
+    tests, significant = len(data.family), sum(r["q_value"] < LEVEL for r in data.family)
     family = (
         f"The family of {tests} tests (Mem_n and Mem_Δ at the primary n, γ and pair unit, over task × model) was fixed beforehand "
-        f"and corrected by Benjamini-Hochberg; {sure} of {tests} have q < .05. Sweeps and checks are not in it."
-        if tests
-        else "No test entered the primary family."
+        f"and corrected by Benjamini-Hochberg; {significant} of {tests} have q < .05. Sweeps and checks are not in it."
     )
-    new_outputs = any(r["detail"] == "pigeonhole" for r in facts.measured("mem_n"))
+    pigeonhole = any(label_of(r) == PIGEONHOLE for r in data.measured("mem_n"))
     return [
-        f"Intervals are at 95 %: Wilson's for shares, else bootstrap intervals with {how['bootstrap draws']:,} draws over whole "
-        "examples (these facts, new examples)"
-        + (", and beside them a pigeonhole bootstrap over examples × outputs (new facts too)." if new_outputs else "."),
+        "Intervals are at 95 %: Wilson's for shares, else bootstrap intervals with "
+        f"{data.settings['methods']['bootstrap draws']:,} draws over whole examples (these facts, new examples)"
+        + (", and also a pigeonhole bootstrap over examples × outputs (new facts too)." if pigeonhole else "."),
         "p-values of Mem_n and Mem_Δ account for rows that share examples and outputs.",
-        family,
+        family if tests else "No test entered the primary family.",
     ]
 
 
-def _checks(facts: Facts) -> list[str]:
-    remedies = list(dict.fromkeys(r["detail"] for r in facts.measured("confound") if known(r)))
-    placebo = any(r["detail"] == "placebo" and known(r) for r in facts.measured("mem_n"))
-    orders = sorted({r["order"] for r in facts.measured("contamination")})
-    holders = len({(r["task"], r["example"]) for r in facts.contaminated})
+def _checks(data: ReportData) -> list[str]:
+    remedies = list(dict.fromkeys(label_of(r) for r in data.measured("confound") if has_number(r)))
+    placebo = any(label_of(r) == PLACEBO and has_number(r) for r in data.measured("mem_n"))
+    orders = ", ".join(str(n) for n in sorted({r["order"] for r in data.measured("contamination")}))
+    examples = len({(r["task"], r["example"]) for r in data.contaminated})
     return [
-        f"The measures were taken again with these remedies: {listed(remedies)}." if remedies else "",
+        f"The measures were computed again with these remedies: {listed(remedies)}." if remedies else "",
         "Placebo counts come from a corpus of the same size that the models never saw." if placebo else "",
-        f"{holders:,} evaluated examples share an n-gram (n = {', '.join(str(n) for n in orders)}) with the corpus."
-        if orders
-        else "",
+        f"{examples:,} evaluated examples share an n-gram (n = {orders}) with the corpus." if orders else "",
     ]
 
 
-def _software(facts: Facts) -> list[str]:
-    how, versions = facts.settings["methods"], facts.settings["versions"]
+def _software(data: ReportData) -> list[str]:
+    how, versions = data.settings["methods"], data.settings["versions"]
     named = [f"{name} {versions[name]}" for name in ("torch", "transformers", "numpy", "scipy") if name in versions]
     return [
         f"Log-probabilities were computed in {how['precision']}; all random choices follow from seed {how['seed']}.",
         f"Software: taskgram {versions.get('taskgram', 'unknown')}" + (f" with {', '.join(named)}." if named else "."),
     ]
-
-
-def methods_html(facts: Facts) -> str:
-    """The paragraph, and the settings, versions and fingerprints behind it."""
-    settings = [(k, v if v != "" else "–") for k, v in facts.settings["methods"].items()]
-    settings += [(f"version of {t['name']}", t["version"]) for t in facts.settings["tasks"]]
-    settings += [(f"γ of {t['name']}", gammas_of(facts, t)) for t in facts.settings["tasks"]]
-    tables = [(name, integer(parts), key) for name, parts, key in facts.tables]
-    return (
-        f'<h3>To paste</h3><pre class="methods">{text(methods(facts))}</pre>'
-        + grid("Settings", ("setting", "value"), settings)
-        + "<details><summary>Versions</summary>"
-        + grid("What this ran on", ("package", "version"), facts.settings["versions"].items())
-        + "</details>"
-        + "<details><summary>Fingerprints of the tables</summary>"
-        + grid("Equal fingerprints mean equal inputs, settings and steps", ("table", "parts", "fingerprint"), tables, (1,))
-        + "</details>"
-    )

@@ -1,191 +1,109 @@
-"""The results table, the comparison with the planted truth, and how a figure stands on the page."""
+"""The results table, its CSV, and the table of every measure."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
-from tasks.report.data import Facts
-from tasks.report.numbers import NO_EVIDENCE, Cells, integer, interval, known, number, sizes, with_interval
-from tasks.report.page.figure_html import figure_html
-from tasks.report.page.html import data_link, grid, missing, text
-from tasks.report.plot.figure import METRIC_COLUMNS, Figure, table
-
-MEASURES = (
-    ("main_score", "Score"),
-    ("mem_n", "Mem<sub>n</sub>"),
-    ("mem_delta", "Mem<sub>Δ</sub>"),
-    ("mem_infinity", "Mem<sub>∞</sub>"),
+from tasks.report.data import ReportData
+from tasks.report.figures.report_figure import METRIC_COLUMNS, csv_text
+from tasks.report.formatting import NO_EVIDENCE, integer, with_interval
+from tasks.report.numbers import (
+    HUNDREDS,
+    PRIMARY,
+    SHARES,
+    MetricRow,
+    ResultsLine,
+    has_interval,
+    has_number,
+    label_of,
+    last_checkpoints,
+    sizes,
 )
-LONGEST_LIST = 60
+from tasks.report.page.blocks import Block, Custom, Folded, HtmlTable, Remark
+from tasks.report.page.html import data_link
+
+MOST_LINES = 600  # of one measure
+CORRELATIONS = ("spearman", "pearson", "kendall", "spearman_difference")
 
 
-def results_csv(facts: Facts) -> str:
+def results_csv(data: ReportData) -> str:
     """The results table as data: one row per task, model and primary measure."""
-    rows = []
-    versions = {t["name"]: t["version"] for t in facts.settings["tasks"]}
-    for line in _lines(facts):
-        for measure, _ in MEASURES:
-            row = line.of(measure)
-            if row is not None:
-                rows.append(
-                    dict(row)
-                    | {"measure": measure, "parameters": sizes(facts.models).get(line.model), "q_value": line.q.get(measure)}
-                    | {"task_version": versions[line.task]}
-                )
-    return table(rows, (*METRIC_COLUMNS, "parameters", "q_value", "task_version"))
+    rows, parameters = [], sizes(data.models)
+    versions = {t["name"]: t["version"] for t in data.settings["tasks"]}
+    for line in _lines(data):
+        for measure in PRIMARY:
+            if row := line.rows[measure]:
+                own = {"measure": measure, "parameters": parameters.get(line.model), "q_value": line.q.get(measure)}
+                rows.append(dict(row) | own | {"task_version": versions[line.task]})
+    return csv_text(rows, (*METRIC_COLUMNS, "parameters", "q_value", "task_version"))
 
 
-def _lines(facts: Facts) -> list[Cells]:
+def _lines(data: ReportData) -> list[ResultsLine]:
     """One line per task and model, in the study's order of tasks and by size of model."""
-    return [
-        facts.cells(t["name"], m, facts.order_of(t["name"]))
-        for t in facts.settings["tasks"]
-        for m in sizes(facts.models, facts.settings["models"])
-    ]
+    models = sizes(data.models, data.settings["models"])
+    return [data.line(t["name"], m) for t in data.settings["tasks"] for m in models]
 
 
-def results_html(facts: Facts) -> str:
-    lines = _lines(facts)
+def results(data: ReportData) -> list[Block]:
+    """The primary measures, task × model."""
+    lines = _lines(data)
     if not lines:
-        return missing("the study names no task or no model, so there is nothing to tabulate")
-    head = "".join(f'<th scope="col">{h}</th>' for h in ("model", *(h for _, h in MEASURES)))
-    body, task = "", None
+        return [Remark("the study names no task or no model, so there is nothing to tabulate")]
+    headings: dict[str, str] = {}
     for line in lines:
-        if line.task != task:
-            task = line.task
-            kind = line.score["statistic"].replace("_", " ") if line.score else "no score"
-            note = f", {line.score['note']}" if line.score and known(line.score) and line.score["note"] else ""
-            body += (
-                f'<tr class="task"><th scope="rowgroup" colspan="5">{text(task)} <span class="why">{text(kind)}, '
-                f"n = {line.order}{text(note)}</span></th></tr>"
-            )
-        values = "".join(f'<td data-label="{re.sub("<[^>]*>", " ", h)}">{_cell(line, m)}</td>' for m, h in MEASURES)
-        body += f'<tr><th scope="row">{text(line.model)}</th>{values}</tr>'
-    note = (
-        "Estimates with 95 % intervals. ● and bold: q &lt; .05, corrected by Benjamini-Hochberg over task × model; ○: not. "
-        "Score and Mem<sub>∞</sub> are not in that family and carry no mark. “No evidence” means that the number could not "
-        "be taken; it is not a zero."
-    )
-    return (
-        '<div class="wide" tabindex="0" role="region" aria-label="Results"><table class="results full">'
-        f"<caption>{note}</caption>"
-        f'<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div><p><a href="{data_link(results_csv(facts))}" '
-        f'download="results.csv">Results as CSV</a></p>'
-    )
+        if line.task not in headings:
+            score = line.rows["main_score"]
+            kind = score["statistic"].replace("_", " ") if score else "no score"
+            note = f", {score['note']}" if score and has_number(score) and score["note"] else ""
+            headings[line.task] = f"{kind}, n = {line.order}{note}"
+    return [Custom("results", {"lines": lines, "headings": headings, "csv": data_link(results_csv(data))})]
 
 
-def _cell(line: Cells, measure: str) -> str:
-    row = line.of(measure)
-    if row is None or not known(row):
-        why = f'<br><span class="why">{text(row["note"])}</span>' if row is not None and row["note"] else ""
-        return f'<span class="v"><span class="none">{NO_EVIDENCE}</span>{why}</span>'
-    mark = ""
-    if measure in line.q:
-        sure = line.significant(measure)
-        label = f"q = {line.q[measure]:.3g}"
-        mark = f'<span class="mark" role="img" aria-label="{label}" title="{label}">{"●" if sure else "○"}</span>'
-    bold = ' class="yes"' if line.significant(measure) else ""
-    note = f'<br><span class="why">{text(row["note"])}</span>' if row["note"] and measure != "main_score" else ""
-    return (
-        f'<span class="v">{mark}<span{bold}>{number(row["estimate"], row["statistic"])}</span> '
-        f'<span class="ci">{interval(row)}</span>{note}</span>'
-    )
-
-
-def truth_html(facts: Facts, figures: Sequence[Figure]) -> str:
-    if not facts.truth:
-        return missing("this corpus was not planted, so nobody knows the truth to compare with")
-    html = grid(
-        "What was planted",
-        ("kind", "pairs or sequences"),
-        [
-            *((k, integer(n)) for k, n in facts.truth.items()),
-            *((f"{k}, {'in the corpus' if member else 'kept out'}", integer(n)) for (k, member), n in facts.planted.items()),
-        ],
-        (1,),
-    )
-    counts = [r for r in facts.measured("planted_counts") if known(r)]
-    if counts:
-        # One row per task: the row without detail says for how many pairs every one of the counts is right.
-        rows: list[tuple[Any, ...]] = [
-            (
-                r["task"] or "all",
-                f"{integer(round(r['estimate'] * r['rows']))} of {integer(r['rows'])}",
-                "all equal" if r["estimate"] == 1 else f"NOT all equal: {_unequal(counts, r['task'])}",
-            )
-            for r in counts
-            if not r["detail"]
-        ]
-        html += grid(
-            "Planted pairs whose counts in the corpus are exactly those planted: documents with the pair, documents with and "
-            "occurrences of each n-gram",
-            ("task", "pairs", ""),
-            rows,
-            (1,),
-        )
-    else:
-        html += missing("the planted counts have not been compared with those found")
-    size = sizes(facts.models)
-    final = {m: max(r["checkpoint"] for r in facts.metrics if r["model"] == m) for m in {r["model"] for r in facts.metrics}}
-    with_truth = sorted(
-        (
-            r
-            for r in facts.metrics
-            if r["truth"] is not None and r["detail"] == "planted" and r["checkpoint"] == final[r["model"]]
-        ),
-        key=lambda r: (r["task"], r["measure"], r["order"], size.get(r["model"], 0)),
-    )
-    if with_truth:
-        rows = [
-            (
-                r["task"],
-                r["model"] or "–",
-                f"Mem_{r['order']}" if r["measure"] == "mem_n" else r["measure"],
-                number(r["truth"], r["statistic"]),
-                with_interval(r),
-            )
-            for r in with_truth[:LONGEST_LIST]
-        ]
-        html += grid(
-            "The rank correlation that the generator's own probabilities have with the counts, beside each model's, over the "
-            "rows of planted pairs",
-            ("task", "model", "measure", "true", "measured"),
-            rows,
-        )
-    html += "".join(figure_html(f) for f in figures if f.name == "recall_by_exposure")
-    recall = [r for r in facts.measured("recall_by_exposure") if r["x"] is not None]
-    rules = [
-        (r["task"], r["model"], r["detail"].replace("_", " "), with_interval(r))
-        for r in facts.measured("rule_accuracy")
-        if r["checkpoint"] == final[r["model"]]
+def measures(data: ReportData) -> list[Block]:
+    """Every row of `metrics` at the last checkpoint of its model, by measure; also of measures that no figure shows."""
+    groups: dict[str, list[MetricRow]] = {}
+    for row in data.metrics:
+        groups.setdefault(row["measure"], []).append(row)
+    if not groups:
+        return [Remark("nothing has been measured")]
+    blocks: list[Block] = [
+        Remark("Every number of the study, by measure; figures and sections above select from these.", "")
     ]
-    if rules:
-        html += grid(
-            "Answers that follow a rule, where the rule's case was stated and where it was kept out",
-            ("task", "model", "case", "accuracy"),
-            rules,
-        )
-    for task in sorted({r["task"] for r in recall}):
-        rows_of = [r for r in recall if r["task"] == task]
-        levels = sorted({r["x"] for r in rows_of})
-        models = list(sizes(facts.models, sorted({r["model"] for r in rows_of})))
-        at = {(r["model"], r["x"]): r for r in sorted(rows_of, key=lambda r: r["checkpoint"])}
-        rows = [
-            (m, *(number(at[m, x]["estimate"], at[m, x]["statistic"]) if (m, x) in at else "–" for x in levels))
-            for m in models
-        ]
-        html += grid(
-            f"Recall on {task} by the times a fact is stated",
-            ("model", *(f"{x:g}" for x in levels)),
-            rows,
-            range(1, len(levels) + 1),
-        )
-    return html
+    for measure, rows in groups.items():
+        table = _measure_table(data, measure, last_checkpoints(rows))
+        count = sum(has_number(r) for r in rows)
+        blocks.append(Folded(f"{measure} ({integer(count)} number{'s' * (count != 1)})", [table]))
+    return blocks
 
 
-def _unequal(counts: Sequence[Any], task: str) -> str:
-    """Which of the counts differ, and in how many pairs."""
-    wrong = [r for r in counts if r["task"] == task and r["detail"] and r["estimate"] != 1]
-    return ", ".join(f"{r['detail'].replace('_', ' ')} in {round((1 - r['estimate']) * r['rows'])}" for r in wrong)
+def _measure_table(data: ReportData, measure: str, rows: Sequence[MetricRow]) -> HtmlTable:
+    """One line per task and statistic, one column per model."""
+    present = {r["model"] for r in rows}
+    models = [*data.ladder_of(rows), *sorted(present - {*data.ladder})]
+    lines: dict[tuple[Any, ...], dict[str, MetricRow]] = {}
+    for task in data.tasks_of(rows):
+        for r in (r for r in rows if r["task"] == task):
+            lines.setdefault((task, r["statistic"], r["order"] or "", r["unit"], label_of(r)), {})[r["model"]] = r
+    cells = []
+    for (*place, label), of_models in [*lines.items()][:MOST_LINES]:
+        positions = {r["x"] for r in of_models.values()}
+        at = f"x = {next(iter(positions)):.4g}" if len(positions) == 1 and None not in positions else ""
+        notes = "; ".join(dict.fromkeys(r["note"] for r in of_models.values() if r["note"]))
+        numbers = [_general(of_models[m]) if m in of_models else "–" for m in models]
+        cells.append((*place, ", ".join(filter(None, (label, at))), *numbers, notes))
+    rest = len(lines) - len(cells)
+    caption = f"{measure}: estimates with 95 % intervals, at the last checkpoint of each model"
+    caption += f"; {integer(rest)} more lines are in the table `metrics`" if rest else ""
+    columns = ("task", "statistic", "n", "unit", "detail", *(m or "corpus" for m in models), "note")
+    return HtmlTable(caption, columns, cells, (2,))
+
+
+def _general(row: MetricRow) -> str:
+    """A number of any statistic with its interval."""
+    if not has_number(row):
+        return NO_EVIDENCE
+    if row["statistic"] in (*SHARES, *HUNDREDS, *CORRELATIONS):
+        return with_interval(row)
+    ends = f" [{row['low']:.4g}, {row['high']:.4g}]" if has_interval(row) else ""
+    return f"{row['estimate']:.4g}{ends}".replace("-", "−")

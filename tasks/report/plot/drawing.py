@@ -1,64 +1,31 @@
-"""How every figure looks, and how it becomes SVG (for the page and for a file) and PDF. Knows nothing of measures.
+"""How panels become SVG for the page, and whole figures SVG and PDF files. Knows nothing of measures.
 
-No line is told from another by colour alone: each has its own marker and dash, and the colours stay apart for readers who do
-not see red or green (a test simulates them). A figure is painted by small functions on one pair of axes each, so that the
-page can stack the panels on a phone while the file sets them side by side.
+Each panel is painted by a small function on its own axes, so that the page can stack the panels on a phone while the files have
+them side by side. `taskgram.mplstyle` holds the look.
 """
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from tasks.report.page.html import text
-from tasks.report.plot.legend import KEY_COLUMNS, Key, handles, key_of, key_svg, lines_of
-from tasks.report.plot.palette import FAINT, INK, SOFT, themed
+from tasks.report.plot.palette import BAR, INK, PAPER, SOFT, Legend
 
-STYLE: Any = {
-    "svg.fonttype": "none",
-    "pdf.fonttype": 42,  # journals turn Type 3 away; one weight only, since each one that is embedded takes its time
-    "font.family": "DejaVu Sans",
-    "font.size": 8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.spines.left": False,
-    "axes.edgecolor": SOFT,
-    "axes.linewidth": 0.6,
-    "axes.labelcolor": SOFT,
-    "axes.labelsize": 7.5,
-    "text.color": INK,
-    "text.parse_math": False,  # a name may hold a dollar
-    "xtick.color": SOFT,
-    "ytick.color": SOFT,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-    "xtick.minor.size": 0,
-    "ytick.minor.size": 0,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "grid.color": FAINT,
-    "grid.linewidth": 0.6,
-    "axes.axisbelow": True,
-    "lines.linewidth": 1.5,
-    "lines.markersize": 5,
-    "legend.frameon": False,
-    "legend.fontsize": 7.5,
-    "hatch.linewidth": 0.6,
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
-    "savefig.facecolor": "none",
-}
-Paint = Callable[[Any], None]
+STYLE_SHEET = Path(__file__).with_name("taskgram.mplstyle")
 COLUMNS = 4
-WIDE = 3.0  # inches: panels from here on want more of the page
+WIDE = 3.0  # inches: wider panels are set in half as many columns
+LEGEND_COLUMNS = 5
+NO_METADATA = {
+    "svg": dict.fromkeys(("Date", "Creator", "Format", "Type")),
+    "pdf": dict.fromkeys(("CreationDate", "Creator", "Producer")),
+}
 
 
 class Margins(NamedTuple):
@@ -72,123 +39,106 @@ class Margins(NamedTuple):
 
 @dataclass(frozen=True)
 class Panel:
-    """One drawing. `description` is read out by a screen reader; `key` are the looks of the named lines.
-
-    Panels of one `row` (a heading, or nothing) stand beside each other.
-    """
+    """One drawing. `description` is read out by a screen reader. Panels of one `row` (a heading, or nothing) are neighbours."""
 
     name: str
     title: str
     description: str
-    paint: Paint
-    key: Key = ()
+    paint: Callable[[Any], None]
+    legend: Legend = ()
     row: str = ""
     width: float = 2.7
     height: float = 2.0
     margins: Margins = Margins()
 
     @cached_property
-    def svg(self) -> str:
-        """The panel alone, without its title: for the page, and as a piece of the figure's file."""
-        with _ours(self.name):
+    def svg_content(self) -> str:
+        """What the panel's <svg> contains, for the page: no title, and ids only where a marker is defined."""
+        with _style(self.name):
             drawing = _canvas(self.width, self.height)
-            _axes(drawing, self, 0, 0, (self.width, self.height))
-            out = io.StringIO()
-            drawing.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-        svg = out.getvalue()
-        svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg[svg.index("<svg") :], flags=re.S)
-        svg = re.sub(r'\s+xmlns(:\w+)?="[^"]*"', "", svg).replace("xlink:href", "href")
-        return _once(re.sub(r'<g id="[^"]*"(/?)>', r"<g\1>", svg))
+            _add_axes(drawing, self, 0, 0)
+            svg = _saved(drawing, "svg").decode()
+        svg = svg[svg.index(">") + 1 : svg.rindex("</svg>")].replace("xlink:href", "href")
+        return re.sub(r"\n\s*", "\n", _unique_ids(re.sub(r'<g id="[^"]*"(/?)>', r"<g\1>", svg))).strip()
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """A figure's files."""
-
-    svg: str
-    pdf: bytes
+def legend_of(panels: Iterable[Panel]) -> Legend:
+    """Every named line of the panels once; a single name needs no legend."""
+    entries = tuple(dict.fromkeys(entry for panel in panels for entry in panel.legend))
+    return entries if len(entries) > 1 else ()
 
 
-@contextmanager
-def _ours(salt: str) -> Iterator[None]:
-    """Whatever a person's own matplotlib settings are."""
+def drawing_files(name: str, panels: Sequence[Panel]) -> tuple[str, bytes]:
+    """SVG and PDF of a whole figure: a legend above rows of panels with their headings and titles."""
+    legend, rows = legend_of(panels), _rows(panels)
+    top = 0.08 + 0.2 * -(-len(legend) // LEGEND_COLUMNS)
+    width = max(sum(p.width for p in row) for _, row in rows)
+    height = top + sum(_height(*row) for row in rows)
+    with _style(name):
+        drawing = _canvas(width, height)
+        if legend:
+            drawing.legend(handles=_handles(legend), loc="upper left", ncols=LEGEND_COLUMNS, bbox_to_anchor=(0, 1))
+        for heading, row in rows:
+            drawing.text(0.06 / width, 1 - (top + 0.16) / height, heading, size=8.5, color=SOFT)
+            top += _height(heading, row)
+            left, row_top = 0.0, top - max(p.height for p in row)
+            for panel in row:
+                drawing.text((left + 0.06) / width, 1 - (row_top - 0.03) / height, panel.title, size=8.5, color=INK)
+                _add_axes(drawing, panel, left, height - row_top - panel.height)
+                left += panel.width
+        return _saved(drawing, "svg").decode(), _saved(drawing, "pdf")
+
+
+def _style(salt: str) -> AbstractContextManager[None]:
+    """The style sheet over Matplotlib's defaults, whatever the user's own settings are."""
     import matplotlib
 
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update({**STYLE, "svg.hashsalt": salt})
-        yield
+    return matplotlib.rc_context({"svg.hashsalt": salt}, STYLE_SHEET)
 
 
 def _canvas(width: float, height: float) -> Any:
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    drawing = Figure(figsize=(width, height))
-    FigureCanvasSVG(drawing)
-    return drawing
+    return FigureCanvasSVG(Figure(figsize=(width, height))).figure
 
 
-def _axes(drawing: Any, panel: Panel, x: float, y: float, size: tuple[float, float]) -> Any:
-    """Axes of a panel whose lower left corner stands at (x, y) inches of a drawing of this size."""
-    m = panel.margins
-    wide, high = panel.width - m.left - m.right, panel.height - m.top - m.bottom
-    axes = drawing.add_axes(((x + m.left) / size[0], (y + m.bottom) / size[1], wide / size[0], high / size[1]))
-    panel.paint(axes)
-    return axes
+def _saved(drawing: Any, kind: str) -> bytes:
+    out = io.BytesIO()
+    drawing.savefig(out, format=kind, metadata=NO_METADATA[kind])
+    content = out.getvalue()
+    if kind == "svg":
+        content = re.sub(rb"<metadata>.*?</metadata>\s*", b"", content[content.index(b"<svg") :], flags=re.S)
+    return content
 
 
-def sheet(name: str, panels: Sequence[Panel]) -> Drawn:
-    """The whole figure as files: rows of panels with their titles, and one key above."""
-    key = key_of(p.key for p in panels)
-    rows = _rows(panels)
-    lines = lines_of(key)
-    size = (max(sum(p.width for p in row) for _, row in rows), 0.08 + 0.2 * lines + sum(_height(*row) for row in rows))
-    drawn: str = key_svg(key)
-    top: float = 0.08 + 0.2 * lines
-    with _ours(name):
-        drawing = _canvas(*size)
-        if lines:
-            drawing.legend(
-                handles=handles(key),
-                loc="upper left",
-                ncols=KEY_COLUMNS,
-                bbox_to_anchor=(0, 1),
-                handlelength=3,
-                borderaxespad=0.2,
-            )
+def _add_axes(drawing: Any, panel: Panel, x: float, y: float) -> None:
+    """Paint a panel whose lower left corner is at (x, y), in inches."""
+    (width, height), m = drawing.get_size_inches(), panel.margins
+    inner_width, inner_height = panel.width - m.left - m.right, panel.height - m.top - m.bottom
+    box = ((x + m.left) / width, (y + m.bottom) / height, inner_width / width, inner_height / height)
+    panel.paint(drawing.add_axes(box))
 
-        def say(x: float, y: float, said: str, colour: str) -> str:
-            drawing.text(x / size[0], 1 - y / size[1], said, size=8.5, color=colour)
-            return f'<text x="{72 * x:g}" y="{72 * y:g}" font-size="8.5" fill="{colour}">{text(said)}</text>'
 
-        for heading, row in rows:
-            bottom = top + _height(heading, row)
-            drawn += say(0.06, top + 0.16, heading, SOFT) if heading else ""
-            left: float = 0.0
-            for panel in row:
-                high = bottom - max(p.height for p in row)
-                drawn += say(left + 0.06, high - 0.03, panel.title, INK)
-                _axes(drawing, panel, left, size[1] - high - panel.height, size)
-                # Within a drawing a point is one unit, and "pt" would make it 4/3.
-                inner = re.sub(r'(width|height)="([\d.]+)pt"', r'\1="\2"', panel.svg, count=2)
-                drawn += inner.replace("<svg", f'<svg x="{72 * left:g}" y="{72 * high:g}"', 1)
-                left += panel.width
-            top = bottom
-        pdf = io.BytesIO()
-        drawing.savefig(pdf, format="pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
-    across, down = (f"{72 * side:g}" for side in size)
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {across} {down}" width="{across}pt" height="{down}pt"'
-    return Drawn(f'{head} font-family="DejaVu Sans, sans-serif">{drawn}</svg>\n', pdf.getvalue())
+def _handles(legend: Legend) -> list[Any]:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    return [
+        Patch(facecolor=style.colour, hatch=style.dash, edgecolor=PAPER, label=name)
+        if style.marker == BAR
+        else Line2D([], [], color=style.colour, marker=style.marker, linestyle=style.dash, label=name)
+        for name, style in legend
+    ]
 
 
 def _rows(panels: Sequence[Panel]) -> list[tuple[str, list[Panel]]]:
-    """Panels as they stand side by side, each row with its heading; a row that goes on below has none there."""
+    """Panels side by side, each row with its heading; where a row continues on the next, it is not repeated."""
     rows: list[tuple[str, list[Panel]]] = []
     for heading, group in groupby(panels, key=lambda p: p.row):
-        own = list(group)
-        columns = COLUMNS if own[0].width < WIDE else COLUMNS // 2
-        rows += [(heading if not i else "", own[i : i + columns]) for i in range(0, len(own), columns)]
+        members = list(group)
+        columns = COLUMNS if members[0].width < WIDE else COLUMNS // 2
+        rows += [("" if i else heading, members[i : i + columns]) for i in range(0, len(members), columns)]
     return rows
 
 
@@ -196,26 +146,13 @@ def _height(heading: str, row: Sequence[Panel]) -> float:
     return max(p.height for p in row) + 0.24 * any(p.title for p in row) + (0.2 if heading else 0.0)
 
 
-# -- on the page ------------------------------------------------------------------------------------------------------
-def inline(panel: Panel, name: str) -> str:
-    """The SVG as part of a page: with words for who cannot see it, and colours that follow the page's light or dark."""
-    svg = re.sub(
-        r'(<svg)[^>]*?(viewBox="[^"]*")[^>]*>',
-        rf'\1 \2 role="img" aria-labelledby="{name}-t {name}-d"><title id="{name}-t">{text(panel.title or panel.name)}</title>'
-        rf'<desc id="{name}-d">{text(panel.description)}</desc>',
-        panel.svg,
-        count=1,
-    )
-    return re.sub(r"\n\s*", "\n", themed(svg)).strip()
-
-
-def _once(svg: str) -> str:
+def _unique_ids(svg: str) -> str:
     """Matplotlib defines an equal marker anew for each line, under the same id; only the first keeps it."""
-    seen: set[str] = set()
+    used: set[str] = set()
 
     def keep(match: re.Match[str]) -> str:
-        first = match[1] not in seen
-        seen.add(match[1])
+        first = match[1] not in used
+        used.add(match[1])
         return match[0] if first else ""
 
     return re.sub(r'\s+id="([^"]*)"', keep, svg)

@@ -1,0 +1,224 @@
+"""What a figure of the report is: panels, observations, gaps and data; and the lines and axes that several figures share."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from schemas import METRICS
+from tasks.report.data import ReportData
+from tasks.report.formatting import interval, number, short, statistic_name
+from tasks.report.numbers import HUNDREDS, SHARES, MetricRow, apart, has_interval, has_number
+from tasks.report.plot.axes import XAxis
+from tasks.report.plot.drawing import Panel
+from tasks.report.plot.palette import LineStyle, rung_style, style_of
+from tasks.report.plot.panels import Point, Series, Span, lines_panel, shared_span
+
+METRIC_COLUMNS = tuple(c.name for c in METRICS.columns if c.name != "standard_error")
+EMPHASISED = 4  # with more lines than this only the first and the last have intervals and names
+MOST_OBSERVATIONS = 6  # sentences under one figure
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportFigure:
+    """Panels with a caption and one CSV; without panels, `missing` says why.
+
+    `observations` are sentences made from the numbers, `caption` says how to read the figure, `gaps` what is not shown and
+    why. `section` is that of the page; a `folded` figure is in a block that a reader opens.
+    """
+
+    name: str
+    title: str
+    section: str
+    caption: str
+    missing: str
+    panels: Sequence[Panel]
+    rows: Sequence[MetricRow]
+    columns: Sequence[str] = METRIC_COLUMNS
+    observations: Sequence[str] = ()
+    gaps: Sequence[str] = ()
+    folded: bool = False
+    kind = "figure"
+
+    @property
+    def csv(self) -> str:
+        """The data of the figure."""
+        return csv_text(self.rows, self.columns)
+
+
+def csv_text(rows: Iterable[MetricRow], columns: Sequence[str]) -> str:
+    """Rows as CSV with a heading."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_csv_cell(r.get(k)) for k in columns] for r in rows)
+    return out.getvalue()
+
+
+def _csv_cell(value: Any) -> Any:
+    """A text that a spreadsheet would take for a formula gets an apostrophe in front, which spreadsheets read as "text"; a
+    carriage return, which would end the row, becomes a space.
+    """
+    if isinstance(value, str):
+        text = value.replace("\r", " ")
+        return f"'{text}" if text.lstrip().startswith(("=", "+", "-", "@")) else text
+    return "" if value is None else value
+
+
+# -- observations -----------------------------------------------------------------------------------------------------
+def change(what: str, rows: Iterable[MetricRow | None]) -> str:
+    """How a number changes from the first to the last of these rows: "… grows from 0.12 to 0.41 over the ladder".
+
+    No sentence says more than the intervals allow.
+    """
+    numbers = [r for r in rows if r is not None and has_number(r)]
+    if not numbers:
+        return ""
+    first, last = numbers[0], numbers[-1]
+    start, end = (number(r["estimate"], r["statistic"]) for r in (first, last))
+    if len(numbers) == 1:
+        return f"{what} is {start} {interval(first)}".rstrip()
+    if apart(first, last):
+        verb = "grows" if last["low"] > first["high"] else "falls"
+        return f"{what} {verb} from {start} to {end} over the ladder"
+    overlap = ", but the intervals overlap" if has_interval(first) and has_interval(last) else ""
+    return f"{what} goes from {start} to {end} over the ladder{overlap}"
+
+
+def first_of(sentences: Iterable[str], most: int = MOST_OBSERVATIONS) -> tuple[str, ...]:
+    """The first few that say something; the others are counted."""
+    kept = [s for s in sentences if s]
+    return tuple(kept) if len(kept) <= most else (*kept[:most], f"{len(kept) - most} more are in the data")
+
+
+def gaps_in(data: ReportData, rows: Sequence[MetricRow], *, models: bool = True, tasks: bool = True) -> list[str]:
+    """What these rows do not show, and why: their notes, then tasks and models of the study without any row."""
+    measured = {(r["task"], r["model"]) for r in rows if has_number(r)}
+    present = {(r["task"], r["model"]) for r in rows}
+    without: dict[tuple[str, str], dict[str, None]] = {}
+    for r in rows:
+        if not has_number(r):
+            without.setdefault((r["note"] or "no number", r["task"]), {})[r["model"]] = None
+    places: dict[str, list[str]] = {}
+    for (note, task), who in without.items():
+        everyone = set(who) == {m for t, m in present if t == task} or not any(who)
+        names = "" if everyone else f" ({', '.join(m for m in who if m)})"
+        partly = ", in part" if any((task, m) in measured for m in who) else ""
+        places.setdefault(note, []).append(f"{task or 'all tasks'}{names}{partly}")
+    sentences = [f"No number for {'; '.join(where)}: {note}" for note, where in places.items()]
+    absent_tasks = [t["name"] for t in data.settings["tasks"] if t["name"] not in {t for t, _ in present}]
+    if tasks and absent_tasks and rows:
+        sentences.append(f"Not measured for {', '.join(absent_tasks)}")
+    absent_models = [m for m in data.settings["models"] if m not in {m for _, m in present}]
+    if models and absent_models and rows:
+        sentences.append(f"No row of {', '.join(absent_models)}: named in the study, not measured")
+    return sentences
+
+
+# -- points, axes and lines that several figures share ----------------------------------------------------------------
+def is_percent(statistic: str) -> bool:
+    """Whether a statistic runs from 0 to 100 once it is drawn."""
+    return statistic in SHARES or statistic in HUNDREDS
+
+
+def point(row: MetricRow, x: float, *, filled: bool = True, wide: MetricRow | None = None) -> Point:
+    """A row as a point of a line; shares as percent."""
+    scale = 100 if row["statistic"] in SHARES else 1
+    low, high = (row["low"] * scale, row["high"] * scale) if has_interval(row) else (None, None)
+    outer = (wide["low"] * scale, wide["high"] * scale) if wide is not None and has_interval(wide) else None
+    return Point(float(x), row["estimate"] * scale, low, high, filled, outer)
+
+
+def position(ladder: dict[str, int], model: str) -> float:
+    """x of a model: its parameters, or its rank where the size is unknown."""
+    return float(ladder[model] or list(ladder).index(model) + 1)
+
+
+def size_axis(ladder: dict[str, int]) -> XAxis:
+    """Parameters on a log scale; about five models are labelled, and only one of several close ones."""
+    places = [position(ladder, m) for m in ladder]
+    spacing = (max(places, default=1.0) / max(min(places, default=1.0), 1e-9)) ** 0.16
+    ticks: list[tuple[float, str]] = []
+    for model, place in zip(ladder, places, strict=True):
+        if not ticks or place > ticks[-1][0] * spacing:
+            ticks.append((place, short(place) if ladder[model] else model))
+    return XAxis("parameters", "log", tuple(ticks))
+
+
+def dodged(x: float, index: int, of: int) -> float:
+    """x on a log axis, shifted so that the intervals of several lines do not hide each other."""
+    return float(x * 1.045 ** (index - (of - 1) / 2))
+
+
+def ladder_panels(
+    data: ReportData, name: str, rows: Sequence[MetricRow], style: int, label: str = "", span: Span | None = None
+) -> list[Panel]:
+    """One panel per task, with one line over model size."""
+    ladder, panels = data.ladder_of(rows), []
+    for task in data.tasks_of(rows):
+        here = {r["model"]: r for r in rows if r["task"] == task and has_number(r)}
+        points = [point(here[m], position(ladder, m)) for m in ladder if m in here]
+        if points:
+            statistic = next(iter(here.values()))["statistic"]
+            full = is_percent(statistic) and max(p.y for p in points) > 1 or statistic in HUNDREDS
+            ends = span or ((-3.0, 103.0) if full else None)
+            line = Series("", points, style_of(style))
+            panels.append(
+                lines_panel(f"{name}-{task}", task, [line], size_axis(ladder), label or statistic_name(statistic), span=ends)
+            )
+    return panels
+
+
+def task_panels(
+    data: ReportData,
+    name: str,
+    rows: Sequence[MetricRow],
+    x: XAxis,
+    column: str = "x",
+    label: str = "",
+    *,
+    row: str = "",
+    low: float | None = None,
+    high: float | None = None,
+    extra: Sequence[tuple[str, str]] = (),
+) -> list[Panel]:
+    """One panel per task, one line per model over a column of the rows; y axes of the same unit share their ends.
+
+    `extra` are (model, name) of lines that are no rung of the ladder.
+    """
+    drawn: list[tuple[str, list[Series], str]] = []
+    for task in data.tasks_of(rows):
+        here = [r for r in rows if r["task"] == task and has_number(r) and r[column] is not None]
+        if series := _model_series(data, here, column, extra):
+            drawn.append((task, series, here[0]["statistic"]))
+    spans: dict[bool, Span | None] = {}
+    for kind in {is_percent(s) for *_, s in drawn}:
+        span = shared_span([n for _, series, s in drawn if is_percent(s) == kind for n in series], low, high)
+        spans[kind] = (-4.0, 104.0) if kind and span and max(span) > 40 else span
+    return [
+        lines_panel(f"{name}-{task}", task, series, x, label or statistic_name(s), span=spans[is_percent(s)], row=row)
+        for task, series, s in drawn
+    ]
+
+
+def _model_series(
+    data: ReportData, rows: Sequence[MetricRow], column: str, extra: Sequence[tuple[str, str]]
+) -> list[Series]:
+    """One line per model, light for small and dark for large, then the extra ones."""
+    ladder = list(data.ladder_of(rows))
+    lines: list[tuple[str, str, LineStyle, bool]] = []
+    for step, model in enumerate(ladder):
+        emphasised = len(ladder) <= EMPHASISED or step in (0, len(ladder) - 1)
+        lines.append((model, model, rung_style(step, len(ladder)), emphasised))
+    for index, (model, name) in enumerate(extra):
+        style = LineStyle(style_of(1 + 5 * index).colour, *style_of(4 + index)[1:])
+        lines.append((model, name, style, True))
+    series = []
+    for model, name, style, emphasised in lines:
+        here = sorted((r for r in rows if r["model"] == model), key=lambda r: r[column])
+        points = [point(r, r[column]) for r in here]
+        series.append(Series(name, points, style, name if emphasised else "", intervals=emphasised))
+    return [line for line in series if line.points]
