@@ -10,6 +10,7 @@ from typing import Any
 
 from schemas import EXAMPLE_REJECTS, EXAMPLES, StudyError
 from schemas.settings.reader_versions import reader_kind
+from tasks.cost import DEBIAN, Cost, Rate, Sizes
 from tasks.examples.prompts import Shots
 from tasks.examples.readers.by_name import READERS
 from tasks.examples.record import Found, Refused, Settings, TaskFile, checked
@@ -150,10 +151,21 @@ def _row(work: Work, file: str, found: Found, split: str, shots: Shots) -> dict[
     }
 
 
+RATES = {"read": Rate(38e3, "records /s", DEBIAN), "bytes of an example": Rate(260.0, "bytes for an example", DEBIAN)}
+
+
+def cost(sizes: Sizes) -> Cost:
+    """The examples of each task."""
+    examples = sum(t.evaluated + t.mined for t in sizes.tasks)
+    written, core = examples * RATES["bytes of an example"], examples / RATES["read"]
+    return Cost(len(sizes.tasks), examples, "examples", written=written, core=core, rates=RATES)
+
+
 READ = Step(
     "read",
     version=2,
     about="task files as examples; what cannot be one is a reject with its reason",
     reads=("planted_files",),
     stages=(Stage(writes=(EXAMPLES, EXAMPLE_REJECTS), plan=plan, run=run),),
+    cost=cost,
 )

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from schemas import CALIBRATION, Study
+from tasks.cost import Cost, Rate, Sizes
 from tasks.metrics.universe import DESIGNS, MISTAKES, null_world, planted_world, truth_of
 from tasks.statistics.correlation import Rows, spearman
 from tasks.statistics.intervals import bootstrap_correlation, correlate, effective_clusters, percentile_interval, two_way_p
@@ -115,10 +116,22 @@ def run_calibrate(work: Work) -> None:
     work.write("calibration", pa.Table.from_pylist(rows, schema=CALIBRATION.schema))
 
 
+RATES = {"calibrate": Rate(0.04, "s for a world of one design", "docs/benchmarks.md")}
+
+
+def cost(sizes: Sizes) -> Cost:
+    """Every world of every design."""
+    each = sizes.study.measures.calibration_worlds
+    worlds, parts = len(DESIGNS) * each, len(DESIGNS) * -(-each // WORLDS_PER_JOB)
+    written, core = 25.0 * worlds, worlds * RATES["calibrate"]
+    return Cost(parts, worlds, "worlds", written=written, core=core, memory=0.4e9, rates=RATES)
+
+
 CALIBRATE = Step(
     "calibrate",
     version=1,
     about="The statistics tried out on worlds whose truth is known.",
     reads=(),
     stages=(Stage(writes=(CALIBRATION,), plan=plan_calibrate, run=run_calibrate),),
+    cost=cost,
 )
