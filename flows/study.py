@@ -1,8 +1,10 @@
-"""A study, top to bottom: what each line reads, a line above it has written."""
+"""A study, top to bottom: what each line reads, a line above it has written.
+
+Where a study names a placebo, the steps PLANT, IDS, INGEST, WORDS and QUERY work on that corpus too (`for_each_corpus`).
+"""
 
 from __future__ import annotations
 
-from flows.placebo import PLACEBO
 from tasks.corpus.encode import TOKENIZER, TOKENS, WORDS
 from tasks.corpus.held_out import HELD_OUT
 from tasks.corpus.ids import IDS
@@ -39,8 +41,7 @@ STEPS: tuple[Step, ...] = (
     EXTRACT,  # n-grams of the examples
     EMBED,
     ALIGN,  # task-grams: which n-grams belong together
-    QUERY,  # how often they stand in the same document
-    PLACEBO,  # and in a corpus that no model has seen, where the study names one
+    QUERY,  # how often they occur in the same document
     INFINIGRAM,  # the ∞-gram language model on the models' tokens
     SCORE,  # what the models find likely
     GENERATE,  # what the models say

@@ -26,7 +26,6 @@ from schemas.tables.generation_counts import (
 from schemas.tables.metrics import CALIBRATION, EXCLUSIONS, METRIC_FAMILY, METRICS, REPORT_FILES
 from schemas.tables.models import GENERATIONS, MODELS, TOKEN_SCORES, TRAINING_LOG
 from schemas.tables.ngram_counts import NGRAM_COUNTS, NGRAM_INDEX, NGRAM_SUFFIXES, NGRAM_VOCABULARY, TOKEN_INDEX
-from schemas.tables.placebo_tables import PLACEBO_TABLES
 from schemas.tables.prompt_scores import PROMPT_CANDIDATES, PROMPT_SCORES
 from schemas.tables.task_counts import (
     CLEAN_NGRAM_STATS,
@@ -110,7 +109,6 @@ TABLES = (
     TRUTH,
     VOCABULARY,
     WORDS,
-    *PLACEBO_TABLES.values(),
 )
 CONTRACTS: dict[str, Contract] = {contract.name: contract for contract in TABLES}
 

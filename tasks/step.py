@@ -13,9 +13,10 @@ import resource
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 Inputs = Mapping[str, tuple[Part, ...]]
+Plan = Callable[[Study, Inputs], list["Job"]]
+PLACEBO = "placebo"  # the label `corpus` of a part that is made of the study's placebo corpus
 WORTH_LOOKING = 50_000_000
 _kept = 0  # bytes, when memory was given back for the last time
 GPU, MODEL = "GPU", "model"  # what a job may ask of its worker: a device of its own; room for a model
@@ -37,7 +40,33 @@ GPU, MODEL = "GPU", "model"  # what a job may ask of its worker: a device of its
 
 def parts_of(inputs: Inputs, **variant: str) -> dict[str, tuple[Part, ...]]:
     """The study's own parts; of the tables that are named, a variant's: parts_of(inputs, task_grams="encoder=labse")."""
-    return {table: tuple(p for p in parts if p.variant == variant.get(table, "")) for table, parts in inputs.items()}
+    return {
+        table: tuple(p for p in parts if p.variant == variant.get(table, "") and not p.corpus)
+        for table, parts in inputs.items()
+    }
+
+
+def parts_of_placebo(inputs: Inputs) -> dict[str, tuple[Part, ...]]:
+    """The parts of a study's placebo corpus."""
+    return {table: tuple(p for p in parts if p.corpus == PLACEBO) for table, parts in inputs.items()}
+
+
+def for_each_corpus(plan: Plan, shared: Collection[str] = ()) -> Plan:
+    """A plan for the study's corpus and, where the study names one, for its placebo (docs/method.md §6d), labelled so.
+
+    shared: tables that are not made of a corpus; the placebo's jobs read the study's own parts of these.
+    """
+    return partial(_plan_each_corpus, plan, frozenset(shared))  # a closure could not be sent to a worker
+
+
+def _plan_each_corpus(plan: Plan, shared: frozenset[str], study: Study, inputs: Inputs) -> list[Job]:
+    jobs = plan(study, {table: tuple(p for p in parts if not p.corpus) for table, parts in inputs.items()})
+    instead = study.of_placebo()
+    if instead is None:
+        return jobs
+    own = parts_of(inputs)
+    again = plan(instead, parts_of_placebo(inputs) | {table: own[table] for table in shared})
+    return [*jobs, *(replace(job, labels={**job.labels, "corpus": PLACEBO}) for job in again)]
 
 
 def labelled(labels: Mapping[str, str], variant: str) -> dict[str, str]:
@@ -69,20 +98,20 @@ class Job:
 
 @dataclass(frozen=True)
 class Stage:
-    """One pass of a step. `stored_as`: tables that `run` writes under another name, or, under none, not at all."""
+    """One pass of a step."""
 
     writes: tuple[Contract, ...]
-    plan: Callable[[Study, Inputs], list[Job]]
+    plan: Plan
     run: Callable[[Work], None]
-    stored_as: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Step:
     """Named and versioned: raise `version` whenever the same inputs and settings would give other bytes.
 
-    `reads` names tables of other steps. Of those, planning is given the study's own parts, and, with `variants`, those of the
-    study's variants too (labelled so): what does not ask for them cannot mistake them for the study's.
+    `reads` names tables of other steps. Planning sees the study's own parts of these and, with `variants`, also the parts that
+    answer the same question of other input: those labelled `variant=…` and `corpus=placebo`. A step that does not ask for
+    labelled parts cannot mistake them for the study's.
     """
 
     name: str
@@ -114,13 +143,8 @@ class PlannedJob:
         return tuple(Part(c.name, self.key, self.job.labels) for c in stage.writes)
 
     def tables(self, stage: Stage) -> set[str]:
-        """Names of all tables the job reads or writes: those its `run` speaks of, and those its parts are stored as.
-
-        They differ in a placebo's steps, where `words` are parts of `placebo_words`.
-        """
-        read = {name for table, parts in self.job.inputs.items() for name in (table, *(p.table for p in parts))}
-        written = {*(c.name for c in stage.writes), *stage.stored_as, *stage.stored_as.values()}
-        return (read | written) - {""}
+        """Names of all tables the job reads or writes."""
+        return {*self.job.inputs, *(c.name for c in stage.writes)}
 
     @property
     def footer(self) -> dict[str, Any]:
@@ -203,8 +227,7 @@ class Work:
         """Append rows to this job's part of a table: Arrow, or a mapping of column names to values."""
         if isinstance(rows, Mapping):
             rows = pa.table(dict(rows), schema=pa.schema([self.contracts[table].schema.field(n) for n in rows]))
-        if stored := self.stage.stored_as.get(table, table):
-            self._writer.write(stored, rows)
+        self._writer.write(table, rows)
 
     def add(self, name: str, value: int | float = 1) -> None:
         """Add to a number that the manifest keeps: records read, pairs dropped …"""

@@ -35,7 +35,9 @@ def run_step(step: Step, study: Study, root: Path, inputs: Mapping[str, tuple[Pa
     return tables
 
 
-def write_part(root: Path, table: str, rows: Mapping[str, list], labels: Mapping[str, str] | None = None) -> Part:
+def write_part(
+    root: Path, table: str, rows: Mapping[str, list], labels: Mapping[str, str] | None = None, key: str = ""
+) -> Part:
     """A hand-made part of a table, for a test's input."""
     import pyarrow as pa
 
@@ -43,7 +45,7 @@ def write_part(root: Path, table: str, rows: Mapping[str, list], labels: Mapping
     count = len(next(iter(rows.values()), []))
     origin = {"file": [""] * count, "version": [""] * count} if table == "examples" else {}  # what few tests care about
     origin |= {"tokenizer": [""] * count} if table == "models" else {}
-    key = f"{table}-{'-'.join((labels or {}).values()) or 'all'}"
+    key = key or f"{table}-{'-'.join((labels or {}).values()) or 'all'}"
     with store.writing({table: contract}, key, {"sums": {}}) as writer:
         writer.write(table, pa.table(origin | dict(rows), schema=contract.schema))
     return Part(table, key, dict(labels or {}))

@@ -21,6 +21,7 @@ from tasks.corpus.ingest import INGEST
 from tasks.corpus.planted.plant import PLANT
 from tasks.ngrams.index import INDEX
 from tasks.ngrams.lookup import Answer, Corpus, Index, Place, Scan
+from tasks.step import parts_of
 from tasks.storage.store import Part, Store
 from tasks.text.display import printable
 from tasks.text.words.analyzer import normalise, segment
@@ -66,14 +67,14 @@ def count(study: str, root: str, given: Sequence[str], documents: int) -> dict[s
     began = time.monotonic()
     corpus = open_corpus(store, plan)
     answer = corpus.ask(phrases, documents)
-    excerpts = read_excerpts(store, plan["ingest"].outputs["documents"], answer.places, phrases)
+    excerpts = read_excerpts(store, parts_of(plan["ingest"].outputs)["documents"], answer.places, phrases)
     seconds = time.monotonic() - began
     return _describe(settings.name, corpus, store, plan, list(given), phrases, answer, excerpts, seconds)
 
 
 def open_corpus(store: Store, plan: Mapping[str, PlannedStep]) -> Corpus:
     """The index of a study's words where it is finished, else the words themselves."""
-    words, index = plan["words"].outputs, plan["index"]
+    words, index = parts_of(plan["words"].outputs), plan["index"]
     if index.outputs["ngram_index"] and is_finished(store, index):
         return Index.of_words(store, index.outputs["ngram_index"], words["vocabulary"])
     return Scan(store, words["words"], words["vocabulary"])
@@ -90,7 +91,7 @@ def _describe(
     excerpts: Sequence[Excerpt],
     seconds: float,
 ) -> dict[str, Any]:
-    parts = plan["words"].outputs["words"]
+    parts = parts_of(plan["words"].outputs)["words"]
     return {
         "study": study,
         "read": "index" if isinstance(corpus, Index) else "scan",

@@ -15,6 +15,7 @@ from flows.session import default_root
 from flows.study import STEPS
 from flows.study_files import study_path
 from schemas import CONTRACTS, StudyError, load_study
+from tasks.step import parts_of
 from tasks.storage.store import Part, Store
 
 LISTED = 20  # of several examples that are meant, those named
@@ -32,7 +33,7 @@ def trace(study: str, root: str, example: str) -> Row:
     if not all(is_finished(store, plan[name]) for name in ("read", "models", "query", "trace")):
         place = "" if root == default_root() else f" --root {root}"
         raise StudyError(f"the trace of {settings.name} is not there or not up to date. Run: taskgram run {study}{place}")
-    tables = {t: parts for p in plan.values() for t, parts in p.outputs.items()}
+    tables = {t: parts for p in plan.values() for t, parts in parts_of(p.outputs).items()}
     task, name = choose(_inputs(store, tables, [t.name for t in settings.tasks]), example)
     return {"study": settings.name, **_describe(store, _of_task(tables, task), task, name)}
 

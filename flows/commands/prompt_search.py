@@ -22,7 +22,7 @@ from tasks.prompts.candidate import Prompt
 from tasks.prompts.choose import read_trace, round_job, search_step
 from tasks.prompts.optimise import Candidate, Count, Rewriter, Search
 from tasks.prompts.rewrite import ListRewriter, ModelRewriter, read_candidates
-from tasks.step import PlannedJob, Stage, Work, keyed, run_job
+from tasks.step import PlannedJob, Stage, Work, keyed, parts_of, run_job
 from tasks.storage.store import Part, Store, digest
 
 TEMPERATURE, TOP_P, MAX_NEW_TOKENS = 0.8, 0.95, 96
@@ -55,7 +55,7 @@ def search_prompts(
 ) -> tuple[list[Candidate], dict[str, tuple[Part, ...]]]:
     """All rounds, each unless it is there; then the contract over them all. Their trace, and the parts it is in."""
     store = choosing.store
-    words = {t: corpus["words"].outputs[t] for t in ("words", "vocabulary")}
+    words = {t: parts_of(corpus["words"].outputs)[t] for t in ("words", "vocabulary")}
     source = _a_list(choosing.question, search.original) if choosing.question.candidates else _a_model(choosing, home)
     search = replace(search, per_round=source.per_round)
     step = search_step(source.rewriter, count)

@@ -103,8 +103,9 @@ PAIR_COUNTS = Contract(
     key=("input_ngram", "output_ngram"),
     balances=(
         balance(
-            "(SELECT count(*) FROM pair_counts p LEFT JOIN ngram_stats x ON x.ngram = p.input_ngram "
-            "LEFT JOIN ngram_stats y ON y.ngram = p.output_ngram "
+            "(SELECT count(*) FROM pair_counts p "
+            "LEFT JOIN ngram_stats x ON x.part_key = p.part_key AND x.ngram = p.input_ngram "
+            "LEFT JOIN ngram_stats y ON y.part_key = p.part_key AND y.ngram = p.output_ngram "
             "WHERE p.documents > least(x.documents, y.documents) OR x.ngram IS NULL OR y.ngram IS NULL)",
             "0",
             "C(s_x, s_y) ≤ min(df(s_x), df(s_y)), and both are counted",
@@ -140,7 +141,7 @@ CLEAN_NGRAM_STATS = Contract(
     balances=(
         balance(
             "(SELECT coalesce(sum(s.documents - c.documents), 0) FROM clean_ngram_stats c "
-            "JOIN (SELECT ngram, max(documents) AS documents FROM ngram_stats GROUP BY 1) s USING (ngram))",
+            "JOIN ngram_stats s USING (part_key, ngram))",
             "(SELECT coalesce(sum(documents), 0) FROM contaminated_ngram_partials)",
             "what is missing stands in contaminated documents",
         ),
@@ -154,8 +155,7 @@ CLEAN_PAIR_COUNTS = Contract(
     balances=(
         balance(
             "(SELECT coalesce(sum(p.documents - c.documents), 0) FROM clean_pair_counts c "
-            "JOIN (SELECT input_ngram, output_ngram, max(documents) AS documents FROM pair_counts GROUP BY 1, 2) p "
-            "USING (input_ngram, output_ngram))",
+            "JOIN pair_counts p USING (part_key, input_ngram, output_ngram))",
             "(SELECT coalesce(sum(documents), 0) FROM contaminated_pair_partials)",
             "what is missing stands in contaminated documents",
         ),
@@ -168,7 +168,7 @@ PAIR_WINDOWS = Contract(
     key=("input_ngram", "output_ngram", "window"),
     balances=(
         balance(
-            "(SELECT count(*) FROM pair_windows w LEFT JOIN pair_counts p USING (input_ngram, output_ngram) "
+            "(SELECT count(*) FROM pair_windows w LEFT JOIN pair_counts p USING (part_key, input_ngram, output_ngram) "
             "WHERE p.documents IS NULL OR w.documents > p.documents)",
             "0",
             "what stands near each other stands in one document",

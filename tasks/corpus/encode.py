@@ -18,8 +18,8 @@ from schemas import TOKENIZER as TOKENIZER_TABLE
 from schemas import TOKENS as TOKENS_TABLE
 from schemas import VOCABULARY, Study
 from schemas import WORDS as WORDS_TABLE
-from tasks.cost import BENCHMARKS, DEBIAN, Cost, Rate, Sizes
-from tasks.step import Inputs, Job, Stage, Step, Work
+from tasks.cost import BENCHMARKS, DEBIAN, Cost, Rate, Sizes, on_each_corpus
+from tasks.step import Inputs, Job, Stage, Step, Work, for_each_corpus
 from tasks.storage.source_files import outside_file
 from tasks.storage.store import Part
 from tasks.text.bpe.fast_bpe import compile_tokenizer
@@ -85,8 +85,9 @@ WORDS = Step(
     version=1,
     about="documents as ids of normalised words",
     reads=("documents",),
-    stages=(Stage(writes=(WORDS_TABLE, VOCABULARY), plan=plan_words, run=run_words),),
-    cost=cost_words,
+    stages=(Stage(writes=(WORDS_TABLE, VOCABULARY), plan=for_each_corpus(plan_words), run=run_words),),
+    variants=True,
+    cost=on_each_corpus(cost_words),
 )
 
 

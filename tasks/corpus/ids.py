@@ -12,8 +12,8 @@ from collections import defaultdict
 from schemas import DOCUMENT_IDS, REPEATED_IDS, Study, StudyError
 from tasks.corpus.ingest import RATES as INGEST_RATES
 from tasks.corpus.ingest import file_jobs, read_documents
-from tasks.cost import Cost, Sizes
-from tasks.step import Inputs, Job, Stage, Step, Work
+from tasks.cost import Cost, Sizes, on_each_corpus
+from tasks.step import Inputs, Job, Stage, Step, Work, for_each_corpus
 
 ROW_BYTES = 200  # of an id while it is compared
 ROWS_AT_ONCE = 65_536
@@ -99,6 +99,9 @@ IDS = Step(
     version=1,
     about="ids that stand twice in a file which is cut into pieces; of whole files ingest sees them itself",
     reads=(),
-    stages=(Stage((DOCUMENT_IDS,), plan_ids, run_ids), Stage((REPEATED_IDS,), plan_repeats, run_repeats)),
-    cost=cost,
+    stages=(
+        Stage((DOCUMENT_IDS,), for_each_corpus(plan_ids), run_ids),
+        Stage((REPEATED_IDS,), for_each_corpus(plan_repeats), run_repeats),
+    ),
+    cost=on_each_corpus(cost),
 )

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from schemas import DOCUMENT_REJECTS, DOCUMENTS, Study, StudyError
-from tasks.cost import DEBIAN, Cost, Rate, Sizes
-from tasks.step import Inputs, Job, Stage, Step, Work
+from tasks.cost import DEBIAN, Cost, Rate, Sizes, on_each_corpus
+from tasks.step import Inputs, Job, Stage, Step, Work, for_each_corpus
 from tasks.storage.source_files import outside_file, resolve_files
 from tasks.text.display import brief
 from tasks.text.lines import excerpt, has_surrogates, json_records, text_of
@@ -223,6 +223,7 @@ INGEST = Step(
     version=1,
     about="corpus files as documents; what cannot be one is a reject with its reason",
     reads=("planted_files", "repeated_ids"),
-    stages=(Stage(writes=(DOCUMENTS, DOCUMENT_REJECTS), plan=plan, run=run),),
-    cost=cost,
+    stages=(Stage(writes=(DOCUMENTS, DOCUMENT_REJECTS), plan=for_each_corpus(plan), run=run),),
+    variants=True,
+    cost=on_each_corpus(cost),
 )

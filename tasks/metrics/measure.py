@@ -37,7 +37,7 @@ from tasks.metrics import (
 )
 from tasks.metrics.answers import Answers
 from tasks.statistics import benjamini_hochberg
-from tasks.step import Inputs, Job, Stage, Step, Work, parts_of
+from tasks.step import Inputs, Job, Stage, Step, Work, parts_of, parts_of_placebo
 
 
 @dataclass(frozen=True)
@@ -71,12 +71,12 @@ MEASURES = {
     ),
     "v1": Measure(lambda _: paper_v1.READS, paper_v1.settings, paper_v1.run, cost=3.0),
     "sweeps": Measure(lambda _: sweeps.READS, sweeps.settings, sweeps.run, cost=5.0),
-    "placebo": Measure(lambda _: recount.PLACEBO_READS, recount.settings, recount.run_placebo, cost=3.0),
+    "placebo": Measure(lambda _: recount.READS, recount.settings, recount.run_placebo, cost=3.0),
     "clean_recount": Measure(lambda _: recount.CLEAN_READS, recount.settings, recount.run_clean, cost=2.0),
     "truth": Measure(lambda task: planted_truth.reads(task.family), planted_truth.settings, planted_truth.run),
 }
 
-NEEDS = {"truth": "truth", "placebo": "placebo_pair_counts"}  # measures that a study has only where it has this table
+NEEDS = {"truth": "truth", "placebo": "pair_counts"}  # measures that a study has only where it (its placebo) has this table
 
 
 def _percentiles(task: Task, measure: Measure) -> tuple[str, ...]:
@@ -87,9 +87,11 @@ def _percentiles(task: Task, measure: Measure) -> tuple[str, ...]:
 def plan_measures(study: Study, inputs: Inputs) -> list[Job]:
     """One job per measure and task, of what the study has tables for; `sweeps` for each variant of the study as well."""
     variants = [_job("sweeps", task, view, inputs) for view in views(study)[1:] for task in view.study.tasks]
-    inputs = parts_of(inputs)
-    named = [name for name in MEASURES if name not in NEEDS or inputs.get(NEEDS[name])]
-    return [_job(name, task, views(study)[0], inputs) for task in study.tasks for name in named] + variants
+    own, placebo = parts_of(inputs), parts_of_placebo(inputs)
+    seen = {name: own for name in MEASURES} | {"placebo": {t: parts + placebo[t] for t, parts in own.items()}}
+    asked = {name: (placebo if name == "placebo" else own).get(table) for name, table in NEEDS.items()}
+    named = [name for name in MEASURES if asked.get(name, True)]
+    return [_job(name, task, views(study)[0], seen[name]) for task in study.tasks for name in named] + variants
 
 
 def _job(name: str, task: Task, view: View, inputs: Inputs) -> Job:
@@ -172,8 +174,6 @@ MEASURE = Step(
         "pair_windows",
         "clean_ngram_stats",
         "clean_pair_counts",
-        "placebo_ngram_stats",
-        "placebo_pair_counts",
         "contamination",
         "infinigram",
         "models",

@@ -130,15 +130,15 @@ def phi(examples: Examples, pairs: pl.DataFrame, order: int) -> Phi:
     return Phi(pl.concat([empty, *found]).sort("example", *PAIR), candidates)
 
 
-def with_counts(work: Work, rows: pl.DataFrame, prefix: str = "") -> pl.DataFrame:
+def with_counts(work: Work, rows: pl.DataFrame, corpus: str = "") -> pl.DataFrame:
     """Add count = C(s_x, s_y), input_documents = df(s_x), input_occurrences = C(s_x), output_documents = df(s_y).
 
     What the corpus was not asked for is null; what it was asked for and does not hold is 0. The order of rows is kept.
-    prefix: of the tables of counts, for those of another corpus.
+    corpus: the label of the parts to read; empty for the study's own corpus.
     """
-    pairs = select_rows(work, f"{prefix}pair_counts", rows.select(PAIR).unique(), PAIR).rename({"documents": "count"})
+    pairs = select_rows(work, "pair_counts", rows.select(PAIR).unique(), PAIR, corpus).rename({"documents": "count"})
     names = pl.concat([rows.select(ngram="input_ngram"), rows.select(ngram="output_ngram")]).unique()
-    stats = select_rows(work, f"{prefix}ngram_stats", names, ["ngram"]).select("ngram", "documents", "occurrences")
+    stats = select_rows(work, "ngram_stats", names, ["ngram"], corpus).select("ngram", "documents", "occurrences")
     inputs = stats.rename({"ngram": "input_ngram", "documents": "input_documents", "occurrences": "input_occurrences"})
     outputs = stats.select(output_ngram="ngram", output_documents="documents")
     return (
@@ -148,7 +148,7 @@ def with_counts(work: Work, rows: pl.DataFrame, prefix: str = "") -> pl.DataFram
     )
 
 
-def select_rows(work: Work, table: str, wanted: pl.DataFrame, on: list[str]) -> pl.DataFrame:
+def select_rows(work: Work, table: str, wanted: pl.DataFrame, on: list[str], corpus: str = "") -> pl.DataFrame:
     """The rows of a corpus-sized table that are asked for, read in pieces."""
     import pyarrow as pa
 
@@ -156,7 +156,7 @@ def select_rows(work: Work, table: str, wanted: pl.DataFrame, on: list[str]) -> 
     empty = pl.from_arrow(pa.Table.from_batches([], schema=schema))
     assert isinstance(empty, pl.DataFrame)
     found = [empty]
-    for part in work.parts(table):
+    for part in (p for p in work.parts(table) if p.corpus == corpus):
         for batch in work.batches(part, rows=262_144):
             piece = pl.from_arrow(batch)
             assert isinstance(piece, pl.DataFrame)

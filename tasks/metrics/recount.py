@@ -24,10 +24,9 @@ from tasks.metrics.evidence import by_output, floats
 from tasks.metrics.pairs import PAIR, SCORED, drawn_settings, evaluated, gammas_of, mined, phi, with_counts
 from tasks.metrics.probabilities import Scores, Spans, read_scores, spans_of
 from tasks.statistics import Estimate, Rows, bootstrap_correlation, correlate, percentile_interval, spearman, undefined
-from tasks.step import Work
+from tasks.step import PLACEBO, Work
 
 READS = SCORED
-PLACEBO_READS = (*READS, "placebo_ngram_stats", "placebo_pair_counts")
 CLEAN_READS = (*READS, "clean_ngram_stats", "clean_pair_counts")
 NO_ROWS = "no row of this task has support in these counts"
 NO_SCORE = "no score: the model has no log-probability of any of these outputs"
@@ -80,7 +79,7 @@ def run_placebo(work: Work, answers: Answers) -> None:
     """Mem by the placebo's counts, and Mem minus that, in both units."""
     order = work.settings["first_order"]
     table, scored = _rows(work, answers.task)
-    own, other = _counted(with_counts(work, table)), _counted(with_counts(work, table, "placebo_"))
+    own, other = _counted(with_counts(work, table)), _counted(with_counts(work, table, PLACEBO))
     _exclude(answers, "placebo", order, other)
     for model in scored:
         for measure in ("mem_n", "mem_delta"):

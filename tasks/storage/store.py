@@ -41,6 +41,11 @@ class Part:
         """Which of a study's variants it belongs to; empty for the study itself."""
         return self.labels.get("variant", "")
 
+    @property
+    def corpus(self) -> str:
+        """Which corpus it is made of, if that is not the study's own: "placebo"."""
+        return self.labels.get("corpus", "")
+
 
 @dataclass(frozen=True)
 class SourceFile:

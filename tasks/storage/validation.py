@@ -125,6 +125,7 @@ def _views(
     import duckdb
 
     named = _named(contract)
+    by_part = "part_key" in named
     spill = (
         store.near / ".scratch" / f"{contract.name}.{uuid.uuid4().hex}"
     )  # made when memory is short; else below where one works
@@ -138,9 +139,12 @@ def _views(
             if parts:
                 paths = ", ".join("'" + _address(store, p).replace("'", "''") + "'" for p in parts)
                 # hive_partitioning: else a root such as results/model=small would give every table a column `model`.
-                connection.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet([{paths}], hive_partitioning = false)")
+                columns = "* EXCLUDE (filename), parse_filename(filename, true) AS part_key" if by_part else "*"
+                rows_of = f"read_parquet([{paths}], hive_partitioning = false, filename = {by_part})"
+                connection.execute(f"CREATE VIEW {name} AS SELECT {columns} FROM {rows_of}")
             elif name in contracts:
-                connection.register(name, contracts[name].schema.empty_table())
+                empty = contracts[name].schema.empty_table()
+                connection.register(name, empty.append_column("part_key", pa.array([], pa.string())) if by_part else empty)
         rows = [(p.key, n, float(v)) for p, of in zip(tables[contract.name], sums, strict=True) for n, v in of.items()]
         parts, names, values = zip(*rows, strict=True) if rows else ((), (), ())
         columns = {

@@ -179,11 +179,14 @@ def test_novelty_rates_go_through_what_was_measured_and_one_scan_for_all_is_chea
 
 
 def test_a_placebo_costs_what_counting_in_it_costs() -> None:
-    """Documents, words and pairs; no tokens, no models."""
-    study = STUDY.model_copy(update={"placebo": STUDY.corpus})
-    found, counted = costs(replace(DEBIAN, study=study, placebo=CORPUS)), ("plant", "ids", "ingest", "words", "query")
-    assert found["placebo"].core == pytest.approx(sum(found[s].core for s in counted))
-    assert found["placebo"].parts == sum(found[s].parts for s in counted)
+    """Documents, words and pairs once more, and a measure of each task; no tokens, no models."""
+    with_placebo = STUDY.model_copy(update={"placebo": STUDY.corpus})
+    found, alone = costs(replace(DEBIAN, study=with_placebo, placebo=CORPUS)), costs()
+    again = ("plant", "ids", "ingest", "words", "query")
+    for step in (s for s in alone if s != "measure"):
+        assert found[step].core == pytest.approx((2 if step in again else 1) * alone[step].core)
+        assert found[step].parts == (2 if step in again else 1) * alone[step].parts
+    assert found["measure"].parts == alone["measure"].parts + len(TASKS)
 
 
 @given(st.integers(1, 64), st.floats(1, 50))

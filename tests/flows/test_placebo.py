@@ -1,49 +1,66 @@
-"""A placebo corpus: the same steps, its own tables, and counts of a world that no model has seen."""
+"""A placebo corpus: the same steps, parts labelled corpus=placebo, and counts of a world that no model has seen."""
 
 from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from flows.placebo import PLACEBO, STEPS_OF_A_CORPUS
 from flows.plan import lay_out
 from flows.study import STEPS
 from schemas import CONTRACTS, Study
-from schemas.tables.placebo_tables import PLACEBO_TABLES, PREFIX
+from tasks.corpus.encode import WORDS
+from tasks.corpus.ids import IDS
+from tasks.corpus.ingest import INGEST
 from tasks.corpus.planted.plant import PLANT
 from tasks.corpus.planted.world import World
 from tasks.ngrams.query.query import QUERY
+from tasks.step import PLACEBO, Inputs, Step, parts_of, parts_of_placebo
+from tasks.storage.store import Part, Store
+from tasks.storage.validation import check_rules
 from tests.corpus.test_planted import SMALL as WORLD
 from tests.flows.test_plan import SMALL, keys
 from tests.ngrams.corpus import write_corpus
 from tests.ngrams.test_query import write_tasks
-from tests.support import read_rows, run_step
+from tests.support import read_rows, run_step, write_part
+
+STEPS_OF_A_CORPUS = (PLANT, IDS, INGEST, WORDS, QUERY)
 
 
 def study_of(placebo: Any, **changes: object) -> Study:
     return Study.model_validate({"name": "s", "seed": 3, "corpus": {"planted": WORLD}, "placebo": placebo, **changes})
 
 
+def counted_in_both(study: Study, root: Path, tables: Inputs, steps: Sequence[Step] = STEPS_OF_A_CORPUS) -> dict[str, Any]:
+    """The tables of the steps that count pairs in a corpus; every contract is checked with both corpora in one table."""
+    for step in steps:
+        tables = run_step(step, study, root, tables)
+    return dict(tables)
+
+
+def pair_counts(root: Path, tables: Inputs) -> dict[tuple[str, str], int]:
+    return {(r["input_ngram"], r["output_ngram"]): r["documents"] for r in read_rows(root, tables["pair_counts"])}
+
+
 def test_the_placebo_counts_are_those_of_the_world_drawn_again(tmp_path: Path) -> None:
     """Counted in the text of the placebo, for every pair of the study's own truth; as the plan of the redrawn world says."""
     study = study_of({"planted": {}})
-    tables = run_step(PLACEBO, study, tmp_path, run_step(PLANT, study, tmp_path, {}))
-    counted = {
-        (r["input_ngram"], r["output_ngram"]): r["documents"] for r in read_rows(tmp_path, tables["placebo_pair_counts"])
-    }
+    tables = counted_in_both(study, tmp_path, {})
+    own, placebo = parts_of(tables), parts_of_placebo(tables)
+    counted = pair_counts(tmp_path, placebo)
     again, instead = World(study.corpus.planted, study.seed), study.of_placebo()  # type: ignore[arg-type]
     assert instead is not None and instead.corpus.planted is not None
     drawn = World(instead.corpus.planted, study.seed).truth()
     assert {(r.input_ngram, r.output_ngram): r.pair_documents for r in drawn} == counted
-    own = [r.pair_documents for r in again.truth()]
-    assert [r.pair_documents for r in drawn] != own
-    documents = sum(p.labels["source"] == "planted" for p in tables["placebo_documents"])
-    assert documents == WORLD["shards"], "as many files as the corpus has"
+    assert (
+        {(r.input_ngram, r.output_ngram): r.pair_documents for r in again.truth()} == pair_counts(tmp_path, own) != counted
+    )
+    assert len(placebo["documents"]) == len(own["documents"]) == WORLD["shards"], "as many files as the corpus has"
 
 
 def test_a_redrawn_world_keeps_names_questions_and_frequencies() -> None:
@@ -77,47 +94,66 @@ def test_a_placebo_of_files_counts_as_the_corpus_does(tmp_path: Path) -> None:
     source = {"name": "other", "files": ["other.jsonl"]}
     study = study_of({"sources": [source]}, data=str(tmp_path))
     asked = write_tasks(tmp_path, [("ape", "zoo"), ("bat", "zoo"), ("ape", "cow")], [(["ape"], ["zoo"], "x", "y")])
-    tables = run_step(PLACEBO, study, tmp_path, asked)
-    expected = run_step(QUERY, study, tmp_path, write_corpus(tmp_path, documents) | asked)
+    placebo = parts_of_placebo(counted_in_both(study, tmp_path, asked, STEPS_OF_A_CORPUS[1:]))
+    without = study.model_copy(update={"placebo": None})
+    expected = run_step(QUERY, without, tmp_path, write_corpus(tmp_path, documents) | asked)
     for table in ("pair_counts", "ngram_stats"):
-        assert read_rows(tmp_path, tables[PREFIX + table]) == read_rows(tmp_path, expected[table])
-    assert [r["reason"] for r in read_rows(tmp_path, tables["placebo_document_rejects"])] == [
+        assert read_rows(tmp_path, placebo[table]) == read_rows(tmp_path, expected[table])
+    assert [r["reason"] for r in read_rows(tmp_path, placebo["document_rejects"])] == [
         "the id 'd0' stands in this file already"
     ]
 
 
-def jobs(settings: dict[str, Any]) -> dict[str, int]:
+def placebo_jobs(settings: dict[str, Any]) -> dict[str, int]:
     plan = lay_out(STEPS, Study.model_validate(settings))
-    return {p.step.name: sum(len(s.jobs) for s in p.stages) for p in plan}
+    every = {p.step.name: [j for s in p.stages for j in s.jobs if j.job.labels.get("corpus") == PLACEBO] for p in plan}
+    return {step: len(found) for step, found in every.items() if found}
 
 
 def test_a_study_that_names_no_placebo_has_no_parts_of_one() -> None:
-    assert jobs(SMALL)["placebo"] == 0
+    assert placebo_jobs(SMALL) == {}
 
 
 def test_naming_a_placebo_changes_what_is_measured_and_nothing_else() -> None:
+    """Every part that the study itself has keeps its key; new are the placebo's, one part a task, and the report."""
     named = copy.deepcopy(SMALL) | {"placebo": {"planted": {"shards": 2}}}
     before, after = keys(SMALL), keys(named)
-    assert {step for step in after if after[step] != before[step]} == {"placebo", "measure", "report"}
-    assert len(after["measure"] - before["measure"]) == len(SMALL["tasks"]), "one part a task"
-    assert jobs(named)["placebo"] == 2 + 2 + 2 + 2 + 1  # files, documents, words, counts; their sum
+    assert all(before[step] <= after[step] for step in before if step != "report")
+    new = {step: len(after[step] - before[step]) for step in after if after[step] - before[step]}
+    assert placebo_jobs(named) == {"plant": 2, "ingest": 2, "words": 2, "query": 2 + 1}
+    assert new == placebo_jobs(named) | {"measure": len(SMALL["tasks"]), "report": 1}
 
 
-def test_a_newer_version_of_a_step_is_one_of_the_placebo_s_too() -> None:
-    study = Study.model_validate(SMALL | {"placebo": {"planted": {}}})
-    (planned,) = [p for p in lay_out(STEPS, study) if p.step.name == "placebo"]
-    said = {tuple(job.job.settings["of_step"]) for stage in planned.stages for job in stage.jobs}
-    assert said == {(s.name, s.version) for s in STEPS_OF_A_CORPUS if s.name != "ids"}
+def test_only_the_steps_of_a_corpus_and_one_measure_see_a_placebo() -> None:
+    """No model is trained on it, no n-gram of it is counted for the report, no question is answered from it."""
+    study = Study.model_validate(SMALL | {"placebo": {"planted": {}}, "variants": [{"name": "a", "stop_words": "authors"}]})
+    for planned in lay_out(STEPS, study):
+        for job in (job.job for stage in planned.stages for job in stage.jobs):
+            read = {part.corpus for parts in job.inputs.values() for part in parts}
+            if job.labels.get("corpus") == PLACEBO:
+                assert planned.step in STEPS_OF_A_CORPUS
+            else:
+                assert read <= {""} or job.labels.get("measure") == "placebo", (planned.step.name, job.name)
 
 
-def test_contracts_of_the_placebo_speak_of_its_own_tables() -> None:
-    """A balance that compared the placebo's pairs with the corpus' n-grams would hold for neither."""
-    for contract in PLACEBO_TABLES.values():
-        text = " ".join(f"{b.left} {b.right}" for b in contract.balances)
-        read = {word for before, word in zip(text.split(), text.split()[1:], strict=False) if before in ("FROM", "JOIN")}
-        known = {word.strip("()") for word in read} & set(CONTRACTS)
-        assert all(table.startswith(PREFIX) for table in known), contract.name
-        assert known or not contract.balances
+def test_a_placebo_s_pairs_are_checked_with_its_own_ngrams(tmp_path: Path) -> None:
+    """In each part C(pair) ≤ df; compared across parts, the placebo's pair would break that rule, or hide that it is broken."""
+    own, placebo = {"study": "all"}, {"study": "all", "corpus": PLACEBO}
+
+    def problems(pair: tuple[int, int], df: tuple[int, int]) -> list[str]:
+        tables: dict[str, tuple[Part, ...]] = {"pair_partials": ()}
+        for labels, documents, holding in ((own, pair[0], df[0]), (placebo, pair[1], df[1])):
+            rows = {"input_ngram": ["a"], "output_ngram": ["a"], "documents": [documents]}
+            stats = {"ngram": ["a"], "length": [1], "occurrences": [holding], "documents": [holding]}
+            key = "-".join(map(str, (*pair, *df, labels.get("corpus", "own"))))
+            for table, columns in (("pair_counts", rows), ("pair_partials", rows), ("ngram_stats", stats)):
+                part = write_part(tmp_path, table, columns, labels, key)
+                tables[table] = (*tables.get(table, ()), part)
+        return check_rules(Store(str(tmp_path)), CONTRACTS["pair_counts"], tables, CONTRACTS)
+
+    assert problems((9, 1), (9, 1)) == []
+    assert problems((1, 9), (1, 9)) == []
+    assert "C(s_x, s_y)" in problems((5, 5), (9, 4))[0]
 
 
 @pytest.mark.parametrize(

@@ -10,35 +10,39 @@ from tasks.metrics.measure import MEASURE
 from tests.metrics.world import World, world
 from tests.support import read_rows, run_step, write_part
 
+PLACEBO = {"corpus": "placebo"}
 
-def other_counts(root, w: World, prefix: str, count, inputs, outputs=None):
-    """pair_counts and ngram_stats of another corpus over the world's pairs."""
+
+def other_counts(root, w: World, count, inputs, outputs=None):
+    """pair_counts and ngram_stats of a placebo corpus over the world's pairs."""
     outputs = w.outputs if outputs is None else outputs
     pairs = sorted((f"s{i}", f"a{j}", int(c)) for i, (j, c) in enumerate(zip(w.answer, count, strict=True)))
     df = {f"s{i}": int(v) for i, v in enumerate(inputs)} | {f"a{j}": int(v) for j, v in zip(w.answer, outputs, strict=True)}
     grams = sorted(df.items())
     return {
-        f"{prefix}pair_counts": (
+        "pair_counts": (
             write_part(
                 root,
-                f"{prefix}pair_counts",
+                "pair_counts",
                 {
                     "input_ngram": [p[0] for p in pairs],
                     "output_ngram": [p[1] for p in pairs],
                     "documents": [p[2] for p in pairs],
                 },
+                PLACEBO,
             ),
         ),
-        f"{prefix}ngram_stats": (
+        "ngram_stats": (
             write_part(
                 root,
-                f"{prefix}ngram_stats",
+                "ngram_stats",
                 {
                     "ngram": [g for g, _ in grams],
                     "length": [1] * len(grams),
                     "occurrences": [v for _, v in grams],
                     "documents": [v for _, v in grams],
                 },
+                PLACEBO,
             ),
         ),
     }
@@ -75,8 +79,13 @@ def clean_counts(root, w: World, rows):
     }
 
 
+def both(own, extra):
+    """The parts of two sets of tables."""
+    return own | {table: (*own.get(table, ()), *parts) for table, parts in extra.items()}
+
+
 def measured(root, w: World, extra, measure: str):
-    tables = run_step(MEASURE, w.study(), root, w.tables(root) | extra)
+    tables = run_step(MEASURE, w.study(), root, both(w.tables(root), extra))
     of = {table: tuple(p for p in tables[table] if p.labels["measure"] == measure) for table in ("metrics", "exclusions")}
     rows = {(r["measure"], r["model"], r["unit"], r["detail"]): r for r in read_rows(root, of["metrics"])}
     return rows, {r["reason"]: r["rows"] for r in read_rows(root, of["exclusions"])}
@@ -88,7 +97,7 @@ def test_what_is_left_beside_a_placebo_belongs_to_the_corpus(tmp_path):
     rng = np.random.default_rng(5)
     inputs = rng.choice([32, 64, 128], len(w))
     count = inputs * rng.choice([0, 1, 2, 4, 8], len(w)) // 16
-    found, excluded = measured(tmp_path, w, other_counts(tmp_path, w, "placebo_", count, inputs), "placebo")
+    found, excluded = measured(tmp_path, w, other_counts(tmp_path, w, count, inputs), "placebo")
     kept, y = count > 0, w.log_p["m"].astype(np.float32)
     row = found["mem_n", "m", "pair", "placebo"]
     assert row["estimate"] == pytest.approx(stats.spearmanr((count / inputs)[kept], y[kept]).statistic, abs=1e-6)
@@ -111,7 +120,7 @@ def test_what_is_left_beside_a_placebo_belongs_to_the_corpus(tmp_path):
 def test_a_placebo_that_is_the_corpus_leaves_nothing_with_certainty(tmp_path):
     """The same rows are drawn for both: the interval of the difference is a point."""
     w = world(noise=1.0)
-    found, _ = measured(tmp_path, w, other_counts(tmp_path, w, "placebo_", w.count, w.inputs), "placebo")
+    found, _ = measured(tmp_path, w, other_counts(tmp_path, w, w.count, w.inputs), "placebo")
     for unit in ("pair", "example_output"):
         row = found["mem_n", "m", unit, "minus placebo"]
         assert (row["estimate"], row["low"], row["high"]) == (0, 0, 0)
@@ -121,7 +130,7 @@ def test_mem_delta_takes_the_placebo_s_association(tmp_path):
     w = world(noise=0.5)
     w.others = lambda i, o: -4.0 - 0.01 * o
     outputs = np.random.default_rng(2).integers(20, 900, len(w))
-    extra = other_counts(tmp_path, w, "placebo_", w.count, w.inputs, outputs)
+    extra = other_counts(tmp_path, w, w.count, w.inputs, outputs)
     row = measured(tmp_path, w, extra, "placebo")[0]["mem_delta", "m", "pair", "placebo"]
     delta = w.log_p["m"].astype(np.float32) + 4.0  # but for the few hundredths of three other inputs
     expected = stats.spearmanr(w.count / (w.inputs * outputs), delta).statistic
@@ -160,14 +169,14 @@ def test_a_pair_that_stands_in_test_text_alone_is_left_out_and_counted(tmp_path)
 def test_bad_input_gives_a_reason_and_no_number(tmp_path):
     """No support in the placebo; a model that was never asked; one example."""
     w = world(n=30)
-    nothing = other_counts(tmp_path, w, "placebo_", np.zeros(30), w.inputs)
+    nothing = other_counts(tmp_path, w, np.zeros(30), w.inputs)
     assert all(r["estimate"] is None and r["note"] for r in measured(tmp_path, w, nothing, "placebo")[0].values())
     w = world(n=1)
-    one = other_counts(tmp_path, w, "placebo_", w.count, w.inputs)
+    one = other_counts(tmp_path, w, w.count, w.inputs)
     assert all(r["estimate"] is None and r["note"] for r in measured(tmp_path, w, one, "placebo")[0].values())
     w = world(n=30)
-    tables = other_counts(tmp_path, w, "placebo_", w.count, w.inputs)
-    silent = w.tables(tmp_path) | tables | {"token_scores": ()}
+    tables = other_counts(tmp_path, w, w.count, w.inputs)
+    silent = both(w.tables(tmp_path), tables) | {"token_scores": ()}
     made = run_step(MEASURE, w.study(), tmp_path, silent)
     rows = read_rows(tmp_path, tuple(p for p in made["metrics"] if p.labels["measure"] in ("placebo", "clean_recount")))
     assert rows

@@ -20,8 +20,8 @@ from schemas import PLANTED_FILES, PLANTED_SEQUENCES, TRUTH, Study
 from schemas.settings.study_file import Planted
 from tasks.corpus.planted.planted_rows import PlantedSequence, TruePair
 from tasks.corpus.planted.world import World
-from tasks.cost import Cost, Rate, Sizes
-from tasks.step import Inputs, Job, Stage, Step, Work
+from tasks.cost import Cost, Rate, Sizes, on_each_corpus
+from tasks.step import Inputs, Job, Stage, Step, Work, for_each_corpus
 from tasks.storage.writing import whole_file
 
 TASK_COST = 0.2
@@ -115,6 +115,6 @@ PLANT = Step(
     version=1,
     about="writes a made world: corpus shards, task files and the exact truth about them",
     reads=(),
-    stages=(Stage(writes=(PLANTED_FILES, TRUTH, PLANTED_SEQUENCES), plan=plan, run=run),),
-    cost=cost,
+    stages=(Stage(writes=(PLANTED_FILES, TRUTH, PLANTED_SEQUENCES), plan=for_each_corpus(plan), run=run),),
+    cost=on_each_corpus(cost),
 )

@@ -35,12 +35,12 @@ from schemas import (
     PAIR_WINDOWS,
     Study,
 )
-from tasks.cost import BENCHMARKS, DEBIAN, OTHER_PAIRS, Cost, Rate, Sizes, interpolated
+from tasks.cost import BENCHMARKS, DEBIAN, OTHER_PAIRS, Cost, Rate, Sizes, interpolated, on_each_corpus
 from tasks.ngrams.query.clean_counts import contaminated, write_clean, write_contaminated
 from tasks.ngrams.query.excerpts import read_excerpts
 from tasks.ngrams.query.partial_counts import added, by_key
 from tasks.ngrams.query.scan import PAIR, Counts, PairQueries, PartCounter, ngram_rows, places, same_analyzer
-from tasks.step import Inputs, Job, Stage, Step, Work, labelled, parts_of
+from tasks.step import Inputs, Job, Stage, Step, Work, for_each_corpus, labelled
 from tasks.storage.store import Part
 from tasks.text.words.analyzer import analyzer, words_of
 
@@ -119,7 +119,7 @@ def long_ngrams(work: Work) -> tuple[pl.DataFrame, pl.DataFrame]:
 # -- one part ---------------------------------------------------------------------------------------------------------
 def plan_scan(study: Study, inputs: Inputs) -> list[Job]:
     """One job per words part, and, where the study has variants, one more."""
-    varied, inputs = _of_variants(inputs["task_grams"]), parts_of(inputs)
+    varied, inputs = _of_variants(inputs["task_grams"]), _without_variants(inputs)
     settings = _settings(study)
     by_labels = {t: {tuple(sorted(p.labels.items())): p for p in inputs[t]} for t in ("vocabulary", "documents")}
     jobs = []
@@ -136,6 +136,10 @@ def plan_scan(study: Study, inputs: Inputs) -> list[Job]:
 
 def _of_variants(parts: tuple[Part, ...]) -> tuple[Part, ...]:
     return tuple(p for p in parts if p.variant)
+
+
+def _without_variants(inputs: Inputs) -> dict[str, tuple[Part, ...]]:
+    return {table: tuple(p for p in parts if not p.variant) for table, parts in inputs.items()}
 
 
 def _settings(study: Study) -> dict[str, object]:
@@ -237,7 +241,7 @@ def _document_hashes(sources: pl.DataFrame) -> np.ndarray:
 def plan_sum(study: Study, inputs: Inputs) -> list[Job]:
     """One job over the counts of all parts."""
     tables = (*(contract.name for contract in PARTIALS), "documents", *ASKED)
-    settings, varied, own = _settings(study), _of_variants(inputs["task_grams"]), parts_of(inputs)
+    settings, varied, own = _settings(study), _of_variants(inputs["task_grams"]), _without_variants(inputs)
     given = {t: own[t] for t in tables}
     jobs = [Job({"study": "all"}, settings, given, memory=study.counting.memory_bytes)]
     if varied:
@@ -342,13 +346,13 @@ QUERY = Step(
     about="documents that hold both n-grams of each pair, and each n-gram; exact, in one pass per part",
     reads=("words", "vocabulary", "documents", *ASKED),
     stages=(
-        Stage(PARTIALS, plan_scan, run_scan),
+        Stage(PARTIALS, for_each_corpus(plan_scan, shared=ASKED), run_scan),
         Stage(
             (NGRAM_STATS, PAIR_COUNTS, PAIR_WINDOWS, PAIR_DOCUMENTS, CONTAMINATION, CLEAN_NGRAM_STATS, CLEAN_PAIR_COUNTS),
-            plan_sum,
+            for_each_corpus(plan_sum, shared=ASKED),
             run_sum,
         ),
     ),
     variants=True,
-    cost=cost,
+    cost=on_each_corpus(cost),
 )
