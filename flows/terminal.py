@@ -92,3 +92,23 @@ def size(bytes: float) -> str:
             return f"{bytes:.0f} {unit}" if unit == "B" else f"{bytes:.1f} {unit}"
         bytes /= 1000
     return f"{bytes:.1f} TB"
+
+
+def count(number: float) -> str:
+    """A readable number: 12, 3,450, 21.8 M, 300 G."""
+    for unit in ("", " k", " M", " G", " T", " P"):
+        if abs(number) < (10_000 if not unit else 999.5):
+            return f"{number:,.0f}" if not unit else f"{number:.3g}{unit}"
+        number /= 1000
+    return f"{number:.3g} E"
+
+
+def duration(seconds: float) -> str:
+    """A readable time: "40 s", "5.2 min", "3.1 h", "12 days"."""
+    if seconds < 1:
+        return "< 1 s"
+    for limit, unit, width in ((90, "s", 1), (90 * 60, "min", 60), (72 * 3600, "h", 3600), (1e12, "days", 86400)):
+        if seconds < limit:
+            value = seconds / width
+            return f"{value:.0f} {unit}" if value >= 10 or unit == "s" else f"{value:.1f} {unit}"
+    return "longer than anyone waits"

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from schemas import Contract, Study, StudyError
+from tasks.cost import Cost, Sizes
 from tasks.storage.disk import not_written
 from tasks.storage.store import Part, SourceFile, Store, digest
 
@@ -119,6 +120,7 @@ class Step:
     reads: tuple[str, ...]
     stages: tuple[Stage, ...]
     variants: bool = False
+    cost: Callable[[Sizes], Cost] | None = None  # what it takes, for `taskgram plan`
 
     @property
     def writes(self) -> tuple[Contract, ...]:

@@ -1,4 +1,4 @@
-"""A forecast as a person reads it: what is missing, a table of steps, totals, and what of it is a guess."""
+"""A forecast as `taskgram plan` prints it: what is missing, a table of steps, totals, and what of it is a guess."""
 
 from __future__ import annotations
 
@@ -6,174 +6,133 @@ import os
 import sys
 from typing import Any
 
-from flows.cost.estimate import forward_flops
-from flows.cost.forecast import Forecast, Row
-from flows.cost.hardware import cores_of
-from flows.terminal import size
+from flows.cost.forecast import Forecast, StepForecast
+from flows.terminal import count, duration, size
+from tasks.cost import forward_flops
 from tasks.text.display import printable
 
 MOST_MISSING = 12
 WIDE = 124  # columns the whole table needs; a narrower terminal gets it without two of them
 
 
-def show(found: Forecast) -> None:
+def show(f: Forecast) -> None:
     """Print it; colours and width are the terminal's."""
-    from rich import box
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
     # into a file or a pipe the whole table is written; on a terminal what fits
     console = Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDE)
-    console.print(Text(found.study.name, style="bold"), Text(printable(found.study.title)))
-    for line in _heading(found):
-        console.print(line, markup=False, soft_wrap=True)
-    _missing(found, console)
-    _models(found, console)
-    guesses = _numbered(found)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_footer=True)
-    table.add_column("step", footer="left to do", no_wrap=True)
-    wide = console.width >= WIDE
-    table.add_column("parts", justify="right", no_wrap=True)
-    table.add_column("there", justify="right", no_wrap=True)
-    if wide:
-        table.add_column("goes through", justify="right", no_wrap=True)
-        table.add_column("reads", justify="right", footer=size(found.total("read")), no_wrap=True)
-    table.add_column("writes", justify="right", footer=size(found.total("written")), no_wrap=True)
-    table.add_column("core time", justify="right", footer=duration(found.total("core")), no_wrap=True)
-    if found.machine.gpu:
-        table.add_column("GPU time", justify="right", footer=duration(found.total("gpu")), no_wrap=True)
-    table.add_column("time", justify="right", footer=duration(found.total("wall")), no_wrap=True)
-    table.add_column("guess", no_wrap=True)
-    for row in found.rows:
-        if row.parts:
-            table.add_row(*_cells(row, found, guesses, wide), style="dim" if row.left == 0 else None)
-    console.print(table)
-    _totals(found, console)
-    if guesses:
-        console.print("\nGuesses", style="bold")
-        for text, number in guesses.items():
-            console.print(f"  {number:>2}  {text}", markup=False, soft_wrap=True)
-    if any(r.there is None for r in found.rows):
-        reasons = dict.fromkeys(r.why for r in found.rows if r.why and not r.why.startswith("waits for"))
-        why = ["some files or models are not here yet"] if found.missing else list(reasons)
-        console.print(f"\n? What is there of a step cannot be said: {'; '.join(why)}.", markup=False, soft_wrap=True)
-    if found.notes:
-        console.print("\nNotes", style="bold")
-        for note in found.notes:
-            console.print(f"  - {note}", markup=False, soft_wrap=True)
+
+    def section(title: str, lines: list[str]) -> None:
+        if title and lines:
+            console.print(f"\n{title}", style="bold")
+        for line in lines:
+            console.print(line, markup=False, soft_wrap=True)
+
+    console.print(Text(f.sizes.study.name, style="bold"), Text(printable(f.sizes.study.title)))
+    section("", _heading(f))
+    section("Not here yet", _missing(f))
+    if any(m.download for m in f.sizes.models):
+        console.print(_models(f))
+    guesses = {
+        g: n for n, g in enumerate(dict.fromkeys(g for s in f.steps if s.parts and s.left for g in s.cost.guesses), 1)
+    }
+    console.print(_steps(f, guesses, console.width >= WIDE))
+    section("", _totals(f))
+    section("Guesses", [f"  {number:>2}  {text}" for text, number in guesses.items()])
+    if any(s.there is None for s in f.steps):
+        reasons = dict.fromkeys(s.reason for s in f.steps if s.reason and not s.reason.startswith("waits for"))
+        why = "some files or models are not here yet" if f.sizes.missing else "; ".join(reasons)
+        section("", [f"\n? What is there of a step cannot be said: {why}."])
+    section("Notes", [f"  - {note}" for note in f.notes])
 
 
-def _heading(found: Forecast) -> list[str]:
-    corpus, machine = found.sizes.corpus, found.machine
-    examples = sum(t.evaluated for t in found.sizes.tasks)
-    pairs = sum(t.pairs for t in found.sizes.tasks)
-    checkpoints = sum(m.checkpoints for m in found.sizes.models)
-    download = sum(m.download for m in found.sizes.models)
-    named = f"{machine.gpus} × {found.study.hardware.gpu}, " if machine.gpu else ""
+def _heading(f: Forecast) -> list[str]:
+    corpus, machine, sizes = f.sizes.corpus, f.sizes.machine, f.sizes
+    examples, pairs = sum(t.evaluated for t in sizes.tasks), sum(t.pairs for t in sizes.tasks)
+    download = sum(m.download for m in sizes.models)
+    gpus = f"{machine.gpus} × {f.sizes.study.hardware.gpu}, " if machine.gpu else ""
     return [
         f"corpus    {count(corpus.tokens)} tokens, {count(corpus.words)} words, {count(corpus.documents)} documents",
-        f"tasks     {len(found.sizes.tasks)}, {count(examples)} evaluated examples, about {count(pairs)} mined pairs",
-        f"models    {len(found.sizes.models)}, {checkpoints} checkpoints"
+        f"tasks     {len(sizes.tasks)}, {count(examples)} evaluated examples, about {count(pairs)} mined pairs",
+        f"models    {len(sizes.models)}, {sizes.checkpoints} checkpoints"
         + (f", {size(download)} to download" if download else ""),
-        f"machine   {named}{machine.processes} of {cores_of(found.study)} cores, {size(found.memory)} memory"
-        + (f", {size(found.disk)} free" if found.disk else ""),
+        f"machine   {gpus}{machine.processes} of {machine.cores} cores, {size(machine.ram)} memory"
+        + (f", {size(machine.disk)} free" if machine.disk else ""),
     ]
 
 
-def _missing(found: Forecast, console: Any) -> None:
-    if not found.missing:
-        return
-    console.print("\nNot here yet", style="bold")
-    for m in found.missing[:MOST_MISSING]:
-        console.print(f"  {m.what}: {m.where}", markup=False, soft_wrap=True)
-    if len(found.missing) > MOST_MISSING:
-        console.print(f"  and {len(found.missing) - MOST_MISSING} more (--json lists them)", markup=False)
-    console.print("  Paths are looked up in the study's `data` folder; TASKGRAM_DATA names another.", markup=False)
+def _missing(f: Forecast) -> list[str]:
+    lines = [f"  {m.what}: {m.where}" for m in f.sizes.missing[:MOST_MISSING]]
+    if len(f.sizes.missing) > MOST_MISSING:
+        lines.append(f"  and {len(f.sizes.missing) - MOST_MISSING} more (--json lists them)")
+    where = "  Paths are looked up in the study's `data` folder; TASKGRAM_DATA names another."
+    return [*lines, where] if lines else []
 
 
-def _models(found: Forecast, console: Any) -> None:
+def _models(f: Forecast) -> Any:
     """Models that come from the hub: what they weigh there, and in memory. Revisions of one size share a line."""
     from rich import box
     from rich.table import Table
 
-    hub: dict[float, list[str]] = {}
-    for model in found.sizes.models:
-        if model.download:
-            hub.setdefault(model.parameters, []).append(model.name)
-    if not hub:
-        return
-    downloads = {m.parameters: m.download for m in found.sizes.models}
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("model")
-    for name in ("parameters", "revisions", "download", f"as {found.study.scoring.dtype}", "FLOPs a token"):
+    for name in ("parameters", "revisions", "download", f"as {f.sizes.study.scoring.dtype}", "FLOPs a token"):
         table.add_column(name, justify="right", no_wrap=True)
-    for parameters in sorted(hub):
-        names = hub[parameters]
-        table.add_row(
-            names[0],
-            count(parameters),
-            str(len(names)),
-            size(downloads[parameters] * len(names)),
-            size(parameters * found.machine.weight_bytes),
-            count(forward_flops(parameters, 1)),
-        )
-    console.print(table)
+    for parameters in sorted({m.parameters for m in f.sizes.models if m.download}):
+        models = [m for m in f.sizes.models if m.download and m.parameters == parameters]
+        bytes_down, in_memory = models[-1].download * len(models), parameters * f.sizes.machine.weight_bytes
+        flops = count(forward_flops(parameters, 1))
+        table.add_row(models[0].name, count(parameters), str(len(models)), size(bytes_down), size(in_memory), flops)
+    return table
 
 
-def _numbered(found: Forecast) -> dict[str, int]:
-    texts = dict.fromkeys(g for r in found.rows if r.parts and r.left for g in r.line.guesses)
-    return {text: number for number, text in enumerate(texts, 1)}
+def _steps(f: Forecast, guesses: dict[str, int], wide: bool) -> Any:
+    """A row for each step that has parts, without the columns `goes through` and `reads` where the terminal is narrow."""
+    from rich import box
+    from rich.table import Table
+
+    total = {what: size(f.total(what)) for what in ("read", "written")}
+    total |= {what: duration(f.total(what)) for what in ("core", "gpu", "wall")}
+    columns = [("step", "left to do"), ("parts", ""), ("there", ""), ("goes through", ""), ("reads", total["read"])]
+    columns += [("writes", total["written"]), ("core time", total["core"]), ("GPU time", total["gpu"])]
+    columns += [("time", total["wall"]), ("guess", "")]
+    left_out = ({"goes through", "reads"} if not wide else set()) | ({"GPU time"} if not f.sizes.machine.gpu else set())
+    shown = [(name, footer) for name, footer in columns if name not in left_out]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_footer=True)
+    for name, footer in shown:
+        table.add_column(name, footer=footer, justify="left" if name in ("step", "guess") else "right", no_wrap=True)
+    for s in f.steps:
+        if s.parts:
+            cells = _cells(s, guesses)
+            table.add_row(*(cells[name] for name, _ in shown), style="dim" if s.left == 0 else None)
+    return table
 
 
-def _cells(row: Row, found: Forecast, guesses: dict[str, int], wide: bool) -> list[str]:
-    line, sign = row.line, "~" if row.line.guesses else ""
-    core = line.core * row.left
-    numbers = sorted({guesses[g] for g in line.guesses if g in guesses})
-    return [
-        line.step,
-        f"{row.parts:,}",
-        "?" if row.there is None else f"{row.there:,}",
-        *([f"{count(line.work)} {line.unit}" if line.work else "", size(line.read) if line.read else ""] if wide else []),
-        size(line.written),
-        sign + duration(core) if core else "",
-        *([sign + duration(line.gpu * row.left) if line.gpu * row.left else ""] if found.machine.gpu else []),
-        "done" if row.left == 0 else sign + duration(row.wall),
-        " ".join(map(str, numbers)),
-    ]
+def _cells(s: StepForecast, guesses: dict[str, int]) -> dict[str, str]:
+    cost, sign = s.cost, "~" if s.cost.guesses else ""
+    core, gpu = cost.core * s.left, cost.gpu * s.left
+    return {
+        "step": s.step,
+        "parts": f"{s.parts:,}",
+        "there": "?" if s.there is None else f"{s.there:,}",
+        "goes through": f"{count(cost.work)} {cost.unit}" if cost.work else "",
+        "reads": size(cost.read) if cost.read else "",
+        "writes": size(cost.written),
+        "core time": sign + duration(core) if core else "",
+        "GPU time": sign + duration(gpu) if gpu else "",
+        "time": "done" if s.left == 0 else sign + duration(s.wall),
+        "guess": " ".join(map(str, sorted({guesses[g] for g in cost.guesses if g in guesses}))),
+    }
 
 
-def _totals(found: Forecast, console: Any) -> None:
-    busy = max(found.total("core") / found.machine.processes, found.total("gpu") / found.machine.gpus)
-    left = found.total("wall")
+def _totals(f: Forecast) -> list[str]:
+    left, busy = f.total("wall"), max(f.total("core") / f.sizes.machine.processes, f.total("gpu") / f.sizes.machine.gpus)
     if not left:
-        console.print("Nothing is left to do.")
-        return
-    peak = max((r.line.memory for r in found.rows if r.left and r.parts), default=0.0)
-    console.print(
+        return ["Nothing is left to do."]
+    peak = max((s.cost.memory for s in f.steps if s.left and s.parts), default=0.0)
+    return [
         f"About {duration(left)} if steps follow each other, {duration(busy)} if nothing ever waits; "
-        f"{size(found.total('written'))} are written, a worker holds up to {size(peak)}.\nWhere rates were measured, within a "
-        "factor of two; ~ rests on a guess and may be far off.",
-        markup=False,
-        soft_wrap=True,
-    )
-
-
-def count(number: float) -> str:
-    """A number for people: 12, 3,450, 21.8 M, 300 G."""
-    for unit in ("", " k", " M", " G", " T", " P"):
-        if abs(number) < (10_000 if not unit else 999.5):
-            return f"{number:,.0f}" if not unit else f"{number:.3g}{unit}"
-        number /= 1000
-    return f"{number:.3g} E"
-
-
-def duration(seconds: float) -> str:
-    """Seconds for people: "40 s", "5.2 min", "3.1 h", "12 days"."""
-    if seconds < 1:
-        return "< 1 s"
-    for limit, unit, width in ((90, "s", 1), (90 * 60, "min", 60), (72 * 3600, "h", 3600), (1e12, "days", 86400)):
-        if seconds < limit:
-            value = seconds / width
-            return f"{value:.0f} {unit}" if value >= 10 or unit == "s" else f"{value:.1f} {unit}"
-    return "longer than anyone waits"
+        f"{size(f.total('written'))} are written, a worker holds up to {size(peak)}.",
+        "Where rates were measured, within a factor of two; ~ rests on a guess and may be far off.",
+    ]

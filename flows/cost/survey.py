@@ -1,259 +1,196 @@
 """A survey of a study: how large its parts are, from names, sizes and settings, before anything of it is read.
 
 What is there is measured (bytes of files, rows of small task files, shapes of models); what is not is taken from what the
-study expects of it (`tokens`, `documents`, `expected`), and else named as missing. Imports no torch.
+study expects of it (`tokens`, `documents`, `expected`), and else listed as missing. Imports no torch.
 """
 
 from __future__ import annotations
 
 import glob
-import json
+import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from flows.cost.rates import HUB, PROMPT_BYTES, RATES, SIZES, Rate, Shape
-from flows.cost.sizes import Asking, CorpusSize, Counting, Missing, ModelSize, Sizes, TaskSize
 from schemas import Study, StudyError
-from schemas.settings.study_file import Model, Source, Task, parse_count
-from schemas.settings.variant_views import views
+from schemas.settings.study_file import Model, Planted, Source, Task, parse_count, parse_size
+from tasks import cost
+from tasks.corpus.ingest import TYPICAL_PACKING, pieces_of, unpacked_size
+from tasks.cost import CorpusSize, Gpu, Machine, Missing, ModelSize, Rate, Sizes, TaskSize
+from tasks.models.shapes import HUB, Shape, saved_parameters
 from tasks.storage.source_files import pattern_below
 
+SHARD = Rate(
+    10e9, "bytes of JSON lines in a packed shard that is not here", "the Pile's have more, Dolma's fewer", guess=True
+)
+TEXT = Rate(0.9, "bytes of text in a byte of JSON lines", "names and quotes are the rest", guess=True)
+DOCUMENT = Rate(4_000.0, "bytes of text in a document", "dictionaries have 400, the Pile 5,900", guess=True)
 COUNTED = 100_000_000  # bytes of task files whose lines are counted; larger ones are estimated by their size
-PACKED = (".gz", ".zst")
 PLANTED_LENGTH = {"translation": 0.2, "qa": 0.8, "multiple_choice": 0.2, "math": 0.15}  # of texts, as in the sample
 
 
 @dataclass
-class _Notes:
+class _Survey:
+    study: Study
     missing: list[Missing] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def files(self, patterns: Sequence[str], study: Study, what: str) -> list[Path]:
-        """The files that patterns name; those that name none are noted."""
-        found: list[Path] = []
+    def files(self, patterns: Sequence[str], what: str) -> list[Path]:
+        """The files that match the patterns; patterns without one are missing."""
+        folder, files = Path(self.study.data or "."), list[Path]()
         for pattern in patterns:
-            where = Path(study.data or ".") / pattern
-            here = sorted(
-                Path(p)
-                for p in glob.glob(pattern_below(Path(study.data or "."), pattern), recursive=True)
-                if Path(p).is_file()
-            )
-            if not here:
-                self.missing.append(Missing(what, str(where)))
-            found += [p for p in here if p not in found]
-        return found
+            matches = sorted(Path(p) for p in glob.glob(pattern_below(folder, pattern), recursive=True) if Path(p).is_file())
+            if not matches:
+                self.missing.append(Missing(what, str(folder / pattern)))
+            files += [p for p in matches if p not in files]
+        return files
 
 
-def sizes_of(study: Study) -> Sizes:
-    """Everything that can be said of a study's sizes."""
-    told = _Notes()
-    if study.tokenizer.file and not (Path(study.data or ".") / study.tokenizer.file).is_file():
-        told.missing.append(Missing("tokenizer", str(Path(study.data or ".") / study.tokenizer.file)))
-    per_token = _bytes_per_token(study)
-    corpus = _size(study, per_token, told)
-    instead = study.of_placebo()
-    placebo = _size(instead, per_token, told) if instead else None
-    counting = Counting(
-        tuple(sorted(set(study.counting.all_orders))),
-        study.counting.buckets,
-        study.counting.index,
-        study.tokenizer.training_bytes,
-        not study.tokenizer.file,
-        per_token,
-        study.counting.memory_bytes,
-        len(set(study.counting.novelty_orders)),
-    )
-    return Sizes(
-        corpus,
-        tuple(_task(t, study, told) for t in study.tasks),
-        tuple(_model(m, study, told) for m in study.models),
-        counting,
-        _asking(study),
-        tuple(told.missing),
-        tuple(told.notes),
-        placebo,
-    )
+def survey(study: Study, root: str = ".") -> Sizes:
+    """The sizes of a study. Raises StudyError for a file that cannot be read, never for one that is not here."""
+    s = _Survey(study)
+    tokenizer = Path(study.data or ".") / study.tokenizer.file
+    if study.tokenizer.file and not tokenizer.is_file():
+        s.missing.append(Missing("tokenizer", str(tokenizer)))
+    corpus, other = _corpus(s), study.of_placebo()
+    placebo = _corpus(_Survey(other, s.missing, s.notes)) if other else None
+    tasks, models = tuple(_task(t, s) for t in study.tasks), tuple(_model(m, s) for m in study.models)
+    return Sizes(study, corpus, tasks, models, machine_of(study, root), tuple(s.missing), tuple(s.notes), placebo)
 
 
-def _asking(study: Study) -> Asking:
-    found = [
-        Asking(
-            study.scoring.other_inputs,
-            study.scoring.batch_tokens,
-            0.0 if view.study.encoder.kind == "association" else RATES["encoder"].value,
-            view.study.encoder.dimensions,
-            view.ngrams,
+def machine_of(study: Study, root: str = ".") -> Machine:
+    """The machine a study names; for what it does not name, this one. StudyError for an unknown GPU."""
+    h, scoring = study.hardware, study.scoring
+    if h.gpu and h.gpu not in cost.GPUS and not h.flops:
+        raise StudyError(
+            f"hardware.gpu: no data sheet of {h.gpu!r}; known are {', '.join(cost.GPUS)}. Or give what it really "
+            'reaches as flops = "250T"'
         )
-        for view in views(study)
-    ]
-    return replace(found[0], variants=tuple(found[1:]))
-
-
-def _bytes_per_token(study: Study) -> Rate:
-    small = not study.tokenizer.file and study.tokenizer.vocabulary < 16_000
-    return SIZES["small token" if small else "token"]
+    cores = h.cores or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    ram, disk = (float(parse_size(text)) if text else 0.0 for text in (h.memory, h.disk))
+    if not ram and hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        ram = float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    folder = next((p for p in (Path(root), *Path(root).parents) if p.is_dir()), None)
+    if not disk and folder and "://" not in root:
+        disk = float(shutil.disk_usage(folder).free)
+    flops = float(parse_count(h.flops)) if h.flops else 0.0
+    gpu = cost.GPUS.get(h.gpu, Gpu(flops, flops, 0.0, 1e12)) if h.gpu and scoring.device != "cpu" else None
+    width = 4 if scoring.dtype == "float32" else 2
+    return Machine(max(1, min(study.workers, cores)), gpu, h.gpus, flops, width, cores, ram, disk)
 
 
 # -- the corpus ------------------------------------------------------------------------------------------------------
-def _size(study: Study, per_token: Rate, told: _Notes) -> CorpusSize:
-    return _planted(study, per_token) if study.corpus.planted else _corpus(study, per_token, told)
+def _corpus(s: _Survey) -> CorpusSize:
+    if s.study.corpus.planted:
+        return _planted(s.study.corpus.planted)
+    sources = [_source(source, s) for source in s.study.corpus.sources]
+    total = {
+        n: sum(getattr(c, n) for c in sources) for n in CorpusSize.__dataclass_fields__ if n not in ("planted", "guesses")
+    }
+    return CorpusSize(**total, guesses=tuple(dict.fromkeys(g for c in sources for g in c.guesses)))
 
 
-def _planted(study: Study, per_token: Rate) -> CorpusSize:
-    """A planted world: words are a setting, and the sample says the rest (4.35 bytes a token, 53 a document)."""
-    planted = study.corpus.planted
-    assert planted is not None
+def _planted(planted: Planted) -> CorpusSize:
+    """A planted world: words are a setting, and the sample gives the rest (4.35 bytes a token, 53 a document)."""
     text = planted.tokens * 6.55
     return CorpusSize(text, text, text / 53, text / 4.35, planted.tokens, planted.shards, 0.0, planted=True)
 
 
-def _corpus(study: Study, per_token: Rate, told: _Notes) -> CorpusSize:
-    found = [_source(s, study, per_token, told) for s in study.corpus.sources]
-    guesses = tuple(dict.fromkeys(g for s in found for g in s.guesses))
-    total = {
-        n: sum(getattr(s, n) for s in found)
-        for n in ("packed", "text", "documents", "tokens", "words", "unpacked", "held_out")
-    }
-    return CorpusSize(**total, parts=sum(s.parts for s in found), guesses=guesses)
-
-
-def _source(source: Source, study: Study, per_token: Rate, told: _Notes) -> CorpusSize:
-    """Sizes of one source: from its files, unless the study says how many tokens to expect."""
-    files = told.files(source.files, study, f"corpus source {source.name!r}")
-    piece, packing = study.corpus.partition_bytes, SIZES["packing"].value
-    unfolded = [(float(p.stat().st_size), p.stat().st_size * (packing if p.suffix in PACKED else 1.0)) for p in files]
-    guesses: list[str] = []
+def _source(source: Source, s: _Survey) -> CorpusSize:
+    """Sizes of one source: from its files, unless the study states how many tokens to expect."""
+    files = [(p.stat().st_size, p.name) for p in s.files(source.files, f"corpus source {source.name!r}")]
+    per_token, text, guesses = cost.bytes_per_token(s.study), 0.0, list[str]()
     if source.tokens:
-        tokens = float(parse_count(source.tokens))
-        text = tokens * per_token.value
+        text = parse_count(source.tokens) * per_token
         guesses.append(f"{source.name}: {source.tokens} tokens, as the study expects")
-    else:
-        text = sum(size for _, size in unfolded) * SIZES["text"].value
-        tokens = text / per_token.value
-        if files:
-            guesses.append(
-                f"text from the size of files: {packing:g} bytes of JSON lines in a packed byte, {SIZES['text'].value:.0%} text"
-            )
-        else:
-            told.notes.append(
-                f'{source.name}: not in the estimate; tokens = "300G" under its [[corpus.sources]] would tell its size'
-            )
-    if text:
-        guesses.append(f"{per_token.value:g} {per_token.unit} ({per_token.source})")
-    documents = float(parse_count(source.documents)) if source.documents else text / SIZES["document"].value
-    if text and not source.documents:
-        guesses.append(f"{SIZES['document'].value:,.0f} {SIZES['document'].unit} ({SIZES['document'].source})")
-    if not files:  # shards as the Pile has them: packed, far larger than a piece
-        json_bytes = text / SIZES["text"].value
-        shards = max(1, round(json_bytes / SIZES["shard"].value))
-        if text:
-            guesses.append(f"{SIZES['shard'].value:.3g} {SIZES['shard'].unit} ({SIZES['shard'].source})")
-        unfolded = [(json_bytes / packing / shards, json_bytes / shards)] * (shards if text else 0)
-    pieces = [max(1, -(-int(size) // piece)) for _, size in unfolded]
-    unpacked = sum(
-        size * n for (held, size), n in zip(unfolded, pieces, strict=True) if held != size
-    )  # each piece of a packed file unpacks all of it
-    if unpacked > 20 * text > 0:
-        told.notes.append(
-            f"{source.name}: a packed file is unpacked once for each of its pieces, {unpacked / text:.0f} times in all; smaller "
-            f"shards, or a larger `partition` (now {study.corpus.partition}), make ingest cheaper"
+    elif files:
+        text = sum(unpacked_size(name, size) for size, name in files) * TEXT
+        guesses.append(
+            f"text from the size of files: {TYPICAL_PACKING:g} bytes of JSON lines in a packed byte, {TEXT:.0%} text"
         )
-    return CorpusSize(
-        sum(held for held, _ in unfolded),
-        text,
-        documents,
-        tokens,
-        text / SIZES["word"].value,
-        sum(pieces),
-        unpacked,
-        guesses=tuple(guesses),
-        held_out=text if source.held_out else 0.0,
-    )
+    else:
+        s.notes.append(
+            f'{source.name}: not in the estimate; tokens = "300G" under its [[corpus.sources]] would give its size'
+        )
+    documents = float(parse_count(source.documents)) if source.documents else text / DOCUMENT
+    if text:
+        guesses.append(f"{per_token:g} {per_token.unit} ({per_token.source})")
+    if text and not source.documents:
+        guesses.append(f"{DOCUMENT:,.0f} {DOCUMENT.unit} ({DOCUMENT.source})")
+    if text and not files:  # shards as the Pile has them: packed, far larger than a piece
+        guesses.append(f"{SHARD:.3g} {SHARD.unit} ({SHARD.source})")
+        shards = max(1, round(text / TEXT / SHARD))
+        files = [(round(text / TEXT / TYPICAL_PACKING / shards), "shard.zst")] * shards
+    packed, full = sum(size for size, _ in files), [unpacked_size(name, size) for size, name in files]
+    pieces = [pieces_of(size, s.study.corpus.partition_bytes) for size in full]
+    # each piece of a packed file unpacks all of it
+    unpacked = sum(all_of * n for (size, _), all_of, n in zip(files, full, pieces, strict=True) if size != all_of)
+    if unpacked > 20 * text > 0:
+        s.notes.append(
+            f"{source.name}: a packed file is unpacked once for each of its pieces, {unpacked / text:.0f} times in all; smaller "
+            f"shards, or a larger `partition` (now {s.study.corpus.partition}), make ingest cheaper"
+        )
+    cut = [(size, n) for size, n in zip(full, pieces, strict=True) if n > 1]
+    tokens, words = text / per_token, text / cost.WORD
+    sizes = CorpusSize(packed, text, documents, tokens, words, sum(pieces), unpacked, guesses=tuple(guesses))
+    cut_text = text * sum(size for size, _ in cut) / max(1, sum(full))
+    sizes = replace(sizes, pieces=sum(n for _, n in cut), cut_files=len(cut), cut_text=cut_text)
+    return replace(sizes, held_out=text, held_out_parts=sum(pieces)) if source.held_out else sizes
 
 
 # -- the tasks -------------------------------------------------------------------------------------------------------
-def _task(task: Task, study: Study, told: _Notes) -> TaskSize:
-    options = 4 if task.family == "multiple_choice" else 0
-    size = TaskSize(
-        task.name,
-        task.family,
-        0.0,
-        0.0,
-        tuple(task.orders),
-        options=options,
-        shots=int(getattr(task, "shots", 0) or 0),
-        new_tokens=task.max_new_tokens if task.generate and task.family != "multiple_choice" else 0,
-    )
+def _task(task: Task, s: _Survey) -> TaskSize:
+    choice = task.family == "multiple_choice"
+    new, options = task.max_new_tokens if task.generate and not choice else 0, 4 if choice else 0
+    size = TaskSize(task.name, task.family, 0.0, 0.0, tuple(task.orders), new, options, task.shots)
     if task.reader == "planted":
-        most = study.corpus.planted.examples if study.corpus.planted else 0
+        most = s.study.corpus.planted.examples if s.study.corpus.planted else 0
         return replace(size, evaluated=0.9 * most, mined=3.2 * most, length=PLANTED_LENGTH[task.family])  # as in the sample
-    evaluate = told.files(task.evaluate, study, f"task {task.name!r}")
-    mine = told.files(task.mine, study, f"task {task.name!r}, mining")
+    evaluate, mine = s.files(task.evaluate, f"task {task.name!r}"), s.files(task.mine, f"task {task.name!r}, mining")
     evaluated, mined = _records(evaluate, task), _records(mine, task)
     if task.split:
-        share = study.splits[task.split].share
+        share = s.study.splits[task.split].share
         evaluated, mined = evaluated * share, evaluated * (1 - share)
     elif not task.mine:
         mined = evaluated
     if task.expected and (not evaluate or (task.mine and not mine)):
         evaluated, mined = task.expected
     if not evaluated:
-        told.notes.append(
-            f"task {task.name!r}: not in the estimate; expected = [2000, 10000] would tell its evaluated and mining examples"
-        )
+        expected = "expected = [2000, 10000] would give its evaluated and mining examples"
+        s.notes.append(f"task {task.name!r}: not in the estimate; {expected}")
     return replace(size, evaluated=min(evaluated, task.limit or evaluated), mined=min(mined, task.mine_limit or mined))
 
 
 def _records(files: Sequence[Path], task: Task) -> float:
     """Records of task files: lines of those with one record a line, else by size."""
-    prompt, output = PROMPT_BYTES[task.family]
-    found = 0.0
+    typical, records = cost.TYPICAL_TASKS[task.family], 0.0
     for path in files:
         size = path.stat().st_size
         if path.suffix in (".jsonl", ".csv", ".tsv", ".txt") and size <= COUNTED:
             with path.open("rb") as lines:
-                found += sum(1 for _ in lines)
+                records += sum(1 for _ in lines)
         else:
-            found += size * (SIZES["packing"].value if path.suffix in PACKED else 1) / (prompt + output + 40)
-    return found
+            records += unpacked_size(path.name, size) / (typical.prompt + typical.output + 40)
+    return records
 
 
 # -- the models ------------------------------------------------------------------------------------------------------
-def _model(model: Model, study: Study, told: _Notes) -> ModelSize:
-    if model.pretrain:
-        p = model.pretrain
-        vocabulary = study.tokenizer.vocabulary if not study.tokenizer.file else 50_304
+def _model(model: Model, s: _Survey) -> ModelSize:
+    if p := model.pretrain:
+        vocabulary = 50_304 if s.study.tokenizer.file else s.study.tokenizer.vocabulary
         shape = Shape(p.hidden, p.layers, vocabulary, 4, tied=True)
         return ModelSize(model.name, shape.parameters, len(set(p.checkpoints)), trained=p.tokens)
+    if model.hub in HUB:
+        parameters, bytes_each = HUB[model.hub].parameters, HUB[model.hub].bytes_each
+        return ModelSize(model.name, parameters, download=parameters * bytes_each)
     if model.hub:
-        known = HUB.get(model.hub)
-        if known:
-            return ModelSize(model.name, known.parameters, download=known.parameters * known.bytes_each)
-        told.notes.append(
+        s.notes.append(
             f"model {model.name!r}: the size of {model.hub} is not known before it is here; 1e9 parameters assumed"
         )
         return ModelSize(model.name, 1e9, download=2e9, guess=f"{model.name}: 1e9 parameters")
-    folder = Path(study.data or ".") / Path(model.path).expanduser()
+    folder = Path(s.study.data or ".") / Path(model.path).expanduser()
     weights = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
     if not weights:
-        told.missing.append(Missing(f"model {model.name!r}", str(folder)))
-        return ModelSize(model.name, 0.0, checkpoints=0)
-    return ModelSize(model.name, sum(_numbers(w) for w in weights))
-
-
-def _numbers(path: Path) -> float:
-    """How many numbers a safetensors file holds, from its header (a length of 8 bytes, then JSON)."""
-    try:
-        with path.open("rb") as file:
-            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        found = 0.0
-        for name, tensor in header.items():
-            if name != "__metadata__":
-                count = 1.0
-                for width in tensor["shape"]:
-                    count *= width
-                found += count
-        return found
-    except (OSError, ValueError, KeyError, TypeError):
-        raise StudyError(f"{path}: no safetensors file; copy it again") from None
+        s.missing.append(Missing(f"model {model.name!r}", str(folder)))
+    return ModelSize(model.name, sum(saved_parameters(w) for w in weights), checkpoints=1 if weights else 0)

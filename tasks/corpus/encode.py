@@ -18,6 +18,7 @@ from schemas import TOKENIZER as TOKENIZER_TABLE
 from schemas import TOKENS as TOKENS_TABLE
 from schemas import VOCABULARY, Study
 from schemas import WORDS as WORDS_TABLE
+from tasks.cost import BENCHMARKS, DEBIAN, Cost, Rate, Sizes, on_each_corpus
 from tasks.step import Inputs, Job, Stage, Step, Work, for_each_corpus
 from tasks.storage.source_files import outside_file
 from tasks.storage.store import Part
@@ -69,6 +70,16 @@ def _id_lists(documents: pa.Array, ids: np.ndarray, offsets: np.ndarray) -> pa.R
     return pa.record_batch([documents, lists], schema=WORDS_TABLE.schema)
 
 
+WORDS_RATES = {"words": Rate(14.4e6, "words /s", f"{BENCHMARKS}: word analysis")}
+
+
+def cost_words(sizes: Sizes) -> Cost:
+    """The words of every document."""
+    c = sizes.corpus
+    core, read, written = c.words / WORDS_RATES["words"], c.stored_documents, c.stored_words
+    return Cost(c.parts, c.words, "words", read, written, core, memory=0.45e9, guesses=c.guesses, rates=WORDS_RATES)
+
+
 WORDS = Step(
     "words",
     version=1,
@@ -76,6 +87,7 @@ WORDS = Step(
     reads=("documents",),
     stages=(Stage(writes=(WORDS_TABLE, VOCABULARY), plan=for_each_corpus(plan_words), run=run_words),),
     variants=True,
+    cost=on_each_corpus(cost_words),
 )
 
 
@@ -129,12 +141,24 @@ def _largest_hash(work: Work) -> int:
     return hashes[order[min(enough, len(order) - 1)]] if hashes else -1
 
 
+TOKENIZER_RATES = {"train a tokenizer": Rate(2.4e6, "bytes of text /s", DEBIAN)}
+
+
+def cost_tokenizer(sizes: Sizes) -> Cost:
+    """Training on a sample of the text; nothing for a tokenizer.json that is there."""
+    tokenizer = sizes.study.tokenizer
+    trained = 0.0 if tokenizer.file else min(tokenizer.training_bytes, sizes.corpus.text)
+    core = trained / TOKENIZER_RATES["train a tokenizer"]
+    return Cost(1, trained, "bytes", trained, 1e5, core, memory=1e9, rates=TOKENIZER_RATES)
+
+
 TOKENIZER = Step(
     "tokenizer",
     version=1,
     about="the tokenizer of the study's models, trained here or given",
     reads=("documents",),
     stages=(Stage(writes=(TOKENIZER_TABLE,), plan=plan_tokenizer, run=run_tokenizer),),
+    cost=cost_tokenizer,
 )
 
 
@@ -160,10 +184,21 @@ def run_tokens(work: Work) -> None:
         work.write("tokens", {"document": batch.column("document"), "ids": lists})
 
 
+TOKENS_RATES = {"tokens": Rate(12.1e6, "tokens /s", f"{BENCHMARKS}: tokenising")}
+
+
+def cost_tokens(sizes: Sizes) -> Cost:
+    """The tokens of every document."""
+    c = sizes.corpus
+    core, read, written = c.tokens / TOKENS_RATES["tokens"], c.stored_documents, c.stored_tokens
+    return Cost(c.parts, c.tokens, "tokens", read, written, core, memory=0.65e9, guesses=c.guesses, rates=TOKENS_RATES)
+
+
 TOKENS = Step(
     "tokens",
     version=1,
     about="documents as ids of model tokens",
     reads=("documents", "tokenizer"),
     stages=(Stage(writes=(TOKENS_TABLE,), plan=plan_tokens, run=run_tokens),),
+    cost=cost_tokens,
 )

@@ -16,8 +16,9 @@ from typing import Any
 
 from schemas import HELD_OUT_DOCUMENTS, Study
 from schemas.settings.study_file import Planted
-from tasks.corpus.ingest import as_document, file_jobs, path_of
+from tasks.corpus.ingest import RATES, as_document, file_jobs, path_of
 from tasks.corpus.planted.world import World
+from tasks.cost import Cost, Sizes
 from tasks.step import Inputs, Job, Stage, Step, Work
 from tasks.text.lines import json_records
 from tasks.text.split import in_evaluated_half, seeded_hash
@@ -76,10 +77,21 @@ def _held_out(work: Work) -> Iterator[dict[str, Any]]:
                 yield document
 
 
+def cost(sizes: Sizes) -> Cost:
+    """The files that have a held-out half are read again, as `ingest` reads them."""
+    c = sizes.corpus
+    if not sizes.models or not any(t.new_tokens for t in sizes.tasks):
+        return Cost(unit="bytes of text")
+    parts = 1 if c.planted else c.held_out_parts
+    core = c.held_out / RATES["ingest"]
+    return Cost(parts, c.held_out, "bytes of text", c.held_out, written=1e5 * parts, core=core, memory=0.2e9)
+
+
 HELD_OUT = Step(
     "held_out",
     version=1,
     about="a sample of text that is kept out of the corpus, for novelty beside it",
     reads=(),
     stages=(Stage(writes=(HELD_OUT_DOCUMENTS,), plan=plan, run=run),),
+    cost=cost,
 )

@@ -10,7 +10,9 @@ import hashlib
 from collections import defaultdict
 
 from schemas import DOCUMENT_IDS, REPEATED_IDS, Study, StudyError
+from tasks.corpus.ingest import RATES as INGEST_RATES
 from tasks.corpus.ingest import file_jobs, read_documents
+from tasks.cost import Cost, Sizes, on_each_corpus
 from tasks.step import Inputs, Job, Stage, Step, Work, for_each_corpus
 
 ROW_BYTES = 200  # of an id while it is compared
@@ -75,6 +77,23 @@ def run_repeats(work: Work) -> None:
     work.write("repeated_ids", pl.concat(found).sort("row").to_arrow())
 
 
+def cost(sizes: Sizes) -> Cost:
+    """Reading the pieces of large files a first time, for their ids alone: about half of what `ingest` takes for them."""
+    c = sizes.corpus
+    core = c.cut_text / INGEST_RATES["ingest"] / 2 + c.unpacked / INGEST_RATES["unpack"]
+    share = c.cut_text / c.text if c.text else 0.0
+    return Cost(
+        parts=c.pieces + c.cut_files,
+        work=c.documents * share,
+        unit="ids",
+        read=c.packed * share,
+        written=16 * c.documents * share,
+        core=core if c.pieces else 0.0,
+        memory=0.5e9,
+        guesses=(*c.guesses, *INGEST_RATES["unpack"].as_guess(c.unpacked)),
+    )
+
+
 IDS = Step(
     "ids",
     version=1,
@@ -84,4 +103,5 @@ IDS = Step(
         Stage((DOCUMENT_IDS,), for_each_corpus(plan_ids), run_ids),
         Stage((REPEATED_IDS,), for_each_corpus(plan_repeats), run_repeats),
     ),
+    cost=on_each_corpus(cost),
 )

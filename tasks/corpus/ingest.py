@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from schemas import DOCUMENT_REJECTS, DOCUMENTS, Study, StudyError
+from tasks.cost import DEBIAN, Cost, Rate, Sizes, on_each_corpus
 from tasks.step import Inputs, Job, Stage, Step, Work, for_each_corpus
 from tasks.storage.source_files import outside_file, resolve_files
 from tasks.text.display import brief
@@ -62,12 +63,22 @@ def file_jobs(study: Study) -> list[Job]:
     return jobs
 
 
+def unpacked_size(name: str, size: int) -> int:
+    """Bytes that a file holds, as far as its size tells: those of a packed one are a multiple of it."""
+    return size * (TYPICAL_PACKING if name.endswith((".gz", ".zst")) else 1)
+
+
+def pieces_of(size: int, most: int) -> int:
+    """Pieces of at most so many bytes that a file is cut into."""
+    return max(1, -(-size // most))
+
+
 def _pieces(job: Job, most: int) -> list[Job]:
     """The job; or, where its file holds more than so many bytes, several that share it, as large as each other."""
     file = job.files[0]
-    text = file.bytes * (TYPICAL_PACKING if file.path.endswith((".gz", ".zst")) else 1)
-    pieces = -(-text // most)
-    if pieces <= 1:
+    text = unpacked_size(file.path, file.bytes)
+    pieces = pieces_of(text, most)
+    if pieces == 1:
         return [replace(job, cost=float(text))]
     width = len(str(pieces - 1))
     return [
@@ -185,6 +196,28 @@ class _Rows:
             self.rows, self.characters = [], 0
 
 
+RATES = {
+    "ingest": Rate(21e6, "bytes of text /s", DEBIAN),
+    "unpack": Rate(800e6, "bytes of text unpacked /s", "zstd and finding lines", guess=True),
+}
+
+
+def cost(sizes: Sizes) -> Cost:
+    """Files to documents."""
+    c = sizes.corpus
+    return Cost(
+        parts=c.parts,
+        work=c.documents,
+        unit="documents",
+        read=c.packed,
+        written=c.stored_documents,
+        core=c.text / RATES["ingest"] + c.unpacked / RATES["unpack"],
+        memory=0.5e9,
+        guesses=(*c.guesses, *RATES["unpack"].as_guess(c.unpacked)),
+        rates=RATES,
+    )
+
+
 INGEST = Step(
     "ingest",
     version=1,
@@ -192,4 +225,5 @@ INGEST = Step(
     reads=("planted_files", "repeated_ids"),
     stages=(Stage(writes=(DOCUMENTS, DOCUMENT_REJECTS), plan=for_each_corpus(plan), run=run),),
     variants=True,
+    cost=on_each_corpus(cost),
 )

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from schemas import EXAMPLE_REJECTS, EXAMPLES, StudyError
+from tasks.cost import DEBIAN, Cost, Rate, Sizes
 from tasks.examples.model_prompts import Shots
 from tasks.examples.readers import reader_module
 from tasks.examples.record import Example, ReadSettings, Reject, TaskFile, checked
@@ -132,10 +133,21 @@ def _row(work: Work, file: str, example: Example, split: str, shots: Shots) -> d
     return {**about, **more, **hashed}
 
 
+RATES = {"read": Rate(38e3, "records /s", DEBIAN), "bytes of an example": Rate(260.0, "bytes for an example", DEBIAN)}
+
+
+def cost(sizes: Sizes) -> Cost:
+    """The examples of each task."""
+    examples = sum(t.evaluated + t.mined for t in sizes.tasks)
+    written, core = examples * RATES["bytes of an example"], examples / RATES["read"]
+    return Cost(len(sizes.tasks), examples, "examples", written=written, core=core, rates=RATES)
+
+
 READ = Step(
     "read",
     version=2,
     about="task files as examples; malformed records are rejected, with the reason",
     reads=("planted_files",),
     stages=(Stage(writes=(EXAMPLES, EXAMPLE_REJECTS), plan=plan, run=run),),
+    cost=cost,
 )

@@ -16,6 +16,7 @@ import polars as pl
 from schemas import EXCLUSIONS, METRIC_FAMILY, METRICS, Study
 from schemas.settings.study_file import Task
 from schemas.settings.variant_views import View, views
+from tasks.cost import DEBIAN, Cost, Rate, Sizes
 from tasks.metrics import (
     attribution,
     comparisons,
@@ -146,6 +147,19 @@ def run_family(work: Work) -> None:
     )
 
 
+RATES = {"measure": Rate(0.6, "s for each task and checkpoint", DEBIAN)}
+
+
+def cost(sizes: Sizes) -> Cost:
+    """A part for each measure and task, for each variant and task, and one for the family of tests."""
+    study, tasks = sizes.study, len(sizes.tasks)
+    optional = {"truth": study.corpus.planted, "placebo": study.placebo}
+    measures = sum(name not in NEEDS or optional[name] is not None for name in MEASURES)
+    parts, work = tasks * (measures + len(study.variants)) + 1, tasks * sizes.checkpoints
+    core, longest = work * RATES["measure"], sizes.checkpoints * RATES["measure"]
+    return Cost(parts, work, "tasks × checkpoints", written=4e5, core=core, longest=longest, memory=1e9, rates=RATES)
+
+
 MEASURE = Step(
     "measure",
     version=3,
@@ -174,4 +188,5 @@ MEASURE = Step(
         Stage(writes=(METRIC_FAMILY,), plan=plan_family, run=run_family),
     ),
     variants=True,
+    cost=cost,
 )

@@ -16,6 +16,7 @@ import polars as pl
 import pyarrow as pa
 
 from schemas import TRACE_ANSWERS, TRACE_PAIRS, TRACE_PROBABILITIES, TRACE_SPANS, Study
+from tasks.cost import DEBIAN, Cost, Rate, Sizes
 from tasks.metrics import judging
 from tasks.metrics.answers import Asked, models_of
 from tasks.metrics.pairs import (
@@ -211,10 +212,24 @@ def _table(rows: pl.DataFrame, schema: pa.Schema, key: tuple[str, ...]) -> pa.Ta
     return rows.select(schema.names).sort(key).to_arrow().cast(schema)
 
 
+RATES = {
+    "trace": Rate(1.4e-3, "s for each example and model", DEBIAN),
+    "bytes of a trace": Rate(820.0, "bytes for each example and model", DEBIAN),
+}
+
+
+def cost(sizes: Sizes) -> Cost:
+    """Every example of a task, with what the last checkpoint of each model says."""
+    rows, parts = sizes.answers, len(sizes.tasks)
+    written, core = rows * RATES["bytes of a trace"], rows * RATES["trace"]
+    return Cost(parts, rows, "examples × models", written=written, core=core, memory=0.5e9, rates=RATES)
+
+
 TRACE = Step(
     "trace",
     version=1,
     about="what each example's numbers rest on: its n-grams, its pairs, and what each model says",
     reads=(*READS, "similarities"),
     stages=(Stage(writes=(TRACE_SPANS, TRACE_PAIRS, TRACE_PROBABILITIES, TRACE_ANSWERS), plan=plan, run=run),),
+    cost=cost,
 )

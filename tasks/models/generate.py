@@ -15,7 +15,9 @@ import numpy as np
 
 from schemas import Study, StudyError
 from schemas.tables.models import GENERATIONS
+from tasks.cost import Cost, Sizes, bytes_per_token
 from tasks.models.forward_passes import within_memory
+from tasks.models.inference_cost import RATES, Passes, inference_cost
 from tasks.models.ladder import asking, checkpoints, parts_with, piece_of, pieces, resources, size
 from tasks.models.load import Loaded, repeatable
 from tasks.models.prompt_cache import Prompt, read
@@ -203,10 +205,22 @@ def _decode(model: Loaded, prompts: Sequence[Prompt], stops: Sequence[str], samp
     return answers
 
 
+def cost(sizes: Sizes) -> Cost:
+    """A text for each evaluated example of the tasks that are answered in words."""
+    asked = []
+    for t in (t for t in sizes.tasks if t.new_tokens):
+        prompt = t.prompt_bytes / bytes_per_token(sizes.study)
+        batch = max(1.0, sizes.study.scoring.batch_tokens / (prompt + t.new_tokens))
+        written, new = t.evaluated * RATES["bytes of a generation"], t.evaluated * t.new_tokens
+        asked.append(Passes(t.evaluated, t.evaluated * prompt, written, new, batch))
+    return inference_cost(sizes, asked)
+
+
 GENERATE = Step(
     "generate",
     version=2,
     about="answers to the prompts of the evaluated examples, greedy or sampled",
     reads=("models", "examples"),
     stages=(Stage(writes=(GENERATIONS,), plan=plan, run=run),),
+    cost=cost,
 )

@@ -16,6 +16,7 @@ from typing import Any
 from schemas import Study, StudyError
 from schemas.settings.study_file import Model
 from schemas.tables import models as contracts
+from tasks.cost import Cost, Rate, Sizes, training_flops
 from tasks.models.ladder import (
     TRUSTED,
     check_shape,
@@ -245,10 +246,37 @@ def _first_line(error: object) -> str:
     return str(error).strip().split("\n")[0] or type(error).__name__
 
 
+RATES = {"download": Rate(50e6, "bytes /s", "a 400 Mbit/s line", guess=True)}
+
+
+def cost(sizes: Sizes) -> Cost:
+    """Training the ladder, downloading the rest."""
+    machine, trained = sizes.machine, [m for m in sizes.models if m.trained]
+    speed, guesses = machine.speed(trained)
+    seconds = [training_flops(m.parameters, m.trained) / speed for m in trained]
+    flops, bytes_down = sum(training_flops(m.parameters, m.trained) for m in trained), sum(m.download for m in sizes.models)
+    fetch = bytes_down / RATES["download"]
+    unknown = tuple(m.guess for m in sizes.models if m.guess)
+    return Cost(
+        parts=len(sizes.models),
+        work=flops or bytes_down,
+        unit="FLOPs" if flops else "bytes to download",
+        read=bytes_down,
+        written=bytes_down + sum(m.parameters * 4 * m.checkpoints for m in trained),
+        core=fetch + (0.0 if machine.gpu else sum(seconds)),
+        gpu=sum(seconds) if machine.gpu else 0.0,
+        longest=max([fetch, *seconds]),
+        memory=max((m.parameters * 16 + 0.5e9 for m in trained), default=0.0),
+        guesses=(*unknown, *(guesses if flops else ()), *RATES["download"].as_guess(bytes_down)),
+        rates=RATES,
+    )
+
+
 MODELS = Step(
     "models",
     version=2,
     about="pretrain the ladder, or look up models trained elsewhere",
     reads=("tokens", "tokenizer"),
     stages=(Stage(writes=(contracts.MODELS, contracts.TRAINING_LOG), plan=plan, run=run),),
+    cost=cost,
 )

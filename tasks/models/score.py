@@ -19,7 +19,9 @@ import numpy as np
 
 from schemas import Study, StudyError
 from schemas.tables.models import TOKEN_SCORES
+from tasks.cost import Cost, Sizes, bytes_per_token
 from tasks.models.forward_passes import Asked, log_probabilities
+from tasks.models.inference_cost import RATES, Passes, inference_cost
 from tasks.models.ladder import TRUSTED, asking, checkpoints, parts_with, piece_of, pieces, resources, size
 from tasks.models.load import Loaded, Source, load_once, repeatable
 from tasks.models.model_inputs import Request, requests, truncated, windows
@@ -192,10 +194,23 @@ def score(model: Loaded, asked: Sequence[Request], batch_tokens: int) -> list[np
     return found
 
 
+def cost(sizes: Sizes) -> Cost:
+    """Each output or option after its own input, and after other inputs."""
+    others, per_token = sizes.study.scoring.other_inputs, bytes_per_token(sizes.study)
+    asked = []
+    for t in sizes.tasks:
+        requests = t.evaluated * (max(1, t.options) + others)
+        tokens = requests * (t.prompt_bytes + t.output_bytes) / per_token
+        written = t.evaluated * (1 + t.options + others) * RATES["bytes of a score"]
+        asked.append(Passes(requests, tokens, written))
+    return inference_cost(sizes, asked)
+
+
 SCORE = Step(
     "score",
     version=2,
     about="log-probabilities of outputs and options, behind their own and other inputs",
     reads=("models", "examples"),
     stages=(Stage(writes=(TOKEN_SCORES,), plan=plan, run=run),),
+    cost=cost,
 )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from schemas import NGRAM_INDEX, TOKEN_INDEX, Study, StudyError
+from tasks.cost import Cost, Rate, Sizes
 from tasks.ngrams.origins import same_tokenizer
 from tasks.step import Inputs, Job, Stage, Step, Work
 from tasks.storage.writing import whole_file
@@ -144,10 +145,27 @@ def load(folder: Path, shard: int) -> Suffixes:
     return Suffixes(*arrays)
 
 
+RATES = {
+    "index": Rate(1e6, "tokens /s", "building a suffix array", guess=True),
+    "bytes of an index": Rate(8.0, "bytes for a word, and for a token", "docs/benchmarks.md"),
+}
+
+
+def cost(sizes: Sizes) -> Cost:
+    """A suffix array of every part, over words and over tokens."""
+    c = sizes.corpus
+    if not sizes.study.counting.index:
+        return Cost(unit="tokens", memory=1.5e9, rates=RATES)
+    work, guesses = c.words + c.tokens, RATES["index"].as_guess()
+    written, core = work * RATES["bytes of an index"], work / RATES["index"]
+    return Cost(2 * c.parts, work, "tokens", written=written, core=core, memory=1.5e9, guesses=guesses, rates=RATES)
+
+
 INDEX = Step(
     "index",
     version=1,
     about="suffix arrays for questions after the study, where it asks for them",
     reads=("words", "vocabulary", "tokens", "tokenizer"),
     stages=(Stage((NGRAM_INDEX,), plan_words, run_words), Stage((TOKEN_INDEX,), plan_tokens, run_tokens)),
+    cost=cost,
 )

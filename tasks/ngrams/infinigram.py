@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from schemas import INFINIGRAM as INFINIGRAM_TABLE
 from schemas import INFINIGRAM_PARTIALS, Study
+from tasks.cost import DEBIAN, TOKEN, Cost, Rate, Sizes
 from tasks.ngrams.origins import same_tokenizer
 from tasks.ngrams.query.partial_counts import by_key
 from tasks.ngrams.query.scan import pieces
@@ -219,10 +220,39 @@ def _texts(work: Work) -> Texts:
     )
 
 
+RATES = {
+    "infinigram": Rate(8.4e6, "tokens /s", DEBIAN),
+    "infinigram sum": Rate(1.2e-6, "s for each partial row", DEBIAN),
+    "partial rows": Rate(2.8, "partial rows for a token of a context, and part", DEBIAN),
+    "bytes of a partial row": Rate(2.8, "bytes for a partial row of the ∞-gram", DEBIAN),
+}
+
+
+def cost(sizes: Sizes) -> Cost:
+    """A scan of every part for all contexts, and their sum."""
+    c = sizes.corpus
+    context = sum(t.evaluated * (t.prompt_bytes + t.output_bytes) for t in sizes.tasks) / TOKEN
+    rows = context * RATES["partial rows"] * c.parts
+    scan, total = c.tokens / RATES["infinigram"], rows * RATES["infinigram sum"]
+    return Cost(
+        parts=c.parts + 1 if c.parts else 0,
+        work=c.tokens,
+        unit="tokens",
+        read=c.stored_tokens,
+        written=rows * RATES["bytes of a partial row"],
+        core=scan + total,
+        longest=max(total, scan / max(1, c.parts)),
+        memory=0.5e9 + 100 * context,
+        guesses=(*c.guesses, *c.many_parts),
+        rates=RATES,
+    )
+
+
 INFINIGRAM = Step(
     "infinigram",
     version=1,
     about="∞-gram counts of each token of each reference output, over the models' tokens",
     reads=("tokens", "examples", "tokenizer"),
     stages=(Stage((INFINIGRAM_PARTIALS,), plan_scan, run_scan), Stage((INFINIGRAM_TABLE,), plan_sum, run_sum)),
+    cost=cost,
 )

@@ -11,6 +11,7 @@ and scans once more, and no step before this one does.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -27,6 +28,7 @@ from schemas import (
     GENERATION_QUERIES,
     Study,
 )
+from tasks.cost import BENCHMARKS, DEBIAN, WORD, Cost, Rate, Sizes, bytes_per_token, interpolated
 from tasks.ngrams.query.scan import PAIR, PairQueries, PartCounter, places, same_analyzer
 from tasks.step import Inputs, Job, Stage, Step, Work
 from tasks.storage.source_files import outside_file
@@ -306,6 +308,52 @@ def _held(work: Work, asked: str, partials: str) -> pl.DataFrame:
     return table.filter(pl.Series(held))
 
 
+RATES = {
+    "novelty, 1k n-grams": Rate(31.8e6, "words /s", f"{BENCHMARKS}: novelty"),
+    "novelty, 100k n-grams": Rate(11.8e6, "words /s", f"{BENCHMARKS}: novelty"),
+    "novelty, 3M n-grams": Rate(1.7e6, "words /s", f"{BENCHMARKS}: novelty"),
+    "prepare n-grams": Rate(1.1e-6, "s for each n-gram and part", f"{BENCHMARKS}: novelty"),
+    "novelty texts": Rate(0.7, "s for each model and task", DEBIAN),
+    "sum novelty": Rate(2.5e-6, "s for each n-gram asked, before and after the scan", DEBIAN),
+    "distinct n-grams": Rate(0.5, "of the n-grams of texts are distinct", DEBIAN),
+    "bytes of a question": Rate(9.0, "bytes for an n-gram asked", DEBIAN),
+    "bytes of novelty": Rate(0.5, "bytes for a distinct n-gram and part", DEBIAN),
+    "memory of an n-gram": Rate(300.0, "bytes of memory for a distinct n-gram", "docs/how-to.md: what asks more than fits"),
+}
+SPEEDS = tuple(zip((1e3, 1e5, 3e6), (RATES[f"novelty, {n} n-grams"] for n in ("1k", "100k", "3M")), strict=True))
+
+
+def cost(sizes: Sizes) -> Cost:
+    """All texts of all models, references and held-out text ask each part of the corpus together, as often as memory demands."""
+    c, counting = sizes.corpus, sizes.study.counting
+    generated = [t for t in sizes.tasks if t.new_tokens] if sizes.checkpoints and c.parts else []
+    if not generated:
+        return Cost(unit="words", rates=RATES)
+    others = 2 if c.planted or c.held_out else 1  # references, and held-out text
+    new_words = sizes.checkpoints * bytes_per_token(sizes.study) / WORD
+    words = sum(t.evaluated * (t.new_tokens * new_words + others * t.output_bytes / WORD) for t in generated)
+    ngrams = words * len(set(counting.novelty_orders))
+    distinct = ngrams * RATES["distinct n-grams"]
+    memory = distinct * RATES["memory of an n-gram"]
+    passes = max(1, math.ceil(memory / counting.memory_bytes))
+    texts = len(generated) * (sizes.checkpoints + others)
+    scan = passes * c.words / interpolated(distinct / passes, SPEEDS) + c.parts * distinct * RATES["prepare n-grams"]
+    total = ngrams * RATES["sum novelty"]
+    far = ("n-grams beyond the three million that were measured",) if distinct / passes > 3e6 else ()
+    return Cost(
+        parts=texts + c.parts + 2,
+        work=passes * c.words,
+        unit="words",
+        read=passes * c.stored_words,
+        written=ngrams * RATES["bytes of a question"] + c.parts * distinct * RATES["bytes of novelty"],
+        core=scan + texts * RATES["novelty texts"] + total,
+        longest=max(total, scan / c.parts),
+        memory=0.4e9 + min(memory, counting.memory_bytes) + 100 * distinct,
+        guesses=(*c.guesses, *far),
+        rates=RATES,
+    )
+
+
 NOVELTY = Step(
     "novelty",
     version=2,
@@ -317,4 +365,5 @@ NOVELTY = Step(
         Stage((GENERATION_PARTIALS, GENERATION_PAIR_PARTIALS), plan_scan, run_scan),
         Stage((GENERATION_COUNTS,), plan_sum, run_sum),
     ),
+    cost=cost,
 )

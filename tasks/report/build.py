@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas import REPORT_FILES, TRACE_FILES, Study
+from tasks.cost import DEBIAN, Cost, Rate, Sizes
 from tasks.report.trace import trace_files
 from tasks.step import Inputs, Job, Stage, Step, Work
 
@@ -94,6 +95,20 @@ def _publish(folder: Path, files: dict[str, bytes]) -> None:
         path.write_bytes(content)
 
 
+RATES = {
+    "report": Rate(3.3, "s", DEBIAN),
+    "trace page": Rate(0.35e-3, "s for each example and model", DEBIAN),
+    "bytes of a trace page": Rate(2.2e3, "bytes for each example and model", DEBIAN),
+}
+
+
+def cost(sizes: Sizes) -> Cost:
+    """The page, the page of traces, and the traces of each task."""
+    core = RATES["report"] + sizes.answers * RATES["trace page"]
+    written = 1e6 + sizes.answers * RATES["bytes of a trace page"]
+    return Cost(2 + len(sizes.tasks), 1, "pages", written=written, core=core, memory=0.5e9, rates=RATES)
+
+
 REPORT = Step(
     "report",
     version=6,
@@ -103,4 +118,5 @@ REPORT = Step(
         Stage(writes=(REPORT_FILES,), plan=plan, run=run),
         Stage(writes=(TRACE_FILES,), plan=trace_files.plan, run=trace_files.run),
     ),
+    cost=cost,
 )

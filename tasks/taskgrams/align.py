@@ -23,6 +23,7 @@ import pyarrow as pa
 
 from schemas import SIMILARITIES, TASK_GRAMS, Study
 from schemas.settings.variant_views import views
+from tasks.cost import DEBIAN, OTHER_PAIRS, Cost, Rate, Sizes
 from tasks.step import Inputs, Job, Stage, Step, Work, labelled, parts_of
 from tasks.storage.writing import ROWS_PER_GROUP
 from tasks.taskgrams.sides import Floats, Ints, Side, Vectors, orders, sides
@@ -222,6 +223,18 @@ def _kept(work: Work, order: int, inputs: Side, outputs: Side, pairs: Pairs) -> 
     )
 
 
+RATES = {"align": Rate(70e3, "pairs /s", DEBIAN), "bytes of a pair": Rate(12.0, "bytes for a mined pair", DEBIAN)}
+
+
+def cost(sizes: Sizes) -> Cost:
+    """The pairs of every task, for the study and each of its variants."""
+    times = 1 + len(sizes.study.variants)
+    pairs = times * sum(t.pairs for t in sizes.tasks)
+    written, core = pairs * RATES["bytes of a pair"], pairs / RATES["align"]
+    parts, guesses = len(sizes.tasks) * times, (OTHER_PAIRS,)
+    return Cost(parts, pairs, "pairs", written=written, core=core, memory=1e9, guesses=guesses, rates=RATES)
+
+
 ALIGN = Step(
     "align",
     version=3,
@@ -229,4 +242,5 @@ ALIGN = Step(
     reads=("example_ngrams", "embeddings"),
     stages=(Stage(writes=(TASK_GRAMS, SIMILARITIES), plan=plan, run=run),),
     variants=True,
+    cost=cost,
 )

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from schemas import EMBEDDINGS, Study
 from schemas.settings.variant_views import View, views
+from tasks.cost import DEBIAN, Cost, ModelSize, Rate, Sizes, forward_flops
 from tasks.step import GPU, Inputs, Job, Stage, Step, Work, labelled, parts_of
 from tasks.storage.source_files import outside_file
 from tasks.text.encoders.ngram_encoders import encoder_files, encoder_settings, fit, mining_pairs
@@ -83,6 +84,38 @@ def _distinct(work: Work, side: str) -> list[str]:
     return found.sort().to_list()
 
 
+RATES = {
+    "embed": Rate(21.7e3, "n-grams /s", f"{DEBIAN}, encoder `association`"),
+    "encoder": Rate(
+        100e6, "parameters of a sentence encoder, 8 tokens an n-gram", "the base size of E5 and LaBSE", guess=True
+    ),
+    "bytes of an embedding": Rate(2.5, "bytes for a distinct n-gram and dimension", DEBIAN),
+}
+
+
+def cost(sizes: Sizes) -> Cost:
+    """Vectors of the distinct n-grams, about half of all: learnt links, or forward passes of a sentence encoder."""
+    encoders = [view.study.encoder for view in views(sizes.study)]
+    passes = [e.kind != "association" for e in encoders]
+    speed, guesses = sizes.machine.speed([ModelSize("encoder", RATES["encoder"])])
+    by_model = forward_flops(RATES["encoder"], 8) / speed
+    each = [by_model if model else 1 / RATES["embed"] for model in passes]
+    on_gpu = sum(by_model for model in passes if model and sizes.machine.gpu)
+    distinct, longest = (f([0.0, *(t.ngrams / 2 for t in sizes.tasks)]) for f in (sum, max))
+    return Cost(
+        parts=len(sizes.tasks) * len(encoders),
+        work=distinct * len(encoders),
+        unit="distinct n-grams",
+        written=distinct * sum(e.dimensions for e in encoders) * RATES["bytes of an embedding"],
+        core=distinct * (sum(each) - on_gpu),
+        gpu=distinct * on_gpu,
+        longest=longest * max(each),
+        memory=1e9 + (4 * RATES["encoder"] if any(passes) else 0.0),
+        guesses=(*guesses, *RATES["encoder"].as_guess()) if any(passes) else (),
+        rates=RATES,
+    )
+
+
 EMBED = Step(
     "embed",
     version=2,
@@ -90,4 +123,5 @@ EMBED = Step(
     reads=("example_ngrams", "examples"),
     stages=(Stage(writes=(EMBEDDINGS,), plan=plan, run=run),),
     variants=True,
+    cost=cost,
 )

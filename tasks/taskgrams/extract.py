@@ -16,6 +16,7 @@ from typing import Any
 
 from schemas import EXAMPLE_NGRAMS, Study
 from schemas.settings.variant_views import views
+from tasks.cost import DEBIAN, Cost, Rate, Sizes
 from tasks.step import Inputs, Job, Stage, Step, Work, labelled
 from tasks.text.encoders.ngram_encoders import ngram_text
 from tasks.text.words.analyzer import analyzer, segment
@@ -140,10 +141,25 @@ def _write(work: Work, rows: list[dict[str, Any]]) -> None:
     work.write("example_ngrams", {name: [row[name] for row in rows] for name in EXAMPLE_NGRAMS.schema.names})
 
 
+RATES = {
+    "extract": Rate(97e3, "n-grams /s", DEBIAN),
+    "bytes of an n-gram": Rate(8.8, "bytes for an n-gram of an example", DEBIAN),
+}
+
+
+def cost(sizes: Sizes) -> Cost:
+    """The n-grams of every example, by each stop-word policy of the study and its variants."""
+    policies = len({view.ngrams for view in views(sizes.study)})
+    ngrams = policies * sum(t.ngrams for t in sizes.tasks)
+    written, core = ngrams * RATES["bytes of an n-gram"], ngrams / RATES["extract"]
+    return Cost(len(sizes.tasks) * policies, ngrams, "n-grams", written=written, core=core, rates=RATES)
+
+
 EXTRACT = Step(
     "extract",
     version=1,
     about="n-grams of each example's input and output, with their places",
     reads=("examples",),
     stages=(Stage(writes=(EXAMPLE_NGRAMS,), plan=plan, run=run),),
+    cost=cost,
 )

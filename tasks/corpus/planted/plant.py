@@ -20,6 +20,7 @@ from schemas import PLANTED_FILES, PLANTED_SEQUENCES, TRUTH, Study
 from schemas.settings.study_file import Planted
 from tasks.corpus.planted.planted_rows import PlantedSequence, TruePair
 from tasks.corpus.planted.world import World
+from tasks.cost import Cost, Rate, Sizes, on_each_corpus
 from tasks.step import Inputs, Job, Stage, Step, Work, for_each_corpus
 from tasks.storage.writing import whole_file
 
@@ -97,10 +98,23 @@ def _table(kind: type, rows: Sequence[TruePair] | Sequence[PlantedSequence], sch
     return pa.table([pa.array(list(v), schema.field(n).type) for n, v in zip(names, values, strict=True)], names=names)
 
 
+RATES = {"plant": Rate(200e3, "words /s", "the sample study")}
+
+
+def cost(sizes: Sizes) -> Cost:
+    """A part for each shard, and one for the task files, which a redrawn world has not."""
+    planted, words = sizes.study.corpus.planted, sizes.corpus.words
+    if planted is None:
+        return Cost(unit="words", rates=RATES)
+    parts = planted.shards + (0 if planted.redrawn else 1)
+    return Cost(parts, words, "words", written=sizes.corpus.text, core=words / RATES["plant"], rates=RATES)
+
+
 PLANT = Step(
     "plant",
     version=1,
     about="writes a made world: corpus shards, task files and the exact truth about them",
     reads=(),
     stages=(Stage(writes=(PLANTED_FILES, TRUTH, PLANTED_SEQUENCES), plan=for_each_corpus(plan), run=run),),
+    cost=on_each_corpus(cost),
 )

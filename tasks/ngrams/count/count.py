@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas import NGRAM_COUNTS, NGRAM_SUFFIXES, NGRAM_VOCABULARY, Study
+from tasks.cost import BENCHMARKS, DEBIAN, Cost, Rate, Sizes
 from tasks.ngrams.count.bucket import Bucket
 from tasks.ngrams.count.ordered_output import Ordered
 from tasks.ngrams.origins import same_tokenizer
@@ -248,6 +249,34 @@ def binary(grams: np.ndarray) -> pa.Array:
     return pa.Array.from_buffers(pa.binary(), rows, [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(grams))])
 
 
+RATES = {
+    "count": Rate(2.13e6 * 8, "words × orders /s", f"{BENCHMARKS}: all orders 1..8"),
+    "bytes of suffixes": Rate(
+        4.0, "bytes spilled for a word, times the longest order and 2", f"{BENCHMARKS}: 39.7 at n = 8"
+    ),
+    "bytes of counts": Rate(0.4, "bytes stored for a word and order", DEBIAN),
+}
+
+
+def cost(sizes: Sizes) -> Cost:
+    """Every part's suffixes, one vocabulary, and every bucket's counts."""
+    c, orders = sizes.corpus, set(sizes.study.counting.all_orders)
+    if not orders:
+        return Cost(unit="words × orders", rates=RATES)
+    work = c.words * len(orders)
+    return Cost(
+        parts=c.parts + sizes.study.counting.buckets + 1,
+        work=work,
+        unit="words × orders",
+        read=c.stored_words,
+        written=work * RATES["bytes of counts"] + c.words * RATES["bytes of suffixes"] * (max(orders) + 2),
+        core=work / RATES["count"],
+        memory=0.6e9,
+        guesses=c.guesses,
+        rates=RATES,
+    )
+
+
 COUNT = Step(
     "count",
     version=3,
@@ -258,4 +287,5 @@ COUNT = Step(
         Stage((NGRAM_VOCABULARY,), plan_vocabulary, run_vocabulary),
         Stage((NGRAM_COUNTS,), plan_counts, run_counts),
     ),
+    cost=cost,
 )

@@ -35,6 +35,7 @@ from schemas import (
     PAIR_WINDOWS,
     Study,
 )
+from tasks.cost import BENCHMARKS, DEBIAN, OTHER_PAIRS, Cost, Rate, Sizes, interpolated, on_each_corpus
 from tasks.ngrams.query.clean_counts import contaminated, write_clean, write_contaminated
 from tasks.ngrams.query.excerpts import read_excerpts
 from tasks.ngrams.query.partial_counts import added, by_key
@@ -307,6 +308,38 @@ def _write_contamination(work: Work) -> None:
     work.write("contamination", shared.select(CONTAMINATION.schema.names).to_arrow())
 
 
+RATES = {
+    "query, 1k pairs": Rate(46.4e6, "words /s", f"{BENCHMARKS}: exact document pairs"),
+    "query, 100k pairs": Rate(11.9e6, "words /s", f"{BENCHMARKS}: exact document pairs"),
+    "query, 1M pairs": Rate(3.71e6, "words /s", f"{BENCHMARKS}: exact document pairs"),
+    "prepare pairs": Rate(3.3e-6, "s for each pair and part", DEBIAN),
+    "sum pairs": Rate(8.2e-6, "s for each pair", DEBIAN),
+    "bytes of a partial count": Rate(0.63, "bytes for a pair and part", DEBIAN),
+    "bytes of a pair count": Rate(19.0, "bytes for a pair, its n-grams and documents", DEBIAN),
+}
+SPEEDS = tuple(zip((1e3, 1e5, 1e6), (RATES[f"query, {pairs} pairs"] for pairs in ("1k", "100k", "1M")), strict=True))
+
+
+def cost(sizes: Sizes) -> Cost:
+    """A scan of every part for the study's pairs, another for those of all its variants together, and the sum of each."""
+    c, pairs, variants = sizes.corpus, sum(t.pairs for t in sizes.tasks), len(sizes.study.variants)
+    scans = [pairs, pairs * variants] if variants else [pairs]
+    scan = sum(c.words / interpolated(n, SPEEDS) + c.parts * n * RATES["prepare pairs"] for n in scans)
+    total = sum(scans) * (RATES["sum pairs"] + c.parts * 0.2e-6)
+    return Cost(
+        parts=len(scans) * (c.parts + 1) if c.parts else 0,
+        work=len(scans) * c.words,
+        unit="words",
+        read=len(scans) * c.stored_words,
+        written=sum(scans) * (RATES["bytes of a pair count"] + c.parts * RATES["bytes of a partial count"]),
+        core=scan + total,
+        longest=max(total, scan / max(1, c.parts)) / len(scans),
+        memory=0.3e9 + 200 * max(scans),
+        guesses=(*c.guesses, OTHER_PAIRS, *c.many_parts),
+        rates=RATES,
+    )
+
+
 QUERY = Step(
     "query",
     version=3,
@@ -321,4 +354,5 @@ QUERY = Step(
         ),
     ),
     variants=True,
+    cost=on_each_corpus(cost),
 )
