@@ -89,7 +89,7 @@ def _step(step: Step, sizes: Sizes, planned: PlannedStep | str, store: Store) ->
         cost = cost_of(step, sizes)
         return StepForecast(step.name, cost, None, 1.0, cost.wall(sizes.machine), planned)
     jobs = [job.parts(stage.stage) for stage in planned.stages for job in stage.jobs]
-    there = sum(all(store.fs.exists(store.layout.part(p)) for p in parts) for parts in jobs)
+    there = sum(all(store.fs.exists(store.part_path(p)) for p in parts) for parts in jobs)
     left = 1 - there / len(jobs) if jobs else 0.0
     cost = cost_of(step, sizes, len(jobs))
     wall = cost.wall(sizes.machine) * left + (RATES["step"] if left else 0.0)
