@@ -114,7 +114,7 @@ def _warnings(sizes: Sizes, steps: tuple[StepForecast, ...]) -> list[str]:
     models = machine.processes * max((s.cost.memory for s in runs), default=0.0)
     if card and models > card * machine.gpus:
         notes.append(
-            f"{machine.processes} workers may ask the largest model at once, {size(models)}, and share the "
+            f"{machine.processes} workers may load the largest model at once, {size(models)}, and share the "
             f"{size(card * machine.gpus)} of {machine.gpus} GPU; run {' and '.join(s.step for s in runs)} with fewer --workers"
         )
     if machine.ram and worker * max(1, study.workers) > machine.ram:

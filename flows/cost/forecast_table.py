@@ -34,16 +34,15 @@ def show(f: Forecast) -> None:
     section("Not here yet", _missing(f))
     if any(m.download for m in f.sizes.models):
         console.print(_models(f))
-    guesses = {
-        g: n for n, g in enumerate(dict.fromkeys(g for s in f.steps if s.parts and s.left for g in s.cost.guesses), 1)
-    }
+    texts = dict.fromkeys(g for s in f.steps if s.parts and s.left for g in s.cost.guesses)
+    guesses = {text: number for number, text in enumerate(texts, 1)}
     console.print(_steps(f, guesses, console.width >= WIDE))
     section("", _totals(f))
     section("Guesses", [f"  {number:>2}  {text}" for text, number in guesses.items()])
     if any(s.there is None for s in f.steps):
         reasons = dict.fromkeys(s.reason for s in f.steps if s.reason and not s.reason.startswith("waits for"))
         why = "some files or models are not here yet" if f.sizes.missing else "; ".join(reasons)
-        section("", [f"\n? What is there of a step cannot be said: {why}."])
+        section("", [f"\n? Which parts are finished is not known: {why}."])
     section("Notes", [f"  - {note}" for note in f.notes])
 
 

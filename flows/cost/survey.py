@@ -186,7 +186,7 @@ def _model(model: Model, s: _Survey) -> ModelSize:
         return ModelSize(model.name, parameters, download=parameters * bytes_each)
     if model.hub:
         s.notes.append(
-            f"model {model.name!r}: the size of {model.hub} is not known before it is here; 1e9 parameters assumed"
+            f"model {model.name!r}: the size of {model.hub} is not known before it is downloaded; 1e9 parameters assumed"
         )
         return ModelSize(model.name, 1e9, download=2e9, guess=f"{model.name}: 1e9 parameters")
     folder = Path(s.study.data or ".") / Path(model.path).expanduser()

@@ -80,18 +80,11 @@ def run_repeats(work: Work) -> None:
 def cost(sizes: Sizes) -> Cost:
     """Reading the pieces of large files a first time, for their ids alone: about half of what `ingest` takes for them."""
     c = sizes.corpus
-    core = c.cut_text / INGEST_RATES["ingest"] / 2 + c.unpacked / INGEST_RATES["unpack"]
-    share = c.cut_text / c.text if c.text else 0.0
-    return Cost(
-        parts=c.pieces + c.cut_files,
-        work=c.documents * share,
-        unit="ids",
-        read=c.packed * share,
-        written=16 * c.documents * share,
-        core=core if c.pieces else 0.0,
-        memory=0.5e9,
-        guesses=(*c.guesses, *INGEST_RATES["unpack"].as_guess(c.unpacked)),
-    )
+    share, unpack = c.cut_text / c.text if c.text else 0.0, INGEST_RATES["unpack"]
+    core = share * (c.text / INGEST_RATES["ingest"] / 2 + c.unpacked / unpack)
+    documents, guesses = share * c.documents, (*c.guesses, *unpack.as_guess(c.unpacked))
+    parts, written = c.pieces + c.cut_files, 16 * documents
+    return Cost(parts, documents, "ids", share * c.packed, written, core, memory=0.5e9, guesses=guesses)
 
 
 IDS = Step(

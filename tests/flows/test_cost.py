@@ -12,6 +12,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -139,7 +140,7 @@ def test_a_shape_counts_what_transformers_builds() -> None:
     import torch
     from transformers import AutoModelForCausalLM, GPTNeoXConfig, OlmoConfig
 
-    small = {
+    small: dict[str, Any] = {
         "hidden_size": 48,
         "num_hidden_layers": 3,
         "num_attention_heads": 4,
@@ -192,7 +193,8 @@ def test_a_placebo_costs_what_counting_in_it_costs() -> None:
 @given(st.integers(1, 64), st.floats(1, 50))
 @settings(deadline=None, max_examples=40)
 def test_more_of_everything_costs_no_less_and_more_processes_no_more(processes: int, times: float) -> None:
-    large = CorpusSize(*(x * times for x in (22.8e6, 66e6, 1e5, 2.18e7, 9.7e6)), 10, 66e6 * times, held_out=7.86e6)
+    grow = ("packed", "text", "documents", "tokens", "words", "unpacked")
+    large = replace(CORPUS, **{name: getattr(CORPUS, name) * times for name in grow})
     one, many = costs(), costs(replace(DEBIAN, corpus=large))
     assert all(many[s].core >= one[s].core * 0.9 for s in ("ingest", "tokens", "words", "query", "novelty"))
     for step, cost in one.items():
@@ -245,7 +247,12 @@ def test_other_counts_are_errors_that_show_the_way(text: str) -> None:
 
 
 def test_an_unknown_gpu_is_named_with_those_that_are_known() -> None:
-    study = {"name": "s", "corpus": {"planted": {}}, "scoring": {"device": "cuda"}, "hardware": {"gpu": "H9000"}}
+    study: dict[str, Any] = {
+        "name": "s",
+        "corpus": {"planted": {}},
+        "scoring": {"device": "cuda"},
+        "hardware": {"gpu": "H9000"},
+    }
     with pytest.raises(StudyError, match=r"H9000.*H100.*flops"):
         machine_of(Study.model_validate(study))
     study["hardware"]["flops"] = "250T"
