@@ -79,6 +79,7 @@ format: $(INSTALLED) ## put the code into its form
 docs: $(INSTALLED)   ## write docs/steps/, docs/measures.md and deployments/prefect.yaml from the code
 	$(RUN)/python -m flows.commands.step_pages
 	$(RUN)/python -m flows.commands.deployment_entries
+	$(RUN)/python -m flows.commands.measure_pages
 
 clean:               ## remove the environment; results stay
 	rm -rf $(VENV) *.egg-info build dist
