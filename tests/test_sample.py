@@ -212,12 +212,3 @@ def test_peak_memory_of_every_worker_is_below_two_gigabytes(sample: FinishedStud
             peaks |= {(table, e["key"]): e["peak_memory"] for e in manifest["parts"] if "peak_memory" in e}
     assert len(peaks) > 100
     assert max(peaks.values()) < 2e9, max(peaks.items(), key=lambda item: item[1])
-
-
-def test_the_catalogue_of_measures_describes_every_number(sample: Sample) -> None:
-    from flows.commands.measure_pages import CATALOGUE
-
-    numbers = {(r["measure"], r["statistic"], r["unit"], r["detail"]) for r in sample.rows("metrics")}
-    assert not {n for n in numbers if not any(d.describes(*n) for d in CATALOGUE)}, (
-        "describe them in flows/commands/measure_pages.py"
-    )
