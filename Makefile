@@ -67,10 +67,12 @@ vocabulary: $(INSTALLED) ## words, phrases and names that this project does not 
 	$(RUN)/codespell --dictionary docs/vocabulary.txt
 	$(RUN)/python -m tests.vocabulary
 
+QUICK := $(wildcard tests/contributing/test_lists.py tests/test_architecture.py tests/test_docs.py tests/schemas tests/flows/test_docs.py \
+                   tests/flows/test_cost.py tests/examples/test_readers.py tests/examples/test_tasks_page.py)
 quick: $(INSTALLED)  ## what a new measure, reader or step must pass, in under a minute (CONTRIBUTING.md)
 	$(RUN)/ruff check .
 	$(RUN)/lint-imports --no-logo
-	$(RUN)/python -m pytest -q -m "not slow" tests/contributing tests/test_architecture.py tests/test_docs.py tests/flows/test_docs.py
+	$(RUN)/python -m pytest -q -m "not slow" $(QUICK)
 
 format: $(INSTALLED) ## put the code into its form
 	$(RUN)/ruff format .
