@@ -67,10 +67,12 @@ vocabulary: $(INSTALLED) ## words, phrases and names that this project does not 
 	$(RUN)/codespell --dictionary docs/vocabulary.txt
 	$(RUN)/python -m tests.vocabulary
 
+QUICK := $(wildcard tests/contributing/test_lists.py tests/test_architecture.py tests/test_docs.py tests/schemas tests/flows/test_docs.py \
+                   tests/flows/test_cost.py tests/examples/test_readers.py tests/examples/test_tasks_page.py)
 quick: $(INSTALLED)  ## what a new measure, reader or step must pass, in under a minute (CONTRIBUTING.md)
 	$(RUN)/ruff check .
 	$(RUN)/lint-imports --no-logo
-	$(RUN)/python -m pytest -q -m "not slow" tests/contributing tests/test_architecture.py tests/test_docs.py tests/flows/test_docs.py
+	$(RUN)/python -m pytest -q -m "not slow" $(QUICK)
 
 format: $(INSTALLED) ## put the code into its form
 	$(RUN)/ruff format .
@@ -79,6 +81,7 @@ format: $(INSTALLED) ## put the code into its form
 docs: $(INSTALLED)   ## write docs/steps/, docs/measures.md and deployments/prefect.yaml from the code
 	$(RUN)/python -m flows.commands.step_pages
 	$(RUN)/python -m flows.commands.deployment_entries
+	$(RUN)/python -m flows.commands.measure_pages
 
 clean:               ## remove the environment; results stay
 	rm -rf $(VENV) *.egg-info build dist

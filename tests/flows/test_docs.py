@@ -2,6 +2,10 @@
 
 from pathlib import Path
 
+import polars as pl
+import pytest
+
+from flows.commands import measure_pages
 from flows.commands.deployment_entries import with_entries
 from flows.commands.step_pages import pages
 
@@ -24,3 +28,16 @@ def test_each_page_names_the_file_that_declares_its_step() -> None:
 def test_the_deployments_of_the_steps_are_up_to_date() -> None:
     text = (ROOT / "deployments" / "prefect.yaml").read_text(encoding="utf-8")
     assert text == with_entries(text), "run `make docs`"
+
+
+def test_the_catalogue_of_measures_is_up_to_date() -> None:
+    assert (ROOT / "docs" / "measures.md").read_text(encoding="utf-8") == measure_pages.page(), "run `make docs`"
+
+
+@pytest.mark.parametrize("study", ["sample", "debian"])
+def test_the_catalogue_of_measures_describes_every_number(study: str) -> None:
+    names = ["measure", "statistic", "unit", "detail"]
+    numbers = pl.read_parquet(ROOT / "tests" / "recorded" / f"{study}_metrics.parquet", columns=names).unique().rows()
+    missing = [row for row in numbers if not any(d.describes(*row) for d in measure_pages.CATALOGUE)]
+    assert not missing, "describe them in flows/commands/measure_pages.py"
+    assert not any(d.describes("mem_n", "spearman", "pair", "no such detail") for d in measure_pages.CATALOGUE)

@@ -1,0 +1,148 @@
+"""Writes docs/measures.md, the catalogue of what the table `metrics` contains and where the report shows it.
+
+ROWS describes the rows that the measures of this project write. Others are listed as their file writes them,
+so that a new measure needs no edit here. `make docs` runs it; tests compare the page with this, and ROWS with a finished study.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+FILES = Path(__file__).resolve().parents[2] / "tasks" / "metrics"
+UNSHOWN = "–"
+
+# measure; statistic; unit; detail; where the report shows it; meaning. *: any text; § are sections of docs/method.md
+ROWS = """
+mem_n; spearman; pair | example_output; ; figure memorization, results; ρ of log P_n and log P_LLM (§6)
+mem_delta; spearman; pair | example_output; ; figure memorization, results; ρ of the pair's log PMI and Δ (§6a)
+mem_infinity; spearman; example_output; ; figure memorization, results; ρ of log P_∞ and log P_LLM (§7)
+mem_infinity; spearman; example_output; paper; –; the same, tokens of probability 0 skipped (§7)
+mem_*; spearman; *; pigeonhole; figure memorization; the same ρ, its interval for new examples and new outputs (§6b)
+mem_*; spearman; *; bca; –; the same ρ, its BCa interval over examples (§6b)
+mem_*; spearman; *; permutation; –; the same ρ on one row per output, with its permutation p (§6b)
+mem_n | mem_delta; spearman; *; placebo; figure placebo; the measure by the counts of the placebo corpus (§6d)
+mem_n | mem_delta; spearman; *; minus placebo; figure placebo; the measure minus that of the placebo, on common rows (§6d)
+mem_n | mem_delta; spearman; pair; planted; planted truth; rows of planted pairs; `truth` is the generator's value (§16)
+mem_n; spearman; example_output; common with mem_infinity; –; Mem_n on the rows that have a P_∞ (§7)
+mem_n; spearman; pair; occurrences; –; P_n divided by occurrences, as in the paper (§4)
+mem_n; spearman; pair; count>=*; –; only rows whose pair has this many documents or more (§6a)
+mem_n; spearman; pair; zeros_lowest; –; with the pairs that never co-occur, as the lowest rank (§6a)
+mem_n; spearman; pair; add_half; –; with the pairs that never co-occur, counts smoothed by ½ (§4)
+mem_n; sd_log_p; *; ; –; standard deviation of log P_n: tasks with little spread have little ρ
+mem_*; pearson | kendall; *; ; –; other coefficients of the same rows (§6)
+mem_*; ties_x | ties_y; *; ; –; share of rows that are tied on the corpus side, on the model side
+mem_ablation; spearman; pair; log_count; –; ρ of log P_LLM with log C(s_x, s_y) alone (§6a)
+mem_ablation; spearman; pair; log_output_documents; –; ρ of log P_LLM with log df(s_y) alone (§6a)
+mem_ablation; spearman; pair; neg_log_input_documents; –; ρ of log P_LLM with −log df(s_x) alone (§6a)
+generalization; kendall_distance; pair; ; figure generalization; (1 − τ_b)/2 of log P_n and log P_LLM (§8)
+generalization; discordant_share; pair; ; –; share of discordant pairs of rows, of all (§8)
+generalization; discordant_share_untied; pair; ; –; share of discordant pairs of rows, of those not tied (§8)
+main_score; *; example; ; figure score, results; the score that the results table shows
+score; *; example; *; –; every score of the task (§9); `detail`: a subject, relation or language pair, or all
+performance; *; example; bin *; figure performance; score of the examples in a bin of ΣC, bins of equal ratio (§9)
+performance_linear; *; example; bin *; figure performance_linear; the same in bins of equal width
+performance_quantile; *; example; bin *; figure performance_quantile; the same in bins of equal numbers of examples
+performance_mean_log_count; *; example; bin *; figure performance_mean_log_count; the same over the mean of log C
+performance_by_group; bleu; example; *; figure performance_by_group; corpus BLEU of a language pair; `x` is Σ C (§9)
+emergence; onset_parameters; example_output; ; figure emergence; N₀, the size from which the slope rises, or null with a reason (§9)
+emergence; log_count_slope; example_output; ; –; slope of log P_LLM on log C of each model (§9)
+emergence; slope; example_output; ; –; b, the rise of that slope above N₀ (§9)
+novelty; rate; example; *; figure novelty; share of generated n-grams, or aligned pairs, that the corpus does not contain (§10)
+novelty; count; example; *; –; number of them
+confound; spearman; mem_n | mem_delta; *; figure confounds; ρ after the remedy in `detail`; `unit` names the measure (§6c)
+comparison; spearman_difference; *; * minus *; figure comparisons; ρ minus that of another model, or Mem_∞, on common rows (§6b)
+comparison; slope_per_decade; *; *; figure comparisons; change of ρ per tenfold parameters (§6b)
+attribution; unique_rank_variance; pair; *; figure attribution; variance of ranks that only this part explains (§6d)
+exposure; delta_mean; pair; bin *; figure exposure; mean Δ in a bin of C, matched on df(s_y) and length (§6d)
+exposure; slope; pair; ; –; nats of Δ for e times the documents
+exposure; documents_per_nat; pair; ; figure exposure; documents of the typical pair for one nat more
+sweep; spearman; pair; gamma=* | study *; figure sweeps; the measure at another γ, or as the study is set, for every n (§15)
+sweep; spearman; pair; *; figure variants; the measure with another stop-word policy or encoder (§15)
+sweep; acceptance | rows_found; pair; *; –; share of candidates above γ; rows whose pair occurs in the corpus
+coverage; acceptance; pair; ; –; share of candidate pairs above γ (§2)
+coverage; examples_with_pair; example; ; –; share of examples with a pair in the corpus (§14)
+coverage; pairs_found; pair; ; –; share of pairs that occur in the corpus (§14)
+coverage; count_quantile; pair; q=*; –; quantile of the pairs' counts
+contamination; share; example; input | output | either; test text in the corpus; examples that share an n-gram with it (§13)
+v1; r_squared; example; *; figure v1; R² of log q → log P_LLM on training and test examples, of sums or `per s_y` means (§14)
+v1; count_histogram; pair; bin *; –; distinct pairs by count, in doubling bins
+planted_counts; equal; pair; *; planted truth; share of planted pairs whose count equals the plan; below 1 is an error
+rule_accuracy; exact_match; example; stated | held_out; planted truth; rule answers, of subjects in the corpus or not
+recall_by_exposure; *; example; *; figure recall_by_exposure; facts answered, by how often they were stated
+recall_by_count; *; example; *; –; facts of the factorial answered, by C(s_x, s_y)
+"""
+
+
+@dataclass(frozen=True)
+class MetricDescription:
+    """What some rows of `metrics` mean. The first four fields are patterns of its columns."""
+
+    measure: str
+    statistic: str
+    unit: str
+    detail: str
+    shown: str
+    meaning: str
+
+    def describes(self, measure: str, statistic: str, unit: str = "*", detail: str = "*") -> bool:
+        """Whether these values of the columns are meant; unit and detail may be left out."""
+        cells = ((self.measure, measure), (self.statistic, statistic), (self.unit, unit), (self.detail, detail))
+        return all(
+            value == "*" or any(fnmatchcase(value, p.strip()) for p in pattern.split("|")) for pattern, value in cells
+        )
+
+
+CATALOGUE = tuple(MetricDescription(*(cell.strip() for cell in line.split(";", 5))) for line in ROWS.strip().splitlines())
+
+
+def undescribed() -> Iterator[MetricDescription]:
+    """Rows that a file of tasks/metrics adds under names of its own, described by the first paragraph of that file."""
+    for path in sorted(FILES.glob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        about = " ".join((ast.get_docstring(tree) or "").split("\n\n")[0].split())
+        for call in (n for n in ast.walk(tree) if isinstance(n, ast.Call) and getattr(n.func, "attr", "") == "add"):
+            names = [a.value for a in call.args[:2] if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+            if len(names) == 2 and not any(d.describes(*names) for d in CATALOGUE):
+                unit, detail = (_text(call, keyword) for keyword in ("unit", "detail"))
+                yield MetricDescription(*names, unit, detail, UNSHOWN, about)
+
+
+def _text(call: ast.Call, keyword: str) -> str:
+    value = next((k.value for k in call.keywords if k.arg == keyword), ast.Constant(""))
+    return str(value.value) if isinstance(value, ast.Constant) else "*"
+
+
+def page() -> str:
+    """The text of docs/measures.md."""
+    head = """# Measures
+
+Every number in the table `metrics`, by its columns `measure`, `statistic`, `unit` and `detail`. § are sections of
+[docs/method.md](method.md); … is any text. A row also has `task`, `model`, `checkpoint`, `order` (n) and, where they are defined,
+`low` and `high` (95 %), `p_value` and `truth`. The report shows it in the figure, table or section named here, each figure with its
+rows as CSV; a dash: only in the table. Generated from the code by `make docs`.
+
+| measure | statistic | unit | detail | meaning | in the report |
+|---|---|---|---|---|---|
+"""
+    return head + "".join(
+        f"| {' | '.join(map(_cell, (d.measure, d.statistic, d.unit, d.detail)))} | {d.meaning} | {d.shown} |\n"
+        for d in (*CATALOGUE, *undescribed())
+    )
+
+
+def _cell(pattern: str) -> str:
+    return " ".join(f"`{p.strip()}`".replace("*", "…") for p in pattern.split("|") if p.strip())
+
+
+def main(file: str = "docs/measures.md") -> None:
+    """Write the page."""
+    Path(file).write_text(page(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
