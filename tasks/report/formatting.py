@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from tasks.report.numbers import HUNDREDS, SHARES, MetricRow, has_interval, has_number
 
 NO_EVIDENCE = "no evidence"
+CORRELATIONS = ("spearman", "pearson", "kendall", "spearman_difference")
 
 
 def number(value: float | None, statistic: str = "spearman") -> str:
@@ -36,6 +37,14 @@ def with_interval(row: MetricRow | None) -> str:
     if row is None or not has_number(row):
         return NO_EVIDENCE
     return f"{number(row['estimate'], row['statistic'])} {interval(row)}".strip()
+
+
+def any_number(row: MetricRow) -> str:
+    """`0.41 [0.30, 0.52]` of any statistic, in one piece; with four digits where it is neither a share nor a correlation."""
+    if not has_number(row) or row["statistic"] in (*SHARES, *HUNDREDS, *CORRELATIONS):
+        return with_interval(row).replace(", ", ",\u00a0")
+    ends = f" [{row['low']:.4g},\u00a0{row['high']:.4g}]" if has_interval(row) else ""
+    return f"{row['estimate']:.4g}{ends}".replace("-", "−")
 
 
 def statistic_name(statistic: str) -> str:

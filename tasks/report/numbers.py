@@ -45,8 +45,8 @@ def sweep_settings(rows: Iterable[MetricRow]) -> list[dict[str, Any]]:
 
 def compared_model(row: MetricRow, measure: str) -> str:
     """The other model of a difference of this measure; empty for other rows."""
-    prefix = f"{measure} minus "
-    return row["detail"].removeprefix(prefix) if row["detail"].startswith(prefix) else ""
+    of_measure, _, model = row["detail"].partition(" minus ")
+    return model if of_measure == measure else ""
 
 
 def slope_measure(row: MetricRow) -> str:

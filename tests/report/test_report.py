@@ -294,3 +294,23 @@ def test_numbers_are_written_for_people() -> None:
     assert number(0.5, "exact_match") == "50.0 %"
     assert number(23.04, "bleu") == "23.0"
     assert number(None) == number(float("nan")) == "–"
+
+
+def test_a_measure_that_the_report_does_not_know_is_shown_with_its_number(tmp_path: Path) -> None:
+    new = world.metric(
+        "leverage", "capitals", "large", 12.3456, 0.5, statistic="ratio", unit="sequence", note="on 9 sequences"
+    )
+    none = world.metric(
+        "leverage", "capitals", "small", None, statistic="ratio", unit="sequence", note="no sequence was scored"
+    )
+    tables = world.tables(tmp_path, [*world.few(), none | {"detail": world.HOSTILE}, new | {"detail": world.HOSTILE}])
+    left_out = {"measure": "leverage", "task": "capitals", "model": "large", "checkpoint": 800, "order": 0}
+    excluded = [left_out | {"reason": "too short", "rows": 4321, "of": "sequences"}]
+    _, page, _ = written(tmp_path, tables | {"exclusions": (world.part(tmp_path, "exclusions", excluded, {"task": "new"}),)})
+    table = page[page.index("<summary>leverage (1 number)</summary>") :].partition("</details>")[0]
+    cells = re.findall(r"<t[hd](?: [^>]*)?>(.*?)</t[hd]>", table)
+    assert cells[:8] == ["task", "statistic", "n", "unit", "detail", "small", "large", "note"]
+    assert cells[8:12] == ["capitals", "ratio", "", "sequence"] and "&lt;script&gt;" in cells[12]
+    assert cells[13:15] == [NO_EVIDENCE, "12.35 [11.85,\u00a012.85]"]
+    assert cells[15] == "no sequence was scored; on 9 sequences"
+    assert "too short" in page and "4\u202f321" in page, "its exclusions too"

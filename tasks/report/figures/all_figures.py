@@ -6,7 +6,7 @@ from tasks.report.data import ReportData
 from tasks.report.figures import check_figures as checks
 from tasks.report.figures import memorization_figures as memorization
 from tasks.report.figures import performance_figures as performance
-from tasks.report.figures.report_figure import ReportFigure
+from tasks.report.figures.report_figure import ReportFigure, figure
 from tasks.report.plot.axes import XAxis
 from tasks.report.plot.palette import rung_style, style_of
 from tasks.report.plot.panels import Point, Series, lines_panel
@@ -48,17 +48,9 @@ def _training(data: ReportData) -> ReportFigure:
         points = [Point(r["tokens"], r["loss"]) for r in rows[:: -(-len(rows) // MOST_POINTS)]]
         name = model if len(ladder) <= 5 else ""
         lines.append(Series(model, points, rung_style(step, len(ladder)), name, markers=False))
-    axis = XAxis("tokens seen")
-    return ReportFigure(
-        name="training",
-        title="Training",
-        section="corpus",
-        caption="Loss of each model that was trained here, from its training log.",
-        missing="no model was trained here",
-        panels=[lines_panel("training", "", lines, axis, "nats per token", zero=False)] if lines else [],
-        rows=data.training,
-        columns=("model", "step", "tokens", "loss", "learning_rate"),
-    )
+    panels = [lines_panel("training", "", lines, XAxis("tokens seen"), "nats per token", zero=False)] if lines else []
+    columns = ("model", "step", "tokens", "loss", "learning_rate")
+    return figure(data, "training", panels, data.training, columns=columns)
 
 
 def _ngram_counts(data: ReportData) -> ReportFigure:
@@ -71,14 +63,6 @@ def _ngram_counts(data: ReportData) -> ReportFigure:
             rows.append({"order": n, "occurrences_from": low, "occurrences_to": 2 * low - 1, "distinct_ngrams": distinct})
         sentences = [f"{100 * bins.get(1, 0) / sum(bins.values()):.0f} % of the distinct {n}-grams occur once"]
     axis = XAxis("occurrences", "log")
-    return ReportFigure(
-        name="counts",
-        title="How often n-grams occur in the corpus",
-        section="corpus",
-        caption="Distinct n-grams by how often they occur, in doubling bins: few are frequent, most are rare.",
-        missing="n-grams of all orders were not counted",
-        panels=[lines_panel("counts", "", lines, axis, "distinct n-grams", zero=False, log_y=True)] if lines else [],
-        rows=rows,
-        columns=("order", "occurrences_from", "occurrences_to", "distinct_ngrams"),
-        observations=sentences,
-    )
+    panels = [lines_panel("counts", "", lines, axis, "distinct n-grams", zero=False, log_y=True)] if lines else []
+    columns = ("order", "occurrences_from", "occurrences_to", "distinct_ngrams")
+    return figure(data, "counts", panels, rows, columns=columns, sentences=sentences)

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from tasks.report.data import ReportData
-from tasks.report.figures.report_figure import ReportFigure, first_of, gaps_in, task_panels
+from tasks.report.figures.report_figure import ReportFigure, figure, task_panels
 from tasks.report.formatting import listed, number
 from tasks.report.numbers import (
     MEASURE_NAMES,
@@ -17,7 +17,6 @@ from tasks.report.numbers import (
     has_number,
     is_plain,
     label_of,
-    notes_of,
     sign,
     significant,
     slope_measure,
@@ -102,18 +101,7 @@ def confounds(data: ReportData) -> ReportFigure:
             panels.append(dots_panel(key, name, dots, f"ρ of {name}", span=span, row=task, reference=line))
             if before and sign(before):
                 sentences.append(_survives(rows, before, f"{name} of {before['model']} on {task}"))
-    return ReportFigure(
-        name="confounds",
-        title="Confounds, each with its remedy",
-        section="checks",
-        caption="Mem again after each remedy. Filled: the interval excludes zero, or p < .05; open: not. A dot that stays near "
-        "the broken line means that this confound does not explain the number.",
-        missing="no confound was checked" + notes_of(every),
-        panels=panels,
-        rows=every,
-        observations=first_of(sentences),
-        gaps=gaps_in(data, every),
-    )
+    return figure(data, "confounds", panels, every, every, sentences=sentences)
 
 
 def _survives(rows: Sequence[MetricRow], before: MetricRow, what: str) -> str:
@@ -168,17 +156,7 @@ def comparisons(data: ReportData) -> ReportFigure:
     if slopes and not sentences:
         sentences = ["No slope on log size is clear of zero"]
     rest = f" Neighbours in size and the two ends are drawn; {hidden} other pairs are in the data." if hidden else ""
-    return ReportFigure(
-        name="comparisons",
-        title="Models compared on the same rows",
-        section="checks",
-        caption=f"The difference of ρ between two models over the rows that both scored, with the same bootstrap draws.{rest}",
-        missing="no two models were compared" + notes_of(every),
-        panels=panels,
-        rows=every,
-        observations=first_of(sentences),
-        gaps=gaps_in(data, every, models=False, tasks=False),
-    )
+    return figure(data, "comparisons", panels, every, every, sentences=sentences, caption=rest, models=False, tasks=False)
 
 
 def sweeps(data: ReportData) -> ReportFigure:
@@ -186,27 +164,16 @@ def sweeps(data: ReportData) -> ReportFigure:
     every = data.measured("sweep")
     swept = [r for r in sweep_settings(data.latest("sweep")) if r["order"] == data.order_of(r["task"])]
     panels: list[Panel] = []
-    limits = {"low": -1.0, "high": 1.0}
     for measure, name in MEASURE_NAMES.items():
         over_gamma = [r for r in swept if r["swept"] == measure and r["setting"] == "gamma"]
         key = f"sweep-gamma-{measure}"
-        panels += task_panels(data, key, over_gamma, XAxis("γ"), "x", RHO, row=f"{name} over γ", **limits)
+        panels += task_panels(data, key, over_gamma, XAxis("γ"), "x", RHO, row=f"{name} over γ", limits=(-1.0, 1.0))
     over_n = [r for r in data.latest("mem_n") if r["statistic"] == "spearman" and r["unit"] == "pair" and is_plain(r)]
     several = {t for t in data.tasks_of(over_n) if len({r["order"] for r in over_n if r["task"] == t}) > 1}
     over_n = [r for r in over_n if r["task"] in several]
     axis = XAxis("n, words", whole=True)
-    panels += task_panels(data, "sweep-n", over_n, axis, "order", "Mem, ρ", row="over n", **limits)
-    return ReportFigure(
-        name="sweeps",
-        title="Sweeps over γ and n",
-        section="checks",
-        caption="The same measure at other settings. Sweeps are in no corrected family: they show how much the setting matters, "
-        "and prove nothing by themselves. γ at the primary n; the other n are in the data.",
-        missing="the study names no sweep, and no task has more than one n" + notes_of(every),
-        panels=panels,
-        rows=every,
-        gaps=gaps_in(data, every, models=False, tasks=False),
-    )
+    panels += task_panels(data, "sweep-n", over_n, axis, "order", "Mem, ρ", row="over n", limits=(-1.0, 1.0))
+    return figure(data, "sweeps", panels, every, every, models=False, tasks=False)
 
 
 def variants(data: ReportData) -> ReportFigure:
@@ -229,16 +196,8 @@ def variants(data: ReportData) -> ReportFigure:
             values = [r["estimate"] for r in rows if r["model"] == models[-1]]
             ends = f"{number(min(values))} and {number(max(values))}"
             sentences.append(f"{name} of {models[-1]} on {task} is between {ends} over the variants")
-    return ReportFigure(
-        name="variants",
-        title="Other stop words, other encoders",
-        section="checks",
-        caption="The same measure after other choices in the extraction of task-grams. Outside the corrected family.",
-        missing="the study names no variant of the stop words or of the encoder",
-        panels=panels,
-        rows=[r for r in every if "gamma=" not in label_of(r)],
-        observations=first_of(sentences),
-    )
+    rows = [r for r in every if "gamma=" not in label_of(r)]
+    return figure(data, "variants", panels, rows, sentences=sentences)
 
 
 def attribution(data: ReportData) -> ReportFigure:
@@ -263,18 +222,8 @@ def attribution(data: ReportData) -> ReportFigure:
             what = f"that of {most}, {100 * unique[most]:.0f} %{of_pair}"
             sentences.append(f"On {task} the largest unique share of {largest_model} is {what}")
     below = sum(r["estimate"] < 0 for r in rows)
-    return ReportFigure(
-        name="attribution",
-        title="What explains the probabilities",
-        section="checks",
-        caption="Rank variance of log P_LLM that only the pair, only the output, only the input or only the length explains, what "
-        "they share, and the rest." + (f" {below} shares below zero are drawn as zero." if below else ""),
-        missing="the attribution was not computed" + notes_of(every),
-        panels=panels,
-        rows=data.measured("attribution"),
-        observations=first_of(sentences),
-        gaps=gaps_in(data, every),
-    )
+    note = f" {below} shares below zero are drawn as zero." if below else ""
+    return figure(data, "attribution", panels, data.measured("attribution"), every, sentences=sentences, caption=note)
 
 
 def exposure(data: ReportData) -> ReportFigure:
@@ -290,15 +239,5 @@ def exposure(data: ReportData) -> ReportFigure:
             ends = f" [{r['low']:.3g}, {r['high']:.3g}]" if has_interval(r) else ""
             sentences.append(f"On {task} {model} gains one nat for every {r['estimate']:.3g}{ends} documents with the pair")
     axis = XAxis("documents with the pair, C", "symlog")
-    return ReportFigure(
-        name="exposure",
-        title="Exposure curve",
-        section="checks",
-        caption="What the input adds to the log-probability of the output, Δ, against the number of documents with the pair; pairs "
-        "are matched on the frequency and the length of the output.",
-        missing="no exposure curve was computed" + notes_of(every),
-        panels=task_panels(data, "exposure", curve, axis, label="Δ, nats"),
-        rows=data.measured("exposure"),
-        observations=first_of(sentences),
-        gaps=gaps_in(data, every),
-    )
+    panels = task_panels(data, "exposure", curve, axis, label="Δ, nats")
+    return figure(data, "exposure", panels, data.measured("exposure"), every, sentences=sentences)

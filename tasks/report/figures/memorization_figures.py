@@ -14,8 +14,7 @@ from tasks.report.figures.report_figure import (
     ReportFigure,
     change,
     dodged,
-    first_of,
-    gaps_in,
+    figure,
     ladder_panels,
     point,
     position,
@@ -71,20 +70,9 @@ def memorization(data: ReportData) -> ReportFigure:
         for task in tasks
         for measure, name in (("mem_n", f"Mem_{data.order_of(task)} of {task}"), ("mem_delta", f"Mem_Δ of {task}"))
     ]
-    return ReportFigure(
-        name="memorization",
-        title="Memorization over model size",
-        section="glance",
-        caption="How closely the models' probabilities follow the corpus, one column per task. Filled: q < .05 in the corrected "
-        "family, p < .05 outside it; open: not. Thick bars: 95 % intervals over new examples; thin: over new examples and "
-        "new outputs.",
-        missing="no memorization measure has a number",
-        panels=panels,
-        rows=used,
-        columns=(*METRIC_COLUMNS, "q_value"),
-        observations=first_of(changes, 8),
-        gaps=gaps_in(data, [r for r in every if r["measure"] != "mem_infinity" and is_plain(r)]),
-    )
+    shown = [r for r in every if r["measure"] != "mem_infinity" and is_plain(r)]
+    columns = (*METRIC_COLUMNS, "q_value")
+    return figure(data, "memorization", panels, used, shown, columns=columns, sentences=changes)
 
 
 def _dodged(lines: Sequence[Series]) -> list[Series]:
@@ -152,18 +140,8 @@ def placebo(data: ReportData) -> ReportFigure:
     drawn = [entry for entry in drawn if any(line.points for line in entry[-1])]
     span = shared_span([line for *_, lines in drawn for line in lines], -1.0, 1.0)
     axis = size_axis(ladder)
-    return ReportFigure(
-        name="placebo",
-        title="Memorization compared with a placebo",
-        section="checks",
-        caption="The broken line uses counts from a corpus of the same size that the models never saw. The distance between the "
-        "lines is specific to this corpus; what both lines share comes from language in general.",
-        missing="the study names no placebo corpus, or none could be counted" + notes_of(rows),
-        panels=[lines_panel(key, task, lines, axis, RHO, span=span, row=name) for key, name, task, lines in drawn],
-        rows=used,
-        observations=first_of(sentences),
-        gaps=gaps_in(data, rows, models=False, tasks=False),
-    )
+    panels = [lines_panel(key, task, lines, axis, RHO, span=span, row=name) for key, name, task, lines in drawn]
+    return figure(data, "placebo", panels, used, rows, sentences=sentences, models=False, tasks=False)
 
 
 def memorization_against_score(data: ReportData) -> ReportFigure:
@@ -186,37 +164,17 @@ def memorization_against_score(data: ReportData) -> ReportFigure:
             both = f"score and Mem_Δ both go {mem_way}"
             what = both if score_way == mem_way else f"the score goes {score_way} and Mem_Δ {mem_way}"
             sentences.append(f"On {task} {what} from the smallest to the largest model")
-    return ReportFigure(
-        name="plane",
-        title="Memorization against score",
-        section="performance",
-        caption="One path per task; each point is a model, and the arrow points to the largest. To the right and up: the models "
-        "get better as they memorize more; to the right and down or level: they get better without it.",
-        missing="no task has both a score and a Mem_Δ",
-        panels=[arrows_panel("plane", "", lines, XAxis("score, %"), "Mem Δ")] if lines else [],
-        rows=used,
-        columns=(*METRIC_COLUMNS, "score", "score_statistic"),
-        observations=first_of(sentences),
-    )
+    panels = [arrows_panel("plane", "", lines, XAxis("score, %"), "Mem Δ")] if lines else []
+    columns = (*METRIC_COLUMNS, "score", "score_statistic")
+    return figure(data, "plane", panels, used, columns=columns, sentences=sentences)
 
 
 def generalization(data: ReportData) -> ReportFigure:
     """(1 − τ_b)/2 over model size (docs/method.md §8)."""
-    every = data.measured("generalization")
     rows = [r for r in data.latest("generalization") if r["statistic"] == "kendall_distance"]
     rows = [r for r in rows if r["order"] == data.order_of(r["task"])]
-    return ReportFigure(
-        name="generalization",
-        title="Distributional generalization",
-        section="performance",
-        caption="The normalised Kendall distance between corpus and model: 0 where both rank the pairs alike, one half where the "
-        "ranks are unrelated. It shows generalization only where the score is above chance.",
-        missing="no generalization measure has a number" + notes_of(rows),
-        panels=ladder_panels(data, "generalization", rows, 2, "(1 − τ_b) / 2", (-0.02, 1.02)),
-        rows=every,
-        gaps=gaps_in(data, rows),
-        folded=True,
-    )
+    panels = ladder_panels(data, "generalization", rows, 2, "(1 − τ_b) / 2", (-0.02, 1.02))
+    return figure(data, "generalization", panels, data.measured("generalization"), rows)
 
 
 def score(data: ReportData) -> ReportFigure:
@@ -224,15 +182,6 @@ def score(data: ReportData) -> ReportFigure:
     lines = [data.line(t["name"], m) for t in data.settings["tasks"] for m in data.ladder]
     rows = [r for line in lines if (r := line.rows["main_score"]) is not None]
     ladder = data.ladder_of(rows)
-    by_task = {task: [r for r in rows if r["task"] == task] for task in data.tasks_of(rows)}
-    return ReportFigure(
-        name="score",
-        title="Score over model size",
-        section="performance",
-        caption="The score of each model of the ladder on each task, with 95 % intervals.",
-        missing="no score has been measured" + notes_of(rows),
-        panels=ladder_panels(data, "score", rows, 0),
-        rows=[dict(r) | {"x": ladder[r["model"]]} for r in rows],
-        observations=first_of(change(f"The score on {task}", of_task) for task, of_task in by_task.items()),
-        gaps=gaps_in(data, rows),
-    )
+    changes = [change(f"The score on {task}", [r for r in rows if r["task"] == task]) for task in data.tasks_of(rows)]
+    drawn = [dict(r) | {"x": ladder[r["model"]]} for r in rows]
+    return figure(data, "score", ladder_panels(data, "score", rows, 0), drawn, rows, sentences=changes)

@@ -6,46 +6,32 @@ import math
 from collections.abc import Iterable, Sequence
 
 from tasks.report.data import ReportData
-from tasks.report.figures.report_figure import ReportFigure, first_of, gaps_in, point, position, size_axis, task_panels
+from tasks.report.figures.report_figure import ReportFigure, figure, point, position, size_axis, task_panels
 from tasks.report.formatting import number, short
-from tasks.report.numbers import NO_MODELS, MetricRow, apart, counts_pairs, has_interval, has_number, label_of, notes_of
+from tasks.report.numbers import NO_MODELS, MetricRow, apart, counts_pairs, has_interval, has_number, label_of
 from tasks.report.plot.axes import XAxis
 from tasks.report.plot.palette import style_of
 from tasks.report.plot.panels import Dots, Point, Series, dots_panel, lines_panel
 
 COUNT_AXIS = "sum of the pairs' counts, ΣC"
 BINNINGS = {
-    "performance": ("Performance against counts", COUNT_AXIS, "symlog"),
-    "performance_linear": ("The same in bins of equal width", COUNT_AXIS, "linear"),
-    "performance_quantile": ("The same in bins of equal size", COUNT_AXIS, "symlog"),
-    "performance_mean_log_count": ("The same over the mean log count of a pair", "mean log C of the pairs", "linear"),
+    "performance": (COUNT_AXIS, "symlog"),
+    "performance_linear": (COUNT_AXIS, "linear"),
+    "performance_quantile": (COUNT_AXIS, "symlog"),
+    "performance_mean_log_count": ("mean log C of the pairs", "linear"),
 }
 
 
 def performance(data: ReportData, measure: str) -> ReportFigure:
     """The score of an example against the counts of its pairs, in one kind of bins."""
-    title, label, scale = BINNINGS[measure]
-    first = measure == "performance"
+    label, scale = BINNINGS[measure]
     rows = _of_primary_order(data, data.latest(measure))
     bins = [r for r in rows if r["x"] is not None]
-    panels = task_panels(data, measure, bins, XAxis(label, scale), low=0.0)
-    empty = sum(1 for r in rows if not has_number(r))
-    empty_bins = [f"{empty} bins contain no scored example"] if empty and panels else []
-    return ReportFigure(
-        name=measure,
-        title=title,
-        section="performance",
-        caption="Examples are binned by how often their pairs co-occur in the corpus; the leftmost bin has those whose pairs never "
-        "do, the rightmost all above the last edge. With many models, intervals are drawn for the smallest and the largest."
-        if first
-        else "Bins and intervals as above.",
-        missing="no example has both a score and counts" + (f": {rows[0]['note']}" if rows else ""),
-        panels=panels,
-        rows=data.measured(measure),
-        observations=first_of(_lowest_and_highest(data, bins, task, "in the bin at") for task in data.tasks_of(bins)),
-        gaps=[*empty_bins, *gaps_in(data, [r for r in rows if has_number(r)])],
-        folded=not first,
-    )
+    panels = task_panels(data, measure, bins, XAxis(label, scale), limits=(0.0, None))
+    shown = [r for r in rows if has_number(r)] if panels else rows
+    empty = f" {len(rows) - len(shown)} bins contain no scored example." if len(shown) < len(rows) else ""
+    ends = [_lowest_and_highest(data, bins, task, "in the bin at") for task in data.tasks_of(bins)]
+    return figure(data, measure, panels, data.measured(measure), shown, sentences=ends, caption=empty)
 
 
 def _of_primary_order(data: ReportData, rows: Sequence[MetricRow]) -> list[MetricRow]:
@@ -75,19 +61,9 @@ def _lowest_and_highest(data: ReportData, rows: Iterable[MetricRow], task: str, 
 
 def by_group(data: ReportData) -> ReportFigure:
     """One point per language pair: Σ counts against corpus BLEU."""
-    every = data.measured("performance_by_group")
     rows = [r for r in data.latest("performance_by_group") if r["x"] is not None]
-    return ReportFigure(
-        name="performance_by_group",
-        title="Performance by language pair",
-        section="performance",
-        caption="One point per language pair: corpus BLEU against the sum of its examples' counts.",
-        missing="no task has groups, such as language pairs",
-        panels=task_panels(data, "by-group", rows, XAxis(COUNT_AXIS, "symlog"), low=0.0),
-        rows=every,
-        gaps=gaps_in(data, rows, tasks=False),
-        folded=True,
-    )
+    panels = task_panels(data, "by-group", rows, XAxis(COUNT_AXIS, "symlog"), limits=(0.0, None))
+    return figure(data, "performance_by_group", panels, data.measured("performance_by_group"), rows, tasks=False)
 
 
 def emergence(data: ReportData) -> ReportFigure:
@@ -106,43 +82,21 @@ def emergence(data: ReportData) -> ReportFigure:
             limits = f" [{short(r['low'])}, {short(r['high'])}]" if has_interval(r) else ""
             onset = f"{short(r['estimate'])} parameters{limits}"
             sentences.append(f"On {r['task']} log-probability begins to follow the counts at {onset}")
-    axis = XAxis("parameters", ticks=ticks)
-    return ReportFigure(
-        name="emergence",
-        title="Emergence",
-        section="performance",
-        caption="The size at which the slope of log P_LLM on log count leaves zero, slope(N) = max(0, b·(log N − log N₀)), with a "
-        "95 % interval from bootstrap draws of examples shared by all models. The marks below are the models.",
-        missing="no onset is identified" + notes_of(onsets, "; "),
-        panels=[dots_panel("emergence", "", dots, "parameters", span=(min(ends) - 0.1, max(ends) + 0.1), x=axis)]
-        if dots
-        else [],
-        rows=every,
-        observations=first_of(sentences),
-        gaps=gaps_in(data, onsets, models=False, tasks=False),
-    )
+    axis, span = XAxis("parameters", ticks=ticks), (min(ends, default=0.0) - 0.1, max(ends, default=0.0) + 0.1)
+    panels = [dots_panel("emergence", "", dots, "parameters", span=span, x=axis)] if dots else []
+    return figure(data, "emergence", panels, every, onsets, sentences=sentences, models=False, tasks=False)
 
 
 def recall(data: ReportData) -> ReportFigure:
     """The share of planted facts that a model answers, by how often each was stated."""
-    every = data.measured("recall_by_exposure")
     rows = [r for r in data.latest("recall_by_exposure") if r["x"] is not None]
-    return ReportFigure(
-        name="recall_by_exposure",
-        title="Recall by exposure",
-        section="truth",
-        caption="The share of planted facts that a model answers, by how often each fact is stated in its training data.",
-        missing="only for a planted corpus is it known how often each fact is stated",
-        panels=task_panels(data, "recall", rows, XAxis("times the fact is stated in the corpus", "symlog")),
-        rows=every,
-        observations=first_of(_lowest_and_highest(data, rows, task, "at") for task in data.tasks_of(rows)),
-        gaps=gaps_in(data, rows, tasks=False),
-    )
+    panels = task_panels(data, "recall", rows, XAxis("times the fact is stated in the corpus", "symlog"))
+    ends = [_lowest_and_highest(data, rows, task, "at") for task in data.tasks_of(rows)]
+    return figure(data, "recall_by_exposure", panels, data.measured("recall_by_exposure"), rows, sentences=ends, tasks=False)
 
 
 def novelty(data: ReportData) -> ReportFigure:
     """The share of generated n-grams that occur nowhere in the corpus, next to references and held-out text."""
-    every = data.measured("novelty")
     rows = [r for r in data.latest("novelty") if not counts_pairs(r) and r["statistic"] != "count"]
     curves = [r for r in rows if r["order"]]
     names = {"reference": "references", "held_out": "held-out text"}
@@ -157,28 +111,18 @@ def novelty(data: ReportData) -> ReportFigure:
             generated, reference = rates[models[-1], n], rates["reference", n]
             share, other = (number(r["estimate"], "rate") for r in (generated, reference))
             less = "fewer" if generated["estimate"] < reference["estimate"] else "more"
-            overlap = f"and {other} of those in the references, but the intervals overlap"
-            compared = f"{less} than in the references ({other})" if apart(generated, reference) else overlap
-            sentences.append(f"On {task} {share} of the {n}-grams that {models[-1]} generates are new, {compared}")
-    return ReportFigure(
-        name="novelty",
-        title="Novelty of the generated text",
-        section="performance",
-        caption="The share of generated n-grams that occur nowhere in the corpus. A curve below that of the references or of "
-        "held-out text means that a model repeats the corpus more than they do.",
-        missing="no model has generated text" + notes_of(rows, "; "),
-        panels=task_panels(
-            data, "novelty", curves, XAxis("n, words", whole=True), "order", "n-grams not in the corpus, %", extra=extra
-        ),
-        rows=every,
-        observations=first_of(sentences),
-        gaps=gaps_in(data, [r for r in rows if r["model"] not in NO_MODELS]),
-    )
+            compared = f", {less} than in the references ({other})"
+            if not apart(generated, reference):
+                compared = f" and {other} of those in the references; the intervals overlap"
+            sentences.append(f"On {task} {share} of the {n}-grams that {models[-1]} generates are new{compared}")
+    axis, label = XAxis("n, words", whole=True), "n-grams not in the corpus, %"
+    panels = task_panels(data, "novelty", curves, axis, "order", label, extra=extra)
+    shown = [r for r in rows if r["model"] not in NO_MODELS]
+    return figure(data, "novelty", panels, data.measured("novelty"), shown, sentences=sentences)
 
 
 def paper_v1(data: ReportData) -> ReportFigure:
     """The measures of the paper's first version: R² of log q → log P_LLM on held-out examples (docs/method.md §14)."""
-    every = data.measured("v1")
     rows = [r for r in data.latest("v1") if r["statistic"] == "r_squared"]
     ladder, panels = data.ladder_of(rows), []
     for task in data.tasks_of(rows):
@@ -189,15 +133,4 @@ def paper_v1(data: ReportData) -> ReportFigure:
             lines.append(Series(split, points, style_of(index), split))
         if any(line.points for line in lines):
             panels.append(lines_panel(f"v1-{task}", task, lines, size_axis(ladder), "R²"))
-    return ReportFigure(
-        name="v1",
-        title="R² of log q on log P, as in the paper's first version",
-        section="corpus",
-        caption="How much of an example's log-probability the corpus counts of its outputs explain: on the four fifths of the "
-        "examples that the line was fitted to, and on the remaining fifth.",
-        missing="the measures of the paper's first version were not computed" + notes_of(rows, "; "),
-        panels=panels,
-        rows=every,
-        gaps=gaps_in(data, rows),
-        folded=True,
-    )
+    return figure(data, "v1", panels, data.measured("v1"), rows)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from schemas import METRICS
 from tasks.report.data import ReportData
 from tasks.report.formatting import interval, number, short, statistic_name
-from tasks.report.numbers import HUNDREDS, SHARES, MetricRow, apart, has_interval, has_number
+from tasks.report.numbers import HUNDREDS, SHARES, MetricRow, apart, has_interval, has_number, notes_of
 from tasks.report.plot.axes import XAxis
 from tasks.report.plot.drawing import Panel
 from tasks.report.plot.palette import LineStyle, rung_style, style_of
@@ -19,34 +21,63 @@ from tasks.report.plot.panels import Point, Series, Span, lines_panel, shared_sp
 
 METRIC_COLUMNS = tuple(c.name for c in METRICS.columns if c.name != "standard_error")
 EMPHASISED = 4  # with more lines than this only the first and the last have intervals and names
-MOST_OBSERVATIONS = 6  # sentences under one figure
+MOST_OBSERVATIONS = 8  # sentences under one figure
+with Path(__file__).with_name("figures.toml").open("rb") as file:
+    TEXTS = {n: {"section": section} | text for section, texts in tomllib.load(file).items() for n, text in texts.items()}
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class ReportFigure:
-    """Panels with a caption and one CSV; without panels, `missing` says why.
+    """Panels, and the rows behind them as CSV. figures.toml has the title, the caption, and why there may be no panels.
 
-    `observations` are sentences made from the numbers, `caption` says how to read the figure, `gaps` what is not shown and
-    why. `section` is that of the page; a `folded` figure is in a block that a reader opens.
+    `observations` are sentences made from the numbers, `gaps` what is not shown and why.
     """
 
     name: str
-    title: str
-    section: str
-    caption: str
-    missing: str
     panels: Sequence[Panel]
     rows: Sequence[MetricRow]
-    columns: Sequence[str] = METRIC_COLUMNS
-    observations: Sequence[str] = ()
-    gaps: Sequence[str] = ()
-    folded: bool = False
+    columns: Sequence[str]
+    observations: Sequence[str]
+    gaps: Sequence[str]
+    caption: str
+    missing: str
     kind = "figure"
+
+    @property
+    def text(self) -> Mapping[str, Any]:
+        """Section, title and folded."""
+        return TEXTS[self.name]
 
     @property
     def csv(self) -> str:
         """The data of the figure."""
         return csv_text(self.rows, self.columns)
+
+
+def figure(
+    data: ReportData,
+    name: str,
+    panels: Sequence[Panel],
+    rows: Sequence[MetricRow],
+    shown: Sequence[MetricRow] = (),
+    *,
+    sentences: Iterable[str] = (),
+    columns: Sequence[str] = (),
+    caption: str = "",
+    models: bool = True,
+    tasks: bool = True,
+) -> ReportFigure:
+    """A figure over `shown`, whose gaps are listed (also `models` and `tasks` without any row); `rows` are its data.
+
+    `columns` replace those of metrics, and `caption` is added to the one in figures.toml.
+    """
+    kept = [s for s in sentences if s]
+    if len(kept) > MOST_OBSERVATIONS:
+        kept[MOST_OBSERVATIONS:] = [f"The data has {len(kept) - MOST_OBSERVATIONS} more"]
+    gaps = _gaps(data, shown, models, tasks)
+    missing = TEXTS[name]["missing"] + notes_of(shown)
+    caption = TEXTS[name]["caption"] + caption
+    return ReportFigure(name, panels, rows, columns or METRIC_COLUMNS, kept, gaps, caption, missing)
 
 
 def csv_text(rows: Iterable[MetricRow], columns: Sequence[str]) -> str:
@@ -88,13 +119,7 @@ def change(what: str, rows: Iterable[MetricRow | None]) -> str:
     return f"{what} goes from {start} to {end} over the ladder{overlap}"
 
 
-def first_of(sentences: Iterable[str], most: int = MOST_OBSERVATIONS) -> tuple[str, ...]:
-    """The first few that say something; the others are counted."""
-    kept = [s for s in sentences if s]
-    return tuple(kept) if len(kept) <= most else (*kept[:most], f"{len(kept) - most} more are in the data")
-
-
-def gaps_in(data: ReportData, rows: Sequence[MetricRow], *, models: bool = True, tasks: bool = True) -> list[str]:
+def _gaps(data: ReportData, rows: Sequence[MetricRow], models: bool, tasks: bool) -> list[str]:
     """What these rows do not show, and why: their notes, then tasks and models of the study without any row."""
     measured = {(r["task"], r["model"]) for r in rows if has_number(r)}
     present = {(r["task"], r["model"]) for r in rows}
@@ -181,8 +206,7 @@ def task_panels(
     label: str = "",
     *,
     row: str = "",
-    low: float | None = None,
-    high: float | None = None,
+    limits: tuple[float | None, float | None] = (None, None),
     extra: Sequence[tuple[str, str]] = (),
 ) -> list[Panel]:
     """One panel per task, one line per model over a column of the rows; y axes of the same unit share their ends.
@@ -196,7 +220,7 @@ def task_panels(
             drawn.append((task, series, here[0]["statistic"]))
     spans: dict[bool, Span | None] = {}
     for kind in {is_percent(s) for *_, s in drawn}:
-        span = shared_span([n for _, series, s in drawn if is_percent(s) == kind for n in series], low, high)
+        span = shared_span([n for _, series, s in drawn if is_percent(s) == kind for n in series], *limits)
         spans[kind] = (-4.0, 104.0) if kind and span and max(span) > 40 else span
     return [
         lines_panel(f"{name}-{task}", task, series, x, label or statistic_name(s), span=spans[is_percent(s)], row=row)

@@ -58,8 +58,8 @@ def _mining(data: ReportData) -> list[Block]:
     for task, r in {r["task"]: r for r in data.mining if r["candidates"]}.items():
         total, below, contained = (r[name] for name in ("candidates", "below_gamma", "contained"))
         totals.append((task, *map(integer, (total, below, contained)), _percent(total - below - contained, total)))
-    columns = ("task", "candidates", "below the lowest γ", "one inside the other", "accepted")
-    return [*blocks, HtmlTable("Mining, all n together", columns, totals, range(1, 5))] if totals else blocks
+    total_columns = ("task", "candidates", "below the lowest γ", "one inside the other", "accepted")
+    return [*blocks, HtmlTable("Mining, all n together", total_columns, totals, range(1, 5))] if totals else blocks
 
 
 def documents(data: ReportData) -> list[Block]:
@@ -88,13 +88,17 @@ def contaminated(data: ReportData) -> list[Block]:
         longest.setdefault((r["task"], r["example"]), r)
     for task in dict.fromkeys(r["task"] for r in data.contaminated):
         rows = sorted((r for r in longest.values() if r["task"] == task), key=lambda r: (-r["order"], r["example"]))
-        lines = []
+        examples: list[tuple[Any, ...]] = []
         for r in rows[:SHOWN_CONTAMINATED]:
             document = f"{r['source']} · {r['id']}"
-            lines.append((r["example"], r["side"], r["order"], r["ngram"], integer(r["documents"]), document))
-        rest = f"; {integer(len(rows) - len(lines))} more are in the table `contamination`" if len(rows) > len(lines) else ""
+            examples.append((r["example"], r["side"], r["order"], r["ngram"], integer(r["documents"]), document))
+        rest = (
+            f"; {integer(len(rows) - len(examples))} more are in the table `contamination`"
+            if len(rows) > len(examples)
+            else ""
+        )
         caption = f"The longest shared n-gram of each example, and the first document that contains it{rest}"
         columns = ("example", "side", "n", "n-gram", "documents", "first document")
         summary = f"{task}: {integer(len(rows))} example{'s' * (len(rows) != 1)}"
-        blocks.append(Folded(summary, [HtmlTable(caption, columns, lines, (2, 4))]))
+        blocks.append(Folded(summary, [HtmlTable(caption, columns, examples, (2, 4))]))
     return blocks

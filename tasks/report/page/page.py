@@ -35,7 +35,7 @@ def page(data: ReportData, figures: Sequence[ReportFigure]) -> str:
     """The whole of index.html."""
 
     def drawn(section: str) -> list[Block]:
-        return [f for f in figures if f.section == section]
+        return [f for f in figures if f.text["section"] == section]
 
     sections: tuple[tuple[str, str, list[Block]], ...] = (
         ("answer", "Task by task", [Custom("answer", answer(data))]),

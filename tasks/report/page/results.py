@@ -7,24 +7,12 @@ from typing import Any
 
 from tasks.report.data import ReportData
 from tasks.report.figures.report_figure import METRIC_COLUMNS, csv_text
-from tasks.report.formatting import NO_EVIDENCE, integer, with_interval
-from tasks.report.numbers import (
-    HUNDREDS,
-    PRIMARY,
-    SHARES,
-    MetricRow,
-    ResultsLine,
-    has_interval,
-    has_number,
-    label_of,
-    last_checkpoints,
-    sizes,
-)
+from tasks.report.formatting import any_number, integer
+from tasks.report.numbers import PRIMARY, MetricRow, ResultsLine, has_number, label_of, last_checkpoints, sizes
 from tasks.report.page.blocks import Block, Custom, Folded, HtmlTable, Remark
 from tasks.report.page.html import data_link
 
 MOST_LINES = 600  # of one measure
-CORRELATIONS = ("spearman", "pearson", "kendall", "spearman_difference")
 
 
 def results_csv(data: ReportData) -> str:
@@ -89,21 +77,11 @@ def _measure_table(data: ReportData, measure: str, rows: Sequence[MetricRow]) ->
     for (*place, label), of_models in [*lines.items()][:MOST_LINES]:
         positions = {r["x"] for r in of_models.values()}
         at = f"x = {next(iter(positions)):.4g}" if len(positions) == 1 and None not in positions else ""
-        notes = "; ".join(dict.fromkeys(r["note"] for r in of_models.values() if r["note"]))
-        numbers = [_general(of_models[m]) if m in of_models else "–" for m in models]
+        notes = "; ".join(dict.fromkeys(of_models[m]["note"] for m in models if m in of_models and of_models[m]["note"]))
+        numbers = [any_number(of_models[m]) if m in of_models else "–" for m in models]
         cells.append((*place, ", ".join(filter(None, (label, at))), *numbers, notes))
     rest = len(lines) - len(cells)
     caption = f"{measure}: estimates with 95 % intervals, at the last checkpoint of each model"
     caption += f"; {integer(rest)} more lines are in the table `metrics`" if rest else ""
     columns = ("task", "statistic", "n", "unit", "detail", *(m or "corpus" for m in models), "note")
     return HtmlTable(caption, columns, cells, (2,))
-
-
-def _general(row: MetricRow) -> str:
-    """A number of any statistic with its interval."""
-    if not has_number(row):
-        return NO_EVIDENCE
-    if row["statistic"] in (*SHARES, *HUNDREDS, *CORRELATIONS):
-        return with_interval(row)
-    ends = f" [{row['low']:.4g}, {row['high']:.4g}]" if has_interval(row) else ""
-    return f"{row['estimate']:.4g}{ends}".replace("-", "−")

@@ -148,11 +148,5 @@ def _height(heading: str, row: Sequence[Panel]) -> float:
 
 def _unique_ids(svg: str) -> str:
     """Matplotlib defines an equal marker anew for each line, under the same id; only the first keeps it."""
-    used: set[str] = set()
-
-    def keep(match: re.Match[str]) -> str:
-        first = match[1] not in used
-        used.add(match[1])
-        return match[0] if first else ""
-
-    return re.sub(r'\s+id="([^"]*)"', keep, svg)
+    first = {match[1]: match.start() for match in reversed(list(re.finditer(r'\s+id="([^"]*)"', svg)))}
+    return re.sub(r'\s+id="([^"]*)"', lambda m: m[0] if first[m[1]] == m.start() else "", svg)
