@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.corpora import Corpora, Stream
-from benchmarks.measure import Side
+from benchmarks.side import BenchmarkSide, Case
 
-Case = Mapping[str, Any]
 ORDERS = tuple(range(1, 9))
 
 
@@ -28,7 +27,7 @@ def _inside(stream: Stream, n: int) -> np.ndarray:
     return np.flatnonzero(whole)
 
 
-def one_order(corpora: Corpora, case: Case) -> Side:
+def one_order(corpora: Corpora, case: Case) -> BenchmarkSide:
     """Ours; counts documents besides."""
     from tasks.ngrams.kernels.order_kernels import count_order
 
@@ -37,7 +36,7 @@ def one_order(corpora: Corpora, case: Case) -> Side:
     def answer(found: tuple[np.ndarray, np.ndarray, np.ndarray]) -> dict[str, np.ndarray]:
         return {"grams": _digest(found[0].view(">u4").astype(np.uint64)), "occurrences": found[1].astype(np.int64)}
 
-    return Side(work=lambda _: count_order(ids, offsets, case["n"], 1), items=len(ids), answer=answer)
+    return BenchmarkSide(work=lambda _: count_order(ids, offsets, case["n"], 1), items=len(ids), answer=answer)
 
 
 def _digest(grams: np.ndarray) -> np.ndarray:
@@ -45,7 +44,7 @@ def _digest(grams: np.ndarray) -> np.ndarray:
     return (grams << np.array([48, 32, 16, 0], np.uint64)).sum(axis=1, dtype=np.uint64)
 
 
-def numpy_order(corpora: Corpora, case: Case) -> Side:
+def numpy_order(corpora: Corpora, case: Case) -> BenchmarkSide:
     """np.unique of four ids packed into 64 bits."""
     stream = corpora.tokens(case["tokens"])
     at = _inside(stream, case["n"])
@@ -57,10 +56,10 @@ def numpy_order(corpora: Corpora, case: Case) -> Side:
             packed = (packed << np.uint64(16)) | ids[at + k]
         return np.unique(packed, return_counts=True)
 
-    return Side(work=work, items=len(ids), answer=lambda found: {"grams": found[0], "occurrences": found[1]})
+    return BenchmarkSide(work=work, items=len(ids), answer=lambda found: {"grams": found[0], "occurrences": found[1]})
 
 
-def polars_order(corpora: Corpora, case: Case) -> Side:
+def polars_order(corpora: Corpora, case: Case) -> BenchmarkSide:
     """polars' streaming group-by over a Parquet file with a column for each of the ids."""
     import polars as pl
 
@@ -77,7 +76,7 @@ def polars_order(corpora: Corpora, case: Case) -> Side:
             "occurrences": found["len"].to_numpy().astype(np.int64),
         }
 
-    return Side(
+    return BenchmarkSide(
         work=lambda _: pl.scan_parquet(path).group_by(names).agg(pl.len()).collect(engine="streaming"),
         items=len(stream[0]),
         answer=answer,
@@ -128,7 +127,7 @@ def _linked(root: str) -> str:
     return str(temporary)
 
 
-def all_orders(corpora: Corpora, case: Case) -> Side:
+def all_orders(corpora: Corpora, case: Case) -> BenchmarkSide:
     """Ours: the step `count`, from a table of words to sorted tables of n = 1..8, through the disk."""
     from tasks.cluster.cluster import Cluster
     from tasks.ngrams.count.count import COUNT
@@ -143,7 +142,7 @@ def all_orders(corpora: Corpora, case: Case) -> Side:
         spilled = sum(Path(store.part_path(p)).stat().st_size for p in found["ngram_suffixes"])
         return {"spilled_bytes": spilled, "rows": sum(store.open(p).metadata.num_rows for p in found["ngram_counts"])}
 
-    return Side(
+    return BenchmarkSide(
         work=lambda _: _in_stages(COUNT, study, store, tables, here, _execute),
         items=case["tokens"],
         extra=sizes,
@@ -152,10 +151,10 @@ def all_orders(corpora: Corpora, case: Case) -> Side:
 
 
 # -- workers ----------------------------------------------------------------------------------------------------------
-def workers(number: int) -> Callable[[Corpora, Case], Side]:
+def workers(number: int) -> Callable[[Corpora, Case], BenchmarkSide]:
     """Words and counts of documents in some parts, on so many Dask workers."""
 
-    def side(corpora: Corpora, case: Case) -> Side:
+    def side(corpora: Corpora, case: Case) -> BenchmarkSide:
         from tasks.cluster.cluster import Cluster
         from tasks.corpus.encode import WORDS
         from tasks.ngrams.count.count import COUNT
@@ -178,6 +177,6 @@ def workers(number: int) -> Callable[[Corpora, Case], Side]:
             digests = "".join(store.sha256(store.part_path(p)) for p in found["ngram_counts"])
             return {"bytes": np.frombuffer(bytes.fromhex(digests), np.uint8)}
 
-        return Side(work=work, items=case["tokens"], answer=answer, close=close)
+        return BenchmarkSide(work=work, items=case["tokens"], answer=answer, close=close)
 
     return side

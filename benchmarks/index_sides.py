@@ -18,9 +18,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.corpora import SEPARATOR, Corpora, Stream, ngrams, pairs, places
-from benchmarks.measure import Side
+from benchmarks.side import BenchmarkSide, Case
 
-Case = Mapping[str, Any]
 CONTEXT = 63
 SAMPLE = 250_000  # ids read beforehand to tell the rarer n-gram of a pair, as the step `query` does
 CHECKED = 150
@@ -101,7 +100,7 @@ def _engine(corpora: Corpora, case: Case) -> Any:
 
 
 # -- building ---------------------------------------------------------------------------------------------------------
-def build(corpora: Corpora, case: Case) -> Side:
+def build(corpora: Corpora, case: Case) -> BenchmarkSide:
     """Ours, with its files written."""
     from tasks.ngrams.kernels import suffix_kernels
 
@@ -113,10 +112,10 @@ def build(corpora: Corpora, case: Case) -> Side:
         return folder
 
     fresh = _Folders()
-    return Side(work=work, items=len(ids), fresh=fresh, close=fresh.close)
+    return BenchmarkSide(work=work, items=len(ids), fresh=fresh, close=fresh.close)
 
 
-def infinigram_build(corpora: Corpora, case: Case) -> Side:
+def infinigram_build(corpora: Corpora, case: Case) -> BenchmarkSide:
     """infini-gram's indexer; its tokens are written beforehand."""
     import infini_gram  # noqa: F401
 
@@ -127,7 +126,7 @@ def infinigram_build(corpora: Corpora, case: Case) -> Side:
         _infinigram_tokens(folder, stream)
         return folder
 
-    return Side(work=_build_infinigram, items=len(stream[0]), fresh=fresh, close=folders.close)
+    return BenchmarkSide(work=_build_infinigram, items=len(stream[0]), fresh=fresh, close=folders.close)
 
 
 class _Folders:
@@ -147,38 +146,38 @@ class _Folders:
 
 
 # -- counts -----------------------------------------------------------------------------------------------------------
-def counts(corpora: Corpora, case: Case) -> Side:
+def counts(corpora: Corpora, case: Case) -> BenchmarkSide:
     """Ours: all questions at once, of a suffix array."""
     from tasks.ngrams.kernels import suffix_kernels
 
     stream = corpora.tokens(case["tokens"])
     index, asked = suffix_kernels.build(*stream), _laid_out(ngrams(stream, case["queries"], case["n"]))
-    return Side(
+    return BenchmarkSide(
         work=lambda _: suffix_kernels.counts([index], [asked[0]], asked[1]),
         items=case["queries"],
         answer=lambda found: {"counts": found},
     )
 
 
-def infinigram_counts(corpora: Corpora, case: Case) -> Side:
+def infinigram_counts(corpora: Corpora, case: Case) -> BenchmarkSide:
     """infini-gram, one question after the other: its way to be asked."""
     engine = _engine(corpora, case)
     asked = ngrams(corpora.tokens(case["tokens"]), case["queries"], case["n"])[: case["peers"]].tolist()
-    return Side(
+    return BenchmarkSide(
         work=lambda _: [engine.count(gram)["count"] for gram in asked],
         items=len(asked),
         answer=lambda found: {"counts": np.array(found)},
     )
 
 
-def tokengrams_counts(corpora: Corpora, case: Case) -> Side:
+def tokengrams_counts(corpora: Corpora, case: Case) -> BenchmarkSide:
     """tokengrams, likewise."""
     from tokengrams import MemmapIndex
 
     stream = corpora.tokens(case["tokens"])
     index = MemmapIndex(*_tokengrams_files(corpora, case["tokens"], stream), vocab=SEPARATOR + 1)
     asked = ngrams(stream, case["queries"], case["n"])[: case["peers"]].tolist()
-    return Side(
+    return BenchmarkSide(
         work=lambda _: [index.count(gram) for gram in asked],
         items=len(asked),
         answer=lambda found: {"counts": np.array(found)},
@@ -195,20 +194,20 @@ def _texts(stream: Stream, count: int) -> np.ndarray:
     return asked
 
 
-def infinigrams(corpora: Corpora, case: Case) -> Side:
+def infinigrams(corpora: Corpora, case: Case) -> BenchmarkSide:
     """Ours: both the longest suffix that is followed by anything, and the longest that the asked id follows."""
     from tasks.ngrams.kernels import suffix_kernels
 
     stream = corpora.tokens(case["tokens"])
     index, asked = suffix_kernels.build(*stream), _laid_out(_texts(stream, case["queries"]))
-    return Side(
+    return BenchmarkSide(
         work=lambda _: suffix_kernels.infinigram([index], [asked[0]], asked[1]),
         items=case["queries"],
         answer=lambda f: {"suffix": f.suffix, "numerator": f.numerator, "denominator": f.denominator},
     )
 
 
-def infinigram_probabilities(corpora: Corpora, case: Case) -> Side:
+def infinigram_probabilities(corpora: Corpora, case: Case) -> BenchmarkSide:
     """infini-gram's `infgram_prob`."""
     engine = _engine(corpora, case)
     asked = _texts(corpora.tokens(case["tokens"]), case["queries"])[: case["peers"]].tolist()
@@ -217,11 +216,13 @@ def infinigram_probabilities(corpora: Corpora, case: Case) -> Side:
         names = {"suffix": "suffix_len", "numerator": "cont_cnt", "denominator": "prompt_cnt"}
         return {ours: np.array([f[theirs] for f in found]) for ours, theirs in names.items()}
 
-    return Side(work=lambda _: [engine.infgram_prob(text[:-1], text[-1]) for text in asked], items=len(asked), answer=answer)
+    return BenchmarkSide(
+        work=lambda _: [engine.infgram_prob(text[:-1], text[-1]) for text in asked], items=len(asked), answer=answer
+    )
 
 
 # -- pairs ------------------------------------------------------------------------------------------------------------
-def document_pairs(corpora: Corpora, case: Case) -> Side:
+def document_pairs(corpora: Corpora, case: Case) -> BenchmarkSide:
     """Ours: everything from the questions to the counts of every pair, in one pass over the corpus."""
     from tasks.ngrams.kernels import ngram_kernels, pair_kernels, scan_kernels
 
@@ -252,7 +253,7 @@ def document_pairs(corpora: Corpora, case: Case) -> Side:
     def extra(found: tuple[np.ndarray, np.ndarray]) -> dict[str, Any]:
         return {"tokens": len(ids), "distinct_ngrams": len(lengths), "found_pairs": int((found[1] > 0).sum())}
 
-    return Side(work=work, items=len(ends), check=check, extra=extra)
+    return BenchmarkSide(work=work, items=len(ends), check=check, extra=extra)
 
 
 def _documents(ids: np.ndarray, offsets: np.ndarray, gram: np.ndarray) -> Iterator[int]:
@@ -264,11 +265,11 @@ def _documents(ids: np.ndarray, offsets: np.ndarray, gram: np.ndarray) -> Iterat
     yield from np.unique(document[at + len(gram) <= offsets[document + 1]]).tolist()
 
 
-def infinigram_pairs(corpora: Corpora, case: Case) -> Side:
+def infinigram_pairs(corpora: Corpora, case: Case) -> BenchmarkSide:
     """infini-gram's AND of two n-grams. It counts positions near each other, not documents, so answers are not compared."""
     engine = _engine(corpora, case)
     gram_ids, gram_offsets, ends = pairs(corpora.tokens(case["tokens"]), case["queries"])
     grams = [gram_ids[low:high].tolist() for low, high in zip(gram_offsets, gram_offsets[1:], strict=False)]
     chosen = np.random.default_rng(0).permutation(len(ends))[: case["peers"]]
     asked = [[[grams[x]], [grams[y]]] for x, y in ends[chosen].tolist()]
-    return Side(work=lambda _: [engine.count_cnf(cnf)["count"] for cnf in asked], items=len(asked))
+    return BenchmarkSide(work=lambda _: [engine.count_cnf(cnf)["count"] for cnf in asked], items=len(asked))

@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.corpora import Corpora
-from benchmarks.measure import Side
+from benchmarks.side import BenchmarkSide, Case
 
-Case = Mapping[str, Any]
 SYLLABLES = np.array([a + b for a in "bdfgklmnprstvz" for b in "aeiou"])
 
 
@@ -51,7 +50,7 @@ def _ngrams(case: Case) -> list[str]:
     return sorted({" ".join(rng.choice(words, rng.integers(1, 6))) for _ in range(case["ngrams"])})
 
 
-def embedding(corpora: Corpora, case: Case) -> Side:
+def embedding(corpora: Corpora, case: Case) -> BenchmarkSide:
     """Ours: what `embed` calls, in its pieces."""
     from tasks.taskgrams.embed import NGRAMS_AT_ONCE
     from tasks.text.encoders.ngram_encoders import fit
@@ -62,17 +61,17 @@ def embedding(corpora: Corpora, case: Case) -> Side:
         pieces = range(0, len(ngrams), NGRAMS_AT_ONCE)
         return np.concatenate([encoder.encode("input", ngrams[at : at + NGRAMS_AT_ONCE]) for at in pieces])
 
-    return Side(work=work, items=len(ngrams), answer=lambda vectors: {"vectors": vectors})
+    return BenchmarkSide(work=work, items=len(ngrams), answer=lambda vectors: {"vectors": vectors})
 
 
-def sentence_transformers(corpora: Corpora, case: Case) -> Side:
+def sentence_transformers(corpora: Corpora, case: Case) -> BenchmarkSide:
     """The encoder's own `encode` over all n-grams at once, as it comes: batches of 32."""
     import torch
     from sentence_transformers import SentenceTransformer
 
     torch.set_num_threads(1)
     model, ngrams = SentenceTransformer(_sentence_settings(64)["model"], device="cpu"), _ngrams(case)
-    return Side(
+    return BenchmarkSide(
         work=lambda _: model.encode(ngrams, normalize_embeddings=True, show_progress_bar=False),
         items=len(ngrams),
         answer=lambda vectors: {"vectors": vectors},
@@ -84,7 +83,7 @@ def nearly_equal_vectors(ours: Mapping[str, Any], peers: Mapping[str, Any]) -> s
     return "" if np.abs(ours["vectors"] - peers["vectors"]).max() < 1e-5 else "vectors differ"
 
 
-def association(corpora: Corpora, case: Case) -> Side:
+def association(corpora: Corpora, case: Case) -> BenchmarkSide:
     """The steps extract, embed and align over invented parallel sentences, with `association`, from table to table."""
     from schemas import CONTRACTS, Study
     from tasks.step import Step, keyed, run_job
@@ -144,7 +143,7 @@ def association(corpora: Corpora, case: Case) -> Side:
         if earlier.name == step.name:
             break
         run(earlier)
-    return Side(
+    return BenchmarkSide(
         work=lambda _: run(step),
         items=lambda sums: int(sums["candidates"] if step is ALIGN else sums["input_ngrams"] + sums["output_ngrams"]),
         close=lambda: shutil.rmtree(folder, ignore_errors=True),
@@ -180,7 +179,7 @@ def _world(case: Case) -> tuple[list[tuple[np.ndarray, np.ndarray]], list[np.nda
 GAMMA = 0.1
 
 
-def alignment(corpora: Corpora, case: Case) -> Side:
+def alignment(corpora: Corpora, case: Case) -> BenchmarkSide:
     """Ours: what `align` does between reading and writing."""
     import polars as pl
 
@@ -215,10 +214,10 @@ def alignment(corpora: Corpora, case: Case) -> Side:
             "similarity": columns[3],
         }
 
-    return Side(work=work, items=lambda found: found[1], answer=answer)
+    return BenchmarkSide(work=work, items=lambda found: found[1], answer=answer)
 
 
-def pair_loop(corpora: Corpora, case: Case) -> Side:
+def pair_loop(corpora: Corpora, case: Case) -> BenchmarkSide:
     """A cosine by numpy for each new pair of each example."""
     examples, (x, y) = _world(case)
 
@@ -245,7 +244,7 @@ def pair_loop(corpora: Corpora, case: Case) -> Side:
             "similarity": np.array([found[0][p] for p in pairs]),
         }
 
-    return Side(work=work, items=lambda found: len(found[1]), answer=answer)
+    return BenchmarkSide(work=work, items=lambda found: len(found[1]), answer=answer)
 
 
 def same_pairs(ours: Mapping[str, Any], peers: Mapping[str, Any]) -> str:

@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.corpora import Corpora
-from benchmarks.measure import Side
+from benchmarks.side import BenchmarkSide, Case
 
-Case = Mapping[str, Any]
 SHAPE: dict[str, Any] = {
     "hidden_size": 256,
     "num_hidden_layers": 4,
@@ -98,7 +97,7 @@ def _ours(corpora: Corpora) -> Any:
     return load(Source(_folder(corpora)), "random")
 
 
-def score_choices(corpora: Corpora, case: Case) -> Side:
+def score_choices(corpora: Corpora, case: Case) -> BenchmarkSide:
     """The step's own functions, from texts to log-probabilities of every token."""
     from tasks.models.load import repeatable
     from tasks.models.model_inputs import requests
@@ -111,12 +110,12 @@ def score_choices(corpora: Corpora, case: Case) -> Side:
             found = requests(model, [(prompt, "", option) for prompt, option in asked], [""] * len(asked))
             return score(model, found, BATCH_TOKENS)
 
-    return Side(
+    return BenchmarkSide(
         work=work, items=len(asked), answer=lambda found: {"scores": np.array([v.astype(np.float64).sum() for v in found])}
     )
 
 
-def answer_questions(corpora: Corpora, case: Case) -> Side:
+def answer_questions(corpora: Corpora, case: Case) -> BenchmarkSide:
     """Greedy answers."""
     from tasks.models.generate import generate
     from tasks.models.load import repeatable
@@ -128,7 +127,7 @@ def answer_questions(corpora: Corpora, case: Case) -> Side:
             answers, _ = generate(model, [(prompt, " ") for prompt in asked], NEW, (STOP,), BATCH_TOKENS)
         return [model.tokenizer.decode(a.tokens, skip_special_tokens=False) for a in answers]
 
-    return Side(work=work, items=len(asked), answer=_said)
+    return BenchmarkSide(work=work, items=len(asked), answer=_said)
 
 
 def _said(found: list[str]) -> Mapping[str, Any]:
@@ -151,7 +150,7 @@ def _plain(corpora: Corpora) -> tuple[Any, Any]:
     return network, Tokenizer.from_file(str(folder / "tokenizer.json"))
 
 
-def score_one_at_a_time(corpora: Corpora, case: Case) -> Side:
+def score_one_at_a_time(corpora: Corpora, case: Case) -> BenchmarkSide:
     """A forward pass for each option."""
     import torch
 
@@ -167,10 +166,10 @@ def score_one_at_a_time(corpora: Corpora, case: Case) -> Side:
         with torch.inference_mode():
             return [one(*request) for request in asked]
 
-    return Side(work=work, items=len(asked), answer=lambda found: {"scores": np.array(found)})
+    return BenchmarkSide(work=work, items=len(asked), answer=lambda found: {"scores": np.array(found)})
 
 
-def answer_one_at_a_time(corpora: Corpora, case: Case) -> Side:
+def answer_one_at_a_time(corpora: Corpora, case: Case) -> BenchmarkSide:
     """transformers' `generate` for each prompt, with its key-value cache."""
     import torch
 
@@ -183,7 +182,7 @@ def answer_one_at_a_time(corpora: Corpora, case: Case) -> Side:
         )
         return tokenizer.decode(said[0, ids.shape[1] :].tolist(), skip_special_tokens=False)
 
-    return Side(work=lambda _: [one(prompt) for prompt in asked], items=len(asked), answer=_said)
+    return BenchmarkSide(work=lambda _: [one(prompt) for prompt in asked], items=len(asked), answer=_said)
 
 
 # -- lm-evaluation-harness --------------------------------------------------------------------------------------------
@@ -214,20 +213,20 @@ def instances(kind: str, arguments: list[tuple[Any, ...]]) -> list[Any]:
     return [Instance(request_type=kind, doc={}, arguments=a, idx=i) for i, a in enumerate(arguments)]  # type: ignore[arg-type]
 
 
-def score_with_harness(corpora: Corpora, case: Case) -> Side:
+def score_with_harness(corpora: Corpora, case: Case) -> BenchmarkSide:
     """`loglikelihood`."""
     model, asked = harness(_folder(corpora), SCORED), choices(corpora, case)
     requests = instances("loglikelihood", list(asked))
-    return Side(
+    return BenchmarkSide(
         work=lambda _: model.loglikelihood(requests, disable_tqdm=True),
         items=len(asked),
         answer=lambda found: {"scores": np.array([score for score, _ in found])},
     )
 
 
-def answer_with_harness(corpora: Corpora, case: Case) -> Side:
+def answer_with_harness(corpora: Corpora, case: Case) -> BenchmarkSide:
     """`generate_until`, greedily."""
     model, asked = harness(_folder(corpora), ANSWERED), questions(corpora, case)
     how = {"until": [STOP], "max_gen_toks": NEW, "do_sample": False}
     requests = instances("generate_until", [(prompt, dict(how)) for prompt in asked])
-    return Side(work=lambda _: model.generate_until(requests, disable_tqdm=True), items=len(asked), answer=_said)
+    return BenchmarkSide(work=lambda _: model.generate_until(requests, disable_tqdm=True), items=len(asked), answer=_said)

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from benchmarks.corpora import Corpora
-from benchmarks.measure import Side
+from benchmarks.side import BenchmarkSide
 
 TASKS = ("facts", "choices", "sums", "translation")
 REMEDIES = (
@@ -27,7 +27,7 @@ REMEDIES = (
 )
 
 
-def report(corpora: Corpora, case: Mapping[str, Any]) -> Side:
+def report(corpora: Corpora, case: Mapping[str, Any]) -> BenchmarkSide:
     """All files of the report: page, figures as SVG and PDF, their data."""
     from schemas import CONTRACTS, Study
     from tasks.report.build import REPORT
@@ -111,7 +111,7 @@ def report(corpora: Corpora, case: Mapping[str, Any]) -> Side:
             raise RuntimeError(result["error"])
         return Path(store.folder("report_files", job.key))
 
-    return Side(
+    return BenchmarkSide(
         work=work,
         items=len(metrics),
         fresh=fresh,

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.corpora import Corpora
-from benchmarks.measure import ROOT, Side
+from benchmarks.side import ROOT, BenchmarkSide
 from flows.servers.processes import HOST, api, end, server_command, server_environment, wait_until_up
 
 STUDY = """\
@@ -45,7 +45,7 @@ files = ["corpus/*.jsonl"]
 """
 
 
-def orchestration(corpora: Corpora, case: Mapping[str, Any]) -> Side:
+def orchestration(corpora: Corpora, case: Mapping[str, Any]) -> BenchmarkSide:
     """A planted study without models through `taskgram run`, in one process, so that nothing happens at the same time."""
     folder = Path(tempfile.mkdtemp(prefix="taskgram-benchmark-"))
     (folder / "study.toml").write_text(STUDY.format(tokens=case["tokens"]), encoding="utf-8")
@@ -57,7 +57,7 @@ def orchestration(corpora: Corpora, case: Mapping[str, Any]) -> Side:
     def work(root: Path) -> tuple[Path, float]:
         return root, _run(folder / "study.toml", root, "--workers", "0")
 
-    return Side(
+    return BenchmarkSide(
         work=work,
         items=case["tokens"],
         fresh=fresh,
@@ -66,7 +66,7 @@ def orchestration(corpora: Corpora, case: Mapping[str, Any]) -> Side:
     )
 
 
-def partitions(corpora: Corpora, case: Mapping[str, Any]) -> Side:
+def partitions(corpora: Corpora, case: Mapping[str, Any]) -> BenchmarkSide:
     """One step of so many parts, each of a file of three short lines, on two workers, with a Prefect server that is asked all the
     while, as a person who watches would.
     """
@@ -120,7 +120,7 @@ def partitions(corpora: Corpora, case: Mapping[str, Any]) -> Side:
         end(server.pid)
         shutil.rmtree(folder, ignore_errors=True)
 
-    return Side(work=work, items=case["parts"], fresh=fresh, extra=extra, close=close)
+    return BenchmarkSide(work=work, items=case["parts"], fresh=fresh, extra=extra, close=close)
 
 
 def _ask(address: str, waits: list[float], over: threading.Event) -> None:

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.corpora import Corpora
-from benchmarks.measure import Side
+from benchmarks.side import BenchmarkSide, Case
 
-Case = Mapping[str, Any]
 SEED = 1
 
 
@@ -22,19 +21,19 @@ def rows(case: Case) -> tuple[np.ndarray, np.ndarray]:
     return columns, rng.integers(0, case["rows"] // 20, case["rows"])
 
 
-def bootstrap(corpora: Corpora, case: Case) -> Side:
+def bootstrap(corpora: Corpora, case: Case) -> BenchmarkSide:
     """Ours: every draw, sorting included."""
     from tasks.statistics.bootstrap import bootstrap_many
 
     columns, example = rows(case)
-    return Side(
+    return BenchmarkSide(
         work=lambda _: bootstrap_many(columns, example, None, case["draws"], SEED),
         items=case["draws"],
         answer=lambda found: {"rho": found[:, 0, 1]},
     )
 
 
-def scipy_loop(corpora: Corpora, case: Case) -> Side:
+def scipy_loop(corpora: Corpora, case: Case) -> BenchmarkSide:
     """scipy.stats.spearmanr of each resample; that its rows lie there already is not charged."""
     from scipy import stats
 
@@ -45,7 +44,7 @@ def scipy_loop(corpora: Corpora, case: Case) -> Side:
     assert counts is not None
     codes = np.unique(example, return_inverse=True)[1]
     resamples = [np.repeat(columns, counts[d][codes], axis=1) for d in range(case["peers"])]
-    return Side(
+    return BenchmarkSide(
         work=lambda _: np.array([stats.spearmanr(x, y).statistic for x, y in resamples]),
         items=case["peers"],
         answer=lambda found: {"rho": found},

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from benchmarks.corpora import Corpora
-from benchmarks.measure import Side
-
-Case = Mapping[str, Any]
+from benchmarks.side import BenchmarkSide, Case
 
 
-def tokeniser(corpora: Corpora, case: Case) -> Side:
+def tokeniser(corpora: Corpora, case: Case) -> BenchmarkSide:
     """Ours; compiled anew for each run, so that it remembers no pre-token."""
     from tasks.text.bpe.fast_bpe import compile_tokenizer
 
     texts, text = corpora.texts(case["tokens"]), corpora.tokenizer()
     compiled = compile_tokenizer.__wrapped__(text)
-    return Side(
+    return BenchmarkSide(
         work=lambda tokeniser: tokeniser.encode(texts),
         items=lambda found: len(found[0]),
         fresh=lambda: compile_tokenizer.__wrapped__(text),
@@ -28,7 +25,7 @@ def tokeniser(corpora: Corpora, case: Case) -> Side:
     )
 
 
-def tokenizers(corpora: Corpora, case: Case) -> Side:
+def tokenizers(corpora: Corpora, case: Case) -> BenchmarkSide:
     """Hugging Face tokenizers, encode_batch on one core."""
     from tasks.text.bpe.tokenizer import load_tokenizer
 
@@ -43,12 +40,12 @@ def tokenizers(corpora: Corpora, case: Case) -> Side:
         ids = np.fromiter((i for one in lists for i in one), np.int32)
         return {"ids": ids, "offsets": np.cumsum([0, *map(len, lists)])}
 
-    return Side(
+    return BenchmarkSide(
         work=work, items=lambda encoded: sum(len(e.ids) for e in encoded), fresh=lambda: load_tokenizer(text), answer=answer
     )
 
 
-def analyzer(corpora: Corpora, case: Case) -> Side:
+def analyzer(corpora: Corpora, case: Case) -> BenchmarkSide:
     """Ours: the words of all texts as ids."""
     from tasks.text.words.word_ids import WordIds
 
@@ -61,10 +58,10 @@ def analyzer(corpora: Corpora, case: Case) -> Side:
         words, rank = found[0].sorted()
         return {"ids": rank[found[1]], "offsets": found[2], "words": np.frombuffer("\n".join(words).encode(), np.uint8)}
 
-    return Side(work=work, items=lambda found: len(found[1]), fresh=WordIds, answer=answer)
+    return BenchmarkSide(work=work, items=lambda found: len(found[1]), fresh=WordIds, answer=answer)
 
 
-def regex_loop(corpora: Corpora, case: Case) -> Side:
+def regex_loop(corpora: Corpora, case: Case) -> BenchmarkSide:
     """The analyzer's definition, text by text; words become ids through a dict."""
     from tasks.text.words.analyzer import words_of
 
@@ -85,4 +82,4 @@ def regex_loop(corpora: Corpora, case: Case) -> Side:
             "words": np.frombuffer("\n".join(words).encode(), np.uint8),
         }
 
-    return Side(work=work, items=lambda found: sum(map(len, found[1])), fresh=dict, answer=answer)
+    return BenchmarkSide(work=work, items=lambda found: sum(map(len, found[1])), fresh=dict, answer=answer)
