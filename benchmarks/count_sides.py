@@ -1,4 +1,4 @@
-"""Counting all n-grams: one order beside polars and NumPy, all orders out of core, and two workers beside one."""
+"""Counting all n-grams: one order against polars and NumPy, all orders out of core, two workers against one."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def _inside(stream: Stream, n: int) -> np.ndarray:
 
 
 def one_order(corpora: Corpora, case: Case) -> BenchmarkSide:
-    """Ours; counts documents besides."""
+    """Ours; it also counts documents."""
     from tasks.ngrams.kernels.order_kernels import count_order
 
     ids, offsets = corpora.tokens(case["tokens"])
 
-    def answer(found: tuple[np.ndarray, np.ndarray, np.ndarray]) -> dict[str, np.ndarray]:
-        return {"grams": _digest(found[0].view(">u4").astype(np.uint64)), "occurrences": found[1].astype(np.int64)}
+    def answer(result: tuple[np.ndarray, np.ndarray, np.ndarray]) -> dict[str, np.ndarray]:
+        return {"grams": _digest(result[0].view(">u4").astype(np.uint64)), "occurrences": result[1].astype(np.int64)}
 
     return BenchmarkSide(work=lambda _: count_order(ids, offsets, case["n"], 1), items=len(ids), answer=answer)
 
@@ -56,7 +56,7 @@ def numpy_order(corpora: Corpora, case: Case) -> BenchmarkSide:
             packed = (packed << np.uint64(16)) | ids[at + k]
         return np.unique(packed, return_counts=True)
 
-    return BenchmarkSide(work=work, items=len(ids), answer=lambda found: {"grams": found[0], "occurrences": found[1]})
+    return BenchmarkSide(work=work, items=len(ids), answer=lambda result: {"grams": result[0], "occurrences": result[1]})
 
 
 def polars_order(corpora: Corpora, case: Case) -> BenchmarkSide:
@@ -69,11 +69,11 @@ def polars_order(corpora: Corpora, case: Case) -> BenchmarkSide:
         at = _inside(stream, case["n"])
         pl.DataFrame({name: stream[0][at + k].astype(np.uint16) for k, name in enumerate(names)}).write_parquet(path)
 
-    def answer(found: pl.DataFrame) -> dict[str, np.ndarray]:
-        found = found.sort(names)
+    def answer(result: pl.DataFrame) -> dict[str, np.ndarray]:
+        result = result.sort(names)
         return {
-            "grams": _digest(found.select(names).to_numpy().astype(np.uint64)),
-            "occurrences": found["len"].to_numpy().astype(np.int64),
+            "grams": _digest(result.select(names).to_numpy().astype(np.uint64)),
+            "occurrences": result["len"].to_numpy().astype(np.int64),
         }
 
     return BenchmarkSide(
@@ -101,26 +101,26 @@ def _in_stages(step: Any, study: Any, store: Any, tables: Mapping[str, Any], clu
     from schemas import CONTRACTS
     from tasks.step import keyed
 
-    known = {t: tables.get(t, ()) for t in step.reads} | dict(tables)
+    parts = {t: tables.get(t, ()) for t in step.reads} | dict(tables)
     for number, stage in enumerate(step.stages):
-        planned = [keyed(step, number, one) for one in stage.plan(study, known)]
+        planned = [keyed(step, number, one) for one in stage.plan(study, parts)]
         for finished in cluster.run(job, [(store, one, stage, CONTRACTS) for one in planned], step.name):
             if finished.error or "error" in finished.value:
                 raise RuntimeError(str(finished.error or finished.value["error"]))
         for index, contract in enumerate(stage.writes):
-            known[contract.name] = tuple(one.parts(stage)[index] for one in planned)
-    return known
+            parts[contract.name] = tuple(one.parts(stage)[index] for one in planned)
+    return parts
 
 
 def _execute(store: Any, planned: Any, stage: Any, contracts: Any) -> dict[str, Any]:
-    """A job and no more: between jobs a worker besides collects garbage, which takes a tenth of a second however small they are."""
+    """A job alone, without the garbage collection after it, which takes a tenth of a second however small the job is."""
     from tasks.step import Work
 
     return Work(store, planned, stage, contracts).execute()
 
 
 def _linked(root: str) -> str:
-    """A fresh root that begins with the tables of another, so that what is written can be thrown away."""
+    """A temporary root with links to the tables of another one."""
     temporary = Path(tempfile.mkdtemp(prefix="taskgram-benchmark-"))
     for table in Path(root).iterdir():
         (temporary / table.name).symlink_to(table.resolve())
@@ -138,9 +138,9 @@ def all_orders(corpora: Corpora, case: Case) -> BenchmarkSide:
     study = _study(min_count=case["min_count"], memory=case.get("memory", "1GB"))
     here = Cluster(0, "1GB", store.base)
 
-    def sizes(found: Mapping[str, Any]) -> dict[str, Any]:
-        spilled = sum(Path(store.part_path(p)).stat().st_size for p in found["ngram_suffixes"])
-        return {"spilled_bytes": spilled, "rows": sum(store.open(p).metadata.num_rows for p in found["ngram_counts"])}
+    def sizes(result: Mapping[str, Any]) -> dict[str, Any]:
+        spilled = sum(Path(store.part_path(p)).stat().st_size for p in result["ngram_suffixes"])
+        return {"spilled_bytes": spilled, "rows": sum(store.open(p).metadata.num_rows for p in result["ngram_counts"])}
 
     return BenchmarkSide(
         work=lambda _: _in_stages(COUNT, study, store, tables, here, _execute),
@@ -152,7 +152,7 @@ def all_orders(corpora: Corpora, case: Case) -> BenchmarkSide:
 
 # -- workers ----------------------------------------------------------------------------------------------------------
 def workers(number: int) -> Callable[[Corpora, Case], BenchmarkSide]:
-    """Words and counts of documents in some parts, on so many Dask workers."""
+    """Words and counts of documents in some parts, on this number of Dask workers."""
 
     def side(corpora: Corpora, case: Case) -> BenchmarkSide:
         from tasks.cluster.cluster import Cluster
@@ -173,8 +173,8 @@ def workers(number: int) -> Callable[[Corpora, Case], BenchmarkSide]:
             cluster.close()
             shutil.rmtree(store.base)
 
-        def answer(found: Mapping[str, Any]) -> dict[str, np.ndarray]:
-            digests = "".join(store.sha256(store.part_path(p)) for p in found["ngram_counts"])
+        def answer(result: Mapping[str, Any]) -> dict[str, np.ndarray]:
+            digests = "".join(store.sha256(store.part_path(p)) for p in result["ngram_counts"])
             return {"bytes": np.frombuffer(bytes.fromhex(digests), np.uint8)}
 
         return BenchmarkSide(work=work, items=case["tokens"], answer=answer, close=close)

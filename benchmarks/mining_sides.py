@@ -1,4 +1,4 @@
-"""Mining: n-grams embedded beside the encoder's own batches, and pairs compared beside a loop over them."""
+"""Mining: n-grams embedded, against the encoder's own batches; and pairs compared, against a loop."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def embedding(corpora: Corpora, case: Case) -> BenchmarkSide:
 
 
 def sentence_transformers(corpora: Corpora, case: Case) -> BenchmarkSide:
-    """The encoder's own `encode` over all n-grams at once, as it comes: batches of 32."""
+    """The encoder's own `encode` over all n-grams at once, with its default batches of 32."""
     import torch
     from sentence_transformers import SentenceTransformer
 
@@ -106,23 +106,15 @@ def association(corpora: Corpora, case: Case) -> BenchmarkSide:
     rng = np.random.default_rng(2)
     pairs = [sentences(case["sentences"], vocabulary(30_000, ending, rng), 14, rng) for ending in ("", "x")]
     n = case["sentences"]
-    rows = {
-        "task": ["t"] * n,
-        "split": ["mine"] * n,
+    constant = {"task": "t", "split": "mine", "separator": " ", "aliases": [], "options": [], "answer": -1}
+    constant |= dict.fromkeys(("group", "prompt", "sha256", "file", "version"), "")
+    varying = {
         "example": [f"{i:07d}" for i in range(n)],
         "row": list(range(1, n + 1)),
-        "group": [""] * n,
         "input": pairs[0],
         "output": pairs[1],
-        "prompt": [""] * n,
-        "separator": [" "] * n,
-        "aliases": [[]] * n,
-        "options": [[]] * n,
-        "answer": [-1] * n,
-        "sha256": [""] * n,
-        "file": [""] * n,
-        "version": [""] * n,
     }
+    rows = varying | {name: [value] * n for name, value in constant.items()}
     import pyarrow as pa
 
     with store.writing({"examples": CONTRACTS["examples"]}, "all", {"sums": {}}) as writer:
@@ -132,9 +124,9 @@ def association(corpora: Corpora, case: Case) -> BenchmarkSide:
     def run(one: Step) -> dict[str, Any]:
         (stage,) = one.stages
         (job,) = [keyed(one, 0, job) for job in stage.plan(study, tables)]
-        said = run_job(store, job, stage, CONTRACTS)
-        if "error" in said:
-            raise RuntimeError(said["error"])
+        result = run_job(store, job, stage, CONTRACTS)
+        if "error" in result:
+            raise RuntimeError(result["error"])
         for part in job.parts(stage):
             tables[part.table] = (part,)
         return dict(store.footer(job.parts(stage)[0])["sums"])
@@ -151,8 +143,8 @@ def association(corpora: Corpora, case: Case) -> BenchmarkSide:
 
 
 # -- alignment ---------------------------------------------------------------------------------------------------------
-class Held:
-    """Vectors that are at hand."""
+class VectorsInMemory:
+    """Vectors as `aligned` loads them."""
 
     def __init__(self, vectors: np.ndarray) -> None:
         self.vectors, self.length = vectors, vectors.shape[1]
@@ -199,14 +191,14 @@ def alignment(corpora: Corpora, case: Case) -> BenchmarkSide:
     ]
     sides = side_of(*frames)
     numbers = [np.array(side.ngrams.to_list()).astype(np.int64) for side in sides]
-    x, y = (Held(np.ascontiguousarray(v[n])) for v, n in zip(vectors, numbers, strict=True))
+    x, y = (VectorsInMemory(np.ascontiguousarray(v[n])) for v, n in zip(vectors, numbers, strict=True))
 
     def work(_: Any) -> tuple[list[Any], int]:
         spread = np.zeros(2 * STEPS + 1, dtype=np.int64)
         return list(aligned(*sides, x, y, GAMMA, spread, memory=1 << 40)), int(spread.sum())
 
-    def answer(found: tuple[list[Any], int]) -> dict[str, np.ndarray]:
-        columns = [np.concatenate(column) for column in zip(*found[0], strict=True)]
+    def answer(result: tuple[list[Any], int]) -> dict[str, np.ndarray]:
+        columns = [np.concatenate(column) for column in zip(*result[0], strict=True)]
         return {
             "input": numbers[0][columns[0]],
             "output": numbers[1][columns[1]],
@@ -214,7 +206,7 @@ def alignment(corpora: Corpora, case: Case) -> BenchmarkSide:
             "similarity": columns[3],
         }
 
-    return BenchmarkSide(work=work, items=lambda found: found[1], answer=answer)
+    return BenchmarkSide(work=work, items=lambda result: result[1], answer=answer)
 
 
 def pair_loop(corpora: Corpora, case: Case) -> BenchmarkSide:
@@ -235,20 +227,20 @@ def pair_loop(corpora: Corpora, case: Case) -> BenchmarkSide:
                     seen[pair] = seen.get(pair, 0) + 1
         return kept, seen
 
-    def answer(found: tuple[dict[tuple[int, int], float], dict[tuple[int, int], int]]) -> dict[str, np.ndarray]:
-        pairs = sorted(found[0])
+    def answer(result: tuple[dict[tuple[int, int], float], dict[tuple[int, int], int]]) -> dict[str, np.ndarray]:
+        pairs = sorted(result[0])
         return {
             "input": np.array([p[0] for p in pairs]),
             "output": np.array([p[1] for p in pairs]),
-            "examples": np.array([found[1][p] for p in pairs]),
-            "similarity": np.array([found[0][p] for p in pairs]),
+            "examples": np.array([result[1][p] for p in pairs]),
+            "similarity": np.array([result[0][p] for p in pairs]),
         }
 
-    return BenchmarkSide(work=work, items=lambda found: len(found[1]), answer=answer)
+    return BenchmarkSide(work=work, items=lambda result: len(result[1]), answer=answer)
 
 
 def same_pairs(ours: Mapping[str, Any], peers: Mapping[str, Any]) -> str:
-    """The same pairs, held by as many examples, with the same cosines but for rounding."""
+    """The same pairs, in as many examples, with the same cosines up to rounding."""
     for name in ("input", "output", "examples"):
         if not np.array_equal(ours[name], peers[name]):
             return f"{name} differ"

@@ -1,4 +1,4 @@
-"""Texts to integers: ours beside the tokenizers library, and beside the loop that the analyzer is defined by."""
+"""Texts to integers: ours against the tokenizers library, and against the loop that defines the analyzer."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from benchmarks.side import BenchmarkSide, Case
 
 
 def tokeniser(corpora: Corpora, case: Case) -> BenchmarkSide:
-    """Ours; compiled anew for each run, so that it remembers no pre-token."""
+    """Ours; compiled anew for each run, so that its cache of pre-tokens is empty."""
     from tasks.text.bpe.fast_bpe import compile_tokenizer
 
     texts, text = corpora.texts(case["tokens"]), corpora.tokenizer()
     compiled = compile_tokenizer.__wrapped__(text)
     return BenchmarkSide(
         work=lambda tokeniser: tokeniser.encode(texts),
-        items=lambda found: len(found[0]),
+        items=lambda result: len(result[0]),
         fresh=lambda: compile_tokenizer.__wrapped__(text),
-        answer=lambda found: {"ids": found[0], "offsets": found[1]},
-        check=lambda found: compiled.why and f"the library does the work: {compiled.why}",
+        answer=lambda result: {"ids": result[0], "offsets": result[1]},
+        check=lambda result: compiled.why and f"the library does the work: {compiled.why}",
     )
 
 
@@ -54,11 +54,11 @@ def analyzer(corpora: Corpora, case: Case) -> BenchmarkSide:
     def work(analyzed: WordIds) -> tuple[WordIds, np.ndarray, np.ndarray]:
         return analyzed, *analyzed.add(texts)
 
-    def answer(found: tuple[WordIds, np.ndarray, np.ndarray]) -> dict[str, np.ndarray]:
-        words, rank = found[0].sorted()
-        return {"ids": rank[found[1]], "offsets": found[2], "words": np.frombuffer("\n".join(words).encode(), np.uint8)}
+    def answer(result: tuple[WordIds, np.ndarray, np.ndarray]) -> dict[str, np.ndarray]:
+        words, rank = result[0].sorted()
+        return {"ids": rank[result[1]], "offsets": result[2], "words": np.frombuffer("\n".join(words).encode(), np.uint8)}
 
-    return BenchmarkSide(work=work, items=lambda found: len(found[1]), fresh=WordIds, answer=answer)
+    return BenchmarkSide(work=work, items=lambda result: len(result[1]), fresh=WordIds, answer=answer)
 
 
 def regex_loop(corpora: Corpora, case: Case) -> BenchmarkSide:
@@ -67,14 +67,14 @@ def regex_loop(corpora: Corpora, case: Case) -> BenchmarkSide:
 
     texts = corpora.texts(case["tokens"]).to_pylist()
 
-    def work(known: dict[str, int]) -> tuple[dict[str, int], list[list[int]]]:
-        return known, [[known.setdefault(word, len(known)) for word in words_of(text)] for text in texts]
+    def work(numbers: dict[str, int]) -> tuple[dict[str, int], list[list[int]]]:
+        return numbers, [[numbers.setdefault(word, len(numbers)) for word in words_of(text)] for text in texts]
 
-    def answer(found: tuple[dict[str, int], list[list[int]]]) -> dict[str, np.ndarray]:
-        known, lists = found
-        words = sorted(known)
+    def answer(result: tuple[dict[str, int], list[list[int]]]) -> dict[str, np.ndarray]:
+        numbers, lists = result
+        words = sorted(numbers)
         rank = np.empty(len(words), np.int32)
-        rank[[known[w] for w in words]] = np.arange(len(words))
+        rank[[numbers[w] for w in words]] = np.arange(len(words))
         ids = np.fromiter((i for one in lists for i in one), np.int64)
         return {
             "ids": rank[ids],
@@ -82,4 +82,4 @@ def regex_loop(corpora: Corpora, case: Case) -> BenchmarkSide:
             "words": np.frombuffer("\n".join(words).encode(), np.uint8),
         }
 
-    return BenchmarkSide(work=work, items=lambda found: sum(map(len, found[1])), fresh=dict, answer=answer)
+    return BenchmarkSide(work=work, items=lambda result: sum(map(len, result[1])), fresh=dict, answer=answer)
