@@ -1,1 +1,1 @@
-"""The benchmarks of the counting engine: each row beside its peers, in one run (`make bench`, `make bench-quick`)."""
+"""The benchmarks: each row next to its peers, in one run (`make bench`, `make bench-quick`)."""

@@ -1,8 +1,8 @@
 """python -m benchmarks [--quick] [--rows NAME,…] [--sizes 1M,10M] [--compile] [--profile NAME,…]
 
-Measures, writes benchmarks/results.json row by row, and the tables of docs/benchmarks.md from it. What was measured stays until
-it is measured again, so that rows can be run one at a time. --quick writes nothing and judges: it exits with 1 where answers
-differ or a ratio is below half its bar.
+Measures, and writes benchmarks/results.json row by row and the tables of docs/benchmarks.md from it. A record stays until its row
+is measured again, so that rows can be run one at a time. --quick writes nothing, and exits with 1 if answers differ or a ratio is
+below half its bar.
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import results, table
+from benchmarks import records, table
 from benchmarks.corpora import Corpora
-from benchmarks.measure import OURS, ROOT, Measured, measure
-from benchmarks.rows import FIGURES, ROWS
+from benchmarks.rows import QUANTITIES, ROWS
+from benchmarks.side import OURS, ROOT
+from benchmarks.timing import measure
 
 QUICK_RUNS = 2
 COMPILED = "compile"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run what was asked for; 0, or 1 where --quick found something wrong."""
+    """Run the rows that are named; 0, or 1 if --quick finds a failure."""
     options = _parser().parse_args(arguments)
     corpora = Corpora(options.folder, options.data)
     names = options.rows.split(",") if options.rows else list(ROWS)
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if options.compile:
         for name in names:
-            results.write(_compile_time(name, corpora))
+            records.write(_compile_time(name, corpora))
         table.write()
         return 0
     return _quick(names, corpora) if options.quick else _all(names, _sizes(options.sizes), corpora)
@@ -52,13 +53,15 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="small sizes, three runs; judges, writes nothing")
-    parser.add_argument("--rows", default="", metavar="NAME,…", help=f"some of {', '.join(ROWS)}")
-    parser.add_argument("--sizes", default="", metavar="1M,…", help="only the cases with so many tokens")
     parser.add_argument(
-        "--compile", action="store_true", help="how long numba compiles what a row needs, with an empty cache"
+        "--quick", action="store_true", help="small sizes, three runs; fails below half a bar, writes nothing"
     )
-    parser.add_argument("--profile", action="store_true", help="where the time of our side goes")
+    parser.add_argument("--rows", default="", metavar="NAME,…", help=f"some of {', '.join(ROWS)}")
+    parser.add_argument("--sizes", default="", metavar="1M,…", help="only the cases with this number of tokens")
+    parser.add_argument(
+        "--compile", action="store_true", help="how long numba compiles the kernels of a row, with an empty cache"
+    )
+    parser.add_argument("--profile", action="store_true", help="where our side spends its time")
     parser.add_argument("--table", action="store_true", help="only write the tables of docs/benchmarks.md again")
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data", help="corpus and tokenizers, if any")
     parser.add_argument(
@@ -74,48 +77,48 @@ def _sizes(text: str) -> set[int]:
     return {int(float(s.strip().upper().removesuffix("M")) * 1_000_000) for s in text.split(",") if s.strip()}
 
 
-def _run(name: str, case: Mapping[str, Any], runs: int, corpora: Corpora) -> list[results.Record]:
-    sides = [OURS, *(p for p in case["bars"] if p not in FIGURES)]
-    measured: dict[str, Measured] = measure(name, sides, case, runs, corpora.folder, corpora.shared)
-    return results.records(name, case, measured, corpora.source)
+def _run(name: str, case: Mapping[str, Any], runs: int, corpora: Corpora) -> list[records.Record]:
+    sides = [OURS, *(p for p in case["bars"] if p not in QUANTITIES)]
+    timings = measure(name, sides, case, runs, corpora.folder, corpora.shared)
+    return records.make_records(name, case, timings, corpora.source)
 
 
 def _all(names: Sequence[str], sizes: set[int], corpora: Corpora) -> int:
     for name in names:
         for case in ROWS[name].cases:
             if not sizes or case["tokens"] in sizes:
-                found = _run(name, case, ROWS[name].runs, corpora)
-                results.write(found)
-                for record in found:
+                made = _run(name, case, ROWS[name].runs, corpora)
+                records.write(made)
+                for record in made:
                     print(table.line(record), flush=True)
     table.write()
     return 0
 
 
 def _quick(names: Sequence[str], corpora: Corpora) -> int:
-    began, found = time.monotonic(), []
+    started, made = time.monotonic(), []
     for name in names:
         case = ROWS[name].quick
         if case is None:
-            print(f"{name:<14} needs a run of minutes: see make bench")
+            print(f"{name:<14} takes minutes: see make bench")
             continue
         for record in _run(name, case, QUICK_RUNS, corpora):
-            found.append(record)
+            made.append(record)
             print(table.line(record), flush=True)
-    wrong = results.failures(found)
-    for line in wrong:
+    failures = records.failures(made)
+    for line in failures:
         print(f"below half the bar, or wrong: {line}")
-    barred = [r for r in found if r["reached"] is not None]
-    missing = sorted({r["peer"] for r in found if results.is_missing(r)})
+    judged = [r for r in made if r["reached"] is not None]
+    missing = sorted({r["peer"] for r in made if records.is_missing(r)})
     print(
-        f"bench-quick: {sum(r['reached'] for r in barred)} of {len(barred)} bars reached, "
-        f"{sum(r['equal'] is True for r in found)} answers equal, {len(wrong)} failures"
-        f"{', not installed: ' + ', '.join(missing) if missing else ''}, {time.monotonic() - began:.0f} s"
+        f"bench-quick: {sum(r['reached'] for r in judged)} of {len(judged)} bars reached, "
+        f"{sum(r['equal'] is True for r in made)} answers equal, {len(failures)} failures"
+        f"{', not installed: ' + ', '.join(missing) if missing else ''}, {time.monotonic() - started:.0f} s"
     )
-    return 1 if wrong else 0
+    return 1 if failures else 0
 
 
-def _compile_time(name: str, corpora: Corpora) -> list[results.Record]:
+def _compile_time(name: str, corpora: Corpora) -> list[records.Record]:
     """Seconds until the first answer with an empty cache of numba, less the same with a full one."""
     case = ROWS[name].quick
     if case is None:
@@ -127,25 +130,11 @@ def _compile_time(name: str, corpora: Corpora) -> list[results.Record]:
 
     with tempfile.TemporaryDirectory() as empty:
         cold, warm = (first_answer({"NUMBA_CACHE_DIR": empty}) for _ in range(2))
-    print(f"{name:<14} compiled in {max(0.0, cold - warm):.1f} s")
-    return [
-        {
-            "row": COMPILED,
-            "peer": "",
-            "figure": name,
-            "sizes": {},
-            "unit": "s",
-            "ratio": max(0.0, cold - warm),
-            "bar": None,
-            "at_most": True,
-            "figures": {},
-            "equal": None,
-            "note": "",
-            "reached": None,
-            "machine": results.machine(),
-            "corpus": corpora.source,
-        }
-    ]
+    seconds = max(0.0, cold - warm)
+    print(f"{name:<14} compiled in {seconds:.1f} s")
+    about = {"row": COMPILED, "peer": "", "figure": name, "sizes": {}, "unit": "s", "ratio": seconds, "figures": {}}
+    judged = {"bar": None, "at_most": True, "equal": None, "note": "", "reached": None}
+    return [about | judged | {"machine": records.machine(), "corpus": corpora.source}]
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""What the benchmarks count: texts and token streams of any size, made once from a seed and kept in a folder of their own.
+"""Inputs of the benchmarks: texts and token streams of any size, made once from a seed and kept in a folder.
 
-The base is the project's shared corpus where that is there, else a planted world. Texts beyond it are the same documents again.
-A token stream beyond it exchanges, in every further copy, ids for others about as frequent: the n-grams of a copy are new, and
-the distribution of ids stays what it was.
+The base is the project's shared corpus if there is one, else a planted world. Longer texts repeat its documents. Longer token
+streams are copies of it that exchange ids for others about as frequent: the n-grams of a copy are new, and the distribution of
+ids stays the same.
 """
 
 from __future__ import annotations
@@ -36,24 +36,24 @@ Stream = tuple[np.ndarray, np.ndarray]  # ids (int32), offsets (int64 [documents
 
 @dataclass(frozen=True)
 class Corpora:
-    """All inputs of the benchmarks. `folder`: where they are kept. `shared`: the project's data, which may not be there."""
+    """All inputs of the benchmarks. `folder`: where they are kept. `shared`: the project's data, which may be missing."""
 
     folder: Path
     shared: Path
 
     @cached_property
     def files(self) -> list[Path]:
-        """The shared corpus; none, if it is not there."""
+        """The files of the shared corpus, if there is one."""
         corpus = self.shared / "corpus"
         return sorted(p for p in corpus.iterdir() if ".jsonl" in p.name) if corpus.is_dir() else []
 
     @property
     def source(self) -> str:
-        """What the base is, for people."""
+        """The base in words, for the page."""
         return "documentation, manuals and dictionaries" if self.files else "a planted world"
 
     def place(self, name: str) -> Path:
-        """Where something made from this base lies."""
+        """The path of something made from this base."""
         base = hashlib.sha256(repr([(p.name, p.stat().st_size) for p in self.files]).encode()).hexdigest()[:8]
         folder = self.folder / (base if self.files else f"planted-{SEED}")
         folder.mkdir(parents=True, exist_ok=True)
@@ -61,7 +61,7 @@ class Corpora:
 
     # -- texts ----------------------------------------------------------------------------------------------------
     def texts(self, tokens: int) -> pa.LargeStringArray:
-        """Documents with about so many model tokens."""
+        """Documents with about this number of model tokens."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -100,7 +100,7 @@ class Corpora:
         yield from (text for _, text, _ in world.texts(*world.shard(0)))
 
     def tokenizer(self) -> str:
-        """The text of a tokenizer.json: Pythia's where it is there, else a BPE trained on the base."""
+        """The text of a tokenizer.json: Pythia's if there is one, else a BPE trained on the base."""
         given = self.shared / "tokenizers" / "pythia.json"
         if given.is_file():
             return given.read_text(encoding="utf-8")
@@ -115,7 +115,7 @@ class Corpora:
 
     # -- token streams --------------------------------------------------------------------------------------------
     def tokens(self, count: int) -> Stream:
-        """Exactly so many tokens; ids are below 65,535."""
+        """Exactly this number of tokens; ids are below 65,535."""
         path = self.place(f"tokens-{count}.npz")
         if not path.exists():
             ids, offsets = self._base_tokens()
@@ -124,8 +124,8 @@ class Corpora:
             last = int(np.searchsorted(offsets, count))
             with _whole(path) as temporary:
                 np.savez(temporary, ids=ids[:count], offsets=np.append(offsets[:last], count))
-        with np.load(path) as found:
-            return found["ids"], found["offsets"]
+        with np.load(path) as arrays:
+            return arrays["ids"], arrays["offsets"]
 
     def _base_tokens(self) -> Stream:
         path = self.place("tokens.npz")
@@ -136,8 +136,8 @@ class Corpora:
             offsets = np.append(np.unique(offsets[:-1]), len(ids))  # documents without a token are left out
             with _whole(path) as temporary:
                 np.savez(temporary, ids=ids, offsets=np.unique(offsets))
-        with np.load(path) as found:
-            return found["ids"], found["offsets"]
+        with np.load(path) as arrays:
+            return arrays["ids"], arrays["offsets"]
 
     # -- as tables ------------------------------------------------------------------------------------------------
     def words_parts(self, count: int) -> tuple[str, dict[str, tuple[Part, ...]]]:
@@ -158,7 +158,7 @@ class Corpora:
         return str(root), {**tables, "tokens": (), "tokenizer": ()}
 
     def documents_parts(self, tokens: int, number: int) -> tuple[str, dict[str, tuple[Part, ...]]]:
-        """A root with texts of about so many tokens, as so many parts of `documents`."""
+        """A root with texts of about this number of tokens, as `number` parts of `documents`."""
         from schemas import CONTRACTS
         from tasks.storage.store import Part, Store
 
@@ -191,16 +191,16 @@ def _documents_table(texts: Any, size: int, schema: Any) -> Any:
 
 
 def _write_words(root: str, words: Part, vocabulary: Part, ids: np.ndarray, offsets: np.ndarray) -> None:
-    """One part of each; an id is its own place among its part's sorted words."""
+    """One part of each; an id is the position among the sorted words of its part."""
     import pyarrow as pa
 
     from schemas import CONTRACTS
     from tasks.storage.store import Store
 
-    own, ids = np.unique(ids, return_inverse=True)
+    distinct, ids = np.unique(ids, return_inverse=True)
     ids = ids.astype(np.int32)
     document = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    holding = np.bincount(np.unique(document * len(own) + ids) % len(own), minlength=len(own))
+    holding = np.bincount(np.unique(document * len(distinct) + ids) % len(distinct), minlength=len(distinct))
     kind = CONTRACTS["words"].schema.field("ids").type
     contracts = {t: CONTRACTS[t] for t in ("words", "vocabulary")}
     with Store(root).writing(contracts, words.key, {"sums": {}}) as writer:
@@ -214,9 +214,9 @@ def _write_words(root: str, words: Part, vocabulary: Part, ids: np.ndarray, offs
             "vocabulary",
             pa.table(
                 {
-                    "id": pa.array(np.arange(len(own), dtype=np.int32)),
-                    "word": [f"w{i:05d}" for i in own],
-                    "occurrences": np.bincount(ids, minlength=len(own)),
+                    "id": pa.array(np.arange(len(distinct), dtype=np.int32)),
+                    "word": [f"w{i:05d}" for i in distinct],
+                    "occurrences": np.bincount(ids, minlength=len(distinct)),
                     "documents": holding,
                 }
             ),
@@ -224,7 +224,7 @@ def _write_words(root: str, words: Part, vocabulary: Part, ids: np.ndarray, offs
 
 
 def _copies(ids: np.ndarray, offsets: np.ndarray, copies: int) -> Stream:
-    """The stream, and then again and again with other ids."""
+    """The stream, followed by copies of it with other ids."""
     by_frequency = np.argsort(-np.bincount(ids), kind="stable")
     pieces = [ids]
     for copy in range(1, copies):
@@ -259,25 +259,25 @@ class _whole:  # noqa: N801 - reads as what it does: with _whole(path) as tempor
 def places(stream: Stream, count: int, n: int, seed: int) -> np.ndarray:
     """Positions (int64) at which n ids of one document begin, drawn at random."""
     ids, offsets = stream
-    random, found = np.random.default_rng(SEED + seed), np.empty(0, np.int64)
-    while len(found) < count:
+    random, starts = np.random.default_rng(SEED + seed), np.empty(0, np.int64)
+    while len(starts) < count:
         at = random.integers(0, max(1, len(ids) - n), 2 * count + 16)
         end = offsets[np.searchsorted(offsets, at, side="right")]
-        found = np.concatenate([found, at[at + n <= end]])
-    return found[:count]
+        starts = np.concatenate([starts, at[at + n <= end]])
+    return starts[:count]
 
 
 def ngrams(stream: Stream, count: int, n: int) -> np.ndarray:
-    """Questions (int32 [count, n]); the last id of every other one is a drawn one, so that many stand nowhere."""
-    asked = stream[0][places(stream, count, n, n)[:, None] + np.arange(n)]
-    asked[1::2, -1] = np.random.default_rng(SEED).choice(stream[0], len(asked[1::2]))
-    return asked
+    """Queries (int32 [count, n]); the last id of every other one is random, so that many do not occur."""
+    queries = stream[0][places(stream, count, n, n)[:, None] + np.arange(n)]
+    queries[1::2, -1] = np.random.default_rng(SEED).choice(stream[0], len(queries[1::2]))
+    return queries
 
 
 def pairs(stream: Stream, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Distinct n-grams of n = 1..5 (ids, offsets), and pairs of them (int64 [count, 2]).
 
-    As in a study, an example has some n-grams on each side and asks for all pairs across: two and two, from one document.
+    As in a study, an example has n-grams on each side, here two, and all four pairs across are counted.
     """
     ids, offsets = stream
     random, examples, longest = np.random.default_rng(SEED), -(-count // 4), 5

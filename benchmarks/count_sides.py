@@ -1,4 +1,4 @@
-"""Counting all n-grams: one order beside polars and NumPy, all orders out of core, and two workers beside one."""
+"""Counting all n-grams: one order against polars and NumPy, all orders out of core, two workers against one."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.corpora import Corpora, Stream
-from benchmarks.measure import Side
+from benchmarks.side import BenchmarkSide, Case
 
-Case = Mapping[str, Any]
 ORDERS = tuple(range(1, 9))
 
 
@@ -28,16 +27,16 @@ def _inside(stream: Stream, n: int) -> np.ndarray:
     return np.flatnonzero(whole)
 
 
-def one_order(corpora: Corpora, case: Case) -> Side:
-    """Ours; counts documents besides."""
+def one_order(corpora: Corpora, case: Case) -> BenchmarkSide:
+    """Ours; it also counts documents."""
     from tasks.ngrams.kernels.order_kernels import count_order
 
     ids, offsets = corpora.tokens(case["tokens"])
 
-    def answer(found: tuple[np.ndarray, np.ndarray, np.ndarray]) -> dict[str, np.ndarray]:
-        return {"grams": _digest(found[0].view(">u4").astype(np.uint64)), "occurrences": found[1].astype(np.int64)}
+    def answer(result: tuple[np.ndarray, np.ndarray, np.ndarray]) -> dict[str, np.ndarray]:
+        return {"grams": _digest(result[0].view(">u4").astype(np.uint64)), "occurrences": result[1].astype(np.int64)}
 
-    return Side(work=lambda _: count_order(ids, offsets, case["n"], 1), items=len(ids), answer=answer)
+    return BenchmarkSide(work=lambda _: count_order(ids, offsets, case["n"], 1), items=len(ids), answer=answer)
 
 
 def _digest(grams: np.ndarray) -> np.ndarray:
@@ -45,7 +44,7 @@ def _digest(grams: np.ndarray) -> np.ndarray:
     return (grams << np.array([48, 32, 16, 0], np.uint64)).sum(axis=1, dtype=np.uint64)
 
 
-def numpy_order(corpora: Corpora, case: Case) -> Side:
+def numpy_order(corpora: Corpora, case: Case) -> BenchmarkSide:
     """np.unique of four ids packed into 64 bits."""
     stream = corpora.tokens(case["tokens"])
     at = _inside(stream, case["n"])
@@ -57,10 +56,10 @@ def numpy_order(corpora: Corpora, case: Case) -> Side:
             packed = (packed << np.uint64(16)) | ids[at + k]
         return np.unique(packed, return_counts=True)
 
-    return Side(work=work, items=len(ids), answer=lambda found: {"grams": found[0], "occurrences": found[1]})
+    return BenchmarkSide(work=work, items=len(ids), answer=lambda result: {"grams": result[0], "occurrences": result[1]})
 
 
-def polars_order(corpora: Corpora, case: Case) -> Side:
+def polars_order(corpora: Corpora, case: Case) -> BenchmarkSide:
     """polars' streaming group-by over a Parquet file with a column for each of the ids."""
     import polars as pl
 
@@ -70,14 +69,14 @@ def polars_order(corpora: Corpora, case: Case) -> Side:
         at = _inside(stream, case["n"])
         pl.DataFrame({name: stream[0][at + k].astype(np.uint16) for k, name in enumerate(names)}).write_parquet(path)
 
-    def answer(found: pl.DataFrame) -> dict[str, np.ndarray]:
-        found = found.sort(names)
+    def answer(result: pl.DataFrame) -> dict[str, np.ndarray]:
+        result = result.sort(names)
         return {
-            "grams": _digest(found.select(names).to_numpy().astype(np.uint64)),
-            "occurrences": found["len"].to_numpy().astype(np.int64),
+            "grams": _digest(result.select(names).to_numpy().astype(np.uint64)),
+            "occurrences": result["len"].to_numpy().astype(np.int64),
         }
 
-    return Side(
+    return BenchmarkSide(
         work=lambda _: pl.scan_parquet(path).group_by(names).agg(pl.len()).collect(engine="streaming"),
         items=len(stream[0]),
         answer=answer,
@@ -102,33 +101,33 @@ def _in_stages(step: Any, study: Any, store: Any, tables: Mapping[str, Any], clu
     from schemas import CONTRACTS
     from tasks.step import keyed
 
-    known = {t: tables.get(t, ()) for t in step.reads} | dict(tables)
+    parts = {t: tables.get(t, ()) for t in step.reads} | dict(tables)
     for number, stage in enumerate(step.stages):
-        planned = [keyed(step, number, one) for one in stage.plan(study, known)]
+        planned = [keyed(step, number, one) for one in stage.plan(study, parts)]
         for finished in cluster.run(job, [(store, one, stage, CONTRACTS) for one in planned], step.name):
             if finished.error or "error" in finished.value:
                 raise RuntimeError(str(finished.error or finished.value["error"]))
         for index, contract in enumerate(stage.writes):
-            known[contract.name] = tuple(one.parts(stage)[index] for one in planned)
-    return known
+            parts[contract.name] = tuple(one.parts(stage)[index] for one in planned)
+    return parts
 
 
 def _execute(store: Any, planned: Any, stage: Any, contracts: Any) -> dict[str, Any]:
-    """A job and no more: between jobs a worker besides collects garbage, which takes a tenth of a second however small they are."""
+    """A job alone, without the garbage collection after it, which takes a tenth of a second however small the job is."""
     from tasks.step import Work
 
     return Work(store, planned, stage, contracts).execute()
 
 
 def _linked(root: str) -> str:
-    """A fresh root that begins with the tables of another, so that what is written can be thrown away."""
+    """A temporary root with links to the tables of another one."""
     temporary = Path(tempfile.mkdtemp(prefix="taskgram-benchmark-"))
     for table in Path(root).iterdir():
         (temporary / table.name).symlink_to(table.resolve())
     return str(temporary)
 
 
-def all_orders(corpora: Corpora, case: Case) -> Side:
+def all_orders(corpora: Corpora, case: Case) -> BenchmarkSide:
     """Ours: the step `count`, from a table of words to sorted tables of n = 1..8, through the disk."""
     from tasks.cluster.cluster import Cluster
     from tasks.ngrams.count.count import COUNT
@@ -139,11 +138,11 @@ def all_orders(corpora: Corpora, case: Case) -> Side:
     study = _study(min_count=case["min_count"], memory=case.get("memory", "1GB"))
     here = Cluster(0, "1GB", store.base)
 
-    def sizes(found: Mapping[str, Any]) -> dict[str, Any]:
-        spilled = sum(Path(store.part_path(p)).stat().st_size for p in found["ngram_suffixes"])
-        return {"spilled_bytes": spilled, "rows": sum(store.open(p).metadata.num_rows for p in found["ngram_counts"])}
+    def sizes(result: Mapping[str, Any]) -> dict[str, Any]:
+        spilled = sum(Path(store.part_path(p)).stat().st_size for p in result["ngram_suffixes"])
+        return {"spilled_bytes": spilled, "rows": sum(store.open(p).metadata.num_rows for p in result["ngram_counts"])}
 
-    return Side(
+    return BenchmarkSide(
         work=lambda _: _in_stages(COUNT, study, store, tables, here, _execute),
         items=case["tokens"],
         extra=sizes,
@@ -152,10 +151,10 @@ def all_orders(corpora: Corpora, case: Case) -> Side:
 
 
 # -- workers ----------------------------------------------------------------------------------------------------------
-def workers(number: int) -> Callable[[Corpora, Case], Side]:
-    """Words and counts of documents in some parts, on so many Dask workers."""
+def workers(number: int) -> Callable[[Corpora, Case], BenchmarkSide]:
+    """Words and counts of documents in some parts, on this number of Dask workers."""
 
-    def side(corpora: Corpora, case: Case) -> Side:
+    def side(corpora: Corpora, case: Case) -> BenchmarkSide:
         from tasks.cluster.cluster import Cluster
         from tasks.corpus.encode import WORDS
         from tasks.ngrams.count.count import COUNT
@@ -174,10 +173,10 @@ def workers(number: int) -> Callable[[Corpora, Case], Side]:
             cluster.close()
             shutil.rmtree(store.base)
 
-        def answer(found: Mapping[str, Any]) -> dict[str, np.ndarray]:
-            digests = "".join(store.sha256(store.part_path(p)) for p in found["ngram_counts"])
+        def answer(result: Mapping[str, Any]) -> dict[str, np.ndarray]:
+            digests = "".join(store.sha256(store.part_path(p)) for p in result["ngram_counts"])
             return {"bytes": np.frombuffer(bytes.fromhex(digests), np.uint8)}
 
-        return Side(work=work, items=case["tokens"], answer=answer, close=close)
+        return BenchmarkSide(work=work, items=case["tokens"], answer=answer, close=close)
 
     return side

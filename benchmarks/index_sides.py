@@ -1,7 +1,7 @@
-"""Questions to a finished corpus: building a suffix array, counts, ∞-gram probabilities and document pairs, beside the peers.
+"""Queries to a finished corpus, against the peers: building a suffix array, counts, ∞-gram probabilities, document pairs.
 
-The peers' indexes are built beforehand, except where building is what is measured. Documents have a separator between them, so
-that tokengrams, which knows no documents, counts no n-gram across two.
+The peers' indexes are built beforehand, except where building is measured. A separator between documents keeps tokengrams, which
+has no documents, from counting n-grams across two of them.
 """
 
 from __future__ import annotations
@@ -18,11 +18,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.corpora import SEPARATOR, Corpora, Stream, ngrams, pairs, places
-from benchmarks.measure import Side
+from benchmarks.side import BenchmarkSide, Case
 
-Case = Mapping[str, Any]
 CONTEXT = 63
-SAMPLE = 250_000  # ids read beforehand to tell the rarer n-gram of a pair, as the step `query` does
+SAMPLE = 250_000  # ids read beforehand to estimate which n-gram of a pair is rarer, as step `query` does
 CHECKED = 150
 
 
@@ -32,7 +31,7 @@ def _laid_out(grams: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 # -- peers' files -----------------------------------------------------------------------------------------------------
 def _separated(stream: Stream) -> tuple[np.ndarray, np.ndarray]:
-    """uint16: a separator before each document; and where each separator stands."""
+    """uint16: a separator before each document; and the position of each separator."""
     ids, offsets = stream
     before = offsets[:-1] + np.arange(len(offsets) - 1)
     out = np.full(len(ids) + len(before), SEPARATOR, np.uint16)
@@ -43,7 +42,7 @@ def _separated(stream: Stream) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _build_infinigram(folder: Path) -> None:
-    """infini-gram's own indexer on one core, over the tokens that lie in the folder."""
+    """infini-gram's own indexer on one core, over the tokens in the folder."""
     from infini_gram.indexing import build_sa
 
     here = Path.cwd()
@@ -101,7 +100,7 @@ def _engine(corpora: Corpora, case: Case) -> Any:
 
 
 # -- building ---------------------------------------------------------------------------------------------------------
-def build(corpora: Corpora, case: Case) -> Side:
+def build(corpora: Corpora, case: Case) -> BenchmarkSide:
     """Ours, with its files written."""
     from tasks.ngrams.kernels import suffix_kernels
 
@@ -113,10 +112,10 @@ def build(corpora: Corpora, case: Case) -> Side:
         return folder
 
     fresh = _Folders()
-    return Side(work=work, items=len(ids), fresh=fresh, close=fresh.close)
+    return BenchmarkSide(work=work, items=len(ids), fresh=fresh, close=fresh.close)
 
 
-def infinigram_build(corpora: Corpora, case: Case) -> Side:
+def infinigram_build(corpora: Corpora, case: Case) -> BenchmarkSide:
     """infini-gram's indexer; its tokens are written beforehand."""
     import infini_gram  # noqa: F401
 
@@ -127,11 +126,11 @@ def infinigram_build(corpora: Corpora, case: Case) -> Side:
         _infinigram_tokens(folder, stream)
         return folder
 
-    return Side(work=_build_infinigram, items=len(stream[0]), fresh=fresh, close=folders.close)
+    return BenchmarkSide(work=_build_infinigram, items=len(stream[0]), fresh=fresh, close=folders.close)
 
 
 class _Folders:
-    """A new empty folder each time, in place of the last one."""
+    """A new empty folder each time, which replaces the last one."""
 
     def __init__(self) -> None:
         self.last = ""
@@ -147,82 +146,84 @@ class _Folders:
 
 
 # -- counts -----------------------------------------------------------------------------------------------------------
-def counts(corpora: Corpora, case: Case) -> Side:
-    """Ours: all questions at once, of a suffix array."""
+def counts(corpora: Corpora, case: Case) -> BenchmarkSide:
+    """Ours: all queries at once, from a suffix array."""
     from tasks.ngrams.kernels import suffix_kernels
 
     stream = corpora.tokens(case["tokens"])
-    index, asked = suffix_kernels.build(*stream), _laid_out(ngrams(stream, case["queries"], case["n"]))
-    return Side(
-        work=lambda _: suffix_kernels.counts([index], [asked[0]], asked[1]),
+    index, queries = suffix_kernels.build(*stream), _laid_out(ngrams(stream, case["queries"], case["n"]))
+    return BenchmarkSide(
+        work=lambda _: suffix_kernels.counts([index], [queries[0]], queries[1]),
         items=case["queries"],
-        answer=lambda found: {"counts": found},
+        answer=lambda result: {"counts": result},
     )
 
 
-def infinigram_counts(corpora: Corpora, case: Case) -> Side:
-    """infini-gram, one question after the other: its way to be asked."""
+def infinigram_counts(corpora: Corpora, case: Case) -> BenchmarkSide:
+    """infini-gram: one query after the other, because it has no other way."""
     engine = _engine(corpora, case)
-    asked = ngrams(corpora.tokens(case["tokens"]), case["queries"], case["n"])[: case["peers"]].tolist()
-    return Side(
-        work=lambda _: [engine.count(gram)["count"] for gram in asked],
-        items=len(asked),
-        answer=lambda found: {"counts": np.array(found)},
+    queries = ngrams(corpora.tokens(case["tokens"]), case["queries"], case["n"])[: case["peers"]].tolist()
+    return BenchmarkSide(
+        work=lambda _: [engine.count(gram)["count"] for gram in queries],
+        items=len(queries),
+        answer=lambda result: {"counts": np.array(result)},
     )
 
 
-def tokengrams_counts(corpora: Corpora, case: Case) -> Side:
-    """tokengrams, likewise."""
+def tokengrams_counts(corpora: Corpora, case: Case) -> BenchmarkSide:
+    """tokengrams: one query after the other."""
     from tokengrams import MemmapIndex
 
     stream = corpora.tokens(case["tokens"])
     index = MemmapIndex(*_tokengrams_files(corpora, case["tokens"], stream), vocab=SEPARATOR + 1)
-    asked = ngrams(stream, case["queries"], case["n"])[: case["peers"]].tolist()
-    return Side(
-        work=lambda _: [index.count(gram) for gram in asked],
-        items=len(asked),
-        answer=lambda found: {"counts": np.array(found)},
+    queries = ngrams(stream, case["queries"], case["n"])[: case["peers"]].tolist()
+    return BenchmarkSide(
+        work=lambda _: [index.count(gram) for gram in queries],
+        items=len(queries),
+        answer=lambda result: {"counts": np.array(result)},
     )
 
 
 # -- ∞-gram -----------------------------------------------------------------------------------------------------------
 def _texts(stream: Stream, count: int) -> np.ndarray:
-    """Contexts with the next id, from documents long enough; in every other one an id somewhere in it is exchanged."""
-    asked = stream[0][places(stream, count, CONTEXT + 1, 63)[:, None] + np.arange(CONTEXT + 1)]
+    """Contexts with their next id, from documents that are long enough; in every other context one id is exchanged."""
+    queries = stream[0][places(stream, count, CONTEXT + 1, 63)[:, None] + np.arange(CONTEXT + 1)]
     random = np.random.default_rng(63)
     rows = np.arange(1, count, 2)
-    asked[rows, random.integers(CONTEXT // 2, CONTEXT, len(rows))] = random.choice(stream[0], len(rows))
-    return asked
+    queries[rows, random.integers(CONTEXT // 2, CONTEXT, len(rows))] = random.choice(stream[0], len(rows))
+    return queries
 
 
-def infinigrams(corpora: Corpora, case: Case) -> Side:
-    """Ours: both the longest suffix that is followed by anything, and the longest that the asked id follows."""
+def infinigrams(corpora: Corpora, case: Case) -> BenchmarkSide:
+    """Ours: the longest suffix that any id follows, and the longest one that the next id follows."""
     from tasks.ngrams.kernels import suffix_kernels
 
     stream = corpora.tokens(case["tokens"])
-    index, asked = suffix_kernels.build(*stream), _laid_out(_texts(stream, case["queries"]))
-    return Side(
-        work=lambda _: suffix_kernels.infinigram([index], [asked[0]], asked[1]),
+    index, queries = suffix_kernels.build(*stream), _laid_out(_texts(stream, case["queries"]))
+    return BenchmarkSide(
+        work=lambda _: suffix_kernels.infinigram([index], [queries[0]], queries[1]),
         items=case["queries"],
         answer=lambda f: {"suffix": f.suffix, "numerator": f.numerator, "denominator": f.denominator},
     )
 
 
-def infinigram_probabilities(corpora: Corpora, case: Case) -> Side:
+def infinigram_probabilities(corpora: Corpora, case: Case) -> BenchmarkSide:
     """infini-gram's `infgram_prob`."""
     engine = _engine(corpora, case)
-    asked = _texts(corpora.tokens(case["tokens"]), case["queries"])[: case["peers"]].tolist()
+    queries = _texts(corpora.tokens(case["tokens"]), case["queries"])[: case["peers"]].tolist()
 
-    def answer(found: list[Mapping[str, int]]) -> dict[str, np.ndarray]:
+    def answer(result: list[Mapping[str, int]]) -> dict[str, np.ndarray]:
         names = {"suffix": "suffix_len", "numerator": "cont_cnt", "denominator": "prompt_cnt"}
-        return {ours: np.array([f[theirs] for f in found]) for ours, theirs in names.items()}
+        return {ours: np.array([f[theirs] for f in result]) for ours, theirs in names.items()}
 
-    return Side(work=lambda _: [engine.infgram_prob(text[:-1], text[-1]) for text in asked], items=len(asked), answer=answer)
+    return BenchmarkSide(
+        work=lambda _: [engine.infgram_prob(text[:-1], text[-1]) for text in queries], items=len(queries), answer=answer
+    )
 
 
 # -- pairs ------------------------------------------------------------------------------------------------------------
-def document_pairs(corpora: Corpora, case: Case) -> Side:
-    """Ours: everything from the questions to the counts of every pair, in one pass over the corpus."""
+def document_pairs(corpora: Corpora, case: Case) -> BenchmarkSide:
+    """Ours: from the queries to the counts of every pair, in one pass over the corpus."""
     from tasks.ngrams.kernels import ngram_kernels, pair_kernels, scan_kernels
 
     ids, offsets = corpora.tokens(case["tokens"])
@@ -238,25 +239,25 @@ def document_pairs(corpora: Corpora, case: Case) -> Side:
         records = scan_kernels.empty_records(len(lengths))
         state = pair_kernels.prepare(same[ends], frequency, lengths, records)
         scan_kernels.scan_pairs(ids, offsets, 0, trie, records, state)
-        found = np.empty(len(ends), np.int64)
-        found[state.order] = state.entries["documents"]
-        return records["documents"][same], found
+        result = np.empty(len(ends), np.int64)
+        result[state.order] = state.entries["documents"]
+        return records["documents"][same], result
 
-    def check(found: tuple[np.ndarray, np.ndarray]) -> str:
+    def check(result: tuple[np.ndarray, np.ndarray]) -> str:
         for pair in np.random.default_rng(0).choice(len(ends), min(CHECKED, len(ends)), replace=False):
-            held = [set(_documents(ids, offsets, gram_ids[gram_offsets[g] : gram_offsets[g + 1]])) for g in ends[pair]]
-            if len(held[0] & held[1]) != found[1][pair]:
-                return f"pair {pair} is in {len(held[0] & held[1])} documents, not in {found[1][pair]}"
+            containing = [set(_documents(ids, offsets, gram_ids[gram_offsets[g] : gram_offsets[g + 1]])) for g in ends[pair]]
+            if len(containing[0] & containing[1]) != result[1][pair]:
+                return f"pair {pair} is in {len(containing[0] & containing[1])} documents, not in {result[1][pair]}"
         return ""
 
-    def extra(found: tuple[np.ndarray, np.ndarray]) -> dict[str, Any]:
-        return {"tokens": len(ids), "distinct_ngrams": len(lengths), "found_pairs": int((found[1] > 0).sum())}
+    def extra(result: tuple[np.ndarray, np.ndarray]) -> dict[str, Any]:
+        return {"tokens": len(ids), "distinct_ngrams": len(lengths), "found_pairs": int((result[1] > 0).sum())}
 
-    return Side(work=work, items=len(ends), check=check, extra=extra)
+    return BenchmarkSide(work=work, items=len(ends), check=check, extra=extra)
 
 
 def _documents(ids: np.ndarray, offsets: np.ndarray, gram: np.ndarray) -> Iterator[int]:
-    """Documents that hold an n-gram, by comparing at every position where its first id stands."""
+    """Documents that contain an n-gram, by comparing at every position of its first id."""
     at = np.flatnonzero(ids[: len(ids) - len(gram) + 1] == gram[0])
     for k in range(1, len(gram)):
         at = at[ids[at + k] == gram[k]]
@@ -264,11 +265,11 @@ def _documents(ids: np.ndarray, offsets: np.ndarray, gram: np.ndarray) -> Iterat
     yield from np.unique(document[at + len(gram) <= offsets[document + 1]]).tolist()
 
 
-def infinigram_pairs(corpora: Corpora, case: Case) -> Side:
+def infinigram_pairs(corpora: Corpora, case: Case) -> BenchmarkSide:
     """infini-gram's AND of two n-grams. It counts positions near each other, not documents, so answers are not compared."""
     engine = _engine(corpora, case)
     gram_ids, gram_offsets, ends = pairs(corpora.tokens(case["tokens"]), case["queries"])
     grams = [gram_ids[low:high].tolist() for low, high in zip(gram_offsets, gram_offsets[1:], strict=False)]
     chosen = np.random.default_rng(0).permutation(len(ends))[: case["peers"]]
-    asked = [[[grams[x]], [grams[y]]] for x, y in ends[chosen].tolist()]
-    return Side(work=lambda _: [engine.count_cnf(cnf)["count"] for cnf in asked], items=len(asked))
+    queries = [[[grams[x]], [grams[y]]] for x, y in ends[chosen].tolist()]
+    return BenchmarkSide(work=lambda _: [engine.count_cnf(cnf)["count"] for cnf in queries], items=len(queries))

@@ -1,4 +1,4 @@
-"""Mining: n-grams embedded beside the encoder's own batches, and pairs compared beside a loop over them."""
+"""Mining: n-grams embedded, against the encoder's own batches; and pairs compared, against a loop."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.corpora import Corpora
-from benchmarks.measure import Side
+from benchmarks.side import BenchmarkSide, Case
 
-Case = Mapping[str, Any]
 SYLLABLES = np.array([a + b for a in "bdfgklmnprstvz" for b in "aeiou"])
 
 
@@ -51,7 +50,7 @@ def _ngrams(case: Case) -> list[str]:
     return sorted({" ".join(rng.choice(words, rng.integers(1, 6))) for _ in range(case["ngrams"])})
 
 
-def embedding(corpora: Corpora, case: Case) -> Side:
+def embedding(corpora: Corpora, case: Case) -> BenchmarkSide:
     """Ours: what `embed` calls, in its pieces."""
     from tasks.taskgrams.embed import NGRAMS_AT_ONCE
     from tasks.text.encoders.ngram_encoders import fit
@@ -62,17 +61,17 @@ def embedding(corpora: Corpora, case: Case) -> Side:
         pieces = range(0, len(ngrams), NGRAMS_AT_ONCE)
         return np.concatenate([encoder.encode("input", ngrams[at : at + NGRAMS_AT_ONCE]) for at in pieces])
 
-    return Side(work=work, items=len(ngrams), answer=lambda vectors: {"vectors": vectors})
+    return BenchmarkSide(work=work, items=len(ngrams), answer=lambda vectors: {"vectors": vectors})
 
 
-def sentence_transformers(corpora: Corpora, case: Case) -> Side:
-    """The encoder's own `encode` over all n-grams at once, as it comes: batches of 32."""
+def sentence_transformers(corpora: Corpora, case: Case) -> BenchmarkSide:
+    """The encoder's own `encode` over all n-grams at once, with its default batches of 32."""
     import torch
     from sentence_transformers import SentenceTransformer
 
     torch.set_num_threads(1)
     model, ngrams = SentenceTransformer(_sentence_settings(64)["model"], device="cpu"), _ngrams(case)
-    return Side(
+    return BenchmarkSide(
         work=lambda _: model.encode(ngrams, normalize_embeddings=True, show_progress_bar=False),
         items=len(ngrams),
         answer=lambda vectors: {"vectors": vectors},
@@ -84,7 +83,7 @@ def nearly_equal_vectors(ours: Mapping[str, Any], peers: Mapping[str, Any]) -> s
     return "" if np.abs(ours["vectors"] - peers["vectors"]).max() < 1e-5 else "vectors differ"
 
 
-def association(corpora: Corpora, case: Case) -> Side:
+def association(corpora: Corpora, case: Case) -> BenchmarkSide:
     """The steps extract, embed and align over invented parallel sentences, with `association`, from table to table."""
     from schemas import CONTRACTS, Study
     from tasks.step import Step, keyed, run_job
@@ -107,23 +106,15 @@ def association(corpora: Corpora, case: Case) -> Side:
     rng = np.random.default_rng(2)
     pairs = [sentences(case["sentences"], vocabulary(30_000, ending, rng), 14, rng) for ending in ("", "x")]
     n = case["sentences"]
-    rows = {
-        "task": ["t"] * n,
-        "split": ["mine"] * n,
+    constant = {"task": "t", "split": "mine", "separator": " ", "aliases": [], "options": [], "answer": -1}
+    constant |= dict.fromkeys(("group", "prompt", "sha256", "file", "version"), "")
+    varying = {
         "example": [f"{i:07d}" for i in range(n)],
         "row": list(range(1, n + 1)),
-        "group": [""] * n,
         "input": pairs[0],
         "output": pairs[1],
-        "prompt": [""] * n,
-        "separator": [" "] * n,
-        "aliases": [[]] * n,
-        "options": [[]] * n,
-        "answer": [-1] * n,
-        "sha256": [""] * n,
-        "file": [""] * n,
-        "version": [""] * n,
     }
+    rows = varying | {name: [value] * n for name, value in constant.items()}
     import pyarrow as pa
 
     with store.writing({"examples": CONTRACTS["examples"]}, "all", {"sums": {}}) as writer:
@@ -133,9 +124,9 @@ def association(corpora: Corpora, case: Case) -> Side:
     def run(one: Step) -> dict[str, Any]:
         (stage,) = one.stages
         (job,) = [keyed(one, 0, job) for job in stage.plan(study, tables)]
-        said = run_job(store, job, stage, CONTRACTS)
-        if "error" in said:
-            raise RuntimeError(said["error"])
+        result = run_job(store, job, stage, CONTRACTS)
+        if "error" in result:
+            raise RuntimeError(result["error"])
         for part in job.parts(stage):
             tables[part.table] = (part,)
         return dict(store.footer(job.parts(stage)[0])["sums"])
@@ -144,7 +135,7 @@ def association(corpora: Corpora, case: Case) -> Side:
         if earlier.name == step.name:
             break
         run(earlier)
-    return Side(
+    return BenchmarkSide(
         work=lambda _: run(step),
         items=lambda sums: int(sums["candidates"] if step is ALIGN else sums["input_ngrams"] + sums["output_ngrams"]),
         close=lambda: shutil.rmtree(folder, ignore_errors=True),
@@ -152,8 +143,8 @@ def association(corpora: Corpora, case: Case) -> Side:
 
 
 # -- alignment ---------------------------------------------------------------------------------------------------------
-class Held:
-    """Vectors that are at hand."""
+class VectorsInMemory:
+    """Vectors as `aligned` loads them."""
 
     def __init__(self, vectors: np.ndarray) -> None:
         self.vectors, self.length = vectors, vectors.shape[1]
@@ -180,7 +171,7 @@ def _world(case: Case) -> tuple[list[tuple[np.ndarray, np.ndarray]], list[np.nda
 GAMMA = 0.1
 
 
-def alignment(corpora: Corpora, case: Case) -> Side:
+def alignment(corpora: Corpora, case: Case) -> BenchmarkSide:
     """Ours: what `align` does between reading and writing."""
     import polars as pl
 
@@ -200,14 +191,14 @@ def alignment(corpora: Corpora, case: Case) -> Side:
     ]
     sides = side_of(*frames)
     numbers = [np.array(side.ngrams.to_list()).astype(np.int64) for side in sides]
-    x, y = (Held(np.ascontiguousarray(v[n])) for v, n in zip(vectors, numbers, strict=True))
+    x, y = (VectorsInMemory(np.ascontiguousarray(v[n])) for v, n in zip(vectors, numbers, strict=True))
 
     def work(_: Any) -> tuple[list[Any], int]:
         spread = np.zeros(2 * STEPS + 1, dtype=np.int64)
         return list(aligned(*sides, x, y, GAMMA, spread, memory=1 << 40)), int(spread.sum())
 
-    def answer(found: tuple[list[Any], int]) -> dict[str, np.ndarray]:
-        columns = [np.concatenate(column) for column in zip(*found[0], strict=True)]
+    def answer(result: tuple[list[Any], int]) -> dict[str, np.ndarray]:
+        columns = [np.concatenate(column) for column in zip(*result[0], strict=True)]
         return {
             "input": numbers[0][columns[0]],
             "output": numbers[1][columns[1]],
@@ -215,10 +206,10 @@ def alignment(corpora: Corpora, case: Case) -> Side:
             "similarity": columns[3],
         }
 
-    return Side(work=work, items=lambda found: found[1], answer=answer)
+    return BenchmarkSide(work=work, items=lambda result: result[1], answer=answer)
 
 
-def pair_loop(corpora: Corpora, case: Case) -> Side:
+def pair_loop(corpora: Corpora, case: Case) -> BenchmarkSide:
     """A cosine by numpy for each new pair of each example."""
     examples, (x, y) = _world(case)
 
@@ -236,20 +227,20 @@ def pair_loop(corpora: Corpora, case: Case) -> Side:
                     seen[pair] = seen.get(pair, 0) + 1
         return kept, seen
 
-    def answer(found: tuple[dict[tuple[int, int], float], dict[tuple[int, int], int]]) -> dict[str, np.ndarray]:
-        pairs = sorted(found[0])
+    def answer(result: tuple[dict[tuple[int, int], float], dict[tuple[int, int], int]]) -> dict[str, np.ndarray]:
+        pairs = sorted(result[0])
         return {
             "input": np.array([p[0] for p in pairs]),
             "output": np.array([p[1] for p in pairs]),
-            "examples": np.array([found[1][p] for p in pairs]),
-            "similarity": np.array([found[0][p] for p in pairs]),
+            "examples": np.array([result[1][p] for p in pairs]),
+            "similarity": np.array([result[0][p] for p in pairs]),
         }
 
-    return Side(work=work, items=lambda found: len(found[1]), answer=answer)
+    return BenchmarkSide(work=work, items=lambda result: len(result[1]), answer=answer)
 
 
 def same_pairs(ours: Mapping[str, Any], peers: Mapping[str, Any]) -> str:
-    """The same pairs, held by as many examples, with the same cosines but for rounding."""
+    """The same pairs, in as many examples, with the same cosines up to rounding."""
     for name in ("input", "output", "examples"):
         if not np.array_equal(ours[name], peers[name]):
             return f"{name} differ"

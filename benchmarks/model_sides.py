@@ -1,7 +1,7 @@
-"""Asking a model: options of multiple choice scored, and questions answered, beside a loop and lm-evaluation-harness.
+"""Models: options of multiple choice scored, and questions answered, against a loop and lm-evaluation-harness.
 
-The network is a GPT-NeoX of random weights: what it says is nonsense, and takes as long as sense. Every side gets the same
-texts and does its own tokenising and batching. The token that begins a document stands before each text, on all sides.
+The network is a GPT-NeoX with random weights, which takes as long as a trained one. Every side gets the same texts, each with the
+document's first token before it, and does its own tokenising and batching.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.corpora import Corpora
-from benchmarks.measure import Side
+from benchmarks.side import BenchmarkSide, Case
 
-Case = Mapping[str, Any]
 SHAPE: dict[str, Any] = {
     "hidden_size": 256,
     "num_hidden_layers": 4,
@@ -98,44 +97,46 @@ def _ours(corpora: Corpora) -> Any:
     return load(Source(_folder(corpora)), "random")
 
 
-def score_choices(corpora: Corpora, case: Case) -> Side:
+def score_choices(corpora: Corpora, case: Case) -> BenchmarkSide:
     """The step's own functions, from texts to log-probabilities of every token."""
     from tasks.models.load import repeatable
     from tasks.models.model_inputs import requests
     from tasks.models.score import score
 
-    model, asked = _ours(corpora), choices(corpora, case)
+    model, queries = _ours(corpora), choices(corpora, case)
 
     def work(_: object) -> list[np.ndarray]:
         with repeatable("cpu"):
-            found = requests(model, [(prompt, "", option) for prompt, option in asked], [""] * len(asked))
-            return score(model, found, BATCH_TOKENS)
+            result = requests(model, [(prompt, "", option) for prompt, option in queries], [""] * len(queries))
+            return score(model, result, BATCH_TOKENS)
 
-    return Side(
-        work=work, items=len(asked), answer=lambda found: {"scores": np.array([v.astype(np.float64).sum() for v in found])}
+    return BenchmarkSide(
+        work=work,
+        items=len(queries),
+        answer=lambda result: {"scores": np.array([v.astype(np.float64).sum() for v in result])},
     )
 
 
-def answer_questions(corpora: Corpora, case: Case) -> Side:
+def answer_questions(corpora: Corpora, case: Case) -> BenchmarkSide:
     """Greedy answers."""
     from tasks.models.generate import generate
     from tasks.models.load import repeatable
 
-    model, asked = _ours(corpora), questions(corpora, case)
+    model, queries = _ours(corpora), questions(corpora, case)
 
     def work(_: object) -> list[str]:
         with repeatable("cpu"):
-            answers, _ = generate(model, [(prompt, " ") for prompt in asked], NEW, (STOP,), BATCH_TOKENS)
+            answers, _ = generate(model, [(prompt, " ") for prompt in queries], NEW, (STOP,), BATCH_TOKENS)
         return [model.tokenizer.decode(a.tokens, skip_special_tokens=False) for a in answers]
 
-    return Side(work=work, items=len(asked), answer=_said)
+    return BenchmarkSide(work=work, items=len(queries), answer=_hashes)
 
 
-def _said(found: list[str]) -> Mapping[str, Any]:
-    """Up to the first stop string; as numbers, because answers are compared as arrays."""
+def _hashes(result: list[str]) -> Mapping[str, Any]:
+    """Answers up to the first stop string, as hashes, because they are compared as arrays."""
     import hashlib
 
-    texts = [text.split("<|endoftext|>")[0].split(STOP)[0] for text in found]
+    texts = [text.split("<|endoftext|>")[0].split(STOP)[0] for text in result]
     return {"answers": np.array([int(hashlib.sha256(t.encode()).hexdigest()[:15], 16) for t in texts])}
 
 
@@ -151,11 +152,11 @@ def _plain(corpora: Corpora) -> tuple[Any, Any]:
     return network, Tokenizer.from_file(str(folder / "tokenizer.json"))
 
 
-def score_one_at_a_time(corpora: Corpora, case: Case) -> Side:
+def score_one_at_a_time(corpora: Corpora, case: Case) -> BenchmarkSide:
     """A forward pass for each option."""
     import torch
 
-    (network, tokenizer), asked = _plain(corpora), choices(corpora, case)
+    (network, tokenizer), queries = _plain(corpora), choices(corpora, case)
 
     def one(prompt: str, option: str) -> float:
         ids = [0, *tokenizer.encode(prompt + option, add_special_tokens=False).ids]
@@ -165,30 +166,30 @@ def score_one_at_a_time(corpora: Corpora, case: Case) -> Side:
 
     def work(_: object) -> list[float]:
         with torch.inference_mode():
-            return [one(*request) for request in asked]
+            return [one(*request) for request in queries]
 
-    return Side(work=work, items=len(asked), answer=lambda found: {"scores": np.array(found)})
+    return BenchmarkSide(work=work, items=len(queries), answer=lambda result: {"scores": np.array(result)})
 
 
-def answer_one_at_a_time(corpora: Corpora, case: Case) -> Side:
+def answer_one_at_a_time(corpora: Corpora, case: Case) -> BenchmarkSide:
     """transformers' `generate` for each prompt, with its key-value cache."""
     import torch
 
-    (network, tokenizer), asked = _plain(corpora), questions(corpora, case)
+    (network, tokenizer), queries = _plain(corpora), questions(corpora, case)
 
     def one(prompt: str) -> str:
         ids = torch.tensor([[0, *tokenizer.encode(prompt, add_special_tokens=False).ids]])
-        said = network.generate(
+        ids_out = network.generate(
             ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=NEW, pad_token_id=0
         )
-        return tokenizer.decode(said[0, ids.shape[1] :].tolist(), skip_special_tokens=False)
+        return tokenizer.decode(ids_out[0, ids.shape[1] :].tolist(), skip_special_tokens=False)
 
-    return Side(work=lambda _: [one(prompt) for prompt in asked], items=len(asked), answer=_said)
+    return BenchmarkSide(work=lambda _: [one(prompt) for prompt in queries], items=len(queries), answer=_hashes)
 
 
 # -- lm-evaluation-harness --------------------------------------------------------------------------------------------
 def harness(folder: Path, batch_size: int) -> Any:
-    """Its Hugging Face back end for a saved model, with the document's beginning before each text as in pretraining."""
+    """Its Hugging Face back end for a saved model, with the document's first token before each text as in pretraining."""
     import logging
 
     import torch
@@ -214,20 +215,22 @@ def instances(kind: str, arguments: list[tuple[Any, ...]]) -> list[Any]:
     return [Instance(request_type=kind, doc={}, arguments=a, idx=i) for i, a in enumerate(arguments)]  # type: ignore[arg-type]
 
 
-def score_with_harness(corpora: Corpora, case: Case) -> Side:
+def score_with_harness(corpora: Corpora, case: Case) -> BenchmarkSide:
     """`loglikelihood`."""
-    model, asked = harness(_folder(corpora), SCORED), choices(corpora, case)
-    requests = instances("loglikelihood", list(asked))
-    return Side(
+    model, queries = harness(_folder(corpora), SCORED), choices(corpora, case)
+    requests = instances("loglikelihood", list(queries))
+    return BenchmarkSide(
         work=lambda _: model.loglikelihood(requests, disable_tqdm=True),
-        items=len(asked),
-        answer=lambda found: {"scores": np.array([score for score, _ in found])},
+        items=len(queries),
+        answer=lambda result: {"scores": np.array([score for score, _ in result])},
     )
 
 
-def answer_with_harness(corpora: Corpora, case: Case) -> Side:
+def answer_with_harness(corpora: Corpora, case: Case) -> BenchmarkSide:
     """`generate_until`, greedily."""
-    model, asked = harness(_folder(corpora), ANSWERED), questions(corpora, case)
+    model, queries = harness(_folder(corpora), ANSWERED), questions(corpora, case)
     how = {"until": [STOP], "max_gen_toks": NEW, "do_sample": False}
-    requests = instances("generate_until", [(prompt, dict(how)) for prompt in asked])
-    return Side(work=lambda _: model.generate_until(requests, disable_tqdm=True), items=len(asked), answer=_said)
+    requests = instances("generate_until", [(prompt, dict(how)) for prompt in queries])
+    return BenchmarkSide(
+        work=lambda _: model.generate_until(requests, disable_tqdm=True), items=len(queries), answer=_hashes
+    )

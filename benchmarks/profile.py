@@ -1,4 +1,4 @@
-"""Where the time of our side goes: py-spy's native frames where it may look into a process, else the functions that call kernels.
+"""Where our side spends its time: by py-spy's native frames, where it may attach to a process, and by Python functions.
 
 Two views are needed: a compiled kernel has no name in a native stack, and Python sees no further than the call of a kernel.
 """
@@ -18,27 +18,20 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.corpora import Corpora
-from benchmarks.measure import OURS, ROOT
 from benchmarks.rows import ROWS
+from benchmarks.side import OURS, ROOT
 
 SHOWN, SECONDS = 10, 4.0
 
 
 def profile(names: Sequence[str], corpora: Corpora) -> None:
-    """Print both views of each row at its smallest size, one process a row."""
+    """Print both views of each row at its smallest size, one process per row."""
     for name in names:
         case = ROWS[name].quick
         if case is None:
             continue
-        command = [
-            sys.executable,
-            "-m",
-            "benchmarks.profile",
-            name,
-            json.dumps(case),
-            str(corpora.folder),
-            str(corpora.shared),
-        ]
+        words = [name, json.dumps(case), str(corpora.folder), str(corpora.shared)]
+        command = [sys.executable, "-m", "benchmarks.profile", *words]
         print(f"\n== {name}: {ROWS[name].work}", flush=True)
         subprocess.run(command, cwd=ROOT, check=False)
         for share, frame in _native(command):
@@ -46,7 +39,7 @@ def profile(names: Sequence[str], corpora: Corpora) -> None:
 
 
 def _native(command: Sequence[str]) -> list[tuple[float, str]]:
-    """Innermost frames by their share of samples; none, if py-spy is not there or may not look."""
+    """Innermost frames by their share of samples; none if py-spy is not installed or may not attach."""
     spy = shutil.which("py-spy", path=str(Path(sys.executable).parent)) or shutil.which("py-spy")
     if spy is None:
         return []
@@ -70,7 +63,7 @@ def _native(command: Sequence[str]) -> list[tuple[float, str]]:
 
 
 def _named(frames: Sequence[str]) -> str:
-    """The innermost frame, below the innermost of ours: a compiled kernel's frame has only an address."""
+    """The innermost frame and the innermost one of this repository: a compiled kernel's frame has only an address."""
     caller = next((f for f in reversed(frames) if "tasks/" in f or "benchmarks/" in f), "")
     return f"{frames[-1]}  in  {caller.replace(str(ROOT) + '/', '')}"
 
@@ -94,8 +87,8 @@ def _alone(name: str, case: Mapping[str, Any], corpora: Corpora, quiet: bool) ->
     if not quiet:
         stats: Any = pstats.Stats(profiler)
         total = stats.total_tt
-        for (file, _, function), (_, _, own, _, _) in sorted(stats.stats.items(), key=lambda kv: -kv[1][2])[:SHOWN]:
-            print(f"  {own / total:6.1%}  {function}  ({Path(file).name})")
+        for (file, _, function), (_, _, seconds, _, _) in sorted(stats.stats.items(), key=lambda kv: -kv[1][2])[:SHOWN]:
+            print(f"  {seconds / total:6.1%}  {function}  ({Path(file).name})")
         print("  native frames:", flush=True)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from benchmarks.corpora import Corpora
-from benchmarks.measure import Side
+from benchmarks.side import BenchmarkSide
 
 TASKS = ("facts", "choices", "sums", "translation")
 REMEDIES = (
@@ -27,7 +27,7 @@ REMEDIES = (
 )
 
 
-def report(corpora: Corpora, case: Mapping[str, Any]) -> Side:
+def report(corpora: Corpora, case: Mapping[str, Any]) -> BenchmarkSide:
     """All files of the report: page, figures as SVG and PDF, their data."""
     from schemas import CONTRACTS, Study
     from tasks.report.build import REPORT
@@ -53,44 +53,8 @@ def report(corpora: Corpora, case: Mapping[str, Any]) -> Side:
             for r in metrics
             if r["measure"] in ("mem_n", "mem_delta") and r["order"] == 1 and not r["detail"]
         ],
-        "models": [
-            {
-                "model": m,
-                "checkpoint": 1000,
-                "source": "folder",
-                "revision": "",
-                "path": "",
-                "sha256": "",
-                "parameters": 10_000_000 * 2**i,
-                "parameters_non_embedding": 5_000_000 * 2**i,
-                "tokens_seen": -1,
-                "loss": None,
-                "seed": -1,
-                "membership": "",
-                "tokenizer": "",
-            }
-            for i, m in enumerate(models)
-        ],
-        "examples": [
-            {
-                "task": TASKS[i % 4],
-                "split": "evaluate",
-                "example": f"{i:06}",
-                "file": "",
-                "row": i + 1,
-                "version": "",
-                "group": "",
-                "input": "x " * 40,
-                "output": "y " * 10,
-                "prompt": "x",
-                "separator": " ",
-                "aliases": [],
-                "options": [],
-                "answer": -1,
-                "sha256": "",
-            }
-            for i in range(case["examples"])
-        ],
+        "models": [_model_row(name, i) for i, name in enumerate(models)],
+        "examples": [_example_row(i) for i in range(case["examples"])],
     }
     parts: dict[str, tuple[Part, ...]] = {}
     for name, rows in tables.items():
@@ -111,7 +75,7 @@ def report(corpora: Corpora, case: Mapping[str, Any]) -> Side:
             raise RuntimeError(result["error"])
         return Path(store.folder("report_files", job.key))
 
-    return Side(
+    return BenchmarkSide(
         work=work,
         items=len(metrics),
         fresh=fresh,
@@ -119,6 +83,18 @@ def report(corpora: Corpora, case: Mapping[str, Any]) -> Side:
         extra=lambda folder: {"files": sum(1 for p in folder.rglob("*") if p.is_file())},
         close=lambda: shutil.rmtree(root, ignore_errors=True),
     )
+
+
+def _model_row(name: str, i: int) -> dict[str, Any]:
+    texts = dict.fromkeys(("revision", "path", "sha256", "membership", "tokenizer"), "")
+    sizes = {"parameters": 10_000_000 * 2**i, "parameters_non_embedding": 5_000_000 * 2**i, "tokens_seen": -1}
+    return {"model": name, "checkpoint": 1000, "source": "folder", "loss": None, "seed": -1} | texts | sizes
+
+
+def _example_row(i: int) -> dict[str, Any]:
+    texts = dict.fromkeys(("file", "version", "group", "sha256"), "") | {"prompt": "x", "separator": " "}
+    content = {"input": "x " * 40, "output": "y " * 10, "aliases": [], "options": [], "answer": -1}
+    return {"task": TASKS[i % 4], "split": "evaluate", "example": f"{i:06}", "row": i + 1} | texts | content
 
 
 def metric_rows(models: list[str]) -> Iterator[dict[str, Any]]:
@@ -130,27 +106,16 @@ def metric_rows(models: list[str]) -> Iterator[dict[str, Any]]:
             yield row("main_score", share, statistic="exact_match", unit="example")
             for order in (1, 2, 3):
                 for measure in ("mem_n", "mem_delta"):
-                    for detail in (
-                        "",
-                        "pigeonhole",
-                        "bca",
-                        "placebo",
-                        "minus placebo",
-                        *(f"variant {i}" for i in range(40)),
-                    ):
+                    variants = (f"variant {i}" for i in range(40))
+                    for detail in ("", "pigeonhole", "bca", "placebo", "minus placebo", *variants):
                         yield row(measure, share, order=order, detail=detail)
                     for remedy in REMEDIES:
                         yield row("confound", share, order=order, unit=measure, detail=remedy)
                     for gamma in range(20):
                         yield row("sweep", share, order=order, detail=f"gamma=0.{gamma + 60} {measure}", x=0.6 + gamma / 100)
                     for other in models[:step]:
-                        yield row(
-                            "comparison",
-                            0.05,
-                            order=order,
-                            statistic="spearman_difference",
-                            detail=f"{measure} minus {other}",
-                        )
+                        detail = f"{measure} minus {other}"
+                        yield row("comparison", 0.05, order=order, statistic="spearman_difference", detail=detail)
                 yield row("mem_infinity", share / 2, order=order, unit="example_output")
                 yield row("novelty", share / 2, order=order, unit="ngram", statistic="rate")
                 for part in ("pair", "s_y", "s_x", "length", "shared", "unexplained"):
@@ -168,23 +133,7 @@ def metric_rows(models: list[str]) -> Iterator[dict[str, Any]]:
 
 def _row(task: str, model: str, measure: str, value: float, **more: Any) -> dict[str, Any]:
     """One row of metrics."""
-    return {
-        "measure": measure,
-        "task": task,
-        "model": model,
-        "checkpoint": 1000,
-        "order": 0,
-        "unit": "pair",
-        "statistic": "spearman",
-        "detail": "",
-        "x": None,
-        "estimate": value,
-        "low": value - 0.1,
-        "high": value + 0.1,
-        "standard_error": None,
-        "p_value": 0.01,
-        "rows": 9000,
-        "examples": 2500,
-        "truth": None,
-        "note": "",
-    } | more
+    about = {"measure": measure, "task": task, "model": model, "checkpoint": 1000, "order": 0, "unit": "pair"}
+    numbers = {"estimate": value, "low": value - 0.1, "high": value + 0.1, "p_value": 0.01, "rows": 9000, "examples": 2500}
+    empty = {"detail": "", "x": None, "standard_error": None, "truth": None, "note": ""}
+    return about | {"statistic": "spearman"} | numbers | empty | more

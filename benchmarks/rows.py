@@ -1,7 +1,7 @@
-"""The rows: what is measured, beside whom, at which sizes, and the bar. One child process imports this, and does one side.
+"""The rows: what is measured, next to which peers, at which sizes, and with which bars.
 
-A case is a mapping: `tokens`, further sizes, `peers` (questions a peer is asked) and `bars`: for each peer, or each figure of
-ours that has a bar of its own, the bar, or None where a ratio is shown without one.
+A case is a mapping: `tokens`, further sizes, `peers` (queries that a peer gets) and `bars`. A bar is the least ratio to a peer, or
+the limit of a quantity of ours; None shows the ratio without judging it.
 """
 
 from __future__ import annotations
@@ -22,39 +22,38 @@ from benchmarks import (
     text_sides,
 )
 from benchmarks.corpora import Corpora
-from benchmarks.measure import OURS, Side
+from benchmarks.side import OURS, BenchmarkSide, Case
 
-Case = Mapping[str, Any]
 M = 1_000_000
 
 
 @dataclass(frozen=True)
-class Figure:
-    """A bar that is no ratio: how it is read from our figures, its unit, and whether less is better."""
+class Quantity:
+    """A quantity of ours with a bar: how it is computed from our figures, its unit, and whether less is better."""
 
     read: Callable[[Mapping[str, Any]], float]
     unit: str
     at_most: bool = False
 
 
-FIGURES = {
-    "speed": Figure(lambda f: f.get("tokens", f["items"]) / f["cpu_seconds"] / M, "M tokens/s"),
-    "memory": Figure(lambda f: f["peak_memory"] / 1e9, "GB", at_most=True),
-    "orchestration": Figure(lambda f: f["orchestration"], "% of the run", at_most=True),
-    "seconds": Figure(lambda f: f["wall_seconds"], "s", at_most=True),
-    "overhead": Figure(lambda f: f["overhead"], "s", at_most=True),
-    "server": Figure(lambda f: f["server_seconds"], "s", at_most=True),
-    "checks": Figure(lambda f: f["checks"], "% of the run", at_most=True),
+QUANTITIES = {
+    "speed": Quantity(lambda f: f.get("tokens", f["items"]) / f["cpu_seconds"] / M, "M tokens/s"),
+    "memory": Quantity(lambda f: f["peak_memory"] / 1e9, "GB", at_most=True),
+    "orchestration": Quantity(lambda f: f["orchestration"], "% of the run", at_most=True),
+    "seconds": Quantity(lambda f: f["wall_seconds"], "s", at_most=True),
+    "overhead": Quantity(lambda f: f["overhead"], "s", at_most=True),
+    "server": Quantity(lambda f: f["server_seconds"], "s", at_most=True),
+    "checks": Quantity(lambda f: f["checks"], "% of the run", at_most=True),
 }
 DISTRIBUTIONS = ("tokenizers", "polars", "numpy", "infini-gram", "tokengrams", "sentence-transformers", "lm_eval")
 
 
 def no_preparation(corpora: Corpora, case: Case) -> None:
-    """Nothing to make beforehand."""
+    """For rows without inputs to make."""
 
 
 def equal(ours: Mapping[str, Any], peers: Mapping[str, Any]) -> str:
-    """An empty text if all answers are the same, else what is not. A peer that was asked less is compared with as many."""
+    """What differs between two answers, or an empty text. A peer with fewer queries is compared on these."""
     for name in ours:
         mine = ours[name][: len(peers[name])]
         if mine.shape != peers[name].shape or (mine != peers[name]).any():
@@ -63,7 +62,7 @@ def equal(ours: Mapping[str, Any], peers: Mapping[str, Any]) -> str:
 
 
 def nearly_equal_infinigrams(ours: Mapping[str, Any], peers: Mapping[str, Any]) -> str:
-    """infini-gram takes a suffix that only ends documents, and counts such places in the denominator; otherwise both agree."""
+    """As `equal`; but infini-gram accepts a suffix that only ends documents, and counts such positions in the denominator."""
     mine = {name: values[: len(peers[name])] for name, values in ours.items()}
     shared = mine["suffix"] == peers["suffix"]
     if (mine["suffix"] > peers["suffix"]).any() or shared.mean() < 0.9:
@@ -74,11 +73,11 @@ def nearly_equal_infinigrams(ours: Mapping[str, Any], peers: Mapping[str, Any]) 
 
 
 @dataclass(frozen=True)
-class Row:
-    """`by`: which seconds are compared. `items`: what figures are per. `quick`: the case of `make bench-quick`, if any."""
+class BenchmarkRow:
+    """`by`: the seconds that are compared. `items`: what time is given per. `quick`: the case of `make bench-quick`, if any."""
 
     work: str
-    sides: Mapping[str, Callable[[Corpora, Case], Side]]
+    sides: Mapping[str, Callable[[Corpora, Case], BenchmarkSide]]
     cases: tuple[Case, ...]
     quick: Case | None
     items: str = "tokens"
@@ -95,7 +94,7 @@ def texts(corpora: Corpora, case: Case) -> None:
 
 
 def streams(corpora: Corpora, case: Case) -> None:
-    """The token stream, and its columns where polars reads them."""
+    """The token stream, and its columns for polars."""
     corpora.tokens(case["tokens"])
     if "polars" in case.get("bars", {}):
         count_sides.polars_order(corpora, case)
@@ -116,10 +115,10 @@ def case(tokens: int, bars: Mapping[str, float | None] | None = None, **sizes: A
     return {"tokens": tokens, **sizes, "bars": dict(bars or {})}
 
 
-def _counting(least: int, bar: float, small: float) -> Row:
-    """`small`: the bar at half a million tokens, where files, jobs and vocabularies take as long as counting."""
+def _counting(least: int, bar: float, small: float) -> BenchmarkRow:
+    """`small`: the bar at half a million tokens, where overhead takes as long as counting."""
     sizes: dict[str, Any] = {"min_count": least}
-    return Row(
+    return BenchmarkRow(
         f"all orders 1..8, exact, out of core, written, min_count = {least}",
         {OURS: count_sides.all_orders},
         (
@@ -134,15 +133,15 @@ def _counting(least: int, bar: float, small: float) -> Row:
     )
 
 
-ROWS: dict[str, Row] = {
-    "tokenise": Row(
+ROWS: dict[str, BenchmarkRow] = {
+    "tokenise": BenchmarkRow(
         "tokenising with a byte-level BPE tokenizer.json",
         {OURS: text_sides.tokeniser, "tokenizers": text_sides.tokenizers},
         (case(M, {"tokenizers": None}), case(10 * M, {"tokenizers": 8.0}), case(100 * M)),
         case(M // 4, {"tokenizers": 8.0}),
         prepare=texts,
     ),
-    "words": Row(
+    "words": BenchmarkRow(
         "word analysis",
         {OURS: text_sides.analyzer, "Python loop": text_sides.regex_loop},
         (case(M, {"Python loop": None}), case(10 * M, {"Python loop": 5.0}), case(100 * M)),
@@ -150,7 +149,7 @@ ROWS: dict[str, Row] = {
         prepare=texts,
         items="words",
     ),
-    "order": Row(
+    "order": BenchmarkRow(
         "one order, n = 4, counted",
         {OURS: count_sides.one_order, "polars": count_sides.polars_order, "numpy": count_sides.numpy_order},
         (
@@ -164,7 +163,7 @@ ROWS: dict[str, Row] = {
     ),
     "all-orders-2": _counting(2, 4.0, 2.0),
     "all-orders-1": _counting(1, 1.2, 0.8),
-    "index": Row(
+    "index": BenchmarkRow(
         "suffix array built and written",
         {OURS: index_sides.build, "infini-gram": index_sides.infinigram_build},
         (case(M, {"infini-gram": None}), case(10 * M, {"infini-gram": 3.0}), case(30 * M)),
@@ -172,7 +171,7 @@ ROWS: dict[str, Row] = {
         prepare=index_sides.prepare,
         note="a shard has at most 33 million tokens, so that is where growth ends",
     ),
-    "counts": Row(
+    "counts": BenchmarkRow(
         "batched counts, n = 5",
         {
             OURS: index_sides.counts,
@@ -191,7 +190,7 @@ ROWS: dict[str, Row] = {
         items="questions",
         prepare=index_sides.prepare,
     ),
-    "infinigram": Row(
+    "infinigram": BenchmarkRow(
         "∞-gram probability, 63-token context, batched",
         {OURS: index_sides.infinigrams, "infini-gram": index_sides.infinigram_probabilities},
         (
@@ -206,8 +205,8 @@ ROWS: dict[str, Row] = {
         agree=nearly_equal_infinigrams,
         note="ours finds both the longest suffix and the one to back off to",
     ),
-    "pairs": Row(
-        "exact document pairs, in one pass with everything it takes",
+    "pairs": BenchmarkRow(
+        "exact document pairs, in one pass, from queries to counts",
         {OURS: index_sides.document_pairs, "infini-gram": index_sides.infinigram_pairs},
         (
             case(M, queries=M),
@@ -222,16 +221,16 @@ ROWS: dict[str, Row] = {
         prepare=index_sides.prepare,
         note="150 pairs are compared with a search of the whole corpus; infini-gram's AND counts no documents",
     ),
-    "workers": Row(
+    "workers": BenchmarkRow(
         "2 workers against 1, words and all orders 1..8",
         {OURS: count_sides.workers(2), "1 worker": count_sides.workers(1)},
         (case(2 * M, {"1 worker": None}, parts=8), case(20 * M, {"1 worker": 1.6}, parts=8)),
         None,
         by="wall_seconds",
         prepare=documents,
-        note="wall time; CPU time and memory of workers are not seen from outside",
+        note="wall time; CPU time and memory of workers are not measured",
     ),
-    "embed": Row(
+    "embed": BenchmarkRow(
         "distinct n-grams embedded by all-MiniLM-L6-v2",
         {OURS: mining_sides.embedding, "sentence-transformers": mining_sides.sentence_transformers},
         (case(0, {"sentence-transformers": 0.9}, ngrams=8_000),),
@@ -240,7 +239,7 @@ ROWS: dict[str, Row] = {
         agree=mining_sides.nearly_equal_vectors,
         runs=3,
     ),
-    "embed-association": Row(
+    "embed-association": BenchmarkRow(
         "distinct n-grams embedded by `association`, from table to table",
         {OURS: mining_sides.association},
         (case(0, sentences=4_000, step="embed"), case(0, {"memory": 2.0}, sentences=20_000, step="embed")),
@@ -249,7 +248,7 @@ ROWS: dict[str, Row] = {
         runs=1,
         note="learning the links included",
     ),
-    "align": Row(
+    "align": BenchmarkRow(
         "pairs of n-grams compared",
         {OURS: mining_sides.alignment, "pair loop": mining_sides.pair_loop},
         (case(0, {"pair loop": 100.0}, examples=400, inputs=50, outputs=40, dimensions=384),),
@@ -258,7 +257,7 @@ ROWS: dict[str, Row] = {
         agree=mining_sides.same_pairs,
         runs=3,
     ),
-    "align-association": Row(
+    "align-association": BenchmarkRow(
         "task-grams of n = 1, 2, 3 mined, from table to table",
         {OURS: mining_sides.association},
         (case(0, sentences=4_000, step="align"), case(0, {"memory": 2.5}, sentences=20_000, step="align")),
@@ -266,7 +265,7 @@ ROWS: dict[str, Row] = {
         items="pairs",
         runs=1,
     ),
-    "scoring": Row(
+    "scoring": BenchmarkRow(
         "options of multiple choice scored by a 4 × 256 GPT-NeoX, Pythia's vocabulary",
         {
             OURS: model_sides.score_choices,
@@ -280,7 +279,7 @@ ROWS: dict[str, Row] = {
         agree=model_sides.same_scores,
         runs=3,
     ),
-    "generation": Row(
+    "generation": BenchmarkRow(
         "questions answered greedily by the same network, 24 tokens",
         {
             OURS: model_sides.answer_questions,
@@ -293,7 +292,7 @@ ROWS: dict[str, Row] = {
         prepare=model_sides.prepare,
         runs=3,
     ),
-    "report": Row(
+    "report": BenchmarkRow(
         "the report of a study of four tasks: page, and every figure as SVG, PDF and CSV",
         {OURS: report_sides.report},
         (case(0, {"seconds": 20.0}, examples=10_000, models=9),),
@@ -302,7 +301,7 @@ ROWS: dict[str, Row] = {
         runs=1,
         note="made-up tables",
     ),
-    "bootstrap": Row(
+    "bootstrap": BenchmarkRow(
         "Spearman of whole examples resampled 2,000 times",
         {OURS: statistics_sides.bootstrap, "scipy loop": statistics_sides.scipy_loop},
         (
@@ -315,29 +314,29 @@ ROWS: dict[str, Row] = {
         runs=3,
         note="scipy's share of 2,000 calls is from 5 to 20 of them",
     ),
-    "orchestration": Row(
-        "what a run costs besides its steps",
+    "orchestration": BenchmarkRow(
+        "overhead of a run besides its steps",
         {OURS: run_sides.orchestration},
         (case(40 * M, {}), case(120 * M, {"orchestration": 5.0, "checks": 15.0})),
         None,
         runs=1,
         note="a planted study without models in one process; its jobs take five minutes together with 120 M tokens, two with 40 M",
     ),
-    "partitions": Row(
+    "partitions": BenchmarkRow(
         "one step of many small parts, on two workers, with a Prefect server",
         {OURS: run_sides.partitions},
         (case(0, {"overhead": 60.0, "server": 1.0}, parts=10_000),),
         case(0, {"overhead": 60.0, "server": 1.0}, parts=500),
         items="parts",
         runs=1,
-        note="overhead: of the wall time, what is neither jobs nor checks; server: its 99th percentile "
-        "of seconds to answer, asked twice a second",
+        note="overhead: wall time without jobs and checks; server: 99th percentile of the seconds it takes to answer, "
+        "with two requests a second",
     ),
 }
 
 
 def version_of(side: str) -> str:
-    """A peer with its version, as tables show it."""
+    """A peer with its version, for tables."""
     import importlib.metadata
 
     try:
@@ -346,7 +345,7 @@ def version_of(side: str) -> str:
         return side
 
 
-def disagreement(row: Row, ours: Path | None, peers: Path | None) -> str | None:
+def disagreement(row: BenchmarkRow, ours: Path | None, peers: Path | None) -> str | None:
     """What differs between two answers, "" if nothing does; None if there is nothing to compare."""
     import numpy as np
 

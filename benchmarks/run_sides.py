@@ -1,4 +1,4 @@
-"""What a run costs besides its steps: Prefect, Dask, manifests, processes, and the content checks, which are told apart."""
+"""The overhead of a run besides its steps: Prefect, Dask, manifests, processes; and, apart from it, the content checks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.corpora import Corpora
-from benchmarks.measure import ROOT, Side
+from benchmarks.side import ROOT, BenchmarkSide
 from flows.servers.processes import HOST, api, end, server_command, server_environment, wait_until_up
 
 STUDY = """\
@@ -45,7 +45,7 @@ files = ["corpus/*.jsonl"]
 """
 
 
-def orchestration(corpora: Corpora, case: Mapping[str, Any]) -> Side:
+def orchestration(corpora: Corpora, case: Mapping[str, Any]) -> BenchmarkSide:
     """A planted study without models through `taskgram run`, in one process, so that nothing happens at the same time."""
     folder = Path(tempfile.mkdtemp(prefix="taskgram-benchmark-"))
     (folder / "study.toml").write_text(STUDY.format(tokens=case["tokens"]), encoding="utf-8")
@@ -57,18 +57,18 @@ def orchestration(corpora: Corpora, case: Mapping[str, Any]) -> Side:
     def work(root: Path) -> tuple[Path, float]:
         return root, _run(folder / "study.toml", root, "--workers", "0")
 
-    return Side(
+    return BenchmarkSide(
         work=work,
         items=case["tokens"],
         fresh=fresh,
-        extra=lambda found: shares(*found),
+        extra=lambda result: shares(*result),
         close=lambda: shutil.rmtree(folder, ignore_errors=True),
     )
 
 
-def partitions(corpora: Corpora, case: Mapping[str, Any]) -> Side:
-    """One step of so many parts, each of a file of three short lines, on two workers, with a Prefect server that is asked all the
-    while, as a person who watches would.
+def partitions(corpora: Corpora, case: Mapping[str, Any]) -> BenchmarkSide:
+    """One step of many parts, each from a file of three short lines, on two workers, while the Prefect server gets requests like
+    those of its web page.
     """
     folder = Path(tempfile.mkdtemp(prefix="taskgram-benchmark-"))
     (folder / "corpus").mkdir()
@@ -95,17 +95,17 @@ def partitions(corpora: Corpora, case: Mapping[str, Any]) -> Side:
 
     def work(root: Path) -> tuple[Path, float, list[float]]:
         waits: list[float] = []
-        over = threading.Event()
-        asking = threading.Thread(target=_ask, args=(api(port), waits, over))
-        asking.start()
+        stop = threading.Event()
+        poller = threading.Thread(target=_poll, args=(api(port), waits, stop))
+        poller.start()
         try:
             return root, _run(folder / "study.toml", root, "--only", "ingest", PREFECT_API_URL=api(port)), waits
         finally:
-            over.set()
-            asking.join()
+            stop.set()
+            poller.join()
 
-    def extra(found: tuple[Path, float, list[float]]) -> dict[str, float]:
-        root, wall, waits = found
+    def extra(result: tuple[Path, float, list[float]]) -> dict[str, float]:
+        root, wall, waits = result
         part = shares(root, wall)
         overhead = wall - part["job_seconds"] / 2 - part["check_seconds"]
         slowest = sorted(waits)[int(0.99 * (len(waits) - 1))]
@@ -120,13 +120,13 @@ def partitions(corpora: Corpora, case: Mapping[str, Any]) -> Side:
         end(server.pid)
         shutil.rmtree(folder, ignore_errors=True)
 
-    return Side(work=work, items=case["parts"], fresh=fresh, extra=extra, close=close)
+    return BenchmarkSide(work=work, items=case["parts"], fresh=fresh, extra=extra, close=close)
 
 
-def _ask(address: str, waits: list[float], over: threading.Event) -> None:
-    """Twice a second, how long the server takes to say which runs there are."""
+def _poll(address: str, waits: list[float], stop: threading.Event) -> None:
+    """Append, twice a second, the seconds the server takes to list its runs."""
     request = urllib.request.Request(f"{address}/flow_runs/filter", b"{}", {"Content-Type": "application/json"})
-    while not over.wait(0.5):
+    while not stop.wait(0.5):
         began = time.perf_counter()
         with urllib.request.urlopen(request, timeout=60) as answer:
             answer.read()
@@ -144,9 +144,9 @@ def _run(study: Path, root: Path, *words: str, **environment: str) -> float:
 
 
 def shares(root: Path, wall: float) -> dict[str, float]:
-    """Seconds of jobs and of checks from a run's manifests, and what is left of its wall time; percent of it.
+    """Seconds of jobs and of checks from a run's manifests, and the rest of its wall time; and percent of it.
 
-    A job that writes two tables stands in two manifests under one key.
+    A job that writes two tables is in two manifests under one key.
     """
     jobs: dict[str, float] = {}
     checks = 0.0

@@ -1,4 +1,4 @@
-"""benchmarks/results.json as the tables of docs/benchmarks.md, between two marks; the words around them are written by hand."""
+"""benchmarks/results.json as the tables of docs/benchmarks.md, between two marks; the text around them is written by hand."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import results
-from benchmarks.measure import OURS, ROOT
+from benchmarks import records as record_file
 from benchmarks.rows import ROWS
+from benchmarks.side import OURS, ROOT
 
 PAGE = ROOT / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- tables: made by python -m benchmarks -->", "<!-- end of tables -->"
@@ -31,7 +31,7 @@ def short(count: float) -> str:
 
 
 def sizes(record: Record) -> str:
-    """What was measured, in words."""
+    """The sizes, in words."""
     names = {
         "tokens": "{} tokens",
         "ngrams": "{} n-grams",
@@ -45,12 +45,12 @@ def sizes(record: Record) -> str:
 
 
 def items(record: Record) -> str:
-    """What a row's figures are per."""
+    """What a row's times are given per."""
     return ROWS[record["row"]].items if record["row"] in ROWS else "items"
 
 
 def each(record: Record, side: str) -> str:
-    """Time for one item, or items a second, whichever reads better."""
+    """Time per item, or items per second for rows of tokens and words."""
     figures = record["figures"].get(side)
     if not figures:
         return "–"
@@ -68,21 +68,21 @@ def memory(record: Record, side: str) -> str:
 
 
 def line(record: Record) -> str:
-    """One record for the terminal."""
-    beside = f"{record['peer'] or record['figure'] or 'growth':<18}"
+    """One record, for the terminal."""
+    compared = f"{record['peer'] or record['figure'] or 'growth':<18}"
     ratio = f"{number(record['ratio'])} {record['unit']}" if record["ratio"] is not None else ""
     bar = "" if record["reached"] is None else f"bar {record['bar']:g} {'reached' if record['reached'] else 'not reached'}"
     same = {True: "equal", False: "answers differ", None: ""}[record["equal"]]
     theirs = f" / {each(record, 'peer')}" if record["peer"] else ""
     row = f"{record['row']:<14}"
-    said = [row, beside, f"{sizes(record):<28}", f"{each(record, OURS)}{theirs}", ratio, bar, same, record["note"]]
-    return "  ".join(part for part in said if part)
+    columns = [row, compared, f"{sizes(record):<28}", f"{each(record, OURS)}{theirs}", ratio, bar, same, record["note"]]
+    return "  ".join(part for part in columns if part)
 
 
 def page(records: Sequence[Record]) -> str:
     """All tables."""
     if not records:
-        return "Nothing was measured yet: `make bench`.\n"
+        return "Nothing has been measured yet; run `make bench`.\n"
     return "\n".join([*_machines(records), *_bars(records), *_growth(records), *_counting(records), *_compiling(records)])
 
 
@@ -96,7 +96,7 @@ def _bars(records: Sequence[Record]) -> list[str]:
     lines = [
         "### Bars",
         "",
-        "| work | at | beside | ours | peer | GB, ours | GB, peer | figure | bar | |",
+        "| work | at | peer | ours | peer | GB, ours | GB, peer | figure | bar | |",
         "|---|---|---|--:|--:|--:|--:|--:|--:|---|",
     ]
     for r in records:
@@ -104,11 +104,11 @@ def _bars(records: Sequence[Record]) -> list[str]:
             continue
         sign = "" if r["bar"] is None else f"{'≤' if r['at_most'] else '≥'} {r['bar']:g}"
         reached = {True: "reached", False: "**not reached**", None: ""}[r["reached"]]
-        said = "; ".join(t for t in (reached, "equal answers" if r["equal"] else "", r["note"]) if t)
+        remarks = "; ".join(t for t in (reached, "equal answers" if r["equal"] else "", r["note"]) if t)
         unit = "" if r["ratio"] is None else f" {r['unit']}"
         lines.append(
             f"| {ROWS[r['row']].work} | {sizes(r)} | {r['peer']} | {each(r, OURS)} | {each(r, 'peer')} "
-            f"| {memory(r, OURS)} | {memory(r, 'peer')} | {number(r['ratio'])}{unit} | {sign} | {said} |"
+            f"| {memory(r, OURS)} | {memory(r, 'peer')} | {number(r['ratio'])}{unit} | {sign} | {remarks} |"
         )
     notes = [f"- {row.work}: {row.note}." for row in ROWS.values() if row.note]
     return [*lines, "", *notes, ""]
@@ -154,16 +154,16 @@ def _counting(records: Sequence[Record]) -> list[str]:
 
 
 def _compiling(records: Sequence[Record]) -> list[str]:
-    found = [f"{r['figure']} {r['ratio']:.1f} s" for r in records if r["row"] not in ROWS]
-    if not found:
+    seconds = [f"{r['figure']} {r['ratio']:.1f} s" for r in records if r["row"] not in ROWS]
+    if not seconds:
         return []
-    return ["### Compile time", "", f"Once, with an empty cache; not in any figure above: {', '.join(found)}.", ""]
+    return ["### Compile time", "", f"Once, with an empty cache; not included above: {', '.join(seconds)}.", ""]
 
 
-def write(path: Path = PAGE, source: Path = results.PATH) -> None:
+def write(path: Path = PAGE, source: Path = record_file.PATH) -> None:
     """Put the tables into the page. ValueError if its marks are gone."""
     text = path.read_text(encoding="utf-8")
     if BEGIN not in text or END not in text:
         raise ValueError(f"{path.name} has lost its marks {BEGIN!r} and {END!r}; put them back where the tables belong")
     before, after = text[: text.index(BEGIN)], text[text.index(END) :]
-    path.write_text(f"{before}{BEGIN}\n\n{page(results.read(source))}\n{after}", encoding="utf-8")
+    path.write_text(f"{before}{BEGIN}\n\n{page(record_file.read(source))}\n{after}", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The benchmarks: what is judged, what is kept, and that small rows run and agree. No peer has to be installed."""
+"""The benchmarks: how bars are judged, which records are kept, and that small rows run and agree. No peer has to be installed."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import results, table
+from benchmarks import records, table
 from benchmarks.__main__ import main
 from benchmarks.corpora import Corpora, ngrams, pairs
-from benchmarks.measure import OURS, Measured, measure
 from benchmarks.rows import ROWS, case, disagreement, equal, nearly_equal_infinigrams
+from benchmarks.side import OURS
+from benchmarks.timing import Timing, measure
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -41,7 +42,7 @@ def figures(seconds, items=1_000, **more):
 
 def judged(ours, theirs, bar):
     asked = case(1_000, {"numpy": bar}, n=4)
-    return results.records("order", asked, {OURS: Measured(figures(ours)), "numpy": Measured(figures(theirs))}, "made")
+    return records.make_records("order", asked, {OURS: Timing(figures(ours)), "numpy": Timing(figures(theirs))}, "made")
 
 
 @pytest.mark.parametrize(
@@ -50,27 +51,27 @@ def judged(ours, theirs, bar):
 def test_a_ratio_is_judged_by_its_bar_and_fails_below_half_of_it(theirs, ratio, reached, wrong):
     (record,) = judged(1.0, theirs, 3.0)
     assert record["ratio"] == pytest.approx(ratio) and record["reached"] is reached
-    assert len(results.failures([record])) == wrong
+    assert len(records.failures([record])) == wrong
 
 
 def test_a_peer_asked_less_is_compared_per_item():
-    measured = {OURS: Measured(figures(2.0, 1_000_000)), "infini-gram": Measured(figures(1.0, 500))}
-    (record,) = results.records("pairs", case(10, {"infini-gram": 300.0}, queries=10), measured, "made")
+    timings = {OURS: Timing(figures(2.0, 1_000_000)), "infini-gram": Timing(figures(1.0, 500))}
+    (record,) = records.make_records("pairs", case(10, {"infini-gram": 300.0}, queries=10), timings, "made")
     assert record["ratio"] == pytest.approx(1_000)
 
 
 @pytest.mark.parametrize(("peak", "reached", "wrong"), [(1.9e9, True, 0), (3e9, False, 0), (4.1e9, False, 1)])
 def test_where_less_is_better_twice_the_bar_is_half_of_it(peak, reached, wrong):
-    measured = {OURS: Measured(figures(1.0) | {"peak_memory": peak})}
-    (record,) = results.records("all-orders-2", case(100, {"memory": 2.0}, min_count=2), measured, "made")
-    assert record["reached"] is reached and len(results.failures([record])) == wrong
+    timings = {OURS: Timing(figures(1.0) | {"peak_memory": peak})}
+    (record,) = records.make_records("all-orders-2", case(100, {"memory": 2.0}, min_count=2), timings, "made")
+    assert record["reached"] is reached and len(records.failures([record])) == wrong
 
 
-def test_a_missing_peer_is_said_and_no_error_but_a_broken_one_is():
+def test_a_missing_peer_is_listed_and_no_error_but_a_broken_one_is():
     for problem, wrong in (("not installed (infini_gram)", 0), ("ValueError: broken", 1)):
-        measured = {OURS: Measured(figures(1.0)), "infini-gram": Measured(problem=problem)}
-        (record,) = results.records("index", case(10, {"infini-gram": 3.0}), measured, "made")
-        assert problem in record["note"] and record["reached"] is None and len(results.failures([record])) == wrong
+        timings = {OURS: Timing(figures(1.0)), "infini-gram": Timing(problem=problem)}
+        (record,) = records.make_records("index", case(10, {"infini-gram": 3.0}), timings, "made")
+        assert problem in record["note"] and record["reached"] is None and len(records.failures([record])) == wrong
 
 
 def test_answers_that_differ_are_a_failure_whatever_the_ratio(tmp_path):
@@ -78,9 +79,9 @@ def test_answers_that_differ_are_a_failure_whatever_the_ratio(tmp_path):
         np.savez(tmp_path / name, counts=np.array(counts))
     a, b, c = (tmp_path / f"{name}.npz" for name in "abc")
     assert disagreement(ROWS["counts"], a, b) == "" and disagreement(ROWS["counts"], a, None) is None
-    measured = {OURS: Measured(figures(1.0), answer=a), "tokengrams": Measured(figures(90.0), answer=c)}
-    (record,) = results.records("counts", case(10, {"tokengrams": 4.0}, queries=3), measured, "made")
-    assert record["equal"] is False and results.failures([record]) == ["counts " + record["peer"] + ": counts differ"]
+    timings = {OURS: Timing(figures(1.0), answer=a), "tokengrams": Timing(figures(90.0), answer=c)}
+    (record,) = records.make_records("counts", case(10, {"tokengrams": 4.0}, queries=3), timings, "made")
+    assert record["equal"] is False and records.failures([record]) == ["counts " + record["peer"] + ": counts differ"]
 
 
 def test_infinigrams_may_differ_only_as_infinigram_is_known_to():
@@ -98,10 +99,10 @@ def test_infinigrams_may_differ_only_as_infinigram_is_known_to():
 
 def test_results_are_replaced_row_by_row_and_become_the_page(tmp_path):
     path, doc = tmp_path / "results.json", tmp_path / "benchmarks.md"
-    growth = results.records("words", case(7_000_000), {OURS: Measured(figures(1.0))}, "made")
-    results.write([*judged(1.0, 4.0, 3.0), *growth], path)
-    results.write(judged(1.0, 1.5, 3.0), path)
-    found = results.read(path)
+    growth = records.make_records("words", case(7_000_000), {OURS: Timing(figures(1.0))}, "made")
+    records.write([*judged(1.0, 4.0, 3.0), *growth], path)
+    records.write(judged(1.0, 1.5, 3.0), path)
+    found = records.read(path)
     assert [(r["row"], r["ratio"]) for r in found] == [("words", None), ("order", 1.5)]
     assert json.loads(path.read_text()) == found
     doc.write_text(f"# Benchmarks\n{table.BEGIN}\nold\n{table.END}\nby hand\n")
@@ -118,11 +119,11 @@ def test_results_are_replaced_row_by_row_and_become_the_page(tmp_path):
 
 def test_a_figure_that_has_a_bar_no_more_goes_when_its_row_is_measured_again(tmp_path):
     path = tmp_path / "results.json"
-    measured = {OURS: Measured(figures(1.0) | {"orchestration": 9.0})}
-    results.write(results.records("orchestration", case(7, {"orchestration": 5.0}), measured, "made"), path)
-    assert [(r["figure"], r["reached"]) for r in results.read(path)] == [("orchestration", False)]
-    results.write(results.records("orchestration", case(7), measured, "made"), path)
-    assert [(r["figure"], r["reached"]) for r in results.read(path)] == [("", None)]
+    timings = {OURS: Timing(figures(1.0) | {"orchestration": 9.0})}
+    records.write(records.make_records("orchestration", case(7, {"orchestration": 5.0}), timings, "made"), path)
+    assert [(r["figure"], r["reached"]) for r in records.read(path)] == [("orchestration", False)]
+    records.write(records.make_records("orchestration", case(7), timings, "made"), path)
+    assert [(r["figure"], r["reached"]) for r in records.read(path)] == [("", None)]
 
 
 def test_a_longer_stream_has_the_same_documents_and_new_ngrams(corpora):
@@ -133,7 +134,7 @@ def test_a_longer_stream_has_the_same_documents_and_new_ngrams(corpora):
     assert (ids[:20_000] != ids[20_000:40_000]).mean() > 0.5
 
 
-def test_questions_stand_in_one_document_and_pairs_ask_across(corpora):
+def test_queries_are_within_one_document_and_pairs_across_its_sides(corpora):
     stream = corpora.tokens(20_000)
     assert ngrams(stream, 40, 5).shape == (40, 5)
     ids, offsets, ends = pairs(stream, 100)
@@ -144,12 +145,14 @@ def test_questions_stand_in_one_document_and_pairs_ask_across(corpora):
 
 def test_small_rows_run_in_processes_of_their_own_and_agree(corpora):
     asked = case(20_000, {"polars": None, "numpy": None}, n=4)
-    measured = measure("order", [OURS, "polars", "numpy"], asked, 1, corpora.folder, corpora.shared)
-    found = results.records("order", asked, measured, "made")
-    assert [r["equal"] for r in found] == [True, True] and not results.failures(found)
+    timings = measure("order", [OURS, "polars", "numpy"], asked, 1, corpora.folder, corpora.shared)
+    found = records.make_records("order", asked, timings, "made")
+    assert [r["equal"] for r in found] == [True, True] and not records.failures(found)
     assert all(r["ratio"] > 0 and r["figures"][OURS]["peak_memory"] > 50e6 for r in found)
     wanted = case(20_000, {"speed": None}, queries=400)
-    (pair,) = results.records("pairs", wanted, measure("pairs", [OURS], wanted, 1, corpora.folder, corpora.shared), "made")
+    (pair,) = records.make_records(
+        "pairs", wanted, measure("pairs", [OURS], wanted, 1, corpora.folder, corpora.shared), "made"
+    )
     assert pair["note"] == "" and pair["figures"][OURS]["found_pairs"] == 400
 
 

@@ -1,4 +1,4 @@
-"""From seconds to records, and what is judged: `benchmarks/results.json` is a list of these, one for each row, peer and size."""
+"""Records of what was measured, one for each row, peer and size: `benchmarks/results.json` is a list of them. And what fails."""
 
 from __future__ import annotations
 
@@ -9,80 +9,68 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import OURS, Measured
-from benchmarks.rows import FIGURES, ROWS, Row, disagreement, version_of
+from benchmarks.rows import QUANTITIES, ROWS, BenchmarkRow, disagreement, version_of
+from benchmarks.side import OURS
+from benchmarks.timing import Timing
 
 PATH = Path(__file__).resolve().parent / "results.json"
 Record = dict[str, Any]
 
 
 def machine() -> str:
-    """CPU, cores, memory and Python, without a name or a place."""
+    """CPU, cores, memory and Python of this machine."""
     model = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
-        found = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-        model = found[0] if found else model
+        names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        model = names[0] if names else model
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     return f"{model}, {os.cpu_count()} cores, {memory:.0f} GB, Python {platform.python_version()}"
 
 
-def records(name: str, case: Mapping[str, Any], measured: Mapping[str, Measured], source: str) -> list[Record]:
+def make_records(name: str, case: Mapping[str, Any], timings: Mapping[str, Timing], source: str) -> list[Record]:
     """One for each bar of the case; one without a peer, if there is no bar."""
-    row, ours = ROWS[name], measured[OURS]
-    base = {
-        "row": name,
-        "sizes": {k: v for k, v in case.items() if k not in ("bars", "peers")},
-        "machine": machine(),
-        "corpus": source,
-    }
-    found = []
+    row, ours = ROWS[name], timings[OURS]
+    sizes = {k: v for k, v in case.items() if k not in ("bars", "peers")}
+    base = {"row": name, "sizes": sizes, "machine": machine(), "corpus": source}
+    made = []
     for peer, bar in (case["bars"] or {"": None}).items():
-        if peer and peer not in FIGURES:
-            found.append({**base, **_beside(row, peer, bar, ours, measured[peer])})
-            continue
-        figure = FIGURES.get(peer)
-        ratio = figure.read(ours.figures) if figure and not ours.problem else None
-        found.append(
-            {
-                **base,
-                "peer": "",
-                "figure": peer,
-                "unit": figure.unit if figure else "",
-                "ratio": ratio,
-                "bar": bar,
-                "at_most": bool(figure and figure.at_most),
-                "figures": {OURS: dict(ours.figures)},
-                "equal": None,
-                "note": ours.problem,
-            }
-        )
-    for record in found:
-        record["reached"] = None if record["bar"] is None or record["ratio"] is None else score(record) >= 1
-    return found
+        of_peer = peer and peer not in QUANTITIES
+        record = _of_peer(row, peer, ours, timings[peer]) if of_peer else _of_quantity(peer, ours)
+        record |= base | {"bar": bar}
+        judged = bar is not None and record["ratio"] is not None
+        made.append(record | {"reached": score(record) >= 1 if judged else None})
+    return made
 
 
-def _beside(row: Row, peer: str, bar: float | None, ours: Measured, theirs: Measured) -> Record:
+def _of_quantity(name: str, ours: Timing) -> Record:
+    quantity = QUANTITIES.get(name)
+    return {
+        "peer": "",
+        "figure": name,
+        "unit": quantity.unit if quantity else "",
+        "ratio": quantity.read(ours.figures) if quantity and not ours.problem else None,
+        "at_most": bool(quantity and quantity.at_most),
+        "figures": {OURS: dict(ours.figures)},
+        "equal": None,
+        "note": ours.problem,
+    }
+
+
+def _of_peer(row: BenchmarkRow, peer: str, ours: Timing, theirs: Timing) -> Record:
     problem = ours.problem or theirs.problem
     differs = None if problem else disagreement(row, ours.answer, theirs.answer)
-    ratio = None
-    if not problem:
-        ratio = _each(theirs.figures, row.by) / _each(ours.figures, row.by)
+    seconds = [] if problem else [t.figures[row.by] / t.figures["items"] for t in (theirs, ours)]
     return {
         "peer": version_of(peer),
         "figure": "",
         "unit": "×",
-        "ratio": ratio,
-        "bar": bar,
+        "ratio": seconds[0] / seconds[1] if seconds else None,
         "at_most": False,
         "figures": {OURS: dict(ours.figures), "peer": dict(theirs.figures)},
         "equal": None if differs is None else not differs,
         "note": (f"{peer}: {theirs.problem}" if theirs.problem else ours.problem) or differs or "",
     }
-
-
-def _each(figures: Mapping[str, Any], by: str) -> float:
-    return figures[by] / figures["items"]
 
 
 # -- judging ----------------------------------------------------------------------------------------------------------
@@ -92,14 +80,14 @@ def score(record: Mapping[str, Any]) -> float:
 
 
 def is_missing(record: Mapping[str, Any]) -> bool:
-    """Whether a peer is simply not there, which is no error."""
+    """Whether a peer is not installed, which is no error."""
     return "not installed" in record["note"]
 
 
-def failures(found: Iterable[Mapping[str, Any]]) -> list[str]:
-    """What is wrong: a row that could not run, answers that differ, a ratio below half its bar."""
+def failures(records: Iterable[Mapping[str, Any]]) -> list[str]:
+    """A line for each failure: a row that could not run, answers that differ, a ratio below half its bar."""
     lines = []
-    for record in found:
+    for record in records:
         name = f"{record['row']} {record['peer'] or record['figure']}".strip()
         if record["ratio"] is None and record["bar"] is not None and not is_missing(record):
             lines.append(f"{name}: {record['note']}")
@@ -116,15 +104,15 @@ def read(path: Path = PATH) -> list[Record]:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
 
 
-def _measured(record: Mapping[str, Any]) -> str:
-    """What was measured together: a row at one size, beside one peer. Whatever figures it has now are all that it has."""
+def _measurement(record: Mapping[str, Any]) -> str:
+    """What a record is of: a row at one size, with one peer. A new measurement replaces all its figures."""
     return json.dumps([record["row"], record["peer"].split(" ")[0], record["sizes"]], sort_keys=True)
 
 
 def write(new: Sequence[Record], path: Path = PATH) -> None:
-    """Put new records in the places of those about the same row, peer and sizes; all others stay."""
-    again = {_measured(r) for r in new}
-    kept = [*(r for r in read(path) if _measured(r) not in again), *new]
+    """Replace the records of the same row, peer and sizes by new ones; all others stay."""
+    again = {_measurement(r) for r in new}
+    kept = [*(r for r in read(path) if _measurement(r) not in again), *new]
     order = {name: number for number, name in enumerate(ROWS)}
     every = sorted(kept, key=lambda r: (order.get(r["row"], len(order)), r["sizes"].get("tokens", 0)))
     temporary = path.with_suffix(".tmp")
