@@ -79,7 +79,7 @@ def study(
         session.begin()
         plan = lay_out(STEPS, settings)
         chosen = choose(plan, store, session, only, start)
-        failures = _run_all(plan, chosen, session, terminal, post)
+        failures = run_all(plan, chosen, session, terminal, post)
         if "report" in chosen and not failures:
             with session.alone(f"report-{settings.name}"):
                 page = publish_report(plan, store, settings.name)
@@ -112,7 +112,7 @@ def choose(plan: list[PlannedStep], store: Store, session: Session, only: str | 
     return downstream({start}, STEPS) if start else set(names)
 
 
-def _run_all(plan: list[PlannedStep], chosen: set[str], session: Session, terminal: Terminal, post: Post) -> list[str]:
+def run_all(plan: list[PlannedStep], chosen: set[str], session: Session, terminal: Terminal, post: Post) -> list[str]:
     """Submit every chosen step behind those it reads; returns what failed, in words."""
     # Inline runs take the steps in order, one at a time: that is what one runs inline for.
     runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=1 if session.cluster.inline else STEPS_AT_ONCE)

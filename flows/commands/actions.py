@@ -7,6 +7,7 @@ person can mend what is wrong.
 from __future__ import annotations
 
 import argparse
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -113,32 +114,26 @@ def trace(options: argparse.Namespace) -> None:
 
 
 def prompts(options: argparse.Namespace) -> None:
-    """Choose prompts and print how they do."""
-    from flows.commands.prompt_question import Question
+    """Choose prompts, evaluate them, and print how models do with them."""
     from flows.study_files import study_path
     from schemas import load_study
+    from tasks.prompts.answer import show
+    from tasks.prompts.question import PromptQuestion
 
     _check_workers(options)
-    asked = (
-        options.task,
-        options.candidates,
-        options.rewriter,
-        options.rounds,
-        options.per_round,
-        options.seed,
-        options.models,
-        options.workers,
-    )
-    Question(load_study(study_path(options.study)), options.study, *asked[:-1]).check()  # before a server starts
+    names = ("task", "candidates", "rewriter", "rounds", "per_round", "seed", "models")
+    question = {name: getattr(options, name) for name in names}
+    PromptQuestion(load_study(study_path(options.study)), **question).check()  # before a server starts
     from flows.servers.temporary_server import TemporaryServer
 
     server = TemporaryServer()
-    from flows.commands.prompts import prompts, show
+    from flows.commands.prompts import prompts
 
     signal.signal(signal.SIGTERM, _stop)
     server.wait()
-    found = prompts(options.study, options.root, *asked)
-    _say_json(found) if options.json else _say(show(found))
+    repeat = shlex.join(["taskgram", *sys.argv[1:]])
+    answer = prompts(options.study, options.root, question, options.workers, repeat)
+    _say_json(answer) if options.json else _say(show(answer))
 
 
 def report(options: argparse.Namespace) -> int:

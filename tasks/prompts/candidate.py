@@ -33,7 +33,7 @@ STOP_WORDS = "its 3-grams are stop words alone"
 
 
 @dataclass(frozen=True)
-class Prompt:
+class TaskPrompt:
     """Text before everything else, and text around the example's input."""
 
     instruction: str
@@ -46,7 +46,7 @@ class Prompt:
 
 
 @dataclass(frozen=True)
-class Ngrams:
+class PromptNgrams:
     """The distinct 3-grams of a prompt that are counted, sorted, and the number of those that are stop words alone."""
 
     counted: tuple[str, ...]
@@ -54,10 +54,10 @@ class Ngrams:
 
 
 @dataclass(frozen=True)
-class Score:
+class PromptScore:
     """The mean count of a prompt's 3-grams, and what it is the mean of."""
 
-    ngrams: Ngrams
+    ngrams: PromptNgrams
     counts: tuple[int, ...]
 
     @property
@@ -71,7 +71,7 @@ class Score:
         return self.counts.count(0)
 
 
-def ngrams_of(prompt: Prompt, policy: str, language: str) -> Ngrams:
+def ngrams_of(prompt: TaskPrompt, policy: str, language: str) -> PromptNgrams:
     """The 3-grams of a prompt's own words under a stop-word policy; words are those of the corpus' analyzer."""
     formed: set[tuple[str, ...]] = set()
     kept: set[tuple[str, ...]] = set()
@@ -79,22 +79,22 @@ def ngrams_of(prompt: Prompt, policy: str, language: str) -> Ngrams:
         words = normalise(piece).split()
         kept |= kept_ngrams(words, ORDER, policy, language)
         formed |= kept_ngrams(words, ORDER, "authors" if policy == "authors" else "none", language)
-    return Ngrams(tuple(sorted(" ".join(gram) for gram in kept)), len(formed - kept))
+    return PromptNgrams(tuple(sorted(" ".join(gram) for gram in kept)), len(formed - kept))
 
 
-def score(ngrams: Ngrams, counts: Mapping[str, int]) -> Score:
+def score(ngrams: PromptNgrams, counts: Mapping[str, int]) -> PromptScore:
     """The score of a prompt that has 3-grams."""
-    return Score(ngrams, tuple(counts[gram] for gram in ngrams.counted))
+    return PromptScore(ngrams, tuple(counts[gram] for gram in ngrams.counted))
 
 
-def no_ngrams(ngrams: Ngrams) -> str:
+def no_ngrams(ngrams: PromptNgrams) -> str:
     """Why a prompt has nothing to count; "" if it has."""
     if ngrams.counted:
         return ""
     return STOP_WORDS if ngrams.stop_words_alone else TOO_SHORT
 
 
-def like(prompt: Prompt, original: Prompt) -> Prompt:
+def like(prompt: TaskPrompt, original: TaskPrompt) -> TaskPrompt:
     """A candidate with the white space of the original at its ends.
 
     No n-gram holds white space, and whether a model is asked "Answer:" or "Answer: " would be mistaken for an effect of words.
@@ -110,7 +110,7 @@ def _white_space_behind(text: str) -> str:
     return text[len(text.rstrip()) :]
 
 
-def fault(prompt: Prompt, original: Prompt) -> str:
+def fault(prompt: TaskPrompt, original: TaskPrompt) -> str:
     """What makes a candidate useless as a prompt of this task; "" if nothing does. It keeps the original's placeholders."""
     if not prompt.text.strip():
         return EMPTY

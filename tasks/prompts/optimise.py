@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from schemas.tables.prompt_scores import DIRECTIONS
-from tasks.prompts.candidate import REPEATED, Prompt, Score, fault, like, ngrams_of, no_ngrams, score
+from tasks.prompts.candidate import REPEATED, PromptScore, TaskPrompt, fault, like, ngrams_of, no_ngrams, score
 
 Count = Callable[[Sequence[str]], Mapping[str, int]]  # distinct 3-grams to their occurrences in the corpus
 
@@ -22,16 +22,16 @@ Count = Callable[[Sequence[str]], Mapping[str, int]]  # distinct 3-grams to thei
 class Rewriter(Protocol):
     """Proposes prompts. The same arguments give the same proposals."""
 
-    def propose(self, parent: Prompt, direction: str, round: int, count: int) -> list[Prompt]:
+    def propose(self, parent: TaskPrompt, direction: str, round: int, count: int) -> list[TaskPrompt]:
         """At most `count` rewritings of `parent`; useless ones may be among them."""
         ...
 
 
 @dataclass(frozen=True)
-class Search:
+class PromptSearch:
     """What stays the same over all rounds."""
 
-    original: Prompt
+    original: TaskPrompt
     stop_words: str = "drop_all_stopword_ngrams"
     language: str = "en"
     per_round: int = 8
@@ -45,8 +45,8 @@ class Candidate:
     round: int
     place: int
     parent: tuple[int, int]
-    prompt: Prompt
-    score: Score | None
+    prompt: TaskPrompt
+    score: PromptScore | None
     rejected: str
     best: bool = False
 
@@ -57,7 +57,7 @@ def best(trace: Sequence[Candidate], direction: str) -> Candidate | None:
     return kept[-1] if kept else None
 
 
-def optimise(search: Search, rewriter: Rewriter, count: Count, rounds: int) -> list[Candidate]:
+def optimise(search: PromptSearch, rewriter: Rewriter, count: Count, rounds: int) -> list[Candidate]:
     """All rounds, one after the other."""
     trace = first_round(search, count)
     for number in range(1, rounds + 1):
@@ -65,15 +65,17 @@ def optimise(search: Search, rewriter: Rewriter, count: Count, rounds: int) -> l
     return trace
 
 
-def first_round(search: Search, count: Count) -> list[Candidate]:
+def first_round(search: PromptSearch, count: Count) -> list[Candidate]:
     """The task's own prompt, where both searches begin. It may have no 3-gram, and so no score."""
     alone = [(direction, 0, (-1, -1), search.original, "") for direction in DIRECTIONS]
     return _scored(alone, (), search, 0, count)
 
 
-def next_round(trace: Sequence[Candidate], number: int, search: Search, rewriter: Rewriter, count: Count) -> list[Candidate]:
+def next_round(
+    trace: Sequence[Candidate], number: int, search: PromptSearch, rewriter: Rewriter, count: Count
+) -> list[Candidate]:
     """One more round of both searches. A parent is the best prompt so far, or the task's own while none has a score."""
-    proposed: list[tuple[str, int, tuple[int, int], Prompt, str]] = []
+    proposed: list[tuple[str, int, tuple[int, int], TaskPrompt, str]] = []
     for direction in DIRECTIONS:
         kept = best(trace, direction)
         at, parent = ((kept.round, kept.place), kept.prompt) if kept else ((0, 0), search.original)
@@ -87,9 +89,9 @@ def next_round(trace: Sequence[Candidate], number: int, search: Search, rewriter
 
 
 def _scored(
-    proposed: Sequence[tuple[str, int, tuple[int, int], Prompt, str]],
+    proposed: Sequence[tuple[str, int, tuple[int, int], TaskPrompt, str]],
     trace: Sequence[Candidate],
-    search: Search,
+    search: PromptSearch,
     number: int,
     count: Count,
 ) -> list[Candidate]:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from schemas import StudyError
-from tasks.prompts.candidate import PLACEHOLDER, Prompt
+from tasks.prompts.candidate import PLACEHOLDER, TaskPrompt
 from tasks.text.lines import has_surrogates
 
 Ask = Callable[
@@ -40,9 +40,9 @@ SOLVED = (
 class ListRewriter:
     """A person's candidates, all of them in the first round, whatever the prompt so far."""
 
-    prompts: tuple[Prompt, ...]
+    prompts: tuple[TaskPrompt, ...]
 
-    def propose(self, parent: Prompt, direction: str, round: int, count: int) -> list[Prompt]:
+    def propose(self, parent: TaskPrompt, direction: str, round: int, count: int) -> list[TaskPrompt]:
         """The list, once."""
         return list(self.prompts) if round == 1 else []
 
@@ -53,13 +53,13 @@ class ModelRewriter:
 
     ask: Ask
 
-    def propose(self, parent: Prompt, direction: str, round: int, count: int) -> list[Prompt]:
+    def propose(self, parent: TaskPrompt, direction: str, round: int, count: int) -> list[TaskPrompt]:
         """What the model says, each taken for a prompt."""
         names = [f"{direction}\0{round}\0{place}" for place in range(count)]
         return [read_back(said, parent) for said in self.ask([request(parent)] * count, names)]
 
 
-def request(parent: Prompt) -> str:
+def request(parent: TaskPrompt) -> str:
     """What a model is asked, without the space in front of the answer."""
     text = _rewritten(parent)
     keeps = list(dict.fromkeys(PLACEHOLDER.findall(text)))
@@ -73,7 +73,7 @@ def request(parent: Prompt) -> str:
     return f"{head}{''.join(solved)}Instruction: {_on_one_line(text.strip())}\nRewritten:"
 
 
-def read_back(said: str, parent: Prompt) -> Prompt:
+def read_back(said: str, parent: TaskPrompt) -> TaskPrompt:
     """A model's first line as a prompt: without the mark of a list item and without quotes around it."""
     line = LIST_MARK.sub("", said.strip().split("\n")[0].strip())
     if len(line) > 1 and QUOTES.get(line[0]) == line[-1]:
@@ -82,7 +82,7 @@ def read_back(said: str, parent: Prompt) -> Prompt:
     return replace(parent, instruction=text) if parent.instruction.strip() else replace(parent, template=text)
 
 
-def _rewritten(parent: Prompt) -> str:
+def _rewritten(parent: TaskPrompt) -> str:
     return parent.instruction if parent.instruction.strip() else parent.template
 
 
@@ -90,7 +90,7 @@ def _on_one_line(text: str) -> str:
     return text.replace("\n", "\\n")
 
 
-def read_candidates(path: Path, original: Prompt) -> tuple[Prompt, ...]:
+def read_candidates(path: Path, original: TaskPrompt) -> tuple[TaskPrompt, ...]:
     """The prompts of a file, in its order; the task's own instruction where a candidate names none.
 
     Raises StudyError that names file and row for what is no prompt, and for a file that has none.
@@ -113,11 +113,11 @@ def read_candidates(path: Path, original: Prompt) -> tuple[Prompt, ...]:
     return tuple(found)
 
 
-def _of_text(line: str, place: str, original: Prompt) -> Prompt:
+def _of_text(line: str, place: str, original: TaskPrompt) -> TaskPrompt:
     return replace(original, template=line.replace("\\n", "\n"))
 
 
-def _of_json(line: str, place: str, original: Prompt) -> Prompt:
+def _of_json(line: str, place: str, original: TaskPrompt) -> TaskPrompt:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -127,4 +127,4 @@ def _of_json(line: str, place: str, original: Prompt) -> Prompt:
         raise StudyError(f'{place}: give {{"prompt": "…", "instruction": "…"}}, or one of them, as texts')
     if any(map(has_surrogates, row.values())):
         raise StudyError(f"{place}: half of a surrogate pair, which is no character; write it whole")
-    return Prompt(row.get("instruction", original.instruction), row.get("prompt", original.template))
+    return TaskPrompt(row.get("instruction", original.instruction), row.get("prompt", original.template))

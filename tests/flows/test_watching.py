@@ -43,7 +43,7 @@ def run(root: Path, title: str) -> str:
     from prefect.runtime import flow_run
 
     from flows.prefect_log import Post
-    from flows.run import _run_all
+    from flows.run import run_all
     from flows.terminal import Terminal
 
     found: list[str] = []
@@ -54,7 +54,7 @@ def run(root: Path, title: str) -> str:
         settings, post = study(title), Post()
         session = Session(settings, "letters.toml", Store(str(root)), Cluster(0, "1GB", str(root / ".dask"), address=""))
         try:
-            failures = _run_all(lay_out((LETTERS,), settings), {"letters"}, session, Terminal(), post)
+            failures = run_all(lay_out((LETTERS,), settings), {"letters"}, session, Terminal(), post)
         finally:
             session.close()
             post.close()

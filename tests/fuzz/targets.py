@@ -21,7 +21,7 @@ from schemas.settings.reader_versions import READER_VERSIONS
 from tasks.corpus.ingest import PLANTED, as_document
 from tasks.examples.readers import reader_module, takes_two_files
 from tasks.examples.record import Example, TaskFile, checked
-from tasks.prompts.candidate import Prompt
+from tasks.prompts.candidate import TaskPrompt
 from tasks.prompts.rewrite import read_candidates
 from tasks.text.bpe.fast_bpe import compile_tokenizer
 from tasks.text.bpe.tokenizer import encode_batch, load_tokenizer, read_tokenizer
@@ -242,7 +242,7 @@ def prompts(content: bytes) -> None:
     """A file of prompts, in both formats."""
     for name in ("p.txt", "p.jsonl"):
         with suppress(StudyError):
-            for prompt in read_candidates(file_of(name, content), Prompt("", "{input}")):
+            for prompt in read_candidates(file_of(name, content), TaskPrompt("", "{input}")):
                 prompt.text.encode()
 
 
