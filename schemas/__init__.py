@@ -14,6 +14,7 @@ from schemas.tables.documents import (
     TRUTH,
 )
 from schemas.tables.encoded_documents import TOKENIZER, TOKENS, VOCABULARY, WORDS
+from schemas.tables.evidence import EVIDENCE_ANSWERS, EVIDENCE_PAIRS, EVIDENCE_SCORES, EVIDENCE_SPANS, GRADES, TRACE_FILES
 from schemas.tables.examples import EMBEDDINGS, EXAMPLE_NGRAMS, EXAMPLE_REJECTS, EXAMPLES, SIMILARITIES, TASK_GRAMS
 from schemas.tables.generation_counts import (
     GENERATION_COUNTS,
@@ -46,7 +47,6 @@ from schemas.tables.task_counts import (
     PAIR_WINDOW_PARTIALS,
     PAIR_WINDOWS,
 )
-from schemas.tables.traces import TRACE_ANSWERS, TRACE_FILES, TRACE_PAIRS, TRACE_PROBABILITIES, TRACE_SPANS
 
 TABLES = (
     CALIBRATION,
@@ -60,6 +60,10 @@ TABLES = (
     DOCUMENTS,
     DOCUMENT_REJECTS,
     EMBEDDINGS,
+    EVIDENCE_ANSWERS,
+    EVIDENCE_PAIRS,
+    EVIDENCE_SCORES,
+    EVIDENCE_SPANS,
     EXAMPLES,
     EXAMPLE_NGRAMS,
     EXAMPLE_REJECTS,
@@ -101,11 +105,7 @@ TABLES = (
     TOKENS,
     TOKEN_INDEX,
     TOKEN_SCORES,
-    TRACE_ANSWERS,
     TRACE_FILES,
-    TRACE_PAIRS,
-    TRACE_PROBABILITIES,
-    TRACE_SPANS,
     TRAINING_LOG,
     TRUTH,
     VOCABULARY,
@@ -128,6 +128,10 @@ __all__ = [
     "DOCUMENTS",
     "DOCUMENT_REJECTS",
     "EMBEDDINGS",
+    "EVIDENCE_ANSWERS",
+    "EVIDENCE_PAIRS",
+    "EVIDENCE_SCORES",
+    "EVIDENCE_SPANS",
     "EXAMPLES",
     "EXAMPLE_NGRAMS",
     "EXAMPLE_REJECTS",
@@ -139,6 +143,7 @@ __all__ = [
     "GENERATION_PAIRS",
     "GENERATION_PARTIALS",
     "GENERATION_QUERIES",
+    "GRADES",
     "HELD_OUT_DOCUMENTS",
     "INFINIGRAM",
     "INFINIGRAM_PARTIALS",
@@ -169,11 +174,7 @@ __all__ = [
     "TOKENS",
     "TOKEN_INDEX",
     "TOKEN_SCORES",
-    "TRACE_ANSWERS",
     "TRACE_FILES",
-    "TRACE_PAIRS",
-    "TRACE_PROBABILITIES",
-    "TRACE_SPANS",
     "TRAINING_LOG",
     "TRUTH",
     "VOCABULARY",

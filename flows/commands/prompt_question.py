@@ -15,6 +15,7 @@ from flows.session import Session, default_root
 from flows.study import STEPS
 from schemas import Study, StudyError
 from tasks.cluster.cluster import Cluster
+from tasks.evidence.evidence_step import EVIDENCE
 from tasks.metrics.measure import MEASURE, plan_measures, run_measure
 from tasks.step import Inputs, Job, Stage, Step
 from tasks.storage.leases import Leases
@@ -23,21 +24,26 @@ from tasks.storage.store import Store
 ROUNDS, PER_ROUND = 3, 8
 CORPUS = ("plant", "ids", "ingest", "words")
 MODELS = ("plant", "ids", "ingest", "tokenizer", "tokens", "models")
-ANSWERS = (*MODELS, "read", "score", "generate", "measure")
+ANSWERS = (*MODELS, "read", "score", "generate", "evidence", "measure")
 Perform = Callable[[str, Callable[[], Any]], Any]  # runs a named piece of work; a Prefect flow makes a task of it
 
 
 def _plan_score(study: Study, inputs: Inputs) -> list[Job]:
     """The job of `measure` that scores the task, the very one that the study has."""
-    return [job for job in plan_measures(study, inputs) if job.labels["measure"] == "score"]
+    return [job for job in plan_measures(study, inputs) if job.labels["measure"] == "scores"]
 
 
 SCORES = replace(
     MEASURE,
-    reads=("examples", "models", "token_scores", "generations"),
+    reads=("examples", "models", "evidence_answers"),
     stages=(Stage(MEASURE.stages[0].writes, _plan_score, run_measure),),
 )
-NEEDED: tuple[Step, ...] = (*(s for s in STEPS if s.name in {*CORPUS, *ANSWERS, "index"} - {"measure"}), SCORES)
+GRADED = replace(EVIDENCE, reads=("examples", "token_scores", "generations"), stages=EVIDENCE.stages[:1])
+NEEDED: tuple[Step, ...] = (
+    *(s for s in STEPS if s.name in {*CORPUS, *ANSWERS, "index"} - {"evidence", "measure"}),
+    GRADED,
+    SCORES,
+)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from flows.cost.hardware import Machine
 from flows.cost.line import Line, line_of, novelty_rate, query_rate
 from flows.cost.rates import RATES, SIZES
 from flows.cost.sizes import Asking, CorpusSize, Counting, ModelSize, TaskSize
-from tasks.metrics.measure import MEASURES, NEEDS
+from tasks.measures import every_study
+from tasks.metrics import MEASURES
 
 
 def forward_flops(parameters: float, tokens: float) -> float:
@@ -66,8 +67,8 @@ def estimate(
         "novelty",
         "count",
         "index",
+        "evidence",
         "measure",
-        "trace",
         "calibrate",
         "report",
     ]
@@ -394,7 +395,7 @@ def _counts(
 ) -> list[Line]:
     """Novelty, all n-grams, the index; measures and report."""
     rate, size = RATES, SIZES
-    measures = len(MEASURES) - len(NEEDS)  # those for planted worlds and placebos apart
+    measures = sum(m.applies is every_study for m in MEASURES)  # those for planted worlds and placebos apart
     asked = sum(m.checkpoints for m in models)
     measured = len(tasks) * asked * rate["measure"].value
     traced = sum(t.evaluated for t in tasks) * max(1, len(models))
@@ -437,8 +438,8 @@ def _counts(
             memory=1e9,
         ),
         line_of(
-            "trace",
-            len(tasks),
+            "evidence",
+            len(tasks) * (1 + 2 * asked + variants * (1 + len(models))),
             work=traced,
             unit="examples × models",
             written=traced * size["trace"].value,

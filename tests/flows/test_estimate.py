@@ -47,8 +47,8 @@ SECONDS = {  # of parts, docs/debian.md
     "generate": 19.3,
     "novelty": 19.5,
     "count": 7.0,
+    "evidence": 9.0,
     "measure": 12.2,
-    "trace": 4.3,
     "report": 4.3,
 }
 PARTS = {
@@ -67,8 +67,8 @@ PARTS = {
     "placebo": 0,
     "count": 19,
     "index": 0,
+    "evidence": 35,
     "measure": 71,
-    "trace": 5,
     "report": 7,
 }
 
