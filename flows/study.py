@@ -10,9 +10,9 @@ from tasks.corpus.held_out import HELD_OUT
 from tasks.corpus.ids import IDS
 from tasks.corpus.ingest import INGEST
 from tasks.corpus.planted.plant import PLANT
+from tasks.evidence.evidence_step import EVIDENCE
 from tasks.examples.read import READ
 from tasks.metrics.measure import MEASURE
-from tasks.metrics.trace import TRACE
 from tasks.models.generate import GENERATE
 from tasks.models.pretrain import MODELS
 from tasks.models.score import SCORE
@@ -47,7 +47,7 @@ STEPS: tuple[Step, ...] = (
     NOVELTY,  # how much of it the corpus has never said
     COUNT,  # all n-grams, for the report
     INDEX,  # for questions after the study, where it asks for one
+    EVIDENCE,  # the join every measure needs: pairs with counts, probabilities, graded answers
     MEASURE,  # memorization, generalization, performance
-    TRACE,  # what the numbers of each example rest on
     REPORT,
 )

@@ -19,4 +19,4 @@ from schemas.tables.models import *
 from schemas.tables.ngram_counts import *
 from schemas.tables.prompt_scores import *
 from schemas.tables.task_counts import *
-from schemas.tables.traces import *
+from schemas.tables.evidence import *

@@ -127,24 +127,26 @@ def test_mem_delta_is_about_zero_where_answers_follow_a_rule_and_the_score_is_ab
 def test_mem_delta_rises_with_the_share_of_examples_that_can_only_be_memorized(sample: FinishedStudy) -> None:
     """Rows of recall (facts with one answer) mixed with rows of rules, at equal number."""
     import numpy as np
+    import polars as pl
     from scipy import stats
+
+    from tasks.measures import shown_pairs, shown_scores
 
     documents = {r["ngram"]: r["documents"] for r in sample.rows("ngram_stats")}
     model = largest(sample)
 
     def evidence(task: str) -> Any:
-        contrast = {
-            (r["example"], r["ngram"]): r["delta"]
-            for r in sample.rows("trace_probabilities", task=task, order=1, model=model)
-        }
-        rows = sample.rows("trace_pairs", task=task, order=1)
+        gammas = {1: float(load_study(study_path("sample")).task(task).gamma_at(1))}
+        scores, rows = (pl.DataFrame(sample.rows(f"evidence_{t}", task=task, order=1)) for t in ("scores", "pairs"))
+        scores = shown_scores(scores.filter(model=model, checkpoint=scores.filter(model=model)["checkpoint"].max()), gammas)
+        contrast = {(r["example"], r["ngram"]): r["delta"] for r in scores.to_dicts()}
         found = [
             (
-                r["documents"] / (documents[r["input_ngram"]] * documents[r["output_ngram"]]),
+                r["pair_documents"] / (documents[r["input_ngram"]] * documents[r["output_ngram"]]),
                 contrast.get((r["example"], r["output_ngram"])),
             )
-            for r in rows
-            if r["documents"]
+            for r in shown_pairs(rows, gammas).to_dicts()
+            if r["pair_documents"]
         ]
         return np.array([pair for pair in found if pair[1] is not None], float)
 

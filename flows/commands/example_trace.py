@@ -1,6 +1,7 @@
-"""`taskgram trace`: one example with its n-grams, its pairs and their counts, the models' answers, and the documents behind.
+"""`taskgram trace`: one example with its n-grams, its pairs and their counts, the models' answers, and the documents.
 
-Reads the tables of the step `trace`, and of them only the row groups that hold the example.
+A view of the tables of the step `evidence`, of which only the row groups that hold the example are read: the pairs above γ, and
+each model at its last checkpoint.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import polars as pl
+
 from flows.manifests import is_finished
 from flows.plan import lay_out
 from flows.session import default_root
@@ -16,9 +19,13 @@ from flows.study import STEPS
 from flows.study_files import study_path
 from schemas import CONTRACTS, StudyError, load_study
 from tasks.step import parts_of
+from schemas.settings.study_file import Task
+from tasks.measures import last_checkpoints, shown_pairs, shown_scores, shown_spans
 from tasks.storage.store import Part, Store
+from tasks.text.gamma import resolved
 
 LISTED = 20  # of several examples that are meant, those named
+OF_MODELS = ("evidence_scores", "evidence_answers")
 Row = dict[str, Any]
 BLUE, ORANGE, BOLD, PLAIN = "\x1b[1;34m", "\x1b[1;33m", "\x1b[1m", "\x1b[0m"
 
@@ -30,16 +37,26 @@ def trace(study: str, root: str, example: str) -> Row:
     """
     settings, store = load_study(study_path(study)), Store(root)
     plan = {p.step.name: p for p in lay_out(STEPS, settings)}
-    if not all(is_finished(store, plan[name]) for name in ("read", "models", "query", "trace")):
+    if not all(is_finished(store, plan[name]) for name in ("read", "models", "query", "evidence")):
         place = "" if root == default_root() else f" --root {root}"
         raise StudyError(f"the trace of {settings.name} is not there or not up to date. Run: taskgram run {study}{place}")
     tables = {t: parts for p in plan.values() for t, parts in parts_of(p.outputs).items()}
     task, name = choose(_inputs(store, tables, [t.name for t in settings.tasks]), example)
-    return {"study": settings.name, **_describe(store, _of_task(tables, task), task, name)}
+    of_task, about = _of_task(tables, task), settings.task(task)
+    return {"study": settings.name, **_describe(store, of_task, about, _gammas(store, of_task, about), name)}
 
 
 def _of_task(tables: Mapping[str, Sequence[Part]], task: str) -> dict[str, list[Part]]:
-    return {t: [p for p in parts if p.labels.get("task", task) == task] for t, parts in tables.items()}
+    return {t: [p for p in parts if p.labels.get("task", task) == task and not p.variant] for t, parts in tables.items()}
+
+
+def _gammas(store: Store, tables: Mapping[str, Sequence[Part]], task: Task) -> dict[int, float]:
+    """γ per n as numbers."""
+    spread = (
+        pl.DataFrame(store.read(tables["similarities"], CONTRACTS["similarities"].schema)) if task.has_percentiles else None
+    )
+    gammas = resolved({str(n): task.gamma_at(n) for n in task.orders}, spread, task.lowest_gamma, task.name)
+    return {int(n): gamma for n, gamma in gammas.items()}
 
 
 # -- which example ---------------------------------------------------------------------------------------------------
@@ -78,12 +95,14 @@ def _names(some: Sequence[tuple[str, str, str]]) -> str:
 
 
 # -- what is known of it ---------------------------------------------------------------------------------------------
-def _describe(store: Store, tables: Mapping[str, Sequence[Part]], task: str, name: str) -> Row:
-    def rows(table: str) -> list[Row]:
-        return store.read_between(tables[table], CONTRACTS[table].schema, "example", name, name).to_pylist()
+def _describe(store: Store, tables: Mapping[str, Sequence[Part]], task: Task, gammas: Mapping[int, float], name: str) -> Row:
+    def rows(table: str) -> pl.DataFrame:
+        parts = tables[table] if table not in OF_MODELS else last_checkpoints(tables[table])
+        return pl.DataFrame(store.read_between(parts, CONTRACTS[table].schema, "example", name, name))
 
-    asked = next(r for r in rows("examples") if r["split"] == "evaluate")
-    spans, pairs, likely, answers = (rows(f"trace_{t}") for t in ("spans", "pairs", "probabilities", "answers"))
+    asked = next(r for r in rows("examples").to_dicts() if r["split"] == "evaluate")
+    spans, pairs = shown_spans(rows("evidence_spans")).to_dicts(), shown_pairs(rows("evidence_pairs"), gammas).to_dicts()
+    likely, answers = shown_scores(rows("evidence_scores"), gammas).to_dicts(), rows("evidence_answers").to_dicts()
     sizes = {
         (r["model"], r["checkpoint"]): r["parameters"]
         for r in store.read(tables["models"], CONTRACTS["models"].schema).to_pylist()
@@ -102,7 +121,7 @@ def _describe(store: Store, tables: Mapping[str, Sequence[Part]], task: str, nam
         )
     documents = _documents(store, tables["pair_documents"], {(p["input_ngram"], p["output_ngram"]) for p in pairs})
     return {
-        "task": task,
+        "task": task.name,
         "example": name,
         **{k: asked[k] for k in ("group", "input", "output", "aliases", "options", "prompt")},
         "models": answers,
@@ -132,7 +151,8 @@ def _pair(
 ) -> Row:
     x, y = by_span["input", pair["order"], pair["input_ngram"]], by_span["output", pair["order"], pair["output_ngram"]]
     return {
-        **{k: pair[k] for k in ("order", "input_ngram", "output_ngram", "similarity", "documents")},
+        **{k: pair[k] for k in ("order", "input_ngram", "output_ngram", "similarity")},
+        "documents": pair["pair_documents"],
         "input_documents": x["documents"],
         "output_documents": y["documents"],
         "log_probability": pair["log_probability"],

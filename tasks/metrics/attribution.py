@@ -12,47 +12,44 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
-from schemas import Study
-from tasks.metrics import loaded
-from tasks.metrics.answers import Answers, Asked
-from tasks.metrics.evidence import NO_EVIDENCE, NO_SCORE, floats
-from tasks.metrics.loaded import Loaded, load
-from tasks.metrics.pairs import drawn_settings
-from tasks.statistics import Estimate, percentile_interval
-from tasks.statistics.bootstrap import bootstrap_many
+from tasks.measures import (
+    NO_EVIDENCE,
+    NO_SCORE,
+    PAIRS_AND_SCORES,
+    Measure,
+    MetricRows,
+    ModelCheckpoint,
+    TaskEvidence,
+    floats,
+    orders_of,
+    read_evidence,
+    settings_of_all_orders,
+)
+from tasks.statistics import Estimate, Floats, bootstrap_many, percentile_interval
 from tasks.statistics.correlation import FEWEST_ROWS
 from tasks.statistics.partial import explained, rank_correlations
 from tasks.step import Work
 
-READS = loaded.READS
 PARTS = ("pair", "s_y", "s_x", "length")
-Floats = NDArray[np.float64]
 
 
-def settings(study: Study, task: str) -> dict[str, Any]:
-    """What decides the bar."""
-    t = study.task(task)
-    return drawn_settings(study, t, t.orders)
-
-
-def run(work: Work, answers: Answers) -> None:
+def run(work: Work, rows: MetricRows) -> None:
     """The bar of every order and each model's last checkpoint."""
-    task = load(work, answers.task, last=True)
-    for order in sorted(int(n) for n in work.settings["gamma"]):
-        found = task.found(work, order)
-        for asked in task.models:
-            _bar(work, answers, task, found, order, asked)
+    evidence = read_evidence(work, rows.task, last=True)
+    for order in orders_of(work):
+        pairs = evidence.supported(order)
+        for checkpoint in evidence.models:
+            _bar(work, rows, evidence, pairs, order, checkpoint)
 
 
-def parts_of(found: pl.DataFrame) -> dict[str, list[Floats]]:
+def predictors_of(pairs: pl.DataFrame) -> dict[str, list[Floats]]:
     """The predictors of each part. Ranks need no logarithm; the length is in characters, and in words for whole answers."""
-    text = found["output_ngram"]
+    text = pairs["output_ngram"]
     return {
-        "pair": [floats(found["count"])],
-        "s_y": [floats(found["output_documents"])],
-        "s_x": [floats(found["input_documents"])],
+        "pair": [floats(pairs["pair_documents"])],
+        "s_y": [floats(pairs["output_documents"])],
+        "s_x": [floats(pairs["input_documents"])],
         "length": [floats(text.str.len_chars()), floats(text.str.count_matches(" ") + 1)],
     }
 
@@ -61,22 +58,24 @@ def unique_shares(matrices: Floats, parts: dict[str, list[int]]) -> dict[str, Fl
     """The parts of the rank variance of column 0, for a stack of matrices; each part names its columns."""
     everything = sorted(c for columns in parts.values() for c in columns)
     whole = explained(matrices, everything)
-    found = {
+    unique = {
         name: whole - explained(matrices, [c for c in everything if c not in columns]) for name, columns in parts.items()
     }
-    return found | {"shared": whole - sum(found.values()), "unexplained": 1 - whole}
+    return unique | {"shared": whole - sum(unique.values()), "unexplained": 1 - whole}
 
 
-def _bar(work: Work, answers: Answers, task: Loaded, found: pl.DataFrame, order: int, asked: Asked) -> None:
-    y = task.of(asked).own[found["span"].to_numpy()]
+def _bar(
+    work: Work, rows: MetricRows, evidence: TaskEvidence, pairs: pl.DataFrame, order: int, checkpoint: ModelCheckpoint
+) -> None:
+    y = evidence.of(checkpoint).own[pairs["span"].to_numpy()]
     scored = np.isfinite(y)
-    kept, y = found.filter(pl.Series(scored)), y[scored]
+    kept, y = pairs.filter(pl.Series(scored)), y[scored]
     columns, parts = [y], {}
-    for name, predictors in parts_of(kept).items():
+    for name, predictors in predictors_of(kept).items():
         varying = [p for p in predictors if len(np.unique(p)) > 1]
         parts[name] = list(range(len(columns), len(columns) + len(varying)))
         columns += varying
-    why = NO_EVIDENCE if not len(found) else NO_SCORE if not len(kept) else ""
+    why = NO_EVIDENCE if not len(pairs) else NO_SCORE if not len(kept) else ""
     why = why or (f"fewer than {max(FEWEST_ROWS, len(columns) + 1)} rows" if len(kept) <= max(2, len(columns)) else "")
     why = why or ("log P_LLM is the same in all rows" if y.min() == y.max() else "")
     example = kept["example"].to_numpy()
@@ -93,14 +92,9 @@ def _bar(work: Work, answers: Answers, task: Loaded, found: pl.DataFrame, order:
         else:
             low, high, missing = percentile_interval(drawn[name]) if several else (None, None, "no interval: one example")
             estimate = Estimate(float(point[name][0]), low, high, note=missing)
-        answers.add(
-            "attribution",
-            "unique_rank_variance",
-            estimate,
-            asked=asked,
-            order=order,
-            unit="pair",
-            detail=name,
-            rows=len(kept),
-            examples=len(np.unique(example)),
-        )
+        more: dict[str, Any] = {"of": checkpoint, "order": order, "unit": "pair", "detail": name}
+        size = {"rows": len(kept), "examples": len(np.unique(example))}
+        rows.add("attribution", "unique_rank_variance", estimate, **more, **size)
+
+
+MEASURE = Measure("attribution", PAIRS_AND_SCORES, settings_of_all_orders, run, cost=3.0)

@@ -12,84 +12,84 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import polars as pl
 
-from schemas import Study
-from tasks.metrics import loaded
-from tasks.metrics.answers import Answers, Asked
-from tasks.metrics.evidence import NO_EVIDENCE, NO_SCORE, by_output, first_rows, log_p, log_pmi
-from tasks.metrics.loaded import Loaded, load
-from tasks.metrics.pairs import drawn_settings
-from tasks.metrics.probabilities import Infinigram, read_infinigram
-from tasks.statistics import Estimate, Rows, percentile_interval
-from tasks.statistics.bootstrap import bootstrap_many
+from tasks.measures import (
+    NO_EVIDENCE,
+    NO_MODEL,
+    NO_SCORE,
+    PAIRS_AND_SCORES,
+    Measure,
+    MetricRows,
+    ModelCheckpoint,
+    TaskEvidence,
+    by_output,
+    first_rows,
+    log_p,
+    log_pmi,
+    orders_of,
+    read_evidence,
+    settings_of_all_orders,
+)
+from tasks.statistics import Estimate, Floats, Rows, bootstrap_many, percentile_interval
 from tasks.statistics.correlation import FEWEST_ROWS
 from tasks.statistics.partial import rank_correlations
 from tasks.step import Work
 
-READS = (*loaded.READS, "infinigram")
 FEWEST_SIZES = 3
-Floats = NDArray[np.float64]
 
 
-def settings(study: Study, task: str) -> dict[str, Any]:
-    """What decides the comparisons."""
-    t = study.task(task)
-    return drawn_settings(study, t, t.orders)
-
-
-def run(work: Work, answers: Answers) -> None:
+def run(work: Work, out: MetricRows) -> None:
     """Every comparison at every order."""
-    task = load(work, answers.task, last=True)
-    infinigram = read_infinigram(work, answers.task, task.examples, task.spans)
-    for order in sorted(int(n) for n in work.settings["gamma"]):
-        found = task.found(work, order)
-        for measure, unit, asked, x, y, rows in _tables(task, found, infinigram):
+    evidence = read_evidence(work, out.task, last=True)
+    for order in orders_of(work):
+        pairs = evidence.supported(order)
+        for measure, unit, models, x, y, rows in _tables(evidence, pairs):
             scored = [i for i, values in enumerate(y) if np.isfinite(values).any()]
             common = np.isfinite(x) & np.isfinite(y[scored]).all(axis=0) if scored else np.zeros(len(x), dtype=bool)
             kept, values = rows.take(common), y[scored][:, common]
-            about = Compared(work, answers, measure, unit, order, [asked[i] for i in scored], kept)
-            about.take(np.vstack([x[common], values]))
-            silent = NO_EVIDENCE if not len(found) else NO_SCORE
-            about.missing([asked[i] for i in range(len(asked)) if i not in scored], silent)
-            answers.exclude("comparison", f"{measure} {unit}: not scored by all", int((~common).sum()), "rows", order=order)
-            answers.exclude("comparison", f"{measure} {unit}: kept", int(common.sum()), "rows", order=order)
-        _against_infinity(work, answers, task, found, infinigram, order)
+            comparison = Comparison(work, out, measure, unit, order, [models[i] for i in scored], kept)
+            comparison.add_all(np.vstack([x[common], values]))
+            unscored = [m for i, m in enumerate(models) if i not in scored]
+            comparison.add_missing(unscored, NO_EVIDENCE if not len(pairs) else NO_SCORE)
+            out.exclude("comparison", f"{measure} {unit}: not scored by all", int((~common).sum()), "rows", order=order)
+            out.exclude("comparison", f"{measure} {unit}: kept", int(common.sum()), "rows", order=order)
+        _against_infinity(work, out, evidence, pairs, order)
 
 
 def _tables(
-    task: Loaded, found: Any, infinigram: Infinigram
-) -> Iterator[tuple[str, str, list[Asked], Floats, Floats, Rows]]:
+    evidence: TaskEvidence, pairs: pl.DataFrame
+) -> Iterator[tuple[str, str, list[ModelCheckpoint], Floats, Floats, Rows]]:
     """Each measure and unit: the models by size, x (n,), their y (models × n), and the rows with their clusters."""
-    span, asked = found["span"].to_numpy(), by_size(task.models)
-    example, output = found["example"].to_numpy(), task.spans.output[span]
-    own = np.array([task.of(m).own[span] for m in asked]).reshape(len(asked), len(span))
-    delta = np.array([task.of(m).delta[span] for m in asked]).reshape(len(asked), len(span))
-    for measure, x, y in (("mem_n", log_p(found), own), ("mem_delta", log_pmi(found), delta)):
-        pairs = Rows(x, x, example, output)
-        merged, first = by_output(pairs), first_rows(pairs)
-        yield measure, "pair", asked, x, y, pairs
-        yield measure, "example_output", asked, merged.x, y[:, first], merged
-    whose = [i for i, m in enumerate(asked) if task.shares_tokens(m)]
-    merged = Rows(infinigram.backoff[span[first]], merged.x, merged.example, merged.output)
-    yield "mem_infinity", "example_output", [asked[i] for i in whose], merged.x, own[whose][:, first], merged
+    span, models = pairs["span"].to_numpy(), by_size(evidence.models)
+    shape = (len(models), len(span))
+    own = np.array([evidence.of(m).own[span] for m in models]).reshape(shape)
+    delta = np.array([evidence.of(m).delta[span] for m in models]).reshape(shape)
+    for measure, x, y in (("mem_n", log_p(pairs), own), ("mem_delta", log_pmi(pairs), delta)):
+        rows = evidence.rows(pairs, x, x)
+        merged, first = by_output(rows), first_rows(rows)
+        yield measure, "pair", models, x, y, rows
+        yield measure, "example_output", models, merged.x, y[:, first], merged
+    shared = [i for i, m in enumerate(models) if evidence.shares_tokens(m)]
+    merged = Rows(evidence.spans["log_infinity"].to_numpy()[span[first]], merged.x, merged.example, merged.output)
+    yield "mem_infinity", "example_output", [models[i] for i in shared], merged.x, own[shared][:, first], merged
 
 
-def by_size(models: list[Asked]) -> list[Asked]:
+def by_size(models: list[ModelCheckpoint]) -> list[ModelCheckpoint]:
     """From the smallest model to the largest."""
     return sorted(models, key=lambda m: (m.parameters or 0, m.model))
 
 
-class Compared:
+class Comparison:
     """One measure, unit and order: the models that scored it, smallest first, and the rows they share."""
 
     def __init__(
-        self, work: Work, answers: Answers, measure: str, unit: str, order: int, models: list[Asked], rows: Rows
+        self, work: Work, out: MetricRows, measure: str, unit: str, order: int, models: list[ModelCheckpoint], rows: Rows
     ) -> None:
-        self.settings, self.answers, self.measure, self.unit = work.settings, answers, measure, unit
+        self.settings, self.out, self.measure, self.unit = work.settings, out, measure, unit
         self.order, self.models, self.rows = order, models, rows
 
-    def take(self, columns: Floats) -> None:
+    def add_all(self, columns: Floats) -> None:
         """Δρ of every pair of neighbours and against the smallest, and the slope. columns: x, then one y per model."""
         if len(self.models) < 2:
             for model in self.models:
@@ -128,36 +128,28 @@ class Compared:
             at = np.log10(sizes[known])
             lever = (at - at.mean()) / ((at - at.mean()) ** 2).sum()
             estimate = _with_interval(float(point[known] @ lever), None if drawn is None else drawn[:, known] @ lever)
-        self._add("slope_per_decade", estimate, Asked(), self.measure)
+        self._add("slope_per_decade", estimate, NO_MODEL, self.measure)
 
-    def missing(self, models: list[Asked], why: str) -> None:
+    def add_missing(self, models: list[ModelCheckpoint], why: str) -> None:
         """Rows for models that cannot be compared."""
         for model in models:
             self._add("spearman_difference", Estimate(None, note=why), model)
 
-    def _add(self, statistic: str, estimate: Estimate, asked: Asked, detail: str = "") -> None:
-        self.answers.add(
-            "comparison",
-            statistic,
-            estimate,
-            asked=asked,
-            order=self.order,
-            unit=self.unit,
-            detail=detail or self.measure,
-            rows=len(self.rows),
-            examples=self.rows.examples,
-        )
+    def _add(self, statistic: str, estimate: Estimate, of: ModelCheckpoint, detail: str = "") -> None:
+        more: dict[str, Any] = {"order": self.order, "unit": self.unit, "detail": detail or self.measure}
+        size = {"rows": len(self.rows), "examples": self.rows.examples}
+        self.out.add("comparison", statistic, estimate, of=of, **more, **size)
 
 
-def _against_infinity(work: Work, answers: Answers, task: Loaded, found: Any, infinigram: Infinigram, order: int) -> None:
-    """Mem_n - Mem_∞ of every model, on the (example, s_y) that both know."""
-    span = found["span"].to_numpy()
-    pairs = Rows(log_p(found), np.zeros(len(span)), found["example"].to_numpy(), task.spans.output[span])
-    merged, first = by_output(pairs), first_rows(pairs)
-    infinite = infinigram.backoff[span[first]]
-    for asked in task.models:
-        y = task.of(asked).own[span[first]]
-        common = np.isfinite(y) & np.isfinite(infinite) & task.shares_tokens(asked)
+def _against_infinity(work: Work, out: MetricRows, evidence: TaskEvidence, pairs: pl.DataFrame, order: int) -> None:
+    """Mem_n - Mem_∞ of every model, on the (example, s_y) that have both."""
+    span = pairs["span"].to_numpy()
+    rows_of_pairs = evidence.rows(pairs, log_p(pairs), np.zeros(len(span)))
+    merged, first = by_output(rows_of_pairs), first_rows(rows_of_pairs)
+    infinite = evidence.spans["log_infinity"].to_numpy()[span[first]]
+    for checkpoint in evidence.models:
+        y = evidence.of(checkpoint).own[span[first]]
+        common = np.isfinite(y) & np.isfinite(infinite) & evidence.shares_tokens(checkpoint)
         rows = merged.take(common)
         columns = np.array([rows.x, infinite[common], y[common]])
         why = NO_EVIDENCE if not len(span) else NO_SCORE if not np.isfinite(y).any() else ""
@@ -172,17 +164,9 @@ def _against_infinity(work: Work, answers: Answers, task: Loaded, found: Any, in
             value = float(point[0, 2] - point[1, 2])
             constant = Estimate(None, note="one of the two correlations is not defined: a side is the same in all rows")
             estimate = _with_interval(value, drawn) if np.isfinite(value) else constant
-        answers.add(
-            "comparison",
-            "spearman_difference",
-            estimate,
-            asked=asked,
-            order=order,
-            unit="example_output",
-            detail="mem_n minus mem_infinity",
-            rows=len(rows),
-            examples=rows.examples,
-        )
+        more: dict[str, Any] = {"order": order, "unit": "example_output", "detail": "mem_n minus mem_infinity"}
+        size = {"rows": len(rows), "examples": rows.examples}
+        out.add("comparison", "spearman_difference", estimate, of=checkpoint, **more, **size)
 
 
 def _with_interval(value: float, drawn: Floats | None) -> Estimate:
@@ -190,3 +174,7 @@ def _with_interval(value: float, drawn: Floats | None) -> Estimate:
         return Estimate(value, note="no interval: one example")
     low, high, missing = percentile_interval(drawn)
     return Estimate(value, low, high, note=missing)
+
+
+READS = (*PAIRS_AND_SCORES, "tokenizer")
+MEASURE = Measure("comparisons", READS, settings_of_all_orders, run, cost=5.0)

@@ -1,4 +1,4 @@
-"""What else could make Mem_n or Mem_Δ: one remedy a row, beside the measure it is a remedy for (docs/method.md §6c).
+"""What else could make Mem_n or Mem_Δ: one remedy a row, next to the measure it is a remedy for (docs/method.md §6c).
 
     within s_y                 same output, different s_x: pooled mid-ranks, centred within s_y
     partial: …                 partial ρ at equal length (characters and words), df(s_y), model tokens of s_y, or all of them
@@ -9,14 +9,15 @@
     mined elsewhere            with the pairs that the task named by `repeat_of` was mined for, from other files
     common examples            examples with rows at every n
     equal N                    draws of [measures] equal_rows rows, so that tasks can be compared: mean and spread
+    without contaminated       counts without the documents that hold test text, at the first n
     reliability                ρ / √r, r: Spearman of the same log-probabilities under two prompts (`repeat_of`) on these rows
 A remedy that does not apply to a task is a row that says why. Every number has the bootstrap of whole examples.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -24,148 +25,171 @@ import polars as pl
 from numpy.typing import NDArray
 
 from schemas import Study
-from tasks.metrics import loaded
-from tasks.metrics.answers import Answers, Asked
-from tasks.metrics.evidence import NO_EVIDENCE, NO_SCORE, floats, log_p, log_pmi
-from tasks.metrics.loaded import Loaded, codes, load
-from tasks.metrics.pairs import PAIR, drawn_settings, select_rows
-from tasks.statistics import Estimate, Rows, correlate, percentile_interval, undefined
-from tasks.statistics.bootstrap import bootstrap_many
+from schemas.settings.study_file import Task
+from tasks.measures import (
+    NO_EVIDENCE,
+    NO_SCORE,
+    PAIR,
+    PAIRS_AND_SCORES,
+    Measure,
+    MetricRows,
+    ModelCheckpoint,
+    SpanScores,
+    TaskEvidence,
+    codes_of,
+    floats,
+    gamma_of_spans,
+    gammas_of,
+    log_p,
+    log_pmi,
+    orders_of,
+    partner_similarities,
+    read_evidence,
+    settings_of_all_orders,
+)
+from tasks.metrics.placebo import CorpusCounts, log_probs_of
+from tasks.statistics import Estimate, Floats, Rows, bootstrap_many, correlate, percentile_interval, undefined
 from tasks.statistics.partial import partial_correlation, rank_correlations
 from tasks.statistics.stratified import equal_rows, pooled, pooled_draws
 from tasks.step import Work
 
-READS = (*loaded.READS, "pair_windows")
 TEMPLATE = 0.05
-Floats = NDArray[np.float64]
+CLEAN = "without contaminated documents"
 Remedy = tuple[str, Estimate, Rows]
 
 
-def settings(study: Study, task: str) -> dict[str, Any]:
+def settings(study: Study, task: Task) -> dict[str, Any]:
     """What decides this table."""
-    t = study.task(task)
-    other = study.task(t.repeat_of) if t.repeat_of else None
-    return {
-        **drawn_settings(study, t, t.orders),
+    other = study.task(task.repeat_of) if task.repeat_of else None
+    return settings_of_all_orders(study, task) | {
+        "first_order": task.first_order,
         "windows": sorted(study.counting.windows),
         "equal_rows": study.measures.equal_rows,
-        "repeat_of": t.repeat_of,
-        "other_prompt": other is not None and not t.asks_like(other),
-        "other_mining": other is not None and not t.mined_like(other),
+        "repeat_of": task.repeat_of,
+        "other_prompt": other is not None and not task.asks_like(other),
+        "other_mining": other is not None and not task.mined_like(other),
     }
 
 
-def run(work: Work, answers: Answers) -> None:
+def run(work: Work, rows: MetricRows) -> None:
     """Every remedy for Mem_n and Mem_Δ, for every order and each model's last checkpoint."""
-    own, other = load(work, answers.task, last=True), work.settings["repeat_of"]
-    again = _other_prompt(work, own, other, answers.task) if work.settings["other_prompt"] else {}
-    elsewhere = load(work, answers.task, last=True, mined_as=other) if work.settings["other_mining"] else None
-    orders = sorted(int(n) for n in work.settings["gamma"])
-    found = {n: _with_windows(work, own.found(work, n)) for n in orders}
-    common = set.intersection(*(set(table["example"].to_list()) for table in found.values()))
-    for order in orders:
-        other_rows = elsewhere.found(work, order) if elsewhere else None
-        for asked in own.models:
+    evidence, other = read_evidence(work, rows.task, last=True), work.settings["repeat_of"]
+    again = _other_prompt(work, evidence, other, rows.task) if work.settings["other_prompt"] else {}
+    elsewhere = _mined_elsewhere(work, evidence, other) if work.settings["other_mining"] else None
+    pairs = {n: evidence.supported(n) for n in orders_of(work)}
+    common = set.intersection(*(set(table["example"].to_list()) for table in pairs.values()))
+    for order in pairs:
+        for checkpoint in evidence.models:
             for measure in ("mem_n", "mem_delta"):
-                about = (work.settings, own, asked, measure)
-                mined = Check.of(*about, other_rows, loaded=elsewhere) if elsewhere and other_rows is not None else None
-                repeated = again.get((asked.model, asked.checkpoint))
-                check = Check.of(*about, found[order], common=common, mined=mined, again=repeated)
-                for detail, estimate, rows in check.remedies(order):
-                    answers.add(
-                        "confound",
-                        "spearman",
-                        estimate,
-                        asked=asked,
-                        order=order,
-                        unit=measure,
-                        detail=detail,
-                        rows=len(rows),
-                        examples=rows.examples,
-                    )
+                about = (work.settings, order, checkpoint, measure)
+                repeated = again.get(checkpoint.key)
+                check = Check.of(*about, evidence, elsewhere=elsewhere, common=common, again=repeated)
+                for detail, estimate, kept in check.remedies():
+                    more: dict[str, Any] = {"of": checkpoint, "order": order, "unit": measure, "detail": detail}
+                    rows.add("confound", "spearman", estimate, rows=len(kept), examples=kept.examples, **more)
+    _without_contaminated(work, rows, evidence)
 
 
-def _with_windows(work: Work, found: pl.DataFrame) -> pl.DataFrame:
-    """Add a column `window N` of counts for each width."""
-    counted = select_rows(work, "pair_windows", found.select(PAIR).unique(), PAIR)
-    for width in work.settings["windows"]:
-        near = counted.filter(window=width).select(*PAIR, pl.col("documents").alias(f"window {width}"))
-        found = found.join(near, on=PAIR, how="left", maintain_order="left")
-        found = found.with_columns(pl.col(f"window {width}").fill_null(0))
-    return found
+def _without_contaminated(work: Work, rows: MetricRows, evidence: TaskEvidence) -> None:
+    """Mem at the first n by counts without the documents that hold test text: what Mem owes to these goes with them."""
+    order = work.settings["first_order"]
+    phi = evidence.phi(order)
+    every, clean = CorpusCounts.of(phi), CorpusCounts.of(phi, "clean_")
+    clean.exclude(rows, "confound", CLEAN, order, every.supported)
+    fewer = int((every.supported & (clean.pair < every.pair)).sum())
+    note = f"{fewer} of {int(every.supported.sum())} rows are counted in fewer documents"
+    for checkpoint in evidence.models:
+        for measure in ("mem_n", "mem_delta"):
+            y = log_probs_of(evidence, checkpoint, phi, measure)
+            kept = evidence.rows(phi, clean.x(measure), y).take(np.isfinite(y) & clean.supported)
+            why = clean.why_none(y)
+            draws = (work.settings["draws"], work.settings["seed"])
+            estimate = Estimate(None, note=why) if why else correlate(kept, *draws)
+            more: dict[str, Any] = {"of": checkpoint, "order": order, "unit": measure, "detail": CLEAN, "note": note}
+            rows.add("confound", "spearman", estimate, rows=len(kept), examples=kept.examples, **more)
 
 
-def _other_prompt(work: Work, own: Loaded, other: str, task: str) -> dict[tuple[str, int], dict[str, Floats]]:
-    """log P_LLM and Δ of our spans under the other task's prompt; NaN where it lacks the span. The pairs stay ours."""
-    theirs = load(work, other, last=True, mined_as=task)
-    names = (pl.DataFrame({"example": range(len(t.examples.names)), "name": t.examples.names}) for t in (own, theirs))
-    ours, others = (
-        t.examples.spans.join(n, on="example", how="left", maintain_order="left")
-        for t, n in zip((own, theirs), names, strict=True)
+# -- the task named by `repeat_of` ---------------------------------------------------------------------------------------
+def _with_partners(work: Work, evidence: TaskEvidence, mined_for: str, scores: SpanScores) -> SpanScores:
+    """Scores whose other inputs are judged by the pairs that another task was mined for."""
+    mined = work.frame("task_grams", "task", "order", *PAIR, "similarity").filter(task=mined_for)
+    mined = mined.select(pl.col("order").cast(pl.Int64), *PAIR, pl.col("similarity").cast(pl.Float64))
+    similarity = partner_similarities(
+        evidence.inputs, evidence.spans, mined, scores.given, scores.span, len(evidence.examples)
     )
-    on = ["name", "order", "output_ngram"]
-    matched = ours.join(others.select(*on, other="span"), on=on, how="left", maintain_order="left")
+    return replace(scores, similarity=similarity, gamma=gamma_of_spans(evidence.spans, gammas_of(work, mined_for)))
+
+
+def _mined_elsewhere(work: Work, evidence: TaskEvidence, other: str) -> TaskEvidence:
+    """The task with the pairs that the other one was mined for; both have the same evaluated examples."""
+    key = ["example", "order", "output_ngram"]
+    theirs = read_evidence(work, other, scored=False)
+    pairs = theirs.pairs.drop("span").join(evidence.spans.select(*key, "span"), on=key).sort("order", "example", *PAIR)
+    scores = {k: _with_partners(work, evidence, other, s) for k, s in evidence.scores.items()}
+    return replace(evidence, pairs=pairs, scores=scores)
+
+
+def _other_prompt(work: Work, evidence: TaskEvidence, other: str, task: str) -> dict[tuple[str, int], dict[str, Floats]]:
+    """log P_LLM and Δ of the task's spans under the other task's prompt; NaN where that lacks the span."""
+    theirs = read_evidence(work, other, last=True)
+    key = ["name", "order", "output_ngram"]
+    named = [
+        e.spans.join(e.examples.select(name="example", example="code"), on="example", how="left", maintain_order="left")
+        for e in (evidence, theirs)
+    ]
+    matched = named[0].join(named[1].select(*key, other="span"), on=key, how="left", maintain_order="left")
     at = matched["other"].fill_null(-1).to_numpy()
-    values = {
-        k: {"mem_n": np.append(s.own, np.nan)[at], "mem_delta": np.append(s.delta, np.nan)[at]}
-        for k, s in theirs.scores.items()
+    scores = {k: _with_partners(work, theirs, task, s) for k, s in theirs.scores.items()}
+    return {
+        k: {"mem_n": np.append(s.own, np.nan)[at], "mem_delta": np.append(s.delta, np.nan)[at]} for k, s in scores.items()
     }
-    return values
 
 
 @dataclass(frozen=True)
 class Check:
-    """One measure of one model at one order: its rows, and what the remedies need beside them."""
+    """One measure of one model at one order: its rows, and what the remedies need besides."""
 
-    settings: Any
-    loaded: Loaded
+    settings: Mapping[str, Any]
+    evidence: TaskEvidence
     measure: str
-    found: pl.DataFrame
+    pairs: pl.DataFrame
+    """the pairs that have a score"""
     rows: Rows
+    missing: str
+    """why there is no row at all"""
     tokens: Floats
     again: Floats
-    common: set[int]
-    mined: Check | None
-    missing: str
+    """the same log-probabilities under another prompt"""
+    common: set[int] = field(default_factory=set)
+    elsewhere: Check | None = None
 
     @classmethod
     def of(
         cls,
-        settings: Any,
-        own: Loaded,
-        asked: Asked,
+        settings: Mapping[str, Any],
+        order: int,
+        checkpoint: ModelCheckpoint,
         measure: str,
-        found: pl.DataFrame,
+        evidence: TaskEvidence,
         *,
-        loaded: Loaded | None = None,
+        elsewhere: TaskEvidence | None = None,
         common: set[int] | None = None,
-        mined: Check | None = None,
         again: dict[str, Floats] | None = None,
     ) -> Check:
-        """The rows that have a score; `loaded`: where their spans are from, if not from `own`."""
-        own = loaded or own
-        scores, span = own.of(asked), found["span"].to_numpy()
+        """Select the rows that have a score; elsewhere: the same task with pairs mined from other files."""
+        pairs, scores = evidence.supported(order), evidence.of(checkpoint)
+        span = pairs["span"].to_numpy()
         y = (scores.own if measure == "mem_n" else scores.delta)[span]
-        x = log_p(found) if measure == "mem_n" else log_pmi(found)
         kept = np.isfinite(y)
-        rows = Rows(x, y, found["example"].to_numpy(), own.spans.output[span]).take(kept)
-        missing = NO_EVIDENCE if not len(found) else NO_SCORE if not len(rows) and not np.isfinite(scores.own).any() else ""
+        rows = evidence.rows(pairs, log_p(pairs) if measure == "mem_n" else log_pmi(pairs), y).take(kept)
+        missing = NO_EVIDENCE if not len(pairs) else NO_SCORE if not len(rows) and not np.isfinite(scores.own).any() else ""
         repeated = np.full(len(span), np.nan) if again is None else again[measure][span]
         tokens = scores.tokens[span].astype(np.float64)
-        return cls(
-            settings,
-            own,
-            measure,
-            found.filter(pl.Series(kept)),
-            rows,
-            tokens[kept],
-            repeated[kept],
-            common or set(),
-            mined,
-            missing,
-        )
+        mined = cls.of(settings, order, checkpoint, measure, elsewhere) if elsewhere else None
+        scored = pairs.filter(pl.Series(kept))
+        return cls(settings, evidence, measure, scored, rows, missing, tokens[kept], repeated[kept], common or set(), mined)
 
-    def remedies(self, order: int) -> Iterator[Remedy]:
+    def remedies(self) -> Iterator[Remedy]:
         """Every remedy: its name, the number, and the rows it rests on."""
         none = self.rows.take(np.zeros(len(self.rows), dtype=bool))
         why = self.missing or undefined(self.rows, *self.names)
@@ -197,16 +221,16 @@ class Check:
         yield self._pooled("within s_y", rows, rows.output, "no output n-gram stands in two examples", inside=False)
 
     def _group(self) -> Iterator[Remedy]:
-        groups = np.array(self.loaded.examples.groups, dtype=object)[self.rows.example]
-        code = np.unique(groups.astype(str), return_inverse=True)[1] if len(groups) else self.rows.example
+        groups = self.evidence.examples["group"].to_numpy().astype(str)
+        code = codes_of(groups[self.rows.example]) if len(self.rows) else self.rows.example
         one = "" if len(np.unique(code)) > 1 else "all examples are of one group"
         yield self._pooled("within group", self.rows, code, one, inside=True)
 
     def _pooled(self, detail: str, rows: Rows, group: NDArray[np.int64], why: str, *, inside: bool) -> Remedy:
-        """A pooled correlation within groups; `why` is said where there is nothing to pool, or nothing varies in it."""
+        """A pooled correlation within groups; `why` is given where there is nothing to pool, or nothing varies in it."""
         if not len(rows) or (inside and why):
             return detail, Estimate(None, note=why), rows
-        columns = (rows.x, rows.y, codes(pl.Series(group)), codes(pl.Series(rows.example)))
+        columns = (rows.x, rows.y, codes_of(group), codes_of(rows.example))
         value = float(pooled(*columns, np.ones((1, rows.examples), dtype=np.int32), ranked_inside=inside)[0])
         if not np.isfinite(value):
             return detail, Estimate(None, note=f"{self.names[0]} or {self.names[1]} does not vary within the groups"), rows
@@ -214,11 +238,11 @@ class Check:
         return detail, _interval(value, drawn, rows), rows
 
     def _partials(self) -> Iterator[Remedy]:
-        text = self.found["output_ngram"]
+        text = self.pairs["output_ngram"]
         characters, words = floats(text.str.len_chars()), floats(text.str.count_matches(" ") + 1)
         controls = {
             "length of s_y": [characters, words],
-            "frequency of s_y": [floats(self.found["output_documents"])],
+            "frequency of s_y": [floats(self.pairs["output_documents"])],
             "tokens of s_y": [self.tokens],
         }
         varying = {name: [v for v in values if len(np.unique(v)) > 1] for name, values in controls.items()}
@@ -262,10 +286,9 @@ class Check:
         return detail, correlate(rows, self.settings["draws"], self.settings["seed"], x_name=x, y_name=y), rows
 
     def _templates(self) -> Iterator[Remedy]:
-        examples = self.loaded.examples
-        held = examples.inputs.group_by("input_ngram").agg(pl.col("example").n_unique())
-        often = held.filter(pl.col("example") > TEMPLATE * len(examples.names))["input_ngram"]
-        keep = ~self.found["input_ngram"].is_in(often.implode()).to_numpy()
+        held = self.evidence.inputs.group_by("input_ngram").agg(pl.col("example").n_unique())
+        often = held.filter(pl.col("example") > TEMPLATE * len(self.evidence.examples))["input_ngram"]
+        keep = ~self.pairs["input_ngram"].is_in(often.implode()).to_numpy()
         detail = "without templates"
         if keep.all():
             yield detail, Estimate(None, note="no s_x stands in more than 5 % of the examples"), self.rows
@@ -273,20 +296,20 @@ class Check:
             yield self._rho(detail, self.rows.take(keep))
 
     def _windows(self) -> Iterator[Remedy]:
-        for width in self.settings["windows"]:
-            near = self.found[f"window {width}"].to_numpy() > 0
-            counted = self.found.filter(pl.Series(near))
+        for i, width in enumerate(self.settings["windows"]):
+            within = self.pairs.with_columns(near=pl.col("window_documents").list.get(i))
+            near = within["near"].to_numpy() > 0
             of = log_p if self.measure == "mem_n" else log_pmi
-            yield self._rho(f"window={width}", replace(self.rows.take(near), x=of(counted, f"window {width}")))
+            yield self._rho(f"window={width}", replace(self.rows.take(near), x=of(within.filter(pl.Series(near)), "near")))
         if not self.settings["windows"]:
             yield "window", Estimate(None, note="no window is counted; name widths under [counting] windows"), self.rows
 
     def _elsewhere(self) -> Iterator[Remedy]:
         note = "name under `repeat_of` a task with the same examples, mined from other files"
-        if self.mined is None:
+        if self.elsewhere is None:
             yield "mined elsewhere", Estimate(None, note=note), self.rows
         else:
-            detail, estimate, rows = self._rho("mined elsewhere", self.mined.rows)
+            detail, estimate, rows = self._rho("mined elsewhere", self.elsewhere.rows)
             yield detail, Estimate(None, note=NO_EVIDENCE) if not len(rows) else estimate, rows
 
     def _common(self) -> Iterator[Remedy]:
@@ -301,7 +324,7 @@ class Check:
             why = f"fewer than {wanted} rows" if wanted else "name [measures] equal_rows: the rows of the smallest task"
             yield detail, Estimate(None, note=why), rows
             return
-        columns = (rows.x, rows.y, codes(pl.Series(rows.example)))
+        columns = (rows.x, rows.y, codes_of(rows.example))
         drawn = equal_rows(*columns, wanted, self.settings["draws"], self.settings["seed"])
         value = float(np.nanmean(drawn)) if np.isfinite(drawn).any() else float("nan")
         note = f"mean and spread of ρ over draws of about {wanted} rows"
@@ -338,3 +361,7 @@ def _interval(value: float, drawn: Floats, rows: Rows, note: str = "") -> Estima
         return Estimate(None, note="not defined: what is held fixed leaves nothing to vary")
     low, high, missing = percentile_interval(drawn) if rows.examples > 1 else (None, None, "no interval: one example")
     return Estimate(value, low, high, note="; ".join(n for n in (note, missing) if n))
+
+
+READS = (*PAIRS_AND_SCORES, "task_grams")
+MEASURE = Measure("confounds", READS, settings, run, cost=10.0)

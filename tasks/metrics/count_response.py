@@ -18,40 +18,46 @@ import polars as pl
 from numpy.typing import NDArray
 
 from schemas import Study
-from tasks.metrics import loaded
-from tasks.metrics.answers import Answers, Asked
-from tasks.metrics.evidence import NO_EVIDENCE, NO_SCORE, floats
-from tasks.metrics.loaded import Loaded, codes, load
-from tasks.metrics.pairs import drawn_settings
-from tasks.statistics import Estimate, bootstrap_statistic, percentile_interval
+from schemas.settings.study_file import Task
+from tasks.measures import (
+    NO_EVIDENCE,
+    NO_SCORE,
+    PAIRS_AND_SCORES,
+    Measure,
+    MetricRows,
+    ModelCheckpoint,
+    TaskEvidence,
+    codes_of,
+    floats,
+    orders_of,
+    read_evidence,
+    settings_of_all_orders,
+)
+from tasks.statistics import Estimate, Floats, Ints, bootstrap_statistic, percentile_interval
 from tasks.statistics.correlation import FEWEST_ROWS
 from tasks.step import Work
 
-READS = loaded.READS
 FREQUENCIES, LENGTHS = 4, 3
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 
-def settings(study: Study, task: str) -> dict[str, Any]:
+def settings(study: Study, task: Task) -> dict[str, Any]:
     """What decides the curve."""
-    t = study.task(task)
-    return {**drawn_settings(study, t, t.orders), "bins": study.measures.bins}
+    return settings_of_all_orders(study, task) | {"bins": study.measures.bins}
 
 
-def run(work: Work, answers: Answers) -> None:
+def run(work: Work, rows: MetricRows) -> None:
     """The curve of every order and each model's last checkpoint."""
-    task = load(work, answers.task, last=True)
-    for order in sorted(int(n) for n in work.settings["gamma"]):
-        found = task.found(work, order)
-        for asked in task.models:
-            _curve(work, answers, task, found, order, asked)
+    evidence = read_evidence(work, rows.task, last=True)
+    for order in orders_of(work):
+        pairs = evidence.supported(order)
+        for checkpoint in evidence.models:
+            _curve(work, rows, evidence, pairs, order, checkpoint)
 
 
 def quantile_bins(values: Floats, bins: int) -> Ints:
     """Codes from 0 of bins with about as many rows each; equal values share a bin, so there may be fewer."""
     edges = np.unique(np.quantile(values, np.linspace(0, 1, bins + 1)[1:-1], method="higher"))
-    return codes(pl.Series(np.searchsorted(edges, values, side="right")))
+    return codes_of(np.searchsorted(edges, values, side="right"))
 
 
 def adjusted_means(rows: Floats, sums: Floats) -> Floats:
@@ -82,48 +88,42 @@ def largest_component(rows: Floats) -> NDArray[np.bool_]:
     return reach[int(np.argmax(reach @ rows.sum(axis=0)))]
 
 
-def _curve(work: Work, answers: Answers, task: Loaded, found: pl.DataFrame, order: int, asked: Asked) -> None:
-    scores, span = task.of(asked), found["span"].to_numpy()
+def _curve(
+    work: Work, rows: MetricRows, evidence: TaskEvidence, pairs: pl.DataFrame, order: int, checkpoint: ModelCheckpoint
+) -> None:
+    scores, span = evidence.of(checkpoint), pairs["span"].to_numpy()
     delta = scores.delta[span]
     contrasted = np.isfinite(delta)
-    kept, delta = found.filter(pl.Series(contrasted)), delta[contrasted]
-    count, example = floats(kept["count"]), kept["example"].to_numpy()
-    more: dict[str, Any] = {"asked": asked, "order": order, "unit": "pair"}
+    kept, delta = pairs.filter(pl.Series(contrasted)), delta[contrasted]
+    count, example = floats(kept["pair_documents"]), kept["example"].to_numpy()
+    more: dict[str, Any] = {"of": checkpoint, "order": order, "unit": "pair"}
     total: dict[str, Any] = {**more, "rows": len(kept), "examples": len(np.unique(example))}
-    why = NO_EVIDENCE if not len(found) else NO_SCORE if not np.isfinite(scores.own[span]).any() else ""
+    why = NO_EVIDENCE if not len(pairs) else NO_SCORE if not np.isfinite(scores.own[span]).any() else ""
     why = why or ("no other input without a partner" if not len(kept) else "")
     why = why or (f"fewer than {FEWEST_ROWS} rows" if len(kept) < FEWEST_ROWS else "")
     if why:
         for statistic, detail in (("delta_mean", "bin 00"), ("slope", ""), ("documents_per_nat", "")):
-            answers.add("exposure", statistic, Estimate(None, note=why), detail=detail, **total)
+            rows.add("exposure", statistic, Estimate(None, note=why), detail=detail, **total)
         return
     length = floats(kept["output_ngram"].str.len_chars())
     strata = quantile_bins(floats(kept["output_documents"]), FREQUENCIES) * LENGTHS + quantile_bins(length, LENGTHS)
-    strata, bins = codes(pl.Series(strata)), quantile_bins(count, work.settings["bins"])
-    draws = (codes(pl.Series(example)), work.settings["draws"], work.settings["seed"])
+    strata, bins = codes_of(strata), quantile_bins(count, work.settings["bins"])
+    draws = (codes_of(example), work.settings["draws"], work.settings["seed"])
     point, drawn, usable = _means(delta, strata, bins, *draws)
     for b in range(int(bins.max()) + 1):
         here = bins == b
         apart = Estimate(None, note="no stratum of df(s_y) and length holds rows of this bin and of the others")
         estimate = _with_interval(point[b], drawn[:, b], total["examples"]) if usable[b] else apart
         covers = f"C from {count[here].min():.0f} to {count[here].max():.0f}"
-        answers.add(
-            "exposure",
-            "delta_mean",
-            estimate,
-            detail=f"bin {b:02d}",
-            x=float(count[here].mean()),
-            note=covers,
-            rows=int(here.sum()),
-            examples=len(np.unique(example[here])),
-            **more,
-        )
+        at: dict[str, Any] = {"detail": f"bin {b:02d}", "x": float(count[here].mean()), "note": covers}
+        size = {"rows": int(here.sum()), "examples": len(np.unique(example[here]))}
+        rows.add("exposure", "delta_mean", estimate, **at, **size, **more)
     slope, typical = _slopes(delta, np.log(count), strata, *draws)
     rise = _with_interval(slope[0], slope[1:], total["examples"])
     if rise.value is None:
         rise = Estimate(None, note="C does not vary within strata of df(s_y) and length")
-    answers.add("exposure", "slope", rise, x=float(typical[0]), **total)
-    answers.add("exposure", "documents_per_nat", _per_nat(rise, slope, typical), x=float(typical[0]), **total)
+    rows.add("exposure", "slope", rise, x=float(typical[0]), **total)
+    rows.add("exposure", "documents_per_nat", _per_nat(rise, slope, typical), x=float(typical[0]), **total)
 
 
 def _means(
@@ -195,3 +195,6 @@ def _per_nat(rise: Estimate, slope: Floats, typical: Floats) -> Estimate:
         needed = np.where(slope[1:] > 0, typical[1:] / slope[1:], np.where(np.isnan(slope[1:]), np.nan, np.inf))
     low, high = np.nanpercentile(needed, [2.5, 97.5], method="higher")
     return Estimate(value, float(low), float(high))
+
+
+MEASURE = Measure("count_response", PAIRS_AND_SCORES, settings, run, cost=2.0)

@@ -1,4 +1,4 @@
-"""Emergence: from which size on do a model's probabilities follow the corpus's counts? (issue of the measures; docs/method.md §9)
+"""Emergence: from which size on do a model's probabilities follow the corpus's counts? (docs/method.md §9)
 
     slope_m  = slope of log P_LLM(s_y) on log C(s_x, s_y), over the rows that all models scored
     slope(N) = max(0, b · (log N - log N₀))           N: parameters, natural logarithms
@@ -19,28 +19,14 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
-from schemas import Study
-from tasks.metrics.answers import Answers, Asked, models_of
-from tasks.metrics.pairs import SCORED, drawn_settings, evaluated, gammas_of, mined, phi, with_counts
-from tasks.metrics.probabilities import read_scores, spans_of
-from tasks.statistics import Estimate, draw_counts, percentile_interval
+from tasks.measures import PAIRS_AND_SCORES, Measure, MetricRows, ModelCheckpoint, read_evidence, settings_of_first_order
+from tasks.statistics import Estimate, Floats, Ints, draw_counts, percentile_interval
 from tasks.statistics.correlation import FEWEST_ROWS
 from tasks.statistics.hinge import fit_hinges
 from tasks.step import Work
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-
-READS = SCORED
 FEWEST_SIZES = 5
-
-
-def settings(study: Study, task: str) -> dict[str, Any]:
-    """What decides this measure."""
-    t = study.task(task)
-    return {**drawn_settings(study, t, [t.first_order]), "order": t.first_order}
 
 
 @dataclass(frozen=True)
@@ -62,42 +48,42 @@ class Onset:
     rise: Estimate
 
 
-def run(work: Work, answers: Answers) -> None:
+def run(work: Work, rows: MetricRows) -> None:
     """One slope for each model's last checkpoint, and the onset and rise of the hinge."""
-    order = work.settings["order"]
-    examples, pairs = evaluated(work, answers.task), mined(work, answers.task, gammas_of(work, answers.task))
-    scores = read_scores(work, answers.task, examples, spans_of(examples, pairs))
-    found = with_counts(work, phi(examples, pairs, order).rows).filter(pl.col("count") > 0)
-    rows = found.group_by("example", "span").agg(x=pl.col("count").log().mean()).sort("span")
-    span = rows["span"].to_numpy()
-    last = {m.model: m for m in models_of(work)}
-    given = {name: scores[m.model, m.checkpoint].own[span] for name, m in last.items() if (m.model, m.checkpoint) in scores}
-    ladder = [m for name, m in last.items() if name in given and np.isfinite(given[name]).any()]
+    order, evidence = work.settings["order"], read_evidence(work, rows.task, last=True)
+    pairs = evidence.phi(order).filter(pl.col("pair_documents") > 0)
+    outputs = pairs.group_by("example", "span").agg(x=pl.col("pair_documents").log().mean()).sort("span")
+    span = outputs["span"].to_numpy()
+    log_probs = {m: evidence.of(m).own[span] for m in evidence.models}
+    ladder = [m for m in evidence.models if np.isfinite(log_probs[m]).any()]
     common = np.ones(len(span), dtype=bool)
-    for model in ladder:
-        common &= np.isfinite(given[model.model])
-    answers.exclude("emergence", "no score of this model", len(last) - len(ladder), "models", order=order)
-    answers.exclude("emergence", "not scored by every model", int((~common).sum()), "rows", order=order)
-    answers.exclude("emergence", "kept", int(common.sum()), "rows", order=order)
+    for checkpoint in ladder:
+        common &= np.isfinite(log_probs[checkpoint])
+    unscored = [m for m in evidence.models if m not in ladder]
+    rows.exclude("emergence", "no score of this model", len(unscored), "models", order=order)
+    rows.exclude("emergence", "not scored by every model", int((~common).sum()), "rows", order=order)
+    rows.exclude("emergence", "kept", int(common.sum()), "rows", order=order)
     table = Ladder(
-        rows["x"].to_numpy()[common],
-        np.array([given[m.model][common] for m in ladder], dtype=np.float64).reshape(len(ladder), int(common.sum())),
-        rows["example"].to_numpy()[common],
+        outputs["x"].to_numpy()[common],
+        np.array([log_probs[m][common] for m in ladder], dtype=np.float64).reshape(len(ladder), int(common.sum())),
+        outputs["example"].to_numpy()[common],
         np.log(np.array([m.parameters for m in ladder], dtype=np.float64)),
     )
-    _add(answers, table, ladder, [m for m in last.values() if m not in ladder], onset(table, work.settings), order)
+    _add(rows, table, ladder, unscored, onset(table, work.settings), order)
 
 
-def _add(answers: Answers, table: Ladder, ladder: list[Asked], silent: list[Asked], found: Onset, order: int) -> None:
-    said: dict[str, Any] = {"order": order, "unit": "example_output"}
+def _add(
+    rows: MetricRows, table: Ladder, ladder: list[ModelCheckpoint], unscored: list[ModelCheckpoint], found: Onset, order: int
+) -> None:
+    more: dict[str, Any] = {"order": order, "unit": "example_output"}
     size: dict[str, Any] = {"rows": len(table.log_count), "examples": len(np.unique(table.example))}
-    for model, estimate in zip(ladder, found.slopes, strict=True):
-        answers.add("emergence", "log_count_slope", estimate, asked=model, **said, **size)
-    for model in silent:
+    for checkpoint, estimate in zip(ladder, found.slopes, strict=True):
+        rows.add("emergence", "log_count_slope", estimate, of=checkpoint, **more, **size)
+    for checkpoint in unscored:
         missing = Estimate(None, note="no score: the model has no log-probability of any of these outputs")
-        answers.add("emergence", "log_count_slope", missing, asked=model, **said)
-    answers.add("emergence", "onset_parameters", found.parameters, **said, **size)
-    answers.add("emergence", "slope", found.rise, **said, **size)
+        rows.add("emergence", "log_count_slope", missing, of=checkpoint, **more)
+    rows.add("emergence", "onset_parameters", found.parameters, **more, **size)
+    rows.add("emergence", "slope", found.rise, **more, **size)
 
 
 def onset(table: Ladder, settings: Any) -> Onset:
@@ -179,3 +165,6 @@ def _slopes(sums: Floats) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore"):
         found = (sums[:, 3 + models :] - x * sums[:, 3 : 3 + models] / n) / spread
     return np.where(spread > 1e-9 * np.maximum(xx, 1e-300), found, np.nan)
+
+
+MEASURE = Measure("emergence", PAIRS_AND_SCORES, settings_of_first_order, run, cost=3.0)

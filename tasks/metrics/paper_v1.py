@@ -19,45 +19,48 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from schemas import Study
-from tasks.metrics.answers import Answers, Asked, models_of
-from tasks.metrics.pairs import PAIR, SCORED, drawn_settings, evaluated, gammas_of, mined, phi, with_counts
-from tasks.metrics.probabilities import read_scores, spans_of
-from tasks.statistics import Estimate, bootstrap_statistic, percentile_interval
+from tasks.measures import (
+    PAIR,
+    PAIRS_AND_SCORES,
+    Measure,
+    MetricRows,
+    ModelCheckpoint,
+    gammas_of,
+    read_evidence,
+    settings_of_all_orders,
+)
+from tasks.statistics import Estimate, Floats, bootstrap_statistic, percentile_interval
 from tasks.statistics.correlation import FEWEST_ROWS
 from tasks.step import Work
 
-Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
-
-READS = SCORED
 TRAINING_SHARE = 0.8
 
 
-def settings(study: Study, task: str) -> dict[str, Any]:
-    """What decides these measures."""
-    t = study.task(task)
-    return drawn_settings(study, t, t.orders)
-
-
-def run(work: Work, answers: Answers) -> None:
+def run(work: Work, rows: MetricRows) -> None:
     """R² for every model and order, and the histogram of every order."""
-    gammas = gammas_of(work, answers.task)
-    examples, pairs = evaluated(work, answers.task), mined(work, answers.task, gammas)
-    scores = read_scores(work, answers.task, examples, spans_of(examples, pairs))
-    training = in_training(work.settings["seed"], answers.task, examples.names)
-    models = models_of(work)
-    for order in sorted(int(n) for n in gammas):
-        counted = with_counts(work, phi(examples, pairs, order).rows)
-        _histogram(answers, order, counted)
-        shares = output_shares(with_counts(work, pairs.filter(order=order).select(PAIR)))
-        spans = counted.filter(pl.col("count") > 0).select("example", "span", "output_ngram").unique("span").sort("span")
+    evidence = read_evidence(work, rows.task)
+    training = in_training(work.settings["seed"], rows.task, evidence.examples["example"].to_list())
+    for order, gamma in sorted(gammas_of(work, rows.task).items()):
+        phi = evidence.phi(order)
+        _histogram(rows, order, phi)
+        shares = output_shares(_mined_counts(work, rows.task, order, gamma))
+        spans = (
+            phi.filter(pl.col("pair_documents") > 0).select("example", "span", "output_ngram").unique("span").sort("span")
+        )
         table = spans.join(shares, on="output_ngram", how="left", maintain_order="left")
         span, example, log_q = (table[c].to_numpy() for c in ("span", "example", "log_q"))
-        for model in models:
-            given = scores.get((model.model, model.checkpoint))
-            log_p = given.own[span] if given else np.full(len(span), np.nan)
-            _r_squared(work, answers, model, order, example, log_q, log_p, training)
+        for checkpoint in evidence.models:
+            log_p = evidence.of(checkpoint).own[span]
+            _r_squared(work, rows, checkpoint, order, example, log_q, log_p, training)
+
+
+def _mined_counts(work: Work, task: str, order: int, gamma: float) -> pl.DataFrame:
+    """C of all pairs of H_n, those that no evaluated example holds included: columns output_ngram, pair_documents."""
+    mined = work.frame("task_grams", "task", "order", *PAIR, "similarity").filter(task=task, order=order)
+    mined = mined.filter(pl.col("similarity").cast(pl.Float64) > float(np.float32(gamma)))
+    counts = work.frame("pair_counts", *PAIR, "documents").join(mined.select(PAIR), on=PAIR)
+    return counts.select("output_ngram", pair_documents="documents")
 
 
 def in_training(seed: int, task: str, examples: Sequence[str]) -> Bools:
@@ -69,14 +72,15 @@ def in_training(seed: int, task: str, examples: Sequence[str]) -> Bools:
 
 def output_shares(counted: pl.DataFrame) -> pl.DataFrame:
     """log q(s_y) of each output n-gram of H_n with a count: columns output_ngram, log_q."""
-    sums = counted.filter(pl.col("count") > 0).group_by("output_ngram").agg(pl.col("count").sum()).sort("output_ngram")
-    return sums.select("output_ngram", log_q=(pl.col("count") / pl.col("count").sum()).log())
+    count = pl.col("pair_documents")
+    sums = counted.filter(count > 0).group_by("output_ngram").agg(count.sum()).sort("output_ngram")
+    return sums.select("output_ngram", log_q=(count / count.sum()).log())
 
 
 def _r_squared(
     work: Work,
-    answers: Answers,
-    model: Asked,
+    rows: MetricRows,
+    checkpoint: ModelCheckpoint,
     order: int,
     example: NDArray[np.int64],
     log_q: Floats,
@@ -85,17 +89,17 @@ def _r_squared(
 ) -> None:
     """Rows `train` and `test`, of sums as the paper has them, and of means per s_y."""
     known = np.isfinite(log_p)
-    named: dict[str, Any] = {"asked": model, "order": order}
-    answers.exclude("v1", "no score", int((~known).sum()), "rows", **named)
+    named: dict[str, Any] = {"of": checkpoint, "order": order}
+    rows.exclude("v1", "no score", int((~known).sum()), "rows", **named)
     here, code = np.unique(example[known], return_inverse=True)
-    answers.exclude("v1", "no scored s_y with a pair in the corpus", len(training) - len(here), "examples", **named)
-    answers.exclude("v1", "kept", len(here), "examples", **named)
+    rows.exclude("v1", "no scored s_y with a pair in the corpus", len(training) - len(here), "examples", **named)
+    rows.exclude("v1", "kept", len(here), "examples", **named)
     number = np.bincount(code, minlength=len(here)).astype(np.float64)
     x = np.bincount(code, weights=log_q[known], minlength=len(here)).astype(np.float64)
     y = np.bincount(code, weights=log_p[known], minlength=len(here)).astype(np.float64)
     for kind, a, b in (("", x, y), (" per s_y", x / number, y / number)):
         for name, found, size in explained(a, b, training[here], work.settings["draws"], work.settings["seed"]):
-            answers.add("v1", "r_squared", found, **named, unit="example", detail=f"{name}{kind}", rows=size, examples=size)
+            rows.add("v1", "r_squared", found, **named, unit="example", detail=f"{name}{kind}", rows=size, examples=size)
 
 
 def explained(x: Floats, y: Floats, training: Bools, draws: int, seed: int) -> list[tuple[str, Estimate, int]]:
@@ -162,21 +166,23 @@ def _undefined(x: Floats, y: Floats, training: Bools) -> str:
     return ""
 
 
-def _histogram(answers: Answers, order: int, counted: pl.DataFrame) -> None:
+def _histogram(rows: MetricRows, order: int, phi: pl.DataFrame) -> None:
     """How many distinct pairs of the evaluated examples stand in 0, 1, 2-3, 4-7 … documents together."""
-    distinct = counted.unique(PAIR)
-    answers.exclude("v1", "pair never counted", distinct["count"].null_count(), "pairs", order=order)
-    counts, number = distinct["count"].drop_nulls().to_numpy(), counted["example"].n_unique()
-    said: dict[str, Any] = {"order": order, "unit": "pair", "rows": len(counts), "examples": number}
+    distinct = phi.unique(PAIR)
+    rows.exclude("v1", "pair never counted", distinct["pair_documents"].null_count(), "pairs", order=order)
+    counts, number = distinct["pair_documents"].drop_nulls().to_numpy(), phi["example"].n_unique()
+    more: dict[str, Any] = {"order": order, "unit": "pair", "rows": len(counts), "examples": number}
     if not len(counts):
         nothing = Estimate(None, note="no mined pair stands in an evaluated example")
-        answers.add("v1", "count_histogram", nothing, detail="bin 00 zero", **said)
+        rows.add("v1", "count_histogram", nothing, detail="bin 00 zero", **more)
         return
     bins = np.where(counts > 0, np.frexp(counts.astype(np.float64))[1], 0)
     for code, size in enumerate(np.bincount(bins)):
         low, high = (1 << code >> 1), (1 << code) - 1
         cover = str(low) if low == high or not code else f"{low} to {high}"
         detail = f"bin {code:02d}" + ("" if code else " zero")
-        answers.add(
-            "v1", "count_histogram", Estimate(float(size)), detail=detail, x=float(low), **said, note=f"C is {cover}"
-        )
+        rows.add("v1", "count_histogram", Estimate(float(size)), detail=detail, x=float(low), **more, note=f"C is {cover}")
+
+
+READS = (*PAIRS_AND_SCORES, "task_grams", "pair_counts")
+MEASURE = Measure("paper_v1", READS, settings_of_all_orders, run, cost=3.0)

@@ -1,4 +1,4 @@
-"""Measured beside true, where the world is planted (docs/method.md §16).
+"""Measured next to true, where the world is planted (docs/method.md §16).
 
 planted_counts        share of planted pairs whose counts equal the plan exactly; anything below 1 is a counting error
 recall_by_exposure    share of single-answer facts answered, by how often they were stated
@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from schemas import Study
-from tasks.metrics import judging, official
-from tasks.metrics.answers import Answers, models_of
-from tasks.metrics.contaminated import contaminated
-from tasks.metrics.pairs import PAIR, select_rows
+from schemas import GRADES, Study
+from schemas.settings.study_file import Task
+from tasks.measures import PAIR, Measure, MetricRows, checkpoints_of, evaluated_examples, floats, read_answers
 from tasks.statistics import Estimate, wilson
 from tasks.step import Work
+from tasks.text.final_number import final_number
 
-MEASURES = {
+READS = ("models", "examples", "evidence_answers", "truth", "pair_counts", "ngram_stats")
+RECALL = {
     "exposure": "recall_by_exposure",
     "factorial": "recall_by_count",
     "rule": "rule_accuracy",
@@ -30,132 +30,100 @@ MEASURES = {
 }
 COUNTED = {
     "pair_documents": "count",
-    "input_documents": "found_input_documents",
-    "input_occurrences": "found_input_occurrences",
-    "output_documents": "found_output_documents",
-    "output_occurrences": "found_output_occurrences",
+    "input_documents": "counted_input_documents",
+    "input_occurrences": "counted_input_occurrences",
+    "output_documents": "counted_output_documents",
+    "output_occurrences": "counted_output_occurrences",
 }
 
 
-def reads(family: str) -> tuple[str, ...]:
-    """Tables this measure needs for a task of this family."""
-    return (*judging.reads(family, likelihood=False), "truth", "pair_counts", "ngram_stats")
-
-
-def settings(study: Study, task: str) -> dict[str, Any]:
+def settings(study: Study, task: Task) -> dict[str, Any]:
     """What decides this measure."""
-    return {"family": study.task(task).family}
+    return {"family": task.family}
 
 
-def run(work: Work, answers: Answers) -> None:
+def run(work: Work, rows: MetricRows) -> None:
     """Nothing, if the task is not planted."""
-    truth = work.frame("truth").filter(task=answers.task).sort("pair")
+    truth = work.frame("truth").filter(task=rows.task).sort("pair")
     if len(truth):
-        _counts(work, answers, truth)
+        _counts(work, rows, truth)
         if work.settings["family"] != "translation":  # a sentence is no planted pair: it cannot be answered right or wrong
-            _recall(work, answers, truth)
+            _recall(work, rows, truth)
 
 
-def _counts(work: Work, answers: Answers, truth: pl.DataFrame) -> None:
+def _counts(work: Work, rows: MetricRows, truth: pl.DataFrame) -> None:
     """Compare every planted count with the counted one. A pair or n-gram that was never counted is not equal."""
-    pairs = select_rows(work, "pair_counts", truth.select(PAIR).unique(), PAIR).rename({"documents": "count"})
-    names = pl.concat([truth.select(ngram="input_ngram"), truth.select(ngram="output_ngram")]).unique()
-    stats = select_rows(work, "ngram_stats", names, ["ngram"])
-    table = truth.join(pairs, on=PAIR, how="left", maintain_order="left")
+    counts = work.frame("pair_counts", *PAIR, "documents").join(truth.select(PAIR).unique(), on=PAIR, how="semi")
+    table = truth.join(counts.rename({"documents": "count"}), on=PAIR, how="left", maintain_order="left")
+    stats = work.frame("ngram_stats", "ngram", "documents", "occurrences")
     for side in ("input", "output"):
-        found = stats.select(
-            pl.col("ngram").alias(f"{side}_ngram"),
-            pl.col("documents").alias(f"found_{side}_documents"),
-            pl.col("occurrences").alias(f"found_{side}_occurrences"),
-        )
-        table = table.join(found, on=f"{side}_ngram", how="left", maintain_order="left")
+        renamed = {"ngram": f"{side}_ngram"} | {c: f"counted_{side}_{c}" for c in ("documents", "occurrences")}
+        table = table.join(stats.rename(renamed), on=f"{side}_ngram", how="left", maintain_order="left")
     equal = {planned: (table[planned] == table[counted]).fill_null(False).to_numpy() for planned, counted in COUNTED.items()}
     for detail, same in {"": np.logical_and.reduce(list(equal.values())), **equal}.items():
         wrong = np.flatnonzero(~same)
         note = ""
         if len(wrong):
             row = table.row(int(wrong[0]), named=True)
-            note = f"first that differs: {row['input_ngram']!r}, {row['output_ngram']!r}" + (
-                f": planned {row[detail]}, counted {row[COUNTED[detail]]}" if detail else ""
-            )
-        answers.add(
-            "planted_counts",
-            "equal",
-            Estimate(float(same.mean())),
-            unit="pair",
-            detail=detail,
-            rows=len(table),
-            truth=1.0,
-            note=note,
-        )
-    answers.exclude("planted_counts", "pair never counted", table["count"].null_count(), "pairs")
-    answers.exclude("planted_counts", "kept", len(table) - table["count"].null_count(), "pairs")
+            note = f"first that differs: {row['input_ngram']!r}, {row['output_ngram']!r}"
+            note += f": planned {row[detail]}, counted {row[COUNTED[detail]]}" if detail else ""
+        more: dict[str, Any] = {"unit": "pair", "detail": detail, "rows": len(table), "truth": 1.0, "note": note}
+        rows.add("planted_counts", "equal", Estimate(float(same.mean())), **more)
+    rows.exclude("planted_counts", "pair never counted", table["count"].null_count(), "pairs")
+    rows.exclude("planted_counts", "kept", len(table) - table["count"].null_count(), "pairs")
 
 
-def planted_pairs(work: Work, task: str, family: str, truth: pl.DataFrame) -> tuple[list[str], dict[int, dict[str, Any]]]:
-    """The planted pair behind each evaluated example: s_x stands in the input, and s_y is the output.
+def planted_pairs(examples: pl.DataFrame, family: str, truth: pl.DataFrame) -> dict[int, dict[str, Any]]:
+    """The planted pair of each evaluated example, by its number: s_x is in the input, and s_y is the output.
 
-    Of several, the one with the longest s_x. For sums s_y may also be the output's final number. Examples are numbered in
-    the order of their names.
+    Of several, the one with the longest s_x. For sums s_y may also be the output's final number.
     """
     from tasks.text.words.analyzer import normalise
 
     by_output: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in truth.iter_rows(named=True):
         by_output[row["output_ngram"]].append(row)
-    for rows in by_output.values():
-        rows.sort(key=lambda r: (-len(r["input_ngram"]), r["pair"]))
-    table = (
-        work.frame("examples", "task", "split", "example", "input", "output")
-        .filter(~pl.col("example").is_in(sorted(contaminated(work, task))), task=task, split="evaluate")
-        .sort("example")
-    )
-    found = {}
-    for i, (text, output) in enumerate(table.select("input", "output").iter_rows()):
+    for same in by_output.values():
+        same.sort(key=lambda r: (-len(r["input_ngram"]), r["pair"]))
+    matches = {}
+    for i, (text, output) in enumerate(examples.select("input", "output").iter_rows()):
         wanted = [normalise(output)]
-        number = official.final_number(output) if family == "math" else None
+        number = final_number(output) if family == "math" else None
         if number is not None:
             wanted.append(normalise(str(number)))
         words = f" {normalise(text)} "
         match = next((r for w in wanted for r in by_output.get(w, []) if f" {r['input_ngram']} " in words), None)
         if match is not None:
-            found[i] = match
-    return table["example"].to_list(), found
+            matches[i] = match
+    return matches
 
 
-def _recall(work: Work, answers: Answers, truth: pl.DataFrame) -> None:
+def _recall(work: Work, rows: MetricRows, truth: pl.DataFrame) -> None:
     family = work.settings["family"]
-    asked = judging.asks(work, answers.task)
-    names, planted = planted_pairs(work, answers.task, family, truth)
-    values = judging.per_example(work, answers.task, family, asked)
-    answers.exclude("recall", "no planted pair", len(names) - len(planted), "examples")
-    answers.exclude("recall", "kept", len(planted), "examples")
+    examples = evaluated_examples(work, rows.task, "input", "output")
+    planted = planted_pairs(examples, family, truth)
+    answers = read_answers(work, rows.task, examples, "value")
+    rows.exclude("recall", "no planted pair", len(examples) - len(planted), "examples")
+    rows.exclude("recall", "kept", len(planted), "examples")
     bins: dict[tuple[str, str, float], list[int]] = defaultdict(list)
     for i, row in planted.items():
-        measure = MEASURES.get(row["kind"])
+        measure = RECALL.get(row["kind"])
         if measure == "recall_by_exposure":
             bins[measure, f"{row['exposures']:06d}", float(row["exposures"])].append(i)
         elif measure == "recall_by_count":
             bins[measure, f"{row['pair_documents']:06d}", float(row["pair_documents"])].append(i)
         elif measure == "rule_accuracy":
             bins[measure, "held_out" if row["held_out"] else "stated", float(not row["held_out"])].append(i)
-    for model in models_of(work):
-        value = values.get((model.model, model.checkpoint), np.full(len(names), np.nan))
+    for checkpoint in checkpoints_of(work):
+        answer = answers.get(checkpoint.key)
+        value = floats(answer["value"]) if answer is not None else np.full(len(examples), np.nan)
         for (measure, detail, x), members in sorted(bins.items()):
-            known = value[members][np.isfinite(value[members])]
-            estimate = (
-                wilson(float(known.sum()), len(known))
-                if len(known)
-                else Estimate(None, note="no answer of this model to judge")
-            )
-            answers.add(
-                measure,
-                judging.main_statistic(family),
-                estimate,
-                asked=model,
-                unit="example",
-                detail=detail,
-                x=x,
-                rows=len(known),
-                examples=len(known),
-            )
+            graded = value[members][np.isfinite(value[members])]
+            none = Estimate(None, note="no answer of this model to judge")
+            estimate = wilson(float(graded.sum()), len(graded)) if len(graded) else none
+            more: dict[str, Any] = {"of": checkpoint, "unit": "example", "detail": detail, "x": x}
+            size = {"rows": len(graded), "examples": len(graded)}
+            rows.add(measure, GRADES[family][0], estimate, **more, **size)
+
+
+MEASURE = Measure("planted_truth", READS, settings, run, cost=2.0, applies=lambda study: study.corpus.planted is not None)

@@ -3,157 +3,214 @@
     qa               exact match and F1 after TriviaQA's normalisation, aliases included
     multiple_choice  the option with the highest log-probability: raw, per token, per character, per byte, unconditional
     translation      BLEU and chrF (sacreBLEU), 0 to 100, the signature in `note`
-    math             the final number: behind `####`, else the last one; also strict and flexible as lm-evaluation-harness
+    math             the final number: after `####`, else the last one; also strict and flexible as lm-evaluation-harness
     all              mean log-probability per token of the reference output
 
 Each has a standard error: s/√n over examples for shares and means, linearised for the ratio that the log-likelihood is, and
 the bootstrap's over examples for BLEU and chrF, which a single example does not have.
 
-`main_score` repeats the statistic that stands in the results table: see `main_statistic`.
+`main_score` repeats the statistic of the results table: the first one of the task's family.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
-from schemas import Study
-from tasks.metrics import judging
-from tasks.metrics.answers import Answers, Asked, models_of
-from tasks.metrics.judging import Asks, Floats, Options, Scored, main_statistic
-from tasks.statistics import Estimate, bootstrap_error, bootstrap_statistic, percentile_interval, ratio, share
+from schemas import GRADES, Study
+from schemas.settings.study_file import Task
+from tasks.measures import (
+    Measure,
+    MetricRows,
+    ModelCheckpoint,
+    checkpoints_of,
+    draw_settings,
+    evaluated_examples,
+    floats,
+    read_answers,
+)
+from tasks.statistics import Estimate, Floats, bootstrap_error, bootstrap_statistic, percentile_interval, ratio, share
 from tasks.step import Work
 
+STATISTICS = GRADES | {"translation": ("bleu", "chrf")}  # a single sentence has no BLEU, a corpus does
+SHARES = {*GRADES["math"], *GRADES["multiple_choice"]}
+NO_EXAMPLES = "no evaluated example is left"
+NO_REFERENCES = "no reference to judge by: the task's outputs are empty, or hold no number where one is asked for"
+NO_GENERATIONS = "no generations of this model for this task"
+NO_OPTIONS = "no scored options of this model for this task"
+NO_UNCONDITIONAL = "the options were not scored behind the unconditional prompt (token_scores has no such rows)"
+Mask = NDArray[np.bool_]
 
-def settings(study: Study, task: str) -> dict[str, Any]:
+
+def settings(study: Study, task: Task) -> dict[str, Any]:
     """What decides the scores."""
-    t = study.task(task)
-    return {
-        "family": t.family,
-        "bleu_tokenizer": judging.bleu_tokenizer(t.languages),
-        "draws": study.measures.bootstrap,
-        "seed": study.seed,
-    }
+    return {"family": task.family, "bleu_tokenizer": bleu_tokenizer(task.languages)} | draw_settings(study)
 
 
-def run(work: Work, answers: Answers) -> None:
+def run(work: Work, rows: MetricRows) -> None:
     """Scores of every model, over all examples and by group; `main_score` for the results table."""
-    family = work.settings["family"]
-    asked, options = judging.asks(work, answers.task), judging.read_options(work, answers.task)
-    generations = judging.read_generations(work, answers.task) if family != "multiple_choice" else {}
-    for model in models_of(work):
-        key = (model.model, model.checkpoint)
-        given = options.get(key, Options())
-        _log_likelihood(work, answers, model, asked, given.own)
-        if family == "translation":
-            _translation(work, answers, model, asked, generations.get(key, {}))
-        elif family == "multiple_choice":
-            _shares(work, answers, model, asked, judging.choices(asked, given.own, given.alone), judging.NO_OPTIONS)
+    examples = evaluated_examples(work, rows.task, "output", "aliases", "options")
+    columns = ("text", "grades", "reference_log_probability", "reference_tokens")
+    answers = read_answers(work, rows.task, examples, *columns)
+    for checkpoint in checkpoints_of(work):
+        answer = answers.get(checkpoint.key)
+        _log_likelihood(work, rows, checkpoint, answer)
+        if work.settings["family"] == "translation":
+            _translation(work, rows, checkpoint, examples, answer)
         else:
-            texts = generations.get(key, {})
-            missing = judging.nothing_to_judge(asked, texts)
-            _shares(work, answers, model, asked, judging.judge(family, asked, texts), missing)
+            _grades(work, rows, checkpoint, examples, answer)
 
 
-def _log_likelihood(work: Work, answers: Answers, model: Asked, asked: Asks, scores: Scored) -> None:
+def main_statistic(family: str) -> str:
+    """The statistic of the results table: exact_match (qa, math), accuracy (multiple_choice), bleu (translation)."""
+    return STATISTICS[family][0]
+
+
+def bleu_tokenizer(languages: Sequence[str]) -> str:
+    """sacreBLEU's tokenizer for translation into the last of these: 13a, but zh for Chinese.
+
+    Japanese, Korean, Thai, Khmer, Lao and Burmese are cut into characters: their own tokenizers need further software.
+    """
+    target = languages[-1].lower().replace("_", "-").split("-")[0] if languages else ""
+    return "zh" if target == "zh" else "char" if target in ("ja", "ko", "th", "km", "lo", "my") else "13a"
+
+
+def groups_of(examples: pl.DataFrame) -> list[tuple[str, Mask]]:
+    """Each named group and which examples are in it."""
+    names = np.array(examples["group"].to_list(), dtype=object)
+    return [(g, names == g) for g in sorted(set(names) - {""})]
+
+
+def _log_likelihood(work: Work, rows: MetricRows, checkpoint: ModelCheckpoint, answer: pl.DataFrame | None) -> None:
     """Σ log p / Σ tokens of the references, in nats per token."""
-    found = [scores[n][-1] for n in asked.names if -1 in scores.get(n, {})]
-    sums = np.array([s.total for s in found])
-    if not found:
+    sums = tokens = np.empty(0)
+    if answer is not None:
+        scored = answer.drop_nulls("reference_log_probability")
+        sums, tokens = floats(scored["reference_log_probability"]), floats(scored["reference_tokens"])
+    if not len(sums):
         estimate = Estimate(None, note="no score of this model")
     elif not np.isfinite(sums).all():
         estimate = Estimate(None, note=f"log-probability not finite: {int((~np.isfinite(sums)).sum())} references")
     else:
-        tokens = np.array([s.tokens for s in found], dtype=np.float64)
         estimate = ratio(sums, tokens, work.settings["draws"], work.settings["seed"])
-    answers.add("score", "log_likelihood", estimate, asked=model, unit="example", rows=len(found), examples=len(found))
+    size = {"rows": len(sums), "examples": len(sums)}
+    rows.add("score", "log_likelihood", estimate, of=checkpoint, unit="example", **size)
 
 
-def _shares(work: Work, answers: Answers, model: Asked, asked: Asks, values: dict[str, Floats], missing: str) -> None:
+def _grades(
+    work: Work, rows: MetricRows, checkpoint: ModelCheckpoint, examples: pl.DataFrame, answer: pl.DataFrame | None
+) -> None:
     """Shares with Wilson's interval, means (F1) with a bootstrap; the main statistic also by group."""
-    main = main_statistic(work.settings["family"])
-    known = np.isfinite(values[main])
-    _excluded(answers, model, known)
-    chances = [1 / len(o) for o, k in zip(asked.options, known, strict=True) if o and k]
+    statistics = GRADES[work.settings["family"]]
+    values = [np.full(len(examples), np.nan) for _ in statistics]
+    if answer is not None:
+        values = [floats(answer["grades"].list.get(i, null_on_oob=True)) for i in range(len(statistics))]
+    main, graded = values[0], np.isfinite(values[0])
+    _count(rows, checkpoint, graded)
+    chances = [1 / len(o) for o, good in zip(examples["options"].to_list(), graded, strict=True) if o and good]
     note = f"chance {np.mean(chances):.4g}" if chances else ""
-    for statistic, numbers in values.items():
-        judged = known & np.isfinite(numbers)
-        unjudged = judging.NO_UNCONDITIONAL if statistic == "accuracy_unconditional" and known.any() else missing
-        estimate = _share(work, statistic, numbers[judged], unjudged)
-        _add(answers, model, statistic, estimate, judged, note, main=statistic == main)
-    for group, members in judging.grouped(asked):
-        inside = known & members
-        _add(answers, model, main, _share(work, main, values[main][inside], missing), inside, group=group)
+    missing = NO_OPTIONS if work.settings["family"] == "multiple_choice" else _why_none(examples, answer)
+    for statistic, numbers in zip(statistics, values, strict=True):
+        here = graded & np.isfinite(numbers)
+        why = NO_UNCONDITIONAL if statistic == "accuracy_unconditional" and graded.any() else missing
+        estimate = _share(work, statistic, numbers[here], why)
+        _add(rows, checkpoint, statistic, estimate, int(here.sum()), note, main=statistic == statistics[0])
+    for group, members in groups_of(examples):
+        inside = graded & members
+        estimate = _share(work, statistics[0], main[inside], missing)
+        _add(rows, checkpoint, statistics[0], estimate, int(inside.sum()), group=group)
+
+
+def _why_none(examples: pl.DataFrame, answer: pl.DataFrame | None) -> str:
+    """Why no answer of a model can be graded."""
+    if not len(examples):
+        return NO_EXAMPLES
+    return NO_GENERATIONS if answer is None or not answer["text"].count() else NO_REFERENCES
 
 
 def _share(work: Work, statistic: str, values: Floats, missing: str) -> Estimate:
     if not len(values):
         return Estimate(None, note=missing)
-    if statistic in judging.SHARES:
+    if statistic in SHARES:
         return share(values)
     return ratio(values, np.ones(len(values)), work.settings["draws"], work.settings["seed"])
 
 
-def _translation(work: Work, answers: Answers, model: Asked, asked: Asks, texts: dict[str, str]) -> None:
+def _translation(
+    work: Work, rows: MetricRows, checkpoint: ModelCheckpoint, examples: pl.DataFrame, answer: pl.DataFrame | None
+) -> None:
     """Corpus BLEU and chrF; the interval resamples examples."""
-    known = np.array([n in texts and bool(r) for n, r in zip(asked.names, asked.references, strict=True)], dtype=bool)
-    _excluded(answers, model, known)
+    everything = np.ones(len(examples), dtype=bool)
+    _count(rows, checkpoint, _comparable(examples, answer))
     main = main_statistic("translation")
-    for statistic in judging.STATISTICS["translation"]:
-        estimate, note = corpus_score(work, statistic, asked, texts, known)
-        _add(answers, model, statistic, estimate, known, note, main=statistic == main)
-    for group, members in judging.grouped(asked):
-        inside = known & members
-        estimate, note = corpus_score(work, main, asked, texts, inside)
-        _add(answers, model, main, estimate, inside, note, group=group)
+    for statistic in STATISTICS["translation"]:
+        estimate, note, number = corpus_score(work, statistic, examples, answer, everything)
+        _add(rows, checkpoint, statistic, estimate, number, note, main=statistic == main)
+    for group, members in groups_of(examples):
+        estimate, note, number = corpus_score(work, main, examples, answer, members)
+        _add(rows, checkpoint, main, estimate, number, note, group=group)
+
+
+def _comparable(examples: pl.DataFrame, answer: pl.DataFrame | None) -> Mask:
+    """Which examples have both an answer and a reference."""
+    if answer is None:
+        return np.zeros(len(examples), dtype=bool)
+    references = np.array([any((o, *a)) for o, a in examples.select("output", "aliases").iter_rows()], dtype=bool)
+    return answer["text"].is_not_null().to_numpy() & references
+
+
+def corpus_score(
+    work: Work, statistic: str, examples: pl.DataFrame, answer: pl.DataFrame | None, members: Mask
+) -> tuple[Estimate, str, int]:
+    """BLEU or chrF of these examples, sacreBLEU's signature, and how many of them have an answer and a reference."""
+    from sacrebleu.metrics import BLEU, CHRF
+
+    keep = pl.Series(_comparable(examples, answer) & members, dtype=pl.Boolean)
+    if answer is None or not keep.any():
+        return Estimate(None, note=_why_none(examples, answer)), "", 0
+    texts = answer.filter(keep)["text"].to_list()
+    references = [[t for t in (o, *a) if t] for o, a in examples.filter(keep).select("output", "aliases").iter_rows()]
+    metric: Any = BLEU(tokenize=work.settings["bleu_tokenizer"]) if statistic == "bleu" else CHRF()
+    streams = [[r[k] if k < len(r) else None for r in references] for k in range(max(map(len, references)))]
+    # sacreBLEU's own bootstrap has no seed argument and reports half-widths; its per-sentence sums are all that is needed
+    sums = np.array(metric._extract_corpus_statistics(texts, streams), dtype=np.int64)
+
+    def of(weights: NDArray[np.int32]) -> Floats:
+        return np.array([metric._compute_score_from_stats([int(v) for v in row]).score for row in weights @ sums])
+
+    value, signature = float(of(np.ones((1, len(texts)), dtype=np.int32))[0]), str(metric.get_signature())
+    if len(texts) < 2:
+        return Estimate(value, note="no interval: one example"), signature, len(texts)
+    draws = bootstrap_statistic(len(texts), work.settings["draws"], work.settings["seed"], of)
+    low, high, missing = percentile_interval(draws)
+    return Estimate(value, low, high, note=missing, standard_error=bootstrap_error(draws)), signature, len(texts)
 
 
 def _add(
-    answers: Answers,
-    model: Asked,
+    rows: MetricRows,
+    checkpoint: ModelCheckpoint,
     statistic: str,
     estimate: Estimate,
-    judged: NDArray[np.bool_],
+    number: int,
     note: str = "",
     *,
     group: str = "",
     main: bool = False,
 ) -> None:
-    """A score of the examples that were judged; the main one also stands in the results table."""
-    rows = int(judged.sum())
+    """A score of so many examples; the main one is also in the results table."""
     for measure in ("score", "main_score") if main else ("score",):
-        answers.add(
-            measure, statistic, estimate, asked=model, unit="example", detail=group, rows=rows, examples=rows, note=note
-        )
+        more: dict[str, Any] = {"unit": "example", "detail": group, "rows": number, "examples": number, "note": note}
+        rows.add(measure, statistic, estimate, of=checkpoint, **more)
 
 
-def corpus_score(
-    work: Work, statistic: str, asked: Asks, texts: dict[str, str], keep: NDArray[np.bool_]
-) -> tuple[Estimate, str]:
-    """BLEU or chrF of the examples where `keep` holds, and sacreBLEU's signature."""
-    chosen = np.flatnonzero(keep)
-    if not len(chosen):
-        return Estimate(None, note=judging.nothing_to_judge(asked, texts)), ""
-    metric = judging.sacrebleu_metrics(work.settings["bleu_tokenizer"])[statistic]
-    references = [asked.references[i] for i in chosen]
-    streams = [[r[k] if k < len(r) else None for r in references] for k in range(max(map(len, references)))]
-    # sacreBLEU's own bootstrap has no seed argument and reports half-widths; its per-sentence sums are all that is needed
-    sums = np.array(metric._extract_corpus_statistics([texts[asked.names[i]] for i in chosen], streams), dtype=np.int64)
-
-    def of(weights: NDArray[np.int32]) -> Floats:
-        return np.array([metric._compute_score_from_stats([int(v) for v in row]).score for row in weights @ sums])
-
-    value, signature = float(of(np.ones((1, len(chosen)), dtype=np.int32))[0]), str(metric.get_signature())
-    if len(chosen) < 2:
-        return Estimate(value, note="no interval: one example"), signature
-    draws = bootstrap_statistic(len(chosen), work.settings["draws"], work.settings["seed"], of)
-    low, high, missing = percentile_interval(draws)
-    return Estimate(value, low, high, note=missing, standard_error=bootstrap_error(draws)), signature
+def _count(rows: MetricRows, checkpoint: ModelCheckpoint, graded: Mask) -> None:
+    kept = int(np.sum(graded))
+    rows.exclude("score", "nothing to judge", len(graded) - kept, "examples", of=checkpoint)
+    rows.exclude("score", "kept", kept, "examples", of=checkpoint)
 
 
-def _excluded(answers: Answers, model: Asked, known: NDArray[np.bool_]) -> None:
-    kept = int(np.sum(known))
-    answers.exclude("score", "nothing to judge", len(known) - kept, "examples", asked=model)
-    answers.exclude("score", "kept", kept, "examples", asked=model)
+MEASURE = Measure("scores", ("models", "examples", "evidence_answers"), settings, run, cost=3.0)

@@ -59,16 +59,16 @@ def test_memory_decides_how_and_never_what() -> None:
 
 
 def test_gamma_belongs_to_the_measures() -> None:
-    assert set(changed(lambda s: s["tasks"][0].update(gamma_default=0.7))) == {"measure", "trace", "report"}
+    assert set(changed(lambda s: s["tasks"][0].update(gamma_default=0.7))) == {"measure", "report"}
 
 
 def test_gamma_as_a_percentile_belongs_to_the_measures_too() -> None:
-    assert set(changed(lambda s: s["tasks"][0].update(gamma={"2": "p90"}))) == {"measure", "trace", "report"}
+    assert set(changed(lambda s: s["tasks"][0].update(gamma={"2": "p90"}))) == {"measure", "report"}
 
 
 def test_a_new_model_computes_its_own_parts_alone() -> None:
     new = changed(lambda s: s["models"].append({"name": "c", "pretrain": {"hidden": 48, "tokens": 4_000}}))
-    assert set(new) == {"models", "score", "generate", "novelty", "measure", "trace", "report"}
+    assert set(new) == {"models", "score", "generate", "novelty", "evidence", "measure", "report"}
     assert new["models"] == 1, "the other models stay"
     assert new["score"] == 2, "one part per task"
 
@@ -153,7 +153,8 @@ def test_a_variant_keeps_all_that_the_study_itself_has_computed() -> None:
     after = keys(with_both)
     assert all(before[s] <= after[s] for s in before if s != "report")
     new = changed(lambda s: s.update(variants=[AUTHORS, WIDE]))
-    assert new == {"extract": 2, "embed": 4, "align": 4, "query": 4, "measure": 4, "report": 1}, "3 shards; 2 tasks"
+    own = {"extract": 2, "embed": 4, "align": 4, "query": 4, "evidence": 12, "measure": 4, "report": 1}
+    assert new == own, "3 shards; 2 tasks; 2 models"
 
 
 def test_an_encoder_shares_the_study_s_own_ngrams_and_the_same_stop_words_are_extracted_once() -> None:

@@ -44,7 +44,11 @@ def test_several_examples_are_listed_and_none_is_chosen() -> None:
 
 
 def shown(root: Path, name: str) -> dict:
-    return {"study": "made-up"} | _describe(Store(str(root)), world.tables(root, 12), "capitals", name)
+    tables = {
+        t: [p for p in parts if p.labels.get("task", "capitals") == "capitals"]
+        for t, parts in world.tables(root, 12).items()
+    }
+    return {"study": "made-up"} | _describe(Store(str(root)), tables, world.study().task("capitals"), {1: 0.5, 2: 0.5}, name)
 
 
 def test_all_that_is_known_of_an_example(tmp_path: Path) -> None:

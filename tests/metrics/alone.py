@@ -1,4 +1,4 @@
-"""One measure of the step `measure`, without the others: for tests of that measure."""
+"""Some measures without the others, for tests of these: the evidence is made from a world's tables, and the measures read it."""
 
 from __future__ import annotations
 
@@ -7,23 +7,45 @@ from dataclasses import replace
 from pathlib import Path
 
 from schemas import Study
-from tasks.metrics.measure import MEASURE, plan_measures
+from tasks.evidence.evidence_step import EVIDENCE
+from tasks.metrics.measure import MEASURE
+from tasks.step import Step
 from tasks.storage.store import Part
 from tests.metrics.world import World
 from tests.support import read_rows, run_step
 
+Tables = Mapping[str, tuple[Part, ...]]
 
-def run_alone(
-    measure: str, study: Study, root: Path, tables: Mapping[str, tuple[Part, ...]]
-) -> tuple[list[dict], list[dict]]:
-    """Rows of `metrics` and of `exclusions`, checked against their contracts."""
-    step = replace(MEASURE, stages=(replace(MEASURE.stages[0], plan=lambda s, i: _jobs(measure, s, i)),))
-    out = run_step(step, study, root, {t: () for t in MEASURE.reads} | dict(tables))
+
+def with_evidence(study: Study, root: Path, tables: Tables) -> dict[str, tuple[Part, ...]]:
+    """These tables and those of the step `evidence`, checked against their contracts."""
+    return run_step(EVIDENCE, study, root, {t: () for t in (*EVIDENCE.reads, *MEASURE.reads)} | dict(tables))
+
+
+def only(*measures: str) -> Step:
+    """The step `measure` with these measures alone, and without the family of tests."""
+    first = MEASURE.stages[0]
+
+    def plan(study: Study, inputs: Tables) -> list:
+        return [job for job in first.plan(study, inputs) if job.labels["measure"] in measures]
+
+    return replace(MEASURE, stages=(replace(first, plan=plan),))
+
+
+def run_measures(study: Study, root: Path, tables: Tables, *measures: str) -> dict[str, tuple[Part, ...]]:
+    """The tables of the step `measure`, with all measures if none is named."""
+    return run_step(only(*measures) if measures else MEASURE, study, root, with_evidence(study, root, tables))
+
+
+def run_alone(measure: str, study: Study, root: Path, tables: Tables) -> tuple[list[dict], list[dict]]:
+    """Rows of `metrics` and of `exclusions`."""
+    out = run_measures(study, root, tables, measure)
     return read_rows(root, out["metrics"]), read_rows(root, out["exclusions"])
 
 
-def _jobs(measure, study, inputs):
-    return [job for job in plan_measures(study, inputs) if job.labels["measure"] == measure]
+def taken(root: Path, study: Study, tables: Tables, *measures: str) -> list[dict]:
+    """The rows of `metrics` of these measures."""
+    return read_rows(root, run_measures(study, root, tables, *measures)["metrics"])
 
 
 def measured(root: Path, world: World, measure: str, **task: object) -> dict[tuple, dict]:

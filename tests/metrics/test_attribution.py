@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.metrics.count_response import adjusted_means, largest_component, quantile_bins
-from tests.metrics.taking import taken
+from tests.metrics.alone import taken
 from tests.metrics.world import World, world
 from tests.statistics.test_partial import residuals
 
@@ -65,7 +65,7 @@ def planted(slope: float, noise: float = 0.5) -> World:
 
 def test_the_slope_is_that_of_a_regression_with_strata_and_gives_documents_per_nat(tmp_path):
     w = planted(0.7)
-    found = rows_of(tmp_path, w, "exposure")
+    found = rows_of(tmp_path, w, "count_response")
     delta = w.log_p["m"].astype(np.float32).astype(float) + 40
     lengths = np.array([len(f"a{j}") for j in w.answer])
     strata = quantile_bins(w.outputs.astype(float), 4) * 3 + quantile_bins(lengths.astype(float), 3)
@@ -84,7 +84,7 @@ def test_the_slope_is_that_of_a_regression_with_strata_and_gives_documents_per_n
 
 def test_the_curve_rises_by_bins_that_hold_every_row_once(tmp_path):
     w = planted(0.7)
-    bins = [r for k, r in sorted(rows_of(tmp_path, w, "exposure").items()) if k[1] == "delta_mean"]
+    bins = [r for k, r in sorted(rows_of(tmp_path, w, "count_response").items()) if k[1] == "delta_mean"]
     assert sum(r["rows"] for r in bins) == len(w)
     assert [r["x"] for r in bins] == sorted(r["x"] for r in bins)
     assert all(r["low"] < r["estimate"] < r["high"] for r in bins)
@@ -92,11 +92,11 @@ def test_the_curve_rises_by_bins_that_hold_every_row_once(tmp_path):
 
 
 def test_no_rise_has_no_documents_per_nat_and_a_doubtful_one_no_upper_end(tmp_path):
-    falling = rows_of(tmp_path, planted(-0.7), "exposure")["m", "documents_per_nat", ""]
+    falling = rows_of(tmp_path, planted(-0.7), "count_response")["m", "documents_per_nat", ""]
     assert falling["estimate"] is None
     assert falling["note"] == "not identified: Δ does not rise with C"
     (tmp_path / "b").mkdir()
-    doubtful = rows_of(tmp_path / "b", planted(0.05, noise=4.0), "exposure")["m", "documents_per_nat", ""]
+    doubtful = rows_of(tmp_path / "b", planted(0.05, noise=4.0), "count_response")["m", "documents_per_nat", ""]
     assert (doubtful["high"] is None) and doubtful["note"].startswith("not identified")
 
 

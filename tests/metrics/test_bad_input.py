@@ -8,16 +8,20 @@ import numpy as np
 import pytest
 
 from schemas import CONTRACTS, Study
-from tasks.metrics import judging
-from tasks.metrics.measure import MEASURE, MEASURES, plan_measures
+from tasks.evidence.evidence_step import EVIDENCE
+from tasks.metrics import MEASURES, scores
+from tasks.metrics.measure import MEASURE, plan_measures
 from tasks.step import keyed, run_job
 from tasks.storage.store import Part, Store
 from tests.metrics.world import World, world
-from tests.support import write_part
+from tests.support import run_step, write_part
 
 FAMILIES = ("qa", "math", "translation", "multiple_choice")
-ANSWERING = ("distributional", "score", "performance", "emergence", "v1", "novelty", "coverage", "contamination", "truth")
-JUDGING = ("score", "performance", "truth")  # of these it matters how a family's answers are judged
+ANSWERING = (
+    *("distributional_memorization", "distributional_generalization", "scores", "performance", "emergence", "paper_v1"),
+    *("novelty", "coverage", "contamination", "planted_truth"),
+)
+JUDGING = ("scores", "performance", "planted_truth")  # of these it matters how a family's answers are judged
 
 
 def planted(n: int = 12) -> World:
@@ -97,7 +101,8 @@ def tables(tmp_path_factory):
             found["task_grams"] = found["token_scores"] = ()
         if case == "a model that is not known":
             found["models"] = found["models"][:1]
-        return root, {t: p for t, p in found.items() if t not in ABSENT.get(case, ())}
+        given = {t: () for t in EVIDENCE.reads} | {t: p for t, p in found.items() if t not in ABSENT.get(case, ())}
+        return root, run_step(EVIDENCE, study(case, family), root, given)
 
     return make
 
@@ -165,7 +170,7 @@ def study(case: str, family: str) -> Study:
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("measure", MEASURES)
+@pytest.mark.parametrize("measure", [m.name for m in MEASURES])
 def test_every_measure_answers_with_numbers_or_reasons(tables, measure, case):
     for family in FAMILIES if measure in JUDGING else FAMILIES[:1]:
         root, given = tables(case, family)
@@ -197,7 +202,7 @@ def metrics(root: Path, given, measure: str, asked: Study) -> list[dict]:
     return Store(str(root)).read(planned.parts(MEASURE.stages[0])[:1], CONTRACTS["metrics"].schema).to_pylist()
 
 
-@pytest.mark.parametrize("measure", [m for m in ANSWERING if m not in ("coverage", "contamination", "truth")])
+@pytest.mark.parametrize("measure", [m for m in ANSWERING if m not in ("coverage", "contamination", "planted_truth")])
 def test_a_model_that_answered_nothing_is_named_with_the_reason(tables, measure):
     root, given = tables("models that answered nothing", "qa")
     rows = metrics(root, given, measure, study("", "qa"))
@@ -219,15 +224,15 @@ def test_every_measure_has_rows_for_what_is_there(tables):
 def test_without_a_reference_nothing_is_right_or_wrong(tables, family):
     """Not 0, as if every answer had been judged and found wrong; and saying nothing is not right either."""
     root, given = tables("no references", family)
-    for measure in ("score", "performance"):
+    for measure in ("scores", "performance"):
         rows = metrics(root, given, measure, study("", family))
         assert rows
         assert all(r["estimate"] is None for r in rows)
-        if family != "multiple_choice" and measure == "score":
-            assert {r["note"] for r in rows if r["measure"] == "main_score"} == {judging.NO_REFERENCES}
+        if family != "multiple_choice" and measure == "scores":
+            assert {r["note"] for r in rows if r["measure"] == "main_score"} == {scores.NO_REFERENCES}
 
 
 def test_when_every_example_is_excluded_the_reason_is_not_the_model(tables):
     root, given = tables("every example contaminated", "qa")
-    rows = metrics(root, given, "score", study("every example contaminated", "qa"))
-    assert {r["note"] for r in rows if r["measure"] == "main_score"} == {judging.NO_EXAMPLES}
+    rows = metrics(root, given, "scores", study("every example contaminated", "qa"))
+    assert {r["note"] for r in rows if r["measure"] == "main_score"} == {scores.NO_EXAMPLES}

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from tasks.statistics.bootstrap import draw_counts
-from tests.metrics.taking import taken
+from tests.metrics.alone import taken
 from tests.metrics.world import World, world
 
 DRAWS = 100  # what `world` asks for
@@ -21,7 +21,7 @@ def ladder(n: int = 60, models: int = 3) -> World:
 
 
 def compared(tmp_path, w: World) -> dict[tuple, dict]:
-    rows = taken(tmp_path, w.study(), w.tables(tmp_path), "comparison")
+    rows = taken(tmp_path, w.study(), w.tables(tmp_path), "comparisons")
     return {(r["unit"], r["statistic"], r["model"], r["detail"]): r for r in rows}
 
 

@@ -7,12 +7,9 @@ from scipy import stats
 
 from schemas import Study, StudyError
 from schemas.settings.study_file import load_study
-from tasks.metrics.answers import Asked
+from tasks.measures import ModelCheckpoint, SpanScores, TaskEvidence
 from tasks.metrics.confounds import Check
-from tasks.metrics.loaded import Loaded
-from tasks.metrics.pairs import Examples
-from tasks.metrics.probabilities import Scores, Spans
-from tests.metrics.taking import taken
+from tests.metrics.alone import taken
 from tests.metrics.world import world
 from tests.statistics.test_partial import reference, residuals
 from tests.support import read_rows, write_part
@@ -55,29 +52,29 @@ def check(request) -> Check:
             "span": index.ravel(),
             "input_ngram": names,
             "output_ngram": ["a" * (1 + o % 7) + " b" * (o % 2) for o in output],
-            "count": count,
+            "order": 1,
+            "pair_documents": count,
             "input_documents": inputs,
             "output_documents": df,
-            "window 5": count * rng.integers(0, 2, N),
+            "window_documents": [[int(c)] for c in count * rng.integers(0, 2, N)],
         }
     )
     held = pl.DataFrame({"example": example, "order": 1, "input_ngram": names})
-    empty = pl.DataFrame()
-    task = Loaded(
-        Examples([f"e{i}" for i in range(60)], [""] * 60, held, empty, [f"g{i % 3}" for i in range(60)]),
-        empty,
-        Spans(*(np.zeros(len(spans), dtype=np.int64) for _ in "se"), spans[:, 1], np.zeros(1, dtype=np.int64)),
-        [Asked("m", 1)],
-        {("m", 1): Scores(own, 0.3 * own**2, np.ones(len(spans), dtype=np.int64), 1 + spans[:, 1] % 3)},
-        frozenset(),
+    examples = pl.DataFrame({"example": [f"e{i}" for i in range(60)], "group": [f"g{i % 3}" for i in range(60)]})
+    number = np.arange(len(spans))
+    after, nothing = 0.3 * own**2, np.full(len(spans), -np.inf)  # one other input each, without a partner
+    scores = SpanScores(own, 1 + spans[:, 1] % 3, number, number, after, nothing, np.zeros(len(spans)))
+    model = ModelCheckpoint("m", 1)
+    task = TaskEvidence(
+        examples, held, pl.DataFrame({"span": number}), found, spans[:, 1], [model], {("m", 1): scores}, frozenset()
     )
     again = {name: own + rng.normal(size=len(own)) for name in ("mem_n", "mem_delta")}
     again["mem_n"][spans[:, 0] == 4] = np.nan  # an example that was not asked under the other prompt
-    return Check.of(SETTINGS, task, Asked("m", 1), request.param, found, common=set(range(0, 60, 2)), again=again)
+    return Check.of(SETTINGS, 1, model, request.param, task, common=set(range(0, 60, 2)), again=again)
 
 
 def remedies(check: Check) -> dict:
-    return {detail: (estimate, rows) for detail, estimate, rows in check.remedies(1)}
+    return {detail: (estimate, rows) for detail, estimate, rows in check.remedies()}
 
 
 def rho(x, y) -> float:
@@ -96,20 +93,21 @@ def test_every_remedy_is_there_and_the_interval_holds_the_number(check):
 
 
 def test_rows_are_taken_away_as_the_remedy_says(check):
-    found, rows, table = remedies(check), check.rows, check.found
+    found, rows, table = remedies(check), check.rows, check.pairs
     share = table.group_by("input_ngram").agg(pl.col("example").n_unique()).filter(pl.col("example") > 3)["input_ngram"]
     rare = ~table["input_ngram"].is_in(share.implode()).to_numpy()
     assert 50 < rare.sum() < N
     assert found["without templates"][0].value == pytest.approx(rho(rows.x[rare], rows.y[rare]))
     even = rows.example % 2 == 0
     assert found["common examples"][0].value == pytest.approx(rho(rows.x[even], rows.y[even]))
-    near = table["window 5"].to_numpy() > 0
+    within = table["window_documents"].list.first()
+    near = within.to_numpy() > 0
     per = table["input_documents"] * (1 if check.measure == "mem_n" else table["output_documents"])
-    assert found["window=5"][0].value == pytest.approx(rho((table["window 5"] / per).to_numpy()[near], rows.y[near]))
+    assert found["window=5"][0].value == pytest.approx(rho((within / per).to_numpy()[near], rows.y[near]))
 
 
 def test_partials_are_correlations_of_residuals_of_ranks(check):
-    found, rows, table = remedies(check), check.rows, check.found
+    found, rows, table = remedies(check), check.rows, check.pairs
     characters, words = table["output_ngram"].str.len_chars(), 1 + table["output_ngram"].str.count_matches(" ")
     controls = {
         "length of s_y": [characters, words],
@@ -198,7 +196,9 @@ def test_a_second_prompt_tells_the_reliability_and_other_files_another_mining(tm
     for table, parts in twin(tmp_path, w, "u", slice(0, 60)).items():
         tables[table] += parts
     study = two_tasks(prompt="Q: {input}", mine=["b.jsonl"])
-    found = {(r["task"], r["unit"], r["detail"]): r for r in taken(tmp_path, study, tables, "confound") if r["model"] == "m"}
+    found = {
+        (r["task"], r["unit"], r["detail"]): r for r in taken(tmp_path, study, tables, "confounds") if r["model"] == "m"
+    }
     log_p = w.count / w.inputs
     row = found["t", "mem_n", "reliability"]
     assert row["estimate"] == pytest.approx(rho(log_p, first) / np.sqrt(rho(first, again)), abs=1e-6)
@@ -216,7 +216,7 @@ def test_a_task_repeated_with_the_same_prompt_tells_no_reliability(tmp_path):
     tables = w.tables(tmp_path)
     for table, parts in twin(tmp_path, w, "u").items():
         tables[table] += parts
-    found = {(r["task"], r["unit"], r["detail"]): r for r in taken(tmp_path, two_tasks(), tables, "confound")}
+    found = {(r["task"], r["unit"], r["detail"]): r for r in taken(tmp_path, two_tasks(), tables, "confounds")}
     assert found["t", "mem_n", "reliability"]["estimate"] is None
     assert found["t", "mem_n", "mined elsewhere"]["estimate"] is None
 
@@ -239,7 +239,7 @@ def test_a_window_is_counted_as_the_corpus_says(tmp_path):
         ),
     )
     study = Study.model_validate(w.study().model_dump() | {"counting": {"windows": [7]}})
-    found = {(r["model"], r["unit"], r["detail"]): r for r in taken(tmp_path, study, tables, "confound")}
+    found = {(r["model"], r["unit"], r["detail"]): r for r in taken(tmp_path, study, tables, "confounds")}
     kept = near > 0
     row = found["m", "mem_n", "window=7"]
     assert row["rows"] == 40
@@ -247,7 +247,7 @@ def test_a_window_is_counted_as_the_corpus_says(tmp_path):
     assert row["estimate"] == pytest.approx(wanted, abs=1e-6)
 
 
-MEASURES = ("confound", "comparison", "attribution", "exposure", "distributional")
+MEASURES = ("confounds", "comparisons", "attribution", "count_response", "distributional_memorization")
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 
 from schemas import CONTRACTS, Study
-from tasks.metrics.measure import MEASURE, MEASURES, plan_measures
+from tasks.metrics import MEASURES
+from tasks.metrics.measure import MEASURE, plan_measures
 from tasks.storage.store import Store
+from tests.metrics.alone import run_measures
 from tests.metrics.world import world
-from tests.support import read_rows, run_step, write_part
+from tests.support import read_rows, write_part
 
 BAD = ("e0001", "e0004", "e0007")
 
@@ -82,7 +84,7 @@ def tables_of(root, *, without: tuple[str, ...] = ()):
 
 def measured(root, exclude: int, *, without: tuple[str, ...] = (), **task: object):
     root.mkdir()
-    tables = run_step(MEASURE, study(exclude, **task), root, tables_of(root, without=without))
+    tables = run_measures(study(exclude, **task), root, tables_of(root, without=without))
     parts = tuple(p for p in tables["metrics"] if p.labels["measure"] != "contamination")
     keyed = {tuple(r[k] for k in CONTRACTS["metrics"].key): r for r in read_rows(root, parts)}
     # what mining accepted is told of all examples: the switch does not mine anew
@@ -104,7 +106,7 @@ def test_a_shorter_n_leaves_out_more_and_each_measure_says_how_many(tmp_path):
     for order, examples in ((13, 3), (8, 4)):
         _, exclusions = measured(tmp_path / str(order), order)
         said = {r["measure"]: r["rows"] for r in exclusions if r["reason"].startswith("contaminated")}
-        assert said == {name: examples for name in MEASURES if name not in ("contamination", "placebo")}
+        assert said == {m.name: examples for m in MEASURES if m.name not in ("contamination", "placebo")}
 
 
 def test_the_switch_enters_keys_only_when_it_is_on(tmp_path):

@@ -5,20 +5,20 @@ import pytest
 from scipy import stats
 
 from tasks.metrics.measure import MEASURE
-from tasks.metrics.probabilities import span_sums
+from tasks.text.span_kernels import span_sums
+from tests.metrics.alone import run_measures
 from tests.metrics.world import World, world
-from tests.support import read_rows, run_step, write_part
+from tests.support import read_rows, write_part
 
 
-def measured(tmp_path, w: World, measure: str = "distributional", **task) -> dict[tuple, dict]:
+def measured(tmp_path, w: World, measure: str = "distributional_memorization", **task) -> dict[tuple, dict]:
     """All metrics of one measure, by (measure, model, unit, statistic, detail)."""
-    tables = run_step(MEASURE, w.study(**task), tmp_path, w.tables(tmp_path))
-    rows = read_rows(tmp_path, tuple(p for p in tables["metrics"] if p.labels["measure"] == measure))
+    rows = read_rows(tmp_path, run_measures(w.study(**task), tmp_path, w.tables(tmp_path), measure)["metrics"])
     return {(r["measure"], r["model"], r["unit"], r["statistic"], r["detail"]): r for r in rows}
 
 
 def excluded(tmp_path, w: World, **task) -> dict[tuple, int]:
-    tables = run_step(MEASURE, w.study(**task), tmp_path, w.tables(tmp_path))
+    tables = run_measures(w.study(**task), tmp_path, w.tables(tmp_path), "distributional_memorization")
     return {(r["measure"], r["model"], r["reason"]): r["rows"] for r in read_rows(tmp_path, tables["exclusions"])}
 
 
@@ -81,7 +81,7 @@ def test_a_percentile_is_taken_from_all_candidates_of_the_task(tmp_path, gamma, 
     study, tables = w.study(gamma_default=gamma), w.tables(tmp_path)
     spread = {"task": ["t"] * 2, "order": [1] * 2, "at_most": [0.5, w.similarity], "candidates": [9 * 40, 40]}
     tables["similarities"] = (write_part(tmp_path, "similarities", spread, {"task": "t"}),)
-    found = read_rows(tmp_path, run_step(MEASURE, study, tmp_path, tables)["exclusions"])
+    found = read_rows(tmp_path, run_measures(study, tmp_path, tables, "distributional_memorization")["exclusions"])
     assert {r["rows"] for r in found if (r["measure"], r["model"], r["reason"]) == ("mem_n", "m", "kept")} == {kept}
 
 
@@ -92,7 +92,7 @@ def test_no_support_is_no_evidence_and_never_zero(tmp_path, how):
         w.count[:] = 0
     else:
         w.similarity = 0.4
-    found = measured(tmp_path, w)
+    found = measured(tmp_path, w) | measured(tmp_path, w, "distributional_generalization")
     for key in [
         ("mem_n", "m", "pair", "spearman", ""),
         ("mem_delta", "m", "example_output", "spearman", ""),
@@ -113,7 +113,7 @@ def test_what_cannot_be_measured_is_a_row_with_a_reason(tmp_path, case):
         tables["token_scores"] = ()
     if case == "no model":
         tables["token_scores"] = tables["models"] = ()
-    rows = read_rows(tmp_path, run_step(MEASURE, w.study(), tmp_path, tables)["metrics"])
+    rows = read_rows(tmp_path, run_measures(w.study(), tmp_path, tables, "distributional_memorization")["metrics"])
     mem = [r for r in rows if r["measure"] == "mem_n" and r["statistic"] == "spearman"]
     assert all(r["estimate"] is None and r["note"] for r in mem)
     assert bool(mem) == (case != "no model")
@@ -144,7 +144,8 @@ def test_mem_delta_compares_with_inputs_that_hold_no_partner_of_the_answer(tmp_p
 
 
 def test_units_merge_the_pairs_of_an_output(tmp_path):
-    from tasks.metrics.evidence import by_output
+    from tasks.measures import by_output
+
     from tasks.statistics import Rows
 
     rows = Rows(np.array([1.0, 3, 5]), np.array([-1.0, -1, -2]), np.array([0, 0, 1]), np.array([4, 4, 4]))
@@ -203,7 +204,7 @@ def test_a_model_with_other_tokens_has_no_mem_infinity_and_all_else(tmp_path):
             for name, tokens in (("m", laid_out_otherwise), ("null", other))
         ),
     }
-    rows = read_rows(tmp_path, run_step(MEASURE, w.study(), tmp_path, tables)["metrics"])
+    rows = read_rows(tmp_path, run_measures(w.study(), tmp_path, tables, "distributional_memorization")["metrics"])
     found = {
         (r["measure"], r["model"]): r
         for r in rows
@@ -238,7 +239,7 @@ def test_every_candidate_row_is_kept_or_has_a_reason(tmp_path):
 
 def test_generalization_counts_discordant_pairs(tmp_path):
     w = world(n=30, noise=1.0)
-    found = measured(tmp_path, w)
+    found = measured(tmp_path, w, "distributional_generalization")
     x, y = w.count / w.inputs, w.log_p["m"].astype(np.float32)
     signs = [np.sign(x[i] - x[j]) * np.sign(y[i] - y[j]) for i in range(30) for j in range(i)]
     assert found["generalization", "m", "pair", "discordant_share", ""]["estimate"] == pytest.approx(
@@ -261,7 +262,7 @@ def test_the_same_tables_give_the_same_bytes(tmp_path):
     bytes_of = []
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        tables = run_step(MEASURE, world().study(), tmp_path / name, world().tables(tmp_path / name))
+        tables = run_measures(world().study(), tmp_path / name, world().tables(tmp_path / name))
         bytes_of.append(
             [
                 (tmp_path / name / p.table / "parts" / f"{p.key}.parquet").read_bytes()
@@ -274,7 +275,7 @@ def test_the_same_tables_give_the_same_bytes(tmp_path):
 def test_the_family_holds_the_primary_tests_of_all_models(tmp_path):
     w = world(noise=0.5)
     w.others = lambda i, o: -3.0
-    tables = run_step(MEASURE, w.study(), tmp_path, w.tables(tmp_path))
+    tables = run_measures(w.study(), tmp_path, w.tables(tmp_path))
     family = {(r["measure"], r["model"]): r for r in read_rows(tmp_path, tables["metric_family"])}
     assert set(family) == {(m, k) for m in ("mem_n", "mem_delta") for k in ("m", "null")}
     p = np.array([r["p_value"] for r in family.values()])
@@ -289,6 +290,7 @@ def test_a_measure_declares_only_the_settings_it_uses():
         for a, b in zip(*(MEASURE.stages[0].plan(s, {}) for s in (low, high)), strict=True)
         if a.settings != b.settings
     }
-    assert changed >= {"distributional", "comparison", "confound", "attribution", "exposure", "coverage", "performance"}
-    assert changed >= {"emergence", "v1", "sweeps"}
-    assert not changed & {"score", "novelty", "contamination", "truth"}
+    assert changed >= {"distributional_memorization", "distributional_generalization", "comparisons", "confounds"}
+    assert changed >= {"attribution", "count_response", "coverage", "performance"}
+    assert changed >= {"emergence", "paper_v1", "sweeps"}
+    assert not changed & {"scores", "novelty", "contamination", "planted_truth"}

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 from schemas import Study
-from tasks.metrics.measure import MEASURE
+from tests.metrics.alone import run_measures
 from tests.metrics.world import World, world
-from tests.support import read_rows, run_step, write_part
+from tests.support import read_rows, write_part
 
 
 def measured(tmp_path, w: World, measure: str, extra=None, **task) -> dict[tuple, dict]:
     """All metrics of one measure, by (measure, model, order, statistic, detail)."""
-    tables = run_step(MEASURE, w.study(**task), tmp_path, w.tables(tmp_path) | (extra or {}))
-    rows = read_rows(tmp_path, tuple(p for p in tables["metrics"] if p.labels["measure"] == measure))
+    tables = run_measures(w.study(**task), tmp_path, w.tables(tmp_path) | (extra or {}), measure)
+    rows = read_rows(tmp_path, tables["metrics"])
     return {(r["measure"], r["model"], r["order"], r["statistic"], r["detail"]): r for r in rows}
 
 
@@ -24,7 +24,7 @@ def answering(n: int = 20) -> World:
 
 
 def test_exact_match_by_group_and_in_the_results_table(tmp_path):
-    found = measured(tmp_path, answering(), "score")
+    found = measured(tmp_path, answering(), "scores")
     row = found["score", "m", 0, "exact_match", ""]
     assert row["estimate"] == 0.5
     assert row["low"] < 0.5 < row["high"]
@@ -37,7 +37,7 @@ def test_exact_match_by_group_and_in_the_results_table(tmp_path):
 
 
 def test_a_model_without_generations_has_a_row_that_says_so(tmp_path):
-    row = measured(tmp_path, answering(), "score")["main_score", "null", 0, "exact_match", ""]
+    row = measured(tmp_path, answering(), "scores")["main_score", "null", 0, "exact_match", ""]
     assert row["estimate"] is None
     assert row["note"].startswith("no generations")
 
@@ -49,7 +49,7 @@ def test_bleu_and_chrf_are_sacrebleus(tmp_path):
     w.answer[:] = np.arange(12) % 4
     said = [f"a{j} and then some {'words' if i % 2 else 'birds'} that follow" for i, j in enumerate(w.answer)]
     w.tails, w.generations = np.full(12, -1.0), {"m": said}
-    found = measured(tmp_path, w, "score", family="translation", answer="ngrams")
+    found = measured(tmp_path, w, "scores", family="translation", answer="ngrams")
     references = [[f"a{j} and then some words that follow" for j in w.answer], [f"the alias {i}" for i in range(12)]]
     for statistic, wanted in (
         ("bleu", sacrebleu.corpus_bleu(said, references)),
@@ -120,7 +120,7 @@ def test_contamination_is_the_share_of_examples_long_enough(tmp_path):
     )
     w = answering(20)
     study = Study.model_validate(w.study().model_dump() | {"counting": {"contamination_orders": [3, 8]}})
-    tables = run_step(MEASURE, study, tmp_path, w.tables(tmp_path) | {"contamination": (part,)})
+    tables = run_measures(study, tmp_path, w.tables(tmp_path) | {"contamination": (part,)}, "contamination")
     rows = {(r["order"], r["detail"]): r for r in read_rows(tmp_path, tables["metrics"]) if r["measure"] == "contamination"}
     assert rows[3, "input"]["estimate"] == 0.1
     assert rows[3, "either"]["estimate"] == 0.1
@@ -143,7 +143,7 @@ def test_equal_counts_are_found_equal_and_a_wrong_one_is_named(tmp_path):
     w = answering(20)
     w.planted = True
     tables = w.tables(tmp_path)
-    rows = read_rows(tmp_path, run_step(MEASURE, w.study(), tmp_path, tables)["metrics"])
+    rows = read_rows(tmp_path, run_measures(w.study(), tmp_path, tables, "planted_truth")["metrics"])
     equal = {r["detail"]: r for r in rows if r["measure"] == "planted_counts"}
     assert equal[""]["estimate"] == equal[""]["truth"] == 1
     assert equal[""]["rows"] == 20
@@ -155,7 +155,7 @@ def test_equal_counts_are_found_equal_and_a_wrong_one_is_named(tmp_path):
         "truth",
         {k: [r[k] for r in read_rows(tmp_path, tables["truth"])] for k in read_rows(tmp_path, tables["truth"])[0]},
     )
-    rows = read_rows(tmp_path / "b", run_step(MEASURE, w.study(), tmp_path / "b", wrong)["metrics"])
+    rows = read_rows(tmp_path / "b", run_measures(w.study(), tmp_path / "b", wrong, "planted_truth")["metrics"])
     equal = {r["detail"]: r for r in rows if r["measure"] == "planted_counts"}
     assert equal[""]["estimate"] == 0.95
     assert "'s3', 'a3'" in equal[""]["note"]
@@ -167,7 +167,7 @@ def test_recall_by_exposure_joins_examples_to_the_planted_pairs(tmp_path):
     w.planted = True
     w.count[:] = np.arange(20) + 2  # exposures: even 0, odd 1
     w.inputs[:] = 64
-    found = measured(tmp_path, w, "truth")
+    found = measured(tmp_path, w, "planted_truth")
     for exposures in (0, 1):
         row = found["recall_by_exposure", "m", 0, "exact_match", f"{exposures:06d}"]
         assert row["x"] == exposures
@@ -180,16 +180,16 @@ def test_rules_are_split_by_what_was_held_out_and_factorial_facts_by_their_count
     w = answering(20)
     w.planted, w.kind = True, "rule"
     w.count[:], w.inputs[:] = np.arange(20) % 4 + 2, 64
-    found = measured(tmp_path, w, "truth")
+    found = measured(tmp_path, w, "planted_truth")
     assert {k[4]: r["rows"] for k, r in found.items() if k[:2] == ("rule_accuracy", "m")} == {"held_out": 10, "stated": 10}
     w.kind = "factorial"
     (tmp_path / "b").mkdir()
-    found = measured(tmp_path / "b", w, "truth")
+    found = measured(tmp_path / "b", w, "planted_truth")
     assert {r["x"]: r["rows"] for k, r in found.items() if k[:2] == ("recall_by_count", "m")} == {2: 5, 3: 5, 4: 5, 5: 5}
 
 
 def test_a_task_that_is_not_planted_has_no_truth(tmp_path):
-    assert measured(tmp_path, answering(), "truth") == {}
+    assert measured(tmp_path, answering(), "planted_truth") == {}
 
 
 def test_multiple_choice_reads_the_options_after_the_own_input(tmp_path):
@@ -234,7 +234,7 @@ def test_multiple_choice_reads_the_options_after_the_own_input(tmp_path):
             "truncated": [0] * len(rows),
             "straddles": [False] * len(rows),
         },
-        {"model": "m", "task": "t"},
+        {"model": "m", "checkpoint": "0", "task": "t"},
     )
     w = world(n=1)
     w.log_p = {"m": np.zeros(1)}
@@ -257,12 +257,8 @@ def test_multiple_choice_reads_the_options_after_the_own_input(tmp_path):
         },
         {"model": "m"},
     )
-    tables = run_step(
-        MEASURE,
-        w.study(family="multiple_choice"),
-        tmp_path,
-        {"examples": (examples,), "token_scores": (scores,), "models": (model,)},
-    )
+    tables = {"examples": (examples,), "token_scores": (scores,), "models": (model,)}
+    tables = run_measures(w.study(family="multiple_choice"), tmp_path, tables, "scores")
     rows = {r["statistic"]: r for r in read_rows(tmp_path, tables["metrics"]) if r["measure"] == "score"}
     assert rows["accuracy"]["estimate"] == pytest.approx(6 / 7)
     assert rows["accuracy"]["note"] == "chance 0.5"

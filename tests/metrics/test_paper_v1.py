@@ -13,7 +13,7 @@ from tests.metrics.world import World
 
 def test_q_is_the_share_of_an_output_in_the_counts_of_the_table():
     counted = pl.DataFrame(
-        {"input_ngram": ["a", "b", "c", "d"], "output_ngram": ["x", "x", "y", "z"], "count": [3, 1, 4, 0]}
+        {"input_ngram": ["a", "b", "c", "d"], "output_ngram": ["x", "x", "y", "z"], "pair_documents": [3, 1, 4, 0]}
     )
     found = dict(output_shares(counted).iter_rows())
     assert found == pytest.approx({"x": np.log(0.5), "y": np.log(0.5)})
@@ -66,7 +66,7 @@ def test_a_model_that_knows_the_counts_is_told_from_one_that_does_not(tmp_path):
     w = World(
         count, np.full(n, 500), np.full(n, 600), np.arange(n), {"m": np.log(count / 1000.0), "null": np.minimum(null, 0)}
     )
-    found = measured(tmp_path, w, "v1")
+    found = measured(tmp_path, w, "paper_v1")
     for detail in ("train", "test", "train per s_y", "test per s_y"):
         assert found["v1", "m", 1, "r_squared", detail]["estimate"] == pytest.approx(1, abs=1e-4)
         assert found["v1", "null", 1, "r_squared", detail]["estimate"] < 0.05
@@ -81,7 +81,7 @@ def test_an_output_that_two_questions_share_has_the_counts_of_both(tmp_path):
     count, answer = rng.integers(1, 90, 400), np.arange(400) % 40
     q = np.bincount(answer, weights=count)
     w = World(count, np.full(400, 500), np.full(400, 6000), answer, {"m": np.log(q / q.sum())[answer]})
-    found = measured(tmp_path, w, "v1")
+    found = measured(tmp_path, w, "paper_v1")
     assert found["v1", "m", 1, "r_squared", "test"]["estimate"] == pytest.approx(1, abs=1e-4)
 
 
@@ -89,7 +89,7 @@ def test_every_pair_is_in_one_doubling_bin(tmp_path):
     count = np.array([0, 0, 1, 2, 3, 4, 7, 8, 1000, 1024])
     n = len(count)
     w = World(count, np.full(n, 2000), np.full(n, 2000), np.arange(n), {"m": -np.arange(1.0, n + 1)})
-    rows, exclusions = run_alone("v1", w.study(), tmp_path, w.tables(tmp_path))
+    rows, exclusions = run_alone("paper_v1", w.study(), tmp_path, w.tables(tmp_path))
     bins = {r["detail"]: r for r in rows if r["statistic"] == "count_histogram"}
     assert {d: int(r["estimate"]) for d, r in bins.items() if r["estimate"]} == {
         "bin 00 zero": 2,

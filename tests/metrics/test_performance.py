@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas import CONTRACTS
-from tasks.metrics.bins import linear_bins, log_bins, mean_log_bins, quantile_bins
+from tasks.statistics.bins import linear_bins, log_bins, mean_log_bins, quantile_bins
 from tests.metrics.alone import measured, run_alone
 from tests.metrics.test_measure import answering
 from tests.support import read_rows, write_part

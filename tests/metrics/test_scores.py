@@ -10,12 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas import Study
-from tasks.metrics import judging, official
-from tasks.metrics.measure import MEASURE
+from schemas import GRADES, Study
+from tasks.evidence import official
+from tasks.evidence.grading import grade_text
+from tasks.metrics.scores import bleu_tokenizer
 from tasks.statistics import ratio, share, wilson
+from tasks.text.final_number import as_number
+from tests.metrics.alone import taken
 from tests.metrics.world import world
-from tests.support import read_rows, run_step, write_part
+from tests.support import write_part
 
 TEXTS = st.text(alphabet=st.sampled_from("aAtThHeEnN _-.,'‘’´`“é1İß\t\n"), max_size=24)
 
@@ -84,24 +87,20 @@ def test_extraction_equals_its_published_expressions(text):
     """gsm8k.yaml: `#### (\\-?[0-9\\.\\,]+)`, first match; `(-?[$0-9.,]{2,})|(-?[0-9]+)`, last match."""
     first = re.findall(r"#### (\-?[0-9\.\,]+)", text)
     last = re.findall(r"(-?[$0-9.,]{2,})|(-?[0-9]+)", text)
-    assert official.strict_number(text) == (official.as_number(first[0]) if first else None)
-    assert official.flexible_number(text) == (official.as_number(next(g for g in last[-1] if g)) if last else None)
+    assert official.strict_number(text) == (as_number(first[0]) if first else None)
+    assert official.flexible_number(text) == (as_number(next(g for g in last[-1] if g)) if last else None)
 
 
 @pytest.mark.parametrize("text", ["1,000", "1000", "1000.0", "$1,000.", "1000.00"])
 def test_numbers_are_compared_as_numbers(text):
-    assert official.as_number(text) == 1000
-    assert {official.as_number(text)} == {Decimal(1000)}
+    assert as_number(text) == 1000
+    assert {as_number(text)} == {Decimal(1000)}
 
 
 def test_the_three_readings_of_one_answer_are_three_statistics():
-    asked = judging.Asks(["a", "b"], ["", ""], [["9 + 9 = 18\n#### 18"]] * 2, [[], []], [-1, -1])
-    found = judging.judge("math", asked, {"a": "#### 18\n#### 7", "b": "so $18."})
-    assert {name: values.tolist() for name, values in found.items()} == {
-        "exact_match": [0, 1],
-        "exact_match_strict": [1, 0],
-        "exact_match_flexible": [0, 1],
-    }
+    grades = [grade_text("math", text, ["9 + 9 = 18\n#### 18"]) for text in ("#### 18\n#### 7", "so $18.")]
+    assert GRADES["math"] == ("exact_match", "exact_match_strict", "exact_match_flexible")
+    assert grades == [[0, 1, 0], [1, 0, 1]]
 
 
 # -- standard errors -------------------------------------------------------------------------------------------------
@@ -126,8 +125,7 @@ def test_the_standard_error_of_a_share_is_that_of_its_zeros_and_ones():
 
 # -- the rows --------------------------------------------------------------------------------------------------------
 def scored(tmp_path, w, extra=None, **task):
-    tables = run_step(MEASURE, w.study(**task), tmp_path, w.tables(tmp_path) | (extra or {}))
-    rows = read_rows(tmp_path, tuple(p for p in tables["metrics"] if p.labels["measure"] == "score"))
+    rows = taken(tmp_path, w.study(**task), w.tables(tmp_path) | (extra or {}), "scores")
     return {(r["model"], r["statistic"]): r for r in rows if r["measure"] == "score" and not r["detail"]}
 
 
@@ -158,12 +156,7 @@ def test_the_signature_names_the_tokenizer_of_the_target_language(tmp_path):
     assert (
         "tok:zh" in scored(tmp_path, w, family="translation", answer="ngrams", languages=["en", "zh"])["m", "bleu"]["note"]
     )
-    assert [judging.bleu_tokenizer(x) for x in (["en", "de"], ["en", "zh-Hant"], ["en", "ja"], [])] == [
-        "13a",
-        "zh",
-        "char",
-        "13a",
-    ]
+    assert [bleu_tokenizer(x) for x in (["en", "de"], ["en", "zh-Hant"], ["en", "ja"], [])] == ["13a", "zh", "char", "13a"]
 
 
 def choosing(tmp_path, *, unconditional: bool):
@@ -206,7 +199,7 @@ def choosing(tmp_path, *, unconditional: bool):
     }
     tables = world(n=8).tables(tmp_path) | {
         "examples": (write_part(tmp_path, "examples", examples, label),),
-        "token_scores": (write_part(tmp_path, "token_scores", scores, {"model": "m", "task": "t"}),),
+        "token_scores": (write_part(tmp_path, "token_scores", scores, {"model": "m", "checkpoint": "9", "task": "t"}),),
     }
     study = Study.model_validate(
         {
@@ -216,8 +209,7 @@ def choosing(tmp_path, *, unconditional: bool):
             "tasks": [{"name": "t", "family": "multiple_choice", "reader": "planted", "orders": [1]}],
         }
     )
-    found = run_step(MEASURE, study, tmp_path, tables)["metrics"]
-    rows = read_rows(tmp_path, tuple(p for p in found if p.labels["measure"] == "score"))
+    rows = taken(tmp_path, study, tables, "scores")
     return {r["statistic"]: r for r in rows if r["measure"] == "score" and r["model"] == "m"}
 
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from schemas import Study
-from tasks.metrics.measure import MEASURE
-from tasks.metrics.sweeps import Contrast, Level
-from tasks.step import Step
+from tasks.measures import SpanScores
+from tasks.metrics.sweeps import Level
 from tasks.storage.store import Part
+from tests.metrics.alone import run_measures, taken
 from tests.metrics.world import World, world
-from tests.support import read_rows, run_step, write_part
+from tests.support import read_rows, write_part
 
 GAMMAS = [0.3, 0.45, 0.6, 0.75, "p80"]
 DRAWS = 100
@@ -129,22 +129,11 @@ def tables_of(w: World, root: Path) -> dict[str, tuple[Part, ...]]:
     return found | {"similarities": (spread,)}
 
 
-def only(*names: str) -> Step:
-    """The step with these measures alone."""
-    stage = MEASURE.stages[0]
-
-    def plan(study: Study, inputs: Any) -> list:
-        return [job for job in stage.plan(study, inputs) if job.labels["measure"] in names]
-
-    return replace(MEASURE, stages=(replace(stage, plan=plan),))
-
-
 def rows_of(w: World, root: Path, measures: dict[str, Any] | None = None, only_: str = "sweeps", **task: Any) -> list[dict]:
     """Rows of `metrics` of one measure, with γ of GAMMAS."""
     settings = {"bootstrap": DRAWS, "sweep_bootstrap": DRAWS, "sweep_gammas": GAMMAS} | (measures or {})
     study = Study.model_validate(w.study(**task).model_dump() | {"measures": settings})
-    tables = run_step(only(only_), study, root, tables_of(w, root))
-    return read_rows(root, tables["metrics"])
+    return taken(root, study, tables_of(w, root), only_)
 
 
 def by(rows: list[dict], *names: str) -> dict[tuple, dict]:
@@ -156,7 +145,7 @@ def test_a_point_of_the_curve_is_the_answer_of_a_study_set_to_that_gamma(tmp_pat
     """Mem_n and Mem_Δ, value, interval and p; Δ too, whose other inputs depend on which pairs lie above γ."""
     w = alike()
     swept = by(rows_of(w, tmp_path), "model", "statistic", "detail")
-    own = rows_of(w, tmp_path, only_="distributional", gamma_default=gamma)
+    own = rows_of(w, tmp_path, only_="distributional_memorization", gamma_default=gamma)
     set_to = by([r for r in own if r["unit"] == "pair" and r["detail"] == ""], "model", "statistic", "measure")
     for model in ("m", "null"):
         for measure in ("mem_n", "mem_delta"):
@@ -169,17 +158,28 @@ def test_a_point_of_the_curve_is_the_answer_of_a_study_set_to_that_gamma(tmp_pat
 
 def test_delta_is_taken_from_the_inputs_that_hold_no_partner_at_this_gamma() -> None:
     """By hand: -5 is compared with -6 and -8; the input behind -8 holds an n-gram of similarity 0.6 to s_y."""
-    said = Contrast(np.array([-5.0, -1.0]), np.array([0, 0, 1]), np.array([-6.0, -8.0, -2.0]), np.array([-np.inf, 0.6, 0.4]))
-    assert said.delta(Level("gamma=0.6", 0.6)).tolist() == [2.0, 1.0], "strictly above"
-    assert said.delta(Level("gamma=0.5", 0.5)).tolist() == [1.0, 1.0]
-    np.testing.assert_equal(said.delta(Level("gamma=0.3", 0.3)), [1.0, np.nan])
+    own, after = np.array([-5.0, -1.0]), np.array([-6.0, -8.0, -2.0])
+    similarity = np.array([-np.inf, np.float32(0.6), 0.4])
+    scores = SpanScores(own, np.ones(2, int), np.array([0, 0, 1]), np.arange(3), after, similarity, np.zeros(2))
+
+    def delta(gamma: float) -> np.ndarray:
+        return scores.at_gamma(Level("", gamma).rounded).delta
+
+    assert delta(0.6).tolist() == [2.0, 1.0], "strictly above"
+    assert delta(0.5).tolist() == [1.0, 1.0]
+    np.testing.assert_equal(delta(0.3), [1.0, np.nan])
 
 
 def test_the_row_of_the_study_is_its_own_answer(tmp_path: Path) -> None:
     w = alike()
     swept = by(rows_of(w, tmp_path, gamma_default=0.5), "model", "detail")
     own = by(
-        rows_of(w, tmp_path, only_="distributional", gamma_default=0.5), "measure", "model", "unit", "detail", "statistic"
+        rows_of(w, tmp_path, only_="distributional_memorization", gamma_default=0.5),
+        "measure",
+        "model",
+        "unit",
+        "detail",
+        "statistic",
     )
     assert swept["m", "study mem_n"]["estimate"] == own["mem_n", "m", "pair", "", "spearman"]["estimate"]
     assert swept["m", "study mem_n"]["x"] == 100, "parameters: a curve over size"
@@ -247,7 +247,7 @@ def test_bad_input_is_null_with_its_reason(tmp_path: Path) -> None:
     w = alike(n=12)
     tables = tables_of(w, tmp_path)
     study = Study.model_validate(w.study().model_dump() | {"measures": {"sweep_gammas": [0.3]}})
-    unasked = run_step(only("sweeps"), study, tmp_path, tables | {"token_scores": ()})
+    unasked = run_measures(study, tmp_path, tables | {"token_scores": ()}, "sweeps")
     assert {r["note"] for r in read_rows(tmp_path, unasked["metrics"]) if r["model"] == "m"} == {
         "no score: the model has no finite log-probability of any of these outputs"
     }
@@ -258,7 +258,7 @@ def test_bad_input_is_null_with_its_reason(tmp_path: Path) -> None:
         {"task": "none"},
     )
     empty = replace(empty, labels={"task": "t"})
-    nothing = run_step(only("sweeps"), study, tmp_path, tables | {"task_grams": (empty,)})
+    nothing = run_measures(study, tmp_path, tables | {"task_grams": (empty,)}, "sweeps")
     rows = read_rows(tmp_path, nothing["metrics"])
     assert all(r["estimate"] is None and "no evidence" in r["note"] for r in rows if r["statistic"] == "spearman")
     one = alike(n=1)
@@ -289,7 +289,7 @@ def test_only_the_last_checkpoint_is_swept(tmp_path: Path) -> None:
         {"model": "m", "checkpoint": "3"},
     )
     study = Study.model_validate(w.study().model_dump() | {"measures": {"sweep_gammas": [0.3]}})
-    found = run_step(only("sweeps"), study, tmp_path, tables | {"models": (*tables["models"], early)})
+    found = run_measures(study, tmp_path, tables | {"models": (*tables["models"], early)}, "sweeps")
     assert {(r["model"], r["checkpoint"]) for r in read_rows(tmp_path, found["metrics"])} == {
         ("", -1),
         ("m", 9),

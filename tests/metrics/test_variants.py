@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from schemas import Study
+from tasks.evidence.evidence_step import EVIDENCE
 from tasks.metrics.measure import MEASURE
 from tasks.ngrams.query.query import QUERY
 from tasks.step import Step
@@ -16,12 +17,12 @@ from tasks.storage.store import Part
 from tasks.taskgrams.align import ALIGN
 from tasks.taskgrams.embed import EMBED
 from tasks.taskgrams.extract import EXTRACT
-from tests.metrics.test_sweeps import only
+from tests.metrics.alone import only
 from tests.ngrams.corpus import write_corpus
 from tests.support import read_rows, run_step, write_part
 from tests.taskgrams.world import examples_part
 
-STEPS: tuple[Step, ...] = (EXTRACT, EMBED, ALIGN, QUERY, only("sweeps", "coverage", "distributional"))
+STEPS: tuple[Step, ...] = (EXTRACT, EMBED, ALIGN, QUERY, EVIDENCE, only("sweeps", "coverage", "distributional_memorization"))
 N = 24
 COLUMNS = ("order", "unit", "statistic", "model", "estimate", "low", "high", "p_value", "rows", "examples", "note")
 

@@ -121,7 +121,7 @@ class World:
                         "tokens": [[1]] * n,
                         "stopped": ["length"] * n,
                     },
-                    {"model": m, "task": "t"},
+                    {"model": m, "checkpoint": "9", "task": "t"},
                 )
                 for m, texts in sorted(self.generations.items())
             ],

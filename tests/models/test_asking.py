@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from schemas import CONTRACTS, Study, StudyError
-from tasks.metrics.probabilities import span_sums
+from tasks.text.span_kernels import span_sums
 from tasks.models import load as loading
 from tasks.models import score as scoring
 from tasks.models.generate import GENERATE, generate

@@ -21,7 +21,6 @@ from itertools import product
 
 import numpy as np
 
-from tasks.metrics.probabilities import span_sums
 from tasks.statistics.correlation import Floats, Ints, Rows, influence, spearman
 
 SHARES = np.array([1, 2, 3, 4, 6, 8]) / 16
@@ -132,6 +131,8 @@ def _examples(copies: Ints, rng: np.random.Generator) -> tuple[Ints, Ints]:
 
 def _scored(wanted: Floats, example: Ints, rng: np.random.Generator) -> tuple[Floats, Floats]:
     """Log-probabilities token by token, summed over each s_y, and from each s_y to the end of the text."""
+    from tasks.text.span_kernels import span_sums
+
     own, tail = rng.integers(1, 4, len(wanted)), rng.integers(0, 9, len(wanted))
     both = own + tail
     ends = np.cumsum(both)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from schemas import Study
+from schemas import CONTRACTS, Study
 from tasks.storage.store import Part
 from tests.support import write_part
 
 MODELS = {"tiny": 62_000, "small": 224_000, "large": 3_700_000}
 HOSTILE = '</script><img src=http://evil.example/x.png onerror="window.hurt=1"><!-- \u2028 \u202eabc\x00 & 🜁 “q”'
 TOWN, LAND = "Quellin", "Vandoria"
+INFINITY = ("log_infinity", "log_infinity_paper")
+COUNTS = ("pair_documents", "input_documents", "input_occurrences", "output_documents", "window_documents")
+OTHERS = ("other_examples", "other_log_probabilities", "other_similarities")
+REFERENCE = ("reference_log_probability", "reference_tokens", "note")
 ODD = 'odd/id "1" #%2F?'  # an identifier with all that an address could trip over
 
 
@@ -23,7 +27,9 @@ def study(tasks: tuple[str, ...] = ("capitals", "sayings")) -> Study:
             "name": "made-up",
             "title": "A made-up <study>",
             "corpus": {"planted": {}},
-            "tasks": [{"name": t, "family": family[t], "reader": "planted", "orders": [1, 2]} for t in tasks],
+            "tasks": [
+                {"name": t, "family": family[t], "reader": "planted", "orders": [1, 2], "gamma_default": 0.5} for t in tasks
+            ],
         }
     )
 
@@ -112,78 +118,44 @@ def _task(root: Path, task: str, count: int, models: list[str]) -> dict[str, Par
     }
     spans: list[tuple] = []
     pairs: list[tuple] = []
-    likely: list[tuple] = []
-    said: list[tuple] = []
+    scores: list[tuple] = []
+    answered: list[tuple] = []
+    statistic = "exact_match" if task == "capitals" else "sentence_chrf"
     for i, e in enumerate(ids):
         x = question(i)
         capital, place = x.index("capital"), x.index(LAND)
         spans += [
-            (e, "input", 1, "capital", [capital], [capital + 7], 900, 700, None, ""),
-            (e, "input", 1, land(i), [place], [len(x) - 1], 12, 10, None, ""),
-            (e, "input", 2, f"of {land(i)}", [place - 3], [len(x) - 1], 2, 2, None, ""),
-            (e, "output", 1, "old", [len(answers[i]) - 3], [len(answers[i])], 40, 40, None, "a token of it stands nowhere"),
-            (e, "output", 1, town(i), [0], [len(answers[i]) - 7], 30, 20, -3.25, ""),
-            (e, "output", 2, f"{town(i)} of", [0], [len(answers[i]) - 4], 9, 9, -4.5, ""),
+            (e, "input", 1, "capital", [capital], [capital + 7], 900, 700, None, None),
+            (e, "input", 1, land(i), [place], [len(x) - 1], 12, 10, None, None),
+            (e, "input", 2, f"of {land(i)}", [place - 3], [len(x) - 1], 2, 2, None, None),
+            (e, "output", 1, "old", [len(answers[i]) - 3], [len(answers[i])], 40, 40, -math.inf, -math.inf),
+            (e, "output", 1, town(i), [0], [len(answers[i]) - 7], 30, 20, -3.25, -3.25),
+            (e, "output", 2, f"{town(i)} of", [0], [len(answers[i]) - 4], 9, 9, -4.5, -4.5),
         ]
         count_of = i % 7
         pairs += [
-            (e, 1, "capital", town(i), 0.71, 0, None),
-            (e, 1, land(i), town(i), 0.93, count_of, math.log(count_of / 10) if count_of else None),
+            (e, 1, "capital", town(i), 0.71, 0, 700, 900, 20, []),
+            (e, 1, land(i), town(i), 0.93, count_of, 10, 12, 20, []),
+            (e, 1, land(i), "old", 0.2, 5, 10, 12, 40, []),  # below γ
         ]
         for k, m in enumerate(models):
             right = float(i % 4 == 0) if task == "capitals" else 12.5 * k
             text = "" if i == 5 else f"{TOWN}{i}" if i % 4 == 0 else HOSTILE
-            said.append((e, m, text, right))
-            likely += [(e, 1, town(i), m, -9.0 + k, 0.5 * k), (e, 2, f"{town(i)} of", m, -800.0, None)]
-    n = len(spans)
-    key = ("side", "order", "ngram", "starts", "ends", "occurrences", "documents", "log_infinity", "note")
-    parts["trace_spans"] = write_part(
-        root,
-        "trace_spans",
-        {"task": [task] * n, "example": [r[0] for r in spans], **{c: [r[k] for r in spans] for k, c in enumerate(key, 1)}},
-        label,
-    )
-    key = ("order", "input_ngram", "output_ngram", "similarity", "documents", "log_probability")
-    n = len(pairs)
-    parts["trace_pairs"] = write_part(
-        root,
-        "trace_pairs",
-        {"task": [task] * n, "example": [r[0] for r in pairs], **{c: [r[k] for r in pairs] for k, c in enumerate(key, 1)}},
-        label,
-    )
-    likely.sort(key=lambda r: r[:4])
-    n = len(likely)
-    key = ("order", "ngram", "model")
-    parts["trace_probabilities"] = write_part(
-        root,
-        "trace_probabilities",
-        {
-            "task": [task] * n,
-            "example": [r[0] for r in likely],
-            **{c: [r[k] for r in likely] for k, c in enumerate(key, 1)},
-            "checkpoint": [800] * n,
-            "log_probability": [r[4] for r in likely],
-            "delta": [r[5] for r in likely],
-            "other_inputs": [0 if r[5] is None else 4 for r in likely],
-        },
-        label,
-    )
-    n = len(said)
-    parts["trace_answers"] = write_part(
-        root,
-        "trace_answers",
-        {
-            "task": [task] * n,
-            "example": [r[0] for r in said],
-            "model": [r[1] for r in said],
-            "checkpoint": [800] * n,
-            "text": [r[2] for r in said],
-            "statistic": ["exact_match" if task == "capitals" else "sentence_chrf"] * n,
-            "value": [r[3] for r in said],
-            "note": [""] * n,
-        },
-        label,
-    )
+            answered.append((e, m, 800, text, statistic, right, [right], -1.0, 1, ""))
+            own, others = -9.0 + k, [-9.0 + k / 2 - 1, -9.0 + k / 2 + 1, -5.0]  # the third holds a partner of the town
+            with_partner = (e, 1, town(i), m, 800, own, 2, ["o1", "o2", "o3"], others, [None, 0.4, 0.9])
+            scores += [with_partner, (e, 2, f"{town(i)} of", m, 800, -800.0, 3, [], [], [])]
+    tables: dict[str, tuple[tuple[str, ...], list[tuple]]] = {
+        "evidence_spans": (("side", "order", "ngram", "starts", "ends", "occurrences", "documents", *INFINITY), spans),
+        "evidence_pairs": (("order", "input_ngram", "output_ngram", "similarity", *COUNTS), sorted(pairs)),
+        "evidence_scores": (("order", "ngram", "model", "checkpoint", "log_probability", "tokens", *OTHERS), sorted(scores)),
+        "evidence_answers": (("model", "checkpoint", "text", "statistic", "value", "grades", *REFERENCE), answered),
+    }
+    for table, (columns, rows_of) in tables.items():
+        content = {c: [r[k] for r in rows_of] for k, c in enumerate(("example", *columns))}
+        content |= {c.name: [None] * len(rows_of) for c in CONTRACTS[table].columns if c.nullable and c.name not in columns}
+        model = {"model": "all", "checkpoint": "800"} if "model" in columns else {}
+        parts[table] = write_part(root, table, {"task": [task] * len(rows_of)} | content, label | model)
     return parts
 
 

@@ -12,23 +12,24 @@ All text in it is data: what could end a script, a line or a direction is escape
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from schemas import Study
+from tasks.measures import PAIR, gamma_settings, gammas_of, last_checkpoints, shown_pairs, shown_scores, shown_spans
 from tasks.report.numbers import HUNDREDS, sizes
 from tasks.report.trace.trace_page import page, script
 from tasks.step import Inputs, Job, Work
 
-READS = ("examples", "trace_spans", "trace_pairs", "trace_probabilities", "trace_answers", "pair_documents", "models")
+OF_MODELS = ("evidence_scores", "evidence_answers")
+READS = ("examples", "evidence_spans", "evidence_pairs", *OF_MODELS, "similarities", "pair_documents", "models")
 CHUNK = 100  # examples in a chunk
 CHUNKS_AT_ONCE = 5
 DOCUMENTS_SHOWN = 5  # of a pair
 FIRST_WORDS, FIRST_ANSWER = 100, 40  # code points of input and output in the index, for the search
-PAIR = ["input_ngram", "output_ngram"]
 
 
 def plan(study: Study, inputs: Inputs) -> list[Job]:
@@ -40,9 +41,10 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
         parts = {
             table: tuple(p for p in inputs.get(table, ()) if p.labels.get("task", task.name) == task.name)
             for table in READS
-            if table != "models"
+            if table != "models" and (table != "similarities" or task.has_percentiles)
         }
-        jobs.append(Job({"task": task.name}, {}, parts, cost=3.0))
+        parts |= {table: last_checkpoints(parts[table]) for table in OF_MODELS}
+        jobs.append(Job({"task": task.name}, gamma_settings(task, task.orders), parts, cost=3.0))
     return jobs
 
 
@@ -81,13 +83,14 @@ def _chunks(work: Work, task: str) -> Iterator[tuple[str, str]]:
 
     asked = work.frame("examples", "task", "split", "example", "group", "input", "output", "aliases", "options")
     asked = asked.filter(task=task, split="evaluate").drop("task", "split").sort("example")
-    answers = work.frame("trace_answers").filter(task=task).sort("example", "model")
+    answers = work.frame("evidence_answers").filter(task=task).sort("example", "model")
     models = sorted(answers["model"].unique().to_list())
-    documents, place = _documents(work), dict[tuple[str, str], tuple[int, int]]()
+    gammas = gammas_of(work, task)
+    documents, place = _documents(work, gammas), dict[tuple[str, str], tuple[int, int]]()
     pairs: list[int] = []
     for first in range(0, asked.height, CHUNK * CHUNKS_AT_ONCE):
         some = asked[first : first + CHUNK * CHUNKS_AT_ONCE]
-        found = _examples(work, some, answers, models)
+        found = _examples(work, some, answers, models, gammas)
         for begin in range(0, len(found), CHUNK):
             number, chunk = (first + begin) // CHUNK, found[begin : begin + CHUNK]
             shown: list[list[Any]] = []
@@ -132,12 +135,13 @@ def _short(text: str, most: int) -> str:
     return plain if len(plain) <= most else plain[: most - 1] + "…"
 
 
-def _documents(work: Work) -> dict[tuple[str, str], list[Any]]:
+def _documents(work: Work, gammas: Mapping[int, float]) -> dict[tuple[str, str], list[Any]]:
     """Documents by pair: [source, id, excerpt, start and end of s_x, start and end of s_y], a few of each pair.
 
     Those of the task's pairs are held in memory: what the study keeps of a pair is small.
     """
-    asked = work.frame("trace_pairs", *PAIR).unique()
+    columns = ("order", *PAIR, "similarity", "pair_documents", "input_documents")
+    asked = shown_pairs(work.frame("evidence_pairs", *columns), gammas).select(PAIR).unique()
     found: dict[tuple[str, str], list[Any]] = {}
     for part in work.parts("pair_documents"):
         for batch in work.batches(part, rows=65_536):
@@ -149,10 +153,14 @@ def _documents(work: Work) -> dict[tuple[str, str], list[Any]]:
 
 
 # -- some examples ----------------------------------------------------------------------------------------------------
-def _examples(work: Work, some: pl.DataFrame, answers: pl.DataFrame, models: Sequence[str]) -> list[dict[str, Any]]:
+def _examples(
+    work: Work, some: pl.DataFrame, answers: pl.DataFrame, models: Sequence[str], gammas: Mapping[int, float]
+) -> list[dict[str, Any]]:
     """Each as an object; lists are positional, to be small (trace.js reads them)."""
     low, high = some["example"][0], some["example"][-1]
-    spans, pairs, likely = (_between(work, t, low, high) for t in ("trace_spans", "trace_pairs", "trace_probabilities"))
+    spans = shown_spans(_between(work, "evidence_spans", low, high))
+    pairs = shown_pairs(_between(work, "evidence_pairs", low, high), gammas)
+    likely = shown_scores(_between(work, "evidence_scores", low, high), gammas)
     spans = spans.with_columns(at=pl.int_range(pl.len()).over("example", "side"))
     inputs, outputs = spans.filter(side="input"), spans.filter(side="output")
     given = answers.filter(pl.col("example").is_between(pl.lit(low), pl.lit(high)))
@@ -203,7 +211,7 @@ def _numbered(pairs: pl.DataFrame, inputs: pl.DataFrame, outputs: pl.DataFrame) 
     x = inputs.select("example", "order", pl.col("ngram").alias("input_ngram"), pl.col("at").alias("x"))
     y = outputs.select("example", "order", pl.col("ngram").alias("output_ngram"), pl.col("at").alias("y"))
     both = pairs.join(x, on=["example", "order", "input_ngram"]).join(y, on=["example", "order", "output_ngram"])
-    numbers = (pl.col("similarity").round(4), "documents", pl.col("log_probability").round(4))
+    numbers = (pl.col("similarity").round(4), "pair_documents", pl.col("log_probability").round(4))
     return both.sort("example", "x", "y").select("example", "x", "y", *numbers)
 
 

@@ -1,4 +1,4 @@
-"""What the trace shows of an example is what the measures rest on: its numbers, taken together, are the measures again."""
+"""The evidence of all examples, taken together, gives the measures again; the trace shows it as it is."""
 
 from __future__ import annotations
 
@@ -6,23 +6,37 @@ import math
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from scipy.stats import spearmanr
 
 from schemas import Study
-from tasks.metrics.measure import MEASURE
-from tasks.metrics.trace import NOT_ANSWERED, NOWHERE, TRACE, plan
+from tasks.evidence.evidence_step import plan_scores
+from tasks.evidence.grading import NOT_ANSWERED
+from tasks.measures import NOWHERE, last_checkpoints, shown_pairs, shown_scores, shown_spans
 from tasks.storage.store import Part, Store
+from tests.metrics.alone import taken, with_evidence
 from tests.metrics.world import World, world
-from tests.support import CONTRACTS, read_rows, run_step, write_part
+from tests.support import CONTRACTS, read_rows, write_part
 
 Rows = list[dict]
-NAMES = ("spans", "pairs", "probabilities", "answers")
 
 
 def traced(root: Path, w: World, tables: dict[str, tuple[Part, ...]] | None = None, **task: object) -> dict[str, Rows]:
-    out = run_step(TRACE, w.study(**task), root, tables if tables is not None else w.tables(root))
-    return {name: read_rows(root, out[f"trace_{name}"]) for name in NAMES}
+    """What the trace shows of all examples."""
+    study = w.study(**task)
+    out = with_evidence(study, root, tables if tables is not None else w.tables(root))
+    gammas = {1: float(study.tasks[0].gamma_default)}
+
+    def frame(name: str) -> pl.DataFrame:
+        return pl.DataFrame(Store(str(root)).read(out[f"evidence_{name}"], CONTRACTS[f"evidence_{name}"].schema))
+
+    return {
+        "spans": shown_spans(frame("spans")).to_dicts(),
+        "pairs": shown_pairs(frame("pairs"), gammas).to_dicts(),
+        "scores": shown_scores(frame("scores"), gammas).to_dicts(),
+        "answers": frame("answers").to_dicts(),
+    }
 
 
 def test_the_numbers_of_all_examples_together_are_mem_n_and_mem_delta(tmp_path: Path) -> None:
@@ -30,10 +44,10 @@ def test_the_numbers_of_all_examples_together_are_mem_n_and_mem_delta(tmp_path: 
     w = world(seed=4, n=300, noise=0.4)
     w.others = lambda i, o: -4.0 - (i % 7) / 5 - o / 10
     shown = traced(tmp_path, w)
-    metrics = read_rows(tmp_path, run_step(MEASURE, w.study(), tmp_path, w.tables(tmp_path))["metrics"])
+    metrics = taken(tmp_path, w.study(), w.tables(tmp_path), "distributional_memorization")
     span = {(r["example"], r["side"], r["ngram"]): r for r in shown["spans"]}
     for model in ("m", "null"):
-        said = {(r["example"], r["ngram"]): r for r in shown["probabilities"] if r["model"] == model}
+        said = {(r["example"], r["ngram"]): r for r in shown["scores"] if r["model"] == model}
         rows = [(p, said[p["example"], p["output_ngram"]]) for p in shown["pairs"] if p["log_probability"] is not None]
         known = {
             m["measure"]: m["estimate"]
@@ -42,7 +56,7 @@ def test_the_numbers_of_all_examples_together_are_mem_n_and_mem_delta(tmp_path: 
         }
         memorized = spearmanr([p["log_probability"] for p, _ in rows], [r["log_probability"] for _, r in rows]).statistic
         pmi = [
-            p["documents"]
+            p["pair_documents"]
             / (
                 span[p["example"], "input", p["input_ngram"]]["documents"]
                 * span[p["example"], "output", p["output_ngram"]]["documents"]
@@ -59,7 +73,7 @@ def test_what_is_right_for_each_example_adds_up_to_the_score(tmp_path: Path) -> 
     w = world(n=40)
     w.generations = {"m": [f"a{j}" if i % 4 else "no idea" for i, j in enumerate(w.answer)]}
     shown = traced(tmp_path, w)
-    metrics = read_rows(tmp_path, run_step(MEASURE, w.study(), tmp_path, w.tables(tmp_path))["metrics"])
+    metrics = taken(tmp_path, w.study(), w.tables(tmp_path), "scores")
     score = next(m["estimate"] for m in metrics if m["measure"] == "main_score" and m["model"] == "m")
     mine = [r for r in shown["answers"] if r["model"] == "m"]
     assert np.mean([r["value"] for r in mine]) == score == 0.75
@@ -83,7 +97,7 @@ def test_an_example_without_an_answer_says_so(tmp_path: Path) -> None:
         "tokens": [[1]],
         "stopped": ["length"],
     }
-    tables["generations"] = (write_part(tmp_path, "generations", one, {"model": "m", "task": "t"}),)
+    tables["generations"] = (write_part(tmp_path, "generations", one, {"model": "m", "checkpoint": "9", "task": "t"}),)
     shown = traced(tmp_path, w, tables)["answers"]
     assert [r["note"] for r in shown if r["model"] == "m"] == [NOT_ANSWERED, "", NOT_ANSWERED]
 
@@ -100,7 +114,7 @@ def test_counts_and_infinity_stand_beside_each_ngram(tmp_path: Path) -> None:
         assert (x["starts"], x["ends"]) == ([9], [11])
         assert x["log_infinity"] is None and x["note"] == ""
         assert math.isclose(y["log_infinity"], math.log(w.infinity[i] / 1000))
-        assert pair["documents"] == w.count[i]
+        assert pair["pair_documents"] == w.count[i]
         expected = math.log(w.count[i] / w.inputs[i]) if w.count[i] else None
         assert pair["log_probability"] == (pytest.approx(expected) if expected is not None else None)
         assert pair["similarity"] == pytest.approx(0.9)
@@ -138,19 +152,18 @@ def test_a_pair_below_gamma_is_not_shown_and_one_never_counted_has_no_count(tmp_
     assert traced(tmp_path / "a", w, gamma_default=0.95)["pairs"] == []
     tables = w.tables(tmp_path / "b")
     tables["pair_counts"] = ()
-    assert {r["documents"] for r in traced(tmp_path / "b", w, tables)["pairs"]} == {None}
+    assert {r["pair_documents"] for r in traced(tmp_path / "b", w, tables)["pairs"]} == {None}
 
 
-def test_only_the_last_checkpoint_of_each_model_is_read(tmp_path: Path) -> None:
+def test_the_trace_shows_the_last_checkpoint_of_each_model(tmp_path: Path) -> None:
     w = world(n=3)
     parts = [
         Part("token_scores", f"k{c}{m}", {"model": m, "checkpoint": str(c), "task": "t"}) for m in "ab" for c in (5, 40, 9)
     ]
-    jobs = plan(w.study(), {"token_scores": tuple(parts)})
-    assert [(p.labels["model"], p.labels["checkpoint"]) for p in jobs[0].inputs["token_scores"]] == [
-        ("a", "40"),
-        ("b", "40"),
-    ]
+    assert [p.labels["checkpoint"] for p in last_checkpoints(parts)] == ["40", "40"]
+    jobs = plan_scores(w.study(), {"token_scores": tuple(parts)})
+    assert [(j.labels["model"], j.labels["checkpoint"]) for j in jobs] == [(m, c) for m in "ab" for c in ("5", "9", "40")]
+    assert all(len(j.inputs["token_scores"]) == 1 for j in jobs), "each reads its own part"
 
 
 def test_for_multiple_choice_the_answer_is_the_likeliest_option(tmp_path: Path) -> None:
@@ -209,8 +222,8 @@ def test_for_multiple_choice_the_answer_is_the_likeliest_option(tmp_path: Path) 
             {"model": "m", "checkpoint": "9", "task": "t"},
         ),
     )
-    out = run_step(TRACE, study, tmp_path, tables)
-    said = [r for r in read_rows(tmp_path, out["trace_answers"]) if r["model"] == "m"]
+    out = with_evidence(study, tmp_path, tables)
+    said = [r for r in read_rows(tmp_path, out["evidence_answers"]) if r["model"] == "m"]
     assert [(r["text"], r["value"], r["note"]) for r in said] == [
         ("green", 1.0, ""),
         ("red", 0.5, "several options tie"),
@@ -225,15 +238,15 @@ def test_a_table_that_is_missing_is_no_error(tmp_path: Path, gone: str) -> None:
     shown = traced(tmp_path, w, tables)
     assert len(shown["spans"]) == (0 if gone == "all" else 6)
     assert len(shown["pairs"]) == (0 if gone in ("all", "task_grams") else 3)
-    assert len(shown["answers"]) == (0 if gone in ("all", "models") else 6)
+    assert len(shown["answers"]) == (0 if gone in ("all", "token_scores") else 6)
 
 
 def test_rows_of_an_example_are_read_without_the_rest(tmp_path: Path) -> None:
     w = world(n=50)
-    out = run_step(TRACE, w.study(), tmp_path, w.tables(tmp_path))
-    store, schema = Store(str(tmp_path)), CONTRACTS["trace_spans"].schema
-    some = store.read_between(out["trace_spans"], schema, "example", "e0007", "e0009", ("side", "ngram")).to_pylist()
-    every = [r for r in read_rows(tmp_path, out["trace_spans"]) if "e0007" <= r["example"] <= "e0009"]
+    out = with_evidence(w.study(), tmp_path, w.tables(tmp_path))
+    store, schema = Store(str(tmp_path)), CONTRACTS["evidence_spans"].schema
+    some = store.read_between(out["evidence_spans"], schema, "example", "e0007", "e0009", ("side", "ngram")).to_pylist()
+    every = [r for r in read_rows(tmp_path, out["evidence_spans"]) if "e0007" <= r["example"] <= "e0009"]
     assert some == [{"side": r["side"], "ngram": r["ngram"]} for r in every]
     assert len(some) == 6
-    assert store.read_between(out["trace_spans"], schema, "example", "x", "y").num_rows == 0
+    assert store.read_between(out["evidence_spans"], schema, "example", "x", "y").num_rows == 0

@@ -1,12 +1,14 @@
-"""Answers are judged by the official rules of their task."""
+"""Answers are graded by the official rules of their task."""
 
 from decimal import Decimal
 
-import numpy as np
 import pytest
 
-from tasks.metrics import judging, official
-from tasks.metrics.judging import Asks, OptionScore
+from schemas import GRADES
+from tasks.evidence import official
+from tasks.evidence.grading import OptionScore, grade_choice, grade_text
+from tasks.metrics.scores import main_statistic
+from tasks.text.final_number import final_number
 
 
 @pytest.mark.parametrize(
@@ -47,54 +49,52 @@ def test_exact_match_and_f1_take_the_best_alias():
     ],
 )
 def test_final_number(text, number):
-    assert official.final_number(text) == Decimal(number)
+    assert final_number(text) == Decimal(number)
 
 
 def test_no_number_is_no_answer():
-    assert official.final_number("none at all") is None
-    asked = Asks(["a", "b"], ["", ""], [["#### 4.0"], ["no number"]], [[], []], [-1, -1])
-    judged = judging.judge("math", asked, {"a": "it is 4", "b": "4"})["exact_match"]
-    assert judged[0] == 1
-    assert np.isnan(judged[1])
+    assert final_number("none at all") is None
+    assert grade_text("math", "it is 4", ["#### 4.0"])[0] == 1
+    assert grade_text("math", "4", ["no number"]) == [None] * 3
+
+
+def choose(options: list[str], answer: int, scores: dict, unconditional: dict | None = None) -> dict:
+    grades = grade_choice(options, answer, scores, unconditional or {})
+    return dict(zip(GRADES["multiple_choice"], grades, strict=True))
 
 
 def test_options_raw_and_by_length():
     """The short option wins by its sum, the long one per token and per character."""
-    asked = Asks(["a"], [""], [["a long answer"]], [["no", "a long answer"]], [1])
-    found = judging.choices(asked, {"a": {0: OptionScore(-4.0, 1), 1: OptionScore(-6.0, 3)}})
-    assert [found[s][0] for s in ("accuracy", "accuracy_per_token", "accuracy_per_character")] == [0, 1, 1]
+    found = choose(["no", "a long answer"], 1, {0: OptionScore(-4.0, 1), 1: OptionScore(-6.0, 3)})
+    assert [found[s] for s in ("accuracy", "accuracy_per_token", "accuracy_per_character")] == [0, 1, 1]
 
 
 def test_characters_and_bytes_are_two_lengths():
     """lm-evaluation-harness' acc_norm divides by len(str), its acc_bytes by the UTF-8 bytes; an umlaut has two of those."""
-    asked = Asks(["a"], [""], [["öööö"]], [["öööö", "oooooo"]], [0])
-    found = judging.choices(asked, {"a": {0: OptionScore(-6.0, 2), 1: OptionScore(-6.6, 2)}})
-    assert found["accuracy_per_character"][0] == 0, "-1.5 against -1.1"
-    assert found["accuracy_per_byte"][0] == 1, "-0.75 against -1.1"
+    found = choose(["öööö", "oooooo"], 0, {0: OptionScore(-6.0, 2), 1: OptionScore(-6.6, 2)})
+    assert found["accuracy_per_character"] == 0, "-1.5 against -1.1"
+    assert found["accuracy_per_byte"] == 1, "-0.75 against -1.1"
 
 
 def test_the_unconditional_score_takes_off_what_the_option_has_without_the_question():
-    asked = Asks(["a", "b"], ["", ""], [["x"], ["x"]], [["yes", "axolotl"]] * 2, [1, 1])
-    given = {n: {0: OptionScore(-1.0, 1), 1: OptionScore(-8.0, 3)} for n in "ab"}
-    found = judging.choices(asked, given, {"a": {0: OptionScore(-0.5, 1), 1: OptionScore(-12.0, 3)}})
-    assert found["accuracy"].tolist() == [0, 0]
-    assert found["accuracy_unconditional"][0] == 1
-    assert np.isnan(found["accuracy_unconditional"][1]), "not scored behind the unconditional prompt: no number, not 0"
+    given = {0: OptionScore(-1.0, 1), 1: OptionScore(-8.0, 3)}
+    unconditional = {0: OptionScore(-0.5, 1), 1: OptionScore(-12.0, 3)}
+    with_it, without = (choose(["yes", "axolotl"], 1, given, u) for u in (unconditional, {}))
+    assert with_it["accuracy"] == without["accuracy"] == 0
+    assert with_it["accuracy_unconditional"] == 1
+    assert without["accuracy_unconditional"] is None, "not scored after the unconditional prompt: no number, not 0"
 
 
 def test_tied_options_share_the_credit_and_unscored_ones_are_left_out():
-    asked = Asks(["a", "b"], ["", ""], [["x"], ["y"]], [["x", "x", "z"], ["y", "z"]], [0, 0])
-    found = judging.choices(
-        asked, {"a": {0: OptionScore(-1, 1), 1: OptionScore(-1, 1), 2: OptionScore(-2, 1)}, "b": {0: OptionScore(-1, 1)}}
-    )["accuracy"]
-    assert found[0] == 0.5
-    assert np.isnan(found[1])
+    tied = choose(["x", "x", "z"], 0, {0: OptionScore(-1, 1), 1: OptionScore(-1, 1), 2: OptionScore(-2, 1)})
+    assert tied["accuracy"] == 0.5
+    assert choose(["y", "z"], 0, {0: OptionScore(-1, 1)})["accuracy"] is None
 
 
 def test_every_family_has_a_main_statistic():
     from schemas.tables.examples import FAMILIES
 
-    assert {f: judging.main_statistic(f) for f in FAMILIES} == {
+    assert {f: main_statistic(f) for f in FAMILIES} == {
         "qa": "exact_match",
         "math": "exact_match",
         "multiple_choice": "accuracy",

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tasks.metrics.measure import MEASURE
+from schemas import Study
+from tests.metrics.alone import run_alone, taken
 from tests.metrics.world import World, world
-from tests.support import read_rows, run_step, write_part
+from tests.support import write_part
 
 PLACEBO = {"corpus": "placebo"}
 
@@ -85,10 +86,13 @@ def both(own, extra):
 
 
 def measured(root, w: World, extra, measure: str):
-    tables = run_step(MEASURE, w.study(), root, both(w.tables(root), extra))
-    of = {table: tuple(p for p in tables[table] if p.labels["measure"] == measure) for table in ("metrics", "exclusions")}
-    rows = {(r["measure"], r["model"], r["unit"], r["detail"]): r for r in read_rows(root, of["metrics"])}
-    return rows, {r["reason"]: r["rows"] for r in read_rows(root, of["exclusions"])}
+    metrics, exclusions = run_alone(measure, with_placebo(w) if extra else w.study(), root, both(w.tables(root), extra))
+    rows = {(r["measure"], r["model"], r["unit"], r["detail"]): r for r in metrics}
+    return rows, {r["reason"]: r["rows"] for r in exclusions}
+
+
+def with_placebo(w: World) -> Study:
+    return Study.model_validate(w.study().model_dump() | {"placebo": {"planted": {}}})
 
 
 def test_what_is_left_beside_a_placebo_belongs_to_the_corpus(tmp_path):
@@ -129,7 +133,7 @@ def test_a_placebo_that_is_the_corpus_leaves_nothing_with_certainty(tmp_path):
 def test_mem_delta_takes_the_placebo_s_association(tmp_path):
     w = world(noise=0.5)
     w.others = lambda i, o: -4.0 - 0.01 * o
-    outputs = np.random.default_rng(2).integers(20, 900, len(w))
+    outputs = np.maximum(w.count, np.random.default_rng(2).integers(20, 900, len(w)))
     extra = other_counts(tmp_path, w, w.count, w.inputs, outputs)
     row = measured(tmp_path, w, extra, "placebo")[0]["mem_delta", "m", "pair", "placebo"]
     delta = w.log_p["m"].astype(np.float32) + 4.0  # but for the few hundredths of three other inputs
@@ -150,7 +154,7 @@ def test_what_rests_on_test_text_goes_with_the_documents_that_hold_it(tmp_path):
     rows = [(i, min(c, w.count[i]), d) for i, c, d in rows]
     clean = w.count.copy()
     clean[[i for i, _, _ in rows]] = [c for _, c, _ in rows]
-    found, excluded = measured(tmp_path, w, clean_counts(tmp_path, w, rows), "clean_recount")
+    found, excluded = measured(tmp_path, w, clean_counts(tmp_path, w, rows), "confounds")
     row = found["confound", "m", "mem_n", "without contaminated documents"]
     expected = stats.spearmanr(clean / w.inputs, w.log_p["m"].astype(np.float32)).statistic
     assert row["estimate"] == pytest.approx(expected, abs=1e-6)
@@ -161,7 +165,7 @@ def test_what_rests_on_test_text_goes_with_the_documents_that_hold_it(tmp_path):
 
 def test_a_pair_that_stands_in_test_text_alone_is_left_out_and_counted(tmp_path):
     w = world()
-    found, excluded = measured(tmp_path, w, clean_counts(tmp_path, w, [(0, 0, 0), (1, 0, 3)]), "clean_recount")
+    found, excluded = measured(tmp_path, w, clean_counts(tmp_path, w, [(0, 0, 0), (1, 0, 3)]), "confounds")
     assert found["confound", "m", "mem_n", "without contaminated documents"]["rows"] == 118
     assert excluded["without contaminated documents: zero corpus count"] == 2
 
@@ -177,7 +181,7 @@ def test_bad_input_gives_a_reason_and_no_number(tmp_path):
     w = world(n=30)
     tables = other_counts(tmp_path, w, w.count, w.inputs)
     silent = both(w.tables(tmp_path), tables) | {"token_scores": ()}
-    made = run_step(MEASURE, w.study(), tmp_path, silent)
-    rows = read_rows(tmp_path, tuple(p for p in made["metrics"] if p.labels["measure"] in ("placebo", "clean_recount")))
+    rows = taken(tmp_path, with_placebo(w), silent, "placebo")
+    rows += [r for r in taken(tmp_path, w.study(), silent, "confounds") if r["detail"] == "without contaminated documents"]
     assert rows
     assert all(r["estimate"] is None and "no score" in r["note"] for r in rows)

@@ -1,0 +1,1 @@
+"""The join that every measure needs, made once and before them."""

@@ -1,0 +1,158 @@
+"""The graded answers of one model: what it generated, or the likeliest option, and whether that is right (docs/method.md §9)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from schemas import EVIDENCE_ANSWERS, GRADES
+from tasks.evidence import official
+from tasks.statistics import Floats
+from tasks.step import Work
+from tasks.text.final_number import final_number
+
+UNCONDITIONAL = ""  # `input_example` of options that were scored after the unconditional prompt
+NUMBERS = {
+    "exact_match": final_number,
+    "exact_match_strict": official.strict_number,
+    "exact_match_flexible": official.flexible_number,
+}
+NO_GENERATIONS = "no generations of this model for this task"
+NO_OPTIONS = "no scored options of this model for this task"
+NOT_ANSWERED = "the model gave no answer to this example"
+NOT_GRADED = "the reference holds nothing that the answer could be compared with"
+
+
+@dataclass(frozen=True)
+class OptionScore:
+    """Log-probability of an option (or of the reference) and its number of tokens."""
+
+    total: float
+    tokens: int
+
+
+Scored = Mapping[int, OptionScore]
+"""option (-1: the reference output) → score"""
+
+
+@dataclass
+class ExampleScores:
+    """The scores of one example: after its own prompt, and after the unconditional one."""
+
+    own: dict[int, OptionScore] = field(default_factory=dict)
+    unconditional: dict[int, OptionScore] = field(default_factory=dict)
+
+
+def run_answers(work: Work) -> None:
+    """Grade the answers of one model at one checkpoint to all examples of a task."""
+    task, family, model = work.labels["task"], work.settings["family"], work.labels["model"]
+    columns = ("task", "split", "example", "output", "aliases", "options", "answer")
+    examples = work.frame("examples", *columns).filter(task=task, split="evaluate").sort("example")
+    scores, generated = read_scores(work, task), read_generations(work, task)
+    choice = family == "multiple_choice"
+    missing = (NO_OPTIONS if choice else NO_GENERATIONS) if not (scores if choice else generated) else NOT_ANSWERED
+    rows = []
+    for name, output, aliases, options, answer in examples.select("example", *columns[3:]).iter_rows():
+        score = scores.get(name, ExampleScores())
+        if choice:
+            text, grades = likeliest(options, score.own), grade_choice(options, answer, score.own, score.unconditional)
+        else:
+            text, references = generated.get(name), references_of(output, aliases)
+            grades = grade_text(family, text, references)
+        value, reference = grades[0], score.own.get(-1)
+        note = "several options tie" if choice and value and value < 1 else ""
+        note = note if value is not None else missing if text is None else NOT_GRADED
+        rows.append(
+            (task, name, model, int(work.labels["checkpoint"]), text, GRADES[family][0], value, grades)
+            + ((reference.total, reference.tokens) if reference else (None, 0))
+            + (note,)
+        )
+    columns = [list(c) for c in zip(*rows, strict=True)] if rows else [[] for _ in EVIDENCE_ANSWERS.columns]
+    work.write("evidence_answers", dict(zip(EVIDENCE_ANSWERS.schema.names, columns, strict=True)))
+
+
+def read_generations(work: Work, task: str) -> dict[str, str]:
+    """What the model generated: example → text."""
+    return dict(work.frame("generations", "task", "example", "text").filter(task=task).select("example", "text").iter_rows())
+
+
+def read_scores(work: Work, task: str) -> dict[str, ExampleScores]:
+    """The scores of each example. Rows after other examples' inputs (for Mem_Δ) are left out."""
+    columns = ("task", "example", "input_example", "option", "log_probabilities")
+    scores: dict[str, ExampleScores] = {}
+    for part in work.parts("token_scores"):
+        for batch in work.batches(part, *columns, rows=4096):
+            rows = pl.DataFrame(batch).filter(
+                pl.col("task") == task,
+                pl.col("input_example").is_in([UNCONDITIONAL]) | (pl.col("example") == pl.col("input_example")),
+            )
+            values = pl.col("log_probabilities")
+            rows = rows.with_columns(total=values.cast(pl.List(pl.Float64)).list.sum(), tokens=values.list.len())
+            for example, given, option, total, tokens in rows.select(*columns[1:4], "total", "tokens").iter_rows():
+                here = scores.setdefault(example, ExampleScores())
+                (here.unconditional if given == UNCONDITIONAL else here.own)[option] = OptionScore(total, tokens)
+    return scores
+
+
+def references_of(output: str, aliases: list[str]) -> list[str]:
+    """The output, then the aliases; none that is empty, or an empty answer would be right."""
+    return [text for text in (output, *aliases) if text]
+
+
+# -- one example -------------------------------------------------------------------------------------------------------
+def likeliest(options: list[str], scores: Scored) -> str | None:
+    """The option that the model finds likeliest, where all were scored; of several, the first."""
+    if not options or any(o not in scores for o in range(len(options))):
+        return None
+    return options[max(range(len(options)), key=lambda o: (scores[o].total, -o))]
+
+
+def grade_choice(options: list[str], answer: int, scores: Scored, unconditional: Scored) -> list[float | None]:
+    """Whether the best option is right, by five ways to compare log-probabilities. None: not scored.
+
+    accuracy                 log p(option | prompt)                   (lm-evaluation-harness: acc)
+    accuracy_per_token       … / its tokens
+    accuracy_per_character   … / its characters                       (acc_norm)
+    accuracy_per_byte        … / its bytes in UTF-8                   (acc_bytes)
+    accuracy_unconditional   … - log p(option | unconditional prompt) (arXiv 2005.14165 §2.4; acc_mutual_info for "")
+
+    A tie at the top counts 1/ties, whichever option comes first.
+    """
+    numbers = range(len(options))
+    if not options or answer < 0 or any(o not in scores for o in numbers):
+        return [None] * len(GRADES["multiple_choice"])
+    totals = np.array([scores[o].total for o in numbers])
+    sizes = (
+        [scores[o].tokens for o in numbers],
+        [max(1, len(o)) for o in options],
+        [max(1, len(o.encode())) for o in options],
+    )
+    compared: list[Floats | None] = [totals, *(totals / size for size in sizes)]
+    alone = all(o in unconditional for o in numbers)
+    compared.append(totals - [unconditional[o].total for o in numbers] if alone else None)
+    return [None if v is None else float((v == v.max())[answer]) / int((v == v.max()).sum()) for v in compared]
+
+
+def grade_text(family: str, text: str | None, references: list[str]) -> list[float | None]:
+    """The grades of a generated text; None without a text, or where the reference holds nothing to compare with."""
+    nothing: list[float | None] = [None] * len(GRADES[family])
+    if text is None or not references:
+        return nothing
+    if family == "translation":
+        return [_chrf().sentence_score(text, references).score]
+    if family == "qa":
+        return [official.exact_match(text, references), official.f1(text, references)]
+    wanted = {final_number(r) for r in references} - {None}
+    return [float(NUMBERS[statistic](text) in wanted) for statistic in GRADES["math"]] if wanted else nothing
+
+
+@cache
+def _chrf() -> Any:
+    from sacrebleu.metrics import CHRF
+
+    return CHRF()

@@ -1,0 +1,50 @@
+"""Distributional generalization, the opposite of memorization: how unlike the two orders of the pairs are (docs/method.md §8).
+
+kendall_distance          (1 - τ_b) / 2 of log P_n and log P_LLM over Φ (arXiv 2407.14985, Def. 4)
+discordant_share          pairs of rows that the corpus and the model order differently, of all pairs
+discordant_share_untied   the same, of the pairs that are tied on neither side
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from schemas import Study
+from schemas.settings.study_file import Task
+from tasks.measures import PAIRS_AND_SCORES, Measure, MetricRows, gamma_settings, log_p, orders_of, read_evidence
+from tasks.metrics.distributional_memorization import MEM_N, why_none
+from tasks.statistics import Estimate, kendall_order
+from tasks.step import Work
+
+
+def settings(study: Study, task: Task) -> dict[str, Any]:
+    """γ per n: these numbers have no interval."""
+    return gamma_settings(task, task.orders) | {"first_order": task.first_order}
+
+
+def run(work: Work, rows: MetricRows) -> None:
+    """The three statistics for every order and model."""
+    evidence = read_evidence(work, rows.task)
+    for order in sorted({*orders_of(work), work.settings["first_order"]}):
+        pairs = evidence.supported(order)
+        for checkpoint in evidence.models:
+            scores = evidence.of(checkpoint)
+            own = scores.own[pairs["span"].to_numpy()]
+            scored = evidence.rows(pairs, log_p(pairs), own).take(np.isfinite(own))
+            why = why_none(pairs, scored, scores, MEM_N)
+            values: tuple[float | None, ...] = (None, None, None)
+            if not why:
+                ranks = kendall_order(scored.x, scored.y)
+                untied = ranks.concordant + ranks.discordant
+                share = ranks.discordant / untied if untied else None
+                values = (1 - ranks.tau_b) / 2, ranks.discordant / ranks.pairs, share
+            names = ("kendall_distance", "discordant_share", "discordant_share_untied")
+            for statistic, value in zip(names, values, strict=True):
+                estimate = Estimate(value, note=why or ("all pairs are tied" if value is None else ""))
+                size = {"rows": len(scored), "examples": scored.examples}
+                rows.add("generalization", statistic, estimate, of=checkpoint, order=order, unit="pair", **size)
+
+
+MEASURE = Measure("distributional_generalization", PAIRS_AND_SCORES, settings, run, cost=2.0)
