@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.studies import REPOSITORY, TASKGRAM, taskgram
 import taskgram as taskgram_module
+from tests.studies import REPOSITORY, TASKGRAM, taskgram
 from tests.support import NOTES, RIVERS
 
 pytestmark = pytest.mark.slow

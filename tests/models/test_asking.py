@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from schemas import CONTRACTS, Study, StudyError
-from tasks.text.span_kernels import span_sums
 from tasks.models import load as loading
 from tasks.models import score as scoring
 from tasks.models.generate import GENERATE, generate
@@ -18,6 +17,7 @@ from tasks.models.sampling import Sampling
 from tasks.models.score import SCORE
 from tasks.step import keyed, run_job
 from tasks.storage.store import Store
+from tasks.text.span_kernels import span_sums
 from tests.models import small
 from tests.support import read_rows, run_step
 
