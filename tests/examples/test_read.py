@@ -395,7 +395,7 @@ def test_a_packed_file_that_breaks_off_is_an_error_for_every_reader(tmp_path, re
     whole = gzip.compress(content) if kind == "gz" else zstandard.compress(content)
     examples, rejects, _ = read_file(tmp_path / "whole", whole, f"a.{kind}", **task)
     assert len(examples) + len(rejects) == 100
-    with pytest.raises(StudyError, match=rf"a\.{kind}: broken off"):
+    with pytest.raises(StudyError, match=rf"a\.{kind}: cannot be read"):
         read_file(tmp_path / "torn", whole[:-5], f"a.{kind}", **task)
 
 

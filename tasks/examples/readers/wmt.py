@@ -141,7 +141,9 @@ def read_xml(file: TaskFile, settings: Settings) -> Iterator[Found | Refused]:
     except Exception as error:
         if not breaks_off(error):
             raise
-        raise StudyError(f"{file.path}: broken off: {error}. Get the file again; nothing was taken.") from None
+        raise StudyError(
+            f"{file.path}: cannot be read: {error}. Get the file again; none of its records were used."
+        ) from None
 
 
 def _documents(opened: Any) -> Iterator[Any]:
