@@ -17,7 +17,7 @@ from tasks.models.ladder import asking, checkpoints, parts_with
 from tasks.models.load import repeatable
 from tasks.models.sampling import Sampling
 from tasks.models.score import open_checkpoint
-from tasks.ngrams.lookup import Corpus, Index
+from tasks.ngrams.lookup import CorpusLookup, Index
 from tasks.prompts.candidate import Prompt
 from tasks.prompts.choose import read_trace, round_job, search_step
 from tasks.prompts.optimise import Candidate, Count, Rewriter, Search
@@ -28,7 +28,7 @@ from tasks.storage.store import Part, Store, digest
 TEMPERATURE, TOP_P, MAX_NEW_TOKENS = 0.8, 0.95, 96
 
 
-def counter(corpus: Corpus) -> Count:
+def counter(corpus: CorpusLookup) -> Count:
     """Occurrences of many n-grams at once: from the index, or by one scan of the words."""
 
     def count(ngrams: Sequence[str]) -> Mapping[str, int]:
