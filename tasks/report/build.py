@@ -34,7 +34,6 @@ READS = (
     "truth",
     "planted_sequences",
     "contamination",
-    "calibration",
 )
 LIBRARIES = (
     "prefect",
@@ -104,7 +103,6 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
 
 def run(work: Work) -> None:
     """Write the files, then their list."""
-    from tasks.report.calibration import calibration_figure
     from tasks.report.data import gather
     from tasks.report.figures.all_figures import draw
     from tasks.report.page.page import page
@@ -112,7 +110,7 @@ def run(work: Work) -> None:
     from tasks.report.plot.drawing import sheet
 
     facts = gather(work)
-    figures = [*draw(facts), *([calibration_figure(facts.calibration)] if facts.calibration else [])]
+    figures = draw(facts)
     files = {"index.html": page(facts, figures).encode(), "results.csv": results_csv(facts).encode()}
     for figure in figures:
         if figure.panels:

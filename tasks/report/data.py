@@ -56,7 +56,6 @@ class Facts:
     planted: Mapping[tuple[str, bool], int]
     pairs: list[ShownPair]
     contaminated: list[dict[str, Any]]
-    calibration: list[dict[str, Any]]
     tables: list[tuple[str, int, str]]
 
     def measured(self, measure: str) -> list[dict[str, Any]]:
@@ -126,7 +125,6 @@ def gather(work: Work) -> Facts:
         planted=dict(sorted(_tally(work, "planted_sequences", "kind", "member").items())),
         pairs=_pairs(work, gammas),
         contaminated=work.read("contamination").to_pylist(),
-        calibration=work.read("calibration").to_pylist() if "calibration" in work.job.inputs else [],
         tables=[(t, len(work.parts(t)), fingerprint(work.parts(t))) for t in sorted(work.job.inputs)],
     )
 

@@ -20,7 +20,7 @@ from tasks.report.plot.figure import Figure
 from tests.report import world
 from tests.report.measures import row
 
-CSS = (Path(facts_module.__file__).parent / "report.css").read_text(encoding="utf-8")
+CSS = (Path(facts_module.__file__).parent / "page" / "report.css").read_text(encoding="utf-8")
 # Machado, Oliveira & Fernandes (2009), severity 1, for linear RGB
 DEFICIENCIES = {
     "none": np.eye(3),
@@ -81,7 +81,7 @@ def made(metrics: list[dict] | None = None, **other: object) -> Facts:
         "versions": {},
     }
     lists = ("exclusions", "training", "sources", "document_rejects", "example_rejects", "mining", "pairs", "tables")
-    empty: dict = dict.fromkeys((*lists, "contaminated", "calibration"), [])
+    empty: dict = dict.fromkeys((*lists, "contaminated"), [])
     empty |= dict.fromkeys(("examples", "gammas", "distribution", "truth", "planted"), {}) | {
         "words_kept": 0,
         "below_min_count": 0,
@@ -259,56 +259,3 @@ def test_bad_input_is_said_and_the_rest_is_there(case: str, said: str, tmp_path:
     assert "Not measured: tiny, small, medium" in page, "a missing model is named at the top"
     assert "Documents behind the pairs" in page and "vandoria" in page, "the rest is there"
     assert ("40.0 %" in page) == any(r["estimate"] == 0.4 for r in found)
-
-
-def worlds(count: int, *, covered: float = 0.95, rejected: float = 0.05) -> list[dict]:
-    """Rows of the table `calibration`, with exactly these shares of hits."""
-    rows = []
-    for design in ("planted", "shared_output"):
-        for i in range(count):
-            hit, reject = i < round(covered * count), i < round(rejected * count)
-            middle = 0.65 if hit else 0.75
-            planted = design == "planted"
-            rows.append(
-                {
-                    "design": design,
-                    "world": i,
-                    "rows": 900,
-                    "examples": 300,
-                    "truth": 0.65 if planted else 0.0,
-                    "estimate": middle if planted else 0.0,
-                    "low": middle - 0.05 if planted else None,
-                    "high": middle + 0.05 if planted else None,
-                    "pigeonhole_low": None if planted else -0.1,
-                    "pigeonhole_high": None if planted else 0.1,
-                    "p_value": 0.01 if reject else 0.5,
-                    "naive_p": 0.01 if i < 0.6 * count else 0.5,
-                    "min_count": None if i % 2 else 0.0,
-                    "added": 0.04,
-                    "never_reset": 0.13,
-                    "occurrences": 0.51,
-                }
-            )
-    return rows
-
-
-def test_calibration_is_judged_by_the_binomial_band() -> None:
-    from tasks.report.calibration import band, summary
-
-    low, high = band(2_000, 0.95)
-    assert 1_866 <= low <= 1_872 and 1_927 <= high <= 1_932, "the spec's 1,870 to 1,930"
-    good = summary(worlds(200))
-    assert {s["verdict"] for s in good} == {"as it should be"}
-    assert [s["hits"] for s in good if s["question"].startswith("truth")] == [190]
-    assert [s["hits"] for s in good if s["question"].startswith("mistake")] == [200] * 3, "not defined counts as seen"
-    poor = {s["question"]: s["verdict"] for s in summary(worlds(200, covered=0.85, rejected=0.2))}
-    assert poor["truth inside the 95 % interval"] == "NOT as it should be"
-    assert poor["null, shared s_y: our p < .05"] == "NOT as it should be"
-
-
-def test_the_truth_page_is_there_with_and_without_worlds() -> None:
-    from tasks.report.calibration import calibration_html
-
-    assert "no calibration was asked for" in calibration_html(made()).lower()
-    html = calibration_html(made(calibration=worlds(100)))
-    assert "95 of 100" in html and "mean half-width of 0.05" in html and html.count("<svg") >= 2

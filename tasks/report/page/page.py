@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 
-from tasks.report.calibration import calibration_html
 from tasks.report.data import Facts
 from tasks.report.figures.check_figures import confound_rows
 from tasks.report.numbers import integer, known, number, short, sizes, with_interval
@@ -33,7 +32,7 @@ def page(facts: Facts, figures: Sequence[Figure]) -> str:
         ("results", "Results", results_html(facts)),
         ("performance", "Score, counts and novelty", drawn("performance")),
         ("checks", "What could mislead", drawn("checks") + _confound_table(facts)),
-        ("truth", "Measured beside true", truth_html(facts, figures) + calibration_html(facts)),
+        ("truth", "Measured beside true", truth_html(facts, figures)),
         ("asked", "What was asked", _asked(facts)),
         ("corpus", "Corpus and training", drawn("corpus")),
         ("left-out", "What was left out", left_out_html(facts)),
