@@ -20,7 +20,7 @@ from tasks.corpus.ids import IDS
 from tasks.corpus.ingest import INGEST
 from tasks.corpus.planted.plant import PLANT
 from tasks.ngrams.index import INDEX
-from tasks.ngrams.lookup import Answer, Corpus, Index, Place, Scan
+from tasks.ngrams.lookup import CorpusLookup, DocumentMatch, Index, LookupResult, Scan
 from tasks.step import parts_of
 from tasks.storage.store import Part, Store
 from tasks.text.display import printable
@@ -72,7 +72,7 @@ def count(study: str, root: str, given: Sequence[str], documents: int) -> dict[s
     return _describe(settings.name, corpus, store, plan, list(given), phrases, answer, excerpts, seconds)
 
 
-def open_corpus(store: Store, plan: Mapping[str, PlannedStep]) -> Corpus:
+def open_corpus(store: Store, plan: Mapping[str, PlannedStep]) -> CorpusLookup:
     """The index of a study's words where it is finished, else the words themselves."""
     words, index = parts_of(plan["words"].outputs), plan["index"]
     if index.outputs["ngram_index"] and is_finished(store, index):
@@ -82,12 +82,12 @@ def open_corpus(store: Store, plan: Mapping[str, PlannedStep]) -> Corpus:
 
 def _describe(
     study: str,
-    corpus: Corpus,
+    corpus: CorpusLookup,
     store: Store,
     plan: Mapping[str, PlannedStep],
     given: list[str],
     phrases: list[str],
-    answer: Answer,
+    answer: LookupResult,
     excerpts: Sequence[Excerpt],
     seconds: float,
 ) -> dict[str, Any]:
@@ -109,7 +109,9 @@ def _describe(
 
 
 # -- the documents ---------------------------------------------------------------------------------------------------
-def read_excerpts(store: Store, parts: Sequence[Part], places: Sequence[Place], phrases: Sequence[str]) -> list[Excerpt]:
+def read_excerpts(
+    store: Store, parts: Sequence[Part], places: Sequence[DocumentMatch], phrases: Sequence[str]
+) -> list[Excerpt]:
     """One excerpt for each place, in their order."""
     found: list[Excerpt] = []
     for place in places:

@@ -1,1 +1,1 @@
-"""Corpora: planted worlds, ingestion, and documents as integers."""
+"""Corpora: planted corpora, ingestion, and documents as integers."""

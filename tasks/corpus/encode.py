@@ -1,7 +1,7 @@
 """Documents as integers: words for counting, model tokens for the ∞-gram and for training.
 
-Each words part carries its own sorted vocabulary, so that a new shard changes no old part. Ids follow the code point order
-of the words, in every part: a map from one vocabulary to another keeps sorted ids sorted.
+Each words part has its own sorted vocabulary, so that a new shard does not change old parts. In every part, ids follow the
+code point order of the words, so that a map from one vocabulary to another keeps sorted ids sorted.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ def plan_words(study: Study, inputs: Inputs) -> list[Job]:
 
 
 def run_words(work: Work) -> None:
-    """Write ids and vocabulary of one part. Memory: four bytes a word of the part, and its vocabulary."""
+    """Write ids and vocabulary of one part. Memory: four bytes per word of the part, and its vocabulary."""
     from tasks.text.words import word_kernels
 
-    analyzed, batches = WordIds(), []
+    word_ids, batches = WordIds(), []
     for batch in work.batches(work.parts("documents")[0], "document", "text", rows=DOCUMENTS_AT_ONCE):
-        ids, offsets = analyzed.add(batch.column("text"))
+        ids, offsets = word_ids.add(batch.column("text"))
         batches.append(_id_lists(batch.column("document"), ids, offsets))
-    vocabulary, rank = analyzed.sorted()
+    vocabulary, rank = word_ids.sorted()
     occurrences, holding = np.zeros((2, len(vocabulary)), dtype=np.int64)
     seen = np.full(len(vocabulary), -1, dtype=np.int64)
     part = pa.Table.from_batches(batches, WORDS_TABLE.schema)
@@ -65,7 +65,7 @@ def run_words(work: Work) -> None:
 
 
 def _id_lists(documents: pa.Array, ids: np.ndarray, offsets: np.ndarray) -> pa.RecordBatch:
-    """Rows of `words`: document d holds ids[offsets[d]:offsets[d + 1]]."""
+    """Rows of `words`: document d has ids[offsets[d]:offsets[d + 1]]."""
     lists = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(ids), WORDS_TABLE.schema.field("ids").type)
     return pa.record_batch([documents, lists], schema=WORDS_TABLE.schema)
 
@@ -93,7 +93,7 @@ WORDS = Step(
 
 # -- tokenizer --------------------------------------------------------------------------------------------------------
 def plan_tokenizer(study: Study, inputs: Inputs) -> list[Job]:
-    """One job: a tokenizer.json as it is, or a BPE trained on a seeded sample of all documents."""
+    """One job: the given tokenizer.json, or a BPE trained on a seeded sample of all documents."""
     tokenizer = study.tokenizer
     if tokenizer.file:
         file = outside_file(Path(study.data) / tokenizer.file)
@@ -129,7 +129,7 @@ def _training_texts(work: Work) -> Iterator[str]:
 
 
 def _largest_hash(work: Work) -> int:
-    """The largest hash that is still taken; the document that crosses the limit is."""
+    """The largest hash of the sample, which includes the document that crosses the limit."""
     hashes, sizes = [], []
     for part in work.parts("documents"):
         for batch in work.batches(part, "source", "id", "text", rows=DOCUMENTS_AT_ONCE):
@@ -155,7 +155,7 @@ def cost_tokenizer(sizes: Sizes) -> Cost:
 TOKENIZER = Step(
     "tokenizer",
     version=1,
-    about="the tokenizer of the study's models, trained here or given",
+    about="the tokenizer of the study's models, trained on the corpus or given",
     reads=("documents",),
     stages=(Stage(writes=(TOKENIZER_TABLE,), plan=plan_tokenizer, run=run_tokenizer),),
     cost=cost_tokenizer,
@@ -170,10 +170,10 @@ def plan_tokens(study: Study, inputs: Inputs) -> list[Job]:
 
 
 def run_tokens(work: Work) -> None:
-    """Write the token ids of one part, batch by batch; sums: tokens, bytes, and parts_by_library if ids are not made here."""
+    """Write the token ids of one part, batch by batch; sums: tokens, bytes, and parts_by_library if the kernels do not apply."""
     tokeniser = compile_tokenizer(work.read("tokenizer", "json").column("json")[0].as_py())
     if not tokeniser.fast:
-        warnings.warn(f"tokens are made by the tokenizers library, some ten times slower: {tokeniser.why}", stacklevel=1)
+        warnings.warn(f"tokens are made by the tokenizers library, about ten times slower: {tokeniser.why}", stacklevel=1)
         work.add("parts_by_library")
     for batch in work.batches(work.parts("documents")[0], "document", "text", rows=DOCUMENTS_AT_ONCE):
         ids, offsets = tokeniser.encode(batch.column("text"))

@@ -1,8 +1,8 @@
-"""Text of the corpus' kind that is not in it: how novel is ordinary text? (docs/method.md §10)
+"""Text of the same kind as the corpus, but not in it: how novel is ordinary text? (docs/method.md §10)
 
-    a source with `held_out`     records of the evaluated half of its split, which `ingest` turns away
-    a planted world              documents of the same world drawn again: its names and sentence forms; what such a world says
-                                 often stands in both, as it would in two samples of any text
+    a source with `held_out`     records of the evaluated half of its split, which `ingest` rejects
+    a planted corpus             documents of the same world drawn again, with its names and sentence forms; frequent statements
+                                 occur in both, as in two samples of any text
 
 A seeded sample of each file is enough: it is compared with generations of a few words.
 """
@@ -27,7 +27,7 @@ MOST, CHARACTERS = 1_000, 4_000
 
 
 def plan(study: Study, inputs: Inputs) -> list[Job]:
-    """One job per file, or piece of one, that has a held-out half; one for a planted world; none without a model to compare."""
+    """One job per file, or chunk of one, with a held-out half; one for a planted corpus; none if no model generates text."""
     if not any(task.generate for task in study.tasks) or not study.models:
         return []
     planted = study.corpus.planted
@@ -42,10 +42,10 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
 
 
 def run(work: Work) -> None:
-    """Write the documents with the smallest hashes, in the order of these, so that the first of them are a sample too."""
+    """Write the documents with the smallest hashes, in this order, so that the first of them are a sample, too."""
     seed, source = work.settings["seed"], work.labels["source"]
-    found = _planted(work) if "planted" in work.settings else _held_out(work)
-    hashed = ((seeded_hash(seed, "held out", source, d["id"]), i, d) for i, d in enumerate(found))
+    candidates = _planted(work) if "planted" in work.settings else _held_out(work)
+    hashed = ((seeded_hash(seed, "held out", source, d["id"]), i, d) for i, d in enumerate(candidates))
     rows = [row for _, _, row in heapq.nsmallest(work.settings["most"], hashed)]
     work.write(
         "held_out_documents",
@@ -60,14 +60,14 @@ def run(work: Work) -> None:
 
 
 def _planted(work: Work) -> Iterator[dict[str, Any]]:
-    """The first documents of the world drawn again; these are in a random order."""
+    """The first documents of the redrawn world, whose order is random."""
     world = World(Planted.model_validate(work.settings["planted"]), work.settings["seed"])
     for number, text, language in world.texts(0, min(work.settings["most"], world.fill())):
         yield {"id": f"planted-{number:08d}", "language": language, "text": text}
 
 
 def _held_out(work: Work) -> Iterator[dict[str, Any]]:
-    """The documents that the evaluated half of a file would be."""
+    """The evaluated half of a file as documents."""
     settings = {**work.settings, "held_out": None}
     pieces = settings.get("piece", 0), settings.get("pieces", 1)
     for row, _, record in json_records(path_of(work), piece=pieces[0], pieces=pieces[1]):
@@ -90,7 +90,7 @@ def cost(sizes: Sizes) -> Cost:
 HELD_OUT = Step(
     "held_out",
     version=1,
-    about="a sample of text that is kept out of the corpus, for novelty beside it",
+    about="a sample of text that is kept out of the corpus, to compare the novelty of generations with",
     reads=(),
     stages=(Stage(writes=(HELD_OUT_DOCUMENTS,), plan=plan, run=run),),
     cost=cost,

@@ -1,31 +1,30 @@
-"""Which ids stand twice in a file that is cut into pieces, so that `ingest` refuses a record there as it does in a whole file.
+"""Duplicate ids across the chunks of a split file, so that `ingest` rejects them as it does in a file of one chunk.
 
-A piece sees its own records alone. So the pieces are read once beforehand for their ids only, which takes about half of what
-ingesting them takes, and a job per file finds the rows whose id stands above them. Files that are not cut need none of this.
+Each chunk is read on its own, so the ids are read in a first pass, which takes about half as long as ingesting, and one job
+per file finds the rows whose id occurs in an earlier row. Files that are not split skip this step.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 
 from schemas import DOCUMENT_IDS, REPEATED_IDS, Study, StudyError
 from tasks.corpus.ingest import RATES as INGEST_RATES
-from tasks.corpus.ingest import file_jobs, read_documents
+from tasks.corpus.ingest import file_jobs, id_hash, read_documents
 from tasks.cost import Cost, Sizes, on_each_corpus
 from tasks.step import Inputs, Job, Stage, Step, Work, for_each_corpus
 
-ROW_BYTES = 200  # of an id while it is compared
+ROW_BYTES = 200  # memory of an id while it is compared
 ROWS_AT_ONCE = 65_536
 
 
 def plan_ids(study: Study, inputs: Inputs) -> list[Job]:
-    """One job per piece of each file that is cut."""
+    """One job per chunk of each split file."""
     return [job for job in file_jobs(study) if "piece" in job.labels]
 
 
 def run_ids(work: Work) -> None:
-    """Write a mark of the id of each record that can become a document."""
+    """Write a hash of the id of each record that can become a document."""
     rows: list[int] = []
     marks: list[bytes] = []
     work.add("records", 0)
@@ -33,8 +32,7 @@ def run_ids(work: Work) -> None:
         work.add("records")
         if not isinstance(record, str):
             rows.append(row)
-            # Sixteen bytes of a cryptographic hash stand for an id: two ids that share them are not to be found.
-            marks.append(hashlib.blake2b(record["id"].encode(), digest_size=16).digest())
+            marks.append(id_hash(record["id"]))
         if len(rows) == ROWS_AT_ONCE:
             work.write("document_ids", {"row": rows, "mark": marks})
             rows, marks = [], []
@@ -42,7 +40,7 @@ def run_ids(work: Work) -> None:
 
 
 def plan_repeats(study: Study, inputs: Inputs) -> list[Job]:
-    """One job per file that is cut."""
+    """One job per split file."""
     pieces = defaultdict(list)
     for part in inputs["document_ids"]:
         pieces[part.labels["source"], part.labels["file"]].append(part)
@@ -53,7 +51,7 @@ def plan_repeats(study: Study, inputs: Inputs) -> list[Job]:
 
 
 def run_repeats(work: Work) -> None:
-    """Write the rows whose id stands in a row above; some marks at a time, as the memory allows."""
+    """Write the rows whose id occurs in an earlier row; as many hashes at a time as the memory allows."""
     import polars as pl
 
     parts = work.parts("document_ids")
@@ -62,10 +60,10 @@ def run_repeats(work: Work) -> None:
         records = sum(work.store.footer(part)["sums"]["records"] for part in parts)
         raise StudyError(
             f"{work.labels['file']}: empty corpus: none of its {records} records is a document. "
-            "Mend it, or name the fields its documents are in; or leave it out."
+            "Fix it, set the fields that contain its documents, or leave it out."
         )
     work.passes = -(-count * ROW_BYTES // work.job.memory)
-    found = []
+    repeats = []
     for number in range(work.passes):
         some = pl.concat(
             pl.DataFrame(batch).filter(pl.col("mark").hash() % work.passes == number)
@@ -73,8 +71,8 @@ def run_repeats(work: Work) -> None:
             for batch in work.batches(part, "row", "mark", rows=ROWS_AT_ONCE)
         ).sort("row")
         first = pl.col("row").first().over("mark").alias("first_row")
-        found.append(some.with_columns(first).filter(pl.col("first_row") < pl.col("row")).drop("mark"))
-    work.write("repeated_ids", pl.concat(found).sort("row").to_arrow())
+        repeats.append(some.with_columns(first).filter(pl.col("first_row") < pl.col("row")).drop("mark"))
+    work.write("repeated_ids", pl.concat(repeats).sort("row").to_arrow())
 
 
 def cost(sizes: Sizes) -> Cost:
@@ -90,7 +88,7 @@ def cost(sizes: Sizes) -> Cost:
 IDS = Step(
     "ids",
     version=1,
-    about="ids that stand twice in a file which is cut into pieces; of whole files ingest sees them itself",
+    about="duplicate ids across the chunks of a split file; in other files ingest finds them itself",
     reads=(),
     stages=(
         Stage((DOCUMENT_IDS,), for_each_corpus(plan_ids), run_ids),

@@ -1,6 +1,6 @@
-"""Corpus files become documents. What cannot, becomes a reject with its row and reason; nothing is dropped silently.
+"""Reads corpus files into documents. Malformed records become rejects with row and reason; nothing is dropped silently.
 
-Reads JSON lines, plain, .gz or .zst, such as
+Files are JSON lines, plain, .gz or .zst:
 
     {"id": "a-17", "lang": "en", "text": "The harbour of Velm is deep."}
 """
@@ -24,13 +24,13 @@ from tasks.text.lines import excerpt, has_surrogates, json_records, text_of
 from tasks.text.split import in_evaluated_half
 
 ROWS_AT_ONCE, CHARACTERS_AT_ONCE = 2_000, 16_000_000
-TYPICAL_PACKING = 4  # bytes of text in a byte of a .gz or .zst file
-Repeated = Callable[[int, str], bool]  # whether the id of a row stood in the file already
+TYPICAL_PACKING = 4  # bytes of text per byte of a .gz or .zst file
+IsRepeated = Callable[[int, str], bool]  # (row, id) -> whether the id occurred in an earlier row of the file
 PLANTED: dict[str, Any] = {"text": "text", "id": "id", "language": "", "join": [], "held_out": None}
 
 
 def plan(study: Study, inputs: Inputs) -> list[Job]:
-    """One job per corpus file, or per piece of a large one. Small files stay apart: a new one then changes no old part."""
+    """One job per corpus file, or per chunk of a large one. Small files are not merged, so a new file changes no old part."""
     planted = [
         Job({"source": part.labels["source"], "file": part.labels["file"]}, PLANTED, {"planted_files": (part,)})
         for part in inputs["planted_files"]
@@ -46,7 +46,7 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
 
 
 def file_jobs(study: Study) -> list[Job]:
-    """One job per file of the study's sources, or per piece of a large one."""
+    """One job per file of the study's sources, or per chunk of a large one."""
     jobs: list[Job] = []
     for source in study.corpus.sources:
         split = study.splits[source.held_out] if source.held_out else None
@@ -59,25 +59,25 @@ def file_jobs(study: Study) -> list[Job]:
         }
         for name, path in resolve_files(source.files, study.data, f"corpus source {source.name!r}"):
             file = outside_file(path)
-            jobs += _pieces(Job({"source": source.name, "file": name}, settings, {}, (file,)), study.corpus.partition_bytes)
+            jobs += _chunks(Job({"source": source.name, "file": name}, settings, {}, (file,)), study.corpus.partition_bytes)
     return jobs
 
 
 def unpacked_size(name: str, size: int) -> int:
-    """Bytes that a file holds, as far as its size tells: those of a packed one are a multiple of it."""
+    """Bytes of text that a file has, as far as its size tells: those of a compressed one are a multiple of it."""
     return size * (TYPICAL_PACKING if name.endswith((".gz", ".zst")) else 1)
 
 
-def pieces_of(size: int, most: int) -> int:
-    """Pieces of at most so many bytes that a file is cut into."""
-    return max(1, -(-size // most))
+def pieces_of(size: int, largest: int) -> int:
+    """Chunks of at most `largest` bytes that a file is split into."""
+    return max(1, -(-size // largest))
 
 
-def _pieces(job: Job, most: int) -> list[Job]:
-    """The job; or, where its file holds more than so many bytes, several that share it, as large as each other."""
+def _chunks(job: Job, largest: int) -> list[Job]:
+    """The job, or, if its file has more than `largest` bytes of text, several jobs for chunks of equal size."""
     file = job.files[0]
     text = unpacked_size(file.path, file.bytes)
-    pieces = pieces_of(text, most)
+    pieces = pieces_of(text, largest)
     if pieces == 1:
         return [replace(job, cost=float(text))]
     width = len(str(pieces - 1))
@@ -94,9 +94,9 @@ def _pieces(job: Job, most: int) -> list[Job]:
 
 def run(work: Work) -> None:
     """Write documents and rejects in the order of the file; sums: records."""
-    documents, rejects, count = _Rows(work, "documents"), _Rows(work, "document_rejects"), 0
+    documents, rejects, count = _RowWriter(work, "documents"), _RowWriter(work, "document_rejects"), 0
     work.add("records", 0)
-    for row, line, record in read_documents(work, _repeated(work)):
+    for row, line, record in read_documents(work, _repeated_ids(work)):
         work.add("records")
         base = {"source": work.labels["source"], "row": row}
         if isinstance(record, str):
@@ -107,10 +107,10 @@ def run(work: Work) -> None:
     documents.flush()
     rejects.flush()
     if count == 0 and "piece" not in work.labels:
-        seen = work.sums["records"]
-        why = f"; row {rejects.first['row']} was refused: {rejects.first['reason']}" if rejects.first else ""
+        why = f"; row {rejects.first['row']} was rejected: {rejects.first['reason']}" if rejects.first else ""
+        records = work.sums["records"]
         raise StudyError(
-            f"{path_of(work)}: empty corpus: none of its {seen} records is a document{why}. Mend or leave it out."
+            f"{path_of(work)}: empty corpus: none of its {records} records is a document{why}. Fix it or leave it out."
         )
 
 
@@ -120,31 +120,35 @@ def path_of(work: Work) -> Path:
     return work.folder_of(planted[0]) / work.labels["file"] if planted else Path(work.job.files[0].path)
 
 
-def read_documents(work: Work, repeated: Repeated) -> Iterator[tuple[int, bytes, dict[str, Any] | str]]:
-    """(row, line, document or reason) for every line of the job's file, or of its piece of it."""
+def read_documents(work: Work, repeated: IsRepeated) -> Iterator[tuple[int, bytes, dict[str, Any] | str]]:
+    """(row, line, document or reason for rejection) for every line of the job's file or chunk."""
     settings = work.settings
     for row, line, record in json_records(path_of(work), piece=settings.get("piece", 0), pieces=settings.get("pieces", 1)):
         yield row, line, record if isinstance(record, str) else as_document(record, row, settings, repeated)
 
 
-def _repeated(work: Work) -> Repeated:
-    """Whether an id stood in the file already: of a file that is cut the step `ids` has said so."""
+def id_hash(name: str) -> bytes:
+    """16 bytes of a cryptographic hash in place of an id: collisions do not occur in practice."""
+    return hashlib.blake2b(name.encode(), digest_size=16).digest()
+
+
+def _repeated_ids(work: Work) -> IsRepeated:
+    """Whether an id occurred before in the file; for chunks of a split file, the step `ids` has found these rows."""
     if "piece" in work.labels:
         rows = work.read("repeated_ids", "row").column("row").to_numpy()
         return lambda row, name: bool(len(rows)) and rows[min(np.searchsorted(rows, row), len(rows) - 1)] == row
     seen: set[bytes] = set()
 
-    def stood(row: int, name: str) -> bool:
-        # Sixteen bytes of a cryptographic hash stand for an id: two ids that share them are not to be found.
+    def is_repeated(row: int, name: str) -> bool:
         before = len(seen)
-        seen.add(hashlib.blake2b(name.encode(), digest_size=16).digest())
+        seen.add(id_hash(name))
         return len(seen) == before
 
-    return stood
+    return is_repeated
 
 
-def as_document(record: dict[str, Any], row: int, settings: Any, repeated: Repeated) -> dict[str, Any] | str:
-    """One record as a document, or why it is none."""
+def as_document(record: dict[str, Any], row: int, settings: Any, repeated: IsRepeated) -> dict[str, Any] | str:
+    """One record as a document, or the reason why it is rejected."""
     fields = settings["join"] or [settings["text"]]
     texts = []
     for field in fields:
@@ -156,7 +160,7 @@ def as_document(record: dict[str, Any], row: int, settings: Any, repeated: Repea
     if isinstance(identifier, int) and not isinstance(identifier, bool):
         identifier = str(identifier)
     if not isinstance(identifier, str) or not identifier.strip():
-        return f'field {settings["id"]!r} gives no identifier; name another field, or set id = "" to take the row number'
+        return f'field {settings["id"]!r} has no identifier; set another field, or id = "" to use the row number'
     _, problem = text_of({"id": identifier}, "id")
     if problem:
         return problem
@@ -167,15 +171,15 @@ def as_document(record: dict[str, Any], row: int, settings: Any, repeated: Repea
         if evaluated:
             return f"held out for evaluation (split {settings['held_out']['name']})"
     if repeated(row, identifier):
-        return f"the id {identifier!r:.80} stands in this file already"
+        return f"the id {identifier!r:.80} occurs in an earlier row of this file"
     language = settings["language"] or record.get("lang") or ""
     if not isinstance(language, str) or has_surrogates(language):
-        return f"field 'lang' is no language tag: {brief(language).encode('ascii', 'backslashreplace').decode()[:80]}"
+        return f"field 'lang' is not a language tag: {brief(language).encode('ascii', 'backslashreplace').decode()[:80]}"
     return {"id": identifier, "language": language, "text": "\n".join(texts)}
 
 
-class _Rows:
-    """Rows of one table, written in groups."""
+class _RowWriter:
+    """Collects rows of one table and writes them in batches."""
 
     def __init__(self, work: Work, table: str) -> None:
         self.work, self.table = work, table
@@ -221,7 +225,7 @@ def cost(sizes: Sizes) -> Cost:
 INGEST = Step(
     "ingest",
     version=1,
-    about="corpus files as documents; what cannot be one is a reject with its reason",
+    about="corpus files as documents; malformed records become rejects with a reason",
     reads=("planted_files", "repeated_ids"),
     stages=(Stage(writes=(DOCUMENTS, DOCUMENT_REJECTS), plan=for_each_corpus(plan), run=run),),
     variants=True,

@@ -33,7 +33,7 @@ def array_items(path: Path, field: str, encoding: str = "utf-8") -> Iterator[tup
     except Exception as error:
         if not breaks_off(error):
             raise
-        raise StudyError(f"{path}: broken off: {error}. Get the file again; nothing was taken.") from None
+        raise StudyError(f"{path}: cannot be read: {error}. Get the file again; none of its records were used.") from None
 
 
 def _items(text: _JsonText, field: str) -> Iterator[tuple[int, Any]]:

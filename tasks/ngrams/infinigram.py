@@ -1,13 +1,13 @@
 """The ∞-gram language model over the models' tokens, for every token of every reference output (arXiv 2407.14985 §2, Eq. 5-6).
 
-    P_∞(y | ctx) = Π_t C(s_t ⊕ y_t) / C(s_t •)        s_t: the longest suffix of prompt ⊕ x ⊕ y_<t that stands in the corpus
+    P_∞(y | ctx) = Π_t C(s_t ⊕ y_t) / C(s_t •)        s_t: the longest suffix of prompt ⊕ x ⊕ y_<t that occurs in the corpus
 
-Kept beside it, for full back-off: the longest suffix that y_t follows at least once. Denominators count the occurrences that
-a token follows, documents are separate, the empty suffix is the unigram. One corpus part gives the counts of every suffix
-that stands in it; those of all parts add up, and the longest is chosen from the sum.
+Stored as well, for full back-off: the longest suffix that y_t follows at least once. Denominators count the occurrences that
+a token follows, documents are separate, the empty suffix is the unigram. Each corpus part gives the counts of every suffix
+that occurs in it; these are summed over parts, and the longest suffix is chosen from the sums.
 
-The trie of asked contexts keeps to the job's memory: where it cannot, the texts are asked some at a time, and the part is read
-once for each. A text is never cut, and beside the trie lie the texts themselves.
+If the trie of queried contexts would exceed the job's memory, the texts are queried in groups, and the part is read once per
+group. A text is never split; the texts themselves come on top of the trie.
 """
 
 from __future__ import annotations
@@ -23,26 +23,25 @@ import pyarrow as pa
 from schemas import INFINIGRAM as INFINIGRAM_TABLE
 from schemas import INFINIGRAM_PARTIALS, Study
 from tasks.cost import DEBIAN, TOKEN, Cost, Rate, Sizes
-from tasks.ngrams.origins import same_tokenizer
+from tasks.ngrams.corpus_parts import id_batches, same_tokenizer
 from tasks.ngrams.query.partial_counts import by_key
-from tasks.ngrams.query.scan import pieces
 from tasks.step import Inputs, Job, Stage, Step, Work
 from tasks.text.bpe.continuations import tokenise
 from tasks.text.bpe.tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
-    from tasks.ngrams.kernels.context_kernels import Asked
+    from tasks.ngrams.kernels.context_kernels import ContextTrie
 
-ROW_BYTES = 240  # of an answer while it is found, named and written
-ROWS_AT_ONCE = 65_536  # a row group, so that a part's bytes do not tell how many texts were asked at once
+ROW_BYTES = 240  # memory of a result row until it is written
+ROWS_AT_ONCE = 65_536  # a row group, so that a part's bytes do not depend on the groups of texts
 
 
 @dataclass(frozen=True)
 class Texts:
     """Tokenised prompt ⊕ reference of each evaluated example, in the order of (task, example).
 
-    Text i is ids[offsets[i]:offsets[i + 1]]; its continuation begins at begins[i]; starts and ends are the code points of
-    the continuation's tokens, counted from the output's beginning.
+    Text i is ids[offsets[i]:offsets[i + 1]]; its continuation begins at begins[i]; starts and ends are the code point
+    offsets of the continuation's tokens in the output.
     """
 
     names: list[tuple[str, str]]
@@ -68,24 +67,20 @@ def run_scan(work: Work) -> None:
     same_tokenizer(work)
     texts = _texts(work)
     tasks, examples = (pa.array([name[i] for name in texts.names], pa.string()) for i in (0, 1))
-    for rows in _in_groups(_answers(work, texts)):
-        text = pa.array(rows[:, 0])
-        work.write(
-            "infinigram_partials",
-            pa.table(
-                {
-                    "task": tasks.take(text),
-                    "example": examples.take(text),
-                    "position": pa.array(rows[:, 1], pa.int32()),
-                    "suffix": pa.array(rows[:, 2], pa.int32()),
-                    "denominator": rows[:, 3],
-                    "numerator": rows[:, 4],
-                }
-            ),
-        )
+    for rows in _in_row_groups(_counts(work, texts)):
+        text, position, suffix, denominator, numerator = rows.T
+        columns = {
+            "task": tasks.take(pa.array(text)),
+            "example": examples.take(pa.array(text)),
+            "position": pa.array(position, pa.int32()),
+            "suffix": pa.array(suffix, pa.int32()),
+            "denominator": denominator,
+            "numerator": numerator,
+        }
+        work.write("infinigram_partials", pa.table(columns))
 
 
-def _answers(work: Work, texts: Texts) -> Iterator[np.ndarray]:
+def _counts(work: Work, texts: Texts) -> Iterator[np.ndarray]:
     """Rows (text, position, suffix, denominator, numerator), texts in order; as many texts at once as the memory allows."""
     from tasks.ngrams.kernels import context_kernels as kernels
 
@@ -95,50 +90,50 @@ def _answers(work: Work, texts: Texts) -> Iterator[np.ndarray]:
         first, last = waiting.pop()
         some, begins = offsets[first : last + 1] - offsets[first], texts.begins[first:last]
         memory = work.job.memory if last - first > 1 else None
-        asked = kernels.ask(texts.ids[offsets[first] : offsets[last]], some, begins, longest, memory)
-        _scan(work, asked)
-        if asked.full:
+        trie = kernels.build_context_trie(texts.ids[offsets[first] : offsets[last]], some, begins, longest, memory)
+        _scan(work, trie)
+        if trie.full:
             middle = first + min(max(1, int(np.searchsorted(some, some[-1] // 2))), last - first - 1)
             waiting += [(middle, last), (first, middle)]
             continue
         if not work.passes:
-            work.add("tokens", asked.tokens)
+            work.add("tokens", trie.tokens)
         work.passes += 1
         sizes = np.cumsum(ROW_BYTES * (longest + 1) * (np.diff(some) - begins)) // work.job.memory
         for number in np.unique(sizes):
             here = np.flatnonzero(sizes == number)
-            rows = kernels.answers(some, begins, asked, here[0], here[-1] + 1)
+            rows = kernels.suffix_counts(some, begins, trie, here[0], here[-1] + 1)
             rows[:, 0] += first
             yield rows
 
 
-def _scan(work: Work, asked: Asked) -> None:
-    """Read the part to its end, or until `asked` is full."""
+def _scan(work: Work, trie: ContextTrie) -> None:
+    """Read the part to its end, or until the trie is full."""
     from tasks.ngrams.kernels import context_kernels as kernels
 
     size = work.read("tokenizer", "vocabulary_size").column(0)[0].as_py()
-    for ids, offsets, _ in pieces(work, work.parts("tokens")[0], size):
-        kernels.scan_contexts(ids, offsets, asked)
-        if asked.full:
+    for ids, offsets, _ in id_batches(work, work.parts("tokens")[0], size):
+        kernels.scan_contexts(ids, offsets, trie)
+        if trie.full:
             return
 
 
-def _in_groups(found: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    """The same rows in arrays of whole row groups, but for the last."""
-    held: list[np.ndarray] = []
-    for rows in found:
-        held.append(rows)
-        if sum(map(len, held)) >= ROWS_AT_ONCE:
-            every = np.concatenate(held)
-            whole = len(every) - len(every) % ROWS_AT_ONCE
-            yield every[:whole]
-            held = [every[whole:]]
-    if sum(map(len, held)):
-        yield np.concatenate(held)
+def _in_row_groups(arrays: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """The same rows in arrays of complete row groups, except for the last."""
+    pending: list[np.ndarray] = []
+    for rows in arrays:
+        pending.append(rows)
+        if sum(map(len, pending)) >= ROWS_AT_ONCE:
+            joined = np.concatenate(pending)
+            complete = len(joined) - len(joined) % ROWS_AT_ONCE
+            yield joined[:complete]
+            pending = [joined[complete:]]
+    if sum(map(len, pending)):
+        yield np.concatenate(pending)
 
 
 def plan_sum(study: Study, inputs: Inputs) -> list[Job]:
-    """One job: partial counts add up."""
+    """One job: sum the counts of all parts."""
     names = ("infinigram_partials", "examples", "tokenizer")
     return (
         [Job({"study": "all"}, {}, {n: inputs[n] for n in names}, memory=study.counting.memory_bytes)]
@@ -157,53 +152,32 @@ def run_sum(work: Work) -> None:
         total = rows.group_by([*key, "suffix"]).agg(pl.col("denominator", "numerator").sum()).sort([*key, "suffix"])
         longest.append(total.group_by(key, maintain_order=True).last())
         seen.append(total.filter(pl.col("numerator") > 0).group_by(key, maintain_order=True).last())
-    found = (
+    counts = (
         _positions(texts)
         .join(pl.concat(longest), on=key, how="left")
         .join(pl.concat(seen), on=key, how="left", suffix="_seen")
         .sort(key)
     )
-    work.write(
-        "infinigram",
-        found.select(
-            *key,
-            "token",
-            "start",
-            "end",
-            pl.col("suffix").fill_null(0),
-            pl.col("numerator").fill_null(0),
-            pl.col("denominator").fill_null(0),
-            pl.col("suffix_seen").fill_null(-1).alias("backoff_suffix"),
-            pl.col("numerator_seen").fill_null(0).alias("backoff_numerator"),
-            pl.col("denominator_seen").fill_null(0).alias("backoff_denominator"),
-        ).to_arrow(),
-    )
+    of_longest = pl.col("suffix", "numerator", "denominator").fill_null(0)
+    of_seen = {f"backoff_{c}": pl.col(f"{c}_seen").fill_null(0) for c in ("numerator", "denominator")}
+    backoff_suffix = pl.col("suffix_seen").fill_null(-1).alias("backoff_suffix")
+    rows = counts.select(*key, "token", "start", "end", of_longest, backoff_suffix, **of_seen)
+    work.write("infinigram", rows.to_arrow())
 
 
 def _positions(texts: Texts) -> pl.DataFrame:
     """One row per token of each continuation."""
-    rows: dict[str, list[Any]] = {name: [] for name in ("task", "example", "position", "token", "start", "end")}
+    rows: list[tuple[Any, ...]] = []
     for i, (task, example) in enumerate(texts.names):
         tokens = texts.ids[texts.offsets[i] + texts.begins[i] : texts.offsets[i + 1]].tolist()
-        rows["task"] += [task] * len(tokens)
-        rows["example"] += [example] * len(tokens)
-        rows["position"] += range(len(tokens))
-        rows["token"] += tokens
-        rows["start"] += texts.starts[i]
-        rows["end"] += texts.ends[i]
-    schema = {
-        "task": pl.String,
-        "example": pl.String,
-        "position": pl.Int32,
-        "token": pl.Int32,
-        "start": pl.Int32,
-        "end": pl.Int32,
-    }
-    return pl.DataFrame(rows, schema=schema)
+        spans = zip(tokens, texts.starts[i], texts.ends[i], strict=True)
+        rows += [(task, example, position, *span) for position, span in enumerate(spans)]
+    schema = {"task": pl.String, "example": pl.String} | dict.fromkeys(("position", "token", "start", "end"), pl.Int32)
+    return pl.DataFrame(rows, schema=schema, orient="row")
 
 
 def _texts(work: Work) -> Texts:
-    """The evaluated examples' references behind their prompts, as the study's tokenizer cuts them."""
+    """The prompts of the evaluated examples with their references, as tokens of the study's tokenizer."""
     tokenizer = load_tokenizer(work.read("tokenizer", "json").column("json")[0].as_py())
     table = work.read("examples", "task", "split", "example", "prompt", "separator", "output")
     rows = sorted((r for r in table.to_pylist() if r["split"] == "evaluate"), key=lambda r: (r["task"], r["example"]))

@@ -1,13 +1,13 @@
-"""Questions to a finished corpus: how often n-grams stand in it, where, with which others, and what follows them.
+"""Queries to a finished corpus: how often n-grams occur in it, where, together with which others, and what follows them.
 
     words = Index.of_words(store, ngram_index_parts, vocabulary_parts)
-    words.count("the river of velm")                      # Counted(occurrences=3, documents=3)
-    words.together(["velm", "torin"], limit=5)            # documents that hold both, and the first five
+    words.count("the river of velm")                      # NgramCount(occurrences=3, documents=3)
+    words.together(["velm", "torin"], limit=5)            # documents that contain both, and the first five
     tokens = Index.of_tokens(store, token_index_parts, vocabulary_size)
-    tokens.infinigram([510, 8281, 273], 657)              # ∞-gram counts, as the table infinigram has them
+    tokens.infinigram([510, 8281, 273], 657)              # ∞-gram counts, as in the table infinigram
 
 An n-gram is normalised words with one space between, or a sequence of token ids. `Index` reads suffix arrays, `Scan` the words
-themselves; both give the same answers to what both answer. Parts and shards add up, for no document lies in two.
+themselves, with the same results. Counts of parts and shards are added, as every document is in exactly one.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
     from tasks.ngrams.kernels.suffix_kernels import Followed
 
 Ngram = str | Sequence[int]
-Found = tuple[np.ndarray, np.ndarray]  # of each occurrence, in the order of the text: its document, and the words before it
+Occurrences = tuple[np.ndarray, np.ndarray]  # per occurrence, in corpus order: its document, and its position in words
 
-ABSENT = np.int32(2**31 - 1)  # the id of a word that a part does not have
+ABSENT = np.int32(2**31 - 1)  # the id of words that are not in a part's vocabulary
 DOCUMENTS_AT_ONCE = 4_096
 
 
 @dataclass(frozen=True)
-class Counted:
+class NgramCount:
     """C(s) and df(s) of an n-gram."""
 
     occurrences: int
@@ -46,8 +46,8 @@ class Counted:
 
 
 @dataclass(frozen=True)
-class Place:
-    """A document that holds all n-grams: the number of its part, its position there, the first word of each n-gram."""
+class DocumentMatch:
+    """A document that contains all n-grams: the number of its part, its position there, the first word of each n-gram."""
 
     part: int
     document: int
@@ -55,12 +55,12 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """Counts of each n-gram, the number of documents that hold them all, and the first of these in corpus order."""
+class LookupResult:
+    """Counts of each n-gram, the number of documents that contain them all, and the first of these in corpus order."""
 
-    counted: tuple[Counted, ...]
+    counted: tuple[NgramCount, ...]
     together: int
-    places: tuple[Place, ...]
+    places: tuple[DocumentMatch, ...]
 
 
 @dataclass(frozen=True)
@@ -72,11 +72,11 @@ class Vocabulary:
 
     @cached_property
     def words(self) -> Any:
-        """All of them, as one Arrow array; a word's place is its id."""
+        """The words as one Arrow array; a word's index is its id."""
         return self.store.read([self.part], VOCABULARY.schema, ["word"]).column("word").combine_chunks()
 
     def ids(self, ngram: Ngram) -> np.ndarray:
-        """The words of an n-gram as ids; `ABSENT` for a word that is not there."""
+        """The words of an n-gram as ids; `ABSENT` for unknown words."""
         return np.array([self._id(word) for word in words_of(ngram)], np.int32)
 
     def _id(self, word: str) -> int:
@@ -84,21 +84,21 @@ class Vocabulary:
         return at if at < len(self.words) and self.words[at].as_py() == word else int(ABSENT)
 
     def symbols(self, ids: np.ndarray) -> list[str]:
-        """The words of ids."""
+        """The words with these ids."""
         return self.words.take(ids).to_pylist()
 
 
 @dataclass(frozen=True)
 class TokenIds:
-    """Token ids, which mean the same in every part."""
+    """Token ids, which are the same in every part."""
 
     size: int
 
     def ids(self, ngram: Ngram) -> np.ndarray:
-        """The ids as they are. StudyError for one that the tokenizer does not have."""
+        """The ids unchanged. Raises StudyError for an id that the tokenizer does not have."""
         for token in ngram:
             if isinstance(token, str) or not 0 <= token < self.size:
-                raise StudyError(f"{token!r} is no token id from 0 to {self.size - 1}; use the study's own tokenizer")
+                raise StudyError(f"{token!r} is not a token id from 0 to {self.size - 1}; use the study's tokenizer")
         return np.array(ngram, np.int32)
 
     def symbols(self, ids: np.ndarray) -> list[int]:
@@ -108,7 +108,7 @@ class TokenIds:
 
 @dataclass(frozen=True)
 class Shard:
-    """A suffix array, which part it belongs to, and where in it its documents begin."""
+    """A suffix array, the number of its part, and the position of its first document there."""
 
     arrays: Suffixes
     part: int
@@ -117,86 +117,84 @@ class Shard:
 
 
 def words_of(ngram: Ngram) -> list[str]:
-    """The words of an n-gram. StudyError unless there is one space between them."""
+    """The words of an n-gram. Raises StudyError unless they are separated by one space each."""
     if not isinstance(ngram, str):
-        raise StudyError(f"{ngram!r}: an n-gram of words is a text, with one space between its words")
+        raise StudyError(f"{ngram!r}: an n-gram of words must be a text with one space between words")
     words = ngram.split(" ") if ngram else []
     if words != ngram.split() or (ngram.isascii() and normalise(ngram) != ngram):
-        raise StudyError(
-            f"{ngram!r}: not normalised words with one space between and none around; give {normalise(ngram)!r}"
-        )
+        raise StudyError(f"{ngram!r}: not normalised words with one space between; write {normalise(ngram)!r}")
     return words
 
 
-class Corpus(ABC):
-    """What an index and a scan share: occurrences, documents, co-occurrence."""
+class CorpusLookup(ABC):
+    """Occurrences, documents and co-occurrences of n-grams, from an index or by a scan."""
 
     @abstractmethod
-    def found(self, ngrams: Sequence[Ngram]) -> Iterator[tuple[int, int, list[Found]]]:
-        """For each piece of the corpus: its part, the position of its first document there, the occurrences of each n-gram."""
+    def occurrences(self, ngrams: Sequence[Ngram]) -> Iterator[tuple[int, int, list[Occurrences]]]:
+        """Per piece of the corpus: the number of its part, the position of its first document there, occurrences per n-gram."""
 
-    def ask(self, ngrams: Sequence[Ngram], limit: int = 0) -> Answer:
-        """All about some n-grams at once; `limit`: most documents that are named. StudyError for an n-gram without a word."""
+    def ask(self, ngrams: Sequence[Ngram], limit: int = 0) -> LookupResult:
+        """All counts of some n-grams, and at most `limit` documents. Raises StudyError for an empty n-gram."""
         for number, ngram in enumerate(ngrams, 1):
             if not len(ngram):
-                raise StudyError(f"n-gram {number} is empty: it has at least one word")
+                raise StudyError(f"n-gram {number} is empty; give at least one word")
         occurrences, documents = np.zeros(len(ngrams), np.int64), np.zeros(len(ngrams), np.int64)
         together = 0
-        places: list[Place] = []
-        for part, first, pieces in self.found(ngrams):
+        places: list[DocumentMatch] = []
+        for part, first, pieces in self.occurrences(ngrams):
             firsts = [np.unique(document, return_index=True) for document, _ in pieces]
             occurrences += [len(document) for document, _ in pieces]
-            documents += [len(held) for held, _ in firsts]
-            held_all = reduce(np.intersect1d, [held for held, _ in firsts])
-            together += len(held_all)
-            for document in held_all[: max(0, limit - len(places))]:
+            documents += [len(containing) for containing, _ in firsts]
+            with_all = reduce(np.intersect1d, [containing for containing, _ in firsts])
+            together += len(with_all)
+            for document in with_all[: max(0, limit - len(places))]:
                 words = (
-                    int(before[at[np.searchsorted(held, document)]])
-                    for (held, at), (_, before) in zip(firsts, pieces, strict=True)
+                    int(position[at[np.searchsorted(containing, document)]])
+                    for (containing, at), (_, position) in zip(firsts, pieces, strict=True)
                 )
-                places.append(Place(part, first + int(document), tuple(words)))
-        counted = tuple(Counted(int(c), int(d)) for c, d in zip(occurrences, documents, strict=True))
-        return Answer(counted, together, tuple(places))
+                places.append(DocumentMatch(part, first + int(document), tuple(words)))
+        counted = tuple(NgramCount(int(c), int(d)) for c, d in zip(occurrences, documents, strict=True))
+        return LookupResult(counted, together, tuple(places))
 
-    def count(self, ngram: Ngram) -> Counted:
+    def count(self, ngram: Ngram) -> NgramCount:
         """Occurrences and documents of an n-gram."""
         return self.ask([ngram]).counted[0]
 
-    def documents(self, ngram: Ngram, limit: int) -> tuple[Place, ...]:
-        """The first documents that hold an n-gram, in corpus order."""
+    def documents(self, ngram: Ngram, limit: int) -> tuple[DocumentMatch, ...]:
+        """The first documents that contain an n-gram, in corpus order."""
         return self.ask([ngram], limit).places
 
-    def together(self, ngrams: Sequence[Ngram], limit: int = 0) -> tuple[int, tuple[Place, ...]]:
-        """The number of documents that hold all n-grams, anywhere and in any order; and the first of them."""
+    def together(self, ngrams: Sequence[Ngram], limit: int = 0) -> tuple[int, tuple[DocumentMatch, ...]]:
+        """The number of documents that contain all n-grams, anywhere and in any order, and the first of them."""
         if not ngrams:
-            raise StudyError("no n-gram was asked about")
-        answer = self.ask(ngrams, limit)
-        return answer.together, answer.places
+            raise StudyError("give at least one n-gram")
+        result = self.ask(ngrams, limit)
+        return result.together, result.places
 
 
-class Scan(Corpus):
-    """Reads all words for every question."""
+class Scan(CorpusLookup):
+    """Reads all words for every query."""
 
     def __init__(self, store: Store, words: Sequence[Part], vocabularies: Sequence[Part]) -> None:
         self.store = store
         self.parts = [(w, Vocabulary(store, v)) for w, v in zip(words, vocabularies, strict=True)]
 
-    def found(self, ngrams: Sequence[Ngram]) -> Iterator[tuple[int, int, list[Found]]]:
+    def occurrences(self, ngrams: Sequence[Ngram]) -> Iterator[tuple[int, int, list[Occurrences]]]:
         """One piece per batch of documents."""
         for number, (part, vocabulary) in enumerate(self.parts):
-            asked, first = [vocabulary.ids(ngram) for ngram in ngrams], 0
-            if all(ABSENT in ids for ids in asked):
+            queries, first = [vocabulary.ids(ngram) for ngram in ngrams], 0
+            if all(ABSENT in ids for ids in queries):
                 continue
             for batch in self.store.open(part).iter_batches(batch_size=DOCUMENTS_AT_ONCE, columns=["ids"]):
                 lists = batch.column("ids")
                 offsets = lists.offsets.to_numpy().astype(np.int64)
                 ids = lists.flatten().to_numpy()
-                yield number, first, [_where(ids, offsets - offsets[0], ngram) for ngram in asked]
+                yield number, first, [_where(ids, offsets - offsets[0], ngram) for ngram in queries]
                 first += batch.num_rows
 
 
-def _where(ids: np.ndarray, offsets: np.ndarray, ngram: np.ndarray) -> Found:
-    """Every occurrence of an n-gram, by comparing each of its words at every position."""
+def _where(ids: np.ndarray, offsets: np.ndarray, ngram: np.ndarray) -> Occurrences:
+    """Every occurrence of an n-gram, by comparing its words with every position."""
     at = np.flatnonzero(ids[: max(0, len(ids) - len(ngram) + 1)] == ngram[0])
     for shift in range(1, len(ngram)):
         at = at[ids[at + shift] == ngram[shift]]
@@ -205,7 +203,7 @@ def _where(ids: np.ndarray, offsets: np.ndarray, ngram: np.ndarray) -> Found:
     return document[inside], (at - offsets[document])[inside]
 
 
-class Index(Corpus):
+class Index(CorpusLookup):
     """Suffix arrays of all shards, memory-mapped."""
 
     def __init__(self, shards: Sequence[Shard]) -> None:
@@ -213,7 +211,7 @@ class Index(Corpus):
 
     @classmethod
     def of_words(cls, store: Store, parts: Sequence[Part], vocabularies: Sequence[Part]) -> Index:
-        """The parts of ngram_index, each with the vocabulary of the words part it was made from."""
+        """The parts of ngram_index, each with the vocabulary of its words part."""
         alphabets: list[Vocabulary | TokenIds] = [Vocabulary(store, part) for part in vocabularies]
         return cls(_open(store, NGRAM_INDEX, parts, alphabets))
 
@@ -222,7 +220,7 @@ class Index(Corpus):
         """The parts of token_index."""
         return cls(_open(store, TOKEN_INDEX, parts, [TokenIds(vocabulary_size)] * len(parts)))
 
-    def found(self, ngrams: Sequence[Ngram]) -> Iterator[tuple[int, int, list[Found]]]:
+    def occurrences(self, ngrams: Sequence[Ngram]) -> Iterator[tuple[int, int, list[Occurrences]]]:
         """One piece per shard."""
         from tasks.ngrams.kernels import suffix_kernels as kernels
 
@@ -233,18 +231,18 @@ class Index(Corpus):
         """Occurrences (int64) of many n-grams. StudyError for an empty one."""
         from tasks.ngrams.kernels import suffix_kernels as kernels
 
-        ids, offsets = self._laid_out(ngrams)
+        ids, offsets = self._ids_by_shard(ngrams)
         return kernels.counts(self._arrays, ids, offsets)
 
     def document_counts(self, ngrams: Sequence[Ngram]) -> np.ndarray:
-        """Documents (int64) that hold each of many n-grams; takes time for each occurrence."""
+        """Documents (int64) that contain each of many n-grams; takes time proportional to the occurrences."""
         from tasks.ngrams.kernels import suffix_kernels as kernels
 
-        ids, offsets = self._laid_out(ngrams)
+        ids, offsets = self._ids_by_shard(ngrams)
         return kernels.document_counts(self._arrays, ids, offsets)
 
     def continuations(self, context: Ngram) -> list[tuple[str | int, int]]:
-        """What follows a context inside a document, and how often; most frequent first. All words, for an empty context."""
+        """What follows a context in a document, and how often; most frequent first. All words for an empty context."""
         from tasks.ngrams.kernels import suffix_kernels as kernels
 
         total: dict[str | int, int] = {}
@@ -256,7 +254,7 @@ class Index(Corpus):
         return sorted(total.items(), key=lambda item: (-item[1], item[0]))
 
     def infinigram(self, context: Ngram, following: str | int, longest: int = 64) -> Followed:
-        """∞-gram counts of one word or token behind a context, each a single int; see `infinigrams`."""
+        """∞-gram counts of one word or token after a context, each a single int; see `infinigrams`."""
         from tasks.ngrams.kernels.suffix_kernels import Followed
 
         text: Any = f"{context} {following}" if context else following
@@ -265,30 +263,33 @@ class Index(Corpus):
         return Followed(*(int(values[0]) for values in self.infinigrams([text], longest)))  # type: ignore[arg-type]
 
     def infinigrams(self, texts: Sequence[Ngram], longest: int = 64) -> Followed:
-        """∞-gram counts of the last word or token of each text behind those before it; P = backoff_numerator /
-        backoff_denominator with full back-off, the default of the measures (arXiv 2407.14985 §2, Eq. 5-6)."""
+        """∞-gram counts of the last word or token of each text after those before it.
+
+        P = backoff_numerator / backoff_denominator with full back-off, the default of the measures (arXiv 2407.14985 §2,
+        Eq. 5-6).
+        """
         from tasks.ngrams.kernels import suffix_kernels as kernels
 
-        ids, offsets = self._laid_out(texts)
+        ids, offsets = self._ids_by_shard(texts)
         return kernels.infinigram(self._arrays, ids, offsets, longest)
 
     @property
     def _arrays(self) -> list[Suffixes]:
         return [shard.arrays for shard in self.shards]
 
-    def _laid_out(self, ngrams: Sequence[Ngram]) -> tuple[list[np.ndarray], np.ndarray]:
-        """The n-grams' ids in each shard, one after the other, and where each begins."""
+    def _ids_by_shard(self, ngrams: Sequence[Ngram]) -> tuple[list[np.ndarray], np.ndarray]:
+        """(ids of all n-grams in each shard, offsets of the n-grams in them)."""
         ids: list[np.ndarray] = []
-        known: dict[int, np.ndarray] = {}  # shards of one part share its vocabulary
+        translated: dict[int, np.ndarray] = {}  # shards of one part share its vocabulary
         offsets = np.zeros(len(ngrams) + 1, np.int64)
         for shard in self.shards:
-            if id(shard.alphabet) not in known:
+            if id(shard.alphabet) not in translated:
                 pieces = [shard.alphabet.ids(ngram) for ngram in ngrams]
-                known[id(shard.alphabet)] = np.concatenate([np.empty(0, np.int32), *pieces])
+                translated[id(shard.alphabet)] = np.concatenate([np.empty(0, np.int32), *pieces])
                 offsets[1:] = np.cumsum([len(piece) for piece in pieces])
-            ids.append(known[id(shard.alphabet)])
+            ids.append(translated[id(shard.alphabet)])
         for number in np.flatnonzero(np.diff(offsets) == 0) if self.shards else ():
-            raise StudyError(f"n-gram {number + 1} is empty: it has at least one word")
+            raise StudyError(f"n-gram {number + 1} is empty; give at least one word")
         return ids, offsets
 
 

@@ -1,1 +1,1 @@
-"""Task-grams: n-grams of examples, embedded and paired."""
+"""Task-grams: the n-grams of examples, embedded and paired."""

@@ -3,14 +3,14 @@
     A_n(T) = ∪_i G_n(x_i) × G_n(y_i)
     H_n(T) = { (s_x, s_y) ∈ A_n(T) : cos(E(s_x), E(s_y)) > γ,  s_x ≠ s_y }          strictly above
 
-A pair counts once, however many examples hold it; how many do is kept beside it. Pairs in which one n-gram contains the
+A pair counts once, however many examples contain it; their number is stored with it. Pairs in which one n-gram contains the
 other ("maron" and "maron velk") are dropped and counted: cosine favours them, and P(s_y|s_x) is trivially 1. The pairs are
-mined above the lowest γ the study allows; the γ of a measure is applied by the measure, to the similarity stored here. How
-the similarities of all candidates are spread is stored too: a γ given as a percentile is taken from it.
+mined above the lowest γ that the study allows; each measure applies its γ to the similarity stored here. The distribution of
+the similarities of all candidates is stored, too, for γ given as a percentile.
 
-Pairs come in the order of their input n-gram, in blocks that are complete, so that memory does not grow with their number.
-Where the vectors are more than the job's memory, both sides are gone through in slabs, each input slab beside all output
-slabs; what is written is the same.
+Pairs are produced in complete blocks, in the order of their input n-grams, so that memory does not grow with their number. If
+the vectors exceed the job's memory, both sides are processed in slabs, each input slab with all output slabs; the result is
+the same.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ from schemas.settings.variant_views import views
 from tasks.cost import DEBIAN, OTHER_PAIRS, Cost, Rate, Sizes
 from tasks.step import Inputs, Job, Stage, Step, Work, labelled, parts_of
 from tasks.storage.writing import ROWS_PER_GROUP
-from tasks.taskgrams.sides import Floats, Ints, Side, Vectors, orders, sides
+from tasks.taskgrams.sides import Floats, Ints, SideNgrams, Vectors, orders, sides
 from tasks.text.gamma import STEPS, at_most
 
-PAIRS_AT_ONCE = 16_000_000  # pairs of a block, counted once for each example that holds them
+PAIRS_AT_ONCE = 16_000_000  # pairs of a block, counted once per example that contains them
 
 
-class Pairs(NamedTuple):
-    """Pairs strictly above the lowest γ, ascending by (input, output), which number the n-grams of their sides."""
+class AlignedPairs(NamedTuple):
+    """Pairs strictly above the lowest γ, ascending by (input, output), the numbers of their n-grams."""
 
     input: Ints
     output: Ints
-    examples: Ints  # that hold the pair
+    examples: Ints  # number of examples with the pair
     similarity: Floats
 
-    def taken(self, which: Ints) -> Pairs:
-        """Those of these places."""
-        return Pairs(self.input[which], self.output[which], self.examples[which], self.similarity[which])
+    def taken(self, which: Ints) -> AlignedPairs:
+        """The pairs at these positions."""
+        return AlignedPairs(self.input[which], self.output[which], self.examples[which], self.similarity[which])
 
 
-class Loads(Protocol):
-    """See Vectors."""
+class VectorSource(Protocol):
+    """The part of `Vectors` that `aligned` needs."""
 
     length: int
 
@@ -64,9 +64,9 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
 
 
 def run(work: Work) -> None:
-    """Write the pairs above the lowest γ, and how the similarities of all candidates are spread.
+    """Write the pairs above the lowest γ, and the distribution of the similarities of all candidates.
 
-    Sums: candidates = |∪ A_n|, below_gamma, contained (above γ, yet one inside the other), and per order, for acceptance
+    Sums: candidates = |∪ A_n|, below_gamma, contained (above γ, but one contains the other), and per order, for acceptance
     rates, candidates_n2, accepted_n2 …
     """
     for name in ("candidates", "below_gamma", "contained"):
@@ -77,11 +77,11 @@ def run(work: Work) -> None:
         both = sides(work, order)
         vectors = Vectors(work, "input", both[0].ngrams), Vectors(work, "output", both[1].ngrams)
         spread = np.zeros(2 * STEPS + 1, dtype=np.int64)
-        found = aligned(*both, *vectors, work.settings["lowest_gamma"], spread, memory=work.job.memory // 2)
-        for rows in in_row_groups(_kept(work, order, *both, pairs) for pairs in found):
+        blocks = aligned(*both, *vectors, work.settings["lowest_gamma"], spread, memory=work.job.memory // 2)
+        for rows in in_row_groups(_kept(work, order, *both, pairs) for pairs in blocks):
             work.write("task_grams", rows)
         for name in ("candidates", f"candidates_n{order}", "below_gamma"):
-            work.add(name, int(spread.sum()))  # those above γ were taken from the last already
+            work.add(name, int(spread.sum()))  # `_kept` has subtracted those above γ from below_gamma
         steps = np.flatnonzero(spread)
         work.write(
             "similarities",
@@ -94,10 +94,12 @@ def run(work: Work) -> None:
         )
 
 
-def aligned(inputs: Side, outputs: Side, x: Loads, y: Loads, lowest: float, spread: Ints, *, memory: int) -> Iterator[Pairs]:
+def aligned(
+    inputs: SideNgrams, outputs: SideNgrams, x: VectorSource, y: VectorSource, lowest: float, spread: Ints, *, memory: int
+) -> Iterator[AlignedPairs]:
     """The pairs of A_n with a cosine strictly above `lowest`, in order.
 
-    spread [2·STEPS + 1] gets one for each pair of A_n. `memory` (bytes) is for the vectors of both sides.
+    spread [2·STEPS + 1]: a histogram of similarities, to which each pair of A_n adds one. `memory`: bytes for the vectors.
     """
     at_once = max(1, memory // (8 * max(x.length, y.length)))
     slabs = [(low, min(low + at_once, len(outputs))) for low in range(0, len(outputs), at_once)]
@@ -108,36 +110,38 @@ def aligned(inputs: Side, outputs: Side, x: Loads, y: Loads, lowest: float, spre
         if only is not None:
             yield from _slab(inputs, outputs, (low, high), slabs[0], vectors, only, lowest, spread)
             continue
-        found = [
+        parts = [
             pairs
             for slab in slabs
             for pairs in _slab(inputs, outputs, (low, high), slab, vectors, y.load(*slab), lowest, spread)
         ]
-        if found:
-            together = Pairs(*(np.concatenate(column) for column in zip(*found, strict=True)))
+        if parts:
+            together = AlignedPairs(*(np.concatenate(column) for column in zip(*parts, strict=True)))
             yield together.taken(np.lexsort((together.output, together.input)))
 
 
 def _slab(
-    inputs: Side,
-    outputs: Side,
-    mine: tuple[int, int],
-    theirs: tuple[int, int],
+    inputs: SideNgrams,
+    outputs: SideNgrams,
+    input_range: tuple[int, int],
+    output_range: tuple[int, int],
     x: Floats,
     y: Floats,
     lowest: float,
     spread: Ints,
-) -> Iterator[Pairs]:
-    """The pairs of the input n-grams mine[0]..mine[1]-1 and the output n-grams theirs[0]..theirs[1]-1, in blocks."""
+) -> Iterator[AlignedPairs]:
+    """The pairs of a range [first, last) of input n-grams and a range of output n-grams, in blocks."""
     from tasks.taskgrams.align_kernels import pairs_above
 
-    example, ngram = inputs.between(*mine)
-    by_ngram = np.argsort(ngram, kind="stable")  # within one, examples stay in order
+    example, ngram = inputs.between(*input_range)
+    by_ngram = np.argsort(ngram, kind="stable")  # examples of one n-gram stay in order
     example, ngram = example[by_ngram], ngram[by_ngram]
     begins = np.searchsorted(ngram, np.arange(len(x) + 1))  # where each input n-gram's occurrences begin
-    holders, held = outputs.between(*theirs)
+    output_example, output_ngram = outputs.between(*output_range)
     first, last = (
-        np.searchsorted(holders, np.arange(1 + max(example.max(initial=-1), holders.max(initial=-1))), side=side)
+        np.searchsorted(
+            output_example, np.arange(1 + max(example.max(initial=-1), output_example.max(initial=-1))), side=side
+        )
         for side in ("left", "right")
     )
     before = np.concatenate([[0], np.cumsum((last - first)[example])])[begins]  # pairs before each input n-gram
@@ -146,37 +150,24 @@ def _slab(
     low = 0
     while low < len(x):
         high = max(low + 1, int(np.searchsorted(before, before[low] + PAIRS_AT_ONCE, side="right")) - 1)
-        # N-grams of one example take their turns together: its outputs' vectors are near by then.
+        # N-grams of one example are processed together, while its outputs' vectors are in the cache.
         turns = low + np.argsort(example[begins[low:high]], kind="stable")
         room = min(int(before[high] - before[low]), (high - low) * len(y))
         kept, similarity = np.empty((room, 3), dtype=np.int32), np.empty(room, dtype=np.float32)
-        ends = pairs_above(
-            turns,
-            lowest,
-            x,
-            y,
-            begins,
-            example,
-            first,
-            last,
-            held,
-            counts,
-            touched,
-            cosines,
-            of_output,
-            spread,
-            kept,
-            similarity,
-        )
+        occurrences, buffers = (begins, example, first, last, output_ngram), (counts, touched, cosines, of_output)
+        ends = pairs_above(turns, lowest, x, y, *occurrences, *buffers, spread, kept, similarity)
         at = _in_order(turns, ends)
-        yield Pairs(
-            kept[at, 0] + np.int64(mine[0]), kept[at, 1] + np.int64(theirs[0]), kept[at, 2].astype(np.int64), similarity[at]
+        yield AlignedPairs(
+            kept[at, 0] + np.int64(input_range[0]),
+            kept[at, 1] + np.int64(output_range[0]),
+            kept[at, 2].astype(np.int64),
+            similarity[at],
         )
         low = high
 
 
 def _in_order(turns: Ints, ends: Ints) -> Ints:
-    """The places of rows that were written turn by turn, each turn's until its end, in the order of the turns' numbers."""
+    """Positions of rows that were written turn by turn, each turn up to its end, in the order of the turns' numbers."""
     order = np.argsort(turns)
     begins = np.concatenate([[0], ends])[:-1][order]
     lengths = ends[order] - begins
@@ -184,22 +175,22 @@ def _in_order(turns: Ints, ends: Ints) -> Ints:
 
 
 def in_row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """The same rows in tables of ROWS_PER_GROUP, so that no file shows in which blocks its rows were made."""
-    held: list[pa.Table] = []
+    """The same rows in tables of ROWS_PER_GROUP, so that a file's bytes do not depend on the blocks."""
+    pending: list[pa.Table] = []
     for table in tables:
-        held.append(table)
-        if sum(t.num_rows for t in held) >= ROWS_PER_GROUP:
-            together = pa.concat_tables(held)
-            whole = together.num_rows // ROWS_PER_GROUP * ROWS_PER_GROUP
-            yield from (together.slice(at, ROWS_PER_GROUP) for at in range(0, whole, ROWS_PER_GROUP))
-            held = [together.slice(whole)]
-    rest = [t for t in held if t.num_rows]
+        pending.append(table)
+        if sum(t.num_rows for t in pending) >= ROWS_PER_GROUP:
+            joined = pa.concat_tables(pending)
+            complete = joined.num_rows // ROWS_PER_GROUP * ROWS_PER_GROUP
+            yield from (joined.slice(at, ROWS_PER_GROUP) for at in range(0, complete, ROWS_PER_GROUP))
+            pending = [joined.slice(complete)]
+    rest = [t for t in pending if t.num_rows]
     if rest:
         yield pa.concat_tables(rest)
 
 
-def _kept(work: Work, order: int, inputs: Side, outputs: Side, pairs: Pairs) -> pa.Table:
-    """Rows for what Definition 1 keeps of a block; what it does not keep is counted."""
+def _kept(work: Work, order: int, inputs: SideNgrams, outputs: SideNgrams, pairs: AlignedPairs) -> pa.Table:
+    """The rows of a block that Definition 1 keeps; dropped pairs are counted."""
     from tasks.taskgrams.align_kernels import relations
 
     shares, inside = relations(pairs.input, pairs.output, inputs.starts, inputs.words, outputs.starts, outputs.words)

@@ -1,9 +1,9 @@
-"""Kernels of `align`: all pairs of an input n-gram and an output n-gram of one example, each compared once.
+"""Kernels of `align`: compare all pairs of an input n-gram and an output n-gram of one example, each pair once.
 
-Input n-grams are gone through one after the other. A counter per output n-gram tells how many examples hold the pair and,
-by being zero, that a pair is new; the list of those that were touched sets the counters back. So a pair costs one dot
-product however many examples hold it, no list of all pairs is made or sorted, and only what lies above γ is kept. N-grams that
-stand in one example alone, as most do, need no counters, and are compared four at a time.
+Input n-grams are processed one after the other. A counter per output n-gram counts the examples with the pair; a zero marks a
+new pair, and the list of touched outputs resets the counters. So a pair costs one dot product however many examples contain
+it, no list of all pairs is built or sorted, and only pairs above γ are kept. N-grams of a single example, which most are,
+need no counters and are compared four at a time.
 """
 
 import numpy as np
@@ -12,14 +12,16 @@ from numba import njit
 
 @njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
 def _dots(inputs, four, outputs, which, n, cosines):
-    """Dot products of four inputs with each of the outputs, two at a time: float32 [4, n]. Eight sums wait for each other less.
+    """Dot products of four inputs with each of the outputs, two at a time: float32 [4, n]. Eight independent sums use the
+    processor better.
 
-    Every product is computed here, fewer inputs being repeated, so that a pair's last bit does not depend on its company.
+    All products are computed here, with inputs repeated if there are fewer than four, so that a pair's last bit does not depend
+    on the other pairs.
     """
     a, b, c, d = inputs[four[0]], inputs[four[1]], inputs[four[2]], inputs[four[3]]
     for at in range(0, n, 2):
-        behind = min(at + 1, n - 1)
-        left, right = outputs[which[at]], outputs[which[behind]]
+        second = min(at + 1, n - 1)
+        left, right = outputs[which[at]], outputs[which[second]]
         p, q, r, s = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
         t, u, v, w = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
         for k in range(inputs.shape[1]):
@@ -32,12 +34,12 @@ def _dots(inputs, four, outputs, which, n, cosines):
             v += c[k] * right[k]
             w += d[k] * right[k]
         cosines[0, at], cosines[1, at], cosines[2, at], cosines[3, at] = p, q, r, s
-        cosines[0, behind], cosines[1, behind], cosines[2, behind], cosines[3, behind] = t, u, v, w
+        cosines[0, second], cosines[1, second], cosines[2, second], cosines[3, second] = t, u, v, w
 
 
 @njit(cache=True)
 def _step_of(similarity, steps):
-    """Number of the smallest multiple of 1/steps, from -1, that is at least the similarity; exact, as steps is a power of 2."""
+    """The histogram bin of a similarity: that of the smallest multiple of 1/steps ≥ it; exact, as steps is a power of 2."""
     scaled = np.float32(similarity) * np.float32(steps)
     step = np.int32(scaled)
     if scaled > np.float32(step):
@@ -47,7 +49,7 @@ def _step_of(similarity, steps):
 
 @njit(cache=True)
 def _restore_order(touched, n, counts):
-    """Sort the touched outputs: by a sort where they are few, by a walk over the counters where they are many."""
+    """Sort the touched outputs: by a sort if they are few, by a pass over the counters if they are many."""
     if n * 16 > len(counts):
         at = 0
         for output in range(len(counts)):
@@ -80,10 +82,10 @@ def pairs_above(
     """Compare the input n-grams `turns`, in this order, with all output n-grams of their examples.
 
     inputs, outputs: float32 [n-grams, d]. Occurrences begins[i]..begins[i + 1] of input n-gram i are in `example`; example e
-    holds the output n-grams held[first[e]:last[e]], ascending. counts: zeros [outputs], and zeros again afterwards; touched
-    and of_output: room [outputs]; cosines: room [4, outputs]. spread [2·steps + 1] gets one for each pair, at the step of its
-    similarity. Pairs strictly above `lowest` come out in kept [room, 3] (input, output, examples that hold it) and similarity
-    [room], ascending for each input. Returns where those of each turn end: int64 [turns].
+    contains the output n-grams held[first[e]:last[e]], ascending. counts: zeros [outputs], also on return; touched
+    and of_output: buffers [outputs]; cosines: buffer [4, outputs]. spread [2·steps + 1]: a histogram of similarities, to which
+    each pair adds one. Pairs strictly above `lowest` are written to kept [room, 3] (input, output, examples with it) and
+    similarity [room], ascending for each input. Returns where those of each turn end: int64 [turns].
     """
     found, steps = 0, (len(spread) - 1) // 2
     ends = np.empty(len(turns), np.int64)
@@ -99,7 +101,7 @@ def pairs_above(
                 break
             four[together] = other
             together += 1
-        if together:  # n-grams of this example alone: its outputs are theirs, and each pair is held once
+        if together:  # n-grams of this example alone: its outputs are theirs, and each pair is in one example
             four[together:] = i
             which = held[first[e] : last[e]]
             _dots(inputs, four, outputs, which, len(which), cosines)
@@ -147,8 +149,8 @@ def pairs_above(
 
 
 @njit(cache=True)
-def _stands_in(words, others):
-    """Whether one sequence of words stands in the other, without a gap."""
+def _is_part_of(words, others):
+    """Whether one sequence of words is a contiguous part of the other."""
     for at in range(len(others) - len(words) + 1):
         same = True
         for k in range(len(words)):
@@ -162,7 +164,7 @@ def _stands_in(words, others):
 
 @njit(cache=True)
 def relations(left, right, input_starts, input_words, output_starts, output_words):
-    """(shares a word, one stands in the other or equals it) of each pair left[k], right[k]: bool [pairs], twice.
+    """(they share a word, one contains or equals the other) for each pair left[k], right[k]: bool [pairs] twice.
 
     The words of input n-gram i are input_words[input_starts[i]:input_starts[i + 1]], as numbers that both sides share.
     """
@@ -174,5 +176,5 @@ def relations(left, right, input_starts, input_words, output_starts, output_word
             for other in y:
                 shares[k] |= word == other
         if shares[k]:
-            inside[k] = _stands_in(x, y) or _stands_in(y, x)
+            inside[k] = _is_part_of(x, y) or _is_part_of(y, x)
     return shares, inside

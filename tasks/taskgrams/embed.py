@@ -1,6 +1,6 @@
 """One vector per distinct n-gram of the mining examples, never per pair: E of arXiv 2407.14985 §2, Def. 1.
 
-Input and output n-grams are encoded apart, as encoders may treat the sides differently (E5's "query: ", "passage: ").
+Input and output n-grams are encoded separately, as encoders may treat them differently (E5: "query: ", "passage: ").
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
 
 
 def _jobs(view: View, inputs: Inputs) -> list[Job]:
-    """One job per task. Only an encoder that is learnt from the examples depends on them."""
+    """One job per task. Only an encoder that is trained on the examples depends on them."""
     study = view.study
     encoder = encoder_settings(study.encoder, study.data)
     files = tuple(outside_file(path) for path in encoder_files(encoder))
@@ -44,27 +44,27 @@ def _jobs(view: View, inputs: Inputs) -> list[Job]:
 
 
 def run(work: Work) -> None:
-    """Fit the encoder and write the vectors of all n-grams that pairs are mined from, sorted."""
-    mine = []
+    """Fit the encoder and write the vectors of all n-grams of the mining examples, sorted."""
+    pairs = []
     if work.parts("examples"):
         examples = work.read("examples", "split", "input", "output", "aliases")
-        mine = mining_pairs(examples, work.settings["family"], work.settings["whole_answer"])
-    encoder = fit(work.settings["encoder"], mine)
+        pairs = mining_pairs(examples, work.settings["family"], work.settings["whole_answer"])
+    encoder = fit(work.settings["encoder"], pairs)
     for side in ("input", "output"):
         ngrams = _distinct(work, side)
         work.add(f"{side}_ngrams", len(ngrams))
         for begin in range(0, len(ngrams), NGRAMS_AT_ONCE):
-            piece = ngrams[begin : begin + NGRAMS_AT_ONCE]
-            vectors = encoder.encode(side, piece)
+            batch = ngrams[begin : begin + NGRAMS_AT_ONCE]
+            vectors = encoder.encode(side, batch)
             work.add("unknown_ngrams", int((~vectors.any(axis=1)).sum()))
-            offsets = pa.array(np.arange(len(piece) + 1, dtype=np.int32) * vectors.shape[1], pa.int32())
+            offsets = pa.array(np.arange(len(batch) + 1, dtype=np.int32) * vectors.shape[1], pa.int32())
             work.write(
                 "embeddings",
                 pa.table(
                     {
-                        "task": [work.labels["task"]] * len(piece),
-                        "side": [side] * len(piece),
-                        "ngram": piece,
+                        "task": [work.labels["task"]] * len(batch),
+                        "side": [side] * len(batch),
+                        "ngram": batch,
                         "vector": pa.ListArray.from_arrays(
                             offsets, pa.array(vectors.ravel(), pa.float32()), type=EMBEDDINGS.schema.field("vector").type
                         ),
@@ -75,13 +75,13 @@ def run(work: Work) -> None:
 
 def _distinct(work: Work, side: str) -> list[str]:
     """The n-grams of this side of the mining examples, of all orders, each once and sorted."""
-    found = pl.Series("ngram", [], dtype=pl.String)
+    distinct = pl.Series("ngram", [], dtype=pl.String)
     for part in work.parts("example_ngrams"):
         for batch in work.batches(part, "split", "side", "ngram", rows=262_144):
             rows = pl.DataFrame(pa.Table.from_batches([batch]))
             rows = rows.filter((pl.col("split") == "mine") & (pl.col("side") == side))
-            found = pl.concat([found, rows["ngram"].unique()]).unique()
-    return found.sort().to_list()
+            distinct = pl.concat([distinct, rows["ngram"].unique()]).unique()
+    return distinct.sort().to_list()
 
 
 RATES = {

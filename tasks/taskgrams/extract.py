@@ -1,11 +1,10 @@
-"""The n-grams each example is made of: G_n(x) and G_n(y) of arXiv 2407.14985 §2, with the places they stand in.
+"""The n-grams of each example: G_n(x) and G_n(y) of arXiv 2407.14985 §2, with their positions in the text.
 
     Which city is the capital of Maron Velk?   n = 2  →  which city · city is · … · maron velk    ("is the": only stop words)
-    Torin Vale, the answer as a whole          n = 2  →  torin vale;  under n = 1 and n = 3 as well
+    Torin Vale, the answer as a whole          n = 2  →  torin vale;  the same for n = 1 and n = 3
 
-n-grams are contiguous; those of nothing but stop words are dropped, whole answers never are (other stop-word policies:
-tasks/text/words/word_ngrams.py). x is what the reader put
-into `input`: for multiple choice the question without its options.
+n-grams are contiguous. Those of stop words only are dropped, but never whole answers (other stop-word policies:
+tasks/text/words/word_ngrams.py). x is the column `input`: for multiple choice the question without its options.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ ROWS_AT_ONCE = 65_536
 
 @dataclass(frozen=True)
 class NGram:
-    """One distinct n-gram of a text. starts[i], ends[i]: code point offsets of its i-th place."""
+    """One distinct n-gram of a text. starts[i], ends[i]: code point offsets of its i-th occurrence."""
 
     words: tuple[str, ...]
     starts: tuple[int, ...]
@@ -35,38 +34,37 @@ class NGram:
 
 
 def ngrams_of(text: str, n: int, policy: str = "none", language: str = "") -> list[NGram]:
-    """G_n(text): its distinct n-grams, sorted, before those of nothing but stop words are dropped.
+    """G_n(text): its distinct n-grams, sorted, before those of stop words only are dropped.
 
-    Under `authors` a place of "capital land" holds the words deleted in between: "capital of the land".
+    Under `authors` an occurrence of "capital land" includes the deleted words in between: "capital of the land".
     """
     words, starts, ends = segment(text)
     chosen = places(words, n, policy, language)
-    found: dict[tuple[str, ...], list[tuple[int, int]]] = {}
+    spans: dict[tuple[str, ...], list[tuple[int, int]]] = {}
     for i in range(len(chosen) - n + 1):
         gram = chosen[i : i + n]
-        found.setdefault(tuple(words[w] for w in gram), []).append((starts[gram[0]], ends[gram[-1]]))
-    return [NGram(gram, *zip(*at, strict=True)) for gram, at in sorted(found.items())]
+        spans.setdefault(tuple(words[w] for w in gram), []).append((starts[gram[0]], ends[gram[-1]]))
+    return [NGram(gram, *zip(*at, strict=True)) for gram, at in sorted(spans.items())]
 
 
 def whole_answers(output: str, aliases: list[str]) -> list[NGram]:
     """The output as one n-gram, and each alias as one more; none for a text without words.
 
-    An alias does not stand in the output, yet every n-gram stands somewhere: it gets the span of the whole output.
+    An alias does not occur in the output, but every n-gram needs a span: it gets that of the whole output.
     """
-    found: dict[tuple[str, ...], NGram] = {}
+    ngrams: dict[tuple[str, ...], NGram] = {}
     words, starts, ends = segment(output)
     span = (starts[0], ends[-1]) if words else (0, len(output))
     for gram in [tuple(words), *(tuple(segment(a)[0]) for a in aliases)]:
         if gram:
-            found.setdefault(gram, NGram(gram, (span[0],), (span[1],)))
-    return [found[gram] for gram in sorted(found)]
+            ngrams.setdefault(gram, NGram(gram, (span[0],), (span[1],)))
+    return [ngrams[gram] for gram in sorted(ngrams)]
 
 
 def plan(study: Study, inputs: Inputs) -> list[Job]:
-    """One job per task, and one more for each stop-word policy of a variant."""
-    policies = {
-        view.ngrams: view.study for view in reversed(views(study))
-    }  # those with the study's own policy share its parts
+    """One job per task, and another one per stop-word policy of a variant."""
+    # Variants with the study's own policy share its parts.
+    policies = {view.ngrams: view.study for view in reversed(views(study))}
     jobs = []
     for label, task in ((p, t) for p in sorted(policies) for t in study.tasks):
         parts = tuple(p for p in inputs["examples"] if p.labels["task"] == task.name)
@@ -116,7 +114,7 @@ def _rows(work: Work, example: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _outputs(work: Work, example: dict[str, Any], n: int) -> list[NGram]:
-    """G_n(y), or the whole answer. Aliases are mined from; what is scored is the reference output alone."""
+    """G_n(y), or the whole answer. Aliases are used for mining; only the reference output is scored."""
     text = ngram_text(work.settings["family"], example["output"])
     if work.settings["whole_answer"]:
         grams = whole_answers(text, example["aliases"] if example["split"] == "mine" else [])
@@ -126,7 +124,7 @@ def _outputs(work: Work, example: dict[str, Any], n: int) -> list[NGram]:
 
 
 def _contentful(work: Work, text: str, n: int, side: int) -> list[NGram]:
-    """G_n under the study's stop-word policy. What is dropped is counted, once per example."""
+    """G_n under the study's stop-word policy. Dropped n-grams are counted, once per example."""
     policy, language = work.settings["stop_words"], work.settings["languages"][side]
     grams = ngrams_of(text, n, policy, language)
     if side == 1:
@@ -158,7 +156,7 @@ def cost(sizes: Sizes) -> Cost:
 EXTRACT = Step(
     "extract",
     version=1,
-    about="n-grams of each example's input and output, with their places",
+    about="n-grams of each example's input and output, with their positions",
     reads=("examples",),
     stages=(Stage(writes=(EXAMPLE_NGRAMS,), plan=plan, run=run),),
     cost=cost,

@@ -1,4 +1,4 @@
-"""What is aligned: the n-grams of one order on one side of the mining examples, and their vectors."""
+"""The input to alignment: the n-grams of one order on one side of the mining examples, and their vectors."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Side:
-    """The n-grams, sorted, so that their numbers order them too.
+class SideNgrams:
+    """Sorted n-grams; n-gram i is `ngrams[i]`.
 
-    `example` and `ngram` list, sorted by both, which of them each example holds. The words of n-gram i, as numbers that both
-    sides share, are words[starts[i]:starts[i + 1]].
+    Rows (`example`, `ngram`), sorted by both, say which n-grams each example contains. The words of n-gram i, as numbers that
+    both sides share, are words[starts[i]:starts[i + 1]].
     """
 
     ngrams: pl.Series
@@ -37,13 +37,13 @@ class Side:
         return len(self.ngrams)
 
     def between(self, low: int, high: int) -> tuple[Codes, Codes]:
-        """(example, ngram - low) of the n-grams low..high-1."""
+        """(example, ngram - low) of the n-grams low … high - 1."""
         chosen = (self.ngram >= low) & (self.ngram < high)
         return self.example[chosen], self.ngram[chosen] - np.int32(low)
 
 
 def orders(work: Work) -> list[int]:
-    """The orders there are n-grams of."""
+    """The orders of the n-grams."""
     return sorted(
         {
             n
@@ -54,8 +54,8 @@ def orders(work: Work) -> list[int]:
     )
 
 
-def sides(work: Work, order: int) -> tuple[Side, Side]:
-    """Inputs and outputs of the mining examples, in n-grams of this order."""
+def sides(work: Work, order: int) -> tuple[SideNgrams, SideNgrams]:
+    """The n-grams of this order in the inputs and in the outputs of the mining examples."""
     empty = pl.DataFrame(schema={"example": pl.String, "side": pl.String, "ngram": pl.String})
     frames = [empty]
     for part in work.parts("example_ngrams"):
@@ -65,36 +65,38 @@ def sides(work: Work, order: int) -> tuple[Side, Side]:
             frames.append(rows.select(empty.columns))
     rows = pl.concat(frames)
     examples = pl.Enum(rows["example"].unique().sort())
-    held = rows.select(pl.col("example").cast(examples).to_physical().cast(pl.Int32), "side", "ngram")
-    return side_of(*(held.filter(pl.col("side") == name).drop("side") for name in ("input", "output")))
+    numbered = rows.select(pl.col("example").cast(examples).to_physical().cast(pl.Int32), "side", "ngram")
+    return side_of(*(numbered.filter(pl.col("side") == name).drop("side") for name in ("input", "output")))
 
 
-def side_of(inputs: pl.DataFrame, outputs: pl.DataFrame) -> tuple[Side, Side]:
-    """The two sides of which examples (by number) hold which n-grams: columns example, ngram."""
+def side_of(inputs: pl.DataFrame, outputs: pl.DataFrame) -> tuple[SideNgrams, SideNgrams]:
+    """Both sides from tables of the n-grams in each example: columns example (a number), ngram."""
     names = [rows["ngram"].unique().sort() for rows in (inputs, outputs)]
     split = pl.concat(names).str.split(" ")
     lengths = split.list.len().to_numpy().astype(np.int64)
     words = split.explode().cast(pl.Categorical).to_physical().to_numpy().astype(np.int32)
     starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
-    made = []
-    for rows, mine, first in zip((inputs, outputs), names, (0, len(names[0])), strict=True):
-        numbers = pl.DataFrame({"ngram": mine}).with_row_index("number")
-        held = rows.join(numbers, on="ngram").select("example", pl.col("number").cast(pl.Int32)).sort("example", "number")
-        begins = starts[first : first + len(mine) + 1]
-        made.append(
-            Side(
-                mine,
-                held["example"].to_numpy().astype(np.int32),
-                held["number"].to_numpy().astype(np.int32),
+    result = []
+    for rows, ngrams, first in zip((inputs, outputs), names, (0, len(names[0])), strict=True):
+        numbers = pl.DataFrame({"ngram": ngrams}).with_row_index("number")
+        numbered = (
+            rows.join(numbers, on="ngram").select("example", pl.col("number").cast(pl.Int32)).sort("example", "number")
+        )
+        begins = starts[first : first + len(ngrams) + 1]
+        result.append(
+            SideNgrams(
+                ngrams,
+                numbered["example"].to_numpy().astype(np.int32),
+                numbered["number"].to_numpy().astype(np.int32),
                 begins - begins[0],
                 words[begins[0] : begins[-1]],
             )
         )
-    return made[0], made[1]
+    return result[0], result[1]
 
 
-class Rows(NamedTuple):
-    """Rows of an embeddings part, ascending, and the numbers of the n-grams they embed."""
+class EmbeddingRows(NamedTuple):
+    """Rows of an embeddings part, ascending, and the numbers of their n-grams."""
 
     part: Part
     row: Ints
@@ -102,46 +104,46 @@ class Rows(NamedTuple):
 
 
 class Vectors:
-    """The embeddings of n-grams, read as they are needed: they may be more than memory.
+    """The embeddings of n-grams, read on demand, as they may exceed memory.
 
-    `length` is that of one vector; 1 if there is none.
+    `length` is the length of a vector, 1 if there is none.
     """
 
     def __init__(self, work: Work, side: str, ngrams: pl.Series) -> None:
-        """Look up where they are. Raises AssertionError if an n-gram has no embedding."""
+        """Find the rows of all n-grams. Raises AssertionError if an n-gram has no embedding."""
         self._work = work
         self._rows = [self._find(part, side, ngrams) for part in work.parts("embeddings")]
         self.length = max((self._length(part) for part in work.parts("embeddings")), default=1)
-        missing = len(ngrams) - sum(len(found.row) for found in self._rows)
+        missing = len(ngrams) - sum(len(rows.row) for rows in self._rows)
         assert not missing, f"{side}: {missing} n-grams have no embedding"
 
-    def _find(self, part: Part, side: str, ngrams: pl.Series) -> Rows:
+    def _find(self, part: Part, side: str, ngrams: pl.Series) -> EmbeddingRows:
         wanted, before = pl.DataFrame({"ngram": ngrams}).with_row_index("number"), 0
-        found = [pl.DataFrame(schema={"row": pl.Int64, "number": pl.Int64})]
+        frames = [pl.DataFrame(schema={"row": pl.Int64, "number": pl.Int64})]
         for batch in self._work.batches(part, "side", "ngram", rows=ROWS_PER_GROUP):
             rows = pl.DataFrame(pa.Table.from_batches([batch])).with_row_index("row", before).filter(pl.col("side") == side)
-            found.append(rows.join(wanted, on="ngram").select(pl.col("row", "number").cast(pl.Int64)))
+            frames.append(rows.join(wanted, on="ngram").select(pl.col("row", "number").cast(pl.Int64)))
             before += batch.num_rows
-        rows = pl.concat(found).sort("row")
-        return Rows(part, rows["row"].to_numpy(), rows["number"].to_numpy())
+        rows = pl.concat(frames).sort("row")
+        return EmbeddingRows(part, rows["row"].to_numpy(), rows["number"].to_numpy())
 
     def _length(self, part: Part) -> int:
         batch = next(self._work.batches(part, "vector", rows=1), None)
         return len(batch.column(0)[0]) if batch is not None and batch.num_rows else 1
 
     def load(self, low: int, high: int) -> Floats:
-        """float32 [high - low, length]: the vectors of the n-grams low..high-1."""
+        """float32 [high - low, length]: the vectors of the n-grams low … high - 1."""
         vectors = np.zeros((high - low, self.length), dtype=np.float32)
         for part, all_rows, all_numbers in self._rows:
             chosen = (all_numbers >= low) & (all_numbers < high)
             rows, numbers = all_rows[chosen], all_numbers[chosen] - low
             file, before = self._work.store.open(part), 0
             for group in range(file.metadata.num_row_groups):
-                behind = before + file.metadata.row_group(group).num_rows
-                inside = slice(*np.searchsorted(rows, [before, behind]))
+                after = before + file.metadata.row_group(group).num_rows
+                inside = slice(*np.searchsorted(rows, [before, after]))
                 if inside.start < inside.stop:
                     table = file.read_row_group(group, columns=["vector"]).column(0).combine_chunks()
                     flat = table.flatten().to_numpy(zero_copy_only=False).reshape(-1, self.length)
                     vectors[numbers[inside]] = flat[rows[inside] - before]
-                before = behind
+                before = after
         return vectors

@@ -1,1 +1,1 @@
-"""Text as words and tokens: what every group of steps shares."""
+"""Text as words and tokens, shared by every group of steps."""

@@ -1,11 +1,11 @@
-"""γ as a number or as a percentile of the similarities of all candidate pairs of a task and n.
+"""γ as a number, or as a percentile of the similarities of all candidate pairs of one task and n.
 
-E5's cosines lie between .7 and 1, LaBSE's elsewhere: the same number filters nearly nothing here and nearly all there, "p90"
-keeps the tenth of the pairs that is most alike, whatever the encoder (docs/method.md §2).
+E5's cosines lie between .7 and 1, LaBSE's elsewhere, so one number keeps nearly all pairs of one encoder and nearly none of
+another. "p90" keeps the most similar tenth of the pairs for any encoder (docs/method.md §2).
 
-Similarities are tallied on multiples of 2^-14, which float32 holds exactly: γ of pN is the smallest multiple that at least N
-percent of the candidates do not exceed. So at most 100 - N percent lie strictly above it, and it is the exact order statistic
-rounded up by less than 6.2e-5, in memory that does not grow with the pairs.
+Similarities are counted in bins at multiples of 2^-14, which float32 represents exactly: γ of pN is the smallest multiple that
+at least N percent of the candidates do not exceed. So at most 100 - N percent lie strictly above it. It is the exact order
+statistic, rounded up by less than 6.2e-5, and memory does not grow with the number of pairs.
 """
 
 from __future__ import annotations
@@ -27,47 +27,47 @@ Floats = NDArray[np.float32]
 
 
 def at_most(steps: Ints) -> Floats:
-    """The similarity that a step stands for: step 0 is -1, step 2·STEPS is 1."""
+    """The upper bound of each bin: bin 0 is -1, bin 2·STEPS is 1."""
     return ((steps - STEPS) / STEPS).astype(np.float32)
 
 
 def percentile(gamma: str, similarity: NDArray[Any], candidates: Ints) -> float:
     """γ of "pN" where candidates[i] pairs have a similarity in (similarity[i] - 2^-14, similarity[i]], ascending.
 
-    Without candidates it is 1: nothing lies above it, and nothing is there.
+    1 if there are no candidates.
     """
     below = np.cumsum(candidates)
     total = int(below[-1]) if len(below) else 0
     if not total:
         return 1.0
-    wanted = math.ceil(Fraction(gamma.removeprefix("p")) * total / 100)
-    return float(similarity[np.searchsorted(below, wanted)])
+    rank = math.ceil(Fraction(gamma.removeprefix("p")) * total / 100)
+    return float(similarity[np.searchsorted(below, rank)])
 
 
 def resolve(gamma: str, similarity: NDArray[Any], candidates: Ints, lowest: float, what: str) -> float:
-    """`percentile`; `what` says whose it is.
+    """`percentile`, checked; `what` names the task and n for the error message.
 
-    Raises StudyError if it lies below the lowest γ: pairs between the two were not mined.
+    Raises StudyError if γ lies below the lowest γ: pairs between the two were not mined.
     """
-    found = percentile(gamma, similarity, candidates)
-    if found < lowest:
+    value = percentile(gamma, similarity, candidates)
+    if value < lowest:
         raise StudyError(
-            f"{what}: γ = {gamma} is {found:.4f} here, below lowest_gamma = {lowest:g}, above which pairs were mined; set "
-            f"lowest_gamma to {np.floor(found * 100) / 100:g} or less, or name a higher percentile"
+            f"{what}: γ = {gamma} is {value:.4f} here, below lowest_gamma = {lowest:g}, above which pairs were mined; set "
+            f"lowest_gamma to {np.floor(value * 100) / 100:g} or less, or name a higher percentile"
         )
-    return found
+    return value
 
 
 def resolved(gammas: Mapping[str, float | str], spread: pl.DataFrame | None, lowest: float, task: str) -> dict[str, float]:
-    """γ per n as numbers. `spread`: the table similarities of the task, which percentiles alone need."""
-    found = {}
+    """γ per n as numbers. `spread`: the table similarities, needed only for percentiles."""
+    values = {}
     for order, gamma in gammas.items():
         if spread is None or not isinstance(gamma, str):
             assert not isinstance(gamma, str), f"task {task!r}: γ = {gamma} needs the table similarities"
-            found[order] = gamma
+            values[order] = gamma
             continue
         rows = spread.filter((pl.col("task") == task) & (pl.col("order") == int(order))).sort("at_most")
-        found[order] = resolve(
+        values[order] = resolve(
             gamma, rows["at_most"].to_numpy(), rows["candidates"].to_numpy(), lowest, f"task {task!r}, n = {order}"
         )
-    return found
+    return values

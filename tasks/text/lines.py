@@ -1,6 +1,8 @@
-"""Lines of plain, gzip and zstd files, one at a time, and JSON records in them.
+"""Lines of plain, gzip and zstd files, one at a time, and the JSON records in them.
 
-What is held of a file is bounded, whatever it unpacks to: a line has a longest length, a packed file a largest growth.
+    {"id": "a-17", "text": "The harbour of Velm is deep."}
+
+Memory is bounded whatever a file unpacks to: the length of a line and the growth of a compressed file are limited.
 """
 
 from __future__ import annotations
@@ -20,8 +22,11 @@ from schemas import StudyError
 
 EXCERPT = 200
 STRETCH = 4_000_000
-LONGEST = 1 << 27  # bytes of one line: more is no record but a file without line ends
-UNPACKED, GROWTH = 1 << 28, 400  # a packed file may unpack to so many bytes, or to so many times its own: texts reach 50
+LONGEST = 1 << 27  # bytes of a line; more means a file without line ends
+UNPACKED, GROWTH = (
+    1 << 28,
+    400,
+)  # limits of unpacking: bytes, or times the file's size if that is more; text reaches 50 times
 
 
 @contextmanager
@@ -35,17 +40,17 @@ def open_bytes(path: Path) -> Iterator[BinaryIO]:
             import zstandard
 
             with zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True) as frames:
-                yield io.BufferedReader(_Bounded(_Whole(frames, raw), raw), 1 << 20)  # type: ignore[arg-type,misc]
+                yield io.BufferedReader(_Bounded(_CompleteFrames(frames, raw), raw), 1 << 20)  # type: ignore[arg-type,misc]
         else:
             yield raw
 
 
 class _Bounded(io.RawIOBase):
-    """A packed file that does not unpack without end: a kilobyte of gzip may hold a megabyte, one of zstd thirty."""
+    """A decompressed stream of limited size: a kilobyte of gzip may unpack to a megabyte, one of zstd to thirty."""
 
     def __init__(self, unpacked: Any, raw: BinaryIO) -> None:
         self.unpacked, self.count = unpacked, 0
-        self.most = max(UNPACKED, GROWTH * os.fstat(raw.fileno()).st_size)
+        self.limit = max(UNPACKED, GROWTH * os.fstat(raw.fileno()).st_size)
 
     def readable(self) -> bool:
         return True
@@ -53,38 +58,38 @@ class _Bounded(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         count = int(self.unpacked.readinto(buffer))
         self.count += count
-        if self.count > self.most:
+        if self.count > self.limit:
             raise OSError(
-                f"it unpacks to more than {GROWTH} times its size, which no text does; if it is yours, unpack it first"
+                f"it unpacks to more than {GROWTH} times its size, which text never does; if you trust it, unpack it first"
             )
         return count
 
 
-class _Whole(io.RawIOBase):
-    """A zstd stream that says when it ends in the middle of a frame, which the library passes over in silence."""
+class _CompleteFrames(io.RawIOBase):
+    """A zstd stream that raises EOFError if the file ends in the middle of a frame, which the library ignores."""
 
     def __init__(self, frames: Any, raw: BinaryIO) -> None:
         self.frames, self.raw = frames, raw
-        self.tail = _last_frame_is_whole(raw)
+        self.complete = _last_frame_is_complete(raw)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
         count = int(self.frames.readinto(buffer))
-        if count == 0 and not self.tail:
+        if count == 0 and not self.complete:
             raise EOFError("it ends in the middle of a zstd frame")
         return count
 
 
-def _last_frame_is_whole(raw: BinaryIO) -> bool:
-    """Walk the file's frames block by block, by the sizes in their headers (RFC 8878 §3.1.1), without unpacking."""
+def _last_frame_is_complete(raw: BinaryIO) -> bool:
+    """Walk the file's frames block by block, by the sizes in their headers (RFC 8878 §3.1.1), without decompressing."""
     import zstandard
 
     head = b""
     try:
         while head := raw.read(18):
-            if 0x184D2A50 <= int.from_bytes(head[:4], "little") <= 0x184D2A5F:  # a frame to be skipped
+            if 0x184D2A50 <= int.from_bytes(head[:4], "little") <= 0x184D2A5F:  # a skippable frame
                 length = int.from_bytes(head[4:8], "little")
                 raw.seek(8 - len(head), io.SEEK_CUR)
                 if len(head) < 8 or len(raw.read(length)) < length:
@@ -106,17 +111,16 @@ def _last_frame_is_whole(raw: BinaryIO) -> bool:
                 return False
         return True
     except zstandard.ZstdError:
-        return len(head) == 18  # broken off inside a header; or no zstd at all, which the reader says
+        return len(head) == 18  # shorter: truncated inside a header; else not zstd, which the reader reports
     finally:
         raw.seek(0)
 
 
 def lines(path: Path, piece: int = 0, pieces: int = 1) -> Iterator[tuple[int, bytes]]:
-    """(row, line without its end), rows from 1; a byte order mark is no part of the first.
+    """(row, line without its end), rows from 1; a byte order mark before the first line is dropped.
 
-    Of several pieces only one is read: the lines that begin in every `pieces`-th stretch of STRETCH bytes, so that pieces are
-    as large as each other however well the file packs. Raises StudyError, naming the row reached, where a packed file breaks
-    off.
+    With `pieces` > 1, only the lines that begin in every `pieces`-th stretch of STRETCH bytes are read, so that pieces are
+    equally large however well the file compresses. Raises StudyError with the row reached if a compressed file is truncated.
     """
     row = offset = 0
     try:
@@ -130,8 +134,8 @@ def lines(path: Path, piece: int = 0, pieces: int = 1) -> Iterator[tuple[int, by
                     size, row = len(line), row + bool(line)
                     if size > LONGEST:
                         raise StudyError(
-                            f"{path}: row {row} is longer than {LONGEST:,} bytes; one record per line is read here: "
-                            "put line ends between them, or cut the record"
+                            f"{path}: row {row} is longer than {LONGEST:,} bytes, but a file has one record per line: "
+                            "put line ends between the records, or shorten this one"
                         )
                     if line:
                         yield row, (line.removeprefix(codecs.BOM_UTF8) if row == 1 else line).rstrip(b"\r\n")
@@ -141,16 +145,18 @@ def lines(path: Path, piece: int = 0, pieces: int = 1) -> Iterator[tuple[int, by
     except Exception as error:
         if not breaks_off(error):
             raise
-        raise StudyError(f"{path}: broken off behind row {row}: {error}. Get the file again; nothing was taken.") from None
+        raise StudyError(
+            f"{path}: cannot be read after row {row}: {error}. Get the file again; none of its records were used."
+        ) from None
 
 
 def breaks_off(error: Exception) -> bool:
-    """Whether an error says that a packed file is torn or is none."""
+    """Whether an error means that a compressed file is truncated or damaged."""
     return isinstance(error, (EOFError, OSError, zlib.error)) or type(error).__name__ == "ZstdError"
 
 
 def _skip(source: BinaryIO, size: int) -> tuple[int, int]:
-    """Pass over so many bytes and to the end of the line that is reached; returns bytes and lines passed."""
+    """Skip `size` bytes and the rest of the line reached; returns (bytes, lines) skipped."""
     block = source.read(size)
     passed, ended = len(block), not block or block.endswith(b"\n")
     while not ended:
@@ -162,21 +168,20 @@ def _skip(source: BinaryIO, size: int) -> tuple[int, int]:
 def json_records(
     path: Path, encoding: str = "utf-8", piece: int = 0, pieces: int = 1
 ) -> Iterator[tuple[int, bytes, dict[str, Any] | str]]:
-    """(row, line, the JSON object in it or in words why there is none) for every line of a piece of the file.
+    """(row, line, its JSON object or the reason why it has none) for every line of a piece of the file.
 
-    Raises StudyError for a file that is one JSON array over many lines: a few of them would pass for records.
+    Raises StudyError for a file that is one JSON array over many lines, of which some could pass for records.
     """
     for row, line in lines(path, piece, pieces):
         if row == 1 and line.lstrip().startswith(b"[") and not line.rstrip().endswith(b"]"):
             raise StudyError(
-                f"{path}: row 1 begins a JSON array, and one record per line is read here; "
-                "`jq -c '.[]'` turns the one into the other"
+                f"{path}: row 1 begins a JSON array, but a file has one record per line; convert it with `jq -c '.[]'`"
             )
         yield row, line, json_record(line, encoding)
 
 
 def json_record(line: bytes, encoding: str = "utf-8") -> dict[str, Any] | str:
-    """The JSON object in a line, or in words why there is none."""
+    """The JSON object in a line, or the reason why it has none."""
     if not line.strip():
         return "the line is empty; remove it"
     try:
@@ -185,27 +190,27 @@ def json_record(line: bytes, encoding: str = "utf-8") -> dict[str, Any] | str:
         return f"not valid {encoding.upper()} at byte {getattr(error, 'start', 0)}; convert the file"
     try:
         record = json.loads(text)
-    except (ValueError, RecursionError) as error:  # ValueError: also a number of thousands of digits
+    except (ValueError, RecursionError) as error:  # ValueError includes numbers of thousands of digits
         return f"not valid JSON: {error}"
     return record if isinstance(record, dict) else f"a JSON {type(record).__name__}, not an object with named fields"
 
 
 def excerpt(line: bytes | str) -> str:
-    """The first characters of a record, fit for a table."""
+    """The first characters of a record as valid UTF-8, for a table."""
     text = line[: 4 * EXCERPT].decode("utf-8", "replace") if isinstance(line, bytes) else line
     return text[:EXCERPT].encode("utf-8", "replace").decode("utf-8")
 
 
 def decoded(line: bytes, encoding: str) -> str:
-    """The text of a line; of one that is not in this encoding, with halves of characters in it (see `has_surrogates`)."""
+    """The text of a line; bytes that are not in this encoding become lone surrogates (see `has_surrogates`)."""
     try:
         return line.decode(encoding, "surrogateescape")
-    except UnicodeError:  # encodings with states (iso2022_jp) refuse bytes that no half of a character stands for
+    except UnicodeError:  # stateful encodings (iso2022_jp) reject bytes that have no surrogate
         return line.decode("ascii", "surrogateescape") + "\udcff"
 
 
 def has_surrogates(text: str) -> bool:
-    """Whether a text holds halves of characters (JSON allows them), or stray bytes decoded with `surrogateescape`."""
+    """Whether a text contains lone surrogates (JSON allows them), or bytes decoded with `surrogateescape`."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -214,7 +219,7 @@ def has_surrogates(text: str) -> bool:
 
 
 def text_of(record: dict[str, Any], field: str, *, paragraphs: bool = False) -> tuple[str, str]:
-    """(text, "") or ("", why there is none): the field must be a string with something in it.
+    """(text, "") or ("", reason why there is none): the field must be a non-empty string.
 
     With `paragraphs` it may be a list of strings, which are joined with line breaks.
     """
@@ -228,5 +233,5 @@ def text_of(record: dict[str, Any], field: str, *, paragraphs: bool = False) -> 
     if not value.strip():
         return "", f"field {field!r} is empty"
     if has_surrogates(value):
-        return "", f"field {field!r} holds half of a surrogate pair, which is no character"
+        return "", f"field {field!r} contains half of a surrogate pair, which is not a character"
     return value, ""

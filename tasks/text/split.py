@@ -1,4 +1,4 @@
-"""Seeded choices that depend on a name alone, so that they are the same in every file and on every machine."""
+"""Seeded choices that depend only on a name, so that they are the same in every file and on every machine."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def share_of(seed: int, *words: str) -> float:
 
 
 def in_evaluated_half(split: Mapping[str, Any], record: Mapping[str, Any]) -> bool | str:
-    """Whether a record's key falls into the evaluated share of a split; or in words why the split cannot tell.
+    """Whether a record's key falls into the evaluated share of a split, or the reason why it has no key.
 
-    A record without a key must serve neither half: it could be the evaluated text in another dress.
+    A record without a key must not be used in either half: it could be a copy of an evaluated text.
     """
     value = record.get(split["field"])
-    found = re.search(split["pattern"], value) if isinstance(value, str) else None
-    if found is None or not found.groups() or found.group(1) is None:
+    match = re.search(split["pattern"], value) if isinstance(value, str) else None
+    if match is None or not match.groups() or match.group(1) is None:
         return f"the split's pattern {split['pattern']!r} finds no key in field {split['field']!r}: {brief(value)}"
-    return share_of(split["seed"], found.group(1)) < split["share"]
+    return share_of(split["seed"], match.group(1)) < split["share"]

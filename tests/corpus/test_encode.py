@@ -1,4 +1,4 @@
-"""Words and tokens hold the documents, whole: what is counted later is what stands in the text."""
+"""Words and tokens are the complete documents: what is counted later is what the text contains."""
 
 from collections import Counter
 from pathlib import Path

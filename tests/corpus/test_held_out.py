@@ -1,4 +1,4 @@
-"""Held-out text: a sample of what a study keeps out of its corpus, for novelty beside it."""
+"""Held-out text: a sample of what a study keeps out of its corpus, to compare novelty with."""
 
 from __future__ import annotations
 

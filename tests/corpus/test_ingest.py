@@ -1,4 +1,4 @@
-"""documents + rejects = records read, whatever is in a file (run_step checks that balance on every run)."""
+"""documents + rejects = records read, for any file (run_step checks that balance on every run)."""
 
 import gzip
 import hashlib
@@ -71,14 +71,14 @@ BAD = {
     "field 'text' is a list": b'{"id": "x", "text": ["y"]}',
     "field 'text' is empty": b'{"id": "x", "text": " \\n"}',
     "surrogate": b'{"id": "x", "text": "\\ud83d alone"}',
-    "gives no identifier": b'{"id": "", "text": "y"}',
-    "gives no identifier;": b'{"text": "y"}',
-    "gives no identifier; name": b'{"id": null, "text": "y"}',
-    "gives no identifier; name another": b'{"id": true, "text": "y"}',
-    "gives no identifier; name another field": b'{"id": 1.5, "text": "y"}',
-    "field 'id' holds half": b'{"id": "\\ud800", "text": "y"}',
-    "stands in this file already": b'{"id": "d3", "text": "another text"}',
-    "no language tag": b'{"id": "x", "text": "y", "lang": ["en"]}',
+    "has no identifier": b'{"id": "", "text": "y"}',
+    "has no identifier;": b'{"text": "y"}',
+    "has no identifier; set": b'{"id": null, "text": "y"}',
+    "has no identifier; set another": b'{"id": true, "text": "y"}',
+    "has no identifier; set another field": b'{"id": 1.5, "text": "y"}',
+    "field 'id' contains half": b'{"id": "\\ud800", "text": "y"}',
+    "occurs in an earlier row of this file": b'{"id": "d3", "text": "another text"}',
+    "is not a language tag": b'{"id": "x", "text": "y", "lang": ["en"]}',
 }
 
 
@@ -103,7 +103,7 @@ def test_whole_numbers_are_identifiers_and_7_is_the_same_as_the_text_7(tmp_path)
     records = [{"id": 7, "text": "a"}, {"id": "7", "text": "b"}, {"id": -0, "text": "c"}, {"id": 10**30, "text": "d"}]
     documents, rejects = ingest(tmp_path, {"a.jsonl": jsonl(records)})
     assert [d["id"] for d in documents] == ["7", "0", str(10**30)]
-    assert [(r["row"], "'7' stands in this file already" in r["reason"]) for r in rejects] == [(2, True)]
+    assert [(r["row"], "'7' occurs in an earlier row of this file" in r["reason"]) for r in rejects] == [(2, True)]
 
 
 def test_any_bytes_are_documents_rejects_or_an_error_and_all_are_counted(tmp_path):
@@ -131,18 +131,18 @@ def test_without_an_id_field_the_row_names_the_document(tmp_path):
 
 @pytest.mark.parametrize("kind", ["jsonl.gz", "jsonl.zst"])
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.999])
-def test_a_file_that_breaks_off_is_an_error_that_names_file_and_row(tmp_path, kind, share):
+def test_a_truncated_file_is_an_error_that_names_file_and_row(tmp_path, kind, share):
     records = [{"id": f"d{i}", "text": f"{i * 7919 % 65537:x} {i * i * 31 % 999983:x}" * 8} for i in range(3000)]
     whole = pack(kind, jsonl(records))
-    with pytest.raises(StudyError, match=rf"a\.{kind}.*behind row \d+.*[Gg]et the file again"):
+    with pytest.raises(StudyError, match=rf"a\.{kind}.*after row \d+.*[Gg]et the file again"):
         ingest(tmp_path, {f"a.{kind}": whole[: int(len(whole) * share)]})
 
 
-def test_a_zstd_file_that_breaks_off_between_or_inside_frames_is_seen(tmp_path):
+def test_a_zstd_file_truncated_between_or_inside_frames_is_an_error(tmp_path):
     first, second = (zstandard.ZstdCompressor(write_checksum=True).compress(jsonl(part)) for part in (GOOD[:25], GOOD[25:]))
     assert len(ingest(tmp_path, {"a.jsonl.zst": first + second})[0]) == 50
     for cut in (1, 3, 5, 9, len(second) - 1):
-        with pytest.raises(StudyError, match="behind row 25|behind row 50"):
+        with pytest.raises(StudyError, match="after row 25|after row 50"):
             ingest(tmp_path, {"a.jsonl.zst": first + second[:cut]})
 
 
@@ -219,7 +219,7 @@ def test_a_record_whose_half_cannot_be_told_stays_out(tmp_path):
     assert [r["row"] for r in rejects if "finds no key" in r["reason"]] == [21]
 
 
-def test_planted_shards_are_read_from_beside_their_part(tmp_path):
+def test_planted_shards_are_read_from_the_folder_of_their_part(tmp_path):
     world = Study.model_validate({"name": "t", "corpus": {"planted": {}}})
     labels = [{"kind": "corpus", "source": "planted", "file": f"shard-{i}.jsonl"} for i in (0, 1)]
     parts = tuple(Part("planted_files", f"k{i}", label) for i, label in enumerate(labels))
@@ -297,7 +297,7 @@ def cut_and_whole(tmp_path, monkeypatch, lines):
 
 
 def test_an_id_that_stands_twice_is_refused_alike_in_a_cut_file_and_in_a_whole_one(tmp_path, monkeypatch):
-    """Repeats far apart and side by side, in one piece and in two; a record refused for another reason holds no id."""
+    """Repeats far apart and adjacent, in one chunk and in two; a record rejected for another reason does not claim its id."""
     draw = random.Random(5)
     records = [{"id": f"d{draw.randrange(3_000)}", "text": "x" * draw.randrange(0, 2_000)} for _ in range(3_000)]
     records[7:9] = [{"id": "late", "text": ""}, b"no json"]
@@ -309,7 +309,7 @@ def test_an_id_that_stands_twice_is_refused_alike_in_a_cut_file_and_in_a_whole_o
     ]
     cut, whole = cut_and_whole(tmp_path, monkeypatch, records)
     assert cut == whole
-    repeated = [r["row"] for r in cut[1] if "stands in this file already" in r["reason"]]
+    repeated = [r["row"] for r in cut[1] if "occurs in an earlier row of this file" in r["reason"]]
     assert len(repeated) > 500
     assert repeated[-2:] == [3_002, 3_004]
 

@@ -1,4 +1,4 @@
-"""The planted world says what is true of it, and the text agrees: every count against brute force over the files."""
+"""The truth about the planted corpus agrees with its text: every count against brute force over the files."""
 
 from __future__ import annotations
 

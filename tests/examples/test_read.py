@@ -376,7 +376,7 @@ def test_a_packed_file_that_breaks_off_is_an_error_for_every_reader(tmp_path, re
     packed = (gzip.compress if kind == "gz" else zstandard.compress)(fifty(reader))
     examples, rejects, _ = read_any(tmp_path / "whole", reader, packed, f"a.{kind}")
     assert examples and len(examples) + len(rejects) == 100
-    with pytest.raises(StudyError, match=rf"a\.{kind}: broken off"):
+    with pytest.raises(StudyError, match=rf"a\.{kind}: cannot be read"):
         read_any(tmp_path / "torn", reader, packed[:-5], f"a.{kind}")
 
 

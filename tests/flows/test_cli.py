@@ -174,7 +174,7 @@ def test_a_broken_input_fails_with_its_place_and_the_command_that_goes_on(folder
         states = steps(folder)
     finally:
         bad.unlink()
-    assert "c.jsonl.gz: broken off behind row 0" in printed
+    assert "c.jsonl.gz: cannot be read after row 0" in printed
     assert "--from ingest" in printed
     assert states["ingest"]["state"] == "failed"
     assert "Traceback" not in printed

@@ -100,7 +100,7 @@ def test_a_placebo_of_files_counts_as_the_corpus_does(tmp_path: Path) -> None:
     for table in ("pair_counts", "ngram_stats"):
         assert read_rows(tmp_path, placebo[table]) == read_rows(tmp_path, expected[table])
     assert [r["reason"] for r in read_rows(tmp_path, placebo["document_rejects"])] == [
-        "the id 'd0' stands in this file already"
+        "the id 'd0' occurs in an earlier row of this file"
     ]
 
 

@@ -1,4 +1,4 @@
-"""A few words as a corpus in parts, and brute-force answers to what is counted in it."""
+"""A small corpus in parts, and brute-force counts."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def occurrences(ngram: Sequence, documents: Sequence[Sequence]) -> int:
 
 
 def documents_with(documents: Sequence[Sequence], *ngrams: Sequence) -> list[int]:
-    """The documents that hold all of these n-grams."""
+    """The documents that contain all of these n-grams."""
     return [i for i, d in enumerate(documents) if all(places(g, d) for g in ngrams)]
 
 

@@ -1,4 +1,4 @@
-"""What is wrong is said, with its place and a remedy; what is odd has one meaning: every such input, for every way in.
+"""Wrong input is an error with place and remedy; unusual input has one meaning, for every way to count.
 
 |                               | count        | query          | infinigram    | index and scan        | `taskgram count`         |
 |-------------------------------|--------------|----------------|---------------|-----------------------|--------------------------|
@@ -6,7 +6,7 @@
 | another tokenizer or analyzer | error        | error          | error         | error                 | its words are not there  |
 | longer than any document      | no n-grams   | 0              | backs off     | 0                     | 0                        |
 | empty                         | no orders    | error          | no examples   | error                 | error                    |
-| separator inside              | –            | error          | stands nowhere| error; token: 0       | separates words          |
+| separator inside              | –            | error          | does not occur| error; token: 0       | separates words          |
 | twice                         | –            | answered twice | answered twice| answered twice        | answered twice           |
 | pair of one n-gram            | –            | its documents  | –             | its documents         | its documents            |
 """
@@ -28,7 +28,7 @@ from schemas import CONTRACTS, StudyError
 from tasks.ngrams.count.count import COUNT
 from tasks.ngrams.index import INDEX
 from tasks.ngrams.infinigram import INFINIGRAM
-from tasks.ngrams.lookup import Corpus, Index, Scan
+from tasks.ngrams.lookup import CorpusLookup, Index, Scan
 from tasks.ngrams.query.query import QUERY
 from tasks.ngrams.query.scan import PairQueries, PartCounter, encode
 from tasks.step import Step, Work, keyed
@@ -124,7 +124,7 @@ def test_parts_of_the_same_tokenizer_and_analyzer_are_read(tmp_path: Path, unit:
 
 # -- questions to a corpus ---------------------------------------------------------------------------------------------
 @pytest.fixture(params=["index", "scan"])
-def corpus(request: pytest.FixtureRequest, tmp_path: Path) -> Corpus:
+def corpus(request: pytest.FixtureRequest, tmp_path: Path) -> CorpusLookup:
     tables, store = tables_of("words", tmp_path), Store(str(tmp_path))
     if request.param == "scan":
         return Scan(store, tables["words"], tables["vocabulary"])
@@ -146,7 +146,7 @@ def counter(root: Path, ngrams: list[str]) -> PartCounter:
     )
 
 
-def test_an_ngram_longer_than_any_document_stands_nowhere(tmp_path: Path, corpus: Corpus, tokens: Index) -> None:
+def test_an_ngram_longer_than_any_document_does_not_occur(tmp_path: Path, corpus: CorpusLookup, tokens: Index) -> None:
     long = " ".join(["zoo", "ape"] * 20)
     assert corpus.ask([long, "ape"]).together == 0
     assert corpus.count(long).occurrences == 0
@@ -158,33 +158,35 @@ def test_an_ngram_longer_than_any_document_stands_nowhere(tmp_path: Path, corpus
     assert read_rows(tmp_path / "count", run_step(COUNT, study, tmp_path / "count", tables)["ngram_counts"]) == []
 
 
-def test_an_empty_query_is_an_error(tmp_path: Path, corpus: Corpus, tokens: Index) -> None:
-    with pytest.raises(StudyError, match="n-gram 2 is empty: it has at least one word"):
+def test_an_empty_query_is_an_error(tmp_path: Path, corpus: CorpusLookup, tokens: Index) -> None:
+    with pytest.raises(StudyError, match="n-gram 2 is empty; give at least one word"):
         corpus.ask(["ape", ""])
-    with pytest.raises(StudyError, match="no n-gram was asked about"):
+    with pytest.raises(StudyError, match="give at least one n-gram"):
         corpus.together([])
     with pytest.raises(StudyError, match="n-gram 1 is empty"):
         tokens.counts([[], [0]])
-    with pytest.raises(StudyError, match="the n-gram '' is not written as words"):
+    with pytest.raises(StudyError, match="the n-gram '' is not normalised words"):
         counter(tmp_path / "query", ["ape", ""])
 
 
 @pytest.mark.parametrize("wrong", SEPARATED)
-def test_a_separator_inside_an_ngram_of_words_is_an_error_that_shows_it(tmp_path: Path, corpus: Corpus, wrong: str) -> None:
+def test_a_separator_inside_an_ngram_of_words_is_an_error_that_shows_it(
+    tmp_path: Path, corpus: CorpusLookup, wrong: str
+) -> None:
     with pytest.raises(StudyError, match=re.escape(f"{wrong!r}: not normalised words with one space between")):
         corpus.count(wrong)
-    with pytest.raises(StudyError, match=re.escape(f"the n-gram {wrong!r} is not written as words with one space between")):
+    with pytest.raises(StudyError, match=re.escape(f"the n-gram {wrong!r} is not normalised words with one space between")):
         encode(pa.array(["ape", wrong], pa.large_string()), pa.array(["ape", "zoo"], pa.large_string()))
 
 
-def test_what_separates_nothing_inside_a_word_is_no_error(corpus: Corpus) -> None:
+def test_what_separates_nothing_inside_a_word_is_no_error(corpus: CorpusLookup) -> None:
     words = ["o'clock", "3.14", "1,000", "é", "漢", "straße"]
     assert [corpus.count(word).occurrences for word in words] == [0] * len(words)
     ids, _, _ = encode(pa.array(words, pa.large_string()), pa.array(words, pa.large_string()))
     assert ids.tolist() == list(range(len(words)))
 
 
-def test_the_token_that_separates_documents_stands_in_none(tmp_path: Path, tokens: Index) -> None:
+def test_the_token_that_separates_documents_is_in_none(tmp_path: Path, tokens: Index) -> None:
     assert tokens.counts([[4], [2, 4, 0], [1, 4]]).tolist() == [0, 0, 0]
     assert tokens.continuations([4]) == []
     tables = write_inputs(tmp_path / "i", ["abc", "ab"], [("abc", "", "a")], 1)
@@ -195,14 +197,14 @@ def test_the_token_that_separates_documents_stands_in_none(tmp_path: Path, token
     )
 
 
-def test_queries_and_pairs_may_repeat_themselves(tmp_path: Path, corpus: Corpus) -> None:
+def test_queries_and_pairs_may_repeat_themselves(tmp_path: Path, corpus: CorpusLookup) -> None:
     twice = corpus.ask(["zoo", "ape", "zoo"], 9)
     assert twice.counted[0] == twice.counted[2] and twice.counted[0].occurrences == 3
     number, places = corpus.together(["zoo", "zoo"], 9)
     assert number == len(places) == 2
     found = counter(tmp_path / "query", ["zoo", "ape", "zoo"]).count(PairQueries(np.array([[0, 1], [2, 1], [0, 0], [0, 2]])))
     assert found.occurrences.tolist() == [3, 3, 3]
-    assert found.pairs.tolist() == [2, 2, 2, 2], "a pair of one n-gram with itself is in every document that holds it"
+    assert found.pairs.tolist() == [2, 2, 2, 2], "a pair of one n-gram with itself is in every document that contains it"
     assert counts(run(tmp_path / "step", DOCUMENTS, [("zoo", "zoo"), ("ape", "zoo")])) == {
         ("zoo", "zoo"): 2,
         ("ape", "zoo"): 2,

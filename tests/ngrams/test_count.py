@@ -1,4 +1,4 @@
-"""`count`: all n-grams of a corpus, whatever parts it lies in, however little memory there is."""
+"""`count`: all n-grams of a corpus, for any division into parts and any amount of memory."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_many_passes_write_the_same_bytes_as_one(tmp_path, in_small, min_count):
 def test_ids_that_do_not_fit_in_a_number_with_their_row_count_the_same(tmp_path, monkeypatch, bits, orders):
     settings = {"all_orders": orders, "min_count": 2, "buckets": 2}
     fits = count(ZIPF, 2, tmp_path / "fits", **settings)
-    monkeypatch.setattr("tasks.ngrams.count.bucket.NUMBER", bits)
+    monkeypatch.setattr("tasks.ngrams.count.bucket.KEY_BITS", bits)
     not_so = count(ZIPF, 2, tmp_path / "not", **settings)
     assert bytes_of(tmp_path / "fits", fits, "ngram_counts") == bytes_of(tmp_path / "not", not_so, "ngram_counts")
 
@@ -145,7 +145,7 @@ def test_little_memory_means_many_passes(tmp_path, in_small):
 def test_blocks_of_documents_are_joined(tmp_path, monkeypatch):
     documents = [list("abab"), list("ba"), list("abc")] * 5
     monkeypatch.setattr("tasks.ngrams.count.count.IDS_AT_ONCE", 10)
-    monkeypatch.setattr("tasks.ngrams.query.scan.DOCUMENTS_AT_ONCE", 2)
+    monkeypatch.setattr("tasks.ngrams.corpus_parts.DOCUMENTS_AT_ONCE", 2)
     found = counted(documents, 1, tmp_path, all_orders=[2, 3], min_count=1)
     assert found == {n: brute_force(documents, n) for n in (2, 3)}
 
@@ -183,7 +183,7 @@ def test_an_id_beyond_the_vocabulary_names_the_part_and_the_row(tmp_path):
     tables = write_corpus(tmp_path, [["a", "b"], ["b", "a", "b"]])
     labels = tables["words"][0].labels
     bad = write_part(tmp_path, "words", {"document": [0, 1, 2], "ids": [[0, 1], [], [1, 7, 0]]}, labels)
-    with pytest.raises(StudyError, match=r"words-.*parquet: row 2: id 7 is not one of the vocabulary's 2"):
+    with pytest.raises(StudyError, match=r"words-.*parquet: row 2: id 7 is not in the vocabulary of 2"):
         run_step(COUNT, make_study(), tmp_path, tables | {"words": (bad,)})
 
 

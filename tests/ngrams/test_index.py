@@ -1,4 +1,4 @@
-"""The index answers exactly what a reader with patience would: every function against brute force over small corpora."""
+"""The index is exact: every function against brute force over small corpora."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def build(documents: Sequence[Sequence[int]], shards: int = 1) -> list[kernels.S
 
 
 def followed(context: Sequence[int], documents: Sequence[Sequence[int]]) -> Counter[int]:
-    """What stands behind a context, by looking at every place."""
+    """What follows a context, by checking every position."""
     n = len(context)
     return Counter(d[i + n] for d in documents for i in range(len(d) - n) if list(d[i : i + n]) == list(context))
 
@@ -171,7 +171,7 @@ def test_index_and_scan_give_the_same_answers_and_both_are_right(
 
 
 def test_parts_with_other_vocabularies_add_up(tmp_path: Path) -> None:
-    """`b` has another id in each part, and stands in but two of three."""
+    """`b` has another id in each part, and occurs in only two of three."""
     index, scan = make(tmp_path, [["a", "b", "b"], ["b", "c"], ["c", "a"]], 3)
     assert index.count("b") == scan.count("b") and index.count("b").occurrences == 3
     assert index.documents("c", 5) == scan.documents("c", 5)
@@ -185,7 +185,7 @@ def test_parts_with_other_vocabularies_add_up(tmp_path: Path) -> None:
 
 def test_a_large_part_is_cut_into_shards_between_documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     documents = [["a"], ["a", "b", "a"], [], ["b"], ["a", "b", "c", "a", "b"], ["a"]]
-    monkeypatch.setattr(index_step, "MOST", 4)
+    monkeypatch.setattr(index_step, "LARGEST", 4)
     tables = write_corpus(tmp_path, documents)
     found = run_step(INDEX, make_study(counting={"index": True}), tmp_path, {**tables, "tokens": ()})
     rows = read_rows(tmp_path, found["ngram_index"])
@@ -215,7 +215,7 @@ def test_tokens_are_indexed_too_and_mean_the_same_in_every_part(tmp_path: Path) 
     assert index.continuations([6]) == [(7, 2)]
     assert tuple(index.infinigram([5, 6], 7)) == (2, 1, 1, 2, 1, 1)
     for wrong in ([10], [-1], "a word"):
-        with pytest.raises(StudyError, match="is no token id from 0 to 9"):
+        with pytest.raises(StudyError, match="is not a token id from 0 to 9"):
             index.count(wrong)
 
 
@@ -240,7 +240,7 @@ def test_questions_without_a_word_and_lost_files_are_named(tmp_path: Path) -> No
             corpus.ask(["a", ""])
         with pytest.raises(StudyError, match="one space between"):
             corpus.count("a  b")
-        with pytest.raises(StudyError, match="no n-gram"):
+        with pytest.raises(StudyError, match="give at least one n-gram"):
             corpus.together([])
     with pytest.raises(StudyError, match="n-gram 1 is empty"):
         index.counts([""])

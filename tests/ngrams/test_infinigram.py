@@ -1,4 +1,4 @@
-"""`infinigram`: the longest suffix of the context that stands in the corpus, by brute force over the tokens."""
+"""`infinigram`: the longest suffix of the context that occurs in the corpus, by brute force over the tokens."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def run(corpus, examples, parts, longest, root, merges=()):
 
 
 def followed(suffix, corpus):
-    """How often the suffix stands with a character behind it; the empty one stands before every character."""
+    """How often a character follows the suffix; the empty suffix precedes every character."""
     return sum(i + len(suffix) < len(d) for d in corpus for i in (places(suffix, d) if suffix else range(len(d))))
 
 
@@ -150,7 +150,7 @@ def test_counts_equal_brute_force_for_any_number_of_parts(corpus, examples, part
 def test_the_index_answers_as_the_step_does(corpus, examples, parts, longest, most):
     """Two ways to the same numbers that share no code: a trie of contexts, read in one pass, and suffix arrays."""
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(index_step, "MOST", most)
+        patch.setattr(index_step, "LARGEST", most)
         root = Path(folder)
         inputs = write_inputs(root, corpus, examples, parts)
         rows = read_rows(
@@ -172,7 +172,7 @@ def test_a_token_that_begins_in_the_prompt_belongs_to_the_continuation(tmp_path)
 
 def test_no_suffix_spans_two_documents(tmp_path):
     rows = run(["ab", "c"], [("ab", "", "c")], 1, 4, tmp_path)
-    # "ab" and "b" stand only at the end of a document, where no token follows them: the empty suffix remains
+    # "ab" and "b" occur only at the end of a document, where no token follows them: the empty suffix remains
     assert [(r["suffix"], r["numerator"], r["denominator"]) for r in rows] == [(0, 1, 3)]
 
 
@@ -215,7 +215,7 @@ def test_a_token_beyond_the_vocabulary_is_an_error_that_names_part_and_row(tmp_p
 
 # -- memory --------------------------------------------------------------------------------------------------------
 def part_of(root, inputs, memory, longest=64):
-    """The part's path and the passes it took, when the job may hold that much."""
+    """The part's path and the passes it took, with that much memory."""
     store, stage = Store(str(root)), INFINIGRAM.stages[0]
     (job,) = stage.plan(make_study(counting={"longest_suffix": longest}), inputs)
     planned = keyed(INFINIGRAM, 0, replace(job, memory=memory))
@@ -262,12 +262,12 @@ def test_row_groups_are_whole_however_few_texts_are_asked_at_once(tmp_path):
 def test_a_trie_keeps_to_its_memory_or_says_that_it_is_full(corpus, asked, memory):
     (ids, offsets), (text, ends) = (flat([[LETTERS.index(c) for c in d] for d in texts]) for texts in (corpus, asked))
     begins = np.zeros(len(asked), np.int64)
-    bound, free = (context_kernels.ask(text, ends, begins, 8, most) for most in (memory, None))
+    bound, free = (context_kernels.build_context_trie(text, ends, begins, 8, most) for most in (memory, None))
     context_kernels.scan_contexts(ids, offsets, free)
     context_kernels.scan_contexts(ids, offsets, bound)
     assert not free.full
     smallest = 16 * context_kernels._SLOT_BYTES * 3 // 2  # below which no table goes
     assert (bound.table.nbytes + bound.bits.nbytes) * 3 // 2 <= max(memory, smallest)
     if not bound.full:
-        answers = [context_kernels.answers(ends, begins, trie).tolist() for trie in (bound, free)]
+        answers = [context_kernels.suffix_counts(ends, begins, trie).tolist() for trie in (bound, free)]
         assert answers[0] == answers[1]

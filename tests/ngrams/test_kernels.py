@@ -23,20 +23,6 @@ def pieces(corpus: list[list[int]], size: int):
         yield (*flat(corpus[base : base + size]), base)
 
 
-@settings(max_examples=80, deadline=None)
-@given(corpora)
-def test_every_ngram_is_counted_once_and_in_order(corpus):
-    flat_ids, offsets = flat(corpus)
-    prefix = np.zeros(len(flat_ids), np.int32)
-    for order in range(1, 5):
-        first, found, documents = ngram_kernels.count_all(prefix, flat_ids, offsets, order)
-        grams = [tuple(flat_ids[i : i + order].tolist()) for i in first]
-        expected = sorted({tuple(d[i : i + order]) for d in corpus for i in range(len(d) - order + 1)})
-        assert grams == expected
-        assert found.tolist() == [occurrences(g, corpus) for g in grams]
-        assert documents.tolist() == [len(documents_with(corpus, g)) for g in grams]
-
-
 def scan(corpus, asked, size):
     trie, same = ngram_kernels.build_trie(*flat(asked))
     assert same.tolist() == [asked.index(q) for q in asked]
@@ -58,7 +44,7 @@ def test_given_ngrams_are_counted_as_by_hand_however_the_corpus_is_cut(corpus, a
 
 
 def test_long_documents_and_many_short_ones_are_read_in_blocks_without_a_seam():
-    """More ids than a block holds: n-grams that lie across its end, documents of every length, the last one longest."""
+    """More ids than a block: n-grams that cross its end, documents of every length, the last one longest."""
     rng = np.random.default_rng(1)
     corpus = [rng.integers(0, 3, n).tolist() for n in [0, 0, 1, *rng.integers(0, 9, 900), 5_000, 0, 3, 2_047, 2_049]]
     asked = [tuple(q) for n in (1, 2, 4, 7) for q in np.unique(rng.integers(0, 3, (12, n)), axis=0).tolist()]
@@ -139,7 +125,7 @@ def test_pairs_count_documents_with_both_and_keep_those_with_the_smallest_hashes
 
 
 def test_an_ngram_with_many_partners_is_joined_through_the_documents_own_ngrams():
-    """200 partners, of which a document holds few: the other way through the join, with both directions of a pair."""
+    """200 partners, of which a document contains few: the other way through the join, with both directions of a pair."""
     rng = np.random.default_rng(0)
     asked = [(i,) for i in range(201)]
     pairs = np.array([(0, i) for i in range(201)] + [(i, 0) for i in range(1, 201)], np.int32)
@@ -153,12 +139,12 @@ def test_an_ngram_with_many_partners_is_joined_through_the_documents_own_ngrams(
 
 @settings(max_examples=150, deadline=None)
 @given(corpora, asked_texts, st.integers(1, 5), st.integers(1, 4), st.data())
-def test_contexts_are_counted_with_a_token_behind_them_in_their_document(corpus, texts, longest, size, data):
+def test_contexts_are_counted_if_a_token_follows_in_their_document(corpus, texts, longest, size, data):
     begins = np.array([data.draw(st.integers(0, len(t) - 1)) for t in texts], np.int64)
-    asked = context_kernels.ask(*flat(texts), begins, longest)
+    asked = context_kernels.build_context_trie(*flat(texts), begins, longest)
     for piece_ids, offsets, _ in pieces(corpus, size):
         context_kernels.scan_contexts(piece_ids, offsets, asked)
-    found = context_kernels.answers(flat(texts)[1], begins, asked)
+    found = context_kernels.suffix_counts(flat(texts)[1], begins, asked)
     expected = []
     for number, (text, begin) in enumerate(zip(texts, begins, strict=True)):
         for at in range(begin, len(text)):
@@ -172,16 +158,16 @@ def test_contexts_are_counted_with_a_token_behind_them_in_their_document(corpus,
 
 
 def test_the_trie_of_contexts_grows_with_what_the_corpus_holds_of_them():
-    """A text the corpus does not have costs a few nodes a position, one it has a node for each suffix that stands in it."""
+    """A text that the corpus lacks costs a few nodes per position; one that it has, a node per suffix that occurs."""
     rng = np.random.default_rng(2)
     text, longest = rng.integers(0, 1_000, 500).tolist(), 300
     begins = np.array([0])
-    asked = context_kernels.ask(*flat([text]), begins, longest)
+    asked = context_kernels.build_context_trie(*flat([text]), begins, longest)
     before = asked.nodes
     assert before < 4 * len(text)
     context_kernels.scan_contexts(*flat([text, [1, 2], text]), asked)
     assert asked.nodes > 100 * before  # the table has grown more than once
-    rows = context_kernels.answers(flat([text])[1], begins, asked)
+    rows = context_kernels.suffix_counts(flat([text])[1], begins, asked)
     wide = rows[(rows[:, 1] == 450) & (rows[:, 2] == 300)]
     assert wide[:, 3:].tolist() == [[2, 2]]
     assert len(rows[rows[:, 1] == 450]) == longest + 1
@@ -196,20 +182,18 @@ def slot_of(key: int, shift: int) -> int:
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 15), st.integers(0, 15), st.randoms(use_true_random=False))
 def test_keys_that_all_collide_are_found_in_a_table_with_one_empty_slot(full, slot, random):
-    size, shift = ngram_kernels.slots_for(1)
-    assert size == 16
-    inverse = pow(0x9E3779B97F4A7C15, -1, 2**64)
-    here = ((slot << 60 | low) * inverse & MASK for low in iter(lambda: random.getrandbits(59), None))
-    same = list(dict.fromkeys(key for key, _ in zip((k for k in here if k < 2**63), range(2 * full), strict=False)))
+    table = np.zeros(16, context_kernels.NODE)
+    table["key"] = -1
+    draws = iter(lambda: np.int64(random.getrandbits(62)), None)
+    colliding = (key for key in draws if context_kernels._home(table, key) == slot)
+    same = list(dict.fromkeys(key for key, _ in zip(colliding, range(2 * full), strict=False)))
     inside, outside = same[:full], same[full:]
-    assert {slot_of(key, shift) for key in same} == {slot}
-    keys = np.full(size, -1, np.int64)
     for key in inside:
-        at = ngram_kernels._find(keys, shift, np.int64(key))
-        assert keys[at] == -1
-        keys[at] = key
-    assert [int(keys[ngram_kernels._find(keys, shift, np.int64(key))]) for key in inside] == inside
-    assert all(keys[ngram_kernels._find(keys, shift, np.int64(key))] == -1 for key in outside)
+        at = context_kernels._slot(table, key)
+        assert table["key"][at] == -1
+        table["key"][at] = key
+    assert [table["key"][context_kernels._slot(table, key)] for key in inside] == inside
+    assert all(table["key"][context_kernels._slot(table, key)] == -1 for key in outside)
 
 
 @settings(max_examples=200, deadline=None)
@@ -242,9 +226,7 @@ def test_nothing_asked_of_nothing():
     assert len(same) == len(records) == 0
     empty = np.empty(0, np.int64)
     assert len(scan_kernels.no_pairs().entries) == 0
-    prefix = np.empty(0, np.int32)
-    assert [len(a) for a in ngram_kernels.count_all(prefix, *flat([[], []]), 1)] == [0, 0, 0]
-    asked = context_kernels.ask(*nothing, empty, 4)
+    asked = context_kernels.build_context_trie(*nothing, empty, 4)
     context_kernels.scan_contexts(*one, asked)
     assert asked.tokens == 2  # the empty suffix
-    assert context_kernels.answers(nothing[1], empty, asked).shape == (0, 5)
+    assert context_kernels.suffix_counts(nothing[1], empty, asked).shape == (0, 5)

@@ -1,4 +1,4 @@
-"""`novelty`: which n-grams and aligned pairs of a generation the corpus has never said, against brute force."""
+"""`novelty`: which n-grams and aligned pairs of a generation are absent from the corpus, against brute force."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tasks.ngrams import novelty_scan
 from tasks.ngrams.novelty_scan import NOVELTY
 from tasks.step import keyed, run_job
 from tasks.storage.store import Part, Store
-from tasks.text.encoders import ngram_encoders as encoder
+from tasks.text.encoders import ngram_encoders
 from tests.ngrams.corpus import documents_with, make_study, write_corpus
 from tests.support import read_rows, run_step, write_part
 
@@ -122,8 +122,9 @@ def aligned(study, source, target):
         if study.tasks[0].whole_answer:
             ys = [" ".join(target)] if target else []
         if xs and ys:
-            options = encoder.encoder_settings(study.encoder)
-            cosines = encoder.encode(options, mine, "input", xs) @ encoder.encode(options, mine, "output", ys).T
+            options = ngram_encoders.encoder_settings(study.encoder)
+            fitted = ngram_encoders.fit(options, mine)
+            cosines = fitted.encode("input", xs) @ fitted.encode("output", ys).T
             found |= {
                 (n, xs[i], ys[j])
                 for i, j in np.argwhere(cosines > TASK["lowest_gamma"])
@@ -139,7 +140,7 @@ def aligned(study, source, target):
     st.integers(1, 3),
     st.sampled_from(["whole", "ngrams"]),
 )
-def test_novel_is_what_no_document_holds(documents, examples, parts, answer):
+def test_novel_is_what_no_document_contains(documents, examples, parts, answer):
     study = study_of(answer=answer)
     said = {"reference": [e[1] for e in examples], "a": [e[2] for e in examples], "b": [e[3] for e in examples]}
     with tempfile.TemporaryDirectory() as folder:
@@ -172,8 +173,10 @@ def test_the_encoder_aligns_what_was_mined_so_that_pairs_are_really_tested():
 def test_a_task_s_encoder_is_learnt_once_and_is_never_another_task_s(tmp_path, monkeypatch):
     """Two models of one task, then a task with other mining examples, then the first task again."""
     learnt = []
-    monkeypatch.setattr(encoder, "fit", lambda options, mine, fit=encoder.fit: learnt.append(mine) or fit(options, mine))
-    monkeypatch.setattr(novelty_scan, "_learnt", {})
+    monkeypatch.setattr(
+        ngram_encoders, "fit", lambda options, mine, fit=ngram_encoders.fit: learnt.append(mine) or fit(options, mine)
+    )
+    monkeypatch.setattr(novelty_scan, "_fitted", {})
     one = write_corpus(tmp_path, [["ape"]]) | write_tasks(
         tmp_path, [(["ape"], ["uno"])], {"a": [["uno", "tres"]], "b": [["tres"]]}
     )

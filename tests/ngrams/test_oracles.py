@@ -1,7 +1,7 @@
-"""On real text the index agrees with infini-gram and tokengrams, and differs from them just where they are known to differ.
+"""On real text the index agrees with infini-gram and tokengrams, and differs from them only where they are known to differ.
 
 infini-gram (arXiv 2401.17377) counts an occurrence that ends its document among those that something follows: its ∞-gram
-denominators hold the document separators, and it may take a suffix behind which only separators stand. tokengrams knows no
+denominators hold the document separators, and it may use a suffix that only separators follow. tokengrams knows no
 documents: its n-grams run on from one into the next. With a token of its own between documents it cannot.
 """
 
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.skipif(
 
 
 class Sample(NamedTuple):
-    """Documents of a dictionary as Pythia's tokens, their index, n-grams that stand there, and some that hardly do."""
+    """Documents of a dictionary as Pythia's tokens, their index, n-grams that occur in them, and some that hardly do."""
 
     documents: list[list[int]]
     index: kernels.Suffixes
@@ -99,8 +99,8 @@ def test_counts_are_infini_grams(sample: Sample, infini_gram) -> None:
 
 
 def test_infinigram_counts_are_infini_grams_but_for_the_ends_of_documents(sample: Sample, infini_gram) -> None:
-    """Full back-off is ours alone; compared is the longest suffix that stands, its count, and how often the token follows."""
-    ends = [d[-6:] for d in sample.documents]  # behind some suffixes of these stands only a separator
+    """Only our index has full back-off; compared are the longest suffix that occurs, its count, and how often the token follows."""
+    ends = [d[-6:] for d in sample.documents]  # only a separator follows some of their suffixes
     texts = [ngram for ngram in sample.asked if len(ngram) > 1] + [[*end, 187] for end in ends]
     ids, offsets = flat(texts)
     ours = kernels.infinigram([sample.index], [ids], offsets)

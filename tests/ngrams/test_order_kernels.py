@@ -1,4 +1,4 @@
-"""One order alone, counted by sorting numbers: the same answers as reading every n-gram of every document."""
+"""A single order counted by sorting numbers: the same counts as reading every n-gram of every document."""
 
 from __future__ import annotations
 

@@ -211,7 +211,7 @@ def test_overlapping_ngrams_stand_together(tmp_path):
 
 
 def shortest(x, y, document):
-    """Words of the shortest stretch of a document that holds both n-grams."""
+    """Words of the shortest passage of a document with both n-grams."""
     stretches = [(min(i, j), max(i + len(x), j + len(y))) for i in places(x, document) for j in places(y, document)]
     return min((end - begin for begin, end in stretches), default=None)
 
@@ -235,7 +235,7 @@ def test_an_ngram_paired_with_itself_needs_one_occurrence(tmp_path):
 
 
 def part_of(root, study, inputs, memory):
-    """The bytes of the scan's parts when the job may hold that much, and how often it read its part."""
+    """The bytes of the scan's parts with that much memory, and how often it read its part."""
     store, stage = Store(str(root)), QUERY.stages[0]
     tables = {t: inputs.get(t, ()) for t in QUERY.reads}
     (planned,) = [keyed(QUERY, 0, replace(job, memory=memory)) for job in stage.plan(study, tables)]
@@ -284,7 +284,7 @@ def test_an_id_beyond_the_vocabulary_is_an_error_that_names_part_and_row(tmp_pat
         run_step(QUERY, make_study(), tmp_path, inputs | {"words": (broken,)})
 
 
-def test_an_ngram_longer_than_any_document_stands_nowhere(tmp_path):
+def test_an_ngram_longer_than_any_document_does_not_occur(tmp_path):
     rows = run(tmp_path, [["ape", "zoo"]], [("ape " * 8 + "ape", "zoo")])
     assert counts(rows) == {("ape " * 8 + "ape", "zoo"): 0}
 
@@ -407,7 +407,7 @@ def test_only_pairs_that_stand_in_one_evaluated_example_keep_documents(tmp_path)
 
 @pytest.mark.parametrize("at_once", [1, 7])
 def test_pairs_of_evaluated_examples_are_found_some_examples_at_a_time(tmp_path, monkeypatch, at_once):
-    """A template's n-gram stands in every example, and in a pair with every answer."""
+    """A template's n-gram is in every example, and in a pair with every answer."""
     monkeypatch.setattr("tasks.ngrams.query.query.PRODUCTS_AT_ONCE", at_once)
     answers = [f"a{i}" for i in range(9)]
     examples = [(["what is", "x"], [answer], "", "z") for answer in answers[:6]] + [(["what is"], [], "", "z")]
@@ -494,12 +494,12 @@ def test_pairs_of_variants_are_counted_as_exactly_as_the_studys_own(documents, m
             moved = Part("task_grams", f"{part.key}-{name}", {"task": "t", "variant": name})
             Path(Store(str(root)).part_path(moved)).write_bytes(Path(Store(str(root / name)).part_path(part)).read_bytes())
             tables["task_grams"] = (*tables["task_grams"], moved)
-        beside = run_step(QUERY, study, root, tables)
+        with_variants = run_step(QUERY, study, root, tables)
         for contract in QUERY.writes:
-            own = [p for p in beside[contract.name] if not p.variant]
+            own = [p for p in with_variants[contract.name] if not p.variant]
             assert [p.key for p in own] == [p.key for p in alone[contract.name]], "nothing is computed again"
-            assert {p.variant for p in beside[contract.name]} == {"", "all"}
-        of_variants = {t: tuple(p for p in parts if p.variant) for t, parts in beside.items()}
+            assert {p.variant for p in with_variants[contract.name]} == {"", "all"}
+        of_variants = {t: tuple(p for p in parts if p.variant) for t, parts in with_variants.items()}
         counted = {
             (r["input_ngram"], r["output_ngram"]): r["documents"] for r in read_rows(root, of_variants["pair_counts"])
         }

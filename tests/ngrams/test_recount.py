@@ -1,4 +1,4 @@
-"""The clean recount: counts without the documents that hold test text, against brute force."""
+"""Clean counts: counts without contaminated documents, against brute force."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pairs_of = st.lists(st.tuples(ngrams_of, ngrams_of), max_size=4, unique=True)
 
 
 def recounted(root, documents, tasks, parts=1, **counting):
-    """tasks: name → (mined pairs, evaluated texts). The n-grams of all pairs stand in each evaluated example."""
+    """tasks: name → (mined pairs, evaluated texts). Each evaluated example has the n-grams of all pairs."""
     tables = write_corpus(root, documents, parts)
     for name, (mined, texts) in tasks.items():
         own = [list(dict.fromkeys(side)) for side in zip(*mined, strict=True)] if mined else [[], []]
@@ -66,8 +66,8 @@ def test_counts_without_contaminated_documents_equal_brute_force(documents, one,
     assert [tuple(r.values()) for r in found["clean_ngram_stats"]] == stats
 
 
-def test_a_document_is_contaminated_for_the_task_whose_text_it_holds(tmp_path):
-    """Task a's question stands in the second document; task b counts it all the same."""
+def test_a_document_is_contaminated_for_the_task_whose_text_it_contains(tmp_path):
+    """The second document contains task a's question; task b still counts it."""
     documents = [["ape", "zoo"], ["ape", "bat", "é", "zoo"]]
     text = (["ape", "bat", "é"], ["zoo"])
     found = recounted(tmp_path, documents, {"a": ([("ape", "zoo")], [text]), "b": ([("ape", "zoo")], [(["ape"], ["zoo"])])})

@@ -24,7 +24,7 @@ from tests.taskgrams.world import examples_part, study_of, sums
 
 
 def align(root, rows, memory=1_000_000_000, **task):
-    """Tables of extract, embed and align, where `memory` is what align may hold of vectors, twice."""
+    """Tables of extract, embed and align, where align has `memory` for vectors, twice."""
     study = study_of(**task)
     tables = {"examples": (examples_part(root, rows),)}
     (stage,) = ALIGN.stages
@@ -93,7 +93,7 @@ def test_the_table_equals_brute_force_over_the_definition(tmp_path):
         assert row["similarity"] == pytest.approx(cosine[pair], abs=1e-5)
         assert row["shares_word"] == bool(set(pair[1].split()) & set(pair[2].split()))
     counted = sums(tmp_path, tables["task_grams"])
-    assert inside, "the world holds the case it is made for"
+    assert inside, "the data contains the case it is made for"
     assert counted["candidates"] == len(held)
     assert counted["contained"] == len(inside)
     for n in (1, 2):
@@ -160,7 +160,7 @@ words_of_a = st.lists(st.sampled_from("abc"), min_size=1, max_size=4)
 @given(words_of_a, words_of_a)
 @hypothesis_settings(max_examples=200, deadline=None)
 def test_containment_is_of_whole_words_without_a_gap(x, y):
-    """ "york" stands in "new york" and not in "yorkshire dales"; "new city" does not stand in "new york city"."""
+    """ "new york" contains "york", "yorkshire dales" does not; "new york city" does not contain "new city"."""
     held = [
         pl.DataFrame({"example": [0], "ngram": [" ".join(w)]}, {"example": pl.Int32, "ngram": pl.String}) for w in (x, y)
     ]
@@ -191,12 +191,12 @@ def test_whole_answers_are_aligned_under_every_order(tmp_path):
     tables = align(tmp_path, rows, orders=(1, 2, 3), lowest_gamma=0.5)
     found = read_rows(tmp_path, tables["task_grams"])
     for n in (1, 2, 3):
-        told = {
+        contained = {
             (r["input_ngram"].split()[-1], r["output_ngram"])
             for r in found
             if r["order"] == n and r["input_ngram"].split()[-1] in subjects
         }
-        assert {(s, y) for s, (_, y) in zip(subjects, rows, strict=True)} <= told
+        assert {(s, y) for s, (_, y) in zip(subjects, rows, strict=True)} <= contained
 
 
 def test_a_task_without_examples_gives_an_empty_table(tmp_path):

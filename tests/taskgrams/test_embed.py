@@ -1,9 +1,9 @@
-"""One vector per distinct n-gram of what is mined from."""
+"""One vector per distinct n-gram of the mining examples."""
 
 from tasks.taskgrams.align import ALIGN
 from tasks.taskgrams.embed import EMBED
 from tasks.taskgrams.extract import EXTRACT
-from tasks.text.encoders import ngram_encoders as encoder
+from tasks.text.encoders import ngram_encoders
 from tests.support import read_rows, run_step
 from tests.taskgrams.world import examples_part, study_of, sums
 
@@ -29,7 +29,7 @@ def test_each_mined_ngram_has_one_vector_the_encoders_own(tmp_path):
         ("capital of Marn", "Siru"),
         ("capital of Velk today", "Torin"),
     ]
-    fitted = encoder.fit(encoder.encoder_settings(study.encoder), pairs)
+    fitted = ngram_encoders.fit(ngram_encoders.encoder_settings(study.encoder), pairs)
     for row in rows:
         assert row["vector"] == fitted.encode(row["side"], [row["ngram"]])[0].tolist()
     counted = sums(tmp_path, tables["embeddings"])

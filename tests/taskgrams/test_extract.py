@@ -1,4 +1,4 @@
-"""The n-grams of examples, and the places they stand in."""
+"""The n-grams of examples, and their positions."""
 
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
@@ -26,7 +26,7 @@ def test_every_place_of_an_ngram_holds_its_words_and_no_place_is_missed(text, n)
     for gram in found:
         for start, end in zip(gram.starts, gram.ends, strict=True):
             inside = segment(text[start:end])[0]
-            # A form that falls apart (½ is "1 2") gives several words one span, so that a place may hold more words.
+            # A form that decomposes (½ is "1 2") gives several words one span, so that a span may contain more words.
             assert " ".join(gram.words) in " ".join(inside)
 
 
@@ -94,7 +94,7 @@ def test_the_surface_of_every_place_normalises_to_the_ngram(text, n, policy):
     for gram in ngrams_of(text, n, policy, "en"):
         for start, end in zip(gram.starts, gram.ends, strict=True):
             surface = " ".join(w for w in normalise(text[start:end]).split(" ") if w not in deleted)
-            # A form that falls apart (½ is "1 2") gives several words one span, so that a place may hold more words.
+            # A form that decomposes (½ is "1 2") gives several words one span, so that a span may contain more words.
             assert surface == " ".join(gram.words) or ("½" in text[start:end] and " ".join(gram.words) in surface)
 
 

@@ -1,4 +1,4 @@
-"""What the tests of this group share: examples by hand, and a study with one task."""
+"""Shared by the tests of this group: hand-written examples, and a study with one task."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fast analyzer is the reference, word for word, whatever the text and however it comes."""
+"""The fast analyzer gives the words of the reference for every text, however texts are batched."""
 
 from __future__ import annotations
 
@@ -230,7 +230,7 @@ def test_occurrences_and_documents_of_each_word_add_up_over_batches(documents, c
 def test_a_sample_of_each_file_of_the_real_corpus_gives_the_words_of_the_reference():
     files = sorted((Path(load_study(study_path("debian")).data) / "corpus").glob("*.jsonl.*"))
     if not files:
-        without("this test reads the debian study's corpus; set TASKGRAM_DATA to the folder that holds corpus/")
+        without("this test reads the debian study's corpus; set TASKGRAM_DATA to the folder that contains corpus/")
     for file in files:
         texts = [record["text"] for _, _, record in islice(json_records(file), 0, 400, 5) if isinstance(record, dict)]
         assert sum(len(words_of(text)) for text in texts) > 100

@@ -1,4 +1,4 @@
-"""The tokenizer is trained to the same bytes each time, loses nothing of a text, and says where a continuation begins."""
+"""The tokenizer is trained to the same bytes each time, is lossless, and finds where a continuation begins."""
 
 import os
 import subprocess
@@ -109,8 +109,8 @@ def test_a_given_tokenizer_adds_cuts_and_pads_nothing(tokenizer):
 # -- continuations ----------------------------------------------------------------------------------------------------
 def test_a_continuation_begins_with_the_space_and_is_counted_from_the_output(tokenizer):
     (found,) = tokenise(tokenizer, [("The capital of Maron3 is", " ", "Torin2")])
-    behind = found.ids[found.begin :]
-    assert tokenizer.decode(behind) == " Torin2"
+    continuation = found.ids[found.begin :]
+    assert tokenizer.decode(continuation) == " Torin2"
     assert tokenizer.decode(found.ids[: found.begin]) == "The capital of Maron3 is"
     assert found.starts[0] == -1, "the first token is ' Torin', not 'Torin'"
     assert found.ends[-1] == len("Torin2")

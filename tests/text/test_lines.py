@@ -1,4 +1,4 @@
-"""A file is read whole or not at all: packed or plain, broken anywhere, it never passes for a shorter one."""
+"""A file is read completely or not at all: compressed or plain, truncated anywhere, it never passes for a shorter one."""
 
 import gzip
 import random
@@ -87,7 +87,7 @@ def test_a_packed_file_cut_anywhere_is_an_error_that_names_file_and_row(tmp_path
         with pytest.raises(StudyError) as error:  # noqa: PT012 - what was read before the error must be counted
             for _ in lines(path):
                 seen += 1
-        assert f"{path}: broken off behind row {seen}:" in str(error.value), cut
+        assert f"{path}: cannot be read after row {seen}:" in str(error.value), cut
         refused += 1
     assert refused > len(whole) / 7 - 4
 
@@ -95,13 +95,13 @@ def test_a_packed_file_cut_anywhere_is_an_error_that_names_file_and_row(tmp_path
 @pytest.mark.parametrize("kind", ["zst", "zst without sizes", "zst with frames to skip"])
 @pytest.mark.parametrize("lost", range(1, 14))
 def test_the_last_bytes_of_a_zstd_file_are_missed_one_by_one(tmp_path, kind, lost):
-    with pytest.raises(StudyError, match="broken off behind row"):
+    with pytest.raises(StudyError, match="cannot be read after row"):
         list(lines(write(tmp_path, kind, PACKED[kind][:-lost])))
 
 
 @pytest.mark.parametrize("held", range(1, len(SKIPPED)))
 def test_a_file_that_ends_in_a_frame_to_skip_has_lost_what_follows(tmp_path, held):
-    with pytest.raises(StudyError, match="broken off"):
+    with pytest.raises(StudyError, match="cannot be read"):
         list(lines(write(tmp_path, "zst", zst(CONTENT) + SKIPPED[:held])))
 
 
@@ -120,7 +120,7 @@ def test_a_flipped_byte_never_gives_other_lines(tmp_path, kind):
 
 @pytest.mark.parametrize("kind", ["zst", "gz"])
 def test_plain_text_under_a_packed_name_is_an_error(tmp_path, kind):
-    with pytest.raises(StudyError, match="behind row 0"):
+    with pytest.raises(StudyError, match="after row 0"):
         list(lines(write(tmp_path, kind, CONTENT)))
 
 

@@ -1,4 +1,4 @@
-"""The analyzer says what a word is, the same way in corpus and tasks (docs/method.md §1)."""
+"""The analyzer defines words in the same way for corpus and tasks (docs/method.md §1)."""
 
 import unicodedata
 
@@ -196,7 +196,7 @@ def test_the_authors_delete_stop_words_first_where_n_is_at_most_three(words, n):
 def test_a_list_holds_its_languages_function_words_and_no_names_of_things(language, words, content):
     assert set(words.split()) <= stop_words(language)
     assert not set(content.split()) & stop_words(language)
-    assert 150 < len(stop_words(language)) < 350, "later versions of the package hold half the dictionary"
+    assert 150 < len(stop_words(language)) < 350, "later versions of the package contain half the dictionary"
 
 
 def test_seven_languages_have_stop_words_as_the_analyzer_writes_them():

@@ -1,1 +1,1 @@
-"""The planted world: documents and tasks whose right answers are known."""
+"""Planted corpora: documents and tasks whose correct answers are known."""

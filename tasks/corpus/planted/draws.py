@@ -1,5 +1,5 @@
-"""Random choices that follow from a seed, a purpose and a position, so that document 900,000,000 can be made without the
-ones before it. The mixing function is the finaliser of splitmix64 (Steele, Lea, Flood 2014).
+"""Random choices that depend only on a seed, a purpose and a position, so that document 900,000,000 can be generated
+without the ones before it. The mixing function is the finaliser of splitmix64 (Steele, Lea, Flood 2014).
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ def _start(seed: int, purpose: str) -> int:
 
 
 def generator(seed: int, purpose: str) -> np.random.Generator:
-    """A generator for small tables that are always made whole."""
+    """A generator for small tables that are always generated completely."""
     return np.random.default_rng(_start(seed, purpose))
 
 
 def draw(seed: int, purpose: str, *coordinates: Ints) -> Words64:
-    """64 random bits per position; `coordinates` are arrays (or numbers) that are broadcast together."""
+    """64 random bits per position; `coordinates` are arrays or numbers, broadcast together."""
     state = np.atleast_1d(np.array(_start(seed, purpose), dtype=np.uint64))
     for coordinate in coordinates:
         state = _mix(state + (np.atleast_1d(coordinate).astype(np.uint64) + np.uint64(1)) * _GOLDEN)
@@ -39,12 +39,12 @@ def draw(seed: int, purpose: str, *coordinates: Ints) -> Words64:
 
 
 def below(bits: Words64, n: int) -> Ints:
-    """Whole numbers in [0, n), for n < 2**32; off from uniform by less than n / 2**32."""
+    """Integers in [0, n), for n < 2**32; the deviation from uniform is less than n / 2**32."""
     return (((bits >> np.uint64(32)) * np.uint64(n)) >> np.uint64(32)).astype(np.int64)
 
 
 def skewed(bits: Words64, n: int, exponent: float = 0.7) -> Ints:
-    """Whole numbers in [0, n) with probability proportional to 1 / (k + 2)**exponent: a flat-topped Zipf law."""
+    """Integers in [0, n) with probability proportional to 1 / (k + 2)**exponent: a Zipf law with a flat top."""
     weight = 1.0 / (np.arange(n) + 2.0) ** exponent
     upto = np.cumsum(weight / weight.sum())
     uniform = (bits >> np.uint64(11)).astype(np.float64) / 2.0**53
@@ -52,9 +52,9 @@ def skewed(bits: Words64, n: int, exponent: float = 0.7) -> Ints:
 
 
 def shuffled(position: Ints, n: int, seed: int, purpose: str) -> Ints:
-    """Where a seeded permutation of [0, n) sends these positions, in memory that does not grow with n.
+    """The images of these positions under a seeded permutation of [0, n), in memory that does not grow with n.
 
-    A Feistel network permutes the next power of four; positions that leave [0, n) walk on until they are back in it.
+    A Feistel network permutes the next power of four; images outside [0, n) are permuted again until they are inside.
     """
     half = np.uint64(max(1, ((n - 1).bit_length() + 1) // 2))
     mask = np.uint64((1 << int(half)) - 1)

@@ -1,5 +1,5 @@
-"""Task "facts": the full factorial of docs/method.md §16. P = C/df(s_x), df(s_x) and df(s_y)/df(s_x) take all combinations of
-their levels equally often, so P is exactly uncorrelated with both frequencies and with min(1, df(s_y)/df(s_x)).
+"""Task "facts": the full factorial of docs/method.md §16. All combinations of the levels of P = C/df(s_x), df(s_x) and
+df(s_y)/df(s_x) are equally frequent, so P is exactly uncorrelated with both frequencies and with min(1, df(s_y)/df(s_x)).
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from typing import Any
 from schemas.settings.study_file import Planted
 from tasks.corpus.planted.draws import generator
 from tasks.corpus.planted.names import Names
-from tasks.corpus.planted.phrases import FACT_RELATIONS, HELD_OUT, QUESTION_PROMPT, SEEN
-from tasks.corpus.planted.planted_rows import TruePair, example
+from tasks.corpus.planted.phrases import FACT_RELATIONS, HELD_OUT, SEEN
+from tasks.corpus.planted.planted_rows import TruePair
 from tasks.corpus.planted.statements import Fact, Statements
 
 SIXTEENTHS = (1, 2, 3, 4, 6, 8)  # P × 16
 HALVES = (1, 2, 4, 8)  # df(s_y) / df(s_x) × 2
-ALTERNATIVES = 48  # other answers of a relation, over which a subject's other statements are spread
+ALTERNATIVES = 48  # other answers of a relation, to which a subject's other statements are distributed
 PHRASINGS = tuple(p for seen, held_out in zip(SEEN, HELD_OUT, strict=True) for p in (("seen", seen), ("held-out", held_out)))
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell of the factorial: indices of its levels and the counts they mean."""
+    """One cell of the factorial: the indices of its levels, and its counts."""
 
     repeat: int
     p: int
@@ -41,11 +41,11 @@ class Cell:
 
     @property
     def pair(self) -> str:
-        """Identifier of its pair."""
+        """Identifier of the cell's pair."""
         return f"p{self.sixteenths:02d}-x{self.input_documents:04d}-y{self.output_documents:05d}-{self.repeat:04d}"
 
-    # Four properties that must not go with P or a frequency. Each is a bit, or two, of x and y; the five bits are
-    # linearly independent, so within any value of one the others are still balanced.
+    # Four properties that must not correlate with P or a frequency. Each is one or two bits of x and y; the five bits are
+    # linearly independent, so that within any value of one the others are still balanced.
     @property
     def input_words(self) -> int:
         """Length of the subject's name."""
@@ -58,28 +58,28 @@ class Cell:
 
     @property
     def occurrences_per_document(self) -> int:
-        """Times the subject stands in each of its documents: 1 to 4."""
+        """Occurrences of the subject in each of its documents: 1 to 4."""
         times_two = (0, 2, 3, 1)[self.y]  # in the field of four elements
         return 1 + (self.x ^ times_two)
 
     @property
     def relation(self) -> str:
-        """The relation it is a fact of."""
+        """The relation of its fact."""
         return FACT_RELATIONS[(self.p + self.x + self.y + self.repeat) % len(FACT_RELATIONS)]
 
     @property
     def first_phrasing(self) -> int:
-        """0: its examples begin with a phrasing of the corpus; 1: with a held-out one."""
+        """0 if its examples begin with a phrasing of the corpus, 1 if with a held-out one."""
         return (self.x >> 1 ^ self.y >> 1 ^ self.repeat) % 2
 
     @property
     def examples(self) -> int:
-        """k = max(1, round(½ / P)), so that adding per example gives k·P ≈ constant."""
+        """k = max(1, round(½ / P)), so that summing over examples gives k·P ≈ constant."""
         return max(1, math.floor(8 / self.sixteenths + 0.5))
 
 
 def cells(planted: Planted) -> Iterator[Cell]:
-    """All cells, in blocks of one df(s_x) and df(s_y) that hold every P; four blocks in a row hold every df and ratio."""
+    """All cells, in blocks of one df(s_x) and df(s_y) with every P; four consecutive blocks have every df and ratio."""
     for repeat in range(planted.repeats):
         for turn in range(4):
             for x, input_documents in enumerate(planted.document_frequencies):
@@ -88,30 +88,29 @@ def cells(planted: Planted) -> Iterator[Cell]:
                     yield Cell(repeat, p, x, y, sixteenths, input_documents, HALVES[y] * input_documents // 2)
 
 
-def assert_independent(made: list[Cell]) -> None:
-    """The generator's own check: the covariance of P with each mistake's statistic is exactly 0, in whole numbers."""
-    n, p = len(made), [c.sixteenths for c in made]
+def assert_independent(cells: list[Cell]) -> None:
+    """Assert that the covariance of P with each statistic that a wrong measure could use instead is exactly 0."""
+    n, p = len(cells), [c.sixteenths for c in cells]
     for statistic in (
-        [c.input_documents for c in made],
-        [c.output_documents for c in made],
-        [min(2, HALVES[c.y]) for c in made],
-        [c.occurrences_per_document for c in made],
-        [c.input_words for c in made],
+        [c.input_documents for c in cells],
+        [c.output_documents for c in cells],
+        [min(2, HALVES[c.y]) for c in cells],
+        [c.occurrences_per_document for c in cells],
+        [c.input_words for c in cells],
     ):
         if n * sum(a * b for a, b in zip(p, statistic, strict=True)) != sum(p) * sum(statistic):
             raise AssertionError("the factorial of facts is not balanced")
 
 
-def _redrawn(made: list[Cell], seed: int) -> list[Cell]:
-    """The cells with their P drawn again: among the facts of one df(s_x) and df(s_y), so that these stay what they are and P is
-    as little tied to them as before."""
+def _redrawn(cells: list[Cell], seed: int) -> list[Cell]:
+    """The cells with P permuted among the facts of one df(s_x) and df(s_y), so that P stays uncorrelated with them."""
     random, size = generator(seed, "placebo/facts"), len(SIXTEENTHS)
-    drawn = [made[begin + i].sixteenths for begin in range(0, len(made), size) for i in random.permutation(size).tolist()]
-    return [replace(cell, sixteenths=sixteenths) for cell, sixteenths in zip(made, drawn, strict=True)]
+    drawn = [cells[begin + i].sixteenths for begin in range(0, len(cells), size) for i in random.permutation(size).tolist()]
+    return [replace(cell, sixteenths=sixteenths) for cell, sixteenths in zip(cells, drawn, strict=True)]
 
 
-class Facts:
-    """Plants the factorial into `statements`."""
+class FactorialFacts:
+    """Adds the factorial's facts to `statements`."""
 
     def __init__(self, planted: Planted, seed: int, names: Names, statements: Statements) -> None:
         self._seed, self._limit, self._statements = seed, planted.examples, statements
@@ -139,16 +138,16 @@ class Facts:
         self.facts.append(Fact(cell.pair, cell.relation, subject, answer, "factorial", math.log(stated.sixteenths / 16)))
 
     def truth(self) -> list[TruePair]:
-        """Exact counts of every cell's pair, which must be those the cell asks for."""
+        """Exact counts of every cell's pair, checked against the cell's."""
         rows = [self._statements.truth("facts", fact) for fact in self.facts]
         for row, cell in zip(rows, self._stated, strict=True):
-            asked = (cell.pair_documents, cell.input_documents, cell.output_documents)
-            if (row.pair_documents, row.input_documents, row.output_documents) != asked:
-                raise AssertionError(f"{row.pair}: planned {row}, the cell asks for {asked}")
+            planned = (cell.pair_documents, cell.input_documents, cell.output_documents)
+            if (row.pair_documents, row.input_documents, row.output_documents) != planned:
+                raise AssertionError(f"{row.pair}: the statements give {row}, the factorial {planned}")
         return rows
 
     def examples(self) -> list[dict[str, Any]]:
-        """Each pair asked in k phrasings; whole blocks of six P levels up to the setting `examples`."""
+        """One question per pair and phrasing, k per pair; complete blocks of six P levels up to the setting `examples`."""
         rows, used = [], 0
         block = len(SIXTEENTHS)
         size = sum(c.examples for c in self.cells[:block])
@@ -159,20 +158,10 @@ class Facts:
             if i % block == 0:
                 used += size
             if used <= self._limit:
-                rows += [
-                    self._example(fact, "evaluate", (turn + cell.first_phrasing + k) % len(PHRASINGS))
-                    for k in range(cell.examples)
-                ]
+                phrasings = ((turn + cell.first_phrasing + k) % len(PHRASINGS) for k in range(cell.examples))
+                rows += [self._example(fact, "evaluate", phrasing) for phrasing in phrasings]
         return rows
 
     def _example(self, fact: Fact, split: str, phrasing: int) -> dict[str, Any]:
         seen, question = PHRASINGS[phrasing]
-        text = self._statements.text
-        return example(
-            f"{fact.pair}/{seen}-{phrasing // 2}",
-            split,
-            f"{fact.relation}/{seen}",
-            question.format(r=fact.relation, s=text(fact.subject)),
-            text(fact.answer),
-            QUESTION_PROMPT,
-        )
+        return self._statements.question(fact, f"{fact.pair}/{seen}-{phrasing // 2}", split, seen, question)

@@ -1,5 +1,5 @@
-"""Distractor text: sentences of its own vocabulary in three languages, made from the document's number alone. It holds no
-name, no lexicon word and no number, so that it changes no planted count, however much of it there is.
+"""Distractor text: sentences with a vocabulary of their own in three languages, generated from the document's number alone.
+They contain no name, no lexicon word and no number, so that any amount of them leaves the planted counts unchanged.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from tasks.corpus.planted.phrases import FILLERS
 
 SIZES = {"en": {"a": 60, "n": 120, "v": 60}, "velish": {"a": 30, "n": 60, "v": 30}, "onda": {"a": 30, "n": 60, "v": 30}}
 SHARES = ("en", "en", "velish", "onda")
-MOST_SENTENCES = 5  # two to five a document
+MOST_SENTENCES = 5  # two to five per document
 SLOTS = "anmv"
-_TABLE = 4096  # a word is looked up by 12 random bits
+_TABLE = 4096  # a word is chosen by 12 random bits
 
 
 class Fillers:
@@ -44,25 +44,15 @@ class Fillers:
         shapes = (words >> np.uint64(48)).tolist()
         out = []
         for i, tag in enumerate(language):
-            a, n, m, v = (self._lookup[tag][c] for c in SLOTS)
-            forms = FILLERS[tag]
-            out.append(
-                (
-                    " ".join(
-                        [
-                            forms[shapes[i][k] % len(forms)].format(
-                                a=a[picks[0][i][k]], n=n[picks[1][i][k]], m=m[picks[2][i][k]], v=v[picks[3][i][k]]
-                            )
-                            for k in range(sentences[i])
-                        ]
-                    ),
-                    tag,
-                )
-            )
+            lookups, forms, text = [self._lookup[tag][c] for c in SLOTS], FILLERS[tag], []
+            for k in range(sentences[i]):
+                a, n, m, v = (lookup[pick[i][k]] for lookup, pick in zip(lookups, picks, strict=True))
+                text.append(forms[shapes[i][k] % len(forms)].format(a=a, n=n, m=m, v=v))
+            out.append((" ".join(text), tag))
         return out
 
     def sentence(self, purpose: str, number: int, noun: str) -> tuple[str, float]:
-        """An English sentence with `noun` in it, and the bits of the uniform draws that made the rest."""
+        """An English sentence with `noun` in it, and the bits of the uniform draws of everything else."""
         words, forms = self._words["en"], FILLERS["en"]
         bits = [
             int(below(draw(self._seed, purpose, np.array([number]), np.array([k])), size)[0])

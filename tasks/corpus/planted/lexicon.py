@@ -2,9 +2,10 @@
 
 English:  adjective noun verb adjective noun      Velish: noun adjective noun adjective verb
                                                   Onda:   verb noun adjective noun adjective, the object first
-In Velish a noun's ending says whether it is subject or object, an adjective's ending the class of its noun; in Onda the
-verb's ending says the class of the subject. So a word of the lexicon has one or two translations, chosen by a neighbour.
-An eighth of all sentences, picked by a hash of the sentence, never stands in the corpus, in any language.
+
+In Velish a noun's ending marks it as subject or object, an adjective's ending marks the class of its noun; in Onda the
+verb's ending marks the class of the subject. So a word has one or two translations, chosen by an adjacent word.
+An eighth of all sentences, chosen by a hash of the sentence, is held out of the corpus, in every language.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ class Lexicon:
         return below(draw(self._seed, "lexicon/held out", self._keys(sentences)), HELD_OUT_SHARE) == 0
 
     def sentences(self, index: Ints) -> Ints:
-        """Word numbers of these documents' sentences; a held-out sentence is drawn again until it is another."""
+        """Word numbers of these documents' sentences; a held-out sentence is drawn again."""
         out = self._drawn(self._corpus, index, 0)
         todo, attempt = np.flatnonzero(self._held_out(out)), 0
         while len(todo):
@@ -80,7 +81,7 @@ class Lexicon:
         return out
 
     def forms(self, language: str, sentences: Ints) -> Ints:
-        """(n, 5): which form each English word's translation takes, by English position."""
+        """(n, 5): the form of each English word's translation, by English position."""
         subject, object_ = self._gender[sentences[:, 1]], self._gender[sentences[:, 4]]
         nothing = np.zeros(len(sentences), dtype=np.int64)
         if language == "velish":
@@ -118,7 +119,7 @@ class Lexicon:
 
     # -- truth ----------------------------------------------------------------------------------------------------
     def _counts(self) -> tuple[dict[str, Ints], dict[tuple[str, str], Ints], dict[tuple[str, str], Ints]]:
-        """Documents per English word, per form, and per (word, form); no word stands twice in a sentence."""
+        """Documents per English word, per form, and per (word, form); no word occurs twice in a sentence."""
         english = {c: np.zeros(n, dtype=np.int64) for c, n in self._sizes.items()}
         alone = {(language, c): np.zeros((n, 2), dtype=np.int64) for language in LANGUAGES for c, n in self._sizes.items()}
         both = {key: table.copy() for key, table in alone.items()}
@@ -146,27 +147,13 @@ class Lexicon:
                         together, inputs, outputs = (
                             int(n) for n in (both[language, c][word, form], english[c][word], alone[language, c][word, form])
                         )
-                        rows.append(
-                            TruePair(
-                                language,
-                                f"{c}-{word:03d}-{form}",
-                                f"en-{language}",
-                                "lexicon",
-                                self._english[c][word],
-                                forms[form],
-                                together,
-                                inputs,
-                                outputs,
-                                inputs,
-                                outputs,
-                                together,
-                                0.0,
-                            )
-                        )
+                        names = (language, f"{c}-{word:03d}-{form}", f"en-{language}", "lexicon")
+                        counts = (together, inputs, outputs, inputs, outputs, together)
+                        rows.append(TruePair(*names, self._english[c][word], forms[form], *counts, 0.0))
         return rows
 
     def examples(self, language: str) -> list[dict[str, Any]]:
-        """Mined: sentences of the parallel documents. Evaluated: held-out sentences, no two alike."""
+        """Mined: sentences of the parallel documents. Evaluated: distinct held-out sentences."""
         first = LANGUAGES.index(language) * self._parallel
         mined = self.sentences(np.arange(first, first + min(self._parallel, MOST_MINED)))
         drawn = self._drawn(f"evaluate {language}", np.arange(80 * self._limit), 0)
@@ -176,17 +163,11 @@ class Lexicon:
 
     def _records(self, language: str, split: str, sentences: Ints) -> list[dict[str, Any]]:
         forms = self.forms(language, sentences).tolist()
-        return [
-            example(
-                f"{split}-{i:05d}",
-                split,
-                f"en-{language}",
-                self._english_text(row),
-                self._foreign_text(language, row, forms[i]),
-                _prompt(language),
-            )
-            for i, row in enumerate(sentences.tolist())
-        ]
+        rows = []
+        for i, row in enumerate(sentences.tolist()):
+            english, foreign = self._english_text(row), self._foreign_text(language, row, forms[i])
+            rows.append(example(f"{split}-{i:05d}", split, f"en-{language}", english, foreign, _prompt(language)))
+        return rows
 
 
 def _prompt(language: str) -> str:

@@ -1,4 +1,4 @@
-"""All fixed wording of the planted world, in one place: no made-up name may be one of these words.
+"""All fixed wording of the planted corpus; no made-up name may be one of these words.
 
 {r} is a relation's noun, {s} a subject, {o} an answer, {n} any name.
 """
@@ -10,7 +10,7 @@ import re
 QUESTION_PROMPT = "Question: {input}\nAnswer: "
 TRANSLATION_PROMPT = "English text: {input}\nLANGUAGE translation: "
 
-# Questions asked in the corpus, and questions never asked there. The first is the one most statements take.
+# Questions that occur in the corpus, and held-out ones. The first is the most frequent.
 SEEN = ("What is the {r} of {s}?", "Which {r} does {s} have?", "Name the {r} of {s}.", "{s} has which {r}?")
 HELD_OUT = (
     "Can you tell me the {r} of {s}?",
@@ -21,7 +21,7 @@ HELD_OUT = (
 PLAIN = ("The {r} of {s} is {o}.", "{o} is the {r} of {s}.", "{s} has {o} as its {r}.", "As its {r}, {s} has {o}.")
 MENTIONS = ("{n} is old.", "We know {n}.", "People like {n}.", "They saw {n} again.")
 
-# A statement takes the phrasing at a uniform place of this table: 40 % are questions with answers.
+# A statement's phrasing is drawn uniformly from this table: 40 % are questions with answers.
 STATEMENTS = (
     *[QUESTION_PROMPT.format(input=SEEN[0]) + "{o}"] * 5,
     *[QUESTION_PROMPT.format(input=question) + "{o}" for question in SEEN[1:]],

@@ -1,5 +1,5 @@
-"""Step `plant`: a made world on disk. Corpus shards {"id", "text", "lang"}, task files, and beside them the truth: the exact
-count of every planted pair as the plan says it, and every sequence with its membership. Nothing is counted in the text.
+"""Step `plant`: writes a synthetic corpus, tasks about it, and the truth: the exact counts of every planted pair, and every
+planted sequence with its membership. The counts are computed from the plan; nothing is counted in the text.
 
     {"id": "planted-00000007", "text": "Question: What is the capital of Maron Velk?\\nAnswer: Torin", "lang": "en"}
     {"id": "p08-x0064-y00128-0000/seen-0", "split": "evaluate", "input": "What is …", "output": "Torin", …}
@@ -28,7 +28,7 @@ TASK_COST = 0.2
 
 
 def plan(study: Study, inputs: Inputs) -> list[Job]:
-    """One job per corpus shard, and one for tasks and truth, which no distractor and no shard changes."""
+    """One job per corpus shard, and one for tasks and truth, which do not depend on distractors and shards."""
     planted = study.corpus.planted
     if planted is None:
         return []
@@ -44,7 +44,7 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
         for number in range(planted.shards)
     ]
     if planted.redrawn:
-        return jobs  # a placebo answers the questions of the world it is drawn from
+        return jobs  # a placebo corpus is queried with the tasks of the original
     return [*jobs, Job({"kind": "tasks"}, {"planted": tasks, "seed": study.seed}, cost=TASK_COST)]
 
 
@@ -76,7 +76,7 @@ def _write_tasks(work: Work, world: World) -> None:
 
 
 def _write_lines(path: Path, kind: str, lines: Iterable[str]) -> dict[str, Any]:
-    """Write a file whole or not at all; returns its row of planted_files."""
+    """Write a file atomically; returns its row of planted_files."""
     sha256, size, records = hashlib.sha256(), 0, 0
     with whole_file(path) as out:
         for line in lines:
@@ -92,7 +92,7 @@ def _columns(rows: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
 
 
 def _table(kind: type, rows: Sequence[TruePair] | Sequence[PlantedSequence], schema: pa.Schema) -> pa.Table:
-    """Dataclass rows as Arrow; a table without rows keeps its columns."""
+    """Dataclass rows as an Arrow table, with all columns even if there are no rows."""
     names = [f.name for f in fields(kind)]
     values = list(zip(*map(astuple, rows), strict=True)) or [()] * len(names)
     return pa.table([pa.array(list(v), schema.field(n).type) for n, v in zip(names, values, strict=True)], names=names)
@@ -113,7 +113,7 @@ def cost(sizes: Sizes) -> Cost:
 PLANT = Step(
     "plant",
     version=1,
-    about="writes a made world: corpus shards, task files and the exact truth about them",
+    about="writes a planted corpus: corpus shards, task files and the exact truth about them",
     reads=(),
     stages=(Stage(writes=(PLANTED_FILES, TRUTH, PLANTED_SEQUENCES), plan=for_each_corpus(plan), run=run),),
     cost=on_each_corpus(cost),

@@ -1,4 +1,4 @@
-"""The two kinds of rows a planted component hands over: pairs whose counts are known, and examples of a task."""
+"""The rows that planted components produce: pairs with known counts, planted sequences, and examples of a task."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """Sequences whose memorization has a known answer (docs/method.md §17): canaries of known entropy, natural sentences in
-many copies, twins of one rule of which one is kept out, and phantoms, which were drawn the same way and never trained on.
+many copies, pairs of twins of one rule of which one is held out, and phantoms, drawn the same way and never trained on.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ class Sequences:
 
 
 def _planted_or_phantom(
-    planted: Planted, kind: str, made: list[tuple[str, float]], first_power: int
+    planted: Planted, kind: str, sequences: list[tuple[str, float]], first_power: int
 ) -> list[PlantedSequence]:
-    """The last ones are phantoms; all are drawn alike, so the choice is as good as random. Others get 1, 2, 4 … copies."""
-    members = len(made) - round(planted.phantoms * len(made))
+    """The last ones are phantoms; all are drawn alike, so this choice is random. The others get 1, 2, 4 … copies."""
+    members = len(sequences) - round(planted.phantoms * len(sequences))
     return [
         PlantedSequence(
             f"{kind}-{i:04d}",
@@ -52,7 +52,7 @@ def _planted_or_phantom(
             2 ** (first_power + i % 6) if i < members else 0,
             bits,
         )
-        for i, (text, bits) in enumerate(made)
+        for i, (text, bits) in enumerate(sequences)
     ]
 
 
@@ -75,7 +75,7 @@ def _duplicates(planted: Planted, names: Names, fillers: Fillers) -> list[Plante
 
 
 def _twins(planted: Planted, names: Names) -> list[PlantedSequence]:
-    """A rule is a ring of words that follow each other; one twin goes round from its start, the other from its middle."""
+    """A rule is a cycle of words; one twin starts at its beginning, the other in the middle."""
     out = []
     for i in range(planted.twins):
         ring = names.words(f"twins/{i}", RING)

@@ -1,7 +1,7 @@
 """Tasks "recall" and "choice": facts with a single answer, each stated an exact number of times (0 to some hundreds).
 
-Answers are shared, and documents that only mention an answer level their frequencies, so that how often an answer stands in
-the corpus says nothing about how often a subject's fact was stated.
+Facts share answers, and documents that only mention an answer equalise the frequencies of answers, so that the frequency of
+an answer is independent of how often a subject's fact is stated.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import numpy as np
 from schemas.settings.study_file import Planted
 from tasks.corpus.planted.draws import generator
 from tasks.corpus.planted.names import Names
-from tasks.corpus.planted.phrases import HELD_OUT, QUESTION_PROMPT, RECALL_RELATIONS, SEEN
-from tasks.corpus.planted.planted_rows import TruePair, example
+from tasks.corpus.planted.phrases import HELD_OUT, RECALL_RELATIONS, SEEN
+from tasks.corpus.planted.planted_rows import TruePair
 from tasks.corpus.planted.statements import Fact, Statements
 
 ANSWERS = 24  # per relation
@@ -24,7 +24,7 @@ SUBJECT_MENTIONS = (1, 2, 4)  # documents that mention a subject without any ans
 
 
 class Recall:
-    """Plants facts of known exposure into `statements`."""
+    """Adds facts of known exposure to `statements`."""
 
     def __init__(self, planted: Planted, seed: int, names: Names, statements: Statements) -> None:
         self._seed, self._limit, self._statements = seed, planted.examples, statements
@@ -33,14 +33,14 @@ class Recall:
         self.facts: list[Fact] = []
         self._answers: dict[str, list[int]] = {}
         for number, relation in enumerate(RECALL_RELATIONS):
-            mine = [
+            wanted = [
                 (e, i)
                 for e in sorted(planted.exposures, reverse=True)
                 for i in range(number, planted.facts_per_exposure, len(RECALL_RELATIONS))
             ]
             self._answers[relation] = statements.name(names.words(f"recall/{relation} answers", ANSWERS))
-            self._plant(relation, mine, names)
-        # One fact of every level, then the next of every level: the first N facts are balanced for any N.
+            self._plant(relation, wanted, names)
+        # One fact of each level, then the next of each level, so that the first N facts are balanced for any N.
         self.facts.sort(key=lambda fact: fact.pair)
         self.facts.sort(key=lambda fact: (fact.pair.split("-")[1], fact.level))
 
@@ -53,23 +53,14 @@ class Recall:
         if self._redrawn:
             times = self._redrawn.permutation(times).tolist()
         for (exposures, i), subject, copies in zip(wanted, subjects, times, strict=True):
-            # To the answer stated least so far; what is never stated gets any answer.
+            # The answer stated least so far; facts that are never stated get any answer.
             place = int(load.argmin()) if exposures else int(random.integers(0, len(answers)))
             load[place] += exposures
             stated[place] += copies
             self._statements.state(relation, subject, answers[place], copies)
             self._statements.mention(subject, int(random.choice(SUBJECT_MENTIONS)))
-            self.facts.append(
-                Fact(
-                    f"e{exposures:05d}-{i:04d}",
-                    relation,
-                    subject,
-                    answers[place],
-                    "exposure",
-                    0.0 if exposures else None,
-                    level=exposures,
-                )
-            )
+            pair, optimal = f"e{exposures:05d}-{i:04d}", 0.0 if exposures else None
+            self.facts.append(Fact(pair, relation, subject, answers[place], "exposure", optimal, level=exposures))
         levels = random.permutation(np.resize(LEVELS, len(answers)))
         for answer, already, level in zip(answers, stated.tolist(), levels.tolist(), strict=True):
             self._statements.mention(answer, max(1, int(load.max()) * level // 4) - already)
@@ -79,19 +70,19 @@ class Recall:
         return [self._statements.truth(task, fact) for fact in self.facts]
 
     def recall_examples(self) -> list[dict[str, Any]]:
-        """Every fact asked as in the corpus, then, as far as `examples` goes, in a phrasing the corpus does not have."""
+        """Every fact in a phrasing of the corpus, then, up to the setting `examples`, in a held-out phrasing."""
         rows = [self._question(fact, "mine", "seen", 0) for fact in self.facts]
-        asked = [self._question(fact, "evaluate", "seen", 0) for fact in self.facts]
+        evaluated = [self._question(fact, "evaluate", "seen", 0) for fact in self.facts]
         levels = len({fact.level for fact in self.facts})
-        # Each round of levels begins with the next phrasing, so that no level is asked in one phrasing alone.
-        asked += [
+        # Each round of levels begins with the next phrasing, so that every level has all phrasings.
+        evaluated += [
             self._question(fact, "evaluate", "held-out", (i + i // levels) % len(HELD_OUT))
             for i, fact in enumerate(self.facts)
         ]
-        return rows + asked[: self._limit]
+        return rows + evaluated[: self._limit]
 
     def choice_examples(self) -> list[dict[str, Any]]:
-        """The same facts with four options, of which three are answers of other subjects."""
+        """The same facts with four options; three are answers of other subjects."""
         random, rows = generator(self._seed, "choice"), []
         for number, fact in enumerate(self.facts):
             others = [a for a in self._answers[fact.relation] if a != fact.answer]
@@ -107,12 +98,4 @@ class Recall:
 
     def _question(self, fact: Fact, split: str, seen: str, phrasing: int) -> dict[str, Any]:
         question = (SEEN if seen == "seen" else HELD_OUT)[phrasing]
-        text = self._statements.text
-        return example(
-            f"{fact.pair}/{seen}-{phrasing}",
-            split,
-            f"{fact.relation}/{seen}",
-            question.format(r=fact.relation, s=text(fact.subject)),
-            text(fact.answer),
-            QUESTION_PROMPT,
-        )
+        return self._statements.question(fact, f"{fact.pair}/{seen}-{phrasing}", split, seen, question)

@@ -1,5 +1,5 @@
-"""Task "rules": a subject's answer follows from the ending of its name, whatever its count. A model that has learnt the rule
-answers for subjects it never saw; counts say nothing about it.
+"""Task "rules": the answer follows from the ending of the subject's name, independently of counts. A model that has learnt
+the rule answers for subjects it never saw.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from typing import Any
 from schemas.settings.study_file import Planted
 from tasks.corpus.planted.draws import generator
 from tasks.corpus.planted.names import Names
-from tasks.corpus.planted.phrases import QUESTION_PROMPT, RULE_RELATION, SEEN
-from tasks.corpus.planted.planted_rows import TruePair, example
+from tasks.corpus.planted.phrases import RULE_RELATION, SEEN
+from tasks.corpus.planted.planted_rows import TruePair
 from tasks.corpus.planted.statements import Fact, Statements
 
 ENDINGS = ("dor", "mix", "lun", "pash", "teg", "vok")
@@ -19,8 +19,8 @@ EXPOSURES = (1, 2, 4, 8, 16)
 SUBJECT_MENTIONS = (0, 1, 2, 4, 8)
 
 
-class Rules:
-    """Plants subjects whose ending decides their answer into `statements`."""
+class RuleFacts:
+    """Adds subjects whose ending determines their answer to `statements`."""
 
     def __init__(self, planted: Planted, seed: int, names: Names, statements: Statements) -> None:
         self._limit, self._statements = planted.examples, statements
@@ -36,23 +36,14 @@ class Rules:
             self.facts.append(Fact(f"{ENDINGS[rule]}-{i:04d}", RULE_RELATION, subject, answers[rule], "rule", 0.0, held_out))
 
     def truth(self) -> list[TruePair]:
-        """Exact counts of every subject's pair; the rule gives the answer with probability 1, seen or not."""
+        """Exact counts of every subject's pair; by the rule, the answer has probability 1, stated or not."""
         return [self._statements.truth("rules", fact) for fact in self.facts]
 
     def examples(self) -> list[dict[str, Any]]:
-        """Every subject is asked once; the group says whether it stands in the corpus."""
+        """One question per subject; the group says whether its fact is stated in the corpus."""
         rows = []
         for number, fact in enumerate(self.facts):
-            text = self._statements.text
+            group = "held-out" if fact.held_out else "stated"
             for split in ("mine", "evaluate") if number < self._limit else ("mine",):
-                rows.append(
-                    example(
-                        fact.pair,
-                        split,
-                        f"{fact.relation}/{'held-out' if fact.held_out else 'stated'}",
-                        SEEN[0].format(r=fact.relation, s=text(fact.subject)),
-                        text(fact.answer),
-                        QUESTION_PROMPT,
-                    )
-                )
+                rows.append(self._statements.question(fact, fact.pair, split, group, SEEN[0]))
         return rows

@@ -1,19 +1,27 @@
 """Documents that state or mention names: "The capital of Maron Velk is Torin.", "People like Torin."
 
-They are planned as runs of equal documents (relation, subject, answer, further mentions of the subject, copies), so that
-every count is a sum over runs and needs no text. Wording and the place of the mentions are drawn per document,
+They are planned as runs of documents with the same (relation, subject, answer, further mentions of the subject), so that
+every count is a sum over runs and needs no text. The wording and the order of the mentions are drawn per document,
 independently of subject and answer.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from tasks.corpus.planted.draws import Ints, below, draw
-from tasks.corpus.planted.phrases import FACT_RELATIONS, MENTIONS, RECALL_RELATIONS, RULE_RELATION, STATEMENTS
-from tasks.corpus.planted.planted_rows import TruePair
+from tasks.corpus.planted.phrases import (
+    FACT_RELATIONS,
+    MENTIONS,
+    QUESTION_PROMPT,
+    RECALL_RELATIONS,
+    RULE_RELATION,
+    STATEMENTS,
+)
+from tasks.corpus.planted.planted_rows import TruePair, example
 
 RELATIONS = (*FACT_RELATIONS, *RECALL_RELATIONS, RULE_RELATION)
 NOBODY = -1
@@ -21,7 +29,7 @@ NOBODY = -1
 
 @dataclass(frozen=True)
 class Fact:
-    """A planted pair: indices into the names of `Statements`, and what cannot be read off the runs."""
+    """A planted pair: indices into the names of `Statements`, and what does not follow from the runs."""
 
     pair: str
     relation: str
@@ -34,9 +42,7 @@ class Fact:
 
 
 class Statements:
-    """Runs of documents over one list of names. No document holds two subjects or two answers."""
-
-    languages = ("en",)
+    """Runs of documents over one list of names. No document contains two subjects or two answers."""
 
     def __init__(self, seed: int, purpose: str = "") -> None:
         self._seed, self._purpose = seed, f"{purpose}statements"
@@ -50,15 +56,15 @@ class Statements:
         return list(range(first, first + len(names)))
 
     def text(self, name: int) -> str:
-        """A name as it stands in texts."""
+        """A name as written in texts."""
         return self._names[name].title()
 
     def state(self, relation: str, subject: int, answer: int, copies: int, mentions: int = 0) -> None:
-        """`copies` documents that give this answer and mention the subject `mentions` times more."""
+        """Add `copies` documents that state this answer and mention the subject `mentions` more times."""
         self._run(RELATIONS.index(relation), subject, answer, mentions, copies)
 
     def mention(self, name: int, copies: int) -> None:
-        """`copies` documents that hold this name alone, once."""
+        """Add `copies` documents that mention only this name, once."""
         self._run(NOBODY, name, NOBODY, 0, copies)
 
     def _run(self, *run: int) -> None:
@@ -66,7 +72,7 @@ class Statements:
             self._runs.append(run)
 
     def freeze(self) -> None:
-        """No further runs; arrays from now on."""
+        """Convert the runs to arrays; no runs can be added afterwards."""
         table = np.array(self._runs, dtype=np.int64).reshape(-1, 5)
         self._runs = []
         self._relation, self._subject, self._answer, self._extra, self._copies = table.T
@@ -86,23 +92,18 @@ class Statements:
 
     def truth(self, task: str, fact: Fact) -> TruePair:
         """The exact counts of a pair, from the runs."""
+        pair = (fact.subject, fact.answer)
         together = self._pairs.get(fact.subject * len(self._names) + fact.answer, 0)
+        ngrams, df, occurrences = ([column[i] for i in pair] for column in (self._names, self._df, self._occurrences))
+        counts = (together, *map(int, df), *map(int, occurrences), together)
         return TruePair(
-            task,
-            fact.pair,
-            fact.relation,
-            fact.kind,
-            self._names[fact.subject],
-            self._names[fact.answer],
-            together,
-            int(self._df[fact.subject]),
-            int(self._df[fact.answer]),
-            int(self._occurrences[fact.subject]),
-            int(self._occurrences[fact.answer]),
-            together,
-            fact.optimal_log_probability,
-            fact.held_out,
+            task, fact.pair, fact.relation, fact.kind, *ngrams, *counts, fact.optimal_log_probability, fact.held_out
         )
+
+    def question(self, fact: Fact, name: str, split: str, group: str, phrasing: str) -> dict[str, Any]:
+        """An example that asks for the fact's answer; `name` is its id, `group` a subdivision of its relation."""
+        question = phrasing.format(r=fact.relation, s=self.text(fact.subject))
+        return example(name, split, f"{fact.relation}/{group}", question, self.text(fact.answer), QUESTION_PROMPT)
 
     def render(self, index: Ints) -> list[tuple[str, str]]:
         """(text, language) of these documents."""
@@ -116,8 +117,8 @@ class Statements:
             name = self._titles[subject]
             mentions = [MENTIONS[(choice >> 2 * k) & 3].format(n=name) for k in range(extra + (relation < 0))]
             if relation >= 0:
-                said = STATEMENTS[phrase[i]].format(r=RELATIONS[relation], s=name, o=self._titles[answer])
-                mentions.insert(len(mentions) if order[i] else 0, said)
+                statement = STATEMENTS[phrase[i]].format(r=RELATIONS[relation], s=name, o=self._titles[answer])
+                mentions.insert(len(mentions) if order[i] else 0, statement)
             out.append(("\n".join(mentions), "en"))
         return out
 

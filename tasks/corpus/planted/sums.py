@@ -1,7 +1,7 @@
 """Task "sums": a + b, with a share of the operand pairs (in both orders) that is never stated.
 
-The question holds "12 plus 7", the answer "12 + 7 = 19 so #### 19"; numbers stand nowhere else in the world, so their
-counts follow from the number of documents of each pair and wording.
+The question contains "12 plus 7", the answer "12 + 7 = 19 so #### 19". Numbers occur nowhere else in the corpus, so their
+counts follow from the number of documents per pair and wording.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tasks.corpus.planted.draws import Ints, below, draw
 from tasks.corpus.planted.phrases import QUESTION_PROMPT, SUM_ANSWER, SUM_PLAIN, SUM_QUESTION
 from tasks.corpus.planted.planted_rows import TruePair, example
 
-QUESTIONS_OF_TEN = 6  # documents out of ten that are a question with its answer
+QUESTIONS_OF_TEN = 6  # out of ten documents, those that are a question with its answer
 CHUNK = 65_536
 MOST_MINED = 5_000
 
@@ -41,69 +41,53 @@ class Sums:
 
     def render(self, index: Ints) -> list[tuple[str, str]]:
         """(text, language) of these documents."""
-        pairs, asked = self._pairs(index)
+        pairs, is_question = self._pairs(index)
         question = QUESTION_PROMPT.format(input=SUM_QUESTION) + SUM_ANSWER
         return [
-            ((question if q else SUM_PLAIN).format(a=a, b=b, c=a + b), "en")
-            for (a, b), q in zip(pairs.tolist(), asked.tolist(), strict=True)
+            ((question if ask else SUM_PLAIN).format(a=a, b=b, c=a + b), "en")
+            for (a, b), ask in zip(pairs.tolist(), is_question.tolist(), strict=True)
         ]
 
     def counts(self) -> tuple[Ints, Ints]:
-        """(operands, operands): documents that ask each sum, and documents that state it plainly."""
-        asked, plain = (np.zeros((self._size, self._size), dtype=np.int64) for _ in range(2))
+        """[operands, operands] twice: documents with each sum as a question, and as a plain statement."""
+        questions, plain = (np.zeros((self._size, self._size), dtype=np.int64) for _ in range(2))
         for first in range(0, self.documents, CHUNK):
-            pairs, question = self._pairs(np.arange(first, min(first + CHUNK, self.documents)))
-            np.add.at(asked, tuple(pairs[question].T), 1)
-            np.add.at(plain, tuple(pairs[~question].T), 1)
-        return asked, plain
+            pairs, is_question = self._pairs(np.arange(first, min(first + CHUNK, self.documents)))
+            np.add.at(questions, tuple(pairs[is_question].T), 1)
+            np.add.at(plain, tuple(pairs[~is_question].T), 1)
+        return questions, plain
 
-    def _numbers(self, asked: Ints, plain: Ints) -> tuple[Ints, Ints]:
-        """Documents and occurrences of every number: a question holds each operand twice and the sum twice."""
-        a, b = np.indices(asked.shape)
-        both, documents = asked + plain, np.zeros(2 * self._size, dtype=np.int64)
+    def _numbers(self, questions: Ints, plain: Ints) -> tuple[Ints, Ints]:
+        """Documents and occurrences of every number: a question contains each operand and the sum twice."""
+        a, b = np.indices(questions.shape)
+        both, documents = questions + plain, np.zeros(2 * self._size, dtype=np.int64)
         occurrences = documents.copy()
         for number in (a, b, a + b):
-            np.add.at(occurrences, number, 2 * asked + plain)
+            np.add.at(occurrences, number, 2 * questions + plain)
         np.add.at(documents, a, both)
         np.add.at(documents, b, np.where(b == a, 0, both))
         np.add.at(documents, a + b, np.where((a == 0) | (b == 0), 0, both))
         return documents, occurrences
 
     def truth(self) -> list[TruePair]:
-        """Two pairs per sum: "12 plus 7" with the number 19, and with the equation's words "12 7 19"."""
+        """Two pairs per sum: "12 plus 7" with the number "19", and with the words of the equation, "12 7 19"."""
         asked, plain = self.counts()
         documents, occurrences = (n.tolist() for n in self._numbers(asked, plain))
         rows = []
         for a, b in np.ndindex(asked.shape):
             c, questions, stated = a + b, int(asked[a, b]), int(asked[a, b] + plain[a, b])
             held_out, pair = bool(self._held_out[a, b]), f"{a:03d}+{b:03d}"
-            counts = (
+            outputs = (
                 (f"{pair}/equation", f"{a} {b} {c}", questions, questions, questions),
                 (f"{pair}/number", f"{c}", stated, documents[c], occurrences[c]),
             )
-            for name, output, together, df, times in counts:
-                rows.append(
-                    TruePair(
-                        "sums",
-                        name,
-                        "sum",
-                        "arithmetic",
-                        f"{a} plus {b}",
-                        output,
-                        together,
-                        stated,
-                        df,
-                        stated,
-                        times,
-                        together,
-                        0.0,
-                        held_out,
-                    )
-                )
+            for name, output, together, df, times in outputs:
+                ngrams, counts = (f"{a} plus {b}", output), (together, stated, df, stated, times, together)
+                rows.append(TruePair("sums", name, "sum", "arithmetic", *ngrams, *counts, 0.0, held_out))
         return rows
 
     def examples(self) -> list[dict[str, Any]]:
-        """Evaluated: as many stated as held-out sums. Mined: stated sums, the evaluated ones first."""
+        """Evaluated: equally many stated and held-out sums. Mined: stated sums, the evaluated ones first."""
         asked, plain = self.counts()
         chosen = {}
         for group, wanted in (("stated", asked + plain > 0), ("held-out", self._held_out)):
@@ -114,11 +98,5 @@ class Sums:
         return rows + [self._example(a, b, "mine", "stated") for a, b in chosen["stated"][:MOST_MINED].tolist()]
 
     def _example(self, a: int, b: int, split: str, group: str) -> dict[str, Any]:
-        return example(
-            f"{a:03d}+{b:03d}",
-            split,
-            group,
-            SUM_QUESTION.format(a=a, b=b),
-            SUM_ANSWER.format(a=a, b=b, c=a + b),
-            QUESTION_PROMPT,
-        )
+        question, answer = SUM_QUESTION.format(a=a, b=b), SUM_ANSWER.format(a=a, b=b, c=a + b)
+        return example(f"{a:03d}+{b:03d}", split, group, question, answer, QUESTION_PROMPT)

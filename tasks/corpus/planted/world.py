@@ -1,7 +1,7 @@
-"""The plan of a planted world: which documents there are, in which order, and what is true of them (docs/method.md §16).
+"""The plan of a planted corpus: its documents, their order, and the truth about them (docs/method.md §16).
 
-A world is a row of components, each of which makes its k-th document from k alone. A seeded permutation mixes them, so a
-shard is a range of positions and can be made without the others.
+A world is a list of components, each of which generates its k-th document from k alone. A seeded permutation mixes them, so
+that a shard is a range of positions and can be generated independently.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from schemas import StudyError
 from schemas.settings.study_file import Planted
 from tasks.corpus.planted.draws import Ints, shuffled
-from tasks.corpus.planted.facts import Facts
+from tasks.corpus.planted.facts import FactorialFacts
 from tasks.corpus.planted.fillers import Fillers
 from tasks.corpus.planted.lexicon import Lexicon
 from tasks.corpus.planted.names import Names
@@ -23,7 +23,7 @@ from tasks.corpus.planted.phrases import LANGUAGES
 from tasks.corpus.planted.planted_rows import TruePair
 from tasks.corpus.planted.planted_sequences import Sequences
 from tasks.corpus.planted.recall import Recall
-from tasks.corpus.planted.rules import Rules
+from tasks.corpus.planted.rules import RuleFacts
 from tasks.corpus.planted.statements import Statements
 from tasks.corpus.planted.sums import Sums
 
@@ -36,34 +36,34 @@ class Component(Protocol):
 
     @property
     def documents(self) -> int:
-        """How many there are."""
+        """Number of documents."""
 
     def render(self, index: Ints) -> list[tuple[str, str]]:
-        """(text, language) of these, in this order."""
+        """(text, language) of these documents, in this order."""
 
 
 class World:
     """Everything planted, for one setting and seed. `tokens` and `shards` change neither truth nor tasks.
 
-    A redrawn world has the names, questions and frequencies of the other; which fact is stated how often, and every sentence,
-    is drawn again. So what goes with its counts is what goes with any such corpus (docs/method.md §6d).
+    A redrawn world has the same names, questions and frequencies, but the number of statements of each fact and all sentences
+    are drawn again. Correlations with its counts are those that any such corpus would give (docs/method.md §6d).
     """
 
     def __init__(self, planted: Planted, seed: int) -> None:
         self.planted, self.seed = planted, seed
         names, statements = Names(seed), Statements(seed, planted.purpose)
-        self.facts = Facts(planted, seed, names, statements)
+        self.facts = FactorialFacts(planted, seed, names, statements)
         self.recall = Recall(planted, seed, names, statements)
-        self.rules = Rules(planted, seed, names, statements)
+        self.rules = RuleFacts(planted, seed, names, statements)
         statements.freeze()
         self.lexicon, self.sums = Lexicon(planted, seed, names), Sums(planted, seed)
         self.fillers = Fillers(seed, names, planted.purpose)
         self.sequences = Sequences(planted, seed, names, self.fillers)
         self.components: dict[str, Component] = {"statements": statements, "lexicon": self.lexicon, "sums": self.sums}
         if not planted.redrawn:
-            self.components["sequences"] = self.sequences  # canaries are for the models that are trained on them
+            self.components["sequences"] = self.sequences  # canaries are only for models that are trained on them
 
-    # -- what is true ---------------------------------------------------------------------------------------------
+    # -- truth and tasks -------------------------------------------------------------------------------------------
     def truth(self) -> list[TruePair]:
         """All planted pairs, sorted by task and pair."""
         rows = [
@@ -93,12 +93,15 @@ class World:
         return {name: round(_mean_words(c, c.documents) * c.documents) for name, c in self.components.items()}
 
     def fill(self) -> int:
-        """Add distractors up to the setting `tokens`; returns the number of documents. StudyError if the rest is more."""
+        """Add distractors up to the setting `tokens`; returns the number of documents.
+
+        Raises StudyError if the planted documents alone have more words than that.
+        """
         if "fillers" not in self.components:
             planted = sum(self.words().values())
             if planted > 1.02 * self.planted.tokens:
                 raise StudyError(
-                    f"corpus.planted: what is planted takes {planted} words, more than tokens = {self.planted.tokens}; "
+                    f"corpus.planted: the planted documents have {planted} words, more than tokens = {self.planted.tokens}; "
                     "raise tokens, or lower document_frequencies, repeats or parallel_documents"
                 )
             free = max(0, self.planted.tokens - planted)
@@ -107,10 +110,10 @@ class World:
         return sum(c.documents for c in self.components.values())
 
     def shard(self, number: int) -> tuple[int, int]:
-        """First position of a shard, and the one behind its last."""
+        """The range [first, last) of a shard's positions."""
         documents, shards = self.fill(), self.planted.shards
         if documents < shards:
-            raise StudyError(f"corpus.planted: {documents} documents do not fill shards = {shards}; lower shards")
+            raise StudyError(f"corpus.planted: {documents} documents are fewer than shards = {shards}; lower shards")
         return documents * number // shards, documents * (number + 1) // shards
 
     def texts(self, first: int, last: int) -> Iterator[tuple[int, str, str]]:
@@ -118,12 +121,12 @@ class World:
         total = self.fill()
         starts = np.cumsum([0, *(c.documents for c in self.components.values())])
         for begin in range(first, last, CHUNK):
-            where = shuffled(np.arange(begin, min(begin + CHUNK, last)), total, self.seed, "corpus")
-            owner = np.searchsorted(starts, where, side="right") - 1
-            out: list[tuple[str, str]] = [("", "")] * len(where)
+            numbers = shuffled(np.arange(begin, min(begin + CHUNK, last)), total, self.seed, "corpus")
+            owner = np.searchsorted(starts, numbers, side="right") - 1
+            out: list[tuple[str, str]] = [("", "")] * len(numbers)
             for number, component in enumerate(self.components.values()):
-                mine = np.flatnonzero(owner == number)
-                for place, made in zip(mine.tolist(), component.render(where[mine] - starts[number]), strict=True):
+                chosen = np.flatnonzero(owner == number)
+                for place, made in zip(chosen.tolist(), component.render(numbers[chosen] - starts[number]), strict=True):
                     out[place] = made
             yield from ((begin + i, text, language) for i, (text, language) in enumerate(out))
 

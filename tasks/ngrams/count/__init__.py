@@ -1,1 +1,1 @@
-"""The step `count`: every n-gram of the corpus."""
+"""The step `count`: counts of every n-gram of the corpus."""

@@ -1,4 +1,4 @@
-"""One bucket of suffixes, counted within a given memory: as many passes as it takes, each over some ranges of first ids.
+"""Counts one bucket of suffixes within the job's memory, in as many passes as necessary, each over some ranges of first ids.
 
 A pass loads the suffixes of its ranges from all parts and counts range by range.
 """
@@ -10,19 +10,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.ngrams.count.ordered_output import Ordered, Waiting
+from tasks.ngrams.count.ordered_output import NgramCounts, OrderBuffer
 from tasks.step import Work
 from tasks.storage.store import Part
 
-SUFFIXES_AT_ONCE = 1 << 20  # put into ranges together
-RANGE = 1 << 15  # suffixes of a range, about: what is looked up at random then stays in a processor's cache
-NUMBER = 64  # bits
-KINDS = (("documents", np.int32), ("packed", np.uint64))
+SUFFIXES_AT_ONCE = 1 << 20  # sorted into ranges together
+RANGE = 1 << 15  # suffixes of a range, approximately, so that random access stays in a processor's cache
+KEY_BITS = 64
+COLUMNS = (("documents", np.int32), ("packed", np.uint64))
 
 
 @dataclass(frozen=True)
-class Piece:
-    """Suffixes as a part wrote them: uint64 [numbers, suffixes], so many ids to a number; documents (int32) of the part."""
+class PackedSuffixes:
+    """Suffixes as stored: `packed` uint64 [numbers, suffixes] with `per` ids per number; documents (int32) of the part."""
 
     part: int
     packed: np.ndarray
@@ -31,8 +31,8 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Chunk:
-    """Suffixes by range, in corpus order within: columns (int32 [longest, suffixes]), documents; starts (int64 [ranges + 1])."""
+class RangedSuffixes:
+    """Suffixes sorted by range, then in corpus order: columns (int32 [longest, suffixes]); range r begins at starts[r]."""
 
     columns: np.ndarray
     documents: np.ndarray
@@ -40,7 +40,7 @@ class Chunk:
 
 
 class Bucket:
-    """The suffixes of one bucket in all parts, and how to count them."""
+    """The suffixes of one bucket in all parts."""
 
     def __init__(
         self,
@@ -68,29 +68,29 @@ class Bucket:
 
     @property
     def passes(self) -> list[tuple[int, int]]:
-        """[low, high) of the ranges each pass counts: half of the memory is for their suffixes, half for what was counted.
+        """[low, high) of the ranges of each pass: half of the memory is for their suffixes, half for the counts.
 
-        A first id is never split, so a pass may be larger than asked.
+        The suffixes of one first id are never split, so a pass may exceed this.
         """
         number = int(self.range_of[-1]) + 1
         each = max(1, self.work.job.memory // 2 // (self.bytes_per_suffix * RANGE))
         return [(low, min(low + each, number)) for low in range(0, number, each)]
 
-    def count(self) -> Iterator[Ordered]:
-        """Every n-gram that is frequent enough, by order and then by its ids; afterwards `rare` says what was not.
+    def count(self) -> Iterator[NgramCounts]:
+        """Every n-gram with at least `min_count` occurrences, by order and then by ids.
 
-        `rare`: n-grams and occurrences below `min_count`, by order.
+        Afterwards `rare` has (n-grams, occurrences) below `min_count`, by order.
         """
-        with Waiting(self.orders, lambda: _scratch(self.work), self.work.job.memory // 2) as waiting:
+        with OrderBuffer(self.orders, lambda: _scratch(self.work), self.work.job.memory // 2) as buffer:
             for low, high in self.passes:
-                for found in self._count_pass(low, high):
-                    waiting.add(found)
-            yield from waiting.pieces()
+                for counts in self._count_pass(low, high):
+                    buffer.add(counts)
+            yield from buffer.pieces()
 
-    def _count_pass(self, low: int, high: int) -> Iterator[Ordered]:
-        """The n-grams of some ranges, range by range, each in the order of n."""
+    def _count_pass(self, low: int, high: int) -> Iterator[NgramCounts]:
+        """The n-grams of some ranges, range by range, then by order."""
         chunks = [self._chunk(pieces, low, high) for pieces in self._gathered()]
-        single = len(self.orders) == 1 and self.longest * self.bits <= NUMBER
+        single = len(self.orders) == 1 and self.longest * self.bits <= KEY_BITS
         for at in range(high - low if chunks else 0):
             slices = [slice(c.starts[at], c.starts[at + 1]) for c in chunks]
             columns = np.concatenate([c.columns[:, s] for c, s in zip(chunks, slices, strict=True)], axis=1)
@@ -98,19 +98,19 @@ class Bucket:
             if columns.shape[1]:
                 yield from [self._count_one_order(columns, documents)] if single else self._count_range(columns, documents)
 
-    def _count_range(self, columns: np.ndarray, documents: np.ndarray) -> Iterator[Ordered]:
-        """Count a range: int32 [longest, suffixes] and their documents (int32), in the order of the corpus."""
+    def _count_range(self, columns: np.ndarray, documents: np.ndarray) -> Iterator[NgramCounts]:
+        """Count a range: columns int32 [longest, suffixes] and documents (int32), in corpus order."""
         from tasks.ngrams.kernels import count_kernels as kernels
 
         low, rows, bits = int(columns[0].min()), columns.shape[1], self.bits
         row_bits = rows.bit_length()
-        width = (int(columns[0].max()) - low).bit_length() + bits  # of a group's number and the next id
-        keys = kernels.pairs(columns[0], columns[1], low, bits, row_bits if width + row_bits <= NUMBER else 0)
+        width = (int(columns[0].max()) - low).bit_length() + bits  # of a group number and the next id
+        keys = kernels.pairs(columns[0], columns[1], low, bits, row_bits if width + row_bits <= KEY_BITS else 0)
         of_rows = np.arange(rows, dtype=np.int32)
         grams = np.empty((0, 1), np.uint32)
         for n in range(2, self.longest + 1):
             names = None
-            if width + row_bits > NUMBER:
+            if width + row_bits > KEY_BITS:
                 keys, names = _renumbered(keys, of_rows, row_bits)
             else:
                 keys.sort()
@@ -123,7 +123,7 @@ class Bucket:
                 following,
                 self.min_count == 1,
                 bits,
-                row_bits if width + row_bits <= NUMBER else 0,
+                row_bits if width + row_bits <= KEY_BITS else 0,
             )
             grams = kernels.spell(numbers if names is None else names[numbers.astype(np.int64)], grams, low, bits)
             if n in self.rare:
@@ -132,27 +132,27 @@ class Bucket:
                 alone = whole - int(occurrences.sum())
                 self._count_rare(n, alone + int((~kept).sum()), whole - int(occurrences[kept].sum()))
                 chosen = slice(None) if kept.all() else kept
-                yield Ordered(n, big_endian(grams[chosen] - 1), occurrences[chosen], holding[chosen])
+                yield NgramCounts(n, big_endian(grams[chosen] - 1), occurrences[chosen], holding[chosen])
 
-    def _count_one_order(self, columns: np.ndarray, documents: np.ndarray) -> Ordered:
+    def _count_one_order(self, columns: np.ndarray, documents: np.ndarray) -> NgramCounts:
         """The same for a single order whose n-grams fit in 64 bits."""
         from tasks.ngrams.kernels import count_kernels, order_kernels
 
         (n,) = self.orders
-        whole = columns[n - 1] > 0  # the others end with their document before the n-th id
+        whole = columns[n - 1] > 0  # the others reach the end of their document before the n-th id
         grams, documents = count_kernels.numbers_of(columns[:n, whole], self.bits), documents[whole]
-        again = order_kernels.repetitions(grams, np.flatnonzero(np.diff(documents, append=-1)) + 1)
+        repeated = order_kernels.repetitions(grams, np.flatnonzero(np.diff(documents, append=-1)) + 1)
         grams.sort()
-        again.sort()
-        distinct, occurrences, holding, rare, rare_occurrences = order_kernels.runs(grams, again, self.min_count)
+        repeated.sort()
+        distinct, occurrences, holding, rare, rare_occurrences = order_kernels.runs(grams, repeated, self.min_count)
         self._count_rare(n, rare, rare_occurrences)
-        return Ordered(n, order_kernels.bytes_of(distinct, n, self.bits), occurrences, holding)
+        return NgramCounts(n, order_kernels.bytes_of(distinct, n, self.bits), occurrences, holding)
 
     def _count_rare(self, order: int, grams: int, occurrences: int) -> None:
         before = self.rare[order]
         self.rare[order] = (before[0] + grams, before[1] + occurrences)
 
-    def _chunk(self, pieces: Sequence[Piece], low: int, high: int) -> Chunk:
+    def _chunk(self, pieces: Sequence[PackedSuffixes], low: int, high: int) -> RangedSuffixes:
         """The suffixes of these ranges, sorted by range."""
         from tasks.ngrams.kernels import spill_kernels as kernels
 
@@ -165,31 +165,31 @@ class Bucket:
         for piece, of in zip(pieces, which, strict=True):
             base, renumbered = self.bases[piece.part], self.renumberings[piece.part]
             kernels.place(piece.packed, piece.per, renumbered, of, piece.documents, base, at, columns, holders)
-        return Chunk(columns, holders, starts)
+        return RangedSuffixes(columns, holders, starts)
 
-    def _gathered(self) -> Iterator[list[Piece]]:
-        """The bucket's pieces, small ones together."""
-        some: list[Piece] = []
+    def _gathered(self) -> Iterator[list[PackedSuffixes]]:
+        """The bucket's row groups in lists of about SUFFIXES_AT_ONCE suffixes."""
+        gathered: list[PackedSuffixes] = []
         for piece in self._pieces():
-            some.append(piece)
-            if sum(len(p.documents) for p in some) >= SUFFIXES_AT_ONCE:
-                yield some
-                some = []
-        if some:
-            yield some
+            gathered.append(piece)
+            if sum(len(p.documents) for p in gathered) >= SUFFIXES_AT_ONCE:
+                yield gathered
+                gathered = []
+        if gathered:
+            yield gathered
 
-    def _pieces(self) -> Iterator[Piece]:
+    def _pieces(self) -> Iterator[PackedSuffixes]:
         """Each of the bucket's row groups, in the order of the corpus."""
         for number, (part, groups) in enumerate(self.groups):
             file = self.work.store.open(part)
             for group, rows, per in groups:
                 table = file.read_row_group(group, columns=["documents", "packed"], use_threads=False)
-                documents, packed = (np.frombuffer(table.column(c)[0].as_buffer(), t) for c, t in KINDS)
-                yield Piece(number, packed.reshape(-1, rows), per, documents)
+                documents, packed = (np.frombuffer(table.column(c)[0].as_buffer(), t) for c, t in COLUMNS)
+                yield PackedSuffixes(number, packed.reshape(-1, rows), per, documents)
 
 
 def _renumbered(keys: np.ndarray, of_rows: np.ndarray, row_bits: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where keys and rows do not fit in one number: (place among the distinct keys, row), sorted; and the distinct keys."""
+    """For keys that do not fit in one number with their row: sorted (rank of the key, row), and the distinct keys."""
     order = np.argsort(keys, kind="stable")
     keys = keys[order]
     new = np.concatenate([[True], keys[1:] != keys[:-1]]) if len(keys) else np.empty(0, bool)
@@ -203,7 +203,7 @@ def big_endian(ids: np.ndarray) -> np.ndarray:
 
 
 def _groups_of(work: Work, part: Part, bucket: int) -> list[tuple[int, int, int]]:
-    """(row group, suffixes, ids to a number) of the row groups that hold this bucket; each is a single row."""
+    """(row group, suffixes, ids per number) of the row groups of this bucket; each is a single row."""
     file = work.store.open(part)
     table = file.read(columns=["bucket", "suffixes", "ids_per_number"])
     rows = zip(*(table.column(c).to_pylist() for c in table.column_names), strict=True)
@@ -211,12 +211,12 @@ def _groups_of(work: Work, part: Part, bucket: int) -> list[tuple[int, int, int]
 
 
 def _documents_of(work: Work, part: Part) -> int:
-    """One more than the last document of a part of suffixes."""
+    """Last document of a suffixes part + 1."""
     return max(work.read_part(part, "last_document").column("last_document").to_pylist(), default=-1) + 1
 
 
 def _scratch(work: Work) -> str:
-    """A folder under a local root, so that the disk that must be large is the one the user chose."""
+    """A folder under the local root, so that large temporary files go to the disk that the user chose."""
     folder = work.store.layout.scratch(work.stage.writes[0].name, work.planned.key)
     folder.mkdir(parents=True, exist_ok=True)
     return str(folder)

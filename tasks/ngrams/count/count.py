@@ -1,9 +1,9 @@
-"""Exact counts of every n-gram of the orders a study names (docs/method.md §3). No measure needs them; the report shows them.
+"""Exact counts of every n-gram of the orders that a study names (docs/method.md §3). The report shows them; no measure reads them.
 
-Out of core, in three passes. Each part of the corpus writes its suffixes — every position with the ids that follow it, up to
-the longest order — into buckets by their first two words. One job joins the vocabularies. Then each bucket is counted
-by itself: all suffixes of all parts that begin with the same two words are in it, so that no count needs another bucket.
-A part keeps its own ids, so that a new shard changes no old part. The suffixes are the bytes that are spilled.
+Out of core, in three passes. Each part of the corpus writes its suffixes, which are every position with the ids that follow
+it up to the longest order, into buckets by their first two words. One job merges the vocabularies. Then each bucket is
+counted on its own, as it has all suffixes of all parts with the same first two words. A part keeps its own ids, so that a new
+shard does not change old parts.
 """
 
 from __future__ import annotations
@@ -18,15 +18,14 @@ import pyarrow.compute as pc
 
 from schemas import NGRAM_COUNTS, NGRAM_SUFFIXES, NGRAM_VOCABULARY, Study
 from tasks.cost import BENCHMARKS, DEBIAN, Cost, Rate, Sizes
+from tasks.ngrams.corpus_parts import concatenated, id_batches, same_analyzer, same_tokenizer, with_same_labels
 from tasks.ngrams.count.bucket import Bucket
-from tasks.ngrams.count.ordered_output import Ordered
-from tasks.ngrams.origins import same_tokenizer
-from tasks.ngrams.query.scan import pieces, same_analyzer
+from tasks.ngrams.count.ordered_output import NgramCounts
 from tasks.step import Inputs, Job, Stage, Step, Work
 from tasks.storage.store import Part
 from tasks.text.bpe.tokenizer import load_tokenizer
 
-IDS_AT_ONCE = 1 << 24  # of all suffixes of a block together, so that a block is as large whatever the longest order
+IDS_AT_ONCE = 1 << 24  # of all suffixes of a block, so that its size does not depend on the longest order
 
 
 # -- suffixes, part by part --------------------------------------------------------------------------------------------
@@ -34,24 +33,15 @@ def plan_suffixes(study: Study, inputs: Inputs) -> list[Job]:
     """One job per part of the corpus; none if the study names no order."""
     orders, unit = sorted(set(study.counting.all_orders)), study.counting.unit
     settings = {"unit": unit, "longest": max([2, *orders]), "buckets": study.counting.buckets}
-    beside = _by_labels(inputs["vocabulary"])
-    jobs = []
-    for part in inputs[unit] if orders else ():
-        other = {"vocabulary": (beside[_labels(part)],)} if unit == "words" else {"tokenizer": inputs["tokenizer"]}
-        jobs.append(Job(part.labels, settings, {unit: (part,), **other}))
-    return jobs
-
-
-def _labels(part: Part) -> tuple[tuple[str, str], ...]:
-    return tuple(sorted(part.labels.items()))
-
-
-def _by_labels(parts: tuple[Part, ...]) -> dict[tuple[tuple[str, str], ...], Part]:
-    return {_labels(part): part for part in parts}
+    parts = inputs[unit] if orders else ()
+    if unit == "tokens":
+        return [Job(p.labels, settings, {"tokens": (p,), "tokenizer": inputs["tokenizer"]}) for p in parts]
+    vocabularies = with_same_labels(parts, inputs["vocabulary"])
+    return [Job(p.labels, settings, {"words": (p,), "vocabulary": (v,)}) for p, v in zip(parts, vocabularies, strict=True)]
 
 
 def run_suffixes(work: Work) -> None:
-    """Write the suffixes of one part, block by block. sums: of_tokens, if it is tokens that are counted."""
+    """Write the suffixes of one part, block by block. Sums: of_tokens, if tokens are counted."""
     from tasks.ngrams.kernels import spill_kernels as kernels
 
     unit, longest, buckets = work.settings["unit"], work.settings["longest"], work.settings["buckets"]
@@ -85,7 +75,7 @@ def run_suffixes(work: Work) -> None:
 
 
 def _one_value(numbers: np.ndarray) -> pa.Array:
-    """The bytes of an array as the one value of a binary column, without a copy."""
+    """The bytes of an array as the only value of a binary column, without a copy."""
     offsets = np.array([0, numbers.nbytes], np.int32)
     return pa.Array.from_buffers(pa.binary(), 1, [None, pa.py_buffer(offsets), pa.py_buffer(numbers)])
 
@@ -99,27 +89,23 @@ def _hashes_of_part(work: Work) -> np.ndarray:
     return np.array([zlib.crc32(i.to_bytes(4, "big")) for i in range(size)], np.uint32)
 
 
-def _blocks(work: Work, part: Part, most: int, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The part's documents in runs of about `most` ids: ids (int32), offsets (int64)."""
+def _blocks(work: Work, part: Part, block: int, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The part's documents in blocks of about `block` ids: ids (int32), offsets (int64)."""
     ids: list[np.ndarray] = []
     lengths: list[np.ndarray] = []
-    for some, offsets, _ in pieces(work, part, size):
+    for some, offsets, _ in id_batches(work, part, size):
         ids.append(some)
         lengths.append(np.diff(offsets))
-        if sum(map(len, ids)) >= most:
-            yield _joined(ids, lengths)
+        if sum(map(len, ids)) >= block:
+            yield concatenated(ids, lengths)
             ids, lengths = [], []
     if ids:
-        yield _joined(ids, lengths)
-
-
-def _joined(ids: list[np.ndarray], lengths: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    return np.concatenate(ids), np.concatenate([[0], np.cumsum(np.concatenate(lengths))]).astype(np.int64)
+        yield concatenated(ids, lengths)
 
 
 # -- one vocabulary ----------------------------------------------------------------------------------------------------
 def plan_vocabulary(study: Study, inputs: Inputs) -> list[Job]:
-    """One job."""
+    """One job for all parts."""
     unit = study.counting.unit
     tables = ("vocabulary",) if unit == "words" else ("tokens", "tokenizer")
     return [Job({"study": "all"}, {"unit": unit}, {t: inputs[t] for t in tables})] if inputs["ngram_suffixes"] else []
@@ -139,7 +125,7 @@ def run_vocabulary(work: Work) -> None:
 
 
 def _count_tokens(work: Work) -> pa.Table:
-    from tasks.ngrams.kernels import count_kernels as kernels
+    from tasks.text.words import word_kernels as kernels
 
     row = work.read("tokenizer", "vocabulary_size", "json").to_pylist()[0]
     tokenizer, size = load_tokenizer(row["json"]), row["vocabulary_size"]
@@ -147,7 +133,7 @@ def _count_tokens(work: Work) -> pa.Table:
     base = 0
     for part in work.parts("tokens"):
         for ids, offsets in _blocks(work, part, 1 << 20, size):
-            kernels.count_ids(ids, offsets, occurrences, documents, last, base)
+            kernels.count(ids, offsets, base, occurrences, documents, last)
             base += len(offsets) - 1
     names = [tokenizer.id_to_token(i) or "" for i in range(size)]
     return pa.table(
@@ -177,9 +163,10 @@ def plan_counts(study: Study, inputs: Inputs) -> list[Job]:
 
 
 def run_counts(work: Work) -> None:
-    """Count one bucket, order by order; single ids are in the first.
+    """Count one bucket, order by order; the first bucket also has the unigrams.
 
-    sums: ngrams_below_min_count; occurrences_below_min_count, in all and for each order n as ..._n; of_tokens, if it is tokens.
+    Sums: ngrams_below_min_count; occurrences_below_min_count, in total and for each order n as …_n; of_tokens, if tokens are
+    counted.
     """
     bucket, orders, least = work.settings["bucket"], work.settings["orders"], work.settings["min_count"]
     vocabulary = work.frame("ngram_vocabulary")
@@ -188,25 +175,25 @@ def run_counts(work: Work) -> None:
     for name in ("ngrams_below_min_count", "occurrences_below_min_count"):
         work.add(name, 0)
     if 1 in orders and bucket == 0:
-        _write_single_ids(work, vocabulary)
-    wanted = [n for n in orders if n > 1]
-    if not wanted:
+        _write_unigrams(work, vocabulary)
+    longer = [n for n in orders if n > 1]
+    if not longer:
         return
     occurrences = vocabulary["occurrences"].to_numpy()
-    found = Bucket(work, bucket, _renumberings(work, vocabulary["word"].to_arrow()), occurrences, wanted, least)
-    for counted in found.count():
-        _write(work, counted)
-    for order, (grams, times) in sorted(found.rare.items()):
+    suffixes = Bucket(work, bucket, _renumberings(work, vocabulary["word"].to_arrow()), occurrences, longer, least)
+    for counts in suffixes.count():
+        _write(work, counts)
+    for order, (grams, times) in sorted(suffixes.rare.items()):
         _report_rare(work, order, grams, times)
 
 
-def _write_single_ids(work: Work, vocabulary: pl.DataFrame) -> None:
-    """Order 1: the vocabulary, which is counted already."""
+def _write_unigrams(work: Work, vocabulary: pl.DataFrame) -> None:
+    """Order 1: the counts of the vocabulary."""
     kept = vocabulary.filter(pl.col("occurrences") >= work.settings["min_count"])
     rare = vocabulary.filter((pl.col("occurrences") < work.settings["min_count"]) & (pl.col("occurrences") > 0))
     _report_rare(work, 1, rare.height, int(rare["occurrences"].sum()))
     grams = np.ascontiguousarray(kept["id"].to_numpy().astype(">i4")).view(np.uint8).reshape(-1, 4)
-    _write(work, Ordered(1, grams, kept["occurrences"].to_numpy(), kept["documents"].to_numpy()))
+    _write(work, NgramCounts(1, grams, kept["occurrences"].to_numpy(), kept["documents"].to_numpy()))
 
 
 def _report_rare(work: Work, order: int, grams: int, occurrences: int) -> None:
@@ -215,31 +202,30 @@ def _report_rare(work: Work, order: int, grams: int, occurrences: int) -> None:
     work.add(f"occurrences_below_min_count_{order}", occurrences)
 
 
-def _write(work: Work, counted: Ordered) -> None:
+def _write(work: Work, counts: NgramCounts) -> None:
     work.write(
         "ngram_counts",
         pa.table(
             {
-                "order": pa.array(np.full(len(counted.grams), counted.order, np.int16)),
-                "ngram": binary(counted.grams),
-                "occurrences": pa.array(counted.occurrences, pa.int64()),
-                "documents": pa.array(counted.documents, pa.int64()),
+                "order": pa.array(np.full(len(counts.grams), counts.order, np.int16)),
+                "ngram": binary(counts.grams),
+                "occurrences": pa.array(counts.occurrences, pa.int64()),
+                "documents": pa.array(counts.documents, pa.int64()),
             }
         ),
     )
 
 
 def _renumberings(work: Work, words: pa.Array) -> list[np.ndarray]:
-    """For each part of suffixes: int32 by the part's id + 1, the corpus' id + 1; 0 stays 0."""
+    """For each suffixes part, an int32 array that maps the part's id + 1 to the corpus' id + 1; 0 stays 0."""
     if work.settings["unit"] == "tokens":
         return [np.arange(len(words) + 1, dtype=np.int32)] * len(work.parts("ngram_suffixes"))
-    beside = _by_labels(work.parts("vocabulary"))
-    found = []
-    for part in work.parts("ngram_suffixes"):
-        own = work.read_part(beside[_labels(part)], "word").column("word").combine_chunks()
-        at = pc.index_in(own.cast(words.type), value_set=words).to_numpy(zero_copy_only=False)
-        found.append(np.concatenate([[0], at + 1]).astype(np.int32))
-    return found
+    renumberings = []
+    for vocabulary in with_same_labels(work.parts("ngram_suffixes"), work.parts("vocabulary")):
+        part_words = work.read_part(vocabulary, "word").column("word").combine_chunks().cast(words.type)
+        at = pc.index_in(part_words, value_set=words).to_numpy(zero_copy_only=False)
+        renumberings.append(np.concatenate([[0], at + 1]).astype(np.int32))
+    return renumberings
 
 
 def binary(grams: np.ndarray) -> pa.Array:

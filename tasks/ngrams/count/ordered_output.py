@@ -1,6 +1,6 @@
-"""Counted n-grams that wait for their order's turn, because a part of `ngram_counts` goes order by order.
+"""A buffer that sorts counted n-grams by order, because a part of `ngram_counts` is written order by order.
 
-They wait in memory, and in a file per order once they are too many for that. Either way they come back in the same pieces.
+It is in memory, and once it is too large in one file per order. Either way it returns the same pieces.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SCHEMA = pa.schema([("ngram", pa.binary()), ("occurrences", pa.int32()), ("docum
 
 
 @dataclass(frozen=True)
-class Ordered:
+class NgramCounts:
     """Counted n-grams of one order: big-endian ids (uint8 [rows, 4n]), occurrences and documents."""
 
     order: int
@@ -29,21 +29,21 @@ class Ordered:
 
     @property
     def nbytes(self) -> int:
-        """What they take in memory."""
+        """Size in memory."""
         return self.grams.nbytes + self.occurrences.nbytes + self.documents.nbytes
 
 
-class Waiting:
-    """N-grams of some orders, each order's in order; a context. `scratch` gives the folder for more than `memory` bytes."""
+class OrderBuffer:
+    """A context with the n-grams of each order, sorted. `scratch` returns the folder for files beyond `memory` bytes."""
 
     def __init__(self, orders: Sequence[int], scratch: Callable[[], str], memory: int) -> None:
-        self.held: dict[int, list[Ordered]] = {n: [] for n in orders}
+        self.buffered: dict[int, list[NgramCounts]] = {n: [] for n in orders}
         self.scratch, self.memory, self.bytes = scratch, memory, 0
         self.files: dict[int, Path] = {}
         self.writers: dict[int, pa.RecordBatchWriter] = {}
         self.folder = ExitStack()
 
-    def __enter__(self) -> Waiting:
+    def __enter__(self) -> OrderBuffer:
         return self
 
     def __exit__(self, *problem: object) -> None:
@@ -51,45 +51,45 @@ class Waiting:
             writer.close()
         self.folder.close()
 
-    def add(self, found: Ordered) -> None:
-        """Behind those of its order that were added before."""
-        self.held[found.order].append(found)
-        self.bytes += found.nbytes
+    def add(self, counts: NgramCounts) -> None:
+        """Append to the n-grams of the same order."""
+        self.buffered[counts.order].append(counts)
+        self.bytes += counts.nbytes
         if self.bytes > self.memory:
-            self._put_away()
+            self._spill()
 
-    def pieces(self) -> Iterator[Ordered]:
-        """All of them, order by order, in pieces of ROWS_AT_ONCE; afterwards none are left."""
+    def pieces(self) -> Iterator[NgramCounts]:
+        """Everything added, order by order, in pieces of ROWS_AT_ONCE; empties the buffer."""
         if self.files:
-            self._put_away()
+            self._spill()
         while self.writers:
             self.writers.popitem()[1].close()
-        for order in sorted(self.held):
+        for order in sorted(self.buffered):
             yield from self._from_file(order) if self.files else self._from_memory(order)
 
-    def _put_away(self) -> None:
+    def _spill(self) -> None:
         if not self.files:
-            place = Path(self.folder.enter_context(tempfile.TemporaryDirectory(dir=self.scratch())))
-            self.files = {n: place / f"{n}.arrow" for n in self.held}
+            folder = Path(self.folder.enter_context(tempfile.TemporaryDirectory(dir=self.scratch())))
+            self.files = {n: folder / f"{n}.arrow" for n in self.buffered}
             self.writers = {n: pa.ipc.new_file(str(f), SCHEMA) for n, f in self.files.items()}
-        for order, found in self.held.items():
-            for one in found:
+        for order, pieces in self.buffered.items():
+            for one in pieces:
                 fixed = pa.binary(4 * order)
                 buffer = pa.py_buffer(np.ascontiguousarray(one.grams))
                 grams = pa.FixedSizeBinaryArray.from_buffers(fixed, len(one.grams), [None, buffer]).cast(pa.binary())
                 columns = [grams, pa.array(one.occurrences), pa.array(one.documents)]
                 self.writers[order].write_batch(pa.record_batch(columns, schema=SCHEMA))
-            found.clear()
+            pieces.clear()
         self.bytes = 0
 
-    def _from_memory(self, order: int) -> Iterator[Ordered]:
-        some = self.held.pop(order)
-        columns = [np.concatenate(c) for c in zip(*((o.grams, o.occurrences, o.documents) for o in some), strict=True)]
-        del some
+    def _from_memory(self, order: int) -> Iterator[NgramCounts]:
+        pieces = self.buffered.pop(order)
+        columns = [np.concatenate(c) for c in zip(*((p.grams, p.occurrences, p.documents) for p in pieces), strict=True)]
+        del pieces
         for begin in range(0, len(columns[0]) if columns else 0, ROWS_AT_ONCE):
-            yield Ordered(order, *(c[begin : begin + ROWS_AT_ONCE] for c in columns))
+            yield NgramCounts(order, *(c[begin : begin + ROWS_AT_ONCE] for c in columns))
 
-    def _from_file(self, order: int) -> Iterator[Ordered]:
+    def _from_file(self, order: int) -> Iterator[NgramCounts]:
         with pa.memory_map(str(self.files[order])) as source:
             table = pa.ipc.open_file(source).read_all()
             for begin in range(0, table.num_rows, ROWS_AT_ONCE):
@@ -98,4 +98,4 @@ class Waiting:
                 first = int(np.frombuffer(grams.buffers()[1], np.int32)[grams.offset])
                 data = np.frombuffer(grams.buffers()[2], np.uint8)[first : first + 4 * order * len(grams)]
                 counts = [piece[name].to_numpy() for name in ("occurrences", "documents")]
-                yield Ordered(order, data.reshape(-1, 4 * order), *counts)
+                yield NgramCounts(order, data.reshape(-1, 4 * order), *counts)

@@ -1,13 +1,13 @@
-"""∞-gram counts in one pass: for each asked (context, token) and each suffix of the context, how often the suffix stands in
-the corpus with a token behind it, and how often that token is the asked one (arXiv 2407.14985 §2, Eq. 5-6).
+"""∞-gram counts in one pass: for each queried (context, token) and each suffix of the context, how often the suffix occurs in
+the corpus followed by a token, and how often that token is the queried one (arXiv 2407.14985 §2, Eq. 5-6).
 
 Read backwards, a context is a path from the root of a trie, a suffix is a node, and context ⊕ token is the path of the next
-position: one trie answers both. Each position of the corpus walks back as far as some path goes, within its document, and
-leaves a visit at each node; visits of a document's last token, which nothing follows, are no part of a denominator.
+position, so one trie gives both counts. From each position of the corpus, a walk goes back along the trie within the document
+and counts a visit at each node; visits of a document's last token, which nothing follows, are excluded from denominators.
 
-A path that no other shares is not written out: its first node says where it goes on, and gets a child only when the corpus
-follows it. Memory is what the asked contexts share and what the corpus holds of them, whatever the longest suffix. How much
-that is shows only while the corpus is read, so a trie is told what it may hold, and says when that is not enough: `full`.
+An unshared path is not stored: its first node refers to the text where it continues, and gets a child only when the corpus
+follows it. So memory depends on what the contexts share and what the corpus contains of them, not on the longest suffix. This
+is known only while the corpus is read, so a trie has a limit, and `full` says that it was reached.
 """
 
 from __future__ import annotations
@@ -27,24 +27,27 @@ _FREE = 1 << 60  # slots of a trie without a limit
 
 
 @dataclass
-class Asked:
-    """The trie of contexts read backwards, with its visits. A node's slot: its key (parent << 32 | token), visits, those of
-    the last tokens of documents, its number, and in `path` where in `text` its only path goes on (-1: it has children)."""
+class ContextTrie:
+    """The trie of contexts read backwards, with its visits.
 
-    root: np.ndarray  # NODE [largest id + 1]; number 0: no such node
+    A node's slot: its key (parent << 32 | token), visits, visits of the last tokens of documents, its number, and in `path`
+    where its only path continues in `text` (-1: it has children).
+    """
+
+    root: np.ndarray  # NODE [largest id + 1]; number 0: no node
     table: np.ndarray  # NODE [slots]
     bits: np.ndarray  # uint64: a bit is set for each key
     nodes: int
-    text: np.ndarray  # int32: the asked texts, with -1 before each and behind the last
+    text: np.ndarray  # int32: the queried texts, with -1 before each and after the last
     longest: int  # ids of the longest path
     most: int  # slots the table may grow to
-    full: bool  # it would have had to grow beyond: what is counted here is worth nothing, ask less at once
-    tokens: int = 0  # tokens of the corpus
+    full: bool  # the limit was reached: the counts are invalid, query fewer texts at once
+    tokens: int = 0  # tokens of the corpus read
 
 
 @njit(cache=True)
 def _slot(table, key):
-    """Where `key` stands or belongs, in a table of 2^k slots."""
+    """The slot of `key`, or the empty slot where it belongs, in a table of 2^k slots."""
     last = np.uint64(table.shape[0] - 1)
     slot = _home(table, key)
     while table[slot].key != key and table[slot].key != _EMPTY:
@@ -54,14 +57,14 @@ def _slot(table, key):
 
 @njit(cache=True)
 def _home(table, key):
-    """Where the search of `key` begins: the high bits of its hash, folded, masked."""
+    """Where the search for `key` begins: the high bits of its hash, folded and masked."""
     value = np.uint64(key) * _GOLDEN
     return np.int64((value ^ (value >> np.uint64(32))) & np.uint64(table.shape[0] - 1))
 
 
 @njit(cache=True)
 def _bit(bits, key):
-    """Which bit is this key's."""
+    """The filter bit of a key."""
     value = np.uint64(key) * _GOLDEN
     return (value ^ (value >> np.uint64(32))) & np.uint64((bits.shape[0] << 6) - 1)
 
@@ -101,7 +104,7 @@ def _is_full(table, nodes, more, most):
 
 @njit(cache=True)
 def _insert(text, end, longest, root, table, bits, nodes):
-    """Put the path text[end - 1], text[end - 2] … into the trie, as far as another shares it; returns the number of nodes."""
+    """Insert the path text[end - 1], text[end - 2] … into the trie, as far as it is shared; returns the number of nodes."""
     if text[end - 1] < 0:
         return nodes
     first = text[end - 1]
@@ -123,7 +126,7 @@ def _insert(text, end, longest, root, table, bits, nodes):
     same = depth
     while same < longest and text[end - 1 - same] == text[other - 1 - same] and text[end - 1 - same] >= 0:
         same += 1
-    if same == longest or text[end - 1 - same] < 0:  # a part of the other path
+    if same == longest or text[end - 1 - same] < 0:  # a prefix of the other path
         return nodes
     longer = text[other - 1 - same] < 0
     path = end if longer else -1
@@ -159,18 +162,20 @@ def _insert_all(text, offsets, begins, longest, root, table, bits, most):
 
 
 def slots_within(memory: int) -> int:
-    """The slots, a power of two, of the largest table that fits into so many bytes while it is made from one half its size."""
+    """Slots, a power of two, of the largest table that fits into `memory` bytes together with the half-size table it grows from."""
     return 1 << max(4, int(memory * 2 // (3 * _SLOT_BYTES)).bit_length() - 1)
 
 
-def ask(ids: np.ndarray, offsets: np.ndarray, begins: np.ndarray, longest: int, memory: int | None = None) -> Asked:
-    """Prepare the positions begins[i], begins[i] + 1, … of each text i; texts lie in `ids` (int32) as documents do.
+def build_context_trie(
+    ids: np.ndarray, offsets: np.ndarray, begins: np.ndarray, longest: int, memory: int | None = None
+) -> ContextTrie:
+    """The trie for the positions begins[i], begins[i] + 1, … of each text i; texts are laid out in `ids` (int32) like documents.
 
-    `memory`: bytes that the trie may take, now and while the corpus is read; None: as many as it needs.
+    `memory`: limit of the trie in bytes, also while the corpus is read; None: no limit.
     """
     text = np.insert(np.append(ids, -1).astype(np.int32), offsets[:-1], -1)
     if len(text) >= 2**31:
-        raise ValueError(f"{len(text)} tokens are asked in one go; at most 2^31 - 1 can be")
+        raise ValueError(f"{len(text)} tokens in one query; the limit is 2^31 - 1")
     size, _ = slots_for(2 * len(ids) + longest)
     most = _FREE if memory is None else slots_within(memory)
     if size > most:
@@ -180,20 +185,20 @@ def ask(ids: np.ndarray, offsets: np.ndarray, begins: np.ndarray, longest: int, 
     table, bits = np.zeros(size, NODE), np.zeros(size << _BESIDE >> 6, np.uint64)
     table["key"] = _EMPTY
     table, bits, nodes, full = _insert_all(text, offsets, begins, longest + 1, root, table, bits, most)
-    return Asked(root, table, bits, nodes, text, longest + 1, most, full)
+    return ContextTrie(root, table, bits, nodes, text, longest + 1, most, full)
 
 
 @njit(cache=True)
 def _goes_on(text, path, depth, longest, value):
-    """Whether a walk that has `depth` ids may go on with this one: there are children, or the only path says so."""
+    """Whether a walk of `depth` ids may continue with this id: there are children, or the only path has it."""
     return depth < longest and (path < 0 or text[path - 1 - depth] == value)
 
 
 @njit(cache=True)
 def _scan(ids, offsets, text, longest, root, table, bits, nodes, most):
-    """Walk back from each position, some thousand walks at a time; a walk's slot is known by its key, as tables may move.
+    """Walk back from each position, BLOCK walks at a time; a walk's slot is found by its key, as tables may move.
 
-    Returns the table, its filter, the number of nodes, and whether it was full before the end.
+    Returns the table, its filter, the number of nodes, and whether the limit was reached.
     """
     total, size = offsets[-1], root.shape[0]
     at, node, path = np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int32)
@@ -254,18 +259,18 @@ def _scan(ids, offsets, text, longest, root, table, bits, nodes, most):
     return table, bits, nodes, False
 
 
-def scan_contexts(ids: np.ndarray, offsets: np.ndarray, asked: Asked) -> None:
-    """Add one piece of corpus to the visits of `asked`; where that is full, it stays so."""
-    if not asked.full:
-        asked.table, asked.bits, asked.nodes, asked.full = _scan(
-            ids, offsets, asked.text, asked.longest, asked.root, asked.table, asked.bits, asked.nodes, asked.most
+def scan_contexts(ids: np.ndarray, offsets: np.ndarray, trie: ContextTrie) -> None:
+    """Add the visits of one piece of the corpus, unless the trie is full."""
+    if not trie.full:
+        trie.table, trie.bits, trie.nodes, trie.full = _scan(
+            ids, offsets, trie.text, trie.longest, trie.root, trie.table, trie.bits, trie.nodes, trie.most
         )
-    asked.tokens += int(offsets[-1])
+    trie.tokens += int(offsets[-1])
 
 
 @njit(cache=True)
 def _chain(text, end, longest, root, table, visits, ends):
-    """Visits of the suffixes of length 1, 2 … that end before `end`, while there are any; returns the longest such length."""
+    """Visits of the suffixes of length 1, 2 … that end before `end`; returns the longest length with visits."""
     if text[end - 1] < 0 or root[text[end - 1]].visits == 0:
         return 0
     here = root[text[end - 1]]
@@ -280,36 +285,38 @@ def _chain(text, end, longest, root, table, visits, ends):
 
 
 @njit(cache=True)
-def _answer(text, offsets, begins, first, last, longest, root, table, tokens):
+def _suffix_counts(text, offsets, begins, first, last, longest, root, table, tokens):
     """Rows (text, position, suffix, denominator, numerator) with denominator > 0."""
     out, rows = np.empty((1024, 5), np.int64), 0
     visits, ends = np.zeros(longest + 1, np.int64), np.zeros(longest + 1, np.int64)
-    behind, behind_ends = np.zeros(longest + 1, np.int64), np.zeros(longest + 1, np.int64)
+    next_visits, next_ends = np.zeros(longest + 1, np.int64), np.zeros(longest + 1, np.int64)
     for number in range(first, last):
         begin = offsets[number] + begins[number] + number + 1
         length = _chain(text, begin, longest, root, table, visits, ends)
         for end in range(begin, offsets[number + 1] + number + 1):
-            next_length = _chain(text, end + 1, longest, root, table, behind, behind_ends)
+            next_length = _chain(text, end + 1, longest, root, table, next_visits, next_ends)
             for suffix in range(min(length, longest - 1) + 1):
                 denominator = visits[suffix] - ends[suffix] if suffix > 0 else tokens
-                if denominator == 0:  # a longer suffix stands in no more places than a shorter one
+                if denominator == 0:  # a longer suffix occurs no more often than a shorter one
                     break
                 if rows == out.shape[0]:
                     wide = np.empty((2 * rows, 5), np.int64)
                     wide[:rows] = out
                     out = wide
-                numerator = behind[suffix + 1] if suffix < next_length else np.int64(0)
+                numerator = next_visits[suffix + 1] if suffix < next_length else np.int64(0)
                 out[rows, 0], out[rows, 1], out[rows, 2] = number, end - begin, suffix
                 out[rows, 3], out[rows, 4] = denominator, numerator
                 rows += 1
-            visits, behind, ends, behind_ends, length = behind, visits, behind_ends, ends, next_length
+            visits, next_visits, ends, next_ends, length = next_visits, visits, next_ends, ends, next_length
     return out[:rows].copy()
 
 
-def answers(offsets: np.ndarray, begins: np.ndarray, asked: Asked, first: int = 0, last: int | None = None) -> np.ndarray:
-    """int64 [rows, 5]: text, position behind begins[text], suffix length, denominator (> 0), numerator; in that order.
+def suffix_counts(
+    offsets: np.ndarray, begins: np.ndarray, trie: ContextTrie, first: int = 0, last: int | None = None
+) -> np.ndarray:
+    """int64 [rows, 5]: text, position relative to begins[text], suffix length, denominator (> 0), numerator; sorted.
 
-    `offsets` and `begins` are those that were asked; only texts first … last - 1 are answered (all, unless said).
+    `offsets` and `begins` are those of `build_context_trie`. Only for texts first … last - 1, by default all.
     """
     last = len(begins) if last is None else last
-    return _answer(asked.text, offsets, begins, first, last, asked.longest, asked.root, asked.table, asked.tokens)
+    return _suffix_counts(trie.text, offsets, begins, first, last, trie.longest, trie.root, trie.table, trie.tokens)

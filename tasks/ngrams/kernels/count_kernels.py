@@ -1,15 +1,15 @@
 """Counting every n-gram of a corpus, order by order: NumPy in, NumPy out. Knows neither words nor tokens.
 
 The suffixes that begin with the same n-gram are a group. Sorting them by (group, next id) splits every group into those of
-order n + 1, in the order of their ids; a group of one stays alone however long it grows, so it is let go at once:
+order n + 1, in the order of their ids. A group of one stays a group of one in all longer orders, so it is dropped at once:
 
     the cat sat          the cat (2)  →  the cat sat (2)  →  the cat sat on (1)
-    the cat sat on       the dog (1), which ends here: all longer n-grams of it stand once as well
+    the cat sat on       the dog (1), dropped: all longer n-grams of it occur once as well
     the dog
 
-Group, id and row fit in one 64-bit number, so that a plain sort of numbers does it; no hash decides anything. Rows stand in the
-order of the corpus, so the documents of a group are the changes of document along it. Nothing here is looked up at random in
-more than a processor's cache holds, as long as the suffixes given are few.
+Group, id and row fit in one 64-bit number, so a plain sort of numbers suffices, without hashing. Rows are in corpus order, so
+the documents of a group are counted by the changes of document along it. Random access stays within a processor's cache if
+the number of suffixes is small.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from numba import njit
 
 @njit(cache=True)
 def pairs(first, second, low, bits, row_bits):
-    """uint64 [suffixes]: (first id − low, second id) of each suffix, with its row behind if `row_bits` > 0."""
+    """uint64 [suffixes]: (first id − low, second id) of each suffix, followed by its row if `row_bits` > 0."""
     keys = np.empty(first.shape[0], np.uint64)
     for row in range(first.shape[0]):
         key = (np.uint64(first[row] - low) << np.uint64(bits)) | np.uint64(second[row])
@@ -30,16 +30,16 @@ def pairs(first, second, low, bits, row_bits):
 
 @njit(cache=True)
 def split(keys, row_bits, documents, following, alone, bits, next_row_bits):
-    """One order. `keys` (uint64) are sorted: the number of a group, and behind it, in `row_bits` bits, the row.
+    """Split the groups of one order. `keys` (uint64), sorted: the number of a group, then in `row_bits` bits the row.
 
-    Groups of one are left out unless `alone`. Returns for each group its number, occurrences and documents (int32); and of all
-    rows in them that go on, by `following` (int32 by row; 0 is the document's end), (group, next id) with the row behind it if
-    `next_row_bits` > 0, and the rows. An empty `following` ends it.
+    Groups of one are left out unless `alone`. Returns for each group its number, occurrences and documents (int32), and for
+    all rows in them that continue by `following` (int32 by row; 0 is the document's end) the keys (group, next id), followed by
+    the row if `next_row_bits` > 0, and the rows. An empty `following` means that this is the last order.
     """
     rows = keys.shape[0]
     below = np.uint64(row_bits)
     mask = np.uint64((1 << row_bits) - 1)
-    # Place 0 takes what is not wanted, which is quicker than a branch that nobody can foresee.
+    # Unwanted rows are written to index 0, which is faster than an unpredictable branch.
     numbers = np.empty(rows + 1, np.uint64)
     occurrences, holding = np.empty(rows + 1, np.int32), np.empty(rows + 1, np.int32)
     on = following.shape[0] > 0
@@ -76,8 +76,8 @@ def split(keys, row_bits, documents, following, alone, bits, next_row_bits):
 def spell(numbers, shorter, low, bits):
     """uint32 [groups, n]: the ids of n-grams from their numbers (group of the n-gram without its last id, last id).
 
-    `shorter` (uint32 [groups, n − 1]) has the groups of the order before; for pairs it is [0, 1], and the number holds the first
-    id, less `low`.
+    `shorter` (uint32 [groups, n − 1]) has the groups of the previous order; for pairs it is [0, 1], and the number contains the
+    first id minus `low`.
     """
     n = shorter.shape[1] + 1
     found = np.empty((numbers.shape[0], n), np.uint32)
@@ -101,14 +101,3 @@ def numbers_of(columns, bits):
         for row in range(columns.shape[1]):
             found[row] = (found[row] << np.uint64(bits)) | np.uint64(columns[n, row] - 1)
     return found
-
-
-@njit(cache=True)
-def count_ids(ids, offsets, occurrences, documents, last, base):
-    """Add one piece to the occurrences and documents (int64 [ids]) of each id; its first document is number `base`."""
-    for d in range(offsets.shape[0] - 1):
-        for i in range(offsets[d], offsets[d + 1]):
-            occurrences[ids[i]] += 1
-            if last[ids[i]] != base + d:
-                last[ids[i]] = base + d
-                documents[ids[i]] += 1

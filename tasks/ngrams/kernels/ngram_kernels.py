@@ -1,10 +1,10 @@
-"""Counting n-grams of integers: NumPy in, NumPy out. These kernels know neither words nor tokens (arXiv 2407.14985 §2).
+"""Tries of given n-grams, and hashes: NumPy in, NumPy out. These kernels know neither words nor tokens (arXiv 2407.14985 §2).
 
 A corpus is `ids` (int32, ≥ 0), one document after the other, and `offsets` (documents + 1): document d is
 ids[offsets[d]:offsets[d + 1]]. No n-gram spans two documents.
 
-N-grams are told apart by tries. A trie's edge is the exact int64 `node << 32 | id` in an open hash table: the hash only
-says where to look, the key itself decides equality. Node 0 is the root, whose edges lie in an array indexed by id.
+N-grams are identified by tries. A trie's edge is the exact int64 `node << 32 | id` in an open hash table: the hash only
+gives the slot, the key itself decides equality. Node 0 is the root, whose edges are in an array indexed by id.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ from numba.extending import intrinsic
 _EMPTY = np.int64(-1)
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _LOW = np.int64(0xFFFFFFFF)
-_FILTER_BITS = 27  # 16 MB at most: a filter must stay in the cache to be worth asking
+_FILTER_BITS = 27  # 16 MB at most: a filter is only useful in the cache
 
 
 class Trie(NamedTuple):
-    """Queries as a tree of ids. An edge is (query + 1) << 32 | node: the query that ends there, and the node if it goes on."""
+    """Queries as a tree of ids. An edge is (query + 1) << 32 | node: the query that ends there, and the node if others go on."""
 
     root: np.ndarray  # int64 [largest id + 1]: the edge of each id, 0 for none
-    table: np.ndarray  # int64 [2 · slots]: node << 32 | id (or -1), and beside it, in the same cache line, the edge
-    bits: np.ndarray  # uint64: a bit is set for each edge, so that most ids that lead nowhere cost no look into the table
-    shift: int  # places a 64-bit hash among the slots
-    bits_shift: int  # places it among the bits
+    table: np.ndarray  # int64 [2 · slots]: node << 32 | id (or -1), and next to it, in the same cache line, the edge
+    bits: np.ndarray  # uint64: a bit is set for each edge, so that most ids without an edge need no lookup in the table
+    shift: int  # maps a 64-bit hash to a slot
+    bits_shift: int  # maps it to a bit
     depth: int  # ids of the longest query
 
 
 def slots_for(entries: int) -> tuple[int, int]:
-    """Number of slots, a power of two at least 1.5 × entries, and the shift that places a 64-bit hash in them."""
+    """Number of slots, a power of two at least 1.5 × entries, and the shift that maps a 64-bit hash to them."""
     bits = max(4, int(np.ceil(np.log2(max(1, entries) * 1.5))))
     return 1 << bits, 64 - bits
 
 
 def _prefetch(typing_context, array, index):
-    """Ask for array[index] ahead of its use: a look-up that is under way while others are computed costs no waiting."""
+    """Prefetch array[index], so that the memory access overlaps with other computations."""
     signature = types.void(array, index)
 
     def generate(context, builder, signature, arguments):
@@ -57,17 +57,7 @@ def _prefetch(typing_context, array, index):
     return signature, generate
 
 
-prefetch: Any = intrinsic(_prefetch)  # called with two arguments: the typing context is numba's
-
-
-@njit(cache=True)
-def _find(keys, shift, key):
-    """Slot that holds `key`, or the empty slot where it belongs."""
-    slot = np.int64((np.uint64(key) * _GOLDEN) >> np.uint64(shift))
-    last = keys.shape[0] - 1
-    while keys[slot] != key and keys[slot] != _EMPTY:
-        slot = (slot + 1) & last
-    return slot
+prefetch: Any = intrinsic(_prefetch)  # called with two arguments; numba adds the typing context
 
 
 @njit(cache=True)
@@ -79,70 +69,10 @@ def mix(value):
     return z ^ (z >> np.uint64(31))
 
 
-# -- all n-grams of a corpus ---------------------------------------------------------------------------------------
-@njit(cache=True)
-def _extend(prefix, ids, offsets, order, keys, slots, shift):
-    """Count the distinct (prefix, next id); `prefix` becomes the number of each position's n-gram, -1 where none fits."""
-    found = 0
-    size = 0
-    for d in range(offsets.shape[0] - 1):
-        size += max(0, offsets[d + 1] - offsets[d] - order + 1)
-    seen_key, first = np.empty(size, np.int64), np.empty(size, np.int64)
-    occurrences, documents = np.zeros(size, np.int32), np.zeros(size, np.int32)
-    last = np.full(size, -1, np.int32)
-    for d in range(offsets.shape[0] - 1):
-        end = offsets[d + 1]
-        for i in range(offsets[d], end):
-            if i + order > end:
-                prefix[i] = -1
-                continue
-            key = (np.int64(prefix[i]) << 32) | np.int64(ids[i + order - 1])
-            slot = _find(keys, shift, key)
-            if keys[slot] == _EMPTY:
-                keys[slot], slots[slot] = key, found
-                seen_key[found], first[found] = key, i
-                found += 1
-            gram = slots[slot]
-            occurrences[gram] += 1
-            if last[gram] != d:
-                last[gram] = d
-                documents[gram] += 1
-            prefix[i] = gram
-    return seen_key[:found], first[:found], occurrences[:found], documents[:found]
-
-
-@njit(cache=True)
-def _renumber(values, rank):
-    """Replace each value ≥ 0 by its rank, in place."""
-    for i in range(values.shape[0]):
-        if values[i] >= 0:
-            values[i] = rank[values[i]]
-
-
-def count_all(
-    prefix: np.ndarray, ids: np.ndarray, offsets: np.ndarray, order: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Every distinct n-gram, in increasing order of its ids, from the numbering of the (n-1)-grams.
-
-    `prefix` (int32 [words]) holds for each position the rank of the (n-1)-gram that begins there (zeros for n = 1) and is
-    overwritten with the ranks of the n-grams, so that calls for n = 1, 2, 3 … follow each other. Ranks are lexicographic,
-    hence so is the order of (rank, next id). Returns a position of each n-gram (int64), occurrences and documents (int32).
-    """
-    size, shift = slots_for(len(ids))
-    keys, slots = np.full(size, _EMPTY, np.int64), np.empty(size, np.int32)
-    seen, first, occurrences, documents = _extend(prefix, ids, offsets, order, keys, slots, shift)
-    del keys, slots
-    by_key = np.argsort(seen, kind="stable")
-    rank = np.empty(len(seen), np.int32)
-    rank[by_key] = np.arange(len(seen), dtype=np.int32)
-    _renumber(prefix, rank)
-    return first[by_key], occurrences[by_key], documents[by_key]
-
-
-# -- given n-grams -------------------------------------------------------------------------------------------------
+# -- tries ---------------------------------------------------------------------------------------------------------
 @njit(cache=True)
 def _insert_all(ids, offsets, root, table, shift, terminal, inner, same):
-    """Put every query into the trie, its node numbers in the places of edges; returns the number of nodes, root included."""
+    """Insert every query into the trie, with node numbers in place of edges; returns the number of nodes with the root."""
     nodes, last = 1, (table.shape[0] >> 1) - 1
     for q in range(offsets.shape[0] - 1):
         begin, end = offsets[q], offsets[q + 1]
@@ -168,7 +98,7 @@ def _insert_all(ids, offsets, root, table, shift, terminal, inner, same):
 
 @njit(cache=True)
 def _finish_edges(root, table, bits, bits_shift, terminal, inner):
-    """Node numbers become edges; where no query goes on, an edge has no node."""
+    """Turn node numbers into edges; an edge has no node if no query continues there."""
     for at in range(root.shape[0]):
         node = root[at]
         if node != 0:
@@ -183,9 +113,9 @@ def _finish_edges(root, table, bits, bits_shift, terminal, inner):
 
 
 def build_trie(ids: np.ndarray, offsets: np.ndarray) -> tuple[Trie, np.ndarray]:
-    """The trie of queries, laid out like a corpus; and for each query (int32) the first one that is equal to it.
+    """The trie of queries, laid out like a corpus, and for each query (int32) the first one that is equal to it.
 
-    Only that first one is counted. ValueError for a query without ids.
+    Only the first of equal queries is counted. Raises ValueError for a query without ids.
     """
     lengths = np.diff(offsets)
     if len(lengths) and lengths.min() < 1:
@@ -205,14 +135,14 @@ def build_trie(ids: np.ndarray, offsets: np.ndarray) -> tuple[Trie, np.ndarray]:
 
 
 def bytes_of_trie(queries: int, ids: int) -> int:
-    """At most so many bytes hold the trie of so many queries, with so many ids together, and their counts; not the ids."""
+    """An upper bound in bytes for the trie of so many queries, with so many ids in total, and their counts; without the ids."""
     return (16 * 3 + 4 + 8) * ids + 64 * queries
 
 
 # -- texts ---------------------------------------------------------------------------------------------------------
 @njit(cache=True)
 def hash_texts(data, offsets):
-    """64 bits of each text data[offsets[i]:offsets[i + 1]] (uint8): FNV-1a, then `mix`. They choose, they decide no equality."""
+    """64 bits of each text data[offsets[i]:offsets[i + 1]] (uint8): FNV-1a, then `mix`. Only for sampling, never for equality."""
     out = np.empty(offsets.shape[0] - 1, np.uint64)
     for i in range(out.shape[0]):
         value = np.uint64(0xCBF29CE484222325)
@@ -224,7 +154,7 @@ def hash_texts(data, offsets):
 
 @njit(cache=True)
 def fold(values, others):
-    """mix(mix(value) ^ other) of each two 64-bit numbers: the hash of an ordered pair of hashes."""
+    """mix(mix(value) ^ other), elementwise: the hash of an ordered pair of hashes."""
     out = np.empty(values.shape[0], np.uint64)
     for i in range(out.shape[0]):
         out[i] = mix(mix(values[i]) ^ others[i])

@@ -1,8 +1,8 @@
-"""One order alone, for n-grams that fit in 64 bits: quicker than sorting suffixes. NumPy in, NumPy out.
+"""Counting a single order whose n-grams fit in 64 bits, which is faster than sorting suffixes. NumPy in, NumPy out.
 
-An n-gram is a number, so a plain sort of numbers puts equal ones together; no hash decides anything. That loses the documents,
-but these need only the n-grams that a document says again: documents = occurrences − repetitions within a document. A small
-table per document finds them, and their sorted list runs along with the sorted list of all.
+An n-gram is one number, so a plain sort of numbers groups equal ones, without hashing. Sorting loses the documents, but they
+follow from the repetitions: documents = occurrences − repetitions within a document. A small table per document finds the
+repetitions, and their sorted list is merged with the sorted list of all n-grams.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def _grams(ids, offsets, n, bits):
 
 @njit(cache=True)
 def repetitions(grams, ends):
-    """The members of `grams` that stand in their document before; document d's grams end at ends[d]."""
+    """The members of `grams` that occurred earlier in their document; document d's grams end at ends[d]."""
     longest, begin = 1, 0
     for d in range(ends.shape[0]):
         longest, begin = max(longest, ends[d] - begin), ends[d]
@@ -69,9 +69,8 @@ def repetitions(grams, ends):
 
 @njit(cache=True)
 def runs(grams, again, min_count):
-    """Distinct members of `grams`, occurrences and documents, of those that stand `min_count` times; both lists are sorted.
-
-    And how many were too rare, n-grams and occurrences.
+    """(n-grams, occurrences, documents) of those with at least `min_count` occurrences, and the number of n-grams and of
+    occurrences below. `grams` and the repetitions `again` are sorted.
     """
     most = grams.shape[0] // min_count
     distinct, occurrences, documents = np.empty(most, np.uint64), np.empty(most, np.int32), np.empty(most, np.int32)
@@ -106,7 +105,7 @@ def bytes_of(grams, n, bits):
 
 @njit(cache=True)
 def big_endian(value):
-    """A 32-bit number that lies in memory with its highest byte first, on the little-endian machines numba runs on."""
+    """A 32-bit number with its bytes swapped, so that little-endian memory has the highest byte first."""
     value = np.uint32(value)
     return (
         (value >> np.uint32(24))
@@ -119,10 +118,10 @@ def big_endian(value):
 def count_order(
     ids: np.ndarray, offsets: np.ndarray, n: int, min_count: int = 1
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Every n-gram that stands at least `min_count` times, sorted: big-endian ids (uint8 [rows, 4n]), occurrences, documents.
+    """Every n-gram with at least `min_count` occurrences, sorted: big-endian ids (uint8 [rows, 4n]), occurrences, documents.
 
-    `ids` (int32, ≥ 0) and `offsets` (documents + 1) are a corpus as all kernels read it. ValueError where n ids do not fit in
-    64 bits; `tasks.ngrams.count.bucket` takes any.
+    `ids` (int32, ≥ 0) and `offsets` (documents + 1) are a corpus in the layout of all kernels. Raises ValueError if n ids do not
+    fit in 64 bits; `tasks.ngrams.count.bucket` has no such limit.
     """
     size = int(ids.max()) + 1 if len(ids) else 1
     if not fits(size, n):

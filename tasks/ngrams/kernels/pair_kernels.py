@@ -1,8 +1,8 @@
-"""Documents that hold both n-grams of a pair: C(s_x, s_y), never min(C(s_x), C(s_y)) (docs/method.md §3).
+"""Documents that contain both n-grams of a pair: C(s_x, s_y), never min(C(s_x), C(s_y)) (docs/method.md §3).
 
-A pair belongs to the rarer of its n-grams. When a document has been read, each n-gram that stands in it asks for its own
-pairs only, and a bit for each n-gram, which stay in the cache, tells which partners stand there too. The window variant asks
-besides for the shortest stretch of the document with both; kept documents are those with the smallest hashes.
+A pair is owned by the rarer of its n-grams. After a document has been read, only the pairs owned by its n-grams are checked,
+against a bit per n-gram, which stay in the cache. For windows, the shortest passage with both n-grams is determined as well;
+kept documents are those with the smallest hashes.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ ENTRY = np.dtype([("other", "i4"), ("documents", "i4")])
 
 
 class Kept(NamedTuple):
-    """The documents with the smallest hashes of each pair: pair p owns the places offsets[p]:offsets[p + 1]."""
+    """The documents with the smallest hashes of each pair: pair p has the slots offsets[p]:offsets[p + 1]."""
 
     offsets: np.ndarray  # int64 [pairs + 1]
-    used: np.ndarray  # int64 [pairs]: places in use
+    used: np.ndarray  # int64 [pairs]: slots in use
     hashes: np.ndarray  # int64, increasing within a pair
     documents: np.ndarray  # int64
     inputs: np.ndarray  # int32: position of the first word of s_x
@@ -40,7 +40,7 @@ class Kept(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """Pairs in the order of their owners, then of the other n-gram. `order` says which pair was asked there."""
+    """Pairs in the order of their owners, then of the other n-gram. `order` is the index of each pair in the query."""
 
     order: np.ndarray  # int64 [pairs]
     entries: np.ndarray  # ENTRY [pairs]: the other n-gram, documents with both
@@ -53,7 +53,7 @@ class Pairs(NamedTuple):
 
 
 def keep(rooms: np.ndarray) -> Kept:
-    """Empty places for `rooms` [pairs] documents of each pair."""
+    """Empty slots for `rooms` [pairs] documents of each pair."""
     offsets = np.concatenate([[0], np.cumsum(rooms)]).astype(np.int64)
     total = int(offsets[-1])
     return Kept(
@@ -75,9 +75,9 @@ def prepare(
     hashes: np.ndarray | None = None,
     widths: tuple[int, ...] = (),
 ) -> Pairs:
-    """Lay out `pairs` (int [pairs, 2], numbers of queries) for a scan, and write into `records` which each query owns.
+    """Lay out `pairs` (int [pairs, 2], numbers of queries) for a scan, and write into `records` the pairs that each query owns.
 
-    `frequency` [queries] is how often an n-gram is thought to be met: it decides speed and no result. `lengths` [queries]:
+    `frequency` [queries] is an estimate of each n-gram's frequency; it affects speed, not results. `lengths` [queries]:
     words. `rooms` [pairs]: how many documents to keep; their order is that of mix(hash of pair ^ mix(hash of document)) >> 1.
     """
     n = len(pairs)
@@ -87,7 +87,7 @@ def prepare(
     entries = np.zeros(n, ENTRY)
     entries["other"] = other[order]
     records["begin"], records["end"] = -1, -1
-    records["begin"][other] = records["end"][other] = 0  # asked for by others, owns nothing
+    records["begin"][other] = records["end"][other] = 0  # other n-gram of some pair, owns nothing
     ends = np.flatnonzero(np.diff(owner[order], append=-1)) + 1
     own = owner[order[ends - 1]]
     records["begin"][own], records["end"][own] = np.concatenate([[0], ends[:-1]]), ends
@@ -99,7 +99,7 @@ def prepare(
 
 
 def _by_owner(owner: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """The order of (owner, other). Both and the row in one number, where they fit, sort ten times as fast as two columns."""
+    """The order of (owner, other). If both and the row fit in one number, sorting is ten times as fast as with two columns."""
     size = int(max(owner.max(initial=0), other.max(initial=0))).bit_length()
     rows = len(owner).bit_length()
     if 2 * size + rows > 64:
@@ -112,7 +112,7 @@ def _by_owner(owner: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 @njit(cache=True)
 def _keep(kept, pair, value, document, input_word, output_word):
-    """Put a document among the smallest hashes of its pair, if it belongs there; equal hashes keep document order."""
+    """Insert a document among the smallest hashes of its pair if it belongs there; equal hashes keep document order."""
     offsets, used, hashes, documents, inputs, outputs = kept
     low, room = offsets[pair], offsets[pair + 1] - offsets[pair]
     at = low + used[pair]
@@ -131,9 +131,9 @@ def _keep(kept, pair, value, document, input_word, output_word):
 
 @njit(cache=True)
 def _shortest(heads, places, follow, x, y, x_length, y_length):
-    """Words of the shortest stretch of the document with both n-grams, from the first word of the one that begins first.
+    """Words of the shortest passage of the document with both n-grams, from the first word of the one that begins first.
 
-    Of two n-grams the nearest before or behind is the best, so both lists of places are read once, side by side.
+    The nearest occurrence before or after is always the best, so both lists of positions are merged in one pass.
     """
     best, a, b = np.int64(1) << 62, heads[x], heads[y]
     while a >= 0 and b >= 0:
@@ -148,7 +148,7 @@ def _shortest(heads, places, follow, x, y, x_length, y_length):
 
 @njit(cache=True)
 def note(met, found, d, document, records, pairs, document_hashes, heads, places, follow):
-    """What is asked of a document besides counting it, for the pairs met[:found] that it holds."""
+    """Keep a document and measure windows, for its pairs met[:found]."""
     _, entries, ends, hashes, kept, widths, windows, lengths = pairs
     for m in range(found):
         at = met[m]
@@ -168,7 +168,7 @@ def note(met, found, d, document, records, pairs, document_hashes, heads, places
 def join(entries, present, here, bits, records, met):
     """Count the pairs of one document, whose n-grams are present[:here] and the set bits, through the shorter of two lists.
 
-    Where `met` (int64, none or [pairs]) has room, the places of the pairs that were met are put there; returns how many.
+    The indices of these pairs are written to `met` (int64, empty or [pairs]) as far as it has room; returns how many.
     """
     found, room, far = 0, met.shape[0], np.int64(8 * here)
     for a in range(here):
@@ -192,7 +192,7 @@ def join(entries, present, here, bits, records, met):
                     found += 1
                     left += 1
         elif room == 0:
-            for at in range(low, high):  # adding 0 is quicker than a branch that nobody can foresee
+            for at in range(low, high):  # adding 0 is faster than an unpredictable branch
                 other = entries[at].other
                 entries[at].documents += np.int32((bits[other >> 6] >> np.uint64(other & 63)) & np.uint64(1))
         else:

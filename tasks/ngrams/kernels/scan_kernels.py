@@ -1,8 +1,8 @@
-"""One pass over a corpus answers everything asked of it: occurrences and documents of n-grams, documents of pairs.
+"""One pass over a corpus that counts all queries: occurrences and documents of n-grams, documents of pairs.
 
-Memory follows from what is asked, time from the corpus; counts of pieces add up. What takes time is waiting for memory, so
-some thousand positions go down the trie together, one id further at each step: their look-ups do not depend on each other
-and are under way at the same time. An n-gram is met at one depth only, hence its occurrences come in order.
+Memory depends on the queries, time on the corpus; counts of pieces are added. Time is dominated by memory latency, so BLOCK
+positions walk down the trie together, one id per step: their lookups are independent and overlap. An n-gram is found at one
+depth only, so its occurrences come in order.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ BLOCK = 2_048
 
 
 def empty_records(queries: int) -> np.ndarray:
-    """RECORD [queries], before the first piece: carried from piece to piece, which come in document order.
+    """RECORD [queries] for the first piece; they are passed on from piece to piece, in document order.
 
-    `occurrences`, `documents`, and `first_document` (-1: none) are the answers; at most 2^31 - 1 documents.
+    `occurrences`, `documents`, and `first_document` (-1: none) are the results; at most 2^31 - 1 documents.
     """
     records = np.zeros(queries, RECORD)
     for name in ("first_document", "last", "begin", "end"):
@@ -29,8 +29,8 @@ def empty_records(queries: int) -> np.ndarray:
 
 @njit(cache=True)
 def _walk(ids, low, high, stops, trie, hits, hits_at, active, active_at, keys, least):
-    """Every query that begins in [low, high): hits (query), hits_at (position); returns how many, and behind how many those of
-    `least` ids or more come."""
+    """Every query that begins in [low, high): hits (query), hits_at (position); returns how many, and the index of the first
+    hit of at least `least` ids."""
     root, table, bits, shift, bits_shift, depth = trie
     last, size = (table.shape[0] >> 1) - 1, root.shape[0]
     found, n, short = np.int64(0), np.int64(0), np.int64(-1)
@@ -70,7 +70,7 @@ def _walk(ids, low, high, stops, trie, hits, hits_at, active, active_at, keys, l
 
 @njit(cache=True)
 def _by_document(hits, hits_at, found, low, documents, first, count, sorted_hits, sorted_at):
-    """Bring hits into the order of their documents first, first + 1, …, keeping their order within each; where each begins."""
+    """Sort hits by their documents first, first + 1, …, stably; returns where each document's hits begin."""
     starts = np.zeros(count + 1, np.int64)
     for h in range(found):
         starts[documents[hits_at[h] - low] - first + 1] += 1
@@ -167,7 +167,7 @@ _NO_HASHES = np.zeros(0, np.uint64)
 
 
 def no_pairs() -> Pairs:
-    """When only n-grams are asked."""
+    """The state for queries without pairs."""
     return prepare(np.empty((0, 2), np.int64), np.empty(0), np.empty(0, np.int64), np.zeros(0, RECORD))
 
 
@@ -189,6 +189,6 @@ def scan_pairs(
     """Add one piece of corpus to the counts of each query and of each pair, in the same pass.
 
     `document_hashes` (uint64 [documents of the piece]) are needed where documents are kept. Returns (query, document), int32,
-    of every occurrence of a query of `least` ids or more, at least two; of none, for 0.
+    of every occurrence of a query of at least `least` ids (≥ 2); of none for 0.
     """
     return _scan(ids, offsets, base, trie, records, pairs, document_hashes, least)

@@ -1,11 +1,11 @@
-"""Suffixes on their way through the disk: NumPy in, NumPy out. Knows neither words nor tokens.
+"""Packing suffixes into buckets and reading them back: NumPy in, NumPy out. Knows neither words nor tokens.
 
-A suffix is a position of the corpus seen with the ids that follow it, up to the longest order N and the document's end. A part
-writes its suffixes into buckets by a hash of their first two ids, several ids to a 64-bit number:
+A suffix is a position of the corpus with the ids that follow it, up to the longest order N and the document's end. A part
+writes its suffixes into buckets by a hash of their first two ids, several ids per 64-bit number:
 
     a b a c   N = 3   →   bucket of (a, b): a b a      bucket of (b, a): b a c      bucket of (a, c): a c ·
 
-A bucket is read in ranges of first ids, few enough suffixes each that counting them stays within a processor's cache.
+A bucket is read in ranges of first ids, small enough that counting a range stays within a processor's cache.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from numba import njit
 
 
 def ids_per_number(ids: int) -> int:
-    """How many of so many different ids, each plus 1, are packed into 64 bits: 4, 3 or 2."""
+    """How many ids, each plus 1, fit into 64 bits, if there are `ids` different ones: 4, 3 or 2."""
     return 4 if ids < 1 << 16 else 3 if ids < 1 << 21 else 2
 
 
 @njit(cache=True)
 def bucket_of(first, second, buckets):
-    """The bucket of all n-grams that begin with two ids whose 32-bit hashes are these."""
+    """The bucket of all n-grams whose first two ids have these 32-bit hashes."""
     z = (np.uint64(first) << np.uint64(32)) | np.uint64(second)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -60,7 +60,7 @@ def scatter(ids, offsets, hashes, buckets):
 
 @njit(cache=True)
 def roll(ids, offsets, per):
-    """uint64 per position: it and the next ids of its document, `per` ids in all, each plus 1, the first highest."""
+    """uint64 per position: its id and the next ids of its document, `per` ids in total, each plus 1, the first highest."""
     begin = offsets[0]
     width, top = np.uint64(64 // per), np.uint64(64 // per * (per - 1))
     found = np.empty(offsets[-1] - begin, np.uint64)
@@ -74,12 +74,12 @@ def roll(ids, offsets, per):
 
 @njit(cache=True)
 def pack(rolled, offsets, positions, documents, longest, per):
-    """uint64 [ceil(longest / per), suffixes] of what `roll` gave: 0 behind the document's end and behind the longest order."""
+    """uint64 [ceil(longest / per), suffixes] from the result of `roll`: 0 after the document's end and after the longest order."""
     numbers = (longest + per - 1) // per
     found = np.empty((numbers, positions.shape[0]), np.uint64)
-    behind = np.uint64(64 // per * (numbers * per - longest))  # bits of the last number that no order needs
+    unused = np.uint64(64 // per * (numbers * per - longest))  # bits of the last number that no order needs
     for c in range(numbers):
-        drop = behind if c == numbers - 1 else np.uint64(0)
+        drop = unused if c == numbers - 1 else np.uint64(0)
         for row in range(positions.shape[0]):
             i = positions[row] + c * per
             inside = i < offsets[documents[row] + 1] - offsets[0]
@@ -89,7 +89,7 @@ def pack(rolled, offsets, positions, documents, longest, per):
 
 @njit(cache=True)
 def ranges(packed, per, range_of, low, high, size):
-    """int32 [suffixes]: the range of each suffix, less `low`; −1 outside [low, high). Adds to `size` how many are in each.
+    """int32 [suffixes]: the range of each suffix minus `low`; −1 outside [low, high). Adds the number in each range to `size`.
 
     `packed` is the first of a suffix's numbers (uint64); `range_of` (int32) has the range of the part's id + 1.
     """
@@ -107,9 +107,9 @@ def ranges(packed, per, range_of, low, high, size):
 
 @njit(cache=True)
 def place(packed, per, renumbered, which, documents, base, at, columns, holders):
-    """Put suffixes into the columns of their range, in order; `at` (int64 [ranges]) is each range's next free place.
+    """Write suffixes into the columns of their range, in order; `at` (int64 [ranges]) is each range's next free position.
 
-    columns: int32 [longest, all suffixes], the corpus' id + 1 or 0, which `renumbered` (int32) tells of the part's id + 1;
+    columns: int32 [longest, all suffixes], the corpus' id + 1 or 0, which `renumbered` (int32) maps from the part's id + 1;
     holders: int32, documents from `base`.
     """
     longest = columns.shape[0]

@@ -1,8 +1,8 @@
-"""Making a suffix array of documents of integers: NumPy in, NumPy out. `suffix_kernels` asks it.
+"""Builds a suffix array of documents of integers: NumPy in, NumPy out. `suffix_kernels` queries it.
 
 Documents come as `ids` (int32, ≥ 0), one after the other, and `offsets` (documents + 1). Ids are renumbered from 1 by falling
-frequency; every document ends with a 0, which no question holds, so that no match spans two documents. The suffixes are
-sorted by these ranks; those that begin with one n-gram lie side by side.
+frequency; every document ends with a 0, which no query contains, so that no match spans two documents. The suffixes are
+sorted by these ranks, so that those that begin with one n-gram are contiguous.
 
 Sorting works on bytes, by libdivsufsort (MIT, through pydivsufsort). A rank is written as one byte where it is frequent, as
 two or three where it is not, so that byte order is rank order and most text takes few bytes.
@@ -17,23 +17,23 @@ from numba import njit
 
 from tasks.ngrams.kernels.ngram_kernels import prefetch
 
-_AHEAD = 32  # places that are asked for before they are read
+_AHEAD = 32  # positions to prefetch ahead
 
 
 class Suffixes(NamedTuple):
     """The suffix array of one shard. `text` and `suffixes` may be memory-mapped."""
 
-    text: np.ndarray  # int32 [ids + documents]: ranks from 1, and 0 behind each document
-    suffixes: np.ndarray  # int32 [ids]: places in `text`, in the order of what begins there
+    text: np.ndarray  # int32 [ids + documents]: ranks from 1, and 0 after each document
+    suffixes: np.ndarray  # int32 [ids]: positions in `text`, in the order of the suffixes
     starts: np.ndarray  # int64 [documents + 1]: where each document begins in `text`
-    ranks: np.ndarray  # int32 [largest id + 1]: rank of each id, 0 for one that is not there
-    firsts: np.ndarray  # int64 [ranks + 2]: suffixes that begin with rank r lie in firsts[r] … firsts[r + 1]
+    ranks: np.ndarray  # int32 [largest id + 1]: rank of each id, 0 for ids that do not occur
+    firsts: np.ndarray  # int64 [ranks + 2]: suffixes that begin with rank r are firsts[r] … firsts[r + 1]
 
 
 def build(ids: np.ndarray, offsets: np.ndarray) -> Suffixes:
-    """Index documents. Holds about 22 bytes an id while it works.
+    """Index documents. Takes about 22 bytes per id while it runs.
 
-    ValueError for a negative id, and for more than 16 million distinct ones.
+    Raises ValueError for a negative id, and for more than 16 million distinct ones.
     """
     from pydivsufsort import divsufsort
 
@@ -58,7 +58,7 @@ def build(ids: np.ndarray, offsets: np.ndarray) -> Suffixes:
 
 @njit(cache=True)
 def _with_separators(ids, offsets, ranks):
-    """The documents' ranks, each document with a 0 behind it."""
+    """The documents' ranks, with a 0 after each document."""
     text = np.zeros(ids.shape[0] + offsets.shape[0] - 1, np.int32)
     at = 0
     for d in range(offsets.shape[0] - 1):
@@ -70,7 +70,7 @@ def _with_separators(ids, offsets, ranks):
 
 
 def _shortest_code(frequencies: np.ndarray) -> tuple[int, int]:
-    """How many lead bytes stand for one-byte and for two-byte codes; the rest begin three-byte codes."""
+    """Numbers of first bytes for one-byte and for two-byte codes; the rest begin three-byte codes."""
     two, three = (values.ravel() for values in np.meshgrid(np.arange(256), np.arange(256), indexing="ij"))
     one = 256 - two - three
     fits = (one >= 1) & (one + 256 * two + 65_536 * three >= len(frequencies))
@@ -94,7 +94,7 @@ def _coded_size(frequencies: np.ndarray, one: int, two: int) -> int:
 
 @njit(cache=True)
 def _encode(text, one, two, coded, place):
-    """Write the codes of all ranks, and for each code's first byte which place of the text it is."""
+    """Write the codes of all ranks, and for each code's first byte its position in the text."""
     at = 0
     for i in range(text.shape[0]):
         rank = text[i]
@@ -114,7 +114,7 @@ def _encode(text, one, two, coded, place):
 
 @njit(cache=True)
 def _only_ids(sorted_bytes, place, text, size):
-    """Of the sorted bytes those that begin the code of an id, as places in the text."""
+    """The sorted bytes that begin the code of an id, as positions in the text."""
     suffixes = np.empty(size, np.int32)
     found = 0
     for i in range(sorted_bytes.shape[0]):

@@ -1,7 +1,7 @@
-"""Questions to suffix arrays, one or several shards of them: NumPy in, NumPy out (arXiv 2407.14985 §2, Eq. 5-6).
+"""Queries to suffix arrays, one or several shards of them: NumPy in, NumPy out (arXiv 2407.14985 §2, Eq. 5-6).
 
-The suffixes that begin with one n-gram lie side by side, and binary search finds where. `suffix_array_kernels` says what lies
-in the arrays and makes them.
+The suffixes that begin with one n-gram are contiguous, and binary search finds them. `suffix_array_kernels` defines and builds
+the arrays.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ __all__ = [
     "translate",
 ]
 
-_LANES = 32  # binary searches under way at once: while one waits for memory, others go on
+_LANES = 32  # simultaneous binary searches: while one waits for memory, others proceed
 
 
 class Followed(NamedTuple):
-    """∞-gram counts of (context, next): of the longest suffix that anything follows, and of the longest that `next` follows.
+    """∞-gram counts of (context, next): of the longest suffix that any id follows, and of the longest that `next` follows.
 
-    int64 [questions] each. A suffix of length 0 is the empty context, which every id follows; -1: `next` stands nowhere.
+    int64 [queries] each. A suffix of length 0 is the empty context, which every id follows; -1: `next` does not occur.
     """
 
     suffix: np.ndarray
@@ -47,9 +47,9 @@ class Followed(NamedTuple):
 
 # -- counting --------------------------------------------------------------------------------------------------------
 def translate(index: Suffixes, ids: np.ndarray) -> np.ndarray:
-    """Ids as this shard's ranks (int32); 0, which matches nothing, for an id that the shard does not have.
+    """Ids as this shard's ranks (int32); 0, which matches nothing, for ids that the shard does not have.
 
-    ValueError for a negative id.
+    Raises ValueError for a negative id.
     """
     if len(ids) and int(ids.min()) < 0:
         raise ValueError(f"id {int(ids.argmin())} is negative: ids count from 0")
@@ -60,18 +60,18 @@ def translate(index: Suffixes, ids: np.ndarray) -> np.ndarray:
 
 
 @njit(cache=True)
-def _compare(text, at, asked, begin, length):
-    """Below 0 where the text is smaller than asked[begin : begin + length], above 0 where it is greater, 0 where it is it."""
+def _compare(text, at, queries, begin, length):
+    """< 0 if the text is smaller than queries[begin : begin + length], > 0 if it is greater, 0 if it begins with it."""
     for i in range(length):
-        difference = text[at + i] - asked[begin + i]
-        if difference != 0:  # at the end of a document at the latest: asked ranks are above 0
+        difference = text[at + i] - queries[begin + i]
+        if difference != 0:  # at the latest at the end of a document, as queried ranks are above 0
             return difference
     return 0
 
 
 @njit(cache=True)
-def _search(text, suffixes, firsts, asked, begins, lengths, lows, highs):
-    """Where suffixes that begin with each question lie: `_LANES` binary searches side by side, each looking ahead."""
+def _search(text, suffixes, firsts, queries, begins, lengths, lows, highs):
+    """The interval of suffixes that begin with each query: `_LANES` simultaneous binary searches with prefetching."""
     left, right, middle = np.empty(_LANES, np.int64), np.empty(_LANES, np.int64), np.empty(_LANES, np.int64)
     place, step = np.empty(_LANES, np.int64), np.empty(_LANES, np.int64)
     for group in range(0, begins.shape[0], _LANES):
@@ -80,17 +80,17 @@ def _search(text, suffixes, firsts, asked, begins, lengths, lows, highs):
             begin, length = begins[group + lane], lengths[group + lane]
             left[lane], right[lane], step[lane] = 0, suffixes.shape[0], 0
             if length > 0:
-                first = asked[begin]
+                first = queries[begin]
                 left[lane], right[lane] = firsts[first], firsts[first + 1]
                 for i in range(length):
-                    if asked[begin + i] == 0:
+                    if queries[begin + i] == 0:
                         right[lane] = left[lane]
             highs[group + lane] = right[lane]
         for upper in range(2):
             if upper:
                 for lane in range(lanes):
                     lows[group + lane] = left[lane]
-                    right[lane], step[lane] = highs[group + lane], 1  # most n-grams are rare: their end is near
+                    right[lane], step[lane] = highs[group + lane], 1  # most n-grams are rare, so their end is near
             active = True
             while active:
                 active = False
@@ -107,7 +107,7 @@ def _search(text, suffixes, firsts, asked, begins, lengths, lows, highs):
                 for lane in range(lanes):
                     if left[lane] < right[lane]:
                         q = group + lane
-                        difference = _compare(text, place[lane], asked, begins[q], lengths[q])
+                        difference = _compare(text, place[lane], queries, begins[q], lengths[q])
                         if difference < 0 or (upper and difference == 0):
                             left[lane] = middle[lane] + 1
                             step[lane] *= 2
@@ -117,13 +117,17 @@ def _search(text, suffixes, firsts, asked, begins, lengths, lows, highs):
             highs[group + lane] = left[lane]
 
 
-def intervals(index: Suffixes, asked: np.ndarray, begins: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where in `suffixes` those lie that begin with asked[begins[i] : begins[i] + lengths[i]]: int64 [low, high) each.
+def intervals(
+    index: Suffixes, queries: np.ndarray, begins: np.ndarray, lengths: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The interval of `suffixes` that begin with queries[begins[i] : begins[i] + lengths[i]]: int64 [low, high) each.
 
-    asked: ranks, from `translate`. high - low is the number of occurrences; the empty n-gram begins every suffix.
+    `queries`: ranks from `translate`. high - low is the number of occurrences; the empty n-gram begins every suffix.
     """
     lows, highs = np.empty(len(begins), np.int64), np.empty(len(begins), np.int64)
-    _search(index.text, index.suffixes, index.firsts, asked, begins.astype(np.int64), lengths.astype(np.int64), lows, highs)
+    _search(
+        index.text, index.suffixes, index.firsts, queries, begins.astype(np.int64), lengths.astype(np.int64), lows, highs
+    )
     return lows, highs
 
 
@@ -145,7 +149,7 @@ def _end_with_document(text, suffixes, lows, highs, lengths, ends):
 
 @njit(cache=True)
 def _distinct_documents(suffixes, starts, lows, highs, documents):
-    """How many documents hold each interval's occurrences."""
+    """The number of documents of each interval's occurrences."""
     last = np.full(starts.shape[0], -1, np.int64)
     for q in range(lows.shape[0]):
         for i in range(lows[q], highs[q]):
@@ -156,7 +160,7 @@ def _distinct_documents(suffixes, starts, lows, highs, documents):
 
 
 def _checked(ids: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """Lengths of n-grams laid out like a corpus; ValueError for one without ids."""
+    """Lengths of n-grams laid out like a corpus. Raises ValueError for an empty one."""
     lengths = np.diff(offsets)
     if len(lengths) and lengths.min() < 1:
         raise ValueError(f"query {int(lengths.argmin())} is empty: an n-gram has at least one word")
@@ -164,29 +168,29 @@ def _checked(ids: np.ndarray, offsets: np.ndarray) -> np.ndarray:
 
 
 def counts(shards: Sequence[Suffixes], ids: Sequence[np.ndarray], offsets: np.ndarray) -> np.ndarray:
-    """Occurrences (int64) of n-grams laid out like a corpus, in all shards together; `ids` holds their ids in each shard.
+    """Occurrences (int64) of n-grams laid out like a corpus, in all shards together; `ids` are their ids per shard.
 
-    Ids that stand nowhere count 0. ValueError for an empty n-gram or a negative id.
+    Unknown ids count 0. Raises ValueError for an empty n-gram or a negative id.
     """
     found = np.zeros(len(offsets) - 1, np.int64)
-    for index, own in zip(shards, ids, strict=True):
-        lengths = _checked(own, offsets)
-        lows, highs = intervals(index, translate(index, own), offsets[:-1], lengths)
+    for index, shard_ids in zip(shards, ids, strict=True):
+        lengths = _checked(shard_ids, offsets)
+        lows, highs = intervals(index, translate(index, shard_ids), offsets[:-1], lengths)
         found += highs - lows
     return found
 
 
 def document_counts(shards: Sequence[Suffixes], ids: Sequence[np.ndarray], offsets: np.ndarray) -> np.ndarray:
-    """Documents (int64) that hold each n-gram; as `counts`, but time grows with the occurrences."""
+    """Documents (int64) that contain each n-gram; as `counts`, but time grows with the occurrences."""
     found = np.zeros(len(offsets) - 1, np.int64)
-    for index, own in zip(shards, ids, strict=True):
-        lows, highs = intervals(index, translate(index, own), offsets[:-1], _checked(own, offsets))
+    for index, shard_ids in zip(shards, ids, strict=True):
+        lows, highs = intervals(index, translate(index, shard_ids), offsets[:-1], _checked(shard_ids, offsets))
         _distinct_documents(index.suffixes, index.starts, lows, highs, found)
     return found
 
 
 def places(index: Suffixes, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Every occurrence of one n-gram, in the order of the text: its document, and how many ids stand before it there."""
+    """Every occurrence of one n-gram, in the order of the text: its document, and its position there."""
     lows, highs = intervals(index, translate(index, ids), np.zeros(1, np.int64), _checked(ids, np.array([0, len(ids)])))
     found = np.sort(index.suffixes[lows[0] : highs[0]]).astype(np.int64)
     document = np.searchsorted(index.starts, found, side="right") - 1
@@ -196,7 +200,7 @@ def places(index: Suffixes, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 # -- what follows ----------------------------------------------------------------------------------------------------
 @njit(cache=True)
 def _next_ranks(text, suffixes, low, high, length, ranks, occurrences):
-    """The distinct ranks that follow an interval's n-gram and how often; steps over equal ones in leaps."""
+    """The distinct ranks that follow an interval's n-gram, and how often; skips equal ones by galloping search."""
     found, left = 0, low
     while left < high:
         rank = text[suffixes[left] + length]
@@ -216,7 +220,7 @@ def _next_ranks(text, suffixes, low, high, length, ranks, occurrences):
 
 
 def continuations(index: Suffixes, context: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(ids, occurrences) of what follows a context inside a document, sorted by id; for an empty one, of all ids."""
+    """(ids, occurrences) of what follows a context in a document, sorted by id; of all ids for an empty context."""
     lows, highs = intervals(index, translate(index, context), np.zeros(1, np.int64), np.array([len(context)]))
     room = min(int(highs[0] - lows[0]), len(index.firsts))
     ranks, occurrences = np.empty(room, np.int64), np.empty(room, np.int64)
@@ -232,26 +236,26 @@ def infinigram(
 ) -> Followed:
     """∞-gram counts of the last id of each text after those before it, in all shards together.
 
-    Text i is contexts[s][offsets[i] : offsets[i + 1]] in the ids of shard s: the context, then the id asked about. No more
-    than `longest` ids of a context are looked up. ValueError for a text without an id.
+    Text i is contexts[s][offsets[i] : offsets[i + 1]] in the ids of shard s: the context, then the queried id. At most
+    `longest` ids of a context are used. Raises ValueError for an empty text.
     """
     lengths, ends = np.diff(offsets), offsets[1:] - 1
     if len(lengths) and lengths.min() < 1:
-        raise ValueError(f"text {int(lengths.argmin())} is empty: it must end with the id asked about")
-    asked = [translate(index, own) for index, own in zip(shards, contexts, strict=True)]
+        raise ValueError(f"text {int(lengths.argmin())} is empty: it must end with the queried id")
+    queries = [translate(index, shard_ids) for index, shard_ids in zip(shards, contexts, strict=True)]
     most = np.minimum(lengths - 1, longest).astype(np.int64)
 
     def with_next(which: np.ndarray, suffix: np.ndarray) -> np.ndarray:
         found = np.zeros(len(which), np.int64)
-        for index, own in zip(shards, asked, strict=True):
-            lows, highs = intervals(index, own, ends[which] - suffix, suffix + 1)
+        for index, shard_ids in zip(shards, queries, strict=True):
+            lows, highs = intervals(index, shard_ids, ends[which] - suffix, suffix + 1)
             found += highs - lows
         return found
 
     def with_any(which: np.ndarray, suffix: np.ndarray) -> np.ndarray:
         found = np.zeros(len(which), np.int64)
-        for index, own in zip(shards, asked, strict=True):
-            lows, highs = intervals(index, own, ends[which] - suffix, suffix)
+        for index, shard_ids in zip(shards, queries, strict=True):
+            lows, highs = intervals(index, shard_ids, ends[which] - suffix, suffix)
             last = np.empty(len(which), np.int64)
             _end_with_document(index.text, index.suffixes, lows, highs, suffix, last)
             found += highs - lows - last
@@ -270,7 +274,7 @@ def _longest(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The largest length in (known, most] with a count above 0, and that count; (known, 0) if there is none.
 
-    A longer suffix stands in no more places than a shorter one, so lengths are tried in leaps, then halved.
+    A longer suffix occurs no more often than a shorter one, so lengths are found by galloping, then binary search.
     """
     low, high, step = known.copy(), most.copy(), np.ones(len(most), np.int64)
     found = np.zeros(len(most), np.int64)
@@ -278,8 +282,8 @@ def _longest(
         near = low[open_] + step[open_]
         length = np.where((step[open_] > 0) & (near < high[open_]), near, (low[open_] + high[open_] + 1) >> 1)
         times = count(open_, length)
-        stands = times > 0
-        low[open_[stands]], found[open_[stands]] = length[stands], times[stands]
-        step[open_[stands]] *= 2
-        high[open_[~stands]], step[open_[~stands]] = length[~stands] - 1, 0
+        occurs = times > 0
+        low[open_[occurs]], found[open_[occurs]] = length[occurs], times[occurs]
+        step[open_[occurs]] *= 2
+        high[open_[~occurs]], step[open_[~occurs]] = length[~occurs] - 1, 0
     return low, found

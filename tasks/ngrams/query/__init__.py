@@ -1,1 +1,1 @@
-"""The step `query`: what the tasks ask of the corpus, in one pass."""
+"""The step `query`: counts of the tasks' n-grams and pairs in the corpus, in one pass."""

@@ -1,9 +1,8 @@
-"""The text around a pair in a document that holds it, with the places of both n-grams."""
+"""Excerpts of documents that contain a pair, with the positions of both n-grams in them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
@@ -12,50 +11,25 @@ import pyarrow as pa
 from schemas import PAIR_DOCUMENTS
 from tasks.step import Work
 from tasks.storage.store import Part
+from tasks.text.excerpts import excerpt_around
 from tasks.text.words.analyzer import segment
 
-AROUND = 60  # code points before and behind each n-gram
-NEAR = 160  # n-grams with no more than this between them share one piece
-GAP = " … "
+NEAR = 160  # code points between two n-grams that share one piece, at most
 ROWS_AT_ONCE = 20_000
 
 
-@dataclass(frozen=True)
-class Span:
-    """Code points [start, end) of a text."""
-
-    start: int
-    end: int
-
-
-def excerpt(text: str, first: Span, second: Span) -> tuple[str, Span, Span]:
-    """The text around two spans, in one piece or two, and where the spans are in it."""
-    left, right = sorted((first, second), key=lambda s: (s.start, s.end))
-    near = right.start - left.end <= NEAR
-    pieces = [Span(left.start, max(left.end, right.end))] if near else [left, right]
-    wide = [Span(max(0, p.start - AROUND), min(len(text), p.end + AROUND)) for p in pieces]
-    shown = GAP.join(text[w.start : w.end] for w in wide)
-
-    def place(span: Span) -> Span:
-        index = 0 if len(wide) == 1 or span == left else 1
-        shift = wide[index].start - (0 if index == 0 else wide[0].end - wide[0].start + len(GAP))
-        return Span(span.start - shift, span.end - shift)
-
-    return shown, place(first), place(second)
-
-
 def read_excerpts(work: Work, chosen: pl.DataFrame) -> Iterator[pa.Table]:
-    """Rows of pair_documents, in groups, sorted, for `chosen`: pair, rank, part, document, and the first word of each n-gram."""
+    """Sorted rows of pair_documents for `chosen`: pair, rank, part, document, and the position of each n-gram's first word."""
     pieces = [pl.DataFrame(PAIR_DOCUMENTS.schema.empty_table())]
     for part in work.parts("documents"):
         pieces += [pl.DataFrame(rows) for rows in _excerpts_of_part(work, part, chosen.filter(pl.col("part") == part.key))]
-    found = pl.concat(pieces).sort("input_ngram", "output_ngram", "rank")
-    for begin in range(0, found.height, ROWS_AT_ONCE):
-        yield found[begin : begin + ROWS_AT_ONCE].to_arrow()
+    excerpts = pl.concat(pieces).sort("input_ngram", "output_ngram", "rank")
+    for begin in range(0, excerpts.height, ROWS_AT_ONCE):
+        yield excerpts[begin : begin + ROWS_AT_ONCE].to_arrow()
 
 
 def _excerpts_of_part(work: Work, part: Part, chosen: pl.DataFrame) -> Iterator[pa.Table]:
-    """Rows of pair_documents in the order of the documents; each document is segmented once, however many pairs it shows."""
+    """Rows of pair_documents in the order of the documents; each document is segmented once, however many pairs it contains."""
     wanted: dict[int, list[dict[str, Any]]] = {}
     for row in chosen.to_dicts():
         wanted.setdefault(row["document"], []).append(row)
@@ -77,17 +51,10 @@ def _rows(chosen: list[dict[str, Any]], source: str, name: str, text: str) -> It
         spans = []
         for side in ("input", "output"):
             at, length = row[f"{side}_word"], row[f"{side}_ngram"].count(" ") + 1
-            spans.append(Span(starts[at], ends[at + length - 1]))
-        shown, x, y = excerpt(text, *spans)
+            spans.append((starts[at], ends[at + length - 1]))
+        excerpt, (x, y) = excerpt_around(text, spans, NEAR)
         yield {
-            "input_ngram": row["input_ngram"],
-            "output_ngram": row["output_ngram"],
-            "rank": row["rank"],
-            "source": source,
-            "id": name,
-            "excerpt": shown,
-            "input_start": x.start,
-            "input_end": x.end,
-            "output_start": y.start,
-            "output_end": y.end,
+            **{column: row[column] for column in ("input_ngram", "output_ngram", "rank")},
+            **{"source": source, "id": name, "excerpt": excerpt},
+            **{"input_start": x[0], "input_end": x[1], "output_start": y[0], "output_end": y[1]},
         }

@@ -1,4 +1,4 @@
-"""Adding up what parts counted, some keys at a time: partial tables are sorted by key, so they are read side by side."""
+"""Sums of partial counts over parts: partial tables are sorted by key, so they are merged, some keys at a time."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import pyarrow as pa
 from tasks.step import Work
 from tasks.storage.store import Part
 
-ROW_BYTES = 400  # of a row while it is added up
+ROW_BYTES = 400  # memory of a row while it is summed
 
 
 class _Cursor:
-    """Where one part has been read to: `frame` holds the rows that were not given away, `ended` says no more will come."""
+    """A reader of one part: `frame` has the rows that were read but not taken; `ended` is true at the end of the part."""
 
     def __init__(self, work: Work, part: Part, columns: Sequence[str], rows: int) -> None:
         schema = work.contracts[part.table].schema
@@ -22,7 +22,7 @@ class _Cursor:
         self._batches, self.ended = work.batches(part, *columns, rows=rows), False
 
     def read_on(self) -> None:
-        """One piece more."""
+        """Read one more batch."""
         batch = next(self._batches, None)
         if batch is None:
             self.ended = True
@@ -33,7 +33,7 @@ class _Cursor:
         return self.frame.select(key).row(-1)
 
     def take(self, smaller: pl.Expr) -> pl.DataFrame:
-        """Give away the rows whose key is smaller than some."""
+        """Remove and return the rows for which `smaller` is true, which come first."""
         count = int(self.frame.select(smaller.sum()).item())
         taken, self.frame = self.frame.head(count), self.frame.slice(count)
         return taken
@@ -50,8 +50,8 @@ def _smaller(key: Sequence[str], bound: tuple) -> pl.Expr:
 def by_key(work: Work, table: str, key: Sequence[str], *columns: str) -> Iterator[pl.DataFrame]:
     """The rows of all parts of a table in frames: all rows of one key are in one frame, keys increase from frame to frame.
 
-    `key` are the first columns by which the parts are sorted. What is held follows from the job's memory and not from the
-    number of rows, unless one key has more than fit.
+    The parts are sorted by the columns `key`. Memory follows from the job's memory, not from the number of rows, unless one
+    key has more rows than fit.
     """
     parts = work.parts(table)
     rows = min(65_536, max(64, work.job.memory // (ROW_BYTES * max(1, len(parts)))))
@@ -75,8 +75,8 @@ def by_key(work: Work, table: str, key: Sequence[str], *columns: str) -> Iterato
         yield pl.concat([c.frame for c in cursors])
 
 
-def added(work: Work, table: str, key: Sequence[str], *counts: str) -> pl.DataFrame:
-    """One row per key with the sums of these columns: as large as what was asked, however many parts there are."""
+def summed(work: Work, table: str, key: Sequence[str], *counts: str) -> pl.DataFrame:
+    """One row per key with the sums of these columns over all parts."""
     schema = work.contracts[table].schema
     empty = pl.DataFrame(pa.schema([schema.field(c).remove_metadata() for c in (*key, *counts)]).empty_table())
     sums = (frame.group_by(key).agg(pl.col(*counts).sum() if counts else []) for frame in by_key(work, table, key, *counts))

@@ -1,13 +1,13 @@
-"""How often the task-grams stand in the corpus: one pass per part answers every question a study asks of its words.
+"""Counts of the task-grams in the corpus: one pass per part counts everything that a study needs of its words.
 
-    C(s_x, s_y)  documents that hold both n-grams, anywhere and in any order      (never min(C(s_x), C(s_y)), docs/method.md §3)
-    C(s), df(s)  occurrences, and documents that hold s
-    within w     documents in which both stand in a stretch of w words, counted from the first word of the one that begins
-                 first to the last word of the one that ends last; an n-gram paired with itself is one occurrence
+    C(s_x, s_y)  documents that contain both n-grams, anywhere and in any order      (never min(C(s_x), C(s_y)), docs/method.md §3)
+    C(s), df(s)  occurrences, and documents that contain s
+    within w     documents with both within w words, counted from the first word of the n-gram that begins first to the last
+                 word of the one that ends last; an n-gram paired with itself is one occurrence
 
-Besides, for the pairs of evaluated examples, the k documents with the smallest hash(seed, pair, document), so that samples of
-parts merge into the sample of the whole; the long n-grams that evaluated examples share with the corpus (docs/method.md §13); and, in
-`recount.py`, what the documents that hold these take away. What parts count adds up in a second stage.
+In addition: for the pairs of evaluated examples, the k documents with the smallest hash(seed, pair, document), so that the
+samples of parts merge into the sample of the corpus; the long n-grams that evaluated examples share with the corpus
+(docs/method.md §13); and the counts in the documents with these (`clean_counts.py`). A second stage sums over parts.
 """
 
 from __future__ import annotations
@@ -36,19 +36,22 @@ from schemas import (
     Study,
 )
 from tasks.cost import BENCHMARKS, DEBIAN, OTHER_PAIRS, Cost, Rate, Sizes, interpolated, on_each_corpus
+from tasks.ngrams.corpus_parts import same_analyzer, with_same_labels
 from tasks.ngrams.query.clean_counts import contaminated, write_clean, write_contaminated
 from tasks.ngrams.query.excerpts import read_excerpts
-from tasks.ngrams.query.partial_counts import added, by_key
-from tasks.ngrams.query.scan import PAIR, Counts, PairQueries, PartCounter, ngram_rows, places, same_analyzer
+from tasks.ngrams.query.partial_counts import by_key, summed
+from tasks.ngrams.query.scan import PAIR, Counts, PairQueries, PartCounter, ngram_rows, places
 from tasks.step import Inputs, Job, Stage, Step, Work, for_each_corpus, labelled
 from tasks.storage.store import Part
 from tasks.text.words.analyzer import analyzer, words_of
 
-ASKED = ("task_grams", "example_ngrams", "examples", "truth")
+QUERY_TABLES = ("task_grams", "example_ngrams", "examples", "truth")
 EXAMPLE = ["task", "example", "order"]
 PRODUCTS_AT_ONCE = 4_000_000
-VARIANTS = "all"  # variants are asked together, in a scan of their own: what the study itself has counted stays as it is
-PAIRS_ALONE = {"contamination_orders": [], "documents_per_pair": 0, "windows": []}  # what is counted of them
+VARIANTS = (
+    "all"  # all variants share one scan, apart from the study's, so that a new variant leaves the study's parts as they are
+)
+PAIRS_ONLY = {"contamination_orders": [], "documents_per_pair": 0, "windows": []}  # for variants only pairs are counted
 PARTIALS = (
     NGRAM_PARTIALS,
     PAIR_PARTIALS,
@@ -60,8 +63,8 @@ PARTIALS = (
 )
 
 
-# -- what is asked ----------------------------------------------------------------------------------------------------
-def asked_pairs(work: Work) -> pl.DataFrame:
+# -- queries ---------------------------------------------------------------------------------------------------------
+def queried_pairs(work: Work) -> pl.DataFrame:
     """Distinct (input_ngram, output_ngram) of all task-grams and planted pairs, sorted; `kept`: of an evaluated example."""
     columns = [work.frame(table, *PAIR) for table in ("task_grams", "truth")]
     pairs = pl.concat(columns).unique().sort(PAIR)
@@ -69,14 +72,14 @@ def asked_pairs(work: Work) -> pl.DataFrame:
 
 
 def _of_evaluated_examples(work: Work, pairs: pl.DataFrame) -> np.ndarray:
-    """bool [pairs]: whether the two n-grams stand in one evaluated example, under one order. `pairs` are sorted.
+    """bool [pairs]: whether the two n-grams are in one evaluated example, under one order. `pairs` are sorted.
 
-    Each example's inputs × outputs are looked up, some examples at a time: a template's n-gram is in every example and in a
-    pair with every answer, so that the way from the pairs to the examples would grow with the product of the two.
+    Each example's inputs × outputs are looked up, some examples at a time. A join from pairs to examples would grow with their
+    product, because a template's n-gram is in every example and in a pair with every answer.
     """
     names = pl.concat([pairs[c].alias("ngram") for c in PAIR]).unique().sort().to_frame().with_row_index("id")
     x, y = (names["ngram"].search_sorted(pairs[c]).to_numpy().astype(np.int64) for c in PAIR)
-    known, kept = x * names.height + y, np.zeros(pairs.height, bool)
+    codes, kept = x * names.height + y, np.zeros(pairs.height, bool)
     for part in work.parts("example_ngrams"):
         table = work.frame_part(part, "split", *EXAMPLE, "side", "ngram").filter(pl.col("split") == "evaluate")
         here = table.join(names, on="ngram").with_columns(pl.col("id").cast(pl.Int64))
@@ -85,14 +88,14 @@ def _of_evaluated_examples(work: Work, pairs: pl.DataFrame) -> np.ndarray:
         products = (pl.col("inputs").cast(pl.Int64) * pl.col("outputs")).cum_sum()
         for some in sizes.with_columns((products // PRODUCTS_AT_ONCE).alias("piece")).partition_by("piece"):
             both = some.select(EXAMPLE).join(inputs, on=EXAMPLE).join(outputs, on=EXAMPLE, suffix="_output")
-            asked = (both["id"] * names.height + both["id_output"]).unique().to_numpy()
-            at = np.searchsorted(known, asked)
-            there = at < len(known)
-            kept[at[there][known[at[there]] == asked[there]]] = True
+            wanted = (both["id"] * names.height + both["id_output"]).unique().to_numpy()
+            at = np.searchsorted(codes, wanted)
+            inside = at < len(codes)
+            kept[at[inside][codes[at[inside]] == wanted[inside]]] = True
     return kept
 
 
-def asked_ngrams(work: Work, pairs: pl.DataFrame) -> pl.Series:
+def queried_ngrams(work: Work, pairs: pl.DataFrame) -> pl.Series:
     """Distinct n-grams: those of the pairs, and every n-gram of an evaluated example; sorted."""
     table = work.frame("example_ngrams", "split", "ngram")
     columns = [pairs["input_ngram"], pairs["output_ngram"], table.filter(pl.col("split") == "evaluate")["ngram"]]
@@ -100,37 +103,41 @@ def asked_ngrams(work: Work, pairs: pl.DataFrame) -> pl.Series:
 
 
 def long_ngrams(work: Work) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """What contamination asks: the sides of evaluated examples as (text, task, example, side), sorted, and their n-grams as
-    (text, order, ngram), in the order of their places; a text of fewer than n words asks nothing."""
+    """The n-grams to check for contamination: the sides of evaluated examples as sorted (text, task, example, side), and their
+    n-grams as (text, order, ngram) in the order of their positions; texts of fewer than n words have none."""
     examples = work.frame("examples", "task", "split", "example", "input", "output").filter(pl.col("split") == "evaluate")
     sides = examples.unpivot(["input", "output"], index=["task", "example"], variable_name="side", value_name="words")
     texts = sides.sort("task", "example", "side").with_row_index("text")
     words = [words_of(text) for text in texts["words"]]
     numbers = pl.Series(np.repeat(np.arange(len(words)), [len(w) for w in words]), dtype=pl.UInt32)
     every = pl.DataFrame({"text": numbers, "word": pl.Series(list(chain.from_iterable(words)), dtype=pl.String)})
-    found = [pl.DataFrame(schema={"text": pl.UInt32, "order": pl.Int32, "ngram": pl.String})]
+    frames = [pl.DataFrame(schema={"text": pl.UInt32, "order": pl.Int32, "ngram": pl.String})]
     for order in work.settings["contamination_orders"]:
         gram = pl.concat_str([pl.col("word").shift(-i) for i in range(order)], separator=" ")
         inside = pl.col("text") == pl.col("text").shift(1 - order)
-        found.append(every.select("text", pl.lit(order, pl.Int32).alias("order"), gram.alias("ngram")).filter(inside))
-    return texts.drop("words"), pl.concat(found)
+        frames.append(every.select("text", pl.lit(order, pl.Int32).alias("order"), gram.alias("ngram")).filter(inside))
+    return texts.drop("words"), pl.concat(frames)
 
 
 # -- one part ---------------------------------------------------------------------------------------------------------
 def plan_scan(study: Study, inputs: Inputs) -> list[Job]:
-    """One job per words part, and, where the study has variants, one more."""
-    varied, inputs = _of_variants(inputs["task_grams"]), _without_variants(inputs)
-    settings = _settings(study)
-    by_labels = {t: {tuple(sorted(p.labels.items())): p for p in inputs[t]} for t in ("vocabulary", "documents")}
+    """One job per words part, and another one if the study has variants."""
+    of_variants, inputs = _of_variants(inputs["task_grams"]), _without_variants(inputs)
+    settings, words = _settings(study), inputs["words"]
+    matching = (with_same_labels(words, inputs[table]) for table in ("vocabulary", "documents"))
     jobs = []
-    for part in inputs["words"]:
-        beside = {t: (by_labels[t][tuple(sorted(part.labels.items()))],) for t in by_labels}
-        given = {"words": (part,), **beside, **{t: inputs[t] for t in ASKED}}
+    for part, vocabulary, documents in zip(words, *matching, strict=True):
+        given = {
+            "words": (part,),
+            "vocabulary": (vocabulary,),
+            "documents": (documents,),
+            **{t: inputs[t] for t in QUERY_TABLES},
+        }
         jobs.append(Job(part.labels, settings, given, memory=study.counting.memory_bytes))
-        if varied:
-            theirs = given | {t: () for t in ASKED} | {"task_grams": varied}
+        if of_variants:
+            given = given | {t: () for t in QUERY_TABLES} | {"task_grams": of_variants}
             labels = labelled(part.labels, VARIANTS)
-            jobs.append(Job(labels, settings | PAIRS_ALONE, theirs, memory=study.counting.memory_bytes))
+            jobs.append(Job(labels, settings | PAIRS_ONLY, given, memory=study.counting.memory_bytes))
     return jobs
 
 
@@ -153,10 +160,10 @@ def _settings(study: Study) -> dict[str, object]:
 
 
 def run_scan(work: Work) -> None:
-    """Count all that is asked in one words part, in one pass."""
+    """Count everything in one words part, in one pass."""
     same_analyzer(work, *work.parts("task_grams"), *work.parts("example_ngrams"))
-    pairs = asked_pairs(work)
-    plain = asked_ngrams(work, pairs)
+    pairs = queried_pairs(work)
+    plain = queried_ngrams(work, pairs)
     texts, of_texts = long_ngrams(work)
     long = of_texts["ngram"].unique(maintain_order=True)
     every = pl.concat([plain, long.filter(~long.is_in(plain.implode()))])
@@ -169,8 +176,8 @@ def run_scan(work: Work) -> None:
     counts = counter.count(PairQueries(ends, rooms, *hashes, widths, least))
     work.write("ngram_partials", ngram_rows(plain, counts).to_arrow())
     _write_long(work, every, long, counts, sources)
-    found = pairs.select(PAIR).with_columns(pl.Series("documents", counts.pairs, pl.Int64))
-    work.write("pair_partials", found.filter(pl.col("documents") > 0).to_arrow())
+    together = pairs.select(PAIR).with_columns(pl.Series("documents", counts.pairs, pl.Int64))
+    work.write("pair_partials", together.filter(pl.col("documents") > 0).to_arrow())
     work.write("pair_window_partials", _window_rows(pairs, widths, counts.windows).to_arrow())
     kept = counts.kept
     work.write(
@@ -199,9 +206,9 @@ def _window_rows(pairs: pl.DataFrame, widths: tuple[int, ...], windows: np.ndarr
 
 
 def _write_long(work: Work, every: pl.Series, long: pl.Series, counts: Counts, sources: pl.DataFrame) -> None:
-    """The long n-grams that stand in the part, with the first document that holds them."""
-    found = pl.DataFrame({"ngram": every, "documents": counts.documents, "first": counts.first_document})
-    here = found.filter(pl.col("documents") > 0).join(long.to_frame("ngram"), on="ngram", how="semi").sort("ngram")
+    """Write the long n-grams that occur in the part, with the first document that contains them."""
+    table = pl.DataFrame({"ngram": every, "documents": counts.documents, "first": counts.first_document})
+    here = table.filter(pl.col("documents") > 0).join(long.to_frame("ngram"), on="ngram", how="semi").sort("ngram")
     work.write(
         "contamination_partials",
         pl.concat([here.select("ngram", "documents"), sources[here["first"]]], how="horizontal").to_arrow(),
@@ -213,13 +220,11 @@ def _hashes(texts: pl.Series) -> np.ndarray:
     from tasks.ngrams.kernels.ngram_kernels import hash_texts
 
     column = pa.array(texts.to_arrow()).cast(pa.large_string())
+    if not len(column):
+        return np.empty(0, np.uint64)
     _, offsets, data = column.buffers()
-    places = (
-        np.frombuffer(offsets, np.int64)[column.offset : column.offset + len(column) + 1]
-        if len(column)
-        else np.zeros(1, int)
-    )
-    return hash_texts(np.frombuffer(data or b"", np.uint8), places.astype(np.int64))
+    bounds = np.frombuffer(offsets, np.int64)[column.offset : column.offset + len(column) + 1]
+    return hash_texts(np.frombuffer(data or b"", np.uint8), bounds.astype(np.int64))
 
 
 def _pair_hashes(seed: int, ngrams: pl.Series, ends: np.ndarray) -> np.ndarray:
@@ -231,7 +236,7 @@ def _pair_hashes(seed: int, ngrams: pl.Series, ends: np.ndarray) -> np.ndarray:
 
 
 def _document_hashes(sources: pl.DataFrame) -> np.ndarray:
-    """64 bits per document, from its source and id, so that they do not depend on how the corpus is cut into parts."""
+    """64 bits per document, from its source and id, so that they do not depend on the division into parts."""
     from tasks.ngrams.kernels.ngram_kernels import fold
 
     return fold(_hashes(sources["source"]), _hashes(sources["id"]))
@@ -240,35 +245,35 @@ def _document_hashes(sources: pl.DataFrame) -> np.ndarray:
 # -- all parts --------------------------------------------------------------------------------------------------------
 def plan_sum(study: Study, inputs: Inputs) -> list[Job]:
     """One job over the counts of all parts."""
-    tables = (*(contract.name for contract in PARTIALS), "documents", *ASKED)
-    settings, varied, own = _settings(study), _of_variants(inputs["task_grams"]), _without_variants(inputs)
-    given = {t: own[t] for t in tables}
+    tables = (*(contract.name for contract in PARTIALS), "documents", *QUERY_TABLES)
+    settings, of_variants, of_study = _settings(study), _of_variants(inputs["task_grams"]), _without_variants(inputs)
+    given = {t: of_study[t] for t in tables}
     jobs = [Job({"study": "all"}, settings, given, memory=study.counting.memory_bytes)]
-    if varied:
+    if of_variants:
         partials = {t: _of_variants(inputs[t]) for t in tables if t.endswith("partials")}
-        given = {t: () for t in tables} | partials | {"task_grams": varied}
+        given = {t: () for t in tables} | partials | {"task_grams": of_variants}
         labels = labelled({"study": "all"}, VARIANTS)
-        jobs.append(Job(labels, settings | PAIRS_ALONE, given, memory=study.counting.memory_bytes))
+        jobs.append(Job(labels, settings | PAIRS_ONLY, given, memory=study.counting.memory_bytes))
     return jobs if inputs["words"] else []
 
 
 def run_sum(work: Work) -> None:
-    """Add up; what stands nowhere has count 0 and is there all the same."""
-    pairs = asked_pairs(work)
-    grams = asked_ngrams(work, pairs).to_frame("ngram")
-    counted = added(work, "ngram_partials", ["ngram"], "occurrences", "documents")
+    """Sum over parts; n-grams and pairs that do not occur get rows with count 0."""
+    pairs = queried_pairs(work)
+    grams = queried_ngrams(work, pairs).to_frame("ngram")
+    totals = summed(work, "ngram_partials", ["ngram"], "occurrences", "documents")
     stats = (
-        grams.join(counted, on="ngram", how="left")
+        grams.join(totals, on="ngram", how="left")
         .sort("ngram")
         .with_columns(
             pl.col("occurrences", "documents").fill_null(0), (pl.col("ngram").str.count_matches(" ") + 1).alias("length")
         )
     )
     work.write("ngram_stats", stats.to_arrow())
-    found = added(work, "pair_partials", PAIR, "documents")
-    counts = pairs.select(PAIR).join(found, on=PAIR, how="left").sort(PAIR).with_columns(pl.col("documents").fill_null(0))
+    together = summed(work, "pair_partials", PAIR, "documents")
+    counts = pairs.select(PAIR).join(together, on=PAIR, how="left").sort(PAIR).with_columns(pl.col("documents").fill_null(0))
     work.write("pair_counts", counts.to_arrow())
-    within = added(work, "pair_window_partials", [*PAIR, "window"], "documents").sort(*PAIR, "window")
+    within = summed(work, "pair_window_partials", [*PAIR, "window"], "documents").sort(*PAIR, "window")
     work.write("pair_windows", within.to_arrow())
     for rows in read_excerpts(work, _smallest_hashes(work)):
         work.write("pair_documents", rows)
@@ -292,14 +297,14 @@ def _smallest_hashes(work: Work) -> pl.DataFrame:
 
 def _write_contamination(work: Work) -> None:
     """For each example, order and side with a shared n-gram: how many, and the first of them with its first document."""
-    known = (
+    in_corpus = (
         work.frame("contamination_partials")
         .group_by("ngram", maintain_order=True)
         .agg(pl.col("documents").sum(), pl.col("source", "id").first())
     )
-    texts, asked = long_ngrams(work)
+    texts, of_texts = long_ngrams(work)
     shared = (
-        asked.join(known, on="ngram", maintain_order="left")
+        of_texts.join(in_corpus, on="ngram", maintain_order="left")
         .group_by("text", "order", maintain_order=True)
         .agg(pl.col("ngram").n_unique().cast(pl.Int64).alias("shared"), pl.col("ngram", "documents", "source", "id").first())
         .join(texts, on="text")
@@ -343,8 +348,8 @@ def cost(sizes: Sizes) -> Cost:
 QUERY = Step(
     "query",
     version=3,
-    about="documents that hold both n-grams of each pair, and each n-gram; exact, in one pass per part",
-    reads=("words", "vocabulary", "documents", *ASKED),
+    about="exact counts of documents that contain each n-gram, and both n-grams of each pair, in one pass per part",
+    reads=("words", "vocabulary", "documents", *QUERY_TABLES),
     stages=(
         Stage(PARTIALS, for_each_corpus(plan_scan, shared=ASKED), run_scan),
         Stage(

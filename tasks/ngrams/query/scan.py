@@ -1,14 +1,14 @@
 """Counting given n-grams and pairs in one words part: what the steps query and novelty share.
 
-n-grams are normalised words with one space between, pairs two such texts. The part's own vocabulary turns them into ids; an
-n-gram with a word the part does not have stands nowhere in it. Words are read in batches; memory follows from the queries,
-and where their tries, counts and kept documents are more than the job may hold, the part is read once for each batch of them,
-with the same result. What was asked and what is answered lie beside that: the n-grams' texts and ids, and some 32 bytes a query.
+n-grams are normalised words with one space between, pairs are two n-grams. The part's vocabulary maps them to ids; an n-gram
+with a word that the part lacks does not occur in it. Memory depends on the queries, not on the part: if their tries, counts
+and kept documents exceed the job's memory, the queries are split into batches and the part is read once per batch, with the
+same result. The texts and ids of the n-grams, and about 32 bytes per query, come on top.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,81 +18,39 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas import StudyError
+from tasks.ngrams.corpus_parts import id_batches, same_analyzer
 from tasks.step import Work
 from tasks.storage.store import Part
-from tasks.text.words.analyzer import analyzer
 
 if TYPE_CHECKING:
     from tasks.ngrams.kernels.pair_kernels import Pairs
 
-DOCUMENTS_AT_ONCE = 4_096
 NGRAMS_AT_ONCE = 1_000_000
-SAMPLE = 250_000  # words read beforehand, to guess which n-gram of a pair is the rarer one
+SAMPLE = 250_000  # words read in advance to estimate which n-gram of a pair is rarer
 PAIR = ["input_ngram", "output_ngram"]
 PAIR_BYTES = 64
 KEPT_BYTES = 24
-_MALFORMED = (  # what no normalised word has: as far as ASCII goes, and the spaces and line ends that text brings along
+_MALFORMED = (  # what normalised words never contain: ASCII signs, and spaces and line ends of any kind
     r"^$|^ | $|  |[\x00-\x1f\x7f\x{85}\x{a0}\x{2028}\x{2029}]|[A-Z!-&(-+/:-@\[-`{-~-]"
     r"|(?:^|[A-Za-z ])[.,]|[.,](?:$|[A-Za-z ])|(?:^| )'|'(?: |$)"
 )
 
 
-# -- what is read -----------------------------------------------------------------------------------------------------
-def same_analyzer(work: Work, *parts: Part) -> None:
-    """StudyError where one of these parts says that another analyzer made it: its words are other words."""
-    here = analyzer()
-    for part in parts:
-        made = work.store.footer(part).get("settings", {})
-        other = {name: made[name] for name in here if made.get(name, here[name]) != here[name]}
-        if other:
-            raise StudyError(
-                f"{work.store.part_path(part)}: analysed with {other}, this program counts with {here}. "
-                "Run the study again under one version: it analyses anew what is of another."
-            )
-
-
-def pieces(
-    work: Work, part: Part, size: int, only: np.ndarray | None = None
-) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
-    """(ids, offsets, number of the first document) of each piece of a words or tokens part, documents in order.
-
-    StudyError for an id that is not below `size`, the number of entries of its vocabulary. `only`: the documents to give,
-    increasing; what is given is numbered anew.
-    """
-    base, seen = 0, 0
-    for batch in work.batches(part, "ids", rows=DOCUMENTS_AT_ONCE):
-        lists: pa.ListArray = batch.column("ids")
-        if only is not None:
-            low, high = np.searchsorted(only, (seen, seen + batch.num_rows))
-            lists, seen = lists.take(pa.array(only[low:high] - seen)), seen + batch.num_rows
-        offsets = lists.offsets.to_numpy().astype(np.int64)
-        ids, offsets = lists.flatten().to_numpy(), offsets - offsets[0]
-        if len(ids) and (ids.min() < 0 or ids.max() >= size):
-            at = int(np.flatnonzero((ids < 0) | (ids >= size))[0])
-            row = base + int(np.searchsorted(offsets, at, side="right")) - 1
-            raise StudyError(
-                f"{work.store.part_path(part)}: row {row}: id {ids[at]} is not one of the vocabulary's {size}. "
-                "Part and vocabulary do not belong together; remove both and run the study again."
-            )
-        yield ids, offsets, base
-        base += len(lists)
-
-
 def encode(ngrams: pa.Array, vocabulary: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """ids, offsets, and which n-grams they are (int64): those whose words the vocabulary has, all of them."""
+    """(ids, offsets, positions in `ngrams`) of the n-grams whose words are all in the vocabulary."""
     ids, lengths, at = [np.empty(0, np.int32)], [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     for begin in range(0, len(ngrams), NGRAMS_AT_ONCE):
         some = ngrams.slice(begin, NGRAMS_AT_ONCE)
         wrong = pc.match_substring_regex(some, _MALFORMED)
         if pc.any(wrong).as_py():
             first = some.filter(wrong)[0].as_py()
-            raise StudyError(f"the n-gram {first!r} is not written as words with one space between; normalise it first")
+            raise StudyError(f"the n-gram {first!r} is not normalised words with one space between; normalise it first")
         words = pc.split_pattern(some, " ")
-        found = pc.fill_null(pc.index_in(words.flatten(), value_set=vocabulary), -1).to_numpy().astype(np.int32)
+        word_ids = pc.fill_null(pc.index_in(words.flatten(), value_set=vocabulary), -1).to_numpy().astype(np.int32)
         offsets = words.offsets.to_numpy().astype(np.int64)
         offsets -= offsets[0]
-        known = np.minimum.reduceat(found, offsets[:-1]) >= 0
-        ids.append(found[np.repeat(known, np.diff(offsets))])
+        known = np.minimum.reduceat(word_ids, offsets[:-1]) >= 0
+        ids.append(word_ids[np.repeat(known, np.diff(offsets))])
         lengths.append(np.diff(offsets)[known])
         at.append(begin + np.flatnonzero(known))
     offsets = np.concatenate([[0], np.cumsum(np.concatenate(lengths))]).astype(np.int64)
@@ -101,7 +59,7 @@ def encode(ngrams: pa.Array, vocabulary: pa.Array) -> tuple[np.ndarray, np.ndarr
 
 # -- tables -----------------------------------------------------------------------------------------------------------
 def places(ngrams: pl.Series, pairs: pl.DataFrame) -> np.ndarray:
-    """int64 [pairs, 2]: where the two n-grams of each pair stand among the sorted `ngrams`, which have them all."""
+    """int64 [pairs, 2]: the positions of the two n-grams of each pair in the sorted `ngrams`, which contain them all."""
     numbered = pl.DataFrame({"ngram": ngrams}).with_row_index("place")
     columns = [
         pairs.select(pl.col(c).alias("ngram")).join(numbered, on="ngram", how="left", maintain_order="left")["place"]
@@ -111,7 +69,7 @@ def places(ngrams: pl.Series, pairs: pl.DataFrame) -> np.ndarray:
 
 
 def ngram_rows(ngrams: pl.Series, counts: Counts) -> pl.DataFrame:
-    """(ngram, length, occurrences, documents) of the n-grams that stand in the part; `ngrams` are the first that were asked."""
+    """(ngram, length, occurrences, documents) of the n-grams that occur in the part; `ngrams` are the first of the queries."""
     return pl.DataFrame(
         {
             "ngram": ngrams,
@@ -122,10 +80,10 @@ def ngram_rows(ngrams: pl.Series, counts: Counts) -> pl.DataFrame:
     ).filter(pl.col("documents") > 0)
 
 
-# -- what is found ----------------------------------------------------------------------------------------------------
+# -- counting ---------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class PairDocuments:
-    """The kept documents of pairs: rows of (pair, hash, document, first word of s_x, first word of s_y)."""
+    """The kept documents of pairs: columns pair, hash, document, first word of s_x, first word of s_y."""
 
     pair: np.ndarray
     hash: np.ndarray
@@ -136,12 +94,11 @@ class PairDocuments:
 
 @dataclass(frozen=True)
 class Counts:
-    """Of each asked n-gram, in the order asked: occurrences, documents, and the first document that holds it (-1: none).
+    """Per n-gram, in the order of the queries: occurrences, documents, and the first document with it (-1: none).
 
-    Of each asked pair: documents with both; [pairs, widths] documents with both within so many words; and kept documents.
-    noted: int64 [rows, 2], distinct (n-gram, document) of the n-grams whose documents are noted, by document; of equal n-grams
-    the first.
-    A pair of one n-gram with itself is in every document that holds the n-gram, within as many words as that has.
+    Per pair: `pairs`, documents with both; `windows` [pairs, widths], documents with both within so many words; and the kept
+    documents. `noted`, int64 [rows, 2]: distinct (n-gram, document), by document, of the n-grams that `note_from` selects; for
+    equal n-grams the first. A pair of an n-gram with itself co-occurs wherever the n-gram occurs, within its own length.
     """
 
     occurrences: np.ndarray
@@ -156,9 +113,11 @@ class Counts:
 
 @dataclass(frozen=True)
 class PairQueries:
-    """ends: int [pairs, 2], places in the asked n-grams. rooms: how many documents to keep of each pair; the first are those
-    with the smallest mix(hash of pair ^ mix(hash of document)). widths: words of the windows, increasing. note_from: n-grams of
-    so many words or more (at least two) have their documents noted, all of them; 0: none."""
+    """Pairs to count. `ends`, int [pairs, 2]: positions in the queried n-grams.
+
+    `rooms`: number of documents to keep per pair, those with the smallest mix(hash of pair ^ mix(hash of document)). `widths`:
+    window widths in words, increasing. `note_from`: note all documents of n-grams of at least so many words (≥ 2); 0: none.
+    """
 
     ends: np.ndarray
     rooms: np.ndarray | None = None
@@ -172,46 +131,48 @@ NO_PAIRS = PairQueries(np.empty((0, 2), np.int64))
 
 
 class PartCounter:
-    """Counts in one words part, against its vocabulary part."""
+    """Counts n-grams and pairs in one words part."""
 
     def __init__(
         self, work: Work, words: Part, vocabulary: Part, ngrams: Sequence[str] | pl.Series, only: np.ndarray | None = None
     ) -> None:
-        """`ngrams` may repeat themselves; StudyError for one that is empty or has anything but words and single spaces.
-        only: the documents to count in, increasing; all, if none are given."""
+        """`ngrams` may contain duplicates. `only`: the documents to count in, increasing; None: all.
+
+        Raises StudyError for an n-gram that is empty or not normalised words with single spaces.
+        """
         self.work, self.words, self.only = work, words, only
         same_analyzer(work, words, vocabulary)
         texts = ngrams.to_arrow() if isinstance(ngrams, pl.Series) else pa.array(ngrams, pa.large_string())
-        known = work.read_part(vocabulary, "word").column("word").combine_chunks().cast(pa.large_string())
-        self.size, self.vocabulary = len(texts), len(known)
-        self._ids, self._offsets, self._at = encode(texts.cast(pa.large_string()), known)
+        vocabulary_words = work.read_part(vocabulary, "word").column("word").combine_chunks().cast(pa.large_string())
+        self.size, self.vocabulary = len(texts), len(vocabulary_words)
+        self._ids, self._offsets, self._at = encode(texts.cast(pa.large_string()), vocabulary_words)
         self._lengths = np.diff(self._offsets)
 
-    def count(self, asked: PairQueries = NO_PAIRS) -> Counts:
-        """One pass over the part for each batch of queries that the job's memory holds; ordinarily one."""
-        place = np.full(self.size, -1, np.int64)
-        place[self._at] = np.arange(len(self._at))
-        local = place[asked.ends].reshape(-1, 2)
-        possible = np.flatnonzero((local >= 0).all(axis=1))
+    def count(self, queries: PairQueries = NO_PAIRS) -> Counts:
+        """One pass over the part per batch of queries that fits in the job's memory; usually one."""
+        position = np.full(self.size, -1, np.int64)
+        position[self._at] = np.arange(len(self._at))
+        ends = position[queries.ends].reshape(-1, 2)
+        possible = np.flatnonzero((ends >= 0).all(axis=1))
         names = ("occurrences", "documents", "first_document")
-        found = {name: np.full(self.size, -1 if name == "first_document" else 0, np.int64) for name in names}
-        pairs, windows = np.zeros(len(asked.ends), np.int64), np.zeros((len(asked.ends), len(asked.widths)), np.int64)
+        counts = {name: np.full(self.size, -1 if name == "first_document" else 0, np.int64) for name in names}
+        pairs, windows = np.zeros(len(queries.ends), np.int64), np.zeros((len(queries.ends), len(queries.widths)), np.int64)
         kept: list[list[np.ndarray]] = []
         notes = [np.empty((0, 2), np.int64)]
-        batches = self._batches(local[possible], asked)
+        batches = self._batches(ends[possible], queries)
         self.work.passes = max(self.work.passes, len(batches))
         for grams, some in batches:
             numbers = possible[some]
-            records, state, noted = self._scan(grams, np.searchsorted(grams, local[numbers]), numbers, asked)
+            records, state, noted = self._scan(grams, np.searchsorted(grams, ends[numbers]), numbers, queries)
             notes.append(noted)
             for name in names:
-                found[name][self._at[grams]] = records[name]
+                counts[name][self._at[grams]] = records[name]
             ordered = numbers[state.order]
             pairs[ordered], windows[ordered] = state.entries["documents"], state.windows
             kept.append(_kept(state, ordered))
         columns = [np.concatenate([k[c] for k in kept] or [np.empty(0, np.int64)]) for c in range(5)]
         return Counts(
-            **found,
+            **counts,
             pairs=pairs,
             windows=windows,
             kept=PairDocuments(*columns),
@@ -219,16 +180,17 @@ class PartCounter:
             batches=len(batches),
         )
 
-    def _batches(self, pairs: np.ndarray, asked: PairQueries) -> list[tuple[np.ndarray, np.ndarray]]:
-        """(n-grams, sorted; pairs) of each batch: pairs are halved until each half fits with its n-grams."""
+    def _batches(self, pairs: np.ndarray, queries: PairQueries) -> list[tuple[np.ndarray, np.ndarray]]:
+        """(sorted n-grams, pairs) of each batch: pairs are halved until each half fits in memory with its n-grams."""
         from tasks.ngrams.kernels.ngram_kernels import bytes_of_trie
 
-        memory, kept = self.work.job.memory, int(asked.rooms.max()) if asked.rooms is not None and len(asked.rooms) else 0
-        each = PAIR_BYTES + KEPT_BYTES * kept + 8 * len(asked.widths)
+        memory = self.work.job.memory
+        kept = int(queries.rooms.max()) if queries.rooms is not None and len(queries.rooms) else 0
+        each = PAIR_BYTES + KEPT_BYTES * kept + 8 * len(queries.widths)
         every = np.arange(len(self._lengths))
         if bytes_of_trie(len(every), len(self._ids)) + each * len(pairs) <= memory:
             return [(every, np.arange(len(pairs)))] if len(every) else []
-        done, alone, waiting = [], np.ones(len(every), bool), [np.arange(len(pairs))] if len(pairs) else []
+        done, unpaired, waiting = [], np.ones(len(every), bool), [np.arange(len(pairs))] if len(pairs) else []
         while waiting:
             some = waiting.pop()
             grams = np.unique(pairs[some])
@@ -236,17 +198,17 @@ class PartCounter:
                 waiting += [some[len(some) // 2 :], some[: len(some) // 2]]
             else:
                 done.append((grams, some))
-                alone[grams] = False
-        rest = every[alone]
+                unpaired[grams] = False
+        rest = every[unpaired]
         weights = np.cumsum(bytes_of_trie(1, 1) * self._lengths[rest]) // memory
         return done + [
             (some, np.empty(0, np.int64)) for some in np.split(rest, np.flatnonzero(np.diff(weights)) + 1) if len(some)
         ]
 
     def _scan(
-        self, grams: np.ndarray, ends: np.ndarray, numbers: np.ndarray, asked: PairQueries
+        self, grams: np.ndarray, ends: np.ndarray, numbers: np.ndarray, queries: PairQueries
     ) -> tuple[np.ndarray, Pairs, np.ndarray]:
-        """Records of these n-grams, the state of these pairs after the whole part, and the noted (n-gram, document)."""
+        """Records of these n-grams and state of these pairs after all documents, and the noted (n-gram, document)."""
         from tasks.ngrams.kernels import ngram_kernels, pair_kernels, scan_kernels
 
         lengths = self._lengths[grams]
@@ -254,26 +216,26 @@ class PartCounter:
         ids = self._ids[np.repeat(self._offsets[grams] - offsets[:-1], lengths) + np.arange(offsets[-1])]
         trie, same = ngram_kernels.build_trie(ids, offsets)
         records, ends = scan_kernels.empty_records(len(grams)), same[ends].reshape(-1, 2)
-        rooms = None if asked.rooms is None or not asked.rooms[numbers].any() else asked.rooms[numbers]
-        hashes = None if rooms is None or asked.hashes is None else asked.hashes[numbers]
+        rooms = None if queries.rooms is None or not queries.rooms[numbers].any() else queries.rooms[numbers]
+        hashes = None if rooms is None or queries.hashes is None else queries.hashes[numbers]
         frequency = self._frequencies(trie, lengths) if len(ends) else np.zeros(len(grams))
-        state = pair_kernels.prepare(ends, frequency, lengths, records, rooms, hashes, asked.widths)
+        state = pair_kernels.prepare(ends, frequency, lengths, records, rooms, hashes, queries.widths)
         notes = [np.empty((0, 2), np.int64)]
-        for words, document_offsets, base in pieces(self.work, self.words, self.vocabulary, self.only):
-            of = asked.document_hashes
+        for words, document_offsets, base in id_batches(self.work, self.words, self.vocabulary, self.only):
+            of = queries.document_hashes
             here = np.zeros(0, np.uint64) if rooms is None or of is None else of[base : base + len(document_offsets) - 1]
-            some = scan_kernels.scan_pairs(words, document_offsets, base, trie, records, state, here, asked.note_from)
+            some = scan_kernels.scan_pairs(words, document_offsets, base, trie, records, state, here, queries.note_from)
             notes.append(np.stack(some, axis=1).astype(np.int64))
         noted = np.concatenate(notes)
         noted[:, 0] = self._at[grams[noted[:, 0]]]
         return records[same], state, noted
 
     def _frequencies(self, trie: object, lengths: np.ndarray) -> np.ndarray:
-        """Documents of each n-gram among the first of the part; of two that are not met there, the longer is the rarer."""
+        """Estimated document frequency of each n-gram, from the part's first documents; longer n-grams break ties as rarer."""
         from tasks.ngrams.kernels import scan_kernels
 
         records = scan_kernels.empty_records(len(lengths))
-        for ids, offsets, _ in pieces(self.work, self.words, self.vocabulary, self.only):
+        for ids, offsets, _ in id_batches(self.work, self.words, self.vocabulary, self.only):
             last = max(1, int(np.searchsorted(offsets, SAMPLE)))
             cut = offsets[: last + 1]
             scan_kernels.scan_ngrams(ids[: cut[-1]], cut, 0, trie, records)  # type: ignore[arg-type]

@@ -1,1 +1,1 @@
-"""Model tokens: byte-level BPE and the continuation of prompts."""
+"""Model tokens: byte-level BPE, and prompts with their continuations as tokens."""

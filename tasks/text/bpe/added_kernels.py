@@ -1,4 +1,4 @@
-"""Added tokens in UTF-8 bytes: found by a tree of bytes, leftmost first, the longest of those that begin at one place."""
+"""Finds added tokens in UTF-8 bytes with a trie: leftmost first, the longest of those that begin at one position."""
 
 from __future__ import annotations
 

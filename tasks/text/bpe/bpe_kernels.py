@@ -1,7 +1,7 @@
 """Byte-level BPE over UTF-8 bytes: text in, token ids out, the same ids as the `tokenizers` library (arXiv 1508.07909 §3.2).
 
-A text is cut at added tokens, each piece into pre-tokens, each pre-token into bytes that are merged: the pair of lowest rank
-first, the leftmost of equals. Most pre-tokens repeat: their ids are kept in a table where the bytes themselves decide equality.
+A text is split at added tokens, each piece into pre-tokens, each pre-token into bytes that are merged: the pair of lowest
+rank first, the leftmost of equals. Most pre-tokens repeat, so their ids are cached in a table keyed by their bytes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Reading bytes eight at a time, and compiling what reads nothing but them."""
+"""Reads bytes eight at a time; and the options for compiling functions that only read arrays."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tokenizers library thinks of each code point, asked of the library itself, so that the Unicode version agrees."""
+"""Classes of code points as the tokenizers library sees them; taken from the library, so that Unicode versions agree."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from functools import lru_cache
 
 import numpy as np
 
-_POINTS = (*range(0xD800), *range(0xE000, 0x110000))  # surrogates are in no text
+_POINTS = (*range(0xD800), *range(0xE000, 0x110000))  # without surrogates, which no valid text contains
 
 
 @lru_cache(maxsize=2)
 def classes_of(digits: bool) -> np.ndarray:
-    """uint8 [CODE_POINTS]: the bits LETTER, NUMBER, SPACE, NEWLINE, and DIGIT if asked for, of each code point."""
+    """uint8 [CODE_POINTS]: the bits LETTER, NUMBER, SPACE, NEWLINE, and with `digits` DIGIT, of each code point."""
     from tokenizers import NormalizedString, PreTokenizedString, Regex, pre_tokenizers
 
     from tasks.text.bpe.pretoken_kernels import CODE_POINTS, DIGIT, LETTER, NEWLINE, NUMBER, SPACE
@@ -38,21 +38,21 @@ def _every_other(runs: list[int], bit: int) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def may_change_under_nfc() -> np.ndarray:
-    """uint8 [CODE_POINTS]: 0 for code points that NFC leaves alone in any text of such, in every version of Unicode.
+    """uint8 [CODE_POINTS]: 0 for code points that NFC leaves unchanged in any context and any version of Unicode.
 
-    Those are assigned, have canonical combining class 0, and are neither decomposed nor the second of a composed pair
-    (UAX 15 §9, NFC_Quick_Check=Yes). The stability policy holds them to it; before they were assigned, NFC left them alone too.
+    These are assigned, have canonical combining class 0, and are neither decomposed nor the second of a composed pair
+    (UAX 15 §9, NFC_Quick_Check=Yes). The stability policy guarantees this; NFC leaves unassigned code points unchanged, too.
     """
     from tasks.text.bpe.pretoken_kernels import CODE_POINTS
 
-    last = 0x30000  # beyond it all are asked after
+    last = 0x30000  # all code points beyond are flagged
     flagged = np.ones(CODE_POINTS, np.uint8)
     flagged[:0x300] = 0
     for point in range(0x300, last):
         letter = chr(point)
-        known = unicodedata.category(letter) not in ("Cn", "Cs")
+        assigned = unicodedata.category(letter) not in ("Cn", "Cs")
         changes = unicodedata.combining(letter) or unicodedata.normalize("NFC", letter) != letter
-        flagged[point] = not known or bool(changes)
+        flagged[point] = not assigned or bool(changes)
     for point in range(last):
         parts = unicodedata.decomposition(chr(point)).split()
         if len(parts) == 2 and not parts[0].startswith("<"):
@@ -63,7 +63,7 @@ def may_change_under_nfc() -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def byte_letters() -> dict[str, int]:
-    """The byte that each letter of a byte-level vocabulary stands for: itself if it can be printed, else 256 + a running number."""
+    """The byte of each letter of a byte-level vocabulary: printable bytes are themselves, the others 256, 257, …"""
     printed = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [b for b in range(256) if b not in printed]
     return {chr(b): b for b in printed} | {chr(256 + n): b for n, b in enumerate(others)}

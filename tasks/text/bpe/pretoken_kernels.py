@@ -1,6 +1,6 @@
-"""Where pre-tokens end: the regular expressions of GPT-2 and of its successors, over UTF-8 bytes, by hand.
+"""Finds the ends of pre-tokens in UTF-8 bytes: the regular expressions of GPT-2 and its successors, written by hand.
 
-A text is bytes, and the class of each code point comes in a table that the caller made with the library it must agree with.
+The class of each code point comes from a table that the caller made with the `tokenizers` library, so that both agree.
 """
 
 from __future__ import annotations

@@ -14,10 +14,10 @@ LONGEST, LARGEST_ID = 1 << 28, (1 << 24) - 1
 
 
 def load_tokenizer(text: str, name: str = "tokenizer.json") -> Any:
-    """A `tokenizers.Tokenizer` that adds no special tokens, cuts nothing, and says for each token all code points it covers.
+    """A `tokenizers.Tokenizer` that adds no special tokens, truncates nothing, and gives offsets of all code points of a token.
 
-    The post-processor goes: a byte-level one trims the space off the offsets of " Torin", which then seems to begin at "T".
-    StudyError if the text is not a tokenizer.json.
+    The post-processor is removed: a byte-level one trims the space off the offsets of " Torin", which then begins at "T".
+    Raises StudyError if the text is not a tokenizer.json.
     """
     from tokenizers import Tokenizer
 
@@ -25,49 +25,51 @@ def load_tokenizer(text: str, name: str = "tokenizer.json") -> Any:
         tokenizer = Tokenizer.from_str(
             json.dumps(json.loads(text) | {"post_processor": None, "truncation": None, "padding": None})
         )
-    except BaseException as error:  # the library raises bare Exception, and, where it panics, what is none
-        raise _mendable(error, f"{name}: not a tokenizer.json: {error}. Save one with `tokenizer.save`.") from None
-    tokenizer.encode_special_tokens = True  # "<|endoftext|>" written in a document is text and ends nothing
+    except BaseException as error:  # the library raises bare Exception, and a BaseException if it panics
+        raise _reported(error, f"{name}: not a tokenizer.json: {error}. Save one with `tokenizer.save`.") from None
+    tokenizer.encode_special_tokens = True  # "<|endoftext|>" in a document is plain text
     return tokenizer
 
 
 def identity(text: str) -> str:
-    """A hash of what decides the ids of any text, however the tokenizer.json is laid out: special tokens are not part of it."""
+    """A hash of everything that determines the ids of a text, without layout and special tokens."""
     content = json.loads(load_tokenizer(text).to_str())
     model = dict(content["model"])
     merges = [m if isinstance(m, str) else " ".join(m) for m in model.pop("merges", None) or []]
     added = [(t["id"], t["content"]) for t in content["added_tokens"] if not t["special"]]
-    told = [content["normalizer"], content["pre_tokenizer"], model, merges, added]
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    identifying = [content["normalizer"], content["pre_tokenizer"], model, merges, added]
+    return hashlib.sha256(json.dumps(identifying, sort_keys=True).encode()).hexdigest()
 
 
 def read_tokenizer(path: Path) -> str:
-    """The text of a tokenizer.json file. StudyError if it is not there or not one."""
+    """The text of a tokenizer.json file. Raises StudyError if it is missing or not valid."""
     try:
         with path.open("rb") as source:
             content = source.read(LONGEST + 1)
         text = content.decode("utf-8")
     except (OSError, ValueError) as error:
-        raise StudyError(f"{path}: no readable tokenizer.json: {error}; check `tokenizer.file` in the study") from None
+        raise StudyError(f"{path}: cannot read a tokenizer.json: {error}; check `tokenizer.file` in the study") from None
     if len(content) > LONGEST:
-        raise StudyError(f"{path}: no tokenizer.json has more than {LONGEST:,} bytes; check `tokenizer.file` in the study")
+        raise StudyError(
+            f"{path}: larger than {LONGEST:,} bytes, so not a tokenizer.json; check `tokenizer.file` in the study"
+        )
     tokenizer = load_tokenizer(text, str(path))
     ids = tokenizer.get_vocab(with_added_tokens=True).values()
     if not ids or max(ids) > LARGEST_ID:
         raise StudyError(
-            f"{path}: its tokens have {'ids up to ' + str(max(ids)) if ids else 'no ids at all'}, where a model has a "
-            f"row for each id; number them from 0 to at most {LARGEST_ID:,}"
+            f"{path}: its tokens have {'ids up to ' + str(max(ids)) if ids else 'no ids at all'}, but a model needs a row "
+            f"for each id; number them from 0 to at most {LARGEST_ID:,}"
         )
     return text
 
 
-def _mendable(error: BaseException, words: str) -> BaseException:
-    """The error a person reads, unless they asked for the end."""
-    return error if isinstance(error, (KeyboardInterrupt, SystemExit)) else StudyError(words)
+def _reported(error: BaseException, message: str) -> BaseException:
+    """StudyError with the message, unless the user interrupted the program."""
+    return error if isinstance(error, (KeyboardInterrupt, SystemExit)) else StudyError(message)
 
 
 def train(texts: Iterable[str], vocabulary: int, end_of_document: str) -> str:
-    """Train a byte-level BPE; the text of its tokenizer.json. The same texts in the same order give the same text."""
+    """Train a byte-level BPE; returns its tokenizer.json, which is the same for the same texts in the same order."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
@@ -92,7 +94,7 @@ def with_token(text: str, token: str) -> tuple[str, int]:
 
 
 def vocabulary_size(tokenizer: Any) -> int:
-    """One more than the largest id: the rows a model's embedding needs, also where ids have gaps."""
+    """Largest id + 1: the rows of a model's embedding, even if ids have gaps."""
     return max(tokenizer.get_vocab(with_added_tokens=True).values()) + 1
 
 
@@ -101,8 +103,8 @@ def encode_batch(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     try:
         return [e.ids for e in tokenizer.encode_batch(list(texts), add_special_tokens=False)]
     except BaseException as error:
-        raise _mendable(
+        raise _reported(
             error,
-            f"the tokenizer.json cannot encode a text: {error}. A vocabulary needs a token for what is unknown, "
-            "or one for every byte",
+            f"the tokenizer.json cannot encode a text: {error}. A vocabulary needs an unknown token, "
+            "or a token for every byte",
         ) from None

@@ -1,1 +1,1 @@
-"""Encoders that give every n-gram a vector."""
+"""Encoders that map every n-gram to a vector."""

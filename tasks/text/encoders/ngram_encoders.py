@@ -1,7 +1,7 @@
-"""Which n-grams belong together: an encoder gives every n-gram a vector, and cosine compares them.
+"""An encoder maps every n-gram to a vector; the cosine of two vectors says how well two n-grams belong together.
 
-The paper takes LASER or E5 (arXiv 2407.14985 §2). Any sentence-embedding model can be named here; the default, `association`,
-is learnt from the mining examples and needs no model from outside.
+The paper uses LASER or E5 (arXiv 2407.14985 §2). A study can name any sentence-embedding model; the default, `association`,
+is trained on the mining examples and needs no external model.
 
     [encoder]                                              [encoder]
     kind = "sentence-transformers"                         kind = "association"
@@ -30,23 +30,30 @@ from tasks.text.words.word_ngrams import Side
 
 Settings = Mapping[str, Any]
 
-LOADED = (".json", ".safetensors", ".txt", ".model", ".bin", ".jinja")  # files of a model's folder that decide its vectors
+MODEL_FILES = (
+    ".json",
+    ".safetensors",
+    ".txt",
+    ".model",
+    ".bin",
+    ".jinja",
+)  # files of a model's folder that decide its vectors
 _E5 = re.compile(r"(?:^|[-_])e5[-_](?!.*instruct)")
 
 
-class Encoder(Protocol):
+class NgramEncoder(Protocol):
     """A fitted encoder."""
 
     def encode(self, side: Side, ngrams: Sequence[str]) -> NDArray[np.float32]:
-        """One row per n-gram, float32 [len(ngrams), d], of length 1, or 0 for one it knows nothing of."""
+        """One row per n-gram, float32 [len(ngrams), d], of length 1, or 0 for an n-gram it knows nothing about."""
         ...
 
 
-def encoder_settings(encoder: EncoderSettings, data: str = "") -> dict[str, Any]:
-    """The settings that decide the vectors, for a job: those of another kind of encoder are left out.
+def encoder_settings(encoder: Encoder, data: str = "") -> dict[str, Any]:
+    """The settings of a job that determine the vectors; those of other kinds of encoders are left out.
 
-    A model is a folder, looked up in `data`, or a hub model by its commit: "main" may be another model tomorrow, under the
-    same key. Raises StudyError where it is neither.
+    A model is a folder, relative to `data`, or a hub model at a commit: "main" may be another model tomorrow under the same
+    key. Raises StudyError if it is neither.
     """
     if encoder.kind == "association":
         return {"kind": encoder.kind, "dimensions": encoder.dimensions, "iterations": encoder.iterations}
@@ -57,9 +64,9 @@ def encoder_settings(encoder: EncoderSettings, data: str = "") -> dict[str, Any]
             f"encoder: model = {encoder.model!r}, revision = {encoder.revision!r}: name a folder that exists, or a hub model "
             "and in `revision` the 40 hex digits of its commit"
         )
-    wanted = ("query: ", "passage: ") if _E5.search(encoder.model.rstrip("/").rpartition("/")[2].lower()) else ("", "")
-    given = encoder.input_prefix, encoder.output_prefix
-    prefixes = [w if g is None else g for w, g in zip(wanted, given, strict=True)]
+    default = ("query: ", "passage: ") if _E5.search(encoder.model.rstrip("/").rpartition("/")[2].lower()) else ("", "")
+    chosen = encoder.input_prefix, encoder.output_prefix
+    prefixes = [d if c is None else c for d, c in zip(default, chosen, strict=True)]
     device = _fastest_device() if encoder.device == "auto" else encoder.device
     return {
         "kind": encoder.kind,
@@ -73,9 +80,9 @@ def encoder_settings(encoder: EncoderSettings, data: str = "") -> dict[str, Any]
 
 
 def encoder_files(settings: Settings) -> list[Path]:
-    """The files of a model that lies in a folder: another model there is another encoder."""
+    """The files of a model in a local folder; they are part of the job's key."""
     folder = Path(settings["model"]) if settings["kind"] == "sentence-transformers" and not settings["revision"] else None
-    return sorted(p for p in folder.rglob("*") if p.suffix in LOADED and p.is_file()) if folder else []
+    return sorted(p for p in folder.rglob("*") if p.suffix in MODEL_FILES and p.is_file()) if folder else []
 
 
 @lru_cache(maxsize=1)
@@ -85,32 +92,27 @@ def _fastest_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def fit(settings: Settings, mine: Sequence[tuple[str, str]]) -> Encoder:
+def fit(settings: Settings, examples: Sequence[tuple[str, str]]) -> NgramEncoder:
     """An encoder from `encoder_settings` and the (input, output) texts of the mining examples.
 
-    The examples decide nothing for a sentence-embedding model. Raises StudyError where such a model cannot be loaded.
+    A sentence-embedding model ignores the examples. Raises StudyError if such a model cannot be loaded.
     """
-    return fit_association(settings, mine) if settings["kind"] == "association" else load_sentence_encoder(settings)
-
-
-def encode(settings: Settings, mine: Sequence[tuple[str, str]], side: Side, ngrams: Sequence[str]) -> NDArray[np.float32]:
-    """`fit`, then `encode`, for a single use."""
-    return fit(settings, mine).encode(side, ngrams)
+    return fit_association(settings, examples) if settings["kind"] == "association" else load_sentence_encoder(settings)
 
 
 def ngram_text(family: str, output: str) -> str:
-    """The part of an output that n-grams are taken from; it begins where the output begins, so that spans hold in both.
+    """The part of an output that n-grams are taken from; it is a prefix of the output, so that offsets agree.
 
-    Math: the rationale, without GSM8K's last line "#### 42", which is the answer put to a machine, not language.
+    Math: the rationale without GSM8K's last line "#### 42", which is the answer for a program, not language.
     """
     return output.split("####", 1)[0] if family == "math" else output
 
 
 def mining_pairs(examples: pa.Table, family: str, whole_answer: bool) -> list[tuple[str, str]]:
-    """What `fit` learns from: (input, output) of the mining examples, in their order in the table.
+    """The training data of `fit`: (input, output) of the mining examples, in the order of the table.
 
-    Where the whole answer is the output n-gram, each alias is one more output of the same input. `examples` needs the
-    columns split, input, output, aliases.
+    If the whole answer is the output n-gram, each alias is a further output of the same input. `examples` needs the columns
+    split, input, output, aliases.
     """
     pairs = []
     for row in examples.select(["split", "input", "output", "aliases"]).to_pylist():

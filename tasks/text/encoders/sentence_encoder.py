@@ -1,7 +1,7 @@
 """Sentence-embedding models as encoders of n-grams: E5, LaBSE, MiniLM and whatever else sentence-transformers can load.
 
-Vectors are divided by their length here, in double precision, and computed with one thread and algorithms whose bytes repeat:
-on one kind of device the same n-grams give the same bytes. In another order, or with another batch, they agree to about 1e-6.
+Vectors are normalised here in double precision, and computed with one thread and deterministic algorithms: on one kind of
+device the same n-grams give the same bytes. In another order, or with another batch size, they agree to about 1e-6.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tasks.text.words.word_ngrams import Side
 
 @dataclass(frozen=True)
 class SentenceEncoder:
-    """A loaded model, with what it wants put before its texts."""
+    """A loaded model, with the prefixes it expects before texts."""
 
     model: Any
     name: str
@@ -30,7 +30,7 @@ class SentenceEncoder:
     device: str
 
     def encode(self, side: Side, ngrams: Sequence[str]) -> NDArray[np.float32]:
-        """float32 [len(ngrams), d], rows of length 1. Raises StudyError for a vector that is not finite."""
+        """float32 [len(ngrams), d], rows of length 1. Raises StudyError if a vector is not finite."""
         if not ngrams:
             return np.zeros((0, self.model.get_embedding_dimension()), dtype=np.float32)
         texts = [self.prefixes[side] + ngram for ngram in ngrams]
@@ -49,9 +49,9 @@ class SentenceEncoder:
 
 
 def load_sentence_encoder(settings: Mapping[str, Any]) -> SentenceEncoder:
-    """The model of `encoder_settings`. Weights are read from safetensors alone, and no code that comes with it is run.
+    """The model of `encoder_settings`. Only safetensors weights are read, and no code that comes with the model is run.
 
-    Raises StudyError that names the remedy.
+    Raises StudyError with a remedy.
     """
     name, device = settings["model"], settings.get("device", "cpu")
     try:
@@ -70,22 +70,22 @@ def load_sentence_encoder(settings: Mapping[str, Any]) -> SentenceEncoder:
         model = SentenceTransformer(
             name, revision=settings["revision"] or None, device=device, model_kwargs={"use_safetensors": True}
         )
-        model.default_prompt_name = None  # the study's prefixes are all that is put before a text
+        model.default_prompt_name = None  # only the study's prefixes come before a text
     except Exception as error:  # transport errors of the hub's client, of transformers, of safetensors
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        message = (str(error).strip().splitlines() or [type(error).__name__])[0]
         remedy = (
             "download it (on another machine, if this one has no network) and give its folder as `model`"
             if settings["revision"]
-            else "the folder must hold a whole sentence-transformers model, its weights as safetensors; download it again"
+            else "the folder must contain a complete sentence-transformers model with safetensors weights; download it again"
         )
-        raise StudyError(f"encoder: {name} cannot be loaded: {said}. Remedy: {remedy}") from None
+        raise StudyError(f"encoder: {name} cannot be loaded: {message}. Remedy: {remedy}") from None
     prefixes: dict[Side, str] = {"input": settings["input_prefix"], "output": settings["output_prefix"]}
     return SentenceEncoder(model, name, prefixes, settings["batch"], device)
 
 
 @contextmanager
 def _repeatable(device: str) -> Iterator[None]:
-    """Inside, torch computes with one thread and with algorithms whose bytes repeat."""
+    """Inside, torch computes with one thread and deterministic algorithms."""
     import torch
 
     if device == "cuda":

@@ -1,1 +1,1 @@
-"""Words: what a word is, words as integers, and word n-grams."""
+"""Segmentation into words, words as integers, and word n-grams."""

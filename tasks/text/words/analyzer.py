@@ -1,9 +1,11 @@
-"""The analyzer: what a word is, for everything that is counted (docs/method.md §1). This is the reference implementation.
+"""The analyzer: the definition of a word for everything that is counted (docs/method.md §1). The reference implementation.
 
-The original text is segmented first and normalised after. A word is a maximal run of letters, marks and numbers, with
+    "The river of Velm's 48/2=24 bridges"    ->    the · river · of · velm's · 48 · 2 · 24 · bridges
+
+The original text is segmented first and normalised afterwards. A word is a maximal run of letters, marks and numbers, with
 apostrophes inside a word and `.` or `,` inside a number; Han, Kana, Thai, Lao, Khmer and Myanmar are one word per code
-point, with the marks that follow it. Each surface form is normalised by NFKC and casefolding; a form that falls apart
-(½ becomes 1 ⁄ 2) gives several words with one span. Punctuation separates, it never glues: `48/2=24` is `48 2 24`.
+point, with the marks that follow it. Each surface form is normalised by NFKC and casefolding; a form that
+decomposes (½ becomes 1 ⁄ 2) gives several words with one span. Punctuation always separates: `48/2=24` is `48 2 24`.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ ANALYZER_VERSION = 1
 
 
 def analyzer() -> dict[str, str | int]:
-    """What a job that analyses text puts into its settings, so that tables of two analyzers are never mixed."""
+    """The settings of a job that analyses text, so that tables of two analyzers are never mixed."""
     return {"analyzer": ANALYZER, "analyzer_version": ANALYZER_VERSION}
 
 
@@ -35,14 +37,14 @@ _WORD = regex.compile(
     r"|\p{M}+",
     flags=regex.V1,
 )
-_ASCII_WORD = re.compile(r"[0-9A-Za-z]+(?:(?:'|(?<=[0-9])[.,](?=[0-9]))[0-9A-Za-z]+)*")  # what _WORD is in ASCII
+_ASCII_WORD = re.compile(r"[0-9A-Za-z]+(?:(?:'|(?<=[0-9])[.,](?=[0-9]))[0-9A-Za-z]+)*")  # _WORD restricted to ASCII
 
 
 @lru_cache(maxsize=1 << 20)
 def _normal_forms(surface: str) -> tuple[str, ...]:
-    """The words a surface form becomes; none, if nothing of it is left."""
+    """The words that a surface form becomes; possibly none."""
     folded = surface
-    # Casefolding can undo NFKC and the other way round; two rounds reach the fixed point for all of Unicode but a few.
+    # Casefolding can undo NFKC and vice versa; two rounds reach the fixed point for all but a few code points.
     for _ in range(4):
         again = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", folded).casefold())
         if again == folded:
@@ -55,7 +57,7 @@ def _normal_forms(surface: str) -> tuple[str, ...]:
 
 
 def segment(text: str) -> tuple[list[str], list[int], list[int]]:
-    """The normalised words of a text, and where each begins and ends: code points of the original, end exclusive."""
+    """The normalised words of a text, and the start and end of each in code points of the original, end exclusive."""
     pattern = _ASCII_WORD if text.isascii() else _WORD
     words: list[str] = []
     starts: list[int] = []
@@ -69,11 +71,11 @@ def segment(text: str) -> tuple[list[str], list[int], list[int]]:
 
 
 def normalise(text: str) -> str:
-    """The normalised words of a text with one space between: how n-grams are written in tables."""
+    """The normalised words of a text with one space between them: the form of n-grams in tables."""
     return " ".join(segment(text)[0])
 
 
 def words_of(text: str) -> list[str]:
-    """The normalised words of a text, without their places: what `segment` gives first, and faster."""
+    """The normalised words of a text without their positions: the first result of `segment`, but faster."""
     pattern = _ASCII_WORD if text.isascii() else _WORD
     return [form for surface in pattern.findall(text) for form in _normal_forms(surface)]

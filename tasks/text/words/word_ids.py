@@ -1,7 +1,7 @@
-"""The analyzer for whole corpora: the words `words_of` finds, as integers, many texts at a time (docs/method.md §1).
+"""The analyzer for whole corpora: the words of `words_of`, as integers, many texts at a time (docs/method.md §1).
 
-`tasks.text.words.analyzer` says what a word is; this is the same, faster. What a code point is comes from the very patterns there,
-a kernel finds the surface forms in the UTF-8 bytes as Arrow holds them, and a form is normalised once, when it is first seen.
+`tasks.text.words.analyzer` defines words; this gives the same result faster. The classes of code points come from the
+patterns there, a kernel finds the surface forms in Arrow's UTF-8 bytes, and each form is normalised once, when first seen.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _FORMS_AT_FIRST = 1 << 12
 
 @cache
 def _classes() -> tuple[np.ndarray, np.ndarray]:
-    """The class of each code point (uint8 [0x110000]) and what is plain among bytes (uint8 [256]), as `word_kernels` asks."""
+    """The `classes` (uint8 [0x110000]) and `plain` (uint8 [256]) tables that `word_kernels` needs."""
     from tasks.text.words import word_kernels as kernels
 
     every = "".join(map(chr, range(_CODE_POINTS)))
@@ -47,24 +47,24 @@ def _classes() -> tuple[np.ndarray, np.ndarray]:
 
 
 class WordIds:
-    """Texts in, ids of words out: provisional ids, in order of discovery, that grow from batch to batch.
+    """Maps texts to provisional word ids, numbered in the order of discovery across all batches.
 
-    Memory: what is distinct (surface forms as bytes, words as str), and four bytes for each form of the batch at hand.
+    Memory: the distinct surface forms (bytes) and words (str), and four bytes per form of the current batch.
     """
 
     def __init__(self) -> None:
-        self._known: dict[str, int] = {}
+        self._ids_of_words: dict[str, int] = {}
         self._forms = self._normalised = 0
-        self._table = np.zeros(4 * _FORMS_AT_FIRST, dtype=np.uint64)  # pairs, half of them empty
+        self._table = np.zeros(4 * _FORMS_AT_FIRST, dtype=np.uint64)  # pairs (key, form), at most half full
         self._arena = np.empty(16 * _FORMS_AT_FIRST, dtype=np.uint8)
         self._bounds = np.zeros(_FORMS_AT_FIRST + 1, dtype=np.int64)
         self._first = np.zeros(_FORMS_AT_FIRST + 1, dtype=np.int64)  # form f becomes words[first[f]:first[f + 1]]
         self._words = np.empty(_FORMS_AT_FIRST, dtype=np.int32)
 
     def add(self, texts: Texts) -> tuple[np.ndarray, np.ndarray]:
-        """The provisional word ids of some texts (int32) and where each text's begin and end (int64 [texts + 1]).
+        """(ids, offsets): the provisional word ids of the texts (int32), and each text's range in them (int64 [texts + 1]).
 
-        Raises pa.ArrowInvalid for bytes that are not UTF-8, ValueError for a text that is null, TypeError for what is no text.
+        Raises pa.ArrowInvalid for bytes that are not UTF-8, ValueError for a null text, TypeError if not given strings.
         """
         if not (pa.types.is_string(texts.type) or pa.types.is_large_string(texts.type)):
             raise TypeError(f"texts are Arrow strings, not {texts.type}")
@@ -77,14 +77,14 @@ class WordIds:
 
     @property
     def words(self) -> list[str]:
-        """The normalised words by provisional id; they are distinct."""
-        return list(self._known)
+        """The distinct normalised words by provisional id."""
+        return list(self._ids_of_words)
 
     def sorted(self) -> tuple[list[str], np.ndarray]:
-        """The words in code point order, and the place of each provisional id among them (int32)."""
-        vocabulary = sorted(self._known)
+        """The words in code point order, and the rank of each provisional id (int32)."""
+        vocabulary = sorted(self._ids_of_words)
         rank = np.empty(len(vocabulary), dtype=np.int32)
-        places = np.fromiter(map(self._known.__getitem__, vocabulary), dtype=np.int64, count=len(vocabulary))
+        places = np.fromiter(map(self._ids_of_words.__getitem__, vocabulary), dtype=np.int64, count=len(vocabulary))
         rank[places] = np.arange(len(vocabulary), dtype=np.int32)
         return vocabulary, rank
 
@@ -93,23 +93,23 @@ class WordIds:
         from tasks.text.words import word_kernels as kernels
 
         classes, plain = _classes()
-        place = np.array([0, offsets[0], 0], dtype=np.int64)
-        found = np.empty((offsets[-1] - offsets[0]) // 4 + 16, dtype=np.int32)
+        position = np.array([0, offsets[0], 0], dtype=np.int64)
+        forms = np.empty((offsets[-1] - offsets[0]) // 4 + 16, dtype=np.int32)
         ends = np.empty(len(offsets) - 1, dtype=np.int64)
         while True:
             self._forms, needed = kernels.scan(
-                data, offsets, place, classes, plain, self._table, self._arena, self._bounds, self._forms, found, ends
+                data, offsets, position, classes, plain, self._table, self._arena, self._bounds, self._forms, forms, ends
             )
             if not needed:
                 break
-            if place[2] == len(found):
-                found = _larger(found, 0)
+            if position[2] == len(forms):
+                forms = _larger(forms, 0)
             self._make_room(needed)
         self._normalise()
-        return kernels.expand(found[: place[2]], ends, self._first, self._words)
+        return kernels.expand(forms[: position[2]], ends, self._first, self._words)
 
     def _make_room(self, needed: int) -> None:
-        """Room for one more form, of so many bytes, in whatever is full."""
+        """Enlarge whichever array is full, so that a form of `needed` bytes fits."""
         from tasks.text.words import word_kernels as kernels
 
         if 4 * self._forms + 4 > len(self._table):
@@ -122,29 +122,29 @@ class WordIds:
             self._arena = _larger(self._arena, needed)
 
     def _normalise(self) -> None:
-        """Find the words of the forms that are new."""
+        """Look up the words of the new forms."""
         bounds = self._bounds[self._normalised : self._forms + 1]
         raw = self._arena[bounds[0] : bounds[-1]].tobytes()
-        characters = raw.decode("latin-1")  # one a byte: cheaper to cut than bytes are to decode, and most forms are ASCII
-        known = self._known
+        characters = raw.decode("latin-1")  # one per byte: slicing is cheaper than decoding, and most forms are ASCII
+        ids = self._ids_of_words
         words, ends = [], []
         for begin, end in pairwise((bounds - bounds[0]).tolist()):
             form = characters[begin:end]
-            if form.isascii():  # letters, digits, and what stands between them: one word, in lower case already
-                words.append(known.setdefault(form, len(known)))
+            if form.isascii():  # letters, digits, and the signs between them: one word, in lower case already
+                words.append(ids.setdefault(form, len(ids)))
             else:
-                # Each form comes here once, so the cache of `_normal_forms` would only hold a copy of all of them.
+                # Each form comes here once, so the cache of `_normal_forms` would only keep a copy of all of them.
                 forms = _normal_forms.__wrapped__(raw[begin:end].decode())
-                words += [known.setdefault(word, len(known)) for word in forms]
+                words += [ids.setdefault(word, len(ids)) for word in forms]
             ends.append(len(words))
-        held = self._first[self._normalised]
-        self._first = _placed(self._first, self._normalised + 1, held + np.array(ends, dtype=np.int64))
-        self._words = _placed(self._words, held, np.array(words, dtype=np.int32))
+        start = self._first[self._normalised]
+        self._first = _placed(self._first, self._normalised + 1, start + np.array(ends, dtype=np.int64))
+        self._words = _placed(self._words, start, np.array(words, dtype=np.int32))
         self._normalised = self._forms
 
 
 def _placed(array: np.ndarray, at: int, values: np.ndarray) -> np.ndarray:
-    """The array, or a larger one, with values placed at an index."""
+    """The array, enlarged if necessary, with the values written at index `at`."""
     if at + len(values) > len(array):
         array = _larger(array, len(values))
     array[at : at + len(values)] = values
@@ -152,7 +152,7 @@ def _placed(array: np.ndarray, at: int, values: np.ndarray) -> np.ndarray:
 
 
 def _larger(array: np.ndarray, needed: int) -> np.ndarray:
-    """The same values and room for as many again, or for `needed` more."""
+    """A copy with twice the capacity, or with capacity for `needed` more values."""
     larger = np.empty(len(array) + max(len(array), needed), dtype=array.dtype)
     larger[: len(array)] = array
     return larger
@@ -167,5 +167,5 @@ def _bytes_of(texts: Texts) -> Iterator[tuple[np.ndarray, np.ndarray]]:
             kind = np.int64 if pa.types.is_large_string(chunk.type) else np.int32
             offsets = np.frombuffer(places, dtype=kind)[chunk.offset : chunk.offset + len(chunk) + 1].astype(np.int64)
             values = np.frombuffer(data or b"", dtype=np.uint8)
-            values.flags.writeable = False  # whatever Arrow says: a kernel is compiled anew for each kind of array
+            values.flags.writeable = False  # always read-only: a kernel is compiled anew for each kind of array
             yield values, offsets

@@ -1,16 +1,16 @@
-"""Surface forms found in UTF-8 text, and told apart: NumPy in, NumPy out. These kernels know no script and no word.
+"""Finds and numbers surface forms in UTF-8 text: NumPy in, NumPy out. These kernels know neither scripts nor words.
 
-What a code point is comes in as `classes` (uint8, one for each of Unicode's 0x110000 code points, the bits below), so the
-grammar is all that stands here:
+The classes of code points are an argument (`classes`, uint8, the bits below for each of Unicode's 0x110000 code points), so
+only the grammar is implemented here:
 
     form := SINGLE FOLLOWS*                                              a script without spaces
           | RUN+ ((APOSTROPHE | POINT between two NUMBERs) RUN+)*        all others
           | MARK+
 
-A form is known by its bytes. They lie end to end in `arena`, form f at bounds[f]:bounds[f + 1], and are found through an
-open hash table of uint64 pairs: a key and f + 1 (0 for an empty slot). The key of at most eight bytes is those bytes, so
-it decides equality by itself; that of more is a hash, which says where to look, and the bytes in the arena decide. The top
-bit of f + 1 tells the two apart. A form of ASCII letters and digits alone is kept in lower case: that is its only word.
+A form is identified by its bytes. They are stored in `arena`, form f at bounds[f]:bounds[f + 1], and found through an open
+hash table of uint64 pairs: a key and f + 1 (0 for an empty slot). The key of at most eight bytes is those bytes, so it
+decides equality; the key of more is a hash, and the bytes in the arena decide. The top bit of f + 1 distinguishes the two.
+A form of ASCII letters and digits is stored in lower case, which is its only word.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from numba import njit
 RUN = 1  # letter, mark or number of a script with spaces
 NUMBER = 2  # number among them
 APOSTROPHE = 4
-POINT = 8  # stands inside a number
+POINT = 8  # inside a number
 SINGLE = 16  # letter or number of a script without spaces
 FOLLOWS = 32  # belongs to the SINGLE before it
 MARK = 64
@@ -29,13 +29,13 @@ MARK = 64
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _BYTE = np.uint64(8)
 _TURN = np.uint64(29)
-_LONG = np.uint64(1 << 63)  # beside the number of a form of more than eight bytes
+_LONG = np.uint64(1 << 63)  # set in the number of a form of more than eight bytes
 _NUMBER = np.uint64((1 << 63) - 1)
 
 
 @njit(cache=True, inline="always")
 def _code_point(data, at):
-    """The code point at a byte, and how many bytes it has; `data` is UTF-8, so it is whole."""
+    """The code point at a byte, and how many bytes it has; `data` is valid UTF-8."""
     first = np.int64(data[at])
     if first < 0x80:
         return first, 1
@@ -50,7 +50,7 @@ def _code_point(data, at):
 
 @njit(cache=True)
 def _end_of_run(data, at, end, classes):
-    """Where the form ends that begins with a RUN at `at`, and whether it is ASCII."""
+    """The end of the form that begins with a RUN at `at`, and whether it is ASCII."""
     ascii_only = True
     last = np.uint8(0)
     while at < end:
@@ -75,7 +75,7 @@ def _end_of_run(data, at, end, classes):
 
 @njit(cache=True)
 def _end_of(data, at, end, classes, bit):
-    """Where a stretch of code points of a class ends."""
+    """The end of a run of code points of a class."""
     while at < end:
         code, width = _code_point(data, at)
         if not classes[code] & bit:
@@ -86,14 +86,14 @@ def _end_of(data, at, end, classes, bit):
 
 @njit(cache=True, inline="always")
 def _byte(data, at, lower):
-    """One byte of a form, in lower case if asked."""
+    """One byte of a form, in lower case with `lower`."""
     byte = data[at]
     return byte | np.uint8(32) if lower and np.uint8(65) <= byte <= np.uint8(90) else byte
 
 
 @njit(cache=True)
 def _key(data, start, stop, lower):
-    """Up to eight bytes as they are (none is zero, so no two forms have the same), the hash of more."""
+    """Up to eight bytes as they are (none is zero, so keys are unique), or a hash of more."""
     hashed = packed = np.uint64(0)
     for at in range(start, stop):
         packed = packed << _BYTE | np.uint64(_byte(data, at, lower))
@@ -112,7 +112,7 @@ def _slot(key, slots):
 
 @njit(cache=True)
 def _same(data, start, stop, lower, arena, begin, end):
-    """Whether a form is the one that lies in the arena."""
+    """Whether a form equals one in the arena."""
     size = stop - start
     same = 0
     while end - begin == size and same < size and _byte(data, start + same, lower) == arena[begin + same]:
@@ -136,21 +136,21 @@ def _find_long(data, start, stop, lower, key, table, arena, bounds):
 
 @njit(cache=True)
 def scan(data, offsets, place, classes, plain, table, arena, bounds, known, found, ends):
-    """Find the forms of texts and give each its number; new forms get the next numbers, in order of discovery.
+    """Find the forms of texts and their numbers; new forms get the next numbers, in order of discovery.
 
     `data` (uint8) is UTF-8; text t is data[offsets[t]:offsets[t + 1]]. `place` (int64 [3]: text, byte, forms found so far) is
-    where to begin, and is moved. `plain` (uint8 [256]) is what an ASCII letter or digit is in lower case, 1 for what may
+    where to begin, and is advanced. `plain` (uint8 [256]) is the lower case of an ASCII letter or digit, 1 for bytes that may
     continue a form after one, else 0. Writes the number of each form into `found` (int32) and, for each text, the forms
-    found up to its end into `ends` (int64 [texts]); `table`, `arena` and `bounds` hold `known` forms and take the new ones.
+    found up to its end into `ends` (int64 [texts]); `table`, `arena` and `bounds` contain `known` forms, and new ones are added.
 
-    Returns the forms known now, and how many bytes the next one has if an array is too small to go on, 0 at the end.
+    Returns the number of forms now, and the size of the next one in bytes if an array is too small for it, 0 at the end.
     """
     text, at, count = place
     slots = len(table) >> 1
     while text < len(offsets) - 1:
         end = offsets[text + 1]
         while at < end:
-            # Most forms are ASCII and end before a space or the like; what may go on is looked at again, with all rules.
+            # Most forms are ASCII and end before a space or the like; others are read again with the full grammar.
             stop = at
             key = np.uint64(0)
             byte = np.uint8(0)
@@ -210,7 +210,7 @@ def scan(data, offsets, place, classes, plain, table, arena, bounds, known, foun
 
 @njit(cache=True)
 def move(table, larger):
-    """Put all entries of a hash table into an empty, larger one. Slots are a power of two, 2³² at most."""
+    """Copy all entries of a hash table into an empty, larger one. Slots are a power of two, 2³² at most."""
     slots = len(larger) >> 1
     for entry in range(0, len(table), 2):
         if table[entry + 1]:
@@ -222,9 +222,9 @@ def move(table, larger):
 
 @njit(cache=True)
 def expand(found, ends, first, words):
-    """Each form becomes its words, words[first[form]:first[form + 1]] (int32; none, one or several).
+    """Replace each form by its words, words[first[form]:first[form + 1]] (int32; none, one or several).
 
-    Returns the words (int32) and where each text's begin and end (int64 [texts + 1]).
+    Returns the words (int32) and each text's range in them (int64 [texts + 1]).
     """
     offsets = np.zeros(len(ends) + 1, np.int64)
     begin = 0
@@ -245,9 +245,9 @@ def expand(found, ends, first, words):
 
 @njit(cache=True)
 def count(ids, offsets, document, occurrences, holding, seen):
-    """Add the documents ids[offsets[d]:offsets[d + 1]] to what stands in others, the first of them being number `document`.
+    """Count the ids of documents ids[offsets[d]:offsets[d + 1]], of which the first has number `document`.
 
-    Per id (int64): `occurrences`, the documents `holding` it, and the last document that was `seen` to (-1 at first).
+    Adds per id (int64) to `occurrences` and to the documents `holding` it; `seen`: its last document so far (initially -1).
     """
     for d in range(len(offsets) - 1):
         for k in range(offsets[d], offsets[d + 1]):

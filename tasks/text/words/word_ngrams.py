@@ -1,11 +1,11 @@
-"""Contiguous word n-grams of a text, and which of them are kept.
+"""Contiguous word n-grams of a text, and the stop-word policies that decide which of them are kept.
 
     the capital of the land     n = 2    none                       the capital · capital of · of the · the land
                                          drop_all_stopword_ngrams   the capital · capital of · the land
                                          authors                    capital land
 
-The default never deletes a stop word before n-grams are formed: a phrase with holes stands contiguously in no document.
-`authors` does as the released scripts of arXiv 2407.14985 do, which delete stop words first where n ≤ 3 (docs/method.md §1).
+The default never deletes a stop word before n-grams are formed: a phrase with gaps occurs contiguously in no document.
+`authors` follows the released scripts of arXiv 2407.14985, which delete stop words first where n ≤ 3 (docs/method.md §1).
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from tasks.text.words.analyzer import normalise
 
 Side = Literal["input", "output"]
 
-LONGEST_WITH_HOLES = 3  # n up to which `authors` deletes stop words
+LONGEST_WITH_GAPS = 3  # n up to which `authors` deletes stop words
 
 # Names of the lists in the package `stop-words`, by language tag.
 _LISTS = {"en": "en", "de": "de", "fr": "fr", "es": "es", "cs": "cz", "hu": "hu", "it": "it"}
 
 
 def ngrams(words: Sequence[str], n: int) -> Iterator[tuple[str, ...]]:
-    """All n-grams in their order: max(0, len(words) - n + 1) of them."""
+    """All max(0, len(words) - n + 1) n-grams in their order."""
     for i in range(len(words) - n + 1):
         yield tuple(words[i : i + n])
 
 
 @lru_cache(maxsize=64)
 def stop_words(language: str) -> frozenset[str]:
-    """Stop words of a language, normalised; none for a language that has no list."""
+    """The normalised stop words of a language; empty for a language without a list."""
     if language not in _LISTS:
         return frozenset()
     from stop_words import get_stop_words
@@ -41,15 +41,15 @@ def stop_words(language: str) -> frozenset[str]:
 
 
 def places(words: Sequence[str], n: int, policy: str, language: str) -> list[int]:
-    """Which words of a text its n-grams are made of, in order: all, or, under `authors`, those that are no stop words."""
-    if policy == "authors" and n <= LONGEST_WITH_HOLES:
+    """Positions of the words that n-grams are formed from: all, or, under `authors`, those that are not stop words."""
+    if policy == "authors" and n <= LONGEST_WITH_GAPS:
         without = stop_words(language)
         return [i for i, word in enumerate(words) if word not in without]
     return list(range(len(words)))
 
 
 def keep(words: Sequence[str], policy: str, language: str) -> bool:
-    """Whether an n-gram that was formed is kept: all are but, by `drop_all_stopword_ngrams`, those of stop words alone."""
+    """Whether an n-gram is kept: `drop_all_stopword_ngrams` drops those that consist of stop words only."""
     if policy in ("none", "authors"):
         return True
     if policy == "drop_all_stopword_ngrams":
