@@ -351,10 +351,10 @@ QUERY = Step(
     about="exact counts of documents that contain each n-gram, and both n-grams of each pair, in one pass per part",
     reads=("words", "vocabulary", "documents", *QUERY_TABLES),
     stages=(
-        Stage(PARTIALS, for_each_corpus(plan_scan, shared=ASKED), run_scan),
+        Stage(PARTIALS, for_each_corpus(plan_scan, shared=QUERY_TABLES), run_scan),
         Stage(
             (NGRAM_STATS, PAIR_COUNTS, PAIR_WINDOWS, PAIR_DOCUMENTS, CONTAMINATION, CLEAN_NGRAM_STATS, CLEAN_PAIR_COUNTS),
-            for_each_corpus(plan_sum, shared=ASKED),
+            for_each_corpus(plan_sum, shared=QUERY_TABLES),
             run_sum,
         ),
     ),

@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 
 from schemas import StudyError
 from schemas.settings.base import is_hub_name
-from schemas.settings.study_file import EncoderSettings
 from tasks.text.encoders.association import fit_association
 from tasks.text.encoders.sentence_encoder import load_sentence_encoder
 from tasks.text.words.word_ngrams import Side
@@ -49,7 +48,7 @@ class NgramEncoder(Protocol):
         ...
 
 
-def encoder_settings(encoder: Encoder, data: str = "") -> dict[str, Any]:
+def encoder_settings(encoder: EncoderSettings, data: str = "") -> dict[str, Any]:
     """The settings of a job that determine the vectors; those of other kinds of encoders are left out.
 
     A model is a folder, relative to `data`, or a hub model at a commit: "main" may be another model tomorrow under the same
