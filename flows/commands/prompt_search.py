@@ -13,7 +13,7 @@ from flows.plan import PlannedStage, PlannedStep
 from schemas import CONTRACTS, Study, StudyError
 from schemas.settings.study_file import Model
 from tasks.models.generate import generate
-from tasks.models.ladder import asking, checkpoints, parts_with
+from tasks.models.ladder import checkpoints, inference_settings, parts_with
 from tasks.models.load import repeatable
 from tasks.models.sampling import Sampling
 from tasks.models.score import open_checkpoint
@@ -107,7 +107,7 @@ def _a_model(choosing: Choosing, home: Study) -> _Source:
         "temperature": TEMPERATURE,
         "top_p": TOP_P,
         "max_new_tokens": MAX_NEW_TOKENS,
-        **asking(study, model),
+        **inference_settings(study, model),
     }
     labels = {"model": model.name, "checkpoint": str(checkpoints(model)[-1])}
     return _Source(
