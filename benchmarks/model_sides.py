@@ -92,9 +92,10 @@ def same_scores(ours: Mapping[str, Any], peers: Mapping[str, Any]) -> str:
 
 # -- ours -------------------------------------------------------------------------------------------------------------
 def _ours(corpora: Corpora) -> Any:
-    from tasks.models.load import Source, load
+    from tasks.models.language_model import ModelCheckpoint
+    from tasks.models.load import load
 
-    return load(Source(_folder(corpora)), "random")
+    return load(ModelCheckpoint(_folder(corpora)), "random")
 
 
 def score_choices(corpora: Corpora, case: Case) -> BenchmarkSide:

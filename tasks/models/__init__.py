@@ -1,1 +1,1 @@
-"""Language models: trained, loaded, scored and asked."""
+"""Language models: trained, loaded, scored, and generating."""

@@ -1,4 +1,4 @@
-"""What can be said of a study's models before any of them exists: steps, checkpoints, learning rates, device.
+"""A study's models before any of them exists: their training steps, checkpoints, learning rates, device and jobs.
 
 A ladder is trained on equal tokens: steps = tokens // (batch · context), whatever the size. Imports no torch, so that a
 study can be planned without it.
@@ -7,13 +7,13 @@ study can be planned without it.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
 from schemas import Study, StudyError
-from schemas.settings.study_file import Model, Pretrain
-from tasks.step import GPU, MODEL, Work
+from schemas.settings.study_file import Model, Pretrain, Task
+from tasks.step import GPU, MODEL, Inputs, Job, Work
 from tasks.storage.store import Part
 
 UNKNOWN_SIZE = 1e9  # parameters assumed for a model whose size is not in the study
@@ -41,7 +41,7 @@ def checkpoint_folder(step: int) -> str:
 
 
 def learning_rate(step: int, steps: int, settings: Mapping[str, Any]) -> float:
-    """Learning rate of a step, from 0: a linear rise, then half a cosine down to a tenth of the peak."""
+    """Learning rate of a step, counted from 0: a linear warm-up, then half a cosine down to a tenth of the peak."""
     warmup = max(1, round(settings["warmup"] * steps))
     if step < warmup:
         return settings["learning_rate"] * (step + 1) / warmup
@@ -62,20 +62,20 @@ def size(model: Model) -> float:
 
 
 def check_shape(model: Model) -> None:
-    """Raises StudyError if no network of these measures can be built or trained."""
+    """Raises StudyError if a network of this shape cannot be built or trained."""
     p = model.pretrain
     if p is None:
         return
     if p.hidden % p.heads or p.hidden // p.heads % 2:
         near = 2 * p.heads * max(1, round(p.hidden / p.heads / 2))
         raise StudyError(
-            f"model {model.name!r}: hidden = {p.hidden} cannot be shared among heads = {p.heads}; "
+            f"model {model.name!r}: hidden = {p.hidden} cannot be divided among heads = {p.heads}; "
             f"hidden / heads must be an even whole number, e.g. hidden = {near}"
         )
     if total_steps(p) < 1:
         raise StudyError(
             f"model {model.name!r}: tokens = {p.tokens} are less than one step of batch × context = "
-            f"{p.batch} × {p.context} = {p.batch * p.context}; give more tokens, or a smaller batch or context"
+            f"{p.batch} × {p.context} = {p.batch * p.context}; use more tokens, or a smaller batch or context"
         )
 
 
@@ -87,36 +87,57 @@ def trusted(model: Model) -> dict[str, bool]:
     return {name: True for name in TRUSTED if getattr(model, name)}
 
 
-def asking(study: Study, model: Model) -> dict[str, Any]:
-    """The settings that decide what a model says to given tokens, beyond its weights."""
+def inference_settings(study: Study, model: Model) -> dict[str, Any]:
+    """The settings that decide, besides the weights, what a model makes of given tokens."""
     scoring = study.scoring
     spread = {"device_map": scoring.device_map} if scoring.device_map else {}
     cut = {"pieces": scoring.pieces} if scoring.pieces > 1 else {}
-    asked = {"batch_tokens": scoring.batch_tokens, "dtype": scoring.dtype}
-    return {**asked, **spread, **cut, **device_settings(study), **trusted(model)}
+    always = {"batch_tokens": scoring.batch_tokens, "dtype": scoring.dtype}
+    return {**always, **spread, **cut, **device_settings(study), **trusted(model)}
+
+
+def inference_jobs(study: Study, inputs: Inputs, settings: Callable[[Task], dict[str, Any] | None]) -> list[Job]:
+    """One job per model, checkpoint, task and piece of the task. `settings` of a task: None if it needs no job."""
+    by_task = [(task, chosen) for task in study.tasks if (chosen := settings(task)) is not None]
+    return [
+        Job(
+            {"model": model.name, "checkpoint": str(checkpoint), "task": task.name, **piece},
+            inference_settings(study, model) | chosen,
+            {
+                "models": parts_with(inputs["models"], model=model.name),
+                "examples": parts_with(inputs["examples"], task=task.name),
+            },
+            cost=size(model),
+            resources=resources(study),
+        )
+        for model in study.models
+        for checkpoint in checkpoints(model)
+        for task, chosen in by_task
+        for piece in pieces(study)
+    ]
 
 
 def pieces(study: Study) -> list[dict[str, str]]:
-    """The labels that tell a task's pieces apart; one without a label if it is not cut."""
+    """The labels of a task's pieces; one empty label if it is not cut."""
     count = study.scoring.pieces
     return [{"piece": f"{i + 1}/{count}"} for i in range(count)] if count > 1 else [{}]
 
 
 def piece_of(work: Work, examples: int) -> range:
-    """The examples of a job: all, or an equal share of those that follow each other."""
+    """The range of a job's examples: all of them, or those of its piece."""
     number, count = (int(n) for n in work.labels.get("piece", "1/1").split("/"))
     return range(examples * (number - 1) // count, examples * number // count)
 
 
 def device_settings(study: Study) -> dict[str, str]:
     """{} on the CPU, else {"device": "cuda"}: bytes are equal for one kind of device only, so it is part of the key."""
-    wanted = study.scoring.device
-    device = _fastest_device() if wanted == "auto" else wanted
+    chosen = study.scoring.device
+    device = _fastest_device() if chosen == "auto" else chosen
     return {} if device == "cpu" else {"device": device}
 
 
 def resources(study: Study) -> dict[str, int]:
-    """What a job that holds a model asks of its worker."""
+    """The worker resources of a job that holds a model in memory."""
     return {MODEL: 1, **({GPU: 1} if device_settings(study) else {})}
 
 

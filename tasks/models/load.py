@@ -1,6 +1,6 @@
-"""Saved models: what a folder must hold, how one is loaded, and how torch is set so that bytes repeat.
+"""Saved models: the files a folder must have, how a model is loaded, and how torch is configured so that bytes repeat.
 
-Weights are safetensors, and no code that comes with a model is run, unless the study says so of a model.
+Weights are safetensors, and no code that comes with a model is run, unless the study allows it for a model.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from schemas import StudyError
 from tasks.models.forward_passes import out_of_memory, takes_masks
-from tasks.models.model_in_memory import Loaded, Source
+from tasks.models.language_model import LanguageModel, ModelCheckpoint
 from tasks.text.bpe.tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ PICKLES = "pytorch_model*.bin"
 def model_files(folder: Path, name: str, allow_pickle_weights: bool = False) -> list[Path]:
     """config.json, tokenizer.json and the weights of a saved model, in name order: safetensors, or pickles if allowed.
 
-    Raises StudyError that says which file is not there and how to make it.
+    Raises StudyError that names the missing file and how to make it.
     """
     if not folder.is_dir():
         raise StudyError(
@@ -45,12 +45,9 @@ def model_files(folder: Path, name: str, allow_pickle_weights: bool = False) -> 
     if not weights and allow_pickle_weights:
         weights, index = sorted(folder.glob(PICKLES)), folder / "pytorch_model.bin.index.json"
     if not weights:
-        found = (
-            " (its .bin files are pickles, which are opened only if the model says allow_pickle_weights = true)"
-            if list(folder.glob("*.bin"))
-            else ""
-        )
-        raise StudyError(f"model {name!r}: {folder} has no .safetensors file{found}; save the model with save_pretrained")
+        pickles = " (its .bin files are pickles, which are opened only if the model has allow_pickle_weights = true)"
+        pickles = pickles if list(folder.glob("*.bin")) else ""
+        raise StudyError(f"model {name!r}: {folder} has no .safetensors file{pickles}; save the model with save_pretrained")
     if index.is_file():
         missing = sorted(set(_json(index, name)["weight_map"].values()) - {w.name for w in weights})
         if missing:
@@ -68,7 +65,7 @@ def check_finite(weights: list[Path], name: str) -> None:
             for tensor, value in _tensors(path):
                 if value.is_floating_point() and not torch.isfinite(value).all():
                     raise StudyError(
-                        f"model {name!r}: {path}: tensor {tensor} holds values that are not finite; "
+                        f"model {name!r}: {path}: tensor {tensor} has values that are not finite; "
                         "use another checkpoint, or copy the file again"
                     )
         except (SafetensorError, OSError) as error:
@@ -76,16 +73,16 @@ def check_finite(weights: list[Path], name: str) -> None:
 
 
 def _tensors(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
-    """Name and value, one after the other. A pickle may hold tensors only; anything else in it is not run."""
+    """Name and value of each tensor. A pickle may contain tensors only; nothing else in it is run."""
     import torch
     from safetensors import safe_open
 
     if path.suffix == ".bin":
         try:
-            found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except Exception as error:  # of zip files, of what is not allowed in them …
+            tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        except Exception as error:  # of zip files, of what is not allowed in them, …
             raise OSError(str(error).split("\n")[0]) from None
-        yield from found.items()
+        yield from tensors.items()
         return
     with safe_open(path, framework="pt") as file:
         for tensor in file.keys():  # noqa: SIM118 - not a mapping
@@ -112,22 +109,22 @@ def parameters_of(network: torch.nn.Module) -> tuple[int, int]:
     return sum(n for _, n in sizes), sum(n for embeds, n in sizes if not embeds)
 
 
-_LAST: dict[Source, Loaded] = {}  # of this process, at most one
+_LAST: dict[ModelCheckpoint, LanguageModel] = {}  # of this process; at most one
 
 
-def load_once(source: Source, name: str) -> Loaded:
-    """As `load`; the last model stays in memory until another one is wanted, because many jobs in a row ask the same."""
-    if source not in _LAST:
+def load_once(checkpoint: ModelCheckpoint, name: str) -> LanguageModel:
+    """As `load`; the last model stays in memory until another one is loaded, because jobs in a row often use the same."""
+    if checkpoint not in _LAST:
         if _LAST:
             _LAST.clear()
-            gc.unfreeze()  # jobs freeze what is alive behind them, and a network refers to itself
+            gc.unfreeze()  # jobs freeze the objects that are alive after them, and a network refers to itself
             gc.collect()
-        _LAST[source] = load(source, name)
-    return replace(_LAST[source], name=name)
+        _LAST[checkpoint] = load(checkpoint, name)
+    return replace(_LAST[checkpoint], name=name)
 
 
-def load(source: Source, name: str) -> Loaded:
-    """The network of a folder, in evaluation mode.
+def load(checkpoint: ModelCheckpoint, name: str) -> LanguageModel:
+    """The model of a checkpoint, in evaluation mode.
 
     Raises StudyError if weights are missing or do not fit config.json, or the tokenizer does not fit the network.
     """
@@ -135,30 +132,30 @@ def load(source: Source, name: str) -> Loaded:
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
-    folder, device = source.folder, source.device
-    files = model_files(folder, name, source.allow_pickle_weights)
-    config = _config(folder, name, source.trust_remote_code)
+    folder, device = checkpoint.folder, checkpoint.device
+    files = model_files(folder, name, checkpoint.allow_pickle_weights)
+    config = _config(folder, name, checkpoint.trust_remote_code)
     try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
+        network_and_info: Any = AutoModelForCausalLM.from_pretrained(
             folder,
             config=config,
-            dtype=getattr(torch, source.dtype),
+            dtype=getattr(torch, checkpoint.dtype),
             output_loading_info=True,
             local_files_only=True,
-            trust_remote_code=source.trust_remote_code,
+            trust_remote_code=checkpoint.trust_remote_code,
             use_safetensors=not any(f.suffix == ".bin" for f in files),
-            **_spread(source),
+            **_spread(checkpoint),
         )
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         if out_of_memory(error):
             raise StudyError(
-                f'model {name!r}: {folder} does not fit the memory of {device}; set dtype = "bfloat16" or '
+                f'model {name!r}: {folder} does not fit into the memory of {device}; set dtype = "bfloat16" or '
                 'device_map = "auto" under [scoring], or give workers more memory'
             ) from None
         raise StudyError(f"model {name!r}: {folder} cannot be loaded: {error}; save it again") from None
-    network, info = loaded
+    network, info = network_and_info
     wrong = sorted(str(k) for kind in ("missing_keys", "mismatched_keys") for k in info.get(kind, ()))
-    if wrong:  # transformers would go on with random numbers in their place
+    if wrong:  # transformers would use random numbers instead
         raise StudyError(
             f"model {name!r}: {folder}: the weights do not fit config.json: {', '.join(wrong[:5])}; save it again"
         )
@@ -174,48 +171,38 @@ def load(source: Source, name: str) -> Loaded:
     if start is None:
         raise StudyError(
             f"model {name!r}: config.json names neither bos_token_id nor eos_token_id; add the token that "
-            "stood before each document in training"
+            "came before each document in training"
         )
     context = getattr(config, "max_position_embeddings", None) or 2048
     network.eval().requires_grad_(False)
-    if not source.device_map:
+    if not checkpoint.device_map:
         network.to(device)
     inputs = str(network.get_input_embeddings().weight.device)
-    known = frozenset(e for e in ends if e is not None)
     hidden = getattr(config, "hidden_size", None) or 1024
-    return Loaded(
-        name,
-        network,
-        tokenizer,
-        context,
-        start,
-        known,
-        config.vocab_size,
-        inputs,
-        hidden,
-        takes_masks(network, config, inputs),
-    )
+    end_tokens = frozenset(e for e in ends if e is not None)
+    masks = takes_masks(network, config, inputs)
+    return LanguageModel(name, network, tokenizer, context, start, end_tokens, config.vocab_size, inputs, hidden, masks)
 
 
-def _spread(source: Source) -> dict[str, str]:
-    """How transformers is told to spread a model over devices; {} for one."""
+def _spread(checkpoint: ModelCheckpoint) -> dict[str, str]:
+    """The arguments with which transformers spreads a model over devices; {} for one device."""
     import importlib.util
 
-    if not source.device_map:
+    if not checkpoint.device_map:
         return {}
     if importlib.util.find_spec("accelerate") is None:
         raise StudyError(
-            f"scoring.device_map = {source.device_map!r} needs the package accelerate; "
+            f"scoring.device_map = {checkpoint.device_map!r} needs the package accelerate; "
             "pip install accelerate, or remove the setting"
         )
-    return {"device_map": source.device_map}
+    return {"device_map": checkpoint.device_map}
 
 
 @contextmanager
 def repeatable(device: str) -> Iterator[None]:
     """Inside, torch computes with one thread and with algorithms whose bytes repeat.
 
-    Raises StudyError if the study was laid out for a GPU and this worker has none.
+    Raises StudyError if the study was planned for a GPU and this worker has none.
     """
     import os
 
@@ -235,7 +222,9 @@ def repeatable(device: str) -> Iterator[None]:
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     memory.fill_uninitialized_memory = False
-    torch.set_flush_denormal(True)  # the optimizer's averages of rare tokens decay into numbers a hundred times slower
+    torch.set_flush_denormal(
+        True
+    )  # the optimizer's averages of rare tokens become denormal, which is a hundred times slower
     try:
         yield
     finally:
@@ -246,8 +235,8 @@ def repeatable(device: str) -> Iterator[None]:
 
 
 def _keep_memory() -> None:
-    """Freed tensors stay with the process until the job is done (`tasks.step` gives them back), or each layer's are mapped
-    anew: 40,000 page faults while a small model answers 128 questions, and next to none with this."""
+    """Keep freed memory until the job is done (`tasks.step` returns it), so that the tensors of each layer are not mapped again:
+    40,000 page faults while a small model answers 128 questions, and next to none with this."""
     import ctypes
     import sys
 
@@ -259,7 +248,7 @@ def _keep_memory() -> None:
 
 
 def _config(folder: Path, name: str, trust_remote_code: bool = False) -> Any:
-    """config.json as transformers understands it."""
+    """config.json as transformers reads it."""
     from transformers import AutoConfig
 
     try:
@@ -267,8 +256,8 @@ def _config(folder: Path, name: str, trust_remote_code: bool = False) -> Any:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StudyError(
             f"model {name!r}: {folder / 'config.json'} is not the configuration of a causal language model "
-            f"that transformers knows: {error}; if it comes with code that you trust, the model may say "
-            "trust_remote_code = true"
+            f"that transformers knows: {error}; if it comes with code that you trust, set "
+            "trust_remote_code = true for the model"
         ) from None
 
 

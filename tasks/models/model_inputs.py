@@ -1,8 +1,7 @@
-"""How an example is put to a model: text to tokens with code point offsets, and tokens to windows that fit its context.
+"""What a model reads of an example: text as tokens with code point offsets, and tokens as windows that fit its context.
 
-Prompt, separator and output are tokenised as one string (docs/method.md §5). The continuation is every token that ends behind
-the prompt, so the white space between belongs to it. Before the first token stands the token that stood before each
-document in training.
+Prompt, separator and output are tokenised as one string (docs/method.md §5). The continuation is every token that ends after
+the prompt, so the white space between belongs to it. The first token is the one before each document in training.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ from schemas import StudyError
 from tasks.text.bpe.continuations import tokenise
 
 if TYPE_CHECKING:
-    from tasks.models.model_in_memory import Loaded
+    from tasks.models.language_model import LanguageModel
 
 
 @dataclass(frozen=True)
 class Request:
-    """A continuation to score. `first` is the index of its first token in `ids`, whose first is the document start."""
+    """A continuation to score. `first` is the index of its first token in `ids`, which begin with the document start."""
 
     ids: np.ndarray  # int32[1 + text tokens]
     first: int
@@ -46,12 +45,12 @@ class Window:
         return self.end - self.start - 1
 
 
-def requests(model: Loaded, texts: Sequence[tuple[str, str, str]], names: Sequence[str]) -> list[Request]:
-    """One request per (prompt, separator, output). `names` say whose it is, for errors.
+def requests(model: LanguageModel, texts: Sequence[tuple[str, str, str]], names: Sequence[str]) -> list[Request]:
+    """One request per (prompt, separator, output). `names` are for errors.
 
-    Raises StudyError if a tokenizer makes no token of a continuation.
+    Raises StudyError if the tokenizer makes no token of an output.
     """
-    found = []
+    made = []
     for text, name in zip(tokenise(model.tokenizer, texts), names, strict=True):
         if text.begin == len(text.ids):
             raise StudyError(
@@ -59,14 +58,14 @@ def requests(model: Loaded, texts: Sequence[tuple[str, str, str]], names: Sequen
                 "change the output or the tokenizer"
             )
         ids = np.array([model.start, *text.ids], np.int32)
-        found.append(Request(ids, text.begin + 1, tuple(text.starts), tuple(text.ends), text.straddles))
-    return found
+        made.append(Request(ids, text.begin + 1, tuple(text.starts), tuple(text.ends), text.straddles))
+    return made
 
 
 def windows(number: int, request: Request, context: int) -> Iterator[Window]:
     """One window if the continuation is at most half the context long, else several with shared left halves.
 
-    Cut at the left end only. Where a text is longer than the context, each scored token still sees at least half of it.
+    Cut at the left end only. If a text is longer than the context, each scored token still sees at least half a context.
     """
     length, first = len(request.ids), request.first
     while first < length:
@@ -76,5 +75,5 @@ def windows(number: int, request: Request, context: int) -> Iterator[Window]:
 
 
 def truncated(request: Request, context: int) -> int:
-    """Tokens cut off the left end, as the last token sees it; the document start is one of them."""
+    """Tokens cut off the left end for the last token; the document start is one of them."""
     return max(0, len(request.ids) - 1 - context)

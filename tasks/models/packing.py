@@ -1,8 +1,8 @@
 """Training sequences: documents one after the other, each followed by the end-of-document token, cut into windows.
 
-The stream opens with the end-of-document token, so every document, the first too, begins behind one. Each epoch has its
-own order of documents, drawn from (seed, epoch): the same stream for every model of a study, and any step of it can be
-read without reading those before, so a resumed training needs no more than its step.
+The stream begins with the end-of-document token, so every document, the first one included, comes after one. Each epoch has
+its own order of documents, drawn from (seed, epoch): every model of a study sees the same stream, and any step of it can be read
+without the steps before, so that a resumed training needs no more than its step.
 """
 
 from __future__ import annotations
@@ -47,15 +47,15 @@ class PackedTokens:
 
     def read(self, start: int, count: int) -> np.ndarray:
         """int64[count] from position `start` of the endless stream."""
-        found = np.full(count, self.separator, np.int64)
+        stream = np.full(count, self.separator, np.int64)
         done = 1 if start == 0 else 0
         while done < count:
             epoch, inside = divmod(start + done - 1, self.epoch_length)
-            done += self._read_epoch(epoch, inside, found[done:])
-        return found
+            done += self._read_epoch(epoch, inside, stream[done:])
+        return stream
 
     def _read_epoch(self, epoch: int, inside: int, into: np.ndarray) -> int:
-        """Fill `into` from a position of an epoch to its end at most; separators are there already. Returns how many."""
+        """Fill `into` from a position of an epoch, at most to its end; it holds separators already. Returns the number filled."""
         if epoch != self._epoch:
             self._order = np.random.default_rng([self.seed, epoch]).permutation(len(self.lengths))
             self._ends = np.cumsum(self.lengths[self._order] + 1)
@@ -71,6 +71,6 @@ class PackedTokens:
             if taken > 0:
                 first = int(self.starts[document]) + offset
                 into[done : done + taken] = self.ids[first : first + taken]
-            done += taken + 1  # the separator behind it
+            done += taken + 1  # the separator after it
             slot += 1
         return count

@@ -1,8 +1,8 @@
 """Token sequences that begin alike, laid out as one row, so that a network reads what they share once.
 
-A row is a tree in depth-first order: "Q: 1+1? A:" followed by the branches " one" and " two". A token sees itself and what
-stands above it in the tree, never another branch, and its position is its depth; so each branch's logits are those of the
-sequence alone. Options of a question share their prompt, and questions share the examples shown before them.
+A row is a tree in depth-first order: "Q: 1+1? A:" followed by the branches " one" and " two". A token sees itself and the tokens
+above it in the tree, never another branch, and its position is its depth; so each branch's logits are those of the sequence
+alone. Options of a question share their prompt, and questions share the solved examples before them.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Row:
-    """Sequences in one row. Node i is the token ids[i] at depth positions[i]; all below it stand before ends[i].
+class PrefixTree:
+    """Sequences in one row. Node i is the token ids[i] at depth positions[i]; all nodes below it come before ends[i].
 
     `members` are indices of sequences; `nodes[k]` are the nodes of sequence members[k] from first to last.
     """
@@ -28,17 +28,17 @@ class Row:
 
     @property
     def length(self) -> int:
-        """Tokens the network reads."""
+        """Tokens that the network reads."""
         return len(self.ids)
 
     @property
     def chain(self) -> bool:
-        """Whether there are no branches, so that a causal mask says it all."""
+        """Whether there are no branches, so that a causal mask is enough."""
         return bool((self.ends == len(self.ids)).all())
 
 
-def plant(sequences: Sequence[np.ndarray], members: Sequence[int]) -> Row:
-    """One row of these sequences, which must be in the order of their ids."""
+def prefix_tree(sequences: Sequence[np.ndarray], members: Sequence[int]) -> PrefixTree:
+    """The tree of these sequences, which must be in the order of their ids."""
     ids: list[int] = []
     positions: list[int] = []
     ends: list[int] = []
@@ -59,7 +59,7 @@ def plant(sequences: Sequence[np.ndarray], members: Sequence[int]) -> Row:
         before = sequence
     last = np.array(ends, np.int32)
     last[last < 0] = len(ids)
-    return Row(np.array(ids, np.int32), np.array(positions, np.int32), last, tuple(members), tuple(nodes))
+    return PrefixTree(np.array(ids, np.int32), np.array(positions, np.int32), last, tuple(members), tuple(nodes))
 
 
 def common(left: np.ndarray, right: np.ndarray) -> int:
@@ -69,14 +69,14 @@ def common(left: np.ndarray, right: np.ndarray) -> int:
     return int(differ.argmax()) if differ.any() else size
 
 
-def rows(sequences: Sequence[np.ndarray], most: int, width: int) -> list[Row]:
-    """All sequences in rows of at most `most` tokens (a longer one has a row of its own).
+def pack(sequences: Sequence[np.ndarray], most: int, width: int) -> list[PrefixTree]:
+    """All sequences in trees of at most `most` tokens (a longer one has a tree of its own).
 
-    A sequence joins the row before it where this is less work than a row of its own. Work is counted in tokens: T + T² / width,
-    the second for attention, which is dense in a row with branches. Follows from the sequences alone.
+    A sequence joins the tree before it if this is less work than a tree of its own. Work is counted in tokens: T + T² / width,
+    where the second term is attention, which is dense in a row with branches. Follows from the sequences alone.
     """
     order = sorted(range(len(sequences)), key=lambda i: (sequences[i].astype(">i4").tobytes(), i))
-    found: list[Row] = []
+    trees: list[PrefixTree] = []
     members: list[int] = []
     length, before = 0, np.zeros(0, np.int32)
     for index in order:
@@ -85,47 +85,47 @@ def rows(sequences: Sequence[np.ndarray], most: int, width: int) -> list[Row]:
         new = alone - common(before, sequence)
         joined = new + (2 * length * new + new * new) / width
         if members and (length + new > most or joined >= alone + alone * alone / width):
-            found.append(plant(sequences, members))
+            trees.append(prefix_tree(sequences, members))
             members, length, new = [], 0, alone
         members.append(index)
         length, before = length + new, sequence
     if members:
-        found.append(plant(sequences, members))
-    return found
+        trees.append(prefix_tree(sequences, members))
+    return trees
 
 
-def alone(sequences: Sequence[np.ndarray]) -> list[Row]:
-    """A row for each sequence, for networks that take no mask of ours."""
-    return [plant(sequences, [i]) for i in range(len(sequences))]
+def one_each(sequences: Sequence[np.ndarray]) -> list[PrefixTree]:
+    """A tree for each sequence, for networks that do not heed a mask."""
+    return [prefix_tree(sequences, [i]) for i in range(len(sequences))]
 
 
-def split(row: Row, sequences: Sequence[np.ndarray]) -> list[Row]:
-    """The two halves of a row, or [] if it is one sequence."""
-    half = len(row.members) // 2
-    return [plant(sequences, row.members[:half]), plant(sequences, row.members[half:])] if half else []
+def halves(tree: PrefixTree, sequences: Sequence[np.ndarray]) -> list[PrefixTree]:
+    """The two halves of a tree, or [] if it is one sequence."""
+    half = len(tree.members) // 2
+    return [prefix_tree(sequences, m) for m in (tree.members[:half], tree.members[half:])] if half else []
 
 
-def batches(found: Sequence[Row], wanted: Sequence[int], most: int, most_wanted: int) -> Iterator[list[int]]:
-    """Indices of rows in batches of like length: with padding at most `most` tokens, and `most_wanted` wanted logits.
+def batches(trees: Sequence[PrefixTree], targets: Sequence[int], most: int, most_targets: int) -> Iterator[list[int]]:
+    """Indices of trees in batches of similar length: with padding at most `most` tokens, and `most_targets` targets.
 
-    A larger row goes alone. Rows without branches go by themselves, because they need no mask.
+    A larger tree has a batch of its own. Trees without branches are apart from others, because they need no mask.
     """
-    order = sorted(range(len(found)), key=lambda i: (not found[i].chain, found[i].length, i))
+    order = sorted(range(len(trees)), key=lambda i: (not trees[i].chain, trees[i].length, i))
     batch: list[int] = []
     logits = 0
     for index in order:
-        full = (len(batch) + 1) * found[index].length > most or logits + wanted[index] > most_wanted
-        if batch and (full or found[batch[0]].chain != found[index].chain):
+        full = (len(batch) + 1) * trees[index].length > most or logits + targets[index] > most_targets
+        if batch and (full or trees[batch[0]].chain != trees[index].chain):
             yield batch
             batch, logits = [], 0
         batch.append(index)
-        logits += wanted[index]
+        logits += targets[index]
     if batch:
         yield batch
 
 
-def mask(ends: np.ndarray) -> np.ndarray:
-    """bool[rows, 1, length, length]: whether token i sees token j, from int32[rows, length]; padding sees itself."""
+def tree_mask(ends: np.ndarray) -> np.ndarray:
+    """bool[rows, 1, length, length]: whether token i sees token j, from the ends (int32[rows, length]); padding sees itself."""
     at = np.arange(ends.shape[1])
     causal = at[None, :, None] >= at[None, None, :]
     return (causal & (at[None, :, None] < ends[:, None, :]))[:, None]

@@ -1,7 +1,7 @@
 """Step `models`: the models of a study, pretrained here on its own tokens, read from a folder, or from the hub.
 
-A ladder of GPT-NeoX models sees equal tokens in the same order, whatever the size, so that what differs between two of
-them is size alone. One job and one part per model; a pretrained one has a row and a folder per checkpoint.
+All models of a ladder see the same tokens in the same order, so that two of them differ by their size alone. One job and one
+part per model; a pretrained one has a row and a folder per checkpoint.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ FINISHED = "training.json"
 
 
 def plan(study: Study, inputs: Inputs) -> list[Job]:
-    """One job per model. Raises StudyError for a shape that cannot be built and for files that are not there."""
+    """One job per model. Raises StudyError for a shape that cannot be built and for missing files."""
     return [_plan_model(study, model, inputs) for model in study.models]
 
 
@@ -61,8 +61,8 @@ def _plan_model(study: Study, model: Model, inputs: Inputs) -> Job:
         )
     if model.hub:
         commit = hub_commit(model.hub, model.revision)
-        asked = {"hub": model.hub, "commit": commit, "checkpoint": model.training_step, **trusted(model)}
-        return Job(labels, asked, cost=size(model))
+        settings = {"hub": model.hub, "commit": commit, "checkpoint": model.training_step, **trusted(model)}
+        return Job(labels, settings, cost=size(model))
     folder = (Path(study.data) / Path(model.path).expanduser()).resolve()
     files = _outside_files(folder, model)
     return Job(
@@ -80,16 +80,16 @@ def _outside_files(folder: Path, model: Model) -> tuple[SourceFile, ...]:
 
 @lru_cache(maxsize=64)
 def hub_commit(name: str, revision: str) -> str:
-    """The commit a branch or tag of a hub model stands for: asked of the hub, or, without it, of the local cache."""
+    """The commit of a branch or tag of a hub model, from the hub or, if it cannot be reached, from the local cache."""
     if len(revision) == 40 and set(revision) <= set("0123456789abcdef"):
         return revision
     import huggingface_hub
 
     error: object = "the hub names no commit"
     try:
-        found = huggingface_hub.HfApi().model_info(name, revision=revision, timeout=20).sha
-        if found:
-            return found
+        commit = huggingface_hub.HfApi().model_info(name, revision=revision, timeout=20).sha
+        if commit:
+            return commit
     except Exception as problem:  # the hub's client raises its transport's own errors (httpx)
         error = problem
     try:
@@ -103,7 +103,7 @@ def hub_commit(name: str, revision: str) -> str:
 
 
 def run(work: Work) -> None:
-    """Make one model's rows."""
+    """Make one model's rows of `models` and `training_log`."""
     if "steps" in work.settings:
         _pretrain(work)
     else:
@@ -111,7 +111,7 @@ def run(work: Work) -> None:
 
 
 def _pretrain(work: Work) -> None:
-    """Train, or take a training that is finished; one row per checkpoint."""
+    """Train, unless a finished training is there; one row per checkpoint."""
     from tasks.models.load import check_finite, parameters_of, repeatable
     from tasks.models.training import WEIGHTS, build, is_kept
 
@@ -167,7 +167,7 @@ def _train(work: Work, tokenizer: dict[str, Any]) -> dict[str, Any]:
 
 
 def _outside(work: Work) -> None:
-    """One row for a model that was trained elsewhere, after a look at every tensor."""
+    """One row for a model that was trained elsewhere, after every tensor is checked."""
     from tasks.models.load import check_finite, count_parameters, model_files
 
     settings, name = work.settings, work.labels["model"]
@@ -201,13 +201,13 @@ def _outside(work: Work) -> None:
 
 
 def hub_folder(name: str, commit: str, pickles: bool = False, code: bool = False) -> Path:
-    """The local copy of a commit of a hub model, downloaded if it is not there; pickles and code only if they are allowed."""
+    """The local copy of a commit of a hub model, downloaded if it is missing; pickles and code only if they are allowed."""
     import huggingface_hub
 
-    wanted = ["config.json", "tokenizer.json", "*.safetensors", "model.safetensors.index.json"]
-    wanted += ["pytorch_model*.bin", "pytorch_model.bin.index.json"] * pickles + ["*.py"] * code
+    patterns = ["config.json", "tokenizer.json", "*.safetensors", "model.safetensors.index.json"]
+    patterns += ["pytorch_model*.bin", "pytorch_model.bin.index.json"] * pickles + ["*.py"] * code
     try:
-        return Path(huggingface_hub.snapshot_download(name, revision=commit, allow_patterns=wanted))
+        return Path(huggingface_hub.snapshot_download(name, revision=commit, allow_patterns=patterns))
     except Exception as error:  # the hub's client raises its transport's own errors (httpx)
         raise StudyError(
             f"hub model {name!r} at {commit}: {_first_line(error)}. Check the network, HF_HOME and "
@@ -216,7 +216,7 @@ def hub_folder(name: str, commit: str, pickles: bool = False, code: bool = False
 
 
 def _finished(folder: Path) -> dict[str, Any] | None:
-    """What a finished training wrote about itself."""
+    """The file that a training writes when it is finished; None if there is none."""
     try:
         return json.loads((folder / FINISHED).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
@@ -232,7 +232,7 @@ def _hash_of(weights: list[Path]) -> str:
 
 
 def _remove_all_but(folder: Path, names: set[str]) -> None:
-    """Take away the state for resuming and what killed processes left."""
+    """Remove the state for resuming and the files of killed processes."""
     for path in folder.iterdir():
         if path.name not in names:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)

@@ -1,8 +1,7 @@
-"""Prompts read into a key-value cache, from which each answer goes on token by token.
+"""Prompts read into a key-value cache, from which each answer is continued token by token.
 
-Prompts of a batch differ in length. They are read in groups of like length, so that little padding is read, and the groups'
-caches are put together, padded at the left. What all prompts of a batch begin with, such as examples shown before each
-question, is read once.
+Prompts of a batch differ in length. They are read in groups of similar length, so that little padding is read, and the groups'
+caches are joined, padded at the left. A beginning that all prompts of a batch share, such as solved examples, is read once.
 """
 
 from __future__ import annotations
@@ -19,16 +18,16 @@ from tasks.models.prefixes import common
 if TYPE_CHECKING:
     import torch
 
-    from tasks.models.model_in_memory import Loaded
+    from tasks.models.language_model import LanguageModel
 
-SHARED_AT_LEAST = 16  # tokens that all prompts of a batch begin with, to be read once
-READ_AT_ONCE = 2048  # tokens; more at once is no faster, and what they pass through is four times as wide as the network
-LIKE = 1.25  # the longest of a group is at most so many times as long as its shortest, and a few tokens
+SHARED_AT_LEAST = 16  # tokens; a shorter common beginning of a batch is not worth a pass of its own
+READ_AT_ONCE = 2048  # tokens; more at once is no faster, and its activations are four times as wide as the network
+SIMILAR = 1.25  # the longest prompt of a group is at most so many times as long as its shortest, plus a few tokens
 
 
 @dataclass(frozen=True)
-class Prompt:
-    """What an answer begins from: token ids, of which there may follow `new` at most. `name` decides what is drawn."""
+class EncodedPrompt:
+    """A prompt's token ids, after which at most `new` tokens are generated. `name` seeds the draws of sampling."""
 
     name: str
     separator: str
@@ -37,8 +36,8 @@ class Prompt:
 
 
 @dataclass
-class State:
-    """What has been read of a batch. `seen` (int64[rows, read]) is 0 where there is padding; None if there is none."""
+class DecodingState:
+    """All tokens of a batch so far. `seen` (int64[rows, read]) is 0 at padding; None if there is no padding."""
 
     cache: Any
     seen: torch.Tensor | None
@@ -46,7 +45,7 @@ class State:
     context: int
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Leave out all other rows."""
+        """Remove all other rows."""
         import torch
 
         kept = torch.tensor(rows, device=self.position.device)
@@ -54,7 +53,7 @@ class State:
         self.position = self.position[kept]
         self.seen = None if self.seen is None else self.seen[kept]
 
-    def next(self, model: Loaded, tokens: torch.Tensor) -> torch.Tensor:
+    def next(self, model: LanguageModel, tokens: torch.Tensor) -> torch.Tensor:
         """Read one more token of each row: int64[rows] to logits[rows, vocabulary]."""
         import torch
 
@@ -62,43 +61,43 @@ class State:
         if self.seen is not None:
             self.seen = torch.cat([self.seen, self.seen.new_ones(len(tokens), 1)], dim=1)
             extra = {"attention_mask": self.seen, "position_ids": self.position[:, None]}
-        said = model.network(
+        output = model.network(
             input_ids=tokens[:, None].to(model.device), past_key_values=self.cache, use_cache=True, logits_to_keep=1, **extra
         )
-        self.cache = said.past_key_values
-        self.position = (self.position + 1).clamp(max=self.context - 1)  # beyond it are only answers that have ended
-        return said.logits[:, -1]
+        self.cache = output.past_key_values
+        self.position = (self.position + 1).clamp(max=self.context - 1)  # only answers that have ended go beyond it
+        return output.logits[:, -1]
 
 
-def read(model: Loaded, prompts: Sequence[Prompt]) -> tuple[torch.Tensor, State]:
-    """Logits[rows, vocabulary] behind each prompt, and the state. Prompts are in the order of their lengths, and all of one
-    length if the network takes no masks."""
+def read_prompts(model: LanguageModel, prompts: Sequence[EncodedPrompt]) -> tuple[torch.Tensor, DecodingState]:
+    """Logits[rows, vocabulary] after each prompt, and the state. Prompts must be sorted by length, and of one length if the
+    network does not heed masks."""
     import torch
 
     shared, beginning = _read_shared(model, prompts)
     groups = [
         _read_group(model, [prompts[i].ids[shared:] for i in group], shared, copy.deepcopy(beginning))
-        for group in alike([len(p.ids) - shared for p in prompts])
+        for group in similar([len(p.ids) - shared for p in prompts])
     ]
     position = torch.tensor([min(len(p.ids), model.context - 1) for p in prompts], device=model.device)
-    cache, seen = _together([g[1] for g in groups], [g[2] for g in groups])
+    cache, seen = _joined([g[1] for g in groups], [g[2] for g in groups])
     padded = not bool(seen.all())
-    state = State(cache, torch.from_numpy(seen).to(model.device) if padded else None, position, model.context)
+    state = DecodingState(cache, torch.from_numpy(seen).to(model.device) if padded else None, position, model.context)
     return torch.cat([g[0] for g in groups]), state
 
 
-def alike(lengths: Sequence[int]) -> Iterator[range]:
-    """Increasing lengths in groups of like length."""
+def similar(lengths: Sequence[int]) -> Iterator[range]:
+    """Increasing lengths in groups of similar length."""
     first = 0
     for index in range(1, len(lengths) + 1):
         end = index == len(lengths)
-        if end or lengths[index] > LIKE * lengths[first] + 4 or (index + 1 - first) * lengths[index] > READ_AT_ONCE:
+        if end or lengths[index] > SIMILAR * lengths[first] + 4 or (index + 1 - first) * lengths[index] > READ_AT_ONCE:
             yield range(first, index)
             first = index
 
 
-def _read_shared(model: Loaded, prompts: Sequence[Prompt]) -> tuple[int, Any]:
-    """How many tokens all prompts begin with, and the cache of them; 0 and None if they are few."""
+def _read_shared(model: LanguageModel, prompts: Sequence[EncodedPrompt]) -> tuple[int, Any]:
+    """The number of tokens that all prompts begin with, and their cache; 0 and None if they are few."""
     import torch
 
     first = prompts[0].ids
@@ -111,8 +110,8 @@ def _read_shared(model: Loaded, prompts: Sequence[Prompt]) -> tuple[int, Any]:
     return shared, model.network(input_ids=ids, use_cache=True, logits_to_keep=1).past_key_values
 
 
-def _read_group(model: Loaded, rests: Sequence[np.ndarray], shared: int, cache: Any) -> tuple[Any, Any, np.ndarray]:
-    """(logits behind, cache, bool[rows, read] without padding) of prompts that go on behind a shared beginning."""
+def _read_group(model: LanguageModel, rests: Sequence[np.ndarray], shared: int, cache: Any) -> tuple[Any, Any, np.ndarray]:
+    """(logits after the last token, cache, bool[rows, read] without padding) of prompts after their shared beginning."""
     import torch
 
     rows, lengths = len(rests), np.array([len(r) for r in rests])
@@ -121,24 +120,24 @@ def _read_group(model: Loaded, rests: Sequence[np.ndarray], shared: int, cache: 
     inputs = np.full((rows, width), model.start, np.int64)
     for row, rest in enumerate(rests):
         inputs[row, width - len(rest) :] = rest
-    own = np.arange(width)[None, :] >= padding
-    seen = np.concatenate([np.ones((rows, shared), bool), own], axis=1)
+    filled = np.arange(width)[None, :] >= padding
+    seen = np.concatenate([np.ones((rows, shared), bool), filled], axis=1)
     extra: dict[str, Any] = {}
-    if not own.all():
-        positions = np.where(own, shared + np.arange(width)[None, :] - padding, 0)
+    if not filled.all():
+        positions = np.where(filled, shared + np.arange(width)[None, :] - padding, 0)
         extra = {
             "attention_mask": torch.from_numpy(seen.astype(np.int64)).to(model.device),
             "position_ids": torch.from_numpy(positions).to(model.device),
         }
     if cache is not None:
         cache.batch_repeat_interleave(rows)
-    said = model.network(
+    output = model.network(
         input_ids=torch.from_numpy(inputs).to(model.device), past_key_values=cache, use_cache=True, logits_to_keep=1, **extra
     )
-    return said.logits[:, -1], said.past_key_values, seen
+    return output.logits[:, -1], output.past_key_values, seen
 
 
-def _together(caches: Sequence[Any], seen: Sequence[np.ndarray]) -> tuple[Any, np.ndarray]:
+def _joined(caches: Sequence[Any], seen: Sequence[np.ndarray]) -> tuple[Any, np.ndarray]:
     """One cache and int64[rows, read] of several, padded at the left to the longest."""
     import torch
 

@@ -1,4 +1,4 @@
-"""Which token comes next: the likeliest, or one drawn from the nucleus (arXiv 1904.09751 §3.1).
+"""The next token: the likeliest one, or one drawn from the nucleus (arXiv 1904.09751 §3.1).
 
     V_p: the fewest likeliest tokens whose probabilities, at this temperature, add up to at least top_p
 The draw of an answer's t-th token is hash(seed, example, t), so that no other answer of a batch changes it.
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sampling:
-    """temperature = 0: the likeliest token, the first of several."""
+    """temperature = 0: the likeliest token, the first one of several."""
 
     temperature: float = 0.0
     top_p: float = 1.0
@@ -41,8 +41,8 @@ class Sampling:
         below = ordered.cpu().cumsum(dim=-1)  # on the CPU: sums on a GPU are added in any order
         nucleus = (below < self.top_p).sum(dim=-1).clamp(max=below.shape[-1] - 1)  # index of its last token
         whole = below.gather(1, nucleus[:, None])[:, 0]
-        place = torch.searchsorted(below, (draws * whole)[:, None], right=True)[:, 0]
-        drawn = tokens.gather(1, torch.minimum(place, nucleus).to(tokens.device)[:, None])[:, 0]
+        position = torch.searchsorted(below, (draws * whole)[:, None], right=True)[:, 0]
+        drawn = tokens.gather(1, torch.minimum(position, nucleus).to(tokens.device)[:, None])[:, 0]
         return drawn, logits.max(dim=-1).values
 
     def draw(self, example: str, step: int) -> float:

@@ -2,10 +2,10 @@
 
     log P_LLM(s_y | ·) = Σ_{t ∈ s_y} log p(t | u ⊕ x ⊕ y_<t)
 
-Four kinds of rows for an evaluated example: its reference output behind its own prompt; each option of a multiple choice
-behind the same prompt, and behind "Answer:" alone, with no example's input; and the reference output behind the prompts of
-other examples, which is what Mem_Δ subtracts (docs/method.md §6a). Knows no n, γ or pair: a measure adds up the tokens that its span
-overlaps. A prompt is run once for all that stands behind it.
+Four kinds of rows for an evaluated example: its reference output after its own prompt; each option of a multiple choice after
+the same prompt, and after "Answer:" alone, with no example's input; and the reference output after the prompts of other examples,
+which Mem_Δ subtracts (docs/method.md §6a). No n, γ or pair is needed here: a measure adds up the tokens that its span overlaps. A
+prompt is run once for all continuations.
 """
 
 from __future__ import annotations
@@ -20,40 +20,24 @@ import numpy as np
 from schemas import Study, StudyError
 from schemas.tables.models import TOKEN_SCORES
 from tasks.cost import Cost, Sizes, bytes_per_token
-from tasks.models.forward_passes import Asked, log_probabilities
+from tasks.models.forward_passes import ScoredSequence, log_probabilities
 from tasks.models.inference_cost import RATES, Passes, inference_cost
-from tasks.models.ladder import TRUSTED, asking, checkpoints, parts_with, piece_of, pieces, resources, size
-from tasks.models.load import Loaded, Source, load_once, repeatable
+from tasks.models.ladder import TRUSTED, inference_jobs, piece_of
+from tasks.models.language_model import LanguageModel, ModelCheckpoint
+from tasks.models.load import load_once, repeatable
 from tasks.models.model_inputs import Request, requests, truncated, windows
-from tasks.models.slices import Rows, in_slices, table
+from tasks.models.slices import TableAndSums, in_slices, table
 from tasks.step import Inputs, Job, Stage, Step, Work
 from tasks.storage.layout import below_files
 
 EXAMPLES_AT_ONCE = 512  # bounds memory and what a killed run loses; their requests are batched together
-
-
-NOBODY = {"example": "", "prompt": "Answer:"}  # how likely an option is whatever is asked (arXiv 2005.14165 §2.4)
+NO_INPUT = {"example": "", "prompt": "Answer:"}  # how likely an option is without the question (arXiv 2005.14165 §2.4)
 
 
 def plan(study: Study, inputs: Inputs) -> list[Job]:
     """One job per model, checkpoint, task and piece of the task."""
     settings = {"other_inputs": study.scoring.other_inputs, "seed": study.seed}
-    return [
-        Job(
-            {"model": model.name, "checkpoint": str(checkpoint), "task": task.name, **piece},
-            settings | asking(study, model),
-            {
-                "models": parts_with(inputs["models"], model=model.name),
-                "examples": parts_with(inputs["examples"], task=task.name),
-            },
-            cost=size(model),
-            resources=resources(study),
-        )
-        for model in study.models
-        for checkpoint in checkpoints(model)
-        for task in study.tasks
-        for piece in pieces(study)
-    ]
+    return inference_jobs(study, inputs, lambda task: settings)
 
 
 def run(work: Work) -> None:
@@ -63,17 +47,15 @@ def run(work: Work) -> None:
     others = choose_others(examples, work.settings["other_inputs"], work.settings["seed"])
     with repeatable(work.settings.get("device", "cpu")):
         model = open_checkpoint(work)
-        in_slices(
-            work,
-            "token_scores",
-            len(mine),
-            EXAMPLES_AT_ONCE,
-            lambda rows: _score(work, model, examples, others, mine[rows.start : rows.stop]),
-        )
+
+        def make(rows: range) -> TableAndSums:
+            return _score(work, model, examples, others, mine[rows.start : rows.stop])
+
+        in_slices(work, "token_scores", len(mine), EXAMPLES_AT_ONCE, make)
 
 
-def open_checkpoint(work: Work) -> Loaded:
-    """The network this job's labels name."""
+def open_checkpoint(work: Work) -> LanguageModel:
+    """The model that this job's labels name."""
     name, checkpoint = work.labels["model"], int(work.labels["checkpoint"])
     rows = work.read("models", "checkpoint", "path", "sha256").to_pylist()
     row = next(r for r in rows if r["checkpoint"] == checkpoint)
@@ -81,8 +63,8 @@ def open_checkpoint(work: Work) -> Loaded:
     if not folder.is_absolute():  # trained here
         key, *below = below_files(row["path"])
         folder = work.folder_of(next(p for p in work.parts("models") if p.key == key)).joinpath(*below)
-    asked = {n: work.settings[n] for n in ("dtype", "device", "device_map", *TRUSTED) if n in work.settings}
-    return load_once(Source(folder, sha256=row["sha256"], **asked), name)
+    chosen = {n: work.settings[n] for n in ("dtype", "device", "device_map", *TRUSTED) if n in work.settings}
+    return load_once(ModelCheckpoint(folder, sha256=row["sha256"], **chosen), name)
 
 
 def evaluated(work: Work, *columns: str) -> list[dict[str, Any]]:
@@ -95,7 +77,7 @@ def evaluated(work: Work, *columns: str) -> list[dict[str, Any]]:
 def choose_others(examples: Sequence[dict[str, Any]], count: int, seed: int) -> list[list[int]]:
     """For each example, `count` others with another prompt: those with the smallest hash(seed, example, other).
 
-    Fewer if there are not as many.
+    Fewer if there are fewer.
     """
     hashes = np.array([_hash(f"{seed}\0{e['example']}") for e in examples], np.uint64)
     prompts = np.unique([e["prompt"] for e in examples] or [""], return_inverse=True)[1]
@@ -119,79 +101,76 @@ def _mix(values: np.ndarray) -> np.ndarray:
     return values ^ (values >> np.uint64(31))
 
 
-def _score(work: Work, model: Loaded, examples: list[dict[str, Any]], others: list[list[int]], rows: range) -> Rows:
+def _score(
+    work: Work, model: LanguageModel, examples: list[dict[str, Any]], others: list[list[int]], rows: range
+) -> TableAndSums:
     """The rows of some examples; each distinct (prompt, continuation) is run once, so equal options score equally."""
-    asked: dict[tuple[str, str, str], int] = {}
+    number: dict[tuple[str, str, str], int] = {}  # of each request
     names: list[str] = []
-    wanted: list[tuple[str, str, int, int]] = []  # example, input example, option, request
+    rows_of: list[tuple[str, str, int, int]] = []  # example, input example, option, request
 
-    def want(example: dict[str, Any], by: dict[str, Any], option: int, output: str) -> None:
-        text = (by["prompt"], example["separator"], output)
-        if text not in asked:
+    def add(example: dict[str, Any], of_input: dict[str, Any], option: int, output: str) -> None:
+        text = (of_input["prompt"], example["separator"], output)
+        if text not in number:
             names.append(f"task {work.labels['task']!r}, example {example['example']!r}")
-        wanted.append((example["example"], by["example"], option, asked.setdefault(text, len(asked))))
+        rows_of.append((example["example"], of_input["example"], option, number.setdefault(text, len(number))))
 
     for index in rows:
         example = examples[index]
         for option, output in enumerate([example["output"], *example["options"]], start=-1):
-            want(example, example, option, output)
+            add(example, example, option, output)
         for option, output in enumerate(example["options"]):
-            want(example, NOBODY, option, output)
+            add(example, NO_INPUT, option, output)
         for other in others[index]:
-            want(example, examples[other], -1, example["output"])
-    found = requests(model, list(asked), names)
-    scores = score(model, found, work.settings["batch_tokens"])
-    wanted.sort()
-    n = len(wanted)
-    written = table(
-        TOKEN_SCORES.schema,
-        {
-            "model": [model.name] * n,
-            "checkpoint": [int(work.labels["checkpoint"])] * n,
-            "task": [work.labels["task"]] * n,
-            "example": [w[0] for w in wanted],
-            "input_example": [w[1] for w in wanted],
-            "option": [w[2] for w in wanted],
-            "tokens": [found[w[3]].ids[found[w[3]].first :].tolist() for w in wanted],
-            "starts": [found[w[3]].starts for w in wanted],
-            "ends": [found[w[3]].ends for w in wanted],
-            "log_probabilities": [scores[w[3]].tolist() for w in wanted],
-            "truncated": [truncated(found[w[3]], model.context) for w in wanted],
-            "straddles": [found[w[3]].straddles for w in wanted],
-        },
-    )
-    return written, {
-        "requests": len(found),
-        "truncated": sum(truncated(r, model.context) > 0 for r in found),
-        "straddles": sum(r.straddles for r in found),
+            add(example, examples[other], -1, example["output"])
+    made = requests(model, list(number), names)
+    scores = score(model, made, work.settings["batch_tokens"])
+    cut = [truncated(request, model.context) for request in made]
+    rows_of.sort()
+    n, by_row = len(rows_of), [request for *_, request in rows_of]
+    columns = {
+        "model": [model.name] * n,
+        "checkpoint": [int(work.labels["checkpoint"])] * n,
+        "task": [work.labels["task"]] * n,
+        "example": [row[0] for row in rows_of],
+        "input_example": [row[1] for row in rows_of],
+        "option": [row[2] for row in rows_of],
+        "tokens": [made[i].ids[made[i].first :].tolist() for i in by_row],
+        "starts": [made[i].starts for i in by_row],
+        "ends": [made[i].ends for i in by_row],
+        "log_probabilities": [scores[i].tolist() for i in by_row],
+        "truncated": [cut[i] for i in by_row],
+        "straddles": [made[i].straddles for i in by_row],
     }
+    sums = {"requests": len(made), "truncated": sum(c > 0 for c in cut), "straddles": sum(r.straddles for r in made)}
+    return table(TOKEN_SCORES.schema, columns), sums
 
 
-def score(model: Loaded, asked: Sequence[Request], batch_tokens: int) -> list[np.ndarray]:
+def score(model: LanguageModel, requests: Sequence[Request], batch_tokens: int) -> list[np.ndarray]:
     """float32[continuation tokens] for each request, in nats. Raises StudyError if one is not finite."""
     import torch
 
-    found = [np.zeros(len(r.ids) - r.first, np.float32) for r in asked]
-    parts = [w for number, request in enumerate(asked) for w in windows(number, request, model.context)]
+    scores = [np.zeros(len(r.ids) - r.first, np.float32) for r in requests]
+    cut = [w for number, request in enumerate(requests) for w in windows(number, request, model.context)]
     sequences = [
-        Asked(
-            asked[w.request].ids[w.start : w.end - 1],
+        ScoredSequence(
+            requests[w.request].ids[w.start : w.end - 1],
             np.arange(w.first - 1 - w.start, w.end - 1 - w.start),
-            asked[w.request].ids[w.first : w.end].astype(np.int64),
+            requests[w.request].ids[w.first : w.end].astype(np.int64),
         )
-        for w in parts
+        for w in cut
     ]
     with torch.inference_mode():
         values = log_probabilities(model, sequences, batch_tokens)
-    for window, value in zip(parts, values, strict=True):
-        first = asked[window.request].first
-        found[window.request][window.first - first : window.end - first] = value
-    if not all(np.isfinite(v).all() for v in found):
+    for window, value in zip(cut, values, strict=True):
+        first = requests[window.request].first
+        scores[window.request][window.first - first : window.end - first] = value
+    if not all(np.isfinite(v).all() for v in scores):
         raise StudyError(
             f"model {model.name!r} gives log-probabilities that are not finite; "
             'try dtype = "float32" under [scoring], or another checkpoint'
         )
-    return found
+    return scores
 
 
 def cost(sizes: Sizes) -> Cost:
@@ -209,7 +188,7 @@ def cost(sizes: Sizes) -> Cost:
 SCORE = Step(
     "score",
     version=2,
-    about="log-probabilities of outputs and options, behind their own and other inputs",
+    about="log-probabilities of outputs and options, after their own and other inputs",
     reads=("models", "examples"),
     stages=(Stage(writes=(TOKEN_SCORES,), plan=plan, run=run),),
     cost=cost,

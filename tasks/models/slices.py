@@ -1,6 +1,6 @@
-"""What a killed job had finished: the rows of each slice of its examples, kept beside the part until the part is written.
+"""TableAndSums of a job in slices of its examples, each kept in a file until the part is written: a killed job resumes after the last one.
 
-A slice's file is written under another name and renamed, so it is whole or not there. Two runs at once may both compute a
+A slice's file is written under another name and renamed, so it is complete or missing. Two runs at once may both compute a
 slice; the bytes are equal.
 """
 
@@ -18,12 +18,12 @@ import pyarrow.parquet as pq
 
 from tasks.step import Work
 
-Rows = tuple[pa.Table, Mapping[str, int]]  # and the numbers for the manifest
+TableAndSums = tuple[pa.Table, Mapping[str, int]]  # sums are numbers for the manifest
 SUMS = b"sums"
 
 
-def in_slices(work: Work, table: str, count: int, at_once: int, make: Callable[[range], Rows]) -> None:
-    """Write make(range) to `table` for 0 … count in slices of `at_once`; what an earlier, killed run had made is read."""
+def in_slices(work: Work, table: str, count: int, at_once: int, make: Callable[[range], TableAndSums]) -> None:
+    """Write make(range) to `table` for 0 … count in slices of `at_once`; slices that a killed run has made are read."""
     folder = work.folder() / table if count > at_once else None
     for first in range(0, count, at_once):
         rows, sums = _kept(folder, first, lambda: make(range(first, min(first + at_once, count))))  # noqa: B023 - called at once
@@ -34,7 +34,7 @@ def in_slices(work: Work, table: str, count: int, at_once: int, make: Callable[[
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _kept(folder: Path | None, first: int, make: Callable[[], Rows]) -> Rows:
+def _kept(folder: Path | None, first: int, make: Callable[[], TableAndSums]) -> TableAndSums:
     if folder is None:
         return make()
     path = folder / f"{first:09d}.parquet"
@@ -51,5 +51,5 @@ def _kept(folder: Path | None, first: int, make: Callable[[], Rows]) -> Rows:
 
 
 def table(schema: pa.Schema, columns: Mapping[str, Any]) -> pa.Table:
-    """Columns as a table of a contract's types."""
+    """Columns as a table with a contract's types."""
     return pa.table(dict(columns), schema=pa.schema([schema.field(name) for name in columns]))

@@ -1,8 +1,8 @@
-"""Trains one GPT-NeoX model from nothing, deterministically, and from where a killed training stopped.
+"""Trains one GPT-NeoX model from scratch, deterministically, and resumes where a killed training stopped.
 
-AdamW (β = .9, .95), linear warm-up and cosine decay, gradients clipped at norm 1, float32. Nothing random is drawn after
-the initialisation and the order of the data follows from (seed, epoch), so weights, optimizer state, losses and the
-step are all there is to save.
+AdamW (β = .9, .95), linear warm-up and cosine decay, gradients clipped at norm 1, float32. Nothing random is drawn after the
+initialisation, and the order of the data follows from (seed, epoch), so only weights, optimizer state, losses and the step are
+saved.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def build(settings: Mapping[str, Any], vocabulary: int, end_of_document: int) ->
 
 
 class Training:
-    """A training on its way: weights, optimizer, the loss of every step so far, and the checkpoints already kept."""
+    """A training in progress: weights, optimizer, the loss of every step so far, and the checkpoints kept so far."""
 
     def __init__(
         self, name: str, settings: Mapping[str, Any], folder: Path, tokenizer: Mapping[str, Any], device: str
@@ -131,7 +131,7 @@ class Training:
             )
 
     def _keep(self) -> None:
-        """Publish a checkpoint: its folder appears by rename, whole."""
+        """Publish a checkpoint: its folder appears by rename, complete."""
         target = self.folder / checkpoint_folder(self.step)
         temporary = self.folder / f".{target.name}.{uuid.uuid4().hex}.tmp"
         self.model.save_pretrained(temporary)
@@ -148,7 +148,7 @@ class Training:
                 raise
 
     def _save(self) -> None:
-        """Write all that a resumed training needs, atomically."""
+        """Write everything that a resumed training needs, atomically."""
         from safetensors.torch import save_file
 
         tensors = {"losses": self.losses[: self.step].clone()}
@@ -156,37 +156,37 @@ class Training:
             tensors[f"weight.{name}"] = parameter.detach()
             for kind, value in self.optimizer.state[parameter].items():
                 tensors[f"{kind}.{name}"] = value
-        said = {"step": self.step, "hashes": {str(k): v for k, v in self.hashes.items()}}
+        state = {"step": self.step, "hashes": {str(k): v for k, v in self.hashes.items()}}
         temporary = self.folder / f".{RESUME}.{uuid.uuid4().hex}.tmp"
-        save_file({k: v.contiguous() for k, v in tensors.items()}, temporary, metadata={"training": json.dumps(said)})
+        save_file({k: v.contiguous() for k, v in tensors.items()}, temporary, metadata={"training": json.dumps(state)})
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         os.replace(temporary, self.folder / RESUME)
 
     def _resume(self) -> None:
-        """Take up a saved training, if there is one and the checkpoints it kept are what they were."""
+        """Resume a saved training, if there is one and its checkpoints are unchanged."""
         import torch
         from safetensors import SafetensorError, safe_open
 
         try:
             with safe_open(self.folder / RESUME, framework="pt", device=self.device) as file:
-                said = json.loads(file.metadata()["training"])
+                state = json.loads(file.metadata()["training"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
         except (FileNotFoundError, SafetensorError):
             return
-        hashes = {int(step): sha256 for step, sha256 in said["hashes"].items()}
+        hashes = {int(step): sha256 for step, sha256 in state["hashes"].items()}
         if not all(is_kept(self.folder, step, sha256) for step, sha256 in hashes.items()):
             return
         with torch.no_grad():
             for name, parameter in self.parameters.items():
                 parameter.copy_(tensors[f"weight.{name}"])
                 self.optimizer.state[parameter] = {k: tensors[f"{k}.{name}"] for k in ("step", "exp_avg", "exp_avg_sq")}
-            self.losses[: said["step"]] = tensors["losses"]
-        self.step, self.hashes = said["step"], hashes
+            self.losses[: state["step"]] = tensors["losses"]
+        self.step, self.hashes = state["step"], hashes
 
 
 def is_kept(folder: Path, step: int, sha256: str) -> bool:
-    """Whether a checkpoint is there with these weights."""
+    """Whether the checkpoint of a step exists, with these weights."""
     at = folder / checkpoint_folder(step)
     return all((at / f).is_file() for f in ("config.json", "tokenizer.json", WEIGHTS)) and file_hash(at / WEIGHTS) == sha256
 

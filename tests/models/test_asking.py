@@ -11,7 +11,8 @@ from schemas import CONTRACTS, Study, StudyError
 from tasks.models import load as loading
 from tasks.models import score as scoring
 from tasks.models.generate import GENERATE, generate
-from tasks.models.load import Source, load, load_once, repeatable
+from tasks.models.language_model import ModelCheckpoint
+from tasks.models.load import load, load_once, repeatable
 from tasks.models.pretrain import MODELS
 from tasks.models.sampling import Sampling
 from tasks.models.score import SCORE
@@ -38,11 +39,11 @@ def test_a_killed_run_goes_on_inside_its_part_and_ends_with_the_same_bytes(
     study, tables = prepared(tmp_path, small.questions(10), other_inputs=2)
     stage = SCORE.stages[0]
     (job,) = [keyed(SCORE, 0, j) for j in stage.plan(study, tables)]
-    store, asked, real = Store(str(tmp_path)), [], scoring._score
+    store, slices, real = Store(str(tmp_path)), [], scoring._score
 
     def killed(work: object, model: object, examples: list, others: list, rows: range) -> object:
-        asked.append(rows)
-        if len(asked) == 3:
+        slices.append(rows)
+        if len(slices) == 3:
             raise KeyboardInterrupt
         return real(work, model, examples, others, rows)  # type: ignore[arg-type]
 
@@ -50,7 +51,7 @@ def test_a_killed_run_goes_on_inside_its_part_and_ends_with_the_same_bytes(
     with pytest.raises(KeyboardInterrupt):
         run_job(store, job, stage, CONTRACTS)
     assert "error" not in run_job(store, job, stage, CONTRACTS)
-    assert [r.start for r in asked] == [0, 3, 6, 6, 9], "finished slices are not computed again"
+    assert [r.start for r in slices] == [0, 3, 6, 6, 9], "finished slices are not computed again"
     part = job.parts(stage)[0]
     path = Path(store.part_path(part))
     resumed = path.read_bytes()
@@ -97,7 +98,7 @@ def test_logits_that_are_not_numbers_are_an_error(tmp_path: Path) -> None:
     from tasks.models.model_inputs import requests
 
     with repeatable("cpu"):
-        model = load(Source(small.save_random(tmp_path / "m")), "o")
+        model = load(ModelCheckpoint(small.save_random(tmp_path / "m")), "o")
         with torch.no_grad():
             model.network.get_output_embeddings().weight[7] = float("nan")
         with pytest.raises(StudyError, match="log-probabilities that are not finite"):
@@ -111,14 +112,14 @@ def test_sampled_answers_do_not_depend_on_the_batch(tmp_path: Path) -> None:
     prompts = [(q["prompt"], " ") for q in small.questions(9)] + [("Torin " * 12, " ")]
     names = [str(i) for i in range(len(prompts))]
     with repeatable("cpu"):
-        model = load(Source(small.save_random(tmp_path / "m", context=96)), "o")
-        said = {
+        model = load(ModelCheckpoint(small.save_random(tmp_path / "m", context=96)), "o")
+        answers = {
             (batch, seed): [a.tokens for a in generate(model, prompts, 8, (), batch, Sampling(1.0, 0.9, seed), names)[0]]
             for batch, seed in ((64, 0), (8192, 0), (8192, 1))
         }
         greedy = [a.tokens for a in generate(model, prompts, 8, (), 8192)[0]]
         cold = [a.tokens for a in generate(model, prompts, 8, (), 8192, Sampling(1e-4, 1.0), names)[0]]
-    assert said[64, 0] == said[8192, 0] != said[8192, 1]
+    assert answers[64, 0] == answers[8192, 0] != answers[8192, 1]
     assert cold == greedy
 
 
@@ -139,7 +140,7 @@ def test_hundreds_of_spans_equal_a_slow_sum_and_a_sum_to_the_end_does_not(tmp_pa
     found = read_rows(tmp_path, run_step(SCORE, study, tmp_path, tables)["token_scores"])
     import torch
 
-    model = load(Source(tmp_path / "saved"), "o")
+    model = load(ModelCheckpoint(tmp_path / "saved"), "o")
     off = 0
     for row, example in zip(found, rows, strict=True):
         text = example["prompt"] + " " + example["output"]
@@ -160,11 +161,11 @@ def test_hundreds_of_spans_equal_a_slow_sum_and_a_sum_to_the_end_does_not(tmp_pa
     assert off > 200, "a sum that does not stop at the span's end would be seen"
 
 
-def test_a_model_is_loaded_once_while_it_is_asked_again(tmp_path: Path) -> None:
-    first, second = (Source(small.save_random(tmp_path / n, seed=i)) for i, n in enumerate("ab"))
+def test_a_model_is_loaded_once_for_jobs_in_a_row(tmp_path: Path) -> None:
+    first, second = (ModelCheckpoint(small.save_random(tmp_path / n, seed=i)) for i, n in enumerate("ab"))
     a = load_once(first, "x")
     assert load_once(first, "y").network is a.network and load_once(first, "y").name == "y"
-    assert load_once(Source(first.folder, sha256="other"), "x").network is not a.network
+    assert load_once(ModelCheckpoint(first.folder, sha256="other"), "x").network is not a.network
     load_once(second, "x")
     assert list(loading._LAST) == [second], "one model at a time is held"
 
@@ -175,7 +176,7 @@ def test_pickled_weights_are_opened_only_if_the_model_says_so(tmp_path: Path) ->
 
     folder = small.save_random(tmp_path / "saved", context=96)
     torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
-    expected = load(Source(folder), "o").network.state_dict()
+    expected = load(ModelCheckpoint(folder), "o").network.state_dict()
     (folder / "model.safetensors").unlink()
     model = {"name": "o", "path": str(folder)}
     with pytest.raises(StudyError, match="allow_pickle_weights = true"):
@@ -184,7 +185,7 @@ def test_pickled_weights_are_opened_only_if_the_model_says_so(tmp_path: Path) ->
     tables = run_step(MODELS, study, tmp_path, {"tokens": (), "tokenizer": ()})
     tables |= {"examples": (small.examples(tmp_path, "qa", small.questions(2)),)}
     assert len(read_rows(tmp_path, run_step(SCORE, study, tmp_path, tables)["token_scores"])) == 4
-    found = load(Source(folder, allow_pickle_weights=True), "o").network.state_dict()
+    found = load(ModelCheckpoint(folder, allow_pickle_weights=True), "o").network.state_dict()
     assert all(torch.equal(v, found[k]) for k, v in expected.items())
 
 
@@ -200,6 +201,6 @@ def test_prompts_with_a_shared_beginning_are_answered_as_alone(tmp_path: Path) -
     prompts = [(shots + q["prompt"], " ") for q in small.questions(9)]
     with repeatable("cpu"):
         for family in small.FAMILIES:
-            model = load(Source(small.save_random(tmp_path / family, family, context=128)), "o")
+            model = load(ModelCheckpoint(small.save_random(tmp_path / family, family, context=128)), "o")
             together = [a.tokens for a in generate(model, prompts, 8, (), 8192)[0]]
             assert together == [generate(model, [p], 8, (), 8192)[0][0].tokens for p in prompts]

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tasks.models.generate import GENERATE, cut, generate
-from tasks.models.load import Loaded, Source, load, repeatable
+from tasks.models.language_model import LanguageModel, ModelCheckpoint
+from tasks.models.load import load, repeatable
 from tasks.models.pretrain import MODELS
 from tests.models import small
 from tests.support import read_rows, run_step
@@ -15,19 +16,19 @@ from tests.support import read_rows, run_step
 PROMPTS = [f"Question: Where is {p}?\nAnswer:" for p in small.PLACES[:8]] + ["Answer:", "Torin " * 30, "日本 é"]
 
 
-def greedy_alone(model: Loaded, prompt: str, new: int) -> list[int]:
+def greedy_alone(model: LanguageModel, prompt: str, new: int) -> list[int]:
     """One prompt, one whole forward pass per token."""
     import torch
 
     ids = [model.start, *model.tokenizer.encode(prompt, add_special_tokens=False).ids]
-    ids, said = ids[-(model.context + 1 - new) :], []
+    ids, generated = ids[-(model.context + 1 - new) :], []
     for _ in range(new):
         with torch.no_grad():
-            token = int(model.network(torch.tensor([ids + said]), use_cache=False).logits[0, -1].argmax())
-        said.append(token)
+            token = int(model.network(torch.tensor([ids + generated]), use_cache=False).logits[0, -1].argmax())
+        generated.append(token)
         if token in model.ends:
             break
-    return said
+    return generated
 
 
 @pytest.mark.parametrize("family", small.FAMILIES)
@@ -35,7 +36,7 @@ def greedy_alone(model: Loaded, prompt: str, new: int) -> list[int]:
 def test_answers_equal_greedy_decoding_one_by_one_without_a_cache(family: str, batch_tokens: int, tmp_path: Path) -> None:
     folder = small.save_random(tmp_path / "saved", family, context=64, seed=1)
     with repeatable("cpu"):
-        model = load(Source(folder), "o")
+        model = load(ModelCheckpoint(folder), "o")
         answers, shortened = generate(model, [(p, " ") for p in PROMPTS], 12, (), batch_tokens)
         assert [a.tokens for a in answers] == [greedy_alone(model, p, 12) for p in PROMPTS]
     assert shortened == 1, "the prompt of thirty words is longer than the context"
@@ -44,7 +45,7 @@ def test_answers_equal_greedy_decoding_one_by_one_without_a_cache(family: str, b
 
 
 @pytest.mark.parametrize(
-    ("said", "separator", "text", "stopped"),
+    ("generated", "separator", "text", "stopped"),
     [
         (" Torin\nQuestion", " ", "Torin", True),
         (" Torin", " ", "Torin", False),
@@ -54,10 +55,10 @@ def test_answers_equal_greedy_decoding_one_by_one_without_a_cache(family: str, b
         ("Torin##x\n", "", "Torin", True),  # the first of several
     ],
 )
-def test_an_answer_ends_at_the_first_stop_string_behind_the_separator(
-    said: str, separator: str, text: str, stopped: bool
+def test_an_answer_ends_at_the_first_stop_string_after_the_separator(
+    generated: str, separator: str, text: str, stopped: bool
 ) -> None:
-    assert cut(said, separator, ("\n", "##", "")) == (text, stopped)
+    assert cut(generated, separator, ("\n", "##", "")) == (text, stopped)
 
 
 def test_a_trained_model_answers_in_the_form_it_learnt_and_teacher_forcing_agrees(tmp_path: Path) -> None:
@@ -85,7 +86,7 @@ def test_a_trained_model_answers_in_the_form_it_learnt_and_teacher_forcing_agree
     assert {r["stopped"] for r in rows} == {"stop string"}
     assert all(r["text"] in small.PLACES for r in rows), [r["text"] for r in rows]
     folder = tmp_path / read_rows(tmp_path, tables["models"])[0]["path"]
-    model = load(Source(folder), "m")
+    model = load(ModelCheckpoint(folder), "m")
     for row, question in zip(rows, small.questions(), strict=True):
         prompt = [0, *model.tokenizer.encode(question["prompt"], add_special_tokens=False).ids]
         with torch.no_grad():

@@ -39,7 +39,7 @@ def test_two_trainings_give_the_same_bytes(once: list[dict], tmp_path: Path) -> 
     assert other[-1]["sha256"] != once[-1]["sha256"]
 
 
-def test_checkpoints_are_at_the_shares_of_training_that_can_be_told_before(once: list[dict]) -> None:
+def test_checkpoints_are_at_the_shares_of_training_known_beforehand(once: list[dict]) -> None:
     planned = checkpoint_steps(small.study([ladder_model()]).models[0].pretrain)
     assert tuple(r["checkpoint"] for r in once) == planned == (16, 31)
     assert once[0]["sha256"] != once[1]["sha256"]
@@ -68,8 +68,8 @@ def test_a_killed_training_resumes_to_the_same_bytes(
     rows = read_rows(tmp_path, tables["models"])
     assert [(r["sha256"], r["loss"]) for r in rows] == [(r["sha256"], r["loss"]) for r in once]
     assert steps[0] < 31 + killed_at, "it began from the start"
-    beside = sorted(p.name for p in (tmp_path / "models" / "files" / tables["models"][0].key).iterdir())
-    assert beside == ["step-000016", "step-000031", "training.json"]
+    names = sorted(p.name for p in (tmp_path / "models" / "files" / tables["models"][0].key).iterdir())
+    assert names == ["step-000016", "step-000031", "training.json"]
     assert sorted(os.listdir(tmp_path / rows[0]["path"])) == ["config.json", "model.safetensors", "tokenizer.json"]
 
 
@@ -101,7 +101,7 @@ def test_every_size_sees_equal_tokens_and_learns(tmp_path: Path) -> None:
         assert log[-1]["step"] == small_one[-1]["checkpoint"]
 
 
-def test_packing_shows_every_document_once_an_epoch_behind_a_separator(tmp_path: Path) -> None:
+def test_packing_shows_every_document_once_an_epoch_after_a_separator(tmp_path: Path) -> None:
     documents = [[1], [], [2, 3, 4], [5] * 9, [6, 7]]
     batch = pa.record_batch({"ids": pa.array(documents, pa.list_(pa.int32()))})
     data = PackedTokens([batch.slice(0, 2), batch.slice(2)], 300, 0, 3, tmp_path)
@@ -175,7 +175,7 @@ def test_weights_that_are_broken_or_not_finite_are_never_published(tmp_path: Pat
     tensors = load_file(folder / "model.safetensors")
     tensors["gpt_neox.final_layer_norm.bias"][3] = float("nan")
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(StudyError, match="final_layer_norm.bias holds values that are not finite"):
+    with pytest.raises(StudyError, match="final_layer_norm.bias has values that are not finite"):
         outside(tmp_path, folder)
     (folder / "model.safetensors").write_bytes(b"not a model")
     with pytest.raises(StudyError, match="cannot be read"):
@@ -195,11 +195,14 @@ def test_a_hub_model_out_of_reach_is_an_error_with_a_remedy(tmp_path: Path) -> N
         "for ask in (lambda: hub_commit('a/b', 'main'), lambda: hub_folder('a/b', '0' * 40)):\n"
         "    try: ask()\n    except StudyError as error: print(error)\n"
     )
-    said = subprocess.run(
+    output = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
         check=True,
         env=os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)},
     ).stdout
-    assert [line.startswith("hub model 'a/b'") and line.endswith("as `path`") for line in said.splitlines()] == [True, True]
+    assert [line.startswith("hub model 'a/b'") and line.endswith("as `path`") for line in output.splitlines()] == [
+        True,
+        True,
+    ]

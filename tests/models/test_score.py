@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from schemas import StudyError
-from tasks.models.load import Source, load, repeatable
+from tasks.models.language_model import ModelCheckpoint
+from tasks.models.load import load, repeatable
 from tasks.models.model_inputs import requests, windows
 from tasks.models.pretrain import MODELS
 from tasks.models.score import SCORE, choose_others, score
@@ -80,7 +81,7 @@ def test_a_token_that_covers_prompt_and_continuation_is_flagged(tmp_path: Path) 
     assert row["starts"][0] < 0
 
 
-def test_every_option_is_scored_behind_its_own_prompt(tmp_path: Path) -> None:
+def test_every_option_is_scored_after_its_own_prompt(tmp_path: Path) -> None:
     folder = small.save_random(tmp_path / "saved")
     rows = [r | {"options": ["Torin", r["output"], "Miek"], "answer": 1} for r in small.questions(3)]
     found = scored(tmp_path, folder, rows, CHOICE, other_inputs=1)
@@ -162,7 +163,7 @@ def test_what_does_not_fit_the_context_is_cut_at_the_left_and_counted(tmp_path: 
 def test_an_output_longer_than_the_context_is_scored_token_by_token_with_half_of_it_before(tmp_path: Path) -> None:
     folder = small.save_random(tmp_path / "saved", context=16)
     with repeatable("cpu"):
-        model = load(Source(folder), "o")
+        model = load(ModelCheckpoint(folder), "o")
         request = requests(model, [("Where", " ", "Torin Belado " * 20)], ["it"])[0]
         pieces = list(windows(0, request, 16))
         values = score(model, [request], 512)[0]
@@ -183,7 +184,7 @@ def test_weights_that_do_not_fit_their_configuration_are_an_error_not_random_num
     del tensors["gpt_neox.layers.1.mlp.dense_h_to_4h.weight"]
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(StudyError, match="do not fit config.json: gpt_neox.layers.1.mlp.dense_h_to_4h.weight"):
-        load(Source(folder), "o")
+        load(ModelCheckpoint(folder), "o")
 
 
 def test_a_pretrained_ladder_is_scored_at_every_checkpoint(tmp_path: Path) -> None:

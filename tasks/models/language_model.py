@@ -1,4 +1,4 @@
-"""A model in memory, and all that decides which one it is."""
+"""A language model in memory, and the checkpoint it is loaded from."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """A model ready to be asked."""
+class LanguageModel:
+    """A model, ready to score and generate."""
 
     name: str
     network: torch.nn.Module
     tokenizer: tokenizers.Tokenizer
     context: int  # most input tokens of one pass
-    start: int  # the token that stood before each document in training
+    start: int  # the token before each document in training
     ends: frozenset[int]  # tokens that end a document
     vocabulary: int
     device: str
     hidden: int  # width
-    masks: bool  # rows may branch and be padded at the left
+    masks: bool  # it heeds masks and positions: rows may branch, prompts may be padded at the left
 
 
 @dataclass(frozen=True)
-class Source:
-    """All that decides what is loaded. `device_map` as in accelerate, empty for one device."""
+class ModelCheckpoint:
+    """Everything that decides which model is loaded. `device_map` as in accelerate, empty for one device."""
 
     folder: Path
     dtype: str = "float32"
