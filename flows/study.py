@@ -9,7 +9,6 @@ from tasks.corpus.ids import IDS
 from tasks.corpus.ingest import INGEST
 from tasks.corpus.planted.plant import PLANT
 from tasks.examples.read import READ
-from tasks.metrics.calibrate import CALIBRATE
 from tasks.metrics.measure import MEASURE
 from tasks.metrics.trace import TRACE
 from tasks.models.generate import GENERATE
@@ -49,6 +48,5 @@ STEPS: tuple[Step, ...] = (
     INDEX,  # for questions after the study, where it asks for one
     MEASURE,  # memorization, generalization, performance
     TRACE,  # what the numbers of each example rest on
-    CALIBRATE,  # the statistics on worlds of known truth, where the study asks for it
     REPORT,
 )

@@ -23,7 +23,7 @@ from schemas.tables.generation_counts import (
     GENERATION_PARTIALS,
     GENERATION_QUERIES,
 )
-from schemas.tables.metrics import CALIBRATION, EXCLUSIONS, METRIC_FAMILY, METRICS, REPORT_FILES
+from schemas.tables.metrics import EXCLUSIONS, METRIC_FAMILY, METRICS, REPORT_FILES
 from schemas.tables.models import GENERATIONS, MODELS, TOKEN_SCORES, TRAINING_LOG
 from schemas.tables.ngram_counts import NGRAM_COUNTS, NGRAM_INDEX, NGRAM_SUFFIXES, NGRAM_VOCABULARY, TOKEN_INDEX
 from schemas.tables.placebo_tables import PLACEBO_TABLES
@@ -49,7 +49,6 @@ from schemas.tables.task_counts import (
 from schemas.tables.traces import TRACE_ANSWERS, TRACE_FILES, TRACE_PAIRS, TRACE_PROBABILITIES, TRACE_SPANS
 
 TABLES = (
-    CALIBRATION,
     CLEAN_NGRAM_STATS,
     CLEAN_PAIR_COUNTS,
     CONTAMINATED_NGRAM_PARTIALS,
@@ -117,7 +116,6 @@ CONTRACTS: dict[str, Contract] = {contract.name: contract for contract in TABLES
 __all__ = [
     "CONTRACTS",
     "TABLES",
-    "CALIBRATION",
     "CLEAN_NGRAM_STATS",
     "CLEAN_PAIR_COUNTS",
     "CONTAMINATED_NGRAM_PARTIALS",

@@ -3,8 +3,15 @@
 import atexit
 import os
 import sys
+from pathlib import Path
 
+import pytest
 from hypothesis import settings
+
+from flows.study_files import study_path
+from schemas import load_study
+from tests.machine import without
+from tests.studies import FinishedStudy, finished_study
 
 settings.register_profile("taskgram", deadline=None)
 settings.load_profile("taskgram")
@@ -16,3 +23,25 @@ def _say_no_more() -> None:
     sys.stderr.flush()
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of this test session see."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent / "shared" if "PYTEST_XDIST_WORKER" in os.environ else folder / "shared"
+
+
+@pytest.fixture(scope="session")
+def sample(shared_folder: Path) -> FinishedStudy:
+    """The planted sample, finished. Tests read it and leave it as it is."""
+    return finished_study(shared_folder, "sample")
+
+
+@pytest.fixture(scope="session")
+def debian(shared_folder: Path) -> FinishedStudy:
+    """The study of free documentation, finished. Missing data is a failure in CI, elsewhere a skip that says so."""
+    data = Path(load_study(study_path("debian")).data)
+    if not (data / "corpus").is_dir():
+        without(f"the debian study needs its data in {data}; set TASKGRAM_DATA to the folder that holds corpus/ and tasks/")
+    return finished_study(shared_folder, "debian")

@@ -2,35 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from flows.study_files import study_path
 from schemas import CONTRACTS, load_study
-from tests.machine import without
-from tests.test_sample import Sample, taskgram
+from tests.studies import FinishedStudy
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def debian(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sample]:
-    data = Path(load_study(study_path("debian")).data)
-    if not (data / "corpus").is_dir():
-        without(f"the debian study needs its data in {data}; set TASKGRAM_DATA to the folder that holds corpus/ and tasks/")
-    kept = os.environ.get("TASKGRAM_TEST_ROOT")
-    root = Path(kept) / "debian" if kept else tmp_path_factory.mktemp("debian")
-    print(taskgram("run", "debian", root=root))
-    yield Sample(root, "debian")
-    if not kept:
-        shutil.rmtree(root, ignore_errors=True)
-
-
-def test_every_record_of_the_corpus_is_accounted_for(debian: Sample) -> None:
+def test_every_record_of_the_corpus_is_accounted_for(debian: FinishedStudy) -> None:
     reasons = {r["reason"].split(":")[0] for r in debian.rows("document_rejects")}
     held_out = {r for r in reasons if r.startswith("held out for evaluation")}
     assert held_out == {"held out for evaluation (split pages)", "held out for evaluation (split handbook)"}
@@ -38,7 +21,7 @@ def test_every_record_of_the_corpus_is_accounted_for(debian: Sample) -> None:
     assert sources == {s.name for s in load_study(study_path("debian")).corpus.sources}
 
 
-def test_evaluated_pages_left_the_corpus_in_every_language(debian: Sample) -> None:
+def test_evaluated_pages_left_the_corpus_in_every_language(debian: FinishedStudy) -> None:
     import json
 
     from tasks.text.split import in_evaluated_half
@@ -54,14 +37,14 @@ def test_evaluated_pages_left_the_corpus_in_every_language(debian: Sample) -> No
     assert not [i for i in ids if i.rsplit("/", 1)[-1] in evaluated]
 
 
-def test_every_task_has_a_score_or_a_reason(debian: Sample) -> None:
+def test_every_task_has_a_score_or_a_reason(debian: FinishedStudy) -> None:
     study = load_study(study_path("debian"))
     scores = debian.rows("metrics", measure="main_score")
     assert {(r["task"], r["model"]) for r in scores} == {(t.name, m.name) for t in study.tasks for m in study.models}
     assert all(r["estimate"] is not None or r["note"] for r in scores)
 
 
-def test_what_the_corpus_does_not_support_is_no_evidence_and_never_zero(debian: Sample) -> None:
+def test_what_the_corpus_does_not_support_is_no_evidence_and_never_zero(debian: FinishedStudy) -> None:
     for row in debian.rows("metrics", measure="mem_n"):
         if row["rows"] == 0:
             assert row["estimate"] is None
@@ -71,7 +54,7 @@ def test_what_the_corpus_does_not_support_is_no_evidence_and_never_zero(debian: 
         assert task.name in page
 
 
-def test_translation_pairs_stand_in_the_bilingual_documents(debian: Sample) -> None:
+def test_translation_pairs_stand_in_the_bilingual_documents(debian: FinishedStudy) -> None:
     for task in ("en-de", "en-fr"):
         found = [r for r in debian.rows("metrics", measure="mem_n", task=task) if r["estimate"] is not None]
         assert found, f"{task}: no pair of it stands in the corpus"

@@ -1,74 +1,30 @@
-"""The sample, whole: what `make sample` runs, run here, and everything it promises held against what it wrote."""
+"""The sample, whole: what `make sample` runs, and everything it promises compared with what it wrote."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-import subprocess
-import sys
-import time
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from flows.plan import lay_out
 from flows.study import STEPS
 from flows.study_files import study_path
-from schemas import CONTRACTS, load_study
-from tasks.storage.store import Store
+from schemas import load_study
+from tests.studies import FinishedStudy, taskgram
 
 pytestmark = pytest.mark.slow
-TASKGRAM = [sys.executable, "-m", "flows.cli"]
-REPOSITORY = Path(__file__).resolve().parent.parent
 
 
-def taskgram(*words: str, root: Path, code: int = 0, environment: Mapping[str, str] | None = None) -> str:
-    """Run a command as a user does, in this environment and what is added to it; returns what it prints, byte for byte."""
-    run = subprocess.run(
-        [*TASKGRAM, *words, "--root", str(root)],
-        capture_output=True,
-        env=os.environ | dict(environment or {}),
-        cwd=REPOSITORY,
-        timeout=1500,
-    )
-    out, err = run.stdout.decode(), run.stderr.decode()
-    assert run.returncode == code, out[-3000:] + err[-3000:]
-    return out + err
+@pytest.fixture
+def copied(sample: FinishedStudy, tmp_path: Path) -> FinishedStudy:
+    """The finished sample in a root of the test's own, which it may damage or add to."""
+    return FinishedStudy(Path(shutil.copytree(sample.root, tmp_path / "sample")), "sample")
 
 
-class Sample:
-    """A finished sample: its tables as lists of rows."""
-
-    def __init__(self, root: Path, study: str = "sample") -> None:
-        self.root, self.study = root, study
-        self.store = Store(str(root))
-        self.plan = lay_out(STEPS, load_study(study_path(study)))
-
-    def parts(self, table: str) -> Any:
-        return next(p.outputs[table] for p in self.plan if table in p.outputs)
-
-    def rows(self, table: str, **equal: Any) -> list[dict[str, Any]]:
-        rows = self.store.read(self.parts(table), CONTRACTS[table].schema).to_pylist()
-        return [r for r in rows if all(r[k] == v for k, v in equal.items())]
-
-
-@pytest.fixture(scope="module")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sample]:
-    # A root named in TASKGRAM_TEST_ROOT is kept, so that a failing run can be looked at and gone on with.
-    kept = os.environ.get("TASKGRAM_TEST_ROOT")
-    root = Path(kept) / "sample" if kept else tmp_path_factory.mktemp("sample")
-    began = time.monotonic()
-    printed = taskgram("run", "sample", root=root)
-    print(f"\nsample: {time.monotonic() - began:.0f} s\n{printed}")
-    yield Sample(root)
-    if not kept:
-        shutil.rmtree(root, ignore_errors=True)
-
-
-def test_every_step_is_done_and_validated(sample: Sample) -> None:
+def test_every_step_is_done_and_validated(sample: FinishedStudy) -> None:
     steps = json.loads(taskgram("status", "sample", "--json", root=sample.root))["steps"]
     assert [s["step"] for s in steps] == [s.name for s in STEPS]
     for step in steps:
@@ -78,15 +34,15 @@ def test_every_step_is_done_and_validated(sample: Sample) -> None:
         assert Path(step["path"]).is_dir()
 
 
-def test_a_second_run_skips_everything(sample: Sample) -> None:
-    before = {str(p): p.stat().st_mtime_ns for p in sample.root.glob("*/parts/*.parquet")}
-    printed = taskgram("run", "sample", root=sample.root)
+def test_a_second_run_skips_everything(copied: FinishedStudy) -> None:
+    before = {str(p): p.stat().st_mtime_ns for p in copied.root.glob("*/parts/*.parquet")}
+    printed = taskgram("run", "sample", root=copied.root)
     assert printed.count("up to date") == len(STEPS)
     assert "parts computed" not in printed
-    assert {str(p): p.stat().st_mtime_ns for p in sample.root.glob("*/parts/*.parquet")} == before
+    assert {str(p): p.stat().st_mtime_ns for p in copied.root.glob("*/parts/*.parquet")} == before
 
 
-def test_counts_equal_the_planted_truth_exactly(sample: Sample) -> None:
+def test_counts_equal_the_planted_truth_exactly(sample: FinishedStudy) -> None:
     pairs = {(r["input_ngram"], r["output_ngram"]): r["documents"] for r in sample.rows("pair_counts")}
     stats = {r["ngram"]: r for r in sample.rows("ngram_stats")}
     truth = sample.rows("truth")
@@ -113,7 +69,7 @@ def test_counts_equal_the_planted_truth_exactly(sample: Sample) -> None:
     assert all(r["estimate"] == 1.0 for r in shown)
 
 
-def largest(sample: Sample) -> str:
+def largest(sample: FinishedStudy) -> str:
     return max(sample.rows("models"), key=lambda r: r["parameters"])["model"]
 
 
@@ -122,7 +78,7 @@ def last(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [r for r in rows if r["checkpoint"] == max(x["checkpoint"] for x in rows)]
 
 
-def test_the_largest_model_recalls_what_it_saw_often_and_not_what_it_never_saw(sample: Sample) -> None:
+def test_the_largest_model_recalls_what_it_saw_often_and_not_what_it_never_saw(sample: FinishedStudy) -> None:
     rows = last(sample.rows("metrics", measure="recall_by_exposure", task="recall", model=largest(sample)))
     by_exposure = {r["x"]: r["estimate"] for r in rows}
     assert by_exposure[0] <= 0.1
@@ -130,7 +86,7 @@ def test_the_largest_model_recalls_what_it_saw_often_and_not_what_it_never_saw(s
     assert by_exposure[64] > by_exposure[1]
 
 
-def test_rules_are_generalized_although_their_counts_are_random(sample: Sample) -> None:
+def test_rules_are_generalized_although_their_counts_are_random(sample: FinishedStudy) -> None:
     """Held-out subjects never stood in the corpus: their right answers cannot be recalled."""
     examples = {r["example"]: r for r in sample.rows("examples", task="rules", split="evaluate")}
     said = last(sample.rows("generations", task="rules", model=largest(sample)))
@@ -140,13 +96,13 @@ def test_rules_are_generalized_although_their_counts_are_random(sample: Sample) 
     assert right / len(held_out) > 0.5
 
 
-def mem_delta(sample: Sample, task: str, detail: str = "") -> dict[tuple[str, int], dict[str, Any]]:
+def mem_delta(sample: FinishedStudy, task: str, detail: str = "") -> dict[tuple[str, int], dict[str, Any]]:
     """Mem_Δ of a task at n = 1, by model and checkpoint."""
     rows = sample.rows("metrics", measure="mem_delta", task=task, order=1, unit="pair", statistic="spearman", detail=detail)
     return {(r["model"], r["checkpoint"]): r for r in rows}
 
 
-def test_mem_delta_rises_towards_the_generators_own_with_size_and_with_exposures(sample: Sample) -> None:
+def test_mem_delta_rises_towards_the_generators_own_with_size_and_with_exposures(sample: FinishedStudy) -> None:
     """Trained ladders (docs/method.md §16): ρ* is that of the probabilities the world was generated with."""
     planted = mem_delta(sample, "facts", "planted")
     ladder = sorted({r["parameters"]: r["model"] for r in sample.rows("models")}.items())
@@ -160,7 +116,7 @@ def test_mem_delta_rises_towards_the_generators_own_with_size_and_with_exposures
     assert planted[largest(sample), first]["estimate"] < by_size[-1]["low"], "more exposures bring it closer"
 
 
-def test_mem_delta_is_about_zero_where_answers_follow_a_rule_and_the_score_is_above_chance(sample: Sample) -> None:
+def test_mem_delta_is_about_zero_where_answers_follow_a_rule_and_the_score_is_above_chance(sample: FinishedStudy) -> None:
     model = largest(sample)
     found = last([r for (name, _), r in mem_delta(sample, "rules").items() if name == model])[0]
     assert found["low"] < 0 < found["high"]
@@ -168,7 +124,7 @@ def test_mem_delta_is_about_zero_where_answers_follow_a_rule_and_the_score_is_ab
     assert score["low"] > 0.5, "six answers: chance is a sixth"
 
 
-def test_mem_delta_rises_with_the_share_of_examples_that_can_only_be_memorized(sample: Sample) -> None:
+def test_mem_delta_rises_with_the_share_of_examples_that_can_only_be_memorized(sample: FinishedStudy) -> None:
     """Rows of recall (facts with one answer) mixed with rows of rules, at equal number."""
     import numpy as np
     from scipy import stats
@@ -205,7 +161,7 @@ def test_mem_delta_rises_with_the_share_of_examples_that_can_only_be_memorized(s
     assert rho[2] > 0.4
 
 
-def test_every_task_and_model_has_its_answers(sample: Sample) -> None:
+def test_every_task_and_model_has_its_answers(sample: FinishedStudy) -> None:
     study = load_study(study_path("sample"))
     scores = {(r["task"], r["model"]) for r in sample.rows("metrics", measure="main_score") if r["estimate"] is not None}
     assert scores == {(t.name, m.name) for t in study.tasks for m in study.models}
@@ -214,7 +170,7 @@ def test_every_task_and_model_has_its_answers(sample: Sample) -> None:
     assert all(r["low"] is None or r["low"] <= r["estimate"] <= r["high"] for r in mem)
 
 
-def test_the_report_is_one_page_that_needs_no_network(sample: Sample) -> None:
+def test_the_report_is_one_page_that_needs_no_network(sample: FinishedStudy) -> None:
     page = (sample.root / "reports" / "sample" / "index.html").read_text(encoding="utf-8")
     for word in ("facts", "recall", "velish", "neox", "true"):
         assert word in page
@@ -222,32 +178,32 @@ def test_the_report_is_one_page_that_needs_no_network(sample: Sample) -> None:
     assert "<script" not in page
 
 
-def test_validate_finds_a_flipped_byte_and_the_next_run_repairs_it(sample: Sample) -> None:
-    path = Path(sample.store.part_path(sample.parts("task_grams")[0]))
+def test_validate_finds_a_flipped_byte_and_the_next_run_repairs_it(copied: FinishedStudy) -> None:
+    path = Path(copied.store.part_path(copied.parts("task_grams")[0]))
     content, stat = path.read_bytes(), path.stat()
     flipped = bytearray(content)
     flipped[len(flipped) // 2] ^= 1
     path.write_bytes(flipped)
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    assert "set aside" in taskgram("validate", "sample", root=sample.root, code=1)
-    printed = taskgram("run", "sample", root=sample.root)
+    assert "set aside" in taskgram("validate", "sample", root=copied.root, code=1)
+    printed = taskgram("run", "sample", root=copied.root)
     assert "align       1 of 14 parts computed" in printed
     assert printed.count("up to date") == len(STEPS) - 1
     assert path.read_bytes() == content
-    assert "Every byte is as recorded" in taskgram("validate", "sample", root=sample.root)
+    assert "Every byte is as recorded" in taskgram("validate", "sample", root=copied.root)
 
 
-def test_another_gamma_computes_measures_and_report_alone(sample: Sample, tmp_path: Path) -> None:
+def test_another_gamma_computes_measures_and_report_alone(copied: FinishedStudy, tmp_path: Path) -> None:
     text = study_path("sample").read_text(encoding="utf-8")
     edited = tmp_path / "sample.toml"
     edited.write_text(text.replace("gamma_default = 0.5", "gamma_default = 0.6"), encoding="utf-8")
-    printed = taskgram("run", str(edited), root=sample.root)
+    printed = taskgram("run", str(edited), root=copied.root)
     computed = [line.split()[0] for line in printed.splitlines() if "parts computed" in line]
     assert sorted(computed) == ["measure", "report", "trace"]
-    taskgram("run", "sample", root=sample.root)
+    taskgram("run", "sample", root=copied.root)
 
 
-def test_peak_memory_of_every_worker_is_below_two_gigabytes(sample: Sample) -> None:
+def test_peak_memory_of_every_worker_is_below_two_gigabytes(sample: FinishedStudy) -> None:
     peaks = {}
     for planned in sample.plan:
         for table, name in planned.fingerprints.items():

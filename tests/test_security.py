@@ -22,9 +22,9 @@ from schemas.settings.base import is_hub_name
 from schemas.settings.model_settings import Model
 from tasks.report.figures.report_figure import csv_text
 from tasks.text.display import brief, json_text, printable
+from tests.studies import taskgram
 from tests.support import NOTES, RIVERS
 from tests.test_architecture import imports, modules, name_of
-from tests.test_sample import taskgram
 
 # -- code in data ------------------------------------------------------------------------------------------------------
 FORBIDDEN_MODULES = {

@@ -68,7 +68,6 @@ def estimate(
         "index",
         "measure",
         "trace",
-        "calibrate",
         "report",
     ]
     lines += _counts(corpus, tasks, models, counting, len(asking.variants))
@@ -444,15 +443,6 @@ def _counts(
             written=traced * size["trace"].value,
             core=traced * rate["trace"].value,
             memory=0.5e9,
-        ),
-        line_of(
-            "calibrate",
-            4 * math.ceil(counting.worlds / 100),
-            work=4.0 * counting.worlds,
-            unit="worlds",
-            written=100.0 * counting.worlds,
-            core=4.0 * counting.worlds * rate["calibrate"].value,
-            memory=0.4e9,
         ),
         line_of(
             "report",

@@ -53,7 +53,6 @@ RATES = {
     "measure": Rate(0.6, "s for each task and checkpoint", DEBIAN),
     "trace": Rate(1.4e-3, "s for each example and model", DEBIAN),
     "trace page": Rate(0.35e-3, "s for each example and model", DEBIAN),
-    "calibrate": Rate(0.04, "s for a world of one design", "docs/benchmarks.md"),
     "report": Rate(3.3, "s", DEBIAN),
     "core": Rate(35e9, "FLOP/s of a core", f"{DEBIAN}: training models of 0.2 to 1.3 M parameters"),
     "core, large": Rate(35e9, "FLOP/s of a core", "as for small models; large matrices reach more", guess=True),

@@ -96,7 +96,6 @@ class Counting:
     bytes_per_token: Rate
     memory: float = 1e9
     novelty_orders: int = 6
-    worlds: int = 0  # of known truth, of each design, that the statistics are tried on
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,6 @@ def sizes_of(study: Study) -> Sizes:
         per_token,
         study.counting.memory_bytes,
         len(set(study.counting.novelty_orders)),
-        study.measures.calibration_worlds,
     )
     return Sizes(
         corpus,

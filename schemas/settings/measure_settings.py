@@ -35,13 +35,6 @@ class Measures(Settings):
         description="N at which tasks are compared, e.g. the rows of the smallest; 0: tasks are not compared at one N",
     )
 
-    calibration_worlds: int = Field(
-        0,
-        ge=0,
-        le=100_000,
-        description="worlds of known truth, of each of four kinds, on which the statistics are tried out; 100 take 9 s",
-    )
-
     @field_validator("sweep_gammas", mode="before")
     @classmethod
     def _gammas(cls, value: Any) -> Any:

@@ -81,63 +81,6 @@ EXCLUSIONS = Contract(
     key=("measure", "task", "model", "checkpoint", "order", "reason"),
 )
 
-CALIBRATION = Contract(
-    name="calibration",
-    description="One row per world whose truth is known: what our inference says of it, and what common mistakes would (docs/method.md §16).",
-    columns=(
-        column(
-            "design",
-            pa.string(),
-            "planted: memorization is there and its size is known; the others are null worlds",
-            one_of=("planted", "shared_input", "shared_output", "tied_block"),
-        ),
-        column("world", pa.int32(), "number of the world, from 0; decides its random numbers", at_least=0),
-        column("rows", pa.int32(), "rows the world samples", at_least=3),
-        column("examples", pa.int32(), "examples the world samples", at_least=1),
-        column("effective_outputs", pa.float64(), "n² / Σ n_c² over output n-grams", at_least=1),
-        column("truth", pa.float64(), "Spearman's ρ of the universe; 0 in null worlds", between=(-1, 1)),
-        column("estimate", pa.float64(), "Spearman's ρ of the sample", between=(-1, 1)),
-        column(
-            "low",
-            pa.float64(),
-            "percentile bootstrap over examples, lower end; null in null worlds",
-            nullable=True,
-            between=(-1, 1),
-        ),
-        column("high", pa.float64(), "and upper end", nullable=True, between=(-1, 1)),
-        column(
-            "pigeonhole_low",
-            pa.float64(),
-            "bootstrap over examples and output n-grams, lower end; null in planted worlds",
-            nullable=True,
-            between=(-1, 1),
-        ),
-        column("pigeonhole_high", pa.float64(), "and upper end", nullable=True, between=(-1, 1)),
-        column("p_value", pa.float64(), "two-way clustered p of no association", between=(0, 1)),
-        column("naive_p", pa.float64(), "scipy's p, which takes rows for independent", between=(0, 1)),
-        column(
-            "min_count", pa.float64(), "ρ with min(df(s_x), df(s_y)) in the place of C; null in null worlds", nullable=True
-        ),
-        column("added", pa.float64(), "ρ with a pair's C added once per example; null in null worlds", nullable=True),
-        column("never_reset", pa.float64(), "ρ with s_y scored to the end of the text; null in null worlds", nullable=True),
-        column(
-            "occurrences", pa.float64(), "ρ with C / C(s_x), documents by occurrences; null in null worlds", nullable=True
-        ),
-    ),
-    key=("design", "world"),
-    rules=(
-        rows(
-            "(low IS NULL OR low <= high) AND (pigeonhole_low IS NULL OR pigeonhole_low <= pigeonhole_high)",
-            "an interval has its ends in order",
-        ),
-        rows("design = 'planted' OR truth = 0", "nothing is memorized in a null world"),
-        rows(
-            "(design = 'planted') = (min_count IS NOT NULL AND low IS NOT NULL)",
-            "mistakes are made where there is something to miss",
-        ),
-    ),
-)
-
 REPORT_FILES = Contract(
     name="report_files",
     description="The files of a report.",

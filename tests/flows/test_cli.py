@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.studies import REPOSITORY, TASKGRAM, taskgram
 from tests.support import NOTES, RIVERS
-from tests.test_sample import REPOSITORY, TASKGRAM, taskgram
 
 pytestmark = pytest.mark.slow
 

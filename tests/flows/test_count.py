@@ -18,8 +18,8 @@ from flows.study import STEPS
 from schemas import load_study
 from tasks.cluster.cluster import Cluster
 from tasks.storage.store import Store
+from tests.studies import REPOSITORY, taskgram
 from tests.support import NOTES
-from tests.test_sample import REPOSITORY, taskgram
 
 STUDY = (
     """

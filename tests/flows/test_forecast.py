@@ -17,8 +17,8 @@ from flows.study import STEPS
 from flows.study_files import shipped_studies
 from schemas import load_study
 from tasks.corpus.ingest import INGEST
+from tests.studies import REPOSITORY
 from tests.support import run_step, shipped_text
-from tests.test_sample import REPOSITORY
 
 STUDY = """
 name = "tiny"

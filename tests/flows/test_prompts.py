@@ -28,8 +28,8 @@ from tasks.storage.store import Part, Store, fingerprint
 from tasks.storage.validation import check_rules, validate
 from tasks.text.words.analyzer import normalise
 from tests.models.small import save_random
+from tests.studies import REPOSITORY, TASKGRAM
 from tests.support import NOTES
-from tests.test_sample import REPOSITORY, TASKGRAM
 
 STUDY = (
     """

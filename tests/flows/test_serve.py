@@ -21,7 +21,7 @@ import yaml
 from flows.servers.serve import serve_study
 from flows.study import STEPS
 from schemas import StudyError
-from tests.test_sample import REPOSITORY, TASKGRAM
+from tests.studies import REPOSITORY, TASKGRAM
 
 STUDY = """
 name = "tiny"

@@ -39,8 +39,8 @@ from tests.flows.test_count import asked
 from tests.ngrams.corpus import make_study, write_corpus
 from tests.ngrams.test_infinigram import write_inputs
 from tests.ngrams.test_query import counts, run, write_tasks
+from tests.studies import REPOSITORY, TASKGRAM, taskgram
 from tests.support import read_rows, run_step, write_part
-from tests.test_sample import REPOSITORY, TASKGRAM, taskgram
 
 Tables = dict[str, tuple[Part, ...]]
 DOCUMENTS = [["ape", "zoo"], ["ape"], ["zoo", "ape", "zoo"]]

@@ -15,7 +15,7 @@ WORLDS_PER_TASK = 50
 
 def some(design: str, first: int, worlds: int) -> list[dict[str, Any]]:
     """Worlds of one design."""
-    from tasks.metrics.calibrate import try_world
+    from tests.planted.worlds import try_world
 
     return [try_world(design, first + i) for i in range(worlds)]
 
@@ -24,8 +24,8 @@ def main() -> int:
     """Print every claim."""
     os.environ |= WORKER_ENVIRONMENT
     keep_kernels_apart()
-    from tasks.metrics.calibrate import summary
-    from tasks.metrics.universe import DESIGNS
+    from tests.planted.universe import DESIGNS
+    from tests.planted.worlds import summary
 
     worlds, began = int(sys.argv[1]) if len(sys.argv) > 1 else ALL, time.monotonic()
     asked = [(design, first) for design in DESIGNS for first in range(0, worlds, WORLDS_PER_TASK)]

@@ -4,12 +4,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from schemas import Study
-from tasks.metrics import calibrate, universe
+from tests.planted import universe, worlds
 from tests.planted.acceptance import MISTAKES, verdicts
-from tests.support import read_rows, run_step
 
-SEED = calibrate.SEED
+SEED = worlds.SEED
 
 
 def test_every_cell_is_equally_full_and_p_is_uncorrelated_with_both_frequencies():
@@ -76,7 +74,7 @@ def test_where_rows_are_many_where_p_llm_is_high_they_are():
 
 
 def test_a_tenth_of_the_worlds_comes_out_as_it_should():
-    found = calibrate.summary(calibrate.try_world(d, w) for d in universe.DESIGNS for w in range(200))
+    found = worlds.summary(worlds.try_world(d, w) for d in universe.DESIGNS for w in range(200))
     wrong = [claim for claim, holds in verdicts(found) if not holds]
     assert not wrong, "\n".join(wrong)
     assert set(MISTAKES) < set(found["detected"])
@@ -98,26 +96,3 @@ def test_the_bands_catch_what_is_wrong():
     assert not all(holds for _, holds in verdicts(good | {"pigeonhole": {**good["pigeonhole"], "tied_block": 131}}))
     assert not all(holds for _, holds in verdicts(good | {"naive": {**good["naive"], "shared_output": 599}}))
     assert not all(holds for _, holds in verdicts(good | {"detected": {**good["detected"], "added": 1979}}))
-
-
-def test_the_step_writes_a_row_for_each_world_a_study_asks_for(tmp_path):
-    def study(worlds: int) -> Study:
-        return Study.model_validate(
-            {
-                "name": "s",
-                "corpus": {"planted": {}},
-                "measures": {"calibration_worlds": worlds},
-                "tasks": [{"name": "t", "family": "qa", "reader": "planted", "orders": [1]}],
-            }
-        )
-
-    assert calibrate.plan_calibrate(study(0), {}) == []
-    assert [j.settings["worlds"] for j in calibrate.plan_calibrate(study(250), {})] == [100, 100, 50] * 4
-    rows = read_rows(tmp_path, run_step(calibrate.CALIBRATE, study(2), tmp_path, {})["calibration"])
-    assert sorted((r["design"], r["world"]) for r in rows) == sorted((d, w) for d in universe.DESIGNS for w in range(2))
-    for row in rows:
-        again = calibrate.try_world(row["design"], row["world"])
-        assert again == pytest.approx(row, nan_ok=True)
-    planted = next(r for r in rows if r["design"] == "planted")
-    assert planted["low"] < planted["estimate"] < planted["high"]
-    assert planted["truth"] == universe.truth_of(SEED)

@@ -1,9 +1,8 @@
-"""The step `calibrate`: our own inference, tried out on worlds whose truth is known (docs/method.md §16).
+"""The project's inference, tried on worlds whose truth is known (docs/method.md §16).
 
-    coverage      share of planted worlds whose 95 % interval holds ρ*                            should be .95
-    rejections    share of null worlds with p < .05, or with 0 outside the pigeonhole interval    should be .05, or less
-    detections    share of planted worlds in which a mistake lands outside the correct interval   should be 1
-The table has the numbers of each world. It depends on nothing that a study reads, only on how many worlds it asks for.
+coverage      share of planted worlds whose 95 % interval holds ρ*                            should be .95
+rejections    share of null worlds with p < .05, or with 0 outside the pigeonhole interval    should be .05, or less
+detections    share of planted worlds in which a mistake lands outside the correct interval   should be 1
 """
 
 from __future__ import annotations
@@ -12,21 +11,17 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
-from schemas import CALIBRATION, Study
-from tasks.metrics.universe import DESIGNS, MISTAKES, null_world, planted_world, truth_of
 from tasks.statistics.correlation import Rows, spearman
 from tasks.statistics.intervals import bootstrap_correlation, correlate, effective_clusters, percentile_interval, two_way_p
-from tasks.step import Inputs, Job, Stage, Step, Work
+from tests.planted.universe import DESIGNS, MISTAKES, null_world, planted_world, truth_of
 
 DRAWS = 1_000
-WORLDS_PER_JOB = 100
-SEED = 0  # not the study's: the same worlds everywhere, so that results can be compared
+SEED = 0  # the same worlds everywhere, so that results can be compared
 
 
 def try_world(design: str, world: int, draws: int = DRAWS, seed: int = SEED) -> dict[str, Any]:
-    """One row of `calibration`."""
+    """The numbers of one world: what the inference says of it, and what common mistakes would."""
     if design == "planted":
         sides = planted_world(seed, world)
         rows = sides.rows()
@@ -89,36 +84,3 @@ def summary(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         },
         "naive": {d: sum(r["naive_p"] < 0.05 for r in rows if r["design"] == d) for d in DESIGNS[1:]},
     }
-
-
-def plan_calibrate(study: Study, inputs: Inputs) -> list[Job]:
-    """Jobs of 100 worlds of one design; none where the study asks for no worlds."""
-    asked = study.measures.calibration_worlds
-    jobs = []
-    for design in DESIGNS:
-        for first in range(0, asked, WORLDS_PER_JOB):
-            settings = {
-                "design": design,
-                "first": first,
-                "worlds": min(WORLDS_PER_JOB, asked - first),
-                "draws": DRAWS,
-                "seed": SEED,
-            }
-            jobs.append(Job({"design": design, "worlds": f"{first:06d}"}, settings, cost=3.0))
-    return jobs
-
-
-def run_calibrate(work: Work) -> None:
-    """Try the worlds of one job."""
-    s = work.settings
-    rows = [try_world(s["design"], s["first"] + i, s["draws"], s["seed"]) for i in range(s["worlds"])]
-    work.write("calibration", pa.Table.from_pylist(rows, schema=CALIBRATION.schema))
-
-
-CALIBRATE = Step(
-    "calibrate",
-    version=1,
-    about="The statistics tried out on worlds whose truth is known.",
-    reads=(),
-    stages=(Stage(writes=(CALIBRATION,), plan=plan_calibrate, run=run_calibrate),),
-)
