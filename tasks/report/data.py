@@ -12,18 +12,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.report.numbers import (
-    NO_MODELS,
-    PRIMARY,
-    MetricRow,
-    ResultsLine,
-    first_orders,
-    is_plain,
-    last_checkpoints,
-    pick,
-    results_line,
-    sizes,
-)
+from tasks.report.numbers import PRIMARY, MetricRow, ResultsLine, first_orders, last_checkpoints, pick, results_line, sizes
 from tasks.step import Work
 from tasks.storage.store import fingerprint
 from tasks.text.gamma import resolved
@@ -82,8 +71,7 @@ class ReportData:
     def row(self, measure: str, task: str, model: str, order: int, variant: str = "") -> MetricRow | None:
         """The rank correlation of a primary measure at one n; `variant` names the detail of another row than the plain one."""
         rows = self._by_model.get((task, model), [])
-        kept = [r for r in rows if (r["detail"] == variant if variant else is_plain(r))]
-        return pick(kept, measure, task, model, order, "spearman")
+        return pick(rows, measure, task, model, order, "spearman", variant)
 
     def order_of(self, task: str) -> int:
         """n of the results table: as the family fixed it, else the smallest n that was measured, else the study's first."""
@@ -104,7 +92,7 @@ class ReportData:
     @cached_property
     def ladder(self) -> dict[str, int]:
         """Every model of the study with its parameters, smallest first; those of unknown size (0) last."""
-        measured = {r["model"] for r in self.metrics if r["checkpoint"] >= 0 and r["model"]} - NO_MODELS
+        measured = {r["model"] for r in self.metrics if r["checkpoint"] >= 0 and r["model"]}
         return sizes(self.models, [*self.settings["models"], *sorted(measured)])
 
     @cached_property

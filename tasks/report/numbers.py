@@ -51,7 +51,7 @@ def compared_model(row: MetricRow, measure: str) -> str:
 
 def slope_measure(row: MetricRow) -> str:
     """The measure whose slope on log size the row holds."""
-    return MEASURE_NAMES.get(row["detail"], row["detail"])
+    return MEASURE_NAMES.get(row["detail"], label_of(row))
 
 
 def counts_pairs(row: MetricRow) -> bool:
@@ -74,11 +74,22 @@ def sizes(models: Iterable[MetricRow], names: Sequence[str] = ()) -> dict[str, i
 
 
 def pick(
-    metrics: Iterable[MetricRow], measure: str, task: str, model: str, order: int | None, statistic: str | None
+    metrics: Iterable[MetricRow],
+    measure: str,
+    task: str,
+    model: str,
+    order: int | None = None,
+    statistic: str | None = None,
+    variant: str | None = None,
 ) -> MetricRow | None:
-    """The preferred row: last checkpoint, unit `pair` before others, plain rows before variants. None accepts any value."""
+    """The preferred row: last checkpoint, unit `pair` before others, plain rows before variants. None accepts any value.
+
+    `variant` is the detail of the row; "" accepts plain rows only.
+    """
     wanted = {"measure": measure, "task": task, "model": model, "order": order, "statistic": statistic}
     rows = [r for r in metrics if all(value is None or r[column] == value for column, value in wanted.items())]
+    if variant is not None:
+        rows = [r for r in rows if (r["detail"] == variant if variant else is_plain(r))]
     return min(rows, key=_preference) if rows else None
 
 

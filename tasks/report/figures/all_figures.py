@@ -49,8 +49,7 @@ def _training(data: ReportData) -> ReportFigure:
         name = model if len(ladder) <= 5 else ""
         lines.append(Series(model, points, rung_style(step, len(ladder)), name, markers=False))
     panels = [lines_panel("training", "", lines, XAxis("tokens seen"), "nats per token", zero=False)] if lines else []
-    columns = ("model", "step", "tokens", "loss", "learning_rate")
-    return figure(data, "training", panels, data.training, columns=columns)
+    return figure(data, "training", panels, data.training)
 
 
 def _ngram_counts(data: ReportData) -> ReportFigure:
@@ -64,5 +63,4 @@ def _ngram_counts(data: ReportData) -> ReportFigure:
         sentences = [f"{100 * bins.get(1, 0) / sum(bins.values()):.0f} % of the distinct {n}-grams occur once"]
     axis = XAxis("occurrences", "log")
     panels = [lines_panel("counts", "", lines, axis, "distinct n-grams", zero=False, log_y=True)] if lines else []
-    columns = ("order", "occurrences_from", "occurrences_to", "distinct_ngrams")
-    return figure(data, "counts", panels, rows, columns=columns, sentences=sentences)
+    return figure(data, "counts", panels, rows, sentences=sentences)

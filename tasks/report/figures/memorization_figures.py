@@ -9,17 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tasks.report.data import ReportData
-from tasks.report.figures.report_figure import (
-    METRIC_COLUMNS,
-    ReportFigure,
-    change,
-    dodged,
-    figure,
-    ladder_panels,
-    point,
-    position,
-    size_axis,
-)
+from tasks.report.figures.report_figure import ReportFigure, change, figure, ladder_panels, point, position, size_axis
 from tasks.report.formatting import number
 from tasks.report.numbers import (
     HUNDREDS,
@@ -71,14 +61,15 @@ def memorization(data: ReportData) -> ReportFigure:
         for measure, name in (("mem_n", f"Mem_{data.order_of(task)} of {task}"), ("mem_delta", f"Mem_Δ of {task}"))
     ]
     shown = [r for r in every if r["measure"] != "mem_infinity" and is_plain(r)]
-    columns = (*METRIC_COLUMNS, "q_value")
-    return figure(data, "memorization", panels, used, shown, columns=columns, sentences=changes)
+    return figure(data, "memorization", panels, used, shown, sentences=changes)
 
 
 def _dodged(lines: Sequence[Series]) -> list[Series]:
-    """The lines next to each other."""
+    """The lines next to each other on a log axis, so that their intervals do not hide each other."""
+    shifts = [1.045 ** (i - (len(lines) - 1) / 2) for i in range(len(lines))]
     return [
-        replace(line, points=[p._replace(x=dodged(p.x, i, len(lines))) for p in line.points]) for i, line in enumerate(lines)
+        replace(line, points=[p._replace(x=p.x * shift) for p in line.points])
+        for line, shift in zip(lines, shifts, strict=True)
     ]
 
 
@@ -165,8 +156,7 @@ def memorization_against_score(data: ReportData) -> ReportFigure:
             what = both if score_way == mem_way else f"the score goes {score_way} and Mem_Δ {mem_way}"
             sentences.append(f"On {task} {what} from the smallest to the largest model")
     panels = [arrows_panel("plane", "", lines, XAxis("score, %"), "Mem Δ")] if lines else []
-    columns = (*METRIC_COLUMNS, "score", "score_statistic")
-    return figure(data, "plane", panels, used, columns=columns, sentences=sentences)
+    return figure(data, "plane", panels, used, sentences=sentences)
 
 
 def generalization(data: ReportData) -> ReportFigure:

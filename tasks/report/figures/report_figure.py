@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from schemas import METRICS
 from tasks.report.data import ReportData
 from tasks.report.formatting import interval, number, short, statistic_name
 from tasks.report.numbers import HUNDREDS, SHARES, MetricRow, apart, has_interval, has_number, notes_of
@@ -19,7 +18,6 @@ from tasks.report.plot.drawing import Panel
 from tasks.report.plot.palette import LineStyle, rung_style, style_of
 from tasks.report.plot.panels import Point, Series, Span, lines_panel, shared_span
 
-METRIC_COLUMNS = tuple(c.name for c in METRICS.columns if c.name != "standard_error")
 EMPHASISED = 4  # with more lines than this only the first and the last have intervals and names
 MOST_OBSERVATIONS = 8  # sentences under one figure
 with Path(__file__).with_name("figures.toml").open("rb") as file:
@@ -36,7 +34,6 @@ class ReportFigure:
     name: str
     panels: Sequence[Panel]
     rows: Sequence[MetricRow]
-    columns: Sequence[str]
     observations: Sequence[str]
     gaps: Sequence[str]
     caption: str
@@ -51,7 +48,7 @@ class ReportFigure:
     @property
     def csv(self) -> str:
         """The data of the figure."""
-        return csv_text(self.rows, self.columns)
+        return csv_text(self.rows, [*self.rows[0]])
 
 
 def figure(
@@ -62,14 +59,13 @@ def figure(
     shown: Sequence[MetricRow] = (),
     *,
     sentences: Iterable[str] = (),
-    columns: Sequence[str] = (),
     caption: str = "",
     models: bool = True,
     tasks: bool = True,
 ) -> ReportFigure:
     """A figure over `shown`, whose gaps are listed (also `models` and `tasks` without any row); `rows` are its data.
 
-    `columns` replace those of metrics, and `caption` is added to the one in figures.toml.
+    `caption` is added to the one in figures.toml.
     """
     kept = [s for s in sentences if s]
     if len(kept) > MOST_OBSERVATIONS:
@@ -77,7 +73,7 @@ def figure(
     gaps = _gaps(data, shown, models, tasks)
     missing = TEXTS[name]["missing"] + notes_of(shown)
     caption = TEXTS[name]["caption"] + caption
-    return ReportFigure(name, panels, rows, columns or METRIC_COLUMNS, kept, gaps, caption, missing)
+    return ReportFigure(name, panels, rows, kept, gaps, caption, missing)
 
 
 def csv_text(rows: Iterable[MetricRow], columns: Sequence[str]) -> str:
@@ -171,11 +167,6 @@ def size_axis(ladder: dict[str, int]) -> XAxis:
         if not ticks or place > ticks[-1][0] * spacing:
             ticks.append((place, short(place) if ladder[model] else model))
     return XAxis("parameters", "log", tuple(ticks))
-
-
-def dodged(x: float, index: int, of: int) -> float:
-    """x on a log axis, shifted so that the intervals of several lines do not hide each other."""
-    return float(x * 1.045 ** (index - (of - 1) / 2))
 
 
 def ladder_panels(

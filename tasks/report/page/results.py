@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from schemas import METRICS
 from tasks.report.data import ReportData
-from tasks.report.figures.report_figure import METRIC_COLUMNS, csv_text
+from tasks.report.figures.report_figure import csv_text
 from tasks.report.formatting import any_number, integer
 from tasks.report.numbers import PRIMARY, MetricRow, ResultsLine, has_number, label_of, last_checkpoints, sizes
 from tasks.report.page.blocks import Block, Custom, Folded, HtmlTable, Remark
@@ -24,7 +25,7 @@ def results_csv(data: ReportData) -> str:
             if row := line.rows[measure]:
                 own = {"measure": measure, "parameters": parameters.get(line.model), "q_value": line.q.get(measure)}
                 rows.append(dict(row) | own | {"task_version": versions[line.task]})
-    return csv_text(rows, (*METRIC_COLUMNS, "parameters", "q_value", "task_version"))
+    return csv_text(rows, (*(c.name for c in METRICS.columns), "parameters", "q_value", "task_version"))
 
 
 def _lines(data: ReportData) -> list[ResultsLine]:
