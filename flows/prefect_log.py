@@ -88,10 +88,10 @@ class Watch:
             self.say(f"is up to date and skipped: {outcome.parts} parts, {outcome.rows:,} rows")
             return
         self.say(
-            f"done: {outcome.computed} of {outcome.parts} parts computed in {outcome.seconds:.1f} s; {outcome.rows:,} rows, "
+            f"done: {outcome.computed} of {outcome.parts} parts computed in {outcome.wall_seconds:.1f} s; {outcome.rows:,} rows, "
             f"{size(outcome.bytes)}, {outcome.checks} checks hold"
         )
-        words = f"{outcome.computed} of {outcome.parts} parts computed in {outcome.seconds:.1f} s. {outcome.again}"
+        words = f"{outcome.computed} of {outcome.parts} parts computed in {outcome.wall_seconds:.1f} s. {outcome.again}"
         self.post.send(
             create_table_artifact,
             table=[dict(t) for t in outcome.tables],

@@ -15,6 +15,7 @@ import numpy as np
 from schemas import NGRAM_INDEX, TOKEN_INDEX, Study, StudyError
 from tasks.ngrams.origins import same_tokenizer
 from tasks.step import Inputs, Job, Stage, Step, Work
+from tasks.storage.parts import by_labels
 from tasks.storage.writing import whole_file
 
 if TYPE_CHECKING:
@@ -32,9 +33,9 @@ def file_of(shard: int, array: str) -> str:
 
 def plan_words(study: Study, inputs: Inputs) -> list[Job]:
     """One job per words part; none unless the study asks for an index."""
-    vocabulary = {tuple(sorted(p.labels.items())): p for p in inputs["vocabulary"]}
+    vocabulary = by_labels(inputs["vocabulary"])
     return [
-        Job(p.labels, {"most": MOST}, {"words": (p,), "vocabulary": (vocabulary[tuple(sorted(p.labels.items()))],)})
+        Job(p.labels, {"most": MOST}, {"words": (p,), "vocabulary": (vocabulary[p.label_key],)})
         for p in (inputs["words"] if study.counting.index else ())
     ]
 

@@ -29,6 +29,7 @@ from schemas import (
 )
 from tasks.ngrams.query.scan import PAIR, PairQueries, PartCounter, places, same_analyzer
 from tasks.step import Inputs, Job, Stage, Step, Work
+from tasks.storage.parts import by_labels
 from tasks.storage.source_files import outside_file
 from tasks.storage.store import digest
 from tasks.text.encoders import ngram_encoders
@@ -232,13 +233,13 @@ def run_asked(work: Work) -> None:
 # -- one corpus part --------------------------------------------------------------------------------------------------
 def plan_scan(study: Study, inputs: Inputs) -> list[Job]:
     """One job per words part."""
-    vocabulary = {tuple(sorted(p.labels.items())): p for p in inputs["vocabulary"]}
+    vocabulary = by_labels(inputs["vocabulary"])
     asked = {t: inputs[t] for t in ("generation_ngrams", "generation_pairs")}
     return [
         Job(
             words.labels,
             analyzer(),
-            {"words": (words,), "vocabulary": (vocabulary[tuple(sorted(words.labels.items()))],), **asked},
+            {"words": (words,), "vocabulary": (vocabulary[words.label_key],), **asked},
             memory=study.counting.memory_bytes,
         )
         for words in inputs["words"]

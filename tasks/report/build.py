@@ -6,13 +6,13 @@ The bytes depend on the tables, the settings below and the pinned versions alone
 from __future__ import annotations
 
 import hashlib
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from schemas import REPORT_FILES, TRACE_FILES, Study
 from tasks.report.trace import trace_files
 from tasks.step import Inputs, Job, Stage, Step, Work
+from tasks.storage.versions import version, versions
 
 READS = (
     "metrics",
@@ -54,15 +54,9 @@ LIBRARIES = (
 )
 
 
-def versions() -> dict[str, str]:
-    """Versions of ours and of the libraries that are installed."""
-    found = {"taskgram": "not installed"}
-    for name in ("taskgram", *LIBRARIES):
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+def installed() -> dict[str, str]:
+    """Versions of taskgram and of the libraries that are installed."""
+    return {"taskgram": version("taskgram") or "not installed", **{n: v for n, v in versions(LIBRARIES).items() if v}}
 
 
 def plan(study: Study, inputs: Inputs) -> list[Job]:
@@ -87,7 +81,7 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
         "tasks": tasks,
         "models": [m.name for m in study.models],
         "planted": study.corpus.planted is not None,
-        "versions": versions(),
+        "versions": installed(),
         "methods": {
             "seed": study.seed,
             "encoder": study.encoder.kind,

@@ -22,7 +22,7 @@ from tasks.ngrams.count.ordered_output import Ordered
 from tasks.ngrams.origins import same_tokenizer
 from tasks.ngrams.query.scan import pieces, same_analyzer
 from tasks.step import Inputs, Job, Stage, Step, Work
-from tasks.storage.store import Part
+from tasks.storage.parts import Part, by_labels
 from tasks.text.bpe.tokenizer import load_tokenizer
 
 IDS_AT_ONCE = 1 << 24  # of all suffixes of a block together, so that a block is as large whatever the longest order
@@ -33,20 +33,12 @@ def plan_suffixes(study: Study, inputs: Inputs) -> list[Job]:
     """One job per part of the corpus; none if the study names no order."""
     orders, unit = sorted(set(study.counting.all_orders)), study.counting.unit
     settings = {"unit": unit, "longest": max([2, *orders]), "buckets": study.counting.buckets}
-    beside = _by_labels(inputs["vocabulary"])
+    beside = by_labels(inputs["vocabulary"])
     jobs = []
     for part in inputs[unit] if orders else ():
-        other = {"vocabulary": (beside[_labels(part)],)} if unit == "words" else {"tokenizer": inputs["tokenizer"]}
+        other = {"vocabulary": (beside[part.label_key],)} if unit == "words" else {"tokenizer": inputs["tokenizer"]}
         jobs.append(Job(part.labels, settings, {unit: (part,), **other}))
     return jobs
-
-
-def _labels(part: Part) -> tuple[tuple[str, str], ...]:
-    return tuple(sorted(part.labels.items()))
-
-
-def _by_labels(parts: tuple[Part, ...]) -> dict[tuple[tuple[str, str], ...], Part]:
-    return {_labels(part): part for part in parts}
 
 
 def run_suffixes(work: Work) -> None:
@@ -232,10 +224,10 @@ def _renumberings(work: Work, words: pa.Array) -> list[np.ndarray]:
     """For each part of suffixes: int32 by the part's id + 1, the corpus' id + 1; 0 stays 0."""
     if work.settings["unit"] == "tokens":
         return [np.arange(len(words) + 1, dtype=np.int32)] * len(work.parts("ngram_suffixes"))
-    beside = _by_labels(work.parts("vocabulary"))
+    beside = by_labels(work.parts("vocabulary"))
     found = []
     for part in work.parts("ngram_suffixes"):
-        own = work.read_part(beside[_labels(part)], "word").column("word").combine_chunks()
+        own = work.read_part(beside[part.label_key], "word").column("word").combine_chunks()
         at = pc.index_in(own.cast(words.type), value_set=words).to_numpy(zero_copy_only=False)
         found.append(np.concatenate([[0], at + 1]).astype(np.int32))
     return found

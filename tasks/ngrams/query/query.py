@@ -40,7 +40,7 @@ from tasks.ngrams.query.excerpts import read_excerpts
 from tasks.ngrams.query.partial_counts import added, by_key
 from tasks.ngrams.query.scan import PAIR, Counts, PairQueries, PartCounter, ngram_rows, places, same_analyzer
 from tasks.step import Inputs, Job, Stage, Step, Work, for_each_corpus, labelled
-from tasks.storage.store import Part
+from tasks.storage.parts import Part, by_labels
 from tasks.text.words.analyzer import analyzer, words_of
 
 ASKED = ("task_grams", "example_ngrams", "examples", "truth")
@@ -120,11 +120,14 @@ def plan_scan(study: Study, inputs: Inputs) -> list[Job]:
     """One job per words part, and, where the study has variants, one more."""
     varied, inputs = _of_variants(inputs["task_grams"]), _without_variants(inputs)
     settings = _settings(study)
-    by_labels = {t: {tuple(sorted(p.labels.items())): p for p in inputs[t]} for t in ("vocabulary", "documents")}
+    of_part = {t: by_labels(inputs[t]) for t in ("vocabulary", "documents")}
     jobs = []
     for part in inputs["words"]:
-        beside = {t: (by_labels[t][tuple(sorted(part.labels.items()))],) for t in by_labels}
-        given = {"words": (part,), **beside, **{t: inputs[t] for t in ASKED}}
+        given = {
+            "words": (part,),
+            **{t: (parts[part.label_key],) for t, parts in of_part.items()},
+            **{t: inputs[t] for t in ASKED},
+        }
         jobs.append(Job(part.labels, settings, given, memory=study.counting.memory_bytes))
         if varied:
             theirs = given | {t: () for t in ASKED} | {"task_grams": varied}
