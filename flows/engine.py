@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from flows.manifests import describe, differs, is_finished, is_written, read_again
@@ -32,7 +32,7 @@ class StepFailed(StudyError):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What running a step came to."""
+    """The result of running a step."""
 
     step: str
     state: str  # "done" or "skipped"
@@ -40,13 +40,19 @@ class Outcome:
     parts: int
     rows: int
     bytes: int
-    seconds: float  # wall time, in which it may have waited for other steps
+    part_seconds: float  # of the jobs that ran, added up
+    wall_seconds: float  # from the start of the first job that ran to the end of the step
     checks: int
     changed: tuple[str, ...] = ()  # tables whose bytes differ from those of an earlier run: not deterministic
     tables: tuple[Mapping[str, Any], ...] = ()
     again: str = ""  # which parts were read more than once, in words
     validations: tuple[Mapping[str, Any], ...] = ()  # every check of every table, with the rows it was made on
     part_seconds: float = 0.0  # what its jobs took on their workers, added up
+
+    @property
+    def seconds(self) -> float:
+        """Those of its own jobs: a step also waits for the workers that other steps use."""
+        return self.part_seconds
 
 
 def run_step(
@@ -62,24 +68,22 @@ def run_step(
     void = {"void": True} if known.get("void") else {}
     forced = name in session.force or bool(void)
     if not forced and is_finished(store, planned, verify=session.verify):
-        outcome = _outcome(planned, store, "skipped", 0, 0.0, ())
+        outcome = _outcome(planned, store, "skipped", _Costs(), ())
         if known.get("fingerprint") != planned.fingerprint or known.get("state") != "done":
             session.record(planned, state="done", seconds=0.0)
         return outcome
-    began, computed, part_seconds, changed = time.monotonic(), 0, 0.0, []
+    spent, changed = _Costs(), []
     tables: dict[str, tuple[Part, ...]] = dict(planned.inputs)
     try:
         for number, stage in enumerate(planned.stages):
             before = {c.name: store.entries(c.name, stage.parts(c.name)) for c in stage.stage.writes}
             todo = _missing(store, stage, before, forced, session.verify)
-            costs = _run_jobs(todo, stage, session, f"{name}-{number}" if number else name, progress, part_failed)
-            computed += len(costs)
-            part_seconds += sum(cost["seconds"] for cost in costs.values())
+            costs = _run_jobs(todo, stage, session, f"{name}-{number}" if number else name, progress, part_failed, spent)
             tables |= {c.name: stage.parts(c.name) for c in stage.stage.writes}
             for contract in stage.stage.writes:
                 sweep(store, contract.name, lambda key: not session.leases.taken(key))
                 if not todo and is_written(store, contract.name, tables[contract.name], session.verify):
-                    continue  # finished by an earlier run, which was interrupted behind it
+                    continue  # finished by an earlier run, which was interrupted after it
                 manifest = describe(store, planned, stage, contract, tables, costs, before[contract.name])
                 if differs(manifest, before[contract.name]):
                     session.void(name)  # before the manifest says that all is well
@@ -90,17 +94,34 @@ def run_step(
         if not words:
             raise
         with suppress(OSError):  # a disk that is full may have no room for that either
-            session.record(planned, state="failed", seconds=time.monotonic() - began, error=words, **void)
+            session.record(planned, state="failed", seconds=spent.wall_seconds, error=words, **void)
         raise StepFailed(f"{name}: {words}\n  run it again with: {session.command(name)}") from error
-    seconds = time.monotonic() - began
-    session.record(planned, state="done", seconds=seconds)
-    return replace(_outcome(planned, store, "done", computed, seconds, tuple(changed)), part_seconds=part_seconds)
+    session.record(planned, state="done", seconds=spent.wall_seconds)
+    return _outcome(planned, store, "done", spent, tuple(changed))
+
+
+class _Costs:
+    """What the jobs of a step cost."""
+
+    def __init__(self) -> None:
+        self.jobs, self.part_seconds, self.first = 0, 0.0, time.monotonic()
+
+    def add(self, seconds: float) -> None:
+        """A job has ended that took so many seconds."""
+        began = time.monotonic() - seconds
+        self.first = min(self.first, began) if self.jobs else began
+        self.jobs, self.part_seconds = self.jobs + 1, self.part_seconds + seconds
+
+    @property
+    def wall_seconds(self) -> float:
+        """Seconds since the first job began; if none ran, since the step did."""
+        return time.monotonic() - self.first
 
 
 def _missing(
     store: Store, stage: PlannedStage, entries: Mapping[str, Mapping[str, Any]], forced: bool, verify: bool
 ) -> list[PlannedJob]:
-    """Jobs with a part that is not there or not whole, dearest first. `entries`: what is known of each table's parts."""
+    """Jobs with a part that is missing or damaged, the most expensive first. entries: manifest entries of each table's parts."""
     todo = [
         job
         for job in stage.jobs
@@ -110,9 +131,15 @@ def _missing(
 
 
 def _run_jobs(
-    todo: list[PlannedJob], stage: PlannedStage, session: Session, name: str, progress: Progress, part_failed: PartFailed
+    todo: list[PlannedJob],
+    stage: PlannedStage,
+    session: Session,
+    name: str,
+    progress: Progress,
+    part_failed: PartFailed,
+    spent: _Costs,
 ) -> dict[str, dict[str, Any]]:
-    """Run the jobs that no other run computes, then look for the others'; returns what each of ours cost.
+    """Run the jobs that no other run computes, then wait for the others'; returns what each job of this run cost.
 
     Every part that can finish does, then the first failures are raised together.
     """
@@ -126,7 +153,7 @@ def _run_jobs(
         if any(session.store.stat(session.store.part_path(p)) is None for p in job.parts(stage.stage))
     }
     while waiting:
-        turn, elsewhere = _Turn(waiting, stage, session, absent), len(waiting)
+        turn, before = _Turn(waiting, stage, session, absent), len(waiting)
         try:
             for finished in session.cluster.run(run_job, turn, name, _needs):
                 session.check()
@@ -137,13 +164,14 @@ def _run_jobs(
                     part_failed(job.job.name, why)
                 else:
                     costs[job.key] = finished.value
-                    progress(len(stage.jobs) - len(todo) + len(costs) + turn.found, len(stage.jobs))
+                    spent.add(finished.value["seconds"])
+                    progress(len(stage.jobs) - len(todo) + len(costs) + turn.elsewhere, len(stage.jobs))
         except BaseException:  # the run may go on with other steps, and another run need not wait for its end
             for job in turn.mine:
                 session.leases.drop(job.key)
             raise
         waiting = turn.held
-        if len(waiting) == elsewhere:
+        if len(waiting) == before:
             session.wait(SECONDS_BETWEEN_LOOKS)
     if failures:
         more = f"\n  and {len(failures) - 3} more" if len(failures) > 3 else ""
@@ -154,15 +182,15 @@ def _run_jobs(
 class _Turn:
     """The calls of the jobs whose lease is free, taken one by one as workers become free.
 
-    mine: those that were called; held: those that another run computes; found: those of `absent`, the keys of parts that were
-    not there at first, that one has finished meanwhile.
+    mine: jobs that were called; held: jobs that another run computes; elsewhere: how many jobs of `absent`, the keys whose parts
+    did not exist at first, another run has finished meanwhile.
     """
 
     def __init__(self, jobs: Iterable[PlannedJob], stage: PlannedStage, session: Session, absent: set[str]) -> None:
         self.jobs, self.stage, self.session, self.absent = jobs, stage, session, absent
         self.mine: list[PlannedJob] = []
         self.held: list[PlannedJob] = []
-        self.found = 0
+        self.elsewhere = 0
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         store, leases = self.session.store, self.session.leases
@@ -173,22 +201,21 @@ class _Turn:
             parts = job.parts(self.stage.stage)
             if job.key in self.absent and all(store.stat(store.part_path(p)) for p in parts):
                 leases.drop(job.key)
-                self.found += 1
+                self.elsewhere += 1
                 continue
             self.mine.append(job)
-            contracts = {
-                name: CONTRACTS[name] for name in job.tables(self.stage.stage)
-            }  # all, sent with each job, outlast it
+            # Only those of its own tables: sending all of them would take longer than a small job.
+            contracts = {name: CONTRACTS[name] for name in job.tables(self.stage.stage)}
             yield (store, job, self.stage.stage, contracts, job.key in self.absent)
 
 
 def _needs(call: tuple[Any, ...]) -> Mapping[str, int]:
-    """What the job of a call asks of its worker."""
+    """What the job of a call needs of its worker."""
     return call[1].job.resources
 
 
 def _explain(finished: Finished, session: Session, name: str, job: PlannedJob) -> str:
-    """Why a part failed, for a person; "" if it did not. The traceback of what they cannot mend goes to a file."""
+    """Why a part failed; "" if it did not. The traceback of an internal error goes to a file."""
     if finished.error is not None:
         if type(finished.error).__name__ == "KilledWorker":
             return "its worker was stopped again and again, most likely for memory: raise worker_memory, or make the part smaller"
@@ -201,13 +228,11 @@ def _explain(finished: Finished, session: Session, name: str, job: PlannedJob) -
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(trace, encoding="utf-8")
     except OSError:
-        return f"{message} (this is a defect of ours; there is no room for its traceback)\n{trace}"
-    return f"{message} (this is a defect of ours; its traceback is in {path})"
+        return f"{message} (internal error, please report it; there is no room for its traceback)\n{trace}"
+    return f"{message} (internal error, please report it; its traceback is in {path})"
 
 
-def _outcome(
-    planned: PlannedStep, store: Store, state: str, computed: int, seconds: float, changed: Iterable[str]
-) -> Outcome:
+def _outcome(planned: PlannedStep, store: Store, state: str, spent: _Costs, changed: Iterable[str]) -> Outcome:
     manifests = [m for t, parts in planned.outputs.items() if (m := store.manifest(t, fingerprint(parts)))]
     rows = tuple(
         {
@@ -224,11 +249,12 @@ def _outcome(
     return Outcome(
         planned.step.name,
         state,
-        computed,
+        spent.jobs,
         sum(len(s.jobs) for s in planned.stages),
         sum(m["rows"] for m in manifests),
         sum(m["bytes"] for m in manifests),
-        seconds,
+        spent.part_seconds,
+        spent.wall_seconds if state == "done" else 0.0,
         sum(r["checks"] for r in rows),
         tuple(changed),
         rows,

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
 from typing import Any
 
 from flows.plan import PlannedStage, PlannedStep
 from schemas import CONTRACTS, Contract, StudyError
 from tasks.storage.store import Part, Store, fingerprint
 from tasks.storage.validation import validate
+from tasks.storage.versions import versions
 
-LIBRARIES = (
+COMPUTING = (
+    "taskgram",
     "dask",
     "duckdb",
     "great_expectations",
@@ -23,9 +23,8 @@ LIBRARIES = (
     "prefect",
     "pyarrow",
     "tokenizers",
-    "torch",
-    "transformers",
 )
+COMPUTING += ("torch", "transformers")
 
 
 class ContractBroken(StudyError):
@@ -91,7 +90,7 @@ def describe(
         "bytes": sum(e["bytes"] for e in entries),
         "seconds": sum(e.get("seconds", 0.0) for e in entries),
         "validation": validation,
-        "versions": versions(),
+        "versions": versions(COMPUTING),
         "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
 
@@ -111,17 +110,3 @@ def read_again(manifests: Iterable[Mapping[str, Any]]) -> str:
         f"{len(more)} of {len(passes)} parts were read up to {max(more)} times, for what is asked of them is more than "
         "counting.memory holds"
     )
-
-
-@cache
-def versions() -> dict[str, str]:
-    """Versions of what computed a table."""
-    found = {"taskgram": _version("taskgram")}
-    return found | {library: _version(library) for library in LIBRARIES}
-
-
-def _version(distribution: str) -> str:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return ""

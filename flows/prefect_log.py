@@ -87,7 +87,7 @@ class Watch:
         if outcome.state == "skipped":
             self.say(f"is up to date and skipped: {outcome.parts} parts, {outcome.rows:,} rows")
             return
-        seconds = f"{outcome.part_seconds:.1f} worker seconds, {outcome.seconds:.1f} s of wall time"
+        seconds = f"{outcome.part_seconds:.1f} worker seconds, {outcome.wall_seconds:.1f} s of wall time"
         words = f"{outcome.computed} of {outcome.parts} parts computed in {seconds}"
         self.say(f"done: {words}; {outcome.rows:,} rows, {size(outcome.bytes)}, {outcome.checks} checks passed")
         self.post.send(

@@ -7,14 +7,9 @@ before anything runs. A job carries every setting that decides its content; `run
 
 from __future__ import annotations
 
-import ctypes
-import gc
-import resource
-import sys
 import time
 import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -24,8 +19,10 @@ import pyarrow as pa
 
 from schemas import Contract, Study, StudyError
 from tasks.cost import Cost, Sizes
+from tasks.storage import memory
 from tasks.storage.disk import not_written
-from tasks.storage.store import Part, SourceFile, Store, digest
+from tasks.storage.parts import Part, SourceFile, digest, shown
+from tasks.storage.store import Store
 
 if TYPE_CHECKING:
     import polars as pl
@@ -33,9 +30,7 @@ if TYPE_CHECKING:
 Inputs = Mapping[str, tuple[Part, ...]]
 Plan = Callable[[Study, Inputs], list["Job"]]
 PLACEBO = "placebo"  # the label `corpus` of a part that is made of the study's placebo corpus
-WORTH_LOOKING = 50_000_000
-_kept = 0  # bytes, when memory was given back for the last time
-GPU, MODEL = "GPU", "model"  # what a job may ask of its worker: a device of its own; room for a model
+GPU, MODEL = "GPU", "model"  # what a job may need of its worker: a device of its own; room for a model
 
 
 def parts_of(inputs: Inputs, **variant: str) -> dict[str, tuple[Part, ...]]:
@@ -70,16 +65,16 @@ def _plan_each_corpus(plan: Plan, shared: frozenset[str], study: Study, inputs: 
 
 
 def labelled(labels: Mapping[str, str], variant: str) -> dict[str, str]:
-    """The labels of a variant's part; those of a study's own stay as they are, and with them its key."""
+    """The labels of a variant's part. The study's own parts keep their labels, and so their keys."""
     return {**labels, "variant": variant} if variant else dict(labels)
 
 
 @dataclass(frozen=True)
 class Job:
-    """The making of one part. `cost` is a rough relative weight: dearer jobs start first.
+    """The making of one part of each table of a stage. `cost` is a rough relative weight: the most expensive jobs start first.
 
-    `memory` (bytes) is what the job may spend on what grows with the data. It decides how the job goes about its work and
-    never what it writes, so it is no part of the key; nor are `resources`, what it asks of a worker, e.g. {"GPU": 1}.
+    `memory` (bytes) limits what grows with the data. It decides how the job does its work and never what it writes, so it is not
+    part of the key; nor are `resources`, what it needs of a worker, e.g. {"GPU": 1}.
     """
 
     labels: Mapping[str, str]
@@ -92,8 +87,8 @@ class Job:
 
     @property
     def name(self) -> str:
-        """For people: "task=capitals model=small"."""
-        return " ".join(f"{k}={v}" for k, v in self.labels.items()) or "all"
+        """Its labels for users, or "all"."""
+        return shown(self.labels) or "all"
 
 
 @dataclass(frozen=True)
@@ -148,7 +143,7 @@ class PlannedJob:
 
     @property
     def footer(self) -> dict[str, Any]:
-        """What the part says about its own making."""
+        """How the part was made, stored in its footer."""
         return {
             "step": self.step,
             "version": self.version,
@@ -184,7 +179,7 @@ class Work:
         self.store, self.planned, self.stage, self.contracts = store, planned, stage, contracts
         self.job, self.settings, self.labels = planned.job, planned.job.settings, planned.job.labels
         self.sums: dict[str, int | float] = {}
-        self.passes = 1  # times the data is read: more, where what is asked of it does not fit into the job's memory at once
+        self.passes = 1  # times the data is read: more, where its questions do not fit into the job's memory at once
 
     def parts(self, table: str) -> tuple[Part, ...]:
         """The declared parts of a table."""
@@ -215,11 +210,11 @@ class Work:
         yield from self.store.open(part).iter_batches(batch_size=rows, columns=list(columns) or None)
 
     def folder_of(self, part: Part) -> Path:
-        """The files that lie beside a part."""
+        """The files that belong to a part."""
         return self.store.fetched(part)
 
     def folder(self) -> Path:
-        """The folder for files beside this job's part: kept when the job is killed, so that it can resume."""
+        """The folder for files that belong to this job's part: kept when the job is killed, so that it can resume."""
         return self.store.folder(self.stage.writes[0].name, self.planned.key)
 
     def write(self, table: str, rows: pa.Table | pa.RecordBatch | Mapping[str, Any]) -> None:
@@ -233,26 +228,25 @@ class Work:
         self.sums[name] = self.sums.get(name, 0) + value
 
     def execute(self) -> dict[str, Any]:
-        """Run the job and publish its parts. Returns what it cost."""
+        """Run the job and publish its parts. Returns its seconds, peak memory (bytes), passes, and its parts' manifest entries."""
         began = time.monotonic()
         footer: dict[str, Any] = dict(self.planned.footer)
         tables = {c.name: c for c in self.stage.writes}
         with self.store.writing(tables, self.planned.key, footer) as self._writer:
             self.stage.run(self)
             footer["sums"] = self.sums
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-        cost = {"seconds": time.monotonic() - began, "peak_memory": peak, "passes": self.passes}
-        # Here, where the bytes are still in memory, and on as many workers as there are.
+        cost = {"seconds": time.monotonic() - began, "peak_memory": memory.peak(), "passes": self.passes}
+        # Described here, where the bytes are still in memory, and on as many workers as there are.
         return {**cost, "described": {p.table: self.store.describe(p) for p in self.planned.parts(self.stage)}}
 
 
 def run_job(
     store: Store, planned: PlannedJob, stage: Stage, contracts: Mapping[str, Contract], absent: bool = False
 ) -> dict[str, Any]:
-    """Entry point on a worker: what the job cost, or {"error", "traceback"}; `traceback` is empty for what a person can mend.
+    """Run a job on a worker. Returns what it cost, or {"error", "traceback"}; `traceback` is empty for what a user can fix.
 
-    Errors travel as text, because not every exception survives the way between processes. `absent`: its parts were not there
-    when it was asked for; if they are now, a worker that was killed had finished them, and they are left as they are.
+    Errors are returned as text, because not every exception can be sent between processes. absent: the job's parts did not exist
+    when it was planned; if they do now, a worker that was killed had finished them, and they stay as they are.
     """
     parts = planned.parts(stage)
     try:
@@ -266,30 +260,4 @@ def run_job(
             return {"error": words, "traceback": ""}
         return {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
     finally:
-        _give_memory_back()
-
-
-def _give_memory_back() -> None:
-    """What one job held must not stand against the next one's limit; looking for it takes longer than a small job that held little.
-
-    Asked for between jobs only: glibc's own MALLOC_TRIM_THRESHOLD_ makes it map and unmap every tensor, which costs training
-    much of its speed.
-    """
-    global _kept
-    if 0 < _resident() < _kept + WORTH_LOOKING:
-        return
-    gc.collect()
-    gc.freeze()  # what is alive now is libraries, mostly; looking through them again behind every small job takes longer than it
-    pa.default_memory_pool().release_unused()
-    if sys.platform == "linux":
-        with suppress(AttributeError, OSError):  # another C library
-            ctypes.CDLL(None).malloc_trim(0)
-    _kept = _resident()
-
-
-def _resident() -> int:
-    """Bytes of memory that this process has now; 0 where that cannot be told."""
-    try:
-        return int(Path("/proc/self/statm").read_bytes().split()[1]) * resource.getpagesize()
-    except (OSError, IndexError, ValueError):
-        return 0
+        memory.give_back()

@@ -116,9 +116,6 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
+    from tasks.storage.versions import version
 
-    try:
-        return version("taskgram")
-    except PackageNotFoundError:
-        return "(not installed)"
+    return version("taskgram") or "(not installed)"

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from flows.environment import prefect_home
 from schemas import StudyError
+from tasks.storage.leases import started
 
 SECONDS_TO_START = 120.0
 SECONDS_TO_STOP = 30.0
@@ -75,7 +76,7 @@ class Processes:
             known = json.loads(self.file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
-        return {name: pid for name, (pid, started) in known.items() if started and _started(pid) == started}
+        return {name: pid for name, (pid, started) in known.items() if started and started(pid) == started}
 
     def start(self, name: str, command: Sequence[str], environment: dict[str, str]) -> tuple[subprocess.Popen[bytes], Path]:
         """Start a process that outlives this one; returns it and its log."""
@@ -90,7 +91,7 @@ class Processes:
                 env=environment,
                 start_new_session=True,
             )
-        known = {n: (pid, _started(pid)) for n, pid in self.running().items()} | {name: (process.pid, _started(process.pid))}
+        known = {n: (pid, started(pid)) for n, pid in self.running().items()} | {name: (process.pid, started(process.pid))}
         self.file.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
         return process, log
 
@@ -113,12 +114,6 @@ def end(pid: int) -> None:
         while time.monotonic() - began < SECONDS_TO_STOP:
             with suppress(ChildProcessError):
                 os.waitpid(pid, os.WNOHANG)
-            if not _started(pid):
+            if not started(pid):
                 return
             time.sleep(0.1)
-
-
-def _started(pid: int) -> str:
-    """When a process began, so that a number that was given to another process is not taken for it; "" if it is gone."""
-    found = subprocess.run(["ps", "-o", "lstart=,stat=", "-p", str(pid)], capture_output=True, text=True).stdout.split()
-    return "" if not found or found[-1].startswith("Z") else " ".join(found[:-1])

@@ -20,12 +20,23 @@ from schemas import Study, StudyError
 from schemas.settings.cluster_settings import ClusterSettings
 from tasks.cluster import provider
 from tasks.cluster.submission import Finished, Flight, Needs, attempt, several
-from tasks.cluster.workers import DEVICES, WORKER_ENVIRONMENT, alike, complaint, devices, look, mismatch, probing, versions
+from tasks.cluster.workers import (
+    DEVICES,
+    WORKER_ENVIRONMENT,
+    alike,
+    code_versions,
+    complaint,
+    devices,
+    look,
+    mismatch,
+    probing,
+)
 from tasks.step import GPU, MODEL
 from tasks.storage.store import Store
 
 TASKS_PER_THREAD = 3
 ADDRESS = "DASK_SCHEDULER_ADDRESS"
+LOGGING = "DASK_LOGGING__DISTRIBUTED"  # Dask's variable for the level of its messages
 
 
 class Cluster:
@@ -120,7 +131,9 @@ class Cluster:
     ) -> Iterator[Finished]:
         client = self._open()
         self._seen = time.monotonic()  # one that adapts may have let all its workers go while there was nothing to do
-        work = (several, function) if self.store is None or not self._foreign else (alike, versions(), several, function)
+        work = (
+            (several, function) if self.store is None or not self._foreign else (alike, code_versions(), several, function)
+        )
         flight = Flight(client, work, name, needs, self._required, partial(self._ahead, client, first))
         try:
             yield from flight.run(calls)
@@ -271,13 +284,15 @@ def _start_local(asked: Cluster) -> Any:
     from distributed import LocalCluster
 
     os.environ.update({k: v for k, v in WORKER_ENVIRONMENT.items() if k not in os.environ})
+    # A worker reads its logging from its environment, as it imports Dask. It warns of "unmanaged memory", which is the memory of a
+    # job that runs: nothing that a user could change. A job that needs too much is stopped, and its failure says so.
+    quiet = {LOGGING: os.environ.get(LOGGING, "error")}
     dask.config.set(
         {
-            "distributed.nanny.pre-spawn-environ": {**WORKER_ENVIRONMENT, "DASK_LOGGING__DISTRIBUTED": "error"},
+            "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT | quiet,
             "distributed.worker.memory.terminate": 0.95,
             "distributed.scheduler.allowed-failures": 3,
             "distributed.worker.memory.pause": 0.9,
-            "logging": {"distributed": "error"},
         }
     )
     numbers = count()

@@ -6,7 +6,6 @@ Knows nothing of Dask; `tasks/cluster/cluster.py` asks these questions on each w
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import os
 import shutil
 import subprocess
@@ -21,6 +20,7 @@ from typing import Any
 
 from schemas import StudyError
 from tasks.storage.store import Store
+from tasks.storage.versions import version
 
 # One thread per worker: the same sums in the same order, whatever the number of workers.
 WORKER_ENVIRONMENT = {
@@ -59,7 +59,7 @@ def look(store: Store, probe: str) -> dict[str, Any]:
     """On a worker: its versions, and what is wrong with the root as it sees it ("": nothing). Sets what its environment lacks."""
     for name, value in WORKER_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    return {"versions": versions(), "root": _wrong_with_root(store, probe)}
+    return {"versions": code_versions(), "root": _wrong_with_root(store, probe)}
 
 
 def alike(here: Mapping[str, str], function: Callable[..., Any], *call: Any) -> Any:
@@ -67,7 +67,7 @@ def alike(here: Mapping[str, str], function: Callable[..., Any], *call: Any) -> 
 
     A worker that joins late may be given a call before anybody has looked at it.
     """
-    if words := different(versions(), here):
+    if words := different(code_versions(), here):
         raise StudyError(f"this part was given to a worker that has other versions than the run: {words}")
     return function(*call)
 
@@ -88,15 +88,10 @@ def _wrong_with_root(store: Store, probe: str) -> str:
 
 
 @lru_cache(maxsize=1)
-def versions() -> Mapping[str, str]:
+def code_versions() -> Mapping[str, str]:
     """Of Python, of this code and of what computes; "" for what is not installed."""
     found = {"python": ".".join(map(str, sys.version_info[:2])), "taskgram's code": _code()}
-    for distribution in COMPUTING:
-        try:
-            found[distribution] = importlib.metadata.version(distribution).partition("+")[0]  # 2.13.0+cpu is 2.13.0
-        except importlib.metadata.PackageNotFoundError:
-            found[distribution] = ""
-    return found
+    return found | {name: version(name).partition("+")[0] for name in COMPUTING}  # 2.13.0+cpu is 2.13.0
 
 
 def _code() -> str:
@@ -134,7 +129,7 @@ def different(there: Mapping[str, str], here: Mapping[str, str]) -> str:
 
 def mismatch(packages: Mapping[str, Mapping[str, Any]]) -> str:
     """What is wrong with the Python and the Dask of these places, and what to do; "" if nothing is."""
-    here, told = versions(), {}
+    here, told = code_versions(), {}
     for place, found in packages.items():
         there = {"python": ".".join(str(found["python"]).split(".")[:2])}
         there |= {name: str(found.get(name)) for name in ("dask", "distributed")}
@@ -151,7 +146,7 @@ def mismatch(packages: Mapping[str, Mapping[str, Any]]) -> str:
 
 def complaint(found: Mapping[str, Mapping[str, Any]], threads: Mapping[str, int], root: str) -> str:
     """What is wrong with these workers (by address, what `look` returned), and what to do; "" if nothing is."""
-    here = versions()
+    here = code_versions()
     others = {w: words for w, said in found.items() if (words := different(said["versions"], here))}
     blind = {w: said["root"] for w, said in found.items() if said["root"]}
     many = {w: f"runs {threads[w]} calls at a time" for w in found if threads.get(w, 1) > 1}

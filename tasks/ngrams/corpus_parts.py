@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from schemas import StudyError
 from tasks.step import Work
+from tasks.storage.parts import by_labels
 from tasks.storage.store import Part
 from tasks.text.words.analyzer import analyzer
 
@@ -20,8 +21,8 @@ DOCUMENTS_AT_ONCE = 4_096
 
 def with_same_labels(parts: Sequence[Part], others: Sequence[Part]) -> list[Part]:
     """For each part the one of `others` with the same labels: the vocabulary or the documents of each words part."""
-    by_labels = {tuple(sorted(other.labels.items())): other for other in others}
-    return [by_labels[tuple(sorted(part.labels.items()))] for part in parts]
+    of_labels = by_labels(others)
+    return [of_labels[part.label_key] for part in parts]
 
 
 def same_analyzer(work: Work, *parts: Part) -> None:

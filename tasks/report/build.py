@@ -6,7 +6,6 @@ The bytes depend on the tables, the settings below and the pinned versions alone
 from __future__ import annotations
 
 import hashlib
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from schemas import REPORT_FILES, TRACE_FILES, Study
 from tasks.cost import DEBIAN, Cost, Rate, Sizes
 from tasks.report.trace import trace_files
 from tasks.step import Inputs, Job, Stage, Step, Work
+from tasks.storage.versions import version, versions
 
 READS = (
     *("metrics", "metric_family", "exclusions", "models", "training_log", "examples", "example_rejects", "documents"),
@@ -26,15 +26,9 @@ LIBRARIES = (
 )
 
 
-def versions() -> dict[str, str]:
+def installed() -> dict[str, str]:
     """Versions of taskgram and of the libraries that are installed."""
-    installed = {"taskgram": "not installed"}
-    for name in ("taskgram", *LIBRARIES):
-        try:
-            installed[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return installed
+    return {"taskgram": version("taskgram") or "not installed", **{n: v for n, v in versions(LIBRARIES).items() if v}}
 
 
 def plan(study: Study, inputs: Inputs) -> list[Job]:
@@ -57,7 +51,7 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
     }
     settings: dict[str, Any] = {"study": study.name, "title": study.title, "tasks": tasks, "methods": methods}
     settings |= {"models": [m.name for m in study.models], "planted": study.corpus.planted is not None}
-    settings["versions"] = versions()
+    settings["versions"] = installed()
     return [Job({"study": study.name}, settings, {t: tuple(inputs.get(t, ())) for t in READS})]
 
 

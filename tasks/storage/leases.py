@@ -19,6 +19,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from tasks.storage.store import Store
 from tasks.storage.writing import whole_file
 
@@ -199,7 +201,7 @@ def _create_alone(path: str, content: bytes) -> bool:
 
 def _here() -> dict[str, Any]:
     """This process, so that another one of the same machine can see at once whether it still runs."""
-    return {"place": _place(), "pid": os.getpid(), "started": _started(os.getpid())}
+    return {"place": _place(), "pid": os.getpid(), "started": started(os.getpid())}
 
 
 def _place() -> str:
@@ -211,19 +213,21 @@ def _place() -> str:
         return ""
 
 
-def _started(pid: int) -> str:
-    """When a process began, in the kernel's ticks; "" if there is none, or if it has ended and nobody has asked how."""
+def started(pid: int) -> str:
+    """When a process began, as text to be compared: another process may get the same number. "" if it has ended, a zombie too.
+
+    Counted from the boot of the machine, which no change of its clock moves.
+    """
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
-        return "" if fields[0] in "ZX" else fields[19]
-    except (OSError, IndexError):
+        process = psutil.Process(pid)
+        ended = process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+        return "" if ended else f"{process.create_time() - psutil.boot_time():.2f}"
+    except psutil.Error:
         return ""
 
 
 def _is_dead(known: dict[str, Any]) -> bool:
     """Whether a run of this machine has certainly ended."""
     return (
-        bool(known.get("place"))
-        and known["place"] == _place()
-        and _started(int(known.get("pid", 0))) != known.get("started")
+        bool(known.get("place")) and known["place"] == _place() and started(int(known.get("pid", 0))) != known.get("started")
     )

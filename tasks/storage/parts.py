@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +27,11 @@ class Part:
         """Which corpus it is made of, if that is not the study's own: "placebo"."""
         return self.labels.get("corpus", "")
 
+    @property
+    def label_key(self) -> tuple[tuple[str, str], ...]:
+        """The labels as a key: parts that one job has written, and those made of them part by part, have the same."""
+        return tuple(sorted(self.labels.items()))
+
 
 @dataclass(frozen=True)
 class SourceFile:
@@ -36,6 +41,11 @@ class SourceFile:
     path: str
     sha256: str
     bytes: int
+
+
+def by_labels(parts: Iterable[Part]) -> dict[tuple[tuple[str, str], ...], Part]:
+    """Parts of one table by their labels."""
+    return {part.label_key: part for part in parts}
 
 
 def shown(labels: Mapping[str, str]) -> str:

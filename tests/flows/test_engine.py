@@ -10,6 +10,8 @@ import hashlib
 import os
 import random
 import shlex
+import threading
+import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -174,7 +176,7 @@ def test_a_failing_part_loses_no_other_and_names_the_command(run: Runner) -> Non
 
 
 def test_a_defect_of_ours_leaves_its_traceback_in_a_file(run: Runner) -> None:
-    with pytest.raises(StepFailed, match="a defect of ours") as error:
+    with pytest.raises(StepFailed, match="internal error, please report it") as error:
         run("a?")
     log = Path(str(error.value).split("its traceback is in ")[1].split(")")[0])
     assert "ZeroDivisionError: a defect" in log.read_text(encoding="utf-8")
@@ -358,3 +360,24 @@ def test_memory_that_a_job_held_is_given_back(tmp_path: Path) -> None:
         gc.enable()
         session.close()
     assert [h() for h in held] == [None]
+
+
+def test_the_seconds_of_a_step_are_those_of_its_own_jobs(run: Runner) -> None:
+    """Not those in which it waited for a worker that another step used."""
+    busy = threading.Event()
+
+    def other_step() -> None:
+        list(run.cluster.run(lambda: busy.set() or time.sleep(1.5), [()], "other"))  # type: ignore[func-returns-value]
+
+    waiting = threading.Thread(target=other_step)
+    waiting.start()
+    busy.wait()
+    session = Session(study("abc"), "letters.toml", run.store, run.cluster, steps=STEPS)
+    began = time.monotonic()
+    outcome = run_step(run.plan("abc")[0], session)
+    took = time.monotonic() - began
+    waiting.join()
+    assert took > 1.0
+    assert 0 < outcome.part_seconds == outcome.seconds <= outcome.wall_seconds < took - 1.0
+    skipped = run_step(run.plan("abc")[0], session)
+    assert skipped.part_seconds == skipped.wall_seconds == 0.0

@@ -22,7 +22,7 @@ from tasks.ngrams.corpus_parts import concatenated, id_batches, same_analyzer, s
 from tasks.ngrams.count.bucket import Bucket
 from tasks.ngrams.count.ordered_output import NgramCounts
 from tasks.step import Inputs, Job, Stage, Step, Work
-from tasks.storage.store import Part
+from tasks.storage.parts import Part
 from tasks.text.bpe.tokenizer import load_tokenizer
 
 IDS_AT_ONCE = 1 << 24  # of all suffixes of a block, so that its size does not depend on the longest order

@@ -42,7 +42,7 @@ from tasks.ngrams.query.excerpts import read_excerpts
 from tasks.ngrams.query.partial_counts import by_key, summed
 from tasks.ngrams.query.scan import PAIR, Counts, PairQueries, PartCounter, ngram_rows, places
 from tasks.step import Inputs, Job, Stage, Step, Work, for_each_corpus, labelled
-from tasks.storage.store import Part
+from tasks.storage.parts import Part
 from tasks.text.words.analyzer import analyzer, words_of
 
 QUERY_TABLES = ("task_grams", "example_ngrams", "examples", "truth")

@@ -1,0 +1,39 @@
+"""What Dask's processes write to a user's terminal."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from tasks.cluster.cluster import LOGGING, Cluster
+
+LIMIT = 1_000_000_000  # bytes: of one worker
+
+
+def hold(share: float) -> int:
+    """Use a share of the limit for some looks of Dask's at the memory of its worker."""
+    missing = int(share * LIMIT) - psutil.Process().memory_info().rss
+    held = np.ones(missing, np.int8)
+    time.sleep(1.0)
+    return held.nbytes
+
+
+@pytest.mark.parametrize("level", ["", "warning"])
+def test_a_job_s_memory_is_no_warning_to_a_user(
+    level: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Dask calls it unmanaged, and warns of it; who sets the level of its messages gets those."""
+    monkeypatch.delenv(LOGGING, raising=False)
+    if level:
+        monkeypatch.setenv(LOGGING, level)
+    cluster = Cluster(1, str(LIMIT), str(tmp_path), address="")
+    try:
+        assert [f.error for f in cluster.run(hold, [(0.8,)], "hold")] == [None]
+    finally:
+        cluster.close()
+    out, err = capfd.readouterr()
+    assert ("Unmanaged memory use is high" in out + err) == bool(level)
