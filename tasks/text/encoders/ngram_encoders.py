@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from schemas import StudyError
 from schemas.settings.base import is_hub_name
+from schemas.settings.study_file import EncoderSettings
 from tasks.text.encoders.association import fit_association
 from tasks.text.encoders.sentence_encoder import load_sentence_encoder
 from tasks.text.words.word_ngrams import Side
