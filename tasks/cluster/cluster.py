@@ -273,7 +273,7 @@ def _start_local(asked: Cluster) -> Any:
     os.environ.update({k: v for k, v in WORKER_ENVIRONMENT.items() if k not in os.environ})
     dask.config.set(
         {
-            "distributed.nanny.pre-spawn-environ": {**WORKER_ENVIRONMENT, "DASK_LOGGING__DISTRIBUTED": "error"},
+            "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
             "distributed.worker.memory.terminate": 0.95,
             "distributed.scheduler.allowed-failures": 3,
             "distributed.worker.memory.pause": 0.9,
