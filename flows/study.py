@@ -1,6 +1,6 @@
-"""A study, top to bottom: what each line reads, a line above it has written.
+"""A study, top to bottom: each step reads only what a step above it writes.
 
-Where a study names a placebo, the steps PLANT, IDS, INGEST, WORDS and QUERY work on that corpus too (`for_each_corpus`).
+If a study names a placebo, the steps PLANT, IDS, INGEST, WORDS and QUERY work on that corpus too (`for_each_corpus`).
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from tasks.taskgrams.embed import EMBED
 from tasks.taskgrams.extract import EXTRACT
 
 STEPS: tuple[Step, ...] = (
-    PLANT,  # a world with known truth, where the study asks for one
-    IDS,  # which ids stand twice, in files too large for one job
+    PLANT,  # a world with known truth, if the study names one
+    IDS,  # duplicate ids across the chunks of a split file
     INGEST,  # documents
-    HELD_OUT,  # and what was kept out of them, a sample
+    HELD_OUT,  # a sample of the documents that were kept out of the corpus
     READ,  # examples
     TOKENIZER,  # the models' tokens
     TOKENS,
@@ -42,11 +42,11 @@ STEPS: tuple[Step, ...] = (
     ALIGN,  # task-grams: which n-grams belong together
     QUERY,  # how often they occur in the same document
     INFINIGRAM,  # the ∞-gram language model on the models' tokens
-    SCORE,  # what the models find likely
-    GENERATE,  # what the models say
-    NOVELTY,  # how much of it the corpus has never said
+    SCORE,  # the models' log-probabilities
+    GENERATE,  # the models' answers
+    NOVELTY,  # which of their n-grams the corpus does not contain
     COUNT,  # all n-grams, for the report
-    INDEX,  # for questions after the study, where it asks for one
+    INDEX,  # for `taskgram count`, if the study names one
     EVIDENCE,  # the join every measure needs: pairs with counts, probabilities, graded answers
     MEASURE,  # memorization, generalization, performance
     REPORT,

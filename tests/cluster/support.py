@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -131,11 +130,6 @@ def device() -> tuple[int, str]:
     """The process and the GPUs that a call sees."""
     time.sleep(0.2)
     return os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES", "none said")
-
-
-def log_level(name: str) -> int:
-    """The lowest level that a logger of the worker lets through."""
-    return logging.getLogger(name).getEffectiveLevel()
 
 
 def planned(**settings: object) -> Study:

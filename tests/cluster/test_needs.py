@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from flows.plan import lay_out
 from flows.study import STEPS
 from tasks.cluster.cluster import Cluster
 from tasks.cluster.workers import devices
-from tests.cluster.support import Processes, device, log_level, planned, wait_for
+from tests.cluster.support import Processes, device, planned, wait_for
 
 
 def places(cluster: Cluster, **needed: int) -> set[tuple[int, str]]:
@@ -44,16 +43,6 @@ def test_each_local_worker_has_a_device_for_itself(tmp_path: Path) -> None:
         assert len(places(cluster)) == 3
     finally:
         cluster.close()
-
-
-def test_local_workers_warn_of_nothing_that_a_user_cannot_change(tmp_path: Path) -> None:
-    """Dask says "Unmanaged memory use is high" of every worker that holds a model."""
-    cluster = Cluster(1, "1GB", str(tmp_path / ".dask"), address="")
-    try:
-        [level] = [f.value for f in cluster.run(log_level, [("distributed.worker.memory",)], "level")]
-    finally:
-        cluster.close()
-    assert level == logging.ERROR
 
 
 def test_devices_are_those_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -156,7 +156,7 @@ def test_force_computes_again_and_finds_the_same_bytes(folder: Path) -> None:
         (("run", "nothing.toml"), "no such study file"),
         (("run", "sampel"), "did you mean 'sample'"),
         (("run", "{study}", "--from", "qeury"), "there is no step 'qeury'"),
-        (("run", "{study}", "--workers", "-1"), "give 0 (in this process) or more"),
+        (("run", "{study}", "--workers", "-1"), "--workers must be 0 (in this process) or more"),
         (("report", "sample"), "Run: taskgram run sample"),
     ],
 )

@@ -293,7 +293,7 @@ def test_a_prompt_that_was_kept_though_it_is_no_extremum_is_found(world: World, 
         w.write("prompt_candidates", pa.Table.from_pylist(rows, schema))
     part = Part("prompt_candidates", "wrong")
     problems = check_rules(world.store, CONTRACTS["prompt_candidates"], {"prompt_candidates": [part]}, CONTRACTS)
-    assert len(problems) == 1 and "what is kept to maximise is the extremum" in problems[0]
+    assert len(problems) == 1 and "the prompt that is kept to maximise is the extremum" in problems[0]
 
 
 def test_index_and_scan_choose_the_same(world: World, answer: dict[str, Any]) -> None:
