@@ -98,7 +98,7 @@ def _parts(inputs: Inputs, task: Task, labels: dict[str, str], *tables: str) -> 
 EVIDENCE = Step(
     "evidence",
     version=1,
-    about="What every number rests on: the n-grams and pairs of each example with all counts, and the scores and answers of models.",
+    about="The evidence of every number: pairs with all counts, and the scores and graded answers of models.",
     reads=("examples", "token_scores", "generations", *OF_VARIANTS, *OF_STUDY, "placebo_ngram_stats", "placebo_pair_counts"),
     stages=(
         Stage(writes=(EVIDENCE_ANSWERS,), plan=plan_answers, run=run_answers),
