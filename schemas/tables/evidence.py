@@ -137,8 +137,8 @@ EVIDENCE_PAIRS = Contract(
 
 EVIDENCE_SCORES = Contract(
     name="evidence_scores",
-    description="How likely a model finds the output n-grams of each example after its own input (Eq. 2) and after others. What was "
-    "not scored has no row.",
+    description="How likely a model finds the output n-grams of each example after its own input (Eq. 2) and after others. What "
+    "was not scored has no row.",
     columns=(
         *_EXAMPLE,
         _ORDER,
@@ -147,12 +147,11 @@ EVIDENCE_SCORES = Contract(
         column(
             "log_probability",
             pa.float64(),
-            "log P_LLM(s_y | prompt, x, y before it), summed over its tokens, in nats; null if no token overlaps it, or if one has no probability",
+            "log P_LLM(s_y | prompt, x, y before it), summed over its tokens, in nats; null without "
+            "such tokens, or if one has no probability",
             nullable=True,
         ),
-        column(
-            "tokens", pa.int64(), "the model's tokens that overlap it; 0 if none was scored after its own input", at_least=0
-        ),
+        column("tokens", pa.int64(), "the model's tokens that overlap it; 0 if it was not scored", at_least=0),
         column(
             "other_examples",
             pa.list_(pa.field("element", pa.string(), nullable=False)),

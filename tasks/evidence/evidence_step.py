@@ -111,7 +111,7 @@ def cost(sizes: Sizes) -> Cost:
 EVIDENCE = Step(
     "evidence",
     version=1,
-    about="What every number rests on: n-grams and pairs with all counts, and the scores and answers of models.",
+    about="The evidence of every number: pairs with all counts, and the scores and graded answers of models.",
     reads=("examples", "token_scores", "generations", *OF_VARIANTS, *OF_STUDY),
     stages=(
         Stage(writes=(EVIDENCE_ANSWERS,), plan=plan_answers, run=run_answers),

@@ -66,14 +66,15 @@ def with_counts(work: Work, task: str, pairs: pl.DataFrame) -> pl.DataFrame:
     pairs = _join_counts(work, pairs, "placebo").drop("placebo_input_occurrences")
     pairs = _join_clean(work, task, pairs)
     windows = select_rows(work, "pair_windows", pairs, PAIR)
-    each = [pl.Series("window_documents", [[]] * len(pairs), pl.List(pl.Int64))]
+    each = []
     for width in work.settings.get("windows", ()):
-        near = windows.filter(window=width).select(*PAIR, "documents")
-        each.append(pairs.join(near, on=PAIR, how="left", maintain_order="left")["documents"].fill_null(0))
+        within = windows.filter(window=width).select(*PAIR, "documents")
+        each.append(pairs.join(within, on=PAIR, how="left", maintain_order="left")["documents"].fill_null(0))
     planned = work.frame("truth", "task", *PAIR, "pair_documents", "input_documents", "optimal_log_probability")
     planned = planned.filter(task=task).drop("task").unique(PAIR, keep="first", maintain_order=True)
     planned = planned.rename({name: f"planted_{name}" for name in ("pair_documents", "input_documents")})
-    return pairs.with_columns(window_documents=pl.concat_list(each)).join(planned, on=PAIR, how="left")
+    near = pl.concat_list(each) if each else pl.lit([], pl.List(pl.Int64))
+    return pairs.with_columns(window_documents=near).join(planned, on=PAIR, how="left")
 
 
 def _join_counts(work: Work, pairs: pl.DataFrame, corpus: str = "") -> pl.DataFrame:

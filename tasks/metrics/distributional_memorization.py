@@ -4,8 +4,8 @@
     Mem_Δ = ρ_Spearman( log [C(s_x, s_y) / (df(s_x) · df(s_y))], Δ ),   Δ = log P_LLM after x - mean after other inputs
     Mem_∞ = ρ_Spearman( log P_∞(s_y | ctx), log P_LLM )
 
-Mem_n alone cannot tell a model that knows the pair from one that knows how frequent s_y is; Mem_Δ can (docs/method.md §6a). A task whose
-pairs have no support in the corpus has no Mem: null with the reason, never 0.
+Mem_n alone cannot tell a model that knows the pair from one that knows how frequent s_y is; Mem_Δ can (docs/method.md §6a). A
+task whose pairs have no support in the corpus has no Mem: null with the reason, never 0.
 
 A correlation is reported by both estimands of docs/method.md §6b, with the other coefficients next to Spearman's (`detail`):
 

@@ -7,7 +7,8 @@ number of clusters only, so that measures of the same examples share them and th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 DRAWS_AT_ONCE = 64
+KEPT = 2**23  # weights of one source that are kept, a byte each
 MOST_ROWS = 2**28  # twice a rank has to fit 32 bits
 
 
@@ -24,19 +26,26 @@ def draw_counts(clusters: int, draws: int, seed: int) -> Callable[[], NDArray[np
 
     The weights depend on `seed` and the number of clusters only, so that two measures of the same rows share draws.
     """
+    batches = iter((_kept_draws if clusters * draws <= KEPT else _draws)(clusters, draws, seed))
+    return lambda: next(batches, None)
+
+
+def _draws(clusters: int, draws: int, seed: int) -> Iterator[NDArray[np.uint8]]:
     from tasks.statistics.bootstrap_kernels import count_draws
 
     rng = np.random.Generator(np.random.SFC64(seed))
-    left = [draws]
+    for first in range(0, draws, DRAWS_AT_ONCE):
+        count = min(DRAWS_AT_ONCE, draws - first)
+        yield count_draws(rng.integers(0, clusters, size=(count, clusters), dtype=np.uint32), clusters)
 
-    def more() -> NDArray[np.uint8] | None:
-        count = min(DRAWS_AT_ONCE, left[0])
-        left[0] -= count
-        if count == 0:
-            return None
-        return count_draws(rng.integers(0, clusters, size=(count, clusters), dtype=np.uint32), clusters)
 
-    return more
+@lru_cache(maxsize=8)
+def _kept_draws(clusters: int, draws: int, seed: int) -> tuple[NDArray[np.uint8], ...]:
+    """All draws at once, kept: a measure takes dozens of bootstraps over the same examples."""
+    batches = tuple(_draws(clusters, draws, seed))
+    for batch in batches:
+        batch.setflags(write=False)
+    return batches
 
 
 def bootstrap_many(
@@ -65,7 +74,7 @@ def bootstrap_many(
 
     ranks = np.empty((k, n, LANES), fixed.dtype)
     total, cubes, cross = np.zeros(LANES), np.zeros((k, LANES)), np.zeros((k, k, LANES))
-    found = np.empty((draws, k, k))
+    sums = np.empty((1 + k + k * k, draws))
     one = np.ones((1, LANES), np.uint8)
     source = draw_counts(int(clusters.max()) + 1, draws, seed)
     other = draw_counts(int(others.max()) + 1, draws, seed + 1) if output is not None else None
@@ -77,9 +86,9 @@ def bootstrap_many(
             its = one if second_counts is None else _lanes(second_counts[low : low + LANES], LANES)
             rank_moments(first, seconds, weighted, last, place, where, mine, its, shift, ranks, total, cubes, cross)
             here = min(LANES, len(counts) - low)
-            found[done : done + here] = _correlations(total, cubes, cross, float(shift))[:here]
+            sums[:, done : done + here] = np.concatenate([total[None], cubes, cross.reshape(-1, LANES)])[:, :here]
             done += here
-    return found
+    return _correlations(sums[0], sums[1 : 1 + k], sums[1 + k :].reshape(k, k, draws), float(shift))
 
 
 def _along(
@@ -108,7 +117,7 @@ def _lanes(counts: NDArray[np.uint8], lanes: int) -> NDArray[np.uint8]:
 
 
 def _correlations(total: Floats, cubes: Floats, cross: Floats, shift: float) -> Floats:
-    """Pearson's correlation of doubled, shifted mid-ranks (lanes, k, k). Their mean is Σ w - shift in every column."""
+    """Pearson's correlation of doubled, shifted mid-ranks (draws, k, k). Their mean is Σ w - shift in every column."""
     k = len(cubes)
     variances = (total**3 - cubes) / 3
     variances[variances <= 1e-13 * total**3] = np.nan  # one tie group, but for rounding
