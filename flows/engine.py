@@ -47,12 +47,6 @@ class Outcome:
     tables: tuple[Mapping[str, Any], ...] = ()
     again: str = ""  # which parts were read more than once, in words
     validations: tuple[Mapping[str, Any], ...] = ()  # every check of every table, with the rows it was made on
-    part_seconds: float = 0.0  # what its jobs took on their workers, added up
-
-    @property
-    def seconds(self) -> float:
-        """Those of its own jobs: a step also waits for the workers that other steps use."""
-        return self.part_seconds
 
 
 def run_step(

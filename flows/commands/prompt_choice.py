@@ -23,7 +23,7 @@ from tasks.examples.model_prompts import fill, prompt_template
 from tasks.examples.record import Example
 from tasks.metrics.measure import MEASURE, plan_measures, run_measure
 from tasks.models.generate import generate
-from tasks.models.ladder import asking, checkpoints, parts_with
+from tasks.models.ladder import checkpoints, inference_settings, parts_with
 from tasks.models.load import repeatable
 from tasks.models.sampling import Sampling
 from tasks.models.score import open_checkpoint
@@ -153,7 +153,7 @@ def _model_source(question: PromptQuestion, home: Study, session: PromptSession,
         model = Model(name="rewriter", path=str(Path(name).expanduser().resolve()))
     study = home.model_copy(update={"name": f"{home.name}.rewriter", "tasks": (), "models": (model,)})
     parts = _bring("models", session.of(study), run)["models"].outputs["models"]
-    settings = {"rewriter": "model", "seed": question.seed, **SAMPLING, **asking(study, model)}
+    settings = {"rewriter": "model", "seed": question.seed, **SAMPLING, **inference_settings(study, model)}
     labels = {"model": model.name, "checkpoint": str(checkpoints(model)[-1])}
     inputs = {"models": parts_with(parts, model=model.name)}
     return PromptSource(_model_rewriter, question.rounds, question.per_round, settings, labels, inputs)
