@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from flows.manifests import describe, differs, is_finished, is_written, read_again
@@ -40,12 +40,13 @@ class Outcome:
     parts: int
     rows: int
     bytes: int
-    seconds: float
+    seconds: float  # wall time, in which it may have waited for other steps
     checks: int
     changed: tuple[str, ...] = ()  # tables whose bytes differ from those of an earlier run: not deterministic
     tables: tuple[Mapping[str, Any], ...] = ()
     again: str = ""  # which parts were read more than once, in words
     validations: tuple[Mapping[str, Any], ...] = ()  # every check of every table, with the rows it was made on
+    part_seconds: float = 0.0  # what its jobs took on their workers, added up
 
 
 def run_step(
@@ -65,7 +66,7 @@ def run_step(
         if known.get("fingerprint") != planned.fingerprint or known.get("state") != "done":
             session.record(planned, state="done", seconds=0.0)
         return outcome
-    began, computed, changed = time.monotonic(), 0, []
+    began, computed, part_seconds, changed = time.monotonic(), 0, 0.0, []
     tables: dict[str, tuple[Part, ...]] = dict(planned.inputs)
     try:
         for number, stage in enumerate(planned.stages):
@@ -73,6 +74,7 @@ def run_step(
             todo = _missing(store, stage, before, forced, session.verify)
             costs = _run_jobs(todo, stage, session, f"{name}-{number}" if number else name, progress, part_failed)
             computed += len(costs)
+            part_seconds += sum(cost["seconds"] for cost in costs.values())
             tables |= {c.name: stage.parts(c.name) for c in stage.stage.writes}
             for contract in stage.stage.writes:
                 sweep(store, contract.name, lambda key: not session.leases.taken(key))
@@ -92,7 +94,7 @@ def run_step(
         raise StepFailed(f"{name}: {words}\n  run it again with: {session.command(name)}") from error
     seconds = time.monotonic() - began
     session.record(planned, state="done", seconds=seconds)
-    return _outcome(planned, store, "done", computed, seconds, tuple(changed))
+    return replace(_outcome(planned, store, "done", computed, seconds, tuple(changed)), part_seconds=part_seconds)
 
 
 def _missing(

@@ -1,6 +1,6 @@
-"""What a person sees of a step in Prefect's UI: log lines, how far it is, what it wrote, what was checked, what is wrong.
+"""What Prefect's UI shows of a step: log lines, progress, the tables it wrote, the checks they passed, and violations.
 
-The lines go with the run's own thread; artifacts are sent by another one, so that a slow server never keeps a step waiting.
+Lines go with the run's own thread; another thread sends the artifacts, so that a slow server never delays a step.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ SECONDS_BETWEEN_LINES = 5.0
 
 
 class Post:
-    """Sends artifacts in the order they were given, from a thread of its own. A server that refuses one fails no step."""
+    """Sends artifacts in order from its own thread. No step fails because the server refuses one."""
 
     def __init__(self) -> None:
         self._sender = ThreadPoolExecutor(1, thread_name_prefix="artifacts")
 
     def send(self, send: Callable[..., Any], **what: Any) -> Future[Any]:
-        """Send it, in the name of the task run that asks for it."""
+        """Send an artifact for the current task run."""
         context = contextvars.copy_context()
         return self._sender.submit(lambda: context.run(send, **what))
 
     def close(self) -> None:
-        """Wait until all are sent."""
+        """Wait until all artifacts are sent."""
         self._sender.shutdown()
 
 
 class Watch:
-    """One step of one run."""
+    """Reports one step of one run."""
 
     def __init__(self, planned: PlannedStep, session: Session, post: Post) -> None:
         self.step, self.study, self.post = planned.step.name, session.study.name, post
@@ -51,52 +51,50 @@ class Watch:
         self.name = f"{self.study}/{self.step}/{planned.fingerprint[:8]}"
         self._log = get_run_logger()
         self._progress: Future[Any] | None = None
-        self._sent = self._said = 0.0
+        self._sent = self._logged = 0.0
 
-    def say(self, words: str) -> None:
-        """A line in the run's log that names study, step and fingerprint."""
-        self._log.info("%s: %s", self.name, words)
+    def line(self, text: str) -> None:
+        """Log a line that names study, step and fingerprint."""
+        self._log.info("%s: %s", self.name, text)
 
     def progress(self, done: int, total: int) -> None:
-        """So many parts are there. The first call says how many were there before."""
+        """Report the number of finished parts. The first call reports how many were finished before this run."""
         share, now = 100.0 * done / total if total else 100.0, time.monotonic()
         if self._progress is None:
-            self.say(f"starts; {done} of {total} parts are there already and are skipped, {total - done} are to be computed")
+            self.line(f"starts; {done} of {total} parts are finished already and skipped, {total - done} are to be computed")
             self._progress = self.post.send(
                 create_progress_artifact,
                 progress=share,
                 key=key(self.study, self.step, "progress"),
                 description=f"{self.step}: parts done",
             )
-            self._sent = self._said = now
+            self._sent = self._logged = now
             return
-        if now - self._said >= SECONDS_BETWEEN_LINES:
-            self.say(f"{done} of {total} parts")
-            self._said = now
+        if now - self._logged >= SECONDS_BETWEEN_LINES:
+            self.line(f"{done} of {total} parts")
+            self._logged = now
         if now - self._sent >= SECONDS_BETWEEN_ARTIFACTS or done == total:
             artifact = self._progress
             self.post.send(lambda: update_progress_artifact(artifact_id=artifact.result(), progress=share))
             self._sent = now
 
     def part_failed(self, part: str, why: str) -> None:
-        """A part did not come to be; the others go on."""
+        """Log a failed part; the others continue."""
         self._log.error("%s: part %s failed: %s", self.name, part, why)
 
     def finished(self, outcome: Outcome) -> None:
-        """What was written and how it was checked; of a step that was skipped, a line."""
+        """Report the tables that were written and their checks; one line for a skipped step."""
         if outcome.state == "skipped":
-            self.say(f"is up to date and skipped: {outcome.parts} parts, {outcome.rows:,} rows")
+            self.line(f"is up to date and skipped: {outcome.parts} parts, {outcome.rows:,} rows")
             return
-        self.say(
-            f"done: {outcome.computed} of {outcome.parts} parts computed in {outcome.seconds:.1f} s; {outcome.rows:,} rows, "
-            f"{size(outcome.bytes)}, {outcome.checks} checks hold"
-        )
-        words = f"{outcome.computed} of {outcome.parts} parts computed in {outcome.seconds:.1f} s. {outcome.again}"
+        seconds = f"{outcome.part_seconds:.1f} worker seconds, {outcome.seconds:.1f} s of wall time"
+        words = f"{outcome.computed} of {outcome.parts} parts computed in {seconds}"
+        self.line(f"done: {words}; {outcome.rows:,} rows, {size(outcome.bytes)}, {outcome.checks} checks passed")
         self.post.send(
             create_table_artifact,
             table=[dict(t) for t in outcome.tables],
             key=key(self.study, self.step),
-            description=f"{self.name}: {words}\n\n{self._link()}",
+            description=f"{self.name}: {words}. {outcome.again}\n\n{self._link()}",
         )
         checks = [
             {
@@ -112,19 +110,19 @@ class Watch:
             create_table_artifact,
             table=checks,
             key=key(self.study, self.step, "checks"),
-            description=f"{self.name}: each check was made on every row. {self._link()}",
+            description=f"{self.name}: every check was made on every row. {self._link()}",
         )
 
-    def failed(self, words: str, error: BaseException) -> None:
-        """Why, in words; of a broken contract, which checks, on how many rows, and examples."""
-        self._log.error("%s: %s", self.name, words)
+    def failed(self, message: str, error: BaseException) -> None:
+        """Log the message; for a broken contract, also the checks, how many rows break them, and examples."""
+        self._log.error("%s: %s", self.name, message)
         broken = error.__cause__ if isinstance(error.__cause__, ContractBroken) else error
         if isinstance(broken, ContractBroken):
             self.post.send(
                 create_table_artifact,
                 table=[_violation(broken.table, c) for c in broken.checks],
                 key=key(self.study, self.step, "violations"),
-                description=f"{self.name}: {broken.table} breaks its contract; nothing downstream sees it",
+                description=f"{self.name}: {broken.table} breaks its contract; no later step sees it",
             )
 
     def _link(self) -> str:

@@ -1,4 +1,4 @@
-"""The flow: one Prefect flow per study, one Prefect task per step, steps as parallel as their tables allow.
+"""One Prefect flow per study, one Prefect task per step; steps run in parallel where their tables allow it.
 
 Import it after `flows.environment.prepare`.
 """
@@ -38,11 +38,11 @@ STEPS_AT_ONCE = 6
 
 
 def _run_name() -> str:
-    """The study, and what was asked of it: "sample", "sample only score", "sample from count"."""
-    asked = flow_run.parameters or {}
-    words = [Path(str(asked.get("study", ""))).stem]
-    words += [f"{word} {asked[key]}" for key, word in (("only", "only"), ("start", "from")) if asked.get(key)]
-    return " ".join([*words, *(f"again {step}" for step in asked.get("force") or ())])
+    """The study and the options: "sample", "sample only score", "sample from count"."""
+    options = flow_run.parameters or {}
+    words = [Path(str(options.get("study", ""))).stem]
+    words += [f"{word} {options[name]}" for name, word in (("only", "only"), ("start", "from")) if options.get(name)]
+    return " ".join([*words, *(f"again {step}" for step in options.get("force") or ())])
 
 
 @flow(name="study", flow_run_name=_run_name, persist_result=False, validate_parameters=True)
@@ -55,19 +55,19 @@ def study(
     workers: Annotated[int, Field(ge=0)] | None = None,
     verify: bool = False,
 ) -> None:
-    """Bring a study up to date: what is missing is computed, what is finished is skipped.
+    """Bring a study up to date: finished parts are skipped, missing parts are computed.
 
     Args:
         study: a study file, or the name of a shipped study.
         root: folder (or URL) for all results; empty: TASKGRAM_ROOT, else taskgram-data in the folder the run works in.
         only: run this step alone; its inputs must be finished.
         start: run this step and those that depend on it.
-        force: steps to compute again and compare.
+        force: steps to compute again and compare with their earlier bytes.
         workers: Dask workers; 0 runs everything in this process; empty: what the study says.
-        verify: hash the bytes of finished parts before they are skipped.
+        verify: hash the bytes of finished parts before skipping them.
     """
     root = check_root(root or default_root())
-    reports_url(root)  # one that is none is refused before anything is computed
+    reports_url(root)  # raises for a wrong address before anything is computed
     settings = load_study(study_path(study))
     if workers is not None:
         settings = settings.with_workers(workers)
@@ -79,7 +79,7 @@ def study(
         session.begin()
         plan = lay_out(STEPS, settings)
         chosen = choose(plan, store, session, only, start)
-        failures = _run_all(plan, chosen, session, terminal, post)
+        failures = run_all(plan, chosen, session, terminal, post)
         if "report" in chosen and not failures:
             with session.alone(f"report-{settings.name}"):
                 page = publish_report(plan, store, settings.name)
@@ -112,9 +112,9 @@ def choose(plan: list[PlannedStep], store: Store, session: Session, only: str | 
     return downstream({start}, STEPS) if start else set(names)
 
 
-def _run_all(plan: list[PlannedStep], chosen: set[str], session: Session, terminal: Terminal, post: Post) -> list[str]:
-    """Submit every chosen step behind those it reads; returns what failed, in words."""
-    # Inline runs take the steps in order, one at a time: that is what one runs inline for.
+def run_all(plan: list[PlannedStep], chosen: set[str], session: Session, terminal: Terminal, post: Post) -> list[str]:
+    """Run every chosen step after the steps it reads; returns a message for each that failed."""
+    # Inline runs are for debugging: one step at a time, in order.
     runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=1 if session.cluster.inline else STEPS_AT_ONCE)
     futures: dict[str, PrefectFuture[Any]] = {}
     failures: dict[str, str] = {}
@@ -123,9 +123,7 @@ def _run_all(plan: list[PlannedStep], chosen: set[str], session: Session, termin
             name = planned.step.name
             if name not in chosen:
                 if upstream_of_chosen(name, chosen) and not is_finished(session.store, planned):
-                    return [
-                        f"{name} is not finished, and this run was told to start behind it. Run: {session.command(name)}"
-                    ]
+                    return [f"{name} is not finished, and this run starts after it. Run: {session.command(name)}"]
                 continue
             waits = [futures[s.name] for s in upstream(planned.step, STEPS) if s.name in futures]
             futures[name] = runner.submit(
@@ -134,11 +132,11 @@ def _run_all(plan: list[PlannedStep], chosen: set[str], session: Session, termin
         try:
             for future in futures.values():
                 future.wait()
-        except BaseException:  # SIGTERM, Ctrl-C: end what runs now, and start nothing more
+        except BaseException:  # SIGTERM, Ctrl-C: end the running steps and start no more
             session.stop()
             raise
     waiting = [name for name, future in futures.items() if not future.state.is_completed() and name not in failures]
-    return [*failures.values(), *([f"not run, because of that: {', '.join(waiting)}"] if waiting else [])]
+    return [*failures.values(), *([f"not run because of that: {', '.join(waiting)}"] if waiting else [])]
 
 
 def upstream_of_chosen(name: str, chosen: set[str]) -> bool:
@@ -149,7 +147,7 @@ def upstream_of_chosen(name: str, chosen: set[str]) -> bool:
 def _step_task(planned: PlannedStep, session: Session, terminal: Terminal, post: Post, failures: dict[str, str]) -> Any:
     """One step as a Prefect task without parameters, so that Prefect neither copies nor hashes the plan.
 
-    What goes wrong is put into `failures` in a person's words; Prefect's state keeps the traceback.
+    A failure puts its message into `failures`; Prefect's state keeps the traceback.
     """
     name = planned.step.name
 
@@ -170,10 +168,10 @@ def _step_task(planned: PlannedStep, session: Session, terminal: Terminal, post:
         try:
             outcome = run_step(planned, session, progress, watch.part_failed)
         except Exception as error:
-            words = printable(str(error) if isinstance(error, StepFailed) else f"{name}: {type(error).__name__}: {error}")
-            failures[name] = words
+            text = str(error) if isinstance(error, StepFailed) else f"{name}: {type(error).__name__}: {error}"
+            failures[name] = printable(text)
             terminal.line(f"  {name:<11} failed")
-            watch.failed(words, error)
+            watch.failed(failures[name], error)
             raise
         terminal.finished(outcome)
         watch.finished(outcome)
@@ -183,6 +181,6 @@ def _step_task(planned: PlannedStep, session: Session, terminal: Terminal, post:
 
 
 def _link(page: str, study: str) -> None:
-    """The report's address in the UI: only there to be looked at, so that a server that is gone ends nothing."""
+    """Show the report's address in the UI; a server that has gone away is no error."""
     with suppress(httpx.HTTPError):
         create_link_artifact(link=page, link_text=f"Report of {study}", key=key(study, "report-page"))

@@ -1,4 +1,4 @@
-"""A study, top to bottom: what each line reads, a line above it has written."""
+"""A study, top to bottom: each step reads only what a step above it writes."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from tasks.taskgrams.embed import EMBED
 from tasks.taskgrams.extract import EXTRACT
 
 STEPS: tuple[Step, ...] = (
-    PLANT,  # a world with known truth, where the study asks for one
-    IDS,  # which ids stand twice, in files too large for one job
+    PLANT,  # a world with known truth, if the study names one
+    IDS,  # duplicate ids across the chunks of a split file
     INGEST,  # documents
-    HELD_OUT,  # and what was kept out of them, a sample
+    HELD_OUT,  # a sample of the documents that were kept out of the corpus
     READ,  # examples
     TOKENIZER,  # the models' tokens
     TOKENS,
@@ -38,15 +38,15 @@ STEPS: tuple[Step, ...] = (
     EXTRACT,  # n-grams of the examples
     EMBED,
     ALIGN,  # task-grams: which n-grams belong together
-    QUERY,  # how often they stand in the same document
-    PLACEBO,  # and in a corpus that no model has seen, where the study names one
+    QUERY,  # how often they occur in the same document
+    PLACEBO,  # and in a corpus that no model has seen, if the study names one
     INFINIGRAM,  # the ∞-gram language model on the models' tokens
-    SCORE,  # what the models find likely
-    GENERATE,  # what the models say
-    NOVELTY,  # how much of it the corpus has never said
+    SCORE,  # the models' log-probabilities
+    GENERATE,  # the models' answers
+    NOVELTY,  # which of their n-grams the corpus does not contain
     COUNT,  # all n-grams, for the report
-    INDEX,  # for questions after the study, where it asks for one
+    INDEX,  # for `taskgram count`, if the study names one
     MEASURE,  # memorization, generalization, performance
-    TRACE,  # what the numbers of each example rest on
+    TRACE,  # the evidence of each example, to look through
     REPORT,
 )

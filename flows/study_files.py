@@ -1,4 +1,4 @@
-"""Where studies and reports are found on disk."""
+"""Where studies and reports are on disk."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def shipped_studies() -> dict[str, Path]:
 
 
 def study_path(name: str) -> Path:
-    """A study file, or the shipped study of that name. Raises StudyError that names what is there."""
+    """A study file, or the shipped study of that name. Raises StudyError, with a hint, if there is neither."""
     path, shipped = Path(name), shipped_studies()
-    if path.suffix == ".toml" or os.path.exists(path):  # which, unlike Path's own, takes any name, however long it is
+    if path.suffix == ".toml" or os.path.exists(path):  # unlike Path.exists, which fails for very long names
         if os.path.isfile(path):
             return path
         raise StudyError(f"{name}: no such study file. `taskgram init NAME` writes one to start from.")
@@ -39,7 +39,7 @@ def study_path(name: str) -> Path:
 
 
 def report_page(store: Store, study: str) -> str:
-    """Where a study's report is read: a path, or a URL for a root that is elsewhere."""
+    """The page of a study's report: a path, or a URL for a remote root."""
     path = f"{store.base}/reports/{study}/index.html"
     return str(Path(path).resolve()) if store.local else str(store.fs.unstrip_protocol(path))
 
@@ -47,21 +47,27 @@ def report_page(store: Store, study: str) -> str:
 def reports_url(root: str) -> str:
     """Address in TASKGRAM_REPORTS_URL at which this root's reports are served; "" if there is none.
 
-    Where TASKGRAM_ROOT names another root, the address is that one's. Raises StudyError for one that is no address for a browser.
+    If TASKGRAM_ROOT names another root, the address belongs to that one. Raises StudyError for a wrong address.
     """
     url, other = os.environ.get(REPORTS_URL, "").rstrip("/"), os.environ.get("TASKGRAM_ROOT")
     if not url:
         return ""
     try:
-        found = urlsplit(url)
-        if found.scheme not in ("http", "https") or not found.hostname:
+        address = urlsplit(url)
+        if address.scheme not in ("http", "https") or not address.hostname:
             raise ValueError
-        if "@" in found.netloc or found.query or found.fragment or not url.isprintable() or set(url) & set(' ()<>[]"\\'):
+        if (
+            "@" in address.netloc
+            or address.query
+            or address.fragment
+            or not url.isprintable()
+            or set(url) & set(' ()<>[]"\\')
+        ):
             raise ValueError
     except ValueError:
         raise StudyError(
-            f"{REPORTS_URL}: no address for a browser, like http://127.0.0.1:4201 or https://host/reports; "
-            "it must hold neither password nor token, for it is shown in Prefect's UI"
+            f"{REPORTS_URL}: give an address for a browser, like http://127.0.0.1:4201 or https://host/reports, "
+            "without a password or token, because Prefect's UI shows it"
         ) from None
     return "" if other and _same_place(other) != _same_place(root) else url
 
@@ -71,16 +77,16 @@ def _same_place(root: str) -> str:
 
 
 def report_link(root: str, page: str, study: str) -> str:
-    """The address of a study's report page for a browser: where the root's reports are served, else the file itself."""
+    """The report page's address for a browser: where the root's reports are served, else the file itself."""
     if url := reports_url(root):
         return f"{url}/{study}/index.html"
     return page if "://" in page else Path(page).as_uri()
 
 
 def publish_report(plan: list[PlannedStep], store: Store, study: str) -> str:
-    """Copy the newest report to its readable place; returns where that is.
+    """Copy the newest report to `reports/<study>`; returns the page.
 
-    On a local root all of it appears at once, or nothing; elsewhere the page itself is put last. The caller holds a lease.
+    On a local root the whole report appears at once; on a remote root the page is copied last. The caller holds a lease.
     """
     outputs = next(p for p in plan if p.step.name == "report").outputs
     sources = [store.fetched(part) for parts in outputs.values() for part in parts]
@@ -98,11 +104,11 @@ def publish_report(plan: list[PlannedStep], store: Store, study: str) -> str:
 
 
 def _replace_folder(sources: list[Path], target: Path) -> None:
-    """Put a copy of `sources`, merged, in the place of `target`, by renames, and remove what a killed run left of its own."""
+    """Replace `target` by a merged copy of `sources`, using renames, and delete what killed runs left behind."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    own = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{32}}(\.old)?")
+    leftover = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{32}}(\.old)?")
     for path in list(target.parent.iterdir()):
-        if own.fullmatch(path.name):  # not those of a study named like this one and more
+        if leftover.fullmatch(path.name):  # not those of a study whose name begins with this one's
             shutil.rmtree(path, ignore_errors=True)
     fresh = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     for source in sources:

@@ -1,4 +1,4 @@
-"""What a person sees while a study runs: one line per step, with a bar while it works."""
+"""What a user sees while a study runs: one line per step, with a bar while it works."""
 
 from __future__ import annotations
 
@@ -9,12 +9,18 @@ from typing import Any, TextIO
 from flows.engine import Outcome
 from tasks.text.display import printable
 
+HEADER = f"  {'step':<11} {'parts':<24} {'rows':>11} {'size':>9} {'worker seconds':>15}"
+
 
 class Terminal:
-    """Bars on a terminal, plain lines anywhere else. Safe to use from several threads."""
+    """Bars on a terminal, plain lines anywhere else. Safe to use from several threads.
 
-    def __init__(self, stream: TextIO | None = None) -> None:
-        self.stream = stream or sys.stderr
+    `worker seconds` is what a step's parts took on their workers, added up: its wall time also has what it waited for others.
+    """
+
+    def __init__(self, stream: TextIO | None = None, *, show_skipped: bool = True) -> None:
+        self.stream, self.show_skipped = stream or sys.stderr, show_skipped
+        self._has_header = False
         self._lock = threading.Lock()
         self._progress: Any = None
         self._bars: dict[str, Any] = {}
@@ -53,18 +59,24 @@ class Terminal:
 
     def finished(self, outcome: Outcome) -> None:
         """Replace a step's bar by its line."""
+        skipped = outcome.state == "skipped"
+        if skipped and not self.show_skipped:
+            return
         with self._lock:
             if self._progress and outcome.step in self._bars:
                 self._progress.remove_task(self._bars.pop(outcome.step))
-        done = "up to date" if outcome.state == "skipped" else f"{outcome.computed} of {outcome.parts} parts computed"
-        time = "" if outcome.state == "skipped" else f"{outcome.seconds:8.1f} s"
-        self.line(f"  {outcome.step:<11} {done:<24} {outcome.rows:>11,} rows {size(outcome.bytes):>9} {time}")
+            first, self._has_header = not self._has_header, True
+        if first:
+            self.line(HEADER)
+        done = "up to date" if skipped else f"{outcome.computed} of {outcome.parts} parts computed"
+        seconds = "" if skipped else f"{outcome.part_seconds:.1f}"
+        self.line(f"  {outcome.step:<11} {done:<24} {outcome.rows:>11,} {size(outcome.bytes):>9} {seconds:>15}".rstrip())
         if outcome.again:
             self.line(f"  {outcome.step:<11} {outcome.again}")
         for table in outcome.changed:
             self.line(
-                f"  {outcome.step:<11} NOT DETERMINISTIC: {table} has other bytes than before under the same key; "
-                f"everything after it is computed again"
+                f"  {outcome.step:<11} NOT DETERMINISTIC: {table} has different bytes than before under the same key; "
+                "every step after it is computed again"
             )
 
     def close(self) -> None:
@@ -74,7 +86,7 @@ class Terminal:
 
 
 def size(bytes: float) -> str:
-    """A number of bytes for people: "1.2 MB"."""
+    """A number of bytes for a reader: "1.2 MB"."""
     for unit in ("B", "kB", "MB", "GB"):
         if bytes < 1000:
             return f"{bytes:.0f} {unit}" if unit == "B" else f"{bytes:.1f} {unit}"

@@ -67,7 +67,7 @@ def test_heavy_libraries_are_imported_where_they_are_used(path: Path) -> None:
 def test_each_table_has_one_writer_and_no_step_reads_what_comes_later() -> None:
     from flows.study import STEPS
     from schemas import CONTRACTS
-    from tasks.prompts.choose import PROMPT_SCORES_STEP, search_step
+    from tasks.prompts.choose import EVALUATE, search_step
 
     written: set[str] = set()
     for step in STEPS:
@@ -75,7 +75,7 @@ def test_each_table_has_one_writer_and_no_step_reads_what_comes_later() -> None:
         for contract in step.writes:
             assert contract.name not in written, f"{contract.name} has two writers"
             written.add(contract.name)
-    of_prompts = {c.name for step in (search_step(None, None), PROMPT_SCORES_STEP) for c in step.writes}  # type: ignore[arg-type]
+    of_prompts = {c.name for step in (search_step(None, None), EVALUATE) for c in step.writes}  # type: ignore[arg-type]
     assert not written & of_prompts, "prompt choice is no part of a study"
     assert written | of_prompts == set(CONTRACTS)
 

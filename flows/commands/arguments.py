@@ -1,31 +1,48 @@
-"""The words of the command line: commands and options, what `--help` says of them, and which action answers."""
+"""The command line: its commands and options, what `--help` says about them, and the action that runs each command."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from typing import Any
 
 from flows.commands import actions
 
 EPILOG = """\
 STUDY is a study file (mine.toml) or the name of a shipped study (sample, debian, pythia, olmo).
 
-  taskgram plan pythia                    what a study needs in files, time, memory and disk, before anything is spent
-  taskgram run sample                     run the planted sample, or bring it up to date
-  taskgram run sample --from score        after a failure: score and all that depends on it
-  taskgram serve sample --cron "0 2 * * *"   every night at two, watched in Prefect's UI
-  taskgram status sample --json           what is done, stale, failed or missing
-  taskgram count sample "capital of"      how often a phrase stands in the corpus, and where
-  taskgram trace sample facts/ID          an example down to its pairs, their counts, the models' answers, the documents
-  taskgram prompts sample --task facts --candidates prompts.txt    which prompts the corpus knows, and how they do
-  taskgram init mine                      write mine.toml, a commented study to start from
+  taskgram init mine                         write mine.toml, a commented study to start from
+  taskgram plan pythia                       what a study needs in files, time, memory and disk, before it runs
+  taskgram run sample                        run the planted sample, or bring it up to date
+  taskgram run sample --from score           after a failure: run score and the steps that depend on it
+  taskgram status sample --json              which steps are done, stale, failed or missing
+  taskgram count sample "capital of"         how often a phrase occurs in the corpus, and where
+  taskgram trace sample facts/ID             an example with its pairs, their counts, the models' answers and documents
+  taskgram prompts sample --task facts --candidates prompts.txt   which prompts the corpus contains, and how models do
+  taskgram serve sample --cron "0 2 * * *"   run every night at two, with Prefect's UI to watch it
 
-Results lie under --root (default: $TASKGRAM_ROOT, else ./taskgram-data). What is finished is never computed twice.
+Results are stored under --root. Finished parts are never computed again.
 """
+ROOT = "folder or URL for all results (default: $TASKGRAM_ROOT, else ./taskgram-data)"
+WORKERS = "number of Dask workers; 0 runs everything in this process (default: set by the study)"
+Option = tuple[str, dict[str, Any]]
+
+
+def option(name: str, metavar: str, help: str, **more: Any) -> Option:
+    """An option with a value."""
+    return name, {"metavar": metavar, "help": help, **more}
+
+
+def switch(name: str, help: str) -> Option:
+    """An option without a value."""
+    return name, {"action": "store_true", "help": help}
+
+
+JSON = switch("--json", "print JSON")
 
 
 def parser() -> argparse.ArgumentParser:
-    """All commands with their words; `command` of what it parses is the action that answers."""
+    """All commands with their options; `command` of what it parses is the action to run."""
     every = argparse.ArgumentParser(
         prog="taskgram",
         epilog=EPILOG,
@@ -36,82 +53,89 @@ def parser() -> argparse.ArgumentParser:
     commands = every.add_subparsers(required=True, metavar="COMMAND")
 
     def command(
-        name: str, action: Callable[[argparse.Namespace], int | None], help: str, study: bool = True
+        action: Callable[[argparse.Namespace], int | None], help: str, *options: Option, study: bool = True
     ) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
+        sub = commands.add_parser(action.__name__, help=help, description=help[0].upper() + help[1:] + ".")
         sub.set_defaults(command=action)
         if study:
             sub.add_argument("study", metavar="STUDY", help="a study file, or the name of a shipped study")
-        sub.add_argument(
-            "--root", metavar="DIR", help="folder for all results (default: $TASKGRAM_ROOT, else ./taskgram-data)"
-        )
+        for name, settings in (*options, option("--root", "DIR", ROOT)):
+            sub.add_argument(name, **settings)
         return sub
 
-    run = command("run", actions.run, "bring a study up to date")
-    run.add_argument("--only", metavar="STEP", help="run this step alone; its inputs must be finished")
-    run.add_argument("--from", dest="start", metavar="STEP", help="run this step and those that depend on it")
-    run.add_argument(
-        "--force",
-        metavar="STEP",
-        action="append",
-        default=[],
-        help="compute this step again and compare; may be given several times",
+    run = command(
+        actions.run,
+        "bring a study up to date, then print its results",
+        option("--only", "STEP", "run this step alone; its inputs must be finished"),
+        option("--from", "STEP", "run this step and the steps that depend on it", dest="start"),
+        option(
+            "--force", "STEP", "compute this step again and compare the bytes; may be repeated", action="append", default=[]
+        ),
+        option("--workers", "N", WORKERS, type=int),
+        switch("--verify", "hash the bytes of finished parts before skipping them"),
     )
-    run.add_argument("--workers", type=int, metavar="N", help="Dask workers; 0 runs everything in this process")
-    run.add_argument("--verify", action="store_true", help="hash the bytes of finished parts before they are skipped")
-    run.add_argument("-v", "--verbose", action="store_true", help="show Prefect's log as well")
-    plan = command("plan", actions.plan, "say what a study needs in files, time, memory and disk, before anything is spent")
-    plan.add_argument("--json", action="store_true", help="print JSON, with every rate and its source")
-    status = command("status", actions.status, "show what is done, stale, failed or missing, per step")
-    status.add_argument("--json", action="store_true", help="print JSON")
-    serve = command("serve", actions.serve, "run a study on a schedule, with a Prefect server and its UI, until Ctrl-C")
-    serve.add_argument(
-        "--cron", required=True, metavar="CRON", help='when, in five fields: "0 2 * * *" is every night at two'
+    run.add_argument("-v", "--verbose", action="store_true", help="also print Prefect's log")
+    command(
+        actions.plan,
+        "estimate the files, time, memory and disk that a study needs, before it runs",
+        switch("--json", "print JSON, with every rate and its source"),
     )
-    serve.add_argument(
-        "--timezone", default="UTC", metavar="ZONE", help="of the schedule, e.g. Europe/Berlin (default: UTC)"
+    command(actions.status, "show which steps are done, stale, failed or missing", JSON)
+    command(
+        actions.serve,
+        "run a study on a schedule, with a Prefect server and its UI, until Ctrl-C",
+        option("--cron", "CRON", 'when to run, as five fields: "0 2 * * *" is every night at two', required=True),
+        option("--timezone", "ZONE", "time zone of the schedule, e.g. Europe/Berlin (default: UTC)", default="UTC"),
+        option(
+            "--port", "N", "port of the server; ignored if PREFECT_API_URL is set (default: 4200)", type=int, default=4200
+        ),
     )
-    serve.add_argument(
-        "--port",
-        type=int,
-        default=4200,
-        metavar="N",
-        help="of the server; not used where PREFECT_API_URL names one (default: 4200)",
+    command(
+        actions.count,
+        "count phrases in the corpus of a study, alone and in the same document",
+        option("phrases", "PHRASE", "consecutive words, quoted as one argument", nargs="+"),
+        option("--documents", "K", "number of documents to show (default: 3)", type=int, default=3),
+        JSON,
     )
-    count = command("count", actions.count, "count phrases in the corpus of a study, alone and together")
-    count.add_argument("phrases", metavar="PHRASE", nargs="+", help="words that follow each other, as one argument")
-    count.add_argument("--documents", type=int, metavar="K", default=3, help="documents shown (default: 3)")
-    count.add_argument("--json", action="store_true", help="print JSON")
-    trace = command(
-        "trace", actions.trace, "follow an example down to its pairs, their counts, the models' answers and the documents"
+    command(
+        actions.trace,
+        "show an example with its pairs, their counts, the models' answers and documents of the corpus",
+        option("example", "EXAMPLE", "its id, TASK/ID, or text of its input"),
+        option("--pairs", "K", "number of pairs to show (default: 10)", type=int, default=10),
+        option("--documents", "K", "number of documents to show for each pair (default: 1)", type=int, default=1),
+        switch("--json", "print everything as JSON"),
     )
-    trace.add_argument("example", metavar="EXAMPLE", help="its id, TASK/ID, or words of its input")
-    trace.add_argument("--pairs", type=int, metavar="K", default=10, help="pairs shown (default: 10)")
-    trace.add_argument("--documents", type=int, metavar="K", default=1, help="documents shown of each pair (default: 1)")
-    trace.add_argument("--json", action="store_true", help="print JSON: all of it")
     prompts = command(
-        "prompts", actions.prompts, "choose prompts by what the corpus holds of them, and evaluate both extremes"
+        actions.prompts,
+        "find the prompts that the corpus contains most and least, and evaluate the models with both",
+        option("--task", "TASK", "task to find prompts for", required=True),
+        option("--rounds", "N", "rounds of rewriting (default: 3)", type=int, default=3),
+        option("--per-round", "K", "prompts written in each round (default: 8)", type=int, default=8),
+        option("--seed", "S", "seed of the model that writes prompts (default: 0)", type=int, default=0),
+        option("--models", "NAME", "models to evaluate (default: all)", nargs="+", default=[]),
+        option("--workers", "N", WORKERS, type=int),
+        JSON,
     )
-    prompts.add_argument("--task", metavar="TASK", required=True, help="the task whose prompt is chosen")
     source = prompts.add_mutually_exclusive_group(required=True)
     source.add_argument(
-        "--candidates", metavar="FILE", default="", help="prompts to choose from: .txt, one a line, or .jsonl"
+        "--candidates", metavar="FILE", default="", help="prompts to choose from: .txt with one per line, or .jsonl"
     )
     source.add_argument(
-        "--rewriter", metavar="MODEL", default="", help="a model of the study, or a folder, that writes them"
+        "--rewriter", metavar="MODEL", default="", help="a model of the study, or a folder, that writes prompts"
     )
-    prompts.add_argument("--rounds", type=int, metavar="N", default=3, help="rounds of rewriting (default: 3)")
-    prompts.add_argument("--per-round", type=int, metavar="K", default=8, help="rewritings in each round (default: 8)")
-    prompts.add_argument("--seed", type=int, metavar="S", default=0, help="of the rewriter's draws (default: 0)")
-    prompts.add_argument("--models", metavar="NAME", nargs="+", default=[], help="models evaluated (default: all)")
-    prompts.add_argument("--workers", type=int, metavar="N", help="Dask workers; 0 runs everything in this process")
-    prompts.add_argument("--json", action="store_true", help="print JSON")
-    command("report", actions.report, "print the results table and the path of the report")
-    command("validate", actions.validate, "hash all bytes and check every contract again; damaged parts are set aside")
-    clean = command("clean", actions.clean, "remove what no study records under this root")
-    clean.add_argument("--dry-run", action="store_true", help="only say what would be removed")
-    init = command("init", actions.init, "write NAME.toml, a commented study to start from", study=False)
-    init.add_argument("name", metavar="NAME", help="name of the study")
+    command(actions.report, "print the results table and the path of the report")
+    command(actions.validate, "hash all bytes and check every contract again; damaged parts are moved aside")
+    command(
+        actions.clean,
+        "delete files that no study under this root needs",
+        switch("--dry-run", "only print what would be deleted"),
+    )
+    command(
+        actions.init,
+        "write NAME.toml, a commented study to start from",
+        option("name", "NAME", "name of the study"),
+        study=False,
+    )
     return every
 
 

@@ -1,6 +1,6 @@
-"""`taskgram count`: how often phrases stand in a study's corpus, in which documents, and how often in the same one.
+"""`taskgram count`: how often phrases occur in a study's corpus, in which documents, and in how many of the same ones.
 
-Answers come from the study's index where there is one, and from a scan of its words where there is not; they are the same.
+Answers come from the study's index if it has one, else from a scan of its words; both give the same answers.
 """
 
 from __future__ import annotations
@@ -25,16 +25,8 @@ from tasks.storage.store import Part, Store
 from tasks.text.display import printable
 from tasks.text.words.analyzer import normalise, segment
 
-STEPS = (
-    PLANT,
-    IDS,
-    INGEST,
-    TOKENIZER,
-    TOKENS,
-    WORDS,
-    INDEX,
-)  # those of flows.study that answers depend on; it imports them all
-AROUND = 60  # code points shown before and behind a phrase
+STEPS = (PLANT, IDS, INGEST, TOKENIZER, TOKENS, WORDS, INDEX)  # what answers depend on; flows.study would import all steps
+AROUND = 60  # code points shown before and after a phrase
 GAP = " … "
 ROWS_AT_ONCE = 256
 BOLD, PLAIN = ("\x1b[1m", "\x1b[0m"), ("«", "»")
@@ -51,18 +43,18 @@ class Excerpt:
 
 
 def count(study: str, root: str, given: Sequence[str], documents: int) -> dict[str, Any]:
-    """The answer as a plain object. StudyError for a phrase without a word, and for a study whose words are not there."""
+    """The answer as a plain object. Raises StudyError for a phrase without a word, and if the study has no words yet."""
     if documents < 0:
-        raise StudyError("--documents: give 0 or more")
+        raise StudyError("--documents must be 0 or more")
     phrases = [normalise(text) for text in given]
     for text, phrase in zip(given, phrases, strict=True):
         if not phrase:
-            raise StudyError(f'"{text}" holds no word: a word has a letter, a mark or a number')
+            raise StudyError(f'"{text}" has no word: a word has a letter, a mark or a number')
     settings, store = load_study(study_path(study)), Store(root)
     plan = {p.step.name: p for p in lay_out(STEPS, settings)}
     if not is_finished(store, plan["words"]):
         place = "" if root == default_root() else f" --root {root}"
-        raise StudyError(f"the words of {settings.name} are not there or not up to date. Run: taskgram run {study}{place}")
+        raise StudyError(f"the words of {settings.name} are not up to date. Run: taskgram run {study}{place}")
     began = time.monotonic()
     corpus = open_corpus(store, plan)
     answer = corpus.ask(phrases, documents)
@@ -72,7 +64,7 @@ def count(study: str, root: str, given: Sequence[str], documents: int) -> dict[s
 
 
 def open_corpus(store: Store, plan: Mapping[str, PlannedStep]) -> Corpus:
-    """The index of a study's words where it is finished, else the words themselves."""
+    """The index of a study's words if it is finished, else the words themselves."""
     words, index = plan["words"].outputs, plan["index"]
     if index.outputs["ngram_index"] and is_finished(store, index):
         return Index.of_words(store, index.outputs["ngram_index"], words["vocabulary"])
@@ -136,7 +128,7 @@ def _read_document(store: Store, part: Part, document: int) -> dict[str, Any]:
 
 
 def around(text: str, spans: Sequence[tuple[int, int]]) -> tuple[str, tuple[tuple[int, int], ...]]:
-    """The text around spans (code points), in as many pieces as it takes, and where the spans are in it."""
+    """The text around spans (code points), in as few pieces as possible, and the spans' places in it."""
     pieces: list[list[int]] = []
     for start, end in sorted(spans):
         if pieces and start - AROUND <= pieces[-1][1]:
@@ -151,34 +143,34 @@ def around(text: str, spans: Sequence[tuple[int, int]]) -> tuple[str, tuple[tupl
     return shown, tuple(moved[span] for span in spans)
 
 
-# -- for people ------------------------------------------------------------------------------------------------------
-def show(found: Mapping[str, Any], *, bold: bool) -> str:
-    """The answer as text; phrases are bold where the terminal can, or in guillemets."""
-    phrases, together = found["phrases"], found["documents_with_all"]
+# -- as text ---------------------------------------------------------------------------------------------------------
+def show(answer: Mapping[str, Any], *, bold: bool) -> str:
+    """The answer as text; phrases are bold on a terminal, else in guillemets."""
+    phrases, together = answer["phrases"], answer["documents_with_all"]
     width = max(len("phrase"), *(len(p["phrase"]) for p in phrases))
     lines = [f"{'phrase':<{width}}  {'occurrences':>12}  {'documents':>12}"]
     lines += [f"{p['phrase']:<{width}}  {p['occurrences']:>12,}  {p['documents']:>12,}" for p in phrases]
     if len(phrases) > 1:
-        some = "1 document holds" if together == 1 else f"{together:,} documents hold"
+        some = "1 document contains" if together == 1 else f"{together:,} documents contain"
         lines += ["", f"{some} {'both' if len(phrases) == 2 else f'all {len(phrases)}'}"]
     if len(phrases) == 2 and together:
         shares = (f'{together / p["documents"]:.1%} of those with "{p["phrase"]}"' for p in phrases)
         lines[-1] += f": {', '.join(shares)}"
-    for excerpt in found["excerpts"]:
+    for excerpt in answer["excerpts"]:
         lines += ["", printable(f"{excerpt['source']} {excerpt['id']}")]
         lines += [f"  {highlight(excerpt['text'], excerpt['spans'], bold=bold)}"]
-    origin = "from the index" if found["read"] == "index" else "by a scan of all words"
-    lines += ["", f"{found['corpus_documents']:,} documents, answered {origin} in {found['seconds']:.2f} s"]
+    origin = "from the index" if answer["read"] == "index" else "by a scan of all words"
+    lines += ["", f"{answer['corpus_documents']:,} documents, answered {origin} in {answer['seconds']:.2f} s"]
     return "\n".join(lines)
 
 
 def highlight(text: str, spans: Sequence[Sequence[int]], *, bold: bool) -> str:
     """One line of text with its spans marked; spans that overlap are marked as one. Control characters become spaces."""
     text = "".join(c if c.isprintable() else " " for c in text)
-    before, behind = BOLD if bold else PLAIN
+    before, after = BOLD if bold else PLAIN
     shown, at = "", 0
     for start, end in _united(spans):
-        shown += text[at:start] + before + text[start:end] + behind
+        shown += text[at:start] + before + text[start:end] + after
         at = end
     return shown + text[at:]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from schemas import StudyError
 
 TEMPLATE = """\
-# A study: name a corpus, a set of tasks and a set of models. `taskgram run {name}.toml` brings it up to date; what is
-# finished is never computed twice. Relative paths are looked up beside this file, or in `data`, or in $TASKGRAM_DATA.
+# A study: a corpus, tasks and models. `taskgram run {name}.toml` brings it up to date; finished parts are never computed
+# again. Relative paths start from this file's folder, from `data`, or from $TASKGRAM_DATA.
 
 name = "{name}"
 title = "What do my models recall, and what do they generalize?"
@@ -20,9 +20,9 @@ seed = 0
 [[corpus.sources]]
 name = "my-corpus"
 files = ["corpus/*.jsonl"]
-# text = "text"               # field that holds the text
-# id = "id"                   # field that holds the identifier; "" takes the row number
-# join = ["en", "de"]         # or: fields that are joined into one bilingual document
+# text = "text"               # field with the text
+# id = "id"                   # field with the identifier; "" uses the row number
+# join = ["en", "de"]         # or: fields to join into one bilingual document
 
 # -- the tasks ----------------------------------------------------------------------------------------------------------
 # reader = "jsonl" reads {{"id": "q-1", "input": "Who wrote Faust?", "output": "Goethe", "aliases": ["J. W. Goethe"]}}
@@ -31,16 +31,16 @@ name = "questions"
 family = "qa"                 # qa, translation, multiple_choice or math
 reader = "jsonl"              # or mmlu, triviaqa, wmt_xml, hf:NAME …: docs/tasks.md has all
 evaluate = ["questions.jsonl"]
-# mine = ["train.jsonl"]      # where task-grams are mined; without it the evaluated examples are, and the report says so
+# mine = ["train.jsonl"]      # examples to mine task-grams from; default: the evaluated ones, and the report says so
 orders = [1, 2, 3]            # n
-gamma_default = 0.5           # pairs of n-grams count as belonging together above this similarity
+gamma_default = 0.5           # pairs of n-grams are aligned above this similarity
 # gamma = {{ "2" = 0.6 }}       # or one per n
-# limit = 500                 # most evaluated examples
+# limit = 500                 # evaluate at most so many examples
 
 # -- the models ---------------------------------------------------------------------------------------------------------
 [[models]]
 name = "small"
-[models.pretrain]             # trained here, on the corpus, from nothing
+[models.pretrain]             # trained here from scratch, on the corpus
 hidden = 64
 layers = 3
 heads = 4
@@ -58,7 +58,7 @@ tokens = 1_000_000
 
 
 def write_study(name: str, folder: Path) -> Path:
-    """Write NAME.toml into a folder. Raises StudyError if the name cannot be one, or the file is there already."""
+    """Write NAME.toml into a folder. Raises StudyError if it is not a valid name, or the file exists."""
     name = name.removesuffix(".toml")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
         raise StudyError(f"{name!r} cannot name a study: use letters, digits, dots, dashes and underscores, 64 at most")
@@ -67,5 +67,5 @@ def write_study(name: str, folder: Path) -> Path:
         with path.open("x", encoding="utf-8") as out:
             out.write(TEMPLATE.format(name=name))
     except FileExistsError:
-        raise StudyError(f"{path} is there already; choose another name, or edit it") from None
+        raise StudyError(f"{path} exists already; choose another name, or edit it") from None
     return path

@@ -1,134 +1,195 @@
-"""Which prompt is made of the corpus' own words, which is not, and what a model makes of both (docs/method.md §12).
+"""Which prompt consists of the corpus's own words, which does not, and how models do with both (docs/method.md §12).
 
-The search asks a finished corpus; the prompts it finds are then put to the models by the study's own steps, in a study that
-differs in the task's prompt alone. So what the study has done under the task's own prompt is taken from there, and no model is
-trained twice. Knows nothing of Prefect; `flows/commands/prompts.py` puts it into a flow.
+All of it is steps of derived studies, which differ from the study in the task's prompt alone: what the study has finished under
+the task's own prompt is not done again, and no model is trained twice. Knows nothing of Prefect; `prompts.py` makes a flow of it.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from flows.commands.corpus_questions import open_corpus
-from flows.commands.prompt_question import ANSWERS, CORPUS, Choosing, Question
-from flows.commands.prompt_search import counter, search_prompts
-from flows.plan import PlannedStage, PlannedStep
-from schemas import CONTRACTS, METRICS, PROMPT_SCORES, Study
+from flows.plan import PlannedStage, PlannedStep, lay_out, upstream
+from flows.session import Session
+from flows.study import STEPS
+from schemas import CONTRACTS, Study, StudyError
 from schemas.settings.study_file import Model
 from schemas.tables.prompt_scores import DIRECTIONS
+from tasks.cluster.cluster import Cluster
 from tasks.examples.prompts import fill, prompt_template
 from tasks.examples.record import Found
-from tasks.ngrams.lookup import Index
-from tasks.prompts.candidate import Prompt
-from tasks.prompts.choose import PROMPT_SCORES_STEP, scores_job
-from tasks.prompts.optimise import Candidate, Search, best
-from tasks.step import keyed
+from tasks.metrics.measure import MEASURE, plan_measures, run_measure
+from tasks.models.generate import generate
+from tasks.models.ladder import asking, checkpoints, parts_with
+from tasks.models.load import repeatable
+from tasks.models.sampling import Sampling
+from tasks.models.score import open_checkpoint
+from tasks.ngrams.lookup import Corpus, Index
+from tasks.prompts.answer import describe
+from tasks.prompts.candidate import TaskPrompt
+from tasks.prompts.choose import EVALUATE, PromptSource, list_source, read_trace, scores_job, search_rounds, search_step
+from tasks.prompts.optimise import Candidate, PromptSearch, Rewriter, best
+from tasks.prompts.question import PromptQuestion
+from tasks.prompts.rewrite import ModelRewriter
+from tasks.step import Inputs, Job, Stage, Step, Work, keyed
 from tasks.storage.store import Part, Store
 
+Run = Callable[[Sequence[PlannedStep], Session], None]  # brings planned steps up to date
+SAMPLING = {"temperature": 0.8, "top_p": 0.95, "max_new_tokens": 96}  # of a model that rewrites
 
-def choose(choosing: Choosing) -> dict[str, Any]:
-    """Search, evaluate, and tell: the answer as a plain object."""
-    question = choosing.question
+
+def _plan_scores(study: Study, inputs: Inputs) -> list[Job]:
+    """Of the jobs of `measure` those that score a task, the very ones that the study has."""
+    return [job for job in plan_measures(study, inputs) if job.labels["measure"] == "score"]
+
+
+SCORES = Stage(MEASURE.stages[0].writes, _plan_scores, run_measure)
+SCORE_TASKS = replace(MEASURE, reads=("examples", "models", "token_scores", "generations"), stages=(SCORES,))
+
+
+def _up_to(names: set[str], steps: Sequence[Step]) -> tuple[Step, ...]:
+    """These steps and all that they depend on."""
+    for step in reversed(steps):
+        names = names | {s.name for s in upstream(step, steps)} if step.name in names else names
+    return tuple(step for step in steps if step.name in names)
+
+
+STEPS_FOR_PROMPTS = _up_to({"measure", "index"}, [SCORE_TASKS if step.name == "measure" else step for step in STEPS])
+
+
+@dataclass
+class PromptSession(Session):
+    """A run of a derived study, recorded under its own name. A failed step is repeated by repeating the question."""
+
+    repeat: str = "taskgram prompts"
+
+    def command(self, step: str) -> str:
+        """The command that repeats the question."""
+        return self.repeat
+
+    def of(self, study: Study) -> PromptSession:
+        """The same run on another study, with the same leases."""
+        session = replace(self, study=study)
+        session.leases = self.leases
+        return session
+
+
+def choose(question: PromptQuestion, session: PromptSession, run: Run) -> dict[str, Any]:
+    """Search and evaluate; returns the answer as a plain object."""
     question.check()
-    study, task = question.study, question.study.task(question.task)
-    original = Prompt(task.instruction, prompt_template(task))
-    home = study.model_copy(update={"name": f"{study.name}.prompts.{task.name}", "tasks": (task,), "models": ()})
-    corpus = choosing.bring(home, CORPUS)
-    words = open_corpus(choosing.store, corpus)
-    search = Search(original, study.counting.stop_words, per_round=question.per_round)
-    trace, tables = search_prompts(choosing, home, search, corpus, counter(words))
-    chosen: dict[str, Candidate | None] = {d: best(trace, d) for d in DIRECTIONS}
-    chosen["original"] = trace[0]
+    session.begin()
+    study, task, store = question.study, question.study.task(question.task), session.store
+    home = study.model_copy(
+        update={"name": f"{study.name}.prompts.{task.name}", "tasks": (task,), "models": (), "placebo": None}
+    )
+    original = TaskPrompt(task.instruction, prompt_template(task))
+    trace, tables, read = _search(question, home, original, session, run)
+    chosen: dict[str, Candidate | None] = {d: best(trace, d) for d in DIRECTIONS} | {"original": trace[0]}
     models = tuple(m for m in study.models if not question.models or m.name in question.models)
     scores: list[dict[str, Any]] = []
     own_prompts = 0
     if models:
-        done = {d: _evaluate(choosing, home, models, d, c, original) for d, c in chosen.items() if c}
-        metrics = {d: part for d, (part, _) in done.items()}
-        own_prompts = _own_prompts(choosing.store, done["original"][1], original)
-        step = PROMPT_SCORES_STEP
-        stage = PlannedStage(step.stages[0], (keyed(step, 0, scores_job(task.name, chosen, metrics)),))
-        choosing.run(PlannedStep(step, (stage,), {"metrics": tuple(metrics.values())}), choosing.session(home))
-        tables["prompt_scores"] = stage.parts("prompt_scores")
-        scores = choosing.store.read(tables["prompt_scores"], PROMPT_SCORES.schema).to_pylist()
-    files = {t: [choosing.store.part_path(p) for p in parts] for t, parts in tables.items()}
-    read = "index" if isinstance(words, Index) else "scan"
-    answer = describe(question, read, trace, chosen, scores)
-    return answer | {"examples_with_own_prompt": own_prompts, "files": files}
+        studies = {d: _asked_with(home, models, d, c.prompt, original) for d, c in chosen.items() if c}
+        plans = {d: _bring("measure", session.of(derived), run) for d, derived in studies.items()}
+        metrics = {d: plan["measure"].outputs["metrics"][0] for d, plan in plans.items()}
+        own_prompts = _own_prompts(store, plans["original"]["read"].outputs["examples"], original)
+        jobs = (keyed(EVALUATE, 0, scores_job(task.name, chosen, metrics)),)
+        evaluate = PlannedStep(EVALUATE, (PlannedStage(EVALUATE.stages[0], jobs),), {})
+        run([evaluate], session.of(home))
+        tables |= evaluate.outputs
+        scores = store.read(tables["prompt_scores"], CONTRACTS["prompt_scores"].schema).to_pylist()
+    files = {t: [store.part_path(p) for p in parts] for t, parts in tables.items()}
+    found = {"study": study.name, "task": task.name, "read": read, "examples_with_own_prompt": own_prompts, "files": files}
+    return found | describe(trace, chosen, scores, [model.name for model in models])
 
 
-# -- the evaluation --------------------------------------------------------------------------------------------------
-def _evaluate(
-    choosing: Choosing, home: Study, models: tuple[Model, ...], direction: str, candidate: Candidate, original: Prompt
-) -> tuple[Part, tuple[Part, ...]]:
-    """The task's scores under a prompt, a part of `metrics`, and the examples as they were asked.
+def _bring(step: str, session: Session, run: Run) -> dict[str, PlannedStep]:
+    """Bring a step of a study, and those it depends on, up to date; returns the study's plan."""
+    plan = {p.step.name: p for p in lay_out(STEPS_FOR_PROMPTS, session.study)}
+    run([plan[needed.name] for needed in _up_to({step}, STEPS_FOR_PROMPTS)], session)
+    return plan
 
-    The task's own prompt is asked as the study asks it, so that nothing is done twice.
+
+# -- the search --------------------------------------------------------------------------------------------------------
+def _search(
+    question: PromptQuestion, home: Study, original: TaskPrompt, session: PromptSession, run: Run
+) -> tuple[list[Candidate], dict[str, tuple[Part, ...]], str]:
+    """All rounds: what was proposed, the tables that hold it, and whether counts come from the index or from a scan.
+
+    Rounds run in this process, which holds the index and at most one model.
     """
-    task, scoring = home.tasks[0], home.scoring
-    name = f"{home.name}.original"
-    if candidate.prompt != original:
-        name = f"{home.name}.{direction}"
-        words = {"instruction": candidate.prompt.instruction, "prompt": candidate.prompt.template}
-        task = task.model_copy(update={**words, "record_prompts": False})
-        scoring = scoring.model_copy(update={"other_inputs": 0})  # no score reads them
-    study = home.model_copy(update={"name": name, "tasks": (task,), "models": models, "scoring": scoring})
-    plan = choosing.bring(study, ANSWERS)
-    (part,) = plan["measure"].outputs[METRICS.name]
-    return part, plan["read"].outputs["examples"]
+    words = _bring("words", session.of(home), run)
+    corpus, inputs = open_corpus(session.store, words), {t: words["words"].outputs[t] for t in ("words", "vocabulary")}
+    file = question.candidates
+    source = list_source(Path(file), original) if file else _model_source(question, home, session, run)
+    search = PromptSearch(original, home.counting.stop_words, per_round=source.per_round)
+    step = search_step(source.rewriter, lambda ngrams: _counts(corpus, ngrams))
+    here = replace(session.of(home), cluster=Cluster(0, "", session.cluster.scratch, address=""))
+    for jobs in search_rounds(step, question.task, search, source, inputs):
+        planned = PlannedStep(step, (PlannedStage(step.stages[0], jobs),), inputs)
+        run([planned], here)
+    rows = session.store.read(planned.outputs["prompt_candidates"], CONTRACTS["prompt_candidates"].schema).to_pylist()
+    return read_trace(rows), planned.outputs, "index" if isinstance(corpus, Index) else "scan"
 
 
-def _own_prompts(store: Store, parts: Sequence[Part], original: Prompt) -> int:
-    """Evaluated examples that bring a prompt of their own, so that the task's is not what they are asked with."""
+def _counts(corpus: Corpus, ngrams: Sequence[str]) -> Mapping[str, int]:
+    """Occurrences of many n-grams at once: from the index, or by one scan of the words."""
+    if isinstance(corpus, Index):
+        return dict(zip(ngrams, corpus.counts(ngrams).tolist(), strict=True))
+    return {n: c.occurrences for n, c in zip(ngrams, corpus.ask(list(ngrams)).counted, strict=True)}
+
+
+def _model_source(question: PromptQuestion, home: Study, session: PromptSession, run: Run) -> PromptSource:
+    """A model of the study, or of a folder, brought up to date."""
+    name = question.rewriter
+    model = next((m for m in question.study.models if m.name == name), None)
+    if model is None:
+        if not Path(name).expanduser().is_dir():
+            names = ", ".join(m.name for m in question.study.models) or "none"
+            raise StudyError(f"--rewriter {name}: neither a folder nor a model of the study; it has {names}")
+        model = Model(name="rewriter", path=str(Path(name).expanduser().resolve()))
+    study = home.model_copy(update={"name": f"{home.name}.rewriter", "tasks": (), "models": (model,)})
+    parts = _bring("models", session.of(study), run)["models"].outputs["models"]
+    settings = {"rewriter": "model", "seed": question.seed, **SAMPLING, **asking(study, model)}
+    labels = {"model": model.name, "checkpoint": str(checkpoints(model)[-1])}
+    inputs = {"models": parts_with(parts, model=model.name)}
+    return PromptSource(_model_rewriter, question.rounds, question.per_round, settings, labels, inputs)
+
+
+def _model_rewriter(work: Work) -> Rewriter:
+    """The model of a round's job. Requests that do not fit its context lose their beginning, which is counted."""
+    settings = work.settings
+    sampling = Sampling(settings["temperature"], settings["top_p"], settings["seed"])
+
+    def ask(texts: Sequence[str], names: Sequence[str]) -> list[str]:
+        requests, limits = [(text, " ") for text in texts], (settings["max_new_tokens"], ["\n"], settings["batch_tokens"])
+        with repeatable(settings.get("device", "cpu")):
+            answers, shortened = generate(open_checkpoint(work), requests, *limits, sampling, names)
+        work.add("truncated_requests", shortened)
+        return [answer.text for answer in answers]
+
+    return ModelRewriter(ask)
+
+
+# -- the evaluation ----------------------------------------------------------------------------------------------------
+def _asked_with(home: Study, models: tuple[Model, ...], direction: str, prompt: TaskPrompt, original: TaskPrompt) -> Study:
+    """The study that asks its models with a prompt. With the task's own it is asked as the study asks, to do nothing twice."""
+    if prompt == original:
+        return home.model_copy(update={"name": f"{home.name}.original", "models": models})
+    words = {"instruction": prompt.instruction, "prompt": prompt.template, "record_prompts": False}
+    scoring = home.scoring.model_copy(update={"other_inputs": 0})  # no score reads them
+    changes = {"tasks": (home.tasks[0].model_copy(update=words),), "models": models, "scoring": scoring}
+    return home.model_copy(update={"name": f"{home.name}.{direction}", **changes})
+
+
+def _own_prompts(store: Store, parts: Sequence[Part], original: TaskPrompt) -> int:
+    """Number of evaluated examples that bring their own prompt, so that the task's is not what they are asked with."""
     names = ("split", "prompt", "separator", "input", "options")
     rows = store.read(parts, CONTRACTS["examples"].schema, names).to_pylist()
-    asked = (
-        (r["prompt"] + r["separator"], Found(0, "", r["input"], "", options=tuple(r["options"])))
-        for r in rows
-        if r["split"] == "evaluate"
-    )
-    return sum(not text.endswith(fill(original.template, found)) for text, found in asked)
-
-
-# -- the answer ------------------------------------------------------------------------------------------------------
-def describe(
-    question: Question,
-    read: str,
-    trace: Sequence[Candidate],
-    chosen: Mapping[str, Candidate | None],
-    scores: Sequence[Mapping[str, Any]],
-) -> dict[str, Any]:
-    """The answer as a plain object."""
-    order = {model.name: place for place, model in enumerate(question.study.models)}  # a ladder from its foot
-    looked = {d: [c for c in trace if c.direction == d and c.round] for d in DIRECTIONS}
-    return {
-        "study": question.study.name,
-        "task": question.task,
-        "read": read,
-        "proposed": {d: len(found) for d, found in looked.items()},
-        "rejected": {
-            d: dict(sorted(Counter(c.rejected for c in found if c.rejected).items())) for d, found in looked.items()
-        },
-        "prompts": {d: _describe(chosen[d]) for d in ("original", *DIRECTIONS)},
-        "scores": [
-            {k: v for k, v in row.items() if k not in ("task", "instruction", "template", "mean_count")}
-            for row in sorted(scores, key=lambda row: order[row["model"]])
-        ],
-    }
-
-
-def _describe(candidate: Candidate | None) -> dict[str, Any] | None:
-    if candidate is None:
-        return None
-    found = candidate.score
-    return {
-        "instruction": candidate.prompt.instruction,
-        "template": candidate.prompt.template,
-        "round": candidate.round,
-        "mean_count": found.mean if found else None,
-        "missing": found.missing if found else 0,
-        "not_counted": candidate.rejected,
-        "ngrams": dict(zip(found.ngrams.counted, found.counts, strict=True)) if found else {},
-    }
+    rows = [r for r in rows if r["split"] == "evaluate"]
+    records = [Found(0, "", r["input"], "", options=tuple(r["options"])) for r in rows]
+    endings = [fill(original.template, record) for record in records]
+    return sum(not (r["prompt"] + r["separator"]).endswith(text) for r, text in zip(rows, endings, strict=True))

@@ -1,4 +1,4 @@
-"""What is there: the state of every step, the results, damage, and what no study needs any more."""
+"""The state of every step, the results table, damaged parts, and files that no study needs any more."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tasks.storage.validation import validate
 def describe(study: str, root: str) -> list[dict[str, Any]]:
     """One entry per step: state, rows, bytes, seconds, fingerprint, validation, path, and which parts were read again.
 
-    done: all there. stale: recorded, but the study or its inputs have changed since. failed: its last run failed.
+    done: finished. stale: recorded, but the study or its inputs have changed since. failed: its last run failed.
     missing: never run, or parts are gone.
     """
     settings = load_study(study_path(study))
@@ -29,15 +29,15 @@ def describe(study: str, root: str) -> list[dict[str, Any]]:
     return [_describe_step(p, store, recorded.get(p.step.name, {})) for p in lay_out(STEPS, settings)]
 
 
-def _describe_step(planned: PlannedStep, store: Store, known: dict[str, Any]) -> dict[str, Any]:
-    current = known.get("fingerprint") == planned.fingerprint
-    if known.get("void"):
+def _describe_step(planned: PlannedStep, store: Store, record: dict[str, Any]) -> dict[str, Any]:
+    current = record.get("fingerprint") == planned.fingerprint
+    if record.get("void"):
         state = "stale"
     elif is_finished(store, planned):
         state = "done"
-    elif known.get("state") == "failed" and current:
+    elif record.get("state") == "failed" and current:
         state = "failed"
-    elif known and not current:
+    elif record and not current:
         state = "stale"
     else:
         state = "missing"
@@ -59,14 +59,14 @@ def _describe_step(planned: PlannedStep, store: Store, known: dict[str, Any]) ->
             t: {"fingerprint": fingerprint(parts), "manifest": store.manifest_path(t, fingerprint(parts))}
             for t, parts in planned.outputs.items()
         },
-        **({"error": known["error"]} if state == "failed" and "error" in known else {}),
+        **({"error": record["error"]} if state == "failed" and "error" in record else {}),
     }
 
 
-def table(found: list[dict[str, Any]]) -> str:
+def table(steps: list[dict[str, Any]]) -> str:
     """The states as aligned text."""
     lines = [f"{'step':<11} {'state':<8} {'parts':>6} {'rows':>12} {'bytes':>10} {'seconds':>9}  fingerprint   checks"]
-    for s in found:
+    for s in steps:
         lines.append(
             f"{s['step']:<11} {s['state']:<8} {s['parts']:>6} {s['rows']:>12,} {size(s['bytes']):>10} "
             f"{s['seconds']:>9.1f}  {s['fingerprint'][:12]}  {s['validation']['checks'] or '-'}"
@@ -85,14 +85,14 @@ def results(study: str, root: str) -> tuple[str, str]:
     unfinished = [name for name in ("measure", "report") if not is_finished(store, plan[name])]
     page = report_page(store, settings.name)
     if unfinished or not store.fs.exists(page):
-        raise StudyError(f"the report of {settings.name} is not there or not up to date. Run: taskgram run {study}")
+        raise StudyError(f"{settings.name} has no report that is up to date. Run: taskgram run {study}")
     outputs = {t: parts for p in plan.values() for t, parts in p.outputs.items()}
     tables = [store.read(outputs[t], CONTRACTS[t].schema) for t in ("metrics", "metric_family", "models")]
     return results_table(*tables), page
 
 
 def validate_all(study: str, root: str) -> list[str]:
-    """Hash every part and check every contract again; damaged parts are set aside, so that the next run makes them."""
+    """Hash every part and check every contract again; damaged parts are set aside, so that the next run computes them."""
     settings, store = load_study(study_path(study)), Store(root)
     problems: list[str] = []
     tables: dict[str, tuple[Part, ...]] = {}
@@ -120,10 +120,10 @@ def validate_all(study: str, root: str) -> list[str]:
 
 
 def clean(study: str, root: str, *, dry_run: bool = False) -> dict[str, int]:
-    """Remove parts, their files and manifests that no study under this root records; returns files and their bytes.
+    """Delete parts, their files and manifests that no study under this root records; returns files and their bytes.
 
-    What this study would make stays, too: a run that was killed has not recorded what it had finished. Raises StudyError while
-    another run works under this root, whose parts nothing records yet; one that starts meanwhile waits for the end of this.
+    What this study would write is kept, too: a killed run has not recorded the parts it had finished. Raises StudyError while
+    another run works under this root, because its parts are not recorded yet; a run that starts meanwhile waits.
     """
     settings, store = load_study(study_path(study)), Store(root)
     if dry_run:
@@ -131,10 +131,10 @@ def clean(study: str, root: str, *, dry_run: bool = False) -> dict[str, int]:
     leases = Leases(store)
     try:
         if not leases.take(CLEANING):
-            raise StudyError(f"{root}: it is being cleaned already")
+            raise StudyError(f"{root}: another `taskgram clean` is at work there")
         if leases.others():
             raise StudyError(
-                f"{root}: a run is at work there, and what it has finished is not recorded yet; clean when it has ended"
+                f"{root}: a run is at work there, and its finished parts are not recorded yet; clean when it has ended"
             )
         return _remove(settings, store, dry_run=False)
     finally:

@@ -1,6 +1,7 @@
-"""A Prefect server on this machine, and the processes beside it: started in order, stopped in the other order.
+"""A Prefect server on this machine and the processes that go with it, started in order and stopped in reverse.
 
-Everything listens on the loopback interface. What runs is written under the root, so that another command can stop it.
+Everything listens on the loopback interface. The running processes are recorded under the root, so that another command can stop
+them.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def server_command(port: int) -> list[str]:
 
 
 def server_environment(port: int) -> dict[str, str]:
-    """What a server needs to know beside its command; a UI on a port other than 4200 must be told where its API is."""
+    """The environment of a server; its UI needs the address of the API if the port is not 4200."""
     return {**os.environ, "PREFECT_SERVER_UI_API_URL": api(port), "PREFECT_SERVER_LOGGING_LEVEL": "WARNING"}
 
 
@@ -50,27 +51,27 @@ def api(port: int) -> str:
 
 
 def wait_until_up(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    """Wait for a server that was just started. Raises StudyError with the end of its log if it ends or never answers."""
+    """Wait for a server that was just started. Raises StudyError with the end of its log if it exits or never answers."""
     began = time.monotonic()
     while not is_up(url):
         if process.poll() is not None or time.monotonic() - began > SECONDS_TO_START:
             end = "\n  ".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-5:]) if log.exists() else ""
             raise StudyError(
                 f"the Prefect server at {url} does not answer; its log is {log}\n  {end}\n"
-                "  if the port is taken, name another with --port"
+                "  if the port is in use, choose another with --port"
             )
         time.sleep(0.3)
 
 
 class Processes:
-    """What was started for a root, by name, in the order it was started; kept in `processes.json` in Prefect's home."""
+    """The processes of a root, by name, in the order they were started; recorded in `processes.json` in Prefect's home."""
 
     def __init__(self, root: str) -> None:
         self.folder = prefect_home(root)
         self.file = self.folder / "processes.json"
 
     def running(self) -> dict[str, int]:
-        """Names and numbers of those that still run."""
+        """Names and process ids of those that still run."""
         try:
             known = json.loads(self.file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -95,7 +96,7 @@ class Processes:
         return process, log
 
     def stop(self) -> list[str]:
-        """Stop all, the last started first; returns their names."""
+        """Stop all in reverse order; returns their names."""
         stopped = []
         for name, pid in reversed(self.running().items()):
             end(pid)
@@ -105,7 +106,7 @@ class Processes:
 
 
 def end(pid: int) -> None:
-    """Ask a process to stop, and its children with it; after a while, make it."""
+    """Terminate a process; if it still runs after a while, kill it with its children."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError):
             os.kill(pid, number) if number == signal.SIGTERM else os.killpg(pid, number)

@@ -1,4 +1,4 @@
-"""`taskgram serve`: a study on a schedule, and each of its steps at hand, on one machine with no other set-up."""
+"""`taskgram serve`: run a study on a schedule, with a deployment for each step, on one machine without other set-up."""
 
 from __future__ import annotations
 
@@ -15,37 +15,38 @@ from schemas import StudyError, load_study
 
 
 def serve_study(study: str, root: str, cron: str, timezone: str, port: int) -> None:
-    """Serve until Ctrl-C or SIGTERM. Raises StudyError for a schedule that says nothing, or a port that is taken."""
+    """Serve until Ctrl-C or SIGTERM. Raises StudyError for a wrong schedule, or a port that is in use."""
     settings, path = load_study(study_path(study)), study_path(study)
     url, server, own = os.environ.get("PREFECT_API_URL", ""), None, "PREFECT_API_URL" not in os.environ
     if own:
-        # Before Prefect is imported, which reads its settings once: without an address it would start a second server on the
-        # same database, and what the one has reserved, the other would not know of.
+        # Set before Prefect is imported, because it reads its settings once: without an address it would start a second server on
+        # the same database, and neither would see what the other has reserved.
         url = os.environ["PREFECT_API_URL"] = api(port)
     _check_schedule(cron, timezone)
     reports_url(root)
     if own:
         if is_up(url):
             raise StudyError(
-                f"a Prefect server already answers at {url}: set PREFECT_API_URL={url} to use it, or name another --port"
+                f"a Prefect server already runs at {url}: set PREFECT_API_URL={url} to use it, or choose another --port"
             )
         server, log = Processes(root).start("server", server_command(port), server_environment(port))
     try:
         if server is not None:
             wait_until_up(url, server, log)
         with reports_served(root, port + 1) as reports:
-            told = f"{settings.name} is served: {cron} ({timezone}). Watch it at {_without_password(url)}; stop with Ctrl-C."
-            told += f"\nIts report, once there is one: {reports}/{settings.name}/index.html" if reports else ""
-            _serve(
-                settings.name, str(path.resolve()) if Path(study).suffix == ".toml" else study, root, cron, timezone, told
+            message = (
+                f"{settings.name} is served: {cron} ({timezone}). Watch it at {_without_password(url)}; stop with Ctrl-C."
             )
+            message += f"\nThe report will be at {reports}/{settings.name}/index.html" if reports else ""
+            file = str(path.resolve()) if Path(study).suffix == ".toml" else study
+            _serve(settings.name, file, root, cron, timezone, message)
     finally:
         if server is not None:
             end(server.pid)
 
 
 def _without_password(url: str) -> str:
-    """The address for a browser: an API's may carry a password."""
+    """The address for a browser. The API's may contain a password."""
     address = urlsplit(url.removesuffix("/api"))
     return address._replace(netloc=address.netloc.rpartition("@")[2]).geturl()
 
@@ -64,7 +65,7 @@ def _check_schedule(cron: str, timezone: str) -> None:
         ) from None
 
 
-def _serve(name: str, study: str, root: str, cron: str, timezone: str, told: str) -> None:
+def _serve(name: str, study: str, root: str, cron: str, timezone: str, message: str) -> None:
     from prefect import serve
     from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
     from prefect.deployments.runner import RunnerDeployment
@@ -73,7 +74,7 @@ def _serve(name: str, study: str, root: str, cron: str, timezone: str, told: str
     from flows import run
     from flows.study import STEPS
 
-    # A run that is still going when the next is due goes on; the next night looks again.
+    # A run that is still at work when the next is due continues, and the next one is dropped.
     alone = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
     parameters = {"study": study, "root": root}
     nightly = run.study.to_deployment(
@@ -82,7 +83,7 @@ def _serve(name: str, study: str, root: str, cron: str, timezone: str, told: str
         parameters=parameters,
         concurrency_limit=alone,
         tags=["taskgram", name],
-        description=f"The study {name}: what is missing is computed, what is finished is skipped.",
+        description=f"The study {name}: finished parts are skipped, missing parts are computed.",
     )
     steps = [
         run.study.to_deployment(
@@ -94,7 +95,7 @@ def _serve(name: str, study: str, root: str, cron: str, timezone: str, told: str
         )
         for step in STEPS
     ]
-    print(told, flush=True)
+    print(message, flush=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    warnings.filterwarnings("ignore", message="coroutine 'Runner.astop'")  # Prefect's own, when it is asked to stop
+    warnings.filterwarnings("ignore", message="coroutine 'Runner.astop'")  # Prefect's own, when it is stopped
     serve(*(d for d in (nightly, *steps) if isinstance(d, RunnerDeployment)), print_starting_message=False)

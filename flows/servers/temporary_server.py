@@ -1,8 +1,8 @@
-"""A Prefect server for the time of one run, where no other is named: it starts while the run is still importing, and ends with it.
+"""A Prefect server for one run, if PREFECT_API_URL names none: it starts while the run still imports, and ends with it.
 
-Prefect would start one itself, but only once everything is imported, and it imports the whole server into the run to do so:
-together longer than a night takes that has nothing to do. It also makes its database by all the changes of its history, which
-takes longer still; so an empty database is kept in the user's cache, and a new root begins with a copy of it.
+Prefect would start one itself, but only after all imports, and it imports the whole server into the run: together this takes longer
+than a run with nothing to do. It would also create its database by all migrations of its history, which takes longer still; so an
+empty database is kept in the user's cache, and a new root starts with a copy of it.
 """
 
 from __future__ import annotations
@@ -25,18 +25,21 @@ from flows.servers.processes import HOST, api, is_up
 from schemas import StudyError
 from tasks.storage.disk import cache_folder
 
-SECONDS_TO_START = 120.0  # its database is made at the first start
+SECONDS_TO_START = 120.0  # the first start creates the database
 SECONDS_TO_END = 15.0
 STARTS = 4
-ELSEWHERE = ("PREFECT_API_DATABASE_CONNECTION_URL", "PREFECT_SERVER_DATABASE_CONNECTION_URL")  # a database that is not ours
+ELSEWHERE = (
+    "PREFECT_API_DATABASE_CONNECTION_URL",
+    "PREFECT_SERVER_DATABASE_CONNECTION_URL",
+)  # a database that the user has chosen
 ENVIRONMENT = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
 
 
 class TemporaryServer:
-    """Starts a server, unless PREFECT_API_URL names one; that variable then says where it is. Call before importing Prefect.
+    """Starts a server and sets PREFECT_API_URL, unless that names one already. Create it before importing Prefect.
 
-    A server that is killed is started again behind the same socket, which stays open here: who connects meanwhile waits a few
-    seconds, and Prefect's clients ask again what was under way.
+    A killed server is restarted on the same socket, which stays open in this process: clients that connect meanwhile wait a few
+    seconds, and Prefect's clients repeat requests that were in progress.
     """
 
     def __init__(self) -> None:
@@ -47,15 +50,17 @@ class TemporaryServer:
         home = os.environ.get("PREFECT_HOME", "")
         if os.path.isdir(home) and not os.access(home, os.W_OK):
             raise StudyError(
-                f"{home}: cannot be written to, and Prefect's own files lie there; name another root, or a Prefect "
+                f"{home}: cannot be written to, but Prefect keeps its files there; give another root, or name a Prefect "
                 "server in PREFECT_API_URL"
             )
         self._to_keep = _begin_with_a_copy()
-        self._listening = socket.create_server((HOST, 0), backlog=1024)  # handed over open: nobody else takes the port
+        self._listening = socket.create_server(
+            (HOST, 0), backlog=1024
+        )  # passed on open, so that no other process can take the port
         self.process = self._start()
         os.environ["PREFECT_API_URL"] = self.url = api(self._listening.getsockname()[1])
         threading.Thread(target=self._start_again, name="temporary server", daemon=True).start()
-        atexit.register(self.close)  # before Prefect registers its own, so that what it still sends arrives
+        atexit.register(self.close)  # before Prefect registers its own, so that what Prefect still sends arrives
 
     def _start(self) -> subprocess.Popen[bytes]:
         package, number = str(Path(__file__).resolve().parents[2]), self._listening.fileno()
@@ -71,12 +76,12 @@ class TemporaryServer:
         )
 
     def _start_again(self) -> None:
-        """Whenever it has ended and should not have; one that cannot live is given up, and its port closed."""
+        """Restart a server that ended too early. After a few restarts give up and close the port."""
         try:
             for left in reversed(range(STARTS)):
                 assert self.process is not None
                 self.process.wait()
-                with self._changing:  # else `close` would end the old one, and the new one would stay
+                with self._changing:  # else `close` would end the old server, and the new one would stay
                     if self._ending.is_set():
                         return
                     if left:
@@ -85,7 +90,7 @@ class TemporaryServer:
             self._listening.close()
 
     def wait(self) -> None:
-        """Until it answers. Raises StudyError if it does not."""
+        """Wait until the server answers. Raises StudyError if it does not."""
         began = time.monotonic()
         while self.process is not None and not is_up(self.url):
             if self._listening.fileno() < 0 or time.monotonic() - began > SECONDS_TO_START:
@@ -99,7 +104,7 @@ class TemporaryServer:
             _keep(self._to_keep)
 
     def close(self) -> None:
-        """End it, when it has written down what it was told."""
+        """End the server, after it has written what it has received."""
         with self._changing:
             self._ending.set()
         if self.process is None or self.process.stdin is None:
@@ -115,7 +120,7 @@ class TemporaryServer:
 
 
 def _begin_with_a_copy() -> Path | None:
-    """Give a root without a database an empty one; its path where there is none to copy and it should be kept for the next root."""
+    """Copy the empty database to a root without one; where there is none to copy, return the path of the one to keep."""
     home = os.environ.get("PREFECT_HOME")
     if home is None or any(name in os.environ for name in ELSEWHERE):
         return None
@@ -126,13 +131,13 @@ def _begin_with_a_copy() -> Path | None:
     try:
         shutil.copyfile(_kept(), temporary)
         with closing(sqlite3.connect(temporary)) as copied:
-            [[said], *_] = copied.execute("PRAGMA quick_check")
-        if said != "ok":  # else no new root would ever start
+            [[check], *_] = copied.execute("PRAGMA quick_check")
+        if check != "ok":  # a broken copy would stop every new root
             return database
-        os.link(temporary, database)  # never in the place of one that another run's server has begun to write
+        os.link(temporary, database)  # never replaces a database that another run's server has begun to write
     except FileExistsError:
         return None
-    except (OSError, sqlite3.Error):  # there is none yet, or it is broken or unreadable, or the file system has no links
+    except (OSError, sqlite3.Error):  # no copy yet, or it is broken or unreadable, or the file system has no links
         return database
     finally:
         with suppress(OSError):
@@ -141,14 +146,14 @@ def _begin_with_a_copy() -> Path | None:
 
 
 def _keep(database: Path) -> None:
-    """Keep a database in which no run has been written yet. That this cannot be done, or comes too late, is no harm."""
+    """Keep a copy of a database that holds no run yet. Does nothing if that fails, or if a run has begun meanwhile."""
     temporary = _kept().with_name(f".{uuid.uuid4().hex}.tmp")
     try:
         temporary.parent.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(temporary)) as target:
             source.backup(target)
             [runs] = target.execute("SELECT count(*) FROM flow_run").fetchone()
-        if not runs:  # else another run on this root has begun: what it says of its study is for no other root
+        if not runs:  # a run on this root has begun, whose data must not get into other roots
             temporary.replace(_kept())
     except (OSError, sqlite3.Error):
         pass
@@ -158,12 +163,12 @@ def _keep(database: Path) -> None:
 
 
 def _kept() -> Path:
-    """The empty database of this Prefect; another version has another one."""
+    """The empty database of this version of Prefect."""
     return cache_folder() / f"prefect-{version('prefect')}.db"
 
 
 def _serve(descriptor: int) -> None:
-    """The server's own process: it lives as long as its input is open, so that it ends also with a run that was killed."""
+    """The server's process. It ends when its standard input closes, so that it also ends with a killed run."""
     import uvicorn
 
     listening = socket.socket(fileno=descriptor)
@@ -178,7 +183,7 @@ def _serve(descriptor: int) -> None:
 
     threading.Thread(target=end_with_the_run, daemon=True).start()
     server.run(sockets=[listening])
-    # All is written and closed by now; taking the interpreter apart takes two more seconds, for which a run would wait.
+    # Everything is written and closed; a normal shutdown of the interpreter would take two more seconds, and the run would wait.
     os._exit(0)
 
 

@@ -1,4 +1,4 @@
-"""`make ui`: on this machine, a Prefect server, the deployments of `deployments/prefect.yaml`, a worker for them, the reports."""
+"""`make ui`: on this machine a Prefect server, the deployments of `deployments/prefect.yaml`, their worker, and the reports."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def start(root: str, port: int) -> tuple[str, str]:
-    """Start what does not run yet; returns the addresses of UI and reports. Raises StudyError if something does not start."""
+    """Start what is not running; returns the addresses of UI and reports. Raises StudyError if something does not start."""
     from flows.environment import prepare
 
     prepare(root)
@@ -33,7 +33,7 @@ def start(root: str, port: int) -> tuple[str, str]:
     processes, url = Processes(root), api(port)
     if "server" not in processes.running():
         if is_up(url):
-            raise StudyError(f"another Prefect server answers at {url}; stop it, or: make ui PORT=4300")
+            raise StudyError(f"another Prefect server runs at {url}; stop it, or choose another port: make ui PORT=4300")
         wait_until_up(url, *processes.start("server", server_command(port), server_environment(port)))
     environment = {**os.environ, "PREFECT_API_URL": url, "TASKGRAM_ROOT": root}
     if not reports and "://" not in root:
@@ -48,15 +48,15 @@ def start(root: str, port: int) -> tuple[str, str]:
 
 
 def _reports(processes: Processes, root: str, port: int) -> str:
-    """Start what serves the reports, unless it runs; its address, which is the first line of its log."""
+    """Start the server of the reports, unless it runs; its address is the first line of its log."""
     if "reports" not in processes.running():
         processes.start("reports", [sys.executable, "-m", "flows.servers.report_server", root, str(port)], {**os.environ})
     log, began = processes.folder / "reports.log", time.monotonic()
-    while not (said := log.read_text(encoding="utf-8", errors="replace")).startswith("http://") or "\n" not in said:
+    while not (text := log.read_text(encoding="utf-8", errors="replace")).startswith("http://") or "\n" not in text:
         if "reports" not in processes.running() or time.monotonic() - began > SECONDS_TO_START:
-            raise StudyError(f"the reports are not served; the log is {log}\n  {said[-500:]}")
+            raise StudyError(f"the server of the reports does not start; its log is {log}\n  {text[-500:]}")
         time.sleep(0.1)
-    return said.splitlines()[0]
+    return text.splitlines()[0]
 
 
 def _prefect(environment: dict[str, str], *words: str) -> None:
@@ -69,12 +69,10 @@ def _prefect(environment: dict[str, str], *words: str) -> None:
 
 def main(words: list[str]) -> int:
     """start [PORT] or stop."""
-    from flows.environment import check_root
-    from flows.session import default_root
+    from flows.environment import absolute_root
 
     try:
-        root = check_root(default_root())
-        root = root if "://" in root else str(Path(root).resolve())
+        root = absolute_root(None)
         if words[:1] == ["stop"]:
             stopped = Processes(root).stop()
             print(f"stopped: {', '.join(stopped)}" if stopped else "nothing was running")

@@ -1,73 +1,103 @@
-"""The two steps of prompt choice: a round of the search, and how the chosen prompts do on the task (docs/method.md §12).
+"""The two steps of prompt choice: a round of the search, and how models do with the chosen prompts (docs/method.md §12).
 
-New prompts are new questions to the corpus, so neither step is part of a study: `flows/commands/prompts.py` makes their jobs, one
-after the other, and brings what counts and what rewrites. A round is a part, and the next one reads it: a search that was
-interrupted goes on behind its last round, and one with more rounds begins behind the ones that are there.
+New prompts are new questions to the corpus, so neither step is part of a study; `flows/commands/prompt_choice.py` plans them. A
+round is a part, and the next round reads it: an interrupted search resumes after its last round, and a search with more rounds
+starts after those that exist.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from schemas.tables.prompt_scores import DIRECTIONS, PROMPT_CANDIDATES, PROMPT_SCORES
-from tasks.prompts.candidate import Ngrams, Prompt, Score
-from tasks.prompts.optimise import Candidate, Count, Rewriter, Search, first_round, next_round
-from tasks.step import Job, Stage, Step, Work
-from tasks.storage.store import Part
+from tasks.prompts.candidate import PromptNgrams, PromptScore, TaskPrompt
+from tasks.prompts.optimise import Candidate, Count, PromptSearch, Rewriter, first_round, next_round
+from tasks.prompts.rewrite import ListRewriter, read_candidates
+from tasks.step import Inputs, Job, PlannedJob, Stage, Step, Work, keyed
+from tasks.storage.store import Part, digest
 
-LANGUAGE = "en"  # of the stop words; prompts are English, whatever is asked in them
+LANGUAGE = "en"  # of the stop words; prompts are in English, whatever they ask about
 NOTHING_SCORED = "no prompt of this direction could be scored"
+COPIED = (
+    "model",
+    "checkpoint",
+    "statistic",
+    "estimate",
+    "low",
+    "high",
+    "standard_error",
+    "examples",
+    "note",
+)  # of `metrics`
+
+
+@dataclass(frozen=True)
+class PromptSource:
+    """What proposes prompts: how a round's job makes it, for how many rounds, and everything that decides what it proposes."""
+
+    rewriter: Callable[[Work], Rewriter]
+    rounds: int
+    per_round: int
+    settings: Mapping[str, Any]
+    labels: Mapping[str, str] = field(default_factory=dict)
+    inputs: Inputs = field(default_factory=dict)
+
+
+def list_source(path: Path, original: TaskPrompt) -> PromptSource:
+    """A file of prompts, all of them in one round. Raises StudyError for a file without prompts."""
+    prompts = read_candidates(path, original)
+    settings = {"rewriter": "list", "candidates": digest([[p.instruction, p.template] for p in prompts])}
+    return PromptSource(lambda work: ListRewriter(prompts), 1, len(prompts), settings)
 
 
 def search_step(rewriter: Callable[[Work], Rewriter], count: Count) -> Step:
-    """The search, with what rewrites and what counts. Its jobs come from `round_job`."""
+    """The search, with what rewrites and what counts. `search_rounds` plans its jobs."""
     stage = Stage((PROMPT_CANDIDATES,), lambda study, inputs: [], lambda work: _run_round(work, rewriter, count))
     return Step("prompts", 1, "a round of the search for a prompt, by corpus counts", ("words", "vocabulary"), (stage,))
 
 
-def round_job(
-    number: int,
-    task: str,
-    search: Search,
-    asked: Mapping[str, Any],
-    labels: Mapping[str, str],
-    inputs: Mapping[str, tuple[Part, ...]],
-    earlier: Sequence[Part],
-) -> Job:
-    """One round. `asked`, `labels`, `inputs` decide what the rewriter says; round 0 asks none, and all searches share it.
+def search_rounds(
+    step: Step, task: str, search: PromptSearch, source: PromptSource, corpus: Inputs
+) -> Iterator[tuple[PlannedJob, ...]]:
+    """The jobs of the first round, then those of the first two, and so on; each job reads the parts of all before it.
 
-    How the words are counted (`inputs`: their parts) is no part of the job, for an index and a scan give equal counts.
+    All searches share round 0, which asks no rewriter. How the words of `corpus` are counted is not part of a job, because an
+    index and a scan give equal counts.
     """
-    corpus = {name: inputs[name] for name in ("words", "vocabulary")}
-    settings = {
-        "original": [search.original.instruction, search.original.template],
-        "stop_words": search.stop_words,
-        "round": number,
-    }
-    if number == 0:
-        return Job({"task": task, "round": "0"}, settings, corpus)
-    more = {"per_round": search.per_round, **asked}
-    return Job(
-        {"task": task, "round": str(number), **labels}, settings | more, {**inputs, "prompt_candidates": tuple(earlier)}
-    )
+    jobs: list[PlannedJob] = []
+    original = [search.original.instruction, search.original.template]
+    for number in range(source.rounds + 1):
+        labels: Mapping[str, str] = {"task": task, "round": str(number)}
+        settings: dict[str, Any] = {"original": original, "stop_words": search.stop_words, "round": number}
+        inputs = dict(corpus)
+        if number:
+            earlier = tuple(part for job in jobs for part in job.parts(step.stages[0]))
+            labels = {**labels, **source.labels}
+            settings |= {"per_round": search.per_round, **source.settings}
+            inputs |= {**source.inputs, PROMPT_CANDIDATES.name: earlier}
+        jobs.append(keyed(step, 0, Job(labels, settings, inputs)))
+        yield tuple(jobs)
 
 
 def _run_round(work: Work, rewriter: Callable[[Work], Rewriter], count: Count) -> None:
     settings = work.settings
-    search = Search(Prompt(*settings["original"]), settings["stop_words"], LANGUAGE, settings.get("per_round", 0))
+    original, per_round = TaskPrompt(*settings["original"]), settings.get("per_round", 0)
+    search = PromptSearch(original, settings["stop_words"], LANGUAGE, per_round)
     if settings["round"] == 0:
-        found = first_round(search, count)
+        candidates = first_round(search, count)
     else:
         trace = read_trace(work.read("prompt_candidates").to_pylist())
-        found = next_round(trace, settings["round"], search, rewriter(work), count)
-    work.add("proposed", len(found))
-    rows = [_row(work.labels["task"], c) for c in found]
+        candidates = next_round(trace, settings["round"], search, rewriter(work), count)
+    work.add("proposed", len(candidates))
+    rows = [_row(work.labels["task"], c) for c in candidates]
     work.write("prompt_candidates", {name: [r[name] for r in rows] for name in PROMPT_CANDIDATES.schema.names})
 
 
 def _row(task: str, c: Candidate) -> dict[str, Any]:
-    ngrams = c.score.ngrams if c.score else Ngrams((), 0)
+    ngrams = c.score.ngrams if c.score else PromptNgrams((), 0)
     return {
         "task": task,
         "direction": c.direction,
@@ -89,34 +119,26 @@ def _row(task: str, c: Candidate) -> dict[str, Any]:
 
 def read_trace(rows: Sequence[Mapping[str, Any]]) -> list[Candidate]:
     """Candidates from the rows of `prompt_candidates`, in the order of their rounds."""
-    return [
-        Candidate(
-            r["direction"],
-            r["round"],
-            r["candidate"],
-            (r["parent_round"], r["parent_candidate"]),
-            Prompt(r["instruction"], r["template"]),
-            None if r["rejected"] else Score(Ngrams(tuple(r["ngrams"]), r["stop_word_ngrams"]), tuple(r["counts"])),
-            r["rejected"],
-            r["best"],
-        )
-        for r in sorted(rows, key=lambda r: (r["round"], r["direction"], r["candidate"]))
-    ]
+    trace = []
+    for r in sorted(rows, key=lambda r: (r["round"], r["direction"], r["candidate"])):
+        ngrams = PromptNgrams(tuple(r["ngrams"]), r["stop_word_ngrams"])
+        score = None if r["rejected"] else PromptScore(ngrams, tuple(r["counts"]))
+        parent, prompt = (r["parent_round"], r["parent_candidate"]), TaskPrompt(r["instruction"], r["template"])
+        trace.append(Candidate(r["direction"], r["round"], r["candidate"], parent, prompt, score, r["rejected"], r["best"]))
+    return trace
 
 
 def scores_job(task: str, chosen: Mapping[str, Candidate | None], metrics: Mapping[str, Part]) -> Job:
-    """How the original and the chosen prompts do; a direction without a prompt has no part in `metrics`."""
-    prompts = {
-        direction: {
-            "instruction": c.prompt.instruction,
-            "template": c.prompt.template,
-            "mean_count": c.score.mean if c.score else None,
-            "metrics": metrics[direction].key,
-        }
-        if c
-        else None
-        for direction, c in chosen.items()
-    }
+    """How models do with the original and the chosen prompts; a direction without a prompt has no part in `metrics`."""
+    prompts: dict[str, dict[str, Any] | None] = dict.fromkeys(chosen)
+    for direction, c in chosen.items():
+        if c:
+            words = {"instruction": c.prompt.instruction, "template": c.prompt.template}
+            prompts[direction] = {
+                **words,
+                "mean_count": c.score.mean if c.score else None,
+                "metrics": metrics[direction].key,
+            }
     parts = {part.key: part for part in metrics.values()}  # an extreme may be the task's own prompt
     return Job({"task": task}, {"prompts": prompts}, {"metrics": tuple(parts.values())})
 
@@ -124,12 +146,10 @@ def scores_job(task: str, chosen: Mapping[str, Candidate | None], metrics: Mappi
 def _run_scores(work: Work) -> None:
     parts = {part.key: part for part in work.parts("metrics")}
     prompts = work.settings["prompts"]
-    own = _scores(work, parts[prompts["original"]["metrics"]])
     rows = []
     for direction in ("original", *DIRECTIONS):
         prompt = prompts[direction]
-        found = _scores(work, parts[prompt["metrics"]]) if prompt else own
-        for row in found:
+        for row in _scores(work, parts[(prompt or prompts["original"])["metrics"]]):
             row = {"task": work.labels["task"], "direction": direction, **row}
             if prompt:
                 rows.append(row | {name: prompt[name] for name in ("instruction", "template", "mean_count")})
@@ -142,25 +162,13 @@ def _run_scores(work: Work) -> None:
 
 def _scores(work: Work, part: Part) -> list[dict[str, Any]]:
     """A task's scores over all its examples, from a part of `metrics`."""
-    names = (
-        "measure",
-        "model",
-        "checkpoint",
-        "statistic",
-        "detail",
-        "estimate",
-        "low",
-        "high",
-        "standard_error",
-        "examples",
-        "note",
-    )
-    found = [r for r in work.read_part(part, *names).to_pylist() if r.pop("detail") == ""]
-    main = {r["statistic"] for r in found if r["measure"] == "main_score"}
-    return [r | {"main": r["statistic"] in main} for r in found if r.pop("measure") == "score"]
+    rows = [r for r in work.read_part(part, "measure", "detail", *COPIED).to_pylist() if r["detail"] == ""]
+    main = {r["statistic"] for r in rows if r["measure"] == "main_score"}
+    scores = [{name: r[name] for name in COPIED} for r in rows if r["measure"] == "score"]
+    return [r | {"main": r["statistic"] in main} for r in scores]
 
 
-PROMPT_SCORES_STEP = Step(
+EVALUATE = Step(
     "evaluate",
     1,
     "the scores of a task under its own prompt and under both extremes",

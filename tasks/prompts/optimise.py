@@ -1,10 +1,10 @@
-"""The search for the prompts with the most and with the least of the corpus in them (arXiv 2407.14985 §7).
+"""The search for the prompts with the most and the least text of the corpus (arXiv 2407.14985 §7).
 
     round 0    the task's own prompt
     round r    a rewriter proposes from the best prompt so far; each proposal is counted; the extremum of all rounds is kept
 
-One search maximises (towards memorized text), one minimises (towards novel text); what both ask of the corpus in a round is
-asked at once. Knows no corpus, no model and no file: whoever calls it brings what rewrites and what counts.
+One search maximises (towards memorized text), one minimises (towards novel text); their n-grams of a round are counted together.
+Knows no corpus, no model and no file: the caller provides what rewrites and what counts.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from schemas.tables.prompt_scores import DIRECTIONS
-from tasks.prompts.candidate import REPEATED, Prompt, Score, fault, like, ngrams_of, no_ngrams, score
+from tasks.prompts.candidate import REPEATED, PromptScore, TaskPrompt, fault, like, ngrams_of, no_ngrams, score
 
 Count = Callable[[Sequence[str]], Mapping[str, int]]  # distinct 3-grams to their occurrences in the corpus
 
@@ -22,16 +22,16 @@ Count = Callable[[Sequence[str]], Mapping[str, int]]  # distinct 3-grams to thei
 class Rewriter(Protocol):
     """Proposes prompts. The same arguments give the same proposals."""
 
-    def propose(self, parent: Prompt, direction: str, round: int, count: int) -> list[Prompt]:
+    def propose(self, parent: TaskPrompt, direction: str, round: int, count: int) -> list[TaskPrompt]:
         """At most `count` rewritings of `parent`; useless ones may be among them."""
         ...
 
 
 @dataclass(frozen=True)
-class Search:
-    """What stays the same over all rounds."""
+class PromptSearch:
+    """The settings of a search, the same in all rounds."""
 
-    original: Prompt
+    original: TaskPrompt
     stop_words: str = "drop_all_stopword_ngrams"
     language: str = "en"
     per_round: int = 8
@@ -39,14 +39,14 @@ class Search:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A prompt that was looked at. `parent` is (round, place) of the prompt it rewrites."""
+    """A prompt that was considered. `parent` is (round, place) of the prompt it rewrites."""
 
     direction: str
     round: int
     place: int
     parent: tuple[int, int]
-    prompt: Prompt
-    score: Score | None
+    prompt: TaskPrompt
+    score: PromptScore | None
     rejected: str
     best: bool = False
 
@@ -57,23 +57,25 @@ def best(trace: Sequence[Candidate], direction: str) -> Candidate | None:
     return kept[-1] if kept else None
 
 
-def optimise(search: Search, rewriter: Rewriter, count: Count, rounds: int) -> list[Candidate]:
-    """All rounds, one after the other."""
+def optimise(search: PromptSearch, rewriter: Rewriter, count: Count, rounds: int) -> list[Candidate]:
+    """Run all rounds."""
     trace = first_round(search, count)
     for number in range(1, rounds + 1):
         trace += next_round(trace, number, search, rewriter, count)
     return trace
 
 
-def first_round(search: Search, count: Count) -> list[Candidate]:
-    """The task's own prompt, where both searches begin. It may have no 3-gram, and so no score."""
-    alone = [(direction, 0, (-1, -1), search.original, "") for direction in DIRECTIONS]
-    return _scored(alone, (), search, 0, count)
+def first_round(search: PromptSearch, count: Count) -> list[Candidate]:
+    """The task's own prompt, where both searches start. It may have no 3-gram and so no score."""
+    originals = [(direction, 0, (-1, -1), search.original, "") for direction in DIRECTIONS]
+    return _scored(originals, (), search, 0, count)
 
 
-def next_round(trace: Sequence[Candidate], number: int, search: Search, rewriter: Rewriter, count: Count) -> list[Candidate]:
-    """One more round of both searches. A parent is the best prompt so far, or the task's own while none has a score."""
-    proposed: list[tuple[str, int, tuple[int, int], Prompt, str]] = []
+def next_round(
+    trace: Sequence[Candidate], number: int, search: PromptSearch, rewriter: Rewriter, count: Count
+) -> list[Candidate]:
+    """One more round of both searches. The parent is the best prompt so far, or the task's own while none has a score."""
+    proposed: list[tuple[str, int, tuple[int, int], TaskPrompt, str]] = []
     for direction in DIRECTIONS:
         kept = best(trace, direction)
         at, parent = ((kept.round, kept.place), kept.prompt) if kept else ((0, 0), search.original)
@@ -87,25 +89,25 @@ def next_round(trace: Sequence[Candidate], number: int, search: Search, rewriter
 
 
 def _scored(
-    proposed: Sequence[tuple[str, int, tuple[int, int], Prompt, str]],
+    proposed: Sequence[tuple[str, int, tuple[int, int], TaskPrompt, str]],
     trace: Sequence[Candidate],
-    search: Search,
+    search: PromptSearch,
     number: int,
     count: Count,
 ) -> list[Candidate]:
-    """Candidates of a round, with the new extremum of each direction marked; of equal ones the first stays."""
+    """Candidates of a round, with the new extremum of each direction marked; the first of equal ones stays."""
     grams = [ngrams_of(prompt, search.stop_words, search.language) for _, _, _, prompt, _ in proposed]
     wrong = [reason or no_ngrams(g) for (*_, reason), g in zip(proposed, grams, strict=True)]
-    asked = sorted({gram for g, reason in zip(grams, wrong, strict=True) if not reason for gram in g.counted})
-    counts = count(asked) if asked else {}
+    ngrams = sorted({gram for g, reason in zip(grams, wrong, strict=True) if not reason for gram in g.counted})
+    counts = count(ngrams) if ngrams else {}
     scores = [None if reason else score(g, counts) for g, reason in zip(grams, wrong, strict=True)]
     new: dict[str, int] = {}
     for direction in DIRECTIONS:
         kept = best(trace, direction)
         extreme = kept.score.mean if kept and kept.score else None
-        for index, found in enumerate(scores):
-            if proposed[index][0] == direction and found and _beats(found.mean, extreme, direction):
-                new[direction], extreme = index, found.mean
+        for index, new_score in enumerate(scores):
+            if proposed[index][0] == direction and new_score and _beats(new_score.mean, extreme, direction):
+                new[direction], extreme = index, new_score.mean
     return [
         Candidate(direction, number, place, parent, prompt, scores[index], wrong[index], new.get(direction) == index)
         for index, (direction, place, parent, prompt, _) in enumerate(proposed)

@@ -1,13 +1,12 @@
-"""What proposes prompts: a list that a person wrote, or any language model that goes on with a text.
+"""What proposes prompts: a list in a file, or any language model that continues a text.
 
-A list is a text file with a template a line, a line break in it being written \\n, or JSON lines:
+A list is a text file with one template per line, in which \\n is a line break, or JSON lines:
 
     Tell me the capital of {input}.\\nIt is:
     {"prompt": "Tell me the capital of {input}.\\nIt is:", "instruction": "Answer in one word.\\n"}
 
-A model is shown two solved rewritings and asked for a third, once for each proposal, at a temperature. It rewrites the
-instruction where the task has one, else the template. What it says is junk at times: a proposal that cannot be used is
-counted by its reason, and never put right.
+A model is shown two rewritings and asked for a third, once for each proposal, at a temperature. It rewrites the instruction if
+the task has one, else the template. Some of its answers are junk: an unusable proposal is counted by its reason and never fixed.
 """
 
 from __future__ import annotations
@@ -20,12 +19,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from schemas import StudyError
-from tasks.prompts.candidate import PLACEHOLDER, Prompt
+from tasks.prompts.candidate import PLACEHOLDER, TaskPrompt
 from tasks.text.lines import has_surrogates
 
-Ask = Callable[
-    [Sequence[str], Sequence[str]], list[str]
-]  # texts, and names that decide the draws, to continuations of one line
+Ask = Callable[[Sequence[str], Sequence[str]], list[str]]  # texts, and names that seed the draws, to one-line continuations
 
 LONGEST = 1 << 24  # bytes of a file of prompts
 LIST_MARK = re.compile(r"^(?:[-*•]|\d{1,3}[.)])\s+")
@@ -38,29 +35,29 @@ SOLVED = (
 
 @dataclass(frozen=True)
 class ListRewriter:
-    """A person's candidates, all of them in the first round, whatever the prompt so far."""
+    """A list of prompts, all proposed in the first round, whatever the prompt so far."""
 
-    prompts: tuple[Prompt, ...]
+    prompts: tuple[TaskPrompt, ...]
 
-    def propose(self, parent: Prompt, direction: str, round: int, count: int) -> list[Prompt]:
+    def propose(self, parent: TaskPrompt, direction: str, round: int, count: int) -> list[TaskPrompt]:
         """The list, once."""
         return list(self.prompts) if round == 1 else []
 
 
 @dataclass(frozen=True)
 class ModelRewriter:
-    """`count` continuations of one request. Each has draws of its own, named by direction, round and place."""
+    """`count` continuations of one request, each with its own draws, seeded by direction, round and place."""
 
     ask: Ask
 
-    def propose(self, parent: Prompt, direction: str, round: int, count: int) -> list[Prompt]:
-        """What the model says, each taken for a prompt."""
+    def propose(self, parent: TaskPrompt, direction: str, round: int, count: int) -> list[TaskPrompt]:
+        """The model's answers, each read as a prompt."""
         names = [f"{direction}\0{round}\0{place}" for place in range(count)]
-        return [read_back(said, parent) for said in self.ask([request(parent)] * count, names)]
+        return [read_back(answer, parent) for answer in self.ask([request(parent)] * count, names)]
 
 
-def request(parent: Prompt) -> str:
-    """What a model is asked, without the space in front of the answer."""
+def request(parent: TaskPrompt) -> str:
+    """The text for the model, without the space before the answer."""
     text = _rewritten(parent)
     keeps = list(dict.fromkeys(PLACEHOLDER.findall(text)))
     more = f" {' and '.join(keeps)} must stay in it, as {'they are' if len(keeps) > 1 else 'it is'}." if keeps else ""
@@ -73,16 +70,16 @@ def request(parent: Prompt) -> str:
     return f"{head}{''.join(solved)}Instruction: {_on_one_line(text.strip())}\nRewritten:"
 
 
-def read_back(said: str, parent: Prompt) -> Prompt:
-    """A model's first line as a prompt: without the mark of a list item and without quotes around it."""
-    line = LIST_MARK.sub("", said.strip().split("\n")[0].strip())
+def read_back(answer: str, parent: TaskPrompt) -> TaskPrompt:
+    """A model's first line as a prompt, without the mark of a list item and without quotes around it."""
+    line = LIST_MARK.sub("", answer.strip().split("\n")[0].strip())
     if len(line) > 1 and QUOTES.get(line[0]) == line[-1]:
         line = line[1:-1]
     text = line.replace("\\n", "\n")
     return replace(parent, instruction=text) if parent.instruction.strip() else replace(parent, template=text)
 
 
-def _rewritten(parent: Prompt) -> str:
+def _rewritten(parent: TaskPrompt) -> str:
     return parent.instruction if parent.instruction.strip() else parent.template
 
 
@@ -90,41 +87,43 @@ def _on_one_line(text: str) -> str:
     return text.replace("\n", "\\n")
 
 
-def read_candidates(path: Path, original: Prompt) -> tuple[Prompt, ...]:
-    """The prompts of a file, in its order; the task's own instruction where a candidate names none.
+def read_candidates(path: Path, original: TaskPrompt) -> tuple[TaskPrompt, ...]:
+    """The prompts of a file, in its order; a candidate without an instruction gets the task's own.
 
-    Raises StudyError that names file and row for what is no prompt, and for a file that has none.
+    Raises StudyError, with file and row, for a line that is not a prompt, and for a file without prompts.
     """
     try:
         with path.open("rb") as source:
             content = source.read(LONGEST + 1)
         lines = content.decode("utf-8-sig").split("\n")
         if len(content) > LONGEST:
-            raise OSError(errno.EFBIG, f"it has more than {LONGEST:,} bytes, which are no prompts")
+            raise OSError(errno.EFBIG, f"it has more than {LONGEST:,} bytes, too many for a list of prompts")
     except (OSError, ValueError) as error:  # ValueError: of UTF-8, or a path with a NUL
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise StudyError(f"{path}: cannot be read: {why}; name a .txt or .jsonl file of prompts") from None
-    taken = _of_json if path.suffix == ".jsonl" else _of_text
-    found = [
-        taken(line.removesuffix("\r"), f"{path}, row {row}", original) for row, line in enumerate(lines, 1) if line.strip()
-    ]
-    if not found:
-        raise StudyError(f"{path}: it has no prompt; write one a line, with {{input}} where the example's input goes")
-    return tuple(found)
+        raise StudyError(f"{path}: cannot be read: {why}; give a .txt or .jsonl file of prompts") from None
+    parse = _of_json if path.suffix == ".jsonl" else _of_text
+    rows = [(line.removesuffix("\r"), f"{path}, row {row}") for row, line in enumerate(lines, 1) if line.strip()]
+    if not rows:
+        raise StudyError(f"{path}: it has no prompt; write one per line, with {{input}} in place of the example's input")
+    return tuple(parse(line, place, original) for line, place in rows)
 
 
-def _of_text(line: str, place: str, original: Prompt) -> Prompt:
+def _of_text(line: str, place: str, original: TaskPrompt) -> TaskPrompt:
     return replace(original, template=line.replace("\\n", "\n"))
 
 
-def _of_json(line: str, place: str, original: Prompt) -> Prompt:
+def _of_json(line: str, place: str, original: TaskPrompt) -> TaskPrompt:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise StudyError(f"{place}: not JSON: {error}") from None
-    known = {"prompt", "instruction"}
-    if not isinstance(row, dict) or not row or set(row) - known or not all(isinstance(v, str) for v in row.values()):
-        raise StudyError(f'{place}: give {{"prompt": "…", "instruction": "…"}}, or one of them, as texts')
+    if (
+        not isinstance(row, dict)
+        or not row
+        or row.keys() - {"prompt", "instruction"}
+        or not all(isinstance(v, str) for v in row.values())
+    ):
+        raise StudyError(f'{place}: write {{"prompt": "…", "instruction": "…"}}, or one of the two, as strings')
     if any(map(has_surrogates, row.values())):
-        raise StudyError(f"{place}: half of a surrogate pair, which is no character; write it whole")
-    return Prompt(row.get("instruction", original.instruction), row.get("prompt", original.template))
+        raise StudyError(f"{place}: half of a surrogate pair, which is not a character; write both halves")
+    return TaskPrompt(row.get("instruction", original.instruction), row.get("prompt", original.template))

@@ -86,7 +86,7 @@ def test_a_run_that_starts_while_a_root_is_cleaned_waits_for_its_end(
 def test_a_root_is_cleaned_by_one_at_a_time(study: Path, store: Store) -> None:
     other = Leases(store)
     assert other.take(CLEANING)
-    with pytest.raises(StudyError, match="it is being cleaned already"):
+    with pytest.raises(StudyError, match="another `taskgram clean` is at work there"):
         clean(str(study), store.root)
     other.close()
     assert clean(str(study), store.root) == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import json
 import os
 import sqlite3
@@ -13,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+import taskgram as taskgram_module
 from tests.studies import REPOSITORY, TASKGRAM, taskgram
 from tests.support import NOTES, RIVERS
 
@@ -53,6 +55,28 @@ def test_a_study_without_models_ends_in_a_report(folder: Path) -> None:
     assert "rivers" in page
     assert "not valid JSON" in page, "the broken record is reported"
     assert steps(folder)["ingest"]["rows"] == 16, "15 documents and one reject"
+
+
+def test_the_session_of_the_python_page(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "mine.toml").write_text(STUDY)
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("TASKGRAM_ROOT", str(folder / "root"))
+    monkeypatch.setenv("TASKGRAM_FILE_HASHES", "")  # what the session sets does not outlive the test
+    page = str(REPOSITORY / "docs" / "python.md")
+    failed, examples = doctest.testfile(page, module_relative=False, optionflags=doctest.ELLIPSIS)
+    assert examples > 10 and not failed
+
+
+def test_python_says_what_went_wrong_in_the_words_of_the_command(folder: Path) -> None:
+    (folder / "gone.toml").write_text(STUDY.replace('"rivers.jsonl"', '"gone.jsonl"'))
+    with pytest.raises(taskgram_module.StudyError, match=r"gone\.jsonl"):
+        taskgram_module.run(folder / "gone.toml", folder / "root")
+    study = taskgram_module.open(folder / "tiny.toml", folder / "empty")
+    for ask in (lambda: study.table("metrics"), lambda: study.report, lambda: study.count("river")):
+        with pytest.raises(taskgram_module.StudyError, match=r"[Rr]un"):
+            ask()
+    with pytest.raises(taskgram_module.StudyError, match="no column 'document'; its columns are"):
+        study.table("metrics", columns=["document"])
 
 
 def test_an_example_is_traced_to_its_documents(folder: Path) -> None:
@@ -119,6 +143,9 @@ def test_from_runs_what_depends_on_the_step(folder: Path) -> None:
 def test_force_computes_again_and_finds_the_same_bytes(folder: Path) -> None:
     printed = taskgram("run", str(folder / "tiny.toml"), "--force", "query", root=folder / "root")
     assert "query       2 of 2 parts computed" in printed
+    header, *lines = [line.split() for line in printed.splitlines() if line.startswith("  ")]
+    assert header == ["step", "parts", "rows", "size", "worker", "seconds"]
+    assert {line[0]: float(line[-1]) for line in lines if "computed" in line}.keys() == {"query"}
     assert "NOT DETERMINISTIC" not in printed
     assert "measure     up to date" in printed
 
@@ -129,7 +156,7 @@ def test_force_computes_again_and_finds_the_same_bytes(folder: Path) -> None:
         (("run", "nothing.toml"), "no such study file"),
         (("run", "sampel"), "did you mean 'sample'"),
         (("run", "{study}", "--from", "qeury"), "there is no step 'qeury'"),
-        (("run", "{study}", "--workers", "-1"), "give 0 (in this process) or more"),
+        (("run", "{study}", "--workers", "-1"), "--workers must be 0 (in this process) or more"),
         (("report", "sample"), "Run: taskgram run sample"),
     ],
 )

@@ -16,7 +16,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
     [
         (">&-", 0, ""),  # closed before it began
         ("| true", 0, ""),  # nobody reads on
-        (">/dev/full", 1, "what was printed could not be written: No space left on device"),
+        (">/dev/full", 1, "the output could not be written: No space left on device"),
     ],
 )
 def test_output_that_goes_nowhere(output: str, code: int, words: str, tmp_path: Path) -> None:

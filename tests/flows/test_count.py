@@ -107,7 +107,7 @@ def test_what_a_person_reads(folder: Path) -> None:
     study, root = str(folder / "indexed.toml"), folder / "root"
     printed = taskgram("count", study, "river of velm", "torin", root=root)
     assert "river of velm             2             1" in printed
-    assert '1 document holds both: 100.0% of those with "river of velm", 33.3% of those with "torin"' in printed
+    assert '1 document contains both: 100.0% of those with "river of velm", 33.3% of those with "torin"' in printed
     assert "notes a0\n  The «River of Velm» is «Torin»." in printed
     assert "5 documents, answered from the index in" in printed
     printed = taskgram("count", str(folder / "scanned.toml"), "river of velm", root=root)
@@ -120,9 +120,9 @@ def test_what_a_person_reads(folder: Path) -> None:
 
 def test_wrong_questions_end_in_one_line_that_helps(folder: Path) -> None:
     for root, words, message in (
-        ("root", (str(folder / "indexed.toml"), "velm", "..."), '"..." holds no word'),
+        ("root", (str(folder / "indexed.toml"), "velm", "..."), '"..." has no word'),
         ("other", (str(folder / "fresh.toml"), "velm"), "Run: taskgram run"),
-        ("root", (str(folder / "indexed.toml"), "velm", "--documents", "-1"), "--documents: give 0 or more"),
+        ("root", (str(folder / "indexed.toml"), "velm", "--documents", "-1"), "--documents must be 0 or more"),
     ):
         printed = taskgram("count", *words, root=folder / root, code=1)
         assert message in printed and "Traceback" not in printed

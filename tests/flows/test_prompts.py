@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +13,15 @@ import pyarrow as pa
 import pytest
 
 from flows import manifests
-from flows.commands import prompt_question
-from flows.commands.prompt_choice import choose
-from flows.commands.prompt_question import Choosing, Question
+from flows.commands.prompt_choice import STEPS_FOR_PROMPTS, PromptSession, choose
 from flows.engine import run_step
-from flows.plan import lay_out
+from flows.plan import PlannedStep, lay_out
 from flows.session import Session
 from flows.study import STEPS
 from flows.study_records import recorded_steps
 from schemas import CONTRACTS, Contract, Study, StudyError, load_study
 from tasks.cluster.cluster import Cluster
+from tasks.prompts.question import PromptQuestion
 from tasks.storage.store import Part, Store, fingerprint
 from tasks.storage.validation import check_rules, validate
 from tasks.text.words.analyzer import normalise
@@ -117,12 +115,20 @@ class World:
             if planned.step.name in steps:
                 run_step(planned, session)
 
-    def ask(self, study: Study, perform: Callable[[str, Any], Any] | None = None, **asked: Any) -> dict[str, Any]:
-        question = Question(study, f"{study.name}.toml", "rivers", **asked)
-        choosing = Choosing(question, self.store, self.cluster, perform or (lambda name, act: act()))
-        answer = choose(choosing)
-        self.ran = Counter({step: parts for step, parts in choosing.computed.items() if parts})
-        return answer
+    def ask(self, study: Study, before: Callable[[PlannedStep], Any] = lambda p: None, **options: Any) -> dict[str, Any]:
+        """The answer; `before` is called before each step, and `ran` says how many parts of each were computed."""
+        self.ran = Counter()
+
+        def run(planned: Sequence[PlannedStep], session: Session) -> None:
+            for step in planned:
+                before(step)
+                self.ran += Counter({step.step.name: run_step(step, session).computed})
+
+        session = PromptSession(study, f"{study.name}.toml", self.store, self.cluster)
+        try:
+            return choose(PromptQuestion(study, **{"task": "rivers", **options}), session, run)
+        finally:
+            session.close()
 
     def listed(self, study: Study, **asked: Any) -> dict[str, Any]:
         return self.ask(study, candidates=str(self.folder / "prompts.txt"), **asked)
@@ -210,7 +216,7 @@ def test_scores_are_those_of_a_study_that_asks_with_that_prompt(world: World, an
     task = study.task("rivers").model_copy(update={"prompt": answer["prompts"]["maximise"]["template"]})
     same = study.model_copy(update={"name": "same", "tasks": (task,)})
     world.run(same, "read", "score", "generate")
-    plan = {p.step.name: p for p in lay_out(prompt_question.NEEDED, same)}
+    plan = {p.step.name: p for p in lay_out(STEPS_FOR_PROMPTS, same)}
     run_step(plan["measure"], Session(same, "same.toml", world.store, world.cluster))
     metrics = world.store.read(plan["measure"].outputs["metrics"], CONTRACTS["metrics"].schema).to_pylist()
     wanted = {(m["model"], m["statistic"]): m["estimate"] for m in metrics if m["measure"] == "score" and not m["detail"]}
@@ -287,7 +293,7 @@ def test_a_prompt_that_was_kept_though_it_is_no_extremum_is_found(world: World, 
         w.write("prompt_candidates", pa.Table.from_pylist(rows, schema))
     part = Part("prompt_candidates", "wrong")
     problems = check_rules(world.store, CONTRACTS["prompt_candidates"], {"prompt_candidates": [part]}, CONTRACTS)
-    assert len(problems) == 1 and "what is kept to maximise is the extremum" in problems[0]
+    assert len(problems) == 1 and "the prompt that is kept to maximise is the extremum" in problems[0]
 
 
 def test_index_and_scan_choose_the_same(world: World, answer: dict[str, Any]) -> None:
@@ -331,10 +337,9 @@ def test_an_interrupted_search_goes_on_where_it_was(world: World, answer: dict[s
     study = world.study().model_copy(update={"models": world.study().models[1:]})
     asked: dict[str, Any] = {"rewriter": "given", "rounds": 3, "per_round": 2, "seed": 11}
 
-    def killed(name: str, act: Callable[[], Any]) -> Any:
-        if name == "round-2":
+    def killed(planned: PlannedStep) -> None:
+        if planned.step.name == "prompts" and len(planned.stages[0].jobs) == 3:
             raise KeyboardInterrupt
-        return act()
 
     with pytest.raises(KeyboardInterrupt):
         world.ask(study, killed, **asked)
@@ -366,7 +371,7 @@ def test_examples_that_bring_a_prompt_are_asked_with_the_chosen_one(world: World
 
 
 def test_a_person_reads_prompts_counts_and_scores(answer: dict[str, Any]) -> None:
-    from flows.commands.prompts import show
+    from tasks.prompts.answer import show
 
     lines = show(answer).splitlines()
     assert lines[0].startswith(
@@ -383,7 +388,7 @@ def test_a_person_reads_prompts_counts_and_scores(answer: dict[str, Any]) -> Non
 
 
 def test_a_person_reads_that_nothing_could_be_counted(world: World, answer: dict[str, Any]) -> None:
-    from flows.commands.prompts import show
+    from tasks.prompts.answer import show
 
     path = world.folder / "short.txt"
     path.write_text("{input}:\n")
@@ -433,6 +438,6 @@ def test_the_command_runs_the_flow(world: World, answer: dict[str, Any]) -> None
     ],
 )
 def test_a_wrong_question_names_the_remedy(world: World, answer: dict[str, Any], change: dict[str, Any], words: str) -> None:
-    question = Question(world.study(), "rivers.toml", "rivers", candidates=str(world.folder / "prompts.txt"))
+    options = {"candidates": str(world.folder / "prompts.txt")} | change
     with pytest.raises(StudyError, match=words):
-        choose(Choosing(replace(question, **change), world.store, world.cluster))
+        world.ask(world.study(), **options)

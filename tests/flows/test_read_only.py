@@ -40,5 +40,5 @@ def test_what_reads_works_and_what_writes_says_why_it_cannot(tmp_path: Path) -> 
     assert "ended 0" in said["status"] and "ingest" in said["status"]
     assert "Traceback" not in ran.stdout + ran.stderr
     assert "cannot be written: Read-only file system" in ran.stderr
-    assert f"{root}/.prefect: cannot be written to" in ran.stderr and "name another root" in ran.stderr
+    assert f"{root}/.prefect: cannot be written to" in ran.stderr and "give another root" in ran.stderr
     assert "ended 1" in said["clean"] and "ended 1" in said["run"]

@@ -128,7 +128,7 @@ def test_a_report_is_read_and_what_it_may_load_is_said(server: ReportServer, roo
 def test_no_address_leads_anywhere_else(server: ReportServer, path: str) -> None:
     status, _, body = ask(server, path)
     assert status == 404
-    assert body == b"404: There is no such file; a report is at /STUDY/index.html\n"
+    assert body == b"404: No such file; a report is at /STUDY/index.html\n"
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_a_report_is_only_read(server: ReportServer, root: Path, method: str) ->
 def test_a_name_that_was_made_to_mean_this_machine_is_refused(server: ReportServer, host: str) -> None:
     """A page of evil.example whose name is given this machine's address asks here, and would read the answer."""
     status, _, body = ask(server, "/tiny/index.html", host=host or " ")
-    assert (status, body) == (403, b"403: Ask for 127.0.0.1\n")
+    assert (status, body) == (403, b"403: Use the address 127.0.0.1\n")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:9", "localhost", "LOCALHOST:4201", None])
@@ -241,7 +241,7 @@ def test_the_link_is_the_address_of_its_own_root_or_the_file(tmp_path: Path, mon
 )
 def test_an_address_that_is_none_or_holds_a_secret_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("TASKGRAM_REPORTS_URL", url)
-    with pytest.raises(StudyError, match="TASKGRAM_REPORTS_URL: no address for a browser") as error:
+    with pytest.raises(StudyError, match="TASKGRAM_REPORTS_URL: give an address for a browser") as error:
         reports_url("root")
     assert "sentinel" not in str(error.value)
 

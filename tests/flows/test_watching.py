@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -42,7 +43,7 @@ def run(root: Path, title: str) -> str:
     from prefect.runtime import flow_run
 
     from flows.prefect_log import Post
-    from flows.run import _run_all
+    from flows.run import run_all
     from flows.terminal import Terminal
 
     found: list[str] = []
@@ -53,7 +54,7 @@ def run(root: Path, title: str) -> str:
         settings, post = study(title), Post()
         session = Session(settings, "letters.toml", Store(str(root)), Cluster(0, "1GB", str(root / ".dask"), address=""))
         try:
-            failures = _run_all(lay_out((LETTERS,), settings), {"letters"}, session, Terminal(), post)
+            failures = run_all(lay_out((LETTERS,), settings), {"letters"}, session, Terminal(), post)
         finally:
             session.close()
             post.close()
@@ -94,8 +95,9 @@ def log(flow_run: str) -> str:
 def test_a_step_shows_progress_rows_checks_and_where_the_report_is(tmp_path: Path) -> None:
     number = run(tmp_path, "abc")
     said = until(lambda: log(number), "done")
-    assert "starts; 0 of 3 parts are there already and are skipped, 3 are to be computed" in said
-    assert "done: 3 of 3 parts computed" in said
+    assert "starts; 0 of 3 parts are finished already and skipped, 3 are to be computed" in said
+    done = re.search(r"done: 3 of 3 parts computed in ([\d.]+) worker seconds, ([\d.]+) s of wall time", said)
+    assert done and float(done[1]) <= float(done[2]), "what the parts took, without what the step waited for"
     name = next(word for word in said.split() if word.startswith("letters/letters/"))
     with client() as ask:
         tasks = ask.read_task_runs()
@@ -124,7 +126,7 @@ def test_a_failed_part_is_named_and_the_others_are_kept(tmp_path: Path) -> None:
     assert "part source=! failed: file a.txt, row 3: no letter; remove it" in said
     assert "run it again with: taskgram run letters.toml --from letters" in said
     again = run(tmp_path, "abc")
-    assert "starts; 2 of 3 parts are there already" in until(lambda: log(again), "starts")
+    assert "starts; 2 of 3 parts are finished already" in until(lambda: log(again), "starts")
 
 
 def test_a_broken_contract_shows_which_check_how_many_rows_and_examples(tmp_path: Path) -> None:

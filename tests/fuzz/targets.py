@@ -20,7 +20,7 @@ from schemas import StudyError, load_study
 from tasks.corpus.ingest import PLANTED, as_document
 from tasks.examples.readers.by_name import READERS, TWO_FILES
 from tasks.examples.record import Found, Refused, TaskFile, checked
-from tasks.prompts.candidate import Prompt
+from tasks.prompts.candidate import TaskPrompt
 from tasks.prompts.rewrite import read_candidates
 from tasks.text.bpe.fast_bpe import compile_tokenizer
 from tasks.text.bpe.tokenizer import encode_batch, load_tokenizer, read_tokenizer
@@ -278,7 +278,7 @@ def prompts(content: bytes) -> None:
     """A file of prompts, in both formats."""
     for name in ("p.txt", "p.jsonl"):
         with suppress(StudyError):
-            for prompt in read_candidates(file_of(name, content), Prompt("", "{input}")):
+            for prompt in read_candidates(file_of(name, content), TaskPrompt("", "{input}")):
                 prompt.text.encode()
 
 

@@ -20,7 +20,7 @@ from schemas import StudyError, load_study
 from tasks.examples.readers.by_name import READERS
 from tasks.examples.record import Found, Refused, TaskFile
 from tasks.examples.task_files import _check
-from tasks.prompts.candidate import Prompt
+from tasks.prompts.candidate import TaskPrompt
 from tasks.prompts.rewrite import read_candidates
 from tasks.storage.source_files import resolve_files
 from tasks.text import lines as reading
@@ -270,6 +270,6 @@ def _write(tmp_path: Path, content: str | bytes) -> Path:
 def test_a_file_of_prompts_that_are_none_names_its_row(tmp_path: Path, row: bytes) -> None:
     (tmp_path / "p.jsonl").write_bytes(b'{"prompt": "{input}"}\n' + row)
     with pytest.raises(StudyError, match=r"p\.jsonl"):
-        read_candidates(tmp_path / "p.jsonl", Prompt("", "{input}"))
+        read_candidates(tmp_path / "p.jsonl", TaskPrompt("", "{input}"))
     with pytest.raises(StudyError, match="cannot be read"):
-        read_candidates(Path("a\0b.txt"), Prompt("", "{input}"))
+        read_candidates(Path("a\0b.txt"), TaskPrompt("", "{input}"))

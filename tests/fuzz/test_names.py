@@ -74,7 +74,7 @@ def said(words: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str
             code = int(end.code or 0)
     out, error = capsys.readouterr()
     assert code in (0, 1, 2), (words, error)
-    assert "defect of ours" not in error and "Traceback" not in error, error
+    assert "internal error" not in error and "Traceback" not in error, error
     assert printable(out + error) == out + error, "nothing commands the terminal"
     return code, out, error
 

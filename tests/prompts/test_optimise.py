@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.prompts.candidate import EMPTY, REPEATED, TOO_SHORT, Prompt
-from tasks.prompts.optimise import Candidate, Search, best, first_round, next_round, optimise
+from tasks.prompts.candidate import EMPTY, REPEATED, TOO_SHORT, TaskPrompt
+from tasks.prompts.optimise import Candidate, PromptSearch, best, first_round, next_round, optimise
 from tasks.prompts.rewrite import ListRewriter, ModelRewriter
 
-OWN = Prompt("", "Question: {input}\nAnswer: ")
-SEARCH = Search(OWN, "none")
+OWN = TaskPrompt("", "Question: {input}\nAnswer: ")
+SEARCH = PromptSearch(OWN, "none")
 
 
 def count(ngrams: Sequence[str]) -> dict[str, int]:
@@ -21,17 +21,17 @@ def count(ngrams: Sequence[str]) -> dict[str, int]:
     return {gram: sum(int(word[1:]) for word in gram.split() if word[1:].isdigit()) for gram in ngrams}
 
 
-def template(*numbers: int) -> Prompt:
-    return Prompt("", " ".join(f"w{n}" for n in numbers) + " {input} ")
+def template(*numbers: int) -> TaskPrompt:
+    return TaskPrompt("", " ".join(f"w{n}" for n in numbers) + " {input} ")
 
 
 class Walk:
     """Rewrites by changing one word at random; proposes junk as well."""
 
-    def propose(self, parent: Prompt, direction: str, round: int, count: int) -> list[Prompt]:
+    def propose(self, parent: TaskPrompt, direction: str, round: int, count: int) -> list[TaskPrompt]:
         draw = random.Random(f"{direction} {round}")
         numbers = [int(w[1:]) for w in parent.template.split() if w[1:].isdigit()] or [5, 5, 5, 5]
-        found = [Prompt("", "no place for what is asked"), Prompt("", "")]
+        found = [TaskPrompt("", "no place for what is asked"), TaskPrompt("", "")]
         for _ in range(count - 2):
             changed = list(numbers)
             changed[draw.randrange(len(changed))] = draw.randrange(10)
@@ -53,7 +53,7 @@ def test_of_a_list_the_highest_and_the_lowest_mean_are_kept(lists: list[list[int
 
 
 def test_the_search_goes_on_from_the_best_so_far_and_never_gets_worse() -> None:
-    trace = optimise(Search(template(5, 5, 5, 5), "none", per_round=8), Walk(), count, 12)
+    trace = optimise(PromptSearch(template(5, 5, 5, 5), "none", per_round=8), Walk(), count, 12)
     for direction, sign in (("maximise", 1), ("minimise", -1)):
         kept = [c for c in trace if c.direction == direction and c.best]
         means = [sign * c.score.mean for c in kept if c.score]
@@ -67,7 +67,7 @@ def test_the_search_goes_on_from_the_best_so_far_and_never_gets_worse() -> None:
 
 
 def test_every_proposal_is_scored_or_has_a_reason() -> None:
-    trace = optimise(Search(template(5, 5, 5), "none", per_round=6), Walk(), count, 3)
+    trace = optimise(PromptSearch(template(5, 5, 5), "none", per_round=6), Walk(), count, 3)
     assert len(trace) == 2 * (1 + 3 * 6)
     assert all((c.score is None) == bool(c.rejected) for c in trace)
     reasons = {c.rejected for c in trace}
@@ -82,12 +82,12 @@ def test_what_was_proposed_before_is_not_counted_again() -> None:
 
 def test_of_equal_prompts_the_first_stays_and_the_tasks_own_is_one_of_them() -> None:
     own = template(4, 4, 4)
-    trace = optimise(Search(own, "none"), ListRewriter((template(3, 4, 5), template(2, 4, 6))), count, 1)
+    trace = optimise(PromptSearch(own, "none"), ListRewriter((template(3, 4, 5), template(2, 4, 6))), count, 1)
     assert [c.round for c in trace if c.best] == [0, 0]
 
 
 def test_where_nothing_can_be_counted_there_is_no_best() -> None:
-    trace = optimise(SEARCH, ListRewriter((Prompt("", "short {input}"),)), count, 1)
+    trace = optimise(SEARCH, ListRewriter((TaskPrompt("", "short {input}"),)), count, 1)
     assert best(trace, "maximise") is None
     assert best(trace, "minimise") is None
 
@@ -99,13 +99,13 @@ def test_both_directions_are_counted_by_one_question_a_round() -> None:
         asked.append(list(ngrams))
         return count(ngrams)
 
-    optimise(Search(template(5, 5, 5, 5), "none", per_round=8), Walk(), counted, 4)
+    optimise(PromptSearch(template(5, 5, 5, 5), "none", per_round=8), Walk(), counted, 4)
     assert len(asked) == 5
     assert all(ngrams == sorted(set(ngrams)) for ngrams in asked)
 
 
 def test_a_search_can_be_gone_on_with() -> None:
-    search = Search(template(5, 5, 5), "none", per_round=5)
+    search = PromptSearch(template(5, 5, 5), "none", per_round=5)
     whole = optimise(search, Walk(), count, 4)
     trace: list[Candidate] = first_round(search, count)
     for number in (1, 2, 3, 4):
@@ -116,8 +116,8 @@ def test_a_search_can_be_gone_on_with() -> None:
 def test_a_model_that_talks_junk_is_lived_with() -> None:
     said = iter(["", "\x00\x01", "{input", "{} {input} {", '1. "Name w1 w2 w9 {input}"', "w1 w2"] * 2)
     trace = optimise(
-        Search(OWN, "none", per_round=6), ModelRewriter(lambda texts, names: [next(said) for _ in texts]), count, 1
+        PromptSearch(OWN, "none", per_round=6), ModelRewriter(lambda texts, names: [next(said) for _ in texts]), count, 1
     )
     found = [c for c in trace if c.direction == "maximise" and c.round]
     assert [bool(c.rejected) for c in found] == [True, True, True, True, False, True]
-    assert found[4].prompt == Prompt("", "Name w1 w2 w9 {input} ")
+    assert found[4].prompt == TaskPrompt("", "Name w1 w2 w9 {input} ")

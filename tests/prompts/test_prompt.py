@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.prompts.candidate import EMPTY, STOP_WORDS, TOO_SHORT, Prompt, Score, fault, like, ngrams_of, no_ngrams, score
+from tasks.prompts.candidate import (
+    EMPTY,
+    STOP_WORDS,
+    TOO_SHORT,
+    PromptScore,
+    TaskPrompt,
+    fault,
+    like,
+    ngrams_of,
+    no_ngrams,
+    score,
+)
 
-OWN = Prompt("", "Question: {input}\nAnswer: ")
-CHOICE = Prompt("Questions about {group} follow.\n\n", "{input}\n{options}\nAnswer: ")
+OWN = TaskPrompt("", "Question: {input}\nAnswer: ")
+CHOICE = TaskPrompt("Questions about {group} follow.\n\n", "{input}\n{options}\nAnswer: ")
 
 
 def grams(template: str, instruction: str = "", policy: str = "none") -> tuple[str, ...]:
-    return ngrams_of(Prompt(instruction, template), policy, "en").counted
+    return ngrams_of(TaskPrompt(instruction, template), policy, "en").counted
 
 
 def test_only_the_prompts_own_words_are_counted_and_never_across_a_placeholder() -> None:
@@ -36,39 +47,39 @@ def test_a_phrase_said_twice_counts_once() -> None:
 
 
 def test_stop_words_alone_are_left_out_and_counted() -> None:
-    found = ngrams_of(Prompt("", "what is the river {input}"), "drop_all_stopword_ngrams", "en")
+    found = ngrams_of(TaskPrompt("", "what is the river {input}"), "drop_all_stopword_ngrams", "en")
     assert found.counted == ("is the river",)
     assert found.stop_words_alone == 1
-    only = ngrams_of(Prompt("", "what is the {input}"), "drop_all_stopword_ngrams", "en")
+    only = ngrams_of(TaskPrompt("", "what is the {input}"), "drop_all_stopword_ngrams", "en")
     assert no_ngrams(only) == STOP_WORDS
     assert no_ngrams(ngrams_of(OWN, "none", "en")) == TOO_SHORT, "the paper's own prompt for questions has no 3-gram"
 
 
 def test_what_the_corpus_lacks_is_part_of_the_mean() -> None:
-    found = score(ngrams_of(Prompt("", "a b c d {input}"), "none", "en"), {"a b c": 7, "b c d": 0})
-    assert found == Score(found.ngrams, (7, 0))
+    found = score(ngrams_of(TaskPrompt("", "a b c d {input}"), "none", "en"), {"a b c": 7, "b c d": 0})
+    assert found == PromptScore(found.ngrams, (7, 0))
     assert (found.mean, found.missing) == (3.5, 1)
 
 
 @pytest.mark.parametrize(
     ("prompt", "why"),
     [
-        (Prompt("", " \n"), EMPTY),
-        (Prompt("", "Answer the question: "), "no {input}"),
-        (Prompt("", "{input} among {options}"), "a placeholder that the task's own prompt lacks"),
-        (Prompt("", "{input} {answer}"), "a placeholder that the task's own prompt lacks"),
-        (Prompt("Be brief.", "Say: {input}, again: {input}"), ""),
+        (TaskPrompt("", " \n"), EMPTY),
+        (TaskPrompt("", "Answer the question: "), "no {input}"),
+        (TaskPrompt("", "{input} among {options}"), "a placeholder that the task's own prompt lacks"),
+        (TaskPrompt("", "{input} {answer}"), "a placeholder that the task's own prompt lacks"),
+        (TaskPrompt("Be brief.", "Say: {input}, again: {input}"), ""),
     ],
 )
-def test_a_candidate_keeps_the_placeholders_and_brings_no_other(prompt: Prompt, why: str) -> None:
+def test_a_candidate_keeps_the_placeholders_and_brings_no_other(prompt: TaskPrompt, why: str) -> None:
     assert fault(prompt, OWN) == why
 
 
 def test_options_and_group_are_kept_too() -> None:
-    assert fault(Prompt(CHOICE.instruction, "{input}\nAnswer:"), CHOICE) == "no {options}"
-    assert fault(Prompt("Questions.", CHOICE.template), CHOICE) == "no {group}"
+    assert fault(TaskPrompt(CHOICE.instruction, "{input}\nAnswer:"), CHOICE) == "no {options}"
+    assert fault(TaskPrompt("Questions.", CHOICE.template), CHOICE) == "no {group}"
 
 
 def test_white_space_at_the_end_is_the_originals() -> None:
-    assert like(Prompt("Be brief.", "Say {input}:\n"), OWN) == Prompt("Be brief.", "Say {input}: ")
-    assert like(Prompt("About {group}", "{input}"), CHOICE) == Prompt("About {group}\n\n", "{input} ")
+    assert like(TaskPrompt("Be brief.", "Say {input}:\n"), OWN) == TaskPrompt("Be brief.", "Say {input}: ")
+    assert like(TaskPrompt("About {group}", "{input}"), CHOICE) == TaskPrompt("About {group}\n\n", "{input} ")

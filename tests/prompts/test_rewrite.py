@@ -9,18 +9,18 @@ from pathlib import Path
 import pytest
 
 from schemas import StudyError
-from tasks.prompts.candidate import Prompt
+from tasks.prompts.candidate import TaskPrompt
 from tasks.prompts.rewrite import ModelRewriter, read_back, read_candidates, request
 
-OWN = Prompt("", "Question: {input}\nAnswer: ")
+OWN = TaskPrompt("", "Question: {input}\nAnswer: ")
 
 
 def test_a_text_file_has_a_template_a_line(tmp_path: Path) -> None:
     path = tmp_path / "prompts.txt"
     path.write_text("Tell me: {input}\\nIt is: \r\n\n# {input} #\n", encoding="utf-8")
-    assert read_candidates(path, Prompt("Be brief. ", OWN.template)) == (
-        Prompt("Be brief. ", "Tell me: {input}\nIt is: "),
-        Prompt("Be brief. ", "# {input} #"),
+    assert read_candidates(path, TaskPrompt("Be brief. ", OWN.template)) == (
+        TaskPrompt("Be brief. ", "Tell me: {input}\nIt is: "),
+        TaskPrompt("Be brief. ", "# {input} #"),
     )
 
 
@@ -28,10 +28,10 @@ def test_json_lines_may_change_the_instruction(tmp_path: Path) -> None:
     path = tmp_path / "prompts.jsonl"
     rows = [{"prompt": "Tell:\n{input}"}, {"instruction": "Now. "}, {"prompt": "{input}", "instruction": ""}]
     path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    assert read_candidates(path, Prompt("Be brief. ", "{input}?")) == (
-        Prompt("Be brief. ", "Tell:\n{input}"),
-        Prompt("Now. ", "{input}?"),
-        Prompt("", "{input}"),
+    assert read_candidates(path, TaskPrompt("Be brief. ", "{input}?")) == (
+        TaskPrompt("Be brief. ", "Tell:\n{input}"),
+        TaskPrompt("Now. ", "{input}?"),
+        TaskPrompt("", "{input}"),
     )
 
 
@@ -60,15 +60,15 @@ def test_a_model_is_asked_on_one_line_and_told_what_must_stay() -> None:
     text = request(OWN)
     assert text.endswith("Instruction: Question: {input}\\nAnswer:\nRewritten:")
     assert "{input} must stay in it, as it is." in text
-    both = request(Prompt("", "{input}\n{options}\nAnswer: "))
+    both = request(TaskPrompt("", "{input}\n{options}\nAnswer: "))
     assert "{input} and {options} must stay in it, as they are." in both
-    assert "{" not in request(Prompt("Be brief. ", OWN.template)), "an instruction has nothing to keep"
+    assert "{" not in request(TaskPrompt("Be brief. ", OWN.template)), "an instruction has nothing to keep"
 
 
 def test_what_it_says_is_put_where_what_was_asked_stood() -> None:
-    assert read_back(' - "Say: {input}\\nNow:"\nmore', OWN) == Prompt("", "Say: {input}\nNow:")
-    assert read_back("Be short.", Prompt("Be brief. ", OWN.template)) == Prompt("Be short.", OWN.template)
-    assert read_back("3) Say “{input}”", OWN) == Prompt("", "Say “{input}”")
+    assert read_back(' - "Say: {input}\\nNow:"\nmore', OWN) == TaskPrompt("", "Say: {input}\nNow:")
+    assert read_back("Be short.", TaskPrompt("Be brief. ", OWN.template)) == TaskPrompt("Be short.", OWN.template)
+    assert read_back("3) Say “{input}”", OWN) == TaskPrompt("", "Say “{input}”")
 
 
 def test_each_proposal_has_draws_of_its_own() -> None:

@@ -38,7 +38,7 @@ def test_shipped_studies_are_valid(tmp_path: Path) -> None:
 
 def test_a_new_study_from_the_template_is_valid(tmp_path: Path) -> None:
     assert load_study(write_study("mine", tmp_path)).name == "mine"
-    with pytest.raises(StudyError, match="is there already"):
+    with pytest.raises(StudyError, match="exists already"):
         write_study("mine", tmp_path)
     with pytest.raises(StudyError, match="cannot name a study"):
         write_study("../mine", tmp_path)
