@@ -46,8 +46,8 @@ def phrases_in(path: Path) -> Iterator[str]:
     """FILE:LINE: phrase ==> what to write instead; a phrase may be broken over two lines."""
     text, replacements = path.read_text(encoding="utf-8"), entries(phrases=True)
     gap = r"[\s#*/>]+"  # between two words: a line's end, and what a comment begins with
-    pattern = "|".join(gap.join(map(re.escape, phrase.split())) for phrase in replacements)
-    for match in re.finditer(rf"(?<![\w-])(?:{pattern})(?![\w-])", text, re.IGNORECASE):
+    pattern = "|".join(f"(?i:{phrase[0]}){gap.join(map(re.escape, phrase[1:].split(' ')))}" for phrase in replacements)
+    for match in re.finditer(rf"(?<![\w-])(?:{pattern})(?![\w-])", text):
         phrase = re.sub(gap, " ", match[0]).lower()
         line = text.count("\n", 0, match.start()) + 1
         yield f"{path.relative_to(ROOT)}:{line}: {phrase} ==> {replacements[phrase]}"

