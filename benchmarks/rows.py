@@ -1,7 +1,7 @@
 """The rows: what is measured, next to which peers, at which sizes, and with which bars.
 
 A case is a mapping: `tokens`, further sizes, `peers` (queries that a peer gets) and `bars`. A bar is the least ratio to a peer, or
-the limit of a quantity of ours; None shows the ratio without judging it.
+the limit of one of our quantities; None shows the ratio without judging it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ M = 1_000_000
 
 @dataclass(frozen=True)
 class Quantity:
-    """A quantity of ours with a bar: how it is computed from our figures, its unit, and whether less is better."""
+    """One of our quantities that has a bar: how it is computed from our figures, its unit, and whether less is better."""
 
     read: Callable[[Mapping[str, Any]], float]
     unit: str

@@ -13,12 +13,12 @@ from schemas.settings.task_settings import number_or_percentile
 class Measures(Settings):
     """How the measures are computed."""
 
-    bootstrap: int = Field(1_000, ge=50, le=100_000, description="resamples behind each 95 % interval")
+    bootstrap: int = Field(1_000, ge=50, le=100_000, description="resamples of each 95 % interval")
     bins: int = Field(
         8,
         ge=2,
         le=100,
-        description="bins of the curve of performance over counts; examples with count 0 have one more of their own",
+        description="bins of the curve of performance over counts; examples with count 0 are in one more bin",
     )
     exclude_contaminated: int = Field(
         0,

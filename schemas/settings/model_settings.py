@@ -34,7 +34,7 @@ class Pretrain(Settings):
     @classmethod
     def _ends(cls, value: tuple[float, ...]) -> tuple[float, ...]:
         if any(not 0 < share <= 1 for share in value) or 1.0 not in value or len(set(value)) != len(value):
-            raise ValueError("checkpoints are distinct shares in (0, 1] and hold 1.0, the end of the training")
+            raise ValueError("checkpoints are distinct shares in (0, 1] and include 1.0, the end of the training")
         return tuple(sorted(value))
 
 

@@ -203,8 +203,8 @@ class Study(Settings):
             return None
         corpus, planted = self.placebo, self.placebo.planted
         if planted and self.corpus.planted:
-            own = {name: getattr(planted, name) for name in planted.model_fields_set} | {"redrawn": True}
-            corpus = corpus.model_copy(update={"planted": self.corpus.planted.model_copy(update=own)})
+            changes = {name: getattr(planted, name) for name in planted.model_fields_set} | {"redrawn": True}
+            corpus = corpus.model_copy(update={"planted": self.corpus.planted.model_copy(update=changes)})
         nothing = {"windows": (), "contamination_orders": (), "documents_per_pair": 0}
         return self.model_copy(update={"corpus": corpus, "counting": self.counting.model_copy(update=nothing)})
 

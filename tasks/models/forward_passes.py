@@ -88,8 +88,8 @@ def _forward(
     with logits_only_at(model.network, unique // longest, unique % longest) as selected:
         out = model.network(input_ids=torch.from_numpy(ids).to(model.device), use_cache=False, **extra)
         logits = torch.log_softmax(selected(out.logits).float(), dim=-1)
-    row, token = (torch.from_numpy(a).to(logits.device) for a in (inverse, np.concatenate(targets)))
-    values = logits[row, token].cpu().numpy()
+    position, token = (torch.from_numpy(a).to(logits.device) for a in (inverse, np.concatenate(targets)))
+    values = logits[position, token].cpu().numpy()
     return np.split(values, np.cumsum([len(t) for t in targets])[:-1])
 
 

@@ -1,4 +1,4 @@
-"""TableAndSums of a job in slices of its examples, each kept in a file until the part is written: a killed job resumes after the last one.
+"""Rows of a job in slices of its examples, each kept in a file until the part is written, so that a killed job can resume.
 
 A slice's file is written under another name and renamed, so it is complete or missing. Two runs at once may both compute a
 slice; the bytes are equal.

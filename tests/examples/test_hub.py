@@ -91,7 +91,7 @@ def test_the_key_follows_the_folders_bytes_and_the_hubs_commit(tmp_path):
     [
         ({"reader": "hf:a/b"}, r"'' is no commit.*40 hex digits"),
         ({"reader": "hf:a/b", "revision": "main"}, "'main' is no commit"),
-        ({"reader": "hf:empty"}, "holds no file"),
+        ({"reader": "hf:empty"}, "has no file"),
         ({"reader": "hf:a/b", "evaluate": []}, "`evaluate` names no split"),
     ],
 )

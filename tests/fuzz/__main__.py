@@ -49,16 +49,16 @@ def start(target: str, seconds: int) -> bool:
             text=True,
             errors="replace",
         )
-        said = run.stderr.splitlines()
-        executed = next((line.split()[-1] for line in said if "number_of_executed_units" in line), "?")
-        reached = [line for line in said if "cov:" in line]
+        lines = run.stderr.splitlines()
+        executed = next((line.split()[-1] for line in lines if "number_of_executed_units" in line), "?")
+        reached = [line for line in lines if "cov:" in line]
         print(
             f"{target:<18} {executed:>9} cases  {reached[-1].split('cov: ')[1].split()[0] if reached else '?':>6} edges  "
             + ("nothing broke" if run.returncode == 0 else f"BROKEN ({run.returncode})"),
             flush=True,
         )
         if run.returncode:
-            print("\n".join((*run.stdout.splitlines()[-30:], *said[-60:])))  # what was raised stands in the first
+            print("\n".join((*run.stdout.splitlines()[-30:], *lines[-60:])))  # the exception is in the first
             for path in sorted(folder.glob("found-*")):
                 print(f"the case: {path.read_bytes()!r}")
         return run.returncode == 0

@@ -213,10 +213,10 @@ def test_bytes_that_an_encoding_with_states_refuses_are_rejects(tmp_path: Path, 
     try:
         items = found(tmp_path, reader, content, encoding=encoding)
     except StudyError as error:
-        items, said = [], str(error)
+        items, message = [], str(error)
     else:
-        said = "row"
-    assert "row" in said
+        message = "row"
+    assert "row" in message
     assert not [i for i in items if isinstance(i, Example) and any("\ud800" <= c <= "\udfff" for c in i.input)]
 
 

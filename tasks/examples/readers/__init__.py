@@ -1,5 +1,5 @@
 """The readers of task files: each is a module here under the name that studies use, listed with its version in
-schemas/settings/reader_versions.py. It begins with an example of what it reads, and holds
+schemas/settings/reader_versions.py. It begins with an example of what it reads, and defines
 
     read(file, settings)         the examples and rejects of one file
     TWO_FILES = True             the format keeps inputs and outputs in two files

@@ -44,7 +44,7 @@ def plan_hub(reader: str, revision: str, data: str, task: str) -> tuple[dict[str
         return {"name": name, "config": config, "revision": revision}, ()
     files = sorted(p for p in folder.rglob("*") if p.is_file() and not _is_cache(p.relative_to(folder)))
     if not files:
-        raise StudyError(f"task {task!r}: {folder} holds no file; save the data set there with its save_to_disk")
+        raise StudyError(f"task {task!r}: {folder} has no file; save the data set there with its save_to_disk")
     named = (replace(outside_file(p), name=p.relative_to(folder).as_posix(), path=str(p)) for p in files)
     return {"name": "", "config": config, "revision": ""}, tuple(named)
 

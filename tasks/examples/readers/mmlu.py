@@ -1,4 +1,4 @@
-"""MMLU, a CSV file per subject, without header: question, four choices, letter. Cells may hold line breaks.
+"""MMLU, a CSV file per subject, without header: question, four choices, letter. Cells may contain line breaks.
 
 "Which of these is prime?",4,6,7,9,C
 """

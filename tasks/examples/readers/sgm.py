@@ -22,7 +22,7 @@ from tasks.examples.sentence_pairs import language_pair, sentence_pair
 from tasks.text.lines import decoded, excerpt, has_surrogates, lines
 
 TWO_FILES = True
-# Linear in the length of the line, whatever it holds: no tag holds a "<", and an attribute begins where a word begins.
+# Linear in the length of the line, whatever it contains: no tag contains a "<", and an attribute begins where a word begins.
 _TAG = re.compile(r"<(/?)(doc|seg)\b([^<>]*)>", re.IGNORECASE)
 _ATTRIBUTE = re.compile(r"""(?<![A-Za-z_])([A-Za-z_]+)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))""")
 _ENTITY = re.compile(r"&(?:amp|lt|gt|quot|apos|#\d{1,7}|#x[0-9a-fA-F]{1,6});")

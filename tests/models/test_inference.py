@@ -1,4 +1,4 @@
-"""What a study may set of a model's asking: pieces, sampling, pickles; and what bad input becomes."""
+"""Settings of inference: pieces, sampling, pickles; and what bad input becomes."""
 
 from __future__ import annotations
 
