@@ -173,7 +173,7 @@ def sweeps(data: ReportData) -> ReportFigure:
     over_n = [r for r in over_n if r["task"] in several]
     axis = XAxis("n, words", whole=True)
     panels += task_panels(data, "sweep-n", over_n, axis, "order", "Mem, ρ", row="over n", limits=(-1.0, 1.0))
-    return figure(data, "sweeps", panels, every, every, models=False, tasks=False)
+    return figure(data, "sweeps", panels, [*every, *over_n], every, models=False, tasks=False)
 
 
 def variants(data: ReportData) -> ReportFigure:
