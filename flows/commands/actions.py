@@ -99,7 +99,7 @@ def count(options: argparse.Namespace) -> None:
 
 
 def trace(options: argparse.Namespace) -> None:
-    """Print an example with everything that is known about it."""
+    """Print an example with its pairs, counts, answers and documents."""
     from flows.commands.example_trace import show, trace
     from schemas import StudyError
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from flows.manifests import is_finished
@@ -20,7 +20,7 @@ from tasks.corpus.ids import IDS
 from tasks.corpus.ingest import INGEST
 from tasks.corpus.planted.plant import PLANT
 from tasks.ngrams.index import INDEX
-from tasks.ngrams.lookup import CorpusLookup, DocumentMatch, Index, LookupResult, Scan
+from tasks.ngrams.lookup import CorpusLookup, DocumentMatch, Index, Scan
 from tasks.step import parts_of
 from tasks.storage.store import Part, Store
 from tasks.text.display import printable
@@ -61,7 +61,18 @@ def count(study: str, root: str, given: Sequence[str], documents: int) -> dict[s
     answer = corpus.ask(phrases, documents)
     excerpts = read_excerpts(store, parts_of(plan["ingest"].outputs)["documents"], answer.places, phrases)
     seconds = time.monotonic() - began
-    return _describe(settings.name, corpus, store, plan, list(given), phrases, answer, excerpts, seconds)
+    counted = zip(given, phrases, answer.counted, strict=True)
+    return {
+        "study": settings.name,
+        "read": "index" if isinstance(corpus, Index) else "scan",
+        "seconds": round(seconds, 3),
+        "corpus_documents": sum(store.open(p).metadata.num_rows for p in parts_of(plan["words"].outputs)["words"]),
+        "phrases": [
+            {"given": g, "phrase": p, "occurrences": c.occurrences, "documents": c.documents} for g, p, c in counted
+        ],
+        "documents_with_all": answer.together,
+        "excerpts": [{**asdict(e), "spans": [list(s) for s in e.spans]} for e in excerpts],
+    }
 
 
 def open_corpus(store: Store, plan: Mapping[str, PlannedStep]) -> CorpusLookup:
@@ -70,34 +81,6 @@ def open_corpus(store: Store, plan: Mapping[str, PlannedStep]) -> CorpusLookup:
     if index.outputs["ngram_index"] and is_finished(store, index):
         return Index.of_words(store, index.outputs["ngram_index"], words["vocabulary"])
     return Scan(store, words["words"], words["vocabulary"])
-
-
-def _describe(
-    study: str,
-    corpus: CorpusLookup,
-    store: Store,
-    plan: Mapping[str, PlannedStep],
-    given: list[str],
-    phrases: list[str],
-    answer: LookupResult,
-    excerpts: Sequence[Excerpt],
-    seconds: float,
-) -> dict[str, Any]:
-    parts = parts_of(plan["words"].outputs)["words"]
-    return {
-        "study": study,
-        "read": "index" if isinstance(corpus, Index) else "scan",
-        "seconds": round(seconds, 3),
-        "corpus_documents": sum(store.open(part).metadata.num_rows for part in parts),
-        "phrases": [
-            {"given": text, "phrase": phrase, "occurrences": counted.occurrences, "documents": counted.documents}
-            for text, phrase, counted in zip(given, phrases, answer.counted, strict=True)
-        ],
-        "documents_with_all": answer.together,
-        "excerpts": [
-            {"source": e.source, "id": e.id, "text": e.text, "spans": [list(s) for s in e.spans]} for e in excerpts
-        ],
-    }
 
 
 # -- the documents ---------------------------------------------------------------------------------------------------

@@ -27,14 +27,14 @@ from tasks.models.ladder import checkpoints, inference_settings, parts_with
 from tasks.models.load import repeatable
 from tasks.models.sampling import Sampling
 from tasks.models.score import open_checkpoint
-from tasks.ngrams.lookup import Corpus, Index
+from tasks.ngrams.lookup import CorpusLookup, Index
 from tasks.prompts.answer import describe
 from tasks.prompts.candidate import TaskPrompt
 from tasks.prompts.choose import EVALUATE, PromptSource, list_source, read_trace, scores_job, search_rounds, search_step
 from tasks.prompts.optimise import Candidate, PromptSearch, Rewriter, best
 from tasks.prompts.question import PromptQuestion
 from tasks.prompts.rewrite import ModelRewriter
-from tasks.step import Inputs, Job, Stage, Step, Work, keyed
+from tasks.step import Inputs, Job, Stage, Step, Work, keyed, parts_of
 from tasks.storage.store import Part, Store
 
 Run = Callable[[Sequence[PlannedStep], Session], None]  # brings planned steps up to date
@@ -122,12 +122,13 @@ def _search(
     Rounds run in this process, which holds the index and at most one model.
     """
     words = _bring("words", session.of(home), run)
-    corpus, inputs = open_corpus(session.store, words), {t: words["words"].outputs[t] for t in ("words", "vocabulary")}
+    corpus, inputs = open_corpus(session.store, words), parts_of(words["words"].outputs)
     file = question.candidates
     source = list_source(Path(file), original) if file else _model_source(question, home, session, run)
     search = PromptSearch(original, home.counting.stop_words, per_round=source.per_round)
     step = search_step(source.rewriter, lambda ngrams: _counts(corpus, ngrams))
-    here = replace(session.of(home), cluster=Cluster(0, "", session.cluster.scratch, address=""))
+    here = session.of(home)
+    here.cluster = Cluster(0, "", session.cluster.scratch, address="")
     for jobs in search_rounds(step, question.task, search, source, inputs):
         planned = PlannedStep(step, (PlannedStage(step.stages[0], jobs),), inputs)
         run([planned], here)
@@ -135,7 +136,7 @@ def _search(
     return read_trace(rows), planned.outputs, "index" if isinstance(corpus, Index) else "scan"
 
 
-def _counts(corpus: Corpus, ngrams: Sequence[str]) -> Mapping[str, int]:
+def _counts(corpus: CorpusLookup, ngrams: Sequence[str]) -> Mapping[str, int]:
     """Occurrences of many n-grams at once: from the index, or by one scan of the words."""
     if isinstance(corpus, Index):
         return dict(zip(ngrams, corpus.counts(ngrams).tolist(), strict=True))
@@ -176,7 +177,7 @@ def _model_rewriter(work: Work) -> Rewriter:
 
 # -- the evaluation ----------------------------------------------------------------------------------------------------
 def _asked_with(home: Study, models: tuple[Model, ...], direction: str, prompt: TaskPrompt, original: TaskPrompt) -> Study:
-    """The study that asks its models with a prompt. With the task's own it is asked as the study asks, to do nothing twice."""
+    """The study that evaluates its models with a prompt. With the task's own it is the study itself, to do nothing twice."""
     if prompt == original:
         return home.model_copy(update={"name": f"{home.name}.original", "models": models})
     words = {"instruction": prompt.instruction, "prompt": prompt.template, "record_prompts": False}
@@ -186,7 +187,7 @@ def _asked_with(home: Study, models: tuple[Model, ...], direction: str, prompt: 
 
 
 def _own_prompts(store: Store, parts: Sequence[Part], original: TaskPrompt) -> int:
-    """Number of evaluated examples that bring their own prompt, so that the task's is not what they are asked with."""
+    """Number of evaluated examples with their own prompt, which replaces the task's."""
     names = ("split", "prompt", "separator", "input", "options")
     rows = store.read(parts, CONTRACTS["examples"].schema, names).to_pylist()
     rows = [r for r in rows if r["split"] == "evaluate"]

@@ -66,8 +66,10 @@ def tokenizer(path: Path) -> None:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "corpus").mkdir()
-    asked = [{"id": place, "input": f"What is the river of {place}?", "output": river} for place, river in RIVERS.items()]
-    (tmp_path / "rivers.jsonl").write_text("".join(json.dumps(line) + "\n" for line in asked))
+    questions = [
+        {"id": place, "input": f"What is the river of {place}?", "output": river} for place, river in RIVERS.items()
+    ]
+    (tmp_path / "rivers.jsonl").write_text("".join(json.dumps(line) + "\n" for line in questions))
     (tmp_path / "later.toml").write_text(STUDY)
     tokenizer(tmp_path / "tokenizer.json")
     shard(tmp_path, "2026-01.jsonl", 3)

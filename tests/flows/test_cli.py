@@ -32,7 +32,7 @@ FACTS = {"Velm": "Torin", "Maron": "Iska", "Duvel": "Torin", "Osk": "Pralle", "T
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A study folder with a run behind it."""
+    """A folder with a study that has been run."""
     path = tmp_path_factory.mktemp("tiny")
     (path / "corpus").mkdir()
     lines = [{"id": f"{s}-{i}", "text": f"The river of {s} is {r}. It is long."} for s, r in FACTS.items() for i in range(3)]
@@ -160,13 +160,13 @@ def test_force_computes_again_and_finds_the_same_bytes(folder: Path) -> None:
         (("report", "sample"), "Run: taskgram run sample"),
     ],
 )
-def test_wrong_words_end_in_one_line_that_helps(folder: Path, words: tuple[str, ...], message: str) -> None:
+def test_wrong_arguments_end_in_one_line_that_helps(folder: Path, words: tuple[str, ...], message: str) -> None:
     printed = taskgram(*(w.format(study=folder / "tiny.toml") for w in words), root=folder / "root", code=1)
     assert message in printed
     assert "Traceback" not in printed
 
 
-def test_a_broken_input_fails_with_its_place_and_the_command_that_goes_on(folder: Path) -> None:
+def test_a_broken_input_fails_with_its_place_and_the_command_that_resumes(folder: Path) -> None:
     bad = folder / "corpus" / "c.jsonl.gz"
     bad.write_bytes(b"\x1f\x8b\x08\x00broken")
     try:

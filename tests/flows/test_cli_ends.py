@@ -1,4 +1,4 @@
-"""How a command ends: its exit code says whether what it printed was read, whatever became of its output."""
+"""How a command ends: its exit code tells whether its output could be written."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 )
 def test_output_that_goes_nowhere(output: str, code: int, words: str, tmp_path: Path) -> None:
     if "/dev/full" in output and not Path("/dev/full").exists():
-        pytest.skip("this system has no /dev/full, which stands in for a disk without room")
+        pytest.skip("this system has no /dev/full, which acts as a full disk")
     command = f'"$0" -c "from flows.cli import command; command()" init mine --root root {output}'
     if "|" in output:
         command = f"{command}; exit ${{PIPESTATUS[0]}}"

@@ -130,8 +130,8 @@ class World:
         finally:
             session.close()
 
-    def listed(self, study: Study, **asked: Any) -> dict[str, Any]:
-        return self.ask(study, candidates=str(self.folder / "prompts.txt"), **asked)
+    def listed(self, study: Study, **options: Any) -> dict[str, Any]:
+        return self.ask(study, candidates=str(self.folder / "prompts.txt"), **options)
 
     def rows(self, answer: dict[str, Any], table: str) -> list[dict[str, Any]]:
         parts = [Part(table, Path(file).stem) for file in answer["files"][table]]
@@ -159,7 +159,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 @pytest.fixture(scope="module")
 def answer(world: World) -> dict[str, Any]:
-    """What a study that had been scored before is told of a list."""
+    """The answer to a list of prompts, on a study that has been scored before."""
     study = world.study()
     world.run(study, "ingest", "read", "tokenizer", "tokens", "models", "score", "generate")
     return world.listed(study) | {"computed": world.ran}
@@ -237,7 +237,7 @@ def test_what_the_study_has_done_is_not_done_again(world: World, answer: dict[st
     study = world.study()
     own = next(p for p in lay_out(STEPS, study) if p.step.name == "measure")
     score = next(p for p in own.outputs["metrics"] if p.labels["measure"] == "score" and p.labels["task"] == "rivers")
-    assert world.store.is_whole(score, None), "the study's own score of the task's own prompt is the one that was taken"
+    assert world.store.is_whole(score, None), "the study's own score of the task's own prompt is reused"
 
 
 def test_a_second_question_computes_nothing_and_says_the_same(world: World, answer: dict[str, Any]) -> None:
@@ -255,7 +255,7 @@ def test_fewer_models_train_and_score_no_other(world: World, answer: dict[str, A
 def test_the_study_itself_is_recorded_as_before(world: World, answer: dict[str, Any]) -> None:
     from flows.commands.status import clean
 
-    answer = world.listed(world.study())  # what was asked last is what is kept
+    answer = world.listed(world.study())  # the last answer is kept
     assert set(recorded_steps(world.store, "rivers")) == {
         "ingest",
         "read",
@@ -266,9 +266,7 @@ def test_the_study_itself_is_recorded_as_before(world: World, answer: dict[str, 
         "generate",
     }
     kept = {f for files in answer["files"].values() for f in files}
-    assert not kept & set(clean(str(world.folder / "rivers.toml"), world.store.root, dry_run=True)), (
-        "no answer is swept away"
-    )
+    assert not kept & set(clean(str(world.folder / "rivers.toml"), world.store.root, dry_run=True)), "no answer is deleted"
 
 
 def test_tables_keep_their_contracts_as_great_expectations_sees_them(world: World, answer: dict[str, Any]) -> None:
@@ -280,7 +278,7 @@ def test_tables_keep_their_contracts_as_great_expectations_sees_them(world: Worl
         assert len(found["checks"]) > 10
 
 
-def test_a_prompt_that_was_kept_though_it_is_no_extremum_is_found(world: World, answer: dict[str, Any]) -> None:
+def test_a_kept_prompt_that_is_not_an_extremum_breaks_the_contract(world: World, answer: dict[str, Any]) -> None:
     """The contract that a wrong search would break."""
     rows = world.rows(answer, "prompt_candidates")
     kept = next(r for r in rows if r["direction"] == "maximise" and r["best"] and r["round"])
@@ -309,8 +307,8 @@ def test_index_and_scan_choose_the_same(world: World, answer: dict[str, Any]) ->
 
 def test_a_model_rewrites_in_rounds_and_its_junk_is_counted(world: World, answer: dict[str, Any]) -> None:
     study = world.study().model_copy(update={"models": world.study().models[1:]})
-    asked: dict[str, Any] = {"rewriter": "given", "rounds": 2, "per_round": 4, "seed": 3}
-    found = world.ask(study, **asked)
+    options: dict[str, Any] = {"rewriter": "given", "rounds": 2, "per_round": 4, "seed": 3}
+    found = world.ask(study, **options)
     assert found["proposed"] == {"maximise": 8, "minimise": 8}
     assert world.ran["prompts"] == 2, "round 0 was there"
     rejected = found["rejected"]["maximise"]
@@ -318,11 +316,11 @@ def test_a_model_rewrites_in_rounds_and_its_junk_is_counted(world: World, answer
     assert found["prompts"]["maximise"] == found["prompts"]["original"], "so the task's own prompt stays"
     rows = world.rows(found, "prompt_candidates")
     assert len({r["template"] for r in rows}) > 3
-    assert world.ask(study, **asked) == found
+    assert world.ask(study, **options) == found
     assert not world.ran
-    world.ask(study, **asked | {"rounds": 3})
-    assert world.ran["prompts"] == 1, "one more round begins behind those that are there"
-    other = world.rows(world.ask(study, **asked | {"seed": 4}), "prompt_candidates")
+    world.ask(study, **options | {"rounds": 3})
+    assert world.ran["prompts"] == 1, "one more round starts after those that exist"
+    other = world.rows(world.ask(study, **options | {"seed": 4}), "prompt_candidates")
     assert {r["template"] for r in other} != {r["template"] for r in rows}
 
 
@@ -335,21 +333,21 @@ def test_a_folder_can_rewrite_as_well(world: World, answer: dict[str, Any]) -> N
 
 def test_an_interrupted_search_goes_on_where_it_was(world: World, answer: dict[str, Any]) -> None:
     study = world.study().model_copy(update={"models": world.study().models[1:]})
-    asked: dict[str, Any] = {"rewriter": "given", "rounds": 3, "per_round": 2, "seed": 11}
+    options: dict[str, Any] = {"rewriter": "given", "rounds": 3, "per_round": 2, "seed": 11}
 
     def killed(planned: PlannedStep) -> None:
         if planned.step.name == "prompts" and len(planned.stages[0].jobs) == 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        world.ask(study, killed, **asked)
-    found = world.ask(study, **asked)
+        world.ask(study, killed, **options)
+    found = world.ask(study, **options)
     assert world.ran["prompts"] == 2, "rounds 2 and 3"
     files = [Path(f) for f in found["files"]["prompt_candidates"]]
     before = [f.read_bytes() for f in files]
     for file in files:
         file.unlink()
-    assert world.ask(study, **asked) == found
+    assert world.ask(study, **options) == found
     assert world.ran["prompts"] == 4
     assert [f.read_bytes() for f in files] == before, "the bytes of a search that was not interrupted"
 
@@ -370,7 +368,7 @@ def test_examples_that_bring_a_prompt_are_asked_with_the_chosen_one(world: World
     assert prompts == {"Say {input}:", *(found["prompts"][d]["template"].rstrip() for d in ("maximise", "minimise"))}
 
 
-def test_a_person_reads_prompts_counts_and_scores(answer: dict[str, Any]) -> None:
+def test_a_user_reads_prompts_counts_and_scores(answer: dict[str, Any]) -> None:
     from tasks.prompts.answer import show
 
     lines = show(answer).splitlines()
@@ -387,7 +385,7 @@ def test_a_person_reads_prompts_counts_and_scores(answer: dict[str, Any]) -> Non
     assert "by a scan of all words" in lines[-1]
 
 
-def test_a_person_reads_that_nothing_could_be_counted(world: World, answer: dict[str, Any]) -> None:
+def test_a_user_reads_that_nothing_could_be_counted(world: World, answer: dict[str, Any]) -> None:
     from tasks.prompts.answer import show
 
     path = world.folder / "short.txt"

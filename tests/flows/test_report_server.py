@@ -1,4 +1,4 @@
-"""Reports over HTTP: what lies under reports/ is read by this machine's browser, and nothing else is, by nobody."""
+"""Reports over HTTP: only files under reports/ can be read, and only by this machine's browser."""
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ def test_the_trace_works_over_http_and_other_pages_cannot_load_it(server: Report
         others.shutdown()
 
 
-# -- what a run is told ------------------------------------------------------------------------------------------------
+# -- the address in a run's environment --------------------------------------------------------------------------------
 def test_the_link_is_the_address_of_its_own_root_or_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root, page = str(tmp_path), str(tmp_path / "reports" / "tiny" / "index.html")
     monkeypatch.delenv("TASKGRAM_ROOT", raising=False)

@@ -72,7 +72,7 @@ def command(*words: str, server: str, folder: Path, reports: str = "") -> subpro
 
 
 def fail(server: str, folder: Path) -> dict[str, int]:
-    """Run the study, which fails, then mend its file; the times of the parts that were finished."""
+    """Run the study, which fails, then fix its file; the times of the parts that were finished."""
     run = command(
         "flows.cli", "run", str(folder / "again.toml"), "--root", str(folder / "root"), server=server, folder=folder
     )
@@ -108,7 +108,7 @@ def linked(server: str) -> str:
 
 def only_what_was_missing(before: dict[str, int], folder: Path) -> None:
     after = times(folder)
-    assert before.items() <= after.items(), "what was finished is as it was"
+    assert before.items() <= after.items(), "finished parts are unchanged"
     assert sum(name.startswith("documents/") for name in after.keys() - before.keys()) == 1
     assert (folder / "root" / "reports" / "again" / "index.html").exists()
 
@@ -157,5 +157,5 @@ def test_from_a_failed_step_computes_what_is_missing(server: str, folder: Path) 
     assert run.returncode == 0, run.stdout + run.stderr
     assert "ingest      1 of 5 parts computed" in run.stderr, run.stdout + run.stderr
     page = (folder / "root" / "reports" / "again" / "index.html").as_uri()
-    assert linked(server) == f"[Report of again]({page})", "nobody said where reports are served"
+    assert linked(server) == f"[Report of again]({page})", "no address of the reports is set"
     only_what_was_missing(before, folder)

@@ -38,7 +38,7 @@ def test_the_deployments_file_names_every_step_exactly() -> None:
     assert sorted(d["parameters"]["only"] for d in alone) == sorted(s.name for s in STEPS)
     for deployment in alone:
         assert deployment["name"] == f"sample-{deployment['parameters']['only']}"
-        assert not deployment.get("schedules"), "a step runs when it is asked for"
+        assert not deployment.get("schedules"), "a step runs only on request"
     assert all(d["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"} for d in written)
     assert all(d["entrypoint"] == "flows/run.py:study" for d in written)
 
@@ -83,9 +83,9 @@ class Served:
             words, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=settings
         )
         assert self.process.stdout is not None
-        self.said = self.process.stdout.readline().decode()
+        self.first_line = self.process.stdout.readline().decode()
         self.root = folder / "root"
-        self.reports = self.process.stdout.readline().decode().partition(": ")[2].partition("/tiny/index.html\n")[0]
+        self.reports = self.process.stdout.readline().decode().partition("be at ")[2].partition("/tiny/index.html\n")[0]
 
     def ask(self, path: str, **what: Any) -> Any:
         request = urllib.request.Request(
@@ -126,7 +126,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 @pytest.mark.slow
 def test_a_served_study_has_its_schedule_its_limit_and_its_steps(served: Served) -> None:
-    assert served.said.startswith("tiny is served: 0 2 * * * (Europe/Berlin)"), served.said
+    assert served.first_line.startswith("tiny is served: 0 2 * * * (Europe/Berlin)"), served.first_line
     deployments = served.deployments()
     assert set(deployments) == {"tiny", *(f"tiny-{s.name}" for s in STEPS)}
     (schedule,) = deployments["tiny"]["schedules"]

@@ -114,12 +114,12 @@ def test_a_second_root_begins_with_a_copy_of_the_empty_database(
 
     # A root that has a database keeps it.
     with closing(sqlite3.connect(second)) as connection:
-        connection.execute("CREATE TABLE ours (number INTEGER)")
+        connection.execute("CREATE TABLE changed (number INTEGER)")
     assert temporary_server._begin_with_a_copy() is None
-    assert "ours" in tables(second)
+    assert "changed" in tables(second)
 
 
-def test_a_cache_that_cannot_be_used_is_no_harm(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_that_cannot_be_used_is_ignored(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache.write_text("a file, where a folder should be")
     database = home(tmp_path / "home", monkeypatch)
     assert temporary_server._begin_with_a_copy() == database
@@ -180,7 +180,7 @@ def test_another_database_is_left_alone(cache: Path, tmp_path: Path, monkeypatch
     assert not list((tmp_path / "home").iterdir())
 
 
-def test_a_server_that_is_gone_is_said_in_words(tmp_path: Path) -> None:
+def test_a_server_that_does_not_answer_is_reported_in_one_line(tmp_path: Path) -> None:
     environment = os.environ | {"PREFECT_API_URL": "http://127.0.0.1:9/api", "PREFECT_CLIENT_MAX_RETRIES": "0"}
     words = [sys.executable, "-m", "flows.cli", "run", "sample", "--root", str(tmp_path)]
     run = subprocess.run(words, env=environment, cwd=REPOSITORY, capture_output=True, text=True, timeout=300)

@@ -1,4 +1,4 @@
-"""The search keeps the extremes, whatever proposes, and says of every proposal what became of it."""
+"""The search keeps the extremes, whatever proposes, and every proposal has a score or a reason."""
 
 from __future__ import annotations
 
@@ -92,19 +92,19 @@ def test_where_nothing_can_be_counted_there_is_no_best() -> None:
     assert best(trace, "minimise") is None
 
 
-def test_both_directions_are_counted_by_one_question_a_round() -> None:
-    asked: list[list[str]] = []
+def test_both_directions_are_counted_by_one_call_per_round() -> None:
+    calls: list[list[str]] = []
 
     def counted(ngrams: Sequence[str]) -> dict[str, int]:
-        asked.append(list(ngrams))
+        calls.append(list(ngrams))
         return count(ngrams)
 
     optimise(PromptSearch(template(5, 5, 5, 5), "none", per_round=8), Walk(), counted, 4)
-    assert len(asked) == 5
-    assert all(ngrams == sorted(set(ngrams)) for ngrams in asked)
+    assert len(calls) == 5
+    assert all(ngrams == sorted(set(ngrams)) for ngrams in calls)
 
 
-def test_a_search_can_be_gone_on_with() -> None:
+def test_a_search_can_be_continued() -> None:
     search = PromptSearch(template(5, 5, 5), "none", per_round=5)
     whole = optimise(search, Walk(), count, 4)
     trace: list[Candidate] = first_round(search, count)
@@ -113,10 +113,10 @@ def test_a_search_can_be_gone_on_with() -> None:
     assert trace == whole
 
 
-def test_a_model_that_talks_junk_is_lived_with() -> None:
-    said = iter(["", "\x00\x01", "{input", "{} {input} {", '1. "Name w1 w2 w9 {input}"', "w1 w2"] * 2)
+def test_junk_from_a_model_is_rejected_by_its_reason() -> None:
+    answers = iter(["", "\x00\x01", "{input", "{} {input} {", '1. "Name w1 w2 w9 {input}"', "w1 w2"] * 2)
     trace = optimise(
-        PromptSearch(OWN, "none", per_round=6), ModelRewriter(lambda texts, names: [next(said) for _ in texts]), count, 1
+        PromptSearch(OWN, "none", per_round=6), ModelRewriter(lambda texts, names: [next(answers) for _ in texts]), count, 1
     )
     found = [c for c in trace if c.direction == "maximise" and c.round]
     assert [bool(c.rejected) for c in found] == [True, True, True, True, False, True]

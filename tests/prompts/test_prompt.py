@@ -41,7 +41,7 @@ def test_words_are_those_of_the_corpus_analyzer() -> None:
     assert grams("ＷＨＩＣＨ River—flows, {input}") == ("which river flows",)
 
 
-def test_a_phrase_said_twice_counts_once() -> None:
+def test_a_repeated_phrase_counts_once() -> None:
     once, twice = grams("name the river {input}"), grams("name the river {input} name the river")
     assert once == twice
 

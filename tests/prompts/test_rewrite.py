@@ -1,4 +1,4 @@
-"""What proposes prompts: files as people write them, and what a model is asked and says."""
+"""What proposes prompts: files as users write them, and requests to a model with its answers."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_bad_file_is_named_with_its_row(tmp_path: Path, name: str, content: by
     assert str(path) in str(error.value)
 
 
-def test_a_model_is_asked_on_one_line_and_told_what_must_stay() -> None:
+def test_a_request_is_one_line_and_names_the_placeholders() -> None:
     text = request(OWN)
     assert text.endswith("Instruction: Question: {input}\\nAnswer:\nRewritten:")
     assert "{input} must stay in it, as it is." in text
@@ -65,7 +65,7 @@ def test_a_model_is_asked_on_one_line_and_told_what_must_stay() -> None:
     assert "{" not in request(TaskPrompt("Be brief. ", OWN.template)), "an instruction has nothing to keep"
 
 
-def test_what_it_says_is_put_where_what_was_asked_stood() -> None:
+def test_an_answer_replaces_the_text_that_was_to_be_rewritten() -> None:
     assert read_back(' - "Say: {input}\\nNow:"\nmore', OWN) == TaskPrompt("", "Say: {input}\nNow:")
     assert read_back("Be short.", TaskPrompt("Be brief. ", OWN.template)) == TaskPrompt("Be short.", OWN.template)
     assert read_back("3) Say “{input}”", OWN) == TaskPrompt("", "Say “{input}”")
