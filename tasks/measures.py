@@ -256,12 +256,12 @@ class SpanScores:
     @cached_property
     def others(self) -> Ints:
         """How many inputs without a partner each span has."""
-        return np.bincount(self.span[self._usable], minlength=len(self.own))
+        return np.bincount(self.span[self._usable], minlength=len(self.own)).astype(np.int64)
 
     @property
     def _total(self) -> Floats:
         usable = self._usable
-        return np.bincount(self.span[usable], weights=self.after[usable], minlength=len(self.own))
+        return np.bincount(self.span[usable], weights=self.after[usable], minlength=len(self.own)).astype(np.float64)
 
     @property
     def _usable(self) -> NDArray[np.bool_]:

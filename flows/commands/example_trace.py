@@ -73,21 +73,21 @@ def choose(known: Sequence[tuple[str, str, str]], given: str) -> tuple[str, str]
 
     StudyError that lists them if there are several, or none.
     """
-    found = [k for k in known if given in (k[1], f"{k[0]}/{k[1]}")]
-    if not found:
+    matches = [k for k in known if given in (k[1], f"{k[0]}/{k[1]}")]
+    if not matches:
         wanted = " ".join(given.casefold().split())
-        found = [k for k in known if wanted and wanted in " ".join(k[2].casefold().split())]
-    if len(found) == 1:
-        return found[0][:2]
-    if not found:
+        matches = [k for k in known if wanted and wanted in " ".join(k[2].casefold().split())]
+    if len(matches) == 1:
+        return matches[0][:2]
+    if not matches:
         raise StudyError(
             f"no evaluated example has the id {given!r} or holds that text; the ids look like {_names(known[:3])}"
             if known
             else "the study has no evaluated example"
         )
-    lines = [f"  {task}/{name}  {_one_line(text)[:60]}" for task, name, text in found[:LISTED]]
-    more = [f"  and {len(found) - LISTED} more"] if len(found) > LISTED else []
-    raise StudyError("\n".join([f"{len(found)} examples are meant by {given!r}; name one of them:", *lines, *more]))
+    lines = [f"  {task}/{name}  {_one_line(text)[:60]}" for task, name, text in matches[:LISTED]]
+    more = [f"  and {len(matches) - LISTED} more"] if len(matches) > LISTED else []
+    raise StudyError("\n".join([f"{len(matches)} examples are meant by {given!r}; name one of them:", *lines, *more]))
 
 
 def _names(some: Sequence[tuple[str, str, str]]) -> str:
@@ -100,7 +100,7 @@ def _describe(store: Store, tables: Mapping[str, Sequence[Part]], task: Task, ga
         parts = tables[table] if table not in OF_MODELS else last_checkpoints(tables[table])
         return pl.DataFrame(store.read_between(parts, CONTRACTS[table].schema, "example", name, name))
 
-    asked = next(r for r in rows("examples").to_dicts() if r["split"] == "evaluate")
+    example = next(r for r in rows("examples").to_dicts() if r["split"] == "evaluate")
     spans, pairs = shown_spans(rows("evidence_spans")).to_dicts(), shown_pairs(rows("evidence_pairs"), gammas).to_dicts()
     likely, answers = shown_scores(rows("evidence_scores"), gammas).to_dicts(), rows("evidence_answers").to_dicts()
     sizes = {
@@ -123,7 +123,7 @@ def _describe(store: Store, tables: Mapping[str, Sequence[Part]], task: Task, ga
     return {
         "task": task.name,
         "example": name,
-        **{k: asked[k] for k in ("group", "input", "output", "aliases", "options", "prompt")},
+        **{k: example[k] for k in ("group", "input", "output", "aliases", "options", "prompt")},
         "models": answers,
         "ngrams": [_ngram(s, by_output) for s in spans],
         "pairs": [_pair(p, by_span, by_output, documents) for p in pairs],
@@ -162,50 +162,50 @@ def _pair(
     }
 
 
-def _documents(store: Store, parts: Sequence[Part], asked: set[tuple[str, str]]) -> dict[tuple[str, str], list[Row]]:
+def _documents(store: Store, parts: Sequence[Part], wanted: set[tuple[str, str]]) -> dict[tuple[str, str], list[Row]]:
     """The documents kept of each pair."""
-    found: dict[tuple[str, str], list[Row]] = {}
-    if not asked:
-        return found
-    low, high = min(asked)[0], max(asked)[0]
+    documents: dict[tuple[str, str], list[Row]] = {}
+    if not wanted:
+        return documents
+    low, high = min(wanted)[0], max(wanted)[0]
     import pyarrow.compute as pc
 
     table = store.read_between(parts, CONTRACTS["pair_documents"].schema, "input_ngram", low, high)
-    for r in table.filter(pc.is_in(table["input_ngram"], pc.unique(_column(asked)))).to_pylist():
+    for r in table.filter(pc.is_in(table["input_ngram"], pc.unique(_column(wanted)))).to_pylist():
         pair = (r["input_ngram"], r["output_ngram"])
-        if pair in asked:
+        if pair in wanted:
             span = {side: [r[f"{side}_start"], r[f"{side}_end"]] for side in ("input", "output")}
-            found.setdefault(pair, []).append({"source": r["source"], "id": r["id"], "text": r["excerpt"], **span})
-    return found
+            documents.setdefault(pair, []).append({"source": r["source"], "id": r["id"], "text": r["excerpt"], **span})
+    return documents
 
 
-def _column(asked: set[tuple[str, str]]) -> Any:
+def _column(wanted: set[tuple[str, str]]) -> Any:
     import pyarrow as pa
 
-    return pa.array(sorted({x for x, _ in asked}), pa.string())
+    return pa.array(sorted({x for x, _ in wanted}), pa.string())
 
 
 # -- for people ------------------------------------------------------------------------------------------------------
-def show(found: Row, *, bold: bool, pairs: int = 10, documents: int = 1) -> str:
+def show(example: Row, *, bold: bool, pairs: int = 10, documents: int = 1) -> str:
     """The example as text: its pairs with the largest C first, `pairs` of them, each with so many documents."""
     known = sorted(
-        (p for p in found["pairs"] if p["documents"]),
+        (p for p in example["pairs"] if p["documents"]),
         key=lambda p: (-p["documents"], p["order"], p["input_ngram"], p["output_ngram"]),
     )
-    zero = len(found["pairs"]) - len(known)
-    places = {side: _places(found, known, side) for side in ("input", "output")}
+    zero = len(example["pairs"]) - len(known)
+    places = {side: _places(example, known, side) for side in ("input", "output")}
     lines = [
-        _strong(f"{found['task']}/{found['example']}", bold=bold)
-        + (f"  {_one_line(found['group'])}" if found["group"] else ""),
+        _strong(f"{example['task']}/{example['example']}", bold=bold)
+        + (f"  {_one_line(example['group'])}" if example["group"] else ""),
         "",
     ]
     lines += [
-        f"  input   {mark(found['input'], places['input'], [], bold=bold)}",
-        f"  output  {mark(found['output'], [], places['output'], bold=bold)}",
+        f"  input   {mark(example['input'], places['input'], [], bold=bold)}",
+        f"  output  {mark(example['output'], [], places['output'], bold=bold)}",
     ]
-    lines += [f"  also    {_one_line(' · '.join(found['aliases'][:8]))}"] if found["aliases"] else []
-    lines += [f"  options {_one_line(' · '.join(found['options']))}"] if found["options"] else []
-    lines += ["", *_answers(found["models"]), ""]
+    lines += [f"  also    {_one_line(' · '.join(example['aliases'][:8]))}"] if example["aliases"] else []
+    lines += [f"  options {_one_line(' · '.join(example['options']))}"] if example["options"] else []
+    lines += ["", *_answers(example["models"]), ""]
     for p in known[:pairs]:
         lines += [*_pair_lines(p, documents, bold=bold), ""]
     some = f"{len(known)} pair{'' if len(known) == 1 else 's'} in the corpus"
@@ -213,11 +213,11 @@ def show(found: Row, *, bold: bool, pairs: int = 10, documents: int = 1) -> str:
     return "\n".join([*lines, f"{some}{left}; {zero} more that no document holds"])
 
 
-def _places(found: Row, pairs: Sequence[Row], side: str) -> list[list[int]]:
+def _places(example: Row, pairs: Sequence[Row], side: str) -> list[list[int]]:
     """Where the n-grams of pairs stand in a text."""
     named = {(p["order"], p[f"{side}_ngram"]) for p in pairs}
     return [
-        place for s in found["ngrams"] if s["side"] == side and (s["order"], s["ngram"]) in named for place in s["places"]
+        place for s in example["ngrams"] if s["side"] == side and (s["order"], s["ngram"]) in named for place in s["places"]
     ]
 
 
@@ -228,8 +228,8 @@ def _answers(models: Sequence[Row]) -> list[str]:
     lines = [f"{'model':<{width}}  {'parameters':>12}  judged         answer"]
     for m in models:
         size = "–" if m["parameters"] is None else f"{m['parameters']:,}"
-        said = "–" if m["text"] is None else _one_line(m["text"]) or "(nothing)"
-        lines.append(f"{m['model']:<{width}}  {size:>12}  {judged(m):<13}  {said}")
+        answer = "–" if m["text"] is None else _one_line(m["text"]) or "(nothing)"
+        lines.append(f"{m['model']:<{width}}  {size:>12}  {judged(m):<13}  {answer}")
     return lines
 
 
@@ -252,8 +252,8 @@ def _pair_lines(pair: Row, documents: int, *, bold: bool) -> list[str]:
         f"  n {n}  similarity {pair['similarity']:.3f}  {counts}  {likely}",
     ]
     if pair["models"]:
-        said = (f"{m['model']} {probability(m['log_probability'])}" for m in pair["models"])
-        lines.append("  P_LLM  " + "  ".join(said))
+        likely = (f"{m['model']} {probability(m['log_probability'])}" for m in pair["models"])
+        lines.append("  P_LLM  " + "  ".join(likely))
     for e in pair["excerpts"][:documents]:
         spans = [[e[side]] if e[side][0] >= 0 else [] for side in ("input", "output")]
         lines += [f"  {_one_line(e['source'])} {_one_line(e['id'])}", f"    {mark(e['text'], *spans, bold=bold)}"]
@@ -287,8 +287,8 @@ def mark(text: str, inputs: Sequence[Sequence[int]], outputs: Sequence[Sequence[
     shown, at = "", 0
     while at < len(text):
         end = next((i for i in range(at, len(text)) if kinds[i] != kinds[at]), len(text))
-        before, behind = signs.get(kinds[at], ("", ""))
-        shown += before + _plain(text[at:end]) + behind
+        before, after = signs.get(kinds[at], ("", ""))
+        shown += before + _plain(text[at:end]) + after
         at = end
     return shown
 

@@ -72,8 +72,8 @@ def run_answers(work: Work) -> None:
             + ((reference.total, reference.tokens) if reference else (None, 0))
             + (note,)
         )
-    columns = [list(c) for c in zip(*rows, strict=True)] if rows else [[] for _ in EVIDENCE_ANSWERS.columns]
-    work.write("evidence_answers", dict(zip(EVIDENCE_ANSWERS.schema.names, columns, strict=True)))
+    values = [list(c) for c in zip(*rows, strict=True)] if rows else [[] for _ in EVIDENCE_ANSWERS.columns]
+    work.write("evidence_answers", dict(zip(EVIDENCE_ANSWERS.schema.names, values, strict=True)))
 
 
 def read_generations(work: Work, task: str) -> dict[str, str]:

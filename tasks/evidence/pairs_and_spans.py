@@ -130,9 +130,9 @@ def log_infinity(work: Work, task: str, outputs: pl.DataFrame) -> pl.DataFrame:
             seen.astype(np.float64),
         )
     tokens, spans = _bounds(table["example"], names), _bounds(outputs["example"], names)
-    token_places, span_places = ([t[name].to_numpy() for name in ("start", "end")] for t in (table, outputs))
+    starts, ends, first, last = (t[name].to_numpy() for t in (table, outputs) for name in ("start", "end"))
     sums: list[Floats] = [
-        sum_over_spans(tokens[:-1], tokens[1:], *token_places, v, spans[:-1], spans[1:], *span_places)[0] for v in values
+        sum_over_spans(tokens[:-1], tokens[1:], starts, ends, v, spans[:-1], spans[1:], first, last)[0] for v in values
     ]
     paper = np.where(sums[2] == 0, -np.inf, sums[1])  # all its tokens are skipped
     return outputs.select("example", "side", "order", "ngram").with_columns(

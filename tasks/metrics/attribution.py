@@ -93,7 +93,7 @@ def _bar(
             low, high, missing = percentile_interval(drawn[name]) if several else (None, None, "no interval: one example")
             estimate = Estimate(float(point[name][0]), low, high, note=missing)
         more: dict[str, Any] = {"of": checkpoint, "order": order, "unit": "pair", "detail": name}
-        size = {"rows": len(kept), "examples": len(np.unique(example))}
+        size: dict[str, Any] = {"rows": len(kept), "examples": len(np.unique(example))}
         rows.add("attribution", "unique_rank_variance", estimate, **more, **size)
 
 

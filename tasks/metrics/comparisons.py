@@ -3,7 +3,7 @@
     Δρ                 ρ of a model minus ρ of the next smaller one, and of the smallest
     slope per decade   least-squares slope of ρ on log10 of the parameters, three sizes or more
 Each draw of whole examples gives one ρ to every model, so that what models share drops out of their difference. The models
-are those asked at all, each at its last checkpoint; models that are not are rows that say so.
+are those with any score, each at its last checkpoint; models without one are rows that say so.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ class Comparison:
 
     def _add(self, statistic: str, estimate: Estimate, of: ModelCheckpoint, detail: str = "") -> None:
         more: dict[str, Any] = {"order": self.order, "unit": self.unit, "detail": detail or self.measure}
-        size = {"rows": len(self.rows), "examples": self.rows.examples}
+        size: dict[str, Any] = {"rows": len(self.rows), "examples": self.rows.examples}
         self.out.add("comparison", statistic, estimate, of=of, **more, **size)
 
 
@@ -165,7 +165,7 @@ def _against_infinity(work: Work, out: MetricRows, evidence: TaskEvidence, pairs
             constant = Estimate(None, note="one of the two correlations is not defined: a side is the same in all rows")
             estimate = _with_interval(value, drawn) if np.isfinite(value) else constant
         more: dict[str, Any] = {"order": order, "unit": "example_output", "detail": "mem_n minus mem_infinity"}
-        size = {"rows": len(rows), "examples": rows.examples}
+        size: dict[str, Any] = {"rows": len(rows), "examples": rows.examples}
         out.add("comparison", "spearman_difference", estimate, of=checkpoint, **more, **size)
 
 

@@ -2,7 +2,7 @@
 
     within s_y                 same output, different s_x: pooled mid-ranks, centred within s_y
     partial: …                 partial ρ at equal length (characters and words), df(s_y), model tokens of s_y, or all of them
-    without templates          without s_x that stands in more than 5 % of the examples
+    without templates          without s_x that occurs in more than 5 % of the examples
     window=N                   C counted within N words
     each example weighs 1      a row weighs 1 / rows of its example
     within group               mid-ranks inside a subject, relation or language pair, pooled

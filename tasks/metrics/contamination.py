@@ -34,7 +34,7 @@ def run(work: Work, rows: MetricRows) -> None:
             hit = set(here["example"] if side == "either" else here.filter(side=side)["example"]) & set(words)
             long = {e for e, n in words.items() if n >= order} | hit
             share = wilson(len(hit), len(long)) if long else Estimate(None, note=f"no text of {order} words or more")
-            size = {"rows": len(long), "examples": len(long)}
+            size: dict[str, Any] = {"rows": len(long), "examples": len(long)}
             rows.add("contamination", "share", share, order=order, unit="example", detail=side, **size)
             if side != "either":
                 rows.exclude("contamination", f"{side} shorter than n", len(words) - len(long), "examples", order=order)

@@ -116,7 +116,7 @@ def _curve(
         estimate = _with_interval(point[b], drawn[:, b], total["examples"]) if usable[b] else apart
         covers = f"C from {count[here].min():.0f} to {count[here].max():.0f}"
         at: dict[str, Any] = {"detail": f"bin {b:02d}", "x": float(count[here].mean()), "note": covers}
-        size = {"rows": int(here.sum()), "examples": len(np.unique(example[here]))}
+        size: dict[str, Any] = {"rows": int(here.sum()), "examples": len(np.unique(example[here]))}
         rows.add("exposure", "delta_mean", estimate, **at, **size, **more)
     slope, typical = _slopes(delta, np.log(count), strata, *draws)
     rise = _with_interval(slope[0], slope[1:], total["examples"])
@@ -163,8 +163,8 @@ def _slopes(delta: Floats, logs: Floats, strata: Ints, example: Ints, draws: int
             slope = np.where(spread > 1e-9 * cc.sum(axis=1), together / spread, np.nan)
             return np.column_stack([slope, np.exp(logs.mean() + c.sum(axis=1) / n.sum(axis=1))])
 
-    found = np.concatenate([of(np.ones((1, examples), dtype=np.int32)), bootstrap_statistic(examples, draws, seed, of)])
-    return found[:, 0], found[:, 1]
+    both = np.concatenate([of(np.ones((1, examples), dtype=np.int32)), bootstrap_statistic(examples, draws, seed, of)])
+    return both[:, 0], both[:, 1]
 
 
 def _by_example(values: Floats, example: Ints, cell: Ints, examples: int, cells: int) -> Floats:

@@ -1,7 +1,7 @@
 """Coverage: what the corpus has to say about a task at all (docs/method.md §2, §14).
 
-The share of examples with a pair in the corpus, the share of pairs found with the distribution of their counts, and the acceptance
-of mining, next to γ, since γ means little without it.
+The share of examples with a pair in the corpus, the share of pairs that occur, how their counts are distributed, and the
+acceptance of mining, next to γ, since γ means little without it.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ def run(work: Work, rows: MetricRows) -> None:
         rows.add("coverage", "acceptance", accepted, order=order, unit="pair", rows=number, note=note)
         phi = evidence.phi(order)
         covered = wilson(phi.filter(pl.col("pair_documents") > 0)["example"].n_unique(), examples)
-        size = {"rows": examples, "examples": examples}
+        size: dict[str, Any] = {"rows": examples, "examples": examples}
         rows.add("coverage", "examples_with_pair", covered, order=order, unit="example", **size)
         counts = phi.unique(PAIR)["pair_documents"].fill_null(0).to_numpy()
         none = Estimate(None, note="no mined pair stands in an evaluated example")
-        found = wilson(int((counts > 0).sum()), len(counts)) if len(counts) else none
+        share = wilson(int((counts > 0).sum()), len(counts)) if len(counts) else none
         more: dict[str, Any] = {"order": order, "unit": "pair", "rows": len(counts), "examples": phi["example"].n_unique()}
-        rows.add("coverage", "pairs_found", found, **more)
+        rows.add("coverage", "pairs_found", share, **more)
         for q in QUANTILES:
             value = Estimate(float(np.quantile(counts, q))) if len(counts) else Estimate(None, note="no pair to count")
             rows.add("coverage", "count_quantile", value, detail=f"q={q:.2f}", x=q, **more)

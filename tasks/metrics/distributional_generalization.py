@@ -43,7 +43,7 @@ def run(work: Work, rows: MetricRows) -> None:
             names = ("kendall_distance", "discordant_share", "discordant_share_untied")
             for statistic, value in zip(names, values, strict=True):
                 estimate = Estimate(value, note=why or ("all pairs are tied" if value is None else ""))
-                size = {"rows": len(scored), "examples": scored.examples}
+                size: dict[str, Any] = {"rows": len(scored), "examples": scored.examples}
                 rows.add("generalization", statistic, estimate, of=checkpoint, order=order, unit="pair", **size)
 
 

@@ -92,7 +92,7 @@ def run(work: Work, rows: MetricRows) -> None:
 
 
 def _exclude_pairs(work: Work, rows: MetricRows, evidence: TaskEvidence, order: int) -> None:
-    """What was left out before any model was asked."""
+    """What was left out whatever the model."""
     from tasks.text.words.analyzer import normalise
 
     phi, outputs = evidence.phi(order), evidence.examples["output"]
@@ -280,7 +280,7 @@ class Correlations:
 
     def add(self, measure: str, statistic: str, estimate: Estimate, unit: str, rows: Rows, **more: Any) -> None:
         """A row of `metrics`."""
-        size = {"rows": len(rows), "examples": rows.examples}
+        size: dict[str, Any] = {"rows": len(rows), "examples": rows.examples}
         self.out.add(measure, statistic, estimate, of=self.checkpoint, order=self.order, unit=unit, **size, **more)
 
     def count(self, measure: str, reasons: dict[str, Mask]) -> None:

@@ -73,17 +73,17 @@ def run(work: Work, rows: MetricRows) -> None:
 
 
 def _add(
-    rows: MetricRows, table: Ladder, ladder: list[ModelCheckpoint], unscored: list[ModelCheckpoint], found: Onset, order: int
+    rows: MetricRows, table: Ladder, ladder: list[ModelCheckpoint], unscored: list[ModelCheckpoint], hinge: Onset, order: int
 ) -> None:
     more: dict[str, Any] = {"order": order, "unit": "example_output"}
     size: dict[str, Any] = {"rows": len(table.log_count), "examples": len(np.unique(table.example))}
-    for checkpoint, estimate in zip(ladder, found.slopes, strict=True):
+    for checkpoint, estimate in zip(ladder, hinge.slopes, strict=True):
         rows.add("emergence", "log_count_slope", estimate, of=checkpoint, **more, **size)
     for checkpoint in unscored:
         missing = Estimate(None, note="no score: the model has no log-probability of any of these outputs")
         rows.add("emergence", "log_count_slope", missing, of=checkpoint, **more)
-    rows.add("emergence", "onset_parameters", found.parameters, **more, **size)
-    rows.add("emergence", "slope", found.rise, **more, **size)
+    rows.add("emergence", "onset_parameters", hinge.parameters, **more, **size)
+    rows.add("emergence", "slope", hinge.rise, **more, **size)
 
 
 def onset(table: Ladder, settings: Any) -> Onset:
@@ -163,8 +163,8 @@ def _slopes(sums: Floats) -> Floats:
     models = (sums.shape[1] - 3) // 2
     spread = xx - x * x / n
     with np.errstate(divide="ignore", invalid="ignore"):
-        found = (sums[:, 3 + models :] - x * sums[:, 3 : 3 + models] / n) / spread
-    return np.where(spread > 1e-9 * np.maximum(xx, 1e-300), found, np.nan)
+        slopes = (sums[:, 3 + models :] - x * sums[:, 3 : 3 + models] / n) / spread
+    return np.where(spread > 1e-9 * np.maximum(xx, 1e-300), slopes, np.nan)
 
 
 MEASURE = Measure("emergence", PAIRS_AND_SCORES, settings_of_first_order, run, cost=3.0)

@@ -6,7 +6,8 @@
 The s_y of an example are those that stand in it with a partner of the corpus (C > 0). The line is fitted to the training
 examples; on the test examples R² = 1 - Σ (y - ŷ)² / Σ (y - ȳ)², which falls below 0 where the line does worse than their mean.
 Both sides are sums: an example with more s_y has less of both, so R² can be high for the length of outputs alone. `per s_y`
-takes means in their place. How often a pair stands in the corpus is told in doubling bins, over distinct pairs.
+takes means in their place. How often pairs co-occur in the corpus is
+counted in doubling bins, over distinct pairs.
 """
 
 from __future__ import annotations
@@ -98,8 +99,8 @@ def _r_squared(
     x = np.bincount(code, weights=log_q[known], minlength=len(here)).astype(np.float64)
     y = np.bincount(code, weights=log_p[known], minlength=len(here)).astype(np.float64)
     for kind, a, b in (("", x, y), (" per s_y", x / number, y / number)):
-        for name, found, size in explained(a, b, training[here], work.settings["draws"], work.settings["seed"]):
-            rows.add("v1", "r_squared", found, **named, unit="example", detail=f"{name}{kind}", rows=size, examples=size)
+        for name, estimate, size in explained(a, b, training[here], work.settings["draws"], work.settings["seed"]):
+            rows.add("v1", "r_squared", estimate, **named, unit="example", detail=f"{name}{kind}", rows=size, examples=size)
 
 
 def explained(x: Floats, y: Floats, training: Bools, draws: int, seed: int) -> list[tuple[str, Estimate, int]]:
@@ -112,18 +113,20 @@ def explained(x: Floats, y: Floats, training: Bools, draws: int, seed: int) -> l
     if why:
         return [(name, Estimate(None, note=why), size) for name, size in sizes.items()]
     slope, intercept = np.polyfit(x[training], y[training], 1)
-    found = []
+    results = []
     for name, inside in (("train", training), ("test", ~training)):
         if inside.sum() < FEWEST_ROWS or _constant(y[inside]):
             short = f"fewer than {FEWEST_ROWS} {name} examples" if inside.sum() < FEWEST_ROWS else ""
-            found.append((name, Estimate(None, note=short or f"log P_LLM is the same in all {name} examples"), sizes[name]))
+            results.append(
+                (name, Estimate(None, note=short or f"log P_LLM is the same in all {name} examples"), sizes[name])
+            )
             continue
         rest = (y - slope * x - intercept)[inside]
         of = _line_of(x[inside], y[inside]) if name == "train" else _prediction_of(rest, y[inside])
         value = float(of(np.ones((1, int(inside.sum())), dtype=np.int32))[0])
         low, high, missing = percentile_interval(bootstrap_statistic(int(inside.sum()), draws, seed, of))
-        found.append((name, Estimate(value, low, high, note=missing), sizes[name]))
-    return found
+        results.append((name, Estimate(value, low, high, note=missing), sizes[name]))
+    return results
 
 
 def _line_of(x: Floats, y: Floats) -> Any:

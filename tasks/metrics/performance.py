@@ -134,7 +134,7 @@ def _groups(
         for checkpoint in checkpoints_of(work):
             estimate, note, number = corpus_score(work, "bleu", examples, answers.get(checkpoint.key), members)
             more: dict[str, Any] = {"order": work.settings["order"], "unit": "example", "detail": group, "x": total}
-            size = {"rows": number, "examples": number}
+            size: dict[str, Any] = {"rows": number, "examples": number}
             rows.add("performance_by_group", "bleu", estimate, of=checkpoint, note=note, **more, **size)
 
 

@@ -103,7 +103,7 @@ def run(work: Work, rows: MetricRows) -> None:
                 kept, left, right = (merge(r) for r in (by_placebo.take(alone), here, there))
                 estimate = Estimate(None, note=why) if why else correlate(kept, *draws)
                 more: dict[str, Any] = {"of": checkpoint, "order": order, "unit": unit}
-                size = {"rows": len(kept), "examples": kept.examples}
+                size: dict[str, Any] = {"rows": len(kept), "examples": kept.examples}
                 rows.add(measure, "spearman", estimate, detail="placebo", **more, **size)
                 more |= {"rows": len(left), "examples": left.examples, "detail": "minus placebo"}
                 note = f"on {len(left)} rows that both corpora support"

@@ -122,7 +122,7 @@ def _recall(work: Work, rows: MetricRows, truth: pl.DataFrame) -> None:
             none = Estimate(None, note="no answer of this model to judge")
             estimate = wilson(float(graded.sum()), len(graded)) if len(graded) else none
             more: dict[str, Any] = {"of": checkpoint, "unit": "example", "detail": detail, "x": x}
-            size = {"rows": len(graded), "examples": len(graded)}
+            size: dict[str, Any] = {"rows": len(graded), "examples": len(graded)}
             rows.add(measure, GRADES[family][0], estimate, **more, **size)
 
 

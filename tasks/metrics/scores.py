@@ -97,7 +97,7 @@ def _log_likelihood(work: Work, rows: MetricRows, checkpoint: ModelCheckpoint, a
         estimate = Estimate(None, note=f"log-probability not finite: {int((~np.isfinite(sums)).sum())} references")
     else:
         estimate = ratio(sums, tokens, work.settings["draws"], work.settings["seed"])
-    size = {"rows": len(sums), "examples": len(sums)}
+    size: dict[str, Any] = {"rows": len(sums), "examples": len(sums)}
     rows.add("score", "log_likelihood", estimate, of=checkpoint, unit="example", **size)
 
 

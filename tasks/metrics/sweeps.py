@@ -2,7 +2,7 @@
 
     sweep   spearman     gamma=0.7 mem_n · gamma=p99 mem_delta · study mem_n · stop_words=authors mem_n · encoder=labse mem_n
             acceptance   gamma=0.7         share of all candidate pairs that lie above γ: γ means little without it
-            rows_found   gamma=0.7         rows of Φ whose pair stands in the corpus
+            rows_found   gamma=0.7         rows of Φ whose pair occurs in the corpus
 
 for every n of the task (`order`), at each model's last checkpoint, in pair units. `study` is the study as it is set, its row for
 each n the sweep over n. Pairs were mined once above the lowest γ, so that a γ selects among rows that are there: examples,
@@ -92,17 +92,17 @@ def _levels(work: Work, task: str, order: int, mined: pl.Series, spread: pl.Data
     def level(name: str, gamma: float | str, on_curve: bool) -> Level:
         try:
             what = f"task {task!r}, n = {order}"
-            found = (
+            number = (
                 resolve(gamma, rows["at_most"].to_numpy(), rows["candidates"].to_numpy(), lowest, what)
                 if isinstance(gamma, str)
                 else float(gamma)
             )
         except StudyError as error:
             return Level(name, None, str(error))
-        if found < lowest:
-            why = f"γ = {found:g} is below lowest_gamma = {lowest:g}, above which pairs were mined; lower lowest_gamma"
-            return Level(name, None, why, found if on_curve else None)
-        return Level(name, found, "", found if on_curve else None)
+        if number < lowest:
+            why = f"γ = {number:g} is below lowest_gamma = {lowest:g}, above which pairs were mined; lower lowest_gamma"
+            return Level(name, None, why, number if on_curve else None)
+        return Level(name, number, "", number if on_curve else None)
 
     own = level(work.settings.get("of", "study"), work.settings["gamma"][str(order)], on_curve=False)
     gammas = _even(lowest, mined) if wanted == "even" else wanted

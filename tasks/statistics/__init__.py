@@ -1,4 +1,4 @@
-"""The statistics behind every number, in one place to import from: correlations, resamples, intervals, p-values and shares.
+"""The statistics of every number, in one place to import from: correlations, resamples, intervals, p-values and shares.
 
 Rows of a task share examples and output n-grams, so they are not independent (docs/method.md §6b). Intervals resample whole
 examples; p-values come from influence values summed over examples and over output n-grams.
@@ -8,7 +8,6 @@ from tasks.statistics.bootstrap import bootstrap_many, bootstrap_statistic, draw
 from tasks.statistics.correlation import Estimate, Floats, Ints, Order, Rows, influence, kendall_order, spearman, undefined
 from tasks.statistics.intervals import (
     bca_interval,
-    benjamini_hochberg,
     bootstrap_correlation,
     bootstrap_error,
     clustered_variance,
@@ -18,6 +17,7 @@ from tasks.statistics.intervals import (
     permutation_p,
     two_way_p,
 )
+from tasks.statistics.multiple_testing import benjamini_hochberg
 from tasks.statistics.proportions import ratio, share, wilson
 
 __all__ = [

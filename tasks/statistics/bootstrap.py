@@ -122,14 +122,14 @@ def _correlations(total: Floats, cubes: Floats, cross: Floats, shift: float) -> 
     variances = (total**3 - cubes) / 3
     variances[variances <= 1e-13 * total**3] = np.nan  # one tie group, but for rounding
     covariances = cross - total * (total - shift) ** 2
-    found = np.ones((len(total), k, k))
+    correlations = np.ones((len(total), k, k))
     for a in range(k):
-        found[np.isnan(variances[a]), a, a] = np.nan
+        correlations[np.isnan(variances[a]), a, a] = np.nan
         for b in range(a + 1, k):
             with np.errstate(invalid="ignore"):
                 value = covariances[a, b] / np.sqrt(variances[a] * variances[b])
-            found[:, a, b] = found[:, b, a] = np.clip(value, -1.0, 1.0)
-    return found
+            correlations[:, a, b] = correlations[:, b, a] = np.clip(value, -1.0, 1.0)
+    return correlations
 
 
 def bootstrap_pearson(x: Floats, y: Floats, example: Ints, draws: int, seed: int) -> Floats:
@@ -153,7 +153,7 @@ def bootstrap_pearson(x: Floats, y: Floats, example: Ints, draws: int, seed: int
 
 def bootstrap_statistic(rows: int, draws: int, seed: int, statistic: Callable[[NDArray[np.int32]], Floats]) -> Floats:
     """`statistic` of weights (draws × rows), called for at most 64 draws at a time."""
-    source, found = draw_counts(rows, draws, seed), []
+    source, values = draw_counts(rows, draws, seed), []
     while (weights := source()) is not None:
-        found.append(np.asarray(statistic(weights.astype(np.int32)), dtype=np.float64))
-    return np.concatenate(found)
+        values.append(np.asarray(statistic(weights.astype(np.int32)), dtype=np.float64))
+    return np.concatenate(values)

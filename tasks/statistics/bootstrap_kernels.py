@@ -74,9 +74,9 @@ def _rank(first, second, fixed, last, place, first_weights, second_weights, shif
 
 
 @njit(cache=True)
-def _products(first, second, fixed, where_a, where_b, first_weights, second_weights, ranks_a, ranks_b, found):
+def _products(first, second, fixed, where_a, where_b, first_weights, second_weights, ranks_a, ranks_b, sums):
     """Σ w · rank_a · rank_b over the rows in their common order, for LANES draws."""
-    found[:] = 0.0
+    sums[:] = 0.0
     piece_a, piece_b = np.empty((PIECE, LANES), ranks_a.dtype), np.empty((PIECE, LANES), ranks_b.dtype)
     for low in range(0, len(first), PIECE):
         high = min(low + PIECE, len(first))
@@ -86,15 +86,15 @@ def _products(first, second, fixed, where_a, where_b, first_weights, second_weig
             one, a, b = first_weights[first[i]], piece_a[where_a[i]], piece_b[where_b[i]]
             if second is None:
                 for lane in range(LANES):
-                    found[lane] += float(one[lane]) * (float(a[lane]) * float(b[lane]))
+                    sums[lane] += float(one[lane]) * (float(a[lane]) * float(b[lane]))
             elif fixed is None:
                 two = second_weights[second[i]]
                 for lane in range(LANES):
-                    found[lane] += float(one[lane]) * float(two[lane]) * (float(a[lane]) * float(b[lane]))
+                    sums[lane] += float(one[lane]) * float(two[lane]) * (float(a[lane]) * float(b[lane]))
             else:
                 two = second_weights[second[i]]
                 for lane in range(LANES):
-                    found[lane] += fixed[i] * float(one[lane]) * float(two[lane]) * (a[lane] * b[lane])
+                    sums[lane] += fixed[i] * float(one[lane]) * float(two[lane]) * (a[lane] * b[lane])
 
 
 @njit(cache=True)

@@ -122,8 +122,8 @@ def influence(x: Floats, y: Floats) -> Floats:
         """For each row i: mean over rows j of other_j · ([value_j > value_i] + ½ [value_j = value_i])."""
         codes = np.unique(values, return_inverse=True)[1]
         sums = np.bincount(codes, weights=other)
-        behind = np.concatenate([np.cumsum(sums[::-1])[::-1][1:], [0.0]])
-        return (behind + 0.5 * sums)[codes] / n
+        after = np.concatenate([np.cumsum(sums[::-1])[::-1][1:], [0.0]])
+        return (after + 0.5 * sums)[codes] / n
 
     cross, xx, yy = (u * v).mean(), (u * u).mean(), (v * v).mean()
     covariance, variance_x, variance_y = cross - 0.25, xx - 0.25, yy - 0.25

@@ -12,7 +12,7 @@ def discordant_pairs(y_ranks, x_groups):
     """
     n = len(y_ranks)
     tree = np.zeros(n + 2, dtype=np.int64)
-    found, seen, i = np.int64(0), np.int64(0), 0
+    discordant, seen, i = np.int64(0), np.int64(0), 0
     while i < n:
         j = i
         while j < n and x_groups[j] == x_groups[i]:
@@ -21,7 +21,7 @@ def discordant_pairs(y_ranks, x_groups):
             while k > 0:
                 not_above += tree[k]
                 k -= k & -k
-            found += seen - not_above
+            discordant += seen - not_above
             j += 1
         for m in range(i, j):
             k = y_ranks[m]
@@ -30,7 +30,7 @@ def discordant_pairs(y_ranks, x_groups):
                 k += k & -k
         seen += j - i
         i = j
-    return found
+    return discordant
 
 
 @njit(cache=True)
@@ -49,11 +49,11 @@ def _middles(codes, groups):
 @njit(cache=True)
 def _above(sums, n):
     """In place: of each group, (sums of the groups above it + half its own) / n."""
-    behind = 0.0
+    after = 0.0
     for g in range(len(sums) - 1, -1, -1):
         own = sums[g]
-        sums[g] = (behind + 0.5 * own) / n
-        behind += own
+        sums[g] = (after + 0.5 * own) / n
+        after += own
 
 
 @njit(cache=True)
@@ -78,7 +78,7 @@ def permuted_t(x_codes, y_codes, ends, random):
     scale = np.sqrt(variance_x * variance_y)
     moves_x = (u * u + 2 * own_x - 3 * xx) / variance_x
     moves_y = (v * v + 2 * own_y - 3 * yy) / variance_y
-    found = np.empty(1 + len(random))
+    t = np.empty(1 + len(random))
     y = y_codes.copy()
     by_x, by_y = np.empty(len(u)), np.empty(len(v))
     for d in range(1 + len(random)):
@@ -103,5 +103,5 @@ def permuted_t(x_codes, y_codes, ends, random):
             moves = u[g] * v[h] + by_x[g] + by_y[h] - 3 * cross - 0.5 * covariance * (moves_x[g] + moves_y[h])
             squares += (moves / scale) ** 2 / n
         rho = covariance / scale
-        found[d] = rho / np.sqrt(max(squares, 1e-24))
-    return found
+        t[d] = rho / np.sqrt(max(squares, 1e-24))
+    return t

@@ -17,7 +17,7 @@ def fit_hinges(sizes: Floats, slopes: Floats) -> tuple[Floats, Floats]:
     """Onset and b of the best hinge of each draw. Shapes: log sizes (m,), slopes (draws, m) → (draws,), (draws,).
 
     An onset of -inf: all slopes lie above zero on one line that does not fall, so it began at or below the smallest size.
-    +inf: no slope is above zero, or none but the largest size's, so that nothing says where behind the last but one it began; b
+    +inf: no slope is above zero, or none but the largest size's, so that it may have begun anywhere after the last but one; b
     is NaN then. Sizes may repeat; there must be three different ones.
     """
     order = np.argsort(sizes, kind="stable")

@@ -46,8 +46,8 @@ def bca_interval(rows: Rows, drawn: Floats, value: float) -> tuple[float | None,
     acceleration = float((sums**3).sum()) / (6 * squares**1.5) if squares > 0 else 0.0
     bias, ends = stats.norm.ppf(below), stats.norm.ppf([0.025, 0.975])
     at = stats.norm.cdf(bias + (bias + ends) / (1 - acceleration * (bias + ends)))
-    found = np.quantile(drawn, at)
-    return float(found.min()), float(found.max()), ""
+    interval = np.quantile(drawn, at)
+    return float(interval.min()), float(interval.max()), ""
 
 
 # -- p-values -------------------------------------------------------------------------------------------------------
@@ -127,13 +127,6 @@ def permutation_p(rows: Rows, group: Ints, permutations: int, seed: int) -> Esti
         shape = (min(PERMUTATIONS_AT_ONCE, permutations - first), len(x))
         as_far += int((np.abs(permuted_t(codes_x, codes_y, ends, rng.random(shape))[1:]) >= observed * (1 - 1e-12)).sum())
     return Estimate(spearman(x, y), p_value=(1 + as_far) / (1 + permutations))
-
-
-def benjamini_hochberg(p_values: Floats) -> Floats:
-    """q-values of one family (false discovery rate)."""
-    from scipy import stats
-
-    return np.maximum(stats.false_discovery_control(p_values), p_values) if len(p_values) else p_values
 
 
 # -- both -----------------------------------------------------------------------------------------------------------

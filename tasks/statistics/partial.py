@@ -1,4 +1,4 @@
-"""What is left of a rank correlation when other things are held fixed, all from one matrix of rank correlations (docs/method.md §6b).
+"""Partial rank correlations, all from one matrix of rank correlations (docs/method.md §6b).
 
     partial ρ(x, y | Z)  = Pearson of the residuals of the mid-ranks of x and y on those of Z, with intercept
     R²(y | Z)            = share of the variance of y's mid-ranks that the mid-ranks of Z explain, linearly
@@ -38,13 +38,13 @@ def partial_correlation(matrices: Floats, controls: Sequence[int], x: int = 0, y
     """Partial correlation of columns x and y in every matrix of a stack; NaN where the controls fix x or y."""
     used = [x, y, *controls]
     usable = np.isfinite(matrices[:, used][:, :, used]).all(axis=(1, 2))
-    found = np.full(len(matrices), np.nan)
+    values = np.full(len(matrices), np.nan)
     kept = matrices[usable]
     if not len(kept):
-        return found
+        return values
     if not controls:
-        found[usable] = kept[:, x, y]
-        return found
+        values[usable] = kept[:, x, y]
+        return values
     of_x, of_y = kept[:, x][:, controls], kept[:, y][:, controls]
     inverse = _inverse(kept, controls)
     rest_x = 1 - np.einsum("di,dij,dj->d", of_x, inverse, of_x)
@@ -52,23 +52,23 @@ def partial_correlation(matrices: Floats, controls: Sequence[int], x: int = 0, y
     rest = kept[:, x, y] - np.einsum("di,dij,dj->d", of_x, inverse, of_y)
     left = (rest_x > NOTHING_LEFT) & (rest_y > NOTHING_LEFT)
     with np.errstate(invalid="ignore", divide="ignore"):
-        found[usable] = np.where(left, np.clip(rest / np.sqrt(rest_x * rest_y), -1.0, 1.0), np.nan)
-    return found
+        values[usable] = np.where(left, np.clip(rest / np.sqrt(rest_x * rest_y), -1.0, 1.0), np.nan)
+    return values
 
 
 def explained(matrices: Floats, predictors: Sequence[int], y: int = 0) -> Floats:
     """R² of column y on the predictors in every matrix of a stack."""
     used = [y, *predictors]
     usable = np.isfinite(matrices[:, used][:, :, used]).all(axis=(1, 2))
-    found = np.full(len(matrices), np.nan)
+    values = np.full(len(matrices), np.nan)
     if not predictors:
-        found[usable] = 0.0
-        return found
+        values[usable] = 0.0
+        return values
     kept = matrices[usable]
     if len(kept):
         of_y = kept[:, y][:, predictors]
-        found[usable] = np.clip(np.einsum("di,dij,dj->d", of_y, _inverse(kept, predictors), of_y), 0.0, 1.0)
-    return found
+        values[usable] = np.clip(np.einsum("di,dij,dj->d", of_y, _inverse(kept, predictors), of_y), 0.0, 1.0)
+    return values
 
 
 def _inverse(matrices: Floats, controls: Sequence[int]) -> Floats:

@@ -53,5 +53,7 @@ def wilson(successes: float, n: int) -> Estimate:
 
 def share(values: Floats) -> Estimate:
     """Wilson's share of values in [0, 1]; the standard error, s/√n, knows that ties are not whole ones."""
-    found = wilson(float(values.sum()), len(values))
-    return replace(found, standard_error=float(values.std(ddof=1) / np.sqrt(len(values)))) if len(values) > 1 else found
+    estimate = wilson(float(values.sum()), len(values))
+    return (
+        replace(estimate, standard_error=float(values.std(ddof=1) / np.sqrt(len(values)))) if len(values) > 1 else estimate
+    )

@@ -35,10 +35,10 @@ def pooled(x: Floats, y: Floats, group: Ints, example: Ints, weights: NDArray[np
 
 def pooled_draws(x: Floats, y: Floats, group: Ints, example: Ints, draws: int, seed: int, *, ranked_inside: bool) -> Floats:
     """The pooled correlation of resamples of whole examples."""
-    source, found = draw_counts(int(example.max()) + 1, draws, seed), []
+    source, drawn = draw_counts(int(example.max()) + 1, draws, seed), []
     while (weights := source()) is not None:
-        found.append(pooled(x, y, group, example, weights, ranked_inside=ranked_inside))
-    return np.concatenate(found)
+        drawn.append(pooled(x, y, group, example, weights, ranked_inside=ranked_inside))
+    return np.concatenate(drawn)
 
 
 def equal_rows(x: Floats, y: Floats, example: Ints, rows: int, draws: int, seed: int) -> Floats:
@@ -46,10 +46,10 @@ def equal_rows(x: Floats, y: Floats, example: Ints, rows: int, draws: int, seed:
     examples = int(example.max()) + 1
     taken = max(1, round(rows * examples / len(x)))
     rng = np.random.default_rng(seed)
-    one, found = np.zeros(len(x), dtype=np.int64), []
+    one, drawn = np.zeros(len(x), dtype=np.int64), []
     for begin in range(0, draws, 64):
         count = min(64, draws - begin)
         chosen = rng.integers(0, examples, size=(count, taken)) + np.arange(count)[:, None] * examples
         weights = np.bincount(chosen.ravel(), minlength=count * examples).reshape(count, examples).astype(np.int32)
-        found.append(pooled(x, y, one, example, weights, ranked_inside=False))
-    return np.concatenate(found)
+        drawn.append(pooled(x, y, one, example, weights, ranked_inside=False))
+    return np.concatenate(drawn)

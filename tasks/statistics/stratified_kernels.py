@@ -27,7 +27,7 @@ def within_correlations(x_order, x_codes, y_order, y_codes, group, example, weig
     """
     draws, n = len(weights), len(x_order)
     groups = group.max() + 1
-    found = np.empty(draws)
+    rhos = np.empty(draws)
     w, rank_x, rank_y = np.empty(n), np.empty(n), np.empty(n)
     total, mean_x, mean_y = np.empty(groups), np.empty(groups), np.empty(groups)
     for d in range(draws):
@@ -55,7 +55,7 @@ def within_correlations(x_order, x_codes, y_order, y_codes, group, example, weig
             largest += w[i] * size * size
         # what is constant inside all groups but for rounding is no variance
         if xx <= 1e-20 * largest or yy <= 1e-20 * largest:
-            found[d] = np.nan
+            rhos[d] = np.nan
         else:
-            found[d] = min(1.0, max(-1.0, xy / np.sqrt(xx * yy)))
-    return found
+            rhos[d] = min(1.0, max(-1.0, xy / np.sqrt(xx * yy)))
+    return rhos

@@ -18,12 +18,12 @@ def sum_over_spans(begin, end, token_starts, token_ends, values, first, last, sp
     at = 0
     for r in range(len(begin)):
         for s in range(first[r], last[r]):
-            found = 0.0
+            value = 0.0
             for t in range(begin[r], end[r]):
                 if token_starts[t] < span_ends[s] and token_ends[t] > span_starts[s]:
-                    found += np.float64(values[t])
+                    value += np.float64(values[t])
                     tokens[at] += 1
-            sums[at] = found if tokens[at] > 0 else np.nan
+            sums[at] = value if tokens[at] > 0 else np.nan
             at += 1
     return sums, tokens
 

@@ -1,9 +1,9 @@
-"""The trace page's files: the page, and beside it the examples of each task in chunks that a script tag can load.
+"""The trace page's files: the page, and next to it the examples of each task in chunks that a script tag can load.
 
     trace/index.html                      the page itself, with its style and script
     trace/tasks/facts/index.js            taskgramTrace("index", "facts", 0, {…}): ids, first words, right or wrong
     trace/tasks/facts/0003.js             examples 300 to 399, with their n-grams, pairs and answers
-    trace/tasks/facts/documents-0003.js   documents behind the pairs that come up first in those examples
+    trace/tasks/facts/documents-0003.js   documents of the pairs that come up first in those examples
 
 A page opened from a folder may not fetch, but it may load a script; so each chunk calls the function of that name with JSON.
 All text in it is data: what could end a script, a line or a direction is escaped, and the page puts it into text nodes only.
@@ -81,18 +81,18 @@ def _chunks(work: Work, task: str) -> Iterator[tuple[str, str]]:
     def file(name: str, kind: str, number: int, content: Any) -> tuple[str, str]:
         return f"trace/tasks/{task}/{name}.js", f'taskgramTrace("{kind}",{script(task)},{number},{script(content)});\n'
 
-    asked = work.frame("examples", "task", "split", "example", "group", "input", "output", "aliases", "options")
-    asked = asked.filter(task=task, split="evaluate").drop("task", "split").sort("example")
+    examples = work.frame("examples", "task", "split", "example", "group", "input", "output", "aliases", "options")
+    examples = examples.filter(task=task, split="evaluate").drop("task", "split").sort("example")
     answers = work.frame("evidence_answers").filter(task=task).sort("example", "model")
     models = sorted(answers["model"].unique().to_list())
     gammas = gammas_of(work, task)
     documents, place = _documents(work, gammas), dict[tuple[str, str], tuple[int, int]]()
     pairs: list[int] = []
-    for first in range(0, asked.height, CHUNK * CHUNKS_AT_ONCE):
-        some = asked[first : first + CHUNK * CHUNKS_AT_ONCE]
-        found = _examples(work, some, answers, models, gammas)
-        for begin in range(0, len(found), CHUNK):
-            number, chunk = (first + begin) // CHUNK, found[begin : begin + CHUNK]
+    for first in range(0, examples.height, CHUNK * CHUNKS_AT_ONCE):
+        some = examples[first : first + CHUNK * CHUNKS_AT_ONCE]
+        described = _examples(work, some, answers, models, gammas)
+        for begin in range(0, len(described), CHUNK):
+            number, chunk = (first + begin) // CHUNK, described[begin : begin + CHUNK]
             shown: list[list[Any]] = []
             for example in chunk:
                 pairs.append(sum(bool(p[3]) for p in example["pairs"]))
@@ -105,10 +105,10 @@ def _chunks(work: Work, task: str) -> Iterator[tuple[str, str]]:
             yield file(f"{number:04d}", "examples", number, chunk)
             if shown:
                 yield file(f"documents-{number:04d}", "documents", number, shown)
-    yield file("index", "index", 0, _index(asked, answers, models, pairs))
+    yield file("index", "index", 0, _index(examples, answers, models, pairs))
 
 
-def _index(asked: pl.DataFrame, answers: pl.DataFrame, models: Sequence[str], pairs: list[int]) -> dict[str, Any]:
+def _index(examples: pl.DataFrame, answers: pl.DataFrame, models: Sequence[str], pairs: list[int]) -> dict[str, Any]:
     """What a list of all examples shows: columns, one entry an example."""
     statistic = answers["statistic"][0] if len(answers) else ""
     half = 50.0 if statistic in HUNDREDS else 0.5
@@ -116,15 +116,15 @@ def _index(asked: pl.DataFrame, answers: pl.DataFrame, models: Sequence[str], pa
     marks = answers.with_columns(mark=mark.otherwise(pl.lit("0"))).select("example", "model", "mark")
     right = []
     for model in models:
-        here = asked.select("example").join(marks.filter(model=model), on="example", how="left", maintain_order="left")
+        here = examples.select("example").join(marks.filter(model=model), on="example", how="left", maintain_order="left")
         right.append("".join(here["mark"].fill_null("-").to_list()))
     return {
         "chunk": CHUNK,
         "statistic": statistic,
         "models": models,
-        "ids": asked["example"].to_list(),
-        "words": [_short(x, FIRST_WORDS) for x in asked["input"].to_list()],
-        "answers": [_short(y, FIRST_ANSWER) for y in asked["output"].to_list()],
+        "ids": examples["example"].to_list(),
+        "words": [_short(x, FIRST_WORDS) for x in examples["input"].to_list()],
+        "answers": [_short(y, FIRST_ANSWER) for y in examples["output"].to_list()],
         "right": right,
         "pairs": pairs,
     }
@@ -141,15 +141,15 @@ def _documents(work: Work, gammas: Mapping[int, float]) -> dict[tuple[str, str],
     Those of the task's pairs are held in memory: what the study keeps of a pair is small.
     """
     columns = ("order", *PAIR, "similarity", "pair_documents", "input_documents")
-    asked = shown_pairs(work.frame("evidence_pairs", *columns), gammas).select(PAIR).unique()
-    found: dict[tuple[str, str], list[Any]] = {}
+    shown = shown_pairs(work.frame("evidence_pairs", *columns), gammas).select(PAIR).unique()
+    documents: dict[tuple[str, str], list[Any]] = {}
     for part in work.parts("pair_documents"):
         for batch in work.batches(part, rows=65_536):
             rows = pl.DataFrame(batch).filter(pl.col("rank") < DOCUMENTS_SHOWN)
-            rows = rows.join(asked, on=PAIR, how="semi", maintain_order="left")
+            rows = rows.join(shown, on=PAIR, how="semi", maintain_order="left")
             for x, y, _, *document in rows.iter_rows():
-                found.setdefault((x, y), []).append(document)
-    return found
+                documents.setdefault((x, y), []).append(document)
+    return documents
 
 
 # -- some examples ----------------------------------------------------------------------------------------------------
@@ -164,7 +164,7 @@ def _examples(
     spans = spans.with_columns(at=pl.int_range(pl.len()).over("example", "side"))
     inputs, outputs = spans.filter(side="input"), spans.filter(side="output")
     given = answers.filter(pl.col("example").is_between(pl.lit(low), pl.lit(high)))
-    found: dict[str, dict[str, Any]] = {
+    by_name: dict[str, dict[str, Any]] = {
         e: {
             "id": e,
             "group": group,
@@ -183,18 +183,18 @@ def _examples(
     }
     columns = ("example", "order", "ngram", "starts", "ends", "documents", "occurrences", "log_infinity", "note")
     for e, n, ngram, starts, ends, df, occurrences, _, _ in inputs.select(columns).iter_rows():
-        found[e]["in"].append([n, ngram, _places(starts, ends), df, occurrences])
+        by_name[e]["in"].append([n, ngram, _places(starts, ends), df, occurrences])
     for e, n, ngram, starts, ends, df, occurrences, log, note in outputs.select(columns).iter_rows():
-        found[e]["out"].append([n, ngram, _places(starts, ends), df, occurrences, note if log is None else round(log, 4)])
+        by_name[e]["out"].append([n, ngram, _places(starts, ends), df, occurrences, note if log is None else round(log, 4)])
     for e, *pair in _numbered(pairs, inputs, outputs).iter_rows():
-        found[e]["pairs"].append(pair)
+        by_name[e]["pairs"].append(pair)
     number = {m: i for i, m in enumerate(models)}
     for e, model, checkpoint, text, value, note in given.select(
         "example", "model", "checkpoint", "text", "value", "note"
     ).iter_rows():
-        found[e]["said"][number[model]] = [text, value if value is None else round(value, 2), note, checkpoint]
-    _add_probabilities(found, likely, outputs, number)
-    return list(found.values())
+        by_name[e]["said"][number[model]] = [text, value if value is None else round(value, 2), note, checkpoint]
+    _add_probabilities(by_name, likely, outputs, number)
+    return list(by_name.values())
 
 
 def _between(work: Work, table: str, low: str, high: str) -> pl.DataFrame:
@@ -216,7 +216,7 @@ def _numbered(pairs: pl.DataFrame, inputs: pl.DataFrame, outputs: pl.DataFrame) 
 
 
 def _add_probabilities(
-    found: dict[str, dict[str, Any]], likely: pl.DataFrame, outputs: pl.DataFrame, number: dict[str, int]
+    by_name: dict[str, dict[str, Any]], likely: pl.DataFrame, outputs: pl.DataFrame, number: dict[str, int]
 ) -> None:
     """log P_LLM and Δ: for each model (in the order of the index) one number for each output n-gram, or null."""
     at = outputs.select("example", "order", "ngram", "at")
@@ -225,7 +225,7 @@ def _add_probabilities(
     )
     rows = rows.drop_nulls("model").sort("example")  # a model without any answer row is in no list
     for (e,), group in rows.group_by("example", maintain_order=True):
-        example = found[str(e)]
+        example = by_name[str(e)]
         for name, column in (("log", "log_probability"), ("delta", "delta")):
             table = np.full((len(number), len(example["out"])), np.nan)
             table[group["model"].to_numpy(), group["at"].to_numpy()] = group[column].to_numpy()

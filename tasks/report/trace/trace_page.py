@@ -22,7 +22,7 @@ _NOT_PLAIN = re.compile("[<>\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u206
 def script(value: Any) -> str:
     """JSON that is inert inside a script and a page: no tag, no line separator, no control or bidirectional character."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return _NOT_PLAIN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return _NOT_PLAIN.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def page(about: Mapping[str, Any]) -> str:
