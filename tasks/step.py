@@ -206,7 +206,8 @@ class Work:
     def batches(self, part: Part, *columns: str, rows: int = 1024) -> Iterator[pa.RecordBatch]:
         """One part in pieces, for what does not fit in memory."""
         file = self.store.open(part)
-        return file.iter_batches(batch_size=rows, columns=list(columns) or None)
+        batches: Iterator[pa.RecordBatch] = file.iter_batches(batch_size=rows, columns=list(columns) or None)
+        return batches
 
     def folder_of(self, part: Part) -> Path:
         """The files that belong to a part."""

@@ -18,6 +18,7 @@ from flows.plan import lay_out
 from flows.study import STEPS
 from flows.study_files import study_path
 from schemas import CONTRACTS, load_study
+from tasks.step import parts_of
 from tasks.storage.store import Store
 
 pytestmark = pytest.mark.slow
@@ -48,7 +49,7 @@ class Sample:
         self.plan = lay_out(STEPS, load_study(study_path(study)))
 
     def parts(self, table: str) -> Any:
-        return next(p.outputs[table] for p in self.plan if table in p.outputs)
+        return next(parts_of(p.outputs)[table] for p in self.plan if table in p.outputs)
 
     def rows(self, table: str, **equal: Any) -> list[dict[str, Any]]:
         rows = self.store.read(self.parts(table), CONTRACTS[table].schema).to_pylist()
