@@ -1,4 +1,4 @@
-"""What is written about a finished table, and read again before it is skipped: manifests, written behind a table's checks."""
+"""Manifests: written once a table has passed its checks, and compared with its parts before it is skipped."""
 
 from __future__ import annotations
 
@@ -8,23 +8,12 @@ from typing import Any
 
 from flows.plan import PlannedStage, PlannedStep
 from schemas import CONTRACTS, Contract, StudyError
+from tasks.cluster.workers import COMPUTING
 from tasks.storage.store import Part, Store, fingerprint
 from tasks.storage.validation import validate
 from tasks.storage.versions import versions
 
-COMPUTING = (
-    "taskgram",
-    "dask",
-    "duckdb",
-    "great_expectations",
-    "numba",
-    "numpy",
-    "polars",
-    "prefect",
-    "pyarrow",
-    "tokenizers",
-)
-COMPUTING += ("torch", "transformers")
+RECORDED = ("taskgram", "great_expectations", "prefect", *COMPUTING)
 
 
 class ContractBroken(StudyError):
@@ -90,7 +79,7 @@ def describe(
         "bytes": sum(e["bytes"] for e in entries),
         "seconds": sum(e.get("seconds", 0.0) for e in entries),
         "validation": validation,
-        "versions": versions(COMPUTING),
+        "versions": versions(RECORDED),
         "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
 

@@ -1,4 +1,4 @@
-"""One run of a study: where its results lie, where its jobs run, and which parts it computes while other runs are at work.
+"""One run of a study: where its results are, where its jobs run, and which parts it computes while other runs work.
 
 Knows nothing of Prefect.
 """
@@ -30,7 +30,7 @@ CLEANING = "clean"  # the lease of who removes what nothing records
 
 @dataclass
 class Session:
-    """One run of a study: where things lie, where jobs run, and how a person would run it again."""
+    """One run of a study: its root, where its jobs run, and the command that runs it again."""
 
     study: Study
     study_name: str  # the file or name given on the command line
@@ -74,7 +74,7 @@ class Session:
             self.leases.drop(what)
 
     def begin(self) -> None:
-        """Say that this run is alive, and wait until nobody cleans the root: what it finds finished would be removed."""
+        """Show that this run is alive, and wait while the root is cleaned: what it finds finished would be removed."""
         with self.alone(CLEANING):
             pass
 

@@ -24,8 +24,8 @@ def record(store: Store, study: Study, file: str, planned: PlannedStep, **what: 
         }
         for t, parts in planned.outputs.items()
     }
-    told = study.model_dump(mode="json", exclude={"data", "cluster"})
-    settings = {"study": study.name, "file": file, "settings": _recorded(told)}
+    settings = _recorded(study.model_dump(mode="json", exclude={"data", "cluster"}))
+    settings = {"study": study.name, "file": file, "settings": settings}
     if store.read_json(store.layout.study(study.name)) != settings:
         store.write_json(store.layout.study(study.name), settings)
     store.write_json(
@@ -59,16 +59,14 @@ def kept(store: Store) -> set[tuple[str, str]]:
     for path in (path for folder in folders for path in store.listed(folder, ".json")):
         known = store.read_json(path)
         if not isinstance(known, dict):
-            raise StudyError(
-                f"{path}: cannot be read, so that nobody knows what it records; run its study again, or remove it"
-            )
+            raise StudyError(f"{path}: cannot be read, so what it records is unknown; run its study again, or remove it")
         for name, entry in known.get("tables", {}).items():
             found |= {(name, key) for key in entry["parts"]} | {(name, entry["fingerprint"])}
     return found
 
 
 def _recorded(settings: Any) -> Any:
-    """Settings without those that are for a cluster of somebody else: what it is called with may hold a token."""
+    """Settings without those for another provider's cluster: the arguments it is started with may hold a token."""
     if not isinstance(settings, dict):
         return settings
     return {name: _recorded(value) for name, value in settings.items() if name not in NEVER_RECORDED}

@@ -1,4 +1,4 @@
-"""What a contract is: the columns, key and rules of one table, said once, from which types, checks and docs follow."""
+"""A contract: the columns, key and rules of one table, defined once, from which types, checks and docs follow."""
 
 from __future__ import annotations
 
@@ -59,9 +59,9 @@ class Contract:
     compression: Literal["zstd", "none"] = "zstd"  # none: written and read once, and large
 
     def __post_init__(self) -> None:
-        """Raises ValueError where two conditions say the same: what is found of each is told apart by its sentence."""
-        said = [*(rule.why for rule in self.rules), *(item.why for item in self.balances)]
-        if twice := sorted({why for why in said if said.count(why) > 1}):
+        """Raises ValueError for two conditions with one sentence, for results are kept by that."""
+        sentences = [*(rule.why for rule in self.rules), *(item.why for item in self.balances)]
+        if twice := sorted({why for why in sentences if sentences.count(why) > 1}):
             raise ValueError(f"{self.name}: two conditions are called {twice[0]!r}")
 
     @property

@@ -16,6 +16,7 @@ from flows.plan import lay_out
 from flows.study import STEPS
 from flows.study_files import study_path
 from schemas import CONTRACTS, load_study
+from tasks.step import parts_of
 from tasks.storage.store import Store
 
 TASKGRAM = [sys.executable, "-m", "flows.cli"]
@@ -42,8 +43,8 @@ class FinishedStudy:
         self.plan = lay_out(STEPS, load_study(study_path(study)))
 
     def parts(self, table: str) -> Any:
-        """The parts of a table."""
-        return next(p.outputs[table] for p in self.plan if table in p.outputs)
+        """The study's own parts of a table."""
+        return next(parts_of(p.outputs)[table] for p in self.plan if table in p.outputs)
 
     def rows(self, table: str, **equal: Any) -> list[dict[str, Any]]:
         """The rows of a table whose columns have these values."""

@@ -1,7 +1,7 @@
 """Where jobs run: in this process, on a local Dask cluster, on a scheduler that is already there, or on one that a class starts.
 
-Only this file and `calls.py` know Dask. A cluster starts with the first job that needs it, so that a run with nothing to do starts
-none; one cluster serves the whole study, and steps that do not depend on each other share it.
+Only this file and `submission.py` know Dask. A cluster starts with the first job that needs it, so that a run with nothing to do
+starts none; one cluster serves the whole study, and steps that do not depend on each other share it.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ LOGGING = "DASK_LOGGING__DISTRIBUTED"  # Dask's variable for the level of its me
 
 
 class Cluster:
-    """Runs calls; `workers = 0` means here, one after the other. Safe to use from several threads.
+    """Runs calls; `workers = 0` means in this process, one after the other. Safe to use from several threads.
 
-    devices: what local workers get of this machine's GPUs, the first worker the first of them, and so on; each is a value of
-    CUDA_VISIBLE_DEVICES. models: how many of the local workers may hold a model; 0: all. store: the root, which workers that
-    were not started here are asked whether they see.
+    devices: the GPUs of this machine that local workers get, one each, in order; each is a value of CUDA_VISIBLE_DEVICES.
+    models: how many of the local workers may hold a model; 0: all. store: the root, which workers that were not started here
+    must see.
     """
 
     def __init__(
@@ -106,9 +106,9 @@ class Cluster:
     ) -> Iterator[Finished]:
         """Call `function(*call)` for each call, the first ones first; yields each as it ends, in any order.
 
-        Calls are asked for as workers become free. An exception in a call ends that call only. `name` stands in Dask's
-        dashboard; `needs(call)` says what a worker must have for it. Raises StudyError where there is no cluster to be had, or
-        one whose workers cannot compute this study.
+        Calls are taken as workers become free. An exception in a call ends that call only. name: shown in Dask's dashboard;
+        needs(call): what a worker must have for it. Raises StudyError where no cluster can be had, or where its workers cannot
+        compute this study.
         """
         if self.inline:
             for index, call in enumerate(calls):
@@ -181,24 +181,23 @@ class Cluster:
         if not new or self.store is None:
             return
         with probing(self.store) as probe:
-            said = client.run(look, self.store, probe, workers=list(new), on_error="return")
-        broken = {a: s for a, s in said.items() if not isinstance(s, dict | OSError)}  # OSError: gone meanwhile
+            answers = client.run(look, self.store, probe, workers=list(new), on_error="return")
+        broken = {a: s for a, s in answers.items() if not isinstance(s, dict | OSError)}  # OSError: gone meanwhile
         if broken:
             where, why = sorted(broken.items())[0]
             raise StudyError(
                 f"{len(broken)} of {len(new)} workers have no taskgram, or another one than this process: {where}: "
                 f"{why}. Install the same version there, and start the workers again"
             )
-        found = {a: s for a, s in said.items() if isinstance(s, dict)}
-        words = complaint(found, {a: w["nthreads"] for a, w in new.items()}, self.store.root)
-        if words:
+        checked = {a: s for a, s in answers.items() if isinstance(s, dict)}
+        if words := complaint(checked, {a: w["nthreads"] for a, w in new.items()}, self.store.root):
             raise StudyError(words)
-        self._known |= set(found)
+        self._known |= set(checked)
 
     def _check_dask(self, client: Any) -> None:
         """Raises StudyError where scheduler or workers speak another Dask, before they are asked anything else."""
-        said = client.get_versions()
-        places = {"the scheduler": said["scheduler"], **said["workers"]}
+        versions = client.get_versions()
+        places = {"the scheduler": versions["scheduler"], **versions["workers"]}
         if words := mismatch({place: about["packages"] for place, about in places.items()}):
             raise StudyError(f"{self._where} {words}")
 

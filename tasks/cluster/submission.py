@@ -18,7 +18,7 @@ Needs = Callable[[Call], Mapping[str, int]]
 # A task costs this process and the scheduler some milliseconds, whatever is in it: 10,000 calls of 5 ms would take twice as long.
 SECONDS_OF_A_TASK = 0.2
 CALLS_IN_A_TASK = 32  # a worker that is killed loses what it has not yet published of them, and no more
-DEADLY = 3  # calls of which workers were seen to die, behind which no more are tried
+DEADLY = 3  # once so many calls have killed their workers, no more are tried
 SECONDS_BETWEEN_LOOKS = 5.0
 SECONDS_OF_SILENCE = 1.0
 ALIVE = ("running", "connecting")  # states of a client
@@ -71,11 +71,12 @@ def several(function: Callable[..., Any], calls: Sequence[tuple[int, Call]]) -> 
 
 
 class Flight:
-    """Calls of one function on their way.
+    """Calls of one function that are submitted, and not all ended.
 
-    work: what a worker calls with the calls of a task: `several` and the function, and before them what looks at the worker first,
-    if anything does. `name` stands in Dask's dashboard. needs: what a worker must have for a call, and required: how Dask is told
-    so. ahead: how many tasks are to be on their way, asked again every few seconds; it may raise.
+    work: what a worker calls with the calls of a task: `several` and the function, possibly after a check of the worker.
+    name: shown in Dask's dashboard. needs: what a worker must have for a call; required: the same as Dask's resources.
+    ahead: how many tasks to keep submitted, evaluated again every few seconds; it may raise. (distributed's `as_completed` cannot
+    be interrupted for that: it would wait for ever where all workers have died.)
     """
 
     def __init__(
@@ -141,7 +142,7 @@ class Flight:
         future.add_done_callback(self._done.put)
 
     def _next(self) -> Any:
-        """The next task that has ended. Raises where the client is closed: what still waits is then told to nobody."""
+        """The next task that has ended. Raises where the client is closed, for then no further task is reported."""
         while True:
             if time.monotonic() - self._looked > SECONDS_BETWEEN_LOOKS:
                 self._most, self._looked = self._ahead(), time.monotonic()
@@ -152,7 +153,7 @@ class Flight:
                     raise RuntimeError(f"the Dask client is {self.client.status}") from None
 
     def _land(self, future: Any) -> Iterator[Finished]:
-        """What a task's calls came to. Those of several that have no value are made again, alone: the error is then their own."""
+        """The results of a task's calls. If one of several raised, it is made again, alone: the error is then its own."""
         from distributed import KilledWorker
 
         if future.status in ("pending", "lost"):  # its worker died with the result meanwhile: it is being computed again
@@ -185,10 +186,10 @@ class Flight:
                 yield Finished(index, error=error)
 
     def _judge(self) -> Iterator[Finished]:
-        """Those whose workers died: most of them only waited there behind the one that they died of.
+        """Calls whose workers died: most of them only waited there for the one that killed the worker.
 
-        Each is made once more while none of the others is on its way, the last first, as the guilty one stood before them; where
-        all others are innocent, it need not end more workers.
+        Each is made once more while no other is submitted, the last first, for the one that kills came before them; if all others
+        return, it need not kill another worker.
         """
         suspects, self._suspects = sorted(self._suspects, key=lambda s: s[0]), []
         while len(suspects) > (0 if self._suspects else 1) and len(self._suspects) < DEADLY:

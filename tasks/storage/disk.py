@@ -1,4 +1,4 @@
-"""The disk: where caches lie, and one that is full in a person's words.
+"""The disk: where caches are, and what to do when it is full or read-only.
 
 What was finished is kept, for parts and manifests appear whole or not at all.
 """
@@ -22,9 +22,9 @@ REMEDIES = {
 
 
 def not_written(error: BaseException, path: str) -> str:
-    """What happened and what to do, where an error says that a file cannot be written for want of room or right; "" for any other.
+    """What happened and what to do, for an error that a file cannot be written: no room, no permission; "" for any other error.
 
-    `path`: what was being written, if the error does not name its file.
+    path: what was being written, if the error does not name its file.
     """
     number = getattr(error, "errno", None)
     if number not in REMEDIES:
@@ -37,7 +37,7 @@ def not_written(error: BaseException, path: str) -> str:
 
 
 def cache_folder() -> Path:
-    """What may be made again at any time, for all roots of this user: $TASKGRAM_CACHE, or `taskgram` where caches lie.
+    """The folder of what can be made again at any time, for all roots of this user: $TASKGRAM_CACHE, or ~/.cache/taskgram.
 
     Not absolute where the user has no home.
     """

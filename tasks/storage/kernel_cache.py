@@ -1,7 +1,7 @@
-"""Where numba keeps the machine code of our kernels: a folder of its own for each state of all kernel files.
+"""Where numba keeps the machine code of the kernels: one folder for each state of all kernel files.
 
-numba looks at the file of the function it has compiled, and not at the files of the functions that were inlined into it: after
-an upgrade that changes one of those, it would go on with the old machine code, and counts would be wrong.
+numba checks the file of a function that it has compiled, and not the files of the functions that were inlined into it. After an
+upgrade that changes one of those it would use the old machine code, and counts would be wrong.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ DAYS_KEPT = 30
 def keep_kernels_apart() -> None:
     """Set NUMBA_CACHE_DIR, before a kernel is imported; what a user has set stays.
 
-    A folder that cannot be written is no error: numba then looks for another one, beside the sources or under ~/.cache/numba.
+    A folder that cannot be written is no error: numba then takes another one, next to the sources or under ~/.cache/numba.
     """
     home, given = kernels_home(), os.environ.get(VARIABLE, "")
     if not home.is_absolute() or (given and Path(given).parent != home):  # no home, or the user's own choice

@@ -1,9 +1,9 @@
-"""Who is computing which part: two runs on one root share the work instead of doing it twice.
+"""Which run computes which part: two runs on one root share the work instead of doing it twice.
 
-A run says that it is alive by a number that it raises every few seconds, in a file's content. Others watch that number by
-their own steady clock, so neither a clock that jumps nor a file system's times mislead them. A lease names the run that
-computes a part; it counts for nothing once that run is dead. Two runs that both believe to hold a lease compute the same
-bytes twice, which is a waste and no harm: parts appear whole, under names that say their content.
+A run shows that it is alive by its pulse: a file with a number that it raises every few seconds. Others watch that number by
+their own monotonic clock, so that neither a clock that jumps nor a file system's times mislead them. A lease names the run that
+computes a part; it is void once that run is dead. Two runs that both believe to hold a lease compute the same bytes twice, which
+is wasteful and harmless: parts appear whole, under names that are hashes of all that decides their content.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ class Leases:
         self._lock, self._ended = threading.Lock(), threading.Event()
         self._heart: threading.Thread | None = None
 
-    # -- asked by the engine ----------------------------------------------------------------------------------------
+    # -- for the engine --------------------------------------------------------------------------------------------
     def take(self, key: str) -> bool:
-        """Whether this run may compute the part of that key: nobody else does, or who did is dead."""
+        """Whether this run may compute the part of that key: no other run does, or the one that did is dead."""
         self._start()
         if self._create(key) or (not self._holder_lives(key) and self._replace(key)):
             with self._lock:
@@ -62,7 +62,7 @@ class Leases:
         return known is not None and known.get("run") != self.run and self._holder_lives(key)
 
     def others(self) -> bool:
-        """Whether another run is alive. One of another machine is watched until its pulse beats, or has stood still for long."""
+        """Whether another run is alive. The pulse of a run on another machine is watched until it beats or time is up."""
         base, until = self.store.layout.pulses, time.monotonic() + self._patience
         found = {path: self._read(path) for path in self.store.listed(base, ".json") if path != self._pulse(self.run)}
         watched = {path: known for path, known in found.items() if known is not None and not _is_dead(known)}
@@ -165,13 +165,13 @@ class Leases:
             except FileExistsError:
                 return False
             return True
-        # Linked into place with its content: a run killed in between leaves no lease that names nobody. What a lease says is
-        # the same for every part, so one file serves them all.
+        # Linked into place with its content: a run that is killed in between leaves no lease without a name. All leases of a
+        # run have the same content, so one file serves them all.
         try:
             os.link(self._named, path)
         except FileExistsError:
             return False
-        except FileNotFoundError:  # the first one; or another run took ours for what a killed one had left
+        except FileNotFoundError:  # the first one; or another run took it for a leftover of a killed one
             for folder in (Path(path).parent, Path(self._named).parent):
                 folder.mkdir(parents=True, exist_ok=True)
             with whole_file(Path(self._named)) as file:

@@ -1,4 +1,4 @@
-"""What killed processes left half written is removed: by the run that finishes a table, or finds it finished."""
+"""Removes what killed processes left half written: by the run that finishes a table, or finds it finished."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from tasks.storage.store import Store
 
 
 def sweep(store: Store, table: str, idle: Callable[[str], bool]) -> int:
-    """Remove temporary files of parts that nobody is computing, as `idle(key)` says; returns how many.
+    """Remove temporary files of parts that no run is computing, as `idle(key)` says; returns how many.
 
-    Called when all parts of a table are there: what killed processes left behind is then needed by nobody.
+    Called when all parts of a table exist: what killed processes left is then not needed any more.
     """
     layout, swept = store.layout, 0
     for path in sorted(layout.near_kind(table, "parts").glob(".*.tmp")):

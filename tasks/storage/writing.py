@@ -1,4 +1,4 @@
-"""How a part comes to be: written under a temporary name, flushed to the disk, and only then put where readers look.
+"""Writing a part: under a temporary name, flushed to the disk, and only then put where readers look.
 
 A local part appears by a rename in its folder. Where rename does not exist (object stores), it is written on this machine
 first and then put there whole: an object is visible when its upload is complete, and never before.
@@ -79,7 +79,7 @@ class PartWriter:
         self.writers[table].write_table(rows.select(schema.names).cast(schema), row_group_size=ROWS_PER_GROUP)
 
     def publish(self, footer: Mapping[str, Any]) -> None:
-        """Close, flush to disk and publish all parts, behind the files that lie beside them."""
+        """Close, flush to disk and publish all parts, after the files that belong to them."""
         for table, contract in self.tables.items():
             self.write(table, contract.schema.empty_table()) if table not in self.writers else None
             self.writers[table].add_key_value_metadata({FOOTER.decode(): json.dumps(footer, sort_keys=True)})
