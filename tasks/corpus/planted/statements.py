@@ -92,10 +92,10 @@ class Statements:
 
     def truth(self, task: str, fact: Fact) -> TruePair:
         """The exact counts of a pair, from the runs."""
-        pair = (fact.subject, fact.answer)
-        together = self._pairs.get(fact.subject * len(self._names) + fact.answer, 0)
-        ngrams, df, occurrences = ([column[i] for i in pair] for column in (self._names, self._df, self._occurrences))
-        counts = (together, *map(int, df), *map(int, occurrences), together)
+        x, y, df, occurrences = fact.subject, fact.answer, self._df, self._occurrences
+        together = self._pairs.get(x * len(self._names) + y, 0)
+        ngrams = (self._names[x], self._names[y])
+        counts = (together, int(df[x]), int(df[y]), int(occurrences[x]), int(occurrences[y]), together)
         return TruePair(
             task, fact.pair, fact.relation, fact.kind, *ngrams, *counts, fact.optimal_log_probability, fact.held_out
         )
