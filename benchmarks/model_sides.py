@@ -92,10 +92,10 @@ def same_scores(ours: Mapping[str, Any], peers: Mapping[str, Any]) -> str:
 
 # -- ours -------------------------------------------------------------------------------------------------------------
 def _ours(corpora: Corpora) -> Any:
-    from tasks.models.language_model import ModelCheckpoint
+    from tasks.models.language_model import SavedModel
     from tasks.models.load import load
 
-    return load(ModelCheckpoint(_folder(corpora)), "random")
+    return load(SavedModel(_folder(corpora)), "random")
 
 
 def score_choices(corpora: Corpora, case: Case) -> BenchmarkSide:

@@ -87,13 +87,11 @@ def twice(names: Iterator[tuple[str, str]]) -> dict[str, list[str]]:
     return {name: found for name, found in places.items() if len(found) > 1}
 
 
-@pytest.mark.xfail(strict=True, reason="files of the same name are being renamed; remove this mark when it passes")
 def test_no_file_name_serves_two_things() -> None:
     files = modules("schemas", "tasks", "flows", "benchmarks")
     assert not twice((p.stem, name_of(p)) for p in files if not p.stem.startswith("__"))
 
 
-@pytest.mark.xfail(strict=True, reason="classes of the same name are being renamed; remove this mark when it passes")
 def test_no_class_name_serves_two_things() -> None:
     trees = ((p, ast.parse(p.read_text(encoding="utf-8"))) for p in modules("schemas", "tasks", "flows", "benchmarks"))
     assert not twice((n.name, name_of(p)) for p, tree in trees for n in ast.walk(tree) if isinstance(n, ast.ClassDef))

@@ -116,7 +116,7 @@ def prompts(options: argparse.Namespace) -> None:
     """Choose prompts, evaluate them, and print how models do with them."""
     from flows.study_files import study_path
     from schemas import load_study
-    from tasks.prompts.answer import show
+    from tasks.prompts.prompt_answer import show
     from tasks.prompts.question import PromptQuestion
 
     _check_workers(options)

@@ -28,10 +28,10 @@ from tasks.models.load import repeatable
 from tasks.models.sampling import Sampling
 from tasks.models.score import open_checkpoint
 from tasks.ngrams.lookup import CorpusLookup, Index
-from tasks.prompts.answer import describe
 from tasks.prompts.candidate import TaskPrompt
 from tasks.prompts.choose import EVALUATE, PromptSource, list_source, read_trace, scores_job, search_rounds, search_step
 from tasks.prompts.optimise import Candidate, PromptSearch, Rewriter, best
+from tasks.prompts.prompt_answer import describe
 from tasks.prompts.question import PromptQuestion
 from tasks.prompts.rewrite import ModelRewriter
 from tasks.step import Inputs, Job, Stage, Step, Work, keyed, parts_of

@@ -28,7 +28,7 @@ class LanguageModel:
 
 
 @dataclass(frozen=True)
-class ModelCheckpoint:
+class SavedModel:
     """Everything that decides which model is loaded. `device_map` as in accelerate, empty for one device."""
 
     folder: Path

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from schemas import StudyError
 from tasks.models.forward_passes import out_of_memory, takes_masks
-from tasks.models.language_model import LanguageModel, ModelCheckpoint
+from tasks.models.language_model import LanguageModel, SavedModel
 from tasks.text.bpe.tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
@@ -109,10 +109,10 @@ def parameters_of(network: torch.nn.Module) -> tuple[int, int]:
     return sum(n for _, n in sizes), sum(n for embeds, n in sizes if not embeds)
 
 
-_LAST: dict[ModelCheckpoint, LanguageModel] = {}  # of this process; at most one
+_LAST: dict[SavedModel, LanguageModel] = {}  # of this process; at most one
 
 
-def load_once(checkpoint: ModelCheckpoint, name: str) -> LanguageModel:
+def load_once(checkpoint: SavedModel, name: str) -> LanguageModel:
     """As `load`; the last model stays in memory until another one is loaded, because jobs in a row often use the same."""
     if checkpoint not in _LAST:
         if _LAST:
@@ -123,7 +123,7 @@ def load_once(checkpoint: ModelCheckpoint, name: str) -> LanguageModel:
     return replace(_LAST[checkpoint], name=name)
 
 
-def load(checkpoint: ModelCheckpoint, name: str) -> LanguageModel:
+def load(checkpoint: SavedModel, name: str) -> LanguageModel:
     """The model of a checkpoint, in evaluation mode.
 
     Raises StudyError if weights are missing or do not fit config.json, or the tokenizer does not fit the network.
@@ -184,7 +184,7 @@ def load(checkpoint: ModelCheckpoint, name: str) -> LanguageModel:
     return LanguageModel(name, network, tokenizer, context, start, end_tokens, config.vocab_size, inputs, hidden, masks)
 
 
-def _spread(checkpoint: ModelCheckpoint) -> dict[str, str]:
+def _spread(checkpoint: SavedModel) -> dict[str, str]:
     """The arguments with which transformers spreads a model over devices; {} for one device."""
     import importlib.util
 

@@ -23,7 +23,7 @@ from tasks.cost import Cost, Sizes, bytes_per_token
 from tasks.models.forward_passes import ScoredSequence, log_probabilities
 from tasks.models.inference_cost import RATES, Passes, inference_cost
 from tasks.models.ladder import TRUSTED, inference_jobs, piece_of
-from tasks.models.language_model import LanguageModel, ModelCheckpoint
+from tasks.models.language_model import LanguageModel, SavedModel
 from tasks.models.load import load_once, repeatable
 from tasks.models.model_inputs import Request, requests, truncated, windows
 from tasks.models.slices import TableAndSums, in_slices, table
@@ -64,7 +64,7 @@ def open_checkpoint(work: Work) -> LanguageModel:
         key, *below = below_files(row["path"])
         folder = work.folder_of(next(p for p in work.parts("models") if p.key == key)).joinpath(*below)
     chosen = {n: work.settings[n] for n in ("dtype", "device", "device_map", *TRUSTED) if n in work.settings}
-    return load_once(ModelCheckpoint(folder, sha256=row["sha256"], **chosen), name)
+    return load_once(SavedModel(folder, sha256=row["sha256"], **chosen), name)
 
 
 def evaluated(work: Work, *columns: str) -> list[dict[str, Any]]:

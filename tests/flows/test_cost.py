@@ -33,8 +33,8 @@ from tasks.models.shapes import HUB, Shape
 from tasks.ngrams import novelty_scan
 from tasks.ngrams.query import query
 from tests.machine import without
+from tests.studies import REPOSITORY
 from tests.support import run_step, shipped_text
-from tests.test_sample import REPOSITORY
 
 # the debian study as it was run: its corpus, and the sums of its manifests
 CORPUS = CorpusSize(22.8e6, 66_261_190, 166_338, 21_782_033, 9_695_347, 10, 66e6, held_out=7.86e6, held_out_parts=3)

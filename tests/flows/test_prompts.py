@@ -369,7 +369,7 @@ def test_examples_that_bring_a_prompt_are_asked_with_the_chosen_one(world: World
 
 
 def test_a_user_reads_prompts_counts_and_scores(answer: dict[str, Any]) -> None:
-    from tasks.prompts.answer import show
+    from tasks.prompts.prompt_answer import show
 
     lines = show(answer).splitlines()
     assert lines[0].startswith(
@@ -386,7 +386,7 @@ def test_a_user_reads_prompts_counts_and_scores(answer: dict[str, Any]) -> None:
 
 
 def test_a_user_reads_that_nothing_could_be_counted(world: World, answer: dict[str, Any]) -> None:
-    from tasks.prompts.answer import show
+    from tasks.prompts.prompt_answer import show
 
     path = world.folder / "short.txt"
     path.write_text("{input}:\n")

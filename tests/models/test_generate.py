@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tasks.models.generate import GENERATE, cut, generate
-from tasks.models.language_model import LanguageModel, ModelCheckpoint
+from tasks.models.language_model import LanguageModel, SavedModel
 from tasks.models.load import load, repeatable
 from tasks.models.pretrain import MODELS
 from tests.models import small
@@ -36,7 +36,7 @@ def greedy_alone(model: LanguageModel, prompt: str, new: int) -> list[int]:
 def test_answers_equal_greedy_decoding_one_by_one_without_a_cache(family: str, batch_tokens: int, tmp_path: Path) -> None:
     folder = small.save_random(tmp_path / "saved", family, context=64, seed=1)
     with repeatable("cpu"):
-        model = load(ModelCheckpoint(folder), "o")
+        model = load(SavedModel(folder), "o")
         answers, shortened = generate(model, [(p, " ") for p in PROMPTS], 12, (), batch_tokens)
         assert [a.tokens for a in answers] == [greedy_alone(model, p, 12) for p in PROMPTS]
     assert shortened == 1, "the prompt of thirty words is longer than the context"
@@ -86,7 +86,7 @@ def test_a_trained_model_answers_in_the_form_it_learnt_and_teacher_forcing_agree
     assert {r["stopped"] for r in rows} == {"stop string"}
     assert all(r["text"] in small.PLACES for r in rows), [r["text"] for r in rows]
     folder = tmp_path / read_rows(tmp_path, tables["models"])[0]["path"]
-    model = load(ModelCheckpoint(folder), "m")
+    model = load(SavedModel(folder), "m")
     for row, question in zip(rows, small.questions(), strict=True):
         prompt = [0, *model.tokenizer.encode(question["prompt"], add_special_tokens=False).ids]
         with torch.no_grad():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tasks.models.generate import generate
-from tasks.models.language_model import ModelCheckpoint
+from tasks.models.language_model import SavedModel
 from tasks.models.load import load, repeatable
 from tasks.models.model_inputs import requests
 from tasks.models.score import score
@@ -26,7 +26,7 @@ def test_scores_choices_and_answers_agree(family: str, tmp_path: Path) -> None:
     options = [[" " + " ".join(draw.choice(small.PLACES, draw.integers(1, 4))) for _ in range(4)] for _ in prompts]
     texts = [(p, o) for p, choices in zip(prompts, options, strict=True) for o in choices]
     with repeatable("cpu"):
-        model = load(ModelCheckpoint(folder), "o")
+        model = load(SavedModel(folder), "o")
         ours = score(model, requests(model, [(p, "", o) for p, o in texts], [""] * len(texts)), 512)
         answers, _ = generate(model, [(p, " ") for p in prompts], 12, ("in",), 512)
     mine = np.array([v.astype(float).sum() for v in ours])

@@ -11,7 +11,7 @@ from schemas import CONTRACTS, Study, StudyError
 from tasks.models import load as loading
 from tasks.models import score as scoring
 from tasks.models.generate import GENERATE, generate
-from tasks.models.language_model import ModelCheckpoint
+from tasks.models.language_model import SavedModel
 from tasks.models.load import load, load_once, repeatable
 from tasks.models.pretrain import MODELS
 from tasks.models.sampling import Sampling
@@ -98,7 +98,7 @@ def test_logits_that_are_not_numbers_are_an_error(tmp_path: Path) -> None:
     from tasks.models.model_inputs import requests
 
     with repeatable("cpu"):
-        model = load(ModelCheckpoint(small.save_random(tmp_path / "m")), "o")
+        model = load(SavedModel(small.save_random(tmp_path / "m")), "o")
         with torch.no_grad():
             model.network.get_output_embeddings().weight[7] = float("nan")
         with pytest.raises(StudyError, match="log-probabilities that are not finite"):
@@ -112,7 +112,7 @@ def test_sampled_answers_do_not_depend_on_the_batch(tmp_path: Path) -> None:
     prompts = [(q["prompt"], " ") for q in small.questions(9)] + [("Torin " * 12, " ")]
     names = [str(i) for i in range(len(prompts))]
     with repeatable("cpu"):
-        model = load(ModelCheckpoint(small.save_random(tmp_path / "m", context=96)), "o")
+        model = load(SavedModel(small.save_random(tmp_path / "m", context=96)), "o")
         answers = {
             (batch, seed): [a.tokens for a in generate(model, prompts, 8, (), batch, Sampling(1.0, 0.9, seed), names)[0]]
             for batch, seed in ((64, 0), (8192, 0), (8192, 1))
@@ -140,7 +140,7 @@ def test_hundreds_of_spans_equal_a_slow_sum_and_a_sum_to_the_end_does_not(tmp_pa
     found = read_rows(tmp_path, run_step(SCORE, study, tmp_path, tables)["token_scores"])
     import torch
 
-    model = load(ModelCheckpoint(tmp_path / "saved"), "o")
+    model = load(SavedModel(tmp_path / "saved"), "o")
     off = 0
     for row, example in zip(found, rows, strict=True):
         text = example["prompt"] + " " + example["output"]
@@ -162,10 +162,10 @@ def test_hundreds_of_spans_equal_a_slow_sum_and_a_sum_to_the_end_does_not(tmp_pa
 
 
 def test_a_model_is_loaded_once_for_jobs_in_a_row(tmp_path: Path) -> None:
-    first, second = (ModelCheckpoint(small.save_random(tmp_path / n, seed=i)) for i, n in enumerate("ab"))
+    first, second = (SavedModel(small.save_random(tmp_path / n, seed=i)) for i, n in enumerate("ab"))
     a = load_once(first, "x")
     assert load_once(first, "y").network is a.network and load_once(first, "y").name == "y"
-    assert load_once(ModelCheckpoint(first.folder, sha256="other"), "x").network is not a.network
+    assert load_once(SavedModel(first.folder, sha256="other"), "x").network is not a.network
     load_once(second, "x")
     assert list(loading._LAST) == [second], "one model at a time is held"
 
@@ -176,7 +176,7 @@ def test_pickled_weights_are_opened_only_if_the_model_says_so(tmp_path: Path) ->
 
     folder = small.save_random(tmp_path / "saved", context=96)
     torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
-    expected = load(ModelCheckpoint(folder), "o").network.state_dict()
+    expected = load(SavedModel(folder), "o").network.state_dict()
     (folder / "model.safetensors").unlink()
     model = {"name": "o", "path": str(folder)}
     with pytest.raises(StudyError, match="allow_pickle_weights = true"):
@@ -185,7 +185,7 @@ def test_pickled_weights_are_opened_only_if_the_model_says_so(tmp_path: Path) ->
     tables = run_step(MODELS, study, tmp_path, {"tokens": (), "tokenizer": ()})
     tables |= {"examples": (small.examples(tmp_path, "qa", small.questions(2)),)}
     assert len(read_rows(tmp_path, run_step(SCORE, study, tmp_path, tables)["token_scores"])) == 4
-    found = load(ModelCheckpoint(folder, allow_pickle_weights=True), "o").network.state_dict()
+    found = load(SavedModel(folder, allow_pickle_weights=True), "o").network.state_dict()
     assert all(torch.equal(v, found[k]) for k, v in expected.items())
 
 
@@ -201,6 +201,6 @@ def test_prompts_with_a_shared_beginning_are_answered_as_alone(tmp_path: Path) -
     prompts = [(shots + q["prompt"], " ") for q in small.questions(9)]
     with repeatable("cpu"):
         for family in small.FAMILIES:
-            model = load(ModelCheckpoint(small.save_random(tmp_path / family, family, context=128)), "o")
+            model = load(SavedModel(small.save_random(tmp_path / family, family, context=128)), "o")
             together = [a.tokens for a in generate(model, prompts, 8, (), 8192)[0]]
             assert together == [generate(model, [p], 8, (), 8192)[0][0].tokens for p in prompts]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from schemas import StudyError
 from tasks.models import prefixes
 from tasks.models.forward_passes import ScoredSequence, log_probabilities
-from tasks.models.language_model import LanguageModel, ModelCheckpoint
+from tasks.models.language_model import LanguageModel, SavedModel
 from tasks.models.load import load, repeatable
 from tests.models import small
 
@@ -82,7 +82,7 @@ def apart(model: LanguageModel, questions: list[ScoredSequence]) -> list[np.ndar
 def test_every_family_is_scored_as_one_by_one(family: str, tmp_path: Path) -> None:
     questions = scored_sequences()
     with repeatable("cpu"):
-        model = load(ModelCheckpoint(small.save_random(tmp_path / "m", family, context=64)), "o")
+        model = load(SavedModel(small.save_random(tmp_path / "m", family, context=64)), "o")
         assert model.masks == (family not in ("bloom", "olmo3"))  # positions from elsewhere; attention windows
         found = log_probabilities(model, questions, 512)
         again = log_probabilities(model, questions, 512)
@@ -96,7 +96,7 @@ def test_a_row_whose_branches_see_each_other_would_be_noticed(tmp_path: Path, mo
     monkeypatch.setattr(
         prefixes, "tree_mask", lambda ends: np.tril(np.ones((len(ends), 1, ends.shape[1], ends.shape[1]), bool))
     )
-    assert not load(ModelCheckpoint(folder), "o").masks
+    assert not load(SavedModel(folder), "o").masks
 
 
 def test_when_memory_runs_out_the_batch_is_halved_and_that_is_logged(
@@ -106,7 +106,7 @@ def test_when_memory_runs_out_the_batch_is_halved_and_that_is_logged(
 
     questions = scored_sequences()
     with repeatable("cpu"):
-        model = load(ModelCheckpoint(small.save_random(tmp_path / "m", context=64)), "o")
+        model = load(SavedModel(small.save_random(tmp_path / "m", context=64)), "o")
         expected = log_probabilities(model, questions, 2048)
 
         def narrow(module: object, args: object, given: dict) -> None:
@@ -133,7 +133,7 @@ def test_an_error_that_is_not_memory_is_not_tried_again(tmp_path: Path) -> None:
         raise RuntimeError("a shape is wrong")
 
     with repeatable("cpu"):
-        model = load(ModelCheckpoint(small.save_random(tmp_path / "m", context=64)), "o")
+        model = load(SavedModel(small.save_random(tmp_path / "m", context=64)), "o")
         model.network.register_forward_pre_hook(broken)
         with pytest.raises(RuntimeError, match="a shape is wrong"):
             log_probabilities(model, scored_sequences(4), 2048)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from schemas import StudyError
-from tasks.models.language_model import ModelCheckpoint
+from tasks.models.language_model import SavedModel
 from tasks.models.load import load, repeatable
 from tasks.models.model_inputs import requests, windows
 from tasks.models.pretrain import MODELS
@@ -163,7 +163,7 @@ def test_what_does_not_fit_the_context_is_cut_at_the_left_and_counted(tmp_path: 
 def test_an_output_longer_than_the_context_is_scored_token_by_token_with_half_of_it_before(tmp_path: Path) -> None:
     folder = small.save_random(tmp_path / "saved", context=16)
     with repeatable("cpu"):
-        model = load(ModelCheckpoint(folder), "o")
+        model = load(SavedModel(folder), "o")
         request = requests(model, [("Where", " ", "Torin Belado " * 20)], ["it"])[0]
         pieces = list(windows(0, request, 16))
         values = score(model, [request], 512)[0]
@@ -184,7 +184,7 @@ def test_weights_that_do_not_fit_their_configuration_are_an_error_not_random_num
     del tensors["gpt_neox.layers.1.mlp.dense_h_to_4h.weight"]
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(StudyError, match="do not fit config.json: gpt_neox.layers.1.mlp.dense_h_to_4h.weight"):
-        load(ModelCheckpoint(folder), "o")
+        load(SavedModel(folder), "o")
 
 
 def test_a_pretrained_ladder_is_scored_at_every_checkpoint(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ from schemas import (
 from tasks.cost import BENCHMARKS, DEBIAN, OTHER_PAIRS, Cost, Rate, Sizes, interpolated, on_each_corpus
 from tasks.ngrams.corpus_parts import same_analyzer, with_same_labels
 from tasks.ngrams.query.clean_counts import contaminated, write_clean, write_contaminated
-from tasks.ngrams.query.excerpts import read_excerpts
+from tasks.ngrams.query.pair_excerpts import read_excerpts
 from tasks.ngrams.query.partial_counts import by_key, summed
 from tasks.ngrams.query.scan import PAIR, Counts, PairQueries, PartCounter, ngram_rows, places
 from tasks.step import Inputs, Job, Stage, Step, Work, for_each_corpus, labelled
