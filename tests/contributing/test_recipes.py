@@ -52,22 +52,11 @@ rows = read_rows(root, run_step(LENGTHS, None, root, {"examples": (part,)})["exa
 answer = [[row["input_words"], row["output_words"]] for row in rows]
 """,
 }
-RESTS_ON = {
-    "Add a measure": "tasks/measures.py",
-    "Add a reader": "tests/examples/reader_files.py",
-    "Add a step": "tasks/cost.py",
-}
 ANSWERS = {
     "Add a measure": [["mean", True]],
     "Add a reader": ["yes", "field 'answer' is neither true nor false"],
     "Add a step": [[6, 1]],
 }
-
-
-@pytest.fixture(autouse=True)
-def has_what_the_recipe_rests_on(section: str) -> None:
-    if not (ROOT / RESTS_ON[section]).exists():
-        pytest.skip(f"{RESTS_ON[section]} is not in this tree yet")
 
 
 @pytest.fixture
