@@ -1,4 +1,4 @@
-"""Figures can be told apart by every reader, say what is seen and what is missing, and come as page, SVG, PDF and CSV."""
+"""Every reader can read the figures, which say what they show and what is missing, and come as page, SVG, PDF and CSV."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ def test_files_are_the_same_bytes_twice_and_carry_no_date(drawn: dict[str, Repor
 
 
 def test_panels_keep_their_size_within_a_file(drawn: dict[str, ReportFigure]) -> None:
-    """A file is as wide as its widest row, and holds every panel: a point is one unit of the drawing."""
+    """A file is as wide as its widest row, and contains every panel: a point is one unit of the drawing."""
     panels = drawn["attribution"].panels
     svg, _ = drawing_files("attribution", panels)
     width, height = (float(side) for side in re.findall(r'(?:width|height)="([\d.]+)pt"', svg.partition(">")[0]))
@@ -249,7 +249,7 @@ def bad(case: str) -> list[dict]:
         ("no reference", "no reference to compare with"),
     ],
 )
-def test_bad_input_is_said_and_the_rest_is_there(case: str, said: str, tmp_path: Path) -> None:
+def test_bad_input_is_reported_and_the_rest_is_there(case: str, said: str, tmp_path: Path) -> None:
     from tests.report.test_report import SECTIONS, Reader, written
 
     found = bad(case)

@@ -75,8 +75,8 @@ def test_page_asks_nothing_of_the_outside(report: tuple[Path, str, list[dict]]) 
         if k in ("src", "href", "xlink:href", "srcset", "action", "data")
     ]
     assert links, "the page links to its own sections and data"
-    beside = {r["file"] for r in rows} | {"trace/index.html"}
-    assert [v for v in links if not re.match(r"(#|data:)", v or "") and v not in beside] == []
+    published = {r["file"] for r in rows} | {"trace/index.html"}
+    assert [v for v in links if not re.match(r"(#|data:)", v or "") and v not in published] == []
     assert re.findall(r"url\((?!\s*['\"]?#)[^)]*\)", page) == []
     assert "@import" not in page
     assert not {"script", "iframe", "object", "embed", "base", "form"} & {tag for tag, _ in seen.tags}
@@ -92,7 +92,7 @@ def test_page_is_well_formed(report: tuple[Path, str, list[dict]]) -> None:
 
 
 def test_a_browser_shows_all_of_the_page_as_it_is_served(report: tuple[Path, str, list[dict]], tmp_path: Path) -> None:
-    """Style, figures and files are not kept back by what the server lets a page load; the files lie beside it."""
+    """Style, figures and files are not kept back by what the server lets a page load; the files are next to it."""
     if not executable():
         without(NONE)
     shutil.copytree(report[0], tmp_path / "reports" / "made-up")
@@ -169,8 +169,8 @@ def test_the_data_of_each_figure_is_in_the_page_and_beside_it(report: tuple[Path
         for t, a in Reader(page).tags
         if "download" in a
     }
-    beside = {Path(r["file"]).name: (folder / r["file"]).read_bytes() for r in rows if r["file"].endswith(".csv")}
-    assert embedded == beside
+    files = {Path(r["file"]).name: (folder / r["file"]).read_bytes() for r in rows if r["file"].endswith(".csv")}
+    assert embedded == files
 
 
 def test_what_was_not_measured_is_no_evidence_and_not_zero(report: tuple[Path, str, list[dict]]) -> None:

@@ -56,12 +56,10 @@ def measures(data: ReportData) -> list[Block]:
         groups.setdefault(row["measure"], []).append(row)
     if not groups:
         return [Remark("nothing has been measured")]
-    blocks: list[Block] = [
-        Remark("Every number of the study, by measure; figures and sections above select from these.", "")
-    ]
+    blocks: list[Block] = [Remark("The numbers of every measure; the figures and sections above select from these.", "")]
     for measure, rows in groups.items():
-        table = _measure_table(data, measure, last_checkpoints(rows))
-        count = sum(has_number(r) for r in rows)
+        shown = last_checkpoints(rows)
+        table, count = _measure_table(data, measure, shown), sum(has_number(r) for r in shown)
         blocks.append(Folded(f"{measure} ({integer(count)} number{'s' * (count != 1)})", [table]))
     return blocks
 
