@@ -131,7 +131,7 @@ def test_contracts_of_the_placebo_speak_of_its_own_tables() -> None:
         ),
         (
             {"corpus": {"planted": {}}, "placebo": {"sources": [{"name": "a", "files": ["a"]}] * 2}},
-            r"placebo\.sources.*twice",
+            r"placebo\.sources.*duplicate",
         ),
         (
             {"corpus": {"planted": {}}, "placebo": {"sources": [{"name": "a", "files": ["a"], "held_out": "s"}]}},
