@@ -167,7 +167,7 @@ def test_a_placebo_s_pairs_are_checked_with_its_own_ngrams(tmp_path: Path) -> No
         ),
         (
             {"corpus": {"planted": {}}, "placebo": {"sources": [{"name": "a", "files": ["a"]}] * 2}},
-            r"placebo\.sources.*twice",
+            r"placebo\.sources.*duplicate",
         ),
         (
             {"corpus": {"planted": {}}, "placebo": {"sources": [{"name": "a", "files": ["a"], "held_out": "s"}]}},
