@@ -47,7 +47,8 @@ def _plan_scores(study: Study, inputs: Inputs) -> list[Job]:
 
 
 SCORES = Stage(MEASURE.stages[0].writes, _plan_scores, run_measure)
-SCORE_TASKS = replace(MEASURE, reads=("examples", "models", "token_scores", "generations"), stages=(SCORES,))
+# Steps of which prompts need a part only; the keys of its jobs are those of the whole step.
+SUBSETS = {"measure": replace(MEASURE, reads=("examples", "models", "token_scores", "generations"), stages=(SCORES,))}
 
 
 def _up_to(names: set[str], steps: Sequence[Step]) -> tuple[Step, ...]:
@@ -57,7 +58,7 @@ def _up_to(names: set[str], steps: Sequence[Step]) -> tuple[Step, ...]:
     return tuple(step for step in steps if step.name in names)
 
 
-STEPS_FOR_PROMPTS = _up_to({"measure", "index"}, [SCORE_TASKS if step.name == "measure" else step for step in STEPS])
+STEPS_FOR_PROMPTS = _up_to({"measure", "index"}, [SUBSETS.get(step.name, step) for step in STEPS])
 
 
 @dataclass
