@@ -252,8 +252,8 @@ def _pair_lines(pair: Row, documents: int, *, bold: bool) -> list[str]:
         f"  n {n}  similarity {pair['similarity']:.3f}  {counts}  {likely}",
     ]
     if pair["models"]:
-        likely = (f"{m['model']} {probability(m['log_probability'])}" for m in pair["models"])
-        lines.append("  P_LLM  " + "  ".join(likely))
+        by_model = (f"{m['model']} {probability(m['log_probability'])}" for m in pair["models"])
+        lines.append("  P_LLM  " + "  ".join(by_model))
     for e in pair["excerpts"][:documents]:
         spans = [[e[side]] if e[side][0] >= 0 else [] for side in ("input", "output")]
         lines += [f"  {_one_line(e['source'])} {_one_line(e['id'])}", f"    {mark(e['text'], *spans, bold=bold)}"]
