@@ -26,7 +26,7 @@ def file_of_part(table: str, key: str, name: str) -> str:
 
 
 def below_files(path: str) -> list[str]:
-    """What `file_of_part` was made of, but for the table: the key, and the parts of the name."""
+    """The key and the name that `file_of_part` was made of, split at each slash."""
     return path.split("/")[2:]
 
 
@@ -109,10 +109,6 @@ class Layout:
         return f"{self.base}/.probes/{name}"
 
     # -- on this machine ------------------------------------------------------------------------------------------
-    def near_files(self, table: str, key: str) -> Path:
-        """The files that belong to a part, on this machine."""
-        return self.near / table / "files" / key
-
     def near_kind(self, table: str, kind: str) -> Path:
         """The folder in which this machine writes a table's parts, manifests or files."""
         return self.near / table / kind
@@ -124,11 +120,6 @@ class Layout:
     def scratch(self, table: str, key: str) -> Path:
         """The folder for what does not fit in memory while a part is made or a table is checked."""
         return self.near / ".scratch" / f"{table}.{key}"
-
-    @property
-    def near_studies(self) -> Path:
-        """The folder in which this machine writes records."""
-        return self.near / "studies"
 
     @property
     def dask(self) -> Path:

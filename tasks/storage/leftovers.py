@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 from tasks.storage.store import Store
 
@@ -35,7 +36,7 @@ def sweep(store: Store, table: str, idle: Callable[[str], bool]) -> int:
 def sweep_small_files(store: Store) -> int:
     """Remove what killed processes were writing under `studies`; another run that is writing there writes it again."""
     swept = 0
-    for path in sorted(store.layout.near_studies.rglob("*.tmp")):
+    for path in sorted(Path(store.layout.studies).rglob("*.tmp")) if store.local else ():
         path.unlink(missing_ok=True)
         swept += 1
     return swept

@@ -54,13 +54,13 @@ class Store:
     # -- files that belong to a part ------------------------------------------------------------------------------
     def folder(self, table: str, key: str) -> Path:
         """The folder of files that are made with a part (model weights, planted files), created if it is not there."""
-        path = self.layout.near_files(table, key)
+        path = self.layout.near_kind(table, "files") / key
         path.mkdir(parents=True, exist_ok=True)
         return path
 
     def fetched(self, part: Part) -> Path:
         """The files of a finished part, on this machine: where they lie, or a copy of them, made once."""
-        path, there = self.layout.near_files(part.table, part.key), self.layout.files(part.table, part.key)
+        path, there = self.layout.near_kind(part.table, "files") / part.key, self.layout.files(part.table, part.key)
         if not self.local and not _complete(path).exists():
             with _alone(path):
                 if not _complete(path).exists():  # else another worker of this machine has made it meanwhile
@@ -80,7 +80,7 @@ class Store:
 
     def publish_files(self, table: str, key: str) -> None:
         """Copy the files of a part to a root that is elsewhere."""
-        path, there = self.layout.near_files(table, key), self.layout.files(table, key)
+        path, there = self.layout.near_kind(table, "files") / key, self.layout.files(table, key)
         if self.local or not path.is_dir():
             return
         for file in sorted(p for p in path.rglob("*") if p.is_file() and p.suffix != ".tmp"):
@@ -258,10 +258,10 @@ class Store:
     @contextmanager
     def writing(self, tables: Mapping[str, Contract], key: str, footer: Mapping[str, Any]) -> Iterator[PartWriter]:
         """Write one part of each table; all appear, by rename, when the block ends without an error, or none does."""
-        writer = PartWriter(self, tables, key)
+        writer = PartWriter(self.layout, None if self.local else self.fs, tables, key)
         try:
             yield writer
-            writer.publish(footer)
+            writer.publish(footer, self.publish_files)
         finally:
             writer.discard()
 

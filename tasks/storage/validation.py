@@ -32,14 +32,7 @@ def validate(store: Store, contract: Contract, tables: Tables, contracts: Mappin
     """
     looked = [_look(store, contract, part) for part in tables[contract.name]]
     failed = [check for check, _ in looked if not check["success"]]
-    first: list[dict[str, Any]] = failed or [
-        {
-            "check": f"types, and strictly increasing {', '.join(contract.key)}",
-            "success": True,
-            "unexpected": 0,
-            "examples": [],
-        }
-    ]
+    first = failed or [_check(f"types, and strictly increasing {', '.join(contract.key)}")]
     if not failed and any(tables.get(name) for name in _named(contract)):  # what is made of nothing is as it must be
         with _one_at_a_time, _views(store, contract, tables, contracts, [s for _, s in looked]) as connection:
             first += expectations(contract, connection)
@@ -77,13 +70,7 @@ def _types_and_key(file: pq.ParquetFile, contract: Contract, part: Part) -> dict
     found = file.schema_arrow.remove_metadata()
     wanted = contract.schema
     if not found.equals(pa.schema([f.remove_metadata() for f in wanted])) and not found.equals(wanted):
-        names = [f"{f.name}: {f.type}" for f in found]
-        return {
-            "check": f"{part.key}: types are those of {contract.name}",
-            "success": False,
-            "unexpected": 1,
-            "examples": names,
-        }
+        return _check(f"{part.key}: types are those of {contract.name}", [f"{f.name}: {f.type}" for f in found])
     previous: list[pa.Scalar] | None = None
     for batch in file.iter_batches(batch_size=65_536, columns=list(contract.key)):
         columns = [batch.column(batch.schema.get_field_index(k)) for k in contract.key]
@@ -92,10 +79,15 @@ def _types_and_key(file: pq.ParquetFile, contract: Contract, part: Part) -> dict
         at = _first_not_increasing(columns)
         if at is not None:
             rows = [{k: c[i].as_py() for k, c in zip(contract.key, columns, strict=True)} for i in (at, at + 1)]
-            check = f"{part.key}: strictly increasing in {', '.join(contract.key)}"
-            return {"check": check, "success": False, "unexpected": 1, "examples": [str(r) for r in rows]}
+            return _check(f"{part.key}: strictly increasing in {', '.join(contract.key)}", [str(r) for r in rows])
         previous = [c[len(c) - 1].as_py() for c in columns]
-    return {"check": part.key, "success": True, "unexpected": 0, "examples": []}
+    return _check(part.key)
+
+
+def _check(what: str, examples: list[str] | None = None) -> dict[str, Any]:
+    """The result of a check; examples: of what is wrong, if anything is."""
+    wrong = examples is not None
+    return {"check": what, "success": not wrong, "unexpected": int(wrong), "examples": examples or []}
 
 
 def _first_not_increasing(columns: list[pa.Array]) -> int | None:

@@ -10,10 +10,10 @@ import filecmp
 import json
 import os
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -40,23 +40,12 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
-class Place(Protocol):
-    """What a writer needs of the store: where it may write on this machine, and where readers look."""
-
-    fs: Any
-    local: bool
-    layout: Layout
-
-    def publish_files(self, table: str, key: str) -> None:
-        """Copy the files of a part to a root that is elsewhere."""
-
-
 class PartWriter:
-    """Writes one part per table to temporary names; used through `Store.writing`."""
+    """Writes one part per table to temporary names; used through `Store.writing`. remote: the root's file system, if elsewhere."""
 
-    def __init__(self, store: Place, tables: Mapping[str, Contract], key: str) -> None:
-        self.store, self.tables, self.key = store, tables, key
-        self.temporary = {t: store.layout.near_kind(t, "parts") / f".{key}.{uuid.uuid4().hex}.tmp" for t in tables}
+    def __init__(self, layout: Layout, remote: Any, tables: Mapping[str, Contract], key: str) -> None:
+        self.layout, self.remote, self.tables, self.key = layout, remote, tables, key
+        self.temporary = {t: layout.near_kind(t, "parts") / f".{key}.{uuid.uuid4().hex}.tmp" for t in tables}
         self.writers: dict[str, pq.ParquetWriter] = {}
 
     def write(self, table: str, rows: pa.Table | pa.RecordBatch) -> None:
@@ -78,7 +67,7 @@ class PartWriter:
             )
         self.writers[table].write_table(rows.select(schema.names).cast(schema), row_group_size=ROWS_PER_GROUP)
 
-    def publish(self, footer: Mapping[str, Any]) -> None:
+    def publish(self, footer: Mapping[str, Any], publish_files: Callable[[str, str], None]) -> None:
         """Close, flush to disk and publish all parts, after the files that belong to them."""
         for table, contract in self.tables.items():
             self.write(table, contract.schema.empty_table()) if table not in self.writers else None
@@ -88,13 +77,13 @@ class PartWriter:
             with open(temporary, "rb") as written:
                 os.fsync(written.fileno())  # of all before the first is renamed: some disks say only here that they are full
         for table in self.tables:
-            self.store.publish_files(table, self.key)
+            publish_files(table, self.key)
         for table, temporary in self.temporary.items():
-            final = self.store.layout.part(table, self.key)
-            if self.store.local:
+            final = self.layout.part(table, self.key)
+            if self.remote is None:
                 _put(temporary, Path(final))
             else:
-                self.store.fs.put_file(str(temporary), final)
+                self.remote.put_file(str(temporary), final)
 
     def discard(self) -> None:
         """Remove what was not published, a file whose writer could not be made among it."""
