@@ -24,11 +24,10 @@ from tasks.ngrams.lookup import CorpusLookup, DocumentMatch, Index, Scan
 from tasks.step import parts_of
 from tasks.storage.store import Part, Store
 from tasks.text.display import printable
+from tasks.text.excerpts import excerpt_around, mark_spans
 from tasks.text.words.analyzer import normalise, segment
 
 STEPS = (PLANT, IDS, INGEST, TOKENIZER, TOKENS, WORDS, INDEX)  # what answers depend on; flows.study would import all steps
-AROUND = 60  # code points shown before and after a phrase
-GAP = " … "
 ROWS_AT_ONCE = 256
 BOLD, PLAIN = ("\x1b[1m", "\x1b[0m"), ("«", "»")
 
@@ -93,7 +92,7 @@ def read_excerpts(
         row = _read_document(store, parts[place.part], place.document)
         _, starts, ends = segment(row["text"])
         spans = [(starts[at], ends[at + phrase.count(" ")]) for at, phrase in zip(place.words, phrases, strict=True)]
-        found.append(Excerpt(row["source"], row["id"], *around(row["text"], spans)))
+        found.append(Excerpt(row["source"], row["id"], *excerpt_around(row["text"], spans)))
     return found
 
 
@@ -113,22 +112,6 @@ def _read_document(store: Store, part: Part, document: int) -> dict[str, Any]:
     raise AssertionError(f"row group {group} of {part.key} ends before row {document}")
 
 
-def around(text: str, spans: Sequence[tuple[int, int]]) -> tuple[str, tuple[tuple[int, int], ...]]:
-    """The text around spans (code points), in as few pieces as possible, and the spans' places in it."""
-    pieces: list[list[int]] = []
-    for start, end in sorted(spans):
-        if pieces and start - AROUND <= pieces[-1][1]:
-            pieces[-1][1] = max(pieces[-1][1], min(len(text), end + AROUND))
-        else:
-            pieces.append([max(0, start - AROUND), min(len(text), end + AROUND)])
-    shown, moved = "", dict[tuple[int, int], tuple[int, int]]()
-    for begin, end in pieces:
-        shown += GAP if shown else ""
-        moved |= {(s, e): (s - begin + len(shown), e - begin + len(shown)) for s, e in spans if begin <= s and e <= end}
-        shown += text[begin:end]
-    return shown, tuple(moved[span] for span in spans)
-
-
 # -- as text ---------------------------------------------------------------------------------------------------------
 def show(answer: Mapping[str, Any], *, bold: bool) -> str:
     """The answer as text; phrases are bold on a terminal, else in guillemets."""
@@ -144,29 +127,7 @@ def show(answer: Mapping[str, Any], *, bold: bool) -> str:
         lines[-1] += f": {', '.join(shares)}"
     for excerpt in answer["excerpts"]:
         lines += ["", printable(f"{excerpt['source']} {excerpt['id']}")]
-        lines += [f"  {highlight(excerpt['text'], excerpt['spans'], bold=bold)}"]
+        lines += [f"  {mark_spans(excerpt['text'], [excerpt['spans']], {1: BOLD if bold else PLAIN})}"]
     origin = "from the index" if answer["read"] == "index" else "by a scan of all words"
     lines += ["", f"{answer['corpus_documents']:,} documents, answered {origin} in {answer['seconds']:.2f} s"]
     return "\n".join(lines)
-
-
-def highlight(text: str, spans: Sequence[Sequence[int]], *, bold: bool) -> str:
-    """One line of text with its spans marked; spans that overlap are marked as one. Control characters become spaces."""
-    text = "".join(c if c.isprintable() else " " for c in text)
-    before, after = BOLD if bold else PLAIN
-    shown, at = "", 0
-    for start, end in _united(spans):
-        shown += text[at:start] + before + text[start:end] + after
-        at = end
-    return shown + text[at:]
-
-
-def _united(spans: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
-    """Spans in order, those that overlap as one."""
-    united: list[tuple[int, int]] = []
-    for start, end in sorted((int(s), int(e)) for s, e in spans):
-        if united and start < united[-1][1]:
-            united[-1] = (united[-1][0], max(united[-1][1], end))
-        else:
-            united.append((start, end))
-    return united

@@ -22,12 +22,16 @@ from schemas.settings.study_file import Task
 from tasks.measures import last_checkpoints, shown_pairs, shown_scores, shown_spans
 from tasks.step import parts_of
 from tasks.storage.store import Part, Store
+from tasks.text.display import one_line
+from tasks.text.excerpts import mark_spans
 from tasks.text.gamma import resolved
 
 LISTED = 20  # of several examples that are meant, those named
 OF_MODELS = ("evidence_scores", "evidence_answers")
 Row = dict[str, Any]
 BLUE, ORANGE, BOLD, PLAIN = "\x1b[1;34m", "\x1b[1;33m", "\x1b[1m", "\x1b[0m"
+COLOURS = {1: (BLUE, PLAIN), 2: (ORANGE, PLAIN), 3: (BOLD, PLAIN)}
+QUOTES = {1: ("«", "»"), 2: ("‹", "›"), 3: ("«‹", "›»")}
 
 
 def trace(study: str, root: str, example: str) -> Row:
@@ -277,30 +281,12 @@ def probability(log: float | None) -> str:
 
 def mark(text: str, inputs: Sequence[Sequence[int]], outputs: Sequence[Sequence[int]], *, bold: bool) -> str:
     """One line with the spans (code points) of input and output n-grams: blue and orange, or in « » and ‹ ›."""
-    signs = (
-        {1: (BLUE, PLAIN), 2: (ORANGE, PLAIN), 3: (BOLD, PLAIN)} if bold else {1: ("«", "»"), 2: ("‹", "›"), 3: ("«‹", "›»")}
-    )
-    kinds = [0] * len(text)
-    for kind, spans in ((1, inputs), (2, outputs)):
-        for start, end in spans:
-            kinds[start:end] = [k | kind for k in kinds[start:end]]
-    shown, at = "", 0
-    while at < len(text):
-        end = next((i for i in range(at, len(text)) if kinds[i] != kinds[at]), len(text))
-        before, after = signs.get(kinds[at], ("", ""))
-        shown += before + _plain(text[at:end]) + after
-        at = end
-    return shown
-
-
-def _plain(text: str) -> str:
-    """Control characters, and those that turn the direction of a line, become spaces."""
-    return "".join(c if c.isprintable() else " " for c in text)
+    return mark_spans(text, (inputs, outputs), COLOURS if bold else QUOTES)
 
 
 def _one_line(text: str) -> str:
-    return " ".join(_plain(text).split())
+    return " ".join(one_line(text).split())
 
 
 def _strong(text: str, *, bold: bool) -> str:
-    return f"{BOLD}{_plain(text)}{PLAIN}" if bold else _plain(text)
+    return f"{BOLD}{one_line(text)}{PLAIN}" if bold else one_line(text)

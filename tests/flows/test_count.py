@@ -18,6 +18,7 @@ from flows.study import STEPS
 from schemas import load_study
 from tasks.cluster.cluster import Cluster
 from tasks.storage.store import Store
+from tasks.text.excerpts import mark_spans
 from tests.studies import REPOSITORY, taskgram
 from tests.support import NOTES
 
@@ -114,8 +115,9 @@ def test_what_a_person_reads(folder: Path) -> None:
     assert "answered by a scan of all words in" in printed
     found = json.loads(taskgram("count", study, "gribble", "--json", root=root))
     assert list(found) == ["study", "read", "seconds", "corpus_documents", "phrases", "documents_with_all", "excerpts"]
-    assert corpus_questions.highlight("a\tb\x1b[2Jc", [[0, 1], [2, 3], [2, 7]], bold=False) == "«a» «b [2J»c"
-    assert corpus_questions.highlight("ab", [[1, 2]], bold=True) == "a\x1b[1mb\x1b[0m"
+    plain, bold = {1: corpus_questions.PLAIN}, {1: corpus_questions.BOLD}
+    assert mark_spans("a\tb\x1b[2Jc", [[(0, 1), (2, 3), (2, 7)]], plain) == "«a» «b [2J»c"
+    assert mark_spans("ab", [[(1, 2)]], bold) == "a\x1b[1mb\x1b[0m"
 
 
 def test_wrong_questions_end_in_one_line_that_helps(folder: Path) -> None:

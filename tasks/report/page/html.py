@@ -7,6 +7,8 @@ import re
 from html import escape
 from typing import Any
 
+from tasks.text.excerpts import mark_spans
+
 _UNFIT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufffe\uffff]")
 
 
@@ -27,12 +29,6 @@ def data_link(content: str) -> str:
 
 def highlight(excerpt: str, first: tuple[int, int], second: tuple[int, int]) -> str:
     """Escaped text with both spans marked; they may overlap, and a span of −1 is not in the excerpt."""
-    spans = [s if 0 <= s[0] < s[1] <= len(excerpt) else (0, 0) for s in (first, second)]
-    cuts = sorted({0, len(excerpt), *spans[0], *spans[1]})
-    names = {(True, True): "both", (True, False): "in", (False, True): "out"}
-    html = ""
-    for start, end in zip(cuts, cuts[1:], strict=False):
-        inside_first, inside_second = (span[0] <= start < span[1] for span in spans)
-        kind, piece = names.get((inside_first, inside_second)), text(excerpt[start:end])
-        html += f'<mark class="{kind}">{piece}</mark>' if kind else piece
-    return html
+    spans = [[s] if 0 <= s[0] < s[1] <= len(excerpt) else [] for s in (first, second)]
+    marks = {bits: (f'<mark class="{kind}">', "</mark>") for bits, kind in ((1, "in"), (2, "out"), (3, "both"))}
+    return mark_spans(excerpt, spans, marks, text)
