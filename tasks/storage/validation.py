@@ -131,9 +131,9 @@ def _views(
             if parts:
                 paths = ", ".join("'" + _address(store, p).replace("'", "''") + "'" for p in parts)
                 # hive_partitioning: else a root such as results/model=small would give every table a column `model`.
-                columns = "* EXCLUDE (filename), parse_filename(filename, true) AS part_key" if by_part else "*"
+                selected = "* EXCLUDE (filename), parse_filename(filename, true) AS part_key" if by_part else "*"
                 rows_of = f"read_parquet([{paths}], hive_partitioning = false, filename = {by_part})"
-                connection.execute(f"CREATE VIEW {name} AS SELECT {columns} FROM {rows_of}")
+                connection.execute(f"CREATE VIEW {name} AS SELECT {selected} FROM {rows_of}")
             elif name in contracts:
                 empty = contracts[name].schema.empty_table()
                 connection.register(name, empty.append_column("part_key", pa.array([], pa.string())) if by_part else empty)
