@@ -154,7 +154,7 @@ def validate(options: argparse.Namespace) -> int:
     if problems:
         print(f"\n{len(problems)} problems. `taskgram run {options.study}` computes the parts that were set aside again.")
     else:
-        print("All bytes are as recorded, and every contract holds.")
+        print("Every byte is as recorded, and every contract holds.")
     return 1 if problems else 0
 
 
