@@ -51,7 +51,8 @@ class Sample:
         return next(p.outputs[table] for p in self.plan if table in p.outputs)
 
     def rows(self, table: str, **equal: Any) -> list[dict[str, Any]]:
-        rows = self.store.read(self.parts(table), CONTRACTS[table].schema).to_pylist()
+        own = [p for p in self.parts(table) if not (table.startswith("evidence_") and p.variant)]
+        rows = self.store.read(own, CONTRACTS[table].schema).to_pylist()
         return [r for r in rows if all(r[k] == v for k, v in equal.items())]
 
 

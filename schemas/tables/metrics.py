@@ -83,7 +83,8 @@ EXCLUSIONS = Contract(
 
 CALIBRATION = Contract(
     name="calibration",
-    description="One row per world whose truth is known: what our inference says of it, and what common mistakes would (docs/method.md §16).",
+    description="One row per world whose truth is known: what the inference says of it, and what common mistakes would say "
+    "(docs/method.md §16).",
     columns=(
         column(
             "design",
