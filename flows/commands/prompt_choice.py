@@ -19,6 +19,7 @@ from schemas import CONTRACTS, Study, StudyError
 from schemas.settings.study_file import Model
 from schemas.tables.prompt_scores import DIRECTIONS
 from tasks.cluster.cluster import Cluster
+from tasks.evidence.evidence_step import EVIDENCE
 from tasks.examples.model_prompts import fill, prompt_template
 from tasks.examples.record import Example
 from tasks.metrics.measure import MEASURE, plan_measures, run_measure
@@ -43,12 +44,15 @@ SAMPLING = {"temperature": 0.8, "top_p": 0.95, "max_new_tokens": 96}  # of a mod
 
 def _plan_scores(study: Study, inputs: Inputs) -> list[Job]:
     """Of the jobs of `measure` those that score a task, the very ones that the study has."""
-    return [job for job in plan_measures(study, inputs) if job.labels["measure"] == "score"]
+    return [job for job in plan_measures(study, inputs) if job.labels["measure"] == "scores"]
 
 
 SCORES = Stage(MEASURE.stages[0].writes, _plan_scores, run_measure)
 # Steps of which prompts need a part only; the keys of its jobs are those of the whole step.
-SUBSETS = {"measure": replace(MEASURE, reads=("examples", "models", "token_scores", "generations"), stages=(SCORES,))}
+SUBSETS = {
+    "evidence": replace(EVIDENCE, reads=("examples", "token_scores", "generations"), stages=EVIDENCE.stages[:1]),
+    "measure": replace(MEASURE, reads=("examples", "models", "evidence_answers"), stages=(SCORES,)),
+}
 
 
 def _up_to(names: set[str], steps: Sequence[Step]) -> tuple[Step, ...]:

@@ -217,7 +217,8 @@ def test_scores_are_those_of_a_study_that_asks_with_that_prompt(world: World, an
     same = study.model_copy(update={"name": "same", "tasks": (task,)})
     world.run(same, "read", "score", "generate")
     plan = {p.step.name: p for p in lay_out(STEPS_FOR_PROMPTS, same)}
-    run_step(plan["measure"], Session(same, "same.toml", world.store, world.cluster))
+    for step in ("evidence", "measure"):
+        run_step(plan[step], Session(same, "same.toml", world.store, world.cluster))
     metrics = world.store.read(plan["measure"].outputs["metrics"], CONTRACTS["metrics"].schema).to_pylist()
     wanted = {(m["model"], m["statistic"]): m["estimate"] for m in metrics if m["measure"] == "score" and not m["detail"]}
     rows = [r for r in world.rows(answer, "prompt_scores") if r["direction"] == "maximise"]
@@ -231,12 +232,13 @@ def test_what_the_study_has_done_is_not_done_again(world: World, answer: dict[st
         "read": 2,
         "score": 4,
         "generate": 4,
+        "evidence": 6,
         "measure": 3,
         "evaluate": 1,
     }
     study = world.study()
     own = next(p for p in lay_out(STEPS, study) if p.step.name == "measure")
-    score = next(p for p in own.outputs["metrics"] if p.labels["measure"] == "score" and p.labels["task"] == "rivers")
+    score = next(p for p in own.outputs["metrics"] if p.labels["measure"] == "scores" and p.labels["task"] == "rivers")
     assert world.store.is_whole(score, None), "the study's own score of the task's own prompt is reused"
 
 
