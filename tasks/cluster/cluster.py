@@ -75,18 +75,18 @@ class Cluster:
     @classmethod
     def of(cls, study: Study, store: Store) -> Cluster:
         """The cluster that a study asks for."""
-        asked = study.cluster
-        found: tuple[str, ...] = ()
+        settings = study.cluster
+        gpus: tuple[str, ...] = ()
         if study.scoring.device != "cpu" or study.encoder.device != "cpu":
-            found = devices(asked.gpus)
+            gpus = devices(settings.gpus)
             if study.scoring.device_map:  # one model over all GPUs: one worker has them all
-                found = (",".join(found),) if found else ()
+                gpus = (",".join(gpus),) if gpus else ()
         return cls(
             study.workers,
             study.worker_memory,
             str(store.layout.dask),
-            settings=asked,
-            devices=found,
+            settings=settings,
+            devices=gpus,
             models=study.scoring.models_at_once,
             store=store,
         )
@@ -246,9 +246,9 @@ class Cluster:
     def _start(self) -> Any:
         from distributed import Client
 
-        asked = self.settings
-        least = asked.workers or self.workers or 1
-        self._cluster = provider.start(asked, least) if asked.cluster_class else _start_local(self)
+        settings = self.settings
+        least = settings.workers or self.workers or 1
+        self._cluster = provider.start(settings, least) if settings.cluster_class else _start_local(self)
         return Client(self._cluster, set_as_default=False)
 
     def _wait(self, client: Any) -> None:
@@ -278,7 +278,7 @@ class Cluster:
                 thing.close()
 
 
-def _start_local(asked: Cluster) -> Any:
+def _start_local(limits: Cluster) -> Any:
     import dask
     from distributed import LocalCluster
 
@@ -302,22 +302,22 @@ def _start_local(asked: Cluster) -> Any:
         def new_worker_spec(self) -> dict[Any, Any]:
             [(name, spec)] = super().new_worker_spec().items()
             options, number = dict(spec["options"]), next(numbers)
-            resources = {MODEL: 1} if number < asked.models else {}
-            if asked.devices:
-                device = asked.devices[number] if number < len(asked.devices) else ""
+            resources = {MODEL: 1} if number < limits.models else {}
+            if limits.devices:
+                device = limits.devices[number] if number < len(limits.devices) else ""
                 options["env"] = {DEVICES: device}
-                resources |= {asked.settings.resource: 1} if device else {}
+                resources |= {limits.settings.resource: 1} if device else {}
             return {name: {**spec, "options": {**options, "resources": resources}}}
 
     cluster = Workers(
         n_workers=0,
         threads_per_worker=1,
-        memory_limit=asked.worker_memory,
+        memory_limit=limits.worker_memory,
         processes=True,
         dashboard_address="127.0.0.1:0",
-        local_directory=asked.scratch,
+        local_directory=limits.scratch,
         host="127.0.0.1",
     )
-    cluster.scale(asked.workers)
-    cluster.wait_for_workers(asked.workers)
+    cluster.scale(limits.workers)
+    cluster.wait_for_workers(limits.workers)
     return cluster

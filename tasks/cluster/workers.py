@@ -91,8 +91,8 @@ def _wrong_with_root(store: Store, probe: str) -> str:
 @lru_cache(maxsize=1)
 def code_versions() -> Mapping[str, str]:
     """Versions of Python, of this code and of the libraries that compute; "" for what is not installed."""
-    found = {"python": ".".join(map(str, sys.version_info[:2])), "taskgram's code": _code()}
-    return found | {name: version(name).partition("+")[0] for name in COMPUTING}  # 2.13.0+cpu is 2.13.0
+    versions = {"python": ".".join(map(str, sys.version_info[:2])), "taskgram's code": _code()}
+    return versions | {name: version(name).partition("+")[0] for name in COMPUTING}  # 2.13.0+cpu is 2.13.0
 
 
 def _code() -> str:

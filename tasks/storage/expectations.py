@@ -3,10 +3,10 @@
 Great Expectations cannot use duckdb-engine as it comes (great_expectations#11579: DuckDB drops a result on rollback, and the
 rollback comes before the fetch), so it gets one connection whose transaction methods do nothing.
 
-Most tables are small, and of a small table the questions cost more than the rows. So a suite is first asked only whether it
-holds, which takes one query for all columns; what does not hold is asked again for numbers and examples. Great Expectations
+For a small table the queries cost more than the rows, and most tables are small. So a suite is first checked only for success,
+which takes one query for all columns; what fails is checked again for numbers and examples. Great Expectations
 runs the query of a rule twice, to show rows and to count them, so the rows that break a rule are put aside before: one scan
-says which rules are broken, and one balance is weighed once.
+says which rules are broken, and each balance is computed once.
 """
 
 from __future__ import annotations
@@ -45,9 +45,10 @@ def expectations(contract: Contract, connection: Any) -> list[dict[str, Any]]:
         results = _ask(batch, suite, "BOOLEAN_ONLY")
         broken = {_says(r) for r in results if not r.success}
         again = _ask(batch, [e for e in suite if e.description in broken], "COMPLETE") if broken else []
-    known = {_says(r): _result(r, contract) for r in [*results, *again]}
+    by_sentence = {_says(r): _result(r, contract) for r in [*results, *again]}
     return [
-        known[e.description] | {"unexpected": counts.get(e.description, known[e.description]["unexpected"])} for e in suite
+        by_sentence[e.description] | {"unexpected": counts.get(e.description, by_sentence[e.description]["unexpected"])}
+        for e in suite
     ]
 
 
@@ -96,8 +97,8 @@ def _put_aside(contract: Contract, connection: Any) -> dict[str, int]:
     counts: tuple[int, ...] = ()
     if contract.rules:
         tests = ", ".join(f"NOT ({rule.sql}) AS rule_{i}" for i, rule in enumerate(contract.rules))
-        found = ", ".join(f"coalesce(count_if(rule_{i}), 0)" for i in range(len(contract.rules)))
-        counts = connection.execute(f"SELECT {found} FROM (SELECT {tests} FROM {contract.name})").fetchone()
+        broken_rows = ", ".join(f"coalesce(count_if(rule_{i}), 0)" for i in range(len(contract.rules)))
+        counts = connection.execute(f"SELECT {broken_rows} FROM (SELECT {tests} FROM {contract.name})").fetchone()
     for i, (rule, rows) in enumerate(zip(contract.rules, counts, strict=True)):
         which = f"NOT ({rule.sql})" if rows else "false"
         connection.execute(

@@ -44,7 +44,7 @@ def kernels_home() -> Path:
 
 def state_of_kernels(package: Path) -> str:
     """16 hex digits of the paths and bytes of all kernel files below a folder, and of the versions of numba and llvmlite."""
-    found = hashlib.sha256()
+    state = hashlib.sha256()
     files = [(str(p.relative_to(package)), p) for p in package.rglob("*kernels*.py")]
     for library in ("numba", "llvmlite"):
         spec = find_spec(library)
@@ -52,8 +52,8 @@ def state_of_kernels(package: Path) -> str:
             files.append((library, Path(spec.origin).with_name("_version.py")))
     for name, path in sorted(files):
         content = path.read_bytes() if path.is_file() else b""
-        found.update(f"{name} {len(content)} ".encode() + content)
-    return found.hexdigest()[:16]
+        state.update(f"{name} {len(content)} ".encode() + content)
+    return state.hexdigest()[:16]
 
 
 def _use(folder: Path) -> None:

@@ -58,19 +58,19 @@ class Leases:
 
     def taken(self, key: str) -> bool:
         """Whether another run that is alive holds the lease of that key."""
-        known = self._read(self._lease(key))
-        return known is not None and known.get("run") != self.run and self._holder_lives(key)
+        lease = self._read(self._lease(key))
+        return lease is not None and lease.get("run") != self.run and self._holder_lives(key)
 
     def others(self) -> bool:
         """Whether another run is alive. The pulse of a run on another machine is watched until it beats or time is up."""
         base, until = self.store.layout.pulses, time.monotonic() + self._patience
-        found = {path: self._read(path) for path in self.store.listed(base, ".json") if path != self._pulse(self.run)}
-        watched = {path: known for path, known in found.items() if known is not None and not _is_dead(known)}
+        pulses = {path: self._read(path) for path in self.store.listed(base, ".json") if path != self._pulse(self.run)}
+        watched = {path: pulse for path, pulse in pulses.items() if pulse is not None and not _is_dead(pulse)}
         while watched and time.monotonic() < until:
             now = {path: self._read(path) for path in watched}
             if any(k is not None and (k.get("place") == _place() != "" or k != watched[path]) for path, k in now.items()):
                 return True
-            watched = {path: known for path, known in watched.items() if now[path] is not None}
+            watched = {path: pulse for path, pulse in watched.items() if now[path] is not None}
             time.sleep(min(0.2, self._beat))
         return False
 
@@ -111,8 +111,8 @@ class Leases:
         """Remove what dead runs of this machine left: their pulse, their leases, what they were writing."""
         for path in self.store.listed(self.store.layout.pulses):
             run = path.rsplit("/", 1)[1].lstrip(".").split(".")[0]
-            known = self._read(self._pulse(run))
-            if known is None or _is_dead(known):
+            pulse = self._read(self._pulse(run))
+            if pulse is None or _is_dead(pulse):
                 self._remove(path)
         for path in self.store.listed(self.store.layout.leases, ".json"):
             run = (self._read(path) or {}).get("run", "")
@@ -127,12 +127,12 @@ class Leases:
         run = str((self._read(self._lease(key)) or {}).get("run", f"unknown {key}"))
         if run == self.run:
             return True
-        known = self._read(self._pulse(run))
-        if known is None and not run.startswith("unknown"):
+        pulse = self._read(self._pulse(run))
+        if pulse is None and not run.startswith("unknown"):
             return False
-        if known is not None and _is_dead(known):
+        if pulse is not None and _is_dead(pulse):
             return False
-        beat, now = int((known or {}).get("beat", -1)), time.monotonic()
+        beat, now = int((pulse or {}).get("beat", -1)), time.monotonic()
         with self._lock:
             last, since = self._seen.setdefault(run, (beat, now))
             if beat != last:
@@ -153,8 +153,8 @@ class Leases:
         return f"{self.store.layout.pulses}/{self.run}.lease"
 
     def _read(self, path: str) -> dict[str, Any] | None:
-        known = self.store.read_json(path)
-        return known if isinstance(known, dict) else None
+        content = self.store.read_json(path)
+        return content if isinstance(content, dict) else None
 
     def _create(self, key: str) -> bool:
         """Write the lease unless there is one."""
@@ -226,8 +226,8 @@ def started(pid: int) -> str:
         return ""
 
 
-def _is_dead(known: dict[str, Any]) -> bool:
+def _is_dead(pulse: dict[str, Any]) -> bool:
     """Whether a run of this machine has certainly ended."""
     return (
-        bool(known.get("place")) and known["place"] == _place() and started(int(known.get("pid", 0))) != known.get("started")
+        bool(pulse.get("place")) and pulse["place"] == _place() and started(int(pulse.get("pid", 0))) != pulse.get("started")
     )

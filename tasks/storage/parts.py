@@ -35,7 +35,7 @@ class Part:
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A file from outside the root, identified by its content."""
+    """A source file outside of the root, identified by its content."""
 
     name: str
     path: str

@@ -137,18 +137,22 @@ class Store:
 
         names = list(columns) or schema.names
         wanted = pa.schema([schema.field(n).remove_metadata() for n in names])
-        found = [pa.Table.from_batches([], wanted)]
+        tables = [pa.Table.from_batches([], wanted)]
         for part in parts:
             file = self.open(part)
             number = file.metadata.schema.names.index(column)
             for group in range(file.num_row_groups):
-                known = file.metadata.row_group(group).column(number).statistics
-                if known is not None and known.has_min_max and not (known.min <= high and known.max >= low):
+                statistics = file.metadata.row_group(group).column(number).statistics
+                if (
+                    statistics is not None
+                    and statistics.has_min_max
+                    and not (statistics.min <= high and statistics.max >= low)
+                ):
                     continue
                 rows = file.read_row_group(group, columns=[*names, *({column} - set(names))])
                 inside = pc.and_(pc.greater_equal(rows[column], low), pc.less_equal(rows[column], high))
-                found.append(rows.filter(inside).select(names).replace_schema_metadata(None).cast(wanted))
-        return pa.concat_tables(found)
+                tables.append(rows.filter(inside).select(names).replace_schema_metadata(None).cast(wanted))
+        return pa.concat_tables(tables)
 
     def open(self, part: Part) -> pq.ParquetFile:
         """A part for reading; StudyError if it is gone or broken."""
@@ -182,13 +186,13 @@ class Store:
 
     def _files_of(self, part: Part) -> list[dict[str, Any]]:
         """The files in a part's folder, each with its size, time and hash."""
-        folder, found = self.layout.files(part.table, part.key), []
+        folder, files = self.layout.files(part.table, part.key), []
         for path in sorted(self.fs.find(folder)) if self.fs.isdir(folder) else ():
             if not path.endswith(".tmp"):
                 stat = self.stat(path)
                 assert stat is not None
-                found.append({"file": path.removeprefix(f"{folder}/"), **stat, "sha256": self.sha256(path)})
-        return found
+                files.append({"file": path.removeprefix(f"{folder}/"), **stat, "sha256": self.sha256(path)})
+        return files
 
     def stat(self, path: str) -> dict[str, int] | None:
         """Size and time of a file, None if there is none."""
@@ -279,16 +283,16 @@ class Store:
         that is gone, the manifest of just these parts, if there is one.
         """
         wanted = {p.key for p in parts if self.stat(self.part_path(p)) is not None}
-        found: dict[str, dict[str, Any]] = {}
+        newest: dict[str, dict[str, Any]] = {}
         for path in self._manifests_newest_first(table) if wanted else ():
             for entry in (self.read_json(path) or {}).get("parts", []):
                 if entry["key"] in wanted:
-                    found.setdefault(entry["key"], entry)
-            if len(found) == len(wanted):
+                    newest.setdefault(entry["key"], entry)
+            if len(newest) == len(wanted):
                 break
         gone = {p.key for p in parts} - wanted
         last = self.manifest(table, fingerprint(parts)) if gone else None
-        return found | {entry["key"]: entry for entry in (last or {}).get("parts", []) if entry["key"] in gone}
+        return newest | {entry["key"]: entry for entry in (last or {}).get("parts", []) if entry["key"] in gone}
 
     def stored(self, table: str) -> Iterator[tuple[str, str]]:
         """(path, key of the part or fingerprint) of every file in a table's folder."""

@@ -67,10 +67,10 @@ def _look(store: Store, contract: Contract, part: Part) -> tuple[dict[str, Any],
 
 def _types_and_key(file: pq.ParquetFile, contract: Contract, part: Part) -> dict[str, Any]:
     """Whether a part has the contract's types and is strictly increasing in its key."""
-    found = file.schema_arrow.remove_metadata()
+    schema = file.schema_arrow.remove_metadata()
     wanted = contract.schema
-    if not found.equals(pa.schema([f.remove_metadata() for f in wanted])) and not found.equals(wanted):
-        return _check(f"{part.key}: types are those of {contract.name}", [f"{f.name}: {f.type}" for f in found])
+    if not schema.equals(pa.schema([f.remove_metadata() for f in wanted])) and not schema.equals(wanted):
+        return _check(f"{part.key}: types are those of {contract.name}", [f"{f.name}: {f.type}" for f in schema])
     previous: list[pa.Scalar] | None = None
     for batch in file.iter_batches(batch_size=65_536, columns=list(contract.key)):
         columns = [batch.column(batch.schema.get_field_index(k)) for k in contract.key]
@@ -158,15 +158,15 @@ def _address(store: Store, part: Part) -> str:
 
 def _value_conditions(column: Column) -> list[str]:
     """SQL conditions for one column's limits; a null fulfils every limit but its own."""
-    name, found = f'"{column.name}"', []
+    name, conditions = f'"{column.name}"', []
     if not column.nullable:
-        found.append(f"{name} IS NOT NULL")
+        conditions.append(f"{name} IS NOT NULL")
     low, high = column.between or (column.at_least, column.at_most)
     if low is not None:
-        found.append(f"coalesce({name} >= {low}, true)")
+        conditions.append(f"coalesce({name} >= {low}, true)")
     if high is not None:
-        found.append(f"coalesce({name} <= {high}, true)")
+        conditions.append(f"coalesce({name} <= {high}, true)")
     if column.one_of:
         values = ", ".join("'" + v + "'" for v in column.one_of)
-        found.append(f"coalesce({name} IN ({values}), true)")
-    return found
+        conditions.append(f"coalesce({name} IN ({values}), true)")
+    return conditions
