@@ -60,9 +60,9 @@ def quantile_bins(x: Floats, bins: int) -> Bins:
 
 def mean_log_bins(x: Floats, bins: int) -> Bins:
     """Bins of equal width of what is a logarithm already; bin 0 holds examples without any pair in the corpus (NaN)."""
-    known = np.isfinite(x)
-    low, high = _range(x[known])
-    return _cut(x, known, np.linspace(low, high, bins + 1), "no pair")
+    finite = np.isfinite(x)
+    low, high = _range(x[finite])
+    return _cut(x, finite, np.linspace(low, high, bins + 1), "no pair")
 
 
 def _range(values: Floats) -> tuple[float, float]:

@@ -1,7 +1,7 @@
 """Bootstraps over clusters: resamples of whole examples, or of examples and output n-grams at once (docs/method.md §6b).
 
 A draw is a weight for each cluster: how often it was chosen. A row weighs w_example, or w_example · w_s_y (pigeonhole
-bootstrap: Owen 2007, arXiv 0712.1111), and a statistic is taken anew with these weights. Draws depend on the seed and the
+bootstrap: Owen 2007, arXiv 0712.1111), and the statistic is computed with these weights. Draws depend on the seed and the
 number of clusters only, so that measures of the same examples share them and their differences have intervals.
 """
 
