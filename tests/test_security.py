@@ -251,11 +251,11 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     )
     for command, *words in commands:
         several = words == ["river of velm"]
-        said = taskgram(
+        output = taskgram(
             command, str(folder / "hostile.toml"), *words, root=folder / "root", code=several, environment=secrets
         )
-        assert not several or "4 examples are meant" in said
-        printed += said
+        assert not several or "4 examples match" in output
+        printed += output
     return folder, printed
 
 

@@ -87,7 +87,7 @@ def test_an_example_is_traced_to_its_documents(folder: Path) -> None:
     assert (pair["documents"], pair["input_documents"], pair["output_documents"]) == (3, 3, 6)
     assert "The river of «Velm» is ‹Torin›." in taskgram(*words, root=folder / "root")
     assert (folder / "root" / "reports" / "tiny" / "trace" / "tasks" / "rivers" / "index.js").exists()
-    assert "5 examples are meant" in taskgram("trace", str(folder / "tiny.toml"), "river", root=folder / "root", code=1)
+    assert "5 examples match" in taskgram("trace", str(folder / "tiny.toml"), "river", root=folder / "root", code=1)
 
 
 def test_prefect_keeps_a_run_per_step_with_progress_and_a_table(folder: Path) -> None:
