@@ -1,4 +1,4 @@
-"""A headless Chromium driven over the DevTools protocol: just enough to use a page as a person does."""
+"""A headless Chromium driven over the DevTools protocol: just enough to use a page as a reader does."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Browser:
         from websockets.sync.client import connect
 
         self.problems: list[str] = []
-        self.asked: list[str] = []
+        self.requested: list[str] = []
         self._socket = connect(address, max_size=None, open_timeout=60)
         self._number = 0
         for domain in ("Page", "Runtime", "Log", "Network"):
@@ -46,18 +46,18 @@ class Browser:
                 return dict(message["result"])
             self._note(message.get("method", ""), message.get("params", {}))
 
-    def _note(self, method: str, said: dict[str, Any]) -> None:
+    def _note(self, method: str, event: dict[str, Any]) -> None:
         if method == "Runtime.exceptionThrown":
-            self.problems.append(json.dumps(said["exceptionDetails"])[:500])
-        elif method == "Runtime.consoleAPICalled" and said["type"] in ("error", "warning", "assert"):
-            self.problems.append(json.dumps(said["args"])[:500])
-        elif method == "Log.entryAdded" and said["entry"]["level"] in ("error", "warning"):
-            self.problems.append(said["entry"]["text"])
+            self.problems.append(json.dumps(event["exceptionDetails"])[:500])
+        elif method == "Runtime.consoleAPICalled" and event["type"] in ("error", "warning", "assert"):
+            self.problems.append(json.dumps(event["args"])[:500])
+        elif method == "Log.entryAdded" and event["entry"]["level"] in ("error", "warning"):
+            self.problems.append(event["entry"]["text"])
         elif method == "Network.requestWillBeSent":
-            self.asked.append(said["request"]["url"])
+            self.requested.append(event["request"]["url"])
 
     def open(self, url: str) -> None:
-        """Go to an address. Only the fragment of the one that is open: nothing is loaded anew."""
+        """Go to an address. Only the fragment of the one that is open: nothing is loaded again."""
         self.call("Page.navigate", url=url)
 
     def js(self, expression: str) -> Any:

@@ -53,7 +53,7 @@ class FinishedStudy:
 
 
 def finished_study(folder: Path, study: str) -> FinishedStudy:
-    """Run a shipped study below `folder`, unless another worker has; it waits for one that is at work.
+    """Run a shipped study below `folder`, unless another worker has; it waits for one that is running.
 
     TASKGRAM_TEST_ROOT names a folder in place of `folder` that is kept, so that a failing run can be inspected and resumed.
     """

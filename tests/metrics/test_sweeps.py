@@ -1,4 +1,4 @@
-"""`sweeps`: a γ of the curve says what a study set to that γ says, and what cannot be said is null with its reason."""
+"""`sweeps`: a γ of the curve gives what a study with that γ gives; what is not defined is null with its reason."""
 
 from __future__ import annotations
 

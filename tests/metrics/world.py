@@ -1,4 +1,4 @@
-"""A small planted task, written as the tables `measure` reads: what stands in them is chosen, so every answer is known."""
+"""A small planted task, written as the tables `measure` reads: their content is chosen, so every answer is known."""
 
 from __future__ import annotations
 
