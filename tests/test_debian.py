@@ -1,4 +1,4 @@
-"""The real study, end to end, over the project's shared data. Missing data is a failure in CI, elsewhere a skip that says so."""
+"""The real study, end to end, over the project's shared data. Missing data fails in CI, and skips elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sample, whole: what `make sample` runs, and everything it promises compared with what it wrote."""
+"""The whole sample, as `make sample` runs it: its results are compared with what its documentation promises."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def copied(sample: FinishedStudy, tmp_path: Path) -> FinishedStudy:
-    """The finished sample in a root of the test's own, which it may damage or add to."""
+    """A copy of the finished sample, which the test may damage or add to."""
     return FinishedStudy(Path(shutil.copytree(sample.root, tmp_path / "sample")), "sample")
 
 

@@ -1,4 +1,4 @@
-"""Loops of the measures, compiled: the order of pairs, and permutations. NumPy in, NumPy out."""
+"""Compiled loops of the measures: discordant pairs and permutations. NumPy in, NumPy out."""
 
 import numpy as np
 from numba import njit

@@ -38,7 +38,7 @@ def _sha256(path: str, size: int, mtime_ns: int) -> str:
     if kept is not None and kept.is_file():
         try:
             recorded = json.loads(kept.read_text(encoding="utf-8"))
-        except ValueError:  # broken by whatever broke the disk: the file itself says its hash
+        except ValueError:  # a damaged record: hash the file again
             recorded = {}
         if {k: recorded.get(k) for k in seen} == seen and recorded.get("sha256"):
             return str(recorded["sha256"])
@@ -46,7 +46,7 @@ def _sha256(path: str, size: int, mtime_ns: int) -> str:
         sha256 = hashlib.file_digest(source, "sha256").hexdigest()
     if kept is not None:
         temporary = kept.with_name(f".{kept.stem}.{uuid.uuid4().hex}.tmp")
-        with suppress(OSError):  # no room, or another run has swept it: then it is taken again the next time
+        with suppress(OSError):  # no space, or another run has removed it: then the file is hashed again next time
             kept.parent.mkdir(parents=True, exist_ok=True)
             temporary.write_text(json.dumps({**seen, "sha256": sha256}), encoding="utf-8")
             temporary.replace(kept)
@@ -54,7 +54,7 @@ def _sha256(path: str, size: int, mtime_ns: int) -> str:
 
 
 def pattern_below(base: Path, pattern: str) -> str:
-    """A pattern in a folder, whose own name is no pattern."""
+    """A pattern below a folder, whose own name is taken literally."""
     return os.path.join(glob.escape(str(base)), pattern)
 
 
