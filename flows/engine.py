@@ -101,7 +101,7 @@ class _Costs:
         self.jobs, self.part_seconds, self.first = 0, 0.0, time.monotonic()
 
     def add(self, seconds: float) -> None:
-        """A job has ended that took so many seconds."""
+        """Record a job that has ended, and its seconds."""
         began = time.monotonic() - seconds
         self.first = min(self.first, began) if self.jobs else began
         self.jobs, self.part_seconds = self.jobs + 1, self.part_seconds + seconds

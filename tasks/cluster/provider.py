@@ -1,4 +1,4 @@
-"""A Dask cluster that a class of another package starts: SLURM, Kubernetes, Coiled and the like.
+"""A Dask cluster that a class of another package starts: SLURM, Kubernetes, Coiled and others.
 
 Does not import Dask; `tasks/cluster/cluster.py` connects to the cluster that is started here, and closes it.
 """

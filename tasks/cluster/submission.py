@@ -18,7 +18,7 @@ Needs = Callable[[Call], Mapping[str, int]]
 # A task costs this process and the scheduler some milliseconds, whatever its size: 10,000 calls of 5 ms would take twice as long.
 SECONDS_OF_A_TASK = 0.2
 CALLS_IN_A_TASK = 32  # a killed worker loses only those that it has not yet published
-DEADLY = 3  # once so many calls have killed their workers, no more are tried
+DEADLY = 3  # how many calls may kill their workers before no more are tried
 SECONDS_BETWEEN_LOOKS = 5.0
 SECONDS_OF_SILENCE = 1.0
 ALIVE = ("running", "connecting")  # states of a client

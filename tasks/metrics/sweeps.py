@@ -1,4 +1,4 @@
-"""Does the answer hang on a choice? Mem_n and Mem_Δ over γ, n, the stop-word policy and the encoder (docs/method.md §2, §15).
+"""Does the answer depend on a choice? Mem_n and Mem_Δ over γ, n, the stop-word policy and the encoder (docs/method.md §2, §15).
 
     sweep   spearman     gamma=0.7 mem_n · gamma=p99 mem_delta · study mem_n · stop_words=authors mem_n · encoder=labse mem_n
             acceptance   gamma=0.7         share of all candidate pairs that lie above γ: γ means little without it

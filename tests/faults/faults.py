@@ -54,7 +54,7 @@ def flow_killed(trial: Trial) -> None:
 
 
 def server_killed(trial: Trial) -> None:
-    """SIGKILL of Prefect's temporary server. It is started again, and the same run goes on."""
+    """SIGKILL of Prefect's temporary server. It is started again, and the same run continues."""
     run = Run(trial.root)
     trial.wait(run)
     trial.seen()

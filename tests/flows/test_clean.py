@@ -64,7 +64,7 @@ def test_nothing_is_removed_while_a_run_is_at_work(study: Path, store: Store) ->
 def test_a_run_that_starts_while_a_root_is_cleaned_waits_for_its_end(
     study: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else it would find a part finished that is removed behind it."""
+    """Otherwise the run could find a part finished that is then removed."""
     path, order = part(store, "documents", "0" * 32), list[str]()
     session = Session(load_study(study), "small", store, Cluster(0, "1GB", "", address=""))
     other = threading.Thread(target=lambda: (session.begin(), order.append("the run begins")))
@@ -92,10 +92,10 @@ def test_a_root_is_cleaned_by_one_at_a_time(study: Path, store: Store) -> None:
     assert clean(str(study), store.root) == {}
 
 
-def test_a_run_elsewhere_is_at_work_while_its_pulse_beats(store: Store) -> None:
+def test_a_run_elsewhere_is_alive_while_its_pulse_beats(store: Store) -> None:
     pulse = Path(store.base) / ".leases" / "runs" / "far.json"
     store.write_json(str(pulse), {"beat": 1, "place": "elsewhere", "pid": 1, "started": "1"})
-    assert not Leases(store, patience=0.3).others(), "it stands still"
+    assert not Leases(store, patience=0.3).others(), "its pulse does not beat"
     beats = threading.Timer(0.3, store.write_json, (str(pulse), {"beat": 2, "place": "elsewhere", "pid": 1, "started": "1"}))
     beats.start()
     assert Leases(store, patience=30.0).others()

@@ -205,7 +205,7 @@ def test_clean_removes_only_what_no_study_records(folder: Path) -> None:
 
 
 def test_a_terminated_run_ends_at_once_and_leaves_no_worker_behind(folder: Path) -> None:
-    """A training of minutes runs on a worker; SIGTERM must end both, and the next run goes on from what is finished."""
+    """A training of minutes runs on a worker; SIGTERM must end both, and the next run continues from what is finished."""
     model = '[[models]]\nname = "slow"\n[models.pretrain]\nhidden = 64\nheads = 2\ntokens = 50_000_000\nsave_every = 1.0\n'
     study = folder / "slow.toml"
     study.write_text(STUDY.replace('name = "tiny"', 'name = "slow"').replace("workers = 0", "workers = 1") + model)

@@ -1,6 +1,6 @@
 """The machinery: exactly what is missing is made, nothing that is finished is lost, nothing broken is seen downstream.
 
-Two small real steps stand for all: `letters` writes one part per letter of the study's title, `join` sums them up.
+Two small real steps represent all: `letters` writes one part per letter of the study's title, `join` sums them up.
 """
 
 from __future__ import annotations

@@ -199,7 +199,7 @@ def full_disk(folder: str, root: str) -> None:
 
 
 def small_files(folder: str, root: str, most: str) -> None:
-    """Where no file may grow beyond so many bytes, which is then lifted."""
+    """Run with a limit on the size of files, which is then lifted."""
     hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(most), hard))
     lift = (resource.RLIMIT_FSIZE, (hard, hard))

@@ -42,7 +42,7 @@ def sentences(seed: int) -> list[tuple[str, str]]:
 
 
 def inputs(root: Path) -> dict[str, tuple[Part, ...]]:
-    """Examples that are mined and evaluated, a corpus of the like, and one model's scores."""
+    """Examples that are mined and evaluated, a corpus of the same kind, and one model's scores."""
     texts, rng = sentences(1), np.random.default_rng(2)
     corpus = [f"{x} {y}".split() for x, y in [*texts, *(s for i in range(3, 8) for s in sentences(i))]]
     examples = examples_part(root, [(split, *t) for split in ("mine", "evaluate") for t in texts])

@@ -88,7 +88,7 @@ def test_search_choose_and_expand(page: Browser) -> None:
     assert texts(page, "#output mark.out.pair") == ["Quellin12"]
     cells = texts(page, "#pairs tbody tr:first-child > *")
     assert cells[1:8] == ["quellin12", "0.930", "5", "10", "20", "0.50", "0.039"]
-    assert cells[8:] == ["9.1·10⁻⁴", "3.4·10⁻⁴", "1.2·10⁻⁴"], "models stand by size; by name, large is the first"
+    assert cells[8:] == ["9.1·10⁻⁴", "3.4·10⁻⁴", "1.2·10⁻⁴"], "models are sorted by size; by name, large is the first"
     assert "✓ right" in text(page, "#answers")
     page.click("tr.choice")
     page.wait("document.querySelectorAll('blockquote').length === 2")

@@ -48,7 +48,7 @@ class Pairs(NamedTuple):
     hashes: np.ndarray  # uint64 [pairs]
     kept: Kept
     widths: np.ndarray  # int64 [widths], increasing: words
-    windows: np.ndarray  # int64 [pairs, widths]: documents with both within so many words
+    windows: np.ndarray  # int64 [pairs, widths]: documents with both within a window's words
     lengths: np.ndarray  # int64 [queries]: words of each n-gram
 
 

@@ -70,7 +70,7 @@ class Room(NamedTuple):
 
 
 def room_for(longest: int) -> Room:
-    """Room for pieces of at most so many bytes with the space before them."""
+    """Buffers for pieces of at most `longest` bytes with the space before them."""
     prefixed = np.empty(longest, np.uint8)
     read = prefixed.view()
     read.flags.writeable = False

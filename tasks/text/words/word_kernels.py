@@ -150,7 +150,7 @@ def scan(data, offsets, place, classes, plain, table, arena, bounds, n_forms, nu
     while text < len(offsets) - 1:
         end = offsets[text + 1]
         while at < end:
-            # Most forms are ASCII and end before a space or the like; others are read again with the full grammar.
+            # Most forms are ASCII and end before a space, say; others are read again with the full grammar.
             stop = at
             key = np.uint64(0)
             byte = np.uint8(0)
