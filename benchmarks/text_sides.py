@@ -11,7 +11,7 @@ from benchmarks.side import BenchmarkSide, Case
 
 
 def tokeniser(corpora: Corpora, case: Case) -> BenchmarkSide:
-    """Ours; compiled anew for each run, so that its cache of pre-tokens is empty."""
+    """Our tokeniser, compiled for each run, so that its cache of pre-tokens is empty."""
     from tasks.text.bpe.fast_bpe import compile_tokenizer
 
     texts, text = corpora.texts(case["tokens"]), corpora.tokenizer()

@@ -58,12 +58,12 @@ def run_step(
     """Bring a step up to date. Raises StepFailed, after recording it, when a part or a contract fails."""
     store, name = session.store, planned.step.name
     session.check()
-    known = recorded_step(store, session.study.name, name)
-    void = {"void": True} if known.get("void") else {}
+    record = recorded_step(store, session.study.name, name)
+    void = {"void": True} if record.get("void") else {}
     forced = name in session.force or bool(void)
     if not forced and is_finished(store, planned, verify=session.verify):
         outcome = _outcome(planned, store, "skipped", _Costs(), ())
-        if known.get("fingerprint") != planned.fingerprint or known.get("state") != "done":
+        if record.get("fingerprint") != planned.fingerprint or record.get("state") != "done":
             session.record(planned, state="done", seconds=0.0)
         return outcome
     spent, changed = _Costs(), []
@@ -101,7 +101,7 @@ class _Costs:
         self.jobs, self.part_seconds, self.first = 0, 0.0, time.monotonic()
 
     def add(self, seconds: float) -> None:
-        """A job has ended that took so many seconds."""
+        """Record a job that has ended, and its seconds."""
         began = time.monotonic() - seconds
         self.first = min(self.first, began) if self.jobs else began
         self.jobs, self.part_seconds = self.jobs + 1, self.part_seconds + seconds

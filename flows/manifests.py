@@ -63,9 +63,9 @@ def describe(
         raise ContractBroken(contract.name, [c for c in validation["checks"] if not c["success"]])
     entries = []
     for part in parts:
-        known = before.get(part.key)
-        cost = dict(costs.get(part.key) or {"seconds": (known or {}).get("seconds", 0.0)})
-        entry = cost.pop("described", {}).get(contract.name) or (known if part.key not in costs else None)
+        previous = before.get(part.key)
+        cost = dict(costs.get(part.key) or {"seconds": (previous or {}).get("seconds", 0.0)})
+        entry = cost.pop("described", {}).get(contract.name) or (previous if part.key not in costs else None)
         entries.append({**(entry or store.describe(part)), "labels": dict(part.labels), **cost})
     return {
         "table": contract.name,
@@ -90,12 +90,12 @@ def differs(manifest: Mapping[str, Any], before: Mapping[str, Mapping[str, Any]]
 
 
 def read_again(manifests: Iterable[Mapping[str, Any]]) -> str:
-    """Which parts were read more than once, as their questions do not fit into `counting.memory`; "" if none was."""
+    """Which parts were read more than once, because their queries do not fit into `counting.memory`; "" if none was."""
     passes = {e["key"]: e.get("passes", 1) for m in manifests for e in m["parts"]}
     more = [count for count in passes.values() if count > 1]
     if not more:
         return ""
     return (
-        f"{len(more)} of {len(passes)} parts were read up to {max(more)} times, for what is asked of them is more than "
-        "counting.memory holds"
+        f"{len(more)} of {len(passes)} parts were read up to {max(more)} times, because their queries do not fit into "
+        "counting.memory"
     )

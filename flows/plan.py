@@ -66,17 +66,17 @@ def lay_out(steps: Sequence[Step], study: Study) -> list[PlannedStep]:
 def lay_out_what_can_be(steps: Sequence[Step], study: Study) -> dict[str, PlannedStep | str]:
     """By step: its plan, or why there is none yet: what is missing, or which steps before it have no plan."""
     tables: dict[str, tuple[Part, ...]] = {}
-    found: dict[str, PlannedStep | str] = {}
+    plans: dict[str, PlannedStep | str] = {}
     for step in steps:
-        waits = sorted(s.name for s in upstream(step, steps) if isinstance(found.get(s.name), str))
+        waits = sorted(s.name for s in upstream(step, steps) if isinstance(plans.get(s.name), str))
         try:
-            found[step.name] = f"waits for {', '.join(waits)}" if waits else plan_step(step, study, tables)
+            plans[step.name] = f"waits for {', '.join(waits)}" if waits else plan_step(step, study, tables)
         except StudyError as error:
-            found[step.name] = str(error)
-        planned = found[step.name]
+            plans[step.name] = str(error)
+        planned = plans[step.name]
         if isinstance(planned, PlannedStep):
             tables |= planned.outputs
-    return found
+    return plans
 
 
 def plan_step(step: Step, study: Study, tables: Mapping[str, tuple[Part, ...]]) -> PlannedStep:
@@ -101,8 +101,8 @@ def upstream(step: Step, steps: Sequence[Step]) -> list[Step]:
 
 def downstream(names: set[str], steps: Sequence[Step]) -> set[str]:
     """These steps and all that depend on them."""
-    found = set(names)
+    reached = set(names)
     for step in steps:
-        if any(s.name in found for s in upstream(step, steps)):
-            found.add(step.name)
-    return found
+        if any(s.name in reached for s in upstream(step, steps)):
+            reached.add(step.name)
+    return reached

@@ -104,7 +104,7 @@ def publish_report(plan: list[PlannedStep], store: Store, study: str) -> str:
 
 
 def _replace_folder(sources: list[Path], target: Path) -> None:
-    """Replace `target` by a merged copy of `sources`, using renames, and delete what killed runs left behind."""
+    """Replace `target` by a merged copy of `sources`, using renames, and delete what killed runs left."""
     target.parent.mkdir(parents=True, exist_ok=True)
     leftover = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{32}}(\.old)?")
     for path in list(target.parent.iterdir()):

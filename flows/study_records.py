@@ -54,15 +54,15 @@ def kept(store: Store) -> set[tuple[str, str]]:
 
     Raises StudyError for a record that cannot be read: what it kept is not known.
     """
-    found: set[tuple[str, str]] = set()
+    entries: set[tuple[str, str]] = set()
     folders = store.listed(store.layout.studies, ".steps")
     for path in (path for folder in folders for path in store.listed(folder, ".json")):
-        known = store.read_json(path)
-        if not isinstance(known, dict):
+        record = store.read_json(path)
+        if not isinstance(record, dict):
             raise StudyError(f"{path}: cannot be read, so what it records is unknown; run its study again, or remove it")
-        for name, entry in known.get("tables", {}).items():
-            found |= {(name, key) for key in entry["parts"]} | {(name, entry["fingerprint"])}
-    return found
+        for name, entry in record.get("tables", {}).items():
+            entries |= {(name, key) for key in entry["parts"]} | {(name, entry["fingerprint"])}
+    return entries
 
 
 def _recorded(settings: Any) -> Any:

@@ -275,7 +275,7 @@ class Cost:
     rates: Mapping[str, Rate] = field(default_factory=dict)
 
     def in_parts(self, parts: int) -> Cost:
-        """The same work in so many parts, with the overhead of each."""
+        """The same work in `parts` parts, with the overhead of each."""
         longest = (self.longest or self.core / parts) + RATES["part"] if parts else 0.0
         return replace(self, parts=parts, core=self.core + parts * RATES["part"], longest=longest)
 
@@ -319,7 +319,7 @@ def training_flops(parameters: float, tokens: float) -> float:
 
 
 def interpolated(number: float, rates: Sequence[tuple[float, Rate]]) -> float:
-    """The rate at a number: a straight line between the logarithms of those that were measured, which goes on after the last.
+    """The rate at a number: a straight line between the logarithms of those that were measured, which continues after the last.
 
     >>> round(interpolated(1e4, [(1e3, Rate(100, "words /s", "")), (1e5, Rate(1, "words /s", ""))]))
     10

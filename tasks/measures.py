@@ -226,7 +226,7 @@ def read_answers(work: Work, task: str, examples: pl.DataFrame, *columns: str) -
 class SpanScores:
     """The log-probabilities of one model: of every span after its own input, and after other inputs, one entry per input."""
 
-    own: Floats
+    log_prob: Floats
     """log P of each span; NaN where it was not scored"""
     tokens: Ints
     """how many of the model's tokens each span has; 0 where it was not scored"""
@@ -249,19 +249,19 @@ class SpanScores:
 
     @cached_property
     def delta(self) -> Floats:
-        """Δ = own - mean after the other inputs that hold no partner of s_y; NaN without any."""
+        """Δ = log P after the own input - mean after the other inputs that hold no partner of s_y; NaN without any."""
         with np.errstate(invalid="ignore", divide="ignore"):
-            return self.own - np.where(self.others > 0, self._total / self.others, np.nan)
+            return self.log_prob - np.where(self.others > 0, self._total / self.others, np.nan)
 
     @cached_property
     def others(self) -> Ints:
         """How many inputs without a partner each span has."""
-        return np.bincount(self.span[self._usable], minlength=len(self.own)).astype(np.int64)
+        return np.bincount(self.span[self._usable], minlength=len(self.log_prob)).astype(np.int64)
 
     @property
     def _total(self) -> Floats:
         usable = self._usable
-        return np.bincount(self.span[usable], weights=self.after[usable], minlength=len(self.own)).astype(np.float64)
+        return np.bincount(self.span[usable], weights=self.after[usable], minlength=len(self.log_prob)).astype(np.float64)
 
     @property
     def _usable(self) -> NDArray[np.bool_]:
@@ -269,7 +269,7 @@ class SpanScores:
 
     def at_gamma(self, gamma: float) -> SpanScores:
         """The same scores at another γ, already rounded."""
-        return replace(self, gamma=np.full(len(self.own), gamma))
+        return replace(self, gamma=np.full(len(self.log_prob), gamma))
 
 
 @dataclass(frozen=True)
@@ -402,15 +402,15 @@ def _is_of(part: Part, checkpoint: ModelCheckpoint) -> bool:
 def _span_scores(table: pl.DataFrame, places: pl.DataFrame, codes: pl.DataFrame, gamma: Floats) -> SpanScores:
     """Bring the scores of one model into the order of the spans."""
     table = table.with_columns(pl.col("order").cast(pl.Int64)).join(places, on=["example", "order", "ngram"]).sort("span")
-    own, tokens = np.full(len(gamma), np.nan), np.zeros(len(gamma), np.int64)
+    log_prob, tokens = np.full(len(gamma), np.nan), np.zeros(len(gamma), np.int64)
     at = table["span"].to_numpy()
-    own[at], tokens[at] = floats(table["log_probability"]), table["tokens"].to_numpy()
+    log_prob[at], tokens[at] = floats(table["log_probability"]), table["tokens"].to_numpy()
     others = [c for c in table.columns if c.startswith("other_")]
     entries = table.select("span", *others).explode(others).drop_nulls("other_examples")
     entries = entries.join(codes.rename({"example": "other_examples"}), on="other_examples", maintain_order="left")
     after = entries["other_log_probabilities"].to_numpy()
     similarity = entries["other_similarities"].fill_null(-np.inf).to_numpy()
-    return SpanScores(own, tokens, entries["span"].to_numpy(), entries["code"].to_numpy(), after, similarity, gamma)
+    return SpanScores(log_prob, tokens, entries["span"].to_numpy(), entries["code"].to_numpy(), after, similarity, gamma)
 
 
 def _tokenizers(work: Work) -> frozenset[str]:

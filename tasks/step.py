@@ -59,8 +59,8 @@ def _plan_each_corpus(plan: Plan, shared: frozenset[str], study: Study, inputs: 
     instead = study.of_placebo()
     if instead is None:
         return jobs
-    own = parts_of(inputs)
-    again = plan(instead, parts_of_placebo(inputs) | {table: own[table] for table in shared})
+    study_parts = parts_of(inputs)
+    again = plan(instead, parts_of_placebo(inputs) | {table: study_parts[table] for table in shared})
     return [*jobs, *(replace(job, labels={**job.labels, "corpus": PLACEBO}) for job in again)]
 
 

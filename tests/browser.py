@@ -1,4 +1,4 @@
-"""A headless Chromium driven over the DevTools protocol: just enough to use a page as a person does."""
+"""A headless Chromium driven over the DevTools protocol: just enough to use a page as a reader does."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ def executable() -> str | None:
 
 
 class Browser:
-    """One open page. `problems` holds what its console and its policy complained of, `asked` every address it loaded."""
+    """One open page. `problems` holds the errors of its console and its content policy, `requested` every address it loaded."""
 
     def __init__(self, address: str) -> None:
         from websockets.sync.client import connect
 
         self.problems: list[str] = []
-        self.asked: list[str] = []
+        self.requested: list[str] = []
         self._socket = connect(address, max_size=None, open_timeout=60)
         self._number = 0
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """One command of the protocol, and its answer; what happens meanwhile is noted."""
+        """Send one command of the protocol and return its answer; events that arrive meanwhile are recorded."""
         self._number += 1
         self._socket.send(json.dumps({"id": self._number, "method": method, "params": parameters}))
         while True:
@@ -46,18 +46,18 @@ class Browser:
                 return dict(message["result"])
             self._note(message.get("method", ""), message.get("params", {}))
 
-    def _note(self, method: str, said: dict[str, Any]) -> None:
+    def _note(self, method: str, event: dict[str, Any]) -> None:
         if method == "Runtime.exceptionThrown":
-            self.problems.append(json.dumps(said["exceptionDetails"])[:500])
-        elif method == "Runtime.consoleAPICalled" and said["type"] in ("error", "warning", "assert"):
-            self.problems.append(json.dumps(said["args"])[:500])
-        elif method == "Log.entryAdded" and said["entry"]["level"] in ("error", "warning"):
-            self.problems.append(said["entry"]["text"])
+            self.problems.append(json.dumps(event["exceptionDetails"])[:500])
+        elif method == "Runtime.consoleAPICalled" and event["type"] in ("error", "warning", "assert"):
+            self.problems.append(json.dumps(event["args"])[:500])
+        elif method == "Log.entryAdded" and event["entry"]["level"] in ("error", "warning"):
+            self.problems.append(event["entry"]["text"])
         elif method == "Network.requestWillBeSent":
-            self.asked.append(said["request"]["url"])
+            self.requested.append(event["request"]["url"])
 
     def open(self, url: str) -> None:
-        """Go to an address. Only the fragment of the one that is open: nothing is loaded anew."""
+        """Go to an address. If only the fragment changes, nothing is loaded again."""
         self.call("Page.navigate", url=url)
 
     def js(self, expression: str) -> Any:
@@ -67,11 +67,11 @@ class Browser:
         return found["result"].get("value")
 
     def wait(self, expression: str, seconds: float = 60.0) -> Any:
-        """The value of an expression as soon as it is true."""
+        """The value of an expression as soon as it is truthy."""
         return _until(lambda: self.js(expression), seconds, expression)
 
     def press(self, key: str) -> None:
-        """A key, where the focus is."""
+        """Press a key, where the focus is."""
         text = {"text": key} if len(key) == 1 else {"text": "\r"} if key == "Enter" else {}
         codes = {"Enter": 13, "ArrowUp": 38, "ArrowDown": 40, "ArrowLeft": 37, "ArrowRight": 39}
         for kind in ("keyDown", "keyUp"):
@@ -79,11 +79,11 @@ class Browser:
             self.call("Input.dispatchKeyEvent", type=kind, key=key, windowsVirtualKeyCode=codes.get(key, 0), **more)
 
     def type(self, text: str) -> None:
-        """Text, where the focus is."""
+        """Type text, where the focus is."""
         self.call("Input.insertText", text=text)
 
     def click(self, selector: str) -> None:
-        """A mouse click on the middle of what a selector finds first."""
+        """Click on the middle of the first element that a selector matches."""
         found = f"document.querySelector({json.dumps(selector)})"
         middle = "const r = e.getBoundingClientRect(); return [r.left + r.width / 2, r.top + r.height / 2]"
         place = self.wait(f"(e => {{ if (!e) return null; e.scrollIntoView({{block: 'center'}}); {middle}; }})({found})")
@@ -101,7 +101,7 @@ class Browser:
 
 @contextlib.contextmanager
 def browser(profile: Path) -> Iterator[Browser]:
-    """A fresh Chromium with an empty page and a profile of its own; it ends with the block."""
+    """A new Chromium with an empty page and its own profile; it ends with the block."""
     program = executable()
     assert program, NONE
     words = [
@@ -144,7 +144,7 @@ def _port(profile: Path) -> str:
 def _page(port: str) -> str:
     import urllib.request
 
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never through a proxy: it is this machine
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never through a proxy: it is on this machine
     try:
         with opener.open(f"http://127.0.0.1:{port}/json/list", timeout=10) as answer:
             pages = json.loads(answer.read())

@@ -1,4 +1,4 @@
-"""What all tests share. Property tests have no deadline: these machines are slow and noisy, and time is not what is tested."""
+"""What all tests share. Property tests have no deadline: test machines are slow and noisy, and speed is not what is tested."""
 
 import atexit
 import os
@@ -19,7 +19,7 @@ settings.load_profile("taskgram")
 
 @atexit.register
 def _say_no_more() -> None:
-    """DuckDB's bindings list a hundred of their own names as leaked when a process ends: around what was tested."""
+    """DuckDB's bindings report a hundred of their own names as leaked when a process ends, around the output of the tests."""
     sys.stderr.flush()
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
@@ -27,7 +27,7 @@ def _say_no_more() -> None:
 
 @pytest.fixture(scope="session")
 def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that all workers of this test session see."""
+    """A folder that all workers of this test session share."""
     folder = tmp_path_factory.getbasetemp()
     return folder.parent / "shared" if "PYTEST_XDIST_WORKER" in os.environ else folder / "shared"
 
@@ -40,7 +40,7 @@ def sample(shared_folder: Path) -> FinishedStudy:
 
 @pytest.fixture(scope="session")
 def debian(shared_folder: Path) -> FinishedStudy:
-    """The study of free documentation, finished. Missing data is a failure in CI, elsewhere a skip that says so."""
+    """The study of free documentation, finished. Missing data fails in CI, and skips elsewhere."""
     data = Path(load_study(study_path("debian")).data)
     if not (data / "corpus").is_dir():
         without(f"the debian study needs its data in {data}; set TASKGRAM_DATA to the folder that holds corpus/ and tasks/")

@@ -1,4 +1,4 @@
-"""What a test asks of the machine it runs on. Where that is not there the test is skipped and says what to do about it."""
+"""What a test needs of its machine. Where that is missing the test is skipped, with a message what to do about it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import pytest
 
 
 def without(message: str) -> NoReturn:
-    """Something is missing that whoever runs all tests has: skips the test, and fails it where CI is set."""
+    """Something is missing that a complete test run needs: skips the test, or fails it where CI is set."""
     if os.environ.get("CI"):
         pytest.fail(message)
     pytest.skip(message)
 
 
 def own_disk(folder: Path, size: str = "") -> tuple[str, ...]:
-    """Words before a command that give it a disk of its own at `folder`, of that size. Skips where the system gives none."""
+    """Words before a command that give it a disk of its own at `folder`, of that size. Skips where the system allows none."""
     options = f"-o size={size} " if size else ""
     words = (
         "unshare",

@@ -1,4 +1,4 @@
-"""Finished studies that several tests read: each is run once in a test session, whichever worker asks for it first."""
+"""Finished studies that several tests read: each is run once in a test session, by the worker that needs it first."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 def taskgram(*words: str, root: Path, code: int = 0, environment: Mapping[str, str] | None = None) -> str:
-    """Run a command as a user does, in this environment and what is added to it; returns what it prints, byte for byte."""
+    """Run a command as a user does, in this environment plus `environment`; returns its output, byte for byte."""
     command = [*TASKGRAM, *words, "--root", str(root)]
     run = subprocess.run(
         command, capture_output=True, env=os.environ | dict(environment or {}), cwd=REPOSITORY, timeout=1500
@@ -53,7 +53,7 @@ class FinishedStudy:
 
 
 def finished_study(folder: Path, study: str) -> FinishedStudy:
-    """Run a shipped study below `folder`, unless another worker has; it waits for one that is at work.
+    """Run a shipped study below `folder`, unless another worker has; it waits for one that is running.
 
     TASKGRAM_TEST_ROOT names a folder in place of `folder` that is kept, so that a failing run can be inspected and resumed.
     """

@@ -23,7 +23,7 @@ def run_step(step: Step, study: Study, root: Path, inputs: Mapping[str, tuple[Pa
         planned = [keyed(step, number, job) for job in stage.plan(study, seen)]
         assert len({p.key for p in planned}) == len(planned), "two jobs of a step have the same key"
         for job in planned:
-            # As the engine sends them: a table that `tables` forgets is one that the job does not find.
+            # As the engine sends them, so that a table missing in `tables` is missing for the job, too.
             result = run_job(store, job, stage, {name: CONTRACTS[name] for name in job.tables(stage)})
             if "error" in result:
                 raise (AssertionError(result["traceback"]) if result["traceback"] else StudyError(result["error"]))
@@ -43,7 +43,9 @@ def write_part(
 
     store, contract = Store(str(root)), CONTRACTS[table]
     count = len(next(iter(rows.values()), []))
-    origin = {"file": [""] * count, "version": [""] * count} if table == "examples" else {}  # what few tests care about
+    origin = (
+        {"file": [""] * count, "version": [""] * count} if table == "examples" else {}
+    )  # values that few tests care about
     origin |= {"tokenizer": [""] * count} if table == "models" else {}
     key = key or f"{table}-{'-'.join((labels or {}).values()) or 'all'}"
     with store.writing({table: contract}, key, {"sums": {}}) as writer:
@@ -79,7 +81,7 @@ orders = [1]
 
 
 def write_corpus(folder: Path, documents: Sequence[int], *, words: int, length: int, seed: int) -> None:
-    """The files of NOTES: so many documents in each, all of one length, each word drawn from so many different ones."""
+    """Write the files of NOTES: documents of equal length, in each file as many as given, of words drawn from a vocabulary."""
     draw, known = random.Random(seed), [f"w{i}" for i in range(words)]
     (folder / "corpus").mkdir()
     for number, count in enumerate(documents):

@@ -1,4 +1,4 @@
-"""The house, where import-linter (`make lint`) cannot say it: kernels, heavy libraries, tables, names, the wheel."""
+"""Rules of the architecture that import-linter (`make lint`) cannot express: kernels, heavy libraries, tables, names, the wheel."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ def imports(path: Path, *, top_level_only: bool = False) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def test_every_room_of_tasks_is_on_a_floor() -> None:
-    """import-linter knows the rooms that pyproject.toml lists: one that is missing there would be on no floor."""
+def test_every_package_of_tasks_is_in_a_layer() -> None:
+    """import-linter knows only the packages that pyproject.toml lists: one that is missing there would not be checked."""
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
-    floors = " ".join(" ".join(c["layers"]) for c in contracts if c["type"] == "layers")
-    rooms = {f"tasks.{p.stem}" for p in (ROOT / "tasks").iterdir() if p.is_dir() and (p / "__init__.py").exists()}
-    rooms |= {f"tasks.{p.stem}" for p in (ROOT / "tasks").glob("*.py") if p.stem != "__init__"}
-    assert rooms <= set(floors.replace("(", " ").replace(")", " ").split())
+    layers = " ".join(" ".join(c["layers"]) for c in contracts if c["type"] == "layers")
+    packages = {f"tasks.{p.stem}" for p in (ROOT / "tasks").iterdir() if p.is_dir() and (p / "__init__.py").exists()}
+    packages |= {f"tasks.{p.stem}" for p in (ROOT / "tasks").glob("*.py") if p.stem != "__init__"}
+    assert packages <= set(layers.replace("(", " ").replace(")", " ").split())
 
 
 def test_kernels_import_only_kernels() -> None:
-    """Here, because import-linter's patterns match whole names and the kernels' names only end alike."""
+    """Here, because import-linter's patterns match whole names, while kernels share only the end of their names."""
     kernels = [p for p in modules() if p.stem.endswith("kernels") or p.parent.name == "kernels"]
     assert kernels
     for path in kernels:
@@ -58,7 +58,7 @@ def test_kernels_import_only_kernels() -> None:
 
 @pytest.mark.parametrize("path", modules(), ids=name_of)
 def test_heavy_libraries_are_imported_where_they_are_used(path: Path) -> None:
-    """A run with nothing to do must not pay for torch; kernels and the flow itself are imported only when needed."""
+    """A run with nothing to do must not import torch; kernels and the flow itself are imported only when needed."""
     if not path.stem.endswith("kernels") and path not in IMPORTED_LATE:
         heavy = {m.split(".")[0] for m in imports(path, top_level_only=True)} & HEAVY
         assert not heavy, f"{name_of(path)} imports {heavy} at its top"

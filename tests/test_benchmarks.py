@@ -1,4 +1,4 @@
-"""The benchmarks: how bars are judged, which records are kept, and that small rows run and agree. No peer has to be installed."""
+"""The benchmarks: how bars are judged, which records are kept, and that small rows run and agree. No peer needs to be installed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(scope="module")
 def corpora(tmp_path_factory):
-    """A stream that is its own base, so that no world is planted."""
+    """A stream that is its own base, so that no world has to be planted."""
     made = Corpora(tmp_path_factory.mktemp("inputs"), Path("none"))
     random = np.random.default_rng(1)
     cuts = np.unique(random.integers(1, 20_000, 150))

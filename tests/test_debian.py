@@ -1,4 +1,4 @@
-"""The real study, end to end, over the project's shared data. Missing data is a failure in CI, elsewhere a skip that says so."""
+"""The real study, end to end, over the project's shared data. Missing data fails in CI, and skips elsewhere."""
 
 from __future__ import annotations
 
@@ -57,5 +57,5 @@ def test_what_the_corpus_does_not_support_is_no_evidence_and_never_zero(debian: 
 def test_translation_pairs_stand_in_the_bilingual_documents(debian: FinishedStudy) -> None:
     for task in ("en-de", "en-fr"):
         found = [r for r in debian.rows("metrics", measure="mem_n", task=task) if r["estimate"] is not None]
-        assert found, f"{task}: no pair of it stands in the corpus"
+        assert found, f"{task}: no pair of it occurs in the corpus"
         assert max(r["rows"] for r in found) > 100

@@ -1,4 +1,4 @@
-"""What the docs promise a reader: sections that are cited exist, links lead somewhere, every room is on the plan of the house."""
+"""What the docs promise a reader: cited sections exist, links lead somewhere, every package is in the architecture's list."""
 
 from __future__ import annotations
 

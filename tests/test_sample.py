@@ -1,4 +1,4 @@
-"""The sample, whole: what `make sample` runs, and everything it promises compared with what it wrote."""
+"""The whole sample, as `make sample` runs it: its results are compared with what its documentation promises."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def copied(sample: FinishedStudy, tmp_path: Path) -> FinishedStudy:
-    """The finished sample in a root of the test's own, which it may damage or add to."""
+    """A copy of the finished sample, which the test may damage or add to."""
     return FinishedStudy(Path(shutil.copytree(sample.root, tmp_path / "sample")), "sample")
 
 
@@ -87,10 +87,10 @@ def test_the_largest_model_recalls_what_it_saw_often_and_not_what_it_never_saw(s
 
 
 def test_rules_are_generalized_although_their_counts_are_random(sample: FinishedStudy) -> None:
-    """Held-out subjects never stood in the corpus: their right answers cannot be recalled."""
+    """Held-out subjects do not occur in the corpus: their right answers cannot be recalled."""
     examples = {r["example"]: r for r in sample.rows("examples", task="rules", split="evaluate")}
-    said = last(sample.rows("generations", task="rules", model=largest(sample)))
-    held_out = [r for r in said if examples[r["example"]]["group"].endswith("held-out")]
+    generations = last(sample.rows("generations", task="rules", model=largest(sample)))
+    held_out = [r for r in generations if examples[r["example"]]["group"].endswith("held-out")]
     right = sum(r["text"].lower() == examples[r["example"]]["output"].lower() for r in held_out)
     assert len(held_out) >= 20
     assert right / len(held_out) > 0.5
@@ -111,7 +111,7 @@ def test_mem_delta_rises_towards_the_generators_own_with_size_and_with_exposures
     assert 0.3 < by_size[0]["truth"] < 0.7
     assert by_size[0]["estimate"] < by_size[-1]["low"], "a larger model comes closer"
     assert by_size[-1]["estimate"] < by_size[-1]["truth"]
-    assert by_size[-1]["high"] > by_size[-1]["truth"], "the largest is not told apart from the generator"
+    assert by_size[-1]["high"] > by_size[-1]["truth"], "the largest does not differ from the generator"
     first = min(c for name, c in planted if name == largest(sample))
     assert planted[largest(sample), first]["estimate"] < by_size[-1]["low"], "more exposures bring it closer"
 

@@ -1,4 +1,4 @@
-"""What docs/security.md promises: no code in data, nothing outside the root, no secret written down, no service for strangers."""
+"""What docs/security.md promises: no code in data, nothing outside the root, no secret stored, no service for other machines."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ FORBIDDEN_MODULES = {
 EXCEPTIONS = {
     # A model's .bin file is a pickle; a study must allow it, and torch takes nothing but tensors from it.
     ("tasks.models.load", "torch.load"): {"weights_only": True},
-    # Arrays of the index, which are ours; mapped, and never a pickle.
+    # Arrays of the index, which this project wrote; memory-mapped, and never a pickle.
     ("tasks.ngrams.index", "np.load"): {"allow_pickle": False},
 }
 
@@ -147,7 +147,7 @@ def test_a_link_under_the_root_is_replaced_and_not_followed(tmp_path: Path) -> N
     assert (tmp_path / "reports" / "s" / "index.html").read_text() == "new"
 
 
-# -- text of others ----------------------------------------------------------------------------------------------------
+# -- untrusted text ----------------------------------------------------------------------------------------------------
 def test_text_of_others_does_not_command_a_terminal() -> None:
     hostile = "\x1b]0;title\x07\x9b31m\x1b[2J\u202etxt\u2066\r\x00\x7f\ud800 漢字\n\tend"
     shown = printable(hostile)
@@ -217,7 +217,7 @@ min_count = 1
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A whole study over a corpus that means harm, with secrets in the environment; its folder, and all it printed."""
+    """A whole study over a hostile corpus, with secrets in the environment; its folder, and all it printed."""
     folder = tmp_path_factory.mktemp("hostile")
     documents = [{"id": f"=d{i} {HOSTILE}", "text": f"{HOSTILE} {i}"} for i in range(8)]
     (folder / "corpus").mkdir()
@@ -251,11 +251,11 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     )
     for command, *words in commands:
         several = words == ["river of velm"]
-        said = taskgram(
+        output = taskgram(
             command, str(folder / "hostile.toml"), *words, root=folder / "root", code=several, environment=secrets
         )
-        assert not several or "4 examples are meant" in said
-        printed += said
+        assert not several or "4 examples match" in output
+        printed += output
     return folder, printed
 
 

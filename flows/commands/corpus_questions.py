@@ -43,7 +43,7 @@ class Excerpt:
 
 
 def count(study: str, root: str, given: Sequence[str], documents: int) -> dict[str, Any]:
-    """The answer as a plain object. Raises StudyError for a phrase without a word, and if the study has no words yet."""
+    """The answer as a plain object. Raises StudyError for a phrase without a word, and before the corpus is analysed."""
     if documents < 0:
         raise StudyError("--documents must be 0 or more")
     phrases = [normalise(text) for text in given]
@@ -87,13 +87,13 @@ def read_excerpts(
     store: Store, parts: Sequence[Part], places: Sequence[DocumentMatch], phrases: Sequence[str]
 ) -> list[Excerpt]:
     """One excerpt for each place, in their order."""
-    found: list[Excerpt] = []
+    excerpts: list[Excerpt] = []
     for place in places:
         row = _read_document(store, parts[place.part], place.document)
         _, starts, ends = segment(row["text"])
         spans = [(starts[at], ends[at + phrase.count(" ")]) for at, phrase in zip(place.words, phrases, strict=True)]
-        found.append(Excerpt(row["source"], row["id"], *excerpt_around(row["text"], spans)))
-    return found
+        excerpts.append(Excerpt(row["source"], row["id"], *excerpt_around(row["text"], spans)))
+    return excerpts
 
 
 def _read_document(store: Store, part: Part, document: int) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from tasks.text.display import one_line
 from tasks.text.excerpts import mark_spans
 from tasks.text.gamma import resolved
 
-LISTED = 20  # of several examples that are meant, those named
+LISTED = 20  # how many of several matching examples are listed
 OF_MODELS = ("evidence_scores", "evidence_answers")
 Row = dict[str, Any]
 BLUE, ORANGE, BOLD, PLAIN = "\x1b[1;34m", "\x1b[1;33m", "\x1b[1m", "\x1b[0m"
@@ -35,9 +35,9 @@ QUOTES = {1: ("«", "»"), 2: ("‹", "›"), 3: ("«‹", "›»")}
 
 
 def trace(study: str, root: str, example: str) -> Row:
-    """All that is known of one example. `example`: its id, task/id, or text of its input.
+    """Everything about one example. `example`: its id, task/id, or text of its input.
 
-    StudyError where no example or several are meant, and where the study has not been run.
+    StudyError where no example or several match, and where the study has not been run.
     """
     settings, store = load_study(study_path(study)), Store(root)
     plan = {p.step.name: p for p in lay_out(STEPS, settings)}
@@ -68,30 +68,30 @@ def _inputs(store: Store, tables: Mapping[str, Sequence[Part]], tasks: Sequence[
     """(task, example, input) of every evaluated example, in the order of the study."""
     columns = ("task", "example", "split", "input")
     rows = store.read(tables["examples"], CONTRACTS["examples"].schema, columns).to_pylist()
-    known = [(r["task"], r["example"], r["input"]) for r in rows if r["split"] == "evaluate"]
-    return sorted(known, key=lambda r: (tasks.index(r[0]), r[1]))
+    evaluated = [(r["task"], r["example"], r["input"]) for r in rows if r["split"] == "evaluate"]
+    return sorted(evaluated, key=lambda r: (tasks.index(r[0]), r[1]))
 
 
-def choose(known: Sequence[tuple[str, str, str]], given: str) -> tuple[str, str]:
-    """Task and id of the one example that is meant: by its id, as task/id, or by text of its input; in this order.
+def choose(examples: Sequence[tuple[str, str, str]], given: str) -> tuple[str, str]:
+    """Task and id of the one example that matches: its id, task/id, or text of its input; in this order.
 
     StudyError that lists them if there are several, or none.
     """
-    matches = [k for k in known if given in (k[1], f"{k[0]}/{k[1]}")]
+    matches = [k for k in examples if given in (k[1], f"{k[0]}/{k[1]}")]
     if not matches:
         wanted = " ".join(given.casefold().split())
-        matches = [k for k in known if wanted and wanted in " ".join(k[2].casefold().split())]
+        matches = [k for k in examples if wanted and wanted in " ".join(k[2].casefold().split())]
     if len(matches) == 1:
         return matches[0][:2]
     if not matches:
         raise StudyError(
-            f"no evaluated example has the id {given!r} or holds that text; the ids look like {_names(known[:3])}"
-            if known
+            f"no evaluated example has the id {given!r} or holds that text; the ids look like {_names(examples[:3])}"
+            if examples
             else "the study has no evaluated example"
         )
     lines = [f"  {task}/{name}  {_one_line(text)[:60]}" for task, name, text in matches[:LISTED]]
     more = [f"  and {len(matches) - LISTED} more"] if len(matches) > LISTED else []
-    raise StudyError("\n".join([f"{len(matches)} examples are meant by {given!r}; name one of them:", *lines, *more]))
+    raise StudyError("\n".join([f"{len(matches)} examples match {given!r}; name one of them:", *lines, *more]))
 
 
 def _names(some: Sequence[tuple[str, str, str]]) -> str:
@@ -136,11 +136,11 @@ def _describe(store: Store, tables: Mapping[str, Sequence[Part]], task: Task, ga
 
 def _ngram(span: Row, by_output: Mapping[tuple[int, str], list[Row]]) -> Row:
     """An n-gram; of the output, with what is known of its probability."""
-    known = {k: span[k] for k in ("side", "order", "ngram", "occurrences", "documents")}
-    known["places"] = [list(place) for place in zip(span["starts"], span["ends"], strict=True)]
+    row = {k: span[k] for k in ("side", "order", "ngram", "occurrences", "documents")}
+    row["places"] = [list(place) for place in zip(span["starts"], span["ends"], strict=True)]
     if span["side"] == "input":
-        return known
-    return known | {
+        return row
+    return row | {
         "log_infinity": span["log_infinity"],
         "note": span["note"],
         "models": by_output.get((span["order"], span["ngram"]), []),
@@ -192,12 +192,12 @@ def _column(wanted: set[tuple[str, str]]) -> Any:
 # -- for people ------------------------------------------------------------------------------------------------------
 def show(example: Row, *, bold: bool, pairs: int = 10, documents: int = 1) -> str:
     """The example as text: its pairs with the largest C first, `pairs` of them, each with so many documents."""
-    known = sorted(
+    supported = sorted(
         (p for p in example["pairs"] if p["documents"]),
         key=lambda p: (-p["documents"], p["order"], p["input_ngram"], p["output_ngram"]),
     )
-    zero = len(example["pairs"]) - len(known)
-    places = {side: _places(example, known, side) for side in ("input", "output")}
+    zero = len(example["pairs"]) - len(supported)
+    places = {side: _places(example, supported, side) for side in ("input", "output")}
     lines = [
         _strong(f"{example['task']}/{example['example']}", bold=bold)
         + (f"  {_one_line(example['group'])}" if example["group"] else ""),
@@ -210,15 +210,15 @@ def show(example: Row, *, bold: bool, pairs: int = 10, documents: int = 1) -> st
     lines += [f"  also    {_one_line(' · '.join(example['aliases'][:8]))}"] if example["aliases"] else []
     lines += [f"  options {_one_line(' · '.join(example['options']))}"] if example["options"] else []
     lines += ["", *_answers(example["models"]), ""]
-    for p in known[:pairs]:
+    for p in supported[:pairs]:
         lines += [*_pair_lines(p, documents, bold=bold), ""]
-    some = f"{len(known)} pair{'' if len(known) == 1 else 's'} in the corpus"
-    left = f", {len(known) - pairs} not shown here (--pairs)" if len(known) > pairs else ""
+    some = f"{len(supported)} pair{'' if len(supported) == 1 else 's'} in the corpus"
+    left = f", {len(supported) - pairs} not shown here (--pairs)" if len(supported) > pairs else ""
     return "\n".join([*lines, f"{some}{left}; {zero} more that no document holds"])
 
 
 def _places(example: Row, pairs: Sequence[Row], side: str) -> list[list[int]]:
-    """Where the n-grams of pairs stand in a text."""
+    """Where the n-grams of pairs occur in a text."""
     named = {(p["order"], p[f"{side}_ngram"]) for p in pairs}
     return [
         place for s in example["ngrams"] if s["side"] == side and (s["order"], s["ngram"]) in named for place in s["places"]

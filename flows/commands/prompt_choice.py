@@ -107,8 +107,8 @@ def choose(question: PromptQuestion, session: PromptSession, run: Run) -> dict[s
         tables |= evaluate.outputs
         scores = store.read(tables["prompt_scores"], CONTRACTS["prompt_scores"].schema).to_pylist()
     files = {t: [store.part_path(p) for p in parts] for t, parts in tables.items()}
-    found = {"study": study.name, "task": task.name, "read": read, "examples_with_own_prompt": own_prompts, "files": files}
-    return found | describe(trace, chosen, scores, [model.name for model in models])
+    answer = {"study": study.name, "task": task.name, "read": read, "examples_with_own_prompt": own_prompts, "files": files}
+    return answer | describe(trace, chosen, scores, [model.name for model in models])
 
 
 def _bring(step: str, session: Session, run: Run) -> dict[str, PlannedStep]:

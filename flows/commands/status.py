@@ -131,10 +131,10 @@ def clean(study: str, root: str, *, dry_run: bool = False) -> dict[str, int]:
     leases = Leases(store)
     try:
         if not leases.take(CLEANING):
-            raise StudyError(f"{root}: another `taskgram clean` is at work there")
+            raise StudyError(f"{root}: another `taskgram clean` is running there")
         if leases.others():
             raise StudyError(
-                f"{root}: a run is at work there, and its finished parts are not recorded yet; clean when it has ended"
+                f"{root}: a run is in progress there, and its finished parts are not recorded yet; clean when it has ended"
             )
         return _remove(settings, store, dry_run=False)
     finally:

@@ -74,10 +74,10 @@ class Processes:
     def running(self) -> dict[str, int]:
         """Names and process ids of those that still run."""
         try:
-            known = json.loads(self.file.read_text(encoding="utf-8"))
+            recorded = json.loads(self.file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
-        return {name: pid for name, (pid, started) in known.items() if started and started(pid) == started}
+        return {name: pid for name, (pid, started) in recorded.items() if started and started(pid) == started}
 
     def start(self, name: str, command: Sequence[str], environment: dict[str, str]) -> tuple[subprocess.Popen[bytes], Path]:
         """Start a process that outlives this one; returns it and its log."""
@@ -92,8 +92,10 @@ class Processes:
                 env=environment,
                 start_new_session=True,
             )
-        known = {n: (pid, started(pid)) for n, pid in self.running().items()} | {name: (process.pid, started(process.pid))}
-        self.file.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+        recorded = {n: (pid, started(pid)) for n, pid in self.running().items()} | {
+            name: (process.pid, started(process.pid))
+        }
+        self.file.write_text(json.dumps(recorded, indent=1) + "\n", encoding="utf-8")
         return process, log
 
     def stop(self) -> list[str]:

@@ -17,14 +17,14 @@ from schemas import StudyError, load_study
 def serve_study(study: str, root: str, cron: str, timezone: str, port: int) -> None:
     """Serve until Ctrl-C or SIGTERM. Raises StudyError for a wrong schedule, or a port that is in use."""
     settings, path = load_study(study_path(study)), study_path(study)
-    url, server, own = os.environ.get("PREFECT_API_URL", ""), None, "PREFECT_API_URL" not in os.environ
-    if own:
+    url, server, starts_server = os.environ.get("PREFECT_API_URL", ""), None, "PREFECT_API_URL" not in os.environ
+    if starts_server:
         # Set before Prefect is imported, because it reads its settings once: without an address it would start a second server on
         # the same database, and neither would see what the other has reserved.
         url = os.environ["PREFECT_API_URL"] = api(port)
     _check_schedule(cron, timezone)
     reports_url(root)
-    if own:
+    if starts_server:
         if is_up(url):
             raise StudyError(
                 f"a Prefect server already runs at {url}: set PREFECT_API_URL={url} to use it, or choose another --port"

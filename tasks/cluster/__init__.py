@@ -1,1 +1,1 @@
-"""Where jobs run. Only here is Dask known."""
+"""Where jobs run. No other package knows Dask."""

@@ -40,7 +40,7 @@ LOGGING = "DASK_LOGGING__DISTRIBUTED"  # Dask's variable for the level of its me
 
 
 class Cluster:
-    """Runs calls; `workers = 0` means in this process, one after the other. Safe to use from several threads.
+    """Runs calls; `workers = 0` means in this process, one after the other. Thread-safe.
 
     devices: the GPUs of this machine that local workers get, one each, in order; each is a value of CUDA_VISIBLE_DEVICES.
     models: how many of the local workers may hold a model; 0: all. store: the root, which workers that were not started here
@@ -68,25 +68,25 @@ class Cluster:
         self._cluster: Any = None
         self._refused: StudyError | None = None
         self._known: set[str] = set()
-        self._seen = 0.0  # when there last was a worker
+        self._seen = 0.0  # when a worker was last seen
         self._declared: set[str] = set()
         self._starting, self._inline, self._checking = threading.Lock(), threading.Lock(), threading.Lock()
 
     @classmethod
     def of(cls, study: Study, store: Store) -> Cluster:
-        """The cluster that a study asks for."""
-        asked = study.cluster
-        found: tuple[str, ...] = ()
+        """The cluster that a study's settings describe."""
+        settings = study.cluster
+        gpus: tuple[str, ...] = ()
         if study.scoring.device != "cpu" or study.encoder.device != "cpu":
-            found = devices(asked.gpus)
+            gpus = devices(settings.gpus)
             if study.scoring.device_map:  # one model over all GPUs: one worker has them all
-                found = (",".join(found),) if found else ()
+                gpus = (",".join(gpus),) if gpus else ()
         return cls(
             study.workers,
             study.worker_memory,
             str(store.layout.dask),
-            settings=asked,
-            devices=found,
+            settings=settings,
+            devices=gpus,
             models=study.scoring.models_at_once,
             store=store,
         )
@@ -107,7 +107,7 @@ class Cluster:
         """Call `function(*call)` for each call, the first ones first; yields each as it ends, in any order.
 
         Calls are taken as workers become free. An exception in a call ends that call only. name: shown in Dask's dashboard;
-        needs(call): what a worker must have for it. Raises StudyError where no cluster can be had, or where its workers cannot
+        needs(call): what a worker must have for it. Raises StudyError where no cluster can be started, or where its workers cannot
         compute this study.
         """
         if self.inline:
@@ -130,7 +130,7 @@ class Cluster:
         first: Mapping[str, int],
     ) -> Iterator[Finished]:
         client = self._open()
-        self._seen = time.monotonic()  # one that adapts may have let all its workers go while there was nothing to do
+        self._seen = time.monotonic()  # an adaptive cluster may have released all its workers while there was nothing to do
         work = (
             (several, function) if self.store is None or not self._foreign else (alike, code_versions(), several, function)
         )
@@ -149,9 +149,9 @@ class Cluster:
                 flight.cancel()
 
     def _ahead(self, client: Any, needed: Mapping[str, int]) -> int:
-        """Enough tasks for every worker to have its next one at hand, and no more: another run may take the rest.
+        """How many tasks to keep submitted: every worker has its next one, and other runs may take the rest.
 
-        Workers that were not seen before are looked at first. Raises StudyError where there has been none for long.
+        Workers that were not seen before are checked first. Raises StudyError where there has been none for long.
         """
         workers = client.scheduler_info(n_workers=-1)["workers"]
         now = time.monotonic()
@@ -171,7 +171,7 @@ class Cluster:
         return TASKS_PER_THREAD * max(1, sum(w["nthreads"] for w in able), self.settings.most_workers)
 
     def _required(self, needed: Mapping[str, int]) -> dict[str, int]:
-        """What Dask is to look for in a worker; of that, nothing that no worker has ever declared to have."""
+        """The resources that Dask requires of a worker, without those that no worker has ever declared."""
         named = {self.settings.resource if name == GPU else name: n for name, n in needed.items()}
         return {name: n for name, n in named.items() if name in self._declared}
 
@@ -195,7 +195,7 @@ class Cluster:
         self._known |= set(checked)
 
     def _check_dask(self, client: Any) -> None:
-        """Raises StudyError where scheduler or workers speak another Dask, before they are asked anything else."""
+        """Raises StudyError where the scheduler or a worker has another version of Dask, before any other call."""
         versions = client.get_versions()
         places = {"the scheduler": versions["scheduler"], **versions["workers"]}
         if words := mismatch({place: about["packages"] for place, about in places.items()}):
@@ -204,7 +204,7 @@ class Cluster:
     # -- starting and stopping -------------------------------------------------------------------------------------
     @property
     def _foreign(self) -> bool:
-        """Whether the workers are not of this machine's own making, and so may differ from this process."""
+        """Whether the workers were started elsewhere, and so may differ from this process."""
         return bool(self.address or self.settings.cluster_class)
 
     @property
@@ -246,9 +246,9 @@ class Cluster:
     def _start(self) -> Any:
         from distributed import Client
 
-        asked = self.settings
-        least = asked.workers or self.workers or 1
-        self._cluster = provider.start(asked, least) if asked.cluster_class else _start_local(self)
+        settings = self.settings
+        least = settings.workers or self.workers or 1
+        self._cluster = provider.start(settings, least) if settings.cluster_class else _start_local(self)
         return Client(self._cluster, set_as_default=False)
 
     def _wait(self, client: Any) -> None:
@@ -261,12 +261,12 @@ class Cluster:
             ) from None
 
     def sweep(self) -> None:
-        """Remove the scratch folders of workers that were killed. Dask does so when it makes the next one."""
+        """Remove the scratch folders of killed workers. Dask does so when it creates the next one."""
         if any(Path(self.scratch).glob("*/*.dirlock")):
             from distributed.diskutils import WorkSpace
 
             for space in Path(self.scratch).iterdir():
-                with suppress(OSError):  # another user's, or no folder: what is finished is finished
+                with suppress(OSError):  # another user's, or no folder
                     WorkSpace(str(space)).new_work_dir(prefix="swept-").release()
 
     def close(self) -> None:
@@ -278,13 +278,13 @@ class Cluster:
                 thing.close()
 
 
-def _start_local(asked: Cluster) -> Any:
+def _start_local(limits: Cluster) -> Any:
     import dask
     from distributed import LocalCluster
 
     os.environ.update({k: v for k, v in WORKER_ENVIRONMENT.items() if k not in os.environ})
-    # A worker reads its logging from its environment, as it imports Dask. It warns of "unmanaged memory", which is the memory of a
-    # job that runs: nothing that a user could change. A job that needs too much is stopped, and its failure says so.
+    # A worker reads its logging from its environment when it imports Dask. It warns of "unmanaged memory", which is that of the
+    # running job, and which no user can change. A job that needs too much is stopped and reported as failed.
     quiet = {LOGGING: os.environ.get(LOGGING, "error")}
     dask.config.set(
         {
@@ -297,27 +297,27 @@ def _start_local(asked: Cluster) -> Any:
     numbers = count()
 
     class Workers(LocalCluster):
-        """Each of the first workers has a device for itself, or room for a model, and says so; the others do not."""
+        """Each of the first workers has its own device, or room for a model, as a Dask resource; the others do not."""
 
         def new_worker_spec(self) -> dict[Any, Any]:
             [(name, spec)] = super().new_worker_spec().items()
             options, number = dict(spec["options"]), next(numbers)
-            resources = {MODEL: 1} if number < asked.models else {}
-            if asked.devices:
-                device = asked.devices[number] if number < len(asked.devices) else ""
+            resources = {MODEL: 1} if number < limits.models else {}
+            if limits.devices:
+                device = limits.devices[number] if number < len(limits.devices) else ""
                 options["env"] = {DEVICES: device}
-                resources |= {asked.settings.resource: 1} if device else {}
+                resources |= {limits.settings.resource: 1} if device else {}
             return {name: {**spec, "options": {**options, "resources": resources}}}
 
     cluster = Workers(
         n_workers=0,
         threads_per_worker=1,
-        memory_limit=asked.worker_memory,
+        memory_limit=limits.worker_memory,
         processes=True,
         dashboard_address="127.0.0.1:0",
-        local_directory=asked.scratch,
+        local_directory=limits.scratch,
         host="127.0.0.1",
     )
-    cluster.scale(asked.workers)
-    cluster.wait_for_workers(asked.workers)
+    cluster.scale(limits.workers)
+    cluster.wait_for_workers(limits.workers)
     return cluster

@@ -1,6 +1,6 @@
-"""A Dask cluster that a class of another package starts: SLURM, Kubernetes, Coiled and the like.
+"""A Dask cluster that a class of another package starts: SLURM, Kubernetes, Coiled and others.
 
-Knows nothing of Dask; `tasks/cluster/cluster.py` connects to what is started here, and closes it.
+Does not import Dask; `tasks/cluster/cluster.py` connects to the cluster that is started here, and closes it.
 """
 
 from __future__ import annotations
@@ -21,31 +21,33 @@ PACKAGES = {
 }
 
 
-def start(asked: ClusterSettings, least: int) -> Any:
-    """A cluster of the class that the study names, asked for so many workers at least.
+def start(settings: ClusterSettings, least: int) -> Any:
+    """A cluster of the class that the study names, with at least `least` workers.
 
-    Raises StudyError where there is no such class, or it starts none.
+    Raises StudyError where there is no such class, or where it cannot start a cluster.
     """
-    module, _, name = asked.cluster_class.rpartition(".")
+    module, _, name = settings.cluster_class.rpartition(".")
     try:
         kind = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         package = PACKAGES.get(module.partition(".")[0], f"the package that has {module}")
         raise StudyError(
-            f'cluster.cluster_class = "{asked.cluster_class}": {error}. Install it here: pip install {package}, '
+            f'cluster.cluster_class = "{settings.cluster_class}": {error}. Install it here: pip install {package}, '
             "or correct the name"
         ) from None
     if not isinstance(kind, type) or not hasattr(kind, "scale"):
-        raise StudyError(f'cluster.cluster_class = "{asked.cluster_class}" is no class of a Dask cluster: it has no scale')
+        raise StudyError(
+            f'cluster.cluster_class = "{settings.cluster_class}" is not the class of a Dask cluster: it has no method scale'
+        )
     try:
-        cluster = kind(**asked.cluster_kwargs)
-        if asked.most_workers:
-            cluster.adapt(minimum=least, maximum=max(least, asked.most_workers))
+        cluster = kind(**settings.cluster_kwargs)
+        if settings.most_workers:
+            cluster.adapt(minimum=least, maximum=max(least, settings.most_workers))
         else:
             cluster.scale(least)
-    except Exception as error:  # each has errors of its own
+    except Exception as error:  # each class has its own errors
         raise StudyError(
-            f"{asked.cluster_class} could not be started with cluster_kwargs = {sorted(asked.cluster_kwargs)}: "
+            f"{settings.cluster_class} could not be started with cluster_kwargs = {sorted(settings.cluster_kwargs)}: "
             f"{type(error).__name__}: {error}"
         ) from error
     return cluster

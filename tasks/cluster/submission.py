@@ -1,4 +1,4 @@
-"""Calls on a Dask cluster: a few ahead of the workers, quick ones several to a task, each result as it ends."""
+"""Calls on a Dask cluster: submitted a little ahead of the workers, several quick ones per task, each result as it ends."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from typing import Any
 Call = tuple[Any, ...]
 Needs = Callable[[Call], Mapping[str, int]]
 
-# A task costs this process and the scheduler some milliseconds, whatever is in it: 10,000 calls of 5 ms would take twice as long.
+# A task costs this process and the scheduler some milliseconds, whatever its size: 10,000 calls of 5 ms would take twice as long.
 SECONDS_OF_A_TASK = 0.2
-CALLS_IN_A_TASK = 32  # a worker that is killed loses what it has not yet published of them, and no more
-DEADLY = 3  # once so many calls have killed their workers, no more are tried
+CALLS_IN_A_TASK = 32  # a killed worker loses only those that it has not yet published
+DEADLY = 3  # how many calls may kill their workers before no more are tried
 SECONDS_BETWEEN_LOOKS = 5.0
 SECONDS_OF_SILENCE = 1.0
 ALIVE = ("running", "connecting")  # states of a client
@@ -34,7 +34,7 @@ class Finished:
 
 
 def attempt(index: int, function: Callable[..., Any], call: Call) -> Finished:
-    """Make one call here."""
+    """Make one call in this process."""
     try:
         return Finished(index, value=function(*call))
     except Exception as error:
@@ -43,7 +43,7 @@ def attempt(index: int, function: Callable[..., Any], call: Call) -> Finished:
 
 @dataclass(frozen=True)
 class Made:
-    """What came of a task: values by index, the calls that raised, and the seconds it took; the others were not begun."""
+    """The outcome of a task: values by index, the calls that raised, and its seconds; other calls were not begun."""
 
     values: dict[int, Any]
     raised: frozenset[int]
@@ -53,7 +53,7 @@ class Made:
 def several(function: Callable[..., Any], calls: Sequence[tuple[int, Call]]) -> Made:
     """Make calls one after the other, as many as a task has time for. Runs on a worker.
 
-    One that raises among others is only noted; the only one raises, so that Dask carries its error as it carries any.
+    An error of one of several calls is only recorded; that of a single call is raised, so that Dask transports it.
     """
     values: dict[int, Any] = {}
     raised: set[int] = set()
@@ -71,7 +71,7 @@ def several(function: Callable[..., Any], calls: Sequence[tuple[int, Call]]) -> 
 
 
 class Flight:
-    """Calls of one function that are submitted, and not all ended.
+    """The calls of one function, from submission to their end.
 
     work: what a worker calls with the calls of a task: `several` and the function, possibly after a check of the worker.
     name: shown in Dask's dashboard. needs: what a worker must have for a call; required: the same as Dask's resources.
@@ -93,10 +93,10 @@ class Flight:
         self._keys = (f"{name}-{run}-{number}" for number in count())
         self._tasks: dict[Any, list[tuple[int, Call]]] = {}  # by future
         self._done: SimpleQueue[Any] = SimpleQueue()  # futures
-        self._waiting: deque[tuple[int, Call]] = deque()  # their task had no time for them
+        self._waiting: deque[tuple[int, Call]] = deque()  # their task ran out of time
         self._alone: deque[tuple[int, Call]] = deque()
         self._suspects: list[tuple[int, Call, BaseException]] = []
-        self._seconds = SECONDS_OF_A_TASK  # what a call takes, by the last ones
+        self._seconds = SECONDS_OF_A_TASK  # of a call, estimated from the last ones
         self._ahead = ahead
         self._most, self._looked = ahead(), time.monotonic()
 
@@ -110,7 +110,7 @@ class Flight:
         yield from self._judge()
 
     def cancel(self) -> None:
-        """What has not ended need not."""
+        """Cancel what has not ended."""
         self.client.cancel([f for f in self._tasks if not f.done()])
 
     def _submit(self, numbered: Iterator[tuple[int, Call]]) -> None:
@@ -153,10 +153,10 @@ class Flight:
                     raise RuntimeError(f"the Dask client is {self.client.status}") from None
 
     def _land(self, future: Any) -> Iterator[Finished]:
-        """The results of a task's calls. If one of several raised, it is made again, alone: the error is then its own."""
+        """The results of a task's calls. If one of several raised, it is repeated alone, so that the error is certainly its own."""
         from distributed import KilledWorker
 
-        if future.status in ("pending", "lost"):  # its worker died with the result meanwhile: it is being computed again
+        if future.status in ("pending", "lost"):  # its worker died with the result meanwhile: it is computed again
             later = threading.Timer(SECONDS_OF_SILENCE, self._done.put, [future])
             later.daemon = True
             later.start()
@@ -170,7 +170,7 @@ class Flight:
             try:
                 made = future.result()
                 self._seconds = (self._seconds + made.seconds / len({*made.values, *made.raised})) / 2
-            except Exception as raised:  # its own, or that of computing it again, where its worker died with the result
+            except Exception as raised:  # the call's own, or that of computing it again after its worker died
                 error = raised
         future.release()
         for index, call in group:
@@ -186,9 +186,9 @@ class Flight:
                 yield Finished(index, error=error)
 
     def _judge(self) -> Iterator[Finished]:
-        """Calls whose workers died: most of them only waited there for the one that killed the worker.
+        """Calls whose workers died: most of them were only waiting there with the call that killed the worker.
 
-        Each is made once more while no other is submitted, the last first, for the one that kills came before them; if all others
+        Each is repeated while no other is submitted, the last first, because the one that kills came before them; if all others
         return, it need not kill another worker.
         """
         suspects, self._suspects = sorted(self._suspects, key=lambda s: s[0]), []

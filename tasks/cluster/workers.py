@@ -1,6 +1,6 @@
-"""What is checked of a worker before it gets work: that it sees the root, and computes with the versions of this process.
+"""Checks of a worker before it gets work: that it sees the root, and computes with the versions of this process.
 
-Knows nothing of Dask; `tasks/cluster/cluster.py` makes these checks on each worker that it did not start itself.
+Does not import Dask; `tasks/cluster/cluster.py` runs these checks on each worker that it did not start itself.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ WORKER_ENVIRONMENT = {
     "GX_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
 }
-# What computes: another version may write other bytes under the same key.
+# Libraries that compute: another version may write other bytes under the same key.
 COMPUTING = (
     "dask",
     "distributed",
@@ -57,14 +57,14 @@ INSTALL = "Install the same on all machines (pip install -c constraints.txt, or 
 
 # -- on a worker --------------------------------------------------------------------------------------------------------
 def look(store: Store, probe: str) -> dict[str, Any]:
-    """On a worker: its versions, and what is wrong with the root as the worker sees it. Sets what its environment lacks."""
+    """On a worker: its versions, and problems with the root as the worker sees it. Adds missing environment variables."""
     for name, value in WORKER_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     return {"versions": code_versions(), "root": _wrong_with_root(store, probe)}
 
 
 def alike(here: Mapping[str, str], function: Callable[..., Any], *call: Any) -> Any:
-    """On a worker: `function(*call)`. Raises StudyError where its versions are others.
+    """On a worker: `function(*call)`. Raises StudyError where its versions differ.
 
     A worker that joins late may get a call before it was checked.
     """
@@ -83,7 +83,7 @@ def _wrong_with_root(store: Store, probe: str) -> str:
         mine = f"{probe}.{uuid.uuid4().hex}.json"
         store.write_json(mine, {})
         store.fs.rm_file(mine)
-    except Exception as error:  # an object store's client has errors of its own
+    except Exception as error:  # an object store's client has its own errors
         return f"cannot use {store.root}: {type(error).__name__}: {error}"
     return ""
 
@@ -91,19 +91,19 @@ def _wrong_with_root(store: Store, probe: str) -> str:
 @lru_cache(maxsize=1)
 def code_versions() -> Mapping[str, str]:
     """Versions of Python, of this code and of the libraries that compute; "" for what is not installed."""
-    found = {"python": ".".join(map(str, sys.version_info[:2])), "taskgram's code": _code()}
-    return found | {name: version(name).partition("+")[0] for name in COMPUTING}  # 2.13.0+cpu is 2.13.0
+    versions = {"python": ".".join(map(str, sys.version_info[:2])), "taskgram's code": _code()}
+    return versions | {name: version(name).partition("+")[0] for name in COMPUTING}  # 2.13.0+cpu is 2.13.0
 
 
 def _code() -> str:
-    """Eight digits of a hash of all the code that computes: in a checkout, a version's number is too coarse."""
+    """Eight digits of a hash of all the code that computes: in a checkout, the version number is too coarse."""
     home, code = Path(__file__).resolve().parents[2], hashlib.sha256()
     for path in sorted(p for package in ("schemas", "tasks") for p in (home / package).rglob("*.py")):
         code.update(path.relative_to(home).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return code.hexdigest()[:8]
 
 
-# -- in this process-----------------------------------------------------------------------------------------------------
+# -- in this process -----------------------------------------------------------------------------------------------------
 @contextmanager
 def probing(store: Store) -> Iterator[str]:
     """A file under the root for workers to look for; its folder is removed afterwards."""
@@ -129,7 +129,7 @@ def different(there: Mapping[str, str], here: Mapping[str, str]) -> str:
 
 
 def mismatch(packages: Mapping[str, Mapping[str, Any]]) -> str:
-    """What is wrong with the Python and the Dask of these places, and what to do; "" if nothing is."""
+    """Which of these places have another Python or Dask, and what to do; "" if none has."""
     wrong = {}
     for place, package in packages.items():
         there = {"python": ".".join(str(package["python"]).split(".")[:2])}
@@ -140,7 +140,7 @@ def mismatch(packages: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def complaint(workers: Mapping[str, Mapping[str, Any]], threads: Mapping[str, int], root: str) -> str:
-    """What is wrong with these workers (by address, what `look` returned), and what to do; "" if nothing is."""
+    """Problems of these workers (by address, what `look` returned), and what to do; "" if there are none."""
     here = code_versions()
     problems = (
         (
@@ -174,7 +174,7 @@ def _listed(problems: Mapping[str, str]) -> str:
 
 
 def devices(most: int | None = None) -> tuple[str, ...]:
-    """The GPUs of this machine that this process may use, as CUDA names them; at most so many."""
+    """The GPUs of this machine that this process may use, as CUDA names them; at most `most`."""
     given = os.environ.get(DEVICES)
     if given is not None:
         names = [name.strip() for name in given.split(",") if name.strip() not in ("", "-1")]
@@ -184,7 +184,7 @@ def devices(most: int | None = None) -> tuple[str, ...]:
 
 
 def _counted() -> int:
-    """As the driver's tool counts them: CUDA itself would start in this process."""
+    """As nvidia-smi counts them: asking CUDA would initialise it in this process."""
     tool = shutil.which("nvidia-smi")
     if not tool:
         return 0

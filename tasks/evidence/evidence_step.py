@@ -28,15 +28,15 @@ OF_STUDY = ("pair_windows", "clean_ngram_stats", "clean_pair_counts", "truth")
 
 def plan_answers(study: Study, inputs: Inputs) -> list[Job]:
     """One job per task, model and checkpoint that was scored or that generated text."""
-    own = parts_of(inputs)
+    study_parts = parts_of(inputs)
     return [
         Job(
             {"task": task.name, **model},
             {"family": task.family},
-            _parts(own, task, model, "examples", "token_scores", "generations"),
+            _parts(study_parts, task, model, "examples", "token_scores", "generations"),
         )
         for task in study.tasks
-        for model in _checkpoints(own, task)
+        for model in _checkpoints(study_parts, task)
     ]
 
 

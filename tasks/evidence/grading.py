@@ -44,7 +44,7 @@ Scored = Mapping[int, OptionScore]
 class ExampleScores:
     """The scores of one example: after its own prompt, and after the unconditional one."""
 
-    own: dict[int, OptionScore] = field(default_factory=dict)
+    conditional: dict[int, OptionScore] = field(default_factory=dict)
     unconditional: dict[int, OptionScore] = field(default_factory=dict)
 
 
@@ -60,11 +60,14 @@ def run_answers(work: Work) -> None:
     for name, output, aliases, options, answer in examples.select("example", *columns[3:]).iter_rows():
         score = scores.get(name, ExampleScores())
         if choice:
-            text, grades = likeliest(options, score.own), grade_choice(options, answer, score.own, score.unconditional)
+            text, grades = (
+                likeliest(options, score.conditional),
+                grade_choice(options, answer, score.conditional, score.unconditional),
+            )
         else:
             text, references = generated.get(name), references_of(output, aliases)
             grades = grade_text(family, text, references)
-        value, reference = grades[0], score.own.get(-1)
+        value, reference = grades[0], score.conditional.get(-1)
         note = "several options tie" if choice and value and value < 1 else ""
         note = note if value is not None else missing if text is None else NOT_GRADED
         rows.append(
@@ -95,7 +98,7 @@ def read_scores(work: Work, task: str) -> dict[str, ExampleScores]:
             rows = rows.with_columns(total=values.cast(pl.List(pl.Float64)).list.sum(), tokens=values.list.len())
             for example, given, option, total, tokens in rows.select(*columns[1:4], "total", "tokens").iter_rows():
                 here = scores.setdefault(example, ExampleScores())
-                (here.unconditional if given == UNCONDITIONAL else here.own)[option] = OptionScore(total, tokens)
+                (here.unconditional if given == UNCONDITIONAL else here.conditional)[option] = OptionScore(total, tokens)
     return scores
 
 

@@ -35,7 +35,7 @@ class SpanSums(NamedTuple):
     """how many do"""
     given: Ints
     """the example whose input was given; -1: none of the evaluated, so that its partners are not known"""
-    own: NDArray[np.bool_]
+    after_own: NDArray[np.bool_]
     """whether that is the span's own example"""
 
 
@@ -48,7 +48,7 @@ def run_scores(work: Work) -> None:
     ngrams = ngrams.join(codes, left_on="example", right_on="name", maintain_order="left")
     spans = output_spans(ngrams).with_row_index("span").with_columns(pl.col("span").cast(pl.Int64))
     pieces = list(span_sums_of(work, task, names.to_list(), spans))
-    span, log_p, tokens, given, own = (
+    span, log_p, tokens, given, after_own = (
         np.concatenate([np.empty(0, kind), *columns])
         for kind, columns in zip(
             (np.int64, np.float64, np.int64, np.int64, np.bool_), list(zip(*pieces, strict=True)) or [()] * 5, strict=True
@@ -57,8 +57,8 @@ def run_scores(work: Work) -> None:
     scored = np.zeros(len(spans), bool)
     scored[span] = True
     log_own, own_tokens = np.full(len(spans), np.nan), np.zeros(len(spans), np.int64)
-    log_own[span[own]], own_tokens[span[own]] = log_p[own], tokens[own]
-    usable = ~own & (given >= 0) & np.isfinite(log_p)
+    log_own[span[after_own]], own_tokens[span[after_own]] = log_p[after_own], tokens[after_own]
+    usable = ~after_own & (given >= 0) & np.isfinite(log_p)
     at = np.flatnonzero(usable)[np.argsort(span[usable], kind="stable")]
     mined = work.frame("task_grams", "task", "order", *PAIR, "similarity").filter(task=task)
     mined = mined.select(pl.col("order").cast(pl.Int64), *PAIR, pl.col("similarity").cast(pl.Float64))

@@ -67,7 +67,7 @@ def unique_shares(matrices: Floats, parts: dict[str, list[int]]) -> dict[str, Fl
 def _bar(
     work: Work, rows: MetricRows, evidence: TaskEvidence, pairs: pl.DataFrame, order: int, checkpoint: ModelCheckpoint
 ) -> None:
-    y = evidence.of(checkpoint).own[pairs["span"].to_numpy()]
+    y = evidence.of(checkpoint).log_prob[pairs["span"].to_numpy()]
     scored = np.isfinite(y)
     kept, y = pairs.filter(pl.Series(scored)), y[scored]
     columns, parts = [y], {}

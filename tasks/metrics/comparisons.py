@@ -63,16 +63,16 @@ def _tables(
     """Each measure and unit: the models by size, x (n,), their y (models × n), and the rows with their clusters."""
     span, models = pairs["span"].to_numpy(), by_size(evidence.models)
     shape = (len(models), len(span))
-    own = np.array([evidence.of(m).own[span] for m in models]).reshape(shape)
+    log_prob = np.array([evidence.of(m).log_prob[span] for m in models]).reshape(shape)
     delta = np.array([evidence.of(m).delta[span] for m in models]).reshape(shape)
-    for measure, x, y in (("mem_n", log_p(pairs), own), ("mem_delta", log_pmi(pairs), delta)):
+    for measure, x, y in (("mem_n", log_p(pairs), log_prob), ("mem_delta", log_pmi(pairs), delta)):
         rows = evidence.rows(pairs, x, x)
         merged, first = by_output(rows), first_rows(rows)
         yield measure, "pair", models, x, y, rows
         yield measure, "example_output", models, merged.x, y[:, first], merged
     shared = [i for i, m in enumerate(models) if evidence.shares_tokens(m)]
     merged = Rows(evidence.spans["log_infinity"].to_numpy()[span[first]], merged.x, merged.example, merged.output)
-    yield "mem_infinity", "example_output", [models[i] for i in shared], merged.x, own[shared][:, first], merged
+    yield "mem_infinity", "example_output", [models[i] for i in shared], merged.x, log_prob[shared][:, first], merged
 
 
 def by_size(models: list[ModelCheckpoint]) -> list[ModelCheckpoint]:
@@ -119,15 +119,15 @@ class Comparison:
     def _slope(self, drawn: Floats | None, point: Floats | None) -> None:
         """ρ per tenfold parameters."""
         sizes = np.array([m.parameters or 0 for m in self.models], dtype=np.float64)
-        known = sizes > 0
-        if len(np.unique(sizes[known])) < FEWEST_SIZES:
+        sized = sizes > 0
+        if len(np.unique(sizes[sized])) < FEWEST_SIZES:
             estimate = Estimate(None, note=f"fewer than {FEWEST_SIZES} sizes")
-        elif point is None or not np.isfinite(point[known]).all():
+        elif point is None or not np.isfinite(point[sized]).all():
             estimate = Estimate(None, note="the correlation of a model is not defined on the rows all of them scored")
         else:
-            at = np.log10(sizes[known])
+            at = np.log10(sizes[sized])
             lever = (at - at.mean()) / ((at - at.mean()) ** 2).sum()
-            estimate = _with_interval(float(point[known] @ lever), None if drawn is None else drawn[:, known] @ lever)
+            estimate = _with_interval(float(point[sized] @ lever), None if drawn is None else drawn[:, sized] @ lever)
         self._add("slope_per_decade", estimate, NO_MODEL, self.measure)
 
     def add_missing(self, models: list[ModelCheckpoint], why: str) -> None:
@@ -148,7 +148,7 @@ def _against_infinity(work: Work, out: MetricRows, evidence: TaskEvidence, pairs
     merged, first = by_output(rows_of_pairs), first_rows(rows_of_pairs)
     infinite = evidence.spans["log_infinity"].to_numpy()[span[first]]
     for checkpoint in evidence.models:
-        y = evidence.of(checkpoint).own[span[first]]
+        y = evidence.of(checkpoint).log_prob[span[first]]
         common = np.isfinite(y) & np.isfinite(infinite) & evidence.shares_tokens(checkpoint)
         rows = merged.take(common)
         columns = np.array([rows.x, infinite[common], y[common]])

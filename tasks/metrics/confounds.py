@@ -141,7 +141,8 @@ def _other_prompt(work: Work, evidence: TaskEvidence, other: str, task: str) -> 
     at = matched["other"].fill_null(-1).to_numpy()
     scores = {k: _with_partners(work, theirs, task, s) for k, s in theirs.scores.items()}
     return {
-        k: {"mem_n": np.append(s.own, np.nan)[at], "mem_delta": np.append(s.delta, np.nan)[at]} for k, s in scores.items()
+        k: {"mem_n": np.append(s.log_prob, np.nan)[at], "mem_delta": np.append(s.delta, np.nan)[at]}
+        for k, s in scores.items()
     }
 
 
@@ -179,10 +180,12 @@ class Check:
         """Select the rows that have a score; elsewhere: the same task with pairs mined from other files."""
         pairs, scores = evidence.supported(order), evidence.of(checkpoint)
         span = pairs["span"].to_numpy()
-        y = (scores.own if measure == "mem_n" else scores.delta)[span]
+        y = (scores.log_prob if measure == "mem_n" else scores.delta)[span]
         kept = np.isfinite(y)
         rows = evidence.rows(pairs, log_p(pairs) if measure == "mem_n" else log_pmi(pairs), y).take(kept)
-        missing = NO_EVIDENCE if not len(pairs) else NO_SCORE if not len(rows) and not np.isfinite(scores.own).any() else ""
+        missing = (
+            NO_EVIDENCE if not len(pairs) else NO_SCORE if not len(rows) and not np.isfinite(scores.log_prob).any() else ""
+        )
         repeated = np.full(len(span), np.nan) if again is None else again[measure][span]
         tokens = scores.tokens[span].astype(np.float64)
         mined = cls.of(settings, order, checkpoint, measure, elsewhere) if elsewhere else None

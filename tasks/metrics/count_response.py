@@ -98,7 +98,7 @@ def _curve(
     count, example = floats(kept["pair_documents"]), kept["example"].to_numpy()
     more: dict[str, Any] = {"of": checkpoint, "order": order, "unit": "pair"}
     total: dict[str, Any] = {**more, "rows": len(kept), "examples": len(np.unique(example))}
-    why = NO_EVIDENCE if not len(pairs) else NO_SCORE if not np.isfinite(scores.own[span]).any() else ""
+    why = NO_EVIDENCE if not len(pairs) else NO_SCORE if not np.isfinite(scores.log_prob[span]).any() else ""
     why = why or ("no other input without a partner" if not len(kept) else "")
     why = why or (f"fewer than {FEWEST_ROWS} rows" if len(kept) < FEWEST_ROWS else "")
     if why:

@@ -31,8 +31,8 @@ def run(work: Work, rows: MetricRows) -> None:
         pairs = evidence.supported(order)
         for checkpoint in evidence.models:
             scores = evidence.of(checkpoint)
-            own = scores.own[pairs["span"].to_numpy()]
-            scored = evidence.rows(pairs, log_p(pairs), own).take(np.isfinite(own))
+            log_prob = scores.log_prob[pairs["span"].to_numpy()]
+            scored = evidence.rows(pairs, log_p(pairs), log_prob).take(np.isfinite(log_prob))
             why = why_none(pairs, scored, scores, MEM_N)
             values: tuple[float | None, ...] = (None, None, None)
             if not why:

@@ -129,10 +129,10 @@ class Correlations:
     def add_all(self) -> None:
         """All measures, and what each left out."""
         span = self.pairs["span"].to_numpy()
-        own, delta = self.scores.own[span], self.scores.delta[span]
-        scored, contrasted = np.isfinite(own), np.isfinite(delta)
-        rows = self.evidence.rows(self.pairs, log_p(self.pairs), own)
-        unscored = {"no score": np.isnan(own), "infinite log-probability": np.isinf(own)}
+        log_prob, delta = self.scores.log_prob[span], self.scores.delta[span]
+        scored, contrasted = np.isfinite(log_prob), np.isfinite(delta)
+        rows = self.evidence.rows(self.pairs, log_p(self.pairs), log_prob)
+        unscored = {"no score": np.isnan(log_prob), "infinite log-probability": np.isinf(log_prob)}
         self.count("mem_n", unscored | {"kept": scored})
         no_other = {"no other input without a partner": scored & ~contrasted}
         self.count("mem_delta", unscored | no_other | {"kept": contrasted})
@@ -195,11 +195,11 @@ class Correlations:
             self.spearman("mem_n", "pair", rows.take(enough), MEM_N, detail=f"count>={least}")
         counted = self.phi.drop_nulls(["pair_documents", "input_documents"])
         count, inputs = floats(counted["pair_documents"]), floats(counted["input_documents"])
-        own = self.scores.own[counted["span"].to_numpy()]
-        lowest = self.evidence.rows(counted, count / np.maximum(inputs, 1), own)  # ranks need no logarithm
+        log_prob = self.scores.log_prob[counted["span"].to_numpy()]
+        lowest = self.evidence.rows(counted, count / np.maximum(inputs, 1), log_prob)  # ranks need no logarithm
         add_half = replace(lowest, x=np.log((count + 0.5) / (inputs + 1)))
         for detail, smoothed in (("zeros_lowest", lowest), ("add_half", add_half)):
-            self.spearman("mem_n", "pair", smoothed.take(np.isfinite(own)), MEM_N, detail=detail)
+            self.spearman("mem_n", "pair", smoothed.take(np.isfinite(log_prob)), MEM_N, detail=detail)
 
     def ablations(self, pairs: pl.DataFrame, rows: Rows) -> None:
         """What log P_n is made of, each part alone on the same rows (docs/method.md §6a)."""
@@ -293,7 +293,7 @@ def why_none(pairs: pl.DataFrame, rows: Rows, scores: SpanScores, names: Names) 
     """Why a correlation of these rows has no value; empty if it has one."""
     if not len(pairs):
         return NO_EVIDENCE
-    if not len(rows) and not np.isfinite(scores.own).any():
+    if not len(rows) and not np.isfinite(scores.log_prob).any():
         return NO_SCORE
     return undefined(rows, *names)
 

@@ -5,7 +5,7 @@
 
 A row is one (example, s_y), log C averaged over its s_x: y is the same for all of them, so that a row for each s_x would let
 long inputs weigh more and say nothing new. The hinge is fitted by least squares, all models alike. Whole examples are
-resampled, the same for all models (their slopes rest on the same rows and rise and fall together), and all is fitted anew.
+resampled, the same for all models (their slopes rest on the same rows and rise and fall together), and everything is fitted again.
 
 N₀ is not identified where its interval reaches an end of the ladder: the smallest size, or the last but one, since a single
 slope above zero fits any onset between the two largest. A slope on log C is no proof of memorized pairs: frequent outputs are
@@ -54,7 +54,7 @@ def run(work: Work, rows: MetricRows) -> None:
     pairs = evidence.phi(order).filter(pl.col("pair_documents") > 0)
     outputs = pairs.group_by("example", "span").agg(x=pl.col("pair_documents").log().mean()).sort("span")
     span = outputs["span"].to_numpy()
-    log_probs = {m: evidence.of(m).own[span] for m in evidence.models}
+    log_probs = {m: evidence.of(m).log_prob[span] for m in evidence.models}
     ladder = [m for m in evidence.models if np.isfinite(log_probs[m]).any()]
     common = np.ones(len(span), dtype=bool)
     for checkpoint in ladder:
@@ -94,14 +94,14 @@ def onset(table: Ladder, settings: Any) -> Onset:
         return Onset([nothing] * len(table.log_size), nothing, nothing)
     example = np.unique(table.example, return_inverse=True)[1]
     sums = _sums(table, example)
-    own = _slopes(np.ones((1, len(sums))) @ sums)[0]
-    draws = np.empty((0, len(own)))
+    point = _slopes(np.ones((1, len(sums))) @ sums)[0]
+    draws = np.empty((0, len(point)))
     if len(sums) > 1:
         source, parts = draw_counts(len(sums), settings["draws"], settings["seed"]), []
         while (weights := source()) is not None:
             parts.append(_slopes(weights @ sums))
         draws = np.concatenate(parts)
-    slopes = [_interval(float(value), column) for value, column in zip(own, draws.T, strict=True)]
+    slopes = [_interval(float(value), column) for value, column in zip(point, draws.T, strict=True)]
     sizes = len(np.unique(table.log_size))
     drawn = draws[np.isfinite(draws).all(axis=1)]
     if sizes < FEWEST_SIZES:
@@ -110,13 +110,13 @@ def onset(table: Ladder, settings: Any) -> Onset:
     if len(drawn) < max(1, len(draws) / 2):
         note = "one example: no interval, so N₀ is not identified" if len(sums) < 2 else "most resamples are constant"
         return Onset(slopes, Estimate(None, note=note), Estimate(None, note=note))
-    return Onset(slopes, *_identified(table.log_size, own, drawn))
+    return Onset(slopes, *_identified(table.log_size, point, drawn))
 
 
-def _identified(log_size: Floats, own: Floats, drawn: Floats) -> tuple[Estimate, Estimate]:
+def _identified(log_size: Floats, point: Floats, drawn: Floats) -> tuple[Estimate, Estimate]:
     """N₀ and b, or why they are not identified."""
     sizes = np.unique(log_size)
-    (start,), (rise,) = fit_hinges(log_size, own[None, :])
+    (start,), (rise,) = fit_hinges(log_size, point[None, :])
     starts, rises = fit_hinges(log_size, drawn)
     low, high = np.percentile(starts, 2.5, method="lower"), np.percentile(starts, 97.5, method="higher")
     reached = [

@@ -24,8 +24,8 @@ EVERY_MEASURE = ("similarities", "contamination")  # a percentile as γ, and the
 
 def plan_measures(study: Study, inputs: Inputs) -> list[Job]:
     """One job per measure and task, and for each variant of the study those that are computed of variants as well."""
-    own, *variants = views(study)
-    jobs = [_job(m, task, own, parts_of(inputs)) for task in study.tasks for m in MEASURES if m.applies(study)]
+    study_view, *variants = views(study)
+    jobs = [_job(m, task, study_view, parts_of(inputs)) for task in study.tasks for m in MEASURES if m.applies(study)]
     for view in variants:
         pairs = {
             t: view.label for t in ("evidence_spans", "evidence_pairs", "evidence_scores", "task_grams", "similarities")

@@ -3,7 +3,7 @@
     q(s_y) = Σ_{s_x} C(s_x, s_y) / Σ_{H_n} C          the share of an output n-gram in the counts of the whole table
     R² of a line from Σ log q(s_y) to Σ log P_LLM(s_y), both over the s_y of an example, on an 80/20 split
 
-The s_y of an example are those that stand in it with a partner of the corpus (C > 0). The line is fitted to the training
+The s_y of an example are those that occur in it with a partner of the corpus (C > 0). The line is fitted to the training
 examples; on the test examples R² = 1 - Σ (y - ŷ)² / Σ (y - ȳ)², which falls below 0 where the line does worse than their mean.
 Both sides are sums: an example with more s_y has less of both, so R² can be high for the length of outputs alone. `per s_y`
 takes means in their place. How often pairs co-occur in the corpus is
@@ -52,7 +52,7 @@ def run(work: Work, rows: MetricRows) -> None:
         table = spans.join(shares, on="output_ngram", how="left", maintain_order="left")
         span, example, log_q = (table[c].to_numpy() for c in ("span", "example", "log_q"))
         for checkpoint in evidence.models:
-            log_p = evidence.of(checkpoint).own[span]
+            log_p = evidence.of(checkpoint).log_prob[span]
             _r_squared(work, rows, checkpoint, order, example, log_q, log_p, training)
 
 
@@ -89,15 +89,15 @@ def _r_squared(
     training: Bools,
 ) -> None:
     """Rows `train` and `test`, of sums as the paper has them, and of means per s_y."""
-    known = np.isfinite(log_p)
+    scored = np.isfinite(log_p)
     named: dict[str, Any] = {"of": checkpoint, "order": order}
-    rows.exclude("v1", "no score", int((~known).sum()), "rows", **named)
-    here, code = np.unique(example[known], return_inverse=True)
+    rows.exclude("v1", "no score", int((~scored).sum()), "rows", **named)
+    here, code = np.unique(example[scored], return_inverse=True)
     rows.exclude("v1", "no scored s_y with a pair in the corpus", len(training) - len(here), "examples", **named)
     rows.exclude("v1", "kept", len(here), "examples", **named)
     number = np.bincount(code, minlength=len(here)).astype(np.float64)
-    x = np.bincount(code, weights=log_q[known], minlength=len(here)).astype(np.float64)
-    y = np.bincount(code, weights=log_p[known], minlength=len(here)).astype(np.float64)
+    x = np.bincount(code, weights=log_q[scored], minlength=len(here)).astype(np.float64)
+    y = np.bincount(code, weights=log_p[scored], minlength=len(here)).astype(np.float64)
     for kind, a, b in (("", x, y), (" per s_y", x / number, y / number)):
         for name, estimate, size in explained(a, b, training[here], work.settings["draws"], work.settings["seed"]):
             rows.add("v1", "r_squared", estimate, **named, unit="example", detail=f"{name}{kind}", rows=size, examples=size)
@@ -170,7 +170,7 @@ def _undefined(x: Floats, y: Floats, training: Bools) -> str:
 
 
 def _histogram(rows: MetricRows, order: int, phi: pl.DataFrame) -> None:
-    """How many distinct pairs of the evaluated examples stand in 0, 1, 2-3, 4-7 … documents together."""
+    """How many distinct pairs of the evaluated examples co-occur in 0, 1, 2-3, 4-7 … documents."""
     distinct = phi.unique(PAIR)
     rows.exclude("v1", "pair never counted", distinct["pair_documents"].null_count(), "pairs", order=order)
     counts, number = distinct["pair_documents"].drop_nulls().to_numpy(), phi["example"].n_unique()

@@ -81,7 +81,7 @@ class CorpusCounts:
 def log_probs_of(evidence: TaskEvidence, checkpoint: ModelCheckpoint, phi: pl.DataFrame, measure: str) -> Floats:
     """y of Mem_n or of Mem_Δ for each row of Φ."""
     scores = evidence.of(checkpoint)
-    return (scores.own if measure == "mem_n" else scores.delta)[phi["span"].to_numpy()]
+    return (scores.log_prob if measure == "mem_n" else scores.delta)[phi["span"].to_numpy()]
 
 
 def run(work: Work, rows: MetricRows) -> None:

@@ -1,4 +1,4 @@
-"""Does the answer hang on a choice? Mem_n and Mem_Δ over γ, n, the stop-word policy and the encoder (docs/method.md §2, §15).
+"""Does the answer depend on a choice? Mem_n and Mem_Δ over γ, n, the stop-word policy and the encoder (docs/method.md §2, §15).
 
     sweep   spearman     gamma=0.7 mem_n · gamma=p99 mem_delta · study mem_n · stop_words=authors mem_n · encoder=labse mem_n
             acceptance   gamma=0.7         share of all candidate pairs that lie above γ: γ means little without it
@@ -104,9 +104,9 @@ def _levels(work: Work, task: str, order: int, mined: pl.Series, spread: pl.Data
             return Level(name, None, why, number if on_curve else None)
         return Level(name, number, "", number if on_curve else None)
 
-    own = level(work.settings.get("of", "study"), work.settings["gamma"][str(order)], on_curve=False)
+    base = level(work.settings.get("of", "study"), work.settings["gamma"][str(order)], on_curve=False)
     gammas = _even(lowest, mined) if wanted == "even" else wanted
-    return [own, *(level(f"gamma={g if isinstance(g, str) else format(g, 'g')}", g, on_curve=True) for g in gammas)]
+    return [base, *(level(f"gamma={g if isinstance(g, str) else format(g, 'g')}", g, on_curve=True) for g in gammas)]
 
 
 def _even(lowest: float, similarity: pl.Series) -> list[float]:
@@ -146,10 +146,10 @@ def _correlations(
     for level in levels:
         above, at_level = level.above(similarity), scores.at_gamma(level.rounded)
         for measure, (x, names) in sides.items():
-            y = (scores.own if measure == "mem_n" else at_level.delta)[span]
+            y = (scores.log_prob if measure == "mem_n" else at_level.delta)[span]
             kept = evidence.rows(pairs, x, y).take(above & np.isfinite(y))
             why = level.why or ("" if above.any() else NO_EVIDENCE)
-            why = why or ("" if np.isfinite(scores.own).any() else NO_SCORE) or undefined(kept, *names)
+            why = why or ("" if np.isfinite(scores.log_prob).any() else NO_SCORE) or undefined(kept, *names)
             draws = (work.settings["draws"], work.settings["seed"])
             estimate = Estimate(None, note=why) if why else correlate(kept, *draws, x_name=names[0], y_name=names[1])
             more: dict[str, Any] = {"of": checkpoint, "order": order, "unit": "pair", "detail": f"{level.name} {measure}"}

@@ -191,13 +191,13 @@ def _decode(
 
 def cost(sizes: Sizes) -> Cost:
     """A text for each evaluated example of the tasks that are answered in words."""
-    asked = []
+    passes = []
     for t in (t for t in sizes.tasks if t.new_tokens):
         prompt = t.prompt_bytes / bytes_per_token(sizes.study)
         batch = max(1.0, sizes.study.scoring.batch_tokens / (prompt + t.new_tokens))
         written, new = t.evaluated * RATES["bytes of a generation"], t.evaluated * t.new_tokens
-        asked.append(Passes(t.evaluated, t.evaluated * prompt, written, new, batch))
-    return inference_cost(sizes, asked)
+        passes.append(Passes(t.evaluated, t.evaluated * prompt, written, new, batch))
+    return inference_cost(sizes, passes)
 
 
 GENERATE = Step(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 SHARED_AT_LEAST = 16  # tokens; a shorter common beginning of a batch is not worth a pass of its own
 READ_AT_ONCE = 2048  # tokens; more at once is no faster, and its activations are four times as wide as the network
-SIMILAR = 1.25  # the longest prompt of a group is at most so many times as long as its shortest, plus a few tokens
+SIMILAR = 1.25  # longest prompt of a group over its shortest, at most, but for a few tokens
 
 
 @dataclass(frozen=True)

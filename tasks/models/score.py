@@ -176,13 +176,13 @@ def score(model: LanguageModel, requests: Sequence[Request], batch_tokens: int) 
 def cost(sizes: Sizes) -> Cost:
     """Each output or option after its own input, and after other inputs."""
     others, per_token = sizes.study.scoring.other_inputs, bytes_per_token(sizes.study)
-    asked = []
+    passes = []
     for t in sizes.tasks:
         requests = t.evaluated * (max(1, t.options) + others)
         tokens = requests * (t.prompt_bytes + t.output_bytes) / per_token
         written = t.evaluated * (1 + t.options + others) * RATES["bytes of a score"]
-        asked.append(Passes(requests, tokens, written))
-    return inference_cost(sizes, asked)
+        passes.append(Passes(requests, tokens, written))
+    return inference_cost(sizes, passes)
 
 
 SCORE = Step(

@@ -1,11 +1,11 @@
-"""Bins of performance against counts: always one for zero and one for what is very frequent (docs/method.md §9).
+"""Bins of performance against counts: always one for zero and one for very frequent pairs (docs/method.md §9).
 
     log        `bins` of equal ratio, from the smallest positive x to the 95th percentile of the positive ones
     linear     of equal width, over the same
     quantile   of equal numbers of examples, over the same; equal counts are never split, so heavy ties make fewer bins
 
-The overflow bin holds what lies above that percentile, at most 5 % of the positive x: the paper's scripts throw it away, here it
-has a point of its own. The bins depend on x only, which is the corpus's, so that models can be compared bin by bin.
+The overflow bin holds the x above that percentile, at most 5 % of the positive x: the paper's scripts drop them, here they
+have their own point. The bins depend only on x, which comes from the corpus, so that models can be compared bin by bin.
 """
 
 from __future__ import annotations
@@ -59,14 +59,14 @@ def quantile_bins(x: Floats, bins: int) -> Bins:
 
 
 def mean_log_bins(x: Floats, bins: int) -> Bins:
-    """Bins of equal width of what is a logarithm already; bin 0 holds examples without any pair in the corpus (NaN)."""
-    known = np.isfinite(x)
-    low, high = _range(x[known])
-    return _cut(x, known, np.linspace(low, high, bins + 1), "no pair")
+    """Bins of equal width of x that are logarithms already; bin 0 holds examples without any pair in the corpus (NaN)."""
+    finite = np.isfinite(x)
+    low, high = _range(x[finite])
+    return _cut(x, finite, np.linspace(low, high, bins + 1), "no pair")
 
 
 def _range(values: Floats) -> tuple[float, float]:
-    """Smallest value, and the one that 95 % do not exceed; if they are equal, one more. 1 to 2 for no values."""
+    """Smallest value and 95th percentile; if they are equal, the latter plus one. 1 to 2 without values."""
     values = values if len(values) else np.array([1.0])
     low, high = float(values.min()), float(np.percentile(values, OVERFLOW_ABOVE, method="inverted_cdf"))
     return low, high if high > low else low + 1

@@ -1,7 +1,7 @@
 """Bootstraps over clusters: resamples of whole examples, or of examples and output n-grams at once (docs/method.md §6b).
 
 A draw is a weight for each cluster: how often it was chosen. A row weighs w_example, or w_example · w_s_y (pigeonhole
-bootstrap: Owen 2007, arXiv 0712.1111), and a statistic is taken anew with these weights. Draws depend on the seed and the
+bootstrap: Owen 2007, arXiv 0712.1111), and the statistic is computed with these weights. Draws depend on the seed and the
 number of clusters only, so that measures of the same examples share them and their differences have intervals.
 """
 
@@ -17,8 +17,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 DRAWS_AT_ONCE = 64
-KEPT = 2**23  # weights of one source that are kept, a byte each
-MOST_ROWS = 2**28  # twice a rank has to fit 32 bits
+KEPT = 2**23  # weights kept per source, a byte each
+MOST_ROWS = 2**28  # doubled ranks must fit 32 bits
 
 
 def draw_counts(clusters: int, draws: int, seed: int) -> Callable[[], NDArray[np.uint8] | None]:
@@ -53,8 +53,8 @@ def bootstrap_many(
 ) -> Floats:
     """Rank correlations of all columns with each other, in each resample: (k, n) → (draws, k, k).
 
-    Ranks are weighted mid-ranks within the resample, so that each draw equals Spearman's ρ of the repeated rows. Resampled
-    are whole examples; with `output` examples and outputs at once. `weights` are fixed weights of rows, multiplied in. NaN
+    Ranks are weighted mid-ranks within the resample, so that each draw equals Spearman's ρ of the repeated rows. Whole examples
+    are resampled; with `output` examples and outputs at once. `weights` are fixed weights of rows, multiplied in. NaN
     where a column does not vary. One pass: sorted once, O(k²·n) a draw; columns in the same call share draws.
     """
     from tasks.statistics.bootstrap_kernels import LANES, rank_moments
@@ -70,7 +70,7 @@ def bootstrap_many(
     first, second, along, last, place, where = (np.stack(arrays) for arrays in zip(*layout, strict=True))
     weighted = None if weights is None else along
     seconds = None if output is None and weights is None else second
-    shift = fixed.sum().astype(fixed.dtype)  # near the sum of any draw: what is left then loses no digits
+    shift = fixed.sum().astype(fixed.dtype)  # near the sum of any draw, so that the difference loses no digits
 
     ranks = np.empty((k, n, LANES), fixed.dtype)
     total, cubes, cross = np.zeros(LANES), np.zeros((k, LANES)), np.zeros((k, k, LANES))
@@ -133,7 +133,7 @@ def _correlations(total: Floats, cubes: Floats, cross: Floats, shift: float) -> 
 
 
 def bootstrap_pearson(x: Floats, y: Floats, example: Ints, draws: int, seed: int) -> Floats:
-    """Pearson's r of resamples of whole examples, from sums over each example; NaN where a side does not vary."""
+    """Pearson's r of resamples of whole examples, from sums per example; NaN where a side does not vary."""
     clusters = np.unique(example, return_inverse=True)[1]
     x, y = x - x.mean(), y - y.mean()
     parts = (np.ones(len(x)), x, y, x * x, y * y, x * y)

@@ -2,9 +2,9 @@
 
 Sixteen draws go through the rows at once, one in each lane of a vector register, and no draw sorts anything: each column is
 sorted once, and the weighted mid-rank of a tie group is the weight below it plus half its own. Ranks are kept doubled, so
-that they are integers where weights are. What a column finds in its own order is written in pieces of the rows' common order
-(`place`), so that reading it back (`where`) stays within a piece that the cache holds; at a million rows this is what time
-goes to otherwise.
+that they are integers where weights are. Ranks computed in a column's order are written in blocks of the rows' common order
+(`place`), so that reading them back (`where`) stays within a block that fits the cache; at a million rows memory access would
+otherwise take most of the time.
 """
 
 import numpy as np
@@ -80,7 +80,7 @@ def _products(first, second, fixed, where_a, where_b, first_weights, second_weig
     piece_a, piece_b = np.empty((PIECE, LANES), ranks_a.dtype), np.empty((PIECE, LANES), ranks_b.dtype)
     for low in range(0, len(first), PIECE):
         high = min(low + PIECE, len(first))
-        piece_a[: high - low] = ranks_a[low:high]  # read in order, which memory does many times faster than at random
+        piece_a[: high - low] = ranks_a[low:high]  # sequential reads are many times faster than random ones
         piece_b[: high - low] = ranks_b[low:high]
         for i in range(low, high):
             one, a, b = first_weights[first[i]], piece_a[where_a[i]], piece_b[where_b[i]]
@@ -105,7 +105,7 @@ def rank_moments(
 
     first, second, fixed, last, place: (columns, rows), each row in its column's order, the first column's being the common
     one; where: (columns, rows) in common order. first_weights, second_weights: (clusters, LANES). fixed, or fixed and second: None
-    where they play no part. ranks: scratch (columns, rows, LANES), integers unless there are fixed weights.
+    where they are not used. ranks: scratch (columns, rows, LANES), integers unless there are fixed weights.
     """
     for c in range(len(first)):
         its_second = None if second is None else second[c]

@@ -1,4 +1,4 @@
-"""Rank correlations with ties, why one has no value, and how much each row moves it (docs/method.md §6, §6b, §8)."""
+"""Rank correlations with ties, the reason where one is undefined, and the influence of each row (docs/method.md §6, §6b, §8)."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ FEWEST_ROWS = 3
 class Estimate:
     """A number with its 95 % interval; `value` is None where it is not defined, and `note` says why.
 
-    `standard_error` is given for scores: from the values themselves for shares, means and ratios, from the bootstrap for what
-    only a whole corpus has.
+    `standard_error` is given for scores: from the values themselves for shares, means and ratios, from the bootstrap for
+    scores of a whole corpus.
     """
 
     value: float | None
@@ -64,7 +64,7 @@ def undefined(rows: Rows, x_name: str = "x", y_name: str = "y") -> str:
 
 
 def _ranks(x: Floats, method: str = "average") -> Floats:
-    from scipy import stats  # here: all steps are imported to lay a study out, and most commands compute no statistics
+    from scipy import stats  # imported here, because every command imports all steps and most compute no statistics
 
     return stats.rankdata(x, method)
 
@@ -113,7 +113,7 @@ def influence(x: Floats, y: Floats) -> Floats:
     """How much Spearman's ρ moves per unit of weight put on each row, the shift of all ranks included.
 
     With mid-distribution values U, V (mean ½ whatever the weights): cov = E[UV] - ¼. A row's weight enters E[UV] by its own
-    product and by raising the ranks above it; the variances, which ties make random, are treated alike.
+    product and by raising the ranks above it; the variances, which ties make random, are treated in the same way.
     """
     n = len(x)
     u, v = (_ranks(x) - 0.5) / n, (_ranks(y) - 0.5) / n

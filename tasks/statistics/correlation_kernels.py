@@ -1,4 +1,4 @@
-"""Loops of the measures, compiled: the order of pairs, and permutations. NumPy in, NumPy out."""
+"""Compiled loops of the measures: discordant pairs and permutations. NumPy in, NumPy out."""
 
 import numpy as np
 from numba import njit
@@ -51,9 +51,9 @@ def _above(sums, n):
     """In place: of each group, (sums of the groups above it + half its own) / n."""
     after = 0.0
     for g in range(len(sums) - 1, -1, -1):
-        own = sums[g]
-        sums[g] = (after + 0.5 * own) / n
-        after += own
+        group = sums[g]
+        sums[g] = (after + 0.5 * group) / n
+        after += group
 
 
 @njit(cache=True)

@@ -1,8 +1,8 @@
 """A hinge through the points of a ladder: slope(N) = max(0, b · (log N - log N₀)). NumPy in, NumPy out.
 
 The least-squares hinge is found exactly. Between two neighbouring sizes the sum of squares is smooth and the models above the
-onset are known, so its minimum there is an ordinary line through those models, if that line meets zero between the two sizes; if
-not it lies at one of them. So the candidates are one line and one size for each step of the ladder.
+onset are fixed, so its minimum there is an ordinary line through those models if that line meets zero between the two sizes;
+otherwise it is at one of the sizes. So the candidates are one line and one size for each step of the ladder.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ Floats = NDArray[np.float64]
 def fit_hinges(sizes: Floats, slopes: Floats) -> tuple[Floats, Floats]:
     """Onset and b of the best hinge of each draw. Shapes: log sizes (m,), slopes (draws, m) → (draws,), (draws,).
 
-    An onset of -inf: all slopes lie above zero on one line that does not fall, so it began at or below the smallest size.
-    +inf: no slope is above zero, or none but the largest size's, so that it may have begun anywhere after the last but one; b
+    An onset of -inf: all slopes are above zero on a line that does not fall, so it is at or below the smallest size.
+    +inf: no slope is above zero, or only the largest size's, so that it may be anywhere above the last but one; b
     is NaN then. Sizes may repeat; there must be three different ones.
     """
     order = np.argsort(sizes, kind="stable")

@@ -59,13 +59,13 @@ def clustered_variance(values: Floats, clusters: Ints) -> float:
 
 
 def effective_clusters(clusters: Ints) -> float:
-    """n² / Σ n_c²: how many clusters of equal size would say as much."""
+    """n² / Σ n_c²: the number of clusters of equal size with the same information."""
     sizes = np.bincount(clusters).astype(np.float64)
     return float(sizes.sum() ** 2 / (sizes**2).sum())
 
 
 def two_way_p(rows: Rows, rho: float) -> tuple[float | None, str]:
-    """Two-sided p of ρ = 0 for new examples and new outputs (docs/method.md §6b), and what a reader must know of it.
+    """Two-sided p of ρ = 0 for new examples and new outputs (docs/method.md §6b), and a note on its validity.
 
     t = ρ / SE, SE² = V_example + V_output - V_both, min(clusters) - 1 degrees of freedom.
     """
@@ -94,7 +94,7 @@ def two_way_p(rows: Rows, rho: float) -> tuple[float | None, str]:
 
 
 def permutation_p(rows: Rows, group: Ints, permutations: int, seed: int) -> Estimate:
-    """ρ of one row per distinct s_y (means) and its two-sided permutation p, y permuted within groups; or why there is none.
+    """ρ of one row per distinct s_y (means) and its two-sided permutation p, y permuted within groups; or a note why there is none.
 
     group: of each row. The statistic is ρ / SE, so that the test holds for ρ = 0 and not for independence alone;
     p = (1 + b) / (1 + B). B has to be at least 20 times the family it is corrected in.

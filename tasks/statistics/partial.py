@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 SINGULAR = 1e-9  # controls whose ranks are the same but for rounding count once
-NOTHING_LEFT = 1e-9  # residual variance, of 1, that is rounding
+NOTHING_LEFT = 1e-9  # residual variance, of 1, that counts as rounding
 
 
 def rank_correlations(columns: Floats, weights: Floats | None = None) -> Floats:

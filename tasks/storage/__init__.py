@@ -1,1 +1,1 @@
-"""Stored data: parts, manifests, checks, leases. Only here is stored data opened and the root's layout known."""
+"""Stored data: parts, manifests, checks, leases. No other package opens stored data or knows the root's layout."""

@@ -1,6 +1,6 @@
 """The disk: where caches are, and what to do when it is full or read-only.
 
-What was finished is kept, for parts and manifests appear whole or not at all.
+What is finished is kept, because parts and manifests appear whole or not at all.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ REMEDIES = {
 
 
 def not_written(error: BaseException, path: str) -> str:
-    """What happened and what to do, for an error that a file cannot be written: no room, no permission; "" for any other error.
+    """What happened and what to do when a file could not be written (no space, no permission); "" for any other error.
 
     path: what was being written, if the error does not name its file.
     """
     number = getattr(error, "errno", None)
     if number not in REMEDIES:
-        if os.strerror(errno.ENOSPC) not in str(error):  # DuckDB's have no number
+        if os.strerror(errno.ENOSPC) not in str(error):  # DuckDB's errors have no errno
             return ""
         number = errno.ENOSPC
     place = getattr(error, "filename", None) or path
@@ -37,7 +37,7 @@ def not_written(error: BaseException, path: str) -> str:
 
 
 def cache_folder() -> Path:
-    """The folder of what can be made again at any time, for all roots of this user: $TASKGRAM_CACHE, or ~/.cache/taskgram.
+    """The folder of what can be recomputed at any time, shared by all roots of this user: $TASKGRAM_CACHE, or ~/.cache/taskgram.
 
     Not absolute where the user has no home.
     """

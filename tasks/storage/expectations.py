@@ -3,10 +3,10 @@
 Great Expectations cannot use duckdb-engine as it comes (great_expectations#11579: DuckDB drops a result on rollback, and the
 rollback comes before the fetch), so it gets one connection whose transaction methods do nothing.
 
-Most tables are small, and of a small table the questions cost more than the rows. So a suite is first asked only whether it
-holds, which takes one query for all columns; what does not hold is asked again for numbers and examples. Great Expectations
+For a small table the queries cost more than the rows, and most tables are small. So a suite is first checked only for success,
+which takes one query for all columns; what fails is checked again for numbers and examples. Great Expectations
 runs the query of a rule twice, to show rows and to count them, so the rows that break a rule are put aside before: one scan
-says which rules are broken, and one balance is weighed once.
+says which rules are broken, and each balance is computed once.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ROWS_ASIDE = 1000  # of those that break a rule
 
 
 def expectations(contract: Contract, connection: Any) -> list[dict[str, Any]]:
-    """Check every row of the view that has the contract's name; one result per expectation. Not for two threads at once."""
+    """Check every row of the view that has the contract's name; one result per expectation. Not thread-safe."""
     import duckdb
 
     try:
@@ -45,9 +45,10 @@ def expectations(contract: Contract, connection: Any) -> list[dict[str, Any]]:
         results = _ask(batch, suite, "BOOLEAN_ONLY")
         broken = {_says(r) for r in results if not r.success}
         again = _ask(batch, [e for e in suite if e.description in broken], "COMPLETE") if broken else []
-    known = {_says(r): _result(r, contract) for r in [*results, *again]}
+    by_sentence = {_says(r): _result(r, contract) for r in [*results, *again]}
     return [
-        known[e.description] | {"unexpected": counts.get(e.description, known[e.description]["unexpected"])} for e in suite
+        by_sentence[e.description] | {"unexpected": counts.get(e.description, by_sentence[e.description]["unexpected"])}
+        for e in suite
     ]
 
 
@@ -64,7 +65,7 @@ def _says(result: Any) -> str:
 
 
 def _suite(contract: Contract) -> list[Any]:
-    """The contract as Great Expectations' expectations, each with a sentence that says it."""
+    """The contract as Great Expectations' expectations, each with a sentence that describes it."""
     import great_expectations.expectations as gxe
 
     suite: list[Any] = []
@@ -96,8 +97,8 @@ def _put_aside(contract: Contract, connection: Any) -> dict[str, int]:
     counts: tuple[int, ...] = ()
     if contract.rules:
         tests = ", ".join(f"NOT ({rule.sql}) AS rule_{i}" for i, rule in enumerate(contract.rules))
-        found = ", ".join(f"coalesce(count_if(rule_{i}), 0)" for i in range(len(contract.rules)))
-        counts = connection.execute(f"SELECT {found} FROM (SELECT {tests} FROM {contract.name})").fetchone()
+        broken_rows = ", ".join(f"coalesce(count_if(rule_{i}), 0)" for i in range(len(contract.rules)))
+        counts = connection.execute(f"SELECT {broken_rows} FROM (SELECT {tests} FROM {contract.name})").fetchone()
     for i, (rule, rows) in enumerate(zip(contract.rules, counts, strict=True)):
         which = f"NOT ({rule.sql})" if rows else "false"
         connection.execute(
@@ -113,7 +114,7 @@ def _put_aside(contract: Contract, connection: Any) -> dict[str, int]:
 
 @contextmanager
 def _batch(table: str, connection: Any) -> Iterator[Any]:
-    """A view of the connection, as Great Expectations wants to be given it."""
+    """A view of the connection, as the batch that Great Expectations checks."""
     context, wrapper = _context(), _connection_class()
     from sqlalchemy.pool import StaticPool
 
@@ -127,13 +128,13 @@ def _batch(table: str, connection: Any) -> Iterator[Any]:
 
 
 def load() -> None:
-    """Import Great Expectations, which takes seconds, at a moment at which there is nothing else to do."""
+    """Import Great Expectations, which takes seconds, while there is nothing else to do."""
     _context()
 
 
 @cache
 def _context() -> Any:
-    """One context for the process. It is kept in memory, and what it writes nevertheless, for documents, is removed."""
+    """One context for the process, kept in memory; the files that it writes nevertheless, for its documentation, are removed."""
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
     logging.getLogger("great_expectations").setLevel(logging.WARNING)
     import great_expectations as gx
@@ -141,7 +142,7 @@ def _context() -> Any:
 
     context: Any = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
-    context._save_project_config = lambda: None  # it is not kept anywhere, but would be written out as YAML for every table
+    context._save_project_config = lambda: None  # it is stored nowhere, but would be serialised as YAML for every table
     for site in context.variables.data_docs_sites.values():
         shutil.rmtree(site["store_backend"]["base_directory"], ignore_errors=True)
     return context
@@ -149,7 +150,7 @@ def _context() -> Any:
 
 @cache
 def _connection_class() -> type:
-    """duckdb-engine's connection without transactions; its dialect is made known, too."""
+    """duckdb-engine's connection without transactions; registers its dialect, too."""
     import duckdb_engine
     from sqlalchemy.dialects import registry
     from sqlalchemy.types import NullType
@@ -161,7 +162,7 @@ def _connection_class() -> type:
         def close(self) -> None: ...
 
     class Dialect(duckdb_engine.Dialect):
-        """Asks for the columns of a view, where duckdb-engine searches a catalog as large as PostgreSQL's."""
+        """Looks up the columns of one view; duckdb-engine would search a catalog as large as PostgreSQL's."""
 
         supports_statement_cache = True
 

@@ -1,7 +1,7 @@
 """Where numba keeps the machine code of the kernels: one folder for each state of all kernel files.
 
-numba checks the file of a function that it has compiled, and not the files of the functions that were inlined into it. After an
-upgrade that changes one of those it would use the old machine code, and counts would be wrong.
+numba checks whether the file of a compiled function has changed, but not the files of the functions that were inlined into it.
+After an upgrade that changes one of those it would use the old machine code, and counts would be wrong.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def keep_kernels_apart() -> None:
         return
     folder = home / state_of_kernels(Path(__file__).resolve().parent.parent)
     os.environ[VARIABLE] = str(folder)
-    if "numba" in sys.modules:  # it has read its environment already
+    if "numba" in sys.modules:  # numba has read its environment already
         sys.modules["numba"].config.CACHE_DIR = str(folder)
     with suppress(OSError):
         _use(folder)
@@ -44,20 +44,20 @@ def kernels_home() -> Path:
 
 def state_of_kernels(package: Path) -> str:
     """16 hex digits of the paths and bytes of all kernel files below a folder, and of the versions of numba and llvmlite."""
-    found = hashlib.sha256()
+    state = hashlib.sha256()
     files = [(str(p.relative_to(package)), p) for p in package.rglob("*kernels*.py")]
     for library in ("numba", "llvmlite"):
         spec = find_spec(library)
-        if spec and spec.origin:  # asking the installed distributions takes ten times as long
+        if spec and spec.origin:  # importlib.metadata takes ten times as long
             files.append((library, Path(spec.origin).with_name("_version.py")))
     for name, path in sorted(files):
         content = path.read_bytes() if path.is_file() else b""
-        found.update(f"{name} {len(content)} ".encode() + content)
-    return found.hexdigest()[:16]
+        state.update(f"{name} {len(content)} ".encode() + content)
+    return state.hexdigest()[:16]
 
 
 def _use(folder: Path) -> None:
-    """Mark the folder as used today; a new one takes the place of those that were not used for a month."""
+    """Mark the folder as used today; making a new one removes those that were not used for a month."""
     now = time.time()
     with suppress(FileNotFoundError):
         if now - folder.stat().st_mtime > 86_400:

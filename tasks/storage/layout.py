@@ -1,10 +1,10 @@
-"""Where everything lies under a root. No other file builds such a path.
+"""The layout of a root. No other file builds such a path.
 
     <table>/parts/<key>.parquet      a part              <table>/files/<key>/…              files that belong to a part
     <table>/manifests/<name>.json    what a table is     <table>/rejected/<name>.json       why a table was refused
     studies/<study>.json             its settings        studies/<study>.steps/<step>.json  what each step has run
     reports/<study>/index.html       the report          logs/…                             tracebacks
-    .leases  .probes  .scratch  .dask                    of runs that are at work
+    .leases  .probes  .scratch  .dask                    of current runs
 
 A path is text on the root's own file system. What runs need on this machine is a `Path` below `near`: the root itself where that
 is local, else a folder of the cache.
@@ -26,7 +26,7 @@ def file_of_part(table: str, key: str, name: str) -> str:
 
 
 def below_files(path: str) -> list[str]:
-    """The key and the name that `file_of_part` was made of, split at each slash."""
+    """The inverse of `file_of_part`: the key and the name, split at each slash."""
     return path.split("/")[2:]
 
 
@@ -105,7 +105,7 @@ class Layout:
         return f"{self.base}/.leases/runs"
 
     def probe(self, name: str) -> str:
-        """The folder of a file that workers are to see."""
+        """The folder of a file by which workers show that they see the root."""
         return f"{self.base}/.probes/{name}"
 
     # -- on this machine ------------------------------------------------------------------------------------------

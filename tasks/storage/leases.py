@@ -1,9 +1,9 @@
 """Which run computes which part: two runs on one root share the work instead of doing it twice.
 
 A run shows that it is alive by its pulse: a file with a number that it raises every few seconds. Others watch that number by
-their own monotonic clock, so that neither a clock that jumps nor a file system's times mislead them. A lease names the run that
-computes a part; it is void once that run is dead. Two runs that both believe to hold a lease compute the same bytes twice, which
-is wasteful and harmless: parts appear whole, under names that are hashes of all that decides their content.
+their own monotonic clock, so that neither clock changes nor a file system's times mislead them. A lease names the run that
+computes a part; it is void once that run is dead. Two runs that both think they hold a lease compute the same bytes twice, which
+is wasteful but harmless: parts appear whole, under names that are hashes of everything that determines their content.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PATIENCE = 60.0
 
 
 class Leases:
-    """The leases of one run. Safe to use from several threads; nothing is written before the first one is asked for."""
+    """The leases of one run. Thread-safe; nothing is written before the first lease is taken."""
 
     def __init__(self, store: Store, *, beat: float = BEAT, patience: float = PATIENCE) -> None:
         self.store, self.run = store, uuid.uuid4().hex
@@ -41,7 +41,7 @@ class Leases:
 
     # -- for the engine --------------------------------------------------------------------------------------------
     def take(self, key: str) -> bool:
-        """Whether this run may compute the part of that key: no other run does, or the one that did is dead."""
+        """Take the lease of a key; False while another live run holds it."""
         self._start()
         if self._create(key) or (not self._holder_lives(key) and self._replace(key)):
             with self._lock:
@@ -50,32 +50,32 @@ class Leases:
         return False
 
     def drop(self, key: str) -> None:
-        """Done with that part, or failed. A lease that another run has taken over meanwhile stays that run's."""
+        """Release the lease of a part that is done or has failed, unless another run has taken it over meanwhile."""
         with self._lock:
             self._held.discard(key)
         if (self._read(self._lease(key)) or {}).get("run") == self.run:
             self._remove(self._lease(key))
 
     def taken(self, key: str) -> bool:
-        """Whether another run that is alive holds the lease of that key."""
-        known = self._read(self._lease(key))
-        return known is not None and known.get("run") != self.run and self._holder_lives(key)
+        """Whether another live run holds the lease of that key."""
+        lease = self._read(self._lease(key))
+        return lease is not None and lease.get("run") != self.run and self._holder_lives(key)
 
     def others(self) -> bool:
         """Whether another run is alive. The pulse of a run on another machine is watched until it beats or time is up."""
         base, until = self.store.layout.pulses, time.monotonic() + self._patience
-        found = {path: self._read(path) for path in self.store.listed(base, ".json") if path != self._pulse(self.run)}
-        watched = {path: known for path, known in found.items() if known is not None and not _is_dead(known)}
+        pulses = {path: self._read(path) for path in self.store.listed(base, ".json") if path != self._pulse(self.run)}
+        watched = {path: pulse for path, pulse in pulses.items() if pulse is not None and not _is_dead(pulse)}
         while watched and time.monotonic() < until:
             now = {path: self._read(path) for path in watched}
             if any(k is not None and (k.get("place") == _place() != "" or k != watched[path]) for path, k in now.items()):
                 return True
-            watched = {path: known for path, known in watched.items() if now[path] is not None}
+            watched = {path: pulse for path, pulse in watched.items() if now[path] is not None}
             time.sleep(min(0.2, self._beat))
         return False
 
     def close(self) -> None:
-        """Give back what is held. Called at the end of a run, whichever way it ends."""
+        """Release all leases. Called at the end of a run, however it ends."""
         self._ended.set()
         if self._heart is None:
             return
@@ -93,7 +93,7 @@ class Leases:
             if self._heart is not None or self._ended.is_set():
                 return
             self._bury()
-            # Until it is there, another run may take what is being written for what a killed one left: it is written again.
+            # Until it exists, another run may remove the file being written as a leftover; then it is written again.
             self.store.write_json(self._pulse(self.run), {"beat": 0, **_here()})
             self._heart = threading.Thread(target=self._keep_beating, name="leases", daemon=True)
             self._heart.start()
@@ -102,17 +102,17 @@ class Leases:
         beat = 0
         while not self._ended.wait(self._beat):
             beat += 1
-            # A full disk must not end it, nor a store that does not answer, whose client has errors of its own: others may
-            # believe this run dead as long as that lasts, and no longer.
+            # Neither a full disk nor a store that does not answer (its client has its own errors) may end it: others may
+            # consider this run dead while that lasts, but no longer.
             with suppress(Exception):
                 self.store.write_json(self._pulse(self.run), {"beat": beat, **_here()})
 
     def _bury(self) -> None:
-        """Remove what dead runs of this machine left: their pulse, their leases, what they were writing."""
+        """Remove what dead runs of this machine left: pulses, leases and temporary files."""
         for path in self.store.listed(self.store.layout.pulses):
             run = path.rsplit("/", 1)[1].lstrip(".").split(".")[0]
-            known = self._read(self._pulse(run))
-            if known is None or _is_dead(known):
+            pulse = self._read(self._pulse(run))
+            if pulse is None or _is_dead(pulse):
                 self._remove(path)
         for path in self.store.listed(self.store.layout.leases, ".json"):
             run = (self._read(path) or {}).get("run", "")
@@ -127,12 +127,12 @@ class Leases:
         run = str((self._read(self._lease(key)) or {}).get("run", f"unknown {key}"))
         if run == self.run:
             return True
-        known = self._read(self._pulse(run))
-        if known is None and not run.startswith("unknown"):
+        pulse = self._read(self._pulse(run))
+        if pulse is None and not run.startswith("unknown"):
             return False
-        if known is not None and _is_dead(known):
+        if pulse is not None and _is_dead(pulse):
             return False
-        beat, now = int((known or {}).get("beat", -1)), time.monotonic()
+        beat, now = int((pulse or {}).get("beat", -1)), time.monotonic()
         with self._lock:
             last, since = self._seen.setdefault(run, (beat, now))
             if beat != last:
@@ -149,12 +149,12 @@ class Leases:
 
     @property
     def _named(self) -> str:
-        """What every lease of this run is a link to."""
+        """The file that every lease of this run is a link to."""
         return f"{self.store.layout.pulses}/{self.run}.lease"
 
     def _read(self, path: str) -> dict[str, Any] | None:
-        known = self.store.read_json(path)
-        return known if isinstance(known, dict) else None
+        content = self.store.read_json(path)
+        return content if isinstance(content, dict) else None
 
     def _create(self, key: str) -> bool:
         """Write the lease unless there is one."""
@@ -200,12 +200,12 @@ def _create_alone(path: str, content: bytes) -> bool:
 
 
 def _here() -> dict[str, Any]:
-    """This process, so that another one of the same machine can see at once whether it still runs."""
+    """Identifies this process, so that another one on the same machine can see at once whether it still runs."""
     return {"place": _place(), "pid": os.getpid(), "started": started(os.getpid())}
 
 
 def _place() -> str:
-    """Machine, boot and process namespace: where a process number means something. Empty where that cannot be known."""
+    """Machine, boot and process namespace, within which a process id is unique. Empty where they cannot be determined."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{socket.gethostname()} {boot} {os.readlink('/proc/self/ns/pid')}"
@@ -214,9 +214,9 @@ def _place() -> str:
 
 
 def started(pid: int) -> str:
-    """When a process began, as text to be compared: another process may get the same number. "" if it has ended, a zombie too.
+    """When a process began, as text, because process ids are reused. "" if it has ended or is a zombie.
 
-    Counted from the boot of the machine, which no change of its clock moves.
+    Counted from the machine's boot, so that changes of its clock do not matter.
     """
     try:
         process = psutil.Process(pid)
@@ -226,8 +226,8 @@ def started(pid: int) -> str:
         return ""
 
 
-def _is_dead(known: dict[str, Any]) -> bool:
+def _is_dead(pulse: dict[str, Any]) -> bool:
     """Whether a run of this machine has certainly ended."""
     return (
-        bool(known.get("place")) and known["place"] == _place() and started(int(known.get("pid", 0))) != known.get("started")
+        bool(pulse.get("place")) and pulse["place"] == _place() and started(int(pulse.get("pid", 0))) != pulse.get("started")
     )

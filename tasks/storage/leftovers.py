@@ -1,4 +1,4 @@
-"""Removes what killed processes left half written: by the run that finishes a table, or finds it finished."""
+"""Removal of files that killed processes left half written, by the run that finishes a table or finds it finished."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from tasks.storage.store import Store
 
 
 def sweep(store: Store, table: str, idle: Callable[[str], bool]) -> int:
-    """Remove temporary files of parts that no run is computing, as `idle(key)` says; returns how many.
+    """Remove temporary files of parts that no run is computing, as `idle(key)` tells; returns how many.
 
-    Called when all parts of a table exist: what killed processes left is then not needed any more.
+    Called when all parts of a table exist, and leftovers of killed processes are no longer needed.
     """
     layout, swept = store.layout, 0
     for path in sorted(layout.near_kind(table, "parts").glob(".*.tmp")):
@@ -34,7 +34,7 @@ def sweep(store: Store, table: str, idle: Callable[[str], bool]) -> int:
 
 
 def sweep_small_files(store: Store) -> int:
-    """Remove what killed processes were writing under `studies`; another run that is writing there writes it again."""
+    """Remove temporary files of killed processes under `studies`; a live run that loses one writes it again."""
     swept = 0
     for path in sorted(Path(store.layout.studies).rglob("*.tmp")) if store.local else ():
         path.unlink(missing_ok=True)

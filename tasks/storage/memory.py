@@ -1,4 +1,4 @@
-"""The memory of this process: how much it uses, and how a job's share is given back before the next job is measured by it."""
+"""The memory of this process: how much it uses, and how freed memory is returned before the next job is measured."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import suppress
 import psutil
 import pyarrow as pa
 
-WORTH_RELEASING = 50_000_000  # bytes; a search for less takes longer than a small job
+WORTH_RELEASING = 50_000_000  # bytes; releasing less takes longer than a small job
 _kept = 0  # bytes in use after the last release
 
 
@@ -35,7 +35,7 @@ def give_back() -> None:
     if in_use() < _kept + WORTH_RELEASING:
         return
     gc.collect()
-    gc.freeze()  # what is alive now is mostly libraries; to search them again after every small job takes longer than the job
+    gc.freeze()  # most live objects belong to libraries; collecting them after every small job takes longer than the job
     pa.default_memory_pool().release_unused()
     if sys.platform == "linux":
         with suppress(AttributeError, OSError):  # another C library

@@ -1,4 +1,4 @@
-"""Parts of tables and their keys: a key is the hash of all that decides a part's content."""
+"""Parts of tables and their keys: a key is the hash of everything that determines a part's content."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class Part:
 
     @property
     def label_key(self) -> tuple[tuple[str, str], ...]:
-        """The labels as a key: parts that one job has written, and those made of them part by part, have the same."""
+        """The labels as a key; parts of one job, and parts made from them one by one, have the same labels."""
         return tuple(sorted(self.labels.items()))
 
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A file from outside the root, identified by its content."""
+    """A source file outside of the root, identified by its content."""
 
     name: str
     path: str

@@ -1,4 +1,4 @@
-"""Files from outside the root, known by their content."""
+"""Source files outside of the root, identified by their content."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ HASHES = "TASKGRAM_FILE_HASHES"
 def outside_file(path: Path) -> SourceFile:
     """A file with the hash of its bytes, read again only if its size or time changed. StudyError if it is not there."""
     try:
-        known, where = os.stat(path), os.path.realpath(path)
-        return SourceFile(path.name, where, _sha256(where, known.st_size, known.st_mtime_ns), known.st_size)
+        status, where = os.stat(path), os.path.realpath(path)
+        return SourceFile(path.name, where, _sha256(where, status.st_size, status.st_mtime_ns), status.st_size)
     except OSError as error:
         raise StudyError(f"{path}: cannot be read: {error.strerror}; check the path in the study") from None
 
@@ -37,24 +37,24 @@ def _sha256(path: str, size: int, mtime_ns: int) -> str:
     kept = Path(folder) / f"{digest(path)}.json" if folder else None
     if kept is not None and kept.is_file():
         try:
-            known = json.loads(kept.read_text(encoding="utf-8"))
-        except ValueError:  # broken by whatever broke the disk: the file itself says its hash
-            known = {}
-        if {k: known.get(k) for k in seen} == seen and known.get("sha256"):
-            return str(known["sha256"])
+            recorded = json.loads(kept.read_text(encoding="utf-8"))
+        except ValueError:  # a damaged record: hash the file again
+            recorded = {}
+        if {k: recorded.get(k) for k in seen} == seen and recorded.get("sha256"):
+            return str(recorded["sha256"])
     with open(path, "rb") as source:
-        found = hashlib.file_digest(source, "sha256").hexdigest()
+        sha256 = hashlib.file_digest(source, "sha256").hexdigest()
     if kept is not None:
         temporary = kept.with_name(f".{kept.stem}.{uuid.uuid4().hex}.tmp")
-        with suppress(OSError):  # no room, or another run has swept it: then it is taken again the next time
+        with suppress(OSError):  # no space, or another run has removed it: then the file is hashed again next time
             kept.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(json.dumps({**seen, "sha256": found}), encoding="utf-8")
+            temporary.write_text(json.dumps({**seen, "sha256": sha256}), encoding="utf-8")
             temporary.replace(kept)
-    return found
+    return sha256
 
 
 def pattern_below(base: Path, pattern: str) -> str:
-    """A pattern in a folder, whose own name is no pattern."""
+    """A pattern below a folder, whose own name is taken literally."""
     return os.path.join(glob.escape(str(base)), pattern)
 
 
@@ -63,7 +63,7 @@ def resolve_files(patterns: Sequence[str], folder: str, what: str) -> list[tuple
 
     Raises StudyError for a pattern that matches no file.
     """
-    found: dict[Path, str] = {}
+    names: dict[Path, str] = {}
     base = Path(folder or ".")
     for pattern in patterns:
         try:
@@ -81,5 +81,5 @@ def resolve_files(patterns: Sequence[str], folder: str, what: str) -> list[tuple
             if has_surrogates(str(path)):
                 raise StudyError(f"{what}: the name of {str(path)!r} is not UTF-8; rename the file")
             name = path.relative_to(base).as_posix() if path.is_relative_to(base) else path.as_posix().lstrip("/")
-            found.setdefault(path, name)
-    return [(name, path) for path, name in found.items()]
+            names.setdefault(path, name)
+    return [(name, path) for path, name in names.items()]

@@ -1,7 +1,7 @@
-"""Reading and writing what a root holds: parts, the files that belong to them, manifests, small JSON files.
+"""Reading and writing a root: parts, the files that belong to them, manifests, small JSON files.
 
-A table is a list of Parquet parts under a manifest. The key of a part is the hash of all that decides its content. A manifest
-lists part keys, is named by their hash, and is written last.
+A table is a list of Parquet parts under a manifest. The key of a part is the hash of everything that determines its content. A
+manifest lists part keys, is named by their hash, and is written last.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ __all__ = ["Part", "SourceFile", "Store", "digest", "fingerprint"]
 
 
 class Store:
-    """Everything a root holds. root: a folder or an fsspec URL; layout: where everything lies in it."""
+    """One root. root: a folder or an fsspec URL; layout: its paths."""
 
     def __init__(self, root: str) -> None:
         self.root = root
         if "://" in root:
             self.fs, self.base = fsspec.core.url_to_fs(root, use_listings_cache=False)  # another run writes there too
-        else:  # a path is taken as it is: to fsspec "a::b" would be an address within another
+        else:  # a path is taken literally: to fsspec "a::b" would be a chained address
             self.fs, self.base = fsspec.filesystem("file"), os.path.abspath(os.path.expanduser(root))
         self.base = self.base.rstrip("/")
         self.local = "file" in self.fs.protocol
@@ -48,18 +48,18 @@ class Store:
         return Store, (self.root,)
 
     def part_path(self, part: Part) -> str:
-        """Where a part lies."""
+        """The path of a part."""
         return self.layout.part(part.table, part.key)
 
     # -- files that belong to a part ------------------------------------------------------------------------------
     def folder(self, table: str, key: str) -> Path:
-        """The folder of files that are made with a part (model weights, planted files), created if it is not there."""
+        """The folder of a part's files (model weights, planted files), created if missing."""
         path = self.layout.near_kind(table, "files") / key
         path.mkdir(parents=True, exist_ok=True)
         return path
 
     def fetched(self, part: Part) -> Path:
-        """The files of a finished part, on this machine: where they lie, or a copy of them, made once."""
+        """The files of a finished part on this machine: their folder, or a copy of it, made once."""
         path, there = self.layout.near_kind(part.table, "files") / part.key, self.layout.files(part.table, part.key)
         if not self.local and not _complete(path).exists():
             with _alone(path):
@@ -70,7 +70,7 @@ class Store:
 
     def _fetch(self, there: str, path: Path) -> None:
         if path.exists() and self.fs.exists(there):
-            shutil.rmtree(path)  # what an interrupted copy left, or what was there before the part was made elsewhere
+            shutil.rmtree(path)  # left by an interrupted copy, or older than the part
         for remote in self.fs.find(there):
             local = path / remote.removeprefix(f"{there}/")
             local.parent.mkdir(parents=True, exist_ok=True)
@@ -89,7 +89,7 @@ class Store:
 
     # -- small files ----------------------------------------------------------------------------------------------
     def write_json(self, path: str, value: Any) -> None:
-        """Write atomically: readers see the old content or the new, never half of it."""
+        """Write atomically: readers see the old content or the new, never a mixture."""
         text = json.dumps(value, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
         self.fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
         if not self.local:
@@ -99,19 +99,19 @@ class Store:
         try:
             with whole_file(Path(path)) as out:
                 out.write(text.encode())
-        except FileNotFoundError:  # another run took it for what a killed one had left
+        except FileNotFoundError:  # another run mistook it for a leftover of a killed one
             self.write_json(path, value)
 
     def read_json(self, path: str) -> Any:
         """The content, or None if there is no such file or it is not whole."""
         try:
-            # At once: opened and then read, an object that is written again in between is an error.
+            # In one request: an object that is written again between open and read is an error.
             return json.loads(self.fs.cat_file(path))
         except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
             return None
 
     def listed(self, folder: str, ending: str = "") -> list[str]:
-        """The paths in a folder, in order; none if there is no such folder. No glob: a root's own name may hold its signs."""
+        """The paths in a folder, in order; none if there is no such folder. No glob: a root may be named "a[b]*"."""
         try:
             return sorted(path for path in self.fs.ls(folder, detail=False) if path.endswith(ending))
         except FileNotFoundError:
@@ -122,7 +122,7 @@ class Store:
         """The rows of these parts, one after the other; an empty table if there are none."""
         names = list(columns) or schema.names
         tables = [self.open(p).read(columns=names) for p in parts]
-        # Not `empty_table`, which imports pandas; a question to a finished study needs no such thing.
+        # Not `empty_table`, which imports pandas.
         empty = pa.Table.from_batches([], pa.schema([schema.field(n).remove_metadata() for n in names]))
         return pa.concat_tables([empty, *(t.replace_schema_metadata(None).cast(empty.schema) for t in tables)])
 
@@ -131,24 +131,28 @@ class Store:
     ) -> pa.Table:
         """The rows with low <= `column` <= high. Row groups that hold none, by their statistics, are not read.
 
-        Fast where parts are sorted by that column, or by one that is the same all through the part before it.
+        Fast where parts are sorted by that column, or by it after a column that is constant within the part.
         """
         import pyarrow.compute as pc
 
         names = list(columns) or schema.names
         wanted = pa.schema([schema.field(n).remove_metadata() for n in names])
-        found = [pa.Table.from_batches([], wanted)]
+        tables = [pa.Table.from_batches([], wanted)]
         for part in parts:
             file = self.open(part)
             number = file.metadata.schema.names.index(column)
             for group in range(file.num_row_groups):
-                known = file.metadata.row_group(group).column(number).statistics
-                if known is not None and known.has_min_max and not (known.min <= high and known.max >= low):
+                statistics = file.metadata.row_group(group).column(number).statistics
+                if (
+                    statistics is not None
+                    and statistics.has_min_max
+                    and not (statistics.min <= high and statistics.max >= low)
+                ):
                     continue
                 rows = file.read_row_group(group, columns=[*names, *({column} - set(names))])
                 inside = pc.and_(pc.greater_equal(rows[column], low), pc.less_equal(rows[column], high))
-                found.append(rows.filter(inside).select(names).replace_schema_metadata(None).cast(wanted))
-        return pa.concat_tables(found)
+                tables.append(rows.filter(inside).select(names).replace_schema_metadata(None).cast(wanted))
+        return pa.concat_tables(tables)
 
     def open(self, part: Part) -> pq.ParquetFile:
         """A part for reading; StudyError if it is gone or broken."""
@@ -160,7 +164,7 @@ class Store:
             raise StudyError(f"{path}: {error}. Run the study again: it makes what is missing or broken.") from None
 
     def footer(self, part: Part) -> dict[str, Any]:
-        """How a part was made, as its footer says: step, settings, inputs, sums."""
+        """How a part was made, from its footer: step, settings, inputs, sums."""
         return json.loads(self.open(part).metadata.metadata[FOOTER])
 
     def describe(self, part: Part) -> dict[str, Any]:
@@ -182,13 +186,13 @@ class Store:
 
     def _files_of(self, part: Part) -> list[dict[str, Any]]:
         """The files in a part's folder, each with its size, time and hash."""
-        folder, found = self.layout.files(part.table, part.key), []
+        folder, files = self.layout.files(part.table, part.key), []
         for path in sorted(self.fs.find(folder)) if self.fs.isdir(folder) else ():
             if not path.endswith(".tmp"):
                 stat = self.stat(path)
                 assert stat is not None
-                found.append({"file": path.removeprefix(f"{folder}/"), **stat, "sha256": self.sha256(path)})
-        return found
+                files.append({"file": path.removeprefix(f"{folder}/"), **stat, "sha256": self.sha256(path)})
+        return files
 
     def stat(self, path: str) -> dict[str, int] | None:
         """Size and time of a file, None if there is none."""
@@ -211,8 +215,8 @@ class Store:
     def is_whole(self, part: Part, entry: Mapping[str, Any] | None, *, verify: bool = False) -> bool:
         """Whether a part can be trusted: its size and time are the manifest's, or, if those changed, its bytes are.
 
-        Without a manifest entry (an interrupted run) the part itself must say so: it appeared whole, by rename, and every page
-        still has its checksum.
+        Without a manifest entry (an interrupted run) the part itself is checked: it appeared whole, by rename, and the checksum
+        of every page must be right.
         """
         stat = self.stat(self.part_path(part))
         if stat is None:
@@ -241,13 +245,13 @@ class Store:
             return True
         if self.sha256(path) != seen["sha256"]:
             return False
-        if not same_time and self.local:  # copied, or restored: with its time it need not be hashed by every run
+        if not same_time and self.local:  # copied, or restored: with its recorded time it is not hashed again by every run
             with suppress(OSError):
                 os.utime(path, ns=(time.time_ns(), seen["mtime_ns"]))
         return True
 
     def set_aside(self, part: Part) -> None:
-        """Take a damaged part out of the way, but do not destroy it."""
+        """Set a damaged part aside, without deleting it."""
         path = self.part_path(part)
         if self.stat(path) is not None:
             self.fs.mv(path, path.removesuffix(".parquet") + ".damaged")
@@ -271,24 +275,24 @@ class Store:
         return self.read_json(self.layout.manifest(table, name))
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
-        """Last act of a step: from now on the table exists."""
+        """The last action of a step: from now on the table exists."""
         self.write_json(self.layout.manifest(manifest["table"], manifest["fingerprint"]), manifest)
 
     def entries(self, table: str, parts: Sequence[Part]) -> dict[str, dict[str, Any]]:
-        """What manifests say of parts, by key. Of one that is there the newest says it, and older ones are not read for it; of one
-        that is gone, the manifest of just these parts, if there is one.
+        """Manifest entries of parts, by key: from the newest manifest for parts that exist, and for missing ones from the manifest
+        of exactly these parts, if there is one.
         """
         wanted = {p.key for p in parts if self.stat(self.part_path(p)) is not None}
-        found: dict[str, dict[str, Any]] = {}
+        newest: dict[str, dict[str, Any]] = {}
         for path in self._manifests_newest_first(table) if wanted else ():
             for entry in (self.read_json(path) or {}).get("parts", []):
                 if entry["key"] in wanted:
-                    found.setdefault(entry["key"], entry)
-            if len(found) == len(wanted):
+                    newest.setdefault(entry["key"], entry)
+            if len(newest) == len(wanted):
                 break
         gone = {p.key for p in parts} - wanted
         last = self.manifest(table, fingerprint(parts)) if gone else None
-        return found | {entry["key"]: entry for entry in (last or {}).get("parts", []) if entry["key"] in gone}
+        return newest | {entry["key"]: entry for entry in (last or {}).get("parts", []) if entry["key"] in gone}
 
     def stored(self, table: str) -> Iterator[tuple[str, str]]:
         """(path, key of the part or fingerprint) of every file in a table's folder."""
@@ -307,7 +311,7 @@ class Store:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Only one process of this machine at a time; one that is killed gives way. All, where the file system has no locks."""
+    """One process of this machine at a time; a killed one releases its lock. No exclusion where the file system has no locks."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with open(folder.with_name(f".{folder.name}.lock"), "wb") as lock:
         with suppress(OSError):
@@ -316,5 +320,5 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _complete(folder: Path) -> Path:
-    """Says that the copy of a folder is whole."""
+    """The file that marks the copy of a folder as complete."""
     return folder.with_name(f".{folder.name}.complete")

@@ -33,14 +33,14 @@ def validate(store: Store, contract: Contract, tables: Tables, contracts: Mappin
     looked = [_look(store, contract, part) for part in tables[contract.name]]
     failed = [check for check, _ in looked if not check["success"]]
     first = failed or [_check(f"types, and strictly increasing {', '.join(contract.key)}")]
-    if not failed and any(tables.get(name) for name in _named(contract)):  # what is made of nothing is as it must be
+    if not failed and any(tables.get(name) for name in _named(contract)):  # a table without parts satisfies its contract
         with _one_at_a_time, _views(store, contract, tables, contracts, [s for _, s in looked]) as connection:
             first += expectations(contract, connection)
     return {"success": all(c["success"] for c in first), "checks": first}
 
 
 def check_rules(store: Store, contract: Contract, tables: Tables, contracts: Mapping[str, Contract]) -> list[str]:
-    """The same conditions without Great Expectations, for tests of single steps; returns what is violated."""
+    """The same conditions without Great Expectations, for tests of single steps; returns the violations."""
     looked = [_look(store, contract, part) for part in tables[contract.name]]
     problems = [check["check"] for check, _ in looked if not check["success"]]
     if problems:
@@ -60,17 +60,17 @@ def check_rules(store: Store, contract: Contract, tables: Tables, contracts: Map
 
 
 def _look(store: Store, contract: Contract, part: Part) -> tuple[dict[str, Any], Mapping[str, float]]:
-    """One part, opened once: whether it has the contract's types and its key, and the sums it brings with it."""
+    """One part, opened once: whether it has the contract's types and its key, and the sums of its footer."""
     file = store.open(part)
     return _types_and_key(file, contract, part), json.loads(file.metadata.metadata[FOOTER])["sums"]
 
 
 def _types_and_key(file: pq.ParquetFile, contract: Contract, part: Part) -> dict[str, Any]:
     """Whether a part has the contract's types and is strictly increasing in its key."""
-    found = file.schema_arrow.remove_metadata()
+    schema = file.schema_arrow.remove_metadata()
     wanted = contract.schema
-    if not found.equals(pa.schema([f.remove_metadata() for f in wanted])) and not found.equals(wanted):
-        return _check(f"{part.key}: types are those of {contract.name}", [f"{f.name}: {f.type}" for f in found])
+    if not schema.equals(pa.schema([f.remove_metadata() for f in wanted])) and not schema.equals(wanted):
+        return _check(f"{part.key}: types are those of {contract.name}", [f"{f.name}: {f.type}" for f in schema])
     previous: list[pa.Scalar] | None = None
     for batch in file.iter_batches(batch_size=65_536, columns=list(contract.key)):
         columns = [batch.column(batch.schema.get_field_index(k)) for k in contract.key]
@@ -85,7 +85,7 @@ def _types_and_key(file: pq.ParquetFile, contract: Contract, part: Part) -> dict
 
 
 def _check(what: str, examples: list[str] | None = None) -> dict[str, Any]:
-    """The result of a check; examples: of what is wrong, if anything is."""
+    """The result of a check; examples: of violations."""
     wrong = examples is not None
     return {"check": what, "success": not wrong, "unexpected": int(wrong), "examples": examples or []}
 
@@ -104,7 +104,7 @@ def _first_not_increasing(columns: list[pa.Array]) -> int | None:
 
 
 def _named(contract: Contract) -> set[str]:
-    """The words of the contract's own name and conditions: which tables it speaks of."""
+    """The words of the contract's name and conditions, among them the tables that it refers to."""
     text = " ".join([contract.name, *(r.sql for r in contract.rules), *(f"{b.left} {b.right}" for b in contract.balances)])
     return set(re.findall(r"\w+", text))
 
@@ -120,7 +120,7 @@ def _views(
     by_part = "part_key" in named
     spill = store.layout.scratch(
         contract.name, uuid.uuid4().hex
-    )  # made when memory is short; else DuckDB uses the working folder
+    )  # created when memory is short; by default DuckDB uses the working folder
     connection = duckdb.connect(config={"threads": THREADS, "temp_directory": str(spill)})
     try:
         if not store.local:
@@ -151,22 +151,22 @@ def _views(
 
 
 def _address(store: Store, part: Part) -> str:
-    """A part as DuckDB finds it: a path, or a URL for the file system that is registered with it; no glob, whatever it holds."""
+    """A part's path for DuckDB, or a URL of the registered file system; glob characters are escaped."""
     path = store.part_path(part)
     return re.sub(r"([*?\[])", r"[\1]", path if store.local else store.fs.unstrip_protocol(path))
 
 
 def _value_conditions(column: Column) -> list[str]:
-    """SQL conditions for one column's limits; a null fulfils every limit but its own."""
-    name, found = f'"{column.name}"', []
+    """SQL conditions for one column's limits; a null meets every limit except NOT NULL."""
+    name, conditions = f'"{column.name}"', []
     if not column.nullable:
-        found.append(f"{name} IS NOT NULL")
+        conditions.append(f"{name} IS NOT NULL")
     low, high = column.between or (column.at_least, column.at_most)
     if low is not None:
-        found.append(f"coalesce({name} >= {low}, true)")
+        conditions.append(f"coalesce({name} >= {low}, true)")
     if high is not None:
-        found.append(f"coalesce({name} <= {high}, true)")
+        conditions.append(f"coalesce({name} <= {high}, true)")
     if column.one_of:
         values = ", ".join("'" + v + "'" for v in column.one_of)
-        found.append(f"coalesce({name} IN ({values}), true)")
-    return found
+        conditions.append(f"coalesce({name} IN ({values}), true)")
+    return conditions

@@ -1,7 +1,7 @@
-"""Writing a part: under a temporary name, flushed to the disk, and only then put where readers look.
+"""Writing a part: under a temporary name, flushed to the disk, and only then published.
 
-A local part appears by a rename in its folder. Where rename does not exist (object stores), it is written on this machine
-first and then put there whole: an object is visible when its upload is complete, and never before.
+A local part appears by a rename in its folder. Where there is no rename (object stores), it is written on this machine
+first and then uploaded: an object is visible when its upload is complete, and never before.
 """
 
 from __future__ import annotations
@@ -75,7 +75,9 @@ class PartWriter:
             self.writers[table].close()
         for temporary in self.temporary.values():
             with open(temporary, "rb") as written:
-                os.fsync(written.fileno())  # of all before the first is renamed: some disks say only here that they are full
+                os.fsync(
+                    written.fileno()
+                )  # all of them before the first rename: some disks report only here that they are full
         for table in self.tables:
             publish_files(table, self.key)
         for table, temporary in self.temporary.items():
@@ -86,7 +88,7 @@ class PartWriter:
                 self.remote.put_file(str(temporary), final)
 
     def discard(self) -> None:
-        """Remove what was not published, a file whose writer could not be made among it."""
+        """Remove what was not published, including a file whose writer could not be created."""
         for table, temporary in self.temporary.items():
             with suppress(Exception):
                 self.writers[table].close()
@@ -94,7 +96,7 @@ class PartWriter:
 
 
 def _put(temporary: Path, final: Path) -> None:
-    """Rename; what is already there with the same bytes keeps its place and time, as others may have read it meanwhile."""
+    """Rename; a file with the same bytes that already exists is kept with its time, as others may have read it meanwhile."""
     try:
         same = filecmp.cmp(temporary, final, shallow=False)
     except OSError:  # there is none, or `validate` has just set it aside, or it cannot be read
@@ -106,7 +108,7 @@ def _put(temporary: Path, final: Path) -> None:
 
 
 def _encoding(contract: Contract) -> dict[str, Any]:
-    """How Parquet writes a table: zstd, or no compression but differences of numbers and of sorted n-grams, which is quicker."""
+    """Parquet settings of a table: zstd, or delta encoding of numbers and sorted n-grams without compression, which is faster."""
     schema = contract.schema
     if contract.compression == "zstd":
         return {"compression": "zstd", "compression_level": 1}

@@ -87,7 +87,7 @@ def pairs_above(
     each pair adds one. Pairs strictly above `lowest` are written to kept [room, 3] (input, output, examples with it) and
     similarity [room], ascending for each input. Returns where those of each turn end: int64 [turns].
     """
-    found, steps = 0, (len(spread) - 1) // 2
+    n_pairs, steps = 0, (len(spread) - 1) // 2
     ends = np.empty(len(turns), np.int64)
     four = np.empty(4, np.int64)
     turn = 0
@@ -110,10 +110,10 @@ def pairs_above(
                     s = cosines[k, at]
                     spread[_step_of(s, steps)] += 1
                     if np.float64(s) > lowest:
-                        kept[found, 0], kept[found, 1], kept[found, 2] = four[k], which[at], 1
-                        similarity[found] = s
-                        found += 1
-                ends[turn + k] = found
+                        kept[n_pairs, 0], kept[n_pairs, 1], kept[n_pairs, 2] = four[k], which[at], 1
+                        similarity[n_pairs] = s
+                        n_pairs += 1
+                ends[turn + k] = n_pairs
             turn += together
             continue
         n = 0
@@ -139,11 +139,11 @@ def pairs_above(
         _restore_order(touched, above, counts)
         for at in range(above):
             output = touched[at]
-            kept[found, 0], kept[found, 1], kept[found, 2] = i, output, counts[output]
-            similarity[found] = of_output[output]
-            found += 1
+            kept[n_pairs, 0], kept[n_pairs, 1], kept[n_pairs, 2] = i, output, counts[output]
+            similarity[n_pairs] = of_output[output]
+            n_pairs += 1
             counts[output] = 0
-        ends[turn] = found
+        ends[turn] = n_pairs
         turn += 1
     return ends
 

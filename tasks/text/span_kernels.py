@@ -9,7 +9,7 @@ def sum_over_spans(begin, end, token_starts, token_ends, values, first, last, sp
     """For each row: Σ of the values of its tokens that overlap each of its spans, and how many tokens do.
 
     Row r has the tokens begin[r]:end[r] and the spans first[r]:last[r]. Returned flat, in the order of rows and spans; a
-    span without a token is NaN. Tokens are added in their order, so that equal tokens give equal sums wherever they stand.
+    span without a token is NaN. Tokens are added in their order, so that equal tokens give equal sums wherever they occur.
     """
     total = 0
     for r in range(len(begin)):

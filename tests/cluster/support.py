@@ -129,7 +129,7 @@ def wait_for(cluster: Cluster, workers: int) -> None:
 def device() -> tuple[int, str]:
     """The process and the GPUs that a call sees."""
     time.sleep(0.2)
-    return os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES", "none said")
+    return os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES", "not set")
 
 
 def planned(**settings: object) -> Study:

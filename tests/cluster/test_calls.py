@@ -1,4 +1,4 @@
-"""Quick calls go to a worker several to a task; what each came to is told of each."""
+"""Quick calls go to a worker several to a task; each has its own result."""
 
 from __future__ import annotations
 
@@ -33,25 +33,25 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     opened.close()
 
 
-def told(found: list[Finished]) -> dict[int, tuple[int, str]]:
+def values(found: list[Finished]) -> dict[int, tuple[int, str]]:
     """Values by index of those that ended well."""
-    assert len({f.index for f in found}) == len(found), "each call is told of once"
+    assert len({f.index for f in found}) == len(found), "each call is reported once"
     return {f.index: f.value for f in found if f.error is None}
 
 
 def test_quick_calls_share_tasks_and_slow_ones_do_not(cluster: Cluster) -> None:
-    quick = told(list(cluster.run(task_of, [(n,) for n in range(CALLS)], "quick")))
+    quick = values(list(cluster.run(task_of, [(n,) for n in range(CALLS)], "quick")))
     assert {i: number for i, (number, _) in quick.items()} == {n: n for n in range(CALLS)}
     tasks = {key for _, key in quick.values()}
     assert CALLS / CALLS_IN_A_TASK <= len(tasks) < CALLS / 4
-    slow = told(list(cluster.run(task_of, [(n, -1, -1, 0.25) for n in range(12)], "slow")))
+    slow = values(list(cluster.run(task_of, [(n, -1, -1, 0.25) for n in range(12)], "slow")))
     assert len({key for _, key in slow.values()}) == 12
 
 
-def test_slow_calls_behind_quick_ones_are_not_one_workers_alone(cluster: Cluster) -> None:
-    """Quick ones may have been refused in no time: what they took says nothing of what comes behind them."""
+def test_slow_calls_after_quick_ones_are_not_one_workers_alone(cluster: Cluster) -> None:
+    """Quick ones may have been refused in no time: their duration says nothing about those after them."""
     calls = [(n,) for n in range(60)] + [(n, -1, -1, 0.3) for n in range(60, 76)]
-    found = told(list(cluster.run(task_of, calls, "mixed")))
+    found = values(list(cluster.run(task_of, calls, "mixed")))
     assert sorted(found) == list(range(76))
     slow = [found[n][1] for n in range(60, 76)]
     assert all(slow.count(key) == 1 for key in slow), "a task that takes long is given no second call"
@@ -61,12 +61,12 @@ def test_the_error_of_one_among_quick_calls_is_its_own(cluster: Cluster) -> None
     found = list(cluster.run(task_of, [(n, CALLS // 2) for n in range(CALLS)], "wrong"))
     (wrong,) = [f for f in found if f.error is not None]
     assert (wrong.index, type(wrong.error), str(wrong.error)) == (CALLS // 2, ZeroDivisionError, f"of number {CALLS // 2}")
-    assert sorted(told(found)) == [n for n in range(CALLS) if n != CALLS // 2]
+    assert sorted(values(found)) == [n for n in range(CALLS) if n != CALLS // 2]
 
 
-def test_a_call_that_ends_its_worker_fails_and_those_beside_it_do_not(cluster: Cluster) -> None:
+def test_a_call_that_ends_its_worker_fails_and_the_others_in_its_task_do_not(cluster: Cluster) -> None:
     """A worker that runs out of memory is killed with all that its task held."""
     found = list(cluster.run(task_of, [(n, -1, CALLS // 2) for n in range(CALLS)], "deadly"))
     (dead,) = [f for f in found if f.error is not None]
     assert (dead.index, type(dead.error).__name__) == (CALLS // 2, "KilledWorker")
-    assert sorted(told(found)) == [n for n in range(CALLS) if n != CALLS // 2]
+    assert sorted(values(found)) == [n for n in range(CALLS) if n != CALLS // 2]

@@ -42,7 +42,7 @@ def test_a_class_starts_the_cluster_and_not_a_byte_differs(folder: Path, inline:
         ("dask_jobqueue.nowhere.SLURMCluster", {}, "pip install dask-jobqueue"),
         ("no_such_package.Cluster", {}, "No module named 'no_such_package'"),
         ("distributed.NoSuchCluster", {}, "NoSuchCluster"),
-        ("distributed.Client", {}, "is no class of a Dask cluster"),
+        ("distributed.Client", {}, "is not the class of a Dask cluster"),
         ("distributed.LocalCluster", {"worker_class": 1, "n_workers": 1}, "could not be started with cluster_kwargs = "),
     ],
 )

@@ -54,8 +54,8 @@ def test_one_of_two_workers_is_killed_in_the_middle_and_not_a_byte_differs(
     address = processes.scheduler()
     victim = processes.worker("one")
     processes.worker("two")
-    said = program(folder, tmp_path / "root", address, victim)
-    assert 2 <= said["then"][0] < FILES, "it was in the middle"
+    report = program(folder, tmp_path / "root", address, victim)
+    assert 2 <= report["then"][0] < FILES, "it was in the middle"
     assert processes.running[1].wait(10) == -signal.SIGKILL
     assert state(tmp_path / "root") == inline
     assert not list((tmp_path / "root").glob(".probes/*")), "what was written to be looked for is gone"
@@ -106,8 +106,8 @@ def test_scheduler_workers_and_flow_on_machines_of_their_own(
                 "one", host="10.213.77.2", within=spaces["one"]
             )  # `ip netns exec` becomes what it runs
             processes.worker("two", host="10.213.77.3", within=spaces["two"])
-            said = program(folder, tmp_path / "root", address, victim, within=spaces["flow"])
-            assert 2 <= said["then"][0] < FILES
+            report = program(folder, tmp_path / "root", address, victim, within=spaces["flow"])
+            assert 2 <= report["then"][0] < FILES
             assert state(tmp_path / "root") == inline
         finally:
             processes.stop()

@@ -19,7 +19,7 @@ from tests.machine import own_disk
 
 
 def refusal(folder: Path, root: Path, address: str, workers: int = 1) -> str:
-    """What a person reads when a step is run there."""
+    """What a user reads when a step is run there."""
     cluster = Cluster(0, "1GB", str(root / ".dask"), address=address, store=Store(str(root)))
     try:
         wait_for(cluster, workers)

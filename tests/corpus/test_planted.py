@@ -88,14 +88,14 @@ def test_every_count_of_the_truth_is_the_count_in_the_text(world: Made) -> None:
     for row in world.truth:
         x, y = places[row["input_ngram"]], places[row["output_ngram"]]
         found = (len(x), len(y), x.total(), y.total(), len(x.keys() & y.keys()))
-        said = (
+        stated = (
             row["input_documents"],
             row["output_documents"],
             row["input_occurrences"],
             row["output_occurrences"],
             row["pair_documents"],
         )
-        wrong += [(row["task"], row["pair"], said, found)] if said != found else []
+        wrong += [(row["task"], row["pair"], stated, found)] if stated != found else []
     assert not wrong, wrong[:5]
     assert {row["kind"] for row in world.truth} == {"factorial", "exposure", "rule", "lexicon", "arithmetic"}
     assert max(row["pair_documents"] for row in world.truth if row["kind"] == "factorial") == 32

@@ -47,8 +47,8 @@ def test_the_numbers_of_all_examples_together_are_mem_n_and_mem_delta(tmp_path: 
     metrics = taken(tmp_path, w.study(), w.tables(tmp_path), "distributional_memorization")
     span = {(r["example"], r["side"], r["ngram"]): r for r in shown["spans"]}
     for model in ("m", "null"):
-        said = {(r["example"], r["ngram"]): r for r in shown["scores"] if r["model"] == model}
-        rows = [(p, said[p["example"], p["output_ngram"]]) for p in shown["pairs"] if p["log_probability"] is not None]
+        scores = {(r["example"], r["ngram"]): r for r in shown["scores"] if r["model"] == model}
+        rows = [(p, scores[p["example"], p["output_ngram"]]) for p in shown["pairs"] if p["log_probability"] is not None]
         known = {
             m["measure"]: m["estimate"]
             for m in metrics
@@ -223,8 +223,8 @@ def test_for_multiple_choice_the_answer_is_the_likeliest_option(tmp_path: Path) 
         ),
     )
     out = with_evidence(study, tmp_path, tables)
-    said = [r for r in read_rows(tmp_path, out["evidence_answers"]) if r["model"] == "m"]
-    assert [(r["text"], r["value"], r["note"]) for r in said] == [
+    answers = [r for r in read_rows(tmp_path, out["evidence_answers"]) if r["model"] == "m"]
+    assert [(r["text"], r["value"], r["note"]) for r in answers] == [
         ("green", 1.0, ""),
         ("red", 0.5, "several options tie"),
         ("red", 0.0, ""),

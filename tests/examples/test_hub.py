@@ -139,12 +139,12 @@ except Exception as error:
 
 def test_a_hub_out_of_reach_is_an_error_with_a_remedy(tmp_path):
     settings = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home")}  # read when the library is imported
-    said = subprocess.run(
+    ran = subprocess.run(
         [sys.executable, "-c", OUT_OF_REACH, str(tmp_path)],
         env=settings,
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
     )
-    assert said.stdout.startswith("StudyError data set nobody/nothing: "), said.stderr
-    assert "without a network, give a folder that the data set's save_to_disk wrote" in said.stdout
+    assert ran.stdout.startswith("StudyError data set nobody/nothing: "), ran.stderr
+    assert "without a network, give a folder that the data set's save_to_disk wrote" in ran.stdout

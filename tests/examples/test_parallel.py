@@ -37,7 +37,7 @@ REFERENCE = """<refset setid="newstest2009" srclang="any" trglang="en">
 </doc>
 <doc sysid="ref" docid="napi.hu/2007/12/12/0" genre="news" origlang="hu">
 <seg id="1">Banks in R&D test</seg>
-<seg id="2">He said, "5 < 6 & fine".</seg>
+<seg id="2">He wrote, "5 < 6 & fine".</seg>
 <seg id="3">On two lines</seg>
 </doc>
 <doc sysid="ref2" docid="napi.hu/2007/12/12/0" genre="news" origlang="hu">
@@ -56,7 +56,7 @@ def test_sgm_pairs_segments_by_document_and_number_though_it_is_no_xml(tmp_path)
     examples, rejects, sums = sgm(tmp_path)
     assert {e["example"]: (e["row"], e["input"], e["output"], e["aliases"]) for e in examples} == {
         "napi.hu/2007/12/12/0/1": (1, "Banken im R&D-Test", "Banks in R&D test", ["Banks put to the R&D test"]),
-        "napi.hu/2007/12/12/0/2": (2, 'Er sagte: "5 < 6 & gut".', 'He said, "5 < 6 & fine".', []),
+        "napi.hu/2007/12/12/0/2": (2, 'Er sagte: "5 < 6 & gut".', 'He wrote, "5 < 6 & fine".', []),
         "napi.hu/2007/12/12/0/3": (3, "Über zwei Zeilen", "On two lines", []),
         "cz/1/2": (5, "Zwei auf einer Zeile.", "Two on a line.", []),
     }

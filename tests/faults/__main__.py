@@ -107,7 +107,7 @@ def table(results: Sequence[Result], failed: Sequence[str], impossible: dict[str
 
 
 def main() -> int:
-    """Returns 1 if anything was lost, duplicated, different or left behind."""
+    """Returns 1 if anything was lost, duplicated, different or left over."""
     if sys.argv[1:2] == ["--inside"]:
         fault, seed, root, whole = sys.argv[2:]
         print(json.dumps(asdict(attempt(fault, FAULTS[fault], int(seed), Path(root), Path(whole)))))

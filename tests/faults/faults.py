@@ -39,7 +39,7 @@ def worker_killed(trial: Trial) -> None:
     trial.wait(run)
     trial.seen()
     _kill(trial, run, WORKER)
-    assert run.end() == 0, run.said()
+    assert run.end() == 0, run.printed()
     trial.left = run.left()
 
 
@@ -54,12 +54,12 @@ def flow_killed(trial: Trial) -> None:
 
 
 def server_killed(trial: Trial) -> None:
-    """SIGKILL of Prefect's temporary server. It is started again, and the same run goes on."""
+    """SIGKILL of Prefect's temporary server. It is started again, and the same run continues."""
     run = Run(trial.root)
     trial.wait(run)
     trial.seen()
     _kill(trial, run, SERVER)
-    assert run.end() == 0, run.said()
+    assert run.end() == 0, run.printed()
     trial.left = run.left()
 
 
@@ -127,7 +127,7 @@ def clock_jumps(trial: Trial) -> None:
     trial.wait(run)
     trial.seen()
     clock.write_text(trial.draw.choice(["86400", "-86400"]))
-    assert run.end() == 0, run.said()
+    assert run.end() == 0, run.printed()
     trial.left = run.left()
 
 
@@ -185,8 +185,8 @@ def network_cut(trial: Trial) -> None:
     trial.seen()
     network.cut()
     time.sleep(CUT)
-    network.mend()
-    assert run.end() == 0, run.said()
+    network.restore()
+    assert run.end() == 0, run.printed()
     trial.left = run.left()
 
 
@@ -206,7 +206,7 @@ def one_of_two_killed(trial: Trial) -> None:
     runs[0].process.kill()
     runs[0].end()
     trial.seen()
-    assert runs[1].end() == 0, runs[1].said()
+    assert runs[1].end() == 0, runs[1].printed()
     trial.left = runs[0].left() + runs[1].left()
 
 

@@ -25,7 +25,7 @@ class Network:
         if broken:
             self._end_all()
 
-    def mend(self) -> None:
+    def restore(self) -> None:
         """Let everything pass again, what has waited first."""
         self._whole.set()
 

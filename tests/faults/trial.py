@@ -55,9 +55,9 @@ class Run:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-            raise AssertionError(f"it hangs: {self.said()}") from None
+            raise AssertionError(f"it hangs: {self.printed()}") from None
 
-    def said(self) -> str:
+    def printed(self) -> str:
         """What it printed."""
         return self.log.read_text(encoding="utf-8", errors="replace")
 
@@ -87,7 +87,7 @@ def _belongs(process: psutil.Process, mark: str, word: str) -> bool:
 
 @dataclass
 class State:
-    """What is finished under a root: time and hash of every part and file beside one, and what each manifest lists."""
+    """What is finished under a root: time and hash of every part and every file next to one, and what each manifest lists."""
 
     files: dict[str, tuple[int, str]] = field(default_factory=dict)
     manifests: dict[str, list[tuple[str, str, int]]] = field(default_factory=dict)
@@ -137,7 +137,7 @@ class Trial:
     excused: set[str] = field(
         default_factory=set
     )  # keys of parts that the fault itself destroyed; one job makes all of a key
-    words: tuple[str, ...] = ()  # what the second run is told
+    words: tuple[str, ...] = ()  # further arguments of the second run
     again: Mapping[str, str] = field(default_factory=dict)  # environment of the second run
     left: list[str] = field(default_factory=list)  # processes that outlived the disturbed run
     cleanup: list[Callable[[], object]] = field(default_factory=list)
@@ -147,7 +147,7 @@ class Trial:
         wanted, beyond = self.draw.randint(least, self.parts - 1), self.draw.uniform(0, 0.5)
         began = time.monotonic()
         while run.runs and len(finished(self.root)) < wanted:
-            assert time.monotonic() - began < PATIENCE, f"it hangs: {run.said()}"
+            assert time.monotonic() - began < PATIENCE, f"it hangs: {run.printed()}"
             time.sleep(0.05)
         time.sleep(beyond)
 
@@ -179,7 +179,7 @@ def undisturbed(root: Path) -> Path:
     """Run the study with nothing in its way; returns its root."""
     if not (root / "reports" / "counted" / "index.html").exists():
         run = Run(root)
-        assert run.end() == 0, run.said()
+        assert run.end() == 0, run.printed()
         assert not run.left() and not temporaries(root)
     return root
 
@@ -192,7 +192,7 @@ def attempt(name: str, fault: Callable[[Trial], None], seed: int, root: Path, wh
         fault(trial)
         began = time.monotonic()
         run = Run(root, *trial.words, environment=trial.again)
-        assert run.end() == 0, run.said()
+        assert run.end() == 0, run.printed()
         seconds = time.monotonic() - began
     finally:
         for clean in trial.cleanup:
@@ -219,7 +219,7 @@ def attempt(name: str, fault: Callable[[Trial], None], seed: int, root: Path, wh
 
 
 def _part_of(path: str) -> str:
-    """The part that a file lies beside, or is: with it, the file is finished."""
+    """The part that a file belongs to, or is; the file is finished when the part is."""
     table, kind, name, *_ = path.split("/")
     return path if kind == "parts" else f"{table}/parts/{name}.parquet"
 

@@ -42,18 +42,18 @@ def part(store: Store, table: str, key: str) -> Path:
 def test_what_a_killed_run_had_finished_stays(study: Path, store: Store) -> None:
     """It was killed before its step ended, and so before anything was recorded."""
     first = next(p for p in lay_out(STEPS, load_study(study)) if p.step.name == "ingest").outputs["documents"][0]
-    finished, beside = part(store, "documents", first.key), store.folder("documents", first.key) / "a"
-    beside.touch()
+    finished, in_folder = part(store, "documents", first.key), store.folder("documents", first.key) / "a"
+    in_folder.touch()
     other = part(store, "documents", "0" * 32)
     assert clean(str(study), store.root) == {str(other): 6}
-    assert finished.exists() and beside.exists() and not other.exists()
+    assert finished.exists() and in_folder.exists() and not other.exists()
 
 
 def test_nothing_is_removed_while_a_run_is_at_work(study: Path, store: Store) -> None:
     """It may be another study's, of which this one knows nothing."""
     path, at_work = part(store, "documents", "0" * 32), Leases(store)
     assert at_work.take("0" * 32)
-    with pytest.raises(StudyError, match="a run is at work there"):
+    with pytest.raises(StudyError, match="a run is in progress there"):
         clean(str(study), store.root)
     assert path.exists()
     assert clean(str(study), store.root, dry_run=True) == {str(path): 6}
@@ -64,7 +64,7 @@ def test_nothing_is_removed_while_a_run_is_at_work(study: Path, store: Store) ->
 def test_a_run_that_starts_while_a_root_is_cleaned_waits_for_its_end(
     study: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else it would find a part finished that is removed behind it."""
+    """Otherwise the run could find a part finished that is then removed."""
     path, order = part(store, "documents", "0" * 32), list[str]()
     session = Session(load_study(study), "small", store, Cluster(0, "1GB", "", address=""))
     other = threading.Thread(target=lambda: (session.begin(), order.append("the run begins")))
@@ -86,16 +86,16 @@ def test_a_run_that_starts_while_a_root_is_cleaned_waits_for_its_end(
 def test_a_root_is_cleaned_by_one_at_a_time(study: Path, store: Store) -> None:
     other = Leases(store)
     assert other.take(CLEANING)
-    with pytest.raises(StudyError, match="another `taskgram clean` is at work there"):
+    with pytest.raises(StudyError, match="another `taskgram clean` is running there"):
         clean(str(study), store.root)
     other.close()
     assert clean(str(study), store.root) == {}
 
 
-def test_a_run_elsewhere_is_at_work_while_its_pulse_beats(store: Store) -> None:
+def test_a_run_elsewhere_is_alive_while_its_pulse_beats(store: Store) -> None:
     pulse = Path(store.base) / ".leases" / "runs" / "far.json"
     store.write_json(str(pulse), {"beat": 1, "place": "elsewhere", "pid": 1, "started": "1"})
-    assert not Leases(store, patience=0.3).others(), "it stands still"
+    assert not Leases(store, patience=0.3).others(), "its pulse does not beat"
     beats = threading.Timer(0.3, store.write_json, (str(pulse), {"beat": 2, "place": "elsewhere", "pid": 1, "started": "1"}))
     beats.start()
     assert Leases(store, patience=30.0).others()

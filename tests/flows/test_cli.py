@@ -87,7 +87,7 @@ def test_an_example_is_traced_to_its_documents(folder: Path) -> None:
     assert (pair["documents"], pair["input_documents"], pair["output_documents"]) == (3, 3, 6)
     assert "The river of «Velm» is ‹Torin›." in taskgram(*words, root=folder / "root")
     assert (folder / "root" / "reports" / "tiny" / "trace" / "tasks" / "rivers" / "index.js").exists()
-    assert "5 examples are meant" in taskgram("trace", str(folder / "tiny.toml"), "river", root=folder / "root", code=1)
+    assert "5 examples match" in taskgram("trace", str(folder / "tiny.toml"), "river", root=folder / "root", code=1)
 
 
 def test_prefect_keeps_a_run_per_step_with_progress_and_a_table(folder: Path) -> None:
@@ -205,7 +205,7 @@ def test_clean_removes_only_what_no_study_records(folder: Path) -> None:
 
 
 def test_a_terminated_run_ends_at_once_and_leaves_no_worker_behind(folder: Path) -> None:
-    """A training of minutes runs on a worker; SIGTERM must end both, and the next run goes on from what is finished."""
+    """A training of minutes runs on a worker; SIGTERM must end both, and the next run continues from what is finished."""
     model = '[[models]]\nname = "slow"\n[models.pretrain]\nhidden = 64\nheads = 2\ntokens = 50_000_000\nsave_every = 1.0\n'
     study = folder / "slow.toml"
     study.write_text(STUDY.replace('name = "tiny"', 'name = "slow"').replace("workers = 0", "workers = 1") + model)

@@ -359,14 +359,16 @@ def test_finished_parts_are_not_counted_again(tiny: Path) -> None:
 
 
 def test_what_only_the_plan_reads_changes_no_part(tiny: Path) -> None:
-    """Declared sizes and hardware are guesses; the bytes of a study may not hang on them."""
+    """Declared sizes and hardware are guesses; the bytes of a study may not depend on them."""
     text = tiny.read_text()
     start, end = text.index('[[corpus.sources]]\nname = "shards"'), text.index('[[tasks]]\nname = "rivers"')
     plain = text[:start] + text[end : text.index('[[tasks]]\nname = "sums"')]
-    told = plain.replace('files = ["corpus/*.jsonl"]', 'files = ["corpus/*.jsonl"]\ntokens = "3G"\ndocuments = "2M"')
-    told = told.replace("orders = [1]", "orders = [1]\nexpected = [5, 50]") + '[hardware]\ncores = 64\ngpu = "H100"\n'
+    declared = plain.replace('files = ["corpus/*.jsonl"]', 'files = ["corpus/*.jsonl"]\ntokens = "3G"\ndocuments = "2M"')
+    declared = (
+        declared.replace("orders = [1]", "orders = [1]\nexpected = [5, 50]") + '[hardware]\ncores = 64\ngpu = "H100"\n'
+    )
     keys = []
-    for version in (plain, told):
+    for version in (plain, declared):
         tiny.write_text(version)
         keys.append([p.fingerprint for p in lay_out(STEPS, load_study(tiny))])
     assert keys[0] == keys[1]

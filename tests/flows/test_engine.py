@@ -1,6 +1,6 @@
 """The machinery: exactly what is missing is made, nothing that is finished is lost, nothing broken is seen downstream.
 
-Two small real steps stand for all: `letters` writes one part per letter of the study's title, `join` sums them up.
+Two small real steps represent all: `letters` writes one part per letter of the study's title, `join` sums them up.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def write_letter(work: Work) -> None:
     if letter == "!":
         raise StudyError("file a.txt, row 3: no letter; remove it")
     if letter == "?":
-        raise ZeroDivisionError("a defect")
+        raise ZeroDivisionError("a bug")
     work.passes = 3 if letter == "3" else 1
     size = -1 if letter == "-" else random.randrange(2**40) + 1 if letter == "~" else ord(letter)
     work.write("report_files", {"file": [letter], "sha256": [hashlib.sha256(letter.encode()).hexdigest()], "bytes": [size]})
@@ -179,7 +179,7 @@ def test_a_defect_of_ours_leaves_its_traceback_in_a_file(run: Runner) -> None:
     with pytest.raises(StepFailed, match="internal error, please report it") as error:
         run("a?")
     log = Path(str(error.value).split("its traceback is in ")[1].split(")")[0])
-    assert "ZeroDivisionError: a defect" in log.read_text(encoding="utf-8")
+    assert "ZeroDivisionError: a bug" in log.read_text(encoding="utf-8")
 
 
 def test_a_table_that_breaks_its_contract_has_no_manifest(run: Runner) -> None:
@@ -204,10 +204,10 @@ def test_validation_results_are_in_the_manifest(run: Runner) -> None:
 
 def test_a_part_that_was_read_more_than_once_is_named_then_and_later(run: Runner) -> None:
     run("ab3")
-    said = "1 of 3 parts were read up to 3 times, for what is asked of them is more than counting.memory holds"
-    assert run.again == {"letters": said, "join": ""}
+    message = "1 of 3 parts were read up to 3 times, because their queries do not fit into counting.memory"
+    assert run.again == {"letters": message, "join": ""}
     run("ab3c")
-    assert run.again["letters"].startswith("1 of 4 parts"), "what was known of a finished part stays known"
+    assert run.again["letters"].startswith("1 of 4 parts"), "what is recorded of a finished part stays"
 
 
 def test_force_computes_again_and_tells_equal_bytes_from_others(run: Runner) -> None:

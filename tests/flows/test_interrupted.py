@@ -135,7 +135,7 @@ def test_a_killed_worker_costs_the_parts_it_had_in_hand(folder: Path, undisturbe
     assert 1 <= done < FILES, "killed in the middle"
     assert computed["count"] == FILES + 1 + BUCKETS, "the others took over, in the same run"
     touched = seen["before"].items() - state(root).items()
-    assert len(touched) <= 1, "what was finished is as it was, but for a part whose worker had not yet said so"
+    assert len(touched) <= 1, "what was finished is as it was, but for a part whose worker had not reported it yet"
     assert seen["manifests"].items() <= state(root, "manifests").items()
     assert same_bytes(state(root), undisturbed)
 
@@ -199,14 +199,14 @@ def full_disk(folder: str, root: str) -> None:
 
 
 def small_files(folder: str, root: str, most: str) -> None:
-    """Where no file may grow beyond so many bytes, which is then lifted."""
+    """Run with a limit on the size of files, which is then lifted."""
     hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(most), hard))
     lift = (resource.RLIMIT_FSIZE, (hard, hard))
     print(json.dumps(interrupted(Path(folder), Path(root), lambda: resource.setrlimit(*lift))))
 
 
-def said(function: str, *words: str, within: tuple[str, ...] = ()) -> dict[str, Any]:
+def printed(function: str, *words: str, within: tuple[str, ...] = ()) -> dict[str, Any]:
     """What one of the two above prints, run in a process of its own."""
     program = f"import sys; from tests.flows.test_interrupted import {function}; {function}(*sys.argv[1:])"
     run = subprocess.run(
@@ -257,7 +257,7 @@ def test_a_full_disk_loses_nothing_that_was_finished(
     )
     size = size_of(undisturbed, whole, *before) + size_of(undisturbed, whole, table) // 2
     within = own_disk(root, str(size))
-    found = said("full_disk", str(folder), str(root), within=within)
+    found = printed("full_disk", str(folder), str(root), within=within)
     assert f"{root}/{table}/parts/" in found["error"]
     assert "No space left on device" in found["error"] and "taskgram clean" in found["error"]
     assert found["recorded"] == "failed"
@@ -271,7 +271,7 @@ def test_a_file_that_may_not_grow_is_named_and_the_others_are_finished(
 ) -> None:
     root = tmp_path / "root"
     sizes = sorted(p.stat().st_size for p in finished(whole, "ngram_suffixes"))
-    found = said("small_files", str(folder), str(root), str((sizes[-1] + sizes[-2]) // 2))
+    found = printed("small_files", str(folder), str(root), str((sizes[-1] + sizes[-2]) // 2))
     assert "1 of 8 parts failed" in found["error"]
     assert "File too large" in found["error"] and "ulimit -f" in found["error"]
     assert sum(name.startswith("ngram_suffixes/") for name in found["before"]) == FILES - 1

@@ -89,7 +89,7 @@ def test_a_placebo_of_files_counts_as_the_corpus_does(tmp_path: Path) -> None:
     """Documents from files, cut into pieces or not, and counted as `query` counts them."""
     documents = [["ape", "bat", "zoo"], ["ape", "zoo"], ["bat"], ["zoo", "ape"]]
     lines = [json.dumps({"id": f"d{i}", "text": " ".join(words)}) for i, words in enumerate([*documents, documents[0]])]
-    lines[-1] = lines[0]  # an id that stands there already
+    lines[-1] = lines[0]  # a duplicate id
     (tmp_path / "other.jsonl").write_text("\n".join(lines) + "\n")
     source = {"name": "other", "files": ["other.jsonl"]}
     study = study_of({"sources": [source]}, data=str(tmp_path))

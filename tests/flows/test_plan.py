@@ -133,7 +133,7 @@ def test_every_step_depends_on_its_version(name: str, tmp_path: Path) -> None:
     assert different == downstream({name}, STEPS)
 
 
-# -- variants: a study beside itself, with other stop words or another encoder ------------------------------------------
+# -- variants: the same study with other stop words or another encoder -------------------------------------------------
 AUTHORS = {"name": "authors", "stop_words": "authors"}
 WIDE = {"name": "wide", "encoder": {"dimensions": 512}, "gamma": "p90"}
 

@@ -71,14 +71,14 @@ TEMPLATES = [
     "Which river flows through {input}?\\nAnswer:",  # the task's own
     "The river of {input}, as everybody knows, is",
     "Zorp quux blarg {input} gnarl",
-    "It is said that the river of {input} is",
+    "It is true that the river of {input} is",
     "Name it",
     "{input}:",
 ]
 TEXTS = [
     *(f"Which river flows through {p}? The river of {p} is long, as everybody knows." for p in PLACES),
-    *("As everybody knows, it is said that nothing is cold. " * n for n in (1, 2, 3)),
-    "Which river flows? As everybody knows. Is said that the river flows.",
+    *("As everybody knows, it is true that nothing is cold. " * n for n in (1, 2, 3)),
+    "Which river flows? As everybody knows. Is true that the river flows.",
 ] * 4
 
 

@@ -36,9 +36,9 @@ def test_what_reads_works_and_what_writes_says_why_it_cannot(tmp_path: Path) -> 
     )
     if ran.returncode == 8:
         pytest.skip(f"needs the right to make a disk of its own read-only: {ran.stderr.strip()}")
-    said = {part.split("\n")[0]: part for part in f"{ran.stdout}\n{ran.stderr}".split("== ")[1:]}
-    assert "ended 0" in said["status"] and "ingest" in said["status"]
+    output = {part.split("\n")[0]: part for part in f"{ran.stdout}\n{ran.stderr}".split("== ")[1:]}
+    assert "ended 0" in output["status"] and "ingest" in output["status"]
     assert "Traceback" not in ran.stdout + ran.stderr
     assert "cannot be written: Read-only file system" in ran.stderr
     assert f"{root}/.prefect: cannot be written to" in ran.stderr and "give another root" in ran.stderr
-    assert "ended 1" in said["clean"] and "ended 1" in said["run"]
+    assert "ended 1" in output["clean"] and "ended 1" in output["run"]

@@ -80,7 +80,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(folder: Path, root: Path, cluster: Cluster) -> dict[str, str]:
-    """Every table's bytes, files beside parts included, after all steps that count."""
+    """Every table's bytes, files next to parts included, after all steps that count."""
     study, store = load_study(folder / "scale.toml"), Store(str(root))
     session = Session(study, "scale.toml", store, cluster)
     for planned in lay_out(STEPS, study):

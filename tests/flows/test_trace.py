@@ -1,4 +1,4 @@
-"""`taskgram trace`: which example is meant, and how it is shown. The whole command runs in test_cli.py."""
+"""`taskgram trace`: which example matches, and how it is shown. The whole command runs in test_cli.py."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def test_an_example_is_meant_by_id_by_task_and_id_or_by_words_of_its_input() -> 
 
 
 def test_several_examples_are_listed_and_none_is_chosen() -> None:
-    with pytest.raises(StudyError, match="2 examples are meant by '1'") as told:
+    with pytest.raises(StudyError, match="2 examples match '1'") as error:
         choose(KNOWN, "1")
-    assert "rivers/1  What is the river of Velm?" in str(told.value)
+    assert "rivers/1  What is the river of Velm?" in str(error.value)
     many = [("t", str(i), "the same") for i in range(LISTED + 5)]
     with pytest.raises(StudyError, match="and 5 more"):
         choose(many, "same")
@@ -103,11 +103,11 @@ def test_a_probability_is_written_however_small_it_is(log: float) -> None:
 
 
 def test_judged_in_words() -> None:
-    def said(value: float | None, statistic: str = "accuracy") -> str:
+    def words(value: float | None, statistic: str = "accuracy") -> str:
         return judged({"value": value, "statistic": statistic, "note": "no answer"})
 
-    assert [said(1.0), said(0.0), said(0.5), said(None)] == ["right", "wrong", "0.50, tied", "no answer"]
-    assert said(41.6, "sentence_chrf") == "chrF 42"
+    assert [words(1.0), words(0.0), words(0.5), words(None)] == ["right", "wrong", "0.50, tied", "no answer"]
+    assert words(41.6, "sentence_chrf") == "chrF 42"
 
 
 def test_a_study_that_was_not_run_names_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -94,11 +94,11 @@ def log(flow_run: str) -> str:
 
 def test_a_step_shows_progress_rows_checks_and_where_the_report_is(tmp_path: Path) -> None:
     number = run(tmp_path, "abc")
-    said = until(lambda: log(number), "done")
-    assert "starts; 0 of 3 parts are finished already and skipped, 3 are to be computed" in said
-    done = re.search(r"done: 3 of 3 parts computed in ([\d.]+) worker seconds, ([\d.]+) s of wall time", said)
+    lines = until(lambda: log(number), "done")
+    assert "starts; 0 of 3 parts are finished already and skipped, 3 are to be computed" in lines
+    done = re.search(r"done: 3 of 3 parts computed in ([\d.]+) worker seconds, ([\d.]+) s of wall time", lines)
     assert done and float(done[1]) <= float(done[2]), "what the parts took, without what the step waited for"
-    name = next(word for word in said.split() if word.startswith("letters/letters/"))
+    name = next(word for word in lines.split() if word.startswith("letters/letters/"))
     with client() as ask:
         tasks = ask.read_task_runs()
     assert name.rstrip(":") in {t.name for t in tasks}, "the line names the task run: study, step, fingerprint"
@@ -122,17 +122,17 @@ def test_a_run_with_nothing_to_do_says_so_in_a_line(tmp_path: Path) -> None:
 
 def test_a_failed_part_is_named_and_the_others_are_kept(tmp_path: Path) -> None:
     number = run(tmp_path, "a!b")
-    said = until(lambda: log(number), "taskgram run")
-    assert "part source=! failed: file a.txt, row 3: no letter; remove it" in said
-    assert "run it again with: taskgram run letters.toml --from letters" in said
+    lines = until(lambda: log(number), "taskgram run")
+    assert "part source=! failed: file a.txt, row 3: no letter; remove it" in lines
+    assert "run it again with: taskgram run letters.toml --from letters" in lines
     again = run(tmp_path, "abc")
     assert "starts; 2 of 3 parts are finished already" in until(lambda: log(again), "starts")
 
 
 def test_a_broken_contract_shows_which_check_how_many_rows_and_examples(tmp_path: Path) -> None:
     number = run(tmp_path, "ab-")
-    said = until(lambda: log(number), "breaks its contract")
-    assert "bytes lies in [1, None]: 1 rows, e.g. -1" in said
+    lines = until(lambda: log(number), "breaks its contract")
+    assert "bytes lies in [1, None]: 1 rows, e.g. -1" in lines
     (broken,) = json.loads(artifacts(number)["letters-letters-violations"].data)
     assert broken == {
         "table": "report_files",

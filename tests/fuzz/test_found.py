@@ -93,7 +93,7 @@ def bomb(kind: str, megabytes: int) -> bytes:
 def test_a_packed_file_that_expands_without_end_is_stopped(
     tmp_path: Path, kind: str, reader: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """40 MB of spaces in a few kilobytes stand for 40 GB: what is held stays below what may be unpacked."""
+    """40 MB of spaces, packed into a few kilobytes, represent 40 GB: memory stays below what may be unpacked."""
     monkeypatch.setattr(reading, "UNPACKED", 8_000_000)
     tracemalloc.start()
     try:

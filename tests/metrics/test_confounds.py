@@ -35,7 +35,7 @@ DETAILS = {
 
 @pytest.fixture(scope="module", params=["mem_n", "mem_delta"])
 def check(request) -> Check:
-    """240 rows of 60 examples in 3 groups, 30 outputs that stand in several examples each, one s_x that is everywhere."""
+    """240 rows of 60 examples in 3 groups, 30 outputs that occur in several examples each, one s_x that is everywhere."""
     rng = np.random.default_rng(5)
     example = np.sort(rng.integers(0, 60, N))
     output = (example + rng.integers(0, 2, N)) % 30

@@ -87,7 +87,7 @@ def measured(root, exclude: int, *, without: tuple[str, ...] = (), **task: objec
     tables = run_measures(study(exclude, **task), root, tables_of(root, without=without))
     parts = tuple(p for p in tables["metrics"] if p.labels["measure"] != "contamination")
     keyed = {tuple(r[k] for k in CONTRACTS["metrics"].key): r for r in read_rows(root, parts)}
-    # what mining accepted is told of all examples: the switch does not mine anew
+    # acceptance is a share of all examples: the switch does not mine again
     return {k: r for k, r in keyed.items() if r["statistic"] != "acceptance"}, read_rows(root, tables["exclusions"])
 
 
@@ -105,8 +105,8 @@ def test_results_equal_those_of_a_study_without_the_contaminated_examples(tmp_pa
 def test_a_shorter_n_leaves_out_more_and_each_measure_says_how_many(tmp_path):
     for order, examples in ((13, 3), (8, 4)):
         _, exclusions = measured(tmp_path / str(order), order)
-        said = {r["measure"]: r["rows"] for r in exclusions if r["reason"].startswith("contaminated")}
-        assert said == {m.name: examples for m in MEASURES if m.name not in ("contamination", "placebo")}
+        excluded = {r["measure"]: r["rows"] for r in exclusions if r["reason"].startswith("contaminated")}
+        assert excluded == {m.name: examples for m in MEASURES if m.name not in ("contamination", "placebo")}
 
 
 def test_the_switch_enters_keys_only_when_it_is_on(tmp_path):

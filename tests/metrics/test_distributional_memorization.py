@@ -198,7 +198,7 @@ def test_a_model_with_other_tokens_has_no_mem_infinity_and_all_else(tmp_path):
                     "seed": [-1],
                     "membership": [""],
                 },
-                {"model": f"{name} anew"},
+                {"model": f"{name} again"},
             )
             for name, tokens in (("m", laid_out_otherwise), ("null", other))
         ),

@@ -47,13 +47,13 @@ def test_bleu_and_chrf_are_sacrebleus(tmp_path):
 
     w = world(n=12)
     w.answer[:] = np.arange(12) % 4
-    said = [f"a{j} and then some {'words' if i % 2 else 'birds'} that follow" for i, j in enumerate(w.answer)]
-    w.tails, w.generations = np.full(12, -1.0), {"m": said}
+    generated = [f"a{j} and then some {'words' if i % 2 else 'birds'} that follow" for i, j in enumerate(w.answer)]
+    w.tails, w.generations = np.full(12, -1.0), {"m": generated}
     found = measured(tmp_path, w, "scores", family="translation", answer="ngrams")
     references = [[f"a{j} and then some words that follow" for j in w.answer], [f"the alias {i}" for i in range(12)]]
     for statistic, wanted in (
-        ("bleu", sacrebleu.corpus_bleu(said, references)),
-        ("chrf", sacrebleu.corpus_chrf(said, references)),
+        ("bleu", sacrebleu.corpus_bleu(generated, references)),
+        ("chrf", sacrebleu.corpus_chrf(generated, references)),
     ):
         row = found["score", "m", 0, statistic, ""]
         assert row["estimate"] == pytest.approx(wanted.score, abs=1e-9)

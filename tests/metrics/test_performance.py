@@ -89,16 +89,16 @@ def test_sums_also_have_the_log_likelihood_of_the_reference(tmp_path):
 
 
 def test_a_language_pair_is_corpus_bleu_over_the_counts_of_its_distinct_pairs(tmp_path):
-    """A pair that stands in two examples counts once (docs/method.md §2); the interval resamples the group's own examples."""
+    """A pair that occurs in two examples counts once (docs/method.md §2); the interval resamples the group's own examples."""
     import sacrebleu
 
     w = answering(12)
     w.answer[:] = np.arange(12) % 4
-    said = [f"a{j} and then some {'words' if i % 2 else 'birds'} that follow" for i, j in enumerate(w.answer)]
-    w.tails, w.generations = np.full(12, -1.0), {"m": said}
+    generated = [f"a{j} and then some {'words' if i % 2 else 'birds'} that follow" for i, j in enumerate(w.answer)]
+    w.tails, w.generations = np.full(12, -1.0), {"m": generated}
     tables = w.tables(tmp_path)
     names = [f"e{i:04d}" for i in range(12)]
-    # every example also holds the s_x of example 0 or 1, its group's first: (s0, a0) and (s1, a1) stand in three examples each
+    # every example also holds the s_x of example 0 or 1, its group's first: (s0, a0) and (s1, a1) occur in three examples each
     rows = []
     for i, name in enumerate(names):
         rows += [(name, "input", f"s{i}", 9, 11), *([(name, "input", f"s{i % 2}", 0, 1)] if i > 1 else [])]
@@ -132,7 +132,7 @@ def test_a_language_pair_is_corpus_bleu_over_the_counts_of_its_distinct_pairs(tm
             [f"a{w.answer[i]} and then some words that follow" for i in members],
             [f"the alias {i}" for i in members],
         ]
-        wanted = sacrebleu.corpus_bleu([said[i] for i in members], references).score
+        wanted = sacrebleu.corpus_bleu([generated[i] for i in members], references).score
         assert found[group]["estimate"] == pytest.approx(wanted, abs=1e-9)
         assert found[group]["low"] <= found[group]["estimate"] <= found[group]["high"]
         assert found[group]["rows"] == 6

@@ -33,8 +33,8 @@ def triviaqa_answer(text: str) -> str:
     return " ".join(text.split()).strip()
 
 
-def triviaqa_f1(said: str, wanted: str) -> float:
-    a, b = triviaqa_answer(said).split(), triviaqa_answer(wanted).split()
+def triviaqa_f1(answer: str, wanted: str) -> float:
+    a, b = triviaqa_answer(answer).split(), triviaqa_answer(wanted).split()
     same = sum((Counter(a) & Counter(b)).values())
     if same == 0:
         return 0
@@ -44,10 +44,10 @@ def triviaqa_f1(said: str, wanted: str) -> float:
 
 @given(TEXTS, st.lists(TEXTS, min_size=1, max_size=3))
 @settings(deadline=None, max_examples=300)
-def test_triviaqa_scores_equal_the_official_steps(said, aliases):
-    assert official.normalise_answer(said) == triviaqa_answer(said)
-    assert official.exact_match(said, aliases) == max(triviaqa_answer(said) == triviaqa_answer(a) for a in aliases)
-    assert official.f1(said, aliases) == pytest.approx(max(triviaqa_f1(said, a) for a in aliases))
+def test_triviaqa_scores_equal_the_official_steps(answer, aliases):
+    assert official.normalise_answer(answer) == triviaqa_answer(answer)
+    assert official.exact_match(answer, aliases) == max(triviaqa_answer(answer) == triviaqa_answer(a) for a in aliases)
+    assert official.f1(answer, aliases) == pytest.approx(max(triviaqa_f1(answer, a) for a in aliases))
 
 
 @given(TEXTS)
@@ -137,16 +137,16 @@ def test_bleu_and_chrf_equal_sacrebleu_with_its_signature_and_spread(tmp_path):
     w = world(n=60)
     w.answer[:] = np.arange(60) % 7
     words = ["and", "then", "some", "words", "that", "follow"]
-    said = [" ".join([f"a{j}", *(x if rng.random() < 0.7 else "birds" for x in words)]) for j in w.answer]
-    w.tails, w.generations = np.full(60, -1.0), {"m": said}
+    generated = [" ".join([f"a{j}", *(x if rng.random() < 0.7 else "birds" for x in words)]) for j in w.answer]
+    w.tails, w.generations = np.full(60, -1.0), {"m": generated}
     found = scored(tmp_path, w, family="translation", answer="ngrams", languages=["en", "de"])
     references = [[f"a{j} and then some words that follow" for j in w.answer], [f"the alias {i}" for i in range(60)]]
     for statistic, metric in (("bleu", BLEU(references=references)), ("chrf", CHRF(references=references))):
         row = found["m", statistic]
-        assert row["estimate"] == pytest.approx(metric.corpus_score(said, None).score, abs=1e-9)
+        assert row["estimate"] == pytest.approx(metric.corpus_score(generated, None).score, abs=1e-9)
         assert row["note"] == str(metric.get_signature())
         assert row["rows"] == row["examples"] == 60
-        half_width = metric.corpus_score(said, None, n_bootstrap=1000)._ci
+        half_width = metric.corpus_score(generated, None, n_bootstrap=1000)._ci
         assert 1.96 * row["standard_error"] == pytest.approx(half_width, rel=0.3)
 
 

@@ -1,4 +1,4 @@
-"""`sweeps`: a γ of the curve says what a study set to that γ says, and what cannot be said is null with its reason."""
+"""`sweeps`: a γ of the curve gives what a study with that γ gives; what is not defined is null with its reason."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def test_a_point_of_the_curve_is_the_answer_of_a_study_set_to_that_gamma(tmp_pat
 
 
 def test_delta_is_taken_from_the_inputs_that_hold_no_partner_at_this_gamma() -> None:
-    """By hand: -5 is compared with -6 and -8; the input behind -8 holds an n-gram of similarity 0.6 to s_y."""
+    """By hand: -5 is compared with -6 and -8; the input of -8 holds an n-gram of similarity 0.6 to s_y."""
     own, after = np.array([-5.0, -1.0]), np.array([-6.0, -8.0, -2.0])
     similarity = np.array([-np.inf, np.float32(0.6), 0.4])
     scores = SpanScores(own, np.ones(2, int), np.array([0, 0, 1]), np.arange(3), after, similarity, np.zeros(2))

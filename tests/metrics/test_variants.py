@@ -30,19 +30,19 @@ COLUMNS = ("order", "unit", "statistic", "model", "estimate", "low", "high", "p_
 def sentences(seed: int) -> list[tuple[str, str]]:
     """Inputs and outputs with stop words in many places; word i of an input often comes with word i of an output."""
     rng = np.random.default_rng(seed)
-    found = []
+    examples = []
     for _ in range(N):
         words = rng.choice(8, 5, p=np.arange(8, 0, -1) / 36)
-        said = [w if rng.random() < 0.7 else rng.integers(8) for w in words]
+        answer = [w if rng.random() < 0.7 else rng.integers(8) for w in words]
         pair = (
-            [f"{side}{w}{rng.choice(['', '', ' the', ' of'])}" for w in own] for side, own in (("x", words), ("y", said))
+            [f"{side}{w}{rng.choice(['', '', ' the', ' of'])}" for w in own] for side, own in (("x", words), ("y", answer))
         )
-        found.append((" ".join(next(pair)), " ".join(next(pair))))
-    return found
+        examples.append((" ".join(next(pair)), " ".join(next(pair))))
+    return examples
 
 
 def inputs(root: Path) -> dict[str, tuple[Part, ...]]:
-    """Examples that are mined and evaluated, a corpus of the like, and one model's scores."""
+    """Examples that are mined and evaluated, a corpus of the same kind, and one model's scores."""
     texts, rng = sentences(1), np.random.default_rng(2)
     corpus = [f"{x} {y}".split() for x, y in [*texts, *(s for i in range(3, 8) for s in sentences(i))]]
     examples = examples_part(root, [(split, *t) for split in ("mine", "evaluate") for t in texts])
@@ -124,7 +124,7 @@ def measured(root: Path, **settings: Any) -> dict[str, tuple[Part, ...]]:
     return tables
 
 
-def said(root: Path, tables: dict[str, tuple[Part, ...]], of: str) -> list[tuple]:
+def sweep_rows(root: Path, tables: dict[str, tuple[Part, ...]], of: str) -> list[tuple]:
     """The rows of `sweep` of the study itself ("study") or of a variant, without its name."""
     rows = [r for r in read_rows(root, tables["metrics"]) if r["measure"] == "sweep"]
     return sorted((r["detail"].removeprefix(of), *(r[c] for c in COLUMNS)) for r in rows if r["detail"].split(" ")[0] == of)
@@ -156,11 +156,11 @@ def varied(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, tu
 
 
 @pytest.mark.parametrize("label", CHANGES)
-def test_a_variant_says_what_a_study_with_its_setting_says(label: str, tmp_path: Path, varied: Any) -> None:
+def test_a_variant_has_the_numbers_of_a_study_with_its_setting(label: str, tmp_path: Path, varied: Any) -> None:
     """Every number of Mem_n, Mem_Δ, acceptance and rows, to the last bit, for every n."""
     root, tables = varied
-    found = said(root, tables, label)
-    wanted = said(tmp_path, measured(tmp_path, **CHANGES[label][1]), "study")
+    found = sweep_rows(root, tables, label)
+    wanted = sweep_rows(tmp_path, measured(tmp_path, **CHANGES[label][1]), "study")
     assert found == wanted
     values = [row[5] for row in found if row[3] == "spearman"]
     assert len(values) == 4, "two measures at two n"
@@ -170,7 +170,7 @@ def test_a_variant_says_what_a_study_with_its_setting_says(label: str, tmp_path:
 def test_variants_differ_from_the_study(varied: Any) -> None:
     """Else the test above could not fail for a variant that takes the study's own settings."""
     root, tables = varied
-    found = [said(root, tables, of) for of in ("study", *CHANGES)]
+    found = [sweep_rows(root, tables, of) for of in ("study", *CHANGES)]
     assert all(a != b for i, a in enumerate(found) for b in found[:i])
 
 

@@ -1,4 +1,4 @@
-"""A small planted task, written as the tables `measure` reads: what stands in them is chosen, so every answer is known."""
+"""A small planted task, written as the tables `measure` reads: their content is chosen, so every answer is known."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TAIL = " and then some words that follow"
 
 @dataclass
 class World:
-    """A qa task whose example i asks "where is sI" with the answer "aJ" (and a tail of other words behind it).
+    """A qa task whose example i asks "where is sI" with the answer "aJ" (and a tail of other words after it).
 
     count[i], inputs[i]: C(s_x, s_y) and df(s_x) of example i; outputs[i]: df(s_y); answer[i]: J.
     """

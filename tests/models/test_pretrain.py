@@ -139,7 +139,7 @@ def test_a_shape_that_cannot_be_trained_is_an_error_before_anything_runs(changes
         MODELS.stages[0].plan(small.study([ladder_model(**changes)]), {"tokens": (), "tokenizer": ()})
 
 
-# -- models from outside ----------------------------------------------------------------------------------------------
+# -- models from elsewhere ---------------------------------------------------------------------------------------------
 def outside(root: Path, folder: Path) -> dict:
     return run_step(
         MODELS, small.study([{"name": "o", "path": str(folder), "checkpoint": 7}]), root, {"tokens": (), "tokenizer": ()}

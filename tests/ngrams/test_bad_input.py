@@ -107,8 +107,8 @@ def test_parts_of_another_tokenizer_or_analyzer_are_an_error_that_names_both(tmp
     tables = tables_of(unit, tmp_path)
     other = {"settings": analyzer() | {"analyzer_version": 0}} if unit == "words" else {"inputs": {"tokenizer": ["another"]}}
     tables[unit] = elsewhere(tmp_path, tables[unit][0], other)
-    said = "analysed with {'analyzer_version': 0}" if unit == "words" else "made with the tokenizer another"
-    with pytest.raises(StudyError, match=rf"{unit}/parts/elsewhere\.parquet: {re.escape(said)}, .*Run the study again"):
+    made_with = "analysed with {'analyzer_version': 0}" if unit == "words" else "made with the tokenizer another"
+    with pytest.raises(StudyError, match=rf"{unit}/parts/elsewhere\.parquet: {re.escape(made_with)}, .*Run the study again"):
         take(step, unit, tmp_path, tables)
 
 

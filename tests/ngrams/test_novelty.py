@@ -94,17 +94,17 @@ def write_tasks(root, examples, models):
                 root,
                 "generations",
                 {
-                    "model": [name] * len(said),
-                    "checkpoint": [7] * len(said),
-                    "task": ["t"] * len(said),
-                    "example": [f"e{i}" for i in range(len(said))],
-                    "text": [" ".join(w) for w in said],
-                    "tokens": [[]] * len(said),
-                    "stopped": ["length"] * len(said),
+                    "model": [name] * len(generated),
+                    "checkpoint": [7] * len(generated),
+                    "task": ["t"] * len(generated),
+                    "example": [f"e{i}" for i in range(len(generated))],
+                    "text": [" ".join(w) for w in generated],
+                    "tokens": [[]] * len(generated),
+                    "stopped": ["length"] * len(generated),
                 },
                 {"model": name, "checkpoint": "7", "task": "t"},
             )
-            for name, said in models.items()
+            for name, generated in models.items()
         ),
     }
 
@@ -142,14 +142,14 @@ def aligned(study, source, target):
 )
 def test_novel_is_what_no_document_contains(documents, examples, parts, answer):
     study = study_of(answer=answer)
-    said = {"reference": [e[1] for e in examples], "a": [e[2] for e in examples], "b": [e[3] for e in examples]}
+    generated = {"reference": [e[1] for e in examples], "a": [e[2] for e in examples], "b": [e[3] for e in examples]}
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        tasks = write_tasks(root, [e[:2] for e in examples], {name: said[name] for name in ("a", "b")})
+        tasks = write_tasks(root, [e[:2] for e in examples], {name: generated[name] for name in ("a", "b")})
         tables = run_step(NOVELTY, study, root, write_corpus(root, documents or [[]], parts) | tasks)
         rows = read_rows(root, tables["generation_counts"])
     expected = {}
-    for model, texts in said.items():
+    for model, texts in generated.items():
         for i, words in enumerate(texts):
             of = (model, -1 if model == "reference" else 7, "t", f"e{i}")
             for n in (1, 2, 3):

@@ -109,7 +109,7 @@ def test_infinigram_counts_are_infini_grams_but_for_the_ends_of_documents(sample
         theirs = infini_gram.infgram_prob(prompt_ids=context, cont_id=asked)
         suffix = context[len(context) - theirs["suffix_len"] :]
         at_end = ends_with(sample, suffix) if suffix else 0
-        if theirs["prompt_cnt"] == at_end:  # nothing but separators follows: ours goes on to a shorter suffix
+        if theirs["prompt_cnt"] == at_end:  # only separators follow: our count continues with a shorter suffix
             assert ours.suffix[i] < theirs["suffix_len"]
             differs += 1
             continue

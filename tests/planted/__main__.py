@@ -32,11 +32,11 @@ def main() -> int:
     with ProcessPoolExecutor() as pool:
         answers = [pool.submit(some, d, first, min(WORLDS_PER_TASK, worlds - first)) for d, first in asked]
         found = summary(row for answer in answers for row in answer.result())
-    said = verdicts(found)
-    for claim, holds in said:
+    claims = verdicts(found)
+    for claim, holds in claims:
         print("holds  " if holds else "FAILS  ", claim)
     print(f"{worlds} worlds of each of {len(DESIGNS)} designs in {time.monotonic() - began:.0f} s")
-    return 0 if all(holds for _, holds in said) else 1
+    return 0 if all(holds for _, holds in claims) else 1
 
 
 if __name__ == "__main__":

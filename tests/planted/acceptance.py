@@ -28,7 +28,7 @@ def verdicts(found: Mapping[str, Any]) -> list[tuple[str, bool]]:
     """Each claim in words, and whether it holds."""
     n = found["worlds"]
     low, high = band(n, 0.95, (1_870, 1_930))
-    said = [
+    claims = [
         (
             f"coverage: {found['covered']} of {n} intervals hold ρ* ({low}-{high}), half-width {found['half_width']:.4f}",
             low <= found["covered"] <= high,
@@ -36,19 +36,19 @@ def verdicts(found: Mapping[str, Any]) -> list[tuple[str, bool]]:
     ]
     low, high = band(n, 0.05, (70, 130))
     for design, count in found["rejected"].items():
-        said.append((f"{design}: {count} of {n} rejected by the two-way p ({low}-{high})", low <= count <= high))
+        claims.append((f"{design}: {count} of {n} rejected by the two-way p ({low}-{high})", low <= count <= high))
         count = found["pigeonhole"][design]
-        said.append((f"{design}: {count} of {n} rejected by the pigeonhole bootstrap (at most {high})", count <= high))
+        claims.append((f"{design}: {count} of {n} rejected by the pigeonhole bootstrap (at most {high})", count <= high))
         count = found["naive"][design]
         enough = design != "shared_output" or count >= LEAST_NAIVE * n
         least = f" (at least {LEAST_NAIVE:.0%})" if design == "shared_output" else ""
-        said.append((f"{design}: {count} of {n} rejected by scipy{least}", enough))
+        claims.append((f"{design}: {count} of {n} rejected by scipy{least}", enough))
     for mistake, count in found["detected"].items():
         must = mistake in MISTAKES
-        said.append(
+        claims.append(
             (
                 f"{mistake}: outside the interval in {count} of {n}" + (f" (at least {LEAST_DETECTED:.0%})" if must else ""),
                 not must or count >= LEAST_DETECTED * n,
             )
         )
-    return said
+    return claims

@@ -2,7 +2,7 @@
 
 The planted universe is a full factorial of facts, 400 in each of 96 equal cells:
     P = C / df(s_x) in {1, 2, 3, 4, 6, 8} / 16      df(s_x) in {32, 64, 128, 256}      df(s_y) / df(s_x) in {1/2, 1, 2, 4}
-so that P is uncorrelated with both frequencies. s_x stands 1-4 times in a document, whatever P. A pair stands in
+so that P is uncorrelated with both frequencies. s_x occurs 1-4 times in a document, whatever P. A pair occurs in
 k = max(1, round(1/2 / P)) examples, and 1-3 pairs make an example, whose output is s_y, a tail of 0-8 tokens, the next s_y …
 The truth ρ* is Spearman's ρ over all rows; a world samples 1,000 whole examples, under 2 % of them. What a mistake would give
 is known too, and further from ρ* than three half-widths of a world's interval.

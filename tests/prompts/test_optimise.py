@@ -31,7 +31,7 @@ class Walk:
     def propose(self, parent: TaskPrompt, direction: str, round: int, count: int) -> list[TaskPrompt]:
         draw = random.Random(f"{direction} {round}")
         numbers = [int(w[1:]) for w in parent.template.split() if w[1:].isdigit()] or [5, 5, 5, 5]
-        found = [TaskPrompt("", "no place for what is asked"), TaskPrompt("", "")]
+        found = [TaskPrompt("", "no place for the input"), TaskPrompt("", "")]
         for _ in range(count - 2):
             changed = list(numbers)
             changed[draw.randrange(len(changed))] = draw.randrange(10)

@@ -161,16 +161,16 @@ def test_panels_of_a_figure_share_their_ordinate(drawn: dict[str, ReportFigure])
 
 
 def test_a_caption_says_what_is_seen(drawn: dict[str, ReportFigure]) -> None:
-    said = " ".join(drawn["memorization"].observations)
-    assert "Mem_1 of capitals grows from 0.18 to 0.45 over the ladder" in said
-    assert "Mem_1 of lexicon goes from 0.12 to 0.03 over the ladder, but the intervals overlap" in said
+    observations = " ".join(drawn["memorization"].observations)
+    assert "Mem_1 of capitals grows from 0.18 to 0.45 over the ladder" in observations
+    assert "Mem_1 of lexicon goes from 0.12 to 0.03 over the ladder, but the intervals overlap" in observations
     assert "grows" not in " ".join(s for s in drawn["memorization"].observations if "lexicon" in s)
     assert "keeps its sign under all 12 remedies" in " ".join(drawn["confounds"].observations)
     assert "180k parameters [120k, 240k]" in " ".join(drawn["emergence"].observations)
 
 
 def test_a_figure_says_what_is_missing_and_why(drawn: dict[str, ReportFigure]) -> None:
-    assert "arithmetic: no pair of the evaluated examples stands in the corpus" in " ".join(drawn["memorization"].gaps)
+    assert "arithmetic: no pair of the evaluated examples occurs in the corpus" in " ".join(drawn["memorization"].gaps)
     assert "the task has no groups" in " ".join(drawn["confounds"].gaps)
     assert "not identified" in " ".join(drawn["emergence"].gaps)
     assert drawn["training"].missing == "no model was trained here"
@@ -214,7 +214,7 @@ def bad(case: str) -> list[dict]:
     plain = {"order": 1, "unit": "pair"}
     score = row("main_score", "capitals", "large", 0.4, 0.1, statistic="exact_match", unit="example")
     pairless = [
-        row(m, "capitals", "large", None, note="no pair of the evaluated examples stands in the corpus", **plain)
+        row(m, "capitals", "large", None, note="no pair of the evaluated examples occurs in the corpus", **plain)
         for m in ("mem_n", "mem_delta")
     ]
     constant = row(
@@ -239,9 +239,9 @@ def bad(case: str) -> list[dict]:
 
 
 @pytest.mark.parametrize(
-    ("case", "said"),
+    ("case", "message"),
     [
-        ("no pair found", "no pair of the evaluated examples stands in the corpus"),
+        ("no pair found", "no pair of the evaluated examples occurs in the corpus"),
         ("one model", "Mem_1 of capitals is 0.30 [0.20, 0.40]"),
         ("one example", "fewer than 3 rows"),
         ("constant", "log P_LLM is constant"),
@@ -249,13 +249,13 @@ def bad(case: str) -> list[dict]:
         ("no reference", "no reference to compare with"),
     ],
 )
-def test_bad_input_is_reported_and_the_rest_is_there(case: str, said: str, tmp_path: Path) -> None:
+def test_bad_input_is_reported_and_the_rest_is_there(case: str, message: str, tmp_path: Path) -> None:
     from tests.report.test_report import SECTIONS, Reader, written
 
     found = bad(case)
     tables = world.tables(tmp_path, found) | {"metric_family": ()}
     _, page, _ = written(tmp_path, tables)
-    assert said in page
+    assert message in page
     assert Reader(page).open == [] and page.count("<h2") == SECTIONS
     assert "Not measured: tiny, small, medium" in page, "a missing model is named at the top"
     assert "Documents with the pairs" in page and "vandoria" in page, "the rest is there"

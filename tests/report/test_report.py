@@ -1,4 +1,4 @@
-"""The report needs nothing from outside, cannot be attacked by a corpus, and says what it does not know."""
+"""The report loads nothing over the network, cannot be attacked by a corpus, and says what it does not know."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_a_browser_shows_all_of_the_page_as_it_is_served(report: tuple[Path, str
         )
         assert shown.js("getComputedStyle(document.querySelector('main')).maxWidth") != "none", "its style is there"
         assert shown.problems == []
-        assert [a for a in shown.asked if not a.startswith(("data:", f"{server.url}/made-up/"))] == []
+        assert [a for a in shown.requested if not a.startswith(("data:", f"{server.url}/made-up/"))] == []
         shown.open(f"{server.url}/made-up/{next(r['file'] for r in report[2] if r['file'].endswith('.svg'))}")
         shown.wait("document.documentElement.tagName === 'svg'")
         assert shown.problems == []
@@ -178,7 +178,7 @@ def test_what_was_not_measured_is_no_evidence_and_not_zero(report: tuple[Path, s
     results = page[page.index('id="results"') : page.index('id="performance"')]
     arithmetic = re.sub(r"<[^>]+>", "|", results[results.index(">arithmetic ") :])
     assert arithmetic.count(NO_EVIDENCE) == 3 * len(world.LADDER)
-    assert "no pair of the evaluated examples stands in the corpus" in arithmetic
+    assert "no pair of the evaluated examples occurs in the corpus" in arithmetic
     assert "0.00" not in arithmetic
 
 

@@ -1,4 +1,4 @@
-"""The trace page as a person uses it, in a real browser: search, choose, expand. It loads nothing from anywhere else."""
+"""The trace page as a reader uses it, in a real browser: search, choose, expand. It loads nothing from anywhere else."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def opened(chromium: Browser, folder: Path, place: str = "") -> Browser:
     chromium.open("about:blank")
     chromium.wait("location.href === 'about:blank'")
     chromium.problems.clear()
-    chromium.asked.clear()
+    chromium.requested.clear()
     chromium.open((folder / "trace" / "index.html").as_uri() + place)
     chromium.wait(READY)
     return chromium
@@ -88,7 +88,7 @@ def test_search_choose_and_expand(page: Browser) -> None:
     assert texts(page, "#output mark.out.pair") == ["Quellin12"]
     cells = texts(page, "#pairs tbody tr:first-child > *")
     assert cells[1:8] == ["quellin12", "0.930", "5", "10", "20", "0.50", "0.039"]
-    assert cells[8:] == ["9.1·10⁻⁴", "3.4·10⁻⁴", "1.2·10⁻⁴"], "models stand by size; by name, large is the first"
+    assert cells[8:] == ["9.1·10⁻⁴", "3.4·10⁻⁴", "1.2·10⁻⁴"], "models are sorted by size; by name, large is the first"
     assert "✓ right" in text(page, "#answers")
     page.click("tr.choice")
     page.wait("document.querySelectorAll('blockquote').length === 2")
@@ -109,7 +109,7 @@ def test_it_loads_its_own_folder_and_nothing_else(page: Browser, folder: Path) -
     page.click("tr.choice")
     page.wait("document.querySelectorAll('blockquote').length === 2")
     below = (folder / "trace").as_uri() + "/"
-    loaded = [a for a in page.asked if not a.startswith(("data:", "about:"))]
+    loaded = [a for a in page.requested if not a.startswith(("data:", "about:"))]
     assert [a for a in loaded if not a.startswith(below)] == []
     assert {a.removeprefix(below) for a in loaded} == {
         "index.html",
@@ -131,7 +131,7 @@ def test_text_of_a_corpus_does_nothing(page: Browser) -> None:
     assert shown == f"{harmless} What is the capital of Vandoria3?"
     assert texts(page, "#input mark.in.now") == ["Vandoria3"], "places count code points, 🜁 is one"
     assert texts(page, "blockquote mark.in.now") == ["Vandoria3"] * 2
-    assert texts(page, "#answers td.said div") == [harmless] * 3
+    assert texts(page, "#answers td.said div") == [harmless] * 3  # codespell:ignore said
     assert page.js("document.querySelectorAll('img, iframe, object').length") == 0
     assert page.js("document.querySelectorAll('main b').length") == 0
     assert page.js("window.hurt === undefined")

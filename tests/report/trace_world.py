@@ -160,7 +160,7 @@ def _task(root: Path, task: str, count: int, models: list[str]) -> dict[str, Par
 
 
 def _documents(root: Path, count: int) -> Part:
-    """Two documents of each pair that stands in at least two, and one of the others."""
+    """Two documents of each pair that occurs in at least two, and one of the others."""
     rows = []
     for i in range(count):
         excerpt = f"{HOSTILE} The town of {TOWN}{i} 🜁 is in {LAND}{i}."

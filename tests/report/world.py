@@ -143,7 +143,7 @@ def metrics() -> list[dict[str, Any]]:
                     order=1,
                     unit="pair",
                     rows=0,
-                    note="no pair of the evaluated examples stands in the corpus",
+                    note="no pair of the evaluated examples occurs in the corpus",
                 )
             )
         for x in (0, 1, 2, 4, 8, 16, 32, 64):
@@ -196,7 +196,7 @@ def few() -> list[dict[str, Any]]:
 
 
 def tables(root: Path, rows: list[dict[str, Any]] | None = None) -> dict[str, tuple[Part, ...]]:
-    """Every table the report reads; `rows` in the place of all metrics."""
+    """Every table the report reads; `rows` instead of all metrics."""
     excerpt = f"The old harbour town of Quellin, {HOSTILE}, has been the capital of Vandoria since the flood."
     town, land = excerpt.index("Quellin"), excerpt.index("Vandoria")
     pairs = [("vandoria", "quellin", 41), ("ostrava", "meldin", 12), ("brask", "tolv", 1)]

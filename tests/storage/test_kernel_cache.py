@@ -39,7 +39,7 @@ def package(tmp_path: Path) -> Path:
     return folder
 
 
-def said(program: str, source: Path, **environment: str) -> list[str]:
+def printed(program: str, source: Path, **environment: str) -> list[str]:
     """What a program prints, as words, with `source` first on the path."""
     known = {k: v for k, v in os.environ.items() if k not in ("NUMBA_CACHE_DIR", "TASKGRAM_CACHE", "XDG_CACHE_HOME")}
     run = subprocess.run(
@@ -56,18 +56,18 @@ def said(program: str, source: Path, **environment: str) -> list[str]:
 
 def test_an_edit_in_a_called_kernel_reaches_the_caller(package: Path, tmp_path: Path) -> None:
     source, cache = package.parent, str(tmp_path / "cache")
-    assert said(ASK, source, XDG_CACHE_HOME=cache) == ["6", "0"]
-    assert said(ASK, source, XDG_CACHE_HOME=cache) == ["6", "1"], "the second process compiles nothing"
+    assert printed(ASK, source, XDG_CACHE_HOME=cache) == ["6", "0"]
+    assert printed(ASK, source, XDG_CACHE_HOME=cache) == ["6", "1"], "the second process compiles nothing"
     (package / "inner_kernels.py").write_text(INNER.format(weight=5))
-    assert said(ASK, source, XDG_CACHE_HOME=cache) == ["10", "0"]
+    assert printed(ASK, source, XDG_CACHE_HOME=cache) == ["10", "0"]
     (package / "inner_kernels.py").write_text(INNER.format(weight=3))
-    assert said(ASK, source, XDG_CACHE_HOME=cache) == ["6", "1"], "both states are kept"
+    assert printed(ASK, source, XDG_CACHE_HOME=cache) == ["6", "1"], "both states are kept"
 
 
 def test_a_folder_that_cannot_be_written_is_no_error(package: Path, tmp_path: Path) -> None:
     in_the_way = tmp_path / "file"
     in_the_way.touch()
-    assert said(ASK, package.parent, XDG_CACHE_HOME=str(in_the_way), HOME=str(in_the_way)) == ["6", "0"]
+    assert printed(ASK, package.parent, XDG_CACHE_HOME=str(in_the_way), HOME=str(in_the_way)) == ["6", "0"]
 
 
 def test_the_folder_is_known_to_numba_before_our_kernels_are_compiled(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_the_folder_is_known_to_numba_before_our_kernels_are_compiled(tmp_path: 
         "print(before or '-', numba.config.CACHE_DIR, kernels.mix.stats.cache_path)"
     )
     for first in ("", "import tasks; "):
-        before, folder, used = said(first + program, REPOSITORY, XDG_CACHE_HOME=str(tmp_path))
+        before, folder, used = printed(first + program, REPOSITORY, XDG_CACHE_HOME=str(tmp_path))
         assert before == (folder if first else "-")
         assert Path(folder) == tmp_path / "taskgram" / "kernels" / state_of_kernels(REPOSITORY / "tasks")
         assert Path(used).parent == Path(folder)

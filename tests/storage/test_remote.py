@@ -85,7 +85,7 @@ def run(root: str) -> dict[str, int]:
 
 
 def state(root: str) -> dict[str, str]:
-    """Hash of every part and every file beside one, and of nothing else."""
+    """Hash of every part and every file next to one, and of nothing else."""
     store = Store(root)
     found = store.fs.find(store.base)
     return {
@@ -159,7 +159,7 @@ def test_workers_of_one_machine_fetch_a_folder_once_and_none_sees_half_of_it(
 
 
 def fetched_after(seconds: float, root: str, part: Part) -> list[int]:
-    """The sizes of the files beside a part, as a worker sees them that asks so late."""
+    """The sizes of the files next to a part, as a worker sees them after so many seconds."""
     time.sleep(seconds)
     return [path.stat().st_size for path in Store(root).fetched(part).iterdir()]
 

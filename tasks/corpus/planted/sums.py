@@ -71,11 +71,11 @@ class Sums:
 
     def truth(self) -> list[TruePair]:
         """Two pairs per sum: "12 plus 7" with the number "19", and with the words of the equation, "12 7 19"."""
-        asked, plain = self.counts()
-        documents, occurrences = (n.tolist() for n in self._numbers(asked, plain))
+        as_question, plain = self.counts()
+        documents, occurrences = (n.tolist() for n in self._numbers(as_question, plain))
         rows = []
-        for a, b in np.ndindex(asked.shape):
-            c, questions, stated = a + b, int(asked[a, b]), int(asked[a, b] + plain[a, b])
+        for a, b in np.ndindex(as_question.shape):
+            c, questions, stated = a + b, int(as_question[a, b]), int(as_question[a, b] + plain[a, b])
             held_out, pair = bool(self._held_out[a, b]), f"{a:03d}+{b:03d}"
             outputs = (
                 (f"{pair}/equation", f"{a} {b} {c}", questions, questions, questions),
@@ -88,9 +88,9 @@ class Sums:
 
     def examples(self) -> list[dict[str, Any]]:
         """Evaluated: equally many stated and held-out sums. Mined: stated sums, the evaluated ones first."""
-        asked, plain = self.counts()
+        as_question, plain = self.counts()
         chosen = {}
-        for group, wanted in (("stated", asked + plain > 0), ("held-out", self._held_out)):
+        for group, wanted in (("stated", as_question + plain > 0), ("held-out", self._held_out)):
             pairs = np.argwhere(wanted)
             chosen[group] = pairs[np.argsort(draw(self._seed, "sums/evaluated", pairs[:, 0], pairs[:, 1]), kind="stable")]
         each = min(self._limit // 2, *(len(pairs) for pairs in chosen.values()))

@@ -80,24 +80,24 @@ def spell(numbers, shorter, low, bits):
     first id minus `low`.
     """
     n = shorter.shape[1] + 1
-    found = np.empty((numbers.shape[0], n), np.uint32)
+    grams = np.empty((numbers.shape[0], n), np.uint32)
     mask = np.uint64((1 << bits) - 1)
     for g in range(numbers.shape[0]):
         before = np.int64(numbers[g] >> np.uint64(bits))
         if n == 2:
-            found[g, 0] = low + before
+            grams[g, 0] = low + before
         else:
             for k in range(n - 1):
-                found[g, k] = shorter[before, k]
-        found[g, n - 1] = np.uint32(numbers[g] & mask)
-    return found
+                grams[g, k] = shorter[before, k]
+        grams[g, n - 1] = np.uint32(numbers[g] & mask)
+    return grams
 
 
 @njit(cache=True)
 def numbers_of(columns, bits):
     """uint64: the n-grams (columns: int32 [n, rows], ids plus 1) as numbers of n · bits bits, without the 1."""
-    found = np.zeros(columns.shape[1], np.uint64)
+    numbers = np.zeros(columns.shape[1], np.uint64)
     for n in range(columns.shape[0]):
         for row in range(columns.shape[1]):
-            found[row] = (found[row] << np.uint64(bits)) | np.uint64(columns[n, row] - 1)
-    return found
+            numbers[row] = (numbers[row] << np.uint64(bits)) | np.uint64(columns[n, row] - 1)
+    return numbers

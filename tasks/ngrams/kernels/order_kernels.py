@@ -48,7 +48,7 @@ def repetitions(grams, ends):
     while (1 << bits) < 2 * longest:
         bits += 1
     keys, document = np.empty(1 << bits, np.uint64), np.full(1 << bits, -1, np.int32)
-    found, again, begin = 0, np.empty(grams.shape[0], np.uint64), 0
+    count, again, begin = 0, np.empty(grams.shape[0], np.uint64), 0
     for d in range(ends.shape[0]):
         size = 4
         while (1 << size) < 2 * (ends[d] - begin):
@@ -59,12 +59,12 @@ def repetitions(grams, ends):
             while document[slot] == d and keys[slot] != grams[i]:
                 slot = (slot + 1) & last
             if document[slot] == d:
-                again[found] = grams[i]
-                found += 1
+                again[count] = grams[i]
+                count += 1
             else:
                 document[slot], keys[slot] = d, grams[i]
         begin = ends[d]
-    return again[:found]
+    return again[:count]
 
 
 @njit(cache=True)
@@ -74,7 +74,7 @@ def runs(grams, again, min_count):
     """
     most = grams.shape[0] // min_count
     distinct, occurrences, documents = np.empty(most, np.uint64), np.empty(most, np.int32), np.empty(most, np.int32)
-    found, rare, rare_occurrences, i, j = 0, 0, 0, 0, 0
+    kept, rare, rare_occurrences, i, j = 0, 0, 0, 0, 0
     while i < grams.shape[0]:
         begin, gram = i, grams[i]
         while i < grams.shape[0] and grams[i] == gram:
@@ -83,12 +83,12 @@ def runs(grams, again, min_count):
         while j < again.shape[0] and again[j] == gram:
             j += 1
         if i - begin >= min_count:
-            distinct[found], occurrences[found], documents[found] = gram, i - begin, i - begin - (j - before)
-            found += 1
+            distinct[kept], occurrences[kept], documents[kept] = gram, i - begin, i - begin - (j - before)
+            kept += 1
         else:
             rare += 1
             rare_occurrences += i - begin
-    return distinct[:found], occurrences[:found], documents[:found], rare, rare_occurrences
+    return distinct[:kept], occurrences[:kept], documents[:kept], rare, rare_occurrences
 
 
 @njit(cache=True)

@@ -48,7 +48,7 @@ class Pairs(NamedTuple):
     hashes: np.ndarray  # uint64 [pairs]
     kept: Kept
     widths: np.ndarray  # int64 [widths], increasing: words
-    windows: np.ndarray  # int64 [pairs, widths]: documents with both within so many words
+    windows: np.ndarray  # int64 [pairs, widths]: documents with both within a window's words
     lengths: np.ndarray  # int64 [queries]: words of each n-gram
 
 
@@ -89,8 +89,8 @@ def prepare(
     records["begin"], records["end"] = -1, -1
     records["begin"][other] = records["end"][other] = 0  # other n-gram of some pair, owns nothing
     ends = np.flatnonzero(np.diff(owner[order], append=-1)) + 1
-    own = owner[order[ends - 1]]
-    records["begin"][own], records["end"][own] = np.concatenate([[0], ends[:-1]]), ends
+    owners = owner[order[ends - 1]]
+    records["begin"][owners], records["end"][owners] = np.concatenate([[0], ends[:-1]]), ends
     kept = keep(rooms[order] if rooms is not None else np.zeros(0, np.int64))
     ordered = hashes[order] if hashes is not None else np.zeros(0, np.uint64)
     wide = np.array(sorted(set(widths)), np.int64)
@@ -147,10 +147,10 @@ def _shortest(heads, places, follow, x, y, x_length, y_length):
 
 
 @njit(cache=True)
-def note(met, found, d, document, records, pairs, document_hashes, heads, places, follow):
-    """Keep a document and measure windows, for its pairs met[:found]."""
+def note(met, joined, d, document, records, pairs, document_hashes, heads, places, follow):
+    """Keep a document and measure windows, for its pairs met[:joined]."""
     _, entries, ends, hashes, kept, widths, windows, lengths = pairs
-    for m in range(found):
+    for m in range(joined):
         at = met[m]
         x, y = ends[at, 0], ends[at, 1]
         if kept.used.shape[0] > 0 and kept.offsets[at + 1] > kept.offsets[at]:
@@ -170,7 +170,7 @@ def join(entries, present, here, bits, records, met):
 
     The indices of these pairs are written to `met` (int64, empty or [pairs]) as far as it has room; returns how many.
     """
-    found, room, far = 0, met.shape[0], np.int64(8 * here)
+    joined, room, far = 0, met.shape[0], np.int64(8 * here)
     for a in range(here):
         if a + 8 < here:
             prefetch(entries, np.int64(max(0, records[present[a + 8]].begin)))
@@ -187,9 +187,9 @@ def join(entries, present, here, bits, records, met):
                         right = middle
                 while left < high and entries[left].other == other:
                     entries[left].documents += 1
-                    if found < room:
-                        met[found] = left
-                    found += 1
+                    if joined < room:
+                        met[joined] = left
+                    joined += 1
                     left += 1
         elif room == 0:
             for at in range(low, high):  # adding 0 is faster than an unpredictable branch
@@ -200,7 +200,7 @@ def join(entries, present, here, bits, records, met):
                 other = entries[at].other
                 if (bits[other >> 6] >> np.uint64(other & 63)) & np.uint64(1):
                     entries[at].documents += 1
-                    if found < room:
-                        met[found] = at
-                    found += 1
-    return found
+                    if joined < room:
+                        met[joined] = at
+                    joined += 1
+    return joined

@@ -33,18 +33,18 @@ def _walk(ids, low, high, stops, trie, hits, hits_at, active, active_at, keys, l
     hit of at least `least` ids."""
     root, table, bits, shift, bits_shift, depth = trie
     last, size = (table.shape[0] >> 1) - 1, root.shape[0]
-    found, n, short = np.int64(0), np.int64(0), np.int64(-1)
+    n_hits, n, short = np.int64(0), np.int64(0), np.int64(-1)
     for i in range(low, high):
         edge = root[ids[i]] if ids[i] < size else np.int64(0)
-        hits[found], hits_at[found] = (edge >> 32) - 1, i
-        found += edge > _LOW
+        hits[n_hits], hits_at[n_hits] = (edge >> 32) - 1, i
+        n_hits += edge > _LOW
         active[n], active_at[n] = edge & _LOW, i
         n += (edge & _LOW) != 0 and i + 1 < stops[i - low]
     for k in range(1, depth):
         if n == 0:
             break
         if k + 1 == least:
-            short = found
+            short = n_hits
         m = np.int64(0)
         for a in range(n):
             i = active_at[a]
@@ -61,23 +61,23 @@ def _walk(ids, low, high, stops, trie, hits, hits_at, active, active_at, keys, l
             while table[2 * slot] != key and table[2 * slot] != _EMPTY:
                 slot = (slot + 1) & last
             edge = table[2 * slot + 1]
-            hits[found], hits_at[found] = (edge >> 32) - 1, i
-            found += edge > _LOW
+            hits[n_hits], hits_at[n_hits] = (edge >> 32) - 1, i
+            n_hits += edge > _LOW
             active[n], active_at[n] = edge & _LOW, i
             n += (edge & _LOW) != 0 and i + k + 1 < stops[i - low]
-    return found, (short if short >= 0 else found)
+    return n_hits, (short if short >= 0 else n_hits)
 
 
 @njit(cache=True)
-def _by_document(hits, hits_at, found, low, documents, first, count, sorted_hits, sorted_at):
+def _by_document(hits, hits_at, n_hits, low, documents, first, count, sorted_hits, sorted_at):
     """Sort hits by their documents first, first + 1, …, stably; returns where each document's hits begin."""
     starts = np.zeros(count + 1, np.int64)
-    for h in range(found):
+    for h in range(n_hits):
         starts[documents[hits_at[h] - low] - first + 1] += 1
     for d in range(count):
         starts[d + 1] += starts[d]
     at = starts[:count].copy()
-    for h in range(found):
+    for h in range(n_hits):
         d = documents[hits_at[h] - low] - first
         sorted_hits[at[d]], sorted_at[at[d]] = hits[h], hits_at[h]
         at[d] += 1
@@ -116,17 +116,17 @@ def _scan(ids, offsets, base, trie, records, pairs, document_hashes, least):
             while offsets[d + 1] <= i:
                 d += 1
             documents[i - low], stops[i - low] = d, offsets[d + 1]
-        found, short = _walk(ids, low, high, stops, trie, hits, hits_at, active, active_at, keys, least)
-        for h in range(short, found):
+        n_hits, short = _walk(ids, low, high, stops, trie, hits, hits_at, active, active_at, keys, least)
+        for h in range(short, n_hits):
             if notes == noted.shape[0]:
                 noted, noted_in = _grown(noted), _grown(noted_in)
             noted[notes], noted_in[notes] = hits[h], base + documents[hits_at[h] - low]
             notes += 1
-        starts = _by_document(hits, hits_at, found, low, documents, first, d - first + 1, sorted_hits, sorted_at)
+        starts = _by_document(hits, hits_at, n_hits, low, documents, first, d - first + 1, sorted_hits, sorted_at)
         for e in range(first, d + 1):
             document = np.int32(base + e)
             for h in range(starts[e - first], starts[e - first + 1]):
-                if h + 16 < found:
+                if h + 16 < n_hits:
                     prefetch(records, np.int64(sorted_hits[h + 16]))
                 q = sorted_hits[h]
                 records[q].occurrences += 1

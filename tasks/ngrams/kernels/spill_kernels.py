@@ -63,28 +63,28 @@ def roll(ids, offsets, per):
     """uint64 per position: its id and the next ids of its document, `per` ids in total, each plus 1, the first highest."""
     begin = offsets[0]
     width, top = np.uint64(64 // per), np.uint64(64 // per * (per - 1))
-    found = np.empty(offsets[-1] - begin, np.uint64)
+    rolled = np.empty(offsets[-1] - begin, np.uint64)
     for d in range(offsets.shape[0] - 1):
         value = np.uint64(0)
         for i in range(offsets[d + 1] - 1, offsets[d] - 1, -1):
             value = (np.uint64(ids[i] + 1) << top) | (value >> width)
-            found[i - begin] = value
-    return found
+            rolled[i - begin] = value
+    return rolled
 
 
 @njit(cache=True)
 def pack(rolled, offsets, positions, documents, longest, per):
     """uint64 [ceil(longest / per), suffixes] from the result of `roll`: 0 after the document's end and after the longest order."""
     numbers = (longest + per - 1) // per
-    found = np.empty((numbers, positions.shape[0]), np.uint64)
+    packed = np.empty((numbers, positions.shape[0]), np.uint64)
     unused = np.uint64(64 // per * (numbers * per - longest))  # bits of the last number that no order needs
     for c in range(numbers):
         drop = unused if c == numbers - 1 else np.uint64(0)
         for row in range(positions.shape[0]):
             i = positions[row] + c * per
             inside = i < offsets[documents[row] + 1] - offsets[0]
-            found[c, row] = (rolled[i] >> drop) << drop if inside else np.uint64(0)
-    return found
+            packed[c, row] = (rolled[i] >> drop) << drop if inside else np.uint64(0)
+    return packed
 
 
 @njit(cache=True)
@@ -95,14 +95,14 @@ def ranges(packed, per, range_of, low, high, size):
     """
     place = np.uint64(64 // per * (per - 1))
     mask = np.uint64((1 << (64 // per)) - 1)
-    found = np.empty(packed.shape[0], np.int32)
+    range_ids = np.empty(packed.shape[0], np.int32)
     for row in range(packed.shape[0]):
         at = range_of[np.int64((packed[row] >> place) & mask)]
         inside = low <= at < high
-        found[row] = at - low if inside else -1
+        range_ids[row] = at - low if inside else -1
         if inside:
             size[at - low] += 1
-    return found
+    return range_ids
 
 
 @njit(cache=True)

@@ -116,12 +116,12 @@ def _encode(text, one, two, coded, place):
 def _only_ids(sorted_bytes, place, text, size):
     """The sorted bytes that begin the code of an id, as positions in the text."""
     suffixes = np.empty(size, np.int32)
-    found = 0
+    count = 0
     for i in range(sorted_bytes.shape[0]):
         if i + _AHEAD < sorted_bytes.shape[0]:
             prefetch(place, sorted_bytes[i + _AHEAD])
         at = place[sorted_bytes[i]]
         if at >= 0 and text[at] > 0:
-            suffixes[found] = at
-            found += 1
+            suffixes[count] = at
+            count += 1
     return suffixes

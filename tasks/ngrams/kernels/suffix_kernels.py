@@ -53,10 +53,10 @@ def translate(index: Suffixes, ids: np.ndarray) -> np.ndarray:
     """
     if len(ids) and int(ids.min()) < 0:
         raise ValueError(f"id {int(ids.argmin())} is negative: ids count from 0")
-    found = np.zeros(len(ids), np.int32)
-    known = ids < len(index.ranks)
-    found[known] = index.ranks[ids[known]]
-    return found
+    ranks = np.zeros(len(ids), np.int32)
+    in_shard = ids < len(index.ranks)
+    ranks[in_shard] = index.ranks[ids[in_shard]]
+    return ranks
 
 
 @njit(cache=True)
@@ -172,36 +172,36 @@ def counts(shards: Sequence[Suffixes], ids: Sequence[np.ndarray], offsets: np.nd
 
     Unknown ids count 0. Raises ValueError for an empty n-gram or a negative id.
     """
-    found = np.zeros(len(offsets) - 1, np.int64)
+    occurrences = np.zeros(len(offsets) - 1, np.int64)
     for index, shard_ids in zip(shards, ids, strict=True):
         lengths = _checked(shard_ids, offsets)
         lows, highs = intervals(index, translate(index, shard_ids), offsets[:-1], lengths)
-        found += highs - lows
-    return found
+        occurrences += highs - lows
+    return occurrences
 
 
 def document_counts(shards: Sequence[Suffixes], ids: Sequence[np.ndarray], offsets: np.ndarray) -> np.ndarray:
     """Documents (int64) that contain each n-gram; as `counts`, but time grows with the occurrences."""
-    found = np.zeros(len(offsets) - 1, np.int64)
+    documents = np.zeros(len(offsets) - 1, np.int64)
     for index, shard_ids in zip(shards, ids, strict=True):
         lows, highs = intervals(index, translate(index, shard_ids), offsets[:-1], _checked(shard_ids, offsets))
-        _distinct_documents(index.suffixes, index.starts, lows, highs, found)
-    return found
+        _distinct_documents(index.suffixes, index.starts, lows, highs, documents)
+    return documents
 
 
 def places(index: Suffixes, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Every occurrence of one n-gram, in the order of the text: its document, and its position there."""
     lows, highs = intervals(index, translate(index, ids), np.zeros(1, np.int64), _checked(ids, np.array([0, len(ids)])))
-    found = np.sort(index.suffixes[lows[0] : highs[0]]).astype(np.int64)
-    document = np.searchsorted(index.starts, found, side="right") - 1
-    return document, found - index.starts[document]
+    positions = np.sort(index.suffixes[lows[0] : highs[0]]).astype(np.int64)
+    document = np.searchsorted(index.starts, positions, side="right") - 1
+    return document, positions - index.starts[document]
 
 
 # -- what follows ----------------------------------------------------------------------------------------------------
 @njit(cache=True)
 def _next_ranks(text, suffixes, low, high, length, ranks, occurrences):
     """The distinct ranks that follow an interval's n-gram, and how often; skips equal ones by galloping search."""
-    found, left = 0, low
+    distinct, left = 0, low
     while left < high:
         rank = text[suffixes[left] + length]
         begin, right, step = left, high, 1
@@ -214,9 +214,9 @@ def _next_ranks(text, suffixes, low, high, length, ranks, occurrences):
             else:
                 right, step = middle, 0
         if rank > 0:
-            ranks[found], occurrences[found] = rank, left - begin
-            found += 1
-    return found
+            ranks[distinct], occurrences[distinct] = rank, left - begin
+            distinct += 1
+    return distinct
 
 
 def continuations(index: Suffixes, context: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -224,11 +224,11 @@ def continuations(index: Suffixes, context: np.ndarray) -> tuple[np.ndarray, np.
     lows, highs = intervals(index, translate(index, context), np.zeros(1, np.int64), np.array([len(context)]))
     room = min(int(highs[0] - lows[0]), len(index.firsts))
     ranks, occurrences = np.empty(room, np.int64), np.empty(room, np.int64)
-    found = _next_ranks(index.text, index.suffixes, lows[0], highs[0], len(context), ranks, occurrences)
+    distinct = _next_ranks(index.text, index.suffixes, lows[0], highs[0], len(context), ranks, occurrences)
     id_of = np.argsort(index.ranks, kind="stable")[np.count_nonzero(index.ranks == 0) :]
-    ids = id_of[ranks[:found] - 1]
+    ids = id_of[ranks[:distinct] - 1]
     order = np.argsort(ids)
-    return ids[order], occurrences[:found][order]
+    return ids[order], occurrences[:distinct][order]
 
 
 def infinigram(
@@ -246,20 +246,20 @@ def infinigram(
     most = np.minimum(lengths - 1, longest).astype(np.int64)
 
     def with_next(which: np.ndarray, suffix: np.ndarray) -> np.ndarray:
-        found = np.zeros(len(which), np.int64)
+        occurrences = np.zeros(len(which), np.int64)
         for index, shard_ids in zip(shards, queries, strict=True):
             lows, highs = intervals(index, shard_ids, ends[which] - suffix, suffix + 1)
-            found += highs - lows
-        return found
+            occurrences += highs - lows
+        return occurrences
 
     def with_any(which: np.ndarray, suffix: np.ndarray) -> np.ndarray:
-        found = np.zeros(len(which), np.int64)
+        occurrences = np.zeros(len(which), np.int64)
         for index, shard_ids in zip(shards, queries, strict=True):
             lows, highs = intervals(index, shard_ids, ends[which] - suffix, suffix)
             last = np.empty(len(which), np.int64)
             _end_with_document(index.text, index.suffixes, lows, highs, suffix, last)
-            found += highs - lows - last
-        return found
+            occurrences += highs - lows - last
+        return occurrences
 
     everything = np.arange(len(lengths))
     seen, seen_numerator = _longest(with_next, np.full(len(lengths), -1, np.int64), most)
@@ -270,20 +270,20 @@ def infinigram(
 
 
 def _longest(
-    count: Callable[[np.ndarray, np.ndarray], np.ndarray], known: np.ndarray, most: np.ndarray
+    count: Callable[[np.ndarray, np.ndarray], np.ndarray], lower: np.ndarray, most: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The largest length in (known, most] with a count above 0, and that count; (known, 0) if there is none.
+    """The largest length in (lower, most] with a count above 0, and that count; (lower, 0) if there is none.
 
     A longer suffix occurs no more often than a shorter one, so lengths are found by galloping, then binary search.
     """
-    low, high, step = known.copy(), most.copy(), np.ones(len(most), np.int64)
-    found = np.zeros(len(most), np.int64)
+    low, high, step = lower.copy(), most.copy(), np.ones(len(most), np.int64)
+    occurrences = np.zeros(len(most), np.int64)
     while len(open_ := np.flatnonzero(low < high)):
         near = low[open_] + step[open_]
         length = np.where((step[open_] > 0) & (near < high[open_]), near, (low[open_] + high[open_] + 1) >> 1)
         times = count(open_, length)
         occurs = times > 0
-        low[open_[occurs]], found[open_[occurs]] = length[occurs], times[occurs]
+        low[open_[occurs]], occurrences[open_[occurs]] = length[occurs], times[occurs]
         step[open_[occurs]] *= 2
         high[open_[~occurs]], step[open_[~occurs]] = length[~occurs] - 1, 0
-    return low, found
+    return low, occurrences

@@ -49,10 +49,10 @@ def encode(ngrams: pa.Array, vocabulary: pa.Array) -> tuple[np.ndarray, np.ndarr
         word_ids = pc.fill_null(pc.index_in(words.flatten(), value_set=vocabulary), -1).to_numpy().astype(np.int32)
         offsets = words.offsets.to_numpy().astype(np.int64)
         offsets -= offsets[0]
-        known = np.minimum.reduceat(word_ids, offsets[:-1]) >= 0
-        ids.append(word_ids[np.repeat(known, np.diff(offsets))])
-        lengths.append(np.diff(offsets)[known])
-        at.append(begin + np.flatnonzero(known))
+        in_vocabulary = np.minimum.reduceat(word_ids, offsets[:-1]) >= 0
+        ids.append(word_ids[np.repeat(in_vocabulary, np.diff(offsets))])
+        lengths.append(np.diff(offsets)[in_vocabulary])
+        at.append(begin + np.flatnonzero(in_vocabulary))
     offsets = np.concatenate([[0], np.cumsum(np.concatenate(lengths))]).astype(np.int64)
     return np.concatenate(ids), offsets, np.concatenate(at)
 

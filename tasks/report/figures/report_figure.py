@@ -26,7 +26,7 @@ with Path(__file__).with_name("figures.toml").open("rb") as file:
 
 @dataclass(frozen=True)
 class ReportFigure:
-    """Panels, and the rows behind them as CSV. figures.toml has the title, the caption, and why there may be no panels.
+    """Panels, and their rows as CSV. figures.toml has the title, the caption, and why there may be no panels.
 
     `observations` are sentences made from the numbers, `gaps` what is not shown and why.
     """

@@ -1,4 +1,4 @@
-"""Pieces of HTML that are made outside of the templates. All text from outside is escaped."""
+"""HTML that is not made by the templates. All text is escaped."""
 
 from __future__ import annotations
 

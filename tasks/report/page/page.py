@@ -1,4 +1,4 @@
-"""The page, top to bottom. All text is escaped; nothing is loaded from outside; there is no script.
+"""The page, top to bottom. All text is escaped; nothing is loaded over the network; there is no script.
 
 The trace, a page of its own, is next to it (trace_page.py).
 """

@@ -23,8 +23,8 @@ def results_csv(data: ReportData) -> str:
     for line in _lines(data):
         for measure in PRIMARY:
             if row := line.rows[measure]:
-                own = {"measure": measure, "parameters": parameters.get(line.model), "q_value": line.q.get(measure)}
-                rows.append(dict(row) | own | {"task_version": versions[line.task]})
+                extra = {"measure": measure, "parameters": parameters.get(line.model), "q_value": line.q.get(measure)}
+                rows.append(dict(row) | extra | {"task_version": versions[line.task]})
     return csv_text(rows, (*(c.name for c in METRICS.columns), "parameters", "q_value", "task_version"))
 
 

@@ -147,6 +147,6 @@ def _height(heading: str, row: Sequence[Panel]) -> float:
 
 
 def _unique_ids(svg: str) -> str:
-    """Matplotlib defines an equal marker anew for each line, under the same id; only the first keeps it."""
+    """Matplotlib repeats an equal marker's definition for each line, under the same id; only the first keeps the id."""
     first = {match[1]: match.start() for match in reversed(list(re.finditer(r'\s+id="([^"]*)"', svg)))}
     return re.sub(r'\s+id="([^"]*)"', lambda m: m[0] if first[m[1]] == m.start() else "", svg)

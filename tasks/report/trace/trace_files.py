@@ -51,8 +51,8 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
 def run(work: Work) -> None:
     """Write the page, or the chunks of one task, and then their list."""
     if "page" in work.labels:
-        known = sizes(work.read("models", "model", "checkpoint", "parameters").to_pylist())
-        models = [{"name": m, "parameters": n} for m, n in known.items()]
+        parameters = sizes(work.read("models", "model", "checkpoint", "parameters").to_pylist())
+        models = [{"name": m, "parameters": n} for m, n in parameters.items()]
         files = iter([("trace/index.html", page({**work.settings, "models": models}))])
     else:
         files = _chunks(work, work.labels["task"])
@@ -68,8 +68,8 @@ def _write(work: Work, files: Iterator[tuple[str, str]]) -> None:
         path.write_bytes(content)
         rows.append((name, hashlib.sha256(content).hexdigest(), len(content)))
     rows.sort()
-    known = {name for name, *_ in rows}
-    for old in [p for p in folder.rglob("*") if p.is_file() and p.relative_to(folder).as_posix() not in known]:
+    current = {name for name, *_ in rows}
+    for old in [p for p in folder.rglob("*") if p.is_file() and p.relative_to(folder).as_posix() not in current]:
         old.unlink()
     work.write("trace_files", {"file": [r[0] for r in rows], "sha256": [r[1] for r in rows], "bytes": [r[2] for r in rows]})
 
@@ -175,7 +175,7 @@ def _examples(
             "in": [],
             "out": [],
             "pairs": [],
-            "said": [None] * len(models),
+            "said": [None] * len(models),  # codespell:ignore said
             "log": [],
             "delta": [],
         }
@@ -192,7 +192,8 @@ def _examples(
     for e, model, checkpoint, text, value, note in given.select(
         "example", "model", "checkpoint", "text", "value", "note"
     ).iter_rows():
-        by_name[e]["said"][number[model]] = [text, value if value is None else round(value, 2), note, checkpoint]
+        answer = [text, value if value is None else round(value, 2), note, checkpoint]
+        by_name[e]["said"][number[model]] = answer  # codespell:ignore said
     _add_probabilities(by_name, likely, outputs, number)
     return list(by_name.values())
 

@@ -21,16 +21,16 @@ def added_token(data, i, end, trie, ids):
         if node == 0:
             i += 1
             continue
-        at, best, found = i + 1, i, np.int32(NOT_ADDED)
+        at, best, token = i + 1, i, np.int32(NOT_ADDED)
         while True:
             if ids[node] != NOT_ADDED:
-                best, found = at, ids[node]
+                best, token = at, ids[node]
             node = trie[node, data[at]] if at < end else 0
             if node == 0:
                 break
             at += 1
-        if found >= 0:
-            return i, best, found
+        if token >= 0:
+            return i, best, token
         i = max(best, i + 1)
     return end, end, np.int32(NOT_ADDED)
 
@@ -38,7 +38,7 @@ def added_token(data, i, end, trie, ids):
 @njit(cache=True)
 def holds_added(data, offsets, trie, ids):
     """bool [texts]: whether a text holds an added token of a trie that is not left as text."""
-    found = np.zeros(offsets.shape[0] - 1, np.bool_)
-    for t in range(found.shape[0]):
-        found[t] = added_token(data, offsets[t], offsets[t + 1], trie, ids)[2] >= 0
-    return found
+    holds = np.zeros(offsets.shape[0] - 1, np.bool_)
+    for t in range(holds.shape[0]):
+        holds[t] = added_token(data, offsets[t], offsets[t + 1], trie, ids)[2] >= 0
+    return holds

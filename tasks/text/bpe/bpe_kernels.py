@@ -34,7 +34,7 @@ class Rules(NamedTuple):
     digits: int  # NO_DIGITS, EACH_DIGIT, DIGIT_RUNS: what is cut out before the pattern sees a piece
     prefix: bool  # a piece that begins with no space gets one
     byte_ids: np.ndarray  # int32 [256]
-    merges: np.ndarray  # int64 [2 · slots]: left << 32 | right (or -1), and beside it rank << 32 | the new id
+    merges: np.ndarray  # int64 [2 · slots]: left << 32 | right (or -1), followed by rank << 32 | the new id
     shift: int  # places a 64-bit hash among the merges' slots
     new_ids: np.ndarray  # int32 [ranks]: the token each merge makes
     one_way: bool  # no two merges make the same token
@@ -70,7 +70,7 @@ class Room(NamedTuple):
 
 
 def room_for(longest: int) -> Room:
-    """Room for pieces of at most so many bytes with the space before them."""
+    """Buffers for pieces of at most `longest` bytes with the space before them."""
     prefixed = np.empty(longest, np.uint8)
     read = prefixed.view()
     read.flags.writeable = False
@@ -79,12 +79,12 @@ def room_for(longest: int) -> Room:
 
 
 # -- pre-token to ids -------------------------------------------------------------------------------------------------
-def empty_cache(beside: int = 0, longest: int = 0) -> Cache:
-    """Room for some 260 thousand pre-tokens, 24 MB, beside so many of at most `longest` bytes; when it is full it is emptied."""
+def empty_cache(extra: int = 0, longest: int = 0) -> Cache:
+    """Room for some 260 thousand pre-tokens, 24 MB, and `extra` ones of at most `longest` bytes; it is emptied when it is full."""
     slots = _SLOTS
-    while slots // 2 < _SLOTS // 2 + beside:
+    while slots // 2 < _SLOTS // 2 + extra:
         slots *= 2
-    room = np.zeros(4 * slots, np.int64), np.zeros(_BYTES_ROOM + beside * longest, np.uint8), np.zeros(_IDS_ROOM, np.int32)
+    room = np.zeros(4 * slots, np.int64), np.zeros(_BYTES_ROOM + extra * longest, np.uint8), np.zeros(_IDS_ROOM, np.int32)
     nothing = np.zeros(0, np.int64)
     return Cache(*room, np.zeros(3, np.int64), nothing, np.zeros(3, np.int64), max(longest, _KEPT_BYTES))
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Texts: TypeAlias = pa.StringArray | pa.LargeStringArray | pa.ChunkedArray
 
 _BYTES_AT_ONCE = 1 << 24
-_TEXTS_AT_ONCE = 512  # of the library, which holds much beside the ids
+_TEXTS_AT_ONCE = 512  # of the library, which holds much more than the ids
 _NODES = 1 << 14  # of a trie of added tokens: a kilobyte each
 _GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 _CL100K = (
@@ -141,8 +141,8 @@ def compile_tokenizer(json_text: str) -> Tokeniser:
     probe = pa.array(
         [*_PROBE, *(f"x {t['content']}{t['content']} y" for t in parsed["added_tokens"][-8:])], pa.large_string()
     )
-    wanted, found = compiled._encode_by_library(probe), compiled.encode(probe)
-    if not all(np.array_equal(a, b) for a, b in zip(wanted, found, strict=True)):
+    library_ids, compiled_ids = compiled._encode_by_library(probe), compiled.encode(probe)
+    if not all(np.array_equal(a, b) for a, b in zip(library_ids, compiled_ids, strict=True)):
         return Tokeniser(library, "this version of tokenizers gives a probe text other ids", False, None, None)
     return compiled
 
@@ -253,14 +253,18 @@ def _cover_pre_tokenizer(pre_tokenizer: Mapping[str, Any] | None) -> tuple[int, 
     digits, pattern, numbers = NO_DIGITS, WHOLE, 0
     if parts and parts[0]["type"] == "Digits":
         digits = EACH_DIGIT if parts.pop(0)["individual_digits"] else DIGIT_RUNS
-    known = {_GPT2: (GPT2, 0), _CL100K.replace("NUMBERS", "{1,3}"): (CL100K, 3), _CL100K.replace("NUMBERS", ""): (CL100K, 1)}
+    supported = {
+        _GPT2: (GPT2, 0),
+        _CL100K.replace("NUMBERS", "{1,3}"): (CL100K, 3),
+        _CL100K.replace("NUMBERS", ""): (CL100K, 1),
+    }
     split = parts.pop(0) if parts and parts[0]["type"] == "Split" else None
     if split is not None:
-        if split["pattern"].get("Regex") not in known:
+        if split["pattern"].get("Regex") not in supported:
             raise _NotCoveredError(f"the pre-tokenizer splits at {json.dumps(split['pattern'], ensure_ascii=False)}")
         if (split["behavior"], split["invert"]) not in (("Isolated", False), ("Removed", True)):
             raise _NotCoveredError(f"the pre-tokenizer's matches are {split['behavior']}, invert={split['invert']}")
-        pattern, numbers = known[split["pattern"]["Regex"]]
+        pattern, numbers = supported[split["pattern"]["Regex"]]
     if [p["type"] for p in parts] != ["ByteLevel"]:
         raise _NotCoveredError(f"the pre-tokenizer is {' + '.join(names) or 'none'}")
     prefix, expression = parts[0]["add_prefix_space"], parts[0].get("use_regex", True)
@@ -280,7 +284,7 @@ def _added(library: Any, tokens: Sequence[Mapping[str, Any]], normalised: bool) 
     """UTF-8 and id (or SPECIAL) of the added tokens that are sought in normalised text, or in the text as it is."""
     from tasks.text.bpe.added_kernels import SPECIAL
 
-    found: dict[bytes, int] = {}
+    ids: dict[bytes, int] = {}
     for token in tokens:
         content = token["content"]
         if not token["special"] and (token["single_word"] or token["lstrip"] or token["rstrip"]):
@@ -289,10 +293,10 @@ def _added(library: Any, tokens: Sequence[Mapping[str, Any]], normalised: bool) 
             raise _NotCoveredError(f"the added token {content!r} has two ids")
         if token["normalized"] == normalised:
             seen = library.normalizer.normalize_str(content) if normalised and library.normalizer else content
-            if seen.encode() in found:
+            if seen.encode() in ids:
                 raise _NotCoveredError(f"two added tokens are {seen!r}")
-            found[seen.encode()] = SPECIAL if token["special"] else token["id"]
-    return found
+            ids[seen.encode()] = SPECIAL if token["special"] else token["id"]
+    return ids
 
 
 def _trie(tokens: Mapping[bytes, int]) -> tuple[np.ndarray, np.ndarray]:

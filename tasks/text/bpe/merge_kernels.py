@@ -104,9 +104,9 @@ def merge_long(ids, first, count, table, shift, new_ids):
     before, after = np.arange(-1, count - 1), np.arange(1, count + 1)
     heap, size = np.empty(3 * count, np.int64), 0
     for k in range(count - 1):
-        found = _merge(table, shift, symbols[k], symbols[k + 1])
-        if found != _NONE:
-            _push(heap, size, ((found >> 32) << 32) | k)
+        merge = _merge(table, shift, symbols[k], symbols[k + 1])
+        if merge != _NONE:
+            _push(heap, size, ((merge >> 32) << 32) | k)
             size += 1
     while size > 0:
         top = _pop(heap, size)
@@ -115,21 +115,21 @@ def merge_long(ids, first, count, table, shift, new_ids):
         right = after[at]
         if symbols[at] < 0 or right >= count:
             continue
-        found = _merge(table, shift, symbols[at], symbols[right])
-        if found == _NONE or np.int32(found & 0xFFFFFFFF) != new_ids[top >> 32]:
+        merge = _merge(table, shift, symbols[at], symbols[right])
+        if merge == _NONE or np.int32(merge & 0xFFFFFFFF) != new_ids[top >> 32]:
             continue
-        symbols[at], symbols[right] = np.int32(found & 0xFFFFFFFF), -1
+        symbols[at], symbols[right] = np.int32(merge & 0xFFFFFFFF), -1
         after[at] = after[right]
         if after[at] < count:
             before[after[at]] = at
-            found = _merge(table, shift, symbols[at], symbols[after[at]])
-            if found != _NONE:
-                _push(heap, size, ((found >> 32) << 32) | at)
+            merge = _merge(table, shift, symbols[at], symbols[after[at]])
+            if merge != _NONE:
+                _push(heap, size, ((merge >> 32) << 32) | at)
                 size += 1
         if before[at] >= 0:
-            found = _merge(table, shift, symbols[before[at]], symbols[at])
-            if found != _NONE:
-                _push(heap, size, ((found >> 32) << 32) | before[at])
+            merge = _merge(table, shift, symbols[before[at]], symbols[at])
+            if merge != _NONE:
+                _push(heap, size, ((merge >> 32) << 32) | before[at])
                 size += 1
     kept = 0
     for k in range(count):

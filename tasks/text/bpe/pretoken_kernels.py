@@ -173,8 +173,8 @@ def digits_end(data, i, end, classes, digits):
 @njit(cache=True)
 def any_flagged(data, offsets, flagged):
     """bool [texts]: whether a text has a code point with flagged[code point] (uint8 [CODE_POINTS]); no ASCII is flagged."""
-    found = np.zeros(offsets.shape[0] - 1, np.bool_)
-    for t in range(found.shape[0]):
+    has_flag = np.zeros(offsets.shape[0] - 1, np.bool_)
+    for t in range(has_flag.shape[0]):
         i, end = offsets[t], offsets[t + 1]
         while i < end:
             if i + 8 <= end and eight(data, i) & _HIGH_BITS == 0:
@@ -185,7 +185,7 @@ def any_flagged(data, offsets, flagged):
                 continue
             seen = _look(data, i, flagged)
             if seen >> 3:
-                found[t] = True
+                has_flag[t] = True
                 break
             i += seen & 7
-    return found
+    return has_flag

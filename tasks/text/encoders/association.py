@@ -74,10 +74,10 @@ class Association:
 
     def _outputs(self, ngrams: Sequence[str]) -> Floats:
         words = [n.split(" ") for n in ngrams]
-        counts, known = _counts(words, self.output_words)
+        counts, occurring = _counts(words, self.output_words)
         total = counts.sum(axis=1)
         vectors = np.zeros((len(ngrams), self.basis.shape[1] + 2))
-        vectors[:, :-2] = counts @ self.basis[known].astype(np.float64)
+        vectors[:, :-2] = counts @ self.basis[occurring].astype(np.float64)
         # "torin" alone is nearer to Velk than "torin" with an unknown word.
         vectors[:, -1] = np.where(total > 0, np.array([len(w) for w in words]) - total, 0)
         return _unit_length(vectors)
@@ -145,8 +145,8 @@ def _counts(bags: list[list[str]], numbers: Mapping[str, int]) -> tuple[Any, Int
 
     at = [(row, numbers[w]) for row, bag in enumerate(bags) for w in bag if w in numbers]
     rows, members = np.array(at, dtype=np.int64).reshape(-1, 2).T
-    known, column = np.unique(members, return_inverse=True)
-    return csr_array((np.ones(len(rows)), (rows, column)), shape=(len(bags), len(known))), known
+    occurring, column = np.unique(members, return_inverse=True)
+    return csr_array((np.ones(len(rows)), (rows, column)), shape=(len(bags), len(occurring))), occurring
 
 
 def _unit_length(vectors: Floats) -> Floats:

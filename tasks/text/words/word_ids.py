@@ -69,7 +69,7 @@ class WordIds:
         if not (pa.types.is_string(texts.type) or pa.types.is_large_string(texts.type)):
             raise TypeError(f"texts are Arrow strings, not {texts.type}")
         if texts.null_count:
-            raise ValueError(f"text {texts.is_null().to_numpy(zero_copy_only=False).argmax()} is null: it has no words")
+            raise ValueError(f"text {texts.is_null().to_numpy(zero_copy_only=False).argmax()} is null")
         pieces = [self._add(data, offsets) for data, offsets in _bytes_of(texts)]
         ids = [np.empty(0, np.int32), *(ids for ids, _ in pieces)]
         lengths = [np.zeros(1, np.int64), *(np.diff(offsets) for _, offsets in pieces)]
@@ -167,5 +167,5 @@ def _bytes_of(texts: Texts) -> Iterator[tuple[np.ndarray, np.ndarray]]:
             kind = np.int64 if pa.types.is_large_string(chunk.type) else np.int32
             offsets = np.frombuffer(places, dtype=kind)[chunk.offset : chunk.offset + len(chunk) + 1].astype(np.int64)
             values = np.frombuffer(data or b"", dtype=np.uint8)
-            values.flags.writeable = False  # always read-only: a kernel is compiled anew for each kind of array
+            values.flags.writeable = False  # always read-only: a kernel is compiled for each kind of array
             yield values, offsets

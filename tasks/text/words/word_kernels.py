@@ -135,13 +135,13 @@ def _find_long(data, start, stop, lower, key, table, arena, bounds):
 
 
 @njit(cache=True)
-def scan(data, offsets, place, classes, plain, table, arena, bounds, known, found, ends):
+def scan(data, offsets, place, classes, plain, table, arena, bounds, n_forms, numbers, ends):
     """Find the forms of texts and their numbers; new forms get the next numbers, in order of discovery.
 
     `data` (uint8) is UTF-8; text t is data[offsets[t]:offsets[t + 1]]. `place` (int64 [3]: text, byte, forms found so far) is
     where to begin, and is advanced. `plain` (uint8 [256]) is the lower case of an ASCII letter or digit, 1 for bytes that may
-    continue a form after one, else 0. Writes the number of each form into `found` (int32) and, for each text, the forms
-    found up to its end into `ends` (int64 [texts]); `table`, `arena` and `bounds` contain `known` forms, and new ones are added.
+    continue a form after one, else 0. Writes the number of each form into `numbers` (int32) and, for each text, the forms
+    found up to its end into `ends` (int64 [texts]); `table`, `arena` and `bounds` contain `n_forms` forms; new ones are added.
 
     Returns the number of forms now, and the size of the next one in bytes if an array is too small for it, 0 at the end.
     """
@@ -150,7 +150,7 @@ def scan(data, offsets, place, classes, plain, table, arena, bounds, known, foun
     while text < len(offsets) - 1:
         end = offsets[text + 1]
         while at < end:
-            # Most forms are ASCII and end before a space or the like; others are read again with the full grammar.
+            # Most forms are ASCII and end before a space, say; others are read again with the full grammar.
             stop = at
             key = np.uint64(0)
             byte = np.uint8(0)
@@ -182,9 +182,14 @@ def scan(data, offsets, place, classes, plain, table, arena, bounds, known, foun
                     continue
                 key = _key(data, at, stop, lower)
             size = stop - at
-            if count == len(found) or 2 * known + 2 > slots or known + 2 > len(bounds) or bounds[known] + size > len(arena):
+            if (
+                count == len(numbers)
+                or 2 * n_forms + 2 > slots
+                or n_forms + 2 > len(bounds)
+                or bounds[n_forms] + size > len(arena)
+            ):
                 place[0], place[1], place[2] = text, at, count
-                return known, size
+                return n_forms, size
             if size > 8:
                 slot = _find_long(data, at, stop, lower, key, table, arena, bounds)
             else:
@@ -193,19 +198,19 @@ def scan(data, offsets, place, classes, plain, table, arena, bounds, known, foun
                     slot = (slot + 1) & (slots - 1)
             if table[2 * slot + 1] == 0:
                 for k in range(size):
-                    arena[bounds[known] + k] = _byte(data, at + k, lower)
-                bounds[known + 1] = bounds[known] + size
-                known += 1
+                    arena[bounds[n_forms] + k] = _byte(data, at + k, lower)
+                bounds[n_forms + 1] = bounds[n_forms] + size
+                n_forms += 1
                 table[2 * slot] = key
-                table[2 * slot + 1] = np.uint64(known) | (_LONG if size > 8 else np.uint64(0))
-            found[count] = np.int64(table[2 * slot + 1] & _NUMBER) - 1
+                table[2 * slot + 1] = np.uint64(n_forms) | (_LONG if size > 8 else np.uint64(0))
+            numbers[count] = np.int64(table[2 * slot + 1] & _NUMBER) - 1
             count += 1
             at = stop
         ends[text] = count
         text += 1
         at = end
     place[0], place[1], place[2] = text, at, count
-    return known, 0
+    return n_forms, 0
 
 
 @njit(cache=True)
@@ -221,7 +226,7 @@ def move(table, larger):
 
 
 @njit(cache=True)
-def expand(found, ends, first, words):
+def expand(forms, ends, first, words):
     """Replace each form by its words, words[first[form]:first[form + 1]] (int32; none, one or several).
 
     Returns the words (int32) and each text's range in them (int64 [texts + 1]).
@@ -231,12 +236,12 @@ def expand(found, ends, first, words):
     for text in range(len(ends)):
         total = 0
         for k in range(begin, ends[text]):
-            total += first[found[k] + 1] - first[found[k]]
+            total += first[forms[k] + 1] - first[forms[k]]
         begin = ends[text]
         offsets[text + 1] = offsets[text] + total
     ids = np.empty(offsets[-1], np.int32)
     count = 0
-    for form in found:
+    for form in forms:
         for k in range(first[form], first[form + 1]):
             ids[count] = words[k]
             count += 1

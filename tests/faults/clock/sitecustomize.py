@@ -15,8 +15,8 @@ now, utc, local, written = time.time, time.gmtime, time.localtime, time.strftime
 
 
 def wrong_by() -> float:
-    with suppress(OSError, ValueError), open(FILE, encoding="ascii") as said:
-        return float(said.read())
+    with suppress(OSError, ValueError), open(FILE, encoding="ascii") as file:
+        return float(file.read())
     return 0.0
 
 
