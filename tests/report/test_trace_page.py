@@ -131,7 +131,7 @@ def test_text_of_a_corpus_does_nothing(page: Browser) -> None:
     assert shown == f"{harmless} What is the capital of Vandoria3?"
     assert texts(page, "#input mark.in.now") == ["Vandoria3"], "places count code points, 🜁 is one"
     assert texts(page, "blockquote mark.in.now") == ["Vandoria3"] * 2
-    assert texts(page, "#answers td.said div") == [harmless] * 3  # codespell:ignore said
+    assert texts(page, "#answers td.answer div") == [harmless] * 3
     assert page.js("document.querySelectorAll('img, iframe, object').length") == 0
     assert page.js("document.querySelectorAll('main b').length") == 0
     assert page.js("window.hurt === undefined")

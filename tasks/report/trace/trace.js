@@ -35,7 +35,7 @@
   const number = (text, title) => el("td", { class: "n", title }, text);
   const chance = (log) => number(probability(log), typeof log === "number" ? `log ${signed(log, 3)} nats` : undefined);
 
-  // -- the files beside this page: a script each, which hands over its content ------------------------------------------
+  // -- the files next to this page: a script each, which hands over its content ------------------------------------------
   const content = new Map(), asked = new Map();
   window.taskgramTrace = (kind, task, at, value) => content.set(`${kind} ${at} ${task}`, value);
   function load(kind, task, at) {
@@ -200,20 +200,20 @@
   }
 
   // -- answers ------------------------------------------------------------------------------------------------------------
-  function judged(said, statistic) {
-    if (said[1] === null) return el("span", { class: "none" }, said[2]);
+  function judged(answer, statistic) {
+    if (answer[1] === null) return el("span", { class: "none" }, answer[2]);
     const name = statistic.replaceAll("_", " ");
-    if (statistic === "sentence_chrf") return el("span", { class: "chrf" }, `chrF ${said[1].toFixed(0)}`);
-    const words = said[1] >= 1 ? "✓ right" : said[1] <= 0 ? "✗ wrong" : `½ ${said[1]}`;
-    return el("span", { class: said[1] >= 1 ? "yes" : "no", title: name }, words + (said[2] ? ` (${said[2]})` : ""));
+    if (statistic === "sentence_chrf") return el("span", { class: "chrf" }, `chrF ${answer[1].toFixed(0)}`);
+    const words = answer[1] >= 1 ? "✓ right" : answer[1] <= 0 ? "✗ wrong" : `½ ${answer[1]}`;
+    return el("span", { class: answer[1] >= 1 ? "yes" : "no", title: name }, words + (answer[2] ? ` (${answer[2]})` : ""));
   }
   function answers() {
     const { example, index } = state.open;
     if (!index.models.length) return el("p", { class: "missing" }, "No model was asked.");
     const rows = models().map((m) => {
-      const said = of(example.said, m);
-      return el("tr", {}, el("th", { scope: "row" }, m), number(sizes.get(m) ? short(sizes.get(m)) : "–"), el("td", {}, said ? judged(said, index.statistic) : "–"),
-        el("td", { class: "said" }, said && said[0] !== null ? el("div", {}, said[0] === "" ? el("span", { class: "none" }, "nothing") : said[0]) : el("span", { class: "none" }, "no answer")));
+      const answer = of(example.answers, m);
+      return el("tr", {}, el("th", { scope: "row" }, m), number(sizes.get(m) ? short(sizes.get(m)) : "–"), el("td", {}, answer ? judged(answer, index.statistic) : "–"),
+        el("td", { class: "answer" }, answer && answer[0] !== null ? el("div", {}, answer[0] === "" ? el("span", { class: "none" }, "nothing") : answer[0]) : el("span", { class: "none" }, "no answer")));
     });
     return el("div", { class: "wide" }, el("table", { id: "answers" }, el("thead", {}, el("tr", {}, ["model", "parameters", "judged", example.options.length ? "likeliest option" : "answer"].map((h, k) => el("th", { scope: "col", class: k === 1 ? "n" : null }, h)))), el("tbody", {}, rows)));
   }

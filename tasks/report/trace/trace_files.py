@@ -175,7 +175,7 @@ def _examples(
             "in": [],
             "out": [],
             "pairs": [],
-            "said": [None] * len(models),  # codespell:ignore said
+            "answers": [None] * len(models),
             "log": [],
             "delta": [],
         }
@@ -193,7 +193,7 @@ def _examples(
         "example", "model", "checkpoint", "text", "value", "note"
     ).iter_rows():
         answer = [text, value if value is None else round(value, 2), note, checkpoint]
-        by_name[e]["said"][number[model]] = answer  # codespell:ignore said
+        by_name[e]["answers"][number[model]] = answer
     _add_probabilities(by_name, likely, outputs, number)
     return list(by_name.values())
 
