@@ -99,7 +99,7 @@ class OpenStudy:
         if store.manifest(name, fingerprint(parts)) is None:
             raise StudyError(f"{name} of {self.settings.name} is not finished or not up to date. {self._advice}")
         rows = pl.DataFrame(store.read([part for part in parts if not _label(part)], schema, columns))
-        if not variants:
+        if not variants or "variant" in schema.names:  # `metrics` names them itself
             return rows
         others = [(label, tuple(group)) for label, group in groupby(parts, _label) if label]
         frames = [pl.DataFrame(store.read(group, schema, columns)).with_columns(variant=pl.lit(v)) for v, group in others]

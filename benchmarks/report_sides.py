@@ -31,6 +31,7 @@ def report(corpora: Corpora, case: Mapping[str, Any]) -> BenchmarkSide:
     """All files of the report: page, figures as SVG and PDF, their data."""
     from schemas import CONTRACTS, Study
     from tasks.report.build import REPORT
+    from tasks.report.numbers import is_plain
     from tasks.step import keyed, run_job
     from tasks.storage.store import Part, Store
 
@@ -51,7 +52,7 @@ def report(corpora: Corpora, case: Mapping[str, Any]) -> BenchmarkSide:
         "metric_family": [
             {k: r[k] for k in ("measure", "task", "model", "checkpoint", "order", "p_value")} | {"q_value": r["p_value"]}
             for r in metrics
-            if r["measure"] in ("mem_n", "mem_delta") and r["order"] == 1 and not r["detail"]
+            if r["measure"] in ("mem_n", "mem_delta") and r["order"] == 1 and is_plain(r)
         ],
         "models": [_model_row(name, i) for i, name in enumerate(models)],
         "examples": [_example_row(i) for i in range(case["examples"])],
@@ -106,34 +107,34 @@ def metric_rows(models: list[str]) -> Iterator[dict[str, Any]]:
             yield row("main_score", share, statistic="exact_match", unit="example")
             for order in (1, 2, 3):
                 for measure in ("mem_n", "mem_delta"):
-                    variants = (f"variant {i}" for i in range(40))
-                    for detail in ("", "pigeonhole", "bca", "placebo", "minus placebo", *variants):
-                        yield row(measure, share, order=order, detail=detail)
+                    rows: list[dict[str, Any]] = [{"interval": i} for i in ("", "pigeonhole", "bca")]
+                    rows += [{"corpus": c} for c in ("placebo", "difference")] + [{"detail": f"{i}"} for i in range(40)]
+                    for which in rows:
+                        yield row(measure, share, order=order, **which)
                     for remedy in REMEDIES:
-                        yield row("confound", share, order=order, unit=measure, detail=remedy)
+                        yield row("confound", share, order=order, of_measure=measure, detail=remedy)
                     for gamma in range(20):
-                        yield row("sweep", share, order=order, detail=f"gamma=0.{gamma + 60} {measure}", x=0.6 + gamma / 100)
+                        named = {"of_measure": measure, "gamma": f"0.{gamma + 60}"}
+                        yield row("sweep", share, order=order, x=0.6 + gamma / 100, **named)
                     for other in models[:step]:
-                        detail = f"{measure} minus {other}"
-                        yield row("comparison", 0.05, order=order, statistic="spearman_difference", detail=detail)
+                        pair = {"of_measure": measure, "against": other}
+                        yield row("comparison", 0.05, order=order, statistic="spearman_difference", **pair)
                 yield row("mem_infinity", share / 2, order=order, unit="example_output")
                 yield row("novelty", share / 2, order=order, unit="ngram", statistic="rate")
                 for part in ("pair", "s_y", "s_x", "length", "shared", "unexplained"):
                     yield row("attribution", 1 / 6, order=order, statistic="unique_rank_variance", detail=part)
                 for i in range(60):
-                    yield row(
-                        "exposure", math.log1p(i), order=order, statistic="delta_mean", detail=f"bin {i:02}", x=float(i)
-                    )
+                    yield row("exposure", math.log1p(i), order=order, statistic="delta_mean", bin=i, x=float(i))
             for measure in ("performance", "performance_linear", "performance_quantile", "performance_mean_log_count"):
                 for i in range(10):
-                    yield row(
-                        measure, share, order=1, unit="example", statistic="exact_match", detail=f"bin {i:02}", x=float(2**i)
-                    )
+                    yield row(measure, share, order=1, unit="example", statistic="exact_match", bin=i, x=float(2**i))
 
 
 def _row(task: str, model: str, measure: str, value: float, **more: Any) -> dict[str, Any]:
     """One row of metrics."""
+    from schemas.tables.metrics import QUALIFIERS
+
     about = {"measure": measure, "task": task, "model": model, "checkpoint": 1000, "order": 0, "unit": "pair"}
     numbers = {"estimate": value, "low": value - 0.1, "high": value + 0.1, "p_value": 0.01, "rows": 9000, "examples": 2500}
-    empty = {"detail": "", "x": None, "standard_error": None, "truth": None, "note": ""}
-    return about | {"statistic": "spearman"} | numbers | empty | more
+    empty = {"x": None, "standard_error": None, "truth": None, "note": ""}
+    return about | {"statistic": "spearman"} | numbers | QUALIFIERS | empty | more

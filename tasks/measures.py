@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from schemas import EXCLUSIONS, METRICS, Study
 from schemas.settings.study_file import Task
+from schemas.tables.metrics import QUALIFIERS
 from tasks.statistics import Estimate, Floats, Ints, Rows, spearman, undefined
 from tasks.step import Work
 from tasks.storage.store import Part
@@ -91,14 +92,19 @@ class MetricRows:
         of: ModelCheckpoint = NO_MODEL,
         order: int = 0,
         unit: str = "",
-        detail: str = "",
         x: float | None = None,
         rows: int = 0,
         examples: int = 0,
         truth: float | None = None,
         note: str = "",
+        **qualifiers: str | float,
     ) -> None:
-        """One number. What is not finite is stored as null, with a reason."""
+        """One number; `qualifiers` are columns that tell rows of one statistic apart, e.g. interval="bca" or bin=3.
+
+        What is not finite is stored as null, with a reason. Raises TypeError for a column that is not there.
+        """
+        if unknown := qualifiers.keys() - QUALIFIERS.keys():
+            raise TypeError(f"metrics has no column {', '.join(sorted(unknown))} that tells rows apart")
         value = _finite(estimate.value)
         notes = [n for n in (note, estimate.note) if n]
         if value is None and not notes:
@@ -106,7 +112,9 @@ class MetricRows:
         error = _finite(estimate.standard_error) if value is not None else None
         self.metrics.append(
             self._key(measure, of, order)
-            | {"unit": unit, "statistic": statistic, "detail": detail, "x": _finite(of.parameters if x is None else x)}
+            | QUALIFIERS
+            | qualifiers
+            | {"unit": unit, "statistic": statistic, "x": _finite(of.parameters if x is None else x)}
             | {"estimate": value, "low": _finite(estimate.low), "high": _finite(estimate.high), "standard_error": error}
             | {"p_value": _finite(estimate.p_value), "rows": rows, "examples": examples, "truth": _finite(truth)}
             | {"note": "; ".join(notes)}

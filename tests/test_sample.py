@@ -13,6 +13,7 @@ import pytest
 from flows.study import STEPS
 from flows.study_files import study_path
 from schemas import load_study
+from schemas.tables.metrics import QUALIFIERS
 from tests.studies import FinishedStudy, taskgram
 
 pytestmark = pytest.mark.slow
@@ -98,7 +99,8 @@ def test_rules_are_generalized_although_their_counts_are_random(sample: Finished
 
 def mem_delta(sample: FinishedStudy, task: str, detail: str = "") -> dict[tuple[str, int], dict[str, Any]]:
     """Mem_Δ of a task at n = 1, by model and checkpoint."""
-    rows = sample.rows("metrics", measure="mem_delta", task=task, order=1, unit="pair", statistic="spearman", detail=detail)
+    rows = sample.rows("metrics", measure="mem_delta", task=task, order=1, unit="pair", statistic="spearman")
+    rows = [r for r in rows if all(r[c] == v for c, v in (QUALIFIERS | {"detail": detail}).items())]
     return {(r["model"], r["checkpoint"]): r for r in rows}
 
 

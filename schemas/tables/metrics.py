@@ -4,6 +4,20 @@ import pyarrow as pa
 
 from schemas.contract import Contract, column, rows
 
+# Columns that tell rows of one statistic apart, and their values in the row of the measure itself
+QUALIFIERS = {
+    "of_measure": "",
+    "group": "",
+    "bin": -1,
+    "detail": "",
+    "level": -1.0,
+    "corpus": "",
+    "variant": "",
+    "gamma": "",
+    "against": "",
+    "interval": "",
+}
+
 METRICS = Contract(
     name="metrics",
     description="One row per number: a measure of a task, for a model (or for the corpus alone).",
@@ -15,7 +29,27 @@ METRICS = Contract(
         column("order", pa.int16(), "n; 0 where n plays no part", between=(0, 64)),
         column("unit", pa.string(), "what a row of the statistic is: pair, example_output, example; or empty"),
         column("statistic", pa.string(), "spearman, pearson, kendall, accuracy, bleu, rate …"),
-        column("detail", pa.string(), "selection, bin or setting that tells rows of one measure apart; or empty"),
+        column("of_measure", pa.string(), "what a check, a sweep or a comparison is of: mem_n, mem_delta …; or empty"),
+        column("group", pa.string(), "examples: a subject, language pair, train, test, stated, held_out; empty: all"),
+        column("bin", pa.int16(), "number of the bin, from 0; -1 where there are none", at_least=-1),
+        column("detail", pa.string(), "selection of rows, remedy, part or side; or empty"),
+        column("level", pa.float64(), "quantile, least count, width of a window or times stated; else -1", at_least=-1),
+        column(
+            "corpus",
+            pa.string(),
+            "counts of the placebo, of the clean corpus without contaminated documents, or the difference to the placebo; "
+            "empty: of the study's corpus",
+            one_of=("", "placebo", "clean", "difference"),
+        ),
+        column("variant", pa.string(), "variant of the study, e.g. stop_words=authors; empty for the study"),
+        column("gamma", pa.string(), "another γ of a sweep as the study names it, 0.7 or p99; empty for γ as it is set"),
+        column("against", pa.string(), "what is subtracted: a model, or mem_infinity; or empty"),
+        column(
+            "interval",
+            pa.string(),
+            "how the interval and p were made: bca, pigeonhole, permutation; empty: by drawing whole examples",
+            one_of=("", "bca", "pigeonhole", "permutation"),
+        ),
         column(
             "x", pa.float64(), "abscissa for a figure, e.g. mean count of the bin or number of parameters", nullable=True
         ),
@@ -36,7 +70,7 @@ METRICS = Contract(
         column("truth", pa.float64(), "the right answer, where the world is planted", nullable=True),
         column("note", pa.string(), "why there is no number, or what a reader must know; else empty"),
     ),
-    key=("measure", "task", "model", "checkpoint", "order", "unit", "statistic", "detail"),
+    key=("measure", "task", "model", "checkpoint", "order", "unit", "statistic", *QUALIFIERS),
     rules=(
         rows("estimate IS NOT NULL OR length(note) > 0", "a missing number has a reason"),
         rows("low IS NULL OR high IS NULL OR low <= high", "an interval has its ends in order"),

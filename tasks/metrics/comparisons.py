@@ -106,7 +106,7 @@ class Comparison:
             smaller = [j for j in range(i) if (self.models[j].parameters or 0) < (model.parameters or 0)]
             for j in sorted({smaller[0], smaller[-1]}) if smaller else ():
                 estimate = self._difference(point, drawn, i, j)
-                self._add("spearman_difference", estimate, model, f"{self.measure} minus {self.models[j].model}")
+                self._add("spearman_difference", estimate, model, self.models[j].model)
         self._slope(drawn, point)
 
     def _difference(self, point: Floats | None, drawn: Floats | None, i: int, j: int) -> Estimate:
@@ -128,15 +128,15 @@ class Comparison:
             at = np.log10(sizes[sized])
             lever = (at - at.mean()) / ((at - at.mean()) ** 2).sum()
             estimate = _with_interval(float(point[sized] @ lever), None if drawn is None else drawn[:, sized] @ lever)
-        self._add("slope_per_decade", estimate, NO_MODEL, self.measure)
+        self._add("slope_per_decade", estimate, NO_MODEL)
 
     def add_missing(self, models: list[ModelCheckpoint], why: str) -> None:
         """Rows for models that cannot be compared."""
         for model in models:
             self._add("spearman_difference", Estimate(None, note=why), model)
 
-    def _add(self, statistic: str, estimate: Estimate, of: ModelCheckpoint, detail: str = "") -> None:
-        more: dict[str, Any] = {"order": self.order, "unit": self.unit, "detail": detail or self.measure}
+    def _add(self, statistic: str, estimate: Estimate, of: ModelCheckpoint, against: str = "") -> None:
+        more: dict[str, Any] = {"order": self.order, "unit": self.unit, "of_measure": self.measure, "against": against}
         size: dict[str, Any] = {"rows": len(self.rows), "examples": self.rows.examples}
         self.out.add("comparison", statistic, estimate, of=of, **more, **size)
 
@@ -164,7 +164,7 @@ def _against_infinity(work: Work, out: MetricRows, evidence: TaskEvidence, pairs
             value = float(point[0, 2] - point[1, 2])
             constant = Estimate(None, note="one of the two correlations is not defined: a side is the same in all rows")
             estimate = _with_interval(value, drawn) if np.isfinite(value) else constant
-        more: dict[str, Any] = {"order": order, "unit": "example_output", "detail": "mem_n minus mem_infinity"}
+        more: dict[str, Any] = {"order": order, "unit": "example_output", "of_measure": "mem_n", "against": "mem_infinity"}
         size: dict[str, Any] = {"rows": len(rows), "examples": rows.examples}
         out.add("comparison", "spearman_difference", estimate, of=checkpoint, **more, **size)
 

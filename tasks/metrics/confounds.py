@@ -3,7 +3,7 @@
     within s_y                 same output, different s_x: pooled mid-ranks, centred within s_y
     partial: …                 partial ρ at equal length (characters and words), df(s_y), model tokens of s_y, or all of them
     without templates          without s_x that occurs in more than 5 % of the examples
-    window=N                   C counted within N words
+    window                     C counted within `level` words
     each example weighs 1      a row weighs 1 / rows of its example
     within group               mid-ranks inside a subject, relation or language pair, pooled
     mined elsewhere            with the pairs that the task named by `repeat_of` was mined for, from other files
@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -84,9 +85,10 @@ def run(work: Work, rows: MetricRows) -> None:
                 about = (work.settings, order, checkpoint, measure)
                 repeated = again.get(checkpoint.key)
                 check = Check.of(*about, evidence, elsewhere=elsewhere, common=common, again=repeated)
-                for detail, estimate, kept in check.remedies():
-                    more: dict[str, Any] = {"of": checkpoint, "order": order, "unit": measure, "detail": detail}
-                    rows.add("confound", "spearman", estimate, rows=len(kept), examples=kept.examples, **more)
+                more: dict[str, Any] = {"of": checkpoint, "order": order, "unit": "pair", "of_measure": measure}
+                for detail, level, estimate, kept in check.remedies():
+                    remedy: dict[str, Any] = {"detail": detail, "level": level}
+                    rows.add("confound", "spearman", estimate, rows=len(kept), examples=kept.examples, **more, **remedy)
     _without_contaminated(work, rows, evidence)
 
 
@@ -105,7 +107,8 @@ def _without_contaminated(work: Work, rows: MetricRows, evidence: TaskEvidence) 
             why = clean.why_none(y)
             draws = (work.settings["draws"], work.settings["seed"])
             estimate = Estimate(None, note=why) if why else correlate(kept, *draws)
-            more: dict[str, Any] = {"of": checkpoint, "order": order, "unit": measure, "detail": CLEAN, "note": note}
+            more: dict[str, Any] = {"of": checkpoint, "order": order, "unit": "pair", "of_measure": measure, "note": note}
+            more |= {"corpus": "clean", "detail": CLEAN}
             rows.add("confound", "spearman", estimate, rows=len(kept), examples=kept.examples, **more)
 
 
@@ -192,24 +195,23 @@ class Check:
         scored = pairs.filter(pl.Series(kept))
         return cls(settings, evidence, measure, scored, rows, missing, tokens[kept], repeated[kept], common or set(), mined)
 
-    def remedies(self) -> Iterator[Remedy]:
-        """Every remedy: its name, the number, and the rows it rests on."""
+    def remedies(self) -> Iterator[tuple[str, float, Estimate, Rows]]:
+        """Every remedy: its name, the width of a window (else -1), the number, and the rows it rests on."""
         none = self.rows.take(np.zeros(len(self.rows), dtype=bool))
         why = self.missing or undefined(self.rows, *self.names)
-        for remedy in (
+        each = (
             self._within_output,
             self._partials,
             self._templates,
-            self._windows,
             self._weighted,
             self._group,
             self._elsewhere,
             self._common,
             self._equal,
             self._reliability,
-        ):
-            for detail, estimate, rows in remedy():
-                yield (detail, Estimate(None, note=why), none) if why else (detail, estimate, rows)
+        )
+        for level, (detail, estimate, rows) in chain(((-1.0, r) for remedy in each for r in remedy()), self._windows()):
+            yield (detail, level, Estimate(None, note=why), none) if why else (detail, level, estimate, rows)
 
     @property
     def names(self) -> tuple[str, str]:
@@ -298,14 +300,16 @@ class Check:
         else:
             yield self._rho(detail, self.rows.take(keep))
 
-    def _windows(self) -> Iterator[Remedy]:
+    def _windows(self) -> Iterator[tuple[float, Remedy]]:
         for i, width in enumerate(self.settings["windows"]):
             within = self.pairs.with_columns(near=pl.col("window_documents").list.get(i))
             near = within["near"].to_numpy() > 0
             of = log_p if self.measure == "mem_n" else log_pmi
-            yield self._rho(f"window={width}", replace(self.rows.take(near), x=of(within.filter(pl.Series(near)), "near")))
+            rows = replace(self.rows.take(near), x=of(within.filter(pl.Series(near)), "near"))
+            yield float(width), self._rho("window", rows)
         if not self.settings["windows"]:
-            yield "window", Estimate(None, note="no window is counted; name widths under [counting] windows"), self.rows
+            none = Estimate(None, note="no window is counted; name widths under [counting] windows")
+            yield -1.0, ("window", none, self.rows)
 
     def _elsewhere(self) -> Iterator[Remedy]:
         note = "name under `repeat_of` a task with the same examples, mined from other files"

@@ -102,8 +102,8 @@ def _curve(
     why = why or ("no other input without a partner" if not len(kept) else "")
     why = why or (f"fewer than {FEWEST_ROWS} rows" if len(kept) < FEWEST_ROWS else "")
     if why:
-        for statistic, detail in (("delta_mean", "bin 00"), ("slope", ""), ("documents_per_nat", "")):
-            rows.add("exposure", statistic, Estimate(None, note=why), detail=detail, **total)
+        for statistic, first in (("delta_mean", 0), ("slope", -1), ("documents_per_nat", -1)):
+            rows.add("exposure", statistic, Estimate(None, note=why), bin=first, **total)
         return
     length = floats(kept["output_ngram"].str.len_chars())
     strata = quantile_bins(floats(kept["output_documents"]), FREQUENCIES) * LENGTHS + quantile_bins(length, LENGTHS)
@@ -115,7 +115,7 @@ def _curve(
         apart = Estimate(None, note="no stratum of df(s_y) and length holds rows of this bin and of the others")
         estimate = _with_interval(point[b], drawn[:, b], total["examples"]) if usable[b] else apart
         covers = f"C from {count[here].min():.0f} to {count[here].max():.0f}"
-        at: dict[str, Any] = {"detail": f"bin {b:02d}", "x": float(count[here].mean()), "note": covers}
+        at: dict[str, Any] = {"bin": b, "x": float(count[here].mean()), "note": covers}
         size: dict[str, Any] = {"rows": int(here.sum()), "examples": len(np.unique(example[here]))}
         rows.add("exposure", "delta_mean", estimate, **at, **size, **more)
     slope, typical = _slopes(delta, np.log(count), strata, *draws)

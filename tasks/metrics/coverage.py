@@ -51,7 +51,7 @@ def run(work: Work, rows: MetricRows) -> None:
         rows.add("coverage", "pairs_found", share, **more)
         for q in QUANTILES:
             value = Estimate(float(np.quantile(counts, q))) if len(counts) else Estimate(None, note="no pair to count")
-            rows.add("coverage", "count_quantile", value, detail=f"q={q:.2f}", x=q, **more)
+            rows.add("coverage", "count_quantile", value, level=q, x=q, **more)
 
 
 MEASURE = Measure("coverage", READS, settings, run)

@@ -7,7 +7,7 @@
 Mem_n alone cannot tell a model that knows the pair from one that knows how frequent s_y is; Mem_Δ can (docs/method.md §6a). A
 task whose pairs have no support in the corpus has no Mem: null with the reason, never 0.
 
-A correlation is reported by both estimands of docs/method.md §6b, with the other coefficients next to Spearman's (`detail`):
+A correlation is reported by both estimands of docs/method.md §6b, with the other coefficients next to Spearman's (`interval`):
 
     ""            percentile bootstrap over whole examples: these facts, new examples; p of new examples and new outputs
     "pigeonhole"  bootstrap over examples × s_y: new facts too
@@ -192,7 +192,7 @@ class Correlations:
             return
         for least in LEAST_COUNTS:
             enough = scored & (floats(pairs["pair_documents"]) >= least)
-            self.spearman("mem_n", "pair", rows.take(enough), MEM_N, detail=f"count>={least}")
+            self.spearman("mem_n", "pair", rows.take(enough), MEM_N, detail="count_at_least", level=least)
         counted = self.phi.drop_nulls(["pair_documents", "input_documents"])
         count, inputs = floats(counted["pair_documents"]), floats(counted["input_documents"])
         log_prob = self.scores.log_prob[counted["span"].to_numpy()]
@@ -217,12 +217,12 @@ class Correlations:
     ) -> None:
         """Every estimate of one measure in one unit."""
         if why := self.why(rows, names):
-            estimates = {detail: Estimate(None, note=why) for detail in ("", "pigeonhole", "bca", "permutation")}
+            estimates = {interval: Estimate(None, note=why) for interval in ("", "pigeonhole", "bca", "permutation")}
         else:
             estimates = self._intervals(rows) | {"permutation": self._permutation(rows)}
-        for detail, estimate in estimates.items():
-            about = {"truth": truth, "note": note} if not detail else {}
-            self.add(measure, "spearman", estimate, unit, rows, detail=detail, **about)
+        for interval, estimate in estimates.items():
+            about = {"truth": truth, "note": note} if not interval else {}
+            self.add(measure, "spearman", estimate, unit, rows, interval=interval, **about)
         self.others(measure, unit, rows, names)
 
     def _intervals(self, rows: Rows) -> dict[str, Estimate]:
@@ -231,7 +231,7 @@ class Correlations:
         p, note = two_way_p(rows, value)
         if rows.examples < 2:
             alone = "no interval: one example"
-            without = {detail: Estimate(value, note=alone) for detail in ("pigeonhole", "bca")}
+            without = {interval: Estimate(value, note=alone) for interval in ("pigeonhole", "bca")}
             return {"": Estimate(value, p_value=p, note=_join(note, alone)), **without}
         columns = np.array([rows.x, rows.y])
         drawn = bootstrap_many(columns, rows.example, None, *draws)[:, 0, 1]

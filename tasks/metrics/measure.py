@@ -12,6 +12,7 @@ import polars as pl
 from schemas import EXCLUSIONS, METRIC_FAMILY, METRICS, Study
 from schemas.settings.study_file import Task
 from schemas.settings.variant_views import View, views
+from schemas.tables.metrics import QUALIFIERS
 from tasks.cost import DEBIAN, Cost, Rate, Sizes
 from tasks.measures import Measure, MetricRows, count_excluded, exclusion_settings, parts_of_measure
 from tasks.metrics import MEASURES
@@ -71,10 +72,8 @@ def run_family(work: Work) -> None:
     first = pl.DataFrame(
         list(work.settings["first_order"].items()), schema={"task": pl.String, "order": pl.Int16}, orient="row"
     )
-    table = work.frame(
-        "metrics", "measure", "task", "model", "checkpoint", "order", "unit", "statistic", "detail", "p_value"
-    )
-    family = table.filter(pl.col("measure").is_in(["mem_n", "mem_delta"]), unit="pair", statistic="spearman", detail="")
+    table = work.frame("metrics", *METRICS.key, "p_value").filter(unit="pair", statistic="spearman", **QUALIFIERS)
+    family = table.filter(pl.col("measure").is_in(["mem_n", "mem_delta"]))
     family = family.join(first, on=["task", "order"])
     family = family.filter(pl.col("checkpoint") == pl.col("checkpoint").max().over("model"))
     tested = family.drop_nulls("p_value").sort(METRIC_FAMILY.key)
@@ -101,7 +100,7 @@ def cost(sizes: Sizes) -> Cost:
 
 MEASURE = Step(
     "measure",
-    version=3,
+    version=4,
     about="What is memorized and what is generalized, as numbers with intervals.",
     reads=tuple(sorted({table for measure in MEASURES for table in measure.reads} | set(EVERY_MEASURE))),
     stages=(

@@ -98,9 +98,10 @@ def _r_squared(
     number = np.bincount(code, minlength=len(here)).astype(np.float64)
     x = np.bincount(code, weights=log_q[scored], minlength=len(here)).astype(np.float64)
     y = np.bincount(code, weights=log_p[scored], minlength=len(here)).astype(np.float64)
-    for kind, a, b in (("", x, y), (" per s_y", x / number, y / number)):
+    for kind, a, b in (("", x, y), ("per s_y", x / number, y / number)):
         for name, estimate, size in explained(a, b, training[here], work.settings["draws"], work.settings["seed"]):
-            rows.add("v1", "r_squared", estimate, **named, unit="example", detail=f"{name}{kind}", rows=size, examples=size)
+            more: dict[str, Any] = {"unit": "example", "group": name, "detail": kind, "rows": size, "examples": size}
+            rows.add("v1", "r_squared", estimate, **named, **more)
 
 
 def explained(x: Floats, y: Floats, training: Bools, draws: int, seed: int) -> list[tuple[str, Estimate, int]]:
@@ -177,14 +178,14 @@ def _histogram(rows: MetricRows, order: int, phi: pl.DataFrame) -> None:
     more: dict[str, Any] = {"order": order, "unit": "pair", "rows": len(counts), "examples": number}
     if not len(counts):
         nothing = Estimate(None, note="no mined pair stands in an evaluated example")
-        rows.add("v1", "count_histogram", nothing, detail="bin 00 zero", **more)
+        rows.add("v1", "count_histogram", nothing, bin=0, detail="zero", **more)
         return
     bins = np.where(counts > 0, np.frexp(counts.astype(np.float64))[1], 0)
     for code, size in enumerate(np.bincount(bins)):
         low, high = (1 << code >> 1), (1 << code) - 1
         cover = str(low) if low == high or not code else f"{low} to {high}"
-        detail = f"bin {code:02d}" + ("" if code else " zero")
-        rows.add("v1", "count_histogram", Estimate(float(size)), detail=detail, x=float(low), **more, note=f"C is {cover}")
+        at: dict[str, Any] = {"bin": code, "detail": "" if code else "zero", "x": float(low)}
+        rows.add("v1", "count_histogram", Estimate(float(size)), **at, **more, note=f"C is {cover}")
 
 
 READS = (*PAIRS_AND_SCORES, "task_grams", "pair_counts")

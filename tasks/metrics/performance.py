@@ -115,8 +115,13 @@ def _curves(
             else:
                 estimate = ratio(numerators[here], denominators[here], work.settings["draws"], work.settings["seed"])
             at = x[here][np.isfinite(x[here])]
-            more: dict[str, Any] = {"order": work.settings["order"], "unit": "example", "detail": bins.name(code)}
-            more |= {"x": float(at.mean()) if len(at) else None, "rows": int(here.sum()), "examples": int(here.sum())}
+            more: dict[str, Any] = {"order": work.settings["order"], "unit": "example", "detail": bins.end(code)}
+            more |= {
+                "bin": code,
+                "x": float(at.mean()) if len(at) else None,
+                "rows": int(here.sum()),
+                "examples": int(here.sum()),
+            }
             rows.add(measure, statistic, estimate, of=of, note=f"x in {cover}", **more)
 
 
@@ -133,7 +138,7 @@ def _groups(
         total = float(inside.unique(PAIR)["pair_documents"].sum())
         for checkpoint in checkpoints_of(work):
             estimate, note, number = corpus_score(work, "bleu", examples, answers.get(checkpoint.key), members)
-            more: dict[str, Any] = {"order": work.settings["order"], "unit": "example", "detail": group, "x": total}
+            more: dict[str, Any] = {"order": work.settings["order"], "unit": "example", "group": group, "x": total}
             size: dict[str, Any] = {"rows": number, "examples": number}
             rows.add("performance_by_group", "bleu", estimate, of=checkpoint, note=note, **more, **size)
 

@@ -104,8 +104,8 @@ def run(work: Work, rows: MetricRows) -> None:
                 estimate = Estimate(None, note=why) if why else correlate(kept, *draws)
                 more: dict[str, Any] = {"of": checkpoint, "order": order, "unit": unit}
                 size: dict[str, Any] = {"rows": len(kept), "examples": kept.examples}
-                rows.add(measure, "spearman", estimate, detail="placebo", **more, **size)
-                more |= {"rows": len(left), "examples": left.examples, "detail": "minus placebo"}
+                rows.add(measure, "spearman", estimate, corpus="placebo", **more, **size)
+                more |= {"rows": len(left), "examples": left.examples, "corpus": "difference"}
                 note = f"on {len(left)} rows that both corpora support"
                 rows.add(measure, "spearman", _difference(left, right, why, *draws), note=note, **more)
 

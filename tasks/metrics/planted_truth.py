@@ -105,23 +105,23 @@ def _recall(work: Work, rows: MetricRows, truth: pl.DataFrame) -> None:
     answers = read_answers(work, rows.task, examples, "value")
     rows.exclude("recall", "no planted pair", len(examples) - len(planted), "examples")
     rows.exclude("recall", "kept", len(planted), "examples")
-    bins: dict[tuple[str, str, float], list[int]] = defaultdict(list)
+    bins: dict[tuple[str, str, float, float], list[int]] = defaultdict(list)
     for i, row in planted.items():
         measure = RECALL.get(row["kind"])
         if measure == "recall_by_exposure":
-            bins[measure, f"{row['exposures']:06d}", float(row["exposures"])].append(i)
+            bins[measure, "", float(row["exposures"]), float(row["exposures"])].append(i)
         elif measure == "recall_by_count":
-            bins[measure, f"{row['pair_documents']:06d}", float(row["pair_documents"])].append(i)
+            bins[measure, "", float(row["pair_documents"]), float(row["pair_documents"])].append(i)
         elif measure == "rule_accuracy":
-            bins[measure, "held_out" if row["held_out"] else "stated", float(not row["held_out"])].append(i)
+            bins[measure, "held_out" if row["held_out"] else "stated", -1.0, float(not row["held_out"])].append(i)
     for checkpoint in checkpoints_of(work):
         answer = answers.get(checkpoint.key)
         value = floats(answer["value"]) if answer is not None else np.full(len(examples), np.nan)
-        for (measure, detail, x), members in sorted(bins.items()):
+        for (measure, group, level, x), members in sorted(bins.items()):
             graded = value[members][np.isfinite(value[members])]
             none = Estimate(None, note="no answer of this model to judge")
             estimate = wilson(float(graded.sum()), len(graded)) if len(graded) else none
-            more: dict[str, Any] = {"of": checkpoint, "unit": "example", "detail": detail, "x": x}
+            more: dict[str, Any] = {"of": checkpoint, "unit": "example", "group": group, "level": level, "x": x}
             size: dict[str, Any] = {"rows": len(graded), "examples": len(graded)}
             rows.add(measure, GRADES[family][0], estimate, **more, **size)
 

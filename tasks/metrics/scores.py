@@ -203,7 +203,7 @@ def _add(
 ) -> None:
     """A score of so many examples; the main one is also in the results table."""
     for measure in ("score", "main_score") if main else ("score",):
-        more: dict[str, Any] = {"unit": "example", "detail": group, "rows": number, "examples": number, "note": note}
+        more: dict[str, Any] = {"unit": "example", "group": group, "rows": number, "examples": number, "note": note}
         rows.add(measure, statistic, estimate, of=checkpoint, **more)
 
 

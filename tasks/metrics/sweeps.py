@@ -1,13 +1,13 @@
 """Does the answer depend on a choice? Mem_n and Mem_Δ over γ, n, the stop-word policy and the encoder (docs/method.md §2, §15).
 
-    sweep   spearman     gamma=0.7 mem_n · gamma=p99 mem_delta · study mem_n · stop_words=authors mem_n · encoder=labse mem_n
-            acceptance   gamma=0.7         share of all candidate pairs that lie above γ: γ means little without it
-            rows_found   gamma=0.7         rows of Φ whose pair occurs in the corpus
+    sweep   spearman     of_measure mem_n or mem_delta; gamma 0.7, p99 …, or variant stop_words=authors, encoder=labse …
+            acceptance   share of all candidate pairs that lie above γ: γ means little without it
+            rows_found   rows of Φ whose pair occurs in the corpus
 
-for every n of the task (`order`), at each model's last checkpoint, in pair units. `study` is the study as it is set, its row for
-each n the sweep over n. Pairs were mined once above the lowest γ, so that a γ selects among rows that are there: examples,
-counts and scores are read once for all of them. A sweep is a look at many numbers: it is in no family of tests, and its p is not
-corrected.
+for every n of the task (`order`), at each model's last checkpoint, in pair units. Without `gamma` and `variant` a row is of
+the study as it is set; for each n it is the sweep over n. Pairs were mined once above the lowest γ, so that a γ selects among
+rows that are there: examples, counts and scores are read once for all of them. A sweep is a look at many numbers: it is in no
+family of tests, and its p is not corrected.
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ def run(work: Work, rows: MetricRows) -> None:
     evidence = read_evidence(work, rows.task, last=True, every_pair=True)
     mined = work.frame("task_grams", "task", "order", "similarity").filter(task=rows.task)
     spread = work.frame("similarities", "task", "order", "at_most", "candidates").filter(task=rows.task)
-    levels = {}
+    levels, variant = {}, work.settings.get("of", "")
     for order in orders_of(work):
         here = mined.filter(order=order)["similarity"].cast(pl.Float64)
         levels[order] = _levels(work, rows.task, order, here, spread)
-        _acceptance(rows, order, levels[order], here.to_numpy(), spread, evidence.supported(order))
+        _acceptance(rows, order, levels[order], here.to_numpy(), spread, evidence.supported(order), variant)
     for checkpoint in evidence.models:
         for order, some in levels.items():
             _correlations(work, rows, checkpoint, order, some, evidence)
@@ -68,9 +68,9 @@ def run(work: Work, rows: MetricRows) -> None:
 # -- which γ ----------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Level:
-    """A γ of one n: what rows call it, its number, or why there is none; x, where it is a point of the curve over γ."""
+    """A γ of one n: how it is named, where it is not as set, its number, or why there is none; x, where it is on the curve."""
 
-    name: str
+    named: str
     gamma: float | None
     why: str = ""
     x: float | None = None
@@ -89,7 +89,8 @@ def _levels(work: Work, task: str, order: int, mined: pl.Series, spread: pl.Data
     lowest, wanted = work.settings["lowest_gamma"], work.settings["sweep_gammas"]
     rows = spread.filter(pl.col("order") == order).sort("at_most")
 
-    def level(name: str, gamma: float | str, on_curve: bool) -> Level:
+    def level(gamma: float | str, on_curve: bool) -> Level:
+        name = "" if not on_curve else gamma if isinstance(gamma, str) else format(gamma, "g")
         try:
             what = f"task {task!r}, n = {order}"
             number = (
@@ -104,9 +105,9 @@ def _levels(work: Work, task: str, order: int, mined: pl.Series, spread: pl.Data
             return Level(name, None, why, number if on_curve else None)
         return Level(name, number, "", number if on_curve else None)
 
-    base = level(work.settings.get("of", "study"), work.settings["gamma"][str(order)], on_curve=False)
+    base = level(work.settings["gamma"][str(order)], on_curve=False)
     gammas = _even(lowest, mined) if wanted == "even" else wanted
-    return [base, *(level(f"gamma={g if isinstance(g, str) else format(g, 'g')}", g, on_curve=True) for g in gammas)]
+    return [base, *(level(g, on_curve=True) for g in gammas)]
 
 
 def _even(lowest: float, similarity: pl.Series) -> list[float]:
@@ -121,7 +122,7 @@ def _even(lowest: float, similarity: pl.Series) -> list[float]:
 
 # -- the numbers at each γ ---------------------------------------------------------------------------------------------
 def _acceptance(
-    rows: MetricRows, order: int, levels: list[Level], mined: Any, spread: pl.DataFrame, pairs: pl.DataFrame
+    rows: MetricRows, order: int, levels: list[Level], mined: Any, spread: pl.DataFrame, pairs: pl.DataFrame, variant: str
 ) -> None:
     """The acceptance rate and the rows of each level, which no model decides."""
     candidates = int(spread.filter(pl.col("order") == order)["candidates"].sum() or 0)
@@ -131,7 +132,8 @@ def _acceptance(
         if level.gamma is None:
             share = number = Estimate(None, note=level.why)
         note = "" if level.gamma is None or level.x is not None else f"γ = {level.gamma:g}"
-        more: dict[str, Any] = {"order": order, "unit": "pair", "detail": level.name, "x": level.x, "note": note}
+        more: dict[str, Any] = {"order": order, "unit": "pair", "x": level.x, "note": note}
+        more |= {"variant": variant, "gamma": level.named}
         rows.add("sweep", "acceptance", share, rows=candidates, **more)
         rows.add("sweep", "rows_found", number, rows=len(here), examples=here["example"].n_unique(), **more)
 
@@ -152,8 +154,9 @@ def _correlations(
             why = why or ("" if np.isfinite(scores.log_prob).any() else NO_SCORE) or undefined(kept, *names)
             draws = (work.settings["draws"], work.settings["seed"])
             estimate = Estimate(None, note=why) if why else correlate(kept, *draws, x_name=names[0], y_name=names[1])
-            more: dict[str, Any] = {"of": checkpoint, "order": order, "unit": "pair", "detail": f"{level.name} {measure}"}
-            rows.add("sweep", "spearman", estimate, x=level.x, rows=len(kept), examples=kept.examples, **more)
+            more: dict[str, Any] = {"of": checkpoint, "order": order, "unit": "pair", "of_measure": measure}
+            more |= {"variant": work.settings.get("of", ""), "gamma": level.named, "x": level.x}
+            rows.add("sweep", "spearman", estimate, rows=len(kept), examples=kept.examples, **more)
 
 
 READS = (*PAIRS_AND_SCORES, "task_grams", "similarities")

@@ -162,7 +162,7 @@ def _run_scores(work: Work) -> None:
 
 def _scores(work: Work, part: Part) -> list[dict[str, Any]]:
     """A task's scores over all its examples, from a part of `metrics`."""
-    rows = [r for r in work.read_part(part, "measure", "detail", *COPIED).to_pylist() if r["detail"] == ""]
+    rows = [r for r in work.read_part(part, "measure", "group", *COPIED).to_pylist() if r["group"] == ""]
     main = {r["statistic"] for r in rows if r["measure"] == "main_score"}
     scores = [{name: r[name] for name in COPIED} for r in rows if r["measure"] == "score"]
     return [r | {"main": r["statistic"] in main} for r in scores]

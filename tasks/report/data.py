@@ -68,10 +68,10 @@ class ReportData:
         """The primary numbers of one task and model, at the task's primary n."""
         return results_line(self._by_model.get((task, model), []), self.family, task, model, self.order_of(task))
 
-    def row(self, measure: str, task: str, model: str, order: int, variant: str = "") -> MetricRow | None:
-        """The rank correlation of a primary measure at one n; `variant` names the detail of another row than the plain one."""
+    def row(self, measure: str, task: str, model: str, order: int, **which: Any) -> MetricRow | None:
+        """The rank correlation of a primary measure at one n; `which`: columns in which it is not plain."""
         rows = self._by_model.get((task, model), [])
-        return pick(rows, measure, task, model, order, "spearman", variant)
+        return pick(rows, measure, task, model, order, "spearman", which)
 
     def order_of(self, task: str) -> int:
         """n of the results table: as the family fixed it, else the smallest n that was measured, else the study's first."""

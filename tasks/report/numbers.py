@@ -1,4 +1,4 @@
-"""Which rows of `metrics` answer which question, and what the text of `detail` means: no other file of the report reads it.
+"""Which rows of `metrics` answer which question.
 
 Shared by the page, the figures and the terminal.
 """
@@ -6,10 +6,11 @@ Shared by the page, the figures and the terminal.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from schemas.tables.metrics import QUALIFIERS
 
 MetricRow = Mapping[str, Any]
 
@@ -22,36 +23,36 @@ MEASURE_NAMES = {"mem_n": "Mem", "mem_delta": "Mem Δ", "mem_infinity": "Mem ∞
 UNITS = ("pair", "example_output", "example", "")
 
 
-# -- what `detail` means ----------------------------------------------------------------------------------------------
-PLAIN = ("", "nonzero", "full", "backoff", "full back-off")
-PLACEBO, MINUS_PLACEBO, PIGEONHOLE, PLANTED = "placebo", "minus placebo", "pigeonhole", "planted"
-_SWEEP = re.compile(r"^(?P<setting>[^=]+)=(?P<value>.*) (?P<swept>mem_\w+)$")
-
-
-def is_plain(row: MetricRow) -> bool:
-    """Whether a row is the measure itself and not a variant of it."""
-    return row["detail"] in PLAIN
+# -- what the columns that tell rows apart mean ----------------------------------------------------------------------
+def is_plain(row: MetricRow, **qualifiers: Any) -> bool:
+    """Whether a row is the measure itself, but for these columns: no selection of rows, other corpus, interval …"""
+    return all(row[column] == value for column, value in (QUALIFIERS | qualifiers).items())
 
 
 def label_of(row: MetricRow) -> str:
-    """What distinguishes this row from others of its measure: a remedy, component, bin, side, group or case."""
-    return str(row["detail"])
+    """What distinguishes this row from others of its measure, in words: "bin 09 overflow", "mem_n minus neox-0.1M"."""
+    corpus = {"placebo": "placebo", "difference": "minus placebo"}.get(row["corpus"])
+    words = (
+        row["variant"],
+        row["gamma"] and f"gamma={row['gamma']}",
+        row["of_measure"],
+        row["against"] and f"minus {row['against']}",
+        row["bin"] >= 0 and f"bin {row['bin']:02d}",
+        *(row[c] for c in ("group", "detail", "interval")),
+        row["level"] >= 0 and f"{row['level']:g}",
+        corpus,
+    )
+    return " ".join(filter(None, words))
 
 
-def sweep_settings(rows: Iterable[MetricRow]) -> list[dict[str, Any]]:
-    """Rows of a sweep over one setting, with the setting, its value and the measure that was swept."""
-    return [dict(r) | match.groupdict() for r in rows if (match := _SWEEP.match(r["detail"]))]
-
-
-def compared_model(row: MetricRow, measure: str) -> str:
-    """The other model of a difference of this measure; empty for other rows."""
-    of_measure, _, model = row["detail"].partition(" minus ")
-    return model if of_measure == measure else ""
+def remedy_of(row: MetricRow) -> str:
+    """The remedy of a row `confound`, a window with its width."""
+    return f"{row['detail']}={row['level']:g}" if row["level"] >= 0 else str(row["detail"])
 
 
 def slope_measure(row: MetricRow) -> str:
     """The measure whose slope on log size the row holds."""
-    return MEASURE_NAMES.get(row["detail"], label_of(row))
+    return MEASURE_NAMES.get(row["of_measure"], row["of_measure"])
 
 
 def counts_pairs(row: MetricRow) -> bool:
@@ -61,8 +62,8 @@ def counts_pairs(row: MetricRow) -> bool:
 
 def _preference(row: MetricRow) -> tuple[Any, ...]:
     unit = UNITS.index(row["unit"]) if row["unit"] in UNITS else len(UNITS)
-    detail = PLAIN.index(row["detail"]) if row["detail"] in PLAIN else len(PLAIN)
-    return (-row["checkpoint"], unit, detail, "paper" in row["detail"], row["order"], row["statistic"], row["detail"])
+    which = tuple(row[c] for c in QUALIFIERS)
+    return (-row["checkpoint"], unit, not is_plain(row), "paper" in row["detail"], row["order"], row["statistic"], which)
 
 
 # -- which row --------------------------------------------------------------------------------------------------------
@@ -80,16 +81,16 @@ def pick(
     model: str,
     order: int | None = None,
     statistic: str | None = None,
-    variant: str | None = None,
+    which: Mapping[str, Any] | None = None,
 ) -> MetricRow | None:
-    """The preferred row: last checkpoint, unit `pair` before others, plain rows before variants. None accepts any value.
+    """The preferred row: last checkpoint, unit `pair` before others, plain rows before others. None accepts any value.
 
-    `variant` is the detail of the row; "" accepts plain rows only.
+    `which` are the columns in which the row is not plain; {} accepts plain rows only.
     """
     wanted = {"measure": measure, "task": task, "model": model, "order": order, "statistic": statistic}
     rows = [r for r in metrics if all(value is None or r[column] == value for column, value in wanted.items())]
-    if variant is not None:
-        rows = [r for r in rows if (r["detail"] == variant if variant else is_plain(r))]
+    if which is not None:
+        rows = [r for r in rows if is_plain(r, **which)]
     return min(rows, key=_preference) if rows else None
 
 

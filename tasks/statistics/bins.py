@@ -28,9 +28,9 @@ class Bins:
     code: NDArray[np.int64]
     cover: list[str]
 
-    def name(self, code: int) -> str:
-        """ "bin 00 zero", "bin 01" …, "bin 09 overflow"."""
-        return f"bin {code:02d}" + (" zero" if code == 0 else " overflow" if code == len(self.cover) - 1 else "")
+    def end(self, code: int) -> str:
+        """`zero` for the bin of zeros, `overflow` for the last one, else nothing."""
+        return "zero" if code == 0 else "overflow" if code == len(self.cover) - 1 else ""
 
 
 def log_bins(x: Floats, bins: int) -> Bins:

@@ -8,6 +8,7 @@ import pytest
 from flows.commands import measure_pages
 from flows.commands.deployment_entries import with_entries
 from flows.commands.step_pages import pages
+from schemas.tables.metrics import QUALIFIERS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -36,8 +37,11 @@ def test_the_catalogue_of_measures_is_up_to_date() -> None:
 
 @pytest.mark.parametrize("study", ["sample", "debian"])
 def test_the_catalogue_of_measures_describes_every_number(study: str) -> None:
-    names = ["measure", "statistic", "unit", "detail"]
+    names = ["measure", "statistic", "unit", *QUALIFIERS]
     numbers = pl.read_parquet(ROOT / "tests" / "recorded" / f"{study}_metrics.parquet", columns=names).unique().rows()
-    missing = [row for row in numbers if not any(d.describes(*row) for d in measure_pages.CATALOGUE)]
+    rows = [(*row[:3], dict(zip(QUALIFIERS, row[3:], strict=True))) for row in numbers]
+    missing = [row for row in rows if not any(d.describes(*row) for d in measure_pages.CATALOGUE)]
     assert not missing, "describe them in flows/commands/measure_pages.py"
-    assert not any(d.describes("mem_n", "spearman", "pair", "no such detail") for d in measure_pages.CATALOGUE)
+    assert not any(
+        d.describes("mem_n", "spearman", "pair", QUALIFIERS | {"detail": "no such detail"}) for d in measure_pages.CATALOGUE
+    )

@@ -220,7 +220,7 @@ def test_scores_are_those_of_a_study_that_asks_with_that_prompt(world: World, an
     for step in ("evidence", "measure"):
         run_step(plan[step], Session(same, "same.toml", world.store, world.cluster))
     metrics = world.store.read(plan["measure"].outputs["metrics"], CONTRACTS["metrics"].schema).to_pylist()
-    wanted = {(m["model"], m["statistic"]): m["estimate"] for m in metrics if m["measure"] == "score" and not m["detail"]}
+    wanted = {(m["model"], m["statistic"]): m["estimate"] for m in metrics if m["measure"] == "score" and not m["group"]}
     rows = [r for r in world.rows(answer, "prompt_scores") if r["direction"] == "maximise"]
     assert {(r["model"], r["statistic"]): r["estimate"] for r in rows} == pytest.approx(wanted, abs=1e-5)
 

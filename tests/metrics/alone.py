@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from schemas import Study
+from schemas.tables.metrics import QUALIFIERS
 from tasks.evidence.evidence_step import EVIDENCE
 from tasks.metrics.measure import MEASURE
 from tasks.step import Step
@@ -49,6 +50,11 @@ def taken(root: Path, study: Study, tables: Tables, *measures: str) -> list[dict
 
 
 def measured(root: Path, world: World, measure: str, **task: object) -> dict[tuple, dict]:
-    """The metrics of one measure of a little world, by (measure, model, order, statistic, detail)."""
+    """The metrics of one measure of a little world, by (measure, model, order, statistic, what tells them apart)."""
     rows, _ = run_alone(measure, world.study(**task), root, world.tables(root))
-    return {(r["measure"], r["model"], r["order"], r["statistic"], r["detail"]): r for r in rows}
+    return {(r["measure"], r["model"], r["order"], r["statistic"], which(r)): r for r in rows}
+
+
+def which(row: dict) -> str:
+    """The columns that tell rows of a statistic apart, where they are not empty: "of_measure=mem_n gamma=0.7"."""
+    return " ".join(f"{column}={row[column]}" for column, empty in QUALIFIERS.items() if row[column] != empty)

@@ -6,14 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.metrics.count_response import adjusted_means, largest_component, quantile_bins
-from tests.metrics.alone import taken
+from tests.metrics.alone import taken, which
 from tests.metrics.world import World, world
 from tests.statistics.test_partial import residuals
 
 
 def rows_of(tmp_path, w: World, measure: str, **study: object) -> dict[tuple, dict]:
     rows = taken(tmp_path, w.study(**study), w.tables(tmp_path), measure)
-    return {(r["model"], r["statistic"], r["detail"]): r for r in rows}
+    return {(r["model"], r["statistic"], which(r)): r for r in rows}
 
 
 def varied(n: int = 200) -> World:
@@ -31,7 +31,10 @@ def test_the_parts_add_up_and_are_those_of_nested_regressions(tmp_path):
     noise = np.random.default_rng(1).normal(size=len(w))
     w.log_p = {"m": np.log(w.count) / 2 - np.log(w.outputs) / 3 + 0.3 * noise - 9}
     found = rows_of(tmp_path, w, "attribution")
-    parts = {d: found["m", "unique_rank_variance", d] for d in ("pair", "s_y", "s_x", "length", "shared", "unexplained")}
+    parts = {
+        d: found["m", "unique_rank_variance", f"detail={d}"]
+        for d in ("pair", "s_y", "s_x", "length", "shared", "unexplained")
+    }
     assert sum(r["estimate"] for r in parts.values()) == pytest.approx(1)
     y = w.log_p["m"].astype(np.float32)
     columns = {"pair": w.count, "s_y": w.outputs, "s_x": w.inputs, "length": np.array([len(f"a{j}") for j in w.answer])}
@@ -51,8 +54,8 @@ def test_a_model_that_knows_how_frequent_the_answer_is_follows_s_y_and_not_the_p
     w = varied()
     w.log_p = {"m": np.log(w.outputs) - 9 + 0.01 * np.random.default_rng(0).normal(size=len(w))}
     found = rows_of(tmp_path, w, "attribution")
-    assert found["m", "unique_rank_variance", "pair"]["estimate"] < 0.01
-    assert found["m", "unique_rank_variance", "s_y"]["estimate"] > 0.3
+    assert found["m", "unique_rank_variance", "detail=pair"]["estimate"] < 0.01
+    assert found["m", "unique_rank_variance", "detail=s_y"]["estimate"] > 0.3
 
 
 def planted(slope: float, noise: float = 0.5) -> World:

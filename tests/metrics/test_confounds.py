@@ -74,7 +74,7 @@ def check(request) -> Check:
 
 
 def remedies(check: Check) -> dict:
-    return {detail: (estimate, rows) for detail, estimate, rows in check.remedies()}
+    return {(f"{d}={w:g}" if w >= 0 else d): (estimate, rows) for d, w, estimate, rows in check.remedies()}
 
 
 def rho(x, y) -> float:
@@ -197,7 +197,9 @@ def test_a_second_prompt_tells_the_reliability_and_other_files_another_mining(tm
         tables[table] += parts
     study = two_tasks(prompt="Q: {input}", mine=["b.jsonl"])
     found = {
-        (r["task"], r["unit"], r["detail"]): r for r in taken(tmp_path, study, tables, "confounds") if r["model"] == "m"
+        (r["task"], r["of_measure"], r["detail"]): r
+        for r in taken(tmp_path, study, tables, "confounds")
+        if r["model"] == "m"
     }
     log_p = w.count / w.inputs
     row = found["t", "mem_n", "reliability"]
@@ -216,7 +218,7 @@ def test_a_task_repeated_with_the_same_prompt_tells_no_reliability(tmp_path):
     tables = w.tables(tmp_path)
     for table, parts in twin(tmp_path, w, "u").items():
         tables[table] += parts
-    found = {(r["task"], r["unit"], r["detail"]): r for r in taken(tmp_path, two_tasks(), tables, "confounds")}
+    found = {(r["task"], r["of_measure"], r["detail"]): r for r in taken(tmp_path, two_tasks(), tables, "confounds")}
     assert found["t", "mem_n", "reliability"]["estimate"] is None
     assert found["t", "mem_n", "mined elsewhere"]["estimate"] is None
 
@@ -239,9 +241,9 @@ def test_a_window_is_counted_as_the_corpus_says(tmp_path):
         ),
     )
     study = Study.model_validate(w.study().model_dump() | {"counting": {"windows": [7]}})
-    found = {(r["model"], r["unit"], r["detail"]): r for r in taken(tmp_path, study, tables, "confounds")}
+    found = {(r["model"], r["of_measure"], r["detail"], r["level"]): r for r in taken(tmp_path, study, tables, "confounds")}
     kept = near > 0
-    row = found["m", "mem_n", "window=7"]
+    row = found["m", "mem_n", "window", 7]
     assert row["rows"] == 40
     wanted = rho((near / w.inputs)[kept], w.log_p["m"].astype(np.float32)[kept])
     assert row["estimate"] == pytest.approx(wanted, abs=1e-6)

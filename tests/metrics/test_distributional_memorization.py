@@ -6,15 +6,15 @@ from scipy import stats
 
 from tasks.metrics.measure import MEASURE
 from tasks.text.span_kernels import span_sums
-from tests.metrics.alone import run_measures
+from tests.metrics.alone import run_measures, which
 from tests.metrics.world import World, world
 from tests.support import read_rows, write_part
 
 
 def measured(tmp_path, w: World, measure: str = "distributional_memorization", **task) -> dict[tuple, dict]:
-    """All metrics of one measure, by (measure, model, unit, statistic, detail)."""
+    """All metrics of one measure, by (measure, model, unit, statistic, what tells them apart)."""
     rows = read_rows(tmp_path, run_measures(w.study(**task), tmp_path, w.tables(tmp_path), measure)["metrics"])
-    return {(r["measure"], r["model"], r["unit"], r["statistic"], r["detail"]): r for r in rows}
+    return {(r["measure"], r["model"], r["unit"], r["statistic"], which(r)): r for r in rows}
 
 
 def excluded(tmp_path, w: World, **task) -> dict[tuple, int]:
@@ -40,7 +40,7 @@ def test_a_planted_correlation_is_recovered_and_a_null_gives_about_zero(tmp_path
         stats.kendalltau(w.count / w.inputs, w.log_p["m"].astype(np.float32)).statistic, abs=1e-6
     )
     # Mem is of log P and not of the count alone
-    assert found["mem_ablation", "m", "pair", "spearman", "log_count"]["estimate"] < row["estimate"] - 0.1
+    assert found["mem_ablation", "m", "pair", "spearman", "detail=log_count"]["estimate"] < row["estimate"] - 0.1
 
 
 def test_the_score_of_an_n_gram_ends_where_it_ends(tmp_path):
@@ -118,7 +118,7 @@ def test_what_cannot_be_measured_is_a_row_with_a_reason(tmp_path, case):
     assert all(r["estimate"] is None and r["note"] for r in mem)
     assert bool(mem) == (case != "no model")
     notes = {"one example": "fewer than 3 rows", "constant": "log P_LLM is the same in all rows", "never asked": "no score"}
-    assert all(notes[case] in r["note"] for r in mem if not r["detail"])
+    assert all(notes[case] in r["note"] for r in mem if not which(r))
 
 
 def test_a_model_that_knows_the_answer_whatever_the_question_has_no_mem_delta(tmp_path):
@@ -158,7 +158,7 @@ def test_mem_infinity_stands_on_the_rows_of_mem_n(tmp_path):
     w.count[:10] = 0
     found = measured(tmp_path, w)
     assert found["mem_infinity", "m", "example_output", "spearman", ""]["rows"] == 40
-    assert found["mem_n", "m", "example_output", "spearman", "common with mem_infinity"]["rows"] == 40
+    assert found["mem_n", "m", "example_output", "spearman", "detail=common with mem_infinity"]["rows"] == 40
     wanted = stats.spearmanr(w.infinity[10:], w.log_p["m"][10:].astype(np.float32)).statistic
     assert found["mem_infinity", "m", "example_output", "spearman", ""]["estimate"] == pytest.approx(wanted, abs=1e-6)
 
@@ -207,7 +207,7 @@ def test_a_model_with_other_tokens_has_no_mem_infinity_and_all_else(tmp_path):
     found = {
         (r["measure"], r["model"]): r
         for r in rows
-        if r["statistic"] == "spearman" and r["unit"] == "example_output" and not r["detail"]
+        if r["statistic"] == "spearman" and r["unit"] == "example_output" and not which(r)
     }
     assert found["mem_infinity", "m"]["estimate"] is not None and found["mem_infinity", "m"]["rows"] == 50
     assert found["mem_infinity", "null"]["estimate"] is None and "[tokenizer]" in found["mem_infinity", "null"]["note"]
@@ -219,7 +219,7 @@ def test_an_item_whose_tokens_are_all_unseen_is_left_out_of_the_papers_infinity(
     w = world(n=50)
     w.infinity = np.where(np.arange(50) < 5, 0, 100 + np.arange(50))
     found = measured(tmp_path, w)
-    assert found["mem_infinity", "m", "example_output", "spearman", "paper"]["rows"] == 45
+    assert found["mem_infinity", "m", "example_output", "spearman", "detail=paper"]["rows"] == 45
     assert found["mem_infinity", "m", "example_output", "spearman", ""]["rows"] == 50
 
 

@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 
 from schemas import Study
-from tests.metrics.alone import run_measures
+from tests.metrics.alone import run_measures, which
 from tests.metrics.world import World, world
 from tests.support import read_rows, write_part
 
 
 def measured(tmp_path, w: World, measure: str, extra=None, **task) -> dict[tuple, dict]:
-    """All metrics of one measure, by (measure, model, order, statistic, detail)."""
+    """All metrics of one measure, by (measure, model, order, statistic, what tells them apart)."""
     tables = run_measures(w.study(**task), tmp_path, w.tables(tmp_path) | (extra or {}), measure)
     rows = read_rows(tmp_path, tables["metrics"])
-    return {(r["measure"], r["model"], r["order"], r["statistic"], r["detail"]): r for r in rows}
+    return {(r["measure"], r["model"], r["order"], r["statistic"], which(r)): r for r in rows}
 
 
 def answering(n: int = 20) -> World:
@@ -31,7 +31,7 @@ def test_exact_match_by_group_and_in_the_results_table(tmp_path):
     assert row["rows"] == 20
     assert row["x"] == 100
     assert found["main_score", "m", 0, "exact_match", ""]["estimate"] == 0.5
-    assert found["score", "m", 0, "exact_match", "even"]["rows"] == 10
+    assert found["score", "m", 0, "exact_match", "group=even"]["rows"] == 10
     w = answering()
     assert found["score", "m", 0, "log_likelihood", ""]["estimate"] == pytest.approx(w.log_p["m"].mean() / 2, abs=1e-5)
 
@@ -66,7 +66,7 @@ def test_performance_has_a_zero_bin_an_overflow_bin_and_every_example_once(tmp_p
     w = answering(40)
     w.count[:5] = 0
     found = [r for k, r in measured(tmp_path, w, "performance").items() if k[:2] == ("performance", "m")]
-    assert [r["detail"] for r in found] == ["bin 00 zero", "bin 01", "bin 02", "bin 03 overflow"]
+    assert [(r["bin"], r["detail"]) for r in found] == [(0, "zero"), (1, ""), (2, ""), (3, "overflow")]
     assert found[0]["x"] == 0
     assert found[0]["rows"] == 5
     assert sum(r["rows"] for r in found) == 40
@@ -96,9 +96,9 @@ def test_novelty_is_a_ratio_of_sums_and_the_reference_stands_beside_it(tmp_path)
         {"task": "t"},
     )
     found = measured(tmp_path, answering(), "novelty", {"generation_counts": (part,)})
-    assert found["novelty", "m", 2, "rate", "ngram"]["estimate"] == pytest.approx(0.2)
-    assert found["novelty", "m", 2, "count", "ngram"]["estimate"] == 2
-    assert found["novelty", "reference", 2, "rate", "ngram"]["estimate"] == 0
+    assert found["novelty", "m", 2, "rate", "detail=ngram"]["estimate"] == pytest.approx(0.2)
+    assert found["novelty", "m", 2, "count", "detail=ngram"]["estimate"] == 2
+    assert found["novelty", "reference", 2, "rate", "detail=ngram"]["estimate"] == 0
     assert found["novelty", "null", 0, "rate", ""]["note"].startswith("no generations")
 
 
@@ -135,8 +135,8 @@ def test_coverage_counts_examples_pairs_and_what_mining_accepts(tmp_path):
     assert found["coverage", "", 1, "examples_with_pair", ""]["estimate"] == 0.75
     assert found["coverage", "", 1, "pairs_found", ""]["estimate"] == 0.75
     assert found["coverage", "", 1, "acceptance", ""]["estimate"] == 1  # one n-gram a side: every pair was mined
-    assert found["coverage", "", 1, "count_quantile", "q=0.00"]["estimate"] == 0
-    assert found["coverage", "", 1, "count_quantile", "q=1.00"]["estimate"] == w.count.max()
+    assert found["coverage", "", 1, "count_quantile", "level=0.0"]["estimate"] == 0
+    assert found["coverage", "", 1, "count_quantile", "level=1.0"]["estimate"] == w.count.max()
 
 
 def test_equal_counts_are_found_equal_and_a_wrong_one_is_named(tmp_path):
@@ -169,11 +169,11 @@ def test_recall_by_exposure_joins_examples_to_the_planted_pairs(tmp_path):
     w.inputs[:] = 64
     found = measured(tmp_path, w, "planted_truth")
     for exposures in (0, 1):
-        row = found["recall_by_exposure", "m", 0, "exact_match", f"{exposures:06d}"]
+        row = found["recall_by_exposure", "m", 0, "exact_match", f"level={exposures}.0"]
         assert row["x"] == exposures
         assert row["rows"] == 10
         assert row["estimate"] == 0.5
-    assert found["recall_by_exposure", "null", 0, "exact_match", "000000"]["estimate"] is None
+    assert found["recall_by_exposure", "null", 0, "exact_match", "level=0.0"]["estimate"] is None
 
 
 def test_rules_are_split_by_what_was_held_out_and_factorial_facts_by_their_count(tmp_path):

@@ -67,10 +67,10 @@ def test_a_model_that_knows_the_counts_is_told_from_one_that_does_not(tmp_path):
         count, np.full(n, 500), np.full(n, 600), np.arange(n), {"m": np.log(count / 1000.0), "null": np.minimum(null, 0)}
     )
     found = measured(tmp_path, w, "paper_v1")
-    for detail in ("train", "test", "train per s_y", "test per s_y"):
-        assert found["v1", "m", 1, "r_squared", detail]["estimate"] == pytest.approx(1, abs=1e-4)
-        assert found["v1", "null", 1, "r_squared", detail]["estimate"] < 0.05
-    sizes = [found["v1", "m", 1, "r_squared", d]["examples"] for d in ("train", "test")]
+    for split in ("train", "test", "train detail=per s_y", "test detail=per s_y"):
+        assert found["v1", "m", 1, "r_squared", f"group={split}"]["estimate"] == pytest.approx(1, abs=1e-4)
+        assert found["v1", "null", 1, "r_squared", f"group={split}"]["estimate"] < 0.05
+    sizes = [found["v1", "m", 1, "r_squared", f"group={d}"]["examples"] for d in ("train", "test")]
     assert sum(sizes) == n
     assert 0.7 < sizes[0] / n < 0.9
 
@@ -82,7 +82,7 @@ def test_an_output_that_two_questions_share_has_the_counts_of_both(tmp_path):
     q = np.bincount(answer, weights=count)
     w = World(count, np.full(400, 500), np.full(400, 6000), answer, {"m": np.log(q / q.sum())[answer]})
     found = measured(tmp_path, w, "paper_v1")
-    assert found["v1", "m", 1, "r_squared", "test"]["estimate"] == pytest.approx(1, abs=1e-4)
+    assert found["v1", "m", 1, "r_squared", "group=test"]["estimate"] == pytest.approx(1, abs=1e-4)
 
 
 def test_every_pair_is_in_one_doubling_bin(tmp_path):
@@ -90,19 +90,11 @@ def test_every_pair_is_in_one_doubling_bin(tmp_path):
     n = len(count)
     w = World(count, np.full(n, 2000), np.full(n, 2000), np.arange(n), {"m": -np.arange(1.0, n + 1)})
     rows, exclusions = run_alone("paper_v1", w.study(), tmp_path, w.tables(tmp_path))
-    bins = {r["detail"]: r for r in rows if r["statistic"] == "count_histogram"}
-    assert {d: int(r["estimate"]) for d, r in bins.items() if r["estimate"]} == {
-        "bin 00 zero": 2,
-        "bin 01": 1,
-        "bin 02": 2,
-        "bin 03": 2,
-        "bin 04": 1,
-        "bin 10": 1,
-        "bin 11": 1,
-    }
+    bins = {r["bin"]: r for r in rows if r["statistic"] == "count_histogram"}
+    assert {d: int(r["estimate"]) for d, r in bins.items() if r["estimate"]} == {0: 2, 1: 1, 2: 2, 3: 2, 4: 1, 10: 1, 11: 1}
     assert sum(r["estimate"] for r in bins.values()) == n
-    assert bins["bin 03"]["note"] == "C is 4 to 7"
-    assert bins["bin 03"]["x"] == 4
+    assert bins[3]["note"] == "C is 4 to 7"
+    assert bins[3]["x"] == 4
     assert len(bins) == 12, "empty bins between are there, with 0"
     left_out = {r["reason"]: r["rows"] for r in exclusions if r["measure"] == "v1" and r["of"] == "examples"}
     assert left_out == {"no scored s_y with a pair in the corpus": 2, "kept": 8}

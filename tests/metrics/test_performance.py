@@ -33,8 +33,8 @@ def test_zero_is_apart_equal_counts_stay_together_and_overflow_is_the_top_twenti
         assert left - (positive == largest).sum() < 0.95 * len(positive), "and as much of the twentieth as ties allow"
     assert last <= bins + 1
     assert (last == bins + 1) or kind == "quantile"
-    assert found.name(0) == "bin 00 zero"
-    assert found.name(last).endswith(" overflow")
+    ends = [found.end(code) for code in range(last + 1)]
+    assert ends == ["zero", *[""] * (last - 1), "overflow"]
 
 
 def test_bins_are_equal_in_ratio_width_and_number():
@@ -69,8 +69,8 @@ def test_every_scored_example_is_in_one_bin_with_an_interval(tmp_path, measure):
     found = [r for k, r in measured(tmp_path, w, "performance").items() if k[:2] == (measure, "m")]
     assert sum(r["rows"] for r in found) == 40
     assert sum(r["estimate"] * r["rows"] for r in found if r["rows"]) == pytest.approx(20)
-    assert found[0]["detail"] == "bin 00 zero"
-    assert found[-1]["detail"].endswith(" overflow")
+    assert [r["bin"] for r in found] == list(range(len(found)))
+    assert (found[0]["detail"], found[-1]["detail"]) == ("zero", "overflow")
     assert all(r["low"] <= r["estimate"] <= r["high"] for r in found if r["rows"])
     assert all(r["note"] for r in found if not r["rows"])
 
@@ -79,13 +79,13 @@ def test_sums_also_have_the_log_likelihood_of_the_reference(tmp_path):
     w = answering(40)
     w.count[:5] = 0
     found = measured(tmp_path, w, "performance", family="math")
-    row = found["performance", "m", 1, "log_likelihood", "bin 00 zero"]
+    row = found["performance", "m", 1, "log_likelihood", "bin=0 detail=zero"]
     assert row["rows"] == 5
     assert row["estimate"] == pytest.approx(w.log_p["m"][:5].mean() / 2, abs=1e-5), "two tokens each"
     assert row["low"] <= row["estimate"] <= row["high"]
     curve = [r for k, r in found.items() if k[0] == "performance" and k[1] == "m" and k[3] == "log_likelihood"]
     assert sum(r["rows"] for r in curve) == 40
-    assert ("performance", "m", 1, "exact_match", "bin 00 zero") in found
+    assert ("performance", "m", 1, "exact_match", "bin=0 detail=zero") in found
 
 
 def test_a_language_pair_is_corpus_bleu_over_the_counts_of_its_distinct_pairs(tmp_path):
@@ -124,7 +124,7 @@ def test_a_language_pair_is_corpus_bleu_over_the_counts_of_its_distinct_pairs(tm
         ),
     )
     rows, _ = run_alone("performance", w.study(family="translation", answer="ngrams"), tmp_path, tables)
-    found = {r["detail"]: r for r in rows if r["measure"] == "performance_by_group" and r["model"] == "m"}
+    found = {r["group"]: r for r in rows if r["measure"] == "performance_by_group" and r["model"] == "m"}
     for group, first in (("even", 0), ("odd", 1)):
         members = list(range(first, 12, 2))
         assert found[group]["x"] == w.count[members].sum()
@@ -147,6 +147,6 @@ def test_a_task_whose_examples_name_no_group_is_one_point(tmp_path):
     write_part(tmp_path, "examples", {c: [r[c] for r in rows] for c in schema.names}, {"task": "t"})
     found, _ = run_alone("performance", w.study(family="translation", languages=["en", "de"]), tmp_path, tables)
     (point,) = [r for r in found if r["measure"] == "performance_by_group" and r["model"] == "m"]
-    assert point["detail"] == ""
+    assert point["group"] == ""
     assert point["x"] == w.count.sum()
     assert point["rows"] == 12

@@ -7,9 +7,11 @@ import pytest
 from scipy import stats
 
 from schemas import Study
-from tests.metrics.alone import run_alone, taken
+from tests.metrics.alone import run_alone, taken, which
 from tests.metrics.world import World, world
 from tests.support import write_part
+
+CLEAN = "of_measure=mem_n corpus=clean detail=without contaminated documents"
 
 PLACEBO = {"corpus": "placebo"}
 
@@ -87,7 +89,7 @@ def both(own, extra):
 
 def measured(root, w: World, extra, measure: str):
     metrics, exclusions = run_alone(measure, with_placebo(w) if extra else w.study(), root, both(w.tables(root), extra))
-    rows = {(r["measure"], r["model"], r["unit"], r["detail"]): r for r in metrics}
+    rows = {(r["measure"], r["model"], r["unit"], which(r)): r for r in metrics}
     return rows, {r["reason"]: r["rows"] for r in exclusions}
 
 
@@ -103,7 +105,7 @@ def test_what_is_left_beside_a_placebo_belongs_to_the_corpus(tmp_path):
     count = inputs * rng.choice([0, 1, 2, 4, 8], len(w)) // 16
     found, excluded = measured(tmp_path, w, other_counts(tmp_path, w, count, inputs), "placebo")
     kept, y = count > 0, w.log_p["m"].astype(np.float32)
-    row = found["mem_n", "m", "pair", "placebo"]
+    row = found["mem_n", "m", "pair", "corpus=placebo"]
     assert row["estimate"] == pytest.approx(stats.spearmanr((count / inputs)[kept], y[kept]).statistic, abs=1e-6)
     assert row["low"] < 0 < row["high"]
     assert row["rows"] == kept.sum()
@@ -112,12 +114,12 @@ def test_what_is_left_beside_a_placebo_belongs_to_the_corpus(tmp_path):
         "placebo: never counted": 0,
         "placebo: kept": kept.sum(),
     }
-    minus = found["mem_n", "m", "pair", "minus placebo"]
+    minus = found["mem_n", "m", "pair", "corpus=difference"]
     own = stats.spearmanr((w.count / w.inputs)[kept], y[kept]).statistic
     assert minus["estimate"] == pytest.approx(own - row["estimate"], abs=1e-6)
     assert 0 < minus["low"] < minus["estimate"] < minus["high"]
     assert minus["p_value"] is None
-    null = found["mem_n", "null", "pair", "minus placebo"]
+    null = found["mem_n", "null", "pair", "corpus=difference"]
     assert null["low"] < 0 < null["high"]
 
 
@@ -126,7 +128,7 @@ def test_a_placebo_that_is_the_corpus_leaves_nothing_with_certainty(tmp_path):
     w = world(noise=1.0)
     found, _ = measured(tmp_path, w, other_counts(tmp_path, w, w.count, w.inputs), "placebo")
     for unit in ("pair", "example_output"):
-        row = found["mem_n", "m", unit, "minus placebo"]
+        row = found["mem_n", "m", unit, "corpus=difference"]
         assert (row["estimate"], row["low"], row["high"]) == (0, 0, 0)
 
 
@@ -135,7 +137,7 @@ def test_mem_delta_takes_the_placebo_s_association(tmp_path):
     w.others = lambda i, o: -4.0 - 0.01 * o
     outputs = np.maximum(w.count, np.random.default_rng(2).integers(20, 900, len(w)))
     extra = other_counts(tmp_path, w, w.count, w.inputs, outputs)
-    row = measured(tmp_path, w, extra, "placebo")[0]["mem_delta", "m", "pair", "placebo"]
+    row = measured(tmp_path, w, extra, "placebo")[0]["mem_delta", "m", "pair", "corpus=placebo"]
     delta = w.log_p["m"].astype(np.float32) + 4.0  # but for the few hundredths of three other inputs
     expected = stats.spearmanr(w.count / (w.inputs * outputs), delta).statistic
     assert row["estimate"] == pytest.approx(expected, abs=0.01)
@@ -155,7 +157,7 @@ def test_what_rests_on_test_text_goes_with_the_documents_that_hold_it(tmp_path):
     clean = w.count.copy()
     clean[[i for i, _, _ in rows]] = [c for _, c, _ in rows]
     found, excluded = measured(tmp_path, w, clean_counts(tmp_path, w, rows), "confounds")
-    row = found["confound", "m", "mem_n", "without contaminated documents"]
+    row = found["confound", "m", "pair", CLEAN]
     expected = stats.spearmanr(clean / w.inputs, w.log_p["m"].astype(np.float32)).statistic
     assert row["estimate"] == pytest.approx(expected, abs=1e-6)
     assert row["estimate"] < 0.9
@@ -166,7 +168,7 @@ def test_what_rests_on_test_text_goes_with_the_documents_that_hold_it(tmp_path):
 def test_a_pair_that_stands_in_test_text_alone_is_left_out_and_counted(tmp_path):
     w = world()
     found, excluded = measured(tmp_path, w, clean_counts(tmp_path, w, [(0, 0, 0), (1, 0, 3)]), "confounds")
-    assert found["confound", "m", "mem_n", "without contaminated documents"]["rows"] == 118
+    assert found["confound", "m", "pair", CLEAN]["rows"] == 118
     assert excluded["without contaminated documents: zero corpus count"] == 2
 
 
@@ -182,6 +184,6 @@ def test_bad_input_gives_a_reason_and_no_number(tmp_path):
     tables = other_counts(tmp_path, w, w.count, w.inputs)
     silent = both(w.tables(tmp_path), tables) | {"token_scores": ()}
     rows = taken(tmp_path, with_placebo(w), silent, "placebo")
-    rows += [r for r in taken(tmp_path, w.study(), silent, "confounds") if r["detail"] == "without contaminated documents"]
+    rows += [r for r in taken(tmp_path, w.study(), silent, "confounds") if r["corpus"] == "clean"]
     assert rows
     assert all(r["estimate"] is None and "no score" in r["note"] for r in rows)

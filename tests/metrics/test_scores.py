@@ -126,7 +126,7 @@ def test_the_standard_error_of_a_share_is_that_of_its_zeros_and_ones():
 # -- the rows --------------------------------------------------------------------------------------------------------
 def scored(tmp_path, w, extra=None, **task):
     rows = taken(tmp_path, w.study(**task), w.tables(tmp_path) | (extra or {}), "scores")
-    return {(r["model"], r["statistic"]): r for r in rows if r["measure"] == "score" and not r["detail"]}
+    return {(r["model"], r["statistic"]): r for r in rows if r["measure"] == "score" and not r["group"]}
 
 
 def test_bleu_and_chrf_equal_sacrebleu_with_its_signature_and_spread(tmp_path):

@@ -13,7 +13,7 @@ from schemas import Study
 from tasks.measures import SpanScores
 from tasks.metrics.sweeps import Level
 from tasks.storage.store import Part
-from tests.metrics.alone import run_measures, taken
+from tests.metrics.alone import run_measures, taken, which
 from tests.metrics.world import World, world
 from tests.support import read_rows, write_part
 
@@ -137,19 +137,22 @@ def rows_of(w: World, root: Path, measures: dict[str, Any] | None = None, only_:
 
 
 def by(rows: list[dict], *names: str) -> dict[tuple, dict]:
-    return {tuple(r[n] for n in names): r for r in rows}
+    return {tuple(r[n] for n in names): r for r in ({**r, "which": which(r)} for r in rows)}
 
 
 @pytest.mark.parametrize("gamma", GAMMAS)
 def test_a_point_of_the_curve_is_the_answer_of_a_study_set_to_that_gamma(tmp_path: Path, gamma: float | str) -> None:
     """Mem_n and Mem_Δ, value, interval and p; Δ too, whose other inputs depend on which pairs lie above γ."""
     w = alike()
-    swept = by(rows_of(w, tmp_path), "model", "statistic", "detail")
+    swept = by(rows_of(w, tmp_path), "model", "statistic", "which")
     own = rows_of(w, tmp_path, only_="distributional_memorization", gamma_default=gamma)
-    set_to = by([r for r in own if r["unit"] == "pair" and r["detail"] == ""], "model", "statistic", "measure")
+    set_to = by([r for r in own if r["unit"] == "pair" and not which(r)], "model", "statistic", "measure")
     for model in ("m", "null"):
         for measure in ("mem_n", "mem_delta"):
-            found, wanted = swept[model, "spearman", f"gamma={gamma} {measure}"], set_to[model, "spearman", measure]
+            found, wanted = (
+                swept[model, "spearman", f"of_measure={measure} gamma={gamma}"],
+                set_to[model, "spearman", measure],
+            )
             same = ("estimate", "low", "high", "p_value", "rows", "examples", "note", "order", "unit")
             assert {n: found[n] for n in same} == {n: wanted[n] for n in same}
             assert wanted["estimate"] is not None
@@ -172,23 +175,23 @@ def test_delta_is_taken_from_the_inputs_that_hold_no_partner_at_this_gamma() -> 
 
 def test_the_row_of_the_study_is_its_own_answer(tmp_path: Path) -> None:
     w = alike()
-    swept = by(rows_of(w, tmp_path, gamma_default=0.5), "model", "detail")
+    swept = by(rows_of(w, tmp_path, gamma_default=0.5), "model", "which")
     own = by(
         rows_of(w, tmp_path, only_="distributional_memorization", gamma_default=0.5),
         "measure",
         "model",
         "unit",
-        "detail",
+        "which",
         "statistic",
     )
-    assert swept["m", "study mem_n"]["estimate"] == own["mem_n", "m", "pair", "", "spearman"]["estimate"]
-    assert swept["m", "study mem_n"]["x"] == 100, "parameters: a curve over size"
+    assert swept["m", "of_measure=mem_n"]["estimate"] == own["mem_n", "m", "pair", "", "spearman"]["estimate"]
+    assert swept["m", "of_measure=mem_n"]["x"] == 100, "parameters: a curve over size"
 
 
 def test_acceptance_and_rows_stand_beside_each_gamma(tmp_path: Path) -> None:
     """The acceptance rate is that of `coverage`, and 80 percent of the candidates do not exceed γ = p80."""
     w = alike()
-    found = by(rows_of(w, tmp_path), "model", "statistic", "detail")
+    found = by(rows_of(w, tmp_path), "model", "statistic", "which")
     pairs = w._pairs()
     for gamma in (0.3, 0.45, 0.6, 0.75):
         row = found["", "acceptance", f"gamma={gamma:g}"]
@@ -196,7 +199,7 @@ def test_acceptance_and_rows_stand_beside_each_gamma(tmp_path: Path) -> None:
         assert row["x"] == gamma
         assert row["rows"] == 2 * len(pairs)
         assert (
-            found["m", "spearman", f"gamma={gamma:g} mem_n"]["rows"]
+            found["m", "spearman", f"of_measure=mem_n gamma={gamma:g}"]["rows"]
             == found["", "rows_found", f"gamma={gamma:g}"]["estimate"]
         )
     assert 0.18 < found["", "acceptance", "gamma=p80"]["estimate"] <= 0.2
@@ -204,7 +207,7 @@ def test_acceptance_and_rows_stand_beside_each_gamma(tmp_path: Path) -> None:
 
 def test_even_steps_begin_at_the_lowest_gamma_and_end_where_pairs_are_rare(tmp_path: Path) -> None:
     found = [r for r in rows_of(alike(), tmp_path, {"sweep_gammas": "even"}) if r["statistic"] == "acceptance"]
-    steps = sorted(r["x"] for r in found if r["detail"] != "study")
+    steps = sorted(r["x"] for r in found if r["gamma"])
     assert len(steps) == 5
     assert steps[0] == 0.3
     assert np.ptp(np.diff(steps)) < 0.011, "hundredths"
@@ -222,22 +225,22 @@ def test_even_steps_end_where_there_are_still_pairs(tmp_path: Path, similarity: 
 
 
 def test_no_sweep_where_none_is_asked_for(tmp_path: Path) -> None:
-    found = {r["detail"] for r in rows_of(alike(), tmp_path, {"sweep_gammas": []})}
-    assert found == {"study", "study mem_n", "study mem_delta"}
+    found = {which(r) for r in rows_of(alike(), tmp_path, {"sweep_gammas": []})}
+    assert found == {"", "of_measure=mem_n", "of_measure=mem_delta"}
 
 
 @pytest.mark.parametrize(
-    ("gammas", "detail", "reason"),
+    ("gammas", "named", "reason"),
     [
         ([0.1], "gamma=0.1", "γ = 0.1 is below lowest_gamma = 0.3"),
         (["p1"], "gamma=p1", "below lowest_gamma"),
         ([1.0], "gamma=1", "no evidence"),
     ],
 )
-def test_a_gamma_that_says_nothing_is_null_with_its_reason(tmp_path: Path, gammas: list, detail: str, reason: str) -> None:
-    found = by(rows_of(alike(), tmp_path, {"sweep_gammas": gammas}), "model", "statistic", "detail")
+def test_a_gamma_that_says_nothing_is_null_with_its_reason(tmp_path: Path, gammas: list, named: str, reason: str) -> None:
+    found = by(rows_of(alike(), tmp_path, {"sweep_gammas": gammas}), "model", "statistic", "which")
     for measure in ("mem_n", "mem_delta"):
-        row = found["m", "spearman", f"{detail} {measure}"]
+        row = found["m", "spearman", f"of_measure={measure} {named}"]
         assert row["estimate"] is None
         assert reason in row["note"]
 

@@ -125,9 +125,9 @@ def measured(root: Path, **settings: Any) -> dict[str, tuple[Part, ...]]:
 
 
 def sweep_rows(root: Path, tables: dict[str, tuple[Part, ...]], of: str) -> list[tuple]:
-    """The rows of `sweep` of the study itself ("study") or of a variant, without its name."""
-    rows = [r for r in read_rows(root, tables["metrics"]) if r["measure"] == "sweep"]
-    return sorted((r["detail"].removeprefix(of), *(r[c] for c in COLUMNS)) for r in rows if r["detail"].split(" ")[0] == of)
+    """The rows of `sweep` of the study itself ("") or of a variant, without its name."""
+    rows = [r for r in read_rows(root, tables["metrics"]) if r["measure"] == "sweep" and not r["gamma"]]
+    return sorted((r["of_measure"], *(r[c] for c in COLUMNS)) for r in rows if r["variant"] == of)
 
 
 ENCODER = {"dimensions": 64, "iterations": 3}
@@ -160,7 +160,7 @@ def test_a_variant_has_the_numbers_of_a_study_with_its_setting(label: str, tmp_p
     """Every number of Mem_n, Mem_Δ, acceptance and rows, to the last bit, for every n."""
     root, tables = varied
     found = sweep_rows(root, tables, label)
-    wanted = sweep_rows(tmp_path, measured(tmp_path, **CHANGES[label][1]), "study")
+    wanted = sweep_rows(tmp_path, measured(tmp_path, **CHANGES[label][1]), "")
     assert found == wanted
     values = [row[5] for row in found if row[3] == "spearman"]
     assert len(values) == 4, "two measures at two n"
@@ -170,7 +170,7 @@ def test_a_variant_has_the_numbers_of_a_study_with_its_setting(label: str, tmp_p
 def test_variants_differ_from_the_study(varied: Any) -> None:
     """Else the test above could not fail for a variant that takes the study's own settings."""
     root, tables = varied
-    found = [sweep_rows(root, tables, of) for of in ("study", *CHANGES)]
+    found = [sweep_rows(root, tables, of) for of in ("", *CHANGES)]
     assert all(a != b for i, a in enumerate(found) for b in found[:i])
 
 

@@ -20,11 +20,7 @@ from tests.studies import FinishedStudy
 FOLDER = Path(__file__).parent
 TABLES = ("metrics", "exclusions", "metric_family")
 FLOATS = ("estimate", "low", "high", "standard_error", "p_value", "q_value", "truth", "x")
-KEYS = {
-    "metrics": ("measure", "task", "model", "checkpoint", "order", "unit", "statistic", "detail"),
-    "exclusions": ("measure", "task", "model", "checkpoint", "order", "reason"),
-    "metric_family": ("measure", "task", "model", "checkpoint", "order"),
-}
+KEYS = {table: CONTRACTS[table].key for table in TABLES}
 
 
 def table_of(study: FinishedStudy, table: str) -> pl.DataFrame:

@@ -9,6 +9,8 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from schemas.tables.metrics import QUALIFIERS
+
 STRENGTH = {"capitals": (0.16, 0.09), "choices": (0.03, 0.06), "lexicon": (0.10, -0.03)}  # Mem of the smallest, its growth
 REMEDIES = {
     "within s_y": 0.85,
@@ -17,7 +19,7 @@ REMEDIES = {
     "partial: tokens of s_y": 0.95,
     "partial: all": 0.75,
     "without templates": 1.02,
-    "window=50": 0.9,
+    "window": 0.9,
     "without contaminated documents": 0.99,
     "each example weighs 1": 1.05,
     "within group": None,
@@ -39,7 +41,6 @@ def row(measure: str, task: str, model: str, estimate: float | None, half: float
         "order": 0,
         "unit": "",
         "statistic": "spearman",
-        "detail": "",
         "x": None,
         "estimate": estimate,
         "low": estimate - half if interval and estimate is not None else None,
@@ -51,7 +52,7 @@ def row(measure: str, task: str, model: str, estimate: float | None, half: float
         "truth": None,
         "note": "" if estimate is not None else "too few rows",
     }
-    return made | other
+    return made | QUALIFIERS | other
 
 
 def more(ladder: Mapping[str, int]) -> Iterator[dict[str, Any]]:
@@ -75,7 +76,8 @@ def more(ladder: Mapping[str, int]) -> Iterator[dict[str, Any]]:
                         order=1,
                         unit="pair",
                         statistic="spearman_difference",
-                        detail=f"{measure} minus {other}",
+                        of_measure=measure,
+                        against=other,
                         p_value=0.01 if abs(gap) > 0.07 else 0.4,
                     )
             parts = {"pair": mem**2, "s_y": 0.08, "s_x": 0.03, "length": 0.05, "shared": 0.1 if step else -0.01}
@@ -103,7 +105,7 @@ def more(ladder: Mapping[str, int]) -> Iterator[dict[str, Any]]:
                     unit="pair",
                     statistic="delta_mean",
                     x=float(count),
-                    detail=f"bin {index:02d}",
+                    bin=index,
                 )
             price = 3.0 / mem if mem > 0.1 else None
             yield row(
@@ -117,15 +119,13 @@ def more(ladder: Mapping[str, int]) -> Iterator[dict[str, Any]]:
                 statistic="documents_per_nat",
                 note="" if price else "Δ does not grow with C",
             )
-            for detail, r2 in (("train", mem**2 + 0.03), ("test", mem**2)):
-                yield row(
-                    "v1", task, model, r2, statistic="r_squared", detail=detail, unit="example", x=float(ladder[model])
-                )
+            for split, r2 in (("train", mem**2 + 0.03), ("test", mem**2)):
+                yield row("v1", task, model, r2, statistic="r_squared", group=split, unit="example", x=float(ladder[model]))
             yield row("generalization", task, model, (1 - mem * 0.7) / 2, order=1, unit="pair", statistic="kendall_distance")
             for measure in ("performance_linear", "performance_quantile", "performance_mean_log_count"):
                 for index, x in enumerate((0.0, 1.5, 3.0, 6.0, 12.0)):
                     share = min(0.95, 0.2 + mem + 0.03 * index)
-                    name = f"bin {index:02d}" + {0: " zero", 4: " overflow"}.get(index, "")
+                    name = {0: "zero", 4: "overflow"}.get(index, "")
                     known = not (index == 0 and measure == "performance_linear")
                     yield row(
                         measure,
@@ -136,6 +136,7 @@ def more(ladder: Mapping[str, int]) -> Iterator[dict[str, Any]]:
                         order=1,
                         unit="example",
                         statistic="accuracy",
+                        bin=index,
                         detail=name,
                         x=x,
                         note="" if known else "no scored example in this bin",
@@ -150,7 +151,7 @@ def more(ladder: Mapping[str, int]) -> Iterator[dict[str, Any]]:
                 order=1,
                 unit="example",
                 statistic="bleu",
-                detail=group,
+                group=group,
                 x=total,
             )
     for task, (base, growth) in STRENGTH.items():
@@ -164,7 +165,7 @@ def more(ladder: Mapping[str, int]) -> Iterator[dict[str, Any]]:
                 order=1,
                 unit="pair",
                 statistic="slope_per_decade",
-                detail=measure,
+                of_measure=measure,
             )
         onset = 180_000.0 if base + growth > 0.2 else None
         yield row(
@@ -200,9 +201,9 @@ def _variants(task: str, model: str, mem: float) -> Iterator[dict[str, Any]]:
     """Second intervals, placebo, remedies."""
     for measure, factor in (("mem_n", 1.0), ("mem_delta", 0.9)):
         plain = {"order": 1, "unit": "pair"}
-        yield row(measure, task, model, mem * factor, 0.13, detail="pigeonhole", **plain)
-        yield row(measure, task, model, 0.06 if measure == "mem_n" else 0.01, 0.07, detail="placebo", **plain)
-        yield row(measure, task, model, mem * factor - 0.05, 0.09, detail="minus placebo", **plain)
+        yield row(measure, task, model, mem * factor, 0.13, interval="pigeonhole", **plain)
+        yield row(measure, task, model, 0.06 if measure == "mem_n" else 0.01, 0.07, corpus="placebo", **plain)
+        yield row(measure, task, model, mem * factor - 0.05, 0.09, corpus="difference", **plain)
         for remedy, keeps in REMEDIES.items():
             left = None if keeps is None else mem * factor * keeps
             yield row(
@@ -212,8 +213,10 @@ def _variants(task: str, model: str, mem: float) -> Iterator[dict[str, Any]]:
                 left,
                 0.1,
                 order=1,
-                unit=measure,
+                unit="pair",
+                of_measure=measure,
                 detail=remedy,
+                level=50.0 if remedy == "window" else -1.0,
                 note="" if keeps else "the task has no groups",
             )
 
@@ -231,8 +234,9 @@ def _sweeps(task: str, model: str, mem: float) -> Iterator[dict[str, Any]]:
                 order=1,
                 unit="pair",
                 x=gamma,
-                detail=f"gamma={gamma:g} {measure}",
+                of_measure=measure,
+                gamma=f"{gamma:g}",
             )
     for variant, keeps in (("stop_words=authors", 0.8), ("stop_words=keep", 0.95), ("encoder=minilm", 1.1)):
         for measure in ("mem_n", "mem_delta"):
-            yield row("sweep", task, model, mem * keeps, 0.1, order=1, unit="pair", detail=f"{variant} {measure}")
+            yield row("sweep", task, model, mem * keeps, 0.1, order=1, unit="pair", of_measure=measure, variant=variant)

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from schemas import Study
+from schemas.tables.metrics import QUALIFIERS
+from tasks.report.numbers import is_plain
 from tasks.storage.store import Part
 from tests.report.measures import more
 from tests.support import CONTRACTS, write_part
@@ -44,7 +46,6 @@ def metric(measure: str, task: str, model: str, estimate: float | None, half: fl
         "order": 0,
         "unit": "",
         "statistic": "spearman",
-        "detail": "",
         "x": None,
         "estimate": estimate,
         "low": None if estimate is None or not half else estimate - half,
@@ -56,7 +57,7 @@ def metric(measure: str, task: str, model: str, estimate: float | None, half: fl
         "truth": None,
         "note": "",
     }
-    return row | other
+    return row | QUALIFIERS | other
 
 
 def metrics() -> list[dict[str, Any]]:
@@ -88,7 +89,7 @@ def metrics() -> list[dict[str, Any]]:
                         y * (100 if statistic == "bleu" else 1),
                         (0.07 if statistic != "bleu" else 6),
                         x=x,
-                        detail=f"{i}",
+                        bin=i,
                         statistic=statistic,
                         unit="example",
                     )
@@ -149,7 +150,7 @@ def metrics() -> list[dict[str, Any]]:
         for x in (0, 1, 2, 4, 8, 16, 32, 64):
             recall = 1 / (1 + math.exp(-(math.log2(x + 1) - 4.6 + 0.5 * step) * 1.5)) if x else 0.0
             rows.append(
-                metric("recall_by_exposure", "capitals", model, recall, 0.06, x=float(x), statistic="rate", detail=f"{x:03}")
+                metric("recall_by_exposure", "capitals", model, recall, 0.06, x=float(x), statistic="rate", level=float(x))
             )
     for step, model in enumerate([*LADDER, "reference"]):
         rows += [
@@ -179,7 +180,7 @@ def family() -> list[dict[str, Any]]:
         {k: r[k] for k in ("measure", "task", "model", "checkpoint", "order", "p_value")}
         | {"q_value": min(1.0, 2 * r["p_value"])}
         for r in metrics()
-        if r["measure"] in ("mem_n", "mem_delta") and (r["order"], r["detail"]) == (1, "") and r["p_value"] is not None
+        if r["measure"] in ("mem_n", "mem_delta") and r["order"] == 1 and is_plain(r) and r["p_value"] is not None
     ]
 
 
@@ -192,7 +193,7 @@ def part(root: Path, table: str, rows: list[dict[str, Any]], labels: dict[str, s
 
 def few() -> list[dict[str, Any]]:
     """The metrics of one task, for tests that are about other tables."""
-    return [r for r in metrics() if r["task"] == "capitals" and r["measure"] in ("main_score", "mem_n") and not r["detail"]]
+    return [r for r in metrics() if r["task"] == "capitals" and r["measure"] in ("main_score", "mem_n") and is_plain(r)]
 
 
 def tables(root: Path, rows: list[dict[str, Any]] | None = None) -> dict[str, tuple[Part, ...]]:

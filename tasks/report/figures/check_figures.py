@@ -12,15 +12,13 @@ from tasks.report.formatting import listed, number
 from tasks.report.numbers import (
     MEASURE_NAMES,
     MetricRow,
-    compared_model,
     has_interval,
     has_number,
     is_plain,
-    label_of,
+    remedy_of,
     sign,
     significant,
     slope_measure,
-    sweep_settings,
 )
 from tasks.report.plot.axes import XAxis
 from tasks.report.plot.drawing import Panel
@@ -86,12 +84,12 @@ def confounds(data: ReportData) -> ReportFigure:
     for task in data.tasks_of(every):
         at_order = [r for r in data.latest("confound") if r["task"] == task and r["order"] == data.order_of(task)]
         for measure, name in (("mem_n", "Mem"), ("mem_delta", "Mem Δ")):
-            rows = [r for r in at_order if r["unit"] == measure]
+            rows = [r for r in at_order if r["of_measure"] == measure]
             models = _shown_models(data, rows)
             plain = _as_measured(data, measure, task, models)
             groups: dict[str, dict[str, MetricRow]] = {"as measured": plain}
             for r in rows:
-                groups.setdefault(label_of(r), {})[r["model"]] = r
+                groups.setdefault(remedy_of(r), {})[r["model"]] = r
             dots = _dots(models, groups)
             if not rows or not dots:
                 continue
@@ -106,8 +104,8 @@ def confounds(data: ReportData) -> ReportFigure:
 
 def _survives(rows: Sequence[MetricRow], before: MetricRow, what: str) -> str:
     """Which remedies change the verdict."""
-    tried = [r for r in rows if r["model"] == before["model"] and has_number(r) and label_of(r) != "reliability"]
-    failed = [label_of(r) for r in tried if sign(r) != sign(before)]
+    tried = [r for r in rows if r["model"] == before["model"] and has_number(r) and r["detail"] != "reliability"]
+    failed = [remedy_of(r) for r in tried if sign(r) != sign(before)]
     if not tried:
         return ""
     what = f"{what} ({number(before['estimate'])})"
@@ -126,9 +124,8 @@ def comparisons(data: ReportData) -> ReportFigure:
     panels: list[Panel] = []
     for measure, name in MEASURE_NAMES.items():
         for task in data.tasks_of(rows):
-            pairs = [
-                (r, other) for r in rows if r["task"] == task and has_number(r) and (other := compared_model(r, measure))
-            ]
+            here = [r for r in rows if r["task"] == task and r["of_measure"] == measure and has_number(r)]
+            pairs = [(r, r["against"]) for r in here if r["against"]]
             pairs = [p for p in pairs if p[0]["order"] in (data.order_of(task), 0)] or pairs
             ranks = {id(r): (rank.get(r["model"], len(rank)), rank.get(other, len(rank))) for r, other in pairs}
             pairs.sort(key=lambda p: ranks[id(p[0])])
@@ -162,10 +159,10 @@ def comparisons(data: ReportData) -> ReportFigure:
 def sweeps(data: ReportData) -> ReportFigure:
     """Mem over γ and over n."""
     every = data.measured("sweep")
-    swept = [r for r in sweep_settings(data.latest("sweep")) if r["order"] == data.order_of(r["task"])]
+    swept = [r for r in data.latest("sweep") if r["of_measure"] and r["order"] == data.order_of(r["task"])]
     panels: list[Panel] = []
     for measure, name in MEASURE_NAMES.items():
-        over_gamma = [r for r in swept if r["swept"] == measure and r["setting"] == "gamma"]
+        over_gamma = [r for r in swept if r["gamma"] and r["of_measure"] == measure]
         key = f"sweep-gamma-{measure}"
         panels += task_panels(data, key, over_gamma, XAxis("γ"), "x", RHO, row=f"{name} over γ", limits=(-1.0, 1.0))
     over_n = [r for r in data.latest("mem_n") if r["statistic"] == "spearman" and r["unit"] == "pair" and is_plain(r)]
@@ -179,24 +176,25 @@ def sweeps(data: ReportData) -> ReportFigure:
 def variants(data: ReportData) -> ReportFigure:
     """Mem under other stop-word policies and encoders."""
     every = data.measured("sweep")
-    swept = [r for r in sweep_settings(data.latest("sweep")) if r["order"] == data.order_of(r["task"])]
-    swept = [r for r in swept if r["setting"] not in ("gamma", "n") and has_number(r)]
+    swept = [r for r in data.latest("sweep") if r["of_measure"] and r["order"] == data.order_of(r["task"])]
+    swept = [r for r in swept if r["variant"] and has_number(r)]
     panels: list[Panel] = []
     sentences = []
     for measure, name in MEASURE_NAMES.items():
         for task in data.tasks_of(swept):
-            rows = [r for r in swept if r["task"] == task and r["swept"] == measure]
+            rows = [r for r in swept if r["task"] == task and r["of_measure"] == measure]
             if not rows:
                 continue
             models = _shown_models(data, rows)
             groups: dict[str, dict[str, MetricRow]] = {"as studied": _as_measured(data, measure, task, models)}
             for r in rows:
-                groups.setdefault(f"{r['setting'].replace('_', ' ')}: {r['value']}", {})[r["model"]] = r
+                setting, _, value = r["variant"].partition("=")
+                groups.setdefault(f"{setting.replace('_', ' ')}: {value}", {})[r["model"]] = r
             panels.append(dots_panel(f"variants-{measure}-{task}", task, _dots(models, groups), RHO, row=name))
             values = [r["estimate"] for r in rows if r["model"] == models[-1]]
             ends = f"{number(min(values))} and {number(max(values))}"
             sentences.append(f"{name} of {models[-1]} on {task} is between {ends} over the variants")
-    rows = [r for r in every if "gamma=" not in label_of(r)]
+    rows = [r for r in every if not r["gamma"]]
     return figure(data, "variants", panels, rows, sentences=sentences)
 
 
@@ -211,7 +209,7 @@ def attribution(data: ReportData) -> ReportFigure:
         order = data.order_of(task) if data.order_of(task) in orders else min(orders)
         bars = []
         for model in data.ladder_of(here):
-            shares = {label_of(r): r["estimate"] for r in here if r["model"] == model and r["order"] == order}
+            shares = {r["detail"]: r["estimate"] for r in here if r["model"] == model and r["order"] == order}
             bars.append((model, [(label, max(0.0, shares[c])) for c, label in COMPONENTS.items() if c in shares]))
         panels.append(bars_panel(f"attribution-{task}", task, bars, "share of rank variance"))
         largest_model, shown = bars[-1]

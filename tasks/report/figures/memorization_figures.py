@@ -11,20 +11,7 @@ from dataclasses import replace
 from tasks.report.data import ReportData
 from tasks.report.figures.report_figure import ReportFigure, change, figure, ladder_panels, point, position, size_axis
 from tasks.report.formatting import number
-from tasks.report.numbers import (
-    HUNDREDS,
-    MEASURE_NAMES,
-    MINUS_PLACEBO,
-    PIGEONHOLE,
-    PLACEBO,
-    MetricRow,
-    has_number,
-    is_plain,
-    label_of,
-    notes_of,
-    sign,
-    significant,
-)
+from tasks.report.numbers import HUNDREDS, MEASURE_NAMES, MetricRow, has_number, is_plain, notes_of, sign, significant
 from tasks.report.plot.axes import XAxis
 from tasks.report.plot.drawing import Panel
 from tasks.report.plot.palette import DASHES, style_of
@@ -90,7 +77,7 @@ def _lines(data: ReportData, every: Sequence[MetricRow], measure: str, task: str
             q = data.line(task, model).q.get(measure) if order == data.order_of(task) else None
             used.append(dict(row) | {"x": ladder[model], "q_value": q})
             if has_number(row):
-                wide = data.row(measure, task, model, order, PIGEONHOLE)
+                wide = data.row(measure, task, model, order, interval="pigeonhole")
                 points.append(point(row, position(ladder, model), filled=significant(row, q), wide=wide))
         n = f"n = {order}" if order else ""
         end = n if not infinity else "∞" if order == orders[0] else ""
@@ -102,7 +89,7 @@ def _lines(data: ReportData, every: Sequence[MetricRow], measure: str, task: str
 def placebo(data: ReportData) -> ReportFigure:
     """Mem next to the same measure with counts from a corpus that the model never saw."""
     every = [r for r in data.measured("mem_n", "mem_delta") if r["statistic"] == "spearman"]
-    rows = [r for r in every if label_of(r) in (PLACEBO, MINUS_PLACEBO)]
+    rows = [r for r in every if r["corpus"] in ("placebo", "difference")]
     ladder = data.ladder_of(r for r in every if has_number(r))
     verdicts = {1: "which is specific to this corpus", -1: "below the placebo", 0: "and its interval includes zero"}
     drawn: list[tuple[str, str, str, list[Series]]] = []
@@ -112,12 +99,13 @@ def placebo(data: ReportData) -> ReportFigure:
         name = MEASURE_NAMES[measure]
         for task in data.tasks_of(r for r in rows if r["measure"] == measure):
             lines = []
-            for variant, label, style in (
+            for corpus, label, style in (
                 ("", "the models' corpus", 0),
-                (PLACEBO, "placebo corpus", 6),
-                (MINUS_PLACEBO, "", 0),
+                ("placebo", "placebo corpus", 6),
+                ("difference", "", 0),
             ):
-                present = [(m, r) for m in ladder if (r := data.row(measure, task, m, data.order_of(task), variant))]
+                order = data.order_of(task)
+                present = [(m, r) for m in ladder if (r := data.row(measure, task, m, order, corpus=corpus))]
                 used += [r for _, r in present]
                 numbers = [(m, r) for m, r in present if has_number(r)]
                 if label:

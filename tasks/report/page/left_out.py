@@ -7,7 +7,7 @@ from typing import Any
 
 from tasks.report.data import ReportData
 from tasks.report.formatting import integer, number, with_interval
-from tasks.report.numbers import has_number, label_of
+from tasks.report.numbers import has_number
 from tasks.report.page.blocks import LONGEST_LIST, Block, Custom, Folded, HtmlTable, Remark
 
 SHOWN_CONTAMINATED = 25  # of a task
@@ -78,7 +78,7 @@ def contaminated(data: ReportData) -> list[Block]:
         lines = []
         for r in shares:
             share = with_interval(r) if has_number(r) else r["note"]
-            lines.append((r["task"], r["order"], label_of(r), share, integer(r["rows"])))
+            lines.append((r["task"], r["order"], r["detail"], share, integer(r["rows"])))
         caption = "Share of the evaluated examples, of those long enough, that share an n-gram with the corpus"
         blocks = [HtmlTable(caption, ("task", "n", "side", "share", "examples"), lines, (1, 4))]
         if not data.contaminated:

@@ -8,7 +8,7 @@ from typing import Any
 
 from tasks.report.data import ReportData
 from tasks.report.formatting import integer, listed, number
-from tasks.report.numbers import LEVEL, PIGEONHOLE, PLACEBO, has_number, label_of
+from tasks.report.numbers import LEVEL, has_number, remedy_of
 from tasks.report.page.blocks import Block, Custom, Folded, HtmlTable
 
 MOST_REASONS = 5
@@ -48,7 +48,7 @@ def _facts(data: ReportData) -> dict[str, Any]:
     if settings["encoder"] == "association":
         encoder = "IBM Model 1 association vectors estimated from the mining examples"
     evaluated = [f"{t['name']} ({data.examples.get((t['name'], 'evaluate'), 0):,})" for t in tasks]
-    confounds = dict.fromkeys(label_of(r) for r in data.measured("confound") if has_number(r))
+    confounds = dict.fromkeys(remedy_of(r) for r in data.measured("confound") if has_number(r))
     libraries = [f"{name} {versions[name]}" for name in ("torch", "transformers", "numpy", "scipy") if name in versions]
     mem_n = data.measured("mem_n")
     return {
@@ -62,11 +62,11 @@ def _facts(data: ReportData) -> dict[str, Any]:
         "shots": ", ".join(f"{t['shots']} for {t['name']}" for t in tasks if t["shots"]),
         "rows": listed(_rows(data)),
         "exclusions": "; ".join(_exclusions(data)),
-        "pigeonhole": any(label_of(r) == PIGEONHOLE for r in mem_n),
+        "pigeonhole": any(r["interval"] == "pigeonhole" for r in mem_n),
         "tests": len(data.family),
         "significant": sum(r["q_value"] < LEVEL for r in data.family),
         "remedies": listed(list(confounds)),
-        "placebo": any(label_of(r) == PLACEBO and has_number(r) for r in mem_n),
+        "placebo": any(r["corpus"] == "placebo" and has_number(r) for r in mem_n),
         "orders": ", ".join(str(n) for n in sorted({r["order"] for r in data.measured("contamination")})),
         "contaminated": f"{len({(r['task'], r['example']) for r in data.contaminated}):,}",
         "version": versions.get("taskgram", "unknown"),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tasks.report.data import ReportData
 from tasks.report.formatting import integer, number, with_interval
-from tasks.report.numbers import PLANTED, MetricRow, has_number, label_of, last_checkpoints
+from tasks.report.numbers import MetricRow, has_number, last_checkpoints
 from tasks.report.page.blocks import LONGEST_LIST, Block, HtmlTable, Remark
 
 
@@ -27,9 +27,9 @@ def _counts(data: ReportData) -> Block:
     if not rows:
         return Remark("the planted counts have not been compared with those in the corpus")
     lines = []
-    for r in (r for r in rows if not label_of(r)):  # the row of all counts together
-        wrong = [w for w in rows if w["task"] == r["task"] and label_of(w) and w["estimate"] != 1]
-        unequal = [f"{label_of(w).replace('_', ' ')} in {round((1 - w['estimate']) * w['rows'])}" for w in wrong]
+    for r in (r for r in rows if not r["detail"]):  # the row of all counts together
+        wrong = [w for w in rows if w["task"] == r["task"] and w["detail"] and w["estimate"] != 1]
+        unequal = [f"{w['detail'].replace('_', ' ')} in {round((1 - w['estimate']) * w['rows'])}" for w in wrong]
         verdict = "all equal" if r["estimate"] == 1 else f"NOT all equal: {', '.join(unequal)}"
         equal = f"{integer(round(r['estimate'] * r['rows']))} of {integer(r['rows'])}"
         lines.append((r["task"] or "all", equal, verdict))
@@ -43,7 +43,7 @@ def _correlations(data: ReportData) -> list[Block]:
     """The true and the measured rank correlations."""
     final = {id(r) for r in last_checkpoints(data.metrics)}
     rank = {m: i for i, m in enumerate(data.ladder)}
-    rows = [r for r in data.metrics if r["truth"] is not None and label_of(r) == PLANTED and id(r) in final]
+    rows = [r for r in data.metrics if r["truth"] is not None and r["detail"] == "planted" and id(r) in final]
     rows.sort(key=lambda r: (r["task"], r["measure"], r["order"], rank.get(r["model"], 0)))
     lines = []
     for r in rows[:LONGEST_LIST]:
@@ -58,7 +58,7 @@ def _correlations(data: ReportData) -> list[Block]:
 
 def _rules(data: ReportData) -> list[Block]:
     rows = last_checkpoints(data.measured("rule_accuracy"))
-    lines = [(r["task"], r["model"], label_of(r).replace("_", " "), with_interval(r)) for r in rows]
+    lines = [(r["task"], r["model"], r["group"].replace("_", " "), with_interval(r)) for r in rows]
     caption = "Answers that follow a rule, where the corpus states the rule's case and where the case was kept out"
     return [HtmlTable(caption, ("task", "model", "case", "accuracy"), lines)] if lines else []
 
