@@ -140,6 +140,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _version() -> str:
-    from tasks.storage.versions import version
+    from importlib.metadata import PackageNotFoundError, version  # --help imports none of the packages below
 
-    return version("taskgram") or "(not installed)"
+    try:
+        return version("taskgram")
+    except PackageNotFoundError:
+        return "(not installed)"

@@ -77,7 +77,7 @@ class Processes:
             recorded = json.loads(self.file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
-        return {name: pid for name, (pid, started) in recorded.items() if started and started(pid) == started}
+        return {name: pid for name, (pid, start) in recorded.items() if start and started(pid) == start}
 
     def start(self, name: str, command: Sequence[str], environment: dict[str, str]) -> tuple[subprocess.Popen[bytes], Path]:
         """Start a process that outlives this one; returns it and its log."""

@@ -51,7 +51,7 @@ def plan_pairs(study: Study, inputs: Inputs) -> list[Job]:
             if view.label:  # its pairs are counted in the corpus alone
                 parts = {table: p if table in OF_VARIANTS else () for table, p in parts.items()}
             else:
-                parts |= {table: parts[table] + placebo[table] for table in ("ngram_stats", "pair_counts")}
+                parts |= {table: parts[table] + placebo.get(table, ()) for table in ("ngram_stats", "pair_counts")}
             jobs.append(Job(labelled({"task": task.name}, view.label), settings, parts, cost=3.0))
     return jobs
 

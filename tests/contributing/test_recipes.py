@@ -41,7 +41,7 @@ read = reader_module("boolq").read(TaskFile("dev.jsonl", root / "dev.jsonl"), {"
 answer = [getattr(item, "output", None) or item.reason for item in read]
 """,
     "Add a step": """
-from tasks.examples.example_lengths import LENGTHS
+from tasks.examples.lengths import LENGTHS
 from schemas import CONTRACTS
 from tests.support import read_rows, run_step, write_part
 empty = {"list": [], "int": 0, "stri": ""}

@@ -115,16 +115,17 @@ def test_a_study_that_names_no_placebo_has_no_parts_of_one() -> None:
 
 
 def test_naming_a_placebo_changes_what_is_measured_and_nothing_else() -> None:
-    """Every part that the study itself has keeps its key; new are the placebo's, one part a task, and the report."""
+    """Every part of the corpus, the tasks and the models keeps its key; the evidence of pairs, and what reads it, has new ones."""
     named = copy.deepcopy(SMALL) | {"placebo": {"planted": {"shards": 2}}}
     before, after = keys(SMALL), keys(named)
-    assert all(before[step] <= after[step] for step in before if step != "report")
-    new = {step: len(after[step] - before[step]) for step in after if after[step] - before[step]}
+    assert all(before[step] <= after[step] for step in before if step not in ("evidence", "measure", "report"))
     assert placebo_jobs(named) == {"plant": 2, "ingest": 2, "words": 2, "query": 2 + 1}
-    assert new == placebo_jobs(named) | {"measure": len(SMALL["tasks"]), "report": 1}
+    new = {step: len(after[step] - before[step]) for step in after if after[step] - before[step]}
+    assert {step: n for step, n in new.items() if step not in ("evidence", "measure", "report")} == placebo_jobs(named)
+    assert new["evidence"] == len(SMALL["tasks"]), "the pairs of each task"
 
 
-def test_only_the_steps_of_a_corpus_and_one_measure_see_a_placebo() -> None:
+def test_only_the_steps_of_a_corpus_and_the_evidence_see_a_placebo() -> None:
     """No model is trained on it, no n-gram of it is counted for the report, no question is answered from it."""
     study = Study.model_validate(SMALL | {"placebo": {"planted": {}}, "variants": [{"name": "a", "stop_words": "authors"}]})
     for planned in lay_out(STEPS, study):
@@ -133,7 +134,7 @@ def test_only_the_steps_of_a_corpus_and_one_measure_see_a_placebo() -> None:
             if job.labels.get("corpus") == PLACEBO:
                 assert planned.step in STEPS_OF_A_CORPUS
             else:
-                assert read <= {""} or job.labels.get("measure") == "placebo", (planned.step.name, job.name)
+                assert read <= {""} or planned.step.name == "evidence", (planned.step.name, job.name)
 
 
 def test_a_placebo_s_pairs_are_checked_with_its_own_ngrams(tmp_path: Path) -> None:

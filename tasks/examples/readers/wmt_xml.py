@@ -40,7 +40,9 @@ def read(file: TaskFile, settings: ReadSettings) -> Iterator[Example | Reject]:
     except Exception as error:
         if not breaks_off(error):
             raise
-        raise StudyError(f"{file.path}: broken off: {error}. Get the file again; nothing was taken.") from None
+        raise StudyError(
+            f"{file.path}: cannot be read to its end: {error}. Get the file again; none of its records were used."
+        ) from None
 
 
 def _documents(opened: Any) -> Iterator[Any]:
