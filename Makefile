@@ -28,9 +28,10 @@ test: lint check test-fast test-slow ## install, check style and types, run all 
 test-fast: $(INSTALLED) ## the tests without whole studies
 	$(RUN)/python -m pytest -q -m "not slow" -n 2 --dist loadfile
 
+STUDIES := tests/test_sample.py tests/test_debian.py tests/test_recorded.py  # they share one finished sample and one finished debian study
 test-slow: $(INSTALLED) ## whole studies: the sample, the debian study, and runs that are served, killed and retried
-	$(RUN)/python -m pytest -q -m slow -n 2 --dist loadfile --ignore tests/test_sample.py --ignore tests/test_debian.py
-	$(RUN)/python -m pytest -q -m slow --durations=12 tests/test_sample.py tests/test_debian.py
+	$(RUN)/python -m pytest -q -m slow -n 2 --dist loadfile $(addprefix --ignore ,$(STUDIES))
+	$(RUN)/python -m pytest -q -m slow --durations=12 $(STUDIES)
 
 test-planted: $(INSTALLED) ## the statistics on 2,000 worlds of known truth, of four kinds: coverage, rejections, detections
 	$(RUN)/python -m tests.planted
