@@ -114,14 +114,9 @@ def _curves(
                 estimate = share(numerators[here])
             else:
                 estimate = ratio(numerators[here], denominators[here], work.settings["draws"], work.settings["seed"])
-            at = x[here][np.isfinite(x[here])]
+            at, number = x[here][np.isfinite(x[here])], int(here.sum())
             more: dict[str, Any] = {"order": work.settings["order"], "unit": "example", "detail": bins.end(code)}
-            more |= {
-                "bin": code,
-                "x": float(at.mean()) if len(at) else None,
-                "rows": int(here.sum()),
-                "examples": int(here.sum()),
-            }
+            more |= {"bin": code, "x": float(at.mean()) if len(at) else None, "rows": number, "examples": number}
             rows.add(measure, statistic, estimate, of=of, note=f"x in {cover}", **more)
 
 

@@ -93,7 +93,7 @@ def test_mem_n_and_mem_infinity_are_compared_on_common_rows(tmp_path):
 
 
 def test_one_model_has_nothing_to_compare_with_and_two_sizes_no_slope(tmp_path):
-    row = compared(tmp_path, ladder(models=1))["pair", "spearman_difference", "a", "mem_n"]
+    row = compared(tmp_path, ladder(models=1))["pair", "spearman_difference", "a", "of_measure=mem_n"]
     assert row["note"] == "one model: nothing to compare with"
     (tmp_path / "b").mkdir()
     row = compared(tmp_path / "b", ladder(models=2))["pair", "slope_per_decade", "", "of_measure=mem_n"]

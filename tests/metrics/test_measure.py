@@ -181,7 +181,10 @@ def test_rules_are_split_by_what_was_held_out_and_factorial_facts_by_their_count
     w.planted, w.kind = True, "rule"
     w.count[:], w.inputs[:] = np.arange(20) % 4 + 2, 64
     found = measured(tmp_path, w, "planted_truth")
-    assert {k[4]: r["rows"] for k, r in found.items() if k[:2] == ("rule_accuracy", "m")} == {"held_out": 10, "stated": 10}
+    assert {k[4]: r["rows"] for k, r in found.items() if k[:2] == ("rule_accuracy", "m")} == {
+        "group=held_out": 10,
+        "group=stated": 10,
+    }
     w.kind = "factorial"
     (tmp_path / "b").mkdir()
     found = measured(tmp_path / "b", w, "planted_truth")

@@ -11,7 +11,7 @@ from tests.metrics.alone import run_alone, taken, which
 from tests.metrics.world import World, world
 from tests.support import write_part
 
-CLEAN = "of_measure=mem_n corpus=clean detail=without contaminated documents"
+CLEAN = "of_measure=mem_n detail=without contaminated documents corpus=clean"
 
 PLACEBO = {"corpus": "placebo"}
 
