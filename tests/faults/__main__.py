@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import statistics
 import subprocess
@@ -106,6 +107,21 @@ def table(results: Sequence[Result], failed: Sequence[str], impossible: dict[str
     return "\n".join(lines)
 
 
+def trials_of(table: str) -> int:
+    """The trials that a table is of."""
+    return sum(int(n) for n in re.findall(r"^\|[^|]+\| (\d+)[ :]", table, re.MULTILINE))
+
+
+def write(shown: str, page: Path) -> None:
+    """Put a table in the place of the page's, unless that is of more trials: the page keeps the best evidence."""
+    before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    documented, _, after = rest.partition(END)
+    if trials_of(shown) < trials_of(documented):
+        print(f"{page.name} keeps its table, which is of {trials_of(documented)} trials")
+        return
+    page.write_text(f"{before}{BEGIN}\n{shown}\n{END}{after}", encoding="utf-8")
+
+
 def main() -> int:
     """Returns 1 if anything was lost, duplicated, different or left over."""
     if sys.argv[1:2] == ["--inside"]:
@@ -119,7 +135,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="of the first trial (default: 1)")
     parser.add_argument("--fault", choices=FAULTS, action="append", help="only this one; may be given several times")
     parser.add_argument("--root", help="folder to work in, kept (default: a temporary one)")
-    parser.add_argument("--write", action="store_true", help=f"put the table into {PAGE.relative_to(REPOSITORY)}")
+    parser.add_argument(
+        "--write",
+        action="store_true",
+        help=f"put the table into {PAGE.relative_to(REPOSITORY)}, unless its own has more trials",
+    )
     options = parser.parse_args()
     order = [f for f in ORDER if not options.fault or f in options.fault]
     results: list[Result] = []
@@ -145,8 +165,7 @@ def main() -> int:
     shown = table(results, failed, impossible)
     print(f"\n{shown}\n\n{len(results) + len(failed)} trials")
     if options.write:
-        before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-        PAGE.write_text(f"{before}{BEGIN}\n{shown}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+        write(shown, PAGE)
     return 0 if not failed and all(r.good for r in results) else 1
 
 
