@@ -53,14 +53,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--quick", action="store_true", help="small sizes, three runs; fails below half a bar, writes nothing"
-    )
+    parser.add_argument("--quick", action="store_true", help="small sizes, three runs; fails below half a bar, writes nothing")
     parser.add_argument("--rows", default="", metavar="NAME,…", help=f"some of {', '.join(ROWS)}")
     parser.add_argument("--sizes", default="", metavar="1M,…", help="only the cases with this number of tokens")
-    parser.add_argument(
-        "--compile", action="store_true", help="how long numba compiles the kernels of a row, with an empty cache"
-    )
+    parser.add_argument("--compile", action="store_true", help="how long numba compiles the kernels of a row, with an empty cache")
     parser.add_argument("--profile", action="store_true", help="where our side spends its time")
     parser.add_argument("--table", action="store_true", help="only write the tables of docs/benchmarks.md again")
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data", help="corpus and tokenizers, if any")

@@ -89,9 +89,7 @@ class Corpora:
             from tasks.text.lines import json_records
 
             for path in self.files:
-                yield from (
-                    r["text"] for _, _, r in json_records(path) if isinstance(r, dict) and isinstance(r.get("text"), str)
-                )
+                yield from (r["text"] for _, _, r in json_records(path) if isinstance(r, dict) and isinstance(r.get("text"), str))
             return
         from schemas.settings.study_file import Planted
         from tasks.corpus.planted.world import World
@@ -206,9 +204,7 @@ def _write_words(root: str, words: Part, vocabulary: Part, ids: np.ndarray, offs
     with Store(root).writing(contracts, words.key, {"sums": {}}) as writer:
         for low in range(0, len(offsets) - 1, 65_536):
             piece = offsets[low : low + 65_537]
-            lists = pa.ListArray.from_arrays(
-                pa.array(piece - piece[0], pa.int32()), pa.array(ids[piece[0] : piece[-1]]), kind
-            )
+            lists = pa.ListArray.from_arrays(pa.array(piece - piece[0], pa.int32()), pa.array(ids[piece[0] : piece[-1]]), kind)
             writer.write("words", pa.table({"document": np.arange(low, low + len(lists)), "ids": lists}))
         writer.write(
             "vocabulary",

@@ -108,12 +108,7 @@ def association(corpora: Corpora, case: Case) -> BenchmarkSide:
     n = case["sentences"]
     constant = {"task": "t", "split": "mine", "separator": " ", "aliases": [], "options": [], "answer": -1}
     constant |= dict.fromkeys(("group", "prompt", "sha256", "file", "version"), "")
-    varying = {
-        "example": [f"{i:07d}" for i in range(n)],
-        "row": list(range(1, n + 1)),
-        "input": pairs[0],
-        "output": pairs[1],
-    }
+    varying = {"example": [f"{i:07d}" for i in range(n)], "row": list(range(1, n + 1)), "input": pairs[0], "output": pairs[1]}
     rows = varying | {name: [value] * n for name, value in constant.items()}
     import pyarrow as pa
 
@@ -199,12 +194,7 @@ def alignment(corpora: Corpora, case: Case) -> BenchmarkSide:
 
     def answer(result: tuple[list[Any], int]) -> dict[str, np.ndarray]:
         columns = [np.concatenate(column) for column in zip(*result[0], strict=True)]
-        return {
-            "input": numbers[0][columns[0]],
-            "output": numbers[1][columns[1]],
-            "examples": columns[2],
-            "similarity": columns[3],
-        }
+        return {"input": numbers[0][columns[0]], "output": numbers[1][columns[1]], "examples": columns[2], "similarity": columns[3]}
 
     return BenchmarkSide(work=work, items=lambda result: result[1], answer=answer)
 

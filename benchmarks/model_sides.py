@@ -112,9 +112,7 @@ def score_choices(corpora: Corpora, case: Case) -> BenchmarkSide:
             return score(model, result, BATCH_TOKENS)
 
     return BenchmarkSide(
-        work=work,
-        items=len(queries),
-        answer=lambda result: {"scores": np.array([v.astype(np.float64).sum() for v in result])},
+        work=work, items=len(queries), answer=lambda result: {"scores": np.array([v.astype(np.float64).sum() for v in result])}
     )
 
 
@@ -180,9 +178,7 @@ def answer_one_at_a_time(corpora: Corpora, case: Case) -> BenchmarkSide:
 
     def one(prompt: str) -> str:
         ids = torch.tensor([[0, *tokenizer.encode(prompt, add_special_tokens=False).ids]])
-        ids_out = network.generate(
-            ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=NEW, pad_token_id=0
-        )
+        ids_out = network.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=NEW, pad_token_id=0)
         return tokenizer.decode(ids_out[0, ids.shape[1] :].tolist(), skip_special_tokens=False)
 
     return BenchmarkSide(work=lambda _: [one(prompt) for prompt in queries], items=len(queries), answer=_hashes)
@@ -204,9 +200,7 @@ def harness(folder: Path, batch_size: int) -> Any:
     end = tokenizer.id_to_token(0)
     tokenizer.post_processor = processors.TemplateProcessing(single=f"{end} $A", special_tokens=[(end, 0)])
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=end, eos_token=end, pad_token=end)
-    return HFLM(
-        pretrained=str(folder), tokenizer=fast, device="cpu", dtype="float32", batch_size=batch_size, add_bos_token=True
-    )
+    return HFLM(pretrained=str(folder), tokenizer=fast, device="cpu", dtype="float32", batch_size=batch_size, add_bos_token=True)
 
 
 def instances(kind: str, arguments: list[tuple[Any, ...]]) -> list[Any]:
@@ -232,6 +226,4 @@ def answer_with_harness(corpora: Corpora, case: Case) -> BenchmarkSide:
     model, queries = harness(_folder(corpora), ANSWERED), questions(corpora, case)
     how = {"until": [STOP], "max_gen_toks": NEW, "do_sample": False}
     requests = instances("generate_until", [(prompt, dict(how)) for prompt in queries])
-    return BenchmarkSide(
-        work=lambda _: model.generate_until(requests, disable_tqdm=True), items=len(queries), answer=_hashes
-    )
+    return BenchmarkSide(work=lambda _: model.generate_until(requests, disable_tqdm=True), items=len(queries), answer=_hashes)

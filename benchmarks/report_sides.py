@@ -16,15 +16,7 @@ from benchmarks.corpora import Corpora
 from benchmarks.side import BenchmarkSide
 
 TASKS = ("facts", "choices", "sums", "translation")
-REMEDIES = (
-    "within s_y",
-    "partial: length of s_y",
-    "partial: all",
-    "without templates",
-    "window=50",
-    "mined elsewhere",
-    "equal N",
-)
+REMEDIES = ("within s_y", "partial: length of s_y", "partial: all", "without templates", "window=50", "mined elsewhere", "equal N")
 
 
 def report(corpora: Corpora, case: Mapping[str, Any]) -> BenchmarkSide:

@@ -11,16 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import (
-    count_sides,
-    index_sides,
-    mining_sides,
-    model_sides,
-    report_sides,
-    run_sides,
-    statistics_sides,
-    text_sides,
-)
+from benchmarks import count_sides, index_sides, mining_sides, model_sides, report_sides, run_sides, statistics_sides, text_sides
 from benchmarks.corpora import Corpora
 from benchmarks.side import OURS, BenchmarkSide, Case
 
@@ -152,11 +143,7 @@ ROWS: dict[str, BenchmarkRow] = {
     "order": BenchmarkRow(
         "one order, n = 4, counted",
         {OURS: count_sides.one_order, "polars": count_sides.polars_order, "numpy": count_sides.numpy_order},
-        (
-            case(M, {"polars": None, "numpy": None}, n=4),
-            case(10 * M, {"polars": 3.0, "numpy": 2.0}, n=4),
-            case(100 * M, n=4),
-        ),
+        (case(M, {"polars": None, "numpy": None}, n=4), case(10 * M, {"polars": 3.0, "numpy": 2.0}, n=4), case(100 * M, n=4)),
         case(M // 2, {"polars": 3.0, "numpy": 2.0}, n=4),
         prepare=streams,
         note="ours counts documents too, and writes ids as bytes in order",
@@ -173,11 +160,7 @@ ROWS: dict[str, BenchmarkRow] = {
     ),
     "counts": BenchmarkRow(
         "batched counts, n = 5",
-        {
-            OURS: index_sides.counts,
-            "infini-gram": index_sides.infinigram_counts,
-            "tokengrams": index_sides.tokengrams_counts,
-        },
+        {OURS: index_sides.counts, "infini-gram": index_sides.infinigram_counts, "tokengrams": index_sides.tokengrams_counts},
         (
             case(M, {"infini-gram": None, "tokengrams": None}, queries=10_000, n=5, peers=10_000),
             case(10 * M, {"infini-gram": 50.0, "tokengrams": 4.0}, queries=10_000, n=5, peers=10_000),

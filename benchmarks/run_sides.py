@@ -74,8 +74,7 @@ def partitions(corpora: Corpora, case: Mapping[str, Any]) -> BenchmarkSide:
     (folder / "corpus").mkdir()
     for number in range(case["parts"]):
         lines = [
-            json.dumps({"id": f"{number}-{i}", "text": f"The river of Velm {number} is Torin, {i} km long."})
-            for i in range(3)
+            json.dumps({"id": f"{number}-{i}", "text": f"The river of Velm {number} is Torin, {i} km long."}) for i in range(3)
         ]
         (folder / "corpus" / f"{number:05}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     (folder / "study.toml").write_text(MANY, encoding="utf-8")

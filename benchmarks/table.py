@@ -115,12 +115,7 @@ def _bars(records: Sequence[Record]) -> list[str]:
 
 
 def _growth(records: Sequence[Record]) -> list[str]:
-    lines = [
-        "### Growth",
-        "",
-        "| work | size | CPU s | wall s | each | peak GB | GB before |",
-        "|---|---|--:|--:|--:|--:|--:|",
-    ]
+    lines = ["### Growth", "", "| work | size | CPU s | wall s | each | peak GB | GB before |", "|---|---|--:|--:|--:|--:|--:|"]
     seen = set()
     for r in records:
         name = (r["row"], sizes(r))

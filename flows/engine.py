@@ -142,9 +142,7 @@ def _run_jobs(
     failures: list[str] = []
     waiting = list(todo)
     absent = {
-        job.key
-        for job in todo
-        if any(session.store.stat(session.store.part_path(p)) is None for p in job.parts(stage.stage))
+        job.key for job in todo if any(session.store.stat(session.store.part_path(p)) is None for p in job.parts(stage.stage))
     }
     while waiting:
         turn, before = _Turn(waiting, stage, session, absent), len(waiting)

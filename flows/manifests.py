@@ -21,9 +21,7 @@ class ContractBroken(StudyError):
 
     def __init__(self, table: str, checks: Sequence[Mapping[str, Any]]) -> None:
         self.table, self.checks = table, checks
-        lines = [
-            f"{c['check']}: {c['unexpected']} rows, e.g. {'; '.join(c['examples'][:2]) or 'none shown'}" for c in checks
-        ]
+        lines = [f"{c['check']}: {c['unexpected']} rows, e.g. {'; '.join(c['examples'][:2]) or 'none shown'}" for c in checks]
         super().__init__(f"{table} breaks its contract; nothing downstream can see it\n  " + "\n  ".join(lines))
 
 

@@ -126,9 +126,7 @@ def run_all(plan: list[PlannedStep], chosen: set[str], session: Session, termina
                     return [f"{name} is not finished, and this run starts after it. Run: {session.command(name)}"]
                 continue
             waits = [futures[s.name] for s in upstream(planned.step, STEPS) if s.name in futures]
-            futures[name] = runner.submit(
-                _step_task(planned, session, terminal, post, failures), parameters={}, wait_for=waits
-            )
+            futures[name] = runner.submit(_step_task(planned, session, terminal, post, failures), parameters={}, wait_for=waits)
         try:
             for future in futures.values():
                 future.wait()

@@ -56,13 +56,7 @@ def reports_url(root: str) -> str:
         address = urlsplit(url)
         if address.scheme not in ("http", "https") or not address.hostname:
             raise ValueError
-        if (
-            "@" in address.netloc
-            or address.query
-            or address.fragment
-            or not url.isprintable()
-            or set(url) & set(' ()<>[]"\\')
-        ):
+        if "@" in address.netloc or address.query or address.fragment or not url.isprintable() or set(url) & set(' ()<>[]"\\'):
             raise ValueError
     except ValueError:
         raise StudyError(

@@ -17,11 +17,7 @@ NEVER_RECORDED = ("cluster_kwargs",)
 def record(store: Store, study: Study, file: str, planned: PlannedStep, **what: Any) -> None:
     """Write down what a step came to. `file`: the study as named on the command line."""
     tables = {
-        t: {
-            "fingerprint": fingerprint(parts),
-            "parts": [p.key for p in parts],
-            "files": [store.layout.relative(p) for p in parts],
-        }
+        t: {"fingerprint": fingerprint(parts), "parts": [p.key for p in parts], "files": [store.layout.relative(p) for p in parts]}
         for t, parts in planned.outputs.items()
     }
     settings = _recorded(study.model_dump(mode="json", exclude={"data", "cluster"}))

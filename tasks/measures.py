@@ -329,9 +329,7 @@ class TaskEvidence:
         return (self.inputs, "inputs"), (self.spans, "outputs")
 
 
-def read_evidence(
-    work: Work, task: str, *, last: bool = False, scored: bool = True, every_pair: bool = False
-) -> TaskEvidence:
+def read_evidence(work: Work, task: str, *, last: bool = False, scored: bool = True, every_pair: bool = False) -> TaskEvidence:
     """Read a task at the γ of the measure's settings.
 
     last: of each model its last checkpoint alone. scored: with models and scores. every_pair: down to the lowest γ.
@@ -351,14 +349,10 @@ def read_evidence(
     scores = read_scores(work, task, codes, spans, gammas, models) if scored else {}
     ids = spans.select("order", "output_ngram").unique().sort("order", "output_ngram").with_row_index("output")
     output = spans.join(ids, on=["order", "output_ngram"], how="left", maintain_order="left")["output"]
-    return TaskEvidence(
-        examples, inputs, spans, pairs, output.to_numpy().astype(np.int64), models, scores, _tokenizers(work)
-    )
+    return TaskEvidence(examples, inputs, spans, pairs, output.to_numpy().astype(np.int64), models, scores, _tokenizers(work))
 
 
-def _pairs(
-    work: Work, task: str, codes: pl.DataFrame, spans: pl.DataFrame, gammas: Mapping[int, float] | None
-) -> pl.DataFrame:
+def _pairs(work: Work, task: str, codes: pl.DataFrame, spans: pl.DataFrame, gammas: Mapping[int, float] | None) -> pl.DataFrame:
     """Φ: similarity > γ_n, strictly; γ is rounded to float32 as the similarity was."""
     table = work.frame("evidence_pairs").filter(task=task).drop("task").with_columns(pl.col("order").cast(pl.Int64))
     if gammas is not None:
@@ -373,18 +367,11 @@ def _pairs(
 
 
 def read_scores(
-    work: Work,
-    task: str,
-    codes: pl.DataFrame,
-    spans: pl.DataFrame,
-    gammas: Mapping[int, float],
-    models: Iterable[ModelCheckpoint],
+    work: Work, task: str, codes: pl.DataFrame, spans: pl.DataFrame, gammas: Mapping[int, float], models: Iterable[ModelCheckpoint]
 ) -> dict[tuple[str, int], SpanScores]:
     """Scores by (model, checkpoint) of those models that have any."""
     gamma = gamma_of_spans(spans, gammas)
-    places = spans.join(
-        codes.rename({"example": "name", "code": "example"}), on="example", how="left", maintain_order="left"
-    )
+    places = spans.join(codes.rename({"example": "name", "code": "example"}), on="example", how="left", maintain_order="left")
     places = places.select("span", "order", example="name", ngram="output_ngram")
     scores = {}
     for checkpoint in models:
@@ -448,9 +435,7 @@ def partner_similarities(
         here = pl.col("example").is_between(begin, begin + EXAMPLES_AT_ONCE, closed="left")
         held = inputs.filter(here).join(pairs, on=["order", "input_ngram"]).join(wanted.filter(here), on=key, how="semi")
         best.append(held.group_by(key).agg(pl.col("similarity").max()))
-    return (
-        entries.join(pl.concat(best), on=key, how="left", maintain_order="left")["similarity"].fill_null(-np.inf).to_numpy()
-    )
+    return entries.join(pl.concat(best), on=key, how="left", maintain_order="left")["similarity"].fill_null(-np.inf).to_numpy()
 
 
 # -- one example after the other, as the trace shows it -------------------------------------------------------------------
@@ -484,9 +469,7 @@ def shown_scores(scores: pl.DataFrame, gammas: Mapping[int, float]) -> pl.DataFr
     entries = entries.filter(~(pl.col("other_similarities").fill_null(-np.inf) > pl.col("gamma")))
     means = entries.group_by("row").agg(mean=pl.col("other_log_probabilities").mean(), other_inputs=pl.len().cast(pl.Int64))
     scores = scores.join(means, on="row", how="left", maintain_order="left").drop("row", "gamma", "other_examples", *others)
-    return scores.with_columns(pl.col("other_inputs").fill_null(0), delta=pl.col("log_probability") - pl.col("mean")).drop(
-        "mean"
-    )
+    return scores.with_columns(pl.col("other_inputs").fill_null(0), delta=pl.col("log_probability") - pl.col("mean")).drop("mean")
 
 
 def shown_spans(spans: pl.DataFrame) -> pl.DataFrame:

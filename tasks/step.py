@@ -36,8 +36,7 @@ GPU, MODEL = "GPU", "model"  # what a job may need of its worker: a device of it
 def parts_of(inputs: Inputs, **variant: str) -> dict[str, tuple[Part, ...]]:
     """The study's own parts; of the tables that are named, a variant's: parts_of(inputs, task_grams="encoder=labse")."""
     return {
-        table: tuple(p for p in parts if p.variant == variant.get(table, "") and not p.corpus)
-        for table, parts in inputs.items()
+        table: tuple(p for p in parts if p.variant == variant.get(table, "") and not p.corpus) for table, parts in inputs.items()
     }
 
 

@@ -21,15 +21,7 @@ def without(message: str) -> NoReturn:
 def own_disk(folder: Path, size: str = "") -> tuple[str, ...]:
     """Words before a command that give it a disk of its own at `folder`, of that size. Skips where the system allows none."""
     options = f"-o size={size} " if size else ""
-    words = (
-        "unshare",
-        "--map-root-user",
-        "--mount",
-        "sh",
-        "-c",
-        f'mount -t tmpfs {options}none "$0" && exec "$@"',
-        str(folder),
-    )
+    words = ("unshare", "--map-root-user", "--mount", "sh", "-c", f'mount -t tmpfs {options}none "$0" && exec "$@"', str(folder))
     probe = subprocess.run([*words, "true"], capture_output=True, text=True) if sys.platform == "linux" else None
     if probe is None or probe.returncode:
         why = probe.stderr.strip() if probe else f"this is {sys.platform}"

@@ -26,9 +26,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 def taskgram(*words: str, root: Path, code: int = 0, environment: Mapping[str, str] | None = None) -> str:
     """Run a command as a user does, in this environment plus `environment`; returns its output, byte for byte."""
     command = [*TASKGRAM, *words, "--root", str(root)]
-    run = subprocess.run(
-        command, capture_output=True, env=os.environ | dict(environment or {}), cwd=REPOSITORY, timeout=1500
-    )
+    run = subprocess.run(command, capture_output=True, env=os.environ | dict(environment or {}), cwd=REPOSITORY, timeout=1500)
     out, err = run.stdout.decode(), run.stderr.decode()
     assert run.returncode == code, out[-3000:] + err[-3000:]
     return out + err

@@ -35,17 +35,13 @@ def run_step(step: Step, study: Study, root: Path, inputs: Mapping[str, tuple[Pa
     return tables
 
 
-def write_part(
-    root: Path, table: str, rows: Mapping[str, list], labels: Mapping[str, str] | None = None, key: str = ""
-) -> Part:
+def write_part(root: Path, table: str, rows: Mapping[str, list], labels: Mapping[str, str] | None = None, key: str = "") -> Part:
     """A hand-made part of a table, for a test's input."""
     import pyarrow as pa
 
     store, contract = Store(str(root)), CONTRACTS[table]
     count = len(next(iter(rows.values()), []))
-    origin = (
-        {"file": [""] * count, "version": [""] * count} if table == "examples" else {}
-    )  # values that few tests care about
+    origin = {"file": [""] * count, "version": [""] * count} if table == "examples" else {}  # values that few tests care about
     origin |= {"tokenizer": [""] * count} if table == "models" else {}
     key = key or f"{table}-{'-'.join((labels or {}).values()) or 'all'}"
     with store.writing({table: contract}, key, {"sums": {}}) as writer:

@@ -30,14 +30,7 @@ def corpora(tmp_path_factory):
 
 
 def figures(seconds, items=1_000, **more):
-    return {
-        "cpu_seconds": seconds,
-        "wall_seconds": seconds,
-        "items": items,
-        "peak_memory": 3e9,
-        "memory_before": 1e9,
-        **more,
-    }
+    return {"cpu_seconds": seconds, "wall_seconds": seconds, "items": items, "peak_memory": 3e9, "memory_before": 1e9, **more}
 
 
 def judged(ours, theirs, bar):
@@ -45,9 +38,7 @@ def judged(ours, theirs, bar):
     return records.make_records("order", asked, {OURS: Timing(figures(ours)), "numpy": Timing(figures(theirs))}, "made")
 
 
-@pytest.mark.parametrize(
-    ("theirs", "ratio", "reached", "wrong"), [(4.0, 4.0, True, 0), (2.5, 2.5, False, 0), (1.4, 1.4, False, 1)]
-)
+@pytest.mark.parametrize(("theirs", "ratio", "reached", "wrong"), [(4.0, 4.0, True, 0), (2.5, 2.5, False, 0), (1.4, 1.4, False, 1)])
 def test_a_ratio_is_judged_by_its_bar_and_fails_below_half_of_it(theirs, ratio, reached, wrong):
     (record,) = judged(1.0, theirs, 3.0)
     assert record["ratio"] == pytest.approx(ratio) and record["reached"] is reached
@@ -150,9 +141,7 @@ def test_small_rows_run_in_processes_of_their_own_and_agree(corpora):
     assert [r["equal"] for r in found] == [True, True] and not records.failures(found)
     assert all(r["ratio"] > 0 and r["figures"][OURS]["peak_memory"] > 50e6 for r in found)
     wanted = case(20_000, {"speed": None}, queries=400)
-    (pair,) = records.make_records(
-        "pairs", wanted, measure("pairs", [OURS], wanted, 1, corpora.folder, corpora.shared), "made"
-    )
+    (pair,) = records.make_records("pairs", wanted, measure("pairs", [OURS], wanted, 1, corpora.folder, corpora.shared), "made")
     assert pair["note"] == "" and pair["figures"][OURS]["found_pairs"] == 400
 
 

@@ -55,9 +55,7 @@ def test_every_cited_section_exists(kind: str) -> None:
             text = re.sub(r"\n[ #]+", "\n", path.read_text(encoding="utf-8"))  # a sentence may go over lines of a comment
             of_the_method = path == METHOD or "§ are sections of" in text
             for source, section in citations(text, own=of_the_method):
-                assert source, (
-                    f"{path.relative_to(ROOT)}: {section} of what? Name docs/method.md or the paper in the same sentence"
-                )
+                assert source, f"{path.relative_to(ROOT)}: {section} of what? Name docs/method.md or the paper in the same sentence"
                 assert source == "other" or section in SECTIONS, f"{path.relative_to(ROOT)}: docs/method.md has no {section}"
 
 

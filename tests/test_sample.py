@@ -156,9 +156,7 @@ def test_mem_delta_rises_with_the_share_of_examples_that_can_only_be_memorized(s
     count, rho = min(len(rules), 70), []
     for share in (0.0, 0.5, 1.0):
         known = round(share * count)
-        mixed = [
-            np.concatenate([draw.permutation(recall)[:known], draw.permutation(rules)[: count - known]]) for _ in range(50)
-        ]
+        mixed = [np.concatenate([draw.permutation(recall)[:known], draw.permutation(rules)[: count - known]]) for _ in range(50)]
         rho.append(float(np.mean([stats.spearmanr(*m.T).statistic for m in mixed])))
     assert rho[0] < rho[1] < rho[2]
     assert abs(rho[0]) < 0.3

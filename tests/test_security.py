@@ -27,18 +27,7 @@ from tests.support import NOTES, RIVERS
 from tests.test_architecture import imports, modules, name_of
 
 # -- code in data ------------------------------------------------------------------------------------------------------
-FORBIDDEN_MODULES = {
-    "pickle",
-    "cPickle",
-    "_pickle",
-    "dill",
-    "cloudpickle",
-    "joblib",
-    "shelve",
-    "marshal",
-    "yaml",
-    "telnetlib",
-}
+FORBIDDEN_MODULES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "yaml", "telnetlib"}
 EXCEPTIONS = {
     # A model's .bin file is a pickle; a study must allow it, and torch takes nothing but tensors from it.
     ("tasks.models.load", "torch.load"): {"weights_only": True},
@@ -59,8 +48,7 @@ def is_dangerous(name: str) -> bool:
     """Whether a call by this name may run what it is given."""
     last = name.split(".")[-1]
     return name in ("eval", "exec", "compile", "__import__", "os.system", "os.popen") or (
-        last in ("load", "save", "load_module", "read_pickle", "to_pickle")
-        and name.split(".")[0] in ("torch", "np", "numpy", "pd")
+        last in ("load", "save", "load_module", "read_pickle", "to_pickle") and name.split(".")[0] in ("torch", "np", "numpy", "pd")
     )
 
 
@@ -115,9 +103,7 @@ def test_no_name_that_becomes_a_path_leads_out_of_the_root(name: str) -> None:
             Study.model_validate(bad)
 
 
-@pytest.mark.parametrize(
-    "name", ["../../x", "a/../b", "a/b/c", "/a", "a/", "", "a\nb", "https://x/y", ".a/b", "a/..", "é/b"]
-)
+@pytest.mark.parametrize("name", ["../../x", "a/../b", "a/b/c", "/a", "a/", "", "a\nb", "https://x/y", ".a/b", "a/..", "é/b"])
 def test_what_is_asked_of_a_hub_is_no_path(name: str) -> None:
     assert not is_hub_name(name)
     if name:
@@ -153,9 +139,7 @@ def test_text_of_others_does_not_command_a_terminal() -> None:
     shown = printable(hostile)
     assert not {c for c in shown if ord(c) < 32 or 127 <= ord(c) < 160} - {"\n", "\t"}
     assert not set(shown) & set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069") and shown.endswith(" 漢字\n\tend")
-    assert json.loads(json_text({hostile: hostile})) == {hostile: hostile} and printable(json_text(hostile)) == json_text(
-        hostile
-    )
+    assert json.loads(json_text({hostile: hostile})) == {hostile: hostile} and printable(json_text(hostile)) == json_text(hostile)
     deep: list = []
     for _ in range(100_000):
         deep = [deep]
@@ -170,9 +154,7 @@ def test_no_cell_of_a_csv_is_a_formula() -> None:
 
 
 # -- secrets -----------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize(
-    "root", ["s3://key:sentinel@bucket/a", "https://h/a?sig=sentinel", "simplecache::s3://k:sentinel@b/a"]
-)
+@pytest.mark.parametrize("root", ["s3://key:sentinel@bucket/a", "https://h/a?sig=sentinel", "simplecache::s3://k:sentinel@b/a"])
 def test_an_address_with_a_secret_is_refused_without_telling_it(root: str) -> None:
     with pytest.raises(StudyError, match="must not contain a password or token|cannot use this address") as raised:
         check_root(root)
@@ -234,9 +216,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
         }
         for i in range(4)
     ]
-    (folder / "rivers.jsonl").write_text(
-        "".join(json.dumps(q) + "\n" for q in questions) + json.dumps({"input": HOSTILE}) + "\n"
-    )
+    (folder / "rivers.jsonl").write_text("".join(json.dumps(q) + "\n" for q in questions) + json.dumps({"input": HOSTILE}) + "\n")
     (folder / "hostile.toml").write_text(STUDY)
     printed = ""
     secrets = {name: f"sentinel-{i}" for i, name in enumerate(SECRETS)}
@@ -251,9 +231,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     )
     for command, *words in commands:
         several = words == ["river of velm"]
-        output = taskgram(
-            command, str(folder / "hostile.toml"), *words, root=folder / "root", code=several, environment=secrets
-        )
+        output = taskgram(command, str(folder / "hostile.toml"), *words, root=folder / "root", code=several, environment=secrets)
         assert not several or "4 examples match" in output
         printed += output
     return folder, printed
@@ -296,17 +274,13 @@ def test_nothing_of_a_corpus_becomes_part_of_a_page(hostile: tuple[Path, str]) -
         Reader().feed(text)
         assert [t for t, _ in tags].count("script") <= scripts
         assert not [a for _, attributes in tags for a in attributes if a.startswith("on")], "no handler of an event"
-        assert not [
-            v for _, a in tags for v in (a.get("href"), a.get("src")) if v and v.strip().lower().startswith("javascript:")
-        ]
+        assert not [v for _, a in tags for v in (a.get("href"), a.get("src")) if v and v.strip().lower().startswith("javascript:")]
         assert not {a.get("src") for t, a in tags if t == "img"} & {"x"}
         assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", text)
     chunks = list((pages / "trace" / "tasks").rglob("*.js"))
     assert chunks
     for chunk in chunks:
-        assert not re.search(
-            "[<>\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]", chunk.read_text(encoding="utf-8")
-        ), chunk
+        assert not re.search("[<>\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]", chunk.read_text(encoding="utf-8")), chunk
     for data in pages.rglob("*.csv"):
         for row in csv.reader(data.open(encoding="utf-8", newline="")):
             assert not [c for c in row if c.startswith(("=", "@")) or (c[:1] in "+-" and not _number(c) and c)], data

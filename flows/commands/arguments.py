@@ -68,9 +68,7 @@ def parser() -> argparse.ArgumentParser:
         "bring a study up to date, then print its results",
         option("--only", "STEP", "run this step alone; its inputs must be finished"),
         option("--from", "STEP", "run this step and the steps that depend on it", dest="start"),
-        option(
-            "--force", "STEP", "compute this step again and compare the bytes; may be repeated", action="append", default=[]
-        ),
+        option("--force", "STEP", "compute this step again and compare the bytes; may be repeated", action="append", default=[]),
         option("--workers", "N", WORKERS, type=int),
         switch("--verify", "hash the bytes of finished parts before skipping them"),
     )
@@ -86,9 +84,7 @@ def parser() -> argparse.ArgumentParser:
         "run a study on a schedule, with a Prefect server and its UI, until Ctrl-C",
         option("--cron", "CRON", 'when to run, as five fields: "0 2 * * *" is every night at two', required=True),
         option("--timezone", "ZONE", "time zone of the schedule, e.g. Europe/Berlin (default: UTC)", default="UTC"),
-        option(
-            "--port", "N", "port of the server; ignored if PREFECT_API_URL is set (default: 4200)", type=int, default=4200
-        ),
+        option("--port", "N", "port of the server; ignored if PREFECT_API_URL is set (default: 4200)", type=int, default=4200),
     )
     command(
         actions.count,
@@ -120,21 +116,14 @@ def parser() -> argparse.ArgumentParser:
     source.add_argument(
         "--candidates", metavar="FILE", default="", help="prompts to choose from: .txt with one per line, or .jsonl"
     )
-    source.add_argument(
-        "--rewriter", metavar="MODEL", default="", help="a model of the study, or a folder, that writes prompts"
-    )
+    source.add_argument("--rewriter", metavar="MODEL", default="", help="a model of the study, or a folder, that writes prompts")
     command(actions.report, "print the results table and the path of the report")
     command(actions.validate, "hash all bytes and check every contract again; damaged parts are moved aside")
     command(
-        actions.clean,
-        "delete files that no study under this root needs",
-        switch("--dry-run", "only print what would be deleted"),
+        actions.clean, "delete files that no study under this root needs", switch("--dry-run", "only print what would be deleted")
     )
     command(
-        actions.init,
-        "write NAME.toml, a commented study to start from",
-        option("name", "NAME", "name of the study"),
-        study=False,
+        actions.init, "write NAME.toml, a commented study to start from", option("name", "NAME", "name of the study"), study=False
     )
     return every
 

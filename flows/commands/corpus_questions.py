@@ -66,9 +66,7 @@ def count(study: str, root: str, given: Sequence[str], documents: int) -> dict[s
         "read": "index" if isinstance(corpus, Index) else "scan",
         "seconds": round(seconds, 3),
         "corpus_documents": sum(store.open(p).metadata.num_rows for p in parts_of(plan["words"].outputs)["words"]),
-        "phrases": [
-            {"given": g, "phrase": p, "occurrences": c.occurrences, "documents": c.documents} for g, p, c in counted
-        ],
+        "phrases": [{"given": g, "phrase": p, "occurrences": c.occurrences, "documents": c.documents} for g, p, c in counted],
         "documents_with_all": answer.together,
         "excerpts": [{**asdict(e), "spans": [list(s) for s in e.spans]} for e in excerpts],
     }
@@ -83,9 +81,7 @@ def open_corpus(store: Store, plan: Mapping[str, PlannedStep]) -> CorpusLookup:
 
 
 # -- the documents ---------------------------------------------------------------------------------------------------
-def read_excerpts(
-    store: Store, parts: Sequence[Part], places: Sequence[DocumentMatch], phrases: Sequence[str]
-) -> list[Excerpt]:
+def read_excerpts(store: Store, parts: Sequence[Part], places: Sequence[DocumentMatch], phrases: Sequence[str]) -> list[Excerpt]:
     """One excerpt for each place, in their order."""
     excerpts: list[Excerpt] = []
     for place in places:

@@ -56,9 +56,7 @@ def _of_task(tables: Mapping[str, Sequence[Part]], task: str) -> dict[str, list[
 
 def _gammas(store: Store, tables: Mapping[str, Sequence[Part]], task: Task) -> dict[int, float]:
     """γ per n as numbers."""
-    spread = (
-        pl.DataFrame(store.read(tables["similarities"], CONTRACTS["similarities"].schema)) if task.has_percentiles else None
-    )
+    spread = pl.DataFrame(store.read(tables["similarities"], CONTRACTS["similarities"].schema)) if task.has_percentiles else None
     gammas = resolved({str(n): task.gamma_at(n) for n in task.orders}, spread, task.lowest_gamma, task.name)
     return {int(n): gamma for n, gamma in gammas.items()}
 
@@ -108,8 +106,7 @@ def _describe(store: Store, tables: Mapping[str, Sequence[Part]], task: Task, ga
     spans, pairs = shown_spans(rows("evidence_spans")).to_dicts(), shown_pairs(rows("evidence_pairs"), gammas).to_dicts()
     likely, answers = shown_scores(rows("evidence_scores"), gammas).to_dicts(), rows("evidence_answers").to_dicts()
     sizes = {
-        (r["model"], r["checkpoint"]): r["parameters"]
-        for r in store.read(tables["models"], CONTRACTS["models"].schema).to_pylist()
+        (r["model"], r["checkpoint"]): r["parameters"] for r in store.read(tables["models"], CONTRACTS["models"].schema).to_pylist()
     }
     answers = [
         {k: a[k] for k in ("model", "checkpoint", "text", "statistic", "value", "note")}
@@ -220,9 +217,7 @@ def show(example: Row, *, bold: bool, pairs: int = 10, documents: int = 1) -> st
 def _places(example: Row, pairs: Sequence[Row], side: str) -> list[list[int]]:
     """Where the n-grams of pairs occur in a text."""
     named = {(p["order"], p[f"{side}_ngram"]) for p in pairs}
-    return [
-        place for s in example["ngrams"] if s["side"] == side and (s["order"], s["ngram"]) in named for place in s["places"]
-    ]
+    return [place for s in example["ngrams"] if s["side"] == side and (s["order"], s["ngram"]) in named for place in s["places"]]
 
 
 def _answers(models: Sequence[Row]) -> list[str]:

@@ -91,16 +91,12 @@ class MetricDescription:
     shown: str
     meaning: str
 
-    def describes(
-        self, measure: str, statistic: str, unit: str = "*", qualifiers: Mapping[str, object] | None = None
-    ) -> bool:
+    def describes(self, measure: str, statistic: str, unit: str = "*", qualifiers: Mapping[str, object] | None = None) -> bool:
         """Whether these values of the columns are meant; unit and the columns that tell rows apart may be left out."""
         patterns = QUALIFIERS | dict(c.strip().split("=") for c in self.columns.split(",") if c.strip())
         cells = [(self.measure, measure), (self.statistic, statistic), (self.unit, unit)]
         cells += [(str(patterns[c]), str(value)) for c, value in (qualifiers or {}).items()]
-        return all(
-            value == "*" or any(fnmatchcase(value, p.strip()) for p in pattern.split("|")) for pattern, value in cells
-        )
+        return all(value == "*" or any(fnmatchcase(value, p.strip()) for p in pattern.split("|")) for pattern, value in cells)
 
 
 CATALOGUE = tuple(MetricDescription(*(cell.strip() for cell in line.split(";", 5))) for line in ROWS.strip().splitlines())

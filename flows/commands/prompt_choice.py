@@ -87,9 +87,7 @@ def choose(question: PromptQuestion, session: PromptSession, run: Run) -> dict[s
     question.check()
     session.begin()
     study, task, store = question.study, question.study.task(question.task), session.store
-    home = study.model_copy(
-        update={"name": f"{study.name}.prompts.{task.name}", "tasks": (task,), "models": (), "placebo": None}
-    )
+    home = study.model_copy(update={"name": f"{study.name}.prompts.{task.name}", "tasks": (task,), "models": (), "placebo": None})
     original = TaskPrompt(task.instruction, prompt_template(task))
     trace, tables, read = _search(question, home, original, session, run)
     chosen: dict[str, Candidate | None] = {d: best(trace, d) for d in DIRECTIONS} | {"original": trace[0]}

@@ -118,9 +118,7 @@ def _warnings(sizes: Sizes, steps: tuple[StepForecast, ...]) -> list[str]:
             f"{size(card * machine.gpus)} of {machine.gpus} GPU; run {' and '.join(s.step for s in runs)} with fewer --workers"
         )
     if machine.ram and worker * max(1, study.workers) > machine.ram:
-        notes.append(
-            f"{study.workers} workers of {study.worker_memory} are more than the {size(machine.ram)} of main memory"
-        )
+        notes.append(f"{study.workers} workers of {study.worker_memory} are more than the {size(machine.ram)} of main memory")
     written = sum(s.cost.written * s.left for s in steps)
     if machine.disk and written > machine.disk:
         notes.append(f"about {size(written)} are written, {size(machine.disk)} are free")
@@ -133,14 +131,7 @@ def as_json(f: Forecast) -> dict[str, Any]:
     values = {"bytes_read": "read", "bytes_written": "written", "core_seconds": "core", "gpu_seconds": "gpu"}
     values |= {"work": "work", "unit": "unit", "worker_memory": "memory", "guesses": "guesses"}
     steps = [
-        {
-            "step": s.step,
-            "parts": s.parts,
-            "there": s.there,
-            "left": s.left,
-            "wall_seconds": s.wall,
-            "not_compared": s.reason,
-        }
+        {"step": s.step, "parts": s.parts, "there": s.there, "left": s.left, "wall_seconds": s.wall, "not_compared": s.reason}
         | {name: getattr(s.cost, value) for name, value in values.items()}
         for s in f.steps
     ]

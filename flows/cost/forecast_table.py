@@ -54,8 +54,7 @@ def _heading(f: Forecast) -> list[str]:
     return [
         f"corpus    {count(corpus.tokens)} tokens, {count(corpus.words)} words, {count(corpus.documents)} documents",
         f"tasks     {len(sizes.tasks)}, {count(examples)} evaluated examples, about {count(pairs)} mined pairs",
-        f"models    {len(sizes.models)}, {sizes.checkpoints} checkpoints"
-        + (f", {size(download)} to download" if download else ""),
+        f"models    {len(sizes.models)}, {sizes.checkpoints} checkpoints" + (f", {size(download)} to download" if download else ""),
         f"machine   {gpus}{machine.processes} of {machine.cores} cores, {size(machine.ram)} memory"
         + (f", {size(machine.disk)} free" if machine.disk else ""),
     ]

@@ -21,9 +21,7 @@ from tasks.cost import CorpusSize, Gpu, Machine, Missing, ModelSize, Rate, Sizes
 from tasks.models.shapes import HUB, Shape, saved_parameters
 from tasks.storage.source_files import pattern_below
 
-SHARD = Rate(
-    10e9, "bytes of JSON lines in a packed shard that is not here", "the Pile's have more, Dolma's fewer", guess=True
-)
+SHARD = Rate(10e9, "bytes of JSON lines in a packed shard that is not here", "the Pile's have more, Dolma's fewer", guess=True)
 TEXT = Rate(0.9, "bytes of text in a byte of JSON lines", "names and quotes are the rest", guess=True)
 DOCUMENT = Rate(4_000.0, "bytes of text in a document", "dictionaries have 400, the Pile 5,900", guess=True)
 COUNTED = 100_000_000  # bytes of task files whose lines are counted; larger ones are estimated by their size
@@ -85,9 +83,7 @@ def _corpus(s: _Survey) -> CorpusSize:
     if s.study.corpus.planted:
         return _planted(s.study.corpus.planted)
     sources = [_source(source, s) for source in s.study.corpus.sources]
-    total = {
-        n: sum(getattr(c, n) for c in sources) for n in CorpusSize.__dataclass_fields__ if n not in ("planted", "guesses")
-    }
+    total = {n: sum(getattr(c, n) for c in sources) for n in CorpusSize.__dataclass_fields__ if n not in ("planted", "guesses")}
     return CorpusSize(**total, guesses=tuple(dict.fromkeys(g for c in sources for g in c.guesses)))
 
 
@@ -106,13 +102,9 @@ def _source(source: Source, s: _Survey) -> CorpusSize:
         guesses.append(f"{source.name}: {source.tokens} tokens, as the study expects")
     elif files:
         text = sum(unpacked_size(name, size) for size, name in files) * TEXT
-        guesses.append(
-            f"text from the size of files: {TYPICAL_PACKING:g} bytes of JSON lines in a packed byte, {TEXT:.0%} text"
-        )
+        guesses.append(f"text from the size of files: {TYPICAL_PACKING:g} bytes of JSON lines in a packed byte, {TEXT:.0%} text")
     else:
-        s.notes.append(
-            f'{source.name}: not in the estimate; tokens = "300G" under its [[corpus.sources]] would give its size'
-        )
+        s.notes.append(f'{source.name}: not in the estimate; tokens = "300G" under its [[corpus.sources]] would give its size')
     documents = float(parse_count(source.documents)) if source.documents else text / DOCUMENT
     if text:
         guesses.append(f"{per_token:g} {per_token.unit} ({per_token.source})")

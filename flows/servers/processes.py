@@ -85,16 +85,9 @@ class Processes:
         log = self.folder / f"{name}.log"
         with open(log, "wb") as out:
             process = subprocess.Popen(
-                command,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                env=environment,
-                start_new_session=True,
+                command, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment, start_new_session=True
             )
-        recorded = {n: (pid, started(pid)) for n, pid in self.running().items()} | {
-            name: (process.pid, started(process.pid))
-        }
+        recorded = {n: (pid, started(pid)) for n, pid in self.running().items()} | {name: (process.pid, started(process.pid))}
         self.file.write_text(json.dumps(recorded, indent=1) + "\n", encoding="utf-8")
         return process, log
 

@@ -34,9 +34,7 @@ def serve_study(study: str, root: str, cron: str, timezone: str, port: int) -> N
         if server is not None:
             wait_until_up(url, server, log)
         with reports_served(root, port + 1) as reports:
-            message = (
-                f"{settings.name} is served: {cron} ({timezone}). Watch it at {_without_password(url)}; stop with Ctrl-C."
-            )
+            message = f"{settings.name} is served: {cron} ({timezone}). Watch it at {_without_password(url)}; stop with Ctrl-C."
             message += f"\nThe report will be at {reports}/{settings.name}/index.html" if reports else ""
             file = str(path.resolve()) if Path(study).suffix == ".toml" else study
             _serve(settings.name, file, root, cron, timezone, message)

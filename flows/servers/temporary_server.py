@@ -28,10 +28,7 @@ from tasks.storage.disk import cache_folder
 SECONDS_TO_START = 120.0  # the first start creates the database
 SECONDS_TO_END = 15.0
 STARTS = 4
-ELSEWHERE = (
-    "PREFECT_API_DATABASE_CONNECTION_URL",
-    "PREFECT_SERVER_DATABASE_CONNECTION_URL",
-)  # a database that the user has chosen
+ELSEWHERE = ("PREFECT_API_DATABASE_CONNECTION_URL", "PREFECT_SERVER_DATABASE_CONNECTION_URL")  # a database that the user has chosen
 ENVIRONMENT = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
 
 

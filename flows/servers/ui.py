@@ -8,15 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from flows.servers.processes import (
-    SECONDS_TO_START,
-    Processes,
-    api,
-    is_up,
-    server_command,
-    server_environment,
-    wait_until_up,
-)
+from flows.servers.processes import SECONDS_TO_START, Processes, api, is_up, server_command, server_environment, wait_until_up
 from flows.study_files import REPORTS_URL, reports_url
 from schemas import StudyError
 
@@ -60,9 +52,7 @@ def _reports(processes: Processes, root: str, port: int) -> str:
 
 
 def _prefect(environment: dict[str, str], *words: str) -> None:
-    run = subprocess.run(
-        [sys.executable, "-m", "prefect", *words], env=environment, cwd=REPOSITORY, capture_output=True, text=True
-    )
+    run = subprocess.run([sys.executable, "-m", "prefect", *words], env=environment, cwd=REPOSITORY, capture_output=True, text=True)
     if run.returncode:
         raise StudyError(f"prefect {' '.join(words)} failed:\n{run.stdout[-1500:]}{run.stderr[-1500:]}")
 

@@ -20,8 +20,7 @@ class ClusterSettings(Settings):
     """
 
     address: str = Field(
-        "",
-        description="of a Dask scheduler that is already running, tcp://… or tls://…; DASK_SCHEDULER_ADDRESS overrides it",
+        "", description="of a Dask scheduler that is already running, tcp://… or tls://…; DASK_SCHEDULER_ADDRESS overrides it"
     )
     cluster_class: str = Field(
         "",
@@ -39,12 +38,8 @@ class ClusterSettings(Settings):
         le=100_000,
         description="with workers = 4 and most_workers = 40, the cluster grows to 40 while there is work, then shrinks to 4",
     )
-    wait: float = Field(
-        600.0, gt=0, description="seconds to wait for a worker: the first one, and a new one when all are gone"
-    )
-    resource: str = Field(
-        "GPU", min_length=1, description="resource of workers with a GPU, as in `dask worker --resources GPU=1`"
-    )
+    wait: float = Field(600.0, gt=0, description="seconds to wait for a worker: the first one, and a new one when all are gone")
+    resource: str = Field("GPU", min_length=1, description="resource of workers with a GPU, as in `dask worker --resources GPU=1`")
     gpus: int | None = Field(
         None, ge=0, description="GPUs of this machine to give to local workers, one each; without it, all that it has"
     )

@@ -13,12 +13,8 @@ from schemas.settings.base import Name, Place, Settings, at_least, parse_count, 
 class Planted(Settings):
     """A generated world whose truth is known (docs/method.md §16): names, texts and tasks. Nothing is downloaded."""
 
-    tokens: int = Field(
-        400_000, ge=20_000, le=2_000_000_000, description="approximate words of text; distractors fill up to it"
-    )
-    shards: int = Field(
-        4, ge=1, le=100_000, description="corpus files written; each is one part of every later corpus table"
-    )
+    tokens: int = Field(400_000, ge=20_000, le=2_000_000_000, description="approximate words of text; distractors fill up to it")
+    shards: int = Field(4, ge=1, le=100_000, description="corpus files written; each is one part of every later corpus table")
     repeats: int = Field(
         1, ge=1, description="times the factorial of facts is repeated: 96 cells of P(answer | subject) × df(s_x) × df(s_y)"
     )
@@ -37,14 +33,10 @@ class Planted(Settings):
     monolingual_documents: int = Field(1_000, ge=0, description="documents in one language only, per language")
     largest_operand: int = Field(30, ge=4, le=500, description="30: sums from 0 + 0 to 29 + 29")
     sum_documents: int = Field(2_000, ge=10, description="documents that state a sum")
-    held_out_sums: float = Field(
-        0.2, gt=0, lt=1, description="0.2: a fifth of the operand pairs is never stated in the corpus"
-    )
+    held_out_sums: float = Field(0.2, gt=0, lt=1, description="0.2: a fifth of the operand pairs is never stated in the corpus")
     canaries: int = Field(12, ge=0, description="random sequences of known entropy, at 1, 2, 4 … copies")
     duplicate_groups: int = Field(12, ge=0, description="natural sentences repeated 2, 4, 8 … times")
-    twins: int = Field(
-        12, ge=0, description="pairs of sequences that follow one rule; one of each pair is kept out of the corpus"
-    )
+    twins: int = Field(12, ge=0, description="pairs of sequences that follow one rule; one of each pair is kept out of the corpus")
     phantoms: float = Field(0.25, ge=0, lt=1, description="share of canaries and duplicates that are kept out of the corpus")
     examples: int = Field(320, ge=20, description="most evaluated examples per task; one factorial of facts takes 304")
     redrawn: bool = Field(

@@ -15,10 +15,7 @@ class Measures(Settings):
 
     bootstrap: int = Field(1_000, ge=50, le=100_000, description="resamples of each 95 % interval")
     bins: int = Field(
-        8,
-        ge=2,
-        le=100,
-        description="bins of the curve of performance over counts; examples with count 0 are in one more bin",
+        8, ge=2, le=100, description="bins of the curve of performance over counts; examples with count 0 are in one more bin"
     )
     exclude_contaminated: int = Field(
         0,

@@ -21,9 +21,7 @@ class Pretrain(Settings):
     context: int = Field(128, ge=16, description="tokens per sequence")
     learning_rate: float = Field(3e-3, gt=0, description="peak, after the warm-up")
     weight_decay: float = Field(0.1, ge=0, description="of AdamW, for matrices")
-    warmup: float = Field(
-        0.05, ge=0, lt=1, description="0.05: the learning rate rises during the first twentieth of the steps"
-    )
+    warmup: float = Field(0.05, ge=0, lt=1, description="0.05: the learning rate rises during the first twentieth of the steps")
     checkpoints: tuple[float, ...] = Field(
         (1.0,), description="(0.25, 1.0) keeps the weights after a quarter of the training, and at its end"
     )

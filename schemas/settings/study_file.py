@@ -58,9 +58,7 @@ class CountingSettings(Settings):
     buckets: int = Field(
         8, ge=1, le=4096, description="parts of `ngram_counts`; use more for a large corpus, so that each fits in memory"
     )
-    min_count: int = Field(
-        2, ge=1, description="2 leaves n-grams that occur once out of `ngram_counts`, and counts how many"
-    )
+    min_count: int = Field(2, ge=1, description="2 leaves n-grams that occur once out of `ngram_counts`, and counts how many")
     memory: Annotated[str, at_least("64MB", "counting needs")] = Field(
         "1GB", description="n-grams that one worker may hold in memory; decides the number of passes, never a result"
     )
@@ -73,9 +71,7 @@ class CountingSettings(Settings):
     contamination_orders: tuple[Annotated[int, Field(ge=2, le=64)], ...] = Field(
         (8, 13, 14), description="13 reports examples that share 13 words in a row with the corpus"
     )
-    longest_suffix: int = Field(
-        64, ge=1, le=4096, description="longest context, in tokens, that is looked up for the ∞-gram"
-    )
+    longest_suffix: int = Field(64, ge=1, le=4096, description="longest context, in tokens, that is looked up for the ∞-gram")
     novelty_orders: tuple[Order, ...] = Field((1, 2, 3, 4, 5, 6), description="n of the novelty curve")
     index: bool = Field(
         False, description="keep suffix arrays, 8 bytes per word and token, with which `taskgram count` answers at once"
@@ -188,13 +184,9 @@ class Study(Settings):
         if planted and planted.redrawn:
             raise ValueError("corpus.planted.redrawn: only a placebo is drawn again; remove it")
         if again and not planted:
-            raise ValueError(
-                "placebo.planted draws a planted corpus again, and this corpus is files; name [[placebo.sources]]"
-            )
+            raise ValueError("placebo.planted draws a planted corpus again, and this corpus is files; name [[placebo.sources]]")
         if again and (other := sorted(again.model_fields_set - {"tokens", "shards", "redrawn"})):
-            raise ValueError(
-                f"placebo.planted.{other[0]}: a placebo is the same world drawn again; set it under [corpus.planted]"
-            )
+            raise ValueError(f"placebo.planted.{other[0]}: a placebo is the same world drawn again; set it under [corpus.planted]")
         return self
 
     def of_placebo(self) -> Study | None:
@@ -227,9 +219,7 @@ def load_study(path: Path) -> Study:
         with path.open("rb") as source:
             raw = source.read(LONGEST_STUDY + 1)
         if len(raw) > LONGEST_STUDY:
-            raise StudyError(
-                f"{path}: longer than {LONGEST_STUDY:,} bytes, so not a study; name the files of a corpus by a glob"
-            )
+            raise StudyError(f"{path}: longer than {LONGEST_STUDY:,} bytes, so not a study; name the files of a corpus by a glob")
         content = tomllib.loads(_not_too_deep(raw.decode("utf-8"), path))
     except FileNotFoundError:
         raise StudyError(f"{path}: no such study file. `taskgram init NAME` writes one to start from.") from None

@@ -29,15 +29,12 @@ class EncoderSettings(Settings):
     """The encoder whose similarities decide which input and output n-grams are paired."""
 
     kind: Literal["association", "sentence-transformers"] = Field(
-        "association",
-        description="association: IBM Model 1, trained on the mining examples, offline; or a model of that library",
+        "association", description="association: IBM Model 1, trained on the mining examples, offline; or a model of that library"
     )
     model: Place = Field("", description='folder or hub name, for sentence-transformers, e.g. "sentence-transformers/LaBSE"')
     revision: Revision = Field("", description="commit of a hub model, 40 hex digits")
     input_prefix: str | None = Field(None, description='put before input n-grams; default: "query: " for E5, else nothing')
-    output_prefix: str | None = Field(
-        None, description='put before output n-grams; default: "passage: " for E5, else nothing'
-    )
+    output_prefix: str | None = Field(None, description='put before output n-grams; default: "passage: " for E5, else nothing')
     batch: int = Field(64, ge=1, le=65_536, description="n-grams in one forward pass of a sentence-transformers model")
     device: Literal["cpu", "cuda", "auto"] = Field("cpu", description="auto: the GPU if there is one")
     dimensions: int = Field(256, ge=16, le=4096, description="length of the vectors of `association`")
@@ -66,13 +63,10 @@ class Task(Settings):
 
     name: Name
     family: Literal["translation", "qa", "multiple_choice", "math"]
-    version: int = Field(
-        1, ge=1, description="raise it when you change the questions or the prompt; every result carries it"
-    )
+    version: int = Field(1, ge=1, description="raise it when you change the questions or the prompt; every result carries it")
     reader: Place = Field("jsonl", description="format of the files, e.g. 'mmlu'; docs/tasks.md lists them")
     evaluate: tuple[Place, ...] = Field(
-        (),
-        description="files with the examples put to the models; two for formats with inputs and outputs in separate files",
+        (), description="files with the examples put to the models; two for formats with inputs and outputs in separate files"
     )
     mine: tuple[Place, ...] = Field(
         (), description="files that task-grams are mined from; empty: the evaluated ones, which results note"
@@ -95,24 +89,17 @@ class Task(Settings):
     prompt: str = Field(
         "", description='"Q: {input}\\nA: " asks "Q: Who wrote Faust?\\nA:"; {options} lists choices; empty: the paper\'s'
     )
-    record_prompts: bool = Field(
-        True, description="use a record's own `prompt` instead of the task's; false: always the task's"
-    )
-    prompt_options: bool = Field(
-        False, description='multiple choice: list the choices in the prompt, "A. Mars", "B. Saturn"'
-    )
+    record_prompts: bool = Field(True, description="use a record's own `prompt` instead of the task's; false: always the task's")
+    prompt_options: bool = Field(False, description='multiple choice: list the choices in the prompt, "A. Mars", "B. Saturn"')
     instruction: str = Field("", description='text before everything else; "About {group}." becomes "About anatomy."')
     shots: int = Field(0, ge=0, le=1000, description="5: five solved examples before each question")
-    shots_from: tuple[Place, ...] = Field(
-        (), description="files that solved examples are drawn from; empty: the mined examples"
-    )
+    shots_from: tuple[Place, ...] = Field((), description="files that solved examples are drawn from; empty: the mined examples")
     shots_seed: int = Field(0, ge=0, description="another seed draws others")
     shots_within_group: bool | None = Field(
         None, description="draw them from the example's own group, e.g. its subject (the default for mmlu and pararel)"
     )
     answer: Literal["whole", "ngrams"] | None = Field(
-        None,
-        description="whole: s_y is the whole answer, for every n (default for qa and multiple_choice); ngrams: its n-grams",
+        None, description="whole: s_y is the whole answer, for every n (default for qa and multiple_choice); ngrams: its n-grams"
     )
     limit: int = Field(0, ge=0, description="300 evaluates a seeded sample of 300 examples; 0: all")
     mine_limit: int = Field(0, ge=0, description="as `limit`, for the examples that task-grams are mined from")

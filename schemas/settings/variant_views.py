@@ -21,11 +21,7 @@ def views(study: Study) -> tuple[View, ...]:
     result = [View("", "", study)]
     for variant in study.variants:
         without_sweep = study.measures.model_copy(update={"sweep_gammas": ()})
-        changed: dict[str, Any] = {
-            "tasks": tuple(variant.task(t) for t in study.tasks),
-            "variants": (),
-            "measures": without_sweep,
-        }
+        changed: dict[str, Any] = {"tasks": tuple(variant.task(t) for t in study.tasks), "variants": (), "measures": without_sweep}
         ngrams = ""
         if variant.stop_words not in (None, study.counting.stop_words):
             changed["counting"] = study.counting.model_copy(update={"stop_words": variant.stop_words})

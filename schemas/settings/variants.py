@@ -30,9 +30,7 @@ class Variant(Settings):
         description="γ of every task and n; default: the task's own. The cosines of two encoders are not on one scale, but a "
         'percentile keeps as many pairs of each: "p90" a tenth of the candidates',
     )
-    lowest_gamma: float | None = Field(
-        None, ge=-1, le=1, description="pairs are mined above this; default: that of the task"
-    )
+    lowest_gamma: float | None = Field(None, ge=-1, le=1, description="pairs are mined above this; default: that of the task")
 
     @field_validator("gamma", mode="before")
     @classmethod
@@ -59,9 +57,7 @@ class Variant(Settings):
         return Task.model_validate(task.model_dump() | gamma | lowest) if gamma or lowest else task
 
 
-def check_variants(
-    variants: Sequence[Variant], tasks: Sequence[Task], stop_words: StopWords, encoder: EncoderSettings
-) -> None:
+def check_variants(variants: Sequence[Variant], tasks: Sequence[Task], stop_words: StopWords, encoder: EncoderSettings) -> None:
     """Raises ValueError for two equal variants, one that changes nothing, and a γ below what is mined."""
     seen: dict[str, str] = {}
     for variant in variants:

@@ -101,8 +101,7 @@ TRUTH = Contract(
         column(
             "optimal_log_probability",
             pa.float64(),
-            "log of the generator's own probability of the output given the input, in nats; null where it is zero or "
-            "not defined",
+            "log of the generator's own probability of the output given the input, in nats; null where it is zero or not defined",
             nullable=True,
             at_most=1e-9,
         ),
@@ -127,10 +126,7 @@ PLANTED_SEQUENCES = Contract(
         column("text", pa.string(), "the sequence, as it is (or would be) in the corpus"),
         column("copies", pa.int64(), "documents that contain it", at_least=0),
         column(
-            "entropy_bits",
-            pa.float64(),
-            "bits of randomness that it was drawn with; 0 where it follows from a rule",
-            at_least=0,
+            "entropy_bits", pa.float64(), "bits of randomness that it was drawn with; 0 where it follows from a rule", at_least=0
         ),
         column("member", pa.bool_(), "true if it is in the corpus that models are trained on"),
     ),

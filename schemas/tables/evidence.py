@@ -12,13 +12,7 @@ GRADES = {
     "qa": ("exact_match", "f1"),
     "math": ("exact_match", "exact_match_strict", "exact_match_flexible"),
     "translation": ("sentence_chrf",),
-    "multiple_choice": (
-        "accuracy",
-        "accuracy_per_token",
-        "accuracy_per_character",
-        "accuracy_per_byte",
-        "accuracy_unconditional",
-    ),
+    "multiple_choice": ("accuracy", "accuracy_per_token", "accuracy_per_character", "accuracy_per_byte", "accuracy_unconditional"),
 }
 """How one answer is graded, by family of the task; the first is the main one."""
 
@@ -80,9 +74,7 @@ EVIDENCE_SPANS = Contract(
         rows("documents IS NULL OR documents <= occurrences", "it occurs at least once in each document that holds it"),
         rows("side = 'output' OR (log_infinity IS NULL AND log_infinity_paper IS NULL)", "an input n-gram has no P_∞"),
         rows("(log_infinity IS NULL) = (log_infinity_paper IS NULL)", "both ways to take P_∞ need the same tokens"),
-        rows(
-            "log_infinity IS NULL OR greatest(log_infinity, log_infinity_paper) <= 1e-9", "a log-probability is not positive"
-        ),
+        rows("log_infinity IS NULL OR greatest(log_infinity, log_infinity_paper) <= 1e-9", "a log-probability is not positive"),
     ),
 )
 
@@ -190,12 +182,8 @@ EVIDENCE_ANSWERS = Contract(
             nullable=True,
         ),
         column("statistic", pa.string(), "the main grade: exact_match, accuracy, or sentence_chrf"),
-        column(
-            "value", pa.float64(), "1 right, 0 wrong; for chrF 0 to 100; null with a reason", nullable=True, between=(0, 100)
-        ),
-        column(
-            "grades", _floats(nullable=True), "all grades of the task's family in the order of GRADES; the first is `value`"
-        ),
+        column("value", pa.float64(), "1 right, 0 wrong; for chrF 0 to 100; null with a reason", nullable=True, between=(0, 100)),
+        column("grades", _floats(nullable=True), "all grades of the task's family in the order of GRADES; the first is `value`"),
         column(
             "reference_log_probability",
             pa.float64(),

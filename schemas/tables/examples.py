@@ -69,9 +69,7 @@ EXAMPLE_NGRAMS = Contract(
         column("split", pa.string(), "mine or evaluate", one_of=SPLITS),
         column("example", pa.string(), "identifier of the example"),
         _SIDE,
-        column(
-            "order", pa.int16(), "n of the study; a whole answer has a row for every n, whatever its length", between=(1, 16)
-        ),
+        column("order", pa.int16(), "n of the study; a whole answer has a row for every n, whatever its length", between=(1, 16)),
         _NGRAM,
         column("length", pa.int16(), "number of words", at_least=1),
         column("starts", _OFFSETS, "code point offsets in the text where it begins"),
@@ -88,12 +86,7 @@ EXAMPLE_NGRAMS = Contract(
 EMBEDDINGS = Contract(
     name="embeddings",
     description="One vector per distinct n-gram of a task's side. Cosine is the dot product: vectors have length 1 or 0.",
-    columns=(
-        _TASK,
-        _SIDE,
-        _NGRAM,
-        column("vector", pa.list_(pa.field("element", pa.float32(), nullable=False)), "the embedding"),
-    ),
+    columns=(_TASK, _SIDE, _NGRAM, column("vector", pa.list_(pa.field("element", pa.float32(), nullable=False)), "the embedding")),
     key=("task", "side", "ngram"),
     compression="none",  # vectors do not repeat
     rules=(
@@ -106,8 +99,7 @@ EMBEDDINGS = Contract(
 
 TASK_GRAMS = Contract(
     name="task_grams",
-    description="Pairs of n-grams mined from a task's examples, above the lowest γ of the study (arXiv 2407.14985 §2, "
-    "Def. 1).",
+    description="Pairs of n-grams mined from a task's examples, above the lowest γ of the study (arXiv 2407.14985 §2, Def. 1).",
     columns=(
         _TASK,
         _ORDER,

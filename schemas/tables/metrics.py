@@ -50,9 +50,7 @@ METRICS = Contract(
             "how the interval and p were made: bca, pigeonhole, permutation; empty: by drawing whole examples",
             one_of=("", "bca", "pigeonhole", "permutation"),
         ),
-        column(
-            "x", pa.float64(), "abscissa for a figure, e.g. mean count of the bin or number of parameters", nullable=True
-        ),
+        column("x", pa.float64(), "abscissa for a figure, e.g. mean count of the bin or number of parameters", nullable=True),
         column("estimate", pa.float64(), "the number; null if it is not defined, with the reason in `note`", nullable=True),
         column("low", pa.float64(), "lower end of the 95 % interval", nullable=True),
         column("high", pa.float64(), "upper end of the 95 % interval", nullable=True),

@@ -20,9 +20,7 @@ MODELS = Contract(
         column("revision", pa.string(), "resolved commit of a hub model, else empty"),
         column("path", pa.string(), "folder with config and weights, below the root or absolute"),
         column("sha256", pa.string(), "hash of the weights file(s)"),
-        column(
-            "tokenizer", pa.string(), "hash of what decides its tokens: ∞-gram counts of other tokens cannot be compared"
-        ),
+        column("tokenizer", pa.string(), "hash of what decides its tokens: ∞-gram counts of other tokens cannot be compared"),
         column("parameters", pa.int64(), "trainable parameters", at_least=1),
         column("parameters_non_embedding", pa.int64(), "without input and output embeddings", at_least=0),
         column("tokens_seen", pa.int64(), "training tokens up to this checkpoint; -1 if unknown", at_least=-1),
@@ -54,9 +52,7 @@ TOKEN_SCORES = Contract(
         *_MODEL,
         column("task", pa.string(), "name of the task"),
         column("example", pa.string(), "the example whose output is scored"),
-        column(
-            "input_example", pa.string(), 'the example whose input comes before it: its own, or another for Mem_Δ; "": none'
-        ),
+        column("input_example", pa.string(), 'the example whose input comes before it: its own, or another for Mem_Δ; "": none'),
         column("option", pa.int16(), "index of the scored option; -1 for the reference output", at_least=-1),
         column("tokens", INT_LIST, "token ids of the continuation"),
         column("starts", INT_LIST, "code points into the output where each token begins; negative in the separator"),
@@ -72,8 +68,7 @@ TOKEN_SCORES = Contract(
     key=("model", "checkpoint", "task", "example", "input_example", "option"),
     rules=(
         rows(
-            "len(tokens) = len(log_probabilities) AND len(tokens) = len(starts) AND len(tokens) = len(ends)",
-            "one value per token",
+            "len(tokens) = len(log_probabilities) AND len(tokens) = len(starts) AND len(tokens) = len(ends)", "one value per token"
         ),
         rows("len(tokens) >= 1", "an output has a token"),
         rows("coalesce(list_max(log_probabilities), 0) <= 1e-4", "a log-probability is not positive"),

@@ -15,17 +15,11 @@ NGRAM_SUFFIXES = Contract(
         column("block", pa.int32(), "run of documents that was distributed to the buckets together, from 0", at_least=0),
         column("bucket", pa.int16(), "all suffixes with the same first two words are in one bucket", at_least=0),
         column("suffixes", pa.int64(), "number of suffixes, each of at least two ids", at_least=0),
-        column(
-            "last_document", pa.int32(), "the last document of the block, as its position in the documents part", at_least=-1
-        ),
+        column("last_document", pa.int32(), "the last document of the block, as its position in the documents part", at_least=-1),
         column("ids_per_number", pa.int16(), "4 ids of 16 bits, 3 of 21 or 2 of 32", between=(2, 4)),
         column("numbers", pa.int16(), "numbers of a suffix", at_least=1),
         column("documents", pa.binary(), "of each suffix the document, as its position in the documents part: int32"),
-        column(
-            "packed",
-            pa.binary(),
-            "int64 [numbers, suffixes]: a suffix' ids, each plus 1, the first highest; 0 after its end",
-        ),
+        column("packed", pa.binary(), "int64 [numbers, suffixes]: a suffix' ids, each plus 1, the first highest; 0 after its end"),
     ),
     key=("block", "bucket"),
     rules=(
@@ -94,17 +88,13 @@ def _index(name: str, unit: str, read: str) -> Contract:
         description=f"Suffix arrays over {unit}, for queries after the study; the arrays are files next to each part.",
         columns=(
             column("part", pa.string(), f"key of the {read} part"),
-            column(
-                "shard", pa.int32(), "number of the shard in its part: a part beyond 32 million ids has several", at_least=0
-            ),
+            column("shard", pa.int32(), "number of the shard in its part: a part beyond 32 million ids has several", at_least=0),
             column("first_document", pa.int64(), "position of the shard's first document in its part", at_least=0),
             column("documents", pa.int64(), "documents in the shard", at_least=0),
             column(unit, pa.int64(), f"{unit} in the shard", at_least=0),
             column("vocabulary", pa.int64(), f"distinct {unit} in the shard", at_least=0),
             column("bytes", pa.int64(), "size of the shard's files", at_least=1),
-            column(
-                "files", pa.list_(pa.field("element", pa.string(), nullable=False)), "names of the files next to the part"
-            ),
+            column("files", pa.list_(pa.field("element", pa.string(), nullable=False)), "names of the files next to the part"),
         ),
         key=("part", "shard"),
         rules=(rows(f"vocabulary <= {unit}", f"each of the distinct {unit} occurs"),),

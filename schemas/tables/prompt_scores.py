@@ -13,9 +13,7 @@ PROMPT_CANDIDATES = Contract(
     "proposed. A part is a round.",
     columns=(
         column("task", pa.string(), "name of the task"),
-        column(
-            "direction", pa.string(), "maximise: towards the text of the corpus; minimise: away from it", one_of=DIRECTIONS
-        ),
+        column("direction", pa.string(), "maximise: towards the text of the corpus; minimise: away from it", one_of=DIRECTIONS),
         column("round", pa.int32(), "0: the task's own prompt", at_least=0),
         column("candidate", pa.int32(), "place among the round's proposals", at_least=0),
         column("parent_round", pa.int32(), "round of the prompt it rewrites; -1 for the task's own", at_least=-1),
@@ -24,9 +22,7 @@ PROMPT_CANDIDATES = Contract(
         column("template", pa.string(), "text around the example's input, which replaces {input}"),
         column("ngrams", pa.list_(pa.string()), "the distinct 3-grams of words that are counted, in their byte order"),
         column("counts", pa.list_(pa.int64()), "occurrences of each in the corpus"),
-        column(
-            "mean_count", pa.float64(), "mean of the counts: the prompt's score; null if rejected", nullable=True, at_least=0
-        ),
+        column("mean_count", pa.float64(), "mean of the counts: the prompt's score; null if rejected", nullable=True, at_least=0),
         column("missing", pa.int32(), "3-grams that the corpus does not contain", at_least=0),
         column("stop_word_ngrams", pa.int32(), "3-grams of stop words only, which are not counted", at_least=0),
         column("rejected", pa.string(), "why it has no score; empty if it has one"),

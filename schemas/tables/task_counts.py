@@ -40,9 +40,7 @@ PAIR_PARTIALS = Contract(
 _WINDOW_COLUMNS = (
     column("input_ngram", pa.string(), "s_x"),
     column("output_ngram", pa.string(), "s_y"),
-    column(
-        "window", pa.int32(), "words from the first word of the one that begins first to the last of the other", at_least=1
-    ),
+    column("window", pa.int32(), "words from the first word of the one that begins first to the last of the other", at_least=1),
     column("documents", pa.int64(), "documents that contain both within so many words", at_least=1),
 )
 PAIR_WINDOW_PARTIALS = Contract(

@@ -20,17 +20,7 @@ from schemas import Study, StudyError
 from schemas.settings.cluster_settings import ClusterSettings
 from tasks.cluster import provider
 from tasks.cluster.submission import Finished, Flight, Needs, attempt, several
-from tasks.cluster.workers import (
-    DEVICES,
-    WORKER_ENVIRONMENT,
-    alike,
-    code_versions,
-    complaint,
-    devices,
-    look,
-    mismatch,
-    probing,
-)
+from tasks.cluster.workers import DEVICES, WORKER_ENVIRONMENT, alike, code_versions, complaint, devices, look, mismatch, probing
 from tasks.step import GPU, MODEL
 from tasks.storage.store import Store
 
@@ -122,26 +112,18 @@ class Cluster:
             yield from self._run_dask(function, chain([first], more), name, needs, needs(first))
 
     def _run_dask(
-        self,
-        function: Callable[..., Any],
-        calls: Iterator[tuple[Any, ...]],
-        name: str,
-        needs: Needs,
-        first: Mapping[str, int],
+        self, function: Callable[..., Any], calls: Iterator[tuple[Any, ...]], name: str, needs: Needs, first: Mapping[str, int]
     ) -> Iterator[Finished]:
         client = self._open()
         self._seen = time.monotonic()  # an adaptive cluster may have released all its workers while there was nothing to do
-        work = (
-            (several, function) if self.store is None or not self._foreign else (alike, code_versions(), several, function)
-        )
+        work = (several, function) if self.store is None or not self._foreign else (alike, code_versions(), several, function)
         flight = Flight(client, work, name, needs, self._required, partial(self._ahead, client, first))
         try:
             yield from flight.run(calls)
         except Exception as error:
             if self._client is client and client.status != "running":
                 raise StudyError(
-                    f"{self._where} does not answer any more. What was finished is kept: start it again, and run the "
-                    "study again"
+                    f"{self._where} does not answer any more. What was finished is kept: start it again, and run the study again"
                 ) from error
             raise
         finally:

@@ -59,8 +59,7 @@ def run_words(work: Work) -> None:
         word_kernels.count(ids, offsets, begin, occurrences, holding, seen)
         work.write("words", _id_lists(rows.column("document").chunk(0), ids, offsets))
     work.write(
-        "vocabulary",
-        {"id": np.arange(len(vocabulary)), "word": vocabulary, "occurrences": occurrences, "documents": holding},
+        "vocabulary", {"id": np.arange(len(vocabulary)), "word": vocabulary, "occurrences": occurrences, "documents": holding}
     )
 
 
@@ -111,8 +110,7 @@ def run_tokenizer(work: Work) -> None:
     text, end = with_token(text, work.settings["end_of_document"])
     size = vocabulary_size(load_tokenizer(text))
     work.write(
-        "tokenizer",
-        {"name": [work.labels["tokenizer"]], "vocabulary_size": [size], "end_of_document": [end], "json": [text]},
+        "tokenizer", {"name": [work.labels["tokenizer"]], "vocabulary_size": [size], "end_of_document": [end], "json": [text]}
     )
 
 

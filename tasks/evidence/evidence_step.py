@@ -78,9 +78,7 @@ def _of_view(inputs: Inputs, label: str, ngrams: str) -> dict[str, tuple[Part, .
 
 def _checkpoints(inputs: Inputs, task: Task, *tables: str) -> Iterator[dict[str, str]]:
     """The labels of every model and checkpoint with parts of these tables, in order."""
-    parts = [
-        p for t in tables or ("token_scores", "generations") for p in inputs.get(t, ()) if p.labels["task"] == task.name
-    ]
+    parts = [p for t in tables or ("token_scores", "generations") for p in inputs.get(t, ()) if p.labels["task"] == task.name]
     for model, checkpoint in sorted({(p.labels["model"], int(p.labels["checkpoint"])) for p in parts}):
         yield {"model": model, "checkpoint": str(checkpoint)}
 
@@ -88,9 +86,7 @@ def _checkpoints(inputs: Inputs, task: Task, *tables: str) -> Iterator[dict[str,
 def _parts(inputs: Inputs, task: Task, labels: dict[str, str], *tables: str) -> dict[str, tuple[Part, ...]]:
     """The parts of these tables that belong to this task, and to this model."""
     wanted = {"task": task.name, **labels}
-    return {
-        t: tuple(p for p in inputs.get(t, ()) if all(p.labels.get(k, v) == v for k, v in wanted.items())) for t in tables
-    }
+    return {t: tuple(p for p in inputs.get(t, ()) if all(p.labels.get(k, v) == v for k, v in wanted.items())) for t in tables}
 
 
 RATES = {

@@ -130,11 +130,7 @@ def grade_choice(options: list[str], answer: int, scores: Scored, unconditional:
     if not options or answer < 0 or any(o not in scores for o in numbers):
         return [None] * len(GRADES["multiple_choice"])
     totals = np.array([scores[o].total for o in numbers])
-    sizes = (
-        [scores[o].tokens for o in numbers],
-        [max(1, len(o)) for o in options],
-        [max(1, len(o.encode())) for o in options],
-    )
+    sizes = ([scores[o].tokens for o in numbers], [max(1, len(o)) for o in options], [max(1, len(o.encode())) for o in options])
     compared: list[Floats | None] = [totals, *(totals / size for size in sizes)]
     alone = all(o in unconditional for o in numbers)
     compared.append(totals - [unconditional[o].total for o in numbers] if alone else None)

@@ -48,9 +48,7 @@ def evaluated_ngrams(work: Work, task: str, *columns: str) -> pl.DataFrame:
 
 def output_spans(ngrams: pl.DataFrame) -> pl.DataFrame:
     """The output n-grams with `start` and `end` of their first occurrence: the span whose probability is taken."""
-    first = (
-        pl.col(column).list.first().cast(pl.Int64).alias(name) for column, name in (("starts", "start"), ("ends", "end"))
-    )
+    first = (pl.col(column).list.first().cast(pl.Int64).alias(name) for column, name in (("starts", "start"), ("ends", "end")))
     return ngrams.filter(side="output").with_columns(*first)
 
 

@@ -82,9 +82,7 @@ def run_scores(work: Work) -> None:
         "tokens": pa.array(own_tokens[kept]),
     }
     names_of_lists = EVIDENCE_SCORES.schema.names[-3:]
-    columns |= {
-        n: pa.ListArray.from_arrays(pa.array(ends, pa.int32()), v) for n, v in zip(names_of_lists, lists, strict=True)
-    }
+    columns |= {n: pa.ListArray.from_arrays(pa.array(ends, pa.int32()), v) for n, v in zip(names_of_lists, lists, strict=True)}
     work.write("evidence_scores", pa.table(columns).cast(EVIDENCE_SCORES.schema))
 
 
@@ -98,16 +96,13 @@ def span_sums_of(work: Work, task: str, names: list[str], spans: pl.DataFrame) -
         for batch in work.batches(part, *columns, rows=4096):
             task_of, option = (np.array(batch.column(n).to_pylist(), dtype=object) for n in ("task", "option"))
             example, given = (
-                np.array([code.get(e, -1) for e in batch.column(n).to_pylist()], np.int64)
-                for n in ("example", "input_example")
+                np.array([code.get(e, -1) for e in batch.column(n).to_pylist()], np.int64) for n in ("example", "input_example")
             )
             rows = np.flatnonzero((task_of == task) & (option == -1) & (example >= 0))
             yield _sums(offsets, places, batch, rows, example[rows], given[rows])
 
 
-def _sums(
-    offsets: Ints, places: tuple[Ints, Ints], batch: pa.RecordBatch, rows: Ints, example: Ints, given: Ints
-) -> SpanSums:
+def _sums(offsets: Ints, places: tuple[Ints, Ints], batch: pa.RecordBatch, rows: Ints, example: Ints, given: Ints) -> SpanSums:
     """The sums of some rows of a batch, for all spans of their examples."""
     from tasks.text.span_kernels import sum_over_spans
 

@@ -87,9 +87,7 @@ def _solved(work: Work, file: TaskFile) -> list[Example]:
     return examples
 
 
-def _assign(
-    item: Example | Reject, roles: tuple[str, ...], settings: ReadSettings
-) -> Iterator[tuple[str, Example | Reject]]:
+def _assign(item: Example | Reject, roles: tuple[str, ...], settings: ReadSettings) -> Iterator[tuple[str, Example | Reject]]:
     """The splits one record serves: the one it names itself, else that of a [splits.NAME], else those of its file."""
     if isinstance(item, Example) and item.split:
         roles = (item.split,)

@@ -130,9 +130,7 @@ def checked(item: Example | Reject, family: str) -> Example | Reject:
         problem = f"an output without words: nothing of {item.output!r:.40} can be found in a corpus"
     elif family == "multiple_choice" and item.answer < 0:
         problem = "no right option: multiple choice needs options and answer"
-    elif (
-        family == "multiple_choice" and options.count(item.output.strip()) > 1
-    ):  # two equal wrong ones do no harm (MMLU has some)
+    elif family == "multiple_choice" and options.count(item.output.strip()) > 1:  # two equal wrong ones do no harm (MMLU has some)
         problem = f"the right option is equal to another: {item.output!r:.80}; no model can tell them apart"
     elif family == "multiple_choice" and "" in options:
         problem = "an option without text"

@@ -21,12 +21,7 @@ def language_pair(file: TaskFile, settings: ReadSettings) -> tuple[str, str]:
 
 
 def sentence_pair(
-    row: int,
-    identifier: str,
-    source: str,
-    targets: list[str],
-    settings: ReadSettings,
-    record: Mapping[str, Any] | None = None,
+    row: int, identifier: str, source: str, targets: list[str], settings: ReadSettings, record: Mapping[str, Any] | None = None
 ) -> Example | Reject:
     """A sentence and its translations: the first is the output, the others are aliases."""
     languages = settings["languages"]

@@ -58,9 +58,7 @@ def unique_shares(matrices: Floats, parts: dict[str, list[int]]) -> dict[str, Fl
     """The parts of the rank variance of column 0, for a stack of matrices; each part names its columns."""
     everything = sorted(c for columns in parts.values() for c in columns)
     whole = explained(matrices, everything)
-    unique = {
-        name: whole - explained(matrices, [c for c in everything if c not in columns]) for name, columns in parts.items()
-    }
+    unique = {name: whole - explained(matrices, [c for c in everything if c not in columns]) for name, columns in parts.items()}
     return unique | {"shared": whole - sum(unique.values()), "unexplained": 1 - whole}
 
 

@@ -57,9 +57,7 @@ def run(work: Work, out: MetricRows) -> None:
         _against_infinity(work, out, evidence, pairs, order)
 
 
-def _tables(
-    evidence: TaskEvidence, pairs: pl.DataFrame
-) -> Iterator[tuple[str, str, list[ModelCheckpoint], Floats, Floats, Rows]]:
+def _tables(evidence: TaskEvidence, pairs: pl.DataFrame) -> Iterator[tuple[str, str, list[ModelCheckpoint], Floats, Floats, Rows]]:
     """Each measure and unit: the models by size, x (n,), their y (models × n), and the rows with their clusters."""
     span, models = pairs["span"].to_numpy(), by_size(evidence.models)
     shape = (len(models), len(span))

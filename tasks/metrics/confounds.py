@@ -117,9 +117,7 @@ def _with_partners(work: Work, evidence: TaskEvidence, mined_for: str, scores: S
     """Scores whose other inputs are judged by the pairs that another task was mined for."""
     mined = work.frame("task_grams", "task", "order", *PAIR, "similarity").filter(task=mined_for)
     mined = mined.select(pl.col("order").cast(pl.Int64), *PAIR, pl.col("similarity").cast(pl.Float64))
-    similarity = partner_similarities(
-        evidence.inputs, evidence.spans, mined, scores.given, scores.span, len(evidence.examples)
-    )
+    similarity = partner_similarities(evidence.inputs, evidence.spans, mined, scores.given, scores.span, len(evidence.examples))
     return replace(scores, similarity=similarity, gamma=gamma_of_spans(evidence.spans, gammas_of(work, mined_for)))
 
 
@@ -143,10 +141,7 @@ def _other_prompt(work: Work, evidence: TaskEvidence, other: str, task: str) -> 
     matched = named[0].join(named[1].select(*key, other="span"), on=key, how="left", maintain_order="left")
     at = matched["other"].fill_null(-1).to_numpy()
     scores = {k: _with_partners(work, theirs, task, s) for k, s in theirs.scores.items()}
-    return {
-        k: {"mem_n": np.append(s.log_prob, np.nan)[at], "mem_delta": np.append(s.delta, np.nan)[at]}
-        for k, s in scores.items()
-    }
+    return {k: {"mem_n": np.append(s.log_prob, np.nan)[at], "mem_delta": np.append(s.delta, np.nan)[at]} for k, s in scores.items()}
 
 
 @dataclass(frozen=True)
@@ -186,9 +181,7 @@ class Check:
         y = (scores.log_prob if measure == "mem_n" else scores.delta)[span]
         kept = np.isfinite(y)
         rows = evidence.rows(pairs, log_p(pairs) if measure == "mem_n" else log_pmi(pairs), y).take(kept)
-        missing = (
-            NO_EVIDENCE if not len(pairs) else NO_SCORE if not len(rows) and not np.isfinite(scores.log_prob).any() else ""
-        )
+        missing = NO_EVIDENCE if not len(pairs) else NO_SCORE if not len(rows) and not np.isfinite(scores.log_prob).any() else ""
         repeated = np.full(len(span), np.nan) if again is None else again[measure][span]
         tokens = scores.tokens[span].astype(np.float64)
         mined = cls.of(settings, order, checkpoint, measure, elsewhere) if elsewhere else None
@@ -278,9 +271,7 @@ class Check:
             yield detail, Estimate(None, note="every example has as many rows"), rows
         elif not undefined(rows):
             columns, weights = np.array([rows.x, rows.y]), 1 / each
-            drawn = bootstrap_many(
-                columns, rows.example, None, self.settings["draws"], self.settings["seed"], weights=weights
-            )
+            drawn = bootstrap_many(columns, rows.example, None, self.settings["draws"], self.settings["seed"], weights=weights)
             yield detail, _interval(float(rank_correlations(columns, weights)[0, 1]), drawn[:, 0, 1], rows), rows
         else:
             yield detail, Estimate(None, note=undefined(rows, *self.names)), rows

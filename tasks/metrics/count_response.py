@@ -75,9 +75,7 @@ def adjusted_means(rows: Floats, sums: Floats) -> Floats:
     total = in_bin.sum(axis=1, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
         means = (sums.sum(axis=(1, 2))[:, None] - (in_bin * effects).sum(axis=1, keepdims=True)) / total + effects
-    joined = (
-        np.linalg.matrix_rank(left, tol=1e-9 * total[:, :, None].max(initial=1), hermitian=True) == (in_bin > 0).sum(1) - 1
-    )
+    joined = np.linalg.matrix_rank(left, tol=1e-9 * total[:, :, None].max(initial=1), hermitian=True) == (in_bin > 0).sum(1) - 1
     return np.where(joined[:, None] & (in_bin > 0), means, np.nan)
 
 

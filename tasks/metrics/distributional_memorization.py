@@ -212,9 +212,7 @@ class Correlations:
             self.spearman("mem_ablation", "pair", part, (detail, "log P_LLM"), detail=detail)
 
     # -- how a correlation is reported --------------------------------------------------------------------------------
-    def primary(
-        self, measure: str, unit: str, rows: Rows, names: Names, *, truth: float | None = None, note: str = ""
-    ) -> None:
+    def primary(self, measure: str, unit: str, rows: Rows, names: Names, *, truth: float | None = None, note: str = "") -> None:
         """Every estimate of one measure in one unit."""
         if why := self.why(rows, names):
             estimates = {interval: Estimate(None, note=why) for interval in ("", "pigeonhole", "bca", "permutation")}

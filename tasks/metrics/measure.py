@@ -28,9 +28,7 @@ def plan_measures(study: Study, inputs: Inputs) -> list[Job]:
     study_view, *variants = views(study)
     jobs = [_job(m, task, study_view, parts_of(inputs)) for task in study.tasks for m in MEASURES if m.applies(study)]
     for view in variants:
-        pairs = {
-            t: view.label for t in ("evidence_spans", "evidence_pairs", "evidence_scores", "task_grams", "similarities")
-        }
+        pairs = {t: view.label for t in ("evidence_spans", "evidence_pairs", "evidence_scores", "task_grams", "similarities")}
         seen = parts_of(inputs, **pairs)
         jobs += [_job(m, task, view, seen) for m in MEASURES if m.of_variants for task in view.study.tasks]
     return jobs
@@ -69,9 +67,7 @@ def run_family(work: Work) -> None:
 
     A checkpoint is a point of a sweep, and sweeps are not in the family. Tests without a p are counted, not corrected for.
     """
-    first = pl.DataFrame(
-        list(work.settings["first_order"].items()), schema={"task": pl.String, "order": pl.Int16}, orient="row"
-    )
+    first = pl.DataFrame(list(work.settings["first_order"].items()), schema={"task": pl.String, "order": pl.Int16}, orient="row")
     table = work.frame("metrics", *METRICS.key, "p_value").filter(unit="pair", statistic="spearman", **QUALIFIERS)
     family = table.filter(pl.col("measure").is_in(["mem_n", "mem_delta"]))
     family = family.join(first, on=["task", "order"])
@@ -93,9 +89,7 @@ def cost(sizes: Sizes) -> Cost:
     each = sum(m.applies(study) for m in MEASURES) + len(study.variants) * sum(m.of_variants for m in MEASURES)
     work = tasks * sizes.checkpoints
     core, longest = work * RATES["measure"], sizes.checkpoints * RATES["measure"]
-    return Cost(
-        tasks * each + 1, work, "tasks × checkpoints", written=4e5, core=core, longest=longest, memory=1e9, rates=RATES
-    )
+    return Cost(tasks * each + 1, work, "tasks × checkpoints", written=4e5, core=core, longest=longest, memory=1e9, rates=RATES)
 
 
 MEASURE = Step(

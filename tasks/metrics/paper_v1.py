@@ -46,9 +46,7 @@ def run(work: Work, rows: MetricRows) -> None:
         phi = evidence.phi(order)
         _histogram(rows, order, phi)
         shares = output_shares(_mined_counts(work, rows.task, order, gamma))
-        spans = (
-            phi.filter(pl.col("pair_documents") > 0).select("example", "span", "output_ngram").unique("span").sort("span")
-        )
+        spans = phi.filter(pl.col("pair_documents") > 0).select("example", "span", "output_ngram").unique("span").sort("span")
         table = spans.join(shares, on="output_ngram", how="left", maintain_order="left")
         span, example, log_q = (table[c].to_numpy() for c in ("span", "example", "log_q"))
         for checkpoint in evidence.models:
@@ -118,9 +116,7 @@ def explained(x: Floats, y: Floats, training: Bools, draws: int, seed: int) -> l
     for name, inside in (("train", training), ("test", ~training)):
         if inside.sum() < FEWEST_ROWS or _constant(y[inside]):
             short = f"fewer than {FEWEST_ROWS} {name} examples" if inside.sum() < FEWEST_ROWS else ""
-            results.append(
-                (name, Estimate(None, note=short or f"log P_LLM is the same in all {name} examples"), sizes[name])
-            )
+            results.append((name, Estimate(None, note=short or f"log P_LLM is the same in all {name} examples"), sizes[name]))
             continue
         rest = (y - slope * x - intercept)[inside]
         of = _line_of(x[inside], y[inside]) if name == "train" else _prediction_of(rest, y[inside])

@@ -95,13 +95,7 @@ def _abscissas(pairs: pl.DataFrame, examples: int) -> tuple[Floats, Floats]:
 
 
 def _curves(
-    work: Work,
-    rows: MetricRows,
-    checkpoint: ModelCheckpoint,
-    statistic: str,
-    axes: Axes,
-    numerators: Floats,
-    denominators: Floats,
+    work: Work, rows: MetricRows, checkpoint: ModelCheckpoint, statistic: str, axes: Axes, numerators: Floats, denominators: Floats
 ) -> None:
     """One row per bin of each axis: a share, or Σ numerators / Σ denominators. A bin without a scored example has no number."""
     of = replace(checkpoint, parameters=None)

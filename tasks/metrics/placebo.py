@@ -25,16 +25,7 @@ from tasks.measures import (
     read_evidence,
     settings_of_first_order,
 )
-from tasks.statistics import (
-    Estimate,
-    Floats,
-    Rows,
-    bootstrap_correlation,
-    correlate,
-    percentile_interval,
-    spearman,
-    undefined,
-)
+from tasks.statistics import Estimate, Floats, Rows, bootstrap_correlation, correlate, percentile_interval, spearman, undefined
 from tasks.step import Work
 
 NO_ROWS = "no row of this task has support in these counts"

@@ -22,12 +22,7 @@ from tasks.step import Work
 from tasks.text.final_number import final_number
 
 READS = ("models", "examples", "evidence_answers", "truth", "pair_counts", "ngram_stats")
-RECALL = {
-    "exposure": "recall_by_exposure",
-    "factorial": "recall_by_count",
-    "rule": "rule_accuracy",
-    "arithmetic": "rule_accuracy",
-}
+RECALL = {"exposure": "recall_by_exposure", "factorial": "recall_by_count", "rule": "rule_accuracy", "arithmetic": "rule_accuracy"}
 COUNTED = {
     "pair_documents": "count",
     "input_documents": "counted_input_documents",

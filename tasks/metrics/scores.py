@@ -101,9 +101,7 @@ def _log_likelihood(work: Work, rows: MetricRows, checkpoint: ModelCheckpoint, a
     rows.add("score", "log_likelihood", estimate, of=checkpoint, unit="example", **size)
 
 
-def _grades(
-    work: Work, rows: MetricRows, checkpoint: ModelCheckpoint, examples: pl.DataFrame, answer: pl.DataFrame | None
-) -> None:
+def _grades(work: Work, rows: MetricRows, checkpoint: ModelCheckpoint, examples: pl.DataFrame, answer: pl.DataFrame | None) -> None:
     """Shares with Wilson's interval, means (F1) with a bootstrap; the main statistic also by group."""
     statistics = GRADES[work.settings["family"]]
     values = [np.full(len(examples), np.nan) for _ in statistics]

@@ -62,9 +62,7 @@ def log_probabilities(model: LanguageModel, scored: Sequence[ScoredSequence], ba
     return values
 
 
-def _forward(
-    model: LanguageModel, rows: Sequence[prefixes.PrefixTree], scored: Sequence[ScoredSequence]
-) -> list[np.ndarray]:
+def _forward(model: LanguageModel, rows: Sequence[prefixes.PrefixTree], scored: Sequence[ScoredSequence]) -> list[np.ndarray]:
     """One pass, a tree per row. Padding is at the right end, where no token of a row sees it."""
     import torch
 
@@ -153,9 +151,7 @@ def out_of_memory(error: BaseException) -> bool:
     import torch
 
     message = str(error)
-    return (
-        isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in message or "alloc_cpu" in message
-    )
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in message or "alloc_cpu" in message
 
 
 def _release(device: str) -> None:
@@ -198,9 +194,7 @@ def takes_masks(network: Any, config: Any, device: str) -> bool:
         apart = [logits(input_ids=tensor(s), use_cache=False) for s in sequences]
         try:
             mask = torch.from_numpy(prefixes.tree_mask(tree.ends[None])).to(device)
-            both = network(
-                input_ids=tensor(tree.ids), position_ids=tensor(tree.positions), attention_mask=mask, use_cache=False
-            )
+            both = network(input_ids=tensor(tree.ids), position_ids=tensor(tree.positions), attention_mask=mask, use_cache=False)
             together = [both.logits[0, int(nodes[-1])].float() for nodes in tree.nodes]
             cache = network(
                 input_ids=tensor([0] * 3 + sequences[0][:-1].tolist()),
@@ -220,6 +214,4 @@ def takes_masks(network: Any, config: Any, device: str) -> bool:
         except (RuntimeError, ValueError, TypeError, AttributeError, IndexError):
             return False
         allowed = (1e-4 if apart[0].dtype == network.dtype else 0.1) * max(1.0, float(apart[0].std()))
-        return all(
-            float((a - b).abs().max()) <= allowed for a, b in zip([*apart, apart[0]], [*together, padded], strict=True)
-        )
+        return all(float((a - b).abs().max()) <= allowed for a, b in zip([*apart, apart[0]], [*together, padded], strict=True))

@@ -157,9 +157,7 @@ def batches(prompts: Sequence[EncodedPrompt], most: int, padded: bool) -> Iterat
         yield batch
 
 
-def _decode(
-    model: LanguageModel, prompts: Sequence[EncodedPrompt], stops: Sequence[str], sampling: Sampling
-) -> list[Continuation]:
+def _decode(model: LanguageModel, prompts: Sequence[EncodedPrompt], stops: Sequence[str], sampling: Sampling) -> list[Continuation]:
     """The answers to one batch, with a key-value cache."""
     import torch
 

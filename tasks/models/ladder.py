@@ -103,10 +103,7 @@ def inference_jobs(study: Study, inputs: Inputs, settings: Callable[[Task], dict
         Job(
             {"model": model.name, "checkpoint": str(checkpoint), "task": task.name, **piece},
             inference_settings(study, model) | chosen,
-            {
-                "models": parts_with(inputs["models"], model=model.name),
-                "examples": parts_with(inputs["examples"], task=task.name),
-            },
+            {"models": parts_with(inputs["models"], model=model.name), "examples": parts_with(inputs["examples"], task=task.name)},
             cost=size(model),
             resources=resources(study),
         )

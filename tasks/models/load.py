@@ -156,9 +156,7 @@ def load(checkpoint: SavedModel, name: str) -> LanguageModel:
     network, info = network_and_info
     wrong = sorted(str(k) for kind in ("missing_keys", "mismatched_keys") for k in info.get(kind, ()))
     if wrong:  # transformers would use random numbers instead
-        raise StudyError(
-            f"model {name!r}: {folder}: the weights do not fit config.json: {', '.join(wrong[:5])}; save it again"
-        )
+        raise StudyError(f"model {name!r}: {folder}: the weights do not fit config.json: {', '.join(wrong[:5])}; save it again")
     tokenizer_file = next(f for f in files if f.name == "tokenizer.json")
     tokenizer = load_tokenizer(tokenizer_file.read_text(encoding="utf-8"), f"model {name!r}: {tokenizer_file}")
     if tokenizer.get_vocab_size() > config.vocab_size:
@@ -222,9 +220,7 @@ def repeatable(device: str) -> Iterator[None]:
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     memory.fill_uninitialized_memory = False
-    torch.set_flush_denormal(
-        True
-    )  # the optimizer's averages of rare tokens become denormal, which is a hundred times slower
+    torch.set_flush_denormal(True)  # the optimizer's averages of rare tokens become denormal, which is a hundred times slower
     try:
         yield
     finally:

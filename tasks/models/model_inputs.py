@@ -54,8 +54,7 @@ def requests(model: LanguageModel, texts: Sequence[tuple[str, str, str]], names:
     for text, name in zip(tokenise(model.tokenizer, texts), names, strict=True):
         if text.begin == len(text.ids):
             raise StudyError(
-                f"{name}: the tokenizer of model {model.name!r} makes no token of the output; "
-                "change the output or the tokenizer"
+                f"{name}: the tokenizer of model {model.name!r} makes no token of the output; change the output or the tokenizer"
             )
         ids = np.array([model.start, *text.ids], np.int32)
         made.append(Request(ids, text.begin + 1, tuple(text.starts), tuple(text.ends), text.straddles))

@@ -65,9 +65,7 @@ def _plan_model(study: Study, model: Model, inputs: Inputs) -> Job:
         return Job(labels, settings, cost=size(model))
     folder = (Path(study.data) / Path(model.path).expanduser()).resolve()
     files = _outside_files(folder, model)
-    return Job(
-        labels, {"path": str(folder), "checkpoint": model.training_step, **trusted(model)}, files=files, cost=size(model)
-    )
+    return Job(labels, {"path": str(folder), "checkpoint": model.training_step, **trusted(model)}, files=files, cost=size(model))
 
 
 def _outside_files(folder: Path, model: Model) -> tuple[SourceFile, ...]:
@@ -157,9 +155,7 @@ def _train(work: Work, tokenizer: dict[str, Any]) -> dict[str, Any]:
 
     settings, device = work.settings, work.settings.get("device", "cpu")
     batches = (b for part in work.parts("tokens") for b in work.batches(part, "ids", rows=4096))
-    data = PackedTokens(
-        batches, tokenizer["vocabulary_size"], tokenizer["end_of_document"], settings["data_seed"], work.folder()
-    )
+    data = PackedTokens(batches, tokenizer["vocabulary_size"], tokenizer["end_of_document"], settings["data_seed"], work.folder())
     training = Training(work.labels["model"], settings, work.folder(), tokenizer, device)
     training.run(data)
     kept = [{"step": step, "sha256": sha256} for step, sha256 in sorted(training.hashes.items())]

@@ -101,9 +101,7 @@ def _mix(values: np.ndarray) -> np.ndarray:
     return values ^ (values >> np.uint64(31))
 
 
-def _score(
-    work: Work, model: LanguageModel, examples: list[dict[str, Any]], others: list[list[int]], rows: range
-) -> TableAndSums:
+def _score(work: Work, model: LanguageModel, examples: list[dict[str, Any]], others: list[list[int]], rows: range) -> TableAndSums:
     """The rows of some examples; each distinct (prompt, continuation) is run once, so equal options score equally."""
     number: dict[tuple[str, str, str], int] = {}  # of each request
     names: list[str] = []

@@ -49,9 +49,7 @@ def build(settings: Mapping[str, Any], vocabulary: int, end_of_document: int) ->
 class Training:
     """A training in progress: weights, optimizer, the loss of every step so far, and the checkpoints kept so far."""
 
-    def __init__(
-        self, name: str, settings: Mapping[str, Any], folder: Path, tokenizer: Mapping[str, Any], device: str
-    ) -> None:
+    def __init__(self, name: str, settings: Mapping[str, Any], folder: Path, tokenizer: Mapping[str, Any], device: str) -> None:
         """`tokenizer` is a row of the table of that name."""
         import torch
 

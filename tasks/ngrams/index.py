@@ -35,10 +35,7 @@ def plan_words(study: Study, inputs: Inputs) -> list[Job]:
     """One job per words part if the study has an index."""
     words = inputs["words"] if study.counting.index else ()
     vocabularies = with_same_labels(words, inputs["vocabulary"])
-    return [
-        Job(w.labels, {"most": LARGEST}, {"words": (w,), "vocabulary": (v,)})
-        for w, v in zip(words, vocabularies, strict=True)
-    ]
+    return [Job(w.labels, {"most": LARGEST}, {"words": (w,), "vocabulary": (v,)}) for w, v in zip(words, vocabularies, strict=True)]
 
 
 def plan_tokens(study: Study, inputs: Inputs) -> list[Job]:
@@ -97,8 +94,7 @@ def _shards(work: Work, unit: str, size: int) -> Iterator[tuple[np.ndarray, np.n
     for batch in work.batches(part, "document", rows=DOCUMENTS_AT_ONCE):
         if not np.array_equal(batch.column("document").to_numpy(), np.arange(row, row + batch.num_rows)):
             raise StudyError(
-                f"{work.store.part_path(part)}: its documents are not consecutive from row {row}; "
-                "remove it and run the study again"
+                f"{work.store.part_path(part)}: its documents are not consecutive from row {row}; remove it and run the study again"
             )
         row += batch.num_rows
     for ids, offsets, _ in id_batches(work, part, size):
@@ -131,9 +127,7 @@ def load(folder: Path, shard: int) -> Suffixes:
         try:
             array = np.load(folder / name, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
-            raise StudyError(
-                f"{folder / name}: {error}. Run the study again: it rebuilds missing or damaged files."
-            ) from None
+            raise StudyError(f"{folder / name}: {error}. Run the study again: it rebuilds missing or damaged files.") from None
         arrays.append(np.asarray(array))  # numba needs a plain array, not np.memmap
     return Suffixes(*arrays)
 

@@ -57,8 +57,7 @@ def plan_scan(study: Study, inputs: Inputs) -> list[Job]:
     shared = {"examples": inputs["examples"], "tokenizer": inputs["tokenizer"]}
     settings = {"longest_suffix": study.counting.longest_suffix}
     return [
-        Job(part.labels, settings, {"tokens": (part,), **shared}, memory=study.counting.memory_bytes)
-        for part in inputs["tokens"]
+        Job(part.labels, settings, {"tokens": (part,), **shared}, memory=study.counting.memory_bytes) for part in inputs["tokens"]
     ]
 
 
@@ -136,9 +135,7 @@ def plan_sum(study: Study, inputs: Inputs) -> list[Job]:
     """One job: sum the counts of all parts."""
     names = ("infinigram_partials", "examples", "tokenizer")
     return (
-        [Job({"study": "all"}, {}, {n: inputs[n] for n in names}, memory=study.counting.memory_bytes)]
-        if inputs["tokens"]
-        else []
+        [Job({"study": "all"}, {}, {n: inputs[n] for n in names}, memory=study.counting.memory_bytes)] if inputs["tokens"] else []
     )
 
 

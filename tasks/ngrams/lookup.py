@@ -293,9 +293,7 @@ class Index(CorpusLookup):
         return ids, offsets
 
 
-def _open(
-    store: Store, contract: Contract, parts: Sequence[Part], alphabets: Sequence[Vocabulary | TokenIds]
-) -> list[Shard]:
+def _open(store: Store, contract: Contract, parts: Sequence[Part], alphabets: Sequence[Vocabulary | TokenIds]) -> list[Shard]:
     """All shards of all parts, in corpus order."""
     return [
         Shard(load(store.fetched(part), row["shard"]), number, row["first_document"], alphabet)

@@ -156,9 +156,7 @@ def _inputs(work: Work) -> dict[str, dict[int, list[str]]]:
     table = work.frame("example_ngrams", "split", "example", "side", "order", "ngram")
     inputs: dict[str, dict[int, list[str]]] = {}
     for example, order, ngram in (
-        table.filter((pl.col("split") == "evaluate") & (pl.col("side") == "input"))
-        .select("example", "order", "ngram")
-        .iter_rows()
+        table.filter((pl.col("split") == "evaluate") & (pl.col("side") == "input")).select("example", "order", "ngram").iter_rows()
     ):
         inputs.setdefault(example, {}).setdefault(order, []).append(ngram)
     return inputs

@@ -21,17 +21,7 @@ from tasks.storage.store import Part, digest
 
 LANGUAGE = "en"  # of the stop words; prompts are in English, whatever they ask about
 NOTHING_SCORED = "no prompt of this direction could be scored"
-COPIED = (
-    "model",
-    "checkpoint",
-    "statistic",
-    "estimate",
-    "low",
-    "high",
-    "standard_error",
-    "examples",
-    "note",
-)  # of `metrics`
+COPIED = ("model", "checkpoint", "statistic", "estimate", "low", "high", "standard_error", "examples", "note")  # of `metrics`
 
 
 @dataclass(frozen=True)
@@ -134,11 +124,7 @@ def scores_job(task: str, chosen: Mapping[str, Candidate | None], metrics: Mappi
     for direction, c in chosen.items():
         if c:
             words = {"instruction": c.prompt.instruction, "template": c.prompt.template}
-            prompts[direction] = {
-                **words,
-                "mean_count": c.score.mean if c.score else None,
-                "metrics": metrics[direction].key,
-            }
+            prompts[direction] = {**words, "mean_count": c.score.mean if c.score else None, "metrics": metrics[direction].key}
     parts = {part.key: part for part in metrics.values()}  # an extreme may be the task's own prompt
     return Job({"task": task}, {"prompts": prompts}, {"metrics": tuple(parts.values())})
 

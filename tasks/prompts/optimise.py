@@ -71,9 +71,7 @@ def first_round(search: PromptSearch, count: Count) -> list[Candidate]:
     return _scored(originals, (), search, 0, count)
 
 
-def next_round(
-    trace: Sequence[Candidate], number: int, search: PromptSearch, rewriter: Rewriter, count: Count
-) -> list[Candidate]:
+def next_round(trace: Sequence[Candidate], number: int, search: PromptSearch, rewriter: Rewriter, count: Count) -> list[Candidate]:
     """One more round of both searches. The parent is the best prompt so far, or the task's own while none has a score."""
     proposed: list[tuple[str, int, tuple[int, int], TaskPrompt, str]] = []
     for direction in DIRECTIONS:

@@ -15,10 +15,7 @@ OF_PROMPT = ("task", "instruction", "template", "mean_count")  # what each row o
 
 
 def describe(
-    trace: Sequence[Candidate],
-    chosen: Mapping[str, Candidate | None],
-    scores: Sequence[Mapping[str, Any]],
-    models: Sequence[str],
+    trace: Sequence[Candidate], chosen: Mapping[str, Candidate | None], scores: Sequence[Mapping[str, Any]], models: Sequence[str]
 ) -> dict[str, Any]:
     """The answer as a plain object; scores are in the order of `models`."""
     proposed = {d: [c for c in trace if c.direction == d and c.round] for d in DIRECTIONS}

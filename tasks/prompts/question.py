@@ -29,9 +29,7 @@ class PromptQuestion:
         for name in [name for name in self.models if name not in models]:
             raise StudyError(f"--models {name}: the study has no such model; it has {', '.join(models) or 'none'}")
         if bool(self.candidates) == bool(self.rewriter):
-            raise StudyError(
-                "give either --candidates FILE, a file of prompts, or --rewriter MODEL, a model that writes them"
-            )
+            raise StudyError("give either --candidates FILE, a file of prompts, or --rewriter MODEL, a model that writes them")
         if self.rounds < 1 or self.per_round < 1 or self.seed < 0:
             raise StudyError("--rounds and --per-round are at least 1, --seed at least 0")
         task = self.study.task(self.task)

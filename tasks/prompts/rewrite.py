@@ -63,8 +63,7 @@ def request(parent: TaskPrompt) -> str:
     more = f" {' and '.join(keeps)} must stay in it, as {'they are' if len(keeps) > 1 else 'it is'}." if keeps else ""
     ending = "".join(f" {name}" for name in keeps)
     solved = (
-        f"Instruction: {before.replace('{}', ending)}\nRewritten: {after.replace('{}', ending)}\n\n"
-        for before, after in SOLVED
+        f"Instruction: {before.replace('{}', ending)}\nRewritten: {after.replace('{}', ending)}\n\n" for before, after in SOLVED
     )
     head = f"Rewrite the instruction in other words, on one line, with the same meaning.{more}\n\n"
     return f"{head}{''.join(solved)}Instruction: {_on_one_line(text.strip())}\nRewritten:"

@@ -109,9 +109,7 @@ class ResultsLine:
         return self.q.get(measure, 1.0) < LEVEL
 
 
-def results_line(
-    metrics: Sequence[MetricRow], family: Sequence[MetricRow], task: str, model: str, order: int
-) -> ResultsLine:
+def results_line(metrics: Sequence[MetricRow], family: Sequence[MetricRow], task: str, model: str, order: int) -> ResultsLine:
     """Collect the primary numbers of one task and model."""
     plain = [r for r in metrics if not r["measure"].startswith("mem_") or is_plain(r)]  # never a placebo's
 

@@ -77,7 +77,5 @@ def _cut(x: Floats, inside: NDArray[np.bool_], edges: Floats, zero: str) -> Bins
     last = len(edges) - 1
     safe = np.where(inside, x, edges[0])
     code = np.clip(np.searchsorted(edges[:-1], safe, side="right"), 1, last) + (safe > edges[-1])
-    cover = [
-        f"[{a:.4g}, {b:.4g}{']' if i == last - 1 else ')'}" for i, (a, b) in enumerate(zip(edges, edges[1:], strict=False))
-    ]
+    cover = [f"[{a:.4g}, {b:.4g}{']' if i == last - 1 else ')'}" for i, (a, b) in enumerate(zip(edges, edges[1:], strict=False))]
     return Bins(np.where(inside, code, 0).astype(np.int64), [zero, *cover, f"> {edges[-1]:.4g}"])

@@ -142,9 +142,7 @@ def bootstrap_pearson(x: Floats, y: Floats, example: Ints, draws: int, seed: int
     def of(counts: NDArray[np.int32]) -> Floats:
         n, sx, sy, xx, yy, xy = (counts @ sums).T
         variance_x, variance_y = xx - sx * sx / n, yy - sy * sy / n
-        flat = (variance_x <= 1e-13 * xx) | (
-            variance_y <= 1e-13 * yy
-        )  # constant but for rounding: no correlation, only noise
+        flat = (variance_x <= 1e-13 * xx) | (variance_y <= 1e-13 * yy)  # constant but for rounding: no correlation, only noise
         scale = np.sqrt(np.where(flat, np.nan, variance_x * variance_y))
         return np.clip((xy - sx * sy / n) / scale, -1.0, 1.0)
 

@@ -98,9 +98,7 @@ def _products(first, second, fixed, where_a, where_b, first_weights, second_weig
 
 
 @njit(cache=True)
-def rank_moments(
-    first, second, fixed, last, place, where, first_weights, second_weights, shift, ranks, totals, cubes, cross
-):
+def rank_moments(first, second, fixed, last, place, where, first_weights, second_weights, shift, ranks, totals, cubes, cross):
     """Fill `totals` (lanes,), `cubes` (columns, lanes) and `cross` (columns, columns, lanes, upper triangle) for LANES draws.
 
     first, second, fixed, last, place: (columns, rows), each row in its column's order, the first column's being the common
@@ -110,19 +108,7 @@ def rank_moments(
     for c in range(len(first)):
         its_second = None if second is None else second[c]
         its_fixed = None if fixed is None else fixed[c]
-        _rank(
-            first[c],
-            its_second,
-            its_fixed,
-            last[c],
-            place[c],
-            first_weights,
-            second_weights,
-            shift,
-            ranks[c],
-            totals,
-            cubes[c],
-        )
+        _rank(first[c], its_second, its_fixed, last[c], place[c], first_weights, second_weights, shift, ranks[c], totals, cubes[c])
     common_second = None if second is None else second[0]
     common_fixed = None if fixed is None else fixed[0]
     for a in range(len(first)):

@@ -131,14 +131,7 @@ def permutation_p(rows: Rows, group: Ints, permutations: int, seed: int) -> Esti
 
 # -- both -----------------------------------------------------------------------------------------------------------
 def correlate(
-    rows: Rows,
-    draws: int,
-    seed: int,
-    *,
-    x_name: str = "x",
-    y_name: str = "y",
-    ranked: bool = True,
-    new_outputs: bool = False,
+    rows: Rows, draws: int, seed: int, *, x_name: str = "x", y_name: str = "y", ranked: bool = True, new_outputs: bool = False
 ) -> Estimate:
     """Spearman's ρ (or Pearson's r) with its bootstrap interval; for Spearman also the two-way clustered p."""
     why = undefined(rows, x_name, y_name)
@@ -148,9 +141,7 @@ def correlate(
     p, note = two_way_p(rows, value) if ranked else (None, "")
     if rows.examples < 2:
         return Estimate(value, p_value=p, note=_join(note, "no interval: one example"))
-    low, high, missing = percentile_interval(
-        bootstrap_correlation(rows, draws, seed, ranked=ranked, new_outputs=new_outputs)
-    )
+    low, high, missing = percentile_interval(bootstrap_correlation(rows, draws, seed, ranked=ranked, new_outputs=new_outputs))
     return Estimate(value, low, high, p, _join(note, missing))
 
 

@@ -30,9 +30,7 @@ def ratio(numerators: Floats, denominators: Floats, draws: int, seed: int) -> Es
 
     low, high, missing = percentile_interval(bootstrap_statistic(len(numerators), draws, seed, of))
     rest, n = numerators - value * denominators, len(numerators)
-    return Estimate(
-        value, low, high, note=missing, standard_error=float(np.sqrt(n / (n - 1) * (rest**2).sum()) / abs(total))
-    )
+    return Estimate(value, low, high, note=missing, standard_error=float(np.sqrt(n / (n - 1) * (rest**2).sum()) / abs(total)))
 
 
 def wilson(successes: float, n: int) -> Estimate:
@@ -54,6 +52,4 @@ def wilson(successes: float, n: int) -> Estimate:
 def share(values: Floats) -> Estimate:
     """Wilson's share of values in [0, 1]; the standard error, s/√n, knows that ties are not whole ones."""
     estimate = wilson(float(values.sum()), len(values))
-    return (
-        replace(estimate, standard_error=float(values.std(ddof=1) / np.sqrt(len(values)))) if len(values) > 1 else estimate
-    )
+    return replace(estimate, standard_error=float(values.std(ddof=1) / np.sqrt(len(values)))) if len(values) > 1 else estimate

@@ -12,8 +12,7 @@ from pathlib import Path
 FULL = (errno.ENOSPC, errno.EDQUOT)
 REMEDIES = {
     **dict.fromkeys(
-        FULL,
-        "make room on its disk (`taskgram clean STUDY` removes what no study records), or move the root to a larger one",
+        FULL, "make room on its disk (`taskgram clean STUDY` removes what no study records), or move the root to a larger one"
     ),
     errno.EFBIG: "raise the limit on the size of a file (ulimit -f)",
     errno.EROFS: "mount its disk to be written to, or name another root",

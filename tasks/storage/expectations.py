@@ -75,9 +75,7 @@ def _suite(contract: Contract) -> list[Any]:
         low, high = c.between or (c.at_least, c.at_most)
         if low is not None or high is not None:
             sentence = f"{c.name} lies in [{low}, {high}]"
-            suite.append(
-                gxe.ExpectColumnValuesToBeBetween(column=c.name, min_value=low, max_value=high, description=sentence)
-            )
+            suite.append(gxe.ExpectColumnValuesToBeBetween(column=c.name, min_value=low, max_value=high, description=sentence))
         if c.one_of:
             sentence = f"{c.name} is one of {', '.join(c.one_of)}"
             suite.append(gxe.ExpectColumnValuesToBeInSet(column=c.name, value_set=list(c.one_of), description=sentence))

@@ -228,6 +228,4 @@ def started(pid: int) -> str:
 
 def _is_dead(pulse: dict[str, Any]) -> bool:
     """Whether a run of this machine has certainly ended."""
-    return (
-        bool(pulse.get("place")) and pulse["place"] == _place() and started(int(pulse.get("pid", 0))) != pulse.get("started")
-    )
+    return bool(pulse.get("place")) and pulse["place"] == _place() and started(int(pulse.get("pid", 0))) != pulse.get("started")

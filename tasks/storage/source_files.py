@@ -69,9 +69,7 @@ def resolve_files(patterns: Sequence[str], folder: str, what: str) -> list[tuple
         try:
             paths = sorted(Path(p) for p in glob.glob(pattern_below(base, pattern), recursive=True) if Path(p).is_file())
         except (OSError, ValueError, re.error) as error:  # a path with a NUL, or longer than paths are
-            raise StudyError(
-                f"{what}: {str(base / pattern)!r:.200} cannot be looked up: {error}; check it in the study"
-            ) from None
+            raise StudyError(f"{what}: {str(base / pattern)!r:.200} cannot be looked up: {error}; check it in the study") from None
         if not paths:
             raise StudyError(
                 f"{what}: no file matches {str(base / pattern)!r}. Paths are looked up in the study's `data` "

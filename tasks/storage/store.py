@@ -143,11 +143,7 @@ class Store:
             number = file.metadata.schema.names.index(column)
             for group in range(file.num_row_groups):
                 statistics = file.metadata.row_group(group).column(number).statistics
-                if (
-                    statistics is not None
-                    and statistics.has_min_max
-                    and not (statistics.min <= high and statistics.max >= low)
-                ):
+                if statistics is not None and statistics.has_min_max and not (statistics.min <= high and statistics.max >= low):
                     continue
                 rows = file.read_row_group(group, columns=[*names, *({column} - set(names))])
                 inside = pc.and_(pc.greater_equal(rows[column], low), pc.less_equal(rows[column], high))
@@ -299,10 +295,7 @@ class Store:
         for kind in KINDS:
             folder = self.layout.kind(table, kind)
             for path in self.fs.find(folder):
-                yield (
-                    path,
-                    path.split(f"/{table}/{kind}/", 1)[1].split("/")[0].removesuffix(".parquet").removesuffix(".json"),
-                )
+                yield (path, path.split(f"/{table}/{kind}/", 1)[1].split("/")[0].removesuffix(".parquet").removesuffix(".json"))
 
     def _manifests_newest_first(self, table: str) -> list[str]:
         paths = self.listed(self.layout.kind(table, "manifests"), ".json")

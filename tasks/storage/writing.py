@@ -59,11 +59,7 @@ class PartWriter:
         if table not in self.writers:
             self.temporary[table].parent.mkdir(parents=True, exist_ok=True)
             self.writers[table] = pq.ParquetWriter(
-                self.temporary[table],
-                schema,
-                write_page_index=False,
-                write_page_checksum=True,
-                **_encoding(self.tables[table]),
+                self.temporary[table], schema, write_page_index=False, write_page_checksum=True, **_encoding(self.tables[table])
             )
         self.writers[table].write_table(rows.select(schema.names).cast(schema), row_group_size=ROWS_PER_GROUP)
 
@@ -75,9 +71,7 @@ class PartWriter:
             self.writers[table].close()
         for temporary in self.temporary.values():
             with open(temporary, "rb") as written:
-                os.fsync(
-                    written.fileno()
-                )  # all of them before the first rename: some disks report only here that they are full
+                os.fsync(written.fileno())  # all of them before the first rename: some disks report only here that they are full
         for table in self.tables:
             publish_files(table, self.key)
         for table, temporary in self.temporary.items():

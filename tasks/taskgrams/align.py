@@ -111,9 +111,7 @@ def aligned(
             yield from _slab(inputs, outputs, (low, high), slabs[0], vectors, only, lowest, spread)
             continue
         parts = [
-            pairs
-            for slab in slabs
-            for pairs in _slab(inputs, outputs, (low, high), slab, vectors, y.load(*slab), lowest, spread)
+            pairs for slab in slabs for pairs in _slab(inputs, outputs, (low, high), slab, vectors, y.load(*slab), lowest, spread)
         ]
         if parts:
             together = AlignedPairs(*(np.concatenate(column) for column in zip(*parts, strict=True)))
@@ -139,9 +137,7 @@ def _slab(
     begins = np.searchsorted(ngram, np.arange(len(x) + 1))  # where each input n-gram's occurrences begin
     output_example, output_ngram = outputs.between(*output_range)
     first, last = (
-        np.searchsorted(
-            output_example, np.arange(1 + max(example.max(initial=-1), output_example.max(initial=-1))), side=side
-        )
+        np.searchsorted(output_example, np.arange(1 + max(example.max(initial=-1), output_example.max(initial=-1))), side=side)
         for side in ("left", "right")
     )
     before = np.concatenate([[0], np.cumsum((last - first)[example])])[begins]  # pairs before each input n-gram
@@ -194,11 +190,7 @@ def _kept(work: Work, order: int, inputs: SideNgrams, outputs: SideNgrams, pairs
     from tasks.taskgrams.align_kernels import relations
 
     shares, inside = relations(pairs.input, pairs.output, inputs.starts, inputs.words, outputs.starts, outputs.words)
-    for name, number in (
-        ("below_gamma", -len(inside)),
-        ("contained", inside.sum()),
-        (f"accepted_n{order}", (~inside).sum()),
-    ):
+    for name, number in (("below_gamma", -len(inside)), ("contained", inside.sum()), (f"accepted_n{order}", (~inside).sum())):
         work.add(name, int(number))
     kept = pairs.taken(np.flatnonzero(~inside))
     return pa.table(

@@ -86,9 +86,7 @@ def _distinct(work: Work, side: str) -> list[str]:
 
 RATES = {
     "embed": Rate(21.7e3, "n-grams /s", f"{DEBIAN}, encoder `association`"),
-    "encoder": Rate(
-        100e6, "parameters of a sentence encoder, 8 tokens an n-gram", "the base size of E5 and LaBSE", guess=True
-    ),
+    "encoder": Rate(100e6, "parameters of a sentence encoder, 8 tokens an n-gram", "the base size of E5 and LaBSE", guess=True),
     "bytes of an embedding": Rate(2.5, "bytes for a distinct n-gram and dimension", DEBIAN),
 }
 

@@ -139,10 +139,7 @@ def _write(work: Work, rows: list[dict[str, Any]]) -> None:
     work.write("example_ngrams", {name: [row[name] for row in rows] for name in EXAMPLE_NGRAMS.schema.names})
 
 
-RATES = {
-    "extract": Rate(97e3, "n-grams /s", DEBIAN),
-    "bytes of an n-gram": Rate(8.8, "bytes for an n-gram of an example", DEBIAN),
-}
+RATES = {"extract": Rate(97e3, "n-grams /s", DEBIAN), "bytes of an n-gram": Rate(8.8, "bytes for an n-gram of an example", DEBIAN)}
 
 
 def cost(sizes: Sizes) -> Cost:

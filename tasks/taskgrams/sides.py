@@ -79,9 +79,7 @@ def side_of(inputs: pl.DataFrame, outputs: pl.DataFrame) -> tuple[SideNgrams, Si
     result = []
     for rows, ngrams, first in zip((inputs, outputs), names, (0, len(names[0])), strict=True):
         numbers = pl.DataFrame({"ngram": ngrams}).with_row_index("number")
-        numbered = (
-            rows.join(numbers, on="ngram").select("example", pl.col("number").cast(pl.Int32)).sort("example", "number")
-        )
+        numbered = rows.join(numbers, on="ngram").select("example", pl.col("number").cast(pl.Int32)).sort("example", "number")
         begins = starts[first : first + len(ngrams) + 1]
         result.append(
             SideNgrams(

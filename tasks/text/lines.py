@@ -23,10 +23,7 @@ from schemas import StudyError
 EXCERPT = 200
 STRETCH = 4_000_000
 LONGEST = 1 << 27  # bytes of a line; more means a file without line ends
-UNPACKED, GROWTH = (
-    1 << 28,
-    400,
-)  # limits of unpacking: bytes, or times the file's size if that is more; text reaches 50 times
+UNPACKED, GROWTH = (1 << 28, 400)  # limits of unpacking: bytes, or times the file's size if that is more; text reaches 50 times
 
 
 @contextmanager

@@ -36,9 +36,7 @@ buckets = 3
 )
 
 
-def count(
-    folder: Path, root: Path, cluster: Cluster, progress: Callable[[str, int], None] = lambda step, done: None
-) -> None:
+def count(folder: Path, root: Path, cluster: Cluster, progress: Callable[[str, int], None] = lambda step, done: None) -> None:
     """Bring the counts up to date."""
     study = load_study(folder / "counting.toml")
     session = Session(study, "counting.toml", Store(str(root)), cluster)
@@ -61,9 +59,7 @@ class Processes:
         self.folder, self.file = folder, folder / "scheduler.json"
         self.running: list[subprocess.Popen[bytes]] = []
 
-    def _start(
-        self, name: str, words: list[str], within: tuple[str, ...], first: tuple[Path, ...]
-    ) -> subprocess.Popen[bytes]:
+    def _start(self, name: str, words: list[str], within: tuple[str, ...], first: tuple[Path, ...]) -> subprocess.Popen[bytes]:
         paths = os.pathsep.join(str(p) for p in (*first, REPOSITORY))
         environment = os.environ | {"PYTHONPATH": paths, "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "20s"}
         with open(self.folder / f"{name}.log", "wb") as log:

@@ -102,9 +102,7 @@ def test_scheduler_workers_and_flow_on_machines_of_their_own(
         try:
             address = processes.scheduler(host="10.213.77.1", within=spaces["hub"])
             assert address.startswith("tcp://10.213.77.1:")
-            victim = processes.worker(
-                "one", host="10.213.77.2", within=spaces["one"]
-            )  # `ip netns exec` becomes what it runs
+            victim = processes.worker("one", host="10.213.77.2", within=spaces["one"])  # `ip netns exec` becomes what it runs
             processes.worker("two", host="10.213.77.3", within=spaces["two"])
             report = program(folder, tmp_path / "root", address, victim, within=spaces["flow"])
             assert 2 <= report["then"][0] < FILES

@@ -102,9 +102,7 @@ def test_a_worker_that_does_not_see_the_root_is_named(folder: Path, processes: P
     assert f"does not see what was just written to {root}" in words and "a folder that all machines share" in words
 
 
-def test_a_scheduler_without_workers_is_named_once_the_wait_is_over(
-    folder: Path, processes: Processes, tmp_path: Path
-) -> None:
+def test_a_scheduler_without_workers_is_named_once_the_wait_is_over(folder: Path, processes: Processes, tmp_path: Path) -> None:
     study = planned(cluster={"address": processes.scheduler(), "wait": 1.0})
     cluster = Cluster.of(study, Store(str(tmp_path / "root")))
     with pytest.raises(StepFailed, match="has no worker after 1 s"):
@@ -135,9 +133,7 @@ def test_a_scheduler_that_is_killed_in_the_middle_is_named(processes: Processes,
             list(found)
 
 
-def test_a_cluster_whose_workers_all_died_is_named(
-    processes: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cluster_whose_workers_all_died_is_named(processes: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else the run would wait for ever: Dask keeps what no worker is left for."""
     monkeypatch.setattr("tasks.cluster.submission.SECONDS_BETWEEN_LOOKS", 0.5)
     cluster = Cluster.of(planned(cluster={"address": processes.scheduler(), "wait": 2.0}), Store(str(tmp_path / "root")))

@@ -30,9 +30,7 @@ def test_every_measure_is_in_the_list() -> None:
 def test_every_step_is_in_the_order() -> None:
     from flows.study import STEPS
 
-    steps = {
-        name: file for name, file in declared("Step", "tasks", "flows").items() if not file.startswith("tasks/prompts/")
-    }
+    steps = {name: file for name, file in declared("Step", "tasks", "flows").items() if not file.startswith("tasks/prompts/")}
     assert not set(steps) - {s.name for s in STEPS}, f"add it to STEPS in flows/study.py: {steps}"
 
 

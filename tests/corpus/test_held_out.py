@@ -40,9 +40,7 @@ def study_of(root: Path, **changes: Any) -> Study:
 
 def write(root: Path, pages: int = 60) -> None:
     """A book in two languages whose pages are held out or not, one record without a key, and a source without a split."""
-    rows = [
-        {"id": f"{lang}/{i}", "text": f"page {i} in {lang}", "lang": lang} for i in range(pages) for lang in ("en", "de")
-    ]
+    rows = [{"id": f"{lang}/{i}", "text": f"page {i} in {lang}", "lang": lang} for i in range(pages) for lang in ("en", "de")]
     rows += [{"id": "en/", "text": "no key"}, {"id": "en/empty", "text": ""}]
     (root / "book.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     (root / "rest.jsonl").write_text(json.dumps({"id": "r", "text": "the rest"}) + "\n")
@@ -79,9 +77,7 @@ def test_a_small_sample_is_the_beginning_of_a_large_one(tmp_path: Path, monkeypa
 
 
 def test_the_pieces_of_a_file_hold_out_what_the_file_does(tmp_path: Path) -> None:
-    (tmp_path / "book.jsonl").write_text(
-        "".join(json.dumps({"id": f"en/{i}", "text": "word " * 400}) + "\n" for i in range(900))
-    )
+    (tmp_path / "book.jsonl").write_text("".join(json.dumps({"id": f"en/{i}", "text": "word " * 400}) + "\n" for i in range(900)))
     (tmp_path / "rest.jsonl").write_text(json.dumps({"id": "r", "text": "the rest"}) + "\n")
     study = study_of(tmp_path)
     cut = study.model_copy(update={"corpus": study.corpus.model_copy(update={"partition": "1MB"})})

@@ -258,8 +258,7 @@ def test_a_large_file_is_cut_into_pieces_of_equal_size_that_hold_each_record_onc
     monkeypatch.setattr("tasks.text.lines.STRETCH", 50_000)
     random_text = random.Random(3)
     records = [
-        {"id": f"d{i}", "text": "".join(random_text.choices("abcdefgh ", k=random_text.randrange(1, 4_000)))}
-        for i in range(2_000)
+        {"id": f"d{i}", "text": "".join(random_text.choices("abcdefgh ", k=random_text.randrange(1, 4_000)))} for i in range(2_000)
     ]
     data = tmp_path / "data"
     data.mkdir()

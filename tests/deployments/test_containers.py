@@ -79,15 +79,11 @@ def test_its_list_of_packages_can_be_made(tmp_path: Path) -> None:
     found = re.search(r"python -c '(.*?)' \"\$EXTRAS\"", DOCKERFILE, re.DOTALL)
     assert found
     program = found[1].replace("\\\n", "")
-    result = subprocess.run(
-        [sys.executable, "-c", program, "s3,hf"], cwd=REPOSITORY, capture_output=True, text=True, check=True
-    )
+    result = subprocess.run([sys.executable, "-c", program, "s3,hf"], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     listed = result.stdout.split("\n")
     assert any(line.startswith("s3fs") for line in listed) and any(line.startswith("datasets") for line in listed)
     assert any(line.startswith("prefect>=") for line in listed) and not any("pytest" in line for line in listed)
-    pinned = {
-        line.split("==")[0].lower().replace("_", "-") for line in (REPOSITORY / "constraints.txt").read_text().splitlines()
-    }
+    pinned = {line.split("==")[0].lower().replace("_", "-") for line in (REPOSITORY / "constraints.txt").read_text().splitlines()}
     names = {re.split(r"[\[<>=;\s]", line)[0].lower().replace("_", "-") for line in listed if line.strip()}
     assert names <= pinned
 
@@ -135,9 +131,7 @@ def test_images_are_named_without_a_registry() -> None:
 def options(*command: str) -> str:
     """What a command's help says; terminal width does not hide a word."""
     program = [sys.executable, "-m", *command, "--help"]
-    result = subprocess.run(
-        program, capture_output=True, text=True, env=os.environ | {"COLUMNS": "200", "TERMINAL_WIDTH": "200"}
-    )
+    result = subprocess.run(program, capture_output=True, text=True, env=os.environ | {"COLUMNS": "200", "TERMINAL_WIDTH": "200"})
     assert result.returncode == 0, result.stderr
     return result.stdout
 
@@ -156,9 +150,7 @@ def test_every_command_has_the_options_it_is_given(line: str) -> None:
         text = options(f"distributed.cli.dask_{words[1]}")
     else:
         assert words[0] == "prefect"
-        text = options(
-            "prefect", *[w for w in words[1:4] if re.fullmatch(r"server|start|work-pool|create|deploy|worker", w)]
-        )
+        text = options("prefect", *[w for w in words[1:4] if re.fullmatch(r"server|start|work-pool|create|deploy|worker", w)])
         text += options("prefect")
     for option in re.findall(r"--[a-z-]+", line):
         assert option in text, f"{line}: there is no {option}"
@@ -221,9 +213,7 @@ def test_kubernetes_says_how_much_who_and_how_one_knows_that_it_lives() -> None:
         assert container["resources"]["requests"]["memory"] and container["resources"]["limits"]["memory"], name
         assert container["securityContext"] == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
         probed = any(p in container for p in ("readinessProbe", "livenessProbe"))
-        assert probed or "--death-timeout" in container["command"], (
-            f"{name}: a worker ends by itself when its scheduler is gone"
-        )
+        assert probed or "--death-timeout" in container["command"], f"{name}: a worker ends by itself when its scheduler is gone"
 
 
 def test_services_find_their_pods_and_their_ports_and_nothing_outside_does() -> None:

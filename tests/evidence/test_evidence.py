@@ -80,9 +80,7 @@ def test_what_is_right_for_each_example_adds_up_to_the_score(tmp_path: Path) -> 
     assert mine[0]["text"] == "no idea"
     silent = [r for r in shown["answers"] if r["model"] == "null"]
     assert len(silent) == 40
-    assert {(r["text"], r["value"], r["note"]) for r in silent} == {
-        (None, None, "no generations of this model for this task")
-    }
+    assert {(r["text"], r["value"], r["note"]) for r in silent} == {(None, None, "no generations of this model for this task")}
 
 
 def test_an_example_without_an_answer_says_so(tmp_path: Path) -> None:
@@ -157,9 +155,7 @@ def test_a_pair_below_gamma_is_not_shown_and_one_never_counted_has_no_count(tmp_
 
 def test_the_trace_shows_the_last_checkpoint_of_each_model(tmp_path: Path) -> None:
     w = world(n=3)
-    parts = [
-        Part("token_scores", f"k{c}{m}", {"model": m, "checkpoint": str(c), "task": "t"}) for m in "ab" for c in (5, 40, 9)
-    ]
+    parts = [Part("token_scores", f"k{c}{m}", {"model": m, "checkpoint": str(c), "task": "t"}) for m in "ab" for c in (5, 40, 9)]
     assert [p.labels["checkpoint"] for p in last_checkpoints(parts)] == ["40", "40"]
     jobs = plan_scores(w.study(), {"token_scores": tuple(parts)})
     assert [(j.labels["model"], j.labels["checkpoint"]) for j in jobs] == [(m, c) for m in "ab" for c in ("5", "9", "40")]

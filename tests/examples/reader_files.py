@@ -35,16 +35,12 @@ GOOD: dict[str, tuple[bytes, ...]] = {
     "parallel": (TEXT,),
     "aligned": (b"one\n", b"one\ntwo\n"),
     "tsv": (b"one\teins\n", b"one\teins\ntwo\tzwei\n"),
-    "sgm": (
-        b'<srcset><doc sysid=r docid="d"><seg id="1"> R&D &amp; &#65; </seg><seg id=2>two\nlines</seg></doc></srcset>\n',
-    ),
+    "sgm": (b'<srcset><doc sysid=r docid="d"><seg id="1"> R&D &amp; &#65; </seg><seg id=2>two\nlines</seg></doc></srcset>\n',),
     "wmt_xml": (
         b'<?xml version="1.0"?><dataset><doc id="b"><src lang="en"><p><seg id="1">A</seg></p></src><ref lang="de" '
         b'translator="A"><p><seg id="1">B</seg></p></ref></doc></dataset>',
     ),
-    "triviaqa": (
-        b'{"Data": [{"Question": "Who?", "QuestionId": "t", "Answer": {"Value": "R", "Aliases": ["S"]}}], "V": 1e1}',
-    ),
+    "triviaqa": (b'{"Data": [{"Question": "Who?", "QuestionId": "t", "Answer": {"Value": "R", "Aliases": ["S"]}}], "V": 1e1}',),
     "nq_open": (TEXT,),
     "opentriviaqa": (b"#Q Which planet?\n^ Saturn\nA Mars\nB Saturn\n",),
     "pararel": (TEXT,),

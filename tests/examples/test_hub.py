@@ -48,9 +48,7 @@ def saved(folder: Path, kind: str, records: list = ARC) -> str:
 def test_a_data_set_in_a_folder_is_read_by_its_fields(tmp_path, kind):
     examples, rejects, _ = read(tmp_path / "root", study(tmp_path, reader=saved(tmp_path, kind), **TASK))
     found = [
-        (e["example"], e["input"], e["output"], e["answer"], e["file"], e["row"])
-        for e in examples
-        if e["split"] == "evaluate"
+        (e["example"], e["input"], e["output"], e["answer"], e["file"], e["row"]) for e in examples if e["split"] == "evaluate"
     ]
     assert found == [
         ("m0", "Which 0?", "air", 1, "test", 1),
@@ -106,10 +104,7 @@ def test_what_no_rerun_could_read_again_is_an_error_before_anything_is_loaded(tm
     [
         ({"fields": {}}, "its columns are id, question, choices, answerKey"),
         ({"evaluate": ["dev"]}, "no split 'dev'; it has train, test"),
-        (
-            {"fields": {"input": "stem", "output": "id"}},
-            "no record of it is an example.*no field 'stem'; there are id, question",
-        ),
+        ({"fields": {"input": "stem", "output": "id"}}, "no record of it is an example.*no field 'stem'; there are id, question"),
     ],
 )
 def test_wrong_fields_and_splits_are_errors_that_name_the_right_ones(tmp_path, task, message):

@@ -106,11 +106,7 @@ def test_sgm_in_another_encoding_costs_the_segments_that_hold_it(tmp_path):
     assert any(e["input"] == "Über zwei Zeilen" for e in examples)
 
 
-_WORDS = (
-    st.text(st.sampled_from("ab &<>;\"'é1"), min_size=1, max_size=12)
-    .map(str.strip)
-    .filter(lambda t: any(map(str.isalnum, t)))
-)
+_WORDS = st.text(st.sampled_from("ab &<>;\"'é1"), min_size=1, max_size=12).map(str.strip).filter(lambda t: any(map(str.isalnum, t)))
 
 
 @given(st.lists(_WORDS, min_size=1, max_size=6), st.booleans())
@@ -192,9 +188,7 @@ def test_aligned_files_are_read_side_by_side(tmp_path):
 def test_files_that_are_not_aligned_are_an_error_that_names_the_row(tmp_path, shorter):
     files = {name: "Eins.\nZwei.\n" + ("" if name == shorter else "Drei.\n") for name in ("ep.de", "ep.en")}
     (longer,) = set(files) - {shorter}
-    with pytest.raises(
-        StudyError, match=rf"{longer}: row 3 has no counterpart: .*{shorter} ends at row 2\..*get them again"
-    ):
+    with pytest.raises(StudyError, match=rf"{longer}: row 3 has no counterpart: .*{shorter} ends at row 2\..*get them again"):
         read_files(tmp_path, files, reader="aligned", **DE_EN)
 
 

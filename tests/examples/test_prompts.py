@@ -123,10 +123,7 @@ def mmlu(folder, **task):
     for name, content in files.items():
         (folder / "dev").mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(content)
-    asked = {
-        "val/anatomy_val.csv": "Where is it?,here,there,up,down,B\n",
-        "val/high_school_physics_val.csv": "Why?,a,b,c,d,D\n",
-    }
+    asked = {"val/anatomy_val.csv": "Where is it?,here,there,up,down,B\n", "val/high_school_physics_val.csv": "Why?,a,b,c,d,D\n"}
     return read_files(folder, asked, **MMLU | task)
 
 

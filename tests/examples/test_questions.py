@@ -53,14 +53,7 @@ def test_triviaqa_records_that_are_no_examples_are_rejects(tmp_path):
     content = whole(trivia("A?", "Saturn"), without, bare, odd, "text", {"Question": 5}, trivia("F?", "!?"))
     examples, rejects, _ = read_files(tmp_path, {"dev.json": content}, reader="triviaqa")
     assert [e["example"] for e in examples] == ["tc_A?"]
-    expected = {
-        2: "test set",
-        3: "'Value' is empty",
-        4: "'Aliases' is not a list",
-        5: "no object",
-        6: "a int",
-        7: "without words",
-    }
+    expected = {2: "test set", 3: "'Value' is empty", 4: "'Aliases' is not a list", 5: "no object", 6: "a int", 7: "without words"}
     assert {row: part for row, part in expected.items() if part in reasons(rejects)[row]} == expected
 
 
@@ -238,9 +231,7 @@ def test_the_papers_groups_are_34_and_22_of_57_subjects_and_formal_logic_is_in_n
 
 
 @real
-@pytest.mark.parametrize(
-    ("group", "count"), [("knowledge", 34), ("reasoning", 22), (["astronomy", "formal_logic"], 2), ([], 57)]
-)
+@pytest.mark.parametrize(("group", "count"), [("knowledge", 34), ("reasoning", 22), (["astronomy", "formal_logic"], 2), ([], 57)])
 def test_a_task_takes_the_subjects_it_names(tmp_path, group, count):
     task = {"family": "multiple_choice", "reader": "mmlu", "evaluate": ["tasks/mmlu/val/*.csv"], "subjects": group}
     examples, _, _ = read(tmp_path, study(DATA, mine=["tasks/mmlu/dev/*.csv"], **task))
@@ -249,8 +240,7 @@ def test_a_task_takes_the_subjects_it_names(tmp_path, group, count):
 
 
 @pytest.mark.parametrize(
-    ("named", "message"),
-    [(["astrology"], "no subject 'astrology'"), (["anatomy", "virology"], "no file of subject 'virology'")],
+    ("named", "message"), [(["astrology"], "no subject 'astrology'"), (["anatomy", "virology"], "no file of subject 'virology'")]
 )
 def test_subjects_that_are_not_there_are_errors(tmp_path, named, message):
     with pytest.raises(StudyError, match=message):
@@ -268,22 +258,14 @@ def test_fields_name_where_each_part_of_an_example_is(tmp_path):
     ]
     examples, rejects, _ = read_files(tmp_path, {"a.jsonl": records}, fields=fields)
     (example,) = examples
-    assert (example["example"], example["group"], example["output"], example["aliases"]) == (
-        "7",
-        "names",
-        "Ann",
-        ["Annie", "A."],
-    )
+    assert (example["example"], example["group"], example["output"], example["aliases"]) == ("7", "names", "Ann", ["Annie", "A."])
     expected = {2: "without output", 3: "no field 'q.text'", 4: "neither a text nor"}
     assert {row: part for row, part in expected.items() if part in reasons(rejects)[row]} == expected
 
 
 @pytest.mark.parametrize(
     ("fields", "message"),
-    [
-        ({"input": "q", "result": "a"}, "no 'result'; name fields for some of input"),
-        ({"output": "a"}, "the field of the input"),
-    ],
+    [({"input": "q", "result": "a"}, "no 'result'; name fields for some of input"), ({"output": "a"}, "the field of the input")],
 )
 def test_fields_that_cannot_be_are_errors(tmp_path, fields, message):
     with pytest.raises(ValueError, match=message):

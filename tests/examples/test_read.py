@@ -62,9 +62,7 @@ def test_gsm8k_loses_its_annotations_and_keeps_the_final_number(tmp_path):
 
 
 def test_mmlu_rows_may_hold_line_breaks_and_the_file_is_the_subject(tmp_path):
-    content = (
-        '"Which,\nof ""these""?",4,6,7,9,C\nA row?,1,2,3\nB?,1,2,3,4,E\n,1,2,3,4,A\n"torn"x,1,2,3,4,A\nLast?,1,2,3,4,D\n'
-    )
+    content = '"Which,\nof ""these""?",4,6,7,9,C\nA row?,1,2,3\nB?,1,2,3,4,E\n,1,2,3,4,A\n"torn"x,1,2,3,4,A\nLast?,1,2,3,4,D\n'
     examples, rejects, sums = read_file(tmp_path, content, "astronomy_val.csv", family="multiple_choice", reader="mmlu")
     first, last = evaluated(examples)
     assert (first["input"], first["output"], first["answer"]) == ('Which,\nof "these"?', "7", 2)
@@ -79,14 +77,8 @@ def test_mmlu_rows_may_hold_line_breaks_and_the_file_is_the_subject(tmp_path):
 
 def test_mmlu_files_may_be_packed_marked_and_without_a_last_line_end(tmp_path):
     content = b'\xef\xbb\xbf"Which,\r\n of these?",4,6,7,9,C\r\nLast?,1,2,3,4,D'
-    for name, packed in (
-        ("a.csv", content),
-        ("b.csv.gz", gzip.compress(content)),
-        ("c.csv.zst", zstandard.compress(content)),
-    ):
-        examples, rejects, _ = read_file(
-            tmp_path / name, packed, name, evaluate=[name], family="multiple_choice", reader="mmlu"
-        )
+    for name, packed in (("a.csv", content), ("b.csv.gz", gzip.compress(content)), ("c.csv.zst", zstandard.compress(content))):
+        examples, rejects, _ = read_file(tmp_path / name, packed, name, evaluate=[name], family="multiple_choice", reader="mmlu")
         assert [(e["input"], e["output"]) for e in evaluated(examples)] == [("Which,\n of these?", "7"), ("Last?", "4")]
         assert not rejects
         assert {e["group"] for e in examples} == {name[0]}
@@ -115,9 +107,7 @@ def test_nq_open_takes_the_first_answer_and_the_others_as_aliases(tmp_path):
         reader="nq_open",
     )
     assert [(e["output"], e["aliases"]) for e in evaluated(examples)] == [("Rembrandt", ["Rembrandt van Rijn"])]
-    assert Counter(r["row"] for r in rejects) == dict.fromkeys(range(2, 8), 2), (
-        "one reject for each split the record would serve"
-    )
+    assert Counter(r["row"] for r in rejects) == dict.fromkeys(range(2, 8), 2), "one reject for each split the record would serve"
 
 
 TRIVIA = """
@@ -330,9 +320,7 @@ def read_any(folder: Path, reader: str, content: bytes | tuple[bytes, bytes], na
 @pytest.mark.parametrize("empty", [False, True])
 def test_a_file_of_the_wrong_format_is_an_error_with_file_row_and_remedy(tmp_path, reader, empty):
     nothing = "it is empty|ends too early|no element found.*reader|no <seg> in it"
-    wrong = (
-        r"row [12](: .*reader| begins a JSON array.*jq| has no counterpart.*get them again)|no <seg> in it; the second file"
-    )
+    wrong = r"row [12](: .*reader| begins a JSON array.*jq| has no counterpart.*get them again)|no <seg> in it; the second file"
     with pytest.raises(StudyError, match=rf"a\.x.*({nothing if empty else wrong})"):
         read_any(tmp_path, reader, b"" if empty else WRONG[reader], "a.x")
 

@@ -27,12 +27,7 @@ from tests.examples.support import DATA, read, real, study
 )
 def test_every_record_is_an_example_or_a_reject_with_a_reason(tmp_path, reader, family, files, records, rejects):
     settings = study(
-        DATA,
-        family=family,
-        reader=reader,
-        evaluate=[files],
-        mine_limit=1,
-        languages=["en", "fr" if "en-fr" in files else "de"],
+        DATA, family=family, reader=reader, evaluate=[files], mine_limit=1, languages=["en", "fr" if "en-fr" in files else "de"]
     )
     rows, all_rejects, sums = read(tmp_path, settings)
     examples = [e for e in rows if e["split"] == "evaluate"]

@@ -60,17 +60,7 @@ def run(fault: str, seed: int, folder: Path, whole: Path) -> Result:
 
 def _on_a_small_disk(fault: str, seed: int, root: Path, whole: Path) -> Result:
     """The whole trial in a namespace in which its root is a small disk."""
-    words = [
-        *own_disk(root, SIZE),
-        sys.executable,
-        "-m",
-        "tests.faults",
-        "--inside",
-        fault,
-        str(seed),
-        str(root),
-        str(whole),
-    ]
+    words = [*own_disk(root, SIZE), sys.executable, "-m", "tests.faults", "--inside", fault, str(seed), str(root), str(whole)]
     inside = subprocess.run(
         words,
         capture_output=True,
@@ -128,17 +118,13 @@ def main() -> int:
         fault, seed, root, whole = sys.argv[2:]
         print(json.dumps(asdict(attempt(fault, FAULTS[fault], int(seed), Path(root), Path(whole)))))
         return 0
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.faults", description="A small study, disturbed and run once more."
-    )
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description="A small study, disturbed and run once more.")
     parser.add_argument("--trials", type=int, default=56, help="how many (default: 56)")
     parser.add_argument("--seed", type=int, default=1, help="of the first trial (default: 1)")
     parser.add_argument("--fault", choices=FAULTS, action="append", help="only this one; may be given several times")
     parser.add_argument("--root", help="folder to work in, kept (default: a temporary one)")
     parser.add_argument(
-        "--write",
-        action="store_true",
-        help=f"put the table into {PAGE.relative_to(REPOSITORY)}, unless its own has more trials",
+        "--write", action="store_true", help=f"put the table into {PAGE.relative_to(REPOSITORY)}, unless its own has more trials"
     )
     options = parser.parse_args()
     order = [f for f in ORDER if not options.fault or f in options.fault]

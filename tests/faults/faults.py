@@ -177,9 +177,7 @@ def network_cut(trial: Trial) -> None:
         )
     trial.again = {"DASK_SCHEDULER_ADDRESS": f"tcp://127.0.0.1:{network.port}"}
     with Client(f"tcp://127.0.0.1:{port}", set_as_default=False) as client:
-        client.wait_for_workers(
-            2, timeout=PATIENCE
-        )  # one that never found its scheduler gives up, and is its manager's to restart
+        client.wait_for_workers(2, timeout=PATIENCE)  # one that never found its scheduler gives up, and is its manager's to restart
     run = Run(trial.root, environment=trial.again)
     trial.wait(run)
     trial.seen()

@@ -20,9 +20,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return undisturbed(tmp_path_factory.mktemp("faults") / "whole")
 
 
-@pytest.mark.parametrize(
-    "fault", ["worker_killed", "flow_killed", "server_killed", "disk_full", "part_flipped_of_a_killed_run"]
-)
+@pytest.mark.parametrize("fault", ["worker_killed", "flow_killed", "server_killed", "disk_full", "part_flipped_of_a_killed_run"])
 def test_one_more_run_repairs_it(fault: str, whole: Path, tmp_path: Path) -> None:
     result = run(fault, 1, tmp_path, whole)
     assert result.good, result

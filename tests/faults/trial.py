@@ -113,15 +113,7 @@ def finished(root: Path) -> list[Path]:
 
 def temporaries(root: Path) -> list[str]:
     """What should not be there once nothing runs."""
-    kinds = (
-        "**/*.tmp",
-        ".leases/*/*",
-        ".scratch/*",
-        "reports/.*",
-        ".dask/*/worker-*",
-        "*/parts/*.damaged",
-        "*/files/*.damaged",
-    )
+    kinds = ("**/*.tmp", ".leases/*/*", ".scratch/*", "reports/.*", ".dask/*/worker-*", "*/parts/*.damaged", "*/files/*.damaged")
     return sorted({str(p.relative_to(root)) for kind in kinds for p in root.glob(kind)})
 
 
@@ -134,9 +126,7 @@ class Trial:
     draw: random.Random
     parts: int
     before: State = field(default_factory=State)  # what was finished when the fault came
-    excused: set[str] = field(
-        default_factory=set
-    )  # keys of parts that the fault itself destroyed; one job makes all of a key
+    excused: set[str] = field(default_factory=set)  # keys of parts that the fault itself destroyed; one job makes all of a key
     words: tuple[str, ...] = ()  # further arguments of the second run
     again: Mapping[str, str] = field(default_factory=dict)  # environment of the second run
     left: list[str] = field(default_factory=list)  # processes that outlived the disturbed run

@@ -56,9 +56,7 @@ def tokenizer(path: Path) -> None:
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     made.train_from_iterator(
         texts(1),
-        trainers.BpeTrainer(
-            vocab_size=300, special_tokens=["<|endoftext|>"], initial_alphabet=alphabet, show_progress=False
-        ),
+        trainers.BpeTrainer(vocab_size=300, special_tokens=["<|endoftext|>"], initial_alphabet=alphabet, show_progress=False),
     )
     made.save(str(path))
 
@@ -66,9 +64,7 @@ def tokenizer(path: Path) -> None:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "corpus").mkdir()
-    questions = [
-        {"id": place, "input": f"What is the river of {place}?", "output": river} for place, river in RIVERS.items()
-    ]
+    questions = [{"id": place, "input": f"What is the river of {place}?", "output": river} for place, river in RIVERS.items()]
     (tmp_path / "rivers.jsonl").write_text("".join(json.dumps(line) + "\n" for line in questions))
     (tmp_path / "later.toml").write_text(STUDY)
     tokenizer(tmp_path / "tokenizer.json")
@@ -112,9 +108,7 @@ def test_a_new_shard_is_computed_alone_and_the_sums_are_those_of_a_fresh_run(fol
     assert second["query"] == second["infinigram"] == 2, "the scan of the new part, and the sum"
     assert second["read"] == second["extract"] == second["align"] == 0, "the tasks have not changed"
     after = parts(root, folder)
-    kept = {
-        name for name in before if name.split("/")[0] in ("documents", "words", "tokens", "pair_partials", "ngram_partials")
-    }
+    kept = {name for name in before if name.split("/")[0] in ("documents", "words", "tokens", "pair_partials", "ngram_partials")}
     assert kept <= set(after)
     assert all(after[name] == before[name] for name in kept)
     assert set(run(folder, root).values()) == {0}

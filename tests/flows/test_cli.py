@@ -106,9 +106,7 @@ def test_a_run_with_nothing_to_do_imports_neither_torch_nor_great_expectations_n
         "print(code, sorted({'torch', 'great_expectations', 'distributed', 'transformers'} & set(sys.modules)))"
     )
     words = ["run", str(folder / "tiny.toml"), "--workers", "2", "--root", str(folder / "root")]
-    run = subprocess.run(
-        [sys.executable, "-c", program, *words], capture_output=True, text=True, timeout=300, cwd=REPOSITORY
-    )
+    run = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, timeout=300, cwd=REPOSITORY)
     assert run.stdout.strip().splitlines()[-1] == "0 []", run.stdout + run.stderr
 
 

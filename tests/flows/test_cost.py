@@ -233,9 +233,7 @@ def test_every_rate_names_its_source_and_a_guess_is_marked_and_no_name_has_two_v
         assert {float(other) for same, other in named if same == name} == {rate}, name
 
 
-@pytest.mark.parametrize(
-    ("text", "number"), [("300G", 300e9), ("1.5M", 1.5e6), ("4096", 4096), ("12_000k", 12e6), ("3T", 3e12)]
-)
+@pytest.mark.parametrize(("text", "number"), [("300G", 300e9), ("1.5M", 1.5e6), ("4096", 4096), ("12_000k", 12e6), ("3T", 3e12)])
 def test_counts_are_read_as_people_write_them(text: str, number: float) -> None:
     assert parse_count(text) == number
 
@@ -247,12 +245,7 @@ def test_other_counts_are_errors_that_show_the_way(text: str) -> None:
 
 
 def test_an_unknown_gpu_is_named_with_those_that_are_known() -> None:
-    study: dict[str, Any] = {
-        "name": "s",
-        "corpus": {"planted": {}},
-        "scoring": {"device": "cuda"},
-        "hardware": {"gpu": "H9000"},
-    }
+    study: dict[str, Any] = {"name": "s", "corpus": {"planted": {}}, "scoring": {"device": "cuda"}, "hardware": {"gpu": "H9000"}}
     with pytest.raises(StudyError, match=r"H9000.*H100.*flops"):
         machine_of(Study.model_validate(study))
     study["hardware"]["flops"] = "250T"
@@ -364,9 +357,7 @@ def test_what_only_the_plan_reads_changes_no_part(tiny: Path) -> None:
     start, end = text.index('[[corpus.sources]]\nname = "shards"'), text.index('[[tasks]]\nname = "rivers"')
     plain = text[:start] + text[end : text.index('[[tasks]]\nname = "sums"')]
     declared = plain.replace('files = ["corpus/*.jsonl"]', 'files = ["corpus/*.jsonl"]\ntokens = "3G"\ndocuments = "2M"')
-    declared = (
-        declared.replace("orders = [1]", "orders = [1]\nexpected = [5, 50]") + '[hardware]\ncores = 64\ngpu = "H100"\n'
-    )
+    declared = declared.replace("orders = [1]", "orders = [1]\nexpected = [5, 50]") + '[hardware]\ncores = 64\ngpu = "H100"\n'
     keys = []
     for version in (plain, declared):
         tiny.write_text(version)
@@ -401,9 +392,7 @@ def test_planning_imports_nothing_heavy_and_asks_no_network(tiny: Path) -> None:
         "print(code, sorted({'torch', 'great_expectations', 'distributed', 'transformers', 'prefect'} & set(sys.modules)))"
     )
     words = [str(tiny), "--root", str(tiny.parent / "root"), "--json"]
-    run = subprocess.run(
-        [sys.executable, "-c", program, *words], capture_output=True, text=True, timeout=120, cwd=REPOSITORY
-    )
+    run = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, timeout=120, cwd=REPOSITORY)
     assert run.stdout.strip().splitlines()[-1] == "0 []", run.stdout + run.stderr
 
 

@@ -138,9 +138,7 @@ def imported(*words: str) -> tuple[int, set[str]]:
         "except SystemExit as end: code = end.code\n"
         "print(code, *sys.modules)"
     )
-    run = subprocess.run(
-        [sys.executable, "-c", program, *words], capture_output=True, text=True, timeout=300, cwd=REPOSITORY
-    )
+    run = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, timeout=300, cwd=REPOSITORY)
     code, *names = run.stdout.strip().splitlines()[-1].split()
     return int(code), set(names)
 

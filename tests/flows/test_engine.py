@@ -75,9 +75,7 @@ class Runner:
         self.cluster = Cluster(workers, "1GB", str(root / ".dask"), address="")
         self.again: dict[str, str] = {}
 
-    def __call__(
-        self, title: str, *, force: set[str] | None = None, verify: bool = False, until: str = "join"
-    ) -> dict[str, int]:
+    def __call__(self, title: str, *, force: set[str] | None = None, verify: bool = False, until: str = "join") -> dict[str, int]:
         settings, computed = study(title), {}
         session = Session(settings, "letters.toml", self.store, self.cluster, set(force or ()), verify, STEPS)
         for planned in lay_out(STEPS, settings):
@@ -316,10 +314,7 @@ def test_a_report_is_published_beside_that_of_a_study_with_a_longer_name(tmp_pat
     source, reports = tmp_path / "source", tmp_path / "reports"
     source.mkdir()
     (source / "index.html").write_text("<p>")
-    copying, left = (
-        reports / f".sample.v2.{'0' * 32}",
-        [reports / f".sample.{'1' * 32}", reports / f".sample.{'2' * 32}.old"],
-    )
+    copying, left = (reports / f".sample.v2.{'0' * 32}", [reports / f".sample.{'1' * 32}", reports / f".sample.{'2' * 32}.old"])
     for folder in (copying, *left):
         folder.mkdir(parents=True)
     _replace_folder([source], reports / "sample")

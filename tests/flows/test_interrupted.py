@@ -59,9 +59,7 @@ def count(folder: Path, root: Path, cluster: Cluster | None = None) -> dict[str,
     study = load_study(folder / "counting.toml")
     session = Session(study, "counting.toml", Store(str(root)), cluster or Cluster(0, "1GB", "", address=""))
     try:
-        return {
-            p.step.name: run_step(p, session).computed for p in lay_out(STEPS, study) if p.step.name in STEPS_OF_COUNTING
-        }
+        return {p.step.name: run_step(p, session).computed for p in lay_out(STEPS, study) if p.step.name in STEPS_OF_COUNTING}
     finally:
         session.leases.close()
 

@@ -51,9 +51,7 @@ def run_once(root: Path, log: Path, title: str, computed: dict[str, int], name: 
 
 def test_two_runs_at_once_compute_each_part_once(tmp_path: Path) -> None:
     title, log, computed = "abcdefghijklmnopqrst", tmp_path / "log", dict[str, int]()
-    runs = [
-        threading.Thread(target=run_once, args=(tmp_path / "root", log, title, computed, name)) for name in ("one", "two")
-    ]
+    runs = [threading.Thread(target=run_once, args=(tmp_path / "root", log, title, computed, name)) for name in ("one", "two")]
     for run in runs:
         run.start()
     for run in runs:
@@ -230,9 +228,7 @@ def test_a_new_run_leaves_what_a_living_one_is_writing_and_removes_what_a_dead_o
     living.close()
 
 
-def test_the_first_pulse_is_written_again_where_another_run_swept_it_away(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_first_pulse_is_written_again_where_another_run_swept_it_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     swept: list[Path] = []
     replace = os.replace
 

@@ -57,9 +57,7 @@ def test_the_placebo_counts_are_those_of_the_world_drawn_again(tmp_path: Path) -
     assert instead is not None and instead.corpus.planted is not None
     drawn = World(instead.corpus.planted, study.seed).truth()
     assert {(r.input_ngram, r.output_ngram): r.pair_documents for r in drawn} == counted
-    assert (
-        {(r.input_ngram, r.output_ngram): r.pair_documents for r in again.truth()} == pair_counts(tmp_path, own) != counted
-    )
+    assert {(r.input_ngram, r.output_ngram): r.pair_documents for r in again.truth()} == pair_counts(tmp_path, own) != counted
     assert len(placebo["documents"]) == len(own["documents"]) == WORLD["shards"], "as many files as the corpus has"
 
 
@@ -162,18 +160,9 @@ def test_a_placebo_s_pairs_are_checked_with_its_own_ngrams(tmp_path: Path) -> No
     [
         ({"corpus": {"planted": {}}, "placebo": {"planted": {"lexicon": 40}}}, r"placebo\.planted\.lexicon"),
         ({"corpus": {"planted": {"redrawn": True}}}, r"corpus\.planted\.redrawn"),
-        (
-            {"corpus": {"sources": [{"name": "a", "files": ["a"]}]}, "placebo": {"planted": {}}},
-            r"name \[\[placebo\.sources\]\]",
-        ),
-        (
-            {"corpus": {"planted": {}}, "placebo": {"sources": [{"name": "a", "files": ["a"]}] * 2}},
-            r"placebo\.sources.*duplicate",
-        ),
-        (
-            {"corpus": {"planted": {}}, "placebo": {"sources": [{"name": "a", "files": ["a"], "held_out": "s"}]}},
-            r"splits\.s",
-        ),
+        ({"corpus": {"sources": [{"name": "a", "files": ["a"]}]}, "placebo": {"planted": {}}}, r"name \[\[placebo\.sources\]\]"),
+        ({"corpus": {"planted": {}}, "placebo": {"sources": [{"name": "a", "files": ["a"]}] * 2}}, r"placebo\.sources.*duplicate"),
+        ({"corpus": {"planted": {}}, "placebo": {"sources": [{"name": "a", "files": ["a"], "held_out": "s"}]}}, r"splits\.s"),
     ],
 )
 def test_a_placebo_that_cannot_be_is_an_error_that_says_why(study: dict[str, Any], words: str) -> None:

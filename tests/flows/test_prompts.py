@@ -258,15 +258,7 @@ def test_the_study_itself_is_recorded_as_before(world: World, answer: dict[str, 
     from flows.commands.status import clean
 
     answer = world.listed(world.study())  # the last answer is kept
-    assert set(recorded_steps(world.store, "rivers")) == {
-        "ingest",
-        "read",
-        "tokenizer",
-        "tokens",
-        "models",
-        "score",
-        "generate",
-    }
+    assert set(recorded_steps(world.store, "rivers")) == {"ingest", "read", "tokenizer", "tokens", "models", "score", "generate"}
     kept = {f for files in answer["files"].values() for f in files}
     assert not kept & set(clean(str(world.folder / "rivers.toml"), world.store.root, dry_run=True)), "no answer is deleted"
 
@@ -374,16 +366,11 @@ def test_a_user_reads_prompts_counts_and_scores(answer: dict[str, Any]) -> None:
     from tasks.prompts.prompt_answer import show
 
     lines = show(answer).splitlines()
-    assert lines[0].startswith(
-        "rivers of rivers: 6 prompts proposed, 3 rejected (1 × fewer than 3 words in a row, 1 × no {input}"
-    )
+    assert lines[0].startswith("rivers of rivers: 6 prompts proposed, 3 rejected (1 × fewer than 3 words in a row, 1 × no {input}")
     best = next(line for line in lines if line.startswith("maximise"))
     assert f"{answer['prompts']['maximise']['mean_count']:,.2f}" in best
     assert answer["prompts"]["maximise"]["template"].rstrip() in best
-    assert [line.split()[:2] for line in lines if "exact_match" in line] == [
-        ["tiny", "exact_match"],
-        ["given", "exact_match"],
-    ]
+    assert [line.split()[:2] for line in lines if "exact_match" in line] == [["tiny", "exact_match"], ["given", "exact_match"]]
     assert "by a scan of all words" in lines[-1]
 
 

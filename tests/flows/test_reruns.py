@@ -73,9 +73,7 @@ def command(*words: str, server: str, folder: Path, reports: str = "") -> subpro
 
 def fail(server: str, folder: Path) -> dict[str, int]:
     """Run the study, which fails, then fix its file; the times of the parts that were finished."""
-    run = command(
-        "flows.cli", "run", str(folder / "again.toml"), "--root", str(folder / "root"), server=server, folder=folder
-    )
+    run = command("flows.cli", "run", str(folder / "again.toml"), "--root", str(folder / "root"), server=server, folder=folder)
     assert run.returncode == 1 and "--from ingest" in run.stderr, run.stdout + run.stderr
     before = times(folder)
     assert sum(name.startswith("documents/") for name in before) == 4, "those that could finish did"
@@ -99,9 +97,7 @@ def flow_runs(server: str) -> list[dict]:
 def linked(server: str) -> str:
     """What the newest artifact of the report says in the UI."""
     words = {"artifacts": {"key": {"any_": ["again-report-page"]}}, "sort": "CREATED_DESC", "limit": 1}
-    request = urllib.request.Request(
-        f"{server}/artifacts/filter", json.dumps(words).encode(), {"Content-Type": "application/json"}
-    )
+    request = urllib.request.Request(f"{server}/artifacts/filter", json.dumps(words).encode(), {"Content-Type": "application/json"})
     with urllib.request.urlopen(request) as answer:
         return str(json.loads(answer.read())[0]["data"])
 

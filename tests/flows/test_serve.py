@@ -44,17 +44,14 @@ def test_the_deployments_file_names_every_step_exactly() -> None:
 
 
 def test_a_message_on_failure_is_asked_for_the_runs_that_are_tagged_so() -> None:
-    (rule,) = yaml.safe_load((REPOSITORY / "deployments" / "notify-on-failure.yaml").read_text(encoding="utf-8"))[
-        "automations"
-    ]
+    (rule,) = yaml.safe_load((REPOSITORY / "deployments" / "notify-on-failure.yaml").read_text(encoding="utf-8"))["automations"]
     tag = rule["trigger"]["match_related"]["prefect.resource.id"].removeprefix("prefect.tag.")
     deployments = yaml.safe_load((REPOSITORY / "deployments" / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
     assert all(tag in d["tags"] for d in deployments)
 
 
 @pytest.mark.parametrize(
-    ("cron", "timezone"),
-    [("0 2 * *", "UTC"), ("at two", "UTC"), ("61 2 * * *", "UTC"), ("", "UTC"), ("0 2 * * *", "Europe/Berln")],
+    ("cron", "timezone"), [("0 2 * *", "UTC"), ("at two", "UTC"), ("61 2 * * *", "UTC"), ("", "UTC"), ("0 2 * * *", "Europe/Berln")]
 )
 def test_a_schedule_that_says_nothing_is_refused_before_anything_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cron: str, timezone: str
@@ -79,18 +76,14 @@ class Served:
         words += ["--root", str(folder / "root"), "--port", str(port)]
         self.api = f"http://127.0.0.1:{port}/api"
         settings = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
-        self.process = subprocess.Popen(
-            words, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=settings
-        )
+        self.process = subprocess.Popen(words, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=settings)
         assert self.process.stdout is not None
         self.first_line = self.process.stdout.readline().decode()
         self.root = folder / "root"
         self.reports = self.process.stdout.readline().decode().partition("be at ")[2].partition("/tiny/index.html\n")[0]
 
     def ask(self, path: str, **what: Any) -> Any:
-        request = urllib.request.Request(
-            f"{self.api}/{path}", json.dumps(what).encode(), {"Content-Type": "application/json"}
-        )
+        request = urllib.request.Request(f"{self.api}/{path}", json.dumps(what).encode(), {"Content-Type": "application/json"})
         for _ in range(10):
             try:
                 with urllib.request.urlopen(request, timeout=30) as answer:

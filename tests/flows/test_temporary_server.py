@@ -56,12 +56,7 @@ def tables(database: Path) -> list[str]:
 def test_it_ends_with_the_run(number: signal.Signals, tmp_path: Path) -> None:
     environment = {k: v for k, v in os.environ.items() if k != "PREFECT_API_URL"} | {"PREFECT_HOME": str(tmp_path)}
     with subprocess.Popen(
-        [sys.executable, "-c", RUN],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        cwd=REPOSITORY,
-        env=environment,
+        [sys.executable, "-c", RUN], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=REPOSITORY, env=environment
     ) as run:
         assert run.stdout is not None
         server = psutil.Process(int(run.stdout.readline()))
@@ -138,8 +133,7 @@ def test_a_kept_database_that_is_broken_is_not_copied_but_made_anew(
     with closing(sqlite3.connect(database)) as connection:
         connection.execute("CREATE TABLE flow_run (id TEXT)")
         connection.execute(
-            "CREATE TABLE filled AS WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT 9999) "
-            "SELECT x FROM n"
+            "CREATE TABLE filled AS WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT 9999) SELECT x FROM n"
         )
         connection.commit()
     whole = database.read_bytes()

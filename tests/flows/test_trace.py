@@ -45,8 +45,7 @@ def test_several_examples_are_listed_and_none_is_chosen() -> None:
 
 def shown(root: Path, name: str) -> dict:
     tables = {
-        t: [p for p in parts if p.labels.get("task", "capitals") == "capitals"]
-        for t, parts in world.tables(root, 12).items()
+        t: [p for p in parts if p.labels.get("task", "capitals") == "capitals"] for t, parts in world.tables(root, 12).items()
     }
     return {"study": "made-up"} | _describe(Store(str(root)), tables, world.study().task("capitals"), {1: 0.5, 2: 0.5}, name)
 

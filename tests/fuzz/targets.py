@@ -184,11 +184,7 @@ def jsonl(content: bytes, name: str = "c.jsonl", packing: int = 1) -> None:
     path, count = file_of(name, content), 0
     for row, line, record in json_records(path):
         count += 1
-        settings = {
-            **PLANTED,
-            "id": "",
-            "held_out": {"field": "id", "pattern": "(.*)", "seed": 0, "share": 0.5, "name": "h"},
-        }
+        settings = {**PLANTED, "id": "", "held_out": {"field": "id", "pattern": "(.*)", "seed": 0, "share": 0.5, "name": "h"}}
         document = record if isinstance(record, str) else as_document(record, row, settings, lambda row, name: False)
         json.dumps(document, ensure_ascii=False).encode()
         assert row == count

@@ -104,9 +104,7 @@ def test_a_packed_file_that_expands_without_end_is_stopped(
         tracemalloc.stop()
 
 
-def test_a_line_without_end_is_an_error_with_its_row_and_is_not_held(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_line_without_end_is_an_error_with_its_row_and_is_not_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "LONGEST", 1_000_000)
     (tmp_path / "a.jsonl").write_bytes(b"{}\n" + b" " * 30_000_000 + b"\n{}\n")
     tracemalloc.start()

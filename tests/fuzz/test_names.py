@@ -88,9 +88,7 @@ TEXT = st.text(max_size=12) | st.sampled_from(
 @given(st.sampled_from(["plan", "status", "count", "trace", "report", "validate", "clean", "run"]), TEXT)
 @example("run", "a" * 5000 + ".toml")
 @example("plan", "\x00.toml")
-def test_no_name_of_a_study_ends_in_a_traceback(
-    folder: Path, capsys: pytest.CaptureFixture[str], command: str, name: str
-) -> None:
+def test_no_name_of_a_study_ends_in_a_traceback(folder: Path, capsys: pytest.CaptureFixture[str], command: str, name: str) -> None:
     more = ["phrase"] if command in ("count", "trace") else []
     code, _, error = output_of([command, "--root", str(folder / "root"), "--", name, *more], capsys)
     assert code and error

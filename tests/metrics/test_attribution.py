@@ -32,8 +32,7 @@ def test_the_parts_add_up_and_are_those_of_nested_regressions(tmp_path):
     w.log_p = {"m": np.log(w.count) / 2 - np.log(w.outputs) / 3 + 0.3 * noise - 9}
     found = rows_of(tmp_path, w, "attribution")
     parts = {
-        d: found["m", "unique_rank_variance", f"detail={d}"]
-        for d in ("pair", "s_y", "s_x", "length", "shared", "unexplained")
+        d: found["m", "unique_rank_variance", f"detail={d}"] for d in ("pair", "s_y", "s_x", "length", "shared", "unexplained")
     }
     assert sum(r["estimate"] for r in parts.values()) == pytest.approx(1)
     y = w.log_p["m"].astype(np.float32)

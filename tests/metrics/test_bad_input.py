@@ -64,15 +64,7 @@ WORLDS = {
     "infinite logs": lambda: infinite(planted()),
 }
 ABSENT = {
-    "no examples": (
-        "examples",
-        "example_ngrams",
-        "token_scores",
-        "generations",
-        "infinigram",
-        "task_grams",
-        "generation_counts",
-    ),
+    "no examples": ("examples", "example_ngrams", "token_scores", "generations", "infinigram", "task_grams", "generation_counts"),
     "no models": ("models", "token_scores", "generations"),
     "models that answered nothing": ("token_scores", "generations", "generation_counts"),
     "no n-grams": ("example_ngrams", "task_grams"),

@@ -123,9 +123,7 @@ def test_partials_are_correlations_of_residuals_of_ranks(check):
 def test_ranks_within_outputs_and_groups_are_those_of_rows_centred_by_hand(check):
     found, rows = remedies(check), check.rows
     one = np.ones(len(rows), dtype=int)
-    assert found["within group"][0].value == pytest.approx(
-        reference(rows.x, rows.y, rows.example % 3, one, ranked_inside=True)
-    )
+    assert found["within group"][0].value == pytest.approx(reference(rows.x, rows.y, rows.example % 3, one, ranked_inside=True))
     stands_in = {o: len(set(rows.example[rows.output == o])) for o in set(rows.output)}
     kept = np.array([stands_in[o] > 1 for o in rows.output])
     wanted = reference(rows.x[kept], rows.y[kept], rows.output[kept], one[kept], ranked_inside=False)
@@ -196,11 +194,7 @@ def test_a_second_prompt_tells_the_reliability_and_other_files_another_mining(tm
     for table, parts in twin(tmp_path, w, "u", slice(0, 60)).items():
         tables[table] += parts
     study = two_tasks(prompt="Q: {input}", mine=["b.jsonl"])
-    found = {
-        (r["task"], r["of_measure"], r["detail"]): r
-        for r in taken(tmp_path, study, tables, "confounds")
-        if r["model"] == "m"
-    }
+    found = {(r["task"], r["of_measure"], r["detail"]): r for r in taken(tmp_path, study, tables, "confounds") if r["model"] == "m"}
     log_p = w.count / w.inputs
     row = found["t", "mem_n", "reliability"]
     assert row["estimate"] == pytest.approx(rho(log_p, first) / np.sqrt(rho(first, again)), abs=1e-6)
@@ -253,8 +247,7 @@ MEASURES = ("confounds", "comparisons", "attribution", "count_response", "distri
 
 
 @pytest.mark.parametrize(
-    "case",
-    ["one example", "constant", "never asked", "no model", "nothing mined", "zero counts", "infinite", "two examples"],
+    "case", ["one example", "constant", "never asked", "no model", "nothing mined", "zero counts", "infinite", "two examples"]
 )
 def test_what_cannot_be_said_is_a_row_with_a_reason_in_every_table(tmp_path, case):
     w = world(n={"one example": 1, "two examples": 2}.get(case, 12))
@@ -300,7 +293,5 @@ repeat_of = "u"
     path.write_text(text + '[[tasks]]\nname = "u"\nfamily = "qa"\nreader = "jsonl"\nevaluate = ["b.jsonl"]\n')
     with pytest.raises(StudyError, match="reads other evaluated examples"):
         load_study(path)
-    path.write_text(
-        text + '[[tasks]]\nname = "u"\nfamily = "qa"\nreader = "jsonl"\nevaluate = ["a.jsonl"]\nprompt = "{input}"\n'
-    )
+    path.write_text(text + '[[tasks]]\nname = "u"\nfamily = "qa"\nreader = "jsonl"\nevaluate = ["a.jsonl"]\nprompt = "{input}"\n')
     assert not load_study(path).task("t").asks_like(load_study(path).task("u"))

@@ -56,9 +56,7 @@ def test_tokens_belong_to_a_span_if_they_overlap_it():
     starts, ends = np.array([-1, 3, 5, 9]), np.array([3, 5, 9, 12])
     values = np.array([1.0, 10, 100, 1000])
     spans = np.array([[0, 3], [4, 6], [9, 10], [12, 14], [2, 12]])
-    assert span_sums(starts, ends, values, spans[:, 0], spans[:, 1]) == pytest.approx(
-        [1, 110, 1000, np.nan, 1111], nan_ok=True
-    )
+    assert span_sums(starts, ends, values, spans[:, 0], spans[:, 1]) == pytest.approx([1, 110, 1000, np.nan, 1111], nan_ok=True)
 
 
 def test_gamma_is_strict_and_zero_counts_are_left_out_and_counted(tmp_path):
@@ -175,9 +173,7 @@ def test_a_model_with_other_tokens_has_no_mem_infinity_and_all_else(tmp_path):
     w.infinity = 100 + np.arange(50)
     tables = w.tables(tmp_path) | {
         "tokenizer": (
-            write_part(
-                tmp_path, "tokenizer", {"name": ["t"], "vocabulary_size": [258], "end_of_document": [0], "json": [text]}
-            ),
+            write_part(tmp_path, "tokenizer", {"name": ["t"], "vocabulary_size": [258], "end_of_document": [0], "json": [text]}),
         ),
         "models": tuple(
             write_part(
@@ -228,9 +224,7 @@ def test_every_candidate_row_is_kept_or_has_a_reason(tmp_path):
     w.count[:10] = 0
     w.infinity = np.where(np.arange(50) < 15, 0, 100)
     found = excluded(tmp_path, w)
-    before = [
-        n for (measure, model, reason), n in found.items() if measure == "mem_n" and not model and "output" not in reason
-    ]
+    before = [n for (measure, model, reason), n in found.items() if measure == "mem_n" and not model and "output" not in reason]
     assert sum(before) + sum(found["mem_n", "m", reason] for reason in ("no score", "kept")) == 50
     paper = "paper: all tokens of s_y unseen after their longest suffix"
     assert (found["mem_infinity", "m", paper], found["mem_infinity", "m", "paper: kept"]) == (5, 35)
@@ -241,9 +235,7 @@ def test_generalization_counts_discordant_pairs(tmp_path):
     found = measured(tmp_path, w, "distributional_generalization")
     x, y = w.count / w.inputs, w.log_p["m"].astype(np.float32)
     signs = [np.sign(x[i] - x[j]) * np.sign(y[i] - y[j]) for i in range(30) for j in range(i)]
-    assert found["generalization", "m", "pair", "discordant_share", ""]["estimate"] == pytest.approx(
-        signs.count(-1) / len(signs)
-    )
+    assert found["generalization", "m", "pair", "discordant_share", ""]["estimate"] == pytest.approx(signs.count(-1) / len(signs))
     assert found["generalization", "m", "pair", "kendall_distance", ""]["estimate"] == pytest.approx(
         (1 - stats.kendalltau(x, y).statistic) / 2, abs=1e-9
     )

@@ -39,9 +39,7 @@ def test_no_hinge_on_a_fine_grid_fits_better(slopes, ties):
     (start,), (b,) = fit_hinges(sizes, s[None, :])
     knots = np.unique(sizes)
     if start == np.inf:
-        found = min(
-            squares(sizes, s, knots[-2], max(0.0, s[sizes == knots[-1]].mean() / (knots[-1] - knots[-2]))), (s**2).sum()
-        )
+        found = min(squares(sizes, s, knots[-2], max(0.0, s[sizes == knots[-1]].mean() / (knots[-1] - knots[-2]))), (s**2).sum())
     elif start == -np.inf:
         line = np.polyfit(sizes, s, 1)
         found = ((s - np.polyval(line, sizes)) ** 2).sum() if line[0] > 0 else ((s - s.mean()) ** 2).sum()
@@ -101,9 +99,7 @@ def test_an_onset_beyond_the_ladder_is_not_identified(start, says):
     assert found.parameters.low is None
     assert found.parameters.note.startswith("not identified")
     assert says in found.parameters.note
-    assert (found.rise.value is None) == (start > SIZES[-2]), (
-        "how fast it rises is known where all models are past the onset"
-    )
+    assert (found.rise.value is None) == (start > SIZES[-2]), "how fast it rises is known where all models are past the onset"
 
 
 def test_noise_alone_has_no_onset_that_is_identified():
@@ -145,9 +141,7 @@ def test_the_rows_of_a_study(tmp_path):
     n, sizes = 200, np.log(100.0 * np.arange(1, 7))  # the sizes that the little world gives its models
     count = rng.integers(1, 400, n)
     start = np.log(240.0)
-    log_p = {
-        f"m{k}": -9 + max(0.0, 0.9 * (t - start)) * np.log(count) + 0.1 * rng.normal(size=n) for k, t in enumerate(sizes)
-    }
+    log_p = {f"m{k}": -9 + max(0.0, 0.9 * (t - start)) * np.log(count) + 0.1 * rng.normal(size=n) for k, t in enumerate(sizes)}
     w = World(count, np.full(n, 500), np.full(n, 600), np.arange(n), log_p)
     w.count[:20] = 0
     found = measured(tmp_path, w, "emergence")

@@ -63,9 +63,7 @@ def test_a_model_that_knows_the_counts_is_told_from_one_that_does_not(tmp_path):
     rng = np.random.default_rng(0)
     n = 300
     count, null = rng.integers(1, 500, n), -3 + 0.5 * rng.normal(size=n)
-    w = World(
-        count, np.full(n, 500), np.full(n, 600), np.arange(n), {"m": np.log(count / 1000.0), "null": np.minimum(null, 0)}
-    )
+    w = World(count, np.full(n, 500), np.full(n, 600), np.arange(n), {"m": np.log(count / 1000.0), "null": np.minimum(null, 0)})
     found = measured(tmp_path, w, "paper_v1")
     for split in ("train", "test", "train detail=per s_y", "test detail=per s_y"):
         assert found["v1", "m", 1, "r_squared", f"group={split}"]["estimate"] == pytest.approx(1, abs=1e-4)

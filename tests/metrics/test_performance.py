@@ -128,10 +128,7 @@ def test_a_language_pair_is_corpus_bleu_over_the_counts_of_its_distinct_pairs(tm
     for group, first in (("even", 0), ("odd", 1)):
         members = list(range(first, 12, 2))
         assert found[group]["x"] == w.count[members].sum()
-        references = [
-            [f"a{w.answer[i]} and then some words that follow" for i in members],
-            [f"the alias {i}" for i in members],
-        ]
+        references = [[f"a{w.answer[i]} and then some words that follow" for i in members], [f"the alias {i}" for i in members]]
         wanted = sacrebleu.corpus_bleu([generated[i] for i in members], references).score
         assert found[group]["estimate"] == pytest.approx(wanted, abs=1e-9)
         assert found[group]["low"] <= found[group]["estimate"] <= found[group]["high"]

@@ -27,11 +27,7 @@ def other_counts(root, w: World, count, inputs, outputs=None):
             write_part(
                 root,
                 "pair_counts",
-                {
-                    "input_ngram": [p[0] for p in pairs],
-                    "output_ngram": [p[1] for p in pairs],
-                    "documents": [p[2] for p in pairs],
-                },
+                {"input_ngram": [p[0] for p in pairs], "output_ngram": [p[1] for p in pairs], "documents": [p[2] for p in pairs]},
                 PLACEBO,
             ),
         ),
@@ -109,11 +105,7 @@ def test_what_is_left_beside_a_placebo_belongs_to_the_corpus(tmp_path):
     assert row["estimate"] == pytest.approx(stats.spearmanr((count / inputs)[kept], y[kept]).statistic, abs=1e-6)
     assert row["low"] < 0 < row["high"]
     assert row["rows"] == kept.sum()
-    assert excluded == {
-        "placebo: zero corpus count": (~kept).sum(),
-        "placebo: never counted": 0,
-        "placebo: kept": kept.sum(),
-    }
+    assert excluded == {"placebo: zero corpus count": (~kept).sum(), "placebo: never counted": 0, "placebo: kept": kept.sum()}
     minus = found["mem_n", "m", "pair", "corpus=difference"]
     own = stats.spearmanr((w.count / w.inputs)[kept], y[kept]).statistic
     assert minus["estimate"] == pytest.approx(own - row["estimate"], abs=1e-6)

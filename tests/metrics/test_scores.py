@@ -153,9 +153,7 @@ def test_bleu_and_chrf_equal_sacrebleu_with_its_signature_and_spread(tmp_path):
 def test_the_signature_names_the_tokenizer_of_the_target_language(tmp_path):
     w = world(n=12)
     w.generations = {"m": ["我们 走 吧"] * 12}
-    assert (
-        "tok:zh" in scored(tmp_path, w, family="translation", answer="ngrams", languages=["en", "zh"])["m", "bleu"]["note"]
-    )
+    assert "tok:zh" in scored(tmp_path, w, family="translation", answer="ngrams", languages=["en", "zh"])["m", "bleu"]["note"]
     assert [bleu_tokenizer(x) for x in (["en", "de"], ["en", "zh-Hant"], ["en", "ja"], [])] == ["13a", "zh", "char", "13a"]
 
 

@@ -149,10 +149,7 @@ def test_a_point_of_the_curve_is_the_answer_of_a_study_set_to_that_gamma(tmp_pat
     set_to = by([r for r in own if r["unit"] == "pair" and not which(r)], "model", "statistic", "measure")
     for model in ("m", "null"):
         for measure in ("mem_n", "mem_delta"):
-            found, wanted = (
-                swept[model, "spearman", f"of_measure={measure} gamma={gamma}"],
-                set_to[model, "spearman", measure],
-            )
+            found, wanted = (swept[model, "spearman", f"of_measure={measure} gamma={gamma}"], set_to[model, "spearman", measure])
             same = ("estimate", "low", "high", "p_value", "rows", "examples", "note", "order", "unit")
             assert {n: found[n] for n in same} == {n: wanted[n] for n in same}
             assert wanted["estimate"] is not None
@@ -293,8 +290,4 @@ def test_only_the_last_checkpoint_is_swept(tmp_path: Path) -> None:
     )
     study = Study.model_validate(w.study().model_dump() | {"measures": {"sweep_gammas": [0.3]}})
     found = run_measures(study, tmp_path, tables | {"models": (*tables["models"], early)}, "sweeps")
-    assert {(r["model"], r["checkpoint"]) for r in read_rows(tmp_path, found["metrics"])} == {
-        ("", -1),
-        ("m", 9),
-        ("null", 9),
-    }
+    assert {(r["model"], r["checkpoint"]) for r in read_rows(tmp_path, found["metrics"])} == {("", -1), ("m", 9), ("null", 9)}

@@ -34,9 +34,7 @@ def sentences(seed: int) -> list[tuple[str, str]]:
     for _ in range(N):
         words = rng.choice(8, 5, p=np.arange(8, 0, -1) / 36)
         answer = [w if rng.random() < 0.7 else rng.integers(8) for w in words]
-        pair = (
-            [f"{side}{w}{rng.choice(['', '', ' the', ' of'])}" for w in own] for side, own in (("x", words), ("y", answer))
-        )
+        pair = ([f"{side}{w}{rng.choice(['', '', ' the', ' of'])}" for w in own] for side, own in (("x", words), ("y", answer)))
         examples.append((" ".join(next(pair)), " ".join(next(pair))))
     return examples
 

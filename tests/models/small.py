@@ -29,19 +29,14 @@ def tokenizer_json() -> str:
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.post_processor = processors.ByteLevel(trim_offsets=True)
     trainer = trainers.BpeTrainer(
-        vocab_size=300,
-        special_tokens=["<|endoftext|>"],
-        show_progress=False,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        vocab_size=300, special_tokens=["<|endoftext|>"], show_progress=False, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
     )
     tokenizer.train_from_iterator(sentences(), trainer)
     return tokenizer.to_str()
 
 
 def study(models: Sequence[dict[str, Any]], tasks: Sequence[dict[str, Any]] = (), **more: Any) -> Study:
-    return Study.model_validate(
-        {"name": "small", "corpus": {"planted": {}}, "models": list(models), "tasks": list(tasks), **more}
-    )
+    return Study.model_validate({"name": "small", "corpus": {"planted": {}}, "models": list(models), "tasks": list(tasks), **more})
 
 
 def corpus(root: Path) -> dict[str, tuple[Part, ...]]:

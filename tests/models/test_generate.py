@@ -64,14 +64,7 @@ def test_an_answer_ends_at_the_first_stop_string_after_the_separator(
 def test_a_trained_model_answers_in_the_form_it_learnt_and_teacher_forcing_agrees(tmp_path: Path) -> None:
     import torch
 
-    shape = small.SHAPE | {
-        "tokens": 60_000,
-        "hidden": 32,
-        "heads": 2,
-        "layers": 2,
-        "learning_rate": 1e-2,
-        "checkpoints": [1.0],
-    }
+    shape = small.SHAPE | {"tokens": 60_000, "hidden": 32, "heads": 2, "layers": 2, "learning_rate": 1e-2, "checkpoints": [1.0]}
     tasks = [
         {"name": "qa", "family": "qa", "max_new_tokens": 10},
         {"name": "mc", "family": "multiple_choice"},

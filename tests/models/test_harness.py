@@ -38,9 +38,7 @@ def test_scores_choices_and_answers_agree(family: str, tmp_path: Path) -> None:
     for weight in (np.ones(len(texts)), lengths):
         assert np.array_equal((mine / weight).reshape(-1, 4).argmax(1), (theirs / weight).reshape(-1, 4).argmax(1))
     how = {"until": ["in"], "max_gen_toks": 12, "do_sample": False}
-    generated = peer.generate_until(
-        model_sides.instances("generate_until", [(p, dict(how)) for p in prompts]), disable_tqdm=True
-    )
+    generated = peer.generate_until(model_sides.instances("generate_until", [(p, dict(how)) for p in prompts]), disable_tqdm=True)
     cut = [model.tokenizer.decode(a.tokens, skip_special_tokens=True).split("in")[0] for a in answers]
     assert [s.strip() for s in generated] == [c.strip() for c in cut]
     assert len(set(generated)) > 3

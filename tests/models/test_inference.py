@@ -32,9 +32,7 @@ def prepared(root: Path, rows: list[dict], **scoring: object) -> tuple[Study, di
     return study, tables | {"examples": (small.examples(root, "qa", rows),)}
 
 
-def test_a_killed_run_goes_on_inside_its_part_and_ends_with_the_same_bytes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_killed_run_goes_on_inside_its_part_and_ends_with_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scoring, "EXAMPLES_AT_ONCE", 3)
     study, tables = prepared(tmp_path, small.questions(10), other_inputs=2)
     stage = SCORE.stages[0]
@@ -80,8 +78,7 @@ def test_equal_options_score_equally(tmp_path: Path) -> None:
     rows = [small.questions(1)[0] | {"options": ["Torin", "Belado", "Torin"], "answer": 0, "output": "Torin"}]
     study, tables = prepared(tmp_path, rows, other_inputs=0)
     found = {
-        r["option"]: r["log_probabilities"]
-        for r in read_rows(tmp_path, run_step(SCORE, study, tmp_path, tables)["token_scores"])
+        r["option"]: r["log_probabilities"] for r in read_rows(tmp_path, run_step(SCORE, study, tmp_path, tables)["token_scores"])
     }
     assert found[0] == found[2] == found[-1] != found[1]
 

@@ -93,15 +93,11 @@ def test_every_family_is_scored_as_one_by_one(family: str, tmp_path: Path) -> No
 
 def test_a_row_whose_branches_see_each_other_would_be_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = small.save_random(tmp_path / "m", context=64)
-    monkeypatch.setattr(
-        prefixes, "tree_mask", lambda ends: np.tril(np.ones((len(ends), 1, ends.shape[1], ends.shape[1]), bool))
-    )
+    monkeypatch.setattr(prefixes, "tree_mask", lambda ends: np.tril(np.ones((len(ends), 1, ends.shape[1], ends.shape[1]), bool)))
     assert not load(SavedModel(folder), "o").masks
 
 
-def test_when_memory_runs_out_the_batch_is_halved_and_that_is_logged(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_when_memory_runs_out_the_batch_is_halved_and_that_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     import torch
 
     questions = scored_sequences()

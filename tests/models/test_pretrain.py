@@ -75,9 +75,7 @@ def test_a_killed_training_resumes_to_the_same_bytes(
 
 def test_a_finished_training_is_reused_unless_its_weights_have_changed(tmp_path: Path) -> None:
     study, inputs = small.study([ladder_model()]), small.corpus(tmp_path)
-    weights = (
-        tmp_path / read_rows(tmp_path, run_step(MODELS, study, tmp_path, inputs)["models"])[1]["path"] / "model.safetensors"
-    )
+    weights = tmp_path / read_rows(tmp_path, run_step(MODELS, study, tmp_path, inputs)["models"])[1]["path"] / "model.safetensors"
     good, time = weights.read_bytes(), weights.stat().st_mtime_ns
     run_step(MODELS, study, tmp_path, inputs)
     assert weights.stat().st_mtime_ns == time, "trained again"
@@ -131,9 +129,7 @@ def test_a_loss_that_is_not_finite_is_an_error_that_says_what_to_change(tmp_path
         train(tmp_path, ladder_model(learning_rate=1e30))
 
 
-@pytest.mark.parametrize(
-    ("changes", "says"), [({"heads": 3}, "heads = 3"), ({"tokens": 1000, "batch": 64}, "less than one step")]
-)
+@pytest.mark.parametrize(("changes", "says"), [({"heads": 3}, "heads = 3"), ({"tokens": 1000, "batch": 64}, "less than one step")])
 def test_a_shape_that_cannot_be_trained_is_an_error_before_anything_runs(changes: dict, says: str) -> None:
     with pytest.raises(StudyError, match=says):
         MODELS.stages[0].plan(small.study([ladder_model(**changes)]), {"tokens": (), "tokenizer": ()})
@@ -202,7 +198,4 @@ def test_a_hub_model_out_of_reach_is_an_error_with_a_remedy(tmp_path: Path) -> N
         check=True,
         env=os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)},
     ).stdout
-    assert [line.startswith("hub model 'a/b'") and line.endswith("as `path`") for line in output.splitlines()] == [
-        True,
-        True,
-    ]
+    assert [line.startswith("hub model 'a/b'") and line.endswith("as `path`") for line in output.splitlines()] == [True, True]

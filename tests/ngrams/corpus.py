@@ -51,10 +51,7 @@ def write_corpus(root: Path, documents: Sequence[Document], parts: int = 1) -> d
         words = sorted({w for d in piece for w in d})
         tables["words"].append(
             write_part(
-                root,
-                "words",
-                {"document": list(range(len(piece))), "ids": [[words.index(w) for w in d] for d in piece]},
-                labels,
+                root, "words", {"document": list(range(len(piece))), "ids": [[words.index(w) for w in d] for d in piece]}, labels
             )
         )
         tables["vocabulary"].append(

@@ -83,17 +83,13 @@ def elsewhere(root: Path, part: Part, footer: Mapping[str, object]) -> tuple[Par
 
 
 WAYS = [("words", COUNT), ("words", QUERY), ("words", INDEX), ("tokens", COUNT), ("tokens", INFINIGRAM), ("tokens", INDEX)]
-every_way = pytest.mark.parametrize(
-    ("unit", "step"), WAYS, ids=lambda value: value if isinstance(value, str) else value.name
-)
+every_way = pytest.mark.parametrize(("unit", "step"), WAYS, ids=lambda value: value if isinstance(value, str) else value.name)
 
 
 # -- an id beyond the vocabulary ---------------------------------------------------------------------------------------
 @every_way
 @pytest.mark.parametrize("wrong", [99, -1])
-def test_an_id_beyond_the_vocabulary_is_an_error_with_part_and_row(
-    tmp_path: Path, unit: str, step: Step, wrong: int
-) -> None:
+def test_an_id_beyond_the_vocabulary_is_an_error_with_part_and_row(tmp_path: Path, unit: str, step: Step, wrong: int) -> None:
     tables = tables_of(unit, tmp_path)
     rows = {"document": [0, 1, 2], "ids": [[0, 1], [], [1, wrong, 0]]}
     tables[unit] = (write_part(tmp_path, unit, rows, tables[unit][0].labels),)
@@ -117,9 +113,7 @@ def test_parts_of_the_same_tokenizer_and_analyzer_are_read(tmp_path: Path, unit:
     tables = tables_of(unit, tmp_path)
     same = {"settings": analyzer()} if unit == "words" else {"inputs": {"tokenizer": [tables["tokenizer"][0].key]}}
     tables[unit] = elsewhere(tmp_path, tables[unit][0], same)
-    assert all(
-        take(step, unit, tmp_path, tables)[contract.name] for contract in step.writes if contract.name.endswith("counts")
-    )
+    assert all(take(step, unit, tmp_path, tables)[contract.name] for contract in step.writes if contract.name.endswith("counts"))
 
 
 # -- questions to a corpus ---------------------------------------------------------------------------------------------
@@ -170,9 +164,7 @@ def test_an_empty_query_is_an_error(tmp_path: Path, corpus: CorpusLookup, tokens
 
 
 @pytest.mark.parametrize("wrong", SEPARATED)
-def test_a_separator_inside_an_ngram_of_words_is_an_error_that_shows_it(
-    tmp_path: Path, corpus: CorpusLookup, wrong: str
-) -> None:
+def test_a_separator_inside_an_ngram_of_words_is_an_error_that_shows_it(tmp_path: Path, corpus: CorpusLookup, wrong: str) -> None:
     with pytest.raises(StudyError, match=re.escape(f"{wrong!r}: not normalised words with one space between")):
         corpus.count(wrong)
     with pytest.raises(StudyError, match=re.escape(f"the n-gram {wrong!r} is not normalised words with one space between")):
@@ -192,9 +184,7 @@ def test_the_token_that_separates_documents_is_in_none(tmp_path: Path, tokens: I
     tables = write_inputs(tmp_path / "i", ["abc", "ab"], [("abc", "", "a")], 1)
     study = make_study()
     (row,) = read_rows(tmp_path / "i", run_step(INFINIGRAM, study, tmp_path / "i", tables)["infinigram"])
-    assert (row["suffix"], row["denominator"]) == (0, 5), (
-        "abc ends a document: nothing follows it, in no other document either"
-    )
+    assert (row["suffix"], row["denominator"]) == (0, 5), "abc ends a document: nothing follows it, in no other document either"
 
 
 def test_queries_and_pairs_may_repeat_themselves(tmp_path: Path, corpus: CorpusLookup) -> None:
@@ -205,10 +195,7 @@ def test_queries_and_pairs_may_repeat_themselves(tmp_path: Path, corpus: CorpusL
     found = counter(tmp_path / "query", ["zoo", "ape", "zoo"]).count(PairQueries(np.array([[0, 1], [2, 1], [0, 0], [0, 2]])))
     assert found.occurrences.tolist() == [3, 3, 3]
     assert found.pairs.tolist() == [2, 2, 2, 2], "a pair of one n-gram with itself is in every document that contains it"
-    assert counts(run(tmp_path / "step", DOCUMENTS, [("zoo", "zoo"), ("ape", "zoo")])) == {
-        ("zoo", "zoo"): 2,
-        ("ape", "zoo"): 2,
-    }
+    assert counts(run(tmp_path / "step", DOCUMENTS, [("zoo", "zoo"), ("ape", "zoo")])) == {("zoo", "zoo"): 2, ("ape", "zoo"): 2}
 
 
 def test_an_example_asked_twice_is_answered_twice(tmp_path: Path) -> None:

@@ -62,9 +62,7 @@ def bytes_of(root, tables, name):
 
 
 @settings(max_examples=12, deadline=None)
-@given(
-    corpora, st.sampled_from([[1, 3], [2, 4], [1], [7, 16]]), st.integers(1, 3), st.integers(1, 3), st.sampled_from([1, 3])
-)
+@given(corpora, st.sampled_from([[1, 3], [2, 4], [1], [7, 16]]), st.integers(1, 3), st.integers(1, 3), st.sampled_from([1, 3]))
 def test_counts_equal_brute_force_for_any_parts_and_buckets(documents, orders, parts, min_count, buckets):
     with tempfile.TemporaryDirectory() as folder:
         found = counted(documents, parts, Path(folder), all_orders=orders, min_count=min_count, buckets=buckets)
@@ -243,7 +241,5 @@ def test_documents_without_a_word_are_counted_as_such(tmp_path):
 
 def test_a_study_that_counts_no_order_has_no_suffixes_and_loses_none(tmp_path):
     """`all_orders = []`, as the studies of large corpora have it."""
-    tables = run_step(
-        COUNT, make_study(counting={"all_orders": []}), tmp_path, write_corpus(tmp_path, [["ape", "bat", "ape"]])
-    )
+    tables = run_step(COUNT, make_study(counting={"all_orders": []}), tmp_path, write_corpus(tmp_path, [["ape", "bat", "ape"]]))
     assert tables["ngram_suffixes"] == tables["ngram_counts"] == ()

@@ -50,9 +50,7 @@ def by_hand(text: Sequence[int], documents: Sequence[Sequence[int]]) -> tuple[in
 
 @settings(max_examples=60)
 @given(corpora, ngrams, st.integers(1, 3))
-def test_counts_equal_brute_force_in_any_number_of_shards(
-    documents: list[list[int]], asked: list[list[int]], shards: int
-) -> None:
+def test_counts_equal_brute_force_in_any_number_of_shards(documents: list[list[int]], asked: list[list[int]], shards: int) -> None:
     asked = asked + asked[:1]  # the same n-gram twice is counted twice
     arrays, (ids, offsets) = build(documents, shards), flat(asked)
     assert kernels.counts(arrays, [ids] * shards, offsets).tolist() == [occurrences(g, documents) for g in asked]
@@ -105,9 +103,7 @@ def test_no_match_spans_two_documents() -> None:
     assert kernels.counts([array], [ids], offsets).tolist() == [1, 0, 0, 0]
     assert [v.tolist() for v in kernels.continuations(array, np.array([2], np.int32))] == [[], []]
     found = kernels.infinigram([array], [np.array([2, 3], np.int32)], np.array([0, 2]))
-    assert (found.suffix[0], found.denominator[0]) == (0, 5), (
-        "nothing follows 2 inside a document, so only the empty context"
-    )
+    assert (found.suffix[0], found.denominator[0]) == (0, 5), "nothing follows 2 inside a document, so only the empty context"
 
 
 def test_ids_beyond_the_vocabulary_count_nothing_and_wrong_questions_are_named() -> None:
@@ -141,9 +137,7 @@ def make(root: Path, documents: list[list[str]], parts: int) -> tuple[Index, Sca
     tables = write_corpus(root, documents, parts)
     found = run_step(INDEX, make_study(counting={"index": True}), root, {**tables, "tokens": ()})
     store = Store(str(root))
-    return Index.of_words(store, found["ngram_index"], tables["vocabulary"]), Scan(
-        store, tables["words"], tables["vocabulary"]
-    )
+    return Index.of_words(store, found["ngram_index"], tables["vocabulary"]), Scan(store, tables["words"], tables["vocabulary"])
 
 
 @settings(max_examples=25)
@@ -200,9 +194,7 @@ def test_a_large_part_is_cut_into_shards_between_documents(tmp_path: Path, monke
 
 def test_tokens_are_indexed_too_and_mean_the_same_in_every_part(tmp_path: Path) -> None:
     documents = [[[5, 6, 7], [5, 6]], [[6, 7, 8]]]
-    tokenizer = write_part(
-        tmp_path, "tokenizer", {"name": ["t"], "vocabulary_size": [10], "end_of_document": [0], "json": [""]}
-    )
+    tokenizer = write_part(tmp_path, "tokenizer", {"name": ["t"], "vocabulary_size": [10], "end_of_document": [0], "json": [""]})
     parts = tuple(
         write_part(tmp_path, "tokens", {"document": list(range(len(d))), "ids": d}, {"file": str(i)})
         for i, d in enumerate(documents)

@@ -66,9 +66,7 @@ def write_inputs(root, corpus, examples, parts, merges=()):
         ),
         "tokenizer": (
             write_part(
-                root,
-                "tokenizer",
-                {"name": ["t"], "vocabulary_size": [6], "end_of_document": [4], "json": [json.dumps(tokenizer)]},
+                root, "tokenizer", {"name": ["t"], "vocabulary_size": [6], "end_of_document": [4], "json": [json.dumps(tokenizer)]}
             ),
         ),
         "examples": (
@@ -153,9 +151,7 @@ def test_the_index_answers_as_the_step_does(corpus, examples, parts, longest, mo
         patch.setattr(index_step, "LARGEST", most)
         root = Path(folder)
         inputs = write_inputs(root, corpus, examples, parts)
-        rows = read_rows(
-            root, run_step(INFINIGRAM, make_study(counting={"longest_suffix": longest}), root, inputs)["infinigram"]
-        )
+        rows = read_rows(root, run_step(INFINIGRAM, make_study(counting={"longest_suffix": longest}), root, inputs)["infinigram"])
         indexed = run_step(INDEX, make_study(counting={"index": True}), root, inputs | {"words": ()})["token_index"]
         index = Index.of_tokens(Store(str(root)), indexed, 6)
         asked = [[LETTERS.index(c) for c in "".join(examples[int(r["example"][1:])])] for r in rows]

@@ -36,12 +36,7 @@ def write_tasks(root, examples, models):
     rows = [("evaluate", f"e{i}", " ".join(x), " ".join(y)) for i, (x, y) in enumerate(examples)]
     rows += [("mine", f"m{i}", x, y) for i, (x, y) in enumerate(mined)]
     grams = sorted(
-        {
-            (f"e{i}", n, tuple(x[j : j + n]))
-            for i, (x, _) in enumerate(examples)
-            for n in (1, 2)
-            for j in range(len(x) - n + 1)
-        },
+        {(f"e{i}", n, tuple(x[j : j + n])) for i, (x, _) in enumerate(examples) for n in (1, 2) for j in range(len(x) - n + 1)},
         key=lambda g: (g[0], g[1], " ".join(g[2])),
     )
     n, m = len(rows), len(grams)
@@ -177,9 +172,7 @@ def test_a_task_s_encoder_is_learnt_once_and_is_never_another_task_s(tmp_path, m
         ngram_encoders, "fit", lambda options, mine, fit=ngram_encoders.fit: learnt.append(mine) or fit(options, mine)
     )
     monkeypatch.setattr(novelty_scan, "_fitted", {})
-    one = write_corpus(tmp_path, [["ape"]]) | write_tasks(
-        tmp_path, [(["ape"], ["uno"])], {"a": [["uno", "tres"]], "b": [["tres"]]}
-    )
+    one = write_corpus(tmp_path, [["ape"]]) | write_tasks(tmp_path, [(["ape"], ["uno"])], {"a": [["uno", "tres"]], "b": [["tres"]]})
     rows = read_rows(tmp_path, one["examples"])
     mined = dict(zip(OUTPUTS, reversed(OUTPUTS), strict=True))
     rows = [r | ({"output": mined[r["output"]]} if r["split"] == "mine" else {}) for r in rows]
@@ -204,9 +197,7 @@ def test_a_new_model_asks_for_itself_and_the_corpus_is_scanned_once_for_all(tmp_
 
     def keys(models):
         tables = run_step(NOVELTY, study_of(), tmp_path, corpus | write_tasks(tmp_path, examples, models))
-        return [
-            {keyed(NOVELTY, n, job).key for job in stage.plan(study_of(), tables)} for n, stage in enumerate(NOVELTY.stages)
-        ]
+        return [{keyed(NOVELTY, n, job).key for job in stage.plan(study_of(), tables)} for n, stage in enumerate(NOVELTY.stages)]
 
     before, after = keys({"a": [["uno"]]}), keys({"a": [["uno"]], "b": [["dos"]]})
     assert before[0] < after[0]
@@ -256,9 +247,7 @@ def test_held_out_text_is_cut_to_the_references_and_counted_as_they_are(tmp_path
     documents = [["ape", "bat"], ["uno", "dos"]]
     examples = [(["ape"], ["uno", "dos"]), (["bat"], ["dos"]), (["cow"], ["uno"] * 9)]
     texts = [("x", ["ape", "bat", "cow"]), ("y", ["uno", "dos", "tres", "dos"])]
-    inputs = (
-        write_corpus(tmp_path, documents) | write_tasks(tmp_path, examples, {"a": [["uno"]] * 3}) | held_out(tmp_path, texts)
-    )
+    inputs = write_corpus(tmp_path, documents) | write_tasks(tmp_path, examples, {"a": [["uno"]] * 3}) | held_out(tmp_path, texts)
     made = run_step(NOVELTY, study_of(), tmp_path, inputs)
     asked = [r for r in read_rows(tmp_path, made["generation_queries"]) if r["model"] == "held_out"]
     for example, length in (("e0", 2), ("e1", 1)):

@@ -84,9 +84,7 @@ def infini_gram(sample: Sample, tmp_path_factory: pytest.TempPathFactory):
     np.concatenate(pieces).tofile(folder / "tokenized.0")
     np.cumsum([0, *(p.nbytes for p in pieces[:-1])]).astype(np.uint64).tofile(folder / "offset.0")
     words = ["--data_dir", folder, "--save_dir", folder, "--token_dtype", "u16", "--cpus", 1, "--mem", 1, "--ulimit", 1024]
-    subprocess.run(
-        [sys.executable, "-m", "infini_gram.indexing", *map(str, words)], check=True, capture_output=True, timeout=300
-    )
+    subprocess.run([sys.executable, "-m", "infini_gram.indexing", *map(str, words)], check=True, capture_output=True, timeout=300)
     from infini_gram.engine import InfiniGramEngine
 
     return InfiniGramEngine(str(folder), eos_token_id=END, vocab_size=INFINIGRAM_SEPARATOR, version=4, token_dtype="u16")

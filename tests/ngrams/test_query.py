@@ -26,14 +26,7 @@ from tests.ngrams.test_kernels import mix
 from tests.support import read_rows, run_step, write_part
 
 SEED = 5
-COUNTS_OF_TRUTH = (
-    "pair_documents",
-    "input_documents",
-    "output_documents",
-    "input_occurrences",
-    "output_occurrences",
-    "exposures",
-)
+COUNTS_OF_TRUTH = ("pair_documents", "input_documents", "output_documents", "input_occurrences", "output_occurrences", "exposures")
 words = st.sampled_from(["ape", "bat", "é", "zoo"])
 documents_of = st.lists(st.lists(words, max_size=10), min_size=1, max_size=10)
 ngrams_of = st.lists(words, min_size=1, max_size=3).map(" ".join)
@@ -45,10 +38,7 @@ def write_tasks(root, mined, examples=(), truth=(), task="t"):
     (input n-grams, output n-grams, input, output)."""
     mined = sorted(set(mined))
     grams = sorted(
-        (f"e{i}", side, 1, g)
-        for i, e in enumerate(examples)
-        for side, own in (("input", e[0]), ("output", e[1]))
-        for g in set(own)
+        (f"e{i}", side, 1, g) for i, e in enumerate(examples) for side, own in (("input", e[0]), ("output", e[1])) for g in set(own)
     )
     n = len(examples)
     truth = sorted(truth)
@@ -375,10 +365,7 @@ def test_long_ngrams_of_eight_thirteen_and_fourteen_words(tmp_path):
     """The study's default orders: a text of 12 words has no 13-gram, and an n-gram that is a task-gram too is found as well."""
     names = [f"w{i:02}" for i in range(20)]
     documents = [["x", *names[:9]], names, ["y"]]
-    examples = [
-        ([], [" ".join(names[:8])], " ".join(names[:12]), " ".join(names[:8])),
-        ([], [], " ".join(names[2:16]), "x y"),
-    ]
+    examples = [([], [" ".join(names[:8])], " ".join(names[:12]), " ".join(names[:8])), ([], [], " ".join(names[2:16]), "x y")]
     rows = run(tmp_path, documents, [], examples, parts=3)["contamination"]
     first = " ".join(names[:8])
     assert [tuple(r.values()) for r in rows] == [
@@ -393,12 +380,7 @@ def test_long_ngrams_of_eight_thirteen_and_fourteen_words(tmp_path):
 def test_only_pairs_that_stand_in_one_evaluated_example_keep_documents(tmp_path):
     """Their two n-grams in two examples, or both on one side, do not make a pair of an example; the count is there anyway."""
     pairs = [("ape", "zoo"), ("bat", "cow"), ("ape", "cow"), ("zoo", "ape"), ("ape", "bat"), ("cow", "zoo"), ("far", "far")]
-    examples = [
-        (["ape"], ["zoo"], "", "z"),
-        (["bat"], ["cow"], "", "z"),
-        (["cow"], ["bat"], "", "z"),
-        (["far"], ["far"], "", "z"),
-    ]
+    examples = [(["ape"], ["zoo"], "", "z"), (["bat"], ["cow"], "", "z"), (["cow"], ["bat"], "", "z"), (["far"], ["far"], "", "z")]
     rows = run(tmp_path, [["ape", "bat", "cow", "zoo", "far"]] * 2, pairs, examples)
     assert set(counts(rows).values()) == {2}
     kept = [(r["input_ngram"], r["output_ngram"], r["rank"]) for r in rows["pair_documents"]]
@@ -444,8 +426,7 @@ def test_mined_examples_and_pairs_across_orders_keep_no_documents(tmp_path):
 def test_the_sample_of_documents_does_not_depend_on_the_parts_of_the_corpus(tmp_path):
     documents, pair = [["ape", "zoo"]] * 12, ("ape", "zoo")
     one, three = (
-        run(tmp_path / str(n), documents, [pair], [(["ape"], ["zoo"], "", "z")], parts=n, documents_per_pair=5)
-        for n in (1, 3)
+        run(tmp_path / str(n), documents, [pair], [(["ape"], ["zoo"], "", "z")], parts=n, documents_per_pair=5) for n in (1, 3)
     )
     assert one["pair_documents"] == three["pair_documents"]
     assert len({r["id"] for r in one["pair_documents"]}) == 5
@@ -500,9 +481,7 @@ def test_pairs_of_variants_are_counted_as_exactly_as_the_studys_own(documents, m
             assert [p.key for p in own] == [p.key for p in alone[contract.name]], "nothing is computed again"
             assert {p.variant for p in with_variants[contract.name]} == {"", "all"}
         of_variants = {t: tuple(p for p in parts if p.variant) for t, parts in with_variants.items()}
-        counted = {
-            (r["input_ngram"], r["output_ngram"]): r["documents"] for r in read_rows(root, of_variants["pair_counts"])
-        }
+        counted = {(r["input_ngram"], r["output_ngram"]): r["documents"] for r in read_rows(root, of_variants["pair_counts"])}
         wanted = {p: len(documents_with(documents, p[0].split(), p[1].split())) for p in {*first, *second}}
         assert counted == wanted
         stats = {r["ngram"]: (r["occurrences"], r["documents"]) for r in read_rows(root, of_variants["ngram_stats"])}

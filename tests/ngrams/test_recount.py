@@ -37,12 +37,7 @@ def grams(text):
 
 @settings(max_examples=12, deadline=None)
 @given(
-    documents_of,
-    pairs_of,
-    pairs_of,
-    st.lists(texts_of, min_size=1, max_size=2),
-    st.lists(texts_of, max_size=2),
-    st.integers(1, 3),
+    documents_of, pairs_of, pairs_of, st.lists(texts_of, min_size=1, max_size=2), st.lists(texts_of, max_size=2), st.integers(1, 3)
 )
 def test_counts_without_contaminated_documents_equal_brute_force(documents, one, two, texts, others, parts):
     tasks = {"a": (one, texts), "b": (two, others)}

@@ -123,9 +123,7 @@ def _examples(copies: Ints, rng: np.random.Generator) -> tuple[Ints, Ints]:
     fact = rng.permutation(np.repeat(np.arange(len(copies)), copies))
     sizes = rng.permutation(np.resize([1, 2, 3], len(fact)))
     example = np.repeat(np.arange(len(sizes)), sizes)[: len(fact)]
-    first = np.sort(
-        np.unique(example * len(copies) + fact, return_index=True)[1]
-    )  # facts stay in the order they were dealt in
+    first = np.sort(np.unique(example * len(copies) + fact, return_index=True)[1])  # facts stay in the order they were dealt in
     return example[first], fact[first]
 
 

@@ -79,8 +79,7 @@ def summary(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         "detected": {m: sum(r[m] is None or not r["low"] <= r[m] <= r["high"] for r in planted) for m in MISTAKES},
         "rejected": {d: sum(r["p_value"] < 0.05 for r in rows if r["design"] == d) for d in DESIGNS[1:]},
         "pigeonhole": {
-            d: sum(not r["pigeonhole_low"] <= 0 <= r["pigeonhole_high"] for r in rows if r["design"] == d)
-            for d in DESIGNS[1:]
+            d: sum(not r["pigeonhole_low"] <= 0 <= r["pigeonhole_high"] for r in rows if r["design"] == d) for d in DESIGNS[1:]
         },
         "naive": {d: sum(r["naive_p"] < 0.05 for r in rows if r["design"] == d) for d in DESIGNS[1:]},
     }

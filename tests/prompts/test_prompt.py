@@ -4,18 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.prompts.candidate import (
-    EMPTY,
-    STOP_WORDS,
-    TOO_SHORT,
-    PromptScore,
-    TaskPrompt,
-    fault,
-    like,
-    ngrams_of,
-    no_ngrams,
-    score,
-)
+from tasks.prompts.candidate import EMPTY, STOP_WORDS, TOO_SHORT, PromptScore, TaskPrompt, fault, like, ngrams_of, no_ngrams, score
 
 OWN = TaskPrompt("", "Question: {input}\nAnswer: ")
 CHOICE = TaskPrompt("Questions about {group} follow.\n\n", "{input}\n{options}\nAnswer: ")

@@ -83,29 +83,12 @@ def more(ladder: Mapping[str, int]) -> Iterator[dict[str, Any]]:
             parts = {"pair": mem**2, "s_y": 0.08, "s_x": 0.03, "length": 0.05, "shared": 0.1 if step else -0.01}
             for part, share in (parts | {"unexplained": 1 - sum(parts.values())}).items():
                 yield row(
-                    "attribution",
-                    task,
-                    model,
-                    share,
-                    0.02,
-                    order=1,
-                    unit="pair",
-                    statistic="unique_rank_variance",
-                    detail=part,
+                    "attribution", task, model, share, 0.02, order=1, unit="pair", statistic="unique_rank_variance", detail=part
                 )
             for index, count in enumerate((1, 2, 4, 8, 16, 32, 64)):
                 gain = mem * 4 * math.log2(1 + count) / 3
                 yield row(
-                    "exposure",
-                    task,
-                    model,
-                    gain,
-                    0.35,
-                    order=1,
-                    unit="pair",
-                    statistic="delta_mean",
-                    x=float(count),
-                    bin=index,
+                    "exposure", task, model, gain, 0.35, order=1, unit="pair", statistic="delta_mean", x=float(count), bin=index
                 )
             price = 3.0 / mem if mem > 0.1 else None
             yield row(
@@ -157,15 +140,7 @@ def more(ladder: Mapping[str, int]) -> Iterator[dict[str, Any]]:
     for task, (base, growth) in STRENGTH.items():
         for measure in ("mem_n", "mem_delta"):
             yield row(
-                "comparison",
-                task,
-                "",
-                growth * 1.7,
-                0.05,
-                order=1,
-                unit="pair",
-                statistic="slope_per_decade",
-                of_measure=measure,
+                "comparison", task, "", growth * 1.7, 0.05, order=1, unit="pair", statistic="slope_per_decade", of_measure=measure
             )
         onset = 180_000.0 if base + growth > 0.2 else None
         yield row(
@@ -192,9 +167,7 @@ def more(ladder: Mapping[str, int]) -> Iterator[dict[str, Any]]:
     for task, shares in (("capitals", (0.1, 0.02)), ("choices", (0.3, 0.25))):
         for order, share in zip((8, 13), shares, strict=True):
             for side in ("input", "output", "either"):
-                yield row(
-                    "contamination", task, "", share, 0.02, order=order, unit="example", statistic="share", detail=side
-                )
+                yield row("contamination", task, "", share, 0.02, order=order, unit="example", statistic="share", detail=side)
 
 
 def _variants(task: str, model: str, mem: float) -> Iterator[dict[str, Any]]:

@@ -24,12 +24,8 @@ CSS = (Path(page_module.__file__).parent / "report.css").read_text(encoding="utf
 # Machado, Oliveira & Fernandes (2009), severity 1, for linear RGB
 DEFICIENCIES = {
     "none": np.eye(3),
-    "protanopia": np.array(
-        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
-    ),
-    "deuteranopia": np.array(
-        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]]
-    ),
+    "protanopia": np.array([[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]),
+    "deuteranopia": np.array([[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]]),
 }
 TO_XYZ = np.array([[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.072175], [0.0193339, 0.119192, 0.9503041]])
 
@@ -64,15 +60,7 @@ def made(metrics: list[dict] | None = None, **other: object) -> ReportData:
         "study": "sample",
         "title": "",
         "tasks": [
-            {
-                "name": t,
-                "family": "qa",
-                "first_order": 1,
-                "orders": [1, 2],
-                "shots": 0,
-                "mined_on_evaluated": False,
-                "gamma": {},
-            }
+            {"name": t, "family": "qa", "first_order": 1, "orders": [1, 2], "shots": 0, "mined_on_evaluated": False, "gamma": {}}
             for t in world.TASKS
         ],
         "models": list(world.LADDER),
@@ -188,9 +176,7 @@ def test_filled_markers_are_the_corrected_family() -> None:
 
 def test_files_are_the_same_bytes_twice_and_carry_no_date(drawn: dict[str, ReportFigure]) -> None:
     for name in ("memorization", "attribution"):
-        first, again = (
-            drawing_files(name, f.panels) for f in ({f.name: f for f in all_figures.draw(made())}[name], drawn[name])
-        )
+        first, again = (drawing_files(name, f.panels) for f in ({f.name: f for f in all_figures.draw(made())}[name], drawn[name]))
         assert first == again
         svg, pdf = first
         assert pdf.startswith(b"%PDF") and b"CreationDate" not in pdf
@@ -217,9 +203,7 @@ def bad(case: str) -> list[dict]:
         row(m, "capitals", "large", None, note="no pair of the evaluated examples occurs in the corpus", **plain)
         for m in ("mem_n", "mem_delta")
     ]
-    constant = row(
-        "mem_n", "capitals", "large", None, note="log P_LLM is constant: its rank correlation is not defined", **plain
-    )
+    constant = row("mem_n", "capitals", "large", None, note="log P_LLM is constant: its rank correlation is not defined", **plain)
     return {
         "no pair found": [score, *pairless],
         "one model": [score, row("mem_n", "capitals", "large", 0.3, 0.1, p_value=0.01, **plain)],
@@ -232,9 +216,7 @@ def bad(case: str) -> list[dict]:
             score,
             row("mem_infinity", "capitals", "large", None, note="a token of s_y stands nowhere in the corpus", **plain),
         ],
-        "no reference": [
-            row("main_score", "capitals", "large", None, note="no reference to compare with", statistic="bleu")
-        ],
+        "no reference": [row("main_score", "capitals", "large", None, note="no reference to compare with", statistic="bleu")],
     }[case]
 
 

@@ -69,10 +69,7 @@ def test_page_asks_nothing_of_the_outside(report: tuple[Path, str, list[dict]]) 
     _, page, rows = report
     seen = Reader(page)
     links = [
-        v
-        for _, attrs in seen.tags
-        for k, v in attrs.items()
-        if k in ("src", "href", "xlink:href", "srcset", "action", "data")
+        v for _, attrs in seen.tags for k, v in attrs.items() if k in ("src", "href", "xlink:href", "srcset", "action", "data")
     ]
     assert links, "the page links to its own sections and data"
     published = {r["file"] for r in rows} | {"trace/index.html"}
@@ -101,9 +98,7 @@ def test_a_browser_shows_all_of_the_page_as_it_is_served(report: tuple[Path, str
         shown.open(f"{server.url}/made-up/index.html")
         shown.wait("document.readyState === 'complete' && document.querySelectorAll('svg').length > 0")
         assert shown.js("document.querySelectorAll('svg').length") == report[1].count("<svg ")
-        assert shown.js(
-            "[...document.querySelectorAll('figure > .panels svg')].some(s => s.getBoundingClientRect().width > 99)"
-        )
+        assert shown.js("[...document.querySelectorAll('figure > .panels svg')].some(s => s.getBoundingClientRect().width > 99)")
         assert shown.js("getComputedStyle(document.querySelector('main')).maxWidth") != "none", "its style is there"
         assert shown.problems == []
         assert [a for a in shown.requested if not a.startswith(("data:", f"{server.url}/made-up/"))] == []
@@ -126,10 +121,7 @@ def test_hostile_text_is_shown_and_not_run(report: tuple[Path, str, list[dict]])
 
 def test_both_spans_are_marked_even_where_they_overlap() -> None:
     assert highlight("a<b c", (0, 1), (4, 5)) == '<mark class="in">a</mark>&lt;b <mark class="out">c</mark>'
-    assert (
-        highlight("abcd", (0, 3), (2, 4))
-        == '<mark class="in">ab</mark><mark class="both">c</mark><mark class="out">d</mark>'
-    )
+    assert highlight("abcd", (0, 3), (2, 4)) == '<mark class="in">ab</mark><mark class="both">c</mark><mark class="out">d</mark>'
     assert highlight("<i>", (-1, -1), (9, 12)) == "&lt;i&gt;"
 
 
@@ -144,13 +136,9 @@ def test_file_list_is_true_and_complete(report: tuple[Path, str, list[dict]]) ->
     assert {r["file"]: (r["sha256"], r["bytes"]) for r in rows} == {
         n: (hashlib.sha256(b).hexdigest(), len(b)) for n, b in found.items()
     }
-    assert {
-        "index.html",
-        "results.csv",
-        "figures/memorization.csv",
-        "figures/memorization.svg",
-        "figures/memorization.pdf",
-    } <= set(found)
+    assert {"index.html", "results.csv", "figures/memorization.csv", "figures/memorization.svg", "figures/memorization.pdf"} <= set(
+        found
+    )
 
 
 def test_files_of_an_interrupted_run_do_not_stay(tmp_path: Path) -> None:
@@ -165,9 +153,7 @@ def test_files_of_an_interrupted_run_do_not_stay(tmp_path: Path) -> None:
 def test_the_data_of_each_figure_is_in_the_page_and_beside_it(report: tuple[Path, str, list[dict]]) -> None:
     folder, page, rows = report
     embedded = {
-        a["download"]: base64.b64decode((a["href"] or "").split("base64,")[1])
-        for t, a in Reader(page).tags
-        if "download" in a
+        a["download"]: base64.b64decode((a["href"] or "").split("base64,")[1]) for t, a in Reader(page).tags if "download" in a
     }
     files = {Path(r["file"]).name: (folder / r["file"]).read_bytes() for r in rows if r["file"].endswith(".csv")}
     assert embedded == files
@@ -297,12 +283,8 @@ def test_numbers_are_written_for_people() -> None:
 
 
 def test_a_measure_that_the_report_does_not_know_is_shown_with_its_number(tmp_path: Path) -> None:
-    new = world.metric(
-        "leverage", "capitals", "large", 12.3456, 0.5, statistic="ratio", unit="sequence", note="on 9 sequences"
-    )
-    none = world.metric(
-        "leverage", "capitals", "small", None, statistic="ratio", unit="sequence", note="no sequence was scored"
-    )
+    new = world.metric("leverage", "capitals", "large", 12.3456, 0.5, statistic="ratio", unit="sequence", note="on 9 sequences")
+    none = world.metric("leverage", "capitals", "small", None, statistic="ratio", unit="sequence", note="no sequence was scored")
     tables = world.tables(tmp_path, [*world.few(), none | {"detail": world.HOSTILE}, new | {"detail": world.HOSTILE}])
     left_out = {"measure": "leverage", "task": "capitals", "model": "large", "checkpoint": 800, "order": 0}
     excluded = [left_out | {"reason": "too short", "rows": 4321, "of": "sequences"}]

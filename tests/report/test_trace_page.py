@@ -139,9 +139,7 @@ def test_text_of_a_corpus_does_nothing(page: Browser) -> None:
 
 
 def test_nothing_but_its_own_script_may_run(page: Browser) -> None:
-    page.js(
-        "(() => { const s = document.createElement('script'); s.textContent = 'window.hurt = 1'; document.head.append(s); })()"
-    )
+    page.js("(() => { const s = document.createElement('script'); s.textContent = 'window.hurt = 1'; document.head.append(s); })()")
     page.js("(() => { document.body.setAttribute('onclick', 'window.hurt = 1'); document.body.click(); })()")
     refused = page.js("fetch('tasks/capitals/index.js').then(() => 'read', () => 'refused')")
     assert page.js("window.hurt === undefined")
@@ -251,9 +249,7 @@ def test_every_chunk_is_json_that_can_neither_end_a_script_nor_turn_a_line(folde
     assert len(files) == 2 * 1 + 3 + 3 + 2
     for file in files:
         content = file.read_text(encoding="utf-8")
-        call = re.fullmatch(
-            r'taskgramTrace\("(index|examples|documents)","(capitals|sayings)",(\d+),(.*)\);\n', content, re.S
-        )
+        call = re.fullmatch(r'taskgramTrace\("(index|examples|documents)","(capitals|sayings)",(\d+),(.*)\);\n', content, re.S)
         assert call is not None
         assert json.loads(call[4])
         assert not re.search("[<>\u2028\u2029\u202a-\u202e\u2066-\u2069\x00-\x09\x0b-\x1f]", content)

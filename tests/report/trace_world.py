@@ -27,9 +27,7 @@ def study(tasks: tuple[str, ...] = ("capitals", "sayings")) -> Study:
             "name": "made-up",
             "title": "A made-up <study>",
             "corpus": {"planted": {}},
-            "tasks": [
-                {"name": t, "family": family[t], "reader": "planted", "orders": [1, 2], "gamma_default": 0.5} for t in tasks
-            ],
+            "tasks": [{"name": t, "family": family[t], "reader": "planted", "orders": [1, 2], "gamma_default": 0.5} for t in tasks],
         }
     )
 
@@ -166,8 +164,7 @@ def _documents(root: Path, count: int) -> Part:
         excerpt = f"{HOSTILE} The town of {TOWN}{i} 🜁 is in {LAND}{i}."
         x, y = excerpt.index(LAND), excerpt.index(TOWN)
         rows += [
-            (land(i), town(i), k, f"<b>{k}</b>", excerpt, x, x + len(land(i)), y, y + len(town(i)))
-            for k in range(min(2, i % 7))
+            (land(i), town(i), k, f"<b>{k}</b>", excerpt, x, x + len(land(i)), y, y + len(town(i))) for k in range(min(2, i % 7))
         ]
     rows.sort(key=lambda r: r[:3])
     key = ("input_ngram", "output_ngram", "rank", "id", "excerpt", "input_start", "input_end", "output_start", "output_end")

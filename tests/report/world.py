@@ -71,15 +71,12 @@ def metrics() -> list[dict[str, Any]]:
             "arithmetic": (0.0, 0.01, 0.02, 0.02),
         }
         for task, values in share.items():
-            statistic = {"capitals": "exact_match", "lexicon": "bleu", "choices": "accuracy", "arithmetic": "exact_match"}[
-                task
-            ]
+            statistic = {"capitals": "exact_match", "lexicon": "bleu", "choices": "accuracy", "arithmetic": "exact_match"}[task]
             half = 4.0 if statistic == "bleu" else 0.05 if values[step] > 0.05 else 0.015
             rows.append(metric("main_score", task, model, values[step], half, statistic=statistic, unit="example"))
             if task != "arithmetic":
                 curve = [
-                    min(0.97, values[step] / (80 if statistic == "bleu" else 1) * (0.25 + 0.3 * math.log1p(x)))
-                    for x in levels
+                    min(0.97, values[step] / (80 if statistic == "bleu" else 1) * (0.25 + 0.3 * math.log1p(x))) for x in levels
                 ]
                 rows += [
                     metric(
@@ -113,26 +110,11 @@ def metrics() -> list[dict[str, Any]]:
             rows.append(metric("mem_n", task, model, value / 2, 0.12, order=2, unit="pair", p_value=0.2))
             rows.append(
                 metric(
-                    "mem_delta",
-                    task,
-                    model,
-                    value * 0.9 - 0.02,
-                    0.08,
-                    order=1,
-                    unit="pair",
-                    p_value=0.002 if value > 0.15 else 0.4,
+                    "mem_delta", task, model, value * 0.9 - 0.02, 0.08, order=1, unit="pair", p_value=0.002 if value > 0.15 else 0.4
                 )
             )
             rows.append(
-                metric(
-                    "mem_infinity",
-                    task,
-                    model,
-                    value * 0.5,
-                    0.1,
-                    unit="example_output",
-                    p_value=0.04 if value > 0.2 else 0.5,
-                )
+                metric("mem_infinity", task, model, value * 0.5, 0.1, unit="example_output", p_value=0.04 if value > 0.2 else 0.5)
             )
         for measure in ("mem_n", "mem_delta"):
             rows.append(
@@ -149,9 +131,7 @@ def metrics() -> list[dict[str, Any]]:
             )
         for x in (0, 1, 2, 4, 8, 16, 32, 64):
             recall = 1 / (1 + math.exp(-(math.log2(x + 1) - 4.6 + 0.5 * step) * 1.5)) if x else 0.0
-            rows.append(
-                metric("recall_by_exposure", "capitals", model, recall, 0.06, x=float(x), statistic="rate", level=float(x))
-            )
+            rows.append(metric("recall_by_exposure", "capitals", model, recall, 0.06, x=float(x), statistic="rate", level=float(x)))
     for step, model in enumerate([*LADDER, "reference"]):
         rows += [
             metric(
@@ -166,9 +146,7 @@ def metrics() -> list[dict[str, Any]]:
             )
             for n in range(1, 7)
         ]
-    rows += [
-        metric("planted_counts", t, "", 1.0, statistic="equal", rows=n) for t, n in (("capitals", 576), ("lexicon", 160))
-    ]
+    rows += [metric("planted_counts", t, "", 1.0, statistic="equal", rows=n) for t, n in (("capitals", 576), ("lexicon", 160))]
     rows += more(LADDER)
     key = CONTRACTS["metrics"].key
     return sorted(rows, key=lambda r: tuple(r[k] for k in key))
@@ -177,8 +155,7 @@ def metrics() -> list[dict[str, Any]]:
 def family() -> list[dict[str, Any]]:
     """The corrected family of the rows above."""
     return [
-        {k: r[k] for k in ("measure", "task", "model", "checkpoint", "order", "p_value")}
-        | {"q_value": min(1.0, 2 * r["p_value"])}
+        {k: r[k] for k in ("measure", "task", "model", "checkpoint", "order", "p_value")} | {"q_value": min(1.0, 2 * r["p_value"])}
         for r in metrics()
         if r["measure"] in ("mem_n", "mem_delta") and r["order"] == 1 and is_plain(r) and r["p_value"] is not None
     ]
@@ -224,11 +201,7 @@ def tables(root: Path, rows: list[dict[str, Any]] | None = None) -> dict[str, tu
                 ],
                 None,
             ),
-            (
-                "examples",
-                [example(t, s, i) for t in TASKS for s, n in (("mine", 9), ("evaluate", 6)) for i in range(n)],
-                None,
-            ),
+            ("examples", [example(t, s, i) for t in TASKS for s, n in (("mine", 9), ("evaluate", 6)) for i in range(n)], None),
             (
                 "document_rejects",
                 [

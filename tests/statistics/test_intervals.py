@@ -108,9 +108,7 @@ def test_a_permutation_takes_the_mean_of_each_output():
 def test_a_permutation_that_is_not_valid_says_why():
     x, y = np.arange(4.0), np.array([0.0, 2, 1, 3])
     several = Rows(x, y, np.array([0, 0, 1, 2]), np.arange(4))
-    assert s.permutation_p(several, np.zeros(4, int), 50, 0).note == (
-        "no permutation: an example has several output n-grams"
-    )
+    assert s.permutation_p(several, np.zeros(4, int), 50, 0).note == ("no permutation: an example has several output n-grams")
     astride = Rows(x, y, np.arange(4), np.array([0, 0, 1, 2]))
     assert "several groups" in s.permutation_p(astride, np.array([0, 1, 0, 0]), 50, 0).note
     alone = Rows(x, y, np.arange(4), np.arange(4))

@@ -11,17 +11,7 @@ from tasks.storage.layout import Layout, below_files, file_of_part
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FOLDERS = ("/parts/", "/manifests/", "/files/", "/rejected/", ".leases", ".scratch", ".probes", ".dask")
-WHOLE = (
-    "parts",
-    "manifests",
-    "rejected",
-    "logs",
-    "reports",
-    ".leases",
-    ".scratch",
-    ".probes",
-    ".dask",
-)  # joined by / or f-string
+WHOLE = ("parts", "manifests", "rejected", "logs", "reports", ".leases", ".scratch", ".probes", ".dask")  # joined by / or f-string
 
 
 def texts(tree: ast.AST) -> list[tuple[int, str]]:

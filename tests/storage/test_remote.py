@@ -24,9 +24,7 @@ from tasks.cluster.cluster import Cluster
 from tasks.storage.leases import Leases
 from tasks.storage.store import Part, Store
 
-moto_server = pytest.importorskip(
-    "moto.server", reason="the S3 server for tests is in the extra `test`: pip install -e '.[test]'"
-)
+moto_server = pytest.importorskip("moto.server", reason="the S3 server for tests is in the extra `test`: pip install -e '.[test]'")
 pytest.importorskip("s3fs", reason="object stores need the extra `s3`: pip install -e '.[s3]'")
 
 STUDY = Study.model_validate(
@@ -194,9 +192,7 @@ def test_a_store_that_does_not_answer_for_a_while_ends_no_pulse(tmp_path: Path, 
     server.stop()
 
 
-def test_a_cache_on_a_file_system_without_locks_is_filled_all_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cache_on_a_file_system_without_locks_is_filled_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Home folders of clusters often are: a shared one whose server keeps no locks."""
 
     def refused(file: object, how: int) -> None:

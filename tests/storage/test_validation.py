@@ -26,9 +26,7 @@ GOOD: dict[str, list[Any]] = {
 REJECT: dict[str, list[Any]] = {"source": ["s"], "file": ["f"], "row": [3], "reason": ["empty"], "excerpt": [""]}
 
 
-def write(
-    root: Path, table: str, columns: dict[str, list[Any]], sums: dict[str, int], schema: pa.Schema | None = None
-) -> Part:
+def write(root: Path, table: str, columns: dict[str, list[Any]], sums: dict[str, int], schema: pa.Schema | None = None) -> Part:
     """A part as a faulty step might write it: past the writer's own checks."""
     import json
 

@@ -161,9 +161,7 @@ words_of_a = st.lists(st.sampled_from("abc"), min_size=1, max_size=4)
 @hypothesis_settings(max_examples=200, deadline=None)
 def test_containment_is_of_whole_words_without_a_gap(x, y):
     """ "new york" contains "york", "yorkshire dales" does not; "new york city" does not contain "new city"."""
-    held = [
-        pl.DataFrame({"example": [0], "ngram": [" ".join(w)]}, {"example": pl.Int32, "ngram": pl.String}) for w in (x, y)
-    ]
+    held = [pl.DataFrame({"example": [0], "ngram": [" ".join(w)]}, {"example": pl.Int32, "ngram": pl.String}) for w in (x, y)]
     inputs, outputs = side_of(*held)
     shares, inside = relations(
         np.zeros(1, np.int64), np.zeros(1, np.int64), inputs.starts, inputs.words, outputs.starts, outputs.words
@@ -263,13 +261,7 @@ def test_what_is_written_does_not_show_how_much_memory_there_was(tmp_path):
     found = []
     for memory in (1_000_000_000, 100_000):
         tables = align(
-            tmp_path / str(memory),
-            rows,
-            family="translation",
-            orders=(2,),
-            lowest_gamma=0.0,
-            languages=("xx", "yy"),
-            memory=memory,
+            tmp_path / str(memory), rows, family="translation", orders=(2,), lowest_gamma=0.0, languages=("xx", "yy"), memory=memory
         )
         found.append(
             [

@@ -32,12 +32,8 @@ def test_every_place_of_an_ngram_holds_its_words_and_no_place_is_missed(text, n)
 
 def test_spans_index_the_text_they_are_from(tmp_path):
     texts = {"input": "Straße nach  Torin, Straße nach Velk", "output": "Der Weg: Torin!"}
-    rows, _ = extract(
-        tmp_path, [(texts["input"], texts["output"])], family="translation", orders=(2,), languages=("de", "de")
-    )
-    cut = {
-        (r["side"], r["ngram"]): [texts[r["side"]][s:e] for s, e in zip(r["starts"], r["ends"], strict=True)] for r in rows
-    }
+    rows, _ = extract(tmp_path, [(texts["input"], texts["output"])], family="translation", orders=(2,), languages=("de", "de"))
+    cut = {(r["side"], r["ngram"]): [texts[r["side"]][s:e] for s, e in zip(r["starts"], r["ends"], strict=True)] for r in rows}
     assert cut["input", "strasse nach"] == ["Straße nach", "Straße nach"]
     assert cut["input", "nach torin"] == ["nach  Torin"]
     assert cut["input", "torin strasse"] == ["Torin, Straße"]
@@ -72,9 +68,7 @@ def test_ngrams_of_nothing_but_stop_words_are_dropped_unless_the_study_keeps_the
 def test_a_place_of_an_ngram_with_holes_reaches_over_what_was_deleted(tmp_path):
     text = "The capital of the Land, the capital of a land!"
     rows, _ = extract(tmp_path, [(text, "Velk is it")], family="math", orders=(2, 3), stop_words="authors")
-    cut = {
-        r["ngram"]: [text[s:e] for s, e in zip(r["starts"], r["ends"], strict=True)] for r in rows if r["side"] == "input"
-    }
+    cut = {r["ngram"]: [text[s:e] for s, e in zip(r["starts"], r["ends"], strict=True)] for r in rows if r["side"] == "input"}
     assert cut == {
         "capital land": ["capital of the Land", "capital of a land"],
         "land capital": ["Land, the capital"],

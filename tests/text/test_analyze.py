@@ -115,16 +115,12 @@ def test_it_does_not_matter_how_texts_are_cut_into_batches_chunks_and_slices(tex
     ids=["alone", "Latin", "digits", "Han", "Thai", "end", "start"],
 )
 def test_every_code_point_is_what_the_reference_takes_it_for(around):
-    each = [
-        around.format(chr(c)) for c in (*range(0xD800), *range(0xE000, 0x30000), *range(0xE0000, 0xE0200), 0xF0000, 0x10FFFF)
-    ]
+    each = [around.format(chr(c)) for c in (*range(0xD800), *range(0xE000, 0x30000), *range(0xE0000, 0xE0200), 0xF0000, 0x10FFFF)]
     check([" ".join(each[i : i + 500]) for i in range(0, len(each), 500)])
 
 
 def test_very_long_words_and_lines():
-    check(
-        ["x" * 3_000_000, "X" * 3_000_000, "漢" * 300_000, "é" * 500_000, "1." * 400_000, "a" + "\u0301" * 300_000, "a'" * 5]
-    )
+    check(["x" * 3_000_000, "X" * 3_000_000, "漢" * 300_000, "é" * 500_000, "1." * 400_000, "a" + "\u0301" * 300_000, "a'" * 5])
     check(["".join(f"{i:x} " for i in range(200_000))])
 
 

@@ -139,10 +139,7 @@ def test_a_token_over_the_prompts_edge_is_flagged_and_belongs_to_the_continuatio
 
 
 @settings(max_examples=150, deadline=None)
-@given(
-    *[st.text(st.sampled_from("Torin größ漢字 \U0001f600.\n"), min_size=1, max_size=12)] * 2,
-    st.sampled_from(["", " ", "\n\n"]),
-)
+@given(*[st.text(st.sampled_from("Torin größ漢字 \U0001f600.\n"), min_size=1, max_size=12)] * 2, st.sampled_from(["", " ", "\n\n"]))
 def test_a_continuation_covers_the_output_and_its_separator_whole(tokenizer, prompt, output, separator):
     (found,) = tokenise(tokenizer, [(prompt, separator, output)])
     assert found.ids == tokenizer.encode(prompt + separator + output).ids

@@ -193,9 +193,7 @@ def test_what_model_one_is_learnt_from_is_bounded(monkeypatch, most, pairs_stay)
 def test_aliases_and_rationales_are_learnt_from_as_they_are_mined():
     import pyarrow as pa
 
-    table = pa.table(
-        {"split": ["mine", "evaluate"], "input": ["q", "r"], "output": ["A\n#### 3", "B"], "aliases": [["C"], []]}
-    )
+    table = pa.table({"split": ["mine", "evaluate"], "input": ["q", "r"], "output": ["A\n#### 3", "B"], "aliases": [["C"], []]})
     assert ngram_encoders.mining_pairs(table, "math", False) == [("q", "A\n")]
     assert ngram_encoders.mining_pairs(table, "qa", True) == [("q", "A\n#### 3"), ("q", "C")]
 
@@ -332,11 +330,7 @@ def test_a_hub_that_cannot_be_reached_names_the_remedy(monkeypatch):
 
 
 def test_another_model_in_the_same_folder_is_another_encoder(minilm):
-    settings = ngram_encoders.encoder_settings(
-        EncoderSettings(kind="sentence-transformers", model=minilm.name), str(minilm.parent)
-    )
+    settings = ngram_encoders.encoder_settings(EncoderSettings(kind="sentence-transformers", model=minilm.name), str(minilm.parent))
     assert settings["model"] == str(minilm)
-    assert {"model.safetensors", "tokenizer.json", "modules.json"} <= {
-        p.name for p in ngram_encoders.encoder_files(settings)
-    }
+    assert {"model.safetensors", "tokenizer.json", "modules.json"} <= {p.name for p in ngram_encoders.encoder_files(settings)}
     assert ngram_encoders.encoder_files(ASSOCIATION) == []

@@ -27,9 +27,7 @@ TEXTS = [
     for i in range(300)
 ]
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-LLAMA3 = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
+LLAMA3 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 QWEN2 = LLAMA3.replace("{1,3}", "")
 SPACES = [AddedToken(" " * n, normalized=True) for n in (24, 8, 4, 3, 2)]
 BYTES = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
@@ -171,9 +169,7 @@ def hard_texts() -> list[str]:
     """Mixtures, noise, rare code points, long pre-tokens."""
     draw = random.Random(3)
     noise = [draw.randbytes(draw.randint(1, 200)).decode(errors="replace") for _ in range(200)]
-    points = [
-        chr(draw.choice([draw.randrange(0x300), draw.randrange(0x3000), draw.randrange(0x20000)])) for _ in range(3000)
-    ]
+    points = [chr(draw.choice([draw.randrange(0x300), draw.randrange(0x3000), draw.randrange(0x20000)])) for _ in range(3000)]
     wild = ["".join(points[k : k + 20]).encode(errors="replace").decode() for k in range(0, 3000, 20)]
     long = [
         "a" * 100_000,
@@ -215,9 +211,7 @@ def edges_json(kind: str) -> str:
 @pytest.mark.parametrize("kind", ["gpt2", "qwen2", "each digit"])
 def test_every_code_point_is_in_the_librarys_class(kind):
     points = [chr(p) for p in (*range(1, 0xD800), *range(0xE000, 0x110000))]
-    texts = [
-        f"a{c}a1{c}1!{c}! {c} \n" for c in points if ord(c) < 0x20000 or ord(c) % 64 == 0 or 0xE0000 <= ord(c) < 0xE0200
-    ]
+    texts = [f"a{c}a1{c}1!{c}! {c} \n" for c in points if ord(c) < 0x20000 or ord(c) % 64 == 0 or 0xE0000 <= ord(c) < 0xE0200]
     assert_same(edges_json(kind), ["".join(texts[k : k + 64]) for k in range(0, len(texts), 64)])
 
 
@@ -227,10 +221,7 @@ def test_nfc_is_the_librarys_for_every_code_point():
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    st.sampled_from(KINDS),
-    st.lists(st.text(max_size=60) | st.text(" \t\n\rae'sLlTt1.é\u0301\u00a0<|endoftext>", max_size=60)),
-)
+@given(st.sampled_from(KINDS), st.lists(st.text(max_size=60) | st.text(" \t\n\rae'sLlTt1.é\u0301\u00a0<|endoftext>", max_size=60)))
 @example("gpt2", [])
 @example("gpt2", ["", ""])
 def test_ids_are_the_librarys_on_any_text(kind, texts):
@@ -249,9 +240,7 @@ def test_a_cache_that_is_full_is_emptied_and_changes_nothing():
     tokeniser = compile_tokenizer(tokenizer_json("ignore merges"))
     draw, entries = random.Random(5), []
     for _ in range(5):
-        assert_same(
-            tokenizer_json("ignore merges"), [" ".join(str(draw.getrandbits(60)) for _ in range(70_000)), "Torin0Torin"]
-        )
+        assert_same(tokenizer_json("ignore merges"), [" ".join(str(draw.getrandbits(60)) for _ in range(70_000)), "Torin0Torin"])
         entries.append(int(tokeniser.cache.used[0]))
     assert entries != sorted(entries), "it was never full"
 
@@ -328,18 +317,14 @@ def shared() -> Path:
 
     data = Path(load_study(study_path("debian")).data)
     if not (data / "corpus").is_dir():
-        without(
-            f"needs the debian study's data in {data}; set TASKGRAM_DATA to the folder that contains corpus/ and tokenizers/"
-        )
+        without(f"needs the debian study's data in {data}; set TASKGRAM_DATA to the folder that contains corpus/ and tokenizers/")
     return data
 
 
 def texts_of(path: Path) -> list[str]:
     """The longest string of each record."""
     raw = path.read_bytes()
-    raw = (
-        gzip.decompress(raw) if path.suffix == ".gz" else zstandard.ZstdDecompressor().stream_reader(io.BytesIO(raw)).read()
-    )
+    raw = gzip.decompress(raw) if path.suffix == ".gz" else zstandard.ZstdDecompressor().stream_reader(io.BytesIO(raw)).read()
     records = map(json.loads, raw.decode().splitlines())
     return [max((v for v in r.values() if isinstance(v, str)), key=len) for r in records]
 

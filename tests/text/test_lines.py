@@ -139,9 +139,7 @@ def test_a_byte_order_mark_counts_only_at_the_beginning(tmp_path):
     assert list(lines(path)) == [(1, b"a"), (2, b"\xef\xbb\xbfb")]
 
 
-@pytest.mark.parametrize(
-    "content", [b'[\n{"a": 1},\n{"a": 2}\n]\n', b'  [{"a": 1},\n{"a": 2}]\n', b'\xef\xbb\xbf[\n{"a": 1}\n]']
-)
+@pytest.mark.parametrize("content", [b'[\n{"a": 1},\n{"a": 2}\n]\n', b'  [{"a": 1},\n{"a": 2}]\n', b'\xef\xbb\xbf[\n{"a": 1}\n]'])
 def test_a_json_array_over_many_lines_is_no_file_of_records(tmp_path, content):
     path = write(tmp_path, "x", content)
     with pytest.raises(StudyError, match=r"a\.jsonl\.x: row 1 begins a JSON array.*jq"):
@@ -156,9 +154,7 @@ def test_a_list_in_a_line_of_its_own_costs_that_line_only(tmp_path):
     ]
 
 
-@given(
-    st.dictionaries(st.text(max_size=4), st.none() | st.integers() | st.text(max_size=8), max_size=3), st.binary(max_size=12)
-)
+@given(st.dictionaries(st.text(max_size=4), st.none() | st.integers() | st.text(max_size=8), max_size=3), st.binary(max_size=12))
 def test_any_line_is_an_object_or_a_reason(record, noise):
     import json
 

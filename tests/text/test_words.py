@@ -106,11 +106,7 @@ def test_normalising_twice_is_normalising_once(text):
 
 
 @settings(max_examples=300, deadline=None)
-@given(
-    st.text(
-        st.sampled_from([c for c in RESTLESS if unicodedata.category(c)[0] == "L"]) | st.sampled_from("aéΣ각 "), max_size=9
-    )
-)
+@given(st.text(st.sampled_from([c for c in RESTLESS if unicodedata.category(c)[0] == "L"]) | st.sampled_from("aéΣ각 "), max_size=9))
 def test_composed_and_decomposed_letters_are_the_same_words(text):
     forms = [words_of(unicodedata.normalize(form, text)) for form in ("NFC", "NFD")]
     assert forms[0] == forms[1] == words_of(text)

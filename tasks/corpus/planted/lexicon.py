@@ -39,9 +39,7 @@ class Lexicon:
         self._sizes = {"adjective": quarter, "noun": planted.lexicon - 2 * quarter, "verb": quarter}
         self._english = {c: names.words(f"lexicon/english {c}", self._sizes[c]) for c in CLASSES}
         self._gender = generator(seed, "lexicon/gender").permutation(np.arange(self._sizes["noun"]) % 2)
-        self._foreign = {
-            language: {c: _inflected(names, language, c, self._sizes[c]) for c in CLASSES} for language in LANGUAGES
-        }
+        self._foreign = {language: {c: _inflected(names, language, c, self._sizes[c]) for c in CLASSES} for language in LANGUAGES}
 
     @property
     def documents(self) -> int:

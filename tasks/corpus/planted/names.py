@@ -12,24 +12,9 @@ from tasks.corpus.planted.phrases import RESERVED
 # language has after two such syllables; every word has five letters or more.
 _ONSETS = "b d f g h j k l m n p r s t v w z br dr gr kr pl tr st"
 STYLES = {
-    "english": (
-        _ONSETS.split(" "),
-        list("aeiou"),
-        ["", "", "", "n", "r", "l"],
-        ["k", "l", "p", "x", "z", "g", "b", "f", "ck"],
-    ),
-    "velish": (
-        ["v", "z", "k", "sk", "vr", "zh", "kh", "g"],
-        list("aeiy"),
-        ["", "", "v", "z"],
-        ["v", "sk", "zh", "k", "rk", "zk"],
-    ),
-    "onda": (
-        ["m", "n", "l", "w", "r", "nd", "mb", "y"],
-        list("aou"),
-        [""],
-        ["ma", "no", "lu", "wa", "ndo", "mbu", "yo", "ra"],
-    ),
+    "english": (_ONSETS.split(" "), list("aeiou"), ["", "", "", "n", "r", "l"], ["k", "l", "p", "x", "z", "g", "b", "f", "ck"]),
+    "velish": (["v", "z", "k", "sk", "vr", "zh", "kh", "g"], list("aeiy"), ["", "", "v", "z"], ["v", "sk", "zh", "k", "rk", "zk"]),
+    "onda": (["m", "n", "l", "w", "r", "nd", "mb", "y"], list("aou"), [""], ["ma", "no", "lu", "wa", "ndo", "mbu", "yo", "ra"]),
 }
 
 

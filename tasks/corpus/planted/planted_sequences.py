@@ -38,9 +38,7 @@ class Sequences:
         return [(self.sequences[i].text, "en") for i in np.searchsorted(self._ends, index, side="right").tolist()]
 
 
-def _planted_or_phantom(
-    planted: Planted, kind: str, sequences: list[tuple[str, float]], first_power: int
-) -> list[PlantedSequence]:
+def _planted_or_phantom(planted: Planted, kind: str, sequences: list[tuple[str, float]], first_power: int) -> list[PlantedSequence]:
     """The last ones are phantoms; all are drawn alike, so this choice is random. The others get 1, 2, 4 … copies."""
     members = len(sequences) - round(planted.phantoms * len(sequences))
     return [

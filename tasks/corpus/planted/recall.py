@@ -76,8 +76,7 @@ class Recall:
         levels = len({fact.level for fact in self.facts})
         # Each round of levels begins with the next phrasing, so that every level has all phrasings.
         evaluated += [
-            self._question(fact, "evaluate", "held-out", (i + i // levels) % len(HELD_OUT))
-            for i, fact in enumerate(self.facts)
+            self._question(fact, "evaluate", "held-out", (i + i // levels) % len(HELD_OUT)) for i, fact in enumerate(self.facts)
         ]
         return rows + evaluated[: self._limit]
 

@@ -13,14 +13,7 @@ from typing import Any
 import numpy as np
 
 from tasks.corpus.planted.draws import Ints, below, draw
-from tasks.corpus.planted.phrases import (
-    FACT_RELATIONS,
-    MENTIONS,
-    QUESTION_PROMPT,
-    RECALL_RELATIONS,
-    RULE_RELATION,
-    STATEMENTS,
-)
+from tasks.corpus.planted.phrases import FACT_RELATIONS, MENTIONS, QUESTION_PROMPT, RECALL_RELATIONS, RULE_RELATION, STATEMENTS
 from tasks.corpus.planted.planted_rows import TruePair, example
 
 RELATIONS = (*FACT_RELATIONS, *RECALL_RELATIONS, RULE_RELATION)
@@ -96,9 +89,7 @@ class Statements:
         together = self._pairs.get(x * len(self._names) + y, 0)
         ngrams = (self._names[x], self._names[y])
         counts = (together, int(df[x]), int(df[y]), int(occurrences[x]), int(occurrences[y]), together)
-        return TruePair(
-            task, fact.pair, fact.relation, fact.kind, *ngrams, *counts, fact.optimal_log_probability, fact.held_out
-        )
+        return TruePair(task, fact.pair, fact.relation, fact.kind, *ngrams, *counts, fact.optimal_log_probability, fact.held_out)
 
     def question(self, fact: Fact, name: str, split: str, group: str, phrasing: str) -> dict[str, Any]:
         """An example that asks for the fact's answer; `name` is its id, `group` a subdivision of its relation."""

@@ -117,13 +117,7 @@ class Bucket:
             following = columns[n] if n < self.longest else np.empty(0, np.int32)
             width = (len(keys) if self.min_count == 1 else len(keys) // 2).bit_length() + bits
             numbers, occurrences, holding, keys, of_rows = kernels.split(
-                keys,
-                row_bits,
-                documents,
-                following,
-                self.min_count == 1,
-                bits,
-                row_bits if width + row_bits <= KEY_BITS else 0,
+                keys, row_bits, documents, following, self.min_count == 1, bits, row_bits if width + row_bits <= KEY_BITS else 0
             )
             grams = kernels.spell(numbers if names is None else names[numbers.astype(np.int64)], grams, low, bits)
             if n in self.rare:

@@ -237,9 +237,7 @@ def binary(grams: np.ndarray) -> pa.Array:
 
 RATES = {
     "count": Rate(2.13e6 * 8, "words × orders /s", f"{BENCHMARKS}: all orders 1..8"),
-    "bytes of suffixes": Rate(
-        4.0, "bytes spilled for a word, times the longest order and 2", f"{BENCHMARKS}: 39.7 at n = 8"
-    ),
+    "bytes of suffixes": Rate(4.0, "bytes spilled for a word, times the longest order and 2", f"{BENCHMARKS}: 39.7 at n = 8"),
     "bytes of counts": Rate(0.4, "bytes stored for a word and order", DEBIAN),
 }
 

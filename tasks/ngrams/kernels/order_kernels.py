@@ -115,9 +115,7 @@ def big_endian(value):
     )
 
 
-def count_order(
-    ids: np.ndarray, offsets: np.ndarray, n: int, min_count: int = 1
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def count_order(ids: np.ndarray, offsets: np.ndarray, n: int, min_count: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Every n-gram with at least `min_count` occurrences, sorted: big-endian ids (uint8 [rows, 4n]), occurrences, documents.
 
     `ids` (int32, ≥ 0) and `offsets` (documents + 1) are a corpus in the layout of all kernels. Raises ValueError if n ids do not

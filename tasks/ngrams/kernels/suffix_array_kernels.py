@@ -75,9 +75,7 @@ def _shortest_code(frequencies: np.ndarray) -> tuple[int, int]:
     one = 256 - two - three
     fits = (one >= 1) & (one + 256 * two + 65_536 * three >= len(frequencies))
     if not fits.any():
-        raise ValueError(
-            f"{len(frequencies):,} distinct ids in one shard are more than an index can hold; make parts smaller"
-        )
+        raise ValueError(f"{len(frequencies):,} distinct ids in one shard are more than an index can hold; make parts smaller")
     upto = np.concatenate([[0], np.cumsum(frequencies)])
     last = len(frequencies)
     sizes = 3 * upto[last] - upto[np.minimum(one * fits, last)] - upto[np.minimum((one + 256 * two) * fits, last)]

@@ -117,17 +117,13 @@ def _search(text, suffixes, firsts, queries, begins, lengths, lows, highs):
             highs[group + lane] = left[lane]
 
 
-def intervals(
-    index: Suffixes, queries: np.ndarray, begins: np.ndarray, lengths: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def intervals(index: Suffixes, queries: np.ndarray, begins: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The interval of `suffixes` that begin with queries[begins[i] : begins[i] + lengths[i]]: int64 [low, high) each.
 
     `queries`: ranks from `translate`. high - low is the number of occurrences; the empty n-gram begins every suffix.
     """
     lows, highs = np.empty(len(begins), np.int64), np.empty(len(begins), np.int64)
-    _search(
-        index.text, index.suffixes, index.firsts, queries, begins.astype(np.int64), lengths.astype(np.int64), lows, highs
-    )
+    _search(index.text, index.suffixes, index.firsts, queries, begins.astype(np.int64), lengths.astype(np.int64), lows, highs)
     return lows, highs
 
 
@@ -231,9 +227,7 @@ def continuations(index: Suffixes, context: np.ndarray) -> tuple[np.ndarray, np.
     return ids[order], occurrences[:distinct][order]
 
 
-def infinigram(
-    shards: Sequence[Suffixes], contexts: Sequence[np.ndarray], offsets: np.ndarray, longest: int = 64
-) -> Followed:
+def infinigram(shards: Sequence[Suffixes], contexts: Sequence[np.ndarray], offsets: np.ndarray, longest: int = 64) -> Followed:
     """∞-gram counts of the last id of each text after those before it, in all shards together.
 
     Text i is contexts[s][offsets[i] : offsets[i + 1]] in the ids of shard s: the context, then the queried id. At most

@@ -25,12 +25,7 @@ def contaminated(
 
     texts (text, task, …) and of_texts (text, order, ngram) are the long n-grams; `queries` the n-grams that `counts` is for.
     """
-    tests = (
-        of_texts.filter(pl.col("order") == least)
-        .join(texts.select("text", "task"), on="text")
-        .select("task", "ngram")
-        .unique()
-    )
+    tests = of_texts.filter(pl.col("order") == least).join(texts.select("text", "task"), on="text").select("task", "ngram").unique()
     noted = pl.DataFrame({"ngram": queries[counts.noted[:, 0]], "document": counts.noted[:, 1]})
     documents = noted.join(tests, on="ngram").select("task", "document").unique().sort("task", "document")
     return {str(task): rows["document"].to_numpy() for (task,), rows in documents.group_by("task", maintain_order=True)}
@@ -60,9 +55,7 @@ def write_clean(work: Work, stats: pl.DataFrame, counts: pl.DataFrame) -> None:
     """Write the counts without contaminated documents. stats, counts: rows of ngram_stats and of pair_counts."""
     grams = summed(work, "contaminated_ngram_partials", ["task", "ngram"], "occurrences", "documents")
     differences = ((pl.col(f"{c}_of_all") - pl.col(c)).alias(c) for c in ("documents", "occurrences"))
-    clean = (
-        grams.join(stats, on="ngram", suffix="_of_all").sort("task", "ngram").select("task", "ngram", "length", *differences)
-    )
+    clean = grams.join(stats, on="ngram", suffix="_of_all").sort("task", "ngram").select("task", "ngram", "length", *differences)
     work.write("clean_ngram_stats", clean.to_arrow())
     pairs = summed(work, "contaminated_pair_partials", ["task", *PAIR], "documents")
     clean_pairs = (

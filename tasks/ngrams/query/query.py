@@ -48,9 +48,7 @@ from tasks.text.words.analyzer import analyzer, words_of
 QUERY_TABLES = ("task_grams", "example_ngrams", "examples", "truth")
 EXAMPLE = ["task", "example", "order"]
 PRODUCTS_AT_ONCE = 4_000_000
-VARIANTS = (
-    "all"  # all variants share one scan, apart from the study's, so that a new variant leaves the study's parts as they are
-)
+VARIANTS = "all"  # all variants share one scan, apart from the study's, so that a new variant leaves the study's parts as they are
 PAIRS_ONLY = {"contamination_orders": [], "documents_per_pair": 0, "windows": []}  # for variants only pairs are counted
 PARTIALS = (
     NGRAM_PARTIALS,
@@ -127,12 +125,7 @@ def plan_scan(study: Study, inputs: Inputs) -> list[Job]:
     matching = (with_same_labels(words, inputs[table]) for table in ("vocabulary", "documents"))
     jobs = []
     for part, vocabulary, documents in zip(words, *matching, strict=True):
-        given = {
-            "words": (part,),
-            "vocabulary": (vocabulary,),
-            "documents": (documents,),
-            **{t: inputs[t] for t in QUERY_TABLES},
-        }
+        given = {"words": (part,), "vocabulary": (vocabulary,), "documents": (documents,), **{t: inputs[t] for t in QUERY_TABLES}}
         jobs.append(Job(part.labels, settings, given, memory=study.counting.memory_bytes))
         if of_variants:
             given = given | {t: () for t in QUERY_TABLES} | {"task_grams": of_variants}
@@ -200,8 +193,7 @@ def _window_rows(pairs: pl.DataFrame, widths: tuple[int, ...], windows: np.ndarr
     """(input_ngram, output_ngram, window, documents) where documents > 0, sorted."""
     at, width = np.nonzero(windows)
     return pairs.select(PAIR)[at].with_columns(
-        pl.Series("window", np.array(widths, np.int32)[width], pl.Int32),
-        pl.Series("documents", windows[at, width], pl.Int64),
+        pl.Series("window", np.array(widths, np.int32)[width], pl.Int32), pl.Series("documents", windows[at, width], pl.Int64)
     )
 
 
@@ -265,9 +257,7 @@ def run_sum(work: Work) -> None:
     stats = (
         grams.join(totals, on="ngram", how="left")
         .sort("ngram")
-        .with_columns(
-            pl.col("occurrences", "documents").fill_null(0), (pl.col("ngram").str.count_matches(" ") + 1).alias("length")
-        )
+        .with_columns(pl.col("occurrences", "documents").fill_null(0), (pl.col("ngram").str.count_matches(" ") + 1).alias("length"))
     )
     work.write("ngram_stats", stats.to_arrow())
     together = summed(work, "pair_partials", PAIR, "documents")

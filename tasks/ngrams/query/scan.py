@@ -62,8 +62,7 @@ def places(ngrams: pl.Series, pairs: pl.DataFrame) -> np.ndarray:
     """int64 [pairs, 2]: the positions of the two n-grams of each pair in the sorted `ngrams`, which contain them all."""
     numbered = pl.DataFrame({"ngram": ngrams}).with_row_index("place")
     columns = [
-        pairs.select(pl.col(c).alias("ngram")).join(numbered, on="ngram", how="left", maintain_order="left")["place"]
-        for c in PAIR
+        pairs.select(pl.col(c).alias("ngram")).join(numbered, on="ngram", how="left", maintain_order="left")["place"] for c in PAIR
     ]
     return np.stack([c.cast(pl.Int64).to_numpy() for c in columns], axis=1)
 
@@ -201,9 +200,7 @@ class PartCounter:
                 unpaired[grams] = False
         rest = every[unpaired]
         weights = np.cumsum(bytes_of_trie(1, 1) * self._lengths[rest]) // memory
-        return done + [
-            (some, np.empty(0, np.int64)) for some in np.split(rest, np.flatnonzero(np.diff(weights)) + 1) if len(some)
-        ]
+        return done + [(some, np.empty(0, np.int64)) for some in np.split(rest, np.flatnonzero(np.diff(weights)) + 1) if len(some)]
 
     def _scan(
         self, grams: np.ndarray, ends: np.ndarray, numbers: np.ndarray, queries: PairQueries

@@ -55,8 +55,7 @@ def _dodged(lines: Sequence[Series]) -> list[Series]:
     """The lines next to each other on a log axis, so that their intervals do not hide each other."""
     shifts = [1.045 ** (i - (len(lines) - 1) / 2) for i in range(len(lines))]
     return [
-        replace(line, points=[p._replace(x=p.x * shift) for p in line.points])
-        for line, shift in zip(lines, shifts, strict=True)
+        replace(line, points=[p._replace(x=p.x * shift) for p in line.points]) for line, shift in zip(lines, shifts, strict=True)
     ]
 
 
@@ -99,11 +98,7 @@ def placebo(data: ReportData) -> ReportFigure:
         name = MEASURE_NAMES[measure]
         for task in data.tasks_of(r for r in rows if r["measure"] == measure):
             lines = []
-            for corpus, label, style in (
-                ("", "the models' corpus", 0),
-                ("placebo", "placebo corpus", 6),
-                ("difference", "", 0),
-            ):
+            for corpus, label, style in (("", "the models' corpus", 0), ("placebo", "placebo corpus", 6), ("difference", "", 0)):
                 order = data.order_of(task)
                 present = [(m, r) for m in ladder if (r := data.row(measure, task, m, order, corpus=corpus))]
                 used += [r for _, r in present]
@@ -137,9 +132,7 @@ def memorization_against_score(data: ReportData) -> ReportFigure:
         if points:
             lines.append(Series(task, points, style_of(index)))
         if len(points) > 1:
-            score_way, mem_way = (
-                "up" if end > start else "down" for start, end in zip(points[0][:2], points[-1][:2], strict=True)
-            )
+            score_way, mem_way = ("up" if end > start else "down" for start, end in zip(points[0][:2], points[-1][:2], strict=True))
             both = f"score and Mem_Δ both go {mem_way}"
             what = both if score_way == mem_way else f"the score goes {score_way} and Mem_Δ {mem_way}"
             sentences.append(f"On {task} {what} from the smallest to the largest model")

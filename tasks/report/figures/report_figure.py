@@ -219,9 +219,7 @@ def task_panels(
     ]
 
 
-def _model_series(
-    data: ReportData, rows: Sequence[MetricRow], column: str, extra: Sequence[tuple[str, str]]
-) -> list[Series]:
+def _model_series(data: ReportData, rows: Sequence[MetricRow], column: str, extra: Sequence[tuple[str, str]]) -> list[Series]:
     """One line per model, light for small and dark for large, then the extra ones."""
     ladder = list(data.ladder_of(rows))
     lines: list[tuple[str, str, LineStyle, bool]] = []

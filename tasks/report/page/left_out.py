@@ -92,11 +92,7 @@ def contaminated(data: ReportData) -> list[Block]:
         for r in rows[:SHOWN_CONTAMINATED]:
             document = f"{r['source']} · {r['id']}"
             examples.append((r["example"], r["side"], r["order"], r["ngram"], integer(r["documents"]), document))
-        rest = (
-            f"; {integer(len(rows) - len(examples))} more are in the table `contamination`"
-            if len(rows) > len(examples)
-            else ""
-        )
+        rest = f"; {integer(len(rows) - len(examples))} more are in the table `contamination`" if len(rows) > len(examples) else ""
         caption = f"The longest shared n-gram of each example, and the first document that contains it{rest}"
         columns = ("example", "side", "n", "n-gram", "documents", "first document")
         summary = f"{task}: {integer(len(rows))} example{'s' * (len(rows) != 1)}"

@@ -72,9 +72,7 @@ def page(data: ReportData, figures: Sequence[ReportFigure]) -> str:
 
 def _environment() -> Environment:
     loader = FileSystemLoader(HERE)
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["sentence"] = lambda words: f"{words[:1].upper()}{words[1:].rstrip('.')}."
     environment.globals |= {
         "data_of": lambda f: data_link(f.csv) if len(f.csv) <= EMBEDDED else f"figures/{f.name}.csv",

@@ -33,9 +33,7 @@ def _counts(data: ReportData) -> Block:
         verdict = "all equal" if r["estimate"] == 1 else f"NOT all equal: {', '.join(unequal)}"
         equal = f"{integer(round(r['estimate'] * r['rows']))} of {integer(r['rows'])}"
         lines.append((r["task"] or "all", equal, verdict))
-    caption = (
-        "Planted pairs whose counts in the corpus are exactly those planted: documents with the pair, documents with and "
-    )
+    caption = "Planted pairs whose counts in the corpus are exactly those planted: documents with the pair, documents with and "
     return HtmlTable(f"{caption}occurrences of each n-gram", ("task", "pairs", ""), lines, (1,))
 
 
@@ -49,9 +47,7 @@ def _correlations(data: ReportData) -> list[Block]:
     for r in rows[:LONGEST_LIST]:
         name = f"Mem_{r['order']}" if r["measure"] == "mem_n" else r["measure"]
         lines.append((r["task"], r["model"] or "–", name, number(r["truth"], r["statistic"]), with_interval(r)))
-    caption = (
-        "The rank correlation between the counts and the generator's own probabilities, and between the counts and each "
-    )
+    caption = "The rank correlation between the counts and the generator's own probabilities, and between the counts and each "
     caption += "model's probabilities, over the rows of planted pairs"
     return [HtmlTable(caption, ("task", "model", "measure", "true", "measured"), lines)] if lines else []
 

@@ -47,9 +47,7 @@ class Rules(NamedTuple):
 class Cache(NamedTuple):
     """Pre-tokens met before. Up to 8 bytes are their own key; longer ones have a hash, and their bytes are compared."""
 
-    table: (
-        np.ndarray
-    )  # int64 [4 · slots]: key, bytes << 32 | ids (0: empty), where the bytes are, where the ids are or the id
+    table: np.ndarray  # int64 [4 · slots]: key, bytes << 32 | ids (0: empty), where the bytes are, where the ids are or the id
     letters: np.ndarray  # uint8
     values: np.ndarray  # int32
     used: np.ndarray  # int64 [3]: entries, letters, values

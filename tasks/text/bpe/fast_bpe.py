@@ -27,9 +27,7 @@ _BYTES_AT_ONCE = 1 << 24
 _TEXTS_AT_ONCE = 512  # of the library, which holds much more than the ids
 _NODES = 1 << 14  # of a trie of added tokens: a kilobyte each
 _GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-_CL100K = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}NUMBERS| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
+_CL100K = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}NUMBERS| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 _PROBE = (  # what a library of another version might cut in another way
     "It's HE'LL don'T ſ'ſ 1234567 ½ ٣٤ x²\t\t y\n\n \r\n  z \u00a0\u3000 ..!?\n\n/ größer 漢字 \U0001f468\u200d\U0001f469 e\u0301 ",
     "  \n a",
@@ -138,9 +136,7 @@ def compile_tokenizer(json_text: str) -> Tokeniser:
         return Tokeniser(library, str(reason), False, None, None)
     normalises = library.normalizer is not None
     compiled = Tokeniser(library, "", normalises, rules, _cache(vocabulary if parsed["model"]["ignore_merges"] else {}))
-    probe = pa.array(
-        [*_PROBE, *(f"x {t['content']}{t['content']} y" for t in parsed["added_tokens"][-8:])], pa.large_string()
-    )
+    probe = pa.array([*_PROBE, *(f"x {t['content']}{t['content']} y" for t in parsed["added_tokens"][-8:])], pa.large_string())
     library_ids, compiled_ids = compiled._encode_by_library(probe), compiled.encode(probe)
     if not all(np.array_equal(a, b) for a, b in zip(library_ids, compiled_ids, strict=True)):
         return Tokeniser(library, "this version of tokenizers gives a probe text other ids", False, None, None)
@@ -253,11 +249,7 @@ def _cover_pre_tokenizer(pre_tokenizer: Mapping[str, Any] | None) -> tuple[int, 
     digits, pattern, numbers = NO_DIGITS, WHOLE, 0
     if parts and parts[0]["type"] == "Digits":
         digits = EACH_DIGIT if parts.pop(0)["individual_digits"] else DIGIT_RUNS
-    supported = {
-        _GPT2: (GPT2, 0),
-        _CL100K.replace("NUMBERS", "{1,3}"): (CL100K, 3),
-        _CL100K.replace("NUMBERS", ""): (CL100K, 1),
-    }
+    supported = {_GPT2: (GPT2, 0), _CL100K.replace("NUMBERS", "{1,3}"): (CL100K, 3), _CL100K.replace("NUMBERS", ""): (CL100K, 1)}
     split = parts.pop(0) if parts and parts[0]["type"] == "Split" else None
     if split is not None:
         if split["pattern"].get("Regex") not in supported:

@@ -22,9 +22,7 @@ def load_tokenizer(text: str, name: str = "tokenizer.json") -> Any:
     from tokenizers import Tokenizer
 
     try:
-        tokenizer = Tokenizer.from_str(
-            json.dumps(json.loads(text) | {"post_processor": None, "truncation": None, "padding": None})
-        )
+        tokenizer = Tokenizer.from_str(json.dumps(json.loads(text) | {"post_processor": None, "truncation": None, "padding": None}))
     except BaseException as error:  # the library raises bare Exception, and a BaseException if it panics
         raise _reported(error, f"{name}: not a tokenizer.json: {error}. Save one with `tokenizer.save`.") from None
     tokenizer.encode_special_tokens = True  # "<|endoftext|>" in a document is plain text
@@ -50,9 +48,7 @@ def read_tokenizer(path: Path) -> str:
     except (OSError, ValueError) as error:
         raise StudyError(f"{path}: cannot read a tokenizer.json: {error}; check `tokenizer.file` in the study") from None
     if len(content) > LONGEST:
-        raise StudyError(
-            f"{path}: larger than {LONGEST:,} bytes, so not a tokenizer.json; check `tokenizer.file` in the study"
-        )
+        raise StudyError(f"{path}: larger than {LONGEST:,} bytes, so not a tokenizer.json; check `tokenizer.file` in the study")
     tokenizer = load_tokenizer(text, str(path))
     ids = tokenizer.get_vocab(with_added_tokens=True).values()
     if not ids or max(ids) > LARGEST_ID:
@@ -105,6 +101,5 @@ def encode_batch(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     except BaseException as error:
         raise _reported(
             error,
-            f"the tokenizer.json cannot encode a text: {error}. A vocabulary needs an unknown token, "
-            "or a token for every byte",
+            f"the tokenizer.json cannot encode a text: {error}. A vocabulary needs an unknown token, or a token for every byte",
         ) from None

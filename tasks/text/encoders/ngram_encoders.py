@@ -30,14 +30,7 @@ from tasks.text.words.word_ngrams import Side
 
 Settings = Mapping[str, Any]
 
-MODEL_FILES = (
-    ".json",
-    ".safetensors",
-    ".txt",
-    ".model",
-    ".bin",
-    ".jinja",
-)  # files of a model's folder that decide its vectors
+MODEL_FILES = (".json", ".safetensors", ".txt", ".model", ".bin", ".jinja")  # files of a model's folder that decide its vectors
 _E5 = re.compile(r"(?:^|[-_])e5[-_](?!.*instruct)")
 
 

@@ -182,12 +182,7 @@ def scan(data, offsets, place, classes, plain, table, arena, bounds, n_forms, nu
                     continue
                 key = _key(data, at, stop, lower)
             size = stop - at
-            if (
-                count == len(numbers)
-                or 2 * n_forms + 2 > slots
-                or n_forms + 2 > len(bounds)
-                or bounds[n_forms] + size > len(arena)
-            ):
+            if count == len(numbers) or 2 * n_forms + 2 > slots or n_forms + 2 > len(bounds) or bounds[n_forms] + size > len(arena):
                 place[0], place[1], place[2] = text, at, count
                 return n_forms, size
             if size > 8:
