@@ -109,7 +109,7 @@ def undescribed() -> Iterator[MetricDescription]:
         about = " ".join((ast.get_docstring(tree) or "").split("\n\n")[0].split())
         for call in (n for n in ast.walk(tree) if isinstance(n, ast.Call) and getattr(n.func, "attr", "") == "add"):
             names = [a.value for a in call.args[:2] if isinstance(a, ast.Constant) and isinstance(a.value, str)]
-            if len(names) == 2 and not any(d.describes(*names) for d in CATALOGUE):
+            if len(names) == 2 and not any(d.describes(names[0], names[1]) for d in CATALOGUE):
                 yield MetricDescription(names[0], names[1], _text(call, "unit"), _columns(call), UNSHOWN, about)
 
 

@@ -52,7 +52,7 @@ def remedy_of(row: MetricRow) -> str:
 
 def slope_measure(row: MetricRow) -> str:
     """The measure whose slope on log size the row holds."""
-    return MEASURE_NAMES.get(row["of_measure"], row["of_measure"])
+    return MEASURE_NAMES.get(row["of_measure"], str(row["of_measure"]))
 
 
 def counts_pairs(row: MetricRow) -> bool:
