@@ -135,7 +135,7 @@ def test_only_refuses_unfinished_inputs_and_names_the_command(folder: Path) -> N
 def test_from_runs_what_depends_on_the_step(folder: Path) -> None:
     printed = taskgram("run", str(folder / "tiny.toml"), "--from", "align", root=folder / "root")
     shown = [line.split()[0] for line in printed.splitlines() if "up to date" in line]
-    assert set(shown) == {"align", "query", "placebo", "evidence", "measure", "report"}
+    assert set(shown) == {"align", "query", "evidence", "measure", "report"}
 
 
 def test_force_computes_again_and_finds_the_same_bytes(folder: Path) -> None:
