@@ -103,7 +103,7 @@ def trials_of(table: str) -> int:
 
 
 def write(shown: str, page: Path) -> None:
-    """Put a table in the place of the page's, unless that is of more trials: the page keeps the best evidence."""
+    """Replace the table of a page, unless that is of more trials: the page keeps the best evidence."""
     before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
     documented, _, after = rest.partition(END)
     if trials_of(shown) < trials_of(documented):
