@@ -64,10 +64,8 @@ lint: $(INSTALLED) vocabulary ## style, imports, plain English, spelling and typ
 	$(RUN)/codespell
 	$(RUN)/mypy
 
-PAGE_FILES := */trace/trace.css,*/trace/trace.html,*/trace/trace.js
-# These are copied into the parts of a report, whose bytes a finished study keeps.
 vocabulary: $(INSTALLED) ## words, phrases and names that this project does not use (docs/vocabulary.txt)
-	$(RUN)/codespell --dictionary docs/vocabulary.txt --skip '$(PAGE_FILES)'
+	$(RUN)/codespell --dictionary docs/vocabulary.txt
 	$(RUN)/python -m tests.vocabulary
 
 QUICK := $(wildcard tests/contributing/test_lists.py tests/test_architecture.py tests/test_docs.py tests/schemas tests/flows/test_docs.py \
