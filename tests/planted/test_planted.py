@@ -73,6 +73,7 @@ def test_where_rows_are_many_where_p_llm_is_high_they_are():
     assert stats.spearmanr(sizes, means).statistic > 0.7
 
 
+@pytest.mark.slow
 def test_a_tenth_of_the_worlds_comes_out_as_it_should():
     found = worlds.summary(worlds.try_world(d, w) for d in universe.DESIGNS for w in range(200))
     wrong = [claim for claim, holds in verdicts(found) if not holds]

@@ -93,6 +93,7 @@ def state(root: str) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 def test_a_study_on_an_object_store_has_the_bytes_of_a_local_one(bucket: str, tmp_path: Path) -> None:
     computed = run(bucket)
     assert computed["query"] >= 3
