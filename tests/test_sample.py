@@ -202,7 +202,6 @@ def test_another_gamma_computes_measures_and_report_alone(copied: FinishedStudy,
     printed = taskgram("run", str(edited), root=copied.root)
     computed = [line.split()[0] for line in printed.splitlines() if "parts computed" in line]
     assert sorted(computed) == ["measure", "report"]
-    taskgram("run", "sample", root=copied.root)
 
 
 def test_peak_memory_of_every_worker_is_below_two_gigabytes(sample: FinishedStudy) -> None:
