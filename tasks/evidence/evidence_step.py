@@ -90,8 +90,8 @@ def _parts(inputs: Inputs, task: Task, labels: dict[str, str], *tables: str) -> 
 
 
 RATES = {
-    "evidence": Rate(1.4e-3, "s for each example and checkpoint", DEBIAN),
-    "bytes of evidence": Rate(820.0, "bytes for each example and checkpoint", DEBIAN),
+    "evidence": Rate(1.9e-3, "s for each example and checkpoint", DEBIAN),
+    "bytes of evidence": Rate(1300.0, "bytes for each example and checkpoint", DEBIAN),
 }
 
 

@@ -80,7 +80,7 @@ def run_family(work: Work) -> None:
     work.write("metric_family", rows.to_arrow())
 
 
-RATES = {"measure": Rate(0.6, "s for each task and checkpoint", DEBIAN)}
+RATES = {"measure": Rate(0.88, "s for each task and checkpoint", DEBIAN)}
 
 
 def cost(sizes: Sizes) -> Cost:

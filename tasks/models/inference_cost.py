@@ -8,7 +8,7 @@ from typing import NamedTuple
 from tasks.cost import DEBIAN, Cost, Rate, Sizes, forward_flops
 
 RATES = {
-    "new token": Rate(0.31e-3, "s for each generated token, in addition to its FLOPs", DEBIAN),
+    "new token": Rate(0.1e-3, "s for each generated token, in addition to its FLOPs", DEBIAN),
     "load": Rate(1e9, "bytes of weights /s", "a local disk", guess=True),
     "model part": Rate(0.5, "s for each part that runs a model", DEBIAN),
     "bytes of a score": Rate(292.0, "bytes for a scored continuation", DEBIAN),

@@ -90,7 +90,7 @@ def _publish(folder: Path, files: dict[str, bytes]) -> None:
 
 
 RATES = {
-    "report": Rate(3.3, "s", DEBIAN),
+    "report": Rate(16.5, "s", DEBIAN),
     "trace page": Rate(0.35e-3, "s for each example and model", DEBIAN),
     "bytes of a trace page": Rate(2.2e3, "bytes for each example and model", DEBIAN),
 }
