@@ -132,7 +132,7 @@ def test_mem_delta_rises_with_the_share_of_examples_that_can_only_be_memorized(s
     import polars as pl
     from scipy import stats
 
-    from tasks.measures import shown_pairs, shown_scores
+    from tasks.pair_evidence import shown_pairs, shown_scores
 
     documents = {r["ngram"]: r["documents"] for r in sample.rows("ngram_stats")}
     model = largest(sample)

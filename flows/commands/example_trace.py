@@ -19,7 +19,7 @@ from flows.study import STEPS
 from flows.study_files import study_path
 from schemas import CONTRACTS, StudyError, load_study
 from schemas.settings.study_file import Task
-from tasks.measures import last_checkpoints, shown_pairs, shown_scores, shown_spans
+from tasks.pair_evidence import last_checkpoints, shown_pairs, shown_scores, shown_spans
 from tasks.step import parts_of
 from tasks.storage.store import Part, Store
 from tasks.text.display import one_line

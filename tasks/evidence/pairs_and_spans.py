@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow as pa
 
 from schemas import EVIDENCE_PAIRS, EVIDENCE_SPANS, Contract
-from tasks.measures import EXAMPLES_AT_ONCE, PAIR
+from tasks.pair_evidence import EXAMPLES_AT_ONCE, PAIR
 from tasks.statistics import Floats
 from tasks.step import Work
 

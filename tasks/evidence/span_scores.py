@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from schemas import EVIDENCE_SCORES
 from tasks.evidence.pairs_and_spans import evaluated_ngrams, output_spans
-from tasks.measures import PAIR, partner_similarities
+from tasks.pair_evidence import PAIR, partner_similarities
 from tasks.statistics import Floats, Ints
 from tasks.step import Work
 

@@ -13,19 +13,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tasks.measures import (
-    NO_EVIDENCE,
-    NO_SCORE,
-    PAIRS_AND_SCORES,
-    Measure,
-    MetricRows,
-    ModelCheckpoint,
-    TaskEvidence,
-    floats,
-    orders_of,
-    read_evidence,
-    settings_of_all_orders,
-)
+from tasks.measures import Measure, MetricRows, ModelCheckpoint, orders_of, settings_of_all_orders
+from tasks.pair_evidence import NO_EVIDENCE, NO_SCORE, PAIRS_AND_SCORES, TaskEvidence, floats, read_evidence
 from tasks.statistics import Estimate, Floats, bootstrap_many, percentile_interval
 from tasks.statistics.correlation import FEWEST_ROWS
 from tasks.statistics.partial import explained, rank_correlations

@@ -14,22 +14,17 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tasks.measures import (
+from tasks.measures import NO_MODEL, Measure, MetricRows, ModelCheckpoint, orders_of, settings_of_all_orders
+from tasks.pair_evidence import (
     NO_EVIDENCE,
-    NO_MODEL,
     NO_SCORE,
     PAIRS_AND_SCORES,
-    Measure,
-    MetricRows,
-    ModelCheckpoint,
     TaskEvidence,
     by_output,
     first_rows,
     log_p,
     log_pmi,
-    orders_of,
     read_evidence,
-    settings_of_all_orders,
 )
 from tasks.statistics import Estimate, Floats, Rows, bootstrap_many, percentile_interval
 from tasks.statistics.correlation import FEWEST_ROWS

@@ -27,28 +27,23 @@ from numpy.typing import NDArray
 
 from schemas import Study
 from schemas.settings.study_file import Task
-from tasks.measures import (
+from tasks.measures import Measure, MetricRows, ModelCheckpoint, gammas_of, orders_of, settings_of_all_orders
+from tasks.metrics.placebo import CorpusCounts, log_probs_of
+from tasks.pair_evidence import (
     NO_EVIDENCE,
     NO_SCORE,
     PAIR,
     PAIRS_AND_SCORES,
-    Measure,
-    MetricRows,
-    ModelCheckpoint,
     SpanScores,
     TaskEvidence,
     codes_of,
     floats,
     gamma_of_spans,
-    gammas_of,
     log_p,
     log_pmi,
-    orders_of,
     partner_similarities,
     read_evidence,
-    settings_of_all_orders,
 )
-from tasks.metrics.placebo import CorpusCounts, log_probs_of
 from tasks.statistics import Estimate, Floats, Rows, bootstrap_many, correlate, percentile_interval, undefined
 from tasks.statistics.partial import partial_correlation, rank_correlations
 from tasks.statistics.stratified import equal_rows, pooled, pooled_draws

@@ -19,20 +19,8 @@ from numpy.typing import NDArray
 
 from schemas import Study
 from schemas.settings.study_file import Task
-from tasks.measures import (
-    NO_EVIDENCE,
-    NO_SCORE,
-    PAIRS_AND_SCORES,
-    Measure,
-    MetricRows,
-    ModelCheckpoint,
-    TaskEvidence,
-    codes_of,
-    floats,
-    orders_of,
-    read_evidence,
-    settings_of_all_orders,
-)
+from tasks.measures import Measure, MetricRows, ModelCheckpoint, orders_of, settings_of_all_orders
+from tasks.pair_evidence import NO_EVIDENCE, NO_SCORE, PAIRS_AND_SCORES, TaskEvidence, codes_of, floats, read_evidence
 from tasks.statistics import Estimate, Floats, Ints, bootstrap_statistic, percentile_interval
 from tasks.statistics.correlation import FEWEST_ROWS
 from tasks.step import Work

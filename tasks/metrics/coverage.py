@@ -13,7 +13,8 @@ import polars as pl
 
 from schemas import Study
 from schemas.settings.study_file import Task
-from tasks.measures import PAIR, Measure, MetricRows, gamma_settings, gammas_of, read_evidence
+from tasks.measures import Measure, MetricRows, gamma_settings, gammas_of
+from tasks.pair_evidence import PAIR, read_evidence
 from tasks.statistics import Estimate, wilson
 from tasks.step import Work
 

@@ -13,8 +13,9 @@ import numpy as np
 
 from schemas import Study
 from schemas.settings.study_file import Task
-from tasks.measures import PAIRS_AND_SCORES, Measure, MetricRows, gamma_settings, log_p, orders_of, read_evidence
+from tasks.measures import Measure, MetricRows, gamma_settings, orders_of
 from tasks.metrics.distributional_memorization import MEM_N, why_none
+from tasks.pair_evidence import PAIRS_AND_SCORES, log_p, read_evidence
 from tasks.statistics import Estimate, kendall_order
 from tasks.step import Work
 

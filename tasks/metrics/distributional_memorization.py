@@ -27,13 +27,11 @@ from numpy.typing import NDArray
 
 from schemas import Study
 from schemas.settings.study_file import Task
-from tasks.measures import (
+from tasks.measures import Measure, MetricRows, ModelCheckpoint, orders_of, settings_of_all_orders
+from tasks.pair_evidence import (
     NO_EVIDENCE,
     NO_SCORE,
     PAIRS_AND_SCORES,
-    Measure,
-    MetricRows,
-    ModelCheckpoint,
     SpanScores,
     TaskEvidence,
     by_output,
@@ -42,10 +40,8 @@ from tasks.measures import (
     floats,
     log_p,
     log_pmi,
-    orders_of,
     read_evidence,
     rho,
-    settings_of_all_orders,
     supported,
 )
 from tasks.statistics import (

@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tasks.measures import PAIRS_AND_SCORES, Measure, MetricRows, ModelCheckpoint, read_evidence, settings_of_first_order
+from tasks.measures import Measure, MetricRows, ModelCheckpoint, settings_of_first_order
+from tasks.pair_evidence import PAIRS_AND_SCORES, read_evidence
 from tasks.statistics import Estimate, Floats, Ints, draw_counts, percentile_interval
 from tasks.statistics.correlation import FEWEST_ROWS
 from tasks.statistics.hinge import fit_hinges

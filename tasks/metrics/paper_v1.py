@@ -20,16 +20,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tasks.measures import (
-    PAIR,
-    PAIRS_AND_SCORES,
-    Measure,
-    MetricRows,
-    ModelCheckpoint,
-    gammas_of,
-    read_evidence,
-    settings_of_all_orders,
-)
+from tasks.measures import Measure, MetricRows, ModelCheckpoint, gammas_of, settings_of_all_orders
+from tasks.pair_evidence import PAIR, PAIRS_AND_SCORES, read_evidence
 from tasks.statistics import Estimate, Floats, bootstrap_statistic, percentile_interval
 from tasks.statistics.correlation import FEWEST_ROWS
 from tasks.step import Work

@@ -21,18 +21,16 @@ import polars as pl
 from schemas import GRADES, Study
 from schemas.settings.study_file import Task
 from tasks.measures import (
-    PAIR,
     Measure,
     MetricRows,
     ModelCheckpoint,
     checkpoints_of,
     evaluated_examples,
-    floats,
     read_answers,
-    read_evidence,
     settings_of_first_order,
 )
 from tasks.metrics.scores import SHARES, bleu_tokenizer, corpus_score, groups_of
+from tasks.pair_evidence import PAIR, floats, read_evidence
 from tasks.statistics import Estimate, Floats, ratio, share
 from tasks.statistics.bins import Bins, linear_bins, log_bins, mean_log_bins, quantile_bins
 from tasks.step import Work

@@ -14,17 +14,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tasks.measures import (
-    PAIRS_AND_SCORES,
-    Measure,
-    MetricRows,
-    ModelCheckpoint,
-    TaskEvidence,
-    by_output,
-    floats,
-    read_evidence,
-    settings_of_first_order,
-)
+from tasks.measures import Measure, MetricRows, ModelCheckpoint, settings_of_first_order
+from tasks.pair_evidence import PAIRS_AND_SCORES, TaskEvidence, by_output, floats, read_evidence
 from tasks.statistics import Estimate, Floats, Rows, bootstrap_correlation, correlate, percentile_interval, spearman, undefined
 from tasks.step import Work
 

@@ -16,7 +16,8 @@ import polars as pl
 
 from schemas import GRADES, Study
 from schemas.settings.study_file import Task
-from tasks.measures import PAIR, Measure, MetricRows, checkpoints_of, evaluated_examples, floats, read_answers
+from tasks.measures import Measure, MetricRows, checkpoints_of, evaluated_examples, read_answers
+from tasks.pair_evidence import PAIR, floats
 from tasks.statistics import Estimate, wilson
 from tasks.step import Work
 from tasks.text.final_number import final_number

@@ -21,20 +21,8 @@ import polars as pl
 
 from schemas import Study, StudyError
 from schemas.settings.study_file import Task
-from tasks.measures import (
-    NO_EVIDENCE,
-    NO_SCORE,
-    PAIRS_AND_SCORES,
-    Measure,
-    MetricRows,
-    ModelCheckpoint,
-    TaskEvidence,
-    gamma_settings,
-    log_p,
-    log_pmi,
-    orders_of,
-    read_evidence,
-)
+from tasks.measures import Measure, MetricRows, ModelCheckpoint, gamma_settings, orders_of
+from tasks.pair_evidence import NO_EVIDENCE, NO_SCORE, PAIRS_AND_SCORES, TaskEvidence, log_p, log_pmi, read_evidence
 from tasks.statistics import Estimate, correlate, undefined, wilson
 from tasks.step import Work
 from tasks.text.gamma import resolve

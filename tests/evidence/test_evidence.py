@@ -13,7 +13,7 @@ from scipy.stats import spearmanr
 from schemas import Study
 from tasks.evidence.evidence_step import plan_scores
 from tasks.evidence.grading import NOT_ANSWERED
-from tasks.measures import NOWHERE, last_checkpoints, shown_pairs, shown_scores, shown_spans
+from tasks.pair_evidence import NOWHERE, last_checkpoints, shown_pairs, shown_scores, shown_spans
 from tasks.storage.store import Part, Store
 from tests.metrics.alone import taken, which, with_evidence
 from tests.metrics.world import World, world

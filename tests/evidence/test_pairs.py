@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tasks.evidence.evidence_step import plan_pairs
-from tasks.measures import read_evidence
 from tasks.metrics.measure import MEASURE, plan_measures
+from tasks.pair_evidence import read_evidence
 from tasks.step import Work, keyed
 from tasks.storage.store import Store
 from tests.metrics.alone import with_evidence

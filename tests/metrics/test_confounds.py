@@ -7,8 +7,9 @@ from scipy import stats
 
 from schemas import Study, StudyError
 from schemas.settings.study_file import load_study
-from tasks.measures import ModelCheckpoint, SpanScores, TaskEvidence
+from tasks.measures import ModelCheckpoint
 from tasks.metrics.confounds import Check
+from tasks.pair_evidence import SpanScores, TaskEvidence
 from tests.metrics.alone import taken
 from tests.metrics.world import world
 from tests.statistics.test_partial import reference, residuals

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from schemas import Study
-from tasks.measures import SpanScores
 from tasks.metrics.sweeps import Level
+from tasks.pair_evidence import SpanScores
 from tasks.storage.store import Part
 from tests.metrics.alone import run_measures, taken, which
 from tests.metrics.world import World, world

@@ -19,7 +19,8 @@ import numpy as np
 import polars as pl
 
 from schemas import Study
-from tasks.measures import PAIR, gamma_settings, gammas_of, last_checkpoints, shown_pairs, shown_scores, shown_spans
+from tasks.measures import gamma_settings, gammas_of
+from tasks.pair_evidence import PAIR, last_checkpoints, shown_pairs, shown_scores, shown_spans
 from tasks.report.numbers import HUNDREDS, sizes
 from tasks.report.trace.trace_page import page, script
 from tasks.step import Inputs, Job, Work
