@@ -10,13 +10,11 @@ from schemas.contract import Contract
 
 
 def _defined() -> Iterator[Contract]:
-    """The contracts of every module of this package, and of its dicts of contracts."""
+    """The contracts of every module of this package."""
     for module in sorted(pkgutil.iter_modules(__path__), key=lambda m: m.name):
         for value in vars(importlib.import_module(f"{__name__}.{module.name}")).values():
             if isinstance(value, Contract):
                 yield value
-            elif isinstance(value, dict):
-                yield from (item for item in value.values() if isinstance(item, Contract))
 
 
 def _by_name() -> dict[str, Contract]:
