@@ -3,6 +3,7 @@
 import atexit
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,19 @@ def _say_no_more() -> None:
     sys.stderr.flush()
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
+
+
+SETTINGS = ("PREFECT_", "DASK_", "TASKGRAM_")
+
+
+@pytest.fixture(autouse=True)
+def _environment_as_before() -> Iterator[None]:
+    """No test passes on what it, or the code under test, set for a run: another test's run would go to a server that is gone."""
+    before = {k: v for k, v in os.environ.items() if k.startswith(SETTINGS)}
+    yield
+    for name in [k for k in os.environ if k.startswith(SETTINGS)]:
+        del os.environ[name]
+    os.environ.update(before)
 
 
 @pytest.fixture(scope="session")

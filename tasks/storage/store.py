@@ -26,7 +26,7 @@ from schemas import Contract, StudyError
 from tasks.storage.disk import cache_folder
 from tasks.storage.layout import KINDS, Layout
 from tasks.storage.parts import Part, SourceFile, digest, fingerprint
-from tasks.storage.writing import FOOTER, PartWriter, whole_file
+from tasks.storage.writing import FOOTER, PartWriter, is_sealed, whole_file
 
 __all__ = ["Part", "SourceFile", "Store", "digest", "fingerprint"]
 
@@ -211,26 +211,19 @@ class Store:
     def is_whole(self, part: Part, entry: Mapping[str, Any] | None, *, verify: bool = False) -> bool:
         """Whether a part can be trusted: its size and time are the manifest's, or, if those changed, its bytes are.
 
-        Without a manifest entry (an interrupted run) the part itself is checked: it appeared whole, by rename, and the checksum
-        of every page must be right.
+        Without a manifest entry (an interrupted run) the part itself is checked: it appeared whole, by rename, and its bytes must
+        have the hash that it carries.
         """
         stat = self.stat(self.part_path(part))
         if stat is None:
             return False
         if entry is None:
-            return self._has_its_checksums(part)
+            with suppress(OSError), self.fs.open(self.part_path(part), "rb") as file:
+                return is_sealed(file)
+            return False
         folder = self.layout.files(part.table, part.key)
         files = [(f"{folder}/{f['file']}", f) for f in entry.get("files", [])]
         return all(self._is_same(path, seen, verify) for path, seen in [(self.part_path(part), entry), *files])
-
-    def _has_its_checksums(self, part: Part) -> bool:
-        try:
-            file = self.open(part)
-            for _ in file.iter_batches(batch_size=65_536):
-                pass
-            return FOOTER in (file.metadata.metadata or {})
-        except (StudyError, OSError, pa.ArrowException):
-            return False
 
     def _is_same(self, path: str, seen: Mapping[str, Any], verify: bool) -> bool:
         stat = self.stat(path)

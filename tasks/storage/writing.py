@@ -7,6 +7,7 @@ first and then uploaded: an object is visible when its upload is complete, and n
 from __future__ import annotations
 
 import filecmp
+import hashlib
 import json
 import os
 import uuid
@@ -23,6 +24,7 @@ from tasks.storage.layout import Layout
 
 ROWS_PER_GROUP = 65_536
 FOOTER = b"taskgram"
+SEAL = 32  # bytes of a part's own hash
 
 
 @contextmanager
@@ -69,6 +71,7 @@ class PartWriter:
             self.write(table, contract.schema.empty_table()) if table not in self.writers else None
             self.writers[table].add_key_value_metadata({FOOTER.decode(): json.dumps(footer, sort_keys=True)})
             self.writers[table].close()
+            _seal(self.temporary[table])
         for temporary in self.temporary.values():
             with open(temporary, "rb") as written:
                 os.fsync(written.fileno())  # all of them before the first rename: some disks report only here that they are full
@@ -87,6 +90,39 @@ class PartWriter:
             with suppress(Exception):
                 self.writers[table].close()
             Path(temporary).unlink(missing_ok=True)
+
+
+def _seal(path: Path) -> None:
+    """Put the hash of a Parquet file between its pages and its footer, where no reader looks.
+
+    The checksums of pages do not cover the footer, and a part that no manifest lists yet has no other hash.
+    """
+    with open(path, "r+b") as file:
+        hashed, start = hashlib.file_digest(file, "sha256").digest(), _start_of_footer(file)
+        file.seek(start)
+        footer = file.read()
+        file.seek(start)
+        file.write(hashed + footer)
+
+
+def is_sealed(file: BinaryIO) -> bool:
+    """Whether a Parquet file is, byte for byte, as it was written: its hash, put there by `PartWriter`, is that of its bytes."""
+    place, hashed = _start_of_footer(file) - SEAL, hashlib.sha256()
+    if place < 0:
+        return False
+    file.seek(0)
+    for start in range(0, place, 1 << 20):
+        hashed.update(file.read(min(1 << 20, place - start)))
+    seal = file.read(SEAL)
+    hashed.update(file.read())
+    return seal == hashed.digest()
+
+
+def _start_of_footer(file: BinaryIO) -> int:
+    """Where the footer of a Parquet file starts: the last 8 bytes are its length and a mark. Negative where they are no such."""
+    end = file.seek(0, os.SEEK_END)
+    file.seek(max(end - 8, 0))
+    return end - 8 - int.from_bytes(file.read(4), "little")
 
 
 def _put(temporary: Path, final: Path) -> None:

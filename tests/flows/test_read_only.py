@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,7 @@ def test_what_reads_works_and_what_writes_says_why_it_cannot(tmp_path: Path) -> 
     ran = subprocess.run(
         [*within, "bash", "-c", COMMANDS, sys.executable, str(root), str(tmp_path / "small.toml")],
         cwd=REPOSITORY,
+        env={k: v for k, v in os.environ.items() if k != "PREFECT_API_URL"},
         capture_output=True,
         text=True,
         timeout=300,
