@@ -99,7 +99,7 @@ def metric_rows(models: list[str]) -> Iterator[dict[str, Any]]:
             yield row("main_score", share, statistic="exact_match", unit="example")
             for order in (1, 2, 3):
                 for measure in ("mem_n", "mem_delta"):
-                    rows: list[dict[str, Any]] = [{"interval": i} for i in ("", "pigeonhole", "bca")]
+                    rows: list[dict[str, Any]] = [{"interval": i} for i in ("", "two_way", "pigeonhole", "bca")]
                     rows += [{"corpus": c} for c in ("placebo", "difference")] + [{"detail": f"{i}"} for i in range(40)]
                     for which in rows:
                         yield row(measure, share, order=order, **which)
@@ -128,5 +128,5 @@ def _row(task: str, model: str, measure: str, value: float, **more: Any) -> dict
 
     about = {"measure": measure, "task": task, "model": model, "checkpoint": 1000, "order": 0, "unit": "pair"}
     numbers = {"estimate": value, "low": value - 0.1, "high": value + 0.1, "p_value": 0.01, "rows": 9000, "examples": 2500}
-    empty = {"x": None, "standard_error": None, "truth": None, "note": ""}
+    empty = {"x": None, "standard_error": None, "clusters": None, "truth": None, "note": ""}
     return about | {"statistic": "spearman"} | numbers | QUALIFIERS | empty | more

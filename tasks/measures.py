@@ -107,6 +107,7 @@ class MetricRows:
             | {"unit": unit, "statistic": statistic, "x": _finite(of.parameters if x is None else x)}
             | {"estimate": value, "low": _finite(estimate.low), "high": _finite(estimate.high), "standard_error": error}
             | {"p_value": _finite(estimate.p_value), "rows": rows, "examples": examples, "truth": _finite(truth)}
+            | {"clusters": _finite(estimate.clusters)}
             | {"note": "; ".join(notes)}
         )
 

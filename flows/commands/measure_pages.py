@@ -24,7 +24,8 @@ mem_n; spearman; pair | example_output; ; figure memorization, results; ρ of lo
 mem_delta; spearman; pair | example_output; ; figure memorization, results; ρ of the pair's log PMI and Δ (§6a)
 mem_infinity; spearman; example_output; ; figure memorization, results; ρ of log P_∞ and log P_LLM (§7)
 mem_infinity; spearman; example_output; detail=paper; –; the same, tokens of probability 0 skipped (§7)
-mem_*; spearman; *; interval=pigeonhole; figure memorization; the same ρ, its interval for new examples and new outputs (§6b)
+mem_*; spearman; *; interval=two_way; figure memorization, results; the same ρ; interval and p for new examples and outputs (§6b)
+mem_*; spearman; *; interval=pigeonhole; –; the same ρ, its pigeonhole interval for new examples and new outputs (§6b)
 mem_*; spearman; *; interval=bca; –; the same ρ, its BCa interval over examples (§6b)
 mem_*; spearman; *; interval=permutation; –; the same ρ on one row per output, with its permutation p (§6b)
 mem_n | mem_delta; spearman; *; corpus=placebo; figure placebo; the measure by the counts of the placebo corpus (§6d)
@@ -128,8 +129,9 @@ def page() -> str:
 
 Every number in the table `metrics`, by its columns `measure`, `statistic`, `unit` and those that tell rows apart: one that
 is not named here is empty (`bin`, `level`: -1). § are sections of [docs/method.md](method.md); … is any value. A row also
-has `task`, `model`, `checkpoint`, `order` (n) and, where they are defined, `low` and `high` (95 %), `p_value` and `truth`.
-The report shows it in the figure, table or section named here, each figure with its rows as CSV; a dash: only in the table.
+has `task`, `model`, `checkpoint`, `order` (n) and, where they are defined, `low` and `high` (95 %), `p_value`, `clusters` (the
+effective number of them) and `truth`. The report shows it in the figure, table or section named here, each figure with its rows
+as CSV; a dash: only in the table.
 Generated from the code by `make docs`.
 
 | measure | statistic | unit | other columns | meaning | in the report |

@@ -55,6 +55,13 @@ GENERATION_PAIR_PARTIALS = Contract(
     key=("number",),
     compression="none",
 )
+HELD_OUT_REPEATS = Contract(
+    "held_out_repeats",
+    "Which held-out documents equal a document of one corpus part, word for word; novelty leaves them out.",
+    (column("number", pa.int64(), "row of held_out_documents, from 0, that occurs in the part", at_least=0),),
+    key=("number",),
+    compression="none",
+)
 GENERATION_COUNTS = Contract(
     name="generation_counts",
     description="Novelty of each generation and of its reference: n-grams of every order, and aligned pairs (docs/method.md §10).",

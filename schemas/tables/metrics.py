@@ -47,8 +47,8 @@ METRICS = Contract(
         column(
             "interval",
             pa.string(),
-            "how the interval and p were made: bca, pigeonhole, permutation; empty: by drawing whole examples",
-            one_of=("", "bca", "pigeonhole", "permutation"),
+            "how interval and p were made: two_way, pigeonhole, bca, permutation; empty: by drawing whole examples",
+            one_of=("", "bca", "pigeonhole", "permutation", "two_way"),
         ),
         column("x", pa.float64(), "abscissa for a figure, e.g. mean count of the bin or number of parameters", nullable=True),
         column("estimate", pa.float64(), "the number; null if it is not defined, with the reason in `note`", nullable=True),
@@ -62,9 +62,22 @@ METRICS = Contract(
             nullable=True,
             at_least=0,
         ),
-        column("p_value", pa.float64(), "two-sided p of no association", nullable=True, between=(0, 1)),
+        column(
+            "p_value",
+            pa.float64(),
+            "two-sided p of no association, where the row's interval belongs to it",
+            nullable=True,
+            between=(0, 1),
+        ),
         column("rows", pa.int64(), "rows the number rests on", at_least=0),
         column("examples", pa.int64(), "examples the number rests on", at_least=0),
+        column(
+            "clusters",
+            pa.float64(),
+            "of a correlation: effective number of clusters, n²/Σn_c²; under ten there is no p, and the report draws no conclusion",
+            nullable=True,
+            at_least=1,
+        ),
         column("truth", pa.float64(), "the right answer, where the world is planted", nullable=True),
         column("note", pa.string(), "why there is no number, or what a reader must know; else empty"),
     ),
@@ -72,6 +85,7 @@ METRICS = Contract(
     rules=(
         rows("estimate IS NOT NULL OR length(note) > 0", "a missing number has a reason"),
         rows("low IS NULL OR high IS NULL OR low <= high", "an interval has its ends in order"),
+        rows("(p_value < 0.05) = (low > 0 OR high < 0) OR p_value IS NULL OR low IS NULL", "p and interval say the same"),
         rows("estimate IS NOT NULL OR standard_error IS NULL", "what is not there has no error"),
         rows(
             "statistic NOT IN ('spearman', 'pearson', 'kendall') OR estimate IS NULL OR abs(estimate) <= 1 + 1e-9",

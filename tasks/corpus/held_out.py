@@ -4,7 +4,9 @@
     a planted corpus             documents of the same world drawn again, with its names and sentence forms; frequent statements
                                  occur in both, as in two samples of any text
 
-A seeded sample of each file is enough: it is compared with generations of a few words.
+A seeded sample of each file is enough: it is compared with generations of a few words. Documents that equal one of the corpus are
+left out later, when the corpus is read (`novelty`); of a planted world, which repeats its short statements, twice as many are
+drawn, because about half of them do.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from tasks.cost import Cost, Sizes
 from tasks.step import Inputs, Job, Stage, Step, Work
 from tasks.text.lines import json_records
 from tasks.text.split import in_evaluated_half, seeded_hash
+from tasks.text.words.analyzer import words_of
 
 MOST, CHARACTERS = 1_000, 4_000
 
@@ -33,7 +36,7 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
     planted = study.corpus.planted
     if planted:
         again = planted.model_copy(update={"redrawn": True}).model_dump(mode="json", exclude={"examples"})
-        return [Job({"source": "planted"}, {"planted": again, "seed": study.seed, "most": MOST})]
+        return [Job({"source": "planted"}, {"planted": again, "seed": study.seed, "most": 2 * MOST})]
     return [
         replace(job, settings={**job.settings, "seed": study.seed, "most": MOST})
         for job in file_jobs(study)
@@ -54,9 +57,16 @@ def run(work: Work) -> None:
             "source": [source] * len(rows),
             "id": [r["id"] for r in rows],
             "language": [r["language"] for r in rows],
-            "text": [r["text"][:CHARACTERS] for r in rows],
+            "words": [len(words_of(r["text"])) for r in rows],
+            "text": [_beginning(r["text"]) for r in rows],
         },
     )
+
+
+def _beginning(text: str) -> str:
+    """At most CHARACTERS of a text, cut between words where it has spaces: half a word would be new to any corpus."""
+    begin = text[:CHARACTERS]
+    return begin if text[CHARACTERS : CHARACTERS + 1].strip() == "" else (begin.rsplit(None, 1) or [begin])[0]
 
 
 def _planted(work: Work) -> Iterator[dict[str, Any]]:
@@ -89,7 +99,7 @@ def cost(sizes: Sizes) -> Cost:
 
 HELD_OUT = Step(
     "held_out",
-    version=1,
+    version=2,
     about="a sample of text that is kept out of the corpus, to compare the novelty of generations with",
     reads=(),
     stages=(Stage(writes=(HELD_OUT_DOCUMENTS,), plan=plan, run=run),),

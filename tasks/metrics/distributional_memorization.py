@@ -9,8 +9,9 @@ task whose pairs have no support in the corpus has no Mem: null with the reason,
 
 A correlation is reported by both estimands of docs/method.md §6b, with the other coefficients next to Spearman's (`interval`):
 
-    ""            percentile bootstrap over whole examples: these facts, new examples; p of new examples and new outputs
-    "pigeonhole"  bootstrap over examples × s_y: new facts too
+    ""            percentile bootstrap over whole examples: these facts, new examples
+    "two_way"     ρ ± t · SE, clustered by example and by s_y: new facts too; with the p that belongs to it
+    "pigeonhole"  bootstrap over examples × s_y: new facts too, cautious
     "bca"         the first, corrected for bias and skewness (Efron 1987)
     "permutation" one row per distinct s_y, permuted within the example's group: only where each example has one s_y
 """
@@ -49,18 +50,20 @@ from tasks.statistics import (
     Rows,
     bca_interval,
     bootstrap_many,
+    cluster_sizes,
     correlate,
     kendall_order,
     percentile_interval,
     permutation_p,
     spearman,
-    two_way_p,
+    two_way,
     undefined,
 )
 from tasks.step import Work
 
 OTHER_TOKENS = "the model's tokens are not those the corpus was counted in; name its tokenizer.json under [tokenizer]"
 LEAST_COUNTS = (2, 5, 10)
+INTERVALS = ("", "two_way", "pigeonhole", "bca", "permutation")
 # for each test of the family, so that Benjamini-Hochberg's smallest step can be reached (docs/method.md §6b)
 PERMUTATIONS = 20
 Mask = NDArray[np.bool_]
@@ -211,7 +214,7 @@ class Correlations:
     def primary(self, measure: str, unit: str, rows: Rows, names: Names, *, truth: float | None = None, note: str = "") -> None:
         """Every estimate of one measure in one unit."""
         if why := self.why(rows, names):
-            estimates = {interval: Estimate(None, note=why) for interval in ("", "pigeonhole", "bca", "permutation")}
+            estimates = {interval: Estimate(None, note=why) for interval in INTERVALS}
         else:
             estimates = self._intervals(rows) | {"permutation": self._permutation(rows)}
         for interval, estimate in estimates.items():
@@ -221,23 +224,25 @@ class Correlations:
 
     def _intervals(self, rows: Rows) -> dict[str, Estimate]:
         draws = (self.settings["draws"], self.settings["seed"])
-        value = spearman(rows.x, rows.y)
-        p, note = two_way_p(rows, value)
+        value, about = spearman(rows.x, rows.y), "interval over new examples and new output n-grams"
+        examples, outputs, note = cluster_sizes(rows)
+        cautious = two_way(rows, value)
         if rows.examples < 2:
             alone = "no interval: one example"
-            without = {interval: Estimate(value, note=alone) for interval in ("pigeonhole", "bca")}
-            return {"": Estimate(value, p_value=p, note=_join(note, alone)), **without}
+            without = {interval: Estimate(value, note=alone, clusters=examples) for interval in ("pigeonhole", "bca")}
+            return {"": Estimate(value, note=_join(note, alone), clusters=examples), "two_way": cautious, **without}
         columns = np.array([rows.x, rows.y])
         drawn = bootstrap_many(columns, rows.example, None, *draws)[:, 0, 1]
         both = bootstrap_many(columns, rows.example, rows.output, *draws)[:, 0, 1]
         low, high, missing = percentile_interval(drawn)
         wide_low, wide_high, wide_missing = percentile_interval(both)
         bca_low, bca_high, bca_missing = bca_interval(rows, drawn, value)
-        about = "interval over new examples and new output n-grams"
+        wide_note = _join(about, note, wide_missing)
         return {
-            "": Estimate(value, low, high, p, _join(note, missing)),
-            "pigeonhole": Estimate(value, wide_low, wide_high, p, _join(about, note, wide_missing)),
-            "bca": Estimate(value, bca_low, bca_high, note=bca_missing),
+            "": Estimate(value, low, high, note=_join(note, missing), clusters=examples),
+            "two_way": cautious,
+            "pigeonhole": Estimate(value, wide_low, wide_high, note=wide_note, clusters=min(examples, outputs)),
+            "bca": Estimate(value, bca_low, bca_high, note=bca_missing, clusters=examples),
         }
 
     def _permutation(self, rows: Rows) -> Estimate:

@@ -68,7 +68,8 @@ def run_family(work: Work) -> None:
     A checkpoint is a point of a sweep, and sweeps are not in the family. Tests without a p are counted, not corrected for.
     """
     first = pl.DataFrame(list(work.settings["first_order"].items()), schema={"task": pl.String, "order": pl.Int16}, orient="row")
-    table = work.frame("metrics", *METRICS.key, "p_value").filter(unit="pair", statistic="spearman", **QUALIFIERS)
+    table = work.frame("metrics", *METRICS.key, "p_value")
+    table = table.filter(unit="pair", statistic="spearman", **QUALIFIERS | {"interval": "two_way"})
     family = table.filter(pl.col("measure").is_in(["mem_n", "mem_delta"]))
     family = family.join(first, on=["task", "order"])
     family = family.filter(pl.col("checkpoint") == pl.col("checkpoint").max().over("model"))
@@ -94,7 +95,7 @@ def cost(sizes: Sizes) -> Cost:
 
 MEASURE = Step(
     "measure",
-    version=4,
+    version=5,
     about="What is memorized and what is generalized, as numbers with intervals.",
     reads=tuple(sorted({table for measure in MEASURES for table in measure.reads} | set(EVERY_MEASURE))),
     stages=(

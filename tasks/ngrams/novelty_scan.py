@@ -4,9 +4,10 @@ For each generation, each reference, and held-out text cut to the lengths of the
 and how many of them are absent from the corpus; and the pairs (s_x, s_y′) of the example's input with the model's output,
 aligned by the study's encoder above the lowest γ, and how many of them co-occur in no document.
 
-The queries of each generations part are written first. Then each part of the corpus is scanned once for all models and tasks,
-with the kernels of `query`, because a scan's time depends on the corpus far more than on the number of queries. A new model
-adds its queries and causes one more scan, only in this step.
+Held-out documents that equal a document of the corpus are found first, and left out. Then the queries of each generations part
+are written. Then each part of the corpus is scanned once for all models and tasks, with the kernels of `query`, because a scan's
+time depends on the corpus far more than on the number of queries. A new model adds its queries and causes one more scan, only in
+this step.
 """
 
 from __future__ import annotations
@@ -26,10 +27,11 @@ from schemas import (
     GENERATION_PAIRS,
     GENERATION_PARTIALS,
     GENERATION_QUERIES,
+    HELD_OUT_REPEATS,
     Study,
 )
 from tasks.cost import BENCHMARKS, DEBIAN, WORD, Cost, Rate, Sizes, bytes_per_token, interpolated
-from tasks.ngrams.corpus_parts import same_analyzer, with_same_labels
+from tasks.ngrams.corpus_parts import id_batches, same_analyzer, with_same_labels
 from tasks.ngrams.query.scan import PAIR, PairQueries, PartCounter, places
 from tasks.step import Inputs, Job, Stage, Step, Work
 from tasks.storage.source_files import outside_file
@@ -45,6 +47,39 @@ REFERENCE, HELD_OUT = "reference", "held_out"
 QUERY_BYTES = 100  # of a queried n-gram, its text and ids
 _fitted: dict[str, Association] = {}
 TEXTS_AT_ONCE = 256
+
+
+# -- held-out documents that the corpus contains ---------------------------------------------------------------------
+def plan_repeats(study: Study, inputs: Inputs) -> list[Job]:
+    """One job per words part, where there is held-out text to compare with."""
+    held_out = inputs["held_out_documents"]
+    words = inputs["words"] if held_out and inputs["generations"] else ()
+    return [
+        Job(part.labels, analyzer(), {"words": (part,), "vocabulary": (vocabulary,), "held_out_documents": held_out})
+        for part, vocabulary in zip(words, with_same_labels(words, inputs["vocabulary"]), strict=True)
+    ]
+
+
+def run_repeats(work: Work) -> None:
+    """Write which held-out documents equal one of this part: as many words, and the same ones as far as the text is kept."""
+    part = work.parts("words")[0]
+    same_analyzer(work, part)
+    vocabulary = work.frame("vocabulary", "id", "word")
+    number_of = dict(zip(vocabulary["word"], vocabulary["id"], strict=True))
+    wanted: dict[int, dict[bytes, list[int]]] = {}  # by the number of words; by the ids of those that are kept
+    for number, (length, text) in enumerate(work.frame("held_out_documents", "words", "text").iter_rows()):
+        kept_words = [number_of.get(word, -1) for word in words_of(text)]
+        if min(kept_words, default=0) >= 0:
+            wanted.setdefault(length, {}).setdefault(np.array(kept_words, np.int32).tobytes(), []).append(number)
+    kept = {length: {len(ids) for ids in of_length} for length, of_length in wanted.items()}
+    present: set[int] = set()
+    for ids, offsets, _ in id_batches(work, part, vocabulary.height):
+        content, lengths = ids.astype(np.int32).tobytes(), np.diff(offsets)
+        for document in np.flatnonzero(np.isin(lengths, list(wanted))):
+            length, begin = int(lengths[document]), 4 * int(offsets[document])
+            for size in kept[length]:
+                present.update(wanted[length].get(content[begin : begin + size], ()))
+    work.write("held_out_repeats", {"number": sorted(present)})
 
 
 # -- queries ---------------------------------------------------------------------------------------------------------
@@ -73,7 +108,8 @@ def plan_queries(study: Study, inputs: Inputs) -> list[Job]:
         if generations:
             jobs.append(Job({"model": REFERENCE, "checkpoint": "-1", "task": task.name}, settings, parts, files))
         if generations and inputs["held_out_documents"]:
-            held_out = {"examples": parts["examples"], "held_out_documents": inputs["held_out_documents"]}
+            tables = ("held_out_documents", "held_out_repeats")
+            held_out = {"examples": parts["examples"], **{table: inputs[table] for table in tables}}
             without_encoder = {n: v for n, v in settings.items() if n != "encoder"} | {"seed": study.seed}
             jobs.append(Job({"model": HELD_OUT, "checkpoint": "-1", "task": task.name}, without_encoder, held_out))
     return jobs
@@ -85,7 +121,7 @@ def run_queries(work: Work) -> None:
     if work.labels["model"] == HELD_OUT:
         texts, encoder = list(held_out_texts(work)), None
     else:
-        texts = [(e, words_of(ngram_encoders.ngram_text(work.settings["family"], t))) for e, t in sorted(_texts(work))]
+        texts = sorted(_texts(work))
         inputs, encoder = _inputs(work), _encoder(work)
     rows: list[tuple[Any, ...]] = []
     for begin in range(0, len(texts), TEXTS_AT_ONCE):
@@ -118,24 +154,28 @@ def _encoder(work: Work) -> ngram_encoders.NgramEncoder:
     return _fitted[key]
 
 
-def _texts(work: Work) -> Iterator[tuple[str, str]]:
-    """(example, text) of every generation of the part, or of every evaluated reference."""
+def _texts(work: Work) -> Iterator[tuple[str, list[str]]]:
+    """(example, words) of every generation of the part, or of every evaluated reference."""
+    family = work.settings["family"]
     if work.labels["model"] != REFERENCE:
-        for row in work.read("generations", "example", "text").to_pylist():
-            yield row["example"], row["text"]
+        for row in work.read("generations", "example", "text", "stopped").to_pylist():
+            words, dropped = ngram_encoders.generated_words(family, row["text"], row["stopped"])
+            work.add("last words dropped", dropped)
+            yield row["example"], words
         return
     for row in work.read("examples", "split", "example", "output").to_pylist():
         if row["split"] == "evaluate":
-            yield row["example"], row["output"]
+            yield row["example"], words_of(ngram_encoders.ngram_text(family, row["output"]))
 
 
 def held_out_texts(work: Work) -> Iterator[tuple[str, list[str]]]:
     """(example, words): for each evaluated reference a passage of held-out text of its length, in its language if there is any.
 
     Document and position are drawn by a hash of the example's name. Sums: references longer than any held-out document, for
-    which there is no passage.
+    which there is no passage. Documents that equal one of the corpus are no held-out text.
     """
-    table = work.frame("held_out_documents", "language", "text")
+    table = work.frame("held_out_documents", "language", "text").with_row_index("number")
+    table = table.filter(~pl.col("number").is_in(work.frame("held_out_repeats")["number"].implode()))
     in_language = table.filter(pl.col("language") == work.settings["language"])
     documents = [words_of(text) for text in (in_language if in_language.height else table)["text"]]
     examples = work.frame("examples", "task", "split", "example", "output").filter(split="evaluate").sort("example")
@@ -340,10 +380,11 @@ def cost(sizes: Sizes) -> Cost:
 
 NOVELTY = Step(
     "novelty",
-    version=2,
+    version=3,
     about="how much of each generation, of each reference and of held-out text is absent from the corpus",
     reads=("words", "vocabulary", "generations", "examples", "example_ngrams", "held_out_documents"),
     stages=(
+        Stage((HELD_OUT_REPEATS,), plan_repeats, run_repeats),
         Stage((GENERATION_QUERIES,), plan_queries, run_queries),
         Stage((GENERATION_NGRAMS, GENERATION_PAIRS), plan_distinct, run_distinct),
         Stage((GENERATION_PARTIALS, GENERATION_PAIR_PARTIALS), plan_scan, run_scan),

@@ -105,7 +105,7 @@ def cost(sizes: Sizes) -> Cost:
 
 REPORT = Step(
     "report",
-    version=6,
+    version=7,
     about="One page with the results, the figures and what they rest on.",
     reads=(*READS, *(table for table in trace_files.READS if table not in READS)),
     stages=(

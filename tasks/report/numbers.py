@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from schemas.tables.metrics import QUALIFIERS
+from tasks.statistics import FEWEST_CLUSTERS as FEWEST_CLUSTERS
 
 MetricRow = Mapping[str, Any]
 
@@ -96,7 +97,10 @@ def pick(
 
 @dataclass(frozen=True)
 class ResultsLine:
-    """One line of the results table: a metrics row (or None) per primary measure, and q of those in the corrected family."""
+    """One line of the results table: a metrics row (or None) per primary measure, and q of those in the corrected family.
+
+    Of a correlation it is the row whose interval belongs to its p, where there is one.
+    """
 
     task: str
     model: str
@@ -106,18 +110,20 @@ class ResultsLine:
 
     def significant(self, measure: str) -> bool:
         """Whether q < .05; only the study's primary family has a q."""
-        return self.q.get(measure, 1.0) < LEVEL
+        row = self.rows.get(measure)
+        return row is not None and significant(row, self.q.get(measure, 1.0))
 
 
 def results_line(metrics: Sequence[MetricRow], family: Sequence[MetricRow], task: str, model: str, order: int) -> ResultsLine:
     """Collect the primary numbers of one task and model."""
-    plain = [r for r in metrics if not r["measure"].startswith("mem_") or is_plain(r)]  # never a placebo's
+    kinds = [[r for r in metrics if is_plain(r, interval=kind)] for kind in ("two_way", "")]  # never a placebo's
 
     def row_of(measure: str, n: int | None = None, statistic: str | None = None) -> MetricRow | None:
-        return pick(plain, measure, task, model, n, statistic)
+        picked = (pick(rows, measure, task, model, n, statistic) for rows in kinds)
+        return next((row for row in picked if row is not None), None)
 
     rows = {m: row_of(m, order, "spearman") for m in ("mem_n", "mem_delta", "mem_infinity")}
-    rows["main_score"] = row_of("main_score") or row_of("score")
+    rows["main_score"] = row_of("main_score") or pick(metrics, "score", task, model)
     rows["mem_infinity"] = rows["mem_infinity"] or row_of("mem_infinity", None, "spearman")
     q = {}
     for r in family:
@@ -155,23 +161,22 @@ def has_interval(row: MetricRow | None) -> bool:
     return row is not None and has_number(row) and row["low"] is not None and row["high"] is not None
 
 
+def clusters_of(row: MetricRow) -> float:
+    """The effective number of clusters that a row rests on, at most its examples; infinite where neither is known."""
+    return min(row["clusters"] or math.inf, row["examples"] or math.inf)
+
+
 def sign(row: MetricRow | None) -> int:
-    """1 or −1 where the interval excludes 0, else 0."""
-    if row is None or not has_interval(row):
+    """1 or −1 where the interval excludes 0 and rests on enough clusters, else 0."""
+    if row is None or not has_interval(row) or clusters_of(row) < FEWEST_CLUSTERS:
         return 0
     return 1 if row["low"] > 0 else -1 if row["high"] < 0 else 0
 
 
-def apart(first: MetricRow, second: MetricRow) -> bool:
-    """Whether both rows have intervals and these do not overlap."""
-    both = has_interval(first) and has_interval(second)
-    return both and (first["high"] < second["low"] or second["high"] < first["low"])
-
-
 def significant(row: MetricRow, q: float | None) -> bool:
-    """q < .05 inside the corrected family, else p < .05."""
+    """q < .05 inside the corrected family, else p < .05; never on too few clusters."""
     p = q if q is not None else row["p_value"]
-    return p is not None and p < LEVEL
+    return p is not None and p < LEVEL and clusters_of(row) >= FEWEST_CLUSTERS
 
 
 def notes_of(rows: Iterable[MetricRow], before: str = ": ", most: int = 3) -> str:

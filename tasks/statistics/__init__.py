@@ -1,26 +1,29 @@
 """The statistics of every number, in one place to import from: correlations, resamples, intervals, p-values and shares.
 
 Rows of a task share examples and output n-grams, so they are not independent (docs/method.md §6b). Intervals resample whole
-examples; p-values come from influence values summed over examples and over output n-grams.
+examples; p-values, and the intervals that belong to them, come from influence values summed over examples and output n-grams.
 """
 
 from tasks.statistics.bootstrap import bootstrap_many, bootstrap_statistic, draw_counts
 from tasks.statistics.correlation import Estimate, Floats, Ints, Order, Rows, influence, kendall_order, spearman, undefined
 from tasks.statistics.intervals import (
+    FEWEST_CLUSTERS,
     bca_interval,
     bootstrap_correlation,
     bootstrap_error,
+    cluster_sizes,
     clustered_variance,
     correlate,
     effective_clusters,
     percentile_interval,
     permutation_p,
-    two_way_p,
+    two_way,
 )
 from tasks.statistics.multiple_testing import benjamini_hochberg
 from tasks.statistics.proportions import ratio, share, wilson
 
 __all__ = [
+    "FEWEST_CLUSTERS",
     "Estimate",
     "Floats",
     "Ints",
@@ -32,6 +35,7 @@ __all__ = [
     "bootstrap_error",
     "bootstrap_many",
     "bootstrap_statistic",
+    "cluster_sizes",
     "clustered_variance",
     "correlate",
     "draw_counts",
@@ -43,7 +47,7 @@ __all__ = [
     "ratio",
     "share",
     "spearman",
-    "two_way_p",
+    "two_way",
     "undefined",
     "wilson",
 ]

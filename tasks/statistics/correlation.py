@@ -18,7 +18,8 @@ class Estimate:
     """A number with its 95 % interval; `value` is None where it is not defined, and `note` says why.
 
     `standard_error` is given for scores: from the values themselves for shares, means and ratios, from the bootstrap for
-    scores of a whole corpus.
+    scores of a whole corpus. `clusters` is the effective number of clusters of a correlation (n² / Σ n_c²): of examples, or of
+    examples and output n-grams, whichever is smaller, where the interval is for both.
     """
 
     value: float | None
@@ -27,6 +28,7 @@ class Estimate:
     p_value: float | None = None
     note: str = ""
     standard_error: float | None = None
+    clusters: float | None = None
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 percentile    the middle 95 % of resamples of whole examples: these facts, new examples
 BCa           the same, corrected for bias and skewness (Efron 1987); the acceleration comes from influence values
-two-way p     t = ρ / SE, SE² = V_example + V_s_y - V_both of influence values (Cameron, Gelbach & Miller 2011): new facts too
+two-way       ρ ± t · SE and its p, SE² = V_example + V_s_y - V_both of influence values, but no less than either (Cameron, Gelbach
+              & Miller 2011): new facts too
 permutation   of one row per s_y, studentised (DiCiccio & Romano 2017); only where each example has one s_y
 """
 
@@ -13,7 +14,8 @@ import numpy as np
 from tasks.statistics.bootstrap import bootstrap_many, bootstrap_pearson
 from tasks.statistics.correlation import Estimate, Floats, Ints, Rows, influence, spearman, undefined
 
-FEWEST_CLUSTERS = 50.0
+FEW_CLUSTERS = 50.0  # noted
+FEWEST_CLUSTERS = 10.0  # no p and no verdict below
 PERMUTATIONS_AT_ONCE = 64
 
 
@@ -64,33 +66,41 @@ def effective_clusters(clusters: Ints) -> float:
     return float(sizes.sum() ** 2 / (sizes**2).sum())
 
 
-def two_way_p(rows: Rows, rho: float) -> tuple[float | None, str]:
-    """Two-sided p of ρ = 0 for new examples and new outputs (docs/method.md §6b), and a note on its validity.
+def cluster_sizes(rows: Rows) -> tuple[float, float, str]:
+    """Effective examples and effective output n-grams, and a note where either is few."""
+    examples, outputs = effective_clusters(rows.example), effective_clusters(rows.output)
+    sizes = ((examples, "examples"), (outputs, "output n-grams"))
+    few = ", ".join(f"{size:.1f} {name}" for size, name in sizes if size < FEW_CLUSTERS)
+    return examples, outputs, f"few effective clusters: {few}" if few else ""
 
-    t = ρ / SE, SE² = V_example + V_output - V_both, min(clusters) - 1 degrees of freedom.
+
+def two_way(rows: Rows, rho: float) -> Estimate:
+    """ρ with its p and the interval that belongs to it, for new examples and new outputs (docs/method.md §6b).
+
+    t = ρ / SE, SE² = V_example + V_output - V_both, but no less than either of the first two: the sum of sampling errors cannot be
+    smaller than one of them, its estimate can. min(clusters) - 1 degrees of freedom; ρ ± t.975 · SE excludes 0 where p < .05.
+    Neither p nor interval with fewer than ten effective clusters.
     """
     from scipy import stats
 
+    examples, outputs, note = cluster_sizes(rows)
+    clusters = min(examples, outputs)
     example = np.unique(rows.example, return_inverse=True)[1]
     output = np.unique(rows.output, return_inverse=True)[1]
     smallest = min(int(example.max()), int(output.max())) + 1
     if smallest < 2:
-        return None, "no p: all rows share one example or one output n-gram"
+        return Estimate(rho, note="no p: all rows share one example or one output n-gram", clusters=clusters)
+    if clusters < FEWEST_CLUSTERS:
+        return Estimate(rho, note=f"no p: {note}", clusters=clusters)
     values = influence(rows.x, rows.y)
     by_example, by_output = clustered_variance(values, example), clustered_variance(values, output)
     both = clustered_variance(values, np.unique(example * (output.max() + 1) + output, return_inverse=True)[1])
-    variance = by_example + by_output - both
-    if variance <= 0:  # possible in small samples; the larger one-way variance is then the cautious answer
-        variance = max(by_example, by_output)
+    variance = max(by_example + by_output - both, by_example, by_output)
     if not variance > 1e-24:
-        return None, "no p: the standard error is 0"
-    p = float(2 * stats.t.sf(abs(rho) / np.sqrt(variance), smallest - 1))
-    few = [
-        f"{effective_clusters(c):.1f} {name}"
-        for c, name in ((example, "examples"), (output, "output n-grams"))
-        if effective_clusters(c) < FEWEST_CLUSTERS
-    ]
-    return p, "few effective clusters: " + ", ".join(few) if few else ""
+        return Estimate(rho, note="no p: the standard error is 0", clusters=clusters)
+    error = float(np.sqrt(variance))
+    p, half = float(2 * stats.t.sf(abs(rho) / error, smallest - 1)), float(stats.t.ppf(0.975, smallest - 1)) * error
+    return Estimate(rho, max(-1.0, rho - half), min(1.0, rho + half), p, note, clusters=clusters)
 
 
 def permutation_p(rows: Rows, group: Ints, permutations: int, seed: int) -> Estimate:
@@ -133,16 +143,17 @@ def permutation_p(rows: Rows, group: Ints, permutations: int, seed: int) -> Esti
 def correlate(
     rows: Rows, draws: int, seed: int, *, x_name: str = "x", y_name: str = "y", ranked: bool = True, new_outputs: bool = False
 ) -> Estimate:
-    """Spearman's ρ (or Pearson's r) with its bootstrap interval; for Spearman also the two-way clustered p."""
+    """Spearman's ρ (or Pearson's r) with its bootstrap interval; no p, which has an interval of its own (`two_way`)."""
     why = undefined(rows, x_name, y_name)
     if why:
         return Estimate(None, note=why)
     value = spearman(rows.x, rows.y) if ranked else float(np.clip(np.corrcoef(rows.x, rows.y)[0, 1], -1.0, 1.0))
-    p, note = two_way_p(rows, value) if ranked else (None, "")
+    examples, outputs, note = cluster_sizes(rows)
+    clusters = min(examples, outputs) if new_outputs else examples
     if rows.examples < 2:
-        return Estimate(value, p_value=p, note=_join(note, "no interval: one example"))
+        return Estimate(value, note=_join(note, "no interval: one example"), clusters=clusters)
     low, high, missing = percentile_interval(bootstrap_correlation(rows, draws, seed, ranked=ranked, new_outputs=new_outputs))
-    return Estimate(value, low, high, p, _join(note, missing))
+    return Estimate(value, low, high, note=_join(note, missing), clusters=clusters)
 
 
 def bootstrap_correlation(rows: Rows, draws: int, seed: int, *, ranked: bool = True, new_outputs: bool = False) -> Floats:

@@ -71,7 +71,17 @@ def test_a_small_sample_is_the_beginning_of_a_large_one(tmp_path: Path, monkeypa
     monkeypatch.setattr(held_out, "CHARACTERS", 4)
     small = sample(tmp_path, study_of(tmp_path))
     assert [r["id"] for r in small] == [r["id"] for r in large][:5]
-    assert [r["text"] for r in small] == ["page"] * 5
+    assert [(r["text"], r["words"]) for r in small] == [("page", 4)] * 5
+    for text, beginning in (
+        ("page 12", "page"),
+        ("pages of", "pages"),
+        ("page 1", "page 1"),
+        ("pagelong", "pagelo"),
+        ("\n" * 9, "\n" * 6),
+    ):
+        monkeypatch.setattr(held_out, "CHARACTERS", 6)
+        assert held_out._beginning(text) == beginning, "no word is cut that is not longer than all"
+    monkeypatch.setattr(held_out, "CHARACTERS", 4)
     other = sample(tmp_path, study_of(tmp_path, seed=2))
     assert [r["id"] for r in other] != [r["id"] for r in small]
 
@@ -93,7 +103,7 @@ def test_a_planted_world_holds_out_another_sample_of_its_text(tmp_path: Path) ->
     inputs = run_step(PLANT, study, tmp_path, {}) | {"repeated_ids": ()}
     corpus = [r["text"] for r in read_rows(tmp_path, run_step(INGEST, study, tmp_path, inputs)["documents"])]
     found = sample(tmp_path, study)
-    assert len(found) == held_out.MOST
+    assert len(found) == 2 * held_out.MOST
     known = {w for text in corpus for w in words(text)}
     spoken = [w for r in found for w in words(r["text"])]
     assert sum(w in known for w in spoken) > 0.99 * len(spoken)

@@ -95,11 +95,24 @@ def test_novelty_is_a_ratio_of_sums_and_the_reference_stands_beside_it(tmp_path)
         },
         {"task": "t"},
     )
-    found = measured(tmp_path, answering(), "novelty", {"generation_counts": (part,)})
+    one = {"source": ["s"] * 3, "language": [""] * 3, "words": [1] * 3, "text": ["a", "b", "c"]}
+    held_out = write_part(tmp_path, "held_out_documents", {"document": [0, 1, 2], "id": ["0", "1", "2"], **one})
+    repeats = tuple(write_part(tmp_path, "held_out_repeats", {"number": n}, {"file": f}) for f, n in (("x", [1]), ("y", [1, 2])))
+    extra = {"generation_counts": (part,), "held_out_documents": (held_out,), "held_out_repeats": repeats}
+    found = measured(tmp_path, answering(), "novelty", extra)
     assert found["novelty", "m", 2, "rate", "detail=ngram"]["estimate"] == pytest.approx(0.2)
     assert found["novelty", "m", 2, "count", "detail=ngram"]["estimate"] == 2
     assert found["novelty", "reference", 2, "rate", "detail=ngram"]["estimate"] == 0
     assert found["novelty", "null", 0, "rate", ""]["note"].startswith("no generations")
+    w = answering()
+    cut_off = {"length": 20, "stop string": 0}  # each of its 20 texts has words
+    for stopped, dropped in cut_off.items():
+        w.stopped = stopped
+        tables = run_measures(w.study(), tmp_path, w.tables(tmp_path) | extra, "novelty")
+        left_out = {(r["model"], r["reason"]): (r["rows"], r["of"]) for r in read_rows(tmp_path, tables["exclusions"])}
+        assert left_out["m", "last word of a generation that max_new_tokens ended"] == (dropped, "words")
+        assert left_out["held_out", "held-out document equal to one of the corpus"] == (2, "documents")
+        assert left_out["held_out", "kept"] == (1, "documents")
 
 
 def test_contamination_is_the_share_of_examples_long_enough(tmp_path):

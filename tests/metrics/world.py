@@ -33,6 +33,7 @@ class World:
     others: Callable[[int, int], float] | None = None
     """log P_LLM of example i's answer after example o's input"""
     generations: dict[str, list[str]] = field(default_factory=dict)
+    stopped: str = "length"
     infinity: np.ndarray | None = None
     planted: bool = False
     kind: str = "exposure"
@@ -119,7 +120,7 @@ class World:
                         "example": names,
                         "text": texts,
                         "tokens": [[1]] * n,
-                        "stopped": ["length"] * n,
+                        "stopped": [self.stopped] * n,
                     },
                     {"model": m, "checkpoint": "9", "task": "t"},
                 )

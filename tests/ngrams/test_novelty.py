@@ -30,7 +30,7 @@ def study_of(**task):
     return make_study(tasks=[TASK | task], counting={"novelty_orders": [1, 2, 3], "stop_words": "none"})
 
 
-def write_tasks(root, examples, models):
+def write_tasks(root, examples, models, stopped="stop string"):
     """`examples`: (input, reference) words; `models`: name → generated words of each example. Every word is mined once."""
     mined = list(zip(INPUTS, OUTPUTS, strict=True))
     rows = [("evaluate", f"e{i}", " ".join(x), " ".join(y)) for i, (x, y) in enumerate(examples)]
@@ -95,7 +95,7 @@ def write_tasks(root, examples, models):
                     "example": [f"e{i}" for i in range(len(generated))],
                     "text": [" ".join(w) for w in generated],
                     "tokens": [[]] * len(generated),
-                    "stopped": ["length"] * len(generated),
+                    "stopped": [stopped] * len(generated),
                 },
                 {"model": name, "checkpoint": "7", "task": "t"},
             )
@@ -200,9 +200,9 @@ def test_a_new_model_asks_for_itself_and_the_corpus_is_scanned_once_for_all(tmp_
         return [{keyed(NOVELTY, n, job).key for job in stage.plan(study_of(), tables)} for n, stage in enumerate(NOVELTY.stages)]
 
     before, after = keys({"a": [["uno"]]}), keys({"a": [["uno"]], "b": [["dos"]]})
-    assert before[0] < after[0]
-    assert len(after[0] - before[0]) == 1
-    assert [len(stage) for stage in after[1:]] == [len(stage) for stage in before[1:]] == [1, 2, 1]
+    assert before[1] < after[1]
+    assert len(after[1] - before[1]) == 1
+    assert [len(stage) for stage in after[2:]] == [len(stage) for stage in before[2:]] == [1, 2, 1]
 
 
 def test_little_memory_asks_some_at_a_time_and_finds_the_same(tmp_path):
@@ -211,14 +211,14 @@ def test_little_memory_asks_some_at_a_time_and_finds_the_same(tmp_path):
         tmp_path, [(["ape", "bat"], ["uno", "dos"])], {"a": [["uno", "dos", "tres", "ape", "bat", "cow"]]}
     )
     made = run_step(NOVELTY, study_of(), tmp_path, tables)
-    (job,) = NOVELTY.stages[2].plan(study_of(), made)
-    planned = keyed(NOVELTY, 2, job)
-    wide = [read_rows(tmp_path, (part,)) for part in planned.parts(NOVELTY.stages[2])]
+    (job,) = NOVELTY.stages[3].plan(study_of(), made)
+    planned = keyed(NOVELTY, 3, job)
+    wide = [read_rows(tmp_path, (part,)) for part in planned.parts(NOVELTY.stages[3])]
     store = Store(str(tmp_path))
     for memory in (300, 2_000):
-        result = run_job(store, keyed(NOVELTY, 2, replace(job, memory=memory)), NOVELTY.stages[2], CONTRACTS)
+        result = run_job(store, keyed(NOVELTY, 3, replace(job, memory=memory)), NOVELTY.stages[3], CONTRACTS)
         assert result["passes"] > 1
-        assert [read_rows(tmp_path, (part,)) for part in planned.parts(NOVELTY.stages[2])] == wide
+        assert [read_rows(tmp_path, (part,)) for part in planned.parts(NOVELTY.stages[3])] == wide
     assert all(rows for rows in wide)
 
 
@@ -235,6 +235,7 @@ def held_out(root, texts):
                     "id": [f"h{i}" for i in range(n)],
                     "source": ["s"] * n,
                     "language": [language for language, _ in texts],
+                    "words": [len(words) for _, words in texts],
                     "text": [" ".join(words) for _, words in texts],
                 },
             ),
@@ -266,6 +267,54 @@ def test_held_out_text_is_cut_to_the_references_and_counted_as_they_are(tmp_path
         assert (total, novel) == (len(own), sum(not documents_with(documents, g) for g in own))
 
 
+def test_the_last_word_of_a_generation_that_was_cut_off_is_not_new(tmp_path):
+    """ "to" is how far "tores" came; "uno to" would be a new 2-gram, and a new pair, for the same reason."""
+    documents, generated = [["uno", "dos", "ape"]], [["uno", "dos", "to"], ["to"], []]
+    examples = [(["ape"], ["uno"])] * 3
+    for stopped, total, novel in (("length", {1: 2, 2: 1, 3: 0}, 0), ("stop string", {1: 4, 2: 2, 3: 1}, 4)):
+        (tmp_path / stopped).mkdir()
+        inputs = write_corpus(tmp_path / stopped, documents) | write_tasks(tmp_path / stopped, examples, {"a": generated}, stopped)
+        made = run_step(NOVELTY, study_of(), tmp_path / stopped, inputs)
+        rows = [r for r in read_rows(tmp_path / stopped, made["generation_counts"]) if r["model"] == "a" and r["kind"] == "ngram"]
+        assert {n: sum(r["total"] for r in rows if r["order"] == n) for n in (1, 2, 3)} == total
+        assert sum(r["novel"] for r in rows) == novel
+        asked = read_rows(tmp_path / stopped, made["generation_queries"])
+        assert any("to" in r["output_ngram"].split() for r in asked) == (stopped != "length")
+    assert ngram_encoders.generated_words("math", "so 2\n#### 1", "length") == (["so", "2"], 0), "what follows #### is no text"
+    assert ngram_encoders.generated_words("qa", "", "length") == ([], 0)
+
+
+def test_held_out_documents_that_the_corpus_contains_are_left_out(tmp_path):
+    """Word for word; one that begins like a document, or that a document contains, is not the same. Parts number words apart."""
+    documents = [["ape"], ["uno", "dos"], ["dos"], ["tres", "uno", "dos"], ["dos", "uno"]]
+    texts = [("y", t) for t in (["uno", "dos"], ["uno"], ["dos", "uno"], ["uno", "dos", "tres"], ["dos", "new"], ["uno", "dos"])]
+    examples = [(["ape"], ["uno", "dos"]), (["bat"], ["dos"])]
+    inputs = (
+        write_corpus(tmp_path, documents, 3) | write_tasks(tmp_path, examples, {"a": [["uno"]] * 2}) | held_out(tmp_path, texts)
+    )
+    made = run_step(NOVELTY, study_of(), tmp_path, inputs)
+    found = {r["number"] for r in read_rows(tmp_path, made["held_out_repeats"])}
+    assert found == {i for i, (_, words) in enumerate(texts) if words in documents} == {0, 2, 5}
+    asked = {r["output_ngram"] for r in read_rows(tmp_path, made["generation_queries"]) if r["model"] == "held_out"}
+    assert asked <= {"uno", "dos", "tres", "new", "uno dos", "dos tres", "dos new"}
+    long = write_part(
+        tmp_path,
+        "held_out_documents",
+        {
+            "document": [0, 1],
+            "id": ["a", "b"],
+            "source": ["s"] * 2,
+            "language": ["y"] * 2,
+            "words": [3, 9],
+            "text": ["tres uno"] * 2,
+        },
+    )
+    cut = run_step(NOVELTY, study_of(), tmp_path, inputs | {"held_out_documents": (long,)})
+    assert [r["number"] for r in read_rows(tmp_path, cut["held_out_repeats"])] == [0], (
+        "as many words, and equal as far as it is kept"
+    )
+
+
 def test_without_generations_nothing_is_done(tmp_path):
     tables = run_step(
         NOVELTY, study_of(), tmp_path, write_corpus(tmp_path, [["ape"]]) | write_tasks(tmp_path, [(["ape"], ["uno"])], {})
@@ -280,6 +329,6 @@ def test_questions_and_words_of_two_analyzers_are_not_mixed(tmp_path):
     older = {"sums": {}, "settings": store.footer(part)["settings"] | {"analyzer_version": -1}}
     with store.writing({"generation_queries": CONTRACTS["generation_queries"]}, "old", older) as out:
         out.write("generation_queries", store.read([part], CONTRACTS["generation_queries"].schema))
-    stage = NOVELTY.stages[1]  # which reads all that is asked
+    stage = NOVELTY.stages[2]  # which reads all that is asked
     (job,) = stage.plan(study_of(), tables | {"generation_queries": (Part("generation_queries", "old", part.labels),)})
-    assert "analysed with {'analyzer_version': -1}" in run_job(store, keyed(NOVELTY, 1, job), stage, CONTRACTS)["error"]
+    assert "analysed with {'analyzer_version': -1}" in run_job(store, keyed(NOVELTY, 2, job), stage, CONTRACTS)["error"]

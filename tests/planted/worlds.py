@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tasks.statistics.correlation import Rows, spearman
-from tasks.statistics.intervals import bootstrap_correlation, correlate, effective_clusters, percentile_interval, two_way_p
+from tasks.statistics.intervals import bootstrap_correlation, correlate, effective_clusters, percentile_interval, two_way
 from tests.planted.universe import DESIGNS, MISTAKES, null_world, planted_world, truth_of
 
 DRAWS = 1_000
@@ -37,7 +37,7 @@ def try_world(design: str, world: int, draws: int = DRAWS, seed: int = SEED) -> 
         }
     else:
         rows = null_world(design, seed, world)
-        p_value, _ = two_way_p(rows, spearman(rows.x, rows.y))
+        p_value = two_way(rows, spearman(rows.x, rows.y)).p_value
         low, high, _ = percentile_interval(bootstrap_correlation(rows, draws, world, new_outputs=True))
         about = {
             "truth": 0.0,

@@ -49,6 +49,7 @@ def row(measure: str, task: str, model: str, estimate: float | None, half: float
         "p_value": None,
         "rows": 280,
         "examples": 140,
+        "clusters": None,
         "truth": None,
         "note": "" if estimate is not None else "too few rows",
     }
@@ -78,7 +79,6 @@ def more(ladder: Mapping[str, int]) -> Iterator[dict[str, Any]]:
                         statistic="spearman_difference",
                         of_measure=measure,
                         against=other,
-                        p_value=0.01 if abs(gap) > 0.07 else 0.4,
                     )
             parts = {"pair": mem**2, "s_y": 0.08, "s_x": 0.03, "length": 0.05, "shared": 0.1 if step else -0.01}
             for part, share in (parts | {"unexplained": 1 - sum(parts.values())}).items():

@@ -54,6 +54,7 @@ def metric(measure: str, task: str, model: str, estimate: float | None, half: fl
         "high": None if estimate is None or not half else estimate + half,
         "rows": 280,
         "examples": 140,
+        "clusters": None,
         "truth": None,
         "note": "",
     }
@@ -94,28 +95,18 @@ def metrics() -> list[dict[str, Any]]:
                 ]
         mem = {"capitals": 0.18 + 0.09 * step, "lexicon": 0.12 - 0.03 * step, "choices": 0.05 + 0.06 * step}
         for task, value in mem.items():
-            rows.append(
-                metric(
-                    "mem_n",
-                    task,
-                    model,
-                    value,
-                    0.09,
-                    order=1,
-                    unit="pair",
-                    p_value=0.001 if value > 0.15 else 0.3,
-                    truth=0.651 if task == "capitals" else None,
-                )
-            )
-            rows.append(metric("mem_n", task, model, value / 2, 0.12, order=2, unit="pair", p_value=0.2))
-            rows.append(
-                metric(
-                    "mem_delta", task, model, value * 0.9 - 0.02, 0.08, order=1, unit="pair", p_value=0.002 if value > 0.15 else 0.4
-                )
-            )
-            rows.append(
-                metric("mem_infinity", task, model, value * 0.5, 0.1, unit="example_output", p_value=0.04 if value > 0.2 else 0.5)
-            )
+            sure, true = value > 0.15, 0.651 if task == "capitals" else None
+            for measure, rho, half, wide, p, more_columns in (
+                ("mem_n", value, 0.09, 0.13, 0.001 if sure else 0.3, {"order": 1, "unit": "pair", "truth": true}),
+                ("mem_n", value / 2, 0.12, 0.3, 0.2, {"order": 2, "unit": "pair"}),
+                ("mem_delta", value * 0.9 - 0.02, 0.08, 0.13, 0.002 if sure else 0.4, {"order": 1, "unit": "pair"}),
+                ("mem_infinity", value * 0.5, 0.1, 0.1, 0.04 if value > 0.2 else 0.5, {"unit": "example_output"}),
+            ):
+                two_way = {"interval": "two_way", "p_value": p, "clusters": 80.0} | more_columns | {"truth": None}
+                rows += [
+                    metric(measure, task, model, rho, half, **more_columns),
+                    metric(measure, task, model, rho, wide, **two_way),
+                ]
         for measure in ("mem_n", "mem_delta"):
             rows.append(
                 metric(
@@ -157,7 +148,7 @@ def family() -> list[dict[str, Any]]:
     return [
         {k: r[k] for k in ("measure", "task", "model", "checkpoint", "order", "p_value")} | {"q_value": min(1.0, 2 * r["p_value"])}
         for r in metrics()
-        if r["measure"] in ("mem_n", "mem_delta") and r["order"] == 1 and is_plain(r) and r["p_value"] is not None
+        if r["measure"] in ("mem_n", "mem_delta") and r["order"] == 1 and is_plain(r, interval="two_way")
     ]
 
 

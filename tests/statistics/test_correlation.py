@@ -101,7 +101,7 @@ def test_p_is_near_scipys_for_independent_rows_and_cautious_for_shared_outputs()
     n = 400
     x = rng.normal(size=n)
     alone = Rows(x, 0.12 * x + rng.normal(size=n), np.arange(n), np.arange(n))
-    p = s.two_way_p(alone, s.spearman(alone.x, alone.y))[0]
+    p = s.two_way(alone, s.spearman(alone.x, alone.y)).p_value
     assert np.log(p) == pytest.approx(np.log(stats.spearmanr(alone.x, alone.y).pvalue), rel=0.1)
     rejected_here, rejected_by_scipy = 0, 0
     for seed in range(200):  # x and y each depend on s_y, independently of each other: ρ = 0
@@ -113,7 +113,7 @@ def test_p_is_near_scipys_for_independent_rows_and_cautious_for_shared_outputs()
             np.arange(n),
             output,
         )
-        rejected_here += s.two_way_p(shared, s.spearman(shared.x, shared.y))[0] < 0.05
+        rejected_here += s.two_way(shared, s.spearman(shared.x, shared.y)).p_value < 0.05
         rejected_by_scipy += stats.spearmanr(shared.x, shared.y).pvalue < 0.05
     assert rejected_by_scipy > 80
     assert rejected_here < 24
@@ -125,7 +125,33 @@ def test_null_rows_give_about_zero_and_an_interval_around_it():
     found = s.correlate(null, 200, 0)
     assert abs(found.value) < 0.07
     assert found.low < 0 < found.high
-    assert found.p_value > 0.01
+    assert s.two_way(null, found.value).p_value > 0.01
+
+
+def one_way_error(values, clusters):
+    """The standard error of a mean of influence values, cluster by cluster."""
+    sums = [values[clusters == c].sum() for c in set(clusters)]
+    return np.sqrt(sum(v * v for v in sums) * len(sums) / (len(sums) - 1)) / len(values)
+
+
+def test_p_and_its_interval_agree_and_new_outputs_never_add_certainty():
+    """Where rows of an output repel each other, V_example + V_output - V_both comes out below V_example."""
+    smaller = 0
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        example, output = np.repeat(np.arange(60), 3), rng.integers(0, 25, 180)
+        x, y = rng.normal(size=60)[example] + rng.normal(size=180), 0.1 * seed / 60 * example + rng.normal(size=180)
+        values, rho = s.influence(x, y), s.spearman(x, y)
+        found = s.two_way(Rows(x, y, example, output), rho)
+        errors = [one_way_error(values, of) for of in (example, output, example * 25 + output)]
+        squared = errors[0] ** 2 + errors[1] ** 2 - errors[2] ** 2
+        smaller += squared < max(errors[:2]) ** 2
+        free = min(60, len(set(output))) - 1
+        error = max(squared**0.5 if squared > 0 else 0.0, *errors[:2])
+        assert found.p_value == pytest.approx(2 * stats.t.sf(abs(rho) / error, free), rel=1e-9)
+        assert (found.low, found.high) == pytest.approx(stats.t.interval(0.95, free, loc=rho, scale=error), rel=1e-9)
+        assert (found.p_value < 0.05) == (not found.low <= 0 <= found.high)
+    assert 5 < smaller < 55
 
 
 def test_what_is_not_defined_says_why():
@@ -140,18 +166,28 @@ def test_what_is_not_defined_says_why():
     assert found.value == pytest.approx(0.8)
     assert found.low is None
     assert "one example" in found.note
-    assert found.p_value is None
-    perfect = Rows(np.arange(9.0), np.arange(9.0), np.arange(9), np.arange(9))
+    assert s.two_way(one, 0.8).p_value is None
+    perfect = Rows(np.arange(19.0), np.arange(19.0), np.arange(19), np.arange(19))
     assert s.correlate(perfect, 50, 0).value == pytest.approx(1.0)
-    assert s.correlate(perfect, 50, 0).p_value is None
+    assert s.two_way(perfect, 1.0).note == "no p: the standard error is 0"
 
 
-def test_few_clusters_are_flagged():
-    x, y = data(1, n=12)
-    note = s.two_way_p(Rows(x, y, np.arange(12), np.repeat(np.arange(4), 3)), 0.3)[1]
-    assert note == "few effective clusters: 12.0 examples, 4.0 output n-grams"
+def test_few_clusters_are_flagged_and_fewer_than_ten_have_no_p():
     x, y = data(1, n=60)
-    assert s.two_way_p(Rows(x, y, np.arange(60), np.arange(60)), 0.3)[1] == ""
+    for groups, note in (
+        (60, ""),
+        (20, "few effective clusters: 20.0 output n-grams"),
+        (10, "few effective clusters: 10.0 output n-grams"),
+    ):
+        found = s.two_way(Rows(x, y, np.arange(60), np.arange(60) % groups), 0.3)
+        assert (found.clusters, found.note) == (pytest.approx(groups), note)
+        assert found.low < 0.3 < found.high
+    few = s.two_way(Rows(x, y, np.arange(60), np.arange(60) // 7), 0.3)
+    assert (few.value, few.low, few.p_value) == (0.3, None, None)
+    assert few.note == f"no p: few effective clusters: {few.clusters:.1f} output n-grams" and few.clusters < 10
+    assert s.correlate(Rows(x, y, np.arange(60), np.arange(60) // 7), 50, 0).clusters == pytest.approx(60), (
+        "its interval is of examples"
+    )
     assert s.effective_clusters(np.repeat(np.arange(7), 5)) == pytest.approx(7)
     assert s.effective_clusters(np.array([0] * 9 + [1])) == pytest.approx(100 / 82)
 

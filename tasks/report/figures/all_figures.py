@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tasks.report import sentences
 from tasks.report.data import ReportData
 from tasks.report.figures import check_figures as checks
 from tasks.report.figures import memorization_figures as memorization
@@ -54,13 +55,13 @@ def _training(data: ReportData) -> ReportFigure:
 
 def _ngram_counts(data: ReportData) -> ReportFigure:
     distribution = {n: bins for n, bins in data.distribution.items() if bins}
-    lines, rows, sentences = [], [], []
+    lines, rows, observations = [], [], []
     for index, (n, bins) in enumerate(distribution.items()):
         points = [Point(low, distinct) for low, distinct in bins.items()]
         lines.append(Series(f"n = {n}", points, style_of(index), f"n = {n}"))
         for low, distinct in bins.items():
             rows.append({"order": n, "occurrences_from": low, "occurrences_to": 2 * low - 1, "distinct_ngrams": distinct})
-        sentences = [f"{100 * bins.get(1, 0) / sum(bins.values()):.0f} % of the distinct {n}-grams occur once"]
+        observations = [sentences.once(n, bins)]
     axis = XAxis("occurrences", "log")
     panels = [lines_panel("counts", "", lines, axis, "distinct n-grams", zero=False, log_y=True)] if lines else []
-    return figure(data, "counts", panels, rows, sentences=sentences)
+    return figure(data, "counts", panels, rows, sentences=observations)

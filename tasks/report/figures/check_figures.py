@@ -6,33 +6,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from tasks.report import sentences
 from tasks.report.data import ReportData
 from tasks.report.figures.report_figure import ReportFigure, figure, task_panels
-from tasks.report.formatting import listed, number
-from tasks.report.numbers import (
-    MEASURE_NAMES,
-    MetricRow,
-    has_interval,
-    has_number,
-    is_plain,
-    remedy_of,
-    sign,
-    significant,
-    slope_measure,
-)
+from tasks.report.numbers import MEASURE_NAMES, MetricRow, has_interval, has_number, is_plain, remedy_of, sign, slope_measure
 from tasks.report.plot.axes import XAxis
 from tasks.report.plot.drawing import Panel
 from tasks.report.plot.palette import rung_style
 from tasks.report.plot.panels import Dots, Point, Span, bars_panel, dots_panel
 
-COMPONENTS = {
-    "pair": "the pair",
-    "s_y": "the output s_y",
-    "s_x": "the input s_x",
-    "length": "length of s_y",
-    "shared": "shared by them",
-    "unexplained": "unexplained",
-}
 MOST_DOTS = 3  # models of a dot plot: the smallest, a middling and the largest
 MOST_PAIRS = 8
 RHO = "rank correlation ρ"
@@ -46,8 +28,7 @@ def _shown_models(data: ReportData, rows: Iterable[MetricRow]) -> list[str]:
 
 def _dot(row: MetricRow) -> Point:
     low, high = (row["low"], row["high"]) if has_interval(row) else (None, None)
-    filled = sign(row) != 0 if row["p_value"] is None else significant(row, None)
-    return Point(row["estimate"], 0.0, low, high, filled)
+    return Point(row["estimate"], 0.0, low, high, sign(row) != 0)
 
 
 def _dots(models: Sequence[str], groups: Mapping[str, Mapping[str, MetricRow]]) -> list[tuple[str, Dots]]:
@@ -80,7 +61,7 @@ def confounds(data: ReportData) -> ReportFigure:
     """ρ after each remedy next to the plain ρ."""
     every, span = data.measured("confound"), _span(data.measured("confound"))
     panels: list[Panel] = []
-    sentences = []
+    observations = []
     for task in data.tasks_of(every):
         at_order = [r for r in data.latest("confound") if r["task"] == task and r["order"] == data.order_of(task)]
         for measure, name in (("mem_n", "Mem"), ("mem_delta", "Mem Δ")):
@@ -97,21 +78,8 @@ def confounds(data: ReportData) -> ReportFigure:
             line = (before["estimate"], f"{before['model']} as measured") if before else None
             key = f"confound-{measure}-{task}"
             panels.append(dots_panel(key, name, dots, f"ρ of {name}", span=span, row=task, reference=line))
-            if before and sign(before):
-                sentences.append(_survives(rows, before, f"{name} of {before['model']} on {task}"))
-    return figure(data, "confounds", panels, every, every, sentences=sentences)
-
-
-def _survives(rows: Sequence[MetricRow], before: MetricRow, what: str) -> str:
-    """Which remedies change the verdict."""
-    tried = [r for r in rows if r["model"] == before["model"] and has_number(r) and r["detail"] != "reliability"]
-    failed = [remedy_of(r) for r in tried if sign(r) != sign(before)]
-    if not tried:
-        return ""
-    what = f"{what} ({number(before['estimate'])})"
-    if failed:
-        return f"{what} is no longer clear of zero under {listed(failed)}; {len(tried)} remedies were tried"
-    return f"{what} keeps its sign under all {len(tried)} remedies, with intervals that exclude zero"
+            observations.append(sentences.survives(rows, before, name))
+    return figure(data, "confounds", panels, every, every, sentences=observations)
 
 
 def comparisons(data: ReportData) -> ReportFigure:
@@ -144,16 +112,9 @@ def comparisons(data: ReportData) -> ReportFigure:
     if slopes:
         dots = [(f"{slope_measure(r)}, {r['task']}", _single(r)) for r in slopes]
         panels.append(dots_panel("comparison-slope", "", dots, "change of ρ per tenfold size", row="Slope on log size"))
-    ways = {1: "gains", -1: "loses"}
-    sentences = [
-        f"{slope_measure(r)} of {r['task']} {ways[sign(r)]} {number(abs(r['estimate']))} with every tenfold size"
-        for r in slopes
-        if sign(r)
-    ]
-    if slopes and not sentences:
-        sentences = ["No slope on log size is clear of zero"]
     rest = f" Neighbours in size and the two ends are drawn; {hidden} other pairs are in the data." if hidden else ""
-    return figure(data, "comparisons", panels, every, every, sentences=sentences, caption=rest, models=False, tasks=False)
+    observations = sentences.slopes(slopes)
+    return figure(data, "comparisons", panels, every, every, sentences=observations, caption=rest, models=False, tasks=False)
 
 
 def sweeps(data: ReportData) -> ReportFigure:
@@ -179,7 +140,7 @@ def variants(data: ReportData) -> ReportFigure:
     swept = [r for r in data.latest("sweep") if r["of_measure"] and r["order"] == data.order_of(r["task"])]
     swept = [r for r in swept if r["variant"] and has_number(r)]
     panels: list[Panel] = []
-    sentences = []
+    observations = []
     for measure, name in MEASURE_NAMES.items():
         for task in data.tasks_of(swept):
             rows = [r for r in swept if r["task"] == task and r["of_measure"] == measure]
@@ -191,51 +152,36 @@ def variants(data: ReportData) -> ReportFigure:
                 setting, _, value = r["variant"].partition("=")
                 groups.setdefault(f"{setting.replace('_', ' ')}: {value}", {})[r["model"]] = r
             panels.append(dots_panel(f"variants-{measure}-{task}", task, _dots(models, groups), RHO, row=name))
-            values = [r["estimate"] for r in rows if r["model"] == models[-1]]
-            ends = f"{number(min(values))} and {number(max(values))}"
-            sentences.append(f"{name} of {models[-1]} on {task} is between {ends} over the variants")
+            observations.append(sentences.variants(name, models[-1], rows))
     rows = [r for r in every if not r["gamma"]]
-    return figure(data, "variants", panels, rows, sentences=sentences)
+    return figure(data, "variants", panels, rows, sentences=observations)
 
 
 def attribution(data: ReportData) -> ReportFigure:
     """Unique rank variance of pair, s_y, s_x and length, stacked."""
     every = data.latest("attribution")
     rows = [r for r in every if has_number(r)]
-    panels, sentences = [], []
+    panels, observations = [], []
     for task in data.tasks_of(rows):
         here = [r for r in rows if r["task"] == task]
         orders = {r["order"] for r in here}
         order = data.order_of(task) if data.order_of(task) in orders else min(orders)
         bars = []
         for model in data.ladder_of(here):
-            shares = {r["detail"]: r["estimate"] for r in here if r["model"] == model and r["order"] == order}
-            bars.append((model, [(label, max(0.0, shares[c])) for c, label in COMPONENTS.items() if c in shares]))
+            shares = {r["detail"]: r for r in here if r["model"] == model and r["order"] == order}
+            heights = [(label, max(0.0, shares[c]["estimate"])) for c, label in sentences.COMPONENTS.items() if c in shares]
+            bars.append((model, heights))
         panels.append(bars_panel(f"attribution-{task}", task, bars, "share of rank variance"))
-        largest_model, shown = bars[-1]
-        unique = {label: share for label, share in shown if label not in (COMPONENTS["shared"], COMPONENTS["unexplained"])}
-        if unique:
-            most, pair = max(unique, key=lambda label: unique[label]), COMPONENTS["pair"]
-            of_pair = f"; that of the pair is {100 * unique[pair]:.0f} %" if pair in unique and most != pair else ""
-            what = f"that of {most}, {100 * unique[most]:.0f} %{of_pair}"
-            sentences.append(f"On {task} the largest unique share of {largest_model} is {what}")
+        observations.append(sentences.attribution(model, shares))
     below = sum(r["estimate"] < 0 for r in rows)
     note = f" {below} shares below zero are drawn as zero." if below else ""
-    return figure(data, "attribution", panels, data.measured("attribution"), every, sentences=sentences, caption=note)
+    return figure(data, "attribution", panels, data.measured("attribution"), every, sentences=observations, caption=note)
 
 
 def exposure(data: ReportData) -> ReportFigure:
     """Δ against C, matched on df(s_y) and length; documents per nat."""
     every = data.latest("exposure")
     curve = [r for r in every if r["statistic"] == "delta_mean"]
-    per_nat = [r for r in every if r["statistic"] == "documents_per_nat" and has_number(r)]
-    sentences = []
-    for task in data.tasks_of(per_nat):
-        here = {r["model"]: r for r in per_nat if r["task"] == task}
-        for model in [m for m in data.ladder if m in here][-1:]:
-            r = here[model]
-            ends = f" [{r['low']:.3g}, {r['high']:.3g}]" if has_interval(r) else ""
-            sentences.append(f"On {task} {model} gains one nat for every {r['estimate']:.3g}{ends} documents with the pair")
     axis = XAxis("documents with the pair, C", "symlog")
     panels = task_panels(data, "exposure", curve, axis, label="Δ, nats")
-    return figure(data, "exposure", panels, data.measured("exposure"), every, sentences=sentences)
+    return figure(data, "exposure", panels, data.measured("exposure"), every, sentences=sentences.exposure(data))

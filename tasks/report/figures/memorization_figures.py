@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from tasks.report import sentences
 from tasks.report.data import ReportData
-from tasks.report.figures.report_figure import ReportFigure, change, figure, ladder_panels, point, position, size_axis
-from tasks.report.formatting import number
-from tasks.report.numbers import HUNDREDS, MEASURE_NAMES, MetricRow, has_number, is_plain, notes_of, sign, significant
+from tasks.report.figures.report_figure import ReportFigure, figure, ladder_panels, point, position, size_axis
+from tasks.report.numbers import HUNDREDS, MEASURE_NAMES, MetricRow, has_number, is_plain, notes_of, significant
 from tasks.report.plot.axes import XAxis
 from tasks.report.plot.drawing import Panel
 from tasks.report.plot.palette import DASHES, style_of
@@ -42,13 +42,8 @@ def memorization(data: ReportData) -> ReportFigure:
             if lines
             else absent_panel(name, task, f"No evidence: {why}.", heading)
         )
-    changes = [
-        change(name, [data.row(measure, task, m, data.order_of(task)) for m in data.ladder])
-        for task in tasks
-        for measure, name in (("mem_n", f"Mem_{data.order_of(task)} of {task}"), ("mem_delta", f"Mem_Δ of {task}"))
-    ]
     shown = [r for r in every if r["measure"] != "mem_infinity" and is_plain(r)]
-    return figure(data, "memorization", panels, used, shown, sentences=changes)
+    return figure(data, "memorization", panels, used, shown, sentences=sentences.memorization(data))
 
 
 def _dodged(lines: Sequence[Series]) -> list[Series]:
@@ -76,8 +71,8 @@ def _lines(data: ReportData, every: Sequence[MetricRow], measure: str, task: str
             q = data.line(task, model).q.get(measure) if order == data.order_of(task) else None
             used.append(dict(row) | {"x": ladder[model], "q_value": q})
             if has_number(row):
-                wide = data.row(measure, task, model, order, interval="pigeonhole")
-                points.append(point(row, position(ladder, model), filled=significant(row, q), wide=wide))
+                wide = data.row(measure, task, model, order, interval="two_way")
+                points.append(point(row, position(ladder, model), filled=significant(wide or row, q), wide=wide))
         n = f"n = {order}" if order else ""
         end = n if not infinity else "∞" if order == orders[0] else ""
         name = f"∞-gram model, {n}".rstrip(", ") if infinity else n
@@ -90,10 +85,8 @@ def placebo(data: ReportData) -> ReportFigure:
     every = [r for r in data.measured("mem_n", "mem_delta") if r["statistic"] == "spearman"]
     rows = [r for r in every if r["corpus"] in ("placebo", "difference")]
     ladder = data.ladder_of(r for r in every if has_number(r))
-    verdicts = {1: "which is specific to this corpus", -1: "below the placebo", 0: "and its interval includes zero"}
     drawn: list[tuple[str, str, str, list[Series]]] = []
     used: list[MetricRow] = []
-    sentences = []
     for measure in ("mem_n", "mem_delta"):
         name = MEASURE_NAMES[measure]
         for task in data.tasks_of(r for r in rows if r["measure"] == measure):
@@ -106,21 +99,17 @@ def placebo(data: ReportData) -> ReportFigure:
                 if label:
                     points = [point(r, position(ladder, m)) for m, r in numbers]
                     lines.append(Series(label, points, style_of(style)))
-                elif numbers:
-                    model, rest = numbers[-1]
-                    value, verdict = number(rest["estimate"]), verdicts[sign(rest)]
-                    sentences.append(f"{name} minus placebo on {task} is {value} for {model}, {verdict}")
             drawn.append((f"placebo-{'n' if measure == 'mem_n' else 'delta'}-{task}", name, task, _dodged(lines)))
     drawn = [entry for entry in drawn if any(line.points for line in entry[-1])]
     span = shared_span([line for *_, lines in drawn for line in lines], -1.0, 1.0)
     axis = size_axis(ladder)
     panels = [lines_panel(key, task, lines, axis, RHO, span=span, row=name) for key, name, task, lines in drawn]
-    return figure(data, "placebo", panels, used, rows, sentences=sentences, models=False, tasks=False)
+    return figure(data, "placebo", panels, used, rows, sentences=sentences.placebo(data), models=False, tasks=False)
 
 
 def memorization_against_score(data: ReportData) -> ReportFigure:
     """Memorization × score: one path per task, from the smallest to the largest model."""
-    lines, used, sentences = [], [], []
+    lines, used = [], []
     for index, task in enumerate(data.tasks_of(data.measured("mem_delta", "mem_n"))):
         points = []
         for model in data.ladder:
@@ -131,13 +120,8 @@ def memorization_against_score(data: ReportData) -> ReportFigure:
                 used.append(dict(mem) | {"score": score["estimate"], "score_statistic": score["statistic"]})
         if points:
             lines.append(Series(task, points, style_of(index)))
-        if len(points) > 1:
-            score_way, mem_way = ("up" if end > start else "down" for start, end in zip(points[0][:2], points[-1][:2], strict=True))
-            both = f"score and Mem_Δ both go {mem_way}"
-            what = both if score_way == mem_way else f"the score goes {score_way} and Mem_Δ {mem_way}"
-            sentences.append(f"On {task} {what} from the smallest to the largest model")
     panels = [arrows_panel("plane", "", lines, XAxis("score, %"), "Mem Δ")] if lines else []
-    return figure(data, "plane", panels, used, sentences=sentences)
+    return figure(data, "plane", panels, used, sentences=sentences.memorization_against_score(data))
 
 
 def generalization(data: ReportData) -> ReportFigure:
@@ -153,6 +137,5 @@ def score(data: ReportData) -> ReportFigure:
     lines = [data.line(t["name"], m) for t in data.settings["tasks"] for m in data.ladder]
     rows = [r for line in lines if (r := line.rows["main_score"]) is not None]
     ladder = data.ladder_of(rows)
-    changes = [change(f"The score on {task}", [r for r in rows if r["task"] == task]) for task in data.tasks_of(rows)]
     drawn = [dict(r) | {"x": ladder[r["model"]]} for r in rows]
-    return figure(data, "score", ladder_panels(data, "score", rows, 0), drawn, rows, sentences=changes)
+    return figure(data, "score", ladder_panels(data, "score", rows, 0), drawn, rows, sentences=sentences.scores(data))

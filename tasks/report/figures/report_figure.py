@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from tasks.report.data import ReportData
-from tasks.report.formatting import interval, number, short, statistic_name
-from tasks.report.numbers import HUNDREDS, SHARES, MetricRow, apart, has_interval, has_number, notes_of
+from tasks.report.formatting import short, statistic_name
+from tasks.report.numbers import HUNDREDS, SHARES, MetricRow, has_interval, has_number, notes_of
 from tasks.report.plot.axes import XAxis
 from tasks.report.plot.drawing import Panel
 from tasks.report.plot.palette import LineStyle, rung_style, style_of
@@ -93,26 +93,6 @@ def _csv_cell(value: Any) -> Any:
         text = value.replace("\r", " ")
         return f"'{text}" if text.lstrip().startswith(("=", "+", "-", "@")) else text
     return "" if value is None else value
-
-
-# -- observations -----------------------------------------------------------------------------------------------------
-def change(what: str, rows: Iterable[MetricRow | None]) -> str:
-    """How a number changes from the first to the last of these rows: "… grows from 0.12 to 0.41 over the ladder".
-
-    No sentence says more than the intervals allow.
-    """
-    numbers = [r for r in rows if r is not None and has_number(r)]
-    if not numbers:
-        return ""
-    first, last = numbers[0], numbers[-1]
-    start, end = (number(r["estimate"], r["statistic"]) for r in (first, last))
-    if len(numbers) == 1:
-        return f"{what} is {start} {interval(first)}".rstrip()
-    if apart(first, last):
-        verb = "grows" if last["low"] > first["high"] else "falls"
-        return f"{what} {verb} from {start} to {end} over the ladder"
-    overlap = ", but the intervals overlap" if has_interval(first) and has_interval(last) else ""
-    return f"{what} goes from {start} to {end} over the ladder{overlap}"
 
 
 def _gaps(data: ReportData, rows: Sequence[MetricRow], models: bool, tasks: bool) -> list[str]:

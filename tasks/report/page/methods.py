@@ -62,7 +62,7 @@ def _facts(data: ReportData) -> dict[str, Any]:
         "shots": ", ".join(f"{t['shots']} for {t['name']}" for t in tasks if t["shots"]),
         "rows": listed(_rows(data)),
         "exclusions": "; ".join(_exclusions(data)),
-        "pigeonhole": any(r["interval"] == "pigeonhole" for r in mem_n),
+        "two_way": any(r["interval"] == "two_way" for r in mem_n),
         "tests": len(data.family),
         "significant": sum(r["q_value"] < LEVEL for r in data.family),
         "remedies": listed(list(confounds)),

@@ -17,7 +17,6 @@ from tasks.report.data import ReportData
 from tasks.report.figures.report_figure import ReportFigure
 from tasks.report.formatting import integer, interval, number, short
 from tasks.report.numbers import PRIMARY, sizes
-from tasks.report.page.answer import answer, glance, measured_models
 from tasks.report.page.blocks import Block, Custom, HtmlTable, Remark
 from tasks.report.page.html import data_link, fit, highlight
 from tasks.report.page.left_out import contaminated, documents, left_out
@@ -26,6 +25,7 @@ from tasks.report.page.results import measures, results
 from tasks.report.page.truth import truth
 from tasks.report.plot.drawing import WIDE, Panel, legend_of
 from tasks.report.plot.palette import LineStyle, sample, themed
+from tasks.report.sentences import answer, glance, measured_models
 
 HERE = Path(__file__).parent
 EMBEDDED = 100_000  # characters of data that a page carries for one figure

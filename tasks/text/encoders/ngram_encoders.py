@@ -26,6 +26,7 @@ from schemas.settings.base import is_hub_name
 from schemas.settings.study_file import EncoderSettings
 from tasks.text.encoders.association import fit_association
 from tasks.text.encoders.sentence_encoder import load_sentence_encoder
+from tasks.text.words.analyzer import words_of
 from tasks.text.words.word_ngrams import Side
 
 Settings = Mapping[str, Any]
@@ -99,6 +100,17 @@ def ngram_text(family: str, output: str) -> str:
     Math: the rationale without GSM8K's last line "#### 42", which is the answer for a program, not language.
     """
     return output.split("####", 1)[0] if family == "math" else output
+
+
+def generated_words(family: str, text: str, stopped: str) -> tuple[list[str], int]:
+    """The words of a generation that n-grams are taken from, and how many were dropped at its end: 0 or 1.
+
+    `max_new_tokens` may end a generation inside a word ("Tor" for "Torin"), which nobody wrote; so there the last word is dropped.
+    """
+    used = ngram_text(family, text)
+    words = words_of(used)
+    dropped = min(len(words), 1) if stopped == "length" and used == text else 0
+    return words[: len(words) - dropped], dropped
 
 
 def mining_pairs(examples: pa.Table, family: str, whole_answer: bool) -> list[tuple[str, str]]:
