@@ -20,7 +20,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
 
 from flows.engine import StepFailed, run_step
-from flows.environment import check_root
+from flows.environment import check_root, use_own_server
 from flows.manifests import is_finished
 from flows.plan import PlannedStep, downstream, lay_out, upstream
 from flows.prefect_log import Post, Watch, key
@@ -33,6 +33,7 @@ from tasks.cluster.cluster import Cluster
 from tasks.storage.store import Store
 from tasks.text.display import printable
 
+use_own_server()  # where Prefect has started this process, for a run on a schedule
 StepName = Annotated[str, Field(json_schema_extra={"enum": [s.name for s in STEPS]})]  # a list to choose from, in the UI
 STEPS_AT_ONCE = 6
 

@@ -10,7 +10,10 @@ import shlex
 import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flows.servers.temporary_server import TemporaryServer
 
 
 def _print(text: str) -> None:
@@ -38,6 +41,16 @@ def _check_workers(options: argparse.Namespace) -> None:
         raise StudyError("--workers must be 0 (in this process) or more")
 
 
+def _server() -> TemporaryServer:
+    """The run's own server, unless another is named; it starts while Prefect is imported here."""
+    from flows.environment import use_own_server
+    from flows.servers.temporary_server import TemporaryServer
+
+    server = TemporaryServer()
+    use_own_server()
+    return server
+
+
 def run(options: argparse.Namespace) -> int:
     """Bring a study up to date, then print its results."""
     from flows.study_files import study_path
@@ -45,9 +58,7 @@ def run(options: argparse.Namespace) -> int:
 
     settings = load_study(study_path(options.study))  # errors in the study are reported before a server starts
     _check_workers(options)
-    from flows.servers.temporary_server import TemporaryServer
-
-    server = TemporaryServer()
+    server = _server()
     from flows.run import study
     from flows.study_records import recorded_steps
     from tasks.storage.store import Store
@@ -123,9 +134,7 @@ def prompts(options: argparse.Namespace) -> None:
     names = ("task", "candidates", "rewriter", "rounds", "per_round", "seed", "models")
     question = {name: getattr(options, name) for name in names}
     PromptQuestion(load_study(study_path(options.study)), **question).check()  # before a server starts
-    from flows.servers.temporary_server import TemporaryServer
-
-    server = TemporaryServer()
+    server = _server()
     from flows.commands.prompts import prompts
 
     signal.signal(signal.SIGTERM, _stop)
