@@ -6,6 +6,7 @@ An action imports what it needs when it is called, so that `--help` is fast. All
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import signal
 import sys
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flows.servers.temporary_server import TemporaryServer
+    from schemas import Study
 
 
 def _print(text: str) -> None:
@@ -56,8 +58,10 @@ def run(options: argparse.Namespace) -> int:
     from flows.study_files import study_path
     from schemas import load_study
 
-    settings = load_study(study_path(options.study))  # errors in the study are reported before a server starts
+    settings = load_study(study_path(options.study))
     _check_workers(options)
+    if _is_done(options, settings):
+        return report(options)
     server = _server()
     from flows.run import study
     from flows.study_records import recorded_steps
@@ -72,6 +76,27 @@ def run(options: argparse.Namespace) -> int:
     server.wait()
     study(options.study, options.root, options.only, options.start, options.force, options.workers, options.verify)
     return 0 if options.only else report(options)
+
+
+def _is_done(options: argparse.Namespace, settings: Study) -> bool:
+    """Whether there is nothing to do, and nobody to report that to. Raises StudyError for what would stop the run."""
+    from flows.environment import SERVER_NAMED
+    from flows.session import Session
+    from flows.start import choose, lay_out_run, repeat
+    from flows.study import STEPS
+    from tasks.cluster.cluster import Cluster
+    from tasks.storage.store import Store
+
+    store = Store(options.root)
+    session = Session(settings, options.study, store, Cluster(0, "", str(store.layout.dask), ""), {*options.force}, steps=STEPS)
+    plan = lay_out_run(settings, store)
+    choose(plan, session, options.only, options.start)
+    if options.only or options.start or options.force or options.verify or os.environ.get(SERVER_NAMED):
+        return False
+    try:
+        return repeat(plan, session)
+    finally:
+        session.close()
 
 
 def serve(options: argparse.Namespace) -> None:
@@ -133,7 +158,12 @@ def prompts(options: argparse.Namespace) -> None:
     _check_workers(options)
     names = ("task", "candidates", "rewriter", "rounds", "per_round", "seed", "models")
     question = {name: getattr(options, name) for name in names}
-    PromptQuestion(load_study(study_path(options.study)), **question).check()  # before a server starts
+    settings = load_study(study_path(options.study))
+    PromptQuestion(settings, **question).check()  # before a server starts
+    from flows.start import lay_out_run
+    from tasks.storage.store import Store
+
+    lay_out_run(settings, Store(options.root))
     server = _server()
     from flows.commands.prompts import prompts
 
