@@ -51,9 +51,11 @@ def server_environment(port: int) -> dict[str, str]:
 
 
 def last_error(output: str) -> str:
-    """The line of a failed process's output that says why: the last one that names an exception, else the last one."""
+    """The line of a failed process's output that says why: the last one that names an exception, else the last one; "" if it
+    printed nothing.
+    """
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    return next((line for line in reversed(lines) if _ERROR.match(line)), lines[-1] if lines else "it printed nothing")
+    return next((line for line in reversed(lines) if _ERROR.match(line)), lines[-1] if lines else "")
 
 
 def api(port: int) -> str:
@@ -68,7 +70,8 @@ def wait_until_up(url: str, process: subprocess.Popen[bytes], log: Path) -> None
         if process.poll() is not None or time.monotonic() - began > SECONDS_TO_START:
             output = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
             remedy = "; choose another port" if "in use" in output else ""
-            raise StudyError(f"the Prefect server at {url} does not start: {last_error(output)}{remedy}. Its log is {log}")
+            why = last_error(output) or f"it has not answered for {SECONDS_TO_START:.0f} s"
+            raise StudyError(f"the Prefect server at {url} does not start: {why}{remedy}. Its log is {log}")
         time.sleep(0.3)
 
 

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 import uuid
 from contextlib import closing, suppress
 from importlib.metadata import version
@@ -109,7 +110,11 @@ class TemporaryServer:
                 raise StudyError(f"the temporary Prefect server does not start: {self._why()}")
             if waited > SECONDS_OF_SILENCE and not silent:
                 silent = True
-                print(f"waiting for the temporary Prefect server; so far: {self._why()}", file=sys.stderr, flush=True)
+                print(
+                    f"waiting for the temporary Prefect server, which has not answered for {waited:.0f} s: {self._why()}",
+                    file=sys.stderr,
+                    flush=True,
+                )
             time.sleep(0.05)
         self._was_up = True
         if self._to_keep is not None:
@@ -119,7 +124,7 @@ class TemporaryServer:
         """The server's last error, where its database is, and what to do about a database that is none."""
         output = os.pread(self._output.fileno(), 1_000_000, 0).decode(errors="replace")  # the server writes where the file ends
         home = self._environment.get("PREFECT_HOME", "")
-        words = f"{last_error(output)}. Its files are in {home}"
+        words = f"{last_error(output) or _held(Path(home) / 'prefect.db')}. Its files are in {home}"
         if any(word in output for word in BROKEN):
             words += "; move its prefect.db away: it records only what ran and when, no results"
         return words
@@ -166,6 +171,16 @@ def _begin_with_a_copy() -> Path | None:
     return None
 
 
+def _held(database: Path) -> str:
+    """What keeps a server waiting that has printed nothing: another process in its database, or it is still being made."""
+    try:
+        with closing(sqlite3.connect(f"{database.as_uri()}?mode=rw", uri=True, timeout=1)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+    except sqlite3.Error as error:
+        return f"{error}: another process uses {database.name}, or it is still being made"
+    return "it has printed nothing yet"
+
+
 def _keep(database: Path) -> None:
     """Keep a copy of a database that holds no run yet. Does nothing if that fails, or if a run has begun meanwhile."""
     temporary = _kept().with_name(f".{uuid.uuid4().hex}.tmp")
@@ -203,9 +218,14 @@ def _serve(descriptor: int) -> None:
         os._exit(1)
 
     threading.Thread(target=end_with_the_run, daemon=True).start()
-    server.run(sockets=[listening])
+    try:
+        server.run(sockets=[listening])
+    except Exception:
+        traceback.print_exc()
+    except SystemExit:  # it has said why
+        pass
     # Everything is written and closed; a normal shutdown of the interpreter would take two more seconds, and the run would wait.
-    os._exit(0)
+    os._exit(0 if server.started else 1)
 
 
 if __name__ == "__main__":
