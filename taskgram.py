@@ -173,13 +173,13 @@ def _label(part: Part) -> str:
 
 def _command(*words: str) -> None:
     """Run a command of `taskgram` to its end. Raises StudyError with its message if it fails."""
-    home = str(Path(__file__).resolve().parent)
-    paths = os.pathsep.join([home, *filter(None, [os.environ.get("PYTHONPATH")])])
+    from flows.environment import isolated
+
     command = [sys.executable, "-P", "-m", "flows.cli", *words]  # -P: no file of the working folder is imported
     lines: list[str] = []
     with subprocess.Popen(
         command,
-        env={**os.environ, "PYTHONPATH": paths},
+        env=isolated(os.environ),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

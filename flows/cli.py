@@ -9,6 +9,7 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from flows.commands.arguments import parser
@@ -24,13 +25,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal shows "?" for characters that it lacks
+    if strangers := _strangers():
+        print(f"taskgram: {strangers}", file=sys.stderr)
+        return 1
     from schemas import StudyError  # not at the top: --help imports no package of the project
     from tasks.text.display import printable
 
     try:
-        from flows.environment import absolute_root, prepare, refuse_strangers
+        from flows.environment import absolute_root, prepare
 
-        refuse_strangers()
         options.root = absolute_root(options.root)
         try:
             prepare(options.root, verbose=getattr(options, "verbose", False))
@@ -53,6 +56,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("taskgram: stopped. Finished parts are kept; the same command continues from there", file=sys.stderr)
         return 130
+
+
+def _strangers() -> str:
+    """A message if `tasks` or `schemas` is another package with that common name; imports neither."""
+    home = Path(__file__).resolve().parents[1]
+    specs = {name: find_spec(name) for name in ("schemas", "tasks")}
+    places = {
+        name: spec.origin or "a folder" for name, spec in specs.items() if spec and spec.origin != str(home / name / "__init__.py")
+    }
+    others = ", ".join(f"{name} in {place}" for name, place in places.items())
+    return (
+        f"other packages have the names of taskgram's, which is in {home}: {others}. Remove them from PYTHONPATH" if others else ""
+    )
 
 
 def _unexpected(error: Exception, root: str) -> str:

@@ -58,14 +58,10 @@ def run_step(
     """Bring a step up to date. Raises StepFailed, after recording it, when a part or a contract fails."""
     store, name = session.store, planned.step.name
     session.check()
-    record = recorded_step(store, session.study.name, name)
-    void = {"void": True} if record.get("void") else {}
-    forced = name in session.force or bool(void)
-    if not forced and is_finished(store, planned, verify=session.verify):
-        outcome = _outcome(planned, store, "skipped", _Costs(), ())
-        if record.get("fingerprint") != planned.fingerprint or record.get("state") != "done":
-            session.record(planned, state="done", seconds=0.0)
+    if outcome := skipped(planned, session):
         return outcome
+    void = {"void": True} if recorded_step(store, session.study.name, name).get("void") else {}
+    forced = name in session.force or bool(void)
     spent, changed = _Costs(), []
     tables: dict[str, tuple[Part, ...]] = dict(planned.inputs)
     try:
@@ -92,6 +88,17 @@ def run_step(
         raise StepFailed(f"{name}: {words}\n  run it again with: {session.command(name)}") from error
     session.record(planned, state="done", seconds=spent.wall_seconds)
     return _outcome(planned, store, "done", spent, tuple(changed))
+
+
+def skipped(planned: PlannedStep, session: Session) -> Outcome | None:
+    """The outcome of a step with nothing to do; None for one that has to run."""
+    name = planned.step.name
+    record = recorded_step(session.store, session.study.name, name)
+    if name in session.force or record.get("void") or not is_finished(session.store, planned, verify=session.verify):
+        return None
+    if record.get("fingerprint") != planned.fingerprint or record.get("state") != "done":
+        session.record(planned, state="done", seconds=0.0)
+    return _outcome(planned, session.store, "skipped", _Costs(), ())
 
 
 class _Costs:

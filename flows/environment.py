@@ -1,8 +1,17 @@
-"""Environment of a run, set before heavy imports: quiet, offline, one thread per process."""
+"""Environment of a run, set before heavy imports: quiet, offline, one thread per process, and nothing of the working folder.
+
+A run's own Prefect server, and its clients, take no part in what a user has set up for another one: proxies, passwords, profiles,
+`prefect.toml`. A server that PREFECT_API_URL names is used with all of that.
+"""
 
 from __future__ import annotations
 
+import json
 import os
+import site
+from collections.abc import Mapping
+from contextlib import chdir
+from functools import partialmethod
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -13,6 +22,12 @@ from schemas.settings.base import is_path
 from tasks.cluster.workers import WORKER_ENVIRONMENT
 from tasks.storage.source_files import HASHES
 from tasks.text.lines import has_surrogates
+
+HOME = Path(__file__).resolve().parents[1]  # of this package
+SERVER_NAMED = "PREFECT_API_URL"
+# What a run's own server takes of a user's settings for Prefect: where its database is, and what it logs.
+KEPT = ("PREFECT_HOME", "PREFECT_API_DATABASE_", "PREFECT_SERVER_DATABASE_", "PREFECT_LOGGING_", "PREFECT_SERVER_LOGGING_")
+PROXIES = "TASKGRAM_PROXIES"  # the user's proxies, while Prefect starts
 
 
 def prepare(root: str, *, verbose: bool = False) -> None:
@@ -28,17 +43,57 @@ def prepare(root: str, *, verbose: bool = False) -> None:
         "HF_HUB_OFFLINE": "1" if os.environ.get("TASKGRAM_OFFLINE") else "0",
     }
     keep_file_hashes(root)
-    if "PREFECT_API_URL" not in os.environ:
-        home = prefect_home(root)
+    if not os.environ.get(SERVER_NAMED):
+        for name in [n for n in os.environ if n.startswith("PREFECT_") and not n.startswith(KEPT)]:
+            del os.environ[name]
+        home = Path(os.environ.get("PREFECT_HOME") or prefect_home(root)).expanduser().resolve()
         home.mkdir(parents=True, exist_ok=True)
+        os.environ["PREFECT_HOME"] = str(home)
         settings |= {
-            "PREFECT_HOME": str(home),
+            "PREFECT_PROFILES_PATH": str(home / "no-profiles.toml"),  # a file that is not there: no profile
             "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
             "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # its database is made at the first start
             "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
         }
     for name, value in settings.items():
         os.environ.setdefault(name, value)
+    os.environ |= isolated(os.environ)
+
+
+def isolated(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a child process that imports this package, and no `tasks.py` of the working folder."""
+    paths = [str(Path(path).resolve()) for path in environment.get("PYTHONPATH", "").split(os.pathsep) if path]
+    if str(HOME) not in [*site.getsitepackages(), site.getusersitepackages()]:  # a checkout
+        paths = [str(HOME), *(path for path in paths if path != str(HOME))]
+    return {**environment, "PYTHONSAFEPATH": "1"} | ({"PYTHONPATH": os.pathsep.join(paths)} if paths else {})
+
+
+def set_proxies_aside() -> None:
+    """Take the user's proxies from the environment until `use_own_server`: Prefect reads them as it starts. Nor does anything
+    else use a proxy to reach this machine.
+    """
+    names = [name for name in os.environ if name.lower().endswith("_proxy") and name.lower() != "no_proxy"]
+    os.environ[PROXIES] = json.dumps({name: os.environ.pop(name) for name in names})
+    direct = os.environ.get("no_proxy") or os.environ.get("NO_PROXY", "")
+    if "127.0.0.1" not in direct.split(","):
+        direct = ",".join(filter(None, [direct, "127.0.0.1", "localhost"]))
+    os.environ |= {"no_proxy": direct, "NO_PROXY": direct}
+
+
+def use_own_server() -> None:
+    """Import Prefect, which then knows no settings of the working folder, and restore the user's proxies for everything else. Does
+    nothing if they were not set aside: Prefect's server is another's.
+    """
+    proxies = os.environ.pop(PROXIES, None)
+    if proxies is None:
+        return
+    with chdir(
+        os.environ.get("PREFECT_HOME", ".")
+    ):  # Prefect reads prefect.toml, pyproject.toml and .env once, when it is imported
+        from prefect.client.base import PrefectHttpxAsyncClient, PrefectHttpxSyncClient
+    for client in (PrefectHttpxAsyncClient, PrefectHttpxSyncClient):
+        setattr(client, "__init__", partialmethod(client.__init__, trust_env=False))  # noqa: B010
+    os.environ |= json.loads(proxies)
 
 
 def keep_file_hashes(root: str) -> None:
@@ -84,18 +139,3 @@ def absolute_root(given: str | None) -> str:
 
     root = check_root(given or default_root())
     return root if "://" in root else str(Path(root).resolve())
-
-
-def refuse_strangers() -> None:
-    """Raises StudyError if `flows`, `tasks` or `schemas` is another package with that common name."""
-    import flows
-    import schemas
-    import tasks
-
-    homes = {
-        name: Path(str(module.__file__)).resolve().parent.parent
-        for name, module in (("flows", flows), ("tasks", tasks), ("schemas", schemas))
-    }
-    if len(set(homes.values())) != 1:
-        places = ", ".join(f"{name} in {home}" for name, home in homes.items())
-        raise StudyError(f"packages of taskgram are in different places: {places}. Use an environment with taskgram alone.")

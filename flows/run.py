@@ -20,19 +20,21 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
 
 from flows.engine import StepFailed, run_step
-from flows.environment import check_root
+from flows.environment import check_root, use_own_server
 from flows.manifests import is_finished
-from flows.plan import PlannedStep, downstream, lay_out, upstream
+from flows.plan import PlannedStep, upstream
 from flows.prefect_log import Post, Watch, key
 from flows.session import Session, default_root
+from flows.start import choose, lay_out_run, publish
 from flows.study import STEPS
-from flows.study_files import publish_report, report_link, reports_url, study_path
+from flows.study_files import report_link, reports_url, study_path
 from flows.terminal import Terminal
 from schemas import StudyError, load_study
 from tasks.cluster.cluster import Cluster
 from tasks.storage.store import Store
 from tasks.text.display import printable
 
+use_own_server()  # where Prefect has started this process, for a run on a schedule
 StepName = Annotated[str, Field(json_schema_extra={"enum": [s.name for s in STEPS]})]  # a list to choose from, in the UI
 STEPS_AT_ONCE = 6
 
@@ -77,39 +79,17 @@ def study(
     terminal, post = Terminal(), Post()
     try:
         session.begin()
-        plan = lay_out(STEPS, settings)
-        chosen = choose(plan, store, session, only, start)
+        plan = lay_out_run(settings, store)
+        chosen = choose(plan, session, only, start)
         failures = run_all(plan, chosen, session, terminal, post)
         if "report" in chosen and not failures:
-            with session.alone(f"report-{settings.name}"):
-                page = publish_report(plan, store, settings.name)
-            session.sweep(table for planned in plan for table in planned.outputs)
-            _link(report_link(root, page, settings.name), settings.name)
+            _link(report_link(root, publish(plan, session), settings.name), settings.name)
     finally:
         terminal.close()
         session.close()
         post.close()
     if failures:
         raise StudyError("\n".join(failures))
-
-
-def choose(plan: list[PlannedStep], store: Store, session: Session, only: str | None, start: str | None) -> set[str]:
-    """Names of the steps to run. Raises StudyError for an unknown step, or for --only with unfinished inputs."""
-    names = [p.step.name for p in plan]
-    for name in [only, start, *session.force]:
-        if name is not None and name not in names:
-            raise StudyError(f"there is no step {name!r}; the steps are {', '.join(names)}")
-    if only:
-        step = next(p.step for p in plan if p.step.name == only)
-        above = {s.name for s in upstream(step, STEPS)}
-        unfinished = [p.step.name for p in plan if p.step.name in above and not is_finished(store, p)]
-        if unfinished:
-            raise StudyError(
-                f"--only {only}: its inputs are not finished: {', '.join(unfinished)}. "
-                f"Run them first: {session.command(unfinished[0])}"
-            )
-        return {only}
-    return downstream({start}, STEPS) if start else set(names)
 
 
 def run_all(plan: list[PlannedStep], chosen: set[str], session: Session, terminal: Terminal, post: Post) -> list[str]:

@@ -6,11 +6,16 @@ An action imports what it needs when it is called, so that `--help` is fast. All
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flows.servers.temporary_server import TemporaryServer
+    from schemas import Study
 
 
 def _print(text: str) -> None:
@@ -38,16 +43,26 @@ def _check_workers(options: argparse.Namespace) -> None:
         raise StudyError("--workers must be 0 (in this process) or more")
 
 
+def _server() -> TemporaryServer:
+    """The run's own server, unless another is named; it starts while Prefect is imported here."""
+    from flows.environment import use_own_server
+    from flows.servers.temporary_server import TemporaryServer
+
+    server = TemporaryServer()
+    use_own_server()
+    return server
+
+
 def run(options: argparse.Namespace) -> int:
     """Bring a study up to date, then print its results."""
     from flows.study_files import study_path
     from schemas import load_study
 
-    settings = load_study(study_path(options.study))  # errors in the study are reported before a server starts
+    settings = load_study(study_path(options.study))
     _check_workers(options)
-    from flows.servers.temporary_server import TemporaryServer
-
-    server = TemporaryServer()
+    if _is_done(options, settings):
+        return report(options)
+    server = _server()
     from flows.run import study
     from flows.study_records import recorded_steps
     from tasks.storage.store import Store
@@ -61,6 +76,27 @@ def run(options: argparse.Namespace) -> int:
     server.wait()
     study(options.study, options.root, options.only, options.start, options.force, options.workers, options.verify)
     return 0 if options.only else report(options)
+
+
+def _is_done(options: argparse.Namespace, settings: Study) -> bool:
+    """Whether there is nothing to do, and nobody to report that to. Raises StudyError for what would stop the run."""
+    from flows.environment import SERVER_NAMED
+    from flows.session import Session
+    from flows.start import choose, lay_out_run, repeat
+    from flows.study import STEPS
+    from tasks.cluster.cluster import Cluster
+    from tasks.storage.store import Store
+
+    store = Store(options.root)
+    session = Session(settings, options.study, store, Cluster(0, "", str(store.layout.dask), ""), {*options.force}, steps=STEPS)
+    plan = lay_out_run(settings, store)
+    choose(plan, session, options.only, options.start)
+    if options.only or options.start or options.force or options.verify or os.environ.get(SERVER_NAMED):
+        return False
+    try:
+        return repeat(plan, session)
+    finally:
+        session.close()
 
 
 def serve(options: argparse.Namespace) -> None:
@@ -122,10 +158,13 @@ def prompts(options: argparse.Namespace) -> None:
     _check_workers(options)
     names = ("task", "candidates", "rewriter", "rounds", "per_round", "seed", "models")
     question = {name: getattr(options, name) for name in names}
-    PromptQuestion(load_study(study_path(options.study)), **question).check()  # before a server starts
-    from flows.servers.temporary_server import TemporaryServer
+    settings = load_study(study_path(options.study))
+    PromptQuestion(settings, **question).check()  # before a server starts
+    from flows.start import lay_out_run
+    from tasks.storage.store import Store
 
-    server = TemporaryServer()
+    lay_out_run(settings, Store(options.root))
+    server = _server()
     from flows.commands.prompts import prompts
 
     signal.signal(signal.SIGTERM, _stop)

@@ -13,6 +13,7 @@ from typing import Any
 
 from flows.cost.survey import survey
 from flows.plan import PlannedStep, lay_out_what_can_be
+from flows.start import problems
 from flows.study import STEPS
 from flows.study_files import study_path
 from flows.terminal import size
@@ -22,6 +23,7 @@ from tasks.cost import RATES, Cost, Sizes
 from tasks.step import Step
 from tasks.storage.store import Store
 
+NOT_COMPARED = "not compared"
 HASHED_AT_ONCE = 2e9  # bytes of corpus that are hashed for the sake of a plan
 
 
@@ -50,6 +52,7 @@ class Forecast:
     sizes: Sizes
     steps: tuple[StepForecast, ...]
     notes: tuple[str, ...]
+    problems: tuple[str, ...] = ()  # what would stop a run, besides what is not here yet
 
     def total(self, what: str) -> float:
         """Sum over the steps of "core", "gpu", "written" or "read" that is left, or of "wall"."""
@@ -61,7 +64,9 @@ def forecast(study: str, root: str) -> Forecast:
     sizes, store = survey(load_study(study_path(study)), root), Store(root)
     plan = _plan(store, sizes)
     steps = tuple(_step(step, sizes, plan[step.name], store) for step in STEPS)
-    return Forecast(sizes, steps, (*sizes.notes, *_warnings(sizes, steps)))
+    absent = [m.where for m in sizes.missing]
+    stops = tuple(p for p in problems(plan, store) if not any(where in p for where in absent) and NOT_COMPARED not in p)
+    return Forecast(sizes, steps, (*sizes.notes, *_warnings(sizes, steps)), stops)
 
 
 def cost_of(step: Step, sizes: Sizes, parts: int | None = None) -> Cost:
@@ -75,7 +80,7 @@ def cost_of(step: Step, sizes: Sizes, parts: int | None = None) -> Cost:
 def _plan(store: Store, sizes: Sizes) -> dict[str, PlannedStep | str]:
     packed, study = sizes.corpus.packed, sizes.study
     if packed > HASHED_AT_ONCE and not sizes.missing and store.read_json(store.layout.study(study.name)) is None:
-        return {s.name: f"not compared: {size(packed)} of corpus would have to be hashed first" for s in STEPS}
+        return {s.name: f"{NOT_COMPARED}: {size(packed)} of corpus would have to be hashed first" for s in STEPS}
     before = os.environ.get("HF_HUB_OFFLINE")
     os.environ["HF_HUB_OFFLINE"] = "1"  # a plan must not wait for a network
     try:
@@ -149,5 +154,6 @@ def as_json(f: Forecast) -> dict[str, Any]:
         "machine": of_machine,
         "missing": [asdict(m) for m in sizes.missing],
         "notes": list(f.notes),
+        "problems": list(f.problems),
         "rates": {name: {"value": float(r), **vars(r)} for name, r in rates.items()},
     }

@@ -32,6 +32,7 @@ def show(f: Forecast) -> None:
     console.print(Text(f.sizes.study.name, style="bold"), Text(printable(f.sizes.study.title)))
     section("", _heading(f))
     section("Not here yet", _missing(f))
+    section("A run would stop", [f"  {problem}" for problem in f.problems])
     if any(m.download for m in f.sizes.models):
         console.print(_models(f))
     texts = dict.fromkeys(g for s in f.steps if s.parts and s.left for g in s.cost.guesses)
@@ -41,7 +42,7 @@ def show(f: Forecast) -> None:
     section("Guesses", [f"  {number:>2}  {text}" for text, number in guesses.items()])
     if any(s.there is None for s in f.steps):
         reasons = dict.fromkeys(s.reason for s in f.steps if s.reason and not s.reason.startswith("waits for"))
-        why = "some files or models are not here yet" if f.sizes.missing else "; ".join(reasons)
+        why = "some files or models are not here yet" if f.sizes.missing or f.problems else "; ".join(reasons)
         section("", [f"\n? Which parts are finished is not known: {why}."])
     section("Notes", [f"  - {note}" for note in f.notes])
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,19 +19,22 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from flows.environment import prefect_home
+from flows.environment import isolated, prefect_home
 from schemas import StudyError
 from tasks.storage.leases import started
 
 SECONDS_TO_START = 120.0
 SECONDS_TO_STOP = 30.0
 HOST = "127.0.0.1"
+PYTHON = [sys.executable, "-P", "-m"]  # -P: no file of the working folder is imported
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+_ERROR = re.compile(r"[\w.]+(Error|Exception|Exit|Interrupt)\b.*")
 
 
 def is_up(url: str) -> bool:
-    """Whether a Prefect server answers at this API address."""
+    """Whether a Prefect server of this machine answers at this API address."""
     try:
-        with urllib.request.urlopen(f"{url}/health", timeout=2) as answer:
+        with _DIRECT.open(f"{url}/health", timeout=2) as answer:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError, ValueError):
         return False
@@ -38,12 +42,20 @@ def is_up(url: str) -> bool:
 
 def server_command(port: int) -> list[str]:
     """The command that runs a server in the foreground."""
-    return [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port), "--analytics-off"]
+    return [*PYTHON, "prefect", "server", "start", "--host", HOST, "--port", str(port), "--analytics-off"]
 
 
 def server_environment(port: int) -> dict[str, str]:
     """The environment of a server; its UI needs the address of the API if the port is not 4200."""
-    return {**os.environ, "PREFECT_SERVER_UI_API_URL": api(port), "PREFECT_SERVER_LOGGING_LEVEL": "WARNING"}
+    return isolated({**os.environ, "PREFECT_SERVER_UI_API_URL": api(port), "PREFECT_SERVER_LOGGING_LEVEL": "WARNING"})
+
+
+def last_error(output: str) -> str:
+    """The line of a failed process's output that says why: the last one that names an exception, else the last one; "" if it
+    printed nothing.
+    """
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    return next((line for line in reversed(lines) if _ERROR.match(line)), lines[-1] if lines else "")
 
 
 def api(port: int) -> str:
@@ -56,11 +68,10 @@ def wait_until_up(url: str, process: subprocess.Popen[bytes], log: Path) -> None
     began = time.monotonic()
     while not is_up(url):
         if process.poll() is not None or time.monotonic() - began > SECONDS_TO_START:
-            end = "\n  ".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-5:]) if log.exists() else ""
-            raise StudyError(
-                f"the Prefect server at {url} does not answer; its log is {log}\n  {end}\n"
-                "  if the port is in use, choose another with --port"
-            )
+            output = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+            remedy = "; choose another port" if "in use" in output else ""
+            why = last_error(output) or f"it has not answered for {SECONDS_TO_START:.0f} s"
+            raise StudyError(f"the Prefect server at {url} does not start: {why}{remedy}. Its log is {log}")
         time.sleep(0.3)
 
 
@@ -79,13 +90,21 @@ class Processes:
             return {}
         return {name: pid for name, (pid, start) in recorded.items() if start and started(pid) == start}
 
-    def start(self, name: str, command: Sequence[str], environment: dict[str, str]) -> tuple[subprocess.Popen[bytes], Path]:
-        """Start a process that outlives this one; returns it and its log."""
+    def start(
+        self, name: str, command: Sequence[str], environment: dict[str, str], folder: Path | None = None
+    ) -> tuple[subprocess.Popen[bytes], Path]:
+        """Start a process that outlives this one, in Prefect's home or another folder; returns it and its log."""
         self.folder.mkdir(parents=True, exist_ok=True)
         log = self.folder / f"{name}.log"
         with open(log, "wb") as out:
             process = subprocess.Popen(
-                command, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment, start_new_session=True
+                command,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                env=environment,
+                cwd=folder or self.folder,
+                start_new_session=True,
             )
         recorded = {n: (pid, started(pid)) for n, pid in self.running().items()} | {name: (process.pid, started(process.pid))}
         self.file.write_text(json.dumps(recorded, indent=1) + "\n", encoding="utf-8")

@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from flows.environment import PROXIES, set_proxies_aside
 from flows.servers.processes import Processes, api, end, is_up, server_command, server_environment, wait_until_up
 from flows.servers.report_server import reports_served
 from flows.study_files import reports_url, study_path
@@ -17,8 +18,17 @@ from schemas import StudyError, load_study
 def serve_study(study: str, root: str, cron: str, timezone: str, port: int) -> None:
     """Serve until Ctrl-C or SIGTERM. Raises StudyError for a wrong schedule, or a port that is in use."""
     settings, path = load_study(study_path(study)), study_path(study)
-    url, server, starts_server = os.environ.get("PREFECT_API_URL", ""), None, "PREFECT_API_URL" not in os.environ
-    if starts_server:
+    study, url, server = (
+        (str(path.resolve()) if Path(study).suffix == ".toml" else study),
+        os.environ.get("PREFECT_API_URL", ""),
+        None,
+    )
+    if starts_server := not url:
+        for name in ("TASKGRAM_DATA", "TASKGRAM_CACHE"):
+            if place := os.environ.get(name):
+                os.environ[name] = os.path.abspath(place)
+        set_proxies_aside()
+        os.chdir(os.environ["PREFECT_HOME"])  # Prefect imports flows from the working folder first, and reads its prefect.toml
         # Set before Prefect is imported, because it reads its settings once: without an address it would start a second server on
         # the same database, and neither would see what the other has reserved.
         url = os.environ["PREFECT_API_URL"] = api(port)
@@ -36,8 +46,7 @@ def serve_study(study: str, root: str, cron: str, timezone: str, port: int) -> N
         with reports_served(root, port + 1) as reports:
             message = f"{settings.name} is served: {cron} ({timezone}). Watch it at {_without_password(url)}; stop with Ctrl-C."
             message += f"\nThe report will be at {reports}/{settings.name}/index.html" if reports else ""
-            file = str(path.resolve()) if Path(study).suffix == ".toml" else study
-            _serve(settings.name, file, root, cron, timezone, message)
+            _serve(settings.name, study, root, cron, timezone, message)
     finally:
         if server is not None:
             end(server.pid)
@@ -69,9 +78,12 @@ def _serve(name: str, study: str, root: str, cron: str, timezone: str, message: 
     from prefect.deployments.runner import RunnerDeployment
     from prefect.schedules import Cron
 
+    own = PROXIES in os.environ
     from flows import run
     from flows.study import STEPS
 
+    if own:
+        set_proxies_aside()  # again, for the processes of the runs: each restores them
     # A run that is still at work when the next is due continues, and the next one is dropped.
     alone = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
     parameters = {"study": study, "root": root}

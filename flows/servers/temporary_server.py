@@ -14,21 +14,26 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+import traceback
 import uuid
 from contextlib import closing, suppress
 from importlib.metadata import version
 from pathlib import Path
 
-from flows.servers.processes import HOST, api, is_up
+from flows.environment import SERVER_NAMED, isolated, set_proxies_aside
+from flows.servers.processes import HOST, PYTHON, api, is_up, last_error
 from schemas import StudyError
 from tasks.storage.disk import cache_folder
 
 SECONDS_TO_START = 120.0  # the first start creates the database
+SECONDS_OF_SILENCE = 15.0
 SECONDS_TO_END = 15.0
 STARTS = 4
 ELSEWHERE = ("PREFECT_API_DATABASE_CONNECTION_URL", "PREFECT_SERVER_DATABASE_CONNECTION_URL")  # a database that the user has chosen
+BROKEN = ("not a database", "malformed", "Can't locate revision")  # SQLite's and Alembic's words for a database of no use
 ENVIRONMENT = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
 
 
@@ -42,7 +47,7 @@ class TemporaryServer:
     def __init__(self) -> None:
         self.process: subprocess.Popen[bytes] | None = None
         self._ending, self._changing = threading.Event(), threading.Lock()
-        if "PREFECT_API_URL" in os.environ:
+        if os.environ.get(SERVER_NAMED):
             return
         home = os.environ.get("PREFECT_HOME", "")
         if os.path.isdir(home) and not os.access(home, os.W_OK):
@@ -50,30 +55,36 @@ class TemporaryServer:
                 f"{home}: cannot be written to, but Prefect keeps its files there; give another root, or name a Prefect "
                 "server in PREFECT_API_URL"
             )
+        set_proxies_aside()
+        self._environment = isolated({**os.environ, **ENVIRONMENT})
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115  # open as long as this process lives
+        self._was_up = False
         self._to_keep = _begin_with_a_copy()
         self._listening = socket.create_server(
             (HOST, 0), backlog=1024
         )  # passed on open, so that no other process can take the port
         self.process = self._start()
-        os.environ["PREFECT_API_URL"] = self.url = api(self._listening.getsockname()[1])
+        os.environ[SERVER_NAMED] = self.url = api(self._listening.getsockname()[1])
         threading.Thread(target=self._start_again, name="temporary server", daemon=True).start()
         atexit.register(self.close)  # before Prefect registers its own, so that what Prefect still sends arrives
 
     def _start(self) -> subprocess.Popen[bytes]:
-        package, number = str(Path(__file__).resolve().parents[2]), self._listening.fileno()
-        paths = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
+        number = self._listening.fileno()
         return subprocess.Popen(
-            [sys.executable, "-m", "flows.servers.temporary_server", str(number)],
+            [*PYTHON, "flows.servers.temporary_server", str(number)],
             pass_fds=[number],
             start_new_session=True,
-            env={**os.environ, **ENVIRONMENT, "PYTHONPATH": paths},
+            env=self._environment,
+            cwd=self._environment.get("PREFECT_HOME"),  # where no prefect.toml of a user is
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stderr=self._output,
         )
 
     def _start_again(self) -> None:
-        """Restart a server that ended too early. After a few restarts give up and close the port."""
+        """Restart a server that was killed. Give up and close the port after a few restarts, or if it ended by itself before it
+        had ever answered: it would do so again.
+        """
         try:
             for left in reversed(range(STARTS)):
                 assert self.process is not None
@@ -81,24 +92,42 @@ class TemporaryServer:
                 with self._changing:  # else `close` would end the old server, and the new one would stay
                     if self._ending.is_set():
                         return
-                    if left:
-                        self.process = self._start()
+                    if not left or (not self._was_up and self.process.returncode > 0):
+                        return
+                    self.process = self._start()
         finally:
             self._listening.close()
 
     def wait(self) -> None:
         """Wait until the server answers. Raises StudyError if it does not."""
-        began = time.monotonic()
-        while self.process is not None and not is_up(self.url):
-            if self._listening.fileno() < 0 or time.monotonic() - began > SECONDS_TO_START:
+        if self.process is None:
+            return
+        began, silent = time.monotonic(), False
+        while not is_up(self.url):
+            waited = time.monotonic() - began
+            if self._listening.fileno() < 0 or waited > SECONDS_TO_START:
                 self.close()
-                raise StudyError(
-                    f"the temporary Prefect server does not start; its home is {os.environ.get('PREFECT_HOME')}. "
-                    "To see why: PREFECT_HOME=that prefect server start"
+                raise StudyError(f"the temporary Prefect server does not start: {self._why()}")
+            if waited > SECONDS_OF_SILENCE and not silent:
+                silent = True
+                print(
+                    f"waiting for the temporary Prefect server, which has not answered for {waited:.0f} s: {self._why()}",
+                    file=sys.stderr,
+                    flush=True,
                 )
             time.sleep(0.05)
-        if self.process is not None and self._to_keep is not None:
+        self._was_up = True
+        if self._to_keep is not None:
             _keep(self._to_keep)
+
+    def _why(self) -> str:
+        """The server's last error, where its database is, and what to do about a database that is none."""
+        output = os.pread(self._output.fileno(), 1_000_000, 0).decode(errors="replace")  # the server writes where the file ends
+        home = self._environment.get("PREFECT_HOME", "")
+        words = f"{last_error(output) or _held(Path(home) / 'prefect.db')}. Its files are in {home}"
+        if any(word in output for word in BROKEN):
+            words += "; move its prefect.db away: it records only what ran and when, no results"
+        return words
 
     def close(self) -> None:
         """End the server, after it has written what it has received."""
@@ -142,6 +171,16 @@ def _begin_with_a_copy() -> Path | None:
     return None
 
 
+def _held(database: Path) -> str:
+    """What keeps a server waiting that has printed nothing: another process in its database, or it is still being made."""
+    try:
+        with closing(sqlite3.connect(f"{database.as_uri()}?mode=rw", uri=True, timeout=1)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+    except sqlite3.Error as error:
+        return f"{error}: another process uses {database.name}, or it is still being made"
+    return "it has printed nothing yet"
+
+
 def _keep(database: Path) -> None:
     """Keep a copy of a database that holds no run yet. Does nothing if that fails, or if a run has begun meanwhile."""
     temporary = _kept().with_name(f".{uuid.uuid4().hex}.tmp")
@@ -179,9 +218,14 @@ def _serve(descriptor: int) -> None:
         os._exit(1)
 
     threading.Thread(target=end_with_the_run, daemon=True).start()
-    server.run(sockets=[listening])
+    try:
+        server.run(sockets=[listening])
+    except Exception:
+        traceback.print_exc()
+    except SystemExit:  # it has said why
+        pass
     # Everything is written and closed; a normal shutdown of the interpreter would take two more seconds, and the run would wait.
-    os._exit(0)
+    os._exit(0 if server.started else 1)
 
 
 if __name__ == "__main__":

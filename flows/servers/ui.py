@@ -8,7 +8,17 @@ import sys
 import time
 from pathlib import Path
 
-from flows.servers.processes import SECONDS_TO_START, Processes, api, is_up, server_command, server_environment, wait_until_up
+from flows.servers.processes import (
+    PYTHON,
+    SECONDS_TO_START,
+    Processes,
+    api,
+    is_up,
+    last_error,
+    server_command,
+    server_environment,
+    wait_until_up,
+)
 from flows.study_files import REPORTS_URL, reports_url
 from schemas import StudyError
 
@@ -18,9 +28,11 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 def start(root: str, port: int) -> tuple[str, str]:
     """Start what is not running; returns the addresses of UI and reports. Raises StudyError if something does not start."""
-    from flows.environment import prepare
+    from flows.environment import prepare, set_proxies_aside
 
+    os.environ.pop("PREFECT_API_URL", None)  # what the user has set for another server is none of this one's
     prepare(root)
+    set_proxies_aside()  # until a run has started: `flows/run.py` restores them
     reports = reports_url(root)
     processes, url = Processes(root), api(port)
     if "server" not in processes.running():
@@ -34,25 +46,25 @@ def start(root: str, port: int) -> tuple[str, str]:
     _prefect(environment, "work-pool", "create", POOL, "--type", "process", "--overwrite")
     _prefect(environment, "--no-prompt", "deploy", "--all", "--prefect-file", "deployments/prefect.yaml")
     if "worker" not in processes.running():
-        command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
-        processes.start("worker", command, environment)
+        command = [*PYTHON, "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
+        processes.start("worker", command, environment, REPOSITORY)
     return url.removesuffix("/api"), reports
 
 
 def _reports(processes: Processes, root: str, port: int) -> str:
     """Start the server of the reports, unless it runs; its address is the first line of its log."""
     if "reports" not in processes.running():
-        processes.start("reports", [sys.executable, "-m", "flows.servers.report_server", root, str(port)], {**os.environ})
+        processes.start("reports", [*PYTHON, "flows.servers.report_server", root, str(port)], {**os.environ})
     log, began = processes.folder / "reports.log", time.monotonic()
     while not (text := log.read_text(encoding="utf-8", errors="replace")).startswith("http://") or "\n" not in text:
         if "reports" not in processes.running() or time.monotonic() - began > SECONDS_TO_START:
-            raise StudyError(f"the server of the reports does not start; its log is {log}\n  {text[-500:]}")
+            raise StudyError(f"the server of the reports does not start: {last_error(text)}. Its log is {log}")
         time.sleep(0.1)
     return text.splitlines()[0]
 
 
 def _prefect(environment: dict[str, str], *words: str) -> None:
-    run = subprocess.run([sys.executable, "-m", "prefect", *words], env=environment, cwd=REPOSITORY, capture_output=True, text=True)
+    run = subprocess.run([*PYTHON, "prefect", *words], env=environment, cwd=REPOSITORY, capture_output=True, text=True)
     if run.returncode:
         raise StudyError(f"prefect {' '.join(words)} failed:\n{run.stdout[-1500:]}{run.stderr[-1500:]}")
 

@@ -17,6 +17,7 @@ from tasks.examples.task_files import plan, task_files
 from tasks.step import Stage, Step, Work
 from tasks.text.split import in_evaluated_half, seeded_hash
 
+CHECKED = 2_000_000  # bytes of a task file that is looked at before a run starts
 SplitExamples = dict[str, tuple[int, str, Example]]  # by id: hash, file, example
 
 
@@ -57,6 +58,24 @@ def run(work: Work) -> None:
         raise StudyError(f"task {task!r}: no example is evaluated; check its files, split and limit")
     rejects.sort(key=lambda r: (r["split"], r["file"], r["row"]))
     work.write("example_rejects", {name: [r[name] for r in rejects] for name in EXAMPLE_REJECTS.schema.names})
+
+
+def check_files(work: Work) -> None:
+    """Raises StudyError for a task file without an example, as `run` would. Reads each file up to its first one; files that are
+    large, of the hub or planted are not opened.
+    """
+    if work.settings["hub"] or work.settings["reader"] == "planted":
+        return
+    for file, _ in task_files(work):
+        if file.path.stat().st_size > CHECKED:
+            continue
+        first_reason = ""
+        for item in _items(work, file):
+            if isinstance(item, Example):
+                break
+            first_reason = first_reason or f"row {item.row}: {item.reason}"
+        else:
+            raise _no_example(work, file, first_reason)
 
 
 def _items(work: Work, file: TaskFile) -> Iterator[Example | Reject]:

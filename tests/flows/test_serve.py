@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -21,7 +20,8 @@ import yaml
 from flows.servers.serve import serve_study
 from flows.study import STEPS
 from schemas import StudyError
-from tests.studies import REPOSITORY, TASKGRAM
+from tests.flows import hostile
+from tests.studies import REPOSITORY
 
 STUDY = """
 name = "tiny"
@@ -72,11 +72,13 @@ class Served:
         (folder / "tiny.toml").write_text(STUDY)
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
-        words = [*TASKGRAM, "serve", str(folder / "tiny.toml"), "--cron", "0 2 * * *", "--timezone", "Europe/Berlin"]
+        words = [*hostile.TASKGRAM, "serve", str(folder / "tiny.toml"), "--cron", "0 2 * * *", "--timezone", "Europe/Berlin"]
         words += ["--root", str(folder / "root"), "--port", str(port)]
         self.api = f"http://127.0.0.1:{port}/api"
-        settings = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
-        self.process = subprocess.Popen(words, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=settings)
+        working, self.executed = hostile.folder(folder / "working")
+        self.process = subprocess.Popen(
+            words, cwd=working, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=hostile.environment()
+        )
         assert self.process.stdout is not None
         self.first_line = self.process.stdout.readline().decode()
         self.root = folder / "root"
@@ -155,6 +157,7 @@ def test_a_step_that_is_started_from_the_ui_runs_through(served: Served) -> None
         time.sleep(1)
     assert run["state"]["type"] == "COMPLETED", run["state"]
     assert run["name"] == "tiny only plant"
+    assert not list(served.executed.iterdir()), "neither the server nor the run has executed a file of the working folder"
     (written,) = served.ask("artifacts/filter", artifacts={"key": {"any_": ["tiny-plant"]}})
     assert f"[Report of tiny]({served.reports}/tiny/index.html)" in written["description"], "the browser can follow it"
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from flows.environment import PROXIES
 from flows.servers import temporary_server
 from flows.servers.processes import is_up
 from flows.servers.temporary_server import TemporaryServer
@@ -42,8 +43,9 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir(parents=True)
     monkeypatch.setenv("PREFECT_HOME", str(folder))
-    monkeypatch.setenv("PREFECT_API_URL", "")  # so that what the server sets does not outlive the test
-    monkeypatch.delenv("PREFECT_API_URL")
+    for name in ("PREFECT_API_URL", PROXIES, "NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "")  # so that what the server sets does not outlive the test
+        monkeypatch.delenv(name)
     return folder / "prefect.db"
 
 
@@ -82,9 +84,11 @@ def test_one_that_is_killed_is_started_again_at_the_same_address(tmp_path: Path,
 
 def test_one_that_cannot_live_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home(tmp_path / "home", monkeypatch).write_text("no database")
-    server = TemporaryServer()
-    with pytest.raises(StudyError, match="does not start; its home is .*home"):
+    server, starts = TemporaryServer(), [0]
+    monkeypatch.setattr(server, "_start", lambda: starts.append(1))
+    with pytest.raises(StudyError, match=r"does not start: .*file is not a database\. .*home; move its prefect\.db away"):
         server.wait()
+    assert starts == [0], "it would end in the same way again"
     assert not is_up(server.url)
 
 
