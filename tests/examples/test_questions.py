@@ -300,5 +300,5 @@ def test_every_example_says_its_file_row_and_version(tmp_path):
     files = {name: [{"question": "who", "answer": ["x"]}] * 2 for name in ("n/a.jsonl", "n/b.jsonl")}
     examples, _, _ = read_files(tmp_path, files, reader="nq_open", version=3)
     assert [(e["file"], e["row"], e["version"]) for e in examples] == [
-        (name, row, "3/nq_open-1") for name in files for row in (1, 2)
+        (name, row, "3/nq_open-2") for name in files for row in (1, 2)
     ]
