@@ -89,7 +89,7 @@ def cost(sizes: Sizes) -> Cost:
 
 HELD_OUT = Step(
     "held_out",
-    version=1,
+    version=2,
     about="a sample of text that is kept out of the corpus, to compare the novelty of generations with",
     reads=(),
     stages=(Stage(writes=(HELD_OUT_DOCUMENTS,), plan=plan, run=run),),

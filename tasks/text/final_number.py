@@ -12,7 +12,7 @@ from fractions import Fraction
 Number = Decimal | Fraction  # equal ones have equal hashes
 _SIGN = r"(?:(?<![\w)])[-−])?"  # in "10-7" and "(3)-2" it subtracts
 _WHOLE = r"(?:\d{1,3}(?:,\d{3})+|\d+)"
-_QUOTIENT = r"(?<![\d./,])\d+/0*[1-9]\d*(?![\d/]|[.,]\d)"  # 3/4, but no date
+_QUOTIENT = r"(?<![\d./,])(?:\d+ )?\d+/0*[1-9]\d*(?![\d/]|[.,]\d)"  # 3/4 and 1 3/4, but no date
 _NUMBER = re.compile(rf"{_SIGN}[$€£¥]?(?:{_QUOTIENT}|(?:{_WHOLE}(?:\.\d+)?|(?<![\w.])\.\d+)(?:[eE][-+]?\d\d?\d?(?!\w))?)")
 _TEX_FRACTION = re.compile(r"(-?)(\d{1,99}(?=\\))?\\[dtc]?frac(?:{(\d{1,99})}|(\d))(?:{(\d{1,99})}|(\d))")
 _TEX_TEXT = r"\\(?:text|textbf|mathbf|mathrm|mbox)\s*{([^{}]*)}"
@@ -37,7 +37,10 @@ def as_number(text: str) -> Number | None:
     """A number without its commas, currency signs and the full stops after it; None where nothing is left of it."""
     try:
         plain = re.sub("[,$€£¥]", "", text).replace("−", "-").strip().rstrip(".")
-        return Fraction(plain) if "/" in plain else Decimal(plain)
+        if "/" not in plain:
+            return Decimal(plain)
+        whole, _, part = plain.rpartition(" ")
+        return int(whole or 0) + Fraction(part) * (-1 if whole.startswith("-") else 1)
     except (InvalidOperation, ValueError, ZeroDivisionError):
         return None
 
