@@ -56,17 +56,17 @@ def mapped_examples(
     Raises StudyError for an optional field that no record has, and for answers that count the options from 1.
     """
     lacking, made = {f for f in OPTIONAL if f in fields} if fields is not OWN else set(), False
-    answers = set()  # that are an index; None: one is the number of options
+    answers: set[int | None] = set()  # that are an index; None: one is the number of options
 
     def example(row: int, record: dict[str, Any]) -> Example:
         lacking.difference_update([f for f in lacking if _value(record, f, fields[f]) is not None])
         try:
-            found = mapped_example(record, fields, row, row_id(name, row))
+            mapped = mapped_example(record, fields, row, row_id(name, row))
         except IndexTooLarge:
             answers.add(None)
             raise
-        answers.add(found.answer)
-        return found
+        answers.add(mapped.answer)
+        return mapped
 
     for item in examples_of(records, example):
         made = made or isinstance(item, Example)
@@ -113,17 +113,17 @@ def mapped_example(record: Mapping[str, Any], fields: Fields, row: int, identifi
         raise NotAnExample("fields 'id' and 'group' are texts or numbers, not lists or objects")
     name, group = identifier if name is None else str(name), "" if group is None else str(group)
     example = Example(row, name, question, outputs[0], group, (*outputs[1:], *aliases), tuple(options), right, record=record)
-    return replace(example, **_prompt_and_split(record)) if fields is OWN else example
+    return _with_prompt_and_split(example, record) if fields is OWN else example
 
 
-def _prompt_and_split(record: Mapping[str, Any]) -> dict[str, str]:
+def _with_prompt_and_split(example: Example, record: Mapping[str, Any]) -> Example:
     """What only taskgram's own format has."""
     prompt, split = record.get("prompt") or "", record.get("split") or ""
     if not isinstance(prompt, str):
         raise NotAnExample("field 'prompt' is not a text")
     if split not in SPLITS:
         raise NotAnExample(f"split {brief(split)} is neither 'mine' nor 'evaluate'")
-    return {"prompt": prompt, "split": split}
+    return replace(example, prompt=prompt, split=split)
 
 
 def _value(record: Mapping[str, Any], name: str, path: str | list[str]) -> Any:

@@ -78,7 +78,7 @@ def examples_of(
                 raise NotAnExample(record)
             item: Example | Reject = example(row, record)
         except NotAnExample as reason:
-            item = Reject(row, str(reason), excerpt(line or str(record)))
+            item = Reject(row, str(reason), excerpt(line or brief(record, 200)))
         yield item
 
 

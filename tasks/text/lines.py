@@ -192,7 +192,7 @@ def lines(path: Path, piece: int = 0, pieces: int = 1) -> Iterator[tuple[int, by
         raise unreadable(path, error, f" after row {row}") from None
 
 
-_CAUSES = (  # what the libraries say, and what it means
+_CAUSES = (  # the libraries' messages, and what they mean
     ("too much memory", "its zstd window is above 2^31 bytes; pack it again with --long=31"),
     ("allocation", "not enough memory for its zstd window; unpack it first"),
     ("dictionary", "it is packed with a zstd dictionary, which is not in the file; unpack it first, with that dictionary"),
@@ -209,7 +209,7 @@ def unreadable(path: Path, error: Exception, where: str = "") -> Exception:
     if isinstance(error, EOFError) or text.endswith("(b'\\x1f')"):  # the latter: one byte of a gzip header
         cause = f"it is truncated: {text[:1].lower()}{text[1:]}. Get the file again"
     elif isinstance(error, zlib.error | gzip.BadGzipFile) or type(error).__name__ == "ZstdError":
-        cause = next(meaning for said, meaning in _CAUSES if re.search(said, text, re.IGNORECASE)) + f" ({text})"
+        cause = next(cause for message, cause in _CAUSES if re.search(message, text, re.IGNORECASE)) + f" ({text})"
     elif isinstance(error, OSError):
         cause = error.strerror or text
     else:
@@ -285,7 +285,7 @@ def value_at(record: Any, path: str) -> Any:
 
     value_at({"a": [{"b": 1}, {"b": 2}]}, "a.b") = [1, 2]. A field whose own name has the dot comes first.
     """
-    if isinstance(record, list):
+    if isinstance(record, list) and all(isinstance(item, Mapping) for item in record):
         return [value_at(item, path) for item in record]
     if isinstance(record, Mapping):
         if path in record:
