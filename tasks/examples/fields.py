@@ -88,7 +88,8 @@ def mapped_example(record: Mapping[str, Any], fields: Fields, row: int, identifi
     question, problem = text_of(record, fields["input"])
     if problem:
         raise NotAnExample(HALF_A_CHARACTER if "surrogate" in problem else problem)
-    options, labels = (_listed(values.get(name), name) for name in ("options", "labels"))
+    options = _listed(values.get("options"), "options")
+    labels = _listed(values.get("labels"), "labels") if options else []
     outputs, aliases = (_texts(values.get(name), name) for name in ("output", "aliases"))
     outputs, answer, right = [t for t in outputs if t.strip()], values.get("answer"), -1
     if fields is OWN and answer == -1:

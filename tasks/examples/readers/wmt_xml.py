@@ -33,9 +33,7 @@ def read(file: TaskFile, settings: ReadSettings) -> Iterator[Example | Reject]:
                     yield item
     except ElementTree.ParseError as error:
         cut = error.code in (_errors.codes[m] for m in (_errors.XML_ERROR_NO_ELEMENTS, _errors.XML_ERROR_UNCLOSED_TOKEN))
-        remedy = (
-            "it is truncated or of another `reader`; get the file again" if cut else 'of older WMT files reader "sgm" reads SGM'
-        )
+        remedy = "if it is truncated, get the file again, or set another `reader`" if cut else 'reader "sgm" reads older files'
         raise StudyError(f"{file.path}: row {error.position[0]}: not XML: {error}; {remedy}") from None
     except (LookupError, ValueError) as error:  # of the encoding it names
         raise StudyError(f"{file.path}: row 1: cannot be read: {error}; convert it to UTF-8") from None
