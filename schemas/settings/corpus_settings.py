@@ -70,8 +70,10 @@ class Source(Settings):
     files: tuple[Place, ...] = Field(
         description='paths or globs, e.g. ["pile/*.jsonl.zst"]; relative ones are looked up in `data`, then next to the study'
     )
-    text: str = Field("text", description='field of the text: "body" reads {"body": "…"}')
-    id: str = Field("id", description="field of the identifier; empty: the row number is used")
+    text: str = Field(
+        "text", description='field of the text: "body" reads {"body": "…"}, "content.text" reads {"content": {"text": "…"}}'
+    )
+    id: str = Field("id", description='field of the identifier, e.g. "meta.id"; empty: the row number is used')
     language: str = Field("", description="language tag for all records; empty: the field `lang`, if there is one")
     join: tuple[str, ...] = Field(
         (), description='instead of `text`: ["en", "de"] makes one bilingual document of {"en": "A game", "de": "Ein Spiel"}'
@@ -95,7 +97,7 @@ class Split(Settings):
     """
 
     share: float = Field(0.5, gt=0, lt=1, description="share of keys that is evaluated")
-    field: str = Field("id", description="field the key is taken from")
+    field: str = Field("id", description="field the key is taken from; a dot enters a field")
     pattern: str = Field("(.*)", description="regular expression whose first group is the key")
     seed: int = Field(0, description="another seed evaluates another half")
 

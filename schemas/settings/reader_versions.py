@@ -8,20 +8,20 @@ from __future__ import annotations
 
 READER_VERSIONS = {
     "planted": 1,
-    "jsonl": 1,
+    "jsonl": 2,
     "parallel": 1,
     "aligned": 1,
     "tsv": 1,
     "sgm": 1,
     "wmt_xml": 1,
     "triviaqa": 1,
-    "nq_open": 1,
+    "nq_open": 2,
     "opentriviaqa": 1,
     "pararel": 1,
-    "mmlu": 1,
-    "arc": 1,
+    "mmlu": 2,
+    "arc": 2,
     "gsm8k": 1,
-    "hf": 1,
+    "hf": 2,
 }
 FIELDS = ("input", "output", "aliases", "options", "answer", "labels", "id", "group")
 

@@ -74,9 +74,10 @@ class Task(Settings):
     split: str = Field("", description='"pages": the evaluated half of [splits.pages] is evaluated, the other half mined')
     languages: tuple[str, ...] = Field((), description='for translation: input and output, e.g. ["en", "de"]')
     encoding: str = Field("utf-8", description="encoding of the files; records with other bytes are rejected")
-    fields: dict[str, str] = Field(
+    fields: dict[str, str | tuple[str, ...]] = Field(
         default_factory=dict,
-        description='for jsonl and hf: {input = "q", output = "a.text"} reads {"q": "Who?", "a": {"text": "Ann"}}',
+        description='for jsonl and hf: {input = "q", output = "a.text"} reads {"q": "Who?", "a": {"text": "Ann"}}; '
+        'options = ["A", "B"] are the texts of two fields',
     )
     revision: Revision = Field("", description="for hf: commit of the data set on the hub")
     subjects: Literal["knowledge", "reasoning"] | tuple[str, ...] = Field(
@@ -136,12 +137,15 @@ class Task(Settings):
 
     @field_validator("fields")
     @classmethod
-    def _known_fields(cls, value: dict[str, str]) -> dict[str, str]:
+    def _known_fields(cls, value: dict[str, str | tuple[str, ...]]) -> dict[str, str | tuple[str, ...]]:
         unknown = sorted(set(value) - set(FIELDS))
         if unknown:
             raise ValueError(f"an example has no {unknown[0]!r}; name fields for some of {', '.join(FIELDS)}")
         if value and ("input" not in value or not {"output", "answer"} & set(value)):
             raise ValueError("name the field of the input, and that of the output (or options and answer)")
+        for name in sorted(set(value) - {"aliases", "options", "labels"}):
+            if not isinstance(value[name], str):
+                raise ValueError(f"{name!r} is one field; options, labels and aliases may be several")
         return value
 
     @field_validator("gamma", "gamma_default", mode="before")

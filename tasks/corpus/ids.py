@@ -87,7 +87,7 @@ def cost(sizes: Sizes) -> Cost:
 
 IDS = Step(
     "ids",
-    version=1,
+    version=2,
     about="duplicate ids across the chunks of a split file; in other files ingest finds them itself",
     reads=(),
     stages=(

@@ -3,6 +3,8 @@
 Files are JSON lines, plain, .gz or .zst:
 
     {"id": "a-17", "lang": "en", "text": "The harbour of Velm is deep."}
+
+A dot enters a field: text = "content.text" reads {"content": {"text": "…"}}.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from tasks.cost import DEBIAN, Cost, Rate, Sizes, on_each_corpus
 from tasks.step import Inputs, Job, Stage, Step, Work, for_each_corpus
 from tasks.storage.source_files import outside_file, resolve_files
 from tasks.text.display import brief
-from tasks.text.lines import excerpt, has_surrogates, json_records, text_of
+from tasks.text.lines import excerpt, has_surrogates, json_records, text_of, value_at
 from tasks.text.split import in_evaluated_half
 
 ROWS_AT_ONCE, CHARACTERS_AT_ONCE = 2_000, 16_000_000
@@ -156,7 +158,10 @@ def as_document(record: dict[str, Any], row: int, settings: Any, repeated: IsRep
         if problem:
             return problem
         texts.append(text)
-    identifier: Any = record.get(settings["id"]) if settings["id"] else f"row-{row}"
+    try:
+        identifier: Any = value_at(record, settings["id"]) if settings["id"] else f"row-{row}"
+    except KeyError:
+        identifier = None
     if isinstance(identifier, int) and not isinstance(identifier, bool):
         identifier = str(identifier)
     if not isinstance(identifier, str) or not identifier.strip():
@@ -224,7 +229,7 @@ def cost(sizes: Sizes) -> Cost:
 
 INGEST = Step(
     "ingest",
-    version=1,
+    version=2,
     about="corpus files as documents; malformed records become rejects with a reason",
     reads=("planted_files", "repeated_ids"),
     stages=(Stage(writes=(DOCUMENTS, DOCUMENT_REJECTS), plan=for_each_corpus(plan), run=run),),

@@ -106,7 +106,7 @@ def cost(sizes: Sizes) -> Cost:
 
 EVIDENCE = Step(
     "evidence",
-    version=1,
+    version=2,
     about="The evidence of every number: pairs with all counts, and the scores and graded answers of models.",
     reads=("examples", "token_scores", "generations", *OF_VARIANTS, *OF_STUDY),
     stages=(

@@ -10,9 +10,8 @@ import re
 import string
 from collections import Counter
 from collections.abc import Iterable
-from decimal import Decimal
 
-from tasks.text.final_number import as_number
+from tasks.text.final_number import Number, as_number
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans(dict.fromkeys(string.punctuation + "‘’´`", " "))  # the underscore is one of them
@@ -43,13 +42,13 @@ def _f1(answer: list[str], reference: list[str]) -> float:
 
 
 # -- GSM8K -----------------------------------------------------------------------------------------------------------
-def strict_number(text: str) -> Decimal | None:
+def strict_number(text: str) -> Number | None:
     """The number after the first "#### ", as lm-evaluation-harness' `strict-match` takes it; None without one."""
     match = _STRICT.search(text)
     return as_number(match[1]) if match else None
 
 
-def flexible_number(text: str) -> Decimal | None:
+def flexible_number(text: str) -> Number | None:
     """The last thing that looks like a number, as lm-evaluation-harness' `flexible-extract` takes it.
 
     Faithful to the letter: in "5 apples ..." it takes the dots, which are no number, so there is no answer.

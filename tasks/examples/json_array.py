@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from schemas import StudyError
-from tasks.text.lines import breaks_off, open_bytes
+from tasks.text.lines import open_bytes, unreadable
 
 CHUNK = 1 << 20
 LONGEST = 1 << 28  # characters of one item: a longer one means that the file is broken
+TRUNCATED = "the file ends too early"
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 
@@ -31,9 +32,7 @@ def array_items(path: Path, field: str, encoding: str = "utf-8") -> Iterator[tup
         with open_bytes(path) as source:
             yield from _items(_JsonText(path, source, encoding), field)
     except Exception as error:
-        if not breaks_off(error):
-            raise
-        raise StudyError(f"{path}: cannot be read: {error}. Get the file again; none of its records were used.") from None
+        raise unreadable(path, error) from None
 
 
 def _items(text: _JsonText, field: str) -> Iterator[tuple[int, Any]]:
@@ -88,7 +87,7 @@ class _JsonText:
         """Take one of these characters."""
         character = self.next()
         if not character:
-            raise self.problem("the file ends too early")
+            raise self.problem(TRUNCATED)
         if character not in allowed:
             raise self.problem(f"{character!r} where {' or '.join(allowed)} is expected")
         self.at += 1
@@ -102,7 +101,9 @@ class _JsonText:
                 value, end = self.parse(self.text, self.at)
             except (ValueError, RecursionError) as error:
                 if self.ended or len(self.text) - self.at > LONGEST:
-                    raise self.problem(str(error), getattr(error, "pos", self.at)) from None
+                    place = getattr(error, "pos", self.at)
+                    cut = self.ended and (place >= len(self.text.rstrip()) or str(error).startswith("Unterminated"))
+                    raise self.problem(TRUNCATED if cut else str(error), place) from None
             else:
                 if end + 2 < len(self.text) or self.ended:  # else a number may go on: 1 | e+5
                     self.at = end
@@ -111,6 +112,7 @@ class _JsonText:
 
     def problem(self, what: str, place: int | None = None) -> StudyError:
         row = self.row + self.text.count("\n", 0, self.at if place is None else place)
+        remedy = "Get the file again" if what == TRUNCATED else "Correct it there"
         return StudyError(
-            f"{self.path}: row {row}: not the JSON that this reader expects: {what}. Get the file again, or set the task's `reader`"
+            f"{self.path}: row {row}: not the JSON that this reader expects: {what}. {remedy}, or set the task's `reader`"
         )

@@ -162,7 +162,7 @@ def cost(sizes: Sizes) -> Cost:
 
 READ = Step(
     "read",
-    version=2,
+    version=3,
     about="task files as examples; malformed records are rejected, with the reason",
     reads=("planted_files",),
     stages=(Stage(writes=(EXAMPLES, EXAMPLE_REJECTS), plan=plan, run=run),),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from tasks.text.words.analyzer import words_of
 
 ReadSettings = Mapping[str, Any]  # of one job of step `read`
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_CALCULATOR = re.compile(r"<<.*?>>")
 HALF_A_CHARACTER = "half of a surrogate pair, which is no character"
 
 
@@ -55,17 +57,28 @@ class NotAnExample(Exception):
     """Why a record is no example; becomes the reason of a Reject."""
 
 
+class IndexTooLarge(NotAnExample):
+    """An answer is the number of options, as the last one is where they are counted from 1."""
+
+
 def json_examples(
     file: TaskFile, settings: ReadSettings, example: Callable[[int, dict[str, Any]], Example]
 ) -> Iterator[Example | Reject]:
     """example(row, record) of each line of a JSON lines file; a Reject where the line or the record is malformed."""
-    for row, line, record in json_records(file.path, settings["encoding"]):
+    return examples_of(json_records(file.path, settings["encoding"]), example)
+
+
+def examples_of(
+    records: Iterable[tuple[int, bytes | str, dict[str, Any] | str]], example: Callable[[int, dict[str, Any]], Example]
+) -> Iterator[Example | Reject]:
+    """The same of any records: row, excerpt, and the record or the reason why there is none."""
+    for row, line, record in records:
         try:
             if isinstance(record, str):
                 raise NotAnExample(record)
             item: Example | Reject = example(row, record)
         except NotAnExample as reason:
-            item = Reject(row, str(reason), excerpt(line))
+            item = Reject(row, str(reason), excerpt(line or brief(record, 200)))
         yield item
 
 
@@ -95,30 +108,53 @@ def other_encoding(encoding: str) -> str:
     return f"bytes that are not {encoding}; set the task's `encoding`"
 
 
-def choice(answer: Any, options: Sequence[str], labels: Sequence[str] = ()) -> int:
-    """The index of the right option. NotAnExample if the answer names none.
+def plain(value: Any) -> str:
+    """A text, number or truth value as the text by which it is compared: 2, 2.0, "2" and " 2.0 " are "2". Else empty."""
+    if not isinstance(value, (str, int, float)):
+        return ""
+    text = str(value).strip()
+    whole = re.fullmatch(r"(-?\d+)\.0+", text)
+    return text.lower() if isinstance(value, bool) else whole[1] if whole else text
 
-    An answer is one of the labels ("C", "3"), the index itself, a letter, or the option's text, in this order. Labels come
-    first because ARC numbers some of its choices from 1.
+
+def choice(answer: Any, options: Sequence[str], labels: Sequence[Any] = ()) -> int:
+    """The index of the right option. NotAnExample if the answer names none, or several.
+
+    An answer is one of the labels ("C", 3), an index from 0, a letter, or the option's text, in this order and whatever its
+    type; labels and letters in either case. Labels come first because ARC numbers some of its choices from 1; where labels are
+    numbers, no other number is an index.
     """
-    if isinstance(answer, str) and answer.strip() in labels:
-        return list(labels).index(answer.strip())
-    if type(answer) is int and 0 <= answer < len(options):
-        return answer
-    if isinstance(answer, str) and not labels:
-        letter = LETTERS.find(answer.strip()) if len(answer.strip()) == 1 else -1
-        if 0 <= letter < len(options) and answer not in options:
-            return letter
-        if options.count(answer) == 1:
-            return list(options).index(answer)
-    listed = f", {', '.join(labels)}" if labels else ""
-    raise NotAnExample(f"answer {brief(answer, 40)} names none of {len(options)} options{listed}")
+    text, names, texts = plain(answer), [plain(label) for label in labels], [option.strip() for option in options]
+    if labels and len(labels) != len(options):
+        raise NotAnExample(f"{len(labels)} labels for {len(options)} options")
+    numbered = any(map(str.isdigit, names))
+    ways = [
+        [i for i, name in enumerate(names) if name == text],
+        [i for i, name in enumerate(names) if name.casefold() == text.casefold()],
+        [int(text)] if re.fullmatch(r"\d{1,3}", text) and not numbered else [],
+        [LETTERS.find(text.upper())] if len(text) == 1 and not labels else [],
+        [i for i, option in enumerate(texts) if option == text] if not labels else [],
+    ]
+    for way in ways:
+        if len(way) == 1 and text and 0 <= way[0] < len(options):
+            return way[0]
+    listed = f", {', '.join(names)}" if names else ""
+    several = next((f"{len(way)} of " for way in ways if len(way) > 1), "none of ")
+    hint = "; true and false are no index: add a field of `labels`" if isinstance(answer, bool) and not labels else ""
+    kind = IndexTooLarge if text == str(len(options)) and not labels else NotAnExample
+    raise kind(f"answer {brief(answer, 40)} names {several}{len(options)} options{listed}{hint}")
 
 
 def checked(item: Example | Reject, family: str) -> Example | Reject:
-    """The example, or a Reject if it cannot be stored, put to a model, or counted."""
+    """The example, or a Reject if it cannot be stored, put to a model, or counted. The same for every reader: aliases are texts
+    other than the output, and GSM8K's annotations <<2*3=6>> are no part of a solution.
+    """
     if isinstance(item, Reject):  # its reason may quote the file: an id of stray bytes, say
         return replace(item, reason=item.reason.encode("utf-8", "replace").decode("utf-8"), excerpt=excerpt(item.excerpt))
+    aliases: Iterable[str] = item.aliases
+    if family == "math" and any("<<" in answer for answer in (item.output, *aliases)):  # GSM8K's calculator, in whatever file
+        item, aliases = replace(item, output=_CALCULATOR.sub("", item.output)), (_CALCULATOR.sub("", a) for a in aliases)
+    item = replace(item, aliases=tuple(dict.fromkeys(a for a in aliases if a.strip() and a != item.output)))
     everything = (item.id, item.group, item.input, item.output, item.prompt, *item.aliases, *item.options)
     if any(map(has_surrogates, everything)):
         return Reject(item.row, HALF_A_CHARACTER, ascii(item.input)[:200])
@@ -134,4 +170,6 @@ def checked(item: Example | Reject, family: str) -> Example | Reject:
         problem = f"the right option is equal to another: {item.output!r:.80}; no model can tell them apart"
     elif family == "multiple_choice" and "" in options:
         problem = "an option without text"
+    elif family == "multiple_choice" and len(options) < 2:
+        problem = "a question with one option: there is nothing to choose"
     return Reject(item.row, problem, item.input[:200]) if problem else item

@@ -70,10 +70,14 @@ def resolve_files(patterns: Sequence[str], folder: str, what: str) -> list[tuple
             paths = sorted(Path(p) for p in glob.glob(pattern_below(base, pattern), recursive=True) if Path(p).is_file())
         except (OSError, ValueError, re.error) as error:  # a path with a NUL, or longer than paths are
             raise StudyError(f"{what}: {str(base / pattern)!r:.200} cannot be looked up: {error}; check it in the study") from None
+        literal = pattern.replace("[", "[[]")
+        brackets = f"; [ begins a pattern, as [12] is 1 or 2: name a file with brackets in its name as {literal!r}"
+        if literal != pattern and (base / pattern).is_file():
+            raise StudyError(f"{what}: {str(base / pattern)!r} is a file and a pattern{brackets}")
         if not paths:
             raise StudyError(
                 f"{what}: no file matches {str(base / pattern)!r}. Paths are looked up in the study's `data` "
-                "folder (TASKGRAM_DATA overrides it)."
+                f"folder (TASKGRAM_DATA overrides it){brackets if literal != pattern else ''}."
             )
         for path in paths:
             if has_surrogates(str(path)):

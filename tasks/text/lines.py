@@ -12,8 +12,9 @@ import gzip
 import io
 import json
 import os
+import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,23 +24,71 @@ from schemas import StudyError
 EXCERPT = 200
 STRETCH = 4_000_000
 LONGEST = 1 << 27  # bytes of a line; more means a file without line ends
+WINDOW = 1 << 31  # the largest that `zstd --long` writes; memory is taken only for what is unpacked
 UNPACKED, GROWTH = (1 << 28, 400)  # limits of unpacking: bytes, or times the file's size if that is more; text reaches 50 times
+
+
+# What a file that is not plain text begins with (255 bytes before tar's mark), its name, and what to do about it.
+_UNPACK = "unpack it, or pack its lines with gzip or zstd"
+_CONVERT = 'convert it to JSON lines (a task can also name its folder: `reader = "hf:FOLDER"`)'
+_FORMATS = (
+    (rb"\x1f\x8b\x08", "a gzip file", "let its name end in .gz"),
+    (rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18", "a zstd file", "let its name end in .zst"),
+    (rb"PAR1[\x00-\x1f]", "a Parquet file", _CONVERT),
+    (rb"ARROW1\0\0", "an Arrow file", _CONVERT),
+    (rb"\xfd7zXZ\0", "an xz file", _UNPACK),
+    (rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)", "a bzip2 file", _UNPACK),
+    (rb"\x04\x22\x4d\x18", "an lz4 file", _UNPACK),
+    (rb"7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it and name its files"),
+    (rb"PK(?:\x03\x04|\x05\x06)", "a zip archive", "unpack it and name its files"),
+    (rb"[^\0]{1,100}\0[\s\S]{156,255}ustar[\0 ]", "a tar archive", "unpack it and name its files"),
+)
+_PACKED = {".gz": ("a gzip file", b"\x1f\x8b\x08"), ".zst": ("a zstd file", b"\x28\xb5\x2f\xfd")}
+_HEAD = 264  # bytes that tell a format
+_DAMAGED = "it is damaged; compare it with its original"
+
+
+class WrongFormatError(OSError):
+    """A file is not of the format that its name says."""
 
 
 @contextmanager
 def open_bytes(path: Path) -> Iterator[BinaryIO]:
-    """A file's content, unpacked if its name ends in .gz or .zst."""
+    """A file's content, unpacked if its name ends in .gz or .zst. Raises WrongFormatError for any other format than text."""
     with path.open("rb") as raw:
-        if path.suffix == ".gz":
-            with gzip.open(raw) as unpacked:
-                yield io.BufferedReader(_Bounded(unpacked, raw), 1 << 20)  # type: ignore[arg-type,misc]
-        elif path.suffix == ".zst":
-            import zstandard
-
-            with zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True) as frames:
-                yield io.BufferedReader(_Bounded(_CompleteFrames(frames, raw), raw), 1 << 20)  # type: ignore[arg-type,misc]
-        else:
+        head, (packed, begin) = raw.read(_HEAD), _PACKED.get(path.suffix, ("", b""))
+        raw.seek(0)
+        kind, remedy = _format_of(head)
+        if packed and kind != packed and not begin.startswith(head):  # a beginning of it is truncated, as its reader reports
+            raise WrongFormatError(f"it is {kind or 'not packed'}, but its name ends in {path.suffix}; correct the name")
+        if not packed:
+            if kind:
+                raise WrongFormatError(f"it is {kind}; {remedy}")
             yield raw
+            return
+        with _unpacked(raw, path.suffix) as unpacked:
+            content = io.BufferedReader(_Bounded(unpacked, raw), 1 << 20)  # type: ignore[arg-type,type-var]
+            kind, remedy = _format_of(content.peek(_HEAD)[:_HEAD])
+            if kind:
+                raise WrongFormatError(f"it is {packed} that contains {kind}; {remedy}")
+            yield content  # type: ignore[misc]
+
+
+@contextmanager
+def _unpacked(raw: BinaryIO, suffix: str) -> Iterator[Any]:
+    if suffix == ".gz":
+        with gzip.open(raw) as unpacked:
+            yield unpacked
+    else:
+        import zstandard
+
+        with zstandard.ZstdDecompressor(max_window_size=WINDOW).stream_reader(raw, read_across_frames=True) as frames:
+            yield _CompleteFrames(frames, raw)
+
+
+def _format_of(head: bytes) -> tuple[str, str]:
+    """What a file is by its first bytes, and what to do about it; empty for text."""
+    return next(((kind, remedy) for pattern, kind, remedy in _FORMATS if re.match(pattern, head)), ("", ""))
 
 
 class _Bounded(io.RawIOBase):
@@ -117,7 +166,7 @@ def lines(path: Path, piece: int = 0, pieces: int = 1) -> Iterator[tuple[int, by
     """(row, line without its end), rows from 1; a byte order mark before the first line is dropped.
 
     With `pieces` > 1, only the lines that begin in every `pieces`-th stretch of STRETCH bytes are read, so that pieces are
-    equally large however well the file compresses. Raises StudyError with the row reached if a compressed file is truncated.
+    equally large however well the file compresses. Raises StudyError with the row reached and the cause if the file cannot be read.
     """
     row = offset = 0
     try:
@@ -140,16 +189,32 @@ def lines(path: Path, piece: int = 0, pieces: int = 1) -> Iterator[tuple[int, by
                     return
                 offset += size
     except Exception as error:
-        if not breaks_off(error):
-            raise
-        raise StudyError(
-            f"{path}: cannot be read after row {row}: {error}. Get the file again; none of its records were used."
-        ) from None
+        raise unreadable(path, error, f" after row {row}") from None
 
 
-def breaks_off(error: Exception) -> bool:
-    """Whether an error means that a compressed file is truncated or damaged."""
-    return isinstance(error, (EOFError, OSError, zlib.error)) or type(error).__name__ == "ZstdError"
+_CAUSES = (  # the libraries' messages, and what they mean
+    ("too much memory", "its zstd window is above 2^31 bytes; pack it again with --long=31"),
+    ("allocation", "not enough memory for its zstd window; unpack it first"),
+    ("dictionary", "it is packed with a zstd dictionary, which is not in the file; unpack it first, with that dictionary"),
+    ("crc check|checksum", f"{_DAMAGED}: its checksum is not that of its content"),
+    ("incorrect length", f"{_DAMAGED}: its length is not that of its content"),
+    ("not a gzipped file|unknown frame descriptor", "what follows its packed content is not packed; remove it"),
+    ("", _DAMAGED),
+)
+
+
+def unreadable(path: Path, error: Exception, where: str = "") -> Exception:
+    """The StudyError for what went wrong while a file was read; the error itself where it says nothing about the file."""
+    text = str(error)
+    if isinstance(error, EOFError) or text.endswith("(b'\\x1f')"):  # the latter: one byte of a gzip header
+        cause = f"it is truncated: {text[:1].lower()}{text[1:]}. Get the file again"
+    elif isinstance(error, zlib.error | gzip.BadGzipFile) or type(error).__name__ == "ZstdError":
+        cause = next(cause for message, cause in _CAUSES if re.search(message, text, re.IGNORECASE)) + f" ({text})"
+    elif isinstance(error, OSError):
+        cause = error.strerror or text
+    else:
+        return error
+    return StudyError(f"{path}: cannot be read{where}: {cause}; none of its records were used.")
 
 
 def _skip(source: BinaryIO, size: int) -> tuple[int, int]:
@@ -215,14 +280,35 @@ def has_surrogates(text: str) -> bool:
     return False
 
 
-def text_of(record: dict[str, Any], field: str, *, paragraphs: bool = False) -> tuple[str, str]:
-    """(text, "") or ("", reason why there is none): the field must be a non-empty string.
+def value_at(record: Any, path: str) -> Any:
+    """The value of a field; a dot enters a field, and in a list the field of each item. KeyError, in words, if there is none.
+
+    value_at({"a": [{"b": 1}, {"b": 2}]}, "a.b") = [1, 2]. A field whose own name has the dot comes first.
+    """
+    if isinstance(record, list) and all(isinstance(item, Mapping) for item in record):
+        return [value_at(item, path) for item in record]
+    if isinstance(record, Mapping):
+        if path in record:
+            return record[path]
+        name, dot, rest = path.partition(".")
+        if dot and name in record:
+            try:
+                return value_at(record[name], rest)
+            except KeyError as error:
+                raise KeyError(f"no field {path!r}" + str(error.args[0]).removeprefix(f"no field {rest!r}")) from None
+        raise KeyError(f"no field {path!r}; there are {', '.join(map(str, record))[:120]}")
+    raise KeyError(f"no field {path!r}")
+
+
+def text_of(record: Mapping[str, Any], field: str, *, paragraphs: bool = False) -> tuple[str, str]:
+    """(text, "") or ("", reason why there is none): the field (see `value_at`) must be a non-empty string.
 
     With `paragraphs` it may be a list of strings, which are joined with line breaks.
     """
-    if field not in record:
-        return "", f"no field {field!r}"
-    value = record[field]
+    try:
+        value = value_at(record, field)
+    except KeyError as missing:
+        return "", str(missing.args[0])
     if paragraphs and isinstance(value, list) and all(isinstance(v, str) for v in value):
         value = "\n".join(value)
     if not isinstance(value, str):

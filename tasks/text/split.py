@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tasks.text.display import brief
+from tasks.text.lines import value_at
 
 
 def seeded_hash(seed: int, *words: str) -> int:
@@ -26,7 +27,10 @@ def in_evaluated_half(split: Mapping[str, Any], record: Mapping[str, Any]) -> bo
 
     A record without a key must not be used in either half: it could be a copy of an evaluated text.
     """
-    value = record.get(split["field"])
+    try:
+        value = value_at(record, split["field"])
+    except KeyError:
+        value = None
     match = re.search(split["pattern"], value) if isinstance(value, str) else None
     if match is None or not match.groups() or match.group(1) is None:
         return f"the split's pattern {split['pattern']!r} finds no key in field {split['field']!r}: {brief(value)}"

@@ -175,6 +175,21 @@ def test_fields_are_joined_into_a_bilingual_document(tmp_path):
     assert "no field 'de'" in rejects[0]["reason"]
 
 
+def test_a_dot_enters_a_field_of_text_of_id_of_joined_texts_and_of_a_split(tmp_path):
+    pages = [f"page{i}" for i in range(40)]
+    records = [{"meta": {"id": p}, "content": {"text": f"A {p}.", "more": ["B", "C"]}} for p in pages]
+    records.append({"meta": {"id": "z"}, "content": {"body": "no text"}})
+    split = {"pages": {"field": "meta.id", "pattern": "(page.*)"}}
+    documents, rejects = ingest(
+        tmp_path / "a", {"a.jsonl": jsonl(records)}, split, text="content.text", id="meta.id", held_out="pages"
+    )
+    assert 10 < len(documents) < 30
+    assert all(d["text"] == f"A {d['id']}." for d in documents)
+    assert {r["reason"] for r in rejects} == {"held out for evaluation (split pages)", "no field 'content.text'; there are body"}
+    documents, _ = ingest(tmp_path / "b", {"a.jsonl": jsonl(records)}, join=["content.text", "content.more"], id="meta.id")
+    assert documents[0]["text"] == "A page0.\nB\nC"
+
+
 def test_joined_fields_may_be_lists_of_paragraphs_and_a_plain_text_may_not(tmp_path):
     records = [
         {"id": "1", "text": ["no"], "en": ["A game", "Of war."], "de": ["Ein Spiel", "Im Krieg."]},

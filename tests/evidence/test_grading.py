@@ -1,6 +1,6 @@
 """Answers are graded by the official rules of their task."""
 
-from decimal import Decimal
+from fractions import Fraction
 
 import pytest
 
@@ -46,10 +46,49 @@ def test_exact_match_and_f1_take_the_best_alias():
         ("x = (3)-2", "2"),
         ("#### 1\n#### 72.", "72"),
         ("3, 4", "4"),
+        ("it is .5", "0.5"),
+        ("-.5", "-0.5"),
+        ("so ...5", "5"),
+        ("version v1.5", "1.5"),
+        ("#### -$5", "-5"),
+        ("$-5", "-5"),
+        ("-$1,234.50", "-1234.5"),
+        ("a debt of −€3", "-3"),
+        ("1.6e5", "160000"),
+        ("#### 3/4", "3/4"),
+        ("2 - 1/2 = 1 1/2 cups", "3/2"),
+        ("it is -1 1/2", "-3/2"),
+        ("on 5/12/2020", "2020"),
+        (r"$\boxed{5}$, not 6", "5"),
+        (r"#### \boxed{7} or 3", "7"),
+        (r"\boxed{1} or \boxed{\frac{3}{7}}", "3/7"),
+        (r"\boxed{-\dfrac12}", "-1/2"),
+        (r"\boxed{1\frac{1}{2}}", "3/2"),
+        (r"\boxed{x = -3/4}", "-3/4"),
+        (r"\boxed{5\ \text{cm}^2}", "5"),
+        (r"\boxed{\text{12}}", "12"),
+        (r"\boxed{\$1{,}000.50}", "1000.5"),
+        (r"\boxed{1,\!000}", "1000"),
+        (r"\boxed{90^{\circ}}", "90"),
+        (r"\boxed{.5}", "0.5"),
+        (r"\boxed{50\%}", "50"),
+        (r"cut off: \boxed{12", "12"),
     ],
 )
 def test_final_number(text, number):
-    assert final_number(text) == Decimal(number)
+    assert final_number(text) == Fraction(number)
+
+
+@pytest.mark.parametrize("box", [r"\sqrt{2}", r"2\pi", "1, 2", "(1, 2)", "5x", "10^{3}", r"\text{(C)}", r"\frac{1}{0}", ""])
+def test_a_box_with_anything_but_one_number_is_none(box):
+    """The 2 of a root is not its value: a reference like that grades no answer, and "2" must not be right."""
+    assert final_number(rf"so it is 7, \boxed{{{box}}}") is None
+
+
+def test_equal_numbers_are_right_however_they_are_written():
+    for text in ("0.5", ".50", "1/2", r"\boxed{\frac{1}{2}}", "it is 5e-1"):
+        assert grade_text("math", text, [r"$\boxed{\frac{2}{4}}$"])[0] == 1, text
+    assert grade_text("math", "1/4", ["#### 3/4"])[0] == 0
 
 
 def test_no_number_is_no_answer():

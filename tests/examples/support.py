@@ -33,11 +33,16 @@ def read(root: Path, settings: Study, inputs: tuple = ()) -> tuple[list[dict], l
     return read_rows(root, tables["examples"]), read_rows(root, tables["example_rejects"]), sums
 
 
+def json_lines(records: list) -> str:
+    """A file of these records."""
+    return "".join(json.dumps(r) + "\n" for r in records)
+
+
 def read_files(folder: Path, files: dict[str, bytes | str | list], **task: Any) -> tuple[list[dict], list[dict], dict]:
     """Evaluated examples, their rejects, and sums of a task over these files; a list is written as JSON lines."""
     for name, content in files.items():
         if isinstance(content, list):
-            content = "".join(json.dumps(r) + "\n" for r in content)
+            content = json_lines(content)
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content.encode() if isinstance(content, str) else content)

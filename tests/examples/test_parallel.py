@@ -162,6 +162,7 @@ def test_a_named_translator_is_the_output_and_the_only_one(tmp_path):
     ("content", "message"),
     [
         (XML.replace("&amp;", "&"), r"a\.xml: row 5: not XML: .*sgm"),
+        (XML[:-20], "not XML: .*if it is truncated, get the file again"),
         (XML.replace("</doc>", "", 1), "row 13: not XML"),
         (XML[:500], "not XML"),
         (XML.encode().replace("ä".encode(), b"\xe4"), "row 8: not XML"),

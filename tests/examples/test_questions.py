@@ -62,7 +62,9 @@ def test_triviaqa_records_that_are_no_examples_are_rejects(tmp_path):
     [
         ('{"Domain": 1}', "row 1: .*no field 'Data'"),
         ("[1, 2]", "row 1: .*'\\[' where { is expected"),
-        (whole(trivia("A?", "x"))[:-200], r"dev\.json: row \d+: not the JSON"),
+        (whole(trivia("A?", "x"))[:-200], r"dev\.json: row \d+: not the JSON.* the file ends too early. Get the file again"),
+        (whole(trivia("A?", "x"))[:-300], "Get the file again"),
+        ('{"Data": [{"Question": }]}', "row 1: .*Expecting value.*: line.*Correct it there, or set"),
         ('{"Data": [{"Question": "A?"} 5]}', "where , or"),
         ('{"Data": {"a": 1}}', r"where \[ is"),
         ('{"Data": [\n{"a": tru}\n]}', "row 2: .*Expecting value"),
@@ -162,24 +164,84 @@ def test_arc_labels_are_letters_or_numbers_and_choices_three_to_five(tmp_path):
 @pytest.mark.parametrize(
     ("answer", "labels", "index"),
     [
-        ("1", ["1", "2"], 0),
+        ("1", ["1", "2", "3"], 0),
+        (1, ["1", "2", "3"], 0),
+        ("3", [1, 2, 3], 2),
+        (3.0, [1, 2, 3], 2),
+        ("2.0", [1.0, 2.0, 3.0], 1),
+        ("b", ["A", "B", "C"], 1),
+        ("a", ["b", "a", "A"], 1),
+        (True, [False, True, "maybe"], 1),
+        (2, ["A", "B", "C"], 2),
         (1, [], 1),
+        ("1", [], 1),
+        (2.0, [], 2),
+        ("0", [], 0),
         ("B", [], 1),
-        ("b", [], 1),
+        (" b ", [], 1),
         ("a", [], 0),
-        ("C", [], None),
-        (2, [], None),
+        ("3", [], 2),
+        (4, [], None),
+        ("D", [], None),
+        (0, [1, 2, 3], None),
+        (-1, [], None),
+        (1.5, [], None),
         (True, [], None),
         (None, [], None),
-        ("B", ["1", "2"], None),
+        (["B"], [], None),
+        ("", ["", "B", "C"], None),
+        ("B", ["1", "2", "3"], None),
+        ("A", ["A", "A", "B"], None),
+        ("B", ["A", "B"], None),
     ],
 )
 def test_an_answer_is_a_label_an_index_a_letter_or_the_options_text(answer, labels, index):
+    """In this order, whatever its type; where labels are numbers, no other number is an index, and no letter a label."""
+    options = ["a", "b", "3"]
     if index is None:
-        with pytest.raises(NotAnExample, match="names none of 2 options"):
-            choice(answer, ["a", "b"], labels)
+        with pytest.raises(NotAnExample, match="names (none|2) of 3 options|2 labels for 3 options"):
+            choice(answer, options, labels)
     else:
-        assert choice(answer, ["a", "b"], labels) == index
+        assert choice(answer, options, labels) == index
+
+
+@pytest.mark.parametrize(
+    ("records", "fields"),
+    [
+        ([{"c": list("wxyz"), "l": [1, 2, 3, 4], "a": i + 1} for i in range(4)], {"options": "c", "labels": "l"}),
+        ([{"c": list("wxyz"), "a": str(i)} for i in range(4)], {"options": "c"}),
+        ([{"c": list("wxyz"), "a": "abcd"[i]} for i in range(4)], {"options": "c"}),
+        ([{"c": list("wxyz"), "a": "wxyz"[i]} for i in range(4)], {"options": "c"}),
+        ([dict(zip("ABCD", "wxyz", strict=True)) | {"a": i} for i in range(4)], {"options": ["A", "B", "C", "D"]}),
+        ([{"c": '["w", "x", "y", "z"]', "a": i} for i in range(4)], {"options": "c"}),
+    ],
+)
+def test_the_right_option_of_each_record_is_the_one_that_its_file_means(tmp_path, records, fields):
+    task = {"family": "multiple_choice", "fields": {"input": "q", "answer": "a", **fields}}
+    examples, rejects, _ = read_files(tmp_path, {"a.jsonl": [{"q": f"{i}?", **r} for i, r in enumerate(records)]}, **task)
+    assert (rejects, [(e["answer"], e["output"]) for e in examples]) == ([], list(enumerate("wxyz")))
+
+
+def test_multiple_choice_needs_input_options_and_answer_and_no_fields(tmp_path):
+    records = [
+        {"input": "a?", "options": ["w", "x", "y"], "answer": 2},
+        {"input": "b?", "options": ["w", "x", "y"], "labels": ["1", "2", "3"], "answer": "2"},
+        {"input": "c?", "options": ["w", "x", "y"], "output": "w"},
+        {"input": "d?", "options": ["w"], "answer": 0},
+        {"input": "e?", "options": "w", "answer": 0},
+        {"input": "f?", "options": ["w", "x"], "answer": True},
+    ]
+    examples, rejects, _ = read_files(tmp_path, {"a.jsonl": records}, family="multiple_choice")
+    assert [(e["output"], e["answer"]) for e in examples] == [("y", 2), ("x", 1), ("w", 0)]
+    expected = {4: "a question with one option", 5: "not a list of texts", 6: "true and false are no index"}
+    assert {row: part for row, part in expected.items() if part in reasons(rejects)[row]} == expected
+
+
+def test_answers_that_count_from_1_without_labels_are_an_error(tmp_path):
+    """Three of four would be off by one, and the fourth a reject."""
+    records = [{"input": f"{i}?", "options": list("wxyz"), "answer": i + 1} for i in range(4)]
+    with pytest.raises(StudyError, match=r"a\.jsonl: its answers count the options from 1.*labels"):
+        read_files(tmp_path, {"a.jsonl": records}, family="multiple_choice")
 
 
 # -- ParaRel -------------------------------------------------------------------------------------------------------------
@@ -265,11 +327,32 @@ def test_fields_name_where_each_part_of_an_example_is(tmp_path):
 
 @pytest.mark.parametrize(
     ("fields", "message"),
-    [({"input": "q", "result": "a"}, "no 'result'; name fields for some of input"), ({"output": "a"}, "the field of the input")],
+    [
+        ({"input": "q", "result": "a"}, "no 'result'; name fields for some of input"),
+        ({"output": "a"}, "the field of the input"),
+        ({"input": ["q", "r"], "output": "a"}, "'input' is one field"),
+    ],
 )
 def test_fields_that_cannot_be_are_errors(tmp_path, fields, message):
     with pytest.raises(ValueError, match=message):
         study(tmp_path, fields=fields)
+
+
+def test_optional_fields_may_be_missing_in_a_record_but_not_in_all(tmp_path):
+    fields = {"input": "q", "output": "a", "aliases": "more", "id": "n", "group": "topic"}
+    records = [{"q": "a?", "a": "x", "more": ["y", "x", "y", " "], "n": 7, "topic": "t"}, {"q": "b?", "a": "x", "more": None}]
+    examples, rejects, _ = read_files(tmp_path / "some", {"a.jsonl": records}, fields=fields)
+    assert not rejects
+    assert [(e["example"], e["group"], e["aliases"]) for e in examples] == [("7", "t", ["y"]), ("a.jsonl/0000002", "", [])]
+    with pytest.raises(StudyError, match=r"a\.jsonl: no record has a field 'alias'; correct `aliases` in `fields`"):
+        read_files(tmp_path / "none", {"a.jsonl": records}, fields=fields | {"aliases": "alias"})
+
+
+def test_gsm8ks_annotations_are_removed_whatever_the_reader(tmp_path):
+    record = {"q": "How many?", "a": ["2*3=<<2*3=6>>6.\n#### 6", "<<6=6>>6"]}
+    task = {"family": "math", "fields": {"input": "q", "output": "a"}}
+    ((example,), _, _) = read_files(tmp_path, {"a.jsonl": [record]}, **task)
+    assert (example["output"], example["aliases"]) == ("2*3=6.\n#### 6", ["6"])
 
 
 # -- for every reader ----------------------------------------------------------------------------------------------------
@@ -300,5 +383,5 @@ def test_every_example_says_its_file_row_and_version(tmp_path):
     files = {name: [{"question": "who", "answer": ["x"]}] * 2 for name in ("n/a.jsonl", "n/b.jsonl")}
     examples, _, _ = read_files(tmp_path, files, reader="nq_open", version=3)
     assert [(e["file"], e["row"], e["version"]) for e in examples] == [
-        (name, row, "3/nq_open-1") for name in files for row in (1, 2)
+        (name, row, "3/nq_open-2") for name in files for row in (1, 2)
     ]

@@ -161,7 +161,7 @@ def test_parallel_reads_packed_files_and_two_of_their_languages(tmp_path):
     (example,) = evaluated(examples)
     assert (example["input"], example["output"], example["group"]) == ("Disks fail.", "Platten sterben.", "en-de")
     assert (example["prompt"], example["separator"]) == ("English text: Disks fail.\nGerman translation:", " ")
-    assert {r["reason"] for r in rejects} == {"no field 'de'"}
+    assert {r["reason"] for r in rejects} == {"no field 'de'; there are page, en"}
 
 
 def test_parallel_texts_may_be_lists_of_paragraphs(tmp_path):
@@ -279,10 +279,10 @@ BAD = {
     "duplicate id": {"id": "q5", "input": "i", "output": "o"},
     "surrogate": {"id": "x", "input": "i", "output": "o", "aliases": ["\ud800"]},
     "not a list of texts": {"id": "x", "input": "i", "output": "o", "options": "o"},
-    "not the index": {"id": "x", "input": "i", "output": "o", "options": ["o"], "answer": 1},
+    "answer 1 names none of 1 options": {"id": "x", "input": "i", "output": "o", "options": ["o"], "answer": 1},
     "not the text of the right option": {"id": "x", "input": "i", "output": "o", "options": ["p"], "answer": 0},
     "neither 'mine' nor 'evaluate'": {"id": "x", "input": "i", "output": "o", "split": "test"},
-    "'id' is not": {"id": ["x"], "input": "i", "output": "o"},
+    "fields 'id' and 'group' are": {"id": ["x"], "input": "i", "output": "o"},
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -69,3 +70,16 @@ def test_the_folder_of_a_study_may_have_a_name_that_looks_like_a_pattern(tmp_pat
     folder.mkdir()
     (folder / "a.jsonl").touch()
     assert resolve_files(["*.jsonl"], str(folder), "corpus source 'x'") == [("a.jsonl", folder / "a.jsonl")]
+
+
+def test_brackets_in_a_name_are_explained_as_the_pattern_that_they_are(tmp_path: Path) -> None:
+    """`a[1].jsonl` names a1.jsonl: to read that one in silence would be another corpus."""
+    for name in ("a[1].jsonl", "b[2].jsonl", "b2.jsonl"):
+        (tmp_path / name).touch()
+    for pattern, escaped in (("a[1].jsonl", "a[[]1].jsonl"), ("b[2].jsonl", "b[[]2].jsonl")):
+        with pytest.raises(StudyError, match=r"is a file and a pattern; \[ begins a pattern.*" + re.escape(repr(escaped))):
+            resolve_files([pattern], str(tmp_path), "corpus source 'x'")
+        assert resolve_files([escaped], str(tmp_path), "corpus source 'x'") == [(pattern, tmp_path / pattern)]
+    with pytest.raises(StudyError, match=r"no file matches .*\[ begins a pattern, .*'c\[\[\]3\]\*\.jsonl'"):
+        resolve_files(["c[3]*.jsonl"], str(tmp_path), "corpus source 'x'")
+    assert [name for name, _ in resolve_files(["b[0-9].jsonl"], str(tmp_path), "corpus source 'x'")] == ["b2.jsonl"]

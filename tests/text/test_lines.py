@@ -1,17 +1,24 @@
 """A file is read completely or not at all: compressed or plain, truncated anywhere, it never passes for a shorter one."""
 
+import bz2
 import gzip
+import io
+import lzma
 import random
+import tarfile
+import zipfile
 import zlib
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
+from pyarrow import feather, parquet
 
 from schemas import StudyError
-from tasks.text.lines import excerpt, json_record, json_records, lines, text_of
+from tasks.text.lines import excerpt, json_record, json_records, lines, text_of, value_at
 
 NUMBERS = random.Random(5)
 ROWS = [f'{{"id": {i}, "text": "{NUMBERS.randbytes(12).hex()} größer 漢字"}}'.encode() for i in range(24)]
@@ -118,6 +125,90 @@ def test_a_flipped_byte_never_gives_other_lines(tmp_path, kind):
     assert found > 0.9 * len(whole) / 3
 
 
+def long_zst(window: int) -> bytes:
+    """As `zstd --long=N` writes it: a stream of unknown size, so that its window is in the header."""
+    settings = {"window_log": window, "enable_ldm": True, "write_content_size": 0, "hash_log": 17, "chain_log": 17}
+    packer = zstandard.ZstdCompressor(compression_params=zstandard.ZstdCompressionParameters(compression_level=3, **settings))
+    target = io.BytesIO()
+    with packer.stream_writer(target, closefd=False) as writer:
+        writer.write(CONTENT)
+    return target.getvalue()
+
+
+@pytest.mark.parametrize("window", [27, 28, 31])
+def test_zstd_files_with_long_windows_are_read(tmp_path, window):
+    content = long_zst(window)
+    assert zstandard.get_frame_parameters(content).window_size == 1 << window
+    assert list(lines(write(tmp_path, "zst", content))) == list(enumerate(ROWS, 1))
+
+
+def flipped(content: bytes, place: int) -> bytes:
+    """The content with one byte changed; from the end for a negative place."""
+    changed = bytearray(content)
+    changed[place] ^= 1
+    return bytes(changed)
+
+
+def archive(kind: str) -> bytes:
+    """The lines as a file that is not read."""
+    target = io.BytesIO()
+    if kind == "tar":
+        with tarfile.open(fileobj=target, mode="w") as tar:
+            member = tarfile.TarInfo("a.jsonl")
+            member.size = len(CONTENT)
+            tar.addfile(member, io.BytesIO(CONTENT))
+    elif kind == "zip":
+        with zipfile.ZipFile(target, "w") as zipped:
+            zipped.writestr("a.jsonl", CONTENT)
+    elif kind == "parquet":
+        parquet.write_table(pa.table({"text": ["a"]}), target)
+    else:
+        feather.write_feather(pa.table({"text": ["a"]}), target)
+    return target.getvalue()
+
+
+DICTIONARY = zstandard.train_dictionary(1_000, [b"the harbour of Velm is deep %d" % i * 20 for i in range(400)])
+CAUSES = {  # (name, content) by what the error says
+    "it is truncated: compressed file ended.* Get the file again": ("gz", PACKED["gz"][:-9]),
+    "it is truncated: .*; none": ("gz", PACKED["gz"] + b"\x1f"),
+    "it is truncated: it ends in the middle of a zstd frame. Get the file again": ("zst", PACKED["zst"][:-2]),
+    "it is damaged; .*: its checksum is not .*CRC": ("gz", flipped(PACKED["gz"], -6)),
+    "it is damaged; .*: its length is not": ("gz", flipped(PACKED["gz"], -1)),
+    "it is damaged; .*: its checksum is not .*zstd": ("zst", flipped(PACKED["zst"], -1)),
+    "it is damaged; compare it with its original .*Error -3": ("gz", PACKED["gz"][:12] + b"\xff" * 30),
+    "what follows its packed content is not packed; remove it .*gzip": ("gz", PACKED["gz"] + b"more"),
+    "what follows its packed content is not packed; remove it .*zstd": ("zst", PACKED["zst"] + b"more"),
+    r"its zstd window is above 2\^31 bytes; pack it again with --long=31": (
+        "zst",
+        bytes([*b"\x28\xb5\x2f\xfd", 0, 22 << 3, 1, 0, 0]),
+    ),
+    "it is packed with a zstd dictionary": ("zst", zstandard.ZstdCompressor(dict_data=DICTIONARY).compress(CONTENT)),
+    "it is not packed, but its name ends in .gz": ("gz", CONTENT),
+    "it is not packed, but its name ends in .zst": ("zst", CONTENT),
+    "it is a zstd file, but its name ends in .gz": ("gz", PACKED["zst"]),
+    "it is a gzip file, but its name ends in .zst": ("zst", PACKED["gz"]),
+    "it is a gzip file; let its name end in .gz": ("x", PACKED["gz"]),
+    "it is a zstd file; let its name end in .zst": ("x", PACKED["zst with frames to skip"]),
+    "it is a zstd file; let": ("x", SKIPPED + PACKED["zst"]),
+    "it is an xz file; unpack it": ("x", lzma.compress(CONTENT)),
+    "it is a bzip2 file; unpack it": ("x", bz2.compress(CONTENT)),
+    "it is a Parquet file; convert it to JSON lines": ("x", archive("parquet")),
+    "it is an Arrow file; convert it to JSON lines": ("x", archive("arrow")),
+    "it is a tar archive; unpack it": ("x", archive("tar")),
+    "it is a zip archive; unpack it": ("x", archive("zip")),
+    "it is a gzip file that contains a tar archive; unpack it": ("gz", gzip.compress(archive("tar"))),
+    "it is a zstd file that contains a gzip file": ("zst", zst(PACKED["gz"])),
+}
+
+
+@pytest.mark.parametrize("cause", CAUSES)
+def test_what_a_file_cannot_be_read_for_is_said_in_words(tmp_path, cause):
+    """To get the file again helps only where it is truncated."""
+    with pytest.raises(StudyError, match=rf"a\.jsonl\.\w+: cannot be read after row \d+: {cause}") as error:
+        list(lines(write(tmp_path, *CAUSES[cause])))
+    assert ("Get the file again" in str(error.value)) == ("truncated" in cause)
+
+
 @pytest.mark.parametrize("kind", ["zst", "gz"])
 def test_plain_text_under_a_packed_name_is_an_error(tmp_path, kind):
     with pytest.raises(StudyError, match="after row 0"):
@@ -178,3 +269,13 @@ def test_a_text_may_be_a_list_of_paragraphs_only_where_that_is_asked_for():
     assert text_of(record, "a")[1] == "field 'a' is a list, not text"
     assert text_of(record, "b", paragraphs=True)[1] == "field 'b' is a list, not text"
     assert text_of(record, "c", paragraphs=True)[1] == "field 'c' is empty"
+
+
+def test_a_dot_enters_a_field_and_a_fields_own_name_comes_first():
+    record = {"a": {"b": [{"c": 1}, {"c": 2}], "t": "x"}, "a.t": "y", "d": 1}
+    assert (value_at(record, "a.b.c"), value_at(record, "a.t"), value_at({"a": {"t": "x"}}, "a.t")) == ([1, 2], "y", "x")
+    for path in ("a.b.x", "d.x", "x", "a.", ".a", "a.x.y"):
+        with pytest.raises(KeyError, match=f"no field '{path}'"):
+            value_at(record, path)
+    assert text_of({"a": {"b": ["x", "y"]}}, "a.b", paragraphs=True) == ("x\ny", "")
+    assert text_of({"a": {"c": 1}}, "a.b")[1] == "no field 'a.b'; there are c"

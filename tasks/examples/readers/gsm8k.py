@@ -13,12 +13,12 @@ from tasks.examples.record import Example, NotAnExample, ReadSettings, Reject, T
 
 
 def read(file: TaskFile, settings: ReadSettings) -> Iterator[Example | Reject]:
-    """Examples of one file: y is the rationale and, after ####, the number."""
+    """Examples of one file: y is the rationale and, after ####, the number; `checked` removes the annotations."""
 
     def example(row: int, record: dict[str, Any]) -> Example:
         question, answer = text(record, "question"), text(record, "answer")
         if not re.search(r"####\s*\S", answer):
             raise NotAnExample("the answer has no final number after ####")
-        return Example(row, row_id(file.name, row), question, re.sub(r"<<.*?>>", "", answer), record=record)
+        return Example(row, row_id(file.name, row), question, answer, record=record)
 
     return json_examples(file, settings, example)

@@ -5,25 +5,31 @@
     evaluate = ["test"]                                # splits of the data set
     fields = {input = "question", options = "choices.text", labels = "choices.label", answer = "answerKey", id = "id"}
 
+GSM8K, TriviaQA, ARC, MMLU, NQ-open and HellaSwag need no `fields`, nor does a data set in taskgram's own format. The first five
+give the examples that their own readers make of the official files.
+
 A data set of the hub is named by its commit, because "main" may change under the same key. A folder is one that
 `save_to_disk` wrote, or one of parquet, JSON or CSV files; its files' hashes are in the key. No script of a data set is run.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from schemas import StudyError
 from schemas.settings.base import is_hub_name
-from tasks.examples.fields import mapped_example
-from tasks.examples.record import Example, NotAnExample, ReadSettings, Reject, TaskFile
+from tasks.examples.csv_rows import csv_rows
+from tasks.examples.fields import layout_of, mapped_examples
+from tasks.examples.record import Example, ReadSettings, Reject, TaskFile
 from tasks.storage.source_files import outside_file
 from tasks.storage.store import SourceFile
-from tasks.text.lines import excerpt
+from tasks.text.lines import json_records, open_bytes
 
 SETTINGS = ("fields", "revision")
 
@@ -60,23 +66,21 @@ def folder_of(files: tuple[SourceFile, ...]) -> Path:
 
 def read(file: TaskFile, settings: ReadSettings) -> Iterator[Example | Reject]:
     """Examples of one split of a data set: the file's name is the split's. Row: the record's number, from 1."""
-    if not settings["fields"]:
-        raise StudyError(f'reader "hf" needs fields = {{input = "…", output = "…"}}; {_columns(file, settings)}')
-    for row, record in enumerate(_records(file, settings), 1):
-        try:
-            item: Example | Reject = mapped_example(record, settings["fields"], row, f"{file.name}/{row:07d}")
-        except NotAnExample as reason:
-            item = Reject(row, str(reason), excerpt(str(record)))
-        yield item
+    records = ((row, "", record) for row, record in enumerate(_records(file, settings), 1))
+    first = next(records, None)
+    if first is None:
+        return
+    fields = settings["fields"] or (layout_of(first[2]) if isinstance(first[2], Mapping) else None)
+    if not fields:
+        columns = ", ".join(first[2]) if isinstance(first[2], Mapping) else first[2]
+        raise StudyError(f'reader "hf" needs fields = {{input = "…", output = "…"}}; its columns are {columns}')
+    yield from mapped_examples(chain([first], records), fields, file.name, settings["hub"]["name"] or str(file.path))
 
 
-def _columns(file: TaskFile, settings: ReadSettings) -> str:
-    first = next(iter(_records(file, settings)), {})
-    return f"its columns are {', '.join(first)}"
-
-
-def _records(file: TaskFile, settings: ReadSettings) -> Iterator[Mapping[str, Any]]:
-    """The records of a split, in order. StudyError for a library that is missing, a hub that does not answer, a wrong name."""
+def _records(file: TaskFile, settings: ReadSettings) -> Iterator[dict[str, Any] | str]:
+    """The records of a split, in order, or why one is none. StudyError for a library that is missing, a hub that does not
+    answer, a wrong name.
+    """
     try:
         import datasets
     except ImportError:
@@ -90,13 +94,20 @@ def _records(file: TaskFile, settings: ReadSettings) -> Iterator[Mapping[str, An
         elif (file.path / "dataset_dict.json").is_file() or (file.path / "state.json").is_file():
             splits = datasets.load_from_disk(str(file.path))
         else:  # read in place: a copy in the library's cache could be of files that have changed since
-            splits = datasets.load_dataset(str(file.path), hub["config"] or None, streaming=True)
+            builder = datasets.load_dataset_builder(str(file.path), hub["config"] or None)
+            reader = _text_reader(builder, settings["encoding"])
+            if reader and file.name in builder.config.data_files:
+                yield from (record for path in builder.config.data_files[file.name] for record in reader(Path(path)))
+                return
+            splits = builder.config.data_files if reader else builder.as_streaming_dataset()
         if isinstance(splits, datasets.Dataset):
             splits = {str(splits.split or "train"): splits}
         if file.name in splits:
             yield from splits[file.name]
             return
         missing = f"no split {file.name!r}; it has {', '.join(map(str, splits))}"
+    except StudyError:
+        raise
     except Exception as error:  # whatever the library raises, the remedies are the same
         remedy = (
             "check name, config and revision, and that the hub can be reached; without a network, give a folder that the data "
@@ -106,3 +117,38 @@ def _records(file: TaskFile, settings: ReadSettings) -> Iterator[Mapping[str, An
         )
         raise StudyError(f"data set {what}: {type(error).__name__}: {error}. Remedy: {remedy}") from None
     raise StudyError(f"data set {what}: {missing}")
+
+
+def _text_reader(builder: Any, encoding: str) -> Callable[[Path], Iterator[dict[str, Any] | str]] | None:
+    """How JSON and CSV files are read as they are: the library turns texts such as "007", "None" and "2020-01-01" into others.
+
+    None for files with types of their own, and for those whose layout the data set's card describes.
+    """
+    config = builder.config
+    if builder.name == "json" and config.field is None:
+        return lambda path: _json(path, encoding)
+    if builder.name == "csv" and config.names is None and config.column_names is None and config.header == "infer":
+        return lambda path: _csv(path, encoding, config.delimiter or config.sep or ",")
+    return None
+
+
+def _json(path: Path, encoding: str) -> Iterator[dict[str, Any] | str]:
+    """The objects of a file of JSON lines, or of one JSON array."""
+    with open_bytes(path) as source:
+        if source.read(64).lstrip(b"\xef\xbb\xbf \t\r\n")[:1] != b"[":
+            yield from (record for _, _, record in json_records(path, encoding))
+            return
+    with open_bytes(path) as source:
+        for record in json.loads(source.read().decode(encoding).removeprefix("\ufeff")):
+            yield record if isinstance(record, dict) else "not an object with named fields"
+
+
+def _csv(path: Path, encoding: str, delimiter: str) -> Iterator[dict[str, Any] | str]:
+    """The rows of a file under the names in its first row."""
+    names: list[str] = []
+    for row, cells, problem in csv_rows(path, encoding, delimiter):
+        if row == 1:
+            names = cells
+        elif cells or problem:  # else an empty line
+            wrong = problem or (f"{len(cells)} cells, not {len(names)}" if len(cells) != len(names) else "")
+            yield wrong or dict(zip(names, cells, strict=True))

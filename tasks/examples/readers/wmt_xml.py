@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 from xml.etree import ElementTree
+from xml.parsers.expat import errors as _errors
 
 from schemas import StudyError
 from tasks.examples.record import Example, ReadSettings, Reject, TaskFile
 from tasks.examples.sentence_pairs import language_pair, sentence_pair
-from tasks.text.lines import breaks_off, excerpt, open_bytes
+from tasks.text.lines import excerpt, open_bytes, unreadable
 
 SETTINGS = ("translator",)
 
@@ -31,18 +32,13 @@ def read(file: TaskFile, settings: ReadSettings) -> Iterator[Example | Reject]:
                     row += 1
                     yield item
     except ElementTree.ParseError as error:
-        raise StudyError(
-            f"{file.path}: row {error.position[0]}: not XML: {error}. Older WMT files are SGM, which reader "
-            '"sgm" reads; otherwise get the file again'
-        ) from None
+        cut = error.code in (_errors.codes[m] for m in (_errors.XML_ERROR_NO_ELEMENTS, _errors.XML_ERROR_UNCLOSED_TOKEN))
+        remedy = "if it is truncated, get the file again, or set another `reader`" if cut else 'reader "sgm" reads older files'
+        raise StudyError(f"{file.path}: row {error.position[0]}: not XML: {error}; {remedy}") from None
     except (LookupError, ValueError) as error:  # of the encoding it names
         raise StudyError(f"{file.path}: row 1: cannot be read: {error}; convert it to UTF-8") from None
     except Exception as error:
-        if not breaks_off(error):
-            raise
-        raise StudyError(
-            f"{file.path}: cannot be read to its end: {error}. Get the file again; none of its records were used."
-        ) from None
+        raise unreadable(file.path, error) from None
 
 
 def _documents(opened: Any) -> Iterator[Any]:
