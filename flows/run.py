@@ -35,6 +35,7 @@ from tasks.text.display import printable
 
 StepName = Annotated[str, Field(json_schema_extra={"enum": [s.name for s in STEPS]})]  # a list to choose from, in the UI
 STEPS_AT_ONCE = 6
+NOT_RUN = "not run because of that"
 
 
 def _run_name() -> str:
@@ -80,6 +81,14 @@ def study(
         plan = lay_out(STEPS, settings)
         chosen = choose(plan, store, session, only, start)
         failures = run_all(plan, chosen, session, terminal, post)
+        said = [f for f in failures if not f.startswith(NOT_RUN)]
+        while failures and not only and (rest := session.without_failed_models()):  # their parts failed; the others are measured
+            session.study, session.force = rest, set()
+            terminal.line(f"\nWithout {', '.join(rest.left_out)}:")
+            plan = lay_out(STEPS, rest)
+            chosen = {p.step.name for p in plan}  # the tables are others than before, if only by a part less
+            failures = run_all(plan, chosen, session, terminal, post)
+            said += failures
         if "report" in chosen and not failures:
             with session.alone(f"report-{settings.name}"):
                 page = publish_report(plan, store, settings.name)
@@ -89,8 +98,9 @@ def study(
         terminal.close()
         session.close()
         post.close()
-    if failures:
-        raise StudyError("\n".join(failures))
+    if said:
+        without = f"The report is there, without {', '.join(session.study.left_out)}."
+        raise StudyError("\n".join([*said, without] if "report" in chosen and not failures else said))
 
 
 def choose(plan: list[PlannedStep], store: Store, session: Session, only: str | None, start: str | None) -> set[str]:
@@ -134,7 +144,7 @@ def run_all(plan: list[PlannedStep], chosen: set[str], session: Session, termina
             session.stop()
             raise
     waiting = [name for name, future in futures.items() if not future.state.is_completed() and name not in failures]
-    return [*failures.values(), *([f"not run because of that: {', '.join(waiting)}"] if waiting else [])]
+    return [*failures.values(), *([f"{NOT_RUN}: {', '.join(waiting)}"] if waiting else [])]
 
 
 def upstream_of_chosen(name: str, chosen: set[str]) -> bool:
@@ -168,6 +178,7 @@ def _step_task(planned: PlannedStep, session: Session, terminal: Terminal, post:
         except Exception as error:
             text = str(error) if isinstance(error, StepFailed) else f"{name}: {type(error).__name__}: {error}"
             failures[name] = printable(text)
+            session.failed(error.models if isinstance(error, StepFailed) else {})
             terminal.line(f"  {name:<11} failed")
             watch.failed(failures[name], error)
             raise

@@ -359,13 +359,13 @@ def _config(folder: Path, name: str, trust_remote_code: bool = False) -> Any:
             "trust_remote_code = true for the model"
         ) from None
     built = (getattr(config, "architectures", None) or [config.model_type])[0]
-    known = type(config) in AutoModelForCausalLM._model_mapping or "AutoModelForCausalLM" in (
+    loadable = type(config) in AutoModelForCausalLM._model_mapping or "AutoModelForCausalLM" in (
         getattr(config, "auto_map", None) or {}
     )
     why = {
         "is an encoder-decoder": getattr(config, "is_encoder_decoder", False),
         "was trained for another task": OTHER_TASKS.search(built),
-        "is none that AutoModelForCausalLM of transformers loads": not known,
+        "is none that AutoModelForCausalLM of transformers loads": not loadable,
     }
     for words in (w for w, holds in why.items() if holds):
         raise StudyError(f"model {name!r}: {folder} is not a causal language model: {built} {words}; leave it out of the study")

@@ -51,6 +51,7 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
     }
     settings: dict[str, Any] = {"study": study.name, "title": study.title, "tasks": tasks, "methods": methods}
     settings |= {"models": [m.name for m in study.models], "planted": study.corpus.planted is not None}
+    settings |= {"left_out_models": dict(study.left_out)} if study.left_out else {}
     settings["versions"] = installed()
     return [Job({"study": study.name}, settings, {t: tuple(inputs.get(t, ())) for t in READS})]
 
@@ -105,7 +106,7 @@ def cost(sizes: Sizes) -> Cost:
 
 REPORT = Step(
     "report",
-    version=6,
+    version=7,
     about="One page with the results, the figures and what they rest on.",
     reads=(*READS, *(table for table in trace_files.READS if table not in READS)),
     stages=(
