@@ -187,8 +187,8 @@ def _model(model: Model, s: _Survey) -> ModelSize:
     weights = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
     if not weights:
         s.missing.append(Missing(f"model {model.name!r}", str(folder)))
-    parameters, ends = sum(saved_parameters(w) for w in weights), special_tokens(folder, model.name).words if weights else ""
-    return ModelSize(model.name, parameters, checkpoints=1 if weights else 0, ends=ends)
+    ends = special_tokens(folder, model.name).words if weights else ""
+    return ModelSize(model.name, sum(saved_parameters(w) for w in weights), checkpoints=1 if weights else 0, ends=ends)
 
 
 def _cached_ends(model: Model) -> str:

@@ -179,7 +179,7 @@ def _network(checkpoint: SavedModel, name: str, config: Any, pickles: bool) -> A
 
     folder = checkpoint.folder
     with _in_words(checkpoint, name, "cannot be loaded"):
-        network, info = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder,
             config=config,
             dtype=getattr(torch, checkpoint.dtype),
@@ -189,6 +189,7 @@ def _network(checkpoint: SavedModel, name: str, config: Any, pickles: bool) -> A
             use_safetensors=not pickles,
             **_spread(checkpoint),
         )
+        network, info = loaded
         network.eval().requires_grad_(False)
         if not checkpoint.device_map:
             network.to(checkpoint.device)
