@@ -81,14 +81,14 @@ def study(
         plan = lay_out(STEPS, settings)
         chosen = choose(plan, store, session, only, start)
         failures = run_all(plan, chosen, session, terminal, post)
-        said = [f for f in failures if not f.startswith(NOT_RUN)]
+        earlier: list[str] = []
         while failures and not only and (rest := session.without_failed_models()):  # their parts failed; the others are measured
+            earlier += [f for f in failures if not f.startswith(NOT_RUN)]
             session.study, session.force = rest, set()
             terminal.line(f"\nWithout {', '.join(rest.left_out)}:")
             plan = lay_out(STEPS, rest)
             chosen = {p.step.name for p in plan}  # the tables are others than before, if only by a part less
             failures = run_all(plan, chosen, session, terminal, post)
-            said += failures
         if "report" in chosen and not failures:
             with session.alone(f"report-{settings.name}"):
                 page = publish_report(plan, store, settings.name)
@@ -98,9 +98,10 @@ def study(
         terminal.close()
         session.close()
         post.close()
-    if said:
-        without = f"The report is there, without {', '.join(session.study.left_out)}."
-        raise StudyError("\n".join([*said, without] if "report" in chosen and not failures else said))
+    if earlier or failures:
+        raise StudyError(
+            "\n".join([*earlier, *(failures or [f"The report is there, without {', '.join(session.study.left_out)}."])])
+        )
 
 
 def choose(plan: list[PlannedStep], store: Store, session: Session, only: str | None, start: str | None) -> set[str]:
