@@ -26,7 +26,15 @@ Progress = Callable[[int, int], None]  # parts done, parts to do
 PartFailed = Callable[[str, str], None]  # a part's name, and why
 
 
-class StepFailed(StudyError):
+class PartsFailed(StudyError):
+    """Parts failed. `models`: why, by model, if they all are parts of models; {} if others failed, too."""
+
+    def __init__(self, message: str, models: Mapping[str, str]) -> None:
+        super().__init__(message)
+        self.models = models
+
+
+class StepFailed(PartsFailed):
     """A step did not finish; the message says why and how to run it again."""
 
 
@@ -85,7 +93,8 @@ def run_step(
             raise
         with suppress(OSError):  # a disk that is full may have no room for that either
             session.record(planned, state="failed", seconds=spent.wall_seconds, error=words, **void)
-        raise StepFailed(f"{name}: {words}\n  run it again with: {session.command(name)}") from error
+        models = error.models if isinstance(error, PartsFailed) else {}
+        raise StepFailed(f"{name}: {words}\n  run it again with: {session.command(name)}", models) from error
     session.record(planned, state="done", seconds=spent.wall_seconds)
     return _outcome(planned, store, "done", spent, tuple(changed))
 
@@ -146,7 +155,7 @@ def _run_jobs(
     """
     progress(len(stage.jobs) - len(todo), len(stage.jobs))
     costs: dict[str, dict[str, Any]] = {}
-    failures: list[str] = []
+    failures: list[tuple[PlannedJob, str]] = []
     waiting = list(todo)
     absent = {
         job.key for job in todo if any(session.store.stat(session.store.part_path(p)) is None for p in job.parts(stage.stage))
@@ -159,7 +168,7 @@ def _run_jobs(
                 job = turn.mine[finished.index]
                 session.leases.drop(job.key)
                 if why := _explain(finished, session, name, job):
-                    failures.append(f"{job.job.name}: {why}")
+                    failures.append((job, why))
                     part_failed(job.job.name, why)
                 else:
                     costs[job.key] = finished.value
@@ -174,7 +183,10 @@ def _run_jobs(
             session.wait(SECONDS_BETWEEN_LOOKS)
     if failures:
         more = f"\n  and {len(failures) - 3} more" if len(failures) > 3 else ""
-        raise StudyError(f"{len(failures)} of {len(todo)} parts failed\n  " + "\n  ".join(failures[:3]) + more)
+        lines = [f"{job.job.name}: {why}" for job, why in failures[:3]]
+        of_models = {job.job.labels.get("model", ""): why for job, why in reversed(failures)}
+        models = {} if "" in of_models else of_models
+        raise PartsFailed(f"{len(failures)} of {len(todo)} parts failed\n  " + "\n  ".join(lines) + more, models)
     return costs
 
 

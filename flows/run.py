@@ -37,6 +37,7 @@ from tasks.text.display import printable
 use_own_server()  # where Prefect has started this process, for a run on a schedule
 StepName = Annotated[str, Field(json_schema_extra={"enum": [s.name for s in STEPS]})]  # a list to choose from, in the UI
 STEPS_AT_ONCE = 6
+NOT_RUN = "not run because of that"
 
 
 def _run_name() -> str:
@@ -82,14 +83,24 @@ def study(
         plan = lay_out_run(settings, store)
         chosen = choose(plan, session, only, start)
         failures = run_all(plan, chosen, session, terminal, post)
+        earlier: list[str] = []
+        while failures and not only and (rest := session.without_failed_models()):  # their parts failed; the others are measured
+            earlier += [f for f in failures if not f.startswith(NOT_RUN)]
+            session.study, session.force = rest, set()
+            terminal.line(f"\nWithout {', '.join(rest.left_out)}:")
+            plan = lay_out(STEPS, rest)
+            chosen = {p.step.name for p in plan}  # the tables are others than before, if only by a part less
+            failures = run_all(plan, chosen, session, terminal, post)
         if "report" in chosen and not failures:
             _link(report_link(root, publish(plan, session), settings.name), settings.name)
     finally:
         terminal.close()
         session.close()
         post.close()
-    if failures:
-        raise StudyError("\n".join(failures))
+    if earlier or failures:
+        raise StudyError(
+            "\n".join([*earlier, *(failures or [f"The report is there, without {', '.join(session.study.left_out)}."])])
+        )
 
 
 def run_all(plan: list[PlannedStep], chosen: set[str], session: Session, terminal: Terminal, post: Post) -> list[str]:
@@ -114,7 +125,7 @@ def run_all(plan: list[PlannedStep], chosen: set[str], session: Session, termina
             session.stop()
             raise
     waiting = [name for name, future in futures.items() if not future.state.is_completed() and name not in failures]
-    return [*failures.values(), *([f"not run because of that: {', '.join(waiting)}"] if waiting else [])]
+    return [*failures.values(), *([f"{NOT_RUN}: {', '.join(waiting)}"] if waiting else [])]
 
 
 def upstream_of_chosen(name: str, chosen: set[str]) -> bool:
@@ -148,6 +159,7 @@ def _step_task(planned: PlannedStep, session: Session, terminal: Terminal, post:
         except Exception as error:
             text = str(error) if isinstance(error, StepFailed) else f"{name}: {type(error).__name__}: {error}"
             failures[name] = printable(text)
+            session.failed(error.models if isinstance(error, StepFailed) else {})
             terminal.line(f"  {name:<11} failed")
             watch.failed(failures[name], error)
             raise

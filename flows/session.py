@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shlex
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -40,6 +40,7 @@ class Session:
     verify: bool = False
     steps: Sequence[Step] = ()  # of the study: which depend on a step whose bytes are others than before
     _stopped: threading.Event = field(default_factory=threading.Event)
+    _failed: list[Mapping[str, str]] = field(default_factory=list)
 
     @cached_property
     def leases(self) -> Leases:
@@ -87,6 +88,19 @@ class Session:
         """Raises StudyError once the run was stopped."""
         if self._stopped.is_set():
             raise StudyError("stopped")
+
+    def failed(self, models: Mapping[str, str]) -> None:
+        """Note that a step failed, and for which models and why; {} if not for some models alone."""
+        self._failed.append(models)
+
+    def without_failed_models(self) -> Study | None:
+        """The study without the models whose parts failed since this was last asked; None if more failed than some models, or
+        all of them."""
+        failed, self._failed = self._failed, []
+        if self._stopped.is_set() or not failed or not all(failed):
+            return None
+        rest = self.study.without({name: why for models in failed for name, why in models.items()})
+        return rest if rest.models else None
 
     def command(self, step: str) -> str:
         """The exact command that runs a failed step again."""

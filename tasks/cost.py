@@ -157,7 +157,8 @@ class TaskSize:
 
 @dataclass(frozen=True)
 class ModelSize:
-    """A model: parameters, checkpoints that are evaluated, bytes to download, tokens it is trained on here."""
+    """A model: parameters, checkpoints that are evaluated, bytes to download, tokens it is trained on here, and the tokens that end
+    its answers ("" while its files are not here)."""
 
     name: str
     parameters: float
@@ -165,6 +166,7 @@ class ModelSize:
     download: float = 0.0
     trained: float = 0.0
     guess: str = ""
+    ends: str = ""
 
 
 class Gpu(NamedTuple):

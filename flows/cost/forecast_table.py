@@ -56,9 +56,17 @@ def _heading(f: Forecast) -> list[str]:
         f"corpus    {count(corpus.tokens)} tokens, {count(corpus.words)} words, {count(corpus.documents)} documents",
         f"tasks     {len(sizes.tasks)}, {count(examples)} evaluated examples, about {count(pairs)} mined pairs",
         f"models    {len(sizes.models)}, {sizes.checkpoints} checkpoints" + (f", {size(download)} to download" if download else ""),
+        *_ends(f),
         f"machine   {gpus}{machine.processes} of {machine.cores} cores, {size(machine.ram)} memory"
         + (f", {size(machine.disk)} free" if machine.disk else ""),
     ]
+
+
+def _ends(f: Forecast) -> list[str]:
+    """What ends the answers of the models that are known; those that agree share a line."""
+    ends = [(m.ends, m.name) for m in f.sizes.models if m.ends and any(t.new_tokens for t in f.sizes.tasks)]
+    names = {text: ", ".join(n for e, n in ends if e == text) for text in dict(ends)}
+    return [f"answers   end at {printable(text)}: {of}" for text, of in names.items()]
 
 
 def _missing(f: Forecast) -> list[str]:

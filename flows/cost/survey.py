@@ -19,6 +19,7 @@ from tasks import cost
 from tasks.corpus.ingest import TYPICAL_PACKING, pieces_of, unpacked_size
 from tasks.cost import CorpusSize, Gpu, Machine, Missing, ModelSize, Rate, Sizes, TaskSize
 from tasks.models.shapes import HUB, Shape, saved_parameters
+from tasks.models.special_tokens import special_tokens
 from tasks.storage.source_files import pattern_below
 
 SHARD = Rate(10e9, "bytes of JSON lines in a packed shard that is not here", "the Pile's have more, Dolma's fewer", guess=True)
@@ -172,17 +173,27 @@ def _model(model: Model, s: _Survey) -> ModelSize:
     if p := model.pretrain:
         vocabulary = 50_304 if s.study.tokenizer.file else s.study.tokenizer.vocabulary
         shape = Shape(p.hidden, p.layers, vocabulary, 4, tied=True)
-        return ModelSize(model.name, shape.parameters, len(set(p.checkpoints)), trained=p.tokens)
+        ends = f"{s.study.tokenizer.end_of_document} (the study's tokenizer)"
+        return ModelSize(model.name, shape.parameters, len(set(p.checkpoints)), trained=p.tokens, ends=ends)
     if model.hub in HUB:
         parameters, bytes_each = HUB[model.hub].parameters, HUB[model.hub].bytes_each
-        return ModelSize(model.name, parameters, download=parameters * bytes_each)
+        return ModelSize(model.name, parameters, download=parameters * bytes_each, ends=_cached_ends(model))
     if model.hub:
         s.notes.append(
             f"model {model.name!r}: the size of {model.hub} is not known before it is downloaded; 1e9 parameters assumed"
         )
-        return ModelSize(model.name, 1e9, download=2e9, guess=f"{model.name}: 1e9 parameters")
+        return ModelSize(model.name, 1e9, download=2e9, guess=f"{model.name}: 1e9 parameters", ends=_cached_ends(model))
     folder = Path(s.study.data or ".") / Path(model.path).expanduser()
     weights = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
     if not weights:
         s.missing.append(Missing(f"model {model.name!r}", str(folder)))
-    return ModelSize(model.name, sum(saved_parameters(w) for w in weights), checkpoints=1 if weights else 0)
+    ends = special_tokens(folder, model.name).words if weights else ""
+    return ModelSize(model.name, sum(saved_parameters(w) for w in weights), checkpoints=1 if weights else 0, ends=ends)
+
+
+def _cached_ends(model: Model) -> str:
+    """What ends the answers of a hub model, if it has been downloaded; "" if not."""
+    from huggingface_hub import try_to_load_from_cache
+
+    config = try_to_load_from_cache(model.hub, "config.json", revision=model.revision)
+    return special_tokens(Path(config).parent, model.name).words if isinstance(config, str) else ""

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from schemas.errors import StudyError
 from schemas.settings.base import Name, Order, Place, Settings, StopWords, at_least, parse_count, parse_size
@@ -136,6 +136,8 @@ class Study(Settings):
     workers: int = Field(2, ge=0, description="Dask workers; 0 runs everything in this process")
     worker_memory: str = Field("2GB", description="memory of one worker; Dask stops a step that needs more")
 
+    _left_out: dict[str, str] = PrivateAttr(default_factory=dict)
+
     @model_validator(mode="after")
     def _names(self) -> Study:
         for kind, names in (
@@ -188,6 +190,17 @@ class Study(Settings):
         if again and (other := sorted(again.model_fields_set - {"tokens", "shards", "redrawn"})):
             raise ValueError(f"placebo.planted.{other[0]}: a placebo is the same world drawn again; set it under [corpus.planted]")
         return self
+
+    def without(self, models: Mapping[str, str]) -> Study:
+        """This study without models that failed; the report says which, and why."""
+        rest = self.model_copy(update={"models": tuple(m for m in self.models if m.name not in models)})
+        rest._left_out = {**self._left_out, **models}
+        return rest
+
+    @property
+    def left_out(self) -> Mapping[str, str]:
+        """Models of the study file that failed, with the reason: nothing is computed of them."""
+        return self._left_out
 
     def of_placebo(self) -> Study | None:
         """This study with its placebo as the corpus, counting nothing but pairs; None if it has no placebo."""

@@ -17,6 +17,7 @@ import numpy as np
 
 from schemas import StudyError
 from tasks.models import prefixes
+from tasks.models.probes import side
 
 if TYPE_CHECKING:
     import torch
@@ -41,16 +42,19 @@ class ScoredSequence:
 def log_probabilities(model: LanguageModel, scored: Sequence[ScoredSequence], batch_tokens: int) -> list[np.ndarray]:
     """float32[targets] for each sequence; a beginning that sequences share is run once, if the network allows it.
 
-    Trees and batches follow from the sequences alone, so the bytes do not depend on what else runs. Raises StudyError if not
+    Trees and batches follow from the sequences alone, so the bytes do not depend on what else runs. A batch has sequences on one
+    side of each of the network's switches. Raises StudyError if not
     even one sequence fits into memory.
     """
-    sequences = [s.ids for s in scored]
-    trees = prefixes.pack(sequences, batch_tokens, 2 * model.hidden) if model.masks else prefixes.one_each(sequences)
+    sequences, most = [s.ids for s in scored], 1 if model.alone else batch_tokens
+    sides = [side(model.switches, len(ids)) for ids in sequences]
+    trees = prefixes.pack(sequences, most, 2 * model.hidden, sides) if model.masks else prefixes.one_each(sequences)
     targets = [
         len({int(n) for m, nodes in zip(t.members, t.nodes, strict=True) for n in nodes[scored[m].positions]}) for t in trees
     ]
     values: list[np.ndarray] = [np.zeros(0, np.float32)] * len(scored)
-    for batch in prefixes.batches(trees, targets, batch_tokens, max(1, LOGITS_AT_ONCE // model.vocabulary)):
+    of_trees = [sides[tree.members[0]] for tree in trees]
+    for batch in prefixes.batches(trees, targets, most, max(1, LOGITS_AT_ONCE // model.vocabulary), of_trees):
         for rows, result in within_memory(
             model,
             [trees[i] for i in batch],
@@ -161,57 +165,3 @@ def _release(device: str) -> None:
     gc.collect()
     if device == "cuda":
         torch.cuda.empty_cache()
-
-
-def takes_masks(network: Any, config: Any, device: str) -> bool:
-    """Whether a network heeds positions and masks, so that rows may branch and prompts may be padded at the left.
-
-    This is tried out, because there are many kinds of positions: logits of a row with branches, and of a padded prompt with its
-    key-value cache, must be those of each sequence alone. Networks with attention windows or recurrent states do not qualify.
-    """
-    import inspect
-
-    import torch
-
-    kinds = getattr(config, "layer_types", None)
-    local = any(k != "full_attention" for k in kinds) if kinds else bool(getattr(config, "sliding_window", None))
-    parameters = inspect.signature(network.forward).parameters
-    if local or getattr(network, "_is_stateful", False) or not {"position_ids", "past_key_values"} <= set(parameters):
-        return False
-    size = config.vocab_size
-    left, right = ([(7 * i * i + s) % size for i in range(9)] for s in (1, 5))
-    right[:4] = left[:4]
-    sequences = [np.array(s, np.int32) for s in sorted((left, right))]
-    tree = prefixes.prefix_tree(sequences, [0, 1])
-
-    def tensor(values: Any) -> torch.Tensor:
-        return torch.as_tensor(values, dtype=torch.long, device=device)[None]
-
-    def logits(**given: Any) -> torch.Tensor:
-        return network(**given).logits[0, -1].float()
-
-    with torch.inference_mode():
-        apart = [logits(input_ids=tensor(s), use_cache=False) for s in sequences]
-        try:
-            mask = torch.from_numpy(prefixes.tree_mask(tree.ends[None])).to(device)
-            both = network(input_ids=tensor(tree.ids), position_ids=tensor(tree.positions), attention_mask=mask, use_cache=False)
-            together = [both.logits[0, int(nodes[-1])].float() for nodes in tree.nodes]
-            cache = network(
-                input_ids=tensor([0] * 3 + sequences[0][:-1].tolist()),
-                use_cache=True,
-                position_ids=tensor([0] * 3 + list(range(8))),
-                attention_mask=tensor([0] * 3 + [1] * 8),
-            ).past_key_values
-            cache.batch_repeat_interleave(2)
-            cache.batch_select_indices(torch.tensor([1], device=device))
-            padded = logits(
-                input_ids=tensor(sequences[0][-1:]),
-                position_ids=tensor([8]),
-                past_key_values=cache,
-                attention_mask=tensor([0] * 3 + [1] * 9),
-                use_cache=True,
-            )
-        except (RuntimeError, ValueError, TypeError, AttributeError, IndexError):
-            return False
-        allowed = (1e-4 if apart[0].dtype == network.dtype else 0.1) * max(1.0, float(apart[0].std()))
-        return all(float((a - b).abs().max()) <= allowed for a, b in zip([*apart, apart[0]], [*together, padded], strict=True))

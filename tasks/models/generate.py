@@ -8,7 +8,7 @@ separator of "\\n" does not end an answer before it begins, while a "\\n" where 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,12 +17,15 @@ from schemas import Study, StudyError
 from schemas.settings.study_file import Task
 from schemas.tables.models import GENERATIONS
 from tasks.cost import Cost, Sizes, bytes_per_token
+from tasks.models.alone import compare, drawn, logits_of
 from tasks.models.forward_passes import within_memory
 from tasks.models.inference_cost import RATES, Passes, inference_cost
 from tasks.models.ladder import inference_jobs, piece_of
 from tasks.models.language_model import LanguageModel
 from tasks.models.load import repeatable
-from tasks.models.prompt_cache import EncodedPrompt, read_prompts
+from tasks.models.model_inputs import check_ids
+from tasks.models.probes import side
+from tasks.models.prompt_cache import EncodedPrompt, most_on_its_side, read_prompts
 from tasks.models.sampling import Sampling
 from tasks.models.score import evaluated, open_checkpoint
 from tasks.models.slices import TableAndSums, in_slices, table
@@ -37,13 +40,16 @@ class Continuation:
     """An answer that is being generated."""
 
     separator: str
+    prompt: list[int] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
+    logits: list[float] = field(default_factory=list)  # of each token
     text: str = ""
     stopped: str = ""
 
-    def add(self, token: int, model: LanguageModel, stops: Sequence[str]) -> None:
+    def add(self, token: int, logit: float, model: LanguageModel, stops: Sequence[str]) -> None:
         """Add a token and check whether it ends the answer."""
         self.tokens.append(token)
+        self.logits.append(logit)
         if token in model.ends:
             self.stopped = "end of document"
             return
@@ -82,18 +88,21 @@ def run(work: Work) -> None:
         model = open_checkpoint(work)
 
         def make(rows: range) -> TableAndSums:
-            return _answer(work, model, examples[rows.start : rows.stop])
+            return _answer(work, model, examples[rows.start : rows.stop], rows.start)
 
         in_slices(work, "generations", len(examples), PROMPTS_AT_ONCE, make)
 
 
-def _answer(work: Work, model: LanguageModel, examples: list[dict[str, Any]]) -> TableAndSums:
+def _answer(work: Work, model: LanguageModel, examples: list[dict[str, Any]], first: int) -> TableAndSums:
     settings, task, n = work.settings, work.labels["task"], len(examples)
     prompts = [(e["prompt"], e["separator"]) for e in examples]
     sampling = Sampling(*(settings[k] for k in ("temperature", "top_p", "seed"))) if "seed" in settings else GREEDY
     names = [f"{task}\0{e['example']}" for e in examples]
     limits = settings["max_new_tokens"], settings["stop"], settings["batch_tokens"]
     answers, shortened = generate(model, prompts, *limits, sampling, names)
+    again = drawn(work.planned.key, first, n)
+    for i in again:
+        compare(model, _shown(names[i]), answers[i].logits, logits_of(model, answers[i].prompt, answers[i].tokens))
     columns = {
         "model": [model.name] * n,
         "checkpoint": [int(work.labels["checkpoint"])] * n,
@@ -103,7 +112,7 @@ def _answer(work: Work, model: LanguageModel, examples: list[dict[str, Any]]) ->
         "tokens": [a.tokens for a in answers],
         "stopped": [a.stopped for a in answers],
     }
-    return table(GENERATIONS.schema, columns), {"truncated_prompts": shortened}
+    return table(GENERATIONS.schema, columns), {"truncated_prompts": shortened, "computed_alone": len(again)}
 
 
 def generate(
@@ -125,31 +134,64 @@ def generate(
 
     room = max(1, model.context + 1 - min(max_new_tokens, max(1, model.context // 2)))
     encodings = model.tokenizer.encode_batch([prompt for prompt, _ in texts], add_special_tokens=False)
+    names = names or [prompt for prompt, _ in texts]
+    for name, encoding in zip(names, encodings, strict=True):
+        check_ids(model, encoding.ids, _shown(name))
     whole = [[model.start, *e.ids] for e in encodings]
-    prompts = [
-        EncodedPrompt(
-            name, separator, np.array(ids[-room:], np.int32), min(max_new_tokens, model.context + 1 - min(len(ids), room))
-        )
-        for name, (_, separator), ids in zip(names or [p for p, _ in texts], texts, whole, strict=True)
-    ]
-    answers: list[Continuation] = [Continuation("")] * len(prompts)
+    shortened = sum(len(ids) > room for ids in whole)
+    most = [min(max_new_tokens, model.context + 1 - min(len(ids), room)) for ids in whole]
+    answers = [Continuation(separator, ids[-room:]) for (_, separator), ids in zip(texts, whole, strict=True)]
+    going = list(range(len(answers)))
     with torch.inference_mode():
-        for batch in batches(prompts, batch_tokens, model.masks):
-            for chosen, decoded in within_memory(
-                model, batch, lambda numbers: _decode(model, [prompts[i] for i in numbers], stops, sampling)
-            ):
-                for index, answer in zip(chosen, decoded, strict=True):
-                    answers[index] = answer
-    return answers, sum(len(ids) > room for ids in whole)
+        while going:  # once, unless an answer passes a switch of the network: then all of it is read again
+            prompts = []
+            for i in going:
+                ids = np.array(answers[i].prompt + answers[i].tokens, np.int32)
+                new = min(most[i] - len(answers[i].tokens), most_on_its_side(model, len(ids)) + 1 - len(ids))
+                prompts.append(EncodedPrompt(names[i], answers[i].separator, ids, new))
+            longer = _extended(model, prompts, [answers[i] for i in going], stops, batch_tokens, sampling)
+            for i, answer in zip(going, longer, strict=True):
+                answer.stopped = answer.stopped or "length" * (len(answer.tokens) == most[i])
+                answers[i] = answer
+            going = [i for i in going if not answers[i].stopped]
+    return answers, shortened
 
 
-def batches(prompts: Sequence[EncodedPrompt], most: int, padded: bool) -> Iterator[list[int]]:
-    """Indices in batches of similar length (equal, if they may not be padded); a batch with its answers has `most` tokens."""
+def _shown(name: str) -> str:
+    """The name of a prompt for users."""
+    return f"prompt {name.replace(chr(0), ', example ')!r}"
+
+
+def _extended(
+    model: LanguageModel,
+    prompts: Sequence[EncodedPrompt],
+    begun: Sequence[Continuation],
+    stops: Sequence[str],
+    batch_tokens: int,
+    sampling: Sampling,
+) -> list[Continuation]:
+    """The answers that were begun, each with up to `new` more tokens."""
+    answers = list(begun)
+
+    def decode(chosen: list[int]) -> list[Continuation]:
+        return _decode(model, [prompts[i] for i in chosen], [begun[i] for i in chosen], stops, sampling)
+
+    for batch in batches(prompts, 1 if model.alone or model.state_of_one else batch_tokens, model):
+        for chosen, decoded in within_memory(model, batch, decode):
+            for index, answer in zip(chosen, decoded, strict=True):
+                answers[index] = answer
+    return answers
+
+
+def batches(prompts: Sequence[EncodedPrompt], most: int, model: LanguageModel) -> Iterator[list[int]]:
+    """Indices in batches of similar length (equal, if they may not be padded) on one side of each of the network's switches; a
+    batch with its answers has `most` tokens."""
     batch: list[int] = []
     for index in sorted(range(len(prompts)), key=lambda i: (len(prompts[i].ids), prompts[i].ids.tobytes(), i)):
         length, new = len(prompts[index].ids), max(prompts[i].new for i in [*batch, index])
-        equal = padded or not batch or length == len(prompts[batch[0]].ids)
-        if batch and ((len(batch) + 1) * (length + new) > most or not equal):
+        before = len(prompts[batch[0]].ids) if batch else length
+        mixed = side(model.switches, before) != side(model.switches, length) if model.masks else before != length
+        if batch and ((len(batch) + 1) * (length + new) > most or mixed):
             yield batch
             batch = []
         batch.append(index)
@@ -157,34 +199,39 @@ def batches(prompts: Sequence[EncodedPrompt], most: int, padded: bool) -> Iterat
         yield batch
 
 
-def _decode(model: LanguageModel, prompts: Sequence[EncodedPrompt], stops: Sequence[str], sampling: Sampling) -> list[Continuation]:
-    """The answers to one batch, with a key-value cache."""
+def _decode(
+    model: LanguageModel, prompts: Sequence[EncodedPrompt], begun: Sequence[Continuation], stops: Sequence[str], sampling: Sampling
+) -> list[Continuation]:
+    """As `_extended`, for one batch."""
     import torch
 
-    answers = [Continuation(p.separator) for p in prompts]
+    answers = [replace(a, tokens=list(a.tokens), logits=list(a.logits)) for a in begun]
+    until = [len(a.tokens) + p.new for a, p in zip(answers, prompts, strict=True)]
+
+    def going(index: int) -> bool:
+        return not answers[index].stopped and len(answers[index].tokens) < until[index]
+
     active = list(range(len(prompts)))
     logits, state = read_prompts(model, prompts)
-    for step in range(max(p.new for p in prompts)):
-        best, highest = sampling.choose(logits.float(), [prompts[i].name for i in active], step)
+    while True:
+        steps = [len(answers[i].tokens) for i in active]
+        best, highest = sampling.choose(logits.float(), [prompts[i].name for i in active], steps)
         if not torch.isfinite(highest).all():
             raise StudyError(
                 f"model {model.name!r} gives logits that are not finite; "
                 'try dtype = "float32" under [scoring], or another checkpoint'
             )
-        for index, token in zip(active, best.tolist(), strict=True):
-            answer = answers[index]
-            if not answer.stopped:
-                answer.add(token, model, stops)
-                if not answer.stopped and len(answer.tokens) == prompts[index].new:
-                    answer.stopped = "length"
-        going = [k for k, index in enumerate(active) if not answers[index].stopped]
-        if not going:
-            break
-        if model.masks and 2 * len(going) <= len(active):
-            active, best = [active[k] for k in going], best[going]
-            state.keep(going)
+        chosen = logits.gather(1, best[:, None].to(logits.device))[:, 0].tolist()
+        for index, token, logit in zip(active, best.tolist(), chosen, strict=True):
+            if going(index):
+                answers[index].add(token, logit, model, stops)
+        left = [k for k, index in enumerate(active) if going(index)]
+        if not left:
+            return answers
+        if model.masks and 2 * len(left) <= len(active):
+            active, best = [active[k] for k in left], best[left]
+            state.keep(left)
         logits = state.next(model, best)
-    return answers
 
 
 def cost(sizes: Sizes) -> Cost:
@@ -200,7 +247,7 @@ def cost(sizes: Sizes) -> Cost:
 
 GENERATE = Step(
     "generate",
-    version=2,
+    version=3,
     about="answers to the prompts of the evaluated examples, greedy or sampled",
     reads=("models", "examples"),
     stages=(Stage(writes=(GENERATIONS,), plan=plan, run=run),),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +25,12 @@ class LanguageModel:
     vocabulary: int
     device: str
     hidden: int  # width
-    masks: bool  # it heeds masks and positions: rows may branch, prompts may be padded at the left
+    dtype: str = "float32"
+    masks: bool = True  # it heeds masks and positions: rows may branch, prompts may be padded at the left
+    switches: Sequence[int] = ()  # lengths beyond which positions are computed otherwise; a batch is on one side of each
+    alone: bool = False  # logits depend on the other sequences of a batch
+    state: str = "past_key_values"  # what carries the state from token to token; "": nothing does
+    state_of_one: bool = False  # the state can be that of one sequence only
 
 
 @dataclass(frozen=True)
@@ -37,4 +43,4 @@ class SavedModel:
     device_map: str = ""
     allow_pickle_weights: bool = False
     trust_remote_code: bool = False
-    sha256: str = ""  # of the weights
+    key: str = ""  # of its part of `models`, and so of its files

@@ -7,26 +7,31 @@ from __future__ import annotations
 
 import gc
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from schemas import StudyError
-from tasks.models.forward_passes import out_of_memory, takes_masks
+from tasks.models.forward_passes import out_of_memory
 from tasks.models.language_model import LanguageModel, SavedModel
+from tasks.models.probes import Probe
+from tasks.models.special_tokens import OPTIONAL, special_tokens
 from tasks.text.bpe.tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
     import torch
 
 
+BUFFERS = re.compile(r"(inv_freq|masked_bias|attn\.bias|attention\.bias|position_ids)$")
 PICKLES = "pytorch_model*.bin"
+OTHER_TASKS = re.compile("Classification|QuestionAnswering|MultipleChoice|MaskedLM|Reward|ForPreTraining$")
 
 
 def model_files(folder: Path, name: str, allow_pickle_weights: bool = False) -> list[Path]:
-    """config.json, tokenizer.json and the weights of a saved model, in name order: safetensors, or pickles if allowed.
+    """The files that decide what a saved model says, weights last: safetensors, or pickles if allowed.
 
     Raises StudyError that names the missing file and how to make it.
     """
@@ -52,7 +57,8 @@ def model_files(folder: Path, name: str, allow_pickle_weights: bool = False) -> 
         missing = sorted(set(_json(index, name)["weight_map"].values()) - {w.name for w in weights})
         if missing:
             raise StudyError(f"model {name!r}: {folder} lacks {', '.join(missing)}, which {index.name} names; copy it again")
-    return [folder / "config.json", *([index] if index.is_file() else []), folder / "tokenizer.json", *weights]
+    more = [f for f in (index, *(folder / n for n in OPTIONAL)) if f.is_file()]
+    return [folder / "config.json", *more, folder / "tokenizer.json", *weights]
 
 
 def check_finite(weights: list[Path], name: str) -> None:
@@ -63,6 +69,7 @@ def check_finite(weights: list[Path], name: str) -> None:
     for path in weights:
         try:
             for tensor, value in _tensors(path):
+                value = value.float() if value.itemsize == 1 and value.is_floating_point() else value  # 8 bits know no isfinite
                 if value.is_floating_point() and not torch.isfinite(value).all():
                     raise StudyError(
                         f"model {name!r}: {path}: tensor {tensor} has values that are not finite; "
@@ -89,15 +96,25 @@ def _tensors(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
             yield tensor, file.get_tensor(tensor)
 
 
-def count_parameters(folder: Path, name: str, trust_remote_code: bool = False) -> tuple[int, int]:
-    """(all, without input and output embeddings) from config.json alone; tied weights count once."""
+def count_parameters(folder: Path, name: str, weights: Sequence[Path], trust_remote_code: bool = False) -> tuple[int, int]:
+    """(all, without input and output embeddings) as they will be in memory. Tied weights count once, unless the files hold two
+    that differ: then transformers does not tie them, whatever config.json says."""
     import torch
     from transformers import AutoModelForCausalLM
 
-    with torch.device("meta"):
-        config = _config(folder, name, trust_remote_code)
-        network = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
-    network.tie_weights()
+    config = _config(folder, name, trust_remote_code)
+    try:
+        with torch.device("meta"):
+            network = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+        network.tie_weights()
+    except Exception as error:  # of any library a network needs, and of code that comes with the model
+        raise StudyError(f"model {name!r}: no network can be made from {folder / 'config.json'}: {in_one_line(error)}") from None
+    if tied := dict(getattr(network, "all_tied_weights_keys", None) or {}):
+        saved = {key: value for path in weights for key, value in _tensors(path) if key in {*tied, *tied.values()}}
+        for target, source in tied.items():
+            if target in saved and source in saved and not torch.equal(saved[target], saved[source]):
+                module, _, parameter = target.rpartition(".")
+                setattr(network.get_submodule(module), parameter, torch.nn.Parameter(network.get_parameter(source).clone()))
     return parameters_of(network)
 
 
@@ -124,62 +141,148 @@ def load_once(checkpoint: SavedModel, name: str) -> LanguageModel:
 
 
 def load(checkpoint: SavedModel, name: str) -> LanguageModel:
-    """The model of a checkpoint, in evaluation mode.
+    """The model of a checkpoint, in evaluation mode, after it has been tried out (`tasks.models.probes`).
 
-    Raises StudyError if weights are missing or do not fit config.json, or the tokenizer does not fit the network.
+    Raises StudyError if weights are missing or do not fit config.json, the network is not causal, or a package is missing.
     """
-    import torch
-    from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM
-
-    folder, device = checkpoint.folder, checkpoint.device
+    folder = checkpoint.folder
     files = model_files(folder, name, checkpoint.allow_pickle_weights)
     config = _config(folder, name, checkpoint.trust_remote_code)
-    try:
-        network_and_info: Any = AutoModelForCausalLM.from_pretrained(
+    text = config.get_text_config(decoder=True)
+    network = _network(checkpoint, name, config, pickles=any(f.suffix == ".bin" for f in files))
+    file = folder / "tokenizer.json"
+    tokenizer = load_tokenizer(file.read_text(encoding="utf-8"), f"model {name!r}: {file}")
+    vocabulary = _vocabulary(network, text)
+    start, ends = _special_tokens(folder, name, text, vocabulary)
+    context = _context(network, text)
+    device = str(network.get_input_embeddings().weight.device)
+    with _in_words(checkpoint, name, "was loaded but does not run"):
+        behavior = Probe(network, text, vocabulary, context, device).behavior(name)
+    return LanguageModel(
+        name,
+        network,
+        tokenizer,
+        context,
+        start,
+        ends,
+        vocabulary,
+        device,
+        hidden=_first(text, ("hidden_size", "n_embd", "d_model")) or 1024,
+        dtype=str(network.dtype).removeprefix("torch."),
+        **vars(behavior),
+    )
+
+
+def _network(checkpoint: SavedModel, name: str, config: Any, pickles: bool) -> Any:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    folder = checkpoint.folder
+    with _in_words(checkpoint, name, "cannot be loaded"):
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder,
             config=config,
             dtype=getattr(torch, checkpoint.dtype),
             output_loading_info=True,
             local_files_only=True,
             trust_remote_code=checkpoint.trust_remote_code,
-            use_safetensors=not any(f.suffix == ".bin" for f in files),
+            use_safetensors=not pickles,
             **_spread(checkpoint),
         )
-    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
-        if out_of_memory(error):
-            raise StudyError(
-                f'model {name!r}: {folder} does not fit into the memory of {device}; set dtype = "bfloat16" or '
-                'device_map = "auto" under [scoring], or give workers more memory'
-            ) from None
-        raise StudyError(f"model {name!r}: {folder} cannot be loaded: {error}; save it again") from None
-    network, info = network_and_info
-    wrong = sorted(str(k) for kind in ("missing_keys", "mismatched_keys") for k in info.get(kind, ()))
-    if wrong:  # transformers would use random numbers instead
+        network, info = loaded
+        network.eval().requires_grad_(False)
+        if not checkpoint.device_map:
+            network.to(checkpoint.device)
+    wrong = sorted(str(k) for kind in ("missing_keys", "mismatched_keys") for k in info.get(kind, ()))  # made random numbers
+    if wrong or (wrong := sorted(k for k in info.get("unexpected_keys", ()) if _belongs(network, k))):
         raise StudyError(f"model {name!r}: {folder}: the weights do not fit config.json: {', '.join(wrong[:5])}; save it again")
-    tokenizer_file = next(f for f in files if f.name == "tokenizer.json")
-    tokenizer = load_tokenizer(tokenizer_file.read_text(encoding="utf-8"), f"model {name!r}: {tokenizer_file}")
-    if tokenizer.get_vocab_size() > config.vocab_size:
+    return network
+
+
+def _belongs(network: Any, key: str) -> bool:
+    """Whether a tensor that is left over changes what a network says: scales and biases of its modules, and layers beyond those
+    that config.json counts do. A head for another purpose does not, nor do buffers that old versions saved."""
+    import torch
+
+    if BUFFERS.search(key):
+        return False
+    modules, parent = dict(network.named_modules()), key.rpartition(".")[0]
+    if parent in modules:
+        return bool(parent)
+    while parent and parent not in modules:
+        parent = parent.rpartition(".")[0]
+    return isinstance(modules[parent], torch.nn.ModuleList)
+
+
+@contextmanager
+def _in_words(checkpoint: SavedModel, name: str, what: str) -> Iterator[None]:
+    """Inside, whatever a library raises about a model becomes one line: it is the model, or what is installed, not a bug here."""
+    try:
+        yield
+    except StudyError:
+        raise
+    except Exception as error:
+        if out_of_memory(error):
+            remedy = 'set dtype = "bfloat16" or device_map = "auto" under [scoring], or give workers more memory'
+            place = f"the memory of {checkpoint.device}"
+            raise StudyError(f"model {name!r}: {checkpoint.folder} does not fit into {place}; {remedy}") from None
+        remedy = "provide that" if isinstance(error, ImportError) else "save it again"
         raise StudyError(
-            f"model {name!r}: tokenizer.json has {tokenizer.get_vocab_size()} tokens, the network only "
-            f"{config.vocab_size}; put the tokenizer it was trained with into {folder}"
-        )
-    ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
-    start = config.bos_token_id if config.bos_token_id is not None else ends[0]
-    if start is None:
+            f"model {name!r}: {checkpoint.folder} {what}: {in_one_line(error)}; {remedy}, or leave it out of the study"
+        ) from None
+
+
+def in_one_line(error: BaseException) -> str:
+    """What a library says, shortened: some list all networks they know."""
+    words = " ".join(str(error).split()) or "it gives no reason"
+    return f"{type(error).__name__}: {words if len(words) <= 300 else words[:300] + ' …'}"
+
+
+def _vocabulary(network: Any, text: Any) -> int:
+    """Ids that a network can read and predict."""
+    ends = [network.get_input_embeddings(), network.get_output_embeddings()]
+    rows = [e.weight.shape[0] for e in ends if getattr(e, "weight", None) is not None and e.weight.dim() == 2]
+    return min([*rows, text.vocab_size])
+
+
+def _context(network: Any, text: Any) -> int:
+    """Most tokens of one pass. Networks of RoBERTa's kind number positions from behind the padding."""
+    names = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "max_sequence_length", "context_length")
+    learnt = [m for n, m in network.named_modules() if n.endswith("position_embeddings") and hasattr(m, "num_embeddings")]
+    return min([_first(text, names) or 2048, *(m.num_embeddings - 1 - m.padding_idx for m in learnt if m.padding_idx is not None)])
+
+
+def _first(config: Any, names: Sequence[str]) -> int:
+    """The first of these that a configuration has; 0 if it has none."""
+    return next((v for n in names if isinstance(v := getattr(config, n, None), int) and v > 0), 0)
+
+
+def _special_tokens(folder: Path, name: str, text: Any, vocabulary: int) -> tuple[int, frozenset[int]]:
+    """The token before each document, and those that end an answer."""
+    special = special_tokens(folder, name, _defaults(text))
+    if special.start is None:
         raise StudyError(
             f"model {name!r}: config.json names neither bos_token_id nor eos_token_id; add the token that "
             "came before each document in training"
         )
-    context = getattr(config, "max_position_embeddings", None) or 2048
-    network.eval().requires_grad_(False)
-    if not checkpoint.device_map:
-        network.to(device)
-    inputs = str(network.get_input_embeddings().weight.device)
-    hidden = getattr(config, "hidden_size", None) or 1024
-    end_tokens = frozenset(e for e in ends if e is not None)
-    masks = takes_masks(network, config, inputs)
-    return LanguageModel(name, network, tokenizer, context, start, end_tokens, config.vocab_size, inputs, hidden, masks)
+    configured = {i: "eos_token_id" for i, files in special.ends.items() if not all("tokenizer" in f or "map" in f for f in files)}
+    for id_, key in (configured | {special.start: "bos_token_id"}).items():
+        if not 0 <= id_ < vocabulary:
+            raise StudyError(
+                f"model {name!r}: {folder}: {key} = {id_}, but vocab_size = {vocabulary}: the network has no such token; "
+                f"set {key} in config.json and generation_config.json to the token of its training"
+            )
+    return special.start, frozenset(i for i in special.ends if i < vocabulary)
+
+
+def ends_in_words(folder: Path, name: str, trust_remote_code: bool = False) -> str:
+    """The tokens that end an answer of a saved model, and the files that name them."""
+    return special_tokens(folder, name, _defaults(_config(folder, name, trust_remote_code).get_text_config(decoder=True))).words
+
+
+def _defaults(text: Any) -> dict[str, Any]:
+    """The special tokens of a configuration as transformers completes it."""
+    return {key: getattr(text, key, None) for key in ("bos_token_id", "eos_token_id")}
 
 
 def _spread(checkpoint: SavedModel) -> dict[str, str]:
@@ -244,17 +347,30 @@ def _keep_memory() -> None:
 
 
 def _config(folder: Path, name: str, trust_remote_code: bool = False) -> Any:
-    """config.json as transformers reads it."""
-    from transformers import AutoConfig
+    """config.json as transformers reads it. Raises StudyError unless it is that of a causal language model."""
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     try:
-        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
+        config.get_text_config(decoder=True)
+    except Exception as error:  # of the library's own checks, and of code that comes with the model
         raise StudyError(
             f"model {name!r}: {folder / 'config.json'} is not the configuration of a causal language model "
-            f"that transformers knows: {error}; if it comes with code that you trust, set "
+            f"that transformers knows: {in_one_line(error)}; if it comes with code that you trust, set "
             "trust_remote_code = true for the model"
         ) from None
+    built = (getattr(config, "architectures", None) or [config.model_type])[0]
+    loadable = type(config) in AutoModelForCausalLM._model_mapping or "AutoModelForCausalLM" in (
+        getattr(config, "auto_map", None) or {}
+    )
+    why = {
+        "is an encoder-decoder": getattr(config, "is_encoder_decoder", False),
+        "was trained for another task": OTHER_TASKS.search(built),
+        "is none that AutoModelForCausalLM of transformers loads": not loadable,
+    }
+    for words in (w for w, holds in why.items() if holds):
+        raise StudyError(f"model {name!r}: {folder} is not a causal language model: {built} {words}; leave it out of the study")
+    return config
 
 
 def _json(path: Path, name: str) -> Mapping[str, Any]:

@@ -48,7 +48,7 @@ class Window:
 def requests(model: LanguageModel, texts: Sequence[tuple[str, str, str]], names: Sequence[str]) -> list[Request]:
     """One request per (prompt, separator, output). `names` are for errors.
 
-    Raises StudyError if the tokenizer makes no token of an output.
+    Raises StudyError if the tokenizer makes no token of an output, or one that the network does not have.
     """
     made = []
     for text, name in zip(tokenise(model.tokenizer, texts), names, strict=True):
@@ -57,8 +57,19 @@ def requests(model: LanguageModel, texts: Sequence[tuple[str, str, str]], names:
                 f"{name}: the tokenizer of model {model.name!r} makes no token of the output; change the output or the tokenizer"
             )
         ids = np.array([model.start, *text.ids], np.int32)
+        check_ids(model, text.ids, name)
         made.append(Request(ids, text.begin + 1, tuple(text.starts), tuple(text.ends), text.straddles))
     return made
+
+
+def check_ids(model: LanguageModel, ids: Sequence[int], name: str) -> None:
+    """Raises StudyError for a token that the network does not have. A tokenizer may have more, as long as none occurs."""
+    if (highest := max(ids, default=0)) >= model.vocabulary:
+        raise StudyError(
+            f"{name}: the tokenizer of model {model.name!r} makes token {highest} ({model.tokenizer.id_to_token(highest)!r}), but "
+            f"vocab_size = {model.vocabulary}: the network has no such token; put the tokenizer.json that it was trained with "
+            "into its folder"
+        )
 
 
 def windows(number: int, request: Request, context: int) -> Iterator[Window]:

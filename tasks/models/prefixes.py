@@ -69,13 +69,15 @@ def common(left: np.ndarray, right: np.ndarray) -> int:
     return int(differ.argmax()) if differ.any() else size
 
 
-def pack(sequences: Sequence[np.ndarray], most: int, width: int) -> list[PrefixTree]:
+def pack(sequences: Sequence[np.ndarray], most: int, width: int, sides: Sequence[int] = ()) -> list[PrefixTree]:
     """All sequences in trees of at most `most` tokens (a longer one has a tree of its own).
 
     A sequence joins the tree before it if this is less work than a tree of its own. Work is counted in tokens: T + T² / width,
-    where the second term is attention, which is dense in a row with branches. Follows from the sequences alone.
+    where the second term is attention, which is dense in a row with branches. Follows from the sequences alone. Sequences of
+    different `sides` are never together.
     """
-    order = sorted(range(len(sequences)), key=lambda i: (sequences[i].astype(">i4").tobytes(), i))
+    sides = sides or [0] * len(sequences)
+    order = sorted(range(len(sequences)), key=lambda i: (sides[i], sequences[i].astype(">i4").tobytes(), i))
     trees: list[PrefixTree] = []
     members: list[int] = []
     length, before = 0, np.zeros(0, np.int32)
@@ -84,7 +86,8 @@ def pack(sequences: Sequence[np.ndarray], most: int, width: int) -> list[PrefixT
         alone = len(sequence)
         new = alone - common(before, sequence)
         joined = new + (2 * length * new + new * new) / width
-        if members and (length + new > most or joined >= alone + alone * alone / width):
+        apart = bool(members) and sides[members[0]] != sides[index]
+        if members and (apart or length + new > most or joined >= alone + alone * alone / width):
             trees.append(prefix_tree(sequences, members))
             members, length, new = [], 0, alone
         members.append(index)
@@ -105,17 +108,21 @@ def halves(tree: PrefixTree, sequences: Sequence[np.ndarray]) -> list[PrefixTree
     return [prefix_tree(sequences, m) for m in (tree.members[:half], tree.members[half:])] if half else []
 
 
-def batches(trees: Sequence[PrefixTree], targets: Sequence[int], most: int, most_targets: int) -> Iterator[list[int]]:
+def batches(
+    trees: Sequence[PrefixTree], targets: Sequence[int], most: int, most_targets: int, sides: Sequence[int] = ()
+) -> Iterator[list[int]]:
     """Indices of trees in batches of similar length: with padding at most `most` tokens, and `most_targets` targets.
 
-    A larger tree has a batch of its own. Trees without branches are apart from others, because they need no mask.
+    A larger tree has a batch of its own. Trees without branches are apart from others, because they need no mask; so are those
+    of different `sides`.
     """
-    order = sorted(range(len(trees)), key=lambda i: (not trees[i].chain, trees[i].length, i))
+    kinds = [(not tree.chain, s) for tree, s in zip(trees, sides or [0] * len(trees), strict=True)]
+    order = sorted(range(len(trees)), key=lambda i: (kinds[i], trees[i].length, i))
     batch: list[int] = []
     logits = 0
     for index in order:
         full = (len(batch) + 1) * trees[index].length > most or logits + targets[index] > most_targets
-        if batch and (full or trees[batch[0]].chain != trees[index].chain):
+        if batch and (full or kinds[batch[0]] != kinds[index]):
             yield batch
             batch, logits = [], 0
         batch.append(index)

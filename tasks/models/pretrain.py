@@ -28,6 +28,7 @@ from tasks.models.ladder import (
     total_steps,
     trusted,
 )
+from tasks.models.special_tokens import OPTIONAL, special_tokens
 from tasks.step import Inputs, Job, Stage, Step, Work
 from tasks.storage.layout import file_of_part
 from tasks.storage.store import SourceFile, digest
@@ -135,6 +136,7 @@ def _pretrain(work: Work) -> None:
             "path": file_of_part("models", work.planned.key, checkpoint_folder(c["step"])),
             "sha256": c["sha256"],
             "tokenizer": identity(tokenizer["json"]),
+            "ends": special_tokens(folder / checkpoint_folder(c["step"]), name).words,
             "parameters": parameters,
             "parameters_non_embedding": inner,
             "tokens_seen": c["step"] * settings["batch"] * settings["context"],
@@ -164,14 +166,14 @@ def _train(work: Work, tokenizer: dict[str, Any]) -> dict[str, Any]:
 
 def _outside(work: Work) -> None:
     """One row for a model that was trained elsewhere, after every tensor is checked."""
-    from tasks.models.load import check_finite, count_parameters, model_files
+    from tasks.models.load import check_finite, count_parameters, ends_in_words, model_files
 
     settings, name = work.settings, work.labels["model"]
     pickles, code = (settings.get(n, False) for n in TRUSTED)
     folder = Path(settings["path"]) if "path" in settings else hub_folder(settings["hub"], settings["commit"], pickles, code)
     weights = [f for f in model_files(folder, name, pickles) if f.suffix in (".safetensors", ".bin")]
     check_finite(weights, name)
-    parameters, inner = count_parameters(folder, name, code)
+    parameters, inner = count_parameters(folder, name, weights, code)
     work.write(
         "models",
         _columns(
@@ -184,6 +186,7 @@ def _outside(work: Work) -> None:
                     "path": str(folder),
                     "sha256": _hash_of(weights),
                     "tokenizer": identity(read_tokenizer(folder / "tokenizer.json")),
+                    "ends": ends_in_words(folder, name, code),
                     "parameters": parameters,
                     "parameters_non_embedding": inner,
                     "tokens_seen": -1,
@@ -200,7 +203,7 @@ def hub_folder(name: str, commit: str, pickles: bool = False, code: bool = False
     """The local copy of a commit of a hub model, downloaded if it is missing; pickles and code only if they are allowed."""
     import huggingface_hub
 
-    patterns = ["config.json", "tokenizer.json", "*.safetensors", "model.safetensors.index.json"]
+    patterns = ["config.json", "tokenizer.json", *OPTIONAL, "*.safetensors", "model.safetensors.index.json"]
     patterns += ["pytorch_model*.bin", "pytorch_model.bin.index.json"] * pickles + ["*.py"] * code
     try:
         return Path(huggingface_hub.snapshot_download(name, revision=commit, allow_patterns=patterns))
@@ -270,7 +273,7 @@ def cost(sizes: Sizes) -> Cost:
 
 MODELS = Step(
     "models",
-    version=2,
+    version=3,
     about="pretrain the ladder, or look up models trained elsewhere",
     reads=("tokens", "tokenizer"),
     stages=(Stage(writes=(contracts.MODELS, contracts.TRAINING_LOG), plan=plan, run=run),),

@@ -7,6 +7,7 @@ caches are joined, padded at the left. A beginning that all prompts of a batch s
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tasks.models.prefixes import common
+from tasks.models.probes import side
 
 if TYPE_CHECKING:
     import torch
@@ -37,12 +39,14 @@ class EncodedPrompt:
 
 @dataclass
 class DecodingState:
-    """All tokens of a batch so far. `seen` (int64[rows, read]) is 0 at padding; None if there is no padding."""
+    """All tokens of a batch so far. `seen` (int64[rows, read]) is 0 at padding; None if there is no padding. `cache`: what the
+    network carries from token to token; None if it carries nothing, and then `ids` (int64[rows, read]) are read again."""
 
     cache: Any
     seen: torch.Tensor | None
     position: torch.Tensor  # int64[rows]: of the next token
-    context: int
+    limit: int  # most tokens that a row may have
+    ids: torch.Tensor | None = None
 
     def keep(self, rows: Sequence[int]) -> None:
         """Remove all other rows."""
@@ -57,33 +61,50 @@ class DecodingState:
         """Read one more token of each row: int64[rows] to logits[rows, vocabulary]."""
         import torch
 
+        if self.ids is not None:
+            self.ids = torch.cat([self.ids, tokens[:, None].to(model.device)], dim=1)
+            return model.network(input_ids=self.ids, use_cache=False, **last_only(model)).logits[:, -1]
         extra: dict[str, Any] = {}
         if self.seen is not None:
             self.seen = torch.cat([self.seen, self.seen.new_ones(len(tokens), 1)], dim=1)
             extra = {"attention_mask": self.seen, "position_ids": self.position[:, None]}
-        output = model.network(
-            input_ids=tokens[:, None].to(model.device), past_key_values=self.cache, use_cache=True, logits_to_keep=1, **extra
-        )
-        self.cache = output.past_key_values
-        self.position = (self.position + 1).clamp(max=self.context - 1)  # only answers that have ended go beyond it
+        given = {model.state: self.cache, "use_cache": True} | last_only(model) | extra
+        output = model.network(input_ids=tokens[:, None].to(model.device), **given)
+        self.cache = getattr(output, model.state)
+        self.position = (self.position + 1).clamp(max=self.limit - 1)  # only answers that have ended go beyond it
         return output.logits[:, -1]
 
 
 def read_prompts(model: LanguageModel, prompts: Sequence[EncodedPrompt]) -> tuple[torch.Tensor, DecodingState]:
-    """Logits[rows, vocabulary] after each prompt, and the state. Prompts must be sorted by length, and of one length if the
-    network does not heed masks."""
+    """Logits[rows, vocabulary] after each prompt, and the state. Prompts must be sorted by length, of one length if the network
+    does not heed masks, and on one side of each of its switches."""
     import torch
 
+    limit = most_on_its_side(model, len(prompts[-1].ids))
+    if not model.state:
+        ids = torch.from_numpy(np.stack([p.ids for p in prompts]).astype(np.int64)).to(model.device)
+        logits = model.network(input_ids=ids, use_cache=False, **last_only(model)).logits[:, -1]
+        return logits, DecodingState(None, None, torch.zeros(len(prompts)), limit, ids)
     shared, beginning = _read_shared(model, prompts)
     groups = [
         _read_group(model, [prompts[i].ids[shared:] for i in group], shared, copy.deepcopy(beginning))
         for group in similar([len(p.ids) - shared for p in prompts])
     ]
-    position = torch.tensor([min(len(p.ids), model.context - 1) for p in prompts], device=model.device)
+    position = torch.tensor([min(len(p.ids), limit - 1) for p in prompts], device=model.device)
     cache, seen = _joined([g[1] for g in groups], [g[2] for g in groups])
     padded = not bool(seen.all())
-    state = DecodingState(cache, torch.from_numpy(seen).to(model.device) if padded else None, position, model.context)
+    state = DecodingState(cache, torch.from_numpy(seen).to(model.device) if padded else None, position, limit)
     return torch.cat([g[0] for g in groups]), state
+
+
+def most_on_its_side(model: LanguageModel, length: int) -> int:
+    """The most tokens that a sequence of this length may grow to without passing a switch of the network, or its context."""
+    return next((n for n in model.switches if n >= length), model.context)
+
+
+def last_only(model: LanguageModel) -> dict[str, int]:
+    """The argument with which a network computes the logits of the last token only; {} if it knows none."""
+    return {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(model.network.forward).parameters else {}
 
 
 def similar(lengths: Sequence[int]) -> Iterator[range]:
@@ -104,10 +125,10 @@ def _read_shared(model: LanguageModel, prompts: Sequence[EncodedPrompt]) -> tupl
     if not model.masks or len(prompts) == 1:
         return 0, None
     shared = min(len(first) - 1, *(min(common(first, p.ids), len(p.ids) - 1) for p in prompts[1:]))
-    if shared < SHARED_AT_LEAST:
+    if shared < SHARED_AT_LEAST or side(model.switches, shared) != side(model.switches, len(first)):
         return 0, None
     ids = torch.from_numpy(first[None, :shared].astype(np.int64)).to(model.device)
-    return shared, model.network(input_ids=ids, use_cache=True, logits_to_keep=1).past_key_values
+    return shared, model.network(input_ids=ids, use_cache=True, **last_only(model)).past_key_values
 
 
 def _read_group(model: LanguageModel, rests: Sequence[np.ndarray], shared: int, cache: Any) -> tuple[Any, Any, np.ndarray]:
@@ -131,10 +152,9 @@ def _read_group(model: LanguageModel, rests: Sequence[np.ndarray], shared: int, 
         }
     if cache is not None:
         cache.batch_repeat_interleave(rows)
-    output = model.network(
-        input_ids=torch.from_numpy(inputs).to(model.device), past_key_values=cache, use_cache=True, logits_to_keep=1, **extra
-    )
-    return output.logits[:, -1], output.past_key_values, seen
+    extra |= {} if cache is None else {model.state: cache}
+    output = model.network(input_ids=torch.from_numpy(inputs).to(model.device), use_cache=True, **last_only(model), **extra)
+    return output.logits[:, -1], getattr(output, model.state), seen
 
 
 def _joined(caches: Sequence[Any], seen: Sequence[np.ndarray]) -> tuple[Any, np.ndarray]:

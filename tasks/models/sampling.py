@@ -25,17 +25,17 @@ class Sampling:
     top_p: float = 1.0
     seed: int = 0
 
-    def choose(self, logits: torch.Tensor, examples: Sequence[str], step: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def choose(self, logits: torch.Tensor, examples: Sequence[str], steps: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """int64[rows] from float32[rows, vocabulary], and the highest logits: NaN where any is.
 
-        `examples` name the rows, `step` counts tokens from 0.
+        `examples` name the rows, `steps` count the tokens of each from 0.
         """
         import torch
 
         if self.temperature == 0:
             best = logits.argmax(dim=-1)
             return best, logits.gather(1, best[:, None])[:, 0]
-        draws = torch.tensor([self.draw(example, step) for example in examples], dtype=torch.float64)
+        draws = torch.tensor([self.draw(*which) for which in zip(examples, steps, strict=True)], dtype=torch.float64)
         likelihoods = torch.softmax(logits.double() / self.temperature, dim=-1)
         ordered, tokens = likelihoods.sort(dim=-1, descending=True, stable=True)
         below = ordered.cpu().cumsum(dim=-1)  # on the CPU: sums on a GPU are added in any order

@@ -20,6 +20,7 @@ import numpy as np
 from schemas import Study, StudyError
 from schemas.tables.models import TOKEN_SCORES
 from tasks.cost import Cost, Sizes, bytes_per_token
+from tasks.models.alone import compare, drawn
 from tasks.models.forward_passes import ScoredSequence, log_probabilities
 from tasks.models.inference_cost import RATES, Passes, inference_cost
 from tasks.models.ladder import TRUSTED, inference_jobs, piece_of
@@ -57,14 +58,12 @@ def run(work: Work) -> None:
 def open_checkpoint(work: Work) -> LanguageModel:
     """The model that this job's labels name."""
     name, checkpoint = work.labels["model"], int(work.labels["checkpoint"])
-    rows = work.read("models", "checkpoint", "path", "sha256").to_pylist()
-    row = next(r for r in rows if r["checkpoint"] == checkpoint)
-    folder = Path(row["path"])
+    (part,), rows = work.parts("models"), work.read("models", "checkpoint", "path").to_pylist()
+    folder = Path(next(r for r in rows if r["checkpoint"] == checkpoint)["path"])
     if not folder.is_absolute():  # trained here
-        key, *below = below_files(row["path"])
-        folder = work.folder_of(next(p for p in work.parts("models") if p.key == key)).joinpath(*below)
+        folder = work.folder_of(part).joinpath(*below_files(str(folder))[1:])
     chosen = {n: work.settings[n] for n in ("dtype", "device", "device_map", *TRUSTED) if n in work.settings}
-    return load_once(SavedModel(folder, sha256=row["sha256"], **chosen), name)
+    return load_once(SavedModel(folder, key=part.key, **chosen), name)
 
 
 def evaluated(work: Work, *columns: str) -> list[dict[str, Any]]:
@@ -123,6 +122,9 @@ def _score(work: Work, model: LanguageModel, examples: list[dict[str, Any]], oth
             add(example, examples[other], -1, example["output"])
     made = requests(model, list(number), names)
     scores = score(model, made, work.settings["batch_tokens"])
+    again = drawn(work.planned.key, rows.start, len(made))
+    for i, alone in zip(again, score(model, [made[i] for i in again], 1), strict=True):
+        compare(model, names[i], scores[i], alone)
     cut = [truncated(request, model.context) for request in made]
     rows_of.sort()
     n, by_row = len(rows_of), [request for *_, request in rows_of]
@@ -141,6 +143,7 @@ def _score(work: Work, model: LanguageModel, examples: list[dict[str, Any]], oth
         "straddles": [made[i].straddles for i in by_row],
     }
     sums = {"requests": len(made), "truncated": sum(c > 0 for c in cut), "straddles": sum(r.straddles for r in made)}
+    sums |= {"computed_alone": len(again)}
     return table(TOKEN_SCORES.schema, columns), sums
 
 
@@ -185,7 +188,7 @@ def cost(sizes: Sizes) -> Cost:
 
 SCORE = Step(
     "score",
-    version=2,
+    version=3,
     about="log-probabilities of outputs and options, after their own and other inputs",
     reads=("models", "examples"),
     stages=(Stage(writes=(TOKEN_SCORES,), plan=plan, run=run),),

@@ -126,7 +126,7 @@ def test_draws_follow_the_nucleus() -> None:
     logits = torch.tensor([0.1, 0.5, 0.15, 0.25]).log()[None].repeat(20_000, 1)
     names = [str(i) for i in range(len(logits))]
     for top_p, expected in ((1.0, [0.1, 0.5, 0.15, 0.25]), (0.7, [0, 2 / 3, 0, 1 / 3]), (0.3, [0, 1, 0, 0])):
-        drawn = Sampling(1.0, top_p).choose(logits, names, 0)[0].numpy()
+        drawn = Sampling(1.0, top_p).choose(logits, names, [0] * len(names))[0].numpy()
         assert np.bincount(drawn, minlength=4) / len(drawn) == pytest.approx(expected, abs=0.015)
 
 
@@ -162,7 +162,7 @@ def test_a_model_is_loaded_once_for_jobs_in_a_row(tmp_path: Path) -> None:
     first, second = (SavedModel(small.save_random(tmp_path / n, seed=i)) for i, n in enumerate("ab"))
     a = load_once(first, "x")
     assert load_once(first, "y").network is a.network and load_once(first, "y").name == "y"
-    assert load_once(SavedModel(first.folder, sha256="other"), "x").network is not a.network
+    assert load_once(SavedModel(first.folder, key="other"), "x").network is not a.network
     load_once(second, "x")
     assert list(loading._LAST) == [second], "one model at a time is held"
 

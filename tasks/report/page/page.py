@@ -61,6 +61,7 @@ def page(data: ReportData, figures: Sequence[ReportFigure]) -> str:
             css=Markup((HERE / "report.css").read_text(encoding="utf-8")),
             lead=glance(data),
             unmeasured=unmeasured,
+            left_out_models=data.settings.get("left_out_models", {}),
             glance=drawn("glance"),
             totals=_totals(data),
             traced=bool(data.settings["tasks"]),
@@ -133,8 +134,8 @@ def _study(data: ReportData) -> list[Block]:
         r = last[name]
         tokens = integer(r["tokens_seen"]) if r["tokens_seen"] >= 0 else "unknown"
         parameters = (integer(r["parameters"]), integer(r["parameters_non_embedding"]))
-        models.append((name, *parameters, tokens, number(r["loss"]), r["source"]))
-    model_columns = ("model", "parameters", "non-embedding", "tokens seen", "loss, nats", "origin")
+        models.append((name, *parameters, tokens, number(r["loss"]), r["source"], r["ends"]))
+    model_columns = ("model", "parameters", "non-embedding", "tokens seen", "loss, nats", "origin", "answers end at")
     task_caption = "The tasks: task-grams are mined from one set of examples, and models are evaluated on another"
     blocks: list[Block] = [
         HtmlTable(f"The corpus: {origin}", ("source", "documents", "model tokens"), sources, (1, 2))

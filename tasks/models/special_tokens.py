@@ -1,0 +1,87 @@
+"""The tokens that begin and end documents, from every file of a model that names them.
+
+`generate` of transformers stops at those of generation_config.json, which often names more than config.json: config.json of a chat
+model {"eos_token_id": 0}, its generation_config.json {"eos_token_id": [0, 1]}, its tokenizer_config.json {"eos_token": "<|end|>"}.
+Reads JSON alone, so that a study can be planned without torch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from schemas import StudyError
+
+OPTIONAL = ("generation_config.json", "tokenizer_config.json", "special_tokens_map.json")
+
+
+@dataclass(frozen=True)
+class SpecialTokens:
+    """The token before each document in training, and the tokens that end an answer with the files that name them."""
+
+    start: int | None
+    ends: Mapping[int, tuple[str, ...]]
+    texts: Mapping[int, str]
+
+    @property
+    def words(self) -> str:
+        """The ends for users: "<|endoftext|> (0: config.json), <|end|> (1: generation_config.json)"."""
+        named = (f"{self.texts.get(id_, 'token')} ({id_}: {', '.join(files)})" for id_, files in self.ends.items())
+        return ", ".join(named) or "no token"
+
+
+def special_tokens(folder: Path, name: str, defaults: Mapping[str, Any] | None = None) -> SpecialTokens:
+    """The special tokens of a saved model. `defaults`: what transformers fills in, used where no file says anything.
+
+    Raises StudyError for a file that is not JSON, or an id that is none.
+    """
+    config, generation, *of_tokenizer = (_json(folder / n, name) for n in ("config.json", *OPTIONAL))
+    texts, ids = _vocabulary(_json(folder / "tokenizer.json", name))
+    layers = [(c, "config.json") for c in (config.get("text_config") or {}, config)] + [(generation, OPTIONAL[0])]
+    ends: dict[int, tuple[str, ...]] = {}
+
+    def read(values: Mapping[str, Any], key: str, file: str) -> Iterator[int]:
+        value = values.get(key)
+        for id_ in value if isinstance(value, list) else [value] if value is not None else []:
+            if not isinstance(id_, int) or isinstance(id_, bool):
+                raise StudyError(f"model {name!r}: {folder / file}: {key} = {id_!r} is not a token id; correct the file")
+            yield id_
+
+    def add(id_: int, file: str) -> None:
+        ends[id_] = tuple(dict.fromkeys((*ends.get(id_, ()), file)))
+
+    for values, file in layers:
+        for id_ in read(values, "eos_token_id", file):
+            add(id_, file)
+    for values, file in zip(of_tokenizer, OPTIONAL[1:], strict=True):
+        token = values.get("eos_token")
+        token = token.get("content") if isinstance(token, dict) else token
+        if token in ids:
+            add(ids[token], file)
+    layers.append((defaults or {}, "config.json"))
+    if not ends:
+        for id_ in read(defaults or {}, "eos_token_id", "config.json"):
+            add(id_, "config.json")
+    starts = [id_ for values, file in layers for id_ in read(values, "bos_token_id", file)]
+    return SpecialTokens(next(iter([*starts, *ends]), None), ends, texts)
+
+
+def _vocabulary(tokenizer: Mapping[str, Any]) -> tuple[dict[int, str], dict[str, int]]:
+    """Special tokens as text by id, and all tokens' ids."""
+    vocabulary = (tokenizer.get("model") or {}).get("vocab") or {}
+    ids = {t[0]: i for i, t in enumerate(vocabulary)} if isinstance(vocabulary, list) else dict(vocabulary)
+    added = {t["id"]: t["content"] for t in tokenizer.get("added_tokens") or ()}
+    return {**{i: t for t, i in ids.items()}, **added}, {**ids, **{t: i for i, t in added.items()}}
+
+
+def _json(path: Path, name: str) -> Mapping[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise StudyError(f"model {name!r}: {path} is not JSON: {error}; copy the file again") from None
+    return values if isinstance(values, dict) else {}
