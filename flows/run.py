@@ -21,7 +21,7 @@ from pydantic import Field
 
 from flows.engine import StepFailed, run_step
 from flows.environment import check_root
-from flows.manifests import is_finished
+from flows.manifests import is_finished, rejected
 from flows.plan import PlannedStep, downstream, lay_out, upstream
 from flows.prefect_log import Post, Watch, key
 from flows.session import Session, default_root
@@ -80,6 +80,9 @@ def study(
         plan = lay_out(STEPS, settings)
         chosen = choose(plan, store, session, only, start)
         failures = run_all(plan, chosen, session, terminal, post)
+        for planned in (p for p in plan if p.step.name in chosen):
+            for number, line in enumerate(rejected(store, planned)):
+                terminal.line(f"  {'' if number else planned.step.name:<11} {line}")
         if "report" in chosen and not failures:
             with session.alone(f"report-{settings.name}"):
                 page = publish_report(plan, store, settings.name)

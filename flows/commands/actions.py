@@ -98,6 +98,14 @@ def count(options: argparse.Namespace) -> None:
     _print_json(answer) if options.json else print(show(answer, bold=sys.stdout.isatty()))
 
 
+def words(options: argparse.Namespace) -> None:
+    """Print the words of a text."""
+    from flows.commands.words import show, words
+
+    rows = words(" ".join(options.text))
+    _print_json(rows) if options.json else _print(show(rows))
+
+
 def trace(options: argparse.Namespace) -> None:
     """Print an example with its pairs, counts, answers and documents."""
     from flows.commands.example_trace import show, trace
@@ -172,5 +180,5 @@ def init(options: argparse.Namespace) -> None:
     """Write a study to start from."""
     from flows.commands.init_template import write_study
 
-    path = write_study(options.name, Path.cwd())
+    path = write_study(options.name, Path.cwd(), options.full)
     print(f"Wrote {path.name}. Edit it, then run: taskgram run {path.name}")

@@ -120,7 +120,9 @@ class Study(Settings):
     data: Place = Field("", description="folder that relative paths are looked up in; TASKGRAM_DATA overrides it")
     corpus: CorpusSettings
     placebo: CorpusSettings | None = Field(
-        None, description="a corpus of the same size that no model was trained on: what its counts explain, any corpus would"
+        None,
+        description="a corpus of the same size that no model was trained on: what its counts explain, any corpus would; it takes "
+        "what [corpus] takes",
     )
     splits: dict[str, Split] = Field(default_factory=dict, description="splits that sources and tasks name")
     tokenizer: Tokenizer = Tokenizer()
@@ -267,14 +269,14 @@ def _settings_at(location: tuple[Any, ...]) -> list[str]:
     for step in location:
         if isinstance(step, int) or step not in model.model_fields:
             continue
-        models = _models_in(model.model_fields[step].annotation)
+        models = models_in(model.model_fields[step].annotation)
         if models:
             model = models[0]
     return list(model.model_fields)
 
 
-def _models_in(annotation: object) -> list[type[BaseModel]]:
+def models_in(annotation: object) -> list[type[BaseModel]]:
     """The settings classes inside a type such as `tuple[Task, ...]` or `Planted | None`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    return [m for inner in getattr(annotation, "__args__", ()) for m in _models_in(inner)]
+    return [m for inner in getattr(annotation, "__args__", ()) for m in models_in(inner)]
