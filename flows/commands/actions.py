@@ -75,7 +75,8 @@ def plan(options: argparse.Namespace) -> None:
     from flows.cost.forecast import as_json, forecast
     from flows.cost.forecast_table import show
 
-    needs = forecast(options.study, options.root)
+    _check_workers(options)
+    needs = forecast(options.study, options.root, options.workers)
     if options.json:
         _print_json(as_json(needs))
     else:

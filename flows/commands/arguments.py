@@ -77,6 +77,7 @@ def parser() -> argparse.ArgumentParser:
     command(
         actions.plan,
         "estimate the files, time, memory and disk that a study needs, before it runs",
+        option("--workers", "N", WORKERS, type=int),
         switch("--json", "print JSON, with every rate and its source"),
     )
     command(actions.status, "show which steps are done, stale, failed or missing", JSON)
