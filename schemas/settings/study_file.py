@@ -74,7 +74,8 @@ class CountingSettings(Settings):
     longest_suffix: int = Field(64, ge=1, le=4096, description="longest context, in tokens, that is looked up for the ∞-gram")
     novelty_orders: tuple[Order, ...] = Field((1, 2, 3, 4, 5, 6), description="n of the novelty curve")
     index: bool = Field(
-        False, description="keep suffix arrays, 8 bytes per word and token, with which `taskgram count` answers at once"
+        False,
+        description="keep suffix arrays, 8 bytes per word and token, with which `taskgram count` answers at once in any corpus",
     )
 
     @property
