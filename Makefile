@@ -79,7 +79,8 @@ format: $(INSTALLED) ## put the code into its form
 	$(RUN)/ruff format .
 	$(RUN)/ruff check --fix .
 
-docs: $(INSTALLED)   ## write docs/steps/, docs/measures.md and deployments/prefect.yaml from the code
+docs: $(INSTALLED)   ## write docs/steps/, docs/settings.md, docs/measures.md and deployments/prefect.yaml from the code
+	$(RUN)/python -m flows.commands.settings_page
 	$(RUN)/python -m flows.commands.step_pages
 	$(RUN)/python -m flows.commands.deployment_entries
 	$(RUN)/python -m flows.commands.measure_pages

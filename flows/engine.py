@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from flows.manifests import describe, differs, is_finished, is_written, read_again
+from flows.manifests import describe, differs, is_finished, is_written, read_again, rows_of
 from flows.plan import PlannedStage, PlannedStep
 from flows.session import SECONDS_BETWEEN_LOOKS, Session
 from flows.study_records import recorded_step
@@ -262,7 +262,7 @@ def _outcome(planned: PlannedStep, store: Store, state: str, spent: _Costs, chan
         state,
         spent.jobs,
         sum(len(s.jobs) for s in planned.stages),
-        sum(m["rows"] for m in manifests),
+        rows_of(manifests),
         sum(m["bytes"] for m in manifests),
         spent.part_seconds,
         spent.wall_seconds if state == "done" else 0.0,

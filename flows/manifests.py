@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import time
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from flows.plan import PlannedStage, PlannedStep
 from schemas import CONTRACTS, Contract, StudyError
 from tasks.cluster.workers import COMPUTING
+from tasks.step import parts_of
 from tasks.storage.store import Part, Store, fingerprint
 from tasks.storage.validation import validate
 from tasks.storage.versions import versions
 
+REJECTS = "_rejects"  # ends the name of a table of records that were read and did not become rows of another
+REASONS_SHOWN = 3
+_SPECIFIC = re.compile(r"'[^']*'|\"[^\"]*\"|\d+")
 RECORDED = ("taskgram", "great_expectations", "prefect", *COMPUTING)
 
 
@@ -85,6 +91,36 @@ def describe(
 def differs(manifest: Mapping[str, Any], before: Mapping[str, Mapping[str, Any]]) -> bool:
     """Whether a part that was there before now has other bytes, under the same key."""
     return any(e["key"] in before and before[e["key"]]["sha256"] != e["sha256"] for e in manifest["parts"])
+
+
+def rows_of(manifests: Iterable[Mapping[str, Any]]) -> int:
+    """Rows of a step's tables, without the records that it rejected."""
+    return sum(m["rows"] for m in manifests if not m["table"].endswith(REJECTS))
+
+
+def rejected(store: Store, planned: PlannedStep) -> list[str]:
+    """How many of the study's own records a finished step has rejected, the most frequent reasons, and where all are listed.
+
+    Reasons that differ only in quoted text and numbers are one kind, shown by its first. Empty if no record was rejected.
+    """
+    lines = []
+    for table, parts in parts_of(planned.outputs).items():
+        manifest = store.manifest(table, fingerprint(planned.outputs[table])) if table.endswith(REJECTS) else None
+        filled = {e["key"] for e in manifest["parts"] if e["rows"]} if manifest else set()
+        kinds: dict[str, Counter[str]] = defaultdict(Counter)
+        for part in (p for p in parts if p.key in filled):
+            for batch in store.open(part).iter_batches(columns=["reason"]):
+                for row in batch.column(0).value_counts().to_pylist():
+                    kind = kinds[_SPECIFIC.sub("…", row["values"])]
+                    kind[row["values"] if not kind or row["values"] in kind else ""] += row["counts"]
+        if not kinds:
+            continue
+        ordered = sorted((kind.total(), next(iter(kind)), len(kind) > 1) for kind in kinds.values())[::-1]
+        total, rest = sum(number for number, *_ in ordered), ordered[REASONS_SHOWN:]
+        lines.append(f"{total:,} record{'s' * (total > 1)} rejected; the report counts them by reason, {table} has each:")
+        lines += [f"{number:,} × {'such as: ' * several}{reason}" for number, reason, several in ordered[:REASONS_SHOWN]]
+        lines += [f"{sum(number for number, *_ in rest):,} for {len(rest)} other reason{'s' * (len(rest) > 1)}"] if rest else []
+    return lines
 
 
 def read_again(manifests: Iterable[Mapping[str, Any]]) -> str:

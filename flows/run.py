@@ -21,8 +21,8 @@ from pydantic import Field
 
 from flows.engine import StepFailed, run_step
 from flows.environment import check_root, use_own_server
-from flows.manifests import is_finished
-from flows.plan import PlannedStep, upstream
+from flows.manifests import is_finished, rejected
+from flows.plan import PlannedStep, lay_out, upstream
 from flows.prefect_log import Post, Watch, key
 from flows.session import Session, default_root
 from flows.start import choose, lay_out_run, publish
@@ -91,6 +91,9 @@ def study(
             plan = lay_out(STEPS, rest)
             chosen = {p.step.name for p in plan}  # the tables are others than before, if only by a part less
             failures = run_all(plan, chosen, session, terminal, post)
+        for planned in (p for p in plan if p.step.name in chosen):
+            for number, line in enumerate(rejected(store, planned)):
+                terminal.line(f"  {'' if number else planned.step.name:<11} {line}")
         if "report" in chosen and not failures:
             _link(report_link(root, publish(plan, session), settings.name), settings.name)
     finally:

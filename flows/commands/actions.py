@@ -111,7 +111,8 @@ def plan(options: argparse.Namespace) -> None:
     from flows.cost.forecast import as_json, forecast
     from flows.cost.forecast_table import show
 
-    needs = forecast(options.study, options.root)
+    _check_workers(options)
+    needs = forecast(options.study, options.root, options.workers)
     if options.json:
         _print_json(as_json(needs))
     else:
@@ -132,6 +133,14 @@ def count(options: argparse.Namespace) -> None:
 
     answer = count(options.study, options.root, options.phrases, options.documents)
     _print_json(answer) if options.json else print(show(answer, bold=sys.stdout.isatty()))
+
+
+def words(options: argparse.Namespace) -> None:
+    """Print the words of a text."""
+    from flows.commands.words import show, words
+
+    rows = words(" ".join(options.text))
+    _print_json(rows) if options.json else _print(show(rows))
 
 
 def trace(options: argparse.Namespace) -> None:
@@ -211,5 +220,5 @@ def init(options: argparse.Namespace) -> None:
     """Write a study to start from."""
     from flows.commands.init_template import write_study
 
-    path = write_study(options.name, Path.cwd())
+    path = write_study(options.name, Path.cwd(), options.full)
     print(f"Wrote {path.name}. Edit it, then run: taskgram run {path.name}")

@@ -17,6 +17,7 @@ STUDY is a study file (mine.toml) or the name of a shipped study (sample, debian
   taskgram run sample --from score           after a failure: run score and the steps that depend on it
   taskgram status sample --json              which steps are done, stale, failed or missing
   taskgram count sample "capital of"         how often a phrase occurs in the corpus, and where
+  taskgram words "don't stop at 1.6e5"       which words a text has, as they are counted
   taskgram trace sample facts/ID             an example with its pairs, their counts, the models' answers and documents
   taskgram prompts sample --task facts --candidates prompts.txt   which prompts the corpus contains, and how models do
   taskgram serve sample --cron "0 2 * * *"   run every night at two, with Prefect's UI to watch it
@@ -76,6 +77,7 @@ def parser() -> argparse.ArgumentParser:
     command(
         actions.plan,
         "estimate the files, time, memory and disk that a study needs, before it runs",
+        option("--workers", "N", WORKERS, type=int),
         switch("--json", "print JSON, with every rate and its source"),
     )
     command(actions.status, "show which steps are done, stale, failed or missing", JSON)
@@ -93,6 +95,8 @@ def parser() -> argparse.ArgumentParser:
         option("--documents", "K", "number of documents to show (default: 3)", type=int, default=3),
         JSON,
     )
+    text = option("text", "TEXT", "a text, quoted as one argument", nargs="+")
+    command(actions.words, "show the words of a text, as they are counted; needs no study", text, JSON, study=False)
     command(
         actions.trace,
         "show an example with its pairs, their counts, the models' answers and documents of the corpus",
@@ -122,9 +126,8 @@ def parser() -> argparse.ArgumentParser:
     command(
         actions.clean, "delete files that no study under this root needs", switch("--dry-run", "only print what would be deleted")
     )
-    command(
-        actions.init, "write NAME.toml, a commented study to start from", option("name", "NAME", "name of the study"), study=False
-    )
+    name, full = option("name", "NAME", "name of the study"), switch("--full", "show every setting with its default")
+    command(actions.init, "write NAME.toml, a commented study to start from", name, full, study=False)
     return every
 
 

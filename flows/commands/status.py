@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flows.manifests import is_finished, read_again
+from flows.manifests import is_finished, read_again, rows_of
 from flows.plan import PlannedStep, lay_out, lay_out_what_can_be
 from flows.session import CLEANING
 from flows.study import STEPS
@@ -48,7 +48,7 @@ def _describe_step(planned: PlannedStep, store: Store, record: dict[str, Any]) -
         "step": planned.step.name,
         "state": state,
         "parts": sum(len(s.jobs) for s in planned.stages),
-        "rows": sum(m["rows"] for m in whole),
+        "rows": rows_of(whole),
         "bytes": sum(m["bytes"] for m in whole),
         "seconds": round(sum(m["seconds"] for m in {tuple(e["key"] for e in m["parts"]): m for m in whole}.values()), 3),
         "fingerprint": planned.fingerprint,

@@ -1,8 +1,8 @@
 """What `taskgram plan` answers, before anything is spent: each step's parts, what of them is there, and what the rest costs.
 
-The sum of what the steps of `flows/study.py` say of themselves (`Step.cost`). Reads no corpus and asks no hub. Parts are counted,
-and compared with those under the root, where planning needs no long hashing: files that were hashed for an earlier run, or few
-bytes.
+The sum of what the steps of `flows/study.py` say of themselves (`Step.cost`). Reads a sample of the corpus and asks no hub. Parts
+are counted, and compared with those under the root, where planning needs no long hashing: files that were hashed for an earlier
+run, or few bytes.
 """
 
 from __future__ import annotations
@@ -58,10 +58,19 @@ class Forecast:
         """Sum over the steps of "core", "gpu", "written" or "read" that is left, or of "wall"."""
         return sum(s.wall if what == "wall" else getattr(s.cost, what) * s.left for s in self.steps)
 
+    @property
+    def wall_range(self) -> tuple[float, float]:
+        """Seconds between which the run should end: half of what it takes if nothing ever waits, and twice what it takes if steps
+        follow each other, three times that of steps which rest on a guess."""
+        machine = self.sizes.machine
+        busy = max(self.total("core") / machine.processes, self.total("gpu") / machine.gpus)
+        return busy / 2, sum(s.wall * (3 if s.cost.guesses else 2) for s in self.steps)
 
-def forecast(study: str, root: str) -> Forecast:
+
+def forecast(study: str, root: str, workers: int | None = None) -> Forecast:
     """The forecast of a study. Raises StudyError for a study that cannot be read, never for what is not here yet."""
-    sizes, store = survey(load_study(study_path(study)), root), Store(root)
+    settings = load_study(study_path(study))
+    sizes, store = survey(settings if workers is None else settings.with_workers(workers), root), Store(root)
     plan = _plan(store, sizes)
     steps = tuple(_step(step, sizes, plan[step.name], store) for step in STEPS)
     absent = [m.where for m in sizes.missing]
@@ -141,7 +150,7 @@ def as_json(f: Forecast) -> dict[str, Any]:
         for s in f.steps
     ]
     rates = RATES | {name: rate for s in f.steps for name, rate in s.cost.rates.items()}
-    left = {f"{n}_seconds": f.total(n) for n in ("core", "gpu", "wall")}
+    left: dict[str, Any] = {f"{n}_seconds": f.total(n) for n in ("core", "gpu", "wall")} | {"wall_range": list(f.wall_range)}
     of_machine = {"processes": machine.processes, "cores": machine.cores, "gpu": sizes.study.hardware.gpu}
     of_machine |= {"gpus": machine.gpus if machine.gpu else 0, "memory": machine.ram, "disk": machine.disk}
     return {

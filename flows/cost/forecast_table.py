@@ -134,12 +134,13 @@ def _cells(s: StepForecast, guesses: dict[str, int]) -> dict[str, str]:
 
 
 def _totals(f: Forecast) -> list[str]:
-    left, busy = f.total("wall"), max(f.total("core") / f.sizes.machine.processes, f.total("gpu") / f.sizes.machine.gpus)
+    left, (low, high) = f.total("wall"), f.wall_range
     if not left:
         return ["Nothing is left to do."]
     peak = max((s.cost.memory for s in f.steps if s.left and s.parts), default=0.0)
+    times = f"{duration(left)} if steps follow each other, {duration(2 * low)} if nothing ever waits"
     return [
-        f"About {duration(left)} if steps follow each other, {duration(busy)} if nothing ever waits; "
-        f"{size(f.total('written'))} are written, a worker holds up to {size(peak)}.",
-        "Where rates were measured, within a factor of two; ~ rests on a guess and may be far off.",
+        f"Between {duration(low)} and {duration(high)}: {times}; {size(f.total('written'))} are written, a worker holds up to "
+        f"{size(peak)}.",
+        "Rates that were measured are right within a factor of two on such a machine; ~ rests on a guess.",
     ]

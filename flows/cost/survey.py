@@ -1,7 +1,8 @@
-"""A survey of a study: how large its parts are, from names, sizes and settings, before anything of it is read.
+"""A survey of a study: how large its parts are, from names, sizes, settings and a sample of its corpus, before it runs.
 
-What is there is measured (bytes of files, rows of small task files, shapes of models); what is not is taken from what the
-study expects of it (`tokens`, `documents`, `expected`), and else listed as missing. Imports no torch.
+What is there is measured (texts of a sample, rows of small task files, shapes of models, the speed of the last training); what
+is not is taken from what the study expects of it (`tokens`, `documents`, `expected`), and else listed as missing. Imports no
+torch.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from schemas import Study, StudyError
+from flows.cost.sample import sample_of
+from schemas import MODELS, Study, StudyError
 from schemas.settings.study_file import Model, Planted, Source, Task, parse_count, parse_size
 from tasks import cost
 from tasks.corpus.ingest import TYPICAL_PACKING, pieces_of, unpacked_size
@@ -21,10 +23,12 @@ from tasks.cost import CorpusSize, Gpu, Machine, Missing, ModelSize, Rate, Sizes
 from tasks.models.shapes import HUB, Shape, saved_parameters
 from tasks.models.special_tokens import special_tokens
 from tasks.storage.source_files import pattern_below
+from tasks.storage.store import Part, Store
 
 SHARD = Rate(10e9, "bytes of JSON lines in a packed shard that is not here", "the Pile's have more, Dolma's fewer", guess=True)
 TEXT = Rate(0.9, "bytes of text in a byte of JSON lines", "names and quotes are the rest", guess=True)
 DOCUMENT = Rate(4_000.0, "bytes of text in a document", "dictionaries have 400, the Pile 5,900", guess=True)
+SHORTEST, LARGE = 2.0, 10e6  # seconds of a training that tells a speed; parameters of models that reach another
 COUNTED = 100_000_000  # bytes of task files whose lines are counted; larger ones are estimated by their size
 PLANTED_LENGTH = {"translation": 0.2, "qa": 0.8, "multiple_choice": 0.2, "math": 0.15}  # of texts, as in the sample
 
@@ -55,7 +59,36 @@ def survey(study: Study, root: str = ".") -> Sizes:
     corpus, other = _corpus(s), study.of_placebo()
     placebo = _corpus(_Survey(other, s.missing, s.notes)) if other else None
     tasks, models = tuple(_task(t, s) for t in study.tasks), tuple(_model(m, s) for m in study.models)
-    return Sizes(study, corpus, tasks, models, machine_of(study, root), tuple(s.missing), tuple(s.notes), placebo)
+    machine = machine_of(study, root)
+    if not (machine.flops or machine.gpu or study.hardware.cores) and max((m.parameters for m in models), default=0) < LARGE:
+        flops, trained = training_speed(root)
+        machine = replace(machine, flops=flops)
+        s.notes += [f"models run at {flops / 1e9:.3g} GFLOP/s of a core, as {trained} did in training here"] if flops else []
+    return Sizes(study, corpus, tasks, models, machine, tuple(s.missing), tuple(s.notes), placebo)
+
+
+def training_speed(root: str) -> tuple[float, str]:
+    """FLOP/s of a core in the newest training under a root, by its manifest, and the models that it trained; 0.0 if there is none.
+
+    Trainings of less than two seconds, and those on a GPU, say nothing about a core.
+    """
+    store = Store(root)
+    read = (store.read_json(path) for path in store.listed(store.layout.kind("models", "manifests"), ".json"))
+    for manifest in sorted((m for m in read if m), key=lambda m: m["written"], reverse=True):
+        flops = seconds = 0.0
+        names = []
+        for entry in (e for e in manifest["parts"] if e.get("seconds", 0.0) >= SHORTEST):
+            part = Part("models", entry["key"], entry["labels"])
+            if not store.stat(store.part_path(part)) or store.footer(part).get("settings", {}).get("device", "cpu") != "cpu":
+                continue
+            last = store.read([part], MODELS.schema, ["model", "parameters", "tokens_seen"]).to_pylist()[-1]
+            if last["tokens_seen"] > 0:
+                flops += cost.training_flops(last["parameters"], last["tokens_seen"])
+                seconds += entry["seconds"]
+                names.append(last["model"])
+        if seconds:
+            return flops / seconds, ", ".join(names)
+    return 0.0, ""
 
 
 def machine_of(study: Study, root: str = ".") -> Machine:
@@ -95,22 +128,33 @@ def _planted(planted: Planted) -> CorpusSize:
 
 
 def _source(source: Source, s: _Survey) -> CorpusSize:
-    """Sizes of one source: from its files, unless the study states how many tokens to expect."""
-    files = [(p.stat().st_size, p.name) for p in s.files(source.files, f"corpus source {source.name!r}")]
-    per_token, text, guesses = cost.bytes_per_token(s.study), 0.0, list[str]()
+    """Sizes of one source: from a sample of its files, unless the study states how many tokens to expect."""
+    paths = s.files(source.files, f"corpus source {source.name!r}")
+    files, sample = [(p.stat().st_size, p.name) for p in paths], sample_of(paths, source, s.study)
+    per_token, per_document, per_word = cost.bytes_per_token(s.study), DOCUMENT, cost.WORD
+    text, there, guesses = 0.0, 0.0, list[str]()
+    if sample:
+        per_token, per_document, per_word = (
+            Rate(value, f"bytes of text in a {unit}", f"a sample of {source.name}")
+            for value, unit in ((sample.token, "token"), (sample.document, "document"), (sample.word, "word"))
+        )
+        there = sum(size * sample.text[path.suffix] for path, (size, _) in zip(paths, files, strict=True))
+        if sample.read < 0.99 * there:
+            guesses.append(f"{source.name}: as in {sample.read / 1e6:.1f} MB of its text")
     if source.tokens:
         text = parse_count(source.tokens) * per_token
         guesses.append(f"{source.name}: {source.tokens} tokens, as the study expects")
+    elif sample:
+        text = there
     elif files:
         text = sum(unpacked_size(name, size) for size, name in files) * TEXT
         guesses.append(f"text from the size of files: {TYPICAL_PACKING:g} bytes of JSON lines in a packed byte, {TEXT:.0%} text")
     else:
         s.notes.append(f'{source.name}: not in the estimate; tokens = "300G" under its [[corpus.sources]] would give its size')
-    documents = float(parse_count(source.documents)) if source.documents else text / DOCUMENT
-    if text:
+    documents = float(parse_count(source.documents)) if source.documents else text / per_document
+    if text and not sample:
         guesses.append(f"{per_token:g} {per_token.unit} ({per_token.source})")
-    if text and not source.documents:
-        guesses.append(f"{DOCUMENT:,.0f} {DOCUMENT.unit} ({DOCUMENT.source})")
+        guesses += [] if source.documents else [f"{per_document:,.0f} {per_document.unit} ({per_document.source})"]
     if text and not files:  # shards as the Pile has them: packed, far larger than a piece
         guesses.append(f"{SHARD:.3g} {SHARD.unit} ({SHARD.source})")
         shards = max(1, round(text / TEXT / SHARD))
@@ -125,7 +169,7 @@ def _source(source: Source, s: _Survey) -> CorpusSize:
             f"shards, or a larger `partition` (now {s.study.corpus.partition}), make ingest cheaper"
         )
     cut = [(size, n) for size, n in zip(full, pieces, strict=True) if n > 1]
-    tokens, words = text / per_token, text / cost.WORD
+    tokens, words = text / per_token, text / per_word
     sizes = CorpusSize(packed, text, documents, tokens, words, sum(pieces), unpacked, guesses=tuple(guesses))
     cut_text = text * sum(size for size, _ in cut) / max(1, sum(full))
     sizes = replace(sizes, pieces=sum(n for _, n in cut), cut_files=len(cut), cut_text=cut_text)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", json_schema_extra={"format": "name"})]
 
 
 def _place(value: str) -> str:
@@ -42,9 +42,9 @@ def is_hub_name(text: str) -> bool:
     return 1 <= len(parts) <= 2 and good
 
 
-Place = Annotated[str, AfterValidator(_place)]  # a path or a glob
-HubName = Annotated[str, AfterValidator(_hub_name)]
-Revision = Annotated[str, AfterValidator(_revision)]
+Place = Annotated[str, AfterValidator(_place), Field(json_schema_extra={"format": "path"})]  # or a glob
+HubName = Annotated[str, AfterValidator(_hub_name), Field(json_schema_extra={"format": "hub name"})]
+Revision = Annotated[str, AfterValidator(_revision), Field(json_schema_extra={"format": "revision"})]
 Order = Annotated[int, Field(ge=1, le=16)]
 StopWords = Literal["drop_all_stopword_ngrams", "authors", "none"]
 

@@ -79,7 +79,7 @@ class Source(Settings):
         (), description='instead of `text`: ["en", "de"] makes one bilingual document of {"en": "A game", "de": "Ein Spiel"}'
     )
     held_out: str = Field("", description='"pages" leaves out records whose key is in the evaluated half of [splits.pages]')
-    tokens: str = Field("", description='tokens to expect, e.g. "300G": for `taskgram plan`, which reads no text')
+    tokens: str = Field("", description='tokens to expect, e.g. "300G": for `taskgram plan`, in place of a sample of the files')
     documents: str = Field("", description='documents to expect, e.g. "210M": for `taskgram plan`')
 
     @field_validator("tokens", "documents")

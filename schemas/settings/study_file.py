@@ -74,7 +74,8 @@ class CountingSettings(Settings):
     longest_suffix: int = Field(64, ge=1, le=4096, description="longest context, in tokens, that is looked up for the ∞-gram")
     novelty_orders: tuple[Order, ...] = Field((1, 2, 3, 4, 5, 6), description="n of the novelty curve")
     index: bool = Field(
-        False, description="keep suffix arrays, 8 bytes per word and token, with which `taskgram count` answers at once"
+        False,
+        description="keep suffix arrays, 8 bytes per word and token, with which `taskgram count` answers at once in any corpus",
     )
 
     @property
@@ -120,7 +121,9 @@ class Study(Settings):
     data: Place = Field("", description="folder that relative paths are looked up in; TASKGRAM_DATA overrides it")
     corpus: CorpusSettings
     placebo: CorpusSettings | None = Field(
-        None, description="a corpus of the same size that no model was trained on: what its counts explain, any corpus would"
+        None,
+        description="a corpus of the same size that no model was trained on: what its counts explain, any corpus would; it takes "
+        "what [corpus] takes",
     )
     splits: dict[str, Split] = Field(default_factory=dict, description="splits that sources and tasks name")
     tokenizer: Tokenizer = Tokenizer()
@@ -280,14 +283,14 @@ def _settings_at(location: tuple[Any, ...]) -> list[str]:
     for step in location:
         if isinstance(step, int) or step not in model.model_fields:
             continue
-        models = _models_in(model.model_fields[step].annotation)
+        models = models_in(model.model_fields[step].annotation)
         if models:
             model = models[0]
     return list(model.model_fields)
 
 
-def _models_in(annotation: object) -> list[type[BaseModel]]:
+def models_in(annotation: object) -> list[type[BaseModel]]:
     """The settings classes inside a type such as `tuple[Task, ...]` or `Planted | None`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    return [m for inner in getattr(annotation, "__args__", ()) for m in _models_in(inner)]
+    return [m for inner in getattr(annotation, "__args__", ()) for m in models_in(inner)]

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
+import random
 import re
 import subprocess
 import sys
@@ -15,12 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flows.cost import sample
 from flows.cost.forecast import as_json, cost_of, forecast
 from flows.cost.forecast_table import show
-from flows.cost.survey import machine_of, survey
+from flows.cost.survey import machine_of, survey, training_speed
 from flows.plan import lay_out
 from flows.study import STEPS
 from flows.study_files import shipped_studies
@@ -32,9 +36,12 @@ from tasks.cost import GPUS, RATES, CorpusSize, Cost, Machine, ModelSize, Sizes,
 from tasks.models.shapes import HUB, Shape
 from tasks.ngrams import novelty_scan
 from tasks.ngrams.query import query
+from tasks.storage.store import Store
+from tasks.text.bpe.tokenizer import load_tokenizer, train
+from tasks.text.words.analyzer import words_of
 from tests.machine import without
 from tests.studies import REPOSITORY
-from tests.support import run_step, shipped_text
+from tests.support import run_step, shipped_text, write_part
 
 # the debian study as it was run: its corpus, and the sums of its manifests
 CORPUS = CorpusSize(22.8e6, 66_261_190, 166_338, 21_782_033, 9_695_347, 10, 66e6, held_out=7.86e6, held_out_parts=3)
@@ -422,3 +429,78 @@ def test_pythia_has_nine_sizes_and_checkpoints() -> None:
 def test_numbers_for_people() -> None:
     assert [count(x) for x in (7, 3450, 21_800_000, 3e11, 999_600)] == ["7", "3,450", "21.8 M", "300 G", "1 M"]
     assert [duration(x) for x in (0.2, 40, 312, 11_200, 1e6)] == ["< 1 s", "40 s", "5.2 min", "3.1 h", "12 days"]
+
+
+# -- what is learnt from what is here ------------------------------------------------------------------------------------
+def write_texts(folder: Path, documents: int, files: tuple[str, ...]) -> list[str]:
+    """Files of JSON lines with some broken records; the texts of their documents, of words that no English text has."""
+    draw, letters = random.Random(5), ("bdfgklmnprstvz", "aeiouäöüß")
+    known = ["".join(draw.choice(letters[i % 2]) for i in range(draw.randint(2, 8))) for _ in range(4_000)]
+    (folder / "corpus").mkdir()
+    texts = []
+    for number, name in enumerate(files):
+        now = [" ".join(draw.choices(known, k=draw.randint(20, 90))) for _ in range(documents // len(files))]
+        lines = "".join(
+            json.dumps({"id": f"{number}-{i}", "lang": "xx", "text": t}) + "\n" + "{\n" * (i % 9 == 0) for i, t in enumerate(now)
+        )
+        packed = {".gz": gzip.compress, ".zst": zstandard.ZstdCompressor().compress}.get(Path(name).suffix, bytes)
+        (folder / "corpus" / name).write_bytes(packed(lines.encode()))
+        texts += now
+    return texts
+
+
+@pytest.mark.parametrize("limit", [1_000_000, 100_000])
+def test_the_size_of_a_corpus_that_is_here_is_known_by_a_sample(
+    limit: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exactly, if small; else by 100 kB of each file within 3 %, where sizes of files alone give 6 times too few documents."""
+    monkeypatch.setattr(sample, "READ", limit)
+    monkeypatch.setattr(sample, "READ_PACKED", limit * 7 // 10)  # more than a block of zstd
+    texts, within = write_texts(tmp_path, 1_800, ("a.jsonl", "b.jsonl.gz", "c.jsonl.zst")), 1e-9 if limit > 100_000 else 0.03
+    settings = {"name": "s", "corpus": {"sources": [{"name": "c", "files": ["corpus/*"]}]}, "data": str(tmp_path)}
+    found, size = survey(Study.model_validate(settings)).corpus, sum(len(t.encode()) for t in texts)
+    tokenizer = load_tokenizer(train(iter(texts), 1024, "<|endoftext|>"))
+    tokens = sum(len(e.ids) for e in tokenizer.encode_batch(texts))
+    assert found.documents == pytest.approx(len(texts), rel=within) and found.text == pytest.approx(size, rel=within)
+    assert found.words == pytest.approx(sum(len(words_of(t)) for t in texts), rel=within)
+    assert found.tokens == pytest.approx(tokens, rel=max(within, 1e-9))
+    assert bool(found.guesses) == (limit == 100_000)
+
+
+@pytest.mark.parametrize("content", [b"\x00\x01", b"", b"{}\n" * 9])
+def test_a_corpus_of_which_nothing_can_be_read_is_estimated_by_its_size(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl.gz").write_bytes(content + b"x" * 1_000)
+    settings = {"name": "s", "corpus": {"sources": [{"name": "c", "files": ["a.jsonl.gz"]}]}, "data": str(tmp_path)}
+    assert survey(Study.model_validate(settings)).corpus.text == pytest.approx(0.9 * 4 * (len(content) + 1_000))
+
+
+def test_the_speed_of_training_is_that_of_the_newest_run_under_the_root(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+
+    def trained(seconds: float, written: str, device: str = "cpu") -> None:
+        row = {"model": ["a"], "checkpoint": [1], "source": ["pretrained here"], "revision": [""], "path": ["p"], "sha256": ["0"]}
+        row |= {"parameters": [1_000_000], "parameters_non_embedding": [1], "tokens_seen": [100_000], "loss": [1.0], "seed": [0]}
+        part = write_part(tmp_path, "models", row | {"membership": [""]}, {"model": "a"}, f"{written}-{device}")
+        manifest = {"table": "models", "fingerprint": part.key, "written": written}
+        store.write_manifest(manifest | {"parts": [{"key": part.key, "labels": {"model": "a"}, "seconds": seconds}]})
+
+    assert training_speed(str(tmp_path)) == (0.0, "")
+    trained(60.0, "2026-01-01")
+    trained(30.0, "2026-01-02")
+    trained(0.5, "2026-01-03")  # too short to tell
+    assert training_speed(str(tmp_path)) == (6e11 / 30, "a")
+    study = {"name": "s", "corpus": {"planted": {}}, "models": [{"name": "b", "pretrain": {"tokens": 1_000_000}}]}
+    sizes = survey(Study.model_validate(study), str(tmp_path))
+    assert sizes.machine.flops == 2e10 and any("20 GFLOP/s of a core, as a did" in note for note in sizes.notes)
+    seconds = training_flops(sizes.models[0].parameters, 1_000_000) / 2e10
+    assert costs(sizes)["models"].core == pytest.approx(seconds + RATES["part"])
+    elsewhere = survey(Study.model_validate(study | {"hardware": {"cores": 64}}), str(tmp_path))
+    assert elsewhere.machine.flops == 0.0, "another machine"
+
+
+def test_the_time_is_a_range_and_fewer_workers_take_longer(tiny: Path) -> None:
+    two, one = (forecast(str(tiny), str(tiny.parent / "root"), workers) for workers in (2, 1))
+    for found in (two, one):
+        low, high = found.wall_range
+        assert 0 < low < found.total("wall") < 2 * found.total("wall") <= high
+    assert one.wall_range[1] > two.wall_range[1] and as_json(one)["left"]["wall_range"] == list(one.wall_range)

@@ -5,7 +5,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from flows.commands import measure_pages
+from flows.commands import measure_pages, settings_page
 from flows.commands.deployment_entries import with_entries
 from flows.commands.step_pages import pages
 from schemas.tables.metrics import QUALIFIERS
@@ -33,6 +33,15 @@ def test_the_deployments_of_the_steps_are_up_to_date() -> None:
 
 def test_the_catalogue_of_measures_is_up_to_date() -> None:
     assert (ROOT / "docs" / "measures.md").read_text(encoding="utf-8") == measure_pages.page(), "run `make docs`"
+
+
+def test_the_reference_of_settings_is_up_to_date_and_says_what_reruns() -> None:
+    page = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+    assert page == settings_page.page(), "run `make docs`"
+    again = settings_page.reruns()
+    assert again["tasks.gamma"] == again["measures.bootstrap"] == ("measure", "report")
+    assert again["counting.memory"] == again["workers"] == again["hardware.gpu"] == ()
+    assert again["models.hub"] == ("models", "score", "generate", "novelty", "evidence", "measure", "report")
 
 
 @pytest.mark.parametrize("study", ["sample", "debian"])
