@@ -85,11 +85,13 @@ class MetricRows:
         x: float | None = None,
         rows: int = 0,
         examples: int = 0,
+        clusters: float | None = None,
         truth: float | None = None,
         note: str = "",
         **qualifiers: str | float,
     ) -> None:
-        """One number; `qualifiers` are columns that tell rows of one statistic apart, e.g. interval="bca" or bin=3.
+        """One number; `qualifiers` are columns that tell rows of one statistic apart, e.g. interval="bca" or bin=3. `clusters`
+        are those of an estimate that does not name its own.
 
         What is not finite is stored as null, with a reason. Raises TypeError for a column that is not there.
         """
@@ -107,7 +109,7 @@ class MetricRows:
             | {"unit": unit, "statistic": statistic, "x": _finite(of.parameters if x is None else x)}
             | {"estimate": value, "low": _finite(estimate.low), "high": _finite(estimate.high), "standard_error": error}
             | {"p_value": _finite(estimate.p_value), "rows": rows, "examples": examples, "truth": _finite(truth)}
-            | {"clusters": _finite(estimate.clusters)}
+            | {"clusters": None if value is None else _finite(clusters if estimate.clusters is None else estimate.clusters)}
             | {"note": "; ".join(notes)}
         )
 

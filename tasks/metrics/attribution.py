@@ -14,8 +14,8 @@ import numpy as np
 import polars as pl
 
 from tasks.measures import Measure, MetricRows, ModelCheckpoint, orders_of, settings_of_all_orders
-from tasks.pair_evidence import NO_EVIDENCE, NO_SCORE, PAIRS_AND_SCORES, TaskEvidence, floats, read_evidence
-from tasks.statistics import Estimate, Floats, bootstrap_many, percentile_interval
+from tasks.pair_evidence import NO_EVIDENCE, NO_SCORE, PAIRS_AND_SCORES, TaskEvidence, codes_of, floats, read_evidence
+from tasks.statistics import Estimate, Floats, bootstrap_many, effective_clusters, percentile_interval
 from tasks.statistics.correlation import FEWEST_ROWS
 from tasks.statistics.partial import explained, rank_correlations
 from tasks.step import Work
@@ -81,6 +81,7 @@ def _bar(
             estimate = Estimate(float(point[name][0]), low, high, note=missing)
         more: dict[str, Any] = {"of": checkpoint, "order": order, "unit": "pair", "detail": name}
         size: dict[str, Any] = {"rows": len(kept), "examples": len(np.unique(example))}
+        size |= {"clusters": effective_clusters(codes_of(example)) if len(kept) else None}
         rows.add("attribution", "unique_rank_variance", estimate, **more, **size)
 
 

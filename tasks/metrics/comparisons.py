@@ -130,7 +130,7 @@ class Comparison:
 
     def _add(self, statistic: str, estimate: Estimate, of: ModelCheckpoint, against: str = "") -> None:
         more: dict[str, Any] = {"order": self.order, "unit": self.unit, "of_measure": self.measure, "against": against}
-        size: dict[str, Any] = {"rows": len(self.rows), "examples": self.rows.examples}
+        size: dict[str, Any] = {"rows": len(self.rows), "examples": self.rows.examples, "clusters": self.rows.clusters}
         self.out.add("comparison", statistic, estimate, of=of, **more, **size)
 
 
@@ -158,7 +158,7 @@ def _against_infinity(work: Work, out: MetricRows, evidence: TaskEvidence, pairs
             constant = Estimate(None, note="one of the two correlations is not defined: a side is the same in all rows")
             estimate = _with_interval(value, drawn) if np.isfinite(value) else constant
         more: dict[str, Any] = {"order": order, "unit": "example_output", "of_measure": "mem_n", "against": "mem_infinity"}
-        size: dict[str, Any] = {"rows": len(rows), "examples": rows.examples}
+        size: dict[str, Any] = {"rows": len(rows), "examples": rows.examples, "clusters": rows.clusters}
         out.add("comparison", "spearman_difference", estimate, of=checkpoint, **more, **size)
 
 

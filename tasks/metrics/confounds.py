@@ -83,7 +83,8 @@ def run(work: Work, rows: MetricRows) -> None:
                 more: dict[str, Any] = {"of": checkpoint, "order": order, "unit": "pair", "of_measure": measure}
                 for detail, level, estimate, kept in check.remedies():
                     remedy: dict[str, Any] = {"detail": detail, "level": level}
-                    rows.add("confound", "spearman", estimate, rows=len(kept), examples=kept.examples, **more, **remedy)
+                    size: dict[str, Any] = {"rows": len(kept), "examples": kept.examples, "clusters": kept.clusters}
+                    rows.add("confound", "spearman", estimate, **size, **more, **remedy)
     _without_contaminated(work, rows, evidence)
 
 

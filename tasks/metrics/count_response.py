@@ -21,7 +21,7 @@ from schemas import Study
 from schemas.settings.study_file import Task
 from tasks.measures import Measure, MetricRows, ModelCheckpoint, orders_of, settings_of_all_orders
 from tasks.pair_evidence import NO_EVIDENCE, NO_SCORE, PAIRS_AND_SCORES, TaskEvidence, codes_of, floats, read_evidence
-from tasks.statistics import Estimate, Floats, Ints, bootstrap_statistic, percentile_interval
+from tasks.statistics import Estimate, Floats, Ints, bootstrap_statistic, effective_clusters, percentile_interval
 from tasks.statistics.correlation import FEWEST_ROWS
 from tasks.step import Work
 
@@ -94,6 +94,7 @@ def _curve(
     length = floats(kept["output_ngram"].str.len_chars())
     strata = quantile_bins(floats(kept["output_documents"]), FREQUENCIES) * LENGTHS + quantile_bins(length, LENGTHS)
     strata, bins = codes_of(strata), quantile_bins(count, work.settings["bins"])
+    total |= {"clusters": effective_clusters(codes_of(example))}
     draws = (codes_of(example), work.settings["draws"], work.settings["seed"])
     point, drawn, usable = _means(delta, strata, bins, *draws)
     for b in range(int(bins.max()) + 1):
@@ -103,6 +104,7 @@ def _curve(
         covers = f"C from {count[here].min():.0f} to {count[here].max():.0f}"
         at: dict[str, Any] = {"bin": b, "x": float(count[here].mean()), "note": covers}
         size: dict[str, Any] = {"rows": int(here.sum()), "examples": len(np.unique(example[here]))}
+        size |= {"clusters": effective_clusters(codes_of(example[here]))}
         rows.add("exposure", "delta_mean", estimate, **at, **size, **more)
     slope, typical = _slopes(delta, np.log(count), strata, *draws)
     rise = _with_interval(slope[0], slope[1:], total["examples"])

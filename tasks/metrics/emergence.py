@@ -22,7 +22,7 @@ import polars as pl
 
 from tasks.measures import Measure, MetricRows, ModelCheckpoint, settings_of_first_order
 from tasks.pair_evidence import PAIRS_AND_SCORES, read_evidence
-from tasks.statistics import Estimate, Floats, Ints, draw_counts, percentile_interval
+from tasks.statistics import Estimate, Floats, Ints, draw_counts, effective_clusters, percentile_interval
 from tasks.statistics.correlation import FEWEST_ROWS
 from tasks.statistics.hinge import fit_hinges
 from tasks.step import Work
@@ -78,6 +78,7 @@ def _add(
 ) -> None:
     more: dict[str, Any] = {"order": order, "unit": "example_output"}
     size: dict[str, Any] = {"rows": len(table.log_count), "examples": len(np.unique(table.example))}
+    size |= {"clusters": effective_clusters(np.unique(table.example, return_inverse=True)[1]) if size["rows"] else None}
     for checkpoint, estimate in zip(ladder, hinge.slopes, strict=True):
         rows.add("emergence", "log_count_slope", estimate, of=checkpoint, **more, **size)
     for checkpoint in unscored:

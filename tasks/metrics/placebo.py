@@ -87,7 +87,7 @@ def run(work: Work, rows: MetricRows) -> None:
                 more: dict[str, Any] = {"of": checkpoint, "order": order, "unit": unit}
                 size: dict[str, Any] = {"rows": len(kept), "examples": kept.examples}
                 rows.add(measure, "spearman", estimate, corpus="placebo", **more, **size)
-                more |= {"rows": len(left), "examples": left.examples, "corpus": "difference"}
+                more |= {"rows": len(left), "examples": left.examples, "clusters": left.clusters, "corpus": "difference"}
                 note = f"on {len(left)} rows that both corpora support"
                 rows.add(measure, "spearman", _difference(left, right, why, *draws), note=note, **more)
 

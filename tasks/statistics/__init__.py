@@ -5,7 +5,18 @@ examples; p-values, and the intervals that belong to them, come from influence v
 """
 
 from tasks.statistics.bootstrap import bootstrap_many, bootstrap_statistic, draw_counts
-from tasks.statistics.correlation import Estimate, Floats, Ints, Order, Rows, influence, kendall_order, spearman, undefined
+from tasks.statistics.correlation import (
+    Estimate,
+    Floats,
+    Ints,
+    Order,
+    Rows,
+    effective_clusters,
+    influence,
+    kendall_order,
+    spearman,
+    undefined,
+)
 from tasks.statistics.intervals import (
     FEWEST_CLUSTERS,
     bca_interval,
@@ -14,7 +25,6 @@ from tasks.statistics.intervals import (
     cluster_sizes,
     clustered_variance,
     correlate,
-    effective_clusters,
     percentile_interval,
     permutation_p,
     two_way,

@@ -31,6 +31,12 @@ class Estimate:
     clusters: float | None = None
 
 
+def effective_clusters(clusters: Ints) -> float:
+    """n² / Σ n_c²: the number of clusters of equal size with the same information."""
+    sizes = np.bincount(clusters).astype(np.float64)
+    return float(sizes.sum() ** 2 / (sizes**2).sum())
+
+
 @dataclass(frozen=True)
 class Rows:
     """What is correlated: x and y, and the clusters each row belongs to (0-based codes)."""
@@ -47,6 +53,11 @@ class Rows:
     def examples(self) -> int:
         """Distinct examples."""
         return len(np.unique(self.example))
+
+    @property
+    def clusters(self) -> float | None:
+        """Effective examples."""
+        return effective_clusters(self.example) if len(self) else None
 
     def take(self, keep: NDArray[np.bool_]) -> Rows:
         """The rows where `keep` holds."""

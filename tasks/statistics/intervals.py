@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from tasks.statistics.bootstrap import bootstrap_many, bootstrap_pearson
-from tasks.statistics.correlation import Estimate, Floats, Ints, Rows, influence, spearman, undefined
+from tasks.statistics.correlation import Estimate, Floats, Ints, Rows, effective_clusters, influence, spearman, undefined
 
 FEW_CLUSTERS = 50.0  # noted
 FEWEST_CLUSTERS = 10.0  # no p and no verdict below
@@ -58,12 +58,6 @@ def clustered_variance(values: Floats, clusters: Ints) -> float:
     sums = np.bincount(clusters, weights=values)
     count = len(np.unique(clusters))
     return float("nan") if count < 2 else float((sums**2).sum() / len(values) ** 2 * count / (count - 1))
-
-
-def effective_clusters(clusters: Ints) -> float:
-    """n² / Σ n_c²: the number of clusters of equal size with the same information."""
-    sizes = np.bincount(clusters).astype(np.float64)
-    return float(sizes.sum() ** 2 / (sizes**2).sum())
 
 
 def cluster_sizes(rows: Rows) -> tuple[float, float, str]:
