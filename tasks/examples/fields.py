@@ -94,7 +94,7 @@ def mapped_example(record: Mapping[str, Any], fields: Fields, row: int, identifi
     outputs, answer, right = [t for t in outputs if t.strip()], values.get("answer"), -1
     if fields is OWN and answer == -1:
         answer = None
-    if answer is not None and options:
+    if answer is not None and (options or fields is OWN):
         right = choice(answer, options, labels)
         if outputs and outputs[0] != options[right]:
             raise NotAnExample("the output is not the text of the right option")

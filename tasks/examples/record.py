@@ -141,7 +141,7 @@ def choice(answer: Any, options: Sequence[str], labels: Sequence[Any] = ()) -> i
     listed = f", {', '.join(names)}" if names else ""
     several = next((f"{len(way)} of " for way in ways if len(way) > 1), "none of ")
     hint = "; true and false are no index: add a field of `labels`" if isinstance(answer, bool) and not labels else ""
-    kind = IndexTooLarge if text == str(len(options)) and not labels else NotAnExample
+    kind = IndexTooLarge if text == str(len(options)) and not numbered else NotAnExample
     raise kind(f"answer {brief(answer, 40)} names {several}{len(options)} options{listed}{hint}")
 
 

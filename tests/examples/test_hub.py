@@ -125,6 +125,9 @@ def test_wrong_fields_and_splits_are_errors_that_name_the_right_ones(tmp_path, t
 
 
 def test_a_torn_folder_is_an_error_with_a_remedy(tmp_path):
+    saved(tmp_path / "a[1]", "parquet")
+    with pytest.raises(StudyError, match=r"a\[1\].*Remedy: rename the folder: the library takes \["):
+        read(tmp_path / "root", study(tmp_path, reader="hf:a[1]/parquet", **TASK))
     name = saved(tmp_path, "parquet")
     path = tmp_path / "parquet" / "data" / "test-00000-of-00001.parquet"
     path.write_bytes(path.read_bytes()[:-20])

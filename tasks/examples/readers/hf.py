@@ -14,6 +14,7 @@ A data set of the hub is named by its commit, because "main" may change under th
 
 from __future__ import annotations
 
+import glob
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -113,6 +114,8 @@ def _records(file: TaskFile, settings: ReadSettings) -> Iterator[dict[str, Any] 
             "check name, config and revision, and that the hub can be reached; without a network, give a folder that the data "
             "set's save_to_disk wrote"
             if hub["name"]
+            else "rename the folder: the library takes [, * and ? in a name for a pattern"
+            if glob.escape(str(file.path)) != str(file.path)
             else "save the data set again with its save_to_disk, or as parquet"
         )
         raise StudyError(f"data set {what}: {type(error).__name__}: {error}. Remedy: {remedy}") from None
