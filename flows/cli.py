@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         options.root = absolute_root(options.root)
         try:
-            prepare(options.root, verbose=getattr(options, "verbose", False))
+            prepare(options.root, verbose=getattr(options, "verbose", False), lasting=options.command.__name__ == "serve")
         except OSError as error:
             raise StudyError(
                 f"--root {options.root:.200}: cannot be used: {error.strerror}; give a folder that you can write to"
