@@ -37,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.root = absolute_root(options.root)
         try:
             if hasattr(options, "study"):  # other commands leave no folder behind
-                prepare(options.root, verbose=getattr(options, "verbose", False))
+                verbose, lasting = getattr(options, "verbose", False), options.command.__name__ == "serve"
+                prepare(options.root, verbose=verbose, lasting=lasting)
         except OSError as error:
             raise StudyError(
                 f"--root {options.root:.200}: cannot be used: {error.strerror}; give a folder that you can write to"

@@ -30,8 +30,10 @@ KEPT = ("PREFECT_HOME", "PREFECT_API_DATABASE_", "PREFECT_SERVER_DATABASE_", "PR
 PROXIES = "TASKGRAM_PROXIES"  # the user's proxies, while Prefect starts
 
 
-def prepare(root: str, *, verbose: bool = False) -> None:
+def prepare(root: str, *, verbose: bool = False, lasting: bool = False) -> None:
     """Set the variables that the user has not set. Prefect's home is under the root, unless PREFECT_API_URL names a server.
+
+    lasting: for a server that outlives a run, which asks for the password in PREFECT_SERVER_API_AUTH_STRING, if there is one.
 
     Prefect's log lines always go to its database and UI; to the terminal only if `verbose`.
     """
@@ -44,8 +46,10 @@ def prepare(root: str, *, verbose: bool = False) -> None:
     }
     keep_file_hashes(root)
     if not os.environ.get(SERVER_NAMED):
+        password = os.environ.get("PREFECT_SERVER_API_AUTH_STRING") if lasting else None
         for name in [n for n in os.environ if n.startswith("PREFECT_") and not n.startswith(KEPT)]:
             del os.environ[name]
+        settings |= dict.fromkeys(("PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING"), password) if password else {}
         home = Path(os.environ.get("PREFECT_HOME") or prefect_home(root)).expanduser().resolve()
         home.mkdir(parents=True, exist_ok=True)
         os.environ["PREFECT_HOME"] = str(home)

@@ -31,7 +31,7 @@ def start(root: str, port: int) -> tuple[str, str]:
     from flows.environment import prepare, set_proxies_aside
 
     os.environ.pop("PREFECT_API_URL", None)  # what the user has set for another server is none of this one's
-    prepare(root)
+    prepare(root, lasting=True)
     set_proxies_aside()  # until a run has started: `flows/run.py` restores them
     reports = reports_url(root)
     processes, url = Processes(root), api(port)

@@ -25,6 +25,7 @@ from tasks.step import GPU, MODEL
 from tasks.storage.store import Store
 
 TASKS_PER_THREAD = 3
+SECONDS_TO_CONNECT = 12
 ADDRESS = "DASK_SCHEDULER_ADDRESS"
 LOGGING = "DASK_LOGGING__DISTRIBUTED"  # Dask's variable for the level of its messages
 
@@ -218,7 +219,7 @@ class Cluster:
         from distributed import Client
 
         try:
-            return Client(self.address, set_as_default=False)
+            return Client(self.address, set_as_default=False, timeout=SECONDS_TO_CONNECT)
         except (OSError, ValueError) as error:
             raise StudyError(
                 f"no Dask scheduler answers at {self.address}: {error}. Start one with `dask scheduler`, or correct "
@@ -300,6 +301,16 @@ def _start_local(limits: Cluster) -> Any:
         local_directory=limits.scratch,
         host="127.0.0.1",
     )
-    cluster.scale(limits.workers)
-    cluster.wait_for_workers(limits.workers)
+    for _ in range(limits.workers):
+        cluster.worker_spec.update(cluster.new_worker_spec())
+    try:
+        cluster.sync(cluster._correct_state)  # as `scale` does, which loses what keeps a worker from starting, and waits for ever
+    except Exception as error:
+        cluster.close()
+        why: BaseException = error
+        while why.__cause__ is not None:
+            why = why.__cause__
+        raise StudyError(
+            f"the workers do not start: {type(why).__name__}: {why}. --workers 0 runs everything in this process"
+        ) from error
     return cluster

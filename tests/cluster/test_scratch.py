@@ -6,6 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from schemas import StudyError
 from tasks.cluster.cluster import Cluster
 
 
@@ -26,3 +29,11 @@ def test_scratch_of_killed_workers_is_swept_and_that_of_living_ones_stays(tmp_pa
 def test_where_nothing_was_killed_nothing_is_swept(tmp_path: Path) -> None:
     Cluster(1, "1GB", str(tmp_path / "nowhere"), address="").sweep()
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_workers_that_cannot_start_say_why(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    cluster = Cluster(1, "1GB", str(tmp_path / "file"), address="")
+    with pytest.raises(StudyError, match="the workers do not start: NotADirectoryError: .*--workers 0"):
+        list(cluster.run(abs, [(1,)], "any"))
+    assert not cluster.started

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import signal
 import socket
@@ -23,6 +24,8 @@ from schemas import StudyError
 from tests.flows import hostile
 from tests.studies import REPOSITORY
 
+# What the server asks for, as hostile.VARIABLES have it.
+PASSWORD = {"Authorization": f"Basic {base64.b64encode(hostile.VARIABLES['PREFECT_SERVER_API_AUTH_STRING'].encode()).decode()}"}
 STUDY = """
 name = "tiny"
 [corpus.planted]
@@ -85,7 +88,9 @@ class Served:
         self.reports = self.process.stdout.readline().decode().partition("be at ")[2].partition("/tiny/index.html\n")[0]
 
     def ask(self, path: str, **what: Any) -> Any:
-        request = urllib.request.Request(f"{self.api}/{path}", json.dumps(what).encode(), {"Content-Type": "application/json"})
+        request = urllib.request.Request(
+            f"{self.api}/{path}", json.dumps(what).encode(), {"Content-Type": "application/json"} | PASSWORD
+        )
         for _ in range(10):
             try:
                 with urllib.request.urlopen(request, timeout=30) as answer:
