@@ -24,7 +24,7 @@ NAMES = {"Mem": "mem_n", "Mem Δ": "mem_delta", "Mem ∞": "mem_infinity"}
 REMEDIES = ("within s_y", "partial: all", "reliability", "equal N")
 PARTS = {"pair": "the pair", "s_y": "the output s_y", "s_x": "the input s_x", "length": "length of s_y"}
 N = r"(−?[\d.]+(?:e\+\d+)?[kMGT]?(?: %)?)"
-UNSURE = "without an interval|on too few examples"
+UNSURE = "without an interval|on too few examples or outputs"
 COURSE = rf"(?:(grows|falls|goes) from {N} to {N}(?: over the ladder)?(?:, (.+))?|(did not change)(?: over the ladder)? \({N}\))$"
 
 
