@@ -82,9 +82,9 @@ class Finding:
     @property
     def doubt(self) -> str:
         """Why nothing may be concluded from the number; empty if something may."""
-        if self.low is None or self.high is None:
-            return "without an interval"
-        return "on too few examples" if self.clusters < FEWEST_CLUSTERS else ""
+        if self.clusters < FEWEST_CLUSTERS:
+            return "on too few examples or outputs"
+        return "without an interval" if self.low is None or self.high is None else ""
 
     @property
     def sign(self) -> int:

@@ -174,6 +174,23 @@ def test_filled_markers_are_the_corrected_family() -> None:
     assert found == rows
 
 
+def test_a_star_has_the_interval_of_its_p_and_ten_effective_clusters() -> None:
+    line = made().line("capitals", "large")
+    assert line.rows["mem_n"] and line.rows["mem_n"]["interval"] == "two_way" and line.significant("mem_n")
+    few = [r | {"clusters": 9.9} if r["interval"] == "two_way" else r for r in world.metrics()]
+    line = made(few).line("capitals", "large")
+    assert line.q["mem_n"] < 0.05 and not line.significant("mem_n")
+    assert [any(p.filled for p in drawn_points(data)) for data in (made(few), made())] == [False, True]
+
+
+def drawn_points(data: ReportData) -> list:
+    """The points of Mem_1 of capitals, with and without enough clusters."""
+    from tasks.report.figures.memorization_figures import _lines
+
+    every = [r for r in data.measured("mem_n") if r["statistic"] == "spearman"]
+    return [p for line in _lines(data, every, "mem_n", "capitals", []) if line.name == "n = 1" for p in line.points]
+
+
 def test_files_are_the_same_bytes_twice_and_carry_no_date(drawn: dict[str, ReportFigure]) -> None:
     for name in ("memorization", "attribution"):
         first, again = (drawing_files(name, f.panels) for f in ({f.name: f for f in all_figures.draw(made())}[name], drawn[name]))

@@ -24,7 +24,7 @@ NAMES = {"Mem": "mem_n", "Mem Δ": "mem_delta", "Mem ∞": "mem_infinity"}
 REMEDIES = ("within s_y", "partial: all", "reliability", "equal N")
 PARTS = {"pair": "the pair", "s_y": "the output s_y", "s_x": "the input s_x", "length": "length of s_y"}
 N = r"(−?[\d.]+(?:e\+\d+)?[kMGT]?(?: %)?)"
-UNSURE = "without an interval|on too few examples"
+UNSURE = "without an interval|on too few examples or outputs"
 COURSE = rf"(?:(grows|falls|goes) from {N} to {N}(?: over the ladder)?(?:, (.+))?|(did not change)(?: over the ladder)? \({N}\))$"
 
 
@@ -392,7 +392,7 @@ def test_every_sentence_is_what_its_row_says(count: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("of_primary", "said"),
+    ("of_primary", "reported"),
     [
         (
             {"estimate": None, "note": "not identified: Δ does not rise with C"},
@@ -406,7 +406,7 @@ def test_every_sentence_is_what_its_row_says(count: int) -> None:
         ({"estimate": 259.0, "low": 180.0, "high": 400.0, "note": "", "examples": 9}, "no more than a guess for large: on too few"),
     ],
 )
-def test_a_price_is_that_of_the_primary_n_with_its_note(of_primary: dict[str, Any], said: str) -> None:
+def test_a_price_is_that_of_the_primary_n_with_its_note(of_primary: dict[str, Any], reported: str) -> None:
     """Another n that has a number is no substitute."""
     about = {"unit": "pair", "statistic": "documents_per_nat"}
     rows = [
@@ -415,7 +415,7 @@ def test_a_price_is_that_of_the_primary_n_with_its_note(of_primary: dict[str, An
     ]
     rows.append(row("exposure", "capitals", "large", 3.0, 1.0, order=2, **about))
     (sentence,) = sentences.exposure(made(rows, family=[]))
-    assert sentence.startswith("On capitals (n = 1) ") and said in sentence
+    assert sentence.startswith("On capitals (n = 1) ") and reported in sentence
 
 
 def test_what_is_written_the_same_did_not_change() -> None:
