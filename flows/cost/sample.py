@@ -1,7 +1,7 @@
 """What a sample of a source's files says of the rest: text, documents, words and tokens in a byte of them.
 
 Of three files of each kind the beginning is read, of a large plain file also its middle; 1 MB of each. Where that is the whole
-source, the sizes are exact but for tokens: a tokenizer that the study trains is trained on the sample instead.
+source, the sizes are exact but for tokens: a tokenizer that the study trains is trained on the samples instead.
 """
 
 from __future__ import annotations
@@ -22,43 +22,68 @@ from tasks.text.words.analyzer import words_of
 
 FILES, READ, READ_PACKED = 3, 1_000_000, 250_000  # files of a kind, and bytes of each
 STEP = 4_096  # packed bytes that are unpacked at once
-TOKENIZED = 1_000_000  # characters that a tokenizer is trained on, and encodes
+TOKENIZED = 1_500_000  # bytes of text that a tokenizer is trained on, and encodes
 
 
 @dataclass(frozen=True)
 class SourceSample:
-    """`text`: bytes of text in a byte of the files as they are, by the ending of their names; the others are bytes of text for
-    each document, word and token. `read`: bytes of text in the sample."""
+    """`size`: bytes of text of the whole source; `document` and `word`: bytes of text for each; `texts`: the sample, in which there
+    are `read` bytes."""
 
-    text: Mapping[str, float]
+    size: float
     document: float
     word: float
-    token: float
     read: int
+    texts: tuple[str, ...]
 
 
 def sample_of(files: Sequence[Path], source: Source, study: Study) -> SourceSample | None:
     """The sample; None where nothing can be read of it, which the step that reads the corpus will report."""
     split = study.splits[source.held_out] if source.held_out else None
-    settings = {"text": source.text, "id": source.id, "language": source.language, "join": list(source.join)}
+    settings: dict[str, Any] = {"text": source.text, "id": source.id, "language": source.language, "join": list(source.join)}
     settings |= {"held_out": {"name": source.held_out, **split.model_dump()} if split else None}
-    texts, share = list[str](), dict[str, float]()
+    texts, whole = list[str](), 0.0
     try:
-        for kind, of_kind in groupby(sorted(files, key=lambda p: p.suffix), lambda p: p.suffix):
-            some, before = list(of_kind), sum(map(_bytes, texts))
+        for _, of_kind in groupby(sorted(files, key=lambda p: p.suffix), lambda p: p.suffix):
+            some, size = list(of_kind), 0
             chosen = {some[round(i * (len(some) - 1) / (FILES - 1))] for i in range(FILES)}
             stretches = [stretch for path in sorted(chosen) for stretch in _stretches(path)]
-            texts += [text for lines, _ in stretches for text in _texts(lines, settings)]
             if not stretches and any(path.stat().st_size for path in chosen):
                 return None
-            share[kind] = (sum(map(_bytes, texts)) - before) / max(1.0, sum(taken for _, taken in stretches))
-        size, words = sum(map(_bytes, texts)), sum(len(words_of(text)) for text in texts)
-        tokens = _tokens_per_byte(texts, study)
-    except Exception:  # of decompression, of JSON, of a tokenizer: a plan goes on without
+            for lines, _ in stretches:
+                texts += (more := _texts(lines, settings))
+                size += sum(map(_bytes, more))
+            whole += size / max(1.0, sum(taken for _, taken in stretches)) * sum(path.stat().st_size for path in some)
+        read, words = sum(map(_bytes, texts)), sum(len(words_of(text)) for text in texts)
+    except Exception:  # of decompression, of JSON: a plan goes on without
         return None
-    if not (size and words and tokens):
-        return None
-    return SourceSample(share, size / len(texts), size / words, 1 / tokens, size)
+    return SourceSample(whole, read / len(texts), read / words, read, tuple(texts)) if words else None
+
+
+def bytes_per_token(samples: Mapping[str, SourceSample], study: Study) -> dict[str, float]:
+    """Bytes of text in a token of each source, by the study's tokenizer.json, else by a tokenizer of the same size that is trained
+    on the samples, mixed as the sources are in the corpus. Empty where that fails."""
+    whole, of = sum(sample.size for sample in samples.values()), study.tokenizer
+    few = {name: _first(sample.texts, TOKENIZED * sample.size / whole) for name, sample in samples.items()}
+    try:
+        every = (text for texts in few.values() for text in texts)
+        text = read_tokenizer(Path(study.data) / of.file) if of.file else train(every, of.vocabulary, of.end_of_document)
+        tokenizer = load_tokenizer(text)
+        tokens = {n: sum(len(e.ids) for e in tokenizer.encode_batch(texts, add_special_tokens=False)) for n, texts in few.items()}
+        return {name: sum(map(_bytes, few[name])) / count for name, count in tokens.items()}
+    except Exception:  # of a tokenizer that cannot be read: the run will report it
+        return {}
+
+
+def _first(texts: Sequence[str], most: float) -> list[str]:
+    """The first texts, up to `most` bytes and at least one."""
+    few, size = list[str](), 0
+    for text in texts:
+        few.append(text)
+        size += _bytes(text)
+        if size >= most:
+            break
+    return few
 
 
 def _bytes(text: str) -> int:
@@ -112,17 +137,3 @@ def _texts(lines: Sequence[bytes], settings: dict[str, Any]) -> list[str]:
         document = as_document(record, row, settings, lambda row, name: False) if isinstance(record, dict) else ""
         texts += [document["text"]] if isinstance(document, dict) else []
     return texts
-
-
-def _tokens_per_byte(texts: Sequence[str], study: Study) -> float:
-    """Tokens of a byte of text: by the study's tokenizer.json, else by a tokenizer of its size that is trained on the texts."""
-    few, characters = list[str](), 0
-    for text in texts:
-        few.append(text[: TOKENIZED - characters])
-        characters += len(few[-1])
-        if characters >= TOKENIZED:
-            break
-    file, of = study.tokenizer.file, study.tokenizer
-    trained = read_tokenizer(Path(study.data) / file) if file else train(iter(few), of.vocabulary, of.end_of_document)
-    encoded = load_tokenizer(trained).encode_batch(few, add_special_tokens=False)
-    return sum(len(e.ids) for e in encoded) / max(1, sum(map(_bytes, few)))

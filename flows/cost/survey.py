@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from flows.cost.sample import sample_of
+from flows.cost.sample import SourceSample, bytes_per_token, sample_of
 from schemas import MODELS, Study, StudyError
 from schemas.settings.study_file import Model, Planted, Source, Task, parse_count, parse_size
 from tasks import cost
@@ -116,7 +116,14 @@ def machine_of(study: Study, root: str = ".") -> Machine:
 def _corpus(s: _Survey) -> CorpusSize:
     if s.study.corpus.planted:
         return _planted(s.study.corpus.planted)
-    sources = [_source(source, s) for source in s.study.corpus.sources]
+    files = {source.name: s.files(source.files, f"corpus source {source.name!r}") for source in s.study.corpus.sources}
+    read = {source.name: sample_of(files[source.name], source, s.study) for source in s.study.corpus.sources}
+    samples = {name: sample for name, sample in read.items() if sample}
+    tokens = bytes_per_token(samples, s.study)
+    sources = [
+        _source(source, s, files[source.name], samples.get(source.name), tokens.get(source.name))
+        for source in s.study.corpus.sources
+    ]
     total = {n: sum(getattr(c, n) for c in sources) for n in CorpusSize.__dataclass_fields__ if n not in ("planted", "guesses")}
     return CorpusSize(**total, guesses=tuple(dict.fromkeys(g for c in sources for g in c.guesses)))
 
@@ -127,25 +134,23 @@ def _planted(planted: Planted) -> CorpusSize:
     return CorpusSize(text, text, text / 53, text / 4.35, planted.tokens, planted.shards, 0.0, planted=True)
 
 
-def _source(source: Source, s: _Survey) -> CorpusSize:
+def _source(source: Source, s: _Survey, paths: Sequence[Path], sample: SourceSample | None, token: float | None) -> CorpusSize:
     """Sizes of one source: from a sample of its files, unless the study states how many tokens to expect."""
-    paths = s.files(source.files, f"corpus source {source.name!r}")
-    files, sample = [(p.stat().st_size, p.name) for p in paths], sample_of(paths, source, s.study)
+    files = [(p.stat().st_size, p.name) for p in paths]
     per_token, per_document, per_word = cost.bytes_per_token(s.study), DOCUMENT, cost.WORD
-    text, there, guesses = 0.0, 0.0, list[str]()
+    text, guesses, where = 0.0, list[str](), f"a sample of {source.name}"
+    if token:
+        per_token = Rate(token, "bytes of text in a token", where)
     if sample:
-        per_token, per_document, per_word = (
-            Rate(value, f"bytes of text in a {unit}", f"a sample of {source.name}")
-            for value, unit in ((sample.token, "token"), (sample.document, "document"), (sample.word, "word"))
-        )
-        there = sum(size * sample.text[path.suffix] for path, (size, _) in zip(paths, files, strict=True))
-        if sample.read < 0.99 * there:
+        per_document = Rate(sample.document, "bytes of text in a document", where)
+        per_word = Rate(sample.word, "bytes of text in a word", where)
+        if sample.read < 0.99 * sample.size:
             guesses.append(f"{source.name}: as in {sample.read / 1e6:.1f} MB of its text")
     if source.tokens:
         text = parse_count(source.tokens) * per_token
         guesses.append(f"{source.name}: {source.tokens} tokens, as the study expects")
     elif sample:
-        text = there
+        text = sample.size
     elif files:
         text = sum(unpacked_size(name, size) for size, name in files) * TEXT
         guesses.append(f"text from the size of files: {TYPICAL_PACKING:g} bytes of JSON lines in a packed byte, {TEXT:.0%} text")
