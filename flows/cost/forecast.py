@@ -60,7 +60,7 @@ def forecast(study: str, root: str) -> Forecast:
     """The forecast of a study. Raises StudyError for a study that cannot be read, never for what is not here yet."""
     sizes, store = survey(load_study(study_path(study)), root), Store(root)
     plan = _plan(store, sizes)
-    steps = tuple(_step(step, sizes, plan[step.name], store) for step in STEPS)
+    steps = tuple(_step(step, sizes, plan[step.name], store) for step in STEPS if step.name in plan)
     return Forecast(sizes, steps, (*sizes.notes, *_warnings(sizes, steps)))
 
 
@@ -75,7 +75,7 @@ def cost_of(step: Step, sizes: Sizes, parts: int | None = None) -> Cost:
 def _plan(store: Store, sizes: Sizes) -> dict[str, PlannedStep | str]:
     packed, study = sizes.corpus.packed, sizes.study
     if packed > HASHED_AT_ONCE and not sizes.missing and store.read_json(store.layout.study(study.name)) is None:
-        return {s.name: f"not compared: {size(packed)} of corpus would have to be hashed first" for s in STEPS}
+        return {s.name: f"not compared: {size(packed)} of corpus would have to be hashed first" for s in STEPS if s.applies(study)}
     before = os.environ.get("HF_HUB_OFFLINE")
     os.environ["HF_HUB_OFFLINE"] = "1"  # a plan must not wait for a network
     try:

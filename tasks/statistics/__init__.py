@@ -18,7 +18,7 @@ from tasks.statistics.intervals import (
     two_way_p,
 )
 from tasks.statistics.multiple_testing import benjamini_hochberg
-from tasks.statistics.proportions import ratio, share, wilson
+from tasks.statistics.proportions import difference, ratio, share, wilson
 
 __all__ = [
     "Estimate",
@@ -34,6 +34,7 @@ __all__ = [
     "bootstrap_statistic",
     "clustered_variance",
     "correlate",
+    "difference",
     "draw_counts",
     "effective_clusters",
     "influence",
