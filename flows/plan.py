@@ -51,15 +51,17 @@ class PlannedStep:
 
 
 def lay_out(steps: Sequence[Step], study: Study) -> list[PlannedStep]:
-    """Plan all steps, each on the planned parts of those before it.
+    """Plan all steps that the study has, each on the planned parts of those before it.
 
     Raises StudyError where the study cannot be planned (a file that is not there, say).
     """
     tables: dict[str, tuple[Part, ...]] = {}
     planned: list[PlannedStep] = []
     for step in steps:
-        planned.append(plan_step(step, study, tables))
-        tables |= planned[-1].outputs
+        tables |= {c.name: () for c in step.writes}
+        if step.applies(study):
+            planned.append(plan_step(step, study, tables))
+            tables |= planned[-1].outputs
     return planned
 
 
@@ -68,6 +70,9 @@ def lay_out_what_can_be(steps: Sequence[Step], study: Study) -> dict[str, Planne
     tables: dict[str, tuple[Part, ...]] = {}
     plans: dict[str, PlannedStep | str] = {}
     for step in steps:
+        tables |= {c.name: () for c in step.writes}
+        if not step.applies(study):
+            continue
         waits = sorted(s.name for s in upstream(step, steps) if isinstance(plans.get(s.name), str))
         try:
             plans[step.name] = f"waits for {', '.join(waits)}" if waits else plan_step(step, study, tables)

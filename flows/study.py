@@ -12,11 +12,14 @@ from tasks.corpus.ingest import INGEST
 from tasks.corpus.planted.plant import PLANT
 from tasks.evidence.evidence_step import EVIDENCE
 from tasks.examples.read import READ
-from tasks.metrics.measure import MEASURE
+from tasks.memorization import MEASURES
+from tasks.metrics.measure import MEASURE, with_measures
 from tasks.models.generate import GENERATE
 from tasks.models.pretrain import MODELS
 from tasks.models.score import SCORE
+from tasks.models.score_sequences import SCORE_SEQUENCES
 from tasks.ngrams.count.count import COUNT
+from tasks.ngrams.draw_sequences import SEQUENCES
 from tasks.ngrams.index import INDEX
 from tasks.ngrams.infinigram import INFINIGRAM
 from tasks.ngrams.novelty_scan import NOVELTY
@@ -27,6 +30,7 @@ from tasks.taskgrams.align import ALIGN
 from tasks.taskgrams.embed import EMBED
 from tasks.taskgrams.extract import EXTRACT
 
+MEASURE = with_measures(MEASURE, MEASURES)
 STEPS: tuple[Step, ...] = (
     PLANT,  # a world with known truth, if the study names one
     IDS,  # duplicate ids across the chunks of a split file
@@ -42,7 +46,9 @@ STEPS: tuple[Step, ...] = (
     ALIGN,  # task-grams: which n-grams belong together
     QUERY,  # how often they occur in the same document
     INFINIGRAM,  # the ∞-gram language model on the models' tokens
+    SEQUENCES,  # windows of the corpus and of held-out text, if the study asks what is memorized
     SCORE,  # the models' log-probabilities
+    SCORE_SEQUENCES,  # and those of each token of these windows
     GENERATE,  # the models' answers
     NOVELTY,  # which of their n-grams the corpus does not contain
     COUNT,  # all n-grams, for the report

@@ -20,7 +20,8 @@ def record(store: Store, study: Study, file: str, planned: PlannedStep, **what: 
         t: {"fingerprint": fingerprint(parts), "parts": [p.key for p in parts], "files": [store.layout.relative(p) for p in parts]}
         for t, parts in planned.outputs.items()
     }
-    settings = _recorded(study.model_dump(mode="json", exclude={"data", "cluster"}))
+    left_out = {"data", "cluster", *(() if study.memorization else ("memorization",))}
+    settings = _recorded(study.model_dump(mode="json", exclude=left_out))
     settings = {"study": study.name, "file": file, "settings": settings}
     if store.read_json(store.layout.study(study.name)) != settings:
         store.write_json(store.layout.study(study.name), settings)

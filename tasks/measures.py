@@ -1,7 +1,8 @@
 """What measures share: how one is declared, the rows it gives, its settings, and the examples and models it is about.
 
-A measure is a file of `tasks/metrics` that exports one `Measure`. It reads tables of the step `evidence` and adds rows to `metrics`
-and `exclusions`; those of pairs read them through `tasks/pair_evidence.py`.
+A measure is a file of `tasks/metrics` or `tasks/memorization` that exports one `Measure`. It reads tables of the step `evidence`,
+or the windows of a study's sequences, and adds rows to `metrics` and `exclusions`; those of pairs read them through
+`tasks/pair_evidence.py`.
 """
 
 from __future__ import annotations
@@ -18,14 +19,9 @@ from schemas import EXCLUSIONS, METRICS, Study
 from schemas.settings.study_file import Task
 from schemas.tables.metrics import QUALIFIERS
 from tasks.statistics import Estimate
-from tasks.step import Work
+from tasks.step import Work, every_study
 from tasks.storage.store import Part
 from tasks.text.gamma import resolved
-
-
-def every_study(study: Study) -> bool:
-    """A measure that applies whatever the study."""
-    return True
 
 
 @dataclass(frozen=True)
@@ -34,16 +30,18 @@ class Measure:
 
     `cost` is a relative weight: the most expensive measures start first. `applies`: whether a study has this measure at all.
     `of_variants`: whether it is computed of the study's variants too. `keeps_contaminated`: the switch does not concern it.
+    `of_tasks`: computed of each task; else once, and `task` is empty in its rows.
     """
 
     name: str
     reads: tuple[str, ...]
-    settings: Callable[[Study, Task], dict[str, Any]]
+    settings: Callable[..., dict[str, Any]]  # of the study and the task; of the study alone if it is not `of_tasks`
     run: Callable[[Work, MetricRows], None]
     cost: float = 1.0
     applies: Callable[[Study], bool] = every_study
     of_variants: bool = False
     keeps_contaminated: bool = False
+    of_tasks: bool = True
 
 
 # -- what a measure writes ---------------------------------------------------------------------------------------------

@@ -63,6 +63,16 @@ def _plan_each_corpus(plan: Plan, shared: frozenset[str], study: Study, inputs: 
     return [*jobs, *(replace(job, labels={**job.labels, "corpus": PLACEBO}) for job in again)]
 
 
+def every_study(study: Study) -> bool:
+    """A step, or a measure, that applies whatever the study."""
+    return True
+
+
+def asks_for_memorization(study: Study) -> bool:
+    """A study with `[memorization]`."""
+    return study.memorization is not None
+
+
 def labelled(labels: Mapping[str, str], variant: str) -> dict[str, str]:
     """The labels of a variant's part. The study's own parts keep their labels, and so their keys."""
     return {**labels, "variant": variant} if variant else dict(labels)
@@ -105,7 +115,7 @@ class Step:
 
     `reads` names tables of other steps. Planning sees the study's own parts of these and, with `variants`, also the parts that
     answer the same question of other input: those labelled `variant=…` and `corpus=placebo`. A step that does not ask for
-    labelled parts cannot mistake them for the study's.
+    labelled parts cannot mistake them for the study's. `applies`: whether a study has this step at all.
     """
 
     name: str
@@ -115,6 +125,7 @@ class Step:
     stages: tuple[Stage, ...]
     variants: bool = False
     cost: Callable[[Sizes], Cost] | None = None  # what it takes, for `taskgram plan`
+    applies: Callable[[Study], bool] = every_study
 
     @property
     def writes(self) -> tuple[Contract, ...]:

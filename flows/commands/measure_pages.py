@@ -15,7 +15,7 @@ from pathlib import Path
 
 from schemas.tables.metrics import QUALIFIERS
 
-FILES = Path(__file__).resolve().parents[2] / "tasks" / "metrics"
+GROUPS = [Path(__file__).resolve().parents[2] / "tasks" / name for name in ("metrics", "memorization")]
 UNSHOWN = "–"
 
 # measure; statistic; unit; columns that are not empty; where the report shows it; meaning. *: any text; §: of docs/method.md
@@ -78,6 +78,15 @@ planted_counts; equal; pair; detail=*; planted truth; share of planted pairs who
 rule_accuracy; exact_match; example; group=stated | held_out; planted truth; rule answers, of subjects in the corpus or not
 recall_by_exposure; *; example; level=*; figure recall_by_exposure; facts answered, by how often they were stated
 recall_by_count; *; example; level=*; –; facts of the factorial answered, by C(s_x, s_y)
+extraction; rate | excess; sequence; group=*; –; share of windows whose suffix greedy decoding gives; minus phantoms'
+extraction; rate_by_prefix; sequence; group=*, level=*; –; the same from the window's first `level` tokens alone
+extraction; rate_by_duplicates; sequence; group=*, bin=*; –; the same, of windows with 2^(bin/4) occurrences or more
+extraction; longest_run | strength; sequence; group=*; –; most likeliest tokens in a row; share of the window given back to its end
+discoverable; rate | excess; sequence; group=*, detail=*, level=*, bin=*; –; share with P(n) ≥ `level`, n = 10^bin; minus phantoms'
+discoverable; n_of_largest_excess; sequence; group=*, detail=*, level=*; –; the n with the largest excess over phantoms
+discoverable; cut_share; sequence; group=*, detail=*; –; share of windows whose suffix the scheme never draws
+membership_inference; auc; sequence; group=*, detail=*; –; chance that a member scores higher than a phantom
+membership_inference; true_positives; sequence; group=*, detail=*, level=*; –; members found at a false-positive rate of `level`
 """
 
 
@@ -104,8 +113,8 @@ CATALOGUE = tuple(MetricDescription(*(cell.strip() for cell in line.split(";", 5
 
 
 def undescribed() -> Iterator[MetricDescription]:
-    """Rows that a file of tasks/metrics adds under names of its own, described by the first paragraph of that file."""
-    for path in sorted(FILES.glob("*.py")):
+    """Rows that a file of measures adds under names of its own, described by the first paragraph of that file."""
+    for path in (path for group in GROUPS for path in sorted(group.glob("*.py"))):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         about = " ".join((ast.get_docstring(tree) or "").split("\n\n")[0].split())
         for call in (n for n in ast.walk(tree) if isinstance(n, ast.Call) and getattr(n.func, "attr", "") == "add"):
@@ -128,10 +137,10 @@ def page() -> str:
     head = """# Measures
 
 Every number in the table `metrics`, by its columns `measure`, `statistic`, `unit` and those that tell rows apart: one that
-is not named here is empty (`bin`, `level`: -1). § are sections of [docs/method.md](method.md); … is any value. A row also
-has `task`, `model`, `checkpoint`, `order` (n) and, where they are defined, `low` and `high` (95 %), `p_value`, `clusters` (the
-effective number of them) and `truth`. The report shows it in the figure, table or section named here, each figure with its rows
-as CSV; a dash: only in the table.
+is not named here is empty (`bin`, `level`: -1). § are sections of [docs/method.md](method.md), sequences are explained in
+[docs/memorization.md](memorization.md); … is any value. A row also has `task`, `model`, `checkpoint`, `order` (n) and, where they
+are defined, `low` and `high` (95 %), `p_value`, `clusters` (the effective number of them) and `truth`. The report shows it in the
+figure, table or section named here, each figure with its rows as CSV; a dash: only in the table.
 Generated from the code by `make docs`.
 
 | measure | statistic | unit | other columns | meaning | in the report |

@@ -72,7 +72,7 @@ def forecast(study: str, root: str, workers: int | None = None) -> Forecast:
     settings = load_study(study_path(study))
     sizes, store = survey(settings if workers is None else settings.with_workers(workers), root), Store(root)
     plan = _plan(store, sizes)
-    steps = tuple(_step(step, sizes, plan[step.name], store) for step in STEPS)
+    steps = tuple(_step(step, sizes, plan[step.name], store) for step in STEPS if step.name in plan)
     absent = [m.where for m in sizes.missing]
     stops = tuple(p for p in problems(plan, store) if not any(where in p for where in absent) and NOT_COMPARED not in p)
     return Forecast(sizes, steps, (*sizes.notes, *_warnings(sizes, steps)), stops)
@@ -89,7 +89,8 @@ def cost_of(step: Step, sizes: Sizes, parts: int | None = None) -> Cost:
 def _plan(store: Store, sizes: Sizes) -> dict[str, PlannedStep | str]:
     packed, study = sizes.corpus.packed, sizes.study
     if packed > HASHED_AT_ONCE and not sizes.missing and store.read_json(store.layout.study(study.name)) is None:
-        return {s.name: f"{NOT_COMPARED}: {size(packed)} of corpus would have to be hashed first" for s in STEPS}
+        why = f"{NOT_COMPARED}: {size(packed)} of corpus would have to be hashed first"
+        return {s.name: why for s in STEPS if s.applies(study)}
     before = os.environ.get("HF_HUB_OFFLINE")
     os.environ["HF_HUB_OFFLINE"] = "1"  # a plan must not wait for a network
     try:

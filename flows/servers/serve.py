@@ -12,7 +12,7 @@ from flows.environment import PROXIES, set_proxies_aside
 from flows.servers.processes import Processes, api, end, is_up, server_command, server_environment, wait_until_up
 from flows.servers.report_server import reports_served
 from flows.study_files import reports_url, study_path
-from schemas import StudyError, load_study
+from schemas import Study, StudyError, load_study
 
 
 def serve_study(study: str, root: str, cron: str, timezone: str, port: int) -> None:
@@ -46,7 +46,7 @@ def serve_study(study: str, root: str, cron: str, timezone: str, port: int) -> N
         with reports_served(root, port + 1) as reports:
             message = f"{settings.name} is served: {cron} ({timezone}). Watch it at {_without_password(url)}; stop with Ctrl-C."
             message += f"\nThe report will be at {reports}/{settings.name}/index.html" if reports else ""
-            _serve(settings.name, study, root, cron, timezone, message)
+            _serve(settings, study, root, cron, timezone, message)
     finally:
         if server is not None:
             end(server.pid)
@@ -72,7 +72,7 @@ def _check_schedule(cron: str, timezone: str) -> None:
         ) from None
 
 
-def _serve(name: str, study: str, root: str, cron: str, timezone: str, message: str) -> None:
+def _serve(settings: Study, study: str, root: str, cron: str, timezone: str, message: str) -> None:
     from prefect import serve
     from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
     from prefect.deployments.runner import RunnerDeployment
@@ -84,6 +84,7 @@ def _serve(name: str, study: str, root: str, cron: str, timezone: str, message: 
 
     if own:
         set_proxies_aside()  # again, for the processes of the runs: each restores them
+    name = settings.name
     # A run that is still at work when the next is due continues, and the next one is dropped.
     alone = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
     parameters = {"study": study, "root": root}
@@ -104,6 +105,7 @@ def _serve(name: str, study: str, root: str, cron: str, timezone: str, message: 
             description=f"The step {step.name} of {name} alone: {step.about}",
         )
         for step in STEPS
+        if step.applies(settings)
     ]
     print(message, flush=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)

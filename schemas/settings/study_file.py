@@ -21,6 +21,7 @@ from schemas.settings.base import Name, Order, Place, Settings, StopWords, at_le
 from schemas.settings.cluster_settings import ClusterSettings
 from schemas.settings.corpus_settings import CorpusSettings, Planted, Source, Split, Tokenizer
 from schemas.settings.measure_settings import Measures
+from schemas.settings.memorization_settings import Memorization
 from schemas.settings.model_settings import Model, Pretrain, Scoring
 from schemas.settings.task_settings import EncoderSettings, Task
 from schemas.settings.variants import Variant, check_variants
@@ -133,6 +134,9 @@ class Study(Settings):
     counting: CountingSettings = CountingSettings()
     scoring: Scoring = Scoring()
     measures: Measures = Measures()
+    memorization: Memorization | None = Field(
+        None, description="which sequences of the corpus the models have memorized, next to text they never saw"
+    )
     variants: tuple[Variant, ...] = Field((), description="the same measures with other stop words or another encoder")
     hardware: Hardware = Hardware()
     cluster: ClusterSettings = ClusterSettings()

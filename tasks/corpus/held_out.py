@@ -4,9 +4,9 @@
     a planted corpus             documents of the same world drawn again, with its names and sentence forms; frequent statements
                                  occur in both, as in two samples of any text
 
-A seeded sample of each file is enough: it is compared with generations of a few words. Documents that equal one of the corpus are
-left out later, when the corpus is read (`novelty`); of a planted world, which repeats its short statements, twice as many are
-drawn, because about half of them do.
+A seeded sample of each file is enough: it is compared with generations of a few words, and windows are drawn from it that no
+model was trained on (docs/memorization.md). Documents that equal one of the corpus are left out later, when the corpus is read
+(`novelty`); of a planted world, which repeats its short statements, twice as many are drawn, because about half of them do.
 """
 
 from __future__ import annotations
@@ -30,8 +30,10 @@ MOST, CHARACTERS = 1_000, 4_000
 
 
 def plan(study: Study, inputs: Inputs) -> list[Job]:
-    """One job per file, or chunk of one, with a held-out half; one for a planted corpus; none if no model generates text."""
-    if not any(task.generate for task in study.tasks) or not study.models:
+    """One job per file, or chunk of one, with a held-out half; one for a planted corpus; none if nothing is compared
+    with it, neither generated text nor windows."""
+    generated = study.models and any(task.generate for task in study.tasks)
+    if not generated and not (study.memorization and study.memorization.samples.phantoms):
         return []
     planted = study.corpus.planted
     if planted:
@@ -90,7 +92,8 @@ def _held_out(work: Work) -> Iterator[dict[str, Any]]:
 def cost(sizes: Sizes) -> Cost:
     """The files that have a held-out half are read again, as `ingest` reads them."""
     c = sizes.corpus
-    if not sizes.models or not any(t.new_tokens for t in sizes.tasks):
+    memorization, generated = sizes.study.memorization, sizes.models and any(t.new_tokens for t in sizes.tasks)
+    if not generated and not (memorization and memorization.samples.phantoms):
         return Cost(unit="bytes of text")
     parts = 1 if c.planted else c.held_out_parts
     core = c.held_out / RATES["ingest"]

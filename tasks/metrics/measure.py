@@ -6,6 +6,10 @@ that depend on γ again and no other, and nothing before them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 import polars as pl
 
@@ -19,18 +23,25 @@ from tasks.metrics import MEASURES
 from tasks.statistics import benjamini_hochberg
 from tasks.step import Inputs, Job, Stage, Step, Work, parts_of
 
-BY_NAME = {measure.name: measure for measure in MEASURES}
 EVERY_MEASURE = ("similarities", "contamination")  # a percentile as γ, and the switch exclude_contaminated
 
 
-def plan_measures(study: Study, inputs: Inputs) -> list[Job]:
-    """One job per measure and task, and for each variant of the study those that are computed of variants as well."""
+def plan_measures(study: Study, inputs: Inputs, measures: Sequence[Measure] = MEASURES) -> list[Job]:
+    """One job per measure and task, and for each variant of the study those that are computed of variants as well. A measure
+    that is not of tasks has one job."""
     study_view, *variants = views(study)
-    jobs = [_job(m, task, study_view, parts_of(inputs)) for task in study.tasks for m in MEASURES if m.applies(study)]
+    apply = [m for m in measures if m.applies(study)]
+    jobs = [_job(m, task, study_view, parts_of(inputs)) for task in study.tasks for m in apply if m.of_tasks]
+    seen = parts_of(inputs)
+    jobs += [
+        Job({"measure": m.name}, m.settings(study), {t: seen.get(t, ()) for t in m.reads}, cost=m.cost)
+        for m in apply
+        if not m.of_tasks
+    ]
     for view in variants:
         pairs = {t: view.label for t in ("evidence_spans", "evidence_pairs", "evidence_scores", "task_grams", "similarities")}
         seen = parts_of(inputs, **pairs)
-        jobs += [_job(m, task, view, seen) for m in MEASURES if m.of_variants for task in view.study.tasks]
+        jobs += [_job(m, task, view, seen) for m in measures if m.of_variants for task in view.study.tasks]
     return jobs
 
 
@@ -48,10 +59,10 @@ def _job(measure: Measure, task: Task, view: View, inputs: Inputs) -> Job:
     return Job(labels, settings, parts_of_measure(inputs, tables, tasks), cost=measure.cost)
 
 
-def run_measure(work: Work) -> None:
-    """Compute one measure of one task."""
-    rows = MetricRows(work.labels["task"])
-    BY_NAME[work.labels["measure"]].run(work, rows)
+def run_measure(work: Work, measures: Sequence[Measure] = MEASURES) -> None:
+    """Compute one measure of one task, or of the study."""
+    rows = MetricRows(work.labels.get("task", ""))
+    next(m for m in measures if m.name == work.labels["measure"]).run(work, rows)
     count_excluded(work, rows, work.labels["measure"])
     rows.write(work)
 
@@ -84,13 +95,17 @@ def run_family(work: Work) -> None:
 RATES = {"measure": Rate(0.88, "s for each task and checkpoint", DEBIAN)}
 
 
-def cost(sizes: Sizes) -> Cost:
+def cost(sizes: Sizes, measures: Sequence[Measure] = MEASURES) -> Cost:
     """A part for each measure and task, for each variant and task, and one for the family of tests."""
     study, tasks = sizes.study, len(sizes.tasks)
-    each = sum(m.applies(study) for m in MEASURES) + len(study.variants) * sum(m.of_variants for m in MEASURES)
+    apply = [m for m in measures if m.applies(study)]
+    each = sum(m.of_tasks for m in apply) + len(study.variants) * sum(m.of_variants for m in measures)
+    once = sum(not m.of_tasks for m in apply)
     work = tasks * sizes.checkpoints
-    core, longest = work * RATES["measure"], sizes.checkpoints * RATES["measure"]
-    return Cost(tasks * each + 1, work, "tasks × checkpoints", written=4e5, core=core, longest=longest, memory=1e9, rates=RATES)
+    core, longest = (work + once * sizes.checkpoints) * RATES["measure"], sizes.checkpoints * RATES["measure"]
+    return Cost(
+        tasks * each + once + 1, work, "tasks × checkpoints", written=4e5, core=core, longest=longest, memory=1e9, rates=RATES
+    )
 
 
 MEASURE = Step(
@@ -105,3 +120,11 @@ MEASURE = Step(
     variants=True,
     cost=cost,
 )
+
+
+def with_measures(step: Step, more: Sequence[Measure]) -> Step:
+    """The step `measure` with the measures of another group too, which this one may not import."""
+    measures, family = (*MEASURES, *more), step.stages[1]
+    first = Stage((METRICS, EXCLUSIONS), partial(plan_measures, measures=measures), partial(run_measure, measures=measures))
+    reads = tuple(sorted({*step.reads, *(table for measure in more for table in measure.reads)}))
+    return replace(step, reads=reads, stages=(first, family), cost=partial(cost, measures=measures))

@@ -17,7 +17,7 @@ def results_table(metrics: pa.Table, family: pa.Table, models: pa.Table) -> str:
     `*` marks q < .05; what could not be measured is "no evidence", never 0.
     """
     rows, primary_family = metrics.to_pylist(), family.to_pylist()
-    rows_of_models = [r for r in rows if r["model"] and r["model"] not in NO_MODELS]
+    rows_of_models = [r for r in rows if r["task"] and r["model"] and r["model"] not in NO_MODELS]
     if not rows_of_models:
         return "No measure of any model is there yet."
     ladder = sizes(models.to_pylist(), sorted({r["model"] for r in rows_of_models}))

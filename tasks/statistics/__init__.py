@@ -30,7 +30,7 @@ from tasks.statistics.intervals import (
     two_way,
 )
 from tasks.statistics.multiple_testing import benjamini_hochberg
-from tasks.statistics.proportions import ratio, share, wilson
+from tasks.statistics.proportions import difference, ratio, share, wilson
 
 __all__ = [
     "FEWEST_CLUSTERS",
@@ -48,6 +48,7 @@ __all__ = [
     "cluster_sizes",
     "clustered_variance",
     "correlate",
+    "difference",
     "draw_counts",
     "effective_clusters",
     "influence",

@@ -79,3 +79,12 @@ def _cut(x: Floats, inside: NDArray[np.bool_], edges: Floats, zero: str) -> Bins
     code = np.clip(np.searchsorted(edges[:-1], safe, side="right"), 1, last) + (safe > edges[-1])
     cover = [f"[{a:.4g}, {b:.4g}{']' if i == last - 1 else ')'}" for i, (a, b) in enumerate(zip(edges, edges[1:], strict=False))]
     return Bins(np.where(inside, code, 0).astype(np.int64), [zero, *cover, f"> {edges[-1]:.4g}"])
+
+
+def bucket_of(occurrences: int) -> int:
+    """n of the bucket [2^{n/4}, 2^{(n+1)/4}) that a number of occurrences, at least 1, falls into; in whole numbers, thus exact.
+
+    >>> [bucket_of(c) for c in (1, 2, 3, 4, 64)]
+    [0, 4, 6, 8, 24]
+    """
+    return (occurrences**4).bit_length() - 1

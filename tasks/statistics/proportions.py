@@ -49,6 +49,15 @@ def wilson(successes: float, n: int) -> Estimate:
     return Estimate(share, min(low, share), max(high, share), standard_error=error)
 
 
+def difference(successes: int, n: int, others: int, m: int) -> Estimate:
+    """successes / n − others / m with Newcombe's 95 % interval (1998, method 10), made of both Wilson intervals."""
+    if n == 0 or m == 0:
+        return Estimate(None, note="nothing to compare with" if n else "nothing to take a share of")
+    a, b = wilson(successes, n), wilson(others, m)
+    (p, low, high), (q, below, above) = ([float(x or 0.0) for x in (e.value, e.low, e.high)] for e in (a, b))
+    return Estimate(p - q, p - q - float(np.hypot(p - low, above - q)), p - q + float(np.hypot(high - p, q - below)))
+
+
 def share(values: Floats) -> Estimate:
     """Wilson's share of values in [0, 1]; the standard error, s/√n, knows that ties are not whole ones."""
     estimate = wilson(float(values.sum()), len(values))

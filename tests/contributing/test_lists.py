@@ -20,11 +20,12 @@ def declared(kind: str, *folders: str) -> dict[str, str]:
 
 
 def test_every_measure_is_in_the_list() -> None:
-    from tasks import metrics
+    from tasks import memorization, metrics
 
-    listed = {m.name for m in getattr(metrics, "MEASURES", ())}
-    missing = {name: file for name, file in declared("Measure", "tasks/metrics").items() if name not in listed}
-    assert not missing, "add it to MEASURES in tasks/metrics/__init__.py"
+    for group in (metrics, memorization):
+        folder, listed = group.__name__.replace(".", "/"), {m.name for m in getattr(group, "MEASURES", ())}
+        missing = {name: file for name, file in declared("Measure", folder).items() if name not in listed}
+        assert not missing, f"add it to MEASURES in {folder}/__init__.py"
 
 
 def test_every_step_is_in_the_order() -> None:

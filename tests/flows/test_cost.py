@@ -60,7 +60,7 @@ RECORDED = re.compile(r"^(\w+) +done +(?:[\d,]+ +){2}([\d.]+) (B|[kMG]B) +([\d.]
 
 
 def costs(sizes: Sizes = DEBIAN) -> dict[str, Cost]:
-    return {step.name: cost_of(step, sizes) for step in STEPS}
+    return {step.name: cost_of(step, sizes) for step in STEPS if step.applies(sizes.study)}
 
 
 def recorded() -> dict[str, tuple[float, float]]:
@@ -89,6 +89,19 @@ def test_steps_expect_as_many_parts_as_are_planned(name: str) -> None:
         without(f"the {name} study needs {sizes.missing[0].where}; set TASKGRAM_DATA to the folder that holds its data")
     planned = {p.step.name: sum(len(stage.jobs) for stage in p.stages) for p in lay_out(STEPS, study)}
     assert {step: cost.parts for step, cost in costs(sizes).items()} == planned
+
+
+def test_windows_are_expected_in_as_many_parts_as_are_planned() -> None:
+    """Two parts of the corpus and one of held-out text are drawn from, two are counted in; three checkpoints, in two pieces."""
+    models = [{"name": n, "pretrain": {"tokens": 4_000, "checkpoints": shares}} for n, shares in (("a", [1.0]), ("b", [0.5, 1.0]))]
+    corpus = {"planted": {"tokens": 60_000, "shards": 2}}
+    asked = {"name": "s", "corpus": corpus, "models": models, "memorization": {"pieces": 2, "samples": {"duplicates": 10}}}
+    study = Study.model_validate(asked)
+    planned = {p.step.name: sum(len(stage.jobs) for stage in p.stages) for p in lay_out(STEPS, study)}
+    assert (planned["sequences"], planned["score_sequences"], planned["measure"]) == (2 + 1 + 2 + 1, 3 * 2, 3 + 1)
+    found = costs(survey(study))
+    assert {step: cost.parts for step, cost in found.items()} == planned
+    assert all(found[step].core > 0 and found[step].rates for step in ("sequences", "score_sequences"))
 
 
 def test_large_files_are_expected_in_as_many_pieces_as_are_planned(tmp_path: Path) -> None:

@@ -125,12 +125,36 @@ def test_every_step_depends_on_its_version(name: str, tmp_path: Path) -> None:
 
     newer = tuple(dataclasses.replace(s, version=s.version + 1) if s.name == name else s for s in STEPS)
     small = SMALL | {"counting": {"index": True, "unit": "tokens" if name in ("tokenizer", "tokens") else "words"}}
-    small |= {"placebo": {"planted": {}}}
+    small |= {"placebo": {"planted": {}}, "memorization": {"samples": {"phantoms": 0 if name == "ids" else 10}}}
     small |= large | {"placebo": None} if name == "ids" else {}  # which has something to do where a file is cut
     before = lay_out(STEPS, Study.model_validate(small))
     after = lay_out(newer, Study.model_validate(small))
     different = {a.step.name for a, b in zip(after, before, strict=True) if a.fingerprint != b.fingerprint}
     assert different == downstream({name}, STEPS)
+
+
+def test_a_study_that_asks_for_memorization_has_two_steps_more_and_the_others_as_before() -> None:
+    before, after = keys(SMALL), keys(SMALL | {"memorization": {"samples": {"phantoms": 0}}})
+    assert set(after) - set(before) == {"sequences", "score_sequences"}
+    assert {step: len(after[step]) - len(before[step]) for step in before if after[step] != before[step]} == {
+        "measure": 3,
+        "report": 0,
+    }
+    assert before["measure"] < after["measure"]
+
+
+@pytest.mark.parametrize(
+    ("edit", "steps"),
+    [
+        ({"prefix": 16}, {"sequences": 4 + 3 + 1, "score_sequences": 2, "measure": 3}),
+        ({"sampling": [{"top_k": 3}]}, {"score_sequences": 2, "measure": 3}),
+        ({"pieces": 2}, {"score_sequences": 4, "measure": 3}),
+    ],
+)
+def test_a_setting_of_memorization_computes_again_what_depends_on_it(edit: dict[str, Any], steps: dict[str, int]) -> None:
+    before, after = (keys(SMALL | {"memorization": chosen}) for chosen in ({}, edit))
+    new = {step: len(after[step] - before[step]) for step in after}
+    assert {step: count for step, count in new.items() if count and step != "report"} == steps
 
 
 # -- variants: the same study with other stop words or another encoder -------------------------------------------------

@@ -21,6 +21,7 @@ import yaml
 from flows.servers.serve import serve_study
 from flows.study import STEPS
 from schemas import StudyError
+from tasks.step import Step, every_study
 from tests.flows import hostile
 from tests.studies import REPOSITORY
 
@@ -33,12 +34,17 @@ tokens = 400_000
 """
 
 
+def asked_for(step: Step) -> bool:
+    """Whether a study has this step only if it asks for it."""
+    return step.applies is not every_study
+
+
 def test_the_deployments_file_names_every_step_exactly() -> None:
     written = yaml.safe_load((REPOSITORY / "deployments" / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
     whole, *alone = written
     assert whole["parameters"] == {"study": "sample"}
     assert whole["schedules"]
-    assert sorted(d["parameters"]["only"] for d in alone) == sorted(s.name for s in STEPS)
+    assert sorted(d["parameters"]["only"] for d in alone) == sorted(s.name for s in STEPS if not asked_for(s))
     for deployment in alone:
         assert deployment["name"] == f"sample-{deployment['parameters']['only']}"
         assert not deployment.get("schedules"), "a step runs only on request"
@@ -104,7 +110,7 @@ class Served:
     def deployments(self) -> dict[str, Any]:
         """By name, as soon as all are there."""
         end = time.monotonic() + 90
-        while len(found := self.ask("deployments/filter")) <= len(STEPS) and time.monotonic() < end:
+        while len(found := self.ask("deployments/filter")) <= sum(not asked_for(s) for s in STEPS) and time.monotonic() < end:
             time.sleep(0.5)
         return {d["name"]: d for d in found}
 
@@ -128,7 +134,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 def test_a_served_study_has_its_schedule_its_limit_and_its_steps(served: Served) -> None:
     assert served.first_line.startswith("tiny is served: 0 2 * * * (Europe/Berlin)"), served.first_line
     deployments = served.deployments()
-    assert set(deployments) == {"tiny", *(f"tiny-{s.name}" for s in STEPS)}
+    assert set(deployments) == {"tiny", *(f"tiny-{s.name}" for s in STEPS if not asked_for(s))}
     (schedule,) = deployments["tiny"]["schedules"]
     assert (schedule["schedule"]["cron"], schedule["schedule"]["timezone"]) == ("0 2 * * *", "Europe/Berlin")
     assert schedule["active"]

@@ -1,0 +1,72 @@
+"""Settings of `[memorization]`: which windows of the corpus are looked at, and under which sampling schemes."""
+
+from __future__ import annotations
+
+from pydantic import Field, field_validator, model_validator
+
+from schemas.settings.base import Settings
+
+
+class SamplingScheme(Settings):
+    """How a next token would be drawn: temperature, then top-k, then top-p, then the rest is renormalised."""
+
+    temperature: float = Field(1.0, gt=0, le=100, description="logits are divided by it; 1: the model's own probabilities")
+    top_k: int = Field(0, ge=0, description="40: no token but the 40 likeliest; 0: all")
+    top_p: float = Field(1.0, gt=0, le=1, description="0.9: the likeliest tokens that together have a probability of 90 %; 1: all")
+
+    @property
+    def label(self) -> str:
+        """As tables name it: "T=1 k=40 p=0.9"; what changes nothing is left out, except for the temperature."""
+        words = [f"T={self.temperature:g}", *([f"k={self.top_k}"] if self.top_k else [])]
+        return " ".join(words + ([f"p={self.top_p:g}"] if self.top_p < 1 else []))
+
+
+class SequenceSamples(Settings):
+    """How many windows are drawn, each by a seeded hash of its place."""
+
+    uniform: int = Field(1_000, ge=0, le=10_000_000, description="windows; each place in the corpus is equally likely")
+    duplicates: int = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        description="windows of each bucket of occurrences, [2^{n/4}, 2^{(n+1)/4}) for n = 0, 1, … (arXiv 2202.07646 §3.1)",
+    )
+    phantoms: int = Field(
+        1_000, ge=0, le=1_000_000, description="windows of held-out documents, which no model was trained on, for comparison"
+    )
+
+    @property
+    def members(self) -> bool:
+        """Whether windows of the corpus are drawn at all."""
+        return bool(self.uniform or self.duplicates)
+
+
+class Memorization(Settings):
+    """Which sequences are memorized? A window is `prefix` + `suffix` tokens of one document (docs/memorization.md)."""
+
+    prefix: int = Field(32, ge=1, le=1_024, description="tokens a model is given")
+    suffix: int = Field(32, ge=1, le=1_024, description="tokens after them, which it is asked for")
+    samples: SequenceSamples = SequenceSamples()
+    sampling: tuple[SamplingScheme, ...] = Field(
+        (SamplingScheme(), SamplingScheme(top_k=40)), description="schemes under which the probability of the suffix is computed"
+    )
+    pieces: int = Field(1, ge=1, le=10_000, description="8 cuts the scoring of each model's windows into eight jobs")
+
+    @property
+    def window(self) -> int:
+        """Tokens of a window."""
+        return self.prefix + self.suffix
+
+    @field_validator("sampling")
+    @classmethod
+    def _distinct(cls, value: tuple[SamplingScheme, ...]) -> tuple[SamplingScheme, ...]:
+        labels = [scheme.label for scheme in value]
+        if double := sorted({label for label in labels if labels.count(label) > 1}):
+            raise ValueError(f"the scheme {double[0]} is named twice")
+        return value
+
+    @model_validator(mode="after")
+    def _some_members(self) -> Memorization:
+        if not self.samples.members:
+            raise ValueError("samples draws no window of the corpus; set samples.uniform or samples.duplicates")
+        return self

@@ -1,0 +1,100 @@
+"""Windows of the corpus and of held-out text, how often they occur, and what each model makes of their tokens."""
+
+import pyarrow as pa
+
+from schemas.contract import Contract, column, rows
+from schemas.tables.models import INT_LIST
+
+SAMPLES = ("uniform", "duplicates", "phantoms")
+FLOAT_LIST = pa.list_(pa.field("element", pa.float32(), nullable=False))
+
+_PLACE = (
+    column("sample", pa.string(), "which sample drew it", one_of=SAMPLES),
+    column("group", pa.string(), "language of its document as the source gives it, or empty"),
+    column("document", pa.string(), "id of its document"),
+    column("source", pa.string(), "name of the source in the study"),
+    column("offset", pa.int64(), "tokens of the document before it", at_least=0),
+    column("ids", INT_LIST, "its token ids, of the study's tokenizer"),
+)
+_COUNTS = (
+    column("occurrences", pa.int64(), "places of the corpus where it stands", at_least=0),
+    column("documents", pa.int64(), "documents of the corpus that contain it", at_least=0),
+    column("suffix_occurrences", pa.int64(), "places of the corpus where its suffix stands, whatever is before it", at_least=0),
+    column("suffix_documents", pa.int64(), "documents of the corpus that contain its suffix", at_least=0),
+)
+_COUNTED = (
+    rows("documents <= occurrences AND suffix_documents <= suffix_occurrences", "a document contains it at least once"),
+    rows("occurrences <= suffix_occurrences AND documents <= suffix_documents", "a suffix stands wherever its window does"),
+)
+
+SEQUENCE_CANDIDATES = Contract(
+    name="sequence_candidates",
+    description="Windows drawn in one part of the corpus, or of the held-out documents: those with the smallest hashes.",
+    columns=(*_PLACE, column("hash", pa.int64(), "seeded hash of its place", at_least=0)),
+    key=("sample", "hash", "source", "document", "offset"),
+)
+
+SEQUENCE_COUNTS = Contract(
+    name="sequence_counts",
+    description="How often the candidates occur in one part of the corpus; those that do not are left out.",
+    columns=(column("candidate", pa.int64(), "number of the candidate, all parts together", at_least=0), *_COUNTS),
+    key=("candidate",),
+    rules=_COUNTED,
+)
+
+SEQUENCES = Contract(
+    name="sequences",
+    description="One row per window of prefix + suffix tokens: members stand in the corpus, phantoms do not "
+    "(docs/memorization.md).",
+    columns=(
+        column("sequence", pa.string(), "name of the window: its sample and hash"),
+        *_PLACE,
+        column("split", pa.string(), "member: of the corpus; phantom: of held-out text", one_of=("member", "phantom")),
+        column("prefix", pa.int32(), "how many of its tokens are the prefix; the others are the suffix", at_least=1),
+        *_COUNTS,
+        column("cluster", pa.int64(), "windows of equal tokens have the same number, counted from 0", at_least=0),
+    ),
+    key=("sequence",),
+    rules=(
+        *_COUNTED,
+        rows("prefix < len(ids)", "a window has a suffix"),
+        rows("(split = 'member') = (occurrences > 0)", "members stand in the corpus, phantoms do not"),
+        rows("(split = 'phantom') = (sample = 'phantoms')", "phantoms are a sample of their own"),
+    ),
+)
+
+SEQUENCE_SCORES = Contract(
+    name="sequence_scores",
+    description="What a model makes of each token of a window, given the end-of-document token and the tokens before it. A list "
+    "has a value per token.",
+    columns=(
+        column("model", pa.string(), "name of the model in the study"),
+        column("checkpoint", pa.int64(), "training step, or 0 for a model without checkpoints", at_least=0),
+        column("sequence", pa.string(), "name of the window"),
+        column("log_probabilities", FLOAT_LIST, "log p of the token, in nats"),
+        column("hits", pa.list_(pa.field("element", pa.bool_(), nullable=False)), "whether it is the likeliest token"),
+        column("ranks", INT_LIST, "1: the likeliest token; of equal logits the smaller id comes first"),
+        column("margins", FLOAT_LIST, "its logit minus the largest logit of any other token"),
+        column("means", FLOAT_LIST, "Σ p log p over the vocabulary: the mean log-probability, in nats"),
+        column("variances", FLOAT_LIST, "Σ p (log p)² − (Σ p log p)²: the variance of the log-probability"),
+        column(
+            "sampled",
+            pa.list_(pa.field("element", FLOAT_LIST, nullable=False)),
+            "log p of the token under each scheme of memorization.sampling, a list for each; −∞ where the scheme never draws it",
+        ),
+    ),
+    key=("model", "checkpoint", "sequence"),
+    rules=(
+        rows(
+            "len(ranks) = len(log_probabilities) AND len(hits) = len(ranks) AND len(margins) = len(ranks) "
+            "AND len(means) = len(ranks) AND len(variances) = len(ranks)",
+            "a value for each token of the window",
+        ),
+        rows("list_max(log_probabilities) <= 1e-4 AND list_min(variances) >= 0", "neither log p nor a variance has the wrong sign"),
+        rows(
+            "isfinite(list_min(log_probabilities)) AND isfinite(list_min(margins)) AND isfinite(list_max(variances))",
+            "what the model gives is finite",
+        ),
+        rows("list_transform(ranks, lambda r: r = 1) = hits", "a hit is the token of rank 1"),
+    ),
+)

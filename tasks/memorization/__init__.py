@@ -1,0 +1,6 @@
+"""Measures of windows that a model may have memorized, one file each. To add one: write its file, and add its `MEASURE` here."""
+
+from tasks.measures import Measure
+from tasks.memorization import discoverable, extraction, membership_inference
+
+MEASURES: tuple[Measure, ...] = (extraction.MEASURE, discoverable.MEASURE, membership_inference.MEASURE)

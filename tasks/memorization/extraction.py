@@ -1,0 +1,87 @@
+"""Extraction: the share of windows whose next tokens greedy decoding gives exactly (arXiv 2202.07646 Def. 3.1).
+
+    extracted(k, l)      tokens k + 1 … k + l are all the likeliest ones, given the k before them
+    longest run          the most likeliest tokens in a row, from any offset of the window
+    strength             1 − min{k : tokens k + 1 … T are all likeliest} / T, and 0 if the last token is not
+
+Every rate stands next to that of phantoms, which no model was trained on: the excess is their difference, with Newcombe's
+interval. Rates have Wilson's interval, means one that draws whole clusters of equal windows.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas import Study
+from tasks.measures import Measure, MetricRows, draw_settings
+from tasks.memorization.scored_windows import PHANTOMS, READS, ScoredWindows, mean, read_windows
+from tasks.statistics import Ints, difference, wilson
+from tasks.statistics.bins import bucket_of
+from tasks.step import Work, asks_for_memorization
+
+Hits = NDArray[np.bool_]  # [windows, tokens]: whether the token is the likeliest
+
+
+def extracted(hits: Hits, prefix: int, suffix: int) -> NDArray[np.bool_]:
+    """bool [windows]: whether greedy decoding from the first `prefix` tokens gives the next `suffix` exactly."""
+    return hits[:, prefix : prefix + suffix].all(axis=1)
+
+
+def longest_run(hits: Hits) -> Ints:
+    """int64 [windows]: the most hits in a row."""
+    longest = run = np.zeros(len(hits), np.int64)
+    for column in hits.T:
+        run = (run + 1) * column
+        longest = np.maximum(longest, run)
+    return longest
+
+
+def strength(hits: Hits) -> NDArray[np.float64]:
+    """float64 [windows]: the share of the window that is given back after the shortest prefix; 0 if its last token is wrong."""
+    return np.logical_and.accumulate(hits[:, ::-1], axis=1).sum(axis=1) / hits.shape[1]
+
+
+def run(work: Work, rows: MetricRows) -> None:
+    """Rates, runs and strengths of every sample of every checkpoint."""
+    for windows in read_windows(work, "hits"):
+        suffix = windows.values["hits"].shape[1] - windows.prefix
+        samples = dict(windows.samples())
+        exact = {name: extracted(windows.values["hits"][at], windows.prefix, suffix) for name, at in samples.items()}
+        for name, at in samples.items():
+            hits, clusters = windows.values["hits"][at], windows.clusters(at)
+            more: dict[str, Any] = {"of": windows.of, "unit": "sequence", "group": name}
+            more |= {"rows": len(at), "examples": int(clusters.max()) + 1}
+            rows.add("extraction", "rate", wilson(int(exact[name].sum()), len(at)), **more)
+            for k in range(1, windows.prefix + 1):
+                rate = wilson(int(extracted(hits, k, suffix).sum()), len(at))
+                rows.add("extraction", "rate_by_prefix", rate, level=float(k), x=float(k), **more)
+            rows.add("extraction", "longest_run", mean(longest_run(hits).astype(np.float64), clusters, work), **more)
+            rows.add("extraction", "strength", mean(strength(hits), clusters, work), **more)
+            if name != PHANTOMS:
+                others = exact.get(PHANTOMS, np.empty(0, np.bool_))
+                excess = difference(int(exact[name].sum()), len(at), int(others.sum()), len(others))
+                rows.add("extraction", "excess", excess, **more)
+                _by_duplicates(windows, at, exact[name], rows, more)
+
+
+def _by_duplicates(windows: ScoredWindows, at: Ints, exact: NDArray[np.bool_], rows: MetricRows, more: dict[str, Any]) -> None:
+    """The rate of each bucket of occurrences that has windows; `x` is their mean number of occurrences."""
+    occurrences = windows.table["occurrences"].to_numpy()[at]
+    buckets = np.array([bucket_of(int(count)) for count in occurrences])
+    for bucket in np.unique(buckets):
+        here = buckets == bucket
+        rate, sizes = wilson(int(exact[here].sum()), int(here.sum())), {"rows": int(here.sum())}
+        sizes["examples"] = len(np.unique(windows.clusters(at)[here]))
+        x = float(occurrences[here].mean())
+        rows.add("extraction", "rate_by_duplicates", rate, bin=int(bucket), x=x, **{**more, **sizes})
+
+
+def settings(study: Study) -> dict[str, Any]:
+    """The draws of intervals; windows and scores decide the rest."""
+    return draw_settings(study)
+
+
+MEASURE = Measure("extraction", READS, settings, run, applies=asks_for_memorization, keeps_contaminated=True, of_tasks=False)

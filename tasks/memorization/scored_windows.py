@@ -1,0 +1,62 @@
+"""How the measures of this group read `sequences` and `sequence_scores`: a checkpoint at a time, its windows as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from schemas.tables.sequences import SAMPLES
+from tasks.measures import ModelCheckpoint, checkpoints_of
+from tasks.statistics import Estimate, Floats, Ints, ratio
+from tasks.step import Work
+
+READS = ("models", "sequences", "sequence_scores")
+PHANTOMS = SAMPLES[-1]
+
+
+@dataclass(frozen=True)
+class ScoredWindows:
+    """Windows as one checkpoint sees them. `table`: rows of `sequences`; `values`: columns of `sequence_scores`, [windows, tokens]
+    each, `sampled` [windows, schemes, tokens]."""
+
+    of: ModelCheckpoint
+    table: pl.DataFrame
+    values: dict[str, NDArray[Any]]
+
+    @property
+    def prefix(self) -> int:
+        """Tokens of the prefix."""
+        return int(self.table["prefix"][0])
+
+    def samples(self) -> Iterator[tuple[str, Ints]]:
+        """(sample, its rows) of each sample that has windows."""
+        names = self.table["sample"].to_numpy()
+        yield from ((name, rows) for name in SAMPLES if len(rows := np.flatnonzero(names == name)))
+
+    def clusters(self, rows: Ints) -> Ints:
+        """For each of these rows the number of its cluster, from 0 without gaps."""
+        return np.unique(self.table["cluster"].to_numpy()[rows], return_inverse=True)[1]
+
+
+def read_windows(work: Work, *columns: str) -> Iterator[ScoredWindows]:
+    """The windows of each checkpoint, in the order of models and training steps, with these columns of `sequence_scores`."""
+    sequences = work.frame("sequences").drop("ids").sort("sequence")
+    for of in checkpoints_of(work):
+        labels = {"model": of.model, "checkpoint": str(of.checkpoint)}
+        parts = [p for p in work.parts("sequence_scores") if labels.items() <= p.labels.items()]
+        scores = pl.concat([work.frame_part(p, "sequence", *columns) for p in parts])
+        table = sequences.join(scores, on="sequence", how="inner", maintain_order="left")
+        if len(table):
+            values = {name: np.array(table[name].to_list()) for name in columns}
+            yield ScoredWindows(of, table.drop(columns), values)
+
+
+def mean(values: Floats, clusters: Ints, work: Work) -> Estimate:
+    """The mean over windows; its interval draws whole clusters of equal windows."""
+    sums, sizes = np.bincount(clusters, weights=values), np.bincount(clusters).astype(np.float64)
+    return ratio(sums, sizes, work.settings["draws"], work.settings["seed"])

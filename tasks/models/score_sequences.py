@@ -1,0 +1,218 @@
+"""Step `score_sequences`: what a model makes of each token of a window, from one forward pass (docs/memorization.md).
+
+    log p_t = log p(x_t | end of document, x_1 … x_{t-1})
+
+Greedy decoding from the first k tokens gives the next l exactly if the tokens k + 1 … k + l are all the likeliest ones: by
+induction, as long as all were right, the decoder has seen what this pass has seen. So exact extraction of every prefix and
+suffix, the probability of a suffix under any sampling scheme, and the statistics of membership inference need no generation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from schemas import Study, StudyError
+from schemas.tables.sequences import SEQUENCE_SCORES
+from tasks.cost import Cost, Rate, Sizes
+from tasks.models.forward_passes import within_memory
+from tasks.models.inference_cost import Passes, inference_cost
+from tasks.models.ladder import checkpoints, inference_settings, parts_with, piece_of, resources, size
+from tasks.models.language_model import LanguageModel
+from tasks.models.load import repeatable
+from tasks.models.score import open_checkpoint
+from tasks.models.slices import TableAndSums, in_slices, table
+from tasks.step import Inputs, Job, Stage, Step, Work, asks_for_memorization
+from tasks.text.bpe.tokenizer import identity
+
+if TYPE_CHECKING:
+    import torch
+
+WINDOWS_AT_ONCE = 512  # bounds memory and what a killed run loses
+NUMBERS_AT_ONCE = 1 << 24  # of the logits of one pass
+VALUES = {"ranks": np.int32, "margins": np.float32, "means": np.float32, "variances": np.float32}
+Scheme = Mapping[str, Any]  # temperature, top_k, top_p
+
+
+def plan(study: Study, inputs: Inputs) -> list[Job]:
+    """One job per model, checkpoint and piece of the windows."""
+    memorization = study.memorization
+    if memorization is None or not inputs["sequences"]:
+        return []
+    count, schemes = memorization.pieces, [scheme.model_dump() for scheme in memorization.sampling]
+    pieces: list[dict[str, str]] = [{"piece": f"{i + 1}/{count}"} for i in range(count)] if count > 1 else [{}]
+    shared = {"sequences": inputs["sequences"], "tokenizer": inputs["tokenizer"]}
+    return [
+        Job(
+            {"model": model.name, "checkpoint": str(checkpoint), **piece},
+            {k: v for k, v in inference_settings(study, model).items() if k != "pieces"} | {"schemes": schemes},
+            {"models": parts_with(inputs["models"], model=model.name), **shared},
+            cost=size(model),
+            resources=resources(study),
+        )
+        for model in study.models
+        for checkpoint in checkpoints(model)
+        for piece in pieces
+    ]
+
+
+def run(work: Work) -> None:
+    """Score the windows, or a piece of them, with one checkpoint."""
+    sequences = work.read("sequences", "sequence", "ids")
+    mine = piece_of(work, len(sequences))
+    names = sequences.column("sequence").to_pylist()[mine.start : mine.stop]
+    windows = [np.array(ids, np.int64) for ids in sequences.column("ids").to_pylist()[mine.start : mine.stop]]
+    with repeatable(work.settings.get("device", "cpu")):
+        model = open_checkpoint(work)
+        check_fits(work, model, len(windows[0]) if windows else 0)
+
+        def make(rows: range) -> TableAndSums:
+            scores = score_windows(model, windows[rows.start : rows.stop], work.settings["schemes"], work.settings["batch_tokens"])
+            return _rows(work, names[rows.start : rows.stop], scores), {"windows": len(rows)}
+
+        in_slices(work, "sequence_scores", len(windows), WINDOWS_AT_ONCE, make)
+
+
+def check_fits(work: Work, model: LanguageModel, window: int) -> None:
+    """StudyError if the windows are not this model's tokens, or are longer than its context."""
+    rows = work.read("models", "checkpoint", "tokenizer").to_pylist()
+    used = next(r["tokenizer"] for r in rows if r["checkpoint"] == int(work.labels["checkpoint"]))
+    if used != identity(work.read("tokenizer", "json").column("json")[0].as_py()):
+        raise StudyError(
+            f"model {model.name!r} has another tokenizer than the study, whose windows it could not read; set tokenizer.file to "
+            "the model's tokenizer.json, or leave the model out"
+        )
+    if window > model.context:
+        raise StudyError(
+            f"model {model.name!r} reads {model.context} tokens, fewer than the windows' {window}; set memorization.prefix and "
+            "memorization.suffix to fewer tokens"
+        )
+
+
+def _rows(work: Work, names: Sequence[str], scores: Mapping[str, np.ndarray]) -> pa.Table:
+    n = len(names)
+    lists = {name: list(values) for name, values in scores.items() if name != "sampled"}
+    columns = {
+        "model": [work.labels["model"]] * n,
+        "checkpoint": [int(work.labels["checkpoint"])] * n,
+        "sequence": names,
+        **lists,
+        "hits": list(scores["ranks"] == 1),
+        "sampled": [list(of_window) for of_window in scores["sampled"].transpose(1, 0, 2)],
+    }
+    return table(SEQUENCE_SCORES.schema, {name: columns[name] for name in SEQUENCE_SCORES.schema.names})
+
+
+# -- scoring ----------------------------------------------------------------------------------------------------------
+def score_windows(
+    model: LanguageModel, windows: Sequence[np.ndarray], schemes: Sequence[Scheme], batch_tokens: int
+) -> dict[str, np.ndarray]:
+    """The columns of `sequence_scores`, [windows, tokens] each, and `sampled` [schemes, windows, tokens].
+
+    windows: int64, all of one length, so that none is padded. Raises StudyError for logits that are not finite.
+    """
+    import torch
+
+    length = len(windows[0])
+    at_once = max(1, min(batch_tokens // length, NUMBERS_AT_ONCE // (length * model.vocabulary)))
+    made: list[dict[str, np.ndarray]] = []
+    with torch.inference_mode():
+        for first in range(0, len(windows), at_once):
+            batch = list(windows[first : first + at_once])
+            made += [result for _, result in within_memory(model, batch, lambda some: _pass(model, some, schemes))]
+    joined = {name: np.concatenate([m[name] for m in made]) for name in ("log_probabilities", *VALUES)}
+    return joined | {"sampled": np.concatenate([m["sampled"] for m in made], axis=1)}
+
+
+def _pass(model: LanguageModel, windows: Sequence[np.ndarray], schemes: Sequence[Scheme]) -> dict[str, np.ndarray]:
+    import torch
+
+    ids = torch.from_numpy(np.stack(windows)).to(model.device)
+    start = torch.full((len(windows), 1), model.start, dtype=torch.long, device=model.device)
+    logits = model.network(input_ids=torch.cat([start, ids[:, :-1]], dim=1), use_cache=False).logits.float()
+    if not torch.isfinite(logits).all():
+        raise StudyError(
+            f'model {model.name!r} gives logits that are not finite; try dtype = "float32" under [scoring], or another checkpoint'
+        )
+    return token_statistics(logits, ids.to(logits.device), schemes)
+
+
+def token_statistics(logits: torch.Tensor, targets: torch.Tensor, schemes: Sequence[Scheme]) -> dict[str, np.ndarray]:
+    """What `score_windows` returns, from float32[windows, tokens, vocabulary] and int64[windows, tokens]."""
+    import torch
+
+    own = logits.gather(-1, targets[..., None])
+    smaller = torch.arange(logits.shape[-1], device=logits.device) < targets[..., None]
+    ranks = 1 + ((logits > own) | ((logits == own) & smaller)).sum(dim=-1)
+    best = logits.topk(2, dim=-1).values
+    log_p = torch.log_softmax(logits, dim=-1)
+    p = log_p.exp()
+    means = (p * log_p).sum(dim=-1)
+    values = {
+        "log_probabilities": log_p.gather(-1, targets[..., None])[..., 0],
+        "ranks": ranks,
+        "margins": own[..., 0] - torch.where(ranks == 1, best[..., 1], best[..., 0]),
+        "means": means,
+        "variances": (p * (log_p - means[..., None]) ** 2).sum(dim=-1),
+    }
+    sampled = [scheme_log_probabilities(logits, own[..., 0], ranks, **scheme) for scheme in schemes]
+    columns = {name: value.cpu().numpy().astype(VALUES.get(name, np.float32)) for name, value in values.items()}
+    nothing = np.empty((0, *targets.shape), np.float32)
+    return columns | {"sampled": np.stack(sampled) if sampled else nothing}
+
+
+def scheme_log_probabilities(
+    logits: torch.Tensor, own: torch.Tensor, ranks: torch.Tensor, temperature: float, top_k: int, top_p: float
+) -> np.ndarray:
+    """float32[windows, tokens]: log p of tokens with these logits and ranks; −∞ where the scheme never draws them.
+
+    Top-k keeps the k likeliest tokens; then top-p keeps the fewest likeliest ones that together reach top_p of what is left.
+    """
+    import torch
+
+    kept = min(top_k or logits.shape[-1], logits.shape[-1])
+    scaled = logits if kept == logits.shape[-1] and top_p == 1 else logits.topk(kept, dim=-1).values
+    scaled = scaled.double() / temperature
+    values = own.double() / temperature - torch.logsumexp(scaled, dim=-1)
+    last = torch.full_like(ranks, kept).cpu()
+    values = values.cpu()
+    if top_p < 1:
+        below = torch.softmax(scaled, dim=-1).cpu().cumsum(dim=-1)  # on the CPU: sums on a GPU are added in any order
+        last = 1 + (below < top_p).sum(dim=-1).clamp(max=kept - 1)
+        values = values - below.gather(-1, last[..., None] - 1)[..., 0].log()
+    return torch.where(ranks.cpu() <= last, values.clamp(max=0.0), -torch.inf).numpy().astype(np.float32)
+
+
+# -- the step ---------------------------------------------------------------------------------------------------------
+BUCKETS = 24  # of occurrences that a corpus has windows in, up to 64 of them
+RATES = {"bytes of scores": Rate(32.0, "bytes for a token of a window", "four numbers and a few more", guess=True)}
+
+
+def cost(sizes: Sizes) -> Cost:
+    """Each window once through each checkpoint."""
+    memorization = sizes.study.memorization
+    if memorization is None:
+        return Cost(unit="forward passes")
+    samples = memorization.samples
+    count = float(samples.uniform + samples.phantoms + BUCKETS * samples.duplicates)
+    tokens = count * memorization.window
+    passes = [Passes(count, tokens, tokens * (RATES["bytes of scores"] + 4 * len(memorization.sampling)))]
+    whole = inference_cost(sizes, passes)
+    parts = sizes.checkpoints * memorization.pieces
+    guesses = (*whole.guesses, *RATES["bytes of scores"].as_guess(parts))
+    return replace(whole, parts=parts, guesses=guesses, rates={**whole.rates, **RATES})
+
+
+SCORE_SEQUENCES = Step(
+    "score_sequences",
+    version=1,
+    about="what each model makes of each token of the windows: log p, rank, margin, and log p under sampling schemes",
+    reads=("models", "sequences", "tokenizer"),
+    stages=(Stage(writes=(SEQUENCE_SCORES,), plan=plan, run=run),),
+    cost=cost,
+    applies=asks_for_memorization,
+)

@@ -1,0 +1,312 @@
+"""Step `sequences`: windows of prefix + suffix tokens, drawn by a seeded hash of their place, and how often they occur.
+
+With prefix = 2 and suffix = 1 the document 5 0 2 7 has the windows 5 0 2 and 0 2 7. Each place of the corpus has a hash; the
+windows with the smallest are a sample without replacement in which every place is equally likely, however the corpus is cut.
+One scan of each part counts the drawn windows and their suffixes. Windows of a bucket of occurrences are chosen once the counts
+are known, from twenty candidates for each (arXiv 2202.07646 §3.1). Phantoms are drawn from held-out documents in the same way; a
+window that does occur in the corpus is no phantom, and the next one takes its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from schemas import Study, StudyError
+from schemas.tables.sequences import SAMPLES, SEQUENCE_CANDIDATES, SEQUENCE_COUNTS
+from schemas.tables.sequences import SEQUENCES as SEQUENCES_TABLE
+from tasks.cost import DEBIAN, Cost, Rate, Sizes
+from tasks.ngrams.corpus_parts import id_batches, same_tokenizer, with_same_labels
+from tasks.statistics.bins import bucket_of
+from tasks.step import Inputs, Job, Stage, Step, Work, asks_for_memorization
+from tasks.text.bpe.fast_bpe import compile_tokenizer
+from tasks.text.split import seeded_hash
+
+CANDIDATES, SPARE = 20, 4  # candidates for each window of a bucket, and for each phantom
+COUNTS = ("occurrences", "documents", "suffix_occurrences", "suffix_documents")
+PLACE = ["source", "document", "offset"]
+
+
+# -- drawing ----------------------------------------------------------------------------------------------------------
+@dataclass
+class SmallestHashes:
+    """The windows of one sample with the smallest hashes so far: hash, document, offset, and ids [windows, tokens]."""
+
+    most: int
+    window: int
+    hashes: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    places: np.ndarray = field(default_factory=lambda: np.empty((0, 2), np.int64))
+    ids: np.ndarray | None = None
+
+    def add(self, seeds: np.ndarray, ids: np.ndarray, offsets: np.ndarray, base: int) -> None:
+        """Consider all windows of some documents. seeds: uint64 [documents]; the first document is number `base`."""
+        from tasks.ngrams.kernels.ngram_kernels import fold
+
+        windows = np.maximum(np.diff(offsets) - self.window + 1, 0)
+        document = np.repeat(np.arange(len(windows)), windows)
+        offset = np.arange(len(document)) - np.repeat(np.cumsum(windows) - windows, windows)
+        hashes = (fold(seeds[document], offset.astype(np.uint64)) >> np.uint64(1)).astype(np.int64)
+        if len(self.hashes) == self.most:
+            few = np.flatnonzero(hashes < self.hashes[-1]) if self.most else np.empty(0, np.int64)
+            hashes, document, offset = hashes[few], document[few], offset[few]
+        order = np.argsort(hashes, kind="stable")[: self.most]
+        document, offset = document[order], offset[order]
+        drawn = ids[(offsets[document] + offset)[:, None] + np.arange(self.window)]
+        before = self.ids if self.ids is not None else np.empty((0, self.window), np.int32)
+        all_hashes = np.concatenate([self.hashes, hashes[order]])
+        keep = np.argsort(all_hashes, kind="stable")[: self.most]
+        self.hashes, self.ids = all_hashes[keep], np.concatenate([before, drawn])[keep]
+        self.places = np.concatenate([self.places, np.stack([base + document, offset], axis=1)])[keep]
+
+
+def plan_candidates(study: Study, inputs: Inputs) -> list[Job]:
+    """One job per tokens part, and one per part of held-out documents. Raises StudyError if there are none of these."""
+    if study.memorization is None:
+        return []
+    memorization, samples = study.memorization, study.memorization.samples
+    shared = {"seed": study.seed, "window": memorization.window}
+    drawn = {"uniform": samples.uniform, "duplicates": CANDIDATES * samples.duplicates}
+    documents = with_same_labels(inputs["tokens"], inputs["documents"])
+    jobs = [
+        Job(part.labels, shared | drawn, {"tokens": (part,), "documents": (of,), "tokenizer": inputs["tokenizer"]})
+        for part, of in zip(inputs["tokens"], documents, strict=True)
+    ]
+    if samples.phantoms and not inputs["held_out_documents"]:
+        raise StudyError(
+            f"memorization.samples.phantoms = {samples.phantoms} needs text that is kept out of the corpus; name a split in "
+            "`held_out` of a source, or set phantoms = 0"
+        )
+    return jobs + [
+        Job(
+            {**part.labels, "split": "phantom"},
+            shared | {"phantoms": SPARE * samples.phantoms},
+            {"held_out_documents": (part,), "tokenizer": inputs["tokenizer"]},
+        )
+        for part in (inputs["held_out_documents"] if samples.phantoms else ())
+    ]
+
+
+def run_candidates(work: Work) -> None:
+    """Draw the candidates of one part; sums: documents, and short_documents, which have no window."""
+    same_tokenizer(work)
+    (of,) = work.parts("documents" if "tokens" in work.job.inputs else "held_out_documents")
+    documents = work.read_part(of, "id", "source", "language").to_pylist()
+    window, seed, file = work.settings["window"], work.settings["seed"], work.labels.get("file", "")
+    samples = {name: SmallestHashes(work.settings[name], window) for name in SAMPLES if name in work.settings}
+    for ids, offsets, base in _documents(work):
+        here = documents[base : base + len(offsets) - 1]
+        work.add("documents", len(here))
+        work.add("short_documents", int((np.diff(offsets) < window).sum()))
+        for name, sample in samples.items():
+            seeds = [seeded_hash(seed, "sequences", name, d["source"], file, d["id"]) for d in here]
+            sample.add(np.array(seeds, np.uint64), ids, offsets, base)
+    columns: dict[str, list[Any]] = {name: [] for name in SEQUENCE_CANDIDATES.schema.names}
+    for name, sample in sorted(samples.items()):
+        for at in range(len(sample.hashes)):
+            document, offset = sample.places[at].tolist()
+            of_document = documents[document]
+            values = (name, of_document["language"], of_document["id"], of_document["source"], offset, sample.ids[at].tolist())  # type: ignore[index]
+            for column, value in zip(columns.values(), (*values, int(sample.hashes[at])), strict=True):
+                column.append(value)
+    work.write("sequence_candidates", columns)
+
+
+def _documents(work: Work) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
+    """Documents as token ids: those of the tokens part, or held-out documents, which are tokenised here."""
+    tokenizer = work.read("tokenizer").to_pylist()[0]
+    if "tokens" in work.job.inputs:
+        yield from id_batches(work, work.parts("tokens")[0], tokenizer["vocabulary_size"])
+        return
+    texts = work.read("held_out_documents", "text").column("text").combine_chunks()
+    ids, offsets = compile_tokenizer(tokenizer["json"]).encode(texts)
+    yield np.asarray(ids, np.int32), np.asarray(offsets, np.int64), 0
+
+
+# -- counting ---------------------------------------------------------------------------------------------------------
+def _candidates(work: Work) -> list[dict[str, Any]]:
+    """The candidates of all parts that may be chosen, in the order of their sample and hash.
+
+    The places with the smallest hashes of all parts are those of the whole corpus, however it is cut. Equal windows stay in the
+    uniform sample, which is one of places; elsewhere the first of them stands for all.
+    """
+    rows = [row for part in work.parts("sequence_candidates") for row in work.read_part(part).to_pylist()]
+    rows.sort(key=lambda r: (r["sample"], r["hash"], *(r[name] for name in PLACE)))
+    chosen, seen = [], set()
+    for sample in SAMPLES:
+        for row in [r for r in rows if r["sample"] == sample][: work.settings[sample]]:
+            key = (sample, tuple(row["ids"]))
+            chosen += [row] if sample == "uniform" or key not in seen else []
+            seen.add(key)
+    return chosen
+
+
+def _limits(study: Study) -> dict[str, int]:
+    """How many candidates of each sample are counted."""
+    samples = study.memorization.samples  # type: ignore[union-attr]
+    return {"uniform": samples.uniform, "duplicates": CANDIDATES * samples.duplicates, "phantoms": SPARE * samples.phantoms}
+
+
+def plan_counts(study: Study, inputs: Inputs) -> list[Job]:
+    """One job per tokens part, with the candidates of all parts."""
+    if study.memorization is None:
+        return []
+    shared = {"sequence_candidates": inputs["sequence_candidates"], "tokenizer": inputs["tokenizer"]}
+    settings = _limits(study) | {"prefix": study.memorization.prefix}
+    return [
+        Job(part.labels, settings, {"tokens": (part,), **shared}, memory=study.counting.memory_bytes) for part in inputs["tokens"]
+    ]
+
+
+def run_counts(work: Work) -> None:
+    """Count the candidates and their suffixes in one part."""
+    same_tokenizer(work)
+    windows = [np.array(row["ids"], np.int32) for row in _candidates(work)]
+    prefix, n = work.settings["prefix"], len(windows)
+    counts = _count(work, windows + [window[prefix:] for window in windows])
+    columns = dict(zip(COUNTS, (*counts[:n].T, *counts[n:].T), strict=True))
+    there = np.flatnonzero(columns["suffix_occurrences"])
+    work.write("sequence_counts", {"candidate": there, **{name: values[there] for name, values in columns.items()}})
+
+
+def _count(work: Work, queries: list[np.ndarray]) -> np.ndarray:
+    """int64 [queries, 2]: occurrences and documents of each; as many queries in one pass as the job's memory allows."""
+    from tasks.ngrams.kernels.ngram_kernels import build_trie, bytes_of_trie
+    from tasks.ngrams.kernels.scan_kernels import empty_records, scan_ngrams
+
+    size = work.read("tokenizer", "vocabulary_size").column(0)[0].as_py()
+    counts, part = np.zeros((len(queries), 2), np.int64), work.parts("tokens")[0]
+    groups = np.cumsum([bytes_of_trie(1, len(q)) for q in queries]) // work.job.memory
+    work.passes = max(1, len(np.unique(groups)))
+    for group in np.unique(groups):
+        here = np.flatnonzero(groups == group)
+        offsets = np.concatenate([[0], np.cumsum([len(queries[i]) for i in here])]).astype(np.int64)
+        trie, same = build_trie(np.concatenate([queries[i] for i in here]), offsets)
+        records = empty_records(len(here))
+        for ids, document_offsets, base in id_batches(work, part, size):
+            scan_ngrams(ids, document_offsets, base, trie, records)
+        counts[here] = np.stack([records["occurrences"], records["documents"]], axis=1)[same]
+    return counts
+
+
+# -- choosing ---------------------------------------------------------------------------------------------------------
+def plan_choice(study: Study, inputs: Inputs) -> list[Job]:
+    """One job: the windows of the study."""
+    if study.memorization is None or not inputs["tokens"]:
+        return []
+    wanted = {f"chosen_{name}": count for name, count in study.memorization.samples.model_dump().items()}
+    settings = _limits(study) | wanted | {"prefix": study.memorization.prefix, "window": study.memorization.window}
+    return [Job({}, settings, {name: inputs[name] for name in ("sequence_candidates", "sequence_counts")})]
+
+
+def run_choice(work: Work) -> None:
+    """Choose the windows; sums: those of each sample, phantoms_in_corpus and, of the documents, short_documents."""
+    candidates = _candidates(work)
+    counts = np.zeros((len(candidates), len(COUNTS)), np.int64)
+    for part in work.parts("sequence_counts"):
+        rows = work.frame_part(part)
+        counts[rows["candidate"].to_numpy()] += rows.select(COUNTS).to_numpy()
+    chosen = [i for name in SAMPLES for i in _choose(work, name, candidates, counts[:, 0])]
+    for part in work.parts("sequence_candidates"):
+        sums = work.store.footer(part).get("sums", {})
+        kind = "held_out_" if part.labels.get("split") == "phantom" else ""
+        for name in ("documents", "short_documents"):
+            work.add(f"{kind}{name}", sums.get(name, 0))
+    named = sorted((f"{candidates[i]['sample']}-{candidates[i]['hash']:016x}", i) for i in chosen)
+    clusters: dict[tuple[int, ...], int] = {}
+    rows = [candidates[i] for _, i in named]
+    columns = {name: [row[name] for row in rows] for name in ("sample", "group", *PLACE, "ids")}
+    columns |= {name: counts[[i for _, i in named], at] for at, name in enumerate(COUNTS)}  # type: ignore[dict-item]
+    columns |= {
+        "sequence": [name for name, _ in named],
+        "split": ["phantom" if row["sample"] == "phantoms" else "member" for row in rows],
+        "prefix": [work.settings["prefix"]] * len(rows),
+        "cluster": [clusters.setdefault(tuple(row["ids"]), len(clusters)) for row in rows],
+    }
+    work.write("sequences", pa.table({name: columns[name] for name in SEQUENCES_TABLE.schema.names}, schema=SEQUENCES_TABLE.schema))
+
+
+def _choose(work: Work, sample: str, candidates: list[dict[str, Any]], occurrences: np.ndarray) -> list[int]:
+    """The candidates of a sample that become sequences. Raises StudyError if a sample that the study asks for has none."""
+    mine = [i for i, row in enumerate(candidates) if row["sample"] == sample]
+    wanted = work.settings[f"chosen_{sample}"]
+    chosen = mine[:wanted]
+    if sample == "duplicates":
+        taken: dict[int, int] = {}
+        chosen = []
+        for i in mine:
+            bucket = bucket_of(int(occurrences[i]))
+            taken[bucket] = taken.get(bucket, 0) + 1
+            chosen += [i] if taken[bucket] <= wanted else []
+    if sample == "phantoms":
+        absent = [i for i in mine if not occurrences[i]]
+        work.add("phantoms_in_corpus", len(mine) - len(absent))
+        chosen = absent[:wanted]
+        if wanted and mine and not absent:
+            row = candidates[mine[0]]
+            raise StudyError(
+                f"no phantom is left: every window that was drawn from held-out documents occurs in the corpus, e.g. "
+                f"the one after {row['offset']} tokens of document {row['document']!r} of source {row['source']!r}, "
+                f"{occurrences[mine[0]]} times. Remove copies of held-out documents from the corpus, make "
+                "memorization.suffix longer, or set samples.phantoms = 0"
+            )
+    if wanted and not chosen:
+        what = "held-out document" if sample == "phantoms" else "document of the corpus"
+        raise StudyError(
+            f"no {what} has {work.settings['window']} tokens; set memorization.prefix and memorization.suffix to fewer tokens"
+        )
+    work.add(sample, len(chosen))
+    return chosen
+
+
+# -- the step ---------------------------------------------------------------------------------------------------------
+RATES = {
+    "draw sequences": Rate(20e6, "tokens /s", "hashes of all places; not measured on a large corpus", guess=True),
+    "count sequences": Rate(8.4e6, "tokens /s", f"{DEBIAN}, as the ∞-gram"),
+    "bytes of a sequence": Rate(300.0, "bytes for a window of 64 tokens", "rows as they are stored", guess=True),
+}
+
+
+def cost(sizes: Sizes) -> Cost:
+    """Two passes over the tokens, and little besides."""
+    memorization, c = sizes.study.memorization, sizes.corpus
+    if memorization is None:
+        return Cost(unit="tokens")
+    held_out = (1 if c.planted else c.held_out_parts) if memorization.samples.phantoms else 0
+    limits = _limits(sizes.study)
+    passes = max(1.0, sum(limits.values()) * 48 * (memorization.window + memorization.suffix) / _memory(sizes.study))
+    core = c.tokens / RATES["draw sequences"] + passes * c.tokens / RATES["count sequences"]
+    written = sum(limits.values()) * RATES["bytes of a sequence"] * memorization.window / 64
+    return Cost(
+        parts=2 * c.parts + held_out + 1 if c.parts else 0,
+        work=c.tokens,
+        unit="tokens",
+        read=(1 + passes) * c.stored_tokens,
+        written=written,
+        core=core,
+        memory=0.5e9 + min(_memory(sizes.study), 64.0 * memorization.window * sum(limits.values())),
+        guesses=(*c.guesses, *RATES["draw sequences"].as_guess()),
+        rates=RATES,
+    )
+
+
+def _memory(study: Study) -> int:
+    return study.counting.memory_bytes
+
+
+SEQUENCES = Step(
+    "sequences",
+    version=1,
+    about="windows of the corpus and of held-out text, and how often they occur",
+    reads=("tokens", "documents", "tokenizer", "held_out_documents"),
+    stages=(
+        Stage((SEQUENCE_CANDIDATES,), plan_candidates, run_candidates),
+        Stage((SEQUENCE_COUNTS,), plan_counts, run_counts),
+        Stage((SEQUENCES_TABLE,), plan_choice, run_choice),
+    ),
+    cost=cost,
+    applies=asks_for_memorization,
+)

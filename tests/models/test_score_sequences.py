@@ -1,0 +1,179 @@
+"""One teacher-forced pass says what greedy decoding would write, and how likely each sampling scheme is to draw a suffix."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas import StudyError
+from tasks.models.language_model import LanguageModel, SavedModel
+from tasks.models.load import load, repeatable
+from tasks.models.pretrain import MODELS
+from tasks.models.score_sequences import SCORE_SEQUENCES, score_windows, token_statistics
+from tests.models import small
+from tests.support import read_rows, run_step, write_part
+
+SCHEMES = [
+    {"temperature": 1.0, "top_k": 0, "top_p": 1.0},
+    {"temperature": 0.7, "top_k": 0, "top_p": 1.0},
+    {"temperature": 1.0, "top_k": 5, "top_p": 1.0},
+    {"temperature": 1.0, "top_k": 0, "top_p": 0.6},
+    {"temperature": 1.3, "top_k": 20, "top_p": 0.8},
+]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, LanguageModel]:
+    folder = tmp_path_factory.mktemp("saved")
+    with repeatable("cpu"):
+        saved = {f: small.save_random(folder / f, f, 32) for f in small.FAMILIES}
+        saved["certain"] = small.save_random(folder / "certain", context=32, initializer_range=0.6)
+        return {name: load(SavedModel(at), name) for name, at in saved.items()}
+
+
+def decoded(model: LanguageModel, prefix: list[int], new: int) -> list[int]:
+    """What transformers' own greedy decoding writes after the end-of-document token and a prefix."""
+    import torch
+
+    given = torch.tensor([[model.start, *prefix]])
+    same = {"attention_mask": torch.ones_like(given), "pad_token_id": 0, "eos_token_id": None, "do_sample": False}
+    return model.network.generate(given, max_new_tokens=new, **same)[0, given.shape[1] :].tolist()
+
+
+@settings(max_examples=5)
+@given(st.sampled_from(small.FAMILIES), st.integers(0, 2**31), st.integers(1, 11))
+def test_greedy_decoding_gives_exactly_the_tokens_that_are_hits(
+    models: dict[str, LanguageModel], family: str, seed: int, prefix: int
+) -> None:
+    """From every prefix the decoder is right as long as the tokens are hits; windows that it wrote itself are extracted."""
+    model, draw = models[family], np.random.default_rng(seed)
+    random = draw.integers(1, 300, 12).tolist()
+    own = [*random[:prefix], *decoded(model, random[:prefix], 12 - prefix)]
+    broken = [*own[:-1], (own[-1] + 1) % 300]
+    windows = [random, own, broken]
+    hits = score_windows(model, [np.array(w) for w in windows], [], 8192)["ranks"] == 1
+    for window, hit in zip(windows, hits, strict=True):
+        written = decoded(model, window[:prefix], 12 - prefix)
+        assert bool(hit[prefix:].all()) == (written == window[prefix:])
+        right = int(np.argmin(np.append(hit[prefix:], False)))
+        assert written[:right] == window[prefix : prefix + right]
+    assert hits[1, prefix:].all() and not hits[2, -1]
+
+
+def slow(logits: np.ndarray, target: int, scheme: dict) -> float:
+    """log p of a token under a scheme, token by token."""
+    order = sorted(range(len(logits)), key=lambda i: (-logits[i], i))
+    order = order[: scheme["top_k"] or None]
+    odds = [math.exp((logits[i] - logits[order[0]]) / scheme["temperature"]) for i in order]
+    p, kept, mass = [o / sum(odds) for o in odds], [], 0.0
+    for i, share in zip(order, p, strict=True):
+        if mass < scheme["top_p"]:
+            kept.append((i, share))
+            mass += share
+    return next((math.log(share / mass) for i, share in kept if i == target), -math.inf)
+
+
+def test_every_column_equals_a_slow_reference() -> None:
+    import torch
+
+    draw = np.random.default_rng(0)
+    logits = draw.normal(0, 2, (3, 6, 40)).astype(np.float32)
+    logits[0, 0, :] = 0.0  # all equal
+    logits[0, 1, 7] = 100.0  # p is 1
+    targets = draw.integers(0, 40, (3, 6))
+    targets[0, 1] = 7
+    found = token_statistics(torch.from_numpy(logits), torch.from_numpy(targets), SCHEMES)
+    for i, t in np.ndindex(3, 6):
+        row, target = logits[i, t].astype(np.float64), int(targets[i, t])
+        log_p = row - np.logaddexp.reduce(row)
+        p, others = np.exp(log_p), np.delete(row, target)
+        assert found["log_probabilities"][i, t] == pytest.approx(log_p[target], abs=1e-5)
+        assert found["ranks"][i, t] == sorted(range(40), key=lambda v: (-row[v], v)).index(target) + 1
+        assert found["margins"][i, t] == pytest.approx(row[target] - others.max(), abs=1e-5)
+        assert found["means"][i, t] == pytest.approx((p * log_p).sum(), abs=1e-5)
+        assert found["variances"][i, t] == pytest.approx((p * log_p**2).sum() - (p * log_p).sum() ** 2, abs=1e-4)
+        for number, scheme in enumerate(SCHEMES):
+            assert found["sampled"][number, i, t] == pytest.approx(slow(row, target, scheme), abs=1e-5)
+    assert np.isneginf(found["sampled"]).any() and np.isfinite(found["sampled"][0]).all()
+    assert found["log_probabilities"][0, 1] == 0 and found["variances"][0, 1] < 1e-30
+
+
+@pytest.mark.parametrize("scheme", SCHEMES, ids=str)
+def test_the_probability_of_a_suffix_is_how_often_it_is_drawn(models: dict[str, LanguageModel], scheme: dict) -> None:
+    """20,000 samples of a suffix of three tokens, drawn by transformers' own filters, within three standard errors."""
+    import torch
+    from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+
+    model, prefix, draws = models["certain"], [5, 9], 20_000
+    warpers = LogitsProcessorList([TemperatureLogitsWarper(scheme["temperature"])])
+    warpers += [TopKLogitsWarper(scheme["top_k"])] if scheme["top_k"] else []
+    warpers += [TopPLogitsWarper(scheme["top_p"])] if scheme["top_p"] < 1 else []
+    random = torch.Generator().manual_seed(1)
+    suffix = decoded(model, prefix, 3)
+    given, alive = [model.start, *prefix], draws
+    for token in suffix:  # a sample that has left the suffix need not be drawn to its end
+        with torch.inference_mode():
+            logits = model.network(torch.tensor([given])).logits[:, -1].float()
+        p = warpers(torch.tensor([given]), logits).softmax(-1)[0]
+        alive = int((torch.multinomial(p, alive, replacement=True, generator=random) == token).sum())
+        given.append(token)
+    (log_p,) = score_windows(model, [np.array([*prefix, *suffix])], [scheme], 8192)["sampled"][:, 0, 2:].sum(axis=-1)
+    p_z = math.exp(log_p)
+    assert draws * p_z > 20, "the suffix is drawn often enough to tell"
+    assert abs(alive / draws - p_z) < 3 * math.sqrt(p_z * (1 - p_z) / draws)
+
+
+# -- the step ---------------------------------------------------------------------------------------------------------
+def sequences(root: Path, windows: list[list[int]], prefix: int = 4) -> tuple:
+    n = len(windows)
+    member = {name: [1] * n for name in ("occurrences", "documents", "suffix_occurrences", "suffix_documents")}
+    text = {name: [name] * n for name in ("document", "source")}
+    place = {"sample": ["uniform"] * n, "group": [""] * n, **text, "offset": list(range(n)), "ids": windows}
+    rest = {"split": ["member"] * n, "prefix": [prefix] * n, "cluster": list(range(n))}
+    return (write_part(root, "sequences", {"sequence": [f"w{i:03d}" for i in range(n)], **place, **rest, **member}),)
+
+
+def scored(root: Path, folder: Path, windows: list[list[int]], **more: object) -> list[dict]:
+    memorization = {"sampling": [{}, {"top_k": 5}], **more}
+    study = small.study([{"name": "o", "path": str(folder), "checkpoint": 7}], memorization=memorization)
+    tables = run_step(MODELS, study, root, {"tokens": (), "tokenizer": ()})
+    tables |= {"sequences": sequences(root, windows), "tokenizer": small.corpus(root)["tokenizer"]}
+    return read_rows(root, run_step(SCORE_SEQUENCES, study, root, tables)["sequence_scores"])
+
+
+def test_pieces_and_slices_change_no_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = small.save_random(tmp_path / "saved")
+    windows = np.random.default_rng(3).integers(1, 300, (7, 10)).tolist()
+    whole = scored(tmp_path / "a", folder, windows)
+    monkeypatch.setattr("tasks.models.score_sequences.WINDOWS_AT_ONCE", 2)
+    assert scored(tmp_path / "b", folder, windows, pieces=3) == whole
+    assert [r["sequence"] for r in whole] == [f"w{i:03d}" for i in range(7)]
+    assert {len(r["hits"]) for r in whole} == {10} and {len(r["sampled"]) for r in whole} == {2}
+    assert {(r["model"], r["checkpoint"]) for r in whole} == {("o", 7)}
+
+
+def test_what_a_model_cannot_score_is_an_error_in_words(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    windows = [list(range(1, 11))]
+    other = small.save_random(tmp_path / "other")
+    content = json.loads((other / "tokenizer.json").read_text(encoding="utf-8"))
+    content["model"]["merges"].pop()
+    (other / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(StudyError, match="'o' has another tokenizer than the study"):
+        scored(tmp_path / "a", other, windows)
+    with pytest.raises(StudyError, match="'o' reads 8 tokens, fewer than the windows' 10"):
+        scored(tmp_path / "b", small.save_random(tmp_path / "short", context=8), windows)
+    large = small.save_random(tmp_path / "large")
+    weights = load_file(large / "model.safetensors")
+    save_file(
+        {n: w * 1e30 if "embed_out" in n else w * 1e20 for n, w in weights.items()}, large / "model.safetensors", {"format": "pt"}
+    )
+    with pytest.raises(StudyError, match="'o' gives logits that are not finite"):
+        scored(tmp_path / "c", large, windows)
