@@ -59,6 +59,7 @@ def bases() -> list[dict[str, Any]]:
         "models": [{"name": "a", "pretrain": {"tokens": 40_000}}, {"name": "b", "hub": "a/b", "revision": COMMIT}],
         "variants": [{"name": "v", "stop_words": "none"}, {"name": "w", "encoder": {"kind": "association", "dimensions": 64}}],
         "counting": {"index": True},
+        "memorization": {"sampling": [{"top_k": 40}]},
         "cluster": {"cluster_class": "a.B", "workers": 1},
     }
     readers = (("qa", "jsonl"), ("multiple_choice", "mmlu"), ("qa", "pararel"), ("translation", "wmt_xml"))
@@ -66,7 +67,7 @@ def bases() -> list[dict[str, Any]]:
     encoder = {"kind": "sentence-transformers", "model": "a/b", "revision": "f" * 40}
     large = {"partition": "1MB", "sources": [{"name": "c", "files": ["large.jsonl"]}]}
     other = {"corpus": large, "encoder": encoder, "tasks": tasks, "cluster": {}, "scoring": {"temperature": 1}}
-    other |= {"models": files["models"][::-1]}
+    other |= {"models": files["models"][::-1], "memorization": {"samples": {"phantoms": 0}, "sampling": [{"top_k": 40}]}}
     tasks = [{"name": "q", "family": "qa", "reader": "planted"}, {"name": "m", "family": "math", "reader": "planted"}]
     planted = {"corpus": {"planted": {}}, "placebo": {"planted": {}}, "splits": {}, "tasks": tasks}
     return [files, files | other, files | planted]
@@ -90,7 +91,8 @@ def reruns() -> dict[str, tuple[str, ...]]:
 
 
 def _keys(study: Mapping[str, Any]) -> dict[str, set[str]]:
-    return {p.step.name: {job.key for stage in p.stages for job in stage.jobs} for p in lay_out(STEPS, Study.model_validate(study))}
+    plan = lay_out(STEPS, Study.model_validate(study))
+    return {name: set[str]() for name in NAMES} | {p.step.name: {job.key for s in p.stages for job in s.jobs} for p in plan}
 
 
 def _changed(setting: Setting, studies: list[dict[str, Any]], plans: list[dict[str, set[str]]]) -> tuple[str, ...]:
