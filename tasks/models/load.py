@@ -152,11 +152,10 @@ def load(checkpoint: SavedModel, name: str) -> LanguageModel:
     network = _network(checkpoint, name, config, pickles=any(f.suffix == ".bin" for f in files))
     file = folder / "tokenizer.json"
     tokenizer = load_tokenizer(file.read_text(encoding="utf-8"), f"model {name!r}: {file}")
-    vocabulary = _vocabulary(network, text)
-    start, ends = _special_tokens(folder, name, text, vocabulary)
-    context = _context(network, text)
-    device = str(network.get_input_embeddings().weight.device)
     with _in_words(checkpoint, name, "was loaded but does not run"):
+        vocabulary, context = _vocabulary(network, text), _context(network, text)
+        start, ends = _special_tokens(folder, name, text, vocabulary)
+        device = str(network.get_input_embeddings().weight.device)
         behavior = Probe(network, text, vocabulary, context, device).behavior(name)
     return LanguageModel(
         name,
@@ -242,7 +241,7 @@ def _vocabulary(network: Any, text: Any) -> int:
     """Ids that a network can read and predict."""
     ends = [network.get_input_embeddings(), network.get_output_embeddings()]
     rows = [e.weight.shape[0] for e in ends if getattr(e, "weight", None) is not None and e.weight.dim() == 2]
-    return min([*rows, text.vocab_size])
+    return min([*rows, *([text.vocab_size] if hasattr(text, "vocab_size") else [])])
 
 
 def _context(network: Any, text: Any) -> int:

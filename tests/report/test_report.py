@@ -177,6 +177,13 @@ def test_every_result_carries_the_version_of_its_task_and_reader(report: tuple[P
     assert "version of choices" in page
 
 
+def test_what_ends_answers_is_said_and_a_model_that_failed_is_named_with_the_reason(tmp_path: Path) -> None:
+    study = world.study().without({"neox-lost": "its weights are <b>gone</b>"})
+    _, page, _ = written(tmp_path, world.tables(tmp_path, world.few()), study)
+    assert "Missing: neox-lost. It failed: its weights are &lt;b&gt;gone" in page
+    assert page.count("&lt;|end|&gt; (0: generation_config.json)") == len(world.LADDER)
+
+
 def test_a_report_says_which_tasks_had_solved_examples_in_front(tmp_path: Path) -> None:
     study = world.study()
     few = study.tasks[2].model_copy(update={"shots": 5})
@@ -259,6 +266,7 @@ def test_terminal_table_is_aligned_and_narrow() -> None:
             "seed": -1,
             "membership": "",
             "tokenizer": "",
+            "ends": "",
         }
         for m, p in world.LADDER.items()
     ]

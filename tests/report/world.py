@@ -235,6 +235,7 @@ def tables(root: Path, rows: list[dict[str, Any]] | None = None) -> dict[str, tu
                         "seed": 0,
                         "membership": "",
                         "tokenizer": "",
+                        "ends": "<|end|> (0: generation_config.json)",
                     }
                     for i, (m, p) in enumerate(LADDER.items())
                 ],
