@@ -174,7 +174,7 @@ NAMINGS = {  # how a file writes its right options, and the labels of its option
 def files_of_records(draw):
     """Records of one file: as in real ones, each field has one type."""
     name, labels = NAMINGS[draw(st.sampled_from(sorted(NAMINGS)))]
-    ids, records = draw(st.sampled_from([TEXTS, st.integers(), st.none()])), []
+    ids, records = draw(st.sampled_from([TEXTS, st.integers(-(2**63), 2**63 - 1), st.none()])), []
     for _ in range(draw(st.integers(1, 5))):
         options = draw(st.lists(OPTIONS, min_size=1, max_size=len(labels or "abcd")))
         right = draw(st.integers(0, len(options) - 1))
