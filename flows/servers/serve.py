@@ -78,11 +78,11 @@ def _serve(name: str, study: str, root: str, cron: str, timezone: str, message: 
     from prefect.deployments.runner import RunnerDeployment
     from prefect.schedules import Cron
 
-    own = PROXIES in os.environ
+    temporary = PROXIES in os.environ
     from flows import run
     from flows.study import STEPS
 
-    if own:
+    if temporary:
         set_proxies_aside()  # again, for the processes of the runs: each restores them
     # A run that is still at work when the next is due continues, and the next one is dropped.
     alone = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
