@@ -24,7 +24,7 @@ from flows.environment import check_root, use_own_server
 from flows.manifests import is_finished, rejected
 from flows.plan import PlannedStep, lay_out, upstream
 from flows.prefect_log import Post, Watch, key
-from flows.session import Session, default_root
+from flows.session import STEPS_AT_ONCE, Session, default_root
 from flows.start import choose, lay_out_run, publish
 from flows.study import STEPS
 from flows.study_files import report_link, reports_url, study_path
@@ -36,7 +36,6 @@ from tasks.text.display import printable
 
 use_own_server()  # where Prefect has started this process, for a run on a schedule
 StepName = Annotated[str, Field(json_schema_extra={"enum": [s.name for s in STEPS]})]  # a list to choose from, in the UI
-STEPS_AT_ONCE = 6
 NOT_RUN = "not run because of that"
 
 

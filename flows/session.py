@@ -25,6 +25,7 @@ from tasks.storage.leftovers import sweep, sweep_small_files
 from tasks.storage.store import Store
 
 SECONDS_BETWEEN_LOOKS = 0.5
+STEPS_AT_ONCE = 6
 CLEANING = "clean"  # the lease of who removes what nothing records
 
 

@@ -25,22 +25,22 @@ WAITS = "waits for"  # a step whose inputs have no plan
 
 def problems(plans: Mapping[str, PlannedStep | str], store: Store) -> list[str]:
     """What would stop a run: why steps cannot be planned, and task files without an example. plans: of `lay_out_what_can_be`."""
-    found = [why for why in plans.values() if isinstance(why, str) and not why.startswith(WAITS)]
+    reasons = [why for why in plans.values() if isinstance(why, str) and not why.startswith(WAITS)]
     read = plans.get("read")
     for job in read.stages[0].jobs if isinstance(read, PlannedStep) else ():
         if not any(store.stat(store.part_path(part)) for part in job.parts(read.stages[0].stage)):
             try:
                 check_files(Work(store, job, read.stages[0].stage, {}))
             except StudyError as error:
-                found.append(str(error))
-    return found
+                reasons.append(str(error))
+    return reasons
 
 
 def lay_out_run(study: Study, store: Store) -> list[PlannedStep]:
     """The plan of a run. Raises StudyError with everything that would stop it."""
     plans = lay_out_what_can_be(STEPS, study)
-    if found := problems(plans, store):
-        raise StudyError("\n".join(found))
+    if reasons := problems(plans, store):
+        raise StudyError("\n".join(reasons))
     return [plan for plan in plans.values() if isinstance(plan, PlannedStep)]
 
 

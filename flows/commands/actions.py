@@ -168,18 +168,17 @@ def prompts(options: argparse.Namespace) -> None:
     names = ("task", "candidates", "rewriter", "rounds", "per_round", "seed", "models")
     question = {name: getattr(options, name) for name in names}
     settings = load_study(study_path(options.study))
-    PromptQuestion(settings, **question).check()  # before a server starts
+    PromptQuestion(settings, **question).check()
     from flows.start import lay_out_run
     from tasks.storage.store import Store
 
     lay_out_run(settings, Store(options.root))
-    server = _server()
-    from flows.commands.prompts import prompts
+    from flows.commands.prompts import ask, ask_in_flow
+    from flows.environment import SERVER_NAMED
 
     signal.signal(signal.SIGTERM, _stop)
-    server.wait()
     repeat = shlex.join(["taskgram", *sys.argv[1:]])
-    answer = prompts(options.study, options.root, question, options.workers, repeat)
+    answer = (ask_in_flow if os.environ.get(SERVER_NAMED) else ask)(options.study, options.root, question, options.workers, repeat)
     _print_json(answer) if options.json else _print(show(answer))
 
 

@@ -78,11 +78,11 @@ def _serve(settings: Study, study: str, root: str, cron: str, timezone: str, mes
     from prefect.deployments.runner import RunnerDeployment
     from prefect.schedules import Cron
 
-    own = PROXIES in os.environ
+    temporary = PROXIES in os.environ
     from flows import run
     from flows.study import STEPS
 
-    if own:
+    if temporary:
         set_proxies_aside()  # again, for the processes of the runs: each restores them
     name = settings.name
     # A run that is still at work when the next is due continues, and the next one is dropped.

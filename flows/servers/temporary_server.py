@@ -222,7 +222,7 @@ def _serve(descriptor: int) -> None:
         server.run(sockets=[listening])
     except Exception:
         traceback.print_exc()
-    except SystemExit:  # it has said why
+    except SystemExit:  # after a report of its own
         pass
     # Everything is written and closed; a normal shutdown of the interpreter would take two more seconds, and the run would wait.
     os._exit(0 if server.started else 1)
