@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from schemas import StudyError
-from schemas.settings.catalogue import quoted, settings
+from schemas.settings.catalogue import catalogue, quoted
 
 TEMPLATE = """\
 # A study: a corpus, tasks and models. `taskgram run {name}.toml` brings it up to date; finished parts are never computed
-# again. Relative paths start from this file's folder, from `data`, or from $TASKGRAM_DATA.
+# again. Relative paths start from this file's folder, from `data`, or from $TASKGRAM_DATA. `taskgram init NAME --full` shows
+# every setting.
 
 name = "{name}"
 title = "What do my models recall, and what do they generalize?"
@@ -82,7 +83,7 @@ OPTIONAL = ("corpus.planted", "splits", "variants")  # tables that a study need 
 def study_with_all_settings(name: str) -> str:
     """A study that shows every setting; valid as it is, and with the settings uncommented, which are the defaults."""
     lines, given = [ALL.format(name=name)], GIVEN | {"name": name}
-    tables = {table: list(rows) for table, rows in groupby(settings(), lambda s: s.table)}
+    tables = {table: list(rows) for table, rows in groupby(catalogue(), lambda s: s.table)}
     for table in sorted(tables, key=lambda t: t == "corpus.planted"):  # stable: other tables in place of those before them
         mark = "##" if table in OPTIONAL else ""
         header = f"[[{table}]]" if tables[table][0].many else f"[{table}.pages]" if table == "splits" else f"[{table}]"

@@ -22,7 +22,7 @@ from pydantic import ValidationError
 from flows.plan import downstream, lay_out, upstream
 from flows.study import STEPS
 from schemas import Study, StudyError
-from schemas.settings.catalogue import Setting, quoted, settings
+from schemas.settings.catalogue import CatalogueEntry, catalogue, quoted
 
 NAMES = [step.name for step in STEPS]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -86,8 +86,8 @@ def reruns() -> dict[str, tuple[str, ...]]:
         (Path(folder) / "pile" / "a.jsonl.zst").write_bytes(b"")
         studies = [base | {"data": folder} for base in bases()]
         plans = [_keys(study) for study in studies]
-        changed = {s.path: _changed(s, studies, plans) for s in settings() if s.path not in LIKE}
-    return {s.path: changed[LIKE.get(s.path, s.path)] for s in settings()}
+        changed = {s.path: _changed(s, studies, plans) for s in catalogue() if s.path not in LIKE}
+    return {s.path: changed[LIKE.get(s.path, s.path)] for s in catalogue()}
 
 
 def _keys(study: Mapping[str, Any]) -> dict[str, set[str]]:
@@ -95,7 +95,7 @@ def _keys(study: Mapping[str, Any]) -> dict[str, set[str]]:
     return {name: set[str]() for name in NAMES} | {p.step.name: {job.key for s in p.stages for job in s.jobs} for p in plan}
 
 
-def _changed(setting: Setting, studies: list[dict[str, Any]], plans: list[dict[str, set[str]]]) -> tuple[str, ...]:
+def _changed(setting: CatalogueEntry, studies: list[dict[str, Any]], plans: list[dict[str, set[str]]]) -> tuple[str, ...]:
     """Steps with other keys in any of the studies, each edited in the first of its tables where that has an effect."""
     changed, tried = set[str](), False
     for study, before in zip(studies, plans, strict=True):
@@ -123,7 +123,7 @@ def in_words(changed: Sequence[str]) -> str:
 def page() -> str:
     """The text of docs/settings.md."""
     again, lines = reruns(), [HEAD]
-    for (table, of, many), rows in groupby(settings(), lambda s: (s.table, s.of, s.many)):
+    for (table, of, many), rows in groupby(catalogue(), lambda s: (s.table, s.of, s.many)):
         name = f"`[[{table}]]`" if many else f"`[{f'{table}.NAME' if table == 'splits' else table}]`"
         about = (of.__doc__ or "").strip().split("\n\n")[0]
         lines += [f"\n## {name if table else 'At the top'}\n\n{' '.join(about.split())}\n", COLUMNS]
@@ -139,7 +139,7 @@ def page() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _edited(study: dict[str, Any], setting: Setting) -> Iterator[dict[str, Any]]:
+def _edited(study: dict[str, Any], setting: CatalogueEntry) -> Iterator[dict[str, Any]]:
     """The study with the setting's example, once for each table that can have it."""
     edited = copy.deepcopy(study)
     for table in _tables(edited, setting.table.split(".") if setting.table else []):

@@ -161,7 +161,7 @@ UNITS = {path: unit for unit, paths in _UNITS.items() for path in paths.split()}
 
 
 @dataclass(frozen=True)
-class Setting:
+class CatalogueEntry:
     """One setting. `table`: its table in the file, "" at the top, and `of` the class that reads it; `many`: whether it is a list
     of tables, [[…]]. `default`: None where there is none; `required`: whether a study must give it.
     """
@@ -184,12 +184,12 @@ class Setting:
 
 
 @cache
-def settings() -> tuple[Setting, ...]:
+def catalogue() -> tuple[CatalogueEntry, ...]:
     """Every setting, table by table, in the order of the schemas. What two tables share is listed once."""
     return tuple(_settings(Study, "", False, {Study}))
 
 
-def _settings(model: type[BaseModel], table: str, many: bool, seen: set[type[BaseModel]]) -> Iterator[Setting]:
+def _settings(model: type[BaseModel], table: str, many: bool, seen: set[type[BaseModel]]) -> Iterator[CatalogueEntry]:
     declared, inner = model.model_json_schema()["properties"], list[tuple[type[BaseModel], str, bool]]()
     for name, field in model.model_fields.items():
         path, tables = f"{table}.{name}".lstrip("."), [m for m in models_in(field.annotation) if m not in seen]
@@ -203,7 +203,7 @@ def _settings(model: type[BaseModel], table: str, many: bool, seen: set[type[Bas
         required, unit = field.is_required(), UNITS.get(path, "")
         meaning = field.description or _FIRST.get(path, "")
         example = _example(path, field, declared[name])
-        yield Setting(table, model, name, kind, unit, None if required else default, required, example, meaning, many)
+        yield CatalogueEntry(table, model, name, kind, unit, None if required else default, required, example, meaning, many)
     for other, path, several in inner:
         yield from _settings(other, path, several, seen)
 

@@ -10,10 +10,11 @@ from pydantic import BaseModel
 
 from flows.commands.init_template import write_study
 from schemas import Study, StudyError, load_study
-from schemas.settings.catalogue import EXAMPLES, INTERNAL, UNITS, quoted, settings
+from schemas.settings.catalogue import EXAMPLES, INTERNAL, UNITS, catalogue, quoted
 from schemas.settings.study_file import models_in
 
-PATHS = {s.path for s in settings()}
+SAY = "give it a description, and in EXAMPLES of schemas/settings/catalogue.py a value other than the default"
+PATHS = {s.path for s in catalogue()}
 
 
 def loaded(text: str, folder: Path) -> Study:
@@ -33,9 +34,9 @@ def test_every_setting_is_in_the_catalogue_with_its_meaning() -> None:
         waiting += [m for field in model.model_fields.values() for m in models_in(field.annotation) if m not in classes]
     declared = {(model, name) for model in classes for name, f in model.model_fields.items() if not models_in(f.annotation)}
     internal = {name.rpartition(".")[2] for name in INTERNAL}
-    assert declared - {(s.of, s.name) for s in settings()} == {(model, name) for model, name in declared if name in internal}
-    assert [s.path for s in settings() if not s.meaning or (s.example is None and s.default is None)] == []
-    assert [s.path for s in settings() if not s.required and quoted(s.example) == quoted(s.default)] == []
+    assert declared - {(s.of, s.name) for s in catalogue()} == {(model, name) for model, name in declared if name in internal}
+    assert [s.path for s in catalogue() if not s.meaning or (s.example is None and s.default is None)] == [], SAY
+    assert [s.path for s in catalogue() if not s.required and quoted(s.example) == quoted(s.default)] == [], SAY
 
 
 def test_examples_and_units_are_of_settings_that_exist() -> None:
@@ -50,7 +51,7 @@ def test_examples_and_units_are_of_settings_that_exist() -> None:
 
 def test_a_full_study_shows_every_setting_and_with_all_of_them_set_nothing_changes(full: str, tmp_path: Path) -> None:
     shown = re.findall(r"^#{0,2}([a-z_]+) = ", full, re.M)
-    assert sorted(shown) == sorted(s.name for s in settings())
+    assert sorted(shown) == sorted(s.name for s in catalogue())
     study = loaded(full, tmp_path)
     uncommented, count = re.subn(r"^#(?=\w)", "", full, flags=re.M)
     assert count > 80 and loaded(uncommented, tmp_path) == study
