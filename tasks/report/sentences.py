@@ -348,7 +348,7 @@ def novelty(data: ReportData) -> list[str]:
 
 
 def once(n: int, bins: Mapping[int, int]) -> str:
-    """The share of distinct n-grams that occur once, unless these were not kept; bins: distinct n-grams by occurrences, doubling."""
+    """The share of distinct n-grams that occur once, where these were kept; bins: distinct n-grams by occurrences."""
     return f"{100 * bins[1] / sum(bins.values()):.0f} % of the distinct {n}-grams occur once" if bins.get(1) else ""
 
 
