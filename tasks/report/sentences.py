@@ -204,7 +204,7 @@ def survives(rows: Sequence[MetricRow], before: MetricRow | None, name: str) -> 
     for remedy, f in tried:
         if f.sign != plain.sign:
             outcome = (
-                "its sign changes" if f.sign else f"{f.doubt} it cannot be decided" if f.doubt else "it is no longer clear of zero"
+                "its sign changes" if f.sign else f"it is undecided, {f.doubt}," if f.doubt else "it is no longer clear of zero"
             )
             groups.setdefault(outcome, []).append(remedy)
     what = f"{name} of {plain.model} on {plain.task} ({plain.value})"
@@ -348,8 +348,8 @@ def novelty(data: ReportData) -> list[str]:
 
 
 def once(n: int, bins: Mapping[int, int]) -> str:
-    """The share of distinct n-grams that occur once; bins: distinct n-grams by occurrences, in doubling bins."""
-    return f"{100 * bins.get(1, 0) / sum(bins.values()):.0f} % of the distinct {n}-grams occur once"
+    """The share of distinct n-grams that occur once, where these were kept; bins: distinct n-grams by occurrences."""
+    return f"{100 * bins[1] / sum(bins.values()):.0f} % of the distinct {n}-grams occur once" if bins.get(1) else ""
 
 
 # -- the answer -------------------------------------------------------------------------------------------------------

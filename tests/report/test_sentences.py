@@ -421,3 +421,9 @@ def test_a_price_is_that_of_the_primary_n_with_its_note(of_primary: dict[str, An
 def test_what_is_written_the_same_did_not_change() -> None:
     ends = [row("main_score", "capitals", m, v, 0.0001, statistic="exact_match") for m, v in (("tiny", 0.2502), ("large", 0.2498))]
     assert sentences.change("The score", ends) == "The score did not change over the ladder (25.0 %)"
+
+
+def test_ngrams_that_were_too_rare_to_be_kept_are_no_share() -> None:
+    """`min_count = 2` leaves out those that occur once: 0 % would be wrong."""
+    assert sentences.once(2, {1: 3, 2: 1}) == "75 % of the distinct 2-grams occur once"
+    assert sentences.once(2, {2: 5, 4: 1}) == ""
