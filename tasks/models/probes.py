@@ -7,6 +7,7 @@ every sequence next to a long one.) May rows branch and prompts be padded? What 
 from __future__ import annotations
 
 import inspect
+import re
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 STATES = ("past_key_values", "cache_params", "state")  # arguments, and fields of the output, that carry it
 REFUSED = (RuntimeError, ValueError, TypeError, AttributeError, LookupError, NotImplementedError, AssertionError)
+WINDOW = re.compile("(?<!max_)window|local_attention|attention_chunk")  # settings of networks that see nearby tokens only
 FLOPS = 2e11  # of a long probe, at most: a few seconds
 
 
@@ -92,7 +94,8 @@ class Probe:
         import torch
 
         kinds = getattr(self.config, "layer_types", None)
-        local = any(k != "full_attention" for k in kinds) if kinds else bool(getattr(self.config, "sliding_window", None))
+        windows = [v for k, v in self.config.to_dict().items() if WINDOW.search(k) and isinstance(v, int)]
+        local = any(k != "full_attention" for k in kinds) if kinds else any(windows)
         stateful = getattr(self.network, "_is_stateful", False)
         if local or stateful or not {"position_ids", "past_key_values"} <= self._arguments or self.context < 12:
             return False
