@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("schemas", "tasks", "flows")
 HEAVY = {"torch", "transformers", "great_expectations", "matplotlib", "prefect", "numba", "sacrebleu", "distributed"}
-IMPORTED_LATE = [ROOT / "flows" / f"{name}.py" for name in ("run", "prefect_log", "commands/prompts")]  # by what needs Prefect
+IMPORTED_LATE = [ROOT / "flows" / f"{name}.py" for name in ("run", "prefect_log")]  # by what needs Prefect
 
 
 def modules(*packages: str) -> list[Path]:

@@ -39,6 +39,7 @@ from tasks.step import Inputs, Job, Stage, Step, Work, keyed, parts_of
 from tasks.storage.store import Part, Store
 
 Run = Callable[[Sequence[PlannedStep], Session], None]  # brings planned steps up to date
+SECONDS_OF_WORKERS = 40.0  # of computing that two workers finish no sooner than this process, because they have to start
 SAMPLING = {"temperature": 0.8, "top_p": 0.95, "max_new_tokens": 96}  # of a model that rewrites
 
 
@@ -96,7 +97,10 @@ def choose(question: PromptQuestion, session: PromptSession, run: Run) -> dict[s
     own_prompts = 0
     if models:
         studies = {d: _asked_with(home, models, d, c.prompt, original) for d, c in chosen.items() if c}
-        plans = {d: _bring("measure", session.of(derived), run) for d, derived in studies.items()}
+        evaluating = session.of(home)
+        if _is_quick(session, studies["original"], len(studies) - 1):
+            evaluating.cluster = Cluster(0, "", session.cluster.scratch, address="")
+        plans = {d: _bring("measure", evaluating.of(derived), run) for d, derived in studies.items()}
         metrics = {d: plan["measure"].outputs["metrics"][0] for d, plan in plans.items()}
         own_prompts = _own_prompts(store, plans["original"]["read"].outputs["examples"], original)
         jobs = (keyed(EVALUATE, 0, scores_job(task.name, chosen, metrics)),)
@@ -107,6 +111,22 @@ def choose(question: PromptQuestion, session: PromptSession, run: Run) -> dict[s
     files = {t: [store.part_path(p) for p in parts] for t, parts in tables.items()}
     answer = {"study": study.name, "task": task.name, "read": read, "examples_with_own_prompt": own_prompts, "files": files}
     return answer | describe(trace, chosen, scores, [model.name for model in models])
+
+
+def _is_quick(session: PromptSession, original: Study, others: int) -> bool:
+    """Whether models will be done with other prompts before workers have started and imported torch, judged by the seconds that
+    the task's own prompt took them.
+    """
+    if session.cluster.remote or original.scoring.device != "cpu":
+        return False
+    plan, seconds = {p.step.name: p for p in lay_out(STEPS_FOR_PROMPTS, original)}, 0.0
+    for step, table, inputs in (("score", "token_scores", 1 + original.scoring.other_inputs), ("generate", "generations", 1)):
+        parts = plan[step].outputs[table]
+        entries = session.store.entries(table, parts)
+        if len(entries) < len(parts):
+            return False
+        seconds += sum(e.get("seconds", 0.0) for e in entries.values()) / inputs
+    return seconds * others < SECONDS_OF_WORKERS
 
 
 def _bring(step: str, session: Session, run: Run) -> dict[str, PlannedStep]:

@@ -117,7 +117,7 @@ class Cluster:
     ) -> Iterator[Finished]:
         client = self._open()
         self._seen = time.monotonic()  # an adaptive cluster may have released all its workers while there was nothing to do
-        work = (several, function) if self.store is None or not self._foreign else (alike, code_versions(), several, function)
+        work = (several, function) if self.store is None or not self.remote else (alike, code_versions(), several, function)
         flight = Flight(client, work, name, needs, self._required, partial(self._ahead, client, first))
         try:
             yield from flight.run(calls)
@@ -146,7 +146,7 @@ class Cluster:
                 "memory. Start new ones with more, and run the study again; what is finished is kept"
             )
         self._declared |= {name for w in workers.values() for name in w["resources"]}
-        if self._foreign:
+        if self.remote:
             with self._checking:
                 self._check(client, {a: w for a, w in workers.items() if a not in self._known})
         required = self._required(needed)
@@ -186,8 +186,8 @@ class Cluster:
 
     # -- starting and stopping -------------------------------------------------------------------------------------
     @property
-    def _foreign(self) -> bool:
-        """Whether the workers were started elsewhere, and so may differ from this process."""
+    def remote(self) -> bool:
+        """Whether the workers are started elsewhere, and so may differ from this process."""
         return bool(self.address or self.settings.cluster_class)
 
     @property
@@ -205,7 +205,7 @@ class Cluster:
             if self._client is None:
                 client = self._connect() if self.address else self._start()
                 try:
-                    if self._foreign:
+                    if self.remote:
                         self._wait(client)
                         self._check_dask(client)
                 except StudyError as error:

@@ -117,10 +117,10 @@ def test_prefect_keeps_a_run_per_step_with_progress_and_a_table(folder: Path) ->
         assert any(name.startswith(f"tiny/{step}/") for name in names)
 
 
-def test_a_run_with_nothing_to_do_imports_neither_torch_nor_great_expectations_nor_dask(folder: Path) -> None:
+def test_a_run_with_nothing_to_do_imports_neither_torch_nor_great_expectations_nor_dask_nor_prefect(folder: Path) -> None:
     program = (
         "import sys; from flows.cli import main; code = main(sys.argv[1:]); "
-        "print(code, sorted({'torch', 'great_expectations', 'distributed', 'transformers'} & set(sys.modules)))"
+        "print(code, sorted({'torch', 'great_expectations', 'distributed', 'transformers', 'prefect'} & set(sys.modules)))"
     )
     words = ["run", str(folder / "tiny.toml"), "--workers", "2", "--root", str(folder / "root")]
     run = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, timeout=300, cwd=REPOSITORY)
