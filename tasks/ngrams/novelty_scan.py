@@ -365,7 +365,7 @@ def cost(sizes: Sizes) -> Cost:
     total = ngrams * RATES["sum novelty"]
     far = ("n-grams beyond the three million that were measured",) if distinct / passes > 3e6 else ()
     return Cost(
-        parts=texts + c.parts + 2,
+        parts=texts + others * c.parts + 2,  # with held-out text its repeats are looked for in each part, too
         work=passes * c.words,
         unit="words",
         read=passes * c.stored_words,
