@@ -33,6 +33,7 @@ from tasks.models.shapes import HUB, Shape
 from tasks.ngrams import novelty_scan
 from tasks.ngrams.query import query
 from tests.machine import without
+from tests.models import small
 from tests.studies import REPOSITORY
 from tests.support import run_step, shipped_text
 
@@ -422,3 +423,17 @@ def test_pythia_has_nine_sizes_and_checkpoints() -> None:
 def test_numbers_for_people() -> None:
     assert [count(x) for x in (7, 3450, 21_800_000, 3e11, 999_600)] == ["7", "3,450", "21.8 M", "300 G", "1 M"]
     assert [duration(x) for x in (0.2, 40, 312, 11_200, 1e6)] == ["< 1 s", "40 s", "5.2 min", "3.1 h", "12 days"]
+
+
+def test_what_ends_the_answers_of_each_model_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = small.save_random(tmp_path / "m")
+    (folder / "generation_config.json").write_text('{"eos_token_id": [0, 5]}')
+    study = 'name = "ends"\n[corpus.planted]\n[[tasks]]\nname = "facts"\nfamily = "qa"\nreader = "planted"\n'
+    study += '[[models]]\nname = "a"\npath = "m"\n[[models]]\nname = "b"\n[models.pretrain]\n'
+    (tmp_path / "ends.toml").write_text(study)
+    show(forecast(str(tmp_path / "ends.toml"), str(tmp_path / "root")))
+    lines = [line.split(None, 1)[1] for line in capsys.readouterr().out.splitlines() if line.startswith("answers")]
+    token = json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"]
+    fifth = next(t for t, i in token.items() if i == 5)
+    assert lines[0] == f"end at <|endoftext|> (0: config.json, generation_config.json), {fifth} (5: generation_config.json): a"
+    assert lines[1:] == ["end at <|endoftext|> (the study's tokenizer): b"]
