@@ -117,7 +117,8 @@ class Session:
 
     def record(self, planned: PlannedStep, **what: Any) -> None:
         """Write down, under `<root>/studies/`, what this study has run."""
-        record(self.store, self.study, self.study_name, planned, **what)
+        left_out = {"left_out": dict(self.study.left_out)} if self.study.left_out else {}
+        record(self.store, self.study, self.study_name, planned, **left_out, **what)
 
 
 def default_root() -> str:

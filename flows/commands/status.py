@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from flows.manifests import is_finished, read_again, rows_of
@@ -35,7 +36,7 @@ def _describe_step(planned: PlannedStep, store: Store, record: dict[str, Any]) -
         state = "stale"
     elif is_finished(store, planned):
         state = "done"
-    elif record.get("state") == "failed" and current:
+    elif (record.get("state") == "failed" and current) or record.get("left_out"):
         state = "failed"
     elif record and not current:
         state = "stale"
@@ -59,8 +60,14 @@ def _describe_step(planned: PlannedStep, store: Store, record: dict[str, Any]) -
             t: {"fingerprint": fingerprint(parts), "manifest": store.layout.manifest(t, fingerprint(parts))}
             for t, parts in planned.outputs.items()
         },
-        **({"error": record["error"]} if state == "failed" and "error" in record else {}),
+        **({"error": _error(record)} if state == "failed" else {}),
     }
+
+
+def _error(record: Mapping[str, Any]) -> str:
+    """Why a step failed, or which models it was finished without."""
+    without = "; ".join(f"finished without {model}: {why}" for model, why in record.get("left_out", {}).items())
+    return str(record.get("error", "")) or without
 
 
 def table(steps: list[dict[str, Any]]) -> str:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import torch
 
 
-BUFFERS = re.compile(r"(inv_freq|masked_bias|attn\.bias|attention\.bias|position_ids)$")
+BUFFERS = re.compile(r"(inv_freq|mask|masked_bias|att(n|ention)\.bias|position_ids|_cached|alibi|version|positions\.weights)$")
 PICKLES = "pytorch_model*.bin"
 OTHER_TASKS = re.compile("Classification|QuestionAnswering|MultipleChoice|MaskedLM|Reward|ForPreTraining$")
 

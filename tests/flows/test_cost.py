@@ -40,6 +40,7 @@ from tasks.storage.store import Store
 from tasks.text.bpe.tokenizer import load_tokenizer, train
 from tasks.text.words.analyzer import words_of
 from tests.machine import without
+from tests.models import small
 from tests.studies import REPOSITORY
 from tests.support import run_step, shipped_text, write_part
 
@@ -517,3 +518,17 @@ def test_the_time_is_a_range_and_fewer_workers_take_longer(tiny: Path) -> None:
         low, high = found.wall_range
         assert 0 < low < found.total("wall") < 2 * found.total("wall") <= high
     assert one.wall_range[1] > two.wall_range[1] and as_json(one)["left"]["wall_range"] == list(one.wall_range)
+
+
+def test_what_ends_the_answers_of_each_model_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = small.save_random(tmp_path / "m")
+    (folder / "generation_config.json").write_text('{"eos_token_id": [0, 5]}')
+    study = 'name = "ends"\n[corpus.planted]\n[[tasks]]\nname = "facts"\nfamily = "qa"\nreader = "planted"\n'
+    study += '[[models]]\nname = "a"\npath = "m"\n[[models]]\nname = "b"\n[models.pretrain]\n'
+    (tmp_path / "ends.toml").write_text(study)
+    show(forecast(str(tmp_path / "ends.toml"), str(tmp_path / "root")))
+    lines = [line.split(None, 1)[1] for line in capsys.readouterr().out.splitlines() if line.startswith("answers")]
+    token = json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"]
+    fifth = next(t for t, i in token.items() if i == 5)
+    assert lines[0] == f"end at <|endoftext|> (0: config.json, generation_config.json), {fifth} (5: generation_config.json): a"
+    assert lines[1:] == ["end at <|endoftext|> (the study's tokenizer): b"]

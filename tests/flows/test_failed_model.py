@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from flows.commands.status import describe
 from tests.models import small
 
 STUDY = """name = "two"
@@ -64,4 +65,7 @@ def test_models_that_fail_are_named_in_the_report_of_the_others(tmp_path: Path) 
     page = (root / "reports" / "two" / "index.html").read_text()
     assert "Missing: translates. It failed" in page and "is an encoder-decoder" in page
     assert "Missing: sees-ahead. It failed" in page and "moves the logits before it" in page
+    states = {s["step"]: (s["state"], s.get("error", "")) for s in describe(str(tmp_path / "two.toml"), str(root))}
+    assert states["ingest"] == ("done", "")
+    assert states["score"][0] == "failed" and "finished without sees-ahead: " in states["score"][1]
     assert "works" in (root / "reports" / "two" / "results.csv").read_text()

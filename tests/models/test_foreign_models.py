@@ -20,7 +20,7 @@ from tasks.models.generate import GENERATE, generate
 from tasks.models.language_model import LanguageModel, SavedModel
 from tasks.models.load import load, repeatable
 from tasks.models.model_inputs import requests
-from tasks.models.pretrain import MODELS
+from tasks.models.pretrain import MODELS, hub_folder
 from tasks.models.score import SCORE, score
 from tests.models import small
 from tests.models.test_zoo import LONG, alone
@@ -369,3 +369,14 @@ def test_what_rounding_explains_grows_with_the_width_of_numbers(tmp_path: Path) 
         for other in (-1.0 - 1.1 * most, float("nan")):
             with pytest.raises(StudyError, match="it: what model 'o' says depends on the batch"):
                 compare(model, "it", [-1.0], np.array([other]))
+
+
+def test_the_files_that_name_end_tokens_are_fetched_from_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    asked: list[str] = []
+    monkeypatch.setattr(
+        huggingface_hub, "snapshot_download", lambda name, revision, allow_patterns: asked.extend(allow_patterns) or "x"
+    )
+    hub_folder("a/b", "0" * 40)
+    assert {"generation_config.json", "tokenizer_config.json", "special_tokens_map.json"} <= set(asked)
