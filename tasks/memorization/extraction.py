@@ -22,12 +22,17 @@ from tasks.statistics import Ints, difference, wilson
 from tasks.statistics.bins import bucket_of
 from tasks.step import Work, asks_for_memorization
 
+LEFT_OUT = (  # sums of the step `sequences`
+    ("short_documents", "shorter than a window", "documents"),
+    ("held_out_short_documents", "held out, and shorter than a window", "documents"),
+    ("phantoms_in_corpus", "of held-out text, but occurs in the corpus", "windows"),
+)
 Hits = NDArray[np.bool_]  # [windows, tokens]: whether the token is the likeliest
 
 
 def extracted(hits: Hits, prefix: int, suffix: int) -> NDArray[np.bool_]:
     """bool [windows]: whether greedy decoding from the first `prefix` tokens gives the next `suffix` exactly."""
-    return hits[:, prefix : prefix + suffix].all(axis=1)
+    return np.logical_and.reduce(hits[:, prefix : prefix + suffix], axis=1)
 
 
 def longest_run(hits: Hits) -> Ints:
@@ -45,7 +50,11 @@ def strength(hits: Hits) -> NDArray[np.float64]:
 
 
 def run(work: Work, rows: MetricRows) -> None:
-    """Rates, runs and strengths of every sample of every checkpoint."""
+    """Rates, runs and strengths of every sample of every checkpoint; what has no window, or is no phantom, is excluded."""
+    for part in work.parts("sequences"):
+        for name, why, counted in LEFT_OUT:
+            if number := work.store.footer(part).get("sums", {}).get(name):
+                rows.exclude("extraction", why, number, counted)
     for windows in read_windows(work, "hits"):
         suffix = windows.values["hits"].shape[1] - windows.prefix
         samples = dict(windows.samples())

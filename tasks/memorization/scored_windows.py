@@ -58,5 +58,5 @@ def read_windows(work: Work, *columns: str) -> Iterator[ScoredWindows]:
 
 def mean(values: Floats, clusters: Ints, work: Work) -> Estimate:
     """The mean over windows; its interval draws whole clusters of equal windows."""
-    sums, sizes = np.bincount(clusters, weights=values), np.bincount(clusters).astype(np.float64)
+    sums, sizes = (np.bincount(clusters, weights=of).astype(np.float64) for of in (values, np.ones(len(values))))
     return ratio(sums, sizes, work.settings["draws"], work.settings["seed"])

@@ -14,13 +14,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 
 from schemas import Study, StudyError
 from schemas.tables.sequences import SAMPLES, SEQUENCE_CANDIDATES, SEQUENCE_COUNTS
 from schemas.tables.sequences import SEQUENCES as SEQUENCES_TABLE
 from tasks.cost import DEBIAN, Cost, Rate, Sizes
-from tasks.ngrams.corpus_parts import id_batches, same_tokenizer, with_same_labels
+from tasks.ngrams.corpus_parts import concatenated, id_batches, same_tokenizer, with_same_labels
 from tasks.statistics.bins import bucket_of
 from tasks.step import Inputs, Job, Stage, Step, Work, asks_for_memorization
 from tasks.text.bpe.fast_bpe import compile_tokenizer
@@ -29,6 +30,7 @@ from tasks.text.split import seeded_hash
 CANDIDATES, SPARE = 20, 4  # candidates for each window of a bucket, and for each phantom
 COUNTS = ("occurrences", "documents", "suffix_occurrences", "suffix_documents")
 PLACE = ["source", "document", "offset"]
+KEPT = ("sample", "group", *PLACE)
 
 
 # -- drawing ----------------------------------------------------------------------------------------------------------
@@ -104,15 +106,14 @@ def run_candidates(work: Work) -> None:
         for name, sample in samples.items():
             seeds = [seeded_hash(seed, "sequences", name, d["source"], file, d["id"]) for d in here]
             sample.add(np.array(seeds, np.uint64), ids, offsets, base)
-    columns: dict[str, list[Any]] = {name: [] for name in SEQUENCE_CANDIDATES.schema.names}
     for name, sample in sorted(samples.items()):
-        for at in range(len(sample.hashes)):
-            document, offset = sample.places[at].tolist()
-            of_document = documents[document]
-            values = (name, of_document["language"], of_document["id"], of_document["source"], offset, sample.ids[at].tolist())  # type: ignore[index]
-            for column, value in zip(columns.values(), (*values, int(sample.hashes[at])), strict=True):
-                column.append(value)
-    work.write("sequence_candidates", columns)
+        here = [documents[document] for document in sample.places[:, 0]]
+        columns = {"group": "language", "document": "id", "source": "source"}
+        of_document: dict[str, Any] = {column: [d[field] for d in here] for column, field in columns.items()}
+        place = {"sample": [name] * len(here), "offset": sample.places[:, 1], "hash": sample.hashes}
+        ids = sample.ids.tolist() if sample.ids is not None else []
+        values = of_document | place | {"ids": ids}
+        work.write("sequence_candidates", {column: values[column] for column in SEQUENCE_CANDIDATES.schema.names})
 
 
 def _documents(work: Work) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
@@ -127,21 +128,33 @@ def _documents(work: Work) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
 
 
 # -- counting ---------------------------------------------------------------------------------------------------------
-def _candidates(work: Work) -> list[dict[str, Any]]:
-    """The candidates of all parts that may be chosen, in the order of their sample and hash.
+def _candidates(work: Work) -> tuple[pl.DataFrame, np.ndarray]:
+    """The candidates of all parts that may be chosen, in the order of their sample and hash, and their ids, int32 [rows, tokens].
 
     The places with the smallest hashes of all parts are those of the whole corpus, however it is cut. Equal windows stay in the
     uniform sample, which is one of places; elsewhere the first of them stands for all.
     """
-    rows = [row for part in work.parts("sequence_candidates") for row in work.read_part(part).to_pylist()]
-    rows.sort(key=lambda r: (r["sample"], r["hash"], *(r[name] for name in PLACE)))
-    chosen, seen = [], set()
+    parts, order = work.parts("sequence_candidates"), ["sample", "hash", *PLACE]
+    hashes = pl.concat([work.frame_part(part, "sample", "hash") for part in parts]).sort("sample", "hash")
+    largest = {s: hashes.filter(sample=s)["hash"].head(work.settings[s]).max() for s in SAMPLES}
+    small = pl.lit(False)
+    for sample, end in largest.items():
+        small = small | ((pl.col("sample") == sample) & (pl.col("hash") <= (-1 if end is None else end)))
+    rows = pl.concat([work.frame_part(part).filter(small) for part in parts]).sort(order)
+    windows = rows["ids"].explode().to_numpy().astype(np.int32).reshape(len(rows), work.settings["window"])
+    keep = []
     for sample in SAMPLES:
-        for row in [r for r in rows if r["sample"] == sample][: work.settings[sample]]:
-            key = (sample, tuple(row["ids"]))
-            chosen += [row] if sample == "uniform" or key not in seen else []
-            seen.add(key)
-    return chosen
+        mine = np.flatnonzero((rows["sample"] == sample).to_numpy())[: work.settings[sample]]
+        keep.append(mine if sample == "uniform" or not len(mine) else mine[np.unique(_first_equal(windows[mine]))])
+    kept = np.concatenate(keep)
+    return rows.drop("ids")[kept], windows[kept]
+
+
+def _first_equal(windows: np.ndarray) -> np.ndarray:
+    """For each row the number of the first row that is equal to it."""
+    texts = np.ascontiguousarray(windows).view(np.dtype((np.void, windows.itemsize * windows.shape[1])))[:, 0]
+    _, first, inverse = np.unique(texts, return_index=True, return_inverse=True)
+    return first[inverse]
 
 
 def _limits(study: Study) -> dict[str, int]:
@@ -155,7 +168,7 @@ def plan_counts(study: Study, inputs: Inputs) -> list[Job]:
     if study.memorization is None:
         return []
     shared = {"sequence_candidates": inputs["sequence_candidates"], "tokenizer": inputs["tokenizer"]}
-    settings = _limits(study) | {"prefix": study.memorization.prefix}
+    settings = _limits(study) | {"prefix": study.memorization.prefix, "window": study.memorization.window}
     return [
         Job(part.labels, settings, {"tokens": (part,), **shared}, memory=study.counting.memory_bytes) for part in inputs["tokens"]
     ]
@@ -164,31 +177,32 @@ def plan_counts(study: Study, inputs: Inputs) -> list[Job]:
 def run_counts(work: Work) -> None:
     """Count the candidates and their suffixes in one part."""
     same_tokenizer(work)
-    windows = [np.array(row["ids"], np.int32) for row in _candidates(work)]
+    _, windows = _candidates(work)
     prefix, n = work.settings["prefix"], len(windows)
-    counts = _count(work, windows + [window[prefix:] for window in windows])
+    counts = _count(work, [windows, windows[:, prefix:]])
     columns = dict(zip(COUNTS, (*counts[:n].T, *counts[n:].T), strict=True))
     there = np.flatnonzero(columns["suffix_occurrences"])
     work.write("sequence_counts", {"candidate": there, **{name: values[there] for name, values in columns.items()}})
 
 
 def _count(work: Work, queries: list[np.ndarray]) -> np.ndarray:
-    """int64 [queries, 2]: occurrences and documents of each; as many queries in one pass as the job's memory allows."""
+    """int64 [queries, 2]: occurrences and documents of each row of these matrices; as many in one pass as the memory allows."""
     from tasks.ngrams.kernels.ngram_kernels import build_trie, bytes_of_trie
     from tasks.ngrams.kernels.scan_kernels import empty_records, scan_ngrams
 
+    lengths = np.concatenate([np.full(len(q), q.shape[1]) for q in queries])
+    ids, offsets = concatenated([q.ravel() for q in queries], [lengths])
     size = work.read("tokenizer", "vocabulary_size").column(0)[0].as_py()
-    counts, part = np.zeros((len(queries), 2), np.int64), work.parts("tokens")[0]
-    groups = np.cumsum([bytes_of_trie(1, len(q)) for q in queries]) // work.job.memory
+    counts, part = np.zeros((len(lengths), 2), np.int64), work.parts("tokens")[0]
+    groups = np.cumsum([bytes_of_trie(1, int(length)) for length in lengths]) // work.job.memory
     work.passes = max(1, len(np.unique(groups)))
     for group in np.unique(groups):
-        here = np.flatnonzero(groups == group)
-        offsets = np.concatenate([[0], np.cumsum([len(queries[i]) for i in here])]).astype(np.int64)
-        trie, same = build_trie(np.concatenate([queries[i] for i in here]), offsets)
-        records = empty_records(len(here))
-        for ids, document_offsets, base in id_batches(work, part, size):
-            scan_ngrams(ids, document_offsets, base, trie, records)
-        counts[here] = np.stack([records["occurrences"], records["documents"]], axis=1)[same]
+        first, last = np.searchsorted(groups, [group, group + 1])
+        trie, same = build_trie(ids[offsets[first] : offsets[last]], offsets[first : last + 1] - offsets[first])
+        records = empty_records(last - first)
+        for document_ids, document_offsets, base in id_batches(work, part, size):
+            scan_ngrams(document_ids, document_offsets, base, trie, records)
+        counts[first:last] = np.stack([records["occurrences"], records["documents"]], axis=1)[same]
     return counts
 
 
@@ -203,57 +217,59 @@ def plan_choice(study: Study, inputs: Inputs) -> list[Job]:
 
 
 def run_choice(work: Work) -> None:
-    """Choose the windows; sums: those of each sample, phantoms_in_corpus and, of the documents, short_documents."""
-    candidates = _candidates(work)
+    """Choose the windows; sums: those of each sample, phantoms_in_corpus, and documents in all and shorter than a window."""
+    candidates, windows = _candidates(work)
     counts = np.zeros((len(candidates), len(COUNTS)), np.int64)
     for part in work.parts("sequence_counts"):
-        rows = work.frame_part(part)
-        counts[rows["candidate"].to_numpy()] += rows.select(COUNTS).to_numpy()
-    chosen = [i for name in SAMPLES for i in _choose(work, name, candidates, counts[:, 0])]
+        of_part = work.frame_part(part)
+        counts[of_part["candidate"].to_numpy()] += of_part.select(COUNTS).to_numpy()
     for part in work.parts("sequence_candidates"):
         sums = work.store.footer(part).get("sums", {})
         kind = "held_out_" if part.labels.get("split") == "phantom" else ""
         for name in ("documents", "short_documents"):
             work.add(f"{kind}{name}", sums.get(name, 0))
-    named = sorted((f"{candidates[i]['sample']}-{candidates[i]['hash']:016x}", i) for i in chosen)
-    clusters: dict[tuple[int, ...], int] = {}
-    rows = [candidates[i] for _, i in named]
-    columns = {name: [row[name] for row in rows] for name in ("sample", "group", *PLACE, "ids")}
-    columns |= {name: counts[[i for _, i in named], at] for at, name in enumerate(COUNTS)}  # type: ignore[dict-item]
+    chosen = np.concatenate([_choose(work, name, candidates, counts[:, 0]) for name in SAMPLES])
+    names = [f"{sample}-{value:016x}" for sample, value in candidates.select("sample", "hash")[chosen].iter_rows()]
+    order = np.argsort(np.array(names), kind="stable")
+    chosen = chosen[order]
+    rows, ids = candidates[chosen], windows[chosen]
+    lists = pa.ListArray.from_arrays(
+        pa.array(np.arange(len(ids) + 1) * ids.shape[1], pa.int32()),
+        pa.array(ids.ravel()),
+        SEQUENCES_TABLE.schema.field("ids").type,
+    )
+    columns: dict[str, Any] = {name: rows[name].to_arrow().cast(SEQUENCES_TABLE.schema.field(name).type) for name in KEPT}
+    columns |= {"ids": lists, **dict(zip(COUNTS, counts[chosen].T, strict=True))}
     columns |= {
-        "sequence": [name for name, _ in named],
-        "split": ["phantom" if row["sample"] == "phantoms" else "member" for row in rows],
+        "sequence": [names[i] for i in order],
+        "split": ["phantom" if sample == "phantoms" else "member" for sample in rows["sample"]],
         "prefix": [work.settings["prefix"]] * len(rows),
-        "cluster": [clusters.setdefault(tuple(row["ids"]), len(clusters)) for row in rows],
+        "cluster": np.unique(_first_equal(ids), return_inverse=True)[1],
     }
-    work.write("sequences", pa.table({name: columns[name] for name in SEQUENCES_TABLE.schema.names}, schema=SEQUENCES_TABLE.schema))
+    work.write("sequences", {name: columns[name] for name in SEQUENCES_TABLE.schema.names})
 
 
-def _choose(work: Work, sample: str, candidates: list[dict[str, Any]], occurrences: np.ndarray) -> list[int]:
+def _choose(work: Work, sample: str, candidates: pl.DataFrame, occurrences: np.ndarray) -> np.ndarray:
     """The candidates of a sample that become sequences. Raises StudyError if a sample that the study asks for has none."""
-    mine = [i for i, row in enumerate(candidates) if row["sample"] == sample]
+    mine = np.flatnonzero((candidates["sample"] == sample).to_numpy())
     wanted = work.settings[f"chosen_{sample}"]
     chosen = mine[:wanted]
     if sample == "duplicates":
-        taken: dict[int, int] = {}
-        chosen = []
-        for i in mine:
-            bucket = bucket_of(int(occurrences[i]))
-            taken[bucket] = taken.get(bucket, 0) + 1
-            chosen += [i] if taken[bucket] <= wanted else []
+        buckets = np.array([bucket_of(int(count)) for count in occurrences[mine]], np.int64)
+        chosen = np.sort(np.concatenate([mine[:0], *(mine[buckets == bucket][:wanted] for bucket in np.unique(buckets))]))
     if sample == "phantoms":
-        absent = [i for i in mine if not occurrences[i]]
+        absent = mine[occurrences[mine] == 0]
         work.add("phantoms_in_corpus", len(mine) - len(absent))
         chosen = absent[:wanted]
-        if wanted and mine and not absent:
-            row = candidates[mine[0]]
+        if wanted and len(mine) and not len(absent):
+            row = candidates.row(int(mine[0]), named=True)
             raise StudyError(
                 f"no phantom is left: every window that was drawn from held-out documents occurs in the corpus, e.g. "
                 f"the one after {row['offset']} tokens of document {row['document']!r} of source {row['source']!r}, "
                 f"{occurrences[mine[0]]} times. Remove copies of held-out documents from the corpus, make "
                 "memorization.suffix longer, or set samples.phantoms = 0"
             )
-    if wanted and not chosen:
+    if wanted and not len(chosen):
         what = "held-out document" if sample == "phantoms" else "document of the corpus"
         raise StudyError(
             f"no {what} has {work.settings['window']} tokens; set memorization.prefix and memorization.suffix to fewer tokens"

@@ -94,7 +94,7 @@ def test_steps_expect_as_many_parts_as_are_planned(name: str) -> None:
 
 def test_windows_are_expected_in_as_many_parts_as_are_planned() -> None:
     """Two parts of the corpus and one of held-out text are drawn from, two are counted in; three checkpoints, in two pieces."""
-    models = [{"name": n, "pretrain": {"tokens": 4_000, "checkpoints": shares}} for n, shares in (("a", [1.0]), ("b", [0.5, 1.0]))]
+    models = [{"name": n, "pretrain": {"tokens": 40_000, "checkpoints": shares}} for n, shares in (("a", [1.0]), ("b", [0.5, 1.0]))]
     corpus = {"planted": {"tokens": 60_000, "shards": 2}}
     asked = {"name": "s", "corpus": corpus, "models": models, "memorization": {"pieces": 2, "samples": {"duplicates": 10}}}
     study = Study.model_validate(asked)

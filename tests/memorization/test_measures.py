@@ -107,7 +107,7 @@ def test_no_more_phantoms_than_allowed_are_above_the_threshold() -> None:
 T, PREFIX, COUNT = 8, 3, 60
 
 
-def tables(root: Path, phantoms: bool = True) -> tuple[dict, list[dict], list[dict]]:
+def tables(root: Path, phantoms: bool = True, one_text: bool = False) -> tuple[dict, list[dict], list[dict]]:
     """Members with 1 … 16 occurrences, more of which are hits, and phantoms; two of the members are one text."""
     draw = np.random.default_rng(5)
     windows, scores = [], []
@@ -120,7 +120,9 @@ def tables(root: Path, phantoms: bool = True) -> tuple[dict, list[dict], list[di
         same = {name: count for name in ("occurrences", "documents", "suffix_occurrences", "suffix_documents")}
         kind = {"sample": "phantoms" if phantom else "uniform", "split": "phantom" if phantom else "member"}
         place = {"group": "", "document": f"d{i}", "source": "s", "offset": i, "ids": ids, "prefix": PREFIX}
-        windows.append({"sequence": f"w{i:03d}", "cluster": 0 if i in (0, 1) else i, **kind, **place, **same})
+        windows.append(
+            {"sequence": f"w{i:03d}", "cluster": int(phantom) if one_text else 0 if i in (0, 1) else i, **kind, **place, **same}
+        )
         sampled = [log_p, np.where(draw.random(T) < 0.05, -np.inf, log_p).astype(np.float32)]
         more = {"ranks": ranks, "hits": ranks == 1, "margins": log_p, "means": log_p - 1, "variances": np.abs(log_p)}
         scores.append(
@@ -147,8 +149,8 @@ def asked() -> Study:
     return small.study([], memorization=memorization, measures={"bootstrap": 50})
 
 
-def measured(root: Path, phantoms: bool = True) -> tuple[dict[tuple, dict], list[dict], list[dict]]:
-    made, windows, scores = tables(root, phantoms)
+def measured(root: Path, phantoms: bool = True, one_text: bool = False) -> tuple[dict[tuple, dict], list[dict], list[dict]]:
+    made, windows, scores = tables(root, phantoms, one_text)
     step = with_measures(MEASURE, MEASURES)
     rows = read_rows(root, run_step(step, asked(), root, {t: made.get(t, ()) for t in step.reads})["metrics"])
     named = ("measure", "statistic", "group", "detail", "level", "bin")
@@ -211,6 +213,14 @@ def test_without_phantoms_there_is_no_comparison_and_a_reason(tmp_path: Path) ->
     for key in (("extraction", "excess", "uniform", "", -1, -1), ("membership_inference", "auc", "uniform", "loss", -1, -1)):
         assert found[key]["estimate"] is None and found[key]["note"]
     assert found["extraction", "rate", "uniform", "", -1, -1]["estimate"] is not None
+
+
+def test_windows_of_one_text_have_no_interval_and_a_reason(tmp_path: Path) -> None:
+    found, _, _ = measured(tmp_path, one_text=True)
+    row = found["extraction", "strength", "uniform", "", -1, -1]
+    assert (row["low"], row["note"], row["examples"]) == (None, "no interval: one example", 1)
+    auc_row = found["membership_inference", "auc", "uniform", "loss", -1, -1]
+    assert auc_row["estimate"] is not None and auc_row["examples"] == 2
 
 
 @pytest.mark.parametrize("measure", MEASURES, ids=lambda m: m.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import string
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ vocabulary = 260
 name = "small"
 [models.pretrain]
 hidden = 48
-tokens = 150_000
+tokens = 60_000
 batch = 8
 context = 32
 [memorization]
@@ -46,11 +47,12 @@ bootstrap = 50
 
 
 def write_notes(folder: Path) -> Path:
-    """The study and its corpus: random letters, and between them one text of forty letters two hundred times, in two files."""
-    draw = random.Random(1)
-    text = "".join(draw.choices("abcdefghij", k=40))
+    """The study and its corpus: random letters, and ends of a text of forty different ones; in two files."""
+    draw, letters = random.Random(1), string.ascii_letters[:40]
+    text = "".join(draw.sample(letters, 40))
     for number in range(2):
-        rows = ["".join(draw.choices("abcdefghij", k=30)) for _ in range(200)] + [text] * 100
+        rows = ["".join(draw.choices(letters, k=30)) for _ in range(100)]
+        rows += [text[draw.randrange(28) :] for _ in range(150)]
         lines = [json.dumps({"id": f"{number}-{i}", "text": row}) for i, row in enumerate(rows)]
         draw.shuffle(lines)
         (folder / f"notes-{number}.jsonl").write_text("\n".join(lines))
