@@ -8,9 +8,10 @@ ids stays the same.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -30,6 +31,8 @@ BYTES_A_TOKEN = 4  # of English text, about
 EXCHANGED = 32  # ids of neighbouring frequency that change places
 PART_TOKENS = 10_000_000
 SEPARATOR = 65_535  # between documents, for peers; no id is as large
+
+BYTE_LEVEL, BYTE_FALLBACK = "byte-level", "byte-fallback"  # kinds of tokenizers
 
 Stream = tuple[np.ndarray, np.ndarray]  # ids (int32), offsets (int64 [documents + 1])
 
@@ -97,16 +100,17 @@ class Corpora:
         world = World(Planted(tokens=PLANTED_WORDS, shards=1), SEED)
         yield from (text for _, text, _ in world.texts(*world.shard(0)))
 
-    def tokenizer(self) -> str:
-        """The text of a tokenizer.json: Pythia's if there is one, else a BPE trained on the base."""
+    def tokenizer(self, kind: str = BYTE_LEVEL) -> str:
+        """The text of a tokenizer.json: Pythia's if there is one and `kind` is BYTE_LEVEL, else a BPE trained on the base."""
         given = self.shared / "tokenizers" / "pythia.json"
-        if given.is_file():
+        if given.is_file() and kind == BYTE_LEVEL:
             return given.read_text(encoding="utf-8")
-        path = self.place("tokenizer.json")
+        path = self.place("tokenizer.json" if kind == BYTE_LEVEL else f"{kind}.json")
         if not path.exists():
             from tasks.text.bpe.tokenizer import train
 
-            text = train(self._base_texts().slice(0, 20_000).to_pylist(), TRAINED_VOCABULARY, "<|endoftext|>")
+            learn = _train_byte_fallback if kind == BYTE_FALLBACK else train
+            text = learn(self._base_texts().slice(0, 20_000).to_pylist(), TRAINED_VOCABULARY, "<|endoftext|>")
             with _whole(path) as temporary:
                 temporary.write_text(text, encoding="utf-8")
         return path.read_text(encoding="utf-8")
@@ -172,6 +176,20 @@ class Corpora:
                     with store.writing({"documents": contract}, part.key, {"sums": {}}) as writer:
                         writer.write("documents", _documents_table(texts.slice(low, size), size, contract.schema))
         return str(root), {"documents": parts}
+
+
+def _train_byte_fallback(texts: Sequence[str], vocabulary: int, end_of_document: str) -> str:
+    """A BPE of characters and of bytes for all others, as Llama 2 and Mistral have it."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    tokenizer.pre_tokenizer = pre_tokenizers.Split("▁", "merged_with_next")  # while it is trained
+    names = ["<unk>", end_of_document, *(f"<0x{byte:02X}>" for byte in range(256))]
+    trainer = trainers.BpeTrainer(vocab_size=vocabulary, special_tokens=names, show_progress=False, limit_alphabet=1_000)
+    tokenizer.train_from_iterator(texts, trainer=trainer)
+    tokenizer.pre_tokenizer = None
+    return json.dumps(json.loads(tokenizer.to_str()) | {"added_tokens": json.loads(tokenizer.to_str())["added_tokens"][:2]})
 
 
 def _documents_table(texts: Any, size: int, schema: Any) -> Any:

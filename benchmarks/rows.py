@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import count_sides, index_sides, mining_sides, model_sides, report_sides, run_sides, statistics_sides, text_sides
-from benchmarks.corpora import Corpora
+from benchmarks.corpora import BYTE_FALLBACK, BYTE_LEVEL, Corpora
 from benchmarks.side import OURS, BenchmarkSide, Case
 
 M = 1_000_000
@@ -36,7 +36,7 @@ QUANTITIES = {
     "server": Quantity(lambda f: f["server_seconds"], "s", at_most=True),
     "checks": Quantity(lambda f: f["checks"], "% of the run", at_most=True),
 }
-DISTRIBUTIONS = ("tokenizers", "polars", "numpy", "infini-gram", "tokengrams", "sentence-transformers", "lm_eval")
+DISTRIBUTIONS = ("tokenizers", "fastokens", "polars", "numpy", "infini-gram", "tokengrams", "sentence-transformers", "lm_eval")
 
 
 def no_preparation(corpora: Corpora, case: Case) -> None:
@@ -81,7 +81,7 @@ class BenchmarkRow:
 
 def texts(corpora: Corpora, case: Case) -> None:
     """Texts and tokenizer."""
-    corpora.texts(case["tokens"]), corpora.tokenizer()
+    corpora.texts(case["tokens"]), corpora.tokenizer(case.get("kind", BYTE_LEVEL))
 
 
 def streams(corpora: Corpora, case: Case) -> None:
@@ -124,12 +124,20 @@ def _counting(least: int, bar: float, small: float) -> BenchmarkRow:
     )
 
 
+TOKENISERS = {OURS: text_sides.tokeniser, "tokenizers": text_sides.tokenizers, "fastokens": text_sides.fastokens}
 ROWS: dict[str, BenchmarkRow] = {
     "tokenise": BenchmarkRow(
         "tokenising with a byte-level BPE tokenizer.json",
-        {OURS: text_sides.tokeniser, "tokenizers": text_sides.tokenizers},
-        (case(M, {"tokenizers": None}), case(10 * M, {"tokenizers": 8.0}), case(100 * M)),
-        case(M // 4, {"tokenizers": 8.0}),
+        TOKENISERS,
+        (case(M, {"tokenizers": None, "fastokens": None}), case(10 * M, {"tokenizers": 8.0, "fastokens": 0.95}), case(100 * M)),
+        case(M // 4, {"tokenizers": 8.0, "fastokens": 0.95}),
+        prepare=texts,
+    ),
+    "tokenise-fallback": BenchmarkRow(
+        "tokenising with a byte-fallback BPE tokenizer.json",
+        TOKENISERS,
+        (case(10 * M, {"tokenizers": 5.0, "fastokens": 0.95}, kind=BYTE_FALLBACK),),
+        case(M // 4, {"tokenizers": 5.0, "fastokens": 0.95}, kind=BYTE_FALLBACK),
         prepare=texts,
     ),
     "words": BenchmarkRow(

@@ -1,27 +1,53 @@
-"""Texts to integers: ours against the tokenizers library, and against the loop that defines the analyzer."""
+"""Texts to integers: ours against tokenizers and fastokens, and against the loop that defines the analyzer."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
-from benchmarks.corpora import Corpora
+from benchmarks.corpora import BYTE_LEVEL, Corpora
 from benchmarks.side import BenchmarkSide, Case
+
+TEXTS_AT_ONCE = 512
 
 
 def tokeniser(corpora: Corpora, case: Case) -> BenchmarkSide:
-    """Our tokeniser, compiled for each run, so that its cache of pre-tokens is empty."""
+    """Ours: from Arrow text to Arrow ids; loaded for each run, so that no cache is filled."""
     from tasks.text.bpe.fast_bpe import compile_tokenizer
 
-    texts, text = corpora.texts(case["tokens"]), corpora.tokenizer()
+    texts, text = corpora.texts(case["tokens"]), corpora.tokenizer(case.get("kind", BYTE_LEVEL))
     compiled = compile_tokenizer.__wrapped__(text)
+
+    def work(tokeniser: Any) -> list[pa.ListArray]:
+        return [_lists(*tokeniser.encode(texts.slice(low, TEXTS_AT_ONCE))) for low in range(0, len(texts), TEXTS_AT_ONCE)]
+
     return BenchmarkSide(
-        work=lambda tokeniser: tokeniser.encode(texts),
-        items=lambda result: len(result[0]),
+        work=work,
+        items=lambda lists: sum(len(one.values) for one in lists),
         fresh=lambda: compile_tokenizer.__wrapped__(text),
-        answer=lambda result: {"ids": result[0], "offsets": result[1]},
-        check=lambda result: compiled.why and f"the library does the work: {compiled.why}",
+        answer=_joined,
+        check=lambda result: compiled.why and f"tokenizers does the work: {compiled.why}",
+    )
+
+
+def fastokens(corpora: Corpora, case: Case) -> BenchmarkSide:
+    """fastokens, encode_batch_flat on one thread, from Arrow text to Arrow ids, too."""
+    import fastokens
+
+    text, texts = corpora.tokenizer(case.get("kind", BYTE_LEVEL)), corpora.texts(case["tokens"])
+
+    def work(library: Any) -> list[pa.ListArray]:
+        pieces = (texts.slice(low, TEXTS_AT_ONCE).to_pylist() for low in range(0, len(texts), TEXTS_AT_ONCE))
+        encoded = (library.encode_batch_flat(piece, split_special_tokens=True) for piece in pieces)
+        return [_lists(np.frombuffer(ids, np.int32), np.frombuffer(ends, np.int64)) for ids, ends in encoded]
+
+    return BenchmarkSide(
+        work=work,
+        items=lambda lists: sum(len(one.values) for one in lists),
+        fresh=lambda: fastokens.Tokenizer.from_json_str(text),
+        answer=_joined,
     )
 
 
@@ -29,20 +55,32 @@ def tokenizers(corpora: Corpora, case: Case) -> BenchmarkSide:
     """Hugging Face tokenizers, encode_batch on one core."""
     from tasks.text.bpe.tokenizer import load_tokenizer
 
-    text, texts = corpora.tokenizer(), corpora.texts(case["tokens"]).to_pylist()
+    text, texts = corpora.tokenizer(case.get("kind", BYTE_LEVEL)), corpora.texts(case["tokens"]).to_pylist()
 
     def work(library: Any) -> list[Any]:
-        pieces = (texts[low : low + 512] for low in range(0, len(texts), 512))
+        pieces = (texts[low : low + TEXTS_AT_ONCE] for low in range(0, len(texts), TEXTS_AT_ONCE))
         return [e for piece in pieces for e in library.encode_batch(piece, add_special_tokens=False)]
 
     def answer(encoded: list[Any]) -> dict[str, np.ndarray]:
         lists = [e.ids for e in encoded]
-        ids = np.fromiter((i for one in lists for i in one), np.int32)
-        return {"ids": ids, "offsets": np.cumsum([0, *map(len, lists)])}
+        return _ids(np.fromiter((i for one in lists for i in one), np.int32), np.array([*map(len, lists)]))
 
     return BenchmarkSide(
         work=work, items=lambda encoded: sum(len(e.ids) for e in encoded), fresh=lambda: load_tokenizer(text), answer=answer
     )
+
+
+def _lists(ids: np.ndarray, offsets: np.ndarray) -> pa.ListArray:
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(ids, pa.int32()))
+
+
+def _joined(lists: list[pa.ListArray]) -> dict[str, np.ndarray]:
+    counts = np.concatenate([np.diff(one.offsets.to_numpy()) for one in lists])
+    return _ids(np.concatenate([one.values.to_numpy() for one in lists]), counts)
+
+
+def _ids(ids: np.ndarray, counts: np.ndarray) -> dict[str, np.ndarray]:
+    return {"ids": ids, "offsets": np.cumsum([0, *counts])}
 
 
 def analyzer(corpora: Corpora, case: Case) -> BenchmarkSide:

@@ -24,6 +24,7 @@ from tasks.storage.store import Part, Store, fingerprint
 
 Progress = Callable[[int, int], None]  # parts done, parts to do
 PartFailed = Callable[[str, str], None]  # a part's name, and why
+Log = Callable[[str], None]  # a line
 
 
 class PartsFailed(StudyError):
@@ -62,6 +63,7 @@ def run_step(
     session: Session,
     progress: Progress = lambda done, total: None,
     part_failed: PartFailed = lambda part, why: None,
+    log: Log = lambda line: None,
 ) -> Outcome:
     """Bring a step up to date. Raises StepFailed, after recording it, when a part or a contract fails."""
     store, name = session.store, planned.step.name
@@ -76,7 +78,7 @@ def run_step(
         for number, stage in enumerate(planned.stages):
             before = {c.name: store.entries(c.name, stage.parts(c.name)) for c in stage.stage.writes}
             todo = _missing(store, stage, before, forced, session.verify)
-            costs = _run_jobs(todo, stage, session, f"{name}-{number}" if number else name, progress, part_failed, spent)
+            costs = _run_jobs(todo, stage, session, f"{name}-{number}" if number else name, progress, part_failed, log, spent)
             tables |= {c.name: stage.parts(c.name) for c in stage.stage.writes}
             for contract in stage.stage.writes:
                 sweep(store, contract.name, lambda key: not session.leases.taken(key))
@@ -147,6 +149,7 @@ def _run_jobs(
     name: str,
     progress: Progress,
     part_failed: PartFailed,
+    log: Log,
     spent: _Costs,
 ) -> dict[str, dict[str, Any]]:
     """Run the jobs that no other run computes, then wait for the others'; returns what each job of this run cost.
@@ -156,6 +159,7 @@ def _run_jobs(
     progress(len(stage.jobs) - len(todo), len(stage.jobs))
     costs: dict[str, dict[str, Any]] = {}
     failures: list[tuple[PlannedJob, str]] = []
+    logged: set[str] = set()
     waiting = list(todo)
     absent = {
         job.key for job in todo if any(session.store.stat(session.store.part_path(p)) is None for p in job.parts(stage.stage))
@@ -172,6 +176,10 @@ def _run_jobs(
                     part_failed(job.job.name, why)
                 else:
                     costs[job.key] = finished.value
+                    for line in finished.value.pop("notes", ()):
+                        if line not in logged:
+                            logged.add(line)
+                            log(line)
                     spent.add(finished.value["seconds"])
                     progress(len(stage.jobs) - len(todo) + len(costs) + turn.elsewhere, len(stage.jobs))
         except BaseException:  # the run may go on with other steps, and another run need not wait for its end

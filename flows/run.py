@@ -157,7 +157,7 @@ def _step_task(planned: PlannedStep, session: Session, terminal: Terminal, post:
             watch.progress(done, total)
 
         try:
-            outcome = run_step(planned, session, progress, watch.part_failed)
+            outcome = run_step(planned, session, progress, watch.part_failed, watch.line)
         except Exception as error:
             text = str(error) if isinstance(error, StepFailed) else f"{name}: {type(error).__name__}: {error}"
             failures[name] = printable(text)

@@ -189,6 +189,7 @@ class Work:
         self.store, self.planned, self.stage, self.contracts = store, planned, stage, contracts
         self.job, self.settings, self.labels = planned.job, planned.job.settings, planned.job.labels
         self.sums: dict[str, int | float] = {}
+        self.notes: list[str] = []
         self.passes = 1  # times the data is read: more, where its questions do not fit into the job's memory at once
 
     def parts(self, table: str) -> tuple[Part, ...]:
@@ -237,15 +238,21 @@ class Work:
         """Add to a number that the manifest keeps: records read, pairs dropped …"""
         self.sums[name] = self.sums.get(name, 0) + value
 
+    def note(self, line: str) -> None:
+        """Put a line into the run's log; the same line of several jobs of a stage appears once."""
+        self.notes.append(line)
+
     def execute(self) -> dict[str, Any]:
-        """Run the job and publish its parts. Returns its seconds, peak memory (bytes), passes, and its parts' manifest entries."""
+        """Run the job and publish its parts. Returns its seconds, peak memory (bytes), passes, notes, and its parts' manifest
+        entries.
+        """
         began = time.monotonic()
         footer: dict[str, Any] = dict(self.planned.footer)
         tables = {c.name: c for c in self.stage.writes}
         with self.store.writing(tables, self.planned.key, footer) as self._writer:
             self.stage.run(self)
             footer["sums"] = self.sums
-        cost = {"seconds": time.monotonic() - began, "peak_memory": memory.peak(), "passes": self.passes}
+        cost = {"seconds": time.monotonic() - began, "peak_memory": memory.peak(), "passes": self.passes, "notes": self.notes}
         # Described here, where the bytes are still in memory, and on as many workers as there are.
         return {**cost, "described": {p.table: self.store.describe(p) for p in self.planned.parts(self.stage)}}
 

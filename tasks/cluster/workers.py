@@ -30,6 +30,8 @@ WORKER_ENVIRONMENT = {
     "NUMBA_NUM_THREADS": "1",
     "POLARS_MAX_THREADS": "1",
     "TOKENIZERS_PARALLELISM": "false",
+    "FASTOKENS_BPE_THREADS": "1",
+    "RAYON_NUM_THREADS": "1",
     "GX_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
 }
@@ -38,6 +40,7 @@ COMPUTING = (
     "dask",
     "distributed",
     "duckdb",
+    "fastokens",
     "numba",
     "numpy",
     "polars",

@@ -6,7 +6,6 @@ code point order of the words, so that a map from one vocabulary to another keep
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -168,10 +167,10 @@ def plan_tokens(study: Study, inputs: Inputs) -> list[Job]:
 
 
 def run_tokens(work: Work) -> None:
-    """Write the token ids of one part, batch by batch; sums: tokens, bytes, and parts_by_library if the kernels do not apply."""
+    """Write the token ids of one part, batch by batch; sums: tokens, bytes, and parts_by_library if `fastokens` does not apply."""
     tokeniser = compile_tokenizer(work.read("tokenizer", "json").column("json")[0].as_py())
     if not tokeniser.fast:
-        warnings.warn(f"tokens are made by the tokenizers library, about ten times slower: {tokeniser.why}", stacklevel=1)
+        work.note(f"tokens are made by `tokenizers`, which takes ten times as long as `fastokens`: {tokeniser.why}")
         work.add("parts_by_library")
     for batch in work.batches(work.parts("documents")[0], "document", "text", rows=DOCUMENTS_AT_ONCE):
         ids, offsets = tokeniser.encode(batch.column("text"))

@@ -1,5 +1,6 @@
 """Words and tokens are the complete documents: what is counted later is what the text contains."""
 
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -7,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas import Study, StudyError
+from schemas import CONTRACTS, Study, StudyError
 from tasks.corpus.encode import TOKENIZER, TOKENS, WORDS, plan_tokenizer
+from tasks.step import keyed, run_job
 from tasks.storage.store import Part, Store
-from tasks.text.bpe.tokenizer import load_tokenizer, train
+from tasks.text.bpe.tokenizer import encode_batch, load_tokenizer, train
 from tasks.text.words.analyzer import segment
 from tests.support import read_rows, run_step, write_part
 
@@ -88,6 +90,23 @@ def test_tokens_decode_to_the_documents(tmp_path):
     assert [tokenizer.decode(r["ids"], skip_special_tokens=False) for r in rows] == TEXTS
     assert all(row["end_of_document"] not in r["ids"] for r in rows)
     assert Store(str(tmp_path)).footer(tokens[0])["sums"]["tokens"] == sum(len(r["ids"]) for r in rows)
+
+
+def test_a_tokenizer_that_fastokens_cannot_run_gives_the_same_tokens_and_says_so_in_the_log(tmp_path):
+    parsed = json.loads(train(TEXTS, 300, "<|end|>"))
+    parsed["normalizer"] = {"type": "Lowercase"}
+    inputs = {"documents": (documents(tmp_path, TEXTS[:5]),)}
+    (tmp_path / "lower.json").write_text(json.dumps(parsed))
+    asked = study(file=str(tmp_path / "lower.json"))
+    inputs |= {"tokenizer": run_step(TOKENIZER, asked, tmp_path, {})["tokenizer"]}
+    (job,) = TOKENS.stages[0].plan(asked, inputs)
+    result = run_job(Store(str(tmp_path)), keyed(TOKENS, 0, job), TOKENS.stages[0], CONTRACTS)
+    assert result["notes"] == [
+        "tokens are made by `tokenizers`, which takes ten times as long as `fastokens`: the normalizer is Lowercase"
+    ]
+    (part,) = run_step(TOKENS, asked, tmp_path, inputs)["tokens"]
+    assert [r["ids"] for r in read_rows(tmp_path, (part,))] == encode_batch(load_tokenizer(json.dumps(parsed)), TEXTS[:5])
+    assert Store(str(tmp_path)).footer(part)["sums"]["parts_by_library"] == 1
 
 
 def test_training_takes_no_more_bytes_than_asked_and_the_same_documents_each_time(tmp_path):

@@ -42,6 +42,7 @@ def write_letter(work: Work) -> None:
     if letter == "?":
         raise ZeroDivisionError("a bug")
     work.passes = 3 if letter == "3" else 1
+    work.note("letters take long")
     size = -1 if letter == "-" else random.randrange(2**40) + 1 if letter == "~" else ord(letter)
     work.write("report_files", {"file": [letter], "sha256": [hashlib.sha256(letter.encode()).hexdigest()], "bytes": [size]})
     (work.folder() / "side.txt").write_text(letter * 100)
@@ -74,12 +75,13 @@ class Runner:
         self.store = Store(str(root))
         self.cluster = Cluster(workers, "1GB", str(root / ".dask"), address="")
         self.again: dict[str, str] = {}
+        self.logged: list[str] = []
 
     def __call__(self, title: str, *, force: set[str] | None = None, verify: bool = False, until: str = "join") -> dict[str, int]:
         settings, computed = study(title), {}
         session = Session(settings, "letters.toml", self.store, self.cluster, set(force or ()), verify, STEPS)
         for planned in lay_out(STEPS, settings):
-            outcome = run_step(planned, session)
+            outcome = run_step(planned, session, log=self.logged.append)
             self.changed = outcome.changed
             self.again[planned.step.name] = outcome.again
             computed[planned.step.name] = outcome.computed
@@ -104,6 +106,13 @@ def run(tmp_path: Path) -> Runner:
 def bytes_below(root: str) -> dict[str, str]:
     """All parts and their hashes."""
     return {str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest() for p in Path(root).glob("*/parts/*")}
+
+
+def test_what_every_job_notes_is_one_line_of_the_log_and_not_in_the_manifest(run: Runner) -> None:
+    run("abc")
+    assert run.logged == ["letters take long"]
+    manifest = run.store.manifest("report_files", run.plan("abc")[0].fingerprints["report_files"])
+    assert not any("notes" in entry for entry in manifest["parts"])
 
 
 def test_a_second_run_computes_nothing_and_starts_no_cluster(tmp_path: Path) -> None:

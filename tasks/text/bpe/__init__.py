@@ -1,1 +1,1 @@
-"""Model tokens: byte-level BPE, and prompts with their continuations as tokens."""
+"""Model tokens: texts as ids, and prompts with their continuations as tokens."""

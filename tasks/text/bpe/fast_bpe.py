@@ -1,63 +1,58 @@
-"""Texts to token ids: the ids of the `tokenizers` library, some ten times faster.
+"""Texts to token ids: always those of the `tokenizers` library, made by `fastokens` where it gives the same.
 
-Most byte-level BPE tokenizers (GPT-2, Pythia, RoBERTa, Llama 3, Qwen 2, …) are covered. Any other tokenizer.json is run by the
-library itself, and `Tokeniser.why` gives the reason. Either way the ids are those of `tokenizer.load_tokenizer`.
+`fastokens` runs a BPE tokenizer.json, byte-level or with byte fallback, some ten to twenty times faster. Whether it gives the
+same ids is decided when a tokenizer is loaded, before any corpus is read: by what the tokenizer consists of, and by 5,000 strings.
+`Tokeniser.why` gives the reason where `tokenizers` does the work.
 """
 
 from __future__ import annotations
 
 import json
+import random
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from tasks.text.bpe.code_points import byte_letters, classes_of, may_change_under_nfc
 from tasks.text.bpe.tokenizer import encode_batch, load_tokenizer
-
-if TYPE_CHECKING:
-    from tasks.text.bpe.bpe_kernels import Cache, Rules
 
 Texts: TypeAlias = pa.StringArray | pa.LargeStringArray | pa.ChunkedArray
 
-_BYTES_AT_ONCE = 1 << 24
-_TEXTS_AT_ONCE = 512  # of the library, which holds much more than the ids
-_NODES = 1 << 14  # of a trie of added tokens: a kilobyte each
-_GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-_CL100K = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}NUMBERS| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-_PROBE = (  # what a library of another version might cut in another way
-    "It's HE'LL don'T ſ'ſ 1234567 ½ ٣٤ x²\t\t y\n\n \r\n  z \u00a0\u3000 ..!?\n\n/ größer 漢字 \U0001f468\u200d\U0001f469 e\u0301 ",
-    "  \n a",
-    "   ",
-    "\u0085a \u2028b",
-    "<|endoftext|>    <|end|>",
-    "\x00\x7f\x1b[0m",
-    "a" * 200 + " " * 100,
-    "",
+BYTES_AT_ONCE = 1 << 24
+TEXTS_AT_ONCE = 512  # of `tokenizers`, which holds much more than the ids
+PROBES, PROBED_TOKENS = 5_000, 300
+# The two libraries have different engines for regular expressions. These constructs mean the same to both, on every code point
+# but ODD; \w, \d, ^, possessive {1,3}+, sets in sets, scripts, look-behind and (?i:ss), which is ß, do not.
+_CLASS = r"\\[pP]\{(?:L[ultmo]?|M|N|P|S)\}|\\[sSrnt]|\\[^\w\s]"
+SAME_PATTERN = re.compile(
+    rf"(?:{_CLASS}|\[\^?(?:{_CLASS}|(?!&&)[^\\\[\]])+\]|\((?!\?)|\(\?[:=!]|\(\?i:(?!.*(?:[sS][sStT]|[fF][fFiIlL]))|"
+    r"\{\d+(?:,\d*)?\}(?!\+)|[^\\\[\]{}(.^$])*"
 )
-
-
-class _NotCoveredError(Exception):
-    """This part of a pipeline is left to the library."""
+ODD = {r"\s": "\u180e", r"\S": "\u180e", "(?i": "\u017f\u212a\ufb05\ufb06"}  # texts with them are left to `tokenizers`
+# What tokenizers treat in different ways, and what another version of either library might.
+PIECES = (
+    " ¦  ¦   ¦\n¦\n\n¦\t¦\r\n¦ \r¦\u00a0¦\u3000¦\u2028¦\u0085¦\x00¦\x1b[1m¦\x7f¦                    ¦'s¦'LL¦'Re¦'t¦don't¦I'VE¦a¦The"
+    "¦the¦ing¦HTTPServer¦iOS¦x_y¦größer¦ÀÉ¦e\u0301¦é¦7¦42¦123¦1234567¦3.14¦½¦x²¦٣٤¦Ⅷ¦!¦...¦?!¦/¦//¦->¦<|¦|>¦========¦`¦\\¦_¦漢字¦かな"
+    "¦가¦\u1100\u1161¦क\u093c¦ก\u0e38¦\u0958¦\u212b¦\u0323\u0307¦\ufeff¦\u200b¦\u200d¦ΑΣ¦İ¦\U0001f468\u200d\U0001f469¦ß¦ﬁ¦▁¦▁▁¦Ġ"
+    "¦\U0001f1e9\U0001f1ea¦\U0001d15e¦\uffff¦\U0010ffff¦\u180e¦'\u017f"
+)
+LONG = ("a" * 2_000, "ab1 " * 500, " " * 999 + "x", "é" * 700, "漢" * 700, "e\u0301" * 300, "=" * 1_500, "1" * 1_000, " \t\n" * 300)
 
 
 @dataclass(frozen=True)
 class Tokeniser:
-    """A tokenizer.json, compiled; made by `compile_tokenizer`."""
+    """A tokenizer.json, ready to encode; made by `compile_tokenizer`."""
 
     library: Any  # tokenizers.Tokenizer
-    why: str  # why the library is used; "" if it is not
-    normalises: bool
-    rules: Rules | None
-    cache: Cache | None
-
-    @property
-    def fast(self) -> bool:
-        """Whether the kernels do the work."""
-        return self.rules is not None
+    why: str  # why it does the work; "" if `fastokens` does
+    fast: Any = None  # fastokens.Tokenizer, if that does
+    odd: tuple[str, ...] = ()  # texts with one of these code points are left to `tokenizers`
+    prefix: str = ""  # put before a text that begins with neither a space nor this
 
     def encode(self, texts: Texts) -> tuple[np.ndarray, np.ndarray]:
         """Ids (int32 [tokens]) of all texts, one after the other, and where each text's begin (int64 [texts + 1]).
@@ -66,203 +61,111 @@ class Tokeniser:
         """
         ids: list[np.ndarray] = [np.empty(0, np.int32)]
         counts: list[np.ndarray] = [np.zeros(1, np.int64)]
-        for piece in _pieces(texts):
-            piece_ids, starts = self._encode(piece) if self.rules is not None else self._encode_by_library(piece)
+        for strings in _pieces(texts):
+            try:
+                piece_ids, starts = self._by_fastokens(strings) if self.fast is not None else self._by_library(strings)
+            except BaseException as error:  # a limit of its regular expressions, or a panic
+                if self.fast is None or isinstance(error, (KeyboardInterrupt, SystemExit)):
+                    raise
+                piece_ids, starts = self._by_library(strings)
             ids.append(piece_ids)
             counts.append(np.diff(starts))
         return ids[1] if len(ids) == 2 else np.concatenate(ids), np.cumsum(np.concatenate(counts))
 
-    def token_offsets(self, text: str) -> tuple[np.ndarray, np.ndarray]:
-        """Code points where each token of a text begins and ends, int32 [tokens] each, as the library says."""
-        spans = np.array(self.library.encode(text, add_special_tokens=False).offsets, np.int32).reshape(-1, 2)
-        return spans[:, 0], spans[:, 1]
-
-    def _encode_by_library(self, texts: pa.LargeStringArray) -> tuple[np.ndarray, np.ndarray]:
-        """The same for one array, by the library."""
-        lists = []
-        for begin in range(0, len(texts), _TEXTS_AT_ONCE):
-            lists += encode_batch(self.library, texts.slice(begin, _TEXTS_AT_ONCE).to_pylist())
+    def _by_library(self, strings: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """The same for strings, by `tokenizers`."""
+        lists = [
+            ids
+            for at in range(0, len(strings), TEXTS_AT_ONCE)
+            for ids in encode_batch(self.library, strings[at : at + TEXTS_AT_ONCE])
+        ]
         starts = np.cumsum([0, *map(len, lists)], dtype=np.int64)
         return np.fromiter((i for ids in lists for i in ids), np.int32, int(starts[-1])), starts
 
-    def _encode(self, texts: pa.LargeStringArray) -> tuple[np.ndarray, np.ndarray]:
-        """The same by the kernels.
-
-        Texts that normalising changes are normalised before; of those, the ones that hold an added token that is sought
-        before that are left to the library.
-        """
-        from tasks.text.bpe.added_kernels import holds_added
-        from tasks.text.bpe.bpe_kernels import encode, room_for
-        from tasks.text.bpe.pretoken_kernels import any_flagged
-
-        assert self.rules is not None
+    def _by_fastokens(self, strings: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        """The same by `fastokens`."""
         left: list[int] = []
-        data, offsets = _bytes_of(texts)
-        if self.normalises:
-            rows = np.flatnonzero(any_flagged(data, offsets, may_change_under_nfc()))
-            raw = holds_added(data, offsets, self.rules.raw, self.rules.raw_ids) if len(rows) else rows
-            changed: dict[int, str] = {}
-            for row, text in zip(rows.tolist(), texts.take(pa.array(rows)).to_pylist(), strict=True):
-                normalised = "" if raw[row] else self.library.normalizer.normalize_str(text)
-                if raw[row]:
-                    left.append(row)
-                if normalised != text:
-                    changed[row] = normalised
-            if changed:
-                everything: list[Any] = texts.to_pylist()
-                for row, text in changed.items():
-                    everything[row] = text
-                data, offsets = _bytes_of(pa.array(everything, pa.large_string()))
-        room = room_for(int(np.diff(offsets).max(initial=0)) + 1 if self.rules.prefix else 0)
-        out = np.empty(int(offsets[-1] - offsets[0]) * (2 if self.rules.prefix else 1), np.int32)
-        starts = np.empty(len(offsets), np.int64)
-        count = encode(data, offsets, self.rules, self.cache, room, out, starts)
+        if self.odd:
+            left = [i for i, t in enumerate(strings) if not t.isascii() and any(point in t for point in self.odd)]
+        given = strings
+        if self.prefix:
+            given = [t if not t or t[0] in (" ", self.prefix) else self.prefix + t for t in strings]
+        flat, ends = self.fast.encode_batch_flat(given, False, True)
+        ids, starts = np.frombuffer(flat, np.int32), np.frombuffer(ends, np.int64)
         if not left:
-            return out[:count].copy(), starts
-        pieces = np.split(out[:count], starts[1:-1])
-        for row in left:
-            pieces[row] = self._encode_by_library(texts.slice(row, 1))[0]
+            return ids, starts
+        pieces = np.split(ids, starts[1:-1])
+        by_library, cuts = self._by_library([strings[i] for i in left])
+        for row, low, high in zip(left, cuts[:-1], cuts[1:], strict=True):
+            pieces[row] = by_library[low:high]
         return np.concatenate(pieces), np.cumsum([0, *map(len, pieces)], dtype=np.int64)
 
 
 @lru_cache(maxsize=4)
 def compile_tokenizer(json_text: str) -> Tokeniser:
-    """Compile the text of a tokenizer.json. StudyError if it is none."""
+    """Load the text of a tokenizer.json and decide which library encodes. StudyError if it is none."""
     library = load_tokenizer(json_text)
     parsed = json.loads(library.to_str())
+    if why := _not_covered(parsed):
+        return Tokeniser(library, why)
     try:
-        rules, vocabulary = _rules(library, parsed)
-    except _NotCoveredError as reason:
-        return Tokeniser(library, str(reason), False, None, None)
-    normalises = library.normalizer is not None
-    compiled = Tokeniser(library, "", normalises, rules, _cache(vocabulary if parsed["model"]["ignore_merges"] else {}))
-    probe = pa.array([*_PROBE, *(f"x {t['content']}{t['content']} y" for t in parsed["added_tokens"][-8:])], pa.large_string())
-    library_ids, compiled_ids = compiled._encode_by_library(probe), compiled.encode(probe)
-    if not all(np.array_equal(a, b) for a, b in zip(library_ids, compiled_ids, strict=True)):
-        return Tokeniser(library, "this version of tokenizers gives a probe text other ids", False, None, None)
-    return compiled
+        import fastokens
+
+        odd, prefix = _odd(parsed["pre_tokenizer"]), _take_metaspace(parsed)
+        tokeniser = Tokeniser(library, "", fastokens.Tokenizer.from_json_str(json.dumps(parsed | {"decoder": None})), odd, prefix)
+        probes = _probes(library, parsed)
+        encoded, wanted = tokeniser._by_fastokens(probes), tokeniser._by_library(probes)
+    except ImportError:
+        return Tokeniser(library, "fastokens is not installed")
+    except BaseException as error:  # each refusal is an exception of its own; it panics with a BaseException
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):
+            raise
+        return Tokeniser(library, f"a library refuses the tokenizer or a text: {error}")
+    for probe, *ids in zip(probes, *(np.split(ids, starts[1:-1]) for ids, starts in (encoded, wanted)), strict=True):
+        if not np.array_equal(*ids):
+            return Tokeniser(library, f"fastokens gives {probe[:40]!r} other ids than tokenizers")
+    return tokeniser
 
 
 # -- texts ------------------------------------------------------------------------------------------------------------
-def _pieces(texts: Texts) -> Iterator[pa.LargeStringArray]:
-    """The texts in arrays of some megabytes."""
+def _pieces(texts: Texts) -> Iterator[list[str]]:
+    """The texts as strings, some megabytes at once."""
     for chunk in texts.chunks if isinstance(texts, pa.ChunkedArray) else [texts]:
         if not (pa.types.is_string(chunk.type) or pa.types.is_large_string(chunk.type)):
             raise TypeError(f"texts are wanted, not {chunk.type}")
         if chunk.null_count:
             raise ValueError("a text is null: write an empty one, or leave it out")
-        offsets = _bytes_of(chunk)[1]
-        begin = 0
+        ends, begin = np.cumsum(pc.binary_length(chunk).to_numpy(), dtype=np.int64), 0
         while begin < len(chunk):
-            end = int(np.searchsorted(offsets, offsets[begin] + _BYTES_AT_ONCE, "right")) - 1
-            end = min(max(end, begin + 1), len(chunk))
-            yield chunk.slice(begin, end - begin)
+            before = int(ends[begin - 1]) if begin else 0
+            end = max(int(np.searchsorted(ends, before + BYTES_AT_ONCE, "right")), begin + 1)
+            yield chunk.slice(begin, end - begin).to_numpy(zero_copy_only=False).tolist()
             begin = end
 
 
-def _bytes_of(texts: pa.StringArray | pa.LargeStringArray) -> tuple[np.ndarray, np.ndarray]:
-    """The texts' UTF-8, and where each begins in it (int64 [texts + 1]); nothing is copied but the offsets."""
-    _, offsets, data = texts.buffers()
-    kind = np.int64 if pa.types.is_large_string(texts.type) else np.int32
-    if offsets is None or len(texts) == 0:
-        return _read_only(np.empty(0, np.uint8)), np.zeros(1, np.int64)
-    at = np.frombuffer(offsets, kind)[texts.offset : texts.offset + len(texts) + 1].astype(np.int64)
-    return _read_only(np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8)), at
-
-
-def _read_only(values: np.ndarray) -> np.ndarray:
-    """A view that cannot be written to: the kernels are compiled for such."""
-    view = values.view()
-    view.flags.writeable = False
-    return view
-
-
-# -- compiling --------------------------------------------------------------------------------------------------------
-def _rules(library: Any, parsed: Mapping[str, Any]) -> tuple[Rules, dict[bytes, int]]:
-    """The rules of a tokenizer, and its vocabulary as bytes. _NotCoveredError if the kernels cannot do what it asks."""
-    from tasks.text.bpe.bpe_kernels import Rules
-    from tasks.text.bpe.merge_kernels import merge_table
-    from tasks.text.bpe.pretoken_kernels import byte_kinds
-
+# -- what fastokens covers --------------------------------------------------------------------------------------------
+def _not_covered(parsed: Mapping[str, Any]) -> str:
+    """Why a tokenizer is left to `tokenizers` without a probe: what 5,000 strings may not show. "" if it is not."""
     model = parsed["model"]
-    _cover_model(model)
-    _cover_normalizer(parsed["normalizer"])
-    pattern, numbers, digits, prefix = _cover_pre_tokenizer(parsed["pre_tokenizer"])
-    letters = byte_letters()
-    vocabulary = {bytes(letters[c] for c in t): i for t, i in model["vocab"].items() if all(c in letters for c in t)}
-    byte_ids = np.array([vocabulary.get(bytes([b]), -1) for b in range(256)], np.int32)
-    if (byte_ids[[b for b in range(256) if b not in {0xC0, 0xC1, *range(0xF5, 0x100)}]] < 0).any():
-        raise _NotCoveredError("not every byte is in the vocabulary")
-    ranked = {}
-    for rank, merge in enumerate(model["merges"]):
-        left, right = merge.split(" ") if isinstance(merge, str) else merge
-        ranked[model["vocab"][left] << 32 | model["vocab"][right]] = rank, model["vocab"][left + right]
-    new_ids = np.zeros(len(model["merges"]), np.int32)
-    for rank, made in ranked.values():
-        new_ids[rank] = made
-    table, shift = merge_table(
-        np.array(list(ranked), np.int64), np.array([rank << 32 | made for rank, made in ranked.values()], np.int64)
-    )
-    one_way = len({made for _, made in ranked.values()}) == len(ranked)
-    tries = [_trie(_added(library, parsed["added_tokens"], normalised)) for normalised in (False, True)]
-    classes = classes_of(digits > 0)
-    rules = Rules(
-        byte_kinds(classes),
-        classes,
-        pattern,
-        numbers,
-        digits,
-        prefix,
-        byte_ids,
-        table,
-        shift,
-        new_ids,
-        one_way,
-        *tries[0],
-        *tries[1],
-    )
-    return rules, vocabulary
-
-
-def _cover_model(model: Mapping[str, Any]) -> None:
-    """_NotCoveredError unless this is a BPE whose merges alone decide."""
     if model["type"] != "BPE":
-        raise _NotCoveredError(f"the model is {model['type']}, not BPE")
-    for option in ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback"):
+        return f"the model is {model['type']}, not BPE"
+    for option in ("dropout", "continuing_subword_prefix", "end_of_word_suffix"):
         if model.get(option):
-            raise _NotCoveredError(f"the model's {option} is {model[option]!r}")
+            return f"the model's {option} is {model[option]!r}"
+    for part in _flat(parsed["normalizer"], "normalizers"):
+        if part["type"] not in ("NFC", "Prepend", "Replace") or "Regex" in part.get("pattern", ()):
+            return f"the normalizer is {part['type']}"
+    for part in _flat(parsed["pre_tokenizer"], "pretokenizers"):
+        pattern = part.get("pattern", {}).get("Regex", "") if part["type"] == "Split" else ""
+        if not SAME_PATTERN.fullmatch(pattern):
+            return f"the pre-tokenizer splits at {pattern!r}"
+    return ""
 
 
-def _cover_normalizer(normalizer: Mapping[str, Any] | None) -> None:
-    """_NotCoveredError unless texts are normalised to NFC or not at all."""
-    parts = _flat(normalizer, "normalizers")
-    if [p["type"] for p in parts] not in ([], ["NFC"]):
-        raise _NotCoveredError(f"the normalizer is {' + '.join(p['type'] for p in parts)}")
-
-
-def _cover_pre_tokenizer(pre_tokenizer: Mapping[str, Any] | None) -> tuple[int, int, int, bool]:
-    """`pattern`, `numbers`, `digits` and `prefix` of Rules. _NotCoveredError if the parts are not digits, pattern, bytes."""
-    from tasks.text.bpe.pretoken_kernels import CL100K, DIGIT_RUNS, EACH_DIGIT, GPT2, NO_DIGITS, WHOLE
-
-    parts = _flat(pre_tokenizer, "pretokenizers")
-    names = [p["type"] for p in parts]
-    digits, pattern, numbers = NO_DIGITS, WHOLE, 0
-    if parts and parts[0]["type"] == "Digits":
-        digits = EACH_DIGIT if parts.pop(0)["individual_digits"] else DIGIT_RUNS
-    supported = {_GPT2: (GPT2, 0), _CL100K.replace("NUMBERS", "{1,3}"): (CL100K, 3), _CL100K.replace("NUMBERS", ""): (CL100K, 1)}
-    split = parts.pop(0) if parts and parts[0]["type"] == "Split" else None
-    if split is not None:
-        if split["pattern"].get("Regex") not in supported:
-            raise _NotCoveredError(f"the pre-tokenizer splits at {json.dumps(split['pattern'], ensure_ascii=False)}")
-        if (split["behavior"], split["invert"]) not in (("Isolated", False), ("Removed", True)):
-            raise _NotCoveredError(f"the pre-tokenizer's matches are {split['behavior']}, invert={split['invert']}")
-        pattern, numbers = supported[split["pattern"]["Regex"]]
-    if [p["type"] for p in parts] != ["ByteLevel"]:
-        raise _NotCoveredError(f"the pre-tokenizer is {' + '.join(names) or 'none'}")
-    prefix, expression = parts[0]["add_prefix_space"], parts[0].get("use_regex", True)
-    if split is not None and (prefix or expression):
-        raise _NotCoveredError("the pre-tokenizer is Split, and ByteLevel with an expression or a space of its own")
-    return GPT2 if expression else pattern, numbers, digits, prefix
+def _odd(pre_tokenizer: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """The code points that the engines of the two libraries see differently in a tokenizer's patterns."""
+    patterns = " ".join(p["pattern"].get("Regex", "") for p in _flat(pre_tokenizer, "pretokenizers") if p["type"] == "Split")
+    return tuple({c for construct, points in ODD.items() if construct in patterns for c in points})
 
 
 def _flat(node: Mapping[str, Any] | None, inner: str) -> list[Mapping[str, Any]]:
@@ -272,56 +175,41 @@ def _flat(node: Mapping[str, Any] | None, inner: str) -> list[Mapping[str, Any]]
     return [p for part in node[inner] for p in _flat(part, inner)] if node["type"] == "Sequence" else [node]
 
 
-def _added(library: Any, tokens: Sequence[Mapping[str, Any]], normalised: bool) -> dict[bytes, int]:
-    """UTF-8 and id (or SPECIAL) of the added tokens that are sought in normalised text, or in the text as it is."""
-    from tasks.text.bpe.added_kernels import SPECIAL
+def _take_metaspace(parsed: dict[str, Any]) -> str:
+    """Put a Metaspace that does not split (Mistral) into the normalizer, which `fastokens` knows; what a text then begins with.
 
-    ids: dict[bytes, int] = {}
-    for token in tokens:
-        content = token["content"]
-        if not token["special"] and (token["single_word"] or token["lstrip"] or token["rstrip"]):
-            raise _NotCoveredError(f"the added token {content!r} is a single word or strips spaces")
-        if library.token_to_id(content) != token["id"]:
-            raise _NotCoveredError(f"the added token {content!r} has two ids")
-        if token["normalized"] == normalised:
-            seen = library.normalizer.normalize_str(content) if normalised and library.normalizer else content
-            if seen.encode() in ids:
-                raise _NotCoveredError(f"two added tokens are {seen!r}")
-            ids[seen.encode()] = SPECIAL if token["special"] else token["id"]
-    return ids
-
-
-def _trie(tokens: Mapping[bytes, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Tokens as a tree of bytes: int32 [nodes, 256] and the id at each node, int32 [nodes]."""
-    from tasks.text.bpe.added_kernels import NOT_ADDED
-
-    nodes: list[dict[int, int]] = [{}]
-    ends = {}
-    for token, number in tokens.items():
-        at = 0
-        for byte in token:
-            if byte not in nodes[at]:
-                nodes[at][byte] = len(nodes)
-                nodes.append({})
-            at = nodes[at][byte]
-        ends[at] = number
-    if len(nodes) > _NODES:
-        raise _NotCoveredError(f"there are {len(tokens)} added tokens")
-    trie, ids = np.zeros((len(nodes), 256), np.int32), np.full(len(nodes), NOT_ADDED, np.int32)
-    for node, children in enumerate(nodes):
-        for byte, child in children.items():
-            trie[node, byte] = child
-    for node, number in ends.items():
-        ids[node] = number
-    return trie, ids
+    Only where no added token cuts a text, so that text and piece are the same.
+    """
+    meta = parsed["pre_tokenizer"] or {}
+    if (
+        meta.get("type") != "Metaspace"
+        or meta["split"]
+        or parsed["normalizer"]
+        or not all(t["special"] for t in parsed["added_tokens"])
+    ):
+        return ""
+    parsed["pre_tokenizer"] = None
+    parsed["normalizer"] = {"type": "Replace", "pattern": {"String": " "}, "content": meta["replacement"]}
+    return "" if meta["prepend_scheme"] == "never" else meta["replacement"]
 
 
-def _cache(vocabulary: Mapping[bytes, int]) -> Cache:
-    """An empty cache; with ignore_merges, one in which every token of the vocabulary is a pre-token with its own id."""
-    from tasks.text.bpe.bpe_kernels import empty_cache, keep
+def _probes(library: Any, parsed: Mapping[str, Any]) -> list[str]:
+    """PROBES strings, the same each time: PIECES, tokens of this tokenizer and code points, alone and side by side."""
+    draw, model = random.Random(0), parsed["model"]
+    made = {m.replace(" ", "", 1) if isinstance(m, str) else "".join(m) for m in model["merges"]}
+    added = _some(draw, [t["content"] for t in parsed["added_tokens"]])
+    unmade = _some(draw, [t for t in model["vocab"] if t not in made and len(t) > 1])  # ids that no merge gives
+    tokens = [library.decode([i], skip_special_tokens=False) for i in _some(draw, list(model["vocab"].values()))]
+    points = [chr(p) for p in (*range(0x20, 0x3000, 29), *range(0x3000, 0x20000, 211), *range(0x20000, 0x110000, 9001))]
+    points = [c for c in points if not "\ud800" <= c <= "\udfff"]
+    own_tokens = [*added, *(t[:-1] for t in added), *unmade, *tokens]
+    pieces = PIECES.split("¦")
+    kinds = (pieces, own_tokens or pieces, points, ["a", " ", "1", "!"])
+    probes = ["", *LONG, *pieces, *own_tokens, *(f"a{c}a1{c}1!{c}! {c} \n" for c in points)]
+    while len(probes) < PROBES:
+        probes.append("".join(draw.choice(draw.choices(kinds, (5, 4, 1, 2))[0]) for _ in range(draw.randint(2, 12))))
+    return probes
 
-    cache = empty_cache(len(vocabulary), max(map(len, vocabulary), default=0))
-    for token, number in vocabulary.items():
-        if token:
-            keep(_read_only(np.frombuffer(token, np.uint8)), 0, len(token), np.array([number], np.int32), 0, 1, cache)
-    return cache._replace(first=cache.table.copy(), first_used=cache.used.copy()) if vocabulary else cache
+
+def _some(draw: random.Random, items: Sequence[Any]) -> Sequence[Any]:
+    return items if len(items) <= PROBED_TOKENS else draw.sample(items, PROBED_TOKENS)
