@@ -44,7 +44,7 @@ SEQUENCE_COUNTS = Contract(
 
 SEQUENCES = Contract(
     name="sequences",
-    description="One row per window of prefix + suffix tokens: members stand in the corpus, phantoms do not "
+    description="One row per window of prefix + suffix tokens: members occur in the corpus, phantoms do not "
     "(docs/memorization.md).",
     columns=(
         column("sequence", pa.string(), "name of the window: its sample and hash"),
@@ -58,7 +58,7 @@ SEQUENCES = Contract(
     rules=(
         *_COUNTED,
         rows("prefix < len(ids)", "a window has a suffix"),
-        rows("(split = 'member') = (occurrences > 0)", "members stand in the corpus, phantoms do not"),
+        rows("(split = 'member') = (occurrences > 0)", "members occur in the corpus, phantoms do not"),
         rows("(split = 'phantom') = (sample = 'phantoms')", "phantoms are a sample of their own"),
     ),
 )
