@@ -17,14 +17,14 @@ _PLACE = (
     column("ids", INT_LIST, "its token ids, of the study's tokenizer"),
 )
 _COUNTS = (
-    column("occurrences", pa.int64(), "places of the corpus where it stands", at_least=0),
+    column("occurrences", pa.int64(), "places of the corpus where it occurs", at_least=0),
     column("documents", pa.int64(), "documents of the corpus that contain it", at_least=0),
-    column("suffix_occurrences", pa.int64(), "places of the corpus where its suffix stands, whatever is before it", at_least=0),
+    column("suffix_occurrences", pa.int64(), "places of the corpus where its suffix occurs, whatever precedes it", at_least=0),
     column("suffix_documents", pa.int64(), "documents of the corpus that contain its suffix", at_least=0),
 )
 _COUNTED = (
     rows("documents <= occurrences AND suffix_documents <= suffix_occurrences", "a document contains it at least once"),
-    rows("occurrences <= suffix_occurrences AND documents <= suffix_documents", "a suffix stands wherever its window does"),
+    rows("occurrences <= suffix_occurrences AND documents <= suffix_documents", "a suffix occurs wherever its window does"),
 )
 
 SEQUENCE_CANDIDATES = Contract(

@@ -51,9 +51,9 @@ def _curve(values: Floats, phantoms: Floats, alone: bool, rows: MetricRows, more
     """Rates over n and p and, for members, their excess over phantoms and the n at which it is largest."""
     excess: dict[float, list[float]] = {level: [] for level in LEVELS}
     for power in POWERS:
-        chances, others = chance(values, 10.0**power), chance(phantoms, 10.0**power)
+        chances, of_phantoms = chance(values, 10.0**power), chance(phantoms, 10.0**power)
         for level in LEVELS:
-            here, there = int((chances >= level).sum()), int((others >= level).sum())
+            here, there = int((chances >= level).sum()), int((of_phantoms >= level).sum())
             which: dict[str, Any] = {"bin": power, "level": level, "x": 10.0**power}
             rows.add("discoverable", "rate", wilson(here, len(values)), **which, **more)
             if not alone:
@@ -61,8 +61,8 @@ def _curve(values: Floats, phantoms: Floats, alone: bool, rows: MetricRows, more
                 rows.add("discoverable", "excess", estimate, **which, **more)
                 excess[level].append(estimate.value if estimate.value is not None else -np.inf)
     if not alone and len(phantoms):
-        for level, found_excess in excess.items():
-            best = Estimate(10.0 ** int(np.argmax(found_excess)))
+        for level, by_power in excess.items():
+            best = Estimate(10.0 ** int(np.argmax(by_power)))
             rows.add("discoverable", "n_of_largest_excess", best, level=level, **more)
 
 

@@ -145,9 +145,9 @@ def token_statistics(logits: torch.Tensor, targets: torch.Tensor, schemes: Seque
     """What `score_windows` returns, from float32[windows, tokens, vocabulary] and int64[windows, tokens]."""
     import torch
 
-    of_target = logits.gather(-1, targets[..., None])
+    target_logits = logits.gather(-1, targets[..., None])
     smaller = torch.arange(logits.shape[-1], device=logits.device) < targets[..., None]
-    ranks = 1 + ((logits > of_target) | ((logits == of_target) & smaller)).sum(dim=-1)
+    ranks = 1 + ((logits > target_logits) | ((logits == target_logits) & smaller)).sum(dim=-1)
     best = logits.topk(2, dim=-1).values
     log_p = torch.log_softmax(logits, dim=-1)
     p = log_p.exp()
@@ -155,18 +155,18 @@ def token_statistics(logits: torch.Tensor, targets: torch.Tensor, schemes: Seque
     values = {
         "log_probabilities": log_p.gather(-1, targets[..., None])[..., 0],
         "ranks": ranks,
-        "margins": of_target[..., 0] - torch.where(ranks == 1, best[..., 1], best[..., 0]),
+        "margins": target_logits[..., 0] - torch.where(ranks == 1, best[..., 1], best[..., 0]),
         "means": means,
         "variances": (p * (log_p - means[..., None]) ** 2).sum(dim=-1),
     }
-    sampled = [scheme_log_probabilities(logits, of_target[..., 0], ranks, **scheme) for scheme in schemes]
+    sampled = [scheme_log_probabilities(logits, target_logits[..., 0], ranks, **scheme) for scheme in schemes]
     columns = {name: value.cpu().numpy().astype(VALUES.get(name, np.float32)) for name, value in values.items()}
     nothing = np.empty((0, *targets.shape), np.float32)
     return columns | {"sampled": np.stack(sampled) if sampled else nothing}
 
 
 def scheme_log_probabilities(
-    logits: torch.Tensor, of_target: torch.Tensor, ranks: torch.Tensor, temperature: float, top_k: int, top_p: float
+    logits: torch.Tensor, target_logits: torch.Tensor, ranks: torch.Tensor, temperature: float, top_k: int, top_p: float
 ) -> np.ndarray:
     """float32[windows, tokens]: log p of tokens with these logits and ranks; −∞ where the scheme never draws them.
 
@@ -177,7 +177,7 @@ def scheme_log_probabilities(
     kept = min(top_k or logits.shape[-1], logits.shape[-1])
     scaled = logits if kept == logits.shape[-1] and top_p == 1 else logits.topk(kept, dim=-1).values
     scaled = scaled.double() / temperature
-    values = of_target.double() / temperature - torch.logsumexp(scaled, dim=-1)
+    values = target_logits.double() / temperature - torch.logsumexp(scaled, dim=-1)
     last = torch.full_like(ranks, kept).cpu()
     values = values.cpu()
     if top_p < 1:
