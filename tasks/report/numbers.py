@@ -133,6 +133,15 @@ def results_line(metrics: Sequence[MetricRow], family: Sequence[MetricRow], task
     return ResultsLine(task, model, order, rows, q)
 
 
+def in_preferred_unit(rows: Sequence[MetricRow], *columns: str) -> list[MetricRow]:
+    """Of rows that agree in these columns those of the preferred unit, `pair` where there is one: no number is there twice."""
+    best: dict[tuple[Any, ...], int] = {}
+    keys = [(tuple(r[c] for c in columns), UNITS.index(r["unit"]) if r["unit"] in UNITS else len(UNITS)) for r in rows]
+    for key, unit in keys:
+        best[key] = min(best.get(key, unit), unit)
+    return [r for r, (key, unit) in zip(rows, keys, strict=True) if unit == best[key]]
+
+
 def first_orders(metrics: Sequence[MetricRow], family: Sequence[MetricRow]) -> dict[str, int]:
     """n of the results table per task: as the family fixed it, else the smallest n that was measured."""
     orders: dict[str, int] = {}

@@ -240,9 +240,9 @@ def variants(name: str, model: str, rows: Sequence[MetricRow]) -> str:
         return ""
     ends = dict.fromkeys((numbers[0].value, numbers[-1].value))
     what = f"{name} of {model} on {numbers[0].task} is"
-    return (
-        f"{what} between {' and '.join(ends)} over the variants" if len(ends) > 1 else f"{what} {next(iter(ends))} in each variant"
-    )
+    if len(ends) > 1:
+        return f"{what} between {' and '.join(ends)} over the variants"
+    return f"{what} {numbers[0].value} in {'each' if len(numbers) > 1 else 'the one'} variant"
 
 
 def attribution(model: str, shares: Mapping[str, MetricRow]) -> str:

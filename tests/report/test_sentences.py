@@ -254,7 +254,7 @@ def check(rows: Table, family: Table, data: ReportData) -> Iterator[str]:
         yield verb
     for sentence in check_figures.variants(data).observations:
         name, model, task, low, high, single = re.match(
-            rf"(Mem|Mem Δ) of (\w+) on (\w+) is (?:between {N} and {N} over|{N} in each)", sentence
+            rf"(Mem|Mem Δ) of (\w+) on (\w+) is (?:between {N} and {N} over|{N} in (?:each|the one) variant)", sentence
         ).groups()  # type: ignore[union-attr]
         here = known(of(rows, measure="sweep", of_measure=NAMES[name], task=task, model=model, order=first_n[task]))
         here.sort(key=lambda r: r["estimate"])
@@ -427,3 +427,11 @@ def test_ngrams_that_were_too_rare_to_be_kept_are_no_share() -> None:
     """`min_count = 2` leaves out those that occur once: 0 % would be wrong."""
     assert sentences.once(2, {1: 3, 2: 1}) == "75 % of the distinct 2-grams occur once"
     assert sentences.once(2, {2: 5, 4: 1}) == ""
+
+
+def test_a_slope_in_two_units_is_one_sentence() -> None:
+    about = {"statistic": "slope_per_decade", "of_measure": "mem_n", "order": 1}
+    rows = [row("comparison", "capitals", "", v, 0.05, unit=unit, **about) for v, unit in ((0.2, "example_output"), (0.3, "pair"))]
+    assert check_figures.comparisons(made(rows, family=[])).observations == [
+        "Mem of capitals gains 0.30 [0.25, 0.35] with every tenfold size"
+    ]

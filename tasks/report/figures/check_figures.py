@@ -9,7 +9,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from tasks.report import sentences
 from tasks.report.data import ReportData
 from tasks.report.figures.report_figure import ReportFigure, figure, task_panels
-from tasks.report.numbers import MEASURE_NAMES, MetricRow, has_interval, has_number, is_plain, remedy_of, sign, slope_measure
+from tasks.report.numbers import (
+    MEASURE_NAMES,
+    MetricRow,
+    has_interval,
+    has_number,
+    in_preferred_unit,
+    is_plain,
+    remedy_of,
+    sign,
+    slope_measure,
+)
 from tasks.report.plot.axes import XAxis
 from tasks.report.plot.drawing import Panel
 from tasks.report.plot.palette import rung_style
@@ -86,6 +96,7 @@ def comparisons(data: ReportData) -> ReportFigure:
     """Δρ between models on common rows, and the slope on log size."""
     every = data.measured("comparison")
     rows = [r for r in data.latest("comparison") if r["statistic"] == "spearman_difference"]
+    rows = in_preferred_unit(rows, "task", "of_measure", "order", "model", "against")
     rank = {m: i for i, m in enumerate(data.ladder)}
     ends = (0, len(rank) - 1)
     span, hidden = _span(rows), 0
@@ -109,6 +120,7 @@ def comparisons(data: ReportData) -> ReportFigure:
     slopes = [r for r in every if r["statistic"] == "slope_per_decade" and has_number(r)]
     slopes = [r for task in data.tasks_of(slopes) for r in slopes if r["task"] == task]
     slopes = [r for r in slopes if r["order"] in (0, data.order_of(r["task"]))]
+    slopes = in_preferred_unit(slopes, "task", "of_measure")
     if slopes:
         dots = [(f"{slope_measure(r)}, {r['task']}", _single(r)) for r in slopes]
         panels.append(dots_panel("comparison-slope", "", dots, "change of ρ per tenfold size", row="Slope on log size"))
