@@ -27,12 +27,13 @@ def problems(plans: Mapping[str, PlannedStep | str], store: Store) -> list[str]:
     """What would stop a run: why steps cannot be planned, and task files without an example. plans: of `lay_out_what_can_be`."""
     reasons = [why for why in plans.values() if isinstance(why, str) and not why.startswith(WAITS)]
     read = plans.get("read")
-    for job in read.stages[0].jobs if isinstance(read, PlannedStep) else ():
-        if not any(store.stat(store.part_path(part)) for part in job.parts(read.stages[0].stage)):
-            try:
-                check_files(Work(store, job, read.stages[0].stage, {}))
-            except StudyError as error:
-                reasons.append(str(error))
+    for planned in read.stages if isinstance(read, PlannedStep) else ():
+        for job in planned.jobs:
+            if not any(store.stat(store.part_path(part)) for part in job.parts(planned.stage)):
+                try:
+                    check_files(Work(store, job, planned.stage, {}))
+                except StudyError as error:
+                    reasons.append(str(error))
     return reasons
 
 
