@@ -170,7 +170,7 @@ def run_tokens(work: Work) -> None:
     """Write the token ids of one part, batch by batch; sums: tokens, bytes, and parts_by_library if `fastokens` does not apply."""
     tokeniser = compile_tokenizer(work.read("tokenizer", "json").column("json")[0].as_py())
     if not tokeniser.fast:
-        work.note(f"tokens are made by `tokenizers`, which takes ten times as long as `fastokens`: {tokeniser.why}")
+        work.note(f"tokens are made by `tokenizers`, several times slower than `fastokens` would: {tokeniser.why}")
         work.add("parts_by_library")
     for batch in work.batches(work.parts("documents")[0], "document", "text", rows=DOCUMENTS_AT_ONCE):
         ids, offsets = tokeniser.encode(batch.column("text"))

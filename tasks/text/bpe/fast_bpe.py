@@ -1,6 +1,6 @@
 """Texts to token ids: always those of the `tokenizers` library, made by `fastokens` where it gives the same.
 
-`fastokens` runs a BPE tokenizer.json, byte-level or with byte fallback, some ten to twenty times faster. Whether it gives the
+`fastokens` runs a BPE tokenizer.json, byte-level twenty times faster and more, with byte fallback three times. Whether it gives the
 same ids is decided when a tokenizer is loaded, before any corpus is read: by what the tokenizer consists of, and by 5,000 strings.
 `Tokeniser.why` gives the reason where `tokenizers` does the work.
 """
