@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 PEERS     := $(VENV)/.peers
 FUZZER    := $(VENV)/.fuzzer
 
-.PHONY: sample ui ui-stop test test-fast test-slow test-planted test-faults fuzz audit check bench bench-quick lint vocabulary quick format docs clean help
+.PHONY: sample ui ui-stop test test-fast test-slow test-planted test-faults fuzz audit check bench bench-quick check-gpu lint vocabulary quick format docs clean help
 
 help:                ## show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 16
@@ -56,6 +56,9 @@ bench: $(PEERS)      ## every row next to its peers, an hour or more; ROWS=count
 
 bench-quick: $(PEERS) ## the same at a small size, a minute; fails where answers differ or a ratio is below half its bar
 	$(RUN)/python -m benchmarks --quick --rows '$(ROWS)'
+
+check-gpu: $(INSTALLED) ## models and encoders on this machine's GPU, compared with the CPU, and their speed; ten minutes at most
+	$(RUN)/python -m benchmarks.gpu
 
 lint: $(INSTALLED) vocabulary ## style, imports, plain English, spelling and types
 	$(RUN)/ruff check .

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from tasks.models.language_model import LanguageModel
 
 LOGITS_AT_ONCE = 1 << 26  # numbers in one pass's logits: 256 MB
+# What errors say that are not torch.OutOfMemoryError: the CPU's allocators, CUDA outside torch's own allocator, cuBLAS.
+NO_MEMORY = ("DefaultCPUAllocator", "alloc_cpu", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 log = logging.getLogger("taskgram.models")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -146,7 +148,7 @@ def within_memory(
                 "another device under [scoring], or give workers more memory"
             )
         log.warning("model %r: out of memory (%s); the batch is halved and tried again", model.name, failed)
-        _release(model.device)
+        release(model.device)
         waiting += reversed(halves)
 
 
@@ -155,13 +157,13 @@ def out_of_memory(error: BaseException) -> bool:
     import torch
 
     message = str(error)
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in message or "alloc_cpu" in message
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(words in message for words in NO_MEMORY)
 
 
-def _release(device: str) -> None:
-    """Free the memory of the failed attempt."""
+def release(device: str) -> None:
+    """Free the memory that nothing uses any more. A device is "cpu", "cuda" or "cuda:0"."""
     import torch
 
     gc.collect()
-    if device == "cuda":
+    if device.startswith("cuda"):
         torch.cuda.empty_cache()

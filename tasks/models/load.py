@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from schemas import StudyError
-from tasks.models.forward_passes import out_of_memory
+from tasks.models.forward_passes import out_of_memory, release
 from tasks.models.language_model import LanguageModel, SavedModel
 from tasks.models.probes import Probe
 from tasks.models.special_tokens import OPTIONAL, special_tokens
@@ -135,7 +135,7 @@ def load_once(checkpoint: SavedModel, name: str) -> LanguageModel:
         if _LAST:
             _LAST.clear()
             gc.unfreeze()  # jobs freeze the objects that are alive after them, and a network refers to itself
-            gc.collect()
+            release(checkpoint.device)
         _LAST[checkpoint] = load(checkpoint, name)
     return replace(_LAST[checkpoint], name=name)
 
@@ -315,12 +315,10 @@ def repeatable(device: str) -> Iterator[None]:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         if not torch.cuda.is_available():
             raise StudyError('this worker has no GPU, but scoring.device chose one; set device = "cpu" under [scoring]')
-        torch.backends.cuda.enable_flash_sdp(False)
-        torch.backends.cuda.enable_mem_efficient_sdp(False)  # their backward passes add in any order
     memory: Any = torch.utils.deterministic
     before = (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), memory.fill_uninitialized_memory)
     torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)
+    torch.use_deterministic_algorithms(True)  # attention on a GPU, too: its backward passes add in one order, cuDNN's is not used
     memory.fill_uninitialized_memory = False
     torch.set_flush_denormal(True)  # the optimizer's averages of rare tokens become denormal, which is a hundred times slower
     try:
