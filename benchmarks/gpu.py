@@ -86,7 +86,7 @@ def save_network(folder: Path, texts: Sequence[str], device: str, dtype: str, **
 
 
 @dataclass
-class Comparison:
+class DeviceComparison:
     """The same work on a device and on the CPU. `notes` are by the names of checks."""
 
     device: str
@@ -179,14 +179,14 @@ def largest(ours: np.ndarray, theirs: np.ndarray) -> float:
     return float(np.nan_to_num(np.abs(ours.astype(np.float64) - theirs), nan=np.inf).max())
 
 
-def scoring_in_bfloat16(c: Comparison) -> float:
+def scoring_in_bfloat16(c: DeviceComparison) -> float:
     """How far it is from float32, as a multiple of how far bfloat16 on the CPU is."""
     ours, theirs = (largest(c.scores(c.model(device, "bfloat16")), c.reference) for device in (c.device, "cpu"))
     c.notes["scoring in bfloat16"] = f"{ours:.3g} nats from float32, {theirs:.3g} on the CPU"
     return ours / theirs
 
 
-def prompt_cache(c: Comparison, dtype: str) -> float:
+def prompt_cache(c: DeviceComparison, dtype: str) -> float:
     """Logits of generated tokens with the key-value cache, and without."""
     model = c.model(c.device, dtype)
     answers = c.answers(model)
@@ -194,7 +194,7 @@ def prompt_cache(c: Comparison, dtype: str) -> float:
         return max(largest(np.array(a.logits), logits_of(model, a.prompt, a.tokens)) for a in answers)
 
 
-def generation(c: Comparison) -> float:
+def generation(c: DeviceComparison) -> float:
     """Logits of greedy tokens up to the first that differs, included: two that are equally likely may differ."""
     apart, pairs = 0.0, list(zip(c.answers(c.model(c.device)), c.answers(c.model("cpu")), strict=True))
     for a, b in pairs:
@@ -204,13 +204,13 @@ def generation(c: Comparison) -> float:
     return apart
 
 
-def sampled_generation(c: Comparison) -> float:
+def sampled_generation(c: DeviceComparison) -> float:
     """The share of answers that differ: a draw may be next to the end of a token's probability."""
     ours, theirs = (c.answers(c.model(device), sampling=Sampling(0.8, 0.9, 1)) for device in (c.device, "cpu"))
     return float(np.mean([a.tokens != b.tokens for a, b in zip(ours, theirs, strict=True)]))
 
 
-def windows(c: Comparison) -> float:
+def windows(c: DeviceComparison) -> float:
     """All numbers of `score_sequences`; where tokens are about equally likely, ranks and what a scheme keeps may differ."""
     ids, results = list(np.random.default_rng(8).integers(1, VOCABULARY, (c.size.texts // 4, 64))), []
     for device in (c.device, "cpu"):
@@ -225,7 +225,7 @@ def windows(c: Comparison) -> float:
     return max(map(largest, *numbers))
 
 
-def alignment(c: Comparison) -> float:
+def alignment(c: DeviceComparison) -> float:
     """Similarities of the pairs above γ; a pair that only one device finds differs by its distance from γ."""
     (sides, vectors), pairs = c.embedded, []
     for x, y in (map(VectorsInMemory, both) for both in vectors):
@@ -234,7 +234,7 @@ def alignment(c: Comparison) -> float:
     return max(abs(pairs[0].get(pair, GAMMA) - pairs[1].get(pair, GAMMA)) for pair in pairs[0] | pairs[1])
 
 
-def two_models(c: Comparison) -> float:
+def two_models(c: DeviceComparison) -> float:
     """Both in memory and used in turns: the bytes of each alone."""
     models = [c.model(c.device)]
     alone = [c.scores(models[0])]
@@ -242,7 +242,7 @@ def two_models(c: Comparison) -> float:
     return max(map(largest, (c.scores(m) for m in models), [*alone, c.scores(models[1])]))
 
 
-def next_model(c: Comparison) -> float:
+def next_model(c: DeviceComparison) -> float:
     """What is still in the GPU's memory of models that others have replaced, as a share of one."""
     import torch
 
@@ -255,7 +255,7 @@ def next_model(c: Comparison) -> float:
     return held[-1] / held[0] - 1
 
 
-def out_of_memory(c: Comparison) -> float:
+def out_of_memory(c: DeviceComparison) -> float:
     """Scores in halved batches."""
     model, lines, handler = c.model(c.device), [], logging.Handler()
     handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
@@ -295,7 +295,7 @@ def little_memory(model: LanguageModel, work: Callable[[], Any]) -> Iterator[Non
         handle.remove() if handle else torch.cuda.set_per_process_memory_fraction(1.0)
 
 
-CHECKS: dict[str, tuple[float, Callable[[Comparison], float]]] = {
+CHECKS: dict[str, tuple[float, Callable[[DeviceComparison], float]]] = {
     "scoring": (NATS, lambda c: largest(c.scores(c.model(c.device)), c.reference)),
     "scoring in bfloat16": (2.0, scoring_in_bfloat16),
     "scoring, each text alone": (NATS, lambda c: largest(c.scores(c.model(c.device), 1), c.reference)),
@@ -321,7 +321,7 @@ ONLY_ON_A_GPU = {"room for the next model"}
 
 def run_checks(device: str, size: Size, folder: Path) -> list[dict[str, Any]]:
     """A record of each: the largest difference (None if it could not run), what is allowed, whether it passed."""
-    comparison, made = Comparison(device, folder, size), []
+    comparison, made = DeviceComparison(device, folder, size), []
     for name, (bound, compare) in CHECKS.items():
         if device.startswith("cpu") and name in ONLY_ON_A_GPU:
             continue

@@ -32,7 +32,7 @@ def test_on_the_cpu_every_check_passes_and_the_speed_is_a_share_of_the_chips_pea
 
 def test_a_device_that_computes_something_else_fails(tmp_path, monkeypatch):
     names = ("scoring", "scoring in bfloat16", "scoring, each text alone", "generation, greedy", "windows", "out of memory")
-    load = gpu.Comparison.model
+    load = gpu.DeviceComparison.model
 
     def model(comparison, device, dtype="float32"):
         loaded = load(comparison, device, dtype)
@@ -43,7 +43,7 @@ def test_a_device_that_computes_something_else_fails(tmp_path, monkeypatch):
     def broken(comparison):
         raise RuntimeError("no kernel image\nis available")
 
-    monkeypatch.setattr(gpu.Comparison, "model", model)
+    monkeypatch.setattr(gpu.DeviceComparison, "model", model)
     monkeypatch.setattr(gpu, "CHECKS", {n: gpu.CHECKS[n] for n in names} | {"kernels": (1.0, broken)})
     found = gpu.run_checks("cpu:0", SMALL, tmp_path)
     assert [c["check"] for c in found] == [*names, "kernels"] and not any(c["passed"] for c in found)
