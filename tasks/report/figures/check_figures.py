@@ -117,10 +117,10 @@ def comparisons(data: ReportData) -> ReportFigure:
                 dots = [(f"{r['model']} − {other}", _single(r)) for r, other in pairs]
                 key = f"comparison-{measure}-{task}"
                 panels.append(dots_panel(key, task, dots, "difference of ρ", span=span, row=name, width=2.7))
-    slopes = [r for r in every if r["statistic"] == "slope_per_decade" and has_number(r)]
-    slopes = [r for task in data.tasks_of(slopes) for r in slopes if r["task"] == task]
-    slopes = [r for r in slopes if r["order"] in (0, data.order_of(r["task"]))]
-    slopes = in_preferred_unit(slopes, "task", "of_measure")
+    sloped = [r for r in every if r["statistic"] == "slope_per_decade" and has_number(r)]
+    sloped = [r for task in data.tasks_of(sloped) for r in sloped if r["task"] == task]
+    sloped = [r for r in sloped if r["order"] in (0, data.order_of(r["task"]))]
+    slopes = in_preferred_unit(sloped, "task", "of_measure")
     if slopes:
         dots = [(f"{slope_measure(r)}, {r['task']}", _single(r)) for r in slopes]
         panels.append(dots_panel("comparison-slope", "", dots, "change of ρ per tenfold size", row="Slope on log size"))
