@@ -31,5 +31,8 @@ def test_rejected_records_are_counted_apart_and_their_reasons_by_kind(tmp_path: 
     assert rows == {"plant": 0, "ids": 0, "ingest": 5, "read": 2}, "documents; the example, evaluated and mined"
     ingest, read = (rejected(session.store, p) for p in plan[2:])
     assert ingest[0].startswith("9 records rejected; ") and "document_rejects" in ingest[0] and read == []
-    assert ingest[1:3] == ["4 × such as: the id '0' occurs in an earlier row of this file", "2 × no field 'text'"]
+    assert ingest[1:3] == [
+        "4 × such as: the id '0' occurs in an earlier row of this file",
+        "2 × no field 'text'; there are id, body",
+    ]
     assert ingest[3].startswith("1 × ") and ingest[4] == "2 for 2 other reasons"

@@ -57,7 +57,7 @@ def write(root: Path, documents: list[list[int]], parts: int, held_out: list[str
     out = {name: tuple(made) for name, made in tables.items()} | {"tokenizer": (write_part(root, "tokenizer", tokenizer),)}
     if held_out is not None:
         n = len(held_out)
-        rest = {"id": [f"h{i}" for i in range(n)], "source": ["s"] * n, "language": [""] * n, "text": held_out}
+        rest = {"id": [f"h{i}" for i in range(n)], "source": ["s"] * n, "language": [""] * n, "words": [1] * n, "text": held_out}
         out["held_out_documents"] = (write_part(root, "held_out_documents", {"document": list(range(n)), **rest}, {"source": "s"}),)
     return out
 

@@ -15,6 +15,7 @@ import pytest
 
 from flows.servers.report_server import ReportServer
 from schemas import Study
+from schemas.settings.reader_versions import READER_VERSIONS
 from tasks.report.build import READS, REPORT, plan
 from tasks.report.formatting import NO_EVIDENCE, number
 from tasks.report.page.html import highlight
@@ -173,7 +174,7 @@ def test_every_result_carries_the_version_of_its_task_and_reader(report: tuple[P
     head, *lines = (folder / "results.csv").read_text(encoding="utf-8").splitlines()
     task, version = head.split(",").index("task"), head.split(",").index("task_version")
     versions = {tuple(line.split(",")[i] for i in (task, version)) for line in lines}
-    assert {("capitals", "1/planted-1"), ("choices", "1/jsonl-1")} <= versions
+    assert {("capitals", "1/planted-1"), ("choices", f"1/jsonl-{READER_VERSIONS['jsonl']}")} <= versions
     assert "version of choices" in page
 
 
