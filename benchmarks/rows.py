@@ -313,6 +313,16 @@ ROWS: dict[str, BenchmarkRow] = {
         runs=1,
         note="a planted study without models in one process; its jobs take five minutes together with 120 M tokens, two with 40 M",
     ),
+    "waits": BenchmarkRow(
+        "a command, from its start to its end: a finished sample run again, two new prompts for it, a study with mistakes refused",
+        {OURS: run_sides.waiting},
+        tuple(case(0, {"seconds": bar}, command=name) for name, bar in (("again", 5.0), ("prompts", 20.0), ("refused", 2.0))),
+        None,
+        items="commands",
+        by="wall_seconds",
+        prepare=run_sides.finished_sample,
+        runs=3,
+    ),
     "partitions": BenchmarkRow(
         "one step of many small parts, on two workers, with a Prefect server",
         {OURS: run_sides.partitions},

@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,28 @@ workers = 2
 [[corpus.sources]]
 name = "notes"
 files = ["corpus/*.jsonl"]
+"""
+
+
+REFUSED = """\
+name = "refused"
+[[corpus.sources]]
+name = "notes"
+files = ["missing.jsonl"]
+[[tasks]]
+name = "questions"
+family = "qa"
+reader = "jsonl"
+evaluate = ["missing.jsonl"]
+[[models]]
+name = "folder"
+path = "missing"
+[[models]]
+name = "trained"
+[models.pretrain]
+hidden = 32
+heads = 3
+tokens = 10_000
 """
 
 
@@ -122,6 +144,33 @@ def partitions(corpora: Corpora, case: Mapping[str, Any]) -> BenchmarkSide:
     return BenchmarkSide(work=work, items=case["parts"], fresh=fresh, extra=extra, close=close)
 
 
+def finished_sample(corpora: Corpora, case: Mapping[str, Any]) -> None:
+    """The sample, finished."""
+    _run(Path("sample"), corpora.place("sample"))
+
+
+def waiting(corpora: Corpora, case: Mapping[str, Any]) -> BenchmarkSide:
+    """One command, from its start to its end: the sample again, two new prompts for it, or a study with four mistakes."""
+    folder, root = Path(tempfile.mkdtemp(prefix="taskgram-benchmark-")), corpora.place("sample")
+    (folder / "study.toml").write_text(REFUSED, encoding="utf-8")
+    words = {
+        "again": ["run", "sample"],
+        "prompts": ["prompts", "sample", "--task", "facts", "--candidates", str(folder / "prompts.txt")],
+        "refused": ["run", str(folder / "study.toml")],
+    }[case["command"]]
+
+    def fresh() -> None:
+        templates = (f"Round {time.time_ns()}, {place} question of all: {{input}} Answer:\n" for place in ("first", "last"))
+        (folder / "prompts.txt").write_text("".join(templates), encoding="utf-8")
+
+    return BenchmarkSide(
+        work=lambda _: _command([*words, "--root", str(root)], int(case["command"] == "refused")),
+        items=1,
+        fresh=fresh,
+        close=lambda: shutil.rmtree(folder, ignore_errors=True),
+    )
+
+
 def _poll(address: str, waits: list[float], stop: threading.Event) -> None:
     """Append, twice a second, the seconds the server takes to list its runs."""
     request = urllib.request.Request(f"{address}/flow_runs/filter", b"{}", {"Content-Type": "application/json"})
@@ -134,10 +183,15 @@ def _poll(address: str, waits: list[float], stop: threading.Event) -> None:
 
 def _run(study: Path, root: Path, *words: str, **environment: str) -> float:
     """`taskgram run`; returns its seconds."""
+    return _command(["run", str(study), "--root", str(root), *words], **environment)
+
+
+def _command(words: Sequence[str], status: int = 0, **environment: str) -> float:
+    """A command of `taskgram` that ends with this status; returns its seconds."""
     began = time.perf_counter()
-    command = [sys.executable, "-m", "flows.cli", "run", str(study), "--root", str(root), *words]
+    command = [sys.executable, "-m", "flows.cli", *words]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=os.environ | environment, check=False)
-    if ended.returncode:
+    if ended.returncode != status:
         raise RuntimeError(ended.stderr.strip().splitlines()[-1] if ended.stderr.strip() else f"exit {ended.returncode}")
     return time.perf_counter() - began
 
