@@ -314,7 +314,7 @@ ROWS: dict[str, BenchmarkRow] = {
         note="a planted study without models in one process; its jobs take five minutes together with 120 M tokens, two with 40 M",
     ),
     "waits": BenchmarkRow(
-        "a command, from its start to its end: a finished sample run again, two new prompts for it, a study with mistakes refused",
+        "a command from its start to its end: the finished sample again, two new prompts for it, a study with mistakes",
         {OURS: run_sides.waiting},
         tuple(case(0, {"seconds": bar}, command=name) for name, bar in (("again", 5.0), ("prompts", 20.0), ("refused", 2.0))),
         None,

@@ -39,6 +39,7 @@ def sizes(record: Record) -> str:
         "examples": "{} examples",
         "queries": "{} " + items(record),
         "memory": "memory = {}",
+        "command": "{}",
     }
     shown = {k: v for k, v in record["sizes"].items() if k in names and v}  # some rows have no tokens
     return ", ".join(names[k].format(short(v) if isinstance(v, int) else v) for k, v in shown.items())
