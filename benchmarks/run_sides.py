@@ -183,14 +183,16 @@ def _poll(address: str, waits: list[float], stop: threading.Event) -> None:
 
 def _run(study: Path, root: Path, *words: str, **environment: str) -> float:
     """`taskgram run`; returns its seconds."""
-    return _command(["run", str(study), "--root", str(root), *words], **environment)
+    return _command(["run", str(study), "--root", str(root), *words], environment=environment)
 
 
-def _command(words: Sequence[str], status: int = 0, **environment: str) -> float:
+def _command(words: Sequence[str], status: int = 0, environment: Mapping[str, str] | None = None) -> float:
     """A command of `taskgram` that ends with this status; returns its seconds."""
     began = time.perf_counter()
     command = [sys.executable, "-m", "flows.cli", *words]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=os.environ | environment, check=False)
+    ended = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, **(environment or {})}, check=False
+    )
     if ended.returncode != status:
         raise RuntimeError(ended.stderr.strip().splitlines()[-1] if ended.stderr.strip() else f"exit {ended.returncode}")
     return time.perf_counter() - began
