@@ -238,7 +238,7 @@ def partner_similarities(
 
 # -- one example after the other, as the trace shows it -------------------------------------------------------------------
 NO_TOKEN = "none of its tokens was looked up in the corpus"
-NOWHERE = "a token of it stands nowhere in the corpus"
+NOWHERE = "a token of it does not occur in the corpus"
 
 
 def last_checkpoints(parts: Iterable[Part]) -> tuple[Part, ...]:

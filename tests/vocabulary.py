@@ -16,14 +16,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 # Names that say nothing about their values.
 PLACEHOLDERS = {"found", "asked", "known", "said", "told", "own", "Asked", "Asks", "Found", "Known"}
-RECORDED = (  # notes of `metrics` and reasons of `exclusions`, which stay as finished studies have them
-    "a token of it stands nowhere in the corpus",
-    "a token of s_y stands nowhere in the corpus",
-    "no mined pair stands in an evaluated example",
-    "no output n-gram stands in two examples",
-    "no permutation: an output n-gram stands in several groups",
-    "no s_x stands in more than 5 % of the examples",
-)
 OWN_PAGE = ("docs/vocabulary.txt", "tests/vocabulary.py")
 
 
@@ -43,8 +35,6 @@ def files(*patterns: str) -> list[Path]:
 def phrases_in(path: Path) -> Iterator[str]:
     """FILE:LINE: phrase ==> what to write instead; a phrase may be broken over two lines."""
     text, replacements = path.read_text(encoding="utf-8"), entries(phrases=True)
-    for note in RECORDED:
-        text = text.replace(note, "")
     gap = r"[\s#*/>]+"  # between two words: a line's end, and what a comment begins with
     pattern = "|".join(f"(?i:{phrase[0]}){gap.join(map(re.escape, phrase[1:].split(' ')))}" for phrase in replacements)
     for match in re.finditer(rf"(?<![\w-])(?:{pattern})(?![\w-])", text):

@@ -212,7 +212,7 @@ class Check:
         pairs = np.unique(np.column_stack([self.rows.output, self.rows.example]), axis=0)
         outputs, examples = np.unique(pairs[:, 0], return_counts=True)
         rows = self.rows.take(np.isin(self.rows.output, outputs[examples > 1]))
-        yield self._pooled("within s_y", rows, rows.output, "no output n-gram stands in two examples", inside=False)
+        yield self._pooled("within s_y", rows, rows.output, "no output n-gram occurs in two examples", inside=False)
 
     def _group(self) -> Iterator[Remedy]:
         groups = self.evidence.examples["group"].to_numpy().astype(str)
@@ -283,7 +283,7 @@ class Check:
         keep = ~self.pairs["input_ngram"].is_in(often.implode()).to_numpy()
         detail = "without templates"
         if keep.all():
-            yield detail, Estimate(None, note="no s_x stands in more than 5 % of the examples"), self.rows
+            yield detail, Estimate(None, note="no s_x occurs in more than 5 % of the examples"), self.rows
         else:
             yield self._rho(detail, self.rows.take(keep))
 

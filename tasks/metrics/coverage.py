@@ -46,7 +46,7 @@ def run(work: Work, rows: MetricRows) -> None:
         size: dict[str, Any] = {"rows": examples, "examples": examples}
         rows.add("coverage", "examples_with_pair", covered, order=order, unit="example", **size)
         counts = phi.unique(PAIR)["pair_documents"].fill_null(0).to_numpy()
-        none = Estimate(None, note="no mined pair stands in an evaluated example")
+        none = Estimate(None, note="no mined pair occurs in an evaluated example")
         share = wilson(int((counts > 0).sum()), len(counts)) if len(counts) else none
         more: dict[str, Any] = {"order": order, "unit": "pair", "rows": len(counts), "examples": phi["example"].n_unique()}
         rows.add("coverage", "pairs_found", share, **more)

@@ -163,7 +163,7 @@ class Correlations:
         """Mem_∞, one row per (example, s_y), next to Mem_n on the same rows (docs/method.md §7)."""
         merged, at = by_output(rows), span[first_rows(rows)]
         same_tokens = self.evidence.shares_tokens(self.checkpoint)
-        nowhere = "a token of s_y stands nowhere in the corpus"
+        nowhere = "a token of s_y does not occur in the corpus"
         unseen = "paper: all tokens of s_y unseen after their longest suffix"
         for detail, column in (("", "log_infinity"), ("paper", "log_infinity_paper")):
             values = self.evidence.spans[column].to_numpy()[at] if same_tokens else np.full(len(at), np.nan)

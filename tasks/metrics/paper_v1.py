@@ -165,7 +165,7 @@ def _histogram(rows: MetricRows, order: int, phi: pl.DataFrame) -> None:
     counts, number = distinct["pair_documents"].drop_nulls().to_numpy(), phi["example"].n_unique()
     more: dict[str, Any] = {"order": order, "unit": "pair", "rows": len(counts), "examples": number}
     if not len(counts):
-        nothing = Estimate(None, note="no mined pair stands in an evaluated example")
+        nothing = Estimate(None, note="no mined pair occurs in an evaluated example")
         rows.add("v1", "count_histogram", nothing, bin=0, detail="zero", **more)
         return
     bins = np.where(counts > 0, np.frexp(counts.astype(np.float64))[1], 0)

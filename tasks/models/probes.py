@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import torch
 
 STATES = ("past_key_values", "cache_params", "state")  # arguments, and fields of the output, that carry it
-REFUSED = (RuntimeError, ValueError, TypeError, AttributeError, LookupError, NotImplementedError, AssertionError)
+REFUSED = (RuntimeError, ValueError, TypeError, AttributeError, LookupError, AssertionError)
 WINDOW = re.compile("(?<!max_)window|local_attention|attention_chunk")  # settings of networks that see nearby tokens only
 FLOPS = 2e11  # of a long probe, at most: a few seconds
 

@@ -113,7 +113,7 @@ def permutation_p(rows: Rows, group: Ints, permutations: int, seed: int) -> Esti
     of = np.zeros(len(size), dtype=np.int64)
     of[output] = group
     if (of[output] != group).any():
-        return Estimate(None, note="no permutation: an output n-gram stands in several groups")
+        return Estimate(None, note="no permutation: an output n-gram occurs in several groups")
     # rounded: means of equal numbers have to be equal
     x, y = (np.round(np.bincount(output, weights=side) / size, 12) for side in (rows.x, rows.y))
     merged = Rows(x, y, np.arange(len(size)), np.arange(len(size)))

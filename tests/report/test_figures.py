@@ -231,7 +231,7 @@ def bad(case: str) -> list[dict]:
         "constant": [score, constant],
         "infinite": [
             score,
-            row("mem_infinity", "capitals", "large", None, note="a token of s_y stands nowhere in the corpus", **plain),
+            row("mem_infinity", "capitals", "large", None, note="a token of s_y does not occur in the corpus", **plain),
         ],
         "no reference": [row("main_score", "capitals", "large", None, note="no reference to compare with", statistic="bleu")],
     }[case]

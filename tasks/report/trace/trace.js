@@ -254,7 +254,7 @@
     });
     byId("pairs").replaceChildren(tools,
       shown.length ? el("div", { class: "wide" }, el("table", {}, el("thead", {}, el("tr", {}, head)), el("tbody", {}, rows)))
-        : el("p", { class: "missing" }, all.length ? "No pair of these stands in the corpus." : "No pair of n-grams of this example is similar enough."),
+        : el("p", { class: "missing" }, all.length ? "No pair of these occurs in the corpus." : "No pair of n-grams of this example is similar enough."),
       few.length < shown.length ? el("button", { onclick: () => { state.all = true; drawPairs(); } }, `all ${whole(shown.length)} pairs`) : "",
       all.length ? el("p", { class: "small" }, `C: documents that hold both. df: documents that hold one. P${"₀₁₂₃₄₅₆₇₈₉"[state.order] ?? "ₙ"} = C / df(input). P∞: the ∞-gram model${index.models.length ? "; under each model its own probability of the output n-gram, behind the prompt" : ""}.`) : "");
   }
