@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -10,13 +11,26 @@ from pathlib import Path
 import pytest
 
 import taskgram
+from flows.commands.arguments import parser
 from flows.environment import isolated
 from tests.flows import hostile
 from tests.studies import REPOSITORY
 from tests.support import NOTES, write_corpus
 
-COMMANDS = ("plan", "run", "status", "count", "validate")
-MORE = {"count": ["w1"], "status": ["--json"]}
+ROOT = ("--root", "ROOT")
+COMMANDS = {  # in their order; those that end with 1 say why: the study has no task. `serve` runs in such a folder in test_serve.py
+    "init": (["mine"], 0),
+    "words": (["don't stop"], 0),
+    "plan": (["small.toml", *ROOT], 0),
+    "run": (["small.toml", *ROOT], 0),
+    "status": (["small.toml", "--json", *ROOT], 0),
+    "count": (["small.toml", "w1", *ROOT], 0),
+    "report": (["small.toml", *ROOT], 0),
+    "trace": (["small.toml", "none/1", *ROOT], 1),
+    "prompts": (["small.toml", "--task", "none", "--candidates", "prompts.txt", *ROOT], 1),
+    "validate": (["small.toml", *ROOT], 0),
+    "clean": (["small.toml", *ROOT], 0),
+}
 
 
 @pytest.mark.slow
@@ -24,17 +38,19 @@ def test_every_command_works_in_a_folder_of_a_prefect_user(tmp_path: Path, monke
     working, executed = hostile.folder(tmp_path)
     write_corpus(working, [20], words=20, length=8, seed=1)
     (working / "small.toml").write_text('name = "small"\nworkers = 1\n' + NOTES)
+    (working / "prompts.txt").write_text("Where is {input}?")
     printed = {}
-    for command in COMMANDS:
+    for command, (words, status) in COMMANDS.items():
         ran = subprocess.run(
-            [*hostile.TASKGRAM, command, "small.toml", *MORE.get(command, ()), "--root", str(tmp_path / "root")],
+            [*hostile.TASKGRAM, command, *(str(tmp_path / "root") if w == "ROOT" else w for w in words)],
             cwd=working,
             env=hostile.environment(),
             capture_output=True,
             text=True,
             timeout=600,
         )
-        assert ran.returncode == 0, f"{command}: {ran.stdout}{ran.stderr}"
+        assert ran.returncode == status, f"{command}: {ran.stdout}{ran.stderr}"
+        assert "internal error" not in ran.stderr and "Traceback" not in ran.stderr
         printed[command] = ran.stdout + ran.stderr
     assert not list(executed.iterdir())
     assert {s["state"] for s in json.loads(printed["status"])["steps"]} == {"done"}
@@ -42,6 +58,11 @@ def test_every_command_works_in_a_folder_of_a_prefect_user(tmp_path: Path, monke
     monkeypatch.chdir(working)
     assert set(taskgram.run("small.toml", tmp_path / "root").status()["state"]) == {"done"}
     assert not list(executed.iterdir()), "from Python, too"
+
+
+def test_no_command_is_left_out() -> None:
+    commands = next(a.choices for a in parser()._actions if isinstance(a, argparse._SubParsersAction))
+    assert set(commands) == {*COMMANDS, "serve"}
 
 
 def test_another_package_called_tasks_is_named_and_not_imported(tmp_path: Path) -> None:
