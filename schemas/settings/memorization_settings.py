@@ -6,6 +6,8 @@ from pydantic import Field, field_validator, model_validator
 
 from schemas.settings.base import Settings
 
+BUCKETS = 24  # of occurrences that a corpus has windows in, up to 64 of them
+
 
 class SamplingScheme(Settings):
     """How a next token would be drawn: temperature, then top-k, then top-p, then the rest is renormalised."""
@@ -40,6 +42,11 @@ class SequenceSamples(Settings):
         """Whether windows of the corpus are drawn at all."""
         return bool(self.uniform or self.duplicates)
 
+    @property
+    def expected(self) -> float:
+        """About how many windows there will be."""
+        return float(self.uniform + self.phantoms + BUCKETS * self.duplicates)
+
 
 class Memorization(Settings):
     """Which sequences are memorized? A window is `prefix` + `suffix` tokens of one document (docs/memorization.md)."""
@@ -51,6 +58,11 @@ class Memorization(Settings):
         (SamplingScheme(), SamplingScheme(top_k=40)), description="schemes under which the probability of the suffix is computed"
     )
     pieces: int = Field(1, ge=1, le=10_000, description="8 cuts the scoring of each model's windows into eight jobs")
+    recite: bool = Field(
+        True,
+        description="let each model write on after its first other token: near matches, and whether what it writes occurs anywhere "
+        "in the corpus",
+    )
 
     @property
     def window(self) -> int:
