@@ -89,6 +89,14 @@ membership_inference; auc; sequence; group=*, detail=*; –; chance that a membe
 membership_inference; true_positives; sequence; group=*, detail=*, level=*; –; members found at a false-positive rate of `level`
 recitation; mean | excess; sequence; group=*, detail=*; –; how near generations are to suffixes, by `detail`; minus phantoms'
 recitation; rate | excess; sequence; group=*, detail=*, level=*; –; share of windows of which `detail` is true; minus phantoms'
+dynamics; share; sequence; group=*, detail=*; –; M(f), that of phantoms, and the excess; of a class of tokens
+dynamics; held_out_loss; sequence; group=*, detail=*; –; loss of phantoms at a checkpoint, in nats per token
+dynamics; steps_to_reach | epochs_to_reach; sequence; group=*, detail=*, level=*; –; T(N, τ): when M(f) or its excess is `level`
+dynamics; overfitting_step; sequence; group=*, level=*; –; checkpoint at which held-out perplexity has risen by more than `level`
+dynamics; before_overfitting | at_overfitting; sequence; group=*, detail=*, level=*; –; M(f) or excess before and at that checkpoint
+memorization_profile; effect | pre_trend; sequence; group=*, detail=*, bin=*; –; τ(g, c): gain of cohort `bin` over phantoms
+memorization_profile; mean_effect | mean_pre_trend; sequence; group=*, detail=*, level=*; –; means by lag, `level`
+memorization_profile; residual; sequence; group=*, detail=*; –; what is left at the last checkpoint, mean of cohorts
 """
 
 

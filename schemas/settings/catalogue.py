@@ -93,6 +93,7 @@ path = "models/small"
 hub = "EleutherAI/pythia-70m"
 revision = "step3000"
 checkpoint = 3000
+run = "small-40k"
 [models.pretrain]
 checkpoints = [0.25, 1.0]
 [counting]
