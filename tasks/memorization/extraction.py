@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from schemas import Study
 from tasks.measures import Measure, MetricRows, draw_settings
-from tasks.memorization.scored_windows import PHANTOMS, READS, ScoredWindows, mean, read_windows
+from tasks.memorization.scored_windows import READS, ScoredWindows, mean, null_of, read_windows
 from tasks.statistics import Ints, difference, wilson
 from tasks.statistics.bins import bucket_of
 from tasks.step import Work, asks_for_memorization
@@ -69,8 +69,8 @@ def run(work: Work, rows: MetricRows) -> None:
                 rows.add("extraction", "rate_by_prefix", rate, level=float(k), x=float(k), **more)
             rows.add("extraction", "longest_run", mean(longest_run(hits).astype(np.float64), clusters, work), **more)
             rows.add("extraction", "strength", mean(strength(hits), clusters, work), **more)
-            if name != PHANTOMS:
-                others = exact.get(PHANTOMS, np.empty(0, np.bool_))
+            if null := null_of(name):
+                others = exact.get(null, np.empty(0, np.bool_))
                 excess = difference(int(exact[name].sum()), len(at), int(others.sum()), len(others))
                 rows.add("extraction", "excess", excess, **more)
                 _by_duplicates(windows, at, exact[name], rows, more)

@@ -10,13 +10,17 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from schemas.tables.sequences import SAMPLES
+from schemas.tables.sequences import NULLS, SAMPLES
 from tasks.measures import ModelCheckpoint, checkpoints_of
 from tasks.statistics import Estimate, Floats, Ints, ratio
 from tasks.step import Work
 
 READS = ("models", "sequences", "sequence_scores")
-PHANTOMS = SAMPLES[-1]
+
+
+def null_of(sample: str) -> str:
+    """The sample of phantoms that a sample of members is compared with; "" for phantoms."""
+    return NULLS.get(sample, "")
 
 
 @dataclass(frozen=True)

@@ -198,7 +198,7 @@ def cost(sizes: Sizes) -> Cost:
     if memorization is None:
         return Cost(unit="forward passes")
     samples = memorization.samples
-    count = float(samples.uniform + samples.phantoms + BUCKETS * samples.duplicates)
+    count = float(samples.uniform + samples.phantoms + BUCKETS * samples.duplicates + 2 * sizes.study.planted_windows)
     tokens = count * memorization.window
     passes = [Passes(count, tokens, tokens * (RATES["bytes of scores"] + 4 * len(memorization.sampling)))]
     whole = inference_cost(sizes, passes)
