@@ -87,6 +87,8 @@ discoverable; n_of_largest_excess; sequence; group=*, detail=*, level=*; –; th
 discoverable; cut_share; sequence; group=*, detail=*; –; share of windows whose suffix the scheme never draws
 membership_inference; auc; sequence; group=*, detail=*; –; chance that a member scores higher than a phantom
 membership_inference; true_positives; sequence; group=*, detail=*, level=*; –; members found at a false-positive rate of `level`
+recitation; mean | excess; sequence; group=*, detail=*; –; how near generations are to suffixes, by `detail`; minus phantoms'
+recitation; rate | excess; sequence; group=*, detail=*, level=*; –; share of windows of which `detail` is true; minus phantoms'
 """
 
 

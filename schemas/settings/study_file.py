@@ -201,6 +201,11 @@ class Study(Settings):
         drawn = memorization is not None and memorization.samples.planted
         return planted.insertions.texts if drawn and planted and planted.insertions else 0
 
+    @property
+    def expected_windows(self) -> float:
+        """About how many windows `sequences` will have."""
+        return (self.memorization.samples.expected if self.memorization else 0.0) + 2 * self.planted_windows
+
     @model_validator(mode="after")
     def _redrawn(self) -> Study:
         planted, again = self.corpus.planted, self.placebo.planted if self.placebo else None

@@ -87,6 +87,7 @@ SEQUENCE_SCORES = Contract(
         column("sequence", pa.string(), "name of the window"),
         column("log_probabilities", FLOAT_LIST, "log p of the token, in nats"),
         column("hits", pa.list_(pa.field("element", pa.bool_(), nullable=False)), "whether it is the likeliest token"),
+        column("likeliest", INT_LIST, "id of the likeliest token: the model's, where the window has another"),
         column("ranks", INT_LIST, "1: the likeliest token; of equal logits the smaller id comes first"),
         column("margins", FLOAT_LIST, "its logit minus the largest logit of any other token"),
         column("means", FLOAT_LIST, "Σ p log p over the vocabulary: the mean log-probability, in nats"),
@@ -100,8 +101,8 @@ SEQUENCE_SCORES = Contract(
     key=("model", "checkpoint", "sequence"),
     rules=(
         rows(
-            "len(ranks) = len(log_probabilities) AND len(hits) = len(ranks) AND len(margins) = len(ranks) "
-            "AND len(means) = len(ranks) AND len(variances) = len(ranks)",
+            "len(ranks) = len(log_probabilities) AND len(hits) = len(ranks) AND len(likeliest) = len(ranks) "
+            "AND len(margins) = len(ranks) AND len(means) = len(ranks) AND len(variances) = len(ranks)",
             "a value for each token of the window",
         ),
         rows("list_max(log_probabilities) <= 1e-4 AND list_min(variances) >= 0", "neither log p nor a variance has the wrong sign"),

@@ -8,32 +8,27 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from tasks.report.numbers import HUNDREDS, POINTS, SHARES, MetricRow, has_interval, has_number
+from tasks.report.numbers import HUNDREDS, SHARES, MetricRow, has_interval, has_number
 
 NO_EVIDENCE = "no evidence"
 CORRELATIONS = ("spearman", "pearson", "kendall", "spearman_difference")
 
 
 def number(value: float | None, statistic: str = "spearman") -> str:
-    """Shares as percent, their differences as points, BLEU and chrF as they are, with one decimal; all else with two."""
+    """Shares as percent, BLEU and chrF on their own scale with one decimal, all else with two decimals."""
     if value is None or not math.isfinite(value):
         return "–"
     value *= 100 if statistic in SHARES else 1
     text = f"{value:.1f}" if statistic in (*SHARES, *HUNDREDS) else f"{value:.2f}"
     text = text.lstrip("-") if float(text) == 0 else text
-    return text.replace("-", "−") + unit(statistic)
-
-
-def unit(statistic: str) -> str:
-    """What follows a number: " %" of shares, " points" of their differences."""
-    return " points" if statistic in POINTS else " %" if statistic in SHARES else ""
+    return text.replace("-", "−") + (" %" if statistic in SHARES else "")
 
 
 def interval(row: MetricRow | None) -> str:
     """`[0.30, 0.52]`, or nothing."""
     if row is None or not has_interval(row):
         return ""
-    low, high = (number(row[end], row["statistic"]).removesuffix(unit(row["statistic"])) for end in ("low", "high"))
+    low, high = (number(row[end], row["statistic"]).removesuffix(" %") for end in ("low", "high"))
     return f"[{low}, {high}]"
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tasks.report.data import ReportData
-from tasks.report.formatting import NO_EVIDENCE, listed, number, short, unit
+from tasks.report.formatting import NO_EVIDENCE, listed, number, short
 from tasks.report.numbers import (
     FEWEST_CLUSTERS,
     MEASURE_NAMES,
@@ -79,7 +79,7 @@ class Finding:
         """` [0.30, 0.52]`, or nothing."""
         if self.low is None or self.high is None:
             return ""
-        low, high = (_written(end, self.statistic).removesuffix(unit(self.statistic)) for end in (self.low, self.high))
+        low, high = (_written(end, self.statistic).removesuffix(" %") for end in (self.low, self.high))
         return f" [{low}, {high}]"
 
     @property
@@ -224,16 +224,18 @@ def _beyond_phantoms(data: ReportData, rows: Sequence[MetricRow], does: str) -> 
     sentences = []
     for place in samples_of(rows):
         here = [r for r in rows if (r["group"], r["detail"]) == place]
-        numbers = findings(r for m in data.ladder_of(here) for r in here if r["model"] == m)
+        here = [r for m in data.ladder_of(here) for r in here if r["model"] == m]
+        numbers = findings(dict(r) | {"statistic": "rate"} for r in here)  # a difference of rates
         if not numbers:
             continue
         f, kind = numbers[-1], KINDS[place[1] or place[0]]
         if f.sign:
             way = "more" if f.sign > 0 else "less"
-            sentences.append(f"{f.model} {does} {kind} {way} often than phantoms, by {_size(f)}{unit(f.statistic)}")
+            sentences.append(f"{f.model} {does} {kind} {way} often than phantoms, by {_size(f)} points")
         else:
             why = f.doubt or "and the interval includes zero"
-            sentences.append(f"Whether {f.model} {does} {kind} more often than phantoms is undecided: {f.shown}, {why}")
+            points = f.shown.replace(" %", " points")
+            sentences.append(f"Whether {f.model} {does} {kind} more often than phantoms is undecided: {points}, {why}")
     return sentences
 
 
@@ -273,8 +275,8 @@ def slopes(rows: Sequence[MetricRow]) -> list[str]:
 def _size(f: Finding) -> str:
     """A slope without its sign, which the verb has."""
     assert f.low is not None and f.high is not None
-    low, high = (number(end, f.statistic).removesuffix(unit(f.statistic)) for end in sorted((abs(f.low), abs(f.high))))
-    return f"{number(abs(f.estimate), f.statistic).removesuffix(unit(f.statistic))} [{low}, {high}]"
+    estimate, low, high = (number(v, f.statistic).removesuffix(" %") for v in (abs(f.estimate), *sorted((abs(f.low), abs(f.high)))))
+    return f"{estimate} [{low}, {high}]"
 
 
 def variants(name: str, model: str, rows: Sequence[MetricRow]) -> str:

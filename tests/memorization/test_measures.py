@@ -23,6 +23,7 @@ from tasks.memorization.membership_inference import auc, lowest_mean, standardis
 from tasks.memorization.scored_windows import null_of
 from tasks.metrics.measure import MEASURE, with_measures
 from tasks.statistics import difference
+from tests.memorization.generations import write_generations
 from tests.models import small
 from tests.support import read_rows, run_step, write_part
 
@@ -127,7 +128,9 @@ def tables(root: Path, phantoms: bool = True, one_text: bool = False, planted: b
         cluster = int(phantom) if one_text else 0 if i in (0, 1) else i
         windows.append({"sequence": f"w{i:03d}", "cluster": cluster, "near_cluster": cluster, **kind, **place, **same})
         sampled = [log_p, np.where(draw.random(T) < 0.05, -np.inf, log_p).astype(np.float32)]
-        more = {"ranks": ranks, "hits": ranks == 1, "margins": log_p, "means": log_p - 1, "variances": np.abs(log_p)}
+        likeliest = np.where(ranks == 1, ids, 300).astype(np.int32)
+        more = {"likeliest": likeliest, "ranks": ranks, "hits": ranks == 1, "margins": log_p}
+        more |= {"means": log_p - 1, "variances": np.abs(log_p)}
         scores.append(
             {"model": "o", "checkpoint": 7, "sequence": f"w{i:03d}", "log_probabilities": log_p, "sampled": sampled, **more}
         )
@@ -144,6 +147,7 @@ def tables(root: Path, phantoms: bool = True, one_text: bool = False, planted: b
             {"model": "o", "checkpoint": "7"},
         ),
     }
+    made |= write_generations(root, windows, scores)[0]
     return {name: (part,) for name, part in made.items()}, windows, scores
 
 
