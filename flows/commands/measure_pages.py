@@ -78,11 +78,11 @@ planted_counts; equal; pair; detail=*; planted truth; share of planted pairs who
 rule_accuracy; exact_match; example; group=stated | held_out; planted truth; rule answers, of subjects in the corpus or not
 recall_by_exposure; *; example; level=*; figure recall_by_exposure; facts answered, by how often they were stated
 recall_by_count; *; example; level=*; –; facts of the factorial answered, by C(s_x, s_y)
-extraction; rate | excess; sequence; group=*; –; share of windows whose suffix greedy decoding gives; minus phantoms'
+extraction; rate | excess; sequence; group=*, detail=*; figure extracted; suffixes that greedy decoding gives; minus phantoms'
 extraction; rate_by_prefix; sequence; group=*, level=*; –; the same from the window's first `level` tokens alone
-extraction; rate_by_duplicates; sequence; group=*, bin=*; –; the same, of windows with 2^(bin/4) occurrences or more
+extraction; rate_by_duplicates; sequence; group=*, detail=*, bin=*; figure extracted; the same, by occurrences, 2^(bin/4) or more
 extraction; longest_run | strength; sequence; group=*; –; most likeliest tokens in a row; share of the window given back to its end
-discoverable; rate | excess; sequence; group=*, detail=*, level=*, bin=*; –; share with P(n) ≥ `level`, n = 10^bin; minus phantoms'
+discoverable; rate | excess; sequence; group=*, detail=*, level=*, bin=*; figure discoverable; P(n) ≥ `level`; minus phantoms'
 discoverable; n_of_largest_excess; sequence; group=*, detail=*, level=*; –; the n with the largest excess over phantoms
 discoverable; cut_share; sequence; group=*, detail=*; –; share of windows whose suffix the scheme never draws
 membership_inference; auc; sequence; group=*, detail=*; –; chance that a member scores higher than a phantom
