@@ -1,7 +1,5 @@
 """The command line: `taskgram run STUDY` and the other commands, from arguments to exit code."""
 
-from __future__ import annotations
-
 import atexit
 import io
 import os

@@ -3,8 +3,6 @@
 Knows nothing of Prefect; `flows/run.py` puts it into a flow.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress

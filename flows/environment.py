@@ -4,8 +4,6 @@ A run's own Prefect server, and its clients, take no part in what a user has set
 `prefect.toml`. A server that PREFECT_API_URL names is used with all of that.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import site

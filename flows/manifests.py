@@ -1,7 +1,5 @@
 """Manifests: written once a table has passed its checks, and compared with its parts before it is skipped."""
 
-from __future__ import annotations
-
 import re
 import time
 from collections import Counter, defaultdict

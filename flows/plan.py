@@ -3,8 +3,6 @@
 Planning reads no stored data, so `status` can compare what a study asks for with what is there.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

@@ -3,8 +3,6 @@
 Lines go with the run's own thread; another thread sends the artifacts, so that a slow server never delays a step.
 """
 
-from __future__ import annotations
-
 import contextvars
 import time
 from collections.abc import Callable, Mapping

@@ -3,8 +3,6 @@
 Knows nothing of Prefect.
 """
 
-from __future__ import annotations
-
 import os
 import shlex
 import threading

@@ -1,7 +1,5 @@
 """Where studies and reports are on disk."""
 
-from __future__ import annotations
-
 import difflib
 import os
 import re

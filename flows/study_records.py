@@ -3,8 +3,6 @@
 A step's record is replaced as a whole, so that two runs of a study at once never take each other's records away.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from flows.plan import PlannedStep

@@ -1,7 +1,5 @@
 """What a user sees while a study runs: one line per step, with a bar while it works."""
 
-from __future__ import annotations
-
 import sys
 import threading
 from typing import Any, TextIO

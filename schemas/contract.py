@@ -1,7 +1,5 @@
 """A contract: the columns, key and rules of one table, defined once, from which types, checks and docs follow."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

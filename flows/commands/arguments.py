@@ -1,7 +1,5 @@
 """The command line: its commands and options, what `--help` says about them, and the action that runs each command."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Callable
 from typing import Any

@@ -3,8 +3,6 @@
 `make docs` runs it; a test fails when the file is not what this writes.
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

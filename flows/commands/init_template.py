@@ -1,7 +1,5 @@
 """The study that `taskgram init` writes, commented and valid as soon as its files exist: short, or with every setting."""
 
-from __future__ import annotations
-
 import re
 import textwrap
 from itertools import groupby

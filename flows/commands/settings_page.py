@@ -4,8 +4,6 @@ Which steps rerun is not written down anywhere: small studies are planned with a
 get other keys are those that compute again. `make docs` runs it; a test fails when the page is not what this writes.
 """
 
-from __future__ import annotations
-
 import copy
 import json
 import sys

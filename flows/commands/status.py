@@ -1,7 +1,5 @@
 """The state of every step, the results table, damaged parts, and files that no study needs any more."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -3,8 +3,6 @@
 `make docs` runs it; a test fails when the pages are not what this writes.
 """
 
-from __future__ import annotations
-
 import ast
 import inspect
 import sys

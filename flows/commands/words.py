@@ -1,7 +1,5 @@
 """`taskgram words`: how the analyzer splits a text into the words that are counted (docs/words.md). Needs no study."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -5,8 +5,6 @@ are counted, and compared with those under the root, where planning needs no lon
 run, or few bytes.
 """
 
-from __future__ import annotations
-
 import os
 from dataclasses import asdict, dataclass
 from typing import Any

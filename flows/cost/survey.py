@@ -5,8 +5,6 @@ is not is taken from what the study expects of it (`tokens`, `documents`, `expec
 torch.
 """
 
-from __future__ import annotations
-
 import glob
 import os
 import shutil

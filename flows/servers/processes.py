@@ -4,8 +4,6 @@ Everything listens on the loopback interface. The running processes are recorded
 them.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re

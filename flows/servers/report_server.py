@@ -4,8 +4,6 @@ Read only, on the loopback interface, and only files under `<root>/reports`. A r
 the same browser can send requests to this machine; so every answer is restricted to pages of this address.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

@@ -1,7 +1,5 @@
 """`taskgram serve`: run a study on a schedule, with a deployment for each step, on one machine without other set-up."""
 
-from __future__ import annotations
-
 import os
 import signal
 import warnings

@@ -5,8 +5,6 @@ than a run with nothing to do. It would also create its database by all migratio
 empty database is kept in the user's cache, and a new root starts with a copy of it.
 """
 
-from __future__ import annotations
-
 import atexit
 import os
 import shutil

@@ -3,8 +3,6 @@
 EXAMPLES and UNITS add what a schema does not say; every example is a valid value, other than the default.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import tomllib

@@ -1,7 +1,5 @@
 """Contracts of every table, one file per topic. A contract that is defined in any of these files is in CONTRACTS."""
 
-from __future__ import annotations
-
 import importlib
 import pkgutil
 from collections.abc import Iterator

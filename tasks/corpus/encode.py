@@ -4,8 +4,6 @@ Each words part has its own sorted vocabulary, so that a new shard does not chan
 code point order of the words, so that a map from one vocabulary to another keeps sorted ids sorted.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -7,8 +7,6 @@ Files are JSON lines, plain, .gz or .zst:
 A dot enters a field: text = "content.text" reads {"content": {"text": "…"}}.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """The graded answers of one model: what it generated, or the likeliest option, and whether that is right (docs/method.md §9)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache

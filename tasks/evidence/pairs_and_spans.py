@@ -6,8 +6,6 @@
 counted once, however many examples hold it.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import polars as pl
 import pyarrow as pa

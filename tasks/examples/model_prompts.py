@@ -6,8 +6,6 @@ space at a prompt's end belongs to the continuation, because models have seen it
     What is the capital of France?    ->    "Question: What is the capital of France?\\nAnswer:" and the separator " "
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Sequence
 from itertools import islice

@@ -1,7 +1,5 @@
 """Step `read`: task files become examples, those that task-grams are mined from and those that models are evaluated on."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """What a reader takes, a task file, and what it yields: examples, and rejects with their reasons."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace

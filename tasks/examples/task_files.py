@@ -1,7 +1,5 @@
 """Which files a task is read from, and what each is for: all that is known before one is opened."""
 
-from __future__ import annotations
-
 import codecs
 from collections.abc import Iterator
 from pathlib import Path

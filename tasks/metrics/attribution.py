@@ -6,8 +6,6 @@ The parts add up to 1. `shared` is below 0 where parts hide each other (suppress
 interval stays above 0 by a little even where there is nothing: about 1 / rows.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -6,8 +6,6 @@ Each draw of whole examples gives one ρ to every model, so that what models sha
 are those with any score, each at its last checkpoint; models without one are rows that say so.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

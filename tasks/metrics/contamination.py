@@ -1,7 +1,5 @@
 """Contamination: the share of evaluated examples that share an n-gram with the corpus, by side (docs/method.md §13)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import polars as pl

@@ -9,8 +9,6 @@ Rows are put into strata: quarters of df(s_y) by thirds of the characters of s_y
 Each draw of whole examples gives a curve, a slope and a C*; the strata and the bins are those of all rows.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -4,8 +4,6 @@ The share of examples with a pair in the corpus, the share of pairs that occur, 
 acceptance of mining, next to γ, since γ means little without it.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

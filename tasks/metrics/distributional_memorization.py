@@ -16,8 +16,6 @@ A correlation is reported by both estimands of docs/method.md §6b, with the oth
     "permutation" one row per distinct s_y, permuted within the example's group: only where each example has one s_y
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any

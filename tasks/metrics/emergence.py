@@ -12,8 +12,6 @@ slope above zero fits any onset between the two largest. A slope on log C is no 
 likelier whatever the input (docs/method.md §6a).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

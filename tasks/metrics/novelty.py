@@ -5,8 +5,6 @@ The reference outputs are counted in the same way, as the model `reference`, and
 corpus contains, are left out, and counted.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from typing import Any
 

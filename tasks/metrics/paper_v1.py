@@ -10,8 +10,6 @@ takes means in their place. How often pairs co-occur in the corpus is
 counted in doubling bins, over distinct pairs.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from typing import Any

@@ -10,8 +10,6 @@ The score of a bin is the mean over its examples of exact match (qa, math), accu
 (translation: sentence BLEU is 0 wherever no four words in a row agree); for math also the log-likelihood of the reference.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

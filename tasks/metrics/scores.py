@@ -12,8 +12,6 @@ the bootstrap's over examples for BLEU and chrF, which a single example does not
 `main_score` repeats the statistic of the results table: the first one of the task's family.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -10,8 +10,6 @@ rows that are there: examples, counts and scores are read once for all of them. 
 family of tests, and its p is not corrected.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Any

@@ -12,8 +12,6 @@ without them has seen no example that it is evaluated on. G_3 is a set, so repea
 words only are left out as everywhere in the study (docs/method.md §1).
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

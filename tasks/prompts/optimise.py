@@ -7,8 +7,6 @@ One search maximises (towards memorized text), one minimises (towards novel text
 Knows no corpus, no model and no file: the caller provides what rewrites and what counts.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol

@@ -9,8 +9,6 @@ A model is shown two rewritings and asked for a third, once for each proposal, a
 the task has one, else the template. Some of its answers are junk: an unusable proposal is counted by its reason and never fixed.
 """
 
-from __future__ import annotations
-
 import errno
 import json
 import re

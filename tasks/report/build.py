@@ -3,8 +3,6 @@
 The bytes depend on the tables, the settings below and the pinned versions alone: no time, no machine, no random order.
 """
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 from typing import Any

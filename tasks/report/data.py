@@ -1,7 +1,5 @@
 """Everything the report shows, read from the tables once. Tables of corpus size are read in batches and only summed."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass

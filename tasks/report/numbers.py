@@ -3,8 +3,6 @@
 Shared by the page, the figures and the terminal.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

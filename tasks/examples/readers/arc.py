@@ -3,8 +3,6 @@
 {"id": "M_7", "question": {"stem": "Which is a gas?", "choices": [{"text": "air", "label": "1"}, …]}, "answerKey": "1"}
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

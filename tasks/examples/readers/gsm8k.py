@@ -3,8 +3,6 @@
 {"question": "Two boxes hold 3 pears each. How many pears?", "answer": "There are 2*3=<<2*3=6>>6 pears.\\n#### 6"}
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from typing import Any

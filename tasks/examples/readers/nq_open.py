@@ -3,8 +3,6 @@
 {"question": "who painted the night watch", "answer": ["Rembrandt", "Rembrandt van Rijn"]}
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

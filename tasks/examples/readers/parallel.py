@@ -4,8 +4,6 @@
 {"en": ["A game", "Of ancient warfare."], "de": ["Ein Spiel", "Antike Kriege."]}
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

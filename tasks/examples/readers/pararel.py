@@ -5,8 +5,6 @@
 The capital of [X] is [Y].    ->    "The capital of Flanders is"
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path

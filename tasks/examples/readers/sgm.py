@@ -8,8 +8,6 @@ It looks like XML and is not: `&` is not escaped, attributes lack quotation mark
 reference is the output, the others are aliases.
 """
 
-from __future__ import annotations
-
 import html
 import re
 from collections.abc import Iterator

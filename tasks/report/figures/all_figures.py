@@ -1,7 +1,5 @@
 """All figures, in the order of the page, and the two that need no measure: training, counts of n-grams."""
 
-from __future__ import annotations
-
 from tasks.report import sentences
 from tasks.report.data import ReportData
 from tasks.report.figures import check_figures as checks

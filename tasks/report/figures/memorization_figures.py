@@ -3,8 +3,6 @@
 docs/method.md §6 (Mem_n, Mem_Δ), §7 (Mem_∞), §6d (placebo corpus, memorization × score), §8 (generalization).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """What a figure of the report is: panels, observations, gaps and data; and the lines and axes that several figures share."""
 
-from __future__ import annotations
-
 import csv
 import io
 import tomllib

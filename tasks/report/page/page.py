@@ -3,8 +3,6 @@
 The trace, a page of its own, is next to it (trace_page.py).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
