@@ -39,8 +39,6 @@ class StepFailed(PartsFailed):
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of running a step."""
-
     step: str
     state: str  # "done" or "skipped"
     computed: int
@@ -117,7 +115,6 @@ class _Costs:
         self.jobs, self.part_seconds, self.first = 0, 0.0, time.monotonic()
 
     def add(self, seconds: float) -> None:
-        """Record a job that has ended, and its seconds."""
         began = time.monotonic() - seconds
         self.first = min(self.first, began) if self.jobs else began
         self.jobs, self.part_seconds = self.jobs + 1, self.part_seconds + seconds

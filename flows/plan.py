@@ -19,27 +19,22 @@ class PlannedStage:
     jobs: tuple[PlannedJob, ...]
 
     def parts(self, table: str) -> tuple[Part, ...]:
-        """The parts of one of the stage's tables."""
         index = [c.name for c in self.stage.writes].index(table)
         return tuple(job.parts(self.stage)[index] for job in self.jobs)
 
 
 @dataclass(frozen=True)
 class PlannedStep:
-    """A step with all its stages laid out."""
-
     step: Step
     stages: tuple[PlannedStage, ...]
     inputs: Mapping[str, tuple[Part, ...]]
 
     @property
     def outputs(self) -> dict[str, tuple[Part, ...]]:
-        """Parts by table, for every table the step writes."""
         return {c.name: s.parts(c.name) for s in self.stages for c in s.stage.writes}
 
     @property
     def fingerprints(self) -> dict[str, str]:
-        """Fingerprint by table."""
         return {table: fingerprint(parts) for table, parts in self.outputs.items()}
 
     @property

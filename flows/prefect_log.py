@@ -30,7 +30,6 @@ class Post:
         self._sender = ThreadPoolExecutor(1, thread_name_prefix="artifacts")
 
     def send(self, send: Callable[..., Any], **what: Any) -> Future[Any]:
-        """Send an artifact for the current task run."""
         context = contextvars.copy_context()
         return self._sender.submit(lambda: context.run(send, **what))
 
@@ -52,7 +51,6 @@ class Watch:
         self._sent = self._logged = 0.0
 
     def line(self, text: str) -> None:
-        """Log a line that names study, step and fingerprint."""
         self._log.info("%s: %s", self.name, text)
 
     def progress(self, done: int, total: int) -> None:

@@ -52,7 +52,6 @@ class Session:
         self.cluster.close()
 
     def close(self) -> None:
-        """Give back what the run held."""
         self.cluster.close()
         self.leases.close()
 

@@ -17,7 +17,6 @@ REPORTS_URL = "TASKGRAM_REPORTS_URL"
 
 
 def shipped_studies() -> dict[str, Path]:
-    """The studies that come with taskgram, by name."""
     folder = resources.files("studies")
     return {Path(str(f)).stem: Path(str(f)) for f in folder.iterdir() if f.name.endswith(".toml")}
 

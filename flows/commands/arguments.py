@@ -28,12 +28,10 @@ Option = tuple[str, dict[str, Any]]
 
 
 def option(name: str, metavar: str, help: str, **more: Any) -> Option:
-    """An option with a value."""
     return name, {"metavar": metavar, "help": help, **more}
 
 
 def switch(name: str, help: str) -> Option:
-    """An option without a value."""
     return name, {"action": "store_true", "help": help}
 
 

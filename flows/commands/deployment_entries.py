@@ -21,7 +21,6 @@ def with_entries(text: str) -> str:
 
 
 def main(file: str = "deployments/prefect.yaml") -> None:
-    """Write the entries into the file."""
     path = Path(file)
     path.write_text(with_entries(path.read_text(encoding="utf-8")), encoding="utf-8")
 

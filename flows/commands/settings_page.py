@@ -119,7 +119,6 @@ def in_words(changed: Sequence[str]) -> str:
 
 
 def page() -> str:
-    """The text of docs/settings.md."""
     again, lines = reruns(), [HEAD]
     for (table, of, many), rows in groupby(catalogue(), lambda s: (s.table, s.of, s.many)):
         name = f"`[[{table}]]`" if many else f"`[{f'{table}.NAME' if table == 'splits' else table}]`"
@@ -161,7 +160,6 @@ def _tables(value: Any, names: Sequence[str]) -> Iterator[dict[str, Any]]:
 
 
 def main(file: str = "docs/settings.md") -> None:
-    """Write the page."""
     Path(file).write_text(page(), encoding="utf-8")
 
 

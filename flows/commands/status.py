@@ -69,7 +69,6 @@ def _error(record: Mapping[str, Any]) -> str:
 
 
 def table(steps: list[dict[str, Any]]) -> str:
-    """The states as aligned text."""
     lines = [f"{'step':<11} {'state':<8} {'parts':>6} {'rows':>12} {'bytes':>10} {'seconds':>9}  fingerprint   checks"]
     for s in steps:
         lines.append(

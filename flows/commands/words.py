@@ -16,7 +16,6 @@ def words(text: str) -> list[dict[str, Any]]:
 
 
 def show(rows: Sequence[dict[str, Any]]) -> str:
-    """The words as an aligned table."""
     width = max(len("word"), *(len(w["word"]) for w in rows))
     return "\n".join(f"{word:<{width}}  {span:>7}  {text}" for word, span, text in [("word", "span", "text"), *map(_cells, rows)])
 

@@ -39,7 +39,6 @@ class StepForecast:
 
     @property
     def parts(self) -> int:
-        """Parts of the step."""
         return int(self.cost.parts)
 
 

@@ -81,7 +81,6 @@ class CountingSettings(Settings):
 
     @property
     def memory_bytes(self) -> int:
-        """`memory` in bytes."""
         return parse_size(self.memory)
 
 
@@ -226,7 +225,6 @@ class Study(Settings):
         return self.model_copy(update={"workers": workers, "cluster": cluster})
 
     def task(self, name: str) -> Task:
-        """The task of that name."""
         return next(t for t in self.tasks if t.name == name)
 
 

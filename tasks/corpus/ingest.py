@@ -115,7 +115,6 @@ def run(work: Work) -> None:
 
 
 def path_of(work: Work) -> Path:
-    """The file of a job."""
     planted = work.job.inputs.get("planted_files")
     return work.folder_of(planted[0]) / work.labels["file"] if planted else Path(work.job.files[0].path)
 
@@ -210,7 +209,6 @@ RATES = {
 
 
 def cost(sizes: Sizes) -> Cost:
-    """Files to documents."""
     c = sizes.corpus
     return Cost(
         parts=c.parts,

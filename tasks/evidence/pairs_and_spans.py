@@ -51,7 +51,6 @@ def output_spans(ngrams: pl.DataFrame) -> pl.DataFrame:
 
 
 def as_table(rows: pl.DataFrame, contract: Contract) -> pa.Table:
-    """Rows as the contract has them."""
     return rows.select(contract.schema.names).sort(contract.key).to_arrow().cast(contract.schema)
 
 

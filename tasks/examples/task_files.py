@@ -24,7 +24,6 @@ Names = list[list[str]]  # one entry per source: its file, or its two files
 
 
 def plan(study: Study, inputs: Inputs) -> list[Job]:
-    """One job per task."""
     return [_plan_task(study, task, inputs) for task in study.tasks]
 
 

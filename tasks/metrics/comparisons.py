@@ -33,7 +33,6 @@ FEWEST_SIZES = 3
 
 
 def run(work: Work, out: MetricRows) -> None:
-    """Every comparison at every order."""
     evidence = read_evidence(work, out.task, last=True)
     for order in orders_of(work):
         pairs = evidence.supported(order)
@@ -122,7 +121,6 @@ class Comparison:
         self._add("slope_per_decade", estimate, NO_MODEL)
 
     def add_missing(self, models: list[ModelCheckpoint], why: str) -> None:
-        """Rows for models that cannot be compared."""
         for model in models:
             self._add("spearman_difference", Estimate(None, note=why), model)
 

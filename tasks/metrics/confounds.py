@@ -55,7 +55,6 @@ Remedy = tuple[str, Estimate, Rows]
 
 
 def settings(study: Study, task: Task) -> dict[str, Any]:
-    """What decides this table."""
     other = study.task(task.repeat_of) if task.repeat_of else None
     return settings_of_all_orders(study, task) | {
         "first_order": task.first_order,
@@ -204,7 +203,6 @@ class Check:
 
     @property
     def names(self) -> tuple[str, str]:
-        """What is correlated."""
         return ("log P_n", "log P_LLM") if self.measure == "mem_n" else ("log PMI", "Δ")
 
     # -- the same numbers under other ranks --------------------------------------------------------------------------

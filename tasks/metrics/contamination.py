@@ -14,7 +14,6 @@ SIDES = ("input", "output")
 
 
 def settings(study: Study, task: Task) -> dict[str, Any]:
-    """What decides the contamination."""
     return {"orders": sorted(study.counting.contamination_orders)}
 
 

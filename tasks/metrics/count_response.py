@@ -27,7 +27,6 @@ FREQUENCIES, LENGTHS = 4, 3
 
 
 def settings(study: Study, task: Task) -> dict[str, Any]:
-    """What decides the curve."""
     return settings_of_all_orders(study, task) | {"bins": study.measures.bins}
 
 

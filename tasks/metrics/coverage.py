@@ -21,12 +21,10 @@ QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 
 def settings(study: Study, task: Task) -> dict[str, Any]:
-    """What decides the coverage."""
     return gamma_settings(task, task.orders)
 
 
 def run(work: Work, rows: MetricRows) -> None:
-    """Coverage for every order."""
     gammas, evidence = gammas_of(work, rows.task), read_evidence(work, rows.task, scored=False)
     mined = work.frame("task_grams", "task", "order", "similarity").filter(task=rows.task)
     candidates = work.frame("similarities", "task", "order", "candidates").filter(task=rows.task)

@@ -25,7 +25,6 @@ REPEAT = "held-out document equal to one of the corpus"
 
 
 def settings(study: Study, task: Task) -> dict[str, Any]:
-    """What decides this measure."""
     return draw_settings(study) | {"family": task.family}
 
 

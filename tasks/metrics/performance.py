@@ -39,7 +39,6 @@ Axes = tuple[tuple[str, Floats, Bins], ...]
 
 
 def settings(study: Study, task: Task) -> dict[str, Any]:
-    """What decides this measure."""
     more = {"family": task.family, "bleu_tokenizer": bleu_tokenizer(task.languages), "bins": study.measures.bins}
     return settings_of_first_order(study, task) | more
 

@@ -32,7 +32,6 @@ COUNTED = {
 
 
 def settings(study: Study, task: Task) -> dict[str, Any]:
-    """What decides this measure."""
     return {"family": task.family}
 
 

@@ -37,7 +37,6 @@ Mask = NDArray[np.bool_]
 
 
 def settings(study: Study, task: Task) -> dict[str, Any]:
-    """What decides the scores."""
     return {"family": task.family, "bleu_tokenizer": bleu_tokenizer(task.languages)} | draw_settings(study)
 
 
@@ -114,7 +113,6 @@ def _grades(work: Work, rows: MetricRows, checkpoint: ModelCheckpoint, examples:
 
 
 def _why_none(examples: pl.DataFrame, answer: pl.DataFrame | None) -> str:
-    """Why no answer of a model can be graded."""
     if not len(examples):
         return NO_EXAMPLES
     return NO_GENERATIONS if answer is None or not answer["text"].count() else NO_REFERENCES

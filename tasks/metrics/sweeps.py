@@ -30,7 +30,6 @@ RARE = 0.95  # where it ends: what one in twenty of the mined pairs exceeds
 
 
 def settings(study: Study, task: Task) -> dict[str, Any]:
-    """What decides the sweeps."""
     draws = {"draws": study.measures.sweep_bootstrap, "seed": study.seed}
     lowest = {"lowest_gamma": task.lowest_gamma, "sweep_gammas": study.measures.sweep_gammas}
     return gamma_settings(task, task.orders) | lowest | draws

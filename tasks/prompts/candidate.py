@@ -39,7 +39,6 @@ class TaskPrompt:
 
     @property
     def text(self) -> str:
-        """The whole text."""
         return self.instruction + self.template
 
 
@@ -60,12 +59,10 @@ class PromptScore:
 
     @property
     def mean(self) -> float:
-        """Mean occurrences of a 3-gram."""
         return fmean(self.counts)
 
     @property
     def missing(self) -> int:
-        """3-grams that the corpus does not contain."""
         return self.counts.count(0)
 
 
@@ -81,7 +78,6 @@ def ngrams_of(prompt: TaskPrompt, policy: str, language: str) -> PromptNgrams:
 
 
 def score(ngrams: PromptNgrams, counts: Mapping[str, int]) -> PromptScore:
-    """The score of a prompt that has 3-grams."""
     return PromptScore(ngrams, tuple(counts[gram] for gram in ngrams.counted))
 
 

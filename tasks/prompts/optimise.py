@@ -27,8 +27,6 @@ class Rewriter(Protocol):
 
 @dataclass(frozen=True)
 class PromptSearch:
-    """The settings of a search, the same in all rounds."""
-
     original: TaskPrompt
     stop_words: str = "drop_all_stopword_ngrams"
     language: str = "en"
@@ -56,7 +54,6 @@ def best(trace: Sequence[Candidate], direction: str) -> Candidate | None:
 
 
 def optimise(search: PromptSearch, rewriter: Rewriter, count: Count, rounds: int) -> list[Candidate]:
-    """Run all rounds."""
     trace = first_round(search, count)
     for number in range(1, rounds + 1):
         trace += next_round(trace, number, search, rewriter, count)

@@ -10,8 +10,6 @@ from tasks.examples.record import Example, NotAnExample, ReadSettings, Reject, T
 
 
 def read(file: TaskFile, settings: ReadSettings) -> Iterator[Example | Reject]:
-    """Examples of one file."""
-
     def example(row: int, record: dict[str, Any]) -> Example:
         question, answers = text(record, "question"), [a for a in texts(record, "answer") if a.strip()]
         if not answers:

@@ -14,7 +14,6 @@ MOST_POINTS = 200  # of a training curve
 
 
 def draw(data: ReportData) -> list[ReportFigure]:
-    """All figures, in the order of the page."""
     return [
         memorization.memorization(data),
         memorization.score(data),

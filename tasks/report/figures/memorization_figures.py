@@ -131,7 +131,6 @@ def generalization(data: ReportData) -> ReportFigure:
 
 
 def score(data: ReportData) -> ReportFigure:
-    """The score of each model."""
     lines = [data.line(t["name"], m) for t in data.settings["tasks"] for m in data.ladder]
     rows = [r for line in lines if (r := line.rows["main_score"]) is not None]
     ladder = data.ladder_of(rows)

@@ -45,7 +45,6 @@ class ReportFigure:
 
     @property
     def csv(self) -> str:
-        """The data of the figure."""
         return csv_text(self.rows, [*self.rows[0]])
 
 
@@ -75,7 +74,6 @@ def figure(
 
 
 def csv_text(rows: Iterable[MetricRow], columns: Sequence[str]) -> str:
-    """Rows as CSV with a heading."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(columns)

@@ -30,8 +30,6 @@ EMBEDDED = 100_000  # characters of data that a page carries for one figure
 
 
 def page(data: ReportData, figures: Sequence[ReportFigure]) -> str:
-    """The whole of index.html."""
-
     def drawn(section: str) -> list[Block]:
         return [f for f in figures if f.text["section"] == section]
 
@@ -117,7 +115,6 @@ def _totals(data: ReportData) -> list[tuple[str, str]]:
 
 
 def _study(data: ReportData) -> list[Block]:
-    """The corpus, the tasks and the models."""
     origin = "a planted world, whose truth is known" if data.settings["planted"] else "files named in the study"
     sources = [(s["source"] or "all", integer(s["documents"]), integer(s["tokens"])) for s in data.sources]
     tasks = []
