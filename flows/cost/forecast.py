@@ -16,7 +16,7 @@ from flows.study import STEPS
 from flows.study_files import study_path
 from flows.terminal import size
 from schemas import load_study
-from schemas.settings.study_file import parse_size
+from schemas.settings.base import parse_size
 from tasks.cost import RATES, Cost, Sizes
 from tasks.step import Step
 from tasks.storage.store import Store

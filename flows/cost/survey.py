@@ -14,7 +14,8 @@ from pathlib import Path
 
 from flows.cost.sample import SourceSample, bytes_per_token, sample_of
 from schemas import MODELS, Study, StudyError
-from schemas.settings.study_file import Model, Planted, Source, Task, parse_count, parse_size
+from schemas.settings.base import parse_count, parse_size
+from schemas.settings.study_file import Model, Planted, Source, Task
 from tasks import cost
 from tasks.corpus.ingest import TYPICAL_PACKING, pieces_of, unpacked_size
 from tasks.cost import CorpusSize, Gpu, Machine, Missing, ModelSize, Rate, Sizes, TaskSize
