@@ -1,13 +1,8 @@
-"""Writes docs/steps/, one page per step, from the steps and contracts themselves, so that they cannot disagree.
-
-`make docs` runs it; a test fails when the pages are not what this writes.
-"""
+"""The text of docs/steps/, one page per step, from the steps and contracts themselves, so that they cannot disagree."""
 
 import ast
 import inspect
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 from flows import study
 from flows.study import STEPS
@@ -85,19 +80,3 @@ def _values(column: Column) -> str:
     if column.one_of:
         limits.append(", ".join(f"`{v}`" for v in column.one_of))
     return ", ".join(limits + (["may be null"] if column.nullable else []))
-
-
-def main(folder: str = "docs/steps") -> None:
-    """Write all pages, and remove those of steps that are gone."""
-    target = Path(folder)
-    target.mkdir(parents=True, exist_ok=True)
-    written = pages()
-    for old in target.glob("*.md"):
-        if old.name not in written:
-            old.unlink()
-    for name, text in written.items():
-        (target / name).write_text(text, encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
