@@ -125,9 +125,7 @@ class _Costs:
         return time.monotonic() - self.first
 
 
-def _missing(
-    store: Store, stage: PlannedStage, entries: Mapping[str, Mapping[str, Any]], forced: bool, verify: bool
-) -> list[PlannedJob]:
+def _missing(store: Store, stage: PlannedStage, entries: Mapping[str, Any], forced: bool, verify: bool) -> list[PlannedJob]:
     """Jobs with a part that is missing or damaged, the most expensive first. entries: manifest entries of each table's parts."""
     todo = [
         job
@@ -156,9 +154,8 @@ def _run_jobs(
     failures: list[tuple[PlannedJob, str]] = []
     logged: set[str] = set()
     waiting = list(todo)
-    absent = {
-        job.key for job in todo if any(session.store.stat(session.store.part_path(p)) is None for p in job.parts(stage.stage))
-    }
+    store = session.store
+    absent = {job.key for job in todo if any(store.stat(store.part_path(p)) is None for p in job.parts(stage.stage))}
     while waiting:
         turn, before = _Turn(waiting, stage, session, absent), len(waiting)
         try:
