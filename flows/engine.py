@@ -159,7 +159,7 @@ def _run_jobs(
     while waiting:
         turn, before = _Turn(waiting, stage, session, absent), len(waiting)
         try:
-            for finished in session.cluster.run(run_job, turn, name, _needs):
+            for finished in session.cluster.run(run_job, turn, name, lambda call: call[1].job.resources):
                 session.check()
                 job = turn.mine[finished.index]
                 session.leases.drop(job.key)
@@ -218,11 +218,6 @@ class _Turn:
             # Only those of its own tables: sending all of them would take longer than a small job.
             contracts = {name: CONTRACTS[name] for name in job.tables(self.stage.stage)}
             yield (store, job, self.stage.stage, contracts, job.key in self.absent)
-
-
-def _needs(call: tuple[Any, ...]) -> Mapping[str, int]:
-    """What the job of a call needs of its worker."""
-    return call[1].job.resources
 
 
 def _explain(finished: Finished, session: Session, name: str, job: PlannedJob) -> str:

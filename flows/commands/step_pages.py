@@ -56,17 +56,14 @@ def _contract(contract: Contract) -> Iterator[str]:
     yield f"{description}. Each part is sorted by {key}, and unique in it; parts may share keys.\n"
     yield "| column | type | meaning | values |\n|---|---|---|---|"
     for column in contract.columns:
-        yield f"| `{column.name}` | {_type(column)} | {column.description.replace('|', '∣')} | {_values(column)} |"
+        kind = str(column.type).replace("element: ", "").replace(" not null", "")
+        yield f"| `{column.name}` | {kind} | {column.description.replace('|', '∣')} | {_values(column)} |"
     yield ""
     for rule in contract.rules:
         yield f"- {rule.why}"
     for balance in contract.balances:
         yield f"- conserved: {balance.why}"
     yield ""
-
-
-def _type(column: Column) -> str:
-    return str(column.type).replace("element: ", "").replace(" not null", "")
 
 
 def _values(column: Column) -> str:

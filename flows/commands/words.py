@@ -17,8 +17,5 @@ def words(text: str) -> list[dict[str, Any]]:
 
 def show(rows: Sequence[dict[str, Any]]) -> str:
     width = max(len("word"), *(len(w["word"]) for w in rows))
-    return "\n".join(f"{word:<{width}}  {span:>7}  {text}" for word, span, text in [("word", "span", "text"), *map(_cells, rows)])
-
-
-def _cells(word: dict[str, Any]) -> tuple[str, str, str]:
-    return word["word"], f"{word['start']}–{word['end']}", word["text"]
+    cells = [("word", "span", "text"), *((w["word"], f"{w['start']}–{w['end']}", w["text"]) for w in rows)]
+    return "\n".join(f"{word:<{width}}  {span:>7}  {text}" for word, span, text in cells)

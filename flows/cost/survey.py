@@ -119,10 +119,8 @@ def _corpus(s: _Survey) -> CorpusSize:
     read = {source.name: sample_of(files[source.name], source, s.study) for source in s.study.corpus.sources}
     samples = {name: sample for name, sample in read.items() if sample}
     tokens = bytes_per_token(samples, s.study)
-    sources = [
-        _source(source, s, files[source.name], samples.get(source.name), tokens.get(source.name))
-        for source in s.study.corpus.sources
-    ]
+    named = s.study.corpus.sources
+    sources = [_source(source, s, files[source.name], samples.get(source.name), tokens.get(source.name)) for source in named]
     total = {n: sum(getattr(c, n) for c in sources) for n in CorpusSize.__dataclass_fields__ if n not in ("planted", "guesses")}
     return CorpusSize(**total, guesses=tuple(dict.fromkeys(g for c in sources for g in c.guesses)))
 

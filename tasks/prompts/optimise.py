@@ -53,13 +53,6 @@ def best(trace: Sequence[Candidate], direction: str) -> Candidate | None:
     return kept[-1] if kept else None
 
 
-def optimise(search: PromptSearch, rewriter: Rewriter, count: Count, rounds: int) -> list[Candidate]:
-    trace = first_round(search, count)
-    for number in range(1, rounds + 1):
-        trace += next_round(trace, number, search, rewriter, count)
-    return trace
-
-
 def first_round(search: PromptSearch, count: Count) -> list[Candidate]:
     """The task's own prompt, where both searches start. It may have no 3-gram and so no score."""
     originals = [(direction, 0, (-1, -1), search.original, "") for direction in DIRECTIONS]
@@ -99,13 +92,11 @@ def _scored(
         kept = best(trace, direction)
         extreme = kept.score.mean if kept and kept.score else None
         for index, new_score in enumerate(scores):
-            if proposed[index][0] == direction and new_score and _beats(new_score.mean, extreme, direction):
+            if proposed[index][0] != direction or not new_score:
+                continue
+            if extreme is None or (new_score.mean > extreme if direction == "maximise" else new_score.mean < extreme):
                 new[direction], extreme = index, new_score.mean
     return [
         Candidate(direction, number, place, parent, prompt, scores[index], wrong[index], new.get(direction) == index)
         for index, (direction, place, parent, prompt, _) in enumerate(proposed)
     ]
-
-
-def _beats(value: float, extreme: float | None, direction: str) -> bool:
-    return extreme is None or (value > extreme if direction == "maximise" else value < extreme)
