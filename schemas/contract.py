@@ -65,9 +65,7 @@ class Contract:
     @property
     def schema(self) -> pa.Schema:
         """The Arrow schema every part must equal; each field carries its description."""
-        return pa.schema(
-            [pa.field(c.name, c.type, nullable=c.nullable, metadata={"description": c.description}) for c in self.columns]
-        )
+        return pa.schema([pa.field(c.name, c.type, c.nullable, {"description": c.description}) for c in self.columns])
 
 
 # -- as contracts are written ------------------------------------------------------------------------------------------

@@ -113,9 +113,7 @@ def parser() -> argparse.ArgumentParser:
         JSON,
     )
     source = prompts.add_mutually_exclusive_group(required=True)
-    source.add_argument(
-        "--candidates", metavar="FILE", default="", help="prompts to choose from: .txt with one per line, or .jsonl"
-    )
+    source.add_argument("--candidates", metavar="FILE", default="", help="prompts to choose from: .txt, one per line, or .jsonl")
     source.add_argument("--rewriter", metavar="MODEL", default="", help="a model of the study, or a folder, that writes prompts")
     command(actions.report, "print the results table and the path of the report")
     command(actions.validate, "hash all bytes and check every contract again; damaged parts are moved aside")

@@ -109,11 +109,8 @@ def _example(path: str, field: FieldInfo, schema: dict[str, Any]) -> Any:
         return not default
     if isinstance(default, int | float):
         double = default * 2 or 1
-        return (
-            double
-            if double <= schema.get("maximum", double) and double < schema.get("exclusiveMaximum", double + 1)
-            else default / 2
-        )
+        allowed = double <= schema.get("maximum", double) and double < schema.get("exclusiveMaximum", double + 1)
+        return double if allowed else default / 2
     return None
 
 

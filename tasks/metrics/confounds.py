@@ -44,7 +44,7 @@ from tasks.pair_evidence import (
     partner_similarities,
     read_evidence,
 )
-from tasks.statistics import Estimate, Floats, Rows, bootstrap_many, correlate, percentile_interval, undefined
+from tasks.statistics import Estimate, Floats, Rows, bootstrap_many, correlate, undefined, with_interval
 from tasks.statistics.partial import partial_correlation, rank_correlations
 from tasks.statistics.stratified import equal_rows, pooled, pooled_draws
 from tasks.step import Work
@@ -351,8 +351,7 @@ def _interval(value: float, drawn: Floats, rows: Rows, note: str = "") -> Estima
     """A number with the interval of its draws."""
     if not np.isfinite(value):
         return Estimate(None, note="not defined: what is held fixed leaves nothing to vary")
-    low, high, missing = percentile_interval(drawn) if rows.examples > 1 else (None, None, "no interval: one example")
-    return Estimate(value, low, high, note="; ".join(n for n in (note, missing) if n))
+    return with_interval(value, drawn if rows.examples > 1 else None, note)
 
 
 READS = (*PAIRS_AND_SCORES, "task_grams")

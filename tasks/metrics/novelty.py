@@ -45,9 +45,8 @@ def run(work: Work, rows: MetricRows) -> None:
         rows.add("novelty", "rate", rate, **more)
         rows.add("novelty", "count", Estimate(float(novel.sum())), **more)
     dropped = Counter[tuple[str, int]]()
-    for model, checkpoint, text, stopped in (
-        work.frame("generations", "example", *GENERATED).filter(~excluded).drop("example").iter_rows()
-    ):
+    generations = work.frame("generations", "example", *GENERATED).filter(~excluded).drop("example")
+    for model, checkpoint, text, stopped in generations.iter_rows():
         dropped[model, checkpoint] += generated_words(work.settings["family"], text, stopped)[1]
     for key, number in sorted(dropped.items()):
         rows.exclude("novelty", CUT_OFF, number, "words", of=models.get(key, ModelCheckpoint(*key)))

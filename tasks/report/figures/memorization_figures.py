@@ -46,10 +46,8 @@ def memorization(data: ReportData) -> ReportFigure:
 
 def _dodged(lines: Sequence[Series]) -> list[Series]:
     """The lines next to each other on a log axis, so that their intervals do not hide each other."""
-    shifts = [1.045 ** (i - (len(lines) - 1) / 2) for i in range(len(lines))]
-    return [
-        replace(line, points=[p._replace(x=p.x * shift) for p in line.points]) for line, shift in zip(lines, shifts, strict=True)
-    ]
+    middle = (len(lines) - 1) / 2
+    return [replace(line, points=[p._replace(x=p.x * 1.045 ** (i - middle)) for p in line.points]) for i, line in enumerate(lines)]
 
 
 def _lines(data: ReportData, every: Sequence[MetricRow], measure: str, task: str, used: list[MetricRow]) -> list[Series]:
