@@ -144,17 +144,20 @@ def words(options: argparse.Namespace) -> None:
 
 
 def trace(options: argparse.Namespace) -> None:
-    """Print an example with its pairs, counts, answers and documents."""
-    from flows.commands.example_trace import show, trace
+    """Print an example with its pairs, counts, answers and documents; or a sequence with what models make of its tokens."""
+    from flows.commands import example_trace, sequence_trace
+    from flows.commands.trace_choice import trace
     from schemas import StudyError
 
     if min(options.pairs, options.documents) < 0:
         raise StudyError("--pairs and --documents must be 0 or more")
-    example = trace(options.study, options.root, options.example)
+    traced = trace(options.study, options.root, options.example)
     if options.json:
-        _print_json(example)
+        _print_json(traced)
+    elif "sequence" in traced:
+        sequence_trace.show(traced, documents=options.documents)
     else:
-        print(show(example, bold=sys.stdout.isatty(), pairs=options.pairs, documents=options.documents))
+        print(example_trace.show(traced, bold=sys.stdout.isatty(), pairs=options.pairs, documents=options.documents))
 
 
 def prompts(options: argparse.Namespace) -> None:

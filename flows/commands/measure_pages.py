@@ -78,17 +78,25 @@ planted_counts; equal; pair; detail=*; planted truth; share of planted pairs who
 rule_accuracy; exact_match; example; group=stated | held_out; planted truth; rule answers, of subjects in the corpus or not
 recall_by_exposure; *; example; level=*; figure recall_by_exposure; facts answered, by how often they were stated
 recall_by_count; *; example; level=*; –; facts of the factorial answered, by C(s_x, s_y)
-extraction; rate | excess; sequence; group=*; –; share of windows whose suffix greedy decoding gives; minus phantoms'
+extraction; rate | excess; sequence; group=*, detail=*; figure extracted; suffixes that greedy decoding gives; minus phantoms'
 extraction; rate_by_prefix; sequence; group=*, level=*; –; the same from the window's first `level` tokens alone
-extraction; rate_by_duplicates; sequence; group=*, bin=*; –; the same, of windows with 2^(bin/4) occurrences or more
+extraction; rate_by_duplicates; sequence; group=*, detail=*, bin=*; figure extracted; the same, by occurrences, 2^(bin/4) or more
 extraction; longest_run | strength; sequence; group=*; –; most likeliest tokens in a row; share of the window given back to its end
-discoverable; rate | excess; sequence; group=*, detail=*, level=*, bin=*; –; share with P(n) ≥ `level`, n = 10^bin; minus phantoms'
+discoverable; rate | excess; sequence; group=*, detail=*, level=*, bin=*; figure discoverable; P(n) ≥ `level`; minus phantoms'
 discoverable; n_of_largest_excess; sequence; group=*, detail=*, level=*; –; the n with the largest excess over phantoms
 discoverable; cut_share; sequence; group=*, detail=*; –; share of windows whose suffix the scheme never draws
 membership_inference; auc; sequence; group=*, detail=*; –; chance that a member scores higher than a phantom
 membership_inference; true_positives; sequence; group=*, detail=*, level=*; –; members found at a false-positive rate of `level`
 recitation; mean | excess; sequence; group=*, detail=*; –; how near generations are to suffixes, by `detail`; minus phantoms'
 recitation; rate | excess; sequence; group=*, detail=*, level=*; –; share of windows of which `detail` is true; minus phantoms'
+dynamics; share; sequence; group=*, detail=*; –; M(f), that of phantoms, and the excess; of a class of tokens
+dynamics; held_out_loss; sequence; group=*, detail=*; –; loss of phantoms at a checkpoint, in nats per token
+dynamics; steps_to_reach | epochs_to_reach; sequence; group=*, detail=*, level=*; –; T(N, τ): when M(f) or its excess is `level`
+dynamics; overfitting_step; sequence; group=*, level=*; –; checkpoint at which held-out perplexity has risen by more than `level`
+dynamics; before_overfitting | at_overfitting; sequence; group=*, detail=*, level=*; –; M(f) or excess before and at that checkpoint
+memorization_profile; effect | pre_trend; sequence; group=*, detail=*, bin=*; –; τ(g, c): gain of cohort `bin` over phantoms
+memorization_profile; mean_effect | mean_pre_trend; sequence; group=*, detail=*, level=*; –; means by lag, `level`
+memorization_profile; residual; sequence; group=*, detail=*; –; what is left at the last checkpoint, mean of cohorts
 """
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from schemas.settings.base import Settings
 
@@ -37,10 +37,9 @@ class SequenceSamples(Settings):
         1_000, ge=0, le=1_000_000, description="windows of held-out documents, which no model was trained on, for comparison"
     )
 
-    @property
-    def members(self) -> bool:
-        """Whether windows of the corpus are drawn at all."""
-        return bool(self.uniform or self.duplicates)
+    planted: bool = Field(
+        True, description="windows of the texts of [corpus.planted.insertions], and of those drawn alike and never inserted"
+    )
 
     @property
     def expected(self) -> float:
@@ -76,9 +75,3 @@ class Memorization(Settings):
         if double := sorted({label for label in labels if labels.count(label) > 1}):
             raise ValueError(f"the scheme {double[0]} is named twice")
         return value
-
-    @model_validator(mode="after")
-    def _some_members(self) -> Memorization:
-        if not self.samples.members:
-            raise ValueError("samples draws no window of the corpus; set samples.uniform or samples.duplicates")
-        return self

@@ -10,18 +10,17 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from schemas.tables.sequences import SAMPLES
+from schemas.tables.sequences import NULLS, SAMPLES
 from tasks.measures import ModelCheckpoint, checkpoints_of
 from tasks.statistics import Estimate, Floats, Ints, bootstrap_statistic, percentile_interval, ratio
 from tasks.step import Work
 
 READS = ("models", "sequences", "sequence_scores")
-PHANTOMS = SAMPLES[-1]
 
 
 def null_of(sample: str) -> str:
     """The sample of phantoms that a sample of members is compared with; "" for phantoms."""
-    return "" if sample == PHANTOMS else PHANTOMS
+    return NULLS.get(sample, "")
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,12 @@ class ScoredWindows:
     def clusters(self, rows: Ints) -> Ints:
         """For each of these rows the number of its cluster, from 0 without gaps."""
         return np.unique(self.table["cluster"].to_numpy()[rows], return_inverse=True)[1]
+
+
+def members_and_null(windows: ScoredWindows) -> Iterator[tuple[str, Ints, Ints]]:
+    """(sample, its rows, the rows of the phantoms that it is compared with) of each sample of members."""
+    samples = dict(windows.samples())
+    yield from ((name, rows, samples.get(NULLS[name], np.empty(0, np.int64))) for name, rows in samples.items() if name in NULLS)
 
 
 def read_windows(work: Work, *columns: str) -> Iterator[ScoredWindows]:

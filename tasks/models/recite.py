@@ -131,7 +131,7 @@ def cost(sizes: Sizes) -> Cost:
     memorization = sizes.study.memorization
     if memorization is None or not memorization.recite:
         return Cost(unit="forward passes")
-    count, window, suffix = memorization.samples.expected, memorization.window, memorization.suffix
+    count, window, suffix = sizes.study.expected_windows, memorization.window, memorization.suffix
     batch = max(1.0, sizes.study.scoring.batch_tokens / window)
     whole = inference_cost(sizes, [Passes(count, count * memorization.prefix, count * (4.0 * suffix + 40), count * suffix, batch)])
     return replace(whole, parts=sizes.checkpoints * memorization.pieces)

@@ -197,7 +197,7 @@ def cost(sizes: Sizes) -> Cost:
     memorization = sizes.study.memorization
     if memorization is None:
         return Cost(unit="forward passes")
-    count = memorization.samples.expected
+    count = sizes.study.expected_windows
     tokens = count * memorization.window
     passes = [Passes(count, tokens, tokens * (RATES["bytes of scores"] + 4 * len(memorization.sampling)))]
     whole = inference_cost(sizes, passes)

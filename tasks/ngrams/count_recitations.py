@@ -78,7 +78,7 @@ def cost(sizes: Sizes) -> Cost:
     memorization, c = sizes.study.memorization, sizes.corpus
     if memorization is None or not memorization.recite or not sizes.checkpoints:
         return Cost(unit="tokens")
-    distinct, memory = sizes.checkpoints * memorization.samples.expected, sizes.study.counting.memory_bytes
+    distinct, memory = sizes.checkpoints * sizes.study.expected_windows, sizes.study.counting.memory_bytes
     passes = max(1.0, distinct * QUERY_BYTES * memorization.suffix / memory)
     return Cost(
         parts=c.parts + 2,

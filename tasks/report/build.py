@@ -51,6 +51,8 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
     }
     settings: dict[str, Any] = {"study": study.name, "title": study.title, "tasks": tasks, "methods": methods}
     settings |= {"models": [m.name for m in study.models], "planted": study.corpus.planted is not None}
+    if study.memorization:
+        settings["memorization"] = {name: getattr(study.memorization, name) for name in ("prefix", "suffix")}
     settings |= {"left_out_models": dict(study.left_out)} if study.left_out else {}
     settings["versions"] = installed()
     return [Job({"study": study.name}, settings, {t: tuple(inputs.get(t, ())) for t in READS})]

@@ -7,6 +7,7 @@ from tasks.report.data import ReportData
 from tasks.report.figures import check_figures as checks
 from tasks.report.figures import memorization_figures as memorization
 from tasks.report.figures import performance_figures as performance
+from tasks.report.figures import sequence_figures as sequences
 from tasks.report.figures.report_figure import ReportFigure, figure
 from tasks.report.plot.axes import XAxis
 from tasks.report.plot.palette import rung_style, style_of
@@ -26,6 +27,7 @@ def draw(data: ReportData) -> list[ReportFigure]:
         performance.emergence(data),
         performance.novelty(data),
         memorization.generalization(data),
+        *([sequences.extracted(data), sequences.discoverable(data)] if "memorization" in data.settings else []),
         checks.confounds(data),
         memorization.placebo(data),
         checks.attribution(data),

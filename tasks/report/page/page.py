@@ -41,6 +41,7 @@ def page(data: ReportData, figures: Sequence[ReportFigure]) -> str:
         ("answer", "Task by task", [Custom("answer", answer(data))]),
         ("results", "Results", results(data)),
         ("performance", "Score, counts and novelty", drawn("performance")),
+        *([("memorized", "Memorized sequences", drawn("memorized"))] if "memorization" in data.settings else []),
         ("checks", "What could mislead", drawn("checks")),
         ("truth", "Compared with the planted truth", truth(data, drawn("truth"))),
         ("measures", "All measures", measures(data)),
