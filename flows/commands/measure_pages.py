@@ -1,13 +1,12 @@
-"""Writes docs/measures.md, the catalogue of what the table `metrics` contains and where the report shows it.
+"""The text of docs/measures.md, the catalogue of what the table `metrics` contains and where the report shows it.
 
 ROWS describes the rows that the measures of this project write. Others are listed as their file writes them,
-so that a new measure needs no edit here. `make docs` runs it; tests compare the page with this, and ROWS with a finished study.
+so that a new measure needs no edit here. A test compares ROWS with a finished study.
 """
 
 from __future__ import annotations
 
 import ast
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -168,12 +167,3 @@ def _cell(pattern: str) -> str:
 
 def _others(columns: str) -> str:
     return " ".join(f"`{c.strip()}`".replace("*", "…").replace(" | ", "`, `") for c in columns.split(",") if c.strip())
-
-
-def main(file: str = "docs/measures.md") -> None:
-    """Write the page."""
-    Path(file).write_text(page(), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

@@ -21,7 +21,7 @@ from flows.plan import lay_out
 from flows.study import STEPS
 from flows.study_files import shipped_studies
 from schemas import Study, StudyError, load_study
-from schemas.settings.study_file import parse_count
+from schemas.settings.base import parse_count
 from tasks.corpus.ingest import INGEST
 from tasks.cost import GPUS, RATES, CorpusSize, Cost, Machine, ModelSize, Sizes, TaskSize, forward_flops, training_flops
 from tasks.memorization import MEASURES

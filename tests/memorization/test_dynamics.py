@@ -99,6 +99,7 @@ def curves(root: Path, phantoms: bool = True) -> tuple[dict[tuple, dict], list[d
         for c, step in enumerate(steps):
             ranks = np.where(hits[c], 1, 3).astype(np.int32)
             values = {"ranks": ranks, "hits": hits[c], "log_probabilities": np.full((count, T), -loss[c], np.float32)}
+            values["likeliest"] = np.where(hits[c], np.array([w["ids"] for w in windows]), 0).astype(np.int32)
             values |= {n: np.ones((count, T), np.float32) for n in ("margins", "means", "variances")}
             columns: dict[str, Any] = {n: list(v) for n, v in values.items()} | {
                 "sampled": [[v] for v in values["log_probabilities"]]
