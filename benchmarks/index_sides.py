@@ -319,14 +319,14 @@ def roaring_pairs(corpora: Corpora, case: Case) -> BenchmarkSide:
     document = np.repeat(np.arange(len(offsets) - 1, dtype=np.uint32), np.diff(offsets))
 
     def work(_: object) -> np.ndarray:
-        found = []
+        holding = []
         for n in np.unique(lengths).tolist():
             grams, last = np.flatnonzero(lengths == n), len(ids) - n + 1
             wanted = pl.DataFrame({"key": _hashes(gram_ids, gram_offsets[grams], n), "gram": grams.astype(np.uint32)})
             keys = pl.DataFrame({"key": _hashes(ids, np.arange(last), n), "document": document[:last]})
             same = keys.filter(document[:last] == document[n - 1 :])
-            found.append(same.join(wanted, on="key").select("gram", "document").unique())
-        lists = pl.concat(found).group_by("gram").agg("document")
+            holding.append(same.join(wanted, on="key").select("gram", "document").unique())
+        lists = pl.concat(holding).group_by("gram").agg("document")
         maps = dict(zip(lists["gram"].to_list(), map(BitMap, lists["document"].to_list()), strict=True))
         none = BitMap()
         return np.array([maps.get(x, none).intersection_cardinality(maps.get(y, none)) for x, y in ends.tolist()])
