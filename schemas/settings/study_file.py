@@ -26,19 +26,7 @@ from schemas.settings.model_settings import Model, Pretrain, Scoring
 from schemas.settings.task_settings import EncoderSettings, Task
 from schemas.settings.variants import Variant, check_variants
 
-__all__ = [
-    "CorpusSettings",
-    "EncoderSettings",
-    "Model",
-    "Planted",
-    "Pretrain",
-    "Source",
-    "Study",
-    "Task",
-    "load_study",
-    "parse_count",
-    "parse_size",
-]
+__all__ = ["EncoderSettings", "Model", "Planted", "Pretrain", "Source", "Study", "Task", "load_study"]
 
 LONGEST_STUDY, PROBLEMS = 1_000_000, 20  # bytes of a file; problems reported at once
 _DEEP = re.compile(r"""(?<![\w."'-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){30}""")
@@ -81,7 +69,6 @@ class CountingSettings(Settings):
 
     @property
     def memory_bytes(self) -> int:
-        """`memory` in bytes."""
         return parse_size(self.memory)
 
 
@@ -188,6 +175,25 @@ class Study(Settings):
         return self
 
     @model_validator(mode="after")
+    def _some_members(self) -> Study:
+        samples = self.memorization.samples if self.memorization else None
+        if samples and not (samples.uniform or samples.duplicates or self.planted_windows):
+            raise ValueError("memorization.samples draws no window of the corpus; set samples.uniform or samples.duplicates")
+        return self
+
+    @property
+    def planted_windows(self) -> int:
+        """Windows of the sample `planted`; as many are of `planted_phantoms`."""
+        planted, memorization = self.corpus.planted, self.memorization
+        drawn = memorization is not None and memorization.samples.planted
+        return planted.insertions.texts if drawn and planted and planted.insertions else 0
+
+    @property
+    def expected_windows(self) -> float:
+        """About how many windows `sequences` will have."""
+        return (self.memorization.samples.expected if self.memorization else 0.0) + 2 * self.planted_windows
+
+    @model_validator(mode="after")
     def _redrawn(self) -> Study:
         planted, again = self.corpus.planted, self.placebo.planted if self.placebo else None
         if planted and planted.redrawn:
@@ -226,7 +232,6 @@ class Study(Settings):
         return self.model_copy(update={"workers": workers, "cluster": cluster})
 
     def task(self, name: str) -> Task:
-        """The task of that name."""
         return next(t for t in self.tasks if t.name == name)
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from schemas import Study
 from tasks.measures import Measure, MetricRows, draw_settings
-from tasks.memorization.scored_windows import PHANTOMS, READS, ScoredWindows, read_windows
+from tasks.memorization.scored_windows import READS, ScoredWindows, null_of, read_windows
 from tasks.statistics import Estimate, Floats, bootstrap_statistic, percentile_interval, wilson
 from tasks.step import Work, asks_for_memorization
 from tasks.text.bpe.tokenizer import load_tokenizer
@@ -63,8 +63,10 @@ def run(work: Work, rows: MetricRows) -> None:
     size_of = _compressed(work)
     for windows in read_windows(work, "log_probabilities", "means", "variances"):
         scores, samples = _scores(windows, size_of), dict(windows.samples())
-        phantoms = samples.pop(PHANTOMS, np.empty(0, np.int64))
         for sample, at in samples.items():
+            if not null_of(sample):
+                continue
+            phantoms = samples.get(null_of(sample), np.empty(0, np.int64))
             both = np.concatenate([at, phantoms])
             clusters, members = windows.clusters(both), np.arange(len(both)) < len(at)
             more: dict[str, Any] = {"of": windows.of, "unit": "sequence", "group": sample}

@@ -10,13 +10,17 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from schemas.tables.sequences import SAMPLES
+from schemas.tables.sequences import NULLS, SAMPLES
 from tasks.measures import ModelCheckpoint, checkpoints_of
-from tasks.statistics import Estimate, Floats, Ints, ratio
+from tasks.statistics import Estimate, Floats, Ints, bootstrap_statistic, percentile_interval, ratio
 from tasks.step import Work
 
 READS = ("models", "sequences", "sequence_scores")
-PHANTOMS = SAMPLES[-1]
+
+
+def null_of(sample: str) -> str:
+    """The sample of phantoms that a sample of members is compared with; "" for phantoms."""
+    return NULLS.get(sample, "")
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,12 @@ class ScoredWindows:
         return np.unique(self.table["cluster"].to_numpy()[rows], return_inverse=True)[1]
 
 
+def members_and_null(windows: ScoredWindows) -> Iterator[tuple[str, Ints, Ints]]:
+    """(sample, its rows, the rows of the phantoms that it is compared with) of each sample of members."""
+    samples = dict(windows.samples())
+    yield from ((name, rows, samples.get(NULLS[name], np.empty(0, np.int64))) for name, rows in samples.items() if name in NULLS)
+
+
 def read_windows(work: Work, *columns: str) -> Iterator[ScoredWindows]:
     """The windows of each checkpoint, in the order of models and training steps, with these columns of `sequence_scores`."""
     sequences = work.frame("sequences").drop("ids").sort("sequence")
@@ -54,6 +64,23 @@ def read_windows(work: Work, *columns: str) -> Iterator[ScoredWindows]:
         if len(table):
             values = {name: np.array(table[name].to_list()) for name in columns}
             yield ScoredWindows(of, table.drop(columns), values)
+
+
+def difference_of_means(values: Floats, members: NDArray[np.bool_], clusters: Ints, work: Work) -> Estimate:
+    """The mean of members minus that of the others, with an interval that draws whole clusters of equal windows."""
+    if members.all() or not members.any():
+        return Estimate(None, note="nothing to compare with" if members.any() else "nothing to take a mean of")
+    sides = [np.where(side, 1.0, 0.0) for side in (members, ~members)]
+    columns = [np.bincount(clusters, weights=w * of) for w in sides for of in (values, np.ones(len(values)))]
+
+    def of(weights: NDArray[Any]) -> Floats:
+        sums, n, others, m = (weights @ np.stack(columns, axis=1)).T
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return sums / n - others / m
+
+    drawn = bootstrap_statistic(int(clusters.max()) + 1, work.settings["draws"], work.settings["seed"], of)
+    low, high, note = percentile_interval(drawn)
+    return Estimate(float(of(np.ones((1, int(clusters.max()) + 1)))[0]), low, high, note=note)
 
 
 def mean(values: Floats, clusters: Ints, work: Work) -> Estimate:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 WINDOWS_AT_ONCE = 512  # bounds memory and what a killed run loses
 NUMBERS_AT_ONCE = 1 << 24  # of the logits of one pass
-VALUES = {"ranks": np.int32, "margins": np.float32, "means": np.float32, "variances": np.float32}
+VALUES = {"likeliest": np.int32, "ranks": np.int32, "margins": np.float32, "means": np.float32, "variances": np.float32}
 Scheme = Mapping[str, Any]  # temperature, top_k, top_p
 
 
@@ -154,6 +154,7 @@ def token_statistics(logits: torch.Tensor, targets: torch.Tensor, schemes: Seque
     means = (p * log_p).sum(dim=-1)
     values = {
         "log_probabilities": log_p.gather(-1, targets[..., None])[..., 0],
+        "likeliest": logits.argmax(dim=-1),
         "ranks": ranks,
         "margins": target_logits[..., 0] - torch.where(ranks == 1, best[..., 1], best[..., 0]),
         "means": means,
@@ -188,8 +189,7 @@ def scheme_log_probabilities(
 
 
 # -- the step ---------------------------------------------------------------------------------------------------------
-BUCKETS = 24  # of occurrences that a corpus has windows in, up to 64 of them
-RATES = {"bytes of scores": Rate(32.0, "bytes for a token of a window", "four numbers and a few more", guess=True)}
+RATES = {"bytes of scores": Rate(32.0, "bytes for a token of a window", "five numbers and a few more", guess=True)}
 
 
 def cost(sizes: Sizes) -> Cost:
@@ -197,8 +197,7 @@ def cost(sizes: Sizes) -> Cost:
     memorization = sizes.study.memorization
     if memorization is None:
         return Cost(unit="forward passes")
-    samples = memorization.samples
-    count = float(samples.uniform + samples.phantoms + BUCKETS * samples.duplicates)
+    count = sizes.study.expected_windows
     tokens = count * memorization.window
     passes = [Passes(count, tokens, tokens * (RATES["bytes of scores"] + 4 * len(memorization.sampling)))]
     whole = inference_cost(sizes, passes)
@@ -209,7 +208,7 @@ def cost(sizes: Sizes) -> Cost:
 
 SCORE_SEQUENCES = Step(
     "score_sequences",
-    version=1,
+    version=2,
     about="what each model makes of each token of the windows: log p, rank, margin, and log p under sampling schemes",
     reads=("models", "sequences", "tokenizer"),
     stages=(Stage(writes=(SEQUENCE_SCORES,), plan=plan, run=run),),
