@@ -13,6 +13,7 @@ from tasks.corpus.planted.plant import PLANT
 from tasks.evidence.evidence_step import EVIDENCE
 from tasks.examples.read import READ
 from tasks.memorization import MEASURES
+from tasks.memorization.memorize import MEMORIZE
 from tasks.metrics.measure import MEASURE, with_measures
 from tasks.models.generate import GENERATE
 from tasks.models.pretrain import MODELS
@@ -49,6 +50,7 @@ STEPS: tuple[Step, ...] = (
     SEQUENCES,  # windows of the corpus and of held-out text, if the study asks what is memorized
     SCORE,  # the models' log-probabilities
     SCORE_SEQUENCES,  # and those of each token of these windows
+    MEMORIZE,  # each definition of memorization for each window
     GENERATE,  # the models' answers
     NOVELTY,  # which of their n-grams the corpus does not contain
     COUNT,  # all n-grams, for the report

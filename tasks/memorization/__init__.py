@@ -1,6 +1,26 @@
 """Measures of windows that a model may have memorized, one file each. To add one: write its file, and add its `MEASURE` here."""
 
 from tasks.measures import Measure
-from tasks.memorization import discoverable, extraction, membership_inference
+from tasks.memorization import (
+    canary_exposure,
+    discoverable,
+    eidetic,
+    extraction,
+    extraction_laws,
+    membership_inference,
+    prior_aware,
+    taxonomy,
+    token_accuracy,
+)
 
-MEASURES: tuple[Measure, ...] = (extraction.MEASURE, discoverable.MEASURE, membership_inference.MEASURE)
+MEASURES: tuple[Measure, ...] = (
+    extraction.MEASURE,
+    discoverable.MEASURE,
+    membership_inference.MEASURE,
+    token_accuracy.MEASURE,
+    eidetic.MEASURE,
+    taxonomy.MEASURE,
+    prior_aware.MEASURE,
+    canary_exposure.MEASURE,
+    extraction_laws.MEASURE,
+)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from schemas import Study
 from tasks.measures import Measure, MetricRows, draw_settings
-from tasks.memorization.scored_windows import PHANTOMS, READS, ScoredWindows, mean, read_windows
+from tasks.memorization.scored_windows import MEASURED, ScoredWindows, difference_of_means, mean, null_of, read_windows
 from tasks.statistics import Ints, difference, wilson
 from tasks.statistics.bins import bucket_of
 from tasks.step import Work, asks_for_memorization
@@ -55,25 +55,27 @@ def run(work: Work, rows: MetricRows) -> None:
         for name, why, counted in LEFT_OUT:
             if number := work.store.footer(part).get("sums", {}).get(name):
                 rows.exclude("extraction", why, number, counted)
-    for windows in read_windows(work, "hits"):
-        suffix = windows.values["hits"].shape[1] - windows.prefix
-        samples = dict(windows.samples())
-        exact = {name: extracted(windows.values["hits"][at], windows.prefix, suffix) for name, at in samples.items()}
+    for windows in read_windows(work, "extracted", "extracted_from", "longest_run", "strength", of="sequence_measures"):
+        exact, samples = windows.values["extracted"], dict(windows.samples())
+        means = {name: windows.values[name].astype(np.float64) for name in ("longest_run", "strength")}
         for name, at in samples.items():
-            hits, clusters = windows.values["hits"][at], windows.clusters(at)
+            clusters = windows.clusters(at)
             more: dict[str, Any] = {"of": windows.of, "unit": "sequence", "group": name}
             more |= {"rows": len(at), "examples": int(clusters.max()) + 1}
-            rows.add("extraction", "rate", wilson(int(exact[name].sum()), len(at)), **more)
-            for k in range(1, windows.prefix + 1):
-                rate = wilson(int(extracted(hits, k, suffix).sum()), len(at))
-                rows.add("extraction", "rate_by_prefix", rate, level=float(k), x=float(k), **more)
-            rows.add("extraction", "longest_run", mean(longest_run(hits).astype(np.float64), clusters, work), **more)
-            rows.add("extraction", "strength", mean(strength(hits), clusters, work), **more)
-            if name != PHANTOMS:
-                others = exact.get(PHANTOMS, np.empty(0, np.bool_))
-                excess = difference(int(exact[name].sum()), len(at), int(others.sum()), len(others))
+            rows.add("extraction", "rate", wilson(int(exact[at].sum()), len(at)), **more)
+            for k, count in enumerate(windows.values["extracted_from"][at].sum(axis=0).tolist(), 1):
+                rows.add("extraction", "rate_by_prefix", wilson(count, len(at)), level=float(k), x=float(k), **more)
+            rows.add("extraction", "longest_run", mean(means["longest_run"][at], clusters, work), **more)
+            rows.add("extraction", "strength", mean(means["strength"][at], clusters, work), **more)
+            if name != null_of(name):
+                others = samples.get(null_of(name), at[:0])
+                excess = difference(int(exact[at].sum()), len(at), int(exact[others].sum()), len(others))
                 rows.add("extraction", "excess", excess, **more)
-                _by_duplicates(windows, at, exact[name], rows, more)
+                both, members = np.concatenate([at, others]), np.arange(len(at) + len(others)) < len(at)
+                for measure, values in means.items():
+                    gap = difference_of_means(values[both], members, windows.clusters(both), work)
+                    rows.add("extraction", "excess", gap, detail=measure, **more)
+                _by_duplicates(windows, at, exact[at], rows, more)
 
 
 def _by_duplicates(windows: ScoredWindows, at: Ints, exact: NDArray[np.bool_], rows: MetricRows, more: dict[str, Any]) -> None:
@@ -93,4 +95,4 @@ def settings(study: Study) -> dict[str, Any]:
     return draw_settings(study)
 
 
-MEASURE = Measure("extraction", READS, settings, run, applies=asks_for_memorization, keeps_contaminated=True, of_tasks=False)
+MEASURE = Measure("extraction", MEASURED, settings, run, applies=asks_for_memorization, keeps_contaminated=True, of_tasks=False)

@@ -85,10 +85,10 @@ def test_windows_are_expected_in_as_many_parts_as_are_planned() -> None:
     asked = {"name": "s", "corpus": corpus, "models": models, "memorization": {"pieces": 2, "samples": {"duplicates": 10}}}
     study = Study.model_validate(asked)
     planned = {p.step.name: sum(len(stage.jobs) for stage in p.stages) for p in lay_out(STEPS, study)}
-    assert (planned["sequences"], planned["score_sequences"], planned["measure"]) == (2 + 1 + 2 + 1, 3 * 2, 3 + 1)
+    assert (planned["sequences"], planned["score_sequences"], planned["memorize"]) == (2 + 1 + 2 + 1, 3 * 2, 3)
     found = costs(survey(study))
     assert {step: cost.parts for step, cost in found.items()} == planned
-    assert all(found[step].core > 0 and found[step].rates for step in ("sequences", "score_sequences"))
+    assert all(found[step].core > 0 and found[step].rates for step in ("sequences", "score_sequences", "memorize"))
 
 
 def test_large_files_are_expected_in_as_many_pieces_as_are_planned(tmp_path: Path) -> None:

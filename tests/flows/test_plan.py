@@ -12,6 +12,7 @@ import pytest
 from flows.plan import downstream, lay_out
 from flows.study import STEPS
 from schemas import Study
+from tasks.memorization import MEASURES as OF_WINDOWS
 
 SMALL: dict[str, Any] = {
     "name": "small",
@@ -133,11 +134,11 @@ def test_every_step_depends_on_its_version(name: str, tmp_path: Path) -> None:
     assert different == downstream({name}, STEPS)
 
 
-def test_a_study_that_asks_for_memorization_has_two_steps_more_and_the_others_as_before() -> None:
+def test_a_study_that_asks_for_memorization_has_three_steps_more_and_the_others_as_before() -> None:
     before, after = keys(SMALL), keys(SMALL | {"memorization": {"samples": {"phantoms": 0}}})
-    assert set(after) - set(before) == {"sequences", "score_sequences"}
+    assert set(after) - set(before) == {"sequences", "score_sequences", "memorize"}
     assert {step: len(after[step]) - len(before[step]) for step in before if after[step] != before[step]} == {
-        "measure": 3,
+        "measure": len(OF_WINDOWS),
         "report": 0,
     }
     assert before["measure"] < after["measure"]
@@ -146,9 +147,11 @@ def test_a_study_that_asks_for_memorization_has_two_steps_more_and_the_others_as
 @pytest.mark.parametrize(
     ("edit", "steps"),
     [
-        ({"prefix": 16}, {"sequences": 4 + 3 + 1, "score_sequences": 2, "measure": 3}),
-        ({"sampling": [{"top_k": 3}]}, {"score_sequences": 2, "measure": 3}),
-        ({"pieces": 2}, {"score_sequences": 4, "measure": 3}),
+        ({"prefix": 16}, {"sequences": 4 + 3 + 1, "score_sequences": 2, "memorize": 2, "measure": len(OF_WINDOWS)}),
+        ({"sampling": [{"top_k": 3}]}, {"score_sequences": 2, "memorize": 2, "measure": len(OF_WINDOWS)}),
+        ({"pieces": 2}, {"score_sequences": 4, "memorize": 2, "measure": len(OF_WINDOWS)}),
+        ({"unrelated_prefixes": 8}, {"score_sequences": 2, "memorize": 2, "measure": len(OF_WINDOWS)}),
+        ({"unrelated_prefixes": 0}, {"score_sequences": 2, "memorize": 2, "measure": len(OF_WINDOWS) - 1}),
     ],
 )
 def test_a_setting_of_memorization_computes_again_what_depends_on_it(edit: dict[str, Any], steps: dict[str, int]) -> None:
