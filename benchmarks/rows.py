@@ -11,7 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import count_sides, index_sides, mining_sides, model_sides, report_sides, run_sides, statistics_sides, text_sides
+from benchmarks import (
+    count_sides,
+    index_sides,
+    mining_sides,
+    model_sides,
+    recitation_sides,
+    report_sides,
+    run_sides,
+    statistics_sides,
+    text_sides,
+)
 from benchmarks.corpora import BYTE_FALLBACK, BYTE_LEVEL, Corpora
 from benchmarks.side import OURS, BenchmarkSide, Case
 
@@ -304,6 +314,14 @@ ROWS: dict[str, BenchmarkRow] = {
         agree=statistics_sides.nearly_equal,
         runs=3,
         note="scipy's share of 2,000 calls is from 5 to 20 of them",
+    ),
+    "edit-distances": BenchmarkRow(
+        "edit distances of 50 × 1,000 pairs of 100 tokens",
+        {OURS: recitation_sides.edit_distances, "Python loop": recitation_sides.python_loop},
+        (case(0, {"Python loop": 100.0}, pairs=50_000, tokens_each=100, peers=1_000),),
+        case(0, {"Python loop": 100.0}, pairs=5_000, tokens_each=100, peers=200),
+        items="pairs",
+        runs=3,
     ),
     "orchestration": BenchmarkRow(
         "overhead of a run besides its steps",

@@ -17,9 +17,11 @@ from tasks.memorization.memorize import MEMORIZE
 from tasks.metrics.measure import MEASURE, with_measures
 from tasks.models.generate import GENERATE
 from tasks.models.pretrain import MODELS
+from tasks.models.recite import RECITE
 from tasks.models.score import SCORE
 from tasks.models.score_sequences import SCORE_SEQUENCES
 from tasks.ngrams.count.count import COUNT
+from tasks.ngrams.count_recitations import COUNT_RECITATIONS
 from tasks.ngrams.draw_sequences import SEQUENCES
 from tasks.ngrams.index import INDEX
 from tasks.ngrams.infinigram import INFINIGRAM
@@ -50,6 +52,8 @@ STEPS: tuple[Step, ...] = (
     SEQUENCES,  # windows of the corpus and of held-out text, if the study asks what is memorized
     SCORE,  # the models' log-probabilities
     SCORE_SEQUENCES,  # and those of each token of these windows
+    RECITE,  # what the models write where they do not give the rest of a window back
+    COUNT_RECITATIONS,  # and how often that occurs in the corpus
     MEMORIZE,  # each definition of memorization for each window
     GENERATE,  # the models' answers
     NOVELTY,  # which of their n-grams the corpus does not contain

@@ -100,6 +100,8 @@ extraction_laws; curve; sequence; group=*, detail=*, bin=*; –; fitted share ex
 extraction_laws; phantoms | excess; sequence; group=*, detail=*, bin=*; –; phantoms' rate there; the curve minus it
 membership_inference; auc; sequence; group=*, detail=*; –; chance that a member scores higher than a phantom
 membership_inference; true_positives; sequence; group=*, detail=*, level=*; –; members found at a false-positive rate of `level`
+recitation; mean | excess; sequence; group=*, detail=*; –; how near generations are to suffixes, by `detail`; minus phantoms'
+recitation; rate | excess; sequence; group=*, detail=*, level=*; –; share of windows of which `detail` is true; minus phantoms'
 """
 
 

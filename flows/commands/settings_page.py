@@ -69,7 +69,7 @@ def bases() -> list[dict[str, Any]]:
     other = {"corpus": large, "encoder": encoder, "tasks": tasks, "cluster": {}, "scoring": {"temperature": 1}}
     other |= {"models": files["models"][::-1], "memorization": {"samples": {"phantoms": 0}, "sampling": [{"top_k": 40}]}}
     tasks = [{"name": "q", "family": "qa", "reader": "planted"}, {"name": "m", "family": "math", "reader": "planted"}]
-    planted = {"corpus": {"planted": {}}, "placebo": {"planted": {}}, "splits": {}, "tasks": tasks}
+    planted = {"corpus": {"planted": {"insertions": {}}}, "placebo": {"planted": {}}, "splits": {}, "tasks": tasks}
     return [files, files | other, files | planted]
 
 

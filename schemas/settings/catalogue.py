@@ -33,6 +33,8 @@ partition = "1GB"
 [corpus.planted]
 document_frequencies = [16, 32, 48, 64]
 exposures = [0, 1, 8, 64]
+[corpus.planted.insertions]
+copies = [1, 10, 100]
 [corpus.sources]
 name = "pile"
 files = ["pile/*.jsonl.zst"]
@@ -134,12 +136,14 @@ _UNITS = {
     "bytes": "tokenizer.training_bytes",
     "size": "worker_memory corpus.partition counting.memory hardware.memory hardware.disk",
     "seconds": "models.pretrain.save_every cluster.wait",
-    "words": "corpus.planted.tokens corpus.planted.lexicon counting.windows",
+    "words": "corpus.planted.tokens corpus.planted.lexicon corpus.planted.insertions.words counting.windows",
     "tokens": "corpus.sources.tokens models.pretrain.tokens models.pretrain.context scoring.batch_tokens tasks.max_new_tokens "
     "tokenizer.vocabulary counting.longest_suffix",
     "documents": "corpus.planted.document_frequencies corpus.planted.exposures corpus.planted.parallel_documents "
-    "corpus.planted.monolingual_documents corpus.planted.sum_documents corpus.sources.documents counting.documents_per_pair",
+    "corpus.planted.monolingual_documents corpus.planted.sum_documents corpus.planted.insertions.copies corpus.sources.documents "
+    "counting.documents_per_pair",
     "files": "corpus.planted.shards",
+    "texts": "corpus.planted.insertions.canaries corpus.planted.insertions.sentences",
     "facts": "corpus.planted.facts_per_exposure",
     "examples": "corpus.planted.examples tasks.shots tasks.limit tasks.mine_limit tasks.expected scoring.other_inputs",
     "n": "tasks.orders tasks.primary_order counting.all_orders counting.contamination_orders counting.novelty_orders "

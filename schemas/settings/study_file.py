@@ -188,6 +188,25 @@ class Study(Settings):
         return self
 
     @model_validator(mode="after")
+    def _some_members(self) -> Study:
+        samples = self.memorization.samples if self.memorization else None
+        if samples and not (samples.uniform or samples.duplicates or self.planted_windows):
+            raise ValueError("memorization.samples draws no window of the corpus; set samples.uniform or samples.duplicates")
+        return self
+
+    @property
+    def planted_windows(self) -> int:
+        """Windows of the sample `planted`; as many are of `planted_phantoms`."""
+        planted, memorization = self.corpus.planted, self.memorization
+        drawn = memorization is not None and memorization.samples.planted
+        return planted.insertions.texts if drawn and planted and planted.insertions else 0
+
+    @property
+    def expected_windows(self) -> float:
+        """About how many windows `sequences` will have."""
+        return (self.memorization.samples.expected if self.memorization else 0.0) + 2 * self.planted_windows
+
+    @model_validator(mode="after")
     def _redrawn(self) -> Study:
         planted, again = self.corpus.planted, self.placebo.planted if self.placebo else None
         if planted and planted.redrawn:

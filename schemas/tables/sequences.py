@@ -5,16 +5,24 @@ import pyarrow as pa
 from schemas.contract import Contract, column, rows
 from schemas.tables.models import INT_LIST
 
-SAMPLES = ("uniform", "duplicates", "phantoms")
+SAMPLES = ("planted", "uniform", "duplicates", "phantoms", "planted_phantoms")
+NULLS = {"planted": "planted_phantoms", "uniform": "phantoms", "duplicates": "phantoms"}  # what members are compared with
 FLOAT_LIST = pa.list_(pa.field("element", pa.float32(), nullable=False))
 
 _PLACE = (
     column("sample", pa.string(), "which sample drew it", one_of=SAMPLES),
-    column("group", pa.string(), "language of its document as the source gives it, or empty"),
-    column("document", pa.string(), "id of its document"),
+    column("group", pa.string(), "language of its document as the source gives it, or empty; where planted, canary or sentence"),
+    column("document", pa.string(), "id of its document; where planted, of the first copy; of a planted phantom, id of the text"),
     column("source", pa.string(), "name of the source in the study"),
     column("offset", pa.int64(), "tokens of the document before it", at_least=0),
     column("ids", INT_LIST, "its token ids, of the study's tokenizer"),
+    column(
+        "entropy",
+        pa.float64(),
+        "bits of its suffix, where planted: −log2 of the generator's probability, given the prefix",
+        nullable=True,
+        at_least=0,
+    ),
 )
 _COUNTS = (
     column("occurrences", pa.int64(), "places of the corpus where it occurs", at_least=0),
@@ -30,7 +38,11 @@ _COUNTED = (
 SEQUENCE_CANDIDATES = Contract(
     name="sequence_candidates",
     description="Windows drawn in one part of the corpus, or of the held-out documents: those with the smallest hashes.",
-    columns=(*_PLACE, column("hash", pa.int64(), "seeded hash of its place", at_least=0)),
+    columns=(
+        *_PLACE,
+        column("hash", pa.int64(), "seeded hash of its place", at_least=0),
+        column("copies", pa.int64(), "where planted, how often it was inserted", nullable=True, at_least=0),
+    ),
     key=("sample", "hash", "source", "document", "offset"),
 )
 
@@ -53,13 +65,15 @@ SEQUENCES = Contract(
         column("prefix", pa.int32(), "how many of its tokens are the prefix; the others are the suffix", at_least=1),
         *_COUNTS,
         column("cluster", pa.int64(), "windows of equal tokens have the same number, counted from 0", at_least=0),
+        column("near_cluster", pa.int64(), "near copies have the same number, counted from 0 (docs/memorization.md)", at_least=0),
     ),
     key=("sequence",),
     rules=(
         *_COUNTED,
         rows("prefix < len(ids)", "a window has a suffix"),
         rows("(split = 'member') = (occurrences > 0)", "members occur in the corpus, phantoms do not"),
-        rows("(split = 'phantom') = (sample = 'phantoms')", "phantoms are a sample of their own"),
+        rows("(split = 'phantom') = (sample IN ('phantoms', 'planted_phantoms'))", "phantoms are samples of their own"),
+        rows("(entropy IS NOT NULL) = (sample IN ('planted', 'planted_phantoms'))", "only of planted text are the bits known"),
     ),
 )
 
@@ -113,6 +127,7 @@ SEQUENCE_SCORES = Contract(
         column("sequence", pa.string(), "name of the window"),
         column("log_probabilities", FLOAT_LIST, "log p of the token, in nats"),
         column("hits", pa.list_(pa.field("element", pa.bool_(), nullable=False)), "whether it is the likeliest token"),
+        column("likeliest", INT_LIST, "id of the likeliest token: the model's, where the window has another"),
         column("ranks", INT_LIST, "1: the likeliest token; of equal logits the smaller id comes first"),
         column("margins", FLOAT_LIST, "its logit minus the largest logit of any other token"),
         column("means", FLOAT_LIST, "Σ p log p over the vocabulary: the mean log-probability, in nats"),
@@ -127,8 +142,8 @@ SEQUENCE_SCORES = Contract(
     key=("model", "checkpoint", "sequence"),
     rules=(
         rows(
-            "len(ranks) = len(log_probabilities) AND len(hits) = len(ranks) AND len(margins) = len(ranks) "
-            "AND len(means) = len(ranks) AND len(variances) = len(ranks)",
+            "len(ranks) = len(log_probabilities) AND len(hits) = len(ranks) AND len(likeliest) = len(ranks) "
+            "AND len(margins) = len(ranks) AND len(means) = len(ranks) AND len(variances) = len(ranks)",
             "a value for each token of the window",
         ),
         rows("list_max(log_probabilities) <= 1e-4 AND list_min(variances) >= 0", "neither log p nor a variance has the wrong sign"),

@@ -9,6 +9,7 @@ from tasks.memorization import (
     extraction_laws,
     membership_inference,
     prior_aware,
+    recitation,
     taxonomy,
     token_accuracy,
 )
@@ -23,4 +24,5 @@ MEASURES: tuple[Measure, ...] = (
     prior_aware.MEASURE,
     canary_exposure.MEASURE,
     extraction_laws.MEASURE,
+    recitation.MEASURE,
 )

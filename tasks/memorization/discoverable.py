@@ -43,7 +43,7 @@ def run(work: Work, rows: MetricRows) -> None:
                 more: dict[str, Any] = {"of": windows.of, "unit": "sequence", "group": sample, "detail": name}
                 more |= {"rows": len(values), "examples": int(windows.clusters(samples[sample]).max()) + 1}
                 rows.add("discoverable", "cut_share", wilson(int(np.isneginf(values).sum()), len(values)), **more)
-                _curve(values, log_p.get(null_of(sample), np.empty(0)), sample == null_of(sample), rows, more)
+                _curve(values, log_p.get(null_of(sample), np.empty(0)), not null_of(sample), rows, more)
 
 
 def _curve(values: Floats, phantoms: Floats, alone: bool, rows: MetricRows, more: dict[str, Any]) -> None:

@@ -33,7 +33,7 @@ def run(work: Work, rows: MetricRows) -> None:
                 found = int(exact[few].sum())
                 rows.add("eidetic", "windows", Estimate(float(found)), **more)
                 rows.add("eidetic", "rate", wilson(found, len(few)), **more)
-                if sample != null_of(sample):
+                if null_of(sample):
                     null = samples.get(null_of(sample), at[:0])
                     null = null[documents[null] <= k]
                     rows.add("eidetic", "excess", difference(found, len(few), int(exact[null].sum()), len(null)), **more)

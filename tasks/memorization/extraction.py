@@ -67,8 +67,8 @@ def run(work: Work, rows: MetricRows) -> None:
                 rows.add("extraction", "rate_by_prefix", wilson(count, len(at)), level=float(k), x=float(k), **more)
             rows.add("extraction", "longest_run", mean(means["longest_run"][at], clusters, work), **more)
             rows.add("extraction", "strength", mean(means["strength"][at], clusters, work), **more)
-            if name != null_of(name):
-                others = samples.get(null_of(name), at[:0])
+            if null := null_of(name):
+                others = samples.get(null, at[:0])
                 excess = difference(int(exact[at].sum()), len(at), int(exact[others].sum()), len(others))
                 rows.add("extraction", "excess", excess, **more)
                 both, members = np.concatenate([at, others]), np.arange(len(at) + len(others)) < len(at)

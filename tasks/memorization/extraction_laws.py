@@ -130,7 +130,7 @@ def run(work: Work, rows: MetricRows) -> None:
     """Coefficients and curves of each sample of members, over all models at their last checkpoint."""
     tables = _tables(work)
     for sample, table in tables.items():
-        if sample == null_of(sample):
+        if not null_of(sample):
             continue
         found = fit(table)
         more: dict[str, Any] = {"unit": "sequence", "group": sample}

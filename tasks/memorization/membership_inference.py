@@ -62,9 +62,9 @@ def run(work: Work, rows: MetricRows) -> None:
     for windows in read_windows(work, *SCORES.values(), of="sequence_measures"):
         samples = dict(windows.samples())
         for sample, at in samples.items():
-            phantoms = samples.get(null_of(sample), at[:0])
-            if sample == null_of(sample):
+            if not null_of(sample):
                 continue
+            phantoms = samples.get(null_of(sample), at[:0])
             both = np.concatenate([at, phantoms])
             clusters, members = windows.clusters(both), np.arange(len(both)) < len(at)
             more: dict[str, Any] = {"of": windows.of, "unit": "sequence", "group": sample}

@@ -95,8 +95,7 @@ def cost(sizes: Sizes) -> Cost:
     memorization = sizes.study.memorization
     if memorization is None:
         return Cost(unit="windows")
-    samples = memorization.samples
-    windows = (samples.uniform + samples.phantoms + 24.0 * samples.duplicates) * sizes.checkpoints
+    windows = sizes.study.expected_windows * sizes.checkpoints
     core = windows * memorization.window / 64 / RATES["memorize"]
     return Cost(
         sizes.checkpoints,

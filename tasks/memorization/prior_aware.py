@@ -40,7 +40,7 @@ def run(work: Work, rows: MetricRows) -> None:
             if not len(at):  # an earlier checkpoint, or every window related to every other
                 continue
             more: dict[str, Any] = {"of": windows.of, "unit": "sequence", "group": sample}
-            clusters, null = windows.clusters(at), samples.get(null_of(sample), at[:0])
+            clusters, null = windows.clusters(at), samples.get(null_of(sample) or sample, at[:0])
             more |= {"rows": len(at), "examples": int(clusters.max()) + 1}
             rows.add("prior_aware", "gain", mean(gains[at], clusters, work), **more)
             extracted = gains[at[windows.values["extracted"][at]]]
@@ -48,7 +48,7 @@ def run(work: Work, rows: MetricRows) -> None:
             if len(null):
                 common = wilson(int((extracted <= np.quantile(gains[null], QUANTILE)).sum()), len(extracted))
             rows.add("prior_aware", "common_share", common, **{**more, "rows": len(extracted)})
-            if sample != null_of(sample):
+            if null_of(sample):
                 both, members = np.concatenate([at, null]), np.arange(len(at) + len(null)) < len(at)
                 excess = difference_of_means(gains[both], members, windows.clusters(both), work)
                 rows.add("prior_aware", "excess", excess, **more)

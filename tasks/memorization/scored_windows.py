@@ -10,19 +10,18 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from schemas.tables.sequences import SAMPLES
+from schemas.tables.sequences import NULLS, SAMPLES
 from tasks.measures import ModelCheckpoint, checkpoints_of
 from tasks.statistics import Estimate, Floats, Ints, bootstrap_statistic, percentile_interval, ratio
 from tasks.step import Work
 
 READS = ("models", "sequences", "sequence_scores")
 MEASURED = ("models", "sequences", "sequence_measures")
-PHANTOMS = "phantoms"
 
 
 def null_of(sample: str) -> str:
-    """The sample of windows that no model was trained on, which a sample of members is compared with."""
-    return "planted_phantoms" if sample == "planted" else PHANTOMS
+    """The sample of phantoms that a sample of members is compared with; "" for phantoms."""
+    return NULLS.get(sample, "")
 
 
 @dataclass(frozen=True)
@@ -45,8 +44,8 @@ class ScoredWindows:
         yield from ((name, rows) for name in SAMPLES if len(rows := np.flatnonzero(names == name)))
 
     def clusters(self, rows: Ints) -> Ints:
-        """For each of these rows the number of its cluster, from 0 without gaps."""
-        return np.unique(self.table["cluster"].to_numpy()[rows], return_inverse=True)[1]
+        """For each of these rows the number of its cluster of near copies, from 0 without gaps."""
+        return np.unique(self.table["near_cluster"].to_numpy()[rows], return_inverse=True)[1]
 
 
 def read_windows(work: Work, *columns: str, of: str = "sequence_scores") -> Iterator[ScoredWindows]:

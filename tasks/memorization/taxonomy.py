@@ -74,7 +74,7 @@ def run(work: Work, rows: MetricRows) -> None:
                 rows.add("taxonomy", "share", wilson(int(mine.sum()), total), detail=name, rows=total, **more)
                 if len(mine):
                     rows.add("taxonomy", "rate", wilson(int(mine.sum()), len(mine)), detail=name, rows=len(mine), **more)
-                if len(mine) and sample != null_of(sample):
+                if len(mine) and null_of(sample):
                     excess = difference(int(mine.sum()), len(mine), int(null.sum()), len(null))
                     rows.add("taxonomy", "excess", excess, detail=name, rows=len(mine), **more)
 

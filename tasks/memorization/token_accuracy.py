@@ -53,7 +53,7 @@ def run(work: Work, rows: MetricRows) -> None:
             more: dict[str, Any] = {"of": windows.of, "unit": "sequence", "group": sample}
             more |= {"rows": len(at), "examples": int(clusters.max()) + 1}
             rows.add("token_accuracy", "mean", mean(hits[at].mean(axis=1), clusters, work), **more)
-            if sample != null_of(sample):
+            if null_of(sample):
                 both = np.concatenate([at, samples.get(null_of(sample), at[:0])])
                 members = np.arange(len(both)) < len(at)
                 null, excess = _matched(hits[both], of_token[both], members, windows.clusters(both), work)

@@ -40,7 +40,7 @@ WINDOWS_AT_ONCE = 512  # bounds memory and what a killed run loses
 NUMBERS_AT_ONCE = 1 << 24  # of the logits of one pass
 UNRELATED_AT_ONCE = 1 << 22  # tokens of suffixes after unrelated prefixes
 CLOSE = 0.05  # margins below it are decided by rounding in half precision
-VALUES = {"ranks": np.int32, "margins": np.float32, "means": np.float32, "variances": np.float32}
+VALUES = {"likeliest": np.int32, "ranks": np.int32, "margins": np.float32, "means": np.float32, "variances": np.float32}
 Scheme = Mapping[str, Any]  # temperature, top_k, top_p
 
 
@@ -199,6 +199,7 @@ def token_statistics(logits: torch.Tensor, targets: torch.Tensor, schemes: Seque
     means = (p * log_p).sum(dim=-1)
     values = {
         "log_probabilities": log_p.gather(-1, targets[..., None])[..., 0],
+        "likeliest": logits.argmax(dim=-1),
         "ranks": ranks,
         "margins": target_logits[..., 0] - torch.where(ranks == 1, best[..., 1], best[..., 0]),
         "means": means,
@@ -233,7 +234,7 @@ def scheme_log_probabilities(
 
 
 # -- unrelated prefixes -------------------------------------------------------------------------------------------------
-SEQUENCE_COLUMNS = ("sequence", "sample", "split", "source", "document", "ids", "prefix", "cluster")
+SEQUENCE_COLUMNS = ("sequence", "sample", "split", "source", "document", "ids", "prefix", "near_cluster")
 
 
 @dataclass(frozen=True)
@@ -257,7 +258,7 @@ class UnrelatedPrefixes:
             if len(chosen) == 4 * count:
                 break
             (row,) = sequences.slice(i, 1).to_pylist()
-            chosen.setdefault(tuple(row["ids"][: row["prefix"]]), ((row["source"], row["document"]), row["cluster"]))
+            chosen.setdefault(tuple(row["ids"][: row["prefix"]]), ((row["source"], row["document"]), row["near_cluster"]))
         documents, clusters = [of for of, _ in chosen.values()], [cluster for _, cluster in chosen.values()]
         return cls(np.array(list(chosen), np.int64), documents, np.array(clusters, np.int64), count)
 
@@ -281,7 +282,7 @@ class UnrelatedPrefixes:
         for row in rows:
             suffix, k = np.array(row["ids"][row["prefix"] :], np.int64), row["prefix"]
             others = np.array([of != (row["source"], row["document"]) for of in self.documents], bool)
-            others &= (self.clusters != row["cluster"]) & (self.ids != np.array(row["ids"][:k])).any(axis=1)
+            others &= (self.clusters != row["near_cluster"]) & (self.ids != np.array(row["ids"][:k])).any(axis=1)
             chosen = np.flatnonzero(others)[: self.count]
             counts.append(len(chosen))
             for prefix in self.ids[chosen]:
@@ -298,8 +299,7 @@ class UnrelatedPrefixes:
 
 
 # -- the step ---------------------------------------------------------------------------------------------------------
-BUCKETS = 24  # of occurrences that a corpus has windows in, up to 64 of them
-RATES = {"bytes of scores": Rate(32.0, "bytes for a token of a window", "four numbers and a few more", guess=True)}
+RATES = {"bytes of scores": Rate(32.0, "bytes for a token of a window", "five numbers and a few more", guess=True)}
 
 
 def cost(sizes: Sizes) -> Cost:
@@ -307,8 +307,7 @@ def cost(sizes: Sizes) -> Cost:
     memorization = sizes.study.memorization
     if memorization is None:
         return Cost(unit="forward passes")
-    samples = memorization.samples
-    count = float(samples.uniform + samples.phantoms + BUCKETS * samples.duplicates)
+    count = sizes.study.expected_windows
     tokens = count * memorization.window
     last = len(sizes.study.models) / max(1, sizes.checkpoints)  # the share of checkpoints that are a model's last
     again = last * count * memorization.unrelated_prefixes
@@ -322,7 +321,7 @@ def cost(sizes: Sizes) -> Cost:
 
 SCORE_SEQUENCES = Step(
     "score_sequences",
-    version=2,
+    version=3,
     about="what each model makes of each token of the windows: log p, rank, margin, and log p under sampling schemes",
     reads=("models", "sequences", "tokenizer"),
     stages=(Stage(writes=(SEQUENCE_SCORES,), plan=plan, run=run),),

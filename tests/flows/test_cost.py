@@ -79,16 +79,18 @@ def test_steps_expect_as_many_parts_as_are_planned(name: str) -> None:
 
 
 def test_windows_are_expected_in_as_many_parts_as_are_planned() -> None:
-    """Two parts of the corpus and one of held-out text are drawn from, two are counted in; three checkpoints, in two pieces."""
+    """Two parts of the corpus, held-out and inserted text are drawn from, two are counted in; three checkpoints, in two pieces."""
     models = [{"name": n, "pretrain": {"tokens": 40_000, "checkpoints": shares}} for n, shares in (("a", [1.0]), ("b", [0.5, 1.0]))]
-    corpus = {"planted": {"tokens": 60_000, "shards": 2}}
+    corpus = {"planted": {"tokens": 60_000, "shards": 2, "insertions": {"canaries": 1}}}
     asked = {"name": "s", "corpus": corpus, "models": models, "memorization": {"pieces": 2, "samples": {"duplicates": 10}}}
     study = Study.model_validate(asked)
     planned = {p.step.name: sum(len(stage.jobs) for stage in p.stages) for p in lay_out(STEPS, study)}
-    assert (planned["sequences"], planned["score_sequences"], planned["memorize"]) == (2 + 1 + 2 + 1, 3 * 2, 3)
+    assert (planned["sequences"], planned["score_sequences"], planned["memorize"]) == (2 + 1 + 1 + 2 + 1, 3 * 2, 3)
+    assert (planned["recite"], planned["count_recitations"]) == (3 * 2, 1 + 2 + 1)
     found = costs(survey(study))
     assert {step: cost.parts for step, cost in found.items()} == planned
-    assert all(found[step].core > 0 and found[step].rates for step in ("sequences", "score_sequences", "memorize"))
+    of_windows = ("sequences", "score_sequences", "recite", "count_recitations", "memorize")
+    assert all(found[step].core > 0 and found[step].rates for step in of_windows)
 
 
 def test_large_files_are_expected_in_as_many_pieces_as_are_planned(tmp_path: Path) -> None:

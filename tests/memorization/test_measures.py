@@ -14,15 +14,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas import Study
-from schemas.tables.sequences import SEQUENCE_SCORES
+from schemas.tables.sequences import SAMPLES, SEQUENCE_SCORES
 from tasks.measures import Measure
 from tasks.memorization import MEASURES
 from tasks.memorization.discoverable import chance
 from tasks.memorization.extraction import extracted, longest_run, strength
 from tasks.memorization.membership_inference import auc, lowest_mean, standardised, true_positives
 from tasks.memorization.memorize import MEMORIZE
+from tasks.memorization.scored_windows import null_of
 from tasks.metrics.measure import MEASURE, with_measures
 from tasks.statistics import difference
+from tests.memorization.generations import write_generations
 from tests.models import small
 from tests.support import read_rows, run_step, write_part
 
@@ -108,7 +110,7 @@ def test_no_more_phantoms_than_allowed_are_above_the_threshold() -> None:
 T, PREFIX, COUNT = 8, 3, 60
 
 
-def tables(root: Path, phantoms: bool = True, one_text: bool = False) -> tuple[dict, list[dict], list[dict]]:
+def tables(root: Path, phantoms: bool = True, one_text: bool = False, planted: bool = False) -> tuple[dict, list[dict], list[dict]]:
     """Members with 1 … 16 occurrences, more of which are hits, and phantoms; two of the members are one text."""
     draw = np.random.default_rng(5)
     windows, scores = [], []
@@ -119,14 +121,17 @@ def tables(root: Path, phantoms: bool = True, one_text: bool = False) -> tuple[d
         log_p = -draw.exponential(0.5 + phantom, T).astype(np.float32)
         ranks = np.where(draw.random(T) < (0.2 if phantom else 0.6 + count / 50), 1, 4).astype(np.int32)
         same = {name: count for name in ("occurrences", "documents", "suffix_occurrences", "suffix_documents")}
-        kind = {"sample": "phantoms" if phantom else "uniform", "split": "phantom" if phantom else "member"}
+        kind = {"sample": "phantoms" if phantom else "uniform", "split": "phantom" if phantom else "member", "entropy": None}
+        if planted and i >= COUNT // 2:
+            kind |= {"sample": "planted_phantoms" if phantom else "planted", "entropy": 8.0}
         place = {"group": "", "document": f"d{i}", "source": "s", "offset": i, "ids": ids, "prefix": PREFIX}
-        windows.append(
-            {"sequence": f"w{i:03d}", "cluster": int(phantom) if one_text else 0 if i in (0, 1) else i, **kind, **place, **same}
-        )
+        cluster = int(phantom) if one_text else 0 if i in (0, 1) else i
+        windows.append({"sequence": f"w{i:03d}", "cluster": cluster, "near_cluster": cluster, **kind, **place, **same})
         sampled = [log_p, np.where(draw.random(T) < 0.05, -np.inf, log_p).astype(np.float32)]
+        likeliest = np.where(ranks == 1, ids, 300).astype(np.int32)
         more = {"unrelated": log_p[:3] * (T - PREFIX) if i % 7 else log_p[:0]}
-        more |= {"ranks": ranks, "hits": ranks == 1, "margins": log_p, "means": log_p - 1, "variances": np.abs(log_p)}
+        more |= {"likeliest": likeliest, "ranks": ranks, "hits": ranks == 1, "margins": log_p}
+        more |= {"means": log_p - 1, "variances": np.abs(log_p)}
         scores.append(
             {"model": "o", "checkpoint": 7, "sequence": f"w{i:03d}", "log_probabilities": log_p, "sampled": sampled, **more}
         )
@@ -143,6 +148,7 @@ def tables(root: Path, phantoms: bool = True, one_text: bool = False) -> tuple[d
             {"model": "o", "checkpoint": "7"},
         ),
     }
+    made |= write_generations(root, windows, scores)[0]
     return {name: (part,) for name, part in made.items()}, windows, scores
 
 
@@ -151,8 +157,8 @@ def asked() -> Study:
     return small.study([], memorization=memorization, measures={"bootstrap": 50})
 
 
-def measured(root: Path, phantoms: bool = True, one_text: bool = False) -> tuple[dict[tuple, dict], list[dict], list[dict]]:
-    made, windows, scores = tables(root, phantoms, one_text)
+def measured(root: Path, **which: bool) -> tuple[dict[tuple, dict], list[dict], list[dict]]:
+    made, windows, scores = tables(root, **which)
     step, made = with_measures(MEASURE, MEASURES), made | run_step(MEMORIZE, asked(), root, made)
     rows = read_rows(root, run_step(step, asked(), root, {t: made.get(t, ()) for t in step.reads})["metrics"])
     named = ("measure", "statistic", "group", "detail", "level", "bin")
@@ -209,6 +215,23 @@ def test_every_measure_equals_its_definition_on_the_same_windows(tmp_path: Path)
         assert row["estimate"] == pytest.approx(expected, abs=1e-3)
         assert row["low"] < row["estimate"] < row["high"]
     assert {k[3] for k in found if k[0] == "membership_inference"} == {"loss", "zlib", "min-k", "min-k++"}
+
+
+def test_a_sample_is_compared_with_phantoms_that_were_drawn_like_it(tmp_path: Path) -> None:
+    found, windows, scores = measured(tmp_path, planted=True)
+    rows = list(zip(windows, scores, strict=True))
+    exact = {name: [s["hits"][PREFIX:].all() for w, s in rows if w["sample"] == name] for name in SAMPLES}
+    loss = {name: [s["log_probabilities"].mean() for w, s in rows if w["sample"] == name] for name in SAMPLES}
+    assert null_of("phantoms") == null_of("planted_phantoms") == ""
+    for name, null in (("planted", "planted_phantoms"), ("uniform", "phantoms")):
+        assert null_of(name) == null
+        excess = np.mean(exact[name]) - np.mean(exact[null])
+        assert found["extraction", "excess", name, "", -1, -1]["estimate"] == pytest.approx(excess)
+        auc_of = np.mean([(a > b) + (a == b) / 2 for a in loss[name] for b in loss[null]])
+        assert found["membership_inference", "auc", name, "loss", -1, -1]["estimate"] == pytest.approx(auc_of, abs=1e-3)
+        cut = {n: found["discoverable", "rate", n, "T=1", 0.1, 6]["estimate"] for n in (name, null)}
+        assert found["discoverable", "excess", name, "T=1", 0.1, 6]["estimate"] == pytest.approx(cut[name] - cut[null])
+    assert not [k for k in found if k[1] in ("excess", "auc") and "phantoms" in k[2]], "nothing is compared with itself"
 
 
 def test_without_phantoms_there_is_no_comparison_and_a_reason(tmp_path: Path) -> None:

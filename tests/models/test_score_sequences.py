@@ -157,7 +157,8 @@ def sequences(root: Path, windows: list[list[int]], prefix: int = 4) -> tuple:
     member = {name: [1] * n for name in ("occurrences", "documents", "suffix_occurrences", "suffix_documents")}
     text = {"document": [f"d{i}" for i in range(n)], "source": ["source"] * n}
     place = {"sample": ["uniform"] * n, "group": [""] * n, **text, "offset": list(range(n)), "ids": windows}
-    rest = {"split": ["member"] * n, "prefix": [prefix] * n, "cluster": list(range(n))}
+    rest = {"split": ["member"] * n, "prefix": [prefix] * n, "entropy": [None] * n}
+    rest |= {name: list(range(n)) for name in ("cluster", "near_cluster")}
     return (write_part(root, "sequences", {"sequence": [f"w{i:03d}" for i in range(n)], **place, **rest, **member}),)
 
 
