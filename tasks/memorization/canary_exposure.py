@@ -60,17 +60,17 @@ def extrapolated(scores: Floats, references: Floats) -> Floats | None:
 
 def exposures(places: pl.DataFrame, suffix_log_p: Floats) -> Mapping[str, pl.Series]:
     """The columns `exposure` and `exposure_extrapolated` for rows of `sequences`; null but for planted windows and phantoms."""
-    found = {name: np.full(len(places), np.nan) for name in ("exposure", "exposure_extrapolated")}
+    bits = {name: np.full(len(places), np.nan) for name in ("exposure", "exposure_extrapolated")}
     samples, groups = places["sample"].to_numpy(), places["group"].to_numpy()
     for group in np.unique(groups):
         null = np.flatnonzero((samples == null_of(PLANTED)) & (groups == group))
         for sample in (PLANTED, null_of(PLANTED)):
             at = np.flatnonzero((samples == sample) & (groups == group))
             if len(at) and len(null):
-                found["exposure"][at] = exposure(suffix_log_p[at], suffix_log_p[null], among=sample != PLANTED)
+                bits["exposure"][at] = exposure(suffix_log_p[at], suffix_log_p[null], among=sample != PLANTED)
                 if (values := extrapolated(suffix_log_p[at], suffix_log_p[null])) is not None:
-                    found["exposure_extrapolated"][at] = values
-    return {name: pl.Series(values, nan_to_null=True) for name, values in found.items()}
+                    bits["exposure_extrapolated"][at] = values
+    return {name: pl.Series(values, nan_to_null=True) for name, values in bits.items()}
 
 
 def run(work: Work, rows: MetricRows) -> None:

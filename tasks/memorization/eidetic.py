@@ -30,13 +30,13 @@ def run(work: Work, rows: MetricRows) -> None:
                 clusters = len(np.unique(windows.clusters(few)))
                 more: dict[str, Any] = {"of": windows.of, "unit": "sequence", "group": sample, "level": float(k), "x": float(k)}
                 more |= {"rows": len(few), "examples": clusters}
-                found = int(exact[few].sum())
-                rows.add("eidetic", "windows", Estimate(float(found)), **more)
-                rows.add("eidetic", "rate", wilson(found, len(few)), **more)
+                eidetic = int(exact[few].sum())
+                rows.add("eidetic", "windows", Estimate(float(eidetic)), **more)
+                rows.add("eidetic", "rate", wilson(eidetic, len(few)), **more)
                 if null_of(sample):
                     null = samples.get(null_of(sample), at[:0])
                     null = null[documents[null] <= k]
-                    rows.add("eidetic", "excess", difference(found, len(few), int(exact[null].sum()), len(null)), **more)
+                    rows.add("eidetic", "excess", difference(eidetic, len(few), int(exact[null].sum()), len(null)), **more)
 
 
 def settings(study: Study) -> dict[str, Any]:

@@ -132,18 +132,18 @@ def run(work: Work, rows: MetricRows) -> None:
     for sample, table in tables.items():
         if not null_of(sample):
             continue
-        found = fit(table)
+        law = fit(table)
         more: dict[str, Any] = {"unit": "sequence", "group": sample}
         more |= {"rows": len(table.extracted), "examples": len(np.unique(table.clusters))}
         for term, name in [(-1, "intercept"), *enumerate(TERMS)]:
-            rows.add("extraction_laws", "coefficient", found.coefficient(term), detail=name, **more)
+            rows.add("extraction_laws", "coefficient", law.coefficient(term), detail=name, **more)
         null = tables.get(null_of(sample), table.only(np.zeros(len(table.extracted), np.bool_)))
-        for term in found.terms if len(found.coefficients) else ():
-            _curve(found, table, null, term, work, rows, more)
+        for term in law.terms if len(law.coefficients) else ():
+            _curve(law, table, null, term, work, rows, more)
 
 
 def _curve(
-    found: LogisticFit, table: ExtractionTable, null: ExtractionTable, term: int, work: Work, rows: MetricRows, more: dict[str, Any]
+    law: LogisticFit, table: ExtractionTable, null: ExtractionTable, term: int, work: Work, rows: MetricRows, more: dict[str, Any]
 ) -> None:
     """Points of the curve of one term: its distinct values if there are few, else nine quantiles; each next to phantoms.
 
@@ -155,10 +155,10 @@ def _curve(
     shared = TERMS[term] in ("log2_prefix", "log10_parameters")
     for number, value in enumerate(values):
         which: dict[str, Any] = {"detail": TERMS[term], "bin": number, "x": float(value), **more}
-        p, error = found.curve(table.terms, term, float(value))
+        p, error = law.curve(table.terms, term, float(value))
         slope = p * (1 - p)
         low, high = (1 / (1 + np.exp(-(np.log(p / (1 - p)) + side * Z * error / slope))) if slope else p for side in (-1, 1))
-        point = Estimate(p, note=found.note) if found.note else Estimate(p, float(low), float(high), standard_error=error)
+        point = Estimate(p, note=law.note) if law.note else Estimate(p, float(low), float(high), standard_error=error)
         rows.add("extraction_laws", "curve", point, **which)
         here = null.only(null.terms[:, term] == value) if shared else null
         of_phantoms = mean(here.extracted.astype(np.float64), _numbered(here.clusters), work)
@@ -166,8 +166,8 @@ def _curve(
         excess = Estimate(None, note="no phantoms to compare with")
         if of_phantoms.value is not None:
             both, gap = float(np.hypot(error, of_phantoms.standard_error or 0.0)), p - of_phantoms.value
-            ends = (None, None) if found.note else (gap - Z * both, gap + Z * both)
-            excess = Estimate(gap, *ends, note=found.note)
+            ends = (None, None) if law.note else (gap - Z * both, gap + Z * both)
+            excess = Estimate(gap, *ends, note=law.note)
         rows.add("extraction_laws", "excess", excess, **which)
 
 

@@ -31,10 +31,10 @@ NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 
 def repeats(ids: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
     """bool [windows]: whether the tokens repeat with a period of at most half the window."""
-    found = np.zeros(len(ids), np.bool_)
+    periodic = np.zeros(len(ids), np.bool_)
     for period in range(1, ids.shape[1] // 2 + 1):
-        found |= (ids[:, period:] == ids[:, :-period]).all(axis=1)
-    return found
+        periodic |= (ids[:, period:] == ids[:, :-period]).all(axis=1)
+    return periodic
 
 
 def counts(text: str) -> bool:
@@ -43,10 +43,10 @@ def counts(text: str) -> bool:
     >>> counts("a: 1, b: 2, c: 3, d: 4, e: 5, f: 6 and"), counts("born 1820, 1785, 1901, 1755, 1820, 1822 or 7, in")
     (True, False)
     """
-    found = [m for m in NUMBER.finditer(text) if m.start() > 0 and m.end() < len(text)]
-    if len(found) < FEWEST_NUMBERS or sum(c.isdigit() for c in text) < LEAST_DIGITS * len(text):
+    matches = [m for m in NUMBER.finditer(text) if m.start() > 0 and m.end() < len(text)]
+    if len(matches) < FEWEST_NUMBERS or sum(c.isdigit() for c in text) < LEAST_DIGITS * len(text):
         return False
-    numbers = [Decimal(m.group()) for m in found]
+    numbers = [Decimal(m.group()) for m in matches]
     for period in range(1, len(numbers) // 3 + 1):
         steps = [b - a for a, b in zip(numbers, numbers[period:], strict=False)]
         if any(steps) and all(step == steps[i % period] for i, step in enumerate(steps)):

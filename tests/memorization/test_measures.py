@@ -110,7 +110,9 @@ def test_no_more_phantoms_than_allowed_are_above_the_threshold() -> None:
 T, PREFIX, COUNT = 8, 3, 60
 
 
-def tables(root: Path, phantoms: bool = True, one_text: bool = False, planted: bool = False) -> tuple[dict, list[dict], list[dict]]:
+def tables(
+    root: Path, phantoms: bool = True, one_text: bool = False, planted: bool = False, one_document: bool = False
+) -> tuple[dict, list[dict], list[dict]]:
     """Members with 1 … 16 occurrences, more of which are hits, and phantoms; two of the members are one text."""
     draw = np.random.default_rng(5)
     windows, scores = [], []
@@ -119,8 +121,10 @@ def tables(root: Path, phantoms: bool = True, one_text: bool = False, planted: b
         count = 0 if phantom else 2 ** (i % 5)
         ids = draw.integers(1, 300, T).tolist()
         log_p = -draw.exponential(0.5 + phantom, T).astype(np.float32)
+        log_p = log_p * (i != 4)  # a model that is certain
         ranks = np.where(draw.random(T) < (0.2 if phantom else 0.6 + count / 50), 1, 4).astype(np.int32)
         same = {name: count for name in ("occurrences", "documents", "suffix_occurrences", "suffix_documents")}
+        same |= {"documents": 1, "suffix_documents": 1} if one_document and count else {}
         kind = {"sample": "phantoms" if phantom else "uniform", "split": "phantom" if phantom else "member", "entropy": None}
         if planted and i >= COUNT // 2:
             kind |= {"sample": "planted_phantoms" if phantom else "planted", "entropy": 8.0}
