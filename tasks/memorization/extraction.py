@@ -30,9 +30,11 @@ LEFT_OUT = (  # sums of the step `sequences`
 Hits = NDArray[np.bool_]  # [windows, tokens]: whether the token is the likeliest
 
 
-def extracted(hits: Hits, prefix: int, suffix: int) -> NDArray[np.bool_]:
-    """bool [windows]: whether greedy decoding from the first `prefix` tokens gives the next `suffix` exactly."""
-    return np.logical_and.reduce(hits[:, prefix : prefix + suffix], axis=1)
+def extracted_from(hits: Hits, prefix: int) -> NDArray[np.bool_]:
+    """bool [windows, prefix]: whether greedy decoding from the first 1, 2 … `prefix` tokens gives as many as a suffix has."""
+    suffix = hits.shape[1] - prefix
+    right = np.cumsum(hits, axis=1, dtype=np.int32)
+    return right[:, suffix:] - right[:, :prefix] == suffix
 
 
 def longest_run(hits: Hits) -> Ints:

@@ -16,7 +16,7 @@ from schemas import Study
 from schemas.tables.sequences import SEQUENCE_MEASURES
 from tasks.cost import Cost, Rate, Sizes
 from tasks.memorization import canary_exposure
-from tasks.memorization.extraction import extracted, longest_run, strength
+from tasks.memorization.extraction import extracted_from, longest_run, strength
 from tasks.memorization.membership_inference import lowest_mean, standardised
 from tasks.memorization.prior_aware import log_mean
 from tasks.memorization.scored_windows import as_array
@@ -67,10 +67,10 @@ def _measures(rows: pl.DataFrame, tokenizer: Any) -> Mapping[str, Any]:
     log_p, means, variances = (as_array(rows[name]).astype(np.float64) for name in ("log_probabilities", "means", "variances"))
     texts = tokenizer.decode_batch(ids.tolist(), skip_special_tokens=False)
     sizes = np.array([len(zlib.compress(text.encode("utf-8", "surrogatepass"))) for text in texts])
-    starts = [extracted(hits, k, hits.shape[1] - prefix) for k in range(1, prefix + 1)]
+    starts = extracted_from(hits, prefix)
     return {
-        "extracted": starts[-1],
-        "extracted_from": pl.Series(np.stack(starts, axis=1).tolist(), dtype=pl.List(pl.Boolean)),
+        "extracted": starts[:, -1],
+        "extracted_from": pl.Series(starts.tolist(), dtype=pl.List(pl.Boolean)),
         "longest_run": longest_run(hits).astype(np.int32),
         "strength": strength(hits),
         "accuracy": hits.mean(axis=1),

@@ -20,10 +20,13 @@ from tasks.statistics import Estimate, Floats, Ints, bootstrap_statistic, percen
 from tasks.step import Work, asks_for_memorization
 
 
-def frequency_classes(ids: Ints) -> Ints:
-    """int64 of the shape of `ids`: ⌊log₂ of how often the token is in them⌋."""
+Classes = NDArray[np.int8]  # [windows, tokens]
+
+
+def frequency_classes(ids: Ints) -> Classes:
+    """int8 of the shape of `ids`: ⌊log₂ of how often the token is in them⌋."""
     counts = np.bincount(ids.ravel())
-    return (np.frexp(counts.astype(np.float64))[1] - 1)[ids].astype(np.int64)
+    return (np.frexp(counts.astype(np.float64))[1] - 1).astype(np.int8)[ids]
 
 
 def matched_difference(hits: Floats, sizes: Floats) -> tuple[Floats, Floats]:
@@ -43,11 +46,10 @@ def matched_difference(hits: Floats, sizes: Floats) -> tuple[Floats, Floats]:
 def run(work: Work, rows: MetricRows) -> None:
     """M of every sample and checkpoint; for members, M of matched phantoms and the excess over it."""
     sequences = work.frame("sequences", "sequence", "ids").sort("sequence")
-    classes = frequency_classes(as_array(sequences["ids"])) if len(sequences) else np.empty((0, 0), np.int64)
-    number = {name: i for i, name in enumerate(sequences["sequence"])}
+    classes = frequency_classes(as_array(sequences["ids"])) if len(sequences) else np.empty((0, 0), np.int8)
     for windows in read_windows(work, "hits"):
         hits, samples = windows.values["hits"], dict(windows.samples())
-        of_token = classes[[number[name] for name in windows.table["sequence"]]]
+        of_token = classes[sequences["sequence"].search_sorted(windows.table["sequence"]).to_numpy()]
         for sample, at in samples.items():
             clusters = windows.clusters(at)
             more: dict[str, Any] = {"of": windows.of, "unit": "sequence", "group": sample}
@@ -62,18 +64,22 @@ def run(work: Work, rows: MetricRows) -> None:
 
 
 def _matched(
-    hits: NDArray[np.bool_], of_token: Ints, members: NDArray[np.bool_], clusters: Ints, work: Work
+    hits: NDArray[np.bool_], of_token: Classes, members: NDArray[np.bool_], clusters: Ints, work: Work
 ) -> tuple[Estimate, Estimate]:
     """Both numbers of `matched_difference`, with intervals that draw whole clusters."""
     if members.all():
         return (Estimate(None, note="no phantoms to compare with"),) * 2
     number, classes = int(clusters.max()) + 1, int(of_token.max()) + 1
-    cell = (clusters * 2 + ~members)[:, None] * classes + of_token
-    sums = [np.bincount(cell.ravel(), w, number * 2 * classes) for w in (hits.ravel().astype(np.float64), np.ones(hits.size))]
+    sums = np.zeros((2, number, 2, classes))
+    for of_class in range(classes):  # one after the other, because all of them at once are many times the windows
+        mask = of_token == of_class
+        for counted, tokens in enumerate(((mask & hits).sum(axis=1), mask.sum(axis=1))):
+            for side, windows in enumerate((members, ~members)):
+                sums[counted, :, side, of_class] = np.bincount(clusters, tokens * windows, number)
 
     def of(weights: NDArray[Any]) -> Floats:
-        drawn = [(weights @ s.reshape(number, -1)).reshape(-1, 2, classes) for s in sums]
-        return np.stack(matched_difference(*drawn), axis=1)
+        hits, sizes = ((weights @ s.reshape(number, -1)).reshape(-1, 2, classes) for s in sums)
+        return np.stack(matched_difference(hits, sizes), axis=1)
 
     values = of(np.ones((1, number)))[0]
     drawn = bootstrap_statistic(number, work.settings["draws"], work.settings["seed"], of)

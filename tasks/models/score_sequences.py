@@ -316,7 +316,8 @@ def cost(sizes: Sizes) -> Cost:
     whole = inference_cost(sizes, passes)
     parts = sizes.checkpoints * memorization.pieces
     guesses = (*whole.guesses, *RATES["bytes of scores"].as_guess(parts))
-    return replace(whole, parts=parts, guesses=guesses, rates={**whole.rates, **RATES})
+    precise = 0.0 if sizes.study.scoring.dtype == "float32" else max((4.0 * m.parameters for m in sizes.models), default=0.0)
+    return replace(whole, memory=whole.memory + precise, parts=parts, guesses=guesses, rates={**whole.rates, **RATES})
 
 
 SCORE_SEQUENCES = Step(

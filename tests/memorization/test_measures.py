@@ -18,7 +18,7 @@ from schemas.tables.sequences import SAMPLES, SEQUENCE_SCORES
 from tasks.measures import Measure
 from tasks.memorization import MEASURES
 from tasks.memorization.discoverable import chance
-from tasks.memorization.extraction import extracted, longest_run, strength
+from tasks.memorization.extraction import extracted_from, longest_run, strength
 from tasks.memorization.membership_inference import auc, lowest_mean, standardised, true_positives
 from tasks.memorization.memorize import MEMORIZE
 from tasks.memorization.scored_windows import null_of
@@ -40,8 +40,9 @@ def test_runs_strengths_and_extraction_equal_their_definitions(hits: np.ndarray)
         shortest = next(k for k in range(tokens + 1) if all(row[k:]))
         assert share == pytest.approx(1 - shortest / tokens)
         assert row[-1] or share == 0, "a window whose last token is wrong has no strength"
-    for k, n in itertools.combinations(range(1, tokens), 2):
-        assert extracted(hits, k, n - k).tolist() == [all(row[k:n]) for row in hits.tolist()]
+    for prefix in range(1, tokens):
+        expected = [[all(row[k : k + tokens - prefix]) for k in range(1, prefix + 1)] for row in hits.tolist()]
+        assert extracted_from(hits, prefix).tolist() == expected
 
 
 def test_the_interval_of_a_difference_is_newcombes() -> None:
