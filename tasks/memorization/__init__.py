@@ -4,10 +4,12 @@ from tasks.measures import Measure
 from tasks.memorization import (
     canary_exposure,
     discoverable,
+    dynamics,
     eidetic,
     extraction,
     extraction_laws,
     membership_inference,
+    memorization_profile,
     prior_aware,
     recitation,
     taxonomy,
@@ -25,4 +27,6 @@ MEASURES: tuple[Measure, ...] = (
     canary_exposure.MEASURE,
     extraction_laws.MEASURE,
     recitation.MEASURE,
+    dynamics.MEASURE,
+    memorization_profile.MEASURE,
 )

@@ -27,6 +27,7 @@ LEFT_OUT = (  # sums of the step `sequences`
     ("held_out_short_documents", "held out, and shorter than a window", "documents"),
     ("phantoms_in_corpus", "of held-out text, but occurs in the corpus", "windows"),
 )
+BY_KIND = ("planted", "planted_phantoms")  # canaries and sentences have rows of their own
 Hits = NDArray[np.bool_]  # [windows, tokens]: whether the token is the likeliest
 
 
@@ -59,25 +60,34 @@ def run(work: Work, rows: MetricRows) -> None:
                 rows.exclude("extraction", why, number, counted)
     for windows in read_windows(work, "extracted", "extracted_from", "longest_run", "strength", of="sequence_measures"):
         exact, samples = windows.values["extracted"], dict(windows.samples())
-        means = {name: windows.values[name].astype(np.float64) for name in ("longest_run", "strength")}
+        groups = windows.table["group"].to_numpy()
         for name, at in samples.items():
-            clusters = windows.clusters(at)
+            clusters, null = windows.clusters(at), samples.get(null_of(name), at[:0])
             more: dict[str, Any] = {"of": windows.of, "unit": "sequence", "group": name}
             more |= {"rows": len(at), "examples": int(clusters.max()) + 1}
-            rows.add("extraction", "rate", wilson(int(exact[at].sum()), len(at)), **more)
+            _rates(windows, at, null, exact, rows, more)
             for k, count in enumerate(windows.values["extracted_from"][at].sum(axis=0).tolist(), 1):
                 rows.add("extraction", "rate_by_prefix", wilson(count, len(at)), level=float(k), x=float(k), **more)
-            rows.add("extraction", "longest_run", mean(means["longest_run"][at], clusters, work), **more)
-            rows.add("extraction", "strength", mean(means["strength"][at], clusters, work), **more)
-            if null := null_of(name):
-                others = samples.get(null, at[:0])
-                excess = difference(int(exact[at].sum()), len(at), int(exact[others].sum()), len(others))
-                rows.add("extraction", "excess", excess, **more)
-                both, members = np.concatenate([at, others]), np.arange(len(at) + len(others)) < len(at)
-                for measure, values in means.items():
+            both, members = np.concatenate([at, null]), np.arange(len(at) + len(null)) < len(at)
+            for statistic in ("longest_run", "strength"):
+                values = windows.values[statistic].astype(np.float64)
+                rows.add("extraction", statistic, mean(values[at], clusters, work), **more)
+                if null_of(name):
                     gap = difference_of_means(values[both], members, windows.clusters(both), work)
-                    rows.add("extraction", "excess", gap, detail=measure, **more)
-                _by_duplicates(windows, at, exact[at], rows, more)
+                    rows.add("extraction", f"{statistic}_excess", gap, **more)
+            for kind in np.unique(groups[at]) if name in BY_KIND else ():
+                here = at[groups[at] == kind]
+                sizes = {"rows": len(here), "examples": len(np.unique(windows.clusters(here)))}
+                _rates(windows, here, null[groups[null] == kind], exact, rows, {**more, **sizes, "detail": str(kind)})
+
+
+def _rates(windows: ScoredWindows, at: Ints, null: Ints, exact: NDArray[np.bool_], rows: MetricRows, more: dict[str, Any]) -> None:
+    """The rate of some windows and, of members, its excess over the phantoms `null`, and the rate of each bucket of occurrences."""
+    rows.add("extraction", "rate", wilson(int(exact[at].sum()), len(at)), **more)
+    if null_of(more["group"]):
+        excess = difference(int(exact[at].sum()), len(at), int(exact[null].sum()), len(null))
+        rows.add("extraction", "excess", excess, **more)
+        _by_duplicates(windows, at, exact[at], rows, more)
 
 
 def _by_duplicates(windows: ScoredWindows, at: Ints, exact: NDArray[np.bool_], rows: MetricRows, more: dict[str, Any]) -> None:

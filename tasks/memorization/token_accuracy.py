@@ -19,7 +19,6 @@ from tasks.memorization.scored_windows import READS, as_array, mean, null_of, re
 from tasks.statistics import Estimate, Floats, Ints, bootstrap_statistic, percentile_interval
 from tasks.step import Work, asks_for_memorization
 
-
 Classes = NDArray[np.int8]  # [windows, tokens]
 
 

@@ -3,8 +3,6 @@
 Shared by the page, the figures and the terminal.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ MetricRow = Mapping[str, Any]
 LEVEL = 0.05
 HUNDREDS = ("bleu", "chrf", "chrf++", "sentence_chrf")
 SHARES = ("exact_match", "accuracy", "rate", "share", "equal", "recall", "coverage", "final_number", "number_match")
+SHARES += ("rate_by_prefix", "rate_by_duplicates", "cut_share", "true_positives")  # of windows
 NO_MODELS = {"reference", "held_out"}  # novelty compares the models with these texts
 PRIMARY = ("main_score", "mem_n", "mem_delta", "mem_infinity")
 MEASURE_NAMES = {"mem_n": "Mem", "mem_delta": "Mem Δ", "mem_infinity": "Mem ∞"}
@@ -115,7 +114,6 @@ class ResultsLine:
 
 
 def results_line(metrics: Sequence[MetricRow], family: Sequence[MetricRow], task: str, model: str, order: int) -> ResultsLine:
-    """Collect the primary numbers of one task and model."""
     kinds = [[r for r in metrics if is_plain(r, interval=kind)] for kind in ("two_way", "")]  # never a placebo's
 
     def row_of(measure: str, n: int | None = None, statistic: str | None = None) -> MetricRow | None:
@@ -161,7 +159,6 @@ def last_checkpoints(rows: Iterable[MetricRow]) -> list[MetricRow]:
 
 
 def has_number(row: MetricRow | None) -> bool:
-    """Whether there is a number at all."""
     return row is not None and row["estimate"] is not None and math.isfinite(row["estimate"])
 
 

@@ -12,7 +12,7 @@ import pytest
 from flows.plan import downstream, lay_out
 from flows.study import STEPS
 from schemas import Study
-from tasks.memorization import MEASURES as OF_WINDOWS
+from tasks.memorization import MEASURES
 
 SMALL: dict[str, Any] = {
     "name": "small",
@@ -29,6 +29,8 @@ SMALL: dict[str, Any] = {
         {"name": "b", "pretrain": {"hidden": 32, "tokens": 4_000}},
     ],
 }
+
+MEMORIZED = sum(m.applies(Study.model_validate(SMALL | {"memorization": {}})) for m in MEASURES)
 
 
 def keys(settings: dict[str, Any]) -> dict[str, set[str]]:
@@ -141,13 +143,13 @@ def test_a_study_that_asks_for_memorization_has_steps_of_its_own_and_the_others_
     assert set(after) - set(without) == {"recite", "count_recitations"}
     assert all(after[step] == without[step] for step in without if step not in ("measure", "report"))
     assert {step: len(after[step]) - len(before[step]) for step in before if after[step] != before[step]} == {
-        "measure": len(OF_WINDOWS),
+        "measure": MEMORIZED,
         "report": 0,
     }
     assert before["measure"] < after["measure"]
 
 
-FOLLOWING = {"memorize": 2, "recite": 2, "count_recitations": 1 + 3 + 1, "measure": len(OF_WINDOWS)}
+FOLLOWING = {"memorize": 2, "recite": 2, "count_recitations": 1 + 3 + 1, "measure": MEMORIZED}
 
 
 @pytest.mark.parametrize(
@@ -157,7 +159,7 @@ FOLLOWING = {"memorize": 2, "recite": 2, "count_recitations": 1 + 3 + 1, "measur
         ({"sampling": [{"top_k": 3}]}, {"score_sequences": 2} | FOLLOWING),
         ({"pieces": 2}, {"score_sequences": 4} | FOLLOWING | {"recite": 4}),
         ({"unrelated_prefixes": 8}, {"score_sequences": 2} | FOLLOWING),
-        ({"unrelated_prefixes": 0}, {"score_sequences": 2} | FOLLOWING | {"measure": len(OF_WINDOWS) - 1}),
+        ({"unrelated_prefixes": 0}, {"score_sequences": 2} | FOLLOWING | {"measure": MEMORIZED - 1}),
     ],
 )
 def test_a_setting_of_memorization_computes_again_what_depends_on_it(edit: dict[str, Any], steps: dict[str, int]) -> None:

@@ -184,24 +184,23 @@ def test_the_mean_of_tiny_probabilities_is_not_zero() -> None:
 
 # -- exposure and laws through the step -------------------------------------------------------------------------------------
 def test_planted_windows_are_exposed_among_phantoms_of_their_group(tmp_path: Path) -> None:
-    found, windows, scores = measured(tmp_path, planted=True)
-    of = {
-        s: [
-            x["log_probabilities"][PREFIX:].astype(np.float64).sum()
-            for w, x in zip(windows, scores, strict=True)
-            if w["sample"] == s
-        ]
-        for s in ("planted", "planted_phantoms")
-    }
-    null, size = np.array(of["planted_phantoms"]), len(of["planted_phantoms"])
-    bits = [math.log2((size + 1) / (1 + (null >= score).sum())) for score in of["planted"]]
-    among = [math.log2(size / rank) for rank in stats.rankdata(-null)]
-    row = {n: found["canary_exposure", "mean", n, "", -1, -1] for n in of}
-    assert row["planted"]["estimate"] == pytest.approx(np.mean(bits)) and row["planted"]["rows"] == len(bits)
-    assert row["planted_phantoms"]["estimate"] == pytest.approx(np.mean(among))
-    assert found["canary_exposure", "excess", "planted", "", -1, -1]["estimate"] == pytest.approx(np.mean(bits) - np.mean(among))
-    assert "fewer than 10000" in found["canary_exposure", "extrapolated", "planted", "", -1, -1]["note"]
-    assert len([k for k in found if k[:2] == ("canary_exposure", "by_duplicates")]) == 5
+    rows, windows, scores = measured(tmp_path, planted=True)
+    of: dict[tuple[str, str], list[float]] = {}
+    for window, score in zip(windows, scores, strict=True):
+        of.setdefault((window["sample"], window["group"]), []).append(score["log_probabilities"][PREFIX:].astype(np.float64).sum())
+    for group in ("canary", "sentence"):
+        planted, null = of["planted", group], np.array(of["planted_phantoms", group])
+        bits = [math.log2((len(null) + 1) / (1 + (null >= score).sum())) for score in planted]
+        among = [math.log2(len(null) / rank) for rank in stats.rankdata(-null)]
+        row = {n: rows["canary_exposure", "mean", n, group, -1, -1] for n in ("planted", "planted_phantoms")}
+        assert row["planted"]["estimate"] == pytest.approx(np.mean(bits)) and row["planted"]["rows"] == len(bits)
+        assert row["planted_phantoms"]["estimate"] == pytest.approx(np.mean(among))
+        excess = rows["canary_exposure", "excess", "planted", group, -1, -1]
+        assert excess["estimate"] == pytest.approx(np.mean(bits) - np.mean(among))
+        tail = rows.get(("canary_exposure", "extrapolated", "planted", group, -1, -1))
+        assert (tail is not None) == (len(null) >= 10) and (tail is None or "fewer than 10000" in tail["note"])
+        by_copies = [r for k, r in rows.items() if k[:4] == ("canary_exposure", "by_duplicates", "planted", group)]
+        assert sum(r["rows"] for r in by_copies) == len(planted)
 
 
 def test_laws_are_of_every_prefix_and_stand_next_to_phantoms(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from tests.memorization.generations import write_generations
 from tests.models import small
 from tests.support import read_rows, run_step, write_part
 
+OF_A_TRAINING = {"dynamics", "memorization_profile"}  # which one checkpoint says nothing of
 HITS = st.lists(st.lists(st.booleans(), min_size=6, max_size=6), min_size=1, max_size=5).map(np.array)
 
 
@@ -129,7 +130,8 @@ def tables(
         kind = {"sample": "phantoms" if phantom else "uniform", "split": "phantom" if phantom else "member", "entropy": None}
         if planted and i >= COUNT // 2:
             kind |= {"sample": "planted_phantoms" if phantom else "planted", "entropy": 8.0}
-        place = {"group": "", "document": f"d{i}", "source": "s", "offset": i, "ids": ids, "prefix": PREFIX}
+        group = ("canary", "sentence")[i // 2 % 2] if "planted" in kind["sample"] else ""
+        place = {"group": group, "document": f"d{i}", "source": "s", "offset": i, "ids": ids, "prefix": PREFIX}
         cluster = int(phantom) if one_text else 0 if i in (0, 1) else i
         windows.append({"sequence": f"w{i:03d}", "cluster": cluster, "near_cluster": cluster, **kind, **place, **same})
         sampled = [log_p, np.where(draw.random(T) < 0.05, -np.inf, log_p).astype(np.float32)]
@@ -173,7 +175,7 @@ def measured(root: Path, **which: bool) -> tuple[dict[tuple, dict], list[dict], 
 def test_every_measure_equals_its_definition_on_the_same_windows(tmp_path: Path) -> None:
     found, windows, scores = measured(tmp_path)
     rows = list(zip(windows, scores, strict=True))
-    assert {m.name for m in MEASURES} - {"canary_exposure"} == {key[0] for key in found}
+    assert {m.name for m in MEASURES} - OF_A_TRAINING - {"canary_exposure"} == {key[0] for key in found}
     of_checkpoint = [r for r in found.values() if r["measure"] != "extraction_laws"]
     assert {(r["task"], r["model"], r["checkpoint"], r["unit"], r["x"] is None) for r in of_checkpoint} == {
         ("", "o", 7, "sequence", False)
@@ -236,6 +238,19 @@ def test_a_sample_is_compared_with_phantoms_that_were_drawn_like_it(tmp_path: Pa
         assert found["membership_inference", "auc", name, "loss", -1, -1]["estimate"] == pytest.approx(auc_of, abs=1e-3)
         cut = {n: found["discoverable", "rate", n, "T=1", 0.1, 6]["estimate"] for n in (name, null)}
         assert found["discoverable", "excess", name, "T=1", 0.1, 6]["estimate"] == pytest.approx(cut[name] - cut[null])
+    assert {k[3] for k in found if k[1] == "rate_by_duplicates" and k[2] == "planted"} == {"", "canary", "sentence"}
+    for kind in ("canary", "sentence"):
+        of_kind = [(w, s["hits"][PREFIX:].all()) for w, s in rows if w["group"] == kind]
+        once, *shares = (
+            np.mean([hit for w, hit in of_kind if w["sample"] == sample and (count is None or w["occurrences"] == count)])
+            for sample, count in (("planted", 1), ("planted", None), ("planted_phantoms", None))
+        )
+        row = found["extraction", "excess", "planted", kind, -1, -1]
+        assert row["estimate"] == pytest.approx(shares[0] - shares[1]) and row["rows"] == sum(
+            w["sample"] == "planted" for w, _ in of_kind
+        )
+        assert found["extraction", "rate", "planted_phantoms", kind, -1, -1]["estimate"] == pytest.approx(shares[1])
+        assert found["extraction", "rate_by_duplicates", "planted", kind, -1, 0]["estimate"] == pytest.approx(once)
     assert not [k for k in found if k[1] in ("excess", "auc") and "phantoms" in k[2]], "nothing is compared with itself"
 
 
@@ -257,4 +272,4 @@ def test_windows_of_one_text_have_no_interval_and_a_reason(tmp_path: Path) -> No
 @pytest.mark.parametrize("measure", MEASURES, ids=lambda m: m.name)
 def test_a_study_without_memorization_has_none_of_it(measure: Measure) -> None:
     assert not measure.applies(small.study([]))
-    assert measure.applies(asked())
+    assert measure.applies(asked()) or measure.name in OF_A_TRAINING

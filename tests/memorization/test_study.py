@@ -72,7 +72,8 @@ def test_a_repeated_text_is_extracted_and_random_and_held_out_text_is_not(tmp_pa
         tables |= run_step(step, study, roots[1], tables) if step.applies(study) else {}
     stores = [Store(str(root)) for root in roots]
     planned = {t: parts for p in lay_out(STEPS, study) for t, parts in p.outputs.items()}
-    for name in ("sequence_candidates", "sequence_counts", "sequences", "sequence_scores", "sequence_measures", "metrics"):
+    windows = ("sequence_candidates", "sequence_counts", "sequences", "sequence_scores", "sequence_measures")
+    for name in (*windows, "recitations", "recited_suffixes", "recitation_partials", "recitation_counts", "metrics"):
         assert {p.key for p in planned[name]} == {p.key for p in tables[name]}
         for part in planned[name]:
             one, other = (store.read([part], CONTRACTS[name].schema) for store in stores)
@@ -81,6 +82,10 @@ def test_a_repeated_text_is_extracted_and_random_and_held_out_text_is_not(tmp_pa
     rate = {r["group"]: r["estimate"] for r in rows if (r["measure"], r["statistic"]) == ("extraction", "rate")}
     by_bin = {r["bin"]: r["estimate"] for r in rows if r["statistic"] == "rate_by_duplicates" and r["group"] == "duplicates"}
     auc = {r["detail"]: r["estimate"] for r in rows if r["statistic"] == "auc" and r["group"] == "uniform"}
+    recited = {(r["group"], r["detail"]): r["estimate"] for r in rows if (r["measure"], r["statistic"]) == ("recitation", "rate")}
+    assert {group: recited[group, "exact"] for group in rate} == rate
+    assert recited["uniform", "anywhere"] > rate["uniform"] and recited["uniform", "bleu"] >= rate["uniform"]
+    assert recited["phantoms", "bleu"] <= 0.1 and recited["uniform", "bleu"] > recited["phantoms", "bleu"]
     assert rate["phantoms"] <= 0.05 and by_bin[0] <= 0.1 < rate["uniform"]
     assert max(by_bin) > 20 and by_bin[max(by_bin)] > 0.8
     assert len(auc) == 4 and auc["loss"] > 0.6
