@@ -41,6 +41,7 @@ prefix = 6
 suffix = 6
 samples = { uniform = 60, duplicates = 12, phantoms = 60 }
 sampling = [{}, { top_k = 5 }]
+unrelated_prefixes = 4
 [measures]
 bootstrap = 50
 """
@@ -71,7 +72,7 @@ def test_a_repeated_text_is_extracted_and_random_and_held_out_text_is_not(tmp_pa
         tables |= run_step(step, study, roots[1], tables) if step.applies(study) else {}
     stores = [Store(str(root)) for root in roots]
     planned = {t: parts for p in lay_out(STEPS, study) for t, parts in p.outputs.items()}
-    windows = ("sequence_candidates", "sequence_counts", "sequences", "sequence_scores")
+    windows = ("sequence_candidates", "sequence_counts", "sequences", "sequence_scores", "sequence_measures")
     for name in (*windows, "recitations", "recited_suffixes", "recitation_partials", "recitation_counts", "metrics"):
         assert {p.key for p in planned[name]} == {p.key for p in tables[name]}
         for part in planned[name]:
