@@ -83,10 +83,7 @@ format: $(INSTALLED) ## put the code into its form
 	$(RUN)/ruff check --fix .
 
 docs: $(INSTALLED)   ## write docs/steps/, docs/settings.md, docs/measures.md and deployments/prefect.yaml from the code
-	$(RUN)/python -m flows.commands.settings_page
-	$(RUN)/python -m flows.commands.step_pages
-	$(RUN)/python -m flows.commands.deployment_entries
-	$(RUN)/python -m flows.commands.measure_pages
+	$(RUN)/python -m flows.commands.generated_files
 
 clean:               ## remove the environment; results stay
 	rm -rf $(VENV) *.egg-info build dist

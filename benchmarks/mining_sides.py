@@ -229,6 +229,30 @@ def pair_loop(corpora: Corpora, case: Case) -> BenchmarkSide:
     return BenchmarkSide(work=work, items=lambda result: len(result[1]), answer=answer)
 
 
+def numpy_products(corpora: Corpora, case: Case) -> BenchmarkSide:
+    """A matrix product for each example, with its histogram; equal pairs are joined at the end."""
+    from tasks.text.gamma import STEPS
+
+    examples, (x, y) = _world(case)
+
+    def work(_: Any) -> tuple[np.ndarray, ...]:
+        spread, kept = np.zeros(2 * STEPS + 1, np.int64), []
+        for inputs, outputs in examples:
+            cosines = x[inputs] @ y[outputs].T
+            spread += np.bincount(np.ceil(cosines * STEPS).astype(np.int64).ravel() + STEPS, minlength=len(spread))
+            i, j = np.nonzero(cosines > GAMMA)
+            kept.append((inputs[i] * len(y) + outputs[j], cosines[i, j]))
+        pairs, similarities = (np.concatenate(column) for column in zip(*kept, strict=True))
+        pairs, first, counts = np.unique(pairs, return_index=True, return_counts=True)
+        return *np.divmod(pairs, len(y)), counts, similarities[first]
+
+    return BenchmarkSide(
+        work=work,
+        items=sum(len(inputs) * len(outputs) for inputs, outputs in examples),
+        answer=lambda found: dict(zip(("input", "output", "examples", "similarity"), found, strict=True)),
+    )
+
+
 def same_pairs(ours: Mapping[str, Any], peers: Mapping[str, Any]) -> str:
     """The same pairs, in as many examples, with the same cosines up to rounding."""
     for name in ("input", "output", "examples"):

@@ -6,6 +6,7 @@ the limit of one of our quantities; None shows the ratio without judging it.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from benchmarks.corpora import BYTE_FALLBACK, BYTE_LEVEL, Corpora
 from benchmarks.side import OURS, BenchmarkSide, Case
 
 M = 1_000_000
+RUN = ("flows", "tasks/cluster", "tasks/storage")
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,10 @@ def nearly_equal_infinigrams(ours: Mapping[str, Any], peers: Mapping[str, Any]) 
 
 @dataclass(frozen=True)
 class BenchmarkRow:
-    """`by`: the seconds that are compared. `items`: what time is given per. `quick`: the case of `make bench-quick`, if any."""
+    """`by`: the seconds that are compared. `items`: what time is given per. `quick`: the case of `make bench-quick`, if any.
+
+    `packages`: folders that it measures besides what our side imports.
+    """
 
     work: str
     sides: Mapping[str, Callable[[Corpora, Case], BenchmarkSide]]
@@ -87,6 +92,7 @@ class BenchmarkRow:
     agree: Callable[[Mapping[str, Any], Mapping[str, Any]], str] = equal
     runs: int = 5
     note: str = ""
+    packages: tuple[str, ...] = ()
 
 
 def texts(corpora: Corpora, case: Case) -> None:
@@ -251,9 +257,9 @@ ROWS: dict[str, BenchmarkRow] = {
     ),
     "align": BenchmarkRow(
         "pairs of n-grams compared",
-        {OURS: mining_sides.alignment, "pair loop": mining_sides.pair_loop},
-        (case(0, {"pair loop": 100.0}, examples=400, inputs=50, outputs=40, dimensions=384),),
-        case(0, {"pair loop": 50.0}, examples=60, inputs=50, outputs=40, dimensions=384),
+        {OURS: mining_sides.alignment, "numpy": mining_sides.numpy_products, "pair loop": mining_sides.pair_loop},
+        (case(0, {"numpy": 1.5, "pair loop": 100.0}, examples=400, inputs=50, outputs=40, dimensions=384),),
+        case(0, {"numpy": 1.5, "pair loop": 50.0}, examples=60, inputs=50, outputs=40, dimensions=384),
         items="pairs",
         agree=mining_sides.same_pairs,
         runs=3,
@@ -329,6 +335,7 @@ ROWS: dict[str, BenchmarkRow] = {
         (case(40 * M, {}), case(120 * M, {"orchestration": 5.0, "checks": 15.0})),
         None,
         runs=1,
+        packages=RUN,
         note="a planted study without models in one process; its jobs take five minutes together with 120 M tokens, two with 40 M",
     ),
     "waits": BenchmarkRow(
@@ -340,6 +347,7 @@ ROWS: dict[str, BenchmarkRow] = {
         by="wall_seconds",
         prepare=run_sides.finished_sample,
         runs=3,
+        packages=RUN,
     ),
     "partitions": BenchmarkRow(
         "one step of many small parts, on two workers, with a Prefect server",
@@ -348,6 +356,7 @@ ROWS: dict[str, BenchmarkRow] = {
         case(0, {"overhead": 60.0, "server": 1.0}, parts=500),
         items="parts",
         runs=1,
+        packages=RUN,
         note="overhead: wall time without jobs and checks; server: 99th percentile of the seconds it takes to answer, "
         "with two requests a second",
     ),
@@ -355,13 +364,15 @@ ROWS: dict[str, BenchmarkRow] = {
 
 
 def version_of(side: str) -> str:
-    """A peer with its version, for tables."""
+    """The versions of the libraries that a peer's name has in it, for tables."""
     import importlib.metadata
 
-    try:
-        return f"{side} {importlib.metadata.version(side)}" if side in DISTRIBUTIONS else side
-    except importlib.metadata.PackageNotFoundError:
-        return side
+    versions = []
+    for name in side.split():
+        if name in DISTRIBUTIONS:
+            with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+                versions.append(importlib.metadata.version(name))
+    return ", ".join(versions)
 
 
 def disagreement(row: BenchmarkRow, ours: Path | None, peers: Path | None) -> str | None:

@@ -3,8 +3,6 @@
 If a study names a placebo, the steps PLANT, IDS, INGEST, WORDS and QUERY work on that corpus too (`for_each_corpus`).
 """
 
-from __future__ import annotations
-
 from tasks.corpus.encode import TOKENIZER, TOKENS, WORDS
 from tasks.corpus.held_out import HELD_OUT
 from tasks.corpus.ids import IDS

@@ -1,7 +1,5 @@
 """The command line: its commands and options, what `--help` says about them, and the action that runs each command."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Callable
 from typing import Any
@@ -31,12 +29,10 @@ Option = tuple[str, dict[str, Any]]
 
 
 def option(name: str, metavar: str, help: str, **more: Any) -> Option:
-    """An option with a value."""
     return name, {"metavar": metavar, "help": help, **more}
 
 
 def switch(name: str, help: str) -> Option:
-    """An option without a value."""
     return name, {"action": "store_true", "help": help}
 
 
@@ -118,9 +114,7 @@ def parser() -> argparse.ArgumentParser:
         JSON,
     )
     source = prompts.add_mutually_exclusive_group(required=True)
-    source.add_argument(
-        "--candidates", metavar="FILE", default="", help="prompts to choose from: .txt with one per line, or .jsonl"
-    )
+    source.add_argument("--candidates", metavar="FILE", default="", help="prompts to choose from: .txt, one per line, or .jsonl")
     source.add_argument("--rewriter", metavar="MODEL", default="", help="a model of the study, or a folder, that writes prompts")
     command(actions.report, "print the results table and the path of the report")
     command(actions.validate, "hash all bytes and check every contract again; damaged parts are moved aside")

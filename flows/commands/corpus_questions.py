@@ -4,8 +4,6 @@ Answers come from the study's index if it has one and the corpus is large, else 
 give the same answers.
 """
 
-from __future__ import annotations
-
 import sys
 import time
 from collections.abc import Mapping, Sequence

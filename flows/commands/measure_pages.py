@@ -1,13 +1,12 @@
-"""Writes docs/measures.md, the catalogue of what the table `metrics` contains and where the report shows it.
+"""The text of docs/measures.md, the catalogue of what the table `metrics` contains and where the report shows it.
 
 ROWS describes the rows that the measures of this project write. Others are listed as their file writes them,
-so that a new measure needs no edit here. `make docs` runs it; tests compare the page with this, and ROWS with a finished study.
+so that a new measure needs no edit here. A test compares ROWS with a finished study.
 """
 
 from __future__ import annotations
 
 import ast
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -89,6 +88,14 @@ membership_inference; auc; sequence; group=*, detail=*; –; chance that a membe
 membership_inference; true_positives; sequence; group=*, detail=*, level=*; –; members found at a false-positive rate of `level`
 recitation; mean | excess; sequence; group=*, detail=*; –; how near generations are to suffixes, by `detail`; minus phantoms'
 recitation; rate | excess; sequence; group=*, detail=*, level=*; –; share of windows of which `detail` is true; minus phantoms'
+dynamics; share; sequence; group=*, detail=*; –; M(f), that of phantoms, and the excess; of a class of tokens
+dynamics; held_out_loss; sequence; group=*, detail=*; –; loss of phantoms at a checkpoint, in nats per token
+dynamics; steps_to_reach | epochs_to_reach; sequence; group=*, detail=*, level=*; –; T(N, τ): when M(f) or its excess is `level`
+dynamics; overfitting_step; sequence; group=*, level=*; –; checkpoint at which held-out perplexity has risen by more than `level`
+dynamics; before_overfitting | at_overfitting; sequence; group=*, detail=*, level=*; –; M(f) or excess before and at that checkpoint
+memorization_profile; effect | pre_trend; sequence; group=*, detail=*, bin=*; –; τ(g, c): gain of cohort `bin` over phantoms
+memorization_profile; mean_effect | mean_pre_trend; sequence; group=*, detail=*, level=*; –; means by lag, `level`
+memorization_profile; residual; sequence; group=*, detail=*; –; what is left at the last checkpoint, mean of cohorts
 """
 
 
@@ -160,12 +167,3 @@ def _cell(pattern: str) -> str:
 
 def _others(columns: str) -> str:
     return " ".join(f"`{c.strip()}`".replace("*", "…").replace(" | ", "`, `") for c in columns.split(",") if c.strip())
-
-
-def main(file: str = "docs/measures.md") -> None:
-    """Write the page."""
-    Path(file).write_text(page(), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

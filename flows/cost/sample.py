@@ -4,8 +4,6 @@ Of three files of each kind the beginning is read, of a large plain file also it
 source, the sizes are exact but for tokens: a tokenizer that the study trains is trained on the samples instead.
 """
 
-from __future__ import annotations
-
 import json
 import zlib
 from collections.abc import Mapping, Sequence

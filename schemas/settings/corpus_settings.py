@@ -163,7 +163,6 @@ class CorpusSettings(Settings):
 
     @property
     def partition_bytes(self) -> int:
-        """`partition` in bytes."""
         return parse_size(self.partition)
 
     @model_validator(mode="after")

@@ -26,19 +26,7 @@ from schemas.settings.model_settings import Model, Pretrain, Scoring
 from schemas.settings.task_settings import EncoderSettings, Task
 from schemas.settings.variants import Variant, check_variants
 
-__all__ = [
-    "CorpusSettings",
-    "EncoderSettings",
-    "Model",
-    "Planted",
-    "Pretrain",
-    "Source",
-    "Study",
-    "Task",
-    "load_study",
-    "parse_count",
-    "parse_size",
-]
+__all__ = ["EncoderSettings", "Model", "Planted", "Pretrain", "Source", "Study", "Task", "load_study"]
 
 LONGEST_STUDY, PROBLEMS = 1_000_000, 20  # bytes of a file; problems reported at once
 _DEEP = re.compile(r"""(?<![\w."'-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){30}""")
@@ -81,7 +69,6 @@ class CountingSettings(Settings):
 
     @property
     def memory_bytes(self) -> int:
-        """`memory` in bytes."""
         return parse_size(self.memory)
 
 
@@ -245,7 +232,6 @@ class Study(Settings):
         return self.model_copy(update={"workers": workers, "cluster": cluster})
 
     def task(self, name: str) -> Task:
-        """The task of that name."""
         return next(t for t in self.tasks if t.name == name)
 
 

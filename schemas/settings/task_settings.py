@@ -195,7 +195,6 @@ class Task(Settings):
 
     @property
     def has_percentiles(self) -> bool:
-        """Whether some γ is a percentile."""
         return any(isinstance(self.gamma_at(order), str) for order in {*self.orders, self.first_order})
 
     @property

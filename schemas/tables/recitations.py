@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from schemas.contract import Contract, column, rows
+from schemas.contract import Contract, balance, column, rows
 from schemas.tables.models import INT_LIST
 
 _GENERATION = column("generation", pa.string(), "hash of its ids: equal generations have the same")
@@ -27,6 +27,13 @@ RECITATIONS = Contract(
     ),
     key=("model", "checkpoint", "sequence"),
     rules=(rows("first_miss < len(ids)", "the token of the first miss is written"),),
+    balances=(
+        balance(
+            "(SELECT count(*) FROM recitations)",
+            "(SELECT count(*) FROM sequence_scores JOIN sequences USING (sequence) WHERE NOT list_bool_and(hits[prefix + 1 :]))",
+            "a generation for each suffix that is not given back",
+        ),
+    ),
 )
 
 RECITED_SUFFIXES = Contract(
@@ -51,4 +58,11 @@ RECITATION_COUNTS = Contract(
     columns=(_GENERATION, *_COUNTS),
     key=("generation",),
     rules=(_COUNTED,),
+    balances=(
+        balance(
+            "(SELECT count(*) FROM recitation_counts)",
+            "(SELECT count(DISTINCT generation) FROM recitations WHERE NOT ended)",
+            "every distinct generation as long as a suffix is counted",
+        ),
+    ),
 )

@@ -9,8 +9,6 @@ model was trained on (docs/memorization.md). Documents that equal one of the cor
 (`novelty`); of a planted world, which repeats its short statements, twice as many are drawn, because about half of them do.
 """
 
-from __future__ import annotations
-
 import heapq
 from collections.abc import Iterator
 from dataclasses import replace

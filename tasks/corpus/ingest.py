@@ -7,8 +7,6 @@ Files are JSON lines, plain, .gz or .zst:
 A dot enters a field: text = "content.text" reads {"content": {"text": "…"}}.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -117,7 +115,6 @@ def run(work: Work) -> None:
 
 
 def path_of(work: Work) -> Path:
-    """The file of a job."""
     planted = work.job.inputs.get("planted_files")
     return work.folder_of(planted[0]) / work.labels["file"] if planted else Path(work.job.files[0].path)
 
@@ -212,7 +209,6 @@ RATES = {
 
 
 def cost(sizes: Sizes) -> Cost:
-    """Files to documents."""
     c = sizes.corpus
     return Cost(
         parts=c.parts,

@@ -8,8 +8,6 @@
 So a tenth model computes its own parts and no other, and changing γ none at all.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from schemas import EVIDENCE_ANSWERS, EVIDENCE_PAIRS, EVIDENCE_SCORES, EVIDENCE_SPANS, Study

@@ -1,7 +1,5 @@
 """Which files a task is read from, and what each is for: all that is known before one is opened."""
 
-from __future__ import annotations
-
 import codecs
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +24,6 @@ Names = list[list[str]]  # one entry per source: its file, or its two files
 
 
 def plan(study: Study, inputs: Inputs) -> list[Job]:
-    """One job per task."""
     return [_plan_task(study, task, inputs) for task in study.tasks]
 
 

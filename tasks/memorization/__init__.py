@@ -1,6 +1,13 @@
 """Measures of windows that a model may have memorized, one file each. To add one: write its file, and add its `MEASURE` here."""
 
 from tasks.measures import Measure
-from tasks.memorization import discoverable, extraction, membership_inference, recitation
+from tasks.memorization import discoverable, dynamics, extraction, membership_inference, memorization_profile, recitation
 
-MEASURES: tuple[Measure, ...] = (extraction.MEASURE, discoverable.MEASURE, membership_inference.MEASURE, recitation.MEASURE)
+MEASURES: tuple[Measure, ...] = (
+    extraction.MEASURE,
+    discoverable.MEASURE,
+    membership_inference.MEASURE,
+    recitation.MEASURE,
+    dynamics.MEASURE,
+    memorization_profile.MEASURE,
+)

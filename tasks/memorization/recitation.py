@@ -102,7 +102,7 @@ def _suffixes(work: Work) -> tuple[pl.Series, Tokens]:
     """The names of all windows, sorted, and their suffixes."""
     table = work.frame("sequences", "sequence", "ids", "prefix").sort("sequence")
     ids = table["ids"].explode().to_numpy().astype(np.int32).reshape(len(table), -1)
-    return table["sequence"], ids[:, int(table["prefix"].max() or 0) :]  # type: ignore[arg-type]
+    return table["sequence"], ids[:, int(table["prefix"][0]) if len(table) else 0 :]
 
 
 def _recited(work: Work, windows: ScoredWindows, counts: pl.DataFrame) -> pl.DataFrame:

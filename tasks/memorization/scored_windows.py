@@ -47,6 +47,12 @@ class ScoredWindows:
         return np.unique(self.table["cluster"].to_numpy()[rows], return_inverse=True)[1]
 
 
+def members_and_null(windows: ScoredWindows) -> Iterator[tuple[str, Ints, Ints]]:
+    """(sample, its rows, the rows of the phantoms that it is compared with) of each sample of members."""
+    samples = dict(windows.samples())
+    yield from ((name, rows, samples.get(NULLS[name], np.empty(0, np.int64))) for name, rows in samples.items() if name in NULLS)
+
+
 def read_windows(work: Work, *columns: str) -> Iterator[ScoredWindows]:
     """The windows of each checkpoint, in the order of models and training steps, with these columns of `sequence_scores`."""
     sequences = work.frame("sequences").drop("ids").sort("sequence")

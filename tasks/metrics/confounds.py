@@ -44,7 +44,7 @@ from tasks.pair_evidence import (
     partner_similarities,
     read_evidence,
 )
-from tasks.statistics import Estimate, Floats, Rows, bootstrap_many, correlate, percentile_interval, undefined
+from tasks.statistics import Estimate, Floats, Rows, bootstrap_many, correlate, undefined, with_interval
 from tasks.statistics.partial import partial_correlation, rank_correlations
 from tasks.statistics.stratified import equal_rows, pooled, pooled_draws
 from tasks.step import Work
@@ -55,7 +55,6 @@ Remedy = tuple[str, Estimate, Rows]
 
 
 def settings(study: Study, task: Task) -> dict[str, Any]:
-    """What decides this table."""
     other = study.task(task.repeat_of) if task.repeat_of else None
     return settings_of_all_orders(study, task) | {
         "first_order": task.first_order,
@@ -204,7 +203,6 @@ class Check:
 
     @property
     def names(self) -> tuple[str, str]:
-        """What is correlated."""
         return ("log P_n", "log P_LLM") if self.measure == "mem_n" else ("log PMI", "Δ")
 
     # -- the same numbers under other ranks --------------------------------------------------------------------------
@@ -353,8 +351,7 @@ def _interval(value: float, drawn: Floats, rows: Rows, note: str = "") -> Estima
     """A number with the interval of its draws."""
     if not np.isfinite(value):
         return Estimate(None, note="not defined: what is held fixed leaves nothing to vary")
-    low, high, missing = percentile_interval(drawn) if rows.examples > 1 else (None, None, "no interval: one example")
-    return Estimate(value, low, high, note="; ".join(n for n in (note, missing) if n))
+    return with_interval(value, drawn if rows.examples > 1 else None, note)
 
 
 READS = (*PAIRS_AND_SCORES, "task_grams")

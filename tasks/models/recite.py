@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import polars as pl
 
 from schemas import Study
 from schemas.tables.recitations import RECITATIONS
@@ -29,7 +30,7 @@ from tasks.models.score import open_checkpoint
 from tasks.models.slices import TableAndSums, in_slices, table
 from tasks.step import Inputs, Job, Stage, Step, Work, asks_for_recitation
 
-WINDOWS_AT_ONCE = 512  # bounds what a killed run loses
+WINDOWS_AT_ONCE = 1_024  # bounds memory and what a killed run loses
 
 
 @dataclass(frozen=True)
@@ -75,16 +76,14 @@ def run(work: Work) -> None:
     """Generate what one checkpoint writes instead of the suffixes of its windows, or of a piece of them."""
     scores = work.frame("sequence_scores", "sequence", "hits", "likeliest")
     windows = scores.join(work.frame("sequences", "sequence", "ids", "prefix"), on="sequence", how="inner", maintain_order="left")
-    missed = missed_windows(windows.select("sequence", "ids", "prefix", "hits", "likeliest").iter_rows())
-    work.add("windows", len(windows))
-    work.add("extracted", len(windows) - len(missed))
+    windows = windows.select("sequence", "ids", "prefix", "hits", "likeliest")
     with repeatable(work.settings.get("device", "cpu")):
-        model = open_checkpoint(work) if missed else None
+        model = open_checkpoint(work)
 
         def make(rows: range) -> TableAndSums:
-            return _recite(work, model, missed[rows.start : rows.stop], rows.start)  # type: ignore[arg-type]
+            return _recite(work, model, windows[rows.start : rows.stop], rows.start)
 
-        in_slices(work, "recitations", len(missed), WINDOWS_AT_ONCE, make)
+        in_slices(work, "recitations", len(windows), WINDOWS_AT_ONCE, make)
 
 
 def missed_windows(rows: Iterable[tuple[str, list[int], int, list[bool], list[int]]]) -> list[MissedWindow]:
@@ -97,7 +96,8 @@ def missed_windows(rows: Iterable[tuple[str, list[int], int, list[bool], list[in
     return missed
 
 
-def _recite(work: Work, model: LanguageModel, missed: Sequence[MissedWindow], first: int) -> TableAndSums:
+def _recite(work: Work, model: LanguageModel, windows: pl.DataFrame, first: int) -> TableAndSums:
+    missed = missed_windows(windows.iter_rows())
     rests = write_on(model, missed, work.settings["batch_tokens"])
     again = [i for i in drawn(work.planned.key, first, len(missed)) if rests[i].tokens]
     for i in again:
@@ -112,7 +112,8 @@ def _recite(work: Work, model: LanguageModel, missed: Sequence[MissedWindow], fi
         "ended": [of[-1] in model.ends for of in ids],
         "generation": [hashlib.blake2b(np.array(of, "<i4").tobytes(), digest_size=16).hexdigest() for of in ids],
     }
-    return table(RECITATIONS.schema, columns), {"generated": sum(len(r.tokens) for r in rests), "computed_alone": len(again)}
+    sums = {"windows": len(windows), "extracted": len(windows) - len(missed), "computed_alone": len(again)}
+    return table(RECITATIONS.schema, columns), sums | {"generated": sum(len(rest.tokens) for rest in rests)}
 
 
 def write_on(model: LanguageModel, missed: Sequence[MissedWindow], batch_tokens: int) -> list[Continuation]:

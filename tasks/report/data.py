@@ -1,7 +1,5 @@
 """Everything the report shows, read from the tables once. Tables of corpus size are read in batches and only summed."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -57,7 +55,6 @@ class ReportData:
     tables: list[tuple[str, int, str]]
 
     def measured(self, *measures: str) -> list[dict[str, Any]]:
-        """The rows of these measures."""
         return [r for measure in measures for r in self._by_measure.get(measure, [])]
 
     def latest(self, *measures: str) -> list[MetricRow]:
@@ -115,7 +112,6 @@ class ReportData:
 
 
 def gather(work: Work) -> ReportData:
-    """Read every table the report declares."""
     similarities = _frame(work.read("similarities"))
     tasks = work.settings["tasks"]
     gammas = {t["name"]: resolved(t["gamma"], similarities, t["lowest_gamma"], t["name"]) for t in tasks}

@@ -3,8 +3,6 @@
 Shared by the page, the figures and the terminal.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -116,7 +114,6 @@ class ResultsLine:
 
 
 def results_line(metrics: Sequence[MetricRow], family: Sequence[MetricRow], task: str, model: str, order: int) -> ResultsLine:
-    """Collect the primary numbers of one task and model."""
     kinds = [[r for r in metrics if is_plain(r, interval=kind)] for kind in ("two_way", "")]  # never a placebo's
 
     def row_of(measure: str, n: int | None = None, statistic: str | None = None) -> MetricRow | None:
@@ -162,7 +159,6 @@ def last_checkpoints(rows: Iterable[MetricRow]) -> list[MetricRow]:
 
 
 def has_number(row: MetricRow | None) -> bool:
-    """Whether there is a number at all."""
     return row is not None and row["estimate"] is not None and math.isfinite(row["estimate"])
 
 

@@ -3,8 +3,6 @@
 Input and output n-grams are encoded separately, as encoders may treat them differently (E5: "query: ", "passage: ").
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

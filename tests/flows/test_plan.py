@@ -12,6 +12,7 @@ import pytest
 from flows.plan import downstream, lay_out
 from flows.study import STEPS
 from schemas import Study
+from tasks.memorization import MEASURES
 
 SMALL: dict[str, Any] = {
     "name": "small",
@@ -28,6 +29,8 @@ SMALL: dict[str, Any] = {
         {"name": "b", "pretrain": {"hidden": 32, "tokens": 4_000}},
     ],
 }
+
+MEMORIZED = sum(m.applies(Study.model_validate(SMALL | {"memorization": {}})) for m in MEASURES)
 
 
 def keys(settings: dict[str, Any]) -> dict[str, set[str]]:
@@ -140,7 +143,7 @@ def test_a_study_that_asks_for_memorization_has_steps_of_its_own_and_the_others_
     assert set(after) - set(without) == {"recite", "count_recitations"}
     assert all(after[step] == without[step] for step in without if step not in ("measure", "report"))
     assert {step: len(after[step]) - len(before[step]) for step in before if after[step] != before[step]} == {
-        "measure": 4,
+        "measure": MEMORIZED,
         "report": 0,
     }
     assert before["measure"] < after["measure"]
@@ -152,9 +155,9 @@ RECITED = {"recite": 2, "count_recitations": 1 + 3 + 1}
 @pytest.mark.parametrize(
     ("edit", "steps"),
     [
-        ({"prefix": 16}, {"sequences": 4 + 3 + 1, "score_sequences": 2, "measure": 4} | RECITED),
-        ({"sampling": [{"top_k": 3}]}, {"score_sequences": 2, "measure": 4} | RECITED),
-        ({"pieces": 2}, {"score_sequences": 4, "measure": 4} | RECITED | {"recite": 4}),
+        ({"prefix": 16}, {"sequences": 4 + 3 + 1, "score_sequences": 2, "measure": MEMORIZED} | RECITED),
+        ({"sampling": [{"top_k": 3}]}, {"score_sequences": 2, "measure": MEMORIZED} | RECITED),
+        ({"pieces": 2}, {"score_sequences": 4, "measure": MEMORIZED} | RECITED | {"recite": 4}),
     ],
 )
 def test_a_setting_of_memorization_computes_again_what_depends_on_it(edit: dict[str, Any], steps: dict[str, int]) -> None:

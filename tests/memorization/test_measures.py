@@ -27,6 +27,7 @@ from tests.memorization.generations import write_generations
 from tests.models import small
 from tests.support import read_rows, run_step, write_part
 
+OF_A_TRAINING = {"dynamics", "memorization_profile"}  # which one checkpoint says nothing of
 HITS = st.lists(st.lists(st.booleans(), min_size=6, max_size=6), min_size=1, max_size=5).map(np.array)
 
 
@@ -167,7 +168,7 @@ def measured(root: Path, **which: bool) -> tuple[dict[tuple, dict], list[dict], 
 def test_every_measure_equals_its_definition_on_the_same_windows(tmp_path: Path) -> None:
     found, windows, scores = measured(tmp_path)
     rows = list(zip(windows, scores, strict=True))
-    assert {m.name for m in MEASURES} == {key[0] for key in found}
+    assert {m.name for m in MEASURES} - OF_A_TRAINING == {key[0] for key in found}
     assert {(r["task"], r["model"], r["checkpoint"], r["unit"], r["x"] is None) for r in found.values()} == {
         ("", "o", 7, "sequence", False)
     }
@@ -263,4 +264,4 @@ def test_windows_of_one_text_have_no_interval_and_a_reason(tmp_path: Path) -> No
 @pytest.mark.parametrize("measure", MEASURES, ids=lambda m: m.name)
 def test_a_study_without_memorization_has_none_of_it(measure: Measure) -> None:
     assert not measure.applies(small.study([]))
-    assert measure.applies(asked())
+    assert measure.applies(asked()) or measure.name in OF_A_TRAINING

@@ -1,7 +1,5 @@
 """A small study whose corpus repeats a text: the model that is trained on it has memorized that text, and nothing else."""
 
-from __future__ import annotations
-
 import json
 import os
 import random

@@ -52,9 +52,10 @@ def half_known(folder: Path, without: int = 0) -> np.ndarray:
     return windows
 
 
-def recited(root: Path, folder: Path, windows: np.ndarray, **more: object) -> tuple[list[dict], dict]:
+def recited(root: Path, folder: Path, windows: np.ndarray, batch_tokens: int = 8192, **more: object) -> tuple[list[dict], dict]:
     """The rows of `recitations`, and all parts."""
-    asked = small.study([{"name": "o", "path": str(folder), "checkpoint": 7}], memorization={"prefix": PREFIX, "suffix": 8, **more})
+    chosen = {"memorization": {"prefix": PREFIX, "suffix": SUFFIX, **more}, "scoring": {"batch_tokens": batch_tokens}}
+    asked = small.study([{"name": "o", "path": str(folder), "checkpoint": 7}], **chosen)
     tables = run_step(MODELS, asked, root, {"tokens": (), "tokenizer": ()})
     tables |= {"sequences": sequences(root, windows.tolist(), PREFIX), "tokenizer": small.corpus(root)["tokenizer"]}
     tables = run_step(RECITE, asked, root, run_step(SCORE_SEQUENCES, asked, root, tables))
@@ -125,7 +126,7 @@ def test_pieces_slices_and_batches_change_no_generation(tmp_path: Path, monkeypa
     monkeypatch.setattr(recite, "WINDOWS_AT_ONCE", 4)
     pieces, tables = recited(tmp_path / "b", folder, windows, pieces=3)
     assert pieces == whole and len(tables["recitations"]) == 3
-    assert recited(tmp_path / "c", folder, windows, recite=True)[0] == whole
+    assert recited(tmp_path / "c", folder, windows, batch_tokens=64)[0] == whole, "four windows, and two with what is left"
     assert RECITE.stages[0].plan(small.study([], memorization={"recite": False}), tables) == []
 
 

@@ -1,7 +1,5 @@
 """All figures, in the order of the page, and the two that need no measure: training, counts of n-grams."""
 
-from __future__ import annotations
-
 from tasks.report import sentences
 from tasks.report.data import ReportData
 from tasks.report.figures import check_figures as checks
@@ -17,7 +15,6 @@ MOST_POINTS = 200  # of a training curve
 
 
 def draw(data: ReportData) -> list[ReportFigure]:
-    """All figures, in the order of the page."""
     return [
         memorization.memorization(data),
         memorization.score(data),

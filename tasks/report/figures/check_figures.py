@@ -2,8 +2,6 @@
 rank correlation is made of (docs/method.md §6d: attribution, exposure curve).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 
 from tasks.report import sentences

@@ -1,7 +1,5 @@
 """What a figure of the report is: panels, observations, gaps and data; and the lines and axes that several figures share."""
 
-from __future__ import annotations
-
 import csv
 import io
 import tomllib
@@ -48,7 +46,6 @@ class ReportFigure:
 
     @property
     def csv(self) -> str:
-        """The data of the figure."""
         return csv_text(self.rows, [*self.rows[0]])
 
 
@@ -78,7 +75,6 @@ def figure(
 
 
 def csv_text(rows: Iterable[MetricRow], columns: Sequence[str]) -> str:
-    """Rows as CSV with a heading."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(columns)

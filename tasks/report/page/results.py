@@ -1,7 +1,5 @@
 """The results table, its CSV, and the table of every measure."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
