@@ -1,14 +1,11 @@
-"""Writes docs/settings.md: every setting with its type, unit, default, an example, its meaning, and the steps that it reruns.
+"""The text of docs/settings.md: every setting with its type, unit, default, an example, its meaning, and the steps that it reruns.
 
 Which steps rerun is not written down anywhere: small studies are planned with and without the example, and the steps whose parts
-get other keys are those that compute again. `make docs` runs it; a test fails when the page is not what this writes.
+get other keys are those that compute again.
 """
-
-from __future__ import annotations
 
 import copy
 import json
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
@@ -121,7 +118,6 @@ def in_words(changed: Sequence[str]) -> str:
 
 
 def page() -> str:
-    """The text of docs/settings.md."""
     again, lines = reruns(), [HEAD]
     for (table, of, many), rows in groupby(catalogue(), lambda s: (s.table, s.of, s.many)):
         name = f"`[[{table}]]`" if many else f"`[{f'{table}.NAME' if table == 'splits' else table}]`"
@@ -160,12 +156,3 @@ def _tables(value: Any, names: Sequence[str]) -> Iterator[dict[str, Any]]:
         yield from value["splits"].values()
     else:
         yield from _tables(value.setdefault(names[0], {}), names[1:])
-
-
-def main(file: str = "docs/settings.md") -> None:
-    """Write the page."""
-    Path(file).write_text(page(), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

@@ -6,6 +6,8 @@ from pydantic import Field, field_validator
 
 from schemas.settings.base import Settings
 
+BUCKETS = 24  # of occurrences that a corpus has windows in, up to 64 of them
+
 
 class SamplingScheme(Settings):
     """How a next token would be drawn: temperature, then top-k, then top-p, then the rest is renormalised."""
@@ -39,6 +41,11 @@ class SequenceSamples(Settings):
         True, description="windows of the texts of [corpus.planted.insertions], and of those drawn alike and never inserted"
     )
 
+    @property
+    def expected(self) -> float:
+        """About how many windows there will be."""
+        return float(self.uniform + self.phantoms + BUCKETS * self.duplicates)
+
 
 class Memorization(Settings):
     """Which sequences are memorized? A window is `prefix` + `suffix` tokens of one document (docs/memorization.md)."""
@@ -49,7 +56,19 @@ class Memorization(Settings):
     sampling: tuple[SamplingScheme, ...] = Field(
         (SamplingScheme(), SamplingScheme(top_k=40)), description="schemes under which the probability of the suffix is computed"
     )
+    unrelated_prefixes: int = Field(
+        64,
+        ge=0,
+        le=10_000,
+        description="prefixes of other windows that each suffix is scored after as well, at a model's last checkpoint "
+        "(arXiv 2602.18733); 0: none",
+    )
     pieces: int = Field(1, ge=1, le=10_000, description="8 cuts the scoring of each model's windows into eight jobs")
+    recite: bool = Field(
+        True,
+        description="let each model write on after its first other token: near matches, and whether what it writes occurs anywhere "
+        "in the corpus",
+    )
 
     @property
     def window(self) -> int:

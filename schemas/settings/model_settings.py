@@ -39,13 +39,18 @@ class Pretrain(Settings):
 class Model(Settings):
     """A model to evaluate: pretrained here, from a folder, or from the hub."""
 
-    name: Name
+    name: Name = Field(description="names the model in results")
     pretrain: Pretrain | None = None
     path: Place = Field("", description="folder of a saved causal language model")
     hub: HubName = Field("", description="hub name, e.g. EleutherAI/pythia-70m")
     revision: Revision = Field("main", description="branch, tag or commit of the hub model; resolved to a commit")
     checkpoint: int = Field(
         0, ge=0, description='training step of the weights, for the figures; 0: taken from a revision such as "step3000"'
+    )
+    run: str = Field(
+        "",
+        max_length=200,
+        description="training that this checkpoint is of, where several models are checkpoints of one; a hub model's: `hub`",
     )
     allow_pickle_weights: bool = Field(
         False, description="read pytorch_model.bin where there are no safetensors; anything in it but tensors is refused"
@@ -61,8 +66,17 @@ class Model(Settings):
     @property
     def training_step(self) -> int:
         """`checkpoint`, or the step in a revision such as "step3000" or "step1000-tokens4B"."""
+        return self.checkpoint or (self._revision_step or 0)
+
+    @property
+    def has_step(self) -> bool:
+        """Whether the training step is known; 0 is one, if the study or the revision names it."""
+        return "checkpoint" in self.model_fields_set or self._revision_step is not None
+
+    @property
+    def _revision_step(self) -> int | None:
         named = re.match(r"step(\d+)(?!\d)", self.revision) if self.hub else None
-        return self.checkpoint or (int(named[1]) if named else 0)
+        return int(named[1]) if named else None
 
 
 class Scoring(Settings):

@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from schemas.contract import Contract, balance, column, rows
+from schemas.contract import Contract, balance, column, count, reported, rows
 
 REJECT_COLUMNS = (
     column("source", pa.string(), "name of the source the record came from"),
@@ -26,11 +26,7 @@ DOCUMENTS = Contract(
     key=("document",),
     rules=(rows("length(id) > 0", "a document has an id"), rows("length(text) > 0", "a document has text")),
     balances=(
-        balance(
-            "(SELECT count(*) FROM documents) + (SELECT count(*) FROM document_rejects)",
-            "(SELECT coalesce(sum(value), 0) FROM sums WHERE name = 'records')",
-            "documents + rejects = records read",
-        ),
+        balance(f"{count('documents')} + {count('document_rejects')}", reported("records"), "documents + rejects = records read"),
     ),
 )
 

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from schemas import StudyError
+from tasks.text.training_order import epoch_order
 
 
 class PackedTokens:
@@ -57,8 +58,7 @@ class PackedTokens:
     def _read_epoch(self, epoch: int, inside: int, into: np.ndarray) -> int:
         """Fill `into` from a position of an epoch, at most to its end; it holds separators already. Returns the number filled."""
         if epoch != self._epoch:
-            self._order = np.random.default_rng([self.seed, epoch]).permutation(len(self.lengths))
-            self._ends = np.cumsum(self.lengths[self._order] + 1)
+            self._order, self._ends = epoch_order(self.seed, epoch, self.lengths)
             self._epoch = epoch
         count = min(len(into), self.epoch_length - inside)
         slot = int(np.searchsorted(self._ends, inside, side="right"))

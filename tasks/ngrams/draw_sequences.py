@@ -187,14 +187,15 @@ def run_counts(work: Work) -> None:
     same_tokenizer(work)
     _, windows = _candidates(work)
     prefix, n = work.settings["prefix"], len(windows)
-    counts = _count(work, [windows, windows[:, prefix:]])
+    counts = count_windows(work, [windows, windows[:, prefix:]])
     columns = dict(zip(COUNTS, (*counts[:n].T, *counts[n:].T), strict=True))
     there = np.flatnonzero(columns["suffix_occurrences"])
     work.write("sequence_counts", {"candidate": there, **{name: values[there] for name, values in columns.items()}})
 
 
-def _count(work: Work, queries: list[np.ndarray]) -> np.ndarray:
-    """int64 [queries, 2]: occurrences and documents of each row of these matrices; as many in one pass as the memory allows."""
+def count_windows(work: Work, queries: list[np.ndarray]) -> np.ndarray:
+    """int64 [rows, 2]: occurrences and documents of each row of these matrices in the job's tokens part; as many in one pass as the
+    memory allows."""
     from tasks.ngrams.kernels.ngram_kernels import build_trie, bytes_of_trie
     from tasks.ngrams.kernels.scan_kernels import empty_records, scan_ngrams
 

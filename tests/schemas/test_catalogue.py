@@ -13,7 +13,7 @@ from schemas import Study, StudyError, load_study
 from schemas.settings.catalogue import EXAMPLES, INTERNAL, UNITS, catalogue, quoted
 from schemas.settings.study_file import models_in
 
-SAY = "give it a description, and in EXAMPLES of schemas/settings/catalogue.py a value other than the default"
+SAY = "give it a description, and in schemas/settings/catalogue.toml a value other than the default"
 PATHS = {s.path for s in catalogue()}
 
 
