@@ -15,6 +15,7 @@ from tasks.examples.read import READ
 from tasks.memorization import MEASURES
 from tasks.metrics.measure import MEASURE, with_measures
 from tasks.models.generate import GENERATE
+from tasks.models.inject import INJECT
 from tasks.models.pretrain import MODELS
 from tasks.models.score import SCORE
 from tasks.models.score_sequences import SCORE_SEQUENCES
@@ -47,6 +48,7 @@ STEPS: tuple[Step, ...] = (
     QUERY,  # how often they occur in the same document
     INFINIGRAM,  # the ∞-gram language model on the models' tokens
     SEQUENCES,  # windows of the corpus and of held-out text, if the study asks what is memorized
+    INJECT,  # trainings with held-out windows in some batches, if the study names any
     SCORE,  # the models' log-probabilities
     SCORE_SEQUENCES,  # and those of each token of these windows
     GENERATE,  # the models' answers

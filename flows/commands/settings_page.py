@@ -56,7 +56,10 @@ def bases() -> list[dict[str, Any]]:
             {"name": "c", "family": "multiple_choice", **_FILES},
             {"name": "t", "family": "translation", **_FILES, "languages": ["de", "en"]},
         ],
-        "models": [{"name": "a", "pretrain": {"tokens": 40_000}}, {"name": "b", "hub": "a/b", "revision": COMMIT}],
+        "models": [
+            {"name": "a", "pretrain": {"tokens": 40_000, "inject": [{"repetitions": 2}]}},
+            {"name": "b", "hub": "a/b", "revision": COMMIT},
+        ],
         "variants": [{"name": "v", "stop_words": "none"}, {"name": "w", "encoder": {"kind": "association", "dimensions": 64}}],
         "counting": {"index": True},
         "memorization": {"sampling": [{"top_k": 40}]},
@@ -67,7 +70,8 @@ def bases() -> list[dict[str, Any]]:
     encoder = {"kind": "sentence-transformers", "model": "a/b", "revision": "f" * 40}
     large = {"partition": "1MB", "sources": [{"name": "c", "files": ["large.jsonl"]}]}
     other = {"corpus": large, "encoder": encoder, "tasks": tasks, "cluster": {}, "scoring": {"temperature": 1}}
-    other |= {"models": files["models"][::-1], "memorization": {"samples": {"phantoms": 0}, "sampling": [{"top_k": 40}]}}
+    models = [files["models"][1], {"name": "a", "pretrain": {"tokens": 40_000}}]
+    other |= {"models": models, "memorization": {"samples": {"phantoms": 0}, "sampling": [{"top_k": 40}]}}
     tasks = [{"name": "q", "family": "qa", "reader": "planted"}, {"name": "m", "family": "math", "reader": "planted"}]
     planted = {"corpus": {"planted": {}}, "placebo": {"planted": {}}, "splits": {}, "tasks": tasks}
     return [files, files | other, files | planted]

@@ -94,6 +94,9 @@ checkpoint = 3000
 run = "small-40k"
 [models.pretrain]
 checkpoints = [0.25, 1.0]
+[models.pretrain.inject]
+at = 0.25
+windows = 32
 [counting]
 all_orders = [1, 2, 3, 4, 5]
 memory = "4GB"
@@ -148,13 +151,13 @@ _UNITS = {
     "cosine, or percentile": "tasks.gamma tasks.gamma_default variants.gamma measures.sweep_gammas",
     "cosine": "tasks.lowest_gamma variants.lowest_gamma",
     "share": "corpus.planted.held_out_sums corpus.planted.phantoms splits.share models.pretrain.warmup models.pretrain.checkpoints "
-    "scoring.top_p",
-    "sequences": "corpus.planted.canaries models.pretrain.batch",
+    "models.pretrain.inject.at scoring.top_p",
+    "sequences": "corpus.planted.canaries models.pretrain.batch models.pretrain.inject.windows",
     "n-grams": "encoder.batch",
     "occurrences": "counting.min_count",
     "rows": "measures.equal_rows",
     "resamples": "measures.bootstrap measures.sweep_bootstrap",
-    "steps": "models.checkpoint",
+    "steps": "models.checkpoint models.pretrain.inject.every",
     "FLOP/s": "hardware.flops",
     "processes": "workers cluster.workers cluster.most_workers",
 }

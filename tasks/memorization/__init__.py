@@ -1,7 +1,7 @@
 """Measures of windows that a model may have memorized, one file each. To add one: write its file, and add its `MEASURE` here."""
 
 from tasks.measures import Measure
-from tasks.memorization import discoverable, dynamics, extraction, membership_inference, memorization_profile
+from tasks.memorization import discoverable, dynamics, extraction, forgetting, membership_inference, memorization_profile
 
 MEASURES: tuple[Measure, ...] = (
     extraction.MEASURE,
@@ -9,4 +9,5 @@ MEASURES: tuple[Measure, ...] = (
     membership_inference.MEASURE,
     dynamics.MEASURE,
     memorization_profile.MEASURE,
+    forgetting.MEASURE,
 )
