@@ -31,7 +31,7 @@ test-fast: $(INSTALLED) ## the tests without whole studies
 STUDIES := tests/test_sample.py tests/test_debian.py tests/test_recorded.py  # they share one finished sample and one finished debian study
 test-slow: $(INSTALLED) ## whole studies: the sample, the debian study, and runs that are served, killed and retried
 	$(RUN)/python -m pytest -q -m slow -n 2 --dist loadfile $(addprefix --ignore ,$(STUDIES))
-	$(RUN)/python -m pytest -q -m slow --durations=12 $(STUDIES)
+	$(RUN)/python -m pytest -q -m slow -n 2 --dist loadfile --durations=12 $(STUDIES)
 
 test-planted: $(INSTALLED) ## the statistics on 2,000 worlds of known truth, of four kinds: coverage, rejections, detections
 	$(RUN)/python -m tests.planted
@@ -83,10 +83,7 @@ format: $(INSTALLED) ## put the code into its form
 	$(RUN)/ruff check --fix .
 
 docs: $(INSTALLED)   ## write docs/steps/, docs/settings.md, docs/measures.md and deployments/prefect.yaml from the code
-	$(RUN)/python -m flows.commands.settings_page
-	$(RUN)/python -m flows.commands.step_pages
-	$(RUN)/python -m flows.commands.deployment_entries
-	$(RUN)/python -m flows.commands.measure_pages
+	$(RUN)/python -m flows.commands.generated_files
 
 clean:               ## remove the environment; results stay
 	rm -rf $(VENV) *.egg-info build dist

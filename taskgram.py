@@ -128,14 +128,15 @@ class OpenStudy:
 
         return count(self.file, self.root, phrases, documents)
 
-    def trace(self, example: str) -> dict[str, Any]:
-        """An example, by its id, task/id or text of its input, with its n-grams, pairs, counts, answers and documents.
+    def trace(self, name: str) -> dict[str, Any]:
+        """An example with its n-grams, pairs, counts, answers and documents; or a sequence with its documents and scored tokens.
 
-        Raises StudyError, which lists them, if several examples match, and if none does.
+        An example is named by its id, task/id or text of its input, a sequence by its name or the beginning of it. Raises
+        StudyError, which lists what matches, if several do, and if none does.
         """
-        from flows.commands.example_trace import trace
+        from flows.commands.trace_choice import trace
 
-        return trace(self.file, self.root, example)
+        return trace(self.file, self.root, name)
 
     @property
     def report(self) -> str:

@@ -1,8 +1,8 @@
-"""python -m benchmarks [--quick] [--rows NAME,…] [--sizes 1M,10M] [--compile] [--profile NAME,…]
+"""python -m benchmarks [--quick | --compile | --profile | --table | --check] [--rows NAME,…] [--sizes 1M,10M] [--machine LABEL]
 
 Measures, and writes benchmarks/results.json row by row and the tables of docs/benchmarks.md from it. A record stays until its row
-is measured again, so that rows can be run one at a time. --quick writes nothing, and exits with 1 if answers differ or a ratio is
-below half its bar.
+is measured again on the same processor, so that rows can be run one at a time. --quick writes nothing, and exits with 1 if answers
+differ or a ratio is below half its bar.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from benchmarks.side import OURS, ROOT
 from benchmarks.timing import measure
 
 QUICK_RUNS = 2
-COMPILED = "compile"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,20 +32,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown := set(names) - set(ROWS):
         print(f"there is no row {', '.join(sorted(unknown))}; the rows are {', '.join(ROWS)}", file=sys.stderr)
         return 2
-    if options.table:
-        table.write()
-        return 0
+    if options.check:
+        return _check(options.machine or records.processor())
     if options.profile:
         from benchmarks.profile import profile
 
         profile(names, corpora)
         return 0
+    if options.quick:
+        return _quick(names, corpora)
     if options.compile:
         for name in names:
-            records.write(_compile_time(name, corpora))
-        table.write()
-        return 0
-    return _quick(names, corpora) if options.quick else _all(names, _sizes(options.sizes), corpora)
+            records.write(_compile_time(name, corpora, options.machine))
+    elif not options.table:
+        _all(names, _sizes(options.sizes), corpora, options.machine)
+    table.write(label=options.machine)
+    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -59,6 +60,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--compile", action="store_true", help="how long numba compiles the kernels of a row, with an empty cache")
     parser.add_argument("--profile", action="store_true", help="where our side spends its time")
     parser.add_argument("--table", action="store_true", help="only write the tables of docs/benchmarks.md again")
+    parser.add_argument("--check", action="store_true", help="name the rows that are older than their code; 1 if there are any")
+    parser.add_argument("--machine", default="", metavar="LABEL", help="what to call this processor, if not by its model")
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data", help="corpus and tokenizers, if any")
     parser.add_argument(
         "--folder",
@@ -73,22 +76,27 @@ def _sizes(text: str) -> set[int]:
     return {int(float(s.strip().upper().removesuffix("M")) * 1_000_000) for s in text.split(",") if s.strip()}
 
 
-def _run(name: str, case: Mapping[str, Any], runs: int, corpora: Corpora) -> list[records.Record]:
+def _run(name: str, case: Mapping[str, Any], runs: int, corpora: Corpora, label: str = "") -> list[records.Record]:
     sides = [OURS, *(p for p in case["bars"] if p not in QUANTITIES)]
-    timings = measure(name, sides, case, runs, corpora.folder, corpora.shared)
-    return records.make_records(name, case, timings, corpora.source)
+    made = records.make_records(name, case, measure(name, sides, case, runs, corpora), corpora.source, label)
+    for record in made:
+        print(table.line(record), flush=True)
+    return made
 
 
-def _all(names: Sequence[str], sizes: set[int], corpora: Corpora) -> int:
+def _all(names: Sequence[str], sizes: set[int], corpora: Corpora, label: str) -> None:
     for name in names:
         for case in ROWS[name].cases:
             if not sizes or case["tokens"] in sizes:
-                made = _run(name, case, ROWS[name].runs, corpora)
-                records.write(made)
-                for record in made:
-                    print(table.line(record), flush=True)
-    table.write()
-    return 0
+                records.write(_run(name, case, ROWS[name].runs, corpora, label))
+
+
+def _check(label: str) -> int:
+    lines = records.outdated(records.read(), label)
+    if not table.is_current():
+        lines.append("docs/benchmarks.md is not made from benchmarks/results.json: python -m benchmarks --table")
+    print("\n".join(lines) or f"every row was measured on {label} since its code last changed")
+    return 1 if lines else 0
 
 
 def _quick(names: Sequence[str], corpora: Corpora) -> int:
@@ -98,9 +106,7 @@ def _quick(names: Sequence[str], corpora: Corpora) -> int:
         if case is None:
             print(f"{name:<14} takes minutes: see make bench")
             continue
-        for record in _run(name, case, QUICK_RUNS, corpora):
-            made.append(record)
-            print(table.line(record), flush=True)
+        made += _run(name, case, QUICK_RUNS, corpora)
     failures = records.failures(made)
     for line in failures:
         print(f"below half the bar, or wrong: {line}")
@@ -114,23 +120,31 @@ def _quick(names: Sequence[str], corpora: Corpora) -> int:
     return 1 if failures else 0
 
 
-def _compile_time(name: str, corpora: Corpora) -> list[records.Record]:
+def _compile_time(name: str, corpora: Corpora, label: str) -> list[records.Record]:
     """Seconds until the first answer with an empty cache of numba, less the same with a full one."""
     case = ROWS[name].quick
     if case is None:
         return []
 
     def first_answer(environment: Mapping[str, str]) -> float:
-        figures = measure(name, [OURS], case, 1, corpora.folder, corpora.shared, environment)[OURS].figures
+        figures = measure(name, [OURS], case, 1, corpora, environment)[OURS].figures
         return figures["ready_seconds"] + figures["first_run_seconds"]
 
     with tempfile.TemporaryDirectory() as empty:
         cold, warm = (first_answer({"NUMBA_CACHE_DIR": empty}) for _ in range(2))
     seconds = max(0.0, cold - warm)
     print(f"{name:<14} compiled in {seconds:.1f} s")
-    about = {"row": COMPILED, "peer": "", "figure": name, "sizes": {}, "unit": "s", "ratio": seconds, "figures": {}}
-    judged = {"bar": None, "at_most": True, "equal": None, "note": "", "reached": None}
-    return [about | judged | {"machine": records.machine(), "corpus": corpora.source}]
+    made = {
+        "row": records.COMPILED,
+        "peer": "",
+        "version": "",
+        "figure": name,
+        "sizes": {"row": name},
+        "unit": "s",
+        "ratio": seconds,
+    }
+    judged = {"figures": {}, "at_most": True, "equal": None, "note": ""}
+    return [made | judged | records.about(name, corpora.source, label)]
 
 
 if __name__ == "__main__":

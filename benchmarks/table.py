@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ def sizes(record: Record) -> str:
         "sentences": "{} sentences",
         "examples": "{} examples",
         "queries": "{} " + items(record),
+        "windows": "{} windows",
         "memory": "memory = {}",
         "command": "{}",
     }
@@ -70,7 +72,7 @@ def memory(record: Record, side: str) -> str:
 
 def line(record: Record) -> str:
     """One record, for the terminal."""
-    compared = f"{record['peer'] or record['figure'] or 'growth':<18}"
+    compared = f"{peer(record) or record['figure'] or 'growth':<18}"
     ratio = f"{number(record['ratio'])} {record['unit']}" if record["ratio"] is not None else ""
     bar = "" if record["reached"] is None else f"bar {record['bar']:g} {'reached' if record['reached'] else 'not reached'}"
     same = {True: "equal", False: "answers differ", None: ""}[record["equal"]]
@@ -80,39 +82,52 @@ def line(record: Record) -> str:
     return "  ".join(part for part in columns if part)
 
 
-def page(records: Sequence[Record]) -> str:
-    """All tables."""
-    if not records:
+def peer(record: Record) -> str:
+    """With its version."""
+    return f"{record['peer']} {record['version']}".strip()
+
+
+def page(every: Sequence[Record], processor: str) -> str:
+    """All tables of a processor, and the ratios of the others."""
+    if not every:
         return "Nothing has been measured yet; run `make bench`.\n"
-    return "\n".join([*_machines(records), *_bars(records), *_growth(records), *_counting(records), *_compiling(records)])
+    records = [r for r in every if r["processor"] == processor]
+    machines, corpora = (", ".join(sorted({r[k] for r in records})) for k in ("machine", "corpus"))
+    where = machines if machines.startswith(processor) else f"{processor} ({machines})"
+    head = [f"Processor: {where}. Corpus: {corpora}.", ""]
+    return "\n".join([*head, *_bars(every, processor), *_growth(records), *_counting(records), *_compiling(records)])
 
 
-def _machines(records: Sequence[Record]) -> list[str]:
-    machines = sorted({r["machine"] for r in records})
-    corpora = sorted({r["corpus"] for r in records})
-    return [f"Machine: {'; '.join(machines)}. Corpus: {'; '.join(corpora)}.", ""]
-
-
-def _bars(records: Sequence[Record]) -> list[str]:
-    lines = [
-        "### Bars",
-        "",
-        "| work | at | peer | ours | peer | GB, ours | GB, peer | figure | bar | |",
-        "|---|---|---|--:|--:|--:|--:|--:|--:|---|",
-    ]
-    for r in records:
-        if r["row"] not in ROWS or not (r["peer"] or r["figure"]):
-            continue
-        sign = "" if r["bar"] is None else f"{'≤' if r['at_most'] else '≥'} {r['bar']:g}"
-        reached = {True: "reached", False: "**not reached**", None: ""}[r["reached"]]
-        remarks = "; ".join(t for t in (reached, "equal answers" if r["equal"] else "", r["note"]) if t)
-        unit = "" if r["ratio"] is None else f" {r['unit']}"
-        lines.append(
-            f"| {ROWS[r['row']].work} | {sizes(r)} | {r['peer']} | {each(r, OURS)} | {each(r, 'peer')} "
-            f"| {memory(r, OURS)} | {memory(r, 'peer')} | {number(r['ratio'])}{unit} | {sign} | {remarks} |"
-        )
-    notes = [f"- {row.work}: {row.note}." for row in ROWS.values() if row.note]
+def _bars(every: Sequence[Record], processor: str) -> list[str]:
+    """A line for each peer or figure; of another processor's only what was compared, in a column of its own."""
+    others = sorted({r["processor"] for r in every} - {processor})
+    compared: dict[str, dict[str, Record]] = {}
+    for r in every:
+        if r["row"] in ROWS and (r["peer"] or r["figure"]):
+            compared.setdefault(record_file.measurement(r) + r["figure"], {})[r["processor"]] = r
+    heads = ["work", "at", "peer", "ours", "peer", "GB, ours", "GB, peer", "figure", *(f"on {o}" for o in others), "bar", ""]
+    lines = ["### Bars", "", f"| {' | '.join(heads)} |", f"|---|---|---|{'--:|' * (6 + len(others))}---|"]
+    for by_processor in compared.values():
+        r = by_processor.get(processor)
+        first = r or next(iter(by_processor.values()))
+        sign = "" if first["bar"] is None else f"{'≤' if first['at_most'] else '≥'} {first['bar']:g}"
+        reached = {True: "reached", False: "**not reached**", None: ""}[first["reached"]] if r else "not measured here"
+        differing = first["figures"].get("peer", {}).get("words_that_differ")
+        same = "equal answers" if first["equal"] else f"{differing:,} words differ" if differing else ""
+        remarks = "; ".join(t for t in (reached, same, first["note"]) if t)
+        ours = [each(r, OURS), each(r, "peer"), memory(r, OURS), memory(r, "peer"), _ratio(r)] if r else ["–"] * 5
+        theirs = [_ratio(by_processor.get(other)) for other in others]
+        columns = [ROWS[first["row"]].work, sizes(first), peer(first), *ours, *theirs, sign, remarks]
+        lines.append(f"| {' | '.join(columns)} |")
+    shown = {r["row"] for r in every}
+    notes = [f"- {row.work}: {row.note}." for name, row in ROWS.items() if row.note and name in shown]
     return [*lines, "", *notes, ""]
+
+
+def _ratio(record: Record | None) -> str:
+    if record is None or record["ratio"] is None:
+        return "–"
+    return f"{number(record['ratio'])} {record['unit']}"
 
 
 def _growth(records: Sequence[Record]) -> list[str]:
@@ -156,10 +171,23 @@ def _compiling(records: Sequence[Record]) -> list[str]:
     return ["### Compile time", "", f"Once, with an empty cache; not included above: {', '.join(seconds)}.", ""]
 
 
-def write(path: Path = PAGE, source: Path = record_file.PATH) -> None:
-    """Put the tables into the page. ValueError if its marks are gone."""
-    text = path.read_text(encoding="utf-8")
+def render(text: str, every: Sequence[Record], processor: str) -> str:
+    """The page with its tables made again. ValueError if its marks are gone."""
     if BEGIN not in text or END not in text:
-        raise ValueError(f"{path.name} has lost its marks {BEGIN!r} and {END!r}; put them back where the tables belong")
-    before, after = text[: text.index(BEGIN)], text[text.index(END) :]
-    path.write_text(f"{before}{BEGIN}\n\n{page(record_file.read(source))}\n{after}", encoding="utf-8")
+        raise ValueError(f"the page has lost its marks {BEGIN!r} and {END!r}; put them back where the tables belong")
+    return f"{text[: text.index(BEGIN)]}{BEGIN}\n\n{page(every, processor)}\n{text[text.index(END) :]}"
+
+
+def write(path: Path = PAGE, source: Path = record_file.PATH, label: str = "") -> None:
+    """Put the tables into the page: of this processor, or of the one that has the most records if this one has none."""
+    every = record_file.read(source)
+    measured = Counter(r["processor"] for r in every)
+    here = label or record_file.processor()
+    processor = here if here in measured or not measured else measured.most_common(1)[0][0]
+    path.write_text(render(path.read_text(encoding="utf-8"), every, processor), encoding="utf-8")
+
+
+def is_current(path: Path = PAGE, source: Path = record_file.PATH) -> bool:
+    """Whether the page has the tables of the records, for one of their processors."""
+    text, every = path.read_text(encoding="utf-8"), record_file.read(source)
+    return any(render(text, every, processor) == text for processor in {r["processor"] for r in every} or {""})

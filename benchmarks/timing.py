@@ -1,23 +1,31 @@
-"""Timing the sides of a row. Each has a process of its own (`child.py`), so that its peak memory is its own.
+"""Timing the sides of a row. Each runs in a process of its own, so that its peak memory is its own.
 
 The sides take turns, ours first, after a run of each that does not count: it compiles kernels and reads files.
 """
 
 from __future__ import annotations
 
-import json
+import multiprocessing
 import os
+import resource
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
-from benchmarks.side import ROOT
+import numpy as np
+
+from benchmarks.corpora import Corpora
+from benchmarks.rows import ROWS
+from benchmarks.side import BenchmarkSide, Case
+
+WHO = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
 
 
 @dataclass(frozen=True)
@@ -29,86 +37,116 @@ class Timing:
     answer: Path | None = None
 
 
-class Child:
-    """A side in its own process, which answers each line with a line of JSON."""
+# -- in a side's process ----------------------------------------------------------------------------------------------
+def _peak() -> int:
+    """Bytes: of this process, or of the largest child that it waited for."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * max(resource.getrusage(who).ru_maxrss for who in WHO)
 
-    def __init__(self, words: Sequence[str], environment: Mapping[str, str]) -> None:
+
+def _cpu() -> float:
+    return sum(u.ru_utime + u.ru_stime for u in map(resource.getrusage, WHO))
+
+
+def _serve(pipe: Connection, row: str, name: str, case: Case, corpora: Corpora) -> None:
+    """Make the side ready, then run it each time that something comes in. Without a name, only make the row's inputs."""
+    for stream in (1, 2):  # some peers print
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+    try:
+        if not name:
+            ROWS[row].prepare(corpora, case)
+            return pipe.send({})
+        try:
+            side = ROWS[row].sides[name](corpora, case)
+        except ModuleNotFoundError as missing:
+            return pipe.send({"error": f"not installed ({missing.name})"})
+        pipe.send({"memory": _peak()})
+        try:
+            number = 0
+            while pipe.recv():
+                pipe.send(_run(side, corpora.place(f"answer-{row}-{name}.npz"), first=not number))
+                number += 1
+        finally:
+            side.close()
+    except EOFError:
+        pass
+    except Exception as error:  # whatever a peer raises
+        pipe.send({"error": f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"})
+
+
+def _run(side: BenchmarkSide, answer: Path, first: bool) -> dict[str, Any]:
+    """One run; at first also what is needed once: the answer, and whether it is right."""
+    made = side.fresh()
+    cpu, wall = _cpu(), time.perf_counter()
+    result = side.work(made)
+    wall, cpu, memory = time.perf_counter() - wall, _cpu() - cpu, _peak()  # before the answer takes memory
+    line = {"wall": wall, "cpu": cpu, "memory": memory, "extra": dict(side.extra(result))}
+    if first:
+        np.savez(answer, **side.answer(result))
+        items = side.items if isinstance(side.items, int) else side.items(result)
+        line |= {"items": int(items), "answer": answer, "wrong": side.check(result)}
+    return line
+
+
+# -- in the process that measures -------------------------------------------------------------------------------------
+class Child:
+    """A side in its own process. `first`: the answer when it has its inputs, or {"error": …}."""
+
+    def __init__(self, row: str, name: str, case: Case, corpora: Corpora, environment: Mapping[str, str]) -> None:
         from tasks.cluster.cluster import WORKER_ENVIRONMENT
 
-        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - read when the process has ended
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.child", *words],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.errors,
-            text=True,
-            cwd=ROOT,
-            env={**os.environ, **WORKER_ENVIRONMENT, **environment},
-        )
-        self.started = time.perf_counter()
-        self.first: dict[str, Any] = {}
+        spawn = multiprocessing.get_context("spawn")
+        self.pipe, theirs = spawn.Pipe()
+        with mock.patch.dict(os.environ, {**WORKER_ENVIRONMENT, **environment}):
+            self.process = spawn.Process(target=_serve, args=(theirs, row, name, case, corpora), daemon=False)
+            self.process.start()
+        theirs.close()
+        self.started, self.first = time.perf_counter(), {}
 
-    def wait(self) -> None:
-        """Wait until it has its inputs; `first` is then its first line, or {"error": …}."""
-        self.first = {**self.read_line(), "seconds": time.perf_counter() - self.started}
+    def wait(self) -> dict[str, Any]:
+        """Wait until it has its inputs."""
+        self.first = {**self.answer(), "seconds": time.perf_counter() - self.started}
+        return self.first
 
-    def read_line(self) -> dict[str, Any]:
-        """The next line; {"error": …} if the process ended."""
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if line:
-            return json.loads(line)
-        self.errors.seek(0)
-        return {"error": (self.errors.read().strip().splitlines() or [f"ended with {self.process.wait()}"])[-1]}
+    def answer(self) -> dict[str, Any]:
+        """Its next one; {"error": …} if the process ended."""
+        try:
+            return self.pipe.recv()
+        except EOFError:
+            self.process.join()
+            return {"error": f"ended with {self.process.exitcode}"}
 
     def run(self) -> dict[str, Any]:
         """Time one run."""
-        assert self.process.stdin is not None
-        try:
-            self.process.stdin.write("run\n")
-            self.process.stdin.flush()
-        except BrokenPipeError:
-            pass
-        return self.read_line()
+        with suppress(BrokenPipeError):
+            self.pipe.send(True)
+        return self.answer()
 
     def close(self) -> None:
         """End the process."""
-        assert self.process.stdin is not None and self.process.stdout is not None
-        self.process.stdin.close()
-        self.process.wait()
-        self.process.stdout.close()
-        self.errors.close()
+        self.pipe.close()
+        self.process.join()
 
 
 def measure(
-    row: str,
-    sides: Sequence[str],
-    case: Mapping[str, Any],
-    runs: int,
-    folder: Path,
-    shared: Path,
-    environment: Mapping[str, str] | None = None,
+    row: str, sides: Sequence[str], case: Case, runs: int, corpora: Corpora, environment: Mapping[str, str] | None = None
 ) -> dict[str, Timing]:
     """Run the sides in turns, `runs` times each. A side that cannot run has a `problem` and no figures."""
-    words = [json.dumps(case), str(folder), str(shared)]
-    preparing = Child([row, "", *words], {})  # makes the inputs, so that no side's memory includes this
-    preparing.wait()
+    preparing = Child(row, "", case, corpora, {})  # makes the inputs, so that no side's memory includes this
+    problem = preparing.wait().get("error", "")
     preparing.close()
-    if "error" in preparing.first:
-        return {side: Timing(problem=preparing.first["error"]) for side in sides}
-    children = {side: Child([row, side, *words], environment or {}) for side in sides}
-    for child in children.values():
-        child.wait()
-    problems = {side: child.first["error"] for side, child in children.items() if "error" in child.first}
+    if problem:
+        return {side: Timing(problem=problem) for side in sides}
+    children = {side: Child(row, side, case, corpora, environment or {}) for side in sides}
+    problems = {side: child.first["error"] for side, child in children.items() if "error" in child.wait()}
     results: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
     try:
         for _ in range(1 + runs):
             for side, child in children.items():
                 if side not in problems:
-                    result = child.run()
-                    if "error" in result:
-                        problems[side] = result["error"]
-                    results[side].append(result)
+                    results[side].append(child.run())
+                    if "error" in results[side][-1]:
+                        problems[side] = results[side][-1]["error"]
     finally:
         for child in children.values():
             child.close()
@@ -133,4 +171,4 @@ def _summary(ready: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> 
         "ready_seconds": ready["seconds"],
         **results[-1]["extra"],
     }
-    return Timing(figures, warm["wrong"], Path(warm["answer"]))
+    return Timing(figures, warm["wrong"], warm["answer"])

@@ -1,7 +1,5 @@
 """The command line: `taskgram run STUDY` and the other commands, from arguments to exit code."""
 
-from __future__ import annotations
-
 import atexit
 import io
 import os
@@ -64,9 +62,7 @@ def _strangers() -> str:
     """A message if `tasks` or `schemas` is another package with that common name; imports neither."""
     home = Path(__file__).resolve().parents[1]
     specs = {name: find_spec(name) for name in ("schemas", "tasks")}
-    places = {
-        name: spec.origin or "a folder" for name, spec in specs.items() if spec and spec.origin != str(home / name / "__init__.py")
-    }
+    places = {n: s.origin or "a folder" for n, s in specs.items() if s and s.origin != str(home / n / "__init__.py")}
     others = ", ".join(f"{name} in {place}" for name, place in places.items())
     return (
         f"other packages have the names of taskgram's, which is in {home}: {others}. Remove them from PYTHONPATH" if others else ""

@@ -3,8 +3,6 @@
 Knows nothing of Prefect; `flows/run.py` puts it into a flow.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -41,8 +39,6 @@ class StepFailed(PartsFailed):
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of running a step."""
-
     step: str
     state: str  # "done" or "skipped"
     computed: int
@@ -119,7 +115,6 @@ class _Costs:
         self.jobs, self.part_seconds, self.first = 0, 0.0, time.monotonic()
 
     def add(self, seconds: float) -> None:
-        """Record a job that has ended, and its seconds."""
         began = time.monotonic() - seconds
         self.first = min(self.first, began) if self.jobs else began
         self.jobs, self.part_seconds = self.jobs + 1, self.part_seconds + seconds
@@ -130,9 +125,7 @@ class _Costs:
         return time.monotonic() - self.first
 
 
-def _missing(
-    store: Store, stage: PlannedStage, entries: Mapping[str, Mapping[str, Any]], forced: bool, verify: bool
-) -> list[PlannedJob]:
+def _missing(store: Store, stage: PlannedStage, entries: Mapping[str, Any], forced: bool, verify: bool) -> list[PlannedJob]:
     """Jobs with a part that is missing or damaged, the most expensive first. entries: manifest entries of each table's parts."""
     todo = [
         job
@@ -161,13 +154,12 @@ def _run_jobs(
     failures: list[tuple[PlannedJob, str]] = []
     logged: set[str] = set()
     waiting = list(todo)
-    absent = {
-        job.key for job in todo if any(session.store.stat(session.store.part_path(p)) is None for p in job.parts(stage.stage))
-    }
+    store = session.store
+    absent = {job.key for job in todo if any(store.stat(store.part_path(p)) is None for p in job.parts(stage.stage))}
     while waiting:
         turn, before = _Turn(waiting, stage, session, absent), len(waiting)
         try:
-            for finished in session.cluster.run(run_job, turn, name, _needs):
+            for finished in session.cluster.run(run_job, turn, name, lambda call: call[1].job.resources):
                 session.check()
                 job = turn.mine[finished.index]
                 session.leases.drop(job.key)
@@ -228,11 +220,6 @@ class _Turn:
             yield (store, job, self.stage.stage, contracts, job.key in self.absent)
 
 
-def _needs(call: tuple[Any, ...]) -> Mapping[str, int]:
-    """What the job of a call needs of its worker."""
-    return call[1].job.resources
-
-
 def _explain(finished: Finished, session: Session, name: str, job: PlannedJob) -> str:
     """Why a part failed; "" if it did not. The traceback of an internal error goes to a file."""
     if finished.error is not None:
@@ -254,15 +241,8 @@ def _explain(finished: Finished, session: Session, name: str, job: PlannedJob) -
 def _outcome(planned: PlannedStep, store: Store, state: str, spent: _Costs, changed: Iterable[str]) -> Outcome:
     manifests = [m for t, parts in planned.outputs.items() if (m := store.manifest(t, fingerprint(parts)))]
     rows = tuple(
-        {
-            "table": m["table"],
-            "parts": len(m["parts"]),
-            "rows": m["rows"],
-            "bytes": m["bytes"],
-            "checks": len(m["validation"]["checks"]),
-            "valid": m["validation"]["success"],
-            "fingerprint": m["fingerprint"][:12],
-        }
+        {"table": m["table"], "parts": len(m["parts"]), "rows": m["rows"], "bytes": m["bytes"]}
+        | {"checks": len(m["validation"]["checks"]), "valid": m["validation"]["success"], "fingerprint": m["fingerprint"][:12]}
         for m in manifests
     )
     return Outcome(

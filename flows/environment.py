@@ -4,8 +4,6 @@ A run's own Prefect server, and its clients, take no part in what a user has set
 `prefect.toml`. A server that PREFECT_API_URL names is used with all of that.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import site
@@ -91,9 +89,7 @@ def use_own_server() -> None:
     proxies = os.environ.pop(PROXIES, None)
     if proxies is None:
         return
-    with chdir(
-        os.environ.get("PREFECT_HOME", ".")
-    ):  # Prefect reads prefect.toml, pyproject.toml and .env once, when it is imported
+    with chdir(os.environ.get("PREFECT_HOME", ".")):  # Prefect reads prefect.toml, pyproject.toml and .env as it is imported
         from prefect.client.base import PrefectHttpxAsyncClient, PrefectHttpxSyncClient
     for client in (PrefectHttpxAsyncClient, PrefectHttpxSyncClient):
         setattr(client, "__init__", partialmethod(client.__init__, trust_env=False))  # noqa: B010

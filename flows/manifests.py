@@ -1,7 +1,5 @@
 """Manifests: written once a table has passed its checks, and compared with its parts before it is skipped."""
 
-from __future__ import annotations
-
 import re
 import time
 from collections import Counter, defaultdict
@@ -128,10 +126,7 @@ def rejected(store: Store, planned: PlannedStep) -> list[str]:
 def read_again(manifests: Iterable[Mapping[str, Any]]) -> str:
     """Which parts were read more than once, because their queries do not fit into `counting.memory`; "" if none was."""
     passes = {e["key"]: e.get("passes", 1) for m in manifests for e in m["parts"]}
-    more = [count for count in passes.values() if count > 1]
-    if not more:
+    if not (more := [count for count in passes.values() if count > 1]):
         return ""
-    return (
-        f"{len(more)} of {len(passes)} parts were read up to {max(more)} times, because their queries do not fit into "
-        "counting.memory"
-    )
+    parts = f"{len(more)} of {len(passes)} parts were read up to {max(more)} times"
+    return f"{parts}, because their queries do not fit into counting.memory"

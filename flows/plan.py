@@ -3,8 +3,6 @@
 Planning reads no stored data, so `status` can compare what a study asks for with what is there.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,27 +19,22 @@ class PlannedStage:
     jobs: tuple[PlannedJob, ...]
 
     def parts(self, table: str) -> tuple[Part, ...]:
-        """The parts of one of the stage's tables."""
         index = [c.name for c in self.stage.writes].index(table)
         return tuple(job.parts(self.stage)[index] for job in self.jobs)
 
 
 @dataclass(frozen=True)
 class PlannedStep:
-    """A step with all its stages laid out."""
-
     step: Step
     stages: tuple[PlannedStage, ...]
     inputs: Mapping[str, tuple[Part, ...]]
 
     @property
     def outputs(self) -> dict[str, tuple[Part, ...]]:
-        """Parts by table, for every table the step writes."""
         return {c.name: s.parts(c.name) for s in self.stages for c in s.stage.writes}
 
     @property
     def fingerprints(self) -> dict[str, str]:
-        """Fingerprint by table."""
         return {table: fingerprint(parts) for table, parts in self.outputs.items()}
 
     @property

@@ -3,11 +3,9 @@
 Lines go with the run's own thread; another thread sends the artifacts, so that a slow server never delays a step.
 """
 
-from __future__ import annotations
-
 import contextvars
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -32,7 +30,6 @@ class Post:
         self._sender = ThreadPoolExecutor(1, thread_name_prefix="artifacts")
 
     def send(self, send: Callable[..., Any], **what: Any) -> Future[Any]:
-        """Send an artifact for the current task run."""
         context = contextvars.copy_context()
         return self._sender.submit(lambda: context.run(send, **what))
 
@@ -54,7 +51,6 @@ class Watch:
         self._sent = self._logged = 0.0
 
     def line(self, text: str) -> None:
-        """Log a line that names study, step and fingerprint."""
         self._log.info("%s: %s", self.name, text)
 
     def progress(self, done: int, total: int) -> None:
@@ -62,12 +58,8 @@ class Watch:
         share, now = 100.0 * done / total if total else 100.0, time.monotonic()
         if self._progress is None:
             self.line(f"starts; {done} of {total} parts are finished already and skipped, {total - done} are to be computed")
-            self._progress = self.post.send(
-                create_progress_artifact,
-                progress=share,
-                key=key(self.study, self.step, "progress"),
-                description=f"{self.step}: parts done",
-            )
+            about = {"key": key(self.study, self.step, "progress"), "description": f"{self.step}: parts done"}
+            self._progress = self.post.send(create_progress_artifact, progress=share, **about)
             self._sent = self._logged = now
             return
         if now - self._logged >= SECONDS_BETWEEN_LINES:
@@ -90,52 +82,33 @@ class Watch:
         seconds = f"{outcome.part_seconds:.1f} worker seconds, {outcome.wall_seconds:.1f} s of wall time"
         words = f"{outcome.computed} of {outcome.parts} parts computed in {seconds}"
         self.line(f"done: {words}; {outcome.rows:,} rows, {size(outcome.bytes)}, {outcome.checks} checks passed")
-        self.post.send(
-            create_table_artifact,
-            table=[dict(t) for t in outcome.tables],
-            key=key(self.study, self.step),
-            description=f"{self.name}: {words}. {outcome.again}\n\n{self._link()}",
-        )
+        self._table([dict(t) for t in outcome.tables], f"{words}. {outcome.again}\n\n{self._link()}")
         checks = [
-            {
-                "table": c["table"],
-                "check": c["check"].removeprefix(f"{c['table']}: "),
-                "rows checked": c["rows"],
-                "rows that break it": c["unexpected"],
-                "holds": c["success"],
-            }
+            {"table": c["table"], "check": c["check"].removeprefix(f"{c['table']}: "), "rows checked": c["rows"]}
+            | {"rows that break it": c["unexpected"], "holds": c["success"]}
             for c in outcome.validations
         ]
-        self.post.send(
-            create_table_artifact,
-            table=checks,
-            key=key(self.study, self.step, "checks"),
-            description=f"{self.name}: every check was made on every row. {self._link()}",
-        )
+        self._table(checks, f"every check was made on every row. {self._link()}", "checks")
 
     def failed(self, message: str, error: BaseException) -> None:
         """Log the message; for a broken contract, also the checks, how many rows break them, and examples."""
         self._log.error("%s: %s", self.name, message)
         broken = error.__cause__ if isinstance(error.__cause__, ContractBroken) else error
         if isinstance(broken, ContractBroken):
-            self.post.send(
-                create_table_artifact,
-                table=[_violation(broken.table, c) for c in broken.checks],
-                key=key(self.study, self.step, "violations"),
-                description=f"{self.name}: {broken.table} breaks its contract; no later step sees it",
-            )
+            checks = [
+                {"check": c["check"], "rows that break it": c["unexpected"], "examples": "\n".join(c["examples"])}
+                for c in broken.checks
+            ]
+            about = f"{broken.table} breaks its contract; no later step sees it"
+            self._table([{"table": broken.table} | c for c in checks], about, "violations")
+
+    def _table(self, rows: list[dict[str, Any]], about: str, *kind: str) -> None:
+        """Send a table of the step."""
+        named = {"key": key(self.study, self.step, *kind), "description": f"{self.name}: {about}"}
+        self.post.send(create_table_artifact, table=rows, **named)
 
     def _link(self) -> str:
         return f"[Report of {self.study}]({self.link}), once the step report is done: {self.report}"
-
-
-def _violation(table: str, check: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "table": table,
-        "check": check["check"],
-        "rows that break it": check["unexpected"],
-        "examples": "\n".join(check["examples"]),
-    }
 
 
 def key(*words: str) -> str:

@@ -3,8 +3,6 @@
 Import it after `flows.environment.prepare`.
 """
 
-from __future__ import annotations
-
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any

@@ -3,8 +3,6 @@
 Knows nothing of Prefect.
 """
 
-from __future__ import annotations
-
 import os
 import shlex
 import threading
@@ -54,7 +52,6 @@ class Session:
         self.cluster.close()
 
     def close(self) -> None:
-        """Give back what the run held."""
         self.cluster.close()
         self.leases.close()
 

@@ -3,8 +3,6 @@
 Knows nothing of Prefect, so that all of it is answered before a server starts.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from flows.engine import skipped

@@ -3,8 +3,6 @@
 If a study names a placebo, the steps PLANT, IDS, INGEST, WORDS and QUERY work on that corpus too (`for_each_corpus`).
 """
 
-from __future__ import annotations
-
 from tasks.corpus.encode import TOKENIZER, TOKENS, WORDS
 from tasks.corpus.held_out import HELD_OUT
 from tasks.corpus.ids import IDS
@@ -13,13 +11,16 @@ from tasks.corpus.planted.plant import PLANT
 from tasks.evidence.evidence_step import EVIDENCE
 from tasks.examples.read import READ
 from tasks.memorization import MEASURES
+from tasks.memorization.memorize import MEMORIZE
 from tasks.metrics.measure import MEASURE, with_measures
 from tasks.models.generate import GENERATE
 from tasks.models.inject import INJECT
 from tasks.models.pretrain import MODELS
+from tasks.models.recite import RECITE
 from tasks.models.score import SCORE
 from tasks.models.score_sequences import SCORE_SEQUENCES
 from tasks.ngrams.count.count import COUNT
+from tasks.ngrams.count_recitations import COUNT_RECITATIONS
 from tasks.ngrams.draw_sequences import SEQUENCES
 from tasks.ngrams.index import INDEX
 from tasks.ngrams.infinigram import INFINIGRAM
@@ -51,6 +52,9 @@ STEPS: tuple[Step, ...] = (
     INJECT,  # trainings with held-out windows in some batches, if the study names any
     SCORE,  # the models' log-probabilities
     SCORE_SEQUENCES,  # and those of each token of these windows
+    RECITE,  # what the models write where they do not give the rest of a window back
+    COUNT_RECITATIONS,  # and how often that occurs in the corpus
+    MEMORIZE,  # each definition of memorization for each window
     GENERATE,  # the models' answers
     NOVELTY,  # which of their n-grams the corpus does not contain
     COUNT,  # all n-grams, for the report

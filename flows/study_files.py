@@ -1,7 +1,5 @@
 """Where studies and reports are on disk."""
 
-from __future__ import annotations
-
 import difflib
 import os
 import re
@@ -19,7 +17,6 @@ REPORTS_URL = "TASKGRAM_REPORTS_URL"
 
 
 def shipped_studies() -> dict[str, Path]:
-    """The studies that come with taskgram, by name."""
     folder = resources.files("studies")
     return {Path(str(f)).stem: Path(str(f)) for f in folder.iterdir() if f.name.endswith(".toml")}
 

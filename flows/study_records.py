@@ -3,8 +3,6 @@
 A step's record is replaced as a whole, so that two runs of a study at once never take each other's records away.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from flows.plan import PlannedStep
@@ -25,9 +23,8 @@ def record(store: Store, study: Study, file: str, planned: PlannedStep, **what: 
     settings = {"study": study.name, "file": file, "settings": settings}
     if store.read_json(store.layout.study(study.name)) != settings:
         store.write_json(store.layout.study(study.name), settings)
-    store.write_json(
-        store.layout.step(study.name, planned.step.name), {"fingerprint": planned.fingerprint, "tables": tables, **what}
-    )
+    step = {"fingerprint": planned.fingerprint, "tables": tables, **what}
+    store.write_json(store.layout.step(study.name, planned.step.name), step)
 
 
 def mark_void(store: Store, study: str, step: str) -> None:

@@ -1,7 +1,5 @@
 """What a user sees while a study runs: one line per step, with a bar while it works."""
 
-from __future__ import annotations
-
 import sys
 import threading
 from typing import Any, TextIO
@@ -49,7 +47,6 @@ class Terminal:
                 print(text, file=self.stream, flush=True)
 
     def progress(self, step: str, done: int, total: int) -> None:
-        """Show how far a step is."""
         if not self._progress:
             return
         with self._lock:
@@ -80,7 +77,6 @@ class Terminal:
             )
 
     def close(self) -> None:
-        """Leave the terminal as it was."""
         if self._progress:
             self._progress.stop()
 

@@ -20,5 +20,6 @@ from schemas.tables.metrics import *
 from schemas.tables.models import *
 from schemas.tables.ngram_counts import *
 from schemas.tables.prompt_scores import *
+from schemas.tables.recitations import *
 from schemas.tables.sequences import *
 from schemas.tables.task_counts import *

@@ -1,7 +1,5 @@
 """A contract: the columns, key and rules of one table, defined once, from which types, checks and docs follow."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 
@@ -67,21 +65,23 @@ class Contract:
     @property
     def schema(self) -> pa.Schema:
         """The Arrow schema every part must equal; each field carries its description."""
-        return pa.schema(
-            [pa.field(c.name, c.type, nullable=c.nullable, metadata={"description": c.description}) for c in self.columns]
-        )
+        return pa.schema([pa.field(c.name, c.type, c.nullable, {"description": c.description}) for c in self.columns])
 
 
-def column(name: str, type: pa.DataType, description: str, **limits: object) -> Column:
-    """A column that may not be null unless `nullable=True`."""
-    return Column(name, type, description, **limits)  # type: ignore[arg-type]
+# -- as contracts are written ------------------------------------------------------------------------------------------
+column, rows, balance = Column, Rule, Balance
 
 
-def rows(sql: str, why: str) -> Rule:
-    """A rule for every row."""
-    return Rule(sql, why)
+def count(table: str) -> str:
+    """The rows of a table, in SQL."""
+    return f"(SELECT count(*) FROM {table})"
 
 
-def balance(left: str, right: str, why: str) -> Balance:
-    """A conserved sum."""
-    return Balance(left, right, why)
+def total(column: str, table: str) -> str:
+    """The sum of a column of a table, in SQL; 0 if it has no row."""
+    return f"(SELECT coalesce(sum({column}), 0) FROM {table})"
+
+
+def reported(name: str) -> str:
+    """What the parts of a step reported under this name, in SQL."""
+    return total("value", f"sums WHERE name = '{name}'")

@@ -73,6 +73,11 @@ def asks_for_memorization(study: Study) -> bool:
     return study.memorization is not None
 
 
+def asks_for_recitation(study: Study) -> bool:
+    """A study with `[memorization]` whose models write the suffixes that they do not give back."""
+    return study.memorization is not None and study.memorization.recite
+
+
 def labelled(labels: Mapping[str, str], variant: str) -> dict[str, str]:
     """The labels of a variant's part. The study's own parts keep their labels, and so their keys."""
     return {**labels, "variant": variant} if variant else dict(labels)

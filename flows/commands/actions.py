@@ -54,7 +54,6 @@ def _server() -> TemporaryServer:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Bring a study up to date, then print its results."""
     from flows.study_files import study_path
     from schemas import load_study
 
@@ -100,14 +99,12 @@ def _is_done(options: argparse.Namespace, settings: Study) -> bool:
 
 
 def serve(options: argparse.Namespace) -> None:
-    """Run a study on a schedule until it is stopped."""
     from flows.servers.serve import serve_study
 
     serve_study(options.study, options.root, options.cron, options.timezone, options.port)
 
 
 def plan(options: argparse.Namespace) -> None:
-    """Print what a study needs in files, time, memory and disk."""
     from flows.cost.forecast import as_json, forecast
     from flows.cost.forecast_table import show
 
@@ -120,7 +117,6 @@ def plan(options: argparse.Namespace) -> None:
 
 
 def status(options: argparse.Namespace) -> None:
-    """Print the state of each step."""
     from flows.commands.status import describe, table
 
     steps = describe(options.study, options.root)
@@ -128,7 +124,6 @@ def status(options: argparse.Namespace) -> None:
 
 
 def count(options: argparse.Namespace) -> None:
-    """Print how often phrases occur in the corpus."""
     from flows.commands.corpus_questions import count, show
 
     answer = count(options.study, options.root, options.phrases, options.documents)
@@ -136,7 +131,6 @@ def count(options: argparse.Namespace) -> None:
 
 
 def words(options: argparse.Namespace) -> None:
-    """Print the words of a text."""
     from flows.commands.words import show, words
 
     rows = words(" ".join(options.text))
@@ -144,21 +138,22 @@ def words(options: argparse.Namespace) -> None:
 
 
 def trace(options: argparse.Namespace) -> None:
-    """Print an example with its pairs, counts, answers and documents."""
-    from flows.commands.example_trace import show, trace
+    from flows.commands import example_trace, sequence_trace
+    from flows.commands.trace_choice import trace
     from schemas import StudyError
 
     if min(options.pairs, options.documents) < 0:
         raise StudyError("--pairs and --documents must be 0 or more")
-    example = trace(options.study, options.root, options.example)
+    traced = trace(options.study, options.root, options.example)
     if options.json:
-        _print_json(example)
+        _print_json(traced)
+    elif "sequence" in traced:
+        sequence_trace.show(traced, documents=options.documents)
     else:
-        print(show(example, bold=sys.stdout.isatty(), pairs=options.pairs, documents=options.documents))
+        print(example_trace.show(traced, bold=sys.stdout.isatty(), pairs=options.pairs, documents=options.documents))
 
 
 def prompts(options: argparse.Namespace) -> None:
-    """Choose prompts, evaluate them, and print how models do with them."""
     from flows.study_files import study_path
     from schemas import load_study
     from tasks.prompts.prompt_answer import show
@@ -183,7 +178,6 @@ def prompts(options: argparse.Namespace) -> None:
 
 
 def report(options: argparse.Namespace) -> int:
-    """Print the results table and the path of the report."""
     from flows.commands.status import results
 
     text, page = results(options.study, options.root)
@@ -206,7 +200,6 @@ def validate(options: argparse.Namespace) -> int:
 
 
 def clean(options: argparse.Namespace) -> None:
-    """Delete files that no study needs, and print how many."""
     from flows.commands.status import clean
     from flows.terminal import size
 
@@ -216,7 +209,6 @@ def clean(options: argparse.Namespace) -> None:
 
 
 def init(options: argparse.Namespace) -> None:
-    """Write a study to start from."""
     from flows.commands.init_template import write_study
 
     path = write_study(options.name, Path.cwd(), options.full)

@@ -1,7 +1,5 @@
 """The command line: its commands and options, what `--help` says about them, and the action that runs each command."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +17,7 @@ STUDY is a study file (mine.toml) or the name of a shipped study (sample, debian
   taskgram count sample "capital of"         how often a phrase occurs in the corpus, and where
   taskgram words "don't stop at 1.6e5"       which words a text has, as they are counted
   taskgram trace sample facts/ID             an example with its pairs, their counts, the models' answers and documents
+  taskgram trace sample planted-             a sequence, as each model scores it token by token; `planted-` lists some
   taskgram prompts sample --task facts --candidates prompts.txt   which prompts the corpus contains, and how models do
   taskgram serve sample --cron "0 2 * * *"   run every night at two, with Prefect's UI to watch it
 
@@ -30,12 +29,10 @@ Option = tuple[str, dict[str, Any]]
 
 
 def option(name: str, metavar: str, help: str, **more: Any) -> Option:
-    """An option with a value."""
     return name, {"metavar": metavar, "help": help, **more}
 
 
 def switch(name: str, help: str) -> Option:
-    """An option without a value."""
     return name, {"action": "store_true", "help": help}
 
 
@@ -99,10 +96,10 @@ def parser() -> argparse.ArgumentParser:
     command(actions.words, "show the words of a text, as they are counted; needs no study", text, JSON, study=False)
     command(
         actions.trace,
-        "show an example with its pairs, their counts, the models' answers and documents of the corpus",
-        option("example", "EXAMPLE", "its id, TASK/ID, or text of its input"),
+        "show an example with its pairs, counts, answers and documents; or a sequence, token by token",
+        option("example", "EXAMPLE", "its id, TASK/ID, or text of its input; of a sequence its name, or the beginning of it"),
         option("--pairs", "K", "number of pairs to show (default: 10)", type=int, default=10),
-        option("--documents", "K", "number of documents to show for each pair (default: 1)", type=int, default=1),
+        option("--documents", "K", "documents to show, of each pair or of the sequence (default: 1)", type=int, default=1),
         switch("--json", "print everything as JSON"),
     )
     prompts = command(
@@ -117,9 +114,7 @@ def parser() -> argparse.ArgumentParser:
         JSON,
     )
     source = prompts.add_mutually_exclusive_group(required=True)
-    source.add_argument(
-        "--candidates", metavar="FILE", default="", help="prompts to choose from: .txt with one per line, or .jsonl"
-    )
+    source.add_argument("--candidates", metavar="FILE", default="", help="prompts to choose from: .txt, one per line, or .jsonl")
     source.add_argument("--rewriter", metavar="MODEL", default="", help="a model of the study, or a folder, that writes prompts")
     command(actions.report, "print the results table and the path of the report")
     command(actions.validate, "hash all bytes and check every contract again; damaged parts are moved aside")

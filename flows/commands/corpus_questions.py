@@ -4,8 +4,6 @@ Answers come from the study's index if it has one and the corpus is large, else 
 give the same answers.
 """
 
-from __future__ import annotations
-
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -86,7 +84,7 @@ def open_corpus(store: Store, plan: Mapping[str, PlannedStep], phrases: int | No
         scan = sum(shards.column("words").to_pylist()) * PER_WORD * (1 + (phrases or 0))
         if phrases is None or KERNELS in sys.modules or scan > LOADED:
             return Index.of_words(store, index.outputs["ngram_index"], words["vocabulary"])
-    return Scan(store, words["words"], words["vocabulary"])
+    return Scan.of_words(store, words["words"], words["vocabulary"])
 
 
 # -- the documents ---------------------------------------------------------------------------------------------------
@@ -94,15 +92,15 @@ def read_excerpts(store: Store, parts: Sequence[Part], places: Sequence[Document
     """One excerpt for each place, in their order."""
     excerpts: list[Excerpt] = []
     for place in places:
-        row = _read_document(store, parts[place.part], place.document)
+        row = read_document(store, parts[place.part], place.document)
         _, starts, ends = segment(row["text"])
         spans = [(starts[at], ends[at + phrase.count(" ")]) for at, phrase in zip(place.words, phrases, strict=True)]
         excerpts.append(Excerpt(row["source"], row["id"], *excerpt_around(row["text"], spans)))
     return excerpts
 
 
-def _read_document(store: Store, part: Part, document: int) -> dict[str, Any]:
-    """One row of a documents part; reads its row group up to there."""
+def read_document(store: Store, part: Part, document: int) -> dict[str, Any]:
+    """One row of a documents part, by its position; reads its row group up to there."""
     file, first, group = store.open(part), 0, 0
     while document >= first + file.metadata.row_group(group).num_rows:
         first, group = first + file.metadata.row_group(group).num_rows, group + 1

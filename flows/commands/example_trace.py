@@ -12,42 +12,19 @@ from typing import Any
 
 import polars as pl
 
-from flows.manifests import is_finished
-from flows.plan import lay_out
-from flows.session import default_root
-from flows.study import STEPS
-from flows.study_files import study_path
-from schemas import CONTRACTS, StudyError, load_study
+from schemas import CONTRACTS
 from schemas.settings.study_file import Task
 from tasks.pair_evidence import last_checkpoints, shown_pairs, shown_scores, shown_spans
-from tasks.step import parts_of
 from tasks.storage.store import Part, Store
 from tasks.text.display import one_line
 from tasks.text.excerpts import mark_spans
 from tasks.text.gamma import resolved
 
-LISTED = 20  # how many of several matching examples are listed
 OF_MODELS = ("evidence_scores", "evidence_answers")
 Row = dict[str, Any]
 BLUE, ORANGE, BOLD, PLAIN = "\x1b[1;34m", "\x1b[1;33m", "\x1b[1m", "\x1b[0m"
 COLOURS = {1: (BLUE, PLAIN), 2: (ORANGE, PLAIN), 3: (BOLD, PLAIN)}
 QUOTES = {1: ("«", "»"), 2: ("‹", "›"), 3: ("«‹", "›»")}
-
-
-def trace(study: str, root: str, example: str) -> Row:
-    """Everything about one example. `example`: its id, task/id, or text of its input.
-
-    StudyError where no example or several match, and where the study has not been run.
-    """
-    settings, store = load_study(study_path(study)), Store(root)
-    plan = {p.step.name: p for p in lay_out(STEPS, settings)}
-    if not all(is_finished(store, plan[name]) for name in ("read", "models", "query", "evidence")):
-        place = "" if root == default_root() else f" --root {root}"
-        raise StudyError(f"the trace of {settings.name} is not there or not up to date. Run: taskgram run {study}{place}")
-    tables = {t: parts for p in plan.values() for t, parts in parts_of(p.outputs).items()}
-    task, name = choose(_inputs(store, tables, [t.name for t in settings.tasks]), example)
-    of_task, about = _of_task(tables, task), settings.task(task)
-    return {"study": settings.name, **_describe(store, of_task, about, _gammas(store, of_task, about), name)}
 
 
 def _of_task(tables: Mapping[str, Sequence[Part]], task: str) -> dict[str, list[Part]]:
@@ -61,43 +38,12 @@ def _gammas(store: Store, tables: Mapping[str, Sequence[Part]], task: Task) -> d
     return {int(n): gamma for n, gamma in gammas.items()}
 
 
-# -- which example ---------------------------------------------------------------------------------------------------
-def _inputs(store: Store, tables: Mapping[str, Sequence[Part]], tasks: Sequence[str]) -> list[tuple[str, str, str]]:
-    """(task, example, input) of every evaluated example, in the order of the study."""
-    columns = ("task", "example", "split", "input")
-    rows = store.read(tables["examples"], CONTRACTS["examples"].schema, columns).to_pylist()
-    evaluated = [(r["task"], r["example"], r["input"]) for r in rows if r["split"] == "evaluate"]
-    return sorted(evaluated, key=lambda r: (tasks.index(r[0]), r[1]))
-
-
-def choose(examples: Sequence[tuple[str, str, str]], given: str) -> tuple[str, str]:
-    """Task and id of the one example that matches: its id, task/id, or text of its input; in this order.
-
-    StudyError that lists them if there are several, or none.
-    """
-    matches = [k for k in examples if given in (k[1], f"{k[0]}/{k[1]}")]
-    if not matches:
-        wanted = " ".join(given.casefold().split())
-        matches = [k for k in examples if wanted and wanted in " ".join(k[2].casefold().split())]
-    if len(matches) == 1:
-        return matches[0][:2]
-    if not matches:
-        raise StudyError(
-            f"no evaluated example has the id {given!r} or holds that text; the ids look like {_names(examples[:3])}"
-            if examples
-            else "the study has no evaluated example"
-        )
-    lines = [f"  {task}/{name}  {_one_line(text)[:60]}" for task, name, text in matches[:LISTED]]
-    more = [f"  and {len(matches) - LISTED} more"] if len(matches) > LISTED else []
-    raise StudyError("\n".join([f"{len(matches)} examples match {given!r}; name one of them:", *lines, *more]))
-
-
-def _names(some: Sequence[tuple[str, str, str]]) -> str:
-    return ", ".join(f"{task}/{name}" for task, name, _ in some)
-
-
 # -- what is known of it ---------------------------------------------------------------------------------------------
-def _describe(store: Store, tables: Mapping[str, Sequence[Part]], task: Task, gammas: Mapping[int, float], name: str) -> Row:
+def describe(store: Store, tables: Mapping[str, Sequence[Part]], task: Task, name: str) -> Row:
+    """Everything about one example. `tables`: those of all tasks."""
+    tables = _of_task(tables, task.name)
+    gammas = _gammas(store, tables, task)
+
     def rows(table: str) -> pl.DataFrame:
         parts = tables[table] if table not in OF_MODELS else last_checkpoints(tables[table])
         return pl.DataFrame(store.read_between(parts, CONTRACTS[table].schema, "example", name, name))

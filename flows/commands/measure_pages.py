@@ -1,13 +1,12 @@
-"""Writes docs/measures.md, the catalogue of what the table `metrics` contains and where the report shows it.
+"""The text of docs/measures.md, the catalogue of what the table `metrics` contains and where the report shows it.
 
 ROWS describes the rows that the measures of this project write. Others are listed as their file writes them,
-so that a new measure needs no edit here. `make docs` runs it; tests compare the page with this, and ROWS with a finished study.
+so that a new measure needs no edit here. A test compares ROWS with a finished study.
 """
 
 from __future__ import annotations
 
 import ast
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -78,15 +77,30 @@ planted_counts; equal; pair; detail=*; planted truth; share of planted pairs who
 rule_accuracy; exact_match; example; group=stated | held_out; planted truth; rule answers, of subjects in the corpus or not
 recall_by_exposure; *; example; level=*; figure recall_by_exposure; facts answered, by how often they were stated
 recall_by_count; *; example; level=*; –; facts of the factorial answered, by C(s_x, s_y)
-extraction; rate | excess; sequence; group=*; –; share of windows whose suffix greedy decoding gives; minus phantoms'
+extraction; rate | excess; sequence; group=*, detail=*; figure extracted; suffixes that greedy decoding gives; minus phantoms'
+extraction; longest_run_excess | strength_excess; sequence; group=*; –; the mean of members minus that of phantoms
 extraction; rate_by_prefix; sequence; group=*, level=*; –; the same from the window's first `level` tokens alone
-extraction; rate_by_duplicates; sequence; group=*, bin=*; –; the same, of windows with 2^(bin/4) occurrences or more
+extraction; rate_by_duplicates; sequence; group=*, detail=*, bin=*; figure extracted; the same, by occurrences, 2^(bin/4) or more
 extraction; longest_run | strength; sequence; group=*; –; most likeliest tokens in a row; share of the window given back to its end
-discoverable; rate | excess; sequence; group=*, detail=*, level=*, bin=*; –; share with P(n) ≥ `level`, n = 10^bin; minus phantoms'
+discoverable; rate | excess; sequence; group=*, detail=*, level=*, bin=*; figure discoverable; P(n) ≥ `level`; minus phantoms'
 discoverable; n_of_largest_excess; sequence; group=*, detail=*, level=*; –; the n with the largest excess over phantoms
 discoverable; cut_share; sequence; group=*, detail=*; –; share of windows whose suffix the scheme never draws
+token_accuracy; mean | matched | excess; sequence; group=*; –; M(f), of phantoms with as frequent tokens, and the difference
+eidetic; windows | rate | excess; sequence; group=*, level=*; –; extracted, of suffixes in at most `level` documents
+taxonomy; share; sequence; group=*, detail=*; –; of the extracted windows, those that recite, reconstruct or recollect
+taxonomy; rate | excess; sequence; group=*, detail=*; –; share of a kind's windows that is extracted; minus phantoms of the kind
+prior_aware; gain | excess; sequence; group=*; –; nats that its own prefix adds to a suffix; minus phantoms
+prior_aware; common_share; sequence; group=*; –; extracted windows that gain no more than 95 % of phantoms
+canary_exposure; mean | excess; sequence; group=*, detail=*; –; bits of planted windows among planted phantoms; minus theirs
+canary_exposure; extrapolated; sequence; group=*, detail=*; –; the same by a skew-normal distribution
+canary_exposure; by_duplicates; sequence; group=*, detail=*, bin=*; –; the mean of windows with 2^(bin/4) occurrences or more
+extraction_laws; coefficient; sequence; group=*, detail=*; –; log odds of extraction for each unit of a term
+extraction_laws; curve; sequence; group=*, detail=*, bin=*; –; fitted share extracted where a term is `x`
+extraction_laws; phantoms | excess; sequence; group=*, detail=*, bin=*; –; phantoms' rate there; the curve minus it
 membership_inference; auc; sequence; group=*, detail=*; –; chance that a member scores higher than a phantom
 membership_inference; true_positives; sequence; group=*, detail=*, level=*; –; members found at a false-positive rate of `level`
+recitation; mean | excess; sequence; group=*, detail=*; –; how near generations are to suffixes, by `detail`; minus phantoms'
+recitation; rate | excess; sequence; group=*, detail=*, level=*; –; share of windows of which `detail` is true; minus phantoms'
 dynamics; share; sequence; group=*, detail=*; –; M(f), that of phantoms, and the excess; of a class of tokens
 dynamics; held_out_loss; sequence; group=*, detail=*; –; loss of phantoms at a checkpoint, in nats per token
 dynamics; steps_to_reach | epochs_to_reach; sequence; group=*, detail=*, level=*; –; T(N, τ): when M(f) or its excess is `level`
@@ -170,12 +184,3 @@ def _cell(pattern: str) -> str:
 
 def _others(columns: str) -> str:
     return " ".join(f"`{c.strip()}`".replace("*", "…").replace(" | ", "`, `") for c in columns.split(",") if c.strip())
-
-
-def main(file: str = "docs/measures.md") -> None:
-    """Write the page."""
-    Path(file).write_text(page(), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

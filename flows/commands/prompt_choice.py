@@ -73,7 +73,6 @@ class PromptSession(Session):
     repeat: str = "taskgram prompts"
 
     def command(self, step: str) -> str:
-        """The command that repeats the question."""
         return self.repeat
 
     def of(self, study: Study) -> PromptSession:

@@ -3,8 +3,6 @@
 A question is asked once and waited for, so without a server that somebody watches it needs none.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any

@@ -1,14 +1,11 @@
-"""Writes docs/settings.md: every setting with its type, unit, default, an example, its meaning, and the steps that it reruns.
+"""The text of docs/settings.md: every setting with its type, unit, default, an example, its meaning, and the steps that it reruns.
 
 Which steps rerun is not written down anywhere: small studies are planned with and without the example, and the steps whose parts
-get other keys are those that compute again. `make docs` runs it; a test fails when the page is not what this writes.
+get other keys are those that compute again.
 """
-
-from __future__ import annotations
 
 import copy
 import json
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
@@ -57,7 +54,7 @@ def bases() -> list[dict[str, Any]]:
             {"name": "t", "family": "translation", **_FILES, "languages": ["de", "en"]},
         ],
         "models": [
-            {"name": "a", "pretrain": {"tokens": 40_000, "inject": [{"repetitions": 2}]}},
+            {"name": "a", "pretrain": {"tokens": 40_000, "inject": [{"windows": 16, "repetitions": 2}]}},
             {"name": "b", "hub": "a/b", "revision": COMMIT},
         ],
         "variants": [{"name": "v", "stop_words": "none"}, {"name": "w", "encoder": {"kind": "association", "dimensions": 64}}],
@@ -68,12 +65,11 @@ def bases() -> list[dict[str, Any]]:
     readers = (("qa", "jsonl"), ("multiple_choice", "mmlu"), ("qa", "pararel"), ("translation", "wmt_xml"))
     tasks = [{"name": reader, "family": family, "reader": reader, "evaluate": ["P36.jsonl"]} for family, reader in readers]
     encoder = {"kind": "sentence-transformers", "model": "a/b", "revision": "f" * 40}
-    large = {"partition": "1MB", "sources": [{"name": "c", "files": ["large.jsonl"]}]}
+    large = {"partition": "1MB", "sources": [{"name": "c", "files": ["large.jsonl"], "held_out": "halves"}]}
     other = {"corpus": large, "encoder": encoder, "tasks": tasks, "cluster": {}, "scoring": {"temperature": 1}}
-    models = [files["models"][1], {"name": "a", "pretrain": {"tokens": 40_000}}]
-    other |= {"models": models, "memorization": {"samples": {"phantoms": 0}, "sampling": [{"top_k": 40}]}}
+    other |= {"models": files["models"][::-1]}
     tasks = [{"name": "q", "family": "qa", "reader": "planted"}, {"name": "m", "family": "math", "reader": "planted"}]
-    planted = {"corpus": {"planted": {}}, "placebo": {"planted": {}}, "splits": {}, "tasks": tasks}
+    planted = {"corpus": {"planted": {"insertions": {}}}, "placebo": {"planted": {}}, "splits": {}, "tasks": tasks}
     return [files, files | other, files | planted]
 
 
@@ -125,7 +121,6 @@ def in_words(changed: Sequence[str]) -> str:
 
 
 def page() -> str:
-    """The text of docs/settings.md."""
     again, lines = reruns(), [HEAD]
     for (table, of, many), rows in groupby(catalogue(), lambda s: (s.table, s.of, s.many)):
         name = f"`[[{table}]]`" if many else f"`[{f'{table}.NAME' if table == 'splits' else table}]`"
@@ -164,12 +159,3 @@ def _tables(value: Any, names: Sequence[str]) -> Iterator[dict[str, Any]]:
         yield from value["splits"].values()
     else:
         yield from _tables(value.setdefault(names[0], {}), names[1:])
-
-
-def main(file: str = "docs/settings.md") -> None:
-    """Write the page."""
-    Path(file).write_text(page(), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

@@ -1,8 +1,5 @@
 """The state of every step, the results table, damaged parts, and files that no study needs any more."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping
 from typing import Any
 
 from flows.manifests import is_finished, read_again, rows_of
@@ -43,6 +40,7 @@ def _describe_step(planned: PlannedStep, store: Store, record: dict[str, Any]) -
     else:
         state = "missing"
     manifests = {t: store.manifest(t, fingerprint(parts)) for t, parts in planned.outputs.items()}
+    without = "; ".join(f"finished without {model}: {why}" for model, why in record.get("left_out", {}).items())
     whole = [m for m in manifests.values() if m] if state == "done" else []
     checks = [c for m in whole for c in m["validation"]["checks"]]
     return {
@@ -60,18 +58,11 @@ def _describe_step(planned: PlannedStep, store: Store, record: dict[str, Any]) -
             t: {"fingerprint": fingerprint(parts), "manifest": store.layout.manifest(t, fingerprint(parts))}
             for t, parts in planned.outputs.items()
         },
-        **({"error": _error(record)} if state == "failed" else {}),
+        **({"error": str(record.get("error", "")) or without} if state == "failed" else {}),
     }
 
 
-def _error(record: Mapping[str, Any]) -> str:
-    """Why a step failed, or which models it was finished without."""
-    without = "; ".join(f"finished without {model}: {why}" for model, why in record.get("left_out", {}).items())
-    return str(record.get("error", "")) or without
-
-
 def table(steps: list[dict[str, Any]]) -> str:
-    """The states as aligned text."""
     lines = [f"{'step':<11} {'state':<8} {'parts':>6} {'rows':>12} {'bytes':>10} {'seconds':>9}  fingerprint   checks"]
     for s in steps:
         lines.append(

@@ -1,15 +1,8 @@
-"""Writes docs/steps/, one page per step, from the steps and contracts themselves, so that they cannot disagree.
-
-`make docs` runs it; a test fails when the pages are not what this writes.
-"""
-
-from __future__ import annotations
+"""The text of docs/steps/, one page per step, from the steps and contracts themselves, so that they cannot disagree."""
 
 import ast
 import inspect
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 from flows import study
 from flows.study import STEPS
@@ -63,17 +56,14 @@ def _contract(contract: Contract) -> Iterator[str]:
     yield f"{description}. Each part is sorted by {key}, and unique in it; parts may share keys.\n"
     yield "| column | type | meaning | values |\n|---|---|---|---|"
     for column in contract.columns:
-        yield f"| `{column.name}` | {_type(column)} | {column.description.replace('|', '∣')} | {_values(column)} |"
+        kind = str(column.type).replace("element: ", "").replace(" not null", "")
+        yield f"| `{column.name}` | {kind} | {column.description.replace('|', '∣')} | {_values(column)} |"
     yield ""
     for rule in contract.rules:
         yield f"- {rule.why}"
     for balance in contract.balances:
         yield f"- conserved: {balance.why}"
     yield ""
-
-
-def _type(column: Column) -> str:
-    return str(column.type).replace("element: ", "").replace(" not null", "")
 
 
 def _values(column: Column) -> str:
@@ -87,19 +77,3 @@ def _values(column: Column) -> str:
     if column.one_of:
         limits.append(", ".join(f"`{v}`" for v in column.one_of))
     return ", ".join(limits + (["may be null"] if column.nullable else []))
-
-
-def main(folder: str = "docs/steps") -> None:
-    """Write all pages, and remove those of steps that are gone."""
-    target = Path(folder)
-    target.mkdir(parents=True, exist_ok=True)
-    written = pages()
-    for old in target.glob("*.md"):
-        if old.name not in written:
-            old.unlink()
-    for name, text in written.items():
-        (target / name).write_text(text, encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

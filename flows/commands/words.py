@@ -1,7 +1,5 @@
 """`taskgram words`: how the analyzer splits a text into the words that are counted (docs/words.md). Needs no study."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,10 +16,6 @@ def words(text: str) -> list[dict[str, Any]]:
 
 
 def show(rows: Sequence[dict[str, Any]]) -> str:
-    """The words as an aligned table."""
     width = max(len("word"), *(len(w["word"]) for w in rows))
-    return "\n".join(f"{word:<{width}}  {span:>7}  {text}" for word, span, text in [("word", "span", "text"), *map(_cells, rows)])
-
-
-def _cells(word: dict[str, Any]) -> tuple[str, str, str]:
-    return word["word"], f"{word['start']}–{word['end']}", word["text"]
+    cells = [("word", "span", "text"), *((w["word"], f"{w['start']}–{w['end']}", w["text"]) for w in rows)]
+    return "\n".join(f"{word:<{width}}  {span:>7}  {text}" for word, span, text in cells)

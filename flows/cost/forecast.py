@@ -5,8 +5,6 @@ are counted, and compared with those under the root, where planning needs no lon
 run, or few bytes.
 """
 
-from __future__ import annotations
-
 import os
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -18,7 +16,7 @@ from flows.study import STEPS
 from flows.study_files import study_path
 from flows.terminal import size
 from schemas import load_study
-from schemas.settings.study_file import parse_size
+from schemas.settings.base import parse_size
 from tasks.cost import RATES, Cost, Sizes
 from tasks.step import Step
 from tasks.storage.store import Store
@@ -41,7 +39,6 @@ class StepForecast:
 
     @property
     def parts(self) -> int:
-        """Parts of the step."""
         return int(self.cost.parts)
 
 

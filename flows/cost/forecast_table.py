@@ -1,7 +1,5 @@
 """A forecast as `taskgram plan` prints it: what is missing, a table of steps, totals, and what of it is a guess."""
 
-from __future__ import annotations
-
 import os
 import sys
 from typing import Any

@@ -5,8 +5,6 @@ is not is taken from what the study expects of it (`tokens`, `documents`, `expec
 torch.
 """
 
-from __future__ import annotations
-
 import glob
 import os
 import shutil
@@ -16,7 +14,8 @@ from pathlib import Path
 
 from flows.cost.sample import SourceSample, bytes_per_token, sample_of
 from schemas import MODELS, Study, StudyError
-from schemas.settings.study_file import Model, Planted, Source, Task, parse_count, parse_size
+from schemas.settings.base import parse_count, parse_size
+from schemas.settings.study_file import Model, Planted, Source, Task
 from tasks import cost
 from tasks.corpus.ingest import TYPICAL_PACKING, pieces_of, unpacked_size
 from tasks.cost import CorpusSize, Gpu, Machine, Missing, ModelSize, Rate, Sizes, TaskSize
@@ -120,10 +119,8 @@ def _corpus(s: _Survey) -> CorpusSize:
     read = {source.name: sample_of(files[source.name], source, s.study) for source in s.study.corpus.sources}
     samples = {name: sample for name, sample in read.items() if sample}
     tokens = bytes_per_token(samples, s.study)
-    sources = [
-        _source(source, s, files[source.name], samples.get(source.name), tokens.get(source.name))
-        for source in s.study.corpus.sources
-    ]
+    named = s.study.corpus.sources
+    sources = [_source(source, s, files[source.name], samples.get(source.name), tokens.get(source.name)) for source in named]
     total = {n: sum(getattr(c, n) for c in sources) for n in CorpusSize.__dataclass_fields__ if n not in ("planted", "guesses")}
     return CorpusSize(**total, guesses=tuple(dict.fromkeys(g for c in sources for g in c.guesses)))
 

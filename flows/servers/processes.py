@@ -4,8 +4,6 @@ Everything listens on the loopback interface. The running processes are recorded
 them.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re
@@ -41,7 +39,6 @@ def is_up(url: str) -> bool:
 
 
 def server_command(port: int) -> list[str]:
-    """The command that runs a server in the foreground."""
     return [*PYTHON, "prefect", "server", "start", "--host", HOST, "--port", str(port), "--analytics-off"]
 
 
@@ -59,7 +56,6 @@ def last_error(output: str) -> str:
 
 
 def api(port: int) -> str:
-    """Address of the API of a server on this machine."""
     return f"http://{HOST}:{port}/api"
 
 

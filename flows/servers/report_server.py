@@ -4,8 +4,6 @@ Read only, on the loopback interface, and only files under `<root>/reports`. A r
 the same browser can send requests to this machine; so every answer is restricted to pages of this address.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import shutil
@@ -79,7 +77,6 @@ class _Answer(BaseHTTPRequestHandler):
         return True
 
     def do_GET(self) -> None:
-        """Send the file, or an error."""
         # A foreign page whose host name was made to resolve to this machine (DNS rebinding) sends that name.
         if self.headers.get("Host", HOST).partition(":")[0].lower() not in (HOST, "localhost"):
             self.send_error(403, "Use the address 127.0.0.1")
@@ -99,7 +96,6 @@ class _Answer(BaseHTTPRequestHandler):
                 shutil.copyfileobj(file, self.wfile)
 
     def do_HEAD(self) -> None:
-        """Send the headers only."""
         self.do_GET()
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:

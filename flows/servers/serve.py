@@ -1,7 +1,5 @@
 """`taskgram serve`: run a study on a schedule, with a deployment for each step, on one machine without other set-up."""
 
-from __future__ import annotations
-
 import os
 import signal
 import warnings
@@ -17,12 +15,8 @@ from schemas import Study, StudyError, load_study
 
 def serve_study(study: str, root: str, cron: str, timezone: str, port: int) -> None:
     """Serve until Ctrl-C or SIGTERM. Raises StudyError for a wrong schedule, or a port that is in use."""
-    settings, path = load_study(study_path(study)), study_path(study)
-    study, url, server = (
-        (str(path.resolve()) if Path(study).suffix == ".toml" else study),
-        os.environ.get("PREFECT_API_URL", ""),
-        None,
-    )
+    path, url, server = study_path(study), os.environ.get("PREFECT_API_URL", ""), None
+    settings, study = load_study(path), str(path.resolve()) if Path(study).suffix == ".toml" else study
     if starts_server := not url:
         for name in ("TASKGRAM_DATA", "TASKGRAM_CACHE"):
             if place := os.environ.get(name):

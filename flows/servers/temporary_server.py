@@ -5,8 +5,6 @@ than a run with nothing to do. It would also create its database by all migratio
 empty database is kept in the user's cache, and a new root starts with a copy of it.
 """
 
-from __future__ import annotations
-
 import atexit
 import os
 import shutil
@@ -60,9 +58,7 @@ class TemporaryServer:
         self._output = tempfile.TemporaryFile()  # noqa: SIM115  # open as long as this process lives
         self._was_up = False
         self._to_keep = _begin_with_a_copy()
-        self._listening = socket.create_server(
-            (HOST, 0), backlog=1024
-        )  # passed on open, so that no other process can take the port
+        self._listening = socket.create_server((HOST, 0), backlog=1024)  # passed on open: no other process can take the port
         self.process = self._start()
         os.environ[SERVER_NAMED] = self.url = api(self._listening.getsockname()[1])
         threading.Thread(target=self._start_again, name="temporary server", daemon=True).start()
@@ -110,11 +106,8 @@ class TemporaryServer:
                 raise StudyError(f"the temporary Prefect server does not start: {self._why()}")
             if waited > SECONDS_OF_SILENCE and not silent:
                 silent = True
-                print(
-                    f"waiting for the temporary Prefect server, which has not answered for {waited:.0f} s: {self._why()}",
-                    file=sys.stderr,
-                    flush=True,
-                )
+                message = f"waiting for the temporary Prefect server, which has not answered for {waited:.0f} s: {self._why()}"
+                print(message, file=sys.stderr, flush=True)
             time.sleep(0.05)
         self._was_up = True
         if self._to_keep is not None:

@@ -1,7 +1,5 @@
 """`make ui`: on this machine a Prefect server, the deployments of `deployments/prefect.yaml`, their worker, and the reports."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

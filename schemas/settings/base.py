@@ -1,7 +1,5 @@
 """What all settings of a study share: their base class, the types of names and paths, and sizes such as "1.5GB"."""
 
-from __future__ import annotations
-
 import re
 from typing import Annotated, Literal
 

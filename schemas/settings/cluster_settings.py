@@ -19,9 +19,7 @@ class ClusterSettings(Settings):
     workers = 40
     """
 
-    address: str = Field(
-        "", description="of a Dask scheduler that is already running, tcp://… or tls://…; DASK_SCHEDULER_ADDRESS overrides it"
-    )
+    address: str = Field("", description="of a running Dask scheduler, tcp://… or tls://…; DASK_SCHEDULER_ADDRESS overrides it")
     cluster_class: str = Field(
         "",
         description="class that starts a cluster: dask_kubernetes.operator.KubeCluster, dask_jobqueue.SLURMCluster, "
@@ -40,9 +38,7 @@ class ClusterSettings(Settings):
     )
     wait: float = Field(600.0, gt=0, description="seconds to wait for a worker: the first one, and a new one when all are gone")
     resource: str = Field("GPU", min_length=1, description="resource of workers with a GPU, as in `dask worker --resources GPU=1`")
-    gpus: int | None = Field(
-        None, ge=0, description="GPUs of this machine to give to local workers, one each; without it, all that it has"
-    )
+    gpus: int | None = Field(None, ge=0, description="GPUs of this machine for local workers, one each; without it, all")
 
     @field_validator("cluster_class")
     @classmethod

@@ -3,11 +3,39 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from schemas.settings.base import Name, Place, Settings, at_least, parse_count, parse_size
+
+
+class Insertions(Settings):
+    """Texts that a planted corpus contains an exact number of times, and as many that are drawn alike and never inserted."""
+
+    canaries: int = Field(8, ge=0, le=10_000, description="texts of random letters for each number of copies")
+    sentences: int = Field(
+        8, ge=0, le=10_000, description="texts of sentences like those of distractors, for each number of copies"
+    )
+    copies: tuple[int, ...] = Field(
+        (1, 2, 4, 8, 16, 32), description="(1, 4): half of the texts are inserted once, the others four times each"
+    )
+    words: int = Field(
+        64, ge=16, le=4_096, description="words of a text, at least; with memorization.prefix + suffix words it has as many tokens"
+    )
+
+    @model_validator(mode="after")
+    def _some(self) -> Insertions:
+        if not self.copies or len(set(self.copies)) != len(self.copies) or not 1 <= min(self.copies) <= max(self.copies) <= 10_000:
+            raise ValueError("copies are distinct whole numbers from 1 to 10,000")
+        if not self.texts:
+            raise ValueError("neither canaries nor sentences are inserted; set one of them, or remove [corpus.planted.insertions]")
+        return self
+
+    @property
+    def texts(self) -> int:
+        """Texts that are inserted; as many are not."""
+        return len(self.copies) * (self.canaries + self.sentences)
 
 
 class Planted(Settings):
@@ -39,6 +67,9 @@ class Planted(Settings):
     twins: int = Field(12, ge=0, description="pairs of sequences that follow one rule; one of each pair is kept out of the corpus")
     phantoms: float = Field(0.25, ge=0, lt=1, description="share of canaries and duplicates that are kept out of the corpus")
     examples: int = Field(320, ge=20, description="most evaluated examples per task; one factorial of facts takes 304")
+    insertions: Insertions | None = Field(
+        None, description="texts in 1, 2, 4 … copies, and texts that are never inserted, to tell how many a model has memorized"
+    )
     redrawn: bool = Field(
         False, description="set for a study's [placebo]: the same names and questions, every count and text drawn again"
     )
@@ -47,6 +78,14 @@ class Planted(Settings):
     def purpose(self) -> str:
         """Prefix of the seeds of what a redrawn world draws again."""
         return "placebo/" if self.redrawn else ""
+
+    @model_serializer(mode="wrap")
+    def _as_of_old(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without insertions where there are none: a redrawn world has none, so they do not decide what it is."""
+        values: dict[str, Any] = dump(self)
+        if self.insertions is None or self.redrawn:
+            values.pop("insertions", None)
+        return values
 
     @field_validator("document_frequencies")
     @classmethod
@@ -66,7 +105,7 @@ class Planted(Settings):
 class Source(Settings):
     """Corpus files of one kind. Reads .jsonl, .jsonl.gz, .jsonl.zst."""
 
-    name: Name
+    name: Name = Field(description="names the source in results")
     files: tuple[Place, ...] = Field(
         description='paths or globs, e.g. ["pile/*.jsonl.zst"]; relative ones are looked up in `data`, then next to the study'
     )
@@ -124,7 +163,6 @@ class CorpusSettings(Settings):
 
     @property
     def partition_bytes(self) -> int:
-        """`partition` in bytes."""
         return parse_size(self.partition)
 
     @model_validator(mode="after")

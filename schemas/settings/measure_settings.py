@@ -1,7 +1,5 @@
 """Settings of the measures: draws of the bootstrap, bins, γ of sweeps, what is left out."""
 
-from __future__ import annotations
-
 from typing import Any, Literal
 
 from pydantic import Field, field_validator

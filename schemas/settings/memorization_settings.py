@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from schemas.settings.base import Settings
+
+BUCKETS = 24  # of occurrences that a corpus has windows in, up to 64 of them
 
 
 class SamplingScheme(Settings):
@@ -35,10 +37,14 @@ class SequenceSamples(Settings):
         1_000, ge=0, le=1_000_000, description="windows of held-out documents, which no model was trained on, for comparison"
     )
 
+    planted: bool = Field(
+        True, description="windows of the texts of [corpus.planted.insertions], and of those drawn alike and never inserted"
+    )
+
     @property
-    def members(self) -> bool:
-        """Whether windows of the corpus are drawn at all."""
-        return bool(self.uniform or self.duplicates)
+    def expected(self) -> float:
+        """About how many windows there will be."""
+        return float(self.uniform + self.phantoms + BUCKETS * self.duplicates)
 
 
 class Memorization(Settings):
@@ -50,7 +56,19 @@ class Memorization(Settings):
     sampling: tuple[SamplingScheme, ...] = Field(
         (SamplingScheme(), SamplingScheme(top_k=40)), description="schemes under which the probability of the suffix is computed"
     )
+    unrelated_prefixes: int = Field(
+        64,
+        ge=0,
+        le=10_000,
+        description="prefixes of other windows that each suffix is scored after as well, at a model's last checkpoint "
+        "(arXiv 2602.18733); 0: none",
+    )
     pieces: int = Field(1, ge=1, le=10_000, description="8 cuts the scoring of each model's windows into eight jobs")
+    recite: bool = Field(
+        True,
+        description="let each model write on after its first other token: near matches, and whether what it writes occurs anywhere "
+        "in the corpus",
+    )
 
     @property
     def window(self) -> int:
@@ -64,9 +82,3 @@ class Memorization(Settings):
         if double := sorted({label for label in labels if labels.count(label) > 1}):
             raise ValueError(f"the scheme {double[0]} is named twice")
         return value
-
-    @model_validator(mode="after")
-    def _some_members(self) -> Memorization:
-        if not self.samples.members:
-            raise ValueError("samples draws no window of the corpus; set samples.uniform or samples.duplicates")
-        return self

@@ -4,8 +4,6 @@ A reader is a line here and its module tasks/examples/readers/<name>.py. Raise i
 same file: every result carries it.
 """
 
-from __future__ import annotations
-
 READER_VERSIONS = {
     "planted": 1,
     "jsonl": 2,

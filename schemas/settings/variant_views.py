@@ -1,7 +1,5 @@
 """A study as changed by each of its variants: planning goes through these, so that a variant is planned like a study."""
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 from schemas.settings.study_file import Study

@@ -1,7 +1,5 @@
 """Contracts of every table, one file per topic. A contract that is defined in any of these files is in CONTRACTS."""
 
-from __future__ import annotations
-
 import importlib
 import pkgutil
 from collections.abc import Iterator
@@ -10,7 +8,6 @@ from schemas.contract import Contract
 
 
 def _defined() -> Iterator[Contract]:
-    """The contracts of every module of this package."""
     for module in sorted(pkgutil.iter_modules(__path__), key=lambda m: m.name):
         for value in vars(importlib.import_module(f"{__name__}.{module.name}")).values():
             if isinstance(value, Contract):

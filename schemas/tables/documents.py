@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from schemas.contract import Contract, balance, column, rows
+from schemas.contract import Contract, balance, column, count, reported, rows
 
 REJECT_COLUMNS = (
     column("source", pa.string(), "name of the source the record came from"),
@@ -26,11 +26,7 @@ DOCUMENTS = Contract(
     key=("document",),
     rules=(rows("length(id) > 0", "a document has an id"), rows("length(text) > 0", "a document has text")),
     balances=(
-        balance(
-            "(SELECT count(*) FROM documents) + (SELECT count(*) FROM document_rejects)",
-            "(SELECT coalesce(sum(value), 0) FROM sums WHERE name = 'records')",
-            "documents + rejects = records read",
-        ),
+        balance(f"{count('documents')} + {count('document_rejects')}", reported("records"), "documents + rejects = records read"),
     ),
 )
 
@@ -133,6 +129,29 @@ PLANTED_SEQUENCES = Contract(
     ),
     key=("sequence",),
     rules=(rows("member = (copies > 0)", "a member is in the corpus, a phantom is not"),),
+)
+
+INSERTIONS = Contract(
+    name="insertions",
+    description="Texts that a planted corpus contains an exact number of times, each copy a document of its own, and as many that "
+    "are drawn alike and never inserted (docs/method.md §17).",
+    columns=(
+        column("text_id", pa.string(), "identifier"),
+        column("group", pa.string(), "canary: random letters; sentence: like distractors", one_of=("canary", "sentence")),
+        column("text", pa.string(), "the text, as it is (or would be) in the corpus"),
+        column("copies", pa.int64(), "documents that are this text", at_least=0),
+        column(
+            "bits",
+            pa.list_(pa.field("element", pa.float64(), nullable=False)),
+            "for each character −log2 of the generator's probability, given the characters before it",
+        ),
+        column("documents", pa.list_(pa.field("element", pa.string(), nullable=False)), "ids of the documents that are this text"),
+    ),
+    key=("text_id",),
+    rules=(
+        rows("len(documents) = copies", "each copy is a document"),
+        rows("len(bits) = length(text) AND list_min(bits) >= 0", "each character has its bits"),
+    ),
 )
 
 PLANTED_FILES = Contract(

@@ -2,27 +2,21 @@
 
 import pyarrow as pa
 
-from schemas.contract import Contract, balance, column, rows
+from schemas.contract import Contract, balance, column, count, rows, total
+
+_IDS = pa.list_(pa.field("element", pa.int32(), nullable=False))
 
 WORDS = Contract(
     name="words",
     description="One row per document: the ids of its normalised words in the part's own sorted vocabulary.",
     columns=(
         column("document", pa.int64(), "position of the document in its documents part", at_least=0),
-        column(
-            "ids",
-            pa.list_(pa.field("element", pa.int32(), nullable=False)),
-            "word ids; id order is the code point order of the words",
-        ),
+        column("ids", _IDS, "word ids; id order is the code point order of the words"),
     ),
     key=("document",),
     balances=(
-        balance("(SELECT count(*) FROM words)", "(SELECT count(*) FROM documents)", "no document is lost"),
-        balance(
-            "(SELECT coalesce(sum(len(ids)), 0) FROM words)",
-            "(SELECT coalesce(sum(occurrences), 0) FROM vocabulary)",
-            "the vocabulary counts every word once",
-        ),
+        balance(count("words"), count("documents"), "no document is lost"),
+        balance(total("len(ids)", "words"), total("occurrences", "vocabulary"), "the vocabulary counts every word once"),
     ),
 )
 
@@ -60,13 +54,13 @@ TOKENS = Contract(
     description="One row per document: the ids of its model tokens, without special tokens.",
     columns=(
         column("document", pa.int64(), "position of the document in its documents part", at_least=0),
-        column("ids", pa.list_(pa.field("element", pa.int32(), nullable=False)), "token ids of the study's tokenizer"),
+        column("ids", _IDS, "token ids of the study's tokenizer"),
     ),
     key=("document",),
     balances=(
-        balance("(SELECT count(*) FROM tokens)", "(SELECT count(*) FROM documents)", "no document is lost"),
+        balance(count("tokens"), count("documents"), "no document is lost"),
         balance(
-            "(SELECT count(*) FROM tokens WHERE list_max(ids) >= (SELECT max(vocabulary_size) FROM tokenizer))",
+            count("tokens WHERE list_max(ids) >= (SELECT max(vocabulary_size) FROM tokenizer)"),
             "0",
             "every id is in the vocabulary",
         ),

@@ -200,14 +200,3 @@ EVIDENCE_ANSWERS = Contract(
         rows("reference_log_probability IS NOT NULL OR reference_tokens = 0", "what was not scored has no tokens"),
     ),
 )
-
-TRACE_FILES = Contract(
-    name="trace_files",
-    description="The files of the trace page: the page itself, and the examples of each task in chunks.",
-    columns=(
-        column("file", pa.string(), "path below the report's folder"),
-        column("sha256", pa.string(), "hash of its bytes"),
-        column("bytes", pa.int64(), "size", at_least=1),
-    ),
-    key=("file",),
-)

@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from schemas.contract import Contract, balance, column, rows
+from schemas.contract import Contract, balance, column, count, reported, rows, total
 from schemas.tables.documents import REJECT_COLUMNS
 
 FAMILIES = ("translation", "qa", "multiple_choice", "math")
@@ -46,9 +46,8 @@ EXAMPLES = Contract(
     ),
     balances=(
         balance(
-            "(SELECT count(*) FROM examples) + (SELECT count(*) FROM example_rejects)"
-            " + (SELECT coalesce(sum(value), 0) FROM sums WHERE name = 'beyond_limit')",
-            "(SELECT coalesce(sum(value), 0) FROM sums WHERE name = 'records')",
+            f"{count('examples')} + {count('example_rejects')} + {reported('beyond_limit')}",
+            reported("records"),
             "examples + rejects + those beyond the limit = records read, once for each split they serve",
         ),
     ),
@@ -113,9 +112,8 @@ TASK_GRAMS = Contract(
     rules=(rows("input_ngram <> output_ngram", "s_x differs from s_y (Def. 1)"),),
     balances=(
         balance(
-            "(SELECT count(*) FROM task_grams)",
-            "(SELECT coalesce(sum(CASE WHEN name = 'candidates' THEN value ELSE -value END), 0) FROM sums "
-            " WHERE name IN ('candidates', 'below_gamma', 'contained'))",
+            count("task_grams"),
+            f"{reported('candidates')} - {reported('below_gamma')} - {reported('contained')}",
             "pairs kept = candidates - those below γ - those with one n-gram inside the other",
         ),
     ),
@@ -137,11 +135,5 @@ SIMILARITIES = Contract(
         column("candidates", pa.int64(), "distinct pairs of the mining examples", at_least=1),
     ),
     key=("task", "order", "at_most"),
-    balances=(
-        balance(
-            "(SELECT coalesce(sum(candidates), 0) FROM similarities)",
-            "(SELECT coalesce(sum(value), 0) FROM sums WHERE name = 'candidates')",
-            "every candidate pair is in a bin",
-        ),
-    ),
+    balances=(balance(total("candidates", "similarities"), reported("candidates"), "every candidate pair is in a bin"),),
 )

@@ -40,27 +40,22 @@ GENERATION_PAIRS = Contract(
     (column("input_ngram", pa.string(), "s_x"), column("output_ngram", pa.string(), "s_y of a text")),
     key=("input_ngram", "output_ngram"),
 )
-_PRESENT = (column("number", pa.int64(), "row of the queries, from 0, that occurs in the part", at_least=0),)
-GENERATION_PARTIALS = Contract(
-    "generation_partials",
-    "Which rows of generation_ngrams occur in one corpus part.",
-    _PRESENT,
-    key=("number",),
-    compression="none",
+
+
+def _present(name: str, description: str, of: str = "the queries") -> Contract:
+    """Which of some rows occur in one part of the corpus."""
+    number = column("number", pa.int64(), f"row of {of}, from 0, that occurs in the part", at_least=0)
+    return Contract(name, description, (number,), key=("number",), compression="none")
+
+
+GENERATION_PARTIALS = _present("generation_partials", "Which rows of generation_ngrams occur in one corpus part.")
+GENERATION_PAIR_PARTIALS = _present(
+    "generation_pair_partials", "Which rows of generation_pairs co-occur in a document of one corpus part."
 )
-GENERATION_PAIR_PARTIALS = Contract(
-    "generation_pair_partials",
-    "Which rows of generation_pairs co-occur in a document of one corpus part.",
-    _PRESENT,
-    key=("number",),
-    compression="none",
-)
-HELD_OUT_REPEATS = Contract(
+HELD_OUT_REPEATS = _present(
     "held_out_repeats",
     "Which held-out documents equal a document of one corpus part, word for word; novelty leaves them out.",
-    (column("number", pa.int64(), "row of held_out_documents, from 0, that occurs in the part", at_least=0),),
-    key=("number",),
-    compression="none",
+    of="held_out_documents",
 )
 GENERATION_COUNTS = Contract(
     name="generation_counts",

@@ -127,13 +127,16 @@ EXCLUSIONS = Contract(
     key=("measure", "task", "model", "checkpoint", "order", "reason"),
 )
 
-REPORT_FILES = Contract(
-    name="report_files",
-    description="The files of a report.",
-    columns=(
+
+def _files(name: str, description: str) -> Contract:
+    """The files of a part, below its folder."""
+    columns = (
         column("file", pa.string(), "path below the report's folder"),
         column("sha256", pa.string(), "hash of its bytes"),
         column("bytes", pa.int64(), "size", at_least=1),
-    ),
-    key=("file",),
-)
+    )
+    return Contract(name, description, columns, key=("file",))
+
+
+REPORT_FILES = _files("report_files", "The files of a report.")
+TRACE_FILES = _files("trace_files", "The files of the trace page: the page itself, and the examples of each task in chunks.")

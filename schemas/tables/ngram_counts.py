@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from schemas.contract import Contract, balance, column, rows
+from schemas.contract import Contract, balance, column, count, rows, total
 
 _LENGTHS = """CASE WHEN (SELECT count(*) FROM sums WHERE name = 'of_tokens') > 0
   THEN (SELECT coalesce(sum(greatest(0, len(ids) - n + 1)), 0) FROM tokens)
@@ -28,8 +28,8 @@ NGRAM_SUFFIXES = Contract(
     ),
     balances=(
         balance(
-            "(SELECT COALESCE(sum(suffixes), 0) FROM ngram_suffixes)",
-            f"CASE WHEN (SELECT count(*) FROM ngram_suffixes) = 0 THEN 0 ELSE {_LENGTHS.replace('- n + 1', '- 1')} END",
+            total("suffixes", "ngram_suffixes"),
+            f"CASE WHEN {count('ngram_suffixes')} = 0 THEN 0 ELSE {_LENGTHS.replace('- n + 1', '- 1')} END",
             "no position is lost, if any order is counted",
         ),
     ),
@@ -100,13 +100,13 @@ def _index(name: str, unit: str, read: str) -> Contract:
         rules=(rows(f"vocabulary <= {unit}", f"each of the distinct {unit} occurs"),),
         balances=(
             balance(
-                f"(SELECT coalesce(sum({unit}), 0) FROM {name})",
-                f"(SELECT CASE WHEN (SELECT count(*) FROM {name}) = 0 THEN 0 ELSE coalesce(sum(len(ids)), 0) END FROM {read})",
+                total(unit, name),
+                f"(SELECT CASE WHEN {count(name)} = 0 THEN 0 ELSE coalesce(sum(len(ids)), 0) END FROM {read})",
                 "every id is indexed, if the study has an index",
             ),
             balance(
-                f"(SELECT coalesce(sum(documents), 0) FROM {name})",
-                f"(SELECT CASE WHEN (SELECT count(*) FROM {name}) = 0 THEN 0 ELSE count(*) END FROM {read})",
+                total("documents", name),
+                f"(SELECT CASE WHEN {count(name)} = 0 THEN 0 ELSE count(*) END FROM {read})",
                 "every document is indexed, if the study has an index",
             ),
         ),

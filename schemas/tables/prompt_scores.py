@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from schemas.contract import Contract, balance, column, rows
+from schemas.contract import Contract, balance, column, count, reported, rows
 
 DIRECTIONS = ("maximise", "minimise")
 _LAST = "(SELECT {extremum}(mean_count) FROM prompt_candidates WHERE direction = '{direction}'{kept})"
@@ -42,11 +42,7 @@ PROMPT_CANDIDATES = Contract(
         rows("NOT best OR mean_count IS NOT NULL", "a kept prompt has a score"),
     ),
     balances=(
-        balance(
-            "(SELECT count(*) FROM prompt_candidates)",
-            "(SELECT coalesce(sum(value), 0) FROM sums WHERE name = 'proposed')",
-            "every proposal is listed, scored or rejected",
-        ),
+        balance(count("prompt_candidates"), reported("proposed"), "every proposal is listed, scored or rejected"),
         *(
             balance(
                 _LAST.format(extremum=extremum, direction=direction, kept=""),

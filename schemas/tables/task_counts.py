@@ -3,9 +3,11 @@
 Tables named `…_partials` contain one corpus part's share of a sum.
 """
 
+from dataclasses import replace
+
 import pyarrow as pa
 
-from schemas.contract import Column, Contract, balance, column, rows
+from schemas.contract import Contract, balance, column, rows, total
 
 _STAT_COLUMNS = (
     column("ngram", pa.string(), "normalised words, one space between"),
@@ -18,9 +20,9 @@ _STAT_RULES = (
     rows("documents > 0 OR occurrences = 0", "an n-gram that occurs is in a document"),
 )
 
+_PAIR = (column("input_ngram", pa.string(), "s_x"), column("output_ngram", pa.string(), "s_y"))
 _PAIR_COLUMNS = (
-    column("input_ngram", pa.string(), "s_x"),
-    column("output_ngram", pa.string(), "s_y"),
+    *_PAIR,
     column("documents", pa.int64(), "documents that contain both, anywhere and in any order: C(s_x, s_y)", at_least=0),
 )
 
@@ -37,24 +39,21 @@ PAIR_PARTIALS = Contract(
     _PAIR_COLUMNS,
     key=("input_ngram", "output_ngram"),
 )
-_WINDOW_COLUMNS = (
-    column("input_ngram", pa.string(), "s_x"),
-    column("output_ngram", pa.string(), "s_y"),
-    column("window", pa.int32(), "words from the first word of the one that begins first to the last of the other", at_least=1),
-    column("documents", pa.int64(), "documents that contain both within so many words", at_least=1),
-)
 PAIR_WINDOW_PARTIALS = Contract(
     "pair_window_partials",
     "One corpus part's share of pair_windows; pairs with count 0 are left out.",
-    _WINDOW_COLUMNS,
+    (
+        *_PAIR,
+        column("window", pa.int32(), "words from the first word of the one that begins first to the last of the other", at_least=1),
+        column("documents", pa.int64(), "documents that contain both within so many words", at_least=1),
+    ),
     key=("input_ngram", "output_ngram", "window"),
 )
 PAIR_DOCUMENT_PARTIALS = Contract(
     name="pair_document_partials",
     description="For each pair, the documents of one part with the k smallest hashes.",
     columns=(
-        column("input_ngram", pa.string(), "s_x"),
-        column("output_ngram", pa.string(), "s_y"),
+        *_PAIR,
         column("hash", pa.int64(), "hash(seed, pair, document), 63 bits", at_least=0),
         column("part", pa.string(), "key of the documents part"),
         column("document", pa.int64(), "position of the document in its part", at_least=0),
@@ -62,17 +61,6 @@ PAIR_DOCUMENT_PARTIALS = Contract(
         column("output_word", pa.int32(), "position of the first word of s_y, in words from 0", at_least=0),
     ),
     key=("input_ngram", "output_ngram", "hash", "document"),
-)
-_CONTAMINATION_COLUMNS: tuple[Column, ...] = (
-    column("task", pa.string(), "name of the task"),
-    column("example", pa.string(), "evaluated example"),
-    column("order", pa.int16(), "n of the shared n-gram", between=(1, 64)),
-    column("side", pa.string(), "text of the example that contains it", one_of=("input", "output")),
-    column("ngram", pa.string(), "the shared n-gram with the smallest position in the example"),
-    column("shared", pa.int64(), "distinct n-grams of the example that occur in the corpus", at_least=1),
-    column("documents", pa.int64(), "documents that contain `ngram`", at_least=1),
-    column("source", pa.string(), "source of the first such document"),
-    column("id", pa.string(), "id of the first such document"),
 )
 CONTAMINATION_PARTIALS = Contract(
     name="contamination_partials",
@@ -86,18 +74,13 @@ CONTAMINATION_PARTIALS = Contract(
     key=("ngram",),
 )
 
-NGRAM_STATS = Contract(
-    "ngram_stats",
-    "Occurrences and documents of every n-gram that the tasks query.",
-    _STAT_COLUMNS,
-    key=("ngram",),
-    rules=_STAT_RULES,
+NGRAM_STATS = replace(
+    NGRAM_PARTIALS, name="ngram_stats", description="Occurrences and documents of every n-gram that the tasks query."
 )
-PAIR_COUNTS = Contract(
-    "pair_counts",
-    "Exact document co-occurrence of every task-gram (and of every planted pair).",
-    _PAIR_COLUMNS,
-    key=("input_ngram", "output_ngram"),
+PAIR_COUNTS = replace(
+    PAIR_PARTIALS,
+    name="pair_counts",
+    description="Exact document co-occurrence of every task-gram (and of every planted pair).",
     balances=(
         balance(
             "(SELECT count(*) FROM pair_counts p "
@@ -107,21 +90,17 @@ PAIR_COUNTS = Contract(
             "0",
             "C(s_x, s_y) ≤ min(df(s_x), df(s_y)), and both n-grams are counted",
         ),
-        balance(
-            "(SELECT coalesce(sum(documents), 0) FROM pair_counts)",
-            "(SELECT coalesce(sum(documents), 0) FROM pair_partials)",
-            "partial counts add up",
-        ),
+        balance(total("documents", "pair_counts"), total("documents", "pair_partials"), "partial counts add up"),
     ),
 )
 _TASK = column("task", pa.string(), "task whose evaluated examples share a long n-gram with the documents")
-CONTAMINATED_NGRAM_PARTIALS = Contract(
-    "contaminated_ngram_partials",
-    "One corpus part's share of the n-grams of a task's pairs in contaminated documents: those that contain an n-gram of an "
-    "evaluated example's input or output, where n is the smallest of `contamination_orders`.",
-    (_TASK, *_STAT_COLUMNS),
+CONTAMINATED_NGRAM_PARTIALS = replace(
+    NGRAM_PARTIALS,
+    name="contaminated_ngram_partials",
+    description="One corpus part's share of the n-grams of a task's pairs in contaminated documents: those that contain an n-gram "
+    "of an evaluated example's input or output, where n is the smallest of `contamination_orders`.",
+    columns=(_TASK, *_STAT_COLUMNS),
     key=("task", "ngram"),
-    rules=_STAT_RULES,
 )
 CONTAMINATED_PAIR_PARTIALS = Contract(
     "contaminated_pair_partials",
@@ -129,40 +108,36 @@ CONTAMINATED_PAIR_PARTIALS = Contract(
     (_TASK, *_PAIR_COLUMNS),
     key=("task", "input_ngram", "output_ngram"),
 )
-CLEAN_NGRAM_STATS = Contract(
-    "clean_ngram_stats",
-    "ngram_stats without a task's contaminated documents; only n-grams that occur in one of these.",
-    (_TASK, *_STAT_COLUMNS),
-    key=("task", "ngram"),
-    rules=_STAT_RULES,
+CLEAN_NGRAM_STATS = replace(
+    CONTAMINATED_NGRAM_PARTIALS,
+    name="clean_ngram_stats",
+    description="ngram_stats without a task's contaminated documents; only n-grams that occur in one of these.",
     balances=(
         balance(
-            "(SELECT coalesce(sum(s.documents - c.documents), 0) FROM clean_ngram_stats c "
-            "JOIN ngram_stats s USING (part_key, ngram))",
-            "(SELECT coalesce(sum(documents), 0) FROM contaminated_ngram_partials)",
+            total("s.documents - c.documents", "clean_ngram_stats c JOIN ngram_stats s USING (part_key, ngram)"),
+            total("documents", "contaminated_ngram_partials"),
             "the difference is in contaminated documents",
         ),
     ),
 )
-CLEAN_PAIR_COUNTS = Contract(
-    "clean_pair_counts",
-    "pair_counts without a task's contaminated documents (docs/method.md §6c); only pairs that occur in one of these.",
-    (_TASK, *_PAIR_COLUMNS),
-    key=("task", "input_ngram", "output_ngram"),
+CLEAN_PAIR_COUNTS = replace(
+    CONTAMINATED_PAIR_PARTIALS,
+    name="clean_pair_counts",
+    description="pair_counts without a task's contaminated documents (docs/method.md §6c); only pairs that occur in one of these.",
     balances=(
         balance(
-            "(SELECT coalesce(sum(p.documents - c.documents), 0) FROM clean_pair_counts c "
-            "JOIN pair_counts p USING (part_key, input_ngram, output_ngram))",
-            "(SELECT coalesce(sum(documents), 0) FROM contaminated_pair_partials)",
+            total(
+                "p.documents - c.documents", "clean_pair_counts c JOIN pair_counts p USING (part_key, input_ngram, output_ngram)"
+            ),
+            total("documents", "contaminated_pair_partials"),
             "the difference is in contaminated documents",
         ),
     ),
 )
-PAIR_WINDOWS = Contract(
-    "pair_windows",
-    "Documents in which both n-grams of a pair occur near each other, for each width in study.counting.windows.",
-    _WINDOW_COLUMNS,
-    key=("input_ngram", "output_ngram", "window"),
+PAIR_WINDOWS = replace(
+    PAIR_WINDOW_PARTIALS,
+    name="pair_windows",
+    description="Documents in which both n-grams of a pair occur near each other, for each width in study.counting.windows.",
     balances=(
         balance(
             "(SELECT count(*) FROM pair_windows w LEFT JOIN pair_counts p USING (part_key, input_ngram, output_ngram) "
@@ -170,19 +145,14 @@ PAIR_WINDOWS = Contract(
             "0",
             "n-grams that occur near each other occur in one document",
         ),
-        balance(
-            "(SELECT coalesce(sum(documents), 0) FROM pair_windows)",
-            "(SELECT coalesce(sum(documents), 0) FROM pair_window_partials)",
-            "partial counts add up",
-        ),
+        balance(total("documents", "pair_windows"), total("documents", "pair_window_partials"), "partial counts add up"),
     ),
 )
 PAIR_DOCUMENTS = Contract(
     name="pair_documents",
     description="For each pair of an evaluated example, k documents that contain it, chosen by smallest hash.",
     columns=(
-        column("input_ngram", pa.string(), "s_x"),
-        column("output_ngram", pa.string(), "s_y"),
+        *_PAIR,
         column("rank", pa.int32(), "order of the hash, from 0", at_least=0),
         column("source", pa.string(), "source of the document"),
         column("id", pa.string(), "id of the document in its source"),
@@ -197,7 +167,17 @@ PAIR_DOCUMENTS = Contract(
 CONTAMINATION = Contract(
     "contamination",
     "Evaluated examples that share a long n-gram with the corpus (docs/method.md §13).",
-    _CONTAMINATION_COLUMNS,
+    (
+        column("task", pa.string(), "name of the task"),
+        column("example", pa.string(), "evaluated example"),
+        column("order", pa.int16(), "n of the shared n-gram", between=(1, 64)),
+        column("side", pa.string(), "text of the example that contains it", one_of=("input", "output")),
+        column("ngram", pa.string(), "the shared n-gram with the smallest position in the example"),
+        column("shared", pa.int64(), "distinct n-grams of the example that occur in the corpus", at_least=1),
+        column("documents", pa.int64(), "documents that contain `ngram`", at_least=1),
+        column("source", pa.string(), "source of the first such document"),
+        column("id", pa.string(), "id of the first such document"),
+    ),
     key=("task", "example", "order", "side"),
 )
 

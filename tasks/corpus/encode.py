@@ -4,8 +4,6 @@ Each words part has its own sorted vocabulary, so that a new shard does not chan
 code point order of the words, so that a map from one vocabulary to another keeps sorted ids sorted.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,7 +70,6 @@ WORDS_RATES = {"words": Rate(14.4e6, "words /s", f"{BENCHMARKS}: word analysis")
 
 
 def cost_words(sizes: Sizes) -> Cost:
-    """The words of every document."""
     c = sizes.corpus
     core, read, written = c.words / WORDS_RATES["words"], c.stored_documents, c.stored_words
     return Cost(c.parts, c.words, "words", read, written, core, memory=0.45e9, guesses=c.guesses, rates=WORDS_RATES)
@@ -185,7 +182,6 @@ TOKENS_RATES = {"tokens": Rate(12.1e6, "tokens /s", f"{BENCHMARKS}: tokenising")
 
 
 def cost_tokens(sizes: Sizes) -> Cost:
-    """The tokens of every document."""
     c = sizes.corpus
     core, read, written = c.tokens / TOKENS_RATES["tokens"], c.stored_documents, c.stored_tokens
     return Cost(c.parts, c.tokens, "tokens", read, written, core, memory=0.65e9, guesses=c.guesses, rates=TOKENS_RATES)

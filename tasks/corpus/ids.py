@@ -4,8 +4,6 @@ Each chunk is read on its own, so the ids are read in a first pass, which takes 
 per file finds the rows whose id occurs in an earlier row. Files that are not split skip this step.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 
 from schemas import DOCUMENT_IDS, REPEATED_IDS, Study, StudyError

@@ -1,7 +1,5 @@
 """The graded answers of one model: what it generated, or the likeliest option, and whether that is right (docs/method.md §9)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -17,11 +15,7 @@ from tasks.step import Work
 from tasks.text.final_number import final_number
 
 UNCONDITIONAL = ""  # `input_example` of options that were scored after the unconditional prompt
-NUMBERS = {
-    "exact_match": final_number,
-    "exact_match_strict": official.strict_number,
-    "exact_match_flexible": official.flexible_number,
-}
+NUMBERS = (final_number, official.strict_number, official.flexible_number)  # in the order of GRADES["math"]
 NO_GENERATIONS = "no generations of this model for this task"
 NO_OPTIONS = "no scored options of this model for this task"
 NOT_ANSWERED = "the model gave no answer to this example"
@@ -60,10 +54,8 @@ def run_answers(work: Work) -> None:
     for name, output, aliases, options, answer in examples.select("example", *columns[3:]).iter_rows():
         score = scores.get(name, ExampleScores())
         if choice:
-            text, grades = (
-                likeliest(options, score.conditional),
-                grade_choice(options, answer, score.conditional, score.unconditional),
-            )
+            text = likeliest(options, score.conditional)
+            grades = grade_choice(options, answer, score.conditional, score.unconditional)
         else:
             text, references = generated.get(name), references_of(output, aliases)
             grades = grade_text(family, text, references)
@@ -147,7 +139,7 @@ def grade_text(family: str, text: str | None, references: list[str]) -> list[flo
     if family == "qa":
         return [official.exact_match(text, references), official.f1(text, references)]
     wanted = {final_number(r) for r in references} - {None}
-    return [float(NUMBERS[statistic](text) in wanted) for statistic in GRADES["math"]] if wanted else nothing
+    return [float(number_of(text) in wanted) for number_of in NUMBERS] if wanted else nothing
 
 
 @cache

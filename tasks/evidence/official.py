@@ -4,8 +4,6 @@ TriviaQA   exact match and F1 after its normalisation, the best of all aliases (
 GSM8K      the final number: `strict` after "#### ", `flexible` the last number (lm-evaluation-harness, gsm8k.yaml)
 """
 
-from __future__ import annotations
-
 import re
 import string
 from collections import Counter

@@ -6,8 +6,6 @@
 counted once, however many examples hold it.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import polars as pl
 import pyarrow as pa
@@ -53,7 +51,6 @@ def output_spans(ngrams: pl.DataFrame) -> pl.DataFrame:
 
 
 def as_table(rows: pl.DataFrame, contract: Contract) -> pa.Table:
-    """Rows as the contract has them."""
     return rows.select(contract.schema.names).sort(contract.key).to_arrow().cast(contract.schema)
 
 

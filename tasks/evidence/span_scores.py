@@ -8,8 +8,6 @@ For each other input also the largest similarity of a mined pair of one of its n
 it exceeds γ.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import NamedTuple
 

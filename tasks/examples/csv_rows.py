@@ -1,7 +1,5 @@
 """The rows of CSV files as texts: no cell becomes a number, a date, or nothing, as "007", "1e5" and "None" do elsewhere."""
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Iterator
 from pathlib import Path

@@ -5,8 +5,6 @@ fields = {input = "question.stem", options = "question.choices.text", labels = "
 {"question": {"stem": "2 + 2 = ?", "choices": [{"text": "3", "label": "A"}, {"text": "4", "label": "B"}]}, "key": "B"}
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress

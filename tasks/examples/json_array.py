@@ -94,7 +94,6 @@ class _JsonText:
         return character
 
     def value(self) -> Any:
-        """Take one JSON value."""
         self.next()
         while True:
             try:

@@ -3,8 +3,6 @@
 The groups are those of the authors' released script (compute_llm_prob.py). `formal_logic` is in neither.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from pathlib import Path

@@ -6,8 +6,6 @@ space at a prompt's end belongs to the continuation, because models have seen it
     What is the capital of France?    ->    "Question: What is the capital of France?\\nAnswer:" and the separator " "
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Sequence
 from itertools import islice
@@ -80,7 +78,8 @@ class Shots:
                 f"shots = {self.count}, but there are {len(pool)} examples{of} to draw them from; lower `shots`, or "
                 "name more files in `shots_from`"
             )
-        others = (drawn[1:] for drawn in pool if not _same(drawn[2], example))
+        same = (example.input, example.options)  # whatever the ids; of "Which is correct?" the options are a part
+        others = (drawn[1:] for drawn in pool if (drawn[2].input, drawn[2].options) != same)
         return [shot for _, shot in sorted(islice(others, self.count), key=lambda s: s[0])]
 
     def prompt(self, example: Example, instruction: str) -> str:
@@ -88,8 +87,3 @@ class Shots:
         solved = (fill(shot.prompt or self.template, shot) + shot.output + BETWEEN_SHOTS for shot in self.before(example))
         head = instruction.replace("{group}", example.group.replace("_", " "))
         return head + "".join(solved) + fill(example.prompt or self.template, example)
-
-
-def _same(one: Example, other: Example) -> bool:
-    """Whether two examples are the same question, whatever their ids. Of "Which is correct?" the options are a part."""
-    return one.input == other.input and one.options == other.options

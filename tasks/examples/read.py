@@ -1,7 +1,5 @@
 """Step `read`: task files become examples, those that task-grams are mined from and those that models are evaluated on."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterator
@@ -133,7 +131,6 @@ def _write(work: Work, split: str, examples: SplitExamples, shots: Shots) -> Non
 
 
 def _row(work: Work, file: str, example: Example, split: str, shots: Shots) -> dict[str, Any]:
-    """One row of `examples`."""
     whole = shots.prompt(example, work.settings["instruction"])
     prompt = whole.rstrip()
     hashed = {
@@ -154,7 +151,6 @@ RATES = {"read": Rate(38e3, "records /s", DEBIAN), "bytes of an example": Rate(2
 
 
 def cost(sizes: Sizes) -> Cost:
-    """The examples of each task."""
     examples = sum(t.evaluated + t.mined for t in sizes.tasks)
     written, core = examples * RATES["bytes of an example"], examples / RATES["read"]
     return Cost(len(sizes.tasks), examples, "examples", written=written, core=core, rates=RATES)

@@ -1,10 +1,9 @@
 """What a reader takes, a task file, and what it yields: examples, and rejects with their reasons."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +52,9 @@ class Reject:
     excerpt: str
 
 
+Reader = Callable[[TaskFile, ReadSettings], Iterator[Example | Reject]]
+
+
 class NotAnExample(Exception):
     """Why a record is no example; becomes the reason of a Reject."""
 
@@ -61,17 +63,15 @@ class IndexTooLarge(NotAnExample):
     """An answer is the number of options, as the last one is where they are counted from 1."""
 
 
-def json_examples(
-    file: TaskFile, settings: ReadSettings, example: Callable[[int, dict[str, Any]], Example]
-) -> Iterator[Example | Reject]:
-    """example(row, record) of each line of a JSON lines file; a Reject where the line or the record is malformed."""
-    return examples_of(json_records(file.path, settings["encoding"]), example)
+def each_json_line(example: Callable[[TaskFile, ReadSettings, int, dict[str, Any]], Example]) -> Reader:
+    """A reader of JSON lines from what makes an example of a record; a Reject where the line or the record is malformed."""
+    return lambda file, settings: examples_of(json_records(file.path, settings["encoding"]), partial(example, file, settings))
 
 
 def examples_of(
     records: Iterable[tuple[int, bytes | str, dict[str, Any] | str]], example: Callable[[int, dict[str, Any]], Example]
 ) -> Iterator[Example | Reject]:
-    """The same of any records: row, excerpt, and the record or the reason why there is none."""
+    """example(row, record) of any records: row, excerpt, and the record or the reason why there is none."""
     for row, line, record in records:
         try:
             if isinstance(record, str):

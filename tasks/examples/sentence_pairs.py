@@ -1,7 +1,5 @@
 """What all readers of parallel text share: the task's two languages, and a sentence with its translations as an example."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

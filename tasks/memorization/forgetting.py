@@ -30,7 +30,7 @@ VALUES = (*OF_BOTH, *(f"{name}_twin" for name in OF_BOTH), "tokens")
 def run(work: Work, rows: MetricRows) -> None:
     """Curves of each model and injection, for the injected windows and for those that never were."""
     sizes = {m.model: m for m in checkpoints_of(work, last=True)}
-    table = work.frame("injections").join(work.frame("sequences", "sequence", "cluster"), on="sequence")
+    table = work.frame("injections").join(work.frame("sequences", "sequence", "near_cluster"), on="sequence")
     twins = table.filter(injection="").select("model", "checkpoint", "sequence", *OF_BOTH)
     table = table.filter(pl.col("injection") != "").join(twins, on=["model", "checkpoint", "sequence"], suffix="_twin")
     for (model, injection), of in table.group_by("model", "injection", maintain_order=True):
@@ -40,7 +40,7 @@ def run(work: Work, rows: MetricRows) -> None:
 def _curves(work: Work, rows: MetricRows, size: ModelCheckpoint, injection: str, table: pl.DataFrame) -> None:
     """All rows of one injection, with the same draws of clusters for both groups."""
     steps = table.select("checkpoint", "since").unique().sort("checkpoint")
-    clusters = np.unique(table["cluster"].to_numpy(), return_inverse=True)[1]
+    clusters = np.unique(table["near_cluster"].to_numpy(), return_inverse=True)[1]
     count, checkpoints = int(clusters.max()) + 1, len(steps)
     cell = np.searchsorted(steps["checkpoint"].to_numpy(), table["checkpoint"].to_numpy())
     cell += checkpoints * (~table["injected"].to_numpy()) + 2 * checkpoints * clusters

@@ -17,7 +17,7 @@ import numpy as np
 
 from schemas import Study
 from tasks.measures import Measure, MetricRows, draw_settings
-from tasks.memorization.scored_windows import PHANTOMS, READS, ScoredWindows
+from tasks.memorization.scored_windows import READS, ScoredWindows, members_and_null
 from tasks.memorization.training_runs import TrainingRun, lengths_of_corpus, read_runs, sums_by, with_interval
 from tasks.statistics import Estimate, Floats, Ints, bootstrap_statistic
 from tasks.step import Work
@@ -116,9 +116,7 @@ def _profile(work: Work, rows: MetricRows, training: TrainingRun, lengths: Ints,
         return
     checkpoints = [training.checkpoints[n] for n in early]
     steps, window = training.steps[early], int(work.settings["window"])
-    samples = dict(training.windows.samples())
-    phantoms = samples.pop(PHANTOMS, np.empty(0, np.int64))
-    for name, members in samples.items():
+    for name, members, phantoms in members_and_null(training.windows):
         once = members[table["occurrences"].to_numpy()[members] == 1]
         at = np.array([places.get(key, -1) for key in table.select("source", "document")[once].iter_rows()], np.int64)
         placed = at >= 0

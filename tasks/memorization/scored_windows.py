@@ -1,4 +1,4 @@
-"""How the measures of this group read `sequences` and `sequence_scores`: a checkpoint at a time, its windows as arrays."""
+"""How the measures of this group read windows and what models make of them: a checkpoint at a time, its windows as arrays."""
 
 from __future__ import annotations
 
@@ -10,19 +10,24 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from schemas.tables.sequences import SAMPLES
+from schemas.tables.sequences import NULLS, SAMPLES
 from tasks.measures import ModelCheckpoint, checkpoints_of
-from tasks.statistics import Estimate, Floats, Ints, ratio
+from tasks.statistics import Estimate, Floats, Ints, bootstrap_statistic, percentile_interval, ratio
 from tasks.step import Work
 
 READS = ("models", "sequences", "sequence_scores")
-PHANTOMS = SAMPLES[-1]
+MEASURED = ("models", "sequences", "sequence_measures")
+
+
+def null_of(sample: str) -> str:
+    """The sample of phantoms that a sample of members is compared with; "" for phantoms."""
+    return NULLS.get(sample, "")
 
 
 @dataclass(frozen=True)
 class ScoredWindows:
-    """Windows as one checkpoint sees them. `table`: rows of `sequences`; `values`: columns of `sequence_scores`, [windows, tokens]
-    each, `sampled` [windows, schemes, tokens]."""
+    """Windows as one checkpoint sees them. `table`: rows of `sequences`; `values`: columns of `sequence_scores` or
+    `sequence_measures`, a row for each window: [windows], of lists [windows, tokens], of `sampled` [windows, schemes, tokens]."""
 
     of: ModelCheckpoint
     table: pl.DataFrame
@@ -39,21 +44,54 @@ class ScoredWindows:
         yield from ((name, rows) for name in SAMPLES if len(rows := np.flatnonzero(names == name)))
 
     def clusters(self, rows: Ints) -> Ints:
-        """For each of these rows the number of its cluster, from 0 without gaps."""
-        return np.unique(self.table["cluster"].to_numpy()[rows], return_inverse=True)[1]
+        """For each of these rows the number of its cluster of near copies, from 0 without gaps."""
+        return np.unique(self.table["near_cluster"].to_numpy()[rows], return_inverse=True)[1]
 
 
-def read_windows(work: Work, *columns: str) -> Iterator[ScoredWindows]:
-    """The windows of each checkpoint, in the order of models and training steps, with these columns of `sequence_scores`."""
+def members_and_null(windows: ScoredWindows) -> Iterator[tuple[str, Ints, Ints]]:
+    """(sample, its rows, the rows of the phantoms that it is compared with) of each sample of members."""
+    samples = dict(windows.samples())
+    yield from ((name, rows, samples.get(NULLS[name], np.empty(0, np.int64))) for name, rows in samples.items() if name in NULLS)
+
+
+def read_windows(work: Work, *columns: str, of: str = "sequence_scores") -> Iterator[ScoredWindows]:
+    """The windows of each checkpoint, in the order of models and training steps, with these columns of a table."""
     sequences = work.frame("sequences").drop("ids").sort("sequence")
-    for of in checkpoints_of(work):
-        labels = {"model": of.model, "checkpoint": str(of.checkpoint)}
-        parts = [p for p in work.parts("sequence_scores") if labels.items() <= p.labels.items()]
+    for checkpoint in checkpoints_of(work):
+        labels = {"model": checkpoint.model, "checkpoint": str(checkpoint.checkpoint)}
+        parts = [p for p in work.parts(of) if labels.items() <= p.labels.items()]
+        if not parts:
+            continue
         scores = pl.concat([work.frame_part(p, "sequence", *columns) for p in parts])
         table = sequences.join(scores, on="sequence", how="inner", maintain_order="left")
         if len(table):
-            values = {name: np.array(table[name].to_list()) for name in columns}
-            yield ScoredWindows(of, table.drop(columns), values)
+            yield ScoredWindows(checkpoint, table.drop(columns), {name: as_array(table[name]) for name in columns})
+
+
+def as_array(column: pl.Series) -> NDArray[Any]:
+    """A column as an array of one row per window; lists, and lists of lists, must be of one length."""
+    shape = [len(column)]
+    while column.dtype == pl.List:
+        column = column.explode(empty_as_null=False)
+        shape.append(len(column) // max(1, int(np.prod(shape))))
+    return column.to_numpy().reshape(shape)
+
+
+def difference_of_means(values: Floats, members: NDArray[np.bool_], clusters: Ints, work: Work) -> Estimate:
+    """The mean of members minus that of the others, with an interval that draws whole clusters of equal windows."""
+    if members.all() or not members.any():
+        return Estimate(None, note="nothing to compare with" if members.any() else "nothing to take a mean of")
+    sides = [np.where(side, 1.0, 0.0) for side in (members, ~members)]
+    columns = [np.bincount(clusters, weights=w * of) for w in sides for of in (values, np.ones(len(values)))]
+
+    def of(weights: NDArray[Any]) -> Floats:
+        sums, n, others, m = (weights @ np.stack(columns, axis=1)).T
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return sums / n - others / m
+
+    drawn = bootstrap_statistic(int(clusters.max()) + 1, work.settings["draws"], work.settings["seed"], of)
+    low, high, note = percentile_interval(drawn)
+    return Estimate(float(of(np.ones((1, int(clusters.max()) + 1)))[0]), low, high, note=note)
 
 
 def mean(values: Floats, clusters: Ints, work: Work) -> Estimate:

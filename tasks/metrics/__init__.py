@@ -1,40 +1,25 @@
-"""The measures, one file each. To add one: write its file, and add its `MEASURE` to the list here."""
+"""The measures, one file each. To add one: write its file, which exports `MEASURE`, and name it in the list here."""
+
+from importlib import import_module
 
 from tasks.measures import Measure
-from tasks.metrics import (
-    attribution,
-    comparisons,
-    confounds,
-    contamination,
-    count_response,
-    coverage,
-    distributional_generalization,
-    distributional_memorization,
-    emergence,
-    novelty,
-    paper_v1,
-    performance,
-    placebo,
-    planted_truth,
-    scores,
-    sweeps,
-)
 
-MEASURES: tuple[Measure, ...] = (
-    distributional_memorization.MEASURE,
-    distributional_generalization.MEASURE,
-    comparisons.MEASURE,
-    confounds.MEASURE,
-    attribution.MEASURE,
-    count_response.MEASURE,
-    scores.MEASURE,
-    performance.MEASURE,
-    emergence.MEASURE,
-    novelty.MEASURE,
-    coverage.MEASURE,
-    contamination.MEASURE,
-    paper_v1.MEASURE,
-    sweeps.MEASURE,
-    placebo.MEASURE,
-    planted_truth.MEASURE,
+NAMES = (
+    "distributional_memorization",
+    "distributional_generalization",
+    "comparisons",
+    "confounds",
+    "attribution",
+    "count_response",
+    "scores",
+    "performance",
+    "emergence",
+    "novelty",
+    "coverage",
+    "contamination",
+    "paper_v1",
+    "sweeps",
+    "placebo",
+    "planted_truth",
 )
+MEASURES: tuple[Measure, ...] = tuple(import_module(f"{__name__}.{name}").MEASURE for name in NAMES)

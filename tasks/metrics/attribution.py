@@ -6,8 +6,6 @@ The parts add up to 1. `shared` is below 0 where parts hide each other (suppress
 interval stays above 0 by a little even where there is nothing: about 1 / rows.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -15,7 +13,7 @@ import polars as pl
 
 from tasks.measures import Measure, MetricRows, ModelCheckpoint, orders_of, settings_of_all_orders
 from tasks.pair_evidence import NO_EVIDENCE, NO_SCORE, PAIRS_AND_SCORES, TaskEvidence, codes_of, floats, read_evidence
-from tasks.statistics import Estimate, Floats, bootstrap_many, effective_clusters, percentile_interval
+from tasks.statistics import Estimate, Floats, bootstrap_many, effective_clusters, with_interval
 from tasks.statistics.correlation import FEWEST_ROWS
 from tasks.statistics.partial import explained, rank_correlations
 from tasks.step import Work
@@ -51,10 +49,8 @@ def unique_shares(matrices: Floats, parts: dict[str, list[int]]) -> dict[str, Fl
     return unique | {"shared": whole - sum(unique.values()), "unexplained": 1 - whole}
 
 
-def _bar(
-    work: Work, rows: MetricRows, evidence: TaskEvidence, pairs: pl.DataFrame, order: int, checkpoint: ModelCheckpoint
-) -> None:
-    y = evidence.of(checkpoint).log_prob[pairs["span"].to_numpy()]
+def _bar(work: Work, rows: MetricRows, evidence: TaskEvidence, pairs: pl.DataFrame, order: int, of: ModelCheckpoint) -> None:
+    y = evidence.of(of).log_prob[pairs["span"].to_numpy()]
     scored = np.isfinite(y)
     kept, y = pairs.filter(pl.Series(scored)), y[scored]
     columns, parts = [y], {}
@@ -77,9 +73,8 @@ def _bar(
         if why or name not in point:
             estimate = Estimate(None, note=why or f"{name} is the same in all rows")
         else:
-            low, high, missing = percentile_interval(drawn[name]) if several else (None, None, "no interval: one example")
-            estimate = Estimate(float(point[name][0]), low, high, note=missing)
-        more: dict[str, Any] = {"of": checkpoint, "order": order, "unit": "pair", "detail": name}
+            estimate = with_interval(point[name][0], drawn[name] if several else None)
+        more: dict[str, Any] = {"of": of, "order": order, "unit": "pair", "detail": name}
         size: dict[str, Any] = {"rows": len(kept), "examples": len(np.unique(example))}
         size |= {"clusters": effective_clusters(codes_of(example)) if len(kept) else None}
         rows.add("attribution", "unique_rank_variance", estimate, **more, **size)

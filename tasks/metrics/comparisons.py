@@ -6,8 +6,6 @@ Each draw of whole examples gives one ρ to every model, so that what models sha
 are those with any score, each at its last checkpoint; models without one are rows that say so.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,7 +24,7 @@ from tasks.pair_evidence import (
     log_pmi,
     read_evidence,
 )
-from tasks.statistics import Estimate, Floats, Rows, bootstrap_many, percentile_interval
+from tasks.statistics import Estimate, Floats, Rows, bootstrap_many, with_interval
 from tasks.statistics.correlation import FEWEST_ROWS
 from tasks.statistics.partial import rank_correlations
 from tasks.step import Work
@@ -35,7 +33,6 @@ FEWEST_SIZES = 3
 
 
 def run(work: Work, out: MetricRows) -> None:
-    """Every comparison at every order."""
     evidence = read_evidence(work, out.task, last=True)
     for order in orders_of(work):
         pairs = evidence.supported(order)
@@ -107,7 +104,7 @@ class Comparison:
             return Estimate(None, note=f"fewer than {FEWEST_ROWS} rows that all models scored")
         if not np.isfinite(point[i] - point[j]):
             return Estimate(None, note="one of the two correlations is not defined: a side is the same in all common rows")
-        return _with_interval(float(point[i] - point[j]), None if drawn is None else drawn[:, i] - drawn[:, j])
+        return with_interval(point[i] - point[j], None if drawn is None else drawn[:, i] - drawn[:, j])
 
     def _slope(self, drawn: Floats | None, point: Floats | None) -> None:
         """ρ per tenfold parameters."""
@@ -120,11 +117,10 @@ class Comparison:
         else:
             at = np.log10(sizes[sized])
             lever = (at - at.mean()) / ((at - at.mean()) ** 2).sum()
-            estimate = _with_interval(float(point[sized] @ lever), None if drawn is None else drawn[:, sized] @ lever)
+            estimate = with_interval(point[sized] @ lever, None if drawn is None else drawn[:, sized] @ lever)
         self._add("slope_per_decade", estimate, NO_MODEL)
 
     def add_missing(self, models: list[ModelCheckpoint], why: str) -> None:
-        """Rows for models that cannot be compared."""
         for model in models:
             self._add("spearman_difference", Estimate(None, note=why), model)
 
@@ -156,17 +152,10 @@ def _against_infinity(work: Work, out: MetricRows, evidence: TaskEvidence, pairs
                 drawn = drawn[:, 0, 2] - drawn[:, 1, 2]
             value = float(point[0, 2] - point[1, 2])
             constant = Estimate(None, note="one of the two correlations is not defined: a side is the same in all rows")
-            estimate = _with_interval(value, drawn) if np.isfinite(value) else constant
+            estimate = with_interval(value, drawn) if np.isfinite(value) else constant
         more: dict[str, Any] = {"order": order, "unit": "example_output", "of_measure": "mem_n", "against": "mem_infinity"}
         size: dict[str, Any] = {"rows": len(rows), "examples": rows.examples, "clusters": rows.clusters}
         out.add("comparison", "spearman_difference", estimate, of=checkpoint, **more, **size)
-
-
-def _with_interval(value: float, drawn: Floats | None) -> Estimate:
-    if drawn is None:
-        return Estimate(value, note="no interval: one example")
-    low, high, missing = percentile_interval(drawn)
-    return Estimate(value, low, high, note=missing)
 
 
 READS = (*PAIRS_AND_SCORES, "tokenizer")

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from schemas import Study
 from schemas.settings.study_file import Task
+from schemas.settings.task_settings import MINED, PROMPTED
 from tasks.measures import Measure, MetricRows, ModelCheckpoint, gammas_of, orders_of, settings_of_all_orders
 from tasks.metrics.placebo import CorpusCounts, log_probs_of
 from tasks.pair_evidence import (
@@ -44,7 +45,7 @@ from tasks.pair_evidence import (
     partner_similarities,
     read_evidence,
 )
-from tasks.statistics import Estimate, Floats, Rows, bootstrap_many, correlate, percentile_interval, undefined
+from tasks.statistics import Estimate, Floats, Rows, bootstrap_many, correlate, undefined, with_interval
 from tasks.statistics.partial import partial_correlation, rank_correlations
 from tasks.statistics.stratified import equal_rows, pooled, pooled_draws
 from tasks.step import Work
@@ -55,15 +56,14 @@ Remedy = tuple[str, Estimate, Rows]
 
 
 def settings(study: Study, task: Task) -> dict[str, Any]:
-    """What decides this table."""
     other = study.task(task.repeat_of) if task.repeat_of else None
     return settings_of_all_orders(study, task) | {
         "first_order": task.first_order,
         "windows": sorted(study.counting.windows),
         "equal_rows": study.measures.equal_rows,
         "repeat_of": task.repeat_of,
-        "other_prompt": other is not None and not task.asks_like(other),
-        "other_mining": other is not None and not task.mined_like(other),
+        "other_prompt": other is not None and not task.agrees(other, PROMPTED),
+        "other_mining": other is not None and not task.agrees(other, MINED),
     }
 
 
@@ -204,7 +204,6 @@ class Check:
 
     @property
     def names(self) -> tuple[str, str]:
-        """What is correlated."""
         return ("log P_n", "log P_LLM") if self.measure == "mem_n" else ("log PMI", "Δ")
 
     # -- the same numbers under other ranks --------------------------------------------------------------------------
@@ -353,8 +352,7 @@ def _interval(value: float, drawn: Floats, rows: Rows, note: str = "") -> Estima
     """A number with the interval of its draws."""
     if not np.isfinite(value):
         return Estimate(None, note="not defined: what is held fixed leaves nothing to vary")
-    low, high, missing = percentile_interval(drawn) if rows.examples > 1 else (None, None, "no interval: one example")
-    return Estimate(value, low, high, note="; ".join(n for n in (note, missing) if n))
+    return with_interval(value, drawn if rows.examples > 1 else None, note)
 
 
 READS = (*PAIRS_AND_SCORES, "task_grams")

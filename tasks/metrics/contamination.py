@@ -1,7 +1,5 @@
 """Contamination: the share of evaluated examples that share an n-gram with the corpus, by side (docs/method.md §13)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import polars as pl
@@ -16,7 +14,6 @@ SIDES = ("input", "output")
 
 
 def settings(study: Study, task: Task) -> dict[str, Any]:
-    """What decides the contamination."""
     return {"orders": sorted(study.counting.contamination_orders)}
 
 

@@ -9,8 +9,6 @@ Rows are put into strata: quarters of df(s_y) by thirds of the characters of s_y
 Each draw of whole examples gives a curve, a slope and a C*; the strata and the bins are those of all rows.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -21,7 +19,7 @@ from schemas import Study
 from schemas.settings.study_file import Task
 from tasks.measures import Measure, MetricRows, ModelCheckpoint, orders_of, settings_of_all_orders
 from tasks.pair_evidence import NO_EVIDENCE, NO_SCORE, PAIRS_AND_SCORES, TaskEvidence, codes_of, floats, read_evidence
-from tasks.statistics import Estimate, Floats, Ints, bootstrap_statistic, effective_clusters, percentile_interval
+from tasks.statistics import Estimate, Floats, Ints, bootstrap_statistic, effective_clusters, with_interval
 from tasks.statistics.correlation import FEWEST_ROWS
 from tasks.step import Work
 
@@ -29,7 +27,6 @@ FREQUENCIES, LENGTHS = 4, 3
 
 
 def settings(study: Study, task: Task) -> dict[str, Any]:
-    """What decides the curve."""
     return settings_of_all_orders(study, task) | {"bins": study.measures.bins}
 
 
@@ -74,15 +71,13 @@ def largest_component(rows: Floats) -> NDArray[np.bool_]:
     return reach[int(np.argmax(reach @ rows.sum(axis=0)))]
 
 
-def _curve(
-    work: Work, rows: MetricRows, evidence: TaskEvidence, pairs: pl.DataFrame, order: int, checkpoint: ModelCheckpoint
-) -> None:
-    scores, span = evidence.of(checkpoint), pairs["span"].to_numpy()
+def _curve(work: Work, rows: MetricRows, evidence: TaskEvidence, pairs: pl.DataFrame, order: int, of: ModelCheckpoint) -> None:
+    scores, span = evidence.of(of), pairs["span"].to_numpy()
     delta = scores.delta[span]
     contrasted = np.isfinite(delta)
     kept, delta = pairs.filter(pl.Series(contrasted)), delta[contrasted]
     count, example = floats(kept["pair_documents"]), kept["example"].to_numpy()
-    more: dict[str, Any] = {"of": checkpoint, "order": order, "unit": "pair"}
+    more: dict[str, Any] = {"of": of, "order": order, "unit": "pair"}
     total: dict[str, Any] = {**more, "rows": len(kept), "examples": len(np.unique(example))}
     why = NO_EVIDENCE if not len(pairs) else NO_SCORE if not np.isfinite(scores.log_prob[span]).any() else ""
     why = why or ("no other input without a partner" if not len(kept) else "")
@@ -164,8 +159,7 @@ def _by_example(values: Floats, example: Ints, cell: Ints, examples: int, cells:
 def _with_interval(value: float, drawn: Floats, examples: int) -> Estimate:
     if not np.isfinite(value):
         return Estimate(None, note="not defined")
-    low, high, missing = percentile_interval(drawn) if examples > 1 else (None, None, "no interval: one example")
-    return Estimate(float(value), low, high, note=missing)
+    return with_interval(value, drawn if examples > 1 else None)
 
 
 def _per_nat(rise: Estimate, slope: Floats, typical: Floats) -> Estimate:

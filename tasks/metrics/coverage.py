@@ -4,8 +4,6 @@ The share of examples with a pair in the corpus, the share of pairs that occur, 
 acceptance of mining, next to γ, since γ means little without it.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -23,12 +21,10 @@ QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 
 def settings(study: Study, task: Task) -> dict[str, Any]:
-    """What decides the coverage."""
     return gamma_settings(task, task.orders)
 
 
 def run(work: Work, rows: MetricRows) -> None:
-    """Coverage for every order."""
     gammas, evidence = gammas_of(work, rows.task), read_evidence(work, rows.task, scored=False)
     mined = work.frame("task_grams", "task", "order", "similarity").filter(task=rows.task)
     candidates = work.frame("similarities", "task", "order", "candidates").filter(task=rows.task)

@@ -5,8 +5,6 @@ discordant_share          pairs of rows that the corpus and the model order diff
 discordant_share_untied   the same, of the pairs that are tied on neither side
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

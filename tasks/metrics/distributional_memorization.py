@@ -16,8 +16,6 @@ A correlation is reported by both estimands of docs/method.md §6b, with the oth
     "permutation" one row per distinct s_y, permuted within the example's group: only where each example has one s_y
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -72,7 +70,6 @@ MEM_N, MEM_DELTA, MEM_INFINITY = ("log P_n", "log P_LLM"), ("log PMI", "Δ"), ("
 
 
 def settings(study: Study, task: Task) -> dict[str, Any]:
-    """What decides these measures."""
     family = 2 * len(study.tasks) * len(study.models)  # Mem_n and Mem_Δ
     permutations = max(1_000, -(-PERMUTATIONS * family // 1_000) * 1_000)  # one more model need not change it
     more = {"first_order": task.first_order, "whole_answer": task.whole_answer, "permutations": permutations}
@@ -278,12 +275,10 @@ class Correlations:
         return why_none(self.pairs, rows, self.scores, names)
 
     def add(self, measure: str, statistic: str, estimate: Estimate, unit: str, rows: Rows, **more: Any) -> None:
-        """A row of `metrics`."""
         size: dict[str, Any] = {"rows": len(rows), "examples": rows.examples}
         self.out.add(measure, statistic, estimate, of=self.checkpoint, order=self.order, unit=unit, **size, **more)
 
     def count(self, measure: str, reasons: dict[str, Mask]) -> None:
-        """Rows of `exclusions`."""
         for reason, here in reasons.items():
             self.out.exclude(measure, reason, int(here.sum()), "rows", of=self.checkpoint, order=self.order)
 

@@ -12,8 +12,6 @@ slope above zero fits any onset between the two largest. A slope on log C is no 
 likelier whatever the input (docs/method.md §6a).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +20,7 @@ import polars as pl
 
 from tasks.measures import Measure, MetricRows, ModelCheckpoint, settings_of_first_order
 from tasks.pair_evidence import PAIRS_AND_SCORES, read_evidence
-from tasks.statistics import Estimate, Floats, Ints, draw_counts, effective_clusters, percentile_interval
+from tasks.statistics import Estimate, Floats, Ints, draw_counts, effective_clusters, with_interval
 from tasks.statistics.correlation import FEWEST_ROWS
 from tasks.statistics.hinge import fit_hinges
 from tasks.step import Work
@@ -103,7 +101,7 @@ def onset(table: Ladder, settings: Any) -> Onset:
         while (weights := source()) is not None:
             parts.append(_slopes(weights @ sums))
         draws = np.concatenate(parts)
-    slopes = [_interval(float(value), column) for value, column in zip(point, draws.T, strict=True)]
+    slopes = [with_interval(value, column if len(column) else None) for value, column in zip(point, draws.T, strict=True)]
     sizes = len(np.unique(table.log_size))
     drawn = draws[np.isfinite(draws).all(axis=1)]
     if sizes < FEWEST_SIZES:
@@ -121,26 +119,14 @@ def _identified(log_size: Floats, point: Floats, drawn: Floats) -> tuple[Estimat
     (start,), (rise,) = fit_hinges(log_size, point[None, :])
     starts, rises = fit_hinges(log_size, drawn)
     low, high = np.percentile(starts, 2.5, method="lower"), np.percentile(starts, 97.5, method="higher")
-    reached = [
-        words
-        for words, is_so in (
-            (f"the smallest model ({np.exp(sizes[0]):.4g} parameters)", min(low, start) <= sizes[0]),
-            (f"the last step of the ladder (from {np.exp(sizes[-2]):.4g} parameters)", max(high, start) >= sizes[-2]),
-        )
-        if is_so
-    ]
+    reached = [f"the smallest model ({np.exp(sizes[0]):.4g} parameters)"] if min(low, start) <= sizes[0] else []
+    if at_end := max(high, start) >= sizes[-2]:
+        reached.append(f"the last step of the ladder (from {np.exp(sizes[-2]):.4g} parameters)")
     if not reached:
         first, least, most = (float(np.exp(v)) for v in (start, low, high))
-        return Estimate(first, least, most), _interval(float(rise), rises)
+        return Estimate(first, least, most), with_interval(rise, rises)
     nothing = Estimate(None, note=f"not identified: the interval of N₀ reaches {' and '.join(reached)}")
-    return nothing, nothing if max(high, start) >= sizes[-2] else _interval(float(rise), rises)
-
-
-def _interval(value: float, draws: Floats) -> Estimate:
-    if not len(draws):
-        return Estimate(value, note="no interval: one example")
-    low, high, missing = percentile_interval(draws)
-    return Estimate(value, low, high, note=missing)
+    return nothing, nothing if at_end else with_interval(rise, rises)
 
 
 def _undefined(table: Ladder) -> str:

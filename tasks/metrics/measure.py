@@ -4,8 +4,6 @@ A job is one measure of one task and declares only the tables and settings that 
 that depend on γ again and no other, and nothing before them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial

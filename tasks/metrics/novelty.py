@@ -5,8 +5,6 @@ The reference outputs are counted in the same way, as the model `reference`, and
 corpus contains, are left out, and counted.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from typing import Any
 
@@ -27,7 +25,6 @@ REPEAT = "held-out document equal to one of the corpus"
 
 
 def settings(study: Study, task: Task) -> dict[str, Any]:
-    """What decides this measure."""
     return draw_settings(study) | {"family": task.family}
 
 
@@ -48,9 +45,8 @@ def run(work: Work, rows: MetricRows) -> None:
         rows.add("novelty", "rate", rate, **more)
         rows.add("novelty", "count", Estimate(float(novel.sum())), **more)
     dropped = Counter[tuple[str, int]]()
-    for model, checkpoint, text, stopped in (
-        work.frame("generations", "example", *GENERATED).filter(~excluded).drop("example").iter_rows()
-    ):
+    generations = work.frame("generations", "example", *GENERATED).filter(~excluded).drop("example")
+    for model, checkpoint, text, stopped in generations.iter_rows():
         dropped[model, checkpoint] += generated_words(work.settings["family"], text, stopped)[1]
     for key, number in sorted(dropped.items()):
         rows.exclude("novelty", CUT_OFF, number, "words", of=models.get(key, ModelCheckpoint(*key)))

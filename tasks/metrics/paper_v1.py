@@ -10,8 +10,6 @@ takes means in their place. How often pairs co-occur in the corpus is
 counted in doubling bins, over distinct pairs.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from typing import Any
@@ -22,7 +20,7 @@ from numpy.typing import NDArray
 
 from tasks.measures import Measure, MetricRows, ModelCheckpoint, gammas_of, settings_of_all_orders
 from tasks.pair_evidence import PAIR, PAIRS_AND_SCORES, read_evidence
-from tasks.statistics import Estimate, Floats, bootstrap_statistic, percentile_interval
+from tasks.statistics import Estimate, Floats, bootstrap_statistic, with_interval
 from tasks.statistics.correlation import FEWEST_ROWS
 from tasks.step import Work
 
@@ -113,8 +111,8 @@ def explained(x: Floats, y: Floats, training: Bools, draws: int, seed: int) -> l
         rest = (y - slope * x - intercept)[inside]
         of = _line_of(x[inside], y[inside]) if name == "train" else _prediction_of(rest, y[inside])
         value = float(of(np.ones((1, int(inside.sum())), dtype=np.int32))[0])
-        low, high, missing = percentile_interval(bootstrap_statistic(int(inside.sum()), draws, seed, of))
-        results.append((name, Estimate(value, low, high, note=missing), sizes[name]))
+        drawn = bootstrap_statistic(int(inside.sum()), draws, seed, of)
+        results.append((name, with_interval(value, drawn), sizes[name]))
     return results
 
 

@@ -10,8 +10,6 @@ The score of a bin is the mean over its examples of exact match (qa, math), accu
 (translation: sentence BLEU is 0 wherever no four words in a row agree); for math also the log-likelihood of the reference.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 
@@ -41,7 +39,6 @@ Axes = tuple[tuple[str, Floats, Bins], ...]
 
 
 def settings(study: Study, task: Task) -> dict[str, Any]:
-    """What decides this measure."""
     more = {"family": task.family, "bleu_tokenizer": bleu_tokenizer(task.languages), "bins": study.measures.bins}
     return settings_of_first_order(study, task) | more
 

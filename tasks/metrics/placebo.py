@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tasks.measures import Measure, MetricRows, ModelCheckpoint, settings_of_first_order
 from tasks.pair_evidence import PAIRS_AND_SCORES, TaskEvidence, by_output, floats, read_evidence
-from tasks.statistics import Estimate, Floats, Rows, bootstrap_correlation, correlate, percentile_interval, spearman, undefined
+from tasks.statistics import Estimate, Floats, Rows, bootstrap_correlation, correlate, spearman, undefined, with_interval
 from tasks.step import Work
 
 NO_ROWS = "no row of this task has support in these counts"
@@ -101,10 +101,7 @@ def _difference(left: Rows, right: Rows, why: str, draws: int, seed: int) -> Est
     if left.examples < 2:
         return Estimate(value, note="no interval: one example")
     first, second = (bootstrap_correlation(r, draws, seed) for r in (left, right))
-    low, high, missing = percentile_interval(first - second)
-    return Estimate(value, low, high, note=missing)
+    return with_interval(value, first - second)
 
 
-MEASURE = Measure(
-    "placebo", PAIRS_AND_SCORES, settings_of_first_order, run, cost=3.0, applies=lambda study: study.placebo is not None
-)
+MEASURE = Measure("placebo", PAIRS_AND_SCORES, settings_of_first_order, run, cost=3.0, applies=lambda study: bool(study.placebo))

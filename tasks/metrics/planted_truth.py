@@ -6,8 +6,6 @@ recall_by_count       the same for the factorial's facts, by C(s_x, s_y)
 rule_accuracy         answers that follow from a rule, stated in the corpus or held out of it
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from typing import Any
 
@@ -34,7 +32,6 @@ COUNTED = {
 
 
 def settings(study: Study, task: Task) -> dict[str, Any]:
-    """What decides this measure."""
     return {"family": task.family}
 
 

@@ -12,8 +12,6 @@ the bootstrap's over examples for BLEU and chrF, which a single example does not
 `main_score` repeats the statistic of the results table: the first one of the task's family.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -36,10 +34,10 @@ NO_GENERATIONS = "no generations of this model for this task"
 NO_OPTIONS = "no scored options of this model for this task"
 NO_UNCONDITIONAL = "the options were not scored behind the unconditional prompt (token_scores has no such rows)"
 Mask = NDArray[np.bool_]
+Answer = pl.DataFrame | None  # of a model to every example, in their order; None: it has none
 
 
 def settings(study: Study, task: Task) -> dict[str, Any]:
-    """What decides the scores."""
     return {"family": task.family, "bleu_tokenizer": bleu_tokenizer(task.languages)} | draw_settings(study)
 
 
@@ -77,7 +75,7 @@ def groups_of(examples: pl.DataFrame) -> list[tuple[str, Mask]]:
     return [(g, names == g) for g in sorted(set(names) - {""})]
 
 
-def _log_likelihood(work: Work, rows: MetricRows, checkpoint: ModelCheckpoint, answer: pl.DataFrame | None) -> None:
+def _log_likelihood(work: Work, rows: MetricRows, checkpoint: ModelCheckpoint, answer: Answer) -> None:
     """Σ log p / Σ tokens of the references, in nats per token."""
     sums = tokens = np.empty(0)
     if answer is not None:
@@ -93,7 +91,7 @@ def _log_likelihood(work: Work, rows: MetricRows, checkpoint: ModelCheckpoint, a
     rows.add("score", "log_likelihood", estimate, of=checkpoint, unit="example", **size)
 
 
-def _grades(work: Work, rows: MetricRows, checkpoint: ModelCheckpoint, examples: pl.DataFrame, answer: pl.DataFrame | None) -> None:
+def _grades(work: Work, rows: MetricRows, checkpoint: ModelCheckpoint, examples: pl.DataFrame, answer: Answer) -> None:
     """Shares with Wilson's interval, means (F1) with a bootstrap; the main statistic also by group."""
     statistics = GRADES[work.settings["family"]]
     values = [np.full(len(examples), np.nan) for _ in statistics]
@@ -115,8 +113,7 @@ def _grades(work: Work, rows: MetricRows, checkpoint: ModelCheckpoint, examples:
         _add(rows, checkpoint, statistics[0], estimate, int(inside.sum()), group=group)
 
 
-def _why_none(examples: pl.DataFrame, answer: pl.DataFrame | None) -> str:
-    """Why no answer of a model can be graded."""
+def _why_none(examples: pl.DataFrame, answer: Answer) -> str:
     if not len(examples):
         return NO_EXAMPLES
     return NO_GENERATIONS if answer is None or not answer["text"].count() else NO_REFERENCES
@@ -130,9 +127,7 @@ def _share(work: Work, statistic: str, values: Floats, missing: str) -> Estimate
     return ratio(values, np.ones(len(values)), work.settings["draws"], work.settings["seed"])
 
 
-def _translation(
-    work: Work, rows: MetricRows, checkpoint: ModelCheckpoint, examples: pl.DataFrame, answer: pl.DataFrame | None
-) -> None:
+def _translation(work: Work, rows: MetricRows, checkpoint: ModelCheckpoint, examples: pl.DataFrame, answer: Answer) -> None:
     """Corpus BLEU and chrF; the interval resamples examples."""
     everything = np.ones(len(examples), dtype=bool)
     _count(rows, checkpoint, _comparable(examples, answer))
@@ -145,7 +140,7 @@ def _translation(
         _add(rows, checkpoint, main, estimate, number, note, group=group)
 
 
-def _comparable(examples: pl.DataFrame, answer: pl.DataFrame | None) -> Mask:
+def _comparable(examples: pl.DataFrame, answer: Answer) -> Mask:
     """Which examples have both an answer and a reference."""
     if answer is None:
         return np.zeros(len(examples), dtype=bool)
@@ -153,9 +148,7 @@ def _comparable(examples: pl.DataFrame, answer: pl.DataFrame | None) -> Mask:
     return answer["text"].is_not_null().to_numpy() & references
 
 
-def corpus_score(
-    work: Work, statistic: str, examples: pl.DataFrame, answer: pl.DataFrame | None, members: Mask
-) -> tuple[Estimate, str, int]:
+def corpus_score(work: Work, statistic: str, examples: pl.DataFrame, answer: Answer, members: Mask) -> tuple[Estimate, str, int]:
     """BLEU or chrF of these examples, sacreBLEU's signature, and how many of them have an answer and a reference."""
     from sacrebleu.metrics import BLEU, CHRF
 

@@ -10,8 +10,6 @@ rows that are there: examples, counts and scores are read once for all of them. 
 family of tests, and its p is not corrected.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -32,7 +30,6 @@ RARE = 0.95  # where it ends: what one in twenty of the mined pairs exceeds
 
 
 def settings(study: Study, task: Task) -> dict[str, Any]:
-    """What decides the sweeps."""
     draws = {"draws": study.measures.sweep_bootstrap, "seed": study.seed}
     lowest = {"lowest_gamma": task.lowest_gamma, "sweep_gammas": study.measures.sweep_gammas}
     return gamma_settings(task, task.orders) | lowest | draws

@@ -46,12 +46,13 @@ class Continuation:
     text: str = ""
     stopped: str = ""
 
-    def add(self, token: int, logit: float, model: LanguageModel, stops: Sequence[str]) -> None:
-        """Add a token and check whether it ends the answer."""
+    def add(self, token: int, logit: float, model: LanguageModel, stops: Sequence[str] | None) -> None:
+        """Add a token and check whether it ends the answer. stops = None: only tokens are wanted, no text."""
         self.tokens.append(token)
         self.logits.append(logit)
         if token in model.ends:
             self.stopped = "end of document"
+        if self.stopped or stops is None:
             return
         generated = model.tokenizer.decode(self.tokens, skip_special_tokens=False)
         self.text, stopped = cut(generated, self.separator, stops)
@@ -127,11 +128,8 @@ def generate(
     """Answers to (prompt, separator), and how many prompts were shortened at their left end.
 
     A prompt leaves room for `max_new_tokens`, which get at most half the context. The answers are those of one prompt at a time,
-    up to rounding, which decides only between tokens of nearly equal logits. For networks that do not heed masks, a batch has
-    prompts of equal length only. Raises StudyError for logits that are not finite.
+    up to rounding, which decides only between tokens of nearly equal logits. Raises StudyError for logits that are not finite.
     """
-    import torch
-
     room = max(1, model.context + 1 - min(max_new_tokens, max(1, model.context // 2)))
     encodings = model.tokenizer.encode_batch([prompt for prompt, _ in texts], add_special_tokens=False)
     names = names or [prompt for prompt, _ in texts]
@@ -141,7 +139,25 @@ def generate(
     shortened = sum(len(ids) > room for ids in whole)
     most = [min(max_new_tokens, model.context + 1 - min(len(ids), room)) for ids in whole]
     answers = [Continuation(separator, ids[-room:]) for (_, separator), ids in zip(texts, whole, strict=True)]
-    going = list(range(len(answers)))
+    return go_on(model, answers, most, names, stops, batch_tokens, sampling), shortened
+
+
+def go_on(
+    model: LanguageModel,
+    begun: Sequence[Continuation],
+    most: Sequence[int],
+    names: Sequence[str],
+    stops: Sequence[str] | None,
+    batch_tokens: int,
+    sampling: Sampling = GREEDY,
+) -> list[Continuation]:
+    """The answers until they have `most` tokens each, or have ended; stops = None: only their tokens, no text.
+
+    For networks that do not heed masks, a batch has prompts of equal length only.
+    """
+    import torch
+
+    answers, going = list(begun), list(range(len(begun)))
     with torch.inference_mode():
         while going:  # once, unless an answer passes a switch of the network: then all of it is read again
             prompts = []
@@ -154,7 +170,7 @@ def generate(
                 answer.stopped = answer.stopped or "length" * (len(answer.tokens) == most[i])
                 answers[i] = answer
             going = [i for i in going if not answers[i].stopped]
-    return answers, shortened
+    return answers
 
 
 def _shown(name: str) -> str:
@@ -166,7 +182,7 @@ def _extended(
     model: LanguageModel,
     prompts: Sequence[EncodedPrompt],
     begun: Sequence[Continuation],
-    stops: Sequence[str],
+    stops: Sequence[str] | None,
     batch_tokens: int,
     sampling: Sampling,
 ) -> list[Continuation]:
@@ -200,7 +216,11 @@ def batches(prompts: Sequence[EncodedPrompt], most: int, model: LanguageModel) -
 
 
 def _decode(
-    model: LanguageModel, prompts: Sequence[EncodedPrompt], begun: Sequence[Continuation], stops: Sequence[str], sampling: Sampling
+    model: LanguageModel,
+    prompts: Sequence[EncodedPrompt],
+    begun: Sequence[Continuation],
+    stops: Sequence[str] | None,
+    sampling: Sampling,
 ) -> list[Continuation]:
     """As `_extended`, for one batch."""
     import torch

@@ -135,8 +135,8 @@ def choose(sequences: Sequence[Mapping[str, Any]], count: int) -> tuple[list[Map
     """The windows to inject, and as many of other documents and clusters, never injected. Raises StudyError for too few."""
     phantoms = [s for s in sequences if s["sample"] == "phantoms"]
     injected = phantoms[:count]
-    taken = {(s["source"], s["document"]) for s in injected}, {s["cluster"] for s in injected}
-    others = [s for s in phantoms[count:] if (s["source"], s["document"]) not in taken[0] and s["cluster"] not in taken[1]]
+    taken = {(s["source"], s["document"]) for s in injected}, {s["near_cluster"] for s in injected}
+    others = [s for s in phantoms[count:] if (s["source"], s["document"]) not in taken[0] and s["near_cluster"] not in taken[1]]
     if len(others) < count:
         raise StudyError(
             f"inject.windows = {count} needs as many windows of other held-out documents, which are never injected; of "

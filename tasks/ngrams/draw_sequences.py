@@ -4,7 +4,8 @@ With prefix = 2 and suffix = 1 the document 5 0 2 7 has the windows 5 0 2 and 0 
 windows with the smallest are a sample without replacement in which every place is equally likely, however the corpus is cut.
 One scan of each part counts the drawn windows and their suffixes. Windows of a bucket of occurrences are chosen once the counts
 are known, from twenty candidates for each (arXiv 2202.07646 §3.1). Phantoms are drawn from held-out documents in the same way; a
-window that does occur in the corpus is no phantom, and the next one takes its place.
+window that does occur in the corpus is no phantom, and the next one takes its place. Windows of inserted texts (planted_windows.py)
+are all counted and chosen.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ import polars as pl
 import pyarrow as pa
 
 from schemas import Study, StudyError
-from schemas.tables.sequences import SAMPLES, SEQUENCE_CANDIDATES, SEQUENCE_COUNTS
+from schemas.tables.sequences import NULLS, SAMPLES, SEQUENCE_CANDIDATES, SEQUENCE_COUNTS
 from schemas.tables.sequences import SEQUENCES as SEQUENCES_TABLE
 from tasks.cost import DEBIAN, Cost, Rate, Sizes
 from tasks.ngrams.corpus_parts import concatenated, id_batches, same_tokenizer, with_same_labels
+from tasks.ngrams.planted_windows import plan_planted, write_planted
 from tasks.statistics.bins import bucket_of
 from tasks.step import Inputs, Job, Stage, Step, Work, asks_for_memorization
 from tasks.text.bpe.fast_bpe import compile_tokenizer
@@ -30,7 +32,7 @@ from tasks.text.split import seeded_hash
 CANDIDATES, SPARE = 20, 4  # candidates for each window of a bucket, and for each phantom
 COUNTS = ("occurrences", "documents", "suffix_occurrences", "suffix_documents")
 PLACE = ["source", "document", "offset"]
-KEPT = ("sample", "group", *PLACE)
+KEPT = ("sample", "group", *PLACE, "entropy")
 
 
 # -- drawing ----------------------------------------------------------------------------------------------------------
@@ -82,6 +84,7 @@ def plan_candidates(study: Study, inputs: Inputs) -> list[Job]:
             f"memorization.samples.phantoms = {samples.phantoms} needs text that is kept out of the corpus; name a split in "
             "`held_out` of a source, or set phantoms = 0"
         )
+    jobs += plan_planted(study, inputs)
     return jobs + [
         Job(
             {**part.labels, "split": "phantom"},
@@ -94,6 +97,9 @@ def plan_candidates(study: Study, inputs: Inputs) -> list[Job]:
 
 def run_candidates(work: Work) -> None:
     """Draw the candidates of one part; sums: documents, and short_documents, which have no window."""
+    if "insertions" in work.job.inputs:
+        write_planted(work)
+        return
     same_tokenizer(work)
     (of,) = work.parts("documents" if "tokens" in work.job.inputs else "held_out_documents")
     documents = work.read_part(of, "id", "source", "language").to_pylist()
@@ -112,7 +118,7 @@ def run_candidates(work: Work) -> None:
         of_document: dict[str, Any] = {column: [d[field] for d in here] for column, field in columns.items()}
         place = {"sample": [name] * len(here), "offset": sample.places[:, 1], "hash": sample.hashes}
         ids = sample.ids.tolist() if sample.ids is not None else []
-        values = of_document | place | {"ids": ids}
+        values = of_document | place | {"ids": ids, "entropy": [None] * len(here), "copies": [None] * len(here)}
         work.write("sequence_candidates", {column: values[column] for column in SEQUENCE_CANDIDATES.schema.names})
 
 
@@ -160,7 +166,8 @@ def _first_equal(windows: np.ndarray) -> np.ndarray:
 def _limits(study: Study) -> dict[str, int]:
     """How many candidates of each sample are counted."""
     samples = study.memorization.samples  # type: ignore[union-attr]
-    return {"uniform": samples.uniform, "duplicates": CANDIDATES * samples.duplicates, "phantoms": SPARE * samples.phantoms}
+    drawn = {"uniform": samples.uniform, "duplicates": CANDIDATES * samples.duplicates, "phantoms": SPARE * samples.phantoms}
+    return drawn | {"planted": study.planted_windows, "planted_phantoms": study.planted_windows}
 
 
 def plan_counts(study: Study, inputs: Inputs) -> list[Job]:
@@ -179,14 +186,15 @@ def run_counts(work: Work) -> None:
     same_tokenizer(work)
     _, windows = _candidates(work)
     prefix, n = work.settings["prefix"], len(windows)
-    counts = _count(work, [windows, windows[:, prefix:]])
+    counts = count_windows(work, [windows, windows[:, prefix:]])
     columns = dict(zip(COUNTS, (*counts[:n].T, *counts[n:].T), strict=True))
     there = np.flatnonzero(columns["suffix_occurrences"])
     work.write("sequence_counts", {"candidate": there, **{name: values[there] for name, values in columns.items()}})
 
 
-def _count(work: Work, queries: list[np.ndarray]) -> np.ndarray:
-    """int64 [queries, 2]: occurrences and documents of each row of these matrices; as many in one pass as the memory allows."""
+def count_windows(work: Work, queries: list[np.ndarray]) -> np.ndarray:
+    """int64 [rows, 2]: occurrences and documents of each row of these matrices in the job's tokens part; as many in one pass as the
+    memory allows."""
     from tasks.ngrams.kernels.ngram_kernels import build_trie, bytes_of_trie
     from tasks.ngrams.kernels.scan_kernels import empty_records, scan_ngrams
 
@@ -211,7 +219,8 @@ def plan_choice(study: Study, inputs: Inputs) -> list[Job]:
     """One job: the windows of the study."""
     if study.memorization is None or not inputs["tokens"]:
         return []
-    wanted = {f"chosen_{name}": count for name, count in study.memorization.samples.model_dump().items()}
+    counts = _limits(study) | study.memorization.samples.model_dump(exclude={"planted"})
+    wanted = {f"chosen_{name}": count for name, count in counts.items()}
     settings = _limits(study) | wanted | {"prefix": study.memorization.prefix, "window": study.memorization.window}
     return [Job({}, settings, {name: inputs[name] for name in ("sequence_candidates", "sequence_counts")})]
 
@@ -242,9 +251,10 @@ def run_choice(work: Work) -> None:
     columns |= {"ids": lists, **dict(zip(COUNTS, counts[chosen].T, strict=True))}
     columns |= {
         "sequence": [names[i] for i in order],
-        "split": ["phantom" if sample == "phantoms" else "member" for sample in rows["sample"]],
+        "split": ["member" if sample in NULLS else "phantom" for sample in rows["sample"]],
         "prefix": [work.settings["prefix"]] * len(rows),
         "cluster": np.unique(_first_equal(ids), return_inverse=True)[1],
+        "near_cluster": np.unique(_first_equal(ids), return_inverse=True)[1],
     }
     work.write("sequences", {name: columns[name] for name in SEQUENCES_TABLE.schema.names})
 
@@ -269,6 +279,8 @@ def _choose(work: Work, sample: str, candidates: pl.DataFrame, occurrences: np.n
                 f"{occurrences[mine[0]]} times. Remove copies of held-out documents from the corpus, make "
                 "memorization.suffix longer, or set samples.phantoms = 0"
             )
+    if sample.startswith("planted"):
+        _check_planted(candidates[mine], occurrences[mine])
     if wanted and not len(chosen):
         what = "held-out document" if sample == "phantoms" else "document of the corpus"
         raise StudyError(
@@ -276,6 +288,17 @@ def _choose(work: Work, sample: str, candidates: pl.DataFrame, occurrences: np.n
         )
     work.add(sample, len(chosen))
     return chosen
+
+
+def _check_planted(rows: pl.DataFrame, occurrences: np.ndarray) -> None:
+    """StudyError for a window that occurs in the corpus more or less often than it was inserted."""
+    for at in np.flatnonzero(rows["copies"].to_numpy() != occurrences)[:1]:
+        row = rows.row(int(at), named=True)
+        raise StudyError(
+            f"the planted {row['group']} {row['document']} was inserted {row['copies']} times, but its window occurs "
+            f"{occurrences[at]} times in the corpus. Make memorization.prefix or suffix longer, so that no other text contains it, "
+            "or take another seed"
+        )
 
 
 # -- the step ---------------------------------------------------------------------------------------------------------
@@ -297,7 +320,7 @@ def cost(sizes: Sizes) -> Cost:
     core = c.tokens / RATES["draw sequences"] + passes * c.tokens / RATES["count sequences"]
     written = sum(limits.values()) * RATES["bytes of a sequence"] * memorization.window / 64
     return Cost(
-        parts=2 * c.parts + held_out + 1 if c.parts else 0,
+        parts=2 * c.parts + held_out + bool(sizes.study.planted_windows) + 1 if c.parts else 0,
         work=c.tokens,
         unit="tokens",
         read=(1 + passes) * c.stored_tokens,
@@ -315,9 +338,9 @@ def _memory(study: Study) -> int:
 
 SEQUENCES = Step(
     "sequences",
-    version=1,
+    version=2,
     about="windows of the corpus and of held-out text, and how often they occur",
-    reads=("tokens", "documents", "tokenizer", "held_out_documents"),
+    reads=("tokens", "documents", "tokenizer", "held_out_documents", "insertions"),
     stages=(
         Stage((SEQUENCE_CANDIDATES,), plan_candidates, run_candidates),
         Stage((SEQUENCE_COUNTS,), plan_counts, run_counts),

@@ -173,16 +173,26 @@ class CorpusLookup(ABC):
 
 
 class Scan(CorpusLookup):
-    """Reads all words for every query."""
+    """Reads all words, or tokens, for every query."""
 
-    def __init__(self, store: Store, words: Sequence[Part], vocabularies: Sequence[Part]) -> None:
+    def __init__(self, store: Store, parts: Sequence[Part], alphabets: Sequence[Vocabulary | TokenIds]) -> None:
         self.store = store
-        self.parts = [(w, Vocabulary(store, v)) for w, v in zip(words, vocabularies, strict=True)]
+        self.parts = list(zip(parts, alphabets, strict=True))
+
+    @classmethod
+    def of_words(cls, store: Store, parts: Sequence[Part], vocabularies: Sequence[Part]) -> Scan:
+        """The parts of words, each with its vocabulary."""
+        return cls(store, parts, [Vocabulary(store, part) for part in vocabularies])
+
+    @classmethod
+    def of_tokens(cls, store: Store, parts: Sequence[Part], vocabulary_size: int) -> Scan:
+        """The parts of tokens."""
+        return cls(store, parts, [TokenIds(vocabulary_size)] * len(parts))
 
     def occurrences(self, ngrams: Sequence[Ngram]) -> Iterator[tuple[int, int, list[Occurrences]]]:
         """One piece per batch of documents."""
-        for number, (part, vocabulary) in enumerate(self.parts):
-            queries, first = [vocabulary.ids(ngram) for ngram in ngrams], 0
+        for number, (part, alphabet) in enumerate(self.parts):
+            queries, first = [alphabet.ids(ngram) for ngram in ngrams], 0
             if all(ABSENT in ids for ids in queries):
                 continue
             for batch in self.store.open(part).iter_batches(batch_size=DOCUMENTS_AT_ONCE, columns=["ids"]):

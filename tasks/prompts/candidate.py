@@ -12,8 +12,6 @@ without them has seen no example that it is evaluated on. G_3 is a set, so repea
 words only are left out as everywhere in the study (docs/method.md §1).
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -41,7 +39,6 @@ class TaskPrompt:
 
     @property
     def text(self) -> str:
-        """The whole text."""
         return self.instruction + self.template
 
 
@@ -62,12 +59,10 @@ class PromptScore:
 
     @property
     def mean(self) -> float:
-        """Mean occurrences of a 3-gram."""
         return fmean(self.counts)
 
     @property
     def missing(self) -> int:
-        """3-grams that the corpus does not contain."""
         return self.counts.count(0)
 
 
@@ -83,7 +78,6 @@ def ngrams_of(prompt: TaskPrompt, policy: str, language: str) -> PromptNgrams:
 
 
 def score(ngrams: PromptNgrams, counts: Mapping[str, int]) -> PromptScore:
-    """The score of a prompt that has 3-grams."""
     return PromptScore(ngrams, tuple(counts[gram] for gram in ngrams.counted))
 
 

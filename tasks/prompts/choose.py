@@ -5,8 +5,6 @@ round is a part, and the next round reads it: an interrupted search resumes afte
 starts after those that exist.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

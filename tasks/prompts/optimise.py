@@ -7,8 +7,6 @@ One search maximises (towards memorized text), one minimises (towards novel text
 Knows no corpus, no model and no file: the caller provides what rewrites and what counts.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -29,8 +27,6 @@ class Rewriter(Protocol):
 
 @dataclass(frozen=True)
 class PromptSearch:
-    """The settings of a search, the same in all rounds."""
-
     original: TaskPrompt
     stop_words: str = "drop_all_stopword_ngrams"
     language: str = "en"
@@ -55,14 +51,6 @@ def best(trace: Sequence[Candidate], direction: str) -> Candidate | None:
     """The prompt kept so far; None if none could be scored."""
     kept = [c for c in trace if c.direction == direction and c.best]
     return kept[-1] if kept else None
-
-
-def optimise(search: PromptSearch, rewriter: Rewriter, count: Count, rounds: int) -> list[Candidate]:
-    """Run all rounds."""
-    trace = first_round(search, count)
-    for number in range(1, rounds + 1):
-        trace += next_round(trace, number, search, rewriter, count)
-    return trace
 
 
 def first_round(search: PromptSearch, count: Count) -> list[Candidate]:
@@ -104,13 +92,11 @@ def _scored(
         kept = best(trace, direction)
         extreme = kept.score.mean if kept and kept.score else None
         for index, new_score in enumerate(scores):
-            if proposed[index][0] == direction and new_score and _beats(new_score.mean, extreme, direction):
+            if proposed[index][0] != direction or not new_score:
+                continue
+            if extreme is None or (new_score.mean > extreme if direction == "maximise" else new_score.mean < extreme):
                 new[direction], extreme = index, new_score.mean
     return [
         Candidate(direction, number, place, parent, prompt, scores[index], wrong[index], new.get(direction) == index)
         for index, (direction, place, parent, prompt, _) in enumerate(proposed)
     ]
-
-
-def _beats(value: float, extreme: float | None, direction: str) -> bool:
-    return extreme is None or (value > extreme if direction == "maximise" else value < extreme)

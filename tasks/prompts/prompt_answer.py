@@ -1,7 +1,5 @@
 """The answer to a question for prompts: which were chosen, what became of the others, and how models do with each."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """A question for a prompt: for which task of a study, and what proposes prompts."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

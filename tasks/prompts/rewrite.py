@@ -9,8 +9,6 @@ A model is shown two rewritings and asked for a third, once for each proposal, a
 the task has one, else the template. Some of its answers are junk: an unusable proposal is counted by its reason and never fixed.
 """
 
-from __future__ import annotations
-
 import errno
 import json
 import re
@@ -58,15 +56,16 @@ class ModelRewriter:
 
 def request(parent: TaskPrompt) -> str:
     """The text for the model, without the space before the answer."""
-    text = _rewritten(parent)
+    text = parent.instruction if parent.instruction.strip() else parent.template
     keeps = list(dict.fromkeys(PLACEHOLDER.findall(text)))
     more = f" {' and '.join(keeps)} must stay in it, as {'they are' if len(keeps) > 1 else 'it is'}." if keeps else ""
     ending = "".join(f" {name}" for name in keeps)
     solved = (
         f"Instruction: {before.replace('{}', ending)}\nRewritten: {after.replace('{}', ending)}\n\n" for before, after in SOLVED
     )
+    one_line = text.strip().replace("\n", "\\n")
     head = f"Rewrite the instruction in other words, on one line, with the same meaning.{more}\n\n"
-    return f"{head}{''.join(solved)}Instruction: {_on_one_line(text.strip())}\nRewritten:"
+    return f"{head}{''.join(solved)}Instruction: {one_line}\nRewritten:"
 
 
 def read_back(answer: str, parent: TaskPrompt) -> TaskPrompt:
@@ -76,14 +75,6 @@ def read_back(answer: str, parent: TaskPrompt) -> TaskPrompt:
         line = line[1:-1]
     text = line.replace("\\n", "\n")
     return replace(parent, instruction=text) if parent.instruction.strip() else replace(parent, template=text)
-
-
-def _rewritten(parent: TaskPrompt) -> str:
-    return parent.instruction if parent.instruction.strip() else parent.template
-
-
-def _on_one_line(text: str) -> str:
-    return text.replace("\n", "\\n")
 
 
 def read_candidates(path: Path, original: TaskPrompt) -> tuple[TaskPrompt, ...]:
@@ -100,15 +91,12 @@ def read_candidates(path: Path, original: TaskPrompt) -> tuple[TaskPrompt, ...]:
     except (OSError, ValueError) as error:  # ValueError: of UTF-8, or a path with a NUL
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise StudyError(f"{path}: cannot be read: {why}; give a .txt or .jsonl file of prompts") from None
-    parse = _of_json if path.suffix == ".jsonl" else _of_text
     rows = [(line.removesuffix("\r"), f"{path}, row {row}") for row, line in enumerate(lines, 1) if line.strip()]
     if not rows:
         raise StudyError(f"{path}: it has no prompt; write one per line, with {{input}} in place of the example's input")
-    return tuple(parse(line, place, original) for line, place in rows)
-
-
-def _of_text(line: str, place: str, original: TaskPrompt) -> TaskPrompt:
-    return replace(original, template=line.replace("\\n", "\n"))
+    if path.suffix == ".jsonl":
+        return tuple(_of_json(line, place, original) for line, place in rows)
+    return tuple(replace(original, template=line.replace("\\n", "\n")) for line, _ in rows)
 
 
 def _of_json(line: str, place: str, original: TaskPrompt) -> TaskPrompt:
@@ -116,12 +104,8 @@ def _of_json(line: str, place: str, original: TaskPrompt) -> TaskPrompt:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise StudyError(f"{place}: not JSON: {error}") from None
-    if (
-        not isinstance(row, dict)
-        or not row
-        or row.keys() - {"prompt", "instruction"}
-        or not all(isinstance(v, str) for v in row.values())
-    ):
+    named = isinstance(row, dict) and len(row) > 0 and row.keys() <= {"prompt", "instruction"}
+    if not named or not all(isinstance(v, str) for v in row.values()):
         raise StudyError(f'{place}: write {{"prompt": "…", "instruction": "…"}}, or one of the two, as strings')
     if any(map(has_surrogates, row.values())):
         raise StudyError(f"{place}: half of a surrogate pair, which is not a character; write both halves")

@@ -3,8 +3,6 @@
 The bytes depend on the tables, the settings below and the pinned versions alone: no time, no machine, no random order.
 """
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 from typing import Any
@@ -27,12 +25,10 @@ LIBRARIES = (
 
 
 def installed() -> dict[str, str]:
-    """Versions of taskgram and of the libraries that are installed."""
     return {"taskgram": version("taskgram") or "not installed", **{n: v for n, v in versions(LIBRARIES).items() if v}}
 
 
 def plan(study: Study, inputs: Inputs) -> list[Job]:
-    """One job: the report of the study."""
     tasks = [
         {"name": t.name, "family": t.family, "version": t.full_version, "shots": t.shots, "orders": list(t.orders)}
         | {"first_order": t.first_order, "gamma": {str(n): t.gamma_at(n) for n in t.orders}, "lowest_gamma": t.lowest_gamma}
@@ -51,6 +47,8 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
     }
     settings: dict[str, Any] = {"study": study.name, "title": study.title, "tasks": tasks, "methods": methods}
     settings |= {"models": [m.name for m in study.models], "planted": study.corpus.planted is not None}
+    if study.memorization:
+        settings["memorization"] = {name: getattr(study.memorization, name) for name in ("prefix", "suffix")}
     settings |= {"left_out_models": dict(study.left_out)} if study.left_out else {}
     settings["versions"] = installed()
     return [Job({"study": study.name}, settings, {t: tuple(inputs.get(t, ())) for t in READS})]

@@ -3,8 +3,6 @@
 A number that could not be computed is never shown as 0: it is "no evidence", with the reason.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

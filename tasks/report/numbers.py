@@ -3,8 +3,6 @@
 Shared by the page, the figures and the terminal.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ MetricRow = Mapping[str, Any]
 LEVEL = 0.05
 HUNDREDS = ("bleu", "chrf", "chrf++", "sentence_chrf")
 SHARES = ("exact_match", "accuracy", "rate", "share", "equal", "recall", "coverage", "final_number", "number_match")
+SHARES += ("rate_by_prefix", "rate_by_duplicates", "cut_share", "true_positives")  # of windows
 NO_MODELS = {"reference", "held_out"}  # novelty compares the models with these texts
 PRIMARY = ("main_score", "mem_n", "mem_delta", "mem_infinity")
 MEASURE_NAMES = {"mem_n": "Mem", "mem_delta": "Mem Δ", "mem_infinity": "Mem ∞"}
@@ -115,7 +114,6 @@ class ResultsLine:
 
 
 def results_line(metrics: Sequence[MetricRow], family: Sequence[MetricRow], task: str, model: str, order: int) -> ResultsLine:
-    """Collect the primary numbers of one task and model."""
     kinds = [[r for r in metrics if is_plain(r, interval=kind)] for kind in ("two_way", "")]  # never a placebo's
 
     def row_of(measure: str, n: int | None = None, statistic: str | None = None) -> MetricRow | None:
@@ -135,33 +133,25 @@ def results_line(metrics: Sequence[MetricRow], family: Sequence[MetricRow], task
 
 def in_preferred_unit(rows: Sequence[MetricRow], *columns: str) -> list[MetricRow]:
     """Of rows that agree in these columns those of the preferred unit, `pair` where there is one: no number is there twice."""
-    best: dict[tuple[Any, ...], int] = {}
     keys = [(tuple(r[c] for c in columns), UNITS.index(r["unit"]) if r["unit"] in UNITS else len(UNITS)) for r in rows]
-    for key, unit in keys:
-        best[key] = min(best.get(key, unit), unit)
+    best = dict(sorted(keys, key=lambda k: -k[1]))
     return [r for r, (key, unit) in zip(rows, keys, strict=True) if unit == best[key]]
 
 
 def first_orders(metrics: Sequence[MetricRow], family: Sequence[MetricRow]) -> dict[str, int]:
     """n of the results table per task: as the family fixed it, else the smallest n that was measured."""
-    orders: dict[str, int] = {}
-    for row in metrics:
-        if row["measure"] in ("mem_n", "mem_delta") and row["order"]:
-            orders[row["task"]] = min(orders.get(row["task"], row["order"]), row["order"])
-    return orders | {r["task"]: r["order"] for r in family}
+    rows = sorted((r for r in metrics if r["measure"] in ("mem_n", "mem_delta") and r["order"]), key=lambda r: -r["order"])
+    return {r["task"]: r["order"] for r in rows} | {r["task"]: r["order"] for r in family}
 
 
 def last_checkpoints(rows: Iterable[MetricRow]) -> list[MetricRow]:
     """The rows of each model's last checkpoint."""
     kept = list(rows)
-    newest: dict[tuple[str, str], int] = {}
-    for r in kept:
-        newest[r["task"], r["model"]] = max(newest.get((r["task"], r["model"]), -1), r["checkpoint"])
+    newest = {(r["task"], r["model"]): r["checkpoint"] for r in sorted(kept, key=lambda r: r["checkpoint"])}
     return [r for r in kept if r["checkpoint"] == newest[r["task"], r["model"]]]
 
 
 def has_number(row: MetricRow | None) -> bool:
-    """Whether there is a number at all."""
     return row is not None and row["estimate"] is not None and math.isfinite(row["estimate"])
 
 

@@ -1,7 +1,5 @@
 """The results table for a terminal: task × model with the main score, Mem_n, Mem_Δ and Mem_∞ (docs/method.md §6, §7)."""
 
-from __future__ import annotations
-
 import pyarrow as pa
 
 from tasks.report.formatting import short, with_interval

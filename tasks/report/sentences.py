@@ -33,6 +33,14 @@ COMPONENTS = {
     "shared": "shared by them",
     "unexplained": "unexplained",
 }
+KINDS = {
+    "canary": "canaries",
+    "sentence": "planted sentences",
+    "planted": "planted texts",
+    "uniform": "windows of the corpus",
+    "duplicates": "windows by their copies",
+}
+ONE_HALF, DRAWN = 0.5, 100  # p and n of (n, p)-discoverable extraction, of which the report speaks
 NO_ANSWER = "No model has been evaluated yet, so there is no answer yet."
 GLANCE = {
     "follow": "on {tasks} what the input adds to the answers of {model} follows how often the corpus contains the pair: "
@@ -193,6 +201,44 @@ def placebo(data: ReportData) -> list[str]:
     return sentences
 
 
+def extracted(data: ReportData) -> list[str]:
+    """How much more often the largest model extracts members than phantoms."""
+    return _beyond_phantoms(data, [r for r in data.latest("extraction") if r["statistic"] == "excess"], "extracts")
+
+
+def discoverable(data: ReportData) -> list[str]:
+    """The same of (n, p)-discoverable extraction, at one n and p, under the first sampling scheme."""
+    rows = [r for r in data.latest("discoverable") if r["statistic"] == "excess"]
+    rows = [r for r in rows if (r["detail"], r["level"], r["x"]) == (rows[0]["detail"], ONE_HALF, DRAWN)]
+    return _beyond_phantoms(data, [dict(r) | {"detail": ""} for r in rows], f"finds, in {DRAWN} samples,")
+
+
+def samples_of(rows: Sequence[MetricRow]) -> list[tuple[str, str]]:
+    """(sample, kind) of these rows; a sample that is there by kind is not there as a whole."""
+    places = list(dict.fromkeys((r["group"], r["detail"]) for r in rows))
+    return [(sample, kind) for sample, kind in places if kind or not any(k for s, k in places if s == sample)]
+
+
+def _beyond_phantoms(data: ReportData, rows: Sequence[MetricRow], does: str) -> list[str]:
+    """A sentence per sample of members, about the largest model; a direction only where the interval of the excess excludes 0."""
+    sentences = []
+    for place in samples_of(rows):
+        here = [r for r in rows if (r["group"], r["detail"]) == place]
+        here = [r for m in data.ladder_of(here) for r in here if r["model"] == m]
+        numbers = findings(dict(r) | {"statistic": "rate"} for r in here)  # a difference of rates
+        if not numbers:
+            continue
+        f, kind = numbers[-1], KINDS[place[1] or place[0]]
+        if f.sign:
+            way = "more" if f.sign > 0 else "less"
+            sentences.append(f"{f.model} {does} {kind} {way} often than phantoms, by {_size(f)} points")
+        else:
+            why = f.doubt or "and the interval includes zero"
+            points = f.shown.replace(" %", " points")
+            sentences.append(f"Whether {f.model} {does} {kind} more often than phantoms is undecided: {points}, {why}")
+    return sentences
+
+
 # -- checks -----------------------------------------------------------------------------------------------------------
 def survives(rows: Sequence[MetricRow], before: MetricRow | None, name: str) -> str:
     """Which remedies change the verdict on the number `before`; nothing where there was no verdict."""
@@ -229,8 +275,8 @@ def slopes(rows: Sequence[MetricRow]) -> list[str]:
 def _size(f: Finding) -> str:
     """A slope without its sign, which the verb has."""
     assert f.low is not None and f.high is not None
-    low, high = sorted((abs(f.low), abs(f.high)))
-    return f"{number(abs(f.estimate))} [{number(low)}, {number(high)}]"
+    estimate, low, high = (number(v, f.statistic).removesuffix(" %") for v in (abs(f.estimate), *sorted((abs(f.low), abs(f.high)))))
+    return f"{estimate} [{low}, {high}]"
 
 
 def variants(name: str, model: str, rows: Sequence[MetricRow]) -> str:

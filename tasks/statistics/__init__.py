@@ -28,6 +28,7 @@ from tasks.statistics.intervals import (
     percentile_interval,
     permutation_p,
     two_way,
+    with_interval,
 )
 from tasks.statistics.multiple_testing import benjamini_hochberg
 from tasks.statistics.proportions import difference, ratio, share, wilson
@@ -61,4 +62,5 @@ __all__ = [
     "two_way",
     "undefined",
     "wilson",
+    "with_interval",
 ]

@@ -29,6 +29,12 @@ def percentile_interval(draws: Floats) -> tuple[float | None, float | None, str]
     return float(low), float(high), ""
 
 
+def with_interval(value: float, draws: Floats | None, note: str = "") -> Estimate:
+    """A number with the middle 95 % of its draws; None: there was one example alone to draw."""
+    low, high, missing = percentile_interval(draws) if draws is not None else (None, None, "no interval: one example")
+    return Estimate(float(value), low, high, note=_join(note, missing))
+
+
 def bca_interval(rows: Rows, drawn: Floats, value: float) -> tuple[float | None, float | None, str]:
     """Bias-corrected and accelerated ends of resamples of whole examples.
 

@@ -7,8 +7,6 @@ n-grams are contiguous. Those of stop words only are dropped, but never whole an
 tasks/text/words/word_ngrams.py). x is the column `input`: for multiple choice the question without its options.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any

@@ -56,6 +56,7 @@ class Made:
         self.files = read_rows(root, self.parts["planted_files"])
         self.truth = read_rows(root, self.parts["truth"])
         self.sequences = read_rows(root, self.parts["planted_sequences"])
+        self.insertions = read_rows(root, self.parts["insertions"])
         self.documents = [
             json.loads(line)
             for labels, folder in self.folders
@@ -259,6 +260,54 @@ def test_sequences_are_in_the_corpus_as_often_as_their_membership_says(world: Ma
     assert all(set(pair[0]["text"].split()) == set(pair[1]["text"].split()) for pair in twins.values())
 
 
+def test_inserted_texts_are_in_the_corpus_as_often_as_they_say(tmp_path: Path) -> None:
+    """However many shards there are, and nothing else of the world changes its words, its tasks or its truth."""
+    insertions = {"canaries": 2, "sentences": 3, "copies": [1, 4, 2], "words": 24}
+    made, again = (Made(tmp_path / str(n), study(tokens=125_000, shards=n, insertions=insertions)) for n in (3, 2))
+    rows = made.insertions
+    assert rows == again.insertions and made.documents == again.documents
+    assert Counter((r["group"], r["copies"]) for r in rows) == {
+        (group, copies): each * (3 if not copies else 1)
+        for group, each in (("canary", 2), ("sentence", 3))
+        for copies in (0, 1, 2, 4)
+    }
+    places = defaultdict(list)
+    for document in made.documents:
+        places[document["text"]].append(document["id"])
+    inside = "\n".join(d["text"] for d in made.documents)
+    for row in rows:
+        assert row["documents"] == places[row["text"]] and inside.count(row["text"][:60]) == row["copies"]
+        assert len(row["text"].split()) >= 24
+        letters = re.findall("[bdfghjklmnprstvz][aiou]", row["text"])
+        assert row["group"] == "sentence" or (
+            sum(row["bits"]) == 24 * 12 == 6 * len(letters) and row["bits"][:5] == [4, 2, 4, 2, 0]
+        )
+    assert not {w for r in rows if r["group"] == "canary" for w in r["text"].split()} & (
+        {*RESERVED} | {w for r in made.truth for w in r["output_ngram"].split()}
+    )
+    without = study(tokens=125_000)
+    assert {t: World(without.corpus.planted, 0).tasks()[t] for t in made.tasks} == made.tasks
+
+
+def test_the_bits_of_a_sentence_are_those_of_its_draws() -> None:
+    """Of 4,096 sentences each first word, form by form, as often as the bits of its characters say."""
+    from tasks.corpus.planted.fillers import Fillers
+    from tasks.corpus.planted.names import Names
+
+    fillers, random, seen = Fillers(0, Names(0)), np.random.default_rng(0), Counter()
+    bits = {}
+    for _ in range(3_000):
+        text, of = fillers.text_with_bits(random, 1)
+        assert len(of) == len(text) and min(of) >= 0
+        begin = text.index(" ", text.index(" ") + 1) + 1  # two words and a space
+        seen[text[:begin]] += 1
+        bits[text[:begin]] = sum(of[:begin])
+    assert len(bits) > 100
+    for words_, count in seen.most_common(20):
+        expected = 3_000 * 2 ** -bits[words_]
+        assert abs(count - expected) < 5 * math.sqrt(expected)
+
+
 def test_every_document_and_file_is_what_its_row_says(world: Made) -> None:
     assert all(set(d) == {"id", "text", "lang"} and d["text"] for d in world.documents)
     assert len({d["id"] for d in world.documents}) == len(world.documents)
@@ -299,6 +348,9 @@ def test_shards_and_tokens_leave_tasks_and_truth_alone() -> None:
 
     assert keys(study())[-1] == keys(study(shards=5, tokens=200_000))[-1] != keys(study(seed=1))[-1]
     assert keys(study())[:-1] == keys(study(examples=50))[:-1]
+    inserted = keys(study(insertions={}))
+    assert inserted[-1] == keys(study())[-1] and not set(inserted[:-1]) & set(keys(study()))
+    assert "insertions" not in json.dumps([job.settings for job in plan(study(), {})]), "a world of old has its keys of old"
 
 
 def test_another_seed_is_another_world() -> None:
@@ -315,7 +367,9 @@ def test_a_billion_words_cost_no_more_to_start() -> None:
 
 @pytest.mark.parametrize("n", [1, 2, 5, 1000])
 def test_the_shuffle_is_a_permutation(n: int) -> None:
-    assert sorted(shuffled(np.arange(n), n, 3, "test").tolist()) == list(range(n))
+    images = shuffled(np.arange(n), n, 3, "test")
+    assert sorted(images.tolist()) == list(range(n))
+    assert shuffled(images, n, 3, "test", inverse=True).tolist() == list(range(n))
 
 
 def test_a_world_larger_than_its_tokens_says_what_to_change() -> None:

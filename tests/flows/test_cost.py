@@ -21,7 +21,7 @@ from flows.plan import lay_out
 from flows.study import STEPS
 from flows.study_files import shipped_studies
 from schemas import Study, StudyError, load_study
-from schemas.settings.study_file import parse_count
+from schemas.settings.base import parse_count
 from tasks.corpus.ingest import INGEST
 from tasks.cost import GPUS, RATES, CorpusSize, Cost, Machine, ModelSize, Sizes, TaskSize, forward_flops, training_flops
 from tasks.memorization import MEASURES
@@ -80,17 +80,20 @@ def test_steps_expect_as_many_parts_as_are_planned(name: str) -> None:
 
 
 def test_windows_are_expected_in_as_many_parts_as_are_planned() -> None:
-    """Two parts of the corpus and one of held-out text are drawn from, two are counted in; three checkpoints, in two pieces."""
+    """Two parts of the corpus, held-out and inserted text are drawn from, two are counted in; three checkpoints, in two pieces."""
     models = [{"name": n, "pretrain": {"tokens": 40_000, "checkpoints": shares}} for n, shares in (("a", [1.0]), ("b", [0.5, 1.0]))]
-    corpus = {"planted": {"tokens": 60_000, "shards": 2}}
+    corpus = {"planted": {"tokens": 60_000, "shards": 2, "insertions": {"canaries": 1}}}
     asked = {"name": "s", "corpus": corpus, "models": models, "memorization": {"pieces": 2, "samples": {"duplicates": 10}}}
     study = Study.model_validate(asked)
     planned = {p.step.name: sum(len(stage.jobs) for stage in p.stages) for p in lay_out(STEPS, study)}
     measures = sum(m.applies(study) for m in MEASURES)
-    assert (planned["sequences"], planned["score_sequences"], planned["measure"]) == (2 + 1 + 2 + 1, 3 * 2, measures + 1)
+    assert (planned["sequences"], planned["score_sequences"], planned["measure"]) == (2 + 1 + 1 + 2 + 1, 3 * 2, measures + 1)
+    assert planned["memorize"] == 3
+    assert (planned["recite"], planned["count_recitations"]) == (3 * 2, 1 + 2 + 1)
     found = costs(survey(study))
     assert {step: cost.parts for step, cost in found.items()} == planned
-    assert all(found[step].core > 0 and found[step].rates for step in ("sequences", "score_sequences"))
+    of_windows = ("sequences", "score_sequences", "recite", "count_recitations", "memorize")
+    assert all(found[step].core > 0 and found[step].rates for step in of_windows)
 
 
 def test_large_files_are_expected_in_as_many_pieces_as_are_planned(tmp_path: Path) -> None:

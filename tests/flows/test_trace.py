@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.cli import main
-from flows.commands.example_trace import LISTED, _describe, choose, judged, mark, probability, show
+from flows.commands.example_trace import describe, judged, mark, probability, show
+from flows.commands.sequence_trace import show as show_sequence
+from flows.commands.trace_choice import LISTED, choose, choose_sequence
 from schemas import StudyError
 from tasks.storage.store import Store
 from tests.report import trace_world as world
@@ -44,10 +47,7 @@ def test_several_examples_are_listed_and_none_is_chosen() -> None:
 
 
 def shown(root: Path, name: str) -> dict:
-    tables = {
-        t: [p for p in parts if p.labels.get("task", "capitals") == "capitals"] for t, parts in world.tables(root, 12).items()
-    }
-    return {"study": "made-up"} | _describe(Store(str(root)), tables, world.study().task("capitals"), {1: 0.5, 2: 0.5}, name)
+    return describe(Store(str(root)), world.tables(root, 12), world.study().task("capitals"), name)
 
 
 def test_all_that_is_known_of_an_example(tmp_path: Path) -> None:
@@ -82,6 +82,78 @@ def test_what_a_terminal_shows(tmp_path: Path) -> None:
 def test_hostile_text_cannot_drive_the_terminal(tmp_path: Path) -> None:
     text = show(shown(tmp_path, "e00003"), bold=False)
     assert not {c for c in text if not c.isprintable()} - {"\n"}
+
+
+NAMES = ["phantoms-00a1", "uniform-0001", "uniform-0002", "uniform-00f"]
+
+
+@pytest.mark.parametrize(
+    ("given", "chosen"),
+    [
+        ("uniform-0001", NAMES[1]),
+        ("sequences/uniform-0002", NAMES[2]),
+        ("phan", ""),
+        ("phantoms-", NAMES[0]),
+        ("uniform-00f", NAMES[3]),
+    ],
+)
+def test_a_sequence_is_meant_by_its_name_or_the_beginning_of_it(given: str, chosen: str) -> None:
+    assert choose_sequence(NAMES, given) == chosen
+    assert choose_sequence([], given) == ""
+
+
+def test_several_sequences_are_listed_and_an_example_of_the_same_name_is_told_apart() -> None:
+    with pytest.raises(StudyError, match=r"3 sequences begin with 'uniform-'.*\n  uniform-0001\n"):
+        choose_sequence(NAMES, "uniform-")
+    with pytest.raises(StudyError, match=r"write facts/uniform-0001 or sequences/uniform-0001"):
+        choose_sequence(NAMES, "uniform-0001", ["facts/uniform-0001"])
+    assert choose_sequence(NAMES, "sequences/uniform-0001", ["facts/uniform-0001"]) == "uniform-0001"
+
+
+def window(text: str = "ab") -> dict:
+    """A window of four tokens, with a hostile one, as two models see it: one gives its suffix, the other something else."""
+    counts = {"occurrences": 8, "documents": 3, "suffix_occurrences": 9, "suffix_documents": 1}
+    about = {
+        "sequence": "planted-00a1",
+        "sample": "planted",
+        "group": "canary",
+        "split": "member",
+        "source": text,
+        "document": text,
+    }
+    excerpt = {"source": text, "id": text, "offset": 1, "text": f"so {text} it is", "start": 3, "end": 3 + len(text)}
+    scores = {"log_probabilities": [-9.0, -0.1, -12.25, -1234.5], "ranks": [1, 1, 12345, 50000], "margins": [1.0, 2.0, -3.0, -99.5]}
+    models = [
+        {"model": f"pythia-{n}B", "checkpoint": 143_000, "suffix_log_probability": -1246.75, "suffix_hits": hits, **scores, **more}
+        for n, hits, more in (
+            (1, 2, {"first_miss": None, "likeliest": [], "recitation": None, "measures": {"strength": 0.5, "extracted": True}}),
+            (2, 0, {"first_miss": 0, "likeliest": ["x"] * 4, "recitation": None, "measures": {}}),
+            (
+                3,
+                0,
+                {"first_miss": 0, "likeliest": [], "recitation": {"text": text, "documents": 1}, "measures": {"strength": None}},
+            ),
+        )
+    ]
+    tokens = {"ids": [1, 2, 3, 4], "tokens": [" a", "b", text, "d"], "text": [f" a{text}", text], "prefix": 2, "offset": 7}
+    return about | counts | tokens | {"cluster": 4, "near_cluster": 2, "entropy": 64.0, "excerpts": [excerpt], "models": models}
+
+
+def test_a_sequence_in_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    show_sequence(window())
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines())) <= 80
+    assert "the whole window occurs 8 times, in 3 documents" in text and "2 tokens, occurs 9 times, in 1 document\n" in text
+    assert "cluster 4, cluster of near copies 2" in text and "entropy of the suffix: 64.0 bits" in text
+    assert "so «ab» it is" in text
+    assert re.search(r"pythia-1B +143,000 +−1246.75 +2/2 +gives the suffix", text)
+    assert "not “x”" in text and "from token 3" in text
+    assert text.count("−1234.50 50,000  −99.5") == 3 and re.search(r"  1 ·a +−9.00 +1 +\+1.0", text), "token by token"
+    assert re.search(r"strength +0.5 +–\n *extracted +yes +–\n", text), "no table of what no model has"
+    show_sequence(window(world.HOSTILE), documents=0)
+    text = capsys.readouterr().out
+    assert "so " not in text and not {c for c in text if not c.isprintable()} - {"\n"}, "hostile text drives no terminal"
 
 
 @given(

@@ -80,7 +80,7 @@ def curves(root: Path, phantoms: bool = True) -> tuple[dict[tuple, dict], list[d
         {"sequence": f"w{i:02d}", "sample": "uniform" if m else "phantoms", "group": "", "document": f"d{i}", "source": "s"}
         | {"offset": 0, "ids": draw.integers(1, 300, T).tolist(), "split": "member" if m else "phantom", "prefix": PREFIX}
         | dict.fromkeys(("occurrences", "documents", "suffix_occurrences", "suffix_documents"), int(m))
-        | {"cluster": max(i, 2)}
+        | {"cluster": max(i, 2), "near_cluster": max(i, 2), "entropy": None}
         for i, m in enumerate(is_member.tolist())
     ]
     at, loss = draw.random((count, T)), np.array([3.0, 2.0, 2.5, 3.5])
@@ -99,11 +99,17 @@ def curves(root: Path, phantoms: bool = True) -> tuple[dict[tuple, dict], list[d
         for c, step in enumerate(steps):
             ranks = np.where(hits[c], 1, 3).astype(np.int32)
             values = {"ranks": ranks, "hits": hits[c], "log_probabilities": np.full((count, T), -loss[c], np.float32)}
+            values["likeliest"] = np.where(hits[c], np.array([w["ids"] for w in windows]), 0).astype(np.int32)
             values |= {n: np.ones((count, T), np.float32) for n in ("margins", "means", "variances")}
             columns: dict[str, Any] = {n: list(v) for n, v in values.items()} | {
                 "sampled": [[v] for v in values["log_probabilities"]]
             }
-            columns |= {"model": [model] * count, "checkpoint": [step] * count, "sequence": [w["sequence"] for w in windows]}
+            columns |= {
+                "unrelated": [[]] * count,
+                "model": [model] * count,
+                "checkpoint": [step] * count,
+                "sequence": [w["sequence"] for w in windows],
+            }
             ordered = {n: columns[n] for n in SEQUENCE_SCORES.schema.names}
             parts.append(write_part(root, "sequence_scores", ordered, {"model": model, "checkpoint": str(step)}))
     tables |= {"models": tuple(models), "sequence_scores": tuple(parts)} | {"tokenizer": small.corpus(root)["tokenizer"]}
@@ -137,7 +143,8 @@ def test_curves_of_a_training_equal_their_definitions(tmp_path: Path) -> None:
     assert ratio == pytest.approx(4 * 32 / stream)
     missing = rows["steps_to_reach", "excess", 80, 0.9] if m[-1] - q[-1] < 0.9 else None
     assert missing is None or (missing["estimate"] is None and "not reached by step 80" in missing["note"])
-    assert rows["overfitting_step", "", 80, 0.002]["estimate"] == 40
+    late = rows["overfitting_step", "", 80, 0.002]
+    assert (late["estimate"], late["group"]) == (40, "phantoms"), "held-out text decides, whatever the sample"
     for name, curve in (("accuracy", m), ("excess", m - q)):
         assert rows["before_overfitting", name, 80, 0.002]["estimate"] == pytest.approx(curve[1])
         assert rows["at_overfitting", name, 80, 0.002]["estimate"] == pytest.approx(curve[2])

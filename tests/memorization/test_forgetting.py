@@ -61,10 +61,10 @@ def test_a_study_with_an_injection_needs_twice_as_many_phantoms_and_says_so() ->
 
 def test_windows_of_the_same_document_or_cluster_are_no_comparison() -> None:
     windows = [
-        {"sample": "phantoms", "source": "s", "document": d, "cluster": c} for d, c in (("a", 0), ("b", 1), ("a", 2), ("c", 1))
+        {"sample": "phantoms", "source": "s", "document": d, "near_cluster": c} for d, c in (("a", 0), ("b", 1), ("a", 2), ("c", 1))
     ]
-    windows += [{"sample": "uniform", "source": "s", "document": "z", "cluster": 9}]
-    rest = [{"sample": "phantoms", "source": "s", "document": d, "cluster": c} for d, c in (("e", 5), ("f", 6))]
+    windows += [{"sample": "uniform", "source": "s", "document": "z", "near_cluster": 9}]
+    rest = [{"sample": "phantoms", "source": "s", "document": d, "near_cluster": c} for d, c in (("e", 5), ("f", 6))]
     assert choose(windows + rest, 2) == (windows[:2], rest)
     with pytest.raises(StudyError, match=r"of 5 phantoms 1 are left. Raise memorization.samples.phantoms"):
         choose(windows + rest[:1], 2)
@@ -95,7 +95,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, A
     windows += [("uniform", f"d{d}", o, documents[d, o : o + PREFIX + SUFFIX], 1) for d, o in members]
     rows = [
         {"sequence": f"{sample}-{document}", "sample": sample, "document": document, "source": "s", "offset": offset, "group": ""}
-        | {"ids": ids.tolist(), "prefix": PREFIX, "split": "member" if times else "phantom", "cluster": i}
+        | {
+            "ids": ids.tolist(),
+            "prefix": PREFIX,
+            "split": "member" if times else "phantom",
+            "cluster": i,
+            "near_cluster": i,
+            "entropy": None,
+        }
         | dict.fromkeys(("occurrences", "documents", "suffix_occurrences", "suffix_documents"), times)
         for i, (sample, document, offset, ids, times) in enumerate(windows)
     ]

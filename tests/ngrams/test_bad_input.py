@@ -121,7 +121,7 @@ def test_parts_of_the_same_tokenizer_and_analyzer_are_read(tmp_path: Path, unit:
 def corpus(request: pytest.FixtureRequest, tmp_path: Path) -> CorpusLookup:
     tables, store = tables_of("words", tmp_path), Store(str(tmp_path))
     if request.param == "scan":
-        return Scan(store, tables["words"], tables["vocabulary"])
+        return Scan.of_words(store, tables["words"], tables["vocabulary"])
     return Index.of_words(store, take(INDEX, "words", tmp_path, tables)["ngram_index"], tables["vocabulary"])
 
 

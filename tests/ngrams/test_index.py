@@ -137,7 +137,9 @@ def make(root: Path, documents: list[list[str]], parts: int) -> tuple[Index, Sca
     tables = write_corpus(root, documents, parts)
     found = run_step(INDEX, make_study(counting={"index": True}), root, {**tables, "tokens": ()})
     store = Store(str(root))
-    return Index.of_words(store, found["ngram_index"], tables["vocabulary"]), Scan(store, tables["words"], tables["vocabulary"])
+    return Index.of_words(store, found["ngram_index"], tables["vocabulary"]), Scan.of_words(
+        store, tables["words"], tables["vocabulary"]
+    )
 
 
 @settings(max_examples=25)
@@ -186,7 +188,7 @@ def test_a_large_part_is_cut_into_shards_between_documents(tmp_path: Path, monke
     assert [(r["first_document"], r["documents"], r["words"]) for r in rows] == [(0, 3, 4), (3, 1, 1), (4, 1, 5), (5, 1, 1)]
     store = Store(str(tmp_path))
     index = Index.of_words(store, found["ngram_index"], tables["vocabulary"])
-    assert index.ask(["a b", "a"], 9) == Scan(store, tables["words"], tables["vocabulary"]).ask(["a b", "a"], 9)
+    assert index.ask(["a b", "a"], 9) == Scan.of_words(store, tables["words"], tables["vocabulary"]).ask(["a b", "a"], 9)
     folder = store.folder("ngram_index", found["ngram_index"][0].key)
     assert sorted(p.name for p in folder.iterdir()) == sorted(name for r in rows for name in r["files"])
     assert sum(p.stat().st_size for p in folder.iterdir()) == sum(r["bytes"] for r in rows)

@@ -31,6 +31,37 @@ def asked(memory: str = "1GB", **samples: int) -> Study:
     return make_study(seed=4, counting={"memory": memory}, memorization=memorization)
 
 
+# texts of a planted corpus: how often each is inserted, and bits of each character
+INSERTED = {"Torin has seen Kasek": 2, "We know the Torin": 1, "zzz Kasek qqq Torin": 0, "qqq Torin Kasek zz": 0}
+
+
+def planted_study() -> Study:
+    """A planted study whose texts are INSERTED; nothing else is drawn."""
+    planted = {"tokens": 60_000, "insertions": {"copies": [1, 2], "canaries": 0, "sentences": 1, "words": 16}}
+    memorization = {"prefix": PREFIX, "suffix": SUFFIX, "samples": {"uniform": 0, "phantoms": 0}}
+    return Study.model_validate({"name": "p", "seed": 4, "corpus": {"planted": planted}, "memorization": memorization})
+
+
+def write_planted(root: Path, parts: int = 1, corpus: Counter[str] | None = None, texts: dict[str, int] | None = None) -> dict:
+    """A corpus in which the texts are documents of their own, in this number of copies, or in the number planted."""
+    from tokenizers import Tokenizer
+
+    texts = INSERTED if texts is None else texts
+    encode = Tokenizer.from_str(tokenizer_json()).encode
+    filled = ["filler of other words"] * 5 + sorted((Counter(texts) if corpus is None else corpus).elements())
+    tables = write(root, [encode(text, add_special_tokens=False).ids for text in filled], parts)
+    rows = {
+        "text_id": [f"sentence-{i}" for i in range(len(texts))],
+        "group": ["sentence"] * len(texts),
+        "text": list(texts),
+        "copies": list(texts.values()),
+        "bits": [[float(i) for i in range(len(text))] for text in texts],
+        "documents": [[f"d{i}" for i, other in enumerate(filled) if other == text] if n else [] for text, n in texts.items()],
+    }
+    rows["documents"] = [(names * 9)[:n] for names, n in zip(rows["documents"], texts.values(), strict=True)]
+    return tables | {"insertions": (write_part(root, "insertions", rows),)}
+
+
 def corpus(seed: int = 1, count: int = 40) -> list[list[int]]:
     """Documents of few tokens, so that windows recur; some are shorter than a window."""
     draw = random.Random(seed)
@@ -153,6 +184,38 @@ def test_what_cannot_be_drawn_is_an_error_that_names_it(tmp_path: Path) -> None:
         drawn(tmp_path / "c", asked(phantoms=5), write(tmp_path / "c", corpus(), 1, ["q"]))
     with pytest.raises(StudyError, match="no document of the corpus has 5 tokens"):
         drawn(tmp_path / "d", asked(), write(tmp_path / "d", [[1, 2], [3]], 1))
+
+
+def test_planted_windows_occur_as_often_as_they_were_inserted(tmp_path: Path) -> None:
+    from tokenizers import Tokenizer
+
+    encode = Tokenizer.from_str(tokenizer_json()).encode
+    found = [drawn(tmp_path / str(n), planted_study(), write_planted(tmp_path / str(n), n)) for n in (1, 3)]
+    assert found[0] == found[1], "however the corpus is cut"
+    rows = {tuple(r["ids"]): r for r in found[0]}
+    assert len(rows) == len(INSERTED)
+    for text, copies in INSERTED.items():
+        encoded = encode(text, add_special_tokens=False)
+        row = rows[tuple(encoded.ids[:WINDOW])]
+        assert row["occurrences"] == row["documents"] == copies
+        assert (row["sample"], row["split"]) == (("planted", "member") if copies else ("planted_phantoms", "phantom"))
+        assert (row["group"], row["source"], row["offset"]) == ("sentence", "planted", 0)
+        assert row["document"].startswith("d" if copies else "sentence-")
+        begin, end = (len(Tokenizer.from_str(tokenizer_json()).decode(encoded.ids[:n])) for n in (PREFIX, WINDOW))
+        assert row["entropy"] == sum(range(begin, end)), "bits of the characters of the suffix"
+
+
+def test_planted_texts_that_are_not_what_they_should_be_are_errors(tmp_path: Path) -> None:
+    first, phantom = list(INSERTED)[0], list(INSERTED)[2]
+    cases = (
+        ({"corpus": Counter(INSERTED) + Counter([phantom])}, "sentence-2 was inserted 0 times, but its window occurs 1 times"),
+        ({"corpus": Counter(INSERTED) + Counter([first])}, "was inserted 2 times, but its window occurs 3 times"),
+        ({"texts": {"Tor": 1, **INSERTED}}, "sentence-0 has [1-4] tokens, fewer than a window of 5"),
+        ({"texts": {f"{first} x": 0, **INSERTED}}, "sentence-0 and sentence-1 begin with the same 5 tokens"),
+    )
+    for number, (changes, message) in enumerate(cases):
+        with pytest.raises(StudyError, match=message):
+            drawn(tmp_path / str(number), planted_study(), write_planted(tmp_path / str(number), **changes))
 
 
 def test_documents_without_a_window_are_counted(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.prompts.candidate import EMPTY, REPEATED, TOO_SHORT, TaskPrompt
-from tasks.prompts.optimise import Candidate, PromptSearch, best, first_round, next_round, optimise
+from tasks.prompts.optimise import Candidate, Count, PromptSearch, Rewriter, best, first_round, next_round
 from tasks.prompts.rewrite import ListRewriter, ModelRewriter
 
 OWN = TaskPrompt("", "Question: {input}\nAnswer: ")
@@ -23,6 +23,14 @@ def count(ngrams: Sequence[str]) -> dict[str, int]:
 
 def template(*numbers: int) -> TaskPrompt:
     return TaskPrompt("", " ".join(f"w{n}" for n in numbers) + " {input} ")
+
+
+def optimise(search: PromptSearch, rewriter: Rewriter, count: Count, rounds: int) -> list[Candidate]:
+    """All rounds, as `taskgram prompts` runs them one by one."""
+    trace = first_round(search, count)
+    for number in range(1, rounds + 1):
+        trace += next_round(trace, number, search, rewriter, count)
+    return trace
 
 
 class Walk:

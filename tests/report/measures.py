@@ -170,6 +170,30 @@ def more(ladder: Mapping[str, int]) -> Iterator[dict[str, Any]]:
                 yield row("contamination", task, "", share, 0.02, order=order, unit="example", statistic="share", detail=side)
 
 
+def of_sequences(ladder: Mapping[str, int]) -> Iterator[dict[str, Any]]:
+    """Canaries are extracted the more copies there are, sentences a little, windows of the corpus no more than phantoms."""
+    nulls = {"planted": "planted_phantoms", "uniform": "phantoms"}
+    for step, model in enumerate(ladder):
+        about = {"task": "", "model": model, "unit": "sequence"}
+        for sample, kind, strength in (("planted", "canary", 0.12), ("planted", "sentence", 0.05), ("uniform", "", 0.0)):
+            place = {"group": sample, "detail": kind}
+            null = {"group": nulls[sample], "detail": kind}
+            for index in range(6):
+                share = min(1.0, strength * step * (1 + index) / 2)
+                more = {"bin": 4 * index, "x": float(2**index)}
+                yield row("extraction", estimate=share, half=0.04, statistic="rate_by_duplicates", **about, **place, **more)
+            yield row("extraction", estimate=0.01, half=0.01, statistic="rate", **about, **null)
+            yield row("extraction", estimate=strength * step * 1.7 - 0.01, half=0.03, statistic="excess", **about, **place)
+        for sample, strength in (("planted", 0.3), ("uniform", 0.0), ("planted_phantoms", 0.0), ("phantoms", 0.0)):
+            for power in range(7):
+                share = min(1.0, 0.02 * power + strength * step * power / 8)
+                more = {"bin": power, "x": 10.0**power, "level": 0.5, "detail": "T=1"}
+                yield row("discoverable", estimate=share, half=0.03, statistic="rate", group=sample, **about, **more)
+                if sample in nulls:
+                    excess = share - 0.02 * power
+                    yield row("discoverable", estimate=excess, half=0.03, statistic="excess", group=sample, **about, **more)
+
+
 def _variants(task: str, model: str, mem: float) -> Iterator[dict[str, Any]]:
     """Second intervals, placebo, remedies."""
     for measure, factor in (("mem_n", 1.0), ("mem_delta", 0.9)):

@@ -18,7 +18,7 @@ from tasks.report.page import page as page_module
 from tasks.report.plot import drawing, palette
 from tasks.report.plot.drawing import drawing_files
 from tests.report import world
-from tests.report.measures import row
+from tests.report.measures import of_sequences, row
 
 CSS = (Path(page_module.__file__).parent / "report.css").read_text(encoding="utf-8")
 # Machado, Oliveira & Fernandes (2009), severity 1, for linear RGB
@@ -70,11 +70,13 @@ def made(metrics: list[dict] | None = None, **other: object) -> ReportData:
     }
     lists = ("exclusions", "training", "sources", "mining", "pairs", "tables", "contaminated")
     mappings = ("document_rejects", "example_rejects", "examples", "gammas", "distribution", "truth", "planted")
+    if metrics is None:
+        settings["memorization"] = {"prefix": 16, "suffix": 16}
     empty: dict = dict.fromkeys(lists, []) | dict.fromkeys(mappings, {})
     models = [{"model": m, "checkpoint": 800, "parameters": p} for m, p in world.LADDER.items()]
     found = {
         "settings": settings,
-        "metrics": world.metrics() if metrics is None else metrics,
+        "metrics": [*world.metrics(), *of_sequences(world.LADDER)] if metrics is None else metrics,
         "family": world.family(),
         "models": models,
     }
@@ -154,6 +156,13 @@ def test_a_caption_says_what_is_seen(drawn: dict[str, ReportFigure]) -> None:
     assert "Mem_1 of lexicon goes from 0.12 to 0.03 over the ladder, but the intervals overlap" in observations
     assert "grows" not in " ".join(s for s in drawn["memorization"].observations if "lexicon" in s)
     assert "keeps its sign under all 12 remedies" in " ".join(drawn["confounds"].observations)
+    assert drawn["extracted"].observations == [
+        "large extracts canaries more often than phantoms, by 60.2 [57.2, 63.2] points",
+        "large extracts planted sentences more often than phantoms, by 24.5 [21.5, 27.5] points",
+        "Whether large extracts windows of the corpus more often than phantoms is undecided: −1.0 points [−4.0, 2.0], and the "
+        "interval includes zero",
+    ]
+    assert "large finds, in 100 samples, planted texts more often than phantoms" in drawn["discoverable"].observations[0]
     assert "180k parameters [120k, 240k]" in " ".join(drawn["emergence"].observations)
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from flows.servers.report_server import ReportServer
 from schemas import Study
+from schemas.settings.memorization_settings import Memorization
 from schemas.settings.reader_versions import READER_VERSIONS
 from tasks.report.build import READS, REPORT, plan
 from tasks.report.formatting import NO_EVIDENCE, number
@@ -24,6 +25,7 @@ from tasks.storage.store import Part, Store
 from tests.browser import NONE, browser, executable
 from tests.machine import without
 from tests.report import world
+from tests.report.measures import of_sequences
 from tests.support import CONTRACTS, read_rows, run_step
 
 SECTIONS = 12
@@ -227,6 +229,18 @@ def test_a_study_without_tasks_and_models_has_a_page(tmp_path: Path) -> None:
     bare = Study.model_validate({"name": "bare", "corpus": {"sources": [{"name": "s", "files": ["a.jsonl"]}]}})
     _, page, _ = written(tmp_path, {}, bare)
     assert "names no task" in page
+
+
+def test_a_study_that_asks_what_is_memorized_has_a_section_and_others_do_not(tmp_path: Path) -> None:
+    study = world.study().model_copy(update={"memorization": Memorization(prefix=16, suffix=8)})
+    _, page, files = written(tmp_path, world.tables(tmp_path, [*world.few(), *of_sequences(world.LADDER)]), study)
+    section = page[page.index('<section id="memorized"') :].partition("</section>")[0]
+    assert page.count("<h2") == SECTIONS + 1 and Reader(page).open == []
+    assert "Windows of 16 + 8 tokens." in section and section.count("more often than phantoms") == 5
+    assert {f"figures/{name}.{kind}" for name in ("extracted", "discoverable") for kind in ("svg", "pdf", "csv")} <= {
+        r["file"] for r in files
+    }
+    assert "memorization" not in plan(world.study(), {})[0].settings, "the key of other reports is as it was"
 
 
 def test_gamma_and_versions_are_in_the_key_and_workers_are_not() -> None:

@@ -90,6 +90,12 @@ def tables(rng: random.Random) -> tuple[Table, Table]:
         add("emergence", task, "", statistic="onset_parameters", unit="example_output")
         for measure in ("mem_n", "mem_delta"):
             add("comparison", task, "", orders[task][0], statistic="slope_per_decade", of_measure=measure)
+    for model in sorted({r["model"] for r in rows} & {*MODELS}):
+        for sample, kind in (("planted", "canary"), ("planted", "sentence"), ("planted", ""), ("uniform", "")):
+            add("extraction", "", model, statistic="excess", group=sample, detail=kind)
+            add("extraction", "", model, statistic="rate", group=sample, detail=kind)
+        for n in (10.0, 100.0):
+            add("discoverable", "", model, statistic="excess", group="planted", detail="T=1", level=0.5, x=n)
     unique = {
         tuple(
             str(r[c])
@@ -105,6 +111,7 @@ def tables(rng: random.Random) -> tuple[Table, Table]:
                 "corpus",
                 "variant",
                 "x",
+                "group",
             )
         ): r
         for r in rows
@@ -127,9 +134,10 @@ def written(r: dict[str, Any]) -> str:
     value, statistic = r["estimate"], r["statistic"]
     if statistic == "documents_per_nat":
         return f"{value:.3g}"
-    percent = statistic in ("exact_match", "rate")
+    percent = statistic in ("exact_match", "rate", "excess")
     text = f"{value * (100 if percent else 1):.{1 if percent or statistic == 'bleu' else 2}f}"
-    return text.lstrip("-").replace("-", "−") + " %" * percent if float(text) == 0 else text.replace("-", "−") + " %" * percent
+    unit = " points" if statistic == "excess" else " %" * percent
+    return (text.lstrip("-") if float(text) == 0 else text.replace("-", "−")) + unit
 
 
 def sure(r: dict[str, Any]) -> bool:
@@ -221,6 +229,23 @@ def check(rows: Table, family: Table, data: ReportData) -> Iterator[str]:
             else UNSURE
         )
         yield verdict
+    for sentence in (*sentences.extracted(data), *sentences.discoverable(data)):
+        model, does, kind, direction, clause = re.match(
+            r"(?:Whether )?(\w+) (extracts|finds, in 100 samples,) (.+) (more|less) often than phantoms(.+)$", sentence
+        ).groups()  # type: ignore[union-attr]
+        measure = {"extracts": "extraction"}.get(does, "discoverable")
+        place = {"group": "planted", "detail": {"canaries": "canary", "planted sentences": "sentence"}.get(kind, "")}
+        place |= {"group": "uniform"} if kind == "windows of the corpus" else {}
+        place |= {"detail": "T=1", "x": 100.0} if measure == "discoverable" else {}
+        r = known(of(rows, measure=measure, statistic="excess", **place))[-1]
+        assert r["model"] == model, "the largest with a number"
+        decided = re.match(rf", by {N} \[{N}, {N}\] points$", clause)
+        assert bool(decided) == bool(clear(r)) and (direction == "less") == (clear(r) < 0)
+        if decided:
+            assert decided[1] == written(r).lstrip("−").removesuffix(" points"), sentence
+        else:
+            assert f" {written(r)}" in clause and ("interval includes zero" in clause) == sure(r)
+        yield f"{direction}, {bool(decided)}"
     for sentence in check_figures.confounds(data).observations:
         name, model, task, value, rest = re.match(rf"(Mem|Mem Δ) of (\w+) on (\w+) \({N}\)(.+)$", sentence).groups()  # type: ignore[union-attr]
         which = {"task": task, "model": model, "order": first_n[task]}
@@ -387,6 +412,9 @@ def test_every_sentence_is_what_its_row_says(count: int) -> None:
         "answer",
         "which is specific to this corpus",
         "below the placebo",
+        "more, True",
+        "more, False",
+        "less, True",
     }
     assert {kind for kind in wanted if kinds[kind] < count / 150} == set(), kinds
 

@@ -13,7 +13,7 @@ from schemas import Study, StudyError, load_study
 from schemas.settings.catalogue import EXAMPLES, INTERNAL, UNITS, catalogue, quoted
 from schemas.settings.study_file import models_in
 
-SAY = "give it a description, and in EXAMPLES of schemas/settings/catalogue.py a value other than the default"
+SAY = "give it a description, and in schemas/settings/catalogue.toml a value other than the default"
 PATHS = {s.path for s in catalogue()}
 
 
@@ -60,7 +60,8 @@ def test_a_full_study_shows_every_setting_and_with_all_of_them_set_nothing_chang
 def test_each_example_of_a_full_study_can_be_set(full: str, tmp_path: Path) -> None:
     plain = loaded(full, tmp_path)
     blocks = re.findall(r"^##\[.*?(?=\n\n|\Z)", full, re.M | re.S)
-    assert [block.splitlines()[0] for block in blocks] == ["##[splits.pages]", "##[[variants]]", "##[corpus.planted]"]
+    optional = ["##[splits.pages]", "##[[variants]]", "##[corpus.planted]", "##[corpus.planted.insertions]"]
+    assert [block.splitlines()[0] for block in blocks] == optional
     for block in blocks:
         source = full[full.index("[[corpus.sources]]") : full.index("##[splits")] if "planted" in block else ""
         text = full.replace(block, block.replace("##", "")).replace(source, "\n", 1 if source else 0)

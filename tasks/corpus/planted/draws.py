@@ -51,8 +51,8 @@ def skewed(bits: Words64, n: int, exponent: float = 0.7) -> Ints:
     return np.minimum(np.searchsorted(upto, uniform, side="right"), n - 1)
 
 
-def shuffled(position: Ints, n: int, seed: int, purpose: str) -> Ints:
-    """The images of these positions under a seeded permutation of [0, n), in memory that does not grow with n.
+def shuffled(position: Ints, n: int, seed: int, purpose: str, inverse: bool = False) -> Ints:
+    """The images of these positions under a seeded permutation of [0, n), or its inverse, in memory that does not grow with n.
 
     A Feistel network permutes the next power of four; images outside [0, n) are permuted again until they are inside.
     """
@@ -63,8 +63,12 @@ def shuffled(position: Ints, n: int, seed: int, purpose: str) -> Ints:
     while len(todo):
         value = out[todo]
         left, right = value >> half, value & mask
-        for number in range(4):
+        if inverse:
+            left, right = right, left
+        for number in range(3, -1, -1) if inverse else range(4):
             left, right = right, left ^ (draw(seed, f"{purpose}/round {number}", right.astype(np.int64)) & mask)
+        if inverse:
+            left, right = right, left
         out[todo] = (left << half) | right
         todo = todo[out[todo] >= n]
     return out.astype(np.int64)

@@ -5,6 +5,9 @@ They contain no name, no lexicon word and no number, so that any amount of them 
 from __future__ import annotations
 
 import math
+from collections import Counter
+from functools import cache
+from string import Formatter
 
 import numpy as np
 
@@ -50,6 +53,33 @@ class Fillers:
                 text.append(forms[shapes[i][k] % len(forms)].format(a=a, n=n, m=m, v=v))
             out.append((" ".join(text), tag))
         return out
+
+    def text_with_bits(self, random: np.random.Generator, words: int) -> tuple[str, list[float]]:
+        """English sentences with at least so many words, drawn as those of documents are, and the bits of each character.
+
+        Of the words "tor" (¼), "torin" (½) and "bel" (¼) a t has log2 4/3 bits, an i log2 3/2, the space after "tor" log2 3.
+        """
+        forms, text, bits = FILLERS["en"], "", list[float]()
+        while len(text.split()) < words:
+            ahead = math.log2(len(forms))  # bits of the next character: the first letter of a sentence tells its form
+            for literal, slot, _, _ in Formatter().parse(forms[int(random.integers(len(forms)))]):
+                text, bits = text + literal, [*bits, ahead, *[0.0] * (len(literal) - 1)]
+                if slot:
+                    word = self._lookup["en"][slot][int(random.integers(_TABLE))]
+                    *of_word, ahead = self._bits(slot, word)
+                    text, bits = text + word, bits + of_word
+            text, bits = text + " ", [*bits, 0.0]
+        return text[:-1], bits[:-1]
+
+    @cache  # noqa: B019 - a world has one of these
+    def _bits(self, slot: str, word: str) -> list[float]:
+        """−log2 of the share of words with each character of this one, among those that begin like it; the last: those that end."""
+        left, bits = Counter(f"{w}\n" for w in self._lookup["en"][slot]), list[float]()
+        for end in range(1, len(word) + 2):
+            alike = Counter({w: n for w, n in left.items() if w.startswith(f"{word}\n"[:end])})
+            bits.append(math.log2(left.total() / alike.total()))
+            left = alike
+        return bits
 
     def sentence(self, purpose: str, number: int, noun: str) -> tuple[str, float]:
         """An English sentence with `noun` in it, and the bits of the uniform draws of everything else."""

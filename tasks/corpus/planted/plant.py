@@ -14,11 +14,12 @@ from dataclasses import astuple, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
-from schemas import PLANTED_FILES, PLANTED_SEQUENCES, TRUTH, Study
+from schemas import INSERTIONS, PLANTED_FILES, PLANTED_SEQUENCES, TRUTH, Study
 from schemas.settings.study_file import Planted
-from tasks.corpus.planted.planted_rows import PlantedSequence, TruePair
+from tasks.corpus.planted.planted_rows import InsertedText, PlantedSequence, TruePair
 from tasks.corpus.planted.world import World
 from tasks.cost import Cost, Rate, Sizes, on_each_corpus
 from tasks.step import Inputs, Job, Stage, Step, Work, for_each_corpus
@@ -34,7 +35,7 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
         return []
     settings = planted.model_dump(mode="json", exclude=None if planted.redrawn else {"redrawn"})
     corpus = {k: v for k, v in settings.items() if k != "examples"}
-    tasks = {k: v for k, v in settings.items() if k not in ("tokens", "shards")}
+    tasks = {k: v for k, v in settings.items() if k not in ("tokens", "shards", "insertions")}
     jobs = [
         Job(
             {"kind": "corpus", "source": "planted", "file": f"shard-{number:04d}.jsonl"},
@@ -48,6 +49,15 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
     return [*jobs, Job({"kind": "tasks"}, {"planted": tasks, "seed": study.seed}, cost=TASK_COST)]
 
 
+def plan_insertions(study: Study, inputs: Inputs) -> list[Job]:
+    """One job for the inserted texts and where they are; none without [corpus.planted.insertions]."""
+    planted = study.corpus.planted
+    if planted is None or planted.insertions is None or planted.redrawn:
+        return []
+    settings = planted.model_dump(mode="json", exclude={"redrawn", "examples", "shards"})
+    return [Job({"kind": "insertions"}, {"planted": settings, "seed": study.seed}, cost=TASK_COST)]
+
+
 def run(work: Work) -> None:
     """Write one shard, or everything but the corpus."""
     world = World(Planted.model_validate(work.settings["planted"]), work.settings["seed"])
@@ -59,7 +69,7 @@ def run(work: Work) -> None:
 
 def _write_shard(work: Work, world: World) -> None:
     documents = world.texts(*world.shard(work.settings["shard"]))
-    lines = (json.dumps({"id": f"planted-{i:08d}", "text": text, "lang": language}) for i, text, language in documents)
+    lines = (json.dumps({"id": document_id(i), "text": text, "lang": language}) for i, text, language in documents)
     work.write("planted_files", _columns([_write_lines(work.folder() / work.labels["file"], "corpus", lines)]))
 
 
@@ -70,9 +80,25 @@ def _write_tasks(work: Work, world: World) -> None:
     ]
     work.write("planted_files", _columns(files))
     work.write("truth", _table(TruePair, world.truth(), TRUTH.schema))
-    sequences = world.sequences.sequences
+    sequences = world.sequences
     table = _table(PlantedSequence, sequences, PLANTED_SEQUENCES.schema)
     work.write("planted_sequences", table.append_column("member", pa.array([s.member for s in sequences], pa.bool_())))
+
+
+def run_insertions(work: Work) -> None:
+    """Write the texts that are inserted, with the documents that they are, and those that are not."""
+    world = World(Planted.model_validate(work.settings["planted"]), work.settings["seed"])
+    rows, names = world.insertions, [document_id(i) for i in world.positions("insertions").tolist()]
+    table = _table(InsertedText, rows, INSERTIONS.schema)
+    ends = np.cumsum([row.copies for row in rows])
+    documents = [sorted(names[end - row.copies : end]) for row, end in zip(rows, ends, strict=True)]
+    field = INSERTIONS.schema.field("documents")
+    work.write("insertions", table.append_column(field, pa.array(documents, field.type)))
+
+
+def document_id(position: int) -> str:
+    """The id of the document at this position of the corpus."""
+    return f"planted-{position:08d}"
 
 
 def _write_lines(path: Path, kind: str, lines: Iterable[str]) -> dict[str, Any]:
@@ -91,7 +117,9 @@ def _columns(rows: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
     return {name: [row[name] for row in rows] for name in rows[0]}
 
 
-def _table(kind: type, rows: Sequence[TruePair] | Sequence[PlantedSequence], schema: pa.Schema) -> pa.Table:
+def _table(
+    kind: type, rows: Sequence[TruePair] | Sequence[PlantedSequence] | Sequence[InsertedText], schema: pa.Schema
+) -> pa.Table:
     """Dataclass rows as an Arrow table, with all columns even if there are no rows."""
     names = [f.name for f in fields(kind)]
     values = list(zip(*map(astuple, rows), strict=True)) or [()] * len(names)
@@ -106,7 +134,7 @@ def cost(sizes: Sizes) -> Cost:
     planted, words = sizes.study.corpus.planted, sizes.corpus.words
     if planted is None:
         return Cost(unit="words", rates=RATES)
-    parts = planted.shards + (0 if planted.redrawn else 1)
+    parts = planted.shards + (0 if planted.redrawn else 1 + (planted.insertions is not None))
     return Cost(parts, words, "words", written=sizes.corpus.text, core=words / RATES["plant"], rates=RATES)
 
 
@@ -115,6 +143,9 @@ PLANT = Step(
     version=1,
     about="writes a planted corpus: corpus shards, task files and the exact truth about them",
     reads=(),
-    stages=(Stage(writes=(PLANTED_FILES, TRUTH, PLANTED_SEQUENCES), plan=for_each_corpus(plan), run=run),),
+    stages=(
+        Stage(writes=(PLANTED_FILES, TRUTH, PLANTED_SEQUENCES), plan=for_each_corpus(plan), run=run),
+        Stage(writes=(INSERTIONS,), plan=plan_insertions, run=run_insertions),
+    ),
     cost=on_each_corpus(cost),
 )

@@ -44,6 +44,17 @@ class PlantedSequence:
         return self.copies > 0
 
 
+@dataclass(frozen=True)
+class InsertedText:
+    """One row of `insertions`, without its documents."""
+
+    text_id: str
+    group: str
+    text: str
+    copies: int
+    bits: list[float]
+
+
 def example(
     id: str, split: str, group: str, input: str, output: str, prompt: str, options: Sequence[str] = (), answer: int = -1
 ) -> dict[str, Any]:

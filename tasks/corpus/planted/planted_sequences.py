@@ -5,6 +5,7 @@ many copies, pairs of twins of one rule of which one is held out, and phantoms, 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -12,21 +13,17 @@ from schemas.settings.study_file import Planted
 from tasks.corpus.planted.draws import Ints, generator
 from tasks.corpus.planted.fillers import Fillers
 from tasks.corpus.planted.names import Names
-from tasks.corpus.planted.planted_rows import PlantedSequence
+from tasks.corpus.planted.planted_rows import InsertedText, PlantedSequence
 
 CANARY_WORDS, CANARY_LENGTH = 64, 8
 RING = 8  # words of a twin rule
 
 
-class Sequences:
-    """One document per copy; each document is its sequence and nothing else."""
+class Copies:
+    """One document per copy of a text; each document is its text and nothing else."""
 
-    def __init__(self, planted: Planted, seed: int, names: Names, fillers: Fillers) -> None:
-        self.sequences = sorted(
-            [*_canaries(planted, seed, names), *_duplicates(planted, names, fillers), *_twins(planted, names)],
-            key=lambda s: s.sequence,
-        )
-        self._ends = np.cumsum([s.copies for s in self.sequences], dtype=np.int64)
+    def __init__(self, texts: Sequence[PlantedSequence] | Sequence[InsertedText]) -> None:
+        self._texts, self._ends = [t.text for t in texts], np.cumsum([t.copies for t in texts], dtype=np.int64)
 
     @property
     def documents(self) -> int:
@@ -35,7 +32,13 @@ class Sequences:
 
     def render(self, index: Ints) -> list[tuple[str, str]]:
         """(text, language) of these documents."""
-        return [(self.sequences[i].text, "en") for i in np.searchsorted(self._ends, index, side="right").tolist()]
+        return [(self._texts[i], "en") for i in np.searchsorted(self._ends, index, side="right").tolist()]
+
+
+def planted_sequences(planted: Planted, seed: int, names: Names, fillers: Fillers) -> list[PlantedSequence]:
+    """All sequences, sorted by name."""
+    made = [*_canaries(planted, seed, names), *_duplicates(planted, names, fillers), *_twins(planted, names)]
+    return sorted(made, key=lambda s: s.sequence)
 
 
 def _planted_or_phantom(planted: Planted, kind: str, sequences: list[tuple[str, float]], first_power: int) -> list[PlantedSequence]:

@@ -17,11 +17,12 @@ from schemas.settings.study_file import Planted
 from tasks.corpus.planted.draws import Ints, shuffled
 from tasks.corpus.planted.facts import FactorialFacts
 from tasks.corpus.planted.fillers import Fillers
+from tasks.corpus.planted.insertions import inserted_texts
 from tasks.corpus.planted.lexicon import Lexicon
 from tasks.corpus.planted.names import Names
 from tasks.corpus.planted.phrases import LANGUAGES
 from tasks.corpus.planted.planted_rows import TruePair
-from tasks.corpus.planted.planted_sequences import Sequences
+from tasks.corpus.planted.planted_sequences import Copies, planted_sequences
 from tasks.corpus.planted.recall import Recall
 from tasks.corpus.planted.rules import RuleFacts
 from tasks.corpus.planted.statements import Statements
@@ -58,10 +59,12 @@ class World:
         statements.freeze()
         self.lexicon, self.sums = Lexicon(planted, seed, names), Sums(planted, seed)
         self.fillers = Fillers(seed, names, planted.purpose)
-        self.sequences = Sequences(planted, seed, names, self.fillers)
+        self.sequences = planted_sequences(planted, seed, names, self.fillers)
+        self.insertions = inserted_texts(planted.insertions, seed, self.fillers) if planted.insertions else []
         self.components: dict[str, Component] = {"statements": statements, "lexicon": self.lexicon, "sums": self.sums}
         if not planted.redrawn:
-            self.components["sequences"] = self.sequences  # canaries are only for models that are trained on them
+            # canaries are only for models that are trained on them
+            self.components |= {"sequences": Copies(self.sequences), "insertions": Copies(self.insertions)}
 
     # -- truth and tasks -------------------------------------------------------------------------------------------
     def truth(self) -> list[TruePair]:
@@ -115,6 +118,13 @@ class World:
         if documents < shards:
             raise StudyError(f"corpus.planted: {documents} documents are fewer than shards = {shards}; lower shards")
         return documents * number // shards, documents * (number + 1) // shards
+
+    def positions(self, name: str) -> Ints:
+        """The positions in the corpus of the documents of a component, in its order."""
+        total, before = self.fill(), list(self.components).index(name)
+        sizes = [c.documents for c in self.components.values()]
+        first = sum(sizes[:before])
+        return shuffled(np.arange(first, first + sizes[before]), total, self.seed, "corpus", inverse=True)
 
     def texts(self, first: int, last: int) -> Iterator[tuple[int, str, str]]:
         """(position, text, language) of the documents at these positions of the corpus."""

@@ -7,8 +7,6 @@ schemas/settings/reader_versions.py. It begins with an example of what it reads,
     SETTINGS = ("subjects",)     settings of a task that only some readers take
 """
 
-from __future__ import annotations
-
 import importlib
 from types import ModuleType
 

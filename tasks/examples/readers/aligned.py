@@ -4,8 +4,6 @@ europarl-v7.de-en.de    Wiederaufnahme der Sitzungsperiode
 europarl-v7.de-en.en    Resumption of the session
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from itertools import zip_longest
 

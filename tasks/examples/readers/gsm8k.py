@@ -3,22 +3,16 @@
 {"question": "Two boxes hold 3 pears each. How many pears?", "answer": "There are 2*3=<<2*3=6>>6 pears.\\n#### 6"}
 """
 
-from __future__ import annotations
-
 import re
-from collections.abc import Iterator
 from typing import Any
 
-from tasks.examples.record import Example, NotAnExample, ReadSettings, Reject, TaskFile, json_examples, row_id, text
+from tasks.examples.record import Example, NotAnExample, ReadSettings, TaskFile, each_json_line, row_id, text
 
 
-def read(file: TaskFile, settings: ReadSettings) -> Iterator[Example | Reject]:
+@each_json_line
+def read(file: TaskFile, settings: ReadSettings, row: int, record: dict[str, Any]) -> Example:
     """Examples of one file: y is the rationale and, after ####, the number; `checked` removes the annotations."""
-
-    def example(row: int, record: dict[str, Any]) -> Example:
-        question, answer = text(record, "question"), text(record, "answer")
-        if not re.search(r"####\s*\S", answer):
-            raise NotAnExample("the answer has no final number after ####")
-        return Example(row, row_id(file.name, row), question, answer, record=record)
-
-    return json_examples(file, settings, example)
+    question, answer = text(record, "question"), text(record, "answer")
+    if not re.search(r"####\s*\S", answer):
+        raise NotAnExample("the answer has no final number after ####")
+    return Example(row, row_id(file.name, row), question, answer, record=record)

@@ -12,8 +12,6 @@ A data set of the hub is named by its commit, because "main" may change under th
 `save_to_disk` wrote, or one of parquet, JSON or CSV files; its files' hashes are in the key. No script of a data set is run.
 """
 
-from __future__ import annotations
-
 import glob
 import json
 import re

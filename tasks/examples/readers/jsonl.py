@@ -6,8 +6,6 @@
 With `fields` in the task, JSON lines of any other format.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from tasks.examples.fields import OWN, mapped_examples

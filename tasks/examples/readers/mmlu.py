@@ -3,8 +3,6 @@
 "Which of these is prime?",4,6,7,9,C
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from pathlib import Path

@@ -6,8 +6,6 @@ A Mars
 B Saturn
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path

@@ -4,21 +4,15 @@
 {"en": ["A game", "Of ancient warfare."], "de": ["Ein Spiel", "Antike Kriege."]}
 """
 
-from __future__ import annotations
-
-from collections.abc import Iterator
 from typing import Any
 
-from tasks.examples.record import Example, ReadSettings, Reject, TaskFile, json_examples, row_id, text
+from tasks.examples.record import Example, ReadSettings, TaskFile, each_json_line, row_id, text
 from tasks.examples.sentence_pairs import language_pair
 
 
-def read(file: TaskFile, settings: ReadSettings) -> Iterator[Example | Reject]:
+@each_json_line
+def read(file: TaskFile, settings: ReadSettings, row: int, record: dict[str, Any]) -> Example:
     """Examples of one file: x is the text in the first language, y in the second."""
     source, target = language_pair(file, settings)
-
-    def example(row: int, record: dict[str, Any]) -> Example:
-        x, y = text(record, source, paragraphs=True), text(record, target, paragraphs=True)
-        return Example(row, row_id(file.name, row), x, y, f"{source}-{target}", record=record)
-
-    return json_examples(file, settings, example)
+    x, y = text(record, source, paragraphs=True), text(record, target, paragraphs=True)
+    return Example(row, row_id(file.name, row), x, y, f"{source}-{target}", record=record)

@@ -5,15 +5,13 @@
 The capital of [X] is [Y].    ->    "The capital of Flanders is"
 """
 
-from __future__ import annotations
-
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from schemas import StudyError
-from tasks.examples.record import Example, ReadSettings, Reject, TaskFile, json_examples, row_id, text
+from tasks.examples.record import Example, ReadSettings, TaskFile, each_json_line, row_id, text
 
 SETTINGS = ("templates",)
 GROUPS_SHARE_SHOTS = True
@@ -47,14 +45,11 @@ def cloze(relation: str, templates: Mapping[str, str], task: str) -> str:
     return parts[1].replace("[X]", "{input}")
 
 
-def read(file: TaskFile, settings: ReadSettings) -> Iterator[Example | Reject]:
+@each_json_line
+def read(file: TaskFile, settings: ReadSettings, row: int, record: dict[str, Any]) -> Example:
     """Examples of one file: x is the subject, y the object, group the relation."""
     relation = relation_of(file.name)
     prompt = settings["templates"].get(relation, "")
-
-    def example(row: int, record: dict[str, Any]) -> Example:
-        x, y, uuid = text(record, "sub_label"), text(record, "obj_label"), record.get("uuid")
-        name = uuid if isinstance(uuid, str) and uuid.strip() else row_id(file.name, row)
-        return Example(row, name, x, y, relation, prompt=prompt, record=record)
-
-    return json_examples(file, settings, example)
+    x, y, uuid = text(record, "sub_label"), text(record, "obj_label"), record.get("uuid")
+    name = uuid if isinstance(uuid, str) and uuid.strip() else row_id(file.name, row)
+    return Example(row, name, x, y, relation, prompt=prompt, record=record)

@@ -8,8 +8,6 @@ It looks like XML and is not: `&` is not escaped, attributes lack quotation mark
 reference is the output, the others are aliases.
 """
 
-from __future__ import annotations
-
 import html
 import re
 from collections.abc import Iterator
@@ -95,7 +93,8 @@ def segments(path: Path, encoding: str) -> Iterator[Segment]:
                 raise StudyError(f"{path}: row {opened[1]}: {problem}")
             if closing and name == "seg" and opened:
                 text.append(whole[end : tag.start()])
-                yield Segment(document, opened[0], system, _plain(" ".join(text)), opened[1])
+                plain = " ".join(_ENTITY.sub(lambda m: html.unescape(m[0]), " ".join(text)).split())
+                yield Segment(document, opened[0], system, plain, opened[1])
                 opened = None
             elif not closing and name == "seg":
                 if not document or not attributes.get("id"):
@@ -109,7 +108,3 @@ def segments(path: Path, encoding: str) -> Iterator[Segment]:
             text.append(whole[end:])
     if opened:
         raise StudyError(f"{path}: row {opened[1]}: <seg id={opened[0]!r}> is never closed; get the file again")
-
-
-def _plain(text: str) -> str:
-    return " ".join(_ENTITY.sub(lambda m: html.unescape(m[0]), text).split())

@@ -4,8 +4,6 @@
  "Rembrandt van Rijn"], "NormalizedAliases": ["rembrandt", …], …}, "EntityPages": […]}], "Domain": …}
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -3,8 +3,6 @@
 Wiederaufnahme der Sitzungsperiode<TAB>Resumption of the session
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from tasks.examples.record import Example, ReadSettings, Reject, TaskFile

@@ -6,8 +6,6 @@
 The output is the first reference, or that of the task's `translator`; the others are aliases.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 from xml.etree import ElementTree

@@ -1,12 +1,11 @@
 """All figures, in the order of the page, and the two that need no measure: training, counts of n-grams."""
 
-from __future__ import annotations
-
 from tasks.report import sentences
 from tasks.report.data import ReportData
 from tasks.report.figures import check_figures as checks
 from tasks.report.figures import memorization_figures as memorization
 from tasks.report.figures import performance_figures as performance
+from tasks.report.figures import sequence_figures as sequences
 from tasks.report.figures.report_figure import ReportFigure, figure
 from tasks.report.plot.axes import XAxis
 from tasks.report.plot.palette import rung_style, style_of
@@ -16,7 +15,6 @@ MOST_POINTS = 200  # of a training curve
 
 
 def draw(data: ReportData) -> list[ReportFigure]:
-    """All figures, in the order of the page."""
     return [
         memorization.memorization(data),
         memorization.score(data),
@@ -26,6 +24,7 @@ def draw(data: ReportData) -> list[ReportFigure]:
         performance.emergence(data),
         performance.novelty(data),
         memorization.generalization(data),
+        *([sequences.extracted(data), sequences.discoverable(data)] if "memorization" in data.settings else []),
         checks.confounds(data),
         memorization.placebo(data),
         checks.attribution(data),

@@ -2,13 +2,11 @@
 rank correlation is made of (docs/method.md §6d: attribution, exposure curve).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 
 from tasks.report import sentences
 from tasks.report.data import ReportData
-from tasks.report.figures.report_figure import ReportFigure, figure, task_panels
+from tasks.report.figures.report_figure import ReportFigure, figure, shown_models, task_panels
 from tasks.report.numbers import (
     MEASURE_NAMES,
     MetricRow,
@@ -25,15 +23,8 @@ from tasks.report.plot.drawing import Panel
 from tasks.report.plot.palette import rung_style
 from tasks.report.plot.panels import Dots, Point, Span, bars_panel, dots_panel
 
-MOST_DOTS = 3  # models of a dot plot: the smallest, a middling and the largest
 MOST_PAIRS = 8
 RHO = "rank correlation ρ"
-
-
-def _shown_models(data: ReportData, rows: Iterable[MetricRow]) -> list[str]:
-    """Smallest, middling and largest: what a dot plot has room for."""
-    models = list(data.ladder_of(rows))
-    return models if len(models) <= MOST_DOTS else [models[0], models[len(models) // 2], models[-1]]
 
 
 def _dot(row: MetricRow) -> Point:
@@ -76,7 +67,7 @@ def confounds(data: ReportData) -> ReportFigure:
         at_order = [r for r in data.latest("confound") if r["task"] == task and r["order"] == data.order_of(task)]
         for measure, name in (("mem_n", "Mem"), ("mem_delta", "Mem Δ")):
             rows = [r for r in at_order if r["of_measure"] == measure]
-            models = _shown_models(data, rows)
+            models = shown_models(data, rows)
             plain = _as_measured(data, measure, task, models)
             groups: dict[str, dict[str, MetricRow]] = {"as measured": plain}
             for r in rows:
@@ -158,7 +149,7 @@ def variants(data: ReportData) -> ReportFigure:
             rows = [r for r in swept if r["task"] == task and r["of_measure"] == measure]
             if not rows:
                 continue
-            models = _shown_models(data, rows)
+            models = shown_models(data, rows)
             groups: dict[str, dict[str, MetricRow]] = {"as studied": _as_measured(data, measure, task, models)}
             for r in rows:
                 setting, _, value = r["variant"].partition("=")

@@ -3,8 +3,6 @@
 docs/method.md §6 (Mem_n, Mem_Δ), §7 (Mem_∞), §6d (placebo corpus, memorization × score), §8 (generalization).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -48,10 +46,8 @@ def memorization(data: ReportData) -> ReportFigure:
 
 def _dodged(lines: Sequence[Series]) -> list[Series]:
     """The lines next to each other on a log axis, so that their intervals do not hide each other."""
-    shifts = [1.045 ** (i - (len(lines) - 1) / 2) for i in range(len(lines))]
-    return [
-        replace(line, points=[p._replace(x=p.x * shift) for p in line.points]) for line, shift in zip(lines, shifts, strict=True)
-    ]
+    middle = (len(lines) - 1) / 2
+    return [replace(line, points=[p._replace(x=p.x * 1.045 ** (i - middle)) for p in line.points]) for i, line in enumerate(lines)]
 
 
 def _lines(data: ReportData, every: Sequence[MetricRow], measure: str, task: str, used: list[MetricRow]) -> list[Series]:
@@ -133,7 +129,6 @@ def generalization(data: ReportData) -> ReportFigure:
 
 
 def score(data: ReportData) -> ReportFigure:
-    """The score of each model."""
     lines = [data.line(t["name"], m) for t in data.settings["tasks"] for m in data.ladder]
     rows = [r for line in lines if (r := line.rows["main_score"]) is not None]
     ladder = data.ladder_of(rows)

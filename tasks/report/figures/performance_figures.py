@@ -1,7 +1,5 @@
 """Performance against counts (docs/method.md §9, Fig. 3), emergence, recall of planted facts, and novelty (§10)."""
 
-from __future__ import annotations
-
 import math
 
 from tasks.report import sentences

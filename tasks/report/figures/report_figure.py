@@ -1,7 +1,5 @@
 """What a figure of the report is: panels, observations, gaps and data; and the lines and axes that several figures share."""
 
-from __future__ import annotations
-
 import csv
 import io
 import tomllib
@@ -19,6 +17,7 @@ from tasks.report.plot.palette import LineStyle, rung_style, style_of
 from tasks.report.plot.panels import Point, Series, Span, lines_panel, shared_span
 
 EMPHASISED = 4  # with more lines than this only the first and the last have intervals and names
+MOST_SHOWN = 3  # models, where each needs much room
 MOST_OBSERVATIONS = 8  # sentences under one figure
 with Path(__file__).with_name("figures.toml").open("rb") as file:
     TEXTS = {n: {"section": section} | text for section, texts in tomllib.load(file).items() for n, text in texts.items()}
@@ -47,7 +46,6 @@ class ReportFigure:
 
     @property
     def csv(self) -> str:
-        """The data of the figure."""
         return csv_text(self.rows, [*self.rows[0]])
 
 
@@ -77,7 +75,6 @@ def figure(
 
 
 def csv_text(rows: Iterable[MetricRow], columns: Sequence[str]) -> str:
-    """Rows as CSV with a heading."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(columns)
@@ -149,6 +146,12 @@ def size_axis(ladder: dict[str, int]) -> XAxis:
     return XAxis("parameters", "log", tuple(ticks))
 
 
+def shown_models(data: ReportData, rows: Iterable[MetricRow]) -> list[str]:
+    """Smallest, middling and largest: what a figure with a panel or a row of dots for each has room for."""
+    models = list(data.ladder_of(rows))
+    return models if len(models) <= MOST_SHOWN else [models[0], models[len(models) // 2], models[-1]]
+
+
 def ladder_panels(
     data: ReportData, name: str, rows: Sequence[MetricRow], style: int, label: str = "", span: Span | None = None
 ) -> list[Panel]:
@@ -187,7 +190,7 @@ def task_panels(
     drawn: list[tuple[str, list[Series], str]] = []
     for task in data.tasks_of(rows):
         here = [r for r in rows if r["task"] == task and has_number(r) and r[column] is not None]
-        if series := _model_series(data, here, column, extra):
+        if series := model_series(data, here, column, extra):
             drawn.append((task, series, here[0]["statistic"]))
     spans: dict[bool, Span | None] = {}
     for kind in {is_percent(s) for *_, s in drawn}:
@@ -199,7 +202,7 @@ def task_panels(
     ]
 
 
-def _model_series(data: ReportData, rows: Sequence[MetricRow], column: str, extra: Sequence[tuple[str, str]]) -> list[Series]:
+def model_series(data: ReportData, rows: Sequence[MetricRow], column: str, extra: Sequence[tuple[str, str]] = ()) -> list[Series]:
     """One line per model, light for small and dark for large, then the extra ones."""
     ladder = list(data.ladder_of(rows))
     lines: list[tuple[str, str, LineStyle, bool]] = []

@@ -1,7 +1,5 @@
 """HTML that is not made by the templates. All text is escaped."""
 
-from __future__ import annotations
-
 import base64
 import re
 from html import escape

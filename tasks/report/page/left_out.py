@@ -1,7 +1,5 @@
 """What was left out, by reason; test text in the corpus (docs/method.md §13); and documents with the pairs."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

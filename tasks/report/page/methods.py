@@ -1,7 +1,5 @@
 """The methods paragraph, ready to paste: what was measured how, on how many, with what left out, by which versions."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any

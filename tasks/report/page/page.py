@@ -3,8 +3,6 @@
 The trace, a page of its own, is next to it (trace_page.py).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -23,8 +21,8 @@ from tasks.report.page.left_out import contaminated, documents, left_out
 from tasks.report.page.methods import methods
 from tasks.report.page.results import measures, results
 from tasks.report.page.truth import truth
-from tasks.report.plot.drawing import WIDE, Panel, legend_of
-from tasks.report.plot.palette import LineStyle, sample, themed
+from tasks.report.plot.drawing import WIDE, legend_of
+from tasks.report.plot.palette import sample, themed
 from tasks.report.sentences import answer, glance, measured_models
 
 HERE = Path(__file__).parent
@@ -32,8 +30,6 @@ EMBEDDED = 100_000  # characters of data that a page carries for one figure
 
 
 def page(data: ReportData, figures: Sequence[ReportFigure]) -> str:
-    """The whole of index.html."""
-
     def drawn(section: str) -> list[Block]:
         return [f for f in figures if f.text["section"] == section]
 
@@ -41,6 +37,7 @@ def page(data: ReportData, figures: Sequence[ReportFigure]) -> str:
         ("answer", "Task by task", [Custom("answer", answer(data))]),
         ("results", "Results", results(data)),
         ("performance", "Score, counts and novelty", drawn("performance")),
+        *([("memorized", "Memorized sequences", drawn("memorized"))] if "memorization" in data.settings else []),
         ("checks", "What could mislead", drawn("checks")),
         ("truth", "Compared with the planted truth", truth(data, drawn("truth"))),
         ("measures", "All measures", measures(data)),
@@ -52,21 +49,18 @@ def page(data: ReportData, figures: Sequence[ReportFigure]) -> str:
         ("methods", "Methods", methods(data)),
     )
     unmeasured = [m for m in data.settings["models"] if m not in measured_models(data)] if data.metrics else []
-    html = (
-        _environment()
-        .get_template("page.html")
-        .render(
-            study=data.settings["study"],
-            title=data.settings["title"] or data.settings["study"],
-            css=Markup((HERE / "report.css").read_text(encoding="utf-8")),
-            lead=glance(data),
-            unmeasured=unmeasured,
-            left_out_models=data.settings.get("left_out_models", {}),
-            glance=drawn("glance"),
-            totals=_totals(data),
-            traced=bool(data.settings["tasks"]),
-            sections=sections,
-        )
+    template = _environment().get_template("page.html")
+    html = template.render(
+        study=data.settings["study"],
+        title=data.settings["title"] or data.settings["study"],
+        css=Markup((HERE / "report.css").read_text(encoding="utf-8")),
+        lead=glance(data),
+        unmeasured=unmeasured,
+        left_out_models=data.settings.get("left_out_models", {}),
+        glance=drawn("glance"),
+        totals=_totals(data),
+        traced=bool(data.settings["tasks"]),
+        sections=sections,
     )
     return fit(html)
 
@@ -77,7 +71,7 @@ def _environment() -> Environment:
     environment.filters["sentence"] = lambda words: f"{words[:1].upper()}{words[1:].rstrip('.')}."
     environment.globals |= {
         "data_of": lambda f: data_link(f.csv) if len(f.csv) <= EMBEDDED else f"figures/{f.name}.csv",
-        "drawing": _drawing,
+        "drawing": lambda panel: Markup(themed(panel.svg_content)),  # in colours that follow the page's light or dark
         "highlight": _highlight,
         "in_rows": lambda panels: [(heading, list(row)) for heading, row in groupby(panels, key=lambda p: p.row)],
         "integer": integer,
@@ -85,19 +79,10 @@ def _environment() -> Environment:
         "legend_of": legend_of,
         "number": number,
         "PRIMARY": PRIMARY,
-        "sample": _sample,
+        "sample": lambda style: Markup(themed(sample(style))),
         "WIDE": WIDE,
     }
     return environment
-
-
-def _drawing(panel: Panel) -> Markup:
-    """The paths of a panel, in colours that follow the page's light or dark."""
-    return Markup(themed(panel.svg_content))
-
-
-def _sample(style: LineStyle) -> Markup:
-    return Markup(themed(sample(style)))
 
 
 def _highlight(document: Mapping[str, Any]) -> Markup:
@@ -119,7 +104,6 @@ def _totals(data: ReportData) -> list[tuple[str, str]]:
 
 
 def _study(data: ReportData) -> list[Block]:
-    """The corpus, the tasks and the models."""
     origin = "a planted world, whose truth is known" if data.settings["planted"] else "files named in the study"
     sources = [(s["source"] or "all", integer(s["documents"]), integer(s["tokens"])) for s in data.sources]
     tasks = []

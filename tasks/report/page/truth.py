@@ -1,7 +1,5 @@
 """The planted truth next to what was measured (docs/method.md §16)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from tasks.report.data import ReportData

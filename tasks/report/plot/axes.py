@@ -1,7 +1,5 @@
 """The axes of a panel: what the x axis shows, how it is scaled, and few ticks that are easy to read. Knows nothing of panels."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

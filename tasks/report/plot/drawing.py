@@ -4,8 +4,6 @@ Each panel is painted by a small function on its own axes, so that the page can 
 them side by side. `taskgram.mplstyle` holds the look.
 """
 
-from __future__ import annotations
-
 import io
 import re
 from collections.abc import Callable, Iterable, Sequence

@@ -4,8 +4,6 @@ No two lines differ by colour alone, and the colours stay apart for readers who 
 for the light and the dark page.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple

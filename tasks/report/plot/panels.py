@@ -3,8 +3,6 @@
 A filled marker is significant, an open one is not. Lines carry their names at their right end where there is room for it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from textwrap import wrap

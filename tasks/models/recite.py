@@ -1,0 +1,149 @@
+"""Step `recite`: what a model writes greedily after a prefix, where it does not give the suffix back (docs/memorization.md).
+
+    suffix        5 0 2 7 1 3      hits          x x . x . .      first miss    2
+    generation    5 0 8 4 4 9      from the pass 5 0 8            generated           4 4 9
+
+Up to the first miss the generation is the suffix, and there the model writes its own likeliest token: both are known from
+`score_sequences`, whose pass has seen what a decoder would have seen. Only what follows is generated, as answers are, and nothing
+for windows that are extracted. A token that ends the document ends the generation and is its last one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import polars as pl
+
+from schemas import Study
+from schemas.tables.recitations import RECITATIONS
+from tasks.cost import Cost, Sizes
+from tasks.models.alone import compare, drawn, logits_of
+from tasks.models.generate import Continuation, go_on
+from tasks.models.inference_cost import Passes, inference_cost
+from tasks.models.ladder import checkpoints, inference_settings, parts_with, resources, size
+from tasks.models.language_model import LanguageModel
+from tasks.models.load import repeatable
+from tasks.models.score import open_checkpoint
+from tasks.models.slices import TableAndSums, in_slices, table
+from tasks.step import Inputs, Job, Stage, Step, Work, asks_for_recitation
+
+WINDOWS_AT_ONCE = 1_024  # bounds memory and what a killed run loses
+
+
+@dataclass(frozen=True)
+class MissedWindow:
+    """A window whose suffix is not given back: its tokens, where its suffix begins, the first token there that is not the
+    likeliest, and which one is."""
+
+    sequence: str
+    ids: list[int]
+    prefix: int
+    miss: int
+    likeliest: int
+
+    @property
+    def begun(self) -> list[int]:
+        """What is known of the generation: the suffix before the miss, and the token that the model writes there."""
+        return [*self.ids[self.prefix : self.miss], self.likeliest]
+
+
+def plan(study: Study, inputs: Inputs) -> list[Job]:
+    """One job per part of `sequence_scores`: a model, a checkpoint, a piece of the windows."""
+    if not asks_for_recitation(study):
+        return []
+    return [
+        Job(
+            part.labels,
+            {k: v for k, v in inference_settings(study, model).items() if k != "pieces"},
+            {
+                "models": parts_with(inputs["models"], model=model.name),
+                "sequences": inputs["sequences"],
+                "sequence_scores": (part,),
+            },
+            cost=size(model),
+            resources=resources(study),
+        )
+        for model in study.models
+        for checkpoint in checkpoints(model)
+        for part in parts_with(inputs["sequence_scores"], model=model.name, checkpoint=str(checkpoint))
+    ]
+
+
+def run(work: Work) -> None:
+    """Generate what one checkpoint writes instead of the suffixes of its windows, or of a piece of them."""
+    scores = work.frame("sequence_scores", "sequence", "hits", "likeliest")
+    windows = scores.join(work.frame("sequences", "sequence", "ids", "prefix"), on="sequence", how="inner", maintain_order="left")
+    windows = windows.select("sequence", "ids", "prefix", "hits", "likeliest")
+    with repeatable(work.settings.get("device", "cpu")):
+        model = open_checkpoint(work)
+
+        def make(rows: range) -> TableAndSums:
+            return _recite(work, model, windows[rows.start : rows.stop], rows.start)
+
+        in_slices(work, "recitations", len(windows), WINDOWS_AT_ONCE, make)
+
+
+def missed_windows(rows: Iterable[tuple[str, list[int], int, list[bool], list[int]]]) -> list[MissedWindow]:
+    """Those of (sequence, ids, tokens of the prefix, hits, likeliest tokens) whose suffix has a token that is no hit."""
+    missed = []
+    for sequence, ids, prefix, hits, likeliest in rows:
+        if not all(hits[prefix:]):
+            miss = hits.index(False, prefix)
+            missed.append(MissedWindow(sequence, ids, prefix, miss, likeliest[miss]))
+    return missed
+
+
+def _recite(work: Work, model: LanguageModel, windows: pl.DataFrame, first: int) -> TableAndSums:
+    missed = missed_windows(windows.iter_rows())
+    rests = write_on(model, missed, work.settings["batch_tokens"])
+    again = [i for i in drawn(work.planned.key, first, len(missed)) if rests[i].tokens]
+    for i in again:
+        compare(model, f"window {missed[i].sequence!r}", rests[i].logits, logits_of(model, rests[i].prompt, rests[i].tokens))
+    ids = [[*window.begun, *rest.tokens] for window, rest in zip(missed, rests, strict=True)]
+    columns = {
+        "model": [model.name] * len(ids),
+        "checkpoint": [int(work.labels["checkpoint"])] * len(ids),
+        "sequence": [window.sequence for window in missed],
+        "first_miss": [window.miss - window.prefix for window in missed],
+        "ids": ids,
+        "ended": [of[-1] in model.ends for of in ids],
+        "generation": [hashlib.blake2b(np.array(of, "<i4").tobytes(), digest_size=16).hexdigest() for of in ids],
+    }
+    sums = {"windows": len(windows), "extracted": len(windows) - len(missed), "computed_alone": len(again)}
+    return table(RECITATIONS.schema, columns), sums | {"generated": sum(len(rest.tokens) for rest in rests)}
+
+
+def write_on(model: LanguageModel, missed: Sequence[MissedWindow], batch_tokens: int) -> list[Continuation]:
+    """What greedy decoding writes after what is known of each generation: to the length of the window, or up to a token that ends
+    the document; nothing if the first miss is such a token, or the last of the window."""
+    answers = [Continuation("", [model.start, *w.ids[: w.prefix], *w.begun]) for w in missed]
+    left = [i for i, w in enumerate(missed) if w.miss + 1 < len(w.ids) and w.likeliest not in model.ends]
+    most, names = [len(missed[i].ids) - missed[i].miss - 1 for i in left], [missed[i].sequence for i in left]
+    for i, answer in zip(left, go_on(model, [answers[i] for i in left], most, names, None, batch_tokens), strict=True):
+        answers[i] = answer
+    return answers
+
+
+def cost(sizes: Sizes) -> Cost:
+    """What follows the first other token: at most the suffix of each window, in batches of `batch_tokens`."""
+    memorization = sizes.study.memorization
+    if memorization is None or not memorization.recite:
+        return Cost(unit="forward passes")
+    count, window, suffix = sizes.study.expected_windows, memorization.window, memorization.suffix
+    batch = max(1.0, sizes.study.scoring.batch_tokens / window)
+    whole = inference_cost(sizes, [Passes(count, count * memorization.prefix, count * (4.0 * suffix + 40), count * suffix, batch)])
+    return replace(whole, parts=sizes.checkpoints * memorization.pieces)
+
+
+RECITE = Step(
+    "recite",
+    version=1,
+    about="what each model writes after its first other token, for windows whose suffix it does not give back",
+    reads=("models", "sequences", "sequence_scores"),
+    stages=(Stage(writes=(RECITATIONS,), plan=plan, run=run),),
+    cost=cost,
+    applies=asks_for_recitation,
+)

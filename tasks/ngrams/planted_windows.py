@@ -1,0 +1,54 @@
+"""Windows of the texts that were inserted into a planted corpus, and of those drawn alike and never inserted.
+
+A window is the first tokens of its text. Each copy is a document of its own, so these are the first tokens of that document, and
+the model sees them as it did in training. Entropy: the bits of the characters that the suffix's tokens stand for.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from schemas import Study, StudyError
+from schemas.tables.sequences import SEQUENCE_CANDIDATES
+from tasks.step import Inputs, Job, Work
+from tasks.text.bpe.tokenizer import load_tokenizer
+from tasks.text.split import seeded_hash
+
+
+def plan_planted(study: Study, inputs: Inputs) -> list[Job]:
+    """One job for all texts, if the corpus has any and the study asks for them."""
+    memorization = study.memorization
+    if memorization is None or not study.planted_windows:
+        return []
+    settings = {"seed": study.seed, "prefix": memorization.prefix, "window": memorization.window}
+    return [Job({"split": "planted"}, settings, {name: inputs[name] for name in ("insertions", "tokenizer")})]
+
+
+def write_planted(work: Work) -> None:
+    """Write all windows as candidates. Raises StudyError for a text that is shorter than a window, or begins like another."""
+    prefix, window = work.settings["prefix"], work.settings["window"]
+    tokenizer, rows = load_tokenizer(work.read("tokenizer", "json").column(0)[0].as_py()), list[dict[str, Any]]()
+    same: dict[tuple[int, ...], str] = {}
+    for text in work.read("insertions").to_pylist():
+        encoded = tokenizer.encode(text["text"], add_special_tokens=False)
+        ids, name = encoded.ids[:window], text["text_id"]
+        if len(ids) < window:
+            raise StudyError(
+                f"the planted text {name} has {len(ids)} tokens, fewer than a window of {window}; raise "
+                f"corpus.planted.insertions.words, or set memorization.prefix and suffix to fewer tokens"
+            )
+        if (other := same.setdefault(tuple(ids), name)) != name:
+            raise StudyError(
+                f"the planted texts {other} and {name} begin with the same {window} tokens; set memorization.prefix or suffix to "
+                "more tokens, or insert fewer sentences"
+            )
+        begin, end = (encoded.offsets[at - 1][1] for at in (prefix, window))
+        sample = "planted" if text["copies"] else "planted_phantoms"
+        place = {"source": "planted", "document": min(text["documents"], default=name), "offset": 0}
+        what = {"sample": sample, "group": text["group"], "ids": ids, "entropy": float(np.sum(text["bits"][begin:end]))}
+        key = {"hash": seeded_hash(work.settings["seed"], "sequences", sample, name), "copies": text["copies"]}
+        rows.append(place | what | key)
+    rows.sort(key=lambda row: (row["sample"], row["hash"]))
+    work.write("sequence_candidates", {name: [row[name] for row in rows] for name in SEQUENCE_CANDIDATES.schema.names})
