@@ -11,6 +11,7 @@ from tasks.corpus.planted.plant import PLANT
 from tasks.evidence.evidence_step import EVIDENCE
 from tasks.examples.read import READ
 from tasks.memorization import MEASURES
+from tasks.memorization.memorize import MEMORIZE
 from tasks.metrics.measure import MEASURE, with_measures
 from tasks.models.generate import GENERATE
 from tasks.models.pretrain import MODELS
@@ -51,6 +52,7 @@ STEPS: tuple[Step, ...] = (
     SCORE_SEQUENCES,  # and those of each token of these windows
     RECITE,  # what the models write where they do not give the rest of a window back
     COUNT_RECITATIONS,  # and how often that occurs in the corpus
+    MEMORIZE,  # each definition of memorization for each window
     GENERATE,  # the models' answers
     NOVELTY,  # which of their n-grams the corpus does not contain
     COUNT,  # all n-grams, for the report

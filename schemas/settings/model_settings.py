@@ -39,7 +39,7 @@ class Pretrain(Settings):
 class Model(Settings):
     """A model to evaluate: pretrained here, from a folder, or from the hub."""
 
-    name: Name
+    name: Name = Field(description="names the model in results")
     pretrain: Pretrain | None = None
     path: Place = Field("", description="folder of a saved causal language model")
     hub: HubName = Field("", description="hub name, e.g. EleutherAI/pythia-70m")

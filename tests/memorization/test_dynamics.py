@@ -104,7 +104,12 @@ def curves(root: Path, phantoms: bool = True) -> tuple[dict[tuple, dict], list[d
             columns: dict[str, Any] = {n: list(v) for n, v in values.items()} | {
                 "sampled": [[v] for v in values["log_probabilities"]]
             }
-            columns |= {"model": [model] * count, "checkpoint": [step] * count, "sequence": [w["sequence"] for w in windows]}
+            columns |= {
+                "unrelated": [[]] * count,
+                "model": [model] * count,
+                "checkpoint": [step] * count,
+                "sequence": [w["sequence"] for w in windows],
+            }
             ordered = {n: columns[n] for n in SEQUENCE_SCORES.schema.names}
             parts.append(write_part(root, "sequence_scores", ordered, {"model": model, "checkpoint": str(step)}))
     tables |= {"models": tuple(models), "sequence_scores": tuple(parts)} | {"tokenizer": small.corpus(root)["tokenizer"]}
