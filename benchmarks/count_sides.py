@@ -1,14 +1,15 @@
-"""Counting all n-grams: one order against polars and NumPy, all orders out of core, two workers against one."""
+"""Counting all n-grams: one order against NumPy, all orders out of core against DuckDB and NumPy, two workers against one."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from benchmarks.corpora import Corpora, Stream
 from benchmarks.side import BenchmarkSide, Case
@@ -57,30 +58,6 @@ def numpy_order(corpora: Corpora, case: Case) -> BenchmarkSide:
         return np.unique(packed, return_counts=True)
 
     return BenchmarkSide(work=work, items=len(ids), answer=lambda result: {"grams": result[0], "occurrences": result[1]})
-
-
-def polars_order(corpora: Corpora, case: Case) -> BenchmarkSide:
-    """polars' streaming group-by over a Parquet file with a column for each of the ids."""
-    import polars as pl
-
-    stream, path = corpora.tokens(case["tokens"]), corpora.place(f"columns-{case['tokens']}.parquet")
-    names = [f"id{k}" for k in range(case["n"])]
-    if not path.exists():
-        at = _inside(stream, case["n"])
-        pl.DataFrame({name: stream[0][at + k].astype(np.uint16) for k, name in enumerate(names)}).write_parquet(path)
-
-    def answer(result: pl.DataFrame) -> dict[str, np.ndarray]:
-        result = result.sort(names)
-        return {
-            "grams": _digest(result.select(names).to_numpy().astype(np.uint64)),
-            "occurrences": result["len"].to_numpy().astype(np.int64),
-        }
-
-    return BenchmarkSide(
-        work=lambda _: pl.scan_parquet(path).group_by(names).agg(pl.len()).collect(engine="streaming"),
-        items=len(stream[0]),
-        answer=answer,
-    )
 
 
 # -- all orders -------------------------------------------------------------------------------------------------------
@@ -138,6 +115,10 @@ def all_orders(corpora: Corpora, case: Case) -> BenchmarkSide:
     study = _study(min_count=case["min_count"], memory=case.get("memory", "1GB"))
     here = Cluster(0, "1GB", store.base)
 
+    def answer(result: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        counts = pl.concat(pl.read_parquet(store.part_path(p), columns=["order", "occurrences"]) for p in result["ngram_counts"])
+        return _moments((n, counts.filter(pl.col("order") == n)["occurrences"].to_numpy()) for n in ORDERS)
+
     def sizes(result: Mapping[str, Any]) -> dict[str, Any]:
         spilled = sum(Path(store.part_path(p)).stat().st_size for p in result["ngram_suffixes"])
         return {"spilled_bytes": spilled, "rows": sum(store.open(p).metadata.num_rows for p in result["ngram_counts"])}
@@ -145,9 +126,74 @@ def all_orders(corpora: Corpora, case: Case) -> BenchmarkSide:
     return BenchmarkSide(
         work=lambda _: _in_stages(COUNT, study, store, tables, here, _execute),
         items=case["tokens"],
+        answer=answer,
         extra=sizes,
         close=lambda: shutil.rmtree(store.base),
     )
+
+
+def _moments(counts: Iterable[tuple[int, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Of each order: n-grams kept, the sum of their counts, and that of the squares."""
+    return {"counted": np.array([(n, len(c), c.sum(), (c.astype(np.int64) ** 2).sum()) for n, c in counts], np.int64)}
+
+
+def duckdb_orders(corpora: Corpora, case: Case) -> BenchmarkSide:
+    """DuckDB within 1 GB, from a Parquet file of positions to one of counts for each order: eight ids are two 64-bit numbers."""
+    import duckdb
+
+    stream, path = corpora.tokens(case["tokens"]), corpora.place(f"positions-{case['tokens']}.parquet")
+    if not path.exists():
+        ids, offsets = stream
+        padded = np.append(ids, np.zeros(8, np.int32)).astype(np.uint64)
+        first, second = (sum(padded[at + k : at + k + len(ids)] << np.uint64(48 - 16 * k) for k in range(4)) for at in (0, 4))
+        room = np.repeat(offsets[1:], np.diff(offsets)) - np.arange(len(ids))
+        pl.DataFrame({"a": first, "b": second, "room": np.minimum(room, 8).astype(np.uint8)}).write_parquet(path)
+    folder = tempfile.mkdtemp(prefix="taskgram-benchmark-")
+
+    def work(_: object) -> str:
+        database = duckdb.connect(config={"memory_limit": "1GB", "threads": 1, "temp_directory": folder})
+        for n in ORDERS:
+            keys = [f"{name} >> {64 - 16 * some} AS {name}" for name, some in (("a", min(n, 4)), ("b", n - 4)) if some > 0]
+            names = ", ".join(key[0] for key in keys)
+            database.execute(
+                f"COPY (SELECT {names}, count(*) AS c FROM (SELECT {', '.join(keys)} FROM '{path}' WHERE room >= {n}) "
+                f"GROUP BY {names} HAVING c >= {case['min_count']}) TO '{folder}/{n}.parquet'"
+            )
+        database.close()
+        return folder
+
+    def answer(result: str) -> dict[str, np.ndarray]:
+        return _moments((n, pl.read_parquet(f"{result}/{n}.parquet", columns=["c"])["c"].to_numpy()) for n in ORDERS)
+
+    return BenchmarkSide(work=work, items=case["tokens"], answer=answer, close=lambda: shutil.rmtree(folder))
+
+
+def numpy_orders(corpora: Corpora, case: Case) -> BenchmarkSide:
+    """np.unique in memory: up to four ids are one number; a longer n-gram is the numbers of two shorter ones that are kept."""
+    stream = corpora.tokens(case["tokens"])
+    inside = {n: _inside(stream, n) for n in ORDERS}
+
+    def work(_: object) -> list[tuple[int, np.ndarray]]:
+        counts, ranks, ids = [], {}, stream[0].astype(np.uint64)
+        for n in ORDERS:
+            at, half = inside[n], n // 2 if n < 5 else 4
+            key = ids
+            if n > 1:
+                key = (ranks[half][at] << np.uint64(32)) | ranks[n - half][at + half]
+                at, key = (x[(ranks[half][at] > 0) & (ranks[n - half][at + half] > 0)] for x in (at, key))
+            if n > 4:
+                counts.append((n, np.unique(key, return_counts=True)[1]))
+            else:
+                _, number, count = np.unique(key, return_inverse=True, return_counts=True)
+                counts.append((n, count))
+                ranks[n] = np.zeros(len(ids), np.uint64)
+                ranks[n][at] = np.where(count >= case["min_count"], np.arange(1, len(count) + 1), 0)[number]
+        return counts
+
+    def answer(result: list[tuple[int, np.ndarray]]) -> dict[str, np.ndarray]:
+        return _moments((n, c[c >= case["min_count"]]) for n, c in result)
+
+    return BenchmarkSide(work=work, items=case["tokens"], answer=answer)
 
 
 # -- workers ----------------------------------------------------------------------------------------------------------

@@ -129,6 +129,20 @@ def infinigram_build(corpora: Corpora, case: Case) -> BenchmarkSide:
     return BenchmarkSide(work=_build_infinigram, items=len(stream[0]), fresh=fresh, close=folders.close)
 
 
+def divsufsort_build(corpora: Corpora, case: Case) -> BenchmarkSide:
+    """libdivsufsort over the tokens as bytes, two each with the larger one first; suffixes that begin a token are kept."""
+    import pydivsufsort
+
+    text = _separated(corpora.tokens(case["tokens"]))[0].astype(">u2").view(np.uint8)
+
+    def work(folder: str) -> None:
+        suffixes = pydivsufsort.divsufsort(text)
+        np.save(Path(folder) / "suffixes", suffixes[suffixes & 1 == 0] >> 1)
+
+    fresh = _Folders()
+    return BenchmarkSide(work=work, items=case["tokens"], fresh=fresh, close=fresh.close)
+
+
 class _Folders:
     """A new empty folder each time, which replaces the last one."""
 
@@ -182,6 +196,35 @@ def tokengrams_counts(corpora: Corpora, case: Case) -> BenchmarkSide:
         items=len(queries),
         answer=lambda result: {"counts": np.array(result)},
     )
+
+
+def _hashes(ids: np.ndarray, begins: np.ndarray, n: int) -> np.ndarray:
+    """uint64 of the n ids that begin at each place."""
+    hashes = np.full(len(begins), n, np.uint64)
+    for k in range(n):
+        hashes = (hashes ^ ids[begins + k].astype(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
+        hashes ^= hashes >> np.uint64(29)
+    return hashes
+
+
+def hashed_counts(corpora: Corpora, case: Case) -> BenchmarkSide:
+    """NumPy: hashes of all n-grams of this one n, sorted beforehand; those of the queries are sorted, then searched."""
+    stream, n = corpora.tokens(case["tokens"]), case["n"]
+    ids, offsets = stream
+    document = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    within = np.flatnonzero(document[: len(ids) - n + 1] == document[n - 1 :])
+    keys, occurrences = np.unique(_hashes(ids, within, n), return_counts=True)
+    queries, begins = _laid_out(ngrams(stream, case["queries"], n))
+
+    def work(_: object) -> np.ndarray:
+        hashes = _hashes(queries, begins[:-1], n)
+        order = np.argsort(hashes)
+        at = np.minimum(np.searchsorted(keys, hashes[order]), len(keys) - 1)
+        result = np.empty(len(hashes), np.int64)
+        result[order] = np.where(keys[at] == hashes[order], occurrences[at], 0)
+        return result
+
+    return BenchmarkSide(work=work, items=case["queries"], answer=lambda result: {"counts": result})
 
 
 # -- ∞-gram -----------------------------------------------------------------------------------------------------------
@@ -253,7 +296,7 @@ def document_pairs(corpora: Corpora, case: Case) -> BenchmarkSide:
     def extra(result: tuple[np.ndarray, np.ndarray]) -> dict[str, Any]:
         return {"tokens": len(ids), "distinct_ngrams": len(lengths), "found_pairs": int((result[1] > 0).sum())}
 
-    return BenchmarkSide(work=work, items=len(ends), check=check, extra=extra)
+    return BenchmarkSide(work=work, items=len(ends), check=check, extra=extra, answer=lambda result: {"pairs": result[1]})
 
 
 def _documents(ids: np.ndarray, offsets: np.ndarray, gram: np.ndarray) -> Iterator[int]:
@@ -265,11 +308,27 @@ def _documents(ids: np.ndarray, offsets: np.ndarray, gram: np.ndarray) -> Iterat
     yield from np.unique(document[at + len(gram) <= offsets[document + 1]]).tolist()
 
 
-def infinigram_pairs(corpora: Corpora, case: Case) -> BenchmarkSide:
-    """infini-gram's AND of two n-grams. It counts positions near each other, not documents, so answers are not compared."""
-    engine = _engine(corpora, case)
-    gram_ids, gram_offsets, ends = pairs(corpora.tokens(case["tokens"]), case["queries"])
-    grams = [gram_ids[low:high].tolist() for low, high in zip(gram_offsets, gram_offsets[1:], strict=False)]
-    chosen = np.random.default_rng(0).permutation(len(ends))[: case["peers"]]
-    queries = [[[grams[x]], [grams[y]]] for x, y in ends[chosen].tolist()]
-    return BenchmarkSide(work=lambda _: [engine.count_cnf(cnf)["count"] for cnf in queries], items=len(queries))
+def roaring_pairs(corpora: Corpora, case: Case) -> BenchmarkSide:
+    """polars finds the documents of each n-gram by joins on hashes, and pyroaring intersects them."""
+    import polars as pl
+    from pyroaring import BitMap
+
+    ids, offsets = corpora.tokens(case["tokens"])
+    gram_ids, gram_offsets, ends = pairs((ids, offsets), case["queries"])
+    lengths = np.diff(gram_offsets)
+    document = np.repeat(np.arange(len(offsets) - 1, dtype=np.uint32), np.diff(offsets))
+
+    def work(_: object) -> np.ndarray:
+        holding = []
+        for n in np.unique(lengths).tolist():
+            grams, last = np.flatnonzero(lengths == n), len(ids) - n + 1
+            wanted = pl.DataFrame({"key": _hashes(gram_ids, gram_offsets[grams], n), "gram": grams.astype(np.uint32)})
+            keys = pl.DataFrame({"key": _hashes(ids, np.arange(last), n), "document": document[:last]})
+            same = keys.filter(document[:last] == document[n - 1 :])
+            holding.append(same.join(wanted, on="key").select("gram", "document").unique())
+        lists = pl.concat(holding).group_by("gram").agg("document")
+        maps = dict(zip(lists["gram"].to_list(), map(BitMap, lists["document"].to_list()), strict=True))
+        none = BitMap()
+        return np.array([maps.get(x, none).intersection_cardinality(maps.get(y, none)) for x, y in ends.tolist()])
+
+    return BenchmarkSide(work=work, items=len(ends), answer=lambda result: {"pairs": result})

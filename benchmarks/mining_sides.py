@@ -1,4 +1,4 @@
-"""Mining: n-grams embedded, against the encoder's own batches; and pairs compared, against a loop."""
+"""Mining: n-grams embedded, against the encoder's own batches and onnxruntime; and pairs compared, against NumPy's products."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
@@ -76,6 +77,51 @@ def sentence_transformers(corpora: Corpora, case: Case) -> BenchmarkSide:
         items=len(ngrams),
         answer=lambda vectors: {"vectors": vectors},
     )
+
+
+def onnx_network(corpora: Corpora, case: Case) -> None:
+    """The encoder, from ids and mask to unit vectors, as an ONNX file of float32."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    path = corpora.place("encoder.onnx")
+    if path.exists():
+        return
+    how = {"attn_implementation": "eager"}
+    model = SentenceTransformer(_sentence_settings(64)["model"], device="cpu", model_kwargs=how).requires_grad_(False)
+
+    class Encoder(torch.nn.Module):
+        def forward(self, input_ids: Any, attention_mask: Any) -> Any:
+            return model({"input_ids": input_ids, "attention_mask": attention_mask})["sentence_embedding"]
+
+    ids, names, sizes = torch.ones(3, 7, dtype=torch.long), ["input_ids", "attention_mask"], {0: "texts", 1: "tokens"}
+    named: dict[str, Any] = {"input_names": names, "output_names": ["vectors"], "dynamic_axes": dict.fromkeys(names, sizes)}
+    exporter = "torch.onnx._internal.torchscript_exporter.onnx_proto_utils"  # asks for `onnx` to add functions; there are none
+    with mock.patch(f"{exporter}._add_onnxscript_fn", lambda model, functions: model):
+        torch.onnx.export(Encoder(), (ids, ids), str(path), dynamo=False, opset_version=18, **named)
+
+
+def onnxruntime(corpora: Corpora, case: Case) -> BenchmarkSide:
+    """onnxruntime over n-grams in the order of their length, in batches of 32, the fastest of 8, 16, 32, 64 and 128."""
+    import onnxruntime as library
+    from tokenizers import Tokenizer
+
+    options, ngrams = library.SessionOptions(), _ngrams(case)
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = library.InferenceSession(str(corpora.place("encoder.onnx")), options, providers=["CPUExecutionProvider"])
+    tokenizer = Tokenizer.from_file(f"{_sentence_settings(64)['model']}/tokenizer.json")
+    tokenizer.enable_padding()
+
+    def work(_: Any) -> np.ndarray:
+        vectors = np.empty((len(ngrams), 384), np.float32)
+        order = np.argsort([len(n) for n in ngrams], kind="stable")
+        for at in np.array_split(order, -(-len(order) // 32)):
+            batch = tokenizer.encode_batch([ngrams[i] for i in at])
+            columns = {"input_ids": [e.ids for e in batch], "attention_mask": [e.attention_mask for e in batch]}
+            vectors[at] = session.run(None, {name: np.array(rows, np.int64) for name, rows in columns.items()})[0]
+        return vectors
+
+    return BenchmarkSide(work=work, items=len(ngrams), answer=lambda vectors: {"vectors": vectors})
 
 
 def nearly_equal_vectors(ours: Mapping[str, Any], peers: Mapping[str, Any]) -> str:
@@ -199,34 +245,28 @@ def alignment(corpora: Corpora, case: Case) -> BenchmarkSide:
     return BenchmarkSide(work=work, items=lambda result: result[1], answer=answer)
 
 
-def pair_loop(corpora: Corpora, case: Case) -> BenchmarkSide:
-    """A cosine by numpy for each new pair of each example."""
+def numpy_products(corpora: Corpora, case: Case) -> BenchmarkSide:
+    """NumPy: a matrix product, a histogram and a threshold for each example; equal pairs are added up at the end."""
+    from tasks.text.gamma import STEPS
+
     examples, (x, y) = _world(case)
+    distinct = len(np.unique(np.concatenate([(i[:, None] * len(y) + o).ravel() for i, o in examples])))
 
-    def work(_: Any) -> tuple[dict[tuple[int, int], float], dict[tuple[int, int], int]]:
-        kept: dict[tuple[int, int], float] = {}
-        seen: dict[tuple[int, int], int] = {}
+    def work(_: Any) -> tuple[np.ndarray, ...]:
+        spread, keys, cosines = np.zeros(2 * STEPS + 1, np.int64), [], []
         for inputs, outputs in examples:
-            for i in inputs:
-                for j in outputs:
-                    pair = (i, j)
-                    if pair not in seen:
-                        cosine = np.dot(x[i], y[j]) / (np.linalg.norm(x[i]) * np.linalg.norm(y[j]))
-                        if cosine > GAMMA:
-                            kept[pair] = cosine
-                    seen[pair] = seen.get(pair, 0) + 1
-        return kept, seen
+            product = x[inputs] @ y[outputs].T
+            spread += np.bincount(np.rint((product.ravel() + 1) * STEPS).astype(np.int64), minlength=len(spread))
+            i, o = np.nonzero(product > GAMMA)
+            keys.append(inputs[i] * len(y) + outputs[o])
+            cosines.append(product[i, o])
+        pairs, first, counts = np.unique(np.concatenate(keys), return_index=True, return_counts=True)
+        return pairs // len(y), pairs % len(y), counts, np.concatenate(cosines)[first], spread
 
-    def answer(result: tuple[dict[tuple[int, int], float], dict[tuple[int, int], int]]) -> dict[str, np.ndarray]:
-        pairs = sorted(result[0])
-        return {
-            "input": np.array([p[0] for p in pairs]),
-            "output": np.array([p[1] for p in pairs]),
-            "examples": np.array([result[1][p] for p in pairs]),
-            "similarity": np.array([result[0][p] for p in pairs]),
-        }
+    def answer(result: tuple[np.ndarray, ...]) -> dict[str, np.ndarray]:
+        return dict(zip(("input", "output", "examples", "similarity"), result, strict=False))
 
-    return BenchmarkSide(work=work, items=lambda result: len(result[1]), answer=answer)
+    return BenchmarkSide(work=work, items=distinct, answer=answer)
 
 
 def same_pairs(ours: Mapping[str, Any], peers: Mapping[str, Any]) -> str:

@@ -1,4 +1,5 @@
-"""Models: options of multiple choice scored, and questions answered, against a loop and lm-evaluation-harness.
+"""Models: options of multiple choice scored, questions answered, windows extracted, against CTranslate2, lm-evaluation-harness and
+transformers.
 
 The network is a GPT-NeoX with random weights, which takes as long as a trained one. Every side gets the same texts, each with the
 document's first token before it, and does its own tokenising and batching.
@@ -6,15 +7,16 @@ document's first token before it, and does its own tokenising and batching.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.corpora import Corpora
+from benchmarks.corpora import BYTE_FALLBACK, BYTE_LEVEL, Corpora, places
 from benchmarks.side import BenchmarkSide, Case
 
 SHAPE: dict[str, Any] = {
@@ -29,8 +31,10 @@ SHAPE: dict[str, Any] = {
 }
 BATCH_TOKENS = 8192  # the default of [scoring]
 SCORED, ANSWERED = 8, 32  # requests at once, the fastest for lm-evaluation-harness of 8 and 32, and of 8, 16, 32 and 64
+TOKENS_SCORED = 1024  # at once, the fastest for CTranslate2 of 1024, 2048, 4096 and 8192; it answers 32 questions at once
 NEW = 24
-STOP = "\n"
+WINDOW, PREFIX, APART = 64, 32, 4  # tokens; `generate` is compared for every fourth length of the prefix
+STOP, END, SPECIAL = "\n", "<|endoftext|>", ("bos_token", "eos_token", "unk_token")
 
 
 def prepare(corpora: Corpora, case: Case) -> None:
@@ -39,15 +43,15 @@ def prepare(corpora: Corpora, case: Case) -> None:
     _folder(corpora)
 
 
-def _folder(corpora: Corpora) -> Path:
-    """config, safetensors and tokenizer.json."""
-    folder = corpora.place("model")
+def _folder(corpora: Corpora, kind: str = BYTE_LEVEL) -> Path:
+    """config, safetensors and tokenizer.json: Pythia's vocabulary, or one of 4,096."""
+    folder = corpora.place("model" if kind == BYTE_LEVEL else f"model-{kind}")
     if not (folder / "config.json").exists():
         import torch
         from tokenizers import Tokenizer
         from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
-        text = corpora.tokenizer()
+        text = corpora.tokenizer(kind)
         size = 128 * -(-Tokenizer.from_str(text).get_vocab_size() // 128)
         torch.manual_seed(0)
         unfinished = folder.with_suffix(".tmp")
@@ -84,18 +88,16 @@ def questions(corpora: Corpora, case: Case) -> list[str]:
 
 def same_scores(ours: Mapping[str, Any], peers: Mapping[str, Any]) -> str:
     """Log-probabilities within 1e-4 nats, and the same option chosen."""
-    mine, others = ours["scores"], peers["scores"]
-    if np.abs(mine - others).max() > 1e-4:
-        return f"log-probabilities differ by {np.abs(mine - others).max():.1g}"
-    return "" if (mine.reshape(-1, 4).argmax(1) == others.reshape(-1, 4).argmax(1)).all() else "chosen options differ"
+    same = (ours["scores"].reshape(-1, 4).argmax(1) == peers["scores"].reshape(-1, 4).argmax(1)).all()
+    return close_scores(ours, peers) or ("" if same else "chosen options differ")
 
 
 # -- ours -------------------------------------------------------------------------------------------------------------
-def _ours(corpora: Corpora) -> Any:
+def _ours(corpora: Corpora, kind: str = BYTE_LEVEL) -> Any:
     from tasks.models.language_model import SavedModel
     from tasks.models.load import load
 
-    return load(SavedModel(_folder(corpora)), "random")
+    return load(SavedModel(_folder(corpora, kind)), "random")
 
 
 def score_choices(corpora: Corpora, case: Case) -> BenchmarkSide:
@@ -135,53 +137,67 @@ def _hashes(result: list[str]) -> Mapping[str, Any]:
     """Answers up to the first stop string, as hashes, because they are compared as arrays."""
     import hashlib
 
-    texts = [text.split("<|endoftext|>")[0].split(STOP)[0] for text in result]
+    texts = [text.split(END)[0].split(STOP)[0] for text in result]
     return {"answers": np.array([int(hashlib.sha256(t.encode()).hexdigest()[:15], 16) for t in texts])}
 
 
-# -- one at a time ----------------------------------------------------------------------------------------------------
-def _plain(corpora: Corpora) -> tuple[Any, Any]:
-    import torch
+# -- CTranslate2 ------------------------------------------------------------------------------------------------------
+def ctranslate2_folder(corpora: Corpora, case: Case) -> None:
+    """The texts, and the network in CTranslate2's form. Its converter knows names that transformers 5 has changed."""
+    prepare(corpora, case)
+    with contextlib.suppress(ModuleNotFoundError):
+        from ctranslate2.converters import TransformersConverter
+        from transformers import PreTrainedTokenizerFast
+
+        folder, converted = _folder(corpora), corpora.place("ctranslate2")
+
+        class Converter(TransformersConverter):
+            def load_model(self, kind: Any, name: str, **more: Any) -> Any:
+                network = kind.from_pretrained(name, **more)
+                network.config.rotary_pct = network.config.rope_parameters["partial_rotary_factor"]
+                network.embed_out = network.get_output_embeddings()
+                return network
+
+            def load_tokenizer(self, kind: Any, name: str, **more: Any) -> Any:
+                return PreTrainedTokenizerFast(tokenizer_file=f"{name}/tokenizer.json", **dict.fromkeys(SPECIAL, END))
+
+        if not converted.exists():
+            Converter(str(folder)).convert(str(converted))
+
+
+def _generator(corpora: Corpora) -> tuple[Any, Callable[[str], list[str]], Any]:
+    """The network, how a text becomes its tokens, and the tokenizer."""
+    import ctranslate2
     from tokenizers import Tokenizer
-    from transformers import AutoModelForCausalLM
 
-    torch.set_num_threads(1)
-    folder = _folder(corpora)
-    network = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    return network, Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer = Tokenizer.from_file(str(_folder(corpora) / "tokenizer.json"))
+    threads = {"inter_threads": 1, "intra_threads": 1}
+    generator = ctranslate2.Generator(str(corpora.place("ctranslate2")), compute_type="float32", **threads)
+    return generator, lambda text: [END, *tokenizer.encode(text, add_special_tokens=False).tokens], tokenizer
 
 
-def score_one_at_a_time(corpora: Corpora, case: Case) -> BenchmarkSide:
-    """A forward pass for each option."""
-    import torch
-
-    (network, tokenizer), queries = _plain(corpora), choices(corpora, case)
-
-    def one(prompt: str, option: str) -> float:
-        ids = [0, *tokenizer.encode(prompt + option, add_special_tokens=False).ids]
-        first = 1 + len(tokenizer.encode(prompt, add_special_tokens=False).ids)
-        logits = network(torch.tensor([ids[:-1]]), use_cache=False).logits[0, first - 1 :]
-        return float(logits.float().log_softmax(-1).gather(1, torch.tensor(ids[first:])[:, None]).sum())
+def score_with_ctranslate2(corpora: Corpora, case: Case) -> BenchmarkSide:
+    """`score_batch`."""
+    (generator, tokens, _), queries = _generator(corpora), choices(corpora, case)
 
     def work(_: object) -> list[float]:
-        with torch.inference_mode():
-            return [one(*request) for request in queries]
+        whole, first = [tokens(prompt + option) for prompt, option in queries], [len(tokens(prompt)) for prompt, _ in queries]
+        scored = generator.score_batch(whole, max_batch_size=TOKENS_SCORED, batch_type="tokens")
+        return [sum(s.log_probs[k - 1 :]) for s, k in zip(scored, first, strict=True)]
 
     return BenchmarkSide(work=work, items=len(queries), answer=lambda result: {"scores": np.array(result)})
 
 
-def answer_one_at_a_time(corpora: Corpora, case: Case) -> BenchmarkSide:
-    """transformers' `generate` for each prompt, with its key-value cache."""
-    import torch
+def answer_with_ctranslate2(corpora: Corpora, case: Case) -> BenchmarkSide:
+    """`generate_batch`, greedily."""
+    (generator, tokens, tokenizer), queries = _generator(corpora), questions(corpora, case)
+    how = {"max_length": NEW, "include_prompt_in_result": False, "max_batch_size": ANSWERED}
 
-    (network, tokenizer), queries = _plain(corpora), questions(corpora, case)
+    def work(_: object) -> list[str]:
+        answers = generator.generate_batch([tokens(prompt) for prompt in queries], **how)
+        return [tokenizer.decode(a.sequences_ids[0], skip_special_tokens=False) for a in answers]
 
-    def one(prompt: str) -> str:
-        ids = torch.tensor([[0, *tokenizer.encode(prompt, add_special_tokens=False).ids]])
-        ids_out = network.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=NEW, pad_token_id=0)
-        return tokenizer.decode(ids_out[0, ids.shape[1] :].tolist(), skip_special_tokens=False)
-
-    return BenchmarkSide(work=lambda _: [one(prompt) for prompt in queries], items=len(queries), answer=_hashes)
+    return BenchmarkSide(work=work, items=len(queries), answer=_hashes)
 
 
 # -- lm-evaluation-harness --------------------------------------------------------------------------------------------
@@ -227,3 +243,115 @@ def answer_with_harness(corpora: Corpora, case: Case) -> BenchmarkSide:
     how = {"until": [STOP], "max_gen_toks": NEW, "do_sample": False}
     requests = instances("generate_until", [(prompt, dict(how)) for prompt in queries])
     return BenchmarkSide(work=lambda _: model.generate_until(requests, disable_tqdm=True), items=len(queries), answer=_hashes)
+
+
+# -- windows ----------------------------------------------------------------------------------------------------------
+def _network(corpora: Corpora) -> Any:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    torch.set_num_threads(1)
+    return AutoModelForCausalLM.from_pretrained(_folder(corpora, BYTE_FALLBACK), dtype=torch.float32).eval()
+
+
+def _continued(network: Any, ids: np.ndarray, new: int, cached: bool) -> np.ndarray:
+    """transformers' greedy `generate`: `new` tokens after the document's first token and each row of ids."""
+    import torch
+
+    given = torch.from_numpy(np.insert(ids, 0, 0, axis=1))
+    how = {"do_sample": False, "max_new_tokens": new, "use_cache": cached, "eos_token_id": None, "pad_token_id": 0}
+    with torch.inference_mode():
+        return network.generate(given, attention_mask=torch.ones_like(given), **how)[:, given.shape[1] :].numpy()
+
+
+def windows(corpora: Corpora, case: Case) -> None:
+    """int64 [windows, WINDOW], of which every other one is what the network says after 4 to 32 of its tokens."""
+    path = corpora.place(f"windows-{case['windows']}.npy")
+    if not path.exists():
+        network, stream = _network(corpora), corpora.tokens(case["tokens"])
+        ids = stream[0][places(stream, case["windows"], WINDOW, 7)[:, None] + np.arange(WINDOW)].astype(np.int64)
+        ids %= network.config.vocab_size
+        for k in range(APART, PREFIX + 1, APART):
+            some = np.arange(k // 2 - 1, len(ids), PREFIX // 2)
+            ids[some, k:] = _continued(network, ids[some, :k], WINDOW - k, cached=True)
+        np.save(path, ids)
+
+
+def _windows(corpora: Corpora, case: Case) -> np.ndarray:
+    return np.load(corpora.place(f"windows-{case['windows']}.npy"))
+
+
+def _scored(corpora: Corpora, case: Case) -> Callable[[object], dict[str, np.ndarray]]:
+    from tasks.models.load import repeatable
+    from tasks.models.score_sequences import score_windows
+
+    model, ids = _ours(corpora, BYTE_FALLBACK), list(_windows(corpora, case))
+
+    def work(_: object) -> dict[str, np.ndarray]:
+        with repeatable("cpu"):
+            return score_windows(model, ids, [], BATCH_TOKENS)
+
+    return work
+
+
+def _prefixes(case: Case) -> list[int]:
+    """The prefixes of which `generate` gets the first windows, and which are compared."""
+    return [*range(APART, PREFIX + 1, APART)][-max(1, case["prefixes"] // APART) :]
+
+
+def extract(corpora: Corpora, case: Case) -> BenchmarkSide:
+    """Ours: one pass, then whether all of the next tokens are the likeliest, for each length of the prefix."""
+    from tasks.memorization.extraction import extracted
+
+    scored = _scored(corpora, case)
+    lengths = range(PREFIX - case["prefixes"] + 1, PREFIX + 1)
+
+    def work(_: object) -> dict[int, np.ndarray]:
+        hits = scored(None)["ranks"] == 1
+        return {k: extracted(hits, k, WINDOW - PREFIX) for k in lengths}
+
+    return BenchmarkSide(
+        work=work,
+        items=case["windows"] * case["prefixes"],
+        answer=lambda result: {"extracted": np.stack([result[k][: case["peers"]] for k in _prefixes(case)])},
+    )
+
+
+def generate(cached: bool) -> Callable[[Corpora, Case], BenchmarkSide]:
+    """transformers' `generate` for each prefix, the windows in one batch, with its key-value cache or without."""
+
+    def side(corpora: Corpora, case: Case) -> BenchmarkSide:
+        network, ids, new = _network(corpora), _windows(corpora, case)[: case["peers"]], WINDOW - PREFIX
+
+        def work(_: object) -> np.ndarray:
+            return np.stack([(_continued(network, ids[:, :k], new, cached) == ids[:, k : k + new]).all(1) for k in _prefixes(case)])
+
+        return BenchmarkSide(work=work, items=len(ids) * len(_prefixes(case)), answer=lambda result: {"extracted": result})
+
+    return side
+
+
+def score_token_windows(corpora: Corpora, case: Case) -> BenchmarkSide:
+    """Ours: log p, rank, margin, mean and variance of every token of a window."""
+    return BenchmarkSide(
+        work=_scored(corpora, case),
+        items=case["windows"],
+        answer=lambda result: {"scores": result["log_probabilities"].astype(np.float64).mean(axis=1)},
+    )
+
+
+def harness_windows(corpora: Corpora, case: Case) -> BenchmarkSide:
+    """The part of `loglikelihood` that follows tokenising."""
+    model, ids = harness(_folder(corpora, BYTE_FALLBACK), ANSWERED), _windows(corpora, case)[: case["peers"]]
+    requests = [(("", str(i)), [0], window) for i, window in enumerate(ids.tolist())]
+    return BenchmarkSide(
+        work=lambda _: model._loglikelihood_tokens(requests, disable_tqdm=True),
+        items=len(ids),
+        answer=lambda result: {"scores": np.array([score for score, _ in result]) / WINDOW},
+    )
+
+
+def close_scores(ours: Mapping[str, Any], peers: Mapping[str, Any]) -> str:
+    """Log-probabilities of a token within 1e-4 nats."""
+    apart = np.abs(ours["scores"][: len(peers["scores"])] - peers["scores"]).max()
+    return "" if apart <= 1e-4 else f"log-probabilities differ by {apart:.1g}"

@@ -27,6 +27,8 @@ from benchmarks.corpora import BYTE_FALLBACK, BYTE_LEVEL, Corpora
 from benchmarks.side import OURS, BenchmarkSide, Case
 
 M = 1_000_000
+BYTES, ROARING = "pydivsufsort of bytes", "polars + pyroaring"
+CACHED, UNCACHED = "transformers generate", "transformers generate without cache"
 RUN = ("flows", "tasks/cluster", "tasks/storage")
 
 
@@ -48,7 +50,10 @@ QUANTITIES = {
     "server": Quantity(lambda f: f["server_seconds"], "s", at_most=True),
     "checks": Quantity(lambda f: f["checks"], "% of the run", at_most=True),
 }
-DISTRIBUTIONS = ("tokenizers", "fastokens", "polars", "numpy", "infini-gram", "tokengrams", "sentence-transformers", "lm_eval")
+DISTRIBUTIONS = (
+    *("tokenizers", "fastokens", "polars", "pyroaring", "numpy", "duckdb", "pydivsufsort", "infini-gram", "tokengrams"),
+    *("sentence-transformers", "onnxruntime", "ctranslate2", "lm_eval", "transformers"),
+)
 
 
 def no_preparation(corpora: Corpora, case: Case) -> None:
@@ -101,10 +106,8 @@ def texts(corpora: Corpora, case: Case) -> None:
 
 
 def streams(corpora: Corpora, case: Case) -> None:
-    """The token stream, and its columns for polars."""
+    """The token stream."""
     corpora.tokens(case["tokens"])
-    if "polars" in case.get("bars", {}):
-        count_sides.polars_order(corpora, case)
 
 
 def words(corpora: Corpora, case: Case) -> None:
@@ -122,21 +125,23 @@ def case(tokens: int, bars: Mapping[str, float | None] | None = None, **sizes: A
     return {"tokens": tokens, **sizes, "bars": dict(bars or {})}
 
 
-def _counting(least: int, bar: float, small: float) -> BenchmarkRow:
+def _counting(least: int, bar: float, small: float, peers: Mapping[str, float]) -> BenchmarkRow:
     """`small`: the bar at half a million tokens, where overhead takes as long as counting."""
     sizes: dict[str, Any] = {"min_count": least}
     return BenchmarkRow(
         f"all orders 1..8, exact, out of core, written, min_count = {least}",
-        {OURS: count_sides.all_orders},
+        {OURS: count_sides.all_orders, "duckdb": count_sides.duckdb_orders, "numpy in memory": count_sides.numpy_orders},
         (
-            case(M, **sizes),
-            case(10 * M, {"speed": bar}, **sizes),
+            case(M, dict.fromkeys(peers), **sizes),
+            case(10 * M, {"speed": bar, **peers}, **sizes),
             case(10 * M, memory="256MB", **sizes),
             case(10 * M, memory="64MB", **sizes),
             case(100 * M, {"speed": None, "memory": 2.0}, **sizes),
         ),
-        case(M // 2, {"speed": small}, **sizes),
+        case(M // 2, {"speed": small, **dict.fromkeys(peers)}, **sizes),
         prepare=words,
+        runs=3,
+        note="ours also counts documents, and sorts; the peers get eight ids packed in two numbers, and NumPy writes nothing",
     )
 
 
@@ -158,55 +163,63 @@ ROWS: dict[str, BenchmarkRow] = {
     ),
     "words": BenchmarkRow(
         "word analysis",
-        {OURS: text_sides.analyzer, "Python loop": text_sides.regex_loop},
-        (case(M, {"Python loop": None}), case(10 * M, {"Python loop": 5.0}), case(100 * M)),
-        case(M // 4, {"Python loop": 5.0}),
+        {OURS: text_sides.analyzer, "polars": text_sides.polars_words},
+        (case(M, {"polars": None}), case(10 * M, {"polars": 5.0}), case(100 * M)),
+        case(M // 4, {"polars": None}),
         prepare=texts,
         items="words",
+        note="polars has no casefolding and does not know scripts without spaces, so some of its words differ",
     ),
     "order": BenchmarkRow(
         "one order, n = 4, counted",
-        {OURS: count_sides.one_order, "polars": count_sides.polars_order, "numpy": count_sides.numpy_order},
-        (case(M, {"polars": None, "numpy": None}, n=4), case(10 * M, {"polars": 3.0, "numpy": 2.0}, n=4), case(100 * M, n=4)),
-        case(M // 2, {"polars": 3.0, "numpy": 2.0}, n=4),
+        {OURS: count_sides.one_order, "numpy": count_sides.numpy_order},
+        (case(M, {"numpy": None}, n=4), case(10 * M, {"numpy": 1.0}, n=4), case(100 * M, n=4)),
+        case(M // 2, {"numpy": 1.0}, n=4),
         prepare=streams,
-        note="ours counts documents too, and writes ids as bytes in order",
+        note="ours counts documents too, and writes ids as bytes in order; both use the same sort, so a bar of 2 was retired",
     ),
-    "all-orders-2": _counting(2, 4.0, 2.0),
-    "all-orders-1": _counting(1, 1.2, 0.8),
+    "all-orders-2": _counting(2, 4.0, 2.0, {"duckdb": 5.0, "numpy in memory": 2.0}),
+    "all-orders-1": _counting(1, 1.2, 0.8, {}),
     "index": BenchmarkRow(
         "suffix array built and written",
-        {OURS: index_sides.build, "infini-gram": index_sides.infinigram_build},
-        (case(M, {"infini-gram": None}), case(10 * M, {"infini-gram": 3.0}), case(30 * M)),
-        case(M // 2, {"infini-gram": 3.0}),
+        {OURS: index_sides.build, "infini-gram": index_sides.infinigram_build, BYTES: index_sides.divsufsort_build},
+        (case(M, {"infini-gram": None, BYTES: None}), case(10 * M, {"infini-gram": 3.0, BYTES: 1.0}), case(30 * M)),
+        case(M // 2, {"infini-gram": 3.0, BYTES: 1.0}),
         prepare=index_sides.prepare,
-        note="a shard has at most 33 million tokens, so that is where growth ends",
+        note="a shard has at most 33 million tokens, so that is where growth ends; libsais, faster than libdivsufsort, has "
+        "no Python package",
     ),
     "counts": BenchmarkRow(
         "batched counts, n = 5",
-        {OURS: index_sides.counts, "infini-gram": index_sides.infinigram_counts, "tokengrams": index_sides.tokengrams_counts},
+        {
+            OURS: index_sides.counts,
+            "infini-gram": index_sides.infinigram_counts,
+            "tokengrams": index_sides.tokengrams_counts,
+            "numpy": index_sides.hashed_counts,
+        },
         (
             case(M, {"infini-gram": None, "tokengrams": None}, queries=10_000, n=5, peers=10_000),
-            case(10 * M, {"infini-gram": 50.0, "tokengrams": 4.0}, queries=10_000, n=5, peers=10_000),
+            case(10 * M, {"infini-gram": 50.0, "tokengrams": 4.0, "numpy": None}, queries=10_000, n=5, peers=10_000),
             case(10 * M, queries=1_000, n=5),
-            case(10 * M, queries=100_000, n=5),
-            case(10 * M, queries=M, n=5),
+            case(10 * M, {"numpy": 1.0}, queries=100_000, n=5),
+            case(10 * M, {"numpy": None}, queries=M, n=5),
             case(30 * M, queries=10_000, n=5),
         ),
-        case(M // 2, {"infini-gram": 50.0, "tokengrams": 4.0}, queries=10_000, n=5, peers=2_000),
+        case(M // 2, {"infini-gram": 50.0, "tokengrams": 4.0, "numpy": None}, queries=10_000, n=5, peers=2_000),
         items="questions",
         prepare=index_sides.prepare,
+        note="numpy's table of hashes is made beforehand for this one n; a suffix array answers any n, and reads two arrays a step",
     ),
     "infinigram": BenchmarkRow(
         "∞-gram probability, 63-token context, batched",
         {OURS: index_sides.infinigrams, "infini-gram": index_sides.infinigram_probabilities},
         (
             case(M, {"infini-gram": None}, queries=10_000, peers=1_000),
-            case(10 * M, {"infini-gram": 50.0}, queries=10_000, peers=1_000),
+            case(10 * M, {"infini-gram": 100.0}, queries=10_000, peers=1_000),
             case(10 * M, queries=100_000),
             case(30 * M, queries=10_000),
         ),
-        case(M // 2, {"infini-gram": 50.0}, queries=10_000, peers=300),
+        case(M // 2, {"infini-gram": 100.0}, queries=10_000, peers=300),
         items="questions",
         prepare=index_sides.prepare,
         agree=nearly_equal_infinigrams,
@@ -214,19 +227,20 @@ ROWS: dict[str, BenchmarkRow] = {
     ),
     "pairs": BenchmarkRow(
         "exact document pairs, in one pass, from queries to counts",
-        {OURS: index_sides.document_pairs, "infini-gram": index_sides.infinigram_pairs},
+        {OURS: index_sides.document_pairs, ROARING: index_sides.roaring_pairs},
         (
             case(M, queries=M),
-            case(10 * M, {"infini-gram": None, "speed": None}, queries=1_000, peers=500),
-            case(10 * M, {"infini-gram": None, "speed": None}, queries=100_000, peers=1_000),
-            case(10 * M, {"infini-gram": 300.0, "speed": 5.0}, queries=M, peers=1_000),
+            case(10 * M, {"speed": None}, queries=1_000),
+            case(10 * M, {ROARING: None, "speed": None}, queries=100_000),
+            case(10 * M, {ROARING: 12.0, "speed": 5.0}, queries=M),
             case(20 * M, {"speed": 5.0}, queries=M),
             case(100 * M, {"speed": None}, queries=M),
         ),
-        case(M // 2, {"infini-gram": 20.0, "speed": 5.0}, queries=10_000, peers=300),
+        case(M // 2, {ROARING: None, "speed": 5.0}, queries=10_000),
         items="pairs",
-        prepare=index_sides.prepare,
-        note="150 pairs are compared with a search of the whole corpus; infini-gram's AND counts no documents",
+        prepare=streams,
+        runs=3,
+        note="150 pairs are also compared with a search of the whole corpus",
     ),
     "workers": BenchmarkRow(
         "2 workers against 1, words and all orders 1..8",
@@ -239,10 +253,15 @@ ROWS: dict[str, BenchmarkRow] = {
     ),
     "embed": BenchmarkRow(
         "distinct n-grams embedded by all-MiniLM-L6-v2",
-        {OURS: mining_sides.embedding, "sentence-transformers": mining_sides.sentence_transformers},
-        (case(0, {"sentence-transformers": 0.9}, ngrams=8_000),),
-        None,
+        {
+            OURS: mining_sides.embedding,
+            "sentence-transformers": mining_sides.sentence_transformers,
+            "onnxruntime": mining_sides.onnxruntime,
+        },
+        (case(0, {"sentence-transformers": 0.9, "onnxruntime": 0.95}, ngrams=4_000),),
+        case(0, {"sentence-transformers": 0.9, "onnxruntime": None}, ngrams=200),
         items="n-grams",
+        prepare=mining_sides.onnx_network,
         agree=mining_sides.nearly_equal_vectors,
         runs=3,
     ),
@@ -257,9 +276,9 @@ ROWS: dict[str, BenchmarkRow] = {
     ),
     "align": BenchmarkRow(
         "pairs of n-grams compared",
-        {OURS: mining_sides.alignment, "pair loop": mining_sides.pair_loop},
-        (case(0, {"pair loop": 100.0}, examples=400, inputs=50, outputs=40, dimensions=384),),
-        case(0, {"pair loop": 50.0}, examples=60, inputs=50, outputs=40, dimensions=384),
+        {OURS: mining_sides.alignment, "numpy": mining_sides.numpy_products},
+        (case(0, {"numpy": 1.5}, examples=400, inputs=50, outputs=40, dimensions=384),),
+        case(0, {"numpy": None}, examples=60, inputs=50, outputs=40, dimensions=384),
         items="pairs",
         agree=mining_sides.same_pairs,
         runs=3,
@@ -276,13 +295,13 @@ ROWS: dict[str, BenchmarkRow] = {
         "options of multiple choice scored by a 4 × 256 GPT-NeoX, Pythia's vocabulary",
         {
             OURS: model_sides.score_choices,
-            "one at a time": model_sides.score_one_at_a_time,
+            "ctranslate2": model_sides.score_with_ctranslate2,
             "lm_eval": model_sides.score_with_harness,
         },
-        (case(M // 4, {"one at a time": 3.0, "lm_eval": 1.0}, queries=400),),
-        None,
+        (case(M // 4, {"ctranslate2": 5.0, "lm_eval": 5.0}, queries=400),),
+        case(M // 4, {"ctranslate2": None, "lm_eval": None}, queries=16),
         items="options",
-        prepare=model_sides.prepare,
+        prepare=model_sides.ctranslate2_folder,
         agree=model_sides.same_scores,
         runs=3,
     ),
@@ -290,14 +309,38 @@ ROWS: dict[str, BenchmarkRow] = {
         "questions answered greedily by the same network, 24 tokens",
         {
             OURS: model_sides.answer_questions,
-            "one at a time": model_sides.answer_one_at_a_time,
+            "ctranslate2": model_sides.answer_with_ctranslate2,
             "lm_eval": model_sides.answer_with_harness,
         },
-        (case(M // 4, {"one at a time": 3.0, "lm_eval": 1.0}, queries=128),),
-        None,
+        (case(M // 4, {"ctranslate2": 1.5, "lm_eval": 1.5}, queries=128),),
+        case(M // 4, {"ctranslate2": None, "lm_eval": None}, queries=8),
         items="questions",
-        prepare=model_sides.prepare,
+        prepare=model_sides.ctranslate2_folder,
         runs=3,
+    ),
+    "extraction": BenchmarkRow(
+        "exact extraction of windows of 32 + 32 tokens, for each length of the prefix; 4 × 256 GPT-NeoX, vocabulary of 4,096",
+        {OURS: model_sides.extract, CACHED: model_sides.generate(True), UNCACHED: model_sides.generate(False)},
+        (
+            case(M, {CACHED: 10.0}, windows=2_000, prefixes=32, peers=64),
+            case(M, {UNCACHED: 10.0}, windows=2_000, prefixes=1, peers=64),
+        ),
+        case(M // 4, {CACHED: 10.0}, windows=64, prefixes=32, peers=16),
+        items="prefixes",
+        prepare=model_sides.windows,
+        runs=1,
+        note="every other window is made of what the network says after its first tokens; `generate` gets 64 windows in one batch",
+    ),
+    "windows": BenchmarkRow(
+        "log p of the tokens of such windows",
+        {OURS: model_sides.score_token_windows, "lm_eval": model_sides.harness_windows},
+        (case(M, {"lm_eval": 1.0}, windows=2_000, peers=400),),
+        case(M // 4, {"lm_eval": None}, windows=64, peers=16),
+        items="windows",
+        prepare=model_sides.windows,
+        agree=model_sides.close_scores,
+        runs=1,
+        note="ours also has the rank, the margin, and mean and variance of the log-probabilities of each token",
     ),
     "report": BenchmarkRow(
         "the report of a study of four tasks: page, and every figure as SVG, PDF and CSV",
@@ -310,16 +353,16 @@ ROWS: dict[str, BenchmarkRow] = {
     ),
     "bootstrap": BenchmarkRow(
         "Spearman of whole examples resampled 2,000 times",
-        {OURS: statistics_sides.bootstrap, "scipy loop": statistics_sides.scipy_loop},
+        {OURS: statistics_sides.bootstrap, "numpy": statistics_sides.numpy_weights},
         (
-            case(0, {"scipy loop": 20.0}, rows=100_000, draws=2_000, peers=20),
-            case(0, {"scipy loop": 20.0, "memory": 1.0}, rows=M, draws=2_000, peers=5),
+            case(0, {"numpy": 6.0}, rows=100_000, draws=2_000, peers=20),
+            case(0, {"numpy": 6.0, "memory": 1.0}, rows=M, draws=2_000, peers=10),
         ),
-        case(0, {"scipy loop": 20.0}, rows=50_000, draws=500, peers=20),
+        case(0, {"numpy": 6.0}, rows=50_000, draws=500, peers=20),
         items="draws",
         agree=statistics_sides.nearly_equal,
         runs=3,
-        note="scipy's share of 2,000 calls is from 5 to 20 of them",
+        note="numpy sorts once, gets 10 or 20 of the 2,000 draws, and ranks by the weights of the rows",
     ),
     "edit-distances": BenchmarkRow(
         "edit distances of 50 × 1,000 pairs of 100 tokens",

@@ -29,27 +29,27 @@ def code(row: str, root: Path = ROOT) -> str:
 def files(row: str, root: Path = ROOT) -> list[Path]:
     """The files that the row measures."""
     waiting = [name for node in _reached(ROWS[row].sides[OURS]) for name in _imports(node)]
-    found = {path for package in ROWS[row].packages for path in (root / package).rglob("*.py")}
+    measured = {path for package in ROWS[row].packages for path in (root / package).rglob("*.py")}
     while waiting:
         name = waiting.pop()
         path = next((p for p in (root / f"{name.replace('.', '/')}{end}" for end in (".py", "/__init__.py")) if p.is_file()), None)
-        if path and path not in found and not name.startswith(EVERYWHERE):
-            found.add(path)
+        if path and path not in measured and not name.startswith(EVERYWHERE):
+            measured.add(path)
             group = ".".join(name.split(".")[:2])
             waiting += [n for n in parsed(path)[1] if n.startswith(group)]
-    return sorted(found)
+    return sorted(measured)
 
 
 def _reached(side: Callable[..., object]) -> Iterator[ast.AST]:
     """The function that makes a side, and those of its module that it uses, directly or not."""
     module = inspect.getmodule(side)
     assert module is not None
-    known = {n.name: n for n in ast.parse(inspect.getsource(module)).body if isinstance(n, ast.FunctionDef)}
+    functions = {n.name: n for n in ast.parse(inspect.getsource(module)).body if isinstance(n, ast.FunctionDef)}
     waiting: list[ast.AST] = [ast.parse(textwrap.dedent(inspect.getsource(side)))]
     while waiting:
         node = waiting.pop()
         yield node
-        waiting += [known.pop(n.id) for n in ast.walk(node) if isinstance(n, ast.Name) and n.id in known]
+        waiting += [functions.pop(n.id) for n in ast.walk(node) if isinstance(n, ast.Name) and n.id in functions]
 
 
 def _imports(tree: ast.AST) -> Iterator[str]:

@@ -39,6 +39,7 @@ def sizes(record: Record) -> str:
         "sentences": "{} sentences",
         "examples": "{} examples",
         "queries": "{} " + items(record),
+        "windows": "{} windows",
         "memory": "memory = {}",
         "command": "{}",
     }
@@ -111,7 +112,9 @@ def _bars(every: Sequence[Record], processor: str) -> list[str]:
         first = r or next(iter(by_processor.values()))
         sign = "" if first["bar"] is None else f"{'≤' if first['at_most'] else '≥'} {first['bar']:g}"
         reached = {True: "reached", False: "**not reached**", None: ""}[first["reached"]] if r else "not measured here"
-        remarks = "; ".join(t for t in (reached, "equal answers" if first["equal"] else "", first["note"]) if t)
+        differing = first["figures"].get("peer", {}).get("words_that_differ")
+        same = "equal answers" if first["equal"] else f"{differing:,} words differ" if differing else ""
+        remarks = "; ".join(t for t in (reached, same, first["note"]) if t)
         ours = [each(r, OURS), each(r, "peer"), memory(r, OURS), memory(r, "peer"), _ratio(r)] if r else ["–"] * 5
         theirs = [_ratio(by_processor.get(other)) for other in others]
         columns = [ROWS[first["row"]].work, sizes(first), peer(first), *ours, *theirs, sign, remarks]

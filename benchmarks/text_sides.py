@@ -1,4 +1,4 @@
-"""Texts to integers: ours against tokenizers and fastokens, and against the loop that defines the analyzer."""
+"""Texts to integers: tokens by ours, tokenizers and fastokens; words by ours and polars."""
 
 from __future__ import annotations
 
@@ -88,36 +88,34 @@ def analyzer(corpora: Corpora, case: Case) -> BenchmarkSide:
     from tasks.text.words.word_ids import WordIds
 
     texts = corpora.texts(case["tokens"])
-
-    def work(analyzed: WordIds) -> tuple[WordIds, np.ndarray, np.ndarray]:
-        return analyzed, *analyzed.add(texts)
-
-    def answer(result: tuple[WordIds, np.ndarray, np.ndarray]) -> dict[str, np.ndarray]:
-        words, rank = result[0].sorted()
-        return {"ids": rank[result[1]], "offsets": result[2], "words": np.frombuffer("\n".join(words).encode(), np.uint8)}
-
-    return BenchmarkSide(work=work, items=lambda result: len(result[1]), fresh=WordIds, answer=answer)
+    return BenchmarkSide(work=lambda words: words.add(texts), items=lambda result: len(result[0]), fresh=WordIds)
 
 
-def regex_loop(corpora: Corpora, case: Case) -> BenchmarkSide:
-    """The analyzer's definition, text by text; words become ids through a dict."""
-    from tasks.text.words.analyzer import words_of
+RUN = r"(?:[\p{L}\p{M}]|\p{N}+(?:[.,]\p{N}+)*)+"
 
-    texts = corpora.texts(case["tokens"]).to_pylist()
 
-    def work(numbers: dict[str, int]) -> tuple[dict[str, int], list[list[int]]]:
-        return numbers, [[numbers.setdefault(word, len(numbers)) for word in words_of(text)] for text in texts]
+def polars_words(corpora: Corpora, case: Case) -> BenchmarkSide:
+    """polars: the analyzer's rule as far as its regular expressions go, to ids. `words_that_differ` counts where it does not."""
+    import polars as pl
 
-    def answer(result: tuple[dict[str, int], list[list[int]]]) -> dict[str, np.ndarray]:
-        numbers, lists = result
-        words = sorted(numbers)
-        rank = np.empty(len(words), np.int32)
-        rank[[numbers[w] for w in words]] = np.arange(len(words))
-        ids = np.fromiter((i for one in lists for i in one), np.int64)
-        return {
-            "ids": rank[ids],
-            "offsets": np.cumsum([0, *map(len, lists)]),
-            "words": np.frombuffer("\n".join(words).encode(), np.uint8),
-        }
+    texts = corpora.texts(case["tokens"])
 
-    return BenchmarkSide(work=work, items=lambda result: sum(map(len, result[1])), fresh=dict, answer=answer)
+    def work(_: object) -> tuple[pl.Series, pl.Series]:
+        plain = pl.Series("word", texts).str.normalize("NFKC").str.to_lowercase().str.replace_all("’", "'", literal=True)
+        lists = plain.str.extract_all(f"{RUN}(?:'{RUN})*")
+        return lists.list.len(), lists.explode().drop_nulls().cast(pl.Categorical)
+
+    differing: dict[str, int] = {}
+
+    def check(result: tuple[pl.Series, pl.Series]) -> str:
+        from tasks.text.words.word_ids import WordIds
+
+        analyzed = WordIds()
+        ids, _ = analyzed.add(texts)
+        words, rank = analyzed.sorted()
+        ours = pl.DataFrame({"word": list(words), "ours": np.bincount(rank[ids], minlength=len(words))})
+        both = result[1].cast(pl.String).value_counts().join(ours, on="word", how="full", coalesce=True).fill_null(0)
+        differing["words_that_differ"] = int((both["count"].cast(pl.Int64) - both["ours"]).abs().sum())
+        return "more than a thousandth of the words differ" if 1000 * differing["words_that_differ"] > len(ids) else ""
+
+    return BenchmarkSide(work=work, items=lambda result: len(result[1]), extra=lambda result: differing, check=check)

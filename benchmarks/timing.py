@@ -50,7 +50,8 @@ def _cpu() -> float:
 
 def _serve(pipe: Connection, row: str, name: str, case: Case, corpora: Corpora) -> None:
     """Make the side ready, then run it each time that something comes in. Without a name, only make the row's inputs."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # some peers print
+    for stream in (1, 2):  # some peers print
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
     try:
         if not name:
             ROWS[row].prepare(corpora, case)

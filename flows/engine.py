@@ -241,15 +241,8 @@ def _explain(finished: Finished, session: Session, name: str, job: PlannedJob) -
 def _outcome(planned: PlannedStep, store: Store, state: str, spent: _Costs, changed: Iterable[str]) -> Outcome:
     manifests = [m for t, parts in planned.outputs.items() if (m := store.manifest(t, fingerprint(parts)))]
     rows = tuple(
-        {
-            "table": m["table"],
-            "parts": len(m["parts"]),
-            "rows": m["rows"],
-            "bytes": m["bytes"],
-            "checks": len(m["validation"]["checks"]),
-            "valid": m["validation"]["success"],
-            "fingerprint": m["fingerprint"][:12],
-        }
+        {"table": m["table"], "parts": len(m["parts"]), "rows": m["rows"], "bytes": m["bytes"]}
+        | {"checks": len(m["validation"]["checks"]), "valid": m["validation"]["success"], "fingerprint": m["fingerprint"][:12]}
         for m in manifests
     )
     return Outcome(

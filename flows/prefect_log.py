@@ -84,13 +84,8 @@ class Watch:
         self.line(f"done: {words}; {outcome.rows:,} rows, {size(outcome.bytes)}, {outcome.checks} checks passed")
         self._table([dict(t) for t in outcome.tables], f"{words}. {outcome.again}\n\n{self._link()}")
         checks = [
-            {
-                "table": c["table"],
-                "check": c["check"].removeprefix(f"{c['table']}: "),
-                "rows checked": c["rows"],
-                "rows that break it": c["unexpected"],
-                "holds": c["success"],
-            }
+            {"table": c["table"], "check": c["check"].removeprefix(f"{c['table']}: "), "rows checked": c["rows"]}
+            | {"rows that break it": c["unexpected"], "holds": c["success"]}
             for c in outcome.validations
         ]
         self._table(checks, f"every check was made on every row. {self._link()}", "checks")

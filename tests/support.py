@@ -43,6 +43,7 @@ def write_part(root: Path, table: str, rows: Mapping[str, list], labels: Mapping
     count = len(next(iter(rows.values()), []))
     origin = {"file": [""] * count, "version": [""] * count} if table == "examples" else {}  # values that few tests care about
     origin |= {"tokenizer": [""] * count, "ends": [""] * count} if table == "models" else {}
+    origin |= {"unrelated": [[]] * count} if table == "sequence_scores" else {}
     key = key or f"{table}-{'-'.join((labels or {}).values()) or 'all'}"
     with store.writing({table: contract}, key, {"sums": {}}) as writer:
         writer.write(table, pa.table(origin | dict(rows), schema=contract.schema))

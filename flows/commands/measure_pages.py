@@ -78,12 +78,25 @@ rule_accuracy; exact_match; example; group=stated | held_out; planted truth; rul
 recall_by_exposure; *; example; level=*; figure recall_by_exposure; facts answered, by how often they were stated
 recall_by_count; *; example; level=*; –; facts of the factorial answered, by C(s_x, s_y)
 extraction; rate | excess; sequence; group=*, detail=*; figure extracted; suffixes that greedy decoding gives; minus phantoms'
+extraction; longest_run_excess | strength_excess; sequence; group=*; –; the mean of members minus that of phantoms
 extraction; rate_by_prefix; sequence; group=*, level=*; –; the same from the window's first `level` tokens alone
 extraction; rate_by_duplicates; sequence; group=*, detail=*, bin=*; figure extracted; the same, by occurrences, 2^(bin/4) or more
 extraction; longest_run | strength; sequence; group=*; –; most likeliest tokens in a row; share of the window given back to its end
 discoverable; rate | excess; sequence; group=*, detail=*, level=*, bin=*; figure discoverable; P(n) ≥ `level`; minus phantoms'
 discoverable; n_of_largest_excess; sequence; group=*, detail=*, level=*; –; the n with the largest excess over phantoms
 discoverable; cut_share; sequence; group=*, detail=*; –; share of windows whose suffix the scheme never draws
+token_accuracy; mean | matched | excess; sequence; group=*; –; M(f), of phantoms with as frequent tokens, and the difference
+eidetic; windows | rate | excess; sequence; group=*, level=*; –; extracted, of suffixes in at most `level` documents
+taxonomy; share; sequence; group=*, detail=*; –; of the extracted windows, those that recite, reconstruct or recollect
+taxonomy; rate | excess; sequence; group=*, detail=*; –; share of a kind's windows that is extracted; minus phantoms of the kind
+prior_aware; gain | excess; sequence; group=*; –; nats that its own prefix adds to a suffix; minus phantoms
+prior_aware; common_share; sequence; group=*; –; extracted windows that gain no more than 95 % of phantoms
+canary_exposure; mean | excess; sequence; group=*, detail=*; –; bits of planted windows among planted phantoms; minus theirs
+canary_exposure; extrapolated; sequence; group=*, detail=*; –; the same by a skew-normal distribution
+canary_exposure; by_duplicates; sequence; group=*, detail=*, bin=*; –; the mean of windows with 2^(bin/4) occurrences or more
+extraction_laws; coefficient; sequence; group=*, detail=*; –; log odds of extraction for each unit of a term
+extraction_laws; curve; sequence; group=*, detail=*, bin=*; –; fitted share extracted where a term is `x`
+extraction_laws; phantoms | excess; sequence; group=*, detail=*, bin=*; –; phantoms' rate there; the curve minus it
 membership_inference; auc; sequence; group=*, detail=*; –; chance that a member scores higher than a phantom
 membership_inference; true_positives; sequence; group=*, detail=*, level=*; –; members found at a false-positive rate of `level`
 recitation; mean | excess; sequence; group=*, detail=*; –; how near generations are to suffixes, by `detail`; minus phantoms'
@@ -96,6 +109,10 @@ dynamics; before_overfitting | at_overfitting; sequence; group=*, detail=*, leve
 memorization_profile; effect | pre_trend; sequence; group=*, detail=*, bin=*; –; τ(g, c): gain of cohort `bin` over phantoms
 memorization_profile; mean_effect | mean_pre_trend; sequence; group=*, detail=*, level=*; –; means by lag, `level`
 memorization_profile; residual; sequence; group=*, detail=*; –; what is left at the last checkpoint, mean of cohorts
+forgetting; accuracy | twin_accuracy; sequence; group=*, detail=*; –; M(f) of a training with injected windows, of its twin without
+forgetting; retention | log_p_retention; sequence; group=*, detail=*; –; R(t): the former minus the latter; of log p per token
+forgetting; retained_share; sequence; group=*, detail=*; –; R(t) divided by R just after the injection
+forgetting; lowest_accuracy | twin_lowest_accuracy; sequence; group=*, detail=*; –; the paper's forgetting baseline; of the twin
 """
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from schemas import Study
 from schemas.settings.study_file import Source
-from tasks.corpus.ingest import as_document
+from tasks.corpus.ingest import as_document, record_settings
 from tasks.text.bpe.tokenizer import load_tokenizer, read_tokenizer, train
 from tasks.text.words.analyzer import words_of
 
@@ -37,10 +37,7 @@ class SourceSample:
 
 def sample_of(files: Sequence[Path], source: Source, study: Study) -> SourceSample | None:
     """The sample; None where nothing can be read of it, which the step that reads the corpus will report."""
-    split = study.splits[source.held_out] if source.held_out else None
-    settings: dict[str, Any] = {"text": source.text, "id": source.id, "language": source.language, "join": list(source.join)}
-    settings |= {"held_out": {"name": source.held_out, **split.model_dump()} if split else None}
-    texts, whole = list[str](), 0.0
+    settings, texts, whole = record_settings(source, study), list[str](), 0.0
     try:
         for _, of_kind in groupby(sorted(files, key=lambda p: p.suffix), lambda p: p.suffix):
             some, size = list(of_kind), 0

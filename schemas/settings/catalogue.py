@@ -64,7 +64,7 @@ def _settings(model: type[BaseModel], table: str, many: bool, seen: set[type[Bas
             continue
         kind, default = _type(declared[name]), field.get_default(call_default_factory=True)
         required, unit = field.is_required(), UNITS.get(path, "")
-        meaning = field.description or _FIRST.get(path, "")
+        meaning = field.description or ""
         example = _example(path, field, declared[name])
         yield CatalogueEntry(table, model, name, kind, unit, None if required else default, required, example, meaning, many)
     for other, path, several in inner:
@@ -72,14 +72,6 @@ def _settings(model: type[BaseModel], table: str, many: bool, seen: set[type[Bas
 
 
 INTERNAL = ("corpus.planted.redrawn",)  # set by the study itself
-_FIRST = {
-    "name": "names the study's results and its report",
-    "corpus.sources.name": "names the source in results",
-    "tasks.name": "names the task in results",
-    "tasks.family": "what its answers are, which decides how they are scored",
-    "models.name": "names the model in results",
-    "variants.name": "names the variant in results",
-}
 
 
 def _type(schema: dict[str, Any]) -> str:

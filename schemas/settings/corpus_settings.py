@@ -105,7 +105,7 @@ class Planted(Settings):
 class Source(Settings):
     """Corpus files of one kind. Reads .jsonl, .jsonl.gz, .jsonl.zst."""
 
-    name: Name
+    name: Name = Field(description="names the source in results")
     files: tuple[Place, ...] = Field(
         description='paths or globs, e.g. ["pile/*.jsonl.zst"]; relative ones are looked up in `data`, then next to the study'
     )

@@ -56,6 +56,13 @@ class Memorization(Settings):
     sampling: tuple[SamplingScheme, ...] = Field(
         (SamplingScheme(), SamplingScheme(top_k=40)), description="schemes under which the probability of the suffix is computed"
     )
+    unrelated_prefixes: int = Field(
+        64,
+        ge=0,
+        le=10_000,
+        description="prefixes of other windows that each suffix is scored after as well, at a model's last checkpoint "
+        "(arXiv 2602.18733); 0: none",
+    )
     pieces: int = Field(1, ge=1, le=10_000, description="8 cuts the scoring of each model's windows into eight jobs")
     recite: bool = Field(
         True,

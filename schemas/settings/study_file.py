@@ -22,11 +22,11 @@ from schemas.settings.cluster_settings import ClusterSettings
 from schemas.settings.corpus_settings import CorpusSettings, Planted, Source, Split, Tokenizer
 from schemas.settings.measure_settings import Measures
 from schemas.settings.memorization_settings import Memorization
-from schemas.settings.model_settings import Model, Pretrain, Scoring
-from schemas.settings.task_settings import EncoderSettings, Task
+from schemas.settings.model_settings import Injection, Model, Pretrain, Scoring
+from schemas.settings.task_settings import EXAMINED, EncoderSettings, Task
 from schemas.settings.variants import Variant, check_variants
 
-__all__ = ["EncoderSettings", "Model", "Planted", "Pretrain", "Source", "Study", "Task", "load_study"]
+__all__ = ["EncoderSettings", "Injection", "Model", "Planted", "Pretrain", "Source", "Study", "Task", "load_study"]
 
 LONGEST_STUDY, PROBLEMS = 1_000_000, 20  # bytes of a file; problems reported at once
 _DEEP = re.compile(r"""(?<![\w."'-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){30}""")
@@ -103,7 +103,7 @@ class Hardware(Settings):
 class Study(Settings):
     """One question: a corpus, tasks and models."""
 
-    name: Name
+    name: Name = Field(description="names the study's results and its report")
     title: str = Field("", description="heading of the report")
     seed: int = Field(0, ge=0, le=2**31 - 1, description="of every random choice that has no seed of its own")
     data: Place = Field("", description="folder that relative paths are looked up in; TASKGRAM_DATA overrides it")
@@ -167,10 +167,22 @@ class Study(Settings):
             others = {t.name: t for t in self.tasks if t.name != task.name}
             if task.repeat_of and task.repeat_of not in others:
                 raise ValueError(f"task {task.name!r}: repeat_of = {task.repeat_of!r} is no other task of this study")
-            if task.repeat_of and not task.examined_like(others[task.repeat_of]):
+            if task.repeat_of and not task.agrees(others[task.repeat_of], EXAMINED):
                 raise ValueError(
                     f"task {task.name!r}: repeat_of = {task.repeat_of!r} reads other evaluated examples; it may differ only in its "
                     "prompt and in the files it is mined from"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _injections(self) -> Study:
+        phantoms = self.memorization.samples.phantoms if self.memorization else 0
+        for model in self.models:
+            needed = 2 * max((i.windows for i in model.pretrain.inject), default=0) if model.pretrain else 0
+            if needed > phantoms:
+                raise ValueError(
+                    f"model {model.name!r}: inject needs {needed} windows of held-out text, half of them for comparison; set "
+                    f"memorization.samples.phantoms to {needed} or more"
                 )
         return self
 
@@ -245,7 +257,9 @@ def load_study(path: Path) -> Study:
             raw = source.read(LONGEST_STUDY + 1)
         if len(raw) > LONGEST_STUDY:
             raise StudyError(f"{path}: longer than {LONGEST_STUDY:,} bytes, so not a study; name the files of a corpus by a glob")
-        content = tomllib.loads(_not_too_deep(raw.decode("utf-8"), path))
+        if _DEEP.search(text := raw.decode("utf-8")):  # parsing would not end: its time is quadratic in them
+            raise StudyError(f"{path}: not a study: a name with dots in it has more than 30 parts")
+        content = tomllib.loads(text)
     except FileNotFoundError:
         raise StudyError(f"{path}: no such study file. `taskgram init NAME` writes one to start from.") from None
     except ValueError as error:  # of TOML, of UTF-8, of a number with thousands of digits
@@ -264,13 +278,6 @@ def load_study(path: Path) -> Study:
         return Study.model_validate(content)
     except ValidationError as error:
         raise StudyError(f"{path}: " + "; ".join(_explain(e) for e in error.errors()[:PROBLEMS])) from None
-
-
-def _not_too_deep(text: str, path: Path) -> str:
-    """The text; StudyError for a name with so many parts that parsing would not end (its time is quadratic in them)."""
-    if _DEEP.search(text):
-        raise StudyError(f"{path}: not a study: a name with dots in it has more than 30 parts")
-    return text
 
 
 def _explain(error: Mapping[str, Any]) -> str:

@@ -13,8 +13,13 @@ from schemas.settings.base import Name, Order, Place, Revision, Settings
 from schemas.settings.reader_versions import FIELDS, READER_VERSIONS, reader_kind
 
 _PERCENTILE = re.compile(r"p(?:0\.\d+|[1-9]\d?(?:\.\d+)?)")
-_SAME_PROMPT = ("prompt", "prompt_options", "instruction", "shots", "shots_from", "shots_seed", "shots_within_group")
-_SAME_MINING = ("mine", "mine_limit")
+# What decides the evaluated examples of a task, in what prompt they are put to a model, and from which its pairs are mined.
+EXAMINED = (
+    *("family", "reader", "evaluate", "split", "languages", "encoding", "fields", "revision", "subjects"),
+    *("templates", "translator", "limit"),
+)
+PROMPTED = ("prompt", "prompt_options", "instruction", "shots", "shots_from", "shots_seed", "shots_within_group")
+MINED = ("mine", "mine_limit")
 
 
 def number_or_percentile(gamma: Any) -> Any:
@@ -61,8 +66,10 @@ class EncoderSettings(Settings):
 class Task(Settings):
     """One task: where its examples are, how they are put to a model, which n-grams are taken from them."""
 
-    name: Name
-    family: Literal["translation", "qa", "multiple_choice", "math"]
+    name: Name = Field(description="names the task in results")
+    family: Literal["translation", "qa", "multiple_choice", "math"] = Field(
+        description="what its answers are, which decides how they are scored"
+    )
     version: int = Field(1, ge=1, description="raise it when you change the questions or the prompt; every result carries it")
     reader: Place = Field("jsonl", description="format of the files, e.g. 'mmlu'; docs/tasks.md lists them")
     evaluate: tuple[Place, ...] = Field(
@@ -171,20 +178,8 @@ class Task(Settings):
         """γ for n-grams of this order: a number, or a percentile ("p90") of the similarities of all its candidate pairs."""
         return self.gamma.get(str(order), self.gamma_default)
 
-    def examined_like(self, other: Task) -> bool:
-        """Whether both have the same evaluated examples."""
-        what = ("family", "reader", "evaluate", "split", "languages", "encoding", "fields", "revision", "subjects")
-        return self._equal(other, (*what, "templates", "translator", "limit"))
-
-    def asks_like(self, other: Task) -> bool:
-        """Whether both put their examples to a model in the same prompt."""
-        return self._equal(other, _SAME_PROMPT)
-
-    def mined_like(self, other: Task) -> bool:
-        """Whether both mine their pairs from the same examples."""
-        return self._equal(other, _SAME_MINING)
-
-    def _equal(self, other: Task, settings: Sequence[str]) -> bool:
+    def agrees(self, other: Task, settings: Sequence[str]) -> bool:
+        """Whether both have these settings alike, e.g. those of EXAMINED."""
         return all(getattr(self, name) == getattr(other, name) for name in settings)
 
     @property

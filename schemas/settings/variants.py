@@ -22,7 +22,7 @@ from schemas.settings.task_settings import EncoderSettings, Task, number_or_perc
 class Variant(Settings):
     """What differs from the study; everything else is as in the study."""
 
-    name: Name
+    name: Name = Field(description="names the variant in results")
     stop_words: StopWords | None = Field(None, description="instead of those under [counting]")
     encoder: EncoderSettings | None = Field(None, description="instead of that under [encoder]")
     gamma: float | str | None = Field(

@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from schemas.contract import Contract, column, rows
+from schemas.contract import Contract, balance, column, rows
 from schemas.tables.models import INT_LIST
 
 SAMPLES = ("planted", "uniform", "duplicates", "phantoms", "planted_phantoms")
@@ -77,6 +77,56 @@ SEQUENCES = Contract(
     ),
 )
 
+SEQUENCE_MEASURES = Contract(
+    name="sequence_measures",
+    description="One row per model, checkpoint and window, a number for each definition of memorization (docs/memorization.md). "
+    "Joined with `sequences` by sequence, and with `sequence_scores` by model, checkpoint and sequence.",
+    columns=(
+        column("model", pa.string(), "name of the model in the study"),
+        column("checkpoint", pa.int64(), "training step, or 0 for a model without checkpoints", at_least=0),
+        column("sequence", pa.string(), "name of the window"),
+        column("extracted", pa.bool_(), "whether greedy decoding from the prefix gives the suffix exactly"),
+        column(
+            "extracted_from", pa.list_(pa.field("element", pa.bool_(), nullable=False)), "the same from the first 1, 2 … tokens"
+        ),
+        column("longest_run", pa.int32(), "most hits in a row, from any token", at_least=0),
+        column("strength", pa.float64(), "share of the window that follows the shortest prefix that gives it", between=(0, 1)),
+        column("accuracy", pa.float64(), "share of the window's tokens that are hits", between=(0, 1)),
+        column("suffix_log_p", pa.float64(), "log p of the suffix after its prefix, in nats"),
+        column("unrelated_log_p", pa.float64(), "log of its mean probability after unrelated prefixes, if any", nullable=True),
+        column(
+            "sampled_log_p",
+            pa.list_(pa.field("element", pa.float64(), nullable=False)),
+            "log p of the suffix under each scheme of memorization.sampling; −∞ where the scheme never draws it",
+        ),
+        column("loss", pa.float64(), "mean log p of the window's tokens"),
+        column("zlib", pa.float64(), "sum of log p divided by the bytes of the compressed text"),
+        column("min_k", pa.float64(), "mean of the lowest 20 % of log p"),
+        column("min_k_plus_plus", pa.float64(), "the same of log p standardised over the vocabulary"),
+        column(
+            "exposure", pa.float64(), "bits, of a planted window among those never inserted, else null", nullable=True, at_least=0
+        ),
+        column("exposure_extrapolated", pa.float64(), "the same by their skew-normal distribution", nullable=True, at_least=0),
+        column("kind", pa.string(), "what its extraction would be", one_of=("recite", "reconstruct", "recollect")),
+    ),
+    key=("model", "checkpoint", "sequence"),
+    rules=(
+        rows("list_last(extracted_from) = extracted", "the whole prefix is the last one"),
+        rows("extracted <= (longest_run >= 1) AND (accuracy = 0) = (longest_run = 0)", "a run has hits"),
+        rows("suffix_log_p <= 1e-3 AND (unrelated_log_p IS NULL OR unrelated_log_p <= 1e-3)", "probabilities are at most 1"),
+    ),
+    balances=(
+        balance(
+            "(SELECT count(*) FROM sequence_measures)", "(SELECT count(*) FROM sequence_scores)", "a row for each scored window"
+        ),
+        balance(
+            "(SELECT count(*) FROM sequence_measures WHERE extracted)",
+            "(SELECT count(*) FROM sequence_scores JOIN sequences USING (sequence) WHERE list_bool_and(hits[prefix + 1 :]))",
+            "extracted are the windows whose suffix is all hits",
+        ),
+    ),
+)
+
 SEQUENCE_SCORES = Contract(
     name="sequence_scores",
     description="What a model makes of each token of a window, given the end-of-document token and the tokens before it. A list "
@@ -97,6 +147,7 @@ SEQUENCE_SCORES = Contract(
             pa.list_(pa.field("element", FLOAT_LIST, nullable=False)),
             "log p of the token under each scheme of memorization.sampling, a list for each; −∞ where the scheme never draws it",
         ),
+        column("unrelated", FLOAT_LIST, "log p of the suffix after each unrelated prefix; empty where none is asked for or left"),
     ),
     key=("model", "checkpoint", "sequence"),
     rules=(
@@ -110,6 +161,7 @@ SEQUENCE_SCORES = Contract(
             "isfinite(list_min(log_probabilities)) AND isfinite(list_min(margins)) AND isfinite(list_max(variances))",
             "what the model gives is finite",
         ),
+        rows("len(unrelated) = 0 OR isfinite(list_min(unrelated))", "a suffix has a probability after any prefix"),
         rows("list_transform(ranks, lambda r: r = 1) = hits", "a hit is the token of rank 1"),
     ),
 )

@@ -37,11 +37,8 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
     if planted:
         again = planted.model_copy(update={"redrawn": True}).model_dump(mode="json", exclude={"examples"})
         return [Job({"source": "planted"}, {"planted": again, "seed": study.seed, "most": 2 * MOST})]
-    return [
-        replace(job, settings={**job.settings, "seed": study.seed, "most": MOST})
-        for job in file_jobs(study)
-        if job.settings["held_out"]
-    ]
+    jobs = [job for job in file_jobs(study) if job.settings["held_out"]]
+    return [replace(job, settings={**job.settings, "seed": study.seed, "most": MOST}) for job in jobs]
 
 
 def run(work: Work) -> None:
@@ -50,17 +47,10 @@ def run(work: Work) -> None:
     candidates = _planted(work) if "planted" in work.settings else _held_out(work)
     hashed = ((seeded_hash(seed, "held out", source, d["id"]), i, d) for i, d in enumerate(candidates))
     rows = [row for _, _, row in heapq.nsmallest(work.settings["most"], hashed)]
-    work.write(
-        "held_out_documents",
-        {
-            "document": list(range(len(rows))),
-            "source": [source] * len(rows),
-            "id": [r["id"] for r in rows],
-            "language": [r["language"] for r in rows],
-            "words": [len(words_of(r["text"])) for r in rows],
-            "text": [_beginning(r["text"]) for r in rows],
-        },
-    )
+    columns: dict[str, Any] = {"document": list(range(len(rows))), "source": [source] * len(rows)}
+    columns |= {name: [r[name] for r in rows] for name in ("id", "language")}
+    columns |= {"words": [len(words_of(r["text"])) for r in rows], "text": [_beginning(r["text"]) for r in rows]}
+    work.write("held_out_documents", columns)
 
 
 def _beginning(text: str) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from schemas import DOCUMENT_REJECTS, DOCUMENTS, Study, StudyError
+from schemas.settings.study_file import Source
 from tasks.cost import DEBIAN, Cost, Rate, Sizes, on_each_corpus
 from tasks.step import Inputs, Job, Stage, Step, Work, for_each_corpus
 from tasks.storage.source_files import outside_file, resolve_files
@@ -49,18 +50,18 @@ def file_jobs(study: Study) -> list[Job]:
     """One job per file of the study's sources, or per chunk of a large one."""
     jobs: list[Job] = []
     for source in study.corpus.sources:
-        split = study.splits[source.held_out] if source.held_out else None
-        settings = {
-            "text": source.text,
-            "id": source.id,
-            "language": source.language,
-            "join": list(source.join),
-            "held_out": {"name": source.held_out, **split.model_dump()} if split else None,
-        }
+        settings = record_settings(source, study)
         for name, path in resolve_files(source.files, study.data, f"corpus source {source.name!r}"):
             file = outside_file(path)
             jobs += _chunks(Job({"source": source.name, "file": name}, settings, {}, (file,)), study.corpus.partition_bytes)
     return jobs
+
+
+def record_settings(source: Source, study: Study) -> dict[str, Any]:
+    """How a record of a source becomes a document."""
+    split = study.splits[source.held_out] if source.held_out else None
+    settings = source.model_dump(mode="json", include={"text", "id", "language", "join"})
+    return settings | {"held_out": {"name": source.held_out, **split.model_dump()} if split else None}
 
 
 def unpacked_size(name: str, size: int) -> int:

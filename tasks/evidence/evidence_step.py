@@ -26,16 +26,12 @@ OF_STUDY = ("pair_windows", "clean_ngram_stats", "clean_pair_counts", "truth")
 
 def plan_answers(study: Study, inputs: Inputs) -> list[Job]:
     """One job per task, model and checkpoint that was scored or that generated text."""
-    study_parts = parts_of(inputs)
-    return [
-        Job(
-            {"task": task.name, **model},
-            {"family": task.family},
-            _parts(study_parts, task, model, "examples", "token_scores", "generations"),
-        )
-        for task in study.tasks
-        for model in _checkpoints(study_parts, task)
-    ]
+    jobs, study_parts = [], parts_of(inputs)
+    for task in study.tasks:
+        for model in _checkpoints(study_parts, task):
+            parts = _parts(study_parts, task, model, "examples", "token_scores", "generations")
+            jobs.append(Job({"task": task.name, **model}, {"family": task.family}, parts))
+    return jobs
 
 
 def plan_pairs(study: Study, inputs: Inputs) -> list[Job]:

@@ -20,6 +20,8 @@ from tasks.storage.store import SourceFile
 
 USES = {"evaluate": ("evaluate",), "mine": ("mine",), "shots_from": ("shots",)}
 OF_SOME_READERS = ("fields", "revision", "subjects", "templates", "translator")  # settings that the others do not take
+AS_SET = {"reader", "family", "languages", "encoding", "limit", "mine_limit", "fields", "translator", "instruction", "shots"}
+AS_SET |= {"shots_seed"}
 Names = list[list[str]]  # one entry per source: its file, or its two files
 
 
@@ -30,29 +32,14 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
 def _plan_task(study: Study, task: Task, inputs: Inputs) -> Job:
     split = study.splits[task.split].model_dump() if task.split else None
     within = task.shots_within_group
-    settings: dict[str, Any] = {
-        "reader": task.reader,
-        "family": task.family,
-        "languages": list(task.languages),
-        "encoding": task.encoding,
+    settings: dict[str, Any] = task.model_dump(mode="json", include=AS_SET) | {
         "prompt": prompt_template(task),
-        "limit": task.limit,
-        "mine_limit": task.mine_limit,
         "seed": study.seed,
         "split": split,
         "version": task.full_version,
-        "fields": task.fields,
-        "translator": task.translator,
-        "templates": {},
-        "instruction": task.instruction,
-        "shots": task.shots,
-        "shots_seed": task.shots_seed,
         "shots_within_group": groups_share_shots(task.reader) if within is None else within,
-        "evaluate": [],
-        "mine": [],
-        "shots_from": [],
-        "hub": {},
     }
+    settings |= {"templates": {}, "evaluate": [], "mine": [], "shots_from": [], "hub": {}}
     if not task.record_prompts:
         settings["record_prompts"] = False  # only then in the key, so that the keys of most tasks stay the same
     _check(task)

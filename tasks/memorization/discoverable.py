@@ -15,7 +15,7 @@ import numpy as np
 
 from schemas import Study
 from tasks.measures import Measure, MetricRows
-from tasks.memorization.scored_windows import READS, null_of, read_windows
+from tasks.memorization.scored_windows import MEASURED, null_of, read_windows
 from tasks.statistics import Estimate, Floats, difference, wilson
 from tasks.step import Work, asks_for_memorization
 
@@ -35,11 +35,10 @@ def chance(log_p: Floats, n: float) -> Floats:
 
 def run(work: Work, rows: MetricRows) -> None:
     """The curve over n and p of every sample, scheme and checkpoint; the share of windows that are out of reach."""
-    for windows in read_windows(work, "sampled"):
-        suffixes = windows.values["sampled"][:, :, windows.prefix :].astype(np.float64).sum(axis=2)
+    for windows in read_windows(work, "sampled_log_p", of="sequence_measures"):
         samples = dict(windows.samples())
         for scheme, name in enumerate(work.settings["schemes"]):
-            log_p = {sample: suffixes[at, scheme] for sample, at in samples.items()}
+            log_p = {sample: windows.values["sampled_log_p"][at, scheme] for sample, at in samples.items()}
             for sample, values in log_p.items():
                 more: dict[str, Any] = {"of": windows.of, "unit": "sequence", "group": sample, "detail": name}
                 more |= {"rows": len(values), "examples": int(windows.clusters(samples[sample]).max()) + 1}
@@ -71,4 +70,4 @@ def settings(study: Study) -> dict[str, Any]:
     return {"schemes": [scheme.label for scheme in study.memorization.sampling] if study.memorization else []}
 
 
-MEASURE = Measure("discoverable", READS, settings, run, applies=asks_for_memorization, keeps_contaminated=True, of_tasks=False)
+MEASURE = Measure("discoverable", MEASURED, settings, run, applies=asks_for_memorization, keeps_contaminated=True, of_tasks=False)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from schemas import Study
 from tasks.measures import Measure, MetricRows, draw_settings
-from tasks.memorization.scored_windows import READS, ScoredWindows, mean, null_of, read_windows
+from tasks.memorization.scored_windows import MEASURED, ScoredWindows, difference_of_means, mean, null_of, read_windows
 from tasks.statistics import Ints, difference, wilson
 from tasks.statistics.bins import bucket_of
 from tasks.step import Work, asks_for_memorization
@@ -31,9 +31,11 @@ BY_KIND = ("planted", "planted_phantoms")  # canaries and sentences have rows of
 Hits = NDArray[np.bool_]  # [windows, tokens]: whether the token is the likeliest
 
 
-def extracted(hits: Hits, prefix: int, suffix: int) -> NDArray[np.bool_]:
-    """bool [windows]: whether greedy decoding from the first `prefix` tokens gives the next `suffix` exactly."""
-    return np.logical_and.reduce(hits[:, prefix : prefix + suffix], axis=1)
+def extracted_from(hits: Hits, prefix: int) -> NDArray[np.bool_]:
+    """bool [windows, prefix]: whether greedy decoding from the first 1, 2 … `prefix` tokens gives as many as a suffix has."""
+    suffix = hits.shape[1] - prefix
+    right = np.cumsum(hits, axis=1, dtype=np.int32)
+    return right[:, suffix:] - right[:, :prefix] == suffix
 
 
 def longest_run(hits: Hits) -> Ints:
@@ -56,20 +58,23 @@ def run(work: Work, rows: MetricRows) -> None:
         for name, why, counted in LEFT_OUT:
             if number := work.store.footer(part).get("sums", {}).get(name):
                 rows.exclude("extraction", why, number, counted)
-    for windows in read_windows(work, "hits"):
-        every, groups = windows.values["hits"], windows.table["group"].to_numpy()
-        suffix, samples = every.shape[1] - windows.prefix, dict(windows.samples())
-        exact = extracted(every, windows.prefix, suffix)
+    for windows in read_windows(work, "extracted", "extracted_from", "longest_run", "strength", of="sequence_measures"):
+        exact, samples = windows.values["extracted"], dict(windows.samples())
+        groups = windows.table["group"].to_numpy()
         for name, at in samples.items():
-            hits, clusters, null = every[at], windows.clusters(at), samples.get(null_of(name), at[:0])
+            clusters, null = windows.clusters(at), samples.get(null_of(name), at[:0])
             more: dict[str, Any] = {"of": windows.of, "unit": "sequence", "group": name}
             more |= {"rows": len(at), "examples": int(clusters.max()) + 1}
             _rates(windows, at, null, exact, rows, more)
-            for k in range(1, windows.prefix + 1):
-                rate = wilson(int(extracted(hits, k, suffix).sum()), len(at))
-                rows.add("extraction", "rate_by_prefix", rate, level=float(k), x=float(k), **more)
-            rows.add("extraction", "longest_run", mean(longest_run(hits).astype(np.float64), clusters, work), **more)
-            rows.add("extraction", "strength", mean(strength(hits), clusters, work), **more)
+            for k, count in enumerate(windows.values["extracted_from"][at].sum(axis=0).tolist(), 1):
+                rows.add("extraction", "rate_by_prefix", wilson(count, len(at)), level=float(k), x=float(k), **more)
+            both, members = np.concatenate([at, null]), np.arange(len(at) + len(null)) < len(at)
+            for statistic in ("longest_run", "strength"):
+                values = windows.values[statistic].astype(np.float64)
+                rows.add("extraction", statistic, mean(values[at], clusters, work), **more)
+                if null_of(name):
+                    gap = difference_of_means(values[both], members, windows.clusters(both), work)
+                    rows.add("extraction", f"{statistic}_excess", gap, **more)
             for kind in np.unique(groups[at]) if name in BY_KIND else ():
                 here = at[groups[at] == kind]
                 sizes = {"rows": len(here), "examples": len(np.unique(windows.clusters(here)))}
@@ -102,4 +107,4 @@ def settings(study: Study) -> dict[str, Any]:
     return draw_settings(study)
 
 
-MEASURE = Measure("extraction", READS, settings, run, applies=asks_for_memorization, keeps_contaminated=True, of_tasks=False)
+MEASURE = Measure("extraction", MEASURED, settings, run, applies=asks_for_memorization, keeps_contaminated=True, of_tasks=False)

@@ -9,7 +9,6 @@ over the vocabulary. At least one token counts, and a variance is at least 1e-6:
 
 from __future__ import annotations
 
-import zlib
 from typing import Any
 
 import numpy as np
@@ -17,12 +16,12 @@ from numpy.typing import NDArray
 
 from schemas import Study
 from tasks.measures import Measure, MetricRows, draw_settings
-from tasks.memorization.scored_windows import READS, ScoredWindows, null_of, read_windows
+from tasks.memorization.scored_windows import MEASURED, null_of, read_windows
 from tasks.statistics import Estimate, Floats, bootstrap_statistic, percentile_interval, wilson
 from tasks.step import Work, asks_for_memorization
-from tasks.text.bpe.tokenizer import load_tokenizer
 
 LOWEST, LEAST_VARIANCE = 0.2, 1e-6
+SCORES = {"loss": "loss", "zlib": "zlib", "min-k": "min_k", "min-k++": "min_k_plus_plus"}  # columns of `sequence_measures`
 FALSE_POSITIVES = (0.001, 0.01, 0.05)
 
 
@@ -60,18 +59,18 @@ def true_positives(members: Floats, phantoms: Floats, rate: float) -> Estimate:
 
 def run(work: Work, rows: MetricRows) -> None:
     """AUC and true positives of each score, for each sample of members and each checkpoint."""
-    size_of = _compressed(work)
-    for windows in read_windows(work, "log_probabilities", "means", "variances"):
-        scores, samples = _scores(windows, size_of), dict(windows.samples())
+    for windows in read_windows(work, *SCORES.values(), of="sequence_measures"):
+        samples = dict(windows.samples())
         for sample, at in samples.items():
             if not null_of(sample):
                 continue
-            phantoms = samples.get(null_of(sample), np.empty(0, np.int64))
+            phantoms = samples.get(null_of(sample), at[:0])
             both = np.concatenate([at, phantoms])
             clusters, members = windows.clusters(both), np.arange(len(both)) < len(at)
             more: dict[str, Any] = {"of": windows.of, "unit": "sequence", "group": sample}
             more |= {"rows": len(both), "examples": int(clusters.max()) + 1}
-            for name, values in scores.items():
+            for name, column in SCORES.items():
+                values = windows.values[column]
                 if not len(phantoms):
                     none = Estimate(None, note="no phantoms to tell members from")
                     rows.add("membership_inference", "auc", none, detail=name, **more)
@@ -96,37 +95,11 @@ def _auc(scores: Floats, members: NDArray[np.bool_], clusters: NDArray[np.int64]
     return Estimate(value, low, high, note=note)
 
 
-def _scores(windows: ScoredWindows, size_of: dict[str, int]) -> dict[str, Floats]:
-    log_p, means, variances = (windows.values[n].astype(np.float64) for n in ("log_probabilities", "means", "variances"))
-    sizes = np.array([size_of[name] for name in windows.table["sequence"]])
-    return {
-        "loss": log_p.mean(axis=1),
-        "zlib": log_p.sum(axis=1) / sizes,
-        "min-k": lowest_mean(log_p),
-        "min-k++": lowest_mean(standardised(log_p, means, variances)),
-    }
-
-
-def _compressed(work: Work) -> dict[str, int]:
-    """Bytes of the compressed text of each window."""
-    tokenizer = load_tokenizer(work.read("tokenizer", "json").column("json")[0].as_py())
-    table = work.read("sequences", "sequence", "ids")
-    texts = tokenizer.decode_batch(table.column("ids").to_pylist(), skip_special_tokens=False)
-    names = table.column("sequence").to_pylist()
-    return {name: len(zlib.compress(text.encode("utf-8", "surrogatepass"))) for name, text in zip(names, texts, strict=True)}
-
-
 def settings(study: Study) -> dict[str, Any]:
     """The draws of intervals; windows and scores decide the rest."""
     return draw_settings(study)
 
 
 MEASURE = Measure(
-    "membership_inference",
-    (*READS, "tokenizer"),
-    settings,
-    run,
-    applies=asks_for_memorization,
-    keeps_contaminated=True,
-    of_tasks=False,
+    "membership_inference", MEASURED, settings, run, applies=asks_for_memorization, keeps_contaminated=True, of_tasks=False
 )

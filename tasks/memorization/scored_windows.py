@@ -1,4 +1,4 @@
-"""How the measures of this group read `sequences` and `sequence_scores`: a checkpoint at a time, its windows as arrays."""
+"""How the measures of this group read windows and what models make of them: a checkpoint at a time, its windows as arrays."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from tasks.statistics import Estimate, Floats, Ints, bootstrap_statistic, percen
 from tasks.step import Work
 
 READS = ("models", "sequences", "sequence_scores")
+MEASURED = ("models", "sequences", "sequence_measures")
 
 
 def null_of(sample: str) -> str:
@@ -25,8 +26,8 @@ def null_of(sample: str) -> str:
 
 @dataclass(frozen=True)
 class ScoredWindows:
-    """Windows as one checkpoint sees them. `table`: rows of `sequences`; `values`: columns of `sequence_scores`, [windows, tokens]
-    each, `sampled` [windows, schemes, tokens]."""
+    """Windows as one checkpoint sees them. `table`: rows of `sequences`; `values`: columns of `sequence_scores` or
+    `sequence_measures`, a row for each window: [windows], of lists [windows, tokens], of `sampled` [windows, schemes, tokens]."""
 
     of: ModelCheckpoint
     table: pl.DataFrame
@@ -43,8 +44,8 @@ class ScoredWindows:
         yield from ((name, rows) for name in SAMPLES if len(rows := np.flatnonzero(names == name)))
 
     def clusters(self, rows: Ints) -> Ints:
-        """For each of these rows the number of its cluster, from 0 without gaps."""
-        return np.unique(self.table["cluster"].to_numpy()[rows], return_inverse=True)[1]
+        """For each of these rows the number of its cluster of near copies, from 0 without gaps."""
+        return np.unique(self.table["near_cluster"].to_numpy()[rows], return_inverse=True)[1]
 
 
 def members_and_null(windows: ScoredWindows) -> Iterator[tuple[str, Ints, Ints]]:
@@ -53,17 +54,27 @@ def members_and_null(windows: ScoredWindows) -> Iterator[tuple[str, Ints, Ints]]
     yield from ((name, rows, samples.get(NULLS[name], np.empty(0, np.int64))) for name, rows in samples.items() if name in NULLS)
 
 
-def read_windows(work: Work, *columns: str) -> Iterator[ScoredWindows]:
-    """The windows of each checkpoint, in the order of models and training steps, with these columns of `sequence_scores`."""
+def read_windows(work: Work, *columns: str, of: str = "sequence_scores") -> Iterator[ScoredWindows]:
+    """The windows of each checkpoint, in the order of models and training steps, with these columns of a table."""
     sequences = work.frame("sequences", *(name for name in SEQUENCES.schema.names if name != "ids")).sort("sequence")
-    for of in checkpoints_of(work):
-        labels = {"model": of.model, "checkpoint": str(of.checkpoint)}
-        parts = [p for p in work.parts("sequence_scores") if labels.items() <= p.labels.items()]
+    for checkpoint in checkpoints_of(work):
+        labels = {"model": checkpoint.model, "checkpoint": str(checkpoint.checkpoint)}
+        parts = [p for p in work.parts(of) if labels.items() <= p.labels.items()]
+        if not parts:
+            continue
         scores = pl.concat([work.frame_part(p, "sequence", *columns) for p in parts])
         table = sequences.join(scores, on="sequence", how="inner", maintain_order="left")
         if len(table):
-            values = {name: np.array(table[name].to_list()) for name in columns}
-            yield ScoredWindows(of, table.drop(columns), values)
+            yield ScoredWindows(checkpoint, table.drop(columns), {name: as_array(table[name]) for name in columns})
+
+
+def as_array(column: pl.Series) -> NDArray[Any]:
+    """A column as an array of one row per window; lists, and lists of lists, must be of one length."""
+    shape = [len(column)]
+    while column.dtype == pl.List:
+        column = column.explode(empty_as_null=False)
+        shape.append(len(column) // max(1, int(np.prod(shape))))
+    return column.to_numpy().reshape(shape)
 
 
 def difference_of_means(values: Floats, members: NDArray[np.bool_], clusters: Ints, work: Work) -> Estimate:

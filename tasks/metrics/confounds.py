@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from schemas import Study
 from schemas.settings.study_file import Task
+from schemas.settings.task_settings import MINED, PROMPTED
 from tasks.measures import Measure, MetricRows, ModelCheckpoint, gammas_of, orders_of, settings_of_all_orders
 from tasks.metrics.placebo import CorpusCounts, log_probs_of
 from tasks.pair_evidence import (
@@ -61,8 +62,8 @@ def settings(study: Study, task: Task) -> dict[str, Any]:
         "windows": sorted(study.counting.windows),
         "equal_rows": study.measures.equal_rows,
         "repeat_of": task.repeat_of,
-        "other_prompt": other is not None and not task.asks_like(other),
-        "other_mining": other is not None and not task.mined_like(other),
+        "other_prompt": other is not None and not task.agrees(other, PROMPTED),
+        "other_mining": other is not None and not task.agrees(other, MINED),
     }
 
 

@@ -119,19 +119,14 @@ def _identified(log_size: Floats, point: Floats, drawn: Floats) -> tuple[Estimat
     (start,), (rise,) = fit_hinges(log_size, point[None, :])
     starts, rises = fit_hinges(log_size, drawn)
     low, high = np.percentile(starts, 2.5, method="lower"), np.percentile(starts, 97.5, method="higher")
-    reached = [
-        words
-        for words, is_so in (
-            (f"the smallest model ({np.exp(sizes[0]):.4g} parameters)", min(low, start) <= sizes[0]),
-            (f"the last step of the ladder (from {np.exp(sizes[-2]):.4g} parameters)", max(high, start) >= sizes[-2]),
-        )
-        if is_so
-    ]
+    reached = [f"the smallest model ({np.exp(sizes[0]):.4g} parameters)"] if min(low, start) <= sizes[0] else []
+    if at_end := max(high, start) >= sizes[-2]:
+        reached.append(f"the last step of the ladder (from {np.exp(sizes[-2]):.4g} parameters)")
     if not reached:
         first, least, most = (float(np.exp(v)) for v in (start, low, high))
         return Estimate(first, least, most), with_interval(rise, rises)
     nothing = Estimate(None, note=f"not identified: the interval of N₀ reaches {' and '.join(reached)}")
-    return nothing, nothing if max(high, start) >= sizes[-2] else with_interval(rise, rises)
+    return nothing, nothing if at_end else with_interval(rise, rises)
 
 
 def _undefined(table: Ladder) -> str:

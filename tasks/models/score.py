@@ -55,14 +55,14 @@ def run(work: Work) -> None:
         in_slices(work, "token_scores", len(mine), EXAMPLES_AT_ONCE, make)
 
 
-def open_checkpoint(work: Work) -> LanguageModel:
-    """The model that this job's labels name."""
+def open_checkpoint(work: Work, **instead: str) -> LanguageModel:
+    """The model that this job's labels name; `instead`: fields of SavedModel that are other than the job's settings."""
     name, checkpoint = work.labels["model"], int(work.labels["checkpoint"])
     (part,), rows = work.parts("models"), work.read("models", "checkpoint", "path").to_pylist()
     folder = Path(next(r for r in rows if r["checkpoint"] == checkpoint)["path"])
     if not folder.is_absolute():  # trained here
         folder = work.folder_of(part).joinpath(*below_files(str(folder))[1:])
-    chosen = {n: work.settings[n] for n in ("dtype", "device", "device_map", *TRUSTED) if n in work.settings}
+    chosen = {n: work.settings[n] for n in ("dtype", "device", "device_map", *TRUSTED) if n in work.settings} | instead
     return load_once(SavedModel(folder, key=part.key, **chosen), name)
 
 

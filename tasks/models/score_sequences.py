@@ -5,21 +5,24 @@
 Greedy decoding from the first k tokens gives the next l exactly if the tokens k + 1 … k + l are all the likeliest ones: by
 induction, as long as all were right, the decoder has seen what this pass has seen. So exact extraction of every prefix and
 suffix, the probability of a suffix under any sampling scheme, and the statistics of membership inference need no generation.
+At a model's last checkpoint each suffix is also scored after prefixes of other windows, which are unrelated to it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from schemas import Study, StudyError
+from schemas.settings.study_file import Model
 from schemas.tables.sequences import SEQUENCE_SCORES
 from tasks.cost import Cost, Rate, Sizes
-from tasks.models.forward_passes import within_memory
+from tasks.models.forward_passes import ScoredSequence, log_probabilities, within_memory
 from tasks.models.inference_cost import Passes, inference_cost
 from tasks.models.ladder import checkpoints, inference_settings, parts_with, piece_of, resources, size
 from tasks.models.language_model import LanguageModel
@@ -28,12 +31,15 @@ from tasks.models.score import open_checkpoint
 from tasks.models.slices import TableAndSums, in_slices, table
 from tasks.step import Inputs, Job, Stage, Step, Work, asks_for_memorization
 from tasks.text.bpe.tokenizer import identity
+from tasks.text.split import seeded_hash
 
 if TYPE_CHECKING:
     import torch
 
 WINDOWS_AT_ONCE = 512  # bounds memory and what a killed run loses
 NUMBERS_AT_ONCE = 1 << 24  # of the logits of one pass
+UNRELATED_AT_ONCE = 1 << 22  # tokens of suffixes after unrelated prefixes
+CLOSE = 0.05  # margins below it are decided by rounding in half precision
 VALUES = {"likeliest": np.int32, "ranks": np.int32, "margins": np.float32, "means": np.float32, "variances": np.float32}
 Scheme = Mapping[str, Any]  # temperature, top_k, top_p
 
@@ -46,10 +52,17 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
     count, schemes = memorization.pieces, [scheme.model_dump() for scheme in memorization.sampling]
     pieces: list[dict[str, str]] = [{"piece": f"{i + 1}/{count}"} for i in range(count)] if count > 1 else [{}]
     shared = {"sequences": inputs["sequences"], "tokenizer": inputs["tokenizer"]}
+
+    def unrelated(model: Model, checkpoint: int) -> dict[str, int]:
+        """Of the last checkpoint alone: these passes are most of the work."""
+        count = memorization.unrelated_prefixes if checkpoint == checkpoints(model)[-1] else 0
+        return {"unrelated": count, "seed": study.seed} if count else {}
+
     return [
         Job(
             {"model": model.name, "checkpoint": str(checkpoint), **piece},
-            {k: v for k, v in inference_settings(study, model).items() if k != "pieces"} | {"schemes": schemes},
+            {k: v for k, v in inference_settings(study, model).items() if k != "pieces"}
+            | {"schemes": schemes, **unrelated(model, checkpoint)},
             {"models": parts_with(inputs["models"], model=model.name), **shared},
             cost=size(model),
             resources=resources(study),
@@ -62,17 +75,25 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
 
 def run(work: Work) -> None:
     """Score the windows, or a piece of them, with one checkpoint."""
-    sequences = work.read("sequences", "sequence", "ids")
-    mine = piece_of(work, len(sequences))
-    names = sequences.column("sequence").to_pylist()[mine.start : mine.stop]
-    windows = [np.array(ids, np.int64) for ids in sequences.column("ids").to_pylist()[mine.start : mine.stop]]
+    sequences = work.read("sequences", *SEQUENCE_COLUMNS)
+    mine, unrelated = piece_of(work, len(sequences)), work.settings.get("unrelated", 0)
+    prefixes = UnrelatedPrefixes.of(sequences, unrelated, work.settings["seed"]) if unrelated else None
+    sequences = sequences.slice(mine.start, len(mine))
+    ids = sequences.column("ids").combine_chunks().flatten().to_numpy().reshape(len(mine), -1)
+    windows: list[np.ndarray] = list(ids.astype(np.int64)) if len(mine) else []
+    schemes, batch_tokens = work.settings["schemes"], work.settings["batch_tokens"]
     with repeatable(work.settings.get("device", "cpu")):
         model = open_checkpoint(work)
         check_fits(work, model, len(windows[0]) if windows else 0)
+        precise = cache(lambda: open_checkpoint(work, dtype="float32"))
 
         def make(rows: range) -> TableAndSums:
-            scores = score_windows(model, windows[rows.start : rows.stop], work.settings["schemes"], work.settings["batch_tokens"])
-            return _rows(work, names[rows.start : rows.stop], scores), {"windows": len(rows)}
+            some, here = windows[rows.start : rows.stop], sequences.slice(rows.start, len(rows))
+            scores = score_windows(model, some, schemes, batch_tokens)
+            again = 0 if model.dtype == "float32" else score_close_calls(scores, precise, some, schemes, batch_tokens)
+            after = prefixes.score(model, here, batch_tokens) if prefixes else [np.empty(0, np.float32)] * len(some)
+            sums = {"windows": len(rows), "tokens_scored_again": again}
+            return _rows(work, here.column("sequence").to_pylist(), scores, after), sums
 
         in_slices(work, "sequence_scores", len(windows), WINDOWS_AT_ONCE, make)
 
@@ -93,7 +114,7 @@ def check_fits(work: Work, model: LanguageModel, window: int) -> None:
         )
 
 
-def _rows(work: Work, names: Sequence[str], scores: Mapping[str, np.ndarray]) -> pa.Table:
+def _rows(work: Work, names: Sequence[str], scores: Mapping[str, np.ndarray], unrelated: list[np.ndarray]) -> pa.Table:
     n = len(names)
     lists = {name: list(values) for name, values in scores.items() if name != "sampled"}
     columns = {
@@ -103,6 +124,7 @@ def _rows(work: Work, names: Sequence[str], scores: Mapping[str, np.ndarray]) ->
         **lists,
         "hits": list(scores["ranks"] == 1),
         "sampled": [list(of_window) for of_window in scores["sampled"].transpose(1, 0, 2)],
+        "unrelated": unrelated,
     }
     return table(SEQUENCE_SCORES.schema, {name: columns[name] for name in SEQUENCE_SCORES.schema.names})
 
@@ -126,6 +148,29 @@ def score_windows(
             made += [result for _, result in within_memory(model, batch, lambda some: _pass(model, some, schemes))]
     joined = {name: np.concatenate([m[name] for m in made]) for name in ("log_probabilities", *VALUES)}
     return joined | {"sampled": np.concatenate([m["sampled"] for m in made], axis=1)}
+
+
+def score_close_calls(
+    scores: dict[str, np.ndarray],
+    precise: Callable[[], LanguageModel],
+    windows: Sequence[np.ndarray],
+    schemes: Sequence[Scheme],
+    batch_tokens: int,
+) -> int:
+    """Replace the columns of each token whose margin is below CLOSE by those of the same model in float32; returns how many.
+
+    In half precision the logits of the likeliest tokens are often equal, and which of them is a hit then depends on rounding.
+    """
+    close = np.abs(scores["margins"]) < CLOSE
+    rows = np.flatnonzero(close.any(axis=1))
+    if len(rows):
+        again = score_windows(precise(), [windows[row] for row in rows], schemes, batch_tokens)
+        for name, values in again.items():
+            mine = scores[name] if name != "sampled" else scores[name].transpose(1, 0, 2)
+            values = values if name != "sampled" else values.transpose(1, 0, 2)
+            where = close[rows] if name != "sampled" else close[rows][:, None]
+            mine[rows] = np.where(where, values, mine[rows])
+    return int(close.sum())
 
 
 def _pass(model: LanguageModel, windows: Sequence[np.ndarray], schemes: Sequence[Scheme]) -> dict[str, np.ndarray]:
@@ -188,27 +233,96 @@ def scheme_log_probabilities(
     return torch.where(ranks.cpu() <= last, values.clamp(max=0.0), -torch.inf).numpy().astype(np.float32)
 
 
+# -- unrelated prefixes -------------------------------------------------------------------------------------------------
+SEQUENCE_COLUMNS = ("sequence", "sample", "split", "source", "document", "ids", "prefix", "near_cluster")
+
+
+@dataclass(frozen=True)
+class UnrelatedPrefixes:
+    """Prefixes of members in a seeded order, those drawn uniformly first; most windows share them, so that networks read them
+    once for many suffixes."""
+
+    ids: np.ndarray  # int64[prefixes, tokens]
+    documents: list[tuple[str, str]]
+    clusters: np.ndarray  # int64[prefixes]
+    count: int  # how many each suffix is scored after
+
+    @classmethod
+    def of(cls, sequences: pa.Table, count: int, seed: int) -> UnrelatedPrefixes:
+        """Four times as many as are asked for, if there are so many, because a window leaves out those that are related to it."""
+        names, samples, splits = (sequences.column(name).to_pylist() for name in ("sequence", "sample", "split"))
+        members = [i for i, split in enumerate(splits) if split == "member"]
+        members.sort(key=lambda i: (samples[i] != "uniform", seeded_hash(seed, "unrelated", names[i])))
+        chosen: dict[tuple[int, ...], tuple[tuple[str, str], int]] = {}
+        for i in members:
+            if len(chosen) == 4 * count:
+                break
+            (row,) = sequences.slice(i, 1).to_pylist()
+            chosen.setdefault(tuple(row["ids"][: row["prefix"]]), ((row["source"], row["document"]), row["near_cluster"]))
+        documents, clusters = [of for of, _ in chosen.values()], [cluster for _, cluster in chosen.values()]
+        return cls(np.array(list(chosen), np.int64), documents, np.array(clusters, np.int64), count)
+
+    def score(self, model: LanguageModel, sequences: pa.Table, batch_tokens: int) -> list[np.ndarray]:
+        """float32[prefixes] for each of these windows: log p of its suffix, in nats, after the first prefixes that differ from its
+        own and are of other documents and clusters. Fewer than asked for, or none, if no more are unrelated to it. Raises
+        StudyError if one is not finite.
+        """
+        values: list[np.ndarray] = []
+        rows = sequences.to_pylist()
+        at_once = max(1, UNRELATED_AT_ONCE // (self.count * len(rows[0]["ids"]))) if rows else 1
+        for first in range(0, len(rows), at_once):
+            values += self._score(model, rows[first : first + at_once], batch_tokens)
+        return values
+
+    def _score(self, model: LanguageModel, rows: list[dict[str, Any]], batch_tokens: int) -> list[np.ndarray]:
+        import torch
+
+        scored: list[ScoredSequence] = []
+        counts: list[int] = []
+        for row in rows:
+            suffix, k = np.array(row["ids"][row["prefix"] :], np.int64), row["prefix"]
+            others = np.array([of != (row["source"], row["document"]) for of in self.documents], bool)
+            others &= (self.clusters != row["near_cluster"]) & (self.ids != np.array(row["ids"][:k])).any(axis=1)
+            chosen = np.flatnonzero(others)[: self.count]
+            counts.append(len(chosen))
+            for prefix in self.ids[chosen]:
+                ids = np.concatenate([[model.start], prefix, suffix[:-1]]).astype(np.int32)
+                scored.append(ScoredSequence(ids, np.arange(k, k + len(suffix)), suffix))
+        with torch.inference_mode():
+            sums = np.array([v.astype(np.float64).sum() for v in log_probabilities(model, scored, batch_tokens)])
+        if not np.isfinite(sums).all():
+            raise StudyError(
+                f"model {model.name!r} gives log-probabilities that are not finite after unrelated prefixes; "
+                'try dtype = "float32" under [scoring], or set memorization.unrelated_prefixes = 0'
+            )
+        return np.split(sums.astype(np.float32), np.cumsum(counts)[:-1])
+
+
 # -- the step ---------------------------------------------------------------------------------------------------------
 RATES = {"bytes of scores": Rate(32.0, "bytes for a token of a window", "five numbers and a few more", guess=True)}
 
 
 def cost(sizes: Sizes) -> Cost:
-    """Each window once through each checkpoint."""
+    """Each window once through each checkpoint, and each suffix after unrelated prefixes through the last one of each model."""
     memorization = sizes.study.memorization
     if memorization is None:
         return Cost(unit="forward passes")
     count = sizes.study.expected_windows
     tokens = count * memorization.window
-    passes = [Passes(count, tokens, tokens * (RATES["bytes of scores"] + 4 * len(memorization.sampling)))]
+    last = len(sizes.study.models) / max(1, sizes.checkpoints)  # the share of checkpoints that are a model's last
+    again = last * count * memorization.unrelated_prefixes
+    written = tokens * (RATES["bytes of scores"] + 4 * len(memorization.sampling)) + 4 * again
+    passes = [Passes(count + again, tokens + again * (memorization.suffix + 1), written)]
     whole = inference_cost(sizes, passes)
     parts = sizes.checkpoints * memorization.pieces
     guesses = (*whole.guesses, *RATES["bytes of scores"].as_guess(parts))
-    return replace(whole, parts=parts, guesses=guesses, rates={**whole.rates, **RATES})
+    precise = 0.0 if sizes.study.scoring.dtype == "float32" else max((4.0 * m.parameters for m in sizes.models), default=0.0)
+    return replace(whole, memory=whole.memory + precise, parts=parts, guesses=guesses, rates={**whole.rates, **RATES})
 
 
 SCORE_SEQUENCES = Step(
     "score_sequences",
-    version=2,
+    version=3,
     about="what each model makes of each token of the windows: log p, rank, margin, and log p under sampling schemes",
     reads=("models", "sequences", "tokenizer"),
     stages=(Stage(writes=(SEQUENCE_SCORES,), plan=plan, run=run),),

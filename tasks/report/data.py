@@ -55,7 +55,7 @@ class ReportData:
     tables: list[tuple[str, int, str]]
 
     def measured(self, *measures: str) -> list[dict[str, Any]]:
-        return [r for measure in measures for r in self._by_measure.get(measure, [])]
+        return [r for measure in measures for r in self.by_measure.get((measure,), [])]
 
     def latest(self, *measures: str) -> list[MetricRow]:
         """The rows of these measures at the last checkpoint of each model."""
@@ -97,31 +97,24 @@ class ReportData:
         return first_orders(self.metrics, self.family)
 
     @cached_property
-    def _by_measure(self) -> dict[str, list[dict[str, Any]]]:
-        groups: dict[str, list[dict[str, Any]]] = {}
-        for row in self.metrics:
-            groups.setdefault(row["measure"], []).append(row)
-        return groups
+    def by_measure(self) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
+        """The rows of each (measure,)."""
+        return grouped(self.metrics, "measure")
 
     @cached_property
-    def _by_model(self) -> dict[tuple[str, str], list[dict[str, Any]]]:
-        groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-        for row in self.measured(*PRIMARY, "score"):
-            groups.setdefault((row["task"], row["model"]), []).append(row)
-        return groups
+    def _by_model(self) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
+        return grouped(self.measured(*PRIMARY, "score"), "task", "model")
 
 
 def gather(work: Work) -> ReportData:
     similarities = _frame(work.read("similarities"))
     tasks = work.settings["tasks"]
     gammas = {t["name"]: resolved(t["gamma"], similarities, t["lowest_gamma"], t["name"]) for t in tasks}
-    whole = ("metrics", "exclusions", "models")
+    whole = {table: table for table in ("metrics", "exclusions", "models")}
+    whole |= {"family": "metric_family", "training": "training_log", "contaminated": "contamination"}
     return ReportData(
         settings=work.settings,
-        **{table: work.read(table).to_pylist() for table in whole},
-        family=work.read("metric_family").to_pylist(),
-        training=work.read("training_log").to_pylist(),
-        contaminated=work.read("contamination").to_pylist(),
+        **{name: work.read(table).to_pylist() for name, table in whole.items()},
         sources=_sources(work),
         examples=_tally(work, "examples", "task", "split"),
         document_rejects=_tally(work, "document_rejects", "source", "reason"),
@@ -145,6 +138,14 @@ def _frame(rows: pa.Table | pa.RecordBatch) -> pl.DataFrame:
 def _batches(work: Work, table: str, *columns: str) -> Iterator[pl.DataFrame]:
     for part in work.parts(table):
         yield from (_frame(batch) for batch in work.batches(part, *columns, rows=65_536))
+
+
+def grouped(rows: Iterable[dict[str, Any]], *columns: str) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
+    """The rows by their values in these columns, in their order."""
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[c] for c in columns), []).append(row)
+    return groups
 
 
 def _tally(work: Work, table: str, *columns: str) -> dict[tuple[Any, ...], int]:

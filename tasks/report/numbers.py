@@ -133,28 +133,21 @@ def results_line(metrics: Sequence[MetricRow], family: Sequence[MetricRow], task
 
 def in_preferred_unit(rows: Sequence[MetricRow], *columns: str) -> list[MetricRow]:
     """Of rows that agree in these columns those of the preferred unit, `pair` where there is one: no number is there twice."""
-    best: dict[tuple[Any, ...], int] = {}
     keys = [(tuple(r[c] for c in columns), UNITS.index(r["unit"]) if r["unit"] in UNITS else len(UNITS)) for r in rows]
-    for key, unit in keys:
-        best[key] = min(best.get(key, unit), unit)
+    best = dict(sorted(keys, key=lambda k: -k[1]))
     return [r for r, (key, unit) in zip(rows, keys, strict=True) if unit == best[key]]
 
 
 def first_orders(metrics: Sequence[MetricRow], family: Sequence[MetricRow]) -> dict[str, int]:
     """n of the results table per task: as the family fixed it, else the smallest n that was measured."""
-    orders: dict[str, int] = {}
-    for row in metrics:
-        if row["measure"] in ("mem_n", "mem_delta") and row["order"]:
-            orders[row["task"]] = min(orders.get(row["task"], row["order"]), row["order"])
-    return orders | {r["task"]: r["order"] for r in family}
+    rows = sorted((r for r in metrics if r["measure"] in ("mem_n", "mem_delta") and r["order"]), key=lambda r: -r["order"])
+    return {r["task"]: r["order"] for r in rows} | {r["task"]: r["order"] for r in family}
 
 
 def last_checkpoints(rows: Iterable[MetricRow]) -> list[MetricRow]:
     """The rows of each model's last checkpoint."""
     kept = list(rows)
-    newest: dict[tuple[str, str], int] = {}
-    for r in kept:
-        newest[r["task"], r["model"]] = max(newest.get((r["task"], r["model"]), -1), r["checkpoint"])
+    newest = {(r["task"], r["model"]): r["checkpoint"] for r in sorted(kept, key=lambda r: r["checkpoint"])}
     return [r for r in kept if r["checkpoint"] == newest[r["task"], r["model"]]]
 
 

@@ -141,18 +141,18 @@ def _slab(
         for side in ("left", "right")
     )
     before = np.concatenate([[0], np.cumsum((last - first)[example])])[begins]  # pairs before each input n-gram
-    counts, touched, of_output = (np.zeros(len(y), kind) for kind in (np.int32, np.int32, np.float32))
-    cosines = np.zeros((4, len(y)), np.float32)
+    counts = np.zeros(len(y), np.int32)
     low = 0
     while low < len(x):
         high = max(low + 1, int(np.searchsorted(before, before[low] + PAIRS_AT_ONCE, side="right")) - 1)
-        # N-grams of one example are processed together, while its outputs' vectors are in the cache.
-        turns = low + np.argsort(example[begins[low:high]], kind="stable")
+        turns = begins[low] + np.argsort(example[begins[low] : begins[high]], kind="stable")
         room = min(int(before[high] - before[low]), (high - low) * len(y))
         kept, similarity = np.empty((room, 3), dtype=np.int32), np.empty(room, dtype=np.float32)
-        occurrences, buffers = (begins, example, first, last, output_ngram), (counts, touched, cosines, of_output)
-        ends = pairs_above(turns, lowest, x, y, *occurrences, *buffers, spread, kept, similarity)
-        at = _in_order(turns, ends)
+        occurrences = (begins, ngram, example, first, last, output_ngram)
+        rows = np.zeros((high - low, 2), np.int64)
+        pairs_above(turns, low, lowest, x, y, *occurrences, counts, spread, kept, similarity, rows)
+        lengths = rows[:, 1] - rows[:, 0]
+        at = np.repeat(rows[:, 0] - (np.cumsum(lengths) - lengths), lengths) + np.arange(lengths.sum())
         yield AlignedPairs(
             kept[at, 0] + np.int64(input_range[0]),
             kept[at, 1] + np.int64(output_range[0]),
@@ -160,14 +160,6 @@ def _slab(
             similarity[at],
         )
         low = high
-
-
-def _in_order(turns: Ints, ends: Ints) -> Ints:
-    """Positions of rows that were written turn by turn, each turn up to its end, in the order of the turns' numbers."""
-    order = np.argsort(turns)
-    begins = np.concatenate([[0], ends])[:-1][order]
-    lengths = ends[order] - begins
-    return np.repeat(begins - (np.cumsum(lengths) - lengths), lengths) + np.arange(lengths.sum())
 
 
 def in_row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:

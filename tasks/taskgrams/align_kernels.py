@@ -1,9 +1,9 @@
 """Kernels of `align`: compare all pairs of an input n-gram and an output n-gram of one example, each pair once.
 
-Input n-grams are processed one after the other. A counter per output n-gram counts the examples with the pair; a zero marks a
-new pair, and the list of touched outputs resets the counters. So a pair costs one dot product however many examples contain
-it, no list of all pairs is built or sorted, and only pairs above γ are kept. N-grams of a single example, which most are,
-need no counters and are compared four at a time.
+Examples are processed one after the other, four of their input n-grams at a time, while their vectors are in the cache: reading
+a vector again from memory takes ten times as long as a dot product. Pairs of an input n-gram of a single example, as most are,
+are then finished. Those of the others come after: a counter per output n-gram counts the examples with the pair, a zero marks a
+new pair, and the list of touched outputs resets the counters. No list of all pairs is sorted, and only pairs above γ are kept.
 """
 
 import numpy as np
@@ -62,90 +62,81 @@ def _restore_order(touched, n, counts):
 
 @njit(cache=True)
 def pairs_above(
-    turns,
-    lowest,
-    inputs,
-    outputs,
-    begins,
-    example,
-    first,
-    last,
-    held,
-    counts,
-    touched,
-    cosines,
-    of_output,
-    spread,
-    kept,
-    similarity,
+    turns, low, lowest, inputs, outputs, begins, ngram, example, first, last, held, counts, spread, kept, similarity, rows
 ):
-    """Compare the input n-grams `turns`, in this order, with all output n-grams of their examples.
+    """Compare input n-grams with all output n-grams of their examples.
 
-    inputs, outputs: float32 [n-grams, d]. Occurrences begins[i]..begins[i + 1] of input n-gram i are in `example`; example e
-    contains the output n-grams held[first[e]:last[e]], ascending. counts: zeros [outputs], also on return; touched
-    and of_output: buffers [outputs]; cosines: buffer [4, outputs]. spread [2·steps + 1]: a histogram of similarities, to which
-    each pair adds one. Pairs strictly above `lowest` are written to kept [room, 3] (input, output, examples with it) and
-    similarity [room], ascending for each input. Returns where those of each turn end: int64 [turns].
+    inputs, outputs: float32 [n-grams, d]. Occurrence o is of input n-gram ngram[o] in example[o]; those of input n-gram i are
+    begins[i]..begins[i + 1]. `turns`: the occurrences of the n-grams from `low` on, by example; example e contains the output
+    n-grams held[first[e]:last[e]], ascending. counts: zeros [outputs], also on return. spread [2·steps + 1]: a histogram of
+    similarities, to which each pair adds one. Pairs strictly above `lowest` are written to kept [room, 3] (input, output,
+    examples with it) and similarity [room]; where those of each n-gram begin and end, ascending, to rows (int64 [n-grams, 2]).
     """
-    n_pairs, steps = 0, (len(spread) - 1) // 2
-    ends = np.empty(len(turns), np.int64)
-    four = np.empty(4, np.int64)
+    n_pairs, steps, base = 0, (len(spread) - 1) // 2, begins[low]
+    four, cosines, waiting = np.empty(4, np.int64), np.empty((4, (last - first).max()), np.float32), np.int64(0)
+    for o in turns:
+        if begins[ngram[o] + 1] - begins[ngram[o]] > 1:
+            waiting += last[example[o]] - first[example[o]]
+    several, at_of, n = np.empty(waiting, np.float32), np.empty(len(turns), np.int64), np.int64(0)
     turn = 0
-    while turn < len(turns):
-        i = turns[turn]
-        e = example[begins[i]]
-        together = 0
-        while together < 4 and turn + together < len(turns):
-            other = turns[turn + together]
-            if begins[other + 1] - begins[other] != 1 or example[begins[other]] != e:
-                break
-            four[together] = other
+    while turn < len(turns):  # the outputs' vectors of an example stay in the cache
+        e, together = example[turns[turn]], 0
+        while together < 4 and turn + together < len(turns) and example[turns[turn + together]] == e:
+            four[together] = ngram[turns[turn + together]]
             together += 1
-        if together:  # n-grams of this example alone: its outputs are theirs, and each pair is in one example
-            four[together:] = i
-            which = held[first[e] : last[e]]
-            _dots(inputs, four, outputs, which, len(which), cosines)
-            for k in range(together):
-                for at in range(len(which)):
-                    s = cosines[k, at]
-                    spread[_step_of(s, steps)] += 1
-                    if np.float64(s) > lowest:
-                        kept[n_pairs, 0], kept[n_pairs, 1], kept[n_pairs, 2] = four[k], which[at], 1
-                        similarity[n_pairs] = s
-                        n_pairs += 1
-                ends[turn + k] = n_pairs
-            turn += together
+        four[together:] = four[0]
+        which = held[first[e] : last[e]]
+        _dots(inputs, four, outputs, which, len(which), cosines)
+        for k in range(together):
+            i = four[k]
+            if begins[i + 1] - begins[i] > 1:
+                at_of[turns[turn + k] - base] = n
+                several[n : n + len(which)] = cosines[k, : len(which)]
+                n += len(which)
+                continue
+            rows[i - low, 0] = n_pairs
+            for at in range(len(which)):
+                s = cosines[k, at]
+                spread[_step_of(s, steps)] += 1
+                if np.float64(s) > lowest:
+                    kept[n_pairs, 0], kept[n_pairs, 1], kept[n_pairs, 2] = i, which[at], 1
+                    similarity[n_pairs] = s
+                    n_pairs += 1
+            rows[i - low, 1] = n_pairs
+        turn += together
+    touched, of_output = np.empty(len(counts) if n else 0, np.int32), np.empty(len(counts) if n else 0, np.float32)
+    for i in range(low, low + len(rows)):
+        if begins[i + 1] - begins[i] < 2:
             continue
         n = 0
-        for at in range(begins[i], begins[i + 1]):
-            e = example[at]
-            for k in range(first[e], last[e]):
+        for o in range(begins[i], begins[i + 1]):
+            at = at_of[o - base]
+            for k in range(first[example[o]], last[example[o]]):
                 output = held[k]
                 if counts[output] == 0:
-                    touched[n] = output
+                    touched[n], of_output[output] = output, several[at]
                     n += 1
                 counts[output] += 1
+                at += 1
         above = 0
-        four[:] = i
-        _dots(inputs, four, outputs, touched, n, cosines)
         for at in range(n):
-            output, s = touched[at], cosines[0, at]
+            output = touched[at]
+            s = of_output[output]
             spread[_step_of(s, steps)] += 1
             if np.float64(s) > lowest:
-                touched[above], of_output[output] = output, s
+                touched[above] = output
                 above += 1
             else:
                 counts[output] = 0
         _restore_order(touched, above, counts)
+        rows[i - low, 0] = n_pairs
         for at in range(above):
             output = touched[at]
             kept[n_pairs, 0], kept[n_pairs, 1], kept[n_pairs, 2] = i, output, counts[output]
             similarity[n_pairs] = of_output[output]
             n_pairs += 1
             counts[output] = 0
-        ends[turn] = n_pairs
-        turn += 1
-    return ends
+        rows[i - low, 1] = n_pairs
 
 
 @njit(cache=True)

@@ -56,19 +56,9 @@ def run(work: Work) -> None:
             vectors = encoder.encode(side, batch)
             work.add("unknown_ngrams", int((~vectors.any(axis=1)).sum()))
             offsets = pa.array(np.arange(len(batch) + 1, dtype=np.int32) * vectors.shape[1], pa.int32())
-            work.write(
-                "embeddings",
-                pa.table(
-                    {
-                        "task": [work.labels["task"]] * len(batch),
-                        "side": [side] * len(batch),
-                        "ngram": batch,
-                        "vector": pa.ListArray.from_arrays(
-                            offsets, pa.array(vectors.ravel(), pa.float32()), type=EMBEDDINGS.schema.field("vector").type
-                        ),
-                    }
-                ),
-            )
+            kind, values = EMBEDDINGS.schema.field("vector").type, pa.array(vectors.ravel(), pa.float32())
+            columns = {"task": [work.labels["task"]] * len(batch), "side": [side] * len(batch), "ngram": batch}
+            work.write("embeddings", pa.table(columns | {"vector": pa.ListArray.from_arrays(offsets, values, type=kind)}))
 
 
 def _distinct(work: Work, side: str) -> list[str]:

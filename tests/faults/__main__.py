@@ -1,6 +1,6 @@
 """`make test-faults`: seeded trials of every fault, and the table of docs/reliability.md.
 
-python -m tests.faults [--trials N] [--seed S] [--fault NAME] [--root DIR] [--write]
+python -m tests.faults [--trials N] [--seed S] [--fault NAME] [--study counted|memorized] [--root DIR] [--write]
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.faults import FAULTS
-from tests.faults.trial import PATIENCE, REPOSITORY, Result, attempt, undisturbed
+from tests.faults.trial import PATIENCE, REPOSITORY, STUDIES, Result, Run, attempt, undisturbed
 from tests.machine import own_disk
 
 PAGE = REPOSITORY / "docs" / "reliability.md"
@@ -61,6 +61,7 @@ def run(fault: str, seed: int, folder: Path, whole: Path) -> Result:
 def _on_a_small_disk(fault: str, seed: int, root: Path, whole: Path) -> Result:
     """The whole trial in a namespace in which its root is a small disk."""
     words = [*own_disk(root, SIZE), sys.executable, "-m", "tests.faults", "--inside", fault, str(seed), str(root), str(whole)]
+    words += [Run.study.stem]
     inside = subprocess.run(
         words,
         capture_output=True,
@@ -115,18 +116,23 @@ def write(shown: str, page: Path) -> None:
 def main() -> int:
     """Returns 1 if anything was lost, duplicated, different or left over."""
     if sys.argv[1:2] == ["--inside"]:
-        fault, seed, root, whole = sys.argv[2:]
+        fault, seed, root, whole, study = sys.argv[2:]
+        Run.study = STUDIES[study]
         print(json.dumps(asdict(attempt(fault, FAULTS[fault], int(seed), Path(root), Path(whole)))))
         return 0
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description="A small study, disturbed and run once more.")
     parser.add_argument("--trials", type=int, default=56, help="how many (default: 56)")
     parser.add_argument("--seed", type=int, default=1, help="of the first trial (default: 1)")
     parser.add_argument("--fault", choices=FAULTS, action="append", help="only this one; may be given several times")
+    parser.add_argument("--study", choices=STUDIES, default="counted", help="which small study (default: counted, without models)")
     parser.add_argument("--root", help="folder to work in, kept (default: a temporary one)")
     parser.add_argument(
         "--write", action="store_true", help=f"put the table into {PAGE.relative_to(REPOSITORY)}, unless its own has more trials"
     )
     options = parser.parse_args()
+    if options.write and options.study != "counted":
+        parser.error(f"the table of {PAGE.name} is of the study counted")
+    Run.study = STUDIES[options.study]
     order = [f for f in ORDER if not options.fault or f in options.fault]
     results: list[Result] = []
     failed: list[str] = []

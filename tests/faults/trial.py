@@ -21,14 +21,16 @@ from pathlib import Path
 import psutil
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-STUDY = Path(__file__).with_name("counted.toml")
+STUDIES = {name: Path(__file__).with_name(f"{name}.toml") for name in ("counted", "memorized")}
 MARK = "TASKGRAM_TRIAL"
 PATIENCE = 1200.0  # for a run on a machine that does much else
 SECONDS_TO_VANISH = 20.0
 
 
 class Run:
-    """`taskgram run` in a process of its own; all that it starts carries its mark."""
+    """`taskgram run` of a study in a process of its own; all that it starts carries its mark."""
+
+    study = STUDIES["counted"]
 
     def __init__(self, root: Path, *words: str, environment: Mapping[str, str] | None = None) -> None:
         self.root, self.mark = root, uuid.uuid4().hex
@@ -37,7 +39,7 @@ class Run:
         own = {MARK: self.mark, "PYTHONPATH": str(REPOSITORY)}
         with open(self.log, "wb") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "flows.cli", "run", str(STUDY), "--root", str(root), *words],
+                [sys.executable, "-m", "flows.cli", "run", str(self.study), "--root", str(root), *words],
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
@@ -167,7 +169,7 @@ class Result:
 
 def undisturbed(root: Path) -> Path:
     """Run the study with nothing in its way; returns its root."""
-    if not (root / "reports" / "counted" / "index.html").exists():
+    if not (root / "reports" / Run.study.stem / "index.html").exists():
         run = Run(root)
         assert run.end() == 0, run.printed()
         assert not run.left() and not temporaries(root)

@@ -88,12 +88,12 @@ def test_windows_are_expected_in_as_many_parts_as_are_planned() -> None:
     planned = {p.step.name: sum(len(stage.jobs) for stage in p.stages) for p in lay_out(STEPS, study)}
     measures = sum(m.applies(study) for m in MEASURES)
     assert (planned["sequences"], planned["score_sequences"], planned["measure"]) == (2 + 1 + 1 + 2 + 1, 3 * 2, measures + 1)
+    assert planned["memorize"] == 3
     assert (planned["recite"], planned["count_recitations"]) == (3 * 2, 1 + 2 + 1)
     found = costs(survey(study))
     assert {step: cost.parts for step, cost in found.items()} == planned
-    assert all(
-        found[step].core > 0 and found[step].rates for step in ("sequences", "score_sequences", "recite", "count_recitations")
-    )
+    of_windows = ("sequences", "score_sequences", "recite", "count_recitations", "memorize")
+    assert all(found[step].core > 0 and found[step].rates for step in of_windows)
 
 
 def test_large_files_are_expected_in_as_many_pieces_as_are_planned(tmp_path: Path) -> None:

@@ -139,7 +139,7 @@ def test_every_step_depends_on_its_version(name: str, tmp_path: Path) -> None:
 def test_a_study_that_asks_for_memorization_has_steps_of_its_own_and_the_others_as_before() -> None:
     before, after = keys(SMALL), keys(SMALL | {"memorization": {"samples": {"phantoms": 0}}})
     without = keys(SMALL | {"memorization": {"samples": {"phantoms": 0}, "recite": False}})
-    assert set(without) - set(before) == {"sequences", "score_sequences"}
+    assert set(without) - set(before) == {"sequences", "score_sequences", "memorize"}
     assert set(after) - set(without) == {"recite", "count_recitations"}
     assert all(after[step] == without[step] for step in without if step not in ("measure", "report"))
     assert {step: len(after[step]) - len(before[step]) for step in before if after[step] != before[step]} == {
@@ -149,15 +149,17 @@ def test_a_study_that_asks_for_memorization_has_steps_of_its_own_and_the_others_
     assert before["measure"] < after["measure"]
 
 
-RECITED = {"recite": 2, "count_recitations": 1 + 3 + 1}
+FOLLOWING = {"memorize": 2, "recite": 2, "count_recitations": 1 + 3 + 1, "measure": MEMORIZED}
 
 
 @pytest.mark.parametrize(
     ("edit", "steps"),
     [
-        ({"prefix": 16}, {"sequences": 4 + 3 + 1, "score_sequences": 2, "measure": MEMORIZED} | RECITED),
-        ({"sampling": [{"top_k": 3}]}, {"score_sequences": 2, "measure": MEMORIZED} | RECITED),
-        ({"pieces": 2}, {"score_sequences": 4, "measure": MEMORIZED} | RECITED | {"recite": 4}),
+        ({"prefix": 16}, {"sequences": 4 + 3 + 1, "score_sequences": 2} | FOLLOWING),
+        ({"sampling": [{"top_k": 3}]}, {"score_sequences": 2} | FOLLOWING),
+        ({"pieces": 2}, {"score_sequences": 4} | FOLLOWING | {"recite": 4}),
+        ({"unrelated_prefixes": 8}, {"score_sequences": 2} | FOLLOWING),
+        ({"unrelated_prefixes": 0}, {"score_sequences": 2} | FOLLOWING | {"measure": MEMORIZED - 1}),
     ],
 )
 def test_a_setting_of_memorization_computes_again_what_depends_on_it(edit: dict[str, Any], steps: dict[str, int]) -> None:

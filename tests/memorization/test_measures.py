@@ -18,8 +18,9 @@ from schemas.tables.sequences import SAMPLES, SEQUENCE_SCORES
 from tasks.measures import Measure
 from tasks.memorization import MEASURES
 from tasks.memorization.discoverable import chance
-from tasks.memorization.extraction import extracted, longest_run, strength
+from tasks.memorization.extraction import extracted_from, longest_run, strength
 from tasks.memorization.membership_inference import auc, lowest_mean, standardised, true_positives
+from tasks.memorization.memorize import MEMORIZE
 from tasks.memorization.scored_windows import null_of
 from tasks.metrics.measure import MEASURE, with_measures
 from tasks.statistics import difference
@@ -27,7 +28,7 @@ from tests.memorization.generations import write_generations
 from tests.models import small
 from tests.support import read_rows, run_step, write_part
 
-OF_A_TRAINING = {"dynamics", "memorization_profile"}  # which one checkpoint says nothing of
+OF_A_TRAINING = {"dynamics", "memorization_profile", "forgetting"}  # which one checkpoint says nothing of
 HITS = st.lists(st.lists(st.booleans(), min_size=6, max_size=6), min_size=1, max_size=5).map(np.array)
 
 
@@ -40,8 +41,9 @@ def test_runs_strengths_and_extraction_equal_their_definitions(hits: np.ndarray)
         shortest = next(k for k in range(tokens + 1) if all(row[k:]))
         assert share == pytest.approx(1 - shortest / tokens)
         assert row[-1] or share == 0, "a window whose last token is wrong has no strength"
-    for k, n in itertools.combinations(range(1, tokens), 2):
-        assert extracted(hits, k, n - k).tolist() == [all(row[k:n]) for row in hits.tolist()]
+    for prefix in range(1, tokens):
+        expected = [[all(row[k : k + tokens - prefix]) for k in range(1, prefix + 1)] for row in hits.tolist()]
+        assert extracted_from(hits, prefix).tolist() == expected
 
 
 def test_the_interval_of_a_difference_is_newcombes() -> None:
@@ -110,7 +112,9 @@ def test_no_more_phantoms_than_allowed_are_above_the_threshold() -> None:
 T, PREFIX, COUNT = 8, 3, 60
 
 
-def tables(root: Path, phantoms: bool = True, one_text: bool = False, planted: bool = False) -> tuple[dict, list[dict], list[dict]]:
+def tables(
+    root: Path, phantoms: bool = True, one_text: bool = False, planted: bool = False, one_document: bool = False
+) -> tuple[dict, list[dict], list[dict]]:
     """Members with 1 … 16 occurrences, more of which are hits, and phantoms; two of the members are one text."""
     draw = np.random.default_rng(5)
     windows, scores = [], []
@@ -119,8 +123,10 @@ def tables(root: Path, phantoms: bool = True, one_text: bool = False, planted: b
         count = 0 if phantom else 2 ** (i % 5)
         ids = draw.integers(1, 300, T).tolist()
         log_p = -draw.exponential(0.5 + phantom, T).astype(np.float32)
+        log_p = log_p * (i != 4)  # a model that is certain
         ranks = np.where(draw.random(T) < (0.2 if phantom else 0.6 + count / 50), 1, 4).astype(np.int32)
         same = {name: count for name in ("occurrences", "documents", "suffix_occurrences", "suffix_documents")}
+        same |= {"documents": 1, "suffix_documents": 1} if one_document and count else {}
         kind = {"sample": "phantoms" if phantom else "uniform", "split": "phantom" if phantom else "member", "entropy": None}
         if planted and i >= COUNT // 2:
             kind |= {"sample": "planted_phantoms" if phantom else "planted", "entropy": 8.0}
@@ -130,7 +136,8 @@ def tables(root: Path, phantoms: bool = True, one_text: bool = False, planted: b
         windows.append({"sequence": f"w{i:03d}", "cluster": cluster, "near_cluster": cluster, **kind, **place, **same})
         sampled = [log_p, np.where(draw.random(T) < 0.05, -np.inf, log_p).astype(np.float32)]
         likeliest = np.where(ranks == 1, ids, 300).astype(np.int32)
-        more = {"likeliest": likeliest, "ranks": ranks, "hits": ranks == 1, "margins": log_p}
+        more = {"unrelated": log_p[:3] * (T - PREFIX) if i % 7 else log_p[:0]}
+        more |= {"likeliest": likeliest, "ranks": ranks, "hits": ranks == 1, "margins": log_p}
         more |= {"means": log_p - 1, "variances": np.abs(log_p)}
         scores.append(
             {"model": "o", "checkpoint": 7, "sequence": f"w{i:03d}", "log_probabilities": log_p, "sampled": sampled, **more}
@@ -159,7 +166,7 @@ def asked() -> Study:
 
 def measured(root: Path, **which: bool) -> tuple[dict[tuple, dict], list[dict], list[dict]]:
     made, windows, scores = tables(root, **which)
-    step = with_measures(MEASURE, MEASURES)
+    step, made = with_measures(MEASURE, MEASURES), made | run_step(MEMORIZE, asked(), root, made)
     rows = read_rows(root, run_step(step, asked(), root, {t: made.get(t, ()) for t in step.reads})["metrics"])
     named = ("measure", "statistic", "group", "detail", "level", "bin")
     return {tuple(r[n] for n in named): r for r in rows}, windows, scores
@@ -168,8 +175,9 @@ def measured(root: Path, **which: bool) -> tuple[dict[tuple, dict], list[dict], 
 def test_every_measure_equals_its_definition_on_the_same_windows(tmp_path: Path) -> None:
     found, windows, scores = measured(tmp_path)
     rows = list(zip(windows, scores, strict=True))
-    assert {m.name for m in MEASURES} - OF_A_TRAINING == {key[0] for key in found}
-    assert {(r["task"], r["model"], r["checkpoint"], r["unit"], r["x"] is None) for r in found.values()} == {
+    assert {m.name for m in MEASURES} - OF_A_TRAINING - {"canary_exposure"} == {key[0] for key in found}
+    of_checkpoint = [r for r in found.values() if r["measure"] != "extraction_laws"]
+    assert {(r["task"], r["model"], r["checkpoint"], r["unit"], r["x"] is None) for r in of_checkpoint} == {
         ("", "o", 7, "sequence", False)
     }
     hits = {name: [s["hits"] for w, s in rows if w["sample"] == name] for name in ("uniform", "phantoms")}

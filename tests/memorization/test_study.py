@@ -1,22 +1,33 @@
 """A small study whose corpus repeats a text: the model that is trained on it has memorized that text, and nothing else."""
 
-from __future__ import annotations
-
 import json
+import os
 import random
+import shutil
+import signal
 import string
+import subprocess
+import sys
+import time
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import taskgram as taskgram_module
+from flows.commands.sequence_trace import DOCUMENTS
+from flows.engine import run_step
 from flows.plan import lay_out
+from flows.session import Session
 from flows.study import STEPS
-from schemas import CONTRACTS, load_study
+from schemas import load_study
+from tasks.cluster.cluster import Cluster
+from tasks.models import score_sequences
 from tasks.storage.store import Store
-from tests.studies import taskgram
-from tests.support import run_step
+from tests.studies import REPOSITORY, FinishedStudy, taskgram
 
+pytestmark = pytest.mark.slow
 STUDY = """
 name = "repeated"
 [[corpus.sources]]
@@ -60,24 +71,43 @@ def write_notes(folder: Path) -> Path:
     return folder / "repeated.toml"
 
 
-@pytest.mark.slow
-def test_a_repeated_text_is_extracted_and_random_and_held_out_text_is_not(tmp_path: Path) -> None:
-    """As two workers of a run and one process without the flow find it, byte for byte."""
-    file = write_notes(tmp_path)
-    study, roots = load_study(file), [tmp_path / "run", tmp_path / "alone"]
-    taskgram("run", str(file), "--workers", "2", root=roots[0])
-    tables: dict[str, Any] = {}
-    for step in (s for s in STEPS if s.name != "report"):
-        tables |= run_step(step, study, roots[1], tables) if step.applies(study) else {}
-    stores = [Store(str(root)) for root in roots]
-    planned = {t: parts for p in lay_out(STEPS, study) for t, parts in p.outputs.items()}
-    windows = ("sequence_candidates", "sequence_counts", "sequences", "sequence_scores")
-    for name in (*windows, "recitations", "recited_suffixes", "recitation_partials", "recitation_counts", "metrics"):
-        assert {p.key for p in planned[name]} == {p.key for p in tables[name]}
-        for part in planned[name]:
-            one, other = (store.read([part], CONTRACTS[name].schema) for store in stores)
-            assert one.equals(other), f"{name}: the number of workers changes no number"
-    rows = stores[0].read(planned["metrics"], CONTRACTS["metrics"].schema).to_pylist()
+def bring_up_to_date(file: Path, root: Path, steps: Collection[str] = (), cluster: Cluster | None = None) -> dict[str, int]:
+    """Run these steps of the study, or all; how many parts of each were computed."""
+    study = load_study(file)
+    session = Session(study, str(file), Store(str(root)), cluster or Cluster(0, "1GB", "", address=""))
+    try:
+        planned = [p for p in lay_out(STEPS, study) if not steps or p.step.name in steps]
+        return {p.step.name: run_step(p, session).computed for p in planned}
+    finally:
+        session.close()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> FinishedStudy:
+    """The study, finished in one process. Tests read it and leave it as it is."""
+    folder = tmp_path_factory.mktemp("repeated")
+    file = write_notes(folder)
+    bring_up_to_date(file, folder / "root")
+    return FinishedStudy(folder / "root", str(file))
+
+
+def of_memorization(study: FinishedStudy) -> dict[str, list[str]]:
+    """The tables of each step that the study has because it asks what is memorized, and of those that read these."""
+    plain = load_study(Path(study.study)).model_copy(update={"memorization": None})
+    more = [p for p in study.plan if not p.step.applies(plain) or p.step.name in ("measure", "report")]
+    assert {"sequences", "score_sequences", "recite"} <= {p.step.name for p in more}
+    return {p.step.name: list(p.outputs) for p in more}
+
+
+def copy_without(study: FinishedStudy, root: Path, tables: Iterable[str]) -> dict[str, bytes]:
+    """Copy the root except for these tables; the parts of these."""
+    shutil.copytree(study.root, root, ignore=lambda folder, names: [*tables] if Path(folder) == study.root else [])
+    parts = [p for table in tables for p in (study.root / table).glob("parts/*")]
+    return {str(p.relative_to(study.root)): p.read_bytes() for p in parts}
+
+
+def test_a_repeated_text_is_extracted_and_random_and_held_out_text_is_not(finished: FinishedStudy) -> None:
+    rows = finished.rows("metrics")
     rate = {r["group"]: r["estimate"] for r in rows if (r["measure"], r["statistic"]) == ("extraction", "rate")}
     by_bin = {r["bin"]: r["estimate"] for r in rows if r["statistic"] == "rate_by_duplicates" and r["group"] == "duplicates"}
     auc = {r["detail"]: r["estimate"] for r in rows if r["statistic"] == "auc" and r["group"] == "uniform"}
@@ -88,5 +118,88 @@ def test_a_repeated_text_is_extracted_and_random_and_held_out_text_is_not(tmp_pa
     assert rate["phantoms"] <= 0.05 and by_bin[0] <= 0.1 < rate["uniform"]
     assert max(by_bin) > 20 and by_bin[max(by_bin)] > 0.8
     assert len(auc) == 4 and auc["loss"] > 0.6
-    sums = stores[0].footer(planned["sequences"][0])["sums"]
+    sums = finished.store.footer(finished.parts("sequences")[0])["sums"]
     assert sums["phantoms_in_corpus"] > 0, "the text is in the held-out half too, where it is no phantom"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_number_of_workers_changes_no_byte(finished: FinishedStudy, tmp_path: Path, workers: int) -> None:
+    steps = of_memorization(finished)
+    wanted = copy_without(finished, tmp_path / "root", [t for tables in steps.values() for t in tables])
+    cluster = Cluster(workers, "1GB", str(tmp_path / ".dask"), address="")
+    computed = bring_up_to_date(Path(finished.study), tmp_path / "root", steps, cluster)
+    assert all(computed.values()) and len(wanted) > 10
+    assert {name for name, content in wanted.items() if (tmp_path / "root" / name).read_bytes() != content} == set()
+
+
+AT_ONCE = 16  # windows that a killed run may lose
+
+
+def score_slowly(file: str, root: str) -> None:
+    """Score the windows, some at once, with a pause after each lot."""
+    scores = score_sequences.score_windows
+
+    def slow(*arguments: Any) -> Any:
+        time.sleep(0.3)
+        return scores(*arguments)
+
+    score_sequences.score_windows, score_sequences.WINDOWS_AT_ONCE = slow, AT_ONCE
+    bring_up_to_date(Path(file), Path(root), ["score_sequences"])
+
+
+def test_a_killed_run_goes_on_inside_its_part(finished: FinishedStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, total = tmp_path / "root", len(finished.rows("sequences"))
+    wanted = copy_without(finished, root, ["sequence_scores"])
+    program = "import sys, tests.memorization.test_study as t; t.score_slowly(*sys.argv[1:])"
+    words = [sys.executable, "-c", program, finished.study, str(root)]
+    with subprocess.Popen(words, cwd=REPOSITORY, env=os.environ | {"PYTHONPATH": str(REPOSITORY)}) as run:
+        began = time.monotonic()
+        while len(lots := list(root.glob("sequence_scores/files/*/*/*.parquet"))) < 2:
+            assert run.poll() is None and time.monotonic() - began < 120
+            time.sleep(0.01)
+        run.kill()
+    assert run.returncode == -signal.SIGKILL and not list(root.glob("sequence_scores/parts/*.parquet"))
+    again, scores = list[int](), score_sequences.score_windows
+
+    def counting(model: Any, windows: Any, *more: Any) -> Any:
+        again.append(len(windows))
+        return scores(model, windows, *more)
+
+    monkeypatch.setattr(score_sequences, "score_windows", counting)
+    monkeypatch.setattr(score_sequences, "WINDOWS_AT_ONCE", AT_ONCE)
+    assert bring_up_to_date(Path(finished.study), root, ["score_sequences"]) == {"score_sequences": 1}
+    assert total - AT_ONCE * (len(lots) + 1) <= sum(again) <= total - AT_ONCE * len(lots), "what was scored is not scored again"
+    assert {name: (root / name).read_bytes() for name in wanted} == wanted
+    assert not list(root.glob("sequence_scores/files/*/*/*"))
+
+
+def test_a_window_is_traced_to_its_documents_and_to_what_the_model_writes(finished: FinishedStudy) -> None:
+    study = taskgram_module.open(finished.study, finished.root)
+    sequences, scores = ({r["sequence"]: r for r in finished.rows(table)} for table in ("sequences", "sequence_scores"))
+    recitations = {r["sequence"]: r for r in finished.rows("recitations")}
+    texts = {r["id"]: r["text"] for r in finished.rows("documents")}
+    common = max(sequences.values(), key=lambda r: (r["occurrences"], r["sequence"]))
+    missed = next(r for r in sequences.values() if r["sequence"] in recitations and not r["occurrences"])
+    for row in (common, missed):
+        found = study.trace(row["sequence"])
+        json.dumps(found, allow_nan=False)
+        (model,), (beginning, rest) = found["models"], found["text"]
+        assert {k: found[k] for k in row} == row and len(beginning) == len(rest) == 6, "a token is a letter"
+        assert "".join(found["tokens"]) == beginning + rest
+        of_model = scores[row["sequence"]]
+        assert all(model[k] == of_model[k] for k in ("log_probabilities", "ranks", "margins"))
+        assert model["first_miss"] == (None if all(of_model["hits"][6:]) else of_model["hits"][6:].index(False))
+        excerpts = found["excerpts"]
+        assert len(excerpts) == min(DOCUMENTS, row["documents"]) and len({e["id"] for e in excerpts}) == len(excerpts)
+        for e in excerpts:
+            assert e["text"][e["start"] : e["end"]] == beginning + rest
+            assert texts[e["id"]][e["offset"] :].startswith(beginning + rest)
+        if recited := recitations.get(row["sequence"]):
+            assert len(model["recitation"]["text"]) == len(recited["ids"]) and model["recitation"]["text"] != rest
+            assert model["recitation"].get("documents") == sum(model["recitation"]["text"] in text for text in texts.values())
+        else:
+            assert model["recitation"] is None and model["first_miss"] is None
+    printed = taskgram("trace", finished.study, f"sequences/{common['sequence']}", root=finished.root)
+    assert "gives the suffix" in printed and f"occurs {common['occurrences']} times" in printed
+    near = f"{missed['sequence'][:-1]}z"
+    assert f"did you mean {missed['sequence']}" in taskgram("trace", finished.study, near, root=finished.root, code=1)

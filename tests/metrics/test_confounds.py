@@ -7,6 +7,7 @@ from scipy import stats
 
 from schemas import Study, StudyError
 from schemas.settings.study_file import load_study
+from schemas.settings.task_settings import PROMPTED
 from tasks.measures import ModelCheckpoint
 from tasks.metrics.confounds import Check
 from tasks.pair_evidence import SpanScores, TaskEvidence
@@ -295,4 +296,4 @@ repeat_of = "u"
     with pytest.raises(StudyError, match="reads other evaluated examples"):
         load_study(path)
     path.write_text(text + '[[tasks]]\nname = "u"\nfamily = "qa"\nreader = "jsonl"\nevaluate = ["a.jsonl"]\nprompt = "{input}"\n')
-    assert not load_study(path).task("t").asks_like(load_study(path).task("u"))
+    assert not load_study(path).task("t").agrees(load_study(path).task("u"), PROMPTED)

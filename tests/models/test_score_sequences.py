@@ -15,7 +15,7 @@ from schemas import StudyError
 from tasks.models.language_model import LanguageModel, SavedModel
 from tasks.models.load import load, repeatable
 from tasks.models.pretrain import MODELS
-from tasks.models.score_sequences import SCORE_SEQUENCES, score_windows, token_statistics
+from tasks.models.score_sequences import SCORE_SEQUENCES, score_close_calls, score_windows, token_statistics
 from tests.models import small
 from tests.support import read_rows, run_step, write_part
 
@@ -155,16 +155,17 @@ def test_the_probability_of_a_suffix_is_how_often_it_is_drawn(models: dict[str, 
 def sequences(root: Path, windows: list[list[int]], prefix: int = 4) -> tuple:
     n = len(windows)
     member = {name: [1] * n for name in ("occurrences", "documents", "suffix_occurrences", "suffix_documents")}
-    text = {name: [name] * n for name in ("document", "source")}
+    text = {"document": [f"d{i}" for i in range(n)], "source": ["source"] * n}
     place = {"sample": ["uniform"] * n, "group": [""] * n, **text, "offset": list(range(n)), "ids": windows}
     rest = {"split": ["member"] * n, "prefix": [prefix] * n, "entropy": [None] * n}
     rest |= {name: list(range(n)) for name in ("cluster", "near_cluster")}
     return (write_part(root, "sequences", {"sequence": [f"w{i:03d}" for i in range(n)], **place, **rest, **member}),)
 
 
-def scored(root: Path, folder: Path, windows: list[list[int]], **more: object) -> list[dict]:
-    memorization = {"sampling": [{}, {"top_k": 5}], **more}
-    study = small.study([{"name": "o", "path": str(folder), "checkpoint": 7}], memorization=memorization)
+def scored(root: Path, folder: Path, windows: list[list[int]], dtype: str = "float32", **more: object) -> list[dict]:
+    memorization = {"sampling": [{}, {"top_k": 5}], "unrelated_prefixes": 0, **more}
+    model = {"name": "o", "path": str(folder), "checkpoint": 7}
+    study = small.study([model], memorization=memorization, scoring={"dtype": dtype})
     tables = run_step(MODELS, study, root, {"tokens": (), "tokenizer": ()})
     tables |= {"sequences": sequences(root, windows), "tokenizer": small.corpus(root)["tokenizer"]}
     return read_rows(root, run_step(SCORE_SEQUENCES, study, root, tables)["sequence_scores"])
@@ -227,3 +228,46 @@ def test_what_a_model_cannot_score_is_an_error_in_words(tmp_path: Path) -> None:
     )
     with pytest.raises(StudyError, match="'o' gives logits that are not finite"):
         scored(tmp_path / "c", large, windows)
+
+
+def test_a_suffix_is_scored_after_prefixes_of_other_documents_and_clusters(
+    tmp_path: Path, models: dict[str, LanguageModel]
+) -> None:
+    """As a pass over each prefix and suffix alone finds it; a suffix after its own prefix has the log p of its window."""
+    draw, folder = np.random.default_rng(3), small.save_random(tmp_path / "saved")
+    windows = draw.integers(1, 300, (7, 10)).tolist()
+    windows[5] = windows[0]
+    windows[6] = [*windows[1][:4], *windows[6][4:]]
+    rows = scored(tmp_path, folder, windows, unrelated_prefixes=3)
+    with repeatable("cpu"):
+        model = load(SavedModel(folder), "o")
+    own = [np.array(r["log_probabilities"][4:], np.float64).sum() for r in rows]
+    for i, row in enumerate(rows):
+        pairs = [np.array([*other[:4], *windows[i][4:]]) for other in windows]
+        after = score_windows(model, pairs, [], 8192)["log_probabilities"][:, 4:].astype(np.float64).sum(axis=1)
+        assert after[i] == pytest.approx(own[i], abs=1e-4)
+        places = {int(np.argmin(np.abs(after - value))) for value in row["unrelated"]}
+        assert np.abs(after[:, None] - row["unrelated"]).min(axis=0) == pytest.approx(0, abs=1e-4)
+        assert len(row["unrelated"]) == len(places) == 3, "equal prefixes are read once"
+        assert not places & {j for j in range(7) if windows[j][:4] == windows[i][:4]}
+    assert {len(r["unrelated"]) for r in scored(tmp_path / "off", folder, windows)} == {0}
+    assert {len(r["unrelated"]) for r in scored(tmp_path / "one", folder, windows[:1])} == {0}, "nothing is unrelated to it"
+
+
+def test_in_half_precision_close_margins_are_those_of_float32(tmp_path: Path) -> None:
+    """All columns of these tokens. Where the margin is not close, the numbers stay those of half precision."""
+    folder, scheme = small.save_random(tmp_path / "saved"), [{"temperature": 1.0, "top_k": 5, "top_p": 1.0}]
+    with repeatable("cpu"):
+        full, half = (load(SavedModel(folder, dtype=dtype), "o") for dtype in ("float32", "bfloat16"))
+        windows = [np.array([first, *decoded(full, [first], 11)]) for first in range(1, 41)]
+        exact, rough = (score_windows(model, windows, scheme, 8192) for model in (full, half))
+        scores = {name: values.copy() for name, values in rough.items()}
+        again = score_close_calls(scores, lambda: full, windows, scheme, 8192)
+    close = np.abs(rough["margins"]) < 0.05
+    assert again == close.sum() > 10
+    assert (rough["ranks"] != exact["ranks"])[close].any(), "rounding does change hits"
+    for name, values in scores.items():
+        where = close if name != "sampled" else close[None]
+        assert np.allclose(values, np.where(where, exact[name], rough[name]), atol=1e-4), name
+    rows = scored(tmp_path / "step", folder, [w.tolist() for w in windows], dtype="bfloat16")
+    assert [r["hits"] for r in rows] == (scores["ranks"] == 1).tolist()

@@ -49,13 +49,10 @@ def results(data: ReportData) -> list[Block]:
 
 def measures(data: ReportData) -> list[Block]:
     """Every row of `metrics` at the last checkpoint of its model, by measure; also of measures that no figure shows."""
-    groups: dict[str, list[MetricRow]] = {}
-    for row in data.metrics:
-        groups.setdefault(row["measure"], []).append(row)
-    if not groups:
+    if not data.metrics:
         return [Remark("nothing has been measured")]
     blocks: list[Block] = [Remark("The numbers of every measure; the figures and sections above select from these.", "")]
-    for measure, rows in groups.items():
+    for (measure,), rows in data.by_measure.items():
         shown = last_checkpoints(rows)
         table, count = _measure_table(data, measure, shown), sum(has_number(r) for r in shown)
         blocks.append(Folded(f"{measure} ({integer(count)} number{'s' * (count != 1)})", [table]))

@@ -1,0 +1,121 @@
+"""Step `memorize`: every definition of memorization for every window, as one row of numbers that measures and users read.
+
+The definitions are in the files of their measures; here they are applied to a few thousand windows at a time.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from schemas import Study
+from schemas.tables.sequences import SEQUENCE_MEASURES
+from tasks.cost import Cost, Rate, Sizes
+from tasks.memorization import canary_exposure
+from tasks.memorization.extraction import extracted_from, longest_run, strength
+from tasks.memorization.membership_inference import lowest_mean, standardised
+from tasks.memorization.prior_aware import log_mean
+from tasks.memorization.scored_windows import as_array
+from tasks.memorization.taxonomy import kinds
+from tasks.step import Inputs, Job, Stage, Step, Work, asks_for_memorization
+from tasks.text.bpe.tokenizer import load_tokenizer
+
+WINDOWS_AT_ONCE = 4096
+COLUMNS = ("sequence", "log_probabilities", "hits", "means", "variances", "sampled", "unrelated")
+
+
+def plan(study: Study, inputs: Inputs) -> list[Job]:
+    """One job per model and checkpoint."""
+    pieces: dict[tuple[str, str], list[Any]] = {}
+    for part in inputs["sequence_scores"]:
+        pieces.setdefault((part.labels["model"], part.labels["checkpoint"]), []).append(part)
+    shared = {name: inputs[name] for name in ("sequences", "tokenizer")}
+    return [
+        Job({"model": model, "checkpoint": checkpoint}, {}, {"sequence_scores": tuple(parts), **shared})
+        for (model, checkpoint), parts in pieces.items()
+    ]
+
+
+def run(work: Work) -> None:
+    """Apply the definitions to all windows of a checkpoint; exposures rank windows among all of them, and come last."""
+    tokenizer = load_tokenizer(work.read("tokenizer", "json").column("json")[0].as_py())
+    sequences = work.frame("sequences")
+    made: list[pl.DataFrame] = []
+    for part in work.parts("sequence_scores"):
+        for batch in work.batches(part, *COLUMNS, rows=WINDOWS_AT_ONCE):
+            rows = pl.DataFrame(batch).join(sequences, on="sequence", how="inner", maintain_order="left")
+            if len(rows):
+                made.append(pl.DataFrame({"sequence": rows["sequence"], **_measures(rows, tokenizer)}))
+    if not made:
+        return
+    table = pl.concat(made).sort("sequence")
+    places = sequences.drop("ids").join(table.select("sequence"), on="sequence", how="semi").sort("sequence")
+    table = table.with_columns(**canary_exposure.exposures(places, table["suffix_log_p"].to_numpy()))
+    labels = {"model": work.labels["model"], "checkpoint": int(work.labels["checkpoint"])}
+    table = table.with_columns(**{name: pl.lit(value) for name, value in labels.items()})
+    work.write("sequence_measures", table.select(SEQUENCE_MEASURES.schema.names).to_arrow().cast(SEQUENCE_MEASURES.schema))
+
+
+def _measures(rows: pl.DataFrame, tokenizer: Any) -> Mapping[str, Any]:
+    """The columns of `sequence_measures`, but for exposures."""
+    prefix = int(rows["prefix"][0])
+    hits, ids = as_array(rows["hits"]), as_array(rows["ids"])
+    log_p, means, variances = (as_array(rows[name]).astype(np.float64) for name in ("log_probabilities", "means", "variances"))
+    texts = tokenizer.decode_batch(ids.tolist(), skip_special_tokens=False)
+    sizes = np.array([len(zlib.compress(text.encode("utf-8", "surrogatepass"))) for text in texts])
+    starts = extracted_from(hits, prefix)
+    return {
+        "extracted": starts[:, -1],
+        "extracted_from": pl.Series(starts).cast(pl.List(pl.Boolean)),
+        "longest_run": longest_run(hits).astype(np.int32),
+        "strength": strength(hits),
+        "accuracy": hits.mean(axis=1),
+        "suffix_log_p": log_p[:, prefix:].sum(axis=1),
+        "unrelated_log_p": pl.Series(log_mean(rows["unrelated"].to_list()), dtype=pl.Float64),
+        "sampled_log_p": pl.Series(
+            as_array(rows["sampled"])[:, :, prefix:].astype(np.float64).sum(axis=2).tolist(), dtype=pl.List(pl.Float64)
+        ),
+        "loss": log_p.mean(axis=1),
+        "zlib": log_p.sum(axis=1) / sizes,
+        "min_k": lowest_mean(log_p),
+        "min_k_plus_plus": lowest_mean(standardised(log_p, means, variances)),
+        "kind": kinds(ids, texts, rows["occurrences"].to_numpy()),
+    }
+
+
+RATES = {"memorize": Rate(4_000, "windows /s", "a core among others at work, windows of 64 tokens", guess=True)}
+
+
+def cost(sizes: Sizes) -> Cost:
+    """A few numbers for each window and checkpoint."""
+    memorization = sizes.study.memorization
+    if memorization is None:
+        return Cost(unit="windows")
+    windows = sizes.study.expected_windows * sizes.checkpoints
+    core = windows * memorization.window / 64 / RATES["memorize"]
+    return Cost(
+        sizes.checkpoints,
+        windows,
+        "windows",
+        read=windows * memorization.window * 40,
+        written=windows * 150,
+        core=core,
+        memory=1e9,
+        guesses=RATES["memorize"].as_guess(),
+        rates=RATES,
+    )
+
+
+MEMORIZE = Step(
+    "memorize",
+    version=1,
+    about="a row for each window and checkpoint, with a number for each definition of memorization",
+    reads=("sequences", "sequence_scores", "tokenizer"),
+    stages=(Stage(writes=(SEQUENCE_MEASURES,), plan=plan, run=run),),
+    cost=cost,
+    applies=asks_for_memorization,
+)

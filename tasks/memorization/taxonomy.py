@@ -1,0 +1,87 @@
+"""Recite, reconstruct or recollect: what the extraction of a window is, by its copies and its text (arXiv 2406.17746 §3).
+
+    recite        it occurs more than five times in the corpus
+    reconstruct   otherwise, if its tokens repeat with a period of at most half of it, or its numbers count up or down
+    recollect     neither: nothing but the memory of a few copies gives it
+
+Numbers count if there are six or more, at least 5 % of the characters are their digits, and those at every q-th place form
+arithmetic progressions, not all of them constant, for some q: "1. a 2. b 3. c …". A number that the window may cut is left out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas import Study
+from tasks.measures import Measure, MetricRows
+from tasks.memorization.scored_windows import MEASURED, null_of, read_windows
+from tasks.statistics import Ints, difference, wilson
+from tasks.step import Work, asks_for_memorization
+
+RECITED_FROM, FEWEST_NUMBERS, LEAST_DIGITS = 6, 6, 0.05
+KINDS = ("recite", "reconstruct", "recollect")
+NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
+
+
+def repeats(ids: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
+    """bool [windows]: whether the tokens repeat with a period of at most half the window."""
+    periodic = np.zeros(len(ids), np.bool_)
+    for period in range(1, ids.shape[1] // 2 + 1):
+        periodic |= (ids[:, period:] == ids[:, :-period]).all(axis=1)
+    return periodic
+
+
+def counts(text: str) -> bool:
+    """Whether the numbers of a text count up or down.
+
+    >>> counts("a: 1, b: 2, c: 3, d: 4, e: 5, f: 6 and"), counts("born 1820, 1785, 1901, 1755, 1820, 1822 or 7, in")
+    (True, False)
+    """
+    matches = [m for m in NUMBER.finditer(text) if m.start() > 0 and m.end() < len(text)]
+    if len(matches) < FEWEST_NUMBERS or sum(c.isdigit() for c in text) < LEAST_DIGITS * len(text):
+        return False
+    numbers = [Decimal(m.group()) for m in matches]
+    for period in range(1, len(numbers) // 3 + 1):
+        steps = [b - a for a, b in zip(numbers, numbers[period:], strict=False)]
+        if any(steps) and all(step == steps[i % period] for i, step in enumerate(steps)):
+            return True
+    return False
+
+
+def kinds(ids: NDArray[np.integer[Any]], texts: Sequence[str], occurrences: Ints) -> list[str]:
+    """The kind of each window. ids: [windows, tokens]."""
+    template = repeats(ids) | np.array([counts(text) for text in texts], np.bool_)
+    return np.where(occurrences >= RECITED_FROM, KINDS[0], np.where(template, KINDS[1], KINDS[2])).tolist()
+
+
+def run(work: Work, rows: MetricRows) -> None:
+    """For each sample and kind: its share of the extracted windows, and the share of its windows that are extracted, next to that
+    of windows of the same kind that were never trained on; those are recited by no model."""
+    for windows in read_windows(work, "extracted", "kind", of="sequence_measures"):
+        samples, exact, kind = dict(windows.samples()), windows.values["extracted"], windows.values["kind"]
+        for sample, at in samples.items():
+            more: dict[str, Any] = {"of": windows.of, "unit": "sequence", "group": sample}
+            others = samples.get(null_of(sample), at[:0])
+            for name in KINDS:
+                mine, null = exact[at[kind[at] == name]], exact[others[kind[others] == name]]
+                total = int(exact[at].sum())
+                rows.add("taxonomy", "share", wilson(int(mine.sum()), total), detail=name, rows=total, **more)
+                if len(mine):
+                    rows.add("taxonomy", "rate", wilson(int(mine.sum()), len(mine)), detail=name, rows=len(mine), **more)
+                if len(mine) and null_of(sample):
+                    excess = difference(int(mine.sum()), len(mine), int(null.sum()), len(null))
+                    rows.add("taxonomy", "excess", excess, detail=name, rows=len(mine), **more)
+
+
+def settings(study: Study) -> dict[str, Any]:
+    """Nothing: the windows decide."""
+    return {}
+
+
+MEASURE = Measure("taxonomy", MEASURED, settings, run, applies=asks_for_memorization, keeps_contaminated=True, of_tasks=False)
