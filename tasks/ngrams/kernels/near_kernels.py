@@ -18,17 +18,23 @@ from numba import njit
 
 from tasks.ngrams.kernels.ngram_kernels import mix
 
+_SLOTS, _SAMPLE = 1 << 18, 1 << 13  # frequencies need not be exact
 PLACE = np.uint64(11)  # bits; a window has 2,048 tokens at most
-_LEVEL = np.uint64(59)
+_LEVEL, _FACTOR = np.uint64(59), np.uint64(0xD1342543DE82EF95)
 
 
 @njit(cache=True)
-def _hashed(window, at, n, keep):
-    """`keep` of 48 bits of the hash of the n-gram at this token: tests keep few, so that hashes collide."""
-    value = np.uint64(n)
-    for i in range(at, at + n):
-        value = mix(value ^ np.uint64(window[i]))
-    return value >> np.uint64(16) & keep
+def _hash_ngrams(window, n, keep, out):
+    """`keep` of 48 bits of the hash of each n-gram of a window, into `out`: tests keep few, so that hashes collide."""
+    value, leaving = np.uint64(0), np.uint64(1)
+    for _ in range(n):
+        leaving *= _FACTOR
+    for at in range(len(window)):
+        value = value * _FACTOR + np.uint64(window[at]) + np.uint64(1)
+        if at >= n:
+            value -= (np.uint64(window[at - n]) + np.uint64(1)) * leaving
+        if at >= n - 1:
+            out[at - n + 1] = mix(value) >> np.uint64(16) & keep
 
 
 @njit(cache=True)
@@ -41,17 +47,18 @@ def _same(one, i, other, j, n):
 
 
 @njit(cache=True)
-def sorted_ngrams(windows, n, keep, slots):
-    """(keys [windows, n-grams], sizes, bits [windows, 2]) of each window's distinct n-grams; slots: a power of two."""
+def sorted_ngrams(windows, n, keep):
+    """(keys [windows, n-grams], sizes, bits [windows, 2]) of each window's distinct n-grams."""
     count, places = windows.shape[0], windows.shape[1] - n + 1
-    frequency, mask = np.zeros(slots, np.uint32), np.uint64(slots - 1)
+    frequency, mask = np.zeros(_SLOTS, np.uint32), np.uint64(_SLOTS - 1)  # of a sample, which stays in the cache
     keys, sizes, bits = np.empty((count, places), np.uint64), np.empty(count, np.int32), np.zeros((count, 2), np.uint64)
-    for x in range(count):
+    for x in range(0, count, 1 + count // _SAMPLE):
+        _hash_ngrams(windows[x], n, keep, keys[x])
         for at in range(places):
-            keys[x, at] = _hashed(windows[x], at, n, keep)
             frequency[keys[x, at] & mask] += np.uint32(1)
     for x in range(count):
         row = keys[x]
+        _hash_ngrams(windows[x], n, keep, row)
         for at in range(places):
             level, left = np.uint64(0), np.int64(frequency[row[at] & mask]) >> 1
             while left:
