@@ -5,7 +5,7 @@ sorted, rare ones first. Two windows of n ≥ m 5-grams that share 4/9 (n + m) o
 of the first n − ⌈4n/5⌉ + 1 of the one and the first m − ⌈8m/9⌉ + 1 of the other. Such pairs are compared, token by token: a hash
 decides in which order, and never whether, windows are compared and alike.
 
-Most pairs are told apart by two words of 64 bits each, in which every 5-gram of a window flips one bit: they differ in as many bits
+Most pairs are ruled out by two words of 64 bits each, in which every 5-gram of a window flips one bit: they differ in as many bits
 at most as 5-grams are in only one of the two (Sandes, Teodoro, Melo 2020).
 
 A key is level << 59 | hash << 11 | place: the number of binary digits of the 5-gram's frequency, and its first token in the window.
@@ -96,25 +96,25 @@ def _at(key):
 @njit(cache=True)
 def _shared(windows, keys, sizes, n, x, y, least):
     """How many n-grams two windows share, or fewer than `least`, once they cannot share as many."""
-    i, j, found, one, other = 0, 0, 0, keys[x], keys[y]
-    while i < sizes[x] and j < sizes[y] and found + min(sizes[x] - i, sizes[y] - j) >= least:
+    i, j, shared, one, other = 0, 0, 0, keys[x], keys[y]
+    while i < sizes[x] and j < sizes[y] and shared + min(sizes[x] - i, sizes[y] - j) >= least:
         a, b = one[i] >> PLACE, other[j] >> PLACE
         if a == b:
             if not _same(windows[x], _at(one[i]), windows[y], _at(other[j]), n):
                 return _shared_one_by_one(windows, keys, sizes, n, x, y)
-            found += 1
+            shared += 1
         i, j = i + (a <= b), j + (b <= a)
-    return found
+    return shared
 
 
 @njit(cache=True)
 def _shared_one_by_one(windows, keys, sizes, n, x, y):
     """The same where different n-grams have the same hash."""
-    found = 0
+    shared = 0
     for i in range(sizes[x]):
         for j in range(sizes[y]):
-            found += _same(windows[x], _at(keys[x, i]), windows[y], _at(keys[y, j]), n)
-    return found
+            shared += _same(windows[x], _at(keys[x, i]), windows[y], _at(keys[y, j]), n)
+    return shared
 
 
 @njit(cache=True)
