@@ -78,7 +78,7 @@ def as_array(column: pl.Series) -> NDArray[Any]:
 
 
 def difference_of_means(values: Floats, members: NDArray[np.bool_], clusters: Ints, work: Work) -> Estimate:
-    """The mean of members minus that of the others, with an interval that draws whole clusters of equal windows."""
+    """The mean of members minus that of the others, with an interval that draws whole clusters of near copies."""
     if members.all() or not members.any():
         return Estimate(None, note="nothing to compare with" if members.any() else "nothing to take a mean of")
     sides = [np.where(side, 1.0, 0.0) for side in (members, ~members)]
@@ -95,6 +95,6 @@ def difference_of_means(values: Floats, members: NDArray[np.bool_], clusters: In
 
 
 def mean(values: Floats, clusters: Ints, work: Work) -> Estimate:
-    """The mean over windows; its interval draws whole clusters of equal windows."""
+    """The mean over windows; its interval draws whole clusters of near copies."""
     sums, sizes = (np.bincount(clusters, weights=of).astype(np.float64) for of in (values, np.ones(len(values))))
     return ratio(sums, sizes, work.settings["draws"], work.settings["seed"])

@@ -8,7 +8,6 @@ from __future__ import annotations
 import numpy as np
 
 NGRAM = 5
-MOST_SLOTS = 1 << 21  # of frequencies: rough ones will do, and 8 MB stay in the cache
 
 
 def near_copies(windows: np.ndarray, hash_bits: int = 48) -> np.ndarray:
@@ -23,8 +22,7 @@ def near_copies(windows: np.ndarray, hash_bits: int = 48) -> np.ndarray:
     if not count:
         return np.empty(0, np.int64)
     n = min(NGRAM, tokens)
-    slots = min(MOST_SLOTS, slots_for(windows.size)[0])
-    keys, sizes, bits = sorted_ngrams(windows, n, np.uint64((1 << hash_bits) - 1), slots)
+    keys, sizes, bits = sorted_ngrams(windows, n, np.uint64((1 << hash_bits) - 1))
     parents = np.arange(count, dtype=np.int32)
     remain = join_equal(windows, keys, sizes, bits, n, np.lexsort((bits[:, 1], bits[:, 0])), parents)
     by_size = np.argsort(sizes, kind="stable")

@@ -5,7 +5,7 @@ sorted, rare ones first. Two windows of n ≥ m 5-grams that share 4/9 (n + m) o
 of the first n − ⌈4n/5⌉ + 1 of the one and the first m − ⌈8m/9⌉ + 1 of the other. Such pairs are compared, token by token: a hash
 decides in which order, and never whether, windows are compared and alike.
 
-Most pairs are told apart by two words of 64 bits each, in which every 5-gram of a window flips one bit: they differ in as many bits
+Most pairs are ruled out by two words of 64 bits each, in which every 5-gram of a window flips one bit: they differ in as many bits
 at most as 5-grams are in only one of the two (Sandes, Teodoro, Melo 2020).
 
 A key is level << 59 | hash << 11 | place: the number of binary digits of the 5-gram's frequency, and its first token in the window.
@@ -18,17 +18,23 @@ from numba import njit
 
 from tasks.ngrams.kernels.ngram_kernels import mix
 
+_SLOTS, _SAMPLE = 1 << 18, 1 << 13  # frequencies need not be exact
 PLACE = np.uint64(11)  # bits; a window has 2,048 tokens at most
-_LEVEL = np.uint64(59)
+_LEVEL, _FACTOR = np.uint64(59), np.uint64(0xD1342543DE82EF95)
 
 
 @njit(cache=True)
-def _hashed(window, at, n, keep):
-    """`keep` of 48 bits of the hash of the n-gram at this token: tests keep few, so that hashes collide."""
-    value = np.uint64(n)
-    for i in range(at, at + n):
-        value = mix(value ^ np.uint64(window[i]))
-    return value >> np.uint64(16) & keep
+def _hash_ngrams(window, n, keep, out):
+    """`keep` of 48 bits of the hash of each n-gram of a window, into `out`: tests keep few, so that hashes collide."""
+    value, leaving = np.uint64(0), np.uint64(1)
+    for _ in range(n):
+        leaving *= _FACTOR
+    for at in range(len(window)):
+        value = value * _FACTOR + np.uint64(window[at]) + np.uint64(1)
+        if at >= n:
+            value -= (np.uint64(window[at - n]) + np.uint64(1)) * leaving
+        if at >= n - 1:
+            out[at - n + 1] = mix(value) >> np.uint64(16) & keep
 
 
 @njit(cache=True)
@@ -41,17 +47,18 @@ def _same(one, i, other, j, n):
 
 
 @njit(cache=True)
-def sorted_ngrams(windows, n, keep, slots):
-    """(keys [windows, n-grams], sizes, bits [windows, 2]) of each window's distinct n-grams; slots: a power of two."""
+def sorted_ngrams(windows, n, keep):
+    """(keys [windows, n-grams], sizes, bits [windows, 2]) of each window's distinct n-grams."""
     count, places = windows.shape[0], windows.shape[1] - n + 1
-    frequency, mask = np.zeros(slots, np.uint32), np.uint64(slots - 1)
+    frequency, mask = np.zeros(_SLOTS, np.uint32), np.uint64(_SLOTS - 1)  # of a sample, which stays in the cache
     keys, sizes, bits = np.empty((count, places), np.uint64), np.empty(count, np.int32), np.zeros((count, 2), np.uint64)
-    for x in range(count):
+    for x in range(0, count, 1 + count // _SAMPLE):
+        _hash_ngrams(windows[x], n, keep, keys[x])
         for at in range(places):
-            keys[x, at] = _hashed(windows[x], at, n, keep)
             frequency[keys[x, at] & mask] += np.uint32(1)
     for x in range(count):
         row = keys[x]
+        _hash_ngrams(windows[x], n, keep, row)
         for at in range(places):
             level, left = np.uint64(0), np.int64(frequency[row[at] & mask]) >> 1
             while left:
@@ -89,25 +96,25 @@ def _at(key):
 @njit(cache=True)
 def _shared(windows, keys, sizes, n, x, y, least):
     """How many n-grams two windows share, or fewer than `least`, once they cannot share as many."""
-    i, j, found, one, other = 0, 0, 0, keys[x], keys[y]
-    while i < sizes[x] and j < sizes[y] and found + min(sizes[x] - i, sizes[y] - j) >= least:
+    i, j, shared, one, other = 0, 0, 0, keys[x], keys[y]
+    while i < sizes[x] and j < sizes[y] and shared + min(sizes[x] - i, sizes[y] - j) >= least:
         a, b = one[i] >> PLACE, other[j] >> PLACE
         if a == b:
             if not _same(windows[x], _at(one[i]), windows[y], _at(other[j]), n):
                 return _shared_one_by_one(windows, keys, sizes, n, x, y)
-            found += 1
+            shared += 1
         i, j = i + (a <= b), j + (b <= a)
-    return found
+    return shared
 
 
 @njit(cache=True)
 def _shared_one_by_one(windows, keys, sizes, n, x, y):
     """The same where different n-grams have the same hash."""
-    found = 0
+    shared = 0
     for i in range(sizes[x]):
         for j in range(sizes[y]):
-            found += _same(windows[x], _at(keys[x, i]), windows[y], _at(keys[y, j]), n)
-    return found
+            shared += _same(windows[x], _at(keys[x, i]), windows[y], _at(keys[y, j]), n)
+    return shared
 
 
 @njit(cache=True)
