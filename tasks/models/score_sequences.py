@@ -164,7 +164,7 @@ def score_close_calls(
     close = np.abs(scores["margins"]) < CLOSE
     rows = np.flatnonzero(close.any(axis=1))
     if len(rows):
-        again = score_windows(precise(), [windows[row] for row in rows], schemes, batch_tokens)
+        again = score_windows(precise(), [windows[int(row)] for row in rows], schemes, batch_tokens)
         for name, values in again.items():
             mine = scores[name] if name != "sampled" else scores[name].transpose(1, 0, 2)
             values = values if name != "sampled" else values.transpose(1, 0, 2)
