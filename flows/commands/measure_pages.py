@@ -109,6 +109,10 @@ dynamics; before_overfitting | at_overfitting; sequence; group=*, detail=*, leve
 memorization_profile; effect | pre_trend; sequence; group=*, detail=*, bin=*; –; τ(g, c): gain of cohort `bin` over phantoms
 memorization_profile; mean_effect | mean_pre_trend; sequence; group=*, detail=*, level=*; –; means by lag, `level`
 memorization_profile; residual; sequence; group=*, detail=*; –; what is left at the last checkpoint, mean of cohorts
+forgetting; accuracy | twin_accuracy; sequence; group=*, detail=*; –; M(f) of a training with injected windows, of its twin without
+forgetting; retention | log_p_retention; sequence; group=*, detail=*; –; R(t): the former minus the latter; of log p per token
+forgetting; retained_share; sequence; group=*, detail=*; –; R(t) divided by R just after the injection
+forgetting; lowest_accuracy | twin_lowest_accuracy; sequence; group=*, detail=*; –; the paper's forgetting baseline; of the twin
 """
 
 
