@@ -106,7 +106,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, A
         | dict.fromkeys(("occurrences", "documents", "suffix_occurrences", "suffix_documents"), times)
         for i, (sample, document, offset, ids, times) in enumerate(windows)
     ]
-    rows.sort(key=lambda row: row["sequence"])
+    rows.sort(key=lambda row: str(row["sequence"]))
     names: dict[str, list[Any]] = {"document": list(range(60)), "id": [f"d{i}" for i in range(60)], "row": list(range(1, 61))}
     names |= {name: [value] * 60 for name, value in (("source", "s"), ("language", ""), ("text", "x"))}
     labels = {"source": "s", "file": "0"}
