@@ -8,6 +8,7 @@ neox-0.6M    488         −0.31  12/12  …
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -78,7 +79,7 @@ def describe(store: Store, tables: Mapping[str, Sequence[Part]], sequence: str, 
                 **{name: scores[name] for name in ("log_probabilities", "ranks", "margins")},
                 "likeliest": [decode([i]) for i in likeliest],
                 "recitation": recitation(more["recitations"].get(key, {})),
-                "measures": {k: v for k, v in more["sequence_measures"].get(key, {}).items() if k not in OF_MODEL},
+                "measures": {k: _finite(v) for k, v in more["sequence_measures"].get(key, {}).items() if k not in OF_MODEL},
             }
         )
     described.sort(key=lambda m: (m["parameters"] or 0, m["model"], m["checkpoint"]))
@@ -91,6 +92,13 @@ def describe(store: Store, tables: Mapping[str, Sequence[Part]], sequence: str, 
         "excerpts": list(_excerpts(store, tables["documents"], corpus, tokenizer, ids, limit)) if row["occurrences"] else [],
         "models": described,
     }
+
+
+def _finite(value: Any) -> Any:
+    """The value, with null for −∞, which JSON does not have: a scheme never draws a token."""
+    if isinstance(value, list):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 # -- where it occurs -------------------------------------------------------------------------------------------------
@@ -168,10 +176,11 @@ def _table(*columns: str) -> Table:
     """A plain table whose first column is text and whose others are numbers."""
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1), header_style="bold")
     for number, column in enumerate(columns):
-        table.add_column(column, justify="right" if number else "left", no_wrap=number > 0)
+        table.add_column(Text(column), justify="right" if number else "left", no_wrap=number > 0)
     return table
 
 
@@ -223,14 +232,16 @@ def _tokens(window: Row, models: Sequence[Row]) -> Table:
 
 def _measures(models: Sequence[Row]) -> Table:
     """A row per measure of this sequence, a column for each of these models."""
+    from rich.text import Text
+
     every = {k: v for m in models for k, v in m["measures"].items() if v is not None}
     table = _table("measure", *(f"{one_line(m['model'])} {m['checkpoint']:,}" for m in models))
-    for name in (name for name, value in every.items() if isinstance(value, bool | int | float)):
-        table.add_row(name.replace("_", " "), *(_written(m["measures"].get(name)) for m in models))
+    for name in (name for name, value in every.items() if not isinstance(value, list)):
+        table.add_row(name.replace("_", " "), *(Text(_written(m["measures"].get(name))) for m in models))
     return table
 
 
 def _written(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return {None: "–", True: "yes", False: "no"}[value]
-    return f"{value:.4g}".replace("-", "−")
+    return one_line(value) if isinstance(value, str) else f"{value:.4g}".replace("-", "−")

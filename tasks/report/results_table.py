@@ -1,12 +1,21 @@
-"""The results table for a terminal: task × model with the main score, Mem_n, Mem_Δ and Mem_∞ (docs/method.md §6, §7)."""
+"""The results table for a terminal: task × model with the main score, Mem_n, Mem_Δ and Mem_∞ (docs/method.md §6, §7).
+
+Below it, if the study asks what is memorized, sample × model with the share extracted, beside phantoms (docs/memorization.md).
+"""
+
+from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
+from schemas.tables.sequences import NULLS
 from tasks.report.formatting import short, with_interval
-from tasks.report.numbers import LEVEL, NO_MODELS, PRIMARY, first_orders, results_line, sizes
+from tasks.report.numbers import LEVEL, NO_MODELS, PRIMARY, MetricRow, first_orders, last_checkpoints, results_line, sizes
+from tasks.report.sentences import KINDS, samples_of
 
 WIDTH = 110
 HEADINGS = ("model", "size", "score", "Mem_n", "Mem_Δ", "Mem_∞")
+OF_SEQUENCES = ("model", "size", "extracted", "phantoms", "more than phantoms")
+Lines = list[list[str] | str]  # cells, or a line of its own
 
 
 def results_table(metrics: pa.Table, family: pa.Table, models: pa.Table) -> str:
@@ -16,11 +25,12 @@ def results_table(metrics: pa.Table, family: pa.Table, models: pa.Table) -> str:
     """
     rows, primary_family = metrics.to_pylist(), family.to_pylist()
     rows_of_models = [r for r in rows if r["task"] and r["model"] and r["model"] not in NO_MODELS]
+    sequences = _sequences(rows, sizes(models.to_pylist()))
     if not rows_of_models:
-        return "No measure of any model is there yet."
+        return sequences or "No measure of any model is there yet."
     ladder = sizes(models.to_pylist(), sorted({r["model"] for r in rows_of_models}))
     orders = first_orders(rows, primary_family)
-    table: list[list[str] | str] = []
+    table: Lines = []
     for task in sorted({r["task"] for r in rows_of_models}):
         lines = [results_line(rows, primary_family, task, model, orders.get(task, 1)) for model in ladder]
         scores = [score["statistic"] for line in lines if (score := line.rows["main_score"])]
@@ -29,20 +39,38 @@ def results_table(metrics: pa.Table, family: pa.Table, models: pa.Table) -> str:
             size = short(ladder[line.model]) if ladder[line.model] else ""
             cells = [with_interval(line.rows[m]) + "*" * line.significant(m) for m in PRIMARY]
             table.append([f"  {line.model}", size, *cells])
-    return _aligned(table) + f"\n* q < {LEVEL} (Benjamini-Hochberg over task × model); 95 % intervals in brackets"
+    note = f"* q < {LEVEL} (Benjamini-Hochberg over task × model); 95 % intervals in brackets"
+    return "\n".join([_aligned(HEADINGS, table), note, *(["", sequences] if sequences else [])])
 
 
-def _aligned(table: list[list[str] | str]) -> str:
+def _sequences(rows: Sequence[MetricRow], ladder: Mapping[str, int]) -> str:
+    """The share of each sample of windows that each model extracts, that of its phantoms, and the difference; or nothing."""
+    rates = last_checkpoints(r for r in rows if r["measure"] == "extraction" and r["statistic"] in ("rate", "excess"))
+    found = {(r["statistic"], r["group"], r["detail"], r["model"]): r for r in rates}
+    table: Lines = []
+    for sample, kind in samples_of([r for r in rates if r["statistic"] == "excess"]):
+        lines: Lines = []
+        for model, size in ladder.items():
+            wanted = (("rate", sample), ("rate", NULLS[sample]), ("excess", sample))
+            members, phantoms, excess = (found.get((statistic, group, kind, model)) for statistic, group in wanted)
+            if members and excess:
+                difference = with_interval(dict(excess) | {"statistic": "rate"}).replace(" %", " points")
+                lines.append([f"  {model}", short(size), with_interval(members), with_interval(phantoms), difference])
+        table += [f"{KINDS[kind or sample]}:", *lines] if lines else []
+    return _aligned(OF_SEQUENCES, table) if table else ""
+
+
+def _aligned(headings: Sequence[str], table: Lines) -> str:
     """Columns two spaces apart; long model names are shortened if the table would be too wide. A string is its own line."""
-    lines = [list(HEADINGS), *(line for line in table if isinstance(line, list))]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(HEADINGS))]
+    lines = [list(headings), *(line for line in table if isinstance(line, list))]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(headings))]
     excess = sum(widths) + 2 * (len(widths) - 1) - WIDTH
     widths[0] = max(min(widths[0], 12), widths[0] - max(0, excess))
 
     def joined(line: list[str]) -> str:
         return "  ".join(_shortened(cell, width).ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
 
-    text = [joined(list(HEADINGS)), "  ".join("─" * width for width in widths)]
+    text = [joined(list(headings)), "  ".join("─" * width for width in widths)]
     text += [line if isinstance(line, str) else joined(line) for line in table]
     return "\n".join(line[:WIDTH] for line in text)
 

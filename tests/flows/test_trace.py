@@ -126,7 +126,16 @@ def window(text: str = "ab") -> dict:
     models = [
         {"model": f"pythia-{n}B", "checkpoint": 143_000, "suffix_log_probability": -1246.75, "suffix_hits": hits, **scores, **more}
         for n, hits, more in (
-            (1, 2, {"first_miss": None, "likeliest": [], "recitation": None, "measures": {"strength": 0.5, "extracted": True}}),
+            (
+                1,
+                2,
+                {
+                    "first_miss": None,
+                    "likeliest": [],
+                    "recitation": None,
+                    "measures": {"strength": 0.5, "extracted": True, "kind": text},
+                },
+            ),
             (2, 0, {"first_miss": 0, "likeliest": ["x"] * 4, "recitation": None, "measures": {}}),
             (
                 3,
@@ -150,7 +159,7 @@ def test_a_sequence_in_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     assert re.search(r"pythia-1B +143,000 +−1246.75 +2/2 +gives the suffix", text)
     assert "not “x”" in text and "from token 3" in text
     assert text.count("−1234.50 50,000  −99.5") == 3 and re.search(r"  1 ·a +−9.00 +1 +\+1.0", text), "token by token"
-    assert re.search(r"strength +0.5 +–\n *extracted +yes +–\n", text), "no table of what no model has"
+    assert re.search(r"strength +0.5 +–\n *extracted +yes +–\n *kind +ab +–\n", text), "no table of what no model has"
     show_sequence(window(world.HOSTILE), documents=0)
     text = capsys.readouterr().out
     assert "so " not in text and not {c for c in text if not c.isprintable()} - {"\n"}, "hostile text drives no terminal"

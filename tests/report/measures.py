@@ -183,6 +183,7 @@ def of_sequences(ladder: Mapping[str, int]) -> Iterator[dict[str, Any]]:
                 more = {"bin": 4 * index, "x": float(2**index)}
                 yield row("extraction", estimate=share, half=0.04, statistic="rate_by_duplicates", **about, **place, **more)
             yield row("extraction", estimate=0.01, half=0.01, statistic="rate", **about, **null)
+            yield row("extraction", estimate=strength * step * 1.7, half=0.03, statistic="rate", **about, **place)
             yield row("extraction", estimate=strength * step * 1.7 - 0.01, half=0.03, statistic="excess", **about, **place)
         for sample, strength in (("planted", 0.3), ("uniform", 0.0), ("planted_phantoms", 0.0), ("phantoms", 0.0)):
             for power in range(7):

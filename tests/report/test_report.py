@@ -294,6 +294,13 @@ def test_terminal_table_is_aligned_and_narrow() -> None:
     assert len(of_models) == len(world.TASKS) * len(world.LADDER)
     assert all(line[column - 2 : column] == "  " for line in of_models)
     assert sum(NO_EVIDENCE in line for line in lines) == len(world.LADDER)
+    more = [*world.metrics(), *of_sequences(world.LADDER)]
+    sequences = results_table(table("metrics", more), table("metric_family", world.family()), table("models", models))
+    assert sequences.startswith(f"{text}\n\nmodel ") and max(map(len, sequences.splitlines())) <= WIDTH
+    canaries = sequences.partition("canaries:\n")[2].splitlines()[len(world.LADDER) - 1].split()
+    assert canaries[0] == "large" and canaries[-3:] == ["points", "[57.2,", "63.2]"] and "61.2 % [58.2, 64.2]" in sequences
+    alone = results_table(table("metrics", more[len(world.metrics()) :]), table("metric_family", []), table("models", models))
+    assert sequences.endswith(alone), "a study without tasks has them too"
     assert "no measure" in results_table(table("metrics", []), table("metric_family", []), table("models", [])).lower()
 
 
