@@ -111,8 +111,9 @@ memorization_profile; mean_effect | mean_pre_trend; sequence; group=*, detail=*,
 memorization_profile; residual; sequence; group=*, detail=*; –; what is left at the last checkpoint, mean of cohorts
 forgetting; accuracy | twin_accuracy; sequence; group=*, detail=*; –; M(f) of a training with injected windows, of its twin without
 forgetting; retention | log_p_retention; sequence; group=*, detail=*; –; R(t): the former minus the latter; of log p per token
-forgetting; retained_share; sequence; group=*, detail=*; –; R(t) divided by R just after the injection
-forgetting; lowest_accuracy | twin_lowest_accuracy; sequence; group=*, detail=*; –; the paper's forgetting baseline; of the twin
+forgetting; excess_retention | excess_log_p_retention; sequence; group=*, detail=*; –; R(t) minus that of windows never injected
+forgetting; retained_share | retained_log_p_share; sequence; group=*, detail=*; –; that excess, divided by its first value
+forgetting; lowest_accuracy | lowest_twin_accuracy; sequence; group=*, detail=*; –; the paper's forgetting baseline; of the twin
 """
 
 

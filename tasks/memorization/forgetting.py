@@ -18,11 +18,12 @@ import polars as pl
 from schemas import Study
 from tasks.measures import Measure, MetricRows, ModelCheckpoint, checkpoints_of, draw_settings
 from tasks.memorization.training_runs import sums_by, with_interval
-from tasks.statistics import Floats, bootstrap_statistic
+from tasks.statistics import Floats, Ints, bootstrap_statistic
 from tasks.step import Work
 
 GROUPS = ("injected", "never injected")
 EXCESS = ("excess_retention", "excess_log_p_retention")
+SHARES = {"retained_share": EXCESS[0], "retained_log_p_share": EXCESS[1]}
 OF_BOTH = ("hits", "log_probability")
 VALUES = (*OF_BOTH, *(f"{name}_twin" for name in OF_BOTH), "tokens")
 
@@ -63,21 +64,25 @@ def _curves(work: Work, rows: MetricRows, size: ModelCheckpoint, injection: str,
         named |= {name: [of[:, n, k] for of in retained] for k, name in enumerate(("retention", "log_p_retention"))}
         if not n:
             excess = {name: [of[:, 0, k] - of[:, 1, k] for of in retained] for k, name in enumerate(EXCESS)}
-            first = [of[:, after[:1]] for of in excess["excess_retention"]]
-            sure = (with_interval(first[0][0, 0], first[1][:, 0]).low or 0.0) > 0
-            with np.errstate(invalid="ignore", divide="ignore"):
-                shares = [of / (by if sure else np.nan) for of, by in zip(excess["excess_retention"], first, strict=True)]
-            named |= excess | {"retained_share": shares}
+            named |= excess | {share: _shares(excess[of], after) for share, of in SHARES.items()}
         more |= {"group": group, "rows": int(table.filter(injected=not n)["sequence"].n_unique())}
         for c, (step, since) in enumerate(steps.iter_rows()):
             of = ModelCheckpoint(size.model, int(step), size.parameters, size.tokenizer)
             for name, (value, drawn) in named.items():
-                if name != "retained_share" or c in after:
+                if name not in SHARES or c in after:
                     estimate = with_interval(value[0, c], drawn[:, c], "just after the injection the excess is not above 0")
                     rows.add("forgetting", name, estimate, of=of, x=float(since), **more)
         for name in ("accuracy", "twin_accuracy"):
             value, drawn = (of[:, after].min(axis=1) for of in named[name])
             rows.add("forgetting", f"lowest_{name}", with_interval(value[0], drawn), of=size, **more)
+
+
+def _shares(excess: list[Floats], after: Ints) -> list[Floats]:
+    """An excess and its draws, divided by what it is just after the injection; NaN if that is not surely above 0."""
+    first = [of[:, after[:1]] for of in excess]
+    sure = (with_interval(first[0][0, 0], first[1][:, 0]).low or 0.0) > 0
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return [of / (by if sure else np.nan) for of, by in zip(excess, first, strict=True)]
 
 
 def settings(study: Study) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def scored_steps(planned: Mapping[int, range], steps: int) -> list[int]:
 
 
 class InjectedTokens(PackedTokens):
-    """The tokens of a training with windows in the place of some rows. `injected`: int64 [windows, tokens]."""
+    """The tokens of a training with windows instead of some rows. `injected`: int64 [windows, tokens]."""
 
     injected: np.ndarray = np.empty((0, 0), np.int64)
     planned: Mapping[int, range] = {}
@@ -102,8 +102,8 @@ def _plan_model(study: Study, model: Model, inputs: Inputs) -> list[Job]:
     shared = {name: inputs[name] for name in ("tokens", "tokenizer", "sequences")}
     cost = size(model) * p.tokens
     return [
-        Job({"model": model.name, "injection": label}, settings | own, shared, cost=cost, resources=resources(study))
-        for label, own in jobs
+        Job({"model": model.name, "injection": label}, settings | chosen, shared, cost=cost, resources=resources(study))
+        for label, chosen in jobs
     ]
 
 

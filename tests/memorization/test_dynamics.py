@@ -116,8 +116,8 @@ def curves(root: Path, phantoms: bool = True) -> tuple[dict[tuple, dict], list[d
     tables["tokens"] = small.corpus(root)["tokens"]
     named = [{"name": "o", "pretrain": SHAPE}, {"name": "single", "pretrain": SHAPE | {"checkpoints": [1.0]}}]
     study = small.study(named, memorization={"prefix": PREFIX, "suffix": T - PREFIX}, measures={"bootstrap": 200})
-    step = with_measures(MEASURE, [m for m in MEASURES if m.name == "dynamics"])
-    made = run_step(step, study, root, {t: tables.get(t, ()) for t in step.reads})
+    measure = with_measures(MEASURE, [m for m in MEASURES if m.name == "dynamics"])
+    made = run_step(measure, study, root, {t: tables.get(t, ()) for t in measure.reads})
     keys = ("statistic", "detail", "checkpoint", "level")
     rows = {tuple(r[k] for k in keys): r for r in read_rows(root, made["metrics"])}
     return rows, read_rows(root, made["exclusions"]), hits[:, :, PREFIX:], is_member

@@ -106,7 +106,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, A
         | dict.fromkeys(("occurrences", "documents", "suffix_occurrences", "suffix_documents"), times)
         for i, (sample, document, offset, ids, times) in enumerate(windows)
     ]
-    rows.sort(key=lambda row: row["sequence"])
+    rows.sort(key=lambda row: str(row["sequence"]))
     names: dict[str, list[Any]] = {"document": list(range(60)), "id": [f"d{i}" for i in range(60)], "row": list(range(1, 61))}
     names |= {name: [value] * 60 for name, value in (("source", "s"), ("language", ""), ("text", "x"))}
     labels = {"source": "s", "file": "0"}
@@ -165,12 +165,11 @@ def test_injected_windows_are_remembered_and_the_others_are_not(trained: tuple[P
         assert rows["retention", "injected", detail, -1]["estimate"] == 0, "before, both are one training"
         assert rows["retention", "injected", detail, 0]["estimate"] >= 0
         assert rows["log_p_retention", "injected", detail, 0]["low"] > 0
-    log_p = [rows["excess_log_p_retention", "injected", OFTEN, x]["estimate"] for x in (0, since_often[-1])]
-    assert log_p[1] < log_p[0], "what is not repeated is forgotten"
-    shares = [rows["retained_share", "injected", OFTEN, x] for x in since_often if x >= 0]
-    assert rows["excess_retention", "injected", OFTEN, 0]["low"] > 0.2
-    assert shares[0]["estimate"] == 1 and shares[-1]["estimate"] < 1
-    assert rows["excess_retention", "injected", OFTEN, 0]["estimate"] > rows["excess_retention", "injected", ONCE, 0]["estimate"]
+    start = {detail: rows["excess_log_p_retention", "injected", detail, 0] for detail in (OFTEN, ONCE)}
+    assert start[OFTEN]["low"] > 0.2 and start[OFTEN]["estimate"] > start[ONCE]["estimate"]
+    assert rows["retention", "injected", OFTEN, 0]["estimate"] > 0
+    shares = [rows["retained_log_p_share", "injected", OFTEN, x] for x in since_often if x >= 0]
+    assert shares[0]["estimate"] == 1 and shares[-1]["estimate"] < 0.6, "what is not repeated is forgotten"
     lowest = {k[0]: r["estimate"] for k, r in rows.items() if "lowest" in k[0] and k[1:3] == ("injected", OFTEN)}
     after = [rows["accuracy", "injected", OFTEN, x]["estimate"] for x in since_often if x >= 0]
     assert lowest["lowest_accuracy"] == min(after) and lowest["lowest_twin_accuracy"] < lowest["lowest_accuracy"] + 0.1

@@ -61,7 +61,7 @@ def test_larger_models_need_no_more_epochs_until_the_excess_is_reached(tmp_path:
 
 
 def test_extraction_of_texts_and_of_held_out_texts_converges_with_tokens_per_parameter(tmp_path: Path) -> None:
-    """Texts with a rule: each letter is followed by one of two. Ten texts are held by heart; of a thousand only the rule."""
+    """Texts with a rule: each letter is followed by one of two. Ten texts are memorized; of a thousand only the rule is."""
     draw = np.random.default_rng(1)
     follows = np.stack([draw.permutation(LETTERS) for _ in range(2)], axis=1)
 
