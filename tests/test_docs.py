@@ -6,7 +6,12 @@ import re
 import subprocess
 from pathlib import Path
 
+import polars as pl
 import pytest
+
+from schemas import CONTRACTS
+from tests.recorded import PAGE, memorization_numbers, with_numbers
+from tests.report.measures import of_sequences
 
 ROOT = Path(__file__).resolve().parent.parent
 METHOD = ROOT / "docs" / "method.md"
@@ -73,3 +78,14 @@ def test_every_room_is_on_the_plan_of_the_house() -> None:
         f"`tasks/{p.name}`" for p in (ROOT / "tasks").glob("*.py") if p.name != "__init__.py"
     }
     assert not {room for room in rooms if room not in plan}
+
+
+def test_the_numbers_of_the_sample_are_the_recorded_ones() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert with_numbers(page) == page, "record again: python -m tests.recorded ROOT sample"
+    made = pl.DataFrame([*of_sequences({"small": 1, "large": 2})], schema=pl.Schema(CONTRACTS["metrics"].schema))
+    lines = memorization_numbers(made, "large").splitlines()[2:]
+    assert [line.partition(" | ")[0] for line in lines] == [
+        f"| `{name}`" for name in ("extraction` `excess", "extraction` `rate", "extraction` `rate_by_duplicates")
+    ] + [f"| `discoverable` `{name}`" for name in ("excess", "rate")]
+    assert "| bin 20 planted canary | 36.0 % [32.0,\u00a040.0] | 280 |" in lines[2], "the last bin, of planted texts"

@@ -3,18 +3,23 @@
     python -m tests.recorded ROOT sample debian     # record again, after a change that is meant to, and say why in its commit
 
 Trained weights differ between kinds of processors, so each record holds the hashes of its models: where the weights differ, only
-rows that no model takes part in are compared.
+rows that no model takes part in are compared. A record of the sample also gives docs/memorization.md one number of each statistic.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pyarrow.parquet as pq
 
-from schemas import CONTRACTS
+from flows.study_files import study_path
+from schemas import CONTRACTS, load_study
+from tasks.memorization import MEASURES
+from tasks.report.formatting import any_number
+from tasks.report.numbers import label_of
 from tests.studies import FinishedStudy
 
 FOLDER = Path(__file__).parent
@@ -44,6 +49,41 @@ def record(study: FinishedStudy) -> None:
         rows = table_of(study, table).to_arrow()
         rows = rows.replace_schema_metadata(weights(study))
         pq.write_table(rows, path_of(study.study, table), compression="zstd", compression_level=19)
+    PAGE.write_text(with_numbers(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+PAGE = FOLDER.parent.parent / "docs" / "memorization.md"
+BEGIN, END = "<!-- sample -->\n", "<!-- end of sample -->"
+PREFERRED = ("planted", "uniform", "duplicates", "phantoms", "planted_phantoms", "")
+
+
+def memorization_numbers(metrics: pl.DataFrame, model: str) -> str:
+    """A table of one number of each measure of sequences and statistic: that of a model at its last checkpoint, of planted texts
+    where there are any, at the `level` nearest to ½ and in the last `bin`."""
+    rows = metrics.filter(pl.col("measure").is_in([m.name for m in MEASURES]), pl.col("model").is_in(["", model]))
+    chosen: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in sorted(rows.filter(pl.col("estimate").is_finite()).to_dicts(), key=_preference):
+        chosen.setdefault((row["measure"], row["statistic"]), row)
+    order = [m.name for m in MEASURES]
+    lines = [
+        f"| `{measure}` `{statistic}` | {label_of(row) or '–'} | {any_number(row)} | {row['rows']:,} |"
+        for (measure, statistic), row in sorted(chosen.items(), key=lambda item: (order.index(item[0][0]), item[0][1]))
+    ]
+    heading = ["| measure | of which rows | number, 95 % interval | windows |", "|---|---|---|---|"]
+    return "\n".join([*heading, *lines, ""]) if lines else ""
+
+
+def _preference(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    nearest = abs(row["level"] - 0.5) if row["level"] >= 0 else 0.0
+    sample = PREFERRED.index(row["group"]) if row["group"] in PREFERRED else len(PREFERRED)
+    return (-row["checkpoint"], sample, row["detail"] not in ("", "T=1"), row["detail"], nearest, -row["bin"])
+
+
+def with_numbers(page: str) -> str:
+    """The page with the numbers that are recorded of the sample."""
+    (before, _, rest), (metrics, _) = page.partition(BEGIN), recorded("sample", "metrics")
+    largest = load_study(study_path("sample")).models[-1].name
+    return f"{before}{BEGIN}{memorization_numbers(metrics, largest)}{END}{rest.partition(END)[2]}"
 
 
 def recorded(study: str, table: str) -> tuple[pl.DataFrame, dict[str, str]]:
