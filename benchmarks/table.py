@@ -108,7 +108,7 @@ def _bars(every: Sequence[Record], processor: str) -> list[str]:
     heads = ["work", "at", "peer", "ours", "peer", "GB, ours", "GB, peer", "figure", *(f"on {o}" for o in others), "bar", ""]
     lines = ["### Bars", "", f"| {' | '.join(heads)} |", f"|---|---|---|{'--:|' * (6 + len(others))}---|"]
     for by_processor in compared.values():
-        r = by_processor.get(processor)
+        r = by_processor.get(processor, {})
         first = r or next(iter(by_processor.values()))
         sign = "" if first["bar"] is None else f"{'≤' if first['at_most'] else '≥'} {first['bar']:g}"
         reached = {True: "reached", False: "**not reached**", None: ""}[first["reached"]] if r else "not measured here"
@@ -116,7 +116,7 @@ def _bars(every: Sequence[Record], processor: str) -> list[str]:
         same = "equal answers" if first["equal"] else f"{differing:,} words differ" if differing else ""
         remarks = "; ".join(t for t in (reached, same, first["note"]) if t)
         ours = [each(r, OURS), each(r, "peer"), memory(r, OURS), memory(r, "peer"), _ratio(r)] if r else ["–"] * 5
-        theirs = [_ratio(by_processor.get(other)) for other in others]
+        theirs = [_ratio(by_processor.get(other, {})) for other in others]
         columns = [ROWS[first["row"]].work, sizes(first), peer(first), *ours, *theirs, sign, remarks]
         lines.append(f"| {' | '.join(columns)} |")
     shown = {r["row"] for r in every}
@@ -124,8 +124,8 @@ def _bars(every: Sequence[Record], processor: str) -> list[str]:
     return [*lines, "", *notes, ""]
 
 
-def _ratio(record: Record | None) -> str:
-    if record is None or record["ratio"] is None:
+def _ratio(record: Record) -> str:
+    if record.get("ratio") is None:
         return "–"
     return f"{number(record['ratio'])} {record['unit']}"
 
