@@ -95,7 +95,7 @@ def page(every: Sequence[Record], processor: str) -> str:
     machines, corpora = (", ".join(sorted({r[k] for r in records})) for k in ("machine", "corpus"))
     where = machines if machines.startswith(processor) else f"{processor} ({machines})"
     head = [f"Processor: {where}. Corpus: {corpora}.", ""]
-    return "\n".join([*head, *_bars(every, processor), *_growth(records), *_counting(records), *_compiling(records)])
+    return "\n".join([*head, *_bars(every, processor), *_growth(records), *_compiling(records)])
 
 
 def _bars(every: Sequence[Record], processor: str) -> list[str]:
@@ -131,37 +131,19 @@ def _ratio(record: Record) -> str:
 
 
 def _growth(records: Sequence[Record]) -> list[str]:
-    lines = ["### Growth", "", "| work | size | CPU s | wall s | each | peak GB | GB before |", "|---|---|--:|--:|--:|--:|--:|"]
+    heads = ["work", "size", "CPU s", "wall s", "each", "peak GB", "GB before", "spilled bytes a token", "rows a token"]
+    lines = ["### Growth", "", f"| {' | '.join(heads)} |", f"|---|---|{'--:|' * 7}"]
     seen = set()
     for r in records:
         name = (r["row"], sizes(r))
         if r["row"] in ROWS and r["figures"].get(OURS) and name not in seen:
             seen.add(name)
             f = r["figures"][OURS]
-            lines.append(
-                f"| {ROWS[r['row']].work} | {sizes(r)} | {number(f['cpu_seconds'])} | {number(f['wall_seconds'])} "
-                f"| {each(r, OURS)} | {memory(r, OURS)} | {f['memory_before'] / 1e9:.2f} |"
-            )
+            written = [number(f[n] / f["items"]) if n in f else "" for n in ("spilled_bytes", "rows")]
+            times = [number(f["cpu_seconds"]), number(f["wall_seconds"]), each(r, OURS)]
+            columns = [ROWS[r["row"]].work, sizes(r), *times, memory(r, OURS), f"{f['memory_before'] / 1e9:.2f}", *written]
+            lines.append(f"| {' | '.join(columns)} |")
     return [*lines, ""]
-
-
-def _counting(records: Sequence[Record]) -> list[str]:
-    lines = [
-        "### What counting all orders spills and writes",
-        "",
-        "| work | size | spilled bytes a token | rows a token | peak GB |",
-        "|---|---|--:|--:|--:|",
-    ]
-    seen = set()
-    for r in records:
-        f = r["figures"].get(OURS, {})
-        if "spilled_bytes" in f and (name := (r["row"], sizes(r))) not in seen:
-            seen.add(name)
-            lines.append(
-                f"| {ROWS[r['row']].work} | {sizes(r)} | {number(f['spilled_bytes'] / f['items'])} "
-                f"| {number(f['rows'] / f['items'])} | {memory(r, OURS)} |"
-            )
-    return [*lines, ""] if seen else []
 
 
 def _compiling(records: Sequence[Record]) -> list[str]:
