@@ -188,7 +188,7 @@ def test_query_rates_go_through_what_was_measured_and_fall() -> None:
 
 
 def test_novelty_rates_go_through_what_was_measured_and_one_scan_for_all_is_cheaper_than_one_each() -> None:
-    for ngrams, name in ((1e3, "1k"), (1e5, "100k"), (3e6, "3M")):
+    for ngrams, name in ((1e3, "1k"), (1e5, "100k"), (3e6, "3M"), (4e7, "40M")):
         rate = novelty_scan.interpolated(ngrams, novelty_scan.SPEEDS)
         assert rate == pytest.approx(novelty_scan.RATES[f"novelty, {name} n-grams"], rel=1e-3)
     ladders = (tuple(replace(MODELS[0], name=f"m{i}") for i in range(n)) for n in (1, 10))
