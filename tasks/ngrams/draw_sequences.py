@@ -256,6 +256,7 @@ def run_choice(work: Work) -> None:
     order = np.argsort(np.array(names), kind="stable")
     chosen = chosen[order]
     rows, ids = candidates[chosen], windows[chosen]
+    del candidates, windows
     columns: dict[str, Any] = {name: rows[name].to_arrow().cast(SEQUENCES_TABLE.schema.field(name).type) for name in KEPT}
     columns |= {"ids": _lists(ids), **dict(zip(COUNTS, counts[chosen].T, strict=True))}
     columns |= {
