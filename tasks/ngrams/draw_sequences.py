@@ -118,8 +118,8 @@ def run_candidates(work: Work) -> None:
         columns = {"group": "language", "document": "id", "source": "source"}
         of_document: dict[str, Any] = {column: [d[field] for d in here] for column, field in columns.items()}
         place = {"sample": [name] * len(here), "offset": sample.places[:, 1], "hash": sample.hashes}
-        ids = sample.ids.tolist() if sample.ids is not None else []
-        values = of_document | place | {"ids": ids, "entropy": [None] * len(here), "copies": [None] * len(here)}
+        ids = sample.ids if sample.ids is not None else np.empty((0, window), np.int32)
+        values = of_document | place | {"ids": _lists(ids), "entropy": [None] * len(here), "copies": [None] * len(here)}
         work.write("sequence_candidates", {column: values[column] for column in SEQUENCE_CANDIDATES.schema.names})
 
 
@@ -147,14 +147,26 @@ def _candidates(work: Work) -> tuple[pl.DataFrame, np.ndarray]:
     small = pl.lit(False)
     for sample, end in largest.items():
         small = small | ((pl.col("sample") == sample) & (pl.col("hash") <= (-1 if end is None else end)))
-    rows = pl.concat([work.frame_part(part).filter(small) for part in parts]).sort(order)
-    windows = rows["ids"].explode().to_numpy().astype(np.int32).reshape(len(rows), work.settings["window"])
+    frames, ids = [], []
+    for part in parts:
+        of_part = work.frame_part(part).filter(small)
+        ids.append(of_part["ids"].explode(empty_as_null=False).to_numpy().reshape(-1, work.settings["window"]))
+        frames.append(of_part.drop("ids"))
+    rows, windows = pl.concat(frames).with_row_index("row").sort(order), np.concatenate(ids)
+    del ids, of_part  # a million windows are a quarter of a gigabyte
+    windows = windows[rows["row"].to_numpy()]
     keep = []
     for sample in SAMPLES:
         mine = np.flatnonzero((rows["sample"] == sample).to_numpy())[: work.settings[sample]]
         keep.append(mine if sample == "uniform" or not len(mine) else mine[np.unique(_first_equal(windows[mine]))])
     kept = np.concatenate(keep)
-    return rows.drop("ids")[kept], windows[kept]
+    return rows.drop("row")[kept], windows[kept]
+
+
+def _lists(ids: np.ndarray) -> pa.ListArray:
+    """Rows of ids as a column of lists."""
+    ends = pa.array(np.arange(len(ids) + 1) * ids.shape[1], pa.int32())
+    return pa.ListArray.from_arrays(ends, pa.array(ids.ravel()), SEQUENCES_TABLE.schema.field("ids").type)
 
 
 def _first_equal(windows: np.ndarray) -> np.ndarray:
@@ -200,14 +212,15 @@ def count_windows(work: Work, queries: list[np.ndarray]) -> np.ndarray:
     from tasks.ngrams.kernels.scan_kernels import empty_records, scan_ngrams
 
     lengths = np.concatenate([np.full(len(q), q.shape[1]) for q in queries])
-    ids, offsets = concatenated([q.ravel() for q in queries], [lengths])
+    starts = np.cumsum([0, *map(len, queries)])
     size = work.read("tokenizer", "vocabulary_size").column(0)[0].as_py()
     counts, part = np.zeros((len(lengths), 2), np.int64), work.parts("tokens")[0]
     groups = np.cumsum([bytes_of_trie(1, int(length)) for length in lengths]) // work.job.memory
     work.passes = max(1, len(np.unique(groups)))
     for group in np.unique(groups):
         first, last = np.searchsorted(groups, [group, group + 1])
-        trie, same = build_trie(ids[offsets[first] : offsets[last]], offsets[first : last + 1] - offsets[first])
+        pieces = [q[max(first - start, 0) : max(last - start, 0)].ravel() for q, start in zip(queries, starts, strict=False)]
+        trie, same = build_trie(*concatenated(pieces, [lengths[first:last]]))
         records = empty_records(last - first)
         for document_ids, document_offsets, base in id_batches(work, part, size):
             scan_ngrams(document_ids, document_offsets, base, trie, records)
@@ -243,13 +256,9 @@ def run_choice(work: Work) -> None:
     order = np.argsort(np.array(names), kind="stable")
     chosen = chosen[order]
     rows, ids = candidates[chosen], windows[chosen]
-    lists = pa.ListArray.from_arrays(
-        pa.array(np.arange(len(ids) + 1) * ids.shape[1], pa.int32()),
-        pa.array(ids.ravel()),
-        SEQUENCES_TABLE.schema.field("ids").type,
-    )
+    del candidates, windows
     columns: dict[str, Any] = {name: rows[name].to_arrow().cast(SEQUENCES_TABLE.schema.field(name).type) for name in KEPT}
-    columns |= {"ids": lists, **dict(zip(COUNTS, counts[chosen].T, strict=True))}
+    columns |= {"ids": _lists(ids), **dict(zip(COUNTS, counts[chosen].T, strict=True))}
     columns |= {
         "sequence": [names[i] for i in order],
         "split": ["member" if sample in NULLS else "phantom" for sample in rows["sample"]],

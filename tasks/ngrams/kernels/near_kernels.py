@@ -2,8 +2,8 @@
 
 A prefix-filter join (Chaudhuri, Ganti, Kaushik 2006; indexing prefixes: Xiao, Wang, Lin, Yu 2008). The 5-grams of each window are
 sorted, rare ones first. Two windows of n ≥ m 5-grams that share 4/9 (n + m) of them, which is a Jaccard similarity of .8, share one
-of the first n − ⌈4n/5⌉ + 1 of the one and the first m − ⌈8m/9⌉ + 1 of the other. Such pairs are compared, token by token: a hash
-decides in which order, and never whether, windows are compared and alike.
+of the first n − ⌈4n/5⌉ + 1 of the one and the first m − ⌈8m/9⌉ + 1 of the other. Such pairs are compared
+token by token. Hashes only order 5-grams: if they collide, more pairs are compared, and none is missed or taken for alike.
 
 Most pairs are ruled out by two words of 64 bits each, in which every 5-gram of a window flips one bit: they differ in as many bits
 at most as 5-grams are in only one of the two (Sandes, Teodoro, Melo 2020).
