@@ -96,7 +96,7 @@ def test_windows_are_expected_in_as_many_parts_as_are_planned() -> None:
     found = costs(survey(study))
     assert {step: cost.parts for step, cost in found.items()} == planned
     of_windows = ("sequences", "score_sequences", "recite", "count_recitations", "memorize")
-    assert found["inject"].core == pytest.approx(1.5 * found["models"].core, rel=0.1), "three trainings beside two"
+    assert found["inject"].core == pytest.approx(1.5 * found["models"].core, rel=0.1), "three trainings, next to two"
     assert all(found[step].core > 0 and found[step].rates for step in of_windows)
 
 
