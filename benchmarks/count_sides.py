@@ -174,7 +174,8 @@ def numpy_orders(corpora: Corpora, case: Case) -> BenchmarkSide:
     inside = {n: _inside(stream, n) for n in ORDERS}
 
     def work(_: object) -> list[tuple[int, np.ndarray]]:
-        counts, ranks, ids = [], {}, stream[0].astype(np.uint64)
+        counts, ids = [], stream[0].astype(np.uint64)
+        ranks: dict[int, np.ndarray] = {}
         for n in ORDERS:
             at, half = inside[n], n // 2 if n < 5 else 4
             key = ids

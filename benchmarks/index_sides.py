@@ -46,11 +46,8 @@ def _build_infinigram(folder: Path) -> None:
     from infini_gram.indexing import build_sa
 
     here = Path.cwd()
-    build_sa(
-        argparse.Namespace(
-            save_dir=str(folder), temp_dir=str(folder), worker_id=0, workers=1, shards=1, token_width=2, cpus=1, mem=8
-        )
-    )
+    sizes = {"worker_id": 0, "workers": 1, "shards": 1, "token_width": 2, "cpus": 1, "mem": 8}
+    build_sa(argparse.Namespace(save_dir=str(folder), temp_dir=str(folder), **sizes))
     os.chdir(here)
 
 
@@ -71,15 +68,20 @@ def prepare(corpora: Corpora, case: Case) -> None:
             _tokengrams_files(corpora, case["tokens"], stream)
 
 
-def _infinigram_folder(corpora: Corpora, tokens: int, stream: Stream) -> str:
+def _infinigram_folder(corpora: Corpora, tokens: int, stream: Stream) -> Path:
     import infini_gram  # noqa: F401 - to learn that it is missing before anything is written
 
     folder = corpora.place(f"infini-gram-{tokens}")
     if not (folder / "table.0").exists():
         shutil.rmtree(folder, ignore_errors=True)
-        _infinigram_tokens(folder, stream)
-        _build_infinigram(folder)
-    return str(folder)
+        infinigram_index(folder, stream)
+    return folder
+
+
+def infinigram_index(folder: Path, stream: Stream) -> None:
+    """infini-gram's index of documents of ids."""
+    _infinigram_tokens(folder, stream)
+    _build_infinigram(folder)
 
 
 def _tokengrams_files(corpora: Corpora, tokens: int, stream: Stream) -> tuple[str, str]:
@@ -93,10 +95,14 @@ def _tokengrams_files(corpora: Corpora, tokens: int, stream: Stream) -> tuple[st
 
 
 def _engine(corpora: Corpora, case: Case) -> Any:
+    return infinigram_engine(_infinigram_folder(corpora, case["tokens"], corpora.tokens(case["tokens"])))
+
+
+def infinigram_engine(folder: Path) -> Any:
+    """infini-gram's engine for an index."""
     from infini_gram.engine import InfiniGramEngine
 
-    folder = _infinigram_folder(corpora, case["tokens"], corpora.tokens(case["tokens"]))
-    return InfiniGramEngine(index_dir=folder, eos_token_id=SEPARATOR - 1, vocab_size=SEPARATOR, token_dtype="u16")
+    return InfiniGramEngine(index_dir=str(folder), eos_token_id=SEPARATOR - 1, vocab_size=SEPARATOR, token_dtype="u16")
 
 
 # -- building ---------------------------------------------------------------------------------------------------------

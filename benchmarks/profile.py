@@ -26,40 +26,29 @@ SHOWN, SECONDS = 10, 4.0
 
 def profile(names: Sequence[str], corpora: Corpora) -> None:
     """Print both views of each row at its smallest size, one process per row."""
-    for name in names:
-        case = ROWS[name].quick
-        if case is None:
-            continue
-        words = [name, json.dumps(case), str(corpora.folder), str(corpora.shared)]
+    for name in (n for n in names if ROWS[n].quick):
+        words = [name, json.dumps(ROWS[name].quick), str(corpora.folder), str(corpora.shared)]
         command = [sys.executable, "-m", "benchmarks.profile", *words]
         print(f"\n== {name}: {ROWS[name].work}", flush=True)
         subprocess.run(command, cwd=ROOT, check=False)
-        for share, frame in _native(command):
+        for share, frame in _native([*command, "quiet"]):
             print(f"  {share:6.1%}  {frame}")
 
 
 def _native(command: Sequence[str]) -> list[tuple[float, str]]:
     """Innermost frames by their share of samples; none if py-spy is not installed or may not attach."""
     spy = shutil.which("py-spy", path=str(Path(sys.executable).parent)) or shutil.which("py-spy")
-    if spy is None:
-        return []
+    leaves: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "raw.txt"
-        subprocess.run(
-            [spy, "record", "--native", "--format", "raw", "--rate", "200", "-o", str(out), "--", *command, "quiet"],
-            cwd=ROOT,
-            capture_output=True,
-            check=False,
-        )
-        if not out.exists():
-            return []
-        leaves: Counter[str] = Counter()
-        for line in out.read_text(encoding="utf-8").splitlines():
+        how = ["record", "--native", "--format", "raw", "--rate", "200", "-o", str(out)]
+        if spy:
+            subprocess.run([spy, *how, "--", *command], cwd=ROOT, capture_output=True, check=False)
+        for line in out.read_text(encoding="utf-8").splitlines() if out.exists() else []:
             stack, _, times = line.rpartition(" ")
             if "work (" in stack or "<lambda>" in stack:
                 leaves[_named(stack.split(";"))] += int(times)
-    total = leaves.total()
-    return [(times / total, frame) for frame, times in leaves.most_common(SHOWN)]
+    return [(times / leaves.total(), frame) for frame, times in leaves.most_common(SHOWN)]
 
 
 def _named(frames: Sequence[str]) -> str:

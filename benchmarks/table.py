@@ -95,7 +95,7 @@ def page(every: Sequence[Record], processor: str) -> str:
     machines, corpora = (", ".join(sorted({r[k] for r in records})) for k in ("machine", "corpus"))
     where = machines if machines.startswith(processor) else f"{processor} ({machines})"
     head = [f"Processor: {where}. Corpus: {corpora}.", ""]
-    return "\n".join([*head, *_bars(every, processor), *_growth(records), *_counting(records), *_compiling(records)])
+    return "\n".join([*head, *_bars(every, processor), *_growth(records), *_compiling(records)])
 
 
 def _bars(every: Sequence[Record], processor: str) -> list[str]:
@@ -108,7 +108,7 @@ def _bars(every: Sequence[Record], processor: str) -> list[str]:
     heads = ["work", "at", "peer", "ours", "peer", "GB, ours", "GB, peer", "figure", *(f"on {o}" for o in others), "bar", ""]
     lines = ["### Bars", "", f"| {' | '.join(heads)} |", f"|---|---|---|{'--:|' * (6 + len(others))}---|"]
     for by_processor in compared.values():
-        r = by_processor.get(processor)
+        r = by_processor.get(processor, {})
         first = r or next(iter(by_processor.values()))
         sign = "" if first["bar"] is None else f"{'≤' if first['at_most'] else '≥'} {first['bar']:g}"
         reached = {True: "reached", False: "**not reached**", None: ""}[first["reached"]] if r else "not measured here"
@@ -116,7 +116,7 @@ def _bars(every: Sequence[Record], processor: str) -> list[str]:
         same = "equal answers" if first["equal"] else f"{differing:,} words differ" if differing else ""
         remarks = "; ".join(t for t in (reached, same, first["note"]) if t)
         ours = [each(r, OURS), each(r, "peer"), memory(r, OURS), memory(r, "peer"), _ratio(r)] if r else ["–"] * 5
-        theirs = [_ratio(by_processor.get(other)) for other in others]
+        theirs = [_ratio(by_processor.get(other, {})) for other in others]
         columns = [ROWS[first["row"]].work, sizes(first), peer(first), *ours, *theirs, sign, remarks]
         lines.append(f"| {' | '.join(columns)} |")
     shown = {r["row"] for r in every}
@@ -124,44 +124,26 @@ def _bars(every: Sequence[Record], processor: str) -> list[str]:
     return [*lines, "", *notes, ""]
 
 
-def _ratio(record: Record | None) -> str:
-    if record is None or record["ratio"] is None:
+def _ratio(record: Record) -> str:
+    if record.get("ratio") is None:
         return "–"
     return f"{number(record['ratio'])} {record['unit']}"
 
 
 def _growth(records: Sequence[Record]) -> list[str]:
-    lines = ["### Growth", "", "| work | size | CPU s | wall s | each | peak GB | GB before |", "|---|---|--:|--:|--:|--:|--:|"]
+    heads = ["work", "size", "CPU s", "wall s", "each", "peak GB", "GB before", "spilled bytes a token", "rows a token"]
+    lines = ["### Growth", "", f"| {' | '.join(heads)} |", f"|---|---|{'--:|' * 7}"]
     seen = set()
     for r in records:
         name = (r["row"], sizes(r))
         if r["row"] in ROWS and r["figures"].get(OURS) and name not in seen:
             seen.add(name)
             f = r["figures"][OURS]
-            lines.append(
-                f"| {ROWS[r['row']].work} | {sizes(r)} | {number(f['cpu_seconds'])} | {number(f['wall_seconds'])} "
-                f"| {each(r, OURS)} | {memory(r, OURS)} | {f['memory_before'] / 1e9:.2f} |"
-            )
+            written = [number(f[n] / f["items"]) if n in f else "" for n in ("spilled_bytes", "rows")]
+            times = [number(f["cpu_seconds"]), number(f["wall_seconds"]), each(r, OURS)]
+            columns = [ROWS[r["row"]].work, sizes(r), *times, memory(r, OURS), f"{f['memory_before'] / 1e9:.2f}", *written]
+            lines.append(f"| {' | '.join(columns)} |")
     return [*lines, ""]
-
-
-def _counting(records: Sequence[Record]) -> list[str]:
-    lines = [
-        "### What counting all orders spills and writes",
-        "",
-        "| work | size | spilled bytes a token | rows a token | peak GB |",
-        "|---|---|--:|--:|--:|",
-    ]
-    seen = set()
-    for r in records:
-        f = r["figures"].get(OURS, {})
-        if "spilled_bytes" in f and (name := (r["row"], sizes(r))) not in seen:
-            seen.add(name)
-            lines.append(
-                f"| {ROWS[r['row']].work} | {sizes(r)} | {number(f['spilled_bytes'] / f['items'])} "
-                f"| {number(f['rows'] / f['items'])} | {memory(r, OURS)} |"
-            )
-    return [*lines, ""] if seen else []
 
 
 def _compiling(records: Sequence[Record]) -> list[str]:

@@ -101,7 +101,8 @@ class Child:
             self.process = spawn.Process(target=_serve, args=(theirs, row, name, case, corpora), daemon=False)
             self.process.start()
         theirs.close()
-        self.started, self.first = time.perf_counter(), {}
+        self.started = time.perf_counter()
+        self.first: dict[str, Any] = {}
 
     def wait(self) -> dict[str, Any]:
         """Wait until it has its inputs."""

@@ -14,6 +14,7 @@ from tasks.memorization import MEASURES
 from tasks.memorization.memorize import MEMORIZE
 from tasks.metrics.measure import MEASURE, with_measures
 from tasks.models.generate import GENERATE
+from tasks.models.inject import INJECT
 from tasks.models.pretrain import MODELS
 from tasks.models.recite import RECITE
 from tasks.models.score import SCORE
@@ -48,6 +49,7 @@ STEPS: tuple[Step, ...] = (
     QUERY,  # how often they occur in the same document
     INFINIGRAM,  # the ∞-gram language model on the models' tokens
     SEQUENCES,  # windows of the corpus and of held-out text, if the study asks what is memorized
+    INJECT,  # trainings with held-out windows in some batches, if the study names any
     SCORE,  # the models' log-probabilities
     SCORE_SEQUENCES,  # and those of each token of these windows
     RECITE,  # what the models write where they do not give the rest of a window back

@@ -15,6 +15,7 @@ from schemas.tables.encoded_documents import *
 from schemas.tables.evidence import *
 from schemas.tables.examples import *
 from schemas.tables.generation_counts import *
+from schemas.tables.injections import *
 from schemas.tables.metrics import *
 from schemas.tables.models import *
 from schemas.tables.ngram_counts import *

@@ -109,6 +109,11 @@ dynamics; before_overfitting | at_overfitting; sequence; group=*, detail=*, leve
 memorization_profile; effect | pre_trend; sequence; group=*, detail=*, bin=*; –; τ(g, c): gain of cohort `bin` over phantoms
 memorization_profile; mean_effect | mean_pre_trend; sequence; group=*, detail=*, level=*; –; means by lag, `level`
 memorization_profile; residual; sequence; group=*, detail=*; –; what is left at the last checkpoint, mean of cohorts
+forgetting; accuracy | twin_accuracy; sequence; group=*, detail=*; –; M(f) of a training with injected windows, of its twin without
+forgetting; retention | log_p_retention; sequence; group=*, detail=*; –; R(t): the former minus the latter; of log p per token
+forgetting; excess_retention | excess_log_p_retention; sequence; group=*, detail=*; –; R(t) minus that of windows never injected
+forgetting; retained_share | retained_log_p_share; sequence; group=*, detail=*; –; that excess, divided by its first value
+forgetting; lowest_accuracy | lowest_twin_accuracy; sequence; group=*, detail=*; –; the paper's forgetting baseline; of the twin
 """
 
 

@@ -53,7 +53,10 @@ def bases() -> list[dict[str, Any]]:
             {"name": "c", "family": "multiple_choice", **_FILES},
             {"name": "t", "family": "translation", **_FILES, "languages": ["de", "en"]},
         ],
-        "models": [{"name": "a", "pretrain": {"tokens": 40_000}}, {"name": "b", "hub": "a/b", "revision": COMMIT}],
+        "models": [
+            {"name": "a", "pretrain": {"tokens": 40_000, "inject": [{"windows": 16, "repetitions": 2}]}},
+            {"name": "b", "hub": "a/b", "revision": COMMIT},
+        ],
         "variants": [{"name": "v", "stop_words": "none"}, {"name": "w", "encoder": {"kind": "association", "dimensions": 64}}],
         "counting": {"index": True},
         "memorization": {"sampling": [{"top_k": 40}]},
@@ -62,9 +65,9 @@ def bases() -> list[dict[str, Any]]:
     readers = (("qa", "jsonl"), ("multiple_choice", "mmlu"), ("qa", "pararel"), ("translation", "wmt_xml"))
     tasks = [{"name": reader, "family": family, "reader": reader, "evaluate": ["P36.jsonl"]} for family, reader in readers]
     encoder = {"kind": "sentence-transformers", "model": "a/b", "revision": "f" * 40}
-    large = {"partition": "1MB", "sources": [{"name": "c", "files": ["large.jsonl"]}]}
+    large = {"partition": "1MB", "sources": [{"name": "c", "files": ["large.jsonl"], "held_out": "halves"}]}
     other = {"corpus": large, "encoder": encoder, "tasks": tasks, "cluster": {}, "scoring": {"temperature": 1}}
-    other |= {"models": files["models"][::-1], "memorization": {"samples": {"phantoms": 0}, "sampling": [{"top_k": 40}]}}
+    other |= {"models": files["models"][::-1]}
     tasks = [{"name": "q", "family": "qa", "reader": "planted"}, {"name": "m", "family": "math", "reader": "planted"}]
     planted = {"corpus": {"planted": {"insertions": {}}}, "placebo": {"planted": {}}, "splits": {}, "tasks": tasks}
     return [files, files | other, files | planted]

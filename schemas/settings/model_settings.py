@@ -10,6 +10,21 @@ from pydantic import Field, field_validator, model_validator
 from schemas.settings.base import HubName, Name, Place, Revision, Settings
 
 
+class Injection(Settings):
+    """Held-out windows that a training is repeated with, to see how long it remembers them (docs/memorization.md)."""
+
+    at: float = Field(0.5, gt=0, lt=1, description="0.5: the first after half of the steps")
+    windows: int = Field(64, ge=2, le=100_000, description="windows of `phantoms`; as many others are never injected")
+    repetitions: int = Field(1, ge=1, le=1_000, description="how often each window is injected")
+    every: int = Field(1, ge=1, description="10: each repetition begins ten steps after the end of the one before it")
+
+    @property
+    def label(self) -> str:
+        """As tables name it: "64 windows ×10 every 5 at 0.5"."""
+        spaced = f" every {self.every}" if self.repetitions > 1 else ""
+        return f"{self.windows} windows ×{self.repetitions}{spaced} at {self.at:g}"
+
+
 class Pretrain(Settings):
     """A GPT-NeoX model of the ladder, trained from scratch on the study's tokens."""
 
@@ -27,6 +42,17 @@ class Pretrain(Settings):
     )
     save_every: float = Field(120.0, gt=0, description="seconds between saves; a killed training resumes from the last one")
     seed: int = Field(0, description="of the initial weights")
+    inject: tuple[Injection, ...] = Field(
+        (), description="trainings with held-out windows in some of the batches; they change the model itself in nothing"
+    )
+
+    @field_validator("inject")
+    @classmethod
+    def _distinct(cls, value: tuple[Injection, ...]) -> tuple[Injection, ...]:
+        labels = [injection.label for injection in value]
+        if double := sorted({label for label in labels if labels.count(label) > 1}):
+            raise ValueError(f"inject names {double[0]} twice")
+        return value
 
     @field_validator("checkpoints")
     @classmethod

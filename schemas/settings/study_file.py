@@ -22,11 +22,11 @@ from schemas.settings.cluster_settings import ClusterSettings
 from schemas.settings.corpus_settings import CorpusSettings, Planted, Source, Split, Tokenizer
 from schemas.settings.measure_settings import Measures
 from schemas.settings.memorization_settings import Memorization
-from schemas.settings.model_settings import Model, Pretrain, Scoring
+from schemas.settings.model_settings import Injection, Model, Pretrain, Scoring
 from schemas.settings.task_settings import EXAMINED, EncoderSettings, Task
 from schemas.settings.variants import Variant, check_variants
 
-__all__ = ["EncoderSettings", "Model", "Planted", "Pretrain", "Source", "Study", "Task", "load_study"]
+__all__ = ["EncoderSettings", "Injection", "Model", "Planted", "Pretrain", "Source", "Study", "Task", "load_study"]
 
 LONGEST_STUDY, PROBLEMS = 1_000_000, 20  # bytes of a file; problems reported at once
 _DEEP = re.compile(r"""(?<![\w."'-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){30}""")
@@ -171,6 +171,18 @@ class Study(Settings):
                 raise ValueError(
                     f"task {task.name!r}: repeat_of = {task.repeat_of!r} reads other evaluated examples; it may differ only in its "
                     "prompt and in the files it is mined from"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _injections(self) -> Study:
+        phantoms = self.memorization.samples.phantoms if self.memorization else 0
+        for model in self.models:
+            needed = 2 * max((i.windows for i in model.pretrain.inject), default=0) if model.pretrain else 0
+            if needed > phantoms:
+                raise ValueError(
+                    f"model {model.name!r}: inject needs {needed} windows of held-out text, half of them for comparison; set "
+                    f"memorization.samples.phantoms to {needed} or more"
                 )
         return self
 

@@ -30,14 +30,26 @@ GENERATION_QUERIES = Contract(
 )
 GENERATION_NGRAMS = Contract(
     "generation_ngrams",
-    "The distinct n-grams of generation_queries, of all models and tasks; each is looked up once per corpus part.",
-    (column("ngram", pa.string(), "normalised words, one space between"),),
+    "The distinct n-grams of generation_queries and its pairs, of all models and tasks, with their beginnings and words; each is "
+    "looked up once per corpus part.",
+    (
+        column("ngram", pa.string(), "normalised words, one space between"),
+        column("length", pa.int16(), "words", at_least=1),
+        column("last", pa.int32(), "number of its last word among the n-grams of one word, from 0", at_least=0),
+    ),
     key=("ngram",),
 )
 GENERATION_PAIRS = Contract(
     "generation_pairs",
     "The distinct pairs of generation_queries, of all models and tasks.",
-    (column("input_ngram", pa.string(), "s_x"), column("output_ngram", pa.string(), "s_y of a text")),
+    (
+        column("input_ngram", pa.string(), "s_x"),
+        column("output_ngram", pa.string(), "s_y of a text"),
+        column(
+            "input_row", pa.int32(), "row of s_x in generation_ngrams, from 0; of its first eight words if it is longer", at_least=0
+        ),
+        column("output_row", pa.int32(), "row of s_y, likewise", at_least=0),
+    ),
     key=("input_ngram", "output_ngram"),
 )
 

@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from schemas.contract import Contract, column, rows
+from schemas.contract import Contract, balance, column, rows
 from schemas.tables.models import INT_LIST
 
 SAMPLES = ("planted", "uniform", "duplicates", "phantoms", "planted_phantoms")
@@ -114,6 +114,16 @@ SEQUENCE_MEASURES = Contract(
         rows("list_last(extracted_from) = extracted", "the whole prefix is the last one"),
         rows("extracted <= (longest_run >= 1) AND (accuracy = 0) = (longest_run = 0)", "a run has hits"),
         rows("suffix_log_p <= 1e-3 AND (unrelated_log_p IS NULL OR unrelated_log_p <= 1e-3)", "probabilities are at most 1"),
+    ),
+    balances=(
+        balance(
+            "(SELECT count(*) FROM sequence_measures)", "(SELECT count(*) FROM sequence_scores)", "a row for each scored window"
+        ),
+        balance(
+            "(SELECT count(*) FROM sequence_measures WHERE extracted)",
+            "(SELECT count(*) FROM sequence_scores JOIN sequences USING (sequence) WHERE list_bool_and(hits[prefix + 1 :]))",
+            "extracted are the windows whose suffix is all hits",
+        ),
     ),
 )
 

@@ -8,6 +8,7 @@ from tasks.memorization import (
     eidetic,
     extraction,
     extraction_laws,
+    forgetting,
     membership_inference,
     memorization_profile,
     prior_aware,
@@ -29,4 +30,5 @@ MEASURES: tuple[Measure, ...] = (
     recitation.MEASURE,
     dynamics.MEASURE,
     memorization_profile.MEASURE,
+    forgetting.MEASURE,
 )

@@ -36,6 +36,7 @@ from tasks.text.bpe.tokenizer import load_tokenizer
 
 LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
 TOLERANCES = (0.0, 0.002, 0.01)
+HELD_OUT, NO_PHANTOMS = "phantoms", "no phantoms to compare with"
 CLASSES = ("", "number", "capitalised", "other")  # "": all tokens
 
 
@@ -111,17 +112,45 @@ def run(work: Work, rows: MetricRows) -> None:
         if per_step and not len(lengths):
             lengths = lengths_of_corpus(work)
         epochs = per_step / max(1, int(lengths.sum()) + len(lengths))  # a separator after each document
+        losses = _losses(work, rows, training)
         for name, members, phantoms in members_and_null(training.windows):
             both = np.concatenate([members, phantoms])
             clusters = training.windows.clusters(both)
             more: dict[str, Any] = {"unit": "sequence", "group": name, "rows": len(both), "examples": int(clusters.max()) + 1}
-            losses: list[Floats] = []
             for k, token_class in enumerate(CLASSES):
                 values = {of: v[:, both, k].T for of, v in training.values.items()}
                 if values["tokens"][: len(members)].any():
                     point, draws = _curves(work, values, np.arange(len(both)) < len(members), clusters)
-                    losses = losses or [point.loss, draws.loss]
                     _add(rows, training, token_class, point, draws, losses, epochs, more)
+
+
+def _losses(work: Work, rows: MetricRows, training: TrainingRun) -> list[Floats]:
+    """The loss of held-out text at each checkpoint and its draws, [draws, checkpoints]; and rows of when the run overfits.
+
+    Phantoms of a planted corpus are no text, so those of held-out documents decide for all samples.
+    """
+    at = dict(training.windows.samples()).get(HELD_OUT, np.empty(0, np.int64))
+    steps, last = training.steps, training.checkpoints[-1]
+    more: dict[str, Any] = {"unit": "sequence", "group": HELD_OUT, "rows": len(at)}
+    clusters = training.windows.clusters(at) if len(at) else np.zeros(1, np.int64)
+    losses, none = list[Floats](), "" if len(at) else NO_PHANTOMS
+    for k, token_class in enumerate(CLASSES):
+        values = {of: v[:, at, k].T if len(at) else np.zeros((1, len(steps))) for of, v in training.values.items()}
+        point, draws = _curves(work, values, np.zeros(len(clusters), np.bool_), clusters)
+        losses = losses or [point.loss, draws.loss]
+        for c, checkpoint in enumerate(training.checkpoints):
+            why = none or f"no held-out token is of the class {token_class}"
+            loss = with_interval(point.loss[0, c], draws.loss[:, c], why)
+            rows.add("dynamics", "held_out_loss", loss, of=checkpoint, detail=token_class, x=float(steps[c]), **more)
+    for tolerance in TOLERANCES:
+        first, others = (np.append(steps, np.inf)[overfitting(of, tolerance)] for of in losses)
+        estimate = reached(first[0], others, none or _never(tolerance, steps))
+        rows.add("dynamics", "overfitting_step", estimate, of=last, level=tolerance, **more)
+    return losses
+
+
+def _never(tolerance: float, steps: Floats) -> str:
+    return f"held-out perplexity does not rise by more than {tolerance:.1%} until step {steps[-1]:.0f}"
 
 
 def _curves(work: Work, values: dict[str, Floats], members: np.ndarray, clusters: Ints) -> tuple[Curves, Curves]:
@@ -154,7 +183,7 @@ def _add(
 ) -> None:
     """Rows of one class of tokens. losses: of all tokens, which decide when the model overfits; epochs: of one training step."""
     steps, last = training.steps, training.checkpoints[-1]
-    none = "" if np.isfinite(point.phantoms).any() else "no phantoms to compare with"
+    none = "" if np.isfinite(point.phantoms).any() else NO_PHANTOMS
     drawn = draws.outcomes
     named = {name: f"{name} {token_class}".rstrip() for name in ("accuracy", "excess", "phantoms")}
     for c, checkpoint in enumerate(training.checkpoints):
@@ -164,8 +193,6 @@ def _add(
             ("phantoms", point.phantoms, draws.phantoms),
         ):
             rows.add("dynamics", "share", with_interval(values[0, c], others[:, c], none), detail=named[name], **key)
-        loss = with_interval(point.loss[0, c], draws.loss[:, c], none)
-        rows.add("dynamics", "held_out_loss", loss, detail=token_class, **key)
     for name, values in point.outcomes.items():
         for level in LEVELS:
             when, others = float(first_reached(steps, values, level)[0]), first_reached(steps, drawn[name], level)
@@ -177,15 +204,13 @@ def _add(
                 rows.add("dynamics", "epochs_to_reach", reached(when * epochs, others * epochs, why), **key)
     for tolerance in TOLERANCES:
         at, others_at = (overfitting(of, tolerance) for of in losses)
-        never = none or f"held-out perplexity does not rise by more than {tolerance:.1%} until step {steps[-1]:.0f}"
-        key = {"of": last, "level": tolerance, **more}
-        if not token_class:
-            ends = np.append(steps, np.inf)
-            rows.add("dynamics", "overfitting_step", reached(ends[at[0]], ends[others_at], never), **key)
+        if len(others_at) != len(draws.loss):  # one of both has a single cluster, and no draws
+            others_at = np.repeat(at, len(draws.loss))
+        never = (none if np.isfinite(losses[0]).all() else NO_PHANTOMS) or _never(tolerance, steps)
         for name, values in point.outcomes.items():
             for statistic, back in (("before_overfitting", 1), ("at_overfitting", 0)):
                 estimate = with_interval(_at(values, at, back)[0], _at(drawn[name], others_at, back), never)
-                rows.add("dynamics", statistic, estimate, detail=named[name], **key)
+                rows.add("dynamics", statistic, estimate, of=last, detail=named[name], level=tolerance, **more)
 
 
 def _at(curves: Floats, numbers: Ints, back: int) -> Floats:

@@ -5,7 +5,7 @@
     strength             1 − min{k : tokens k + 1 … T are all likeliest} / T, and 0 if the last token is not
 
 Every rate stands next to that of phantoms, which no model was trained on: the excess is their difference, with Newcombe's
-interval. Rates have Wilson's interval, means one that draws whole clusters of equal windows.
+interval. Rates have Wilson's interval, means one that draws whole clusters of near copies.
 """
 
 from __future__ import annotations

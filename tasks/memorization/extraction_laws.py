@@ -72,7 +72,7 @@ class LogisticFit:
         design = np.column_stack([np.ones(len(moved)), moved[:, self.terms]])
         p = 1 / (1 + np.exp(-design @ self.coefficients))
         gradient = (p * (1 - p)) @ design / len(p)
-        return float(p.mean()), float(np.sqrt(max(0.0, gradient @ self.covariance @ gradient)))
+        return float(p.mean()), float(np.sqrt(max(0.0, float(gradient @ self.covariance @ gradient))))
 
 
 def fit(table: ExtractionTable) -> LogisticFit:
@@ -166,8 +166,7 @@ def _curve(
         excess = Estimate(None, note="no phantoms to compare with")
         if of_phantoms.value is not None:
             both, gap = float(np.hypot(error, of_phantoms.standard_error or 0.0)), p - of_phantoms.value
-            ends = (None, None) if law.note else (gap - Z * both, gap + Z * both)
-            excess = Estimate(gap, *ends, note=law.note)
+            excess = Estimate(gap, note=law.note) if law.note else Estimate(gap, gap - Z * both, gap + Z * both)
         rows.add("extraction_laws", "excess", excess, **which)
 
 

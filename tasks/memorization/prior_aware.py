@@ -43,11 +43,12 @@ def run(work: Work, rows: MetricRows) -> None:
             clusters, null = windows.clusters(at), samples.get(null_of(sample) or sample, at[:0])
             more |= {"rows": len(at), "examples": int(clusters.max()) + 1}
             rows.add("prior_aware", "gain", mean(gains[at], clusters, work), **more)
-            extracted = gains[at[windows.values["extracted"][at]]]
+            given = at[windows.values["extracted"][at]]
+            extracted, sizes = gains[given], {"rows": len(given), "examples": len(np.unique(windows.clusters(given)))}
             common = Estimate(None, note="no phantoms to compare with")
             if len(null):
                 common = wilson(int((extracted <= np.quantile(gains[null], QUANTILE)).sum()), len(extracted))
-            rows.add("prior_aware", "common_share", common, **{**more, "rows": len(extracted)})
+            rows.add("prior_aware", "common_share", common, **{**more, **sizes})
             if null_of(sample):
                 both, members = np.concatenate([at, null]), np.arange(len(at) + len(null)) < len(at)
                 excess = difference_of_means(gains[both], members, windows.clusters(both), work)

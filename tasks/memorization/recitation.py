@@ -28,6 +28,7 @@ from tasks.statistics import Floats, Ints, difference, wilson
 from tasks.step import Work, asks_for_recitation
 
 BLEU_LEVEL, EDIT_LEVELS = 0.75, (0.5, 0.75, 0.9)
+WINDOWS_AT_ONCE = 1 << 16  # bounds memory
 NOTHING = -1  # the token of a generation behind its end
 Tokens = NDArray[np.int32]  # [windows, tokens]
 
@@ -74,11 +75,13 @@ def bleu(generations: Tokens, suffixes: Tokens) -> Floats:
 
 def run(work: Work, rows: MetricRows) -> None:
     """Every number of each sample of each checkpoint, and its excess over that of phantoms."""
+    if not work.parts("sequences"):
+        return
     names, suffixes = _suffixes(work)
     counts = work.frame("recitation_counts", "generation", "occurrences")
     for windows in read_windows(work):
         which = names.search_sorted(windows.table["sequence"]).to_numpy()
-        means, shares = _values(windows, suffixes[which], _recited(work, windows, counts))
+        means, shares = _values(suffixes[which], _recited(work, windows, counts))
         samples = dict(windows.samples())
         for name, at in samples.items():
             others = samples.get(null_of(name), np.empty(0, np.int64))
@@ -99,10 +102,14 @@ def run(work: Work, rows: MetricRows) -> None:
 
 
 def _suffixes(work: Work) -> tuple[pl.Series, Tokens]:
-    """The names of all windows, sorted, and their suffixes."""
-    table = work.frame("sequences", "sequence", "ids", "prefix").sort("sequence")
-    ids = table["ids"].explode().to_numpy().astype(np.int32).reshape(len(table), -1)
-    return table["sequence"], ids[:, int(table["prefix"][0]) if len(table) else 0 :]
+    """The names of all windows, in their order, and their suffixes."""
+    (part,) = work.parts("sequences")
+    names, suffixes = [], []
+    for batch in work.batches(part, "sequence", "ids", "prefix", rows=1 << 16):
+        ids = batch.column("ids").flatten().to_numpy().reshape(batch.num_rows, -1)
+        suffixes.append(ids[:, batch.column("prefix")[0].as_py() :].copy())  # a copy, so that the prefixes do not stay in memory
+        names.append(pl.Series(batch.column("sequence")))
+    return pl.concat(names), np.concatenate(suffixes)
 
 
 def _recited(work: Work, windows: ScoredWindows, counts: pl.DataFrame) -> pl.DataFrame:
@@ -116,26 +123,25 @@ def _recited(work: Work, windows: ScoredWindows, counts: pl.DataFrame) -> pl.Dat
     return table.select("ids", "ended", occurrences=pl.col("occurrences").fill_null(suffix))
 
 
-def _values(
-    windows: ScoredWindows, suffixes: Tokens, recited: pl.DataFrame
-) -> tuple[dict[str, Floats], dict[tuple[str, float], NDArray[np.bool_]]]:
+def _values(suffixes: Tokens, recited: pl.DataFrame) -> tuple[dict[str, Floats], dict[tuple[str, float], NDArray[np.bool_]]]:
     """Numbers by their name, and what is true of a window by name and level: an array of windows each."""
-    missed = recited["ids"].is_not_null().to_numpy()
-    ids = recited.filter(missed)["ids"]
+    exact = recited["ids"].is_null().to_numpy()
+    missed, ids = np.flatnonzero(~exact), recited["ids"].drop_nulls()
     lengths = ids.list.len().to_numpy().astype(np.int64)
     written = np.full((len(lengths), suffixes.shape[1]), NOTHING, np.int32)
-    written[np.arange(written.shape[1]) < lengths[:, None]] = ids.explode().drop_nulls().to_numpy()
+    written[np.arange(written.shape[1]) < lengths[:, None]] = ids.explode().to_numpy()
 
-    def of(score: Callable[[Tokens, Tokens], NDArray[Any]], exact: float = 1.0) -> Floats:
-        """A score of each window: `exact` where the generation is the suffix."""
-        values = np.full(len(windows.table), float(exact))
-        if len(written):
-            values[missed] = score(written, suffixes[missed])
+    def of(score: Callable[[Tokens, Tokens], NDArray[Any]], highest: float = 1.0) -> Floats:
+        """A score of each window: the highest where the generation is the suffix."""
+        values = np.full(len(exact), float(highest))
+        for first in range(0, len(written), WINDOWS_AT_ONCE):
+            some = slice(first, first + WINDOWS_AT_ONCE)
+            values[missed[some]] = score(written[some], suffixes[missed[some]])
         return values
 
     means = {"agreement": of(agreement), "edit similarity": of(edit_similarity)}
     means["substring"] = of(longest_substring, suffixes.shape[1])
-    shares = {("exact", -1.0): ~missed, ("bleu", BLEU_LEVEL): of(bleu) > BLEU_LEVEL}
+    shares = {("exact", -1.0): exact, ("bleu", BLEU_LEVEL): of(bleu) > BLEU_LEVEL}
     shares |= {("edit similarity", level): means["edit similarity"] >= level for level in EDIT_LEVELS}
     shares[("anywhere", -1.0)] = recited["occurrences"].to_numpy() > 0
     shares[("ended", -1.0)] = recited["ended"].fill_null(False).to_numpy()

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from schemas.tables.sequences import NULLS, SAMPLES
+from schemas.tables.sequences import NULLS, SAMPLES, SEQUENCES
 from tasks.measures import ModelCheckpoint, checkpoints_of
 from tasks.statistics import Estimate, Floats, Ints, bootstrap_statistic, percentile_interval, ratio
 from tasks.step import Work
@@ -56,7 +56,7 @@ def members_and_null(windows: ScoredWindows) -> Iterator[tuple[str, Ints, Ints]]
 
 def read_windows(work: Work, *columns: str, of: str = "sequence_scores") -> Iterator[ScoredWindows]:
     """The windows of each checkpoint, in the order of models and training steps, with these columns of a table."""
-    sequences = work.frame("sequences").drop("ids").sort("sequence")
+    sequences = work.frame("sequences", *(name for name in SEQUENCES.schema.names if name != "ids")).sort("sequence")
     for checkpoint in checkpoints_of(work):
         labels = {"model": checkpoint.model, "checkpoint": str(checkpoint.checkpoint)}
         parts = [p for p in work.parts(of) if labels.items() <= p.labels.items()]
@@ -78,7 +78,7 @@ def as_array(column: pl.Series) -> NDArray[Any]:
 
 
 def difference_of_means(values: Floats, members: NDArray[np.bool_], clusters: Ints, work: Work) -> Estimate:
-    """The mean of members minus that of the others, with an interval that draws whole clusters of equal windows."""
+    """The mean of members minus that of the others, with an interval that draws whole clusters of near copies."""
     if members.all() or not members.any():
         return Estimate(None, note="nothing to compare with" if members.any() else "nothing to take a mean of")
     sides = [np.where(side, 1.0, 0.0) for side in (members, ~members)]
@@ -95,6 +95,6 @@ def difference_of_means(values: Floats, members: NDArray[np.bool_], clusters: In
 
 
 def mean(values: Floats, clusters: Ints, work: Work) -> Estimate:
-    """The mean over windows; its interval draws whole clusters of equal windows."""
+    """The mean over windows; its interval draws whole clusters of near copies."""
     sums, sizes = (np.bincount(clusters, weights=of).astype(np.float64) for of in (values, np.ones(len(values))))
     return ratio(sums, sizes, work.settings["draws"], work.settings["seed"])

@@ -66,17 +66,20 @@ def run(work: Work, rows: MetricRows) -> None:
     for windows in read_windows(work, "extracted", "kind", of="sequence_measures"):
         samples, exact, kind = dict(windows.samples()), windows.values["extracted"], windows.values["kind"]
         for sample, at in samples.items():
-            more: dict[str, Any] = {"of": windows.of, "unit": "sequence", "group": sample}
+            shared: dict[str, Any] = {"of": windows.of, "unit": "sequence", "group": sample}
             others = samples.get(null_of(sample), at[:0])
+            given = at[exact[at]]
             for name in KINDS:
-                mine, null = exact[at[kind[at] == name]], exact[others[kind[others] == name]]
-                total = int(exact[at].sum())
-                rows.add("taxonomy", "share", wilson(int(mine.sum()), total), detail=name, rows=total, **more)
+                here = at[kind[at] == name]
+                mine, null = exact[here], exact[others[kind[others] == name]]
+                sizes = {"rows": len(given), "examples": len(np.unique(windows.clusters(given)))}
+                rows.add("taxonomy", "share", wilson(int(mine.sum()), len(given)), detail=name, **shared, **sizes)
+                more = shared | {"rows": len(mine), "examples": len(np.unique(windows.clusters(here)))}
                 if len(mine):
-                    rows.add("taxonomy", "rate", wilson(int(mine.sum()), len(mine)), detail=name, rows=len(mine), **more)
+                    rows.add("taxonomy", "rate", wilson(int(mine.sum()), len(mine)), detail=name, **more)
                 if len(mine) and null_of(sample):
                     excess = difference(int(mine.sum()), len(mine), int(null.sum()), len(null))
-                    rows.add("taxonomy", "excess", excess, detail=name, rows=len(mine), **more)
+                    rows.add("taxonomy", "excess", excess, detail=name, **more)
 
 
 def settings(study: Study) -> dict[str, Any]:

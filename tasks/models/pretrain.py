@@ -47,7 +47,7 @@ def _plan_model(study: Study, model: Model, inputs: Inputs) -> Job:
     if model.pretrain:
         check_shape(model)
         p = model.pretrain
-        settings = p.model_dump(exclude={"tokens", "checkpoints"}, mode="json") | {
+        settings = p.model_dump(exclude={"tokens", "checkpoints", "inject"}, mode="json") | {
             "steps": total_steps(p),
             "kept": list(checkpoint_steps(p)),
             "data_seed": study.seed,

@@ -15,7 +15,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import polars as pl
 
 from schemas import Study
 from schemas.tables.recitations import RECITATIONS
@@ -23,13 +22,14 @@ from tasks.cost import Cost, Sizes
 from tasks.models.alone import compare, drawn, logits_of
 from tasks.models.generate import Continuation, go_on
 from tasks.models.inference_cost import Passes, inference_cost
-from tasks.models.ladder import checkpoints, inference_settings, parts_with, resources, size
+from tasks.models.ladder import checkpoints, inference_settings, parts_with, piece_of, resources, size
 from tasks.models.language_model import LanguageModel
 from tasks.models.load import repeatable
 from tasks.models.score import open_checkpoint
 from tasks.models.slices import TableAndSums, in_slices, table
 from tasks.step import Inputs, Job, Stage, Step, Work, asks_for_recitation
 
+SCORES = ("sequence", "hits", "likeliest")
 WINDOWS_AT_ONCE = 1_024  # bounds memory and what a killed run loses
 
 
@@ -74,16 +74,19 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
 
 def run(work: Work) -> None:
     """Generate what one checkpoint writes instead of the suffixes of its windows, or of a piece of them."""
-    scores = work.frame("sequence_scores", "sequence", "hits", "likeliest")
-    windows = scores.join(work.frame("sequences", "sequence", "ids", "prefix"), on="sequence", how="inner", maintain_order="left")
-    windows = windows.select("sequence", "ids", "prefix", "hits", "likeliest")
+    sequences, scores = work.read("sequences", "sequence", "ids", "prefix"), work.read("sequence_scores", *SCORES)
+    mine = piece_of(work, len(sequences))  # the windows of the part of `sequence_scores`, in the same order
+    sequences = sequences.slice(mine.start, len(mine))
+    assert sequences.column("sequence").equals(scores.column("sequence")), "internal error: scores of other windows"
     with repeatable(work.settings.get("device", "cpu")):
         model = open_checkpoint(work)
 
         def make(rows: range) -> TableAndSums:
-            return _recite(work, model, windows[rows.start : rows.stop], rows.start)
+            some = [of.slice(rows.start, len(rows)) for of in (sequences, scores.drop_columns("sequence"))]
+            columns = [column.to_pylist() for of in some for column in of.itercolumns()]
+            return _recite(work, model, missed_windows(zip(*columns, strict=True)), rows)
 
-        in_slices(work, "recitations", len(windows), WINDOWS_AT_ONCE, make)
+        in_slices(work, "recitations", len(mine), WINDOWS_AT_ONCE, make)
 
 
 def missed_windows(rows: Iterable[tuple[str, list[int], int, list[bool], list[int]]]) -> list[MissedWindow]:
@@ -96,10 +99,9 @@ def missed_windows(rows: Iterable[tuple[str, list[int], int, list[bool], list[in
     return missed
 
 
-def _recite(work: Work, model: LanguageModel, windows: pl.DataFrame, first: int) -> TableAndSums:
-    missed = missed_windows(windows.iter_rows())
+def _recite(work: Work, model: LanguageModel, missed: Sequence[MissedWindow], rows: range) -> TableAndSums:
     rests = write_on(model, missed, work.settings["batch_tokens"])
-    again = [i for i in drawn(work.planned.key, first, len(missed)) if rests[i].tokens]
+    again = [i for i in drawn(work.planned.key, rows.start, len(missed)) if rests[i].tokens]
     for i in again:
         compare(model, f"window {missed[i].sequence!r}", rests[i].logits, logits_of(model, rests[i].prompt, rests[i].tokens))
     ids = [[*window.begun, *rest.tokens] for window, rest in zip(missed, rests, strict=True)]
@@ -112,7 +114,7 @@ def _recite(work: Work, model: LanguageModel, windows: pl.DataFrame, first: int)
         "ended": [of[-1] in model.ends for of in ids],
         "generation": [hashlib.blake2b(np.array(of, "<i4").tobytes(), digest_size=16).hexdigest() for of in ids],
     }
-    sums = {"windows": len(windows), "extracted": len(windows) - len(missed), "computed_alone": len(again)}
+    sums = {"windows": len(rows), "extracted": len(rows) - len(missed), "computed_alone": len(again)}
     return table(RECITATIONS.schema, columns), sums | {"generated": sum(len(rest.tokens) for rest in rests)}
 
 

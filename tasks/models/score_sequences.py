@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 WINDOWS_AT_ONCE = 512  # bounds memory and what a killed run loses
 NUMBERS_AT_ONCE = 1 << 24  # of the logits of one pass
-UNRELATED_AT_ONCE = 1 << 22  # tokens of suffixes after unrelated prefixes
+UNRELATED_AT_ONCE = 16  # windows that share a reading of each prefix; few, so that no slice cuts them and changes rounding
 CLOSE = 0.05  # margins below it are decided by rounding in half precision
 VALUES = {"likeliest": np.int32, "ranks": np.int32, "margins": np.float32, "means": np.float32, "variances": np.float32}
 Scheme = Mapping[str, Any]  # temperature, top_k, top_p
@@ -164,7 +164,7 @@ def score_close_calls(
     close = np.abs(scores["margins"]) < CLOSE
     rows = np.flatnonzero(close.any(axis=1))
     if len(rows):
-        again = score_windows(precise(), [windows[row] for row in rows], schemes, batch_tokens)
+        again = score_windows(precise(), [windows[int(row)] for row in rows], schemes, batch_tokens)
         for name, values in again.items():
             mine = scores[name] if name != "sampled" else scores[name].transpose(1, 0, 2)
             values = values if name != "sampled" else values.transpose(1, 0, 2)
@@ -269,9 +269,8 @@ class UnrelatedPrefixes:
         """
         values: list[np.ndarray] = []
         rows = sequences.to_pylist()
-        at_once = max(1, UNRELATED_AT_ONCE // (self.count * len(rows[0]["ids"]))) if rows else 1
-        for first in range(0, len(rows), at_once):
-            values += self._score(model, rows[first : first + at_once], batch_tokens)
+        for first in range(0, len(rows), UNRELATED_AT_ONCE):
+            values += self._score(model, rows[first : first + UNRELATED_AT_ONCE], batch_tokens)
         return values
 
     def _score(self, model: LanguageModel, rows: list[dict[str, Any]], batch_tokens: int) -> list[np.ndarray]:

@@ -23,6 +23,7 @@ from schemas.tables.sequences import NULLS, SAMPLES, SEQUENCE_CANDIDATES, SEQUEN
 from schemas.tables.sequences import SEQUENCES as SEQUENCES_TABLE
 from tasks.cost import DEBIAN, Cost, Rate, Sizes
 from tasks.ngrams.corpus_parts import concatenated, id_batches, same_tokenizer, with_same_labels
+from tasks.ngrams.near_copies import near_copies
 from tasks.ngrams.planted_windows import plan_planted, write_planted
 from tasks.statistics.bins import bucket_of
 from tasks.step import Inputs, Job, Stage, Step, Work, asks_for_memorization
@@ -254,7 +255,7 @@ def run_choice(work: Work) -> None:
         "split": ["member" if sample in NULLS else "phantom" for sample in rows["sample"]],
         "prefix": [work.settings["prefix"]] * len(rows),
         "cluster": np.unique(_first_equal(ids), return_inverse=True)[1],
-        "near_cluster": np.unique(_first_equal(ids), return_inverse=True)[1],
+        "near_cluster": near_copies(ids),
     }
     work.write("sequences", {name: columns[name] for name in SEQUENCES_TABLE.schema.names})
 

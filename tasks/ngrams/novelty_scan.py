@@ -30,8 +30,10 @@ from schemas import (
     HELD_OUT_REPEATS,
     Study,
 )
-from tasks.cost import BENCHMARKS, DEBIAN, WORD, Cost, Rate, Sizes, bytes_per_token, interpolated
+from tasks.cost import BENCHMARKS, DEBIAN, OTHER_PAIRS, WORD, Cost, Rate, Sizes, bytes_per_token, interpolated
 from tasks.ngrams.corpus_parts import id_batches, same_analyzer, with_same_labels
+from tasks.ngrams.presence import present_rows, with_beginnings
+from tasks.ngrams.query import query as count_pairs
 from tasks.ngrams.query.scan import PAIR, PairQueries, PartCounter, places
 from tasks.step import Inputs, Job, Stage, Step, Work
 from tasks.storage.source_files import outside_file
@@ -44,7 +46,8 @@ from tasks.text.words.word_ngrams import Side, kept_ngrams, ngrams
 
 TEXT = ["model", "checkpoint", "task", "example"]
 REFERENCE, HELD_OUT = "reference", "held_out"
-QUERY_BYTES = 100  # of a queried n-gram, its text and ids
+FIRST_WORDS = "^((?:[^ ]+ ){0,7}[^ ]+)"  # of an n-gram of a pair: if they are absent, so is the pair
+SCANNED = ("words", "vocabulary", "generation_ngrams", "generation_pairs")
 _fitted: dict[str, Association] = {}
 TEXTS_AT_ONCE = 256
 
@@ -193,11 +196,9 @@ def held_out_texts(work: Work) -> Iterator[tuple[str, list[str]]]:
 
 def _inputs(work: Work) -> dict[str, dict[int, list[str]]]:
     """The input n-grams of each evaluated example, by order."""
-    table = work.frame("example_ngrams", "split", "example", "side", "order", "ngram")
+    table = work.frame("example_ngrams", "split", "example", "side", "order", "ngram").filter(split="evaluate", side="input")
     inputs: dict[str, dict[int, list[str]]] = {}
-    for example, order, ngram in (
-        table.filter((pl.col("split") == "evaluate") & (pl.col("side") == "input")).select("example", "order", "ngram").iter_rows()
-    ):
+    for example, order, ngram in table.select("example", "order", "ngram").iter_rows():
         inputs.setdefault(example, {}).setdefault(order, []).append(ngram)
     return inputs
 
@@ -215,28 +216,19 @@ def _aligned(
         for order in work.settings["orders"]
     ]
     candidates = [c for c in candidates if c[2] and c[3]]
-    of_input, of_output = (
-        _Encoded(encoder, "input", [c[2] for c in candidates]),
-        _Encoded(encoder, "output", [c[3] for c in candidates]),
-    )
+    of_input, of_output = (_vectors(encoder, side, [c[i] for c in candidates]) for side, i in (("input", 2), ("output", 3)))
     for example, order, sources, targets in candidates:
-        cosines = of_input.rows(sources) @ of_output.rows(targets).T
+        cosines = np.stack([of_input[x] for x in sources]) @ np.stack([of_output[y] for y in targets]).T
         for i, j in np.argwhere(cosines > work.settings["lowest_gamma"]):
             x, y = sources[i], targets[j]
             if f" {x} " not in f" {y} " and f" {y} " not in f" {x} ":
                 yield example, "pair", order, x, y
 
 
-class _Encoded:
+def _vectors(encoder: ngram_encoders.NgramEncoder, side: Side, lists: Sequence[Sequence[str]]) -> dict[str, NDArray[np.float32]]:
     """The vectors of the distinct n-grams of some lists."""
-
-    def __init__(self, encoder: ngram_encoders.NgramEncoder, side: Side, lists: Sequence[Sequence[str]]) -> None:
-        ngrams = sorted({ngram for one in lists for ngram in one})
-        self._number = {ngram: i for i, ngram in enumerate(ngrams)}
-        self._vectors = encoder.encode(side, ngrams)
-
-    def rows(self, ngrams: Sequence[str]) -> NDArray[np.float32]:
-        return self._vectors[[self._number[ngram] for ngram in ngrams]]
+    ngrams = sorted({ngram for one in lists for ngram in one})
+    return dict(zip(ngrams, encoder.encode(side, ngrams), strict=True))
 
 
 def _outputs(work: Work, words: Sequence[str], order: int) -> list[str]:
@@ -254,16 +246,19 @@ def plan_distinct(study: Study, inputs: Inputs) -> list[Job]:
 
 
 def run_distinct(work: Work) -> None:
-    """Write the distinct n-grams and pairs, sorted."""
+    """Write the distinct n-grams, with their beginnings and words, and the distinct pairs; sorted."""
     same_analyzer(work, *work.parts("generation_queries"))
     empty = pl.DataFrame(schema=dict.fromkeys(PAIR, pl.String))
     grams, pairs = empty.select(ngram="output_ngram"), empty
     for part in work.parts("generation_queries"):
         queries = work.frame_part(part, "kind", *PAIR)
         grams = pl.concat([grams, queries.filter(kind="ngram").select(ngram="output_ngram")]).unique()
-        pairs = pl.concat([pairs, queries.filter(kind="pair").select(PAIR)]).unique()
-    work.write("generation_ngrams", grams.sort("ngram").to_arrow())
-    work.write("generation_pairs", pairs.sort(PAIR).to_arrow())
+        pairs = pl.concat([pairs, queries.filter(kind="pair").select(PAIR)]).unique().sort(PAIR)
+    begins = [pairs.select(ngram=pl.col(c).str.extract(FIRST_WORDS)) for c in PAIR]
+    grams = with_beginnings(pl.concat([grams, *begins]).unique())
+    work.write("generation_ngrams", grams.to_arrow())
+    rows = {c.replace("ngram", "row"): grams["ngram"].search_sorted(b["ngram"]) for c, b in zip(PAIR, begins, strict=True)}
+    work.write("generation_pairs", pairs.with_columns(**rows).to_arrow())
 
 
 # -- one corpus part --------------------------------------------------------------------------------------------------
@@ -279,24 +274,20 @@ def plan_scan(study: Study, inputs: Inputs) -> list[Job]:
 
 
 def run_scan(work: Work) -> None:
-    """Write which of the n-grams and pairs occur in one words part; as many at a time as fit in memory."""
-    (grams,), (pairs,) = work.parts("generation_ngrams"), work.parts("generation_pairs")
-    sizes = [work.store.open(part).metadata.num_rows for part in (grams, pairs)]
-    slices = max(1, -(-sum(sizes) * QUERY_BYTES // work.job.memory))
-    passes = 0
-    cuts = [np.linspace(0, size, slices + 1).astype(np.int64) for size in sizes]
-    all_grams, all_pairs = work.frame_part(grams), work.frame_part(pairs)
-    for number in range(slices):
-        (low, high), (first, last) = ((int(cut[number]), int(cut[number + 1])) for cut in cuts)
-        some_grams, some_pairs = all_grams["ngram"].slice(low, high - low), all_pairs.slice(first, last - first)
-        every = pl.concat([some_grams, *(some_pairs[c].alias("ngram") for c in PAIR)]).unique().sort()
-        counter = PartCounter(work, work.parts("words")[0], work.parts("vocabulary")[0], every)
-        counts = counter.count(PairQueries(places(every, some_pairs)))
-        at = every.search_sorted(some_grams).to_numpy().astype(np.int64)
-        work.write("generation_partials", {"number": low + np.flatnonzero(counts.documents[at])})
-        work.write("generation_pair_partials", {"number": first + np.flatnonzero(counts.pairs)})
-        passes += max(1, counts.batches)
-    work.passes = passes
+    """Write which of the n-grams and pairs occur in one words part.
+
+    First n-grams, as many at a time as fit in memory; then those pairs whose n-grams may be in one document.
+    """
+    (words,), (vocabulary,), (grams,), (pairs,) = (work.parts(table) for table in SCANNED)
+    present, passes = present_rows(work, words, vocabulary, work.frame_part(grams))
+    work.write("generation_partials", {"number": np.flatnonzero(present)})
+    rows = work.frame_part(pairs, "input_row", "output_row").to_numpy()
+    possible = np.flatnonzero(present[rows].all(axis=1))
+    some = work.frame_part(pairs, *PAIR)[possible]
+    every = pl.concat([some[c].alias("ngram") for c in PAIR]).unique().sort()
+    counts = PartCounter(work, words, vocabulary, every).count(PairQueries(places(every, some)))
+    work.write("generation_pair_partials", {"number": possible[np.flatnonzero(counts.pairs)]})
+    work.passes = max(passes, counts.batches)
 
 
 # -- all corpus parts -------------------------------------------------------------------------------------------------
@@ -333,22 +324,24 @@ def _present(work: Work, queries: str, partials: str) -> pl.DataFrame:
 
 
 RATES = {
-    "novelty, 1k n-grams": Rate(31.8e6, "words /s", f"{BENCHMARKS}: novelty"),
-    "novelty, 100k n-grams": Rate(11.8e6, "words /s", f"{BENCHMARKS}: novelty"),
-    "novelty, 3M n-grams": Rate(1.7e6, "words /s", f"{BENCHMARKS}: novelty"),
-    "prepare n-grams": Rate(1.1e-6, "s for each n-gram and part", f"{BENCHMARKS}: novelty"),
+    "novelty, 1k n-grams": Rate(180e6, "words /s", f"{BENCHMARKS}: novelty"),
+    "novelty, 100k n-grams": Rate(55e6, "words /s", f"{BENCHMARKS}: novelty"),
+    "novelty, 3M n-grams": Rate(17e6, "words /s", f"{BENCHMARKS}: novelty"),
+    "novelty, 40M n-grams": Rate(5e6, "words /s", f"{BENCHMARKS}: novelty"),
+    "prepare n-grams": Rate(0.29e-6, "s for each n-gram and part", f"{BENCHMARKS}: novelty"),
     "novelty texts": Rate(0.7, "s for each model and task", DEBIAN),
     "sum novelty": Rate(2.5e-6, "s for each n-gram asked, before and after the scan", DEBIAN),
-    "distinct n-grams": Rate(0.5, "of the n-grams of texts are distinct", DEBIAN),
+    "distinct n-grams": Rate(0.5, "of the n-grams and pairs of texts are distinct", DEBIAN),
+    "possible pairs": Rate(0.1, "of the pairs have n-grams that are both in a part", "a tenth", guess=True),
     "bytes of a question": Rate(9.0, "bytes for an n-gram asked", DEBIAN),
     "bytes of novelty": Rate(0.5, "bytes for a distinct n-gram and part", DEBIAN),
-    "memory of an n-gram": Rate(300.0, "bytes of memory for a distinct n-gram", "docs/how-to.md: what asks more than fits"),
+    "memory of an n-gram": Rate(60.0, "bytes of memory for a distinct n-gram", "docs/how-to.md: what asks more than fits"),
 }
-SPEEDS = tuple(zip((1e3, 1e5, 3e6), (RATES[f"novelty, {n} n-grams"] for n in ("1k", "100k", "3M")), strict=True))
+SPEEDS = tuple((number, RATES[f"novelty, {n} n-grams"]) for number, n in ((1e3, "1k"), (1e5, "100k"), (3e6, "3M"), (4e7, "40M")))
 
 
 def cost(sizes: Sizes) -> Cost:
-    """All texts of all models, references and held-out text ask each part of the corpus together, as often as memory demands."""
+    """The texts of all models, references and held-out text ask each part of the corpus together; then their possible pairs do."""
     c, counting = sizes.corpus, sizes.study.counting
     generated = [t for t in sizes.tasks if t.new_tokens] if sizes.checkpoints and c.parts else []
     if not generated:
@@ -358,29 +351,31 @@ def cost(sizes: Sizes) -> Cost:
     words = sum(t.evaluated * (t.new_tokens * new_words + others * t.output_bytes / WORD) for t in generated)
     ngrams = words * len(set(counting.novelty_orders))
     distinct = ngrams * RATES["distinct n-grams"]
+    pairs = sum(t.evaluated * t.pairs / max(1, t.mined) for t in generated) * (sizes.checkpoints + 1) * RATES["distinct n-grams"]
     memory = distinct * RATES["memory of an n-gram"]
-    passes = max(1, math.ceil(memory / counting.memory_bytes))
+    passes, possible = max(1, math.ceil(memory / counting.memory_bytes)), pairs * RATES["possible pairs"]
     texts = len(generated) * (sizes.checkpoints + others)
-    scan = passes * c.words / interpolated(distinct / passes, SPEEDS) + c.parts * distinct * RATES["prepare n-grams"]
+    scan = passes * c.words / interpolated(distinct / passes, SPEEDS) + c.words / interpolated(possible, count_pairs.SPEEDS)
+    scan += c.parts * (distinct * RATES["prepare n-grams"] + possible * count_pairs.RATES["prepare pairs"])
     total = ngrams * RATES["sum novelty"]
-    far = ("n-grams beyond the three million that were measured",) if distinct / passes > 3e6 else ()
+    far = ("n-grams beyond the forty million that were measured",) if distinct / passes > 4e7 else ()
     return Cost(
         parts=texts + others * c.parts + 2,  # with held-out text its repeats are looked for in each part, too
-        work=passes * c.words,
+        work=(passes + 1) * c.words,
         unit="words",
-        read=passes * c.stored_words,
+        read=(passes + 1) * c.stored_words,
         written=ngrams * RATES["bytes of a question"] + c.parts * distinct * RATES["bytes of novelty"],
         core=scan + texts * RATES["novelty texts"] + total,
         longest=max(total, scan / c.parts),
         memory=0.4e9 + min(memory, counting.memory_bytes) + 100 * distinct,
-        guesses=(*c.guesses, *far),
+        guesses=(*c.guesses, OTHER_PAIRS, *RATES["possible pairs"].as_guess(), *far),
         rates=RATES,
     )
 
 
 NOVELTY = Step(
     "novelty",
-    version=3,
+    version=4,
     about="how much of each generation, of each reference and of held-out text is absent from the corpus",
     reads=("words", "vocabulary", "generations", "examples", "example_ngrams", "held_out_documents"),
     stages=(

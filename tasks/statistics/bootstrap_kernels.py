@@ -49,9 +49,10 @@ def _rank(first, second, fixed, last, place, first_weights, second_weights, shif
     first, second, fixed, last: along the column's order; `last` marks the end of a tie group. total: Σ w; cubes: Σ over tie
     groups of their weight³. Each for LANES draws.
     """
-    below, tied, value = np.zeros_like(ranks[0]), np.zeros_like(ranks[0]), np.zeros_like(ranks[0])
-    cubes[:] = 0.0
+    below, tied, value = np.zeros(LANES, ranks.dtype), np.zeros(LANES, ranks.dtype), np.zeros(LANES, ranks.dtype)
     began = 0
+    for b in range(LANES):
+        cubes[b] = 0.0
     for i in range(len(first)):
         _add_weights(tied, i, first, second, fixed, first_weights, second_weights)
         if not last[i]:
@@ -76,12 +77,14 @@ def _rank(first, second, fixed, last, place, first_weights, second_weights, shif
 @njit(cache=True)
 def _products(first, second, fixed, where_a, where_b, first_weights, second_weights, ranks_a, ranks_b, sums):
     """Σ w · rank_a · rank_b over the rows in their common order, for LANES draws."""
-    sums[:] = 0.0
+    for lane in range(LANES):
+        sums[lane] = 0.0
     piece_a, piece_b = np.empty((PIECE, LANES), ranks_a.dtype), np.empty((PIECE, LANES), ranks_b.dtype)
     for low in range(0, len(first), PIECE):
         high = min(low + PIECE, len(first))
-        piece_a[: high - low] = ranks_a[low:high]  # sequential reads are many times faster than random ones
-        piece_b[: high - low] = ranks_b[low:high]
+        for i in range(low, high):  # sequential reads are many times faster than random ones; slices take long to compile
+            for lane in range(LANES):
+                piece_a[i - low, lane], piece_b[i - low, lane] = ranks_a[i, lane], ranks_b[i, lane]
         for i in range(low, high):
             one, a, b = first_weights[first[i]], piece_a[where_a[i]], piece_b[where_b[i]]
             if second is None:

@@ -76,21 +76,27 @@ def permuted_t(x_codes, y_codes, ends, random):
     _above(own_y, n)
     variance_x, variance_y = xx - 0.25, yy - 0.25
     scale = np.sqrt(variance_x * variance_y)
-    moves_x = (u * u + 2 * own_x - 3 * xx) / variance_x
-    moves_y = (v * v + 2 * own_y - 3 * yy) / variance_y
-    t = np.empty(1 + len(random))
-    y = y_codes.copy()
-    by_x, by_y = np.empty(len(u)), np.empty(len(v))
+    moves_x, moves_y, t = np.empty(len(u)), np.empty(len(v)), np.empty(1 + len(random))
+    for g in range(len(u)):  # loops compile in a tenth of the time that arithmetic of arrays takes
+        moves_x[g] = (u[g] * u[g] + 2 * own_x[g] - 3 * xx) / variance_x
+    for h in range(len(v)):
+        moves_y[h] = (v[h] * v[h] + 2 * own_y[h] - 3 * yy) / variance_y
+    y, by_x, by_y = np.empty(n, np.int64), np.empty(len(u)), np.empty(len(v))
     for d in range(1 + len(random)):
+        for i in range(n):
+            y[i] = y_codes[i]
         if d:
-            y[:] = y_codes
             began = 0
             for end in ends:
                 for i in range(end - 1, began, -1):  # Fisher and Yates
                     j = began + int(random[d - 1, i] * (i - began + 1))
                     y[i], y[j] = y[j], y[i]
                 began = end
-        by_x[:], by_y[:], cross = 0.0, 0.0, 0.0
+        cross = 0.0
+        for g in range(len(u)):
+            by_x[g] = 0.0
+        for h in range(len(v)):
+            by_y[h] = 0.0
         for i in range(n):
             by_x[x_codes[i]] += v[y[i]]
             by_y[y[i]] += u[x_codes[i]]

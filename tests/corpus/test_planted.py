@@ -289,6 +289,20 @@ def test_inserted_texts_are_in_the_corpus_as_often_as_they_say(tmp_path: Path) -
     assert {t: World(without.corpus.planted, 0).tasks()[t] for t in made.tasks} == made.tasks
 
 
+@pytest.mark.parametrize(
+    ("insertions", "message"),
+    [
+        ({"canaries": 0, "sentences": 0}, "neither canaries nor sentences are inserted"),
+        ({"copies": [1, 1]}, "distinct whole numbers from 1"),
+        ({"copies": [0, 1]}, "distinct whole numbers from 1"),
+        ({"words": 3}, "greater than or equal to 16"),
+    ],
+)
+def test_insertions_that_cannot_be_are_refused(insertions: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        study(insertions=insertions)
+
+
 def test_the_bits_of_a_sentence_are_those_of_its_draws() -> None:
     """Of 4,096 sentences each first word, form by form, as often as the bits of its characters say."""
     from tasks.corpus.planted.fillers import Fillers

@@ -81,18 +81,22 @@ def test_steps_expect_as_many_parts_as_are_planned(name: str) -> None:
 
 def test_windows_are_expected_in_as_many_parts_as_are_planned() -> None:
     """Two parts of the corpus, held-out and inserted text are drawn from, two are counted in; three checkpoints, in two pieces."""
-    models = [{"name": n, "pretrain": {"tokens": 40_000, "checkpoints": shares}} for n, shares in (("a", [1.0]), ("b", [0.5, 1.0]))]
+    models: list[dict[str, Any]] = [
+        {"name": n, "pretrain": {"tokens": 40_000, "checkpoints": shares}} for n, shares in (("a", [1.0]), ("b", [0.5, 1.0]))
+    ]
+    models[1]["pretrain"] |= {"inject": [{}, {"repetitions": 2}]}
     corpus = {"planted": {"tokens": 60_000, "shards": 2, "insertions": {"canaries": 1}}}
     asked = {"name": "s", "corpus": corpus, "models": models, "memorization": {"pieces": 2, "samples": {"duplicates": 10}}}
     study = Study.model_validate(asked)
     planned = {p.step.name: sum(len(stage.jobs) for stage in p.stages) for p in lay_out(STEPS, study)}
     measures = sum(m.applies(study) for m in MEASURES)
     assert (planned["sequences"], planned["score_sequences"], planned["measure"]) == (2 + 1 + 1 + 2 + 1, 3 * 2, measures + 1)
-    assert planned["memorize"] == 3
+    assert (planned["memorize"], planned["inject"]) == (3, 1 + 2)
     assert (planned["recite"], planned["count_recitations"]) == (3 * 2, 1 + 2 + 1)
     found = costs(survey(study))
     assert {step: cost.parts for step, cost in found.items()} == planned
     of_windows = ("sequences", "score_sequences", "recite", "count_recitations", "memorize")
+    assert found["inject"].core == pytest.approx(1.5 * found["models"].core, rel=0.1), "three trainings beside two"
     assert all(found[step].core > 0 and found[step].rates for step in of_windows)
 
 
@@ -184,7 +188,7 @@ def test_query_rates_go_through_what_was_measured_and_fall() -> None:
 
 
 def test_novelty_rates_go_through_what_was_measured_and_one_scan_for_all_is_cheaper_than_one_each() -> None:
-    for ngrams, name in ((1e3, "1k"), (1e5, "100k"), (3e6, "3M")):
+    for ngrams, name in ((1e3, "1k"), (1e5, "100k"), (3e6, "3M"), (4e7, "40M")):
         rate = novelty_scan.interpolated(ngrams, novelty_scan.SPEEDS)
         assert rate == pytest.approx(novelty_scan.RATES[f"novelty, {name} n-grams"], rel=1e-3)
     ladders = (tuple(replace(MODELS[0], name=f"m{i}") for i in range(n)) for n in (1, 10))

@@ -121,14 +121,16 @@ def test_every_step_depends_on_its_version(name: str, tmp_path: Path) -> None:
 
     (tmp_path / "large.jsonl").write_bytes(b"\n" * 2_000_001)
     large = {
-        "corpus": {"partition": "1MB", "sources": [{"name": "s", "files": ["large.jsonl"]}]},
+        "corpus": {"partition": "1MB", "sources": [{"name": "s", "files": ["large.jsonl"], "held_out": "half"}]},
+        "splits": {"half": {}},
         "data": str(tmp_path),
         "tasks": [{"name": "t", "family": "qa", "evaluate": ["large.jsonl"]}],
     }
 
     newer = tuple(dataclasses.replace(s, version=s.version + 1) if s.name == name else s for s in STEPS)
     small = SMALL | {"counting": {"index": True, "unit": "tokens" if name in ("tokenizer", "tokens") else "words"}}
-    small |= {"placebo": {"planted": {}}, "memorization": {"samples": {"phantoms": 0 if name == "ids" else 10}}}
+    models = [{"name": "a", "pretrain": {"hidden": 16, "tokens": 40_000, "inject": [{"windows": 2}]}}]
+    small |= {"placebo": {"planted": {}}, "models": models, "memorization": {"samples": {"phantoms": 10}}}
     small |= large | {"placebo": None} if name == "ids" else {}  # which has something to do where a file is cut
     before = lay_out(STEPS, Study.model_validate(small))
     after = lay_out(newer, Study.model_validate(small))

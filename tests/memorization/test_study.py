@@ -52,6 +52,7 @@ prefix = 6
 suffix = 6
 samples = { uniform = 60, duplicates = 12, phantoms = 60 }
 sampling = [{}, { top_k = 5 }]
+unrelated_prefixes = 4
 [measures]
 bootstrap = 50
 """

@@ -124,6 +124,14 @@ def test_a_placebo_that_is_the_corpus_leaves_nothing_with_certainty(tmp_path):
         assert (row["estimate"], row["low"], row["high"]) == (0, 0, 0)
 
 
+def test_a_placebo_that_orders_pairs_the_other_way_is_further_off_than_one(tmp_path):
+    """A difference of two correlations lies in [-2, 2]: the contract must not stop a study for one beyond 1."""
+    w = world(noise=0.1)
+    reverse, many = 1 + np.argsort(np.argsort(-w.count / w.inputs)), np.full(len(w), 10_000)
+    found, _ = measured(tmp_path, w, other_counts(tmp_path, w, reverse, many, many), "placebo")
+    assert 1 < found["mem_n", "m", "pair", "corpus=difference"]["estimate"] <= 2
+
+
 def test_mem_delta_takes_the_placebo_s_association(tmp_path):
     w = world(noise=0.5)
     w.others = lambda i, o: -4.0 - 0.01 * o

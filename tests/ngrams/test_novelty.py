@@ -215,7 +215,7 @@ def test_little_memory_asks_some_at_a_time_and_finds_the_same(tmp_path):
     planned = keyed(NOVELTY, 3, job)
     wide = [read_rows(tmp_path, (part,)) for part in planned.parts(NOVELTY.stages[3])]
     store = Store(str(tmp_path))
-    for memory in (300, 2_000):
+    for memory in (120, 600):
         result = run_job(store, keyed(NOVELTY, 3, replace(job, memory=memory)), NOVELTY.stages[3], CONTRACTS)
         assert result["passes"] > 1
         assert [read_rows(tmp_path, (part,)) for part in planned.parts(NOVELTY.stages[3])] == wide

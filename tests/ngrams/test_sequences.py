@@ -65,7 +65,7 @@ def write_planted(root: Path, parts: int = 1, corpus: Counter[str] | None = None
 def corpus(seed: int = 1, count: int = 40) -> list[list[int]]:
     """Documents of few tokens, so that windows recur; some are shorter than a window."""
     draw = random.Random(seed)
-    return [draw.choices(range(1, 4), k=draw.choice([2, 4, 5, 9, 20])) for _ in range(count)]
+    return [draw.choices(range(1, 4), k=draw.choice([1, 2, 4, 5, 9, 20])) for _ in range(count)]
 
 
 def write(root: Path, documents: list[list[int]], parts: int, held_out: list[str] | None = None) -> dict[str, tuple[Part, ...]]:
@@ -117,6 +117,7 @@ def test_counts_of_windows_and_of_their_suffixes_equal_brute_force(tmp_path: Pat
     assert sum(r["sample"] == "uniform" for r in rows) == 30
     clusters = {(r["cluster"], tuple(r["ids"])) for r in rows}
     assert len(clusters) == len({c for c, _ in clusters}) == len({i for _, i in clusters}), "a cluster is one text"
+    assert [r["near_cluster"] for r in rows] == [r["cluster"] for r in rows], "with five tokens only equal windows are near"
 
 
 def test_neither_the_cut_of_the_corpus_nor_the_memory_changes_a_byte(tmp_path: Path) -> None:
@@ -216,6 +217,13 @@ def test_planted_texts_that_are_not_what_they_should_be_are_errors(tmp_path: Pat
     for number, (changes, message) in enumerate(cases):
         with pytest.raises(StudyError, match=message):
             drawn(tmp_path / str(number), planted_study(), write_planted(tmp_path / str(number), **changes))
+
+
+def test_all_windows_may_be_one_text(tmp_path: Path) -> None:
+    rows = drawn(tmp_path, asked(duplicates=2), write(tmp_path, [[1, 2, 3, 1, 2]] * 50, 2))
+    assert len(rows) == 31 and {(r["cluster"], r["near_cluster"], r["occurrences"], r["documents"]) for r in rows} == {
+        (0, 0, 50, 50)
+    }
 
 
 def test_documents_without_a_window_are_counted(tmp_path: Path) -> None:

@@ -4,15 +4,21 @@
 {"en": ["A game", "Of ancient warfare."], "de": ["Ein Spiel", "Antike Kriege."]}
 """
 
+from collections.abc import Iterator
 from typing import Any
 
-from tasks.examples.record import Example, ReadSettings, TaskFile, each_json_line, row_id, text
+from tasks.examples.record import Example, ReadSettings, Reject, TaskFile, each_json_line, row_id, text
 from tasks.examples.sentence_pairs import language_pair
 
 
-@each_json_line
-def read(file: TaskFile, settings: ReadSettings, row: int, record: dict[str, Any]) -> Example:
+def read(file: TaskFile, settings: ReadSettings) -> Iterator[Example | Reject]:
     """Examples of one file: x is the text in the first language, y in the second."""
-    source, target = language_pair(file, settings)
+    language_pair(file, settings)  # wrong settings come before wrong lines
+    return _examples(file, settings)
+
+
+@each_json_line
+def _examples(file: TaskFile, settings: ReadSettings, row: int, record: dict[str, Any]) -> Example:
+    source, target = settings["languages"]
     x, y = text(record, source, paragraphs=True), text(record, target, paragraphs=True)
     return Example(row, row_id(file.name, row), x, y, f"{source}-{target}", record=record)

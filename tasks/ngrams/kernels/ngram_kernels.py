@@ -40,6 +40,12 @@ def slots_for(entries: int) -> tuple[int, int]:
     return 1 << bits, 64 - bits
 
 
+def empty_bits(edges: int) -> tuple[np.ndarray, int]:
+    """The filter of a trie with so many edges, and the shift that maps a 64-bit hash to its bits."""
+    width = min(_FILTER_BITS, max(10, edges.bit_length() + 3))
+    return np.zeros(1 << (width - 6), np.uint64), 64 - width
+
+
 def _prefetch(typing_context, array, index):
     """Prefetch array[index], so that the memory access overlaps with other computations."""
     signature = types.void(array, index)
@@ -128,10 +134,9 @@ def build_trie(ids: np.ndarray, offsets: np.ndarray) -> tuple[Trie, np.ndarray]:
     terminal, inner = np.full(len(ids) + 1, -1, np.int32), np.zeros(len(ids) + 1, np.bool_)
     same = np.empty(len(lengths), np.int32)
     nodes = _insert_all(ids, offsets, root, table, shift, terminal, inner, same)
-    width = min(_FILTER_BITS, max(10, int(nodes).bit_length() + 3))
-    bits = np.zeros(1 << (width - 6), np.uint64)
-    _finish_edges(root, table, bits, 64 - width, terminal, inner)
-    return Trie(root, table, bits, shift, 64 - width, int(lengths.max()) if len(lengths) else 0), same
+    bits, bits_shift = empty_bits(int(nodes))
+    _finish_edges(root, table, bits, bits_shift, terminal, inner)
+    return Trie(root, table, bits, shift, bits_shift, int(lengths.max()) if len(lengths) else 0), same
 
 
 def bytes_of_trie(queries: int, ids: int) -> int:
