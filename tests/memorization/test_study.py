@@ -149,8 +149,11 @@ def score_slowly(file: str, root: str) -> None:
 
 
 def test_a_killed_run_goes_on_inside_its_part(finished: FinishedStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    root, total = tmp_path / "root", len(finished.rows("sequences"))
-    wanted = copy_without(finished, root, ["sequence_scores"])
+    root, whole, total = tmp_path / "root", tmp_path / "whole", len(finished.rows("sequences"))
+    monkeypatch.setattr(score_sequences, "WINDOWS_AT_ONCE", AT_ONCE)
+    for copy in (root, whole):
+        names = copy_without(finished, copy, ["sequence_scores"])
+    bring_up_to_date(Path(finished.study), whole, ["score_sequences"])
     program = "import sys, tests.memorization.test_study as t; t.score_slowly(*sys.argv[1:])"
     words = [sys.executable, "-c", program, finished.study, str(root)]
     with subprocess.Popen(words, cwd=REPOSITORY, env=os.environ | {"PYTHONPATH": str(REPOSITORY)}) as run:
@@ -167,10 +170,9 @@ def test_a_killed_run_goes_on_inside_its_part(finished: FinishedStudy, tmp_path:
         return scores(model, windows, *more)
 
     monkeypatch.setattr(score_sequences, "score_windows", counting)
-    monkeypatch.setattr(score_sequences, "WINDOWS_AT_ONCE", AT_ONCE)
     assert bring_up_to_date(Path(finished.study), root, ["score_sequences"]) == {"score_sequences": 1}
     assert total - AT_ONCE * (len(lots) + 1) <= sum(again) <= total - AT_ONCE * len(lots), "what was scored is not scored again"
-    assert {name: (root / name).read_bytes() for name in wanted} == wanted
+    assert all((root / name).read_bytes() == (whole / name).read_bytes() for name in names), "the bytes of an undisturbed run"
     assert not list(root.glob("sequence_scores/files/*/*/*"))
 
 
@@ -178,14 +180,15 @@ def test_a_window_is_traced_to_its_documents_and_to_what_the_model_writes(finish
     study = taskgram_module.open(finished.study, finished.root)
     sequences, scores = ({r["sequence"]: r for r in finished.rows(table)} for table in ("sequences", "sequence_scores"))
     recitations = {r["sequence"]: r for r in finished.rows("recitations")}
-    texts = {r["id"]: r["text"] for r in finished.rows("documents")}
+    texts, counts = finished.rows("documents"), {r["generation"]: r["documents"] for r in finished.rows("recitation_counts")}
+    tokens = {d["id"]: t["ids"] for d, t in zip(texts, finished.rows("tokens"), strict=True)}
     common = max(sequences.values(), key=lambda r: (r["occurrences"], r["sequence"]))
     missed = next(r for r in sequences.values() if r["sequence"] in recitations and not r["occurrences"])
     for row in (common, missed):
         found = study.trace(row["sequence"])
         json.dumps(found, allow_nan=False)
         (model,), (beginning, rest) = found["models"], found["text"]
-        assert {k: found[k] for k in row} == row and len(beginning) == len(rest) == 6, "a token is a letter"
+        assert {k: found[k] for k in row} == row
         assert "".join(found["tokens"]) == beginning + rest
         of_model = scores[row["sequence"]]
         assert all(model[k] == of_model[k] for k in ("log_probabilities", "ranks", "margins"))
@@ -194,10 +197,10 @@ def test_a_window_is_traced_to_its_documents_and_to_what_the_model_writes(finish
         assert len(excerpts) == min(DOCUMENTS, row["documents"]) and len({e["id"] for e in excerpts}) == len(excerpts)
         for e in excerpts:
             assert e["text"][e["start"] : e["end"]] == beginning + rest
-            assert texts[e["id"]][e["offset"] :].startswith(beginning + rest)
+            assert tokens[e["id"]][e["offset"] :][: len(row["ids"])] == row["ids"]
         if recited := recitations.get(row["sequence"]):
-            assert len(model["recitation"]["text"]) == len(recited["ids"]) and model["recitation"]["text"] != rest
-            assert model["recitation"].get("documents") == sum(model["recitation"]["text"] in text for text in texts.values())
+            assert model["recitation"]["text"] != rest and model["recitation"]["ended"] == recited["ended"]
+            assert model["recitation"].get("documents") == counts.get(recited["generation"])
         else:
             assert model["recitation"] is None and model["first_miss"] is None
     printed = taskgram("trace", finished.study, f"sequences/{common['sequence']}", root=finished.root)
