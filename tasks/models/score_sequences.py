@@ -146,8 +146,11 @@ def score_windows(
         for first in range(0, len(windows), at_once):
             batch = list(windows[first : first + at_once])
             made += [result for _, result in within_memory(model, batch, lambda some: _pass(model, some, schemes))]
-    joined = {name: np.concatenate([m[name] for m in made]) for name in ("log_probabilities", *VALUES)}
-    return joined | {"sampled": np.concatenate([m["sampled"] for m in made], axis=1)}
+    return _joined(made)
+
+
+def _joined(made: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.concatenate([m[name] for m in made], axis=int(name == "sampled")) for name in made[0]}
 
 
 def score_close_calls(
@@ -183,7 +186,9 @@ def _pass(model: LanguageModel, windows: Sequence[np.ndarray], schemes: Sequence
         raise StudyError(
             f'model {model.name!r} gives logits that are not finite; try dtype = "float32" under [scoring], or another checkpoint'
         )
-    return token_statistics(logits, ids.to(logits.device), schemes)
+    at_once = 1 if logits.device.type == "cpu" else len(windows)  # one window's logits stay in the cache: a third of the time
+    pieces = zip(logits.split(at_once), ids.to(logits.device).split(at_once), strict=True)
+    return _joined([token_statistics(some, targets, schemes) for some, targets in pieces])
 
 
 def token_statistics(logits: torch.Tensor, targets: torch.Tensor, schemes: Sequence[Scheme]) -> dict[str, np.ndarray]:
