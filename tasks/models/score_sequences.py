@@ -182,13 +182,16 @@ def _pass(model: LanguageModel, windows: Sequence[np.ndarray], schemes: Sequence
     ids = torch.from_numpy(np.stack(windows)).to(model.device)
     start = torch.full((len(windows), 1), model.start, dtype=torch.long, device=model.device)
     logits = model.network(input_ids=torch.cat([start, ids[:, :-1]], dim=1), use_cache=False).logits.float()
-    if not torch.isfinite(logits).all():
-        raise StudyError(
-            f'model {model.name!r} gives logits that are not finite; try dtype = "float32" under [scoring], or another checkpoint'
-        )
     at_once = 1 if logits.device.type == "cpu" else len(windows)  # one window's logits stay in the cache: a third of the time
-    pieces = zip(logits.split(at_once), ids.to(logits.device).split(at_once), strict=True)
-    return _joined([token_statistics(some, targets, schemes) for some, targets in pieces])
+    made = []
+    for some, targets in zip(logits.split(at_once), ids.to(logits.device).split(at_once), strict=True):
+        if not torch.isfinite(some).all():
+            raise StudyError(
+                f"model {model.name!r} gives logits that are not finite; "
+                'try dtype = "float32" under [scoring], or another checkpoint'
+            )
+        made.append(token_statistics(some, targets, schemes))
+    return _joined(made)
 
 
 def token_statistics(logits: torch.Tensor, targets: torch.Tensor, schemes: Sequence[Scheme]) -> dict[str, np.ndarray]:
