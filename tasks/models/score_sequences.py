@@ -146,8 +146,11 @@ def score_windows(
         for first in range(0, len(windows), at_once):
             batch = list(windows[first : first + at_once])
             made += [result for _, result in within_memory(model, batch, lambda some: _pass(model, some, schemes))]
-    joined = {name: np.concatenate([m[name] for m in made]) for name in ("log_probabilities", *VALUES)}
-    return joined | {"sampled": np.concatenate([m["sampled"] for m in made], axis=1)}
+    return _joined(made)
+
+
+def _joined(made: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.concatenate([m[name] for m in made], axis=int(name == "sampled")) for name in made[0]}
 
 
 def score_close_calls(
@@ -179,11 +182,16 @@ def _pass(model: LanguageModel, windows: Sequence[np.ndarray], schemes: Sequence
     ids = torch.from_numpy(np.stack(windows)).to(model.device)
     start = torch.full((len(windows), 1), model.start, dtype=torch.long, device=model.device)
     logits = model.network(input_ids=torch.cat([start, ids[:, :-1]], dim=1), use_cache=False).logits.float()
-    if not torch.isfinite(logits).all():
-        raise StudyError(
-            f'model {model.name!r} gives logits that are not finite; try dtype = "float32" under [scoring], or another checkpoint'
-        )
-    return token_statistics(logits, ids.to(logits.device), schemes)
+    at_once = 1 if logits.device.type == "cpu" else len(windows)  # one window's logits stay in the cache: a third of the time
+    made = []
+    for some, targets in zip(logits.split(at_once), ids.to(logits.device).split(at_once), strict=True):
+        if not torch.isfinite(some).all():
+            raise StudyError(
+                f"model {model.name!r} gives logits that are not finite; "
+                'try dtype = "float32" under [scoring], or another checkpoint'
+            )
+        made.append(token_statistics(some, targets, schemes))
+    return _joined(made)
 
 
 def token_statistics(logits: torch.Tensor, targets: torch.Tensor, schemes: Sequence[Scheme]) -> dict[str, np.ndarray]:
