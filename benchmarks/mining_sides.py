@@ -249,7 +249,7 @@ def numpy_products(corpora: Corpora, case: Case) -> BenchmarkSide:
     return BenchmarkSide(
         work=work,
         items=sum(len(inputs) * len(outputs) for inputs, outputs in examples),
-        answer=lambda found: dict(zip(("input", "output", "examples", "similarity"), found, strict=True)),
+        answer=lambda columns: dict(zip(("input", "output", "examples", "similarity"), columns, strict=True)),
     )
 
 
