@@ -328,7 +328,7 @@ RATES = {
     "novelty, 100k n-grams": Rate(55e6, "words /s", f"{BENCHMARKS}: novelty"),
     "novelty, 3M n-grams": Rate(17e6, "words /s", f"{BENCHMARKS}: novelty"),
     "novelty, 40M n-grams": Rate(5e6, "words /s", f"{BENCHMARKS}: novelty"),
-    "prepare n-grams": Rate(0.29e-6, "s for each n-gram and part", f"{BENCHMARKS}: novelty"),
+    "prepare n-grams": Rate(0.35e-6, "s for each n-gram and part", f"{BENCHMARKS}: novelty"),
     "novelty texts": Rate(0.7, "s for each model and task", DEBIAN),
     "sum novelty": Rate(2.5e-6, "s for each n-gram asked, before and after the scan", DEBIAN),
     "distinct n-grams": Rate(0.5, "of the n-grams and pairs of texts are distinct", DEBIAN),

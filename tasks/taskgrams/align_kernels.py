@@ -108,7 +108,7 @@ def pairs_above(
     for i in range(low, low + len(rows)):
         if begins[i + 1] - begins[i] < 2:
             continue
-        n = 0
+        n = np.int64(0)
         for o in range(begins[i], begins[i + 1]):
             at = at_of[o - base]
             for k in range(first[example[o]], last[example[o]]):
@@ -118,7 +118,7 @@ def pairs_above(
                     n += 1
                 counts[output] += 1
                 at += 1
-        above = 0
+        above = np.int64(0)
         for at in range(n):
             output = touched[at]
             s = of_output[output]

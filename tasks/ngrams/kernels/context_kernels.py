@@ -91,7 +91,7 @@ def _room(table, bits, nodes, more):
     for old in range(table.shape[0]):
         if table[old].key != _EMPTY:
             slot = _slot(wide, table[old].key)
-            _put(wide, wide_bits, slot, table[old].key, table[old].node, table[old].path)
+            _put(wide, wide_bits, slot, table[old].key, np.int64(table[old].node), table[old].path)
             wide[slot].visits, wide[slot].ends = table[old].visits, table[old].ends
     return wide, wide_bits
 
@@ -138,7 +138,7 @@ def _insert(text, end, longest, root, table, bits, nodes):
         return nodes
     for at in range(depth, same):
         key = (node << 32) | np.int64(text[end - 1 - at])
-        _put(table, bits, _slot(table, key), key, nodes, -1)
+        _put(table, bits, _slot(table, key), key, nodes, np.int32(-1))
         node = np.int64(nodes)
         nodes += 1
     for branch in (other, end):
@@ -150,7 +150,7 @@ def _insert(text, end, longest, root, table, bits, nodes):
 
 @njit(cache=True)
 def _insert_all(text, offsets, begins, longest, root, table, bits, most):
-    nodes = 1
+    nodes = np.int64(1)  # a plain 0 or 1 is a type of its own: every kernel it is passed to would be compiled twice
     for number in range(begins.shape[0]):
         shift = number + 1  # the separators before
         for end in range(offsets[number] + begins[number] + shift, offsets[number + 1] + shift + 1):
@@ -207,7 +207,7 @@ def _scan(ids, offsets, text, longest, root, table, bits, nodes, most):
     low, d = np.int64(0), 0
     while low < total:
         high = min(low + BLOCK, total)
-        n = 0
+        n = np.int64(0)
         for i in range(low, high):
             while offsets[d + 1] <= i:
                 d += 1
@@ -217,10 +217,10 @@ def _scan(ids, offsets, text, longest, root, table, bits, nodes, most):
                 continue
             root[value].visits += 1
             root[value].ends += closing[i - low]
-            if i > offsets[d] and _goes_on(text, root[value].path, 1, longest, ids[i - 1]):
+            if i > offsets[d] and _goes_on(text, root[value].path, np.int64(1), longest, ids[i - 1]):
                 at[n], node[n], path[n], parent[n] = i, root[value].node, root[value].path, value
                 n += 1
-        depth = 1
+        depth = np.int64(1)
         while n > 0:
             if _is_full(table, nodes, n, most):
                 return table, bits, nodes, True
@@ -235,7 +235,7 @@ def _scan(ids, offsets, text, longest, root, table, bits, nodes, most):
                 m += there | np.int64(path[a] >= 0)
             for a in range(m):
                 prefetch(table, _home(table, keys[a]))
-            n = 0
+            n = np.int64(0)
             for a in range(m):
                 i, key = at[a], keys[a]
                 slot = _slot(table, key)
@@ -286,7 +286,7 @@ def _chain(text, end, longest, root, table, visits, ends):
 
 @njit(cache=True)
 def _suffix_counts(text, offsets, begins, first, last, longest, root, table, tokens):
-    """Rows (text, position, suffix, denominator, numerator) with denominator > 0."""
+    """Rows (text, position, suffix, denominator, numerator) with denominator > 0, and how many there are."""
     out, rows = np.empty((1024, 5), np.int64), 0
     visits, ends = np.zeros(longest + 1, np.int64), np.zeros(longest + 1, np.int64)
     next_visits, next_ends = np.zeros(longest + 1, np.int64), np.zeros(longest + 1, np.int64)
@@ -301,14 +301,16 @@ def _suffix_counts(text, offsets, begins, first, last, longest, root, table, tok
                     break
                 if rows == out.shape[0]:
                     wide = np.empty((2 * rows, 5), np.int64)
-                    wide[:rows] = out
+                    for row in range(rows):  # slices take long to compile
+                        for k in range(5):
+                            wide[row, k] = out[row, k]
                     out = wide
                 numerator = next_visits[suffix + 1] if suffix < next_length else np.int64(0)
                 out[rows, 0], out[rows, 1], out[rows, 2] = number, end - begin, suffix
                 out[rows, 3], out[rows, 4] = denominator, numerator
                 rows += 1
             visits, next_visits, ends, next_ends, length = next_visits, visits, next_ends, ends, next_length
-    return out[:rows].copy()
+    return out, rows
 
 
 def suffix_counts(
@@ -319,4 +321,5 @@ def suffix_counts(
     `offsets` and `begins` are those of `build_context_trie`. Only for texts first … last - 1, by default all.
     """
     last = len(begins) if last is None else last
-    return _suffix_counts(trie.text, offsets, begins, first, last, trie.longest, trie.root, trie.table, trie.tokens)
+    out, rows = _suffix_counts(trie.text, offsets, begins, first, last, trie.longest, trie.root, trie.table, trie.tokens)
+    return out[:rows].copy()

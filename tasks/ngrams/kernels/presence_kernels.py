@@ -65,6 +65,6 @@ def mark_present(ids, offsets, trie, seen):
             while offsets[d + 1] <= i:
                 d += 1
             stops[i - low] = offsets[d + 1]
-        for h in range(_walk(ids, low, high, stops, trie, hits, hits_at, active, active_at, keys, 0)[0]):
+        for h in range(_walk(ids, low, high, stops, trie, hits, hits_at, active, active_at, keys, np.int64(0))[0]):
             seen[hits[h]] = True
         low = high

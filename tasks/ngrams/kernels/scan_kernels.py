@@ -76,7 +76,9 @@ def _by_document(hits, hits_at, n_hits, low, documents, first, count, sorted_hit
         starts[documents[hits_at[h] - low] - first + 1] += 1
     for d in range(count):
         starts[d + 1] += starts[d]
-    at = starts[:count].copy()
+    at = np.empty(count, np.int64)
+    for d in range(count):
+        at[d] = starts[d]
     for h in range(n_hits):
         d = documents[hits_at[h] - low] - first
         sorted_hits[at[d]], sorted_at[at[d]] = hits[h], hits_at[h]
@@ -88,7 +90,8 @@ def _by_document(hits, hits_at, n_hits, low, documents, first, count, sorted_hit
 def _grown(values):
     """The same values with twice the room."""
     wide = np.empty(2 * values.shape[0], values.dtype)
-    wide[: values.shape[0]] = values
+    for at in range(values.shape[0]):  # a slice takes ten times as long to compile
+        wide[at] = values[at]
     return wide
 
 
@@ -101,7 +104,7 @@ def _scan(ids, offsets, base, trie, records, pairs, document_hashes, least):
     sorted_hits, sorted_at = np.empty(room, np.int32), np.empty(room, np.int64)
     active, active_at, keys = np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64)
     documents, stops = np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64)
-    present, here, bits = np.empty(records.shape[0], np.int32), 0, np.zeros((records.shape[0] >> 6) + 1, np.uint64)
+    present, here, bits = np.empty(records.shape[0], np.int32), np.int64(0), np.zeros((records.shape[0] >> 6) + 1, np.uint64)
     heads = np.empty(records.shape[0] if windows else 0, np.int32)
     tails = np.empty(records.shape[0] if windows else 0, np.int32)
     places, follow, placed = np.empty(1024, np.int64), np.empty(1024, np.int32), 0
@@ -158,7 +161,7 @@ def _scan(ids, offsets, base, trie, records, pairs, document_hashes, least):
                     note(met, joined, e, document, records, pairs, document_hashes, heads, places, follow)
                 for a in range(here):
                     bits[present[a] >> 6] = 0
-                here, placed = 0, 0
+                here, placed = np.int64(0), 0
         low = high
     return noted[:notes], noted_in[:notes]
 
