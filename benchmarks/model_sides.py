@@ -301,14 +301,14 @@ def _prefixes(case: Case) -> list[int]:
 
 def extract(corpora: Corpora, case: Case) -> BenchmarkSide:
     """Ours: one pass, then whether all of the next tokens are the likeliest, for each length of the prefix."""
-    from tasks.memorization.extraction import extracted
+    from tasks.memorization.extraction import extracted_from
 
     scored = _scored(corpora, case)
     lengths = range(PREFIX - case["prefixes"] + 1, PREFIX + 1)
 
     def work(_: object) -> dict[int, np.ndarray]:
-        hits = scored(None)["ranks"] == 1
-        return {k: extracted(hits, k, WINDOW - PREFIX) for k in lengths}
+        exact = extracted_from(scored(None)["ranks"] == 1, PREFIX)
+        return {k: exact[:, k - 1] for k in lengths}
 
     return BenchmarkSide(
         work=work,

@@ -72,7 +72,7 @@ def run(work: Work, rows: MetricRows) -> None:
             for name in KINDS:
                 here = at[kind[at] == name]
                 mine, null = exact[here], exact[others[kind[others] == name]]
-                sizes = {"rows": len(given), "examples": len(np.unique(windows.clusters(given)))}
+                sizes: dict[str, Any] = {"rows": len(given), "examples": len(np.unique(windows.clusters(given)))}
                 rows.add("taxonomy", "share", wilson(int(mine.sum()), len(given)), detail=name, **shared, **sizes)
                 more = shared | {"rows": len(mine), "examples": len(np.unique(windows.clusters(here)))}
                 if len(mine):

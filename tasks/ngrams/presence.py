@@ -43,8 +43,8 @@ def present_rows(work: Work, words: Part, vocabulary: Part, ngrams: pl.DataFrame
     same_analyzer(work, words, vocabulary)
     lengths, last = (ngrams[name].to_numpy(writable=True) for name in ("length", "last"))
     begins = np.flatnonzero(lengths == 1)
-    own = ngrams["ngram"].gather(begins).to_arrow()
-    numbers = pc.index_in(work.read_part(vocabulary, "word")["word"].cast(own.type), value_set=own)
+    first_words = ngrams["ngram"].gather(begins).to_arrow()
+    numbers = pc.index_in(work.read_part(vocabulary, "word")["word"].cast(first_words.type), value_set=first_words)
     number_of = pc.fill_null(numbers, ABSENT).to_numpy()
     present, slices = np.zeros(len(lengths), bool), begins * BYTES // work.job.memory
     cuts = [*begins[np.flatnonzero(np.diff(slices, prepend=-1))].tolist(), len(lengths)]

@@ -15,8 +15,8 @@ MetricRow = Mapping[str, Any]
 
 LEVEL = 0.05
 HUNDREDS = ("bleu", "chrf", "chrf++", "sentence_chrf")
-SHARES = ("exact_match", "accuracy", "rate", "share", "equal", "recall", "coverage", "final_number", "number_match")
-SHARES += ("rate_by_prefix", "rate_by_duplicates", "cut_share", "true_positives")  # of windows
+_OF_WINDOWS = ("rate_by_prefix", "rate_by_duplicates", "cut_share", "true_positives")
+SHARES = ("exact_match", "accuracy", "rate", "share", "equal", "recall", "coverage", "final_number", "number_match", *_OF_WINDOWS)
 NO_MODELS = {"reference", "held_out"}  # novelty compares the models with these texts
 PRIMARY = ("main_score", "mem_n", "mem_delta", "mem_infinity")
 MEASURE_NAMES = {"mem_n": "Mem", "mem_delta": "Mem Δ", "mem_infinity": "Mem ∞"}
