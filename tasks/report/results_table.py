@@ -1,6 +1,7 @@
 """The results table for a terminal: task × model with the main score, Mem_n, Mem_Δ and Mem_∞ (docs/method.md §6, §7).
 
-Below it, if the study asks what is memorized, sample × model with the share extracted, next to that of phantoms (docs/memorization.md).
+Below it, if the study asks what is memorized, sample × model with the share extracted, next to that of phantoms
+(docs/memorization.md).
 """
 
 from collections.abc import Mapping, Sequence
