@@ -1,7 +1,7 @@
 """`taskgram trace` of a sequence: its text, where it occurs in the corpus, and what each model makes of its tokens.
 
 planted-00c1…  canary, 8 copies in 8 documents
-  «mova resk tilun»  anem dorit fesk
+  «mova resk tilun»  anel dorit fesk
 model       step  suffix log p  right  then
 neox-0.6M    488         −0.31  12/12  …
 """

@@ -1,7 +1,6 @@
 """The results table for a terminal: task × model with the main score, Mem_n, Mem_Δ and Mem_∞ (docs/method.md §6, §7).
 
-Below it, if the study asks what is memorized, sample × model with the share extracted, next to that of phantoms
-(docs/memorization.md).
+Below it, if the study asks what is memorized, sample × model with the share extracted and that of phantoms (docs/memorization.md).
 """
 
 from collections.abc import Mapping, Sequence
@@ -47,13 +46,13 @@ def results_table(metrics: pa.Table, family: pa.Table, models: pa.Table) -> str:
 def _sequences(rows: Sequence[MetricRow], ladder: Mapping[str, int]) -> str:
     """The share of each sample of windows that each model extracts, that of its phantoms, and the difference; or nothing."""
     rates = last_checkpoints(r for r in rows if r["measure"] == "extraction" and r["statistic"] in ("rate", "excess"))
-    by_name = {(r["statistic"], r["group"], r["detail"], r["model"]): r for r in rates}
+    by_place = {(r["statistic"], r["group"], r["detail"], r["model"]): r for r in rates}
     table: Lines = []
     for sample, kind in samples_of([r for r in rates if r["statistic"] == "excess"]):
         lines: Lines = []
         for model, size in ladder.items():
             wanted = (("rate", sample), ("rate", NULLS[sample]), ("excess", sample))
-            members, phantoms, excess = (by_name.get((statistic, group, kind, model)) for statistic, group in wanted)
+            members, phantoms, excess = (by_place.get((statistic, group, kind, model)) for statistic, group in wanted)
             if members and excess:
                 difference = with_interval(dict(excess) | {"statistic": "rate"}).replace(" %", " points")
                 lines.append([f"  {model}", short(size), with_interval(members), with_interval(phantoms), difference])
