@@ -43,15 +43,15 @@ def present_rows(work: Work, words: Part, vocabulary: Part, ngrams: pl.DataFrame
     same_analyzer(work, words, vocabulary)
     lengths, last = (ngrams[name].to_numpy(writable=True) for name in ("length", "last"))
     begins = np.flatnonzero(lengths == 1)
-    own = ngrams["ngram"].gather(begins).to_arrow()
-    numbers = pc.index_in(work.read_part(vocabulary, "word")["word"].cast(own.type), value_set=own)
+    first_words = ngrams["ngram"].gather(begins).to_arrow()
+    numbers = pc.index_in(work.read_part(vocabulary, "word")["word"].cast(first_words.type), value_set=first_words)
     number_of = pc.fill_null(numbers, ABSENT).to_numpy()
     present, slices = np.zeros(len(lengths), bool), begins * BYTES // work.job.memory
     cuts = [*begins[np.flatnonzero(np.diff(slices, prepend=-1))].tolist(), len(lengths)]
     for low, high in zip(cuts, cuts[1:], strict=False):
         trie = trie_in_preorder(lengths[low:high], last[low:high], len(begins))
         for ids, offsets, _ in id_batches(work, words, len(number_of)):
-            own_ids = number_of[ids]
-            own_ids.flags.writeable = False  # as ids of parts are: a kernel is compiled for one kind only
-            mark_present(own_ids, offsets, trie, present[low:high])
+            renumbered = number_of[ids]
+            renumbered.flags.writeable = False  # as ids of parts are: a kernel is compiled for one kind only
+            mark_present(renumbered, offsets, trie, present[low:high])
     return present, max(1, len(cuts) - 1)
