@@ -216,10 +216,8 @@ def _aligned(
         for order in work.settings["orders"]
     ]
     candidates = [c for c in candidates if c[2] and c[3]]
-    of_input, of_output = (
-        _vectors(encoder, "input", [c[2] for c in candidates]),
-        _vectors(encoder, "output", [c[3] for c in candidates]),
-    )
+    of_input = _vectors(encoder, "input", [c[2] for c in candidates])
+    of_output = _vectors(encoder, "output", [c[3] for c in candidates])
     for example, order, sources, targets in candidates:
         cosines = np.stack([of_input[x] for x in sources]) @ np.stack([of_output[y] for y in targets]).T
         for i, j in np.argwhere(cosines > work.settings["lowest_gamma"]):

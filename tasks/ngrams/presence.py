@@ -51,7 +51,7 @@ def present_rows(work: Work, words: Part, vocabulary: Part, ngrams: pl.DataFrame
     for low, high in zip(cuts, cuts[1:], strict=False):
         trie = trie_in_preorder(lengths[low:high], last[low:high], len(begins))
         for ids, offsets, _ in id_batches(work, words, len(number_of)):
-            own_ids = number_of[ids]
-            own_ids.flags.writeable = False  # as ids of parts are: a kernel is compiled for one kind only
-            mark_present(own_ids, offsets, trie, present[low:high])
+            renumbered = number_of[ids]
+            renumbered.flags.writeable = False  # as ids of parts are: a kernel is compiled for one kind only
+            mark_present(renumbered, offsets, trie, present[low:high])
     return present, max(1, len(cuts) - 1)

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas import CONTRACTS
 from tasks.ngrams import novelty_scan
 from tasks.ngrams.novelty_scan import NOVELTY
+from tasks.ngrams.presence import with_beginnings
 from tasks.step import keyed, run_job
 from tasks.storage.store import Part, Store
 from tasks.text.encoders import ngram_encoders
@@ -332,3 +334,27 @@ def test_questions_and_words_of_two_analyzers_are_not_mixed(tmp_path):
     stage = NOVELTY.stages[2]  # which reads all that is asked
     (job,) = stage.plan(study_of(), tables | {"generation_queries": (Part("generation_queries", "old", part.labels),)})
     assert "analysed with {'analyzer_version': -1}" in run_job(store, keyed(NOVELTY, 2, job), stage, CONTRACTS)["error"]
+
+
+def test_with_each_ngram_come_its_beginnings_and_words():
+    rows = with_beginnings(pl.DataFrame({"ngram": ["cow bat ape", "bat", "cow's bat"]}))
+    assert rows.rows() == [
+        ("ape", 1, 0),
+        ("bat", 1, 1),
+        ("cow", 1, 2),
+        ("cow bat", 2, 1),
+        ("cow bat ape", 3, 0),
+        ("cow's", 1, 3),
+        ("cow's bat", 2, 1),
+    ]
+
+
+def test_pairs_of_long_answers_are_looked_up_whole(tmp_path):
+    """Their first eight words decide only whether they are looked up at all."""
+    answer = ["uno", "dos", "tres"] * 3
+    for number, (document, novel) in enumerate(((["ape", *answer], 0), (["ape", *answer[:8], "cow"], 1))):
+        root = tmp_path / str(number)
+        root.mkdir()
+        inputs = write_corpus(root, [document]) | write_tasks(root, [(["ape"], answer)], {"a": [answer]})
+        rows = read_rows(root, run_step(NOVELTY, study_of(answer="whole", lowest_gamma=0.01), root, inputs)["generation_counts"])
+        assert {(r["total"], r["novel"]) for r in rows if r["kind"] == "pair" and r["total"]} == {(1, novel)}
