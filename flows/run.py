@@ -26,7 +26,7 @@ from flows.session import STEPS_AT_ONCE, Session, default_root
 from flows.start import choose, lay_out_run, publish
 from flows.study import STEPS
 from flows.study_files import report_link, reports_url, study_path
-from flows.terminal import Terminal
+from flows.terminal import WIDTH, Terminal
 from schemas import StudyError, load_study
 from tasks.cluster.cluster import Cluster
 from tasks.storage.store import Store
@@ -90,7 +90,7 @@ def study(
             failures = run_all(plan, chosen, session, terminal, post)
         for planned in (p for p in plan if p.step.name in chosen):
             for number, line in enumerate(rejected(store, planned)):
-                terminal.line(f"  {'' if number else planned.step.name:<11} {line}")
+                terminal.line(f"  {'' if number else planned.step.name:<{WIDTH}} {line}")
         if "report" in chosen and not failures:
             _link(report_link(root, publish(plan, session), settings.name), settings.name)
     finally:
@@ -160,7 +160,7 @@ def _step_task(planned: PlannedStep, session: Session, terminal: Terminal, post:
             text = str(error) if isinstance(error, StepFailed) else f"{name}: {type(error).__name__}: {error}"
             failures[name] = printable(text)
             session.failed(error.models if isinstance(error, StepFailed) else {})
-            terminal.line(f"  {name:<11} failed")
+            terminal.line(f"  {name:<{WIDTH}} failed")
             watch.failed(failures[name], error)
             raise
         terminal.finished(outcome)

@@ -7,7 +7,8 @@ from typing import Any, TextIO
 from flows.engine import Outcome
 from tasks.text.display import printable
 
-HEADER = f"  {'step':<11} {'parts':<24} {'rows':>11} {'size':>9} {'worker seconds':>15}"
+WIDTH = 17  # of the longest name of a step
+HEADER = f"  {'step':<{WIDTH}} {'parts':<24} {'rows':>10} {'size':>9} {'worker seconds':>14}"
 
 
 class Terminal:
@@ -27,7 +28,7 @@ class Terminal:
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
             self._progress = Progress(
-                TextColumn("  {task.description:<11}"),
+                TextColumn(f"  {{task.description:<{WIDTH}}}"),
                 BarColumn(bar_width=28),
                 MofNCompleteColumn(),
                 TextColumn("parts"),
@@ -67,12 +68,12 @@ class Terminal:
             self.line(HEADER)
         done = "up to date" if skipped else f"{outcome.computed} of {outcome.parts} parts computed"
         seconds = "" if skipped else f"{outcome.part_seconds:.1f}"
-        self.line(f"  {outcome.step:<11} {done:<24} {outcome.rows:>11,} {size(outcome.bytes):>9} {seconds:>15}".rstrip())
+        self.line(f"  {outcome.step:<{WIDTH}} {done:<24} {outcome.rows:>10,} {size(outcome.bytes):>9} {seconds:>14}".rstrip())
         if outcome.again:
-            self.line(f"  {outcome.step:<11} {outcome.again}")
+            self.line(f"  {outcome.step:<{WIDTH}} {outcome.again}")
         for table in outcome.changed:
             self.line(
-                f"  {outcome.step:<11} NOT DETERMINISTIC: {table} has different bytes than before under the same key; "
+                f"  {outcome.step:<{WIDTH}} NOT DETERMINISTIC: {table} has different bytes than before under the same key; "
                 "every step after it is computed again"
             )
 

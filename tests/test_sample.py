@@ -188,7 +188,7 @@ def test_validate_finds_a_flipped_byte_and_the_next_run_repairs_it(copied: Finis
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert "set aside" in taskgram("validate", "sample", root=copied.root, code=1)
     printed = taskgram("run", "sample", root=copied.root)
-    assert "align       1 of 14 parts computed" in printed
+    assert "align             1 of 14 parts computed" in printed
     assert printed.count("up to date") == len(copied.plan) - 1
     assert path.read_bytes() == content
     assert "Every byte is as recorded" in taskgram("validate", "sample", root=copied.root)

@@ -8,7 +8,7 @@ from flows.session import CLEANING
 from flows.study import STEPS
 from flows.study_files import report_page, study_path
 from flows.study_records import kept, recorded_steps
-from flows.terminal import size
+from flows.terminal import WIDTH, size
 from schemas import CONTRACTS, Study, StudyError, load_study
 from tasks.storage.leases import Leases
 from tasks.storage.store import Store, fingerprint
@@ -63,10 +63,10 @@ def _describe_step(planned: PlannedStep, store: Store, record: dict[str, Any]) -
 
 
 def table(steps: list[dict[str, Any]]) -> str:
-    lines = [f"{'step':<11} {'state':<8} {'parts':>6} {'rows':>12} {'bytes':>10} {'seconds':>9}  fingerprint   checks"]
+    lines = [f"{'step':<{WIDTH}} {'state':<8} {'parts':>6} {'rows':>12} {'bytes':>10} {'seconds':>9}  fingerprint   checks"]
     for s in steps:
         lines.append(
-            f"{s['step']:<11} {s['state']:<8} {s['parts']:>6} {s['rows']:>12,} {size(s['bytes']):>10} "
+            f"{s['step']:<{WIDTH}} {s['state']:<8} {s['parts']:>6} {s['rows']:>12,} {size(s['bytes']):>10} "
             f"{s['seconds']:>9.1f}  {s['fingerprint'][:12]}  {s['validation']['checks'] or '-'}"
         )
         lines += [f"            {s['read_again']}"] if s["read_again"] else []

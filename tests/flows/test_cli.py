@@ -134,9 +134,9 @@ def test_a_new_shard_makes_the_study_stale_and_is_computed_alone(folder: Path) -
     assert states["ingest"] == states["words"] == states["query"] == states["report"] == "stale"
     assert states["read"] == states["align"] == "done"
     printed = taskgram("run", str(folder / "tiny.toml"), root=folder / "root")
-    assert "words       1 of 2 parts computed" in printed
-    assert "  ingest      1 record rejected; " in printed and "  1 × not valid JSON" in printed
-    assert "query       4 of 6 parts computed" in printed, "the new part, and the sum; of the variant, too"
+    assert "words             1 of 2 parts computed" in printed
+    assert "  ingest            1 record rejected; " in printed and "  1 × not valid JSON" in printed
+    assert "query             4 of 6 parts computed" in printed, "the new part, and the sum; of the variant, too"
     shard.unlink()
     printed = taskgram("run", str(folder / "tiny.toml"), root=folder / "root")
     assert "parts computed" not in printed.replace("0 of 0 parts computed", ""), "the old state is still there"
@@ -147,7 +147,7 @@ def test_only_refuses_unfinished_inputs_and_names_the_command(folder: Path) -> N
     assert "its inputs are not finished" in printed
     assert "taskgram run" in printed
     assert "--from plant" in printed
-    assert "query       up to date" in taskgram("run", str(folder / "tiny.toml"), "--only", "query", root=folder / "root")
+    assert "query             up to date" in taskgram("run", str(folder / "tiny.toml"), "--only", "query", root=folder / "root")
 
 
 def test_from_runs_what_depends_on_the_step(folder: Path) -> None:
@@ -158,12 +158,12 @@ def test_from_runs_what_depends_on_the_step(folder: Path) -> None:
 
 def test_force_computes_again_and_finds_the_same_bytes(folder: Path) -> None:
     printed = taskgram("run", str(folder / "tiny.toml"), "--force", "query", root=folder / "root")
-    assert "query       4 of 4 parts computed" in printed
+    assert "query             4 of 4 parts computed" in printed
     header, *lines = [line.split() for line in printed.splitlines() if line.startswith("  ")]
     assert header == ["step", "parts", "rows", "size", "worker", "seconds"]
     assert {line[0]: float(line[-1]) for line in lines if "computed" in line}.keys() == {"query"}
     assert "NOT DETERMINISTIC" not in printed
-    assert "measure     up to date" in printed
+    assert "measure           up to date" in printed
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_validate_sets_damage_aside_and_the_next_run_repairs_it(folder: Path) ->
     assert "set aside" in printed
     assert "Traceback" not in printed
     printed = taskgram("run", str(folder / "tiny.toml"), root=folder / "root")
-    assert "align       1 of 2 parts computed" in printed
+    assert "align             1 of 2 parts computed" in printed
     assert path.read_bytes() == content
 
 

@@ -151,7 +151,7 @@ def test_from_a_failed_step_computes_what_is_missing(server: str, folder: Path) 
         folder=folder,
     )
     assert run.returncode == 0, run.stdout + run.stderr
-    assert "ingest      1 of 5 parts computed" in run.stderr, run.stdout + run.stderr
+    assert "ingest            1 of 5 parts computed" in run.stderr, run.stdout + run.stderr
     page = (folder / "root" / "reports" / "again" / "index.html").as_uri()
     assert linked(server) == f"[Report of again]({page})", "no address of the reports is set"
     only_what_was_missing(before, folder)
