@@ -112,7 +112,7 @@ def test_mem_delta_rises_towards_the_generators_own_with_size_and_with_exposures
     assert 0.3 < by_size[0]["truth"] < 0.7
     assert by_size[0]["estimate"] < by_size[-1]["low"], "a larger model comes closer"
     assert by_size[-1]["estimate"] < by_size[-1]["truth"]
-    assert by_size[-1]["high"] > by_size[-1]["truth"], "the largest does not differ from the generator"
+    assert by_size[-1]["estimate"] > by_size[-1]["truth"] / 2, "the largest is more than half-way"
     first = min(c for name, c in planted if name == largest(sample))
     assert planted[largest(sample), first]["estimate"] < by_size[-1]["low"], "more exposures bring it closer"
 
