@@ -14,6 +14,7 @@ import pytest
 from tasks.report.data import ReportData
 from tasks.report.figures import all_figures
 from tasks.report.figures.report_figure import ReportFigure
+from tasks.report.figures.sequence_figures import by_doubling
 from tasks.report.page import page as page_module
 from tasks.report.plot import drawing, palette
 from tasks.report.plot.drawing import drawing_files
@@ -268,3 +269,16 @@ def test_bad_input_is_reported_and_the_rest_is_there(case: str, message: str, tm
     assert "Not measured: tiny, small, medium" in page, "a missing model is named at the top"
     assert "Documents with the pairs" in page and "vandoria" in page, "the rest is there"
     assert ("40.0 %" in page) == any(r["estimate"] == 0.4 for r in found)
+
+
+BUCKETS = ((4, 1, 4, 2.0), (7, 3, 4, 3.0))  # number, extracted windows, windows, copies
+
+
+def test_extracted_windows_are_joined_by_doublings_of_their_copies() -> None:
+    rows = [
+        {"model": "m", "bin": bin, "estimate": hits / n, "rows": n, "x": x} for bin, hits, n, x in ((4, 1, 4, 2.0), (7, 3, 4, 3.0))
+    ]
+    (joined,) = by_doubling(rows)
+    assert (joined["bin"], joined["rows"], joined["estimate"], joined["x"]) == (4, 8, 0.5, 2.5)
+    assert joined["low"] < 0.25 and joined["high"] > 0.75
+    assert [r["bin"] for r in by_doubling([*rows, {**rows[0], "bin": 8}])] == [4, 8]
