@@ -19,7 +19,7 @@ MARK = "  # One entry for each step, written by `make docs`."
 def with_entries(text: str) -> str:
     """The text of a prefect.yaml up to the mark, and after it an entry for each step of the sample."""
     steps = [step for step in STEPS if step.applies(load_study(study_path("sample")))]
-    entry = "  - {{<<: *step, name: sample-{0}, tags: [taskgram, sample, {0}], parameters: {{study: sample, only: {0}}}}}\n"
+    entry = "  - {{<<: *step, name: sample-{0}, tags: [taskgram, sample, {0}],\n     parameters: {{study: sample, only: {0}}}}}\n"
     return text[: text.index(MARK)] + MARK + "\n" + "".join(entry.format(step.name) for step in steps)
 
 
