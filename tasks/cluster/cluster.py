@@ -274,7 +274,7 @@ def _start_local(limits: Cluster) -> Any:
             "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT | quiet,
             "distributed.worker.memory.terminate": 0.95,
             "distributed.scheduler.allowed-failures": 3,
-            "distributed.worker.memory.pause": 0.9,
+            "distributed.worker.memory.pause": False,  # it would wait for ever for memory that its libraries keep
         }
     )
     numbers = count()

@@ -1,4 +1,4 @@
-"""What Dask's processes write to a user's terminal."""
+"""What Dask's processes write to a user's terminal, and that a worker never waits for memory that nothing will free."""
 
 from __future__ import annotations
 
@@ -20,6 +20,24 @@ def hold(share: float) -> int:
     held = np.ones(missing, np.int8)
     time.sleep(1.0)
     return held.nbytes
+
+
+KEPT: list[np.ndarray] = []  # in a worker: what its libraries would keep
+
+
+def keep(share: float) -> None:
+    """Use a share of the limit from now on."""
+    KEPT.append(np.ones(int(share * LIMIT) - psutil.Process().memory_info().rss, np.int8))
+    time.sleep(1.0)
+
+
+def test_a_worker_that_keeps_much_memory_still_gets_calls(tmp_path: Path) -> None:
+    cluster = Cluster(1, str(LIMIT), str(tmp_path), address="")
+    try:
+        assert [f.error for f in cluster.run(keep, [(0.92,)], "keep")] == [None]
+        assert [f.value for f in cluster.run(abs, [(-1,), (2,)], "next")] == [1, 2]
+    finally:
+        cluster.close()
 
 
 @pytest.mark.parametrize("level", ["", "warning"])

@@ -127,7 +127,7 @@ def test_a_repeated_text_is_extracted_and_random_and_held_out_text_is_not(finish
 def test_the_number_of_workers_changes_no_byte(finished: FinishedStudy, tmp_path: Path, workers: int) -> None:
     steps = of_memorization(finished)
     wanted = copy_without(finished, tmp_path / "root", [t for tables in steps.values() for t in tables])
-    cluster = Cluster(workers, "1GB", str(tmp_path / ".dask"), address="")
+    cluster = Cluster(workers, "2GB", str(tmp_path / ".dask"), address="")
     computed = bring_up_to_date(Path(finished.study), tmp_path / "root", steps, cluster)
     assert all(computed.values()) and len(wanted) > 10
     assert {name for name, content in wanted.items() if (tmp_path / "root" / name).read_bytes() != content} == set()
