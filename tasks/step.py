@@ -5,8 +5,6 @@ each table of its stage. Planning reads no data, so the whole study can be laid 
 before anything runs. A job carries every setting that decides its content; `run` sees those and no others.
 """
 
-from __future__ import annotations
-
 import time
 import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -53,7 +51,7 @@ def for_each_corpus(plan: Plan, shared: Collection[str] = ()) -> Plan:
     return partial(_plan_each_corpus, plan, frozenset(shared))  # a closure could not be sent to a worker
 
 
-def _plan_each_corpus(plan: Plan, shared: frozenset[str], study: Study, inputs: Inputs) -> list[Job]:
+def _plan_each_corpus(plan: Plan, shared: frozenset[str], study: Study, inputs: Inputs) -> "list[Job]":
     jobs = plan(study, {table: tuple(p for p in parts if not p.corpus) for table, parts in inputs.items()})
     instead = study.of_placebo()
     if instead is None:
@@ -111,7 +109,7 @@ class Stage:
 
     writes: tuple[Contract, ...]
     plan: Plan
-    run: Callable[[Work], None]
+    run: Callable[["Work"], None]
 
 
 @dataclass(frozen=True)
@@ -209,13 +207,13 @@ class Work:
         """One part."""
         return self.store.read([part], self.contracts[part.table].schema, columns)
 
-    def frame(self, table: str, *columns: str) -> pl.DataFrame:
+    def frame(self, table: str, *columns: str) -> "pl.DataFrame":
         """All declared parts of a table as a polars frame."""
         import polars as pl
 
         return pl.DataFrame(self.read(table, *columns))
 
-    def frame_part(self, part: Part, *columns: str) -> pl.DataFrame:
+    def frame_part(self, part: Part, *columns: str) -> "pl.DataFrame":
         """One part as a polars frame."""
         import polars as pl
 

@@ -4,8 +4,6 @@ Only this file and `submission.py` know Dask. A cluster starts with the first jo
 starts none; one cluster serves the whole study, and steps that do not depend on each other share it.
 """
 
-from __future__ import annotations
-
 import os
 import threading
 import time
@@ -64,7 +62,7 @@ class Cluster:
         self._starting, self._inline, self._checking = threading.Lock(), threading.Lock(), threading.Lock()
 
     @classmethod
-    def of(cls, study: Study, store: Store) -> Cluster:
+    def of(cls, study: Study, store: Store) -> "Cluster":
         """The cluster that a study's settings describe."""
         settings = study.cluster
         gpus: tuple[str, ...] = ()

@@ -3,8 +3,6 @@
 Does not import Dask; `tasks/cluster/cluster.py` connects to the cluster that is started here, and closes it.
 """
 
-from __future__ import annotations
-
 import importlib
 from typing import Any
 

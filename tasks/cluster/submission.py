@@ -1,7 +1,5 @@
 """Calls on a Dask cluster: submitted a little ahead of the workers, several quick ones per task, each result as it ends."""
 
-from __future__ import annotations
-
 import threading
 import time
 import uuid

@@ -3,8 +3,6 @@
 Does not import Dask; `tasks/cluster/cluster.py` runs these checks on each worker that it did not start itself.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import shutil

@@ -3,8 +3,6 @@
 near_copies([[1, 2, … 64], [1, 2, … 63, 9], [7, 7, … 7]])  ->  [0, 0, 1]        59 shared 5-grams of 61
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 NGRAM = 5

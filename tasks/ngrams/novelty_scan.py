@@ -10,8 +10,6 @@ time depends on the corpus far more than on the number of queries. A new model a
 this step.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any

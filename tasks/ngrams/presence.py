@@ -4,8 +4,6 @@ An n-gram is absent if its beginning is. So with each n-gram are its beginnings 
 preorder ("a", "a b", "a b c", "a d", …), and only those whose beginning was found are looked up.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import polars as pl
 import pyarrow.compute as pc

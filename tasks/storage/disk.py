@@ -3,8 +3,6 @@
 What is finished is kept, because parts and manifests appear whole or not at all.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 from pathlib import Path

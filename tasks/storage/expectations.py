@@ -9,8 +9,6 @@ runs the query of a rule twice, to show rows and to count them, so the rows that
 says which rules are broken, and each balance is computed once.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import shutil

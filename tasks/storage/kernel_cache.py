@@ -4,8 +4,6 @@ numba checks whether the file of a compiled function has changed, but not the fi
 After an upgrade that changes one of those it would use the old machine code, and counts would be wrong.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import shutil

@@ -6,8 +6,6 @@ computes a part; it is void once that run is dead. Two runs that both think they
 is wasteful but harmless: parts appear whole, under names that are hashes of everything that determines their content.
 """
 
-from __future__ import annotations
-
 import errno
 import json
 import os

@@ -1,7 +1,5 @@
 """Removal of files that killed processes left half written, by the run that finishes a table or finds it finished."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Callable
 from pathlib import Path

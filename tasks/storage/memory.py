@@ -1,7 +1,5 @@
 """The memory of this process: how much it uses, and how freed memory is returned before the next job is measured."""
 
-from __future__ import annotations
-
 import ctypes
 import gc
 import resource

@@ -1,7 +1,5 @@
 """Source files outside of the root, identified by their content."""
 
-from __future__ import annotations
-
 import glob
 import hashlib
 import json

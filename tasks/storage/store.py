@@ -4,8 +4,6 @@ A table is a list of Parquet parts under a manifest. The key of a part is the ha
 manifest lists part keys, is named by their hash, and is written last.
 """
 
-from __future__ import annotations
-
 import fcntl
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """Contracts, checked on every row: types and keys with Arrow, values and sums with Great Expectations over DuckDB."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -4,8 +4,6 @@ A local part appears by a rename in its folder. Where there is no rename (object
 first and then uploaded: an object is visible when its upload is complete, and never before.
 """
 
-from __future__ import annotations
-
 import filecmp
 import hashlib
 import json

@@ -13,8 +13,6 @@ the vectors exceed the job's memory, both sides are processed in slabs, each inp
 the same.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Protocol
 
@@ -40,7 +38,7 @@ class AlignedPairs(NamedTuple):
     examples: Ints  # number of examples with the pair
     similarity: Floats
 
-    def taken(self, which: Ints) -> AlignedPairs:
+    def taken(self, which: Ints) -> "AlignedPairs":
         """The pairs at these positions."""
         return AlignedPairs(self.input[which], self.output[which], self.examples[which], self.similarity[which])
 

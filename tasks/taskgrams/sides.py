@@ -1,7 +1,5 @@
 """The input to alignment: the n-grams of one order on one side of the mining examples, and their vectors."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import NamedTuple
 

@@ -6,8 +6,6 @@
 Spans are (start, end) in code points, end exclusive.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 

@@ -3,8 +3,6 @@
 "so 3 × 4 = 12"    12        "#### -$5"    -5        "it is .5"    0.5        "$\\boxed{\\frac{3}{4}}$"    3/4
 """
 
-from __future__ import annotations
-
 import re
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction

@@ -8,8 +8,6 @@ at least N percent of the candidates do not exceed. So at most 100 - N percent l
 statistic, rounded up by less than 6.2e-5, and memory does not grow with the number of pairs.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from fractions import Fraction

@@ -5,8 +5,6 @@
 Memory is bounded whatever a file unpacks to: the length of a line and the growth of a compressed file are limited.
 """
 
-from __future__ import annotations
-
 import codecs
 import gzip
 import io

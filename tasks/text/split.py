@@ -1,7 +1,5 @@
 """Seeded choices that depend only on a name, so that they are the same in every file and on every machine."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Mapping

@@ -4,8 +4,6 @@ The stream of all epochs begins with a separator. With batches of B rows of C to
 tokens at positions (s - 1) · B · C + 1 … s · B · C of the stream, counted from 0.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import numpy as np

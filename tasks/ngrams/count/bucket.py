@@ -3,8 +3,6 @@
 A pass loads the suffixes of its ranges from all parts and counts range by range.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 

@@ -6,8 +6,6 @@ counted on its own, as it has all suffixes of all parts with the same first two 
 shard does not change old parts.
 """
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Iterator
 

@@ -10,8 +10,6 @@ follows it. So memory depends on what the contexts share and what the corpus con
 is known only while the corpus is read, so a trie has a limit, and `full` says that it was reached.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

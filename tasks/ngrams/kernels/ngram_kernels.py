@@ -7,8 +7,6 @@ N-grams are identified by tries. A trie's edge is the exact int64 `node << 32 | 
 gives the slot, the key itself decides equality. Node 0 is the root, whose edges are in an array indexed by id.
 """
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import numpy as np

@@ -5,8 +5,6 @@ follow from the repetitions: documents = occurrences − repetitions within a do
 repetitions, and their sorted list is merged with the sorted list of all n-grams.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numba import njit
 

@@ -5,8 +5,6 @@ against a bit per n-gram, which stay in the cache. For windows, the shortest pas
 kept documents are those with the smallest hashes.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

@@ -5,8 +5,6 @@ positions walk down the trie together, one id per step: their lookups are indepe
 depth only, so its occurrences come in order.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numba import njit
 

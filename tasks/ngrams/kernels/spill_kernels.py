@@ -8,8 +8,6 @@ writes its suffixes into buckets by a hash of their first two ids, several ids p
 A bucket is read in ranges of first ids, small enough that counting a range stays within a processor's cache.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numba import njit
 

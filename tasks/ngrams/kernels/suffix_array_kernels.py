@@ -8,8 +8,6 @@ Sorting works on bytes, by libdivsufsort (MIT, through pydivsufsort). A rank is 
 two or three where it is not, so that byte order is rank order and most text takes few bytes.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

@@ -4,8 +4,6 @@ The suffixes that begin with one n-gram are contiguous, and binary search finds 
 the arrays.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 

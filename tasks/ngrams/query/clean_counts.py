@@ -7,8 +7,6 @@ again, once per task, and their counts are subtracted.
     clean C(s_x, s_y) = C(s_x, s_y) - contaminated documents with both          clean df(s) = df(s) - contaminated documents with s
 """
 
-from __future__ import annotations
-
 import numpy as np
 import polars as pl
 

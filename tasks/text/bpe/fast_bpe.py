@@ -5,8 +5,6 @@ same ids is decided when a tokenizer is loaded, before any corpus is read: by wh
 `Tokeniser.why` gives the reason where `tokenizers` does the work.
 """
 
-from __future__ import annotations
-
 import json
 import random
 import re

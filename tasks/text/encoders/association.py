@@ -18,8 +18,6 @@ output has: cosine ignores lengths, and would treat a weak preference as a stron
 "Maron" and many share "Velk", only the pair identifies the answer.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence

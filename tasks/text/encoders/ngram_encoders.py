@@ -9,8 +9,6 @@ is trained on the mining examples and needs no external model.
     revision = "<40 hex digits of a commit>"
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache

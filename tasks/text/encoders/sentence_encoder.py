@@ -4,8 +4,6 @@ Vectors are normalised here in double precision, and computed with one thread an
 device the same n-grams give the same bytes. In another order, or with another batch size, they agree to about 1e-6.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager

@@ -4,8 +4,6 @@
 patterns there, a kernel finds the surface forms in Arrow's UTF-8 bytes, and each form is normalised once, when first seen.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from functools import cache
 from itertools import pairwise

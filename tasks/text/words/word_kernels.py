@@ -13,8 +13,6 @@ decides equality; the key of more is a hash, and the bytes in the arena decide. 
 A form of ASCII letters and digits is stored in lower case, which is its only word.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numba import njit
 
