@@ -44,10 +44,8 @@ def parts_of_placebo(inputs: Inputs) -> dict[str, tuple[Part, ...]]:
 
 
 def for_each_corpus(plan: Plan, shared: Collection[str] = ()) -> Plan:
-    """A plan for the study's corpus and, where the study names one, for its placebo (docs/method.md §6d), labelled so.
-
-    shared: tables that are not made of a corpus; the placebo's jobs read the study's own parts of these.
-    """
+    """A plan for the study's corpus and, where the study names one, for its placebo (docs/method.md §6d), labelled so. shared:
+    tables that are not made of a corpus; the placebo's jobs read the study's own parts of these."""
     return partial(_plan_each_corpus, plan, frozenset(shared))  # a closure could not be sent to a worker
 
 
@@ -247,8 +245,7 @@ class Work:
 
     def execute(self) -> dict[str, Any]:
         """Run the job and publish its parts. Returns its seconds, peak memory (bytes), passes, notes, and its parts' manifest
-        entries.
-        """
+        entries."""
         began = time.monotonic()
         footer: dict[str, Any] = dict(self.planned.footer)
         tables = {c.name: c for c in self.stage.writes}

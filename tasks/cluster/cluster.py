@@ -130,10 +130,8 @@ class Cluster:
                 flight.cancel()
 
     def _ahead(self, client: Any, needed: Mapping[str, int]) -> int:
-        """How many tasks to keep submitted: every worker has its next one, and other runs may take the rest.
-
-        Workers that were not seen before are checked first. Raises StudyError where there has been none for long.
-        """
+        """How many tasks to keep submitted: every worker has its next one, and other runs may take the rest. Workers that were not
+        seen before are checked first. Raises StudyError where there has been none for long."""
         workers = client.scheduler_info(n_workers=-1)["workers"]
         now = time.monotonic()
         if workers:

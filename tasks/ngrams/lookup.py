@@ -271,11 +271,8 @@ class Index(CorpusLookup):
         return Followed(*(int(values[0]) for values in self.infinigrams([text], longest)))  # type: ignore[arg-type]
 
     def infinigrams(self, texts: Sequence[Ngram], longest: int = 64) -> "Followed":
-        """∞-gram counts of the last word or token of each text after those before it.
-
-        P = backoff_numerator / backoff_denominator with full back-off, the default of the measures (arXiv 2407.14985 §2,
-        Eq. 5-6).
-        """
+        """∞-gram counts of the last word or token of each text after those before it. P = backoff_numerator / backoff_denominator
+        with full back-off, the default of the measures (arXiv 2407.14985 §2, Eq. 5-6)."""
         from tasks.ngrams.kernels import suffix_kernels as kernels
 
         ids, offsets = self._ids_by_shard(texts)

@@ -86,10 +86,8 @@ def _suite(contract: Contract) -> list[Any]:
 
 
 def _put_aside(contract: Contract, connection: Any) -> dict[str, int]:
-    """Tables rule_0, balance_0 …: rows that break each rule, and the sides of each balance that are not equal.
-
-    Returns how many rows break a rule, by its sentence; more than ROWS_ASIDE are not put aside.
-    """
+    """Tables rule_0, balance_0 …: rows that break each rule, and the sides of each balance that are not equal. Returns how many
+    rows break a rule, by its sentence; more than ROWS_ASIDE are not put aside."""
     counts: tuple[int, ...] = ()
     if contract.rules:
         tests = ", ".join(f"NOT ({rule.sql}) AS rule_{i}" for i, rule in enumerate(contract.rules))

@@ -212,10 +212,8 @@ def _place() -> str:
 
 
 def started(pid: int) -> str:
-    """When a process began, as text, because process ids are reused. "" if it has ended or is a zombie.
-
-    Counted from the machine's boot, so that changes of its clock do not matter.
-    """
+    """When a process began, as text, because process ids are reused. "" if it has ended or is a zombie. Counted from the machine's
+    boot, so that changes of its clock do not matter."""
     try:
         process = psutil.Process(pid)
         ended = process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)

@@ -91,10 +91,8 @@ class PartWriter:
 
 
 def _seal(path: Path) -> None:
-    """Put the hash of a Parquet file between its pages and its footer, where no reader looks.
-
-    The checksums of pages do not cover the footer, and a part that no manifest lists yet has no other hash.
-    """
+    """Put the hash of a Parquet file between its pages and its footer, where no reader looks. The checksums of pages do not cover
+    the footer, and a part that no manifest lists yet has no other hash."""
     with open(path, "r+b") as file:
         hashed, start = hashlib.file_digest(file, "sha256").digest(), _start_of_footer(file)
         file.seek(start)

@@ -29,10 +29,8 @@ class Suffixes(NamedTuple):
 
 
 def build(ids: np.ndarray, offsets: np.ndarray) -> Suffixes:
-    """Index documents. Takes about 22 bytes per id while it runs.
-
-    Raises ValueError for a negative id, and for more than 16 million distinct ones.
-    """
+    """Index documents. Takes about 22 bytes per id while it runs. Raises ValueError for a negative id, and for more than 16 million
+    distinct ones."""
     from pydivsufsort import divsufsort
 
     if len(ids) and int(ids.min()) < 0:

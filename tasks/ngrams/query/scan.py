@@ -133,10 +133,8 @@ class PartCounter:
     def __init__(
         self, work: Work, words: Part, vocabulary: Part, ngrams: Sequence[str] | pl.Series, only: np.ndarray | None = None
     ) -> None:
-        """`ngrams` may contain duplicates. `only`: the documents to count in, increasing; None: all.
-
-        Raises StudyError for an n-gram that is empty or not normalised words with single spaces.
-        """
+        """`ngrams` may contain duplicates. `only`: the documents to count in, increasing; None: all. Raises StudyError for an
+        n-gram that is empty or not normalised words with single spaces."""
         self.work, self.words, self.only = work, words, only
         same_analyzer(work, words, vocabulary)
         texts = ngrams.to_arrow() if isinstance(ngrams, pl.Series) else pa.array(ngrams, pa.large_string())

@@ -47,10 +47,8 @@ class SentenceEncoder:
 
 
 def load_sentence_encoder(settings: Mapping[str, Any]) -> SentenceEncoder:
-    """The model of `encoder_settings`. Only safetensors weights are read, and no code that comes with the model is run.
-
-    Raises StudyError with a remedy.
-    """
+    """The model of `encoder_settings`. Only safetensors weights are read, and no code that comes with the model is run. Raises
+    StudyError with a remedy."""
     name, device = settings["model"], settings.get("device", "cpu")
     try:
         from sentence_transformers import SentenceTransformer
