@@ -54,18 +54,15 @@ class SpanScores:
     @cached_property
     def delta(self) -> Floats:
         """Δ = log P after the own input - mean after the other inputs that hold no partner of s_y; NaN without any."""
+        usable = self._usable
+        total = np.bincount(self.span[usable], weights=self.after[usable], minlength=len(self.log_prob)).astype(np.float64)
         with np.errstate(invalid="ignore", divide="ignore"):
-            return self.log_prob - np.where(self.others > 0, self._total / self.others, np.nan)
+            return self.log_prob - np.where(self.others > 0, total / self.others, np.nan)
 
     @cached_property
     def others(self) -> Ints:
         """How many inputs without a partner each span has."""
         return np.bincount(self.span[self._usable], minlength=len(self.log_prob)).astype(np.int64)
-
-    @property
-    def _total(self) -> Floats:
-        usable = self._usable
-        return np.bincount(self.span[usable], weights=self.after[usable], minlength=len(self.log_prob)).astype(np.float64)
 
     @property
     def _usable(self) -> NDArray[np.bool_]:
@@ -116,13 +113,10 @@ class TaskEvidence:
 
     def candidates(self, order: int) -> int:
         """Rows of Φ if all pairs of n-grams of an example were in it."""
-        sides = [t.filter(pl.col("order") == order).group_by("example").len(name) for t, name in self._sides]
+        tables = {"inputs": self.inputs, "outputs": self.spans}
+        sides = [t.filter(order=order).group_by("example").len(name) for name, t in tables.items()]
         both = sides[0].join(sides[1], on="example")
         return int((both["inputs"].cast(pl.Int64) * both["outputs"].cast(pl.Int64)).sum())
-
-    @property
-    def _sides(self) -> tuple[tuple[pl.DataFrame, str], ...]:
-        return (self.inputs, "inputs"), (self.spans, "outputs")
 
 
 def read_evidence(work: Work, task: str, *, last: bool = False, scored: bool = True, every_pair: bool = False) -> TaskEvidence:
@@ -150,10 +144,8 @@ def _pairs(work: Work, task: str, codes: pl.DataFrame, spans: pl.DataFrame, gamm
     """Φ: similarity > γ_n, strictly; γ is rounded to float32 as the similarity was."""
     table = work.frame("evidence_pairs").filter(task=task).drop("task").with_columns(pl.col("order").cast(pl.Int64))
     if gammas is not None:
-        floor = pl.DataFrame(
-            {"order": list(gammas), "gamma": [float(np.float32(g)) for g in gammas.values()]},
-            schema={"order": pl.Int64, "gamma": pl.Float64},
-        )
+        rounded = [float(np.float32(g)) for g in gammas.values()]
+        floor = pl.DataFrame({"order": list(gammas), "gamma": rounded}, schema={"order": pl.Int64, "gamma": pl.Float64})
         table = table.join(floor, on="order").filter(pl.col("similarity") > pl.col("gamma")).drop("gamma")
     table = table.join(codes, on="example").with_columns(example="code").drop("code")
     table = table.join(spans.select("example", "order", "output_ngram", "span"), on=["example", "order", "output_ngram"])
@@ -169,7 +161,8 @@ def read_scores(
     places = places.select("span", "order", example="name", ngram="output_ngram")
     scores = {}
     for checkpoint in models:
-        parts = [p for p in work.parts("evidence_scores") if _is_of(p, checkpoint)]
+        labels = {"model": checkpoint.model, "checkpoint": str(checkpoint.checkpoint)}
+        parts = [p for p in work.parts("evidence_scores") if all(p.labels.get(k, v) == v for k, v in labels.items())]
         table = pl.concat([work.frame_part(p) for p in parts]) if parts else work.frame("evidence_scores").clear()
         table = table.filter(task=task, model=checkpoint.model, checkpoint=checkpoint.checkpoint)
         if len(table):
@@ -181,11 +174,6 @@ def gamma_of_spans(spans: pl.DataFrame, gammas: Mapping[int, float]) -> Floats:
     """γ of each span's n, rounded to float32; infinite where the n has none."""
     gamma = {n: float(np.float32(g)) for n, g in gammas.items()}
     return np.array([gamma.get(n, np.inf) for n in spans["order"].to_list()], dtype=np.float64)
-
-
-def _is_of(part: Part, checkpoint: ModelCheckpoint) -> bool:
-    wanted = {"model": checkpoint.model, "checkpoint": str(checkpoint.checkpoint)}
-    return all(part.labels.get(k, v) == v for k, v in wanted.items())
 
 
 def _span_scores(table: pl.DataFrame, places: pl.DataFrame, codes: pl.DataFrame, gamma: Floats) -> SpanScores:
