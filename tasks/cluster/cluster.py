@@ -16,6 +16,8 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
+from threadpoolctl import threadpool_limits
+
 from schemas import Study, StudyError
 from schemas.settings.cluster_settings import ClusterSettings
 from tasks.cluster import provider
@@ -103,7 +105,7 @@ class Cluster:
         """
         if self.inline:
             for index, call in enumerate(calls):
-                with self._inline:
+                with self._inline, threadpool_limits(1):  # NumPy has its threads already, and sums of two are not those of one
                     finished = attempt(index, function, call)
                 yield finished
             return
