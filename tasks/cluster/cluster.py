@@ -269,8 +269,9 @@ def _start_local(limits: Cluster) -> Any:
 
     os.environ.update({k: v for k, v in WORKER_ENVIRONMENT.items() if k not in os.environ})
     # A worker reads its logging from its environment when it imports Dask. It warns of "unmanaged memory", which is that of the
-    # running job, and which no user can change. A job that needs too much is stopped and reported as failed.
-    quiet = {LOGGING: os.environ.get(LOGGING, "error")}
+    # running job, and which no user can change, and at the end of heartbeats that find no scheduler. A job that needs too much
+    # is stopped and reported as failed.
+    quiet = {LOGGING: os.environ.get(LOGGING, "critical")}
     dask.config.set(
         {
             "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT | quiet,
