@@ -4,8 +4,6 @@ Only this file and `submission.py` know Dask. A cluster starts with the first jo
 starts none; one cluster serves the whole study, and steps that do not depend on each other share it.
 """
 
-from __future__ import annotations
-
 import os
 import threading
 import time
@@ -66,7 +64,7 @@ class Cluster:
         self._starting, self._inline, self._checking = threading.Lock(), threading.Lock(), threading.Lock()
 
     @classmethod
-    def of(cls, study: Study, store: Store) -> Cluster:
+    def of(cls, study: Study, store: Store) -> "Cluster":
         """The cluster that a study's settings describe."""
         settings = study.cluster
         gpus: tuple[str, ...] = ()
@@ -134,10 +132,8 @@ class Cluster:
                 flight.cancel()
 
     def _ahead(self, client: Any, needed: Mapping[str, int]) -> int:
-        """How many tasks to keep submitted: every worker has its next one, and other runs may take the rest.
-
-        Workers that were not seen before are checked first. Raises StudyError where there has been none for long.
-        """
+        """How many tasks to keep submitted: every worker has its next one, and other runs may take the rest. Workers that were not
+        seen before are checked first. Raises StudyError where there has been none for long."""
         workers = client.scheduler_info(n_workers=-1)["workers"]
         now = time.monotonic()
         if workers:

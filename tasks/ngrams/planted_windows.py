@@ -4,8 +4,6 @@ A window is the first tokens of its text. Each copy is a document of its own, so
 the model sees them as it did in training. Entropy: the bits of the characters that the suffix's tokens stand for.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
