@@ -4,7 +4,7 @@ Rows of a task share examples and output n-grams, so they are not independent (d
 examples; p-values, and the intervals that belong to them, come from influence values summed over examples and output n-grams.
 """
 
-from tasks.statistics.bootstrap import bootstrap_many, bootstrap_statistic, draw_counts
+from tasks.statistics.bootstrap import bootstrap_many, bootstrap_statistic, draw_counts, resample
 from tasks.statistics.correlation import (
     Estimate,
     Floats,
@@ -19,6 +19,7 @@ from tasks.statistics.correlation import (
 )
 from tasks.statistics.intervals import (
     FEWEST_CLUSTERS,
+    ONE_EXAMPLE,
     bca_interval,
     bootstrap_correlation,
     bootstrap_error,
@@ -35,6 +36,7 @@ from tasks.statistics.proportions import difference, ratio, share, wilson
 
 __all__ = [
     "FEWEST_CLUSTERS",
+    "ONE_EXAMPLE",
     "Estimate",
     "Floats",
     "Ints",
@@ -57,6 +59,7 @@ __all__ = [
     "percentile_interval",
     "permutation_p",
     "ratio",
+    "resample",
     "share",
     "spearman",
     "two_way",
