@@ -33,37 +33,3 @@ from tasks.statistics.intervals import (
 )
 from tasks.statistics.multiple_testing import benjamini_hochberg
 from tasks.statistics.proportions import difference, ratio, share, wilson
-
-__all__ = [
-    "FEWEST_CLUSTERS",
-    "ONE_EXAMPLE",
-    "Estimate",
-    "Floats",
-    "Ints",
-    "Order",
-    "Rows",
-    "bca_interval",
-    "benjamini_hochberg",
-    "bootstrap_correlation",
-    "bootstrap_error",
-    "bootstrap_many",
-    "bootstrap_statistic",
-    "cluster_sizes",
-    "clustered_variance",
-    "correlate",
-    "difference",
-    "draw_counts",
-    "effective_clusters",
-    "influence",
-    "kendall_order",
-    "percentile_interval",
-    "permutation_p",
-    "ratio",
-    "resample",
-    "share",
-    "spearman",
-    "two_way",
-    "undefined",
-    "wilson",
-    "with_interval",
-]

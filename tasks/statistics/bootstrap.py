@@ -5,8 +5,6 @@ bootstrap: Owen 2007, arXiv 0712.1111), and the statistic is computed with these
 number of clusters only, so that measures of the same examples share them and their differences have intervals.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any

@@ -1,7 +1,5 @@
 """Rank correlations with ties, the reason where one is undefined, and the influence of each row (docs/method.md §6, §6b, §8)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,7 +57,7 @@ class Rows:
         """Effective examples."""
         return effective_clusters(self.example) if len(self) else None
 
-    def take(self, keep: NDArray[np.bool_]) -> Rows:
+    def take(self, keep: NDArray[np.bool_]) -> "Rows":
         """The rows where `keep` holds."""
         return Rows(self.x[keep], self.y[keep], self.example[keep], self.output[keep])
 

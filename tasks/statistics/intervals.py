@@ -7,8 +7,6 @@ two-way       ρ ± t · SE and its p, SE² = V_example + V_s_y - V_both of infl
 permutation   of one row per s_y, studentised (DiCiccio & Romano 2017); only where each example has one s_y
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from tasks.statistics.bootstrap import bootstrap_many, bootstrap_pearson

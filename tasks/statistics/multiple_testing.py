@@ -1,7 +1,5 @@
 """Many tests at once: p-values corrected for their family (docs/method.md §6b)."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from tasks.statistics.correlation import Floats

@@ -6,8 +6,6 @@ Both are functions of the correlations alone, so that a bootstrap needs the matr
 stack (draws, k, k); a draw in which a column that is used does not vary is NaN and gives NaN.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Shares, means and ratios with their intervals."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

@@ -5,8 +5,6 @@
 Then Pearson over all rows. What is the same in a whole group adds nothing, so Simpson's paradox cannot arise.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 
