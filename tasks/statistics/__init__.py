@@ -21,15 +21,16 @@ from tasks.statistics.intervals import (
     FEWEST_CLUSTERS,
     ONE_EXAMPLE,
     bca_interval,
+    benjamini_hochberg,
     bootstrap_correlation,
     bootstrap_error,
     cluster_sizes,
     clustered_variance,
     correlate,
+    join,
     percentile_interval,
     permutation_p,
     two_way,
     with_interval,
 )
-from tasks.statistics.multiple_testing import benjamini_hochberg
 from tasks.statistics.proportions import difference, ratio, share, wilson

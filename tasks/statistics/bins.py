@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from tasks.statistics.correlation import Floats
 
 OVERFLOW_ABOVE = 95
 """percentile of the positive x"""

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from tasks.statistics.correlation import Floats, Ints
 
 DRAWS_AT_ONCE = 64
 KEPT = 2**23  # weights kept per source, a byte each

@@ -8,7 +8,7 @@ otherwise it is at one of the sizes. So the candidates are one line and one size
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from tasks.statistics.correlation import Floats
 
 
 def fit_hinges(sizes: Floats, slopes: Floats) -> tuple[Floats, Floats]:

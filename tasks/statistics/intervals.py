@@ -7,6 +7,8 @@ two-way       ρ ± t · SE and its p, SE² = V_example + V_s_y - V_both of infl
 permutation   of one row per s_y, studentised (DiCiccio & Romano 2017); only where each example has one s_y
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from tasks.statistics.bootstrap import bootstrap_many, bootstrap_pearson
@@ -104,6 +106,13 @@ def two_way(rows: Rows, rho: float) -> Estimate:
     return Estimate(rho, max(-1.0, rho - half), min(1.0, rho + half), p, note, clusters=clusters)
 
 
+def benjamini_hochberg(p_values: Floats) -> Floats:
+    """q-values of one family (false discovery rate)."""
+    from scipy import stats
+
+    return np.maximum(stats.false_discovery_control(p_values), p_values) if len(p_values) else p_values
+
+
 def permutation_p(rows: Rows, group: Ints, permutations: int, seed: int) -> Estimate:
     """ρ of one row per distinct s_y (means) and its two-sided permutation p, y permuted within groups; or a note why there is none.
 
@@ -151,10 +160,9 @@ def correlate(
     value = spearman(rows.x, rows.y) if ranked else float(np.clip(np.corrcoef(rows.x, rows.y)[0, 1], -1.0, 1.0))
     examples, outputs, note = cluster_sizes(rows)
     clusters = min(examples, outputs) if new_outputs else examples
-    if rows.examples < 2:
-        return Estimate(value, note=join(note, ONE_EXAMPLE), clusters=clusters)
-    low, high, missing = percentile_interval(bootstrap_correlation(rows, draws, seed, ranked=ranked, new_outputs=new_outputs))
-    return Estimate(value, low, high, note=join(note, missing), clusters=clusters)
+    several = rows.examples > 1
+    drawn = bootstrap_correlation(rows, draws, seed, ranked=ranked, new_outputs=new_outputs) if several else None
+    return replace(with_interval(value, drawn, note), clusters=clusters)
 
 
 def bootstrap_correlation(rows: Rows, draws: int, seed: int, *, ranked: bool = True, new_outputs: bool = False) -> Floats:
