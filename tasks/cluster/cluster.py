@@ -14,6 +14,8 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
+from threadpoolctl import threadpool_limits
+
 from schemas import Study, StudyError
 from schemas.settings.cluster_settings import ClusterSettings
 from tasks.cluster import provider
@@ -95,7 +97,7 @@ class Cluster:
         """
         if self.inline:
             for index, call in enumerate(calls):
-                with self._inline:
+                with self._inline, threadpool_limits(1):  # NumPy has its threads already, and sums of two are not those of one
                     finished = attempt(index, function, call)
                 yield finished
             return
@@ -256,8 +258,9 @@ def _start_local(limits: Cluster) -> Any:
 
     os.environ.update({k: v for k, v in WORKER_ENVIRONMENT.items() if k not in os.environ})
     # A worker reads its logging from its environment when it imports Dask. It warns of "unmanaged memory", which is that of the
-    # running job, and which no user can change. A job that needs too much is stopped and reported as failed.
-    quiet = {LOGGING: os.environ.get(LOGGING, "error")}
+    # running job, and which no user can change, and at the end of heartbeats that find no scheduler. A job that needs too much
+    # is stopped and reported as failed.
+    quiet = {LOGGING: os.environ.get(LOGGING, "critical")}
     dask.config.set({"distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT | quiet})
     dask.config.set({"distributed.worker.memory.terminate": 0.95, "distributed.scheduler.allowed-failures": 3})
     dask.config.set({"distributed.worker.memory.pause": False})  # it would wait for ever for memory that its libraries keep

@@ -324,7 +324,7 @@ def cost(sizes: Sizes) -> Cost:
 
 SEQUENCES = Step(
     "sequences",
-    version=2,
+    version=3,
     about="windows of the corpus and of held-out text, and how often they occur",
     reads=("tokens", "documents", "tokenizer", "held_out_documents", "insertions"),
     stages=(
