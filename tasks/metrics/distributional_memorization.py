@@ -224,10 +224,8 @@ class Correlations:
         if rows.examples < 2:
             notes = {"": join(note, ONE_EXAMPLE), "pigeonhole": ONE_EXAMPLE, "bca": ONE_EXAMPLE}
             return numbers | {interval: Estimate(value, note=why, clusters=examples) for interval, why in notes.items()}
-        drawn, both = (
-            bootstrap_many(np.array([rows.x, rows.y]), rows.example, output, *self._draws)[:, 0, 1]
-            for output in (None, rows.output)
-        )
+        columns = np.array([rows.x, rows.y])
+        drawn, both = (bootstrap_many(columns, rows.example, o, *self._draws)[:, 0, 1] for o in (None, rows.output))
         wide = with_interval(value, both, join("interval over new examples and new output n-grams", note))
         low, high, missing = bca_interval(rows, drawn, value)
         numbers[""] = replace(with_interval(value, drawn, note), clusters=examples)

@@ -117,14 +117,8 @@ def _acceptance(
         if level.gamma is None:
             share = number = Estimate(None, note=level.why)
         note = "" if level.gamma is None or level.x is not None else f"γ = {level.gamma:g}"
-        more: dict[str, Any] = {
-            "order": order,
-            "unit": "pair",
-            "x": level.x,
-            "note": note,
-            "variant": variant,
-            "gamma": level.named,
-        }
+        more: dict[str, Any] = {"order": order, "unit": "pair", "x": level.x, "note": note, "gamma": level.named}
+        more["variant"] = variant
         rows.add("sweep", "acceptance", share, rows=candidates, **more)
         rows.add("sweep", "rows_found", number, rows=len(here), examples=here["example"].n_unique(), **more)
 
