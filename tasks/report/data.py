@@ -81,6 +81,16 @@ class ReportData:
         named = [t["name"] for t in self.settings["tasks"]]
         return [t for t in named if t in present] + sorted(present - set(named))
 
+    def by_task(self, rows: Iterable[MetricRow]) -> Iterator[tuple[str, list[MetricRow]]]:
+        """Each task of these rows, in the study's order, and its rows."""
+        kept = list(rows)
+        yield from ((task, [r for r in kept if r["task"] == task]) for task in self.tasks_of(kept))
+
+    def order_among(self, task: str, rows: Iterable[MetricRow]) -> int:
+        """n of the results table where these rows have it, else their smallest n."""
+        orders = {r["order"] for r in rows}
+        return self.order_of(task) if self.order_of(task) in orders else min(orders)
+
     def ladder_of(self, rows: Iterable[MetricRow]) -> dict[str, int]:
         """The models of these rows, smallest first, with their parameters (0: unknown)."""
         present = {r["model"] for r in rows}

@@ -11,6 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from tasks.report.answer import answer, glance, measured_models
 from tasks.report.data import ReportData
 from tasks.report.figures.report_figure import ReportFigure
 from tasks.report.formatting import integer, interval, number, short
@@ -23,7 +24,6 @@ from tasks.report.page.results import measures, results
 from tasks.report.page.truth import truth
 from tasks.report.plot.drawing import WIDE, legend_of
 from tasks.report.plot.palette import sample, themed
-from tasks.report.sentences import answer, glance, measured_models
 
 HERE = Path(__file__).parent
 EMBEDDED = 100_000  # characters of data that a page carries for one figure
