@@ -119,10 +119,8 @@ class TaskEvidence:
 
 
 def read_evidence(work: Work, task: str, *, last: bool = False, scored: bool = True, every_pair: bool = False) -> TaskEvidence:
-    """Read a task at the γ of the measure's settings.
-
-    last: of each model its last checkpoint alone. scored: with models and scores. every_pair: down to the lowest γ.
-    """
+    """Read a task at the γ of the measure's settings. last: of each model its last checkpoint alone. scored: with models and
+    scores. every_pair: down to the lowest γ."""
     examples = evaluated_examples(work, task, "output")
     codes = examples.select("example", "code")
     columns = ("task", "example", "side", "order", "ngram", "log_infinity", "log_infinity_paper")
