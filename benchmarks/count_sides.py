@@ -75,7 +75,7 @@ def all_orders(corpora: Corpora, case: Case) -> BenchmarkSide:
     def work(_: object) -> dict[str, Any]:
         return _in_stages(COUNT, study, store, tables, here, _execute)
 
-    return BenchmarkSide(work, case["tokens"], answer, extra=sizes, close=lambda: shutil.rmtree(store.base))
+    return BenchmarkSide(work, case["tokens"], answer, extra=sizes, close=(lambda: shutil.rmtree(store.base),))
 
 
 def _moments(counts: Iterable[tuple[int, np.ndarray]]) -> Arrays:
@@ -110,7 +110,7 @@ def duckdb_orders(corpora: Corpora, case: Case) -> BenchmarkSide:
     def answer(_: None) -> Arrays:
         return _moments((n, pl.read_parquet(f"{folder}/{n}.parquet", columns=["c"])["c"].to_numpy()) for n in ORDERS)
 
-    return BenchmarkSide(work, case["tokens"], answer, close=lambda: shutil.rmtree(folder))
+    return BenchmarkSide(work, case["tokens"], answer, close=(lambda: shutil.rmtree(folder),))
 
 
 def workers(number: int) -> Callable[[Corpora, Case], BenchmarkSide]:
@@ -135,6 +135,6 @@ def workers(number: int) -> Callable[[Corpora, Case], BenchmarkSide]:
             digests = "".join(store.sha256(store.part_path(p)) for p in result["ngram_counts"])
             return {"bytes": np.frombuffer(bytes.fromhex(digests), np.uint8)}
 
-        return BenchmarkSide(work, case["tokens"], answer, close=lambda: (cluster.close(), shutil.rmtree(store.base)))
+        return BenchmarkSide(work, case["tokens"], answer, close=(cluster.close, lambda: shutil.rmtree(store.base)))
 
     return side

@@ -61,7 +61,7 @@ def _writing(build: Callable[[], Mapping[str, np.ndarray]], tokens: int) -> Benc
             np.save(folder / name, array)
 
     folders = Folders()
-    return BenchmarkSide(work, tokens, fresh=folders, close=folders.close)
+    return BenchmarkSide(work, tokens, fresh=folders, close=(folders.close,))
 
 
 def build(corpora: Corpora, case: Case) -> BenchmarkSide:

@@ -153,7 +153,7 @@ def association(corpora: Corpora, case: Case) -> BenchmarkSide:
         lambda _: run(step),
         lambda sums: int(sums["candidates"] if step is ALIGN else sums["input_ngrams"] + sums["output_ngrams"]),
         lambda sums: {},
-        close=folders.close,
+        close=(folders.close,),
     )
 
 

@@ -29,7 +29,8 @@ def profile(names: Sequence[str], corpora: Corpora) -> None:
         while time.perf_counter() - began < SECONDS:
             made = side.fresh()
             profiler.runcall(side.work, made)
-        side.close()
+        for close in side.close:
+            close()
         stats: Any = pstats.Stats(profiler)
         print(f"\n== {name}: {row.work}")
         for (file, _, function), (_, _, seconds, _, _) in sorted(stats.stats.items(), key=lambda kv: -kv[1][2])[:SHOWN]:

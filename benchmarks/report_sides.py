@@ -59,7 +59,7 @@ def report(corpora: Corpora, case: Mapping[str, Any]) -> BenchmarkSide:
         fresh=lambda: shutil.rmtree(folder, ignore_errors=True),
         check=lambda _: "" if (folder / "figures" / "memorization.pdf").stat().st_size else "no figure",
         extra=lambda _: {"files": sum(p.is_file() for p in folder.rglob("*"))},
-        close=folders.close,
+        close=(folders.close,),
     )
 
 

@@ -97,7 +97,7 @@ def case(tokens: int, bars: Mapping[str, float | None] | None = None, **sizes: A
 def _case(text: str) -> Case:
     """10 M tokens, n = 5, a bar of 4 against tokengrams and none against numpy, from "10M n=5: tokengrams 4, numpy"."""
     words, _, bars = text.partition(": ")
-    sizes = dict(word.split("=") if "=" in word else ("tokens", word) for word in words.split())
+    sizes = {name or "tokens": value for name, _, value in (word.rpartition("=") for word in words.split())}
     limits = (re.fullmatch(r"(.*?)(?: ([\d.]+))?", bar) for bar in filter(None, bars.split(", ")))
     judged = {found[1]: float(found[2]) if found[2] else None for found in limits if found}
     return case(**{"tokens": 0} | {name: _number(value) for name, value in sizes.items()}, bars=judged)

@@ -82,7 +82,7 @@ def orchestration(corpora: Corpora, case: Mapping[str, Any]) -> BenchmarkSide:
     def work(folder: Path) -> tuple[Path, float]:
         return folder / "root", _run(folder, "--workers", "0")
 
-    return BenchmarkSide(work, case["tokens"], fresh=fresh, extra=lambda result: shares(*result), close=folders.close)
+    return BenchmarkSide(work, case["tokens"], fresh=fresh, extra=lambda result: shares(*result), close=(folders.close,))
 
 
 def partitions(corpora: Corpora, case: Mapping[str, Any]) -> BenchmarkSide:
@@ -125,9 +125,7 @@ def partitions(corpora: Corpora, case: Mapping[str, Any]) -> BenchmarkSide:
         overhead = wall - part["job_seconds"] / 2 - part["check_seconds"]
         return {"overhead": overhead, "server_seconds": float(np.quantile(waits, 0.99, method="lower")), **part}
 
-    return BenchmarkSide(
-        work, case["parts"], fresh=fresh, extra=extra, close=lambda: (end(server.pid), folders.close(), kept.close())
-    )
+    return BenchmarkSide(work, case["parts"], fresh=fresh, extra=extra, close=(lambda: end(server.pid), folders.close, kept.close))
 
 
 def waiting(corpora: Corpora, case: Mapping[str, Any]) -> BenchmarkSide:
@@ -144,7 +142,7 @@ def waiting(corpora: Corpora, case: Mapping[str, Any]) -> BenchmarkSide:
         refused = ["run", f"{folder}/study.toml", "--root", str(root)]
         return {"again": (sample, 0), "prompts": (prompts, 0), "refused": (refused, 1)}[case["command"]]
 
-    return BenchmarkSide(lambda command: _command(*command), 1, fresh=fresh, close=folders.close)
+    return BenchmarkSide(lambda command: _command(*command), 1, fresh=fresh, close=(folders.close,))
 
 
 def _poll(address: str, waits: list[float], stop: threading.Event) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 OURS = "ours"
 Case = Mapping[str, Any]  # sizes of one measurement, and its bars
-Arrays = Mapping[str, np.ndarray]
+Arrays = Mapping[str, Any]  # NumPy's, by name
 
 
 def arrays(result: Any) -> Arrays:
@@ -34,7 +34,7 @@ class BenchmarkSide:
     fresh: Callable[[], Any] = lambda: None
     check: Callable[[Any], str] = lambda result: ""
     extra: Callable[[Any], Mapping[str, Any]] = lambda result: {}
-    close: Callable[[], object] = lambda: None
+    close: tuple[Callable[[], object], ...] = ()
 
 
 class Folders:

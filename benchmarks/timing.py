@@ -88,7 +88,8 @@ def _run(answer: Path, first: bool) -> dict[str, Any]:
 
 def _end() -> dict[str, Any]:
     for side in _sides:
-        side.close()
+        for close in side.close:
+            close()
     return {}
 
 
