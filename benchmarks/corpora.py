@@ -52,7 +52,6 @@ class Corpora:
         return "documentation, manuals and dictionaries" if self.files else "a planted world"
 
     def place(self, name: str) -> Path:
-        """The path of something made from this base."""
         base = hashlib.sha256(repr([(p.name, p.stat().st_size) for p in self.files]).encode()).hexdigest()[:8]
         folder = self.folder / (base if self.files else f"planted-{SEED}")
         folder.mkdir(parents=True, exist_ok=True)

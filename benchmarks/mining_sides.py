@@ -13,7 +13,6 @@ SYLLABLES = np.array([a + b for a in "bdfgklmnprstvz" for b in "aeiou"])
 
 
 def vocabulary(size: int, ending: str, rng: np.random.Generator) -> np.ndarray:
-    """Distinct invented words."""
     drawn = SYLLABLES[rng.integers(0, len(SYLLABLES), (2 * size, 4))]
     return np.unique([("".join(row) + ending) for row in drawn])[:size]
 

@@ -101,7 +101,6 @@ def _chosen(scores: np.ndarray) -> Arrays:
 
 
 def answer_questions(corpora: Corpora, case: Case) -> BenchmarkSide:
-    """Greedy answers."""
     from tasks.models.generate import generate
     from tasks.models.load import repeatable
 
@@ -176,7 +175,6 @@ def harness(folder: Path, batch_size: int) -> Any:
 
 
 def instances(kind: str, arguments: list[tuple[Any, ...]]) -> list[Any]:
-    """Its requests."""
     from lm_eval.api.instance import Instance
 
     return [Instance(request_type=kind, doc={}, arguments=a, idx=i) for i, a in enumerate(arguments)]  # type: ignore[arg-type]

@@ -108,7 +108,6 @@ def metric_rows(models: list[str]) -> Iterator[dict[str, Any]]:
 
 
 def _row(task: str, model: str, measure: str, value: float, **more: Any) -> dict[str, Any]:
-    """One row of metrics."""
     from schemas.tables.metrics import QUALIFIERS
 
     about = {"measure": measure, "task": task, "model": model, "checkpoint": 1000, "order": 0, "unit": "pair"}

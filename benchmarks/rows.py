@@ -90,7 +90,6 @@ class BenchmarkRow:
 
 
 def case(tokens: int, bars: Mapping[str, float | None] | None = None, **sizes: Any) -> Case:
-    """Sizes and bars."""
     return {"tokens": tokens, **sizes, "bars": dict(bars or {})}
 
 

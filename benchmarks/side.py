@@ -48,5 +48,4 @@ class Folders:
         return Path(self.last)
 
     def close(self) -> None:
-        """Remove the last one."""
         shutil.rmtree(self.last, ignore_errors=True)

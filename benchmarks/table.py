@@ -30,7 +30,6 @@ def short(count: float) -> str:
 
 
 def sizes(record: Record) -> str:
-    """The sizes, in words."""
     names = {"tokens": "tokens", "ngrams": "n-grams", "queries": items(record), "memory": "", "command": ""}
     names |= {name: name for name in ("sentences", "examples", "windows")}
     shown = {k: v for k, v in record["sizes"].items() if k in names and v}  # some rows have no tokens
@@ -56,7 +55,6 @@ def each(record: Record, side: str) -> str:
 
 
 def memory(record: Record, side: str) -> str:
-    """Peak, in GB."""
     figures = record["figures"].get(side)
     return f"{figures['peak_memory'] / 1e9:.2f}" if figures else "–"
 
@@ -73,12 +71,10 @@ def line(record: Record) -> str:
 
 
 def peer(record: Record) -> str:
-    """With its version."""
     return f"{record['peer']} {record['version']}".strip()
 
 
 def page(every: Sequence[Record], processor: str) -> str:
-    """All tables of a processor, and the ratios of the others."""
     if not every:
         return "Nothing has been measured yet; run `make bench`.\n"
     records = [r for r in every if r["processor"] == processor]

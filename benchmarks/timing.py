@@ -113,7 +113,6 @@ class SideProcess:
             return {"error": "its process ended"}
 
     def close(self) -> None:
-        """End the process."""
         self.ask(_end)
         self.pool.shutdown()
 

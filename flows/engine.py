@@ -109,8 +109,6 @@ def skipped(planned: PlannedStep, session: Session) -> Outcome | None:
 
 
 class _Costs:
-    """What the jobs of a step cost."""
-
     def __init__(self) -> None:
         self.jobs, self.part_seconds, self.first = 0, 0.0, time.monotonic()
 

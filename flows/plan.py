@@ -93,7 +93,6 @@ def plan_step(step: Step, study: Study, tables: Mapping[str, tuple[Part, ...]]) 
 
 
 def upstream(step: Step, steps: Sequence[Step]) -> list[Step]:
-    """The steps whose tables `step` reads."""
     return [s for s in steps if {c.name for c in s.writes} & set(step.reads)]
 
 

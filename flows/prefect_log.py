@@ -39,8 +39,6 @@ class Post:
 
 
 class Watch:
-    """Reports one step of one run."""
-
     def __init__(self, planned: PlannedStep, session: Session, post: Post) -> None:
         self.step, self.study, self.post = planned.step.name, session.study.name, post
         self.report = report_page(session.store, self.study)
@@ -103,7 +101,6 @@ class Watch:
             self._table([{"table": broken.table} | c for c in checks], about, "violations")
 
     def _table(self, rows: list[dict[str, Any]], about: str, *kind: str) -> None:
-        """Send a table of the step."""
         named = {"key": key(self.study, self.step, *kind), "description": f"{self.name}: {about}"}
         self.post.send(create_table_artifact, table=rows, **named)
 

@@ -64,7 +64,6 @@ class Session:
 
     @contextmanager
     def alone(self, what: str) -> Iterator[None]:
-        """Do something that no other run does at the same time."""
         while not self.leases.take(what):
             self.wait(SECONDS_BETWEEN_LOOKS)
         try:
@@ -101,7 +100,6 @@ class Session:
         return rest if rest.models else None
 
     def command(self, step: str) -> str:
-        """The exact command that runs a failed step again."""
         root = "" if self.store.root == default_root() else f" --root {shlex.quote(self.store.root)}"
         return f"taskgram run {shlex.quote(self.study_name)} --from {step}{root}"
 

@@ -38,7 +38,6 @@ def recorded_step(store: Store, study: str, step: str) -> dict[str, Any]:
 
 
 def recorded_steps(store: Store, study: str) -> dict[str, dict[str, Any]]:
-    """The records of all steps of a study, by name."""
     paths = store.listed(store.layout.steps(study), ".json")
     return {path.rsplit("/", 1)[1].removesuffix(".json"): store.read_json(path) or {} for path in paths}
 

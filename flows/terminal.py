@@ -39,7 +39,6 @@ class Terminal:
             self._progress.start()
 
     def line(self, text: str) -> None:
-        """Print a line above the bars."""
         text = printable(text)
         with self._lock:
             if self._progress:

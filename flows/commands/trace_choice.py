@@ -108,11 +108,8 @@ def choose(examples: Sequence[tuple[str, str, str]], given: str) -> tuple[str, s
         return matches[0][:2]
     if not matches:
         ids = ", ".join(f"{task}/{name}" for task, name, _ in examples[:3])
-        raise StudyError(
-            f"no evaluated example has the id {given!r} or holds that text; the ids look like {ids}"
-            if examples
-            else "the study has no evaluated example"
-        )
+        where = f"no evaluated example has the id {given!r} or holds that text; the ids look like {ids}"
+        raise StudyError(where if examples else "the study has no evaluated example")
     lines = [f"  {task}/{name}  {' '.join(one_line(text).split())[:60]}" for task, name, text in matches[:LISTED]]
     more = [f"  and {len(matches) - LISTED} more"] if len(matches) > LISTED else []
     raise StudyError("\n".join([f"{len(matches)} examples match {given!r}; name one of them:", *lines, *more]))

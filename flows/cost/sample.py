@@ -137,7 +137,6 @@ def _unpacked(packed: bytes, suffix: str) -> tuple[bytes, int]:
 
 
 def _texts(lines: Sequence[bytes], settings: dict[str, Any]) -> list[str]:
-    """Texts of the lines that are documents."""
     texts = []
     for row, line in enumerate(lines, 1):
         try:

@@ -79,7 +79,6 @@ class Processes:
         self.file = self.folder / "processes.json"
 
     def running(self) -> dict[str, int]:
-        """Names and process ids of those that still run."""
         try:
             recorded = json.loads(self.file.read_text(encoding="utf-8"))
         except (OSError, ValueError):

@@ -68,7 +68,6 @@ class _Answer(BaseHTTPRequestHandler):
     server_version, sys_version = "taskgram", ""
 
     def parse_request(self) -> bool:
-        """Refuse everything but reading."""
         if not super().parse_request():
             return False
         if self.command not in ("GET", "HEAD"):
