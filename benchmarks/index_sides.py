@@ -172,11 +172,12 @@ def infinigram_probabilities(corpora: Corpora, case: Case) -> BenchmarkSide:
         infinigram_index(folder, stream)
     engine, queries = infinigram_engine(folder), _contexts(stream, case["queries"])[: case["peers"]].tolist()
     names = {"suffix": "suffix_len", "numerator": "cont_cnt", "denominator": "prompt_cnt"}
-    return BenchmarkSide(
-        lambda _: [engine.infgram_prob(text[:-1], text[-1]) for text in queries],
-        len(queries),
-        lambda result: {ours: np.array([f[theirs] for f in result]) for ours, theirs in names.items()},
-    )
+
+    def work(_: object) -> Arrays:
+        found = [engine.infgram_prob(text[:-1], text[-1]) for text in queries]
+        return {ours: np.array([f[theirs] for f in found]) for ours, theirs in names.items()}
+
+    return BenchmarkSide(work, len(queries))
 
 
 # -- pairs ------------------------------------------------------------------------------------------------------------

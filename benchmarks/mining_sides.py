@@ -113,14 +113,10 @@ def association(corpora: Corpora, case: Case) -> BenchmarkSide:
     from tasks.taskgrams.embed import EMBED
     from tasks.taskgrams.extract import EXTRACT
 
-    study = Study.model_validate(
-        {
-            "name": "mining",
-            "corpus": {"sources": [{"name": "c", "files": ["unused.jsonl"]}]},
-            "counting": {"stop_words": "none"},
-            "tasks": [{"name": "t", "family": "translation", "orders": [1, 2, 3], "languages": ["xx", "yy"]}],
-        }
-    )
+    corpus = {"sources": [{"name": "c", "files": ["unused.jsonl"]}]}
+    tasks = [{"name": "t", "family": "translation", "orders": [1, 2, 3], "languages": ["xx", "yy"]}]
+    named = {"name": "mining", "corpus": corpus, "counting": {"stop_words": "none"}, "tasks": tasks}
+    study = Study.model_validate(named)
     step: Step = {"embed": EMBED, "align": ALIGN}[case["step"]]
     folders, rng = Folders(), np.random.default_rng(2)
     store = Store(str(folders()))
@@ -148,11 +144,9 @@ def association(corpora: Corpora, case: Case) -> BenchmarkSide:
         if earlier.name == step.name:
             break
         run(earlier)
+    of = ("candidates",) if step is ALIGN else ("input_ngrams", "output_ngrams")
     return BenchmarkSide(
-        lambda _: run(step),
-        lambda sums: int(sums["candidates"] if step is ALIGN else sums["input_ngrams"] + sums["output_ngrams"]),
-        lambda sums: {},
-        close=(folders.close,),
+        lambda _: run(step), lambda sums: int(sum(sums[name] for name in of)), lambda _: {}, close=(folders.close,)
     )
 
 

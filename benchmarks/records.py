@@ -132,8 +132,6 @@ def outdated(records: Iterable[Mapping[str, Any]], label: str) -> list[str]:
     for record in records:
         if record["processor"] == label and record["row"] in measured:
             measured[record["row"]].add(record["code"])
-    return [
-        f"{row}: {'some of its records are older than its code' if hashes else 'not measured'} on {label}"
-        for row, hashes in measured.items()
-        if hashes != {sources.code(row)}
-    ]
+    old = {row: hashes for row, hashes in measured.items() if hashes != {sources.code(row)}}
+    why = {True: "some of its records are older than its code", False: "not measured"}
+    return [f"{row}: {why[bool(hashes)]} on {label}" for row, hashes in old.items()]

@@ -83,28 +83,24 @@ def metric_rows(models: list[str]) -> Iterator[dict[str, Any]]:
             row = partial(_row, task, model)
             yield row("main_score", share, statistic="exact_match", unit="example")
             for order in (1, 2, 3):
+                one = partial(row, order=order)
                 for measure in ("mem_n", "mem_delta"):
                     rows: list[dict[str, Any]] = [{"interval": i} for i in ("", "two_way", "pigeonhole", "bca")]
                     rows += [{"corpus": c} for c in ("placebo", "difference")] + [{"detail": f"{i}"} for i in range(40)]
-                    for which in rows:
-                        yield row(measure, share, order=order, **which)
-                    for remedy in REMEDIES:
-                        yield row("confound", share, order=order, of_measure=measure, detail=remedy)
-                    for gamma in range(20):
-                        named = {"of_measure": measure, "gamma": f"0.{gamma + 60}"}
-                        yield row("sweep", share, order=order, x=0.6 + gamma / 100, **named)
-                    for other in models[:step]:
-                        pair = {"of_measure": measure, "against": other}
-                        yield row("comparison", 0.05, order=order, statistic="spearman_difference", **pair)
-                yield row("mem_infinity", share / 2, order=order, unit="example_output")
-                yield row("novelty", share / 2, order=order, unit="ngram", statistic="rate")
-                for part in ("pair", "s_y", "s_x", "length", "shared", "unexplained"):
-                    yield row("attribution", 1 / 6, order=order, statistic="unique_rank_variance", detail=part)
-                for i in range(60):
-                    yield row("exposure", math.log1p(i), order=order, statistic="delta_mean", bin=i, x=float(i))
+                    yield from (one(measure, share, **which) for which in rows)
+                    of = partial(one, of_measure=measure)
+                    yield from (of("confound", share, detail=remedy) for remedy in REMEDIES)
+                    yield from (of("sweep", share, x=0.6 + i / 100, gamma=f"0.{i + 60}") for i in range(20))
+                    difference = partial(of, "comparison", 0.05, statistic="spearman_difference")
+                    yield from (difference(against=other) for other in models[:step])
+                yield one("mem_infinity", share / 2, unit="example_output")
+                yield one("novelty", share / 2, unit="ngram", statistic="rate")
+                part = partial(one, "attribution", 1 / 6, statistic="unique_rank_variance")
+                yield from (part(detail=name) for name in ("pair", "s_y", "s_x", "length", "shared", "unexplained"))
+                yield from (one("exposure", math.log1p(i), statistic="delta_mean", bin=i, x=float(i)) for i in range(60))
+            curve = partial(row, value=share, order=1, unit="example", statistic="exact_match")
             for measure in ("performance", "performance_linear", "performance_quantile", "performance_mean_log_count"):
-                for i in range(10):
-                    yield row(measure, share, order=1, unit="example", statistic="exact_match", bin=i, x=float(2**i))
+                yield from (curve(measure, bin=i, x=float(2**i)) for i in range(10))
 
 
 def _row(task: str, model: str, measure: str, value: float, **more: Any) -> dict[str, Any]:

@@ -69,21 +69,12 @@ def describe(
         cost = dict(costs.get(part.key) or {"seconds": (previous or {}).get("seconds", 0.0)})
         entry = cost.pop("described", {}).get(contract.name) or (previous if part.key not in costs else None)
         entries.append({**(entry or store.describe(part)), "labels": dict(part.labels), **cost})
-    return {
-        "table": contract.name,
-        "fingerprint": fingerprint(parts),
-        "step": planned.step.name,
-        "version": planned.step.version,
-        "inputs": {t: fingerprint(p) for t, p in planned.inputs.items()},
-        "settings": {job.key: dict(job.job.settings) for job in stage.jobs[:1]},
-        "parts": entries,
-        "rows": sum(e["rows"] for e in entries),
-        "bytes": sum(e["bytes"] for e in entries),
-        "seconds": sum(e.get("seconds", 0.0) for e in entries),
-        "validation": validation,
-        "versions": versions(RECORDED),
-        "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
+    about = {"table": contract.name, "fingerprint": fingerprint(parts), "step": planned.step.name, "version": planned.step.version}
+    about |= {"inputs": {t: fingerprint(p) for t, p in planned.inputs.items()}}
+    about |= {"settings": {job.key: dict(job.job.settings) for job in stage.jobs[:1]}, "parts": entries}
+    sums = {name: sum(e.get(name, 0) for e in entries) for name in ("rows", "bytes", "seconds")}
+    written = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return about | sums | {"validation": validation, "versions": versions(RECORDED), "written": written}
 
 
 def differs(manifest: Mapping[str, Any], before: Mapping[str, Mapping[str, Any]]) -> bool:

@@ -5,6 +5,7 @@ import threading
 from typing import Any, TextIO
 
 from flows.engine import Outcome
+from flows.manifests import read_again
 from tasks.text.display import printable
 
 WIDTH = 17  # of the longest name of a step
@@ -27,15 +28,9 @@ class Terminal:
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-            self._progress = Progress(
-                TextColumn(f"  {{task.description:<{WIDTH}}}"),
-                BarColumn(bar_width=28),
-                MofNCompleteColumn(),
-                TextColumn("parts"),
-                TimeElapsedColumn(),
-                console=Console(file=self.stream),
-                transient=True,
-            )
+            step, parts, bar = TextColumn(f"  {{task.description:<{WIDTH}}}"), TextColumn("parts"), BarColumn(bar_width=28)
+            columns = (step, bar, MofNCompleteColumn(), parts, TimeElapsedColumn())
+            self._progress = Progress(*columns, console=Console(file=self.stream), transient=True)
             self._progress.start()
 
     def line(self, text: str) -> None:
@@ -68,13 +63,11 @@ class Terminal:
         done = "up to date" if skipped else f"{outcome.computed} of {outcome.parts} parts computed"
         seconds = "" if skipped else f"{outcome.part_seconds:.1f}"
         self.line(f"  {outcome.step:<{WIDTH}} {done:<24} {outcome.rows:>10,} {size(outcome.bytes):>9} {seconds:>14}".rstrip())
-        if outcome.again:
-            self.line(f"  {outcome.step:<{WIDTH}} {outcome.again}")
+        if again := read_again(outcome.manifests):
+            self.line(f"  {outcome.step:<{WIDTH}} {again}")
         for table in outcome.changed:
-            self.line(
-                f"  {outcome.step:<{WIDTH}} NOT DETERMINISTIC: {table} has different bytes than before under the same key; "
-                "every step after it is computed again"
-            )
+            what = f"{table} has different bytes than before under the same key; every step after it is computed again"
+            self.line(f"  {outcome.step:<{WIDTH}} NOT DETERMINISTIC: {what}")
 
     def close(self) -> None:
         if self._progress:

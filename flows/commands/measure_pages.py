@@ -36,7 +36,7 @@ def described(text: str) -> list[MetricDescription]:
 
 
 def _patterns(cells: list[list[str]]) -> dict[str, tuple[str, ...]]:
-    patterns = {name: (str(value),) for name, value in QUALIFIERS.items()}
+    patterns: dict[str, tuple[str, ...]] = {name: (str(value),) for name, value in QUALIFIERS.items()}
     patterns |= {name: tuple(cell) for name, cell in zip(("measure", "statistic", "unit"), cells, strict=False)}
     column = ""
     for name, equals, value in (pattern.rpartition("=") for pattern in cells[3]):

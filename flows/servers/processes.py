@@ -16,6 +16,7 @@ import urllib.request
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from flows.environment import isolated, prefect_home
 from schemas import StudyError
@@ -92,15 +93,9 @@ class Processes:
         self.folder.mkdir(parents=True, exist_ok=True)
         log = self.folder / f"{name}.log"
         with open(log, "wb") as out:
-            process = subprocess.Popen(
-                command,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                env=environment,
-                cwd=folder or self.folder,
-                start_new_session=True,
-            )
+            streams: dict[str, Any] = {"stdout": out, "stderr": subprocess.STDOUT, "stdin": subprocess.DEVNULL}
+            place: Any = {"env": environment, "cwd": folder or self.folder}
+            process = subprocess.Popen(command, start_new_session=True, **place, **streams)
         recorded = {n: (pid, started(pid)) for n, pid in self.running().items()} | {name: (process.pid, started(process.pid))}
         self.file.write_text(json.dumps(recorded, indent=1) + "\n", encoding="utf-8")
         return process, log
