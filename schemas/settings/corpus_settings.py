@@ -19,7 +19,7 @@ class Insertions(Settings):
         (1, 2, 4, 8, 16, 32), description="(1, 4): half of the texts are inserted once, the others four times each"
     )
     words: int = Field(
-        64, ge=16, le=4_096, description="words of a text, at least; with memorization.prefix + suffix words it has as many tokens"
+        64, ge=16, le=4_096, description="words of a text, at least; with more than memorization.prefix + suffix a window fits"
     )
 
     @model_validator(mode="after")
