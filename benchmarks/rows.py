@@ -72,9 +72,7 @@ def nearly_equal_infinigrams(ours: Arrays, peers: Arrays) -> str:
 @dataclass(frozen=True)
 class BenchmarkRow:
     """`by`: the seconds that are compared. `items`: what time is given per. `quick`: the case of `make bench-quick`, if any.
-
-    `within`: how far numbers may be apart in equal answers. `packages`: folders that it measures besides what our side imports.
-    """
+    `within`: how far numbers may be apart in equal answers. `packages`: folders that it measures besides what our side imports."""
 
     work: str
     sides: Mapping[str, Callable[[Corpora, Case], BenchmarkSide]]

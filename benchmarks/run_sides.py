@@ -87,8 +87,7 @@ def orchestration(corpora: Corpora, case: Mapping[str, Any]) -> BenchmarkSide:
 
 def partitions(corpora: Corpora, case: Mapping[str, Any]) -> BenchmarkSide:
     """One step of many parts, each from a file of three short lines, on two workers, while the Prefect server gets requests like
-    those of its web page.
-    """
+    those of its web page."""
     kept = Folders()
     home = kept()
     folders, empty = _studies(MANY.format(home=home))
@@ -170,10 +169,8 @@ def _command(words: Sequence[str], status: int = 0, environment: Mapping[str, st
 
 
 def shares(root: Path, wall: float) -> dict[str, float]:
-    """Seconds of jobs and of checks from a run's manifests, and the rest of its wall time; and percent of it.
-
-    A job that writes two tables is in two manifests under one key.
-    """
+    """Seconds of jobs and of checks from a run's manifests, and the rest of its wall time; and percent of it. A job that writes two
+    tables is in two manifests under one key."""
     manifests = [json.loads(path.read_text(encoding="utf-8")) for path in root.glob("*/manifests/*.json")]
     busy = sum({part["key"]: part["seconds"] for manifest in manifests for part in manifest["parts"]}.values())
     checks = sum(manifest["validation"]["seconds"] for manifest in manifests)

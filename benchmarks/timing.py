@@ -1,7 +1,5 @@
-"""Timing the sides of a row. Each runs in a process of its own, so that its peak memory is its own.
-
-The sides take turns, ours first, after a run of each that does not count: it compiles kernels and reads files.
-"""
+"""Timing the sides of a row. Each runs in a process of its own, so that its peak memory is its own. The sides take turns, ours
+first, after a run of each that does not count: it compiles kernels and reads files."""
 
 import multiprocessing
 import os

@@ -1,7 +1,5 @@
-"""Runs one planned step: skip what is done, map the rest over the cluster, validate, write manifests, record.
-
-Knows nothing of Prefect; `flows/run.py` puts it into a flow.
-"""
+"""Runs one planned step: skip what is done, map the rest over the cluster, validate, write manifests, record. Knows nothing of
+Prefect; `flows/run.py` puts it into a flow."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -151,10 +149,8 @@ def _run_jobs(
     log: Log,
     spent: _Costs,
 ) -> dict[str, dict[str, Any]]:
-    """Run the jobs that no other run computes, then wait for the others'; returns what each job of this run cost.
-
-    Every part that can finish does, then the first failures are raised together.
-    """
+    """Run the jobs that no other run computes, then wait for the others'; returns what each job of this run cost. Every part that
+    can finish does, then the first failures are raised together."""
     progress(len(stage.jobs) - len(todo), len(stage.jobs))
     costs: dict[str, dict[str, Any]] = {}
     failures: list[tuple[PlannedJob, str]] = []

@@ -52,10 +52,8 @@ def describe(
     costs: Mapping[str, Mapping[str, Any]],
     before: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """Validate one table and describe it: its manifest. Raises ContractBroken where it breaks its contract.
-
-    costs: what each job cost that ran now, with what its worker says of the parts it wrote; before: entries of earlier manifests.
-    """
+    """Validate one table and describe it: its manifest. Raises ContractBroken where it breaks its contract. costs: what each job
+    cost that ran now, with what its worker says of the parts it wrote; before: entries of earlier manifests."""
     parts = tables[contract.name]
     began = time.monotonic()
     validation = validate(store, contract, tables, CONTRACTS)
@@ -89,9 +87,7 @@ def rows_of(manifests: Iterable[Mapping[str, Any]]) -> int:
 
 def rejected(store: Store, planned: PlannedStep) -> list[str]:
     """How many of the study's own records a finished step has rejected, the most frequent reasons, and where all are listed.
-
-    Reasons that differ only in quoted text and numbers are one kind, shown by its first. Empty if no record was rejected.
-    """
+    Reasons that differ only in quoted text and numbers are one kind, shown by its first. Empty if no record was rejected."""
     lines = []
     for table, parts in parts_of(planned.outputs).items():
         manifest = store.manifest(table, fingerprint(planned.outputs[table])) if table.endswith(REJECTS) else None

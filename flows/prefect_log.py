@@ -1,7 +1,5 @@
-"""What Prefect's UI shows of a step: log lines, progress, the tables it wrote, the checks they passed, and violations.
-
-Lines go with the run's own thread; another thread sends the artifacts, so that a slow server never delays a step.
-"""
+"""What Prefect's UI shows of a step: log lines, progress, the tables it wrote, the checks they passed, and violations. Lines go
+with the run's own thread; another thread sends the artifacts, so that a slow server never delays a step."""
 
 import contextvars
 import time

@@ -1,7 +1,5 @@
-"""One run of a study: where its results are, where its jobs run, and which parts it computes while other runs work.
-
-Knows nothing of Prefect.
-"""
+"""One run of a study: where its results are, where its jobs run, and which parts it computes while other runs work. Knows nothing
+of Prefect."""
 
 import os
 import shlex

@@ -1,7 +1,5 @@
-"""The start of a run: what would stop it, which steps it is for, and whether anything is left to do.
-
-Knows nothing of Prefect, so that all of it is answered before a server starts.
-"""
+"""The start of a run: what would stop it, which steps it is for, and whether anything is left to do. Knows nothing of Prefect, so
+that all of it is answered before a server starts."""
 
 from collections.abc import Mapping
 

@@ -42,10 +42,8 @@ def report_page(store: Store, study: str) -> str:
 
 
 def reports_url(root: str) -> str:
-    """Address in TASKGRAM_REPORTS_URL at which this root's reports are served; "" if there is none.
-
-    If TASKGRAM_ROOT names another root, the address belongs to that one. Raises StudyError for a wrong address.
-    """
+    """Address in TASKGRAM_REPORTS_URL at which this root's reports are served; "" if there is none. If TASKGRAM_ROOT names another
+    root, the address belongs to that one. Raises StudyError for a wrong address."""
     url, other = os.environ.get(REPORTS_URL, "").rstrip("/"), os.environ.get("TASKGRAM_ROOT")
     if not url:
         return ""
@@ -75,10 +73,8 @@ def report_link(root: str, page: str, study: str) -> str:
 
 
 def publish_report(plan: list[PlannedStep], store: Store, study: str) -> str:
-    """Copy the newest report to `reports/<study>`; returns the page.
-
-    On a local root the whole report appears at once; on a remote root the page is copied last. The caller holds a lease.
-    """
+    """Copy the newest report to `reports/<study>`; returns the page. On a local root the whole report appears at once; on a remote
+    root the page is copied last. The caller holds a lease."""
     outputs = next(p for p in plan if p.step.name == "report").outputs
     sources = [store.fetched(part) for parts in outputs.values() for part in parts]
     target = store.layout.report(study)

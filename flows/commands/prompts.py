@@ -1,7 +1,5 @@
-"""`taskgram prompts`: as a Prefect flow on a server that PREFECT_API_URL names, else in this process alone, which is faster.
-
-A question is asked once and waited for, so without a server that somebody watches it needs none.
-"""
+"""`taskgram prompts`: as a Prefect flow on a server that PREFECT_API_URL names, else in this process alone, which is faster. A
+question is asked once and waited for, so without a server that somebody watches it needs none."""
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,10 +19,8 @@ from tasks.storage.store import Store
 
 
 def ask(study: str, root: str, question: dict[str, Any], workers: int | None, repeat: str) -> dict[str, Any]:
-    """Choose the prompts with the most and the least of the corpus in them, and evaluate both; without Prefect.
-
-    question: the fields of `PromptQuestion` besides the study; repeat: the command that asks it again.
-    """
+    """Choose the prompts with the most and the least of the corpus in them, and evaluate both; without Prefect. question: the
+    fields of `PromptQuestion` besides the study; repeat: the command that asks it again."""
     terminal = Terminal(show_skipped=False)
     try:
         return _ask(study, root, question, workers, repeat, lambda planned, session: _run_steps(planned, session, terminal))

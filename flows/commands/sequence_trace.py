@@ -35,9 +35,7 @@ Row = dict[str, Any]
 
 def describe(store: Store, tables: Mapping[str, Sequence[Part]], sequence: str, limit: int = DOCUMENTS) -> Row:
     """Everything about one sequence: its row of `sequences`, `limit` documents that contain it, each model at each checkpoint.
-
-    `tables`: those that are finished; what OPTIONAL ones have is left out where they are missing.
-    """
+    `tables`: those that are finished; what OPTIONAL ones have is left out where they are missing."""
 
     def rows(table: str, column: str = "sequence", value: str = sequence) -> list[Row]:
         if not tables.get(table):
