@@ -112,9 +112,8 @@ def check_root(root: str) -> str:
         raise StudyError(f"--root {root!r:.200}: not the name of a folder; use UTF-8 and at most 255 bytes")
     if "://" not in root:
         if "?" in str(Path(root).resolve()):
-            raise StudyError(
-                f"--root {root!r:.200}: Prefect's database cannot be in a folder with a question mark in its name; use another"
-            )
+            why = "Prefect's database cannot be in a folder with a question mark in its name"
+            raise StudyError(f"--root {root!r:.200}: {why}; use another")
         return root
     try:
         address = urlsplit(root)
@@ -123,10 +122,8 @@ def check_root(root: str) -> str:
     except (ValueError, ImportError) as error:
         raise StudyError(f"--root: cannot use this address: {error}; write it like s3://bucket/folder") from None
     if secret or address.query:
-        raise StudyError(
-            f"--root {address.scheme}://…: the address must not contain a password or token; put them into the "
-            "environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE or similar)"
-        )
+        remedy = "put them into the environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE or similar)"
+        raise StudyError(f"--root {address.scheme}://…: the address must not contain a password or token; {remedy}")
     return root
 
 

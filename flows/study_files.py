@@ -54,10 +54,8 @@ def reports_url(root: str) -> str:
         if "@" in address.netloc or address.query or address.fragment or not url.isprintable() or set(url) & set(' ()<>[]"\\'):
             raise ValueError
     except ValueError:
-        raise StudyError(
-            f"{REPORTS_URL}: give an address for a browser, like http://127.0.0.1:4201 or https://host/reports, "
-            "without a password or token, because Prefect's UI shows it"
-        ) from None
+        example = "like http://127.0.0.1:4201 or https://host/reports, without a password or token, because Prefect's UI shows it"
+        raise StudyError(f"{REPORTS_URL}: give an address for a browser, {example}") from None
     return "" if other and _same_place(other) != _same_place(root) else url
 
 

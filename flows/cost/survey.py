@@ -92,10 +92,8 @@ def machine_of(study: Study, root: str = ".") -> Machine:
     """The machine a study names; for what it does not name, this one. StudyError for an unknown GPU."""
     h, scoring = study.hardware, study.scoring
     if h.gpu and h.gpu not in cost.GPUS and not h.flops:
-        raise StudyError(
-            f"hardware.gpu: no data sheet of {h.gpu!r}; known are {', '.join(cost.GPUS)}. Or give what it really "
-            'reaches as flops = "250T"'
-        )
+        known = f'known are {", ".join(cost.GPUS)}. Or give what it really reaches as flops = "250T"'
+        raise StudyError(f"hardware.gpu: no data sheet of {h.gpu!r}; {known}")
     cores = h.cores or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     ram, disk = (float(parse_size(text)) if text else 0.0 for text in (h.memory, h.disk))
     if not ram and hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
@@ -223,9 +221,8 @@ def _model(model: Model, s: _Survey) -> ModelSize:
         parameters, bytes_each = HUB[model.hub].parameters, HUB[model.hub].bytes_each
         return ModelSize(model.name, parameters, download=parameters * bytes_each, ends=_cached_ends(model))
     if model.hub:
-        s.notes.append(
-            f"model {model.name!r}: the size of {model.hub} is not known before it is downloaded; 1e9 parameters assumed"
-        )
+        unknown = f"the size of {model.hub} is not known before it is downloaded; 1e9 parameters assumed"
+        s.notes.append(f"model {model.name!r}: {unknown}")
         return ModelSize(model.name, 1e9, download=2e9, guess=f"{model.name}: 1e9 parameters", ends=_cached_ends(model))
     folder = Path(s.study.data or ".") / Path(model.path).expanduser()
     weights = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
