@@ -55,7 +55,7 @@ class SpanScores:
     def delta(self) -> Floats:
         """Δ = log P after the own input - mean after the other inputs that hold no partner of s_y; NaN without any."""
         usable = self._usable
-        total = np.bincount(self.span[usable], weights=self.after[usable], minlength=len(self.log_prob))
+        total = np.bincount(self.span[usable], weights=self.after[usable], minlength=len(self.log_prob)).astype(np.float64)
         with np.errstate(invalid="ignore", divide="ignore"):
             return self.log_prob - np.where(self.others > 0, total / self.others, np.nan)
 
@@ -143,10 +143,8 @@ def _pairs(work: Work, task: str, codes: pl.DataFrame, spans: pl.DataFrame, gamm
     """Φ: similarity > γ_n, strictly; γ is rounded to float32 as the similarity was."""
     table = work.frame("evidence_pairs").filter(task=task).drop("task").with_columns(pl.col("order").cast(pl.Int64))
     if gammas is not None:
-        floor = pl.DataFrame(
-            {"order": list(gammas), "gamma": [float(np.float32(g)) for g in gammas.values()]},
-            schema={"order": pl.Int64, "gamma": pl.Float64},
-        )
+        rounded = [float(np.float32(g)) for g in gammas.values()]
+        floor = pl.DataFrame({"order": list(gammas), "gamma": rounded}, schema={"order": pl.Int64, "gamma": pl.Float64})
         table = table.join(floor, on="order").filter(pl.col("similarity") > pl.col("gamma")).drop("gamma")
     table = table.join(codes, on="example").with_columns(example="code").drop("code")
     table = table.join(spans.select("example", "order", "output_ngram", "span"), on=["example", "order", "output_ngram"])
