@@ -4,7 +4,6 @@ What a model says of a text must not depend on which other texts share its batch
 (`tasks.models.probes`); this finds what a few tokens cannot show.
 """
 
-import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy as np
 from schemas import StudyError
 from tasks.models.language_model import LanguageModel
 from tasks.models.probes import side
+from tasks.models.sampling import hash64
 
 SHARE = 0.01
 ALLOWED = {"float32": 1e-3, "float16": 0.1, "bfloat16": 0.8}  # nats; with 16 bits, a hundred times the rounding of 1
@@ -19,8 +19,7 @@ ALLOWED = {"float32": 1e-3, "float16": 0.1, "bfloat16": 0.8}  # nats; with 16 bi
 
 def drawn(key: str, first: int, count: int) -> list[int]:
     """A hundredth of `count` indices, at least one, drawn by the key of the part and where in it they begin."""
-    seed = int.from_bytes(hashlib.blake2b(f"{key}\0{first}".encode(), digest_size=8).digest(), "little")
-    return sorted(np.random.default_rng(seed).permutation(count)[: max(1, round(SHARE * count))].tolist())
+    return sorted(np.random.default_rng(hash64(f"{key}\0{first}")).permutation(count)[: max(1, round(SHARE * count))].tolist())
 
 
 def compare(model: LanguageModel, name: str, in_batch: Sequence[float] | np.ndarray, alone: np.ndarray) -> None:

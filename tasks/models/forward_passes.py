@@ -150,6 +150,11 @@ def within_memory(
         waiting += reversed(halves)
 
 
+def not_finite(model: LanguageModel, what: str, remedy: str = "another checkpoint") -> StudyError:
+    """The error for logits or log-probabilities that are not finite."""
+    return StudyError(f'model {model.name!r} gives {what} that are not finite; try dtype = "float32" under [scoring], or {remedy}')
+
+
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that torch, on a GPU or the CPU, or Python ran out of memory."""
     import torch

@@ -11,22 +11,21 @@ from typing import Any
 
 import numpy as np
 
-from schemas import Study, StudyError
+from schemas import Study
 from schemas.settings.study_file import Task
 from schemas.tables.models import GENERATIONS
 from tasks.cost import Cost, Sizes, bytes_per_token
 from tasks.models.alone import compare, drawn, logits_of
-from tasks.models.forward_passes import within_memory
+from tasks.models.forward_passes import not_finite, within_memory
 from tasks.models.inference_cost import RATES, Passes, inference_cost
-from tasks.models.ladder import inference_jobs, piece_of
+from tasks.models.ladder import piece_of, task_jobs
 from tasks.models.language_model import LanguageModel
-from tasks.models.load import repeatable
 from tasks.models.model_inputs import check_ids
 from tasks.models.probes import side
 from tasks.models.prompt_cache import EncodedPrompt, most_on_its_side, read_prompts
 from tasks.models.sampling import Sampling
-from tasks.models.score import evaluated, open_checkpoint
-from tasks.models.slices import TableAndSums, in_slices, table
+from tasks.models.score import evaluated
+from tasks.models.slices import Columns, in_slices
 from tasks.step import Inputs, Job, Stage, Step, Work
 
 PROMPTS_AT_ONCE = 512  # bounds memory and what a killed run loses
@@ -75,43 +74,37 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
             return None
         return sampled | {"max_new_tokens": task.max_new_tokens, "stop": list(task.stop)}
 
-    return inference_jobs(study, inputs, settings)
+    return task_jobs(study, inputs, settings)
 
 
 def run(work: Work) -> None:
     """Generate one checkpoint's answers to one task, or to a piece of it."""
     examples = evaluated(work, "prompt", "separator")
     mine = piece_of(work, len(examples))
-    examples = examples[mine.start : mine.stop]
-    with repeatable(work.settings.get("device", "cpu")):
-        model = open_checkpoint(work)
 
-        def make(rows: range) -> TableAndSums:
-            return _answer(work, model, examples[rows.start : rows.stop], rows.start)
+    def make(model: LanguageModel, rows: range) -> Columns:
+        return _answer(work, model, [examples[i] for i in mine[rows.start : rows.stop]], rows.start)
 
-        in_slices(work, "generations", len(examples), PROMPTS_AT_ONCE, make)
+    in_slices(work, GENERATIONS, len(mine), PROMPTS_AT_ONCE, make)
 
 
-def _answer(work: Work, model: LanguageModel, examples: list[dict[str, Any]], first: int) -> TableAndSums:
-    settings, task, n = work.settings, work.labels["task"], len(examples)
-    prompts = [(e["prompt"], e["separator"]) for e in examples]
+def _answer(work: Work, model: LanguageModel, examples: list[dict[str, Any]], first: int) -> Columns:
+    settings, names = work.settings, [f"{work.labels['task']}\0{e['example']}" for e in examples]
     sampling = Sampling(*(settings[k] for k in ("temperature", "top_p", "seed"))) if "seed" in settings else GREEDY
-    names = [f"{task}\0{e['example']}" for e in examples]
     limits = settings["max_new_tokens"], settings["stop"], settings["batch_tokens"]
-    answers, shortened = generate(model, prompts, *limits, sampling, names)
-    again = drawn(work.planned.key, first, n)
+    answers, shortened = generate(model, [(e["prompt"], e["separator"]) for e in examples], *limits, sampling, names)
+    again = compare_alone(work, model, answers, [_shown(name) for name in names], first)
+    columns = {"example": [e["example"] for e in examples]}
+    columns |= {name: [getattr(a, name) for a in answers] for name in ("text", "tokens", "stopped")}
+    return columns, {"truncated_prompts": shortened, "computed_alone": again}
+
+
+def compare_alone(work: Work, model: LanguageModel, answers: Sequence[Continuation], names: Sequence[str], first: int) -> int:
+    """Make drawn answers of the slice that begins at `first` again without a batch; returns how many. StudyError if they differ."""
+    again = [i for i in drawn(work.planned.key, first, len(answers)) if answers[i].tokens]
     for i in again:
-        compare(model, _shown(names[i]), answers[i].logits, logits_of(model, answers[i].prompt, answers[i].tokens))
-    columns = {
-        "model": [model.name] * n,
-        "checkpoint": [int(work.labels["checkpoint"])] * n,
-        "task": [task] * n,
-        "example": [e["example"] for e in examples],
-        "text": [a.text for a in answers],
-        "tokens": [a.tokens for a in answers],
-        "stopped": [a.stopped for a in answers],
-    }
-    return table(GENERATIONS.schema, columns), {"truncated_prompts": shortened, "computed_alone": len(again)}
+        compare(model, names[i], answers[i].logits, logits_of(model, answers[i].prompt, answers[i].tokens))
+    return len(again)
 
 
 def generate(
@@ -235,10 +228,7 @@ def _decode(
         steps = [len(answers[i].tokens) for i in active]
         best, highest = sampling.choose(logits.float(), [prompts[i].name for i in active], steps)
         if not torch.isfinite(highest).all():
-            raise StudyError(
-                f"model {model.name!r} gives logits that are not finite; "
-                'try dtype = "float32" under [scoring], or another checkpoint'
-            )
+            raise not_finite(model, "logits")
         chosen = logits.gather(1, best[:, None].to(logits.device))[:, 0].tolist()
         for index, token, logit in zip(active, best.tolist(), chosen, strict=True):
             if going(index):

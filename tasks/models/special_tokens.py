@@ -36,8 +36,8 @@ def special_tokens(folder: Path, name: str, defaults: Mapping[str, Any] | None =
 
     Raises StudyError for a file that is not JSON, or an id that is none.
     """
-    config, generation, *of_tokenizer = (_json(folder / n, name) for n in ("config.json", *OPTIONAL))
-    texts, ids = _vocabulary(_json(folder / "tokenizer.json", name))
+    config, generation, *of_tokenizer = (read_json(folder / n, name) for n in ("config.json", *OPTIONAL))
+    texts, ids = _vocabulary(read_json(folder / "tokenizer.json", name))
     layers = [(c, "config.json") for c in (config.get("text_config") or {}, config)] + [(generation, OPTIONAL[0])]
     ends: dict[int, tuple[str, ...]] = {}
 
@@ -75,7 +75,8 @@ def _vocabulary(tokenizer: Mapping[str, Any]) -> tuple[dict[int, str], dict[str,
     return {**{i: t for t, i in ids.items()}, **added}, {**ids, **{t: i for i, t in added.items()}}
 
 
-def _json(path: Path, name: str) -> Mapping[str, Any]:
+def read_json(path: Path, name: str) -> Mapping[str, Any]:
+    """The object in a file of a model; empty if there is no file, or no object in it. StudyError for what is not JSON."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
