@@ -4,12 +4,10 @@ All of it is steps of derived studies, which differ from the study in the task's
 the task's own prompt is not done again, and no model is trained twice. Knows nothing of Prefect; `prompts.py` makes a flow of it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from flows.commands.corpus_questions import open_corpus
 from flows.plan import PlannedStage, PlannedStep, lay_out, upstream
@@ -74,7 +72,7 @@ class PromptSession(Session):
     def command(self, step: str) -> str:
         return self.repeat
 
-    def of(self, study: Study) -> PromptSession:
+    def of(self, study: Study) -> Self:
         """The same run on another study, with the same leases."""
         session = replace(self, study=study)
         session.leases = self.leases
