@@ -29,11 +29,9 @@ def compare(model: LanguageModel, name: str, in_batch: Sequence[float] | np.ndar
     if not (apart <= most).all():
         worst = int(np.nan_to_num(apart, nan=np.inf).argmax())
         wider = "" if model.dtype == "float32" else 'dtype = "float32" or '
-        raise StudyError(
-            f"{name}: what model {model.name!r} says depends on the batch: token {worst + 1} has {in_batch[worst]:.4f} in it and "
-            f"{alone[worst]:.4f} alone, {apart[worst]:.2g} nats apart, allowed are {most:g}; set {wider}a smaller batch_tokens "
-            "under [scoring], or leave the model out of the study"
-        )
+        both = f"{in_batch[worst]:.4f} in it and {alone[worst]:.4f} alone, {apart[worst]:.2g} nats apart, allowed are {most:g}"
+        remedy = f"set {wider}a smaller batch_tokens under [scoring], or leave the model out of the study"
+        raise StudyError(f"{name}: what model {model.name!r} says depends on the batch: token {worst + 1} has {both}; {remedy}")
 
 
 def logits_of(model: LanguageModel, prompt: Sequence[int], tokens: Sequence[int]) -> np.ndarray:
@@ -46,8 +44,7 @@ def logits_of(model: LanguageModel, prompt: Sequence[int], tokens: Sequence[int]
     with torch.inference_mode():
         for which in np.unique(sides):
             mine = lengths[sides == which]
-            ids = torch.tensor([whole[: mine[-1]]], device=model.device)
+            ids = model.tensor(np.array([whole[: mine[-1]]]))
             logits = model.network(input_ids=ids, use_cache=False).logits[0]
-            of = (torch.from_numpy(mine - 1), torch.tensor([whole[n] for n in mine]))
-            values[sides == which] = logits[tuple(i.to(logits.device) for i in of)].float().cpu().numpy()
+            values[sides == which] = logits[mine - 1, np.array(whole)[mine]].float().cpu().numpy()
     return values

@@ -7,6 +7,7 @@ separator of "\\n" does not end an answer before it begins, while a "\\n" where 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -51,10 +52,8 @@ class Continuation:
             self.stopped = "end of document"
         if self.stopped or stops is None:
             return
-        generated = model.tokenizer.decode(self.tokens, skip_special_tokens=False)
-        self.text, stopped = cut(generated, self.separator, stops)
-        if stopped:
-            self.stopped = "stop string"
+        self.text, stopped = cut(model.tokenizer.decode(self.tokens, skip_special_tokens=False), self.separator, stops)
+        self.stopped = "stop string" if stopped else ""
 
 
 def cut(generated: str, separator: str, stops: Sequence[str]) -> tuple[str, bool]:
@@ -148,18 +147,20 @@ def go_on(
     """
     import torch
 
-    answers, going = list(begun), list(range(len(begun)))
+    answers, going, most_at_once = list(begun), list(range(len(begun))), 1 if model.alone or model.state_of_one else batch_tokens
     with torch.inference_mode():
         while going:  # once, unless an answer passes a switch of the network: then all of it is read again
-            prompts = []
-            for i in going:
-                ids = np.array(answers[i].prompt + answers[i].tokens, np.int32)
-                new = min(most[i] - len(answers[i].tokens), most_on_its_side(model, len(ids)) + 1 - len(ids))
-                prompts.append(EncodedPrompt(names[i], answers[i].separator, ids, new))
-            longer = _extended(model, prompts, [answers[i] for i in going], stops, batch_tokens, sampling)
-            for i, answer in zip(going, longer, strict=True):
-                answer.stopped = answer.stopped or "length" * (len(answer.tokens) == most[i])
-                answers[i] = answer
+            prompts, so_far = [], [answers[i] for i in going]
+            for i, answer in zip(going, so_far, strict=True):
+                ids = np.array(answer.prompt + answer.tokens, np.int32)
+                new = min(most[i] - len(answer.tokens), most_on_its_side(model, len(ids)) + 1 - len(ids))
+                prompts.append(EncodedPrompt(names[i], ids, new))
+            decode = partial(_decode, model, prompts, so_far, stops, sampling)
+            for batch in batches(prompts, most_at_once, model):
+                for chosen, decoded in within_memory(model, batch, decode):
+                    for k, answer in zip(chosen, decoded, strict=True):
+                        answer.stopped = answer.stopped or "length" * (len(answer.tokens) == most[going[k]])
+                        answers[going[k]] = answer
             going = [i for i in going if not answers[i].stopped]
     return answers
 
@@ -167,27 +168,6 @@ def go_on(
 def _shown(name: str) -> str:
     """The name of a prompt for users."""
     return f"prompt {name.replace(chr(0), ', example ')!r}"
-
-
-def _extended(
-    model: LanguageModel,
-    prompts: Sequence[EncodedPrompt],
-    begun: Sequence[Continuation],
-    stops: Sequence[str] | None,
-    batch_tokens: int,
-    sampling: Sampling,
-) -> list[Continuation]:
-    """The answers that were begun, each with up to `new` more tokens."""
-    answers = list(begun)
-
-    def decode(chosen: list[int]) -> list[Continuation]:
-        return _decode(model, [prompts[i] for i in chosen], [begun[i] for i in chosen], stops, sampling)
-
-    for batch in batches(prompts, 1 if model.alone or model.state_of_one else batch_tokens, model):
-        for chosen, decoded in within_memory(model, batch, decode):
-            for index, answer in zip(chosen, decoded, strict=True):
-                answers[index] = answer
-    return answers
 
 
 def batches(prompts: Sequence[EncodedPrompt], most: int, model: LanguageModel) -> Iterator[list[int]]:
@@ -208,15 +188,15 @@ def batches(prompts: Sequence[EncodedPrompt], most: int, model: LanguageModel) -
 
 def _decode(
     model: LanguageModel,
-    prompts: Sequence[EncodedPrompt],
+    all_prompts: Sequence[EncodedPrompt],
     begun: Sequence[Continuation],
     stops: Sequence[str] | None,
     sampling: Sampling,
+    batch: Sequence[int],
 ) -> list[Continuation]:
-    """As `_extended`, for one batch."""
-    import torch
-
-    answers = [replace(a, tokens=list(a.tokens), logits=list(a.logits)) for a in begun]
+    """The answers of a batch that were begun, each with up to `new` more tokens."""
+    prompts, answers = [all_prompts[i] for i in batch], [begun[i] for i in batch]
+    answers = [replace(a, tokens=[*a.tokens], logits=[*a.logits]) for a in answers]
     until = [len(a.tokens) + p.new for a, p in zip(answers, prompts, strict=True)]
 
     def going(index: int) -> bool:
@@ -227,7 +207,7 @@ def _decode(
     while True:
         steps = [len(answers[i].tokens) for i in active]
         best, highest = sampling.choose(logits.float(), [prompts[i].name for i in active], steps)
-        if not torch.isfinite(highest).all():
+        if not highest.isfinite().all():
             raise not_finite(model, "logits")
         chosen = logits.gather(1, best[:, None].to(logits.device))[:, 0].tolist()
         for index, token, logit in zip(active, best.tolist(), chosen, strict=True):
@@ -246,10 +226,9 @@ def cost(sizes: Sizes) -> Cost:
     """A text for each evaluated example of the tasks that are answered in words."""
     passes = []
     for t in (t for t in sizes.tasks if t.new_tokens):
-        prompt = t.prompt_bytes / bytes_per_token(sizes.study)
+        n, prompt = t.evaluated, t.prompt_bytes / bytes_per_token(sizes.study)
         batch = max(1.0, sizes.study.scoring.batch_tokens / (prompt + t.new_tokens))
-        written, new = t.evaluated * RATES["bytes of a generation"], t.evaluated * t.new_tokens
-        passes.append(Passes(t.evaluated, t.evaluated * prompt, written, new, batch))
+        passes.append(Passes(n, n * prompt, n * RATES["bytes of a generation"], n * t.new_tokens, batch))
     return inference_cost(sizes, passes)
 
 

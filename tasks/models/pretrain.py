@@ -225,6 +225,6 @@ MODELS = Step(
     version=3,
     about="pretrain the ladder, or look up models trained elsewhere",
     reads=("tokens", "tokenizer"),
-    stages=(Stage(writes=(contracts.MODELS, contracts.TRAINING_LOG), plan=plan, run=run),),
+    stages=(Stage((contracts.MODELS, contracts.TRAINING_LOG), plan, run),),
     cost=cost,
 )
