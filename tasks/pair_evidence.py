@@ -113,10 +113,9 @@ class TaskEvidence:
 
     def candidates(self, order: int) -> int:
         """Rows of Φ if all pairs of n-grams of an example were in it."""
-        tables = {"inputs": self.inputs, "outputs": self.spans}
-        sides = [t.filter(order=order).group_by("example").len(name) for name, t in tables.items()]
-        both = sides[0].join(sides[1], on="example")
-        return int((both["inputs"].cast(pl.Int64) * both["outputs"].cast(pl.Int64)).sum())
+        inputs, outputs = (t.filter(pl.col("order") == order).group_by("example").len("n") for t in (self.inputs, self.spans))
+        both = inputs.join(outputs, on="example")
+        return int((both["n"].cast(pl.Int64) * both["n_right"].cast(pl.Int64)).sum())
 
 
 def read_evidence(work: Work, task: str, *, last: bool = False, scored: bool = True, every_pair: bool = False) -> TaskEvidence:
@@ -260,19 +259,48 @@ def shown_spans(spans: pl.DataFrame) -> pl.DataFrame:
 
 
 # -- numbers of pairs ------------------------------------------------------------------------------------------------------
+def is_supported(pairs: pl.DataFrame, prefix: str = "") -> NDArray[np.bool_]:
+    """Whether the pair and both its n-grams occur in the corpus, or in that whose columns have this prefix."""
+    counts = (floats(pairs[f"{prefix}{name}_documents"]) > 0 for name in ("pair", "input", "output"))
+    return np.logical_and.reduce(list(counts))
+
+
 def supported(pairs: pl.DataFrame) -> pl.DataFrame:
     """The rows whose pair and n-grams occur in the corpus."""
-    return pairs.filter(pl.all_horizontal(pl.col("pair_documents", "input_documents", "output_documents") > 0))
+    return pairs.filter(pl.Series(is_supported(pairs), dtype=pl.Boolean))
 
 
-def log_p(pairs: pl.DataFrame, count: str = "pair_documents") -> Floats:
-    """log P_n(s_y | s_x)."""
-    return np.log(floats(pairs[count]) / floats(pairs["input_documents"]))
+@dataclass(frozen=True)
+class PairMeasure:
+    """A rank correlation over pairs: its name in `metrics`, and what the sides are called."""
+
+    name: str
+    names: tuple[str, str]
+
+    def x(self, pairs: pl.DataFrame, prefix: str = "", count: str = "pair_documents") -> Floats:
+        """log P_n(s_y | s_x) for Mem_n, else log C / (df(s_x) · df(s_y)), of the corpus whose columns have this prefix.
+
+        One division of exact integers, so that equal values stay tied; NaN or infinite without support.
+        """
+        pair, inputs, outputs = (floats(pairs[f"{prefix}{c}"]) for c in (count, "input_documents", "output_documents"))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.log(pair / (inputs if self.name == "mem_n" else inputs * outputs))
+
+    def y(self, scores: SpanScores) -> Floats:
+        """log P_LLM of each span for Mem_n, else Δ."""
+        return scores.log_prob if self.name == "mem_n" else scores.delta
 
 
-def log_pmi(pairs: pl.DataFrame, count: str = "pair_documents") -> Floats:
-    """log of C / (df(s_x) · df(s_y)): one division of exact integers, so that equal values stay tied."""
-    return np.log(floats(pairs[count]) / (floats(pairs["input_documents"]) * floats(pairs["output_documents"])))
+MEM_N, MEM_DELTA = PairMeasure("mem_n", ("log P_n", "log P_LLM")), PairMeasure("mem_delta", ("log PMI", "Δ"))
+
+
+def why_none(pairs: pl.DataFrame, rows: Rows, scores: SpanScores, names: tuple[str, str]) -> str:
+    """Why a correlation of these rows has no value; empty if it has one. No support in the corpus comes before all else."""
+    if not len(pairs):
+        return NO_EVIDENCE
+    if not len(rows) and not np.isfinite(scores.log_prob).any():
+        return NO_SCORE
+    return undefined(rows, *names)
 
 
 def by_output(rows: Rows) -> Rows:
