@@ -8,7 +8,7 @@ curve is the mean fitted probability with one term at a value; it stands next to
 """
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -75,8 +75,7 @@ class LogisticFit:
 def fit(table: ExtractionTable) -> LogisticFit:
     """The logistic fit with cluster-robust standard errors; a term that does not vary, or follows from others, is left out."""
     clusters = effective_clusters(table.clusters) if len(table.clusters) else 0.0
-    left_out: dict[int, str] = {}
-    kept: list[int] = []
+    left_out, kept = dict[int, str](), list[int]()
     for term in range(table.terms.shape[1]):
         values = table.terms[:, term]
         if np.isnan(values).any():
@@ -89,7 +88,7 @@ def fit(table: ExtractionTable) -> LogisticFit:
             kept.append(term)
     nothing = LogisticFit(tuple(kept), np.empty(0), np.empty((0, 0)), clusters, left_out)
     if not 0 < table.extracted.sum() < len(table.extracted):
-        return LogisticFit(**{**vars(nothing), "note": "no fit: all windows are extracted, or none is"})
+        return replace(nothing, note="no fit: all windows are extracted, or none is")
     import statsmodels.api as sm  # slow to import
 
     design = np.column_stack([np.ones(len(table.extracted)), table.terms[:, kept]])
@@ -99,11 +98,10 @@ def fit(table: ExtractionTable) -> LogisticFit:
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # of a separation, which is tested for
         result = model.fit(maxiter=100, tol=1e-10, **robust)
-    far = np.abs(design @ result.params).max()
-    if not far < CERTAIN and _separated(table.extracted, _standardised(table.terms[:, kept])):
-        return LogisticFit(**{**vars(nothing), "note": "no fit: the terms separate extracted windows from the others"})
+    if not np.abs(design @ result.params).max() < CERTAIN and _separated(table.extracted, _standardised(table.terms[:, kept])):
+        return replace(nothing, note="no fit: the terms separate extracted windows from the others")
     note = f"no interval: fewer than {FEWEST_CLUSTERS:g} clusters" if few else ""
-    return LogisticFit(tuple(kept), np.asarray(result.params), np.asarray(result.cov_params()), clusters, left_out, note)
+    return replace(nothing, coefficients=np.asarray(result.params), covariance=np.asarray(result.cov_params()), note=note)
 
 
 def _standardised(columns: Floats) -> Floats:
@@ -168,7 +166,6 @@ def _curve(
 
 
 def _tables(work: Work, rows: MetricRows) -> dict[str, ExtractionTable]:
-    """The rows of each sample, of all models."""
     last = {of.key for of in checkpoints_of(work, last=True)}
     parts: dict[str, list[tuple[Mask, Floats, Ints]]] = {}
     for windows in read_windows(work, rows, "extraction_laws", "extracted_from"):

@@ -44,7 +44,6 @@ def plan_measures(study: Study, inputs: Inputs, measures: Sequence[Measure] = ME
 
 
 def _job(measure: Measure, task: Task, view: View, inputs: Inputs) -> Job:
-    """One measure of one task, of the study or one of its variants."""
     labels = {"measure": measure.name, "task": task.name}
     switch = {} if measure.keeps_contaminated else exclusion_settings(view.study)
     settings = measure.settings(view.study, task) | switch

@@ -152,7 +152,6 @@ def grouped(rows: Iterable[dict[str, Any]], *columns: str) -> dict[tuple[Any, ..
 
 
 def _tally(work: Work, table: str, *columns: str) -> dict[tuple[Any, ...], int]:
-    """How many rows have each combination of values."""
     counts: Counter[tuple[Any, ...]] = Counter()
     for batch in _batches(work, table, *columns):
         counts.update({row[:-1]: row[-1] for row in batch.group_by(columns).len().iter_rows()})

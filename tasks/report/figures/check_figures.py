@@ -40,7 +40,6 @@ def _dots(models: Sequence[str], groups: Mapping[str, Mapping[str, MetricRow]]) 
 
 
 def _single(row: MetricRow) -> Dots:
-    """One dot without a name."""
     return [("", rung_style(1, 2), _dot(row))]
 
 
@@ -57,7 +56,6 @@ def _as_measured(data: ReportData, measure: str, task: str, models: Sequence[str
 
 
 def _by_model(rows: Iterable[MetricRow], name: Callable[[MetricRow], str]) -> dict[str, dict[str, MetricRow]]:
-    """The rows by a name of theirs and by model."""
     groups: dict[str, dict[str, MetricRow]] = {}
     for r in rows:
         groups.setdefault(name(r), {})[r["model"]] = r

@@ -78,7 +78,6 @@ def lines_panel(
 
 
 def _paint_series(axes: Any, line: Series) -> None:
-    """One line, its intervals, and its markers, open or filled."""
     colour, marker, dash = line.style
     wide = [(p.x, *p.wide) for p in line.points if p.wide]
     narrow = [(p.x, p.low, p.high) for p in line.points if p.low is not None and p.high is not None]
