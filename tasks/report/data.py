@@ -66,8 +66,7 @@ class ReportData:
 
     def row(self, measure: str, task: str, model: str, order: int, **which: Any) -> MetricRow | None:
         """The rank correlation of a primary measure at one n; `which`: columns in which it is not plain."""
-        rows = self._by_model.get((task, model), [])
-        return pick(rows, measure, task, model, order, "spearman", which)
+        return pick(self._by_model.get((task, model), []), which, measure=measure, order=order, statistic="spearman")
 
     def order_of(self, task: str) -> int:
         """n of the results table: as the family fixed it, else the smallest n that was measured, else the study's first."""

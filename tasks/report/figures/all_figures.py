@@ -37,7 +37,7 @@ def _training(data: ReportData) -> ReportFigure:
         points = [Point(r["tokens"], r["loss"]) for r in rows[:: -(-len(rows) // MOST_POINTS)]]
         name = model if len(ladder) <= 5 else ""
         lines.append(Series(model, points, rung_style(step, len(ladder)), name, markers=False))
-    panels = [lines_panel("training", "", lines, XAxis("tokens seen"), "nats per token", zero=False)] if lines else []
+    panels = [lines_panel("training", "", lines, XAxis("tokens seen"), "nats per token", y="linear")] if lines else []
     return figure(data, "training", panels, data.training)
 
 
@@ -51,5 +51,5 @@ def _ngram_counts(data: ReportData) -> ReportFigure:
             rows.append({"order": n, "occurrences_from": low, "occurrences_to": 2 * low - 1, "distinct_ngrams": distinct})
         observations = [sentences.once(n, bins)]
     axis = XAxis("occurrences", "log")
-    panels = [lines_panel("counts", "", lines, axis, "distinct n-grams", zero=False, log_y=True)] if lines else []
+    panels = [lines_panel("counts", "", lines, axis, "distinct n-grams", y="log")] if lines else []
     return figure(data, "counts", panels, rows, sentences=observations)

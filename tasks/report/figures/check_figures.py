@@ -3,6 +3,7 @@ rank correlation is made of (docs/method.md §6d: attribution, exposure curve).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from tasks.report import sentences
 from tasks.report.data import ReportData
@@ -76,7 +77,7 @@ def confounds(data: ReportData) -> ReportFigure:
                 before = [*plain.values()][-1] if plain else None
                 line = (before["estimate"], f"{before['model']} as measured") if before else None
                 key = f"confound-{measure}-{task}"
-                panels.append(dots_panel(key, name, dots, f"ρ of {name}", span=span, row=task, reference=line))
+                panels.append(dots_panel(key, name, dots, f"ρ of {name}", span=span, row=task, mark=line))
                 observations.append(sentences.survives(rows, before, name))
     return figure(data, "confounds", panels, every, every, sentences=observations)
 
@@ -99,7 +100,7 @@ def comparisons(data: ReportData) -> ReportFigure:
                 hidden += len(here) - len(pairs)
             dots = [(f"{r['model']} − {r['against']}", _single(r)) for _, r in pairs]
             key = f"comparison-{measure}-{task}"
-            panels.append(dots_panel(key, task, dots, "difference of ρ", span=span, row=name, width=2.7))
+            panels.append(replace(dots_panel(key, task, dots, "difference of ρ", span=span, row=name), width=2.7))
     sloped = [r for r in every if r["statistic"] == "slope_per_decade" and has_number(r)]
     sloped = [r for task, here in data.by_task(sloped) for r in here if r["order"] in (0, data.order_of(task))]
     slopes = in_preferred_unit(sloped, "task", "of_measure")
