@@ -92,10 +92,8 @@ def _pairs(work: Work, task: str, codes: pl.DataFrame, spans: pl.DataFrame, gamm
     """Φ: similarity > γ_n, strictly; γ is rounded to float32 as the similarity was."""
     table = work.frame("evidence_pairs").filter(task=task).drop("task").with_columns(pl.col("order").cast(pl.Int64))
     if gammas is not None:
-        floor = pl.DataFrame(
-            {"order": list(gammas), "gamma": [float(np.float32(g)) for g in gammas.values()]},
-            schema={"order": pl.Int64, "gamma": pl.Float64},
-        )
+        rounded = [float(np.float32(g)) for g in gammas.values()]
+        floor = pl.DataFrame({"order": list(gammas), "gamma": rounded}, schema={"order": pl.Int64, "gamma": pl.Float64})
         table = table.join(floor, on="order").filter(pl.col("similarity") > pl.col("gamma")).drop("gamma")
     table = table.join(codes, on="example").with_columns(example="code").drop("code")
     table = table.join(spans.select("example", "order", "output_ngram", "span"), on=["example", "order", "output_ngram"])

@@ -43,7 +43,7 @@ class SpanScores:
     def delta(self) -> Floats:
         """Δ = log P after the own input - mean after the other inputs that hold no partner of s_y; NaN without any."""
         usable = self._usable
-        total = np.bincount(self.span[usable], weights=self.after[usable], minlength=len(self.log_prob))
+        total = np.bincount(self.span[usable], weights=self.after[usable], minlength=len(self.log_prob)).astype(np.float64)
         with np.errstate(invalid="ignore", divide="ignore"):
             return self.log_prob - np.where(self.others > 0, total / self.others, np.nan)
 
