@@ -64,7 +64,9 @@ def run(work: Work, rows: MetricRows) -> None:
         for checkpoint in evidence.models:
             for measure in (MEM_N, MEM_DELTA):
                 scores, repeated = evidence.of(checkpoint), again.get(checkpoint.key, {}).get(measure.name)
-                mined = elsewhere and Check(work.settings, elsewhere, measure, elsewhere.supported(order), elsewhere.of(checkpoint))
+                mined = None
+                if elsewhere:
+                    mined = Check(work.settings, elsewhere, measure, elsewhere.supported(order), elsewhere.of(checkpoint))
                 check = Check(work.settings, evidence, measure, supported, scores, repeated, common, mined)
                 more: dict[str, Any] = {"of": checkpoint, "order": order, "unit": "pair", "of_measure": measure.name}
                 for detail, level, estimate, kept in check.remedies():

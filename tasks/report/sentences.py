@@ -288,10 +288,10 @@ def novelty(data: ReportData) -> list[str]:
         if orders:
             generated, reference = rates[models[-1], max(orders)], rates["reference", max(orders)]
             (way, doubt), theirs = compare(reference, generated), f"in the references ({value(reference)})"
-            compared = {1: f", more than {theirs}", -1: f", fewer than {theirs}", 0: ", as many as in the references"}
-            compared |= {None: f" and {value(reference)} of those in the references, {doubt}"}
+            more = {1: f", more than {theirs}", -1: f", fewer than {theirs}", 0: ", as many as in the references"}
+            compared = more[way] if way is not None else f" and {value(reference)} of those in the references, {doubt}"
             grams = f"{max(orders)}-grams that {models[-1]} generates"
-            sentences.append(f"On {task} {value(generated)} of the {grams} are new{compared[way]}")
+            sentences.append(f"On {task} {value(generated)} of the {grams} are new{compared}")
     return sentences
 
 

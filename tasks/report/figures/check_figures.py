@@ -101,9 +101,9 @@ def comparisons(data: ReportData) -> ReportFigure:
             dots = [(f"{r['model']} − {r['against']}", _single(r)) for _, r in pairs]
             key = f"comparison-{measure}-{task}"
             panels.append(replace(dots_panel(key, task, dots, "difference of ρ", span=span, row=name), width=2.7))
-    sloped = [r for r in every if r["statistic"] == "slope_per_decade" and has_number(r)]
-    sloped = [r for task, here in data.by_task(sloped) for r in here if r["order"] in (0, data.order_of(task))]
-    slopes = in_preferred_unit(sloped, "task", "of_measure")
+    sloped = data.by_task(r for r in every if r["statistic"] == "slope_per_decade" and has_number(r))
+    of_order = [r for task, here in sloped for r in here if r["order"] in (0, data.order_of(task))]
+    slopes = in_preferred_unit(of_order, "task", "of_measure")
     if slopes:
         dots = [(f"{slope_measure(r)}, {r['task']}", _single(r)) for r in slopes]
         panels.append(dots_panel("comparison-slope", "", dots, "change of ρ per tenfold size", row="Slope on log size"))

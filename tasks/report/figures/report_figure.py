@@ -127,12 +127,12 @@ def point(row: MetricRow, x: float, *, filled: bool = True, wide: MetricRow | No
     return Point(float(x), row["estimate"] * scale, low, high, filled, outer)
 
 
-def position(ladder: dict[str, int], model: str) -> float:
+def position(ladder: Mapping[str, int], model: str) -> float:
     """x of a model: its parameters, or its rank where the size is unknown."""
     return float(ladder[model] or list(ladder).index(model) + 1)
 
 
-def size_axis(ladder: dict[str, int]) -> XAxis:
+def size_axis(ladder: Mapping[str, int]) -> XAxis:
     """Parameters on a log scale; about five models are labelled, and only one of several close ones."""
     places = [position(ladder, m) for m in ladder]
     spacing = (max(places, default=1.0) / max(min(places, default=1.0), 1e-9)) ** 0.16
