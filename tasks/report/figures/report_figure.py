@@ -92,7 +92,7 @@ def _csv_cell(value: Any) -> Any:
 
 def _gaps(data: ReportData, rows: Sequence[MetricRow], models: bool, tasks: bool) -> list[str]:
     """What these rows do not show, and why: their notes, then tasks and models of the study without any row."""
-    measured, present = ({(r["task"], r["model"]) for r in rows if known or has_number(r)} for known in (False, True))
+    measured, present = ({(r["task"], r["model"]) for r in rows if every or has_number(r)} for every in (False, True))
     without: dict[tuple[str, str], dict[str, None]] = {}
     for r in rows:
         if not has_number(r):
