@@ -8,8 +8,9 @@ curve is the mean fitted probability with one term at a value; it stands next to
 """
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
 
 import numpy as np
 
@@ -125,20 +126,18 @@ def run(work: Work, rows: MetricRows) -> None:
     """Coefficients and curves of each sample of members, over all models at their last checkpoint."""
     tables = _tables(work, rows)
     for sample, table in tables.items():
-        if sample not in NULLS:
-            continue
-        law = fit(table)
-        more: dict[str, Any] = {"unit": "sequence", "group": sample}
-        more |= {"rows": len(table.extracted), "examples": len(np.unique(table.clusters))}
-        for term, name in [(-1, "intercept"), *enumerate(TERMS)]:
-            rows.add("extraction_laws", "coefficient", law.coefficient(term), detail=name, **more)
-        null = tables.get(NULLS[sample], table.only(np.zeros(len(table.extracted), np.bool_)))
-        for term in law.terms if len(law.coefficients) else ():
-            _curve(law, table, null, term, work, rows, more)
+        if sample in NULLS:
+            law, sizes = fit(table), {"rows": len(table.extracted), "examples": len(np.unique(table.clusters))}
+            add = partial(rows.add, "extraction_laws", unit="sequence", group=sample, **sizes)
+            for term, name in [(-1, "intercept"), *enumerate(TERMS)]:
+                add("coefficient", law.coefficient(term), detail=name)
+            null = tables.get(NULLS[sample], table.only(np.zeros(len(table.extracted), np.bool_)))
+            for term in law.terms if len(law.coefficients) else ():
+                _curve(partial(add, detail=TERMS[term]), law, table, null, term, work)
 
 
 def _curve(
-    law: LogisticFit, table: ExtractionTable, null: ExtractionTable, term: int, work: Work, rows: MetricRows, more: dict[str, Any]
+    add: Callable[..., None], law: LogisticFit, table: ExtractionTable, null: ExtractionTable, term: int, work: Work
 ) -> None:
     """Points of the curve of one term: its distinct values if there are few, else nine quantiles; each next to phantoms.
 
@@ -147,22 +146,23 @@ def _curve(
     values = np.unique(table.terms[:, term])
     if len(values) > 9:
         values = np.unique(np.quantile(table.terms[:, term], np.linspace(0, 1, 9)))
-    shared = TERMS[term] in ("log2_prefix", "log10_parameters")
-    for number, value in enumerate(values):
-        which: dict[str, Any] = {"detail": TERMS[term], "bin": number, "x": float(value), **more}
-        p, error = law.curve(table.terms, term, float(value))
+    for number, value in enumerate(values.tolist()):
+        p, error = law.curve(table.terms, term, value)
         slope = p * (1 - p)
         low, high = (1 / (1 + np.exp(-(np.log(p / (1 - p)) + side * Z * error / slope))) if slope else p for side in (-1, 1))
-        point = Estimate(p, note=law.note) if law.note else Estimate(p, float(low), float(high), standard_error=error)
-        rows.add("extraction_laws", "curve", point, **which)
-        here = null.only(null.terms[:, term] == value) if shared else null
-        of_phantoms = mean(here.extracted.astype(np.float64), np.unique(here.clusters, return_inverse=True)[1], work)
-        rows.add("extraction_laws", "phantoms", of_phantoms, **which)
-        excess = Estimate(None, note="no phantoms to compare with")
-        if of_phantoms.value is not None:
-            both, gap = float(np.hypot(error, of_phantoms.standard_error or 0.0)), p - of_phantoms.value
-            excess = Estimate(gap, note=law.note) if law.note else Estimate(gap, gap - Z * both, gap + Z * both)
-        rows.add("extraction_laws", "excess", excess, **which)
+        here = null.only(null.terms[:, term] == value) if TERMS[term] in ("log2_prefix", "log10_parameters") else null
+        phantoms = mean(here.extracted.astype(np.float64), np.unique(here.clusters, return_inverse=True)[1], work)
+        point, excess = (
+            Estimate(p, float(low), float(high), standard_error=error),
+            Estimate(None, note="no phantoms to compare with"),
+        )
+        if phantoms.value is not None:
+            both, gap = float(np.hypot(error, phantoms.standard_error or 0.0)), p - phantoms.value
+            excess = Estimate(gap, gap - Z * both, gap + Z * both)
+        if law.note:
+            point, excess = (Estimate(e.value, note=e.note or law.note) for e in (point, excess))
+        for statistic, estimate in (("curve", point), ("phantoms", phantoms), ("excess", excess)):
+            add(statistic, estimate, bin=number, x=value)
 
 
 def _tables(work: Work, rows: MetricRows) -> dict[str, ExtractionTable]:
