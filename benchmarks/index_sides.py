@@ -197,7 +197,7 @@ def document_pairs(corpora: Corpora, case: Case) -> BenchmarkSide:
         frequency = records["documents"] + 1 / (1.0 + lengths)
         records = scan_kernels.empty_records(len(lengths))
         state = pair_kernels.prepare(same[ends], frequency, lengths, records)
-        scan_kernels.scan_pairs(ids, offsets, 0, trie, records, state)
+        scan_kernels.scan_pairs(ids, offsets, 0, trie, records, state, np.zeros(0, np.uint64), 0)
         result = np.empty(len(ends), np.int64)
         result[state.order] = state.entries["documents"]
         return {"pairs": result}

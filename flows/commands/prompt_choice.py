@@ -23,9 +23,8 @@ from tasks.examples.record import Example
 from tasks.metrics.measure import MEASURE, plan_measures, run_measure
 from tasks.models.generate import generate
 from tasks.models.ladder import checkpoints, inference_settings, parts_with
-from tasks.models.load import repeatable
+from tasks.models.load import open_checkpoint, repeatable
 from tasks.models.sampling import Sampling
-from tasks.models.score import open_checkpoint
 from tasks.ngrams.lookup import CorpusLookup, Index
 from tasks.prompts.candidate import TaskPrompt
 from tasks.prompts.choose import EVALUATE, PromptSource, list_source, read_trace, scores_job, search_rounds, search_step
