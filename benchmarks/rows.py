@@ -93,14 +93,14 @@ def _case(text: str) -> Case:
     words, _, bars = text.partition(": ")
     sizes = {name or "tokens": value for name, _, value in (word.rpartition("=") for word in words.split())}
     limits = (re.fullmatch(r"(.*?)(?: ([\d.]+))?", bar) for bar in filter(None, bars.split(", ")))
-    judged = {found[1]: float(found[2]) if found[2] else None for found in limits if found}
+    judged = {limit[1]: float(limit[2]) if limit[2] else None for limit in limits if limit}
     return case(**{"tokens": 0} | {name: _number(value) for name, value in sizes.items()}, bars=judged)
 
 
 def _number(text: str) -> Any:
     """250k and 10M as numbers, anything else as it is."""
-    found = re.fullmatch(r"(\d+)([kM]?)", text)
-    return int(found[1]) * {"": 1, "k": 1_000, "M": M}[found[2]] if found else text
+    number = re.fullmatch(r"(\d+)([kM]?)", text)
+    return int(number[1]) * {"": 1, "k": 1_000, "M": M}[number[2]] if number else text
 
 
 def row(work: str, cases: str, sides: Mapping[str, Callable[[Corpora, Case], BenchmarkSide]], **more: Any) -> BenchmarkRow:

@@ -20,7 +20,7 @@ from tasks.storage.store import Part, Store, fingerprint
 
 
 class Reports(NamedTuple):
-    """Who is told: parts done and parts to do; a part that failed, and why; a line of a log."""
+    """Where progress (parts done, parts to do), a failed part with its reason, and lines of a log go."""
 
     progress: Callable[[int, int], None] = lambda done, total: None
     part_failed: Callable[[str, str], None] = lambda part, why: None
