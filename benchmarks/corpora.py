@@ -123,7 +123,7 @@ class Corpora:
         from tasks.text.bpe.fast_bpe import compile_tokenizer
 
         ids, offsets = compile_tokenizer(self.tokenizer()).encode(self._base_texts())
-        return ids, np.unique([*offsets[:-1], len(ids)])  # documents without a token are left out
+        return ids, np.unique(np.append(offsets[:-1], len(ids)))  # documents without a token are left out
 
     def _stream(self, name: str, make: Callable[[], Stream]) -> Stream:
         """A stream that is kept in a file."""

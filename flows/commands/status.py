@@ -39,7 +39,7 @@ def _describe_step(planned: PlannedStep, store: Store, record: dict[str, Any]) -
         state = "stale"
     else:
         state = "missing"
-    manifests = {t: store.manifest(t, fingerprint(parts)) for t, parts in planned.outputs.items()}
+    manifests = {t: store.manifest(t, name) for t, name in planned.fingerprints.items()}
     without = "; ".join(f"finished without {model}: {why}" for model, why in record.get("left_out", {}).items())
     whole = [m for m in manifests.values() if m] if state == "done" else []
     checks = [c for m in whole for c in m["validation"]["checks"]]
