@@ -121,9 +121,8 @@ def clean(study: str, root: str, *, dry_run: bool = False) -> dict[str, int]:
         if not leases.take(CLEANING):
             raise StudyError(f"{root}: another `taskgram clean` is running there")
         if leases.others():
-            raise StudyError(
-                f"{root}: a run is in progress there, and its finished parts are not recorded yet; clean when it has ended"
-            )
+            why = "a run is in progress there, and its finished parts are not recorded yet"
+            raise StudyError(f"{root}: {why}; clean when it has ended")
         return _remove(settings, store, dry_run=False)
     finally:
         leases.close()

@@ -26,12 +26,9 @@ class ClusterSettings(Settings):
     cluster_kwargs: dict[str, Any] = value(
         {}, 'arguments of the class, e.g. {cores = 1, memory = "4GB"}; no secrets: those come from the environment'
     )
-    workers: int | None = value(None, "number to start; without it, the study's `workers`", ge=1, le=100_000)
+    workers: int | None = value(None, "number to start; without it, the study's `workers`", ge=1, le=10**5)
     most_workers: int = value(
-        0,
-        "with workers = 4 and most_workers = 40, the cluster grows to 40 while there is work, then shrinks to 4",
-        ge=0,
-        le=100_000,
+        0, "with workers = 4 and most_workers = 40, the cluster grows to 40 while there is work, then shrinks to 4", ge=0, le=10**5
     )
     wait: float = value(600.0, "seconds to wait for a worker: the first one, and a new one when all are gone", gt=0)
     resource: str = value("GPU", "resource of workers with a GPU, as in `dask worker --resources GPU=1`", min_length=1)

@@ -24,14 +24,14 @@ class SamplingScheme(Settings):
 class SequenceSamples(Settings):
     """How many windows are drawn, each by a seeded hash of its place."""
 
-    uniform: int = value(1_000, "windows; each place in the corpus is equally likely", ge=0, le=10_000_000)
+    uniform: int = value(1_000, "windows; each place in the corpus is equally likely", ge=0, le=10**7)
     duplicates: int = value(
         0,
         "windows of each bucket of occurrences, [2^{n/4}, 2^{(n+1)/4}) for n = 0, 1, … (arXiv 2202.07646 §3.1)",
         ge=0,
         le=1_000_000,
     )
-    phantoms: int = value(1_000, "windows of held-out documents, which no model was trained on, for comparison", ge=0, le=1_000_000)
+    phantoms: int = value(1_000, "windows of held-out documents, which no model was trained on, for comparison", ge=0, le=10**6)
 
     planted: bool = value(True, "windows of the texts of [corpus.planted.insertions], and of those drawn alike and never inserted")
 

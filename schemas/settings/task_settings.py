@@ -158,9 +158,8 @@ class Task(Settings):
     def _gammas(self) -> Self:
         lowest = min([g for g in [*self.gamma.values(), self.gamma_default] if not isinstance(g, str)], default=1.0)
         if lowest < self.lowest_gamma:
-            raise ValueError(
-                f"γ = {lowest} is below lowest_gamma = {self.lowest_gamma}; lower lowest_gamma (pairs are then mined again)"
-            )
+            remedy = "lower lowest_gamma (pairs are then mined again)"
+            raise ValueError(f"γ = {lowest} is below lowest_gamma = {self.lowest_gamma}; {remedy}")
         for order in self.gamma:
             if not order.isdigit() or int(order) not in self.orders:
                 raise ValueError(f"gamma names n = {order}, which is not one of orders = {list(self.orders)}")
