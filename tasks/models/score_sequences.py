@@ -22,6 +22,7 @@ from schemas import Study, StudyError
 from schemas.settings.study_file import Model
 from schemas.tables.sequences import SEQUENCE_SCORES
 from tasks.cost import Cost, Rate, Sizes
+from tasks.models.alone import ALLOWED, compare, drawn
 from tasks.models.forward_passes import ScoredSequence, log_probabilities, within_memory
 from tasks.models.inference_cost import Passes, inference_cost
 from tasks.models.ladder import checkpoints, inference_settings, parts_with, piece_of, resources, size
@@ -81,6 +82,7 @@ def run(work: Work) -> None:
     sequences = sequences.slice(mine.start, len(mine))
     ids = sequences.column("ids").combine_chunks().flatten().to_numpy().reshape(len(mine), -1)
     windows: list[np.ndarray] = list(ids.astype(np.int64)) if len(mine) else []
+    prefix = sequences.column("prefix")[0].as_py() if len(mine) else 0
     schemes, batch_tokens = work.settings["schemes"], work.settings["batch_tokens"]
     with repeatable(work.settings.get("device", "cpu")):
         model = open_checkpoint(work)
@@ -89,11 +91,14 @@ def run(work: Work) -> None:
 
         def make(rows: range) -> TableAndSums:
             some, here = windows[rows.start : rows.stop], sequences.slice(rows.start, len(rows))
+            names = here.column("sequence").to_pylist()
             scores = score_windows(model, some, schemes, batch_tokens)
+            alone = drawn(work.planned.key, rows.start, len(rows))
+            check_alone(model, [(names[i], some[i], scores["log_probabilities"][i]) for i in alone], prefix)
             again = 0 if model.dtype == "float32" else score_close_calls(scores, precise, some, schemes, batch_tokens)
             after = prefixes.score(model, here, batch_tokens) if prefixes else [np.empty(0, np.float32)] * len(some)
-            sums = {"windows": len(rows), "tokens_scored_again": again}
-            return _rows(work, here.column("sequence").to_pylist(), scores, after), sums
+            sums = {"windows": len(rows), "tokens_scored_again": again, "computed_alone": len(alone)}
+            return _rows(work, names, scores, after), sums
 
         in_slices(work, "sequence_scores", len(windows), WINDOWS_AT_ONCE, make)
 
@@ -112,6 +117,30 @@ def check_fits(work: Work, model: LanguageModel, window: int) -> None:
             f"model {model.name!r} reads {model.context} tokens, fewer than the windows' {window}; set memorization.prefix and "
             "memorization.suffix to fewer tokens"
         )
+
+
+def check_alone(model: LanguageModel, scored: Sequence[tuple[str, np.ndarray, np.ndarray]], prefix: int) -> None:
+    """StudyError if a window (name, ids, log p of its tokens) has other log p outside its batch, or its beginning without the rest.
+
+    Networks that compute all positions of long texts in another way (LongRoPE) fail the second: a decoder, which reads the prefix
+    first, then writes something else than one pass over the window says.
+    """
+
+    def again(ids: np.ndarray) -> np.ndarray:
+        return score_windows(model, [ids], [], 1)["log_probabilities"][0]
+
+    for name, ids, in_batch in scored:
+        compare(model, f"window {name!r}", in_batch, again(ids))
+    for name, ids, whole in scored[:1]:
+        for length in sorted({1, min(prefix + 1, len(ids))}):
+            apart = np.abs(again(ids[:length]) - whole[:length])
+            if not (apart <= ALLOWED.get(model.dtype, ALLOWED["bfloat16"])).all():
+                most = f", at most {model.switches[0]} together" if model.switches and model.switches[0] > length else ""
+                raise StudyError(
+                    f"window {name!r}: model {model.name!r} gives its first {length} tokens another log p when the rest follows, "
+                    f"{apart.max():.2g} nats apart, so that one pass does not say what it writes; set memorization.prefix and "
+                    f"memorization.suffix to fewer tokens{most}, or leave the model out of the study"
+                )
 
 
 def _rows(work: Work, names: Sequence[str], scores: Mapping[str, np.ndarray], unrelated: list[np.ndarray]) -> pa.Table:
@@ -140,7 +169,7 @@ def score_windows(
     import torch
 
     length = len(windows[0])
-    at_once = max(1, min(batch_tokens // length, NUMBERS_AT_ONCE // (length * model.vocabulary)))
+    at_once = max(1, min(batch_tokens // length, NUMBERS_AT_ONCE // (length * model.vocabulary))) if not model.alone else 1
     made: list[dict[str, np.ndarray]] = []
     with torch.inference_mode():
         for first in range(0, len(windows), at_once):
@@ -296,7 +325,11 @@ class UnrelatedPrefixes:
                 ids = np.concatenate([[model.start], prefix, suffix[:-1]]).astype(np.int32)
                 scored.append(ScoredSequence(ids, np.arange(k, k + len(suffix)), suffix))
         with torch.inference_mode():
-            sums = np.array([v.astype(np.float64).sum() for v in log_probabilities(model, scored, batch_tokens)])
+            values = log_probabilities(model, scored, batch_tokens)
+            for i in drawn(rows[0]["sequence"], 0, len(scored))[:1]:
+                name = f"the suffix of window {rows[int(np.searchsorted(np.cumsum(counts), i, 'right'))]['sequence']!r}"
+                compare(model, name, values[i], log_probabilities(model, [scored[i]], 1)[0])
+        sums = np.array([v.astype(np.float64).sum() for v in values])
         if not np.isfinite(sums).all():
             raise StudyError(
                 f"model {model.name!r} gives log-probabilities that are not finite after unrelated prefixes; "
@@ -329,7 +362,7 @@ def cost(sizes: Sizes) -> Cost:
 
 SCORE_SEQUENCES = Step(
     "score_sequences",
-    version=3,
+    version=4,
     about="what each model makes of each token of the windows: log p, rank, margin, and log p under sampling schemes",
     reads=("models", "sequences", "tokenizer"),
     stages=(Stage(writes=(SEQUENCE_SCORES,), plan=plan, run=run),),
