@@ -8,8 +8,6 @@ window that does occur in the corpus is no phantom, and the next one takes its p
 are all counted and chosen.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any

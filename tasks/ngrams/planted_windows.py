@@ -5,8 +5,6 @@ would give it away: in the sample two tokens after an end of document name the t
 middle, more text is extracted after each further token. Entropy: the bits of the characters that the suffix's tokens stand for.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
