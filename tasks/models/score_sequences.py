@@ -8,7 +8,7 @@ suffix, the probability of a suffix under any sampling scheme, and the statistic
 At a model's last checkpoint each suffix is also scored after prefixes of other windows, which are unrelated to it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -74,22 +74,21 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
 
 def run(work: Work) -> None:
     """Score the windows, or a piece of them, with one checkpoint."""
-    sequences = work.read("sequences", *SEQUENCE_COLUMNS)
-    mine, unrelated = piece_of(work, len(sequences)), work.settings.get("unrelated", 0)
-    prefixes = UnrelatedPrefixes.of(sequences, unrelated, work.settings["seed"]) if unrelated else None
-    sequences = sequences.slice(mine.start, len(mine))
-    ids = sequences.column("ids").combine_chunks().flatten().to_numpy().reshape(len(mine), -1)
-    windows: list[np.ndarray] = list(ids.astype(np.int64)) if len(mine) else []
-    prefix = sequences.column("prefix")[0].as_py() if len(mine) else 0
+    (part,) = work.parts("sequences")
+    mine, unrelated = piece_of(work, work.count(part)), work.settings.get("unrelated", 0)
+    prefixes = UnrelatedPrefixes.of(work.batches(part, *SEQUENCE_COLUMNS), unrelated, work.settings["seed"]) if unrelated else None
+    read = work.in_order(part, *SEQUENCE_COLUMNS)
     schemes, batch_tokens = work.settings["schemes"], work.settings["batch_tokens"]
     with repeatable(work.settings.get("device", "cpu")):
         model = open_checkpoint(work)
-        check_fits(work, model, len(windows[0]) if windows else 0)
+        first = read(range(mine.start, mine.start + min(1, len(mine)))).to_pylist()
+        check_fits(work, model, len(first[0]["ids"]) if first else 0)
         precise = cache(lambda: open_checkpoint(work, dtype="float32"))
 
         def make(rows: range) -> TableAndSums:
-            some, here = windows[rows.start : rows.stop], sequences.slice(rows.start, len(rows))
-            names = here.column("sequence").to_pylist()
+            here = read(range(mine.start + rows.start, mine.start + rows.stop))
+            some = list(np.stack(here.column("ids").to_numpy()).astype(np.int64))
+            names, prefix = here.column("sequence").to_pylist(), here.column("prefix")[0].as_py()
             scores = score_windows(model, some, schemes, batch_tokens)
             alone = drawn(work.planned.key, rows.start, len(rows))
             check_alone(model, [(names[i], some[i], scores["log_probabilities"][i]) for i in alone], prefix)
@@ -98,7 +97,7 @@ def run(work: Work) -> None:
             sums = {"windows": len(rows), "tokens_scored_again": again, "computed_alone": len(alone)}
             return _rows(work, names, scores, after), sums
 
-        in_slices(work, "sequence_scores", len(windows), WINDOWS_AT_ONCE, make)
+        in_slices(work, "sequence_scores", len(mine), WINDOWS_AT_ONCE, make)
 
 
 def check_fits(work: Work, model: LanguageModel, window: int) -> None:
@@ -283,18 +282,22 @@ class UnrelatedPrefixes:
     count: int  # how many each suffix is scored after
 
     @classmethod
-    def of(cls, sequences: pa.Table, count: int, seed: int) -> "UnrelatedPrefixes":
+    def of(cls, sequences: Iterable[pa.RecordBatch], count: int, seed: int) -> "UnrelatedPrefixes":
         """Four times as many as are asked for, if there are so many, because a window leaves out those that are related to it."""
-        names, samples, splits = (sequences.column(name).to_pylist() for name in ("sequence", "sample", "split"))
-        members = [i for i, split in enumerate(splits) if split == "member"]
-        members.sort(key=lambda i: (samples[i] != "uniform", seeded_hash(seed, "unrelated", names[i])))
-        chosen: dict[tuple[int, ...], tuple[tuple[str, str], int]] = {}
-        for i in members:
+        chosen: dict[tuple[int, ...], tuple[tuple[bool, int], tuple[str, str], int]] = {}  # order, document, cluster
+        last: tuple[bool, float] = (True, np.inf)
+        for batch in sequences:
+            names, samples, splits = (batch.column(name).to_pylist() for name in ("sequence", "sample", "split"))
+            for i, split in enumerate(splits):
+                if split == "member" and (order := (samples[i] != "uniform", seeded_hash(seed, "unrelated", names[i]))) <= last:
+                    (row,) = batch.slice(i, 1).to_pylist()
+                    prefix, of = tuple(row["ids"][: row["prefix"]]), (row["source"], row["document"])
+                    if prefix not in chosen or order < chosen[prefix][0]:
+                        chosen[prefix] = order, of, row["near_cluster"]
+            chosen = dict(sorted(chosen.items(), key=lambda item: item[1][0])[: 4 * count])
             if len(chosen) == 4 * count:
-                break
-            (row,) = sequences.slice(i, 1).to_pylist()
-            chosen.setdefault(tuple(row["ids"][: row["prefix"]]), ((row["source"], row["document"]), row["near_cluster"]))
-        documents, clusters = [of for of, _ in chosen.values()], [cluster for _, cluster in chosen.values()]
+                last = [order for order, *_ in chosen.values()][-1]
+        documents, clusters = [of for _, of, _ in chosen.values()], [cluster for *_, cluster in chosen.values()]
         return cls(np.array(list(chosen), np.int64), documents, np.array(clusters, np.int64), count)
 
     def score(self, model: LanguageModel, sequences: pa.Table, batch_tokens: int) -> list[np.ndarray]:

@@ -146,12 +146,12 @@ class Store:
                 tables.append(rows.filter(inside).select(names).replace_schema_metadata(None).cast(wanted))
         return pa.concat_tables(tables)
 
-    def open(self, part: Part) -> pq.ParquetFile:
-        """A part for reading; StudyError if it is gone or broken."""
+    def open(self, part: Part, mapped: bool = True) -> pq.ParquetFile:
+        """A part for reading; StudyError if it is gone or broken. mapped: what was read counts as memory of the process."""
         path = self.part_path(part)
         try:
             source = path if self.local else self.fs.open(path, "rb")
-            return pq.ParquetFile(source, memory_map=self.local, page_checksum_verification=True)
+            return pq.ParquetFile(source, memory_map=self.local and mapped, page_checksum_verification=True)
         except (FileNotFoundError, pa.ArrowInvalid, OSError) as error:
             raise StudyError(f"{path}: {error}. Run the study again: it makes what is missing or broken.") from None
 
