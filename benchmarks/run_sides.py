@@ -18,6 +18,7 @@ from benchmarks.corpora import Corpora
 from benchmarks.side import ROOT, BenchmarkSide, Folders
 from flows.servers.processes import HOST, api, end, server_command, server_environment, wait_until_up
 
+MEASURED = ("flows", "tasks/cluster", "tasks/storage")  # besides what our sides import
 STUDY = """\
 name = "orchestration"
 seed = 7

@@ -105,9 +105,7 @@ def _bars(every: Sequence[Record], processor: str) -> list[str]:
         theirs = [_ratio(by_processor.get(other, {})) for other in others]
         columns = [ROWS[first["row"]].work, sizes(first), peer(first), *ours, *theirs, sign, remarks]
         lines.append(f"| {' | '.join(columns)} |")
-    shown = {r["row"] for r in every}
-    notes = [f"- {row.work}: {row.note}." for name, row in ROWS.items() if row.note and name in shown]
-    return [*lines, "", *notes, ""]
+    return [*lines, ""]
 
 
 def _ratio(record: Record) -> str:

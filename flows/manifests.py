@@ -16,6 +16,8 @@ from tasks.storage.versions import versions
 
 REJECTS = "_rejects"  # ends the name of a table of records that were read and did not become rows of another
 REASONS_SHOWN = 3
+Tables = Mapping[str, tuple[Part, ...]]
+Entries = Mapping[str, Mapping[str, Any]]
 _SPECIFIC = re.compile(r"'[^']*'|\"[^\"]*\"|\d+")
 RECORDED = ("taskgram", "great_expectations", "prefect", *COMPUTING)
 
@@ -44,13 +46,7 @@ def is_written(store: Store, table: str, parts: tuple[Part, ...], verify: bool) 
 
 
 def describe(
-    store: Store,
-    planned: PlannedStep,
-    stage: PlannedStage,
-    contract: Contract,
-    tables: Mapping[str, tuple[Part, ...]],
-    costs: Mapping[str, Mapping[str, Any]],
-    before: Mapping[str, Mapping[str, Any]],
+    store: Store, planned: PlannedStep, stage: PlannedStage, contract: Contract, tables: Tables, costs: Entries, before: Entries
 ) -> dict[str, Any]:
     """Validate one table and describe it: its manifest. Raises ContractBroken where it breaks its contract. costs: what each job
     cost that ran now, with what its worker says of the parts it wrote; before: entries of earlier manifests."""
@@ -75,7 +71,7 @@ def describe(
     return about | sums | {"validation": validation, "versions": versions(RECORDED), "written": written}
 
 
-def differs(manifest: Mapping[str, Any], before: Mapping[str, Mapping[str, Any]]) -> bool:
+def differs(manifest: Mapping[str, Any], before: Entries) -> bool:
     """Whether a part that was there before now has other bytes, under the same key."""
     return any(e["key"] in before and before[e["key"]]["sha256"] != e["sha256"] for e in manifest["parts"])
 

@@ -82,10 +82,8 @@ def labelled(labels: Mapping[str, str], variant: str) -> dict[str, str]:
 @dataclass(frozen=True)
 class Job:
     """The making of one part of each table of a stage. `cost` is a rough relative weight: the most expensive jobs start first.
-
     `memory` (bytes) limits what grows with the data. It decides how the job does its work and never what it writes, so it is not
-    part of the key; nor are `resources`, what it needs of a worker, e.g. {"GPU": 1}.
-    """
+    part of the key; nor are `resources`, what it needs of a worker, e.g. {"GPU": 1}."""
 
     labels: Mapping[str, str]
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -267,11 +265,9 @@ class Work:
 def run_job(
     store: Store, planned: PlannedJob, stage: Stage, contracts: Mapping[str, Contract], absent: bool = False
 ) -> dict[str, Any]:
-    """Run a job on a worker. Returns what it cost, or {"error", "traceback"}; `traceback` is empty for what a user can fix.
-
-    Errors are returned as text, because not every exception can be sent between processes. absent: the job's parts did not exist
-    when it was planned; if they do now, a worker that was killed had finished them, and they stay as they are.
-    """
+    """Run a job on a worker. Returns what it cost, or {"error", "traceback"}; `traceback` is empty for what a user can fix. Errors
+    are returned as text, because not every exception can be sent between processes. absent: the job's parts did not exist when it
+    was planned; if they do now, a worker that was killed had finished them, and they stay as they are."""
     parts = planned.parts(stage)
     try:
         if absent and all(store.stat(store.part_path(p)) for p in parts):

@@ -74,8 +74,8 @@ def describe(store: Store, tables: Mapping[str, Sequence[Part]], sequence: str, 
     described.sort(key=lambda m: (m["parameters"] or 0, m["model"], m["checkpoint"]))
     corpus = _open_corpus(store, tables, of_tokenizer["vocabulary_size"])
     excerpts = list(_excerpts(store, tables["documents"], corpus, tokenizer, ids, limit)) if row["occurrences"] else []
-    found = {"text": [beginning, text[len(beginning) :]], "tokens": [decode([i]) for i in ids], "ids": ids}
-    return {k: v for k, v in row.items() if k != "ids"} | found | {"excerpts": excerpts, "models": described}
+    tokens = {"text": [beginning, text[len(beginning) :]], "tokens": [decode([i]) for i in ids], "ids": ids}
+    return {k: v for k, v in row.items() if k != "ids"} | tokens | {"excerpts": excerpts, "models": described}
 
 
 def _finite(value: Any) -> Any:

@@ -122,12 +122,9 @@ def plain(value: Any) -> str:
 
 
 def choice(answer: Any, options: Sequence[str], labels: Sequence[Any] = ()) -> int:
-    """The index of the right option. NotAnExample if the answer names none, or several.
-
-    An answer is one of the labels ("C", 3), an index from 0, a letter, or the option's text, in this order and whatever its
-    type; labels and letters in either case. Labels come first because ARC numbers some of its choices from 1; where labels are
-    numbers, no other number is an index.
-    """
+    """The index of the right option. NotAnExample if the answer names none, or several. An answer is one of the labels ("C", 3), an
+    index from 0, a letter, or the option's text, in this order and whatever its type; labels and letters in either case. Labels
+    come first because ARC numbers some of its choices from 1; where labels are numbers, no other number is an index."""
     text, names, texts = plain(answer), [plain(label) for label in labels], [option.strip() for option in options]
     if labels and len(labels) != len(options):
         raise NotAnExample(f"{len(labels)} labels for {len(options)} options")
@@ -151,8 +148,7 @@ def choice(answer: Any, options: Sequence[str], labels: Sequence[Any] = ()) -> i
 
 def checked(item: Example | Reject, family: str) -> Example | Reject:
     """The example, or a Reject if it cannot be stored, put to a model, or counted. The same for every reader: aliases are texts
-    other than the output, and GSM8K's annotations <<2*3=6>> are no part of a solution.
-    """
+    other than the output, and GSM8K's annotations <<2*3=6>> are no part of a solution."""
     if isinstance(item, Reject):  # its reason may quote the file: an id of stray bytes, say
         return replace(item, reason=item.reason.encode("utf-8", "replace").decode("utf-8"), excerpt=excerpt(item.excerpt))
     aliases: Iterable[str] = item.aliases

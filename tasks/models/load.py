@@ -35,10 +35,8 @@ OTHER_TASKS = re.compile("Classification|QuestionAnswering|MultipleChoice|Masked
 
 
 def model_files(folder: Path, name: str, allow_pickle_weights: bool = False) -> list[Path]:
-    """The files that decide what a saved model says, weights last: safetensors, or pickles if allowed.
-
-    Raises StudyError that names the missing file and how to make it.
-    """
+    """The files that decide what a saved model says, weights last: safetensors, or pickles if allowed. Raises StudyError that names
+    the missing file and how to make it."""
     if not folder.is_dir():
         files = "config.json, model.safetensors and tokenizer.json"
         raise StudyError(f"model {name!r}: there is no folder {folder}; set `path` to a folder with {files}")
@@ -151,10 +149,8 @@ def open_checkpoint(work: Work, **instead: str) -> LanguageModel:
 
 
 def load(checkpoint: SavedModel, name: str) -> LanguageModel:
-    """The model of a checkpoint, in evaluation mode, after it has been tried out (`tasks.models.probes`).
-
-    Raises StudyError if weights are missing or do not fit config.json, the network is not causal, or a package is missing.
-    """
+    """The model of a checkpoint, in evaluation mode, after it has been tried out (`tasks.models.probes`). Raises StudyError if
+    weights are missing or do not fit config.json, the network is not causal, or a package is missing."""
     folder = checkpoint.folder
     files = model_files(folder, name, checkpoint.allow_pickle_weights)
     config = _config(folder, name, checkpoint.trust_remote_code)
@@ -283,10 +279,8 @@ def _spread(checkpoint: SavedModel) -> dict[str, str]:
 
 @contextmanager
 def repeatable(device: str) -> Iterator[None]:
-    """Inside, torch computes with one thread and with algorithms whose bytes repeat.
-
-    Raises StudyError if the study was planned for a GPU and this worker has none.
-    """
+    """Inside, torch computes with one thread and with algorithms whose bytes repeat. Raises StudyError if the study was planned for
+    a GPU and this worker has none."""
     import torch
     from transformers.utils import logging
 

@@ -107,12 +107,10 @@ def _score(work: Work, model: LanguageModel, examples: list[dict[str, Any]], oth
         "input_example": inputs,
         "option": options,
         "tokens": [made[i].ids[made[i].first :].tolist() for i in by_row],
-        "starts": [made[i].starts for i in by_row],
-        "ends": [made[i].ends for i in by_row],
         "log_probabilities": [scores[i].tolist() for i in by_row],
         "truncated": [cut[i] for i in by_row],
-        "straddles": [made[i].straddles for i in by_row],
     }
+    columns |= {name: [getattr(made[i], name) for i in by_row] for name in ("starts", "ends", "straddles")}
     sums = {"requests": len(made), "truncated": sum(c > 0 for c in cut), "straddles": sum(r.straddles for r in made)}
     return columns, sums | {"computed_alone": len(again)}
 
@@ -123,14 +121,10 @@ def score(model: LanguageModel, requests: Sequence[Request], batch_tokens: int) 
 
     scores = [np.zeros(len(r.ids) - r.first, np.float32) for r in requests]
     cut = [w for number, request in enumerate(requests) for w in windows(number, request, model.context)]
-    sequences = [
-        ScoredSequence(
-            requests[w.request].ids[w.start : w.end - 1],
-            np.arange(w.first - 1 - w.start, w.end - 1 - w.start),
-            requests[w.request].ids[w.first : w.end].astype(np.int64),
-        )
-        for w in cut
-    ]
+    sequences = []
+    for w in cut:
+        ids, targets = requests[w.request].ids[w.start : w.end - 1], requests[w.request].ids[w.first : w.end]
+        sequences.append(ScoredSequence(ids, np.arange(w.first - 1, w.end - 1) - w.start, targets.astype(np.int64)))
     with torch.inference_mode():
         values = log_probabilities(model, sequences, batch_tokens)
     for window, value in zip(cut, values, strict=True):

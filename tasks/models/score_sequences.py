@@ -133,10 +133,8 @@ def check_alone(model: LanguageModel, scored: Sequence[tuple[str, np.ndarray, np
 def score_windows(
     model: LanguageModel, windows: Sequence[np.ndarray], schemes: Sequence[Scheme], batch_tokens: int
 ) -> dict[str, np.ndarray]:
-    """The columns of `sequence_scores`, [windows, tokens] each, and `sampled` [schemes, windows, tokens].
-
-    windows: int64, all of one length, so that none is padded. Raises StudyError for logits that are not finite.
-    """
+    """The columns of `sequence_scores`, [windows, tokens] each, and `sampled` [schemes, windows, tokens]. windows: int64, all of
+    one length, so that none is padded. Raises StudyError for logits that are not finite."""
     import torch
 
     length = len(windows[0])
@@ -160,10 +158,8 @@ def score_close_calls(
     schemes: Sequence[Scheme],
     batch_tokens: int,
 ) -> int:
-    """Replace the columns of each token whose margin is below CLOSE by those of the same model in float32; returns how many.
-
-    In half precision the logits of the likeliest tokens are often equal, and which of them is a hit then depends on rounding.
-    """
+    """Replace the columns of each token whose margin is below CLOSE by those of the same model in float32; returns how many. In
+    half precision the logits of the likeliest tokens are often equal, and which of them is a hit then depends on rounding."""
     close = np.abs(scores["margins"]) < CLOSE
     rows = np.flatnonzero(close.any(axis=1))
     if len(rows):
@@ -219,10 +215,8 @@ def token_statistics(logits: "torch.Tensor", targets: "torch.Tensor", schemes: S
 def scheme_log_probabilities(
     logits: "torch.Tensor", target_logits: "torch.Tensor", ranks: "torch.Tensor", temperature: float, top_k: int, top_p: float
 ) -> np.ndarray:
-    """float32[windows, tokens]: log p of tokens with these logits and ranks; −∞ where the scheme never draws them.
-
-    Top-k keeps the k likeliest tokens; then top-p keeps the fewest likeliest ones that together reach top_p of what is left.
-    """
+    """float32[windows, tokens]: log p of tokens with these logits and ranks; −∞ where the scheme never draws them. Top-k keeps the
+    k likeliest tokens; then top-p keeps the fewest likeliest ones that together reach top_p of what is left."""
     import torch
 
     kept = min(top_k or logits.shape[-1], logits.shape[-1])
@@ -274,8 +268,7 @@ class UnrelatedPrefixes:
     def score(self, model: LanguageModel, sequences: pa.Table, batch_tokens: int) -> list[np.ndarray]:
         """float32[prefixes] for each of these windows: log p of its suffix, in nats, after the first prefixes that differ from its
         own and are of other documents and clusters. Fewer than asked for, or none, if no more are unrelated to it. Raises
-        StudyError if one is not finite.
-        """
+        StudyError if one is not finite."""
         values: list[np.ndarray] = []
         rows = sequences.to_pylist()
         for first in range(0, len(rows), UNRELATED_AT_ONCE):

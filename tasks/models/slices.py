@@ -31,10 +31,8 @@ def in_slices(
     make: Callable[[LanguageModel, range], Columns],
     check: Callable[[LanguageModel], None] = lambda model: None,
 ) -> None:
-    """Write the rows of make(model, range) for 0 … count in slices of `at_once`; slices that a killed run has made are read.
-
-    The model is the one that the job's labels name; `check` is called with it first. Columns that are labels are added.
-    """
+    """Write the rows of make(model, range) for 0 … count in slices of `at_once`; slices that a killed run has made are read. The
+    model is the one that the job's labels name; `check` is called with it first. Columns that are labels are added."""
     folder = work.folder() / contract.name if count > at_once else None
     with repeatable(work.settings.get("device", "cpu")):
         model = open_checkpoint(work)

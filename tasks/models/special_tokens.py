@@ -32,10 +32,8 @@ class SpecialTokens:
 
 
 def special_tokens(folder: Path, name: str, defaults: Mapping[str, Any] | None = None) -> SpecialTokens:
-    """The special tokens of a saved model. `defaults`: what transformers fills in, used where no file says anything.
-
-    Raises StudyError for a file that is not JSON, or an id that is none.
-    """
+    """The special tokens of a saved model. `defaults`: what transformers fills in, used where no file says anything. Raises
+    StudyError for a file that is not JSON, or an id that is none."""
     config, generation, *of_tokenizer = (read_json(folder / n, name) for n in ("config.json", *OPTIONAL))
     texts, ids = _vocabulary(read_json(folder / "tokenizer.json", name))
     layers = [(c, "config.json") for c in (config.get("text_config") or {}, config)] + [(generation, OPTIONAL[0])]

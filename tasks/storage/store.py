@@ -178,11 +178,9 @@ class Store:
             return hashlib.file_digest(source, "sha256").hexdigest()
 
     def is_whole(self, part: Part, entry: Mapping[str, Any] | None, *, verify: bool = False) -> bool:
-        """Whether a part can be trusted: its size and time are the manifest's, or, if those changed, its bytes are.
-
-        Without a manifest entry (an interrupted run) the part itself is checked: it appeared whole, by rename, and its bytes must
-        have the hash that it carries.
-        """
+        """Whether a part can be trusted: its size and time are the manifest's, or, if those changed, its bytes are. Without a
+        manifest entry (an interrupted run) the part itself is checked: it appeared whole, by rename, and its bytes must have the
+        hash that it carries."""
         stat = self.stat(self.part_path(part))
         if stat is None:
             return False

@@ -100,11 +100,9 @@ def big_endian(ids: np.ndarray) -> np.ndarray:
 
 
 def count_order(ids: np.ndarray, offsets: np.ndarray, n: int, min_count: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Every n-gram with at least `min_count` occurrences, sorted: big-endian ids (uint8 [rows, 4n]), occurrences, documents.
-
-    `ids` (int32, ≥ 0) and `offsets` (documents + 1) are a corpus in the layout of all kernels. Raises ValueError if n ids do not
-    fit in 64 bits; `tasks.ngrams.count.bucket` has no such limit.
-    """
+    """Every n-gram with at least `min_count` occurrences, sorted: big-endian ids (uint8 [rows, 4n]), occurrences, documents. `ids`
+    (int32, ≥ 0) and `offsets` (documents + 1) are a corpus in the layout of all kernels. Raises ValueError if n ids do not fit in
+    64 bits; `tasks.ngrams.count.bucket` has no such limit."""
     bits = max(1, int(ids.max(initial=0)).bit_length())
     if n * bits > 64:
         raise ValueError(f"{n} ids below {int(ids.max()) + 1} do not fit in 64 bits")
