@@ -82,10 +82,8 @@ def labelled(labels: Mapping[str, str], variant: str) -> dict[str, str]:
 @dataclass(frozen=True)
 class Job:
     """The making of one part of each table of a stage. `cost` is a rough relative weight: the most expensive jobs start first.
-
     `memory` (bytes) limits what grows with the data. It decides how the job does its work and never what it writes, so it is not
-    part of the key; nor are `resources`, what it needs of a worker, e.g. {"GPU": 1}.
-    """
+    part of the key; nor are `resources`, what it needs of a worker, e.g. {"GPU": 1}."""
 
     labels: Mapping[str, str]
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -155,31 +153,17 @@ class PlannedJob:
     @property
     def footer(self) -> dict[str, Any]:
         """How the part was made, stored in its footer."""
-        return {
-            "step": self.step,
-            "version": self.version,
-            "stage": self.stage,
-            "key": self.key,
-            "labels": dict(self.job.labels),
-            "settings": self.job.settings,
-            "inputs": {t: [p.key for p in parts] for t, parts in self.job.inputs.items()},
-            "files": [{"name": f.name, "sha256": f.sha256} for f in self.job.files],
-        }
+        by_step = {"step": self.step, "version": self.version, "stage": self.stage, "key": self.key}
+        inputs = {t: [p.key for p in parts] for t, parts in self.job.inputs.items()}
+        files = [{"name": f.name, "sha256": f.sha256} for f in self.job.files]
+        return by_step | {"labels": dict(self.job.labels), "settings": self.job.settings, "inputs": inputs, "files": files}
 
 
 def keyed(step: Step, stage: int, job: Job) -> PlannedJob:
     """Give a job its key: hash(step, version, stage, labels, settings, keys of inputs, hashes of files)."""
-    key = digest(
-        [
-            step.name,
-            step.version,
-            stage,
-            dict(job.labels),
-            dict(job.settings),
-            {t: [p.key for p in parts] for t, parts in job.inputs.items()},
-            [[f.name, f.sha256] for f in job.files],
-        ]
-    )
+    inputs = {t: [p.key for p in parts] for t, parts in job.inputs.items()}
+    files = [[f.name, f.sha256] for f in job.files]
+    key = digest([step.name, step.version, stage, dict(job.labels), dict(job.settings), inputs, files])
     return PlannedJob(job, key, step.name, step.version, stage)
 
 
@@ -260,11 +244,9 @@ class Work:
 def run_job(
     store: Store, planned: PlannedJob, stage: Stage, contracts: Mapping[str, Contract], absent: bool = False
 ) -> dict[str, Any]:
-    """Run a job on a worker. Returns what it cost, or {"error", "traceback"}; `traceback` is empty for what a user can fix.
-
-    Errors are returned as text, because not every exception can be sent between processes. absent: the job's parts did not exist
-    when it was planned; if they do now, a worker that was killed had finished them, and they stay as they are.
-    """
+    """Run a job on a worker. Returns what it cost, or {"error", "traceback"}; `traceback` is empty for what a user can fix. Errors
+    are returned as text, because not every exception can be sent between processes. absent: the job's parts did not exist when it
+    was planned; if they do now, a worker that was killed had finished them, and they stay as they are."""
     parts = planned.parts(stage)
     try:
         if absent and all(store.stat(store.part_path(p)) for p in parts):

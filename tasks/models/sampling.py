@@ -24,10 +24,8 @@ class Sampling:
     seed: int = 0
 
     def choose(self, logits: "torch.Tensor", examples: Sequence[str], steps: Sequence[int]) -> "tuple[torch.Tensor, torch.Tensor]":
-        """int64[rows] from float32[rows, vocabulary], and the highest logits: NaN where any is.
-
-        `examples` name the rows, `steps` count the tokens of each from 0.
-        """
+        """int64[rows] from float32[rows, vocabulary], and the highest logits: NaN where any is. `examples` name the rows, `steps`
+        count the tokens of each from 0."""
         import torch
 
         if self.temperature == 0:
@@ -45,6 +43,9 @@ class Sampling:
 
     def draw(self, example: str, step: int) -> float:
         """A number in [0, 1)."""
-        text = f"{self.seed}\0{example}\0{step}".encode("utf-8", "surrogatepass")
-        number = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
-        return float(np.ldexp(number >> 11, -53))
+        return float(np.ldexp(hash64(f"{self.seed}\0{example}\0{step}") >> 11, -53))
+
+
+def hash64(text: str) -> int:
+    """64 bits that look random and follow from a text."""
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")

@@ -139,8 +139,8 @@ def test_a_run_with_nothing_to_do_imports_neither_torch_nor_great_expectations_n
         "print(code, sorted({'torch', 'great_expectations', 'distributed', 'transformers', 'prefect'} & set(sys.modules)))"
     )
     words = ["run", str(folder / "tiny.toml"), "--workers", "2", "--root", str(folder / "root")]
-    program = [sys.executable, "-c", program, *words]
-    run = subprocess.run(program, capture_output=True, text=True, timeout=300, cwd=REPOSITORY, env=os.environ | ALONE)
+    words = [sys.executable, "-c", program, *words]
+    run = subprocess.run(words, capture_output=True, text=True, timeout=300, cwd=REPOSITORY, env=os.environ | ALONE)
     assert run.stdout.strip().splitlines()[-1] == "0 []", run.stdout + run.stderr
 
 

@@ -106,11 +106,9 @@ def _units(words: Sequence[str], pairs: bool) -> list[str]:
 
 
 def _bags(examples: Sequence[tuple[str, str]]) -> tuple[list[list[str]], list[list[str]]]:
-    """The distinct input units and output words of each example, limited so that there are at most MOST_LINKS links.
-
-    If there are too many links, the pairs of words are dropped first (with much data single words suffice), then each text's
-    most frequent words, which are least informative. 20,000 sentence pairs of 24 × 24 distinct words keep all words.
-    """
+    """The distinct input units and output words of each example, limited so that there are at most MOST_LINKS links. If there are
+    too many links, the pairs of words are dropped first (with much data single words suffice), then each text's most frequent
+    words, which are least informative. 20,000 sentence pairs of 24 × 24 distinct words keep all words."""
     texts = [[normalise(t).split() for t in pair] for pair in examples]
     outputs = [sorted(set(y)) for _, y in texts]
     inputs = [sorted(set(_units(x, pairs=True))) for x, _ in texts]
@@ -176,14 +174,9 @@ def _links(inputs: list[Ints], outputs: list[Ints], words: int) -> Links:
         x_slots, y_slots = x_slots + len(x), y_slots + len(y)
     pairs, pair = np.unique(np.concatenate(codes), return_inverse=True)
     none = np.zeros(0, np.int32)
-    return Links(
-        pair.astype(np.int32),
-        np.concatenate([none, *input_slots]),
-        np.concatenate([none, *output_slots]),
-        np.concatenate([none, *inputs]),
-        np.concatenate([none, *outputs]),
-        *np.divmod(pairs, max(words, 1)),
-    )
+    input_slot, output_slot = np.concatenate([none, *input_slots]), np.concatenate([none, *output_slots])
+    of_x, of_y = np.concatenate([none, *inputs]), np.concatenate([none, *outputs])
+    return Links(pair.astype(np.int32), input_slot, output_slot, of_x, of_y, *np.divmod(pairs, max(words, 1)))
 
 
 def _model_one(
