@@ -150,11 +150,9 @@ def _tokenizers(work: Work) -> frozenset[str]:
 def partner_similarities(
     inputs: pl.DataFrame, outputs: pl.DataFrame, pairs: pl.DataFrame, given: Ints, span: Ints, examples: int
 ) -> Floats:
-    """The largest similarity of each span's n-gram to an n-gram of the input that was given; -inf where no pair was mined.
-
-    inputs: example (code), order, input_ngram. outputs: span, order, output_ngram. pairs: order, both n-grams, similarity.
-    The n-grams of inputs are joined some examples at a time, to bound memory.
-    """
+    """The largest similarity of each span's n-gram to an n-gram of the input that was given; -inf where no pair was mined. inputs:
+    example (code), order, input_ngram. outputs: span, order, output_ngram. pairs: order, both n-grams, similarity. The n-grams of
+    inputs are joined some examples at a time, to bound memory."""
     entries = pl.DataFrame({"example": given, "span": span}, schema={"example": pl.Int64, "span": pl.Int64})
     entries = entries.join(outputs.select("span", "order", "output_ngram"), on="span", how="left", maintain_order="left")
     key = ["example", "order", "output_ngram"]
