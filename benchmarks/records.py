@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,7 @@ Record = dict[str, Any]
 def processor() -> str:
     """The model of this machine's CPU."""
     info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    names = re.findall(r"^model name\s*: *(.*?) *$", info.read_text() if info.exists() else "", re.M)
     return (names or [platform.processor() or platform.machine()])[0]
 
 

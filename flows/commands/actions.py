@@ -174,8 +174,7 @@ def prompts(options: argparse.Namespace) -> None:
 def report(options: argparse.Namespace) -> int:
     from flows.commands.status import results
 
-    text, page = results(options.study, options.root)
-    _print(f"{text}\n\nReport: {page}")
+    _print("\n\nReport: ".join(results(options.study, options.root)))
     return 0
 
 
