@@ -118,12 +118,7 @@ def cost(sizes: Sizes) -> Cost:
     return replace(whole, parts=sizes.checkpoints * memorization.pieces)
 
 
-RECITE = Step(
-    "recite",
-    version=1,
-    about="what each model writes after its first other token, for windows whose suffix it does not give back",
-    reads=("models", "sequences", "sequence_scores"),
-    stages=(Stage(writes=(RECITATIONS,), plan=plan, run=run),),
-    cost=cost,
-    applies=asks_for_recitation,
-)
+ABOUT = "what each model writes after its first other token, for windows whose suffix it does not give back"
+READS = ("models", "sequences", "sequence_scores")
+STAGES = (Stage(writes=(RECITATIONS,), plan=plan, run=run),)
+RECITE = Step("recite", version=1, about=ABOUT, reads=READS, stages=STAGES, cost=cost, applies=asks_for_recitation)
