@@ -25,10 +25,11 @@ def edit_distances(corpora: Corpora, case: Case) -> BenchmarkSide:
     from tasks.memorization.recitation import edit_similarity
 
     texts, others = texts_and_edits(case)
-    length = texts.shape[1]
-    return BenchmarkSide(
-        lambda _: edit_similarity(texts, others), len(texts), lambda result: {"edits": np.rint((1 - result) * length).astype(int)}
-    )
+
+    def work(_: object) -> Arrays:
+        return {"edits": np.rint((1 - edit_similarity(texts, others)) * texts.shape[1]).astype(int)}
+
+    return BenchmarkSide(work, len(texts))
 
 
 def distance(a: list[int], b: list[int]) -> int:
@@ -61,12 +62,8 @@ def bootstrap(corpora: Corpora, case: Case) -> BenchmarkSide:
     """Ours: every draw, sorting included."""
     from tasks.statistics.bootstrap import bootstrap_many
 
-    columns, example = rows_of_examples(case)
-    return BenchmarkSide(
-        lambda _: bootstrap_many(columns, example, None, case["draws"], SEED),
-        case["draws"],
-        lambda result: {"rho": result[:, 0, 1]},
-    )
+    (columns, example), draws = rows_of_examples(case), case["draws"]
+    return BenchmarkSide(lambda _: {"rho": bootstrap_many(columns, example, None, draws, SEED)[:, 0, 1]}, draws)
 
 
 def numpy_weights(corpora: Corpora, case: Case) -> BenchmarkSide:

@@ -54,7 +54,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def setting(default: Any, meaning: str, **limits: Any) -> Any:
+def value(default: Any, meaning: str, **limits: Any) -> Any:
     """A setting: its default (... where a study must give it), what it does, and its limits, as pydantic's Field has them."""
     return Field(default, description=meaning, **limits)
 
@@ -64,8 +64,7 @@ def parse_size(text: str) -> int:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMGT]?)(i?)B?", text.strip(), re.IGNORECASE)
     if not match:
         raise ValueError(f'{text[:80]!r} is not a size; write it like "512MB" or "1.5GB"')
-    power = " KMGT".index(match[2].upper() or " ")
-    return _whole(float(match[1]) * (1024 if match[3] else 1000) ** power, text)
+    return _whole(float(match[1]) * (1024 if match[3] else 1000) ** " KMGT".index(match[2].upper() or " "), text)
 
 
 def parse_count(text: str) -> int:
