@@ -11,8 +11,10 @@ from tasks.corpus.planted.plant import PLANT
 from tasks.evidence.evidence_step import EVIDENCE
 from tasks.examples.read import READ
 from tasks.memorization import MEASURES
+from tasks.memorization.membership import MEMBERSHIP_STEP
 from tasks.memorization.memorize import MEMORIZE
 from tasks.metrics.measure import MEASURE, with_measures
+from tasks.models.ensemble import ENSEMBLE
 from tasks.models.generate import GENERATE
 from tasks.models.inject import INJECT
 from tasks.models.pretrain import MODELS
@@ -42,6 +44,8 @@ STEPS: tuple[Step, ...] = (
     TOKENIZER,  # the models' tokens
     TOKENS,
     MODELS,  # the ladder: trained here, or named
+    MEMBERSHIP_STEP,  # which run of an ensemble is trained on what, if the study trains one
+    ENSEMBLE,  # its runs, and how each scores every sequence
     WORDS,  # the words that are counted
     EXTRACT,  # n-grams of the examples
     EMBED,

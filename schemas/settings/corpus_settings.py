@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from schemas.settings.base import Name, Place, Settings, at_least, parse_count, parse_size
+from schemas.settings.ensemble_settings import Controlled
 
 
 class Insertions(Settings):
@@ -153,9 +154,10 @@ class Split(Settings):
 
 
 class CorpusSettings(Settings):
-    """Where the documents come from: a planted world, or files."""
+    """Where the documents come from: a planted world, a controlled corpus, or files."""
 
     planted: Planted | None = None
+    controlled: Controlled | None = None
     sources: tuple[Source, ...] = ()
     partition: Annotated[str, at_least("1MB", "a partition has")] = Field(
         "256MB", description="with 256MB, a file of 1 GB of text is read as four pieces of equal size, one part each"
@@ -167,8 +169,8 @@ class CorpusSettings(Settings):
 
     @model_validator(mode="after")
     def _one_origin(self) -> CorpusSettings:
-        if (self.planted is None) == (not self.sources):
-            raise ValueError("name either [corpus.planted] or at least one [[corpus.sources]], not both")
+        if (self.planted is not None) + (self.controlled is not None) + bool(self.sources) != 1:
+            raise ValueError("name [corpus.planted], [corpus.controlled] or at least one [[corpus.sources]], and only one of them")
         return self
 
 

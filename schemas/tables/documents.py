@@ -156,10 +156,10 @@ INSERTIONS = Contract(
 
 PLANTED_FILES = Contract(
     name="planted_files",
-    description="The files of a planted corpus: corpus shards and task files.",
+    description="The files of a planted or controlled corpus: corpus shards, task files, and a controlled one's tokenizer.json.",
     columns=(
         column("file", pa.string(), "path below the part's folder"),
-        column("kind", pa.string(), "what it contains", one_of=("corpus", "task")),
+        column("kind", pa.string(), "what it contains", one_of=("corpus", "task", "tokenizer")),
         column("sha256", pa.string(), "hash of its bytes"),
         column("bytes", pa.int64(), "size in bytes", at_least=1),
         column("records", pa.int64(), "lines in it", at_least=1),

@@ -1,5 +1,6 @@
 """Step `plant`: writes a synthetic corpus, tasks about it, and the truth: the exact counts of every planted pair, and every
-planted sequence with its membership. The counts are computed from the plan; nothing is counted in the text.
+planted sequence with its membership. The counts are computed from the plan; nothing is counted in the text. Of a controlled
+corpus it writes the sequences, what is known about them, and a tokenizer.json.
 
     {"id": "planted-00000007", "text": "Question: What is the capital of Maron Velk?\\nAnswer: Torin", "lang": "en"}
     {"id": "p08-x0064-y00128-0000/seen-0", "split": "evaluate", "input": "What is …", "output": "Torin", …}
@@ -10,15 +11,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple, fields
+from dataclasses import astuple, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from schemas import INSERTIONS, PLANTED_FILES, PLANTED_SEQUENCES, TRUTH, Study
+from schemas import CONTROLLED_SEQUENCES, INSERTIONS, PLANTED_FILES, PLANTED_SEQUENCES, TRUTH, Study
+from schemas.settings.ensemble_settings import Controlled
 from schemas.settings.study_file import Planted
+from tasks.corpus.planted.controlled import ControlledCorpus, ControlledSequence, tokenizer_json
 from tasks.corpus.planted.planted_rows import InsertedText, PlantedSequence, TruePair
 from tasks.corpus.planted.world import World
 from tasks.cost import Cost, Rate, Sizes, on_each_corpus
@@ -32,7 +35,7 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
     """One job per corpus shard, and one for tasks and truth, which do not depend on distractors and shards."""
     planted = study.corpus.planted
     if planted is None:
-        return []
+        return _plan_controlled(study)
     settings = planted.model_dump(mode="json", exclude=None if planted.redrawn else {"redrawn"})
     corpus = {k: v for k, v in settings.items() if k != "examples"}
     tasks = {k: v for k, v in settings.items() if k not in ("tokens", "shards", "insertions")}
@@ -49,6 +52,21 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
     return [*jobs, Job({"kind": "tasks"}, {"planted": tasks, "seed": study.seed}, cost=TASK_COST)]
 
 
+def _plan_controlled(study: Study) -> list[Job]:
+    """The documents and the tokenizer of a controlled corpus; nothing without one."""
+    if study.corpus.controlled is None:
+        return []
+    settings = {"controlled": study.corpus.controlled.model_dump(mode="json"), "seed": study.seed}
+    tokenizer = settings | {"end_of_document": study.tokenizer.end_of_document}
+    corpus = Job({"kind": "corpus", "source": "controlled", "file": "sequences.jsonl"}, settings)
+    return [corpus, Job({"kind": "tokenizer", "file": "tokenizer.json"}, tokenizer, cost=TASK_COST)]
+
+
+def plan_sequences(study: Study, inputs: Inputs) -> list[Job]:
+    """One job for the truth about a controlled corpus."""
+    return [replace(job, labels={"kind": "sequences"}) for job in _plan_controlled(study)[:1]]
+
+
 def plan_insertions(study: Study, inputs: Inputs) -> list[Job]:
     """One job for the inserted texts and where they are; none without [corpus.planted.insertions]."""
     planted = study.corpus.planted
@@ -60,6 +78,9 @@ def plan_insertions(study: Study, inputs: Inputs) -> list[Job]:
 
 def run(work: Work) -> None:
     """Write one shard, or everything but the corpus."""
+    if "controlled" in work.settings:
+        _write_controlled(work)
+        return
     world = World(Planted.model_validate(work.settings["planted"]), work.settings["seed"])
     if work.labels["kind"] == "corpus":
         _write_shard(work, world)
@@ -83,6 +104,22 @@ def _write_tasks(work: Work, world: World) -> None:
     sequences = world.sequences
     table = _table(PlantedSequence, sequences, PLANTED_SEQUENCES.schema)
     work.write("planted_sequences", table.append_column("member", pa.array([s.member for s in sequences], pa.bool_())))
+
+
+def _write_controlled(work: Work) -> None:
+    controlled, path = Controlled.model_validate(work.settings["controlled"]), work.folder() / work.labels["file"]
+    if work.labels["kind"] == "tokenizer":
+        lines = [tokenizer_json(controlled, work.settings["end_of_document"])]
+    else:
+        texts = ControlledCorpus(controlled, work.settings["seed"]).documents()
+        lines = [json.dumps({"id": f"controlled-{i:08d}", "text": text, "lang": ""}) for i, text in enumerate(texts)]
+    work.write("planted_files", _columns([_write_lines(path, work.labels["kind"], lines)]))
+
+
+def run_sequences(work: Work) -> None:
+    """Write what is known about each sequence of a controlled corpus."""
+    corpus = ControlledCorpus(Controlled.model_validate(work.settings["controlled"]), work.settings["seed"])
+    work.write("controlled_sequences", _table(ControlledSequence, corpus.sequences, CONTROLLED_SEQUENCES.schema))
 
 
 def run_insertions(work: Work) -> None:
@@ -118,7 +155,9 @@ def _columns(rows: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
 
 
 def _table(
-    kind: type, rows: Sequence[TruePair] | Sequence[PlantedSequence] | Sequence[InsertedText], schema: pa.Schema
+    kind: type,
+    rows: Sequence[TruePair] | Sequence[PlantedSequence] | Sequence[InsertedText] | Sequence[ControlledSequence],
+    schema: pa.Schema,
 ) -> pa.Table:
     """Dataclass rows as an Arrow table, with all columns even if there are no rows."""
     names = [f.name for f in fields(kind)]
@@ -133,7 +172,9 @@ def cost(sizes: Sizes) -> Cost:
     """A part for each shard, and one for the task files, which a redrawn world has not."""
     planted, words = sizes.study.corpus.planted, sizes.corpus.words
     if planted is None:
-        return Cost(unit="words", rates=RATES)
+        return (
+            Cost(3, words, "words", words * 5.0, rates=RATES) if sizes.study.corpus.controlled else Cost(unit="words", rates=RATES)
+        )
     parts = planted.shards + (0 if planted.redrawn else 1 + (planted.insertions is not None))
     return Cost(parts, words, "words", written=sizes.corpus.text, core=words / RATES["plant"], rates=RATES)
 
@@ -146,6 +187,7 @@ PLANT = Step(
     stages=(
         Stage(writes=(PLANTED_FILES, TRUTH, PLANTED_SEQUENCES), plan=for_each_corpus(plan), run=run),
         Stage(writes=(INSERTIONS,), plan=plan_insertions, run=run_insertions),
+        Stage(writes=(CONTROLLED_SEQUENCES,), plan=plan_sequences, run=run_sequences),
     ),
     cost=on_each_corpus(cost),
 )

@@ -1,0 +1,157 @@
+"""Settings of experiments that train many runs: the controlled corpus, which run is trained on what, and the networks."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from schemas.settings.base import Name, Settings
+
+UNSEEN_TWINS = 2  # of each ring, never trained on
+PAIRED = 4  # runs that a design of pairs is made of: two pairs, one with d − 1 copies and one with d
+
+
+class Controlled(Settings):
+    """A corpus of short sequences in eight groups, whose memorization has a known answer; one word is one token
+    (docs/counterfactual.md)."""
+
+    dense: int = Field(200, ge=0, le=1_000_000, description="sequences of topics that have many of them")
+    rare: int = Field(40, ge=0, le=1_000_000, description="sequences that are the only one of their topic")
+    rings: int = Field(6, ge=0, le=100_000, description="cycles of words for each number of twins")
+    twins: tuple[int, ...] = Field(
+        (1, 2, 4, 8), description="(1, 8): of half of the rings one sequence is trained on, of the others eight; two never are"
+    )
+    canaries: int = Field(80, ge=0, le=1_000_000, description="sequences of random words")
+    mismatches: int = Field(80, ge=0, le=1_000_000, description="sequences of a dense prefix and a random suffix")
+    dense_copies: int = Field(15, ge=0, le=100_000, description="dense sequences for each number of copies")
+    canary_copies: int = Field(15, ge=0, le=100_000, description="canaries for each number of copies")
+    copies: tuple[int, ...] = Field((2, 4, 8, 16), description="(2, 16): half of them are in the corpus twice, the others 16 times")
+    rule: int = Field(40, ge=0, le=1_000, description="sequences of one rule with many members: one longer cycle of words")
+    phantoms: float = Field(0.2, gt=0, lt=1, description="0.2: a fifth of each group is never trained on")
+    topics: int = Field(4, ge=1, le=1_000, description="topics of the dense sequences")
+    words: int = Field(255, ge=64, le=4_000, description="words of the vocabulary")
+    prefix: int = Field(16, ge=2, le=512, description="words of a prefix")
+    suffix: int = Field(16, ge=1, le=512, description="words of a suffix")
+
+    @model_validator(mode="after")
+    def _possible(self) -> Controlled:
+        for name, values, least in (("twins", self.twins, 1), ("copies", self.copies, 2)):
+            if not values or len(set(values)) != len(values) or min(values) < least:
+                raise ValueError(f"{name} are distinct whole numbers from {least}")
+        if max(self.copies) > 1_024:
+            raise ValueError("copies are 1,024 at most")
+        if max(self.twins) + UNSEEN_TWINS > self.window:
+            raise ValueError(f"a ring has {self.window} words, so at most {self.window - UNSEEN_TWINS} twins")
+        if 2 * self.window > self.words:
+            raise ValueError(f"words = {self.words} are fewer than the {2 * self.window} of the rule's cycle; raise words")
+        if self.rule > 2 * self.window:
+            raise ValueError(f"rule = {self.rule}: a cycle of {2 * self.window} words has no more members; lower rule")
+        if not self.groups:
+            raise ValueError("every group is empty; leave one of them out of the study file, for its default")
+        return self
+
+    @property
+    def window(self) -> int:
+        """Words of a sequence."""
+        return self.prefix + self.suffix
+
+    @property
+    def groups(self) -> dict[str, int]:
+        """Sequences of each group that has any, phantoms included."""
+        sizes = {"dense": self.dense, "rare": self.rare, "canary": self.canaries, "mismatch": self.mismatches, "rule": self.rule}
+        sizes |= {"dense_copies": self.dense_copies * len(self.copies), "canary_copies": self.canary_copies * len(self.copies)}
+        sizes |= {"ring": self.rings * sum(k + UNSEEN_TWINS for k in self.twins)}
+        return {name: size for name, size in sizes.items() if size}
+
+    def members(self, group: str) -> int:
+        """Sequences of a group that are trained on; the last ones are phantoms."""
+        if group == "ring":
+            return self.rings * sum(self.twins)
+        return self.groups[group] - round(self.phantoms * self.groups[group])
+
+    def copies_of(self, group: str, number: int) -> int:
+        """Copies of a sequence of a group: in turn each number, so that they are independent of everything else."""
+        return self.copies[number % len(self.copies)] if group.endswith("_copies") else 1
+
+    @property
+    def member_copies(self) -> list[int]:
+        """Copies of each member."""
+        return [self.copies_of(group, i) for group in self.groups for i in range(self.members(group))]
+
+
+class EnsembleModel(Settings):
+    """A GPT-NeoX model that is trained once for each run."""
+
+    name: Name = Field(description="names the model in results")
+    hidden: int = Field(64, ge=8, description="width; an even multiple of `heads`")
+    layers: int = Field(2, ge=1, description="transformer layers")
+    heads: int = Field(2, ge=1, description="attention heads of each layer")
+    batch: int = Field(16, ge=1, description="sequences per optimizer step")
+    epochs: float = Field(14.0, gt=0, description="14: as many steps as it takes to see 14 times what a run has on average")
+    learning_rate: float = Field(3e-3, gt=0, description="peak, after the warm-up")
+    weight_decay: float = Field(0.1, ge=0, description="of AdamW, for matrices")
+    warmup: float = Field(0.05, ge=0, lt=1, description="0.05: the learning rate rises during the first twentieth of the steps")
+    checkpoints: tuple[float, ...] = Field(
+        (0.02, 0.05, 0.1, 0.25, 0.5, 1.0), description="shares of the training after which every sequence is scored"
+    )
+    save_every: float = Field(120.0, gt=0, description="seconds between saves; a killed run resumes from the last one")
+    keep: tuple[int, ...] = Field((), description="(0, 3) keeps the weights of these runs, at the end of their training")
+    seed: int = Field(0, ge=0, description="of the initial weights and the order of the data, which differ between runs")
+
+    @field_validator("checkpoints")
+    @classmethod
+    def _ends(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if any(not 0 < share <= 1 for share in value) or 1.0 not in value or len(set(value)) != len(value):
+            raise ValueError("checkpoints are distinct shares in (0, 1] and include 1.0, the end of the training")
+        return tuple(sorted(value))
+
+    @model_validator(mode="after")
+    def _shape(self) -> EnsembleModel:
+        if self.hidden % self.heads or self.hidden // self.heads % 2:
+            raise ValueError(
+                f"hidden / heads = {self.hidden} / {self.heads} must be an even whole number, e.g. {2 * self.heads} / {self.heads}"
+            )
+        return self
+
+    def steps(self, instances: float) -> int:
+        """Optimizer steps of every run, whatever it is trained on; `instances`: sequences of an average run."""
+        return max(1, round(self.epochs * instances / self.batch))
+
+
+class Membership(Settings):
+    """Which run is trained on which sequence of a controlled corpus, so that each can be compared with and without it."""
+
+    runs: int = Field(64, ge=PAIRED, le=100_000, description="trainings of each model")
+    design: Literal["pairs", "clusters", "examples"] = Field(
+        "pairs",
+        description="pairs: of two complementary runs one has a sequence, with d or d − 1 of its d copies; clusters: K folds, each "
+        "run lacks all copies of the sequences of one; examples: K folds of single copies",
+    )
+    folds: int = Field(10, ge=2, le=1_000, description="K; for designs with folds")
+    seed: int = Field(0, ge=0, description="of the design")
+    models: tuple[EnsembleModel, ...] = Field((), description="networks, each trained for every run")
+
+    @model_validator(mode="after")
+    def _whole(self) -> Membership:
+        if self.runs % self.block:
+            raise ValueError(f"runs = {self.runs} is no multiple of {self.block}, the runs that belong together in this design")
+        names = [m.name for m in self.models]
+        if double := sorted({n for n in names if names.count(n) > 1}):
+            raise ValueError(f"models: duplicate name {double[0]!r}; give each its own")
+        for model in self.models:
+            if wrong := [run for run in model.keep if not 0 <= run < self.runs]:
+                raise ValueError(f"model {model.name!r}: keep names run {wrong[0]}; runs are 0 to {self.runs - 1}")
+        return self
+
+    @property
+    def block(self) -> int:
+        """Runs that belong together: they are one part of each table."""
+        return PAIRED if self.design == "pairs" else self.folds
+
+    def instances(self, controlled: Controlled) -> float:
+        """Sequences, copies included, that a run is trained on, on average."""
+        copies = controlled.member_copies
+        if self.design == "pairs":
+            return sum(d - 0.5 if d > 1 else 1.0 for d in copies) / 2
+        return sum(copies) * (1 - 1 / self.folds)
