@@ -113,6 +113,11 @@ forgetting; accuracy | twin_accuracy; sequence; group=*, detail=*; –; M(f) of 
 forgetting; retention | log_p_retention; sequence; group=*, detail=*; –; R(t): the former minus the latter; of log p per token
 forgetting; excess_retention | excess_log_p_retention; sequence; group=*, detail=*; –; R(t) minus that of windows never injected
 forgetting; retained_share | retained_log_p_share; sequence; group=*, detail=*; –; that excess, divided by its first value
+counterfactual_memorization; mean; sequence; group=*, detail=*, level=*; –; of an estimate of the table `counterfactual`, members
+counterfactual_memorization; phantoms | excess; sequence; group=*, detail=*, level=*; –; of phantoms; members minus phantoms
+counterfactual_memorization; significant; sequence; group=*, detail=*, level=*; –; share whose M differs from 0, at 95 %
+counterfactual_memorization; auc | true_positives; sequence; group=*, detail=*, level=*; –; of LiRA, runs and sequences pooled
+counterfactual_memorization; reliability | reliability_spread; sequence; group=*; –; of M, halves of the runs; SD over halvings
 forgetting; lowest_accuracy | lowest_twin_accuracy; sequence; group=*, detail=*; –; the paper's forgetting baseline; of the twin
 """
 

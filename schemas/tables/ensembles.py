@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from schemas.contract import Contract, balance, column, rows
+from schemas.contract import Column, Contract, balance, column, rows
 from schemas.tables.models import INT_LIST
 
 GROUPS = ("dense", "rare", "ring", "canary", "mismatch", "dense_copies", "canary_copies", "rule")
@@ -119,4 +119,72 @@ ENSEMBLE_SCORES = Contract(
             "each run that ended has scores",
         ),
     ),
+)
+
+
+def _estimate(name: str, meaning: str) -> tuple[Column, Column]:
+    """A column and that of its standard error; null where an arm has no run, or too few."""
+    error = column(f"{name}_se", pa.float64(), "its standard error, from runs", nullable=True, at_least=0)
+    return column(name, pa.float64(), meaning, nullable=True), error
+
+
+COUNTERFACTUAL = Contract(
+    name="counterfactual",
+    description="One row per model, checkpoint and sequence: what runs with it give that runs without it do not. Phantoms have the "
+    "estimates of their fake membership, which are what chance gives (docs/counterfactual.md).",
+    columns=(
+        column("model", pa.string(), "name of the model in [membership]"),
+        column("checkpoint", pa.int64(), "training step", at_least=1),
+        column("sequence", pa.string(), "name of the sequence"),
+        column("in_runs", pa.int32(), "runs with all its copies", at_least=0),
+        column("out_runs", pa.int32(), "runs without it that these are compared with", at_least=0),
+        column("in_log_p", pa.float64(), "mean log p of its suffix in the former, nats", nullable=True),
+        column("out_log_p", pa.float64(), "in the latter", nullable=True),
+        *_estimate("leave_group_out", "M: mean log p with all copies minus that without any, nats"),
+        column("leave_group_out_exp", pa.float64(), "the same of log-mean-exps over equal numbers of runs", nullable=True),
+        column("leave_group_out_published", pa.float64(), "the same of 90 % and 10 % of the runs, as published", nullable=True),
+        *_estimate("leave_one_out", "mean log p with all copies minus that with one less, nats"),
+        column("leave_one_out_exp", pa.float64(), "the same of log-mean-exps over equal numbers of runs", nullable=True),
+        *_estimate("contextual", "in_log_p minus the best out_log_p over training, nats"),
+        column("best_out_checkpoint", pa.int64(), "training step of that", at_least=1),
+        *_estimate("memorization", "Feldman-Zhang: difference of mean token accuracy"),
+        column("simplicity", pa.float64(), "sum of the two means of token accuracy", nullable=True),
+        *_estimate("extraction", "difference of the shares of runs that extract it"),
+        column("extracted_in", pa.float64(), "share of runs with it that extract it", nullable=True, between=(0, 1)),
+        column("extracted_out", pa.float64(), "share of runs without it", nullable=True, between=(0, 1)),
+        column("lira", pa.float64(), "chance that LiRA ranks a run with it above one without it", nullable=True, between=(0, 1)),
+        column("bits", pa.float64(), "unintended memorization against runs without it: M / ln 2, at least 0", nullable=True),
+        column("contextual_bits", pa.float64(), "the same of contextual", nullable=True, at_least=0),
+        column("generator_bits", pa.float64(), "bits beyond the generator's own log2 p of the suffix, at least 0", nullable=True),
+        *_estimate("spill", "mean influence on its never-trained twins, nats; null if it has none"),
+        column("specificity", pa.float64(), "ω = 1 − spill / M; null where M is within 1.96 standard errors of 0", nullable=True),
+    ),
+    key=("model", "checkpoint", "sequence"),
+    rules=(
+        rows(
+            "abs(extraction - (extracted_in - extracted_out)) < 1e-6 OR extraction IS NULL",
+            "counterfactual extraction is the difference of two shares",
+        ),
+    ),
+    balances=(
+        balance(
+            "(SELECT count(*) FROM counterfactual)",
+            "(SELECT count(*) FROM (SELECT DISTINCT model, checkpoint, sequence FROM ensemble_scores))",
+            "a row for each sequence that was scored",
+        ),
+    ),
+)
+
+COUNTERFACTUAL_INFLUENCE = Contract(
+    name="counterfactual_influence",
+    description="Rows of the influence matrix: what training on a sequence adds to the log p of a twin that no run is trained on.",
+    columns=(
+        column("model", pa.string(), "name of the model in [membership]"),
+        column("checkpoint", pa.int64(), "training step", at_least=1),
+        column("sequence", pa.string(), "name of the sequence that runs have or have not"),
+        column("twin", pa.string(), "name of a phantom of its family"),
+        *_estimate("influence", "mean log p of the twin's suffix in runs with the sequence minus that in runs without, nats"),
+    ),
+    key=("model", "checkpoint", "sequence", "twin"),
+    rules=(rows("sequence <> twin", "a twin is another sequence"),),
 )

@@ -3,6 +3,7 @@
 from tasks.measures import Measure
 from tasks.memorization import (
     canary_exposure,
+    counterfactual_memorization,
     discoverable,
     dynamics,
     eidetic,
@@ -31,4 +32,5 @@ MEASURES: tuple[Measure, ...] = (
     dynamics.MEASURE,
     memorization_profile.MEASURE,
     forgetting.MEASURE,
+    counterfactual_memorization.MEASURE,
 )

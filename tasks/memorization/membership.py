@@ -3,7 +3,7 @@
 pairs      Runs 4q … 4q + 3 are two pairs. Of each pair one run has a cluster and the other, its complement, has not; of the two
            runs that have it, one has d copies and the other d − 1. So with 64 runs each cluster is out of 32, in 16 with d − 1
            copies and in 16 with d: d against 0 leaves a group out, d against d − 1 leaves one out, from the same runs.
-clusters   Runs K·q … K·q + K − 1 are a K-fold: run k lacks the clusters of fold k (arXiv 2107.09990, Algorithm 1).
+clusters   Runs K·q … K·q + K − 1 are a K-fold: run k lacks the clusters of fold k (arXiv 2106.03216, Algorithm 1).
 examples   The same for single copies, so that most runs lack one copy of a sequence at most.
 
 A part has the runs that belong together and knows of no other: with 16 more runs, all others stay as they are.

@@ -19,7 +19,7 @@ import pyarrow as pa
 from schemas import Study, StudyError
 from schemas.settings.ensemble_settings import EnsembleModel
 from schemas.tables.ensembles import ENSEMBLE_RUNS, ENSEMBLE_SCORES
-from tasks.cost import Cost, ModelSize, Sizes, training_flops
+from tasks.cost import Cost, ModelSize, Rate, Sizes, training_flops
 from tasks.models.ladder import checkpoint_folder, device_settings, resources
 from tasks.models.shapes import Shape
 from tasks.models.training import Training, is_kept
@@ -204,6 +204,9 @@ def _write_scores(work: Work, row: Mapping[str, Any], step: int, names: list[str
     work.write("ensemble_scores", pa.table(arrays, schema=ENSEMBLE_SCORES.schema))
 
 
+RATES = {"optimizer step": Rate(3e-3, "s for each step, whatever the size", "16 sequences of 32 tokens, widths of 16 to 64")}
+
+
 def cost(sizes: Sizes) -> Cost:
     """Training all runs; scoring adds a forward pass of each sequence at each checkpoint."""
     membership, controlled = sizes.study.membership, sizes.study.corpus.controlled
@@ -215,7 +218,7 @@ def cost(sizes: Sizes) -> Cost:
         tokens = float(membership.runs * steps * model.batch * controlled.window)
         scored = float(membership.runs * sum(controlled.groups.values()) * controlled.window * len(model.checkpoints))
         speed, guesses = sizes.machine.speed([ModelSize(model.name, parameters)])
-        seconds = training_flops(parameters, tokens + scored / 3) / speed
+        seconds = training_flops(parameters, tokens + scored / 3) / speed + membership.runs * steps * RATES["optimizer step"]
         total += Cost(
             parts=parts,
             work=tokens,
@@ -226,6 +229,7 @@ def cost(sizes: Sizes) -> Cost:
             longest=seconds / parts,
             memory=0.6e9 + parameters * 16.0,
             guesses=guesses,
+            rates=RATES,
         )
     return total
 
