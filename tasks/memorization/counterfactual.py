@@ -19,7 +19,7 @@ from tasks.memorization.ensemble_panel import READS, EnsemblePanel, read_panel
 from tasks.memorization.run_contrasts import (
     auc,
     best_outside,
-    contextual,
+    contextual_values,
     difference,
     likelihood_ratio,
     log_density_ratio,
@@ -74,7 +74,7 @@ def estimates(panel: EnsemblePanel, at: int) -> tuple[Columns, Columns]:
         "leave_group_out": panel.effect(log_p, group),
         "memorization": panel.effect(values["accuracy"], group),
         "extraction": difference(values["extracted"], group),
-        "contextual": contextual(panel.values["log_p"], at, group),
+        "contextual": panel.effect(contextual_values(panel.values["log_p"], at, group), group),
     }
     less = difference(log_p, one)
     made["leave_one_out"] = tuple(np.where(single, *both) for both in zip(made["leave_group_out"], less, strict=True))  # type: ignore[assignment]

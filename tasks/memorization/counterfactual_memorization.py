@@ -21,7 +21,7 @@ from tasks.statistics import Estimate, Floats
 from tasks.step import Work
 
 NAME = "counterfactual_memorization"
-GROUPS_OF_RUNS = 16
+GROUPS_OF_RUNS, FEWEST_RUNS = 16, 8
 FALSE_POSITIVES = 0.01
 DETAILS = (
     *("leave_group_out", "leave_group_out_exp", "leave_group_out_published", "leave_one_out", "leave_one_out_exp", "contextual"),
@@ -51,6 +51,8 @@ def _groups(panel: EnsemblePanel, rows: MetricRows, of: ModelCheckpoint) -> None
     scores = likelihood_ratio(panel.values["log_p"][-1], panel.arms[0])
     for group, level, members, phantoms in _selections(panel):
         more: dict[str, Any] = {"of": of, "unit": "sequence", "group": group, "level": level}
+        if members.any() and min(columns[f"{side}_runs"][members].min() for side in ("in", "out")) < FEWEST_RUNS:
+            more["note"] = f"fewer than {FEWEST_RUNS} runs in an arm"
         for detail in DETAILS:
             sides = [_mean(columns, again, detail, side) for side in (members, phantoms)]
             more |= {"detail": detail, "rows": int(members.sum()), "examples": int(members.sum())}
@@ -66,9 +68,9 @@ def _groups(panel: EnsemblePanel, rows: MetricRows, of: ModelCheckpoint) -> None
         for detail, side in (("members", members), ("phantoms", phantoms)):
             more |= {"detail": detail, "rows": int(side.sum()), "examples": int(side.sum())}
             rows.add(NAME, "significant", _estimate(float(significant[side].mean()) if side.any() else np.nan, np.nan), **more)
-            area, found = _attack(scores[:, side], panel.arms[0].inside[:, side], panel.arms[0].outside[:, side])
+            area, caught = _attack(scores[:, side], panel.arms[0].inside[:, side], panel.arms[0].outside[:, side])
             rows.add(NAME, "auc", _estimate(area, np.nan), **more)
-            rows.add(NAME, "true_positives", _estimate(found, np.nan), **more)
+            rows.add(NAME, "true_positives", _estimate(caught, np.nan), **more)
 
 
 def _selections(panel: EnsemblePanel) -> Iterator[tuple[str, float, Bools, Bools]]:

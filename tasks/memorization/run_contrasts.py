@@ -125,12 +125,12 @@ def best_outside(log_p: Floats, arms: Arms) -> tuple[Floats, Ints]:
     return means[best, np.arange(len(best))], best
 
 
-def contextual(log_p: Floats, at: int, arms: Arms) -> tuple[Floats, Floats]:
-    """(contextual memorization at a checkpoint, its standard error): in-likelihood beyond the best out-likelihood over training
-    (arXiv 2507.14777), which later overfitting cannot lower."""
+def contextual_values(log_p: Floats, at: int, arms: Arms) -> Floats:
+    """Values [runs, sequences] whose contrast is contextual memorization at a checkpoint: in-likelihood beyond the best
+    out-likelihood over training (arXiv 2507.14777), which later overfitting cannot lower."""
     best = best_outside(log_p, arms)[1]
     reference = np.take_along_axis(log_p, best[None, None, :], axis=0)[0]
-    return difference(np.where(arms.outside, reference, log_p[at]), arms)
+    return np.where(arms.outside, reference, log_p[at])
 
 
 def likelihood_ratio(log_p: Floats, arms: Arms) -> Floats:
@@ -170,14 +170,19 @@ def influence(twins: Floats, arms: Arms) -> tuple[Floats, Floats]:
             sign = arms.inside.reshape(shape)[:, 0].astype(float) - arms.inside.reshape(shape)[:, 1]
             used = np.abs(sign)
             gap = twins[0::2] - twins[1::2]
-            value, squares = sign.T @ gap / n, used.T @ gap**2 / n
+            value, squares = _product(sign, gap) / n, _product(used, gap**2) / n
             return value, np.sqrt(np.where(n > 1, (squares - value**2) / (n - 1), np.nan))
         sides = [
-            (side.T @ twins / k, side.T @ twins**2 / k, k)
-            for side, k in ((arms.inside.astype(float), n), (arms.outside.astype(float), m))
+            (_product(side.astype(float), twins) / k, _product(side.astype(float), twins**2) / k, k)
+            for side, k in ((arms.inside, n), (arms.outside, m))
         ]
         errors = sum(np.where(k > 1, (square - centre**2) / (k - 1), np.nan) for centre, square, k in sides)
         return sides[0][0] - sides[1][0], np.sqrt(np.maximum(errors, 0.0))
+
+
+def _product(a: Floats, b: Floats) -> Floats:
+    """aᵀb, summed in one order: the bytes of a threaded product of matrices depend on the number of threads."""
+    return np.einsum("ri,rj->ij", a, b)
 
 
 def regression(values: Floats, members: Bools) -> tuple[Floats, Floats] | None:

@@ -14,7 +14,7 @@ from tasks.memorization.run_contrasts import (
     arms_of,
     auc,
     best_outside,
-    contextual,
+    contextual_values,
     difference,
     influence,
     likelihood_ratio,
@@ -148,7 +148,7 @@ def test_contextual_takes_later_overfitting_out() -> None:
     y = np.where(z > 0, np.array([-100.0, -60.0, -1.0])[:, None, None], outside) + noise
     best, when = best_outside(y, arms)
     assert (when == 1).all() and best == pytest.approx(chance, abs=0.8)
-    value, error = contextual(y, 2, arms)
+    value, error = difference(contextual_values(y, 2, arms), arms)
     assert value == pytest.approx(-1 - chance, abs=1.5) and difference(y[2], arms)[0].min() > 115
     assert error == pytest.approx(2**0.5 / 32**0.5, rel=0.5)
 
