@@ -5,24 +5,20 @@ streams are copies of it that exchange ids for others about as frequent: the n-g
 ids stays the same.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from tasks.storage.store import Part
+from tasks.storage.store import Part
 
 SEED = 20_241_115
 PLANTED_WORDS = 600_000
@@ -56,7 +52,6 @@ class Corpora:
         return "documentation, manuals and dictionaries" if self.files else "a planted world"
 
     def place(self, name: str) -> Path:
-        """The path of something made from this base."""
         base = hashlib.sha256(repr([(p.name, p.stat().st_size) for p in self.files]).encode()).hexdigest()[:8]
         folder = self.folder / (base if self.files else f"planted-{SEED}")
         folder.mkdir(parents=True, exist_ok=True)
@@ -65,7 +60,6 @@ class Corpora:
     # -- texts ----------------------------------------------------------------------------------------------------
     def texts(self, tokens: int) -> pa.LargeStringArray:
         """Documents with about this number of model tokens."""
-        import pyarrow as pa
         import pyarrow.compute as pc
 
         base = self._base_texts()
@@ -75,8 +69,6 @@ class Corpora:
         return pa.concat_arrays([base] * copies).slice(0, last) if copies > 1 else base.slice(0, last)
 
     def _base_texts(self) -> pa.LargeStringArray:
-        import pyarrow as pa
-
         path = self.place("texts.arrow")
         if not path.exists():
             texts = [t for t in self._documents() if t.strip()]
@@ -144,8 +136,6 @@ class Corpora:
     # -- as tables ------------------------------------------------------------------------------------------------
     def words_parts(self, count: int) -> tuple[str, dict[str, tuple[Part, ...]]]:
         """A root with the token stream as parts of `words` and `vocabulary`: the root, and its tables."""
-        from tasks.storage.store import Part
-
         root = self.place(f"words-{count}")
         number = -(-count // PART_TOKENS)
         labels = [{"source": "bench", "file": f"{i:04d}"} for i in range(number)]
@@ -162,7 +152,7 @@ class Corpora:
     def documents_parts(self, tokens: int, number: int) -> tuple[str, dict[str, tuple[Part, ...]]]:
         """A root with texts of about this number of tokens, as `number` parts of `documents`."""
         from schemas import CONTRACTS
-        from tasks.storage.store import Part, Store
+        from tasks.storage.store import Store
 
         root = self.place(f"documents-{tokens}-{number}")
         parts = tuple(Part("documents", f"{i:04d}", {"source": "bench", "file": f"{i:04d}"}) for i in range(number))
@@ -172,9 +162,11 @@ class Corpora:
                 store, contract = Store(str(temporary)), CONTRACTS["documents"]
                 for i, part in enumerate(parts):
                     low, high = i * len(texts) // number, (i + 1) * len(texts) // number
-                    size = high - low
+                    size, kind = high - low, contract.schema.field("text").type
+                    columns = {"document": range(size), "id": [f"d{i}" for i in range(size)], "source": ["bench"] * size}
+                    columns |= {"language": [""] * size, "text": texts.slice(low, size).cast(kind), "row": range(1, size + 1)}
                     with store.writing({"documents": contract}, part.key, {"sums": {}}) as writer:
-                        writer.write("documents", _documents_table(texts.slice(low, size), size, contract.schema))
+                        writer.write("documents", pa.table(columns, schema=contract.schema))
         return str(root), {"documents": parts}
 
 
@@ -192,24 +184,8 @@ def _train_byte_fallback(texts: Sequence[str], vocabulary: int, end_of_document:
     return json.dumps(json.loads(tokenizer.to_str()) | {"added_tokens": json.loads(tokenizer.to_str())["added_tokens"][:2]})
 
 
-def _documents_table(texts: Any, size: int, schema: Any) -> Any:
-    import pyarrow as pa
-
-    columns = {
-        "document": list(range(size)),
-        "id": [f"d{i}" for i in range(size)],
-        "source": ["bench"] * size,
-        "language": [""] * size,
-        "text": texts.cast(schema.field("text").type),
-        "row": list(range(1, size + 1)),
-    }
-    return pa.table(columns, schema=schema)
-
-
 def _write_words(root: str, words: Part, vocabulary: Part, ids: np.ndarray, offsets: np.ndarray) -> None:
     """One part of each; an id is the position among the sorted words of its part."""
-    import pyarrow as pa
-
     from schemas import CONTRACTS
     from tasks.storage.store import Store
 
@@ -224,17 +200,9 @@ def _write_words(root: str, words: Part, vocabulary: Part, ids: np.ndarray, offs
             piece = offsets[low : low + 65_537]
             lists = pa.ListArray.from_arrays(pa.array(piece - piece[0], pa.int32()), pa.array(ids[piece[0] : piece[-1]]), kind)
             writer.write("words", pa.table({"document": np.arange(low, low + len(lists)), "ids": lists}))
-        writer.write(
-            "vocabulary",
-            pa.table(
-                {
-                    "id": pa.array(np.arange(len(distinct), dtype=np.int32)),
-                    "word": [f"w{i:05d}" for i in distinct],
-                    "occurrences": np.bincount(ids, minlength=len(distinct)),
-                    "documents": holding,
-                }
-            ),
-        )
+        columns = {"id": pa.array(np.arange(len(distinct), dtype=np.int32)), "word": [f"w{i:05d}" for i in distinct]}
+        columns |= {"occurrences": np.bincount(ids, minlength=len(distinct)), "documents": holding}
+        writer.write("vocabulary", pa.table(columns))
 
 
 def _copies(ids: np.ndarray, offsets: np.ndarray, copies: int) -> Stream:
@@ -251,22 +219,16 @@ def _copies(ids: np.ndarray, offsets: np.ndarray, copies: int) -> Stream:
     return np.concatenate(pieces), np.concatenate(every)
 
 
-class _whole:  # noqa: N801 - reads as what it does: with _whole(path) as temporary
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
     """A file or folder that appears, by rename, when the block ends without an error."""
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.temporary = path, path.with_name(f".{os.getpid()}-{path.name}")
-
-    def __enter__(self) -> Path:
-        return self.temporary
-
-    def __exit__(self, kind: object, *rest: object) -> None:
-        if kind is None:
-            os.replace(self.temporary, self.path)
-        elif self.temporary.is_dir():
-            shutil.rmtree(self.temporary)
-        else:
-            self.temporary.unlink(missing_ok=True)
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.unlink(missing_ok=True)
 
 
 # -- questions ------------------------------------------------------------------------------------------------------------
@@ -289,10 +251,8 @@ def ngrams(stream: Stream, count: int, n: int) -> np.ndarray:
 
 
 def pairs(stream: Stream, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Distinct n-grams of n = 1..5 (ids, offsets), and pairs of them (int64 [count, 2]).
-
-    As in a study, an example has n-grams on each side, here two, and all four pairs across are counted.
-    """
+    """Distinct n-grams of n = 1..5 (ids, offsets), and pairs of them (int64 [count, 2]). As in a study, an example has n-grams on
+    each side, here two, and all four pairs across are counted."""
     ids, offsets = stream
     random, examples, longest = np.random.default_rng(SEED), -(-count // 4), 5
     first = places(stream, examples, longest, 1)

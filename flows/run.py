@@ -1,7 +1,5 @@
-"""One Prefect flow per study, one Prefect task per step; steps run in parallel where their tables allow it.
-
-Import it after `flows.environment.prepare`.
-"""
+"""One Prefect flow per study, one Prefect task per step; steps run in parallel where their tables allow it. Import it after
+`flows.environment.prepare`."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +15,7 @@ from prefect.states import Completed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
 
-from flows.engine import StepFailed, run_step
+from flows.engine import Reports, StepFailed, run_step
 from flows.environment import check_root, use_own_server
 from flows.manifests import is_finished, rejected
 from flows.plan import PlannedStep, lay_out, upstream
@@ -134,10 +132,8 @@ def upstream_of_chosen(name: str, chosen: set[str]) -> bool:
 
 
 def _step_task(planned: PlannedStep, session: Session, terminal: Terminal, post: Post, failures: dict[str, str]) -> Any:
-    """One step as a Prefect task without parameters, so that Prefect neither copies nor hashes the plan.
-
-    A failure puts its message into `failures`; Prefect's state keeps the traceback.
-    """
+    """One step as a Prefect task without parameters, so that Prefect neither copies nor hashes the plan. A failure puts its message
+    into `failures`; Prefect's state keeps the traceback."""
     name = planned.step.name
 
     @task(
@@ -155,7 +151,7 @@ def _step_task(planned: PlannedStep, session: Session, terminal: Terminal, post:
             watch.progress(done, total)
 
         try:
-            outcome = run_step(planned, session, progress, watch.part_failed, watch.line)
+            outcome = run_step(planned, session, Reports(progress, watch.part_failed, watch.line))
         except Exception as error:
             text = str(error) if isinstance(error, StepFailed) else f"{name}: {type(error).__name__}: {error}"
             failures[name] = printable(text)

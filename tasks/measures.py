@@ -5,8 +5,6 @@ or the windows of a study's sequences, and adds rows to `metrics` and `exclusion
 `tasks/pair_evidence.py`.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +16,7 @@ import pyarrow as pa
 from schemas import EXCLUSIONS, METRICS, Study
 from schemas.settings.study_file import Task
 from schemas.tables.metrics import QUALIFIERS
-from tasks.statistics import Estimate
+from tasks.statistics import Estimate, Rows
 from tasks.step import Work, every_study
 from tasks.storage.store import Part
 from tasks.text.gamma import resolved
@@ -36,7 +34,7 @@ class Measure:
     name: str
     reads: tuple[str, ...]
     settings: Callable[..., dict[str, Any]]  # of the study and the task; of the study alone if it is not `of_tasks`
-    run: Callable[[Work, MetricRows], None]
+    run: Callable[[Work, "MetricRows"], None]
     cost: float = 1.0
     applies: Callable[[Study], bool] = every_study
     of_variants: bool = False
@@ -84,15 +82,18 @@ class MetricRows:
         rows: int = 0,
         examples: int = 0,
         clusters: float | None = None,
+        over: Rows | None = None,
         truth: float | None = None,
         note: str = "",
         **qualifiers: str | float,
     ) -> None:
         """One number; `qualifiers` are columns that tell rows of one statistic apart, e.g. interval="bca" or bin=3. `clusters`
-        are those of an estimate that does not name its own.
+        are those of an estimate that does not name its own; `over`: the rows that these three numbers are of.
 
         What is not finite is stored as null, with a reason. Raises TypeError for a column that is not there.
         """
+        if over is not None:
+            rows, examples, clusters = len(over), over.examples, over.clusters
         if unknown := qualifiers.keys() - QUALIFIERS.keys():
             raise TypeError(f"metrics has no column {', '.join(sorted(unknown))} that tells rows apart")
         value = _finite(estimate.value)

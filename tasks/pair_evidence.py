@@ -5,77 +5,21 @@ partner of s_y (docs/method.md §6a). For n = 2 the question "What is the capita
 (capital of, mirath), (of poseldi, mirath) …, each with C(s_x, s_y), df(s_x), C(s_x) and df(s_y).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from tasks.measures import ModelCheckpoint, checkpoints_of, evaluated_examples, gammas_of
-from tasks.statistics import Floats, Ints, Rows, spearman, undefined
+from tasks.pair_measures import SpanScores, floats, supported
+from tasks.statistics import Floats, Ints, Rows
 from tasks.step import Work
 from tasks.storage.store import Part
 
 PAIRS_AND_SCORES = ("models", "examples", "evidence_spans", "evidence_pairs", "evidence_scores")
 PAIR = ["input_ngram", "output_ngram"]
-NO_EVIDENCE = "no evidence: no pair of this task has support in the corpus"
-NO_SCORE = "no score: the model has no finite log-probability of any of these outputs"
 EXAMPLES_AT_ONCE = 256
-
-
-@dataclass(frozen=True)
-class SpanScores:
-    """The log-probabilities of one model: of every span after its own input, and after other inputs, one entry per input."""
-
-    log_prob: Floats
-    """log P of each span; NaN where it was not scored"""
-    tokens: Ints
-    """how many of the model's tokens each span has; 0 where it was not scored"""
-    span: Ints
-    """of each entry: the span"""
-    given: Ints
-    """the example whose input was given"""
-    after: Floats
-    """log P of the span after that input"""
-    similarity: Floats
-    """largest similarity of a mined pair of an n-gram of that input with the span's; -inf without one"""
-    gamma: Floats
-    """γ of each span, rounded to float32 as similarities are"""
-
-    @classmethod
-    def silent(cls, spans: int) -> SpanScores:
-        """Those of a model without any score."""
-        none, zeros = np.empty(0, np.int64), np.zeros(spans)
-        return cls(np.full(spans, np.nan), zeros.astype(np.int64), none, none, np.empty(0), np.empty(0), zeros)
-
-    @cached_property
-    def delta(self) -> Floats:
-        """Δ = log P after the own input - mean after the other inputs that hold no partner of s_y; NaN without any."""
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return self.log_prob - np.where(self.others > 0, self._total / self.others, np.nan)
-
-    @cached_property
-    def others(self) -> Ints:
-        """How many inputs without a partner each span has."""
-        return np.bincount(self.span[self._usable], minlength=len(self.log_prob)).astype(np.int64)
-
-    @property
-    def _total(self) -> Floats:
-        usable = self._usable
-        return np.bincount(self.span[usable], weights=self.after[usable], minlength=len(self.log_prob)).astype(np.float64)
-
-    @property
-    def _usable(self) -> NDArray[np.bool_]:
-        return np.isfinite(self.after) & ~(self.similarity > self.gamma[self.span])
-
-    def at_gamma(self, gamma: float) -> SpanScores:
-        """The same scores at another γ, already rounded."""
-        return replace(self, gamma=np.full(len(self.log_prob), gamma))
 
 
 @dataclass(frozen=True)
@@ -118,20 +62,14 @@ class TaskEvidence:
 
     def candidates(self, order: int) -> int:
         """Rows of Φ if all pairs of n-grams of an example were in it."""
-        sides = [t.filter(pl.col("order") == order).group_by("example").len(name) for t, name in self._sides]
-        both = sides[0].join(sides[1], on="example")
-        return int((both["inputs"].cast(pl.Int64) * both["outputs"].cast(pl.Int64)).sum())
-
-    @property
-    def _sides(self) -> tuple[tuple[pl.DataFrame, str], ...]:
-        return (self.inputs, "inputs"), (self.spans, "outputs")
+        inputs, outputs = (t.filter(pl.col("order") == order).group_by("example").len("n") for t in (self.inputs, self.spans))
+        both = inputs.join(outputs, on="example")
+        return int((both["n"].cast(pl.Int64) * both["n_right"].cast(pl.Int64)).sum())
 
 
 def read_evidence(work: Work, task: str, *, last: bool = False, scored: bool = True, every_pair: bool = False) -> TaskEvidence:
-    """Read a task at the γ of the measure's settings.
-
-    last: of each model its last checkpoint alone. scored: with models and scores. every_pair: down to the lowest γ.
-    """
+    """Read a task at the γ of the measure's settings. last: of each model its last checkpoint alone. scored: with models and
+    scores. every_pair: down to the lowest γ."""
     examples = evaluated_examples(work, task, "output")
     codes = examples.select("example", "code")
     columns = ("task", "example", "side", "order", "ngram", "log_infinity", "log_infinity_paper")
@@ -154,10 +92,8 @@ def _pairs(work: Work, task: str, codes: pl.DataFrame, spans: pl.DataFrame, gamm
     """Φ: similarity > γ_n, strictly; γ is rounded to float32 as the similarity was."""
     table = work.frame("evidence_pairs").filter(task=task).drop("task").with_columns(pl.col("order").cast(pl.Int64))
     if gammas is not None:
-        floor = pl.DataFrame(
-            {"order": list(gammas), "gamma": [float(np.float32(g)) for g in gammas.values()]},
-            schema={"order": pl.Int64, "gamma": pl.Float64},
-        )
+        rounded = [float(np.float32(g)) for g in gammas.values()]
+        floor = pl.DataFrame({"order": list(gammas), "gamma": rounded}, schema={"order": pl.Int64, "gamma": pl.Float64})
         table = table.join(floor, on="order").filter(pl.col("similarity") > pl.col("gamma")).drop("gamma")
     table = table.join(codes, on="example").with_columns(example="code").drop("code")
     table = table.join(spans.select("example", "order", "output_ngram", "span"), on=["example", "order", "output_ngram"])
@@ -173,7 +109,8 @@ def read_scores(
     places = places.select("span", "order", example="name", ngram="output_ngram")
     scores = {}
     for checkpoint in models:
-        parts = [p for p in work.parts("evidence_scores") if _is_of(p, checkpoint)]
+        labels = {"model": checkpoint.model, "checkpoint": str(checkpoint.checkpoint)}
+        parts = [p for p in work.parts("evidence_scores") if all(p.labels.get(k, v) == v for k, v in labels.items())]
         table = pl.concat([work.frame_part(p) for p in parts]) if parts else work.frame("evidence_scores").clear()
         table = table.filter(task=task, model=checkpoint.model, checkpoint=checkpoint.checkpoint)
         if len(table):
@@ -185,11 +122,6 @@ def gamma_of_spans(spans: pl.DataFrame, gammas: Mapping[int, float]) -> Floats:
     """γ of each span's n, rounded to float32; infinite where the n has none."""
     gamma = {n: float(np.float32(g)) for n, g in gammas.items()}
     return np.array([gamma.get(n, np.inf) for n in spans["order"].to_list()], dtype=np.float64)
-
-
-def _is_of(part: Part, checkpoint: ModelCheckpoint) -> bool:
-    wanted = {"model": checkpoint.model, "checkpoint": str(checkpoint.checkpoint)}
-    return all(part.labels.get(k, v) == v for k, v in wanted.items())
 
 
 def _span_scores(table: pl.DataFrame, places: pl.DataFrame, codes: pl.DataFrame, gamma: Floats) -> SpanScores:
@@ -218,11 +150,9 @@ def _tokenizers(work: Work) -> frozenset[str]:
 def partner_similarities(
     inputs: pl.DataFrame, outputs: pl.DataFrame, pairs: pl.DataFrame, given: Ints, span: Ints, examples: int
 ) -> Floats:
-    """The largest similarity of each span's n-gram to an n-gram of the input that was given; -inf where no pair was mined.
-
-    inputs: example (code), order, input_ngram. outputs: span, order, output_ngram. pairs: order, both n-grams, similarity.
-    The n-grams of inputs are joined some examples at a time, to bound memory.
-    """
+    """The largest similarity of each span's n-gram to an n-gram of the input that was given; -inf where no pair was mined. inputs:
+    example (code), order, input_ngram. outputs: span, order, output_ngram. pairs: order, both n-grams, similarity. The n-grams of
+    inputs are joined some examples at a time, to bound memory."""
     entries = pl.DataFrame({"example": given, "span": span}, schema={"example": pl.Int64, "span": pl.Int64})
     entries = entries.join(outputs.select("span", "order", "output_ngram"), on="span", how="left", maintain_order="left")
     key = ["example", "order", "output_ngram"]
@@ -275,53 +205,3 @@ def shown_spans(spans: pl.DataFrame) -> pl.DataFrame:
     log, output = pl.col("log_infinity"), pl.col("side") == "output"
     note = pl.when(output & log.is_null()).then(pl.lit(NO_TOKEN)).when(log.is_infinite()).then(pl.lit(NOWHERE))
     return spans.with_columns(pl.when(log.is_finite()).then(log), note=note.otherwise(pl.lit("")))
-
-
-# -- numbers of pairs ------------------------------------------------------------------------------------------------------
-def supported(pairs: pl.DataFrame) -> pl.DataFrame:
-    """The rows whose pair and n-grams occur in the corpus."""
-    return pairs.filter(pl.all_horizontal(pl.col("pair_documents", "input_documents", "output_documents") > 0))
-
-
-def log_p(pairs: pl.DataFrame, count: str = "pair_documents") -> Floats:
-    """log P_n(s_y | s_x)."""
-    return np.log(floats(pairs[count]) / floats(pairs["input_documents"]))
-
-
-def log_pmi(pairs: pl.DataFrame, count: str = "pair_documents") -> Floats:
-    """log of C / (df(s_x) · df(s_y)): one division of exact integers, so that equal values stay tied."""
-    return np.log(floats(pairs[count]) / (floats(pairs["input_documents"]) * floats(pairs["output_documents"])))
-
-
-def by_output(rows: Rows) -> Rows:
-    """One row per (example, s_y): x averaged over s_x (`example_output` units, docs/method.md §6). y is the same in all of them."""
-    if not len(rows):
-        return rows
-    pair, first = _output_codes(rows), first_rows(rows)
-    mean = np.round(np.bincount(pair, weights=rows.x) / np.bincount(pair), 12)  # means of equal values stay tied
-    return Rows(mean, rows.y[first], rows.example[first], rows.output[first])
-
-
-def _output_codes(rows: Rows) -> Ints:
-    key = rows.example * (int(rows.output.max()) + 1) + rows.output if len(rows) else rows.example
-    return np.unique(key, return_inverse=True)[1]
-
-
-def first_rows(rows: Rows) -> Ints:
-    """Index of the first row of each (example, s_y), in the order of `by_output`."""
-    return np.unique(_output_codes(rows), return_index=True)[1]
-
-
-def rho(rows: Rows) -> float | None:
-    """Spearman's ρ; None where it is not defined."""
-    return None if undefined(rows) else spearman(rows.x, rows.y)
-
-
-def floats(values: pl.Series) -> Floats:
-    """As float64; NaN for null."""
-    return values.cast(pl.Float64).fill_null(float("nan")).to_numpy()
-
-
-def codes_of(values: Any) -> Ints:
-    """Numbers from 0 in the order of the values."""
-    return np.unique(np.asarray(values), return_inverse=True)[1].astype(np.int64)

@@ -5,8 +5,6 @@ each table of its stage. Planning reads no data, so the whole study can be laid 
 before anything runs. A job carries every setting that decides its content; `run` sees those and no others.
 """
 
-from __future__ import annotations
-
 import time
 import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -46,14 +44,12 @@ def parts_of_placebo(inputs: Inputs) -> dict[str, tuple[Part, ...]]:
 
 
 def for_each_corpus(plan: Plan, shared: Collection[str] = ()) -> Plan:
-    """A plan for the study's corpus and, where the study names one, for its placebo (docs/method.md §6d), labelled so.
-
-    shared: tables that are not made of a corpus; the placebo's jobs read the study's own parts of these.
-    """
+    """A plan for the study's corpus and, where the study names one, for its placebo (docs/method.md §6d), labelled so. shared:
+    tables that are not made of a corpus; the placebo's jobs read the study's own parts of these."""
     return partial(_plan_each_corpus, plan, frozenset(shared))  # a closure could not be sent to a worker
 
 
-def _plan_each_corpus(plan: Plan, shared: frozenset[str], study: Study, inputs: Inputs) -> list[Job]:
+def _plan_each_corpus(plan: Plan, shared: frozenset[str], study: Study, inputs: Inputs) -> "list[Job]":
     jobs = plan(study, {table: tuple(p for p in parts if not p.corpus) for table, parts in inputs.items()})
     instead = study.of_placebo()
     if instead is None:
@@ -86,10 +82,8 @@ def labelled(labels: Mapping[str, str], variant: str) -> dict[str, str]:
 @dataclass(frozen=True)
 class Job:
     """The making of one part of each table of a stage. `cost` is a rough relative weight: the most expensive jobs start first.
-
     `memory` (bytes) limits what grows with the data. It decides how the job does its work and never what it writes, so it is not
-    part of the key; nor are `resources`, what it needs of a worker, e.g. {"GPU": 1}.
-    """
+    part of the key; nor are `resources`, what it needs of a worker, e.g. {"GPU": 1}."""
 
     labels: Mapping[str, str]
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -111,7 +105,7 @@ class Stage:
 
     writes: tuple[Contract, ...]
     plan: Plan
-    run: Callable[[Work], None]
+    run: Callable[["Work"], None]
 
 
 @dataclass(frozen=True)
@@ -159,31 +153,17 @@ class PlannedJob:
     @property
     def footer(self) -> dict[str, Any]:
         """How the part was made, stored in its footer."""
-        return {
-            "step": self.step,
-            "version": self.version,
-            "stage": self.stage,
-            "key": self.key,
-            "labels": dict(self.job.labels),
-            "settings": self.job.settings,
-            "inputs": {t: [p.key for p in parts] for t, parts in self.job.inputs.items()},
-            "files": [{"name": f.name, "sha256": f.sha256} for f in self.job.files],
-        }
+        by_step = {"step": self.step, "version": self.version, "stage": self.stage, "key": self.key}
+        inputs = {t: [p.key for p in parts] for t, parts in self.job.inputs.items()}
+        files = [{"name": f.name, "sha256": f.sha256} for f in self.job.files]
+        return by_step | {"labels": dict(self.job.labels), "settings": self.job.settings, "inputs": inputs, "files": files}
 
 
 def keyed(step: Step, stage: int, job: Job) -> PlannedJob:
     """Give a job its key: hash(step, version, stage, labels, settings, keys of inputs, hashes of files)."""
-    key = digest(
-        [
-            step.name,
-            step.version,
-            stage,
-            dict(job.labels),
-            dict(job.settings),
-            {t: [p.key for p in parts] for t, parts in job.inputs.items()},
-            [[f.name, f.sha256] for f in job.files],
-        ]
-    )
+    inputs = {t: [p.key for p in parts] for t, parts in job.inputs.items()}
+    files = [[f.name, f.sha256] for f in job.files]
+    key = digest([step.name, step.version, stage, dict(job.labels), dict(job.settings), inputs, files])
     return PlannedJob(job, key, step.name, step.version, stage)
 
 
@@ -209,13 +189,13 @@ class Work:
         """One part."""
         return self.store.read([part], self.contracts[part.table].schema, columns)
 
-    def frame(self, table: str, *columns: str) -> pl.DataFrame:
+    def frame(self, table: str, *columns: str) -> "pl.DataFrame":
         """All declared parts of a table as a polars frame."""
         import polars as pl
 
         return pl.DataFrame(self.read(table, *columns))
 
-    def frame_part(self, part: Part, *columns: str) -> pl.DataFrame:
+    def frame_part(self, part: Part, *columns: str) -> "pl.DataFrame":
         """One part as a polars frame."""
         import polars as pl
 
@@ -249,8 +229,7 @@ class Work:
 
     def execute(self) -> dict[str, Any]:
         """Run the job and publish its parts. Returns its seconds, peak memory (bytes), passes, notes, and its parts' manifest
-        entries.
-        """
+        entries."""
         began = time.monotonic()
         footer: dict[str, Any] = dict(self.planned.footer)
         tables = {c.name: c for c in self.stage.writes}
@@ -265,11 +244,9 @@ class Work:
 def run_job(
     store: Store, planned: PlannedJob, stage: Stage, contracts: Mapping[str, Contract], absent: bool = False
 ) -> dict[str, Any]:
-    """Run a job on a worker. Returns what it cost, or {"error", "traceback"}; `traceback` is empty for what a user can fix.
-
-    Errors are returned as text, because not every exception can be sent between processes. absent: the job's parts did not exist
-    when it was planned; if they do now, a worker that was killed had finished them, and they stay as they are.
-    """
+    """Run a job on a worker. Returns what it cost, or {"error", "traceback"}; `traceback` is empty for what a user can fix. Errors
+    are returned as text, because not every exception can be sent between processes. absent: the job's parts did not exist when it
+    was planned; if they do now, a worker that was killed had finished them, and they stay as they are."""
     parts = planned.parts(stage)
     try:
         if absent and all(store.stat(store.part_path(p)) for p in parts):

@@ -1,12 +1,10 @@
 """Settings of experiments that train many runs: the controlled corpus, which run is trained on what, and the networks."""
 
-from __future__ import annotations
+from typing import Literal, Self
 
-from typing import Literal
+from pydantic import field_validator, model_validator
 
-from pydantic import Field, field_validator, model_validator
-
-from schemas.settings.base import Name, Settings
+from schemas.settings.base import Name, Settings, setting
 
 UNSEEN_TWINS = 2  # of each ring, never trained on
 PAIRED = 4  # runs that a design of pairs is made of: two pairs, one with d − 1 copies and one with d
@@ -16,26 +14,26 @@ class Controlled(Settings):
     """A corpus of short sequences in eight groups, whose memorization has a known answer; one word is one token
     (docs/counterfactual.md)."""
 
-    dense: int = Field(200, ge=0, le=1_000_000, description="sequences of topics that have many of them")
-    rare: int = Field(40, ge=0, le=1_000_000, description="sequences that are the only one of their topic")
-    rings: int = Field(6, ge=0, le=100_000, description="cycles of words for each number of twins")
-    twins: tuple[int, ...] = Field(
-        (1, 2, 4, 8), description="(1, 8): of half of the rings one sequence is trained on, of the others eight; two never are"
+    dense: int = setting(200, "sequences of topics that have many of them", ge=0, le=1_000_000)
+    rare: int = setting(40, "sequences that are the only one of their topic", ge=0, le=1_000_000)
+    rings: int = setting(6, "cycles of words for each number of twins", ge=0, le=100_000)
+    twins: tuple[int, ...] = setting(
+        (1, 2, 4, 8), "(1, 8): of half of the rings one sequence is trained on, of the others eight; two never are"
     )
-    canaries: int = Field(80, ge=0, le=1_000_000, description="sequences of random words")
-    mismatches: int = Field(80, ge=0, le=1_000_000, description="sequences of a dense prefix and a random suffix")
-    dense_copies: int = Field(15, ge=0, le=100_000, description="dense sequences for each number of copies")
-    canary_copies: int = Field(15, ge=0, le=100_000, description="canaries for each number of copies")
-    copies: tuple[int, ...] = Field((2, 4, 8, 16), description="(2, 16): half of them are in the corpus twice, the others 16 times")
-    rule: int = Field(40, ge=0, le=1_000, description="sequences of one rule with many members: one longer cycle of words")
-    phantoms: float = Field(0.2, gt=0, lt=1, description="0.2: a fifth of each group is never trained on")
-    topics: int = Field(4, ge=1, le=1_000, description="topics of the dense sequences")
-    words: int = Field(255, ge=64, le=4_000, description="words of the vocabulary")
-    prefix: int = Field(16, ge=2, le=512, description="words of a prefix")
-    suffix: int = Field(16, ge=1, le=512, description="words of a suffix")
+    canaries: int = setting(80, "sequences of random words", ge=0, le=1_000_000)
+    mismatches: int = setting(80, "sequences of a dense prefix and a random suffix", ge=0, le=1_000_000)
+    dense_copies: int = setting(15, "dense sequences for each number of copies", ge=0, le=100_000)
+    canary_copies: int = setting(15, "canaries for each number of copies", ge=0, le=100_000)
+    copies: tuple[int, ...] = setting((2, 4, 8, 16), "(2, 16): half of them are in the corpus twice, the others 16 times")
+    rule: int = setting(40, "sequences of one rule with many members: one longer cycle of words", ge=0, le=1_000)
+    phantoms: float = setting(0.2, "0.2: a fifth of each group is never trained on", gt=0, lt=1)
+    topics: int = setting(4, "topics of the dense sequences", ge=1, le=1_000)
+    words: int = setting(255, "words of the vocabulary", ge=64, le=4_000)
+    prefix: int = setting(16, "words of a prefix", ge=2, le=512)
+    suffix: int = setting(16, "words of a suffix", ge=1, le=512)
 
     @model_validator(mode="after")
-    def _possible(self) -> Controlled:
+    def _possible(self) -> Self:
         for name, values, least in (("twins", self.twins, 1), ("copies", self.copies, 2)):
             if not values or len(set(values)) != len(values) or min(values) < least:
                 raise ValueError(f"{name} are distinct whole numbers from {least}")
@@ -83,21 +81,21 @@ class Controlled(Settings):
 class EnsembleModel(Settings):
     """A GPT-NeoX model that is trained once for each run."""
 
-    name: Name = Field(description="names the model in results")
-    hidden: int = Field(64, ge=8, description="width; an even multiple of `heads`")
-    layers: int = Field(2, ge=1, description="transformer layers")
-    heads: int = Field(2, ge=1, description="attention heads of each layer")
-    batch: int = Field(16, ge=1, description="sequences per optimizer step")
-    epochs: float = Field(14.0, gt=0, description="14: as many steps as it takes to see 14 times what a run has on average")
-    learning_rate: float = Field(3e-3, gt=0, description="peak, after the warm-up")
-    weight_decay: float = Field(0.1, ge=0, description="of AdamW, for matrices")
-    warmup: float = Field(0.05, ge=0, lt=1, description="0.05: the learning rate rises during the first twentieth of the steps")
-    checkpoints: tuple[float, ...] = Field(
-        (0.02, 0.05, 0.1, 0.25, 0.5, 1.0), description="shares of the training after which every sequence is scored"
+    name: Name = setting(..., "names the model in results")
+    hidden: int = setting(64, "width; an even multiple of `heads`", ge=8)
+    layers: int = setting(2, "transformer layers", ge=1)
+    heads: int = setting(2, "attention heads of each layer", ge=1)
+    batch: int = setting(16, "sequences per optimizer step", ge=1)
+    epochs: float = setting(14.0, "14: as many steps as it takes to see 14 times what a run has on average", gt=0)
+    learning_rate: float = setting(3e-3, "peak, after the warm-up", gt=0)
+    weight_decay: float = setting(0.1, "of AdamW, for matrices", ge=0)
+    warmup: float = setting(0.05, "0.05: the learning rate rises during the first twentieth of the steps", ge=0, lt=1)
+    checkpoints: tuple[float, ...] = setting(
+        (0.02, 0.05, 0.1, 0.25, 0.5, 1.0), "shares of the training after which every sequence is scored"
     )
-    save_every: float = Field(120.0, gt=0, description="seconds between saves; a killed run resumes from the last one")
-    keep: tuple[int, ...] = Field((), description="(0, 3) keeps the weights of these runs, at the end of their training")
-    seed: int = Field(0, ge=0, description="of the initial weights and the order of the data, which differ between runs")
+    save_every: float = setting(120.0, "seconds between saves; a killed run resumes from the last one", gt=0)
+    keep: tuple[int, ...] = setting((), "(0, 3) keeps the weights of these runs, at the end of their training")
+    seed: int = setting(0, "of the initial weights and the order of the data, which differ between runs", ge=0)
 
     @field_validator("checkpoints")
     @classmethod
@@ -107,7 +105,7 @@ class EnsembleModel(Settings):
         return tuple(sorted(value))
 
     @model_validator(mode="after")
-    def _shape(self) -> EnsembleModel:
+    def _shape(self) -> Self:
         if self.hidden % self.heads or self.hidden // self.heads % 2:
             raise ValueError(
                 f"hidden / heads = {self.hidden} / {self.heads} must be an even whole number, e.g. {2 * self.heads} / {self.heads}"
@@ -122,18 +120,18 @@ class EnsembleModel(Settings):
 class Membership(Settings):
     """Which run is trained on which sequence of a controlled corpus, so that each can be compared with and without it."""
 
-    runs: int = Field(64, ge=PAIRED, le=100_000, description="trainings of each model")
-    design: Literal["pairs", "clusters", "examples"] = Field(
+    runs: int = setting(64, "trainings of each model", ge=PAIRED, le=100_000)
+    design: Literal["pairs", "clusters", "examples"] = setting(
         "pairs",
-        description="pairs: of two complementary runs one has a sequence, with d or d − 1 of its d copies; clusters: K folds, each "
+        "pairs: of two complementary runs one has a sequence, with d or d − 1 of its d copies; clusters: K folds, each "
         "run lacks all copies of the sequences of one; examples: K folds of single copies",
     )
-    folds: int = Field(10, ge=2, le=1_000, description="K; for designs with folds")
-    seed: int = Field(0, ge=0, description="of the design")
-    models: tuple[EnsembleModel, ...] = Field((), description="networks, each trained for every run")
+    folds: int = setting(10, "K; for designs with folds", ge=2, le=1_000)
+    seed: int = setting(0, "of the design", ge=0)
+    models: tuple[EnsembleModel, ...] = setting((), "networks, each trained for every run")
 
     @model_validator(mode="after")
-    def _whole(self) -> Membership:
+    def _whole(self) -> Self:
         if self.runs % self.block:
             raise ValueError(f"runs = {self.runs} is no multiple of {self.block}, the runs that belong together in this design")
         names = [m.name for m in self.models]

@@ -4,20 +4,18 @@ Unknown settings are errors that name the nearest valid one. A step copies the s
 setting cannot change what the step writes.
 """
 
-from __future__ import annotations
-
 import difflib
 import os
 import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from schemas.errors import StudyError
-from schemas.settings.base import Name, Order, Place, Settings, StopWords, at_least, parse_count, parse_size
+from schemas.settings.base import Name, Order, Place, Settings, Size, StopWords, at_least, parse_count, parse_size, setting
 from schemas.settings.cluster_settings import ClusterSettings
 from schemas.settings.corpus_settings import CorpusSettings, Planted, Source, Split, Tokenizer
 from schemas.settings.ensemble_settings import Membership
@@ -36,36 +34,31 @@ _DEEP = re.compile(r"""(?<![\w."'-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\
 class CountingSettings(Settings):
     """What is counted in the corpus."""
 
-    stop_words: StopWords = Field(
+    stop_words: StopWords = setting(
         "drop_all_stopword_ngrams",
-        description='drop_all_stopword_ngrams drops n-grams of stop words alone, such as "of the". authors removes stop words '
+        'drop_all_stopword_ngrams drops n-grams of stop words alone, such as "of the". authors removes stop words '
         'before it forms n-grams of n ≤ 3, as the released scripts do: "harbour Velm" of "harbour of Velm". none keeps all',
     )
-    all_orders: tuple[Order, ...] = Field(
-        (1, 2, 3), description="n of `ngram_counts`, the table of all n-grams; no measure needs it"
+    all_orders: tuple[Order, ...] = setting((1, 2, 3), "n of `ngram_counts`, the table of all n-grams; no measure needs it")
+    unit: Literal["words", "tokens"] = setting("words", "n-grams of words, or of model tokens, in `ngram_counts`")
+    buckets: int = setting(8, "parts of `ngram_counts`; use more for a large corpus, so that each fits in memory", ge=1, le=4096)
+    min_count: int = setting(2, "2 leaves n-grams that occur once out of `ngram_counts`, and counts how many", ge=1)
+    memory: Annotated[str, at_least("64MB", "counting needs")] = setting(
+        "1GB", "n-grams that one worker may hold in memory; decides the number of passes, never a result"
     )
-    unit: Literal["words", "tokens"] = Field("words", description="n-grams of words, or of model tokens, in `ngram_counts`")
-    buckets: int = Field(
-        8, ge=1, le=4096, description="parts of `ngram_counts`; use more for a large corpus, so that each fits in memory"
+    windows: tuple[Annotated[int, Field(ge=1, le=100_000)], ...] = setting(
+        (), "[10] also counts the documents with both n-grams of a pair within ten words; no measure needs it"
     )
-    min_count: int = Field(2, ge=1, description="2 leaves n-grams that occur once out of `ngram_counts`, and counts how many")
-    memory: Annotated[str, at_least("64MB", "counting needs")] = Field(
-        "1GB", description="n-grams that one worker may hold in memory; decides the number of passes, never a result"
+    documents_per_pair: int = setting(
+        3, "3 keeps three documents with excerpts for each pair of an evaluated example", ge=0, le=1000
     )
-    windows: tuple[Annotated[int, Field(ge=1, le=100_000)], ...] = Field(
-        (), description="[10] also counts the documents with both n-grams of a pair within ten words; no measure needs it"
+    contamination_orders: tuple[Annotated[int, Field(ge=2, le=64)], ...] = setting(
+        (8, 13, 14), "13 reports examples that share 13 words in a row with the corpus"
     )
-    documents_per_pair: int = Field(
-        3, ge=0, le=1000, description="3 keeps three documents with excerpts for each pair of an evaluated example"
-    )
-    contamination_orders: tuple[Annotated[int, Field(ge=2, le=64)], ...] = Field(
-        (8, 13, 14), description="13 reports examples that share 13 words in a row with the corpus"
-    )
-    longest_suffix: int = Field(64, ge=1, le=4096, description="longest context, in tokens, that is looked up for the ∞-gram")
-    novelty_orders: tuple[Order, ...] = Field((1, 2, 3, 4, 5, 6), description="n of the novelty curve")
-    index: bool = Field(
-        False,
-        description="keep suffix arrays, 8 bytes per word and token, with which `taskgram count` answers at once in any corpus",
+    longest_suffix: int = setting(64, "longest context, in tokens, that is looked up for the ∞-gram", ge=1, le=4096)
+    novelty_orders: tuple[Order, ...] = setting((1, 2, 3, 4, 5, 6), "n of the novelty curve")
+    index: bool = setting(
+        False, "keep suffix arrays, 8 bytes per word and token, with which `taskgram count` answers at once in any corpus"
     )
 
     @property
@@ -76,22 +69,14 @@ class CountingSettings(Settings):
 class Hardware(Settings):
     """The machine that the study will run on. Only `taskgram plan` uses it, for its estimate."""
 
-    cores: int = Field(0, ge=0, description="0: those of this machine")
-    memory: str = Field("", description='main memory, e.g. "512GB"; empty: that of this machine')
-    disk: str = Field("", description='disk for results, e.g. "4TB"; empty: what is free where results go')
-    gpu: str = Field("", description='H200, H100, A100, A100-40GB, L40S, A10, V100, T4 or "RTX 4090"; empty: none')
-    gpus: int = Field(1, ge=1, description="number of GPUs")
-    flops: str = Field(
-        "",
-        description='FLOP/s that a GPU (without one: a core) reaches in practice, e.g. "250T"; empty: a guess from its data sheet',
+    cores: int = setting(0, "0: those of this machine", ge=0)
+    memory: Size = setting("", 'main memory, e.g. "512GB"; empty: that of this machine')
+    disk: Size = setting("", 'disk for results, e.g. "4TB"; empty: what is free where results go')
+    gpu: str = setting("", 'H200, H100, A100, A100-40GB, L40S, A10, V100, T4 or "RTX 4090"; empty: none')
+    gpus: int = setting(1, "number of GPUs", ge=1)
+    flops: str = setting(
+        "", 'FLOP/s that a GPU (without one: a core) reaches in practice, e.g. "250T"; empty: a guess from its data sheet'
     )
-
-    @field_validator("memory", "disk")
-    @classmethod
-    def _size(cls, value: str) -> str:
-        if value:
-            parse_size(value)
-        return value
 
     @field_validator("flops")
     @classmethod
@@ -104,17 +89,17 @@ class Hardware(Settings):
 class Study(Settings):
     """One question: a corpus, tasks and models."""
 
-    name: Name = Field(description="names the study's results and its report")
-    title: str = Field("", description="heading of the report")
-    seed: int = Field(0, ge=0, le=2**31 - 1, description="of every random choice that has no seed of its own")
-    data: Place = Field("", description="folder that relative paths are looked up in; TASKGRAM_DATA overrides it")
+    name: Name = setting(..., "names the study's results and its report")
+    title: str = setting("", "heading of the report")
+    seed: int = setting(0, "of every random choice that has no seed of its own", ge=0, le=2**31 - 1)
+    data: Place = setting("", "folder that relative paths are looked up in; TASKGRAM_DATA overrides it")
     corpus: CorpusSettings
-    placebo: CorpusSettings | None = Field(
+    placebo: CorpusSettings | None = setting(
         None,
-        description="a corpus of the same size that no model was trained on: what its counts explain, any corpus would; it takes "
+        "a corpus of the same size that no model was trained on: what its counts explain, any corpus would; it takes "
         "what [corpus] takes",
     )
-    splits: dict[str, Split] = Field(default_factory=dict, description="splits that sources and tasks name")
+    splits: dict[str, Split] = setting({}, "splits that sources and tasks name")
     tokenizer: Tokenizer = Tokenizer()
     encoder: EncoderSettings = EncoderSettings()
     tasks: tuple[Task, ...] = ()
@@ -122,22 +107,20 @@ class Study(Settings):
     counting: CountingSettings = CountingSettings()
     scoring: Scoring = Scoring()
     measures: Measures = Measures()
-    memorization: Memorization | None = Field(
-        None, description="which sequences of the corpus the models have memorized, next to text they never saw"
+    memorization: Memorization | None = setting(
+        None, "which sequences of the corpus the models have memorized, next to text they never saw"
     )
-    membership: Membership | None = Field(
-        None, description="many trainings on a controlled corpus, each with and without every sequence"
-    )
-    variants: tuple[Variant, ...] = Field((), description="the same measures with other stop words or another encoder")
+    membership: Membership | None = setting(None, "many trainings on a controlled corpus, each with and without every sequence")
+    variants: tuple[Variant, ...] = setting((), "the same measures with other stop words or another encoder")
     hardware: Hardware = Hardware()
     cluster: ClusterSettings = ClusterSettings()
-    workers: int = Field(2, ge=0, description="Dask workers; 0 runs everything in this process")
-    worker_memory: str = Field("2GB", description="memory of one worker; Dask stops a step that needs more")
+    workers: int = setting(2, "Dask workers; 0 runs everything in this process", ge=0)
+    worker_memory: str = setting("2GB", "memory of one worker; Dask stops a step that needs more")
 
     _left_out: dict[str, str] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="after")
-    def _names(self) -> Study:
+    def _names(self) -> Self:
         for kind, names in (
             ("tasks", [t.name for t in self.tasks]),
             ("models", [m.name for m in self.models]),
@@ -156,7 +139,7 @@ class Study(Settings):
         return self
 
     @model_validator(mode="after")
-    def _contamination(self) -> Study:
+    def _contamination(self) -> Self:
         n, orders = self.measures.exclude_contaminated, self.counting.contamination_orders
         if n and n not in orders:
             raise ValueError(
@@ -166,7 +149,7 @@ class Study(Settings):
         return self
 
     @model_validator(mode="after")
-    def _repeats(self) -> Study:
+    def _repeats(self) -> Self:
         for task in self.tasks:
             others = {t.name: t for t in self.tasks if t.name != task.name}
             if task.repeat_of and task.repeat_of not in others:
@@ -179,7 +162,7 @@ class Study(Settings):
         return self
 
     @model_validator(mode="after")
-    def _injections(self) -> Study:
+    def _injections(self) -> Self:
         phantoms = self.memorization.samples.phantoms if self.memorization else 0
         for model in self.models:
             needed = 2 * max((i.windows for i in model.pretrain.inject), default=0) if model.pretrain else 0
@@ -191,7 +174,7 @@ class Study(Settings):
         return self
 
     @model_validator(mode="after")
-    def _controlled(self) -> Study:
+    def _controlled(self) -> Self:
         if self.membership and not self.corpus.controlled:
             raise ValueError("[membership] needs [corpus.controlled], the sequences that a run is trained on or not")
         if self.corpus.controlled and self.tokenizer.file:
@@ -201,7 +184,7 @@ class Study(Settings):
         return self
 
     @model_validator(mode="after")
-    def _some_members(self) -> Study:
+    def _some_members(self) -> Self:
         samples = self.memorization.samples if self.memorization else None
         if samples and not (samples.uniform or samples.duplicates or self.planted_windows):
             raise ValueError("memorization.samples draws no window of the corpus; set samples.uniform or samples.duplicates")
@@ -220,7 +203,7 @@ class Study(Settings):
         return (self.memorization.samples.expected if self.memorization else 0.0) + 2 * self.planted_windows
 
     @model_validator(mode="after")
-    def _redrawn(self) -> Study:
+    def _redrawn(self) -> Self:
         planted, again = self.corpus.planted, self.placebo.planted if self.placebo else None
         if planted and planted.redrawn:
             raise ValueError("corpus.planted.redrawn: only a placebo is drawn again; remove it")
@@ -230,7 +213,7 @@ class Study(Settings):
             raise ValueError(f"placebo.planted.{other[0]}: a placebo is the same world drawn again; set it under [corpus.planted]")
         return self
 
-    def without(self, models: Mapping[str, str]) -> Study:
+    def without(self, models: Mapping[str, str]) -> Self:
         """This study without models that failed; the report says which, and why."""
         rest = self.model_copy(update={"models": tuple(m for m in self.models if m.name not in models)})
         rest._left_out = {**self._left_out, **models}
@@ -241,7 +224,7 @@ class Study(Settings):
         """Models of the study file that failed, with the reason: nothing is computed of them."""
         return self._left_out
 
-    def of_placebo(self) -> Study | None:
+    def of_placebo(self) -> Self | None:
         """This study with its placebo as the corpus, counting nothing but pairs; None if it has no placebo."""
         if self.placebo is None:
             return None
@@ -252,7 +235,7 @@ class Study(Settings):
         nothing = {"windows": (), "contamination_orders": (), "documents_per_pair": 0}
         return self.model_copy(update={"corpus": corpus, "counting": self.counting.model_copy(update=nothing)})
 
-    def with_workers(self, workers: int) -> Study:
+    def with_workers(self, workers: int) -> Self:
         """The same study with this number of workers, wherever they come from; 0: in this process."""
         cluster = ClusterSettings() if workers == 0 else self.cluster.model_copy(update={"workers": None})
         return self.model_copy(update={"workers": workers, "cluster": cluster})

@@ -8,29 +8,27 @@ A variant has its own n-grams, embeddings and task-grams, and shares all that it
 them. No other table or number depends on a variant, so adding or removing one computes nothing again.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import field_validator, model_validator
 
-from schemas.settings.base import Name, Settings, StopWords
+from schemas.settings.base import Name, Settings, StopWords, setting
 from schemas.settings.task_settings import EncoderSettings, Task, number_or_percentile
 
 
 class Variant(Settings):
     """What differs from the study; everything else is as in the study."""
 
-    name: Name = Field(description="names the variant in results")
-    stop_words: StopWords | None = Field(None, description="instead of those under [counting]")
-    encoder: EncoderSettings | None = Field(None, description="instead of that under [encoder]")
-    gamma: float | str | None = Field(
+    name: Name = setting(..., "names the variant in results")
+    stop_words: StopWords | None = setting(None, "instead of those under [counting]")
+    encoder: EncoderSettings | None = setting(None, "instead of that under [encoder]")
+    gamma: float | str | None = setting(
         None,
-        description="γ of every task and n; default: the task's own. The cosines of two encoders are not on one scale, but a "
+        "γ of every task and n; default: the task's own. The cosines of two encoders are not on one scale, but a "
         'percentile keeps as many pairs of each: "p90" a tenth of the candidates',
     )
-    lowest_gamma: float | None = Field(None, ge=-1, le=1, description="pairs are mined above this; default: that of the task")
+    lowest_gamma: float | None = setting(None, "pairs are mined above this; default: that of the task", ge=-1, le=1)
 
     @field_validator("gamma", mode="before")
     @classmethod
@@ -38,7 +36,7 @@ class Variant(Settings):
         return None if value is None else number_or_percentile(value)
 
     @model_validator(mode="after")
-    def _something(self) -> Variant:
+    def _something(self) -> Self:
         if self.stop_words is None and self.encoder is None:
             raise ValueError("name stop_words or an encoder; other γ need no variant, see sweep_gammas under [measures]")
         return self

@@ -4,8 +4,7 @@ Only this file and `submission.py` know Dask. A cluster starts with the first jo
 starts none; one cluster serves the whole study, and steps that do not depend on each other share it.
 """
 
-from __future__ import annotations
-
+import importlib
 import os
 import threading
 import time
@@ -16,9 +15,10 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
+from threadpoolctl import threadpool_limits
+
 from schemas import Study, StudyError
 from schemas.settings.cluster_settings import ClusterSettings
-from tasks.cluster import provider
 from tasks.cluster.submission import Finished, Flight, Needs, attempt, several
 from tasks.cluster.workers import DEVICES, WORKER_ENVIRONMENT, alike, code_versions, complaint, devices, look, mismatch, probing
 from tasks.step import GPU, MODEL
@@ -27,16 +27,14 @@ from tasks.storage.store import Store
 TASKS_PER_THREAD = 3
 SECONDS_TO_CONNECT = 12
 ADDRESS = "DASK_SCHEDULER_ADDRESS"
+PACKAGES = ("dask_kubernetes", "dask_jobqueue", "coiled", "dask_gateway", "dask_cloudprovider", "dask_cuda")
 LOGGING = "DASK_LOGGING__DISTRIBUTED"  # Dask's variable for the level of its messages
 
 
 class Cluster:
-    """Runs calls; `workers = 0` means in this process, one after the other. Thread-safe.
-
-    devices: the GPUs of this machine that local workers get, one each, in order; each is a value of CUDA_VISIBLE_DEVICES.
-    models: how many of the local workers may hold a model; 0: all. store: the root, which workers that were not started here
-    must see.
-    """
+    """Runs calls; `workers = 0` means in this process, one after the other. Thread-safe. devices: the GPUs of this machine that
+    local workers get, one each, in order; each is a value of CUDA_VISIBLE_DEVICES. models: how many of the local workers may hold a
+    model; 0: all. store: the root, which workers that were not started here must see."""
 
     def __init__(
         self,
@@ -64,7 +62,7 @@ class Cluster:
         self._starting, self._inline, self._checking = threading.Lock(), threading.Lock(), threading.Lock()
 
     @classmethod
-    def of(cls, study: Study, store: Store) -> Cluster:
+    def of(cls, study: Study, store: Store) -> "Cluster":
         """The cluster that a study's settings describe."""
         settings = study.cluster
         gpus: tuple[str, ...] = ()
@@ -72,15 +70,9 @@ class Cluster:
             gpus = devices(settings.gpus)
             if study.scoring.device_map:  # one model over all GPUs: one worker has them all
                 gpus = (",".join(gpus),) if gpus else ()
-        return cls(
-            study.workers,
-            study.worker_memory,
-            str(store.layout.dask),
-            settings=settings,
-            devices=gpus,
-            models=study.scoring.models_at_once,
-            store=store,
-        )
+        models, scratch = study.scoring.models_at_once, str(store.layout.dask)
+        options = (study.workers, study.worker_memory, scratch)
+        return cls(*options, settings=settings, devices=gpus, models=models, store=store)
 
     @property
     def started(self) -> bool:
@@ -95,15 +87,12 @@ class Cluster:
     def run(
         self, function: Callable[..., Any], calls: Iterable[tuple[Any, ...]], name: str, needs: Needs = lambda call: {}
     ) -> Iterator[Finished]:
-        """Call `function(*call)` for each call, the first ones first; yields each as it ends, in any order.
-
-        Calls are taken as workers become free. An exception in a call ends that call only. name: shown in Dask's dashboard;
-        needs(call): what a worker must have for it. Raises StudyError where no cluster can be started, or where its workers cannot
-        compute this study.
-        """
+        """Call `function(*call)` for each call, the first ones first; yields each as it ends, in any order. Calls are taken as
+        workers become free. An exception in a call ends that call only. name: shown in Dask's dashboard; needs(call): what a worker
+        must have for it. Raises StudyError where no cluster can be started, or where its workers cannot compute this study."""
         if self.inline:
             for index, call in enumerate(calls):
-                with self._inline:
+                with self._inline, threadpool_limits(1):  # NumPy has its threads already, and sums of two are not those of one
                     finished = attempt(index, function, call)
                 yield finished
             return
@@ -123,19 +112,16 @@ class Cluster:
             yield from flight.run(calls)
         except Exception as error:
             if self._client is client and client.status != "running":
-                raise StudyError(
-                    f"{self._where} does not answer any more. What was finished is kept: start it again, and run the study again"
-                ) from error
+                remedy = "What was finished is kept: start it again, and run the study again"
+                raise StudyError(f"{self._where} does not answer any more. {remedy}") from error
             raise
         finally:
             if self._client is client and client.status == "running":  # else it was closed, and its futures with it
                 flight.cancel()
 
     def _ahead(self, client: Any, needed: Mapping[str, int]) -> int:
-        """How many tasks to keep submitted: every worker has its next one, and other runs may take the rest.
-
-        Workers that were not seen before are checked first. Raises StudyError where there has been none for long.
-        """
+        """How many tasks to keep submitted: every worker has its next one, and other runs may take the rest. Workers that were not
+        seen before are checked first. Raises StudyError where there has been none for long."""
         workers = client.scheduler_info(n_workers=-1)["workers"]
         now = time.monotonic()
         if workers:
@@ -231,7 +217,7 @@ class Cluster:
 
         settings = self.settings
         least = settings.workers or self.workers or 1
-        self._cluster = provider.start(settings, least) if settings.cluster_class else _start_local(self)
+        self._cluster = _start_class(settings, least) if settings.cluster_class else _start_local(self)
         return Client(self._cluster, set_as_default=False)
 
     def _wait(self, client: Any) -> None:
@@ -261,22 +247,45 @@ class Cluster:
                 thing.close()
 
 
+def _start_class(settings: ClusterSettings, least: int) -> Any:
+    """A cluster of the class that the study names, with at least `least` workers. Raises StudyError where there is no such class,
+    or where it cannot start a cluster."""
+    module, _, name = settings.cluster_class.rpartition(".")
+    setting = f'cluster.cluster_class = "{settings.cluster_class}"'
+    try:
+        kind = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        top = module.partition(".")[0]
+        package = top.replace("_", "-") if top in PACKAGES else f"the package that has {module}"
+        raise StudyError(f"{setting}: {error}. Install it here: pip install {package}, or correct the name") from None
+    if not isinstance(kind, type) or not hasattr(kind, "scale"):
+        raise StudyError(f"{setting} is not the class of a Dask cluster: it has no method scale")
+    try:
+        cluster = kind(**settings.cluster_kwargs)
+        if settings.most_workers:
+            cluster.adapt(minimum=least, maximum=max(least, settings.most_workers))
+        else:
+            cluster.scale(least)
+    except Exception as error:  # each class has its own errors
+        raise StudyError(
+            f"{settings.cluster_class} could not be started with cluster_kwargs = {sorted(settings.cluster_kwargs)}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    return cluster
+
+
 def _start_local(limits: Cluster) -> Any:
     import dask
     from distributed import LocalCluster
 
     os.environ.update({k: v for k, v in WORKER_ENVIRONMENT.items() if k not in os.environ})
     # A worker reads its logging from its environment when it imports Dask. It warns of "unmanaged memory", which is that of the
-    # running job, and which no user can change. A job that needs too much is stopped and reported as failed.
-    quiet = {LOGGING: os.environ.get(LOGGING, "error")}
-    dask.config.set(
-        {
-            "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT | quiet,
-            "distributed.worker.memory.terminate": 0.95,
-            "distributed.scheduler.allowed-failures": 3,
-            "distributed.worker.memory.pause": False,  # it would wait for ever for memory that its libraries keep
-        }
-    )
+    # running job, and which no user can change, and at the end of heartbeats that find no scheduler. A job that needs too much
+    # is stopped and reported as failed.
+    quiet = {LOGGING: os.environ.get(LOGGING, "critical")}
+    dask.config.set({"distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT | quiet})
+    dask.config.set({"distributed.worker.memory.terminate": 0.95, "distributed.scheduler.allowed-failures": 3})
+    dask.config.set({"distributed.worker.memory.pause": False})  # it would wait for ever for memory that its libraries keep
     numbers = count()
 
     class Workers(LocalCluster):
@@ -292,15 +301,8 @@ def _start_local(limits: Cluster) -> Any:
                 resources |= {limits.settings.resource: 1} if device else {}
             return {name: {**spec, "options": {**options, "resources": resources}}}
 
-    cluster = Workers(
-        n_workers=0,
-        threads_per_worker=1,
-        memory_limit=limits.worker_memory,
-        processes=True,
-        dashboard_address="127.0.0.1:0",
-        local_directory=limits.scratch,
-        host="127.0.0.1",
-    )
+    here = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "local_directory": limits.scratch}
+    cluster = Workers(n_workers=0, threads_per_worker=1, memory_limit=limits.worker_memory, processes=True, **here)
     for _ in range(limits.workers):
         cluster.worker_spec.update(cluster.new_worker_spec())
     try:
@@ -310,7 +312,6 @@ def _start_local(limits: Cluster) -> Any:
         why: BaseException = error
         while why.__cause__ is not None:
             why = why.__cause__
-        raise StudyError(
-            f"the workers do not start: {type(why).__name__}: {why}. --workers 0 runs everything in this process"
-        ) from error
+        words = f"{type(why).__name__}: {why}. --workers 0 runs everything in this process"
+        raise StudyError(f"the workers do not start: {words}") from error
     return cluster

@@ -1,7 +1,5 @@
 """Calls on a Dask cluster: submitted a little ahead of the workers, several quick ones per task, each result as it ends."""
 
-from __future__ import annotations
-
 import threading
 import time
 import uuid
@@ -51,10 +49,8 @@ class Made:
 
 
 def several(function: Callable[..., Any], calls: Sequence[tuple[int, Call]]) -> Made:
-    """Make calls one after the other, as many as a task has time for. Runs on a worker.
-
-    An error of one of several calls is only recorded; that of a single call is raised, so that Dask transports it.
-    """
+    """Make calls one after the other, as many as a task has time for. Runs on a worker. An error of one of several calls is only
+    recorded; that of a single call is raised, so that Dask transports it."""
     values: dict[int, Any] = {}
     raised: set[int] = set()
     began = time.monotonic()
@@ -129,15 +125,8 @@ class Flight:
         needed: dict[str, int] = {}
         for _, call in group:
             needed |= {name: max(n, needed.get(name, 0)) for name, n in self._needs(call).items()}
-        future = self.client.submit(
-            *self._work,
-            group,
-            key=next(self._keys),
-            pure=False,
-            retries=0,
-            priority=-group[0][0],
-            resources=self._required(needed) or None,
-        )
+        options = {"priority": -group[0][0], "resources": self._required(needed) or None}
+        future = self.client.submit(*self._work, group, key=next(self._keys), pure=False, retries=0, **options)
         self._tasks[future] = group
         future.add_done_callback(self._done.put)
 
@@ -163,9 +152,8 @@ class Flight:
             return
         group = self._tasks.pop(future)
         made, alive = Made({}, frozenset(index for index, _ in group), 0.0), self.client.status in ALIVE
-        error: BaseException = RuntimeError(
-            f"{self.name}: the scheduler cancelled this part; run the study again, finished parts are kept"
-        )
+        cancelled = "the scheduler cancelled this part; run the study again, finished parts are kept"
+        error: BaseException = RuntimeError(f"{self.name}: {cancelled}")
         if future.status != "cancelled":
             try:
                 made = future.result()
@@ -186,11 +174,9 @@ class Flight:
                 yield Finished(index, error=error)
 
     def _judge(self) -> Iterator[Finished]:
-        """Calls whose workers died: most of them were only waiting there with the call that killed the worker.
-
-        Each is repeated while no other is submitted, the last first, because the one that kills came before them; if all others
-        return, it need not kill another worker.
-        """
+        """Calls whose workers died: most of them were only waiting there with the call that killed the worker. Each is repeated
+        while no other is submitted, the last first, because the one that kills came before them; if all others return, it need not
+        kill another worker."""
         suspects, self._suspects = sorted(self._suspects, key=lambda s: s[0]), []
         while len(suspects) > (0 if self._suspects else 1) and len(self._suspects) < DEADLY:
             self._send([suspects.pop()[:2]])

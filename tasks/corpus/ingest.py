@@ -32,18 +32,13 @@ PLANTED: dict[str, Any] = {"text": "text", "id": "id", "language": "", "join": [
 
 def plan(study: Study, inputs: Inputs) -> list[Job]:
     """One job per corpus file, or per chunk of a large one. Small files are not merged, so a new file changes no old part."""
-    planted = [
-        Job({"source": part.labels["source"], "file": part.labels["file"]}, PLANTED, {"planted_files": (part,)})
-        for part in inputs["planted_files"]
-        if part.labels["kind"] == "corpus"
-    ]
-    repeated = {(part.labels["source"], part.labels["file"]): part for part in inputs["repeated_ids"]}
-    return planted + [
-        replace(job, inputs={"repeated_ids": (repeated[job.labels["source"], job.labels["file"]],)})
-        if "piece" in job.labels
-        else job
-        for job in file_jobs(study)
-    ]
+    planted = [p for p in inputs["planted_files"] if p.labels["kind"] == "corpus"]
+    labels = [{name: part.labels[name] for name in ("source", "file")} for part in planted]
+    made = [Job(of, PLANTED, {"planted_files": (part,)}) for of, part in zip(labels, planted, strict=True)]
+    repeated = {(part.labels["source"], part.labels["file"]): {"repeated_ids": (part,)} for part in inputs["repeated_ids"]}
+    jobs = file_jobs(study)
+    ids = [repeated[job.labels["source"], job.labels["file"]] if "piece" in job.labels else {} for job in jobs]
+    return made + [replace(job, inputs=of) for job, of in zip(jobs, ids, strict=True)]
 
 
 def file_jobs(study: Study) -> list[Job]:
@@ -81,21 +76,14 @@ def _chunks(job: Job, largest: int) -> list[Job]:
     pieces = pieces_of(text, largest)
     if pieces == 1:
         return [replace(job, cost=float(text))]
-    width = len(str(pieces - 1))
-    return [
-        replace(
-            job,
-            labels={**job.labels, "piece": f"{i:0{width}}"},
-            settings={**job.settings, "piece": i, "pieces": pieces},
-            cost=text / pieces,
-        )
-        for i in range(pieces)
-    ]
+    labels = [{**job.labels, "piece": f"{i:0{len(str(pieces - 1))}}"} for i in range(pieces)]
+    settings = [{**job.settings, "piece": i, "pieces": pieces} for i in range(pieces)]
+    return [replace(job, labels=of, settings=s, cost=text / pieces) for of, s in zip(labels, settings, strict=True)]
 
 
 def run(work: Work) -> None:
     """Write documents and rejects in the order of the file; sums: records."""
-    documents, rejects, count = _RowWriter(work, "documents"), _RowWriter(work, "document_rejects"), 0
+    documents, rejects, count = RowWriter(work, "documents"), RowWriter(work, "document_rejects"), 0
     work.add("records", 0)
     for row, line, record in read_documents(work, _repeated_ids(work)):
         work.add("records")
@@ -109,10 +97,8 @@ def run(work: Work) -> None:
     rejects.flush()
     if count == 0 and "piece" not in work.labels:
         why = f"; row {rejects.first['row']} was rejected: {rejects.first['reason']}" if rejects.first else ""
-        records = work.sums["records"]
-        raise StudyError(
-            f"{path_of(work)}: empty corpus: none of its {records} records is a document{why}. Fix it or leave it out."
-        )
+        none = f"none of its {work.sums['records']} records is a document{why}"
+        raise StudyError(f"{path_of(work)}: empty corpus: {none}. Fix it or leave it out.")
 
 
 def path_of(work: Work) -> Path:
@@ -120,11 +106,15 @@ def path_of(work: Work) -> Path:
     return work.folder_of(planted[0]) / work.labels["file"] if planted else Path(work.job.files[0].path)
 
 
+def records(work: Work) -> Iterator[tuple[int, bytes, dict[str, Any] | str]]:
+    """(row, line, record or why there is none) for every line of the job's file or chunk."""
+    return json_records(path_of(work), piece=work.settings.get("piece", 0), pieces=work.settings.get("pieces", 1))
+
+
 def read_documents(work: Work, repeated: IsRepeated) -> Iterator[tuple[int, bytes, dict[str, Any] | str]]:
     """(row, line, document or reason for rejection) for every line of the job's file or chunk."""
-    settings = work.settings
-    for row, line, record in json_records(path_of(work), piece=settings.get("piece", 0), pieces=settings.get("pieces", 1)):
-        yield row, line, record if isinstance(record, str) else as_document(record, row, settings, repeated)
+    for row, line, record in records(work):
+        yield row, line, record if isinstance(record, str) else as_document(record, row, work.settings, repeated)
 
 
 def id_hash(name: str) -> bytes:
@@ -181,20 +171,19 @@ def as_document(record: dict[str, Any], row: int, settings: Any, repeated: IsRep
     return {"id": identifier, "language": language, "text": "\n".join(texts)}
 
 
-class _RowWriter:
-    """Collects rows of one table and writes them in batches."""
+class RowWriter:
+    """Collects rows of one table and writes them in batches of at most `most` rows, and of bounded text."""
 
-    def __init__(self, work: Work, table: str) -> None:
-        self.work, self.table = work, table
+    def __init__(self, work: Work, table: str, most: int = ROWS_AT_ONCE) -> None:
+        self.work, self.table, self.most, self.characters = work, table, most, 0
         self.rows: list[dict[str, Any]] = []
         self.first: dict[str, Any] | None = None
-        self.characters = 0
 
     def add(self, row: dict[str, Any]) -> None:
         self.first = self.first or row
         self.rows.append(row)
         self.characters += len(row.get("text", ""))
-        if len(self.rows) >= ROWS_AT_ONCE or self.characters >= CHARACTERS_AT_ONCE:
+        if len(self.rows) >= self.most or self.characters >= CHARACTERS_AT_ONCE:
             self.flush()
 
     def flush(self) -> None:
@@ -210,18 +199,10 @@ RATES = {
 
 
 def cost(sizes: Sizes) -> Cost:
-    c = sizes.corpus
-    return Cost(
-        parts=c.parts,
-        work=c.documents,
-        unit="documents",
-        read=c.packed,
-        written=c.stored_documents,
-        core=c.text / RATES["ingest"] + c.unpacked / RATES["unpack"],
-        memory=0.5e9,
-        guesses=(*c.guesses, *RATES["unpack"].as_guess(c.unpacked)),
-        rates=RATES,
-    )
+    c, unpack = sizes.corpus, RATES["unpack"]
+    core, guesses = c.text / RATES["ingest"] + c.unpacked / unpack, (*c.guesses, *unpack.as_guess(c.unpacked))
+    written = c.stored_documents
+    return Cost(c.parts, c.documents, "documents", c.packed, written, core, memory=0.5e9, guesses=guesses, rates=RATES)
 
 
 INGEST = Step(

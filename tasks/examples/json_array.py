@@ -5,8 +5,6 @@
 Not ijson: its errors name no line, and it stops at the first byte that is not UTF-8, where one record should be rejected.
 """
 
-from __future__ import annotations
-
 import codecs
 import json
 import re
@@ -24,10 +22,8 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 
 
 def array_items(path: Path, field: str, encoding: str = "utf-8") -> Iterator[tuple[int, Any]]:
-    """(number, item), numbers from 1, of the array in this field. Bytes of another encoding become surrogates.
-
-    Holds one item at a time. Raises StudyError, naming the line, where the file is no such object or breaks off.
-    """
+    """(number, item), numbers from 1, of the array in this field. Bytes of another encoding become surrogates. Holds one item at a
+    time. Raises StudyError, naming the line, where the file is no such object or breaks off."""
     try:
         with open_bytes(path) as source:
             yield from _items(_JsonText(path, source, encoding), field)
@@ -35,7 +31,7 @@ def array_items(path: Path, field: str, encoding: str = "utf-8") -> Iterator[tup
         raise unreadable(path, error) from None
 
 
-def _items(text: _JsonText, field: str) -> Iterator[tuple[int, Any]]:
+def _items(text: "_JsonText", field: str) -> Iterator[tuple[int, Any]]:
     text.mark("{")
     while text.value() != field:
         text.mark(":")
@@ -111,7 +107,5 @@ class _JsonText:
 
     def problem(self, what: str, place: int | None = None) -> StudyError:
         row = self.row + self.text.count("\n", 0, self.at if place is None else place)
-        remedy = "Get the file again" if what == TRUNCATED else "Correct it there"
-        return StudyError(
-            f"{self.path}: row {row}: not the JSON that this reader expects: {what}. {remedy}, or set the task's `reader`"
-        )
+        remedy = f"{'Get the file again' if what == TRUNCATED else 'Correct it there'}, or set the task's `reader`"
+        return StudyError(f"{self.path}: row {row}: not the JSON that this reader expects: {what}. {remedy}")

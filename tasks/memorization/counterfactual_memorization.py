@@ -54,12 +54,12 @@ def _groups(panel: EnsemblePanel, rows: MetricRows, of: ModelCheckpoint) -> None
         if members.any() and min(columns[f"{side}_runs"][members].min() for side in ("in", "out")) < FEWEST_RUNS:
             more["note"] = f"fewer than {FEWEST_RUNS} runs in an arm"
         for detail in DETAILS:
-            sides = [_mean(columns, again, detail, side) for side in (members, phantoms)]
+            of_members, of_phantoms = (_mean(columns, again, detail, side) for side in (members, phantoms))
             more |= {"detail": detail, "rows": int(members.sum()), "examples": int(members.sum())}
-            rows.add(NAME, "mean", sides[0], **more)
-            rows.add(NAME, "phantoms", sides[1], **more)
+            rows.add(NAME, "mean", of_members, **more)
+            rows.add(NAME, "phantoms", of_phantoms, **more)
             drawn = [c[detail][members].mean() - c[detail][phantoms].mean() if phantoms.any() else np.nan for c in again]
-            rows.add(NAME, "excess", _excess(*sides, drawn), **more)
+            rows.add(NAME, "excess", _excess(of_members, of_phantoms, drawn), **more)
         specificity = [_specificity(c, members) for c in (columns, *again)]
         more |= {"detail": "specificity"}
         rows.add(NAME, "mean", _estimate(specificity[0], _jackknife(specificity[1:]) ** 0.5), **more)

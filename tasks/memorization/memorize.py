@@ -3,8 +3,6 @@
 The definitions are in the files of their measures; here they are applied to a few thousand windows at a time.
 """
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -54,9 +52,9 @@ def run(work: Work) -> None:
         return
     table = pl.concat(made).sort("sequence")
     places = sequences.drop("ids").join(table.select("sequence"), on="sequence", how="semi").sort("sequence")
-    table = table.with_columns(**canary_exposure.exposures(places, table["suffix_log_p"].to_numpy()))
-    labels = {"model": work.labels["model"], "checkpoint": int(work.labels["checkpoint"])}
-    table = table.with_columns(**{name: pl.lit(value) for name, value in labels.items()})
+    exposures = canary_exposure.exposures(places, table["suffix_log_p"].to_numpy())
+    model, checkpoint = work.labels["model"], int(work.labels["checkpoint"])
+    table = table.with_columns(model=pl.lit(model), checkpoint=pl.lit(checkpoint), **exposures)
     work.write("sequence_measures", table.select(SEQUENCE_MEASURES.schema.names).to_arrow().cast(SEQUENCE_MEASURES.schema))
 
 
@@ -67,7 +65,7 @@ def _measures(rows: pl.DataFrame, tokenizer: Any) -> Mapping[str, Any]:
     log_p, means, variances = (as_array(rows[name]).astype(np.float64) for name in ("log_probabilities", "means", "variances"))
     texts = tokenizer.decode_batch(ids.tolist(), skip_special_tokens=False)
     sizes = np.array([len(zlib.compress(text.encode("utf-8", "surrogatepass"))) for text in texts])
-    starts = extracted_from(hits, prefix)
+    starts, sampled = extracted_from(hits, prefix), as_array(rows["sampled"])[:, :, prefix:].astype(np.float64).sum(axis=2)
     return {
         "extracted": starts[:, -1],
         "extracted_from": pl.Series(starts).cast(pl.List(pl.Boolean)),
@@ -76,9 +74,7 @@ def _measures(rows: pl.DataFrame, tokenizer: Any) -> Mapping[str, Any]:
         "accuracy": hits.mean(axis=1),
         "suffix_log_p": log_p[:, prefix:].sum(axis=1),
         "unrelated_log_p": pl.Series(log_mean(rows["unrelated"].to_list()), dtype=pl.Float64),
-        "sampled_log_p": pl.Series(
-            as_array(rows["sampled"])[:, :, prefix:].astype(np.float64).sum(axis=2).tolist(), dtype=pl.List(pl.Float64)
-        ),
+        "sampled_log_p": pl.Series(sampled.tolist(), dtype=pl.List(pl.Float64)),
         "loss": log_p.mean(axis=1),
         "zlib": log_p.sum(axis=1) / sizes,
         "min_k": lowest_mean(log_p),
@@ -97,17 +93,9 @@ def cost(sizes: Sizes) -> Cost:
         return Cost(unit="windows")
     windows = sizes.study.expected_windows * sizes.checkpoints
     core = windows * memorization.window / 64 / RATES["memorize"]
-    return Cost(
-        sizes.checkpoints,
-        windows,
-        "windows",
-        read=windows * memorization.window * 40,
-        written=windows * 150,
-        core=core,
-        memory=1e9,
-        guesses=RATES["memorize"].as_guess(),
-        rates=RATES,
-    )
+    read, guesses = windows * memorization.window * 40, RATES["memorize"].as_guess()
+    about: dict[str, Any] = {"read": read, "written": windows * 150, "core": core, "memory": 1e9}
+    return Cost(sizes.checkpoints, windows, "windows", guesses=guesses, rates=RATES, **about)
 
 
 MEMORIZE = Step(

@@ -78,7 +78,7 @@ class RunData:
 
     def windows(self, step: int, batch: int, context: int) -> np.ndarray:
         """int64 [batch, context + 1]: the instances of a step, counted from 0."""
-        at, out = step * batch, []
+        at, out = step * batch, list[int]()
         while len(out) < batch:
             epoch, place = divmod(at + len(out), len(self.instances))
             if epoch != self._epoch:

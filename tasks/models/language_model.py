@@ -1,11 +1,11 @@
 """A language model in memory, and the checkpoint it is loaded from."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 if TYPE_CHECKING:
     import tokenizers
@@ -17,8 +17,8 @@ class LanguageModel:
     """A model, ready to score and generate."""
 
     name: str
-    network: torch.nn.Module
-    tokenizer: tokenizers.Tokenizer
+    network: "torch.nn.Module"
+    tokenizer: "tokenizers.Tokenizer"
     context: int  # most input tokens of one pass
     start: int  # the token before each document in training
     ends: frozenset[int]  # tokens that end a document
@@ -31,6 +31,12 @@ class LanguageModel:
     alone: bool = False  # logits depend on the other sequences of a batch
     state: str = "past_key_values"  # what carries the state from token to token; "": nothing does
     state_of_one: bool = False  # the state can be that of one sequence only
+
+    def tensor(self, array: np.ndarray) -> "torch.Tensor":
+        """An array on the model's device."""
+        import torch
+
+        return torch.from_numpy(array).to(self.device)
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,6 @@ above it in the tree, never another branch, and its position is its depth; so ea
 alone. Options of a question share their prompt, and questions share the solved examples before them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -15,16 +13,19 @@ import numpy as np
 
 @dataclass(frozen=True)
 class PrefixTree:
-    """Sequences in one row. Node i is the token ids[i] at depth positions[i]; all nodes below it come before ends[i].
-
-    `members` are indices of sequences; `nodes[k]` are the nodes of sequence members[k] from first to last.
-    """
+    """Sequences in one row. Node i is the token ids[i] at depth positions[i]; all nodes below it come before ends[i]. `members` are
+    indices of sequences; `nodes[k]` are the nodes of sequence members[k] from first to last."""
 
     ids: np.ndarray  # int32[length]
     positions: np.ndarray  # int32[length]
     ends: np.ndarray  # int32[length]
     members: tuple[int, ...]
     nodes: tuple[np.ndarray, ...]
+
+    @property
+    def paths(self) -> Iterator[tuple[int, np.ndarray]]:
+        """Each member with its nodes."""
+        return zip(self.members, self.nodes, strict=True)
 
     @property
     def length(self) -> int:
@@ -39,12 +40,8 @@ class PrefixTree:
 
 def prefix_tree(sequences: Sequence[np.ndarray], members: Sequence[int]) -> PrefixTree:
     """The tree of these sequences, which must be in the order of their ids."""
-    ids: list[int] = []
-    positions: list[int] = []
-    ends: list[int] = []
-    path = np.zeros(0, np.int32)
-    nodes: list[np.ndarray] = []
-    before = np.zeros(0, np.int32)
+    ids, positions, ends, nodes = list[int](), list[int](), list[int](), list[np.ndarray]()
+    path = before = np.zeros(0, np.int32)
     for member in members:
         sequence = sequences[member]
         shared = common(before, sequence)
@@ -70,12 +67,9 @@ def common(left: np.ndarray, right: np.ndarray) -> int:
 
 
 def pack(sequences: Sequence[np.ndarray], most: int, width: int, sides: Sequence[int] = ()) -> list[PrefixTree]:
-    """All sequences in trees of at most `most` tokens (a longer one has a tree of its own).
-
-    A sequence joins the tree before it if this is less work than a tree of its own. Work is counted in tokens: T + T² / width,
-    where the second term is attention, which is dense in a row with branches. Follows from the sequences alone. Sequences of
-    different `sides` are never together.
-    """
+    """All sequences in trees of at most `most` tokens (a longer one has a tree of its own). A sequence joins the tree before it if
+    this is less work than a tree of its own. Work is counted in tokens: T + T² / width, where the second term is attention, which
+    is dense in a row with branches. Follows from the sequences alone. Sequences of different `sides` are never together."""
     sides = sides or [0] * len(sequences)
     order = sorted(range(len(sequences)), key=lambda i: (sides[i], sequences[i].astype(">i4").tobytes(), i))
     trees: list[PrefixTree] = []
@@ -92,17 +86,10 @@ def pack(sequences: Sequence[np.ndarray], most: int, width: int, sides: Sequence
             members, length, new = [], 0, alone
         members.append(index)
         length, before = length + new, sequence
-    if members:
-        trees.append(prefix_tree(sequences, members))
-    return trees
+    return [*trees, prefix_tree(sequences, members)] if members else trees
 
 
-def one_each(sequences: Sequence[np.ndarray]) -> list[PrefixTree]:
-    """A tree for each sequence, for networks that do not heed a mask."""
-    return [prefix_tree(sequences, [i]) for i in range(len(sequences))]
-
-
-def halves(tree: PrefixTree, sequences: Sequence[np.ndarray]) -> list[PrefixTree]:
+def halves(sequences: Sequence[np.ndarray], tree: PrefixTree) -> list[PrefixTree]:
     """The two halves of a tree, or [] if it is one sequence."""
     half = len(tree.members) // 2
     return [prefix_tree(sequences, m) for m in (tree.members[:half], tree.members[half:])] if half else []
@@ -111,11 +98,9 @@ def halves(tree: PrefixTree, sequences: Sequence[np.ndarray]) -> list[PrefixTree
 def batches(
     trees: Sequence[PrefixTree], targets: Sequence[int], most: int, most_targets: int, sides: Sequence[int] = ()
 ) -> Iterator[list[int]]:
-    """Indices of trees in batches of similar length: with padding at most `most` tokens, and `most_targets` targets.
-
-    A larger tree has a batch of its own. Trees without branches are apart from others, because they need no mask; so are those
-    of different `sides`.
-    """
+    """Indices of trees in batches of similar length: with padding at most `most` tokens, and `most_targets` targets. A larger tree
+    has a batch of its own. Trees without branches are apart from others, because they need no mask; so are those of different
+    `sides`."""
     kinds = [(not tree.chain, s) for tree, s in zip(trees, sides or [0] * len(trees), strict=True)]
     order = sorted(range(len(trees)), key=lambda i: (kinds[i], trees[i].length, i))
     batch: list[int] = []

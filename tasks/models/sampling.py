@@ -4,8 +4,6 @@
 The draw of an answer's t-th token is hash(seed, example, t), so that no other answer of a batch changes it.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,11 +23,9 @@ class Sampling:
     top_p: float = 1.0
     seed: int = 0
 
-    def choose(self, logits: torch.Tensor, examples: Sequence[str], steps: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """int64[rows] from float32[rows, vocabulary], and the highest logits: NaN where any is.
-
-        `examples` name the rows, `steps` count the tokens of each from 0.
-        """
+    def choose(self, logits: "torch.Tensor", examples: Sequence[str], steps: Sequence[int]) -> "tuple[torch.Tensor, torch.Tensor]":
+        """int64[rows] from float32[rows, vocabulary], and the highest logits: NaN where any is. `examples` name the rows, `steps`
+        count the tokens of each from 0."""
         import torch
 
         if self.temperature == 0:
@@ -47,6 +43,9 @@ class Sampling:
 
     def draw(self, example: str, step: int) -> float:
         """A number in [0, 1)."""
-        text = f"{self.seed}\0{example}\0{step}".encode("utf-8", "surrogatepass")
-        number = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
-        return float(np.ldexp(number >> 11, -53))
+        return float(np.ldexp(hash64(f"{self.seed}\0{example}\0{step}") >> 11, -53))
+
+
+def hash64(text: str) -> int:
+    """64 bits that look random and follow from a text."""
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")

@@ -5,21 +5,21 @@ initialisation, and the order of the data follows from (seed, epoch), so only we
 saved.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
 import shutil
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+import numpy as np
 
 from schemas import StudyError
 from tasks.models.ladder import checkpoint_folder, learning_rate, log_steps
-from tasks.models.packing import PackedTokens
 
 RESUME = "resume.safetensors"
 WEIGHTS = "model.safetensors"
@@ -30,20 +30,20 @@ def build(settings: Mapping[str, Any], vocabulary: int, end_of_document: int) ->
     import torch
     from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
-    config = GPTNeoXConfig(
-        vocab_size=vocabulary,
-        hidden_size=settings["hidden"],
-        num_hidden_layers=settings["layers"],
-        num_attention_heads=settings["heads"],
-        intermediate_size=4 * settings["hidden"],
-        max_position_embeddings=settings["context"],
-        tie_word_embeddings=True,
-        bos_token_id=end_of_document,
-        eos_token_id=end_of_document,
-    )
+    shape = {"hidden_size": settings["hidden"], "intermediate_size": 4 * settings["hidden"], "vocab_size": vocabulary}
+    shape |= {"num_hidden_layers": settings["layers"], "num_attention_heads": settings["heads"]}
+    shape |= {"max_position_embeddings": settings["context"], "bos_token_id": end_of_document, "eos_token_id": end_of_document}
+    config = GPTNeoXConfig(**shape, tie_word_embeddings=True)
     with torch.random.fork_rng():
         torch.manual_seed(settings["seed"])
         return GPTNeoXForCausalLM._from_config(config, attn_implementation="sdpa")
+
+
+class Batches(Protocol):
+    """What a network is trained on."""
+
+    def windows(self, step: int, batch: int, context: int) -> np.ndarray:
+        """int64 [batch, context + 1]: the rows of a step, counted from 0; inputs are [:, :-1], targets [:, 1:]."""
 
 
 class Training:
@@ -58,19 +58,14 @@ class Training:
         self.log_at = log_steps(self.steps, self.kept)
         self.model = build(settings, tokenizer["vocabulary_size"], tokenizer["end_of_document"]).to(device)
         self.parameters = dict(self.model.named_parameters())
-        matrices = [p for p in self.parameters.values() if p.ndim > 1]
-        others = [p for p in self.parameters.values() if p.ndim <= 1]
-        self.optimizer = torch.optim.AdamW(
-            [{"params": matrices, "weight_decay": settings["weight_decay"]}, {"params": others, "weight_decay": 0.0}],
-            lr=settings["learning_rate"],
-            betas=(0.9, 0.95),
-            fused=True,
-        )
+        matrices = {"params": [p for p in self.parameters.values() if p.ndim > 1], "weight_decay": settings["weight_decay"]}
+        others = {"params": [p for p in self.parameters.values() if p.ndim <= 1], "weight_decay": 0.0}
+        self.optimizer = torch.optim.AdamW([matrices, others], lr=settings["learning_rate"], betas=(0.9, 0.95), fused=True)
         self.losses = torch.zeros(self.steps, dtype=torch.float32, device=device)
         self.step = 0
         self.hashes: dict[int, str] = {}
 
-    def run(self, data: PackedTokens) -> None:
+    def run(self, data: Batches) -> None:
         """Train to the end, keeping checkpoints. Raises StudyError if the loss is no longer a finite number."""
         self._resume()
         self.model.train()
@@ -88,20 +83,14 @@ class Training:
 
     def log(self) -> list[dict[str, float]]:
         """Rows of `training_log`: the mean loss of the steps since the row before."""
-        losses, rows, before = self.losses.double().cpu().numpy(), [], 0
-        for step in self.log_at:
-            rows.append(
-                {
-                    "step": step,
-                    "tokens": step * self.settings["batch"] * self.settings["context"],
-                    "loss": float(losses[before:step].mean()),
-                    "learning_rate": learning_rate(step - 1, self.steps, self.settings),
-                }
-            )
-            before = step
+        losses, rows = self.losses.double().cpu().numpy(), []
+        for before, step in pairwise((0, *self.log_at)):
+            loss, rate = float(losses[before:step].mean()), learning_rate(step - 1, self.steps, self.settings)
+            tokens = step * self.settings["batch"] * self.settings["context"]
+            rows.append({"step": step, "tokens": tokens, "loss": loss, "learning_rate": rate})
         return rows
 
-    def _advance(self, data: PackedTokens) -> None:
+    def _advance(self, data: Batches) -> None:
         """One optimizer step."""
         import torch
 
@@ -123,10 +112,8 @@ class Training:
 
         bad = torch.nonzero(~torch.isfinite(self.losses[: self.step]))
         if len(bad):
-            raise StudyError(
-                f"model {self.name!r}: the loss is not finite at step {int(bad[0]) + 1} of {self.steps}; "
-                f"lower learning_rate (now {self.settings['learning_rate']}) or raise warmup"
-            )
+            remedy = f"lower learning_rate (now {self.settings['learning_rate']}) or raise warmup"
+            raise StudyError(f"model {self.name!r}: the loss is not finite at step {int(bad[0]) + 1} of {self.steps}; {remedy}")
 
     def _keep(self) -> None:
         """Publish a checkpoint: its folder appears by rename, complete."""
@@ -187,6 +174,13 @@ def is_kept(folder: Path, step: int, sha256: str) -> bool:
     """Whether the checkpoint of a step exists, with these weights."""
     at = folder / checkpoint_folder(step)
     return all((at / f).is_file() for f in ("config.json", "tokenizer.json", WEIGHTS)) and file_hash(at / WEIGHTS) == sha256
+
+
+def remove_files(folder: Path, but: Collection[str] = ()) -> None:
+    """Empty a folder, `but` for some names."""
+    for path in folder.iterdir():
+        if path.name not in but:
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def file_hash(path: Path) -> str:

@@ -3,8 +3,6 @@
 id_batches(work, part, size)  ->  (ids [5, 0, 2, 7], offsets [0, 3, 4], 0), …        document d: ids[offsets[d]:offsets[d + 1]]
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -51,11 +49,9 @@ def same_tokenizer(work: Work) -> None:
 
 
 def id_batches(work: Work, part: Part, size: int, only: np.ndarray | None = None) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
-    """(ids, offsets, number of the first document) of each batch of a words or tokens part, documents in order.
-
-    Raises StudyError for an id that is not below `size`, the size of the vocabulary. `only`: the documents to read, increasing;
-    they are then numbered from 0.
-    """
+    """(ids, offsets, number of the first document) of each batch of a words or tokens part, documents in order. Raises StudyError
+    for an id that is not below `size`, the size of the vocabulary. `only`: the documents to read, increasing; they are then
+    numbered from 0."""
     base, seen = 0, 0
     for batch in work.batches(part, "ids", rows=DOCUMENTS_AT_ONCE):
         lists: pa.ListArray = batch.column("ids")

@@ -10,10 +10,7 @@ If the trie of queried contexts would exceed the job's memory, the texts are que
 group. A text is never split; the texts themselves come on top of the trie.
 """
 
-from __future__ import annotations
-
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,73 +20,49 @@ import pyarrow as pa
 from schemas import INFINIGRAM as INFINIGRAM_TABLE
 from schemas import INFINIGRAM_PARTIALS, Study
 from tasks.cost import DEBIAN, TOKEN, Cost, Rate, Sizes
-from tasks.ngrams.corpus_parts import id_batches, same_tokenizer
+from tasks.ngrams.corpus_parts import concatenated, id_batches, same_tokenizer
 from tasks.ngrams.query.partial_counts import by_key
 from tasks.step import Inputs, Job, Stage, Step, Work
-from tasks.text.bpe.continuations import tokenise
+from tasks.storage.writing import in_row_groups
+from tasks.text.bpe.continuations import Tokenised, tokenise
 from tasks.text.bpe.tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
     from tasks.ngrams.kernels.context_kernels import ContextTrie
 
 ROW_BYTES = 240  # memory of a result row until it is written
-ROWS_AT_ONCE = 65_536  # a row group, so that a part's bytes do not depend on the groups of texts
-
-
-@dataclass(frozen=True)
-class Texts:
-    """Tokenised prompt ⊕ reference of each evaluated example, in the order of (task, example).
-
-    Text i is ids[offsets[i]:offsets[i + 1]]; its continuation begins at begins[i]; starts and ends are the code point
-    offsets of the continuation's tokens in the output.
-    """
-
-    names: list[tuple[str, str]]
-    ids: np.ndarray
-    offsets: np.ndarray
-    begins: np.ndarray
-    starts: list[list[int]]
-    ends: list[list[int]]
+COLUMNS = ("text", "position", "suffix", "denominator", "numerator")
 
 
 def plan_scan(study: Study, inputs: Inputs) -> list[Job]:
     """One job per tokens part."""
     shared = {"examples": inputs["examples"], "tokenizer": inputs["tokenizer"]}
-    settings = {"longest_suffix": study.counting.longest_suffix}
-    return [
-        Job(part.labels, settings, {"tokens": (part,), **shared}, memory=study.counting.memory_bytes) for part in inputs["tokens"]
-    ]
+    settings, memory = {"longest_suffix": study.counting.longest_suffix}, study.counting.memory_bytes
+    return [Job(part.labels, settings, {"tokens": (part,), **shared}, memory=memory) for part in inputs["tokens"]]
 
 
 def run_scan(work: Work) -> None:
     """Count every suffix of every context in one part."""
     same_tokenizer(work)
-    texts = _texts(work)
-    tasks, examples = (pa.array([name[i] for name in texts.names], pa.string()) for i in (0, 1))
-    for rows in _in_row_groups(_counts(work, texts)):
-        text, position, suffix, denominator, numerator = rows.T
-        columns = {
-            "task": tasks.take(pa.array(text)),
-            "example": examples.take(pa.array(text)),
-            "position": pa.array(position, pa.int32()),
-            "suffix": pa.array(suffix, pa.int32()),
-            "denominator": denominator,
-            "numerator": numerator,
-        }
-        work.write("infinigram_partials", pa.table(columns))
+    names, texts = _texts(work)
+    examples = {column: pa.array([name[i] for name in names], pa.string()) for i, column in enumerate(("task", "example"))}
+    for rows in in_row_groups(pa.table(dict(zip(COLUMNS, rows.T, strict=True))) for rows in _counts(work, texts)):
+        of_examples = {column: values.take(rows["text"]) for column, values in examples.items()}
+        work.write("infinigram_partials", of_examples | {name: rows[name] for name in COLUMNS[1:]})
 
 
-def _counts(work: Work, texts: Texts) -> Iterator[np.ndarray]:
-    """Rows (text, position, suffix, denominator, numerator), texts in order; as many texts at once as the memory allows."""
+def _counts(work: Work, texts: Sequence[Tokenised]) -> Iterator[np.ndarray]:
+    """Rows of COLUMNS, texts in order; as many texts at once as the memory allows."""
     from tasks.ngrams.kernels import context_kernels as kernels
 
-    longest, offsets, work.passes = work.settings["longest_suffix"], texts.offsets, 0
-    waiting = [(0, len(texts.begins))]
+    lengths, starts = np.array([len(t.ids) for t in texts], np.int64), np.array([t.begin for t in texts], np.int64)
+    ids, offsets = concatenated([np.array(t.ids, np.int32) for t in texts], [lengths])
+    longest, work.passes, waiting = work.settings["longest_suffix"], 0, [(0, len(texts))]
     while waiting:
         first, last = waiting.pop()
-        some, begins = offsets[first : last + 1] - offsets[first], texts.begins[first:last]
+        some, begins = offsets[first : last + 1] - offsets[first], starts[first:last]
         memory = work.job.memory if last - first > 1 else None
-        trie = kernels.build_context_trie(texts.ids[offsets[first] : offsets[last]], some, begins, longest, memory)
+        trie = kernels.build_context_trie(ids[offsets[first] : offsets[last]], some, begins, longest, memory)
         _scan(work, trie)
         if trie.full:
             middle = first + min(max(1, int(np.searchsorted(some, some[-1] // 2))), last - first - 1)
@@ -106,7 +79,7 @@ def _counts(work: Work, texts: Texts) -> Iterator[np.ndarray]:
             yield rows
 
 
-def _scan(work: Work, trie: ContextTrie) -> None:
+def _scan(work: Work, trie: "ContextTrie") -> None:
     """Read the part to its end, or until the trie is full."""
     from tasks.ngrams.kernels import context_kernels as kernels
 
@@ -117,31 +90,14 @@ def _scan(work: Work, trie: ContextTrie) -> None:
             return
 
 
-def _in_row_groups(arrays: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    """The same rows in arrays of complete row groups, except for the last."""
-    pending: list[np.ndarray] = []
-    for rows in arrays:
-        pending.append(rows)
-        if sum(map(len, pending)) >= ROWS_AT_ONCE:
-            joined = np.concatenate(pending)
-            complete = len(joined) - len(joined) % ROWS_AT_ONCE
-            yield joined[:complete]
-            pending = [joined[complete:]]
-    if sum(map(len, pending)):
-        yield np.concatenate(pending)
-
-
 def plan_sum(study: Study, inputs: Inputs) -> list[Job]:
     """One job: sum the counts of all parts."""
-    names = ("infinigram_partials", "examples", "tokenizer")
-    return (
-        [Job({"study": "all"}, {}, {n: inputs[n] for n in names}, memory=study.counting.memory_bytes)] if inputs["tokens"] else []
-    )
+    given = {name: inputs[name] for name in ("infinigram_partials", "examples", "tokenizer")}
+    return [Job({"study": "all"}, {}, given, memory=study.counting.memory_bytes)] if inputs["tokens"] else []
 
 
 def run_sum(work: Work) -> None:
     """Choose the longest suffix of each position."""
-    texts = _texts(work)
     key = ["task", "example", "position"]
     empty = pl.DataFrame(INFINIGRAM_PARTIALS.schema.empty_table())
     longest, seen = [empty], [empty]
@@ -149,12 +105,8 @@ def run_sum(work: Work) -> None:
         total = rows.group_by([*key, "suffix"]).agg(pl.col("denominator", "numerator").sum()).sort([*key, "suffix"])
         longest.append(total.group_by(key, maintain_order=True).last())
         seen.append(total.filter(pl.col("numerator") > 0).group_by(key, maintain_order=True).last())
-    counts = (
-        _positions(texts)
-        .join(pl.concat(longest), on=key, how="left")
-        .join(pl.concat(seen), on=key, how="left", suffix="_seen")
-        .sort(key)
-    )
+    counts = _positions(*_texts(work)).join(pl.concat(longest), on=key, how="left").sort(key)
+    counts = counts.join(pl.concat(seen), on=key, how="left", suffix="_seen", maintain_order="left")
     of_longest = pl.col("suffix", "numerator", "denominator").fill_null(0)
     of_seen = {f"backoff_{c}": pl.col(f"{c}_seen").fill_null(0) for c in ("numerator", "denominator")}
     backoff_suffix = pl.col("suffix_seen").fill_null(-1).alias("backoff_suffix")
@@ -162,33 +114,23 @@ def run_sum(work: Work) -> None:
     work.write("infinigram", rows.to_arrow())
 
 
-def _positions(texts: Texts) -> pl.DataFrame:
+def _positions(names: Sequence[tuple[str, str]], texts: Sequence[Tokenised]) -> pl.DataFrame:
     """One row per token of each continuation."""
     rows: list[tuple[Any, ...]] = []
-    for i, (task, example) in enumerate(texts.names):
-        tokens = texts.ids[texts.offsets[i] + texts.begins[i] : texts.offsets[i + 1]].tolist()
-        spans = zip(tokens, texts.starts[i], texts.ends[i], strict=True)
-        rows += [(task, example, position, *span) for position, span in enumerate(spans)]
+    for name, text in zip(names, texts, strict=True):
+        spans = zip(text.ids[text.begin :], text.starts, text.ends, strict=True)
+        rows += [(*name, position, *span) for position, span in enumerate(spans)]
     schema = {"task": pl.String, "example": pl.String} | dict.fromkeys(("position", "token", "start", "end"), pl.Int32)
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-def _texts(work: Work) -> Texts:
-    """The prompts of the evaluated examples with their references, as tokens of the study's tokenizer."""
+def _texts(work: Work) -> tuple[list[tuple[str, str]], list[Tokenised]]:
+    """(task, example) of the evaluated examples, sorted, and their prompts with their references as tokens of the study."""
     tokenizer = load_tokenizer(work.read("tokenizer", "json").column("json")[0].as_py())
     table = work.read("examples", "task", "split", "example", "prompt", "separator", "output")
     rows = sorted((r for r in table.to_pylist() if r["split"] == "evaluate"), key=lambda r: (r["task"], r["example"]))
     texts = tokenise(tokenizer, [(r["prompt"], r["separator"], r["output"]) for r in rows])
-    offsets = np.concatenate([[0], np.cumsum([len(t.ids) for t in texts])]).astype(np.int64)
-    ids = np.concatenate([np.empty(0, np.int32), *(np.array(t.ids, np.int32) for t in texts)])
-    return Texts(
-        [(r["task"], r["example"]) for r in rows],
-        ids,
-        offsets,
-        np.array([t.begin for t in texts], np.int64),
-        [t.starts for t in texts],
-        [t.ends for t in texts],
-    )
+    return [(r["task"], r["example"]) for r in rows], texts
 
 
 RATES = {
@@ -203,20 +145,10 @@ def cost(sizes: Sizes) -> Cost:
     """A scan of every part for all contexts, and their sum."""
     c = sizes.corpus
     context = sum(t.evaluated * (t.prompt_bytes + t.output_bytes) for t in sizes.tasks) / TOKEN
-    rows = context * RATES["partial rows"] * c.parts
-    scan, total = c.tokens / RATES["infinigram"], rows * RATES["infinigram sum"]
-    return Cost(
-        parts=c.parts + 1 if c.parts else 0,
-        work=c.tokens,
-        unit="tokens",
-        read=c.stored_tokens,
-        written=rows * RATES["bytes of a partial row"],
-        core=scan + total,
-        longest=max(total, scan / max(1, c.parts)),
-        memory=0.5e9 + 100 * context,
-        guesses=(*c.guesses, *c.many_parts),
-        rates=RATES,
-    )
+    rows, guesses = context * RATES["partial rows"] * c.parts, (*c.guesses, *c.many_parts)
+    scan, total, written = c.tokens / RATES["infinigram"], rows * RATES["infinigram sum"], rows * RATES["bytes of a partial row"]
+    parts, longest, memory = c.parts + 1 if c.parts else 0, max(total, scan / max(1, c.parts)), 0.5e9 + 100 * context
+    return Cost(parts, c.tokens, "tokens", c.stored_tokens, written, scan + total, 0.0, longest, memory, guesses, RATES)
 
 
 INFINIGRAM = Step(

@@ -3,8 +3,6 @@
 The bytes depend on the tables, the settings below and the pinned versions alone: no time, no machine, no random order.
 """
 
-import hashlib
-from pathlib import Path
 from typing import Any
 
 from schemas import REPORT_FILES, TRACE_FILES, Study
@@ -35,15 +33,12 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
         | {"mined_on_evaluated": t.reader != "planted" and not t.mine and not t.split}
         for t in study.tasks
     ]
+    counting, measures, scoring = study.counting, study.measures, study.scoring
     methods = {
-        "seed": study.seed,
-        "encoder": study.encoder.kind,
-        "encoder model": study.encoder.model,
-        "stop words": study.counting.stop_words,
-        "bootstrap draws": study.measures.bootstrap,
-        "other inputs for Mem_Δ": study.scoring.other_inputs,
-        "longest ∞-gram suffix": study.counting.longest_suffix,
-        "precision": study.scoring.dtype,
+        **{"seed": study.seed, "encoder": study.encoder.kind, "encoder model": study.encoder.model},
+        **{"stop words": counting.stop_words, "bootstrap draws": measures.bootstrap},
+        **{"other inputs for Mem_Δ": scoring.other_inputs, "longest ∞-gram suffix": counting.longest_suffix},
+        "precision": scoring.dtype,
     }
     settings: dict[str, Any] = {"study": study.name, "title": study.title, "tasks": tasks, "methods": methods}
     settings |= {"models": [m.name for m in study.models], "planted": study.corpus.planted is not None}
@@ -71,22 +66,8 @@ def run(work: Work) -> None:
             svg, pdf = drawing_files(figure.name, figure.panels)
             files |= {f"figures/{figure.name}.csv": figure.csv.encode(), f"figures/{figure.name}.svg": svg.encode()}
             files[f"figures/{figure.name}.pdf"] = pdf
-    _publish(work.folder(), files)
-    names = sorted(files)
-    hashes = [hashlib.sha256(files[n]).hexdigest() for n in names]
-    work.write("report_files", {"file": names, "sha256": hashes, "bytes": [len(files[n]) for n in names]})
-    work.add("files", len(names))
-
-
-def _publish(folder: Path, files: dict[str, bytes]) -> None:
-    """Write the files, and remove what an interrupted run left there."""
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        if path.relative_to(folder).as_posix() not in files:
-            path.unlink()
-    for name, content in sorted(files.items()):
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+    trace_files.publish(work, "report_files", sorted(files.items()))
+    work.add("files", len(files))
 
 
 RATES = {

@@ -1,7 +1,5 @@
 """Contracts, checked on every row: types and keys with Arrow, values and sums with Great Expectations over DuckDB."""
 
-from __future__ import annotations
-
 import json
 import os
 import re
@@ -22,14 +20,13 @@ from tasks.storage.writing import FOOTER
 
 Tables = Mapping[str, Sequence[Part]]
 THREADS = min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)  # workers often wait for a check
+SUMS = pa.schema([("part", pa.string()), ("name", pa.string()), ("value", pa.float64())])
 _one_at_a_time = threading.Lock()  # GX keeps its context in the process
 
 
 def validate(store: Store, contract: Contract, tables: Tables, contracts: Mapping[str, Contract]) -> dict[str, Any]:
-    """Check all rows of `contract`'s table against types, key, values, rules and balances.
-
-    Returns {"success", "checks": [{"check", "success", "unexpected", "examples"}]}; a violation is never an exception.
-    """
+    """Check all rows of `contract`'s table against types, key, values, rules and balances. Returns {"success", "checks":
+    [{"check", "success", "unexpected", "examples"}]}; a violation is never an exception."""
     looked = [_look(store, contract, part) for part in tables[contract.name]]
     failed = [check for check, _ in looked if not check["success"]]
     first = failed or [_check(f"types, and strictly increasing {', '.join(contract.key)}")]
@@ -118,9 +115,8 @@ def _views(
 
     named = _named(contract)
     by_part = "part_key" in named
-    spill = store.layout.scratch(
-        contract.name, uuid.uuid4().hex
-    )  # created when memory is short; by default DuckDB uses the working folder
+    # Created when memory is short; by default DuckDB uses the working folder.
+    spill = store.layout.scratch(contract.name, uuid.uuid4().hex)
     connection = duckdb.connect(config={"threads": THREADS, "temp_directory": str(spill)})
     try:
         if not store.local:
@@ -138,13 +134,8 @@ def _views(
                 empty = contracts[name].schema.empty_table()
                 connection.register(name, empty.append_column("part_key", pa.array([], pa.string())) if by_part else empty)
         rows = [(p.key, n, float(v)) for p, of in zip(tables[contract.name], sums, strict=True) for n, v in of.items()]
-        parts, names, values = zip(*rows, strict=True) if rows else ((), (), ())
-        columns = {
-            "part": pa.array(parts, pa.string()),
-            "name": pa.array(names, pa.string()),
-            "value": pa.array(values, pa.float64()),
-        }
-        connection.register("sums", pa.table(columns))
+        columns = zip(*rows, strict=True) if rows else ((), (), ())
+        connection.register("sums", pa.table([pa.array(c, f.type) for c, f in zip(columns, SUMS, strict=True)], schema=SUMS))
         yield connection
     finally:
         connection.close()

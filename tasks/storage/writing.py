@@ -4,14 +4,12 @@ A local part appears by a rename in its folder. Where there is no rename (object
 first and then uploaded: an object is visible when its upload is complete, and never before.
 """
 
-from __future__ import annotations
-
 import filecmp
 import hashlib
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -40,6 +38,21 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def in_row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The same rows in tables of ROWS_PER_GROUP, so that a file's bytes do not depend on the blocks."""
+    pending: list[pa.Table] = []
+    for table in tables:
+        pending.append(table)
+        if sum(t.num_rows for t in pending) >= ROWS_PER_GROUP:
+            joined = pa.concat_tables(pending)
+            complete = joined.num_rows // ROWS_PER_GROUP * ROWS_PER_GROUP
+            yield from (joined.slice(at, ROWS_PER_GROUP) for at in range(0, complete, ROWS_PER_GROUP))
+            pending = [joined.slice(complete)]
+    rest = [t for t in pending if t.num_rows]
+    if rest:
+        yield pa.concat_tables(rest)
 
 
 class PartWriter:
@@ -93,10 +106,8 @@ class PartWriter:
 
 
 def _seal(path: Path) -> None:
-    """Put the hash of a Parquet file between its pages and its footer, where no reader looks.
-
-    The checksums of pages do not cover the footer, and a part that no manifest lists yet has no other hash.
-    """
+    """Put the hash of a Parquet file between its pages and its footer, where no reader looks. The checksums of pages do not cover
+    the footer, and a part that no manifest lists yet has no other hash."""
     with open(path, "r+b") as file:
         hashed, start = hashlib.file_digest(file, "sha256").digest(), _start_of_footer(file)
         file.seek(start)

@@ -12,12 +12,9 @@ from numba import njit
 
 @njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
 def _dots(inputs, four, outputs, which, n, cosines):
-    """Dot products of four inputs with each of the outputs, two at a time: float32 [4, n]. Eight independent sums use the
-    processor better.
-
-    All products are computed here, with inputs repeated if there are fewer than four, so that a pair's last bit does not depend
-    on the other pairs.
-    """
+    """Dot products of four inputs with each of the outputs, two at a time: float32 [4, n]. Eight independent sums use the processor
+    better. All products are computed here, with inputs repeated if there are fewer than four, so that a pair's last bit does not
+    depend on the other pairs."""
     a, b, c, d = inputs[four[0]], inputs[four[1]], inputs[four[2]], inputs[four[3]]
     for at in range(0, n, 2):
         second = min(at + 1, n - 1)
@@ -155,10 +152,8 @@ def _is_part_of(words, others):
 
 @njit(cache=True)
 def relations(left, right, input_starts, input_words, output_starts, output_words):
-    """(they share a word, one contains or equals the other) for each pair left[k], right[k]: bool [pairs] twice.
-
-    The words of input n-gram i are input_words[input_starts[i]:input_starts[i + 1]], as numbers that both sides share.
-    """
+    """(they share a word, one contains or equals the other) for each pair left[k], right[k]: bool [pairs] twice. The words of input
+    n-gram i are input_words[input_starts[i]:input_starts[i + 1]], as numbers that both sides share."""
     shares, inside = np.zeros(len(left), np.bool_), np.zeros(len(left), np.bool_)
     for k in range(len(left)):
         x = input_words[input_starts[left[k]] : input_starts[left[k] + 1]]

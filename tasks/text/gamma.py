@@ -8,8 +8,6 @@ at least N percent of the candidates do not exceed. So at most 100 - N percent l
 statistic, rounded up by less than 6.2e-5, and memory does not grow with the number of pairs.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from fractions import Fraction
@@ -32,10 +30,8 @@ def at_most(steps: Ints) -> Floats:
 
 
 def percentile(gamma: str, similarity: NDArray[Any], candidates: Ints) -> float:
-    """γ of "pN" where candidates[i] pairs have a similarity in (similarity[i] - 2^-14, similarity[i]], ascending.
-
-    1 if there are no candidates.
-    """
+    """γ of "pN" where candidates[i] pairs have a similarity in (similarity[i] - 2^-14, similarity[i]], ascending. 1 if there are no
+    candidates."""
     below = np.cumsum(candidates)
     total = int(below[-1]) if len(below) else 0
     if not total:
@@ -45,10 +41,8 @@ def percentile(gamma: str, similarity: NDArray[Any], candidates: Ints) -> float:
 
 
 def resolve(gamma: str, similarity: NDArray[Any], candidates: Ints, lowest: float, what: str) -> float:
-    """`percentile`, checked; `what` names the task and n for the error message.
-
-    Raises StudyError if γ lies below the lowest γ: pairs between the two were not mined.
-    """
+    """`percentile`, checked; `what` names the task and n for the error message. Raises StudyError if γ lies below the lowest γ:
+    pairs between the two were not mined."""
     value = percentile(gamma, similarity, candidates)
     if value < lowest:
         raise StudyError(
@@ -60,14 +54,12 @@ def resolve(gamma: str, similarity: NDArray[Any], candidates: Ints, lowest: floa
 
 def resolved(gammas: Mapping[str, float | str], spread: pl.DataFrame | None, lowest: float, task: str) -> dict[str, float]:
     """γ per n as numbers. `spread`: the table similarities, needed only for percentiles."""
-    values = {}
+    values: dict[str, float] = {}
     for order, gamma in gammas.items():
-        if spread is None or not isinstance(gamma, str):
-            assert not isinstance(gamma, str), f"task {task!r}: γ = {gamma} needs the table similarities"
-            values[order] = gamma
-            continue
-        rows = spread.filter((pl.col("task") == task) & (pl.col("order") == int(order))).sort("at_most")
-        values[order] = resolve(
-            gamma, rows["at_most"].to_numpy(), rows["candidates"].to_numpy(), lowest, f"task {task!r}, n = {order}"
-        )
+        if isinstance(gamma, str):
+            assert spread is not None, f"task {task!r}: γ = {gamma} needs the table similarities"
+            rows = spread.filter(task=task, order=int(order)).sort("at_most")
+            bounds, candidates = rows["at_most"].to_numpy(), rows["candidates"].to_numpy()
+            gamma = resolve(gamma, bounds, candidates, lowest, f"task {task!r}, n = {order}")
+        values[order] = gamma
     return values

@@ -93,7 +93,8 @@ class ControlledCorpus:
         for row in made:
             clusters.setdefault(tuple(row[-1][0]), len(clusters))
         self.sequences = [
-            ControlledSequence(name, clusters[tuple(ids)], *of, ids, controlled.prefix, bits) for name, *of, (ids, bits) in made
+            ControlledSequence(name, clusters[tuple(ids)], group, family, split, copies, twins, ids, controlled.prefix, bits)
+            for name, group, family, split, copies, twins, (ids, bits) in made
         ]
 
     def documents(self) -> list[str]:

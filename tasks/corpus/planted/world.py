@@ -4,8 +4,6 @@ A world is a list of components, each of which generates its k-th document from 
 that a shard is a range of positions and can be generated independently.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from typing import Any, Protocol
@@ -17,12 +15,11 @@ from schemas.settings.study_file import Planted
 from tasks.corpus.planted.draws import Ints, shuffled
 from tasks.corpus.planted.facts import FactorialFacts
 from tasks.corpus.planted.fillers import Fillers
-from tasks.corpus.planted.insertions import inserted_texts
 from tasks.corpus.planted.lexicon import Lexicon
 from tasks.corpus.planted.names import Names
 from tasks.corpus.planted.phrases import LANGUAGES
 from tasks.corpus.planted.planted_rows import TruePair
-from tasks.corpus.planted.planted_sequences import Copies, planted_sequences
+from tasks.corpus.planted.planted_sequences import Copies, inserted_texts, planted_sequences
 from tasks.corpus.planted.recall import Recall
 from tasks.corpus.planted.rules import RuleFacts
 from tasks.corpus.planted.statements import Statements
@@ -44,11 +41,9 @@ class Component(Protocol):
 
 
 class World:
-    """Everything planted, for one setting and seed. `tokens` and `shards` change neither truth nor tasks.
-
-    A redrawn world has the same names, questions and frequencies, but the number of statements of each fact and all sentences
-    are drawn again. Correlations with its counts are those that any such corpus would give (docs/method.md §6d).
-    """
+    """Everything planted, for one setting and seed. `tokens` and `shards` change neither truth nor tasks. A redrawn world has the
+    same names, questions and frequencies, but the number of statements of each fact and all sentences are drawn again. Correlations
+    with its counts are those that any such corpus would give (docs/method.md §6d)."""
 
     def __init__(self, planted: Planted, seed: int) -> None:
         self.planted, self.seed = planted, seed
@@ -69,25 +64,13 @@ class World:
     # -- truth and tasks -------------------------------------------------------------------------------------------
     def truth(self) -> list[TruePair]:
         """All planted pairs, sorted by task and pair."""
-        rows = [
-            *self.facts.truth(),
-            *self.recall.truth("recall"),
-            *self.recall.truth("choice"),
-            *self.rules.truth(),
-            *self.lexicon.truth(),
-            *self.sums.truth(),
-        ]
-        return sorted(rows, key=lambda row: (row.task, row.pair))
+        rows = [*self.facts.truth(), *self.recall.truth("recall"), *self.recall.truth("choice"), *self.rules.truth()]
+        return sorted([*rows, *self.lexicon.truth(), *self.sums.truth()], key=lambda row: (row.task, row.pair))
 
     def tasks(self) -> dict[str, list[dict[str, Any]]]:
         """Records of every task file, by task."""
-        made = {
-            "facts": self.facts.examples(),
-            "recall": self.recall.recall_examples(),
-            "rules": self.rules.examples(),
-            "choice": self.recall.choice_examples(),
-            "sums": self.sums.examples(),
-        }
+        made = {"facts": self.facts.examples(), "rules": self.rules.examples(), "sums": self.sums.examples()}
+        made |= {"recall": self.recall.recall_examples(), "choice": self.recall.choice_examples()}
         return made | {language: self.lexicon.examples(language) for language in LANGUAGES}
 
     # -- documents ------------------------------------------------------------------------------------------------
@@ -96,17 +79,14 @@ class World:
         return {name: round(_mean_words(c, c.documents) * c.documents) for name, c in self.components.items()}
 
     def fill(self) -> int:
-        """Add distractors up to the setting `tokens`; returns the number of documents.
-
-        Raises StudyError if the planted documents alone have more words than that.
-        """
+        """Add distractors up to the setting `tokens`; returns the number of documents. Raises StudyError if the planted documents
+        alone have more words than that."""
         if "fillers" not in self.components:
             planted = sum(self.words().values())
             if planted > 1.02 * self.planted.tokens:
-                raise StudyError(
-                    f"corpus.planted: the planted documents have {planted} words, more than tokens = {self.planted.tokens}; "
-                    "raise tokens, or lower document_frequencies, repeats or parallel_documents"
-                )
+                problem = f"the planted documents have {planted} words, more than tokens = {self.planted.tokens}"
+                remedy = "raise tokens, or lower document_frequencies, repeats or parallel_documents"
+                raise StudyError(f"corpus.planted: {problem}; {remedy}")
             free = max(0, self.planted.tokens - planted)
             self.fillers.documents = int(free / _mean_words(self.fillers, SAMPLE))
             self.components["fillers"] = self.fillers
@@ -121,15 +101,15 @@ class World:
 
     def positions(self, name: str) -> Ints:
         """The positions in the corpus of the documents of a component, in its order."""
-        total, before = self.fill(), list(self.components).index(name)
-        sizes = [c.documents for c in self.components.values()]
-        first = sum(sizes[:before])
-        return shuffled(np.arange(first, first + sizes[before]), total, self.seed, "corpus", inverse=True)
+        total, place, starts = self.fill(), list(self.components).index(name), self._starts()
+        return shuffled(np.arange(starts[place], starts[place + 1]), total, self.seed, "corpus", inverse=True)
+
+    def _starts(self) -> Ints:
+        return np.cumsum([0, *(c.documents for c in self.components.values())])
 
     def texts(self, first: int, last: int) -> Iterator[tuple[int, str, str]]:
         """(position, text, language) of the documents at these positions of the corpus."""
-        total = self.fill()
-        starts = np.cumsum([0, *(c.documents for c in self.components.values())])
+        total, starts = self.fill(), self._starts()
         for begin in range(first, last, CHUNK):
             numbers = shuffled(np.arange(begin, min(begin + CHUNK, last)), total, self.seed, "corpus")
             owner = np.searchsorted(starts, numbers, side="right") - 1

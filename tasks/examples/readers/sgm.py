@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from schemas import StudyError
-from tasks.examples.record import Example, ReadSettings, Reject, TaskFile, other_encoding
+from tasks.examples.record import Items, ReadSettings, Reject, TaskFile, other_encoding
 from tasks.examples.sentence_pairs import language_pair, sentence_pair
 from tasks.text.lines import decoded, excerpt, has_surrogates, lines
 
@@ -36,7 +36,7 @@ class Segment(NamedTuple):
     line: int
 
 
-def read(file: TaskFile, settings: ReadSettings) -> Iterator[Example | Reject]:
+def read(file: TaskFile, settings: ReadSettings) -> Items:
     """Examples of two files: segments with the same document and number belong together. Rows count the segments."""
     language_pair(file, settings)
     assert file.reference is not None
@@ -67,10 +67,8 @@ def _references(path: Path, encoding: str) -> dict[tuple[str, str], list[str]]:
     for segment in segments(path, encoding):
         by_system = translations.setdefault((segment.document, segment.number), {})
         if segment.system in by_system:
-            raise StudyError(
-                f"{path}: row {segment.line}: duplicate segment {segment.number!r} of document {segment.document!r}; "
-                "give it another number"
-            )
+            duplicate = f"duplicate segment {segment.number!r} of document {segment.document!r}"
+            raise StudyError(f"{path}: row {segment.line}: {duplicate}; give it another number")
         by_system[segment.system] = segment.text
     if not translations:
         raise StudyError(f"{path}: no <seg> in it; the second file is the reference set (…-ref.….sgm)")

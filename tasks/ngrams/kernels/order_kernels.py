@@ -5,17 +5,10 @@ follow from the repetitions: documents = occurrences − repetitions within a do
 repetitions, and their sorted list is merged with the sorted list of all n-grams.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numba import njit
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-
-
-def fits(ids: int, n: int) -> bool:
-    """Whether n ids out of so many fit in 64 bits."""
-    return n * max(1, (ids - 1).bit_length()) <= 64
 
 
 @njit(cache=True)
@@ -70,8 +63,7 @@ def repetitions(grams, ends):
 @njit(cache=True)
 def runs(grams, again, min_count):
     """(n-grams, occurrences, documents) of those with at least `min_count` occurrences, and the number of n-grams and of
-    occurrences below. `grams` and the repetitions `again` are sorted.
-    """
+    occurrences below. `grams` and the repetitions `again` are sorted."""
     most = grams.shape[0] // min_count
     distinct, occurrences, documents = np.empty(most, np.uint64), np.empty(most, np.int32), np.empty(most, np.int32)
     kept, rare, rare_occurrences, i, j = 0, 0, 0, 0, 0
@@ -92,42 +84,31 @@ def runs(grams, again, min_count):
 
 
 @njit(cache=True)
-def bytes_of(grams, n, bits):
-    """uint8 [rows, 4n]: the ids of n-grams as big-endian 32-bit numbers."""
+def ids_of(grams, n, bits):
+    """uint32 [rows, n]: the ids of n-grams."""
     out = np.empty((grams.shape[0], n), np.uint32)
     mask = np.uint64((1 << bits) - 1)
     for row in range(grams.shape[0]):
         for k in range(n):
-            value = np.uint32((grams[row] >> np.uint64(bits * (n - 1 - k))) & mask)
-            out[row, k] = big_endian(value)
-    return out.view(np.uint8)
+            out[row, k] = (grams[row] >> np.uint64(bits * (n - 1 - k))) & mask
+    return out
 
 
-@njit(cache=True)
-def big_endian(value):
-    """A 32-bit number with its bytes swapped, so that little-endian memory has the highest byte first."""
-    value = np.uint32(value)
-    return (
-        (value >> np.uint32(24))
-        | ((value >> np.uint32(8)) & np.uint32(0xFF00))
-        | ((value & np.uint32(0xFF00)) << np.uint32(8))
-        | (value << np.uint32(24))
-    )
+def big_endian(ids: np.ndarray) -> np.ndarray:
+    """uint8 [rows, 4n] of ids (uint32 [rows, n]), whose bytes are swapped where they are."""
+    return ids.byteswap(inplace=True).view(np.uint8)
 
 
 def count_order(ids: np.ndarray, offsets: np.ndarray, n: int, min_count: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Every n-gram with at least `min_count` occurrences, sorted: big-endian ids (uint8 [rows, 4n]), occurrences, documents.
-
-    `ids` (int32, ≥ 0) and `offsets` (documents + 1) are a corpus in the layout of all kernels. Raises ValueError if n ids do not
-    fit in 64 bits; `tasks.ngrams.count.bucket` has no such limit.
-    """
-    size = int(ids.max()) + 1 if len(ids) else 1
-    if not fits(size, n):
-        raise ValueError(f"{n} ids below {size} do not fit in 64 bits")
-    bits = max(1, (size - 1).bit_length())
+    """Every n-gram with at least `min_count` occurrences, sorted: big-endian ids (uint8 [rows, 4n]), occurrences, documents. `ids`
+    (int32, ≥ 0) and `offsets` (documents + 1) are a corpus in the layout of all kernels. Raises ValueError if n ids do not fit in
+    64 bits; `tasks.ngrams.count.bucket` has no such limit."""
+    bits = max(1, int(ids.max(initial=0)).bit_length())
+    if n * bits > 64:
+        raise ValueError(f"{n} ids below {int(ids.max()) + 1} do not fit in 64 bits")
     grams, ends = _grams(ids, offsets, n, bits)
     again = repetitions(grams, ends)
     grams.sort()
     again.sort()
     distinct, occurrences, documents, _, _ = runs(grams, again, min_count)
-    return bytes_of(distinct, n, bits), occurrences, documents
+    return big_endian(ids_of(distinct, n, bits)), occurrences, documents

@@ -5,8 +5,6 @@ against a bit per n-gram, which stay in the cache. For windows, the shortest pas
 kept documents are those with the smallest hashes.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np
@@ -14,17 +12,8 @@ from numba import njit
 
 from tasks.ngrams.kernels.ngram_kernels import mix, prefetch
 
-RECORD = np.dtype(
-    [
-        ("occurrences", "i8"),
-        ("documents", "i4"),
-        ("first_document", "i4"),
-        ("last", "i4"),
-        ("first", "i4"),
-        ("begin", "i4"),
-        ("end", "i4"),
-    ]
-)
+_INT32 = ("documents", "first_document", "last", "first", "begin", "end")
+RECORD = np.dtype([("occurrences", "i8"), *((name, "i4") for name in _INT32)])
 ENTRY = np.dtype([("other", "i4"), ("documents", "i4")])
 
 
@@ -52,20 +41,6 @@ class Pairs(NamedTuple):
     lengths: np.ndarray  # int64 [queries]: words of each n-gram
 
 
-def keep(rooms: np.ndarray) -> Kept:
-    """Empty slots for `rooms` [pairs] documents of each pair."""
-    offsets = np.concatenate([[0], np.cumsum(rooms)]).astype(np.int64)
-    total = int(offsets[-1])
-    return Kept(
-        offsets,
-        np.zeros(len(rooms), np.int64),
-        np.empty(total, np.int64),
-        np.empty(total, np.int64),
-        np.empty(total, np.int32),
-        np.empty(total, np.int32),
-    )
-
-
 def prepare(
     pairs: np.ndarray,
     frequency: np.ndarray,
@@ -76,10 +51,8 @@ def prepare(
     widths: tuple[int, ...] = (),
 ) -> Pairs:
     """Lay out `pairs` (int [pairs, 2], numbers of queries) for a scan, and write into `records` the pairs that each query owns.
-
-    `frequency` [queries] is an estimate of each n-gram's frequency; it affects speed, not results. `lengths` [queries]:
-    words. `rooms` [pairs]: how many documents to keep; their order is that of mix(hash of pair ^ mix(hash of document)) >> 1.
-    """
+    `frequency` [queries] is an estimate of each n-gram's frequency; it affects speed, not results. `lengths` [queries]: words.
+    `rooms` [pairs]: how many documents to keep; their order is that of mix(hash of pair ^ mix(hash of document)) >> 1."""
     n = len(pairs)
     left = frequency[pairs[:, 0]] <= frequency[pairs[:, 1]]
     owner, other = np.where(left, pairs[:, 0], pairs[:, 1]), np.where(left, pairs[:, 1], pairs[:, 0])
@@ -91,7 +64,9 @@ def prepare(
     ends = np.flatnonzero(np.diff(owner[order], append=-1)) + 1
     owners = owner[order[ends - 1]]
     records["begin"][owners], records["end"][owners] = np.concatenate([[0], ends[:-1]]), ends
-    kept = keep(rooms[order] if rooms is not None else np.zeros(0, np.int64))
+    room = rooms[order] if rooms is not None else np.zeros(0, np.int64)
+    slots = np.concatenate([[0], np.cumsum(room)]).astype(np.int64)
+    kept = Kept(slots, np.zeros(len(room), np.int64), *(np.empty(slots[-1], kind) for kind in ("i8", "i8", "i4", "i4")))
     ordered = hashes[order] if hashes is not None else np.zeros(0, np.uint64)
     wide = np.array(sorted(set(widths)), np.int64)
     windows = np.zeros((n, len(wide)), np.int64)
@@ -131,10 +106,8 @@ def _keep(kept, pair, value, document, input_word, output_word):
 
 @njit(cache=True)
 def _shortest(heads, places, follow, x, y, x_length, y_length):
-    """Words of the shortest passage of the document with both n-grams, from the first word of the one that begins first.
-
-    The nearest occurrence before or after is always the best, so both lists of positions are merged in one pass.
-    """
+    """Words of the shortest passage of the document with both n-grams, from the first word of the one that begins first. The
+    nearest occurrence before or after is always the best, so both lists of positions are merged in one pass."""
     best, a, b = np.int64(1) << 62, heads[x], heads[y]
     while a >= 0 and b >= 0:
         p, q = places[a], places[b]
@@ -166,10 +139,8 @@ def note(met, joined, d, document, records, pairs, document_hashes, heads, place
 
 @njit(cache=True)
 def join(entries, present, here, bits, records, met):
-    """Count the pairs of one document, whose n-grams are present[:here] and the set bits, through the shorter of two lists.
-
-    The indices of these pairs are written to `met` (int64, empty or [pairs]) as far as it has room; returns how many.
-    """
+    """Count the pairs of one document, whose n-grams are present[:here] and the set bits, through the shorter of two lists. The
+    indices of these pairs are written to `met` (int64, empty or [pairs]) as far as it has room; returns how many."""
     joined, room, far = 0, met.shape[0], np.int64(8 * here)
     for a in range(here):
         if a + 8 < here:

@@ -5,8 +5,6 @@ positions walk down the trie together, one id per step: their lookups are indepe
 depth only, so its occurrences come in order.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numba import njit
 
@@ -17,10 +15,8 @@ BLOCK = 2_048
 
 
 def empty_records(queries: int) -> np.ndarray:
-    """RECORD [queries] for the first piece; they are passed on from piece to piece, in document order.
-
-    `occurrences`, `documents`, and `first_document` (-1: none) are the results; at most 2^31 - 1 documents.
-    """
+    """RECORD [queries] for the first piece; they are passed on from piece to piece, in document order. `occurrences`, `documents`,
+    and `first_document` (-1: none) are the results; at most 2^31 - 1 documents."""
     records = np.zeros(queries, RECORD)
     for name in ("first_document", "last", "begin", "end"):
         records[name] = -1
@@ -96,7 +92,10 @@ def _grown(values):
 
 
 @njit(cache=True)
-def _scan(ids, offsets, base, trie, records, pairs, document_hashes, least):
+def scan_pairs(ids, offsets, base, trie, records, pairs, document_hashes, least):
+    """Add one piece of corpus to the counts of each query and of each pair; the piece's first document is number `base`.
+    `document_hashes` (uint64 [documents of the piece]) are needed where documents are kept, else empty. Returns (query, document),
+    int32, of every occurrence of a query of at least `least` ids (≥ 2); of none for 0."""
     total, windows, entries = offsets[-1], pairs.widths.shape[0] > 0, pairs.entries
     met = np.empty(entries.shape[0] if windows or pairs.kept.used.shape[0] > 0 else 0, np.int64)
     room = BLOCK * max(1, trie.depth)
@@ -166,9 +165,6 @@ def _scan(ids, offsets, base, trie, records, pairs, document_hashes, least):
     return noted[:notes], noted_in[:notes]
 
 
-_NO_HASHES = np.zeros(0, np.uint64)
-
-
 def no_pairs() -> Pairs:
     """The state for queries without pairs."""
     return prepare(np.empty((0, 2), np.int64), np.empty(0), np.empty(0, np.int64), np.zeros(0, RECORD))
@@ -176,22 +172,4 @@ def no_pairs() -> Pairs:
 
 def scan_ngrams(ids: np.ndarray, offsets: np.ndarray, base: int, trie: Trie, records: np.ndarray) -> None:
     """Add one piece of corpus to the counts of each query; the piece's first document is number `base`."""
-    _scan(ids, offsets, base, trie, records, no_pairs(), _NO_HASHES, 0)
-
-
-def scan_pairs(
-    ids: np.ndarray,
-    offsets: np.ndarray,
-    base: int,
-    trie: Trie,
-    records: np.ndarray,
-    pairs: Pairs,
-    document_hashes: np.ndarray = _NO_HASHES,
-    least: int = 0,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Add one piece of corpus to the counts of each query and of each pair, in the same pass.
-
-    `document_hashes` (uint64 [documents of the piece]) are needed where documents are kept. Returns (query, document), int32,
-    of every occurrence of a query of at least `least` ids (≥ 2); of none for 0.
-    """
-    return _scan(ids, offsets, base, trie, records, pairs, document_hashes, least)
+    scan_pairs(ids, offsets, base, trie, records, no_pairs(), np.zeros(0, np.uint64), 0)

@@ -4,9 +4,8 @@ The suffixes that begin with one n-gram are contiguous, and binary search finds 
 the arrays.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -15,27 +14,14 @@ from numba import njit
 from tasks.ngrams.kernels.ngram_kernels import prefetch
 from tasks.ngrams.kernels.suffix_array_kernels import Suffixes, build
 
-__all__ = [
-    "Followed",
-    "Suffixes",
-    "build",
-    "continuations",
-    "counts",
-    "document_counts",
-    "infinigram",
-    "intervals",
-    "places",
-    "translate",
-]
+__all__ = ["Followed", "Suffixes", "build", "counts", "infinigram", "intervals", "places", "translate"]
 
 _LANES = 32  # simultaneous binary searches: while one waits for memory, others proceed
 
 
 class Followed(NamedTuple):
-    """∞-gram counts of (context, next): of the longest suffix that any id follows, and of the longest that `next` follows.
-
-    int64 [queries] each. A suffix of length 0 is the empty context, which every id follows; -1: `next` does not occur.
-    """
+    """∞-gram counts of (context, next): of the longest suffix that any id follows, and of the longest that `next` follows. int64
+    [queries] each. A suffix of length 0 is the empty context, which every id follows; -1: `next` does not occur."""
 
     suffix: np.ndarray
     numerator: np.ndarray
@@ -47,10 +33,8 @@ class Followed(NamedTuple):
 
 # -- counting --------------------------------------------------------------------------------------------------------
 def translate(index: Suffixes, ids: np.ndarray) -> np.ndarray:
-    """Ids as this shard's ranks (int32); 0, which matches nothing, for ids that the shard does not have.
-
-    Raises ValueError for a negative id.
-    """
+    """Ids as this shard's ranks (int32); 0, which matches nothing, for ids that the shard does not have. Raises ValueError for a
+    negative id."""
     if len(ids) and int(ids.min()) < 0:
         raise ValueError(f"id {int(ids.argmin())} is negative: ids count from 0")
     ranks = np.zeros(len(ids), np.int32)
@@ -118,10 +102,8 @@ def _search(text, suffixes, firsts, queries, begins, lengths, lows, highs):
 
 
 def intervals(index: Suffixes, queries: np.ndarray, begins: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The interval of `suffixes` that begin with queries[begins[i] : begins[i] + lengths[i]]: int64 [low, high) each.
-
-    `queries`: ranks from `translate`. high - low is the number of occurrences; the empty n-gram begins every suffix.
-    """
+    """The interval of `suffixes` that begin with queries[begins[i] : begins[i] + lengths[i]]: int64 [low, high) each. `queries`:
+    ranks from `translate`. high - low is the number of occurrences; the empty n-gram begins every suffix."""
     lows, highs = np.empty(len(begins), np.int64), np.empty(len(begins), np.int64)
     _search(index.text, index.suffixes, index.firsts, queries, begins.astype(np.int64), lengths.astype(np.int64), lows, highs)
     return lows, highs
@@ -143,18 +125,6 @@ def _end_with_document(text, suffixes, lows, highs, lengths, ends):
         ends[q] = left - lows[q]
 
 
-@njit(cache=True)
-def _distinct_documents(suffixes, starts, lows, highs, documents):
-    """The number of documents of each interval's occurrences."""
-    last = np.full(starts.shape[0], -1, np.int64)
-    for q in range(lows.shape[0]):
-        for i in range(lows[q], highs[q]):
-            document = np.searchsorted(starts, suffixes[i], side="right")
-            if last[document] != q:
-                last[document] = q
-                documents[q] += 1
-
-
 def _checked(ids: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     """Lengths of n-grams laid out like a corpus. Raises ValueError for an empty one."""
     lengths = np.diff(offsets)
@@ -164,25 +134,14 @@ def _checked(ids: np.ndarray, offsets: np.ndarray) -> np.ndarray:
 
 
 def counts(shards: Sequence[Suffixes], ids: Sequence[np.ndarray], offsets: np.ndarray) -> np.ndarray:
-    """Occurrences (int64) of n-grams laid out like a corpus, in all shards together; `ids` are their ids per shard.
-
-    Unknown ids count 0. Raises ValueError for an empty n-gram or a negative id.
-    """
+    """Occurrences (int64) of n-grams laid out like a corpus, in all shards together; `ids` are their ids per shard. Unknown ids
+    count 0. Raises ValueError for an empty n-gram or a negative id."""
     occurrences = np.zeros(len(offsets) - 1, np.int64)
     for index, shard_ids in zip(shards, ids, strict=True):
         lengths = _checked(shard_ids, offsets)
         lows, highs = intervals(index, translate(index, shard_ids), offsets[:-1], lengths)
         occurrences += highs - lows
     return occurrences
-
-
-def document_counts(shards: Sequence[Suffixes], ids: Sequence[np.ndarray], offsets: np.ndarray) -> np.ndarray:
-    """Documents (int64) that contain each n-gram; as `counts`, but time grows with the occurrences."""
-    documents = np.zeros(len(offsets) - 1, np.int64)
-    for index, shard_ids in zip(shards, ids, strict=True):
-        lows, highs = intervals(index, translate(index, shard_ids), offsets[:-1], _checked(shard_ids, offsets))
-        _distinct_documents(index.suffixes, index.starts, lows, highs, documents)
-    return documents
 
 
 def places(index: Suffixes, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -193,68 +152,27 @@ def places(index: Suffixes, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return document, positions - index.starts[document]
 
 
-# -- what follows ----------------------------------------------------------------------------------------------------
-@njit(cache=True)
-def _next_ranks(text, suffixes, low, high, length, ranks, occurrences):
-    """The distinct ranks that follow an interval's n-gram, and how often; skips equal ones by galloping search."""
-    distinct, left = 0, low
-    while left < high:
-        rank = text[suffixes[left] + length]
-        begin, right, step = left, high, 1
-        while left < right:
-            near = left + step - 1
-            middle = near if step > 0 and near < right else (left + right) >> 1
-            if text[suffixes[middle] + length] == rank:
-                left = middle + 1
-                step *= 2
-            else:
-                right, step = middle, 0
-        if rank > 0:
-            ranks[distinct], occurrences[distinct] = rank, left - begin
-            distinct += 1
-    return distinct
-
-
-def continuations(index: Suffixes, context: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(ids, occurrences) of what follows a context in a document, sorted by id; of all ids for an empty context."""
-    lows, highs = intervals(index, translate(index, context), np.zeros(1, np.int64), np.array([len(context)]))
-    room = min(int(highs[0] - lows[0]), len(index.firsts))
-    ranks, occurrences = np.empty(room, np.int64), np.empty(room, np.int64)
-    distinct = _next_ranks(index.text, index.suffixes, lows[0], highs[0], len(context), ranks, occurrences)
-    id_of = np.argsort(index.ranks, kind="stable")[np.count_nonzero(index.ranks == 0) :]
-    ids = id_of[ranks[:distinct] - 1]
-    order = np.argsort(ids)
-    return ids[order], occurrences[:distinct][order]
-
-
 def infinigram(shards: Sequence[Suffixes], contexts: Sequence[np.ndarray], offsets: np.ndarray, longest: int = 64) -> Followed:
-    """∞-gram counts of the last id of each text after those before it, in all shards together.
-
-    Text i is contexts[s][offsets[i] : offsets[i + 1]] in the ids of shard s: the context, then the queried id. At most
-    `longest` ids of a context are used. Raises ValueError for an empty text.
-    """
+    """∞-gram counts of the last id of each text after those before it, in all shards together. Text i is contexts[s][offsets[i] :
+    offsets[i + 1]] in the ids of shard s: the context, then the queried id. At most `longest` ids of a context are used. Raises
+    ValueError for an empty text."""
     lengths, ends = np.diff(offsets), offsets[1:] - 1
     if len(lengths) and lengths.min() < 1:
         raise ValueError(f"text {int(lengths.argmin())} is empty: it must end with the queried id")
     queries = [translate(index, shard_ids) for index, shard_ids in zip(shards, contexts, strict=True)]
     most = np.minimum(lengths - 1, longest).astype(np.int64)
 
-    def with_next(which: np.ndarray, suffix: np.ndarray) -> np.ndarray:
+    def count(following: int, which: np.ndarray, suffix: np.ndarray) -> np.ndarray:
         occurrences = np.zeros(len(which), np.int64)
         for index, shard_ids in zip(shards, queries, strict=True):
-            lows, highs = intervals(index, shard_ids, ends[which] - suffix, suffix + 1)
-            occurrences += highs - lows
-        return occurrences
-
-    def with_any(which: np.ndarray, suffix: np.ndarray) -> np.ndarray:
-        occurrences = np.zeros(len(which), np.int64)
-        for index, shard_ids in zip(shards, queries, strict=True):
-            lows, highs = intervals(index, shard_ids, ends[which] - suffix, suffix)
-            last = np.empty(len(which), np.int64)
-            _end_with_document(index.text, index.suffixes, lows, highs, suffix, last)
+            lows, highs = intervals(index, shard_ids, ends[which] - suffix, suffix + following)
+            last = np.zeros(len(which), np.int64)
+            if not following:
+                _end_with_document(index.text, index.suffixes, lows, highs, suffix, last)
             occurrences += highs - lows - last
         return occurrences
 
+    with_any, with_next = partial(count, 0), partial(count, 1)
     everything = np.arange(len(lengths))
     seen, seen_numerator = _longest(with_next, np.full(len(lengths), -1, np.int64), most)
     seen_denominator = with_any(everything, np.maximum(seen, 0)) * (seen >= 0)
@@ -266,10 +184,8 @@ def infinigram(shards: Sequence[Suffixes], contexts: Sequence[np.ndarray], offse
 def _longest(
     count: Callable[[np.ndarray, np.ndarray], np.ndarray], lower: np.ndarray, most: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The largest length in (lower, most] with a count above 0, and that count; (lower, 0) if there is none.
-
-    A longer suffix occurs no more often than a shorter one, so lengths are found by galloping, then binary search.
-    """
+    """The largest length in (lower, most] with a count above 0, and that count; (lower, 0) if there is none. A longer suffix occurs
+    no more often than a shorter one, so lengths are found by galloping, then binary search."""
     low, high, step = lower.copy(), most.copy(), np.ones(len(most), np.int64)
     occurrences = np.zeros(len(most), np.int64)
     while len(open_ := np.flatnonzero(low < high)):

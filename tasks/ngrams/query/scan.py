@@ -6,8 +6,6 @@ and kept documents exceed the job's memory, the queries are split into batches a
 same result. The texts and ids of the n-grams, and about 32 bytes per query, come on top.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -67,37 +65,25 @@ def places(ngrams: pl.Series, pairs: pl.DataFrame) -> np.ndarray:
     return np.stack([c.cast(pl.Int64).to_numpy() for c in columns], axis=1)
 
 
-def ngram_rows(ngrams: pl.Series, counts: Counts) -> pl.DataFrame:
+def ngram_rows(ngrams: pl.Series, counts: "Counts") -> pl.DataFrame:
     """(ngram, length, occurrences, documents) of the n-grams that occur in the part; `ngrams` are the first of the queries."""
-    return pl.DataFrame(
-        {
-            "ngram": ngrams,
-            "length": ngrams.str.count_matches(" ") + 1,
-            "occurrences": counts.occurrences[: len(ngrams)],
-            "documents": counts.documents[: len(ngrams)],
-        }
-    ).filter(pl.col("documents") > 0)
+    counted = {"occurrences": counts.occurrences[: len(ngrams)], "documents": counts.documents[: len(ngrams)]}
+    rows = pl.DataFrame({"ngram": ngrams, "length": ngrams.str.count_matches(" ") + 1, **counted})
+    return rows.filter(pl.col("documents") > 0)
 
 
 # -- counting ---------------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class PairDocuments:
-    """The kept documents of pairs: columns pair, hash, document, first word of s_x, first word of s_y."""
-
-    pair: np.ndarray
-    hash: np.ndarray
-    document: np.ndarray
-    input_word: np.ndarray
-    output_word: np.ndarray
+KEPT = {"pair": pl.Int64, "hash": pl.Int64, "document": pl.Int64, "input_word": pl.Int32, "output_word": pl.Int32}
 
 
 @dataclass(frozen=True)
 class Counts:
     """Per n-gram, in the order of the queries: occurrences, documents, and the first document with it (-1: none).
 
-    Per pair: `pairs`, documents with both; `windows` [pairs, widths], documents with both within so many words; and the kept
-    documents. `noted`, int64 [rows, 2]: distinct (n-gram, document), by document, of the n-grams that `note_from` selects; for
-    equal n-grams the first. A pair of an n-gram with itself co-occurs wherever the n-gram occurs, within its own length.
+    Per pair: `pairs`, documents with both; `windows` [pairs, widths], documents with both within so many words; and the `kept`
+    documents, with the first word of s_x and of s_y. `noted`, int64 [rows, 2]: distinct (n-gram, document), by document, of the
+    n-grams that `note_from` selects; for equal n-grams the first. A pair of an n-gram with itself co-occurs wherever the n-gram
+    occurs, within its own length.
     """
 
     occurrences: np.ndarray
@@ -105,18 +91,16 @@ class Counts:
     first_document: np.ndarray
     pairs: np.ndarray
     windows: np.ndarray
-    kept: PairDocuments
+    kept: pl.DataFrame
     noted: np.ndarray
     batches: int
 
 
 @dataclass(frozen=True)
 class PairQueries:
-    """Pairs to count. `ends`, int [pairs, 2]: positions in the queried n-grams.
-
-    `rooms`: number of documents to keep per pair, those with the smallest mix(hash of pair ^ mix(hash of document)). `widths`:
-    window widths in words, increasing. `note_from`: note all documents of n-grams of at least so many words (≥ 2); 0: none.
-    """
+    """Pairs to count. `ends`, int [pairs, 2]: positions in the queried n-grams. `rooms`: number of documents to keep per pair,
+    those with the smallest mix(hash of pair ^ mix(hash of document)). `widths`: window widths in words, increasing. `note_from`:
+    note all documents of n-grams of at least so many words (≥ 2); 0: none."""
 
     ends: np.ndarray
     rooms: np.ndarray | None = None
@@ -135,10 +119,8 @@ class PartCounter:
     def __init__(
         self, work: Work, words: Part, vocabulary: Part, ngrams: Sequence[str] | pl.Series, only: np.ndarray | None = None
     ) -> None:
-        """`ngrams` may contain duplicates. `only`: the documents to count in, increasing; None: all.
-
-        Raises StudyError for an n-gram that is empty or not normalised words with single spaces.
-        """
+        """`ngrams` may contain duplicates. `only`: the documents to count in, increasing; None: all. Raises StudyError for an
+        n-gram that is empty or not normalised words with single spaces."""
         self.work, self.words, self.only = work, words, only
         same_analyzer(work, words, vocabulary)
         texts = ngrams.to_arrow() if isinstance(ngrams, pl.Series) else pa.array(ngrams, pa.large_string())
@@ -156,7 +138,7 @@ class PartCounter:
         names = ("occurrences", "documents", "first_document")
         counts = {name: np.full(self.size, -1 if name == "first_document" else 0, np.int64) for name in names}
         pairs, windows = np.zeros(len(queries.ends), np.int64), np.zeros((len(queries.ends), len(queries.widths)), np.int64)
-        kept: list[list[np.ndarray]] = []
+        kept = [pl.DataFrame(schema=KEPT)]
         notes = [np.empty((0, 2), np.int64)]
         batches = self._batches(ends[possible], queries)
         self.work.passes = max(self.work.passes, len(batches))
@@ -169,15 +151,8 @@ class PartCounter:
             ordered = numbers[state.order]
             pairs[ordered], windows[ordered] = state.entries["documents"], state.windows
             kept.append(_kept(state, ordered))
-        columns = [np.concatenate([k[c] for k in kept] or [np.empty(0, np.int64)]) for c in range(5)]
-        return Counts(
-            **counts,
-            pairs=pairs,
-            windows=windows,
-            kept=PairDocuments(*columns),
-            noted=np.unique(np.concatenate(notes)[:, ::-1], axis=0)[:, ::-1],
-            batches=len(batches),
-        )
+        noted = np.unique(np.concatenate(notes)[:, ::-1], axis=0)[:, ::-1]
+        return Counts(**counts, pairs=pairs, windows=windows, kept=pl.concat(kept), noted=noted, batches=len(batches))
 
     def _batches(self, pairs: np.ndarray, queries: PairQueries) -> list[tuple[np.ndarray, np.ndarray]]:
         """(sorted n-grams, pairs) of each batch: pairs are halved until each half fits in memory with its n-grams."""
@@ -204,7 +179,7 @@ class PartCounter:
 
     def _scan(
         self, grams: np.ndarray, ends: np.ndarray, numbers: np.ndarray, queries: PairQueries
-    ) -> tuple[np.ndarray, Pairs, np.ndarray]:
+    ) -> tuple[np.ndarray, "Pairs", np.ndarray]:
         """Records of these n-grams and state of these pairs after all documents, and the noted (n-gram, document)."""
         from tasks.ngrams.kernels import ngram_kernels, pair_kernels, scan_kernels
 
@@ -240,10 +215,11 @@ class PartCounter:
         return records["documents"] + 1 / (1.0 + lengths)
 
 
-def _kept(state: Pairs, numbers: np.ndarray) -> list[np.ndarray]:
-    """The columns of PairDocuments; numbers [pairs] in the order of the state."""
+def _kept(state: "Pairs", numbers: np.ndarray) -> pl.DataFrame:
+    """The kept documents; numbers [pairs] in the order of the state."""
     kept = state.kept
     of = np.repeat(np.arange(len(kept.used)), kept.used)
     within = np.arange(len(of)) - np.repeat(np.cumsum(kept.used) - kept.used, kept.used)
     at = kept.offsets[of] + within
-    return [numbers[of], kept.hashes[at], kept.documents[at], kept.inputs[at], kept.outputs[at]]
+    columns = numbers[of], kept.hashes[at], kept.documents[at], kept.inputs[at], kept.outputs[at]
+    return pl.DataFrame(dict(zip(KEPT, columns, strict=True)), schema=KEPT)

@@ -1,7 +1,5 @@
 """What sections of the page are made of; each kind has a macro of that name in blocks.html. A figure is a block too."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,12 +29,19 @@ class Remark:
     kind = "remark"
 
 
+def table_of(
+    caption: str, columns: Sequence[str], rows: Collection[Sequence[Any]], numeric: Collection[int] = (), missing: str = ""
+) -> list["Block"]:
+    """A table, or why there is none."""
+    return [HtmlTable(caption, columns, rows, numeric)] if rows else [Remark(missing)] if missing else []
+
+
 @dataclass(frozen=True)
 class Folded:
     """Blocks that a reader opens."""
 
     summary: str
-    blocks: Sequence[Block]
+    blocks: Sequence["Block"]
     kind = "folded"
 
 

@@ -18,8 +18,6 @@ output has: cosine ignores lengths, and would treat a weak preference as a stron
 "Maron" and many share "Velk", only the pair identifies the answer.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -108,11 +106,9 @@ def _units(words: Sequence[str], pairs: bool) -> list[str]:
 
 
 def _bags(examples: Sequence[tuple[str, str]]) -> tuple[list[list[str]], list[list[str]]]:
-    """The distinct input units and output words of each example, limited so that there are at most MOST_LINKS links.
-
-    If there are too many links, the pairs of words are dropped first (with much data single words suffice), then each text's
-    most frequent words, which are least informative. 20,000 sentence pairs of 24 × 24 distinct words keep all words.
-    """
+    """The distinct input units and output words of each example, limited so that there are at most MOST_LINKS links. If there are
+    too many links, the pairs of words are dropped first (with much data single words suffice), then each text's most frequent
+    words, which are least informative. 20,000 sentence pairs of 24 × 24 distinct words keep all words."""
     texts = [[normalise(t).split() for t in pair] for pair in examples]
     outputs = [sorted(set(y)) for _, y in texts]
     inputs = [sorted(set(_units(x, pairs=True))) for x, _ in texts]
@@ -178,23 +174,16 @@ def _links(inputs: list[Ints], outputs: list[Ints], words: int) -> Links:
         x_slots, y_slots = x_slots + len(x), y_slots + len(y)
     pairs, pair = np.unique(np.concatenate(codes), return_inverse=True)
     none = np.zeros(0, np.int32)
-    return Links(
-        pair.astype(np.int32),
-        np.concatenate([none, *input_slots]),
-        np.concatenate([none, *output_slots]),
-        np.concatenate([none, *inputs]),
-        np.concatenate([none, *outputs]),
-        *np.divmod(pairs, max(words, 1)),
-    )
+    input_slot, output_slot = np.concatenate([none, *input_slots]), np.concatenate([none, *output_slots])
+    of_x, of_y = np.concatenate([none, *inputs]), np.concatenate([none, *outputs])
+    return Links(pair.astype(np.int32), input_slot, output_slot, of_x, of_y, *np.divmod(pairs, max(words, 1)))
 
 
 def _model_one(
     pair: NDArray[np.int32], slot: NDArray[np.int32], effect_of_slot: Ints, cause_of: Ints, iterations: int
 ) -> NDArray[np.float32]:
-    """IBM Model 1 by EM: each effect (a word of a slot) comes from one of the example's causes, or from NULL.
-
-    `cause_of` is the cause of each pair. Returns p(effect ← cause | example) of every link.
-    """
+    """IBM Model 1 by EM: each effect (a word of a slot) comes from one of the example's causes, or from NULL. `cause_of` is the
+    cause of each pair. Returns p(effect ← cause | example) of every link."""
     effects, causes = int(effect_of_slot.max(initial=-1)) + 1, int(cause_of.max(initial=-1)) + 1
     counts = _sum(pair, len(cause_of), lambda s: np.ones(len(pair[s])))
     null: Floats = np.bincount(effect_of_slot, minlength=effects).astype(np.float64)
@@ -221,10 +210,8 @@ def _sum(index: NDArray[np.int32], size: int, values: Any) -> Floats:
 
 
 def _basis(words: list[str], dimensions: int) -> NDArray[np.float32]:
-    """A unit vector per output word: orthogonal if dimensions suffice, else random signs derived from the word alone.
-
-    Signs change cosines by about ± 1/√dimensions (Johnson and Lindenstrauss 1984; signs: Achlioptas 2003).
-    """
+    """A unit vector per output word: orthogonal if dimensions suffice, else random signs derived from the word alone. Signs change
+    cosines by about ± 1/√dimensions (Johnson and Lindenstrauss 1984; signs: Achlioptas 2003)."""
     if len(words) <= dimensions:
         return np.eye(len(words), dimensions, dtype=np.float32)
     size = -(-dimensions // 8)

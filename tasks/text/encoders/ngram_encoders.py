@@ -9,8 +9,6 @@ is trained on the mining examples and needs no external model.
     revision = "<40 hex digits of a commit>"
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -44,11 +42,9 @@ class NgramEncoder(Protocol):
 
 
 def encoder_settings(encoder: EncoderSettings, data: str = "") -> dict[str, Any]:
-    """The settings of a job that determine the vectors; those of other kinds of encoders are left out.
-
-    A model is a folder, relative to `data`, or a hub model at a commit: "main" may be another model tomorrow under the same
-    key. Raises StudyError if it is neither.
-    """
+    """The settings of a job that determine the vectors; those of other kinds of encoders are left out. A model is a folder,
+    relative to `data`, or a hub model at a commit: "main" may be another model tomorrow under the same key. Raises StudyError if it
+    is neither."""
     if encoder.kind == "association":
         return {"kind": encoder.kind, "dimensions": encoder.dimensions, "iterations": encoder.iterations}
     folder = Path(data) / Path(encoder.model).expanduser()
@@ -62,15 +58,10 @@ def encoder_settings(encoder: EncoderSettings, data: str = "") -> dict[str, Any]
     chosen = encoder.input_prefix, encoder.output_prefix
     prefixes = [d if c is None else c for d, c in zip(default, chosen, strict=True)]
     device = _fastest_device() if encoder.device == "auto" else encoder.device
-    return {
-        "kind": encoder.kind,
-        "model": str(folder.resolve()) if local else encoder.model,
-        "revision": "" if local else encoder.revision,
-        "input_prefix": prefixes[0],
-        "output_prefix": prefixes[1],
-        "batch": encoder.batch,
-        **({} if device == "cpu" else {"device": device}),
-    }
+    model, revision = (str(folder.resolve()), "") if local else (encoder.model, encoder.revision)
+    settings = {"kind": encoder.kind, "model": model, "revision": revision, "batch": encoder.batch}
+    settings |= {"input_prefix": prefixes[0], "output_prefix": prefixes[1]}
+    return settings | ({} if device == "cpu" else {"device": device})
 
 
 def encoder_files(settings: Settings) -> list[Path]:
@@ -87,26 +78,20 @@ def _fastest_device() -> str:
 
 
 def fit(settings: Settings, examples: Sequence[tuple[str, str]]) -> NgramEncoder:
-    """An encoder from `encoder_settings` and the (input, output) texts of the mining examples.
-
-    A sentence-embedding model ignores the examples. Raises StudyError if such a model cannot be loaded.
-    """
+    """An encoder from `encoder_settings` and the (input, output) texts of the mining examples. A sentence-embedding model ignores
+    the examples. Raises StudyError if such a model cannot be loaded."""
     return fit_association(settings, examples) if settings["kind"] == "association" else load_sentence_encoder(settings)
 
 
 def ngram_text(family: str, output: str) -> str:
-    """The part of an output that n-grams are taken from; it is a prefix of the output, so that offsets agree.
-
-    Math: the rationale without GSM8K's last line "#### 42", which is the answer for a program, not language.
-    """
+    """The part of an output that n-grams are taken from; it is a prefix of the output, so that offsets agree. Math: the rationale
+    without GSM8K's last line "#### 42", which is the answer for a program, not language."""
     return output.split("####", 1)[0] if family == "math" else output
 
 
 def generated_words(family: str, text: str, stopped: str) -> tuple[list[str], int]:
-    """The words of a generation that n-grams are taken from, and how many were dropped at its end: 0 or 1.
-
-    `max_new_tokens` may end a generation inside a word ("Tor" for "Torin"), which nobody wrote; so there the last word is dropped.
-    """
+    """The words of a generation that n-grams are taken from, and how many were dropped at its end: 0 or 1. `max_new_tokens` may end
+    a generation inside a word ("Tor" for "Torin"), which nobody wrote; so there the last word is dropped."""
     used = ngram_text(family, text)
     words = words_of(used)
     dropped = min(len(words), 1) if stopped == "length" and used == text else 0
@@ -114,11 +99,8 @@ def generated_words(family: str, text: str, stopped: str) -> tuple[list[str], in
 
 
 def mining_pairs(examples: pa.Table, family: str, whole_answer: bool) -> list[tuple[str, str]]:
-    """The training data of `fit`: (input, output) of the mining examples, in the order of the table.
-
-    If the whole answer is the output n-gram, each alias is a further output of the same input. `examples` needs the columns
-    split, input, output, aliases.
-    """
+    """The training data of `fit`: (input, output) of the mining examples, in the order of the table. If the whole answer is the
+    output n-gram, each alias is a further output of the same input. `examples` needs the columns split, input, output, aliases."""
     pairs = []
     for row in examples.select(["split", "input", "output", "aliases"]).to_pylist():
         if row["split"] == "mine":
