@@ -1,7 +1,8 @@
 """Counterfactual memorization of each group of a controlled corpus: what runs with a sequence give that runs without it do not.
 
 Each mean is next to that of phantoms, whose membership is fake (docs/counterfactual.md). Standard errors are for new runs and new
-sequences: a jackknife over groups of runs, whole pairs, plus the variance between sequences beyond what runs explain of it.
+sequences: a jackknife over groups of runs, whole pairs, plus the variance between sequences beyond what runs explain of it; of
+specificity, a ratio of sums, for new runs.
 """
 
 from __future__ import annotations

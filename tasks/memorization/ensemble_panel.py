@@ -13,10 +13,9 @@ from tasks.memorization.run_contrasts import Arms, Bools, arms_of, difference, i
 from tasks.statistics import Floats, Ints
 from tasks.step import Work
 from tasks.storage.store import Part
-from tasks.text.split import seeded_hash
 
 READS = ("controlled_sequences", "membership", "ensemble_runs", "ensemble_scores")
-MOST_TWINS = 16  # of a sequence that its influence is computed on
+MOST_TWINS = 16  # of a sequence that its influence is computed on: all are drawn alike, so these are the first by name
 Estimates = tuple[Floats, Floats]  # values and standard errors
 
 
@@ -49,13 +48,12 @@ class EnsemblePanel:
     def families(self) -> list[tuple[Ints, Ints, bool]]:
         """(members, never-trained twins, whether they are of one cycle) of each family that has members."""
         names, member, out = self.sequences["family"].to_numpy(), self.member, []
-        hashes = np.array([seeded_hash(0, "twins", name) for name in self.sequences["sequence"]])
         cycle = self.sequences["group"].is_in(["ring", "rule"]).to_numpy()
         order = np.argsort(names, kind="stable")
         for rows in np.split(order, np.flatnonzero(names[order][1:] != names[order][:-1]) + 1) if len(order) else []:
             members, twins = rows[member[rows]], rows[~member[rows]]
             if len(members):
-                out.append((members, np.sort(twins[np.argsort(hashes[twins])][:MOST_TWINS]), bool(cycle[rows[0]])))
+                out.append((members, twins[:MOST_TWINS], bool(cycle[rows[0]])))
         return out
 
     def effect(self, values: Floats, arms: Arms) -> Estimates:

@@ -166,3 +166,16 @@ def test_missing_arms_and_constant_scores_are_no_numbers_and_no_errors(runs: int
     scores = likelihood_ratio(y, arms)
     assert auc(scores, arms)[2] == 0.5 and np.isnan(auc(scores, arms)[1])
     assert np.isnan(influence(y[:, :1], arms)[0][1]).all()
+
+
+def test_folds_of_single_copies_leave_one_out_but_no_group() -> None:
+    """Of four copies a run lacks one at most, so that there is no run without any: leave-group-out is not defined there."""
+    copies = np.array([1] * 20 + [4] * 20)
+    z = np.concatenate([fold_block(np.arange(40), copies, r, 0, 10, True) for r in range(4)])
+    y = -50 + 5.0 * z + np.random.default_rng(0).standard_normal(z.shape)
+    group, one = arms_of(z, copies, False)
+    value, error = difference(y, one)
+    assert np.abs((value - 5) / error).max() < 5
+    values = difference(y, group)[0]
+    assert np.isfinite(values[:20]).all() and values[:20] == pytest.approx(value[:20])
+    assert np.isnan(values[20:][~group.outside[:, 20:].any(axis=0)]).all() and (~group.outside[:, 20:].any(axis=0)).sum() > 15
