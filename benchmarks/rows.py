@@ -104,9 +104,11 @@ def _number(text: str) -> Any:
 
 
 def row(work: str, cases: str, sides: Mapping[str, Callable[[Corpora, Case], BenchmarkSide]], **more: Any) -> BenchmarkRow:
-    """A row from the text of its cases; that of `quick` comes last."""
-    at, _, quick = cases.partition("; quick ")
-    return BenchmarkRow(work, sides, tuple(map(_case, at.split("; "))), _case(quick) if quick else None, **more)
+    """A row from the text of its cases, in which "quick …", "runs 3" and "within 1e-9" are the row's fields of these names."""
+    names, parts = ("quick ", "runs ", "within "), cases.split("; ")
+    named, at = dict(p.split(" ", 1) for p in parts if p.startswith(names)), [p for p in parts if not p.startswith(names)]
+    quick, more = _case(named["quick"]) if "quick" in named else None, more | {"within": float(named.get("within", 0))}
+    return BenchmarkRow(work, sides, tuple(map(_case, at)), quick, runs=int(named.get("runs", 5)), **more)
 
 
 TOKENISERS = {OURS: text_sides.tokeniser, "tokenizers": text_sides.tokenizers, "fastokens": text_sides.fastokens}
@@ -130,16 +132,14 @@ ROWS: dict[str, BenchmarkRow] = {
     "all-orders-2": row(
         "all orders 1..8, exact, out of core, written, min_count = 2",
         "1M min_count=2: duckdb; 10M min_count=2: speed 4, duckdb 5; 10M memory=256MB min_count=2; 10M memory=64MB min_count=2; "
-        "100M min_count=2: speed, memory 2; quick 500k min_count=2: speed 2, duckdb",
+        "100M min_count=2: speed, memory 2; quick 500k min_count=2: speed 2, duckdb; runs 3",
         {OURS: count_sides.all_orders, "duckdb": count_sides.duckdb_orders},
-        runs=3,
     ),
     "all-orders-1": row(
         "all orders 1..8, exact, out of core, written, min_count = 1",
         "1M min_count=1; 10M min_count=1: speed 1.2; 10M memory=256MB min_count=1; 10M memory=64MB min_count=1; "
-        "100M min_count=1: speed, memory 2; quick 500k min_count=1: speed 0.8",
+        "100M min_count=1: speed, memory 2; quick 500k min_count=1: speed 0.8; runs 3",
         {OURS: count_sides.all_orders, "duckdb": count_sides.duckdb_orders},
-        runs=3,
     ),
     "index": row(
         "suffix array built and written",
@@ -166,10 +166,9 @@ ROWS: dict[str, BenchmarkRow] = {
         "exact document pairs, in one pass, from queries to counts",
         "1M queries=1M; 10M queries=1k: speed; 10M queries=100k: polars + pyroaring, speed; "
         "10M queries=1M: polars + pyroaring 12, speed 5; 20M queries=1M: speed 5; 100M queries=1M: speed; "
-        "quick 500k queries=10k: polars + pyroaring, speed 5",
+        "quick 500k queries=10k: polars + pyroaring, speed 5; runs 3",
         {OURS: index_sides.document_pairs, ROARING: index_sides.roaring_pairs},
         items="pairs",
-        runs=3,
     ),
     "workers": row(
         "2 workers against 1, words and all orders 1..8",
@@ -179,115 +178,97 @@ ROWS: dict[str, BenchmarkRow] = {
     ),
     "embed": row(
         "distinct n-grams embedded by all-MiniLM-L6-v2",
-        "ngrams=4k: onnxruntime 0.95; quick ngrams=200: onnxruntime",
+        "ngrams=4k: onnxruntime 0.95; quick ngrams=200: onnxruntime; runs 3; within 1e-5",
         {OURS: mining_sides.embedding, "onnxruntime": mining_sides.onnxruntime},
         items="n-grams",
-        within=1e-5,
-        runs=3,
     ),
     "embed-association": row(
         "distinct n-grams embedded by `association`, from table to table",
-        "sentences=4k step=embed; sentences=20k step=embed: memory 2",
+        "sentences=4k step=embed; sentences=20k step=embed: memory 2; runs 1",
         {OURS: mining_sides.association},
         items="n-grams",
-        runs=1,
     ),
     "align": row(
         "pairs of n-grams compared",
-        "examples=400 inputs=50 outputs=40 dimensions=384: numpy 1.5; quick examples=60 inputs=50 outputs=40 dimensions=384: numpy",
+        "examples=400 inputs=50 outputs=40 dimensions=384: numpy 1.5; "
+        "quick examples=60 inputs=50 outputs=40 dimensions=384: numpy; runs 3; within 1e-5",
         {OURS: mining_sides.alignment, "numpy": mining_sides.numpy_products},
         items="pairs",
-        within=1e-5,
-        runs=3,
     ),
     "align-association": row(
         "task-grams of n = 1, 2, 3 mined, from table to table",
-        "sentences=4k step=align; sentences=20k step=align: memory 2.5",
+        "sentences=4k step=align; sentences=20k step=align: memory 2.5; runs 1",
         {OURS: mining_sides.association},
         items="pairs",
-        runs=1,
     ),
     "scoring": row(
         "options of multiple choice scored by a 4 × 256 GPT-NeoX, Pythia's vocabulary",
-        "250k queries=400: lm_eval 5; quick 250k queries=16: lm_eval",
+        "250k queries=400: lm_eval 5; quick 250k queries=16: lm_eval; runs 3; within 1e-4",
         {OURS: model_sides.score_choices, "lm_eval": model_sides.score_with_harness},
         items="options",
-        within=1e-4,
-        runs=3,
     ),
     "generation": row(
         "questions answered greedily by the same network, 24 tokens",
-        "250k queries=128: ctranslate2 1.5; quick 250k queries=8: ctranslate2",
+        "250k queries=128: ctranslate2 1.5; quick 250k queries=8: ctranslate2; runs 3",
         {OURS: model_sides.answer_questions, "ctranslate2": model_sides.answer_with_ctranslate2},
         items="questions",
-        runs=3,
     ),
     "extraction": row(
         "exact extraction of windows of 32 + 32 tokens, for each length of the prefix; 4 × 256 GPT-NeoX, vocabulary of 4,096",
         "1M windows=2k prefixes=32 peers=64: transformers generate 10; "
         "1M windows=2k prefixes=1 peers=64: transformers generate without cache 10; "
-        "quick 250k windows=64 prefixes=32 peers=16: transformers generate 10",
+        "quick 250k windows=64 prefixes=32 peers=16: transformers generate 10; runs 1",
         {OURS: model_sides.extract, CACHED: model_sides.generate(True), UNCACHED: model_sides.generate(False)},
         items="prefixes",
-        runs=1,
     ),
     "windows": row(
         "log p of the tokens of such windows",
-        "1M windows=2k peers=400: lm_eval 1; quick 250k windows=64 peers=16: lm_eval",
+        "1M windows=2k peers=400: lm_eval 1; quick 250k windows=64 peers=16: lm_eval; runs 1; within 1e-4",
         {OURS: model_sides.score_token_windows, "lm_eval": model_sides.harness_windows},
         items="windows",
-        within=1e-4,
-        runs=1,
     ),
     "report": row(
         "the report of a study of four tasks: page, and every figure as SVG, PDF and CSV",
-        "examples=10k models=9: seconds 20; quick examples=500 models=3: seconds 20",
+        "examples=10k models=9: seconds 20; quick examples=500 models=3: seconds 20; runs 1",
         {OURS: report_sides.report},
         items="rows of metrics",
-        runs=1,
     ),
     "bootstrap": row(
         "Spearman of whole examples resampled 2,000 times",
         "rows=100k draws=2k peers=20: numpy 6; rows=1M draws=2k peers=10: numpy 6, memory 1; "
-        "quick rows=50k draws=500 peers=20: numpy 6",
+        "quick rows=50k draws=500 peers=20: numpy 6; runs 3; within 1e-9",
         {OURS: measure_sides.bootstrap, "numpy": measure_sides.numpy_weights},
         items="draws",
-        within=1e-9,
-        runs=3,
     ),
     "near-copies": row(
         "clusters of windows of 64 tokens with a Jaccard similarity of .8 of their 5-grams",
         "windows=200k tokens_each=64 peers=10k: datasketch 20; windows=1M tokens_each=64 peers=10k: datasketch 20, memory 2; "
-        "quick windows=20k tokens_each=64 peers=1k: datasketch 20",
+        "quick windows=20k tokens_each=64 peers=1k: datasketch 20; runs 3",
         {OURS: measure_sides.near_copies, "datasketch": measure_sides.minhash},
         items="windows",
         agree=measure_sides.same_but_for_misses,
-        runs=3,
     ),
     "edit-distances": row(
         "edit distances of 50 × 1,000 pairs of 100 tokens",
-        "pairs=50k tokens_each=100 peers=1k: Python loop 100; quick pairs=5k tokens_each=100 peers=200: Python loop 100",
+        "pairs=50k tokens_each=100 peers=1k: Python loop 100; quick pairs=5k tokens_each=100 peers=200: Python loop 100; runs 3",
         {OURS: measure_sides.edit_distances, "Python loop": measure_sides.python_loop},
         items="pairs",
-        runs=3,
     ),
     "orchestration": row(
-        "overhead of a run besides its steps", "40M; 120M: orchestration 5, checks 15", {OURS: run_sides.orchestration}, runs=1
+        "overhead of a run besides its steps", "40M; 120M: orchestration 5, checks 15; runs 1", {OURS: run_sides.orchestration}
     ),
     "waits": row(
         "a command from its start to its end: the finished sample again, two new prompts for it, a study with mistakes",
-        "command=again: seconds 5; command=prompts: seconds 20; command=refused: seconds 2",
+        "command=again: seconds 5; command=prompts: seconds 20; command=refused: seconds 2; runs 3",
         {OURS: run_sides.waiting},
         items="commands",
         by="wall_seconds",
-        runs=3,
     ),
     "partitions": row(
         "one step of many small parts, on two workers, with a Prefect server",
-        "parts=10k: overhead 60, server 1; quick parts=500: overhead 60, server 1",
+        "parts=10k: overhead 60, server 1; quick parts=500: overhead 60, server 1; runs 1",
         {OURS: run_sides.partitions},
         items="parts",
-        runs=1,
     ),
 }
 

@@ -98,9 +98,8 @@ def rejected(store: Store, planned: PlannedStep) -> list[str]:
             continue
         ordered = sorted((kind.total(), next(iter(kind)), len(kind) > 1) for kind in kinds.values())[::-1]
         total, rest = sum(number for number, *_ in ordered), ordered[REASONS_SHOWN:]
-        lines.append(
-            f"{total:,} record{'s' * (total > 1)} rejected; the report counts them by reason, the table {table} lists each:"
-        )
+        where = f"the report counts them by reason, the table {table} lists each:"
+        lines.append(f"{total:,} record{'s' * (total > 1)} rejected; {where}")
         lines += [f"{number:,} × {'such as: ' * several}{reason}" for number, reason, several in ordered[:REASONS_SHOWN]]
         lines += [f"{sum(number for number, *_ in rest):,} for {len(rest)} other reason{'s' * (len(rest) > 1)}"] if rest else []
     return lines

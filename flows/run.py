@@ -96,9 +96,8 @@ def study(
         session.close()
         post.close()
     if earlier or failures:
-        raise StudyError(
-            "\n".join([*earlier, *(failures or [f"The report is there, without {', '.join(session.study.left_out)}."])])
-        )
+        there = f"The report is there, without {', '.join(session.study.left_out)}."
+        raise StudyError("\n".join([*earlier, *(failures or [there])]))
 
 
 def run_all(plan: list[PlannedStep], chosen: set[str], session: Session, terminal: Terminal, post: Post) -> list[str]:

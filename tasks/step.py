@@ -203,7 +203,28 @@ class Work:
 
     def batches(self, part: Part, *columns: str, rows: int = 1024) -> Iterator[pa.RecordBatch]:
         """One part in pieces, for what does not fit in memory."""
-        yield from self.store.open(part).iter_batches(batch_size=rows, columns=list(columns) or None)
+        yield from self.store.open(part, mapped=False).iter_batches(batch_size=rows, columns=list(columns) or None)
+
+    def count(self, part: Part) -> int:
+        """The rows of a part."""
+        return int(self.store.open(part).metadata.num_rows)
+
+    def in_order(self, part: Part, *columns: str) -> Callable[[range], pa.Table]:
+        """What reads ranges of rows of one part, each of which begins no earlier than the one before; it holds no others."""
+        batches, first = self.batches(part, *columns), 0
+        schema = self.contracts[part.table].schema
+        held = pa.schema([schema.field(name) for name in columns or schema.names]).empty_table()
+
+        def read(rows: range) -> pa.Table:
+            nonlocal held, first
+            assert rows.start >= first, "internal error: rows that were read before"
+            while first + len(held) < rows.stop:
+                held, first = held.slice(max(0, rows.start - first)), max(first, min(rows.start, first + len(held)))
+                held = pa.concat_tables([held, pa.Table.from_batches([next(batches)])])
+            held, first = held.slice(rows.start - first), rows.start
+            return held.slice(0, len(rows))
+
+        return read
 
     def folder_of(self, part: Part) -> Path:
         """The files that belong to a part."""

@@ -54,7 +54,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def setting(default: Any, meaning: str, **limits: Any) -> Any:
+def value(default: Any, meaning: str, **limits: Any) -> Any:
     """A setting: its default (... where a study must give it), what it does, and its limits, as pydantic's Field has them."""
     return Field(default, description=meaning, **limits)
 

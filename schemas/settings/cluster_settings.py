@@ -5,7 +5,7 @@ from typing import Any, Self
 
 from pydantic import field_validator, model_validator
 
-from schemas.settings.base import Settings, setting
+from schemas.settings.base import Settings, value
 
 
 class ClusterSettings(Settings):
@@ -17,25 +17,22 @@ class ClusterSettings(Settings):
     workers = 40
     """
 
-    address: str = setting("", "of a running Dask scheduler, tcp://… or tls://…; DASK_SCHEDULER_ADDRESS overrides it")
-    cluster_class: str = setting(
+    address: str = value("", "of a running Dask scheduler, tcp://… or tls://…; DASK_SCHEDULER_ADDRESS overrides it")
+    cluster_class: str = value(
         "",
         "class that starts a cluster: dask_kubernetes.operator.KubeCluster, dask_jobqueue.SLURMCluster, "
         "coiled.Cluster or any other; its package must be installed",
     )
-    cluster_kwargs: dict[str, Any] = setting(
+    cluster_kwargs: dict[str, Any] = value(
         {}, 'arguments of the class, e.g. {cores = 1, memory = "4GB"}; no secrets: those come from the environment'
     )
-    workers: int | None = setting(None, "number to start; without it, the study's `workers`", ge=1, le=100_000)
-    most_workers: int = setting(
-        0,
-        "with workers = 4 and most_workers = 40, the cluster grows to 40 while there is work, then shrinks to 4",
-        ge=0,
-        le=100_000,
+    workers: int | None = value(None, "number to start; without it, the study's `workers`", ge=1, le=10**5)
+    most_workers: int = value(
+        0, "with workers = 4 and most_workers = 40, the cluster grows to 40 while there is work, then shrinks to 4", ge=0, le=10**5
     )
-    wait: float = setting(600.0, "seconds to wait for a worker: the first one, and a new one when all are gone", gt=0)
-    resource: str = setting("GPU", "resource of workers with a GPU, as in `dask worker --resources GPU=1`", min_length=1)
-    gpus: int | None = setting(None, "GPUs of this machine for local workers, one each; without it, all", ge=0)
+    wait: float = value(600.0, "seconds to wait for a worker: the first one, and a new one when all are gone", gt=0)
+    resource: str = value("GPU", "resource of workers with a GPU, as in `dask worker --resources GPU=1`", min_length=1)
+    gpus: int | None = value(None, "GPUs of this machine for local workers, one each; without it, all", ge=0)
 
     @field_validator("cluster_class")
     @classmethod

@@ -5,21 +5,17 @@ from typing import Annotated, Any, Self
 
 from pydantic import SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
-from schemas.settings.base import Count, Name, Place, Settings, at_least, parse_size, setting
+from schemas.settings.base import Count, Name, Place, Settings, at_least, parse_size, value
 from schemas.settings.ensemble_settings import Controlled
 
 
 class Insertions(Settings):
     """Texts that a planted corpus contains an exact number of times, and as many that are drawn alike and never inserted."""
 
-    canaries: int = setting(8, "texts of random letters for each number of copies", ge=0, le=10_000)
-    sentences: int = setting(8, "texts of sentences like those of distractors, for each number of copies", ge=0, le=10_000)
-    copies: tuple[int, ...] = setting(
-        (1, 2, 4, 8, 16, 32), "(1, 4): half of the texts are inserted once, the others four times each"
-    )
-    words: int = setting(
-        64, "words of a text, at least; with more than memorization.prefix + suffix a window fits", ge=16, le=4_096
-    )
+    canaries: int = value(8, "texts of random letters for each number of copies", ge=0, le=10_000)
+    sentences: int = value(8, "texts of sentences like those of distractors, for each number of copies", ge=0, le=10_000)
+    copies: tuple[int, ...] = value((1, 2, 4, 8, 16, 32), "(1, 4): half of the texts are inserted once, the others four times each")
+    words: int = value(64, "words of a text, at least; with more than memorization.prefix + suffix a window fits", ge=16, le=4_096)
 
     @model_validator(mode="after")
     def _some(self) -> Self:
@@ -38,33 +34,33 @@ class Insertions(Settings):
 class Planted(Settings):
     """A generated world whose truth is known (docs/method.md §16): names, texts and tasks. Nothing is downloaded."""
 
-    tokens: int = setting(400_000, "approximate words of text; distractors fill up to it", ge=20_000, le=2_000_000_000)
-    shards: int = setting(4, "corpus files written; each is one part of every later corpus table", ge=1, le=100_000)
-    repeats: int = setting(1, "times the factorial of facts is repeated: 96 cells of P(answer | subject) × df(s_x) × df(s_y)", ge=1)
-    document_frequencies: tuple[int, int, int, int] = setting(
+    tokens: int = value(400_000, "approximate words of text; distractors fill up to it", ge=20_000, le=2_000_000_000)
+    shards: int = value(4, "corpus files written; each is one part of every later corpus table", ge=1, le=100_000)
+    repeats: int = value(1, "times the factorial of facts is repeated: 96 cells of P(answer | subject) × df(s_x) × df(s_y)", ge=1)
+    document_frequencies: tuple[int, int, int, int] = value(
         (16, 32, 64, 128),
         "levels of df(s_x) in the factorial: 16 means that a subject is in 16 documents. Distinct multiples of 16",
     )
-    exposures: tuple[int, ...] = setting(
+    exposures: tuple[int, ...] = value(
         (0, 1, 2, 4, 8, 16, 32, 64), "(0, 4): one group of facts that the corpus never states, one that it states four times each"
     )
-    facts_per_exposure: int = setting(24, "facts in each exposure group", ge=1)
-    rule_subjects: int = setting(96, "subjects whose answer follows from their name, whatever their counts", ge=4)
-    lexicon: int = setting(80, "words of the lexicon, translated into two invented languages", ge=12, le=400)
-    parallel_documents: int = setting(3_000, "documents with a sentence and its translation, per language", ge=10)
-    monolingual_documents: int = setting(1_000, "documents in one language only, per language", ge=0)
-    largest_operand: int = setting(30, "30: sums from 0 + 0 to 29 + 29", ge=4, le=500)
-    sum_documents: int = setting(2_000, "documents that state a sum", ge=10)
-    held_out_sums: float = setting(0.2, "0.2: a fifth of the operand pairs is never stated in the corpus", gt=0, lt=1)
-    canaries: int = setting(12, "random sequences of known entropy, at 1, 2, 4 … copies", ge=0)
-    duplicate_groups: int = setting(12, "natural sentences repeated 2, 4, 8 … times", ge=0)
-    twins: int = setting(12, "pairs of sequences that follow one rule; one of each pair is kept out of the corpus", ge=0)
-    phantoms: float = setting(0.25, "share of canaries and duplicates that are kept out of the corpus", ge=0, lt=1)
-    examples: int = setting(320, "most evaluated examples per task; one factorial of facts takes 304", ge=20)
-    insertions: Insertions | None = setting(
+    facts_per_exposure: int = value(24, "facts in each exposure group", ge=1)
+    rule_subjects: int = value(96, "subjects whose answer follows from their name, whatever their counts", ge=4)
+    lexicon: int = value(80, "words of the lexicon, translated into two invented languages", ge=12, le=400)
+    parallel_documents: int = value(3_000, "documents with a sentence and its translation, per language", ge=10)
+    monolingual_documents: int = value(1_000, "documents in one language only, per language", ge=0)
+    largest_operand: int = value(30, "30: sums from 0 + 0 to 29 + 29", ge=4, le=500)
+    sum_documents: int = value(2_000, "documents that state a sum", ge=10)
+    held_out_sums: float = value(0.2, "0.2: a fifth of the operand pairs is never stated in the corpus", gt=0, lt=1)
+    canaries: int = value(12, "random sequences of known entropy, at 1, 2, 4 … copies", ge=0)
+    duplicate_groups: int = value(12, "natural sentences repeated 2, 4, 8 … times", ge=0)
+    twins: int = value(12, "pairs of sequences that follow one rule; one of each pair is kept out of the corpus", ge=0)
+    phantoms: float = value(0.25, "share of canaries and duplicates that are kept out of the corpus", ge=0, lt=1)
+    examples: int = value(320, "most evaluated examples per task; one factorial of facts takes 304", ge=20)
+    insertions: Insertions | None = value(
         None, "texts in 1, 2, 4 … copies, and texts that are never inserted, to tell how many a model has memorized"
     )
-    redrawn: bool = setting(False, "set for a study's [placebo]: the same names and questions, every count and text drawn again")
+    redrawn: bool = value(False, "set for a study's [placebo]: the same names and questions, every count and text drawn again")
 
     @property
     def purpose(self) -> str:
@@ -97,19 +93,19 @@ class Planted(Settings):
 class Source(Settings):
     """Corpus files of one kind. Reads .jsonl, .jsonl.gz, .jsonl.zst."""
 
-    name: Name = setting(..., "names the source in results")
-    files: tuple[Place, ...] = setting(
+    name: Name = value(..., "names the source in results")
+    files: tuple[Place, ...] = value(
         ..., 'paths or globs, e.g. ["pile/*.jsonl.zst"]; relative ones are looked up in `data`, then next to the study'
     )
-    text: str = setting("text", 'field of the text: "body" reads {"body": "…"}, "content.text" reads {"content": {"text": "…"}}')
-    id: str = setting("id", 'field of the identifier, e.g. "meta.id"; empty: the row number is used')
-    language: str = setting("", "language tag for all records; empty: the field `lang`, if there is one")
-    join: tuple[str, ...] = setting(
+    text: str = value("text", 'field of the text: "body" reads {"body": "…"}, "content.text" reads {"content": {"text": "…"}}')
+    id: str = value("id", 'field of the identifier, e.g. "meta.id"; empty: the row number is used')
+    language: str = value("", "language tag for all records; empty: the field `lang`, if there is one")
+    join: tuple[str, ...] = value(
         (), 'instead of `text`: ["en", "de"] makes one bilingual document of {"en": "A game", "de": "Ein Spiel"}'
     )
-    held_out: str = setting("", '"pages" leaves out records whose key is in the evaluated half of [splits.pages]')
-    tokens: Count = setting("", 'tokens to expect, e.g. "300G": for `taskgram plan`, in place of a sample of the files')
-    documents: Count = setting("", 'documents to expect, e.g. "210M": for `taskgram plan`')
+    held_out: str = value("", '"pages" leaves out records whose key is in the evaluated half of [splits.pages]')
+    tokens: Count = value("", 'tokens to expect, e.g. "300G": for `taskgram plan`, in place of a sample of the files')
+    documents: Count = value("", 'documents to expect, e.g. "210M": for `taskgram plan`')
 
 
 class Split(Settings):
@@ -118,10 +114,10 @@ class Split(Settings):
     pattern "([^/]+)$" takes the key "raid.html" from both "doc/de/raid.html" and "doc/fr/raid.html".
     """
 
-    share: float = setting(0.5, "share of keys that is evaluated", gt=0, lt=1)
-    field: str = setting("id", "field the key is taken from; a dot enters a field")
-    pattern: str = setting("(.*)", "regular expression whose first group is the key")
-    seed: int = setting(0, "another seed evaluates another half")
+    share: float = value(0.5, "share of keys that is evaluated", gt=0, lt=1)
+    field: str = value("id", "field the key is taken from; a dot enters a field")
+    pattern: str = value("(.*)", "regular expression whose first group is the key")
+    seed: int = value(0, "another seed evaluates another half")
 
     @field_validator("pattern")
     @classmethod
@@ -141,7 +137,7 @@ class CorpusSettings(Settings):
     planted: Planted | None = None
     controlled: Controlled | None = None
     sources: tuple[Source, ...] = ()
-    partition: Annotated[str, at_least("1MB", "a partition has")] = setting(
+    partition: Annotated[str, at_least("1MB", "a partition has")] = value(
         "256MB", "with 256MB, a file of 1 GB of text is read as four pieces of equal size, one part each"
     )
 
@@ -159,7 +155,7 @@ class CorpusSettings(Settings):
 class Tokenizer(Settings):
     """Trained on the corpus, or read from a tokenizer.json."""
 
-    file: Place = setting("", "path of a tokenizer.json, e.g. that of the models; empty: a byte-level BPE is trained on the corpus")
-    vocabulary: int = setting(1024, "size of the trained vocabulary", ge=260, le=200_000)
-    training_bytes: int = setting(20_000_000, "bytes of text it is trained on, from a seeded sample of the documents", ge=1_000)
-    end_of_document: str = setting("<|endoftext|>", "token between documents in training", min_length=1)
+    file: Place = value("", "path of a tokenizer.json, e.g. that of the models; empty: a byte-level BPE is trained on the corpus")
+    vocabulary: int = value(1024, "size of the trained vocabulary", ge=260, le=200_000)
+    training_bytes: int = value(20_000_000, "bytes of text it is trained on, from a seeded sample of the documents", ge=1_000)
+    end_of_document: str = value("<|endoftext|>", "token between documents in training", min_length=1)

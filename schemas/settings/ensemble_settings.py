@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import field_validator, model_validator
 
-from schemas.settings.base import Name, Settings, setting
+from schemas.settings.base import Name, Settings, value
 
 UNSEEN_TWINS = 2  # of each ring, never trained on
 PAIRED = 4  # runs that a design of pairs is made of: two pairs, one with d − 1 copies and one with d
@@ -14,23 +14,23 @@ class Controlled(Settings):
     """A corpus of short sequences in eight groups, whose memorization has a known answer; one word is one token
     (docs/counterfactual.md)."""
 
-    dense: int = setting(200, "sequences of topics that have many of them", ge=0, le=1_000_000)
-    rare: int = setting(40, "sequences that are the only one of their topic", ge=0, le=1_000_000)
-    rings: int = setting(6, "cycles of words for each number of twins", ge=0, le=100_000)
-    twins: tuple[int, ...] = setting(
+    dense: int = value(200, "sequences of topics that have many of them", ge=0, le=1_000_000)
+    rare: int = value(40, "sequences that are the only one of their topic", ge=0, le=1_000_000)
+    rings: int = value(6, "cycles of words for each number of twins", ge=0, le=100_000)
+    twins: tuple[int, ...] = value(
         (1, 2, 4, 8), "(1, 8): of half of the rings one sequence is trained on, of the others eight; two never are"
     )
-    canaries: int = setting(80, "sequences of random words", ge=0, le=1_000_000)
-    mismatches: int = setting(80, "sequences of a dense prefix and a random suffix", ge=0, le=1_000_000)
-    dense_copies: int = setting(15, "dense sequences for each number of copies", ge=0, le=100_000)
-    canary_copies: int = setting(15, "canaries for each number of copies", ge=0, le=100_000)
-    copies: tuple[int, ...] = setting((2, 4, 8, 16), "(2, 16): half of them are in the corpus twice, the others 16 times")
-    rule: int = setting(40, "sequences of one rule with many members: one longer cycle of words", ge=0, le=1_000)
-    phantoms: float = setting(0.2, "0.2: a fifth of each group is never trained on", gt=0, lt=1)
-    topics: int = setting(4, "topics of the dense sequences", ge=1, le=1_000)
-    words: int = setting(255, "words of the vocabulary", ge=64, le=4_000)
-    prefix: int = setting(16, "words of a prefix", ge=2, le=512)
-    suffix: int = setting(16, "words of a suffix", ge=1, le=512)
+    canaries: int = value(80, "sequences of random words", ge=0, le=1_000_000)
+    mismatches: int = value(80, "sequences of a dense prefix and a random suffix", ge=0, le=1_000_000)
+    dense_copies: int = value(15, "dense sequences for each number of copies", ge=0, le=100_000)
+    canary_copies: int = value(15, "canaries for each number of copies", ge=0, le=100_000)
+    copies: tuple[int, ...] = value((2, 4, 8, 16), "(2, 16): half of them are in the corpus twice, the others 16 times")
+    rule: int = value(40, "sequences of one rule with many members: one longer cycle of words", ge=0, le=1_000)
+    phantoms: float = value(0.2, "0.2: a fifth of each group is never trained on", gt=0, lt=1)
+    topics: int = value(4, "topics of the dense sequences", ge=1, le=1_000)
+    words: int = value(255, "words of the vocabulary", ge=64, le=4_000)
+    prefix: int = value(16, "words of a prefix", ge=2, le=512)
+    suffix: int = value(16, "words of a suffix", ge=1, le=512)
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -81,21 +81,21 @@ class Controlled(Settings):
 class EnsembleModel(Settings):
     """A GPT-NeoX model that is trained once for each run."""
 
-    name: Name = setting(..., "names the model in results")
-    hidden: int = setting(64, "width; an even multiple of `heads`", ge=8)
-    layers: int = setting(2, "transformer layers", ge=1)
-    heads: int = setting(2, "attention heads of each layer", ge=1)
-    batch: int = setting(16, "sequences per optimizer step", ge=1)
-    epochs: float = setting(14.0, "14: as many steps as it takes to see 14 times what a run has on average", gt=0)
-    learning_rate: float = setting(3e-3, "peak, after the warm-up", gt=0)
-    weight_decay: float = setting(0.1, "of AdamW, for matrices", ge=0)
-    warmup: float = setting(0.05, "0.05: the learning rate rises during the first twentieth of the steps", ge=0, lt=1)
-    checkpoints: tuple[float, ...] = setting(
+    name: Name = value(..., "names the model in results")
+    hidden: int = value(64, "width; an even multiple of `heads`", ge=8)
+    layers: int = value(2, "transformer layers", ge=1)
+    heads: int = value(2, "attention heads of each layer", ge=1)
+    batch: int = value(16, "sequences per optimizer step", ge=1)
+    epochs: float = value(14.0, "14: as many steps as it takes to see 14 times what a run has on average", gt=0)
+    learning_rate: float = value(3e-3, "peak, after the warm-up", gt=0)
+    weight_decay: float = value(0.1, "of AdamW, for matrices", ge=0)
+    warmup: float = value(0.05, "0.05: the learning rate rises during the first twentieth of the steps", ge=0, lt=1)
+    checkpoints: tuple[float, ...] = value(
         (0.02, 0.05, 0.1, 0.25, 0.5, 1.0), "shares of the training after which every sequence is scored"
     )
-    save_every: float = setting(120.0, "seconds between saves; a killed run resumes from the last one", gt=0)
-    keep: tuple[int, ...] = setting((), "(0, 3) keeps the weights of these runs, at the end of their training")
-    seed: int = setting(0, "of the initial weights and the order of the data, which differ between runs", ge=0)
+    save_every: float = value(120.0, "seconds between saves; a killed run resumes from the last one", gt=0)
+    keep: tuple[int, ...] = value((), "(0, 3) keeps the weights of these runs, at the end of their training")
+    seed: int = value(0, "of the initial weights and the order of the data, which differ between runs", ge=0)
 
     @field_validator("checkpoints")
     @classmethod
@@ -120,15 +120,15 @@ class EnsembleModel(Settings):
 class Membership(Settings):
     """Which run is trained on which sequence of a controlled corpus, so that each can be compared with and without it."""
 
-    runs: int = setting(64, "trainings of each model", ge=PAIRED, le=100_000)
-    design: Literal["pairs", "clusters", "examples"] = setting(
+    runs: int = value(64, "trainings of each model", ge=PAIRED, le=100_000)
+    design: Literal["pairs", "clusters", "examples"] = value(
         "pairs",
         "pairs: of two complementary runs one has a sequence, with d or d − 1 of its d copies; clusters: K folds, each "
         "run lacks all copies of the sequences of one; examples: K folds of single copies",
     )
-    folds: int = setting(10, "K; for designs with folds", ge=2, le=1_000)
-    seed: int = setting(0, "of the design", ge=0)
-    models: tuple[EnsembleModel, ...] = setting((), "networks, each trained for every run")
+    folds: int = value(10, "K; for designs with folds", ge=2, le=1_000)
+    seed: int = value(0, "of the design", ge=0)
+    models: tuple[EnsembleModel, ...] = value((), "networks, each trained for every run")
 
     @model_validator(mode="after")
     def _whole(self) -> Self:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from schemas.errors import StudyError
-from schemas.settings.base import Name, Order, Place, Settings, Size, StopWords, at_least, parse_count, parse_size, setting
+from schemas.settings.base import Name, Order, Place, Settings, Size, StopWords, at_least, parse_count, parse_size, value
 from schemas.settings.cluster_settings import ClusterSettings
 from schemas.settings.corpus_settings import CorpusSettings, Planted, Source, Split, Tokenizer
 from schemas.settings.ensemble_settings import Membership
@@ -34,30 +34,28 @@ _DEEP = re.compile(r"""(?<![\w."'-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\
 class CountingSettings(Settings):
     """What is counted in the corpus."""
 
-    stop_words: StopWords = setting(
+    stop_words: StopWords = value(
         "drop_all_stopword_ngrams",
         'drop_all_stopword_ngrams drops n-grams of stop words alone, such as "of the". authors removes stop words '
         'before it forms n-grams of n ≤ 3, as the released scripts do: "harbour Velm" of "harbour of Velm". none keeps all',
     )
-    all_orders: tuple[Order, ...] = setting((1, 2, 3), "n of `ngram_counts`, the table of all n-grams; no measure needs it")
-    unit: Literal["words", "tokens"] = setting("words", "n-grams of words, or of model tokens, in `ngram_counts`")
-    buckets: int = setting(8, "parts of `ngram_counts`; use more for a large corpus, so that each fits in memory", ge=1, le=4096)
-    min_count: int = setting(2, "2 leaves n-grams that occur once out of `ngram_counts`, and counts how many", ge=1)
-    memory: Annotated[str, at_least("64MB", "counting needs")] = setting(
+    all_orders: tuple[Order, ...] = value((1, 2, 3), "n of `ngram_counts`, the table of all n-grams; no measure needs it")
+    unit: Literal["words", "tokens"] = value("words", "n-grams of words, or of model tokens, in `ngram_counts`")
+    buckets: int = value(8, "parts of `ngram_counts`; use more for a large corpus, so that each fits in memory", ge=1, le=4096)
+    min_count: int = value(2, "2 leaves n-grams that occur once out of `ngram_counts`, and counts how many", ge=1)
+    memory: Annotated[str, at_least("64MB", "counting needs")] = value(
         "1GB", "n-grams that one worker may hold in memory; decides the number of passes, never a result"
     )
-    windows: tuple[Annotated[int, Field(ge=1, le=100_000)], ...] = setting(
+    windows: tuple[Annotated[int, Field(ge=1, le=100_000)], ...] = value(
         (), "[10] also counts the documents with both n-grams of a pair within ten words; no measure needs it"
     )
-    documents_per_pair: int = setting(
-        3, "3 keeps three documents with excerpts for each pair of an evaluated example", ge=0, le=1000
-    )
-    contamination_orders: tuple[Annotated[int, Field(ge=2, le=64)], ...] = setting(
+    documents_per_pair: int = value(3, "3 keeps three documents with excerpts for each pair of an evaluated example", ge=0, le=1000)
+    contamination_orders: tuple[Annotated[int, Field(ge=2, le=64)], ...] = value(
         (8, 13, 14), "13 reports examples that share 13 words in a row with the corpus"
     )
-    longest_suffix: int = setting(64, "longest context, in tokens, that is looked up for the ∞-gram", ge=1, le=4096)
-    novelty_orders: tuple[Order, ...] = setting((1, 2, 3, 4, 5, 6), "n of the novelty curve")
-    index: bool = setting(
+    longest_suffix: int = value(64, "longest context, in tokens, that is looked up for the ∞-gram", ge=1, le=4096)
+    novelty_orders: tuple[Order, ...] = value((1, 2, 3, 4, 5, 6), "n of the novelty curve")
+    index: bool = value(
         False, "keep suffix arrays, 8 bytes per word and token, with which `taskgram count` answers at once in any corpus"
     )
 
@@ -69,12 +67,12 @@ class CountingSettings(Settings):
 class Hardware(Settings):
     """The machine that the study will run on. Only `taskgram plan` uses it, for its estimate."""
 
-    cores: int = setting(0, "0: those of this machine", ge=0)
-    memory: Size = setting("", 'main memory, e.g. "512GB"; empty: that of this machine')
-    disk: Size = setting("", 'disk for results, e.g. "4TB"; empty: what is free where results go')
-    gpu: str = setting("", 'H200, H100, A100, A100-40GB, L40S, A10, V100, T4 or "RTX 4090"; empty: none')
-    gpus: int = setting(1, "number of GPUs", ge=1)
-    flops: str = setting(
+    cores: int = value(0, "0: those of this machine", ge=0)
+    memory: Size = value("", 'main memory, e.g. "512GB"; empty: that of this machine')
+    disk: Size = value("", 'disk for results, e.g. "4TB"; empty: what is free where results go')
+    gpu: str = value("", 'H200, H100, A100, A100-40GB, L40S, A10, V100, T4 or "RTX 4090"; empty: none')
+    gpus: int = value(1, "number of GPUs", ge=1)
+    flops: str = value(
         "", 'FLOP/s that a GPU (without one: a core) reaches in practice, e.g. "250T"; empty: a guess from its data sheet'
     )
 
@@ -89,17 +87,17 @@ class Hardware(Settings):
 class Study(Settings):
     """One question: a corpus, tasks and models."""
 
-    name: Name = setting(..., "names the study's results and its report")
-    title: str = setting("", "heading of the report")
-    seed: int = setting(0, "of every random choice that has no seed of its own", ge=0, le=2**31 - 1)
-    data: Place = setting("", "folder that relative paths are looked up in; TASKGRAM_DATA overrides it")
+    name: Name = value(..., "names the study's results and its report")
+    title: str = value("", "heading of the report")
+    seed: int = value(0, "of every random choice that has no seed of its own", ge=0, le=2**31 - 1)
+    data: Place = value("", "folder that relative paths are looked up in; TASKGRAM_DATA overrides it")
     corpus: CorpusSettings
-    placebo: CorpusSettings | None = setting(
+    placebo: CorpusSettings | None = value(
         None,
         "a corpus of the same size that no model was trained on: what its counts explain, any corpus would; it takes "
         "what [corpus] takes",
     )
-    splits: dict[str, Split] = setting({}, "splits that sources and tasks name")
+    splits: dict[str, Split] = value({}, "splits that sources and tasks name")
     tokenizer: Tokenizer = Tokenizer()
     encoder: EncoderSettings = EncoderSettings()
     tasks: tuple[Task, ...] = ()
@@ -107,15 +105,15 @@ class Study(Settings):
     counting: CountingSettings = CountingSettings()
     scoring: Scoring = Scoring()
     measures: Measures = Measures()
-    memorization: Memorization | None = setting(
+    memorization: Memorization | None = value(
         None, "which sequences of the corpus the models have memorized, next to text they never saw"
     )
-    membership: Membership | None = setting(None, "many trainings on a controlled corpus, each with and without every sequence")
-    variants: tuple[Variant, ...] = setting((), "the same measures with other stop words or another encoder")
+    membership: Membership | None = value(None, "many trainings on a controlled corpus, each with and without every sequence")
+    variants: tuple[Variant, ...] = value((), "the same measures with other stop words or another encoder")
     hardware: Hardware = Hardware()
     cluster: ClusterSettings = ClusterSettings()
-    workers: int = setting(2, "Dask workers; 0 runs everything in this process", ge=0)
-    worker_memory: str = setting("2GB", "memory of one worker; Dask stops a step that needs more")
+    workers: int = value(2, "Dask workers; 0 runs everything in this process", ge=0)
+    worker_memory: str = value("2GB", "memory of one worker; Dask stops a step that needs more")
 
     _left_out: dict[str, str] = PrivateAttr(default_factory=dict)
 

@@ -13,22 +13,22 @@ from typing import Any, Self
 
 from pydantic import field_validator, model_validator
 
-from schemas.settings.base import Name, Settings, StopWords, setting
+from schemas.settings.base import Name, Settings, StopWords, value
 from schemas.settings.task_settings import EncoderSettings, Task, number_or_percentile
 
 
 class Variant(Settings):
     """What differs from the study; everything else is as in the study."""
 
-    name: Name = setting(..., "names the variant in results")
-    stop_words: StopWords | None = setting(None, "instead of those under [counting]")
-    encoder: EncoderSettings | None = setting(None, "instead of that under [encoder]")
-    gamma: float | str | None = setting(
+    name: Name = value(..., "names the variant in results")
+    stop_words: StopWords | None = value(None, "instead of those under [counting]")
+    encoder: EncoderSettings | None = value(None, "instead of that under [encoder]")
+    gamma: float | str | None = value(
         None,
         "γ of every task and n; default: the task's own. The cosines of two encoders are not on one scale, but a "
         'percentile keeps as many pairs of each: "p90" a tenth of the candidates',
     )
-    lowest_gamma: float | None = setting(None, "pairs are mined above this; default: that of the task", ge=-1, le=1)
+    lowest_gamma: float | None = value(None, "pairs are mined above this; default: that of the task", ge=-1, le=1)
 
     @field_validator("gamma", mode="before")
     @classmethod

@@ -1,6 +1,6 @@
 """Sequences of a controlled corpus, which run is trained on which, how each run scores all of them, and what follows from that."""
 
-from schemas.contract import Column, balance, boolean, booleans, float64, int32, int32s, int64, rows, string, table
+from schemas.contract import Column, balance, boolean, float64, int32, int64, list_of, rows, string, table
 
 GROUPS = ("dense", "rare", "ring", "canary", "mismatch", "dense_copies", "canary_copies", "rule")
 
@@ -14,7 +14,7 @@ CONTROLLED_SEQUENCES = table(
     string("split", "member: runs are trained on it; phantom: none ever is", one_of=("member", "phantom")),
     int32("copies", "d, copies of it in the corpus; of a phantom, those that it would have", at_least=1),
     int32("twins", "k, members of its ring, itself included; 0 for other groups", at_least=0),
-    int32s("ids", "its token ids; 0 is the end of a document"),
+    list_of(int32, "ids", "its token ids; 0 is the end of a document"),
     int32("prefix", "how many of its tokens are the prefix; the others are the suffix", at_least=1),
     float64("entropy", "bits of its suffix: −log2 of the generator's probability, given the prefix", at_least=-1e-9),
     rows("prefix < len(ids) AND list_min(ids) >= 1", "a sequence has a suffix, and no document ends in it"),
@@ -81,7 +81,7 @@ ENSEMBLE_SCORES = table(
     int64("checkpoint", "training step", at_least=1),
     string("sequence", "name of the sequence"),
     float64("log_p", "log p of its suffix after its prefix, in nats", at_most=1e-6),
-    booleans("hits", "whether each suffix token is the likeliest"),
+    list_of(boolean, "hits", "whether each suffix token is the likeliest"),
     float64("accuracy", "share of the suffix tokens that are", between=(0, 1)),
     boolean("extracted", "whether greedy decoding from the prefix gives the suffix: all are"),
     rows("isfinite(log_p)", "a run that diverged has no scores"),

@@ -70,14 +70,9 @@ def cost(sizes: Sizes) -> Cost:
     return Cost(parts, documents, "ids", share * c.packed, written, core, memory=0.5e9, guesses=guesses)
 
 
-IDS = Step(
-    "ids",
-    version=2,
-    about="duplicate ids across the chunks of a split file; in other files ingest finds them itself",
-    reads=(),
-    stages=(
-        Stage((DOCUMENT_IDS,), for_each_corpus(plan_ids), run_ids),
-        Stage((REPEATED_IDS,), for_each_corpus(plan_repeats), run_repeats),
-    ),
-    cost=on_each_corpus(cost),
+ABOUT = "duplicate ids across the chunks of a split file; in other files ingest finds them itself"
+STAGES = (
+    Stage((DOCUMENT_IDS,), for_each_corpus(plan_ids), run_ids),
+    Stage((REPEATED_IDS,), for_each_corpus(plan_repeats), run_repeats),
 )
+IDS = Step("ids", version=2, about=ABOUT, reads=(), stages=STAGES, cost=on_each_corpus(cost))

@@ -205,12 +205,7 @@ def cost(sizes: Sizes) -> Cost:
     return Cost(c.parts, c.documents, "documents", c.packed, written, core, memory=0.5e9, guesses=guesses, rates=RATES)
 
 
-INGEST = Step(
-    "ingest",
-    version=2,
-    about="corpus files as documents; malformed records become rejects with a reason",
-    reads=("planted_files", "repeated_ids"),
-    stages=(Stage(writes=(DOCUMENTS, DOCUMENT_REJECTS), plan=for_each_corpus(plan), run=run),),
-    variants=True,
-    cost=on_each_corpus(cost),
-)
+ABOUT = "corpus files as documents; malformed records become rejects with a reason"
+READS = ("planted_files", "repeated_ids")
+STAGES = (Stage(writes=(DOCUMENTS, DOCUMENT_REJECTS), plan=for_each_corpus(plan), run=run),)
+INGEST = Step("ingest", version=2, about=ABOUT, reads=READS, stages=STAGES, variants=True, cost=on_each_corpus(cost))

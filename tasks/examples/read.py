@@ -115,7 +115,7 @@ def _write(work: Work, split: str, examples: SplitExamples, shots: Shots) -> Non
 def _row(work: Work, file: str, example: Example, split: str, shots: Shots) -> dict[str, Any]:
     whole = shots.prompt(example, work.settings["instruction"])
     prompt = whole.rstrip()
-    hashed = {"prompt": prompt, "separator": whole[len(prompt) :], "input": example.input, "output": example.output}
+    hashed: dict[str, Any] = {"prompt": prompt, "separator": whole[len(prompt) :], "input": example.input, "output": example.output}
     hashed |= {"aliases": list(example.aliases), "options": list(example.options)}
     sha256 = hashlib.sha256(json.dumps(hashed, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
     about = {"task": work.labels["task"], "split": split, "example": example.id, "file": file, "row": example.row}
@@ -132,11 +132,6 @@ def cost(sizes: Sizes) -> Cost:
     return Cost(len(sizes.tasks), examples, "examples", written=written, core=core, rates=RATES)
 
 
-READ = Step(
-    "read",
-    version=3,
-    about="task files as examples; malformed records are rejected, with the reason",
-    reads=("planted_files",),
-    stages=(Stage((EXAMPLES, EXAMPLE_REJECTS), plan, run),),
-    cost=cost,
-)
+ABOUT = "task files as examples; malformed records are rejected, with the reason"
+STAGES = (Stage((EXAMPLES, EXAMPLE_REJECTS), plan, run),)
+READ = Step("read", version=3, about=ABOUT, reads=("planted_files",), stages=STAGES, cost=cost)

@@ -1,5 +1,6 @@
 """What a reader takes, a task file, and what it yields: examples, and rejects with their reasons."""
 
+import csv
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.text.display import brief
-from tasks.text.lines import excerpt, has_surrogates, json_records, text_of
+from tasks.text.lines import decoded, excerpt, has_surrogates, json_records, lines, text_of
 from tasks.text.words.analyzer import words_of
 
 ReadSettings = Mapping[str, Any]  # of one job of step `read`
@@ -110,6 +111,23 @@ def row_id(name: str, row: int) -> str:
 def other_encoding(encoding: str) -> str:
     """The reason for bytes that are not of the task's encoding."""
     return f"bytes that are not {encoding}; set the task's `encoding`"
+
+
+def csv_rows(path: Path, encoding: str, delimiter: str = ",") -> Iterator[tuple[int, list[str], str]]:
+    """(row, cells, "") or (row, cells, reason why it is none) of a CSV file, rows from 1. Cells may contain line breaks, and are
+    texts as they are: none becomes a number, a date, or nothing, as "007", "1e5" and "None" do elsewhere."""
+    texts = (decoded(line, encoding) + "\n" for _, line in lines(path))
+    reader, row = csv.reader(texts, delimiter=delimiter, strict=True), 0
+    while True:
+        row += 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield row, [], f"not CSV: {error}; double the quotation marks inside a cell"
+        else:
+            yield row, cells, other_encoding(encoding) if any(map(has_surrogates, cells)) else ""
 
 
 def plain(value: Any) -> str:

@@ -152,10 +152,8 @@ def _curve(
         low, high = (1 / (1 + np.exp(-(np.log(p / (1 - p)) + side * Z * error / slope))) if slope else p for side in (-1, 1))
         here = null.only(null.terms[:, term] == value) if TERMS[term] in ("log2_prefix", "log10_parameters") else null
         phantoms = mean(here.extracted.astype(np.float64), np.unique(here.clusters, return_inverse=True)[1], work)
-        point, excess = (
-            Estimate(p, float(low), float(high), standard_error=error),
-            Estimate(None, note="no phantoms to compare with"),
-        )
+        point = Estimate(p, float(low), float(high), standard_error=error)
+        excess = Estimate(None, note="no phantoms to compare with")
         if phantoms.value is not None:
             both, gap = float(np.hypot(error, phantoms.standard_error or 0.0)), p - phantoms.value
             excess = Estimate(gap, gap - Z * both, gap + Z * both)

@@ -228,11 +228,6 @@ def cost(sizes: Sizes) -> Cost:
     return inference_cost(sizes, passes)
 
 
-GENERATE = Step(
-    "generate",
-    version=3,
-    about="answers to the prompts of the evaluated examples, greedy or sampled",
-    reads=("models", "examples"),
-    stages=(Stage(writes=(GENERATIONS,), plan=plan, run=run),),
-    cost=cost,
-)
+ABOUT = "answers to the prompts of the evaluated examples, greedy or sampled"
+STAGES = (Stage(writes=(GENERATIONS,), plan=plan, run=run),)
+GENERATE = Step("generate", version=3, about=ABOUT, reads=("models", "examples"), stages=STAGES, cost=cost)

@@ -156,12 +156,8 @@ def cost(sizes: Sizes) -> Cost:
     return training_cost(sizes, {m.name: 1 + len(m.pretrain.inject) for m in models if m.pretrain})
 
 
+ABOUT = "train models again with held-out windows in some batches, and without, to see how long they are remembered"
+STAGES = (Stage(writes=(INJECTIONS,), plan=plan, run=run),)
 INJECT = Step(
-    "inject",
-    version=1,
-    about="train models again with held-out windows in some batches, and without, to see how long they are remembered",
-    reads=("tokens", "tokenizer", "sequences"),
-    stages=(Stage(writes=(INJECTIONS,), plan=plan, run=run),),
-    cost=cost,
-    applies=applies,
+    "inject", version=1, about=ABOUT, reads=("tokens", "tokenizer", "sequences"), stages=STAGES, cost=cost, applies=applies
 )

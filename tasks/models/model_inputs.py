@@ -27,17 +27,13 @@ class Request:
 
 @dataclass(frozen=True)
 class Window:
-    """A piece of a request that fits the context: the tokens ids[start:end], of which those from `first` on are scored."""
+    """A piece of a request that fits the context: the tokens ids[start:end], of which those from `first` on are scored and the
+    last is only a target."""
 
     request: int
     start: int
     first: int
     end: int
-
-    @property
-    def length(self) -> int:
-        """Input tokens of the forward pass; the last token is only a target."""
-        return self.end - self.start - 1
 
 
 def requests(model: LanguageModel, texts: Sequence[tuple[str, str, str]], names: Sequence[str]) -> list[Request]:
@@ -70,8 +66,3 @@ def windows(number: int, request: Request, context: int) -> Iterator[Window]:
         end = min(length, max(context + 1, first + max(1, context // 2)))
         yield Window(number, max(0, end - context - 1), first, end)
         first = end
-
-
-def truncated(request: Request, context: int) -> int:
-    """Tokens cut off the left end for the last token; the document start is one of them."""
-    return max(0, len(request.ids) - 1 - context)

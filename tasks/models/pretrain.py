@@ -61,16 +61,16 @@ def hub_commit(name: str, revision: str) -> str:
         return revision
     import huggingface_hub
 
-    error: object = "the hub names no commit"
+    reason: object = "the hub names no commit"
     try:
         if commit := huggingface_hub.HfApi().model_info(name, revision=revision, timeout=20).sha:
             return commit
-    except Exception as problem:  # the hub's client raises its transport's own errors (httpx)
-        error = problem
+    except Exception as error:  # the hub's client raises its transport's own errors (httpx)
+        reason = error
     try:
         return Path(huggingface_hub.snapshot_download(name, revision=revision, local_files_only=True)).name
     except (OSError, ValueError):
-        problem = f"hub model {name!r}, revision {revision!r}: {_first_line(error)}. Neither the hub nor the local cache has it"
+        problem = f"hub model {name!r}, revision {revision!r}: {_first_line(reason)}. Neither the hub nor the local cache has it"
         remedy = "unset HF_HUB_OFFLINE and check the name and the network, set HF_HOME to a cache that has it"
         raise StudyError(f"{problem}; {remedy}, or download it and give its folder as `path`") from None
 
@@ -175,11 +175,6 @@ def training_cost(sizes: Sizes, times: Mapping[str, int]) -> Cost:
     return replace(whole, gpu=core) if sizes.machine.gpu else replace(whole, core=core)
 
 
-MODELS = Step(
-    "models",
-    version=3,
-    about="pretrain the ladder, or look up models trained elsewhere",
-    reads=("tokens", "tokenizer"),
-    stages=(Stage((contracts.MODELS, contracts.TRAINING_LOG), plan, run),),
-    cost=cost,
-)
+ABOUT = "pretrain the ladder, or look up models trained elsewhere"
+STAGES = (Stage((contracts.MODELS, contracts.TRAINING_LOG), plan, run),)
+MODELS = Step("models", version=3, about=ABOUT, reads=("tokens", "tokenizer"), stages=STAGES, cost=cost)

@@ -21,7 +21,7 @@ from tasks.models.forward_passes import ScoredSequence, log_probabilities, not_f
 from tasks.models.inference_cost import RATES, Passes, inference_cost
 from tasks.models.ladder import piece_of, task_jobs
 from tasks.models.language_model import LanguageModel
-from tasks.models.model_inputs import Request, requests, truncated, windows
+from tasks.models.model_inputs import Request, requests, windows
 from tasks.models.sampling import hash64
 from tasks.models.slices import Columns, in_slices
 from tasks.step import Inputs, Job, Stage, Step, Work
@@ -99,7 +99,7 @@ def _score(work: Work, model: LanguageModel, examples: list[dict[str, Any]], oth
     again = drawn(work.planned.key, rows.start, len(made))
     for i, alone in zip(again, score(model, [made[i] for i in again], 1), strict=True):
         compare(model, names[i], scores[i], alone)
-    cut = [truncated(request, model.context) for request in made]
+    cut = [max(0, len(request.ids) - 1 - model.context) for request in made]  # tokens at the left end, for the last token
     rows_of.sort()
     example_names, inputs, options, by_row = zip(*rows_of, strict=True)
     columns = {
@@ -144,11 +144,6 @@ def cost(sizes: Sizes) -> Cost:
     return inference_cost(sizes, list(map(Passes, requests, tokens, written)))
 
 
-SCORE = Step(
-    "score",
-    version=3,
-    about="log-probabilities of outputs and options, after their own and other inputs",
-    reads=("models", "examples"),
-    stages=(Stage(writes=(TOKEN_SCORES,), plan=plan, run=run),),
-    cost=cost,
-)
+ABOUT = "log-probabilities of outputs and options, after their own and other inputs"
+STAGES = (Stage(writes=(TOKEN_SCORES,), plan=plan, run=run),)
+SCORE = Step("score", version=3, about=ABOUT, reads=("models", "examples"), stages=STAGES, cost=cost)

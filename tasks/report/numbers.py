@@ -50,11 +50,6 @@ def remedy_of(row: MetricRow) -> str:
     return f"{row['detail']}={row['level']:g}" if row["level"] >= 0 else str(row["detail"])
 
 
-def slope_measure(row: MetricRow) -> str:
-    """The measure whose slope on log size the row holds."""
-    return MEASURE_NAMES.get(row["of_measure"], str(row["of_measure"]))
-
-
 def counts_pairs(row: MetricRow) -> bool:
     """Whether a novelty row counts pairs instead of n-grams."""
     return "pair" in (row["unit"], row["detail"])

@@ -9,18 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from tasks.report.data import ReportData
 from tasks.report.formatting import interval, listed, number, short, with_interval
-from tasks.report.numbers import (
-    FEWEST_CLUSTERS,
-    MEASURE_NAMES,
-    MetricRow,
-    clusters_of,
-    counts_pairs,
-    has_interval,
-    has_number,
-    remedy_of,
-    sign,
-    slope_measure,
-)
+from tasks.report.numbers import MEASURE_NAMES, MetricRow, clusters_of, counts_pairs, has_interval, has_number, remedy_of, sign
+from tasks.statistics import FEWEST_CLUSTERS
 
 COMPONENTS = {
     **{"pair": "the pair", "s_y": "the output s_y", "s_x": "the input s_x", "length": "length of s_y"},
@@ -185,7 +175,8 @@ def slopes(rows: Sequence[MetricRow]) -> list[str]:
     """How much ρ gains or loses with every tenfold size."""
     ways = {1: "gains", -1: "loses"}
     clear = [r for r in numbers_of(rows) if sign(r)]
-    sentences = [f"{slope_measure(r)} of {r['task']} {ways[sign(r)]} {_size(r)} with every tenfold size" for r in clear]
+    named = [(MEASURE_NAMES.get(r["of_measure"], r["of_measure"]), r) for r in clear]
+    sentences = [f"{name} of {r['task']} {ways[sign(r)]} {_size(r)} with every tenfold size" for name, r in named]
     tested = any(not doubt_of(r) for r in numbers_of(rows))
     return sentences or (["No slope on log size is clear of zero"] if tested else [])
 

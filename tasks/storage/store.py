@@ -125,15 +125,16 @@ class Store:
     ) -> pa.Table:
         """The rows with low <= `column` <= high. Row groups that hold none, by their statistics, are not read: fast where parts are
         sorted by that column, or by it after a column that is constant within the part."""
-        options = {"columns": list(columns) or schema.names, "filters": [(column, ">=", low), (column, "<=", high)]}
+        options: dict[str, Any] = {"columns": list(columns) or schema.names, "filters": [(column, ">=", low), (column, "<=", high)]}
         return _joined((self.open(p, pq.read_table, partitioning=None, **options) for p in parts), schema, columns)
 
-    def open(self, part: Part, reader: Callable[..., Any] = pq.ParquetFile, **options: Any) -> Any:
-        """A part for reading, or what another reader makes of it; StudyError if it is gone or broken."""
+    def open(self, part: Part, reader: Callable[..., Any] = pq.ParquetFile, mapped: bool = True, **options: Any) -> Any:
+        """A part for reading, or what another reader makes of it; StudyError if it is gone or broken. mapped: what
+        was read counts as memory of the process."""
         path = self.part_path(part)
         try:
             source = path if self.local else self.fs.open(path, "rb")
-            return reader(source, memory_map=self.local, page_checksum_verification=True, **options)
+            return reader(source, memory_map=self.local and mapped, page_checksum_verification=True, **options)
         except (FileNotFoundError, pa.ArrowInvalid, OSError) as error:
             raise StudyError(f"{path}: {error}. Run the study again: it makes what is missing or broken.") from None
 

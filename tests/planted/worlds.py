@@ -39,9 +39,8 @@ def try_world(design: str, world: int, draws: int = DRAWS, seed: int = SEED) -> 
     else:
         rows = null_world(design, seed, world)
         p_value = two_way(rows, spearman(rows.x, rows.y)).p_value
-        low, high, _ = percentile_interval(
-            bootstrap_many(np.stack([rows.x, rows.y]), rows.example, rows.output, draws, world)[:, 0, 1]
-        )
+        drawn = bootstrap_many(np.stack([rows.x, rows.y]), rows.example, rows.output, draws, world)
+        low, high, _ = percentile_interval(drawn[:, 0, 1])
         about = {
             "truth": 0.0,
             "low": None,

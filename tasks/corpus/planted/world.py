@@ -6,7 +6,7 @@ that a shard is a range of positions and can be generated independently.
 
 import re
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -27,17 +27,7 @@ from tasks.corpus.planted.sums import Sums
 
 CHUNK = 8_192
 SAMPLE = 512
-
-
-class Component(Protocol):
-    """Documents of one kind."""
-
-    @property
-    def documents(self) -> int:
-        """Number of documents."""
-
-    def render(self, index: Ints) -> list[tuple[str, str]]:
-        """(text, language) of these documents, in this order."""
+Component = Statements | Lexicon | Sums | Copies | Fillers  # each has `documents`, and renders them by their numbers
 
 
 class World:

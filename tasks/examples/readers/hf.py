@@ -23,9 +23,8 @@ from typing import Any
 
 from schemas import StudyError
 from schemas.settings.base import is_hub_name
-from tasks.examples.csv_rows import csv_rows
 from tasks.examples.fields import layout_of, mapped_examples
-from tasks.examples.record import Items, ReadSettings, TaskFile
+from tasks.examples.record import Items, ReadSettings, TaskFile, csv_rows
 from tasks.storage.source_files import outside_file
 from tasks.storage.store import SourceFile
 from tasks.text.lines import json_records, open_bytes

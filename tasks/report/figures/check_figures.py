@@ -8,17 +8,7 @@ from dataclasses import replace
 from tasks.report import sentences
 from tasks.report.data import ReportData
 from tasks.report.figures.report_figure import ReportFigure, figure, shown_models, task_panels
-from tasks.report.numbers import (
-    MEASURE_NAMES,
-    MetricRow,
-    has_interval,
-    has_number,
-    in_preferred_unit,
-    is_plain,
-    remedy_of,
-    sign,
-    slope_measure,
-)
+from tasks.report.numbers import MEASURE_NAMES, MetricRow, has_interval, has_number, in_preferred_unit, is_plain, remedy_of, sign
 from tasks.report.plot.axes import XAxis
 from tasks.report.plot.drawing import Panel
 from tasks.report.plot.palette import rung_style
@@ -105,7 +95,8 @@ def comparisons(data: ReportData) -> ReportFigure:
     of_order = [r for task, here in sloped for r in here if r["order"] in (0, data.order_of(task))]
     slopes = in_preferred_unit(of_order, "task", "of_measure")
     if slopes:
-        dots = [(f"{slope_measure(r)}, {r['task']}", _single(r)) for r in slopes]
+        names = [MEASURE_NAMES.get(r["of_measure"], r["of_measure"]) for r in slopes]
+        dots = [(f"{name}, {r['task']}", _single(r)) for name, r in zip(names, slopes, strict=True)]
         panels.append(dots_panel("comparison-slope", "", dots, "change of ρ per tenfold size", row="Slope on log size"))
     rest = f" Neighbours in size and the two ends are drawn; {hidden} other pairs are in the data." if hidden else ""
     observations = sentences.slopes(slopes)
