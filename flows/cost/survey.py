@@ -72,8 +72,7 @@ def training_speed(root: str) -> tuple[float, str]:
     store = Store(root)
     read = (store.read_json(path) for path in store.listed(store.layout.kind("models", "manifests"), ".json"))
     for manifest in sorted((m for m in read if m), key=lambda m: m["written"], reverse=True):
-        flops = seconds = 0.0
-        names = []
+        flops, seconds, names = 0.0, 0.0, list[str]()
         for entry in (e for e in manifest["parts"] if e.get("seconds", 0.0) >= SHORTEST):
             part = Part("models", entry["key"], entry["labels"])
             if not store.stat(store.part_path(part)) or store.footer(part).get("settings", {}).get("device", "cpu") != "cpu":

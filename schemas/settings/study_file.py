@@ -119,17 +119,13 @@ class Study(Settings):
 
     @model_validator(mode="after")
     def _names(self) -> Self:
-        for kind, names in (
-            ("tasks", [t.name for t in self.tasks]),
-            ("models", [m.name for m in self.models]),
-            ("variants", [v.name for v in self.variants]),
-            ("corpus.sources", [s.name for s in self.corpus.sources]),
-            ("placebo.sources", [s.name for s in self.placebo.sources] if self.placebo else []),
-        ):
-            double = sorted({n for n in names if names.count(n) > 1})
-            if double:
+        placebo = self.placebo.sources if self.placebo else ()
+        named: dict[str, tuple[Any, ...]] = {"tasks": self.tasks, "models": self.models, "variants": self.variants}
+        for kind, items in (named | {"corpus.sources": self.corpus.sources, "placebo.sources": placebo}).items():
+            names = [item.name for item in items]
+            if double := sorted({n for n in names if names.count(n) > 1}):
                 raise ValueError(f"{kind}: duplicate name {double[0]!r}; give each its own")
-        sources = (*self.corpus.sources, *(self.placebo.sources if self.placebo else ()))
+        sources = (*self.corpus.sources, *placebo)
         used = {s.held_out for s in sources} | {t.split for t in self.tasks}
         for split in sorted(used - {""} - set(self.splits)):
             raise ValueError(f"split {split!r} is used but there is no [splits.{split}]")
