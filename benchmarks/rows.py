@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import (
+    billion_sides,
     count_sides,
     index_sides,
     mining_sides,
@@ -385,6 +386,13 @@ ROWS: dict[str, BenchmarkRow] = {
         case(0, {"Python loop": 100.0}, pairs=5_000, tokens_each=100, peers=200),
         items="pairs",
         runs=3,
+    ),
+    "billion": BenchmarkRow(
+        "everything that is counted in a corpus, from its file on",
+        {OURS: billion_sides.billion},
+        (case(10 * M), case(100 * M), case(300 * M, {"memory": 2.0}), case(1_000 * M, {"memory": 2.0})),
+        None,
+        runs=0,
     ),
     "orchestration": BenchmarkRow(
         "overhead of a run besides its steps",

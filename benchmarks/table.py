@@ -7,11 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks import records as record_file
 from benchmarks.rows import ROWS
 from benchmarks.side import OURS, ROOT
 
 PAGE = ROOT / "docs" / "benchmarks.md"
+NOT_COUNTED = ("bench", "ask", "tokenizer")  # steps of the row `billion` that do not grow with the corpus, or make it
 BEGIN, END = "<!-- tables: made by python -m benchmarks -->", "<!-- end of tables -->"
 Record = Mapping[str, Any]
 
@@ -95,7 +98,7 @@ def page(every: Sequence[Record], processor: str) -> str:
     machines, corpora = (", ".join(sorted({r[k] for r in records})) for k in ("machine", "corpus"))
     where = machines if machines.startswith(processor) else f"{processor} ({machines})"
     head = [f"Processor: {where}. Corpus: {corpora}.", ""]
-    return "\n".join([*head, *_bars(every, processor), *_growth(records), *_compiling(records)])
+    return "\n".join([*head, *_bars(every, processor), *_growth(records), *_at_scale(records), *_compiling(records)])
 
 
 def _bars(every: Sequence[Record], processor: str) -> list[str]:
@@ -144,6 +147,39 @@ def _growth(records: Sequence[Record]) -> list[str]:
             columns = [ROWS[r["row"]].work, sizes(r), *times, memory(r, OURS), f"{f['memory_before'] / 1e9:.2f}", *written]
             lines.append(f"| {' | '.join(columns)} |")
     return [*lines, ""]
+
+
+def _at_scale(records: Sequence[Record]) -> list[str]:
+    """CPU seconds of each step of the row `billion` by size, how they grow, and what 300 G tokens would take at that."""
+    measured = [r["figures"][OURS] for r in records if r["row"] == "billion" and "steps" in r["figures"].get(OURS, {})]
+    if not measured:
+        return []
+    tokens = [f["tokens"] for f in measured]
+    heads = [
+        "step",
+        *(f"CPU s, {short(n)} tokens" for n in tokens),
+        "grows with exponent",
+        "M tokens/s",
+        "peak GB",
+        "300 G: core-hours",
+    ]
+    lines = ["### Growth of each step", "", f"| {' | '.join(heads)} |", f"|---|{'--:|' * (len(heads) - 1)}"]
+    hours = 0.0
+    for step in (name for name in measured[-1]["steps"] if name not in NOT_COUNTED):
+        seconds = [f["steps"][step]["cpu"] for f in measured]
+        exponent = float(np.polyfit(np.log(tokens), np.log(seconds), 1)[0]) if len(tokens) > 1 else 1.0
+        hours += (then := seconds[-1] * (3e11 / tokens[-1]) ** max(1.0, exponent) / 3600)
+        peak = max(f["steps"][step]["peak"] for f in measured) / 1e9
+        figures = [*map(number, seconds), f"{exponent:.2f}", number(tokens[-1] / seconds[-1] / 1e6), f"{peak:.2f}", number(then)]
+        lines.append(f"| {' | '.join([step, *figures])} |")
+    last = measured[-1]
+    kept, spilled = (number(last[f"{name}_bytes"] / last["tokens"]) for name in ("kept", "spilled"))
+    return [
+        *lines,
+        "",
+        f"In all {number(hours)} core-hours for 300 G; {kept} bytes a token are kept on disk, and {spilled} spilled.",
+        "",
+    ]
 
 
 def _compiling(records: Sequence[Record]) -> list[str]:
