@@ -5,8 +5,6 @@ is measured again on the same processor, so that rows can be run one at a time. 
 differ or a ratio is below half its bar.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 import tempfile

@@ -6,8 +6,6 @@ SciPy's Spearman in a loop of resamples. Both use the same documents, trained mo
 By hand there are no confounds, no Δ, no report, and no documents that contain a pair: infini-gram's AND counts positions.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

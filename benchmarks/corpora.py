@@ -5,8 +5,6 @@ streams are copies of it that exchange ids for others about as frequent: the n-g
 ids stays the same.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
@@ -15,14 +13,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from tasks.storage.store import Part
+from tasks.storage.store import Part
 
 SEED = 20_241_115
 PLANTED_WORDS = 600_000
@@ -65,7 +61,6 @@ class Corpora:
     # -- texts ----------------------------------------------------------------------------------------------------
     def texts(self, tokens: int) -> pa.LargeStringArray:
         """Documents with about this number of model tokens."""
-        import pyarrow as pa
         import pyarrow.compute as pc
 
         base = self._base_texts()
@@ -75,8 +70,6 @@ class Corpora:
         return pa.concat_arrays([base] * copies).slice(0, last) if copies > 1 else base.slice(0, last)
 
     def _base_texts(self) -> pa.LargeStringArray:
-        import pyarrow as pa
-
         path = self.place("texts.arrow")
         if not path.exists():
             texts = [t for t in self._documents() if t.strip()]
@@ -144,8 +137,6 @@ class Corpora:
     # -- as tables ------------------------------------------------------------------------------------------------
     def words_parts(self, count: int) -> tuple[str, dict[str, tuple[Part, ...]]]:
         """A root with the token stream as parts of `words` and `vocabulary`: the root, and its tables."""
-        from tasks.storage.store import Part
-
         root = self.place(f"words-{count}")
         number = -(-count // PART_TOKENS)
         labels = [{"source": "bench", "file": f"{i:04d}"} for i in range(number)]
@@ -162,7 +153,7 @@ class Corpora:
     def documents_parts(self, tokens: int, number: int) -> tuple[str, dict[str, tuple[Part, ...]]]:
         """A root with texts of about this number of tokens, as `number` parts of `documents`."""
         from schemas import CONTRACTS
-        from tasks.storage.store import Part, Store
+        from tasks.storage.store import Store
 
         root = self.place(f"documents-{tokens}-{number}")
         parts = tuple(Part("documents", f"{i:04d}", {"source": "bench", "file": f"{i:04d}"}) for i in range(number))
@@ -193,8 +184,6 @@ def _train_byte_fallback(texts: Sequence[str], vocabulary: int, end_of_document:
 
 
 def _documents_table(texts: Any, size: int, schema: Any) -> Any:
-    import pyarrow as pa
-
     columns = {
         "document": list(range(size)),
         "id": [f"d{i}" for i in range(size)],
@@ -208,8 +197,6 @@ def _documents_table(texts: Any, size: int, schema: Any) -> Any:
 
 def _write_words(root: str, words: Part, vocabulary: Part, ids: np.ndarray, offsets: np.ndarray) -> None:
     """One part of each; an id is the position among the sorted words of its part."""
-    import pyarrow as pa
-
     from schemas import CONTRACTS
     from tasks.storage.store import Store
 

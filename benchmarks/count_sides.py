@@ -1,7 +1,5 @@
 """Counting all n-grams: one order against NumPy, all orders out of core against DuckDB and NumPy, two workers against one."""
 
-from __future__ import annotations
-
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping

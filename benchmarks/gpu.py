@@ -5,8 +5,6 @@ random GPT-NeoX of Pythia-1.4B's shape in bfloat16. Writes benchmarks/gpu.json, 
 fails, with 2 if there is no GPU.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import logging

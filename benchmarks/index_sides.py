@@ -4,8 +4,6 @@ The peers' indexes are built beforehand, except where building is measured. A se
 has no documents, from counting n-grams across two of them.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import os

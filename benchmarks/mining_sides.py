@@ -1,7 +1,5 @@
 """Mining: n-grams embedded, against the encoder's own batches and onnxruntime; and pairs compared, against NumPy's products."""
 
-from __future__ import annotations
-
 import shutil
 import tempfile
 from collections.abc import Mapping

@@ -5,8 +5,6 @@ The network is a GPT-NeoX with random weights, which takes as long as a trained 
 document's first token before it, and does its own tokenising and batching.
 """
 
-from __future__ import annotations
-
 import contextlib
 import shutil
 from collections.abc import Callable, Mapping

@@ -3,8 +3,6 @@
 Two views are needed: a compiled kernel has no name in a native stack, and Python sees no further than the call of a kernel.
 """
 
-from __future__ import annotations
-
 import cProfile
 import json
 import pstats

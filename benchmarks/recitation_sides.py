@@ -1,7 +1,5 @@
 """Edit distances of generations and suffixes in tokens: ours by rapidfuzz, next to the dynamic program written as a Python loop."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from benchmarks.corpora import Corpora

@@ -1,7 +1,5 @@
 """Records of what was measured, one for each processor, row, peer and size, in benchmarks/results.json. And what fails."""
 
-from __future__ import annotations
-
 import json
 import os
 import platform

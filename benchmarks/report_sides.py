@@ -1,7 +1,5 @@
 """A made-up study as large as the paper's, from its tables to the folder of its report."""
 
-from __future__ import annotations
-
 import math
 import shutil
 import tempfile

@@ -4,8 +4,6 @@ A case is a mapping: `tokens`, further sizes, `peers` (queries that a peer gets)
 the limit of one of our quantities; None shows the ratio without judging it.
 """
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

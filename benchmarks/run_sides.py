@@ -1,7 +1,5 @@
 """The overhead of a run besides its steps: Prefect, Dask, manifests, processes; and, apart from it, the content checks."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Clusters of near copies of windows: ours, next to MinHash and LSH with the same comparison of candidates."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

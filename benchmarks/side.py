@@ -1,7 +1,5 @@
 """One side of a benchmark: taskgram's implementation, or a peer's. Each `*_sides.py` makes them, `rows.py` puts them into rows."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path

@@ -4,8 +4,6 @@ It is what our side imports, in its own function and in the helpers that this ca
 group; all of a package that the row names. Comments, docstrings and layout do not count.
 """
 
-from __future__ import annotations
-
 import ast
 import hashlib
 import inspect

@@ -1,7 +1,5 @@
 """The cluster bootstrap of a rank correlation: ours against NumPy."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

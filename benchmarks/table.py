@@ -1,7 +1,5 @@
 """benchmarks/results.json as the tables of docs/benchmarks.md, between two marks; the text around them is written by hand."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Texts to integers: tokens by ours, tokenizers and fastokens; words by ours and polars."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

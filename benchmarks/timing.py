@@ -3,8 +3,6 @@
 The sides take turns, ours first, after a run of each that does not count: it compiles kernels and reads files.
 """
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import resource

@@ -1,7 +1,8 @@
 """A contract: the columns, key and rules of one table, defined once, from which types, checks and docs follow."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 
@@ -72,14 +73,37 @@ class Contract:
 column, rows, balance = Column, Rule, Balance
 
 
-def count(table: str) -> str:
+def table(name: str, description: str, *items: Column | Rule | Balance, compression: Literal["zstd", "none"] = "zstd") -> Contract:
+    """A contract of columns, rules and balances. `name`: of the table and of its key, "pair_counts by input_ngram output_ngram"."""
+    of: dict[type, Any] = {kind: tuple(item for item in items if isinstance(item, kind)) for kind in (Column, Rule, Balance)}
+    name, _, key = name.partition(" by ")
+    return Contract(name, description, of[Column], tuple(key.split()), of[Rule], of[Balance], compression)
+
+
+def _of(type: pa.DataType) -> Callable[..., Column]:
+    """What makes columns of a type: name, description, and limits as `Column` has them."""
+    return lambda name, description, **limits: Column(name, type, description, **limits)
+
+
+def list_of(type: pa.DataType) -> pa.DataType:
+    """Lists without nulls in them."""
+    return pa.list_(pa.field("element", type, nullable=False))
+
+
+string, boolean, binary, int16, int32, int64 = map(_of, (pa.string(), pa.bool_(), pa.binary(), pa.int16(), pa.int32(), pa.int64()))
+float32, float64 = _of(pa.float32()), _of(pa.float64())
+strings, booleans, int32s, int64s = (_of(list_of(type)) for type in (pa.string(), pa.bool_(), pa.int32(), pa.int64()))
+float32s, float64s = _of(list_of(pa.float32())), _of(list_of(pa.float64()))
+
+
+def count(of: str) -> str:
     """The rows of a table, in SQL."""
-    return f"(SELECT count(*) FROM {table})"
+    return f"(SELECT count(*) FROM {of})"
 
 
-def total(column: str, table: str) -> str:
+def total(column: str, of: str) -> str:
     """The sum of a column of a table, in SQL; 0 if it has no row."""
-    return f"(SELECT coalesce(sum({column}), 0) FROM {table})"
+    return f"(SELECT coalesce(sum({column}), 0) FROM {of})"
 
 
 def reported(name: str) -> str:

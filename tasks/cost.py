@@ -8,8 +8,6 @@ A cost is right within a factor of about two where its rates were measured, and 
 Nothing here reads a file; `flows/cost/survey.py` finds the sizes.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,7 +22,7 @@ DEBIAN = "docs/debian.md: parts of the debian study"
 class Rate(float):
     """A number with its unit and source, of one core. `guess`: not measured here, or measured on something else."""
 
-    def __new__(cls, value: float, unit: str, source: str, guess: bool = False) -> Rate:
+    def __new__(cls, value: float, unit: str, source: str, guess: bool = False) -> "Rate":
         """A rate is a float: `words / rate` is seconds."""
         rate = super().__new__(cls, value)
         rate.unit, rate.source, rate.guess = unit, source, guess
@@ -247,7 +245,7 @@ class Sizes:
         """Evaluated examples × models."""
         return sum(t.evaluated for t in self.tasks) * max(1, len(self.models))
 
-    def of_placebo(self) -> Sizes | None:
+    def of_placebo(self) -> "Sizes | None":
         """The sizes that the steps which count pairs have on the placebo corpus; None where the study names none."""
         study = self.study.of_placebo()
         if study is None or self.placebo is None:
@@ -276,12 +274,12 @@ class Cost:
     guesses: tuple[str, ...] = ()
     rates: Mapping[str, Rate] = field(default_factory=dict)
 
-    def in_parts(self, parts: int) -> Cost:
+    def in_parts(self, parts: int) -> "Cost":
         """The same work in `parts` parts, with the overhead of each."""
         longest = (self.longest or self.core / parts) + RATES["part"] if parts else 0.0
         return replace(self, parts=parts, core=self.core + parts * RATES["part"], longest=longest)
 
-    def __add__(self, other: Cost) -> Cost:
+    def __add__(self, other: "Cost") -> "Cost":
         """Both, one after the other."""
         sums = (getattr(self, n) + getattr(other, n) for n in ("parts", "work", "read", "written", "core", "gpu"))
         parts, work, read, written, core, gpu = sums

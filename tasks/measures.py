@@ -5,8 +5,6 @@ or the windows of a study's sequences, and adds rows to `metrics` and `exclusion
 `tasks/pair_evidence.py`.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,7 +34,7 @@ class Measure:
     name: str
     reads: tuple[str, ...]
     settings: Callable[..., dict[str, Any]]  # of the study and the task; of the study alone if it is not `of_tasks`
-    run: Callable[[Work, MetricRows], None]
+    run: Callable[[Work, "MetricRows"], None]
     cost: float = 1.0
     applies: Callable[[Study], bool] = every_study
     of_variants: bool = False

@@ -5,8 +5,6 @@ partner of s_y (docs/method.md §6a). For n = 2 the question "What is the capita
 (capital of, mirath), (of poseldi, mirath) …, each with C(s_x, s_y), df(s_x), C(s_x) and df(s_y).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -48,7 +46,7 @@ class SpanScores:
     """γ of each span, rounded to float32 as similarities are"""
 
     @classmethod
-    def silent(cls, spans: int) -> SpanScores:
+    def silent(cls, spans: int) -> "SpanScores":
         """Those of a model without any score."""
         none, zeros = np.empty(0, np.int64), np.zeros(spans)
         return cls(np.full(spans, np.nan), zeros.astype(np.int64), none, none, np.empty(0), np.empty(0), zeros)
@@ -73,7 +71,7 @@ class SpanScores:
     def _usable(self) -> NDArray[np.bool_]:
         return np.isfinite(self.after) & ~(self.similarity > self.gamma[self.span])
 
-    def at_gamma(self, gamma: float) -> SpanScores:
+    def at_gamma(self, gamma: float) -> "SpanScores":
         """The same scores at another γ, already rounded."""
         return replace(self, gamma=np.full(len(self.log_prob), gamma))
 
@@ -128,10 +126,8 @@ class TaskEvidence:
 
 
 def read_evidence(work: Work, task: str, *, last: bool = False, scored: bool = True, every_pair: bool = False) -> TaskEvidence:
-    """Read a task at the γ of the measure's settings.
-
-    last: of each model its last checkpoint alone. scored: with models and scores. every_pair: down to the lowest γ.
-    """
+    """Read a task at the γ of the measure's settings. last: of each model its last checkpoint alone. scored: with models and
+    scores. every_pair: down to the lowest γ."""
     examples = evaluated_examples(work, task, "output")
     codes = examples.select("example", "code")
     columns = ("task", "example", "side", "order", "ngram", "log_infinity", "log_infinity_paper")

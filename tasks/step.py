@@ -5,8 +5,6 @@ each table of its stage. Planning reads no data, so the whole study can be laid 
 before anything runs. A job carries every setting that decides its content; `run` sees those and no others.
 """
 
-from __future__ import annotations
-
 import time
 import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -46,14 +44,12 @@ def parts_of_placebo(inputs: Inputs) -> dict[str, tuple[Part, ...]]:
 
 
 def for_each_corpus(plan: Plan, shared: Collection[str] = ()) -> Plan:
-    """A plan for the study's corpus and, where the study names one, for its placebo (docs/method.md §6d), labelled so.
-
-    shared: tables that are not made of a corpus; the placebo's jobs read the study's own parts of these.
-    """
+    """A plan for the study's corpus and, where the study names one, for its placebo (docs/method.md §6d), labelled so. shared:
+    tables that are not made of a corpus; the placebo's jobs read the study's own parts of these."""
     return partial(_plan_each_corpus, plan, frozenset(shared))  # a closure could not be sent to a worker
 
 
-def _plan_each_corpus(plan: Plan, shared: frozenset[str], study: Study, inputs: Inputs) -> list[Job]:
+def _plan_each_corpus(plan: Plan, shared: frozenset[str], study: Study, inputs: Inputs) -> "list[Job]":
     jobs = plan(study, {table: tuple(p for p in parts if not p.corpus) for table, parts in inputs.items()})
     instead = study.of_placebo()
     if instead is None:
@@ -111,7 +107,7 @@ class Stage:
 
     writes: tuple[Contract, ...]
     plan: Plan
-    run: Callable[[Work], None]
+    run: Callable[["Work"], None]
 
 
 @dataclass(frozen=True)
@@ -209,13 +205,13 @@ class Work:
         """One part."""
         return self.store.read([part], self.contracts[part.table].schema, columns)
 
-    def frame(self, table: str, *columns: str) -> pl.DataFrame:
+    def frame(self, table: str, *columns: str) -> "pl.DataFrame":
         """All declared parts of a table as a polars frame."""
         import polars as pl
 
         return pl.DataFrame(self.read(table, *columns))
 
-    def frame_part(self, part: Part, *columns: str) -> pl.DataFrame:
+    def frame_part(self, part: Part, *columns: str) -> "pl.DataFrame":
         """One part as a polars frame."""
         import polars as pl
 
@@ -249,8 +245,7 @@ class Work:
 
     def execute(self) -> dict[str, Any]:
         """Run the job and publish its parts. Returns its seconds, peak memory (bytes), passes, notes, and its parts' manifest
-        entries.
-        """
+        entries."""
         began = time.monotonic()
         footer: dict[str, Any] = dict(self.planned.footer)
         tables = {c.name: c for c in self.stage.writes}

@@ -215,17 +215,27 @@ def test_peak_memory_of_every_worker_is_below_two_gigabytes(sample: FinishedStud
 
 
 def test_extraction_rises_with_copies_and_with_the_prefix_and_phantoms_are_not_extracted(sample: FinishedStudy) -> None:
-    """Copies: of planted texts. Prefixes: of windows of the corpus, because two tokens tell which planted text it is, and no more
-    are needed. (n, p) with many samples finds no fewer than greedy decoding does."""
+    """Copies: of planted texts. (n, p) with many samples finds no fewer than greedy decoding does."""
     from scipy import stats
 
     rows = last([r for r in sample.rows("metrics", model=largest(sample)) if r["detail"] in ("", "T=1")])
-    for group, name in (("planted", "rate_by_duplicates"), ("uniform", "rate_by_prefix"), ("duplicates", "rate_by_prefix")):
+    by_prefix = [(group, "rate_by_prefix") for group in ("planted", "uniform", "duplicates")]
+    for group, name in (("planted", "rate_by_duplicates"), *by_prefix):
         some = [r for r in rows if (r["group"], r["statistic"]) == (group, name)]
-        assert len(some) >= 6 and stats.spearmanr([r["x"] for r in some], [r["estimate"] for r in some]).statistic > 0.9, name
+        assert len(some) >= 6 and stats.spearmanr([r["x"] for r in some], [r["estimate"] for r in some]).statistic > 0.9, group
     planted = [r for r in rows if r["group"] == "planted"]
     (greedy,) = [r["estimate"] for r in planted if (r["measure"], r["statistic"]) == ("extraction", "rate")]
     sampled = [r for r in planted if (r["measure"], r["statistic"], r["level"]) == ("discoverable", "rate", 0.5)]
     assert max(sampled, key=lambda r: r["x"])["estimate"] >= greedy > 0
     phantoms = sample.rows("metrics", measure="extraction", statistic="rate", group="planted_phantoms")
     assert len(phantoms) >= 9 and all(r["low"] == 0 for r in phantoms)
+
+
+def test_extraction_of_the_corpus_and_of_phantoms_converges_with_tokens_per_parameter(sample: FinishedStudy) -> None:
+    """All models see equal tokens. tests/memorization/test_training_study.py has one size and more and more texts."""
+    models = {r["model"]: r["tokens_seen"] / r["parameters"] for r in sample.rows("models")}
+    for group in ("planted", "uniform", "duplicates"):
+        rows = sample.rows("metrics", measure="extraction", statistic="excess", group=group, detail="")
+        gaps = [last([r for r in rows if r["model"] == model])[0] for model in sorted(models, key=models.__getitem__)]
+        assert [r["estimate"] for r in gaps] == sorted((r["estimate"] for r in gaps), reverse=True), group
+        assert gaps[0]["low"] > 0 > gaps[-1]["low"], group

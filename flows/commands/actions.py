@@ -3,8 +3,6 @@
 An action imports what it needs when it is called, so that `--help` is fast. All raise StudyError for what a user can fix.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import shlex
@@ -43,7 +41,7 @@ def _check_workers(options: argparse.Namespace) -> None:
         raise StudyError("--workers must be 0 (in this process) or more")
 
 
-def _server() -> TemporaryServer:
+def _server() -> "TemporaryServer":
     """The run's own server, unless another is named; it starts while Prefect is imported here."""
     from flows.environment import use_own_server
     from flows.servers.temporary_server import TemporaryServer
@@ -77,7 +75,7 @@ def run(options: argparse.Namespace) -> int:
     return 0 if options.only else report(options)
 
 
-def _is_done(options: argparse.Namespace, settings: Study) -> bool:
+def _is_done(options: argparse.Namespace, settings: "Study") -> bool:
     """Whether there is nothing to do, and nobody to report that to. Raises StudyError for what would stop the run."""
     from flows.environment import SERVER_NAMED
     from flows.session import Session

@@ -4,8 +4,6 @@ A view of the tables of the step `evidence`, of which only the row groups that h
 each model at its last checkpoint.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -4,8 +4,6 @@ ROWS describes the rows that the measures of this project write. Others are list
 so that a new measure needs no edit here. A test compares ROWS with a finished study.
 """
 
-from __future__ import annotations
-
 import ast
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

@@ -4,12 +4,10 @@ All of it is steps of derived studies, which differ from the study in the task's
 the task's own prompt is not done again, and no model is trained twice. Knows nothing of Prefect; `prompts.py` makes a flow of it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from flows.commands.corpus_questions import open_corpus
 from flows.plan import PlannedStage, PlannedStep, lay_out, upstream
@@ -31,10 +29,10 @@ from tasks.models.score import open_checkpoint
 from tasks.ngrams.lookup import CorpusLookup, Index
 from tasks.prompts.candidate import TaskPrompt
 from tasks.prompts.choose import EVALUATE, PromptSource, list_source, read_trace, scores_job, search_rounds, search_step
-from tasks.prompts.optimise import Candidate, PromptSearch, Rewriter, best
+from tasks.prompts.optimise import Candidate, PromptSearch, Rewrite, best
 from tasks.prompts.prompt_answer import describe
 from tasks.prompts.question import PromptQuestion
-from tasks.prompts.rewrite import ModelRewriter
+from tasks.prompts.rewrite import model_rewriter
 from tasks.step import Inputs, Job, Stage, Step, Work, keyed, parts_of
 from tasks.storage.store import Part, Store
 
@@ -75,7 +73,7 @@ class PromptSession(Session):
     def command(self, step: str) -> str:
         return self.repeat
 
-    def of(self, study: Study) -> PromptSession:
+    def of(self, study: Study) -> Self:
         """The same run on another study, with the same leases."""
         session = replace(self, study=study)
         session.leases = self.leases
@@ -182,7 +180,7 @@ def _model_source(question: PromptQuestion, home: Study, session: PromptSession,
     return PromptSource(_model_rewriter, question.rounds, question.per_round, settings, labels, inputs)
 
 
-def _model_rewriter(work: Work) -> Rewriter:
+def _model_rewriter(work: Work) -> Rewrite:
     """The model of a round's job. Requests that do not fit its context lose their beginning, which is counted."""
     settings = work.settings
     sampling = Sampling(settings["temperature"], settings["top_p"], settings["seed"])
@@ -194,7 +192,7 @@ def _model_rewriter(work: Work) -> Rewriter:
         work.add("truncated_requests", shortened)
         return [answer.text for answer in answers]
 
-    return ModelRewriter(ask)
+    return model_rewriter(ask)
 
 
 # -- the evaluation ----------------------------------------------------------------------------------------------------

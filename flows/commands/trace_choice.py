@@ -3,8 +3,6 @@
 An example is named by its id, as task/id or by text of its input, a sequence by its name, its beginning, or as sequences/name.
 """
 
-from __future__ import annotations
-
 import difflib
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence

@@ -1,9 +1,7 @@
 """Settings of where Dask workers come from. They decide where a study is computed, never its results: no part key has them."""
 
-from __future__ import annotations
-
 import re
-from typing import Any
+from typing import Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -48,7 +46,7 @@ class ClusterSettings(Settings):
         return value
 
     @model_validator(mode="after")
-    def _one_origin(self) -> ClusterSettings:
+    def _one_origin(self) -> Self:
         if self.address and self.cluster_class:
             raise ValueError("name either the address of a scheduler or a cluster_class that starts one")
         if not self.cluster_class and (self.cluster_kwargs or self.workers or self.most_workers):

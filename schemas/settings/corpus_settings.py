@@ -1,9 +1,7 @@
 """Settings of a study's corpus: which documents it has, what is held out of it, and how it is tokenised."""
 
-from __future__ import annotations
-
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
@@ -21,11 +19,11 @@ class Insertions(Settings):
         (1, 2, 4, 8, 16, 32), description="(1, 4): half of the texts are inserted once, the others four times each"
     )
     words: int = Field(
-        64, ge=16, le=4_096, description="words of a text, at least; with memorization.prefix + suffix words it has as many tokens"
+        64, ge=16, le=4_096, description="words of a text, at least; with more than memorization.prefix + suffix a window fits"
     )
 
     @model_validator(mode="after")
-    def _some(self) -> Insertions:
+    def _some(self) -> Self:
         if not self.copies or len(set(self.copies)) != len(self.copies) or not 1 <= min(self.copies) <= max(self.copies) <= 10_000:
             raise ValueError("copies are distinct whole numbers from 1 to 10,000")
         if not self.texts:
@@ -166,7 +164,7 @@ class CorpusSettings(Settings):
         return parse_size(self.partition)
 
     @model_validator(mode="after")
-    def _one_origin(self) -> CorpusSettings:
+    def _one_origin(self) -> Self:
         if (self.planted is None) == (not self.sources):
             raise ValueError("name either [corpus.planted] or at least one [[corpus.sources]], not both")
         return self

@@ -1,7 +1,5 @@
 """Settings of `[memorization]`: which windows of the corpus are looked at, and under which sampling schemes."""
 
-from __future__ import annotations
-
 from pydantic import Field, field_validator
 
 from schemas.settings.base import Settings

@@ -1,9 +1,7 @@
 """Settings of a study's models: trained here, from a folder or from the hub; and how they are scored."""
 
-from __future__ import annotations
-
 import re
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -84,7 +82,7 @@ class Model(Settings):
     trust_remote_code: bool = Field(False, description="run the code that comes with the model; read it first")
 
     @model_validator(mode="after")
-    def _one_origin(self) -> Model:
+    def _one_origin(self) -> Self:
         if sum([self.pretrain is not None, bool(self.path), bool(self.hub)]) != 1:
             raise ValueError("name exactly one of [models.pretrain], path, hub")
         return self

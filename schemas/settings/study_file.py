@@ -4,15 +4,13 @@ Unknown settings are errors that name the nearest valid one. A step copies the s
 setting cannot change what the step writes.
 """
 
-from __future__ import annotations
-
 import difflib
 import os
 import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
@@ -133,7 +131,7 @@ class Study(Settings):
     _left_out: dict[str, str] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="after")
-    def _names(self) -> Study:
+    def _names(self) -> Self:
         for kind, names in (
             ("tasks", [t.name for t in self.tasks]),
             ("models", [m.name for m in self.models]),
@@ -152,7 +150,7 @@ class Study(Settings):
         return self
 
     @model_validator(mode="after")
-    def _contamination(self) -> Study:
+    def _contamination(self) -> Self:
         n, orders = self.measures.exclude_contaminated, self.counting.contamination_orders
         if n and n not in orders:
             raise ValueError(
@@ -162,7 +160,7 @@ class Study(Settings):
         return self
 
     @model_validator(mode="after")
-    def _repeats(self) -> Study:
+    def _repeats(self) -> Self:
         for task in self.tasks:
             others = {t.name: t for t in self.tasks if t.name != task.name}
             if task.repeat_of and task.repeat_of not in others:
@@ -175,7 +173,7 @@ class Study(Settings):
         return self
 
     @model_validator(mode="after")
-    def _injections(self) -> Study:
+    def _injections(self) -> Self:
         phantoms = self.memorization.samples.phantoms if self.memorization else 0
         for model in self.models:
             needed = 2 * max((i.windows for i in model.pretrain.inject), default=0) if model.pretrain else 0
@@ -187,7 +185,7 @@ class Study(Settings):
         return self
 
     @model_validator(mode="after")
-    def _some_members(self) -> Study:
+    def _some_members(self) -> Self:
         samples = self.memorization.samples if self.memorization else None
         if samples and not (samples.uniform or samples.duplicates or self.planted_windows):
             raise ValueError("memorization.samples draws no window of the corpus; set samples.uniform or samples.duplicates")
@@ -206,7 +204,7 @@ class Study(Settings):
         return (self.memorization.samples.expected if self.memorization else 0.0) + 2 * self.planted_windows
 
     @model_validator(mode="after")
-    def _redrawn(self) -> Study:
+    def _redrawn(self) -> Self:
         planted, again = self.corpus.planted, self.placebo.planted if self.placebo else None
         if planted and planted.redrawn:
             raise ValueError("corpus.planted.redrawn: only a placebo is drawn again; remove it")
@@ -216,7 +214,7 @@ class Study(Settings):
             raise ValueError(f"placebo.planted.{other[0]}: a placebo is the same world drawn again; set it under [corpus.planted]")
         return self
 
-    def without(self, models: Mapping[str, str]) -> Study:
+    def without(self, models: Mapping[str, str]) -> Self:
         """This study without models that failed; the report says which, and why."""
         rest = self.model_copy(update={"models": tuple(m for m in self.models if m.name not in models)})
         rest._left_out = {**self._left_out, **models}
@@ -227,7 +225,7 @@ class Study(Settings):
         """Models of the study file that failed, with the reason: nothing is computed of them."""
         return self._left_out
 
-    def of_placebo(self) -> Study | None:
+    def of_placebo(self) -> Self | None:
         """This study with its placebo as the corpus, counting nothing but pairs; None if it has no placebo."""
         if self.placebo is None:
             return None
@@ -238,7 +236,7 @@ class Study(Settings):
         nothing = {"windows": (), "contamination_orders": (), "documents_per_pair": 0}
         return self.model_copy(update={"corpus": corpus, "counting": self.counting.model_copy(update=nothing)})
 
-    def with_workers(self, workers: int) -> Study:
+    def with_workers(self, workers: int) -> Self:
         """The same study with this number of workers, wherever they come from; 0: in this process."""
         cluster = ClusterSettings() if workers == 0 else self.cluster.model_copy(update={"workers": None})
         return self.model_copy(update={"workers": workers, "cluster": cluster})

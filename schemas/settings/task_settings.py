@@ -1,11 +1,9 @@
 """Settings of a study's tasks: what is read, how it is put to a model, and which of its n-grams are aligned."""
 
-from __future__ import annotations
-
 import difflib
 import re
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -57,7 +55,7 @@ class EncoderSettings(Settings):
         return value
 
     @model_validator(mode="after")
-    def _model(self) -> EncoderSettings:
+    def _model(self) -> Self:
         if self.kind == "sentence-transformers" and not self.model:
             raise ValueError('kind = "sentence-transformers" needs `model`: a folder, or a hub name with its `revision`')
         return self
@@ -163,7 +161,7 @@ class Task(Settings):
         return value
 
     @model_validator(mode="after")
-    def _gammas(self) -> Task:
+    def _gammas(self) -> Self:
         lowest = min([g for g in [*self.gamma.values(), self.gamma_default] if not isinstance(g, str)], default=1.0)
         if lowest < self.lowest_gamma:
             raise ValueError(
@@ -178,7 +176,7 @@ class Task(Settings):
         """γ for n-grams of this order: a number, or a percentile ("p90") of the similarities of all its candidate pairs."""
         return self.gamma.get(str(order), self.gamma_default)
 
-    def agrees(self, other: Task, settings: Sequence[str]) -> bool:
+    def agrees(self, other: Self, settings: Sequence[str]) -> bool:
         """Whether both have these settings alike, e.g. those of EXAMINED."""
         return all(getattr(self, name) == getattr(other, name) for name in settings)
 

@@ -8,10 +8,8 @@ A variant has its own n-grams, embeddings and task-grams, and shares all that it
 them. No other table or number depends on a variant, so adding or removing one computes nothing again.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -38,7 +36,7 @@ class Variant(Settings):
         return None if value is None else number_or_percentile(value)
 
     @model_validator(mode="after")
-    def _something(self) -> Variant:
+    def _something(self) -> Self:
         if self.stop_words is None and self.encoder is None:
             raise ValueError("name stop_words or an encoder; other γ need no variant, see sweep_gammas under [measures]")
         return self

@@ -4,8 +4,6 @@ Only this file and `submission.py` know Dask. A cluster starts with the first jo
 starts none; one cluster serves the whole study, and steps that do not depend on each other share it.
 """
 
-from __future__ import annotations
-
 import os
 import threading
 import time
@@ -15,6 +13,8 @@ from functools import partial
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
+
+from threadpoolctl import threadpool_limits
 
 from schemas import Study, StudyError
 from schemas.settings.cluster_settings import ClusterSettings
@@ -64,7 +64,7 @@ class Cluster:
         self._starting, self._inline, self._checking = threading.Lock(), threading.Lock(), threading.Lock()
 
     @classmethod
-    def of(cls, study: Study, store: Store) -> Cluster:
+    def of(cls, study: Study, store: Store) -> "Cluster":
         """The cluster that a study's settings describe."""
         settings = study.cluster
         gpus: tuple[str, ...] = ()
@@ -103,7 +103,7 @@ class Cluster:
         """
         if self.inline:
             for index, call in enumerate(calls):
-                with self._inline:
+                with self._inline, threadpool_limits(1):  # NumPy has its threads already, and sums of two are not those of one
                     finished = attempt(index, function, call)
                 yield finished
             return
@@ -132,10 +132,8 @@ class Cluster:
                 flight.cancel()
 
     def _ahead(self, client: Any, needed: Mapping[str, int]) -> int:
-        """How many tasks to keep submitted: every worker has its next one, and other runs may take the rest.
-
-        Workers that were not seen before are checked first. Raises StudyError where there has been none for long.
-        """
+        """How many tasks to keep submitted: every worker has its next one, and other runs may take the rest. Workers that were not
+        seen before are checked first. Raises StudyError where there has been none for long."""
         workers = client.scheduler_info(n_workers=-1)["workers"]
         now = time.monotonic()
         if workers:
@@ -267,8 +265,9 @@ def _start_local(limits: Cluster) -> Any:
 
     os.environ.update({k: v for k, v in WORKER_ENVIRONMENT.items() if k not in os.environ})
     # A worker reads its logging from its environment when it imports Dask. It warns of "unmanaged memory", which is that of the
-    # running job, and which no user can change. A job that needs too much is stopped and reported as failed.
-    quiet = {LOGGING: os.environ.get(LOGGING, "error")}
+    # running job, and which no user can change, and at the end of heartbeats that find no scheduler. A job that needs too much
+    # is stopped and reported as failed.
+    quiet = {LOGGING: os.environ.get(LOGGING, "critical")}
     dask.config.set(
         {
             "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT | quiet,

@@ -3,8 +3,6 @@
 Does not import Dask; `tasks/cluster/cluster.py` connects to the cluster that is started here, and closes it.
 """
 
-from __future__ import annotations
-
 import importlib
 from typing import Any
 
@@ -22,10 +20,8 @@ PACKAGES = {
 
 
 def start(settings: ClusterSettings, least: int) -> Any:
-    """A cluster of the class that the study names, with at least `least` workers.
-
-    Raises StudyError where there is no such class, or where it cannot start a cluster.
-    """
+    """A cluster of the class that the study names, with at least `least` workers. Raises StudyError where there is no such class,
+    or where it cannot start a cluster."""
     module, _, name = settings.cluster_class.rpartition(".")
     try:
         kind = getattr(importlib.import_module(module), name)

@@ -1,7 +1,5 @@
 """Calls on a Dask cluster: submitted a little ahead of the workers, several quick ones per task, each result as it ends."""
 
-from __future__ import annotations
-
 import threading
 import time
 import uuid
@@ -51,10 +49,8 @@ class Made:
 
 
 def several(function: Callable[..., Any], calls: Sequence[tuple[int, Call]]) -> Made:
-    """Make calls one after the other, as many as a task has time for. Runs on a worker.
-
-    An error of one of several calls is only recorded; that of a single call is raised, so that Dask transports it.
-    """
+    """Make calls one after the other, as many as a task has time for. Runs on a worker. An error of one of several calls is only
+    recorded; that of a single call is raised, so that Dask transports it."""
     values: dict[int, Any] = {}
     raised: set[int] = set()
     began = time.monotonic()

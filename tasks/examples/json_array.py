@@ -5,8 +5,6 @@
 Not ijson: its errors name no line, and it stops at the first byte that is not UTF-8, where one record should be rejected.
 """
 
-from __future__ import annotations
-
 import codecs
 import json
 import re
@@ -35,7 +33,7 @@ def array_items(path: Path, field: str, encoding: str = "utf-8") -> Iterator[tup
         raise unreadable(path, error) from None
 
 
-def _items(text: _JsonText, field: str) -> Iterator[tuple[int, Any]]:
+def _items(text: "_JsonText", field: str) -> Iterator[tuple[int, Any]]:
     text.mark("{")
     while text.value() != field:
         text.mark(":")

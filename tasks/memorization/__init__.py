@@ -1,34 +1,11 @@
-"""Measures of windows that a model may have memorized, one file each. To add one: write its file, and add its `MEASURE` here."""
+"""Measures of windows that a model may have memorized, one file each. To add one: write its file, and name it in the list here."""
+
+from importlib import import_module
 
 from tasks.measures import Measure
-from tasks.memorization import (
-    canary_exposure,
-    discoverable,
-    dynamics,
-    eidetic,
-    extraction,
-    extraction_laws,
-    forgetting,
-    membership_inference,
-    memorization_profile,
-    prior_aware,
-    recitation,
-    taxonomy,
-    token_accuracy,
-)
 
-MEASURES: tuple[Measure, ...] = (
-    extraction.MEASURE,
-    discoverable.MEASURE,
-    membership_inference.MEASURE,
-    token_accuracy.MEASURE,
-    eidetic.MEASURE,
-    taxonomy.MEASURE,
-    prior_aware.MEASURE,
-    canary_exposure.MEASURE,
-    extraction_laws.MEASURE,
-    recitation.MEASURE,
-    dynamics.MEASURE,
-    memorization_profile.MEASURE,
-    forgetting.MEASURE,
+NAMES = (
+    *("extraction", "discoverable", "membership_inference", "token_accuracy", "eidetic", "taxonomy", "prior_aware"),
+    *("canary_exposure", "extraction_laws", "recitation", "dynamics", "memorization_profile", "forgetting"),
 )
+MEASURES: tuple[Measure, ...] = tuple(import_module(f"{__name__}.{name}").MEASURE for name in NAMES)

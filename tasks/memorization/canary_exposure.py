@@ -7,22 +7,18 @@ most that can be seen. Beyond it, exposure is extrapolated: −log₂ of the sha
 skew-normal distribution with their mean, variance and skewness. Ties count against a canary.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import polars as pl
 
-from schemas import Study
-from tasks.measures import Measure, MetricRows, draw_settings
-from tasks.memorization.scored_windows import MEASURED, ScoredWindows, difference_of_means, mean, null_of, read_windows
-from tasks.statistics import Floats, Ints
-from tasks.statistics.bins import bucket_of
-from tasks.step import Work, asks_for_memorization
+from schemas.tables.sequences import NULLS
+from tasks.measures import MetricRows
+from tasks.memorization.scored_windows import WindowSample, of_windows, read_windows
+from tasks.statistics import Estimate, Floats
+from tasks.step import Work
 
-PLANTED = "planted"
+PLANTED, NULL = "planted", NULLS["planted"]
 FEWEST_REFERENCES, MANY_REFERENCES = 10, 10_000  # for a distribution to be fitted; for its tail to be known
 
 
@@ -63,8 +59,8 @@ def exposures(places: pl.DataFrame, suffix_log_p: Floats) -> Mapping[str, pl.Ser
     bits = {name: np.full(len(places), np.nan) for name in ("exposure", "exposure_extrapolated")}
     samples, groups = places["sample"].to_numpy(), places["group"].to_numpy()
     for group in np.unique(groups):
-        null = np.flatnonzero((samples == null_of(PLANTED)) & (groups == group))
-        for sample in (PLANTED, null_of(PLANTED)):
+        null = np.flatnonzero((samples == NULL) & (groups == group))
+        for sample in (PLANTED, NULL):
             at = np.flatnonzero((samples == sample) & (groups == group))
             if len(at) and len(null):
                 bits["exposure"][at] = exposure(suffix_log_p[at], suffix_log_p[null], among=sample != PLANTED)
@@ -75,47 +71,25 @@ def exposures(places: pl.DataFrame, suffix_log_p: Floats) -> Mapping[str, pl.Ser
 
 def run(work: Work, rows: MetricRows) -> None:
     """Mean exposure of each group of planted windows and each bucket of occurrences, next to that of planted phantoms."""
-    for windows in read_windows(work, "exposure", "exposure_extrapolated", of="sequence_measures"):
+    for windows in read_windows(work, rows, "canary_exposure", "exposure", "exposure_extrapolated"):
         groups = windows.table["group"].to_numpy()
-        samples = {name: at for name, at in windows.samples() if name in (PLANTED, null_of(PLANTED))}
-        for sample, at in samples.items():
-            for group in np.unique(groups[at]):
-                mine = at[groups[at] == group]
-                null = samples.get(null_of(PLANTED), at[:0])
-                _of_group(windows, mine, null[groups[null] == group], sample, str(group), work, rows)
+        for sample in windows.samples():
+            for group in np.unique(groups[sample.at]) if sample.name in (PLANTED, NULL) else ():
+                _add(sample.where(groups == group, detail=str(group)), windows.values)
 
 
-def _of_group(windows: ScoredWindows, mine: Ints, null: Ints, sample: str, group: str, work: Work, rows: MetricRows) -> None:
-    values, tail = (windows.values[name].astype(np.float64) for name in ("exposure", "exposure_extrapolated"))
-    more: dict[str, Any] = {"of": windows.of, "unit": "sequence", "group": sample, "detail": group}
-    more |= {"rows": len(mine), "examples": len(np.unique(windows.clusters(mine)))}
-    if not len(null):
-        none = mean(np.empty(0), np.empty(0, np.int64), work)
-        rows.add("canary_exposure", "mean", none, note="no planted phantoms to rank it among", **more)
+def _add(sample: WindowSample, values: Mapping[str, Floats]) -> None:
+    references = len(sample.null if sample.members else sample.at)
+    bits, tail = values["exposure"], values["exposure_extrapolated"]
+    if not references:
+        sample.add("mean", Estimate(None, note="no planted phantoms to rank it among; nothing to divide by"))
         return
-    few = f"extrapolated from {len(null)} references, fewer than {MANY_REFERENCES}" if len(null) < MANY_REFERENCES else ""
-    rows.add("canary_exposure", "mean", mean(values[mine], windows.clusters(mine), work), **more)
-    if np.isfinite(tail[mine]).all():
-        rows.add("canary_exposure", "extrapolated", mean(tail[mine], windows.clusters(mine), work), note=few, **more)
-    if sample == PLANTED:
-        both, members = np.concatenate([mine, null]), np.arange(len(mine) + len(null)) < len(mine)
-        excess = difference_of_means(values[both], members, windows.clusters(both), work)
-        rows.add("canary_exposure", "excess", excess, **more)
-        occurrences = windows.table["occurrences"].to_numpy()[mine]
-        buckets = np.array([bucket_of(int(count)) for count in occurrences])
-        for bucket in np.unique(buckets):
-            here = buckets == bucket
-            estimate = mean(values[mine[here]], windows.clusters(mine[here]), work)
-            sizes = {"rows": int(here.sum()), "examples": len(np.unique(windows.clusters(mine[here])))}
-            which: dict[str, Any] = {"bin": int(bucket), "x": float(occurrences[here].mean())}
-            rows.add("canary_exposure", "by_duplicates", estimate, **{**more, **sizes, **which})
+    sample.add_mean(bits)
+    if np.isfinite(tail[sample.at].astype(np.float64)).all():
+        few = f"extrapolated from {references} references, fewer than {MANY_REFERENCES}" if references < MANY_REFERENCES else ""
+        sample.add("extrapolated", sample.mean(tail), note=few)
+    for bucket in sample.by_duplicates() if sample.members else ():
+        bucket.add("by_duplicates", bucket.mean(bits))
 
 
-def settings(study: Study) -> dict[str, Any]:
-    """The draws of intervals; windows and scores decide the rest."""
-    return draw_settings(study)
-
-
-MEASURE = Measure(
-    "canary_exposure", MEASURED, settings, run, applies=asks_for_memorization, keeps_contaminated=True, of_tasks=False
-)
+MEASURE = of_windows("canary_exposure", run)

@@ -7,17 +7,15 @@ the suffix, p_z is exactly 0, and no n helps: the share of these windows is a nu
 phantoms.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
 
 from schemas import Study
-from tasks.measures import Measure, MetricRows
-from tasks.memorization.scored_windows import MEASURED, null_of, read_windows
-from tasks.statistics import Estimate, Floats, difference, wilson
-from tasks.step import Work, asks_for_memorization
+from tasks.measures import MetricRows
+from tasks.memorization.scored_windows import WindowSample, of_windows, read_windows
+from tasks.statistics import Estimate, Floats
+from tasks.step import Work
 
 POWERS, LEVELS = range(7), (0.1, 0.5, 0.9, 0.999)  # n = 10^0 … 10^6; p
 POISSON = -36.0  # below e^-36, 1 − p_z is 1 in float64, and −n p_z is log((1 − p_z)^n) to the last digit
@@ -35,34 +33,24 @@ def chance(log_p: Floats, n: float) -> Floats:
 
 def run(work: Work, rows: MetricRows) -> None:
     """The curve over n and p of every sample, scheme and checkpoint; the share of windows that are out of reach."""
-    for windows in read_windows(work, "sampled_log_p", of="sequence_measures"):
-        samples = dict(windows.samples())
+    for windows in read_windows(work, rows, "discoverable", "sampled_log_p"):
         for scheme, name in enumerate(work.settings["schemes"]):
-            log_p = {sample: windows.values["sampled_log_p"][at, scheme] for sample, at in samples.items()}
-            for sample, values in log_p.items():
-                more: dict[str, Any] = {"of": windows.of, "unit": "sequence", "group": sample, "detail": name}
-                more |= {"rows": len(values), "examples": int(windows.clusters(samples[sample]).max()) + 1}
-                rows.add("discoverable", "cut_share", wilson(int(np.isneginf(values).sum()), len(values)), **more)
-                _curve(values, log_p.get(null_of(sample), np.empty(0)), not null_of(sample), rows, more)
+            log_p = windows.values["sampled_log_p"][:, scheme]
+            chances = {power: chance(log_p, 10.0**power) for power in POWERS}
+            for sample in windows.samples(detail=name):
+                sample.add("cut_share", sample.share(np.isneginf(log_p)))
+                _curve(sample, chances)
 
 
-def _curve(values: Floats, phantoms: Floats, alone: bool, rows: MetricRows, more: dict[str, Any]) -> None:
+def _curve(sample: WindowSample, chances: dict[int, Floats]) -> None:
     """Rates over n and p and, for members, their excess over phantoms and the n at which it is largest."""
-    excess: dict[float, list[float]] = {level: [] for level in LEVELS}
-    for power in POWERS:
-        chances, of_phantoms = chance(values, 10.0**power), chance(phantoms, 10.0**power)
-        for level in LEVELS:
-            here, there = int((chances >= level).sum()), int((of_phantoms >= level).sum())
-            which: dict[str, Any] = {"bin": power, "level": level, "x": 10.0**power}
-            rows.add("discoverable", "rate", wilson(here, len(values)), **which, **more)
-            if not alone:
-                estimate = difference(here, len(values), there, len(phantoms))
-                rows.add("discoverable", "excess", estimate, **which, **more)
-                excess[level].append(estimate.value if estimate.value is not None else -np.inf)
-    if not alone and len(phantoms):
-        for level, by_power in excess.items():
-            best = Estimate(10.0 ** int(np.argmax(by_power)))
-            rows.add("discoverable", "n_of_largest_excess", best, level=level, **more)
+    for level in LEVELS:
+        excess = []
+        for power, values in chances.items():
+            excess.append(sample.add_rate(values >= level, bin=power, level=level, x=10.0**power).value)
+        if sample.members and len(sample.null):
+            best = max(POWERS, key=lambda power: excess[power])
+            sample.add("n_of_largest_excess", Estimate(10.0**best), level=level)
 
 
 def settings(study: Study) -> dict[str, Any]:
@@ -70,4 +58,4 @@ def settings(study: Study) -> dict[str, Any]:
     return {"schemes": [scheme.label for scheme in study.memorization.sampling] if study.memorization else []}
 
 
-MEASURE = Measure("discoverable", MEASURED, settings, run, applies=asks_for_memorization, keeps_contaminated=True, of_tasks=False)
+MEASURE = of_windows("discoverable", run, settings=settings)

@@ -10,28 +10,18 @@ paper takes the first rise of the perplexity as overfitting, which noise brings 
 how much depends on it. Numbers are of all tokens and of each class: numbers, capitalised ones and others, by the token itself.
 """
 
-from __future__ import annotations
-
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from schemas import Study
-from tasks.measures import Measure, MetricRows, draw_settings
-from tasks.memorization.scored_windows import READS, ScoredWindows, members_and_null
-from tasks.memorization.training_runs import (
-    TrainingRun,
-    ids_of,
-    lengths_of_corpus,
-    reached,
-    read_runs,
-    runs_of,
-    sums_by,
-    with_interval,
-)
-from tasks.statistics import Floats, Ints, bootstrap_statistic
-from tasks.step import Work, asks_for_memorization
+from tasks.measures import MetricRows, draw_settings
+from tasks.memorization.scored_windows import READS, Mask, ScoredWindows, WindowSample, of_windows
+from tasks.memorization.training_runs import TrainingRun, ids_of, lengths_of_corpus, reached, read_runs, runs_of, sums_by
+from tasks.statistics import Floats, Ints, resample, with_interval
+from tasks.step import Work
 from tasks.text.bpe.tokenizer import load_tokenizer
 
 LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
@@ -112,48 +102,50 @@ def run(work: Work, rows: MetricRows) -> None:
         if per_step and not len(lengths):
             lengths = lengths_of_corpus(work)
         epochs = per_step / max(1, int(lengths.sum()) + len(lengths))  # a separator after each document
-        losses = _losses(work, rows, training)
-        for name, members, phantoms in members_and_null(training.windows):
-            both = np.concatenate([members, phantoms])
-            clusters = training.windows.clusters(both)
-            more: dict[str, Any] = {"unit": "sequence", "group": name, "rows": len(both), "examples": int(clusters.max()) + 1}
+        losses = _losses(training)
+        for sample in (s for s in training.windows.samples() if s.members):
+            both, members, clusters = sample.both
+            sample = replace(sample, which={"rows": len(both), "examples": int(clusters.max()) + 1})
             for k, token_class in enumerate(CLASSES):
                 values = {of: v[:, both, k].T for of, v in training.values.items()}
-                if values["tokens"][: len(members)].any():
-                    point, draws = _curves(work, values, np.arange(len(both)) < len(members), clusters)
-                    _add(rows, training, token_class, point, draws, losses, epochs, more)
+                if values["tokens"][members].any():
+                    curves = _curves(work, values, members, clusters)
+                    _add(sample, training, token_class, curves, losses, epochs)
 
 
-def _losses(work: Work, rows: MetricRows, training: TrainingRun) -> list[Floats]:
+def _losses(training: TrainingRun) -> tuple[Floats, Floats]:
     """The loss of held-out text at each checkpoint and its draws, [draws, checkpoints]; and rows of when the run overfits.
 
     Phantoms of a planted corpus are no text, so those of held-out documents decide for all samples.
     """
-    at = dict(training.windows.samples()).get(HELD_OUT, np.empty(0, np.int64))
-    steps, last = training.steps, training.checkpoints[-1]
-    more: dict[str, Any] = {"unit": "sequence", "group": HELD_OUT, "rows": len(at)}
-    clusters = training.windows.clusters(at) if len(at) else np.zeros(1, np.int64)
-    losses, none = list[Floats](), "" if len(at) else NO_PHANTOMS
+    none = np.empty(0, np.int64)
+    held_out = next(
+        (s for s in training.windows.samples() if s.name == HELD_OUT), WindowSample(training.windows, HELD_OUT, none, none)
+    )
+    at, steps = held_out.at, training.steps
+    clusters = held_out.clusters if len(at) else np.zeros(1, np.int64)
+    losses, why = list[tuple[Floats, Floats]](), "" if len(at) else NO_PHANTOMS
+    add = partial(held_out.add, examples=0)
     for k, token_class in enumerate(CLASSES):
         values = {of: v[:, at, k].T if len(at) else np.zeros((1, len(steps))) for of, v in training.values.items()}
-        point, draws = _curves(work, values, np.zeros(len(clusters), np.bool_), clusters)
-        losses = losses or [point.loss, draws.loss]
+        point, draws = _curves(training.windows.work, values, np.zeros(len(clusters), np.bool_), clusters)
+        losses.append((point.loss, draws.loss))
         for c, checkpoint in enumerate(training.checkpoints):
-            why = none or f"no held-out token is of the class {token_class}"
-            loss = with_interval(point.loss[0, c], draws.loss[:, c], why)
-            rows.add("dynamics", "held_out_loss", loss, of=checkpoint, detail=token_class, x=float(steps[c]), **more)
+            no_token = why or f"no held-out token is of the class {token_class}"
+            loss = with_interval(point.loss[0, c], draws.loss[:, c], undefined=no_token)
+            add("held_out_loss", loss, of=checkpoint, detail=token_class, x=float(steps[c]))
     for tolerance in TOLERANCES:
-        first, others = (np.append(steps, np.inf)[overfitting(of, tolerance)] for of in losses)
-        estimate = reached(first[0], others, none or _never(tolerance, steps))
-        rows.add("dynamics", "overfitting_step", estimate, of=last, level=tolerance, **more)
-    return losses
+        first, others = (np.append(steps, np.inf)[overfitting(of, tolerance)] for of in losses[0])
+        estimate = reached(first[0], others, why or _never(tolerance, steps))
+        add("overfitting_step", estimate, of=training.checkpoints[-1], level=tolerance)
+    return losses[0]
 
 
 def _never(tolerance: float, steps: Floats) -> str:
     return f"held-out perplexity does not rise by more than {tolerance:.1%} until step {steps[-1]:.0f}"
 
 
-def _curves(work: Work, values: dict[str, Floats], members: np.ndarray, clusters: Ints) -> tuple[Curves, Curves]:
+def _curves(work: Work, values: dict[str, Floats], members: Mask, clusters: Ints) -> tuple[Curves, Curves]:
     """The curves and their draws, which take whole clusters. values: [windows, checkpoints] each."""
     count, checkpoints, mine = int(clusters.max()) + 1, values["hits"].shape[1], members[:, None]
     parts = [values["hits"] * mine, values["hits"] * ~mine, values["loss"] * ~mine]
@@ -166,51 +158,43 @@ def _curves(work: Work, values: dict[str, Floats], members: np.ndarray, clusters
         with np.errstate(invalid="ignore", divide="ignore"):
             return above / sizes
 
-    point = of(np.ones((1, count), np.int32))
-    draws = bootstrap_statistic(count, work.settings["draws"], work.settings["seed"], of) if count > 1 else point[:0]
-    return Curves(*point.transpose(1, 0, 2)), Curves(*draws.transpose(1, 0, 2))
+    point, draws = resample(count, work.settings, of)
+    return Curves(*point[:, None]), Curves(*draws[: len(draws) * (count > 1)].transpose(1, 0, 2))
 
 
 def _add(
-    rows: MetricRows,
+    sample: WindowSample,
     training: TrainingRun,
     token_class: str,
-    point: Curves,
-    draws: Curves,
-    losses: list[Floats],
+    curves: tuple[Curves, Curves],
+    losses: tuple[Floats, Floats],
     epochs: float,
-    more: dict[str, Any],
 ) -> None:
     """Rows of one class of tokens. losses: of all tokens, which decide when the model overfits; epochs: of one training step."""
-    steps, last = training.steps, training.checkpoints[-1]
+    (point, draws), steps, last = curves, training.steps, training.checkpoints[-1]
     none = "" if np.isfinite(point.phantoms).any() else NO_PHANTOMS
-    drawn = draws.outcomes
-    named = {name: f"{name} {token_class}".rstrip() for name in ("accuracy", "excess", "phantoms")}
-    for c, checkpoint in enumerate(training.checkpoints):
-        key: dict[str, Any] = {"of": checkpoint, "x": float(steps[c]), **more}
-        for name, values, others in (
-            *((n, v, drawn[n]) for n, v in point.outcomes.items()),
-            ("phantoms", point.phantoms, draws.phantoms),
-        ):
-            rows.add("dynamics", "share", with_interval(values[0, c], others[:, c], none), detail=named[name], **key)
-    for name, values in point.outcomes.items():
+    both = {name: (values, draws.outcomes[name]) for name, values in point.outcomes.items()}
+    for name, (values, others) in {**both, "phantoms": (point.phantoms, draws.phantoms)}.items():
+        for c, checkpoint in enumerate(training.checkpoints):
+            share = with_interval(values[0, c], others[:, c], undefined=none)
+            sample.add("share", share, of=checkpoint, x=float(steps[c]), detail=f"{name} {token_class}".rstrip())
+    for name, (values, others) in both.items():
+        key: dict[str, Any] = {"of": last, "detail": f"{name} {token_class}".rstrip()}
         for level in LEVELS:
-            when, others = float(first_reached(steps, values, level)[0]), first_reached(steps, drawn[name], level)
+            when, drawn = float(first_reached(steps, values, level)[0]), first_reached(steps, others, level)
             why = none or f"not reached by step {steps[-1]:.0f}, where it is {values[0, -1]:.3f}"
             note = f"at most: the first checkpoint, step {steps[0]:.0f}, is above it" if when == steps[0] else ""
-            key = {"of": last, "detail": named[name], "level": level, "note": note, **more}
-            rows.add("dynamics", "steps_to_reach", reached(when, others, why), **key)
+            sample.add("steps_to_reach", reached(when, drawn, why), level=level, note=note, **key)
             if epochs:
-                rows.add("dynamics", "epochs_to_reach", reached(when * epochs, others * epochs, why), **key)
-    for tolerance in TOLERANCES:
-        at, others_at = (overfitting(of, tolerance) for of in losses)
-        if len(others_at) != len(draws.loss):  # one of both has a single cluster, and no draws
-            others_at = np.repeat(at, len(draws.loss))
-        never = (none if np.isfinite(losses[0]).all() else NO_PHANTOMS) or _never(tolerance, steps)
-        for name, values in point.outcomes.items():
+                sample.add("epochs_to_reach", reached(when * epochs, drawn * epochs, why), level=level, note=note, **key)
+        for tolerance in TOLERANCES:
+            at, drawn_at = (overfitting(of, tolerance) for of in losses)
+            if len(drawn_at) != len(others):  # one of both has a single cluster, and no draws
+                drawn_at = np.repeat(at, len(others))
+            never = (none if np.isfinite(losses[0]).all() else NO_PHANTOMS) or _never(tolerance, steps)
             for statistic, back in (("before_overfitting", 1), ("at_overfitting", 0)):
-                estimate = with_interval(_at(values, at, back)[0], _at(drawn[name], others_at, back), never)
-                rows.add("dynamics", statistic, estimate, of=last, detail=named[name], level=tolerance, **more)
+                estimate = with_interval(_at(values, at, back)[0], _at(others, drawn_at, back), undefined=never)
+                sample.add(statistic, estimate, level=tolerance, **key)
 
 
 def _at(curves: Floats, numbers: Ints, back: int) -> Floats:
@@ -226,13 +210,4 @@ def settings(study: Study) -> dict[str, Any]:
     return draw_settings(study) | {"runs": runs_of(study), "per_step": per_step}
 
 
-MEASURE = Measure(
-    "dynamics",
-    (*READS, "tokenizer", "tokens"),
-    settings,
-    run,
-    cost=2.0,
-    applies=asks_for_memorization,
-    keeps_contaminated=True,
-    of_tasks=False,
-)
+MEASURE = of_windows("dynamics", run, (*READS, "tokenizer", "tokens"), settings, 2.0)

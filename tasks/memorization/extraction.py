@@ -8,19 +8,13 @@ Every rate stands next to that of phantoms, which no model was trained on: the e
 interval. Rates have Wilson's interval, means one that draws whole clusters of near copies.
 """
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas import Study
-from tasks.measures import Measure, MetricRows, draw_settings
-from tasks.memorization.scored_windows import MEASURED, ScoredWindows, difference_of_means, mean, null_of, read_windows
-from tasks.statistics import Ints, difference, wilson
-from tasks.statistics.bins import bucket_of
-from tasks.step import Work, asks_for_memorization
+from tasks.measures import MetricRows
+from tasks.memorization.scored_windows import Mask, WindowSample, of_windows, read_windows
+from tasks.statistics import Ints, wilson
+from tasks.step import Work
 
 LEFT_OUT = (  # sums of the step `sequences`
     ("short_documents", "shorter than a window", "documents"),
@@ -58,53 +52,23 @@ def run(work: Work, rows: MetricRows) -> None:
         for name, why, counted in LEFT_OUT:
             if number := work.store.footer(part).get("sums", {}).get(name):
                 rows.exclude("extraction", why, number, counted)
-    for windows in read_windows(work, "extracted", "extracted_from", "longest_run", "strength", of="sequence_measures"):
-        exact, samples = windows.values["extracted"], dict(windows.samples())
-        groups = windows.table["group"].to_numpy()
-        for name, at in samples.items():
-            clusters, null = windows.clusters(at), samples.get(null_of(name), at[:0])
-            more: dict[str, Any] = {"of": windows.of, "unit": "sequence", "group": name}
-            more |= {"rows": len(at), "examples": int(clusters.max()) + 1}
-            _rates(windows, at, null, exact, rows, more)
-            for k, count in enumerate(windows.values["extracted_from"][at].sum(axis=0).tolist(), 1):
-                rows.add("extraction", "rate_by_prefix", wilson(count, len(at)), level=float(k), x=float(k), **more)
-            both, members = np.concatenate([at, null]), np.arange(len(at) + len(null)) < len(at)
+    for windows in read_windows(work, rows, "extraction", "extracted", "extracted_from", "longest_run", "strength"):
+        exact, groups = windows.values["extracted"], windows.table["group"].to_numpy()
+        for sample in windows.samples():
+            _add_rates(sample, exact)
+            for k, count in enumerate(windows.values["extracted_from"][sample.at].sum(axis=0).tolist(), 1):
+                sample.add("rate_by_prefix", wilson(count, len(sample.at)), level=float(k), x=float(k))
             for statistic in ("longest_run", "strength"):
-                values = windows.values[statistic].astype(np.float64)
-                rows.add("extraction", statistic, mean(values[at], clusters, work), **more)
-                if null_of(name):
-                    gap = difference_of_means(values[both], members, windows.clusters(both), work)
-                    rows.add("extraction", f"{statistic}_excess", gap, **more)
-            for kind in np.unique(groups[at]) if name in BY_KIND else ():
-                here = at[groups[at] == kind]
-                sizes = {"rows": len(here), "examples": len(np.unique(windows.clusters(here)))}
-                _rates(windows, here, null[groups[null] == kind], exact, rows, {**more, **sizes, "detail": str(kind)})
+                sample.add_mean(windows.values[statistic], statistic, f"{statistic}_excess")
+            for kind in np.unique(groups[sample.at]) if sample.name in BY_KIND else ():
+                _add_rates(sample.where(groups == kind, detail=str(kind)), exact)
 
 
-def _rates(windows: ScoredWindows, at: Ints, null: Ints, exact: NDArray[np.bool_], rows: MetricRows, more: dict[str, Any]) -> None:
-    """The rate of some windows and, of members, its excess over the phantoms `null`, and the rate of each bucket of occurrences."""
-    rows.add("extraction", "rate", wilson(int(exact[at].sum()), len(at)), **more)
-    if null_of(more["group"]):
-        excess = difference(int(exact[at].sum()), len(at), int(exact[null].sum()), len(null))
-        rows.add("extraction", "excess", excess, **more)
-        _by_duplicates(windows, at, exact[at], rows, more)
+def _add_rates(sample: WindowSample, exact: Mask) -> None:
+    """The rate of some windows and, of members, its excess over the phantoms and the rate of each bucket of occurrences."""
+    sample.add_rate(exact)
+    for bucket in sample.by_duplicates() if sample.members else ():
+        bucket.add("rate_by_duplicates", bucket.share(exact))
 
 
-def _by_duplicates(windows: ScoredWindows, at: Ints, exact: NDArray[np.bool_], rows: MetricRows, more: dict[str, Any]) -> None:
-    """The rate of each bucket of occurrences that has windows; `x` is their mean number of occurrences."""
-    occurrences = windows.table["occurrences"].to_numpy()[at]
-    buckets = np.array([bucket_of(int(count)) for count in occurrences])
-    for bucket in np.unique(buckets):
-        here = buckets == bucket
-        rate, sizes = wilson(int(exact[here].sum()), int(here.sum())), {"rows": int(here.sum())}
-        sizes["examples"] = len(np.unique(windows.clusters(at)[here]))
-        x = float(occurrences[here].mean())
-        rows.add("extraction", "rate_by_duplicates", rate, bin=int(bucket), x=x, **{**more, **sizes})
-
-
-def settings(study: Study) -> dict[str, Any]:
-    """The draws of intervals; windows and scores decide the rest."""
-    return draw_settings(study)
-
-
-MEASURE = Measure("extraction", MEASURED, settings, run, applies=asks_for_memorization, keeps_contaminated=True, of_tasks=False)
+MEASURE = of_windows("extraction", run)

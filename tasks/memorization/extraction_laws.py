@@ -7,20 +7,17 @@ clusters, since the rows of a window and of windows that are alike depend on eac
 curve is the mean fitted probability with one term at a value; it stands next to the rate of phantoms, and minus it.
 """
 
-from __future__ import annotations
-
 import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from schemas import Study
-from tasks.measures import Measure, MetricRows, checkpoints_of, draw_settings
-from tasks.memorization.scored_windows import MEASURED, mean, null_of, read_windows
+from schemas.tables.sequences import NULLS
+from tasks.measures import MetricRows, checkpoints_of
+from tasks.memorization.scored_windows import Mask, mean, of_windows, read_windows
 from tasks.statistics import FEWEST_CLUSTERS, Estimate, Floats, Ints, effective_clusters
-from tasks.step import Work, asks_for_memorization
+from tasks.step import Work
 
 TERMS = ("log2_occurrences", "log2_prefix", "log10_parameters", "entropy_bits")
 MOST_WINDOWS = 20_000  # of a sample; the names of windows begin with hashes, so the first ones are a random subset
@@ -32,11 +29,11 @@ CERTAIN = 15.0  # log odds: a separation sends some beyond it before the fit end
 class ExtractionTable:
     """Rows of a fit: whether a window is extracted, the values of the terms [rows, terms], its cluster."""
 
-    extracted: NDArray[np.bool_]
+    extracted: Mask
     terms: Floats
     clusters: Ints
 
-    def only(self, rows: NDArray[np.bool_]) -> ExtractionTable:
+    def only(self, rows: Mask) -> "ExtractionTable":
         """Some of its rows."""
         return ExtractionTable(self.extracted[rows], self.terms[rows], self.clusters[rows])
 
@@ -113,7 +110,7 @@ def _standardised(columns: Floats) -> Floats:
     return (columns - columns.mean(axis=0)) / columns.std(axis=0)
 
 
-def _separated(extracted: NDArray[np.bool_], columns: Floats) -> bool:
+def _separated(extracted: Mask, columns: Floats) -> bool:
     """Whether some direction has all extracted rows on one side, which sends a coefficient to infinity (Albert & Anderson 1984).
 
     That is, whether Σ s x·b can be positive while no s x·b is negative; s = ±1.
@@ -128,16 +125,16 @@ def _separated(extracted: NDArray[np.bool_], columns: Floats) -> bool:
 
 def run(work: Work, rows: MetricRows) -> None:
     """Coefficients and curves of each sample of members, over all models at their last checkpoint."""
-    tables = _tables(work)
+    tables = _tables(work, rows)
     for sample, table in tables.items():
-        if not null_of(sample):
+        if sample not in NULLS:
             continue
         law = fit(table)
         more: dict[str, Any] = {"unit": "sequence", "group": sample}
         more |= {"rows": len(table.extracted), "examples": len(np.unique(table.clusters))}
         for term, name in [(-1, "intercept"), *enumerate(TERMS)]:
             rows.add("extraction_laws", "coefficient", law.coefficient(term), detail=name, **more)
-        null = tables.get(null_of(sample), table.only(np.zeros(len(table.extracted), np.bool_)))
+        null = tables.get(NULLS[sample], table.only(np.zeros(len(table.extracted), np.bool_)))
         for term in law.terms if len(law.coefficients) else ():
             _curve(law, table, null, term, work, rows, more)
 
@@ -161,7 +158,7 @@ def _curve(
         point = Estimate(p, note=law.note) if law.note else Estimate(p, float(low), float(high), standard_error=error)
         rows.add("extraction_laws", "curve", point, **which)
         here = null.only(null.terms[:, term] == value) if shared else null
-        of_phantoms = mean(here.extracted.astype(np.float64), _numbered(here.clusters), work)
+        of_phantoms = mean(here.extracted.astype(np.float64), np.unique(here.clusters, return_inverse=True)[1], work)
         rows.add("extraction_laws", "phantoms", of_phantoms, **which)
         excess = Estimate(None, note="no phantoms to compare with")
         if of_phantoms.value is not None:
@@ -170,37 +167,26 @@ def _curve(
         rows.add("extraction_laws", "excess", excess, **which)
 
 
-def _tables(work: Work) -> dict[str, ExtractionTable]:
+def _tables(work: Work, rows: MetricRows) -> dict[str, ExtractionTable]:
     """The rows of each sample, of all models."""
     last = {of.key for of in checkpoints_of(work, last=True)}
-    parts: dict[str, list[tuple[NDArray[np.bool_], Floats, Ints]]] = {}
-    for windows in read_windows(work, "extracted_from", of="sequence_measures"):
+    parts: dict[str, list[tuple[Mask, Floats, Ints]]] = {}
+    for windows in read_windows(work, rows, "extraction_laws", "extracted_from"):
         if windows.of.key not in last:
             continue
         lengths = sorted({*(1 << i for i in range(windows.prefix.bit_length())), windows.prefix})
         every = windows.clusters(np.arange(len(windows.table)))
         entropy = windows.table["entropy"].to_numpy() if "entropy" in windows.table.columns else np.full(len(every), np.nan)
         occurrences = np.maximum(1, windows.table["occurrences"].to_numpy())
-        for sample, at in windows.samples():
-            at = at[:MOST_WINDOWS]
+        for sample in windows.samples():
+            at = sample.at[:MOST_WINDOWS]
             for length in lengths:
                 same = np.full(len(at), np.log10(windows.of.parameters or np.nan))
                 columns = [np.log2(occurrences[at]), np.full(len(at), np.log2(length)), same, entropy[at].astype(np.float64)]
                 extracted = windows.values["extracted_from"][at, length - 1]
-                parts.setdefault(sample, []).append((extracted, np.column_stack(columns), every[at]))
+                parts.setdefault(sample.name, []).append((extracted, np.column_stack(columns), every[at]))
     joined = {sample: [np.concatenate(columns) for columns in zip(*some, strict=True)] for sample, some in parts.items()}
     return {sample: ExtractionTable(*columns) for sample, columns in joined.items()}
 
 
-def _numbered(clusters: Ints) -> Ints:
-    return np.unique(clusters, return_inverse=True)[1]
-
-
-def settings(study: Study) -> dict[str, Any]:
-    """The draws of the phantoms' intervals; windows and scores decide the rest."""
-    return draw_settings(study)
-
-
-MEASURE = Measure(
-    "extraction_laws", MEASURED, settings, run, applies=asks_for_memorization, keeps_contaminated=True, of_tasks=False
-)
+MEASURE = of_windows("extraction_laws", run)

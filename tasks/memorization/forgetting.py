@@ -8,19 +8,19 @@ of other documents that are never injected are the null: their R is what the inj
 the injected windows minus that; what remains of it later is the share that is retained.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from schemas import Study
-from tasks.measures import Measure, MetricRows, ModelCheckpoint, checkpoints_of, draw_settings
-from tasks.memorization.training_runs import sums_by, with_interval
-from tasks.statistics import Floats, Ints, bootstrap_statistic
+from tasks.measures import MetricRows, ModelCheckpoint, checkpoints_of
+from tasks.memorization.scored_windows import of_windows
+from tasks.memorization.training_runs import sums_by
+from tasks.statistics import Floats, Ints, resample, with_interval
 from tasks.step import Work
 
+NO_EXCESS = "just after the injection the excess is not above 0"
 GROUPS = ("injected", "never injected")
 EXCESS = ("excess_retention", "excess_log_p_retention")
 SHARES = {"retained_share": EXCESS[0], "retained_log_p_share": EXCESS[1]}
@@ -53,13 +53,13 @@ def _curves(work: Work, rows: MetricRows, size: ModelCheckpoint, injection: str,
         with np.errstate(invalid="ignore", divide="ignore"):
             return drawn[:, :, :-1] / drawn[:, :, -1:]
 
-    point = curves(np.ones((1, count), np.int32))
-    draws = bootstrap_statistic(count, work.settings["draws"], work.settings["seed"], curves)
+    point, draws = resample(count, work.settings, curves)
     after = np.flatnonzero(steps["since"].to_numpy() >= 0)
     more: dict[str, Any] = {"unit": "sequence", "detail": injection, "examples": count}
-    retained = [of[:, :, :2] - of[:, :, 2:] for of in (point, draws)]
+    both = (point[None], draws)
+    retained = [of[:, :, :2] - of[:, :, 2:] for of in both]
     for n, group in enumerate(GROUPS):
-        numbers = [of[:, n] for of in (point, draws)]
+        numbers = [of[:, n] for of in both]
         named = {"accuracy": [of[:, 0] for of in numbers], "twin_accuracy": [of[:, 2] for of in numbers]}
         named |= {name: [of[:, n, k] for of in retained] for k, name in enumerate(("retention", "log_p_retention"))}
         if not n:
@@ -70,7 +70,7 @@ def _curves(work: Work, rows: MetricRows, size: ModelCheckpoint, injection: str,
             of = ModelCheckpoint(size.model, int(step), size.parameters, size.tokenizer)
             for name, (value, drawn) in named.items():
                 if name not in SHARES or c in after:
-                    estimate = with_interval(value[0, c], drawn[:, c], "just after the injection the excess is not above 0")
+                    estimate = with_interval(value[0, c], drawn[:, c], undefined=NO_EXCESS)
                     rows.add("forgetting", name, estimate, of=of, x=float(since), **more)
         for name in ("accuracy", "twin_accuracy"):
             value, drawn = (of[:, after].min(axis=1) for of in named[name])
@@ -85,16 +85,9 @@ def _shares(excess: list[Floats], after: Ints) -> list[Floats]:
         return [of / (by if sure else np.nan) for of, by in zip(excess, first, strict=True)]
 
 
-def settings(study: Study) -> dict[str, Any]:
-    """The draws of intervals; the table has the rest."""
-    return draw_settings(study)
-
-
-def _applies(study: Study) -> bool:
+def applies(study: Study) -> bool:
     """A study with an injection."""
     return study.memorization is not None and any(m.pretrain and m.pretrain.inject for m in study.models)
 
 
-MEASURE = Measure(
-    "forgetting", ("models", "sequences", "injections"), settings, run, applies=_applies, keeps_contaminated=True, of_tasks=False
-)
+MEASURE = of_windows("forgetting", run, ("models", "sequences", "injections"), applies=applies)

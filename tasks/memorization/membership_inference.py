@@ -7,18 +7,17 @@ Higher scores mean members. min-k is of arXiv 2310.16789, min-k++ of arXiv 2404.
 over the vocabulary. At least one token counts, and a variance is at least 1e-6: where the model is certain both are 0.
 """
 
-from __future__ import annotations
-
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas import Study
-from tasks.measures import Measure, MetricRows, draw_settings
-from tasks.memorization.scored_windows import MEASURED, null_of, read_windows
-from tasks.statistics import Estimate, Floats, bootstrap_statistic, percentile_interval, wilson
-from tasks.step import Work, asks_for_memorization
+from tasks.measures import MetricRows
+from tasks.memorization.scored_windows import of_windows, read_windows
+from tasks.statistics import Estimate, Floats, resample, wilson, with_interval
+from tasks.step import Work
 
 LOWEST, LEAST_VARIANCE = 0.2, 1e-6
 SCORES = {"loss": "loss", "zlib": "zlib", "min-k": "min_k", "min-k++": "min_k_plus_plus"}  # columns of `sequence_measures`
@@ -54,52 +53,29 @@ def true_positives(members: Floats, phantoms: Floats, rate: float) -> Estimate:
     threshold = np.sort(phantoms)[::-1][allowed]
     estimate = wilson(int((members > threshold).sum()), len(members))
     note = f"{len(phantoms)} phantoms: no false positive is allowed" if not allowed else ""
-    return Estimate(estimate.value, estimate.low, estimate.high, note=note, standard_error=estimate.standard_error)
+    return replace(estimate, note=note)
 
 
 def run(work: Work, rows: MetricRows) -> None:
     """AUC and true positives of each score, for each sample of members and each checkpoint."""
-    for windows in read_windows(work, *SCORES.values(), of="sequence_measures"):
-        samples = dict(windows.samples())
-        for sample, at in samples.items():
-            if not null_of(sample):
-                continue
-            phantoms = samples.get(null_of(sample), at[:0])
-            both = np.concatenate([at, phantoms])
-            clusters, members = windows.clusters(both), np.arange(len(both)) < len(at)
-            more: dict[str, Any] = {"of": windows.of, "unit": "sequence", "group": sample}
-            more |= {"rows": len(both), "examples": int(clusters.max()) + 1}
+    for windows in read_windows(work, rows, "membership_inference", *SCORES.values()):
+        for sample in (s for s in windows.samples() if s.members):
+            both, members, clusters = sample.both
+            size: dict[str, Any] = {"rows": len(both), "examples": int(clusters.max()) + 1}
             for name, column in SCORES.items():
-                values = windows.values[column]
-                if not len(phantoms):
-                    none = Estimate(None, note="no phantoms to tell members from")
-                    rows.add("membership_inference", "auc", none, detail=name, **more)
-                    continue
-                estimate = _auc(values[both], members, clusters, work)
-                rows.add("membership_inference", "auc", estimate, detail=name, **more)
-                for rate in FALSE_POSITIVES:
-                    share = true_positives(values[at], values[phantoms], rate)
-                    rows.add("membership_inference", "true_positives", share, detail=name, level=rate, **more)
+                values, estimate = windows.values[column], Estimate(None, note="no phantoms to tell members from")
+                if len(sample.null):
+                    of = partial(_auc, values[both], members, clusters)
+                    estimate = with_interval(*resample(size["examples"], work.settings, of))
+                    for rate in FALSE_POSITIVES:
+                        share = true_positives(values[sample.at], values[sample.null], rate)
+                        sample.add("true_positives", share, detail=name, level=rate, **size)
+                sample.add("auc", estimate, detail=name, **size)
 
 
-def _auc(scores: Floats, members: NDArray[np.bool_], clusters: NDArray[np.int64], work: Work) -> Estimate:
-    """The AUC, with an interval that draws whole clusters."""
-    value = float(auc(scores, members, np.ones((1, len(scores))))[0])
-    drawn = bootstrap_statistic(
-        int(clusters.max()) + 1,
-        work.settings["draws"],
-        work.settings["seed"],
-        lambda weights: auc(scores, members, weights[:, clusters]),
-    )
-    low, high, note = percentile_interval(drawn)
-    return Estimate(value, low, high, note=note)
+def _auc(scores: Floats, members: NDArray[np.bool_], clusters: NDArray[np.int64], weights: NDArray[Any]) -> Floats:
+    """The AUC of draws of whole clusters."""
+    return auc(scores, members, weights[:, clusters])
 
 
-def settings(study: Study) -> dict[str, Any]:
-    """The draws of intervals; windows and scores decide the rest."""
-    return draw_settings(study)
-
-
-MEASURE = Measure(
-    "membership_inference", MEASURED, settings, run, applies=asks_for_memorization, keeps_contaminated=True, of_tasks=False
-)
+MEASURE = of_windows("membership_inference", run)

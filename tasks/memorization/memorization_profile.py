@@ -9,17 +9,16 @@ Outcomes are the mean log p of the suffix's tokens, so that memorization is posi
 trained on once and between two checkpoints as a whole. There are no covariates, so this is arithmetic; whole clusters are drawn.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from schemas import Study
-from tasks.measures import Measure, MetricRows, draw_settings
-from tasks.memorization.scored_windows import READS, ScoredWindows, members_and_null
-from tasks.memorization.training_runs import TrainingRun, lengths_of_corpus, read_runs, sums_by, with_interval
-from tasks.statistics import Estimate, Floats, Ints, bootstrap_statistic
+from tasks.measures import MetricRows, draw_settings
+from tasks.memorization.scored_windows import READS, ScoredWindows, of_windows
+from tasks.memorization.training_runs import TrainingRun, lengths_of_corpus, read_runs, sums_by
+from tasks.statistics import Estimate, Floats, Ints, resample, with_interval
 from tasks.step import Work
 from tasks.storage.parts import by_labels
 from tasks.text.training_order import steps_of
@@ -27,12 +26,11 @@ from tasks.text.training_order import steps_of
 FEW = 100  # windows of a cohort
 OUTCOMES = ("log p", "accuracy")
 Effects = dict[tuple[int, int], Estimate]
+Means = dict[tuple[str, int], Estimate]
 
 
 # -- difference in differences ------------------------------------------------------------------------------------------
-def profile(
-    outcome: Floats, cohort: Ints, clusters: Ints, draws: int, seed: int
-) -> tuple[Effects, dict[tuple[str, int], Estimate]]:
+def profile(outcome: Floats, cohort: Ints, clusters: Ints, draws: int, seed: int) -> tuple[Effects, Means]:
     """τ(g, c) of each cohort but for c = g − 1; means over cohorts, weighted by their windows: ("effect", c − g), ("residual", 0).
 
     outcome: [windows, checkpoints]; cohort: number of the first checkpoint after training on it, from 1, or −1 for never.
@@ -53,16 +51,15 @@ def profile(
         trend = means[:, :1] - means[:, 0, before][:, :, None]
         return np.concatenate([gains - trend, sizes[:, None]], axis=1)
 
-    point = effects(np.ones((1, count), np.int32))
-    drawn = bootstrap_statistic(count, draws, seed, effects) if count > 1 else point[:0]
-    single = {
-        (g, c): with_interval(point[0, g - 1, c], drawn[:, g - 1, c]) for g in cohorts for c in range(checkpoints) if c != g - 1
-    }
+    point, drawn = resample(count, {"draws": draws, "seed": seed}, effects)
+    drawn = drawn[: len(drawn) * (count > 1)]
+    places = [(g, c) for g in cohorts for c in range(checkpoints) if c != g - 1]
+    single = {(g, c): with_interval(point[g - 1, c], drawn[:, g - 1, c]) for g, c in places}
     lags = {lag: [(g, g + lag) for g in cohorts if 0 <= g + lag < checkpoints] for lag in range(1 - checkpoints, checkpoints)}
     chosen = {("effect", lag): at for lag, at in lags.items() if at and lag != -1}
     if cohorts:
         chosen["residual", 0] = [(g, checkpoints - 1) for g in cohorts]
-    means = {key: with_interval(_mean(point, at)[0], _mean(drawn, at)) for key, at in chosen.items()}
+    means = {key: with_interval(_mean(point[None], at)[0], _mean(drawn, at)) for key, at in chosen.items()}
     return single, means
 
 
@@ -90,8 +87,6 @@ def run(work: Work, rows: MetricRows) -> None:
 
 def _documents(work: Work, training: TrainingRun) -> dict[tuple[str, str], int]:
     """The number in the corpus of each document, (source, id), that has a window; −1 for an id that is not unique."""
-    import polars as pl
-
     wanted = training.windows.table.select("source", id=pl.col("document")).unique()
     documents, base, numbers = by_labels(work.parts("documents")), 0, dict[tuple[str, str], int]()
     for part in work.parts("tokens"):
@@ -116,7 +111,8 @@ def _profile(work: Work, rows: MetricRows, training: TrainingRun, lengths: Ints,
         return
     checkpoints = [training.checkpoints[n] for n in early]
     steps, window = training.steps[early], int(work.settings["window"])
-    for name, members, phantoms in members_and_null(training.windows):
+    for sample in (s for s in training.windows.samples() if s.members):
+        name, members, phantoms = sample.name, sample.at, sample.null
         once = members[table["occurrences"].to_numpy()[members] == 1]
         at = np.array([places.get(key, -1) for key in table.select("source", "document")[once].iter_rows()], np.int64)
         placed = at >= 0
@@ -144,18 +140,16 @@ def _profile(work: Work, rows: MetricRows, training: TrainingRun, lengths: Ints,
         for outcome in OUTCOMES:
             values = training.values[outcome][early][:, both].T
             single, means = profile(values, cohorts, clusters, work.settings["draws"], work.settings["seed"])
-            more: dict[str, Any] = {"unit": "sequence", "group": name, "detail": outcome, "examples": int(clusters.max()) + 1}
+            more: dict[str, Any] = {"detail": outcome, "examples": int(clusters.max()) + 1}
             for (g, c), effect in single.items():
                 size = int((cohorts == g).sum())
                 note = f"a cohort of fewer than {FEW} windows" if size < FEW else ""
-                key: dict[str, Any] = {"of": checkpoints[c], "bin": g, "x": float(steps[g]), "rows": size, "note": note, **more}
-                rows.add("memorization_profile", "effect" if c >= g else "pre_trend", effect, **key)
+                key: dict[str, Any] = {"of": checkpoints[c], "bin": g, "x": float(steps[g]), "rows": size, "note": note}
+                sample.add("effect" if c >= g else "pre_trend", effect, **key, **more)
             for (statistic, lag), effect in means.items():
-                key = {"of": model, "level": float(abs(lag)), "x": float(lag), "rows": int(kept.sum()), **more}
-                if statistic == "residual":
-                    rows.add("memorization_profile", "residual", effect, **key)
-                else:
-                    rows.add("memorization_profile", "mean_effect" if lag >= 0 else "mean_pre_trend", effect, **key)
+                key = {"of": model, "level": float(abs(lag)), "x": float(lag), "rows": int(kept.sum())}
+                of_effects = "mean_effect" if lag >= 0 else "mean_pre_trend"
+                sample.add(statistic if statistic == "residual" else of_effects, effect, **key, **more)
 
 
 def settings(study: Study) -> dict[str, Any]:
@@ -165,18 +159,9 @@ def settings(study: Study) -> dict[str, Any]:
     return draw_settings(study) | order | {"window": study.memorization.window if study.memorization else 0}
 
 
-def _applies(study: Study) -> bool:
+def applies(study: Study) -> bool:
     """A study with `[memorization]` and a training with several checkpoints."""
     return study.memorization is not None and any(m.pretrain and len(m.pretrain.checkpoints) > 1 for m in study.models)
 
 
-MEASURE = Measure(
-    "memorization_profile",
-    (*READS, "tokens", "documents"),
-    settings,
-    run,
-    cost=2.0,
-    applies=_applies,
-    keeps_contaminated=True,
-    of_tasks=False,
-)
+MEASURE = of_windows("memorization_profile", run, (*READS, "tokens", "documents"), settings, 2.0, applies=applies)

@@ -3,8 +3,6 @@
 The definitions are in the files of their measures; here they are applied to a few thousand windows at a time.
 """
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Mapping
 from typing import Any

@@ -11,8 +11,6 @@ words in a row, without smoothing: it is 0 where no four in a row agree; a gener
 ended early does not count as text of the corpus, because less text occurs more easily. Each number has that of phantoms next to it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
@@ -20,11 +18,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from schemas import Study
-from tasks.measures import Measure, MetricRows, draw_settings
+from tasks.measures import MetricRows
 from tasks.memorization.extraction import longest_run
-from tasks.memorization.scored_windows import READS, ScoredWindows, difference_of_means, mean, null_of, read_windows
-from tasks.statistics import Floats, Ints, difference, wilson
+from tasks.memorization.scored_windows import READS, ScoredWindows, of_windows, read_windows
+from tasks.statistics import Floats, Ints
 from tasks.step import Work, asks_for_recitation
 
 BLEU_LEVEL, EDIT_LEVELS = 0.75, (0.5, 0.75, 0.9)
@@ -79,26 +76,14 @@ def run(work: Work, rows: MetricRows) -> None:
         return
     names, suffixes = _suffixes(work)
     counts = work.frame("recitation_counts", "generation", "occurrences")
-    for windows in read_windows(work):
+    for windows in read_windows(work, rows, "recitation", of="sequence_scores"):
         which = names.search_sorted(windows.table["sequence"]).to_numpy()
         means, shares = _values(suffixes[which], _recited(work, windows, counts))
-        samples = dict(windows.samples())
-        for name, at in samples.items():
-            others = samples.get(null_of(name), np.empty(0, np.int64))
-            both, members = np.concatenate([at, others]), np.arange(len(at) + len(others)) < len(at)
-            more: dict[str, Any] = {"of": windows.of, "unit": "sequence", "group": name}
-            more |= {"rows": len(at), "examples": int(windows.clusters(at).max()) + 1}
+        for sample in windows.samples():
             for detail, values in means.items():
-                rows.add("recitation", "mean", mean(values[at], windows.clusters(at), work), detail=detail, **more)
-                if null_of(name):
-                    excess = difference_of_means(values[both], members, windows.clusters(both), work)
-                    rows.add("recitation", "excess", excess, detail=detail, **more)
+                sample.add_mean(values, detail=detail)
             for (detail, level), true in shares.items():
-                here, there = int(true[at].sum()), int(true[others].sum())
-                rows.add("recitation", "rate", wilson(here, len(at)), detail=detail, level=level, **more)
-                if null_of(name):
-                    excess = difference(here, len(at), there, len(others))
-                    rows.add("recitation", "excess", excess, detail=detail, level=level, **more)
+                sample.add_rate(true, detail=detail, level=level)
 
 
 def _suffixes(work: Work) -> tuple[pl.Series, Tokens]:
@@ -148,17 +133,4 @@ def _values(suffixes: Tokens, recited: pl.DataFrame) -> tuple[dict[str, Floats],
     return means, shares
 
 
-def settings(study: Study) -> dict[str, Any]:
-    """The draws of intervals; windows and generations decide the rest."""
-    return draw_settings(study)
-
-
-MEASURE = Measure(
-    "recitation",
-    (*READS, "recitations", "recitation_counts"),
-    settings,
-    run,
-    applies=asks_for_recitation,
-    keeps_contaminated=True,
-    of_tasks=False,
-)
+MEASURE = of_windows("recitation", run, (*READS, "recitations", "recitation_counts"), applies=asks_for_recitation)

@@ -8,8 +8,6 @@ Numbers count if there are six or more, at least 5 % of the characters are their
 arithmetic progressions, not all of them constant, for some q: "1. a 2. b 3. c …". A number that the window may cut is left out.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from decimal import Decimal
@@ -18,11 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas import Study
-from tasks.measures import Measure, MetricRows
-from tasks.memorization.scored_windows import MEASURED, null_of, read_windows
-from tasks.statistics import Ints, difference, wilson
-from tasks.step import Work, asks_for_memorization
+from tasks.measures import MetricRows
+from tasks.memorization.scored_windows import of_windows, read_windows
+from tasks.statistics import Ints
+from tasks.step import Work
 
 RECITED_FROM, FEWEST_NUMBERS, LEAST_DIGITS = 6, 6, 0.05
 KINDS = ("recite", "reconstruct", "recollect")
@@ -63,28 +60,14 @@ def kinds(ids: NDArray[np.integer[Any]], texts: Sequence[str], occurrences: Ints
 def run(work: Work, rows: MetricRows) -> None:
     """For each sample and kind: its share of the extracted windows, and the share of its windows that are extracted, next to that
     of windows of the same kind that were never trained on; those are recited by no model."""
-    for windows in read_windows(work, "extracted", "kind", of="sequence_measures"):
-        samples, exact, kind = dict(windows.samples()), windows.values["extracted"], windows.values["kind"]
-        for sample, at in samples.items():
-            shared: dict[str, Any] = {"of": windows.of, "unit": "sequence", "group": sample}
-            others = samples.get(null_of(sample), at[:0])
-            given = at[exact[at]]
+    for windows in read_windows(work, rows, "taxonomy", "extracted", "kind"):
+        exact, kind = windows.values["extracted"], windows.values["kind"]
+        for sample in windows.samples():
             for name in KINDS:
-                here = at[kind[at] == name]
-                mine, null = exact[here], exact[others[kind[others] == name]]
-                sizes: dict[str, Any] = {"rows": len(given), "examples": len(np.unique(windows.clusters(given)))}
-                rows.add("taxonomy", "share", wilson(int(mine.sum()), len(given)), detail=name, **shared, **sizes)
-                more = shared | {"rows": len(mine), "examples": len(np.unique(windows.clusters(here)))}
-                if len(mine):
-                    rows.add("taxonomy", "rate", wilson(int(mine.sum()), len(mine)), detail=name, **more)
-                if len(mine) and null_of(sample):
-                    excess = difference(int(mine.sum()), len(mine), int(null.sum()), len(null))
-                    rows.add("taxonomy", "excess", excess, detail=name, **more)
+                sample.where(exact, detail=name).add("share", sample.where(exact).share(kind == name))
+                here = sample.where(kind == name, detail=name)
+                if len(here.at):
+                    here.add_rate(exact)
 
 
-def settings(study: Study) -> dict[str, Any]:
-    """Nothing: the windows decide."""
-    return {}
-
-
-MEASURE = Measure("taxonomy", MEASURED, settings, run, applies=asks_for_memorization, keeps_contaminated=True, of_tasks=False)
+MEASURE = of_windows("taxonomy", run, settings=lambda study: {})

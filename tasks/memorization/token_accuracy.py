@@ -6,18 +6,15 @@ Much of M(f) is generalization, which unseen text shows as well. Frequent tokens
 c is a class of tokens that are as frequent in all windows, [2^c, 2^(c+1)) times, and w_c its share of the members' tokens.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas import Study
-from tasks.measures import Measure, MetricRows, draw_settings
-from tasks.memorization.scored_windows import READS, as_array, mean, null_of, read_windows
-from tasks.statistics import Estimate, Floats, Ints, bootstrap_statistic, percentile_interval
-from tasks.step import Work, asks_for_memorization
+from tasks.measures import MetricRows
+from tasks.memorization.scored_windows import READS, WindowSample, as_array, of_windows, read_windows
+from tasks.statistics import Estimate, Floats, Ints, resample, with_interval
+from tasks.step import Work
 
 Classes = NDArray[np.int8]  # [windows, tokens]
 
@@ -46,28 +43,23 @@ def run(work: Work, rows: MetricRows) -> None:
     """M of every sample and checkpoint; for members, M of matched phantoms and the excess over it."""
     sequences = work.frame("sequences", "sequence", "ids").sort("sequence")
     classes = frequency_classes(as_array(sequences["ids"])) if len(sequences) else np.empty((0, 0), np.int8)
-    for windows in read_windows(work, "hits"):
-        hits, samples = windows.values["hits"], dict(windows.samples())
-        of_token = classes[sequences["sequence"].search_sorted(windows.table["sequence"]).to_numpy()]
-        for sample, at in samples.items():
-            clusters = windows.clusters(at)
-            more: dict[str, Any] = {"of": windows.of, "unit": "sequence", "group": sample}
-            more |= {"rows": len(at), "examples": int(clusters.max()) + 1}
-            rows.add("token_accuracy", "mean", mean(hits[at].mean(axis=1), clusters, work), **more)
-            if null_of(sample):
-                both = np.concatenate([at, samples.get(null_of(sample), at[:0])])
-                members = np.arange(len(both)) < len(at)
-                null, excess = _matched(hits[both], of_token[both], members, windows.clusters(both), work)
-                rows.add("token_accuracy", "matched", null, **more)
-                rows.add("token_accuracy", "excess", excess, **more)
+    for windows in read_windows(work, rows, "token_accuracy", "hits", of="sequence_scores"):
+        hits, of_token = windows.values["hits"], classes[sequences["sequence"].search_sorted(windows.table["sequence"]).to_numpy()]
+        means = hits.mean(axis=1)
+        for sample in windows.samples():
+            sample.add("mean", sample.mean(means))
+            if sample.members:
+                null, excess = _matched(sample, hits, of_token)
+                sample.add("matched", null)
+                sample.add("excess", excess)
 
 
-def _matched(
-    hits: NDArray[np.bool_], of_token: Classes, members: NDArray[np.bool_], clusters: Ints, work: Work
-) -> tuple[Estimate, Estimate]:
+def _matched(sample: WindowSample, hits: NDArray[np.bool_], of_token: Classes) -> tuple[Estimate, ...]:
     """Both numbers of `matched_difference`, with intervals that draw whole clusters."""
-    if members.all():
+    if not len(sample.null):
         return (Estimate(None, note="no phantoms to compare with"),) * 2
+    both, members, clusters = sample.both
+    hits, of_token = hits[both], of_token[both]
     number, classes = int(clusters.max()) + 1, int(of_token.max()) + 1
     sums = np.zeros((2, number, 2, classes))
     for of_class in range(classes):  # one after the other, because all of them at once are many times the windows
@@ -80,20 +72,9 @@ def _matched(
         hits, sizes = ((weights @ s.reshape(number, -1)).reshape(-1, 2, classes) for s in sums)
         return np.stack(matched_difference(hits, sizes), axis=1)
 
-    values = of(np.ones((1, number)))[0]
-    drawn = bootstrap_statistic(number, work.settings["draws"], work.settings["seed"], of)
-    null, excess = (
-        Estimate(float(value), *percentile_interval(drawn[:, i])[:2], note=percentile_interval(drawn[:, i])[2])
-        if np.isfinite(value)
-        else Estimate(None, note="members and phantoms have no token of one class")
-        for i, value in enumerate(values)
-    )
-    return null, excess
+    values, drawn = resample(number, sample.windows.work.settings, of)
+    none = "members and phantoms have no token of one class"
+    return tuple(with_interval(value, drawn[:, i], undefined=none) for i, value in enumerate(values))
 
 
-def settings(study: Study) -> dict[str, Any]:
-    """The draws of intervals; windows and scores decide the rest."""
-    return draw_settings(study)
-
-
-MEASURE = Measure("token_accuracy", READS, settings, run, applies=asks_for_memorization, keeps_contaminated=True, of_tasks=False)
+MEASURE = of_windows("token_accuracy", run, READS)

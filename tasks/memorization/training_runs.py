@@ -3,17 +3,15 @@
 A model that is trained here is a run. Entries of one hub model, and entries that name the same `run`, are checkpoints of one.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from schemas import Study, StudyError
 from tasks.measures import MetricRows, ModelCheckpoint, checkpoints_of
 from tasks.memorization.scored_windows import ScoredWindows, read_windows
-from tasks.statistics import Estimate, Floats, percentile_interval
+from tasks.statistics import ONE_EXAMPLE, Estimate, Floats
 from tasks.step import Work
 from tasks.text.training_order import document_lengths
 
@@ -41,13 +39,10 @@ def runs_of(study: Study) -> dict[str, str]:
         models = sorted((m for m in study.models if runs[m.name] == name), key=lambda m: m.training_step)
         for model in models:
             if model.pretrain or not model.has_step:
-                of = f"model {model.name!r} is one of {len(models)} checkpoints of {name!r}"
-                if model.pretrain:
-                    raise StudyError(f"{of}, but is trained here; give it another name, or the others another `run`")
-                raise StudyError(
-                    f"{of} and has no training step; set its `checkpoint` to the step, or `run` to another name if it belongs to "
-                    "another training"
-                )
+                why = ", but is trained here; give it another name, or the others another `run`"
+                if not model.pretrain:
+                    why = " and has no training step; set its `checkpoint` to it, or another `run` if it is of another training"
+                raise StudyError(f"model {model.name!r} is one of {len(models)} checkpoints of {name!r}{why}")
         for one, other in zip(models, models[1:], strict=False):
             if one.training_step == other.training_step:
                 raise StudyError(
@@ -70,9 +65,9 @@ def read_runs(work: Work, rows: MetricRows, measure: str, columns: tuple[str, ..
     if not seen:
         return []
     tables: dict[tuple[str, int], tuple[ScoredWindows, dict[str, Floats]]] = {}
-    for windows in read_windows(work, *columns):
+    for windows in read_windows(work, rows, measure, *columns, of="sequence_scores"):
         if windows.of.key in seen:
-            tables[windows.of.key] = (ScoredWindows(windows.of, windows.table, {}), reduce(windows))
+            tables[windows.of.key] = (replace(windows, values={}), reduce(windows))
     runs = []
     for several in checkpoints.values():
         scored = sorted((c for c in several if c.key in tables), key=lambda c: c.checkpoint)
@@ -108,15 +103,7 @@ def reached(value: float, draws: Floats, why: str) -> Estimate:
         return Estimate(None, note=why)
     draws = draws[~np.isnan(draws)]
     if len(draws) < 2:
-        return Estimate(value, note="no interval: one example")
+        return Estimate(value, note=ONE_EXAMPLE)
     low, high = np.quantile(draws, [0.025], method="lower")[0], np.quantile(draws, [0.975], method="higher")[0]
     open_end = "" if np.isfinite(high) else "no upper end: not reached in some resamples"
     return Estimate(value, min(low, value), max(high, value) if np.isfinite(high) else None, note=open_end)
-
-
-def with_interval(value: float, draws: Floats, why: str = "") -> Estimate:
-    """A number with the middle 95 % of its draws; None with the reason where it is not defined."""
-    if not np.isfinite(value):
-        return Estimate(None, note=why)
-    low, high, missing = percentile_interval(draws) if len(draws) else (None, None, "no interval: one example")
-    return Estimate(value, low, high, note=missing)

@@ -14,8 +14,6 @@
 A remedy that does not apply to a task is a row that says why. Every number has the bootstrap of whole examples.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -156,7 +154,7 @@ class Check:
     again: Floats
     """the same log-probabilities under another prompt"""
     common: set[int] = field(default_factory=set)
-    elsewhere: Check | None = None
+    elsewhere: "Check | None" = None
 
     @classmethod
     def of(
@@ -170,7 +168,7 @@ class Check:
         elsewhere: TaskEvidence | None = None,
         common: set[int] | None = None,
         again: dict[str, Floats] | None = None,
-    ) -> Check:
+    ) -> "Check":
         """Select the rows that have a score; elsewhere: the same task with pairs mined from other files."""
         pairs, scores = evidence.supported(order), evidence.of(checkpoint)
         span = pairs["span"].to_numpy()

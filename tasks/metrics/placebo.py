@@ -5,8 +5,6 @@ bootstrap draws, at a task's first n and each model's last checkpoint. Rows with
 as they are in Mem.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +31,7 @@ class CorpusCounts:
     output: Floats
 
     @classmethod
-    def of(cls, phi: pl.DataFrame, prefix: str = "") -> CorpusCounts:
+    def of(cls, phi: pl.DataFrame, prefix: str = "") -> "CorpusCounts":
         """The study's corpus, or the one whose columns have this prefix."""
         return cls(*(floats(phi[f"{prefix}{name}_documents"]) for name in ("pair", "input", "output")))
 

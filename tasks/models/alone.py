@@ -4,19 +4,14 @@ What a model says of a text must not depend on which other texts share its batch
 (`tasks.models.probes`); this finds what a few tokens cannot show.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from schemas import StudyError
+from tasks.models.language_model import LanguageModel
 from tasks.models.probes import side
-
-if TYPE_CHECKING:
-    from tasks.models.language_model import LanguageModel
 
 SHARE = 0.01
 ALLOWED = {"float32": 1e-3, "float16": 0.1, "bfloat16": 0.8}  # nats; with 16 bits, a hundred times the rounding of 1

@@ -4,8 +4,6 @@ Only the positions of these tokens reach the output embedding, because its produ
 work of a small model. When memory runs out, a batch is halved and tried again, and that is logged.
 """
 
-from __future__ import annotations
-
 import gc
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -17,12 +15,12 @@ import numpy as np
 
 from schemas import StudyError
 from tasks.models import prefixes
+from tasks.models.language_model import LanguageModel
 from tasks.models.probes import side
 
 if TYPE_CHECKING:
     import torch
 
-    from tasks.models.language_model import LanguageModel
 
 LOGITS_AT_ONCE = 1 << 26  # numbers in one pass's logits: 256 MB
 # What errors say that are not torch.OutOfMemoryError: the CPU's allocators, CUDA outside torch's own allocator, cuBLAS.
@@ -98,7 +96,7 @@ def _forward(model: LanguageModel, rows: Sequence[prefixes.PrefixTree], scored: 
 
 
 @contextmanager
-def logits_only_at(network: Any, row: np.ndarray, column: np.ndarray) -> Iterator[Callable[[torch.Tensor], torch.Tensor]]:
+def logits_only_at(network: Any, row: np.ndarray, column: np.ndarray) -> "Iterator[Callable[[torch.Tensor], torch.Tensor]]":
     """Inside, only the hidden states at (row, column) reach the output embedding; yields what selects their logits of a pass."""
     import torch
 

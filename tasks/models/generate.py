@@ -5,8 +5,6 @@ model generates " Torin" with the token it has learnt. Stop strings are searched
 separator of "\\n" does not end an answer before it begins, while a "\\n" where " " is expected is an empty answer.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any

@@ -1,7 +1,5 @@
 """What it costs to run models on tasks: the forward passes of `score` and `generate`."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

@@ -6,8 +6,6 @@ to which the paper of arXiv 2205.10770 §5 does not compare. As many other windo
 trainings are asked for these, too. Windows are phantoms of the study, in the order of their names, which are hashes.
 """
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -4,8 +4,6 @@ A ladder is trained on equal tokens: steps = tokens // (batch · context), whate
 study can be planned without it.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from functools import lru_cache

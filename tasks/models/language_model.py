@@ -1,7 +1,5 @@
 """A language model in memory, and the checkpoint it is loaded from."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +15,8 @@ class LanguageModel:
     """A model, ready to score and generate."""
 
     name: str
-    network: torch.nn.Module
-    tokenizer: tokenizers.Tokenizer
+    network: "torch.nn.Module"
+    tokenizer: "tokenizers.Tokenizer"
     context: int  # most input tokens of one pass
     start: int  # the token before each document in training
     ends: frozenset[int]  # tokens that end a document

@@ -3,8 +3,6 @@
 Weights are safetensors, and no code that comes with a model is run, unless the study allows it for a model.
 """
 
-from __future__ import annotations
-
 import gc
 import json
 import re
@@ -79,7 +77,7 @@ def check_finite(weights: list[Path], name: str) -> None:
             raise StudyError(f"model {name!r}: {path} cannot be read: {error}; copy the file again") from None
 
 
-def _tensors(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
+def _tensors(path: Path) -> "Iterator[tuple[str, torch.Tensor]]":
     """Name and value of each tensor. A pickle may contain tensors only; nothing else in it is run."""
     import torch
     from safetensors import safe_open
@@ -118,7 +116,7 @@ def count_parameters(folder: Path, name: str, weights: Sequence[Path], trust_rem
     return parameters_of(network)
 
 
-def parameters_of(network: torch.nn.Module) -> tuple[int, int]:
+def parameters_of(network: "torch.nn.Module") -> tuple[int, int]:
     """(all, without input and output embeddings) of a network; tied weights count once."""
     ends = [network.get_input_embeddings(), network.get_output_embeddings()]  # type: ignore[operator]
     outer = {id(p) for module in ends if module is not None for p in module.parameters()}

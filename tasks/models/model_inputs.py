@@ -4,19 +4,14 @@ Prompt, separator and output are tokenised as one string (docs/method.md §5). T
 the prompt, so the white space between belongs to it. The first token is the one before each document in training.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from schemas import StudyError
+from tasks.models.language_model import LanguageModel
 from tasks.text.bpe.continuations import tokenise
-
-if TYPE_CHECKING:
-    from tasks.models.language_model import LanguageModel
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,6 @@ its own order of documents, drawn from (seed, epoch): every model of a study see
 without the steps before, so that a resumed training needs no more than its step.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryFile

@@ -5,8 +5,6 @@ above it in the tree, never another branch, and its position is its depth; so ea
 alone. Options of a question share their prompt, and questions share the solved examples before them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 

@@ -4,8 +4,6 @@ All models of a ladder see the same tokens in the same order, so that two of the
 part per model; a pretrained one has a row and a folder per checkpoint.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil

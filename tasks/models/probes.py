@@ -4,8 +4,6 @@ Is it causal? Do logits depend on the other sequences of a batch, or on the long
 every sequence next to a long one.) May rows branch and prompts be padded? What carries the state from token to token?
 """
 
-from __future__ import annotations
-
 import inspect
 import re
 from bisect import bisect_left
@@ -104,7 +102,7 @@ class Probe:
         sequences = sorted((left, right), key=lambda s: s.tolist())
         tree, (first, second) = prefixes.prefix_tree(sequences, [0, 1]), sequences
 
-        def tensor(values: Any) -> torch.Tensor:
+        def tensor(values: Any) -> "torch.Tensor":
             return torch.as_tensor(values, dtype=torch.long, device=self.device)[None]
 
         apart = [self._logits(s[None])[0, -1] for s in (first, second)]
@@ -137,19 +135,19 @@ class Probe:
     def _ids(self, length: int, seed: int = 1) -> np.ndarray:
         return (7 * np.arange(length, dtype=np.int64) ** 2 + seed) % self.vocabulary
 
-    def _logits(self, ids: np.ndarray, **more: Any) -> torch.Tensor:
+    def _logits(self, ids: np.ndarray, **more: Any) -> "torch.Tensor":
         """float32[rows, tokens, vocabulary] of int64[rows, tokens]."""
         import torch
 
         return self.network(**{"input_ids": torch.from_numpy(ids).to(self.device), "use_cache": False} | more).logits.float()
 
-    def _allowed(self, logits: torch.Tensor) -> float:
+    def _allowed(self, logits: "torch.Tensor") -> float:
         """The largest difference that rounding explains."""
         import torch
 
         return (1e-4 if self.network.dtype == torch.float32 else 0.1) * max(1.0, float(logits.std()))
 
-    def _equal(self, one: torch.Tensor, other: torch.Tensor) -> bool:
+    def _equal(self, one: "torch.Tensor", other: "torch.Tensor") -> bool:
         """Logits that are not finite are somebody else's business: nothing can be learnt from them."""
         difference = float((one - other).abs().max())
         return difference <= self._allowed(one) or difference != difference

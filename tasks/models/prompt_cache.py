@@ -4,8 +4,6 @@ Prompts of a batch differ in length. They are read in groups of similar length, 
 caches are joined, padded at the left. A beginning that all prompts of a batch share, such as solved examples, is read once.
 """
 
-from __future__ import annotations
-
 import copy
 import inspect
 from collections.abc import Iterator, Sequence
@@ -14,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tasks.models.language_model import LanguageModel
 from tasks.models.prefixes import common
 from tasks.models.probes import side
 
 if TYPE_CHECKING:
     import torch
 
-    from tasks.models.language_model import LanguageModel
 
 SHARED_AT_LEAST = 16  # tokens; a shorter common beginning of a batch is not worth a pass of its own
 READ_AT_ONCE = 2048  # tokens; more at once is no faster, and its activations are four times as wide as the network
@@ -43,10 +41,10 @@ class DecodingState:
     network carries from token to token; None if it carries nothing, and then `ids` (int64[rows, read]) are read again."""
 
     cache: Any
-    seen: torch.Tensor | None
-    position: torch.Tensor  # int64[rows]: of the next token
+    seen: "torch.Tensor | None"
+    position: "torch.Tensor"  # int64[rows]: of the next token
     limit: int  # most tokens that a row may have
-    ids: torch.Tensor | None = None
+    ids: "torch.Tensor | None" = None
 
     def keep(self, rows: Sequence[int]) -> None:
         """Remove all other rows."""
@@ -57,7 +55,7 @@ class DecodingState:
         self.position = self.position[kept]
         self.seen = None if self.seen is None else self.seen[kept]
 
-    def next(self, model: LanguageModel, tokens: torch.Tensor) -> torch.Tensor:
+    def next(self, model: LanguageModel, tokens: "torch.Tensor") -> "torch.Tensor":
         """Read one more token of each row: int64[rows] to logits[rows, vocabulary]."""
         import torch
 
@@ -75,7 +73,7 @@ class DecodingState:
         return output.logits[:, -1]
 
 
-def read_prompts(model: LanguageModel, prompts: Sequence[EncodedPrompt]) -> tuple[torch.Tensor, DecodingState]:
+def read_prompts(model: LanguageModel, prompts: Sequence[EncodedPrompt]) -> "tuple[torch.Tensor, DecodingState]":
     """Logits[rows, vocabulary] after each prompt, and the state. Prompts must be sorted by length, of one length if the network
     does not heed masks, and on one side of each of its switches."""
     import torch

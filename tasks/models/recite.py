@@ -8,8 +8,6 @@ Up to the first miss the generation is the suffix, and there the model writes it
 for windows that are extracted. A token that ends the document ends the generation and is its last one.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace

@@ -4,8 +4,6 @@
 The draw of an answer's t-th token is hash(seed, example, t), so that no other answer of a batch changes it.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +23,7 @@ class Sampling:
     top_p: float = 1.0
     seed: int = 0
 
-    def choose(self, logits: torch.Tensor, examples: Sequence[str], steps: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    def choose(self, logits: "torch.Tensor", examples: Sequence[str], steps: Sequence[int]) -> "tuple[torch.Tensor, torch.Tensor]":
         """int64[rows] from float32[rows, vocabulary], and the highest logits: NaN where any is.
 
         `examples` name the rows, `steps` count the tokens of each from 0.

@@ -8,8 +8,6 @@ which Mem_Δ subtracts (docs/method.md §6a). No n, γ or pair is needed here: a
 prompt is run once for all continuations.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path

@@ -8,8 +8,6 @@ suffix, the probability of a suffix under any sampling scheme, and the statistic
 At a model's last checkpoint each suffix is also scored after prefixes of other windows, which are unrelated to it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -194,7 +192,7 @@ def _pass(model: LanguageModel, windows: Sequence[np.ndarray], schemes: Sequence
     return _joined(made)
 
 
-def token_statistics(logits: torch.Tensor, targets: torch.Tensor, schemes: Sequence[Scheme]) -> dict[str, np.ndarray]:
+def token_statistics(logits: "torch.Tensor", targets: "torch.Tensor", schemes: Sequence[Scheme]) -> dict[str, np.ndarray]:
     """What `score_windows` returns, from float32[windows, tokens, vocabulary] and int64[windows, tokens]."""
     import torch
 
@@ -220,7 +218,7 @@ def token_statistics(logits: torch.Tensor, targets: torch.Tensor, schemes: Seque
 
 
 def scheme_log_probabilities(
-    logits: torch.Tensor, target_logits: torch.Tensor, ranks: torch.Tensor, temperature: float, top_k: int, top_p: float
+    logits: "torch.Tensor", target_logits: "torch.Tensor", ranks: "torch.Tensor", temperature: float, top_k: int, top_p: float
 ) -> np.ndarray:
     """float32[windows, tokens]: log p of tokens with these logits and ranks; −∞ where the scheme never draws them.
 
@@ -256,7 +254,7 @@ class UnrelatedPrefixes:
     count: int  # how many each suffix is scored after
 
     @classmethod
-    def of(cls, sequences: pa.Table, count: int, seed: int) -> UnrelatedPrefixes:
+    def of(cls, sequences: pa.Table, count: int, seed: int) -> "UnrelatedPrefixes":
         """Four times as many as are asked for, if there are so many, because a window leaves out those that are related to it."""
         names, samples, splits = (sequences.column(name).to_pylist() for name in ("sequence", "sample", "split"))
         members = [i for i, split in enumerate(splits) if split == "member"]

@@ -1,7 +1,5 @@
 """Shapes of causal language models, and so their numbers of parameters, before their weights are here."""
 
-from __future__ import annotations
-
 import json
 import math
 from pathlib import Path

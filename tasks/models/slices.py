@@ -4,8 +4,6 @@ A slice's file is written under another name and renamed, so it is complete or m
 slice; the bytes are equal.
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 import uuid

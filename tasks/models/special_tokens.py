@@ -5,8 +5,6 @@ model {"eos_token_id": 0}, its generation_config.json {"eos_token_id": [0, 1]}, 
 Reads JSON alone, so that a study can be planned without torch.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ initialisation, and the order of the data follows from (seed, epoch), so only we
 saved.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -3,8 +3,6 @@
 id_batches(work, part, size)  ->  (ids [5, 0, 2, 7], offsets [0, 3, 4], 0), …        document d: ids[offsets[d]:offsets[d + 1]]
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import numpy as np

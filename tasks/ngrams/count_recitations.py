@@ -6,8 +6,6 @@ scan, for its time depends on the corpus far more than on them. A generation tha
 occurs more easily: it is not counted.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import polars as pl
 

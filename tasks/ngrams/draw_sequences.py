@@ -8,8 +8,6 @@ window that does occur in the corpus is no phantom, and the next one takes its p
 are all counted and chosen.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -348,7 +346,7 @@ def _memory(study: Study) -> int:
 
 SEQUENCES = Step(
     "sequences",
-    version=2,
+    version=3,
     about="windows of the corpus and of held-out text, and how often they occur",
     reads=("tokens", "documents", "tokenizer", "held_out_documents", "insertions"),
     stages=(

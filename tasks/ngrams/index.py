@@ -4,8 +4,6 @@ Only made if the study sets `index = true`, as they take 8 bytes per word. One j
 ids is split into shards, between documents. Each array is a plain .npy file next to the part, memory-mapped when queried.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -118,7 +116,7 @@ def _save(path: Path, array: np.ndarray) -> int:
     return path.stat().st_size
 
 
-def load(folder: Path, shard: int) -> Suffixes:
+def load(folder: Path, shard: int) -> "Suffixes":
     """A shard as `_run` wrote it, memory-mapped. Raises StudyError if a file is missing or damaged."""
     from tasks.ngrams.kernels.suffix_array_kernels import Suffixes
 

@@ -10,8 +10,6 @@ If the trie of queried contexts would exceed the job's memory, the texts are que
 group. A text is never split; the texts themselves come on top of the trie.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -106,7 +104,7 @@ def _counts(work: Work, texts: Texts) -> Iterator[np.ndarray]:
             yield rows
 
 
-def _scan(work: Work, trie: ContextTrie) -> None:
+def _scan(work: Work, trie: "ContextTrie") -> None:
     """Read the part to its end, or until the trie is full."""
     from tasks.ngrams.kernels import context_kernels as kernels
 

@@ -10,8 +10,6 @@ An n-gram is normalised words with one space between, or a sequence of token ids
 themselves, with the same results. Counts of parts and shards are added, as every document is in exactly one.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
@@ -110,7 +108,7 @@ class TokenIds:
 class Shard:
     """A suffix array, the number of its part, and the position of its first document there."""
 
-    arrays: Suffixes
+    arrays: "Suffixes"
     part: int
     first_document: int
     alphabet: Vocabulary | TokenIds
@@ -180,12 +178,12 @@ class Scan(CorpusLookup):
         self.parts = list(zip(parts, alphabets, strict=True))
 
     @classmethod
-    def of_words(cls, store: Store, parts: Sequence[Part], vocabularies: Sequence[Part]) -> Scan:
+    def of_words(cls, store: Store, parts: Sequence[Part], vocabularies: Sequence[Part]) -> "Scan":
         """The parts of words, each with its vocabulary."""
         return cls(store, parts, [Vocabulary(store, part) for part in vocabularies])
 
     @classmethod
-    def of_tokens(cls, store: Store, parts: Sequence[Part], vocabulary_size: int) -> Scan:
+    def of_tokens(cls, store: Store, parts: Sequence[Part], vocabulary_size: int) -> "Scan":
         """The parts of tokens."""
         return cls(store, parts, [TokenIds(vocabulary_size)] * len(parts))
 
@@ -220,13 +218,13 @@ class Index(CorpusLookup):
         self.shards = tuple(shards)
 
     @classmethod
-    def of_words(cls, store: Store, parts: Sequence[Part], vocabularies: Sequence[Part]) -> Index:
+    def of_words(cls, store: Store, parts: Sequence[Part], vocabularies: Sequence[Part]) -> "Index":
         """The parts of ngram_index, each with the vocabulary of its words part."""
         alphabets: list[Vocabulary | TokenIds] = [Vocabulary(store, part) for part in vocabularies]
         return cls(_open(store, NGRAM_INDEX, parts, alphabets))
 
     @classmethod
-    def of_tokens(cls, store: Store, parts: Sequence[Part], vocabulary_size: int) -> Index:
+    def of_tokens(cls, store: Store, parts: Sequence[Part], vocabulary_size: int) -> "Index":
         """The parts of token_index."""
         return cls(_open(store, TOKEN_INDEX, parts, [TokenIds(vocabulary_size)] * len(parts)))
 
@@ -263,7 +261,7 @@ class Index(CorpusLookup):
                 total[symbol] = total.get(symbol, 0) + count
         return sorted(total.items(), key=lambda item: (-item[1], item[0]))
 
-    def infinigram(self, context: Ngram, following: str | int, longest: int = 64) -> Followed:
+    def infinigram(self, context: Ngram, following: str | int, longest: int = 64) -> "Followed":
         """∞-gram counts of one word or token after a context, each a single int; see `infinigrams`."""
         from tasks.ngrams.kernels.suffix_kernels import Followed
 
@@ -272,19 +270,16 @@ class Index(CorpusLookup):
             text = [*context, following]
         return Followed(*(int(values[0]) for values in self.infinigrams([text], longest)))  # type: ignore[arg-type]
 
-    def infinigrams(self, texts: Sequence[Ngram], longest: int = 64) -> Followed:
-        """∞-gram counts of the last word or token of each text after those before it.
-
-        P = backoff_numerator / backoff_denominator with full back-off, the default of the measures (arXiv 2407.14985 §2,
-        Eq. 5-6).
-        """
+    def infinigrams(self, texts: Sequence[Ngram], longest: int = 64) -> "Followed":
+        """∞-gram counts of the last word or token of each text after those before it. P = backoff_numerator / backoff_denominator
+        with full back-off, the default of the measures (arXiv 2407.14985 §2, Eq. 5-6)."""
         from tasks.ngrams.kernels import suffix_kernels as kernels
 
         ids, offsets = self._ids_by_shard(texts)
         return kernels.infinigram(self._arrays, ids, offsets, longest)
 
     @property
-    def _arrays(self) -> list[Suffixes]:
+    def _arrays(self) -> "list[Suffixes]":
         return [shard.arrays for shard in self.shards]
 
     def _ids_by_shard(self, ngrams: Sequence[Ngram]) -> tuple[list[np.ndarray], np.ndarray]:

@@ -3,18 +3,14 @@
 near_copies([[1, 2, … 64], [1, 2, … 63, 9], [7, 7, … 7]])  ->  [0, 0, 1]        59 shared 5-grams of 61
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 NGRAM = 5
 
 
 def near_copies(windows: np.ndarray, hash_bits: int = 48) -> np.ndarray:
-    """int64 [windows]: the number of each window's cluster, from 0 in the order of their first windows.
-
-    windows: int32 [windows, tokens], of at most 2,048 tokens. A window of fewer than five tokens is near its equals alone.
-    """
+    """int64 [windows]: the number of each window's cluster, from 0 in the order of their first windows. windows: int32
+    [windows, tokens], of at most 2,048 tokens. A window of fewer than five tokens is near its equals alone."""
     from tasks.ngrams.kernels.near_kernels import join_equal, join_near, sorted_ngrams
     from tasks.ngrams.kernels.ngram_kernels import slots_for
 

@@ -10,8 +10,6 @@ time depends on the corpus far more than on the number of queries. A new model a
 this step.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -206,10 +204,8 @@ def _inputs(work: Work) -> dict[str, dict[int, list[str]]]:
 def _aligned(
     work: Work, encoder: ngram_encoders.NgramEncoder, texts: Sequence[tuple[str, dict[int, list[str]], Sequence[str]]]
 ) -> Iterator[tuple[str, str, int, str, str]]:
-    """(example, "pair", n, s_x, s_y′) with cosine above the lowest γ, neither containing the other, as in `align`.
-
-    texts: (example, its input n-grams by order, words of its text). Each distinct n-gram is encoded once.
-    """
+    """(example, "pair", n, s_x, s_y′) with cosine above the lowest γ, neither containing the other, as in `align`. texts: (example,
+    its input n-grams by order, words of its text). Each distinct n-gram is encoded once."""
     candidates = [
         (example, order, inputs.get(order, []), _outputs(work, words, order))
         for example, inputs, words in texts
@@ -275,10 +271,8 @@ def plan_scan(study: Study, inputs: Inputs) -> list[Job]:
 
 
 def run_scan(work: Work) -> None:
-    """Write which of the n-grams and pairs occur in one words part.
-
-    First n-grams, as many at a time as fit in memory; then those pairs whose n-grams may be in one document.
-    """
+    """Write which of the n-grams and pairs occur in one words part. First n-grams, as many at a time as fit in memory; then those
+    pairs whose n-grams may be in one document."""
     (words,), (vocabulary,), (grams,), (pairs,) = (work.parts(table) for table in SCANNED)
     present, passes = present_rows(work, words, vocabulary, work.frame_part(grams))
     work.write("generation_partials", {"number": np.flatnonzero(present)})

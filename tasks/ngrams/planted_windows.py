@@ -1,10 +1,9 @@
 """Windows of the texts that were inserted into a planted corpus, and of those drawn alike and never inserted.
 
-A window is the first tokens of its text. Each copy is a document of its own, so these are the first tokens of that document, and
-the model sees them as it did in training. Entropy: the bits of the characters that the suffix's tokens stand for.
+One window per text, from its middle: each offset but 0 is equally likely. Each copy is a document of its own, and its beginning
+would give it away: in the sample two tokens after an end of document name the text, so that a longer prefix adds nothing. From the
+middle, more text is extracted after each further token. Entropy: the bits of the characters that the suffix's tokens stand for.
 """
-
-from __future__ import annotations
 
 from typing import Any
 
@@ -27,28 +26,30 @@ def plan_planted(study: Study, inputs: Inputs) -> list[Job]:
 
 
 def write_planted(work: Work) -> None:
-    """Write all windows as candidates. Raises StudyError for a text that is shorter than a window, or begins like another."""
-    prefix, window = work.settings["prefix"], work.settings["window"]
+    """Write all windows as candidates. Raises StudyError for a text with no place for a window, or whose window is another's."""
+    seed, prefix, window = (work.settings[name] for name in ("seed", "prefix", "window"))
     tokenizer, rows = load_tokenizer(work.read("tokenizer", "json").column(0)[0].as_py()), list[dict[str, Any]]()
     same: dict[tuple[int, ...], str] = {}
     for text in work.read("insertions").to_pylist():
         encoded = tokenizer.encode(text["text"], add_special_tokens=False)
-        ids, name = encoded.ids[:window], text["text_id"]
-        if len(ids) < window:
+        name, places = text["text_id"], len(encoded.ids) - window
+        if places < 1:
             raise StudyError(
-                f"the planted text {name} has {len(ids)} tokens, fewer than a window of {window}; raise "
-                f"corpus.planted.insertions.words, or set memorization.prefix and suffix to fewer tokens"
+                f"the planted text {name} has {len(encoded.ids)} tokens, too few for a window of {window} after its first token; "
+                "raise corpus.planted.insertions.words, or set memorization.prefix and suffix to fewer tokens"
             )
+        offset = 1 + seeded_hash(seed, "offset", name) % places
+        ids = encoded.ids[offset : offset + window]
         if (other := same.setdefault(tuple(ids), name)) != name:
             raise StudyError(
-                f"the planted texts {other} and {name} begin with the same {window} tokens; set memorization.prefix or suffix to "
-                "more tokens, or insert fewer sentences"
+                f"the windows of the planted texts {other} and {name} are the same {window} tokens; set memorization.prefix or "
+                "suffix to more tokens, or insert fewer sentences"
             )
-        begin, end = (encoded.offsets[at - 1][1] for at in (prefix, window))
+        begin, end = (encoded.offsets[offset + at - 1][1] for at in (prefix, window))
         sample = "planted" if text["copies"] else "planted_phantoms"
-        place = {"source": "planted", "document": min(text["documents"], default=name), "offset": 0}
+        place = {"source": "planted", "document": min(text["documents"], default=name), "offset": offset}
         what = {"sample": sample, "group": text["group"], "ids": ids, "entropy": float(np.sum(text["bits"][begin:end]))}
-        key = {"hash": seeded_hash(work.settings["seed"], "sequences", sample, name), "copies": text["copies"]}
+        key = {"hash": seeded_hash(seed, "sequences", sample, name), "copies": text["copies"]}
         rows.append(place | what | key)
     rows.sort(key=lambda row: (row["sample"], row["hash"]))
     work.write("sequence_candidates", {name: [row[name] for row in rows] for name in SEQUENCE_CANDIDATES.schema.names})

@@ -4,8 +4,6 @@ An n-gram is absent if its beginning is. So with each n-gram are its beginnings 
 preorder ("a", "a b", "a b c", "a d", …), and only those whose beginning was found are looked up.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import polars as pl
 import pyarrow.compute as pc
@@ -17,10 +15,8 @@ from tasks.storage.store import Part
 
 
 def with_beginnings(ngrams: pl.DataFrame) -> pl.DataFrame:
-    """(ngram, length, last) of distinct n-grams, their beginnings and their words, sorted.
-
-    length: words; last: the number of the last word among the rows of one word.
-    """
+    """(ngram, length, last) of distinct n-grams, their beginnings and their words, sorted. length: words; last: the number of the
+    last word among the rows of one word."""
     ngram, every, missing = pl.col("ngram"), ngrams, ngrams
     while missing.height:
         longer = missing.filter(ngram.str.contains(" ", literal=True))
@@ -34,10 +30,8 @@ def with_beginnings(ngrams: pl.DataFrame) -> pl.DataFrame:
 
 
 def present_rows(work: Work, words: Part, vocabulary: Part, ngrams: pl.DataFrame) -> tuple[np.ndarray, int]:
-    """(whether each row of `with_beginnings` occurs in the part, how often the part was read).
-
-    N-grams with the same first word are looked up together, with as many others as fit in the job's memory.
-    """
+    """(whether each row of `with_beginnings` occurs in the part, how often the part was read). N-grams with the same first word are
+    looked up together, with as many others as fit in the job's memory."""
     from tasks.ngrams.kernels.presence_kernels import BYTES, mark_present, trie_in_preorder
 
     same_analyzer(work, words, vocabulary)

@@ -13,21 +13,17 @@ words only are left out as everywhere in the study (docs/method.md §1).
 """
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from statistics import fmean
+from dataclasses import dataclass
 
 from tasks.text.words.analyzer import normalise
 from tasks.text.words.word_ngrams import kept_ngrams
 
 ORDER = 3  # the paper's
+LANGUAGE = "en"  # of the stop words; prompts are in English, whatever they ask about
 FILLED = re.compile(r"\{(?:input|options|group)\}")  # `read` replaces these by an example's text
 PLACEHOLDER = re.compile(r"\{\w*\}")
-
-EMPTY = "it is empty"
-REPEATED = "proposed before"
-TOO_SHORT = "fewer than 3 words in a row"
-STOP_WORDS = "its 3-grams are stop words only"
+EMPTY, REPEATED = "it is empty", "proposed before"
+TOO_SHORT, STOP_WORDS = "fewer than 3 words in a row", "its 3-grams are stop words only"
 
 
 @dataclass(frozen=True)
@@ -42,50 +38,16 @@ class TaskPrompt:
         return self.instruction + self.template
 
 
-@dataclass(frozen=True)
-class PromptNgrams:
-    """The distinct 3-grams of a prompt that are counted, sorted, and the number of those that are stop words only."""
-
-    counted: tuple[str, ...]
-    stop_words_alone: int
-
-
-@dataclass(frozen=True)
-class PromptScore:
-    """The mean count of a prompt's 3-grams, and what it is the mean of."""
-
-    ngrams: PromptNgrams
-    counts: tuple[int, ...]
-
-    @property
-    def mean(self) -> float:
-        return fmean(self.counts)
-
-    @property
-    def missing(self) -> int:
-        return self.counts.count(0)
-
-
-def ngrams_of(prompt: TaskPrompt, policy: str, language: str) -> PromptNgrams:
-    """The 3-grams of a prompt's own words under a stop-word policy; words are those of the corpus's analyzer."""
+def ngrams_of(prompt: TaskPrompt, policy: str) -> tuple[list[str], int]:
+    """The distinct 3-grams of a prompt's own words that a stop-word policy keeps, sorted, and the number of those that are stop
+    words only. Words are those of the corpus's analyzer."""
     formed: set[tuple[str, ...]] = set()
     kept: set[tuple[str, ...]] = set()
     for piece in FILLED.split(prompt.text):
         words = normalise(piece).split()
-        kept |= kept_ngrams(words, ORDER, policy, language)
-        formed |= kept_ngrams(words, ORDER, "authors" if policy == "authors" else "none", language)
-    return PromptNgrams(tuple(sorted(" ".join(gram) for gram in kept)), len(formed - kept))
-
-
-def score(ngrams: PromptNgrams, counts: Mapping[str, int]) -> PromptScore:
-    return PromptScore(ngrams, tuple(counts[gram] for gram in ngrams.counted))
-
-
-def no_ngrams(ngrams: PromptNgrams) -> str:
-    """Why a prompt has nothing to count; "" if it has."""
-    if ngrams.counted:
-        return ""
-    return STOP_WORDS if ngrams.stop_words_alone else TOO_SHORT
+        kept |= kept_ngrams(words, ORDER, policy, LANGUAGE)
+        formed |= kept_ngrams(words, ORDER, "authors" if policy == "authors" else "none", LANGUAGE)
+    return sorted(" ".join(gram) for gram in kept), len(formed - kept)
 
 
 def like(prompt: TaskPrompt, original: TaskPrompt) -> TaskPrompt:
@@ -93,15 +55,8 @@ def like(prompt: TaskPrompt, original: TaskPrompt) -> TaskPrompt:
 
     No n-gram contains white space, so the difference between "Answer:" and "Answer: " would be mistaken for an effect of words.
     """
-    return replace(
-        prompt,
-        instruction=prompt.instruction.rstrip() + _white_space_after(original.instruction),
-        template=prompt.template.rstrip() + _white_space_after(original.template),
-    )
-
-
-def _white_space_after(text: str) -> str:
-    return text[len(text.rstrip()) :]
+    both = ((prompt.instruction, original.instruction), (prompt.template, original.template))
+    return TaskPrompt(*(new.rstrip() + old[len(old.rstrip()) :] for new, old in both))
 
 
 def fault(prompt: TaskPrompt, original: TaskPrompt) -> str:

@@ -6,27 +6,29 @@ starts after those that exist.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from schemas.tables.prompt_scores import DIRECTIONS, PROMPT_CANDIDATES, PROMPT_SCORES
-from tasks.prompts.candidate import PromptNgrams, PromptScore, TaskPrompt
-from tasks.prompts.optimise import Candidate, Count, PromptSearch, Rewriter, first_round, next_round
-from tasks.prompts.rewrite import ListRewriter, read_candidates
+from tasks.prompts.candidate import TaskPrompt
+from tasks.prompts.optimise import Candidate, Count, PromptSearch, Rewrite, first_round, next_round
+from tasks.prompts.rewrite import list_rewriter, read_candidates
 from tasks.step import Inputs, Job, PlannedJob, Stage, Step, Work, keyed
 from tasks.storage.store import Part, digest
 
-LANGUAGE = "en"  # of the stop words; prompts are in English, whatever they ask about
 NOTHING_SCORED = "no prompt of this direction could be scored"
 COPIED = ("model", "checkpoint", "statistic", "estimate", "low", "high", "standard_error", "examples", "note")  # of `metrics`
+RewriterOf = Callable[[Work], Rewrite]  # what proposes in the job of a round
 
 
 @dataclass(frozen=True)
 class PromptSource:
     """What proposes prompts: how a round's job makes it, for how many rounds, and everything that decides what it proposes."""
 
-    rewriter: Callable[[Work], Rewriter]
+    rewriter: RewriterOf
     rounds: int
     per_round: int
     settings: Mapping[str, Any]
@@ -38,10 +40,10 @@ def list_source(path: Path, original: TaskPrompt) -> PromptSource:
     """A file of prompts, all of them in one round. Raises StudyError for a file without prompts."""
     prompts = read_candidates(path, original)
     settings = {"rewriter": "list", "candidates": digest([[p.instruction, p.template] for p in prompts])}
-    return PromptSource(lambda work: ListRewriter(prompts), 1, len(prompts), settings)
+    return PromptSource(lambda work: list_rewriter(prompts), 1, len(prompts), settings)
 
 
-def search_step(rewriter: Callable[[Work], Rewriter], count: Count) -> Step:
+def search_step(rewriter: RewriterOf, count: Count) -> Step:
     """The search, with what rewrites and what counts. `search_rounds` plans its jobs."""
     stage = Stage((PROMPT_CANDIDATES,), lambda study, inputs: [], lambda work: _run_round(work, rewriter, count))
     return Step("prompts", 1, "a round of the search for a prompt, by corpus counts", ("words", "vocabulary"), (stage,))
@@ -70,78 +72,45 @@ def search_rounds(
         yield tuple(jobs)
 
 
-def _run_round(work: Work, rewriter: Callable[[Work], Rewriter], count: Count) -> None:
+def _run_round(work: Work, rewriter: RewriterOf, count: Count) -> None:
     settings = work.settings
-    original, per_round = TaskPrompt(*settings["original"]), settings.get("per_round", 0)
-    search = PromptSearch(original, settings["stop_words"], LANGUAGE, per_round)
+    search = PromptSearch(TaskPrompt(*settings["original"]), settings["stop_words"], settings.get("per_round", 0))
     if settings["round"] == 0:
         candidates = first_round(search, count)
     else:
         trace = read_trace(work.read("prompt_candidates").to_pylist())
         candidates = next_round(trace, settings["round"], search, rewriter(work), count)
     work.add("proposed", len(candidates))
-    rows = [_row(work.labels["task"], c) for c in candidates]
-    work.write("prompt_candidates", {name: [r[name] for r in rows] for name in PROMPT_CANDIDATES.schema.names})
-
-
-def _row(task: str, c: Candidate) -> dict[str, Any]:
-    ngrams = c.score.ngrams if c.score else PromptNgrams((), 0)
-    return {
-        "task": task,
-        "direction": c.direction,
-        "round": c.round,
-        "candidate": c.place,
-        "parent_round": c.parent[0],
-        "parent_candidate": c.parent[1],
-        "instruction": c.prompt.instruction,
-        "template": c.prompt.template,
-        "ngrams": list(ngrams.counted),
-        "counts": list(c.score.counts) if c.score else [],
-        "mean_count": c.score.mean if c.score else None,
-        "missing": c.score.missing if c.score else 0,
-        "stop_word_ngrams": ngrams.stop_words_alone,
-        "rejected": c.rejected,
-        "best": c.best,
-    }
+    rows = [{"task": work.labels["task"], **asdict(c)} for c in candidates]
+    work.write("prompt_candidates", pa.Table.from_pylist(rows, PROMPT_CANDIDATES.schema))
 
 
 def read_trace(rows: Sequence[Mapping[str, Any]]) -> list[Candidate]:
     """Candidates from the rows of `prompt_candidates`, in the order of their rounds."""
-    trace = []
-    for r in sorted(rows, key=lambda r: (r["round"], r["direction"], r["candidate"])):
-        ngrams = PromptNgrams(tuple(r["ngrams"]), r["stop_word_ngrams"])
-        score = None if r["rejected"] else PromptScore(ngrams, tuple(r["counts"]))
-        parent, prompt = (r["parent_round"], r["parent_candidate"]), TaskPrompt(r["instruction"], r["template"])
-        trace.append(Candidate(r["direction"], r["round"], r["candidate"], parent, prompt, score, r["rejected"], r["best"]))
-    return trace
+    ordered = sorted(rows, key=lambda r: (r["round"], r["direction"], r["candidate"]))
+    return [Candidate(**{name: value for name, value in row.items() if name != "task"}) for row in ordered]
 
 
 def scores_job(task: str, chosen: Mapping[str, Candidate | None], metrics: Mapping[str, Part]) -> Job:
     """How models do with the original and the chosen prompts; a direction without a prompt has no part in `metrics`."""
-    prompts: dict[str, dict[str, Any] | None] = dict.fromkeys(chosen)
-    for direction, c in chosen.items():
-        if c:
-            words = {"instruction": c.prompt.instruction, "template": c.prompt.template}
-            prompts[direction] = {**words, "mean_count": c.score.mean if c.score else None, "metrics": metrics[direction].key}
+    prompts = {
+        d: {**asdict(c.prompt), "mean_count": c.mean_count, "metrics": metrics[d].key} if c else None for d, c in chosen.items()
+    }
     parts = {part.key: part for part in metrics.values()}  # an extreme may be the task's own prompt
     return Job({"task": task}, {"prompts": prompts}, {"metrics": tuple(parts.values())})
 
 
 def _run_scores(work: Work) -> None:
-    parts = {part.key: part for part in work.parts("metrics")}
-    prompts = work.settings["prompts"]
+    parts, prompts = {part.key: part for part in work.parts("metrics")}, work.settings["prompts"]
+    nothing = dict.fromkeys(("estimate", "low", "high", "standard_error", "mean_count"))
+    nothing |= {"instruction": "", "template": "", "examples": 0, "note": NOTHING_SCORED}
     rows = []
     for direction in ("original", *DIRECTIONS):
         prompt = prompts[direction]
         for row in _scores(work, parts[(prompt or prompts["original"])["metrics"]]):
-            row = {"task": work.labels["task"], "direction": direction, **row}
-            if prompt:
-                rows.append(row | {name: prompt[name] for name in ("instruction", "template", "mean_count")})
-            else:
-                nothing = dict.fromkeys(("estimate", "low", "high", "standard_error", "mean_count"))
-                rows.append(row | nothing | {"instruction": "", "template": "", "examples": 0, "note": NOTHING_SCORED})
+            rows.append({"task": work.labels["task"], "direction": direction, **row, **(prompt or nothing)})
     rows.sort(key=lambda r: tuple(r[name] for name in PROMPT_SCORES.key))
-    work.write("prompt_scores", {name: [r[name] for r in rows] for name in PROMPT_SCORES.schema.names})
+    work.write("prompt_scores", pa.Table.from_pylist(rows, PROMPT_SCORES.schema))
 
 
 def _scores(work: Work, part: Part) -> list[dict[str, Any]]:

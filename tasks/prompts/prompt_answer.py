@@ -27,19 +27,11 @@ def describe(
     }
 
 
-def _describe(candidate: Candidate | None) -> dict[str, Any] | None:
-    if candidate is None:
+def _describe(c: Candidate | None) -> dict[str, Any] | None:
+    if c is None:
         return None
-    score = candidate.score
-    return {
-        "instruction": candidate.prompt.instruction,
-        "template": candidate.prompt.template,
-        "round": candidate.round,
-        "mean_count": score.mean if score else None,
-        "missing": score.missing if score else 0,
-        "not_counted": candidate.rejected,
-        "ngrams": dict(zip(score.ngrams.counted, score.counts, strict=True)) if score else {},
-    }
+    about = {name: getattr(c, name) for name in ("instruction", "template", "round", "mean_count", "missing")}
+    return {**about, "not_counted": c.rejected, "ngrams": dict(zip(c.ngrams, c.counts, strict=True))}
 
 
 def show(answer: Mapping[str, Any]) -> str:

@@ -13,11 +13,12 @@ import errno
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from schemas import StudyError
 from tasks.prompts.candidate import PLACEHOLDER, TaskPrompt
+from tasks.prompts.optimise import Rewrite
 from tasks.text.lines import has_surrogates
 
 Ask = Callable[[Sequence[str], Sequence[str]], list[str]]  # texts, and names that seed the draws, to one-line continuations
@@ -31,27 +32,19 @@ SOLVED = (
 )
 
 
-@dataclass(frozen=True)
-class ListRewriter:
-    """A list of prompts, all proposed in the first round, whatever the prompt so far."""
-
-    prompts: tuple[TaskPrompt, ...]
-
-    def propose(self, parent: TaskPrompt, direction: str, round: int, count: int) -> list[TaskPrompt]:
-        """The list, once."""
-        return list(self.prompts) if round == 1 else []
+def list_rewriter(prompts: tuple[TaskPrompt, ...]) -> Rewrite:
+    """All prompts of a list in the first round, whatever the prompt so far."""
+    return lambda parent, direction, round, count: prompts if round == 1 else ()
 
 
-@dataclass(frozen=True)
-class ModelRewriter:
+def model_rewriter(ask: Ask) -> Rewrite:
     """`count` continuations of one request, each with its own draws, seeded by direction, round and place."""
 
-    ask: Ask
-
-    def propose(self, parent: TaskPrompt, direction: str, round: int, count: int) -> list[TaskPrompt]:
-        """The model's answers, each read as a prompt."""
+    def propose(parent: TaskPrompt, direction: str, round: int, count: int) -> list[TaskPrompt]:
         names = [f"{direction}\0{round}\0{place}" for place in range(count)]
-        return [read_back(answer, parent) for answer in self.ask([request(parent)] * count, names)]
+        return [read_back(answer, parent) for answer in ask([request(parent)] * count, names)]
+
+    return propose
 
 
 def request(parent: TaskPrompt) -> str:

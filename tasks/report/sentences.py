@@ -5,8 +5,6 @@ effective clusters or more; numbers that are written the same "did not change"; 
 back as well.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 

@@ -4,7 +4,7 @@ Rows of a task share examples and output n-grams, so they are not independent (d
 examples; p-values, and the intervals that belong to them, come from influence values summed over examples and output n-grams.
 """
 
-from tasks.statistics.bootstrap import bootstrap_many, bootstrap_statistic, draw_counts
+from tasks.statistics.bootstrap import bootstrap_many, bootstrap_statistic, draw_counts, resample
 from tasks.statistics.correlation import (
     Estimate,
     Floats,
@@ -19,48 +19,18 @@ from tasks.statistics.correlation import (
 )
 from tasks.statistics.intervals import (
     FEWEST_CLUSTERS,
+    ONE_EXAMPLE,
     bca_interval,
+    benjamini_hochberg,
     bootstrap_correlation,
     bootstrap_error,
     cluster_sizes,
     clustered_variance,
     correlate,
+    join,
     percentile_interval,
     permutation_p,
     two_way,
     with_interval,
 )
-from tasks.statistics.multiple_testing import benjamini_hochberg
 from tasks.statistics.proportions import difference, ratio, share, wilson
-
-__all__ = [
-    "FEWEST_CLUSTERS",
-    "Estimate",
-    "Floats",
-    "Ints",
-    "Order",
-    "Rows",
-    "bca_interval",
-    "benjamini_hochberg",
-    "bootstrap_correlation",
-    "bootstrap_error",
-    "bootstrap_many",
-    "bootstrap_statistic",
-    "cluster_sizes",
-    "clustered_variance",
-    "correlate",
-    "difference",
-    "draw_counts",
-    "effective_clusters",
-    "influence",
-    "kendall_order",
-    "percentile_interval",
-    "permutation_p",
-    "ratio",
-    "share",
-    "spearman",
-    "two_way",
-    "undefined",
-    "wilson",
-    "with_interval",
-]

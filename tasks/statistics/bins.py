@@ -8,14 +8,12 @@ The overflow bin holds the x above that percentile, at most 5 % of the positive 
 have their own point. The bins depend only on x, which comes from the corpus, so that models can be compared bin by bin.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from tasks.statistics.correlation import Floats
 
 OVERFLOW_ABOVE = 95
 """percentile of the positive x"""

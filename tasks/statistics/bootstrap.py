@@ -5,16 +5,14 @@ bootstrap: Owen 2007, arXiv 0712.1111), and the statistic is computed with these
 number of clusters only, so that measures of the same examples share them and their differences have intervals.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from tasks.statistics.correlation import Floats, Ints
 
 DRAWS_AT_ONCE = 64
 KEPT = 2**23  # weights kept per source, a byte each
@@ -147,6 +145,14 @@ def bootstrap_pearson(x: Floats, y: Floats, example: Ints, draws: int, seed: int
         return np.clip((xy - sx * sy / n) / scale, -1.0, 1.0)
 
     return bootstrap_statistic(sums.shape[0], draws, seed, of)
+
+
+def resample(
+    rows: int, settings: Mapping[str, Any], statistic: Callable[[NDArray[np.int32]], Floats]
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """`statistic` of all rows as they are, and of each draw of them. settings: `draws` and `seed`."""
+    point = np.asarray(statistic(np.ones((1, rows), np.int32)), np.float64)[0]
+    return point, bootstrap_statistic(rows, settings["draws"], settings["seed"], statistic)
 
 
 def bootstrap_statistic(rows: int, draws: int, seed: int, statistic: Callable[[NDArray[np.int32]], Floats]) -> Floats:

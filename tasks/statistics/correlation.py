@@ -1,7 +1,5 @@
 """Rank correlations with ties, the reason where one is undefined, and the influence of each row (docs/method.md §6, §6b, §8)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,7 +57,7 @@ class Rows:
         """Effective examples."""
         return effective_clusters(self.example) if len(self) else None
 
-    def take(self, keep: NDArray[np.bool_]) -> Rows:
+    def take(self, keep: NDArray[np.bool_]) -> "Rows":
         """The rows where `keep` holds."""
         return Rows(self.x[keep], self.y[keep], self.example[keep], self.output[keep])
 
@@ -76,10 +74,10 @@ def undefined(rows: Rows, x_name: str = "x", y_name: str = "y") -> str:
     return ""
 
 
-def _ranks(x: Floats, method: str = "average") -> Floats:
+def _ranks(x: Floats) -> Floats:
     from scipy import stats  # imported here, because every command imports all steps and most compute no statistics
 
-    return stats.rankdata(x, method)
+    return stats.rankdata(x)
 
 
 def spearman(x: Floats, y: Floats) -> float:
@@ -105,21 +103,19 @@ class Order:
 
 
 def kendall_order(x: Floats, y: Floats) -> Order:
-    """Concordant, discordant and tied pairs, in O(N log N) (Knight 1966)."""
-    from tasks.statistics.correlation_kernels import discordant_pairs
+    """Concordant, discordant and tied pairs: exact, since what τ_b is rounded by is far less than a pair."""
+    from scipy import stats
 
-    dense_x, dense_y = _ranks(x, "dense").astype(np.int64), _ranks(y, "dense").astype(np.int64)
-    order = np.argsort(dense_x, kind="stable")
-    discordant = int(discordant_pairs(dense_y[order], dense_x[order]))
-    n = len(x)
-
-    def tied(codes: Ints) -> int:
-        sizes = np.unique(codes, return_counts=True)[1].astype(np.int64)
+    def tied(values: NDArray[np.generic]) -> int:
+        sizes = np.unique(values, return_counts=True)[1].astype(np.int64)
         return int((sizes * (sizes - 1) // 2).sum())
 
-    pairs, tied_x, tied_y = n * (n - 1) // 2, tied(dense_x), tied(dense_y)
-    tied_both = tied(dense_x * np.int64(n + 1) + dense_y)
-    return Order(pairs, pairs - tied_x - tied_y + tied_both - discordant, discordant, tied_x, tied_y)
+    both = np.unique(x, return_inverse=True)[1] * np.int64(len(x)) + np.unique(y, return_inverse=True)[1]
+    pairs, tied_x, tied_y = len(x) * (len(x) - 1) // 2, tied(x), tied(y)
+    untied = pairs - tied_x - tied_y + tied(both)
+    tau = stats.kendalltau(x, y, method="asymptotic").statistic if untied else 0.0
+    more = round(float(tau * np.sqrt(float(pairs - tied_x)) * np.sqrt(float(pairs - tied_y))))  # concordant than discordant
+    return Order(pairs, (untied + more) // 2, (untied - more) // 2, tied_x, tied_y)
 
 
 def influence(x: Floats, y: Floats) -> Floats:

@@ -1,36 +1,7 @@
-"""Compiled loops of the measures: discordant pairs and permutations. NumPy in, NumPy out."""
+"""Permutations of rows within groups, compiled. NumPy in, NumPy out."""
 
 import numpy as np
 from numba import njit
-
-
-@njit(cache=True)
-def discordant_pairs(y_ranks, x_groups):
-    """Pairs of rows, sorted by x, whose y falls while x rises. Pairs tied in x or in y do not count.
-
-    y_ranks: 1-based dense ranks of y in the order of x; x_groups: tie groups of x along it. A Fenwick tree: O(N log N).
-    """
-    n = len(y_ranks)
-    tree = np.zeros(n + 2, dtype=np.int64)
-    discordant, seen, i = np.int64(0), np.int64(0), 0
-    while i < n:
-        j = i
-        while j < n and x_groups[j] == x_groups[i]:
-            not_above = np.int64(0)
-            k = y_ranks[j]
-            while k > 0:
-                not_above += tree[k]
-                k -= k & -k
-            discordant += seen - not_above
-            j += 1
-        for m in range(i, j):
-            k = y_ranks[m]
-            while k <= n:
-                tree[k] += 1
-                k += k & -k
-        seen += j - i
-        i = j
-    return discordant
 
 
 @njit(cache=True)

@@ -5,12 +5,10 @@ onset are fixed, so its minimum there is an ordinary line through those models i
 otherwise it is at one of the sizes. So the candidates are one line and one size for each step of the ladder.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from tasks.statistics.correlation import Floats
 
 
 def fit_hinges(sizes: Floats, slopes: Floats) -> tuple[Floats, Floats]:

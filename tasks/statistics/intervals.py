@@ -7,13 +7,14 @@ two-way       ρ ± t · SE and its p, SE² = V_example + V_s_y - V_both of infl
 permutation   of one row per s_y, studentised (DiCiccio & Romano 2017); only where each example has one s_y
 """
 
-from __future__ import annotations
+from dataclasses import replace
 
 import numpy as np
 
 from tasks.statistics.bootstrap import bootstrap_many, bootstrap_pearson
 from tasks.statistics.correlation import Estimate, Floats, Ints, Rows, effective_clusters, influence, spearman, undefined
 
+ONE_EXAMPLE = "no interval: one example"
 FEW_CLUSTERS = 50.0  # noted
 FEWEST_CLUSTERS = 10.0  # no p and no verdict below
 PERMUTATIONS_AT_ONCE = 64
@@ -29,10 +30,12 @@ def percentile_interval(draws: Floats) -> tuple[float | None, float | None, str]
     return float(low), float(high), ""
 
 
-def with_interval(value: float, draws: Floats | None, note: str = "") -> Estimate:
-    """A number with the middle 95 % of its draws; None: there was one example alone to draw."""
-    low, high, missing = percentile_interval(draws) if draws is not None else (None, None, "no interval: one example")
-    return Estimate(float(value), low, high, note=_join(note, missing))
+def with_interval(value: float | Floats, draws: Floats | None, note: str = "", undefined: str = "") -> Estimate:
+    """A number with the middle 95 % of its draws, without any if there was one example alone; `undefined`: why it is not finite."""
+    if not np.isfinite(value):
+        return Estimate(None, note=undefined or note)
+    low, high, missing = percentile_interval(draws) if draws is not None and len(draws) else (None, None, ONE_EXAMPLE)
+    return Estimate(float(value), low, high, note=join(note, missing))
 
 
 def bca_interval(rows: Rows, drawn: Floats, value: float) -> tuple[float | None, float | None, str]:
@@ -103,6 +106,13 @@ def two_way(rows: Rows, rho: float) -> Estimate:
     return Estimate(rho, max(-1.0, rho - half), min(1.0, rho + half), p, note, clusters=clusters)
 
 
+def benjamini_hochberg(p_values: Floats) -> Floats:
+    """q-values of one family (false discovery rate)."""
+    from scipy import stats
+
+    return np.maximum(stats.false_discovery_control(p_values), p_values) if len(p_values) else p_values
+
+
 def permutation_p(rows: Rows, group: Ints, permutations: int, seed: int) -> Estimate:
     """ρ of one row per distinct s_y (means) and its two-sided permutation p, y permuted within groups; or a note why there is none.
 
@@ -150,10 +160,9 @@ def correlate(
     value = spearman(rows.x, rows.y) if ranked else float(np.clip(np.corrcoef(rows.x, rows.y)[0, 1], -1.0, 1.0))
     examples, outputs, note = cluster_sizes(rows)
     clusters = min(examples, outputs) if new_outputs else examples
-    if rows.examples < 2:
-        return Estimate(value, note=_join(note, "no interval: one example"), clusters=clusters)
-    low, high, missing = percentile_interval(bootstrap_correlation(rows, draws, seed, ranked=ranked, new_outputs=new_outputs))
-    return Estimate(value, low, high, note=_join(note, missing), clusters=clusters)
+    several = rows.examples > 1
+    drawn = bootstrap_correlation(rows, draws, seed, ranked=ranked, new_outputs=new_outputs) if several else None
+    return replace(with_interval(value, drawn, note), clusters=clusters)
 
 
 def bootstrap_correlation(rows: Rows, draws: int, seed: int, *, ranked: bool = True, new_outputs: bool = False) -> Floats:
@@ -175,5 +184,6 @@ def bootstrap_error(draws: Floats) -> float | None:
     return float(defined.std(ddof=1)) if len(defined) > 1 and len(defined) * 2 >= len(draws) else None
 
 
-def _join(*notes: str) -> str:
+def join(*notes: str) -> str:
+    """The notes that there are."""
     return "; ".join(n for n in notes if n)

@@ -6,14 +6,12 @@ Both are functions of the correlations alone, so that a bootstrap needs the matr
 stack (draws, k, k); a draw in which a column that is used does not vary is NaN and gives NaN.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from tasks.statistics.correlation import Floats
 
 SINGULAR = 1e-9  # controls whose ranks are the same but for rounding count once
 NOTHING_LEFT = 1e-9  # residual variance, of 1, that counts as rounding
@@ -36,39 +34,35 @@ def rank_correlations(columns: Floats, weights: Floats | None = None) -> Floats:
 
 def partial_correlation(matrices: Floats, controls: Sequence[int], x: int = 0, y: int = 1) -> Floats:
     """Partial correlation of columns x and y in every matrix of a stack; NaN where the controls fix x or y."""
-    used = [x, y, *controls]
-    usable = np.isfinite(matrices[:, used][:, :, used]).all(axis=(1, 2))
-    values = np.full(len(matrices), np.nan)
+    values, usable = _usable(matrices, [x, y, *controls])
     kept = matrices[usable]
-    if not len(kept):
-        return values
     if not controls:
         values[usable] = kept[:, x, y]
-        return values
-    of_x, of_y = kept[:, x][:, controls], kept[:, y][:, controls]
-    inverse = _inverse(kept, controls)
-    rest_x = 1 - np.einsum("di,dij,dj->d", of_x, inverse, of_x)
-    rest_y = 1 - np.einsum("di,dij,dj->d", of_y, inverse, of_y)
-    rest = kept[:, x, y] - np.einsum("di,dij,dj->d", of_x, inverse, of_y)
-    left = (rest_x > NOTHING_LEFT) & (rest_y > NOTHING_LEFT)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        values[usable] = np.where(left, np.clip(rest / np.sqrt(rest_x * rest_y), -1.0, 1.0), np.nan)
+    elif len(kept):
+        of_x, of_y, inverse = kept[:, x][:, controls], kept[:, y][:, controls], _inverse(kept, controls)
+        cross, rest_x, rest_y = (np.einsum("di,dij,dj->d", a, inverse, b) for a, b in ((of_x, of_y), (of_x, of_x), (of_y, of_y)))
+        rest, rest_x, rest_y = kept[:, x, y] - cross, 1 - rest_x, 1 - rest_y
+        with np.errstate(invalid="ignore", divide="ignore"):
+            partial = np.clip(rest / np.sqrt(rest_x * rest_y), -1.0, 1.0)
+        values[usable] = np.where((rest_x > NOTHING_LEFT) & (rest_y > NOTHING_LEFT), partial, np.nan)
     return values
 
 
 def explained(matrices: Floats, predictors: Sequence[int], y: int = 0) -> Floats:
     """R² of column y on the predictors in every matrix of a stack."""
-    used = [y, *predictors]
-    usable = np.isfinite(matrices[:, used][:, :, used]).all(axis=(1, 2))
-    values = np.full(len(matrices), np.nan)
+    values, usable = _usable(matrices, [y, *predictors])
+    kept = matrices[usable]
     if not predictors:
         values[usable] = 0.0
-        return values
-    kept = matrices[usable]
-    if len(kept):
+    elif len(kept):
         of_y = kept[:, y][:, predictors]
         values[usable] = np.clip(np.einsum("di,dij,dj->d", of_y, _inverse(kept, predictors), of_y), 0.0, 1.0)
     return values
+
+
+def _usable(matrices: Floats, used: list[int]) -> tuple[Floats, NDArray[np.bool_]]:
+    """NaN for each matrix, and which of them have a value in all of these columns."""
+    return np.full(len(matrices), np.nan), np.isfinite(matrices[:, used][:, :, used]).all(axis=(1, 2))
 
 
 def _inverse(matrices: Floats, controls: Sequence[int]) -> Floats:

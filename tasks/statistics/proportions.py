@@ -1,7 +1,5 @@
 """Shares, means and ratios with their intervals."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +7,7 @@ from numpy.typing import NDArray
 
 from tasks.statistics.bootstrap import bootstrap_statistic
 from tasks.statistics.correlation import Estimate, Floats
-from tasks.statistics.intervals import percentile_interval
+from tasks.statistics.intervals import ONE_EXAMPLE, with_interval
 
 
 def ratio(numerators: Floats, denominators: Floats, draws: int, seed: int) -> Estimate:
@@ -22,15 +20,15 @@ def ratio(numerators: Floats, denominators: Floats, draws: int, seed: int) -> Es
         return Estimate(None, note="nothing to divide by")
     value = float(numerators.sum()) / total
     if len(numerators) < 2:
-        return Estimate(value, note="no interval: one example")
+        return Estimate(value, note=ONE_EXAMPLE)
 
     def of(weights: NDArray[np.int32]) -> Floats:
         with np.errstate(invalid="ignore", divide="ignore"):
             return (weights @ numerators) / (weights @ denominators)
 
-    low, high, missing = percentile_interval(bootstrap_statistic(len(numerators), draws, seed, of))
     rest, n = numerators - value * denominators, len(numerators)
-    return Estimate(value, low, high, note=missing, standard_error=float(np.sqrt(n / (n - 1) * (rest**2).sum()) / abs(total)))
+    error = float(np.sqrt(n / (n - 1) * (rest**2).sum()) / abs(total))
+    return replace(with_interval(value, bootstrap_statistic(n, draws, seed, of)), standard_error=error)
 
 
 def wilson(successes: float, n: int) -> Estimate:

@@ -5,15 +5,13 @@
 Then Pearson over all rows. What is the same in a whole group adds nothing, so Simpson's paradox cannot arise.
 """
 
-from __future__ import annotations
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.statistics.bootstrap import draw_counts
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from tasks.statistics.bootstrap import bootstrap_statistic
+from tasks.statistics.correlation import Floats, Ints
 
 
 def pooled(x: Floats, y: Floats, group: Ints, example: Ints, weights: NDArray[np.integer], *, ranked_inside: bool) -> Floats:
@@ -23,22 +21,19 @@ def pooled(x: Floats, y: Floats, group: Ints, example: Ints, weights: NDArray[np
     """
     from tasks.statistics.stratified_kernels import within_correlations
 
-    orders, codes = [], []
+    sides = []
     for values in (x, y):
         dense = np.unique(values, return_inverse=True)[1].astype(np.int64)
         code = group * (int(dense.max()) + 1) + dense if ranked_inside else dense
         order = np.argsort(code, kind="stable")
-        orders.append(order)
-        codes.append(code[order])
-    return within_correlations(orders[0], codes[0], orders[1], codes[1], group, example, weights, ranked_inside)
+        sides += [order, code[order]]
+    return within_correlations(*sides, group, example, weights, ranked_inside)
 
 
 def pooled_draws(x: Floats, y: Floats, group: Ints, example: Ints, draws: int, seed: int, *, ranked_inside: bool) -> Floats:
     """The pooled correlation of resamples of whole examples."""
-    source, drawn = draw_counts(int(example.max()) + 1, draws, seed), []
-    while (weights := source()) is not None:
-        drawn.append(pooled(x, y, group, example, weights, ranked_inside=ranked_inside))
-    return np.concatenate(drawn)
+    of = partial(pooled, x, y, group, example, ranked_inside=ranked_inside)
+    return bootstrap_statistic(int(example.max()) + 1, draws, seed, of)
 
 
 def equal_rows(x: Floats, y: Floats, example: Ints, rows: int, draws: int, seed: int) -> Floats:

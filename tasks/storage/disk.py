@@ -3,8 +3,6 @@
 What is finished is kept, because parts and manifests appear whole or not at all.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 from pathlib import Path
@@ -21,10 +19,8 @@ REMEDIES = {
 
 
 def not_written(error: BaseException, path: str) -> str:
-    """What happened and what to do when a file could not be written (no space, no permission); "" for any other error.
-
-    path: what was being written, if the error does not name its file.
-    """
+    """What happened and what to do when a file could not be written (no space, no permission); "" for any other error. path: what
+    was being written, if the error does not name its file."""
     number = getattr(error, "errno", None)
     if number not in REMEDIES:
         if os.strerror(errno.ENOSPC) not in str(error):  # DuckDB's errors have no errno
@@ -37,9 +33,7 @@ def not_written(error: BaseException, path: str) -> str:
 
 def cache_folder() -> Path:
     """The folder of what can be recomputed at any time, shared by all roots of this user: $TASKGRAM_CACHE, or ~/.cache/taskgram.
-
-    Not absolute where the user has no home.
-    """
+    Not absolute where the user has no home."""
     base = os.environ.get("XDG_CACHE_HOME", "")
     usual = Path(base if os.path.isabs(base) else os.path.expanduser("~/.cache")) / "taskgram"
     return Path(os.environ.get("TASKGRAM_CACHE") or usual)

@@ -9,8 +9,6 @@ runs the query of a rule twice, to show rows and to count them, so the rows that
 says which rules are broken, and each balance is computed once.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import shutil
@@ -88,10 +86,8 @@ def _suite(contract: Contract) -> list[Any]:
 
 
 def _put_aside(contract: Contract, connection: Any) -> dict[str, int]:
-    """Tables rule_0, balance_0 …: rows that break each rule, and the sides of each balance that are not equal.
-
-    Returns how many rows break a rule, by its sentence; more than ROWS_ASIDE are not put aside.
-    """
+    """Tables rule_0, balance_0 …: rows that break each rule, and the sides of each balance that are not equal. Returns how many
+    rows break a rule, by its sentence; more than ROWS_ASIDE are not put aside."""
     counts: tuple[int, ...] = ()
     if contract.rules:
         tests = ", ".join(f"NOT ({rule.sql}) AS rule_{i}" for i, rule in enumerate(contract.rules))

@@ -4,8 +4,6 @@ numba checks whether the file of a compiled function has changed, but not the fi
 After an upgrade that changes one of those it would use the old machine code, and counts would be wrong.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import shutil
@@ -22,10 +20,8 @@ DAYS_KEPT = 30
 
 
 def keep_kernels_apart() -> None:
-    """Set NUMBA_CACHE_DIR, before a kernel is imported; what a user has set stays.
-
-    A folder that cannot be written is no error: numba then takes another one, next to the sources or under ~/.cache/numba.
-    """
+    """Set NUMBA_CACHE_DIR, before a kernel is imported; what a user has set stays. A folder that cannot be written is no error:
+    numba then takes another one, next to the sources or under ~/.cache/numba."""
     home, given = kernels_home(), os.environ.get(VARIABLE, "")
     if not home.is_absolute() or (given and Path(given).parent != home):  # no home, or the user's own choice
         return

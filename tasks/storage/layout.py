@@ -10,8 +10,6 @@ A path is text on the root's own file system. What runs need on this machine is 
 is local, else a folder of the cache.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -6,8 +6,6 @@ computes a part; it is void once that run is dead. Two runs that both think they
 is wasteful but harmless: parts appear whole, under names that are hashes of everything that determines their content.
 """
 
-from __future__ import annotations
-
 import errno
 import json
 import os
@@ -214,10 +212,8 @@ def _place() -> str:
 
 
 def started(pid: int) -> str:
-    """When a process began, as text, because process ids are reused. "" if it has ended or is a zombie.
-
-    Counted from the machine's boot, so that changes of its clock do not matter.
-    """
+    """When a process began, as text, because process ids are reused. "" if it has ended or is a zombie. Counted from the machine's
+    boot, so that changes of its clock do not matter."""
     try:
         process = psutil.Process(pid)
         ended = process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)

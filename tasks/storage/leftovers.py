@@ -1,7 +1,5 @@
 """Removal of files that killed processes left half written, by the run that finishes a table or finds it finished."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,10 +8,8 @@ from tasks.storage.store import Store
 
 
 def sweep(store: Store, table: str, idle: Callable[[str], bool]) -> int:
-    """Remove temporary files of parts that no run is computing, as `idle(key)` tells; returns how many.
-
-    Called when all parts of a table exist, and leftovers of killed processes are no longer needed.
-    """
+    """Remove temporary files of parts that no run is computing, as `idle(key)` tells; returns how many. Called when all parts of a
+    table exist, and leftovers of killed processes are no longer needed."""
     layout, swept = store.layout, 0
     for path in sorted(layout.near_kind(table, "parts").glob(".*.tmp")):
         if idle(path.name.split(".")[1]):

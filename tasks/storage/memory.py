@@ -1,7 +1,5 @@
 """The memory of this process: how much it uses, and how freed memory is returned before the next job is measured."""
 
-from __future__ import annotations
-
 import ctypes
 import gc
 import resource
@@ -26,11 +24,8 @@ def in_use() -> int:
 
 
 def give_back() -> None:
-    """Return freed memory to the system, so that what one job held does not count against the next one's limit.
-
-    Called between jobs only: glibc's own MALLOC_TRIM_THRESHOLD_ makes it map and unmap every tensor, which costs training much of
-    its speed.
-    """
+    """Return freed memory to the system, so that what one job held does not count against the next one's limit. Called between jobs
+    only: glibc's own MALLOC_TRIM_THRESHOLD_ makes it map and unmap every tensor, which costs training much of its speed."""
     global _kept
     if in_use() < _kept + WORTH_RELEASING:
         return

@@ -1,7 +1,5 @@
 """Parts of tables and their keys: a key is the hash of everything that determines a part's content."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Source files outside of the root, identified by their content."""
 
-from __future__ import annotations
-
 import glob
 import hashlib
 import json
@@ -59,10 +57,8 @@ def pattern_below(base: Path, pattern: str) -> str:
 
 
 def resolve_files(patterns: Sequence[str], folder: str, what: str) -> list[tuple[str, Path]]:
-    """(name, path) of the files that patterns name, in order, each once; names are relative to the folder where they can be.
-
-    Raises StudyError for a pattern that matches no file.
-    """
+    """(name, path) of the files that patterns name, in order, each once; names are relative to the folder where they can be. Raises
+    StudyError for a pattern that matches no file."""
     names: dict[Path, str] = {}
     base = Path(folder or ".")
     for pattern in patterns:

@@ -4,8 +4,6 @@ A table is a list of Parquet parts under a manifest. The key of a part is the ha
 manifest lists part keys, is named by their hash, and is written last.
 """
 
-from __future__ import annotations
-
 import fcntl
 import hashlib
 import json
@@ -129,10 +127,8 @@ class Store:
     def read_between(
         self, parts: Sequence[Part], schema: pa.Schema, column: str, low: str, high: str, columns: Sequence[str] = ()
     ) -> pa.Table:
-        """The rows with low <= `column` <= high. Row groups that hold none, by their statistics, are not read.
-
-        Fast where parts are sorted by that column, or by it after a column that is constant within the part.
-        """
+        """The rows with low <= `column` <= high. Row groups that hold none, by their statistics, are not read. Fast where parts are
+        sorted by that column, or by it after a column that is constant within the part."""
         import pyarrow.compute as pc
 
         names = list(columns) or schema.names
@@ -269,8 +265,7 @@ class Store:
 
     def entries(self, table: str, parts: Sequence[Part]) -> dict[str, dict[str, Any]]:
         """Manifest entries of parts, by key: from the newest manifest for parts that exist, and for missing ones from the manifest
-        of exactly these parts, if there is one.
-        """
+        of exactly these parts, if there is one."""
         wanted = {p.key for p in parts if self.stat(self.part_path(p)) is not None}
         newest: dict[str, dict[str, Any]] = {}
         for path in self._manifests_newest_first(table) if wanted else ():

@@ -1,7 +1,5 @@
 """Contracts, checked on every row: types and keys with Arrow, values and sums with Great Expectations over DuckDB."""
 
-from __future__ import annotations
-
 import json
 import os
 import re
@@ -26,10 +24,8 @@ _one_at_a_time = threading.Lock()  # GX keeps its context in the process
 
 
 def validate(store: Store, contract: Contract, tables: Tables, contracts: Mapping[str, Contract]) -> dict[str, Any]:
-    """Check all rows of `contract`'s table against types, key, values, rules and balances.
-
-    Returns {"success", "checks": [{"check", "success", "unexpected", "examples"}]}; a violation is never an exception.
-    """
+    """Check all rows of `contract`'s table against types, key, values, rules and balances. Returns {"success", "checks":
+    [{"check", "success", "unexpected", "examples"}]}; a violation is never an exception."""
     looked = [_look(store, contract, part) for part in tables[contract.name]]
     failed = [check for check, _ in looked if not check["success"]]
     first = failed or [_check(f"types, and strictly increasing {', '.join(contract.key)}")]

@@ -4,8 +4,6 @@ A local part appears by a rename in its folder. Where there is no rename (object
 first and then uploaded: an object is visible when its upload is complete, and never before.
 """
 
-from __future__ import annotations
-
 import filecmp
 import hashlib
 import json
@@ -93,10 +91,8 @@ class PartWriter:
 
 
 def _seal(path: Path) -> None:
-    """Put the hash of a Parquet file between its pages and its footer, where no reader looks.
-
-    The checksums of pages do not cover the footer, and a part that no manifest lists yet has no other hash.
-    """
+    """Put the hash of a Parquet file between its pages and its footer, where no reader looks. The checksums of pages do not cover
+    the footer, and a part that no manifest lists yet has no other hash."""
     with open(path, "r+b") as file:
         hashed, start = hashlib.file_digest(file, "sha256").digest(), _start_of_footer(file)
         file.seek(start)

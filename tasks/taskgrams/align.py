@@ -13,8 +13,6 @@ the vectors exceed the job's memory, both sides are processed in slabs, each inp
 the same.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Protocol
 
@@ -40,7 +38,7 @@ class AlignedPairs(NamedTuple):
     examples: Ints  # number of examples with the pair
     similarity: Floats
 
-    def taken(self, which: Ints) -> AlignedPairs:
+    def taken(self, which: Ints) -> "AlignedPairs":
         """The pairs at these positions."""
         return AlignedPairs(self.input[which], self.output[which], self.examples[which], self.similarity[which])
 
@@ -97,10 +95,8 @@ def run(work: Work) -> None:
 def aligned(
     inputs: SideNgrams, outputs: SideNgrams, x: VectorSource, y: VectorSource, lowest: float, spread: Ints, *, memory: int
 ) -> Iterator[AlignedPairs]:
-    """The pairs of A_n with a cosine strictly above `lowest`, in order.
-
-    spread [2·STEPS + 1]: a histogram of similarities, to which each pair of A_n adds one. `memory`: bytes for the vectors.
-    """
+    """The pairs of A_n with a cosine strictly above `lowest`, in order. spread [2·STEPS + 1]: a histogram of similarities, to which
+    each pair of A_n adds one. `memory`: bytes for the vectors."""
     at_once = max(1, memory // (8 * max(x.length, y.length)))
     slabs = [(low, min(low + at_once, len(outputs))) for low in range(0, len(outputs), at_once)]
     only = y.load(*slabs[0]) if len(slabs) == 1 else None

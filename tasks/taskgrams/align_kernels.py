@@ -155,10 +155,8 @@ def _is_part_of(words, others):
 
 @njit(cache=True)
 def relations(left, right, input_starts, input_words, output_starts, output_words):
-    """(they share a word, one contains or equals the other) for each pair left[k], right[k]: bool [pairs] twice.
-
-    The words of input n-gram i are input_words[input_starts[i]:input_starts[i + 1]], as numbers that both sides share.
-    """
+    """(they share a word, one contains or equals the other) for each pair left[k], right[k]: bool [pairs] twice. The words of input
+    n-gram i are input_words[input_starts[i]:input_starts[i + 1]], as numbers that both sides share."""
     shares, inside = np.zeros(len(left), np.bool_), np.zeros(len(left), np.bool_)
     for k in range(len(left)):
         x = input_words[input_starts[left[k]] : input_starts[left[k] + 1]]

@@ -32,10 +32,8 @@ class NGram:
 
 
 def ngrams_of(text: str, n: int, policy: str = "none", language: str = "") -> list[NGram]:
-    """G_n(text): its distinct n-grams, sorted, before those of stop words only are dropped.
-
-    Under `authors` an occurrence of "capital land" includes the deleted words in between: "capital of the land".
-    """
+    """G_n(text): its distinct n-grams, sorted, before those of stop words only are dropped. Under `authors` an occurrence of
+    "capital land" includes the deleted words in between: "capital of the land"."""
     words, starts, ends = segment(text)
     chosen = places(words, n, policy, language)
     spans: dict[tuple[str, ...], list[tuple[int, int]]] = {}
@@ -46,10 +44,8 @@ def ngrams_of(text: str, n: int, policy: str = "none", language: str = "") -> li
 
 
 def whole_answers(output: str, aliases: list[str]) -> list[NGram]:
-    """The output as one n-gram, and each alias as one more; none for a text without words.
-
-    An alias does not occur in the output, but every n-gram needs a span: it gets that of the whole output.
-    """
+    """The output as one n-gram, and each alias as one more; none for a text without words. An alias does not occur in the output,
+    but every n-gram needs a span: it gets that of the whole output."""
     ngrams: dict[tuple[str, ...], NGram] = {}
     words, starts, ends = segment(output)
     span = (starts[0], ends[-1]) if words else (0, len(output))

@@ -1,7 +1,5 @@
 """The input to alignment: the n-grams of one order on one side of the mining examples, and their vectors."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,11 +19,8 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class SideNgrams:
-    """Sorted n-grams; n-gram i is `ngrams[i]`.
-
-    Rows (`example`, `ngram`), sorted by both, say which n-grams each example contains. The words of n-gram i, as numbers that
-    both sides share, are words[starts[i]:starts[i + 1]].
-    """
+    """Sorted n-grams; n-gram i is `ngrams[i]`. Rows (`example`, `ngram`), sorted by both, say which n-grams each example contains.
+    The words of n-gram i, as numbers that both sides share, are words[starts[i]:starts[i + 1]]."""
 
     ngrams: pl.Series
     example: Codes
@@ -102,10 +97,8 @@ class EmbeddingRows(NamedTuple):
 
 
 class Vectors:
-    """The embeddings of n-grams, read on demand, as they may exceed memory.
-
-    `length` is the length of a vector, 1 if there is none.
-    """
+    """The embeddings of n-grams, read on demand, as they may exceed memory. `length` is the length of a vector, 1 if there is
+    none."""
 
     def __init__(self, work: Work, side: str, ngrams: pl.Series) -> None:
         """Find the rows of all n-grams. Raises AssertionError if an n-gram has no embedding."""

@@ -3,8 +3,6 @@
 "\\x1b[2J\\u202eexe.txt"    ->    "\\ufffd[2J\\ufffdexe.txt"
 """
 
-from __future__ import annotations
-
 import json
 import re
 from typing import Any

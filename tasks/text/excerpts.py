@@ -6,8 +6,6 @@
 Spans are (start, end) in code points, end exclusive.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 
@@ -42,10 +40,8 @@ def mark_spans(
     marks: Mapping[int, tuple[str, str]],
     clean: Callable[[str], str] = one_line,
 ) -> str:
-    """The cleaned text with marks (before, after) around the spans of each group.
-
-    `marks` is keyed by the groups that a stretch belongs to, as bits: 1 for the first, 2 for the second, 3 where both overlap.
-    """
+    """The cleaned text with marks (before, after) around the spans of each group. `marks` is keyed by the groups that a stretch
+    belongs to, as bits: 1 for the first, 2 for the second, 3 where both overlap."""
     bits = [0] * len(text)
     for number, spans in enumerate(groups):
         for start, end in spans:

@@ -3,8 +3,6 @@
 "so 3 × 4 = 12"    12        "#### -$5"    -5        "it is .5"    0.5        "$\\boxed{\\frac{3}{4}}$"    3/4
 """
 
-from __future__ import annotations
-
 import re
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
@@ -21,10 +19,8 @@ _TEX_SPACE = re.compile(r"\\(?:left|right|displaystyle)\b|\\[,!;:> ]|~|\s+|\\?\$
 
 
 def final_number(text: str) -> Number | None:
-    r"""The number after the last `####`, else that in the last `\boxed{…}`, else the last of the text; None if there is none.
-
-    After `####` it is the first. A box that holds anything else than one number or fraction, such as a root, is no number.
-    """
+    r"""The number after the last `####`, else that in the last `\boxed{…}`, else the last of the text; None if there is none. After
+    `####` it is the first. A box that holds anything else than one number or fraction, such as a root, is no number."""
     _, mark, after = text.rpartition("####")
     box = _boxed(after)
     if box is not None:

@@ -8,8 +8,6 @@ at least N percent of the candidates do not exceed. So at most 100 - N percent l
 statistic, rounded up by less than 6.2e-5, and memory does not grow with the number of pairs.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from fractions import Fraction
@@ -32,10 +30,8 @@ def at_most(steps: Ints) -> Floats:
 
 
 def percentile(gamma: str, similarity: NDArray[Any], candidates: Ints) -> float:
-    """γ of "pN" where candidates[i] pairs have a similarity in (similarity[i] - 2^-14, similarity[i]], ascending.
-
-    1 if there are no candidates.
-    """
+    """γ of "pN" where candidates[i] pairs have a similarity in (similarity[i] - 2^-14, similarity[i]], ascending. 1 if there are no
+    candidates."""
     below = np.cumsum(candidates)
     total = int(below[-1]) if len(below) else 0
     if not total:
@@ -45,10 +41,8 @@ def percentile(gamma: str, similarity: NDArray[Any], candidates: Ints) -> float:
 
 
 def resolve(gamma: str, similarity: NDArray[Any], candidates: Ints, lowest: float, what: str) -> float:
-    """`percentile`, checked; `what` names the task and n for the error message.
-
-    Raises StudyError if γ lies below the lowest γ: pairs between the two were not mined.
-    """
+    """`percentile`, checked; `what` names the task and n for the error message. Raises StudyError if γ lies below the lowest γ:
+    pairs between the two were not mined."""
     value = percentile(gamma, similarity, candidates)
     if value < lowest:
         raise StudyError(

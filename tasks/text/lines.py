@@ -5,8 +5,6 @@
 Memory is bounded whatever a file unpacks to: the length of a line and the growth of a compressed file are limited.
 """
 
-from __future__ import annotations
-
 import codecs
 import gzip
 import io
@@ -230,10 +228,8 @@ def _skip(source: BinaryIO, size: int) -> tuple[int, int]:
 def json_records(
     path: Path, encoding: str = "utf-8", piece: int = 0, pieces: int = 1
 ) -> Iterator[tuple[int, bytes, dict[str, Any] | str]]:
-    """(row, line, its JSON object or the reason why it has none) for every line of a piece of the file.
-
-    Raises StudyError for a file that is one JSON array over many lines, of which some could pass for records.
-    """
+    """(row, line, its JSON object or the reason why it has none) for every line of a piece of the file. Raises StudyError for a
+    file that is one JSON array over many lines, of which some could pass for records."""
     for row, line in lines(path, piece, pieces):
         if row == 1 and line.lstrip().startswith(b"[") and not line.rstrip().endswith(b"]"):
             raise StudyError(
@@ -282,9 +278,7 @@ def has_surrogates(text: str) -> bool:
 
 def value_at(record: Any, path: str) -> Any:
     """The value of a field; a dot enters a field, and in a list the field of each item. KeyError, in words, if there is none.
-
-    value_at({"a": [{"b": 1}, {"b": 2}]}, "a.b") = [1, 2]. A field whose own name has the dot comes first.
-    """
+    value_at({"a": [{"b": 1}, {"b": 2}]}, "a.b") = [1, 2]. A field whose own name has the dot comes first."""
     if isinstance(record, list) and all(isinstance(item, Mapping) for item in record):
         return [value_at(item, path) for item in record]
     if isinstance(record, Mapping):
@@ -301,10 +295,8 @@ def value_at(record: Any, path: str) -> Any:
 
 
 def text_of(record: Mapping[str, Any], field: str, *, paragraphs: bool = False) -> tuple[str, str]:
-    """(text, "") or ("", reason why there is none): the field (see `value_at`) must be a non-empty string.
-
-    With `paragraphs` it may be a list of strings, which are joined with line breaks.
-    """
+    """(text, "") or ("", reason why there is none): the field (see `value_at`) must be a non-empty string. With `paragraphs` it may
+    be a list of strings, which are joined with line breaks."""
     try:
         value = value_at(record, field)
     except KeyError as missing:

@@ -1,7 +1,5 @@
 """Seeded choices that depend only on a name, so that they are the same in every file and on every machine."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Mapping
@@ -23,10 +21,8 @@ def share_of(seed: int, *words: str) -> float:
 
 
 def in_evaluated_half(split: Mapping[str, Any], record: Mapping[str, Any]) -> bool | str:
-    """Whether a record's key falls into the evaluated share of a split, or the reason why it has no key.
-
-    A record without a key must not be used in either half: it could be a copy of an evaluated text.
-    """
+    """Whether a record's key falls into the evaluated share of a split, or the reason why it has no key. A record without a key
+    must not be used in either half: it could be a copy of an evaluated text."""
     try:
         value = value_at(record, split["field"])
     except KeyError:

@@ -4,8 +4,6 @@ The stream of all epochs begins with a separator. With batches of B rows of C to
 tokens at positions (s - 1) · B · C + 1 … s · B · C of the stream, counted from 0.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import numpy as np
@@ -27,10 +25,8 @@ def epoch_order(seed: int, epoch: int, lengths: Ints) -> tuple[Ints, Ints]:
 
 
 def steps_of(documents: Ints, offsets: Ints, tokens: int, lengths: Ints, seed: int, per_step: int) -> tuple[Ints, Ints]:
-    """In the first epoch, the steps that are trained on the first and the last token of windows of so many tokens.
-
-    documents, offsets: int64 [windows], where they are; per_step: B · C. Steps are counted from 1, as checkpoints are.
-    """
+    """In the first epoch, the steps that are trained on the first and the last token of windows of so many tokens. documents,
+    offsets: int64 [windows], where they are; per_step: B · C. Steps are counted from 1, as checkpoints are."""
     order, ends = epoch_order(seed, 0, lengths)
     starts = np.empty(len(lengths), np.int64)
     starts[order] = ends - lengths[order] - 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -31,6 +32,24 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     opened = Cluster(2, "1GB", str(tmp_path_factory.mktemp("scratch")), address="")
     yield opened
     opened.close()
+
+
+def threads_of_libraries() -> list[int]:
+    """Threads of the linear algebra of this process."""
+    import numpy as np
+    from threadpoolctl import threadpool_info
+
+    np.ones((2, 2)) @ np.ones((2, 2))
+    return [int(pool["num_threads"]) for pool in threadpool_info()]
+
+
+def test_in_this_process_sums_are_taken_by_one_thread_as_on_a_worker(tmp_path: Path) -> None:
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(2):  # as NumPy has it on a machine with two cores, imported before the variables of a run are set
+        assert set(threads_of_libraries()) == {2}
+        (finished,) = Cluster(0, "1GB", str(tmp_path), address="").run(threads_of_libraries, [()], "threads")
+    assert finished.error is None and set(finished.value) == {1}
 
 
 def values(found: list[Finished]) -> dict[int, tuple[int, str]]:

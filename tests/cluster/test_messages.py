@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from pathlib import Path
 
@@ -19,7 +20,13 @@ def hold(share: float) -> int:
     missing = int(share * LIMIT) - psutil.Process().memory_info().rss
     held = np.ones(missing, np.int8)
     time.sleep(1.0)
+    lost_heartbeat()
     return held.nbytes
+
+
+def lost_heartbeat() -> None:
+    """What a worker logs that asks its scheduler for work while both stop."""
+    logging.getLogger("distributed.worker").error("Failed to communicate with scheduler during heartbeat.")
 
 
 KEPT: list[np.ndarray] = []  # in a worker: what its libraries would keep
@@ -41,7 +48,7 @@ def test_a_worker_that_keeps_much_memory_still_gets_calls(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("level", ["", "warning"])
-def test_a_job_s_memory_is_no_warning_to_a_user(
+def test_a_job_s_memory_and_the_end_of_a_worker_are_no_warnings_to_a_user(
     level: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Dask calls it unmanaged, and warns of it; who sets the level of its messages gets those."""
@@ -54,4 +61,5 @@ def test_a_job_s_memory_is_no_warning_to_a_user(
     finally:
         cluster.close()
     out, err = capfd.readouterr()
-    assert ("Unmanaged memory use is high" in out + err) == bool(level)
+    for message in ("Unmanaged memory use is high", "Failed to communicate"):
+        assert (message in out + err) == bool(level)

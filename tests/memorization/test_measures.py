@@ -14,14 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas import Study
-from schemas.tables.sequences import SAMPLES, SEQUENCE_SCORES
+from schemas.tables.sequences import NULLS, SAMPLES, SEQUENCE_SCORES
 from tasks.measures import Measure
 from tasks.memorization import MEASURES
 from tasks.memorization.discoverable import chance
 from tasks.memorization.extraction import extracted_from, longest_run, strength
 from tasks.memorization.membership_inference import auc, lowest_mean, standardised, true_positives
 from tasks.memorization.memorize import MEMORIZE
-from tasks.memorization.scored_windows import null_of
 from tasks.metrics.measure import MEASURE, with_measures
 from tasks.statistics import difference
 from tests.memorization.generations import write_generations
@@ -229,9 +228,9 @@ def test_a_sample_is_compared_with_phantoms_that_were_drawn_like_it(tmp_path: Pa
     rows = list(zip(windows, scores, strict=True))
     exact = {name: [s["hits"][PREFIX:].all() for w, s in rows if w["sample"] == name] for name in SAMPLES}
     loss = {name: [s["log_probabilities"].mean() for w, s in rows if w["sample"] == name] for name in SAMPLES}
-    assert null_of("phantoms") == null_of("planted_phantoms") == ""
+    assert not NULLS.keys() & {"phantoms", "planted_phantoms"}
     for name, null in (("planted", "planted_phantoms"), ("uniform", "phantoms")):
-        assert null_of(name) == null
+        assert NULLS[name] == null
         excess = np.mean(exact[name]) - np.mean(exact[null])
         assert found["extraction", "excess", name, "", -1, -1]["estimate"] == pytest.approx(excess)
         auc_of = np.mean([(a > b) + (a == b) / 2 for a in loss[name] for b in loss[null]])

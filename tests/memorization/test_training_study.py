@@ -71,9 +71,11 @@ def test_extraction_of_texts_and_of_held_out_texts_converges_with_tokens_per_par
             letters.append(follows[letters[-1], (draw.random(count) < 0.25).astype(int)])
         return np.stack(letters, axis=1) + 1
 
-    gaps, held_out = [], texts(200)
+    gaps, held_out_rates, held_out = list[float](), list[float](), texts(200)
     for count in (10, 100, 1000):
         (*_, last) = train(tmp_path / str(count), texts(count), held_out, 48, 0, 250, 250)
         rates = [float(last[name][:, PREFIX : PREFIX + 4].all(axis=1).mean()) for name in ("members", "phantoms")]
         gaps.append(rates[0] - rates[1])
+        held_out_rates.append(rates[1])
+    assert held_out_rates == sorted(held_out_rates) and held_out_rates[-1] > 0.1, "they meet because the rule is learnt"
     assert gaps[0] > 0.5 and gaps[0] > gaps[1] > gaps[2] and abs(gaps[2]) < 0.1

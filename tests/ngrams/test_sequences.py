@@ -35,9 +35,9 @@ def asked(memory: str = "1GB", **samples: int) -> Study:
 INSERTED = {"Torin has seen Kasek": 2, "We know the Torin": 1, "zzz Kasek qqq Torin": 0, "qqq Torin Kasek zz": 0}
 
 
-def planted_study() -> Study:
-    """A planted study whose texts are INSERTED; nothing else is drawn."""
-    planted = {"tokens": 60_000, "insertions": {"copies": [1, 2], "canaries": 0, "sentences": 1, "words": 16}}
+def planted_study(sentences: int = 1) -> Study:
+    """A planted study whose texts are INSERTED, or twice as many as `sentences`; nothing else is drawn."""
+    planted = {"tokens": 60_000, "insertions": {"copies": [1, 2], "canaries": 0, "sentences": sentences, "words": 16}}
     memorization = {"prefix": PREFIX, "suffix": SUFFIX, "samples": {"uniform": 0, "phantoms": 0}}
     return Study.model_validate({"name": "p", "seed": 4, "corpus": {"planted": planted}, "memorization": memorization})
 
@@ -193,17 +193,24 @@ def test_planted_windows_occur_as_often_as_they_were_inserted(tmp_path: Path) ->
     encode = Tokenizer.from_str(tokenizer_json()).encode
     found = [drawn(tmp_path / str(n), planted_study(), write_planted(tmp_path / str(n), n)) for n in (1, 3)]
     assert found[0] == found[1], "however the corpus is cut"
-    rows = {tuple(r["ids"]): r for r in found[0]}
-    assert len(rows) == len(INSERTED)
+    assert len(found[0]) == len(INSERTED)
     for text, copies in INSERTED.items():
         encoded = encode(text, add_special_tokens=False)
-        row = rows[tuple(encoded.ids[:WINDOW])]
+        places = range(1, len(encoded.ids) - WINDOW + 1)
+        ((row, at),) = [(r, i) for r in found[0] for i in places if encoded.ids[i : i + WINDOW] == r["ids"] and i == r["offset"]]
         assert row["occurrences"] == row["documents"] == copies
         assert (row["sample"], row["split"]) == (("planted", "member") if copies else ("planted_phantoms", "phantom"))
-        assert (row["group"], row["source"], row["offset"]) == ("sentence", "planted", 0)
+        assert (row["group"], row["source"]) == ("sentence", "planted")
         assert row["document"].startswith("d" if copies else "sentence-")
-        begin, end = (len(Tokenizer.from_str(tokenizer_json()).decode(encoded.ids[:n])) for n in (PREFIX, WINDOW))
+        begin, end = (len(Tokenizer.from_str(tokenizer_json()).decode(encoded.ids[: at + n])) for n in (PREFIX, WINDOW))
         assert row["entropy"] == sum(range(begin, end)), "bits of the characters of the suffix"
+
+
+def test_a_planted_window_begins_at_each_token_but_the_first_equally_often(tmp_path: Path) -> None:
+    draw = random.Random(1)
+    texts = {"".join(draw.choices("bcdfghjkmpqwxyz", k=9)): number % 2 for number in range(400)}
+    counts = Counter(r["offset"] for r in drawn(tmp_path, planted_study(100), write_planted(tmp_path, texts=texts)))
+    assert set(counts) == {1, 2, 3, 4} and min(counts.values()) > 70, counts
 
 
 def test_planted_texts_that_are_not_what_they_should_be_are_errors(tmp_path: Path) -> None:
@@ -211,8 +218,8 @@ def test_planted_texts_that_are_not_what_they_should_be_are_errors(tmp_path: Pat
     cases = (
         ({"corpus": Counter(INSERTED) + Counter([phantom])}, "sentence-2 was inserted 0 times, but its window occurs 1 times"),
         ({"corpus": Counter(INSERTED) + Counter([first])}, "was inserted 2 times, but its window occurs 3 times"),
-        ({"texts": {"Tor": 1, **INSERTED}}, "sentence-0 has [1-4] tokens, fewer than a window of 5"),
-        ({"texts": {f"{first} x": 0, **INSERTED}}, "sentence-0 and sentence-1 begin with the same 5 tokens"),
+        ({"texts": {"zzzzz": 1, **INSERTED}}, "sentence-0 has 5 tokens, too few for a window of 5 after its first token"),
+        ({"texts": {"abcdef": 1, "gbcdef": 0, **INSERTED}}, "planted texts sentence-0 and sentence-1 are the same 5 tokens"),
     )
     for number, (changes, message) in enumerate(cases):
         with pytest.raises(StudyError, match=message):

@@ -4,30 +4,35 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.prompts.candidate import EMPTY, STOP_WORDS, TOO_SHORT, PromptScore, TaskPrompt, fault, like, ngrams_of, no_ngrams, score
+from tasks.prompts.candidate import EMPTY, STOP_WORDS, TOO_SHORT, TaskPrompt, fault, like, ngrams_of
+from tasks.prompts.optimise import Candidate, PromptSearch, first_round
 
 OWN = TaskPrompt("", "Question: {input}\nAnswer: ")
 CHOICE = TaskPrompt("Questions about {group} follow.\n\n", "{input}\n{options}\nAnswer: ")
 
 
-def grams(template: str, instruction: str = "", policy: str = "none") -> tuple[str, ...]:
-    return ngrams_of(TaskPrompt(instruction, template), policy, "en").counted
+def grams(template: str, instruction: str = "", policy: str = "none") -> list[str]:
+    return ngrams_of(TaskPrompt(instruction, template), policy)[0]
+
+
+def considered(prompt: TaskPrompt, policy: str, **counts: int) -> Candidate:
+    return first_round(PromptSearch(prompt, policy), lambda ngrams: {gram: counts[gram[0]] for gram in ngrams})[0]
 
 
 def test_only_the_prompts_own_words_are_counted_and_never_across_a_placeholder() -> None:
     found = grams("Which river flows through {input}? The answer is:")
-    assert found == ("river flows through", "the answer is", "which river flows")
-    assert grams("one two {input} three four") == ()
-    assert grams("one two {options} three four five") == ("three four five",)
+    assert found == ["river flows through", "the answer is", "which river flows"]
+    assert grams("one two {input} three four") == []
+    assert grams("one two {options} three four five") == ["three four five"]
 
 
 def test_instruction_and_template_are_one_text() -> None:
-    assert grams("river: {input}", "Name the ") == ("name the river",)
-    assert grams("{input}", "all about {group} right now here") == ("right now here",)
+    assert grams("river: {input}", "Name the ") == ["name the river"]
+    assert grams("{input}", "all about {group} right now here") == ["right now here"]
 
 
 def test_words_are_those_of_the_corpus_analyzer() -> None:
-    assert grams("ＷＨＩＣＨ River—flows, {input}") == ("which river flows",)
+    assert grams("ＷＨＩＣＨ River—flows, {input}") == ["which river flows"]
 
 
 def test_a_repeated_phrase_counts_once() -> None:
@@ -36,18 +41,16 @@ def test_a_repeated_phrase_counts_once() -> None:
 
 
 def test_stop_words_alone_are_left_out_and_counted() -> None:
-    found = ngrams_of(TaskPrompt("", "what is the river {input}"), "drop_all_stopword_ngrams", "en")
-    assert found.counted == ("is the river",)
-    assert found.stop_words_alone == 1
-    only = ngrams_of(TaskPrompt("", "what is the {input}"), "drop_all_stopword_ngrams", "en")
-    assert no_ngrams(only) == STOP_WORDS
-    assert no_ngrams(ngrams_of(OWN, "none", "en")) == TOO_SHORT, "the paper's own prompt for questions has no 3-gram"
+    policy = "drop_all_stopword_ngrams"
+    assert ngrams_of(TaskPrompt("", "what is the river {input}"), policy) == (["is the river"], 1)
+    assert considered(TaskPrompt("", "what is the {input}"), policy).rejected == STOP_WORDS
+    assert considered(OWN, "none").rejected == TOO_SHORT, "the paper's own prompt for questions has no 3-gram"
 
 
 def test_what_the_corpus_lacks_is_part_of_the_mean() -> None:
-    found = score(ngrams_of(TaskPrompt("", "a b c d {input}"), "none", "en"), {"a b c": 7, "b c d": 0})
-    assert found == PromptScore(found.ngrams, (7, 0))
-    assert (found.mean, found.missing) == (3.5, 1)
+    candidate = considered(TaskPrompt("", "a b c d {input}"), "none", a=7, b=0)
+    assert (candidate.ngrams, candidate.counts) == (["a b c", "b c d"], [7, 0])
+    assert (candidate.mean_count, candidate.missing) == (3.5, 1)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 
 from schemas import StudyError
 from tasks.prompts.candidate import TaskPrompt
-from tasks.prompts.rewrite import ModelRewriter, read_back, read_candidates, request
+from tasks.prompts.rewrite import model_rewriter, read_back, read_candidates, request
 
 OWN = TaskPrompt("", "Question: {input}\nAnswer: ")
 
@@ -78,8 +78,8 @@ def test_each_proposal_has_draws_of_its_own() -> None:
         seen.extend(names)
         return ["{input}"] * len(texts)
 
-    rewriter = ModelRewriter(ask)
+    propose = model_rewriter(ask)
     for direction in ("maximise", "minimise"):
         for number in (1, 2):
-            assert len(rewriter.propose(OWN, direction, number, 3)) == 3
+            assert len(propose(OWN, direction, number, 3)) == 3
     assert len(set(seen)) == 12

@@ -2,8 +2,6 @@
 without the ones before it. The mixing function is the finaliser of splitmix64 (Steele, Lea, Flood 2014).
 """
 
-from __future__ import annotations
-
 import hashlib
 
 import numpy as np

@@ -2,8 +2,6 @@
 df(s_y)/df(s_x) are equally frequent, so P is exactly uncorrelated with both frequencies and with min(1, df(s_y)/df(s_x)).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace

@@ -2,8 +2,6 @@
 They contain no name, no lexicon word and no number, so that any amount of them leaves the planted counts unchanged.
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from functools import cache

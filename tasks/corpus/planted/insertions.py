@@ -7,8 +7,6 @@ Each copy is a document of its own that contains nothing else: its tokens are th
 other word of a planted world has four letters of this form, and texts are long, so that nothing else contains one.
 """
 
-from __future__ import annotations
-
 import math
 
 from schemas.settings.corpus_settings import Insertions

@@ -8,8 +8,6 @@ verb's ending marks the class of the subject. So a word has one or two translati
 An eighth of all sentences, chosen by a hash of the sentence, is held out of the corpus, in every language.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

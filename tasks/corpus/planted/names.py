@@ -2,8 +2,6 @@
 occurs anywhere by accident.
 """
 
-from __future__ import annotations
-
 from schemas import StudyError
 from tasks.corpus.planted.draws import generator
 from tasks.corpus.planted.phrases import RESERVED

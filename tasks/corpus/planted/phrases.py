@@ -3,8 +3,6 @@
 {r} is a relation's noun, {s} a subject, {o} an answer, {n} any name.
 """
 
-from __future__ import annotations
-
 import re
 
 QUESTION_PROMPT = "Question: {input}\nAnswer: "

@@ -5,8 +5,6 @@ planted sequence with its membership. The counts are computed from the plan; not
     {"id": "p08-x0064-y00128-0000/seen-0", "split": "evaluate", "input": "What is …", "output": "Torin", …}
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterable, Sequence

@@ -1,7 +1,5 @@
 """The rows that planted components produce: pairs with known counts, planted sequences, and examples of a task."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -2,8 +2,6 @@
 many copies, pairs of twins of one rule of which one is held out, and phantoms, drawn the same way and never trained on.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

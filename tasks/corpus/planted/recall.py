@@ -4,8 +4,6 @@ Facts share answers, and documents that only mention an answer equalise the freq
 an answer is independent of how often a subject's fact is stated.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

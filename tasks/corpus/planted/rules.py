@@ -2,8 +2,6 @@
 the rule answers for subjects it never saw.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from schemas.settings.study_file import Planted

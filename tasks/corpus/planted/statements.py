@@ -5,8 +5,6 @@ every count is a sum over runs and needs no text. The wording and the order of t
 independently of subject and answer.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -4,8 +4,6 @@ The question contains "12 plus 7", the answer "12 + 7 = 19 so #### 19". Numbers 
 counts follow from the number of documents per pair and wording.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -4,8 +4,6 @@ A world is a list of components, each of which generates its k-th document from 
 that a shard is a range of positions and can be generated independently.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from typing import Any, Protocol

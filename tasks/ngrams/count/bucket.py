@@ -3,8 +3,6 @@
 A pass loads the suffixes of its ranges from all parts and counts range by range.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -68,19 +66,15 @@ class Bucket:
 
     @property
     def passes(self) -> list[tuple[int, int]]:
-        """[low, high) of the ranges of each pass: half of the memory is for their suffixes, half for the counts.
-
-        The suffixes of one first id are never split, so a pass may exceed this.
-        """
+        """[low, high) of the ranges of each pass: half of the memory is for their suffixes, half for the counts. The suffixes of
+        one first id are never split, so a pass may exceed this."""
         number = int(self.range_of[-1]) + 1
         each = max(1, self.work.job.memory // 2 // (self.bytes_per_suffix * RANGE))
         return [(low, min(low + each, number)) for low in range(0, number, each)]
 
     def count(self) -> Iterator[NgramCounts]:
-        """Every n-gram with at least `min_count` occurrences, by order and then by ids.
-
-        Afterwards `rare` has (n-grams, occurrences) below `min_count`, by order.
-        """
+        """Every n-gram with at least `min_count` occurrences, by order and then by ids. Afterwards `rare` has
+        (n-grams, occurrences) below `min_count`, by order."""
         with OrderBuffer(self.orders, lambda: _scratch(self.work), self.work.job.memory // 2) as buffer:
             for low, high in self.passes:
                 for counts in self._count_pass(low, high):

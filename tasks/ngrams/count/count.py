@@ -6,8 +6,6 @@ counted on its own, as it has all suffixes of all parts with the same first two 
 shard does not change old parts.
 """
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Iterator
 
@@ -163,11 +161,8 @@ def plan_counts(study: Study, inputs: Inputs) -> list[Job]:
 
 
 def run_counts(work: Work) -> None:
-    """Count one bucket, order by order; the first bucket also has the unigrams.
-
-    Sums: ngrams_below_min_count; occurrences_below_min_count, in total and for each order n as …_n; of_tokens, if tokens are
-    counted.
-    """
+    """Count one bucket, order by order; the first bucket also has the unigrams. Sums: ngrams_below_min_count;
+    occurrences_below_min_count, in total and for each order n as …_n; of_tokens, if tokens are counted."""
     bucket, orders, least = work.settings["bucket"], work.settings["orders"], work.settings["min_count"]
     vocabulary = work.frame("ngram_vocabulary")
     if work.settings["unit"] == "tokens":

@@ -3,8 +3,6 @@
 It is in memory, and once it is too large in one file per order. Either way it returns the same pieces.
 """
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -43,7 +41,7 @@ class OrderBuffer:
         self.writers: dict[int, pa.RecordBatchWriter] = {}
         self.folder = ExitStack()
 
-    def __enter__(self) -> OrderBuffer:
+    def __enter__(self) -> "OrderBuffer":
         return self
 
     def __exit__(self, *problem: object) -> None:

@@ -10,8 +10,6 @@ follows it. So memory depends on what the contexts share and what the corpus con
 is known only while the corpus is read, so a trie has a limit, and `full` says that it was reached.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,11 +26,8 @@ _FREE = 1 << 60  # slots of a trie without a limit
 
 @dataclass
 class ContextTrie:
-    """The trie of contexts read backwards, with its visits.
-
-    A node's slot: its key (parent << 32 | token), visits, visits of the last tokens of documents, its number, and in `path`
-    where its only path continues in `text` (-1: it has children).
-    """
+    """The trie of contexts read backwards, with its visits. A node's slot: its key (parent << 32 | token), visits, visits of the
+    last tokens of documents, its number, and in `path` where its only path continues in `text` (-1: it has children)."""
 
     root: np.ndarray  # NODE [largest id + 1]; number 0: no node
     table: np.ndarray  # NODE [slots]
@@ -170,9 +165,7 @@ def build_context_trie(
     ids: np.ndarray, offsets: np.ndarray, begins: np.ndarray, longest: int, memory: int | None = None
 ) -> ContextTrie:
     """The trie for the positions begins[i], begins[i] + 1, … of each text i; texts are laid out in `ids` (int32) like documents.
-
-    `memory`: limit of the trie in bytes, also while the corpus is read; None: no limit.
-    """
+    `memory`: limit of the trie in bytes, also while the corpus is read; None: no limit."""
     text = np.insert(np.append(ids, -1).astype(np.int32), offsets[:-1], -1)
     if len(text) >= 2**31:
         raise ValueError(f"{len(text)} tokens in one query; the limit is 2^31 - 1")
@@ -196,10 +189,8 @@ def _goes_on(text, path, depth, longest, value):
 
 @njit(cache=True)
 def _scan(ids, offsets, text, longest, root, table, bits, nodes, most):
-    """Walk back from each position, BLOCK walks at a time; a walk's slot is found by its key, as tables may move.
-
-    Returns the table, its filter, the number of nodes, and whether the limit was reached.
-    """
+    """Walk back from each position, BLOCK walks at a time; a walk's slot is found by its key, as tables may move. Returns the
+    table, its filter, the number of nodes, and whether the limit was reached."""
     total, size = offsets[-1], root.shape[0]
     at, node, path = np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int32)
     parent, keys = np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64)
@@ -316,10 +307,8 @@ def _suffix_counts(text, offsets, begins, first, last, longest, root, table, tok
 def suffix_counts(
     offsets: np.ndarray, begins: np.ndarray, trie: ContextTrie, first: int = 0, last: int | None = None
 ) -> np.ndarray:
-    """int64 [rows, 5]: text, position relative to begins[text], suffix length, denominator (> 0), numerator; sorted.
-
-    `offsets` and `begins` are those of `build_context_trie`. Only for texts first … last - 1, by default all.
-    """
+    """int64 [rows, 5]: text, position relative to begins[text], suffix length, denominator (> 0), numerator; sorted. `offsets` and
+    `begins` are those of `build_context_trie`. Only for texts first … last - 1, by default all."""
     last = len(begins) if last is None else last
     out, rows = _suffix_counts(trie.text, offsets, begins, first, last, trie.longest, trie.root, trie.table, trie.tokens)
     return out[:rows].copy()

@@ -12,8 +12,6 @@ the documents of a group are counted by the changes of document along it. Random
 the number of suffixes is small.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numba import njit
 

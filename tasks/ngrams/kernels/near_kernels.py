@@ -11,8 +11,6 @@ at most as 5-grams are in only one of the two (Sandes, Teodoro, Melo 2020).
 A key is level << 59 | hash << 11 | place: the number of binary digits of the 5-gram's frequency, and its first token in the window.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numba import njit
 

@@ -7,8 +7,6 @@ N-grams are identified by tries. A trie's edge is the exact int64 `node << 32 | 
 gives the slot, the key itself decides equality. Node 0 is the root, whose edges are in an array indexed by id.
 """
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -119,10 +117,8 @@ def _finish_edges(root, table, bits, bits_shift, terminal, inner):
 
 
 def build_trie(ids: np.ndarray, offsets: np.ndarray) -> tuple[Trie, np.ndarray]:
-    """The trie of queries, laid out like a corpus, and for each query (int32) the first one that is equal to it.
-
-    Only the first of equal queries is counted. Raises ValueError for a query without ids.
-    """
+    """The trie of queries, laid out like a corpus, and for each query (int32) the first one that is equal to it. Only the first of
+    equal queries is counted. Raises ValueError for a query without ids."""
     lengths = np.diff(offsets)
     if len(lengths) and lengths.min() < 1:
         raise ValueError(f"query {int(lengths.argmin())} is empty: an n-gram has at least one word")

@@ -5,8 +5,6 @@ follow from the repetitions: documents = occurrences − repetitions within a do
 repetitions, and their sorted list is merged with the sorted list of all n-grams.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numba import njit
 
@@ -70,8 +68,7 @@ def repetitions(grams, ends):
 @njit(cache=True)
 def runs(grams, again, min_count):
     """(n-grams, occurrences, documents) of those with at least `min_count` occurrences, and the number of n-grams and of
-    occurrences below. `grams` and the repetitions `again` are sorted.
-    """
+    occurrences below. `grams` and the repetitions `again` are sorted."""
     most = grams.shape[0] // min_count
     distinct, occurrences, documents = np.empty(most, np.uint64), np.empty(most, np.int32), np.empty(most, np.int32)
     kept, rare, rare_occurrences, i, j = 0, 0, 0, 0, 0

@@ -5,8 +5,6 @@ against a bit per n-gram, which stay in the cache. For windows, the shortest pas
 kept documents are those with the smallest hashes.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np
@@ -131,10 +129,8 @@ def _keep(kept, pair, value, document, input_word, output_word):
 
 @njit(cache=True)
 def _shortest(heads, places, follow, x, y, x_length, y_length):
-    """Words of the shortest passage of the document with both n-grams, from the first word of the one that begins first.
-
-    The nearest occurrence before or after is always the best, so both lists of positions are merged in one pass.
-    """
+    """Words of the shortest passage of the document with both n-grams, from the first word of the one that begins first. The
+    nearest occurrence before or after is always the best, so both lists of positions are merged in one pass."""
     best, a, b = np.int64(1) << 62, heads[x], heads[y]
     while a >= 0 and b >= 0:
         p, q = places[a], places[b]
@@ -166,10 +162,8 @@ def note(met, joined, d, document, records, pairs, document_hashes, heads, place
 
 @njit(cache=True)
 def join(entries, present, here, bits, records, met):
-    """Count the pairs of one document, whose n-grams are present[:here] and the set bits, through the shorter of two lists.
-
-    The indices of these pairs are written to `met` (int64, empty or [pairs]) as far as it has room; returns how many.
-    """
+    """Count the pairs of one document, whose n-grams are present[:here] and the set bits, through the shorter of two lists. The
+    indices of these pairs are written to `met` (int64, empty or [pairs]) as far as it has room; returns how many."""
     joined, room, far = 0, met.shape[0], np.int64(8 * here)
     for a in range(here):
         if a + 8 < here:

@@ -4,8 +4,6 @@ The n-grams are sorted, and with each are its beginnings ("a", "a b" for "a b c"
 row, from 1, is its node. An n-gram is looked up only where its beginning was found.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numba import njit
 

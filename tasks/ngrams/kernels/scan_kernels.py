@@ -5,8 +5,6 @@ positions walk down the trie together, one id per step: their lookups are indepe
 depth only, so its occurrences come in order.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numba import njit
 
@@ -17,10 +15,8 @@ BLOCK = 2_048
 
 
 def empty_records(queries: int) -> np.ndarray:
-    """RECORD [queries] for the first piece; they are passed on from piece to piece, in document order.
-
-    `occurrences`, `documents`, and `first_document` (-1: none) are the results; at most 2^31 - 1 documents.
-    """
+    """RECORD [queries] for the first piece; they are passed on from piece to piece, in document order. `occurrences`, `documents`,
+    and `first_document` (-1: none) are the results; at most 2^31 - 1 documents."""
     records = np.zeros(queries, RECORD)
     for name in ("first_document", "last", "begin", "end"):
         records[name] = -1

@@ -8,8 +8,6 @@ writes its suffixes into buckets by a hash of their first two ids, several ids p
 A bucket is read in ranges of first ids, small enough that counting a range stays within a processor's cache.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numba import njit
 
@@ -31,10 +29,8 @@ def bucket_of(first, second, buckets):
 
 @njit(cache=True)
 def scatter(ids, offsets, hashes, buckets):
-    """The suffixes of at least two ids, bucket by bucket, in corpus order within a bucket.
-
-    Returns starts (int64 [buckets + 1]), positions (int32, from the first id given) and documents (int32, from 0).
-    """
+    """The suffixes of at least two ids, bucket by bucket, in corpus order within a bucket. Returns starts (int64 [buckets + 1]),
+    positions (int32, from the first id given) and documents (int32, from 0)."""
     begin = offsets[0]
     bucket = np.empty(offsets[-1] - begin, np.uint16)
     size = np.zeros(buckets + 1, np.int64)
@@ -90,9 +86,7 @@ def pack(rolled, offsets, positions, documents, longest, per):
 @njit(cache=True)
 def ranges(packed, per, range_of, low, high, size):
     """int32 [suffixes]: the range of each suffix minus `low`; −1 outside [low, high). Adds the number in each range to `size`.
-
-    `packed` is the first of a suffix's numbers (uint64); `range_of` (int32) has the range of the part's id + 1.
-    """
+    `packed` is the first of a suffix's numbers (uint64); `range_of` (int32) has the range of the part's id + 1."""
     place = np.uint64(64 // per * (per - 1))
     mask = np.uint64((1 << (64 // per)) - 1)
     range_ids = np.empty(packed.shape[0], np.int32)

@@ -8,8 +8,6 @@ Sorting works on bytes, by libdivsufsort (MIT, through pydivsufsort). A rank is 
 two or three where it is not, so that byte order is rank order and most text takes few bytes.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np
@@ -31,10 +29,8 @@ class Suffixes(NamedTuple):
 
 
 def build(ids: np.ndarray, offsets: np.ndarray) -> Suffixes:
-    """Index documents. Takes about 22 bytes per id while it runs.
-
-    Raises ValueError for a negative id, and for more than 16 million distinct ones.
-    """
+    """Index documents. Takes about 22 bytes per id while it runs. Raises ValueError for a negative id, and for more than 16 million
+    distinct ones."""
     from pydivsufsort import divsufsort
 
     if len(ids) and int(ids.min()) < 0:

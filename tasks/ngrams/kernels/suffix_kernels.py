@@ -4,8 +4,6 @@ The suffixes that begin with one n-gram are contiguous, and binary search finds 
 the arrays.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -32,10 +30,8 @@ _LANES = 32  # simultaneous binary searches: while one waits for memory, others 
 
 
 class Followed(NamedTuple):
-    """∞-gram counts of (context, next): of the longest suffix that any id follows, and of the longest that `next` follows.
-
-    int64 [queries] each. A suffix of length 0 is the empty context, which every id follows; -1: `next` does not occur.
-    """
+    """∞-gram counts of (context, next): of the longest suffix that any id follows, and of the longest that `next` follows. int64
+    [queries] each. A suffix of length 0 is the empty context, which every id follows; -1: `next` does not occur."""
 
     suffix: np.ndarray
     numerator: np.ndarray
@@ -47,10 +43,8 @@ class Followed(NamedTuple):
 
 # -- counting --------------------------------------------------------------------------------------------------------
 def translate(index: Suffixes, ids: np.ndarray) -> np.ndarray:
-    """Ids as this shard's ranks (int32); 0, which matches nothing, for ids that the shard does not have.
-
-    Raises ValueError for a negative id.
-    """
+    """Ids as this shard's ranks (int32); 0, which matches nothing, for ids that the shard does not have. Raises ValueError for a
+    negative id."""
     if len(ids) and int(ids.min()) < 0:
         raise ValueError(f"id {int(ids.argmin())} is negative: ids count from 0")
     ranks = np.zeros(len(ids), np.int32)
@@ -118,10 +112,8 @@ def _search(text, suffixes, firsts, queries, begins, lengths, lows, highs):
 
 
 def intervals(index: Suffixes, queries: np.ndarray, begins: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The interval of `suffixes` that begin with queries[begins[i] : begins[i] + lengths[i]]: int64 [low, high) each.
-
-    `queries`: ranks from `translate`. high - low is the number of occurrences; the empty n-gram begins every suffix.
-    """
+    """The interval of `suffixes` that begin with queries[begins[i] : begins[i] + lengths[i]]: int64 [low, high) each. `queries`:
+    ranks from `translate`. high - low is the number of occurrences; the empty n-gram begins every suffix."""
     lows, highs = np.empty(len(begins), np.int64), np.empty(len(begins), np.int64)
     _search(index.text, index.suffixes, index.firsts, queries, begins.astype(np.int64), lengths.astype(np.int64), lows, highs)
     return lows, highs
@@ -164,10 +156,8 @@ def _checked(ids: np.ndarray, offsets: np.ndarray) -> np.ndarray:
 
 
 def counts(shards: Sequence[Suffixes], ids: Sequence[np.ndarray], offsets: np.ndarray) -> np.ndarray:
-    """Occurrences (int64) of n-grams laid out like a corpus, in all shards together; `ids` are their ids per shard.
-
-    Unknown ids count 0. Raises ValueError for an empty n-gram or a negative id.
-    """
+    """Occurrences (int64) of n-grams laid out like a corpus, in all shards together; `ids` are their ids per shard. Unknown ids
+    count 0. Raises ValueError for an empty n-gram or a negative id."""
     occurrences = np.zeros(len(offsets) - 1, np.int64)
     for index, shard_ids in zip(shards, ids, strict=True):
         lengths = _checked(shard_ids, offsets)
@@ -266,10 +256,8 @@ def infinigram(shards: Sequence[Suffixes], contexts: Sequence[np.ndarray], offse
 def _longest(
     count: Callable[[np.ndarray, np.ndarray], np.ndarray], lower: np.ndarray, most: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The largest length in (lower, most] with a count above 0, and that count; (lower, 0) if there is none.
-
-    A longer suffix occurs no more often than a shorter one, so lengths are found by galloping, then binary search.
-    """
+    """The largest length in (lower, most] with a count above 0, and that count; (lower, 0) if there is none. A longer suffix occurs
+    no more often than a shorter one, so lengths are found by galloping, then binary search."""
     low, high, step = lower.copy(), most.copy(), np.ones(len(most), np.int64)
     occurrences = np.zeros(len(most), np.int64)
     while len(open_ := np.flatnonzero(low < high)):

@@ -7,8 +7,6 @@ again, once per task, and their counts are subtracted.
     clean C(s_x, s_y) = C(s_x, s_y) - contaminated documents with both          clean df(s) = df(s) - contaminated documents with s
 """
 
-from __future__ import annotations
-
 import numpy as np
 import polars as pl
 
@@ -21,10 +19,8 @@ from tasks.step import Work
 def contaminated(
     texts: pl.DataFrame, of_texts: pl.DataFrame, queries: pl.Series, counts: Counts, least: int
 ) -> dict[str, np.ndarray]:
-    """The contaminated documents of the part by task, increasing.
-
-    texts (text, task, …) and of_texts (text, order, ngram) are the long n-grams; `queries` the n-grams that `counts` is for.
-    """
+    """The contaminated documents of the part by task, increasing. texts (text, task, …) and of_texts (text, order, ngram) are the
+    long n-grams; `queries` the n-grams that `counts` is for."""
     tests = of_texts.filter(pl.col("order") == least).join(texts.select("text", "task"), on="text").select("task", "ngram").unique()
     noted = pl.DataFrame({"ngram": queries[counts.noted[:, 0]], "document": counts.noted[:, 1]})
     documents = noted.join(tests, on="ngram").select("task", "document").unique().sort("task", "document")
@@ -33,9 +29,7 @@ def contaminated(
 
 def write_contaminated(work: Work, pairs: pl.DataFrame, documents: dict[str, np.ndarray]) -> None:
     """Write the counts of each task's pairs in its contaminated documents. `pairs`: queried pairs, and whether they are `kept`.
-
-    Sums: the number of contaminated documents per task.
-    """
+    Sums: the number of contaminated documents per task."""
     of_evaluated = pairs.filter(pl.col("kept")).select(PAIR)
     for task, numbers in documents.items():
         work.add(f"contaminated documents: {task}", len(numbers))

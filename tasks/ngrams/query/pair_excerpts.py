@@ -1,7 +1,5 @@
 """Excerpts of documents that contain a pair, with the positions of both n-grams in them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

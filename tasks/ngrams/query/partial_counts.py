@@ -1,7 +1,5 @@
 """Sums of partial counts over parts: partial tables are sorted by key, so they are merged, some keys at a time."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import polars as pl

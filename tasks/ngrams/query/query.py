@@ -10,8 +10,6 @@ samples of parts merge into the sample of the corpus; the long n-grams that eval
 (docs/method.md §13); and the counts in the documents with these (`clean_counts.py`). A second stage sums over parts.
 """
 
-from __future__ import annotations
-
 from itertools import chain
 
 import numpy as np

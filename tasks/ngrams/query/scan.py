@@ -6,8 +6,6 @@ and kept documents exceed the job's memory, the queries are split into batches a
 same result. The texts and ids of the n-grams, and about 32 bytes per query, come on top.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -67,7 +65,7 @@ def places(ngrams: pl.Series, pairs: pl.DataFrame) -> np.ndarray:
     return np.stack([c.cast(pl.Int64).to_numpy() for c in columns], axis=1)
 
 
-def ngram_rows(ngrams: pl.Series, counts: Counts) -> pl.DataFrame:
+def ngram_rows(ngrams: pl.Series, counts: "Counts") -> pl.DataFrame:
     """(ngram, length, occurrences, documents) of the n-grams that occur in the part; `ngrams` are the first of the queries."""
     return pl.DataFrame(
         {
@@ -135,10 +133,8 @@ class PartCounter:
     def __init__(
         self, work: Work, words: Part, vocabulary: Part, ngrams: Sequence[str] | pl.Series, only: np.ndarray | None = None
     ) -> None:
-        """`ngrams` may contain duplicates. `only`: the documents to count in, increasing; None: all.
-
-        Raises StudyError for an n-gram that is empty or not normalised words with single spaces.
-        """
+        """`ngrams` may contain duplicates. `only`: the documents to count in, increasing; None: all. Raises StudyError for an
+        n-gram that is empty or not normalised words with single spaces."""
         self.work, self.words, self.only = work, words, only
         same_analyzer(work, words, vocabulary)
         texts = ngrams.to_arrow() if isinstance(ngrams, pl.Series) else pa.array(ngrams, pa.large_string())
@@ -204,7 +200,7 @@ class PartCounter:
 
     def _scan(
         self, grams: np.ndarray, ends: np.ndarray, numbers: np.ndarray, queries: PairQueries
-    ) -> tuple[np.ndarray, Pairs, np.ndarray]:
+    ) -> tuple[np.ndarray, "Pairs", np.ndarray]:
         """Records of these n-grams and state of these pairs after all documents, and the noted (n-gram, document)."""
         from tasks.ngrams.kernels import ngram_kernels, pair_kernels, scan_kernels
 
@@ -240,7 +236,7 @@ class PartCounter:
         return records["documents"] + 1 / (1.0 + lengths)
 
 
-def _kept(state: Pairs, numbers: np.ndarray) -> list[np.ndarray]:
+def _kept(state: "Pairs", numbers: np.ndarray) -> list[np.ndarray]:
     """The columns of PairDocuments; numbers [pairs] in the order of the state."""
     kept = state.kept
     of = np.repeat(np.arange(len(kept.used)), kept.used)

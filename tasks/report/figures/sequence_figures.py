@@ -1,7 +1,5 @@
 """Which sequences the models give back, next to phantoms, which no model was trained on (docs/memorization.md)."""
 
-from __future__ import annotations
-
 from schemas.tables.sequences import NULLS
 from tasks.report import sentences
 from tasks.report.data import ReportData

@@ -1,7 +1,5 @@
 """What sections of the page are made of; each kind has a macro of that name in blocks.html. A figure is a block too."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -36,7 +34,7 @@ class Folded:
     """Blocks that a reader opens."""
 
     summary: str
-    blocks: Sequence[Block]
+    blocks: Sequence["Block"]
     kind = "folded"
 
 

@@ -9,8 +9,6 @@ A page opened from a folder may not fetch, but it may load a script; so each chu
 All text in it is data: what could end a script, a line or a direction is escaped, and the page puts it into text nodes only.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any

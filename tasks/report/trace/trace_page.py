@@ -3,8 +3,6 @@
 Its policy lets run only this one script, by its hash, and scripts of its own folder; nothing else is loaded, from nowhere.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json

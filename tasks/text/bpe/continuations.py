@@ -4,8 +4,6 @@ So the white space between them belongs to the continuation, and the tokens are 
 output tokenised alone (docs/method.md §5).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

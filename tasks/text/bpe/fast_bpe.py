@@ -5,8 +5,6 @@ same ids is decided when a tokenizer is loaded, before any corpus is read: by wh
 `Tokeniser.why` gives the reason where `tokenizers` does the work.
 """
 
-from __future__ import annotations
-
 import json
 import random
 import re
@@ -55,10 +53,8 @@ class Tokeniser:
     prefix: str = ""  # put before a text that begins with neither a space nor this
 
     def encode(self, texts: Texts) -> tuple[np.ndarray, np.ndarray]:
-        """Ids (int32 [tokens]) of all texts, one after the other, and where each text's begin (int64 [texts + 1]).
-
-        ValueError if a text is null, TypeError if they are no texts.
-        """
+        """Ids (int32 [tokens]) of all texts, one after the other, and where each text's begin (int64 [texts + 1]). ValueError if a
+        text is null, TypeError if they are no texts."""
         ids: list[np.ndarray] = [np.empty(0, np.int32)]
         counts: list[np.ndarray] = [np.zeros(1, np.int64)]
         for strings in _pieces(texts):
@@ -177,9 +173,7 @@ def _flat(node: Mapping[str, Any] | None, inner: str) -> list[Mapping[str, Any]]
 
 def _take_metaspace(parsed: dict[str, Any]) -> str:
     """Put a Metaspace that does not split (Mistral) into the normalizer, which `fastokens` knows; what a text then begins with.
-
-    Only where no added token cuts a text, so that text and piece are the same.
-    """
+    Only where no added token cuts a text, so that text and piece are the same."""
     meta = parsed["pre_tokenizer"] or {}
     if (
         meta.get("type") != "Metaspace"

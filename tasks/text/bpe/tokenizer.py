@@ -1,7 +1,5 @@
 """Model tokens: a byte-level BPE trained on the corpus, or any tokenizer.json."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterable, Sequence

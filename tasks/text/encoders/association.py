@@ -18,8 +18,6 @@ output has: cosine ignores lengths, and would treat a weak preference as a stron
 "Maron" and many share "Velk", only the pair identifies the answer.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -191,10 +189,8 @@ def _links(inputs: list[Ints], outputs: list[Ints], words: int) -> Links:
 def _model_one(
     pair: NDArray[np.int32], slot: NDArray[np.int32], effect_of_slot: Ints, cause_of: Ints, iterations: int
 ) -> NDArray[np.float32]:
-    """IBM Model 1 by EM: each effect (a word of a slot) comes from one of the example's causes, or from NULL.
-
-    `cause_of` is the cause of each pair. Returns p(effect ← cause | example) of every link.
-    """
+    """IBM Model 1 by EM: each effect (a word of a slot) comes from one of the example's causes, or from NULL. `cause_of` is the
+    cause of each pair. Returns p(effect ← cause | example) of every link."""
     effects, causes = int(effect_of_slot.max(initial=-1)) + 1, int(cause_of.max(initial=-1)) + 1
     counts = _sum(pair, len(cause_of), lambda s: np.ones(len(pair[s])))
     null: Floats = np.bincount(effect_of_slot, minlength=effects).astype(np.float64)
@@ -221,10 +217,8 @@ def _sum(index: NDArray[np.int32], size: int, values: Any) -> Floats:
 
 
 def _basis(words: list[str], dimensions: int) -> NDArray[np.float32]:
-    """A unit vector per output word: orthogonal if dimensions suffice, else random signs derived from the word alone.
-
-    Signs change cosines by about ± 1/√dimensions (Johnson and Lindenstrauss 1984; signs: Achlioptas 2003).
-    """
+    """A unit vector per output word: orthogonal if dimensions suffice, else random signs derived from the word alone. Signs change
+    cosines by about ± 1/√dimensions (Johnson and Lindenstrauss 1984; signs: Achlioptas 2003)."""
     if len(words) <= dimensions:
         return np.eye(len(words), dimensions, dtype=np.float32)
     size = -(-dimensions // 8)

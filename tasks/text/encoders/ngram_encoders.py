@@ -9,8 +9,6 @@ is trained on the mining examples and needs no external model.
     revision = "<40 hex digits of a commit>"
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -87,26 +85,20 @@ def _fastest_device() -> str:
 
 
 def fit(settings: Settings, examples: Sequence[tuple[str, str]]) -> NgramEncoder:
-    """An encoder from `encoder_settings` and the (input, output) texts of the mining examples.
-
-    A sentence-embedding model ignores the examples. Raises StudyError if such a model cannot be loaded.
-    """
+    """An encoder from `encoder_settings` and the (input, output) texts of the mining examples. A sentence-embedding model ignores
+    the examples. Raises StudyError if such a model cannot be loaded."""
     return fit_association(settings, examples) if settings["kind"] == "association" else load_sentence_encoder(settings)
 
 
 def ngram_text(family: str, output: str) -> str:
-    """The part of an output that n-grams are taken from; it is a prefix of the output, so that offsets agree.
-
-    Math: the rationale without GSM8K's last line "#### 42", which is the answer for a program, not language.
-    """
+    """The part of an output that n-grams are taken from; it is a prefix of the output, so that offsets agree. Math: the rationale
+    without GSM8K's last line "#### 42", which is the answer for a program, not language."""
     return output.split("####", 1)[0] if family == "math" else output
 
 
 def generated_words(family: str, text: str, stopped: str) -> tuple[list[str], int]:
-    """The words of a generation that n-grams are taken from, and how many were dropped at its end: 0 or 1.
-
-    `max_new_tokens` may end a generation inside a word ("Tor" for "Torin"), which nobody wrote; so there the last word is dropped.
-    """
+    """The words of a generation that n-grams are taken from, and how many were dropped at its end: 0 or 1. `max_new_tokens` may end
+    a generation inside a word ("Tor" for "Torin"), which nobody wrote; so there the last word is dropped."""
     used = ngram_text(family, text)
     words = words_of(used)
     dropped = min(len(words), 1) if stopped == "length" and used == text else 0
@@ -114,11 +106,8 @@ def generated_words(family: str, text: str, stopped: str) -> tuple[list[str], in
 
 
 def mining_pairs(examples: pa.Table, family: str, whole_answer: bool) -> list[tuple[str, str]]:
-    """The training data of `fit`: (input, output) of the mining examples, in the order of the table.
-
-    If the whole answer is the output n-gram, each alias is a further output of the same input. `examples` needs the columns
-    split, input, output, aliases.
-    """
+    """The training data of `fit`: (input, output) of the mining examples, in the order of the table. If the whole answer is the
+    output n-gram, each alias is a further output of the same input. `examples` needs the columns split, input, output, aliases."""
     pairs = []
     for row in examples.select(["split", "input", "output", "aliases"]).to_pylist():
         if row["split"] == "mine":

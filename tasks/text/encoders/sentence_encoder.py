@@ -4,8 +4,6 @@ Vectors are normalised here in double precision, and computed with one thread an
 device the same n-grams give the same bytes. In another order, or with another batch size, they agree to about 1e-6.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -49,10 +47,8 @@ class SentenceEncoder:
 
 
 def load_sentence_encoder(settings: Mapping[str, Any]) -> SentenceEncoder:
-    """The model of `encoder_settings`. Only safetensors weights are read, and no code that comes with the model is run.
-
-    Raises StudyError with a remedy.
-    """
+    """The model of `encoder_settings`. Only safetensors weights are read, and no code that comes with the model is run. Raises
+    StudyError with a remedy."""
     name, device = settings["model"], settings.get("device", "cpu")
     try:
         from sentence_transformers import SentenceTransformer

@@ -8,8 +8,6 @@ point, with the marks that follow it. Each surface form is normalised by NFKC an
 decomposes (½ becomes 1 ⁄ 2) gives several words with one span. Punctuation always separates: `48/2=24` is `48 2 24`.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from functools import lru_cache

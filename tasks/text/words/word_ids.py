@@ -4,8 +4,6 @@
 patterns there, a kernel finds the surface forms in Arrow's UTF-8 bytes, and each form is normalised once, when first seen.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from functools import cache
 from itertools import pairwise
@@ -47,10 +45,8 @@ def _classes() -> tuple[np.ndarray, np.ndarray]:
 
 
 class WordIds:
-    """Maps texts to provisional word ids, numbered in the order of discovery across all batches.
-
-    Memory: the distinct surface forms (bytes) and words (str), and four bytes per form of the current batch.
-    """
+    """Maps texts to provisional word ids, numbered in the order of discovery across all batches. Memory: the distinct surface forms
+    (bytes) and words (str), and four bytes per form of the current batch."""
 
     def __init__(self) -> None:
         self._ids_of_words: dict[str, int] = {}
@@ -62,10 +58,8 @@ class WordIds:
         self._words = np.empty(_FORMS_AT_FIRST, dtype=np.int32)
 
     def add(self, texts: Texts) -> tuple[np.ndarray, np.ndarray]:
-        """(ids, offsets): the provisional word ids of the texts (int32), and each text's range in them (int64 [texts + 1]).
-
-        Raises pa.ArrowInvalid for bytes that are not UTF-8, ValueError for a null text, TypeError if not given strings.
-        """
+        """(ids, offsets): the provisional word ids of the texts (int32), and each text's range in them (int64 [texts + 1]). Raises
+        pa.ArrowInvalid for bytes that are not UTF-8, ValueError for a null text, TypeError if not given strings."""
         if not (pa.types.is_string(texts.type) or pa.types.is_large_string(texts.type)):
             raise TypeError(f"texts are Arrow strings, not {texts.type}")
         if texts.null_count:

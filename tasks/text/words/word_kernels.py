@@ -13,8 +13,6 @@ decides equality; the key of more is a hash, and the bytes in the arena decide. 
 A form of ASCII letters and digits is stored in lower case, which is its only word.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numba import njit
 
@@ -222,10 +220,8 @@ def move(table, larger):
 
 @njit(cache=True)
 def expand(forms, ends, first, words):
-    """Replace each form by its words, words[first[form]:first[form + 1]] (int32; none, one or several).
-
-    Returns the words (int32) and each text's range in them (int64 [texts + 1]).
-    """
+    """Replace each form by its words, words[first[form]:first[form + 1]] (int32; none, one or several). Returns the words (int32)
+    and each text's range in them (int64 [texts + 1])."""
     offsets = np.zeros(len(ends) + 1, np.int64)
     begin = 0
     for text in range(len(ends)):
@@ -245,10 +241,8 @@ def expand(forms, ends, first, words):
 
 @njit(cache=True)
 def count(ids, offsets, document, occurrences, holding, seen):
-    """Count the ids of documents ids[offsets[d]:offsets[d + 1]], of which the first has number `document`.
-
-    Adds per id (int64) to `occurrences` and to the documents `holding` it; `seen`: its last document so far (initially -1).
-    """
+    """Count the ids of documents ids[offsets[d]:offsets[d + 1]], of which the first has number `document`. Adds per id (int64) to
+    `occurrences` and to the documents `holding` it; `seen`: its last document so far (initially -1)."""
     for d in range(len(offsets) - 1):
         for k in range(offsets[d], offsets[d + 1]):
             word = ids[k]

@@ -8,8 +8,6 @@ The default never deletes a stop word before n-grams are formed: a phrase with g
 `authors` follows the released scripts of arXiv 2407.14985, which delete stop words first where n ≤ 3 (docs/method.md §1).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Literal
