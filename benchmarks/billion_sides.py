@@ -15,7 +15,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -254,9 +253,9 @@ def run(folder: Path, tokens: int, phase: str) -> None:
     tokenizer = corpora.place("billion.json")
     if not tokenizer.exists():
         tokenizer.write_text(corpora.tokenizer(), encoding="utf-8")
-    with tempfile.TemporaryDirectory(prefix="taskgram-benchmark-") as tiny:
-        Run(Path(tiny), 50_000, tokenizer).until(phase)
-    Run(folder, tokens, tokenizer).until(phase)
+    for place, size in ((folder / "tiny", 50_000), (folder, tokens)):
+        place.mkdir(exist_ok=True)
+        Run(place, size, tokenizer).until(phase)
 
 
 def billion(corpora: Corpora, case: Case) -> BenchmarkSide:
