@@ -49,9 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__, formatter_class=raw)
     parser.add_argument("--quick", action="store_true", help="small sizes, three runs; fails below half a bar, writes nothing")
     parser.add_argument("--rows", default="", metavar="NAME,…", help=f"some of {', '.join(ROWS)}")
     parser.add_argument("--sizes", default="", metavar="1M,…", help="only the cases with this number of tokens")
@@ -61,12 +60,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--check", action="store_true", help="name the rows that are older than their code; 1 if there are any")
     parser.add_argument("--machine", default="", metavar="LABEL", help="what to call this processor, if not by its model")
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data", help="corpus and tokenizers, if any")
-    parser.add_argument(
-        "--folder",
-        type=Path,
-        default=Path(tempfile.gettempdir()) / "taskgram-benchmarks",
-        help="where inputs and the peers' indexes are kept",
-    )
+    kept = Path(tempfile.gettempdir()) / "taskgram-benchmarks"
+    parser.add_argument("--folder", type=Path, default=kept, help="where inputs and the peers' indexes are kept")
     return parser
 
 
@@ -132,16 +127,8 @@ def _compile_time(name: str, corpora: Corpora, label: str) -> list[records.Recor
         cold, warm = (first_answer({"NUMBA_CACHE_DIR": empty}) for _ in range(2))
     seconds = max(0.0, cold - warm)
     print(f"{name:<14} compiled in {seconds:.1f} s")
-    made = {
-        "row": records.COMPILED,
-        "peer": "",
-        "version": "",
-        "figure": name,
-        "sizes": {"row": name},
-        "unit": "s",
-        "ratio": seconds,
-    }
-    judged = {"figures": {}, "at_most": True, "equal": None, "note": ""}
+    made = {"row": records.COMPILED, "peer": "", "version": "", "figure": name, "sizes": {"row": name}, "unit": "s"}
+    judged = {"ratio": seconds, "figures": {}, "at_most": True, "equal": None, "note": ""}
     return [made | judged | records.about(name, corpora.source, label)]
 
 

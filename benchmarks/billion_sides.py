@@ -6,8 +6,6 @@ words, tokens, all orders 1..8, pairs, the ∞-gram and novelty, job by job in t
 finished job is a line of FOLDER/log.jsonl, and what is there is not computed again.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
@@ -287,7 +285,7 @@ def billion(corpora: Corpora, case: Case) -> BenchmarkSide:
         }
 
     close = partial(shutil.rmtree, folder)
-    return BenchmarkSide(work=work, items=case["tokens"], check=lambda lines: lines[-1]["wrong"], extra=extra, close=close)
+    return BenchmarkSide(work=work, items=case["tokens"], check=lambda lines: lines[-1]["wrong"], extra=extra, close=(close,))
 
 
 def _killed(process: subprocess.Popen[bytes], folder: Path) -> bool:

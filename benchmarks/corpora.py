@@ -10,10 +10,10 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -52,7 +52,6 @@ class Corpora:
         return "documentation, manuals and dictionaries" if self.files else "a planted world"
 
     def place(self, name: str) -> Path:
-        """The path of something made from this base."""
         base = hashlib.sha256(repr([(p.name, p.stat().st_size) for p in self.files]).encode()).hexdigest()[:8]
         folder = self.folder / (base if self.files else f"planted-{SEED}")
         folder.mkdir(parents=True, exist_ok=True)
@@ -163,9 +162,11 @@ class Corpora:
                 store, contract = Store(str(temporary)), CONTRACTS["documents"]
                 for i, part in enumerate(parts):
                     low, high = i * len(texts) // number, (i + 1) * len(texts) // number
-                    size = high - low
+                    size, kind = high - low, contract.schema.field("text").type
+                    columns = {"document": range(size), "id": [f"d{i}" for i in range(size)], "source": ["bench"] * size}
+                    columns |= {"language": [""] * size, "text": texts.slice(low, size).cast(kind), "row": range(1, size + 1)}
                     with store.writing({"documents": contract}, part.key, {"sums": {}}) as writer:
-                        writer.write("documents", _documents_table(texts.slice(low, size), size, contract.schema))
+                        writer.write("documents", pa.table(columns, schema=contract.schema))
         return str(root), {"documents": parts}
 
 
@@ -181,18 +182,6 @@ def _train_byte_fallback(texts: Sequence[str], vocabulary: int, end_of_document:
     tokenizer.train_from_iterator(texts, trainer=trainer)
     tokenizer.pre_tokenizer = None
     return json.dumps(json.loads(tokenizer.to_str()) | {"added_tokens": json.loads(tokenizer.to_str())["added_tokens"][:2]})
-
-
-def _documents_table(texts: Any, size: int, schema: Any) -> Any:
-    columns = {
-        "document": list(range(size)),
-        "id": [f"d{i}" for i in range(size)],
-        "source": ["bench"] * size,
-        "language": [""] * size,
-        "text": texts.cast(schema.field("text").type),
-        "row": list(range(1, size + 1)),
-    }
-    return pa.table(columns, schema=schema)
 
 
 def _write_words(root: str, words: Part, vocabulary: Part, ids: np.ndarray, offsets: np.ndarray) -> None:
@@ -211,17 +200,9 @@ def _write_words(root: str, words: Part, vocabulary: Part, ids: np.ndarray, offs
             piece = offsets[low : low + 65_537]
             lists = pa.ListArray.from_arrays(pa.array(piece - piece[0], pa.int32()), pa.array(ids[piece[0] : piece[-1]]), kind)
             writer.write("words", pa.table({"document": np.arange(low, low + len(lists)), "ids": lists}))
-        writer.write(
-            "vocabulary",
-            pa.table(
-                {
-                    "id": pa.array(np.arange(len(distinct), dtype=np.int32)),
-                    "word": [f"w{i:05d}" for i in distinct],
-                    "occurrences": np.bincount(ids, minlength=len(distinct)),
-                    "documents": holding,
-                }
-            ),
-        )
+        columns = {"id": pa.array(np.arange(len(distinct), dtype=np.int32)), "word": [f"w{i:05d}" for i in distinct]}
+        columns |= {"occurrences": np.bincount(ids, minlength=len(distinct)), "documents": holding}
+        writer.write("vocabulary", pa.table(columns))
 
 
 def exchanged(by_frequency: np.ndarray, copy: int) -> np.ndarray:
@@ -242,22 +223,16 @@ def _copies(ids: np.ndarray, offsets: np.ndarray, copies: int) -> Stream:
     return np.concatenate(pieces), np.concatenate(every)
 
 
-class _whole:  # noqa: N801 - reads as what it does: with _whole(path) as temporary
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
     """A file or folder that appears, by rename, when the block ends without an error."""
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.temporary = path, path.with_name(f".{os.getpid()}-{path.name}")
-
-    def __enter__(self) -> Path:
-        return self.temporary
-
-    def __exit__(self, kind: object, *rest: object) -> None:
-        if kind is None:
-            os.replace(self.temporary, self.path)
-        elif self.temporary.is_dir():
-            shutil.rmtree(self.temporary)
-        else:
-            self.temporary.unlink(missing_ok=True)
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.unlink(missing_ok=True)
 
 
 # -- questions ------------------------------------------------------------------------------------------------------------
@@ -280,10 +255,8 @@ def ngrams(stream: Stream, count: int, n: int) -> np.ndarray:
 
 
 def pairs(stream: Stream, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Distinct n-grams of n = 1..5 (ids, offsets), and pairs of them (int64 [count, 2]).
-
-    As in a study, an example has n-grams on each side, here two, and all four pairs across are counted.
-    """
+    """Distinct n-grams of n = 1..5 (ids, offsets), and pairs of them (int64 [count, 2]). As in a study, an example has n-grams on
+    each side, here two, and all four pairs across are counted."""
     ids, offsets = stream
     random, examples, longest = np.random.default_rng(SEED), -(-count // 4), 5
     first = places(stream, examples, longest, 1)

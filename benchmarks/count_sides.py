@@ -1,4 +1,4 @@
-"""Counting all n-grams: one order against NumPy, all orders out of core against DuckDB and NumPy, two workers against one."""
+"""Counting all n-grams: all orders out of core against DuckDB, and two workers against one."""
 
 import shutil
 import tempfile
@@ -9,66 +9,17 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from benchmarks.corpora import Corpora, Stream
-from benchmarks.side import BenchmarkSide, Case
+from benchmarks.corpora import Corpora
+from benchmarks.side import Arrays, BenchmarkSide, Case
 
 ORDERS = tuple(range(1, 9))
 
 
-# -- one order --------------------------------------------------------------------------------------------------------
-def _inside(stream: Stream, n: int) -> np.ndarray:
-    """Positions at which n ids of one document begin."""
-    ids, offsets = stream
-    whole = np.ones(max(0, len(ids) - n + 1), bool)
-    for back in range(1, n):
-        ends = offsets[1:-1] - back
-        whole[ends[(ends >= 0) & (ends < len(whole))]] = False
-    return np.flatnonzero(whole)
-
-
-def one_order(corpora: Corpora, case: Case) -> BenchmarkSide:
-    """Ours; it also counts documents."""
-    from tasks.ngrams.kernels.order_kernels import count_order
-
-    ids, offsets = corpora.tokens(case["tokens"])
-
-    def answer(result: tuple[np.ndarray, np.ndarray, np.ndarray]) -> dict[str, np.ndarray]:
-        return {"grams": _digest(result[0].view(">u4").astype(np.uint64)), "occurrences": result[1].astype(np.int64)}
-
-    return BenchmarkSide(work=lambda _: count_order(ids, offsets, case["n"], 1), items=len(ids), answer=answer)
-
-
-def _digest(grams: np.ndarray) -> np.ndarray:
-    """Rows of four ids below 65,536 as one number each."""
-    return (grams << np.array([48, 32, 16, 0], np.uint64)).sum(axis=1, dtype=np.uint64)
-
-
-def numpy_order(corpora: Corpora, case: Case) -> BenchmarkSide:
-    """np.unique of four ids packed into 64 bits."""
-    stream = corpora.tokens(case["tokens"])
-    at = _inside(stream, case["n"])
-    ids = stream[0].astype(np.uint64)
-
-    def work(_: object) -> tuple[np.ndarray, np.ndarray]:
-        packed = ids[at]
-        for k in range(1, case["n"]):
-            packed = (packed << np.uint64(16)) | ids[at + k]
-        return np.unique(packed, return_counts=True)
-
-    return BenchmarkSide(work=work, items=len(ids), answer=lambda result: {"grams": result[0], "occurrences": result[1]})
-
-
-# -- all orders -------------------------------------------------------------------------------------------------------
 def _study(**counting: Any) -> Any:
     from schemas import Study
 
-    return Study.model_validate(
-        {
-            "name": "benchmark",
-            "corpus": {"sources": [{"name": "bench", "files": ["-"]}]},
-            "counting": {"all_orders": ORDERS, **counting},
-        }
-    )
+    corpus = {"sources": [{"name": "bench", "files": ["-"]}]}
+    return Study.model_validate({"name": "benchmark", "corpus": corpus, "counting": {"all_orders": ORDERS, **counting}})
 
 
 def _in_stages(step: Any, study: Any, store: Any, tables: Mapping[str, Any], cluster: Any, job: Any) -> dict[str, Any]:
@@ -113,7 +64,7 @@ def all_orders(corpora: Corpora, case: Case) -> BenchmarkSide:
     study = _study(min_count=case["min_count"], memory=case.get("memory", "1GB"))
     here = Cluster(0, "1GB", store.base)
 
-    def answer(result: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    def answer(result: Mapping[str, Any]) -> Arrays:
         counts = pl.concat(pl.read_parquet(store.part_path(p), columns=["order", "occurrences"]) for p in result["ngram_counts"])
         return _moments((n, counts.filter(pl.col("order") == n)["occurrences"].to_numpy()) for n in ORDERS)
 
@@ -121,16 +72,13 @@ def all_orders(corpora: Corpora, case: Case) -> BenchmarkSide:
         spilled = sum(Path(store.part_path(p)).stat().st_size for p in result["ngram_suffixes"])
         return {"spilled_bytes": spilled, "rows": sum(store.open(p).metadata.num_rows for p in result["ngram_counts"])}
 
-    return BenchmarkSide(
-        work=lambda _: _in_stages(COUNT, study, store, tables, here, _execute),
-        items=case["tokens"],
-        answer=answer,
-        extra=sizes,
-        close=lambda: shutil.rmtree(store.base),
-    )
+    def work(_: object) -> dict[str, Any]:
+        return _in_stages(COUNT, study, store, tables, here, _execute)
+
+    return BenchmarkSide(work, case["tokens"], answer, extra=sizes, close=(lambda: shutil.rmtree(store.base),))
 
 
-def _moments(counts: Iterable[tuple[int, np.ndarray]]) -> dict[str, np.ndarray]:
+def _moments(counts: Iterable[tuple[int, np.ndarray]]) -> Arrays:
     """Of each order: n-grams kept, the sum of their counts, and that of the squares."""
     return {"counted": np.array([(n, len(c), c.sum(), (c.astype(np.int64) ** 2).sum()) for n, c in counts], np.int64)}
 
@@ -148,7 +96,7 @@ def duckdb_orders(corpora: Corpora, case: Case) -> BenchmarkSide:
         pl.DataFrame({"a": first, "b": second, "room": np.minimum(room, 8).astype(np.uint8)}).write_parquet(path)
     folder = tempfile.mkdtemp(prefix="taskgram-benchmark-")
 
-    def work(_: object) -> str:
+    def work(_: object) -> None:
         database = duckdb.connect(config={"memory_limit": "1GB", "threads": 1, "temp_directory": folder})
         for n in ORDERS:
             keys = [f"{name} >> {64 - 16 * some} AS {name}" for name, some in (("a", min(n, 4)), ("b", n - 4)) if some > 0]
@@ -158,44 +106,13 @@ def duckdb_orders(corpora: Corpora, case: Case) -> BenchmarkSide:
                 f"GROUP BY {names} HAVING c >= {case['min_count']}) TO '{folder}/{n}.parquet'"
             )
         database.close()
-        return folder
 
-    def answer(result: str) -> dict[str, np.ndarray]:
-        return _moments((n, pl.read_parquet(f"{result}/{n}.parquet", columns=["c"])["c"].to_numpy()) for n in ORDERS)
+    def answer(_: None) -> Arrays:
+        return _moments((n, pl.read_parquet(f"{folder}/{n}.parquet", columns=["c"])["c"].to_numpy()) for n in ORDERS)
 
-    return BenchmarkSide(work=work, items=case["tokens"], answer=answer, close=lambda: shutil.rmtree(folder))
-
-
-def numpy_orders(corpora: Corpora, case: Case) -> BenchmarkSide:
-    """np.unique in memory: up to four ids are one number; a longer n-gram is the numbers of two shorter ones that are kept."""
-    stream = corpora.tokens(case["tokens"])
-    inside = {n: _inside(stream, n) for n in ORDERS}
-
-    def work(_: object) -> list[tuple[int, np.ndarray]]:
-        counts, ids = [], stream[0].astype(np.uint64)
-        ranks: dict[int, np.ndarray] = {}
-        for n in ORDERS:
-            at, half = inside[n], n // 2 if n < 5 else 4
-            key = ids
-            if n > 1:
-                key = (ranks[half][at] << np.uint64(32)) | ranks[n - half][at + half]
-                at, key = (x[(ranks[half][at] > 0) & (ranks[n - half][at + half] > 0)] for x in (at, key))
-            if n > 4:
-                counts.append((n, np.unique(key, return_counts=True)[1]))
-            else:
-                _, number, count = np.unique(key, return_inverse=True, return_counts=True)
-                counts.append((n, count))
-                ranks[n] = np.zeros(len(ids), np.uint64)
-                ranks[n][at] = np.where(count >= case["min_count"], np.arange(1, len(count) + 1), 0)[number]
-        return counts
-
-    def answer(result: list[tuple[int, np.ndarray]]) -> dict[str, np.ndarray]:
-        return _moments((n, c[c >= case["min_count"]]) for n, c in result)
-
-    return BenchmarkSide(work=work, items=case["tokens"], answer=answer)
+    return BenchmarkSide(work, case["tokens"], answer, close=(lambda: shutil.rmtree(folder),))
 
 
-# -- workers ----------------------------------------------------------------------------------------------------------
 def workers(number: int) -> Callable[[Corpora, Case], BenchmarkSide]:
     """Words and counts of documents in some parts, on this number of Dask workers."""
 
@@ -214,14 +131,10 @@ def workers(number: int) -> Callable[[Corpora, Case], BenchmarkSide]:
             words = _in_stages(WORDS, study, store, tables, cluster, run_job)
             return _in_stages(COUNT, study, store, words, cluster, run_job)
 
-        def close() -> None:
-            cluster.close()
-            shutil.rmtree(store.base)
-
-        def answer(result: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        def answer(result: Mapping[str, Any]) -> Arrays:
             digests = "".join(store.sha256(store.part_path(p)) for p in result["ngram_counts"])
             return {"bytes": np.frombuffer(bytes.fromhex(digests), np.uint8)}
 
-        return BenchmarkSide(work=work, items=case["tokens"], answer=answer, close=close)
+        return BenchmarkSide(work, case["tokens"], answer, close=(cluster.close, lambda: shutil.rmtree(store.base)))
 
     return side

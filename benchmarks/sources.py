@@ -25,7 +25,6 @@ def code(row: str, root: Path = ROOT) -> str:
 
 
 def files(row: str, root: Path = ROOT) -> list[Path]:
-    """The files that the row measures."""
     waiting = [name for node in _reached(ROWS[row].sides[OURS]) for name in _imports(node)]
     measured = {path for package in ROWS[row].packages for path in (root / package).rglob("*.py")}
     while waiting:

@@ -33,19 +33,11 @@ def short(count: float) -> str:
 
 
 def sizes(record: Record) -> str:
-    """The sizes, in words."""
-    names = {
-        "tokens": "{} tokens",
-        "ngrams": "{} n-grams",
-        "sentences": "{} sentences",
-        "examples": "{} examples",
-        "queries": "{} " + items(record),
-        "windows": "{} windows",
-        "memory": "memory = {}",
-        "command": "{}",
-    }
+    names = {"tokens": "tokens", "ngrams": "n-grams", "queries": items(record), "memory": "", "command": ""}
+    names |= {name: name for name in ("sentences", "examples", "windows")}
     shown = {k: v for k, v in record["sizes"].items() if k in names and v}  # some rows have no tokens
-    return ", ".join(names[k].format(short(v) if isinstance(v, int) else v) for k, v in shown.items())
+    words = {"memory": "memory = {}", "command": "{}"}
+    return ", ".join(words.get(k, f"{{}} {names[k]}").format(short(v) if isinstance(v, int) else v) for k, v in shown.items())
 
 
 def items(record: Record) -> str:
@@ -66,7 +58,6 @@ def each(record: Record, side: str) -> str:
 
 
 def memory(record: Record, side: str) -> str:
-    """Peak, in GB."""
     figures = record["figures"].get(side)
     return f"{figures['peak_memory'] / 1e9:.2f}" if figures else "–"
 
@@ -77,19 +68,16 @@ def line(record: Record) -> str:
     ratio = f"{number(record['ratio'])} {record['unit']}" if record["ratio"] is not None else ""
     bar = "" if record["reached"] is None else f"bar {record['bar']:g} {'reached' if record['reached'] else 'not reached'}"
     same = {True: "equal", False: "answers differ", None: ""}[record["equal"]]
-    theirs = f" / {each(record, 'peer')}" if record["peer"] else ""
-    row = f"{record['row']:<14}"
-    columns = [row, compared, f"{sizes(record):<28}", f"{each(record, OURS)}{theirs}", ratio, bar, same, record["note"]]
-    return "  ".join(part for part in columns if part)
+    times = each(record, OURS) + (f" / {each(record, 'peer')}" if record["peer"] else "")
+    columns = (f"{record['row']:<14}", compared, f"{sizes(record):<28}", times, ratio, bar, same, record["note"])
+    return "  ".join(filter(None, columns))
 
 
 def peer(record: Record) -> str:
-    """With its version."""
     return f"{record['peer']} {record['version']}".strip()
 
 
 def page(every: Sequence[Record], processor: str) -> str:
-    """All tables of a processor, and the ratios of the others."""
     if not every:
         return "Nothing has been measured yet; run `make bench`.\n"
     records = [r for r in every if r["processor"] == processor]

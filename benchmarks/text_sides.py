@@ -6,9 +6,10 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.corpora import BYTE_LEVEL, Corpora
-from benchmarks.side import BenchmarkSide, Case
+from benchmarks.side import Arrays, BenchmarkSide, Case
 
-TEXTS_AT_ONCE = 512
+AT_ONCE = 512  # texts
+Lists = list[pa.ListArray]
 
 
 def tokeniser(corpora: Corpora, case: Case) -> BenchmarkSide:
@@ -18,16 +19,13 @@ def tokeniser(corpora: Corpora, case: Case) -> BenchmarkSide:
     texts, text = corpora.texts(case["tokens"]), corpora.tokenizer(case.get("kind", BYTE_LEVEL))
     compiled = compile_tokenizer.__wrapped__(text)
 
-    def work(tokeniser: Any) -> list[pa.ListArray]:
-        return [_lists(*tokeniser.encode(texts.slice(low, TEXTS_AT_ONCE))) for low in range(0, len(texts), TEXTS_AT_ONCE)]
+    def work(tokeniser: Any) -> Lists:
+        return [_lists(*tokeniser.encode(texts.slice(low, AT_ONCE))) for low in range(0, len(texts), AT_ONCE)]
 
-    return BenchmarkSide(
-        work=work,
-        items=lambda lists: sum(len(one.values) for one in lists),
-        fresh=lambda: compile_tokenizer.__wrapped__(text),
-        answer=_joined,
-        check=lambda result: compiled.why and f"tokenizers does the work: {compiled.why}",
-    )
+    def check(result: Lists) -> str:
+        return compiled.why and f"tokenizers does the work: {compiled.why}"
+
+    return BenchmarkSide(work, _tokens, _joined, lambda: compile_tokenizer.__wrapped__(text), check)
 
 
 def fastokens(corpora: Corpora, case: Case) -> BenchmarkSide:
@@ -36,17 +34,12 @@ def fastokens(corpora: Corpora, case: Case) -> BenchmarkSide:
 
     text, texts = corpora.tokenizer(case.get("kind", BYTE_LEVEL)), corpora.texts(case["tokens"])
 
-    def work(library: Any) -> list[pa.ListArray]:
-        pieces = (texts.slice(low, TEXTS_AT_ONCE).to_pylist() for low in range(0, len(texts), TEXTS_AT_ONCE))
+    def work(library: Any) -> Lists:
+        pieces = (texts.slice(low, AT_ONCE).to_pylist() for low in range(0, len(texts), AT_ONCE))
         encoded = (library.encode_batch_flat(piece, split_special_tokens=True) for piece in pieces)
         return [_lists(np.frombuffer(ids, np.int32), np.frombuffer(ends, np.int64)) for ids, ends in encoded]
 
-    return BenchmarkSide(
-        work=work,
-        items=lambda lists: sum(len(one.values) for one in lists),
-        fresh=lambda: fastokens.Tokenizer.from_json_str(text),
-        answer=_joined,
-    )
+    return BenchmarkSide(work, _tokens, _joined, lambda: fastokens.Tokenizer.from_json_str(text))
 
 
 def tokenizers(corpora: Corpora, case: Case) -> BenchmarkSide:
@@ -56,29 +49,26 @@ def tokenizers(corpora: Corpora, case: Case) -> BenchmarkSide:
     text, texts = corpora.tokenizer(case.get("kind", BYTE_LEVEL)), corpora.texts(case["tokens"]).to_pylist()
 
     def work(library: Any) -> list[Any]:
-        pieces = (texts[low : low + TEXTS_AT_ONCE] for low in range(0, len(texts), TEXTS_AT_ONCE))
+        pieces = (texts[low : low + AT_ONCE] for low in range(0, len(texts), AT_ONCE))
         return [e for piece in pieces for e in library.encode_batch(piece, add_special_tokens=False)]
 
-    def answer(encoded: list[Any]) -> dict[str, np.ndarray]:
-        lists = [e.ids for e in encoded]
-        return _ids(np.fromiter((i for one in lists for i in one), np.int32), np.array([*map(len, lists)]))
+    def answer(encoded: list[Any]) -> Arrays:
+        return _joined([pa.array([e.ids for e in encoded], pa.list_(pa.int32()))])
 
-    return BenchmarkSide(
-        work=work, items=lambda encoded: sum(len(e.ids) for e in encoded), fresh=lambda: load_tokenizer(text), answer=answer
-    )
+    return BenchmarkSide(work, lambda encoded: sum(len(e.ids) for e in encoded), answer, lambda: load_tokenizer(text))
 
 
 def _lists(ids: np.ndarray, offsets: np.ndarray) -> pa.ListArray:
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(ids, pa.int32()))
 
 
-def _joined(lists: list[pa.ListArray]) -> dict[str, np.ndarray]:
+def _tokens(lists: Lists) -> int:
+    return sum(len(one.values) for one in lists)
+
+
+def _joined(lists: Lists) -> Arrays:
     counts = np.concatenate([np.diff(one.offsets.to_numpy()) for one in lists])
-    return _ids(np.concatenate([one.values.to_numpy() for one in lists]), counts)
-
-
-def _ids(ids: np.ndarray, counts: np.ndarray) -> dict[str, np.ndarray]:
-    return {"ids": ids, "offsets": np.cumsum([0, *counts])}
+    return {"ids": np.concatenate([one.values.to_numpy() for one in lists]), "offsets": np.cumsum([0, *counts])}
 
 
 def analyzer(corpora: Corpora, case: Case) -> BenchmarkSide:
@@ -86,7 +76,7 @@ def analyzer(corpora: Corpora, case: Case) -> BenchmarkSide:
     from tasks.text.words.word_ids import WordIds
 
     texts = corpora.texts(case["tokens"])
-    return BenchmarkSide(work=lambda words: words.add(texts), items=lambda result: len(result[0]), fresh=WordIds)
+    return BenchmarkSide(lambda words: words.add(texts), lambda result: len(result[0]), fresh=WordIds)
 
 
 RUN = r"(?:[\p{L}\p{M}]|\p{N}+(?:[.,]\p{N}+)*)+"
@@ -96,14 +86,12 @@ def polars_words(corpora: Corpora, case: Case) -> BenchmarkSide:
     """polars: the analyzer's rule as far as its regular expressions go, to ids. `words_that_differ` counts where it does not."""
     import polars as pl
 
-    texts = corpora.texts(case["tokens"])
+    texts, differing = corpora.texts(case["tokens"]), dict[str, int]()
 
     def work(_: object) -> tuple[pl.Series, pl.Series]:
         plain = pl.Series("word", texts).str.normalize("NFKC").str.to_lowercase().str.replace_all("’", "'", literal=True)
         lists = plain.str.extract_all(f"{RUN}(?:'{RUN})*")
         return lists.list.len(), lists.explode().drop_nulls().cast(pl.Categorical)
-
-    differing: dict[str, int] = {}
 
     def check(result: tuple[pl.Series, pl.Series]) -> str:
         from tasks.text.words.word_ids import WordIds
@@ -116,4 +104,4 @@ def polars_words(corpora: Corpora, case: Case) -> BenchmarkSide:
         differing["words_that_differ"] = int((both["count"].cast(pl.Int64) - both["ours"]).abs().sum())
         return "more than a thousandth of the words differ" if 1000 * differing["words_that_differ"] > len(ids) else ""
 
-    return BenchmarkSide(work=work, items=lambda result: len(result[1]), extra=lambda result: differing, check=check)
+    return BenchmarkSide(work, lambda result: len(result[1]), extra=lambda result: differing, check=check)

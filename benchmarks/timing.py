@@ -1,7 +1,5 @@
-"""Timing the sides of a row. Each runs in a process of its own, so that its peak memory is its own.
-
-The sides take turns, ours first, after a run of each that does not count: it compiles kernels and reads files.
-"""
+"""Timing the sides of a row. Each runs in a process of its own, so that its peak memory is its own. The sides take turns, ours
+first, after a run of each that does not count: it compiles kernels and reads files."""
 
 import multiprocessing
 import os
@@ -9,10 +7,10 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -21,9 +19,10 @@ import numpy as np
 
 from benchmarks.corpora import Corpora
 from benchmarks.rows import ROWS
-from benchmarks.side import BenchmarkSide, Case
+from benchmarks.side import BenchmarkSide, Case, arrays
 
 WHO = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+_sides: list[BenchmarkSide] = []  # the one of this process
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,12 @@ class Timing:
 
 
 # -- in a side's process ----------------------------------------------------------------------------------------------
+def _quiet() -> None:
+    """Some peers print."""
+    for stream in (1, 2):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+
+
 def _peak() -> int:
     """Bytes: of this process, or of the largest child that it waited for."""
     unit = 1 if sys.platform == "darwin" else 1024
@@ -46,111 +51,96 @@ def _cpu() -> float:
     return sum(u.ru_utime + u.ru_stime for u in map(resource.getrusage, WHO))
 
 
-def _serve(pipe: Connection, row: str, name: str, case: Case, corpora: Corpora) -> None:
-    """Make the side ready, then run it each time that something comes in. Without a name, only make the row's inputs."""
-    for stream in (1, 2):  # some peers print
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+def _tried(work: Callable[..., dict[str, Any]], *given: Any) -> dict[str, Any]:
+    """What it returns, or its error as text: whatever a peer raises, which need not be picklable."""
     try:
-        if not name:
-            ROWS[row].prepare(corpora, case)
-            return pipe.send({})
-        try:
-            side = ROWS[row].sides[name](corpora, case)
-        except ModuleNotFoundError as missing:
-            return pipe.send({"error": f"not installed ({missing.name})"})
-        pipe.send({"memory": _peak()})
-        try:
-            number = 0
-            while pipe.recv():
-                pipe.send(_run(side, corpora.place(f"answer-{row}-{name}.npz"), first=not number))
-                number += 1
-        finally:
-            side.close()
-    except EOFError:
-        pass
-    except Exception as error:  # whatever a peer raises
-        pipe.send({"error": f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"})
+        return work(*given)
+    except ModuleNotFoundError as missing:
+        return {"error": f"not installed ({missing.name})"}
+    except Exception as error:
+        return {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"}
 
 
-def _run(side: BenchmarkSide, answer: Path, first: bool) -> dict[str, Any]:
+def _begin(row: str, name: str, case: Case, corpora: Corpora) -> dict[str, Any]:
+    """Make the side ready. `made`: whether that has made inputs, which takes memory that is not the side's."""
+    before = set(corpora.folder.rglob("*"))
+    _sides.append(ROWS[row].sides[name](corpora, case))
+    made = before != set(corpora.folder.rglob("*"))
+    return {"memory": _peak(), "made": made}
+
+
+def _run(answer: Path, first: bool) -> dict[str, Any]:
     """One run; at first also what is needed once: the answer, and whether it is right."""
+    (side,) = _sides
     made = side.fresh()
     cpu, wall = _cpu(), time.perf_counter()
     result = side.work(made)
     wall, cpu, memory = time.perf_counter() - wall, _cpu() - cpu, _peak()  # before the answer takes memory
     line = {"wall": wall, "cpu": cpu, "memory": memory, "extra": dict(side.extra(result))}
     if first:
-        np.savez(answer, **side.answer(result))
+        np.savez(answer, **arrays(side.answer(result)))
         items = side.items if isinstance(side.items, int) else side.items(result)
         line |= {"items": int(items), "answer": answer, "wrong": side.check(result)}
     return line
 
 
+def _end() -> dict[str, Any]:
+    for side in _sides:
+        for close in side.close:
+            close()
+    return {}
+
+
 # -- in the process that measures -------------------------------------------------------------------------------------
-class Child:
-    """A side in its own process. `first`: the answer when it has its inputs, or {"error": …}."""
+class SideProcess:
+    """A side in its own process. `ready`: the answer when it has its inputs, or {"error": …}."""
 
     def __init__(self, row: str, name: str, case: Case, corpora: Corpora, environment: Mapping[str, str]) -> None:
-        from tasks.cluster.cluster import WORKER_ENVIRONMENT
+        self.pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _quiet)
+        self.place = corpora.place(f"answer-{row}-{name}.npz")
+        began = time.perf_counter()
+        with mock.patch.dict(os.environ, environment):
+            self.ready = self.ask(_begin, row, name, case, corpora)
+        self.ready["seconds"] = time.perf_counter() - began
 
-        spawn = multiprocessing.get_context("spawn")
-        self.pipe, theirs = spawn.Pipe()
-        with mock.patch.dict(os.environ, {**WORKER_ENVIRONMENT, **environment}):
-            self.process = spawn.Process(target=_serve, args=(theirs, row, name, case, corpora), daemon=False)
-            self.process.start()
-        theirs.close()
-        self.started = time.perf_counter()
-        self.first: dict[str, Any] = {}
-
-    def wait(self) -> dict[str, Any]:
-        """Wait until it has its inputs."""
-        self.first = {**self.answer(), "seconds": time.perf_counter() - self.started}
-        return self.first
-
-    def answer(self) -> dict[str, Any]:
-        """Its next one; {"error": …} if the process ended."""
+    def ask(self, work: Callable[..., dict[str, Any]], *given: Any) -> dict[str, Any]:
+        """What the process returns; {"error": …} if that failed or the process ended."""
         try:
-            return self.pipe.recv()
-        except EOFError:
-            self.process.join()
-            return {"error": f"ended with {self.process.exitcode}"}
-
-    def run(self) -> dict[str, Any]:
-        """Time one run."""
-        with suppress(BrokenPipeError):
-            self.pipe.send(True)
-        return self.answer()
+            return self.pool.submit(_tried, work, *given).result()
+        except BrokenProcessPool:
+            return {"error": "its process ended"}
 
     def close(self) -> None:
-        """End the process."""
-        self.pipe.close()
-        self.process.join()
+        self.ask(_end)
+        self.pool.shutdown()
 
 
 def measure(
     row: str, sides: Sequence[str], case: Case, runs: int, corpora: Corpora, environment: Mapping[str, str] | None = None
 ) -> dict[str, Timing]:
     """Run the sides in turns, `runs` times each. A side that cannot run has a `problem` and no figures."""
-    preparing = Child(row, "", case, corpora, {})  # makes the inputs, so that no side's memory includes this
-    problem = preparing.wait().get("error", "")
-    preparing.close()
-    if problem:
-        return {side: Timing(problem=problem) for side in sides}
-    children = {side: Child(row, side, case, corpora, environment or {}) for side in sides}
-    problems = {side: child.first["error"] for side, child in children.items() if "error" in child.wait()}
+    from tasks.cluster.cluster import WORKER_ENVIRONMENT
+
+    processes: dict[str, SideProcess] = {}
     results: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
     try:
-        for _ in range(1 + runs):
-            for side, child in children.items():
-                if side not in problems:
-                    results[side].append(child.run())
-                    if "error" in results[side][-1]:
-                        problems[side] = results[side][-1]["error"]
+        for side in sides:
+            given = (row, side, case, corpora, {**WORKER_ENVIRONMENT, **(environment or {})})
+            processes[side] = SideProcess(*given)
+            if processes[side].ready.get("made"):
+                processes[side].close()
+                processes[side] = SideProcess(*given)
+        problems = {side: process.ready["error"] for side, process in processes.items() if "error" in process.ready}
+        for number in range(1 + runs):
+            for side in (side for side in sides if side not in problems):
+                results[side].append(processes[side].ask(_run, processes[side].place, not number))
+                if "error" in results[side][-1]:
+                    problems[side] = results[side][-1]["error"]
     finally:
-        for child in children.values():
-            child.close()
+        for process in processes.values():
+            process.close()
     return {
-        side: Timing(problem=problems[side]) if side in problems else _summary(children[side].first, results[side])
+        side: Timing(problem=problems[side]) if side in problems else _summary(processes[side].ready, results[side])
         for side in sides
     }
 
@@ -158,16 +148,8 @@ def measure(
 def _summary(ready: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> Timing:
     warm, timed = results[0], results[1:] or results  # a row of no runs is one that counts the first
     cpu, wall = [r["cpu"] for r in timed], [r["wall"] for r in timed]
-    figures = {
-        "cpu_seconds": statistics.median(cpu),
-        "wall_seconds": statistics.median(wall),
-        "cpu_range": [min(cpu), max(cpu)],
-        "items": warm["items"],
-        "runs": len(timed),
-        "peak_memory": warm["memory"],
-        "memory_before": ready["memory"],
-        "first_run_seconds": warm["wall"],
-        "ready_seconds": ready["seconds"],
-        **results[-1]["extra"],
-    }
+    times = {"cpu_seconds": statistics.median(cpu), "wall_seconds": statistics.median(wall), "cpu_range": [min(cpu), max(cpu)]}
+    memory = {"peak_memory": warm["memory"], "memory_before": ready["memory"]}
+    first = {"first_run_seconds": warm["wall"], "ready_seconds": ready["seconds"]}
+    figures = times | memory | first | {"items": warm["items"], "runs": len(timed)} | results[-1]["extra"]
     return Timing(figures, warm["wrong"], warm["answer"])

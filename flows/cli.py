@@ -38,9 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 verbose, lasting = getattr(options, "verbose", False), options.command.__name__ == "serve"
                 prepare(options.root, verbose=verbose, lasting=lasting)
         except OSError as error:
-            raise StudyError(
-                f"--root {options.root:.200}: cannot be used: {error.strerror}; give a folder that you can write to"
-            ) from None
+            why = f"cannot be used: {error.strerror}; give a folder that you can write to"
+            raise StudyError(f"--root {options.root:.200}: {why}") from None
         return int(options.command(options) or 0)
     except StudyError as error:
         print(f"taskgram: {printable(str(error))}", file=sys.stderr)
@@ -64,9 +63,8 @@ def _strangers() -> str:
     specs = {name: find_spec(name) for name in ("schemas", "tasks")}
     places = {n: s.origin or "a folder" for n, s in specs.items() if s and s.origin != str(home / n / "__init__.py")}
     others = ", ".join(f"{name} in {place}" for name, place in places.items())
-    return (
-        f"other packages have the names of taskgram's, which is in {home}: {others}. Remove them from PYTHONPATH" if others else ""
-    )
+    names = f"other packages have the names of taskgram's, which is in {home}"
+    return f"{names}: {others}. Remove them from PYTHONPATH" if others else ""
 
 
 def _unexpected(error: Exception, root: str) -> str:
@@ -108,8 +106,7 @@ def command() -> None:
 
 def _exit_quietly() -> None:
     """Exit after everything else has been cleaned up. A normal shutdown takes seconds more, and prints complaints of DuckDB's
-    binding about reference counts.
-    """
+    binding about reference counts."""
     code = _exit_code[0] if _exit_code else None
     try:
         if sys.stdout is not None:  # closed before the start by `>&-`

@@ -1,7 +1,5 @@
-"""Runs one planned step: skip what is done, map the rest over the cluster, validate, write manifests, record.
-
-Knows nothing of Prefect; `flows/run.py` puts it into a flow.
-"""
+"""Runs one planned step: skip what is done, map the rest over the cluster, validate, write manifests, record. Knows nothing of
+Prefect; `flows/run.py` puts it into a flow."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -9,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from flows.manifests import describe, differs, is_finished, is_written, read_again, rows_of
+from flows.manifests import describe, differs, is_finished, is_written, rows_of
 from flows.plan import PlannedStage, PlannedStep
 from flows.session import SECONDS_BETWEEN_LOOKS, Session
 from flows.study_records import recorded_step
@@ -43,15 +41,23 @@ class Outcome:
     state: str  # "done" or "skipped"
     computed: int
     parts: int
-    rows: int
-    bytes: int
     part_seconds: float  # of the jobs that ran, added up
     wall_seconds: float  # from the start of the first job that ran to the end of the step
-    checks: int
     changed: tuple[str, ...] = ()  # tables whose bytes differ from those of an earlier run: not deterministic
-    tables: tuple[Mapping[str, Any], ...] = ()
-    again: str = ""  # which parts were read more than once, in words
-    validations: tuple[Mapping[str, Any], ...] = ()  # every check of every table, with the rows it was made on
+    manifests: tuple[Mapping[str, Any], ...] = ()  # of its tables
+
+    @property
+    def rows(self) -> int:
+        return rows_of(self.manifests)
+
+    @property
+    def bytes(self) -> int:
+        return sum(m["bytes"] for m in self.manifests)
+
+    @property
+    def checks(self) -> list[Mapping[str, Any]]:
+        """Every check of every table, with the rows it was made on."""
+        return [{"table": m["table"], "rows": m["rows"], **c} for m in self.manifests for c in m["validation"]["checks"]]
 
 
 def run_step(
@@ -109,8 +115,6 @@ def skipped(planned: PlannedStep, session: Session) -> Outcome | None:
 
 
 class _Costs:
-    """What the jobs of a step cost."""
-
     def __init__(self) -> None:
         self.jobs, self.part_seconds, self.first = 0, 0.0, time.monotonic()
 
@@ -145,10 +149,8 @@ def _run_jobs(
     log: Log,
     spent: _Costs,
 ) -> dict[str, dict[str, Any]]:
-    """Run the jobs that no other run computes, then wait for the others'; returns what each job of this run cost.
-
-    Every part that can finish does, then the first failures are raised together.
-    """
+    """Run the jobs that no other run computes, then wait for the others'; returns what each job of this run cost. Every part that
+    can finish does, then the first failures are raised together."""
     progress(len(stage.jobs) - len(todo), len(stage.jobs))
     costs: dict[str, dict[str, Any]] = {}
     failures: list[tuple[PlannedJob, str]] = []
@@ -239,24 +241,6 @@ def _explain(finished: Finished, session: Session, name: str, job: PlannedJob) -
 
 
 def _outcome(planned: PlannedStep, store: Store, state: str, spent: _Costs, changed: Iterable[str]) -> Outcome:
-    manifests = [m for t, parts in planned.outputs.items() if (m := store.manifest(t, fingerprint(parts)))]
-    rows = tuple(
-        {"table": m["table"], "parts": len(m["parts"]), "rows": m["rows"], "bytes": m["bytes"]}
-        | {"checks": len(m["validation"]["checks"]), "valid": m["validation"]["success"], "fingerprint": m["fingerprint"][:12]}
-        for m in manifests
-    )
-    return Outcome(
-        planned.step.name,
-        state,
-        spent.jobs,
-        sum(len(s.jobs) for s in planned.stages),
-        rows_of(manifests),
-        sum(m["bytes"] for m in manifests),
-        spent.part_seconds,
-        spent.wall_seconds if state == "done" else 0.0,
-        sum(r["checks"] for r in rows),
-        tuple(changed),
-        rows,
-        read_again(manifests),
-        tuple({"table": m["table"], "rows": m["rows"], **c} for m in manifests for c in m["validation"]["checks"]),
-    )
+    manifests = tuple(m for t, parts in planned.outputs.items() if (m := store.manifest(t, fingerprint(parts))))
+    seconds, parts = (spent.part_seconds, spent.wall_seconds if state == "done" else 0.0), sum(len(s.jobs) for s in planned.stages)
+    return Outcome(planned.step.name, state, spent.jobs, parts, *seconds, tuple(changed), manifests)

@@ -71,9 +71,8 @@ def isolated(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def set_proxies_aside() -> None:
-    """Take the user's proxies from the environment until `use_own_server`: Prefect reads them as it starts. Nor does anything
-    else use a proxy to reach this machine.
-    """
+    """Take the user's proxies from the environment until `use_own_server`: Prefect reads them as it starts. Nor does anything else
+    use a proxy to reach this machine."""
     names = [name for name in os.environ if name.lower().endswith("_proxy") and name.lower() != "no_proxy"]
     os.environ[PROXIES] = json.dumps({name: os.environ.pop(name) for name in names})
     direct = os.environ.get("no_proxy") or os.environ.get("NO_PROXY", "")
@@ -84,8 +83,7 @@ def set_proxies_aside() -> None:
 
 def use_own_server() -> None:
     """Import Prefect, which then knows no settings of the working folder, and restore the user's proxies for everything else. Does
-    nothing if they were not set aside: Prefect's server is another's.
-    """
+    nothing if they were not set aside: Prefect's server is another's."""
     proxies = os.environ.pop(PROXIES, None)
     if proxies is None:
         return
@@ -109,15 +107,13 @@ def prefect_home(root: str) -> Path:
 
 def check_root(root: str) -> str:
     """The root, checked. Raises StudyError for one that cannot be a folder, or that contains a secret: the root is written to
-    Prefect's database, its UI and the command that resumes after a failure.
-    """
+    Prefect's database, its UI and the command that resumes after a failure."""
     if not is_path(root) or has_surrogates(root):
         raise StudyError(f"--root {root!r:.200}: not the name of a folder; use UTF-8 and at most 255 bytes")
     if "://" not in root:
         if "?" in str(Path(root).resolve()):
-            raise StudyError(
-                f"--root {root!r:.200}: Prefect's database cannot be in a folder with a question mark in its name; use another"
-            )
+            why = "Prefect's database cannot be in a folder with a question mark in its name"
+            raise StudyError(f"--root {root!r:.200}: {why}; use another")
         return root
     try:
         address = urlsplit(root)
@@ -126,10 +122,8 @@ def check_root(root: str) -> str:
     except (ValueError, ImportError) as error:
         raise StudyError(f"--root: cannot use this address: {error}; write it like s3://bucket/folder") from None
     if secret or address.query:
-        raise StudyError(
-            f"--root {address.scheme}://…: the address must not contain a password or token; put them into the "
-            "environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE or similar)"
-        )
+        remedy = "put them into the environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE or similar)"
+        raise StudyError(f"--root {address.scheme}://…: the address must not contain a password or token; {remedy}")
     return root
 
 

@@ -52,10 +52,8 @@ def describe(
     costs: Mapping[str, Mapping[str, Any]],
     before: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """Validate one table and describe it: its manifest. Raises ContractBroken where it breaks its contract.
-
-    costs: what each job cost that ran now, with what its worker says of the parts it wrote; before: entries of earlier manifests.
-    """
+    """Validate one table and describe it: its manifest. Raises ContractBroken where it breaks its contract. costs: what each job
+    cost that ran now, with what its worker says of the parts it wrote; before: entries of earlier manifests."""
     parts = tables[contract.name]
     began = time.monotonic()
     validation = validate(store, contract, tables, CONTRACTS)
@@ -69,21 +67,12 @@ def describe(
         cost = dict(costs.get(part.key) or {"seconds": (previous or {}).get("seconds", 0.0)})
         entry = cost.pop("described", {}).get(contract.name) or (previous if part.key not in costs else None)
         entries.append({**(entry or store.describe(part)), "labels": dict(part.labels), **cost})
-    return {
-        "table": contract.name,
-        "fingerprint": fingerprint(parts),
-        "step": planned.step.name,
-        "version": planned.step.version,
-        "inputs": {t: fingerprint(p) for t, p in planned.inputs.items()},
-        "settings": {job.key: dict(job.job.settings) for job in stage.jobs[:1]},
-        "parts": entries,
-        "rows": sum(e["rows"] for e in entries),
-        "bytes": sum(e["bytes"] for e in entries),
-        "seconds": sum(e.get("seconds", 0.0) for e in entries),
-        "validation": validation,
-        "versions": versions(RECORDED),
-        "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
+    about = {"table": contract.name, "fingerprint": fingerprint(parts), "step": planned.step.name, "version": planned.step.version}
+    about |= {"inputs": {t: fingerprint(p) for t, p in planned.inputs.items()}}
+    about |= {"settings": {job.key: dict(job.job.settings) for job in stage.jobs[:1]}, "parts": entries}
+    sums = {name: sum(e.get(name, 0) for e in entries) for name in ("rows", "bytes", "seconds")}
+    written = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return about | sums | {"validation": validation, "versions": versions(RECORDED), "written": written}
 
 
 def differs(manifest: Mapping[str, Any], before: Mapping[str, Mapping[str, Any]]) -> bool:
@@ -98,9 +87,7 @@ def rows_of(manifests: Iterable[Mapping[str, Any]]) -> int:
 
 def rejected(store: Store, planned: PlannedStep) -> list[str]:
     """How many of the study's own records a finished step has rejected, the most frequent reasons, and where all are listed.
-
-    Reasons that differ only in quoted text and numbers are one kind, shown by its first. Empty if no record was rejected.
-    """
+    Reasons that differ only in quoted text and numbers are one kind, shown by its first. Empty if no record was rejected."""
     lines = []
     for table, parts in parts_of(planned.outputs).items():
         manifest = store.manifest(table, fingerprint(planned.outputs[table])) if table.endswith(REJECTS) else None

@@ -1,7 +1,5 @@
-"""A study laid out before anything runs: every step's jobs and the parts they will write, by key.
-
-Planning reads no stored data, so `status` can compare what a study asks for with what is there.
-"""
+"""A study laid out before anything runs: every step's jobs and the parts they will write, by key. Planning reads no stored data, so
+`status` can compare what a study asks for with what is there."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -44,10 +42,8 @@ class PlannedStep:
 
 
 def lay_out(steps: Sequence[Step], study: Study) -> list[PlannedStep]:
-    """Plan all steps that the study has, each on the planned parts of those before it.
-
-    Raises StudyError where the study cannot be planned (a file that is not there, say).
-    """
+    """Plan all steps that the study has, each on the planned parts of those before it. Raises StudyError where the study cannot be
+    planned (a file that is not there, say)."""
     tables: dict[str, tuple[Part, ...]] = {}
     planned: list[PlannedStep] = []
     for step in steps:
@@ -93,7 +89,6 @@ def plan_step(step: Step, study: Study, tables: Mapping[str, tuple[Part, ...]]) 
 
 
 def upstream(step: Step, steps: Sequence[Step]) -> list[Step]:
-    """The steps whose tables `step` reads."""
     return [s for s in steps if {c.name for c in s.writes} & set(step.reads)]
 
 

@@ -1,7 +1,5 @@
-"""What Prefect's UI shows of a step: log lines, progress, the tables it wrote, the checks they passed, and violations.
-
-Lines go with the run's own thread; another thread sends the artifacts, so that a slow server never delays a step.
-"""
+"""What Prefect's UI shows of a step: log lines, progress, the tables it wrote, the checks they passed, and violations. Lines go
+with the run's own thread; another thread sends the artifacts, so that a slow server never delays a step."""
 
 import contextvars
 import time
@@ -13,7 +11,7 @@ from prefect import get_run_logger
 from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
 
 from flows.engine import Outcome
-from flows.manifests import ContractBroken
+from flows.manifests import ContractBroken, read_again
 from flows.plan import PlannedStep
 from flows.session import Session
 from flows.study_files import report_link, report_page
@@ -39,8 +37,6 @@ class Post:
 
 
 class Watch:
-    """Reports one step of one run."""
-
     def __init__(self, planned: PlannedStep, session: Session, post: Post) -> None:
         self.step, self.study, self.post = planned.step.name, session.study.name, post
         self.report = report_page(session.store, self.study)
@@ -81,12 +77,17 @@ class Watch:
             return
         seconds = f"{outcome.part_seconds:.1f} worker seconds, {outcome.wall_seconds:.1f} s of wall time"
         words = f"{outcome.computed} of {outcome.parts} parts computed in {seconds}"
-        self.line(f"done: {words}; {outcome.rows:,} rows, {size(outcome.bytes)}, {outcome.checks} checks passed")
-        self._table([dict(t) for t in outcome.tables], f"{words}. {outcome.again}\n\n{self._link()}")
+        self.line(f"done: {words}; {outcome.rows:,} rows, {size(outcome.bytes)}, {len(outcome.checks)} checks passed")
+        tables = [
+            {"table": m["table"], "parts": len(m["parts"]), "rows": m["rows"], "bytes": m["bytes"]}
+            | {"checks": len(m["validation"]["checks"]), "valid": m["validation"]["success"], "fingerprint": m["fingerprint"][:12]}
+            for m in outcome.manifests
+        ]
+        self._table(tables, f"{words}. {read_again(outcome.manifests)}\n\n{self._link()}")
         checks = [
             {"table": c["table"], "check": c["check"].removeprefix(f"{c['table']}: "), "rows checked": c["rows"]}
             | {"rows that break it": c["unexpected"], "holds": c["success"]}
-            for c in outcome.validations
+            for c in outcome.checks
         ]
         self._table(checks, f"every check was made on every row. {self._link()}", "checks")
 
@@ -95,15 +96,18 @@ class Watch:
         self._log.error("%s: %s", self.name, message)
         broken = error.__cause__ if isinstance(error.__cause__, ContractBroken) else error
         if isinstance(broken, ContractBroken):
-            checks = [
-                {"check": c["check"], "rows that break it": c["unexpected"], "examples": "\n".join(c["examples"])}
+            rows = [
+                {
+                    "table": broken.table,
+                    "check": c["check"],
+                    "rows that break it": c["unexpected"],
+                    "examples": "\n".join(c["examples"]),
+                }
                 for c in broken.checks
             ]
-            about = f"{broken.table} breaks its contract; no later step sees it"
-            self._table([{"table": broken.table} | c for c in checks], about, "violations")
+            self._table(rows, f"{broken.table} breaks its contract; no later step sees it", "violations")
 
     def _table(self, rows: list[dict[str, Any]], about: str, *kind: str) -> None:
-        """Send a table of the step."""
         named = {"key": key(self.study, self.step, *kind), "description": f"{self.name}: {about}"}
         self.post.send(create_table_artifact, table=rows, **named)
 

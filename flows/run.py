@@ -1,7 +1,5 @@
-"""One Prefect flow per study, one Prefect task per step; steps run in parallel where their tables allow it.
-
-Import it after `flows.environment.prepare`.
-"""
+"""One Prefect flow per study, one Prefect task per step; steps run in parallel where their tables allow it. Import it after
+`flows.environment.prepare`."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -134,10 +132,8 @@ def upstream_of_chosen(name: str, chosen: set[str]) -> bool:
 
 
 def _step_task(planned: PlannedStep, session: Session, terminal: Terminal, post: Post, failures: dict[str, str]) -> Any:
-    """One step as a Prefect task without parameters, so that Prefect neither copies nor hashes the plan.
-
-    A failure puts its message into `failures`; Prefect's state keeps the traceback.
-    """
+    """One step as a Prefect task without parameters, so that Prefect neither copies nor hashes the plan. A failure puts its message
+    into `failures`; Prefect's state keeps the traceback."""
     name = planned.step.name
 
     @task(

@@ -1,7 +1,5 @@
-"""One run of a study: where its results are, where its jobs run, and which parts it computes while other runs work.
-
-Knows nothing of Prefect.
-"""
+"""One run of a study: where its results are, where its jobs run, and which parts it computes while other runs work. Knows nothing
+of Prefect."""
 
 import os
 import shlex
@@ -64,7 +62,6 @@ class Session:
 
     @contextmanager
     def alone(self, what: str) -> Iterator[None]:
-        """Do something that no other run does at the same time."""
         while not self.leases.take(what):
             self.wait(SECONDS_BETWEEN_LOOKS)
         try:
@@ -101,7 +98,6 @@ class Session:
         return rest if rest.models else None
 
     def command(self, step: str) -> str:
-        """The exact command that runs a failed step again."""
         root = "" if self.store.root == default_root() else f" --root {shlex.quote(self.store.root)}"
         return f"taskgram run {shlex.quote(self.study_name)} --from {step}{root}"
 

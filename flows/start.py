@@ -1,7 +1,5 @@
-"""The start of a run: what would stop it, which steps it is for, and whether anything is left to do.
-
-Knows nothing of Prefect, so that all of it is answered before a server starts.
-"""
+"""The start of a run: what would stop it, which steps it is for, and whether anything is left to do. Knows nothing of Prefect, so
+that all of it is answered before a server starts."""
 
 from collections.abc import Mapping
 
@@ -54,10 +52,8 @@ def choose(plan: list[PlannedStep], session: Session, only: str | None, start: s
         above = {s.name for s in upstream(step, STEPS)}
         unfinished = [p.step.name for p in plan if p.step.name in above and not is_finished(session.store, p)]
         if unfinished:
-            raise StudyError(
-                f"--only {only}: its inputs are not finished: {', '.join(unfinished)}. "
-                f"Run them first: {session.command(unfinished[0])}"
-            )
+            why = f"its inputs are not finished: {', '.join(unfinished)}"
+            raise StudyError(f"--only {only}: {why}. Run them first: {session.command(unfinished[0])}")
         return {only}
     return downstream({start}, STEPS) if start else set(names)
 

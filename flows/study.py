@@ -1,7 +1,5 @@
-"""A study, top to bottom: each step reads only what a step above it writes.
-
-If a study names a placebo, the steps PLANT, IDS, INGEST, WORDS and QUERY work on that corpus too (`for_each_corpus`).
-"""
+"""A study, top to bottom: each step reads only what a step above it writes. If a study names a placebo, the steps PLANT, IDS,
+INGEST, WORDS and QUERY work on that corpus too (`for_each_corpus`)."""
 
 from tasks.corpus.encode import TOKENIZER, TOKENS, WORDS
 from tasks.corpus.held_out import HELD_OUT

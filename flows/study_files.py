@@ -42,10 +42,8 @@ def report_page(store: Store, study: str) -> str:
 
 
 def reports_url(root: str) -> str:
-    """Address in TASKGRAM_REPORTS_URL at which this root's reports are served; "" if there is none.
-
-    If TASKGRAM_ROOT names another root, the address belongs to that one. Raises StudyError for a wrong address.
-    """
+    """Address in TASKGRAM_REPORTS_URL at which this root's reports are served; "" if there is none. If TASKGRAM_ROOT names another
+    root, the address belongs to that one. Raises StudyError for a wrong address."""
     url, other = os.environ.get(REPORTS_URL, "").rstrip("/"), os.environ.get("TASKGRAM_ROOT")
     if not url:
         return ""
@@ -56,10 +54,8 @@ def reports_url(root: str) -> str:
         if "@" in address.netloc or address.query or address.fragment or not url.isprintable() or set(url) & set(' ()<>[]"\\'):
             raise ValueError
     except ValueError:
-        raise StudyError(
-            f"{REPORTS_URL}: give an address for a browser, like http://127.0.0.1:4201 or https://host/reports, "
-            "without a password or token, because Prefect's UI shows it"
-        ) from None
+        example = "like http://127.0.0.1:4201 or https://host/reports, without a password or token, because Prefect's UI shows it"
+        raise StudyError(f"{REPORTS_URL}: give an address for a browser, {example}") from None
     return "" if other and _same_place(other) != _same_place(root) else url
 
 
@@ -75,10 +71,8 @@ def report_link(root: str, page: str, study: str) -> str:
 
 
 def publish_report(plan: list[PlannedStep], store: Store, study: str) -> str:
-    """Copy the newest report to `reports/<study>`; returns the page.
-
-    On a local root the whole report appears at once; on a remote root the page is copied last. The caller holds a lease.
-    """
+    """Copy the newest report to `reports/<study>`; returns the page. On a local root the whole report appears at once; on a remote
+    root the page is copied last. The caller holds a lease."""
     outputs = next(p for p in plan if p.step.name == "report").outputs
     sources = [store.fetched(part) for parts in outputs.values() for part in parts]
     target = store.layout.report(study)

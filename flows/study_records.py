@@ -1,7 +1,5 @@
-"""What each study has run, under `<root>/studies/`: a file for the study, and one for each of its steps.
-
-A step's record is replaced as a whole, so that two runs of a study at once never take each other's records away.
-"""
+"""What each study has run, under `<root>/studies/`: a file for the study, and one for each of its steps. A step's record is
+replaced as a whole, so that two runs of a study at once never take each other's records away."""
 
 from typing import Any
 
@@ -38,16 +36,13 @@ def recorded_step(store: Store, study: str, step: str) -> dict[str, Any]:
 
 
 def recorded_steps(store: Store, study: str) -> dict[str, dict[str, Any]]:
-    """The records of all steps of a study, by name."""
     paths = store.listed(store.layout.steps(study), ".json")
     return {path.rsplit("/", 1)[1].removesuffix(".json"): store.read_json(path) or {} for path in paths}
 
 
 def kept(store: Store) -> set[tuple[str, str]]:
-    """(table, key of a part or fingerprint) of everything that some study under this root records.
-
-    Raises StudyError for a record that cannot be read: what it kept is not known.
-    """
+    """(table, key of a part or fingerprint) of everything that some study under this root records. Raises StudyError for a record
+    that cannot be read: what it kept is not known."""
     entries: set[tuple[str, str]] = set()
     folders = store.listed(store.layout.studies, ".steps")
     for path in (path for folder in folders for path in store.listed(folder, ".json")):

@@ -5,6 +5,7 @@ import threading
 from typing import Any, TextIO
 
 from flows.engine import Outcome
+from flows.manifests import read_again
 from tasks.text.display import printable
 
 WIDTH = 17  # of the longest name of a step
@@ -12,10 +13,8 @@ HEADER = f"  {'step':<{WIDTH}} {'parts':<24} {'rows':>10} {'size':>9} {'worker s
 
 
 class Terminal:
-    """Bars on a terminal, plain lines anywhere else. Safe to use from several threads.
-
-    `worker seconds` is what a step's parts took on their workers, added up: its wall time also has what it waited for others.
-    """
+    """Bars on a terminal, plain lines anywhere else. Safe to use from several threads. `worker seconds` is what a step's parts took
+    on their workers, added up: its wall time also has what it waited for others."""
 
     def __init__(self, stream: TextIO | None = None, *, show_skipped: bool = True) -> None:
         self.stream, self.show_skipped = stream or sys.stderr, show_skipped
@@ -27,19 +26,12 @@ class Terminal:
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-            self._progress = Progress(
-                TextColumn(f"  {{task.description:<{WIDTH}}}"),
-                BarColumn(bar_width=28),
-                MofNCompleteColumn(),
-                TextColumn("parts"),
-                TimeElapsedColumn(),
-                console=Console(file=self.stream),
-                transient=True,
-            )
+            step, parts, bar = TextColumn(f"  {{task.description:<{WIDTH}}}"), TextColumn("parts"), BarColumn(bar_width=28)
+            columns = (step, bar, MofNCompleteColumn(), parts, TimeElapsedColumn())
+            self._progress = Progress(*columns, console=Console(file=self.stream), transient=True)
             self._progress.start()
 
     def line(self, text: str) -> None:
-        """Print a line above the bars."""
         text = printable(text)
         with self._lock:
             if self._progress:
@@ -69,13 +61,11 @@ class Terminal:
         done = "up to date" if skipped else f"{outcome.computed} of {outcome.parts} parts computed"
         seconds = "" if skipped else f"{outcome.part_seconds:.1f}"
         self.line(f"  {outcome.step:<{WIDTH}} {done:<24} {outcome.rows:>10,} {size(outcome.bytes):>9} {seconds:>14}".rstrip())
-        if outcome.again:
-            self.line(f"  {outcome.step:<{WIDTH}} {outcome.again}")
+        if again := read_again(outcome.manifests):
+            self.line(f"  {outcome.step:<{WIDTH}} {again}")
         for table in outcome.changed:
-            self.line(
-                f"  {outcome.step:<{WIDTH}} NOT DETERMINISTIC: {table} has different bytes than before under the same key; "
-                "every step after it is computed again"
-            )
+            what = f"{table} has different bytes than before under the same key; every step after it is computed again"
+            self.line(f"  {outcome.step:<{WIDTH}} NOT DETERMINISTIC: {what}")
 
     def close(self) -> None:
         if self._progress:

@@ -44,10 +44,8 @@ class Balance:
 
 @dataclass(frozen=True)
 class Contract:
-    """All that holds for one table.
-
-    `key` names the columns each part is sorted by; a part is strictly increasing in them, so that they are unique in it.
-    """
+    """All that holds for one table. `key` names the columns each part is sorted by; a part is strictly increasing in them, so that
+    they are unique in it."""
 
     name: str
     description: str

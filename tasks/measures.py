@@ -16,7 +16,7 @@ import pyarrow as pa
 from schemas import EXCLUSIONS, METRICS, Study
 from schemas.settings.study_file import Task
 from schemas.tables.metrics import QUALIFIERS
-from tasks.statistics import Estimate
+from tasks.statistics import Estimate, Rows
 from tasks.step import Work, every_study
 from tasks.storage.store import Part
 from tasks.text.gamma import resolved
@@ -82,15 +82,18 @@ class MetricRows:
         rows: int = 0,
         examples: int = 0,
         clusters: float | None = None,
+        over: Rows | None = None,
         truth: float | None = None,
         note: str = "",
         **qualifiers: str | float,
     ) -> None:
         """One number; `qualifiers` are columns that tell rows of one statistic apart, e.g. interval="bca" or bin=3. `clusters`
-        are those of an estimate that does not name its own.
+        are those of an estimate that does not name its own; `over`: the rows that these three numbers are of.
 
         What is not finite is stored as null, with a reason. Raises TypeError for a column that is not there.
         """
+        if over is not None:
+            rows, examples, clusters = len(over), over.examples, over.clusters
         if unknown := qualifiers.keys() - QUALIFIERS.keys():
             raise TypeError(f"metrics has no column {', '.join(sorted(unknown))} that tells rows apart")
         value = _finite(estimate.value)

@@ -54,18 +54,15 @@ class SpanScores:
     @cached_property
     def delta(self) -> Floats:
         """Δ = log P after the own input - mean after the other inputs that hold no partner of s_y; NaN without any."""
+        usable = self._usable
+        total = np.bincount(self.span[usable], weights=self.after[usable], minlength=len(self.log_prob)).astype(np.float64)
         with np.errstate(invalid="ignore", divide="ignore"):
-            return self.log_prob - np.where(self.others > 0, self._total / self.others, np.nan)
+            return self.log_prob - np.where(self.others > 0, total / self.others, np.nan)
 
     @cached_property
     def others(self) -> Ints:
         """How many inputs without a partner each span has."""
         return np.bincount(self.span[self._usable], minlength=len(self.log_prob)).astype(np.int64)
-
-    @property
-    def _total(self) -> Floats:
-        usable = self._usable
-        return np.bincount(self.span[usable], weights=self.after[usable], minlength=len(self.log_prob)).astype(np.float64)
 
     @property
     def _usable(self) -> NDArray[np.bool_]:
@@ -116,13 +113,9 @@ class TaskEvidence:
 
     def candidates(self, order: int) -> int:
         """Rows of Φ if all pairs of n-grams of an example were in it."""
-        sides = [t.filter(pl.col("order") == order).group_by("example").len(name) for t, name in self._sides]
-        both = sides[0].join(sides[1], on="example")
-        return int((both["inputs"].cast(pl.Int64) * both["outputs"].cast(pl.Int64)).sum())
-
-    @property
-    def _sides(self) -> tuple[tuple[pl.DataFrame, str], ...]:
-        return (self.inputs, "inputs"), (self.spans, "outputs")
+        inputs, outputs = (t.filter(pl.col("order") == order).group_by("example").len("n") for t in (self.inputs, self.spans))
+        both = inputs.join(outputs, on="example")
+        return int((both["n"].cast(pl.Int64) * both["n_right"].cast(pl.Int64)).sum())
 
 
 def read_evidence(work: Work, task: str, *, last: bool = False, scored: bool = True, every_pair: bool = False) -> TaskEvidence:
@@ -150,10 +143,8 @@ def _pairs(work: Work, task: str, codes: pl.DataFrame, spans: pl.DataFrame, gamm
     """Φ: similarity > γ_n, strictly; γ is rounded to float32 as the similarity was."""
     table = work.frame("evidence_pairs").filter(task=task).drop("task").with_columns(pl.col("order").cast(pl.Int64))
     if gammas is not None:
-        floor = pl.DataFrame(
-            {"order": list(gammas), "gamma": [float(np.float32(g)) for g in gammas.values()]},
-            schema={"order": pl.Int64, "gamma": pl.Float64},
-        )
+        rounded = [float(np.float32(g)) for g in gammas.values()]
+        floor = pl.DataFrame({"order": list(gammas), "gamma": rounded}, schema={"order": pl.Int64, "gamma": pl.Float64})
         table = table.join(floor, on="order").filter(pl.col("similarity") > pl.col("gamma")).drop("gamma")
     table = table.join(codes, on="example").with_columns(example="code").drop("code")
     table = table.join(spans.select("example", "order", "output_ngram", "span"), on=["example", "order", "output_ngram"])
@@ -169,7 +160,8 @@ def read_scores(
     places = places.select("span", "order", example="name", ngram="output_ngram")
     scores = {}
     for checkpoint in models:
-        parts = [p for p in work.parts("evidence_scores") if _is_of(p, checkpoint)]
+        labels = {"model": checkpoint.model, "checkpoint": str(checkpoint.checkpoint)}
+        parts = [p for p in work.parts("evidence_scores") if all(p.labels.get(k, v) == v for k, v in labels.items())]
         table = pl.concat([work.frame_part(p) for p in parts]) if parts else work.frame("evidence_scores").clear()
         table = table.filter(task=task, model=checkpoint.model, checkpoint=checkpoint.checkpoint)
         if len(table):
@@ -181,11 +173,6 @@ def gamma_of_spans(spans: pl.DataFrame, gammas: Mapping[int, float]) -> Floats:
     """γ of each span's n, rounded to float32; infinite where the n has none."""
     gamma = {n: float(np.float32(g)) for n, g in gammas.items()}
     return np.array([gamma.get(n, np.inf) for n in spans["order"].to_list()], dtype=np.float64)
-
-
-def _is_of(part: Part, checkpoint: ModelCheckpoint) -> bool:
-    wanted = {"model": checkpoint.model, "checkpoint": str(checkpoint.checkpoint)}
-    return all(part.labels.get(k, v) == v for k, v in wanted.items())
 
 
 def _span_scores(table: pl.DataFrame, places: pl.DataFrame, codes: pl.DataFrame, gamma: Floats) -> SpanScores:
@@ -274,19 +261,48 @@ def shown_spans(spans: pl.DataFrame) -> pl.DataFrame:
 
 
 # -- numbers of pairs ------------------------------------------------------------------------------------------------------
+def is_supported(pairs: pl.DataFrame, prefix: str = "") -> NDArray[np.bool_]:
+    """Whether the pair and both its n-grams occur in the corpus, or in that whose columns have this prefix."""
+    counts = (floats(pairs[f"{prefix}{name}_documents"]) > 0 for name in ("pair", "input", "output"))
+    return np.logical_and.reduce(list(counts))
+
+
 def supported(pairs: pl.DataFrame) -> pl.DataFrame:
     """The rows whose pair and n-grams occur in the corpus."""
-    return pairs.filter(pl.all_horizontal(pl.col("pair_documents", "input_documents", "output_documents") > 0))
+    return pairs.filter(pl.Series(is_supported(pairs), dtype=pl.Boolean))
 
 
-def log_p(pairs: pl.DataFrame, count: str = "pair_documents") -> Floats:
-    """log P_n(s_y | s_x)."""
-    return np.log(floats(pairs[count]) / floats(pairs["input_documents"]))
+@dataclass(frozen=True)
+class PairMeasure:
+    """A rank correlation over pairs: its name in `metrics`, and what the sides are called."""
+
+    name: str
+    names: tuple[str, str]
+
+    def x(self, pairs: pl.DataFrame, prefix: str = "", count: str = "pair_documents") -> Floats:
+        """log P_n(s_y | s_x) for Mem_n, else log C / (df(s_x) · df(s_y)), of the corpus whose columns have this prefix.
+
+        One division of exact integers, so that equal values stay tied; NaN or infinite without support.
+        """
+        pair, inputs, outputs = (floats(pairs[f"{prefix}{c}"]) for c in (count, "input_documents", "output_documents"))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.log(pair / (inputs if self.name == "mem_n" else inputs * outputs))
+
+    def y(self, scores: SpanScores) -> Floats:
+        """log P_LLM of each span for Mem_n, else Δ."""
+        return scores.log_prob if self.name == "mem_n" else scores.delta
 
 
-def log_pmi(pairs: pl.DataFrame, count: str = "pair_documents") -> Floats:
-    """log of C / (df(s_x) · df(s_y)): one division of exact integers, so that equal values stay tied."""
-    return np.log(floats(pairs[count]) / (floats(pairs["input_documents"]) * floats(pairs["output_documents"])))
+MEM_N, MEM_DELTA = PairMeasure("mem_n", ("log P_n", "log P_LLM")), PairMeasure("mem_delta", ("log PMI", "Δ"))
+
+
+def why_none(pairs: pl.DataFrame, rows: Rows, scores: SpanScores, names: tuple[str, str]) -> str:
+    """Why a correlation of these rows has no value; empty if it has one. No support in the corpus comes before all else."""
+    if not len(pairs):
+        return NO_EVIDENCE
+    if not len(rows) and not np.isfinite(scores.log_prob).any():
+        return NO_SCORE
+    return undefined(rows, *names)
 
 
 def by_output(rows: Rows) -> Rows:

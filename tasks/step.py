@@ -155,31 +155,17 @@ class PlannedJob:
     @property
     def footer(self) -> dict[str, Any]:
         """How the part was made, stored in its footer."""
-        return {
-            "step": self.step,
-            "version": self.version,
-            "stage": self.stage,
-            "key": self.key,
-            "labels": dict(self.job.labels),
-            "settings": self.job.settings,
-            "inputs": {t: [p.key for p in parts] for t, parts in self.job.inputs.items()},
-            "files": [{"name": f.name, "sha256": f.sha256} for f in self.job.files],
-        }
+        by_step = {"step": self.step, "version": self.version, "stage": self.stage, "key": self.key}
+        inputs = {t: [p.key for p in parts] for t, parts in self.job.inputs.items()}
+        files = [{"name": f.name, "sha256": f.sha256} for f in self.job.files]
+        return by_step | {"labels": dict(self.job.labels), "settings": self.job.settings, "inputs": inputs, "files": files}
 
 
 def keyed(step: Step, stage: int, job: Job) -> PlannedJob:
     """Give a job its key: hash(step, version, stage, labels, settings, keys of inputs, hashes of files)."""
-    key = digest(
-        [
-            step.name,
-            step.version,
-            stage,
-            dict(job.labels),
-            dict(job.settings),
-            {t: [p.key for p in parts] for t, parts in job.inputs.items()},
-            [[f.name, f.sha256] for f in job.files],
-        ]
-    )
+    inputs = {t: [p.key for p in parts] for t, parts in job.inputs.items()}
+    files = [[f.name, f.sha256] for f in job.files]
+    key = digest([step.name, step.version, stage, dict(job.labels), dict(job.settings), inputs, files])
     return PlannedJob(job, key, step.name, step.version, stage)
 
 

@@ -13,7 +13,7 @@ import pytest
 from benchmarks import records, sources, table
 from benchmarks.__main__ import main
 from benchmarks.corpora import Corpora, ngrams, pairs
-from benchmarks.rows import ROWS, M, case, disagreement, equal, nearly_equal_infinigrams
+from benchmarks.rows import BYTES, QUANTITIES, ROWS, M, case, disagreement, equal, nearly_equal_infinigrams
 from benchmarks.side import OURS
 from benchmarks.timing import Timing, measure
 
@@ -35,8 +35,8 @@ def figures(seconds, items=1_000, **more):
 
 
 def judged(ours, theirs, bar):
-    asked = case(10 * M, {"numpy": bar}, n=4)
-    return records.make_records("order", asked, {OURS: Timing(figures(ours)), "numpy": Timing(figures(theirs))}, "made")
+    asked = case(10 * M, {"numpy": bar}, queries=100_000, n=5)
+    return records.make_records("counts", asked, {OURS: Timing(figures(ours)), "numpy": Timing(figures(theirs))}, "made")
 
 
 @pytest.mark.parametrize(("theirs", "ratio", "reached", "wrong"), [(4.0, 4.0, True, 0), (2.5, 2.5, False, 0), (1.4, 1.4, False, 1)])
@@ -47,8 +47,8 @@ def test_a_ratio_is_judged_by_its_bar_and_fails_below_half_of_it(theirs, ratio, 
 
 
 def test_a_peer_asked_less_is_compared_per_item():
-    timings = {OURS: Timing(figures(2.0, 1_000_000)), "infini-gram": Timing(figures(1.0, 500))}
-    (record,) = records.make_records("counts", case(10, {"infini-gram": 300.0}, queries=10), timings, "made")
+    timings = {OURS: Timing(figures(2.0, 1_000_000)), "tokengrams": Timing(figures(1.0, 500))}
+    (record,) = records.make_records("counts", case(10, {"tokengrams": 300.0}, queries=10), timings, "made")
     assert record["ratio"] == pytest.approx(1_000)
 
 
@@ -62,7 +62,7 @@ def test_where_less_is_better_twice_the_bar_is_half_of_it(peak, reached, wrong):
 def test_a_missing_peer_is_listed_and_no_error_but_a_broken_one_is():
     for problem, wrong in (("not installed (infini_gram)", 0), ("ValueError: broken", 1)):
         timings = {OURS: Timing(figures(1.0)), "infini-gram": Timing(problem=problem)}
-        (record,) = records.make_records("index", case(10, {"infini-gram": 3.0}), timings, "made")
+        (record,) = records.make_records("infinigram", case(10, {"infini-gram": 3.0}), timings, "made")
         assert problem in record["note"] and record["reached"] is None and len(records.failures([record])) == wrong
 
 
@@ -89,13 +89,32 @@ def test_infinigrams_may_differ_only_as_infinigram_is_known_to():
         assert nearly_equal_infinigrams(ours, peers) != ""
 
 
+def test_only_real_numbers_may_be_apart_and_only_so_far():
+    ours = {"cosine": np.array([0.5, 0.25]), "row": np.array([1, 2])}
+    assert (
+        equal(ours, {**ours, "cosine": ours["cosine"] + 1e-7}, 1e-6) == "" != equal(ours, {**ours, "cosine": ours["cosine"] + 1e-7})
+    )
+    assert equal(ours, {**ours, "row": ours["row"] + 1}, 2.0) == "row differ" and equal(
+        ours, {**ours, "cosine": np.full(2, np.nan)}, 1.0
+    )
+
+
+def test_cases_are_what_rows_say_of_them():
+    counts = ROWS["counts"]
+    assert counts.cases[1] == case(10 * M, {"tokengrams": 4.0, "numpy": None}, queries=10_000, n=5, peers=10_000)
+    assert counts.quick == case(M // 2, {"tokengrams": 4.0, "numpy": None}, queries=10_000, n=5, peers=2_000)
+    assert ROWS["all-orders-2"].cases[2] == case(10 * M, memory="256MB", min_count=2) and ROWS["workers"].quick is None
+    known = {"peers", "tokens", "bars"}
+    assert all(set(c["bars"]) <= {*QUANTITIES, *row.sides} and known & c.keys() for row in ROWS.values() for c in row.cases)
+
+
 def test_results_are_replaced_row_by_row_and_become_the_page(tmp_path):
     path, doc = tmp_path / "results.json", tmp_path / "benchmarks.md"
     growth = records.make_records("words", case(7_000_000), {OURS: Timing(figures(1.0))}, "made")
     records.write([*judged(1.0, 4.0, 3.0), *growth], path)
     records.write(judged(1.0, 0.5, 1.0), path)
     found = records.read(path)
-    assert [(r["row"], r["ratio"]) for r in found] == [("words", None), ("order", 0.5)]
+    assert [(r["row"], r["ratio"]) for r in found] == [("words", None), ("counts", 0.5)]
     assert len(json.loads(path.read_text())) == 2 and records.measurement(found[1]) == records.measurement(judged(1.0, 1.0, 2.0)[0])
     doc.write_text(f"# Benchmarks\n{table.BEGIN}\nold\n{table.END}\nby hand\n")
     table.write(doc, path)
@@ -113,12 +132,12 @@ def test_records_are_kept_for_each_processor_and_the_page_has_one_with_the_ratio
     path, doc = tmp_path / "results.json", tmp_path / "benchmarks.md"
     doc.write_text(f"{table.BEGIN}{table.END}")
     for label, theirs in (("Zilog", 2.0), ("Alpha", 4.0), ("Alpha", 5.0)):
-        timings = {OURS: Timing(figures(1.0)), "infini-gram": Timing(figures(theirs))}
-        records.write(records.make_records("index", case(10 * M, {"infini-gram": 1.0}), timings, "made", label), path)
-    assert [(r["processor"], r["ratio"], r["bar"]) for r in records.read(path)] == [("Alpha", 5.0, 3.0), ("Zilog", 2.0, 3.0)]
+        timings = {OURS: Timing(figures(1.0)), BYTES: Timing(figures(theirs))}
+        records.write(records.make_records("index", case(10 * M, {BYTES: 4.0}), timings, "made", label), path)
+    assert [(r["processor"], r["ratio"], r["bar"]) for r in records.read(path)] == [("Alpha", 5.0, 1.0), ("Zilog", 2.0, 1.0)]
     table.write(doc, path, "Zilog")
-    (row,) = (line for line in doc.read_text().splitlines() if line.startswith("| suffix array") and "infini-gram" in line)
-    assert "| 2 × | 5 × | ≥ 3 | **not reached** |" in row and "| on Alpha |" in doc.read_text()
+    (row,) = (line for line in doc.read_text().splitlines() if line.startswith("| suffix array") and BYTES in line)
+    assert "| 2 × | 5 × | ≥ 1 | reached |" in row and "| on Alpha |" in doc.read_text()
 
 
 def test_a_row_is_older_than_its_code_when_a_module_that_it_measures_changes_but_not_for_a_comment(tmp_path):
@@ -137,7 +156,7 @@ def test_a_row_is_older_than_its_code_when_a_module_that_it_measures_changes_but
     assert changed(f"{text}\nX = 1\n") == {"pairs"}
     record = {"processor": "Zilog", "row": "pairs", "code": sources.code("pairs")}
     lines = records.outdated([record, {**record, "row": "words"}], "Zilog")
-    assert "words: some of its records are older than its code on Zilog" in lines and "order: not measured on Zilog" in lines
+    assert "words: some of its records are older than its code on Zilog" in lines and "align: not measured on Zilog" in lines
     assert not any(line.startswith("pairs:") for line in lines)
 
 
@@ -172,9 +191,9 @@ def test_queries_are_within_one_document_and_pairs_across_its_sides(corpora):
 
 
 def test_small_rows_run_in_processes_of_their_own_and_agree(corpora):
-    asked = case(20_000, {"numpy": None}, n=4)
-    timings = measure("order", [OURS, "numpy"], asked, 1, corpora)
-    found = records.make_records("order", asked, timings, "made")
+    asked = case(0, {"Python loop": None}, pairs=20, tokens_each=30, peers=10)
+    timings = measure("edit-distances", [OURS, "Python loop"], asked, 1, corpora)
+    found = records.make_records("edit-distances", asked, timings, "made")
     assert [r["equal"] for r in found] == [True] and not records.failures(found)
     assert all(r["ratio"] > 0 and r["figures"][OURS]["peak_memory"] > 50e6 for r in found)
     wanted = case(20_000, {"speed": None}, queries=400)

@@ -63,14 +63,12 @@ def count(study: str, root: str, given: Sequence[str], documents: int) -> dict[s
     answer = corpus.ask(phrases, documents)
     excerpts = read_excerpts(store, parts_of(plan["ingest"].outputs)["documents"], answer.places, phrases)
     seconds = time.monotonic() - began
-    counted = zip(given, phrases, answer.counted, strict=True)
-    return {
-        "study": settings.name,
-        "read": "index" if isinstance(corpus, Index) else "scan",
-        "seconds": round(seconds, 3),
-        "corpus_documents": sum(store.open(p).metadata.num_rows for p in parts_of(plan["words"].outputs)["words"]),
-        "phrases": [{"given": g, "phrase": p, "occurrences": c.occurrences, "documents": c.documents} for g, p, c in counted],
-        "documents_with_all": answer.together,
+    counted, words = zip(given, phrases, answer.counted, strict=True), parts_of(plan["words"].outputs)["words"]
+    about = {"study": settings.name, "read": "index" if isinstance(corpus, Index) else "scan", "seconds": round(seconds, 3)}
+    counts = [{"given": g, "phrase": p, "occurrences": c.occurrences, "documents": c.documents} for g, p, c in counted]
+    return about | {
+        "corpus_documents": sum(store.open(p).metadata.num_rows for p in words),
+        **{"phrases": counts, "documents_with_all": answer.together},
         "excerpts": [{**asdict(e), "spans": [list(s) for s in e.spans]} for e in excerpts],
     }
 

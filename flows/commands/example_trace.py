@@ -30,7 +30,6 @@ def _of_task(tables: Mapping[str, Sequence[Part]], task: str) -> dict[str, list[
 
 
 def _gammas(store: Store, tables: Mapping[str, Sequence[Part]], task: Task) -> dict[int, float]:
-    """γ per n as numbers."""
     spread = pl.DataFrame(store.read(tables["similarities"], CONTRACTS["similarities"].schema)) if task.has_percentiles else None
     gammas = resolved({str(n): task.gamma_at(n) for n in task.orders}, spread, task.lowest_gamma, task.name)
     return {int(n): gamma for n, gamma in gammas.items()}
@@ -81,42 +80,25 @@ def _ngram(span: Row, by_output: Mapping[tuple[int, str], list[Row]]) -> Row:
     row["places"] = [list(place) for place in zip(span["starts"], span["ends"], strict=True)]
     if span["side"] == "input":
         return row
-    return row | {
-        "log_infinity": span["log_infinity"],
-        "note": span["note"],
-        "models": by_output.get((span["order"], span["ngram"]), []),
-    }
+    return row | {k: span[k] for k in ("log_infinity", "note")} | {"models": by_output.get((span["order"], span["ngram"]), [])}
 
 
-def _pair(
-    pair: Row,
-    by_span: Mapping[tuple[str, int, str], Row],
-    by_output: Mapping[tuple[int, str], list[Row]],
-    documents: Mapping[tuple[str, str], list[Row]],
-) -> Row:
-    x, y = by_span["input", pair["order"], pair["input_ngram"]], by_span["output", pair["order"], pair["output_ngram"]]
-    return {
-        **{k: pair[k] for k in ("order", "input_ngram", "output_ngram", "similarity")},
-        "documents": pair["pair_documents"],
-        "input_documents": x["documents"],
-        "output_documents": y["documents"],
-        "log_probability": pair["log_probability"],
-        "log_infinity": y["log_infinity"],
-        "models": by_output.get((pair["order"], pair["output_ngram"]), []),
-        "excerpts": documents.get((pair["input_ngram"], pair["output_ngram"]), []),
-    }
+def _pair(pair: Row, by_span: Mapping[Any, Row], by_output: Mapping[Any, list[Row]], documents: Mapping[Any, list[Row]]) -> Row:
+    n, s_x, s_y = pair["order"], pair["input_ngram"], pair["output_ngram"]
+    x, y = by_span["input", n, s_x], by_span["output", n, s_y]
+    row = {k: pair[k] for k in ("order", "input_ngram", "output_ngram", "similarity")} | {"documents": pair["pair_documents"]}
+    row |= {"input_documents": x["documents"], "output_documents": y["documents"], "log_probability": pair["log_probability"]}
+    found = {"models": by_output.get((n, s_y), []), "excerpts": documents.get((s_x, s_y), [])}
+    return row | {"log_infinity": y["log_infinity"]} | found
 
 
 def _documents(store: Store, parts: Sequence[Part], wanted: set[tuple[str, str]]) -> dict[tuple[str, str], list[Row]]:
-    """The documents kept of each pair."""
     documents: dict[tuple[str, str], list[Row]] = {}
     if not wanted:
         return documents
     low, high = min(wanted)[0], max(wanted)[0]
-    import pyarrow.compute as pc
-
-    table = store.read_between(parts, CONTRACTS["pair_documents"].schema, "input_ngram", low, high)
-    for r in table.filter(pc.is_in(table["input_ngram"], pc.unique(_column(wanted)))).to_pylist():
+    table = pl.DataFrame(store.read_between(parts, CONTRACTS["pair_documents"].schema, "input_ngram", low, high))
+    for r in table.filter(pl.col("input_ngram").is_in([x for x, _ in wanted])).iter_rows(named=True):
         pair = (r["input_ngram"], r["output_ngram"])
         if pair in wanted:
             span = {side: [r[f"{side}_start"], r[f"{side}_end"]] for side in ("input", "output")}
@@ -124,30 +106,18 @@ def _documents(store: Store, parts: Sequence[Part], wanted: set[tuple[str, str]]
     return documents
 
 
-def _column(wanted: set[tuple[str, str]]) -> Any:
-    import pyarrow as pa
-
-    return pa.array(sorted({x for x, _ in wanted}), pa.string())
-
-
 # -- for people ------------------------------------------------------------------------------------------------------
 def show(example: Row, *, bold: bool, pairs: int = 10, documents: int = 1) -> str:
     """The example as text: its pairs with the largest C first, `pairs` of them, each with so many documents."""
-    supported = sorted(
-        (p for p in example["pairs"] if p["documents"]),
-        key=lambda p: (-p["documents"], p["order"], p["input_ngram"], p["output_ngram"]),
-    )
+    found = [p for p in example["pairs"] if p["documents"]]
+    supported = sorted(found, key=lambda p: (-p["documents"], p["order"], p["input_ngram"], p["output_ngram"]))
     zero = len(example["pairs"]) - len(supported)
     places = {side: _places(example, supported, side) for side in ("input", "output")}
-    lines = [
-        _strong(f"{example['task']}/{example['example']}", bold=bold)
-        + (f"  {_one_line(example['group'])}" if example["group"] else ""),
-        "",
-    ]
-    lines += [
-        f"  input   {mark(example['input'], places['input'], [], bold=bold)}",
-        f"  output  {mark(example['output'], [], places['output'], bold=bold)}",
-    ]
+    name = one_line(f"{example['task']}/{example['example']}")
+    group = f"  {_one_line(example['group'])}" if example["group"] else ""
+    lines = [(f"{BOLD}{name}{PLAIN}" if bold else name) + group, ""]
+    lines.append(f"  input   {mark(example['input'], places['input'], [], bold=bold)}")
+    lines.append(f"  output  {mark(example['output'], [], places['output'], bold=bold)}")
     lines += [f"  also    {_one_line(' · '.join(example['aliases'][:8]))}"] if example["aliases"] else []
     lines += [f"  options {_one_line(' · '.join(example['options']))}"] if example["options"] else []
     lines += ["", *_answers(example["models"]), ""]
@@ -159,7 +129,6 @@ def show(example: Row, *, bold: bool, pairs: int = 10, documents: int = 1) -> st
 
 
 def _places(example: Row, pairs: Sequence[Row], side: str) -> list[list[int]]:
-    """Where the n-grams of pairs occur in a text."""
     named = {(p["order"], p[f"{side}_ngram"]) for p in pairs}
     return [place for s in example["ngrams"] if s["side"] == side and (s["order"], s["ngram"]) in named for place in s["places"]]
 
@@ -190,10 +159,8 @@ def _pair_lines(pair: Row, documents: int, *, bold: bool) -> list[str]:
     x, y, n = pair["input_ngram"], pair["output_ngram"], pair["order"]
     counts = f"C {_number(pair['documents'])}  df {_number(pair['input_documents'])}, {_number(pair['output_documents'])}"
     likely = f"P_{n} {probability(pair['log_probability'])}  P_∞ {probability(pair['log_infinity'])}"
-    lines = [
-        f"{mark(x, [[0, len(x)]], [], bold=bold)} → {mark(y, [], [[0, len(y)]], bold=bold)}",
-        f"  n {n}  similarity {pair['similarity']:.3f}  {counts}  {likely}",
-    ]
+    lines = [f"{mark(x, [[0, len(x)]], [], bold=bold)} → {mark(y, [], [[0, len(y)]], bold=bold)}"]
+    lines.append(f"  n {n}  similarity {pair['similarity']:.3f}  {counts}  {likely}")
     if pair["models"]:
         by_model = (f"{m['model']} {probability(m['log_probability'])}" for m in pair["models"])
         lines.append("  P_LLM  " + "  ".join(by_model))
@@ -225,7 +192,3 @@ def mark(text: str, inputs: Sequence[Sequence[int]], outputs: Sequence[Sequence[
 
 def _one_line(text: str) -> str:
     return " ".join(one_line(text).split())
-
-
-def _strong(text: str, *, bold: bool) -> str:
-    return f"{BOLD}{one_line(text)}{PLAIN}" if bold else one_line(text)

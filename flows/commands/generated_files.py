@@ -24,10 +24,9 @@ def with_entries(text: str) -> str:
 
 
 def generated(repository: Path) -> dict[str, str]:
-    """Text of every generated file, by its path in the repository."""
-    files = {"docs/settings.md": settings_page.page(), "docs/measures.md": measure_pages.page()}
-    files |= {f"docs/steps/{name}": text for name, text in step_pages.pages().items()}
-    return files | {DEPLOYMENTS: with_entries((repository / DEPLOYMENTS).read_text(encoding="utf-8"))}
+    files = {"docs/settings.md": settings_page.page()} | {f"docs/steps/{n}": text for n, text in step_pages.pages().items()}
+    edited = {DEPLOYMENTS: with_entries, measure_pages.PAGE: measure_pages.page}
+    return files | {name: edit((repository / name).read_text(encoding="utf-8")) for name, edit in edited.items()}
 
 
 def main(repository: Path = Path()) -> None:

@@ -17,14 +17,8 @@ ALL = """\
 #   #setting = value      the default; without the # it can be changed
 #   ##setting = value     an example: there is no default, or the table is used in place of another
 """
-GIVEN: dict[str, Any] = {
-    "corpus.sources.name": "my-corpus",
-    "corpus.sources.files": ["corpus/*.jsonl"],
-    "tasks.name": "questions",
-    "tasks.family": "qa",
-    "tasks.evaluate": ["questions.jsonl"],
-    "models.name": "small",
-}
+GIVEN: dict[str, Any] = {"corpus.sources.name": "my-corpus", "corpus.sources.files": ["corpus/*.jsonl"], "models.name": "small"}
+GIVEN |= {"tasks.name": "questions", "tasks.family": "qa", "tasks.evaluate": ["questions.jsonl"]}
 OPTIONAL = ("corpus.planted", "corpus.planted.insertions", "splits", "variants")  # tables that a study need not have
 
 

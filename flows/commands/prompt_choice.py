@@ -23,9 +23,8 @@ from tasks.examples.record import Example
 from tasks.metrics.measure import MEASURE, plan_measures, run_measure
 from tasks.models.generate import generate
 from tasks.models.ladder import checkpoints, inference_settings, parts_with
-from tasks.models.load import repeatable
+from tasks.models.load import open_checkpoint, repeatable
 from tasks.models.sampling import Sampling
-from tasks.models.score import open_checkpoint
 from tasks.ngrams.lookup import CorpusLookup, Index
 from tasks.prompts.candidate import TaskPrompt
 from tasks.prompts.choose import EVALUATE, PromptSource, list_source, read_trace, scores_job, search_rounds, search_step
@@ -111,9 +110,8 @@ def choose(question: PromptQuestion, session: PromptSession, run: Run) -> dict[s
 
 
 def _is_quick(session: PromptSession, original: Study, others: int) -> bool:
-    """Whether models will be done with other prompts before workers have started and imported torch, judged by the seconds that
-    the task's own prompt took them.
-    """
+    """Whether models will be done with other prompts before workers have started and imported torch, judged by the seconds that the
+    task's own prompt took them."""
     if session.cluster.remote or original.scoring.device != "cpu":
         return False
     plan, seconds = {p.step.name: p for p in lay_out(STEPS_FOR_PROMPTS, original)}, 0.0
@@ -137,10 +135,8 @@ def _bring(step: str, session: Session, run: Run) -> dict[str, PlannedStep]:
 def _search(
     question: PromptQuestion, home: Study, original: TaskPrompt, session: PromptSession, run: Run
 ) -> tuple[list[Candidate], dict[str, tuple[Part, ...]], str]:
-    """All rounds: what was proposed, the tables that hold it, and whether counts come from the index or from a scan.
-
-    Rounds run in this process, which holds the index and at most one model.
-    """
+    """All rounds: what was proposed, the tables that hold it, and whether counts come from the index or from a scan. Rounds run in
+    this process, which holds the index and at most one model."""
     words = _bring("words", session.of(home), run)
     corpus, inputs = open_corpus(session.store, words), parts_of(words["words"].outputs)
     file = question.candidates

@@ -1,10 +1,9 @@
-"""`taskgram prompts`: as a Prefect flow on a server that PREFECT_API_URL names, else in this process alone, which is faster.
-
-A question is asked once and waited for, so without a server that somebody watches it needs none.
-"""
+"""`taskgram prompts`: as a Prefect flow on a server that PREFECT_API_URL names, else in this process alone, which is faster. A
+question is asked once and waited for, so without a server that somebody watches it needs none."""
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from flows.commands.prompt_choice import PromptSession, Run, choose
@@ -20,16 +19,19 @@ from tasks.prompts.question import PromptQuestion
 from tasks.storage.store import Store
 
 
-def ask(study: str, root: str, question: dict[str, Any], workers: int | None, repeat: str) -> dict[str, Any]:
-    """Choose the prompts with the most and the least of the corpus in them, and evaluate both; without Prefect.
-
-    question: the fields of `PromptQuestion` besides the study; repeat: the command that asks it again.
-    """
-    terminal = Terminal(show_skipped=False)
+def ask(
+    study: str, root: str, question: dict[str, Any], workers: int | None, repeat: str, run: Run | None = None
+) -> dict[str, Any]:
+    """Choose the prompts with the most and the least of the corpus in them, and evaluate both; without Prefect, unless `run` is a
+    flow's. question: the fields of `PromptQuestion` besides the study; repeat: the command that asks it again."""
+    settings, store, terminal = load_study(study_path(study)), Store(root), Terminal(show_skipped=False)
+    settings = settings if workers is None else settings.with_workers(workers)
+    session = PromptSession(settings, study, store, Cluster.of(settings, store), repeat=repeat)
     try:
-        return _ask(study, root, question, workers, repeat, lambda planned, session: _run_steps(planned, session, terminal))
+        return choose(PromptQuestion(settings, **question), session, run or partial(_run_steps, terminal))
     finally:
         terminal.close()
+        session.close()
 
 
 def ask_in_flow(study: str, root: str, question: dict[str, Any], workers: int | None, repeat: str) -> dict[str, Any]:
@@ -48,7 +50,7 @@ def ask_in_flow(study: str, root: str, question: dict[str, Any], workers: int | 
                 raise StudyError("\n".join(failures))
 
         try:
-            return _ask(study, root, question, workers, repeat, run)
+            return ask(study, root, question, workers, repeat, run)
         finally:
             terminal.close()
             post.close()
@@ -56,18 +58,7 @@ def ask_in_flow(study: str, root: str, question: dict[str, Any], workers: int | 
     return prompts(study, root, question, workers, repeat)
 
 
-def _ask(study: str, root: str, question: dict[str, Any], workers: int | None, repeat: str, run: Run) -> dict[str, Any]:
-    settings, store = load_study(study_path(study)), Store(root)
-    if workers is not None:
-        settings = settings.with_workers(workers)
-    session = PromptSession(settings, study, store, Cluster.of(settings, store), repeat=repeat)
-    try:
-        return choose(PromptQuestion(settings, **question), session, run)
-    finally:
-        session.close()
-
-
-def _run_steps(planned: Sequence[PlannedStep], session: Session, terminal: Terminal) -> None:
+def _run_steps(terminal: Terminal, planned: Sequence[PlannedStep], session: Session) -> None:
     """Run steps in parallel where their tables allow it. Raises StudyError with what failed."""
     futures: dict[str, Future[None]] = {}
 

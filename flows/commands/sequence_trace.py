@@ -35,9 +35,7 @@ Row = dict[str, Any]
 
 def describe(store: Store, tables: Mapping[str, Sequence[Part]], sequence: str, limit: int = DOCUMENTS) -> Row:
     """Everything about one sequence: its row of `sequences`, `limit` documents that contain it, each model at each checkpoint.
-
-    `tables`: those that are finished; what OPTIONAL ones have is left out where they are missing.
-    """
+    `tables`: those that are finished; what OPTIONAL ones have is left out where they are missing."""
 
     def rows(table: str, column: str = "sequence", value: str = sequence) -> list[Row]:
         if not tables.get(table):
@@ -54,10 +52,8 @@ def describe(store: Store, tables: Mapping[str, Sequence[Part]], sequence: str, 
     def recitation(of: Row) -> Row | None:
         if not of:
             return None
-        counts = [
-            {k: r[k] for k in ("occurrences", "documents")} for r in rows("recitation_counts", "generation", of["generation"])
-        ]
-        return {"text": decode(of["ids"]), "ended": of["ended"], **(counts[0] if counts else {})}
+        counts = {k: r[k] for r in rows("recitation_counts", "generation", of["generation"]) for k in ("occurrences", "documents")}
+        return {"text": decode(of["ids"]), "ended": of["ended"], **counts}
 
     text = decode(ids)
     beginning = os.path.commonprefix([decode(ids[:prefix]), text])  # a character may be cut
@@ -68,30 +64,18 @@ def describe(store: Store, tables: Mapping[str, Sequence[Part]], sequence: str, 
     for scores in rows("sequence_scores"):
         key, suffix = (scores["model"], scores["checkpoint"]), scores["hits"][prefix:]
         likeliest = scores.get("likeliest") or []
-        described.append(
-            {
-                "model": key[0],
-                "checkpoint": key[1],
-                "parameters": sizes.get(key),
-                "suffix_log_probability": sum(scores["log_probabilities"][prefix:]),
-                "suffix_hits": sum(suffix),
-                "first_miss": None if all(suffix) else suffix.index(False),
-                **{name: scores[name] for name in ("log_probabilities", "ranks", "margins")},
-                "likeliest": [decode([i]) for i in likeliest],
-                "recitation": recitation(more["recitations"].get(key, {})),
-                "measures": {k: _finite(v) for k, v in more["sequence_measures"].get(key, {}).items() if k not in OF_MODEL},
-            }
-        )
+        model = {"model": key[0], "checkpoint": key[1], "parameters": sizes.get(key)}
+        model |= {"suffix_log_probability": sum(scores["log_probabilities"][prefix:]), "suffix_hits": sum(suffix)}
+        model |= {"first_miss": None if all(suffix) else suffix.index(False)}
+        model |= {name: scores[name] for name in ("log_probabilities", "ranks", "margins")}
+        measures = {k: _finite(v) for k, v in more["sequence_measures"].get(key, {}).items() if k not in OF_MODEL}
+        recited = recitation(more["recitations"].get(key, {}))
+        described.append(model | {"likeliest": [decode([i]) for i in likeliest], "recitation": recited, "measures": measures})
     described.sort(key=lambda m: (m["parameters"] or 0, m["model"], m["checkpoint"]))
     corpus = _open_corpus(store, tables, of_tokenizer["vocabulary_size"])
-    return {
-        **{k: v for k, v in row.items() if k != "ids"},
-        "text": [beginning, text[len(beginning) :]],
-        "tokens": [decode([i]) for i in ids],
-        "ids": ids,
-        "excerpts": list(_excerpts(store, tables["documents"], corpus, tokenizer, ids, limit)) if row["occurrences"] else [],
-        "models": described,
-    }
+    excerpts = list(_excerpts(store, tables["documents"], corpus, tokenizer, ids, limit)) if row["occurrences"] else []
+    found = {"text": [beginning, text[len(beginning) :]], "tokens": [decode([i]) for i in ids], "ids": ids}
+    return {k: v for k, v in row.items() if k != "ids"} | found | {"excerpts": excerpts, "models": described}
 
 
 def _finite(value: Any) -> Any:
@@ -158,7 +142,6 @@ def _about(window: Row) -> str:
 
 
 def _counts(window: Row) -> Iterator[str]:
-    """Where it occurs, and its clusters."""
 
     def occurs(what: str, kind: str) -> str:
         times, documents = window[f"{kind}occurrences"], window[f"{kind}documents"]

@@ -47,12 +47,9 @@ def bases() -> list[dict[str, Any]]:
         "corpus": {"sources": [{"name": "c", "files": ["corpus.jsonl"], "held_out": "halves"}]},
         "splits": {"halves": {}, "pages": {"pattern": "(.)"}},
         "encoder": {"model": "a/b", "revision": COMMIT},
-        "tasks": [
-            {"name": "q", "family": "qa", **_FILES},
-            {"name": "facts", "family": "qa", **_FILES},
-            {"name": "c", "family": "multiple_choice", **_FILES},
-            {"name": "t", "family": "translation", **_FILES, "languages": ["de", "en"]},
-        ],
+        "tasks": [{"name": name, "family": "qa", **_FILES} for name in ("q", "facts")]
+        + [{"name": "c", "family": "multiple_choice", **_FILES}]
+        + [{"name": "t", "family": "translation", **_FILES, "languages": ["de", "en"]}],
         "models": [
             {"name": "a", "pretrain": {"tokens": 40_000, "inject": [{"windows": 16, "repetitions": 2}]}},
             {"name": "b", "hub": "a/b", "revision": COMMIT},

@@ -43,21 +43,15 @@ def _describe_step(planned: PlannedStep, store: Store, record: dict[str, Any]) -
     without = "; ".join(f"finished without {model}: {why}" for model, why in record.get("left_out", {}).items())
     whole = [m for m in manifests.values() if m] if state == "done" else []
     checks = [c for m in whole for c in m["validation"]["checks"]]
+    of_keys = {tuple(e["key"] for e in m["parts"]): m for m in whole}  # tables of one job share its seconds
+    sums = {"parts": sum(len(s.jobs) for s in planned.stages), "rows": rows_of(whole), "bytes": sum(m["bytes"] for m in whole)}
+    sums |= {"seconds": round(sum(m["seconds"] for m in of_keys.values()), 3)}
+    validation = {"success": bool(whole) and all(c["success"] for c in checks), "checks": len(checks)}
+    names = planned.fingerprints.items()
     return {
-        "step": planned.step.name,
-        "state": state,
-        "parts": sum(len(s.jobs) for s in planned.stages),
-        "rows": rows_of(whole),
-        "bytes": sum(m["bytes"] for m in whole),
-        "seconds": round(sum(m["seconds"] for m in {tuple(e["key"] for e in m["parts"]): m for m in whole}.values()), 3),
-        "fingerprint": planned.fingerprint,
-        "validation": {"success": bool(whole) and all(c["success"] for c in checks), "checks": len(checks)},
-        "read_again": read_again(whole),
-        "path": store.layout.table(planned.step.writes[0].name),
-        "tables": {
-            t: {"fingerprint": fingerprint(parts), "manifest": store.layout.manifest(t, fingerprint(parts))}
-            for t, parts in planned.outputs.items()
-        },
+        **{"step": planned.step.name, "state": state, **sums, "fingerprint": planned.fingerprint, "validation": validation},
+        **{"read_again": read_again(whole), "path": store.layout.table(planned.step.writes[0].name)},
+        "tables": {t: {"fingerprint": name, "manifest": store.layout.manifest(t, name)} for t, name in names},
         **({"error": str(record.get("error", "")) or without} if state == "failed" else {}),
     }
 
@@ -65,10 +59,8 @@ def _describe_step(planned: PlannedStep, store: Store, record: dict[str, Any]) -
 def table(steps: list[dict[str, Any]]) -> str:
     lines = [f"{'step':<{WIDTH}} {'state':<8} {'parts':>6} {'rows':>12} {'bytes':>10} {'seconds':>9}  fingerprint   checks"]
     for s in steps:
-        lines.append(
-            f"{s['step']:<{WIDTH}} {s['state']:<8} {s['parts']:>6} {s['rows']:>12,} {size(s['bytes']):>10} "
-            f"{s['seconds']:>9.1f}  {s['fingerprint'][:12]}  {s['validation']['checks'] or '-'}"
-        )
+        sums = f"{s['parts']:>6} {s['rows']:>12,} {size(s['bytes']):>10} {s['seconds']:>9.1f}"
+        lines += [f"{s['step']:<{WIDTH}} {s['state']:<8} {sums}  {s['fingerprint'][:12]}  {s['validation']['checks'] or '-'}"]
         lines += [f"            {s['read_again']}"] if s["read_again"] else []
         lines += [f"            {line}" for line in s.get("error", "").splitlines()]
     return "\n".join(lines)

@@ -11,7 +11,6 @@ from tasks.step import Step
 
 
 def pages() -> dict[str, str]:
-    """Text of every page, by file name."""
     return {f"{step.name}.md": "\n".join(_page(step)) for step in STEPS} | {"README.md": "\n".join(_index())}
 
 

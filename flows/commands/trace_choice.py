@@ -1,7 +1,5 @@
-"""`taskgram trace`: which example of a study's tasks, or which of its sequences, is meant; both are then described in full.
-
-An example is named by its id, as task/id or by text of its input, a sequence by its name, its beginning, or as sequences/name.
-"""
+"""`taskgram trace`: which example of a study's tasks, or which of its sequences, is meant; both are then described in full. An
+example is named by its id, as task/id or by text of its input, a sequence by its name, its beginning, or as sequences/name."""
 
 import difflib
 from bisect import bisect_left
@@ -28,10 +26,8 @@ PREFIX, BEGINNINGS = "sequences/", tuple(f"{sample}-" for sample in SAMPLES)
 
 
 def trace(study: str, root: str, given: str) -> dict[str, Any]:
-    """Everything about one example or one sequence.
-
-    StudyError where none or several are meant, and where the study has not been run.
-    """
+    """Everything about one example or one sequence. StudyError where none or several are meant, and where the study has not been
+    run."""
     settings, store = load_study(study_path(study)), Store(root)
     plan = {p.step.name: p for p in lay_out(STEPS, settings)}
     tables = {t: parts for p in plan.values() for t, parts in parts_of(p.outputs).items()}
@@ -96,10 +92,8 @@ def _inputs(store: Store, tables: Mapping[str, Sequence[Part]], tasks: Sequence[
 
 
 def choose(examples: Sequence[tuple[str, str, str]], given: str) -> tuple[str, str]:
-    """Task and id of the one example that matches: its id, task/id, or text of its input; in this order.
-
-    StudyError that lists them if there are several, or none.
-    """
+    """Task and id of the one example that matches: its id, task/id, or text of its input; in this order. StudyError that lists them
+    if there are several, or none."""
     matches = [k for k in examples if given in (k[1], f"{k[0]}/{k[1]}")]
     if not matches:
         wanted = " ".join(given.casefold().split())
@@ -108,11 +102,8 @@ def choose(examples: Sequence[tuple[str, str, str]], given: str) -> tuple[str, s
         return matches[0][:2]
     if not matches:
         ids = ", ".join(f"{task}/{name}" for task, name, _ in examples[:3])
-        raise StudyError(
-            f"no evaluated example has the id {given!r} or holds that text; the ids look like {ids}"
-            if examples
-            else "the study has no evaluated example"
-        )
+        where = f"no evaluated example has the id {given!r} or holds that text; the ids look like {ids}"
+        raise StudyError(where if examples else "the study has no evaluated example")
     lines = [f"  {task}/{name}  {' '.join(one_line(text).split())[:60]}" for task, name, text in matches[:LISTED]]
     more = [f"  and {len(matches) - LISTED} more"] if len(matches) > LISTED else []
     raise StudyError("\n".join([f"{len(matches)} examples match {given!r}; name one of them:", *lines, *more]))

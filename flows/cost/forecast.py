@@ -1,8 +1,7 @@
 """What `taskgram plan` answers, before anything is spent: each step's parts, what of them is there, and what the rest costs.
 
 The sum of what the steps of `flows/study.py` say of themselves (`Step.cost`). Reads a sample of the corpus and asks no hub. Parts
-are counted, and compared with those under the root, where planning needs no long hashing: files that were hashed for an earlier
-run, or few bytes.
+are compared with those under the root where planning needs no long hashing: files hashed for an earlier run, or few bytes.
 """
 
 import os
@@ -88,12 +87,12 @@ def _plan(store: Store, sizes: Sizes) -> dict[str, PlannedStep | str]:
     if packed > HASHED_AT_ONCE and not sizes.missing and store.read_json(store.layout.study(study.name)) is None:
         why = f"{NOT_COMPARED}: {size(packed)} of corpus would have to be hashed first"
         return {s.name: why for s in STEPS if s.applies(study)}
-    before = os.environ.get("HF_HUB_OFFLINE")
+    before = os.environ.get("HF_HUB_OFFLINE", "0")
     os.environ["HF_HUB_OFFLINE"] = "1"  # a plan must not wait for a network
     try:
         return lay_out_what_can_be(STEPS, study)
     finally:
-        os.environ["HF_HUB_OFFLINE"] = before if before is not None else "0"
+        os.environ["HF_HUB_OFFLINE"] = before
 
 
 def _step(step: Step, sizes: Sizes, planned: PlannedStep | str, store: Store) -> StepForecast:
@@ -140,27 +139,18 @@ def _warnings(sizes: Sizes, steps: tuple[StepForecast, ...]) -> list[str]:
 def as_json(f: Forecast) -> dict[str, Any]:
     """The forecast as plain values; bytes, seconds of cores, GPUs and of the clock."""
     sizes, machine = f.sizes, f.sizes.machine
-    values = {"bytes_read": "read", "bytes_written": "written", "core_seconds": "core", "gpu_seconds": "gpu"}
-    values |= {"work": "work", "unit": "unit", "worker_memory": "memory", "guesses": "guesses"}
-    steps = [
-        {"step": s.step, "parts": s.parts, "there": s.there, "left": s.left, "wall_seconds": s.wall, "not_compared": s.reason}
-        | {name: getattr(s.cost, value) for name, value in values.items()}
-        for s in f.steps
-    ]
+    names = {"step": "step", "parts": "parts", "there": "there", "left": "left", "wall": "wall_seconds", "reason": "not_compared"}
+    costs = {"read": "bytes_read", "written": "bytes_written", "core": "core_seconds", "gpu": "gpu_seconds", "work": "work"}
+    costs |= {"unit": "unit", "memory": "worker_memory", "guesses": "guesses"}
+    pairs = [((s, names), (s.cost, costs)) for s in f.steps]
+    steps = [{name: getattr(of, field) for of, fields in both for field, name in fields.items()} for both in pairs]
     rates = RATES | {name: rate for s in f.steps for name, rate in s.cost.rates.items()}
     left: dict[str, Any] = {f"{n}_seconds": f.total(n) for n in ("core", "gpu", "wall")} | {"wall_range": list(f.wall_range)}
+    left |= {"bytes_written": f.total("written"), "bytes_read": f.total("read")}
     of_machine = {"processes": machine.processes, "cores": machine.cores, "gpu": sizes.study.hardware.gpu}
     of_machine |= {"gpus": machine.gpus if machine.gpu else 0, "memory": machine.ram, "disk": machine.disk}
-    return {
-        "study": sizes.study.name,
-        "steps": steps,
-        "left": left | {"bytes_written": f.total("written"), "bytes_read": f.total("read")},
-        "corpus": asdict(sizes.corpus),
-        "tasks": [asdict(t) | {"pairs": t.pairs} for t in sizes.tasks],
-        "models": [asdict(m) for m in sizes.models],
-        "machine": of_machine,
-        "missing": [asdict(m) for m in sizes.missing],
-        "notes": list(f.notes),
-        "problems": list(f.problems),
-        "rates": {name: {"value": float(r), **vars(r)} for name, r in rates.items()},
-    }
+    models, missing = ([asdict(one) for one in some] for some in (sizes.models, sizes.missing))
+    parts = {"corpus": asdict(sizes.corpus), "tasks": [asdict(t) | {"pairs": t.pairs} for t in sizes.tasks], "models": models}
+    found = {"machine": of_machine, "missing": missing, "notes": list(f.notes), "problems": list(f.problems)}
+    sources = {name: {"value": float(r), **vars(r)} for name, r in rates.items()}
+    return {"study": sizes.study.name, "steps": steps, "left": left, **parts, **found, "rates": sources}

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from flows.cost.forecast import Forecast, StepForecast
@@ -50,21 +51,16 @@ def _heading(f: Forecast) -> list[str]:
     examples, pairs = sum(t.evaluated for t in sizes.tasks), sum(t.pairs for t in sizes.tasks)
     download = sum(m.download for m in sizes.models)
     gpus = f"{machine.gpus} × {f.sizes.study.hardware.gpu}, " if machine.gpu else ""
+    ends = [(m.ends, m.name) for m in sizes.models if m.ends and any(t.new_tokens for t in sizes.tasks)]
+    models = {text: ", ".join(n for e, n in ends if e == text) for text in dict(ends)}  # those that agree share a line
+    more, free = f", {size(download)} to download" if download else "", f", {size(machine.disk)} free" if machine.disk else ""
     return [
         f"corpus    {count(corpus.tokens)} tokens, {count(corpus.words)} words, {count(corpus.documents)} documents",
         f"tasks     {len(sizes.tasks)}, {count(examples)} evaluated examples, about {count(pairs)} mined pairs",
-        f"models    {len(sizes.models)}, {sizes.checkpoints} checkpoints" + (f", {size(download)} to download" if download else ""),
-        *_ends(f),
-        f"machine   {gpus}{machine.processes} of {machine.cores} cores, {size(machine.ram)} memory"
-        + (f", {size(machine.disk)} free" if machine.disk else ""),
+        f"models    {len(sizes.models)}, {sizes.checkpoints} checkpoints{more}",
+        *(f"answers   end at {printable(text)}: {of}" for text, of in models.items()),
+        f"machine   {gpus}{machine.processes} of {machine.cores} cores, {size(machine.ram)} memory{free}",
     ]
-
-
-def _ends(f: Forecast) -> list[str]:
-    """What ends the answers of the models that are known; those that agree share a line."""
-    ends = [(m.ends, m.name) for m in f.sizes.models if m.ends and any(t.new_tokens for t in f.sizes.tasks)]
-    names = {text: ", ".join(n for e, n in ends if e == text) for text in dict(ends)}
-    return [f"answers   end at {printable(text)}: {of}" for text, of in names.items()]
 
 
 def _missing(f: Forecast) -> list[str]:
@@ -92,43 +88,36 @@ def _models(f: Forecast) -> Any:
     return table
 
 
+COLUMNS = ("step", "parts", "there", "goes through", "reads", "writes", "core time", "GPU time", "time", "guess")
+
+
 def _steps(f: Forecast, guesses: dict[str, int], wide: bool) -> Any:
     """A row for each step that has parts, without the columns `goes through` and `reads` where the terminal is narrow."""
     from rich import box
     from rich.table import Table
 
-    total = {what: size(f.total(what)) for what in ("read", "written")}
-    total |= {what: duration(f.total(what)) for what in ("core", "gpu", "wall")}
-    columns = [("step", "left to do"), ("parts", ""), ("there", ""), ("goes through", ""), ("reads", total["read"])]
-    columns += [("writes", total["written"]), ("core time", total["core"]), ("GPU time", total["gpu"])]
-    columns += [("time", total["wall"]), ("guess", "")]
-    left_out = ({"goes through", "reads"} if not wide else set()) | ({"GPU time"} if not f.sizes.machine.gpu else set())
-    shown = [(name, footer) for name, footer in columns if name not in left_out]
+    footers = {"step": "left to do", "reads": size(f.total("read")), "writes": size(f.total("written"))}
+    footers |= {f"{name} time".strip(): duration(f.total(what)) for name, what in (("core", "core"), ("GPU", "gpu"), ("", "wall"))}
+    left_out = (set() if wide else {"goes through", "reads"}) | (set() if f.sizes.machine.gpu else {"GPU time"})
+    shown = [name for name in COLUMNS if name not in left_out]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_footer=True)
-    for name, footer in shown:
-        table.add_column(name, footer=footer, justify="left" if name in ("step", "guess") else "right", no_wrap=True)
-    for s in f.steps:
-        if s.parts:
-            cells = _cells(s, guesses)
-            table.add_row(*(cells[name] for name, _ in shown), style="dim" if s.left == 0 else None)
+    for name in shown:
+        side: Any = "left" if name in ("step", "guess") else "right"
+        table.add_column(name, footer=footers.get(name, ""), justify=side, no_wrap=True)
+    for s in (s for s in f.steps if s.parts):
+        cells = dict(zip(COLUMNS, _cells(s, guesses), strict=True))
+        table.add_row(*(cells[name] for name in shown), style="dim" if s.left == 0 else None)
     return table
 
 
-def _cells(s: StepForecast, guesses: dict[str, int]) -> dict[str, str]:
+def _cells(s: StepForecast, guesses: dict[str, int]) -> Iterator[str]:
     cost, sign = s.cost, "~" if s.cost.guesses else ""
-    core, gpu = cost.core * s.left, cost.gpu * s.left
-    return {
-        "step": s.step,
-        "parts": f"{s.parts:,}",
-        "there": "?" if s.there is None else f"{s.there:,}",
-        "goes through": f"{count(cost.work)} {cost.unit}" if cost.work else "",
-        "reads": size(cost.read) if cost.read else "",
-        "writes": size(cost.written),
-        "core time": sign + duration(core) if core else "",
-        "GPU time": sign + duration(gpu) if gpu else "",
-        "time": "done" if s.left == 0 else sign + duration(s.wall),
-        "guess": " ".join(map(str, sorted({guesses[g] for g in cost.guesses if g in guesses}))),
-    }
+    yield from (s.step, f"{s.parts:,}", "?" if s.there is None else f"{s.there:,}")
+    yield f"{count(cost.work)} {cost.unit}" if cost.work else ""
+    yield from (size(cost.read) if cost.read else "", size(cost.written))
+    yield from (sign + duration(seconds * s.left) if seconds * s.left else "" for seconds in (cost.core, cost.gpu))
+    yield "done" if s.left == 0 else sign + duration(s.wall)
+    yield " ".join(map(str, sorted({guesses[g] for g in cost.guesses if g in guesses})))
 
 
 def _totals(f: Forecast) -> list[str]:
@@ -137,8 +126,6 @@ def _totals(f: Forecast) -> list[str]:
         return ["Nothing is left to do."]
     peak = max((s.cost.memory for s in f.steps if s.left and s.parts), default=0.0)
     times = f"{duration(left)} if steps follow each other, {duration(2 * low)} if nothing ever waits"
-    return [
-        f"Between {duration(low)} and {duration(high)}: {times}; {size(f.total('written'))} are written, a worker holds up to "
-        f"{size(peak)}.",
-        "Rates that were measured are right within a factor of two on such a machine; ~ rests on a guess.",
-    ]
+    sums = f"{size(f.total('written'))} are written, a worker holds up to {size(peak)}"
+    rates = "Rates that were measured are right within a factor of two on such a machine; ~ rests on a guess."
+    return [f"Between {duration(low)} and {duration(high)}: {times}; {sums}.", rates]

@@ -6,9 +6,10 @@ source, the sizes are exact but for tokens: a tokenizer that the study trains is
 
 import json
 import zlib
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import accumulate, groupby
 from pathlib import Path
 from typing import Any
 
@@ -72,13 +73,7 @@ def bytes_per_token(samples: Mapping[str, SourceSample], study: Study) -> dict[s
 
 def _first(texts: Sequence[str], most: float) -> list[str]:
     """The first texts, up to `most` bytes and at least one."""
-    few, size = list[str](), 0
-    for text in texts:
-        few.append(text)
-        size += _bytes(text)
-        if size >= most:
-            break
-    return few
+    return list(texts[: bisect_left(list(accumulate(map(_bytes, texts))), most) + 1])
 
 
 def _bytes(text: str) -> int:
@@ -137,7 +132,6 @@ def _unpacked(packed: bytes, suffix: str) -> tuple[bytes, int]:
 
 
 def _texts(lines: Sequence[bytes], settings: dict[str, Any]) -> list[str]:
-    """Texts of the lines that are documents."""
     texts = []
     for row, line in enumerate(lines, 1):
         try:

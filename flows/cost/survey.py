@@ -68,9 +68,7 @@ def survey(study: Study, root: str = ".") -> Sizes:
 
 def training_speed(root: str) -> tuple[float, str]:
     """FLOP/s of a core in the newest training under a root, by its manifest, and the models that it trained; 0.0 if there is none.
-
-    Trainings of less than two seconds, and those on a GPU, say nothing about a core.
-    """
+    Trainings of less than two seconds, and those on a GPU, say nothing about a core."""
     store = Store(root)
     read = (store.read_json(path) for path in store.listed(store.layout.kind("models", "manifests"), ".json"))
     for manifest in sorted((m for m in read if m), key=lambda m: m["written"], reverse=True):
@@ -94,10 +92,8 @@ def machine_of(study: Study, root: str = ".") -> Machine:
     """The machine a study names; for what it does not name, this one. StudyError for an unknown GPU."""
     h, scoring = study.hardware, study.scoring
     if h.gpu and h.gpu not in cost.GPUS and not h.flops:
-        raise StudyError(
-            f"hardware.gpu: no data sheet of {h.gpu!r}; known are {', '.join(cost.GPUS)}. Or give what it really "
-            'reaches as flops = "250T"'
-        )
+        known = f'known are {", ".join(cost.GPUS)}. Or give what it really reaches as flops = "250T"'
+        raise StudyError(f"hardware.gpu: no data sheet of {h.gpu!r}; {known}")
     cores = h.cores or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     ram, disk = (float(parse_size(text)) if text else 0.0 for text in (h.memory, h.disk))
     if not ram and hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
@@ -225,9 +221,8 @@ def _model(model: Model, s: _Survey) -> ModelSize:
         parameters, bytes_each = HUB[model.hub].parameters, HUB[model.hub].bytes_each
         return ModelSize(model.name, parameters, download=parameters * bytes_each, ends=_cached_ends(model))
     if model.hub:
-        s.notes.append(
-            f"model {model.name!r}: the size of {model.hub} is not known before it is downloaded; 1e9 parameters assumed"
-        )
+        unknown = f"the size of {model.hub} is not known before it is downloaded; 1e9 parameters assumed"
+        s.notes.append(f"model {model.name!r}: {unknown}")
         return ModelSize(model.name, 1e9, download=2e9, guess=f"{model.name}: 1e9 parameters", ends=_cached_ends(model))
     folder = Path(s.study.data or ".") / Path(model.path).expanduser()
     weights = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []

@@ -16,6 +16,7 @@ import urllib.request
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from flows.environment import isolated, prefect_home
 from schemas import StudyError
@@ -49,8 +50,7 @@ def server_environment(port: int) -> dict[str, str]:
 
 def last_error(output: str) -> str:
     """The line of a failed process's output that says why: the last one that names an exception, else the last one; "" if it
-    printed nothing.
-    """
+    printed nothing."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     return next((line for line in reversed(lines) if _ERROR.match(line)), lines[-1] if lines else "")
 
@@ -79,7 +79,6 @@ class Processes:
         self.file = self.folder / "processes.json"
 
     def running(self) -> dict[str, int]:
-        """Names and process ids of those that still run."""
         try:
             recorded = json.loads(self.file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -93,15 +92,9 @@ class Processes:
         self.folder.mkdir(parents=True, exist_ok=True)
         log = self.folder / f"{name}.log"
         with open(log, "wb") as out:
-            process = subprocess.Popen(
-                command,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                env=environment,
-                cwd=folder or self.folder,
-                start_new_session=True,
-            )
+            streams: dict[str, Any] = {"stdout": out, "stderr": subprocess.STDOUT, "stdin": subprocess.DEVNULL}
+            place: Any = {"env": environment, "cwd": folder or self.folder}
+            process = subprocess.Popen(command, start_new_session=True, **place, **streams)
         recorded = {n: (pid, started(pid)) for n, pid in self.running().items()} | {name: (process.pid, started(process.pid))}
         self.file.write_text(json.dumps(recorded, indent=1) + "\n", encoding="utf-8")
         return process, log

@@ -68,7 +68,6 @@ class _Answer(BaseHTTPRequestHandler):
     server_version, sys_version = "taskgram", ""
 
     def parse_request(self) -> bool:
-        """Refuse everything but reading."""
         if not super().parse_request():
             return False
         if self.command not in ("GET", "HEAD"):
@@ -157,10 +156,8 @@ def _opened(folder: Path, names: list[str]) -> int | None:
 
 @contextmanager
 def reports_served(root: str, port: int) -> Iterator[str]:
-    """Serve a root's reports from a thread, with the address in the environment of runs that start; yields it, or "".
-
-    Nothing is served if the environment names an address already, or if the root is remote.
-    """
+    """Serve a root's reports from a thread, with the address in the environment of runs that start; yields it, or "". Nothing is
+    served if the environment names an address already, or if the root is remote."""
     if "://" in root or os.environ.get(REPORTS_URL):
         yield reports_url(root)
         return

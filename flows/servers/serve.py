@@ -4,6 +4,7 @@ import os
 import signal
 import warnings
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from flows.environment import PROXIES, set_proxies_aside
@@ -30,9 +31,8 @@ def serve_study(study: str, root: str, cron: str, timezone: str, port: int) -> N
     reports_url(root)
     if starts_server:
         if is_up(url):
-            raise StudyError(
-                f"a Prefect server already runs at {url}: set PREFECT_API_URL={url} to use it, or choose another --port"
-            )
+            remedy = f"set PREFECT_API_URL={url} to use it, or choose another --port"
+            raise StudyError(f"a Prefect server already runs at {url}: {remedy}")
         server, log = Processes(root).start("server", server_command(port), server_environment(port))
     try:
         if server is not None:
@@ -61,9 +61,8 @@ def _check_schedule(cron: str, timezone: str) -> None:
         CronSchedule(cron=cron, timezone=timezone)
     except ValueError as error:
         why = str(error).splitlines()[-2 if "\n" in str(error) else -1].strip()
-        raise StudyError(
-            f'--cron {cron!r} --timezone {timezone!r}: {why}; five fields, e.g. "0 2 * * *" for two at night'
-        ) from None
+        remedy = 'five fields, e.g. "0 2 * * *" for two at night'
+        raise StudyError(f"--cron {cron!r} --timezone {timezone!r}: {why}; {remedy}") from None
 
 
 def _serve(settings: Study, study: str, root: str, cron: str, timezone: str, message: str) -> None:
@@ -81,26 +80,15 @@ def _serve(settings: Study, study: str, root: str, cron: str, timezone: str, mes
     name = settings.name
     # A run that is still at work when the next is due continues, and the next one is dropped.
     alone = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
-    parameters = {"study": study, "root": root}
-    nightly = run.study.to_deployment(
-        name=name,
-        schedule=Cron(cron, timezone=timezone),
-        parameters=parameters,
-        concurrency_limit=alone,
-        tags=["taskgram", name],
-        description=f"The study {name}: finished parts are skipped, missing parts are computed.",
-    )
-    steps = [
-        run.study.to_deployment(
-            name=f"{name}-{step.name}",
-            parameters={**parameters, "only": step.name},
-            concurrency_limit=alone,
-            tags=["taskgram", name, step.name],
-            description=f"The step {step.name} of {name} alone: {step.about}",
-        )
-        for step in STEPS
-        if step.applies(settings)
-    ]
+
+    def deployment(about: str, *step: str, **more: Any) -> Any:
+        parameters = {"study": study, "root": root} | ({"only": step[0]} if step else {})
+        named: dict[str, Any] = {"name": "-".join((name, *step)), "tags": ["taskgram", name, *step], "description": about}
+        return run.study.to_deployment(**named, parameters=parameters, concurrency_limit=alone, **more)
+
+    about, when = f"The study {name}: finished parts are skipped, missing parts are computed.", Cron(cron, timezone=timezone)
+    nightly, applying = deployment(about, schedule=when), [step for step in STEPS if step.applies(settings)]
+    steps = [deployment(f"The step {step.name} of {name} alone: {step.about}", step.name) for step in applying]
     print(message, flush=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     warnings.filterwarnings("ignore", message="coroutine 'Runner.astop'")  # Prefect's own, when it is stopped

@@ -20,6 +20,7 @@ import uuid
 from contextlib import closing, suppress
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from flows.environment import SERVER_NAMED, isolated, set_proxies_aside
 from flows.servers.processes import HOST, PYTHON, api, is_up, last_error
@@ -49,10 +50,8 @@ class TemporaryServer:
             return
         home = os.environ.get("PREFECT_HOME", "")
         if os.path.isdir(home) and not os.access(home, os.W_OK):
-            raise StudyError(
-                f"{home}: cannot be written to, but Prefect keeps its files there; give another root, or name a Prefect "
-                "server in PREFECT_API_URL"
-            )
+            why = "cannot be written to, but Prefect keeps its files there"
+            raise StudyError(f"{home}: {why}; give another root, or name a Prefect server in PREFECT_API_URL")
         set_proxies_aside()
         self._environment = isolated({**os.environ, **ENVIRONMENT})
         self._output = tempfile.TemporaryFile()  # noqa: SIM115  # open as long as this process lives
@@ -65,22 +64,14 @@ class TemporaryServer:
         atexit.register(self.close)  # before Prefect registers its own, so that what Prefect still sends arrives
 
     def _start(self) -> subprocess.Popen[bytes]:
-        number = self._listening.fileno()
-        return subprocess.Popen(
-            [*PYTHON, "flows.servers.temporary_server", str(number)],
-            pass_fds=[number],
-            start_new_session=True,
-            env=self._environment,
-            cwd=self._environment.get("PREFECT_HOME"),  # where no prefect.toml of a user is
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=self._output,
-        )
+        number, home = self._listening.fileno(), self._environment.get("PREFECT_HOME")  # where no prefect.toml of a user is
+        command: list[str] = [*PYTHON, "flows.servers.temporary_server", str(number)]
+        streams: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": self._output}
+        return subprocess.Popen(command, pass_fds=[number], start_new_session=True, env=self._environment, cwd=home, **streams)
 
     def _start_again(self) -> None:
-        """Restart a server that was killed. Give up and close the port after a few restarts, or if it ended by itself before it
-        had ever answered: it would do so again.
-        """
+        """Restart a server that was killed. Give up and close the port after a few restarts, or if it ended by itself before it had
+        ever answered: it would do so again."""
         try:
             for left in reversed(range(STARTS)):
                 assert self.process is not None

@@ -6,17 +6,8 @@ import sys
 import time
 from pathlib import Path
 
-from flows.servers.processes import (
-    PYTHON,
-    SECONDS_TO_START,
-    Processes,
-    api,
-    is_up,
-    last_error,
-    server_command,
-    server_environment,
-    wait_until_up,
-)
+from flows.servers import processes as local
+from flows.servers.processes import PYTHON, Processes, api, is_up, server_command, server_environment, wait_until_up
 from flows.study_files import REPORTS_URL, reports_url
 from schemas import StudyError
 
@@ -55,8 +46,8 @@ def _reports(processes: Processes, root: str, port: int) -> str:
         processes.start("reports", [*PYTHON, "flows.servers.report_server", root, str(port)], {**os.environ})
     log, began = processes.folder / "reports.log", time.monotonic()
     while not (text := log.read_text(encoding="utf-8", errors="replace")).startswith("http://") or "\n" not in text:
-        if "reports" not in processes.running() or time.monotonic() - began > SECONDS_TO_START:
-            raise StudyError(f"the server of the reports does not start: {last_error(text)}. Its log is {log}")
+        if "reports" not in processes.running() or time.monotonic() - began > local.SECONDS_TO_START:
+            raise StudyError(f"the server of the reports does not start: {local.last_error(text)}. Its log is {log}")
         time.sleep(0.1)
     return text.splitlines()[0]
 

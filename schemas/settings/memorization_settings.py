@@ -70,7 +70,6 @@ class Memorization(Settings):
 
     @property
     def window(self) -> int:
-        """Tokens of a window."""
         return self.prefix + self.suffix
 
     @field_validator("sampling")

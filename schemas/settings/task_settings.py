@@ -197,5 +197,4 @@ class Task(Settings):
 
     @property
     def first_order(self) -> int:
-        """n of the results table."""
         return self.primary_order or self.orders[0]

@@ -1,7 +1,5 @@
-"""Counts of the tasks' n-grams and pairs in the corpus, their documents, contamination, ∞-grams.
-
-Tables named `…_partials` contain one corpus part's share of a sum.
-"""
+"""Counts of the tasks' n-grams and pairs in the corpus, their documents, contamination, ∞-grams. Tables named `…_partials` contain
+one corpus part's share of a sum."""
 
 from schemas.contract import balance, int16, int32, int64, rows, string, table, total
 

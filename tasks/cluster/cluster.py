@@ -72,15 +72,9 @@ class Cluster:
             gpus = devices(settings.gpus)
             if study.scoring.device_map:  # one model over all GPUs: one worker has them all
                 gpus = (",".join(gpus),) if gpus else ()
-        return cls(
-            study.workers,
-            study.worker_memory,
-            str(store.layout.dask),
-            settings=settings,
-            devices=gpus,
-            models=study.scoring.models_at_once,
-            store=store,
-        )
+        models, scratch = study.scoring.models_at_once, str(store.layout.dask)
+        options = (study.workers, study.worker_memory, scratch)
+        return cls(*options, settings=settings, devices=gpus, models=models, store=store)
 
     @property
     def started(self) -> bool:
@@ -123,9 +117,8 @@ class Cluster:
             yield from flight.run(calls)
         except Exception as error:
             if self._client is client and client.status != "running":
-                raise StudyError(
-                    f"{self._where} does not answer any more. What was finished is kept: start it again, and run the study again"
-                ) from error
+                remedy = "What was finished is kept: start it again, and run the study again"
+                raise StudyError(f"{self._where} does not answer any more. {remedy}") from error
             raise
         finally:
             if self._client is client and client.status == "running":  # else it was closed, and its futures with it
@@ -268,14 +261,9 @@ def _start_local(limits: Cluster) -> Any:
     # running job, and which no user can change, and at the end of heartbeats that find no scheduler. A job that needs too much
     # is stopped and reported as failed.
     quiet = {LOGGING: os.environ.get(LOGGING, "critical")}
-    dask.config.set(
-        {
-            "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT | quiet,
-            "distributed.worker.memory.terminate": 0.95,
-            "distributed.scheduler.allowed-failures": 3,
-            "distributed.worker.memory.pause": False,  # it would wait for ever for memory that its libraries keep
-        }
-    )
+    dask.config.set({"distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT | quiet})
+    dask.config.set({"distributed.worker.memory.terminate": 0.95, "distributed.scheduler.allowed-failures": 3})
+    dask.config.set({"distributed.worker.memory.pause": False})  # it would wait for ever for memory that its libraries keep
     numbers = count()
 
     class Workers(LocalCluster):
@@ -291,15 +279,8 @@ def _start_local(limits: Cluster) -> Any:
                 resources |= {limits.settings.resource: 1} if device else {}
             return {name: {**spec, "options": {**options, "resources": resources}}}
 
-    cluster = Workers(
-        n_workers=0,
-        threads_per_worker=1,
-        memory_limit=limits.worker_memory,
-        processes=True,
-        dashboard_address="127.0.0.1:0",
-        local_directory=limits.scratch,
-        host="127.0.0.1",
-    )
+    here = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "local_directory": limits.scratch}
+    cluster = Workers(n_workers=0, threads_per_worker=1, memory_limit=limits.worker_memory, processes=True, **here)
     for _ in range(limits.workers):
         cluster.worker_spec.update(cluster.new_worker_spec())
     try:
@@ -309,7 +290,6 @@ def _start_local(limits: Cluster) -> Any:
         why: BaseException = error
         while why.__cause__ is not None:
             why = why.__cause__
-        raise StudyError(
-            f"the workers do not start: {type(why).__name__}: {why}. --workers 0 runs everything in this process"
-        ) from error
+        words = f"{type(why).__name__}: {why}. --workers 0 runs everything in this process"
+        raise StudyError(f"the workers do not start: {words}") from error
     return cluster

@@ -9,32 +9,22 @@ from typing import Any
 from schemas import StudyError
 from schemas.settings.cluster_settings import ClusterSettings
 
-PACKAGES = {
-    "dask_kubernetes": "dask-kubernetes",
-    "dask_jobqueue": "dask-jobqueue",
-    "coiled": "coiled",
-    "dask_gateway": "dask-gateway",
-    "dask_cloudprovider": "dask-cloudprovider",
-    "dask_cuda": "dask-cuda",
-}
+PACKAGES = ("dask_kubernetes", "dask_jobqueue", "coiled", "dask_gateway", "dask_cloudprovider", "dask_cuda")
 
 
 def start(settings: ClusterSettings, least: int) -> Any:
     """A cluster of the class that the study names, with at least `least` workers. Raises StudyError where there is no such class,
     or where it cannot start a cluster."""
     module, _, name = settings.cluster_class.rpartition(".")
+    setting = f'cluster.cluster_class = "{settings.cluster_class}"'
     try:
         kind = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
-        package = PACKAGES.get(module.partition(".")[0], f"the package that has {module}")
-        raise StudyError(
-            f'cluster.cluster_class = "{settings.cluster_class}": {error}. Install it here: pip install {package}, '
-            "or correct the name"
-        ) from None
+        top = module.partition(".")[0]
+        package = top.replace("_", "-") if top in PACKAGES else f"the package that has {module}"
+        raise StudyError(f"{setting}: {error}. Install it here: pip install {package}, or correct the name") from None
     if not isinstance(kind, type) or not hasattr(kind, "scale"):
-        raise StudyError(
-            f'cluster.cluster_class = "{settings.cluster_class}" is not the class of a Dask cluster: it has no method scale'
-        )
+        raise StudyError(f"{setting} is not the class of a Dask cluster: it has no method scale")
     try:
         cluster = kind(**settings.cluster_kwargs)
         if settings.most_workers:

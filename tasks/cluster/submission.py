@@ -125,15 +125,8 @@ class Flight:
         needed: dict[str, int] = {}
         for _, call in group:
             needed |= {name: max(n, needed.get(name, 0)) for name, n in self._needs(call).items()}
-        future = self.client.submit(
-            *self._work,
-            group,
-            key=next(self._keys),
-            pure=False,
-            retries=0,
-            priority=-group[0][0],
-            resources=self._required(needed) or None,
-        )
+        options = {"priority": -group[0][0], "resources": self._required(needed) or None}
+        future = self.client.submit(*self._work, group, key=next(self._keys), pure=False, retries=0, **options)
         self._tasks[future] = group
         future.add_done_callback(self._done.put)
 
@@ -159,9 +152,8 @@ class Flight:
             return
         group = self._tasks.pop(future)
         made, alive = Made({}, frozenset(index for index, _ in group), 0.0), self.client.status in ALIVE
-        error: BaseException = RuntimeError(
-            f"{self.name}: the scheduler cancelled this part; run the study again, finished parts are kept"
-        )
+        cancelled = "the scheduler cancelled this part; run the study again, finished parts are kept"
+        error: BaseException = RuntimeError(f"{self.name}: {cancelled}")
         if future.status != "cancelled":
             try:
                 made = future.result()

@@ -21,35 +21,12 @@ from tasks.storage.store import Store
 from tasks.storage.versions import version
 
 # One thread per worker: the same sums in the same order, whatever the number of workers.
-WORKER_ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "NUMBA_NUM_THREADS": "1",
-    "POLARS_MAX_THREADS": "1",
-    "TOKENIZERS_PARALLELISM": "false",
-    "FASTOKENS_BPE_THREADS": "1",
-    "RAYON_NUM_THREADS": "1",
-    "GX_ANALYTICS_ENABLED": "false",
-    "DO_NOT_TRACK": "1",
-}
+_OF_LIBRARIES = [f"{library}_NUM_THREADS" for library in ("OMP", "MKL", "OPENBLAS", "NUMBA", "RAYON")]
+WORKER_ENVIRONMENT = dict.fromkeys([*_OF_LIBRARIES, "POLARS_MAX_THREADS", "FASTOKENS_BPE_THREADS", "DO_NOT_TRACK"], "1")
+WORKER_ENVIRONMENT |= dict.fromkeys(["TOKENIZERS_PARALLELISM", "GX_ANALYTICS_ENABLED"], "false")
 # Libraries that compute: another version may write other bytes under the same key.
-COMPUTING = (
-    "dask",
-    "distributed",
-    "duckdb",
-    "fastokens",
-    "numba",
-    "numpy",
-    "polars",
-    "pyarrow",
-    "regex",
-    "safetensors",
-    "scipy",
-    "tokenizers",
-    "torch",
-    "transformers",
-)
+_OF_MODELS = ("fastokens", "safetensors", "tokenizers", "torch", "transformers")
+COMPUTING = ("dask", "distributed", "duckdb", "numba", "numpy", "polars", "pyarrow", "regex", "scipy", *_OF_MODELS)
 DEVICES = "CUDA_VISIBLE_DEVICES"
 SECONDS_TO_SEE_A_FILE = 5.0  # network file systems show a new file late
 MOST_SHOWN = 4
@@ -141,24 +118,16 @@ def mismatch(packages: Mapping[str, Mapping[str, Any]]) -> str:
 def complaint(workers: Mapping[str, Mapping[str, Any]], threads: Mapping[str, int], root: str) -> str:
     """Problems of these workers (by address, what `look` returned), and what to do; "" if there are none."""
     here = code_versions()
-    problems = (
-        (
-            "have other versions than this process, and might write other bytes",
-            {address: different(answer["versions"], here) for address, answer in workers.items()},
-            f"{INSTALL} the workers again.",
-        ),
-        (
-            "cannot use the root",
-            {address: answer["root"] for address, answer in workers.items()},
-            "It must be a folder that all machines share under the same path and may write to, or an object store (s3://…); "
-            f"{root} is none for them.",
-        ),
-        (
-            "have several threads",
-            {address: f"runs {n} calls at a time" for address, n in threads.items() if n > 1 and address in workers},
-            "Start them with --nthreads 1, and more of them: a call is alone in its process.",
-        ),
-    )
+    share = "It must be a folder that all machines share under the same path and may write to, or an object store (s3://…)"
+    alone = "Start them with --nthreads 1, and more of them: a call is alone in its process."
+    differ = {address: different(answer["versions"], here) for address, answer in workers.items()}
+    roots = {address: answer["root"] for address, answer in workers.items()}
+    several = {address: f"runs {n} calls at a time" for address, n in threads.items() if n > 1 and address in workers}
+    problems = [
+        ("have other versions than this process, and might write other bytes", differ, f"{INSTALL} the workers again."),
+        ("cannot use the root", roots, f"{share}; {root} is none for them."),
+        ("have several threads", several, alone),
+    ]
     return "\n".join(
         f"{len(wrong)} of {len(workers)} workers {what}:\n{_listed(wrong)}\n  {remedy}"
         for what, answers, remedy in problems

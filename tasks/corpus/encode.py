@@ -55,15 +55,14 @@ def run_words(work: Work) -> None:
         ids = rank[lists.flatten().to_numpy()]
         word_kernels.count(ids, offsets, begin, occurrences, holding, seen)
         work.write("words", _id_lists(rows.column("document").chunk(0), ids, offsets))
-    work.write(
-        "vocabulary", {"id": np.arange(len(vocabulary)), "word": vocabulary, "occurrences": occurrences, "documents": holding}
-    )
+    columns = {"id": np.arange(len(vocabulary)), "word": vocabulary, "occurrences": occurrences, "documents": holding}
+    work.write("vocabulary", columns)
 
 
-def _id_lists(documents: pa.Array, ids: np.ndarray, offsets: np.ndarray) -> pa.RecordBatch:
-    """Rows of `words`: document d has ids[offsets[d]:offsets[d + 1]]."""
-    lists = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(ids), WORDS_TABLE.schema.field("ids").type)
-    return pa.record_batch([documents, lists], schema=WORDS_TABLE.schema)
+def _id_lists(documents: pa.Array, ids: np.ndarray, offsets: np.ndarray, schema: pa.Schema = WORDS_TABLE.schema) -> pa.RecordBatch:
+    """Rows of `words` or `tokens`: document d has ids[offsets[d]:offsets[d + 1]]."""
+    lists = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(ids, pa.int32()), schema.field("ids").type)
+    return pa.record_batch([documents, lists], schema=schema)
 
 
 WORDS_RATES = {"words": Rate(14.4e6, "words /s", f"{BENCHMARKS}: word analysis")}
@@ -104,35 +103,30 @@ def run_tokenizer(work: Work) -> None:
     else:
         text = train(_training_texts(work), work.settings["vocabulary"], work.settings["end_of_document"])
     text, end = with_token(text, work.settings["end_of_document"])
-    size = vocabulary_size(load_tokenizer(text))
-    work.write(
-        "tokenizer", {"name": [work.labels["tokenizer"]], "vocabulary_size": [size], "end_of_document": [end], "json": [text]}
-    )
+    row = {"name": work.labels["tokenizer"], "vocabulary_size": vocabulary_size(load_tokenizer(text)), "end_of_document": end}
+    work.write("tokenizer", {name: [value] for name, value in (row | {"json": text}).items()})
+
+
+def _hashed_texts(work: Work) -> Iterator[tuple[int, str]]:
+    """hash(seed, source, id) and text of every document, in corpus order."""
+    for part in work.parts("documents"):
+        for batch in work.batches(part, "source", "id", "text", rows=DOCUMENTS_AT_ONCE):
+            for row in batch.to_pylist():
+                yield seeded_hash(work.settings["seed"], "tokenizer", row["source"], row["id"]), row["text"]
 
 
 def _training_texts(work: Work) -> Iterator[str]:
-    """Documents with the smallest hash(seed, source, id), up to `training_bytes`, in corpus order."""
-    limit = _largest_hash(work)
-    for part in work.parts("documents"):
-        for batch in work.batches(part, "source", "id", "text", rows=DOCUMENTS_AT_ONCE):
-            for row in batch.to_pylist():
-                if seeded_hash(work.settings["seed"], "tokenizer", row["source"], row["id"]) <= limit:
-                    work.add("training_documents")
-                    work.add("training_bytes", len(row["text"].encode()))
-                    yield row["text"]
-
-
-def _largest_hash(work: Work) -> int:
-    """The largest hash of the sample, which includes the document that crosses the limit."""
-    hashes, sizes = [], []
-    for part in work.parts("documents"):
-        for batch in work.batches(part, "source", "id", "text", rows=DOCUMENTS_AT_ONCE):
-            for row in batch.to_pylist():
-                hashes.append(seeded_hash(work.settings["seed"], "tokenizer", row["source"], row["id"]))
-                sizes.append(len(row["text"].encode()))
-    order = np.argsort(np.array(hashes, dtype=np.int64), kind="stable")
-    enough = int(np.searchsorted(np.cumsum(np.array(sizes, dtype=np.int64)[order]), work.settings["training_bytes"]))
-    return hashes[order[min(enough, len(order) - 1)]] if hashes else -1
+    """The texts with the smallest hashes, in corpus order, up to the one that crosses `training_bytes`."""
+    sizes = ((number, len(text.encode())) for number, text in _hashed_texts(work))
+    hashed = np.fromiter(sizes, np.dtype((np.int64, 2)))
+    order = np.argsort(hashed[:, 0], kind="stable")
+    enough = int(np.searchsorted(np.cumsum(hashed[order, 1]), work.settings["training_bytes"]))
+    largest = hashed[order[min(enough, len(order) - 1)], 0] if len(order) else -1
+    for number, text in _hashed_texts(work):
+        if number <= largest:
+            work.add("training_documents")
+            work.add("training_bytes", len(text.encode()))
+            yield text
 
 
 TOKENIZER_RATES = {"train a tokenizer": Rate(2.4e6, "bytes of text /s", DEBIAN)}
@@ -173,9 +167,7 @@ def run_tokens(work: Work) -> None:
         ids, offsets = tokeniser.encode(batch.column("text"))
         work.add("tokens", len(ids))
         work.add("bytes", int(pc.sum(pc.binary_length(batch.column("text"))).as_py() or 0))
-        kind = TOKENS_TABLE.schema.field("ids").type
-        lists = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(ids, pa.int32()), kind)
-        work.write("tokens", {"document": batch.column("document"), "ids": lists})
+        work.write("tokens", _id_lists(batch.column("document"), ids, offsets, TOKENS_TABLE.schema))
 
 
 TOKENS_RATES = {"tokens": Rate(22.9e6, "tokens /s", f"{BENCHMARKS}: tokenising, byte-level BPE; byte fallback 3.55e6")}

@@ -14,13 +14,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import pyarrow as pa
+
 from schemas import HELD_OUT_DOCUMENTS, Study
 from schemas.settings.study_file import Planted
-from tasks.corpus.ingest import RATES, as_document, file_jobs, path_of
+from tasks.corpus.ingest import RATES, as_document, file_jobs, records
 from tasks.corpus.planted.world import World
 from tasks.cost import Cost, Sizes
 from tasks.step import Inputs, Job, Stage, Step, Work
-from tasks.text.lines import json_records
 from tasks.text.split import in_evaluated_half, seeded_hash
 from tasks.text.words.analyzer import words_of
 
@@ -43,14 +44,12 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
 
 def run(work: Work) -> None:
     """Write the documents with the smallest hashes, in this order, so that the first of them are a sample, too."""
-    seed, source = work.settings["seed"], work.labels["source"]
+    seed, most, source = work.settings["seed"], work.settings["most"], work.labels["source"]
     candidates = _planted(work) if "planted" in work.settings else _held_out(work)
     hashed = ((seeded_hash(seed, "held out", source, d["id"]), i, d) for i, d in enumerate(candidates))
-    rows = [row for _, _, row in heapq.nsmallest(work.settings["most"], hashed)]
-    columns: dict[str, Any] = {"document": list(range(len(rows))), "source": [source] * len(rows)}
-    columns |= {name: [r[name] for r in rows] for name in ("id", "language")}
-    columns |= {"words": [len(words_of(r["text"])) for r in rows], "text": [_beginning(r["text"]) for r in rows]}
-    work.write("held_out_documents", columns)
+    drawn = [d | {"words": len(words_of(d["text"])), "text": _beginning(d["text"])} for _, _, d in heapq.nsmallest(most, hashed)]
+    rows = [{"document": number, "source": source, **d} for number, d in enumerate(drawn)]
+    work.write("held_out_documents", pa.Table.from_pylist(rows, HELD_OUT_DOCUMENTS.schema))
 
 
 def _beginning(text: str) -> str:
@@ -69,8 +68,7 @@ def _planted(work: Work) -> Iterator[dict[str, Any]]:
 def _held_out(work: Work) -> Iterator[dict[str, Any]]:
     """The evaluated half of a file as documents."""
     settings = {**work.settings, "held_out": None}
-    pieces = settings.get("piece", 0), settings.get("pieces", 1)
-    for row, _, record in json_records(path_of(work), piece=pieces[0], pieces=pieces[1]):
+    for row, _, record in records(work):
         if not isinstance(record, str) and in_evaluated_half(work.settings["held_out"], record) is True:
             document = as_document(record, row, settings, lambda row, name: False)
             if not isinstance(document, str):

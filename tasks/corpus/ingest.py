@@ -37,13 +37,10 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
         for part in inputs["planted_files"]
         if part.labels["kind"] == "corpus"
     ]
-    repeated = {(part.labels["source"], part.labels["file"]): part for part in inputs["repeated_ids"]}
-    return planted + [
-        replace(job, inputs={"repeated_ids": (repeated[job.labels["source"], job.labels["file"]],)})
-        if "piece" in job.labels
-        else job
-        for job in file_jobs(study)
-    ]
+    repeated = {(part.labels["source"], part.labels["file"]): {"repeated_ids": (part,)} for part in inputs["repeated_ids"]}
+    jobs = file_jobs(study)
+    ids = [repeated[job.labels["source"], job.labels["file"]] if "piece" in job.labels else {} for job in jobs]
+    return planted + [replace(job, inputs=of) for job, of in zip(jobs, ids, strict=True)]
 
 
 def file_jobs(study: Study) -> list[Job]:
@@ -81,16 +78,9 @@ def _chunks(job: Job, largest: int) -> list[Job]:
     pieces = pieces_of(text, largest)
     if pieces == 1:
         return [replace(job, cost=float(text))]
-    width = len(str(pieces - 1))
-    return [
-        replace(
-            job,
-            labels={**job.labels, "piece": f"{i:0{width}}"},
-            settings={**job.settings, "piece": i, "pieces": pieces},
-            cost=text / pieces,
-        )
-        for i in range(pieces)
-    ]
+    labels = [{**job.labels, "piece": f"{i:0{len(str(pieces - 1))}}"} for i in range(pieces)]
+    settings = [{**job.settings, "piece": i, "pieces": pieces} for i in range(pieces)]
+    return [replace(job, labels=of, settings=s, cost=text / pieces) for of, s in zip(labels, settings, strict=True)]
 
 
 def run(work: Work) -> None:
@@ -109,10 +99,8 @@ def run(work: Work) -> None:
     rejects.flush()
     if count == 0 and "piece" not in work.labels:
         why = f"; row {rejects.first['row']} was rejected: {rejects.first['reason']}" if rejects.first else ""
-        records = work.sums["records"]
-        raise StudyError(
-            f"{path_of(work)}: empty corpus: none of its {records} records is a document{why}. Fix it or leave it out."
-        )
+        none = f"none of its {work.sums['records']} records is a document{why}"
+        raise StudyError(f"{path_of(work)}: empty corpus: {none}. Fix it or leave it out.")
 
 
 def path_of(work: Work) -> Path:
@@ -120,11 +108,15 @@ def path_of(work: Work) -> Path:
     return work.folder_of(planted[0]) / work.labels["file"] if planted else Path(work.job.files[0].path)
 
 
+def records(work: Work) -> Iterator[tuple[int, bytes, dict[str, Any] | str]]:
+    """(row, line, record or why there is none) for every line of the job's file or chunk."""
+    return json_records(path_of(work), piece=work.settings.get("piece", 0), pieces=work.settings.get("pieces", 1))
+
+
 def read_documents(work: Work, repeated: IsRepeated) -> Iterator[tuple[int, bytes, dict[str, Any] | str]]:
     """(row, line, document or reason for rejection) for every line of the job's file or chunk."""
-    settings = work.settings
-    for row, line, record in json_records(path_of(work), piece=settings.get("piece", 0), pieces=settings.get("pieces", 1)):
-        yield row, line, record if isinstance(record, str) else as_document(record, row, settings, repeated)
+    for row, line, record in records(work):
+        yield row, line, record if isinstance(record, str) else as_document(record, row, work.settings, repeated)
 
 
 def id_hash(name: str) -> bytes:
@@ -210,18 +202,10 @@ RATES = {
 
 
 def cost(sizes: Sizes) -> Cost:
-    c = sizes.corpus
-    return Cost(
-        parts=c.parts,
-        work=c.documents,
-        unit="documents",
-        read=c.packed,
-        written=c.stored_documents,
-        core=c.text / RATES["ingest"] + c.unpacked / RATES["unpack"],
-        memory=0.5e9,
-        guesses=(*c.guesses, *RATES["unpack"].as_guess(c.unpacked)),
-        rates=RATES,
-    )
+    c, unpack = sizes.corpus, RATES["unpack"]
+    core, guesses = c.text / RATES["ingest"] + c.unpacked / unpack, (*c.guesses, *unpack.as_guess(c.unpacked))
+    written = c.stored_documents
+    return Cost(c.parts, c.documents, "documents", c.packed, written, core, memory=0.5e9, guesses=guesses, rates=RATES)
 
 
 INGEST = Step(

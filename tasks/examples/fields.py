@@ -6,14 +6,14 @@ fields = {input = "question.stem", options = "question.choices.text", labels = "
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from schemas import StudyError
 from schemas.settings.reader_versions import FIELDS
-from tasks.examples.record import HALF_A_CHARACTER, Example, IndexTooLarge, NotAnExample, Reject, choice, examples_of, row_id
+from tasks.examples.record import HALF_A_CHARACTER, Example, IndexTooLarge, Items, NotAnExample, choice, examples_of, row_id
 from tasks.text.display import brief
 from tasks.text.lines import has_surrogates, text_of, value_at
 
@@ -21,15 +21,11 @@ Fields = Mapping[str, Any]  # a path, or for options, labels and aliases one for
 OWN: Fields = {name: name for name in FIELDS}
 SPLITS = ("", "mine", "evaluate")
 OPTIONAL = ("aliases", "labels", "id", "group")  # a record may lack them, all records of a file may not
+_TRIVIAQA = ["answer.aliases", "answer.normalized_aliases"]
 LAYOUTS: tuple[Fields, ...] = (  # of the data sets on the hub that have a reader of their own, and HellaSwag
     {"input": "question", "options": "choices.text", "labels": "choices.label", "answer": "answerKey", "id": "id"},
     {"input": "question", "options": "choices", "answer": "answer", "group": "subject"},
-    {
-        "input": "question",
-        "output": "answer.value",
-        "aliases": ["answer.aliases", "answer.normalized_aliases"],
-        "id": "question_id",
-    },
+    {"input": "question", "output": "answer.value", "aliases": _TRIVIAQA, "id": "question_id"},
     {"input": "ctx", "options": "endings", "answer": "label"},
     {"input": "question", "output": "answer"},
     {"input": "input", "options": "options", "answer": "answer"},
@@ -46,9 +42,7 @@ def layout_of(record: Mapping[str, Any]) -> Fields | None:
     return None
 
 
-def mapped_examples(
-    records: Iterable[tuple[int, bytes | str, dict[str, Any] | str]], fields: Fields, name: str, file: str
-) -> Iterator[Example | Reject]:
+def mapped_examples(records: Iterable[tuple[int, bytes | None, Any]], fields: Fields, name: str, file: str) -> Items:
     """The examples of a file's records; `name` begins the ids of those without one.
 
     Raises StudyError for an optional field that no record has, and for answers that count the options from 1.
@@ -70,9 +64,8 @@ def mapped_examples(
         made = made or isinstance(item, Example)
         yield item
     if None in answers and 0 not in answers and answers - {None, -1}:
-        raise StudyError(
-            f"{file}: its answers count the options from 1, an index counts from 0; add a field of `labels`: [1, 2, …]"
-        )
+        problem = "its answers count the options from 1, an index counts from 0"
+        raise StudyError(f"{file}: {problem}; add a field of `labels`: [1, 2, …]")
     if lacking and made:
         raise StudyError(f"{file}: no record has a field {fields[min(lacking)]!r}; correct `{min(lacking)}` in `fields`")
 
@@ -138,19 +131,15 @@ def _value(record: Mapping[str, Any], name: str, path: str | list[str]) -> Any:
 
 
 def _has(record: Any, path: str) -> bool:
-    try:
+    with suppress(KeyError):
         value_at(record, path)
-    except KeyError:
-        return False
-    return True
+        return True
+    return False
 
 
 def _given(record: Any, path: str) -> Any:
     """The value at a path; None if it is missing, null or blank: a cell of a table has no other way to be empty."""
-    try:
-        value = value_at(record, path)
-    except KeyError:
-        return None
+    value = value_at(record, path) if _has(record, path) else None
     return None if isinstance(value, str) and not value.strip() else value
 
 

@@ -10,7 +10,7 @@ from schemas import EXAMPLE_REJECTS, EXAMPLES, StudyError
 from tasks.cost import DEBIAN, Cost, Rate, Sizes
 from tasks.examples.model_prompts import Shots
 from tasks.examples.readers import reader_module
-from tasks.examples.record import Example, ReadSettings, Reject, TaskFile, checked
+from tasks.examples.record import Example, Items, ReadSettings, Reject, TaskFile, checked
 from tasks.examples.task_files import plan, task_files
 from tasks.step import Stage, Step, Work
 from tasks.text.split import in_evaluated_half, seeded_hash
@@ -30,7 +30,9 @@ def run(work: Work) -> None:
     pool: list[Example] = []
     for file, roles in task_files(work):
         if roles == ("shots",):
-            pool += _solved(work, file)
+            for item in _items(work, file):  # rejects are only counted: they would have served no split
+                work.add("shots_refused" if isinstance(item, Reject) else "shots_pool")
+                pool += [item] if isinstance(item, Example) else []
             continue
         before, first_reason = sum(map(len, splits.values())), ""
         for record in _items(work, file):
@@ -65,43 +67,27 @@ def check_files(work: Work) -> None:
     if work.settings["hub"] or work.settings["reader"] == "planted":
         return
     for file, _ in task_files(work):
-        if file.path.stat().st_size > CHECKED:
-            continue
-        first_reason = ""
-        for item in _items(work, file):
-            if isinstance(item, Example):
-                break
-            first_reason = first_reason or f"row {item.row}: {item.reason}"
-        else:
-            raise _no_example(work, file, first_reason)
+        if file.path.stat().st_size <= CHECKED:
+            any(isinstance(item, Example) for item in _items(work, file))  # stops at the first one
 
 
-def _items(work: Work, file: TaskFile) -> Iterator[Example | Reject]:
-    """What the task's reader yields for a file, checked."""
+def _items(work: Work, file: TaskFile) -> Items:
+    """What the task's reader yields for a file, checked. Raises StudyError for a file without an example."""
+    first_reason, made = "", False
     for record in reader_module(work.settings["reader"]).read(file, work.settings):
         item = checked(record, work.settings["family"])
-        if isinstance(item, Example) and not work.settings.get("record_prompts", True):
-            item = replace(item, prompt="")
+        if isinstance(item, Reject):
+            first_reason = first_reason or f"row {item.row}: {item.reason}"
+        else:
+            made, item = True, item if work.settings.get("record_prompts", True) else replace(item, prompt="")
         yield item
+    if not made:
+        raise _no_example(work, file, first_reason)
 
 
 def _no_example(work: Work, file: TaskFile, first_reason: str) -> StudyError:
     what = f"{first_reason}. Fix it or set the task's `reader`" if first_reason else "it is empty"
     return StudyError(f"{file.path}: no record of it is an example for reader {work.settings['reader']!r}; {what}")
-
-
-def _solved(work: Work, file: TaskFile) -> list[Example]:
-    """The examples of a file that shots are drawn from. Its rejects are only counted: they would have served no split."""
-    first_reason, examples = "", []
-    for item in _items(work, file):
-        work.add("shots_refused" if isinstance(item, Reject) else "shots_pool")
-        if isinstance(item, Example):
-            examples.append(item)
-        else:
-            first_reason = first_reason or f"row {item.row}: {item.reason}"
-    if not examples:
-        raise _no_example(work, file, first_reason)
-    return examples
 
 
 def _assign(item: Example | Reject, roles: tuple[str, ...], settings: ReadSettings) -> Iterator[tuple[str, Example | Reject]]:
@@ -133,14 +119,8 @@ def _write(work: Work, split: str, examples: SplitExamples, shots: Shots) -> Non
 def _row(work: Work, file: str, example: Example, split: str, shots: Shots) -> dict[str, Any]:
     whole = shots.prompt(example, work.settings["instruction"])
     prompt = whole.rstrip()
-    hashed = {
-        "prompt": prompt,
-        "separator": whole[len(prompt) :],
-        "input": example.input,
-        "output": example.output,
-        "aliases": list(example.aliases),
-        "options": list(example.options),
-    }
+    hashed = {"prompt": prompt, "separator": whole[len(prompt) :], "input": example.input, "output": example.output}
+    hashed |= {"aliases": list(example.aliases), "options": list(example.options)}
     sha256 = hashlib.sha256(json.dumps(hashed, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
     about = {"task": work.labels["task"], "split": split, "example": example.id, "file": file, "row": example.row}
     more = {"version": work.settings["version"], "group": example.group, "answer": example.answer, "sha256": sha256}
@@ -161,6 +141,6 @@ READ = Step(
     version=3,
     about="task files as examples; malformed records are rejected, with the reason",
     reads=("planted_files",),
-    stages=(Stage(writes=(EXAMPLES, EXAMPLE_REJECTS), plan=plan, run=run),),
+    stages=(Stage((EXAMPLES, EXAMPLE_REJECTS), plan, run),),
     cost=cost,
 )

@@ -52,7 +52,8 @@ class Reject:
     excerpt: str
 
 
-Reader = Callable[[TaskFile, ReadSettings], Iterator[Example | Reject]]
+Items = Iterator[Example | Reject]
+Reader = Callable[[TaskFile, ReadSettings], Items]
 
 
 class NotAnExample(Exception):
@@ -65,20 +66,23 @@ class IndexTooLarge(NotAnExample):
 
 def each_json_line(example: Callable[[TaskFile, ReadSettings, int, dict[str, Any]], Example]) -> Reader:
     """A reader of JSON lines from what makes an example of a record; a Reject where the line or the record is malformed."""
-    return lambda file, settings: examples_of(json_records(file.path, settings["encoding"]), partial(example, file, settings))
+    return lambda file, settings: examples_of(json_lines(file, settings), partial(example, file, settings))
 
 
-def examples_of(
-    records: Iterable[tuple[int, bytes | str, dict[str, Any] | str]], example: Callable[[int, dict[str, Any]], Example]
-) -> Iterator[Example | Reject]:
-    """example(row, record) of any records: row, excerpt, and the record or the reason why there is none."""
+def json_lines(file: TaskFile, settings: ReadSettings) -> Iterator[tuple[int, bytes | None, dict[str, Any] | str]]:
+    """The records of JSON lines; an empty line has no excerpt."""
+    return ((row, line or None, record) for row, line, record in json_records(file.path, settings["encoding"]))
+
+
+def examples_of(records: Iterable[tuple[int, bytes | str | None, Any]], example: Callable[[int, Any], Example]) -> Items:
+    """example(row, record) of any records: row, excerpt (None: of the record), and the record, or the reason why there is none."""
     for row, line, record in records:
         try:
             if isinstance(record, str):
                 raise NotAnExample(record)
             item: Example | Reject = example(row, record)
         except NotAnExample as reason:
-            item = Reject(row, str(reason), excerpt(line or brief(record, 200)))
+            item = Reject(row, str(reason), excerpt(brief(record, 200) if line is None else line))
         yield item
 
 
@@ -158,18 +162,13 @@ def checked(item: Example | Reject, family: str) -> Example | Reject:
     everything = (item.id, item.group, item.input, item.output, item.prompt, *item.aliases, *item.options)
     if any(map(has_surrogates, everything)):
         return Reject(item.row, HALF_A_CHARACTER, ascii(item.input)[:200])
-    options = [o.strip() for o in item.options]
-    problem = ""
-    if not item.output.strip():
-        problem = "an example without output"
-    elif not words_of(item.output):
-        problem = f"an output without words: nothing of {item.output!r:.40} can be found in a corpus"
-    elif family == "multiple_choice" and item.answer < 0:
-        problem = "no right option: multiple choice needs options and answer"
-    elif family == "multiple_choice" and options.count(item.output.strip()) > 1:  # two equal wrong ones do no harm (MMLU has some)
-        problem = f"the right option is equal to another: {item.output!r:.80}; no model can tell them apart"
-    elif family == "multiple_choice" and "" in options:
-        problem = "an option without text"
-    elif family == "multiple_choice" and len(options) < 2:
-        problem = "a question with one option: there is nothing to choose"
-    return Reject(item.row, problem, item.input[:200]) if problem else item
+    output, options = item.output.strip(), [o.strip() for o in item.options]
+    equal = f"the right option is equal to another: {item.output!r:.80}; no model can tell them apart"
+    no_words = f"an output without words: nothing of {item.output!r:.40} can be found in a corpus"
+    problems = [(not output, "an example without output"), (not words_of(output), no_words)]
+    if family == "multiple_choice":
+        problems += [(item.answer < 0, "no right option: multiple choice needs options and answer")]
+        problems += [(options.count(output) > 1, equal)]  # two equal wrong ones do no harm (MMLU has some)
+        problems += [("" in options, "an option without text")]
+        problems += [(len(options) < 2, "a question with one option: there is nothing to choose")]
+    return next((Reject(item.row, problem, item.input[:200]) for wrong, problem in problems if wrong), item)

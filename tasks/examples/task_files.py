@@ -8,10 +8,10 @@ from typing import Any
 from schemas import Study, StudyError
 from schemas.settings.reader_versions import READER_VERSIONS, reader_kind
 from schemas.settings.study_file import Task
-from tasks.examples.mmlu_subjects import subject_of, subjects_of
 from tasks.examples.model_prompts import prompt_template
-from tasks.examples.readers import groups_share_shots, takes_setting, takes_two_files
+from tasks.examples.readers import reader_module, takes_setting, takes_two_files
 from tasks.examples.readers.hf import folder_of, plan_hub
+from tasks.examples.readers.mmlu import subject_of, subjects_of
 from tasks.examples.readers.pararel import cloze, relation_of
 from tasks.examples.record import TaskFile
 from tasks.step import Inputs, Job, Work
@@ -32,13 +32,10 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
 def _plan_task(study: Study, task: Task, inputs: Inputs) -> Job:
     split = study.splits[task.split].model_dump() if task.split else None
     within = task.shots_within_group
-    settings: dict[str, Any] = task.model_dump(mode="json", include=AS_SET) | {
-        "prompt": prompt_template(task),
-        "seed": study.seed,
-        "split": split,
-        "version": task.full_version,
-        "shots_within_group": groups_share_shots(task.reader) if within is None else within,
-    }
+    within = getattr(reader_module(task.reader), "GROUPS_SHARE_SHOTS", False) if within is None else within
+    settings: dict[str, Any] = task.model_dump(mode="json", include=AS_SET)
+    settings |= {"prompt": prompt_template(task), "seed": study.seed, "split": split}
+    settings |= {"version": task.full_version, "shots_within_group": within}
     settings |= {"templates": {}, "evaluate": [], "mine": [], "shots_from": [], "hub": {}}
     if not task.record_prompts:
         settings["record_prompts"] = False  # only then in the key, so that the keys of most tasks stay the same
@@ -73,9 +70,8 @@ def _check(task: Task) -> None:
     for setting in OF_SOME_READERS:
         if getattr(task, setting) and not takes_setting(task.reader, setting):
             readers = " or ".join(name for name in READER_VERSIONS if takes_setting(name, setting))
-            raise StudyError(
-                f"task {task.name!r}: `{setting}` is for reader {readers}, and its reader is {task.reader!r}; leave it out"
-            )
+            problem = f"`{setting}` is for reader {readers}, and its reader is {task.reader!r}"
+            raise StudyError(f"task {task.name!r}: {problem}; leave it out")
     if task.shots_from and not task.shots:
         raise StudyError(f"task {task.name!r}: `shots_from` without `shots`; set how many, or leave it out")
     if task.shots_from and task.reader == "planted":
@@ -102,15 +98,13 @@ def _files(patterns: tuple[str, ...], study: Study, task: Task) -> tuple[Names, 
     what = f"task {task.name!r}"
     if takes_two_files(task.reader):
         if len(patterns) != 2:
-            raise StudyError(
-                f"{what}: reader {task.reader!r} takes two files: first the inputs, then the outputs; {len(patterns)} named"
-            )
+            takes = "takes two files: first the inputs, then the outputs"
+            raise StudyError(f"{what}: reader {task.reader!r} {takes}; {len(patterns)} named")
         sides = [resolve_files([pattern], study.data, what) for pattern in patterns]
-        if len(sides[0]) != len(sides[1]):
-            raise StudyError(
-                f"{what}: {patterns[0]!r} names {len(sides[0])} files of inputs and {patterns[1]!r} "
-                f"{len(sides[1])} of outputs; each needs its counterpart"
-            )
+        x, y = map(len, sides)
+        if x != y:
+            named = f"{patterns[0]!r} names {x} files of inputs and {patterns[1]!r} {y} of outputs"
+            raise StudyError(f"{what}: {named}; each needs its counterpart")
         both = [list(pair) for pair in zip(*sides, strict=True)]
     else:
         both = [[file] for file in resolve_files(patterns, study.data, what)]
@@ -119,10 +113,8 @@ def _files(patterns: tuple[str, ...], study: Study, task: Task) -> tuple[Names, 
         both = [[file] for (file,) in both if subject_of(file[0]) in chosen]
         missing = sorted(chosen - {subject_of(name) for ((name, _),) in both})
         if missing:
-            raise StudyError(
-                f"{what}: {', '.join(patterns)}: no file of subject {missing[0]!r}, nor of "
-                f"{len(missing) - 1} others of `subjects`; MMLU has 57 files a split"
-            )
+            lacking = f"no file of subject {missing[0]!r}, nor of {len(missing) - 1} others of `subjects`"
+            raise StudyError(f"{what}: {', '.join(patterns)}: {lacking}; MMLU has 57 files a split")
     return [[name for name, _ in files] for files in both], [outside_file(path) for files in both for _, path in files]
 
 
@@ -133,10 +125,8 @@ def task_files(work: Work) -> Iterator[tuple[TaskFile, tuple[str, ...]]]:
         name = f"{work.labels['task']}.jsonl"
         path = work.folder_of(work.parts("planted_files")[0]) / name
         if not path.exists():
-            raise StudyError(
-                f"task {work.labels['task']!r}: the planted world has no such task; it has "
-                + ", ".join(sorted(p.stem for p in path.parent.glob("*.jsonl")))
-            )
+            names = ", ".join(sorted(p.stem for p in path.parent.glob("*.jsonl")))
+            raise StudyError(f"task {work.labels['task']!r}: the planted world has no such task; it has {names}")
         yield TaskFile(name, path), ("evaluate", "mine")
         return
     files = iter(work.job.files)

@@ -45,12 +45,11 @@ def run(work: Work, rows: MetricRows) -> None:
 def _curve(sample: WindowSample, chances: dict[int, Floats]) -> None:
     """Rates over n and p and, for members, their excess over phantoms and the n at which it is largest."""
     for level in LEVELS:
-        excess = []
+        excess: dict[int, float] = {}
         for power, values in chances.items():
-            excess.append(sample.add_rate(values >= level, bin=power, level=level, x=10.0**power).value)
+            excess[power] = sample.add_rate(values >= level, bin=power, level=level, x=10.0**power).value or 0.0
         if sample.members and len(sample.null):
-            best = max(POWERS, key=lambda power: excess[power])
-            sample.add("n_of_largest_excess", Estimate(10.0**best), level=level)
+            sample.add("n_of_largest_excess", Estimate(10.0 ** max(excess, key=excess.__getitem__)), level=level)
 
 
 def settings(study: Study) -> dict[str, Any]:

@@ -6,14 +6,12 @@ The parts add up to 1. `shared` is below 0 where parts hide each other (suppress
 interval stays above 0 by a little even where there is nothing: about 1 / rows.
 """
 
-from typing import Any
-
 import numpy as np
 import polars as pl
 
 from tasks.measures import Measure, MetricRows, ModelCheckpoint, orders_of, settings_of_all_orders
-from tasks.pair_evidence import NO_EVIDENCE, NO_SCORE, PAIRS_AND_SCORES, TaskEvidence, codes_of, floats, read_evidence
-from tasks.statistics import Estimate, Floats, bootstrap_many, effective_clusters, with_interval
+from tasks.pair_evidence import NO_EVIDENCE, NO_SCORE, PAIRS_AND_SCORES, TaskEvidence, floats, read_evidence
+from tasks.statistics import Estimate, Floats, bootstrap_many, with_interval
 from tasks.statistics.correlation import FEWEST_ROWS
 from tasks.statistics.partial import explained, rank_correlations
 from tasks.step import Work
@@ -30,15 +28,16 @@ def run(work: Work, rows: MetricRows) -> None:
             _bar(work, rows, evidence, pairs, order, checkpoint)
 
 
-def predictors_of(pairs: pl.DataFrame) -> dict[str, list[Floats]]:
-    """The predictors of each part. Ranks need no logarithm; the length is in characters, and in words for whole answers."""
+def length_of(pairs: pl.DataFrame) -> list[Floats]:
+    """The length of s_y, in characters, and in words for whole answers."""
     text = pairs["output_ngram"]
-    return {
-        "pair": [floats(pairs["pair_documents"])],
-        "s_y": [floats(pairs["output_documents"])],
-        "s_x": [floats(pairs["input_documents"])],
-        "length": [floats(text.str.len_chars()), floats(text.str.count_matches(" ") + 1)],
-    }
+    return [floats(text.str.len_chars()), floats(text.str.count_matches(" ") + 1)]
+
+
+def predictors_of(pairs: pl.DataFrame) -> dict[str, list[Floats]]:
+    """The predictors of each part. Ranks need no logarithm."""
+    counts = {"pair": "pair_documents", "s_y": "output_documents", "s_x": "input_documents"}
+    return {part: [floats(pairs[column])] for part, column in counts.items()} | {"length": length_of(pairs)}
 
 
 def unique_shares(matrices: Floats, parts: dict[str, list[int]]) -> dict[str, Floats]:
@@ -50,9 +49,8 @@ def unique_shares(matrices: Floats, parts: dict[str, list[int]]) -> dict[str, Fl
 
 
 def _bar(work: Work, rows: MetricRows, evidence: TaskEvidence, pairs: pl.DataFrame, order: int, of: ModelCheckpoint) -> None:
-    y = evidence.of(of).log_prob[pairs["span"].to_numpy()]
-    scored = np.isfinite(y)
-    kept, y = pairs.filter(pl.Series(scored)), y[scored]
+    log_prob = evidence.of(of).log_prob[pairs["span"].to_numpy()]
+    kept, y = pairs.filter(pl.Series(np.isfinite(log_prob))), log_prob[np.isfinite(log_prob)]
     columns, parts = [y], {}
     for name, predictors in predictors_of(kept).items():
         varying = [p for p in predictors if len(np.unique(p)) > 1]
@@ -61,23 +59,18 @@ def _bar(work: Work, rows: MetricRows, evidence: TaskEvidence, pairs: pl.DataFra
     why = NO_EVIDENCE if not len(pairs) else NO_SCORE if not len(kept) else ""
     why = why or (f"fewer than {max(FEWEST_ROWS, len(columns) + 1)} rows" if len(kept) <= max(2, len(columns)) else "")
     why = why or ("log P_LLM is the same in all rows" if y.min() == y.max() else "")
-    example = kept["example"].to_numpy()
-    several, used = len(np.unique(example)) > 1, {name: at for name, at in parts.items() if at}
+    over, used = evidence.rows(kept, y, y), {name: at for name, at in parts.items() if at}
     point, drawn = {}, {}
     if not why:
-        table = np.array(columns)
-        point = unique_shares(rank_correlations(table)[None], used)
-        if several:
-            drawn = unique_shares(bootstrap_many(table, example, None, work.settings["draws"], work.settings["seed"]), used)
+        point = unique_shares(rank_correlations(np.array(columns))[None], used)
+        if over.examples > 1:
+            draws = bootstrap_many(np.array(columns), over.example, None, work.settings["draws"], work.settings["seed"])
+            drawn = unique_shares(draws, used)
     for name in (*PARTS, "shared", "unexplained"):
-        if why or name not in point:
-            estimate = Estimate(None, note=why or f"{name} is the same in all rows")
-        else:
-            estimate = with_interval(point[name][0], drawn[name] if several else None)
-        more: dict[str, Any] = {"of": of, "order": order, "unit": "pair", "detail": name}
-        size: dict[str, Any] = {"rows": len(kept), "examples": len(np.unique(example))}
-        size |= {"clusters": effective_clusters(codes_of(example)) if len(kept) else None}
-        rows.add("attribution", "unique_rank_variance", estimate, **more, **size)
+        estimate = Estimate(None, note=why or f"{name} is the same in all rows")
+        if name in point:
+            estimate = with_interval(point[name][0], drawn.get(name))
+        rows.add("attribution", "unique_rank_variance", estimate, of=of, order=order, unit="pair", detail=name, over=over)
 
 
 MEASURE = Measure("attribution", PAIRS_AND_SCORES, settings_of_all_orders, run, cost=3.0)

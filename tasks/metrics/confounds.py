@@ -16,41 +16,44 @@ A remedy that does not apply to a task is a row that says why. Every number has 
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import chain
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from schemas import Study
 from schemas.settings.study_file import Task
 from schemas.settings.task_settings import MINED, PROMPTED
-from tasks.measures import Measure, MetricRows, ModelCheckpoint, gammas_of, orders_of, settings_of_all_orders
-from tasks.metrics.placebo import CorpusCounts, log_probs_of
+from tasks.measures import Measure, MetricRows, gammas_of, orders_of, settings_of_all_orders
+from tasks.metrics.attribution import length_of
+from tasks.metrics.placebo import exclude_unsupported, why_no_counts
 from tasks.pair_evidence import (
+    MEM_DELTA,
+    MEM_N,
     NO_EVIDENCE,
-    NO_SCORE,
     PAIR,
     PAIRS_AND_SCORES,
+    PairMeasure,
     SpanScores,
     TaskEvidence,
     codes_of,
     floats,
     gamma_of_spans,
-    log_p,
-    log_pmi,
+    is_supported,
     partner_similarities,
     read_evidence,
+    why_none,
 )
-from tasks.statistics import Estimate, Floats, Rows, bootstrap_many, correlate, undefined, with_interval
+from tasks.statistics import Estimate, Floats, Ints, Rows, bootstrap_many, correlate, undefined, with_interval
 from tasks.statistics.partial import partial_correlation, rank_correlations
 from tasks.statistics.stratified import equal_rows, pooled, pooled_draws
 from tasks.step import Work
 
 TEMPLATE = 0.05
 CLEAN = "without contaminated documents"
-Remedy = tuple[str, Estimate, Rows]
+NOTHING_VARIES = "not defined: what is held fixed leaves nothing to vary"
+Remedy = tuple[Estimate, Rows]
 
 
 def settings(study: Study, task: Task) -> dict[str, Any]:
@@ -72,17 +75,15 @@ def run(work: Work, rows: MetricRows) -> None:
     elsewhere = _mined_elsewhere(work, evidence, other) if work.settings["other_mining"] else None
     pairs = {n: evidence.supported(n) for n in orders_of(work)}
     common = set.intersection(*(set(table["example"].to_list()) for table in pairs.values()))
-    for order in pairs:
+    for order, supported in pairs.items():
         for checkpoint in evidence.models:
-            for measure in ("mem_n", "mem_delta"):
-                about = (work.settings, order, checkpoint, measure)
-                repeated = again.get(checkpoint.key)
-                check = Check.of(*about, evidence, elsewhere=elsewhere, common=common, again=repeated)
-                more: dict[str, Any] = {"of": checkpoint, "order": order, "unit": "pair", "of_measure": measure}
+            for measure in (MEM_N, MEM_DELTA):
+                scores, repeated = evidence.of(checkpoint), again.get(checkpoint.key, {}).get(measure.name)
+                mined = elsewhere and Check(work.settings, elsewhere, measure, elsewhere.supported(order), elsewhere.of(checkpoint))
+                check = Check(work.settings, evidence, measure, supported, scores, repeated, common, mined)
+                more: dict[str, Any] = {"of": checkpoint, "order": order, "unit": "pair", "of_measure": measure.name}
                 for detail, level, estimate, kept in check.remedies():
-                    remedy: dict[str, Any] = {"detail": detail, "level": level}
-                    size: dict[str, Any] = {"rows": len(kept), "examples": kept.examples, "clusters": kept.clusters}
-                    rows.add("confound", "spearman", estimate, **size, **more, **remedy)
+                    rows.add("confound", "spearman", estimate, over=kept, detail=detail, level=level, **more)
     _without_contaminated(work, rows, evidence)
 
 
@@ -90,20 +91,18 @@ def _without_contaminated(work: Work, rows: MetricRows, evidence: TaskEvidence) 
     """Mem at the first n by counts without the documents that hold test text: what Mem owes to these goes with them."""
     order = work.settings["first_order"]
     phi = evidence.phi(order)
-    every, clean = CorpusCounts.of(phi), CorpusCounts.of(phi, "clean_")
-    clean.exclude(rows, "confound", CLEAN, order, every.supported)
-    fewer = int((every.supported & (clean.pair < every.pair)).sum())
-    note = f"{fewer} of {int(every.supported.sum())} rows are counted in fewer documents"
+    every = is_supported(phi)
+    exclude_unsupported(rows, "confound", CLEAN, order, phi, "clean_", every)
+    fewer = int((every & (floats(phi["clean_pair_documents"]) < floats(phi["pair_documents"]))).sum())
+    note = f"{fewer} of {int(every.sum())} rows are counted in fewer documents"
     for checkpoint in evidence.models:
-        for measure in ("mem_n", "mem_delta"):
-            y = log_probs_of(evidence, checkpoint, phi, measure)
-            kept = evidence.rows(phi, clean.x(measure), y).take(np.isfinite(y) & clean.supported)
-            why = clean.why_none(y)
-            draws = (work.settings["draws"], work.settings["seed"])
-            estimate = Estimate(None, note=why) if why else correlate(kept, *draws)
-            more: dict[str, Any] = {"of": checkpoint, "order": order, "unit": "pair", "of_measure": measure, "note": note}
-            more |= {"corpus": "clean", "detail": CLEAN}
-            rows.add("confound", "spearman", estimate, rows=len(kept), examples=kept.examples, **more)
+        for measure in (MEM_N, MEM_DELTA):
+            y = measure.y(evidence.of(checkpoint))[phi["span"].to_numpy()]
+            kept = evidence.rows(phi, measure.x(phi, "clean_"), y).take(np.isfinite(y) & is_supported(phi, "clean_"))
+            why = why_no_counts(phi, "clean_", y)
+            estimate = Estimate(None, note=why) if why else correlate(kept, work.settings["draws"], work.settings["seed"])
+            more: dict[str, Any] = {"of": checkpoint, "order": order, "unit": "pair", "of_measure": measure.name}
+            rows.add("confound", "spearman", estimate, over=kept, note=note, corpus="clean", detail=CLEAN, **more)
 
 
 # -- the task named by `repeat_of` ---------------------------------------------------------------------------------------
@@ -140,217 +139,182 @@ def _other_prompt(work: Work, evidence: TaskEvidence, other: str, task: str) -> 
 
 @dataclass(frozen=True)
 class Check:
-    """One measure of one model at one order: its rows, and what the remedies need besides."""
+    """One measure of one model at one order, and what the remedies need besides."""
 
     settings: Mapping[str, Any]
     evidence: TaskEvidence
-    measure: str
-    pairs: pl.DataFrame
-    """the pairs that have a score"""
-    rows: Rows
-    missing: str
-    """why there is no row at all"""
-    tokens: Floats
-    again: Floats
-    """the same log-probabilities under another prompt"""
+    measure: PairMeasure
+    supported: pl.DataFrame
+    scores: SpanScores
+    repeated: Floats | None = None
+    """log P_LLM or Δ of each span under another prompt"""
     common: set[int] = field(default_factory=set)
     elsewhere: "Check | None" = None
+    """the same task with pairs mined from other files"""
 
-    @classmethod
-    def of(
-        cls,
-        settings: Mapping[str, Any],
-        order: int,
-        checkpoint: ModelCheckpoint,
-        measure: str,
-        evidence: TaskEvidence,
-        *,
-        elsewhere: TaskEvidence | None = None,
-        common: set[int] | None = None,
-        again: dict[str, Floats] | None = None,
-    ) -> "Check":
-        """Select the rows that have a score; elsewhere: the same task with pairs mined from other files."""
-        pairs, scores = evidence.supported(order), evidence.of(checkpoint)
-        span = pairs["span"].to_numpy()
-        y = (scores.log_prob if measure == "mem_n" else scores.delta)[span]
-        kept = np.isfinite(y)
-        rows = evidence.rows(pairs, log_p(pairs) if measure == "mem_n" else log_pmi(pairs), y).take(kept)
-        missing = NO_EVIDENCE if not len(pairs) else NO_SCORE if not len(rows) and not np.isfinite(scores.log_prob).any() else ""
-        repeated = np.full(len(span), np.nan) if again is None else again[measure][span]
-        tokens = scores.tokens[span].astype(np.float64)
-        mined = cls.of(settings, order, checkpoint, measure, elsewhere) if elsewhere else None
-        scored = pairs.filter(pl.Series(kept))
-        return cls(settings, evidence, measure, scored, rows, missing, tokens[kept], repeated[kept], common or set(), mined)
+    @cached_property
+    def pairs(self) -> pl.DataFrame:
+        """The pairs that have a score."""
+        scored = np.isfinite(self.measure.y(self.scores)[self.supported["span"].to_numpy()])
+        return self.supported.filter(pl.Series(scored, dtype=pl.Boolean))
+
+    @cached_property
+    def span(self) -> Ints:
+        """Of each pair, its span."""
+        return self.pairs["span"].to_numpy()
+
+    @cached_property
+    def rows(self) -> Rows:
+        """Their counts and scores."""
+        return self.evidence.rows(self.pairs, self.measure.x(self.pairs), self.measure.y(self.scores)[self.span])
+
+    @cached_property
+    def why(self) -> str:
+        """Why there is no number at all."""
+        return why_none(self.supported, self.rows, self.scores, self.measure.names)
 
     def remedies(self) -> Iterator[tuple[str, float, Estimate, Rows]]:
         """Every remedy: its name, the width of a window (else -1), the number, and the rows it rests on."""
         none = self.rows.take(np.zeros(len(self.rows), dtype=bool))
-        why = self.missing or undefined(self.rows, *self.names)
-        each = (
-            self._within_output,
-            self._partials,
-            self._templates,
-            self._weighted,
-            self._group,
-            self._elsewhere,
-            self._common,
-            self._equal,
-            self._reliability,
-        )
-        for level, (detail, estimate, rows) in chain(((-1.0, r) for remedy in each for r in remedy()), self._windows()):
-            yield (detail, level, Estimate(None, note=why), none) if why else (detail, level, estimate, rows)
-
-    @property
-    def names(self) -> tuple[str, str]:
-        return ("log P_n", "log P_LLM") if self.measure == "mem_n" else ("log PMI", "Δ")
+        each = {
+            "within s_y": self._within_output,
+            "without templates": self._templates,
+            "each example weighs 1": self._weighted,
+            "within group": self._group,
+            "mined elsewhere": self._elsewhere,
+            "common examples": self._common,
+            "equal N": self._equal,
+            "reliability": self._reliability,
+        }
+        done = [(name, -1.0, *remedy()) for name, remedy in each.items()] + [*self._partials(), *self._windows()]
+        for name, level, estimate, rows in done:
+            yield (name, level, Estimate(None, note=self.why), none) if self.why else (name, level, estimate, rows)
 
     # -- the same numbers under other ranks --------------------------------------------------------------------------
-    def _within_output(self) -> Iterator[Remedy]:
+    def _within_output(self) -> Remedy:
         pairs = np.unique(np.column_stack([self.rows.output, self.rows.example]), axis=0)
         outputs, examples = np.unique(pairs[:, 0], return_counts=True)
         rows = self.rows.take(np.isin(self.rows.output, outputs[examples > 1]))
-        yield self._pooled("within s_y", rows, rows.output, "no output n-gram occurs in two examples", inside=False)
+        return self._pooled(rows, rows.output, "" if len(rows) else "no output n-gram occurs in two examples", inside=False)
 
-    def _group(self) -> Iterator[Remedy]:
+    def _group(self) -> Remedy:
         groups = self.evidence.examples["group"].to_numpy().astype(str)
         code = codes_of(groups[self.rows.example]) if len(self.rows) else self.rows.example
-        one = "" if len(np.unique(code)) > 1 else "all examples are of one group"
-        yield self._pooled("within group", self.rows, code, one, inside=True)
+        return self._pooled(self.rows, code, "" if len(np.unique(code)) > 1 else "all examples are of one group", inside=True)
 
-    def _pooled(self, detail: str, rows: Rows, group: NDArray[np.int64], why: str, *, inside: bool) -> Remedy:
+    def _pooled(self, rows: Rows, group: Ints, why: str, *, inside: bool) -> Remedy:
         """A pooled correlation within groups; `why` is given where there is nothing to pool, or nothing varies in it."""
-        if not len(rows) or (inside and why):
-            return detail, Estimate(None, note=why), rows
+        if why:
+            return Estimate(None, note=why), rows
         columns = (rows.x, rows.y, codes_of(group), codes_of(rows.example))
         value = float(pooled(*columns, np.ones((1, rows.examples), dtype=np.int32), ranked_inside=inside)[0])
         if not np.isfinite(value):
-            return detail, Estimate(None, note=f"{self.names[0]} or {self.names[1]} does not vary within the groups"), rows
-        drawn = pooled_draws(*columns, self.settings["draws"], self.settings["seed"], ranked_inside=inside)
-        return detail, _interval(value, drawn, rows), rows
+            return Estimate(None, note=f"{' or '.join(self.measure.names)} does not vary within the groups"), rows
+        return self._interval(value, pooled_draws(*columns, *self._draws, ranked_inside=inside), rows)
 
-    def _partials(self) -> Iterator[Remedy]:
-        text = self.pairs["output_ngram"]
-        characters, words = floats(text.str.len_chars()), floats(text.str.count_matches(" ") + 1)
+    def _partials(self) -> Iterator[tuple[str, float, Estimate, Rows]]:
         controls = {
-            "length of s_y": [characters, words],
+            "length of s_y": length_of(self.pairs),
             "frequency of s_y": [floats(self.pairs["output_documents"])],
-            "tokens of s_y": [self.tokens],
+            "tokens of s_y": [self.scores.tokens[self.span].astype(np.float64)],
         }
-        varying = {name: [v for v in values if len(np.unique(v)) > 1] for name, values in controls.items()}
-        used = np.array([self.rows.x, self.rows.y, *(v for values in varying.values() for v in values)])
-        at, place = {}, 2
-        for name, values in varying.items():
-            at[name] = list(range(place, place + len(values)))
-            place += len(values)
-        at["all"] = list(range(2, place))
-        point = drawn = np.empty((0, 0, 0))
-        if not self.missing and not undefined(self.rows):
-            point = rank_correlations(used)[None]
-            drawn = bootstrap_many(used, self.rows.example, None, self.settings["draws"], self.settings["seed"])
+        columns, at = [self.rows.x, self.rows.y], dict[str, list[int]]()
+        for name, values in controls.items():
+            varying = [v for v in values if len(np.unique(v)) > 1]
+            at[name] = list(range(len(columns), len(columns) + len(varying)))
+            columns += varying
+        at["all"] = list(range(2, len(columns)))
+        table, point, drawn = np.array(columns), np.empty((0, 0, 0)), np.empty((0, 0, 0))
+        if not self.why:
+            point, drawn = rank_correlations(table)[None], bootstrap_many(table, self.rows.example, None, *self._draws)
         for name, controlled in at.items():
-            if not len(point):
-                estimate = Estimate(None, note="nothing to correlate")
-            elif not controlled:
-                estimate = Estimate(None, note=f"{name} is the same in all rows" if name != "all" else "no control varies")
-            else:
+            note = f"{name} is the same in all rows" if name != "all" else "no control varies"
+            estimate = Estimate(None, note=note if len(point) else "nothing to correlate")
+            if len(point) and controlled:
                 value = float(partial_correlation(point, controlled)[0])
-                estimate = _interval(value, partial_correlation(drawn, controlled), self.rows)
-            yield f"partial: {name}", estimate, self.rows
+                estimate, _ = self._interval(value, partial_correlation(drawn, controlled), self.rows)
+            yield f"partial: {name}", -1.0, estimate, self.rows
 
-    def _weighted(self) -> Iterator[Remedy]:
-        rows, detail = self.rows, "each example weighs 1"
+    def _weighted(self) -> Remedy:
+        rows = self.rows
         each = np.bincount(rows.example)[rows.example] if len(rows) else np.empty(0)
-        if not len(rows) or each.max() == each.min():
-            yield detail, Estimate(None, note="every example has as many rows"), rows
-        elif not undefined(rows):
-            columns, weights = np.array([rows.x, rows.y]), 1 / each
-            drawn = bootstrap_many(columns, rows.example, None, self.settings["draws"], self.settings["seed"], weights=weights)
-            yield detail, _interval(float(rank_correlations(columns, weights)[0, 1]), drawn[:, 0, 1], rows), rows
-        else:
-            yield detail, Estimate(None, note=undefined(rows, *self.names)), rows
+        alike = not len(rows) or each.max() == each.min()
+        if why := "every example has as many rows" if alike else undefined(rows, *self.measure.names):
+            return Estimate(None, note=why), rows
+        columns, weights = np.array([rows.x, rows.y]), 1 / each
+        drawn = bootstrap_many(columns, rows.example, None, *self._draws, weights=weights)
+        return self._interval(float(rank_correlations(columns, weights)[0, 1]), drawn[:, 0, 1], rows)
 
     # -- other rows, or other counts ---------------------------------------------------------------------------------
-    def _rho(self, detail: str, rows: Rows) -> Remedy:
-        x, y = self.names
-        return detail, correlate(rows, self.settings["draws"], self.settings["seed"], x_name=x, y_name=y), rows
+    @property
+    def _draws(self) -> tuple[int, int]:
+        return self.settings["draws"], self.settings["seed"]
 
-    def _templates(self) -> Iterator[Remedy]:
+    def _rho(self, rows: Rows) -> Remedy:
+        x, y = self.measure.names
+        return correlate(rows, *self._draws, x_name=x, y_name=y), rows
+
+    def _interval(self, value: float, drawn: Floats, rows: Rows, note: str = "") -> Remedy:
+        """A number with the interval of its draws."""
+        return with_interval(value, drawn if rows.examples > 1 else None, note, NOTHING_VARIES), rows
+
+    def _templates(self) -> Remedy:
         held = self.evidence.inputs.group_by("input_ngram").agg(pl.col("example").n_unique())
         often = held.filter(pl.col("example") > TEMPLATE * len(self.evidence.examples))["input_ngram"]
         keep = ~self.pairs["input_ngram"].is_in(often.implode()).to_numpy()
-        detail = "without templates"
-        if keep.all():
-            yield detail, Estimate(None, note="no s_x occurs in more than 5 % of the examples"), self.rows
-        else:
-            yield self._rho(detail, self.rows.take(keep))
+        none = Estimate(None, note="no s_x occurs in more than 5 % of the examples")
+        return (none, self.rows) if keep.all() else self._rho(self.rows.take(keep))
 
-    def _windows(self) -> Iterator[tuple[float, Remedy]]:
+    def _windows(self) -> Iterator[tuple[str, float, Estimate, Rows]]:
         for i, width in enumerate(self.settings["windows"]):
             within = self.pairs.with_columns(near=pl.col("window_documents").list.get(i))
             near = within["near"].to_numpy() > 0
-            of = log_p if self.measure == "mem_n" else log_pmi
-            rows = replace(self.rows.take(near), x=of(within.filter(pl.Series(near)), "near"))
-            yield float(width), self._rho("window", rows)
+            rows = replace(self.rows.take(near), x=self.measure.x(within.filter(pl.Series(near)), count="near"))
+            yield "window", float(width), *self._rho(rows)
         if not self.settings["windows"]:
-            none = Estimate(None, note="no window is counted; name widths under [counting] windows")
-            yield -1.0, ("window", none, self.rows)
+            yield "window", -1.0, Estimate(None, note="no window is counted; name widths under [counting] windows"), self.rows
 
-    def _elsewhere(self) -> Iterator[Remedy]:
-        note = "name under `repeat_of` a task with the same examples, mined from other files"
+    def _elsewhere(self) -> Remedy:
         if self.elsewhere is None:
-            yield "mined elsewhere", Estimate(None, note=note), self.rows
-        else:
-            detail, estimate, rows = self._rho("mined elsewhere", self.elsewhere.rows)
-            yield detail, Estimate(None, note=NO_EVIDENCE) if not len(rows) else estimate, rows
+            note = "name under `repeat_of` a task with the same examples, mined from other files"
+            return Estimate(None, note=note), self.rows
+        rows = self.elsewhere.rows
+        return self._rho(rows) if len(rows) else (Estimate(None, note=NO_EVIDENCE), rows)
 
-    def _common(self) -> Iterator[Remedy]:
+    def _common(self) -> Remedy:
         if len(self.settings["gamma"]) < 2:
-            yield "common examples", Estimate(None, note="the task has one n"), self.rows
-        else:
-            yield self._rho("common examples", self.rows.take(np.isin(self.rows.example, sorted(self.common))))
+            return Estimate(None, note="the task has one n"), self.rows
+        return self._rho(self.rows.take(np.isin(self.rows.example, sorted(self.common))))
 
-    def _equal(self) -> Iterator[Remedy]:
-        wanted, rows, detail = self.settings["equal_rows"], self.rows, "equal N"
+    def _equal(self) -> Remedy:
+        wanted, rows = self.settings["equal_rows"], self.rows
         if not wanted or len(rows) < wanted or undefined(rows):
             why = f"fewer than {wanted} rows" if wanted else "name [measures] equal_rows: the rows of the smallest task"
-            yield detail, Estimate(None, note=why), rows
-            return
-        columns = (rows.x, rows.y, codes_of(rows.example))
-        drawn = equal_rows(*columns, wanted, self.settings["draws"], self.settings["seed"])
+            return Estimate(None, note=why), rows
+        drawn = equal_rows(rows.x, rows.y, codes_of(rows.example), wanted, *self._draws)
         value = float(np.nanmean(drawn)) if np.isfinite(drawn).any() else float("nan")
-        note = f"mean and spread of ρ over draws of about {wanted} rows"
-        yield detail, _interval(value, drawn, rows, note), rows
+        return self._interval(value, drawn, rows, f"mean and spread of ρ over draws of about {wanted} rows")
 
-    def _reliability(self) -> Iterator[Remedy]:
-        detail, both = "reliability", np.isfinite(self.again)
-        rows, again = self.rows.take(both), self.again[both]
+    def _reliability(self) -> Remedy:
+        again = np.full(len(self.rows), np.nan) if self.repeated is None else self.repeated[self.span]
+        rows, again = self.rows.take(np.isfinite(again)), again[np.isfinite(again)]
         if not self.settings["other_prompt"]:
             note = "name under `repeat_of` a task with the same examples and another prompt"
         elif not len(rows):
             note = "no log-probability under the other prompt"
         else:
-            note = undefined(rows, *self.names) or undefined(replace(rows, x=again), f"{self.names[1]} again")
+            note = undefined(rows, *self.measure.names) or undefined(replace(rows, x=again), f"{self.measure.names[1]} again")
         if note:
-            yield detail, Estimate(None, note=note), rows
-            return
+            return Estimate(None, note=note), rows
         columns = np.array([rows.x, rows.y, again])
-        point = rank_correlations(columns)
-        drawn = bootstrap_many(columns, rows.example, None, self.settings["draws"], self.settings["seed"])
+        point, drawn = rank_correlations(columns), bootstrap_many(columns, rows.example, None, *self._draws)
         with np.errstate(invalid="ignore", divide="ignore"):
             value, corrected = point[0, 1] / np.sqrt(point[1, 2]), drawn[:, 0, 1] / np.sqrt(drawn[:, 1, 2])
         note = f"reliability {point[1, 2]:.4f}"
         if not abs(value) <= 1:
-            yield detail, Estimate(None, note=f"{note}: too low to divide by"), rows
-        else:  # draws beyond 1 are those whose reliability is too low: the interval ends at 1
-            corrected = np.where(np.isnan(corrected), corrected, np.clip(corrected, -1, 1))
-            yield detail, _interval(float(value), corrected, rows, note), rows
-
-
-def _interval(value: float, drawn: Floats, rows: Rows, note: str = "") -> Estimate:
-    """A number with the interval of its draws."""
-    if not np.isfinite(value):
-        return Estimate(None, note="not defined: what is held fixed leaves nothing to vary")
-    return with_interval(value, drawn if rows.examples > 1 else None, note)
+            return Estimate(None, note=f"{note}: too low to divide by"), rows
+        # draws beyond 1 are those whose reliability is too low: the interval ends at 1
+        return self._interval(float(value), np.where(np.isnan(corrected), corrected, np.clip(corrected, -1, 1)), rows, note)
 
 
 READS = (*PAIRS_AND_SCORES, "task_grams")

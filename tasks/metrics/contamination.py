@@ -31,8 +31,8 @@ def run(work: Work, rows: MetricRows) -> None:
             hit = set(here["example"] if side == "either" else here.filter(side=side)["example"]) & set(words)
             long = {e for e, n in words.items() if n >= order} | hit
             share = wilson(len(hit), len(long)) if long else Estimate(None, note=f"no text of {order} words or more")
-            size: dict[str, Any] = {"rows": len(long), "examples": len(long)}
-            rows.add("contamination", "share", share, order=order, unit="example", detail=side, **size)
+            more: dict[str, Any] = {"order": order, "unit": "example", "detail": side, "rows": len(long), "examples": len(long)}
+            rows.add("contamination", "share", share, **more)
             if side != "either":
                 rows.exclude("contamination", f"{side} shorter than n", len(words) - len(long), "examples", order=order)
 

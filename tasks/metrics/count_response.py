@@ -9,6 +9,7 @@ Rows are put into strata: quarters of df(s_y) by thirds of the characters of s_y
 Each draw of whole examples gives a curve, a slope and a C*; the strata and the bins are those of all rows.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from schemas import Study
 from schemas.settings.study_file import Task
 from tasks.measures import Measure, MetricRows, ModelCheckpoint, orders_of, settings_of_all_orders
 from tasks.pair_evidence import NO_EVIDENCE, NO_SCORE, PAIRS_AND_SCORES, TaskEvidence, codes_of, floats, read_evidence
-from tasks.statistics import Estimate, Floats, Ints, bootstrap_statistic, effective_clusters, with_interval
+from tasks.statistics import Estimate, Floats, Ints, Rows, resample, with_interval
 from tasks.statistics.correlation import FEWEST_ROWS
 from tasks.step import Work
 
@@ -74,51 +75,38 @@ def largest_component(rows: Floats) -> NDArray[np.bool_]:
 def _curve(work: Work, rows: MetricRows, evidence: TaskEvidence, pairs: pl.DataFrame, order: int, of: ModelCheckpoint) -> None:
     scores, span = evidence.of(of), pairs["span"].to_numpy()
     delta = scores.delta[span]
-    contrasted = np.isfinite(delta)
-    kept, delta = pairs.filter(pl.Series(contrasted)), delta[contrasted]
-    count, example = floats(kept["pair_documents"]), kept["example"].to_numpy()
+    kept = pairs.filter(pl.Series(np.isfinite(delta)))
+    every = evidence.rows(kept, floats(kept["pair_documents"]), delta[np.isfinite(delta)])
     more: dict[str, Any] = {"of": of, "order": order, "unit": "pair"}
-    total: dict[str, Any] = {**more, "rows": len(kept), "examples": len(np.unique(example))}
     why = NO_EVIDENCE if not len(pairs) else NO_SCORE if not np.isfinite(scores.log_prob[span]).any() else ""
     why = why or ("no other input without a partner" if not len(kept) else "")
     why = why or (f"fewer than {FEWEST_ROWS} rows" if len(kept) < FEWEST_ROWS else "")
     if why:
         for statistic, first in (("delta_mean", 0), ("slope", -1), ("documents_per_nat", -1)):
-            rows.add("exposure", statistic, Estimate(None, note=why), bin=first, **total)
+            rows.add("exposure", statistic, Estimate(None, note=why), bin=first, over=every, **more)
         return
     length = floats(kept["output_ngram"].str.len_chars())
     strata = quantile_bins(floats(kept["output_documents"]), FREQUENCIES) * LENGTHS + quantile_bins(length, LENGTHS)
-    strata, bins = codes_of(strata), quantile_bins(count, work.settings["bins"])
-    total |= {"clusters": effective_clusters(codes_of(example))}
-    draws = (codes_of(example), work.settings["draws"], work.settings["seed"])
-    point, drawn, usable = _means(delta, strata, bins, *draws)
+    strata, bins = codes_of(strata), quantile_bins(every.x, work.settings["bins"])
+    point, drawn, usable = _means(every, strata, bins, work.settings)
     for b in range(int(bins.max()) + 1):
-        here = bins == b
-        apart = Estimate(None, note="no stratum of df(s_y) and length holds rows of this bin and of the others")
-        estimate = _with_interval(point[b], drawn[:, b], total["examples"]) if usable[b] else apart
-        covers = f"C from {count[here].min():.0f} to {count[here].max():.0f}"
-        at: dict[str, Any] = {"bin": b, "x": float(count[here].mean()), "note": covers}
-        size: dict[str, Any] = {"rows": int(here.sum()), "examples": len(np.unique(example[here]))}
-        size |= {"clusters": effective_clusters(codes_of(example[here]))}
-        rows.add("exposure", "delta_mean", estimate, **at, **size, **more)
-    slope, typical = _slopes(delta, np.log(count), strata, *draws)
-    rise = _with_interval(slope[0], slope[1:], total["examples"])
-    if rise.value is None:
-        rise = Estimate(None, note="C does not vary within strata of df(s_y) and length")
-    rows.add("exposure", "slope", rise, x=float(typical[0]), **total)
-    rows.add("exposure", "documents_per_nat", _per_nat(rise, slope, typical), x=float(typical[0]), **total)
+        here = every.take(bins == b)
+        estimate = Estimate(None, note="no stratum of df(s_y) and length holds rows of this bin and of the others")
+        if usable[b]:
+            estimate = _with_interval(point[b], drawn[:, b], every.examples)
+        covers = f"C from {here.x.min():.0f} to {here.x.max():.0f}"
+        rows.add("exposure", "delta_mean", estimate, bin=b, x=float(here.x.mean()), note=covers, over=here, **more)
+    slope, typical = _slopes(every, strata, work.settings)
+    rise = _with_interval(slope[0], slope[1:], every.examples, "C does not vary within strata of df(s_y) and length")
+    for statistic, estimate in (("slope", rise), ("documents_per_nat", _per_nat(rise, slope, typical))):
+        rows.add("exposure", statistic, estimate, x=float(typical[0]), over=every, **more)
 
 
-def _means(
-    delta: Floats, strata: Ints, bins: Ints, example: Ints, draws: int, seed: int
-) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+def _means(rows: Rows, strata: Ints, bins: Ints, settings: Mapping[str, Any]) -> tuple[Floats, Floats, NDArray[np.bool_]]:
     """The curve (bins,), its draws (draws, bins), and which bins can be compared at all."""
     shape = (int(strata.max()) + 1, int(bins.max()) + 1)
-    cell, cells, examples = strata * shape[1] + bins, shape[0] * shape[1], int(example.max()) + 1
-    number = _by_example(np.ones(len(delta)), example, cell, examples, cells)
-    sums = _by_example(delta, example, cell, examples, cells)
-    whole = number.sum(axis=0).reshape(shape)
-    usable = largest_component(whole)
+    number, sums = (_by_example(v, rows, strata * shape[1] + bins, shape[0] * shape[1]) for v in (np.ones(len(rows)), rows.y))
+    usable = largest_component(number.sum(axis=0).reshape(shape))
 
     def of(weights: NDArray[np.int32]) -> Floats:
         counts = weights.astype(np.float64)  # products of small integers with numbers are not left to BLAS
@@ -127,16 +115,15 @@ def _means(
         means[:, usable] = adjusted_means(*tables)
         return means
 
-    point = of(np.ones((1, examples), dtype=np.int32))[0]
-    return point, bootstrap_statistic(examples, draws, seed, of), usable
+    return *resample(len(number), settings, of), usable
 
 
-def _slopes(delta: Floats, logs: Floats, strata: Ints, example: Ints, draws: int, seed: int) -> tuple[Floats, Floats]:
+def _slopes(rows: Rows, strata: Ints, settings: Mapping[str, Any]) -> tuple[Floats, Floats]:
     """b and C*, of all rows first and then of each draw."""
-    size, examples = int(strata.max()) + 1, int(example.max()) + 1
+    logs, delta, size = np.log(rows.x), rows.y, int(strata.max()) + 1
     centred = logs - logs.mean()  # sums of squares then keep their digits
     values = (np.ones(len(delta)), centred, delta, centred**2, centred * delta)
-    tables = np.concatenate([_by_example(v, example, strata, examples, size) for v in values], axis=1)
+    tables = np.concatenate([_by_example(v, rows, strata, size) for v in values], axis=1)
 
     def of(weights: NDArray[np.int32]) -> Floats:
         n, c, d, cc, cd = np.moveaxis((weights.astype(np.float64) @ tables).reshape(len(weights), 5, size), 1, 0)
@@ -146,20 +133,20 @@ def _slopes(delta: Floats, logs: Floats, strata: Ints, example: Ints, draws: int
             slope = np.where(spread > 1e-9 * cc.sum(axis=1), together / spread, np.nan)
             return np.column_stack([slope, np.exp(logs.mean() + c.sum(axis=1) / n.sum(axis=1))])
 
-    both = np.concatenate([of(np.ones((1, examples), dtype=np.int32)), bootstrap_statistic(examples, draws, seed, of)])
+    point, drawn = resample(len(tables), settings, of)
+    both = np.concatenate([point[None], drawn])
     return both[:, 0], both[:, 1]
 
 
-def _by_example(values: Floats, example: Ints, cell: Ints, examples: int, cells: int) -> Floats:
+def _by_example(values: Floats, rows: Rows, cell: Ints, cells: int) -> Floats:
     """Sums of values in each (example, cell)."""
-    sums = np.bincount(example * cells + cell, weights=values, minlength=examples * cells)
-    return np.asarray(sums, np.float64).reshape(examples, cells)
+    example = codes_of(rows.example)
+    sums = np.bincount(example * cells + cell, weights=values, minlength=(int(example.max()) + 1) * cells)
+    return np.asarray(sums, np.float64).reshape(-1, cells)
 
 
-def _with_interval(value: float, drawn: Floats, examples: int) -> Estimate:
-    if not np.isfinite(value):
-        return Estimate(None, note="not defined")
-    return with_interval(value, drawn if examples > 1 else None)
+def _with_interval(value: float, drawn: Floats, examples: int, undefined: str = "not defined") -> Estimate:
+    return with_interval(value, drawn if examples > 1 else None, undefined=undefined)
 
 
 def _per_nat(rise: Estimate, slope: Floats, typical: Floats) -> Estimate:

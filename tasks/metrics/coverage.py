@@ -31,16 +31,14 @@ def run(work: Work, rows: MetricRows) -> None:
     examples = len(evidence.examples)
     for order, gamma in sorted(gammas.items()):
         above = int((mined.filter(order=order)["similarity"].cast(pl.Float64) > float(np.float32(gamma))).sum())
-        number = int(candidates.filter(order=order)["candidates"].sum() or 0)
-        named = work.settings["gamma"][str(order)]
+        number, named = int(candidates.filter(order=order)["candidates"].sum() or 0), work.settings["gamma"][str(order)]
         shown = f"{gamma:g}" if gamma == named else f"{named}, {gamma:.4f}"
         note = f"mined pairs above γ = {shown}, of all pairs of n-grams of one example"
         accepted = wilson(above, max(number, above))
         rows.add("coverage", "acceptance", accepted, order=order, unit="pair", rows=number, note=note)
         phi = evidence.phi(order)
         covered = wilson(phi.filter(pl.col("pair_documents") > 0)["example"].n_unique(), examples)
-        size: dict[str, Any] = {"rows": examples, "examples": examples}
-        rows.add("coverage", "examples_with_pair", covered, order=order, unit="example", **size)
+        rows.add("coverage", "examples_with_pair", covered, order=order, unit="example", rows=examples, examples=examples)
         counts = phi.unique(PAIR)["pair_documents"].fill_null(0).to_numpy()
         none = Estimate(None, note="no mined pair occurs in an evaluated example")
         share = wilson(int((counts > 0).sum()), len(counts)) if len(counts) else none

@@ -12,8 +12,7 @@ import numpy as np
 from schemas import Study
 from schemas.settings.study_file import Task
 from tasks.measures import Measure, MetricRows, gamma_settings, orders_of
-from tasks.metrics.distributional_memorization import MEM_N, why_none
-from tasks.pair_evidence import PAIRS_AND_SCORES, log_p, read_evidence
+from tasks.pair_evidence import MEM_N, PAIRS_AND_SCORES, read_evidence, why_none
 from tasks.statistics import Estimate, kendall_order
 from tasks.step import Work
 
@@ -31,8 +30,8 @@ def run(work: Work, rows: MetricRows) -> None:
         for checkpoint in evidence.models:
             scores = evidence.of(checkpoint)
             log_prob = scores.log_prob[pairs["span"].to_numpy()]
-            scored = evidence.rows(pairs, log_p(pairs), log_prob).take(np.isfinite(log_prob))
-            why = why_none(pairs, scored, scores, MEM_N)
+            scored = evidence.rows(pairs, MEM_N.x(pairs), log_prob).take(np.isfinite(log_prob))
+            why = why_none(pairs, scored, scores, MEM_N.names)
             values: tuple[float | None, ...] = (None, None, None)
             if not why:
                 ranks = kendall_order(scored.x, scored.y)

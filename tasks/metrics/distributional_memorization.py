@@ -28,34 +28,35 @@ from schemas import Study
 from schemas.settings.study_file import Task
 from tasks.measures import Measure, MetricRows, ModelCheckpoint, orders_of, settings_of_all_orders
 from tasks.pair_evidence import (
-    NO_EVIDENCE,
-    NO_SCORE,
+    MEM_DELTA,
+    MEM_N,
     PAIRS_AND_SCORES,
+    PairMeasure,
     SpanScores,
     TaskEvidence,
     by_output,
     codes_of,
     first_rows,
     floats,
-    log_p,
-    log_pmi,
     read_evidence,
     rho,
     supported,
+    why_none,
 )
 from tasks.statistics import (
+    ONE_EXAMPLE,
     Estimate,
     Rows,
     bca_interval,
     bootstrap_many,
     cluster_sizes,
     correlate,
+    join,
     kendall_order,
-    percentile_interval,
     permutation_p,
     spearman,
     two_way,
-    undefined,
+    with_interval,
 )
 from tasks.step import Work
 
@@ -65,8 +66,7 @@ INTERVALS = ("", "two_way", "pigeonhole", "bca", "permutation")
 # for each test of the family, so that Benjamini-Hochberg's smallest step can be reached (docs/method.md §6b)
 PERMUTATIONS = 20
 Mask = NDArray[np.bool_]
-Names = tuple[str, str]
-MEM_N, MEM_DELTA, MEM_INFINITY = ("log P_n", "log P_LLM"), ("log PMI", "Δ"), ("log P_∞", "log P_LLM")
+MEM_INFINITY = PairMeasure("mem_infinity", ("log P_∞", "log P_LLM"))
 
 
 def settings(study: Study, task: Task) -> dict[str, Any]:
@@ -127,20 +127,20 @@ class Correlations:
         span = self.pairs["span"].to_numpy()
         log_prob, delta = self.scores.log_prob[span], self.scores.delta[span]
         scored, contrasted = np.isfinite(log_prob), np.isfinite(delta)
-        rows = self.evidence.rows(self.pairs, log_p(self.pairs), log_prob)
+        rows = self.evidence.rows(self.pairs, MEM_N.x(self.pairs), log_prob)
         unscored = {"no score": np.isnan(log_prob), "infinite log-probability": np.isinf(log_prob)}
         self.count("mem_n", unscored | {"kept": scored})
         no_other = {"no other input without a partner": scored & ~contrasted}
         self.count("mem_delta", unscored | no_other | {"kept": contrasted})
-        self.both_units("mem_n", rows, scored, MEM_N)
-        self.both_units("mem_delta", self.evidence.rows(self.pairs, log_pmi(self.pairs), delta), contrasted, MEM_DELTA)
+        self.both_units(MEM_N, rows, scored)
+        self.both_units(MEM_DELTA, self.evidence.rows(self.pairs, MEM_DELTA.x(self.pairs), delta), contrasted)
         self.infinity(rows.take(scored), span[scored])
         self.selections(rows, scored)
         if self.order == self.settings["first_order"]:
             self.ablations(self.pairs.filter(pl.Series(scored)), rows.take(scored))
 
     # -- measures ---------------------------------------------------------------------------------------------------
-    def both_units(self, measure: str, rows: Rows, keep: Mask, names: Names) -> None:
+    def both_units(self, measure: PairMeasure, rows: Rows, keep: Mask) -> None:
         """Mem_n or Mem_Δ; in a planted world also next to the generator's own correlation."""
         optimal, plan = floats(self.pairs["optimal_log_probability"]), floats(self.pairs["planted_pair_documents"])
         with np.errstate(divide="ignore"):
@@ -149,12 +149,12 @@ class Correlations:
         truth = None
         if planted.any():
             # The generator's own Δ: after an input without a partner it gives every output the same small probability.
-            x = planned if measure == "mem_n" else rows.x
+            x = planned if measure == MEM_N else rows.x
             truth = rho(Rows(x[planted], optimal[planted], rows.example[planted], rows.output[planted]))
             note = f"rows of planted pairs: {int(planted.sum())} of {len(kept)}"
-            self.spearman(measure, "pair", rows.take(planted), names, detail="planted", truth=truth, note=note)
-        self.primary(measure, "pair", kept, names, truth=truth)
-        self.primary(measure, "example_output", by_output(kept), names)
+            self.spearman(measure, "pair", rows.take(planted), detail="planted", truth=truth, note=note)
+        self.primary(measure, "pair", kept, truth=truth)
+        self.primary(measure, "example_output", by_output(kept))
 
     def infinity(self, rows: Rows, span: NDArray[np.int64]) -> None:
         """Mem_∞, one row per (example, s_y), next to Mem_n on the same rows (docs/method.md §7)."""
@@ -170,32 +170,31 @@ class Correlations:
             infinite = replace(common, x=values[finite])
             missing = "no row has an ∞-gram probability" if len(merged) and not finite.any() else ""
             missing = missing if same_tokens else OTHER_TOKENS
-            about = ("mem_infinity", "example_output", infinite, MEM_INFINITY)
             if detail:
                 self.count("mem_infinity", {unseen: np.isneginf(values), "paper: kept": finite})
-                self.spearman(*about, detail=detail, note=missing)
+                self.spearman(MEM_INFINITY, "example_output", infinite, detail=detail, note=missing)
             else:
                 self.count("mem_infinity", {no_count: np.isnan(values), nowhere: np.isneginf(values), "kept": finite})
-                self.primary(*about, note=missing)
-                self.spearman("mem_n", "example_output", common, MEM_N, detail="common with mem_infinity")
+                self.primary(MEM_INFINITY, "example_output", infinite, note=missing)
+                self.spearman(MEM_N, "example_output", common, detail="common with mem_infinity")
 
     def selections(self, rows: Rows, scored: Mask) -> None:
         """Mem_n by the paper's denominators at every n; other selections of rows at the first n (docs/method.md §4, §6a)."""
         pairs = self.pairs
         paper = np.log(floats(pairs["pair_documents"]) / np.maximum(floats(pairs["input_occurrences"]), 1))
-        self.spearman("mem_n", "pair", replace(rows, x=paper).take(scored), MEM_N, detail="occurrences")
+        self.spearman(MEM_N, "pair", replace(rows, x=paper).take(scored), detail="occurrences")
         if self.order != self.settings["first_order"]:
             return
         for least in LEAST_COUNTS:
             enough = scored & (floats(pairs["pair_documents"]) >= least)
-            self.spearman("mem_n", "pair", rows.take(enough), MEM_N, detail="count_at_least", level=least)
+            self.spearman(MEM_N, "pair", rows.take(enough), detail="count_at_least", level=least)
         counted = self.phi.drop_nulls(["pair_documents", "input_documents"])
         count, inputs = floats(counted["pair_documents"]), floats(counted["input_documents"])
         log_prob = self.scores.log_prob[counted["span"].to_numpy()]
         lowest = self.evidence.rows(counted, count / np.maximum(inputs, 1), log_prob)  # ranks need no logarithm
         add_half = replace(lowest, x=np.log((count + 0.5) / (inputs + 1)))
         for detail, smoothed in (("zeros_lowest", lowest), ("add_half", add_half)):
-            self.spearman("mem_n", "pair", smoothed.take(np.isfinite(log_prob)), MEM_N, detail=detail)
+            self.spearman(MEM_N, "pair", smoothed.take(np.isfinite(log_prob)), detail=detail)
 
     def ablations(self, pairs: pl.DataFrame, rows: Rows) -> None:
         """What log P_n is made of, each part alone on the same rows (docs/method.md §6a)."""
@@ -205,42 +204,33 @@ class Correlations:
             ("log_output_documents", "output_documents", 1),
         ):
             part = replace(rows, x=sign * np.log(floats(pairs[column])))
-            self.spearman("mem_ablation", "pair", part, (detail, "log P_LLM"), detail=detail)
+            self.spearman(PairMeasure("mem_ablation", (detail, "log P_LLM")), "pair", part, detail=detail)
 
     # -- how a correlation is reported --------------------------------------------------------------------------------
-    def primary(self, measure: str, unit: str, rows: Rows, names: Names, *, truth: float | None = None, note: str = "") -> None:
+    def primary(self, measure: PairMeasure, unit: str, rows: Rows, *, truth: float | None = None, note: str = "") -> None:
         """Every estimate of one measure in one unit."""
-        if why := self.why(rows, names):
+        if why := why_none(self.pairs, rows, self.scores, measure.names):
             estimates = {interval: Estimate(None, note=why) for interval in INTERVALS}
         else:
             estimates = self._intervals(rows) | {"permutation": self._permutation(rows)}
         for interval, estimate in estimates.items():
             about = {"truth": truth, "note": note} if not interval else {}
-            self.add(measure, "spearman", estimate, unit, rows, interval=interval, **about)
-        self.others(measure, unit, rows, names)
+            self.add(measure.name, "spearman", estimate, unit, rows, interval=interval, **about)
+        self.others(measure.name, unit, rows, why)
 
     def _intervals(self, rows: Rows) -> dict[str, Estimate]:
-        draws = (self.settings["draws"], self.settings["seed"])
-        value, about = spearman(rows.x, rows.y), "interval over new examples and new output n-grams"
-        examples, outputs, note = cluster_sizes(rows)
-        cautious = two_way(rows, value)
+        value, (examples, outputs, note) = spearman(rows.x, rows.y), cluster_sizes(rows)
+        numbers = {"two_way": two_way(rows, value)}
         if rows.examples < 2:
-            alone = "no interval: one example"
-            without = {interval: Estimate(value, note=alone, clusters=examples) for interval in ("pigeonhole", "bca")}
-            return {"": Estimate(value, note=_join(note, alone), clusters=examples), "two_way": cautious, **without}
+            notes = {"": join(note, ONE_EXAMPLE), "pigeonhole": ONE_EXAMPLE, "bca": ONE_EXAMPLE}
+            return numbers | {interval: Estimate(value, note=why, clusters=examples) for interval, why in notes.items()}
         columns = np.array([rows.x, rows.y])
-        drawn = bootstrap_many(columns, rows.example, None, *draws)[:, 0, 1]
-        both = bootstrap_many(columns, rows.example, rows.output, *draws)[:, 0, 1]
-        low, high, missing = percentile_interval(drawn)
-        wide_low, wide_high, wide_missing = percentile_interval(both)
-        bca_low, bca_high, bca_missing = bca_interval(rows, drawn, value)
-        wide_note = _join(about, note, wide_missing)
-        return {
-            "": Estimate(value, low, high, note=_join(note, missing), clusters=examples),
-            "two_way": cautious,
-            "pigeonhole": Estimate(value, wide_low, wide_high, note=wide_note, clusters=min(examples, outputs)),
-            "bca": Estimate(value, bca_low, bca_high, note=bca_missing, clusters=examples),
-        }
+        drawn, both = (bootstrap_many(columns, rows.example, o, *self._draws)[:, 0, 1] for o in (None, rows.output))
+        wide = with_interval(value, both, join("interval over new examples and new output n-grams", note))
+        low, high, missing = bca_interval(rows, drawn, value)
+        numbers[""] = replace(with_interval(value, drawn, note), clusters=examples)
+        numbers["pigeonhole"] = replace(wide, clusters=min(examples, outputs))
+        return numbers | {"bca": Estimate(value, low, high, note=missing, clusters=examples)}
 
     def _permutation(self, rows: Rows) -> Estimate:
         if self.order != self.settings["first_order"]:
@@ -248,31 +238,27 @@ class Correlations:
         groups = codes_of(self.evidence.examples["group"].to_numpy().astype(str)[rows.example])
         return permutation_p(rows, groups, self.settings["permutations"], self.settings["seed"])
 
-    def spearman(self, measure: str, unit: str, rows: Rows, names: Names, **more: Any) -> None:
-        """One correlation with its interval over examples."""
-        why = self.why(rows, names)
-        estimate = Estimate(None, note=why) if why else correlate(rows, self.settings["draws"], self.settings["seed"])
-        self.add(measure, "spearman", estimate, unit, rows, **more)
+    @property
+    def _draws(self) -> tuple[int, int]:
+        return self.settings["draws"], self.settings["seed"]
 
-    def others(self, measure: str, unit: str, rows: Rows, names: Names) -> None:
+    def spearman(self, measure: PairMeasure, unit: str, rows: Rows, **more: Any) -> None:
+        """One correlation with its interval over examples."""
+        why = why_none(self.pairs, rows, self.scores, measure.names)
+        estimate = Estimate(None, note=why) if why else correlate(rows, *self._draws)
+        self.add(measure.name, "spearman", estimate, unit, rows, **more)
+
+    def others(self, measure: str, unit: str, rows: Rows, why: str) -> None:
         """Pearson, Kendall τ_b, the share of rows tied on either side, and the spread of log P_n, for comparing tasks."""
-        why = self.why(rows, names)
-        pearson = kendall = none = Estimate(None, note=why)
-        if not why:
-            pearson = correlate(rows, self.settings["draws"], self.settings["seed"], ranked=False)
-            kendall = Estimate(kendall_order(rows.x, rows.y).tau_b)
-        self.add(measure, "pearson", pearson, unit, rows)
-        self.add(measure, "kendall", kendall, unit, rows)
+        none = Estimate(None, note=why)
+        self.add(measure, "pearson", none if why else correlate(rows, *self._draws, ranked=False), unit, rows)
+        self.add(measure, "kendall", none if why else Estimate(kendall_order(rows.x, rows.y).tau_b), unit, rows)
         for side, values in (("ties_x", rows.x), ("ties_y", rows.y)):
             sizes = np.unique(values, return_counts=True)[1]
             self.add(measure, side, Estimate(float(sizes[sizes > 1].sum() / len(rows))) if len(rows) else none, unit, rows)
         if measure == "mem_n":
             spread = Estimate(float(rows.x.std(ddof=1))) if len(rows) > 1 else Estimate(None, note=why or "one row")
             self.add(measure, "sd_log_p", spread, unit, rows)
-
-    def why(self, rows: Rows, names: Names) -> str:
-        """Why there is no number: no support in the corpus comes before all else."""
-        return why_none(self.pairs, rows, self.scores, names)
 
     def add(self, measure: str, statistic: str, estimate: Estimate, unit: str, rows: Rows, **more: Any) -> None:
         size: dict[str, Any] = {"rows": len(rows), "examples": rows.examples}
@@ -281,19 +267,6 @@ class Correlations:
     def count(self, measure: str, reasons: dict[str, Mask]) -> None:
         for reason, here in reasons.items():
             self.out.exclude(measure, reason, int(here.sum()), "rows", of=self.checkpoint, order=self.order)
-
-
-def why_none(pairs: pl.DataFrame, rows: Rows, scores: SpanScores, names: Names) -> str:
-    """Why a correlation of these rows has no value; empty if it has one."""
-    if not len(pairs):
-        return NO_EVIDENCE
-    if not len(rows) and not np.isfinite(scores.log_prob).any():
-        return NO_SCORE
-    return undefined(rows, *names)
-
-
-def _join(*notes: str) -> str:
-    return "; ".join(n for n in notes if n)
 
 
 READS = (*PAIRS_AND_SCORES, "tokenizer")

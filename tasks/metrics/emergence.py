@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tasks.measures import Measure, MetricRows, ModelCheckpoint, settings_of_first_order
+from tasks.measures import Measure, MetricRows, settings_of_first_order
 from tasks.pair_evidence import PAIRS_AND_SCORES, read_evidence
-from tasks.statistics import Estimate, Floats, Ints, draw_counts, effective_clusters, with_interval
+from tasks.statistics import Estimate, Floats, Ints, Rows, resample, with_interval
 from tasks.statistics.correlation import FEWEST_ROWS
 from tasks.statistics.hinge import fit_hinges
 from tasks.step import Work
@@ -55,53 +55,34 @@ def run(work: Work, rows: MetricRows) -> None:
     span = outputs["span"].to_numpy()
     log_probs = {m: evidence.of(m).log_prob[span] for m in evidence.models}
     ladder = [m for m in evidence.models if np.isfinite(log_probs[m]).any()]
-    common = np.ones(len(span), dtype=bool)
-    for checkpoint in ladder:
-        common &= np.isfinite(log_probs[checkpoint])
-    unscored = [m for m in evidence.models if m not in ladder]
-    rows.exclude("emergence", "no score of this model", len(unscored), "models", order=order)
-    rows.exclude("emergence", "not scored by every model", int((~common).sum()), "rows", order=order)
-    rows.exclude("emergence", "kept", int(common.sum()), "rows", order=order)
-    table = Ladder(
-        outputs["x"].to_numpy()[common],
-        np.array([log_probs[m][common] for m in ladder], dtype=np.float64).reshape(len(ladder), int(common.sum())),
-        outputs["example"].to_numpy()[common],
-        np.log(np.array([m.parameters for m in ladder], dtype=np.float64)),
-    )
-    _add(rows, table, ladder, unscored, onset(table, work.settings), order)
-
-
-def _add(
-    rows: MetricRows, table: Ladder, ladder: list[ModelCheckpoint], unscored: list[ModelCheckpoint], hinge: Onset, order: int
-) -> None:
-    more: dict[str, Any] = {"order": order, "unit": "example_output"}
-    size: dict[str, Any] = {"rows": len(table.log_count), "examples": len(np.unique(table.example))}
-    size |= {"clusters": effective_clusters(np.unique(table.example, return_inverse=True)[1]) if size["rows"] else None}
+    y = np.array([log_probs[m] for m in ladder], dtype=np.float64).reshape(len(ladder), len(span))
+    common, unscored = np.isfinite(y).all(axis=0), [m for m in evidence.models if m not in ladder]
+    lost = ("not scored by every model", (~common).sum(), "rows")
+    for reason, number, of in (("no score of this model", len(unscored), "models"), lost, ("kept", common.sum(), "rows")):
+        rows.exclude("emergence", reason, number, of, order=order)
+    log_size = np.log(np.array([m.parameters for m in ladder], dtype=np.float64))
+    table = Ladder(outputs["x"].to_numpy()[common], y[:, common], outputs["example"].to_numpy()[common], log_size)
+    hinge, more = onset(table, work.settings), dict[str, Any](order=order, unit="example_output")
+    over = Rows(table.log_count, table.log_count, table.example, table.example)
     for checkpoint, estimate in zip(ladder, hinge.slopes, strict=True):
-        rows.add("emergence", "log_count_slope", estimate, of=checkpoint, **more, **size)
+        rows.add("emergence", "log_count_slope", estimate, of=checkpoint, over=over, **more)
     for checkpoint in unscored:
         missing = Estimate(None, note="no score: the model has no log-probability of any of these outputs")
         rows.add("emergence", "log_count_slope", missing, of=checkpoint, **more)
-    rows.add("emergence", "onset_parameters", hinge.parameters, **more, **size)
-    rows.add("emergence", "slope", hinge.rise, **more, **size)
+    rows.add("emergence", "onset_parameters", hinge.parameters, over=over, **more)
+    rows.add("emergence", "slope", hinge.rise, over=over, **more)
 
 
 def onset(table: Ladder, settings: Any) -> Onset:
     """Slopes, N₀ in parameters and b in nats per (log count × log size), each with its joint percentile interval."""
-    why = _undefined(table)
-    if why:
+    if why := _undefined(table):
         nothing = Estimate(None, note=why)
         return Onset([nothing] * len(table.log_size), nothing, nothing)
     example = np.unique(table.example, return_inverse=True)[1]
     sums = _sums(table, example)
-    point = _slopes(np.ones((1, len(sums))) @ sums)[0]
-    draws = np.empty((0, len(point)))
-    if len(sums) > 1:
-        source, parts = draw_counts(len(sums), settings["draws"], settings["seed"]), []
-        while (weights := source()) is not None:
-            parts.append(_slopes(weights @ sums))
-        draws = np.concatenate(parts)
-    slopes = [with_interval(value, column if len(column) else None) for value, column in zip(point, draws.T, strict=True)]
+    point, draws = resample(len(sums), settings, lambda weights: _slopes(weights @ sums))
+    draws = draws[: len(draws) * (len(sums) > 1)]
+    slopes = [with_interval(value, column) for value, column in zip(point, draws.T, strict=True)]
     sizes = len(np.unique(table.log_size))
     drawn = draws[np.isfinite(draws).all(axis=1)]
     if sizes < FEWEST_SIZES:

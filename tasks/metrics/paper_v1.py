@@ -6,21 +6,21 @@
 The s_y of an example are those that occur in it with a partner of the corpus (C > 0). The line is fitted to the training
 examples; on the test examples R² = 1 - Σ (y - ŷ)² / Σ (y - ȳ)², which falls below 0 where the line does worse than their mean.
 Both sides are sums: an example with more s_y has less of both, so R² can be high for the length of outputs alone. `per s_y`
-takes means in their place. How often pairs co-occur in the corpus is
-counted in doubling bins, over distinct pairs.
+takes means in their place. How often pairs co-occur in the corpus is counted in doubling bins, over distinct pairs.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tasks.measures import Measure, MetricRows, ModelCheckpoint, gammas_of, settings_of_all_orders
+from tasks.measures import Measure, MetricRows, gammas_of, settings_of_all_orders
 from tasks.pair_evidence import PAIR, PAIRS_AND_SCORES, read_evidence
-from tasks.statistics import Estimate, Floats, bootstrap_statistic, with_interval
+from tasks.statistics import Estimate, Floats, resample, with_interval
 from tasks.statistics.correlation import FEWEST_ROWS
 from tasks.step import Work
 
@@ -40,8 +40,8 @@ def run(work: Work, rows: MetricRows) -> None:
         table = spans.join(shares, on="output_ngram", how="left", maintain_order="left")
         span, example, log_q = (table[c].to_numpy() for c in ("span", "example", "log_q"))
         for checkpoint in evidence.models:
-            log_p = evidence.of(checkpoint).log_prob[span]
-            _r_squared(work, rows, checkpoint, order, example, log_q, log_p, training)
+            log_p, named = evidence.of(checkpoint).log_prob[span], {"of": checkpoint, "order": order}
+            _r_squared(work, rows, named, example, np.array([np.ones(len(span)), log_q, log_p]), training)
 
 
 def _mined_counts(work: Work, task: str, order: int, gamma: float) -> pl.DataFrame:
@@ -67,78 +67,53 @@ def output_shares(counted: pl.DataFrame) -> pl.DataFrame:
 
 
 def _r_squared(
-    work: Work,
-    rows: MetricRows,
-    checkpoint: ModelCheckpoint,
-    order: int,
-    example: NDArray[np.int64],
-    log_q: Floats,
-    log_p: Floats,
-    training: Bools,
+    work: Work, rows: MetricRows, named: dict[str, Any], example: NDArray[np.int64], values: Floats, training: Bools
 ) -> None:
-    """Rows `train` and `test`, of sums as the paper has them, and of means per s_y."""
-    scored = np.isfinite(log_p)
-    named: dict[str, Any] = {"of": checkpoint, "order": order}
+    """Rows `train` and `test`, of sums as the paper has them, and of means per s_y. values: 1, log q and log P of each s_y."""
+    scored = np.isfinite(values[2])
     rows.exclude("v1", "no score", int((~scored).sum()), "rows", **named)
     here, code = np.unique(example[scored], return_inverse=True)
     rows.exclude("v1", "no scored s_y with a pair in the corpus", len(training) - len(here), "examples", **named)
     rows.exclude("v1", "kept", len(here), "examples", **named)
-    number = np.bincount(code, minlength=len(here)).astype(np.float64)
-    x = np.bincount(code, weights=log_q[scored], minlength=len(here)).astype(np.float64)
-    y = np.bincount(code, weights=log_p[scored], minlength=len(here)).astype(np.float64)
+    number, x, y = (np.bincount(code, weights=v[scored], minlength=len(here)).astype(np.float64) for v in values)
     for kind, a, b in (("", x, y), ("per s_y", x / number, y / number)):
-        for name, estimate, size in explained(a, b, training[here], work.settings["draws"], work.settings["seed"]):
+        for name, estimate, size in explained(a, b, training[here], work.settings):
             more: dict[str, Any] = {"unit": "example", "group": name, "detail": kind, "rows": size, "examples": size}
             rows.add("v1", "r_squared", estimate, **named, **more)
 
 
-def explained(x: Floats, y: Floats, training: Bools, draws: int, seed: int) -> list[tuple[str, Estimate, int]]:
+def explained(x: Floats, y: Floats, training: Bools, settings: Mapping[str, Any]) -> list[tuple[str, Estimate, int]]:
     """(name, R², examples) on the training and on the test examples, each with an interval over its examples.
 
     A training draw fits its own line; a test draw keeps the line, which is what it is to predict.
     """
-    sizes = {"train": int(training.sum()), "test": int((~training).sum())}
-    why = _undefined(x, y, training)
-    if why:
-        return [(name, Estimate(None, note=why), size) for name, size in sizes.items()]
-    slope, intercept = np.polyfit(x[training], y[training], 1)
-    results = []
+    why, results = _undefined(x, y, training), []
+    slope, intercept = (0.0, 0.0) if why else np.polyfit(x[training], y[training], 1)
     for name, inside in (("train", training), ("test", ~training)):
-        if inside.sum() < FEWEST_ROWS or _constant(y[inside]):
-            short = f"fewer than {FEWEST_ROWS} {name} examples" if inside.sum() < FEWEST_ROWS else ""
-            results.append((name, Estimate(None, note=short or f"log P_LLM is the same in all {name} examples"), sizes[name]))
-            continue
-        rest = (y - slope * x - intercept)[inside]
-        of = _line_of(x[inside], y[inside]) if name == "train" else _prediction_of(rest, y[inside])
-        value = float(of(np.ones((1, int(inside.sum())), dtype=np.int32))[0])
-        drawn = bootstrap_statistic(int(inside.sum()), draws, seed, of)
-        results.append((name, with_interval(value, drawn), sizes[name]))
+        size = int(inside.sum())
+        note = why or (f"fewer than {FEWEST_ROWS} {name} examples" if size < FEWEST_ROWS else "")
+        note = note or (f"log P_LLM is the same in all {name} examples" if _constant(y[inside]) else "")
+        estimate = Estimate(None, note=note)
+        if not note:
+            of = partial(_fitted, x[inside]) if name == "train" else partial(_predicted, (y - slope * x - intercept)[inside])
+            estimate = with_interval(*resample(size, settings, partial(of, y[inside] - y[inside].mean())))
+        results.append((name, estimate, size))
     return results
 
 
-def _line_of(x: Floats, y: Floats) -> Any:
-    """R² of a line fitted to each draw: the squared correlation."""
-    x, y = x - x.mean(), y - y.mean()
-
-    def of(weights: NDArray[np.int32]) -> Floats:
-        n = weights.sum(axis=1)
-        xx, yy, xy = ((weights @ (a * b)) - (weights @ a) * (weights @ b) / n for a, b in ((x, x), (y, y), (x, y)))
-        varies = (xx > 1e-12 * (x * x).sum()) & (yy > 1e-12 * (y * y).sum())
-        return np.where(varies, xy**2 / np.where(varies, xx * yy, 1.0), np.nan)
-
-    return of
+def _fitted(x: Floats, y: Floats, weights: NDArray[np.int32]) -> Floats:
+    """R² of a line fitted to each draw: the squared correlation. y: minus its mean."""
+    x, n = x - x.mean(), weights.sum(axis=1)
+    xx, yy, xy = ((weights @ (a * b)) - (weights @ a) * (weights @ b) / n for a, b in ((x, x), (y, y), (x, y)))
+    varies = (xx > 1e-12 * (x * x).sum()) & (yy > 1e-12 * (y * y).sum())
+    return np.where(varies, xy**2 / np.where(varies, xx * yy, 1.0), np.nan)
 
 
-def _prediction_of(rest: Floats, y: Floats) -> Any:
-    """R² of a given line in each draw; `rest` is what it leaves."""
-    y = y - y.mean()
-
-    def of(weights: NDArray[np.int32]) -> Floats:
-        total = weights @ (y * y) - (weights @ y) ** 2 / weights.sum(axis=1)
-        varies = total > 1e-12 * (y * y).sum()
-        return np.where(varies, 1 - (weights @ (rest**2)) / np.where(varies, total, 1.0), np.nan)
-
-    return of
+def _predicted(rest: Floats, y: Floats, weights: NDArray[np.int32]) -> Floats:
+    """R² of a given line in each draw; `rest` is what it leaves. y: minus its mean."""
+    total = weights @ (y * y) - (weights @ y) ** 2 / weights.sum(axis=1)
+    varies = total > 1e-12 * (y * y).sum()
+    return np.where(varies, 1 - (weights @ (rest**2)) / np.where(varies, total, 1.0), np.nan)
 
 
 def _constant(values: Floats) -> bool:

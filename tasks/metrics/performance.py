@@ -66,15 +66,21 @@ def run(work: Work, rows: MetricRows) -> None:
         rows.exclude("performance", "kept", scored, "examples", **more)
         _curves(work, rows, checkpoint, GRADES[family][0], axes, value, np.ones(len(value)))
         if family == "math":
-            sums, tokens = nothing, np.zeros(len(examples))
-            if answer is not None:
-                sums, tokens = floats(answer["reference_log_probability"]), floats(answer["reference_tokens"].fill_null(0))
+            sums = floats(answer["reference_log_probability"]) if answer is not None else nothing
+            tokens = floats(answer["reference_tokens"].fill_null(0)) if answer is not None else np.zeros(len(examples))
             sums = np.where(np.isfinite(sums) & (tokens > 0), sums, np.nan)
             unscored = int(np.isnan(sums).sum())
             rows.exclude("performance", "no finite log-likelihood of the reference", unscored, "examples", **more)
             _curves(work, rows, checkpoint, "log_likelihood", axes, sums, tokens)
-    if family == "translation":
-        _groups(work, rows, examples, answers, pairs)
+    for group, members in (groups_of(examples) or [("", np.ones(len(examples), bool))]) if family == "translation" else ():
+        # Corpus BLEU of a language pair against the ΣC of its pairs (Fig. 3). A pair counts once, however many of the group's
+        # examples hold it (docs/method.md §2). x is the corpus's, so it is the same whatever a model left unanswered.
+        inside = pairs.filter(pl.col("example").is_in(np.flatnonzero(members).tolist()))
+        x = float(inside.unique(PAIR)["pair_documents"].sum())
+        for checkpoint in checkpoints_of(work):
+            estimate, note, number = corpus_score(work, "bleu", examples, answers.get(checkpoint.key), members)
+            more = {"of": checkpoint, "order": order, "unit": "example", "group": group, "x": x, "note": note}
+            rows.add("performance_by_group", "bleu", estimate, rows=number, examples=number, **more)
 
 
 def _abscissas(pairs: pl.DataFrame, examples: int) -> tuple[Floats, Floats]:
@@ -97,34 +103,14 @@ def _curves(
     for measure, x, bins in axes:
         for code, cover in enumerate(bins.cover):
             here = (bins.code == code) & np.isfinite(numerators)
-            if not here.any():
-                estimate = Estimate(None, note="no scored example in this bin")
-            elif statistic in SHARES:
-                estimate = share(numerators[here])
-            else:
-                estimate = ratio(numerators[here], denominators[here], work.settings["draws"], work.settings["seed"])
+            estimate = Estimate(None, note="no scored example in this bin")
+            if here.any():
+                draws = (work.settings["draws"], work.settings["seed"])
+                estimate = share(numerators[here]) if statistic in SHARES else ratio(numerators[here], denominators[here], *draws)
             at, number = x[here][np.isfinite(x[here])], int(here.sum())
             more: dict[str, Any] = {"order": work.settings["order"], "unit": "example", "detail": bins.end(code)}
             more |= {"bin": code, "x": float(at.mean()) if len(at) else None, "rows": number, "examples": number}
             rows.add(measure, statistic, estimate, of=of, note=f"x in {cover}", **more)
-
-
-def _groups(
-    work: Work, rows: MetricRows, examples: pl.DataFrame, answers: dict[tuple[str, int], pl.DataFrame], pairs: pl.DataFrame
-) -> None:
-    """Corpus BLEU of each language pair against the ΣC of its pairs (Fig. 3); all of the task, where no example names a group.
-
-    A pair counts once, however many of the group's examples hold it (docs/method.md §2). x is the corpus's, so it is the same
-    for every model, whatever a model left unanswered.
-    """
-    for group, members in groups_of(examples) or [("", np.ones(len(examples), dtype=bool))]:
-        inside = pairs.filter(pl.col("example").is_in(np.flatnonzero(members).tolist()))
-        total = float(inside.unique(PAIR)["pair_documents"].sum())
-        for checkpoint in checkpoints_of(work):
-            estimate, note, number = corpus_score(work, "bleu", examples, answers.get(checkpoint.key), members)
-            more: dict[str, Any] = {"order": work.settings["order"], "unit": "example", "group": group, "x": total}
-            size: dict[str, Any] = {"rows": number, "examples": number}
-            rows.add("performance_by_group", "bleu", estimate, of=checkpoint, note=note, **more, **size)
 
 
 MEASURE = Measure("performance", READS, settings, run, cost=3.0)

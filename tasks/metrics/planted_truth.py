@@ -22,13 +22,8 @@ from tasks.text.final_number import final_number
 
 READS = ("models", "examples", "evidence_answers", "truth", "pair_counts", "ngram_stats")
 RECALL = {"exposure": "recall_by_exposure", "factorial": "recall_by_count", "rule": "rule_accuracy", "arithmetic": "rule_accuracy"}
-COUNTED = {
-    "pair_documents": "count",
-    "input_documents": "counted_input_documents",
-    "input_occurrences": "counted_input_occurrences",
-    "output_documents": "counted_output_documents",
-    "output_occurrences": "counted_output_occurrences",
-}
+OF_NGRAMS = [f"{side}_{count}" for side in ("input", "output") for count in ("documents", "occurrences")]
+COUNTED = {"pair_documents": "count"} | {planned: f"counted_{planned}" for planned in OF_NGRAMS}
 
 
 def settings(study: Study, task: Task) -> dict[str, Any]:
@@ -80,10 +75,8 @@ def planted_pairs(examples: pl.DataFrame, family: str, truth: pl.DataFrame) -> d
         same.sort(key=lambda r: (-len(r["input_ngram"]), r["pair"]))
     matches = {}
     for i, (text, output) in enumerate(examples.select("input", "output").iter_rows()):
-        wanted = [normalise(output)]
         number = final_number(output) if family == "math" else None
-        if number is not None:
-            wanted.append(normalise(str(number)))
+        wanted = [normalise(output), *([normalise(str(number))] if number is not None else [])]
         words = f" {normalise(text)} "
         match = next((r for w in wanted for r in by_output.get(w, []) if f" {r['input_ngram']} " in words), None)
         if match is not None:
@@ -100,23 +93,20 @@ def _recall(work: Work, rows: MetricRows, truth: pl.DataFrame) -> None:
     rows.exclude("recall", "kept", len(planted), "examples")
     bins: dict[tuple[str, str, float, float], list[int]] = defaultdict(list)
     for i, row in planted.items():
-        measure = RECALL.get(row["kind"])
-        if measure == "recall_by_exposure":
-            bins[measure, "", float(row["exposures"]), float(row["exposures"])].append(i)
-        elif measure == "recall_by_count":
-            bins[measure, "", float(row["pair_documents"]), float(row["pair_documents"])].append(i)
-        elif measure == "rule_accuracy":
+        measure = RECALL.get(row["kind"], "")
+        if column := {"recall_by_exposure": "exposures", "recall_by_count": "pair_documents"}.get(measure):
+            bins[measure, "", float(row[column]), float(row[column])].append(i)
+        elif measure:
             bins[measure, "held_out" if row["held_out"] else "stated", -1.0, float(not row["held_out"])].append(i)
     for checkpoint in checkpoints_of(work):
         answer = answers.get(checkpoint.key)
         value = floats(answer["value"]) if answer is not None else np.full(len(examples), np.nan)
         for (measure, group, level, x), members in sorted(bins.items()):
-            graded = value[members][np.isfinite(value[members])]
-            none = Estimate(None, note="no answer of this model to judge")
-            estimate = wilson(float(graded.sum()), len(graded)) if len(graded) else none
+            graded, estimate = value[members][np.isfinite(value[members])], Estimate(None, note="no answer of this model to judge")
+            if len(graded):
+                estimate = wilson(float(graded.sum()), len(graded))
             more: dict[str, Any] = {"of": checkpoint, "unit": "example", "group": group, "level": level, "x": x}
-            size: dict[str, Any] = {"rows": len(graded), "examples": len(graded)}
-            rows.add(measure, GRADES[family][0], estimate, **more, **size)
+            rows.add(measure, GRADES[family][0], estimate, rows=len(graded), examples=len(graded), **more)
 
 
 MEASURE = Measure("planted_truth", READS, settings, run, cost=2.0, applies=lambda study: study.corpus.planted is not None)

@@ -13,6 +13,7 @@ the bootstrap's over examples for BLEU and chrF, which a single example does not
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from schemas import GRADES, Study
 from schemas.settings.study_file import Task
 from tasks.measures import Measure, MetricRows, ModelCheckpoint, checkpoints_of, draw_settings, evaluated_examples, read_answers
 from tasks.pair_evidence import floats
-from tasks.statistics import Estimate, Floats, bootstrap_error, bootstrap_statistic, percentile_interval, ratio, share
+from tasks.statistics import Estimate, Floats, bootstrap_error, ratio, resample, share, with_interval
 from tasks.step import Work
 
 STATISTICS = GRADES | {"translation": ("bleu", "chrf")}  # a single sentence has no BLEU, a corpus does
@@ -77,18 +78,14 @@ def groups_of(examples: pl.DataFrame) -> list[tuple[str, Mask]]:
 
 def _log_likelihood(work: Work, rows: MetricRows, checkpoint: ModelCheckpoint, answer: Answer) -> None:
     """Σ log p / Σ tokens of the references, in nats per token."""
-    sums = tokens = np.empty(0)
-    if answer is not None:
-        scored = answer.drop_nulls("reference_log_probability")
+    scored = answer.drop_nulls("reference_log_probability") if answer is not None else pl.DataFrame()
+    estimate = Estimate(None, note="no score of this model")
+    if len(scored):
         sums, tokens = floats(scored["reference_log_probability"]), floats(scored["reference_tokens"])
-    if not len(sums):
-        estimate = Estimate(None, note="no score of this model")
-    elif not np.isfinite(sums).all():
         estimate = Estimate(None, note=f"log-probability not finite: {int((~np.isfinite(sums)).sum())} references")
-    else:
-        estimate = ratio(sums, tokens, work.settings["draws"], work.settings["seed"])
-    size: dict[str, Any] = {"rows": len(sums), "examples": len(sums)}
-    rows.add("score", "log_likelihood", estimate, of=checkpoint, unit="example", **size)
+        if np.isfinite(sums).all():
+            estimate = ratio(sums, tokens, work.settings["draws"], work.settings["seed"])
+    rows.add("score", "log_likelihood", estimate, of=checkpoint, unit="example", rows=len(scored), examples=len(scored))
 
 
 def _grades(work: Work, rows: MetricRows, checkpoint: ModelCheckpoint, examples: pl.DataFrame, answer: Answer) -> None:
@@ -122,22 +119,18 @@ def _why_none(examples: pl.DataFrame, answer: Answer) -> str:
 def _share(work: Work, statistic: str, values: Floats, missing: str) -> Estimate:
     if not len(values):
         return Estimate(None, note=missing)
-    if statistic in SHARES:
-        return share(values)
-    return ratio(values, np.ones(len(values)), work.settings["draws"], work.settings["seed"])
+    draws = (work.settings["draws"], work.settings["seed"])
+    return share(values) if statistic in SHARES else ratio(values, np.ones(len(values)), *draws)
 
 
 def _translation(work: Work, rows: MetricRows, checkpoint: ModelCheckpoint, examples: pl.DataFrame, answer: Answer) -> None:
-    """Corpus BLEU and chrF; the interval resamples examples."""
-    everything = np.ones(len(examples), dtype=bool)
+    """Corpus BLEU and chrF, the first also by group; the interval resamples examples."""
     _count(rows, checkpoint, _comparable(examples, answer))
-    main = main_statistic("translation")
-    for statistic in STATISTICS["translation"]:
-        estimate, note, number = corpus_score(work, statistic, examples, answer, everything)
-        _add(rows, checkpoint, statistic, estimate, number, note, main=statistic == main)
-    for group, members in groups_of(examples):
-        estimate, note, number = corpus_score(work, main, examples, answer, members)
-        _add(rows, checkpoint, main, estimate, number, note, group=group)
+    main, everything = main_statistic("translation"), np.ones(len(examples), dtype=bool)
+    each = [(statistic, "", everything) for statistic in STATISTICS["translation"]]
+    for statistic, group, members in [*each, *((main, group, members) for group, members in groups_of(examples))]:
+        estimate, note, number = corpus_score(work, statistic, examples, answer, members)
+        _add(rows, checkpoint, statistic, estimate, number, note, group=group, main=statistic == main and not group)
 
 
 def _comparable(examples: pl.DataFrame, answer: Answer) -> Mask:
@@ -165,29 +158,17 @@ def corpus_score(work: Work, statistic: str, examples: pl.DataFrame, answer: Ans
     def of(weights: NDArray[np.int32]) -> Floats:
         return np.array([metric._compute_score_from_stats([int(v) for v in row]).score for row in weights @ sums])
 
-    value, signature = float(of(np.ones((1, len(texts)), dtype=np.int32))[0]), str(metric.get_signature())
-    if len(texts) < 2:
-        return Estimate(value, note="no interval: one example"), signature, len(texts)
-    draws = bootstrap_statistic(len(texts), work.settings["draws"], work.settings["seed"], of)
-    low, high, missing = percentile_interval(draws)
-    return Estimate(value, low, high, note=missing, standard_error=bootstrap_error(draws)), signature, len(texts)
+    value, draws = resample(len(texts), work.settings, of)
+    draws = draws[: len(draws) * (len(texts) > 1)]
+    return replace(with_interval(value, draws), standard_error=bootstrap_error(draws)), str(metric.get_signature()), len(texts)
 
 
 def _add(
-    rows: MetricRows,
-    checkpoint: ModelCheckpoint,
-    statistic: str,
-    estimate: Estimate,
-    number: int,
-    note: str = "",
-    *,
-    group: str = "",
-    main: bool = False,
+    rows: MetricRows, of: ModelCheckpoint, statistic: str, estimate: Estimate, number: int, note: str = "", **which: Any
 ) -> None:
     """A score of so many examples; the main one is also in the results table."""
-    for measure in ("score", "main_score") if main else ("score",):
-        more: dict[str, Any] = {"unit": "example", "group": group, "rows": number, "examples": number, "note": note}
-        rows.add(measure, statistic, estimate, of=checkpoint, **more)
+    for measure in ("score", "main_score") if which.pop("main", False) else ("score",):
+        rows.add(measure, statistic, estimate, of=of, unit="example", rows=number, examples=number, note=note, **which)
 
 
 def _count(rows: MetricRows, checkpoint: ModelCheckpoint, graded: Mask) -> None:

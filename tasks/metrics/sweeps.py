@@ -20,8 +20,8 @@ import polars as pl
 from schemas import Study, StudyError
 from schemas.settings.study_file import Task
 from tasks.measures import Measure, MetricRows, ModelCheckpoint, gamma_settings, orders_of
-from tasks.pair_evidence import NO_EVIDENCE, NO_SCORE, PAIRS_AND_SCORES, TaskEvidence, log_p, log_pmi, read_evidence
-from tasks.statistics import Estimate, correlate, undefined, wilson
+from tasks.pair_evidence import MEM_DELTA, MEM_N, PAIRS_AND_SCORES, TaskEvidence, read_evidence, why_none
+from tasks.statistics import Estimate, correlate, wilson
 from tasks.step import Work
 from tasks.text.gamma import resolve
 
@@ -117,8 +117,8 @@ def _acceptance(
         if level.gamma is None:
             share = number = Estimate(None, note=level.why)
         note = "" if level.gamma is None or level.x is not None else f"γ = {level.gamma:g}"
-        more: dict[str, Any] = {"order": order, "unit": "pair", "x": level.x, "note": note}
-        more |= {"variant": variant, "gamma": level.named}
+        more: dict[str, Any] = {"order": order, "unit": "pair", "x": level.x, "note": note, "gamma": level.named}
+        more["variant"] = variant
         rows.add("sweep", "acceptance", share, rows=candidates, **more)
         rows.add("sweep", "rows_found", number, rows=len(here), examples=here["example"].n_unique(), **more)
 
@@ -129,19 +129,16 @@ def _correlations(
     """Mem_n and Mem_Δ of one model at one n, as `distributional_memorization` has them, at each γ."""
     pairs, scores = evidence.supported(order), evidence.of(checkpoint)
     span, similarity = pairs["span"].to_numpy(), pairs["similarity"].to_numpy()
-    sides = {"mem_n": (log_p(pairs), ("log P_n", "log P_LLM")), "mem_delta": (log_pmi(pairs), ("log PMI", "Δ"))}
+    draws, sides = (work.settings["draws"], work.settings["seed"]), [(of, of.x(pairs)) for of in (MEM_N, MEM_DELTA)]
     for level in levels:
         above, at_level = level.above(similarity), scores.at_gamma(level.rounded)
-        for measure, (x, names) in sides.items():
-            y = (scores.log_prob if measure == "mem_n" else at_level.delta)[span]
+        for measure, x in sides:
+            y = measure.y(at_level)[span]
             kept = evidence.rows(pairs, x, y).take(above & np.isfinite(y))
-            why = level.why or ("" if above.any() else NO_EVIDENCE)
-            why = why or ("" if np.isfinite(scores.log_prob).any() else NO_SCORE) or undefined(kept, *names)
-            draws = (work.settings["draws"], work.settings["seed"])
-            estimate = Estimate(None, note=why) if why else correlate(kept, *draws, x_name=names[0], y_name=names[1])
-            more: dict[str, Any] = {"of": checkpoint, "order": order, "unit": "pair", "of_measure": measure}
-            more |= {"variant": work.settings.get("of", ""), "gamma": level.named, "x": level.x}
-            rows.add("sweep", "spearman", estimate, rows=len(kept), examples=kept.examples, **more)
+            why = level.why or why_none(pairs.filter(above), kept, scores, measure.names)
+            estimate = Estimate(None, note=why) if why else correlate(kept, *draws)
+            more: dict[str, Any] = {"of": checkpoint, "order": order, "unit": "pair", "of_measure": measure.name, "over": kept}
+            rows.add("sweep", "spearman", estimate, variant=work.settings.get("of", ""), gamma=level.named, x=level.x, **more)
 
 
 READS = (*PAIRS_AND_SCORES, "task_grams", "similarities")

@@ -4,7 +4,6 @@ What a model says of a text must not depend on which other texts share its batch
 (`tasks.models.probes`); this finds what a few tokens cannot show.
 """
 
-import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy as np
 from schemas import StudyError
 from tasks.models.language_model import LanguageModel
 from tasks.models.probes import side
+from tasks.models.sampling import hash64
 
 SHARE = 0.01
 ALLOWED = {"float32": 1e-3, "float16": 0.1, "bfloat16": 0.8}  # nats; with 16 bits, a hundred times the rounding of 1
@@ -19,8 +19,7 @@ ALLOWED = {"float32": 1e-3, "float16": 0.1, "bfloat16": 0.8}  # nats; with 16 bi
 
 def drawn(key: str, first: int, count: int) -> list[int]:
     """A hundredth of `count` indices, at least one, drawn by the key of the part and where in it they begin."""
-    seed = int.from_bytes(hashlib.blake2b(f"{key}\0{first}".encode(), digest_size=8).digest(), "little")
-    return sorted(np.random.default_rng(seed).permutation(count)[: max(1, round(SHARE * count))].tolist())
+    return sorted(np.random.default_rng(hash64(f"{key}\0{first}")).permutation(count)[: max(1, round(SHARE * count))].tolist())
 
 
 def compare(model: LanguageModel, name: str, in_batch: Sequence[float] | np.ndarray, alone: np.ndarray) -> None:
@@ -30,11 +29,9 @@ def compare(model: LanguageModel, name: str, in_batch: Sequence[float] | np.ndar
     if not (apart <= most).all():
         worst = int(np.nan_to_num(apart, nan=np.inf).argmax())
         wider = "" if model.dtype == "float32" else 'dtype = "float32" or '
-        raise StudyError(
-            f"{name}: what model {model.name!r} says depends on the batch: token {worst + 1} has {in_batch[worst]:.4f} in it and "
-            f"{alone[worst]:.4f} alone, {apart[worst]:.2g} nats apart, allowed are {most:g}; set {wider}a smaller batch_tokens "
-            "under [scoring], or leave the model out of the study"
-        )
+        both = f"{in_batch[worst]:.4f} in it and {alone[worst]:.4f} alone, {apart[worst]:.2g} nats apart, allowed are {most:g}"
+        remedy = f"set {wider}a smaller batch_tokens under [scoring], or leave the model out of the study"
+        raise StudyError(f"{name}: what model {model.name!r} says depends on the batch: token {worst + 1} has {both}; {remedy}")
 
 
 def logits_of(model: LanguageModel, prompt: Sequence[int], tokens: Sequence[int]) -> np.ndarray:
@@ -47,8 +44,7 @@ def logits_of(model: LanguageModel, prompt: Sequence[int], tokens: Sequence[int]
     with torch.inference_mode():
         for which in np.unique(sides):
             mine = lengths[sides == which]
-            ids = torch.tensor([whole[: mine[-1]]], device=model.device)
+            ids = model.tensor(np.array([whole[: mine[-1]]]))
             logits = model.network(input_ids=ids, use_cache=False).logits[0]
-            of = (torch.from_numpy(mine - 1), torch.tensor([whole[n] for n in mine]))
-            values[sides == which] = logits[tuple(i.to(logits.device) for i in of)].float().cpu().numpy()
+            values[sides == which] = logits[mine - 1, np.array(whole)[mine]].float().cpu().numpy()
     return values

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -43,33 +44,25 @@ def log_probabilities(model: LanguageModel, scored: Sequence[ScoredSequence], ba
     """float32[targets] for each sequence; a beginning that sequences share is run once, if the network allows it.
 
     Trees and batches follow from the sequences alone, so the bytes do not depend on what else runs. A batch has sequences on one
-    side of each of the network's switches. Raises StudyError if not
-    even one sequence fits into memory.
+    side of each of the network's switches. Raises StudyError if not even one sequence fits into memory.
     """
     sequences, most = [s.ids for s in scored], 1 if model.alone else batch_tokens
     sides = [side(model.switches, len(ids)) for ids in sequences]
-    trees = prefixes.pack(sequences, most, 2 * model.hidden, sides) if model.masks else prefixes.one_each(sequences)
-    targets = [
-        len({int(n) for m, nodes in zip(t.members, t.nodes, strict=True) for n in nodes[scored[m].positions]}) for t in trees
-    ]
+    tree = partial(prefixes.prefix_tree, sequences)
+    trees = prefixes.pack(sequences, most, 2 * model.hidden, sides) if model.masks else [tree([i]) for i in range(len(sequences))]
+    targets = [len(np.unique(np.concatenate([nodes[scored[m].positions] for m, nodes in t.paths]))) for t in trees]
     values: list[np.ndarray] = [np.zeros(0, np.float32)] * len(scored)
-    of_trees = [sides[tree.members[0]] for tree in trees]
+    of_trees = [sides[t.members[0]] for t in trees]
+    forward, halve = partial(_forward, model, scored), partial(prefixes.halves, sequences)
     for batch in prefixes.batches(trees, targets, most, max(1, LOGITS_AT_ONCE // model.vocabulary), of_trees):
-        for rows, result in within_memory(
-            model,
-            [trees[i] for i in batch],
-            lambda rows: _forward(model, rows, scored),
-            lambda tree: prefixes.halves(tree, sequences),
-        ):
+        for rows, result in within_memory(model, [trees[i] for i in batch], forward, halve):
             for member, value in zip((m for tree in rows for m in tree.members), result, strict=True):
                 values[member] = value
     return values
 
 
-def _forward(model: LanguageModel, rows: Sequence[prefixes.PrefixTree], scored: Sequence[ScoredSequence]) -> list[np.ndarray]:
+def _forward(model: LanguageModel, scored: Sequence[ScoredSequence], rows: Sequence[prefixes.PrefixTree]) -> list[np.ndarray]:
     """One pass, a tree per row. Padding is at the right end, where no token of a row sees it."""
-    import torch
-
     longest = max(row.length for row in rows)
     ids, positions = np.full((len(rows), longest), model.start, np.int64), np.zeros((len(rows), longest), np.int64)
     ends = np.tile(np.arange(1, longest + 1, dtype=np.int32), (len(rows), 1))
@@ -77,21 +70,18 @@ def _forward(model: LanguageModel, rows: Sequence[prefixes.PrefixTree], scored: 
     targets: list[np.ndarray] = []
     for i, row in enumerate(rows):
         ids[i, : row.length], positions[i, : row.length], ends[i, : row.length] = row.ids, row.positions, row.ends
-        for member, nodes in zip(row.members, row.nodes, strict=True):
+        for member, nodes in row.paths:
             at.append(i * longest + nodes[scored[member].positions].astype(np.int64))
             targets.append(scored[member].targets)
     unique, inverse = np.unique(np.concatenate(at), return_inverse=True)  # options that begin alike share logits
     extra: dict[str, Any] = {}
     if not all(row.chain for row in rows):
-        extra = {
-            "attention_mask": torch.from_numpy(prefixes.tree_mask(ends)).to(model.device),
-            "position_ids": torch.from_numpy(positions).to(model.device),
-        }
+        arrays = {"attention_mask": prefixes.tree_mask(ends), "position_ids": positions}
+        extra = {name: model.tensor(array) for name, array in arrays.items()}
     with logits_only_at(model.network, unique // longest, unique % longest) as selected:
-        out = model.network(input_ids=torch.from_numpy(ids).to(model.device), use_cache=False, **extra)
-        logits = torch.log_softmax(selected(out.logits).float(), dim=-1)
-    position, token = (torch.from_numpy(a).to(logits.device) for a in (inverse, np.concatenate(targets)))
-    values = logits[position, token].cpu().numpy()
+        out = model.network(input_ids=model.tensor(ids), use_cache=False, **extra)
+        logits = selected(out.logits).float().log_softmax(dim=-1)
+    values = logits[inverse, np.concatenate(targets)].cpu().numpy()
     return np.split(values, np.cumsum([len(t) for t in targets])[:-1])
 
 
@@ -141,13 +131,16 @@ def within_memory(
         half = len(batch) // 2
         halves = [batch[:half], batch[half:]] if half else [[part] for part in split(batch[0])]
         if not halves:
-            raise StudyError(
-                f'model {model.name!r} has not enough memory for a single text ({failed}); set dtype = "bfloat16" or '
-                "another device under [scoring], or give workers more memory"
-            )
+            remedy = 'set dtype = "bfloat16" or another device under [scoring], or give workers more memory'
+            raise StudyError(f"model {model.name!r} has not enough memory for a single text ({failed}); {remedy}")
         log.warning("model %r: out of memory (%s); the batch is halved and tried again", model.name, failed)
         release(model.device)
         waiting += reversed(halves)
+
+
+def not_finite(model: LanguageModel, what: str, remedy: str = "another checkpoint") -> StudyError:
+    """The error for logits or log-probabilities that are not finite."""
+    return StudyError(f'model {model.name!r} gives {what} that are not finite; try dtype = "float32" under [scoring], or {remedy}')
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -7,26 +7,26 @@ separator of "\\n" does not end an answer before it begins, while a "\\n" where 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from schemas import Study, StudyError
+from schemas import Study
 from schemas.settings.study_file import Task
 from schemas.tables.models import GENERATIONS
 from tasks.cost import Cost, Sizes, bytes_per_token
 from tasks.models.alone import compare, drawn, logits_of
-from tasks.models.forward_passes import within_memory
+from tasks.models.forward_passes import not_finite, within_memory
 from tasks.models.inference_cost import RATES, Passes, inference_cost
-from tasks.models.ladder import inference_jobs, piece_of
+from tasks.models.ladder import piece_of, task_jobs
 from tasks.models.language_model import LanguageModel
-from tasks.models.load import repeatable
 from tasks.models.model_inputs import check_ids
 from tasks.models.probes import side
 from tasks.models.prompt_cache import EncodedPrompt, most_on_its_side, read_prompts
 from tasks.models.sampling import Sampling
-from tasks.models.score import evaluated, open_checkpoint
-from tasks.models.slices import TableAndSums, in_slices, table
+from tasks.models.score import evaluated
+from tasks.models.slices import Columns, in_slices
 from tasks.step import Inputs, Job, Stage, Step, Work
 
 PROMPTS_AT_ONCE = 512  # bounds memory and what a killed run loses
@@ -52,10 +52,8 @@ class Continuation:
             self.stopped = "end of document"
         if self.stopped or stops is None:
             return
-        generated = model.tokenizer.decode(self.tokens, skip_special_tokens=False)
-        self.text, stopped = cut(generated, self.separator, stops)
-        if stopped:
-            self.stopped = "stop string"
+        self.text, stopped = cut(model.tokenizer.decode(self.tokens, skip_special_tokens=False), self.separator, stops)
+        self.stopped = "stop string" if stopped else ""
 
 
 def cut(generated: str, separator: str, stops: Sequence[str]) -> tuple[str, bool]:
@@ -75,43 +73,37 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
             return None
         return sampled | {"max_new_tokens": task.max_new_tokens, "stop": list(task.stop)}
 
-    return inference_jobs(study, inputs, settings)
+    return task_jobs(study, inputs, settings)
 
 
 def run(work: Work) -> None:
     """Generate one checkpoint's answers to one task, or to a piece of it."""
     examples = evaluated(work, "prompt", "separator")
     mine = piece_of(work, len(examples))
-    examples = examples[mine.start : mine.stop]
-    with repeatable(work.settings.get("device", "cpu")):
-        model = open_checkpoint(work)
 
-        def make(rows: range) -> TableAndSums:
-            return _answer(work, model, examples[rows.start : rows.stop], rows.start)
+    def make(model: LanguageModel, rows: range) -> Columns:
+        return _answer(work, model, [examples[i] for i in mine[rows.start : rows.stop]], rows.start)
 
-        in_slices(work, "generations", len(examples), PROMPTS_AT_ONCE, make)
+    in_slices(work, GENERATIONS, len(mine), PROMPTS_AT_ONCE, make)
 
 
-def _answer(work: Work, model: LanguageModel, examples: list[dict[str, Any]], first: int) -> TableAndSums:
-    settings, task, n = work.settings, work.labels["task"], len(examples)
-    prompts = [(e["prompt"], e["separator"]) for e in examples]
+def _answer(work: Work, model: LanguageModel, examples: list[dict[str, Any]], first: int) -> Columns:
+    settings, names = work.settings, [f"{work.labels['task']}\0{e['example']}" for e in examples]
     sampling = Sampling(*(settings[k] for k in ("temperature", "top_p", "seed"))) if "seed" in settings else GREEDY
-    names = [f"{task}\0{e['example']}" for e in examples]
     limits = settings["max_new_tokens"], settings["stop"], settings["batch_tokens"]
-    answers, shortened = generate(model, prompts, *limits, sampling, names)
-    again = drawn(work.planned.key, first, n)
+    answers, shortened = generate(model, [(e["prompt"], e["separator"]) for e in examples], *limits, sampling, names)
+    again = compare_alone(work, model, answers, [_shown(name) for name in names], first)
+    columns = {"example": [e["example"] for e in examples]}
+    columns |= {name: [getattr(a, name) for a in answers] for name in ("text", "tokens", "stopped")}
+    return columns, {"truncated_prompts": shortened, "computed_alone": again}
+
+
+def compare_alone(work: Work, model: LanguageModel, answers: Sequence[Continuation], names: Sequence[str], first: int) -> int:
+    """Make drawn answers of the slice that begins at `first` again without a batch; returns how many. StudyError if they differ."""
+    again = [i for i in drawn(work.planned.key, first, len(answers)) if answers[i].tokens]
     for i in again:
-        compare(model, _shown(names[i]), answers[i].logits, logits_of(model, answers[i].prompt, answers[i].tokens))
-    columns = {
-        "model": [model.name] * n,
-        "checkpoint": [int(work.labels["checkpoint"])] * n,
-        "task": [task] * n,
-        "example": [e["example"] for e in examples],
-        "text": [a.text for a in answers],
-        "tokens": [a.tokens for a in answers],
-        "stopped": [a.stopped for a in answers],
-    }
-    return table(GENERATIONS.schema, columns), {"truncated_prompts": shortened, "computed_alone": len(again)}
+        compare(model, names[i], answers[i].logits, logits_of(model, answers[i].prompt, answers[i].tokens))
+    return len(again)
 
 
 def generate(
@@ -155,18 +147,20 @@ def go_on(
     """
     import torch
 
-    answers, going = list(begun), list(range(len(begun)))
+    answers, going, most_at_once = list(begun), list(range(len(begun))), 1 if model.alone or model.state_of_one else batch_tokens
     with torch.inference_mode():
         while going:  # once, unless an answer passes a switch of the network: then all of it is read again
-            prompts = []
-            for i in going:
-                ids = np.array(answers[i].prompt + answers[i].tokens, np.int32)
-                new = min(most[i] - len(answers[i].tokens), most_on_its_side(model, len(ids)) + 1 - len(ids))
-                prompts.append(EncodedPrompt(names[i], answers[i].separator, ids, new))
-            longer = _extended(model, prompts, [answers[i] for i in going], stops, batch_tokens, sampling)
-            for i, answer in zip(going, longer, strict=True):
-                answer.stopped = answer.stopped or "length" * (len(answer.tokens) == most[i])
-                answers[i] = answer
+            prompts, so_far = [], [answers[i] for i in going]
+            for i, answer in zip(going, so_far, strict=True):
+                ids = np.array(answer.prompt + answer.tokens, np.int32)
+                new = min(most[i] - len(answer.tokens), most_on_its_side(model, len(ids)) + 1 - len(ids))
+                prompts.append(EncodedPrompt(names[i], ids, new))
+            decode = partial(_decode, model, prompts, so_far, stops, sampling)
+            for batch in batches(prompts, most_at_once, model):
+                for chosen, decoded in within_memory(model, batch, decode):
+                    for k, answer in zip(chosen, decoded, strict=True):
+                        answer.stopped = answer.stopped or "length" * (len(answer.tokens) == most[going[k]])
+                        answers[going[k]] = answer
             going = [i for i in going if not answers[i].stopped]
     return answers
 
@@ -174,27 +168,6 @@ def go_on(
 def _shown(name: str) -> str:
     """The name of a prompt for users."""
     return f"prompt {name.replace(chr(0), ', example ')!r}"
-
-
-def _extended(
-    model: LanguageModel,
-    prompts: Sequence[EncodedPrompt],
-    begun: Sequence[Continuation],
-    stops: Sequence[str] | None,
-    batch_tokens: int,
-    sampling: Sampling,
-) -> list[Continuation]:
-    """The answers that were begun, each with up to `new` more tokens."""
-    answers = list(begun)
-
-    def decode(chosen: list[int]) -> list[Continuation]:
-        return _decode(model, [prompts[i] for i in chosen], [begun[i] for i in chosen], stops, sampling)
-
-    for batch in batches(prompts, 1 if model.alone or model.state_of_one else batch_tokens, model):
-        for chosen, decoded in within_memory(model, batch, decode):
-            for index, answer in zip(chosen, decoded, strict=True):
-                answers[index] = answer
-    return answers
 
 
 def batches(prompts: Sequence[EncodedPrompt], most: int, model: LanguageModel) -> Iterator[list[int]]:
@@ -215,15 +188,15 @@ def batches(prompts: Sequence[EncodedPrompt], most: int, model: LanguageModel) -
 
 def _decode(
     model: LanguageModel,
-    prompts: Sequence[EncodedPrompt],
+    all_prompts: Sequence[EncodedPrompt],
     begun: Sequence[Continuation],
     stops: Sequence[str] | None,
     sampling: Sampling,
+    batch: Sequence[int],
 ) -> list[Continuation]:
-    """As `_extended`, for one batch."""
-    import torch
-
-    answers = [replace(a, tokens=list(a.tokens), logits=list(a.logits)) for a in begun]
+    """The answers of a batch that were begun, each with up to `new` more tokens."""
+    prompts, answers = [all_prompts[i] for i in batch], [begun[i] for i in batch]
+    answers = [replace(a, tokens=[*a.tokens], logits=[*a.logits]) for a in answers]
     until = [len(a.tokens) + p.new for a, p in zip(answers, prompts, strict=True)]
 
     def going(index: int) -> bool:
@@ -234,11 +207,8 @@ def _decode(
     while True:
         steps = [len(answers[i].tokens) for i in active]
         best, highest = sampling.choose(logits.float(), [prompts[i].name for i in active], steps)
-        if not torch.isfinite(highest).all():
-            raise StudyError(
-                f"model {model.name!r} gives logits that are not finite; "
-                'try dtype = "float32" under [scoring], or another checkpoint'
-            )
+        if not highest.isfinite().all():
+            raise not_finite(model, "logits")
         chosen = logits.gather(1, best[:, None].to(logits.device))[:, 0].tolist()
         for index, token, logit in zip(active, best.tolist(), chosen, strict=True):
             if going(index):
@@ -256,10 +226,9 @@ def cost(sizes: Sizes) -> Cost:
     """A text for each evaluated example of the tasks that are answered in words."""
     passes = []
     for t in (t for t in sizes.tasks if t.new_tokens):
-        prompt = t.prompt_bytes / bytes_per_token(sizes.study)
+        n, prompt = t.evaluated, t.prompt_bytes / bytes_per_token(sizes.study)
         batch = max(1.0, sizes.study.scoring.batch_tokens / (prompt + t.new_tokens))
-        written, new = t.evaluated * RATES["bytes of a generation"], t.evaluated * t.new_tokens
-        passes.append(Passes(t.evaluated, t.evaluated * prompt, written, new, batch))
+        passes.append(Passes(n, n * prompt, n * RATES["bytes of a generation"], n * t.new_tokens, batch))
     return inference_cost(sizes, passes)
 
 

@@ -5,7 +5,7 @@ study can be planned without it.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -31,6 +31,14 @@ def checkpoint_steps(pretrain: Pretrain) -> tuple[int, ...]:
 def checkpoints(model: Model) -> tuple[int, ...]:
     """Training steps of a model's rows in `models`."""
     return checkpoint_steps(model.pretrain) if model.pretrain else (model.training_step,)
+
+
+def training_settings(study: Study, model: Model) -> dict[str, Any]:
+    """What decides a training, but for the steps whose weights are kept. StudyError for a network that cannot be built."""
+    check_shape(model)
+    assert model.pretrain is not None
+    settings = model.pretrain.model_dump(exclude={"tokens", "checkpoints", "inject"}, mode="json")
+    return {**settings, "steps": total_steps(model.pretrain), "data_seed": study.seed, **device_settings(study)}
 
 
 def checkpoint_folder(step: int) -> str:
@@ -89,37 +97,49 @@ def inference_settings(study: Study, model: Model) -> dict[str, Any]:
     """The settings that decide, besides the weights, what a model makes of given tokens."""
     scoring = study.scoring
     spread = {"device_map": scoring.device_map} if scoring.device_map else {}
-    cut = {"pieces": scoring.pieces} if scoring.pieces > 1 else {}
     always = {"batch_tokens": scoring.batch_tokens, "dtype": scoring.dtype}
-    return {**always, **spread, **cut, **device_settings(study), **trusted(model)}
+    return {**always, **spread, **device_settings(study), **trusted(model)}
 
 
-def inference_jobs(study: Study, inputs: Inputs, settings: Callable[[Task], dict[str, Any] | None]) -> list[Job]:
-    """One job per model, checkpoint, task and piece of the task. `settings` of a task: None if it needs no job."""
-    by_task = [(task, chosen) for task in study.tasks if (chosen := settings(task)) is not None]
+LabelsSettingsInputs = tuple[Mapping[str, str], Mapping[str, Any], Inputs]
+
+
+def checkpoint_jobs(study: Study, inputs: Inputs, more: Callable[[Model, int], Iterable[LabelsSettingsInputs]]) -> list[Job]:
+    """Jobs that run a checkpoint of a model: one for each further labels, settings and inputs of it."""
     return [
         Job(
-            {"model": model.name, "checkpoint": str(checkpoint), "task": task.name, **piece},
-            inference_settings(study, model) | chosen,
-            {"models": parts_with(inputs["models"], model=model.name), "examples": parts_with(inputs["examples"], task=task.name)},
+            {"model": model.name, "checkpoint": str(checkpoint), **labels},
+            {**inference_settings(study, model), **settings},
+            {"models": parts_with(inputs["models"], model=model.name), **tables},
             cost=size(model),
             resources=resources(study),
         )
         for model in study.models
         for checkpoint in checkpoints(model)
-        for task, chosen in by_task
-        for piece in pieces(study)
+        for labels, settings, tables in more(model, checkpoint)
     ]
 
 
-def pieces(study: Study) -> list[dict[str, str]]:
-    """The labels of a task's pieces; one empty label if it is not cut."""
+def task_jobs(study: Study, inputs: Inputs, settings: Callable[[Task], dict[str, Any] | None]) -> list[Job]:
+    """One job per model, checkpoint, task and piece of the task. `settings` of a task: None if it needs no job."""
     count = study.scoring.pieces
+    cut = {"pieces": count} if count > 1 else {}
+    of_tasks = [
+        ({"task": task.name, **piece}, {**cut, **chosen}, {"examples": parts_with(inputs["examples"], task=task.name)})
+        for task in study.tasks
+        if (chosen := settings(task)) is not None
+        for piece in pieces(count)
+    ]
+    return checkpoint_jobs(study, inputs, lambda model, checkpoint: of_tasks)
+
+
+def pieces(count: int) -> list[dict[str, str]]:
+    """The labels of so many pieces; one empty label if nothing is cut."""
     return [{"piece": f"{i + 1}/{count}"} for i in range(count)] if count > 1 else [{}]
 
 
 def piece_of(work: Work, examples: int) -> range:
-    """The range of a job's examples: all of them, or those of its piece."""
+    """The examples of a job: all of them, or those of its piece."""
     number, count = (int(n) for n in work.labels.get("piece", "1/1").split("/"))
     return range(examples * (number - 1) // count, examples * number // count)
 

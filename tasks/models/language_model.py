@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     import tokenizers
     import torch
@@ -29,6 +31,12 @@ class LanguageModel:
     alone: bool = False  # logits depend on the other sequences of a batch
     state: str = "past_key_values"  # what carries the state from token to token; "": nothing does
     state_of_one: bool = False  # the state can be that of one sequence only
+
+    def tensor(self, array: np.ndarray) -> "torch.Tensor":
+        """An array on the model's device."""
+        import torch
+
+        return torch.from_numpy(array).to(self.device)
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,13 @@
 Weights are safetensors, and no code that comes with a model is run, unless the study allows it for a model.
 """
 
+import ctypes
 import gc
-import json
+import importlib.util
+import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 from schemas import StudyError
 from tasks.models.forward_passes import out_of_memory, release
+from tasks.models.ladder import TRUSTED
 from tasks.models.language_model import LanguageModel, SavedModel
 from tasks.models.probes import Probe
-from tasks.models.special_tokens import OPTIONAL, special_tokens
+from tasks.models.special_tokens import OPTIONAL, read_json, special_tokens
+from tasks.step import Work
+from tasks.storage.layout import below_files
 from tasks.text.bpe.tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
@@ -34,15 +40,12 @@ def model_files(folder: Path, name: str, allow_pickle_weights: bool = False) -> 
     Raises StudyError that names the missing file and how to make it.
     """
     if not folder.is_dir():
-        raise StudyError(
-            f"model {name!r}: there is no folder {folder}; set `path` to a folder with config.json, "
-            "model.safetensors and tokenizer.json"
-        )
+        files = "config.json, model.safetensors and tokenizer.json"
+        raise StudyError(f"model {name!r}: there is no folder {folder}; set `path` to a folder with {files}")
     for needed in ("config.json", "tokenizer.json"):
         if not (folder / needed).is_file():
-            raise StudyError(
-                f"model {name!r}: {folder} has no {needed}; save the model and its fast tokenizer there with save_pretrained"
-            )
+            remedy = "save the model and its fast tokenizer there with save_pretrained"
+            raise StudyError(f"model {name!r}: {folder} has no {needed}; {remedy}")
     weights = sorted(folder.glob("*.safetensors"))
     index = folder / "model.safetensors.index.json"
     if not weights and allow_pickle_weights:
@@ -52,7 +55,7 @@ def model_files(folder: Path, name: str, allow_pickle_weights: bool = False) -> 
         pickles = pickles if list(folder.glob("*.bin")) else ""
         raise StudyError(f"model {name!r}: {folder} has no .safetensors file{pickles}; save the model with save_pretrained")
     if index.is_file():
-        missing = sorted(set(_json(index, name)["weight_map"].values()) - {w.name for w in weights})
+        missing = sorted(set(read_json(index, name)["weight_map"].values()) - {w.name for w in weights})
         if missing:
             raise StudyError(f"model {name!r}: {folder} lacks {', '.join(missing)}, which {index.name} names; copy it again")
     more = [f for f in (index, *(folder / n for n in OPTIONAL)) if f.is_file()]
@@ -69,10 +72,8 @@ def check_finite(weights: list[Path], name: str) -> None:
             for tensor, value in _tensors(path):
                 value = value.float() if value.itemsize == 1 and value.is_floating_point() else value  # 8 bits know no isfinite
                 if value.is_floating_point() and not torch.isfinite(value).all():
-                    raise StudyError(
-                        f"model {name!r}: {path}: tensor {tensor} has values that are not finite; "
-                        "use another checkpoint, or copy the file again"
-                    )
+                    problem = f"tensor {tensor} has values that are not finite; use another checkpoint, or copy the file again"
+                    raise StudyError(f"model {name!r}: {path}: {problem}")
         except (SafetensorError, OSError) as error:
             raise StudyError(f"model {name!r}: {path} cannot be read: {error}; copy the file again") from None
 
@@ -138,6 +139,17 @@ def load_once(checkpoint: SavedModel, name: str) -> LanguageModel:
     return replace(_LAST[checkpoint], name=name)
 
 
+def open_checkpoint(work: Work, **instead: str) -> LanguageModel:
+    """The model that this job's labels name; `instead`: fields of SavedModel that are other than the job's settings."""
+    name, checkpoint = work.labels["model"], int(work.labels["checkpoint"])
+    (part,), rows = work.parts("models"), work.read("models", "checkpoint", "path").to_pylist()
+    folder = Path(next(r for r in rows if r["checkpoint"] == checkpoint)["path"])
+    if not folder.is_absolute():  # trained here
+        folder = work.folder_of(part).joinpath(*below_files(str(folder))[1:])
+    chosen = {n: work.settings[n] for n in ("dtype", "device", "device_map", *TRUSTED) if n in work.settings} | instead
+    return load_once(SavedModel(folder, key=part.key, **chosen), name)
+
+
 def load(checkpoint: SavedModel, name: str) -> LanguageModel:
     """The model of a checkpoint, in evaluation mode, after it has been tried out (`tasks.models.probes`).
 
@@ -155,19 +167,8 @@ def load(checkpoint: SavedModel, name: str) -> LanguageModel:
         start, ends = _special_tokens(folder, name, text, vocabulary)
         device = str(network.get_input_embeddings().weight.device)
         behavior = Probe(network, text, vocabulary, context, device).behavior(name)
-    return LanguageModel(
-        name,
-        network,
-        tokenizer,
-        context,
-        start,
-        ends,
-        vocabulary,
-        device,
-        hidden=_first(text, ("hidden_size", "n_embd", "d_model")) or 1024,
-        dtype=str(network.dtype).removeprefix("torch."),
-        **vars(behavior),
-    )
+    hidden, dtype = _first(text, ("hidden_size", "n_embd", "d_model")) or 1024, str(network.dtype).removeprefix("torch.")
+    return LanguageModel(name, network, tokenizer, context, start, ends, vocabulary, device, hidden, dtype, **vars(behavior))
 
 
 def _network(checkpoint: SavedModel, name: str, config: Any, pickles: bool) -> Any:
@@ -176,17 +177,9 @@ def _network(checkpoint: SavedModel, name: str, config: Any, pickles: bool) -> A
 
     folder = checkpoint.folder
     with _in_words(checkpoint, name, "cannot be loaded"):
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            folder,
-            config=config,
-            dtype=getattr(torch, checkpoint.dtype),
-            output_loading_info=True,
-            local_files_only=True,
-            trust_remote_code=checkpoint.trust_remote_code,
-            use_safetensors=not pickles,
-            **_spread(checkpoint),
-        )
-        network, info = loaded
+        how = {"dtype": getattr(torch, checkpoint.dtype), "trust_remote_code": checkpoint.trust_remote_code, **_spread(checkpoint)}
+        how |= {"config": config, "use_safetensors": not pickles, "output_loading_info": True}
+        network, info = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, **how)
         network.eval().requires_grad_(False)
         if not checkpoint.device_map:
             network.to(checkpoint.device)
@@ -221,12 +214,11 @@ def _in_words(checkpoint: SavedModel, name: str, what: str) -> Iterator[None]:
     except Exception as error:
         if out_of_memory(error):
             remedy = 'set dtype = "bfloat16" or device_map = "auto" under [scoring], or give workers more memory'
-            place = f"the memory of {checkpoint.device}"
-            raise StudyError(f"model {name!r}: {checkpoint.folder} does not fit into {place}; {remedy}") from None
-        remedy = "provide that" if isinstance(error, ImportError) else "save it again"
-        raise StudyError(
-            f"model {name!r}: {checkpoint.folder} {what}: {in_one_line(error)}; {remedy}, or leave it out of the study"
-        ) from None
+            what = f"does not fit into the memory of {checkpoint.device}"
+        else:
+            remedy = f"{'provide that' if isinstance(error, ImportError) else 'save it again'}, or leave it out of the study"
+            what += f": {in_one_line(error)}"
+        raise StudyError(f"model {name!r}: {checkpoint.folder} {what}; {remedy}") from None
 
 
 def in_one_line(error: BaseException) -> str:
@@ -258,17 +250,14 @@ def _special_tokens(folder: Path, name: str, text: Any, vocabulary: int) -> tupl
     """The token before each document, and those that end an answer."""
     special = special_tokens(folder, name, _defaults(text))
     if special.start is None:
-        raise StudyError(
-            f"model {name!r}: config.json names neither bos_token_id nor eos_token_id; add the token that "
-            "came before each document in training"
-        )
+        remedy = "add the token that came before each document in training"
+        raise StudyError(f"model {name!r}: config.json names neither bos_token_id nor eos_token_id; {remedy}")
     configured = {i: "eos_token_id" for i, files in special.ends.items() if not all("tokenizer" in f or "map" in f for f in files)}
     for id_, key in (configured | {special.start: "bos_token_id"}).items():
         if not 0 <= id_ < vocabulary:
-            raise StudyError(
-                f"model {name!r}: {folder}: {key} = {id_}, but vocab_size = {vocabulary}: the network has no such token; "
-                f"set {key} in config.json and generation_config.json to the token of its training"
-            )
+            problem = f"{key} = {id_}, but vocab_size = {vocabulary}: the network has no such token"
+            remedy = f"set {key} in config.json and generation_config.json to the token of its training"
+            raise StudyError(f"model {name!r}: {folder}: {problem}; {remedy}")
     return special.start, frozenset(i for i in special.ends if i < vocabulary)
 
 
@@ -284,15 +273,11 @@ def _defaults(text: Any) -> dict[str, Any]:
 
 def _spread(checkpoint: SavedModel) -> dict[str, str]:
     """The arguments with which transformers spreads a model over devices; {} for one device."""
-    import importlib.util
-
     if not checkpoint.device_map:
         return {}
     if importlib.util.find_spec("accelerate") is None:
-        raise StudyError(
-            f"scoring.device_map = {checkpoint.device_map!r} needs the package accelerate; "
-            "pip install accelerate, or remove the setting"
-        )
+        needs = f"scoring.device_map = {checkpoint.device_map!r} needs the package accelerate"
+        raise StudyError(f"{needs}; pip install accelerate, or remove the setting")
     return {"device_map": checkpoint.device_map}
 
 
@@ -302,8 +287,6 @@ def repeatable(device: str) -> Iterator[None]:
 
     Raises StudyError if the study was planned for a GPU and this worker has none.
     """
-    import os
-
     import torch
     from transformers.utils import logging
 
@@ -331,9 +314,6 @@ def repeatable(device: str) -> Iterator[None]:
 def _keep_memory() -> None:
     """Keep freed memory until the job is done (`tasks.step` returns it), so that the tensors of each layer are not mapped again:
     40,000 page faults while a small model answers 128 questions, and next to none with this."""
-    import ctypes
-    import sys
-
     if sys.platform == "linux":
         with suppress(AttributeError, OSError):  # another C library
             libc, trim_threshold, mmap_threshold = ctypes.CDLL(None), -1, -3
@@ -349,27 +329,14 @@ def _config(folder: Path, name: str, trust_remote_code: bool = False) -> Any:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
         config.get_text_config(decoder=True)
     except Exception as error:  # of the library's own checks, and of code that comes with the model
-        raise StudyError(
-            f"model {name!r}: {folder / 'config.json'} is not the configuration of a causal language model "
-            f"that transformers knows: {in_one_line(error)}; if it comes with code that you trust, set "
-            "trust_remote_code = true for the model"
-        ) from None
-    built = (getattr(config, "architectures", None) or [config.model_type])[0]
-    loadable = type(config) in AutoModelForCausalLM._model_mapping or "AutoModelForCausalLM" in (
-        getattr(config, "auto_map", None) or {}
-    )
-    why = {
-        "is an encoder-decoder": getattr(config, "is_encoder_decoder", False),
-        "was trained for another task": OTHER_TASKS.search(built),
-        "is none that AutoModelForCausalLM of transformers loads": not loadable,
-    }
+        problem = f"not the configuration of a causal language model that transformers knows: {in_one_line(error)}"
+        remedy = "if it comes with code that you trust, set trust_remote_code = true for the model"
+        raise StudyError(f"model {name!r}: {folder / 'config.json'} is {problem}; {remedy}") from None
+    built, auto = (getattr(config, "architectures", None) or [config.model_type])[0], getattr(config, "auto_map", None) or {}
+    loadable = type(config) in AutoModelForCausalLM._model_mapping or "AutoModelForCausalLM" in auto
+    why = {"is an encoder-decoder": getattr(config, "is_encoder_decoder", False)}
+    why |= {"was trained for another task": OTHER_TASKS.search(built)}
+    why |= {"is none that AutoModelForCausalLM of transformers loads": not loadable}
     for words in (w for w, holds in why.items() if holds):
         raise StudyError(f"model {name!r}: {folder} is not a causal language model: {built} {words}; leave it out of the study")
     return config
-
-
-def _json(path: Path, name: str) -> Mapping[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise StudyError(f"model {name!r}: {path} is not JSON: {error}; copy the file again") from None

@@ -5,14 +5,16 @@ its own order of documents, drawn from (seed, epoch): every model of a study see
 without the steps before, so that a resumed training needs no more than its step.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
 
 from schemas import StudyError
+from tasks.step import Work
 from tasks.text.training_order import epoch_order
 
 
@@ -37,6 +39,13 @@ class PackedTokens:
         self.ids = np.memmap(self._file, dtype=kind, mode="r", shape=(int(self.starts[-1]),))
         self.epoch_length = int(self.starts[-1]) + len(self.lengths)
         self._epoch, self._order, self._ends = -1, self.lengths, self.lengths
+
+    @classmethod
+    def of(cls, work: Work, tokenizer: Mapping[str, Any]) -> Self:
+        """The tokens that a job reads; `tokenizer` is a row of the table of that name."""
+        batches = (b for part in work.parts("tokens") for b in work.batches(part, "ids", rows=4096))
+        size, end = tokenizer["vocabulary_size"], tokenizer["end_of_document"]
+        return cls(batches, size, end, work.settings["data_seed"], work.folder())
 
     def windows(self, step: int, batch: int, context: int) -> np.ndarray:
         """int64[batch, context + 1]: inputs are [:, :-1], targets [:, 1:]; every token is a target once an epoch."""

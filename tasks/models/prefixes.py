@@ -25,6 +25,11 @@ class PrefixTree:
     nodes: tuple[np.ndarray, ...]
 
     @property
+    def paths(self) -> Iterator[tuple[int, np.ndarray]]:
+        """Each member with its nodes."""
+        return zip(self.members, self.nodes, strict=True)
+
+    @property
     def length(self) -> int:
         """Tokens that the network reads."""
         return len(self.ids)
@@ -37,12 +42,8 @@ class PrefixTree:
 
 def prefix_tree(sequences: Sequence[np.ndarray], members: Sequence[int]) -> PrefixTree:
     """The tree of these sequences, which must be in the order of their ids."""
-    ids: list[int] = []
-    positions: list[int] = []
-    ends: list[int] = []
-    path = np.zeros(0, np.int32)
-    nodes: list[np.ndarray] = []
-    before = np.zeros(0, np.int32)
+    ids, positions, ends, nodes = list[int](), list[int](), list[int](), list[np.ndarray]()
+    path = before = np.zeros(0, np.int32)
     for member in members:
         sequence = sequences[member]
         shared = common(before, sequence)
@@ -90,17 +91,10 @@ def pack(sequences: Sequence[np.ndarray], most: int, width: int, sides: Sequence
             members, length, new = [], 0, alone
         members.append(index)
         length, before = length + new, sequence
-    if members:
-        trees.append(prefix_tree(sequences, members))
-    return trees
+    return [*trees, prefix_tree(sequences, members)] if members else trees
 
 
-def one_each(sequences: Sequence[np.ndarray]) -> list[PrefixTree]:
-    """A tree for each sequence, for networks that do not heed a mask."""
-    return [prefix_tree(sequences, [i]) for i in range(len(sequences))]
-
-
-def halves(tree: PrefixTree, sequences: Sequence[np.ndarray]) -> list[PrefixTree]:
+def halves(sequences: Sequence[np.ndarray], tree: PrefixTree) -> list[PrefixTree]:
     """The two halves of a tree, or [] if it is one sequence."""
     half = len(tree.members) // 2
     return [prefix_tree(sequences, m) for m in (tree.members[:half], tree.members[half:])] if half else []

@@ -6,29 +6,27 @@ part per model; a pretrained one has a row and a folder per checkpoint.
 
 import hashlib
 import json
-import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
 
 from schemas import Study, StudyError
 from schemas.settings.study_file import Model
 from schemas.tables import models as contracts
 from tasks.cost import Cost, Rate, Sizes, training_flops
-from tasks.models.ladder import (
-    TRUSTED,
-    check_shape,
-    checkpoint_folder,
-    checkpoint_steps,
-    device_settings,
-    resources,
-    size,
-    total_steps,
-    trusted,
-)
+from tasks.models.ladder import TRUSTED, checkpoint_folder, checkpoint_steps, resources, size, training_settings, trusted
+from tasks.models.load import check_finite, count_parameters, ends_in_words, model_files, parameters_of, repeatable
+from tasks.models.packing import PackedTokens
 from tasks.models.special_tokens import OPTIONAL, special_tokens
+from tasks.models.training import WEIGHTS, Training, build, file_hash, is_kept, remove_files
 from tasks.step import Inputs, Job, Stage, Step, Work
 from tasks.storage.layout import file_of_part
+from tasks.storage.source_files import outside_file
 from tasks.storage.store import SourceFile, digest
 from tasks.text.bpe.tokenizer import identity, read_tokenizer
 
@@ -43,21 +41,9 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
 def _plan_model(study: Study, model: Model, inputs: Inputs) -> Job:
     labels = {"model": model.name}
     if model.pretrain:
-        check_shape(model)
-        p = model.pretrain
-        settings = p.model_dump(exclude={"tokens", "checkpoints", "inject"}, mode="json") | {
-            "steps": total_steps(p),
-            "kept": list(checkpoint_steps(p)),
-            "data_seed": study.seed,
-            **device_settings(study),
-        }
-        return Job(
-            labels,
-            settings,
-            {t: inputs[t] for t in ("tokens", "tokenizer")},
-            cost=size(model) * p.tokens,
-            resources=resources(study),
-        )
+        settings = training_settings(study, model) | {"kept": list(checkpoint_steps(model.pretrain))}
+        tables, cost = {t: inputs[t] for t in ("tokens", "tokenizer")}, size(model) * model.pretrain.tokens
+        return Job(labels, settings, tables, cost=cost, resources=resources(study))
     if model.hub:
         commit = hub_commit(model.hub, model.revision)
         settings = {"hub": model.hub, "commit": commit, "checkpoint": model.training_step, **trusted(model)}
@@ -68,9 +54,6 @@ def _plan_model(study: Study, model: Model, inputs: Inputs) -> Job:
 
 
 def _outside_files(folder: Path, model: Model) -> tuple[SourceFile, ...]:
-    from tasks.models.load import model_files
-    from tasks.storage.source_files import outside_file
-
     code = sorted(folder.glob("*.py")) if model.trust_remote_code else []
     return tuple(outside_file(path) for path in (*model_files(folder, model.name, model.allow_pickle_weights), *code))
 
@@ -84,50 +67,44 @@ def hub_commit(name: str, revision: str) -> str:
 
     error: object = "the hub names no commit"
     try:
-        commit = huggingface_hub.HfApi().model_info(name, revision=revision, timeout=20).sha
-        if commit:
+        if commit := huggingface_hub.HfApi().model_info(name, revision=revision, timeout=20).sha:
             return commit
     except Exception as problem:  # the hub's client raises its transport's own errors (httpx)
         error = problem
     try:
         return Path(huggingface_hub.snapshot_download(name, revision=revision, local_files_only=True)).name
     except (OSError, ValueError):
-        raise StudyError(
-            f"hub model {name!r}, revision {revision!r}: {_first_line(error)}. Neither the hub nor the local cache has it; "
-            "unset HF_HUB_OFFLINE and check the name and the network, set HF_HOME to a cache that has it, or download it and "
-            "give its folder as `path`"
-        ) from None
+        problem = f"hub model {name!r}, revision {revision!r}: {_first_line(error)}. Neither the hub nor the local cache has it"
+        remedy = "unset HF_HUB_OFFLINE and check the name and the network, set HF_HOME to a cache that has it"
+        raise StudyError(f"{problem}; {remedy}, or download it and give its folder as `path`") from None
 
 
 def run(work: Work) -> None:
     """Make one model's rows of `models` and `training_log`."""
-    if "steps" in work.settings:
-        _pretrain(work)
-    else:
-        _outside(work)
+    rows = _pretrain(work) if "steps" in work.settings else [_outside(work)]
+    work.write("models", pa.Table.from_pylist([{"model": work.labels["model"], **row} for row in rows], contracts.MODELS.schema))
 
 
-def _pretrain(work: Work) -> None:
+def _pretrain(work: Work) -> list[dict[str, Any]]:
     """Train, unless a finished training is there; one row per checkpoint."""
-    from tasks.models.load import check_finite, parameters_of, repeatable
-    from tasks.models.training import WEIGHTS, build, is_kept
-
     settings, name, folder = work.settings, work.labels["model"], work.folder()
     tokenizer = work.read("tokenizer").to_pylist()[0]
-    finished = _finished(folder)
+    finished: dict[str, Any] | None = None
+    with suppress(FileNotFoundError, ValueError):
+        finished = json.loads((folder / FINISHED).read_text(encoding="utf-8"))
     if not finished or not all(is_kept(folder, c["step"], c["sha256"]) for c in finished["checkpoints"]):
         (folder / FINISHED).unlink(missing_ok=True)
         with repeatable(settings.get("device", "cpu")):
             finished = _train(work, tokenizer)
         (folder / FINISHED).write_text(json.dumps(finished, indent=1) + "\n", encoding="utf-8")
-    _remove_all_but(folder, {FINISHED, *(checkpoint_folder(s) for s in settings["kept"])})
+    remove_files(folder, but=(FINISHED, *map(checkpoint_folder, settings["kept"])))
     check_finite([folder / checkpoint_folder(s) / WEIGHTS for s in settings["kept"]], name)
     parameters, inner = parameters_of(build(settings, tokenizer["vocabulary_size"], tokenizer["end_of_document"]))
-    log = finished["log"]
+    log = [{"model": name, **row} for row in finished["log"]]
+    work.write("training_log", pa.Table.from_pylist(log, contracts.TRAINING_LOG.schema))
     loss = {row["step"]: row["loss"] for row in log}
-    rows = [
+    return [
         {
-            "model": name,
             "checkpoint": c["step"],
             "source": "pretrained here",
             "revision": "",
@@ -144,57 +121,40 @@ def _pretrain(work: Work) -> None:
         }
         for c in finished["checkpoints"]
     ]
-    work.write("models", _columns(rows))
-    work.write("training_log", _columns([{"model": name, **row} for row in log]))
 
 
 def _train(work: Work, tokenizer: dict[str, Any]) -> dict[str, Any]:
     """{"log": rows, "checkpoints": [{"step", "sha256"}]} of a whole training."""
-    from tasks.models.packing import PackedTokens
-    from tasks.models.training import Training
-
-    settings, device = work.settings, work.settings.get("device", "cpu")
-    batches = (b for part in work.parts("tokens") for b in work.batches(part, "ids", rows=4096))
-    data = PackedTokens(batches, tokenizer["vocabulary_size"], tokenizer["end_of_document"], settings["data_seed"], work.folder())
-    training = Training(work.labels["model"], settings, work.folder(), tokenizer, device)
+    data = PackedTokens.of(work, tokenizer)
+    training = Training(work.labels["model"], work.settings, work.folder(), tokenizer, work.settings.get("device", "cpu"))
     training.run(data)
     kept = [{"step": step, "sha256": sha256} for step, sha256 in sorted(training.hashes.items())]
     return {"log": training.log(), "checkpoints": kept}
 
 
-def _outside(work: Work) -> None:
-    """One row for a model that was trained elsewhere, after every tensor is checked."""
-    from tasks.models.load import check_finite, count_parameters, ends_in_words, model_files
-
+def _outside(work: Work) -> dict[str, Any]:
+    """The row of a model that was trained elsewhere, after every tensor is checked."""
     settings, name = work.settings, work.labels["model"]
     pickles, code = (settings.get(n, False) for n in TRUSTED)
     folder = Path(settings["path"]) if "path" in settings else hub_folder(settings["hub"], settings["commit"], pickles, code)
     weights = [f for f in model_files(folder, name, pickles) if f.suffix in (".safetensors", ".bin")]
     check_finite(weights, name)
     parameters, inner = count_parameters(folder, name, weights, code)
-    work.write(
-        "models",
-        _columns(
-            [
-                {
-                    "model": name,
-                    "checkpoint": settings["checkpoint"],
-                    "source": "hub" if "hub" in settings else "folder",
-                    "revision": settings.get("commit", ""),
-                    "path": str(folder),
-                    "sha256": _hash_of(weights),
-                    "tokenizer": identity(read_tokenizer(folder / "tokenizer.json")),
-                    "ends": ends_in_words(folder, name, code),
-                    "parameters": parameters,
-                    "parameters_non_embedding": inner,
-                    "tokens_seen": -1,
-                    "loss": None,
-                    "seed": -1,
-                    "membership": "",
-                }
-            ]
-        ),
-    )
+    return {
+        "checkpoint": settings["checkpoint"],
+        "source": "hub" if "hub" in settings else "folder",
+        "revision": settings.get("commit", ""),
+        "path": str(folder),
+        "sha256": _hash_of(weights),
+        "tokenizer": identity(read_tokenizer(folder / "tokenizer.json")),
+        "ends": ends_in_words(folder, name, code),
+        "parameters": parameters,
+        "parameters_non_embedding": inner,
+        "tokens_seen": -1,
+        "loss": None,
+        "seed": -1,
+        "membership": "",
+    }
 
 
 def hub_folder(name: str, commit: str, pickles: bool = False, code: bool = False) -> Path:
@@ -206,37 +166,14 @@ def hub_folder(name: str, commit: str, pickles: bool = False, code: bool = False
     try:
         return Path(huggingface_hub.snapshot_download(name, revision=commit, allow_patterns=patterns))
     except Exception as error:  # the hub's client raises its transport's own errors (httpx)
-        raise StudyError(
-            f"hub model {name!r} at {commit}: {_first_line(error)}. Check the network, HF_HOME and "
-            "HF_HUB_OFFLINE, or download it and give its folder as `path`"
-        ) from None
-
-
-def _finished(folder: Path) -> dict[str, Any] | None:
-    """The file that a training writes when it is finished; None if there is none."""
-    try:
-        return json.loads((folder / FINISHED).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return None
+        remedy = "Check the network, HF_HOME and HF_HUB_OFFLINE, or download it and give its folder as `path`"
+        raise StudyError(f"hub model {name!r} at {commit}: {_first_line(error)}. {remedy}") from None
 
 
 def _hash_of(weights: list[Path]) -> str:
     """The hash of one file; of several, the hash of their hashes in name order."""
-    from tasks.models.training import file_hash
-
     hashes = [file_hash(path) for path in weights]
     return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
-
-
-def _remove_all_but(folder: Path, names: set[str]) -> None:
-    """Remove the state for resuming and the files of killed processes."""
-    for path in folder.iterdir():
-        if path.name not in names:
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-
-
-def _columns(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
-    return {name: [row[name] for row in rows] for name in rows[0]}
 
 
 def _first_line(error: object) -> str:
@@ -248,24 +185,38 @@ RATES = {"download": Rate(50e6, "bytes /s", "a 400 Mbit/s line", guess=True)}
 
 def cost(sizes: Sizes) -> Cost:
     """Training the ladder, downloading the rest."""
-    machine, trained = sizes.machine, [m for m in sizes.models if m.trained]
-    speed, guesses = machine.speed(trained)
-    seconds = [training_flops(m.parameters, m.trained) / speed for m in trained]
-    flops, bytes_down = sum(training_flops(m.parameters, m.trained) for m in trained), sum(m.download for m in sizes.models)
-    fetch = bytes_down / RATES["download"]
-    unknown = tuple(m.guess for m in sizes.models if m.guess)
-    return Cost(
+    training = training_cost(sizes, {m.name: 1 for m in sizes.models if m.trained})
+    bytes_down = sum(m.download for m in sizes.models)
+    fetch, flops = bytes_down / RATES["download"], training.work
+    return replace(
+        training,
         parts=len(sizes.models),
         work=flops or bytes_down,
         unit="FLOPs" if flops else "bytes to download",
         read=bytes_down,
-        written=bytes_down + sum(m.parameters * 4 * m.checkpoints for m in trained),
-        core=fetch + (0.0 if machine.gpu else sum(seconds)),
-        gpu=sum(seconds) if machine.gpu else 0.0,
-        longest=max([fetch, *seconds]),
-        memory=max((m.parameters * 16 + 0.5e9 for m in trained), default=0.0),
-        guesses=(*unknown, *(guesses if flops else ()), *RATES["download"].as_guess(bytes_down)),
+        written=bytes_down + sum(m.parameters * 4 * m.checkpoints for m in sizes.models if m.trained),
+        core=fetch + training.core,
+        longest=max(fetch, training.longest),
+        guesses=(*(m.guess for m in sizes.models if m.guess), *training.guesses, *RATES["download"].as_guess(bytes_down)),
         rates=RATES,
+    )
+
+
+def training_cost(sizes: Sizes, times: Mapping[str, int]) -> Cost:
+    """The trainings of some models, each so many times."""
+    models, gpu = [m for m in sizes.models if m.name in times], bool(sizes.machine.gpu)
+    speed, guesses = sizes.machine.speed(models)
+    flops = [training_flops(m.parameters, m.trained) for m in models]
+    work = sum(times[m.name] * of for m, of in zip(models, flops, strict=True))
+    return Cost(
+        parts=sum(times.values()),
+        work=work,
+        unit="FLOPs",
+        core=0.0 if gpu else work / speed,
+        gpu=work / speed if gpu else 0.0,
+        longest=max(flops, default=0.0) / speed,
+        memory=max((m.parameters * 16 + 0.5e9 for m in models), default=0.0),
+        guesses=guesses if work else (),
     )
 
 
@@ -274,6 +225,6 @@ MODELS = Step(
     version=3,
     about="pretrain the ladder, or look up models trained elsewhere",
     reads=("tokens", "tokenizer"),
-    stages=(Stage(writes=(contracts.MODELS, contracts.TRAINING_LOG), plan=plan, run=run),),
+    stages=(Stage((contracts.MODELS, contracts.TRAINING_LOG), plan, run),),
     cost=cost,
 )

@@ -78,10 +78,9 @@ class Probe:
             before, after = (self._logits(ids[None])[0, :-1] for ids in (one, other))
             moved = float((before - after).abs().nan_to_num(0.0).max())
             if moved > self._allowed(before):
-                raise StudyError(
-                    f"model {name!r} ({self.config.model_type}) is not a causal language model: another last token moves the "
-                    f"logits before it by {moved:.2g}, so a token sees what comes after it; leave the model out of the study"
-                )
+                what = f"another last token moves the logits before it by {moved:.2g}, so a token sees what comes after it"
+                model = f"model {name!r} ({self.config.model_type}) is not a causal language model"
+                raise StudyError(f"{model}: {what}; leave the model out of the study")
 
     def takes_masks(self) -> bool:
         """Whether a network heeds positions and masks, so that rows may branch and prompts may be padded at the left.
@@ -89,8 +88,6 @@ class Probe:
         Logits of a row with branches, and of a padded prompt with its key-value cache, must be those of each sequence alone.
         Networks with attention windows or recurrent states do not qualify.
         """
-        import torch
-
         kinds = getattr(self.config, "layer_types", None)
         windows = [v for k, v in self.config.to_dict().items() if WINDOW.search(k) and isinstance(v, int)]
         local = any(k != "full_attention" for k in kinds) if kinds else any(windows)
@@ -102,23 +99,17 @@ class Probe:
         sequences = sorted((left, right), key=lambda s: s.tolist())
         tree, (first, second) = prefixes.prefix_tree(sequences, [0, 1]), sequences
 
-        def tensor(values: Any) -> "torch.Tensor":
-            return torch.as_tensor(values, dtype=torch.long, device=self.device)[None]
-
         apart = [self._logits(s[None])[0, -1] for s in (first, second)]
+        branches = {"position_ids": tree.positions.astype(np.int64)[None], "attention_mask": prefixes.tree_mask(tree.ends[None])}
+        seen, padding = np.array([[0] * 3 + [1] * 9]), [0] * 3
+        prompt = {"input_ids": [[*padding, *first[:-1]]], "position_ids": [[*padding, *range(8)]], "attention_mask": seen[:, :-1]}
         try:
-            mask = torch.from_numpy(prefixes.tree_mask(tree.ends[None])).to(self.device)
-            both = self._logits(tree.ids.astype(np.int64)[None], position_ids=tensor(tree.positions), attention_mask=mask)
-            cache = self.network(
-                input_ids=tensor([0] * 3 + first[:-1].tolist()),
-                use_cache=True,
-                position_ids=tensor([0] * 3 + list(range(8))),
-                attention_mask=tensor([0] * 3 + [1] * 8),
-            ).past_key_values
+            both = self._logits(tree.ids.astype(np.int64)[None], **{n: self._tensor(v) for n, v in branches.items()})
+            cache = self.network(**{n: self._tensor(v) for n, v in prompt.items()}, use_cache=True).past_key_values
             cache.batch_repeat_interleave(2)
-            cache.batch_select_indices(torch.tensor([1], device=self.device))
-            state = {"past_key_values": cache, "use_cache": True, "attention_mask": tensor([0] * 3 + [1] * 9)}
-            padded = self._logits(first[None, -1:], position_ids=tensor([8]), **state)[0, -1]
+            cache.batch_select_indices(self._tensor([1]))
+            state = {"past_key_values": cache, "use_cache": True, "attention_mask": self._tensor(seen)}
+            padded = self._logits(first[None, -1:], position_ids=self._tensor([[8]]), **state)[0, -1]
         except REFUSED:
             return False
         together = [both[0, int(nodes[-1])] for nodes in tree.nodes]
@@ -137,15 +128,16 @@ class Probe:
 
     def _logits(self, ids: np.ndarray, **more: Any) -> "torch.Tensor":
         """float32[rows, tokens, vocabulary] of int64[rows, tokens]."""
+        return self.network(**{"input_ids": self._tensor(ids), "use_cache": False} | more).logits.float()
+
+    def _tensor(self, values: Any) -> "torch.Tensor":
         import torch
 
-        return self.network(**{"input_ids": torch.from_numpy(ids).to(self.device), "use_cache": False} | more).logits.float()
+        return torch.from_numpy(np.array(values)).to(self.device)
 
     def _allowed(self, logits: "torch.Tensor") -> float:
         """The largest difference that rounding explains."""
-        import torch
-
-        return (1e-4 if self.network.dtype == torch.float32 else 0.1) * max(1.0, float(logits.std()))
+        return (1e-4 if str(self.network.dtype) == "torch.float32" else 0.1) * max(1.0, float(logits.std()))
 
     def _equal(self, one: "torch.Tensor", other: "torch.Tensor") -> bool:
         """Logits that are not finite are somebody else's business: nothing can be learnt from them."""
@@ -161,34 +153,30 @@ class Probe:
     def _side_holds(self, above: int, most: int, long: int) -> bool:
         """Whether sequences of above < length <= most may share a batch, as far as it can be tried: real lengths up to `long`, and
         a few tokens at far positions, which is as good for networks that look at the largest one."""
-        import torch
-
         length = min(above + self._short, most)
         if length <= max(long, self._short):
             lengths = sorted({min(most, n) for n in (length + 7, length + 41, long) if n > length} - {length})
             if not all(self._equal_next_to(self._ids(length), n) for n in lengths if n <= max(long, 50)):
                 return False
         ids, starts = self._ids(self._short), (max(0, min(above, most - self._short)), max(0, most - self._short))
-        positions = [torch.arange(s, s + self._short, device=self.device) for s in starts]
+        positions = np.array([np.arange(s, s + self._short) for s in starts])
         if "position_ids" not in self._arguments:
             return True
         try:
-            apart = self._logits(ids[None], position_ids=positions[0][None])[0]
-            return self._equal(apart, self._logits(np.stack([ids, ids]), position_ids=torch.stack(positions))[0])
+            apart = self._logits(ids[None], position_ids=self._tensor(positions[:1]))[0]
+            return self._equal(apart, self._logits(np.stack([ids, ids]), position_ids=self._tensor(positions))[0])
         except REFUSED:  # fewer positions than its configuration says
             return True
 
     def _state(self, rows: int) -> str:
         """What carries the state, so that tokens read one after the other have the logits of those read together."""
-        import torch
-
         ids = np.stack([self._ids(min(self.context, 30), seed) for seed in range(1, 1 + rows)])
         whole = self._logits(ids)[:, -1]
         for name in STATES:
             given: dict[str, Any] = {"use_cache": True}
             try:
                 for piece in np.split(ids, [-2, -1], axis=1):
-                    out = self.network(input_ids=torch.from_numpy(piece.copy()).to(self.device), **given)
+                    out = self.network(input_ids=self._tensor(piece), **given)
                     given[name] = getattr(out, name)
                 if given[name] is not None and self._equal(whole, out.logits[:, -1].float()):
                     return name

@@ -30,7 +30,6 @@ class EncodedPrompt:
     """A prompt's token ids, after which at most `new` tokens are generated. `name` seeds the draws of sampling."""
 
     name: str
-    separator: str
     ids: np.ndarray  # int32
     new: int
 
@@ -48,9 +47,7 @@ class DecodingState:
 
     def keep(self, rows: Sequence[int]) -> None:
         """Remove all other rows."""
-        import torch
-
-        kept = torch.tensor(rows, device=self.position.device)
+        kept = self.position.new_tensor(rows)
         self.cache.batch_select_indices(kept)
         self.position = self.position[kept]
         self.seen = None if self.seen is None else self.seen[kept]
@@ -80,19 +77,17 @@ def read_prompts(model: LanguageModel, prompts: Sequence[EncodedPrompt]) -> "tup
 
     limit = most_on_its_side(model, len(prompts[-1].ids))
     if not model.state:
-        ids = torch.from_numpy(np.stack([p.ids for p in prompts]).astype(np.int64)).to(model.device)
+        ids = model.tensor(np.stack([p.ids for p in prompts]).astype(np.int64))
         logits = model.network(input_ids=ids, use_cache=False, **last_only(model)).logits[:, -1]
         return logits, DecodingState(None, None, torch.zeros(len(prompts)), limit, ids)
     shared, beginning = _read_shared(model, prompts)
-    groups = [
-        _read_group(model, [prompts[i].ids[shared:] for i in group], shared, copy.deepcopy(beginning))
-        for group in similar([len(p.ids) - shared for p in prompts])
-    ]
-    position = torch.tensor([min(len(p.ids), limit - 1) for p in prompts], device=model.device)
-    cache, seen = _joined([g[1] for g in groups], [g[2] for g in groups])
-    padded = not bool(seen.all())
-    state = DecodingState(cache, torch.from_numpy(seen).to(model.device) if padded else None, position, limit)
-    return torch.cat([g[0] for g in groups]), state
+    rests = [p.ids[shared:] for p in prompts]
+    groups = (rests[rows.start : rows.stop] for rows in similar([len(rest) for rest in rests]))
+    logits, caches, read = zip(*(_read_group(model, g, shared, copy.deepcopy(beginning)) for g in groups), strict=True)
+    cache, seen = _joined(caches, read)
+    position = model.tensor(np.array([min(len(p.ids), limit - 1) for p in prompts]))
+    padding = None if seen.all() else model.tensor(seen)
+    return torch.cat(logits), DecodingState(cache, padding, position, limit)
 
 
 def most_on_its_side(model: LanguageModel, length: int) -> int:
@@ -117,22 +112,18 @@ def similar(lengths: Sequence[int]) -> Iterator[range]:
 
 def _read_shared(model: LanguageModel, prompts: Sequence[EncodedPrompt]) -> tuple[int, Any]:
     """The number of tokens that all prompts begin with, and their cache; 0 and None if they are few."""
-    import torch
-
     first = prompts[0].ids
     if not model.masks or len(prompts) == 1:
         return 0, None
     shared = min(len(first) - 1, *(min(common(first, p.ids), len(p.ids) - 1) for p in prompts[1:]))
     if shared < SHARED_AT_LEAST or side(model.switches, shared) != side(model.switches, len(first)):
         return 0, None
-    ids = torch.from_numpy(first[None, :shared].astype(np.int64)).to(model.device)
+    ids = model.tensor(first[None, :shared].astype(np.int64))
     return shared, model.network(input_ids=ids, use_cache=True, **last_only(model)).past_key_values
 
 
 def _read_group(model: LanguageModel, rests: Sequence[np.ndarray], shared: int, cache: Any) -> tuple[Any, Any, np.ndarray]:
     """(logits after the last token, cache, bool[rows, read] without padding) of prompts after their shared beginning."""
-    import torch
-
     rows, lengths = len(rests), np.array([len(r) for r in rests])
     width = int(lengths.max())
     padding = (width - lengths)[:, None]
@@ -144,14 +135,12 @@ def _read_group(model: LanguageModel, rests: Sequence[np.ndarray], shared: int, 
     extra: dict[str, Any] = {}
     if not filled.all():
         positions = np.where(filled, shared + np.arange(width)[None, :] - padding, 0)
-        extra = {
-            "attention_mask": torch.from_numpy(seen.astype(np.int64)).to(model.device),
-            "position_ids": torch.from_numpy(positions).to(model.device),
-        }
+        arrays = {"attention_mask": seen.astype(np.int64), "position_ids": positions}
+        extra = {name: model.tensor(array) for name, array in arrays.items()}
     if cache is not None:
         cache.batch_repeat_interleave(rows)
-    extra |= {} if cache is None else {model.state: cache}
-    output = model.network(input_ids=torch.from_numpy(inputs).to(model.device), use_cache=True, **last_only(model), **extra)
+        extra[model.state] = cache
+    output = model.network(input_ids=model.tensor(inputs), use_cache=True, **last_only(model), **extra)
     return output.logits[:, -1], getattr(output, model.state), seen
 
 

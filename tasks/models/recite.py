@@ -15,16 +15,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from schemas import Study
+from schemas.settings.study_file import Model
 from schemas.tables.recitations import RECITATIONS
 from tasks.cost import Cost, Sizes
-from tasks.models.alone import compare, drawn, logits_of
-from tasks.models.generate import Continuation, go_on
+from tasks.models.generate import Continuation, compare_alone, go_on
 from tasks.models.inference_cost import Passes, inference_cost
-from tasks.models.ladder import checkpoints, inference_settings, parts_with, piece_of, resources, size
+from tasks.models.ladder import LabelsSettingsInputs, checkpoint_jobs, parts_with, piece_of
 from tasks.models.language_model import LanguageModel
-from tasks.models.load import repeatable
-from tasks.models.score import open_checkpoint
-from tasks.models.slices import TableAndSums, in_slices, table
+from tasks.models.slices import Columns, in_slices
 from tasks.step import Inputs, Job, Stage, Step, Work, asks_for_recitation
 
 SCORES = ("sequence", "hits", "likeliest")
@@ -50,24 +48,12 @@ class MissedWindow:
 
 def plan(study: Study, inputs: Inputs) -> list[Job]:
     """One job per part of `sequence_scores`: a model, a checkpoint, a piece of the windows."""
-    if not asks_for_recitation(study):
-        return []
-    return [
-        Job(
-            part.labels,
-            {k: v for k, v in inference_settings(study, model).items() if k != "pieces"},
-            {
-                "models": parts_with(inputs["models"], model=model.name),
-                "sequences": inputs["sequences"],
-                "sequence_scores": (part,),
-            },
-            cost=size(model),
-            resources=resources(study),
-        )
-        for model in study.models
-        for checkpoint in checkpoints(model)
-        for part in parts_with(inputs["sequence_scores"], model=model.name, checkpoint=str(checkpoint))
-    ]
+
+    def of(model: Model, checkpoint: int) -> list[LabelsSettingsInputs]:
+        parts = parts_with(inputs["sequence_scores"], model=model.name, checkpoint=str(checkpoint))
+        return [(part.labels, {}, {"sequences": inputs["sequences"], "sequence_scores": (part,)}) for part in parts]
+
+    return checkpoint_jobs(study, inputs, of) if asks_for_recitation(study) else []
 
 
 def run(work: Work) -> None:
@@ -76,15 +62,13 @@ def run(work: Work) -> None:
     mine = piece_of(work, len(sequences))  # the windows of the part of `sequence_scores`, in the same order
     sequences = sequences.slice(mine.start, len(mine))
     assert sequences.column("sequence").equals(scores.column("sequence")), "internal error: scores of other windows"
-    with repeatable(work.settings.get("device", "cpu")):
-        model = open_checkpoint(work)
 
-        def make(rows: range) -> TableAndSums:
-            some = [of.slice(rows.start, len(rows)) for of in (sequences, scores.drop_columns("sequence"))]
-            columns = [column.to_pylist() for of in some for column in of.itercolumns()]
-            return _recite(work, model, missed_windows(zip(*columns, strict=True)), rows)
+    def make(model: LanguageModel, rows: range) -> Columns:
+        some = [of.slice(rows.start, len(rows)) for of in (sequences, scores.drop_columns("sequence"))]
+        columns = [column.to_pylist() for of in some for column in of.itercolumns()]
+        return _recite(work, model, missed_windows(zip(*columns, strict=True)), rows)
 
-        in_slices(work, "recitations", len(mine), WINDOWS_AT_ONCE, make)
+    in_slices(work, RECITATIONS, len(mine), WINDOWS_AT_ONCE, make)
 
 
 def missed_windows(rows: Iterable[tuple[str, list[int], int, list[bool], list[int]]]) -> list[MissedWindow]:
@@ -97,23 +81,19 @@ def missed_windows(rows: Iterable[tuple[str, list[int], int, list[bool], list[in
     return missed
 
 
-def _recite(work: Work, model: LanguageModel, missed: Sequence[MissedWindow], rows: range) -> TableAndSums:
+def _recite(work: Work, model: LanguageModel, missed: Sequence[MissedWindow], rows: range) -> Columns:
     rests = write_on(model, missed, work.settings["batch_tokens"])
-    again = [i for i in drawn(work.planned.key, rows.start, len(missed)) if rests[i].tokens]
-    for i in again:
-        compare(model, f"window {missed[i].sequence!r}", rests[i].logits, logits_of(model, rests[i].prompt, rests[i].tokens))
+    again = compare_alone(work, model, rests, [f"window {window.sequence!r}" for window in missed], rows.start)
     ids = [[*window.begun, *rest.tokens] for window, rest in zip(missed, rests, strict=True)]
     columns = {
-        "model": [model.name] * len(ids),
-        "checkpoint": [int(work.labels["checkpoint"])] * len(ids),
         "sequence": [window.sequence for window in missed],
         "first_miss": [window.miss - window.prefix for window in missed],
         "ids": ids,
         "ended": [of[-1] in model.ends for of in ids],
         "generation": [hashlib.blake2b(np.array(of, "<i4").tobytes(), digest_size=16).hexdigest() for of in ids],
     }
-    sums = {"windows": len(rows), "extracted": len(rows) - len(missed), "computed_alone": len(again)}
-    return table(RECITATIONS.schema, columns), sums | {"generated": sum(len(rest.tokens) for rest in rests)}
+    sums = {"windows": len(rows), "extracted": len(rows) - len(missed), "computed_alone": again}
+    return columns, sums | {"generated": sum(len(rest.tokens) for rest in rests)}
 
 
 def write_on(model: LanguageModel, missed: Sequence[MissedWindow], batch_tokens: int) -> list[Continuation]:

@@ -45,6 +45,9 @@ class Sampling:
 
     def draw(self, example: str, step: int) -> float:
         """A number in [0, 1)."""
-        text = f"{self.seed}\0{example}\0{step}".encode("utf-8", "surrogatepass")
-        number = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
-        return float(np.ldexp(number >> 11, -53))
+        return float(np.ldexp(hash64(f"{self.seed}\0{example}\0{step}") >> 11, -53))
+
+
+def hash64(text: str) -> int:
+    """64 bits that look random and follow from a text."""
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")

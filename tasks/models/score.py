@@ -8,26 +8,23 @@ which Mem_Δ subtracts (docs/method.md §6a). No n, γ or pair is needed here: a
 prompt is run once for all continuations.
 """
 
-import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from schemas import Study, StudyError
+from schemas import Study
 from schemas.tables.models import TOKEN_SCORES
 from tasks.cost import Cost, Sizes, bytes_per_token
 from tasks.models.alone import compare, drawn
-from tasks.models.forward_passes import ScoredSequence, log_probabilities
+from tasks.models.forward_passes import ScoredSequence, log_probabilities, not_finite
 from tasks.models.inference_cost import RATES, Passes, inference_cost
-from tasks.models.ladder import TRUSTED, inference_jobs, piece_of
-from tasks.models.language_model import LanguageModel, SavedModel
-from tasks.models.load import load_once, repeatable
+from tasks.models.ladder import piece_of, task_jobs
+from tasks.models.language_model import LanguageModel
 from tasks.models.model_inputs import Request, requests, truncated, windows
-from tasks.models.slices import TableAndSums, in_slices, table
+from tasks.models.sampling import hash64
+from tasks.models.slices import Columns, in_slices
 from tasks.step import Inputs, Job, Stage, Step, Work
-from tasks.storage.layout import below_files
 
 EXAMPLES_AT_ONCE = 512  # bounds memory and what a killed run loses; their requests are batched together
 NO_INPUT = {"example": "", "prompt": "Answer:"}  # how likely an option is without the question (arXiv 2005.14165 §2.4)
@@ -36,32 +33,18 @@ NO_INPUT = {"example": "", "prompt": "Answer:"}  # how likely an option is witho
 def plan(study: Study, inputs: Inputs) -> list[Job]:
     """One job per model, checkpoint, task and piece of the task."""
     settings = {"other_inputs": study.scoring.other_inputs, "seed": study.seed}
-    return inference_jobs(study, inputs, lambda task: settings)
+    return task_jobs(study, inputs, lambda task: settings)
 
 
 def run(work: Work) -> None:
     """Score one task, or a piece of it, with one checkpoint."""
     examples = evaluated(work, "prompt", "separator", "output", "options")
-    mine = piece_of(work, len(examples))
-    others = choose_others(examples, work.settings["other_inputs"], work.settings["seed"])
-    with repeatable(work.settings.get("device", "cpu")):
-        model = open_checkpoint(work)
+    mine, others = piece_of(work, len(examples)), choose_others(examples, work.settings["other_inputs"], work.settings["seed"])
 
-        def make(rows: range) -> TableAndSums:
-            return _score(work, model, examples, others, mine[rows.start : rows.stop])
+    def make(model: LanguageModel, rows: range) -> Columns:
+        return _score(work, model, examples, others, mine[rows.start : rows.stop])
 
-        in_slices(work, "token_scores", len(mine), EXAMPLES_AT_ONCE, make)
-
-
-def open_checkpoint(work: Work, **instead: str) -> LanguageModel:
-    """The model that this job's labels name; `instead`: fields of SavedModel that are other than the job's settings."""
-    name, checkpoint = work.labels["model"], int(work.labels["checkpoint"])
-    (part,), rows = work.parts("models"), work.read("models", "checkpoint", "path").to_pylist()
-    folder = Path(next(r for r in rows if r["checkpoint"] == checkpoint)["path"])
-    if not folder.is_absolute():  # trained here
-        folder = work.folder_of(part).joinpath(*below_files(str(folder))[1:])
-    chosen = {n: work.settings[n] for n in ("dtype", "device", "device_map", *TRUSTED) if n in work.settings} | instead
-    return load_once(SavedModel(folder, key=part.key, **chosen), name)
+    in_slices(work, TOKEN_SCORES, len(mine), EXAMPLES_AT_ONCE, make)
 
 
 def evaluated(work: Work, *columns: str) -> list[dict[str, Any]]:
@@ -72,11 +55,8 @@ def evaluated(work: Work, *columns: str) -> list[dict[str, Any]]:
 
 
 def choose_others(examples: Sequence[dict[str, Any]], count: int, seed: int) -> list[list[int]]:
-    """For each example, `count` others with another prompt: those with the smallest hash(seed, example, other).
-
-    Fewer if there are fewer.
-    """
-    hashes = np.array([_hash(f"{seed}\0{e['example']}") for e in examples], np.uint64)
+    """For each example, `count` others with another prompt, or all there are: those with the least hash(seed, example, other)."""
+    hashes = np.array([hash64(f"{seed}\0{e['example']}") for e in examples], np.uint64)
     prompts = np.unique([e["prompt"] for e in examples] or [""], return_inverse=True)[1]
     chosen = []
     for index in range(len(examples)):
@@ -84,10 +64,6 @@ def choose_others(examples: Sequence[dict[str, Any]], count: int, seed: int) -> 
         allowed = np.flatnonzero(prompts != prompts[index])
         chosen.append(sorted(allowed[np.argsort(mixed[allowed], kind="stable")[:count]].tolist()))
     return chosen
-
-
-def _hash(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
 
 def _mix(values: np.ndarray) -> np.ndarray:
@@ -98,7 +74,7 @@ def _mix(values: np.ndarray) -> np.ndarray:
     return values ^ (values >> np.uint64(31))
 
 
-def _score(work: Work, model: LanguageModel, examples: list[dict[str, Any]], others: list[list[int]], rows: range) -> TableAndSums:
+def _score(work: Work, model: LanguageModel, examples: list[dict[str, Any]], others: list[list[int]], rows: range) -> Columns:
     """The rows of some examples; each distinct (prompt, continuation) is run once, so equal options score equally."""
     number: dict[tuple[str, str, str], int] = {}  # of each request
     names: list[str] = []
@@ -125,14 +101,11 @@ def _score(work: Work, model: LanguageModel, examples: list[dict[str, Any]], oth
         compare(model, names[i], scores[i], alone)
     cut = [truncated(request, model.context) for request in made]
     rows_of.sort()
-    n, by_row = len(rows_of), [request for *_, request in rows_of]
+    example_names, inputs, options, by_row = zip(*rows_of, strict=True)
     columns = {
-        "model": [model.name] * n,
-        "checkpoint": [int(work.labels["checkpoint"])] * n,
-        "task": [work.labels["task"]] * n,
-        "example": [row[0] for row in rows_of],
-        "input_example": [row[1] for row in rows_of],
-        "option": [row[2] for row in rows_of],
+        "example": example_names,
+        "input_example": inputs,
+        "option": options,
         "tokens": [made[i].ids[made[i].first :].tolist() for i in by_row],
         "starts": [made[i].starts for i in by_row],
         "ends": [made[i].ends for i in by_row],
@@ -141,8 +114,7 @@ def _score(work: Work, model: LanguageModel, examples: list[dict[str, Any]], oth
         "straddles": [made[i].straddles for i in by_row],
     }
     sums = {"requests": len(made), "truncated": sum(c > 0 for c in cut), "straddles": sum(r.straddles for r in made)}
-    sums |= {"computed_alone": len(again)}
-    return table(TOKEN_SCORES.schema, columns), sums
+    return columns, sums | {"computed_alone": len(again)}
 
 
 def score(model: LanguageModel, requests: Sequence[Request], batch_tokens: int) -> list[np.ndarray]:
@@ -165,23 +137,17 @@ def score(model: LanguageModel, requests: Sequence[Request], batch_tokens: int) 
         first = requests[window.request].first
         scores[window.request][window.first - first : window.end - first] = value
     if not all(np.isfinite(v).all() for v in scores):
-        raise StudyError(
-            f"model {model.name!r} gives log-probabilities that are not finite; "
-            'try dtype = "float32" under [scoring], or another checkpoint'
-        )
+        raise not_finite(model, "log-probabilities")
     return scores
 
 
 def cost(sizes: Sizes) -> Cost:
     """Each output or option after its own input, and after other inputs."""
     others, per_token = sizes.study.scoring.other_inputs, bytes_per_token(sizes.study)
-    passes = []
-    for t in sizes.tasks:
-        requests = t.evaluated * (max(1, t.options) + others)
-        tokens = requests * (t.prompt_bytes + t.output_bytes) / per_token
-        written = t.evaluated * (1 + t.options + others) * RATES["bytes of a score"]
-        passes.append(Passes(requests, tokens, written))
-    return inference_cost(sizes, passes)
+    requests = [t.evaluated * (max(1, t.options) + others) for t in sizes.tasks]
+    tokens = [n * (t.prompt_bytes + t.output_bytes) / per_token for n, t in zip(requests, sizes.tasks, strict=True)]
+    written = [t.evaluated * (1 + t.options + others) * RATES["bytes of a score"] for t in sizes.tasks]
+    return inference_cost(sizes, list(map(Passes, requests, tokens, written)))
 
 
 SCORE = Step(

@@ -20,13 +20,12 @@ from schemas import Study, StudyError
 from schemas.settings.study_file import Model
 from schemas.tables.sequences import SEQUENCE_SCORES
 from tasks.cost import Cost, Rate, Sizes
-from tasks.models.forward_passes import ScoredSequence, log_probabilities, within_memory
+from tasks.models.forward_passes import ScoredSequence, log_probabilities, not_finite, within_memory
 from tasks.models.inference_cost import Passes, inference_cost
-from tasks.models.ladder import checkpoints, inference_settings, parts_with, piece_of, resources, size
+from tasks.models.ladder import LabelsSettingsInputs, checkpoint_jobs, checkpoints, piece_of, pieces
 from tasks.models.language_model import LanguageModel
-from tasks.models.load import repeatable
-from tasks.models.score import open_checkpoint
-from tasks.models.slices import TableAndSums, in_slices, table
+from tasks.models.load import open_checkpoint
+from tasks.models.slices import Columns, in_slices
 from tasks.step import Inputs, Job, Stage, Step, Work, asks_for_memorization
 from tasks.text.bpe.tokenizer import identity
 from tasks.text.split import seeded_hash
@@ -47,28 +46,16 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
     memorization = study.memorization
     if memorization is None or not inputs["sequences"]:
         return []
-    count, schemes = memorization.pieces, [scheme.model_dump() for scheme in memorization.sampling]
-    pieces: list[dict[str, str]] = [{"piece": f"{i + 1}/{count}"} for i in range(count)] if count > 1 else [{}]
-    shared = {"sequences": inputs["sequences"], "tokenizer": inputs["tokenizer"]}
+    schemes = [scheme.model_dump() for scheme in memorization.sampling]
+    tables = {"sequences": inputs["sequences"], "tokenizer": inputs["tokenizer"]}
 
-    def unrelated(model: Model, checkpoint: int) -> dict[str, int]:
-        """Of the last checkpoint alone: these passes are most of the work."""
+    def of(model: Model, checkpoint: int) -> list[LabelsSettingsInputs]:
+        """Unrelated prefixes for the last checkpoint alone: these passes are most of the work."""
         count = memorization.unrelated_prefixes if checkpoint == checkpoints(model)[-1] else 0
-        return {"unrelated": count, "seed": study.seed} if count else {}
+        settings = {"schemes": schemes, **({"unrelated": count, "seed": study.seed} if count else {})}
+        return [(piece, settings, tables) for piece in pieces(memorization.pieces)]
 
-    return [
-        Job(
-            {"model": model.name, "checkpoint": str(checkpoint), **piece},
-            {k: v for k, v in inference_settings(study, model).items() if k != "pieces"}
-            | {"schemes": schemes, **unrelated(model, checkpoint)},
-            {"models": parts_with(inputs["models"], model=model.name), **shared},
-            cost=size(model),
-            resources=resources(study),
-        )
-        for model in study.models
-        for checkpoint in checkpoints(model)
-        for piece in pieces
-    ]
+    return checkpoint_jobs(study, inputs, of)
 
 
 def run(work: Work) -> None:
@@ -80,20 +67,22 @@ def run(work: Work) -> None:
     ids = sequences.column("ids").combine_chunks().flatten().to_numpy().reshape(len(mine), -1)
     windows: list[np.ndarray] = list(ids.astype(np.int64)) if len(mine) else []
     schemes, batch_tokens = work.settings["schemes"], work.settings["batch_tokens"]
-    with repeatable(work.settings.get("device", "cpu")):
-        model = open_checkpoint(work)
+    precise = cache(lambda: open_checkpoint(work, dtype="float32"))
+
+    def make(model: LanguageModel, rows: range) -> Columns:
+        some, here = windows[rows.start : rows.stop], sequences.slice(rows.start, len(rows))
+        scores = score_windows(model, some, schemes, batch_tokens)
+        again = 0 if model.dtype == "float32" else score_close_calls(scores, precise, some, schemes, batch_tokens)
+        after = prefixes.score(model, here, batch_tokens) if prefixes else [np.empty(0, np.float32)] * len(some)
+        columns = {name: list(values) for name, values in scores.items()}
+        columns |= {"sequence": here.column("sequence"), "hits": list(scores["ranks"] == 1), "unrelated": after}
+        columns |= {"sampled": [list(of_window) for of_window in scores["sampled"].transpose(1, 0, 2)]}
+        return columns, {"windows": len(rows), "tokens_scored_again": again}
+
+    def check(model: LanguageModel) -> None:
         check_fits(work, model, len(windows[0]) if windows else 0)
-        precise = cache(lambda: open_checkpoint(work, dtype="float32"))
 
-        def make(rows: range) -> TableAndSums:
-            some, here = windows[rows.start : rows.stop], sequences.slice(rows.start, len(rows))
-            scores = score_windows(model, some, schemes, batch_tokens)
-            again = 0 if model.dtype == "float32" else score_close_calls(scores, precise, some, schemes, batch_tokens)
-            after = prefixes.score(model, here, batch_tokens) if prefixes else [np.empty(0, np.float32)] * len(some)
-            sums = {"windows": len(rows), "tokens_scored_again": again}
-            return _rows(work, here.column("sequence").to_pylist(), scores, after), sums
-
-        in_slices(work, "sequence_scores", len(windows), WINDOWS_AT_ONCE, make)
+    in_slices(work, SEQUENCE_SCORES, len(windows), WINDOWS_AT_ONCE, make, check)
 
 
 def check_fits(work: Work, model: LanguageModel, window: int) -> None:
@@ -110,21 +99,6 @@ def check_fits(work: Work, model: LanguageModel, window: int) -> None:
             f"model {model.name!r} reads {model.context} tokens, fewer than the windows' {window}; set memorization.prefix and "
             "memorization.suffix to fewer tokens"
         )
-
-
-def _rows(work: Work, names: Sequence[str], scores: Mapping[str, np.ndarray], unrelated: list[np.ndarray]) -> pa.Table:
-    n = len(names)
-    lists = {name: list(values) for name, values in scores.items() if name != "sampled"}
-    columns = {
-        "model": [work.labels["model"]] * n,
-        "checkpoint": [int(work.labels["checkpoint"])] * n,
-        "sequence": names,
-        **lists,
-        "hits": list(scores["ranks"] == 1),
-        "sampled": [list(of_window) for of_window in scores["sampled"].transpose(1, 0, 2)],
-        "unrelated": unrelated,
-    }
-    return table(SEQUENCE_SCORES.schema, {name: columns[name] for name in SEQUENCE_SCORES.schema.names})
 
 
 # -- scoring ----------------------------------------------------------------------------------------------------------
@@ -184,10 +158,7 @@ def _pass(model: LanguageModel, windows: Sequence[np.ndarray], schemes: Sequence
     made = []
     for some, targets in zip(logits.split(at_once), ids.to(logits.device).split(at_once), strict=True):
         if not torch.isfinite(some).all():
-            raise StudyError(
-                f"model {model.name!r} gives logits that are not finite; "
-                'try dtype = "float32" under [scoring], or another checkpoint'
-            )
+            raise not_finite(model, "logits")
         made.append(token_statistics(some, targets, schemes))
     return _joined(made)
 
@@ -296,10 +267,7 @@ class UnrelatedPrefixes:
         with torch.inference_mode():
             sums = np.array([v.astype(np.float64).sum() for v in log_probabilities(model, scored, batch_tokens)])
         if not np.isfinite(sums).all():
-            raise StudyError(
-                f"model {model.name!r} gives log-probabilities that are not finite after unrelated prefixes; "
-                'try dtype = "float32" under [scoring], or set memorization.unrelated_prefixes = 0'
-            )
+            raise not_finite(model, "log-probabilities after unrelated prefixes", "set memorization.unrelated_prefixes = 0")
         return np.split(sums.astype(np.float32), np.cumsum(counts)[:-1])
 
 

@@ -14,40 +14,61 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from schemas import Contract
+from tasks.models.language_model import LanguageModel
+from tasks.models.load import open_checkpoint, repeatable
 from tasks.step import Work
 
-TableAndSums = tuple[pa.Table, Mapping[str, int]]  # sums are numbers for the manifest
+Columns = tuple[Mapping[str, Any], Mapping[str, int]]  # and numbers for the manifest
 SUMS = b"sums"
 
 
-def in_slices(work: Work, table: str, count: int, at_once: int, make: Callable[[range], TableAndSums]) -> None:
-    """Write make(range) to `table` for 0 … count in slices of `at_once`; slices that a killed run has made are read."""
-    folder = work.folder() / table if count > at_once else None
-    for first in range(0, count, at_once):
-        rows, sums = _kept(folder, first, lambda: make(range(first, min(first + at_once, count))))  # noqa: B023 - called at once
-        work.write(table, rows)
-        for name, value in sums.items():
-            work.add(name, value)
-    if folder is not None:
+def in_slices(
+    work: Work,
+    contract: Contract,
+    count: int,
+    at_once: int,
+    make: Callable[[LanguageModel, range], Columns],
+    check: Callable[[LanguageModel], None] = lambda model: None,
+) -> None:
+    """Write the rows of make(model, range) for 0 … count in slices of `at_once`; slices that a killed run has made are read.
+
+    The model is the one that the job's labels name; `check` is called with it first. Columns that are labels are added.
+    """
+    folder = work.folder() / contract.name if count > at_once else None
+    with repeatable(work.settings.get("device", "cpu")):
+        model = open_checkpoint(work)
+        check(model)
+        for rows in (range(first, min(first + at_once, count)) for first in range(0, count, at_once)):
+            path = folder / f"{rows.start:09d}.parquet" if folder else None
+            table = _kept(path) if path else None
+            if table is None:
+                columns, sums = make(model, rows)
+                table = _table(work, contract.schema, columns).replace_schema_metadata({SUMS: json.dumps(dict(sums))})
+                if path:
+                    _keep(table, path)
+            work.write(contract.name, table.replace_schema_metadata(None))
+            for name, value in json.loads(table.schema.metadata[SUMS]).items():
+                work.add(name, value)
+    if folder:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _kept(folder: Path | None, first: int, make: Callable[[], TableAndSums]) -> TableAndSums:
-    if folder is None:
-        return make()
-    path = folder / f"{first:09d}.parquet"
+def _table(work: Work, schema: pa.Schema, columns: Mapping[str, Any]) -> pa.Table:
+    size = len(next(iter(columns.values())))
+    labels = {**work.labels, "checkpoint": int(work.labels["checkpoint"])}
+    return pa.table({n: columns[n] if n in columns else [labels[n]] * size for n in schema.names}, schema=schema)
+
+
+def _kept(path: Path) -> pa.Table | None:
     try:
-        rows = pq.read_table(path)
-        return rows.replace_schema_metadata(None), json.loads(rows.schema.metadata[SUMS])
+        return pq.read_table(path)
     except (OSError, pa.ArrowInvalid):
-        rows, sums = make()
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f"{uuid.uuid4().hex}.tmp"
-    pq.write_table(rows.replace_schema_metadata({SUMS: json.dumps(dict(sums))}), temporary)
+        return None
+
+
+def _keep(table: pa.Table, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{uuid.uuid4().hex}.tmp")
+    pq.write_table(table, temporary)
     temporary.replace(path)
-    return rows, sums
-
-
-def table(schema: pa.Schema, columns: Mapping[str, Any]) -> pa.Table:
-    """Columns as a table with a contract's types."""
-    return pa.table(dict(columns), schema=pa.schema([schema.field(name) for name in columns]))

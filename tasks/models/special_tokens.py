@@ -36,10 +36,9 @@ def special_tokens(folder: Path, name: str, defaults: Mapping[str, Any] | None =
 
     Raises StudyError for a file that is not JSON, or an id that is none.
     """
-    config, generation, *of_tokenizer = (_json(folder / n, name) for n in ("config.json", *OPTIONAL))
-    texts, ids = _vocabulary(_json(folder / "tokenizer.json", name))
+    config, generation, *of_tokenizer = (read_json(folder / n, name) for n in ("config.json", *OPTIONAL))
+    texts, ids = _vocabulary(read_json(folder / "tokenizer.json", name))
     layers = [(c, "config.json") for c in (config.get("text_config") or {}, config)] + [(generation, OPTIONAL[0])]
-    ends: dict[int, tuple[str, ...]] = {}
 
     def read(values: Mapping[str, Any], key: str, file: str) -> Iterator[int]:
         value = values.get(key)
@@ -48,21 +47,14 @@ def special_tokens(folder: Path, name: str, defaults: Mapping[str, Any] | None =
                 raise StudyError(f"model {name!r}: {folder / file}: {key} = {id_!r} is not a token id; correct the file")
             yield id_
 
-    def add(id_: int, file: str) -> None:
-        ends[id_] = tuple(dict.fromkeys((*ends.get(id_, ()), file)))
-
-    for values, file in layers:
-        for id_ in read(values, "eos_token_id", file):
-            add(id_, file)
+    named = [(id_, file) for values, file in layers for id_ in read(values, "eos_token_id", file)]
     for values, file in zip(of_tokenizer, OPTIONAL[1:], strict=True):
         token = values.get("eos_token")
         token = token.get("content") if isinstance(token, dict) else token
-        if token in ids:
-            add(ids[token], file)
+        named += [(ids[token], file)] if token in ids else []
     layers.append((defaults or {}, "config.json"))
-    if not ends:
-        for id_ in read(defaults or {}, "eos_token_id", "config.json"):
-            add(id_, "config.json")
+    named = named or [(id_, "config.json") for id_ in read(defaults or {}, "eos_token_id", "config.json")]
+    ends = {id_: tuple(dict.fromkeys(file for other, file in named if other == id_)) for id_, _ in named}
     starts = [id_ for values, file in layers for id_ in read(values, "bos_token_id", file)]
     return SpecialTokens(next(iter([*starts, *ends]), None), ends, texts)
 
@@ -75,7 +67,8 @@ def _vocabulary(tokenizer: Mapping[str, Any]) -> tuple[dict[int, str], dict[str,
     return {**{i: t for t, i in ids.items()}, **added}, {**ids, **{t: i for i, t in added.items()}}
 
 
-def _json(path: Path, name: str) -> Mapping[str, Any]:
+def read_json(path: Path, name: str) -> Mapping[str, Any]:
+    """The object in a file of a model; empty if there is no file, or no object in it. StudyError for what is not JSON."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

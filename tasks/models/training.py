@@ -11,7 +11,8 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -56,14 +57,9 @@ class Training:
         self.log_at = log_steps(self.steps, self.kept)
         self.model = build(settings, tokenizer["vocabulary_size"], tokenizer["end_of_document"]).to(device)
         self.parameters = dict(self.model.named_parameters())
-        matrices = [p for p in self.parameters.values() if p.ndim > 1]
-        others = [p for p in self.parameters.values() if p.ndim <= 1]
-        self.optimizer = torch.optim.AdamW(
-            [{"params": matrices, "weight_decay": settings["weight_decay"]}, {"params": others, "weight_decay": 0.0}],
-            lr=settings["learning_rate"],
-            betas=(0.9, 0.95),
-            fused=True,
-        )
+        matrices = {"params": [p for p in self.parameters.values() if p.ndim > 1], "weight_decay": settings["weight_decay"]}
+        others = {"params": [p for p in self.parameters.values() if p.ndim <= 1], "weight_decay": 0.0}
+        self.optimizer = torch.optim.AdamW([matrices, others], lr=settings["learning_rate"], betas=(0.9, 0.95), fused=True)
         self.losses = torch.zeros(self.steps, dtype=torch.float32, device=device)
         self.step = 0
         self.hashes: dict[int, str] = {}
@@ -86,17 +82,11 @@ class Training:
 
     def log(self) -> list[dict[str, float]]:
         """Rows of `training_log`: the mean loss of the steps since the row before."""
-        losses, rows, before = self.losses.double().cpu().numpy(), [], 0
-        for step in self.log_at:
-            rows.append(
-                {
-                    "step": step,
-                    "tokens": step * self.settings["batch"] * self.settings["context"],
-                    "loss": float(losses[before:step].mean()),
-                    "learning_rate": learning_rate(step - 1, self.steps, self.settings),
-                }
-            )
-            before = step
+        losses, rows = self.losses.double().cpu().numpy(), []
+        for before, step in pairwise((0, *self.log_at)):
+            loss, rate = float(losses[before:step].mean()), learning_rate(step - 1, self.steps, self.settings)
+            tokens = step * self.settings["batch"] * self.settings["context"]
+            rows.append({"step": step, "tokens": tokens, "loss": loss, "learning_rate": rate})
         return rows
 
     def _advance(self, data: PackedTokens) -> None:
@@ -121,10 +111,8 @@ class Training:
 
         bad = torch.nonzero(~torch.isfinite(self.losses[: self.step]))
         if len(bad):
-            raise StudyError(
-                f"model {self.name!r}: the loss is not finite at step {int(bad[0]) + 1} of {self.steps}; "
-                f"lower learning_rate (now {self.settings['learning_rate']}) or raise warmup"
-            )
+            remedy = f"lower learning_rate (now {self.settings['learning_rate']}) or raise warmup"
+            raise StudyError(f"model {self.name!r}: the loss is not finite at step {int(bad[0]) + 1} of {self.steps}; {remedy}")
 
     def _keep(self) -> None:
         """Publish a checkpoint: its folder appears by rename, complete."""
@@ -185,6 +173,13 @@ def is_kept(folder: Path, step: int, sha256: str) -> bool:
     """Whether the checkpoint of a step exists, with these weights."""
     at = folder / checkpoint_folder(step)
     return all((at / f).is_file() for f in ("config.json", "tokenizer.json", WEIGHTS)) and file_hash(at / WEIGHTS) == sha256
+
+
+def remove_files(folder: Path, but: Collection[str] = ()) -> None:
+    """Empty a folder, `but` for some names."""
+    for path in folder.iterdir():
+        if path.name not in but:
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def file_hash(path: Path) -> str:

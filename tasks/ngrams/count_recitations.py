@@ -76,19 +76,11 @@ def cost(sizes: Sizes) -> Cost:
     memorization, c = sizes.study.memorization, sizes.corpus
     if memorization is None or not memorization.recite or not sizes.checkpoints:
         return Cost(unit="tokens")
-    distinct, memory = sizes.checkpoints * sizes.study.expected_windows, sizes.study.counting.memory_bytes
-    passes = max(1.0, distinct * QUERY_BYTES * memorization.suffix / memory)
-    return Cost(
-        parts=c.parts + 2,
-        work=c.tokens,
-        unit="tokens",
-        read=passes * c.stored_tokens,
-        written=distinct * 4.0 * memorization.suffix,
-        core=passes * c.tokens / RATES["count sequences"],
-        memory=0.5e9 + min(memory, 64.0 * memorization.suffix * distinct),
-        guesses=c.guesses,
-        rates={"count sequences": RATES["count sequences"]},
-    )
+    tokens, limit = sizes.checkpoints * sizes.study.expected_windows * memorization.suffix, sizes.study.counting.memory_bytes
+    passes, rate = max(1.0, tokens * QUERY_BYTES / limit), RATES["count sequences"]
+    read, core, memory = passes * c.stored_tokens, passes * c.tokens / rate, 0.5e9 + min(limit, 64.0 * tokens)
+    rates = {"count sequences": rate}
+    return Cost(c.parts + 2, c.tokens, "tokens", read, 4.0 * tokens, core, memory=memory, guesses=c.guesses, rates=rates)
 
 
 COUNT_RECITATIONS = Step(

@@ -74,24 +74,16 @@ def plan_candidates(study: Study, inputs: Inputs) -> list[Job]:
     shared = {"seed": study.seed, "window": memorization.window}
     drawn = {"uniform": samples.uniform, "duplicates": CANDIDATES * samples.duplicates}
     documents = with_same_labels(inputs["tokens"], inputs["documents"])
-    jobs = [
-        Job(part.labels, shared | drawn, {"tokens": (part,), "documents": (of,), "tokenizer": inputs["tokenizer"]})
-        for part, of in zip(inputs["tokens"], documents, strict=True)
-    ]
+    pairs, tokenizer = zip(inputs["tokens"], documents, strict=True), {"tokenizer": inputs["tokenizer"]}
+    jobs = [Job(part.labels, shared | drawn, {"tokens": (part,), "documents": (of,)} | tokenizer) for part, of in pairs]
     if samples.phantoms and not inputs["held_out_documents"]:
         raise StudyError(
             f"memorization.samples.phantoms = {samples.phantoms} needs text that is kept out of the corpus; name a split in "
             "`held_out` of a source, or set phantoms = 0"
         )
     jobs += plan_planted(study, inputs)
-    return jobs + [
-        Job(
-            {**part.labels, "split": "phantom"},
-            shared | {"phantoms": SPARE * samples.phantoms},
-            {"held_out_documents": (part,), "tokenizer": inputs["tokenizer"]},
-        )
-        for part in (inputs["held_out_documents"] if samples.phantoms else ())
-    ]
+    settings, held_out = shared | {"phantoms": SPARE * samples.phantoms}, inputs["held_out_documents"] if samples.phantoms else ()
+    return jobs + [Job({**p.labels, "split": "phantom"}, settings, {"held_out_documents": (p,)} | tokenizer) for p in held_out]
 
 
 def run_candidates(work: Work) -> None:
@@ -187,9 +179,8 @@ def plan_counts(study: Study, inputs: Inputs) -> list[Job]:
         return []
     shared = {"sequence_candidates": inputs["sequence_candidates"], "tokenizer": inputs["tokenizer"]}
     settings = _limits(study) | {"prefix": study.memorization.prefix, "window": study.memorization.window}
-    return [
-        Job(part.labels, settings, {"tokens": (part,), **shared}, memory=study.counting.memory_bytes) for part in inputs["tokens"]
-    ]
+    memory = study.counting.memory_bytes
+    return [Job(part.labels, settings, {"tokens": (part,), **shared}, memory=memory) for part in inputs["tokens"]]
 
 
 def run_counts(work: Work) -> None:
@@ -291,9 +282,8 @@ def _choose(work: Work, sample: str, candidates: pl.DataFrame, occurrences: np.n
         _check_planted(candidates[mine], occurrences[mine])
     if wanted and not len(chosen):
         what = "held-out document" if sample == "phantoms" else "document of the corpus"
-        raise StudyError(
-            f"no {what} has {work.settings['window']} tokens; set memorization.prefix and memorization.suffix to fewer tokens"
-        )
+        few = f"no {what} has {work.settings['window']} tokens"
+        raise StudyError(f"{few}; set memorization.prefix and memorization.suffix to fewer tokens")
     work.add(sample, len(chosen))
     return chosen
 
@@ -323,25 +313,13 @@ def cost(sizes: Sizes) -> Cost:
     if memorization is None:
         return Cost(unit="tokens")
     held_out = (1 if c.planted else c.held_out_parts) if memorization.samples.phantoms else 0
-    limits = _limits(sizes.study)
-    passes = max(1.0, sum(limits.values()) * 48 * (memorization.window + memorization.suffix) / _memory(sizes.study))
+    windows, limit = sum(_limits(sizes.study).values()), sizes.study.counting.memory_bytes
+    passes = max(1.0, windows * 48 * (memorization.window + memorization.suffix) / limit)
     core = c.tokens / RATES["draw sequences"] + passes * c.tokens / RATES["count sequences"]
-    written = sum(limits.values()) * RATES["bytes of a sequence"] * memorization.window / 64
-    return Cost(
-        parts=2 * c.parts + held_out + bool(sizes.study.planted_windows) + 1 if c.parts else 0,
-        work=c.tokens,
-        unit="tokens",
-        read=(1 + passes) * c.stored_tokens,
-        written=written,
-        core=core,
-        memory=0.5e9 + min(_memory(sizes.study), 64.0 * memorization.window * sum(limits.values())),
-        guesses=(*c.guesses, *RATES["bytes of a sequence"].as_guess()),
-        rates=RATES,
-    )
-
-
-def _memory(study: Study) -> int:
-    return study.counting.memory_bytes
+    read, written = (1 + passes) * c.stored_tokens, windows * RATES["bytes of a sequence"] * memorization.window / 64
+    memory, guesses = 0.5e9 + min(limit, 64.0 * memorization.window * windows), RATES["bytes of a sequence"].as_guess()
+    parts = 2 * c.parts + held_out + bool(sizes.study.planted_windows) + 1 if c.parts else 0
+    return Cost(parts, c.tokens, "tokens", read, written, core, 0.0, 0.0, memory, (*c.guesses, *guesses), RATES)
 
 
 SEQUENCES = Step(

@@ -12,7 +12,7 @@ import numpy as np
 
 from schemas import NGRAM_INDEX, TOKEN_INDEX, Study, StudyError
 from tasks.cost import Cost, Rate, Sizes
-from tasks.ngrams.corpus_parts import concatenated, id_batches, same_analyzer, same_tokenizer, with_same_labels
+from tasks.ngrams.corpus_parts import DOCUMENTS_AT_ONCE, concatenated, id_batches, same_analyzer, same_tokenizer, with_same_labels
 from tasks.step import Inputs, Job, Stage, Step, Work
 from tasks.storage.writing import whole_file
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 LARGEST = 1 << 25  # ids in a shard: 0.75 GB while it is built
 ARRAYS = ("text", "suffixes", "starts", "ranks", "firsts")
-DOCUMENTS_AT_ONCE = 4_096
 
 
 def file_of(shard: int, array: str) -> str:
@@ -38,10 +37,8 @@ def plan_words(study: Study, inputs: Inputs) -> list[Job]:
 
 def plan_tokens(study: Study, inputs: Inputs) -> list[Job]:
     """One job per tokens part if the study has an index."""
-    return [
-        Job(p.labels, {"most": LARGEST}, {"tokens": (p,), "tokenizer": inputs["tokenizer"]})
-        for p in (inputs["tokens"] if study.counting.index else ())
-    ]
+    tokens, tokenizer = inputs["tokens"] if study.counting.index else (), inputs["tokenizer"]
+    return [Job(p.labels, {"most": LARGEST}, {"tokens": (p,), "tokenizer": tokenizer}) for p in tokens]
 
 
 def run_words(work: Work) -> None:
@@ -66,22 +63,12 @@ def _run(work: Work, unit: str, table: str, size: int) -> None:
             index = build(ids, offsets)
         except ValueError as error:
             raise StudyError(f"{unit} part {part.key} ({work.job.name}): {error}") from None
-        names = [file_of(shard, array) for array in ARRAYS]
+        names, documents = [file_of(shard, array) for array in ARRAYS], len(offsets) - 1
         size = sum(_save(work.folder() / name, getattr(index, array)) for name, array in zip(names, ARRAYS, strict=True))
-        work.write(
-            table,
-            {
-                "part": [part.key],
-                "shard": [shard],
-                "first_document": [first],
-                "documents": [len(offsets) - 1],
-                unit: [len(ids)],
-                "vocabulary": [len(index.firsts) - 2],
-                "bytes": [size],
-                "files": [names],
-            },
-        )
-        first += len(offsets) - 1
+        row = {"part": part.key, "shard": shard, "first_document": first, "documents": documents, unit: len(ids)}
+        row |= {"vocabulary": len(index.firsts) - 2, "bytes": size, "files": names}
+        work.write(table, {name: [value] for name, value in row.items()})
+        first += documents
 
 
 def _shards(work: Work, unit: str, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -21,9 +21,10 @@ import pyarrow as pa
 from schemas import INFINIGRAM as INFINIGRAM_TABLE
 from schemas import INFINIGRAM_PARTIALS, Study
 from tasks.cost import DEBIAN, TOKEN, Cost, Rate, Sizes
-from tasks.ngrams.corpus_parts import id_batches, same_tokenizer
+from tasks.ngrams.corpus_parts import concatenated, id_batches, same_tokenizer
 from tasks.ngrams.query.partial_counts import by_key
 from tasks.step import Inputs, Job, Stage, Step, Work
+from tasks.storage.writing import in_row_groups
 from tasks.text.bpe.continuations import tokenise
 from tasks.text.bpe.tokenizer import load_tokenizer
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from tasks.ngrams.kernels.context_kernels import ContextTrie
 
 ROW_BYTES = 240  # memory of a result row until it is written
-ROWS_AT_ONCE = 65_536  # a row group, so that a part's bytes do not depend on the groups of texts
+COLUMNS = ("text", "position", "suffix", "denominator", "numerator")
 
 
 @dataclass(frozen=True)
@@ -53,10 +54,8 @@ class Texts:
 def plan_scan(study: Study, inputs: Inputs) -> list[Job]:
     """One job per tokens part."""
     shared = {"examples": inputs["examples"], "tokenizer": inputs["tokenizer"]}
-    settings = {"longest_suffix": study.counting.longest_suffix}
-    return [
-        Job(part.labels, settings, {"tokens": (part,), **shared}, memory=study.counting.memory_bytes) for part in inputs["tokens"]
-    ]
+    settings, memory = {"longest_suffix": study.counting.longest_suffix}, study.counting.memory_bytes
+    return [Job(part.labels, settings, {"tokens": (part,), **shared}, memory=memory) for part in inputs["tokens"]]
 
 
 def run_scan(work: Work) -> None:
@@ -64,21 +63,13 @@ def run_scan(work: Work) -> None:
     same_tokenizer(work)
     texts = _texts(work)
     tasks, examples = (pa.array([name[i] for name in texts.names], pa.string()) for i in (0, 1))
-    for rows in _in_row_groups(_counts(work, texts)):
-        text, position, suffix, denominator, numerator = rows.T
-        columns = {
-            "task": tasks.take(pa.array(text)),
-            "example": examples.take(pa.array(text)),
-            "position": pa.array(position, pa.int32()),
-            "suffix": pa.array(suffix, pa.int32()),
-            "denominator": denominator,
-            "numerator": numerator,
-        }
-        work.write("infinigram_partials", pa.table(columns))
+    for rows in in_row_groups(pa.table(dict(zip(COLUMNS, rows.T, strict=True))) for rows in _counts(work, texts)):
+        names = {"task": tasks.take(rows["text"]), "example": examples.take(rows["text"])}
+        work.write("infinigram_partials", names | {name: rows[name] for name in COLUMNS[1:]})
 
 
 def _counts(work: Work, texts: Texts) -> Iterator[np.ndarray]:
-    """Rows (text, position, suffix, denominator, numerator), texts in order; as many texts at once as the memory allows."""
+    """Rows of COLUMNS, texts in order; as many texts at once as the memory allows."""
     from tasks.ngrams.kernels import context_kernels as kernels
 
     longest, offsets, work.passes = work.settings["longest_suffix"], texts.offsets, 0
@@ -115,26 +106,10 @@ def _scan(work: Work, trie: "ContextTrie") -> None:
             return
 
 
-def _in_row_groups(arrays: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    """The same rows in arrays of complete row groups, except for the last."""
-    pending: list[np.ndarray] = []
-    for rows in arrays:
-        pending.append(rows)
-        if sum(map(len, pending)) >= ROWS_AT_ONCE:
-            joined = np.concatenate(pending)
-            complete = len(joined) - len(joined) % ROWS_AT_ONCE
-            yield joined[:complete]
-            pending = [joined[complete:]]
-    if sum(map(len, pending)):
-        yield np.concatenate(pending)
-
-
 def plan_sum(study: Study, inputs: Inputs) -> list[Job]:
     """One job: sum the counts of all parts."""
-    names = ("infinigram_partials", "examples", "tokenizer")
-    return (
-        [Job({"study": "all"}, {}, {n: inputs[n] for n in names}, memory=study.counting.memory_bytes)] if inputs["tokens"] else []
-    )
+    given = {name: inputs[name] for name in ("infinigram_partials", "examples", "tokenizer")}
+    return [Job({"study": "all"}, {}, given, memory=study.counting.memory_bytes)] if inputs["tokens"] else []
 
 
 def run_sum(work: Work) -> None:
@@ -147,12 +122,8 @@ def run_sum(work: Work) -> None:
         total = rows.group_by([*key, "suffix"]).agg(pl.col("denominator", "numerator").sum()).sort([*key, "suffix"])
         longest.append(total.group_by(key, maintain_order=True).last())
         seen.append(total.filter(pl.col("numerator") > 0).group_by(key, maintain_order=True).last())
-    counts = (
-        _positions(texts)
-        .join(pl.concat(longest), on=key, how="left")
-        .join(pl.concat(seen), on=key, how="left", suffix="_seen")
-        .sort(key)
-    )
+    counts = _positions(texts).join(pl.concat(longest), on=key, how="left").sort(key)
+    counts = counts.join(pl.concat(seen), on=key, how="left", suffix="_seen", maintain_order="left")
     of_longest = pl.col("suffix", "numerator", "denominator").fill_null(0)
     of_seen = {f"backoff_{c}": pl.col(f"{c}_seen").fill_null(0) for c in ("numerator", "denominator")}
     backoff_suffix = pl.col("suffix_seen").fill_null(-1).alias("backoff_suffix")
@@ -177,16 +148,9 @@ def _texts(work: Work) -> Texts:
     table = work.read("examples", "task", "split", "example", "prompt", "separator", "output")
     rows = sorted((r for r in table.to_pylist() if r["split"] == "evaluate"), key=lambda r: (r["task"], r["example"]))
     texts = tokenise(tokenizer, [(r["prompt"], r["separator"], r["output"]) for r in rows])
-    offsets = np.concatenate([[0], np.cumsum([len(t.ids) for t in texts])]).astype(np.int64)
-    ids = np.concatenate([np.empty(0, np.int32), *(np.array(t.ids, np.int32) for t in texts)])
-    return Texts(
-        [(r["task"], r["example"]) for r in rows],
-        ids,
-        offsets,
-        np.array([t.begin for t in texts], np.int64),
-        [t.starts for t in texts],
-        [t.ends for t in texts],
-    )
+    ids, offsets = concatenated([np.array(t.ids, np.int32) for t in texts], [np.array([len(t.ids) for t in texts], np.int64)])
+    names, begins = [(r["task"], r["example"]) for r in rows], np.array([t.begin for t in texts], np.int64)
+    return Texts(names, ids, offsets, begins, [t.starts for t in texts], [t.ends for t in texts])
 
 
 RATES = {
@@ -201,20 +165,10 @@ def cost(sizes: Sizes) -> Cost:
     """A scan of every part for all contexts, and their sum."""
     c = sizes.corpus
     context = sum(t.evaluated * (t.prompt_bytes + t.output_bytes) for t in sizes.tasks) / TOKEN
-    rows = context * RATES["partial rows"] * c.parts
-    scan, total = c.tokens / RATES["infinigram"], rows * RATES["infinigram sum"]
-    return Cost(
-        parts=c.parts + 1 if c.parts else 0,
-        work=c.tokens,
-        unit="tokens",
-        read=c.stored_tokens,
-        written=rows * RATES["bytes of a partial row"],
-        core=scan + total,
-        longest=max(total, scan / max(1, c.parts)),
-        memory=0.5e9 + 100 * context,
-        guesses=(*c.guesses, *c.many_parts),
-        rates=RATES,
-    )
+    rows, guesses = context * RATES["partial rows"] * c.parts, (*c.guesses, *c.many_parts)
+    scan, total, written = c.tokens / RATES["infinigram"], rows * RATES["infinigram sum"], rows * RATES["bytes of a partial row"]
+    parts, longest, memory = c.parts + 1 if c.parts else 0, max(total, scan / max(1, c.parts)), 0.5e9 + 100 * context
+    return Cost(parts, c.tokens, "tokens", c.stored_tokens, written, scan + total, 0.0, longest, memory, guesses, RATES)
 
 
 INFINIGRAM = Step(

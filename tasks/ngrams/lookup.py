@@ -1,10 +1,10 @@
-"""Queries to a finished corpus: how often n-grams occur in it, where, together with which others, and what follows them.
+"""Queries to a finished corpus: how often n-grams occur in it, where, and together with which others.
 
     words = Index.of_words(store, ngram_index_parts, vocabulary_parts)
     words.count("the river of velm")                      # NgramCount(occurrences=3, documents=3)
-    words.together(["velm", "torin"], limit=5)            # documents that contain both, and the first five
+    words.ask(["velm", "torin"], limit=5)                 # the same of each, and the first five documents with both
     tokens = Index.of_tokens(store, token_index_parts, vocabulary_size)
-    tokens.infinigram([510, 8281, 273], 657)              # ∞-gram counts, as in the table infinigram
+    tokens.infinigrams([[510, 8281, 273, 657]])           # ∞-gram counts of 657 after the others, as in the table infinigram
 
 An n-gram is normalised words with one space between, or a sequence of token ids. `Index` reads suffix arrays, `Scan` the words
 themselves, with the same results. Counts of parts and shards are added, as every document is in exactly one.
@@ -15,11 +15,12 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from schemas import NGRAM_INDEX, TOKEN_INDEX, VOCABULARY, Contract, StudyError
+from schemas import CONTRACTS, VOCABULARY, StudyError
+from tasks.ngrams.corpus_parts import DOCUMENTS_AT_ONCE
 from tasks.ngrams.index import load
 from tasks.storage.store import Part, Store
 from tasks.text.words.analyzer import normalise
@@ -32,7 +33,6 @@ Ngram = str | Sequence[int]
 Occurrences = tuple[np.ndarray, np.ndarray]  # per occurrence, in corpus order: its document, and its position in words
 
 ABSENT = np.int32(2**31 - 1)  # the id of words that are not in a part's vocabulary
-DOCUMENTS_AT_ONCE = 4_096
 
 
 @dataclass(frozen=True)
@@ -81,10 +81,6 @@ class Vocabulary:
         at = bisect_left(self.words, word, key=lambda w: w.as_py())
         return at if at < len(self.words) and self.words[at].as_py() == word else int(ABSENT)
 
-    def symbols(self, ids: np.ndarray) -> list[str]:
-        """The words with these ids."""
-        return self.words.take(ids).to_pylist()
-
 
 @dataclass(frozen=True)
 class TokenIds:
@@ -98,10 +94,6 @@ class TokenIds:
             if isinstance(token, str) or not 0 <= token < self.size:
                 raise StudyError(f"{token!r} is not a token id from 0 to {self.size - 1}; use the study's tokenizer")
         return np.array(ngram, np.int32)
-
-    def symbols(self, ids: np.ndarray) -> list[int]:
-        """The ids."""
-        return ids.tolist()
 
 
 @dataclass(frozen=True)
@@ -127,12 +119,28 @@ def words_of(ngram: Ngram) -> list[str]:
 class CorpusLookup(ABC):
     """Occurrences, documents and co-occurrences of n-grams, from an index or by a scan."""
 
+    def __init__(self, store: Store, parts: Sequence[Part], alphabets: Sequence[Vocabulary | TokenIds]) -> None:
+        self.store, self.parts = store, list(zip(parts, alphabets, strict=True))
+
+    @classmethod
+    def of_words(cls, store: Store, parts: Sequence[Part], vocabularies: Sequence[Part]) -> Self:
+        """Parts of words, or of their index, each with its vocabulary."""
+        return cls(store, parts, [Vocabulary(store, part) for part in vocabularies])
+
+    @classmethod
+    def of_tokens(cls, store: Store, parts: Sequence[Part], vocabulary_size: int) -> Self:
+        """Parts of tokens, or of their index."""
+        return cls(store, parts, [TokenIds(vocabulary_size)] * len(parts))
+
     @abstractmethod
     def occurrences(self, ngrams: Sequence[Ngram]) -> Iterator[tuple[int, int, list[Occurrences]]]:
         """Per piece of the corpus: the number of its part, the position of its first document there, occurrences per n-gram."""
 
     def ask(self, ngrams: Sequence[Ngram], limit: int = 0) -> LookupResult:
-        """All counts of some n-grams, and at most `limit` documents. Raises StudyError for an empty n-gram."""
+        """All counts of some n-grams, and at most `limit` documents that contain them all, anywhere and in any order. Raises
+        StudyError for no n-gram, and for an empty one."""
+        if not ngrams:
+            raise StudyError("give at least one n-gram")
         for number, ngram in enumerate(ngrams, 1):
             if not len(ngram):
                 raise StudyError(f"n-gram {number} is empty; give at least one word")
@@ -146,11 +154,9 @@ class CorpusLookup(ABC):
             with_all = reduce(np.intersect1d, [containing for containing, _ in firsts])
             together += len(with_all)
             for document in with_all[: max(0, limit - len(places))]:
-                words = (
-                    int(position[at[np.searchsorted(containing, document)]])
-                    for (containing, at), (_, position) in zip(firsts, pieces, strict=True)
-                )
-                places.append(DocumentMatch(part, first + int(document), tuple(words)))
+                at = (first_at[np.searchsorted(containing, document)] for containing, first_at in firsts)
+                words = tuple(int(position[i]) for i, (_, position) in zip(at, pieces, strict=True))
+                places.append(DocumentMatch(part, first + int(document), words))
         counted = tuple(NgramCount(int(c), int(d)) for c, d in zip(occurrences, documents, strict=True))
         return LookupResult(counted, together, tuple(places))
 
@@ -162,30 +168,9 @@ class CorpusLookup(ABC):
         """The first documents that contain an n-gram, in corpus order."""
         return self.ask([ngram], limit).places
 
-    def together(self, ngrams: Sequence[Ngram], limit: int = 0) -> tuple[int, tuple[DocumentMatch, ...]]:
-        """The number of documents that contain all n-grams, anywhere and in any order, and the first of them."""
-        if not ngrams:
-            raise StudyError("give at least one n-gram")
-        result = self.ask(ngrams, limit)
-        return result.together, result.places
-
 
 class Scan(CorpusLookup):
     """Reads all words, or tokens, for every query."""
-
-    def __init__(self, store: Store, parts: Sequence[Part], alphabets: Sequence[Vocabulary | TokenIds]) -> None:
-        self.store = store
-        self.parts = list(zip(parts, alphabets, strict=True))
-
-    @classmethod
-    def of_words(cls, store: Store, parts: Sequence[Part], vocabularies: Sequence[Part]) -> "Scan":
-        """The parts of words, each with its vocabulary."""
-        return cls(store, parts, [Vocabulary(store, part) for part in vocabularies])
-
-    @classmethod
-    def of_tokens(cls, store: Store, parts: Sequence[Part], vocabulary_size: int) -> "Scan":
-        """The parts of tokens."""
-        return cls(store, parts, [TokenIds(vocabulary_size)] * len(parts))
 
     def occurrences(self, ngrams: Sequence[Ngram]) -> Iterator[tuple[int, int, list[Occurrences]]]:
         """One piece per batch of documents."""
@@ -214,19 +199,13 @@ def _where(ids: np.ndarray, offsets: np.ndarray, ngram: np.ndarray) -> Occurrenc
 class Index(CorpusLookup):
     """Suffix arrays of all shards, memory-mapped."""
 
-    def __init__(self, shards: Sequence[Shard]) -> None:
-        self.shards = tuple(shards)
-
-    @classmethod
-    def of_words(cls, store: Store, parts: Sequence[Part], vocabularies: Sequence[Part]) -> "Index":
-        """The parts of ngram_index, each with the vocabulary of its words part."""
-        alphabets: list[Vocabulary | TokenIds] = [Vocabulary(store, part) for part in vocabularies]
-        return cls(_open(store, NGRAM_INDEX, parts, alphabets))
-
-    @classmethod
-    def of_tokens(cls, store: Store, parts: Sequence[Part], vocabulary_size: int) -> "Index":
-        """The parts of token_index."""
-        return cls(_open(store, TOKEN_INDEX, parts, [TokenIds(vocabulary_size)] * len(parts)))
+    def __init__(self, store: Store, parts: Sequence[Part], alphabets: Sequence[Vocabulary | TokenIds]) -> None:
+        super().__init__(store, parts, alphabets)
+        self.shards = [
+            Shard(load(store.fetched(part), row["shard"]), number, row["first_document"], alphabet)
+            for number, (part, alphabet) in enumerate(self.parts)
+            for row in store.read([part], CONTRACTS[part.table].schema).to_pylist()
+        ]
 
     def occurrences(self, ngrams: Sequence[Ngram]) -> Iterator[tuple[int, int, list[Occurrences]]]:
         """One piece per shard."""
@@ -241,34 +220,6 @@ class Index(CorpusLookup):
 
         ids, offsets = self._ids_by_shard(ngrams)
         return kernels.counts(self._arrays, ids, offsets)
-
-    def document_counts(self, ngrams: Sequence[Ngram]) -> np.ndarray:
-        """Documents (int64) that contain each of many n-grams; takes time proportional to the occurrences."""
-        from tasks.ngrams.kernels import suffix_kernels as kernels
-
-        ids, offsets = self._ids_by_shard(ngrams)
-        return kernels.document_counts(self._arrays, ids, offsets)
-
-    def continuations(self, context: Ngram) -> list[tuple[str | int, int]]:
-        """What follows a context in a document, and how often; most frequent first. All words for an empty context."""
-        from tasks.ngrams.kernels import suffix_kernels as kernels
-
-        total: dict[str | int, int] = {}
-        for shard in self.shards:
-            ids, times = kernels.continuations(shard.arrays, shard.alphabet.ids(context))
-            symbols: Sequence[str | int] = shard.alphabet.symbols(ids)
-            for symbol, count in zip(symbols, times.tolist(), strict=True):
-                total[symbol] = total.get(symbol, 0) + count
-        return sorted(total.items(), key=lambda item: (-item[1], item[0]))
-
-    def infinigram(self, context: Ngram, following: str | int, longest: int = 64) -> "Followed":
-        """∞-gram counts of one word or token after a context, each a single int; see `infinigrams`."""
-        from tasks.ngrams.kernels.suffix_kernels import Followed
-
-        text: Any = f"{context} {following}" if context else following
-        if not isinstance(following, str):
-            text = [*context, following]
-        return Followed(*(int(values[0]) for values in self.infinigrams([text], longest)))  # type: ignore[arg-type]
 
     def infinigrams(self, texts: Sequence[Ngram], longest: int = 64) -> "Followed":
         """∞-gram counts of the last word or token of each text after those before it. P = backoff_numerator / backoff_denominator
@@ -296,12 +247,3 @@ class Index(CorpusLookup):
         for number in np.flatnonzero(np.diff(offsets) == 0) if self.shards else ():
             raise StudyError(f"n-gram {number + 1} is empty; give at least one word")
         return ids, offsets
-
-
-def _open(store: Store, contract: Contract, parts: Sequence[Part], alphabets: Sequence[Vocabulary | TokenIds]) -> list[Shard]:
-    """All shards of all parts, in corpus order."""
-    return [
-        Shard(load(store.fetched(part), row["shard"]), number, row["first_document"], alphabet)
-        for number, (part, alphabet) in enumerate(zip(parts, alphabets, strict=True))
-        for row in store.read([part], contract.schema).to_pylist()
-    ]

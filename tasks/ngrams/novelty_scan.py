@@ -18,16 +18,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from schemas import (
-    GENERATION_COUNTS,
-    GENERATION_NGRAMS,
-    GENERATION_PAIR_PARTIALS,
-    GENERATION_PAIRS,
-    GENERATION_PARTIALS,
-    GENERATION_QUERIES,
-    HELD_OUT_REPEATS,
-    Study,
-)
+from schemas import CONTRACTS, Study
 from tasks.cost import BENCHMARKS, DEBIAN, OTHER_PAIRS, WORD, Cost, Rate, Sizes, bytes_per_token, interpolated
 from tasks.ngrams.corpus_parts import id_batches, same_analyzer, with_same_labels
 from tasks.ngrams.presence import present_rows, with_beginnings
@@ -35,7 +26,7 @@ from tasks.ngrams.query import query as count_pairs
 from tasks.ngrams.query.scan import PAIR, PairQueries, PartCounter, places
 from tasks.step import Inputs, Job, Stage, Step, Work
 from tasks.storage.source_files import outside_file
-from tasks.storage.store import digest
+from tasks.storage.store import Part, digest
 from tasks.text.encoders import ngram_encoders
 from tasks.text.encoders.association import Association
 from tasks.text.split import seeded_hash
@@ -55,10 +46,13 @@ def plan_repeats(study: Study, inputs: Inputs) -> list[Job]:
     """One job per words part, where there is held-out text to compare with."""
     held_out = inputs["held_out_documents"]
     words = inputs["words"] if held_out and inputs["generations"] else ()
-    return [
-        Job(part.labels, analyzer(), {"words": (part,), "vocabulary": (vocabulary,), "held_out_documents": held_out})
-        for part, vocabulary in zip(words, with_same_labels(words, inputs["vocabulary"]), strict=True)
-    ]
+    return _job_of_each_part(words, inputs, {"held_out_documents": held_out})
+
+
+def _job_of_each_part(words: Sequence[Part], inputs: Inputs, shared: Inputs, **options: Any) -> list[Job]:
+    """One job per words part, with its vocabulary and the tables that they all read."""
+    pairs = zip(words, with_same_labels(words, inputs["vocabulary"]), strict=True)
+    return [Job(part.labels, analyzer(), {"words": (part,), "vocabulary": (v,), **shared}, **options) for part, v in pairs]
 
 
 def run_repeats(work: Work) -> None:
@@ -90,29 +84,21 @@ def plan_queries(study: Study, inputs: Inputs) -> list[Job]:
     files = tuple(outside_file(path) for path in ngram_encoders.encoder_files(encoder))
     jobs = []
     for task in study.tasks:
-        parts = {t: tuple(p for p in inputs[t] if p.labels["task"] == task.name) for t in ("examples", "example_ngrams")}
+        tables = ("examples", "example_ngrams", "generations")
+        parts = {t: tuple(p for p in inputs[t] if p.labels["task"] == task.name) for t in tables}
+        generations = parts.pop("generations")
         languages = task.languages if task.family == "translation" and len(task.languages) == 2 else ("en", "en")
-        settings = {
-            "family": task.family,
-            "whole_answer": task.whole_answer,
-            "orders": sorted(set(task.orders)),
-            "novelty_orders": sorted(set(study.counting.novelty_orders)),
-            "stop_words": study.counting.stop_words,
-            "language": languages[1],
-            "lowest_gamma": task.lowest_gamma,
-            "encoder": encoder,
-            **analyzer(),
-        }
-        generations = [p for p in inputs["generations"] if p.labels["task"] == task.name]
-        for part in generations:
-            jobs.append(Job(part.labels, settings, {"generations": (part,), **parts}, files))
+        settings = {name: getattr(task, name) for name in ("family", "whole_answer", "lowest_gamma")} | analyzer()
+        settings |= {"orders": sorted(set(task.orders)), "novelty_orders": sorted(set(study.counting.novelty_orders))}
+        settings |= {"stop_words": study.counting.stop_words, "language": languages[1], "encoder": encoder}
+        jobs += [Job(part.labels, settings, {"generations": (part,), **parts}, files) for part in generations]
+        labels = {"checkpoint": "-1", "task": task.name}
         if generations:
-            jobs.append(Job({"model": REFERENCE, "checkpoint": "-1", "task": task.name}, settings, parts, files))
+            jobs.append(Job({"model": REFERENCE, **labels}, settings, parts, files))
         if generations and inputs["held_out_documents"]:
-            tables = ("held_out_documents", "held_out_repeats")
-            held_out = {"examples": parts["examples"], **{table: inputs[table] for table in tables}}
+            held_out = {table: inputs[table] for table in ("held_out_documents", "held_out_repeats")}
             without_encoder = {n: v for n, v in settings.items() if n != "encoder"} | {"seed": study.seed}
-            jobs.append(Job({"model": HELD_OUT, "checkpoint": "-1", "task": task.name}, without_encoder, held_out))
+            jobs.append(Job({"model": HELD_OUT, **labels}, without_encoder, {"examples": parts["examples"], **held_out}))
     return jobs
 
 
@@ -133,10 +119,9 @@ def run_queries(work: Work) -> None:
         if encoder is not None:
             rows += _aligned(work, encoder, [(e, inputs.get(e, {}), words) for e, words in batch])
     rows.sort()
-    columns = dict(zip(GENERATION_QUERIES.schema.names[3:], zip(*rows, strict=True) if rows else [()] * 5, strict=True))
-    labels = {"model": work.labels["model"], "checkpoint": int(work.labels["checkpoint"]), "task": work.labels["task"]}
-    constant = {name: [value] * len(rows) for name, value in labels.items()}
-    work.write("generation_queries", constant | {name: list(values) for name, values in columns.items()})
+    of_text = (work.labels["model"], int(work.labels["checkpoint"]), work.labels["task"])
+    columns = zip(*(of_text + row for row in rows), strict=True) if rows else [()] * 8
+    work.write("generation_queries", dict(zip(CONTRACTS["generation_queries"].schema.names, columns, strict=True)))
 
 
 def _encoder(work: Work) -> ngram_encoders.NgramEncoder:
@@ -206,12 +191,8 @@ def _aligned(
 ) -> Iterator[tuple[str, str, int, str, str]]:
     """(example, "pair", n, s_x, s_y′) with cosine above the lowest γ, neither containing the other, as in `align`. texts: (example,
     its input n-grams by order, words of its text). Each distinct n-gram is encoded once."""
-    candidates = [
-        (example, order, inputs.get(order, []), _outputs(work, words, order))
-        for example, inputs, words in texts
-        for order in work.settings["orders"]
-    ]
-    candidates = [c for c in candidates if c[2] and c[3]]
+    every = ((e, n, inputs.get(n, []), _outputs(work, words, n)) for e, inputs, words in texts for n in work.settings["orders"])
+    candidates = [c for c in every if c[2] and c[3]]
     of_input = _vectors(encoder, "input", [c[2] for c in candidates])
     of_output = _vectors(encoder, "output", [c[3] for c in candidates])
     for example, order, sources, targets in candidates:
@@ -263,11 +244,7 @@ def plan_scan(study: Study, inputs: Inputs) -> list[Job]:
     """One job per words part."""
     queries = {t: inputs[t] for t in ("generation_ngrams", "generation_pairs")}
     words = inputs["words"] if queries["generation_ngrams"] else ()
-    jobs = []
-    for part, vocabulary in zip(words, with_same_labels(words, inputs["vocabulary"]), strict=True):
-        parts = {"words": (part,), "vocabulary": (vocabulary,), **queries}
-        jobs.append(Job(part.labels, analyzer(), parts, memory=study.counting.memory_bytes))
-    return jobs
+    return _job_of_each_part(words, inputs, queries, memory=study.counting.memory_bytes)
 
 
 def run_scan(work: Work) -> None:
@@ -352,20 +329,15 @@ def cost(sizes: Sizes) -> Cost:
     texts = len(generated) * (sizes.checkpoints + others)
     scan = passes * c.words / interpolated(distinct / passes, SPEEDS) + c.words / interpolated(possible, count_pairs.SPEEDS)
     scan += c.parts * (distinct * RATES["prepare n-grams"] + possible * count_pairs.RATES["prepare pairs"])
-    total = ngrams * RATES["sum novelty"]
+    total, often = ngrams * RATES["sum novelty"], passes + 1
+    written = ngrams * RATES["bytes of a question"] + c.parts * distinct * RATES["bytes of novelty"]
     far = ("n-grams beyond the forty million that were measured",) if distinct / passes > 4e7 else ()
-    return Cost(
-        parts=texts + others * c.parts + 2,  # with held-out text its repeats are looked for in each part, too
-        work=(passes + 1) * c.words,
-        unit="words",
-        read=(passes + 1) * c.stored_words,
-        written=ngrams * RATES["bytes of a question"] + c.parts * distinct * RATES["bytes of novelty"],
-        core=scan + texts * RATES["novelty texts"] + total,
-        longest=max(total, scan / c.parts),
-        memory=0.4e9 + min(memory, counting.memory_bytes) + 100 * distinct,
-        guesses=(*c.guesses, OTHER_PAIRS, *RATES["possible pairs"].as_guess(), *far),
-        rates=RATES,
-    )
+    guesses = (*c.guesses, OTHER_PAIRS, *RATES["possible pairs"].as_guess(), *far)
+    parts = texts + others * c.parts + 2  # with held-out text its repeats are looked for in each part, too
+    core, longest = scan + texts * RATES["novelty texts"] + total, max(total, scan / c.parts)
+    memory = 0.4e9 + min(memory, counting.memory_bytes) + 100 * distinct
+    work, read = often * c.words, often * c.stored_words
+    return Cost(parts, work, "words", read, written, core, 0.0, longest, memory, guesses, RATES)
 
 
 NOVELTY = Step(
@@ -373,12 +345,15 @@ NOVELTY = Step(
     version=4,
     about="how much of each generation, of each reference and of held-out text is absent from the corpus",
     reads=("words", "vocabulary", "generations", "examples", "example_ngrams", "held_out_documents"),
-    stages=(
-        Stage((HELD_OUT_REPEATS,), plan_repeats, run_repeats),
-        Stage((GENERATION_QUERIES,), plan_queries, run_queries),
-        Stage((GENERATION_NGRAMS, GENERATION_PAIRS), plan_distinct, run_distinct),
-        Stage((GENERATION_PARTIALS, GENERATION_PAIR_PARTIALS), plan_scan, run_scan),
-        Stage((GENERATION_COUNTS,), plan_sum, run_sum),
+    stages=tuple(
+        Stage(tuple(CONTRACTS[table] for table in tables), plan, run)
+        for tables, plan, run in (
+            (["held_out_repeats"], plan_repeats, run_repeats),
+            (["generation_queries"], plan_queries, run_queries),
+            (["generation_ngrams", "generation_pairs"], plan_distinct, run_distinct),
+            (["generation_partials", "generation_pair_partials"], plan_scan, run_scan),
+            (["generation_counts"], plan_sum, run_sum),
+        )
     ),
     cost=cost,
 )

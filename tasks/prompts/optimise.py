@@ -93,7 +93,7 @@ def _counted(proposed: Sequence[Candidate], trace: Sequence[Candidate], count: C
     for direction, extremum in zip(DIRECTIONS, (max, min), strict=True):
         scored = [(c.mean_count, i) for i, c in enumerate(out) if c.direction == direction and c.mean_count is not None]
         if kept := best(trace, direction):
-            scored.insert(0, (kept.mean_count, -1))
+            scored.insert(0, (kept.mean_count or 0.0, -1))
         place = extremum(scored, key=lambda s: s[0])[1] if scored else -1  # the first of equal ones
         if place >= 0:
             out[place] = replace(out[place], best=True)

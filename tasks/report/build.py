@@ -3,8 +3,6 @@
 The bytes depend on the tables, the settings below and the pinned versions alone: no time, no machine, no random order.
 """
 
-import hashlib
-from pathlib import Path
 from typing import Any
 
 from schemas import REPORT_FILES, TRACE_FILES, Study
@@ -70,22 +68,8 @@ def run(work: Work) -> None:
             svg, pdf = drawing_files(figure.name, figure.panels)
             files |= {f"figures/{figure.name}.csv": figure.csv.encode(), f"figures/{figure.name}.svg": svg.encode()}
             files[f"figures/{figure.name}.pdf"] = pdf
-    _publish(work.folder(), files)
-    names = sorted(files)
-    hashes = [hashlib.sha256(files[n]).hexdigest() for n in names]
-    work.write("report_files", {"file": names, "sha256": hashes, "bytes": [len(files[n]) for n in names]})
-    work.add("files", len(names))
-
-
-def _publish(folder: Path, files: dict[str, bytes]) -> None:
-    """Write the files, and remove what an interrupted run left there."""
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        if path.relative_to(folder).as_posix() not in files:
-            path.unlink()
-    for name, content in sorted(files.items()):
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+    trace_files.publish(work, "report_files", sorted(files.items()))
+    work.add("files", len(files))
 
 
 RATES = {

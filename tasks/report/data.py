@@ -7,7 +7,6 @@ from functools import cached_property
 from typing import Any
 
 import polars as pl
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.report.numbers import PRIMARY, MetricRow, ResultsLine, first_orders, last_checkpoints, pick, results_line, sizes
@@ -81,6 +80,16 @@ class ReportData:
         named = [t["name"] for t in self.settings["tasks"]]
         return [t for t in named if t in present] + sorted(present - set(named))
 
+    def by_task(self, rows: Iterable[MetricRow]) -> Iterator[tuple[str, list[MetricRow]]]:
+        """Each task of these rows, in the study's order, and its rows."""
+        kept = list(rows)
+        yield from ((task, [r for r in kept if r["task"] == task]) for task in self.tasks_of(kept))
+
+    def order_among(self, task: str, rows: Iterable[MetricRow]) -> int:
+        """n of the results table where these rows have it, else their smallest n."""
+        orders = {r["order"] for r in rows}
+        return self.order_of(task) if self.order_of(task) in orders else min(orders)
+
     def ladder_of(self, rows: Iterable[MetricRow]) -> dict[str, int]:
         """The models of these rows, smallest first, with their parameters (0: unknown)."""
         present = {r["model"] for r in rows}
@@ -107,7 +116,7 @@ class ReportData:
 
 
 def gather(work: Work) -> ReportData:
-    similarities = _frame(work.read("similarities"))
+    similarities = work.frame("similarities")
     tasks = work.settings["tasks"]
     gammas = {t["name"]: resolved(t["gamma"], similarities, t["lowest_gamma"], t["name"]) for t in tasks}
     whole = {table: table for table in ("metrics", "exclusions", "models")}
@@ -129,15 +138,9 @@ def gather(work: Work) -> ReportData:
     )
 
 
-def _frame(rows: pa.Table | pa.RecordBatch) -> pl.DataFrame:
-    frame = pl.from_arrow(rows)
-    assert isinstance(frame, pl.DataFrame)
-    return frame
-
-
 def _batches(work: Work, table: str, *columns: str) -> Iterator[pl.DataFrame]:
     for part in work.parts(table):
-        yield from (_frame(batch) for batch in work.batches(part, *columns, rows=65_536))
+        yield from (pl.DataFrame(batch) for batch in work.batches(part, *columns, rows=65_536))
 
 
 def grouped(rows: Iterable[dict[str, Any]], *columns: str) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
@@ -158,8 +161,7 @@ def _tally(work: Work, table: str, *columns: str) -> dict[tuple[Any, ...], int]:
 
 def _sources(work: Work) -> list[dict[str, Any]]:
     """Documents and model tokens of each source. The files' footers hold the number of documents; no document is read."""
-    documents: Counter[str] = Counter()
-    tokens: Counter[str] = Counter()
+    documents, tokens = Counter[str](), Counter[str]()
     for part in work.parts("documents"):
         documents[part.labels.get("source", "")] += work.store.open(part).metadata.num_rows
     for part in work.parts("tokens"):
@@ -170,8 +172,7 @@ def _sources(work: Work) -> list[dict[str, Any]]:
 
 def _mining(work: Work, gammas: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any]]:
     """Per task and n: candidate pairs, those mined above the lowest γ, and those above the study's γ."""
-    kept: Counter[tuple[str, int]] = Counter()
-    above: Counter[tuple[str, int]] = Counter()
+    kept, above = Counter[tuple[str, int]](), Counter[tuple[str, int]]()
     for batch in _batches(work, "task_grams", "task", "order", "similarity"):
         for (task, order), group in batch.group_by("task", "order"):
             kept[task, order] += len(group)
@@ -201,8 +202,8 @@ def _pairs(work: Work, gammas: Mapping[str, Mapping[str, float]]) -> list[Exampl
     """Per task: the most frequent, a middling and the rarest pair of the first order that has documents to show."""
     if not (work.parts("pair_documents") and work.parts("task_grams") and work.parts("pair_counts")):
         return []
-    illustrated = _frame(work.read("pair_documents", *PAIR, "rank")).filter(pl.col("rank") == 0).drop("rank")
-    counted = _frame(work.read("pair_counts")).join(illustrated, on=PAIR, how="semi")
+    illustrated = work.frame("pair_documents", *PAIR, "rank").filter(rank=0).drop("rank")
+    counted = work.frame("pair_counts").join(illustrated, on=PAIR, how="semi")
     chosen: list[tuple[str, str, str, int]] = []
     for task in work.settings["tasks"]:
         name, order = task["name"], task["first_order"]

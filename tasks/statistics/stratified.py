@@ -21,7 +21,7 @@ def pooled(x: Floats, y: Floats, group: Ints, example: Ints, weights: NDArray[np
     """
     from tasks.statistics.stratified_kernels import within_correlations
 
-    sides = []
+    sides = list[Ints]()
     for values in (x, y):
         dense = np.unique(values, return_inverse=True)[1].astype(np.int64)
         code = group * (int(dense.max()) + 1) + dense if ranked_inside else dense

@@ -7,11 +7,10 @@ import errno
 import os
 from pathlib import Path
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
+_ROOM = "make room on its disk (`taskgram clean STUDY` removes what no study records), or move the root to a larger one"
 REMEDIES = {
-    **dict.fromkeys(
-        FULL, "make room on its disk (`taskgram clean STUDY` removes what no study records), or move the root to a larger one"
-    ),
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM,
     errno.EFBIG: "raise the limit on the size of a file (ulimit -f)",
     errno.EROFS: "mount its disk to be written to, or name another root",
     errno.EACCES: "give this user the right to it, or name another root",

@@ -44,10 +44,9 @@ def expectations(contract: Contract, connection: Any) -> list[dict[str, Any]]:
         broken = {_says(r) for r in results if not r.success}
         again = _ask(batch, [e for e in suite if e.description in broken], "COMPLETE") if broken else []
     by_sentence = {_says(r): _result(r, contract) for r in [*results, *again]}
-    return [
-        by_sentence[e.description] | {"unexpected": counts.get(e.description, by_sentence[e.description]["unexpected"])}
-        for e in suite
-    ]
+    for sentence in counts.keys() & by_sentence.keys():
+        by_sentence[sentence]["unexpected"] = counts[sentence]
+    return [by_sentence[e.description] for e in suite]
 
 
 def _ask(batch: Any, wanted: list[Any], answer: str) -> list[Any]:
@@ -178,9 +177,6 @@ def _result(result: Any, contract: Contract) -> dict[str, Any]:
     message = raised.get("exception_message") if isinstance(raised, dict) else None
     examples = seen.get("partial_unexpected_list") or (seen.get("details") or {}).get("unexpected_rows") or []
     unexpected = seen.get("unexpected_count", seen.get("observed_value", 0)) or 0
-    return {
-        "check": f"{contract.name}: {_says(result)}",
-        "success": bool(result.success),
-        "unexpected": int(unexpected),
-        "examples": [message] if message else [str(e)[:300] for e in examples[:EXAMPLES_SHOWN]],
-    }
+    shown = [message] if message else [str(e)[:300] for e in examples[:EXAMPLES_SHOWN]]
+    outcome = {"success": bool(result.success), "unexpected": int(unexpected), "examples": shown}
+    return {"check": f"{contract.name}: {_says(result)}"} | outcome

@@ -10,6 +10,7 @@ A path is text on the root's own file system. What runs need on this machine is 
 is local, else a folder of the cache.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,16 @@ def below_files(path: str) -> list[str]:
     return path.split("/")[2:]
 
 
+def _on_root(pattern: str) -> Callable[..., str]:
+    """A method whose arguments fill the pattern: a path on the root's file system."""
+    return lambda layout, *names: f"{layout.base}/{pattern.format(*names)}"
+
+
+def _near(pattern: str) -> Callable[..., Path]:
+    """The same on this machine."""
+    return lambda layout, *names: layout.near / pattern.format(*names)
+
+
 @dataclass(frozen=True)
 class Layout:
     """The paths of one root. base: the root on its file system; near: a folder on this machine."""
@@ -35,91 +46,29 @@ class Layout:
     base: str
     near: Path
 
-    # -- tables ---------------------------------------------------------------------------------------------------
-    def table(self, table: str) -> str:
-        """The folder of a table."""
-        return f"{self.base}/{table}"
+    table = _on_root("{}")
+    kind = _on_root("{}/{}")  # the folder of a table's parts, manifests, files or rejected manifests
+    part = _on_root("{}/parts/{}.parquet")  # table, key
+    manifest = _on_root("{}/manifests/{}.json")  # table, fingerprint
+    rejected = _on_root("{}/rejected/{}.json")  # table, fingerprint: the checks of a table that breaks its contract
+    files = _on_root("{}/files/{}")  # table, key: the folder of files that belong to a part
 
-    def kind(self, table: str, kind: str) -> str:
-        """The folder of a table's parts, manifests, files or rejected manifests."""
-        return f"{self.base}/{table}/{kind}"
+    studies = property(_on_root("studies"))
+    study = _on_root("studies/{}.json")
+    steps = _on_root("studies/{}.steps")  # the folder of records of a study's steps
+    step = _on_root("studies/{}.steps/{}.json")  # study, step
+    reports = property(_on_root("reports"))
+    report = _on_root("reports/{}")  # the folder of a study's report
 
-    def part(self, table: str, key: str) -> str:
-        """A part."""
-        return f"{self.base}/{table}/parts/{key}.parquet"
+    leases = property(_on_root(".leases/held"))  # which run computes which part
+    pulses = property(_on_root(".leases/runs"))  # the runs that are alive
+    probe = _on_root(".probes/{}")  # the folder of a file by which workers show that they see the root
 
-    def manifest(self, table: str, fingerprint: str) -> str:
-        """The manifest of a fingerprint."""
-        return f"{self.base}/{table}/manifests/{fingerprint}.json"
-
-    def rejected(self, table: str, fingerprint: str) -> str:
-        """The checks of a table that breaks its contract."""
-        return f"{self.base}/{table}/rejected/{fingerprint}.json"
-
-    def files(self, table: str, key: str) -> str:
-        """The folder of files that belong to a part."""
-        return f"{self.base}/{table}/files/{key}"
+    near_kind = _near("{}/{}")  # where this machine writes a table's parts, manifests or files
+    log = _near("logs/{}.txt")  # for a traceback
+    scratch = _near(".scratch/{}.{}")  # table, key: for what does not fit in memory while a part is made or a table is checked
+    dask = property(_near(".dask"))  # the files of Dask's workers
 
     def relative(self, part: Part) -> str:
         """A part, relative to the root."""
         return self.part(part.table, part.key).removeprefix(f"{self.base}/")
-
-    # -- studies --------------------------------------------------------------------------------------------------
-    @property
-    def studies(self) -> str:
-        """The folder of all records."""
-        return f"{self.base}/studies"
-
-    def study(self, study: str) -> str:
-        """The record of a study."""
-        return f"{self.studies}/{study}.json"
-
-    def steps(self, study: str) -> str:
-        """The folder of records of a study's steps."""
-        return f"{self.studies}/{study}.steps"
-
-    def step(self, study: str, step: str) -> str:
-        """The record of one step."""
-        return f"{self.steps(study)}/{step}.json"
-
-    @property
-    def reports(self) -> str:
-        """The folder of all reports."""
-        return f"{self.base}/reports"
-
-    def report(self, study: str) -> str:
-        """The folder of a study's report."""
-        return f"{self.reports}/{study}"
-
-    # -- runs -----------------------------------------------------------------------------------------------------
-    @property
-    def leases(self) -> str:
-        """The folder of leases: which run computes which part."""
-        return f"{self.base}/.leases/held"
-
-    @property
-    def pulses(self) -> str:
-        """The folder of the runs that are alive."""
-        return f"{self.base}/.leases/runs"
-
-    def probe(self, name: str) -> str:
-        """The folder of a file by which workers show that they see the root."""
-        return f"{self.base}/.probes/{name}"
-
-    # -- on this machine ------------------------------------------------------------------------------------------
-    def near_kind(self, table: str, kind: str) -> Path:
-        """The folder in which this machine writes a table's parts, manifests or files."""
-        return self.near / table / kind
-
-    def log(self, name: str) -> Path:
-        """A file for a traceback."""
-        return self.near / "logs" / f"{name}.txt"
-
-    def scratch(self, table: str, key: str) -> Path:
-        """The folder for what does not fit in memory while a part is made or a table is checked."""
-        return self.near / ".scratch" / f"{table}.{key}"
-
-    @property
-    def dask(self) -> Path:
-        """The folder for the files of Dask's workers."""
-        return self.near / ".dask"

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -118,40 +118,22 @@ class Store:
     # -- parts ----------------------------------------------------------------------------------------------------
     def read(self, parts: Sequence[Part], schema: pa.Schema, columns: Sequence[str] = ()) -> pa.Table:
         """The rows of these parts, one after the other; an empty table if there are none."""
-        names = list(columns) or schema.names
-        tables = [self.open(p).read(columns=names) for p in parts]
-        # Not `empty_table`, which imports pandas.
-        empty = pa.Table.from_batches([], pa.schema([schema.field(n).remove_metadata() for n in names]))
-        return pa.concat_tables([empty, *(t.replace_schema_metadata(None).cast(empty.schema) for t in tables)])
+        return _joined((self.open(p).read(columns=list(columns) or schema.names) for p in parts), schema, columns)
 
     def read_between(
         self, parts: Sequence[Part], schema: pa.Schema, column: str, low: str, high: str, columns: Sequence[str] = ()
     ) -> pa.Table:
-        """The rows with low <= `column` <= high. Row groups that hold none, by their statistics, are not read. Fast where parts are
+        """The rows with low <= `column` <= high. Row groups that hold none, by their statistics, are not read: fast where parts are
         sorted by that column, or by it after a column that is constant within the part."""
-        import pyarrow.compute as pc
+        options = {"columns": list(columns) or schema.names, "filters": [(column, ">=", low), (column, "<=", high)]}
+        return _joined((self.open(p, pq.read_table, partitioning=None, **options) for p in parts), schema, columns)
 
-        names = list(columns) or schema.names
-        wanted = pa.schema([schema.field(n).remove_metadata() for n in names])
-        tables = [pa.Table.from_batches([], wanted)]
-        for part in parts:
-            file = self.open(part)
-            number = file.metadata.schema.names.index(column)
-            for group in range(file.num_row_groups):
-                statistics = file.metadata.row_group(group).column(number).statistics
-                if statistics is not None and statistics.has_min_max and not (statistics.min <= high and statistics.max >= low):
-                    continue
-                rows = file.read_row_group(group, columns=[*names, *({column} - set(names))])
-                inside = pc.and_(pc.greater_equal(rows[column], low), pc.less_equal(rows[column], high))
-                tables.append(rows.filter(inside).select(names).replace_schema_metadata(None).cast(wanted))
-        return pa.concat_tables(tables)
-
-    def open(self, part: Part) -> pq.ParquetFile:
-        """A part for reading; StudyError if it is gone or broken."""
+    def open(self, part: Part, reader: Callable[..., Any] = pq.ParquetFile, **options: Any) -> Any:
+        """A part for reading, or what another reader makes of it; StudyError if it is gone or broken."""
         path = self.part_path(part)
         try:
             source = path if self.local else self.fs.open(path, "rb")
-            return pq.ParquetFile(source, memory_map=self.local, page_checksum_verification=True)
+            return reader(source, memory_map=self.local, page_checksum_verification=True, **options)
         except (FileNotFoundError, pa.ArrowInvalid, OSError) as error:
             raise StudyError(f"{path}: {error}. Run the study again: it makes what is missing or broken.") from None
 
@@ -163,28 +145,18 @@ class Store:
         """The manifest's entry for a finished part; reads all its bytes."""
         path = self.part_path(part)
         info = self.open(part).metadata
+        folder = self.layout.files(part.table, part.key)
+        paths = [p for p in sorted(self.fs.find(folder)) if not p.endswith(".tmp")] if self.fs.isdir(folder) else []
+        files = [{"file": p.removeprefix(f"{folder}/"), **self._stamped(p)} for p in paths]
+        sums = json.loads(info.metadata[FOOTER])["sums"]
+        about = {"key": part.key, "labels": dict(part.labels), "rows": info.num_rows, "sums": sums, "files": files}
+        return about | self._stamped(path)
+
+    def _stamped(self, path: str) -> dict[str, Any]:
+        """Size, time and hash of a file."""
         stat = self.stat(path)
         assert stat is not None
-        return {
-            "key": part.key,
-            "labels": dict(part.labels),
-            "rows": info.num_rows,
-            "bytes": stat["bytes"],
-            "mtime_ns": stat["mtime_ns"],
-            "sha256": self.sha256(path),
-            "sums": json.loads(info.metadata[FOOTER])["sums"],
-            "files": self._files_of(part),
-        }
-
-    def _files_of(self, part: Part) -> list[dict[str, Any]]:
-        """The files in a part's folder, each with its size, time and hash."""
-        folder, files = self.layout.files(part.table, part.key), []
-        for path in sorted(self.fs.find(folder)) if self.fs.isdir(folder) else ():
-            if not path.endswith(".tmp"):
-                stat = self.stat(path)
-                assert stat is not None
-                files.append({"file": path.removeprefix(f"{folder}/"), **stat, "sha256": self.sha256(path)})
-        return files
+        return {**stat, "sha256": self.sha256(path)}
 
     def stat(self, path: str) -> dict[str, int] | None:
         """Size and time of a file, None if there is none."""
@@ -268,7 +240,8 @@ class Store:
         of exactly these parts, if there is one."""
         wanted = {p.key for p in parts if self.stat(self.part_path(p)) is not None}
         newest: dict[str, dict[str, Any]] = {}
-        for path in self._manifests_newest_first(table) if wanted else ():
+        paths = self.listed(self.layout.kind(table, "manifests"), ".json") if wanted else []
+        for path in sorted(paths, key=lambda path: -(self.stat(path) or {"mtime_ns": 0})["mtime_ns"]):
             for entry in (self.read_json(path) or {}).get("parts", []):
                 if entry["key"] in wanted:
                     newest.setdefault(entry["key"], entry)
@@ -285,9 +258,12 @@ class Store:
             for path in self.fs.find(folder):
                 yield (path, path.split(f"/{table}/{kind}/", 1)[1].split("/")[0].removesuffix(".parquet").removesuffix(".json"))
 
-    def _manifests_newest_first(self, table: str) -> list[str]:
-        paths = self.listed(self.layout.kind(table, "manifests"), ".json")
-        return sorted(paths, key=lambda path: -(self.stat(path) or {"mtime_ns": 0})["mtime_ns"])
+
+def _joined(tables: Iterable[pa.Table], schema: pa.Schema, columns: Sequence[str]) -> pa.Table:
+    """The tables as one, with these columns of the schema, or all; an empty table if there are none."""
+    wanted = pa.schema([schema.field(n).remove_metadata() for n in columns or schema.names])
+    empty = pa.Table.from_batches([], wanted)  # not `empty_table`, which imports pandas
+    return pa.concat_tables([empty, *(t.replace_schema_metadata(None).cast(wanted) for t in tables)])
 
 
 @contextmanager

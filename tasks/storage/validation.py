@@ -20,6 +20,7 @@ from tasks.storage.writing import FOOTER
 
 Tables = Mapping[str, Sequence[Part]]
 THREADS = min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)  # workers often wait for a check
+SUMS = pa.schema([("part", pa.string()), ("name", pa.string()), ("value", pa.float64())])
 _one_at_a_time = threading.Lock()  # GX keeps its context in the process
 
 
@@ -114,9 +115,8 @@ def _views(
 
     named = _named(contract)
     by_part = "part_key" in named
-    spill = store.layout.scratch(
-        contract.name, uuid.uuid4().hex
-    )  # created when memory is short; by default DuckDB uses the working folder
+    # Created when memory is short; by default DuckDB uses the working folder.
+    spill = store.layout.scratch(contract.name, uuid.uuid4().hex)
     connection = duckdb.connect(config={"threads": THREADS, "temp_directory": str(spill)})
     try:
         if not store.local:
@@ -134,13 +134,8 @@ def _views(
                 empty = contracts[name].schema.empty_table()
                 connection.register(name, empty.append_column("part_key", pa.array([], pa.string())) if by_part else empty)
         rows = [(p.key, n, float(v)) for p, of in zip(tables[contract.name], sums, strict=True) for n, v in of.items()]
-        parts, names, values = zip(*rows, strict=True) if rows else ((), (), ())
-        columns = {
-            "part": pa.array(parts, pa.string()),
-            "name": pa.array(names, pa.string()),
-            "value": pa.array(values, pa.float64()),
-        }
-        connection.register("sums", pa.table(columns))
+        columns = zip(*rows, strict=True) if rows else ((), (), ())
+        connection.register("sums", pa.table([pa.array(c, f.type) for c, f in zip(columns, SUMS, strict=True)], schema=SUMS))
         yield connection
     finally:
         connection.close()

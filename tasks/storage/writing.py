@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -38,6 +38,21 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def in_row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The same rows in tables of ROWS_PER_GROUP, so that a file's bytes do not depend on the blocks."""
+    pending: list[pa.Table] = []
+    for table in tables:
+        pending.append(table)
+        if sum(t.num_rows for t in pending) >= ROWS_PER_GROUP:
+            joined = pa.concat_tables(pending)
+            complete = joined.num_rows // ROWS_PER_GROUP * ROWS_PER_GROUP
+            yield from (joined.slice(at, ROWS_PER_GROUP) for at in range(0, complete, ROWS_PER_GROUP))
+            pending = [joined.slice(complete)]
+    rest = [t for t in pending if t.num_rows]
+    if rest:
+        yield pa.concat_tables(rest)
 
 
 class PartWriter:

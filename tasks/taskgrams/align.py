@@ -13,7 +13,8 @@ the vectors exceed the job's memory, both sides are processed in slabs, each inp
 the same.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from itertools import chain
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -23,10 +24,11 @@ from schemas import SIMILARITIES, TASK_GRAMS, Study
 from schemas.settings.variant_views import views
 from tasks.cost import DEBIAN, OTHER_PAIRS, Cost, Rate, Sizes
 from tasks.step import Inputs, Job, Stage, Step, Work, labelled, parts_of
-from tasks.storage.writing import ROWS_PER_GROUP
+from tasks.storage.writing import in_row_groups
 from tasks.taskgrams.sides import Floats, Ints, SideNgrams, Vectors, orders, sides
 from tasks.text.gamma import STEPS, at_most
 
+Range = tuple[int, int]  # first n-gram, last n-gram + 1
 PAIRS_AT_ONCE = 16_000_000  # pairs of a block, counted once per example that contains them
 
 
@@ -81,15 +83,8 @@ def run(work: Work) -> None:
         for name in ("candidates", f"candidates_n{order}", "below_gamma"):
             work.add(name, int(spread.sum()))  # `_kept` has subtracted those above γ from below_gamma
         steps = np.flatnonzero(spread)
-        work.write(
-            "similarities",
-            {
-                "task": [work.labels["task"]] * len(steps),
-                "order": np.full(len(steps), order, dtype=np.int16),
-                "at_most": at_most(steps),
-                "candidates": spread[steps],
-            },
-        )
+        of_order = {"task": [work.labels["task"]] * len(steps), "order": [order] * len(steps)}
+        work.write("similarities", of_order | {"at_most": at_most(steps), "candidates": spread[steps]})
 
 
 def aligned(
@@ -106,36 +101,25 @@ def aligned(
         if only is not None:
             yield from _slab(inputs, outputs, (low, high), slabs[0], vectors, only, lowest, spread)
             continue
-        parts = [
-            pairs for slab in slabs for pairs in _slab(inputs, outputs, (low, high), slab, vectors, y.load(*slab), lowest, spread)
-        ]
-        if parts:
+        some = (_slab(inputs, outputs, (low, high), slab, vectors, y.load(*slab), lowest, spread) for slab in slabs)
+        if parts := list(chain.from_iterable(some)):
             together = AlignedPairs(*(np.concatenate(column) for column in zip(*parts, strict=True)))
             yield together.taken(np.lexsort((together.output, together.input)))
 
 
 def _slab(
-    inputs: SideNgrams,
-    outputs: SideNgrams,
-    input_range: tuple[int, int],
-    output_range: tuple[int, int],
-    x: Floats,
-    y: Floats,
-    lowest: float,
-    spread: Ints,
+    inputs: SideNgrams, outputs: SideNgrams, of_x: Range, of_y: Range, x: Floats, y: Floats, lowest: float, spread: Ints
 ) -> Iterator[AlignedPairs]:
-    """The pairs of a range [first, last) of input n-grams and a range of output n-grams, in blocks."""
+    """The pairs of a range of input n-grams and a range of output n-grams, in blocks."""
     from tasks.taskgrams.align_kernels import pairs_above
 
-    example, ngram = inputs.between(*input_range)
+    example, ngram = inputs.between(*of_x)
     by_ngram = np.argsort(ngram, kind="stable")  # examples of one n-gram stay in order
     example, ngram = example[by_ngram], ngram[by_ngram]
     begins = np.searchsorted(ngram, np.arange(len(x) + 1))  # where each input n-gram's occurrences begin
-    output_example, output_ngram = outputs.between(*output_range)
-    first, last = (
-        np.searchsorted(output_example, np.arange(1 + max(example.max(initial=-1), output_example.max(initial=-1))), side=side)
-        for side in ("left", "right")
-    )
+    output_example, output_ngram = outputs.between(*of_y)
+    examples = np.arange(1 + max(example.max(initial=-1), output_example.max(initial=-1)))
+    first, last = (np.searchsorted(output_example, examples, side=side) for side in ("left", "right"))
     before = np.concatenate([[0], np.cumsum((last - first)[example])])[begins]  # pairs before each input n-gram
     counts = np.zeros(len(y), np.int32)
     low = 0
@@ -149,28 +133,9 @@ def _slab(
         pairs_above(turns, low, lowest, x, y, *occurrences, counts, spread, kept, similarity, rows)
         lengths = rows[:, 1] - rows[:, 0]
         at = np.repeat(rows[:, 0] - (np.cumsum(lengths) - lengths), lengths) + np.arange(lengths.sum())
-        yield AlignedPairs(
-            kept[at, 0] + np.int64(input_range[0]),
-            kept[at, 1] + np.int64(output_range[0]),
-            kept[at, 2].astype(np.int64),
-            similarity[at],
-        )
+        left, right, examples_with = kept[at].astype(np.int64).T
+        yield AlignedPairs(left + of_x[0], right + of_y[0], examples_with, similarity[at])
         low = high
-
-
-def in_row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """The same rows in tables of ROWS_PER_GROUP, so that a file's bytes do not depend on the blocks."""
-    pending: list[pa.Table] = []
-    for table in tables:
-        pending.append(table)
-        if sum(t.num_rows for t in pending) >= ROWS_PER_GROUP:
-            joined = pa.concat_tables(pending)
-            complete = joined.num_rows // ROWS_PER_GROUP * ROWS_PER_GROUP
-            yield from (joined.slice(at, ROWS_PER_GROUP) for at in range(0, complete, ROWS_PER_GROUP))
-            pending = [joined.slice(complete)]
-    rest = [t for t in pending if t.num_rows]
-    if rest:
-        yield pa.concat_tables(rest)
 
 
 def _kept(work: Work, order: int, inputs: SideNgrams, outputs: SideNgrams, pairs: AlignedPairs) -> pa.Table:
@@ -181,17 +146,11 @@ def _kept(work: Work, order: int, inputs: SideNgrams, outputs: SideNgrams, pairs
     for name, number in (("below_gamma", -len(inside)), ("contained", inside.sum()), (f"accepted_n{order}", (~inside).sum())):
         work.add(name, int(number))
     kept = pairs.taken(np.flatnonzero(~inside))
-    return pa.table(
-        {
-            "task": pa.repeat(pa.scalar(work.labels["task"]), len(kept.input)),
-            "order": np.full(len(kept.input), order, dtype=np.int16),
-            "input_ngram": inputs.ngrams.gather(kept.input).to_arrow(),
-            "output_ngram": outputs.ngrams.gather(kept.output).to_arrow(),
-            "similarity": kept.similarity,
-            "shares_word": shares[~inside],
-            "examples": kept.examples,
-        }
-    )
+    rows = len(kept.input)
+    columns = {"task": pa.repeat(pa.scalar(work.labels["task"]), rows), "order": np.full(rows, order, dtype=np.int16)}
+    for name, side, numbers in (("input_ngram", inputs, kept.input), ("output_ngram", outputs, kept.output)):
+        columns[name] = side.ngrams.gather(numbers).to_arrow()
+    return pa.table(columns | {"similarity": kept.similarity, "shares_word": shares[~inside], "examples": kept.examples})
 
 
 RATES = {"align": Rate(70e3, "pairs /s", DEBIAN), "bytes of a pair": Rate(12.0, "bytes for a mined pair", DEBIAN)}
@@ -200,10 +159,9 @@ RATES = {"align": Rate(70e3, "pairs /s", DEBIAN), "bytes of a pair": Rate(12.0, 
 def cost(sizes: Sizes) -> Cost:
     """The pairs of every task, for the study and each of its variants."""
     times = 1 + len(sizes.study.variants)
-    pairs = times * sum(t.pairs for t in sizes.tasks)
+    parts, pairs = len(sizes.tasks) * times, times * sum(t.pairs for t in sizes.tasks)
     written, core = pairs * RATES["bytes of a pair"], pairs / RATES["align"]
-    parts, guesses = len(sizes.tasks) * times, (OTHER_PAIRS,)
-    return Cost(parts, pairs, "pairs", written=written, core=core, memory=1e9, guesses=guesses, rates=RATES)
+    return Cost(parts, pairs, "pairs", 0.0, written, core, memory=1e9, guesses=(OTHER_PAIRS,), rates=RATES)
 
 
 ALIGN = Step(

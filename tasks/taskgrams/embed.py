@@ -88,18 +88,11 @@ def cost(sizes: Sizes) -> Cost:
     each = [by_model if model else 1 / RATES["embed"] for model in passes]
     on_gpu = sum(by_model for model in passes if model and sizes.machine.gpu)
     distinct, longest = (f([0.0, *(t.ngrams / 2 for t in sizes.tasks)]) for f in (sum, max))
-    return Cost(
-        parts=len(sizes.tasks) * len(encoders),
-        work=distinct * len(encoders),
-        unit="distinct n-grams",
-        written=distinct * sum(e.dimensions for e in encoders) * RATES["bytes of an embedding"],
-        core=distinct * (sum(each) - on_gpu),
-        gpu=distinct * on_gpu,
-        longest=longest * max(each),
-        memory=1e9 + (4 * RATES["encoder"] if any(passes) else 0.0),
-        guesses=(*guesses, *RATES["encoder"].as_guess()) if any(passes) else (),
-        rates=RATES,
-    )
+    parts, work = len(sizes.tasks) * len(encoders), distinct * len(encoders)
+    written = distinct * sum(e.dimensions for e in encoders) * RATES["bytes of an embedding"]
+    core, gpu, longest = distinct * (sum(each) - on_gpu), distinct * on_gpu, longest * max(each)
+    memory, guesses = 1e9 + 4 * RATES["encoder"] * any(passes), (*guesses, *RATES["encoder"].as_guess()) if any(passes) else ()
+    return Cost(parts, work, "distinct n-grams", 0.0, written, core, gpu, longest, memory, guesses, RATES)
 
 
 EMBED = Step(

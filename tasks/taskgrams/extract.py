@@ -63,14 +63,8 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
     for label, task in ((p, t) for p in sorted(policies) for t in study.tasks):
         parts = tuple(p for p in inputs["examples"] if p.labels["task"] == task.name)
         languages = list(task.languages) if task.family == "translation" and len(task.languages) == 2 else ["en", "en"]
-        settings = {
-            "family": task.family,
-            "orders": sorted(set(task.orders)),
-            "whole_answer": task.whole_answer,
-            "languages": languages,
-            "stop_words": policies[label].counting.stop_words,
-            **analyzer(),
-        }
+        settings = {"family": task.family, "orders": sorted(set(task.orders)), "languages": languages, **analyzer()}
+        settings |= {"whole_answer": task.whole_answer, "stop_words": policies[label].counting.stop_words}
         jobs.append(Job(labelled({"task": task.name}, label), settings, {"examples": parts}))
     return jobs
 
@@ -94,17 +88,9 @@ def _rows(work: Work, example: dict[str, Any]) -> Iterator[dict[str, Any]]:
     sides = [("input", n, _contentful(work, example["input"], n, side=0)) for n in orders]
     for side, n, grams in [*sides, *(("output", n, _outputs(work, example, n)) for n in orders)]:
         for gram in grams:
-            yield {
-                "task": work.labels["task"],
-                "split": example["split"],
-                "example": example["example"],
-                "side": side,
-                "order": n,
-                "ngram": " ".join(gram.words),
-                "length": len(gram.words),
-                "starts": gram.starts,
-                "ends": gram.ends,
-            }
+            of_example = {"task": work.labels["task"], "split": example["split"], "example": example["example"]}
+            of_ngram = {"ngram": " ".join(gram.words), "length": len(gram.words), "starts": gram.starts, "ends": gram.ends}
+            yield of_example | {"side": side, "order": n} | of_ngram
 
 
 def _outputs(work: Work, example: dict[str, Any], n: int) -> list[NGram]:

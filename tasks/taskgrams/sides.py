@@ -1,7 +1,6 @@
 """The input to alignment: the n-grams of one order on one side of the mining examples, and their vectors."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -39,14 +38,8 @@ class SideNgrams:
 
 def orders(work: Work) -> list[int]:
     """The orders of the n-grams."""
-    return sorted(
-        {
-            n
-            for p in work.parts("example_ngrams")
-            for b in work.batches(p, "order", rows=262_144)
-            for n in b.column(0).unique().to_pylist()
-        }
-    )
+    batches = (b for p in work.parts("example_ngrams") for b in work.batches(p, "order", rows=262_144))
+    return sorted({n for batch in batches for n in batch.column(0).unique().to_pylist()})
 
 
 def sides(work: Work, order: int) -> tuple[SideNgrams, SideNgrams]:
@@ -76,24 +69,9 @@ def side_of(inputs: pl.DataFrame, outputs: pl.DataFrame) -> tuple[SideNgrams, Si
         numbers = pl.DataFrame({"ngram": ngrams}).with_row_index("number")
         numbered = rows.join(numbers, on="ngram").select("example", pl.col("number").cast(pl.Int32)).sort("example", "number")
         begins = starts[first : first + len(ngrams) + 1]
-        result.append(
-            SideNgrams(
-                ngrams,
-                numbered["example"].to_numpy().astype(np.int32),
-                numbered["number"].to_numpy().astype(np.int32),
-                begins - begins[0],
-                words[begins[0] : begins[-1]],
-            )
-        )
+        example, number = (numbered[column].to_numpy().astype(np.int32) for column in ("example", "number"))
+        result.append(SideNgrams(ngrams, example, number, begins - begins[0], words[begins[0] : begins[-1]]))
     return result[0], result[1]
-
-
-class EmbeddingRows(NamedTuple):
-    """Rows of an embeddings part, ascending, and the numbers of their n-grams."""
-
-    part: Part
-    row: Ints
-    number: Ints
 
 
 class Vectors:
@@ -105,10 +83,11 @@ class Vectors:
         self._work = work
         self._rows = [self._find(part, side, ngrams) for part in work.parts("embeddings")]
         self.length = max((self._length(part) for part in work.parts("embeddings")), default=1)
-        missing = len(ngrams) - sum(len(rows.row) for rows in self._rows)
+        missing = len(ngrams) - sum(len(rows) for _, rows, _ in self._rows)
         assert not missing, f"{side}: {missing} n-grams have no embedding"
 
-    def _find(self, part: Part, side: str, ngrams: pl.Series) -> EmbeddingRows:
+    def _find(self, part: Part, side: str, ngrams: pl.Series) -> tuple[Part, Ints, Ints]:
+        """The rows of an embeddings part with these n-grams, ascending, and the numbers of the n-grams."""
         wanted, before = pl.DataFrame({"ngram": ngrams}).with_row_index("number"), 0
         frames = [pl.DataFrame(schema={"row": pl.Int64, "number": pl.Int64})]
         for batch in self._work.batches(part, "side", "ngram", rows=ROWS_PER_GROUP):
@@ -116,7 +95,7 @@ class Vectors:
             frames.append(rows.join(wanted, on="ngram").select(pl.col("row", "number").cast(pl.Int64)))
             before += batch.num_rows
         rows = pl.concat(frames).sort("row")
-        return EmbeddingRows(part, rows["row"].to_numpy(), rows["number"].to_numpy())
+        return part, rows["row"].to_numpy(), rows["number"].to_numpy()
 
     def _length(self, part: Part) -> int:
         batch = next(self._work.batches(part, "vector", rows=1), None)

@@ -54,14 +54,12 @@ def resolve(gamma: str, similarity: NDArray[Any], candidates: Ints, lowest: floa
 
 def resolved(gammas: Mapping[str, float | str], spread: pl.DataFrame | None, lowest: float, task: str) -> dict[str, float]:
     """γ per n as numbers. `spread`: the table similarities, needed only for percentiles."""
-    values = {}
+    values: dict[str, float] = {}
     for order, gamma in gammas.items():
-        if spread is None or not isinstance(gamma, str):
-            assert not isinstance(gamma, str), f"task {task!r}: γ = {gamma} needs the table similarities"
-            values[order] = gamma
-            continue
-        rows = spread.filter((pl.col("task") == task) & (pl.col("order") == int(order))).sort("at_most")
-        values[order] = resolve(
-            gamma, rows["at_most"].to_numpy(), rows["candidates"].to_numpy(), lowest, f"task {task!r}, n = {order}"
-        )
+        if isinstance(gamma, str):
+            assert spread is not None, f"task {task!r}: γ = {gamma} needs the table similarities"
+            rows = spread.filter(task=task, order=int(order)).sort("at_most")
+            bounds, candidates = rows["at_most"].to_numpy(), rows["candidates"].to_numpy()
+            gamma = resolve(gamma, bounds, candidates, lowest, f"task {task!r}, n = {order}")
+        values[order] = gamma
     return values

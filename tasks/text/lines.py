@@ -23,6 +23,7 @@ EXCERPT = 200
 STRETCH = 4_000_000
 LONGEST = 1 << 27  # bytes of a line; more means a file without line ends
 WINDOW = 1 << 31  # the largest that `zstd --long` writes; memory is taken only for what is unpacked
+PACKED_AT_ONCE = 1 << 11  # bytes of zstd, which unpack to 64 MB at most
 UNPACKED, GROWTH = (1 << 28, 400)  # limits of unpacking: bytes, or times the file's size if that is more; text reaches 50 times
 
 
@@ -64,24 +65,12 @@ def open_bytes(path: Path) -> Iterator[BinaryIO]:
                 raise WrongFormatError(f"it is {kind}; {remedy}")
             yield raw
             return
-        with _unpacked(raw, path.suffix) as unpacked:
-            content = io.BufferedReader(_Bounded(unpacked, raw), 1 << 20)  # type: ignore[arg-type,type-var]
-            kind, remedy = _format_of(content.peek(_HEAD)[:_HEAD])
-            if kind:
-                raise WrongFormatError(f"it is {packed} that contains {kind}; {remedy}")
-            yield content  # type: ignore[misc]
-
-
-@contextmanager
-def _unpacked(raw: BinaryIO, suffix: str) -> Iterator[Any]:
-    if suffix == ".gz":
-        with gzip.open(raw) as unpacked:
-            yield unpacked
-    else:
-        import zstandard
-
-        with zstandard.ZstdDecompressor(max_window_size=WINDOW).stream_reader(raw, read_across_frames=True) as frames:
-            yield _CompleteFrames(frames, raw)
+        unpacked = gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else _ZstdFrames(raw)
+        content = io.BufferedReader(_Bounded(unpacked, raw), 1 << 20)  # type: ignore[arg-type,type-var]
+        kind, remedy = _format_of(content.peek(_HEAD)[:_HEAD])
+        if kind:
+            raise WrongFormatError(f"it is {packed} that contains {kind}; {remedy}")
+        yield content  # type: ignore[misc]
 
 
 def _format_of(head: bytes) -> tuple[str, str]:
@@ -109,55 +98,32 @@ class _Bounded(io.RawIOBase):
         return count
 
 
-class _CompleteFrames(io.RawIOBase):
-    """A zstd stream that raises EOFError if the file ends in the middle of a frame, which the library ignores."""
+class _ZstdFrames(io.RawIOBase):
+    """The content of zstd frames. EOFError if the file ends in the middle of one, which the library's own reader ignores."""
 
-    def __init__(self, frames: Any, raw: BinaryIO) -> None:
-        self.frames, self.raw = frames, raw
-        self.complete = _last_frame_is_complete(raw)
+    def __init__(self, raw: BinaryIO) -> None:
+        import zstandard
+
+        self.raw, self.library = raw, zstandard.ZstdDecompressor(max_window_size=WINDOW)
+        self.frame: Any = None  # the one that is being read
+        self.packed, self.content = b"", memoryview(b"")
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        count = int(self.frames.readinto(buffer))
-        if count == 0 and not self.complete:
-            raise EOFError("it ends in the middle of a zstd frame")
-        return count
-
-
-def _last_frame_is_complete(raw: BinaryIO) -> bool:
-    """Walk the file's frames block by block, by the sizes in their headers (RFC 8878 §3.1.1), without decompressing."""
-    import zstandard
-
-    head = b""
-    try:
-        while head := raw.read(18):
-            if 0x184D2A50 <= int.from_bytes(head[:4], "little") <= 0x184D2A5F:  # a skippable frame
-                length = int.from_bytes(head[4:8], "little")
-                raw.seek(8 - len(head), io.SEEK_CUR)
-                if len(head) < 8 or len(raw.read(length)) < length:
-                    return False
-                continue
-            parameters, size = zstandard.get_frame_parameters(head), zstandard.frame_header_size(head)
-            raw.seek(size - len(head), io.SEEK_CUR)
-            last = False
-            while not last:
-                block = raw.read(3)
-                if len(block) < 3:
-                    return False
-                bits = int.from_bytes(block, "little")
-                last, kind, length = bool(bits & 1), bits >> 1 & 3, bits >> 3
-                length = 1 if kind == 1 else length
-                if len(raw.read(length)) < length:
-                    return False
-            if parameters.has_checksum and len(raw.read(4)) < 4:
-                return False
-        return True
-    except zstandard.ZstdError:
-        return len(head) == 18  # shorter: truncated inside a header; else not zstd, which the reader reports
-    finally:
-        raw.seek(0)
+        while not self.content:
+            packed = self.packed or self.raw.read(PACKED_AT_ONCE)
+            if not packed and self.frame is None:
+                return 0
+            if not packed:
+                raise EOFError("it ends in the middle of a zstd frame")
+            frame = self.frame or self.library.decompressobj()
+            self.content = memoryview(frame.decompress(packed))
+            self.frame, self.packed = (None, frame.unused_data) if frame.eof else (frame, b"")
+        size = min(len(buffer), len(self.content))
+        buffer[:size], self.content = self.content[:size], self.content[size:]
+        return size
 
 
 def lines(path: Path, piece: int = 0, pieces: int = 1) -> Iterator[tuple[int, bytes]]:

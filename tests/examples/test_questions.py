@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from schemas import StudyError
-from tasks.examples import json_array, mmlu_subjects
+from tasks.examples import json_array
+from tasks.examples.readers import mmlu
 from tasks.examples.record import NotAnExample, choice
 from tests.examples.support import DATA, read, read_files, real, reasons, study
 
@@ -286,10 +287,10 @@ def test_a_template_that_is_no_cloze_is_an_error(tmp_path, name, templates, mess
 
 # -- MMLU's subjects -----------------------------------------------------------------------------------------------------
 def test_the_papers_groups_are_34_and_22_of_57_subjects_and_formal_logic_is_in_neither():
-    sizes = [len(s) for s in (mmlu_subjects.KNOWLEDGE, mmlu_subjects.REASONING, mmlu_subjects.SUBJECTS)]
+    sizes = [len(s) for s in (mmlu.KNOWLEDGE, mmlu.REASONING, mmlu.SUBJECTS)]
     assert sizes == [34, 22, 57]
-    assert not mmlu_subjects.KNOWLEDGE & mmlu_subjects.REASONING
-    assert {"formal_logic"} == mmlu_subjects.SUBJECTS - mmlu_subjects.KNOWLEDGE - mmlu_subjects.REASONING
+    assert not mmlu.KNOWLEDGE & mmlu.REASONING
+    assert {"formal_logic"} == mmlu.SUBJECTS - mmlu.KNOWLEDGE - mmlu.REASONING
 
 
 @real
@@ -298,7 +299,7 @@ def test_a_task_takes_the_subjects_it_names(tmp_path, group, count):
     task = {"family": "multiple_choice", "reader": "mmlu", "evaluate": ["tasks/mmlu/val/*.csv"], "subjects": group}
     examples, _, _ = read(tmp_path, study(DATA, mine=["tasks/mmlu/dev/*.csv"], **task))
     assert {len({e["group"] for e in examples if e["split"] == s}) for s in ("mine", "evaluate")} == {count}
-    assert {e["group"] for e in examples} <= mmlu_subjects.SUBJECTS
+    assert {e["group"] for e in examples} <= mmlu.SUBJECTS
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from flows.engine import StepFailed, run_step
-from flows.manifests import is_finished
+from flows.manifests import is_finished, read_again
 from flows.plan import PlannedStep, lay_out
 from flows.session import Session
 from flows.study_files import _replace_folder
@@ -83,7 +83,7 @@ class Runner:
         for planned in lay_out(STEPS, settings):
             outcome = run_step(planned, session, log=self.logged.append)
             self.changed = outcome.changed
-            self.again[planned.step.name] = outcome.again
+            self.again[planned.step.name] = read_again(outcome.manifests)
             computed[planned.step.name] = outcome.computed
             if planned.step.name == until:
                 break

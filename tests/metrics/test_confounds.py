@@ -10,7 +10,7 @@ from schemas.settings.study_file import load_study
 from schemas.settings.task_settings import PROMPTED
 from tasks.measures import ModelCheckpoint
 from tasks.metrics.confounds import Check
-from tasks.pair_evidence import SpanScores, TaskEvidence
+from tasks.pair_evidence import MEM_DELTA, MEM_N, SpanScores, TaskEvidence
 from tests.metrics.alone import taken
 from tests.metrics.world import world
 from tests.statistics.test_partial import reference, residuals
@@ -35,7 +35,7 @@ DETAILS = {
 }
 
 
-@pytest.fixture(scope="module", params=["mem_n", "mem_delta"])
+@pytest.fixture(scope="module", params=[MEM_N, MEM_DELTA], ids=["mem_n", "mem_delta"])
 def check(request) -> Check:
     """240 rows of 60 examples in 3 groups, 30 outputs that occur in several examples each, one s_x that is everywhere."""
     rng = np.random.default_rng(5)
@@ -72,7 +72,7 @@ def check(request) -> Check:
     )
     again = {name: own + rng.normal(size=len(own)) for name in ("mem_n", "mem_delta")}
     again["mem_n"][spans[:, 0] == 4] = np.nan  # an example that was not asked under the other prompt
-    return Check.of(SETTINGS, 1, model, request.param, task, common=set(range(0, 60, 2)), again=again)
+    return Check(SETTINGS, task, request.param, task.supported(1), scores, again[request.param.name], set(range(0, 60, 2)))
 
 
 def remedies(check: Check) -> dict:
@@ -104,7 +104,7 @@ def test_rows_are_taken_away_as_the_remedy_says(check):
     assert found["common examples"][0].value == pytest.approx(rho(rows.x[even], rows.y[even]))
     within = table["window_documents"].list.first()
     near = within.to_numpy() > 0
-    per = table["input_documents"] * (1 if check.measure == "mem_n" else table["output_documents"])
+    per = table["input_documents"] * (1 if check.measure == MEM_N else table["output_documents"])
     assert found["window=5"][0].value == pytest.approx(rho((within / per).to_numpy()[near], rows.y[near]))
 
 
@@ -114,7 +114,7 @@ def test_partials_are_correlations_of_residuals_of_ranks(check):
     controls = {
         "length of s_y": [characters, words],
         "frequency of s_y": [table["output_documents"]],
-        "tokens of s_y": [check.tokens],
+        "tokens of s_y": [check.scores.tokens[check.span]],
     }
     controls["all"] = [c for columns in controls.values() for c in columns]
     for name, columns in controls.items():
@@ -142,9 +142,10 @@ def test_an_example_that_weighs_one_is_as_rows_repeated_until_all_examples_have_
 
 def test_reliability_divides_by_what_two_prompts_share(check):
     estimate, rows = remedies(check)["reliability"]
-    both = np.isfinite(check.again)
+    again = check.repeated[check.span]
+    both = np.isfinite(again)
     assert len(rows) == both.sum()
-    agreement = rho(check.rows.y[both], check.again[both])
+    agreement = rho(check.rows.y[both], again[both])
     assert estimate.value == pytest.approx(rho(rows.x, rows.y) / np.sqrt(agreement))
     assert estimate.note == f"reliability {agreement:.4f}"
 

@@ -37,7 +37,7 @@ def test_r_squared_equals_that_of_a_regression_library(seed, noise):
     rng = np.random.default_rng(seed)
     x, training = rng.normal(size=60), np.arange(60) < 45
     y = 2 * x + noise * rng.normal(size=60)
-    found = {name: e for name, e, _ in explained(x, y, training, 80, 1)}
+    found = {name: e for name, e, _ in explained(x, y, training, {"draws": 80, "seed": 1})}
     line = stats.linregress(x[training], y[training])
     assert found["train"].value == pytest.approx(line.rvalue**2)
     rest = y[~training] - line.slope * x[~training] - line.intercept
@@ -50,7 +50,7 @@ def test_the_interval_of_the_test_examples_is_that_of_resampling_them():
     rng = np.random.default_rng(3)
     x, training = rng.normal(size=300), np.arange(300) < 200
     y = x + rng.normal(size=300)
-    found = explained(x, y, training, 2000, 1)[1][1]
+    found = explained(x, y, training, {"draws": 2000, "seed": 1})[1][1]
     slope, intercept = np.polyfit(x[:200], y[:200], 1)
     draws = 200 + rng.integers(0, 100, (2000, 100))
     rest = y[draws] - slope * x[draws] - intercept

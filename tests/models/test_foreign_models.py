@@ -12,9 +12,7 @@ import numpy as np
 import pytest
 
 from schemas import StudyError
-from tasks.models import generate as generating
-from tasks.models import probes
-from tasks.models import score as scoring
+from tasks.models import probes, slices
 from tasks.models.alone import ALLOWED, compare, drawn
 from tasks.models.generate import GENERATE, generate
 from tasks.models.language_model import LanguageModel, SavedModel
@@ -348,9 +346,8 @@ def test_a_part_whose_rows_depend_on_their_batch_fails_with_words(
 ) -> None:
     folder = small.save_random(tmp_path / "m", context=96)
     assert rows_of(tmp_path / "right", folder, step)
-    real: Callable[..., LanguageModel] = scoring.open_checkpoint
-    for module in (scoring, generating):
-        monkeypatch.setattr(module, "open_checkpoint", lambda work: mix_rows(real(work)))
+    real: Callable[..., LanguageModel] = slices.open_checkpoint
+    monkeypatch.setattr(slices, "open_checkpoint", lambda work: mix_rows(real(work)))
     with pytest.raises(StudyError, match="what model 'o' says depends on the batch: token .* nats apart, allowed are 0.001"):
         rows_of(tmp_path / "wrong", folder, step)
 

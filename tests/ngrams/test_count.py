@@ -132,7 +132,7 @@ def test_little_memory_means_many_passes(tmp_path, in_small):
     for memory, passes in ((1 << 30, 1), (10_000, 3)):
         (job,) = stage.plan(study, tables)
         work = Work(Store(str(tmp_path)), keyed(COUNT, 2, replace(job, memory=memory)), stage, CONTRACTS)
-        bucket = Bucket(work, 0, [np.arange(41, dtype=np.int32)], np.full(40, 25), [2], 2)
+        bucket = Bucket(work, [np.arange(41, dtype=np.int32)], np.full(40, 25))
         assert bucket.rows == 999
         assert len(bucket.passes) == passes
         suffixes = [int(np.isin(bucket.range_of, range(*p)).sum()) * 25 for p in bucket.passes]

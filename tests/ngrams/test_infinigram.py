@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 from schemas import CONTRACTS, StudyError
 from tasks.ngrams import index as index_step
 from tasks.ngrams.index import INDEX
-from tasks.ngrams.infinigram import INFINIGRAM, ROWS_AT_ONCE
+from tasks.ngrams.infinigram import INFINIGRAM
 from tasks.ngrams.kernels import context_kernels
 from tasks.ngrams.lookup import Index
 from tasks.step import keyed, run_job
 from tasks.storage.store import Store
+from tasks.storage.writing import ROWS_PER_GROUP
 from tests.ngrams.corpus import flat, make_study, occurrences, places, split
 from tests.support import read_rows, run_step, write_part
 
@@ -246,7 +247,7 @@ def test_row_groups_are_whole_however_few_texts_are_asked_at_once(tmp_path):
     groups = pq.ParquetFile(path).metadata
     sizes = [groups.row_group(i).num_rows for i in range(groups.num_row_groups)]
     assert len(sizes) > 1
-    assert set(sizes[:-1]) == {ROWS_AT_ONCE}
+    assert set(sizes[:-1]) == {ROWS_PER_GROUP}
 
 
 @settings(max_examples=30, deadline=None)

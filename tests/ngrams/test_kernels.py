@@ -84,7 +84,7 @@ def join(corpus, asked, pairs, frequency, rooms, size, pair_hashes, document_has
     state = pair_kernels.prepare(pairs, frequency, lengths, records, rooms, pair_hashes, widths)
     for piece in pieces(corpus, size):
         hashes = () if document_hashes is None else (document_hashes[piece[2] : piece[2] + len(piece[1]) - 1],)
-        scan_kernels.scan_pairs(*piece, trie, records, state, *hashes)
+        scan_kernels.scan_pairs(*piece, trie, records, state, *(hashes or [np.zeros(0, np.uint64)]), 0)
     counts, place = np.zeros(len(pairs), np.int64), np.argsort(state.order)
     counts[state.order] = state.entries["documents"]
     return counts, records, (state, place)

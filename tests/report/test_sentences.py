@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tasks.report import sentences
+from tasks.report import answer, sentences
 from tasks.report.data import ReportData
 from tasks.report.figures import check_figures
 from tests.report.measures import row
@@ -341,7 +341,7 @@ def check(rows: Table, family: Table, data: ReportData) -> Iterator[str]:
 def check_answer(rows: Table, family: Table, data: ReportData, first_n: dict[str, int]) -> Iterator[str]:
     """The sentences at the top, about the largest model."""
     models = [m for m in MODELS if of(rows, model=m)]
-    for sentence in sentences.answer(data)[1:]:
+    for sentence in answer.answer(data)[1:]:
         task = next((t for t in TASKS if sentence.startswith(f"On {t} ")), "")
         if not task:
             continue
@@ -366,7 +366,7 @@ def check_answer(rows: Table, family: Table, data: ReportData, first_n: dict[str
         assert ("higher counts go with lower" in sentence) == (not up and "clearFalse" in states.values())
         if not up and set(states.values()) <= {"none", "untested"}:
             assert "too few examples or outputs to tell" in sentence or "no evidence about memorization" in sentence
-        lead = sentences.glance(data)
+        lead = answer.glance(data)
         clause = next(c for c in re.split("; ", lead) if task in c)
         assert ("distributional memorization" in clause) == ("mem_delta" in up)
         small, large = (best(rows, "main_score", task, m, 0) for m in (models[0], models[-1]))

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from schemas.settings.study_file import Planted
 from tasks.corpus.planted.draws import generator
 from tasks.corpus.planted.names import Names
@@ -88,16 +90,13 @@ def cells(planted: Planted) -> Iterator[Cell]:
 
 def assert_independent(cells: list[Cell]) -> None:
     """Assert that the covariance of P with each statistic that a wrong measure could use instead is exactly 0."""
-    n, p = len(cells), [c.sixteenths for c in cells]
-    for statistic in (
-        [c.input_documents for c in cells],
-        [c.output_documents for c in cells],
-        [min(2, HALVES[c.y]) for c in cells],
-        [c.occurrences_per_document for c in cells],
-        [c.input_words for c in cells],
-    ):
-        if n * sum(a * b for a, b in zip(p, statistic, strict=True)) != sum(p) * sum(statistic):
-            raise AssertionError("the factorial of facts is not balanced")
+    p = np.array([c.sixteenths for c in cells])
+    of_cells = (
+        (c.input_documents, c.output_documents, min(2, HALVES[c.y]), c.occurrences_per_document, c.input_words) for c in cells
+    )
+    statistics = np.array(list(of_cells))
+    if (len(cells) * (p @ statistics) != p.sum() * statistics.sum(axis=0)).any():
+        raise AssertionError("the factorial of facts is not balanced")
 
 
 def _redrawn(cells: list[Cell], seed: int) -> list[Cell]:
@@ -116,10 +115,8 @@ class FactorialFacts:
         assert_independent(self.cells)
         subjects = statements.name(names.names("facts/subjects", [c.input_words for c in self.cells]))
         answers = statements.name(names.names("facts/answers", [c.output_words for c in self.cells]))
-        pools = {
-            r: statements.name(names.names(f"facts/other {r}", [2 if i % 8 == 7 else 1 for i in range(ALTERNATIVES)]))
-            for r in FACT_RELATIONS
-        }
+        words = [2 if i % 8 == 7 else 1 for i in range(ALTERNATIVES)]
+        pools = {r: statements.name(names.names(f"facts/other {r}", words)) for r in FACT_RELATIONS}
         random = generator(seed, "facts/alternatives")
         self.facts: list[Fact] = []
         self._stated = _redrawn(self.cells, seed) if planted.redrawn else self.cells
@@ -146,16 +143,12 @@ class FactorialFacts:
 
     def examples(self) -> list[dict[str, Any]]:
         """One question per pair and phrasing, k per pair; complete blocks of six P levels up to the setting `examples`."""
-        rows, used = [], 0
-        block = len(SIXTEENTHS)
+        rows, block, random = [], len(SIXTEENTHS), generator(self._seed, "facts/phrasings")
         size = sum(c.examples for c in self.cells[:block])
-        random = generator(self._seed, "facts/phrasings")
         for i, (cell, fact) in enumerate(zip(self.cells, self.facts, strict=True)):
             rows.append(self._example(fact, "mine", 0))
             turn = 2 * int(random.integers(0, len(SEEN)))
-            if i % block == 0:
-                used += size
-            if used <= self._limit:
+            if (i // block + 1) * size <= self._limit:
                 phrasings = ((turn + cell.first_phrasing + k) % len(PHRASINGS) for k in range(cell.examples))
                 rows += [self._example(fact, "evaluate", phrasing) for phrasing in phrasings]
         return rows

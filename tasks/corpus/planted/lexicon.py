@@ -47,10 +47,8 @@ class Lexicon:
     # -- sentences ------------------------------------------------------------------------------------------------
     def _drawn(self, purpose: str, index: Ints, attempt: int) -> Ints:
         """(len(index), 5) word numbers; the two nouns differ, and so do the two adjectives."""
-        columns = []
-        for place, c in enumerate(SLOTS):
-            bits = draw(self._seed, f"lexicon/{purpose}", index, np.array([8 * attempt + place]))
-            columns.append(skewed(bits, self._sizes[CLASSES[c]]))
+        bits = [draw(self._seed, f"lexicon/{purpose}", index, np.array([8 * attempt + place])) for place in range(len(SLOTS))]
+        columns = [skewed(of, self._sizes[CLASSES[c]]) for of, c in zip(bits, SLOTS, strict=True)]
         for first, second in ((0, 3), (1, 4)):
             size = self._sizes[CLASSES[SLOTS[first]]]
             columns[second] = np.where(columns[second] == columns[first], (columns[second] + 1) % size, columns[second])
@@ -58,10 +56,7 @@ class Lexicon:
 
     def _keys(self, sentences: Ints) -> Ints:
         """One number per sentence."""
-        key = np.zeros(len(sentences), dtype=np.int64)
-        for place, c in enumerate(SLOTS):
-            key = key * self._sizes[CLASSES[c]] + sentences[:, place]
-        return key
+        return np.ravel_multi_index(tuple(sentences.T), [self._sizes[CLASSES[c]] for c in SLOTS])
 
     def _held_out(self, sentences: Ints) -> np.ndarray:
         return below(draw(self._seed, "lexicon/held out", self._keys(sentences)), HELD_OUT_SHARE) == 0
@@ -138,11 +133,10 @@ class Lexicon:
         rows = []
         for language in LANGUAGES:
             for c in CLASSES:
+                pairs, foreign = both[language, c].tolist(), alone[language, c].tolist()
                 for word, forms in enumerate(self._foreign[language][c]):
                     for form in range(len(set(forms))):
-                        together, inputs, outputs = (
-                            int(n) for n in (both[language, c][word, form], english[c][word], alone[language, c][word, form])
-                        )
+                        together, inputs, outputs = pairs[word][form], int(english[c][word]), foreign[word][form]
                         names = (language, f"{c}-{word:03d}-{form}", f"en-{language}", "lexicon")
                         counts = (together, inputs, outputs, inputs, outputs, together)
                         rows.append(TruePair(*names, self._english[c][word], forms[form], *counts, 0.0))
@@ -158,12 +152,11 @@ class Lexicon:
         return self._records(language, "mine", mined) + self._records(language, "evaluate", drawn)
 
     def _records(self, language: str, split: str, sentences: Ints) -> list[dict[str, Any]]:
-        forms = self.forms(language, sentences).tolist()
-        rows = []
-        for i, row in enumerate(sentences.tolist()):
-            english, foreign = self._english_text(row), self._foreign_text(language, row, forms[i])
-            rows.append(example(f"{split}-{i:05d}", split, f"en-{language}", english, foreign, _prompt(language)))
-        return rows
+        names, texts = (f"{split}-{i:05d}" for i in range(len(sentences))), map(self._english_text, sentences.tolist())
+        rows = zip(sentences.tolist(), self.forms(language, sentences).tolist(), strict=True)
+        foreign = (self._foreign_text(language, row, forms) for row, forms in rows)
+        group, prompt = f"en-{language}", _prompt(language)
+        return [example(name, split, group, x, y, prompt) for name, x, y in zip(names, texts, foreign, strict=True)]
 
 
 def _prompt(language: str) -> str:

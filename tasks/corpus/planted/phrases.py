@@ -43,23 +43,6 @@ FILLERS = {
     "onda": ("{v} {n} lo {a} {m}.", "{v} lo {m} {n} {a}."),
 }
 
-RESERVED = frozenset(
-    word
-    for text in (
-        QUESTION_PROMPT,
-        TRANSLATION_PROMPT,
-        *SEEN,
-        *HELD_OUT,
-        *PLAIN,
-        *MENTIONS,
-        *FACT_RELATIONS,
-        *RECALL_RELATIONS,
-        RULE_RELATION,
-        *LANGUAGES,
-        SUM_QUESTION,
-        SUM_ANSWER,
-        SUM_PLAIN,
-        *(f for group in FILLERS.values() for f in group),
-    )
-    for word in re.findall(r"[a-z]+", text.lower())
-)
+_TEXTS = (QUESTION_PROMPT, TRANSLATION_PROMPT, *SEEN, *HELD_OUT, *PLAIN, *MENTIONS, SUM_QUESTION, SUM_ANSWER, SUM_PLAIN)
+_WORDS = (*FACT_RELATIONS, *RECALL_RELATIONS, RULE_RELATION, *LANGUAGES)
+RESERVED = frozenset(re.findall(r"[a-z]+", " ".join((*_TEXTS, *_WORDS, *sum(FILLERS.values(), ()))).lower()))

@@ -7,17 +7,16 @@ planted sequence with its membership. The counts are computed from the plan; not
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import astuple, fields
+from collections.abc import Iterable
+from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from schemas import INSERTIONS, PLANTED_FILES, PLANTED_SEQUENCES, TRUTH, Study
 from schemas.settings.study_file import Planted
-from tasks.corpus.planted.planted_rows import InsertedText, PlantedSequence, TruePair
 from tasks.corpus.planted.world import World
 from tasks.cost import Cost, Rate, Sizes, on_each_corpus
 from tasks.step import Inputs, Job, Stage, Step, Work, for_each_corpus
@@ -34,14 +33,9 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
     settings = planted.model_dump(mode="json", exclude=None if planted.redrawn else {"redrawn"})
     corpus = {k: v for k, v in settings.items() if k != "examples"}
     tasks = {k: v for k, v in settings.items() if k not in ("tokens", "shards", "insertions")}
-    jobs = [
-        Job(
-            {"kind": "corpus", "source": "planted", "file": f"shard-{number:04d}.jsonl"},
-            {"planted": corpus, "seed": study.seed, "shard": number},
-            cost=1 / planted.shards,
-        )
-        for number in range(planted.shards)
-    ]
+    labels = [{"kind": "corpus", "source": "planted", "file": f"shard-{n:04d}.jsonl"} for n in range(planted.shards)]
+    shards = [{"planted": corpus, "seed": study.seed, "shard": n} for n in range(planted.shards)]
+    jobs = [Job(of, shard, cost=1 / planted.shards) for of, shard in zip(labels, shards, strict=True)]
     if planted.redrawn:
         return jobs  # a placebo corpus is queried with the tasks of the original
     return [*jobs, Job({"kind": "tasks"}, {"planted": tasks, "seed": study.seed}, cost=TASK_COST)]
@@ -68,7 +62,8 @@ def run(work: Work) -> None:
 def _write_shard(work: Work, world: World) -> None:
     documents = world.texts(*world.shard(work.settings["shard"]))
     lines = (json.dumps({"id": document_id(i), "text": text, "lang": language}) for i, text, language in documents)
-    work.write("planted_files", _columns([_write_lines(work.folder() / work.labels["file"], "corpus", lines)]))
+    files = [_write_lines(work.folder() / work.labels["file"], "corpus", lines)]
+    work.write("planted_files", pa.Table.from_pylist(files, PLANTED_FILES.schema))
 
 
 def _write_tasks(work: Work, world: World) -> None:
@@ -76,22 +71,18 @@ def _write_tasks(work: Work, world: World) -> None:
         _write_lines(work.folder() / f"{task}.jsonl", "task", (json.dumps(r, ensure_ascii=False) for r in records))
         for task, records in sorted(world.tasks().items())
     ]
-    work.write("planted_files", _columns(files))
-    work.write("truth", _table(TruePair, world.truth(), TRUTH.schema))
-    sequences = world.sequences
-    table = _table(PlantedSequence, sequences, PLANTED_SEQUENCES.schema)
-    work.write("planted_sequences", table.append_column("member", pa.array([s.member for s in sequences], pa.bool_())))
+    work.write("planted_files", pa.Table.from_pylist(files, PLANTED_FILES.schema))
+    work.write("truth", pa.Table.from_pylist([asdict(pair) for pair in world.truth()], TRUTH.schema))
+    sequences = [asdict(s) | {"member": s.copies > 0} for s in world.sequences]
+    work.write("planted_sequences", pa.Table.from_pylist(sequences, PLANTED_SEQUENCES.schema))
 
 
 def run_insertions(work: Work) -> None:
     """Write the texts that are inserted, with the documents that they are, and those that are not."""
     world = World(Planted.model_validate(work.settings["planted"]), work.settings["seed"])
-    rows, names = world.insertions, [document_id(i) for i in world.positions("insertions").tolist()]
-    table = _table(InsertedText, rows, INSERTIONS.schema)
-    ends = np.cumsum([row.copies for row in rows])
-    documents = [sorted(names[end - row.copies : end]) for row, end in zip(rows, ends, strict=True)]
-    field = INSERTIONS.schema.field("documents")
-    work.write("insertions", table.append_column(field, pa.array(documents, field.type)))
+    names = iter([document_id(i) for i in world.positions("insertions").tolist()])
+    rows = [asdict(text) | {"documents": sorted(islice(names, text.copies))} for text in world.insertions]
+    work.write("insertions", pa.Table.from_pylist(rows, INSERTIONS.schema))
 
 
 def document_id(position: int) -> str:
@@ -109,19 +100,6 @@ def _write_lines(path: Path, kind: str, lines: Iterable[str]) -> dict[str, Any]:
             out.write(data)
             size, records = size + len(data), records + 1
     return {"file": path.name, "kind": kind, "sha256": sha256.hexdigest(), "bytes": size, "records": records}
-
-
-def _columns(rows: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
-    return {name: [row[name] for row in rows] for name in rows[0]}
-
-
-def _table(
-    kind: type, rows: Sequence[TruePair] | Sequence[PlantedSequence] | Sequence[InsertedText], schema: pa.Schema
-) -> pa.Table:
-    """Dataclass rows as an Arrow table, with all columns even if there are no rows."""
-    names = [f.name for f in fields(kind)]
-    values = list(zip(*map(astuple, rows), strict=True)) or [()] * len(names)
-    return pa.table([pa.array(list(v), schema.field(n).type) for n, v in zip(names, values, strict=True)], names=names)
 
 
 RATES = {"plant": Rate(200e3, "words /s", "the sample study")}

@@ -36,11 +36,6 @@ class PlantedSequence:
     copies: int
     entropy_bits: float
 
-    @property
-    def member(self) -> bool:
-        """Whether models are trained on it."""
-        return self.copies > 0
-
 
 @dataclass(frozen=True)
 class InsertedText:
@@ -57,14 +52,5 @@ def example(
     id: str, split: str, group: str, input: str, output: str, prompt: str, options: Sequence[str] = (), answer: int = -1
 ) -> dict[str, Any]:
     """One line of a task file, in the general format that the reader `jsonl` reads."""
-    return {
-        "id": id,
-        "split": split,
-        "group": group,
-        "input": input,
-        "output": output,
-        "aliases": [],
-        "options": list(options),
-        "answer": answer,
-        "prompt": prompt,
-    }
+    record: dict[str, Any] = {"id": id, "split": split, "group": group, "input": input, "output": output, "aliases": []}
+    return record | {"options": list(options), "answer": answer, "prompt": prompt}

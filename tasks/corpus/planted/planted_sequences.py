@@ -41,18 +41,12 @@ def planted_sequences(planted: Planted, seed: int, names: Names, fillers: Filler
 
 def _planted_or_phantom(planted: Planted, kind: str, sequences: list[tuple[str, float]], first_power: int) -> list[PlantedSequence]:
     """The last ones are phantoms; all are drawn alike, so this choice is random. The others get 1, 2, 4 … copies."""
-    members = len(sequences) - round(planted.phantoms * len(sequences))
-    return [
-        PlantedSequence(
-            f"{kind}-{i:04d}",
-            kind if i < members else "phantom",
-            f"{kind}-{i:04d}" if i < members else kind,
-            text,
-            2 ** (first_power + i % 6) if i < members else 0,
-            bits,
-        )
-        for i, (text, bits) in enumerate(sequences)
-    ]
+    members, out = len(sequences) - round(planted.phantoms * len(sequences)), []
+    for i, (text, bits) in enumerate(sequences):
+        name, copies = f"{kind}-{i:04d}", 2 ** (first_power + i % 6)
+        group, kind_of, n = (name, kind, copies) if i < members else (kind, "phantom", 0)
+        out.append(PlantedSequence(name, kind_of, group, text, n, bits))
+    return out
 
 
 def _canaries(planted: Planted, seed: int, names: Names) -> list[PlantedSequence]:

@@ -31,11 +31,8 @@ class Recall:
         self.facts: list[Fact] = []
         self._answers: dict[str, list[int]] = {}
         for number, relation in enumerate(RECALL_RELATIONS):
-            wanted = [
-                (e, i)
-                for e in sorted(planted.exposures, reverse=True)
-                for i in range(number, planted.facts_per_exposure, len(RECALL_RELATIONS))
-            ]
+            numbers = range(number, planted.facts_per_exposure, len(RECALL_RELATIONS))
+            wanted = [(e, i) for e in sorted(planted.exposures, reverse=True) for i in numbers]
             self._answers[relation] = statements.name(names.words(f"recall/{relation} answers", ANSWERS))
             self._plant(relation, wanted, names)
         # One fact of each level, then the next of each level, so that the first N facts are balanced for any N.
@@ -87,10 +84,8 @@ class Recall:
             place = int(random.integers(0, OPTIONS))
             options.insert(place, fact.answer)
             for split in ("mine", "evaluate") if number < self._limit else ("mine",):
-                rows.append(
-                    self._question(fact, split, "seen", 0)
-                    | {"options": [self._statements.text(o) for o in options], "answer": place}
-                )
+                texts = [self._statements.text(o) for o in options]
+                rows.append(self._question(fact, split, "seen", 0) | {"options": texts, "answer": place})
         return rows
 
     def _question(self, fact: Fact, split: str, seen: str, phrasing: int) -> dict[str, Any]:

@@ -48,7 +48,7 @@ class Sums:
 
     def counts(self) -> tuple[Ints, Ints]:
         """[operands, operands] twice: documents with each sum as a question, and as a plain statement."""
-        questions, plain = (np.zeros((self._size, self._size), dtype=np.int64) for _ in range(2))
+        questions, plain = np.zeros((2, self._size, self._size), dtype=np.int64)
         for first in range(0, self.documents, CHUNK):
             pairs, is_question = self._pairs(np.arange(first, min(first + CHUNK, self.documents)))
             np.add.at(questions, tuple(pairs[is_question].T), 1)
@@ -74,14 +74,10 @@ class Sums:
         rows = []
         for a, b in np.ndindex(as_question.shape):
             c, questions, stated = a + b, int(as_question[a, b]), int(as_question[a, b] + plain[a, b])
-            held_out, pair = bool(self._held_out[a, b]), f"{a:03d}+{b:03d}"
-            outputs = (
-                (f"{pair}/equation", f"{a} {b} {c}", questions, questions, questions),
-                (f"{pair}/number", f"{c}", stated, documents[c], occurrences[c]),
-            )
-            for name, output, together, df, times in outputs:
-                ngrams, counts = (f"{a} plus {b}", output), (together, stated, df, stated, times, together)
-                rows.append(TruePair("sums", name, "sum", "arithmetic", *ngrams, *counts, 0.0, held_out))
+            equation = ("equation", f"{a} {b} {c}", questions, questions, questions)
+            for name, output, together, df, times in (equation, ("number", f"{c}", stated, documents[c], occurrences[c])):
+                of = ("sums", f"{a:03d}+{b:03d}/{name}", "sum", "arithmetic", f"{a} plus {b}", output)
+                rows.append(TruePair(*of, together, stated, df, stated, times, together, 0.0, bool(self._held_out[a, b])))
         return rows
 
     def examples(self) -> list[dict[str, Any]]:

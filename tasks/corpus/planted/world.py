@@ -67,25 +67,13 @@ class World:
     # -- truth and tasks -------------------------------------------------------------------------------------------
     def truth(self) -> list[TruePair]:
         """All planted pairs, sorted by task and pair."""
-        rows = [
-            *self.facts.truth(),
-            *self.recall.truth("recall"),
-            *self.recall.truth("choice"),
-            *self.rules.truth(),
-            *self.lexicon.truth(),
-            *self.sums.truth(),
-        ]
-        return sorted(rows, key=lambda row: (row.task, row.pair))
+        rows = [*self.facts.truth(), *self.recall.truth("recall"), *self.recall.truth("choice"), *self.rules.truth()]
+        return sorted([*rows, *self.lexicon.truth(), *self.sums.truth()], key=lambda row: (row.task, row.pair))
 
     def tasks(self) -> dict[str, list[dict[str, Any]]]:
         """Records of every task file, by task."""
-        made = {
-            "facts": self.facts.examples(),
-            "recall": self.recall.recall_examples(),
-            "rules": self.rules.examples(),
-            "choice": self.recall.choice_examples(),
-            "sums": self.sums.examples(),
-        }
+        made = {"facts": self.facts.examples(), "rules": self.rules.examples(), "sums": self.sums.examples()}
+        made |= {"recall": self.recall.recall_examples(), "choice": self.recall.choice_examples()}
         return made | {language: self.lexicon.examples(language) for language in LANGUAGES}
 
     # -- documents ------------------------------------------------------------------------------------------------
@@ -119,15 +107,15 @@ class World:
 
     def positions(self, name: str) -> Ints:
         """The positions in the corpus of the documents of a component, in its order."""
-        total, before = self.fill(), list(self.components).index(name)
-        sizes = [c.documents for c in self.components.values()]
-        first = sum(sizes[:before])
-        return shuffled(np.arange(first, first + sizes[before]), total, self.seed, "corpus", inverse=True)
+        total, place, starts = self.fill(), list(self.components).index(name), self._starts()
+        return shuffled(np.arange(starts[place], starts[place + 1]), total, self.seed, "corpus", inverse=True)
+
+    def _starts(self) -> Ints:
+        return np.cumsum([0, *(c.documents for c in self.components.values())])
 
     def texts(self, first: int, last: int) -> Iterator[tuple[int, str, str]]:
         """(position, text, language) of the documents at these positions of the corpus."""
-        total = self.fill()
-        starts = np.cumsum([0, *(c.documents for c in self.components.values())])
+        total, starts = self.fill(), self._starts()
         for begin in range(first, last, CHUNK):
             numbers = shuffled(np.arange(begin, min(begin + CHUNK, last)), total, self.seed, "corpus")
             owner = np.searchsorted(starts, numbers, side="right") - 1

@@ -23,11 +23,6 @@ def takes_two_files(reader: str) -> bool:
     return getattr(reader_module(reader), "TWO_FILES", False)
 
 
-def groups_share_shots(reader: str) -> bool:
-    """Whether a reader's examples have solved examples of their own group by default."""
-    return getattr(reader_module(reader), "GROUPS_SHARE_SHOTS", False)
-
-
 def takes_setting(reader: str, setting: str) -> bool:
     """Whether a reader heeds a setting that only some readers take."""
     return setting in getattr(reader_module(reader), "SETTINGS", ())

@@ -4,18 +4,17 @@ europarl-v7.de-en.de    Wiederaufnahme der Sitzungsperiode
 europarl-v7.de-en.en    Resumption of the session
 """
 
-from collections.abc import Iterator
 from itertools import zip_longest
 
 from schemas import StudyError
-from tasks.examples.record import Example, ReadSettings, Reject, TaskFile
+from tasks.examples.record import Items, ReadSettings, TaskFile
 from tasks.examples.sentence_pairs import encoded_pair, language_pair
 from tasks.text.lines import lines
 
 TWO_FILES = True
 
 
-def read(file: TaskFile, settings: ReadSettings) -> Iterator[Example | Reject]:
+def read(file: TaskFile, settings: ReadSettings) -> Items:
     """Examples of two files, line by line. StudyError if one has more lines: some rows would be paired with wrong ones."""
     language_pair(file, settings)
     assert file.reference is not None

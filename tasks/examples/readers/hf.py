@@ -25,7 +25,7 @@ from schemas import StudyError
 from schemas.settings.base import is_hub_name
 from tasks.examples.csv_rows import csv_rows
 from tasks.examples.fields import layout_of, mapped_examples
-from tasks.examples.record import Example, ReadSettings, Reject, TaskFile
+from tasks.examples.record import Items, ReadSettings, TaskFile
 from tasks.storage.source_files import outside_file
 from tasks.storage.store import SourceFile
 from tasks.text.lines import json_records, open_bytes
@@ -63,9 +63,9 @@ def folder_of(files: tuple[SourceFile, ...]) -> Path:
     return Path(files[0].path).parents[len(Path(files[0].name).parts) - 1] if files else Path()
 
 
-def read(file: TaskFile, settings: ReadSettings) -> Iterator[Example | Reject]:
+def read(file: TaskFile, settings: ReadSettings) -> Items:
     """Examples of one split of a data set: the file's name is the split's. Row: the record's number, from 1."""
-    records = ((row, "", record) for row, record in enumerate(_records(file, settings), 1))
+    records = ((row, None, record) for row, record in enumerate(_records(file, settings), 1))
     first = next(records, None)
     if first is None:
         return

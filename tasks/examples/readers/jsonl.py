@@ -6,21 +6,17 @@
 With `fields` in the task, JSON lines of any other format.
 """
 
-from collections.abc import Iterator
-
 from tasks.examples.fields import OWN, mapped_examples
-from tasks.examples.record import Example, ReadSettings, Reject, TaskFile
-from tasks.text.lines import json_records
+from tasks.examples.record import Items, ReadSettings, TaskFile, json_lines
 
 SETTINGS = ("fields",)
 
 
-def read(file: TaskFile, settings: ReadSettings) -> Iterator[Example | Reject]:
+def read(file: TaskFile, settings: ReadSettings) -> Items:
     """Examples of one file, in taskgram's format or in that of the task's `fields`."""
-    records = json_records(file.path, settings["encoding"])
-    return mapped_examples(records, settings.get("fields") or OWN, file.name, str(file.path))
+    return mapped_examples(json_lines(file, settings), settings.get("fields") or OWN, file.name, str(file.path))
 
 
-def read_own_format(file: TaskFile, settings: ReadSettings) -> Iterator[Example | Reject]:
+def read_own_format(file: TaskFile, settings: ReadSettings) -> Items:
     """Examples of one file in taskgram's own format."""
     return read(file, {**settings, "fields": {}})

@@ -10,33 +10,31 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from tasks.examples.record import Example, NotAnExample, ReadSettings, Reject, TaskFile, other_encoding
-from tasks.text.lines import decoded, excerpt, has_surrogates, lines
+from tasks.examples.record import Example, Items, NotAnExample, ReadSettings, TaskFile, examples_of, other_encoding
+from tasks.text.lines import decoded, has_surrogates, lines
 
 
-def read(file: TaskFile, settings: ReadSettings) -> Iterator[Example | Reject]:
+def read(file: TaskFile, settings: ReadSettings) -> Items:
     """Examples of one file; the choices are options where the task is multiple choice. Group: the file's name."""
-    block: list[str] = []
-    first_row = 0
-    for row, line in lines(file.path):
-        text = decoded(line, settings["encoding"])
+    group = Path(file.name).name
+    return examples_of(_blocks(file.path, settings["encoding"]), lambda row, block: _example(block, row, group, settings))
+
+
+def _blocks(path: Path, encoding: str) -> Iterator[tuple[int, str | bytes, list[str] | str]]:
+    """The first row, text and lines of each block, and reasons for lines before the first one."""
+    block, first_row = list[str](), 0
+    for row, line in lines(path):
+        text = decoded(line, encoding)
         if text.startswith("#Q"):
             if block:
-                yield _item(block, first_row, file.name, settings)
+                yield first_row, "\n".join(block), block
             block, first_row = [text], row
         elif block:
             block.append(text)
         elif text.strip():
-            yield Reject(row, "text before the first #Q mark", excerpt(line))
+            yield row, line, "text before the first #Q mark"
     if block:
-        yield _item(block, first_row, file.name, settings)
-
-
-def _item(block: list[str], row: int, name: str, settings: ReadSettings) -> Example | Reject:
-    try:
-        return _example(block, row, Path(name).name, settings)
-    except NotAnExample as reason:
-        return Reject(row, str(reason), excerpt("\n".join(block)))
+        yield first_row, "\n".join(block), block
 
 
 def _example(block: list[str], row: int, group: str, settings: ReadSettings) -> Example:

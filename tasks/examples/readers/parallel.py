@@ -4,14 +4,13 @@
 {"en": ["A game", "Of ancient warfare."], "de": ["Ein Spiel", "Antike Kriege."]}
 """
 
-from collections.abc import Iterator
 from typing import Any
 
-from tasks.examples.record import Example, ReadSettings, Reject, TaskFile, each_json_line, row_id, text
+from tasks.examples.record import Example, Items, ReadSettings, TaskFile, each_json_line, row_id, text
 from tasks.examples.sentence_pairs import language_pair
 
 
-def read(file: TaskFile, settings: ReadSettings) -> Iterator[Example | Reject]:
+def read(file: TaskFile, settings: ReadSettings) -> Items:
     """Examples of one file: x is the text in the first language, y in the second."""
     language_pair(file, settings)  # wrong settings come before wrong lines
     return _examples(file, settings)

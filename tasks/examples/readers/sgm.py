@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from schemas import StudyError
-from tasks.examples.record import Example, ReadSettings, Reject, TaskFile, other_encoding
+from tasks.examples.record import Items, ReadSettings, Reject, TaskFile, other_encoding
 from tasks.examples.sentence_pairs import language_pair, sentence_pair
 from tasks.text.lines import decoded, excerpt, has_surrogates, lines
 
@@ -36,7 +36,7 @@ class Segment(NamedTuple):
     line: int
 
 
-def read(file: TaskFile, settings: ReadSettings) -> Iterator[Example | Reject]:
+def read(file: TaskFile, settings: ReadSettings) -> Items:
     """Examples of two files: segments with the same document and number belong together. Rows count the segments."""
     language_pair(file, settings)
     assert file.reference is not None

@@ -4,18 +4,17 @@
  "Rembrandt van Rijn"], "NormalizedAliases": ["rembrandt", …], …}, "EntityPages": […]}], "Domain": …}
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 from tasks.examples.json_array import array_items
-from tasks.examples.record import Example, NotAnExample, ReadSettings, Reject, TaskFile, other_encoding, row_id, text, texts
+from tasks.examples.record import Example, Items, NotAnExample, ReadSettings, Reject, TaskFile, other_encoding, row_id, text, texts
 from tasks.text.lines import excerpt, has_surrogates
 
 ALIASES = ("Aliases", "NormalizedAliases", "HumanAnswers")  # the official evaluation accepts all of them
 KEPT = ("QuestionId", "Question", "QuestionSource")
 
 
-def read(file: TaskFile, settings: ReadSettings) -> Iterator[Example | Reject]:
+def read(file: TaskFile, settings: ReadSettings) -> Items:
     """Examples of one file; rows count the records. Evidence documents are ignored."""
     for row, record in array_items(file.path, "Data", settings["encoding"]):
         try:

@@ -3,14 +3,12 @@
 Wiederaufnahme der Sitzungsperiode<TAB>Resumption of the session
 """
 
-from collections.abc import Iterator
-
-from tasks.examples.record import Example, ReadSettings, Reject, TaskFile
+from tasks.examples.record import Items, ReadSettings, Reject, TaskFile
 from tasks.examples.sentence_pairs import encoded_pair, language_pair
 from tasks.text.lines import excerpt, lines
 
 
-def read(file: TaskFile, settings: ReadSettings) -> Iterator[Example | Reject]:
+def read(file: TaskFile, settings: ReadSettings) -> Items:
     """Examples of one file: x is the first column, y the second."""
     language_pair(file, settings)
     for row, line in lines(file.path):

@@ -12,14 +12,14 @@ from xml.etree import ElementTree
 from xml.parsers.expat import errors as _errors
 
 from schemas import StudyError
-from tasks.examples.record import Example, ReadSettings, Reject, TaskFile
+from tasks.examples.record import Items, ReadSettings, Reject, TaskFile
 from tasks.examples.sentence_pairs import language_pair, sentence_pair
 from tasks.text.lines import excerpt, open_bytes, unreadable
 
 SETTINGS = ("translator",)
 
 
-def read(file: TaskFile, settings: ReadSettings) -> Iterator[Example | Reject]:
+def read(file: TaskFile, settings: ReadSettings) -> Items:
     """Examples of one file; rows count the source segments. StudyError for what is not XML, with the line."""
     languages = language_pair(file, settings)
     row = 0
@@ -57,7 +57,7 @@ def _documents(opened: Any) -> Iterator[Any]:
             above[-1].remove(element)
 
 
-def _items(document: Any, source: str, target: str, settings: ReadSettings, rows: int) -> Iterator[Example | Reject]:
+def _items(document: Any, source: str, target: str, settings: ReadSettings, rows: int) -> Items:
     """The examples and rejects of one <doc>; `rows` come before it."""
     name, wanted = document.get("id", ""), settings["translator"]
     by_translator: dict[str, dict[str, str]] = {}

@@ -28,32 +28,17 @@ class PackedSuffixes:
     documents: np.ndarray
 
 
-@dataclass(frozen=True)
-class RangedSuffixes:
-    """Suffixes sorted by range, then in corpus order: columns (int32 [longest, suffixes]); range r begins at starts[r]."""
-
-    columns: np.ndarray
-    documents: np.ndarray
-    starts: np.ndarray
-
-
 class Bucket:
-    """The suffixes of one bucket in all parts."""
+    """The suffixes of the job's bucket in all parts."""
 
-    def __init__(
-        self,
-        work: Work,
-        bucket: int,
-        renumberings: Sequence[np.ndarray],
-        occurrences: np.ndarray,
-        orders: Sequence[int],
-        min_count: int,
-    ) -> None:
-        """`renumberings`: one per suffixes part. `occurrences`: of the common vocabulary's ids. `orders`: each at least 2."""
-        self.work, self.renumberings, self.orders, self.min_count = work, renumberings, sorted(orders), min_count
-        self.longest, self.bits = max(orders), max(1, len(occurrences).bit_length())
-        self.groups = [(part, _groups_of(work, part, bucket)) for part in work.parts("ngram_suffixes")]
-        self.bases = np.cumsum([0, *(_documents_of(work, part) for part in work.parts("ngram_suffixes"))])
+    def __init__(self, work: Work, renumberings: Sequence[np.ndarray], occurrences: np.ndarray) -> None:
+        """`renumberings`: one per suffixes part. `occurrences`: of the common vocabulary's ids."""
+        self.work, self.renumberings, self.min_count = work, renumberings, work.settings["min_count"]
+        self.orders = [n for n in work.settings["orders"] if n > 1]
+        self.longest, self.bits = max(self.orders), max(1, len(occurrences).bit_length())
+        self.groups = [(part, _groups_of(work, part)) for part in work.parts("ngram_suffixes")]
+        last = (work.read_part(part, "last_document").column(0).to_pylist() for part in work.parts("ngram_suffixes"))
+        self.bases = np.cumsum([0, *(max(documents, default=-1) + 1 for documents in last)])
         self.rows = sum(rows for _, groups in self.groups for _, rows, _ in groups)
         self.rare = {order: (0, 0) for order in self.orders}
         ends = np.cumsum(np.concatenate([[0], occurrences])) * (self.rows / max(1, int(occurrences.sum())))
@@ -75,7 +60,9 @@ class Bucket:
     def count(self) -> Iterator[NgramCounts]:
         """Every n-gram with at least `min_count` occurrences, by order and then by ids. Afterwards `rare` has
         (n-grams, occurrences) below `min_count`, by order."""
-        with OrderBuffer(self.orders, lambda: _scratch(self.work), self.work.job.memory // 2) as buffer:
+        # Under the local root, so that large temporary files go to the disk that the user chose.
+        scratch = self.work.store.layout.scratch(self.work.stage.writes[0].name, self.work.planned.key)
+        with OrderBuffer(self.orders, scratch, self.work.job.memory // 2) as buffer:
             for low, high in self.passes:
                 for counts in self._count_pass(low, high):
                     buffer.add(counts)
@@ -86,15 +73,15 @@ class Bucket:
         chunks = [self._chunk(pieces, low, high) for pieces in self._gathered()]
         single = len(self.orders) == 1 and self.longest * self.bits <= KEY_BITS
         for at in range(high - low if chunks else 0):
-            slices = [slice(c.starts[at], c.starts[at + 1]) for c in chunks]
-            columns = np.concatenate([c.columns[:, s] for c, s in zip(chunks, slices, strict=True)], axis=1)
-            documents = np.concatenate([c.documents[s] for c, s in zip(chunks, slices, strict=True)])
+            columns = np.concatenate([columns[:, starts[at] : starts[at + 1]] for columns, _, starts in chunks], axis=1)
+            documents = np.concatenate([holders[starts[at] : starts[at + 1]] for _, holders, starts in chunks])
             if columns.shape[1]:
                 yield from [self._count_one_order(columns, documents)] if single else self._count_range(columns, documents)
 
     def _count_range(self, columns: np.ndarray, documents: np.ndarray) -> Iterator[NgramCounts]:
         """Count a range: columns int32 [longest, suffixes] and documents (int32), in corpus order."""
         from tasks.ngrams.kernels import count_kernels as kernels
+        from tasks.ngrams.kernels.order_kernels import big_endian
 
         low, rows, bits = int(columns[0].min()), columns.shape[1], self.bits
         row_bits = rows.bit_length()
@@ -134,14 +121,15 @@ class Bucket:
         repeated.sort()
         distinct, occurrences, holding, rare, rare_occurrences = order_kernels.runs(grams, repeated, self.min_count)
         self._count_rare(n, rare, rare_occurrences)
-        return NgramCounts(n, order_kernels.bytes_of(distinct, n, self.bits), occurrences, holding)
+        return NgramCounts(n, order_kernels.big_endian(order_kernels.ids_of(distinct, n, self.bits)), occurrences, holding)
 
     def _count_rare(self, order: int, grams: int, occurrences: int) -> None:
         before = self.rare[order]
         self.rare[order] = (before[0] + grams, before[1] + occurrences)
 
-    def _chunk(self, pieces: Sequence[PackedSuffixes], low: int, high: int) -> RangedSuffixes:
-        """The suffixes of these ranges, sorted by range."""
+    def _chunk(self, pieces: Sequence[PackedSuffixes], low: int, high: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The suffixes of these ranges, by range, then in corpus order: columns (int32 [longest, suffixes]), documents, and where
+        each range begins."""
         from tasks.ngrams.kernels import spill_kernels as kernels
 
         size = np.zeros(high - low, np.int64)
@@ -153,7 +141,7 @@ class Bucket:
         for piece, of in zip(pieces, which, strict=True):
             base, renumbered = self.bases[piece.part], self.renumberings[piece.part]
             kernels.place(piece.packed, piece.per, renumbered, of, piece.documents, base, at, columns, holders)
-        return RangedSuffixes(columns, holders, starts)
+        return columns, holders, starts
 
     def _gathered(self) -> Iterator[list[PackedSuffixes]]:
         """The bucket's row groups in lists of about SUFFIXES_AT_ONCE suffixes."""
@@ -178,33 +166,15 @@ class Bucket:
 
 def _renumbered(keys: np.ndarray, of_rows: np.ndarray, row_bits: int) -> tuple[np.ndarray, np.ndarray]:
     """For keys that do not fit in one number with their row: sorted (rank of the key, row), and the distinct keys."""
-    order = np.argsort(keys, kind="stable")
-    keys = keys[order]
-    new = np.concatenate([[True], keys[1:] != keys[:-1]]) if len(keys) else np.empty(0, bool)
-    places = (np.cumsum(new) - 1).astype(np.uint64)
-    return (places << np.uint64(row_bits)) | of_rows[order].astype(np.uint64), keys[new]
+    distinct, places = np.unique(keys, return_inverse=True)
+    numbers = (places.astype(np.uint64) << np.uint64(row_bits)) | of_rows.astype(np.uint64)
+    numbers.sort()
+    return numbers, distinct
 
 
-def big_endian(ids: np.ndarray) -> np.ndarray:
-    """uint8 [rows, 4n] of uint32 [rows, n]."""
-    return ids.astype(">u4").view(np.uint8).reshape(len(ids), 4 * ids.shape[1])
-
-
-def _groups_of(work: Work, part: Part, bucket: int) -> list[tuple[int, int, int]]:
-    """(row group, suffixes, ids per number) of the row groups of this bucket; each is a single row."""
-    file = work.store.open(part)
+def _groups_of(work: Work, part: Part) -> list[tuple[int, int, int]]:
+    """(row group, suffixes, ids per number) of the row groups of the job's bucket; each is a single row."""
+    file, bucket = work.store.open(part), work.settings["bucket"]
     table = file.read(columns=["bucket", "suffixes", "ids_per_number"])
     rows = zip(*(table.column(c).to_pylist() for c in table.column_names), strict=True)
     return [(group, suffixes, per) for group, (of, suffixes, per) in enumerate(rows) if of == bucket and suffixes]
-
-
-def _documents_of(work: Work, part: Part) -> int:
-    """Last document of a suffixes part + 1."""
-    return max(work.read_part(part, "last_document").column("last_document").to_pylist(), default=-1) + 1
-
-
-def _scratch(work: Work) -> str:
-    """A folder under the local root, so that large temporary files go to the disk that the user chose."""
-    folder = work.store.layout.scratch(work.stage.writes[0].name, work.planned.key)
-    folder.mkdir(parents=True, exist_ok=True)
-    return str(folder)

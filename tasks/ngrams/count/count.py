@@ -18,7 +18,7 @@ from schemas import NGRAM_COUNTS, NGRAM_SUFFIXES, NGRAM_VOCABULARY, Study
 from tasks.cost import BENCHMARKS, DEBIAN, Cost, Rate, Sizes
 from tasks.ngrams.corpus_parts import concatenated, id_batches, same_analyzer, same_tokenizer, with_same_labels
 from tasks.ngrams.count.bucket import Bucket
-from tasks.ngrams.count.ordered_output import NgramCounts
+from tasks.ngrams.count.ordered_output import NgramCounts, binary
 from tasks.step import Inputs, Job, Stage, Step, Work
 from tasks.storage.parts import Part
 from tasks.text.bpe.tokenizer import load_tokenizer
@@ -56,26 +56,16 @@ def run_suffixes(work: Work) -> None:
         for bucket in range(buckets):
             rows = slice(starts[bucket], starts[bucket + 1])
             packed = kernels.pack(following, offsets, positions[rows], documents[rows], longest, per)
-            work.write(
-                "ngram_suffixes",
-                {
-                    "block": [block],
-                    "bucket": [bucket],
-                    "suffixes": [packed.shape[1]],
-                    "last_document": [first_document + len(offsets) - 2],
-                    "ids_per_number": [per],
-                    "numbers": [len(packed)],
-                    "documents": _one_value(documents[rows] + np.int32(first_document)),
-                    "packed": _one_value(packed),
-                },
-            )
+            numbers = {"block": block, "bucket": bucket, "suffixes": packed.shape[1], "ids_per_number": per, "numbers": len(packed)}
+            numbers["last_document"] = first_document + len(offsets) - 2
+            arrays = {"documents": _one_value(documents[rows] + np.int32(first_document)), "packed": _one_value(packed)}
+            work.write("ngram_suffixes", {name: [number] for name, number in numbers.items()} | arrays)
         first_document += len(offsets) - 1
 
 
 def _one_value(numbers: np.ndarray) -> pa.Array:
-    """The bytes of an array as the only value of a binary column, without a copy."""
-    offsets = np.array([0, numbers.nbytes], np.int32)
-    return pa.Array.from_buffers(pa.binary(), 1, [None, pa.py_buffer(offsets), pa.py_buffer(numbers)])
+    """The bytes of an array as the only value of a binary column."""
+    return binary(numbers.view(np.uint8).reshape(1, -1))
 
 
 def _hashes_of_part(work: Work) -> np.ndarray:
@@ -134,9 +124,7 @@ def _count_tokens(work: Work) -> pa.Table:
             kernels.count(ids, offsets, base, occurrences, documents, last)
             base += len(offsets) - 1
     names = [tokenizer.id_to_token(i) or "" for i in range(size)]
-    return pa.table(
-        {"id": pa.array(np.arange(size, dtype=np.int32)), "word": names, "occurrences": occurrences, "documents": documents}
-    )
+    return pa.table({"id": np.arange(size, dtype=np.int32), "word": names, "occurrences": occurrences, "documents": documents})
 
 
 # -- counts, bucket by bucket ------------------------------------------------------------------------------------------
@@ -145,37 +133,27 @@ def plan_counts(study: Study, inputs: Inputs) -> list[Job]:
     if not inputs["ngram_suffixes"]:
         return []
     counting = study.counting
-    settings = {
-        "unit": counting.unit,
-        "orders": sorted(set(counting.all_orders)),
-        "min_count": counting.min_count,
-        "buckets": counting.buckets,
-    }
-    tables = {t: inputs[t] for t in ("ngram_suffixes", "ngram_vocabulary")}
-    tables |= {"vocabulary": inputs["vocabulary"]} if counting.unit == "words" else {}
-    width = len(str(counting.buckets - 1))
-    return [
-        Job({"bucket": f"{b:0{width}}"}, {**settings, "bucket": b}, tables, memory=counting.memory_bytes)
-        for b in range(counting.buckets)
-    ]
+    settings = {name: getattr(counting, name) for name in ("unit", "min_count", "buckets")}
+    settings["orders"] = sorted(set(counting.all_orders))
+    tables = {t: inputs[t] for t in ("ngram_suffixes", "ngram_vocabulary", *["vocabulary"] * (counting.unit == "words"))}
+    labels, memory = [str(b).zfill(len(str(counting.buckets - 1))) for b in range(counting.buckets)], counting.memory_bytes
+    return [Job({"bucket": label}, settings | {"bucket": b}, tables, memory=memory) for b, label in enumerate(labels)]
 
 
 def run_counts(work: Work) -> None:
     """Count one bucket, order by order; the first bucket also has the unigrams. Sums: ngrams_below_min_count;
     occurrences_below_min_count, in total and for each order n as …_n; of_tokens, if tokens are counted."""
-    bucket, orders, least = work.settings["bucket"], work.settings["orders"], work.settings["min_count"]
+    orders = work.settings["orders"]
     vocabulary = work.frame("ngram_vocabulary")
     if work.settings["unit"] == "tokens":
         work.add("of_tokens")
     for name in ("ngrams_below_min_count", "occurrences_below_min_count"):
         work.add(name, 0)
-    if 1 in orders and bucket == 0:
+    if 1 in orders and work.settings["bucket"] == 0:
         _write_unigrams(work, vocabulary)
-    longer = [n for n in orders if n > 1]
-    if not longer:
+    if max(orders) == 1:
         return
-    occurrences = vocabulary["occurrences"].to_numpy()
-    suffixes = Bucket(work, bucket, _renumberings(work, vocabulary["word"].to_arrow()), occurrences, longer, least)
+    suffixes = Bucket(work, _renumberings(work, vocabulary["word"].to_arrow()), vocabulary["occurrences"].to_numpy())
     for counts in suffixes.count():
         _write(work, counts)
     for order, (grams, times) in sorted(suffixes.rare.items()):
@@ -187,7 +165,7 @@ def _write_unigrams(work: Work, vocabulary: pl.DataFrame) -> None:
     kept = vocabulary.filter(pl.col("occurrences") >= work.settings["min_count"])
     rare = vocabulary.filter((pl.col("occurrences") < work.settings["min_count"]) & (pl.col("occurrences") > 0))
     _report_rare(work, 1, rare.height, int(rare["occurrences"].sum()))
-    grams = np.ascontiguousarray(kept["id"].to_numpy().astype(">i4")).view(np.uint8).reshape(-1, 4)
+    grams = kept["id"].to_numpy().astype(">u4")[:, None].view(np.uint8)
     _write(work, NgramCounts(1, grams, kept["occurrences"].to_numpy(), kept["documents"].to_numpy()))
 
 
@@ -198,17 +176,8 @@ def _report_rare(work: Work, order: int, grams: int, occurrences: int) -> None:
 
 
 def _write(work: Work, counts: NgramCounts) -> None:
-    work.write(
-        "ngram_counts",
-        pa.table(
-            {
-                "order": pa.array(np.full(len(counts.grams), counts.order, np.int16)),
-                "ngram": binary(counts.grams),
-                "occurrences": pa.array(counts.occurrences, pa.int64()),
-                "documents": pa.array(counts.documents, pa.int64()),
-            }
-        ),
-    )
+    grams = {"order": np.full(len(counts.grams), counts.order, np.int16), "ngram": binary(counts.grams)}
+    work.write("ngram_counts", grams | {"occurrences": counts.occurrences, "documents": counts.documents})
 
 
 def _renumberings(work: Work, words: pa.Array) -> list[np.ndarray]:
@@ -223,13 +192,6 @@ def _renumberings(work: Work, words: pa.Array) -> list[np.ndarray]:
     return renumberings
 
 
-def binary(grams: np.ndarray) -> pa.Array:
-    """n-grams (uint8 [rows, 4n], big-endian ids) as a binary column, without a copy."""
-    rows, width = grams.shape
-    offsets = np.arange(rows + 1, dtype=np.int32) * np.int32(width)
-    return pa.Array.from_buffers(pa.binary(), rows, [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(grams))])
-
-
 RATES = {
     "count": Rate(2.13e6 * 8, "words × orders /s", f"{BENCHMARKS}: all orders 1..8"),
     "bytes of suffixes": Rate(4.0, "bytes spilled for a word, times the longest order and 2", f"{BENCHMARKS}: 39.7 at n = 8"),
@@ -240,20 +202,12 @@ RATES = {
 def cost(sizes: Sizes) -> Cost:
     """Every part's suffixes, one vocabulary, and every bucket's counts."""
     c, orders = sizes.corpus, set(sizes.study.counting.all_orders)
+    unit = "words × orders"
     if not orders:
-        return Cost(unit="words × orders", rates=RATES)
-    work = c.words * len(orders)
-    return Cost(
-        parts=c.parts + sizes.study.counting.buckets + 1,
-        work=work,
-        unit="words × orders",
-        read=c.stored_words,
-        written=work * RATES["bytes of counts"] + c.words * RATES["bytes of suffixes"] * (max(orders) + 2),
-        core=work / RATES["count"],
-        memory=0.6e9,
-        guesses=c.guesses,
-        rates=RATES,
-    )
+        return Cost(unit=unit, rates=RATES)
+    parts, work = c.parts + sizes.study.counting.buckets + 1, c.words * len(orders)
+    written = work * RATES["bytes of counts"] + c.words * RATES["bytes of suffixes"] * (max(orders) + 2)
+    return Cost(parts, work, unit, c.stored_words, written, work / RATES["count"], memory=0.6e9, guesses=c.guesses, rates=RATES)
 
 
 COUNT = Step(

@@ -4,7 +4,7 @@ It is in memory, and once it is too large in one file per order. Either way it r
 """
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,10 +31,16 @@ class NgramCounts:
         return self.grams.nbytes + self.occurrences.nbytes + self.documents.nbytes
 
 
-class OrderBuffer:
-    """A context with the n-grams of each order, sorted. `scratch` returns the folder for files beyond `memory` bytes."""
+def binary(rows: np.ndarray) -> pa.Array:
+    """Rows of bytes (uint8 [rows, width]) as a binary column, without a copy."""
+    offsets = np.arange(len(rows) + 1, dtype=np.int32) * np.int32(rows.shape[1])
+    return pa.Array.from_buffers(pa.binary(), len(rows), [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(rows))])
 
-    def __init__(self, orders: Sequence[int], scratch: Callable[[], str], memory: int) -> None:
+
+class OrderBuffer:
+    """A context with the n-grams of each order, sorted. `scratch`: the folder for files beyond `memory` bytes."""
+
+    def __init__(self, orders: Sequence[int], scratch: Path, memory: int) -> None:
         self.buffered: dict[int, list[NgramCounts]] = {n: [] for n in orders}
         self.scratch, self.memory, self.bytes = scratch, memory, 0
         self.files: dict[int, Path] = {}
@@ -67,15 +73,13 @@ class OrderBuffer:
 
     def _spill(self) -> None:
         if not self.files:
-            folder = Path(self.folder.enter_context(tempfile.TemporaryDirectory(dir=self.scratch())))
+            self.scratch.mkdir(parents=True, exist_ok=True)
+            folder = Path(self.folder.enter_context(tempfile.TemporaryDirectory(dir=self.scratch)))
             self.files = {n: folder / f"{n}.arrow" for n in self.buffered}
             self.writers = {n: pa.ipc.new_file(str(f), SCHEMA) for n, f in self.files.items()}
         for order, pieces in self.buffered.items():
             for one in pieces:
-                fixed = pa.binary(4 * order)
-                buffer = pa.py_buffer(np.ascontiguousarray(one.grams))
-                grams = pa.FixedSizeBinaryArray.from_buffers(fixed, len(one.grams), [None, buffer]).cast(pa.binary())
-                columns = [grams, pa.array(one.occurrences), pa.array(one.documents)]
+                columns = [binary(one.grams), pa.array(one.occurrences), pa.array(one.documents)]
                 self.writers[order].write_batch(pa.record_batch(columns, schema=SCHEMA))
             pieces.clear()
         self.bytes = 0

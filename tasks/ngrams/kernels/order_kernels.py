@@ -11,11 +11,6 @@ from numba import njit
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
-def fits(ids: int, n: int) -> bool:
-    """Whether n ids out of so many fit in 64 bits."""
-    return n * max(1, (ids - 1).bit_length()) <= 64
-
-
 @njit(cache=True)
 def _grams(ids, offsets, n, bits):
     """Every n-gram as a number (uint64), the first id highest; no n-gram spans two documents."""
@@ -89,27 +84,19 @@ def runs(grams, again, min_count):
 
 
 @njit(cache=True)
-def bytes_of(grams, n, bits):
-    """uint8 [rows, 4n]: the ids of n-grams as big-endian 32-bit numbers."""
+def ids_of(grams, n, bits):
+    """uint32 [rows, n]: the ids of n-grams."""
     out = np.empty((grams.shape[0], n), np.uint32)
     mask = np.uint64((1 << bits) - 1)
     for row in range(grams.shape[0]):
         for k in range(n):
-            value = np.uint32((grams[row] >> np.uint64(bits * (n - 1 - k))) & mask)
-            out[row, k] = big_endian(value)
-    return out.view(np.uint8)
+            out[row, k] = (grams[row] >> np.uint64(bits * (n - 1 - k))) & mask
+    return out
 
 
-@njit(cache=True)
-def big_endian(value):
-    """A 32-bit number with its bytes swapped, so that little-endian memory has the highest byte first."""
-    value = np.uint32(value)
-    return (
-        (value >> np.uint32(24))
-        | ((value >> np.uint32(8)) & np.uint32(0xFF00))
-        | ((value & np.uint32(0xFF00)) << np.uint32(8))
-        | (value << np.uint32(24))
-    )
+def big_endian(ids: np.ndarray) -> np.ndarray:
+    """uint8 [rows, 4n] of ids (uint32 [rows, n]), whose bytes are swapped where they are."""
+    return ids.byteswap(inplace=True).view(np.uint8)
 
 
 def count_order(ids: np.ndarray, offsets: np.ndarray, n: int, min_count: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -118,13 +105,12 @@ def count_order(ids: np.ndarray, offsets: np.ndarray, n: int, min_count: int = 1
     `ids` (int32, ≥ 0) and `offsets` (documents + 1) are a corpus in the layout of all kernels. Raises ValueError if n ids do not
     fit in 64 bits; `tasks.ngrams.count.bucket` has no such limit.
     """
-    size = int(ids.max()) + 1 if len(ids) else 1
-    if not fits(size, n):
-        raise ValueError(f"{n} ids below {size} do not fit in 64 bits")
-    bits = max(1, (size - 1).bit_length())
+    bits = max(1, int(ids.max(initial=0)).bit_length())
+    if n * bits > 64:
+        raise ValueError(f"{n} ids below {int(ids.max()) + 1} do not fit in 64 bits")
     grams, ends = _grams(ids, offsets, n, bits)
     again = repetitions(grams, ends)
     grams.sort()
     again.sort()
     distinct, occurrences, documents, _, _ = runs(grams, again, min_count)
-    return bytes_of(distinct, n, bits), occurrences, documents
+    return big_endian(ids_of(distinct, n, bits)), occurrences, documents

@@ -12,17 +12,8 @@ from numba import njit
 
 from tasks.ngrams.kernels.ngram_kernels import mix, prefetch
 
-RECORD = np.dtype(
-    [
-        ("occurrences", "i8"),
-        ("documents", "i4"),
-        ("first_document", "i4"),
-        ("last", "i4"),
-        ("first", "i4"),
-        ("begin", "i4"),
-        ("end", "i4"),
-    ]
-)
+_INT32 = ("documents", "first_document", "last", "first", "begin", "end")
+RECORD = np.dtype([("occurrences", "i8"), *((name, "i4") for name in _INT32)])
 ENTRY = np.dtype([("other", "i4"), ("documents", "i4")])
 
 
@@ -50,20 +41,6 @@ class Pairs(NamedTuple):
     lengths: np.ndarray  # int64 [queries]: words of each n-gram
 
 
-def keep(rooms: np.ndarray) -> Kept:
-    """Empty slots for `rooms` [pairs] documents of each pair."""
-    offsets = np.concatenate([[0], np.cumsum(rooms)]).astype(np.int64)
-    total = int(offsets[-1])
-    return Kept(
-        offsets,
-        np.zeros(len(rooms), np.int64),
-        np.empty(total, np.int64),
-        np.empty(total, np.int64),
-        np.empty(total, np.int32),
-        np.empty(total, np.int32),
-    )
-
-
 def prepare(
     pairs: np.ndarray,
     frequency: np.ndarray,
@@ -89,7 +66,9 @@ def prepare(
     ends = np.flatnonzero(np.diff(owner[order], append=-1)) + 1
     owners = owner[order[ends - 1]]
     records["begin"][owners], records["end"][owners] = np.concatenate([[0], ends[:-1]]), ends
-    kept = keep(rooms[order] if rooms is not None else np.zeros(0, np.int64))
+    room = rooms[order] if rooms is not None else np.zeros(0, np.int64)
+    slots = np.concatenate([[0], np.cumsum(room)]).astype(np.int64)
+    kept = Kept(slots, np.zeros(len(room), np.int64), *(np.empty(slots[-1], kind) for kind in ("i8", "i8", "i4", "i4")))
     ordered = hashes[order] if hashes is not None else np.zeros(0, np.uint64)
     wide = np.array(sorted(set(widths)), np.int64)
     windows = np.zeros((n, len(wide)), np.int64)

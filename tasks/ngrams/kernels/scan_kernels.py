@@ -92,7 +92,12 @@ def _grown(values):
 
 
 @njit(cache=True)
-def _scan(ids, offsets, base, trie, records, pairs, document_hashes, least):
+def scan_pairs(ids, offsets, base, trie, records, pairs, document_hashes, least):
+    """Add one piece of corpus to the counts of each query and of each pair; the piece's first document is number `base`.
+
+    `document_hashes` (uint64 [documents of the piece]) are needed where documents are kept, else empty. Returns
+    (query, document), int32, of every occurrence of a query of at least `least` ids (≥ 2); of none for 0.
+    """
     total, windows, entries = offsets[-1], pairs.widths.shape[0] > 0, pairs.entries
     met = np.empty(entries.shape[0] if windows or pairs.kept.used.shape[0] > 0 else 0, np.int64)
     room = BLOCK * max(1, trie.depth)
@@ -162,9 +167,6 @@ def _scan(ids, offsets, base, trie, records, pairs, document_hashes, least):
     return noted[:notes], noted_in[:notes]
 
 
-_NO_HASHES = np.zeros(0, np.uint64)
-
-
 def no_pairs() -> Pairs:
     """The state for queries without pairs."""
     return prepare(np.empty((0, 2), np.int64), np.empty(0), np.empty(0, np.int64), np.zeros(0, RECORD))
@@ -172,22 +174,4 @@ def no_pairs() -> Pairs:
 
 def scan_ngrams(ids: np.ndarray, offsets: np.ndarray, base: int, trie: Trie, records: np.ndarray) -> None:
     """Add one piece of corpus to the counts of each query; the piece's first document is number `base`."""
-    _scan(ids, offsets, base, trie, records, no_pairs(), _NO_HASHES, 0)
-
-
-def scan_pairs(
-    ids: np.ndarray,
-    offsets: np.ndarray,
-    base: int,
-    trie: Trie,
-    records: np.ndarray,
-    pairs: Pairs,
-    document_hashes: np.ndarray = _NO_HASHES,
-    least: int = 0,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Add one piece of corpus to the counts of each query and of each pair, in the same pass.
-
-    `document_hashes` (uint64 [documents of the piece]) are needed where documents are kept. Returns (query, document), int32,
-    of every occurrence of a query of at least `least` ids (≥ 2); of none for 0.
-    """
-    return _scan(ids, offsets, base, trie, records, pairs, document_hashes, least)
+    scan_pairs(ids, offsets, base, trie, records, no_pairs(), np.zeros(0, np.uint64), 0)

@@ -101,11 +101,9 @@ def ranges(packed, per, range_of, low, high, size):
 
 @njit(cache=True)
 def place(packed, per, renumbered, which, documents, base, at, columns, holders):
-    """Write suffixes into the columns of their range, in order; `at` (int64 [ranges]) is each range's next free position.
-
-    columns: int32 [longest, all suffixes], the corpus' id + 1 or 0, which `renumbered` (int32) maps from the part's id + 1;
-    holders: int32, documents from `base`.
-    """
+    """Write suffixes into the columns of their range, in order; `at` (int64 [ranges]) is each range's next free position. columns:
+    int32 [longest, all suffixes], the corpus' id + 1 or 0, which `renumbered` (int32) maps from the part's id + 1; holders: int32,
+    documents from `base`."""
     longest = columns.shape[0]
     width, mask = np.uint64(64 // per), np.uint64((1 << (64 // per)) - 1)
     to = np.empty(which.shape[0], np.int32)

@@ -41,32 +41,18 @@ def build(ids: np.ndarray, offsets: np.ndarray) -> Suffixes:
     ranks = np.zeros(len(counts), np.int32)
     ranks[by_frequency] = np.arange(1, distinct + 1, dtype=np.int32)
     frequencies = np.concatenate([[len(offsets) - 1], counts[by_frequency]]).astype(np.int64)
-    text = _with_separators(ids, offsets, ranks)
+    text = np.insert(ranks[ids], offsets[1:], 0)
     starts = (offsets - offsets[0] + np.arange(len(offsets))).astype(np.int64)
     firsts = np.concatenate([[0, 0], np.cumsum(frequencies[1:])]).astype(np.int64)
-    one, two = _shortest_code(frequencies)
-    size = _coded_size(frequencies, one, two)
+    one, two, size = _shortest_code(frequencies)
     coded, place = np.empty(size, np.uint8), np.full(size, -1, np.int32)
     _encode(text, one, two, coded, place)
     sorted_bytes = divsufsort(coded) if size else np.empty(0, np.int32)
     return Suffixes(text, _only_ids(sorted_bytes, place, text, len(ids)), starts, ranks, firsts)
 
 
-@njit(cache=True)
-def _with_separators(ids, offsets, ranks):
-    """The documents' ranks, with a 0 after each document."""
-    text = np.zeros(ids.shape[0] + offsets.shape[0] - 1, np.int32)
-    at = 0
-    for d in range(offsets.shape[0] - 1):
-        for i in range(offsets[d], offsets[d + 1]):
-            text[at] = ranks[ids[i]]
-            at += 1
-        at += 1
-    return text
-
-
-def _shortest_code(frequencies: np.ndarray) -> tuple[int, int]:
-    """Numbers of first bytes for one-byte and for two-byte codes; the rest begin three-byte codes."""
+def _shortest_code(frequencies: np.ndarray) -> tuple[int, int, int]:
+    """First bytes of one-byte and of two-byte codes, as the rest begin three-byte codes; and the bytes of the coded text."""
     two, three = (values.ravel() for values in np.meshgrid(np.arange(256), np.arange(256), indexing="ij"))
     one = 256 - two - three
     fits = (one >= 1) & (one + 256 * two + 65_536 * three >= len(frequencies))
@@ -76,14 +62,7 @@ def _shortest_code(frequencies: np.ndarray) -> tuple[int, int]:
     last = len(frequencies)
     sizes = 3 * upto[last] - upto[np.minimum(one * fits, last)] - upto[np.minimum((one + 256 * two) * fits, last)]
     best = int(np.argmin(np.where(fits, sizes, np.iinfo(np.int64).max)))
-    return int(one[best]), int(two[best])
-
-
-def _coded_size(frequencies: np.ndarray, one: int, two: int) -> int:
-    """Bytes of the coded text."""
-    upto = np.concatenate([[0], np.cumsum(frequencies)])
-    last = len(frequencies)
-    return int(3 * upto[last] - upto[min(one, last)] - upto[min(one + 256 * two, last)])
+    return int(one[best]), int(two[best]), int(sizes[best])
 
 
 @njit(cache=True)

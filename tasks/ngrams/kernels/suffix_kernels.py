@@ -5,6 +5,7 @@ the arrays.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -13,18 +14,7 @@ from numba import njit
 from tasks.ngrams.kernels.ngram_kernels import prefetch
 from tasks.ngrams.kernels.suffix_array_kernels import Suffixes, build
 
-__all__ = [
-    "Followed",
-    "Suffixes",
-    "build",
-    "continuations",
-    "counts",
-    "document_counts",
-    "infinigram",
-    "intervals",
-    "places",
-    "translate",
-]
+__all__ = ["Followed", "Suffixes", "build", "counts", "infinigram", "intervals", "places", "translate"]
 
 _LANES = 32  # simultaneous binary searches: while one waits for memory, others proceed
 
@@ -135,18 +125,6 @@ def _end_with_document(text, suffixes, lows, highs, lengths, ends):
         ends[q] = left - lows[q]
 
 
-@njit(cache=True)
-def _distinct_documents(suffixes, starts, lows, highs, documents):
-    """The number of documents of each interval's occurrences."""
-    last = np.full(starts.shape[0], -1, np.int64)
-    for q in range(lows.shape[0]):
-        for i in range(lows[q], highs[q]):
-            document = np.searchsorted(starts, suffixes[i], side="right")
-            if last[document] != q:
-                last[document] = q
-                documents[q] += 1
-
-
 def _checked(ids: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     """Lengths of n-grams laid out like a corpus. Raises ValueError for an empty one."""
     lengths = np.diff(offsets)
@@ -166,55 +144,12 @@ def counts(shards: Sequence[Suffixes], ids: Sequence[np.ndarray], offsets: np.nd
     return occurrences
 
 
-def document_counts(shards: Sequence[Suffixes], ids: Sequence[np.ndarray], offsets: np.ndarray) -> np.ndarray:
-    """Documents (int64) that contain each n-gram; as `counts`, but time grows with the occurrences."""
-    documents = np.zeros(len(offsets) - 1, np.int64)
-    for index, shard_ids in zip(shards, ids, strict=True):
-        lows, highs = intervals(index, translate(index, shard_ids), offsets[:-1], _checked(shard_ids, offsets))
-        _distinct_documents(index.suffixes, index.starts, lows, highs, documents)
-    return documents
-
-
 def places(index: Suffixes, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Every occurrence of one n-gram, in the order of the text: its document, and its position there."""
     lows, highs = intervals(index, translate(index, ids), np.zeros(1, np.int64), _checked(ids, np.array([0, len(ids)])))
     positions = np.sort(index.suffixes[lows[0] : highs[0]]).astype(np.int64)
     document = np.searchsorted(index.starts, positions, side="right") - 1
     return document, positions - index.starts[document]
-
-
-# -- what follows ----------------------------------------------------------------------------------------------------
-@njit(cache=True)
-def _next_ranks(text, suffixes, low, high, length, ranks, occurrences):
-    """The distinct ranks that follow an interval's n-gram, and how often; skips equal ones by galloping search."""
-    distinct, left = 0, low
-    while left < high:
-        rank = text[suffixes[left] + length]
-        begin, right, step = left, high, 1
-        while left < right:
-            near = left + step - 1
-            middle = near if step > 0 and near < right else (left + right) >> 1
-            if text[suffixes[middle] + length] == rank:
-                left = middle + 1
-                step *= 2
-            else:
-                right, step = middle, 0
-        if rank > 0:
-            ranks[distinct], occurrences[distinct] = rank, left - begin
-            distinct += 1
-    return distinct
-
-
-def continuations(index: Suffixes, context: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(ids, occurrences) of what follows a context in a document, sorted by id; of all ids for an empty context."""
-    lows, highs = intervals(index, translate(index, context), np.zeros(1, np.int64), np.array([len(context)]))
-    room = min(int(highs[0] - lows[0]), len(index.firsts))
-    ranks, occurrences = np.empty(room, np.int64), np.empty(room, np.int64)
-    distinct = _next_ranks(index.text, index.suffixes, lows[0], highs[0], len(context), ranks, occurrences)
-    id_of = np.argsort(index.ranks, kind="stable")[np.count_nonzero(index.ranks == 0) :]
-    ids = id_of[ranks[:distinct] - 1]
-    order = np.argsort(ids)
-    return ids[order], occurrences[:distinct][order]
 
 
 def infinigram(shards: Sequence[Suffixes], contexts: Sequence[np.ndarray], offsets: np.ndarray, longest: int = 64) -> Followed:
@@ -229,22 +164,17 @@ def infinigram(shards: Sequence[Suffixes], contexts: Sequence[np.ndarray], offse
     queries = [translate(index, shard_ids) for index, shard_ids in zip(shards, contexts, strict=True)]
     most = np.minimum(lengths - 1, longest).astype(np.int64)
 
-    def with_next(which: np.ndarray, suffix: np.ndarray) -> np.ndarray:
+    def count(following: int, which: np.ndarray, suffix: np.ndarray) -> np.ndarray:
         occurrences = np.zeros(len(which), np.int64)
         for index, shard_ids in zip(shards, queries, strict=True):
-            lows, highs = intervals(index, shard_ids, ends[which] - suffix, suffix + 1)
-            occurrences += highs - lows
-        return occurrences
-
-    def with_any(which: np.ndarray, suffix: np.ndarray) -> np.ndarray:
-        occurrences = np.zeros(len(which), np.int64)
-        for index, shard_ids in zip(shards, queries, strict=True):
-            lows, highs = intervals(index, shard_ids, ends[which] - suffix, suffix)
-            last = np.empty(len(which), np.int64)
-            _end_with_document(index.text, index.suffixes, lows, highs, suffix, last)
+            lows, highs = intervals(index, shard_ids, ends[which] - suffix, suffix + following)
+            last = np.zeros(len(which), np.int64)
+            if not following:
+                _end_with_document(index.text, index.suffixes, lows, highs, suffix, last)
             occurrences += highs - lows - last
         return occurrences
 
+    with_any, with_next = partial(count, 0), partial(count, 1)
     everything = np.arange(len(lengths))
     seen, seen_numerator = _longest(with_next, np.full(len(lengths), -1, np.int64), most)
     seen_denominator = with_any(everything, np.maximum(seen, 0)) * (seen >= 0)

@@ -52,9 +52,6 @@ def write_clean(work: Work, stats: pl.DataFrame, counts: pl.DataFrame) -> None:
     clean = grams.join(stats, on="ngram", suffix="_of_all").sort("task", "ngram").select("task", "ngram", "length", *differences)
     work.write("clean_ngram_stats", clean.to_arrow())
     pairs = summed(work, "contaminated_pair_partials", ["task", *PAIR], "documents")
-    clean_pairs = (
-        pairs.join(counts, on=PAIR, suffix="_of_all")
-        .sort("task", *PAIR)
-        .select("task", *PAIR, documents=pl.col("documents_of_all") - pl.col("documents"))
-    )
-    work.write("clean_pair_counts", clean_pairs.to_arrow())
+    difference = pl.col("documents_of_all") - pl.col("documents")
+    clean = pairs.join(counts, on=PAIR, suffix="_of_all").sort("task", *PAIR).select("task", *PAIR, documents=difference)
+    work.write("clean_pair_counts", clean.to_arrow())

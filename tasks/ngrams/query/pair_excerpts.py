@@ -32,27 +32,20 @@ def _excerpts_of_part(work: Work, part: Part, chosen: pl.DataFrame) -> Iterator[
     for row in chosen.to_dicts():
         wanted.setdefault(row["document"], []).append(row)
     for batch in work.batches(part, "document", "source", "id", "text") if wanted else ():
-        columns = (batch.column(name).to_pylist() for name in ("document", "source", "id", "text"))
-        rows = [
-            row
-            for document, source, name, text in zip(*columns, strict=True)
-            if document in wanted
-            for row in _rows(wanted[document], source, name, text)
-        ]
+        documents = (document for document in batch.to_pylist() if document["document"] in wanted)
+        rows = [row for document in documents for row in _rows(wanted[document["document"]], document)]
         yield pa.Table.from_pylist(rows, schema=PAIR_DOCUMENTS.schema)
 
 
-def _rows(chosen: list[dict[str, Any]], source: str, name: str, text: str) -> Iterator[dict[str, Any]]:
+def _rows(chosen: list[dict[str, Any]], document: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The rows of one document."""
-    _, starts, ends = segment(text)
+    _, starts, ends = segment(document["text"])
     for row in chosen:
         spans = []
         for side in ("input", "output"):
             at, length = row[f"{side}_word"], row[f"{side}_ngram"].count(" ") + 1
             spans.append((starts[at], ends[at + length - 1]))
-        excerpt, (x, y) = excerpt_around(text, spans, NEAR)
-        yield {
-            **{column: row[column] for column in ("input_ngram", "output_ngram", "rank")},
-            **{"source": source, "id": name, "excerpt": excerpt},
-            **{"input_start": x[0], "input_end": x[1], "output_start": y[0], "output_end": y[1]},
-        }
+        excerpt, (x, y) = excerpt_around(document["text"], spans, NEAR)
+        of_pair = {column: row[column] for column in ("input_ngram", "output_ngram", "rank")}
+        spans_in_it = {"input_start": x[0], "input_end": x[1], "output_start": y[0], "output_end": y[1]}
+        yield of_pair | {"source": document["source"], "id": document["id"], "excerpt": excerpt} | spans_in_it

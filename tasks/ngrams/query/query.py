@@ -10,35 +10,20 @@ samples of parts merge into the sample of the corpus; the long n-grams that eval
 (docs/method.md §13); and the counts in the documents with these (`clean_counts.py`). A second stage sums over parts.
 """
 
+from collections.abc import Mapping
 from itertools import chain
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from schemas import (
-    CLEAN_NGRAM_STATS,
-    CLEAN_PAIR_COUNTS,
-    CONTAMINATED_NGRAM_PARTIALS,
-    CONTAMINATED_PAIR_PARTIALS,
-    CONTAMINATION,
-    CONTAMINATION_PARTIALS,
-    NGRAM_PARTIALS,
-    NGRAM_STATS,
-    PAIR_COUNTS,
-    PAIR_DOCUMENT_PARTIALS,
-    PAIR_DOCUMENTS,
-    PAIR_PARTIALS,
-    PAIR_WINDOW_PARTIALS,
-    PAIR_WINDOWS,
-    Study,
-)
+from schemas import CONTAMINATION, CONTRACTS, PAIR_DOCUMENT_PARTIALS, Study
 from tasks.cost import BENCHMARKS, DEBIAN, OTHER_PAIRS, Cost, Rate, Sizes, interpolated, on_each_corpus
 from tasks.ngrams.corpus_parts import same_analyzer, with_same_labels
 from tasks.ngrams.query.clean_counts import contaminated, write_clean, write_contaminated
 from tasks.ngrams.query.pair_excerpts import read_excerpts
 from tasks.ngrams.query.partial_counts import by_key, summed
-from tasks.ngrams.query.scan import PAIR, Counts, PairQueries, PartCounter, ngram_rows, places
+from tasks.ngrams.query.scan import PAIR, PairQueries, PartCounter, ngram_rows, places
 from tasks.step import Inputs, Job, Stage, Step, Work, for_each_corpus, labelled
 from tasks.storage.parts import Part
 from tasks.text.words.analyzer import analyzer, words_of
@@ -48,15 +33,9 @@ EXAMPLE = ["task", "example", "order"]
 PRODUCTS_AT_ONCE = 4_000_000
 VARIANTS = "all"  # all variants share one scan, apart from the study's, so that a new variant leaves the study's parts as they are
 PAIRS_ONLY = {"contamination_orders": [], "documents_per_pair": 0, "windows": []}  # for variants only pairs are counted
-PARTIALS = (
-    NGRAM_PARTIALS,
-    PAIR_PARTIALS,
-    PAIR_WINDOW_PARTIALS,
-    PAIR_DOCUMENT_PARTIALS,
-    CONTAMINATION_PARTIALS,
-    CONTAMINATED_NGRAM_PARTIALS,
-    CONTAMINATED_PAIR_PARTIALS,
-)
+_PARTIALS = ("ngram", "pair", "pair_window", "pair_document", "contamination", "contaminated_ngram", "contaminated_pair")
+PARTIALS = tuple(f"{name}_partials" for name in _PARTIALS)
+TOTALS = ("ngram_stats", "pair_counts", "pair_windows", "pair_documents", "contamination", "clean_ngram_stats", "clean_pair_counts")
 
 
 # -- queries ---------------------------------------------------------------------------------------------------------
@@ -118,40 +97,38 @@ def long_ngrams(work: Work) -> tuple[pl.DataFrame, pl.DataFrame]:
 # -- one part ---------------------------------------------------------------------------------------------------------
 def plan_scan(study: Study, inputs: Inputs) -> list[Job]:
     """One job per words part, and another one if the study has variants."""
-    of_variants, inputs = _of_variants(inputs["task_grams"]), _without_variants(inputs)
-    settings, words = _settings(study), inputs["words"]
-    matching = (with_same_labels(words, inputs[table]) for table in ("vocabulary", "documents"))
-    jobs = []
+    of_study, of_variants = _by_variant(inputs)
+    words, jobs = of_study["words"], []
+    matching = (with_same_labels(words, of_study[table]) for table in ("vocabulary", "documents"))
     for part, vocabulary, documents in zip(words, *matching, strict=True):
-        given = {"words": (part,), "vocabulary": (vocabulary,), "documents": (documents,), **{t: inputs[t] for t in QUERY_TABLES}}
-        jobs.append(Job(part.labels, settings, given, memory=study.counting.memory_bytes))
-        if of_variants:
-            given = given | {t: () for t in QUERY_TABLES} | {"task_grams": of_variants}
-            labels = labelled(part.labels, VARIANTS)
-            jobs.append(Job(labels, settings | PAIRS_ONLY, given, memory=study.counting.memory_bytes))
+        given = {"words": (part,), "vocabulary": (vocabulary,), "documents": (documents,), **{t: of_study[t] for t in QUERY_TABLES}}
+        jobs += _jobs(study, part.labels, given, {"task_grams": of_variants["task_grams"]})
     return jobs
 
 
-def _of_variants(parts: tuple[Part, ...]) -> tuple[Part, ...]:
-    return tuple(p for p in parts if p.variant)
+def _by_variant(inputs: Inputs) -> tuple[dict[str, tuple[Part, ...]], dict[str, tuple[Part, ...]]]:
+    """The parts of the study, and of all its variants."""
+    of_study = {table: tuple(p for p in parts if not p.variant) for table, parts in inputs.items()}
+    return of_study, {table: tuple(p for p in parts if p.variant) for table, parts in inputs.items()}
 
 
-def _without_variants(inputs: Inputs) -> dict[str, tuple[Part, ...]]:
-    return {table: tuple(p for p in parts if not p.variant) for table, parts in inputs.items()}
-
-
-def _settings(study: Study) -> dict[str, object]:
-    return {
-        "contamination_orders": sorted(set(study.counting.contamination_orders)),
-        "seed": study.seed,
-        "documents_per_pair": study.counting.documents_per_pair,
-        "windows": sorted(set(study.counting.windows)),
-        **analyzer(),
-    }
+def _jobs(study: Study, labels: Mapping[str, str], given: Inputs, of_variants: Inputs) -> list[Job]:
+    """The job of the study, and that of its variants, which read their own parts and none of the other tables of queries."""
+    counting = study.counting
+    orders, windows = sorted(set(counting.contamination_orders)), sorted(set(counting.windows))
+    settings = {"contamination_orders": orders, "windows": windows, "documents_per_pair": counting.documents_per_pair}
+    settings |= {"seed": study.seed, **analyzer()}
+    jobs = [Job(labels, settings, given, memory=counting.memory_bytes)]
+    if of_variants["task_grams"]:
+        given = {**given, **{t: () for t in QUERY_TABLES}, **of_variants}
+        jobs.append(Job(labelled(labels, VARIANTS), settings | PAIRS_ONLY, given, memory=counting.memory_bytes))
+    return jobs
 
 
 def run_scan(work: Work) -> None:
     """Count everything in one words part, in one pass."""
+    from tasks.ngrams.kernels.ngram_kernels import fold
+
     same_analyzer(work, *work.parts("task_grams"), *work.parts("example_ngrams"))
     pairs = queried_pairs(work)
     plain = queried_ngrams(work, pairs)
@@ -161,48 +138,25 @@ def run_scan(work: Work) -> None:
     sources = work.frame("documents", "source", "id")
     ends, widths = places(plain, pairs), tuple(work.settings["windows"])
     rooms = np.where(pairs["kept"].to_numpy(), work.settings["documents_per_pair"], 0).astype(np.int64)
-    hashes = _pair_hashes(work.settings["seed"], plain, ends), _document_hashes(sources)
+    texts_of_pairs, seeds = _hashes(plain)[ends], np.full(len(ends), work.settings["seed"], np.uint64)
+    # Of source and id, so that documents' hashes do not depend on the division into parts.
+    hashes = fold(fold(seeds, texts_of_pairs[:, 0]), texts_of_pairs[:, 1]), fold(_hashes(sources["source"]), _hashes(sources["id"]))
     counter = PartCounter(work, work.parts("words")[0], work.parts("vocabulary")[0], every)
     least = min(work.settings["contamination_orders"], default=0)
     counts = counter.count(PairQueries(ends, rooms, *hashes, widths, least))
     work.write("ngram_partials", ngram_rows(plain, counts).to_arrow())
-    _write_long(work, every, long, counts, sources)
-    together = pairs.select(PAIR).with_columns(pl.Series("documents", counts.pairs, pl.Int64))
-    work.write("pair_partials", together.filter(pl.col("documents") > 0).to_arrow())
-    work.write("pair_window_partials", _window_rows(pairs, widths, counts.windows).to_arrow())
-    kept = counts.kept
-    work.write(
-        "pair_document_partials",
-        pairs.select(PAIR)[kept.pair]
-        .with_columns(
-            pl.Series("hash", kept.hash, pl.Int64),
-            pl.lit(work.parts("documents")[0].key).alias("part"),
-            pl.Series("document", kept.document, pl.Int64),
-            pl.Series("input_word", kept.input_word, pl.Int32),
-            pl.Series("output_word", kept.output_word, pl.Int32),
-        )
-        .sort(*PAIR, "hash", "document")
-        .to_arrow(),
-    )
-    write_contaminated(work, pairs, contaminated(texts, of_texts, every, counts, least))
-
-
-def _window_rows(pairs: pl.DataFrame, widths: tuple[int, ...], windows: np.ndarray) -> pl.DataFrame:
-    """(input_ngram, output_ngram, window, documents) where documents > 0, sorted."""
-    at, width = np.nonzero(windows)
-    return pairs.select(PAIR)[at].with_columns(
-        pl.Series("window", np.array(widths, np.int32)[width], pl.Int32), pl.Series("documents", windows[at, width], pl.Int64)
-    )
-
-
-def _write_long(work: Work, every: pl.Series, long: pl.Series, counts: Counts, sources: pl.DataFrame) -> None:
-    """Write the long n-grams that occur in the part, with the first document that contains them."""
     table = pl.DataFrame({"ngram": every, "documents": counts.documents, "first": counts.first_document})
     here = table.filter(pl.col("documents") > 0).join(long.to_frame("ngram"), on="ngram", how="semi").sort("ngram")
-    work.write(
-        "contamination_partials",
-        pl.concat([here.select("ngram", "documents"), sources[here["first"]]], how="horizontal").to_arrow(),
-    )
+    work.write("contamination_partials", here.select("ngram", "documents").hstack(sources[here["first"]]).to_arrow())
+    together = pairs.select(PAIR).with_columns(pl.Series("documents", counts.pairs, pl.Int64))
+    work.write("pair_partials", together.filter(pl.col("documents") > 0).to_arrow())
+    at, width = np.nonzero(counts.windows)
+    near = pl.DataFrame({"window": np.array(widths, np.int32)[width], "documents": counts.windows[at, width]})
+    work.write("pair_window_partials", pairs.select(PAIR)[at].hstack(near).to_arrow())
+    kept = pairs.select(PAIR)[counts.kept["pair"]].hstack(counts.kept.drop("pair"))
+    kept = kept.with_columns(part=pl.lit(work.parts("documents")[0].key)).sort(*PAIR, "hash", "document")
+    work.write("pair_document_partials", kept.to_arrow())
+    write_contaminated(work, pairs, contaminated(texts, of_texts, every, counts, least))
 
 
 def _hashes(texts: pl.Series) -> np.ndarray:
@@ -217,34 +171,13 @@ def _hashes(texts: pl.Series) -> np.ndarray:
     return hash_texts(np.frombuffer(data or b"", np.uint8), bounds.astype(np.int64))
 
 
-def _pair_hashes(seed: int, ngrams: pl.Series, ends: np.ndarray) -> np.ndarray:
-    """64 bits of (seed, s_x, s_y) for each pair."""
-    from tasks.ngrams.kernels.ngram_kernels import fold
-
-    texts = _hashes(ngrams)
-    return fold(fold(np.full(len(ends), seed, np.uint64), texts[ends[:, 0]]), texts[ends[:, 1]])
-
-
-def _document_hashes(sources: pl.DataFrame) -> np.ndarray:
-    """64 bits per document, from its source and id, so that they do not depend on the division into parts."""
-    from tasks.ngrams.kernels.ngram_kernels import fold
-
-    return fold(_hashes(sources["source"]), _hashes(sources["id"]))
-
-
 # -- all parts --------------------------------------------------------------------------------------------------------
 def plan_sum(study: Study, inputs: Inputs) -> list[Job]:
     """One job over the counts of all parts."""
-    tables = (*(contract.name for contract in PARTIALS), "documents", *QUERY_TABLES)
-    settings, of_variants, of_study = _settings(study), _of_variants(inputs["task_grams"]), _without_variants(inputs)
-    given = {t: of_study[t] for t in tables}
-    jobs = [Job({"study": "all"}, settings, given, memory=study.counting.memory_bytes)]
-    if of_variants:
-        partials = {t: _of_variants(inputs[t]) for t in tables if t.endswith("partials")}
-        given = {t: () for t in tables} | partials | {"task_grams": of_variants}
-        labels = labelled({"study": "all"}, VARIANTS)
-        jobs.append(Job(labels, settings | PAIRS_ONLY, given, memory=study.counting.memory_bytes))
-    return jobs if inputs["words"] else []
+    of_study, of_variants = _by_variant(inputs)
+    given = {table: of_study[table] for table in (*PARTIALS, "documents", *QUERY_TABLES)}
+    of_variants = {table: of_variants[table] for table in (*PARTIALS, "task_grams")} | {"documents": ()}
+    return _jobs(study, {"study": "all"}, given, of_variants) if inputs["words"] else []
 
 
 def run_sum(work: Work) -> None:
@@ -252,11 +185,8 @@ def run_sum(work: Work) -> None:
     pairs = queried_pairs(work)
     grams = queried_ngrams(work, pairs).to_frame("ngram")
     totals = summed(work, "ngram_partials", ["ngram"], "occurrences", "documents")
-    stats = (
-        grams.join(totals, on="ngram", how="left")
-        .sort("ngram")
-        .with_columns(pl.col("occurrences", "documents").fill_null(0), (pl.col("ngram").str.count_matches(" ") + 1).alias("length"))
-    )
+    stats = grams.join(totals, on="ngram", how="left").sort("ngram").with_columns(length=pl.col("ngram").str.count_matches(" ") + 1)
+    stats = stats.with_columns(pl.col("occurrences", "documents").fill_null(0))
     work.write("ngram_stats", stats.to_arrow())
     together = summed(work, "pair_partials", PAIR, "documents")
     counts = pairs.select(PAIR).join(together, on=PAIR, how="left").sort(PAIR).with_columns(pl.col("documents").fill_null(0))
@@ -275,30 +205,22 @@ def _smallest_hashes(work: Work) -> pl.DataFrame:
     columns = ("hash", "part", "document", "input_word", "output_word")
     chosen = [pl.DataFrame(PAIR_DOCUMENT_PARTIALS.schema.empty_table()).with_columns(pl.lit(0, pl.Int32).alias("rank"))]
     for rows in by_key(work, "pair_document_partials", PAIR, *columns):
-        placed = rows.with_columns(pl.col("part").replace_strict(order, return_dtype=pl.Int64).alias("place"))
-        ranked = placed.sort(*PAIR, "hash", "place", "document").with_columns(
-            pl.int_range(pl.len(), dtype=pl.Int32).over(PAIR).alias("rank")
-        )
+        placed = rows.with_columns(place=pl.col("part").replace_strict(order, return_dtype=pl.Int64))
+        placed = placed.sort(*PAIR, "hash", "place", "document")
+        ranked = placed.with_columns(rank=pl.int_range(pl.len(), dtype=pl.Int32).over(PAIR))
         chosen.append(ranked.filter(pl.col("rank") < work.settings["documents_per_pair"]).select(chosen[0].columns))
     return pl.concat(chosen)
 
 
 def _write_contamination(work: Work) -> None:
     """For each example, order and side with a shared n-gram: how many, and the first of them with its first document."""
-    in_corpus = (
-        work.frame("contamination_partials")
-        .group_by("ngram", maintain_order=True)
-        .agg(pl.col("documents").sum(), pl.col("source", "id").first())
-    )
+    partials = work.frame("contamination_partials").group_by("ngram", maintain_order=True)
+    in_corpus = partials.agg(pl.col("documents").sum(), pl.col("source", "id").first())
     texts, of_texts = long_ngrams(work)
-    shared = (
-        of_texts.join(in_corpus, on="ngram", maintain_order="left")
-        .group_by("text", "order", maintain_order=True)
-        .agg(pl.col("ngram").n_unique().cast(pl.Int64).alias("shared"), pl.col("ngram", "documents", "source", "id").first())
-        .join(texts, on="text")
-        .sort(*EXAMPLE, "side")
-    )
-    work.write("contamination", shared.select(CONTAMINATION.schema.names).to_arrow())
+    shared = of_texts.join(in_corpus, on="ngram", maintain_order="left").group_by("text", "order", maintain_order=True)
+    first = pl.col("ngram", "documents", "source", "id").first()
+    rows = shared.agg(first, shared=pl.col("ngram").n_unique().cast(pl.Int64)).join(texts, on="text").sort(*EXAMPLE, "side")
+    work.write("contamination", rows.select(CONTAMINATION.schema.names).to_arrow())
 
 
 RATES = {
@@ -318,19 +240,12 @@ def cost(sizes: Sizes) -> Cost:
     c, pairs, variants = sizes.corpus, sum(t.pairs for t in sizes.tasks), len(sizes.study.variants)
     scans = [pairs, pairs * variants] if variants else [pairs]
     scan = sum(c.words / interpolated(n, SPEEDS) + c.parts * n * RATES["prepare pairs"] for n in scans)
-    total = sum(scans) * (RATES["sum pairs"] + c.parts * 0.2e-6)
-    return Cost(
-        parts=len(scans) * (c.parts + 1) if c.parts else 0,
-        work=len(scans) * c.words,
-        unit="words",
-        read=len(scans) * c.stored_words,
-        written=sum(scans) * (RATES["bytes of a pair count"] + c.parts * RATES["bytes of a partial count"]),
-        core=scan + total,
-        longest=max(total, scan / max(1, c.parts)) / len(scans),
-        memory=0.3e9 + 200 * max(scans),
-        guesses=(*c.guesses, OTHER_PAIRS, *c.many_parts),
-        rates=RATES,
-    )
+    total, times = sum(scans) * (RATES["sum pairs"] + c.parts * 0.2e-6), len(scans)
+    parts, work, read = times * (c.parts + 1) if c.parts else 0, times * c.words, times * c.stored_words
+    written = sum(scans) * (RATES["bytes of a pair count"] + c.parts * RATES["bytes of a partial count"])
+    longest, memory = max(total, scan / max(1, c.parts)) / times, 0.3e9 + 200 * max(scans)
+    guesses = (*c.guesses, OTHER_PAIRS, *c.many_parts)
+    return Cost(parts, work, "words", read, written, scan + total, 0.0, longest, memory, guesses, RATES)
 
 
 QUERY = Step(
@@ -338,13 +253,9 @@ QUERY = Step(
     version=3,
     about="exact counts of documents that contain each n-gram, and both n-grams of each pair, in one pass per part",
     reads=("words", "vocabulary", "documents", *QUERY_TABLES),
-    stages=(
-        Stage(PARTIALS, for_each_corpus(plan_scan, shared=QUERY_TABLES), run_scan),
-        Stage(
-            (NGRAM_STATS, PAIR_COUNTS, PAIR_WINDOWS, PAIR_DOCUMENTS, CONTAMINATION, CLEAN_NGRAM_STATS, CLEAN_PAIR_COUNTS),
-            for_each_corpus(plan_sum, shared=QUERY_TABLES),
-            run_sum,
-        ),
+    stages=tuple(
+        Stage(tuple(CONTRACTS[table] for table in tables), for_each_corpus(plan, shared=QUERY_TABLES), run)
+        for tables, plan, run in ((PARTIALS, plan_scan, run_scan), (TOTALS, plan_sum, run_sum))
     ),
     variants=True,
     cost=on_each_corpus(cost),

@@ -67,35 +67,23 @@ def places(ngrams: pl.Series, pairs: pl.DataFrame) -> np.ndarray:
 
 def ngram_rows(ngrams: pl.Series, counts: "Counts") -> pl.DataFrame:
     """(ngram, length, occurrences, documents) of the n-grams that occur in the part; `ngrams` are the first of the queries."""
-    return pl.DataFrame(
-        {
-            "ngram": ngrams,
-            "length": ngrams.str.count_matches(" ") + 1,
-            "occurrences": counts.occurrences[: len(ngrams)],
-            "documents": counts.documents[: len(ngrams)],
-        }
-    ).filter(pl.col("documents") > 0)
+    counted = {"occurrences": counts.occurrences[: len(ngrams)], "documents": counts.documents[: len(ngrams)]}
+    rows = pl.DataFrame({"ngram": ngrams, "length": ngrams.str.count_matches(" ") + 1, **counted})
+    return rows.filter(pl.col("documents") > 0)
 
 
 # -- counting ---------------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class PairDocuments:
-    """The kept documents of pairs: columns pair, hash, document, first word of s_x, first word of s_y."""
-
-    pair: np.ndarray
-    hash: np.ndarray
-    document: np.ndarray
-    input_word: np.ndarray
-    output_word: np.ndarray
+KEPT = {"pair": pl.Int64, "hash": pl.Int64, "document": pl.Int64, "input_word": pl.Int32, "output_word": pl.Int32}
 
 
 @dataclass(frozen=True)
 class Counts:
     """Per n-gram, in the order of the queries: occurrences, documents, and the first document with it (-1: none).
 
-    Per pair: `pairs`, documents with both; `windows` [pairs, widths], documents with both within so many words; and the kept
-    documents. `noted`, int64 [rows, 2]: distinct (n-gram, document), by document, of the n-grams that `note_from` selects; for
-    equal n-grams the first. A pair of an n-gram with itself co-occurs wherever the n-gram occurs, within its own length.
+    Per pair: `pairs`, documents with both; `windows` [pairs, widths], documents with both within so many words; and the `kept`
+    documents, with the first word of s_x and of s_y. `noted`, int64 [rows, 2]: distinct (n-gram, document), by document, of the
+    n-grams that `note_from` selects; for equal n-grams the first. A pair of an n-gram with itself co-occurs wherever the n-gram
+    occurs, within its own length.
     """
 
     occurrences: np.ndarray
@@ -103,7 +91,7 @@ class Counts:
     first_document: np.ndarray
     pairs: np.ndarray
     windows: np.ndarray
-    kept: PairDocuments
+    kept: pl.DataFrame
     noted: np.ndarray
     batches: int
 
@@ -152,7 +140,7 @@ class PartCounter:
         names = ("occurrences", "documents", "first_document")
         counts = {name: np.full(self.size, -1 if name == "first_document" else 0, np.int64) for name in names}
         pairs, windows = np.zeros(len(queries.ends), np.int64), np.zeros((len(queries.ends), len(queries.widths)), np.int64)
-        kept: list[list[np.ndarray]] = []
+        kept = [pl.DataFrame(schema=KEPT)]
         notes = [np.empty((0, 2), np.int64)]
         batches = self._batches(ends[possible], queries)
         self.work.passes = max(self.work.passes, len(batches))
@@ -165,15 +153,8 @@ class PartCounter:
             ordered = numbers[state.order]
             pairs[ordered], windows[ordered] = state.entries["documents"], state.windows
             kept.append(_kept(state, ordered))
-        columns = [np.concatenate([k[c] for k in kept] or [np.empty(0, np.int64)]) for c in range(5)]
-        return Counts(
-            **counts,
-            pairs=pairs,
-            windows=windows,
-            kept=PairDocuments(*columns),
-            noted=np.unique(np.concatenate(notes)[:, ::-1], axis=0)[:, ::-1],
-            batches=len(batches),
-        )
+        noted = np.unique(np.concatenate(notes)[:, ::-1], axis=0)[:, ::-1]
+        return Counts(**counts, pairs=pairs, windows=windows, kept=pl.concat(kept), noted=noted, batches=len(batches))
 
     def _batches(self, pairs: np.ndarray, queries: PairQueries) -> list[tuple[np.ndarray, np.ndarray]]:
         """(sorted n-grams, pairs) of each batch: pairs are halved until each half fits in memory with its n-grams."""
@@ -236,10 +217,11 @@ class PartCounter:
         return records["documents"] + 1 / (1.0 + lengths)
 
 
-def _kept(state: "Pairs", numbers: np.ndarray) -> list[np.ndarray]:
-    """The columns of PairDocuments; numbers [pairs] in the order of the state."""
+def _kept(state: "Pairs", numbers: np.ndarray) -> pl.DataFrame:
+    """The kept documents; numbers [pairs] in the order of the state."""
     kept = state.kept
     of = np.repeat(np.arange(len(kept.used)), kept.used)
     within = np.arange(len(of)) - np.repeat(np.cumsum(kept.used) - kept.used, kept.used)
     at = kept.offsets[of] + within
-    return [numbers[of], kept.hashes[at], kept.documents[at], kept.inputs[at], kept.outputs[at]]
+    columns = numbers[of], kept.hashes[at], kept.documents[at], kept.inputs[at], kept.outputs[at]
+    return pl.DataFrame(dict(zip(KEPT, columns, strict=True)), schema=KEPT)

@@ -3,7 +3,7 @@
 docs/method.md §6 (Mem_n, Mem_Δ), §7 (Mem_∞), §6d (placebo corpus, memorization × score), §8 (generalization).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from tasks.report import sentences
@@ -16,32 +16,35 @@ from tasks.report.plot.palette import DASHES, style_of
 from tasks.report.plot.panels import Series, absent_panel, arrows_panel, lines_panel, shared_span
 
 RHO = "rank correlation ρ"
+Drawn = tuple[str, str, str, list[Series]]  # of a panel: name, heading of its row, task, lines
 
 
 def memorization(data: ReportData) -> ReportFigure:
     """Mem_n per n (solid) and Mem_∞ (broken) over model size; Mem_Δ below."""
     every = [r for r in data.measured("mem_n", "mem_infinity", "mem_delta") if r["statistic"] == "spearman"]
-    tasks, used = data.tasks_of(every), list[MetricRow]()
-    drawn: list[tuple[str, str, str, list[Series]]] = []
+    drawn, used = list[Drawn](), list[MetricRow]()
     for kind, heading, measures in (
         ("n", "Mem: task-grams (solid), ∞-gram model (broken)", ("mem_n", "mem_infinity")),
         ("delta", "Mem Δ: what the input adds", ("mem_delta",)),
     ):
-        for task in tasks:
+        for task in data.tasks_of(every):
             lines = [line for m in measures for line in _lines(data, every, m, task, used)]
-            drawn.append((f"memorization-{kind}-{task}", heading, task, _dodged(lines)))
-    span = shared_span([line for *_, lines in drawn for line in lines], -1.0, 1.0)
-    axis = size_axis(data.ladder_of(r for r in every if has_number(r)))
-    panels: list[Panel] = []
-    for name, heading, task, lines in drawn if any(lines for *_, lines in drawn) else ():
-        why = notes_of((r for r in every if r["task"] == task), "", len(every)) or "not measured"
-        panels.append(
-            lines_panel(name, task, lines, axis, RHO, span=span, row=heading)
-            if lines
-            else absent_panel(name, task, f"No evidence: {why}.", heading)
-        )
+            drawn.append((f"memorization-{kind}-{task}", heading, task, lines))
+    why = {task: notes_of(rows, "", len(every)) or "not measured" for task, rows in data.by_task(every)}
+    panels = _panels(drawn, data.ladder_of(r for r in every if has_number(r)), why) if any(lines for *_, lines in drawn) else []
     shown = [r for r in every if r["measure"] != "mem_infinity" and is_plain(r)]
     return figure(data, "memorization", panels, used, shown, sentences=sentences.memorization(data))
+
+
+def _panels(drawn: Sequence[Drawn], ladder: Mapping[str, int], why: Mapping[str, str]) -> list[Panel]:
+    """Panels over model size with one y axis; where a task has no line, the reason."""
+    span, axis = shared_span([line for *_, lines in drawn for line in lines], -1.0, 1.0), size_axis(ladder)
+    return [
+        lines_panel(name, task, _dodged(lines), axis, RHO, span=span, row=heading)
+        if lines
+        else absent_panel(name, task, f"No evidence: {why[task]}.", heading)
+        for name, heading, task, lines in drawn
+    ]
 
 
 def _dodged(lines: Sequence[Series]) -> list[Series]:
@@ -81,41 +84,30 @@ def placebo(data: ReportData) -> ReportFigure:
     every = [r for r in data.measured("mem_n", "mem_delta") if r["statistic"] == "spearman"]
     rows = [r for r in every if r["corpus"] in ("placebo", "difference")]
     ladder = data.ladder_of(r for r in every if has_number(r))
-    drawn: list[tuple[str, str, str, list[Series]]] = []
-    used: list[MetricRow] = []
+    drawn, used = list[Drawn](), list[MetricRow]()
     for measure in ("mem_n", "mem_delta"):
-        name = MEASURE_NAMES[measure]
         for task in data.tasks_of(r for r in rows if r["measure"] == measure):
             lines = []
             for corpus, label, style in (("", "the models' corpus", 0), ("placebo", "placebo corpus", 6), ("difference", "", 0)):
-                order = data.order_of(task)
-                present = [(m, r) for m in ladder if (r := data.row(measure, task, m, order, corpus=corpus))]
+                present = [(m, r) for m in ladder if (r := data.row(measure, task, m, data.order_of(task), corpus=corpus))]
                 used += [r for _, r in present]
-                numbers = [(m, r) for m, r in present if has_number(r)]
-                if label:
-                    points = [point(r, position(ladder, m)) for m, r in numbers]
-                    lines.append(Series(label, points, style_of(style)))
-            drawn.append((f"placebo-{'n' if measure == 'mem_n' else 'delta'}-{task}", name, task, _dodged(lines)))
-    drawn = [entry for entry in drawn if any(line.points for line in entry[-1])]
-    span = shared_span([line for *_, lines in drawn for line in lines], -1.0, 1.0)
-    axis = size_axis(ladder)
-    panels = [lines_panel(key, task, lines, axis, RHO, span=span, row=name) for key, name, task, lines in drawn]
-    return figure(data, "placebo", panels, used, rows, sentences=sentences.placebo(data), models=False, tasks=False)
+                points = [point(r, position(ladder, m)) for m, r in present if has_number(r)]
+                lines += [Series(label, points, style_of(style))] if label else []
+            if any(line.points for line in lines):
+                drawn.append((f"placebo-{'n' if measure == 'mem_n' else 'delta'}-{task}", MEASURE_NAMES[measure], task, lines))
+    panels, observations = _panels(drawn, ladder, {}), sentences.placebo(data)
+    return figure(data, "placebo", panels, used, rows, sentences=observations, models=False, tasks=False)
 
 
 def memorization_against_score(data: ReportData) -> ReportFigure:
     """Memorization × score: one path per task, from the smallest to the largest model."""
     lines, used = [], []
     for index, task in enumerate(data.tasks_of(data.measured("mem_delta", "mem_n"))):
-        points = []
-        for model in data.ladder:
-            line = data.line(task, model)
-            mem, score = line.rows["mem_delta"], line.rows["main_score"]
-            if mem is not None and score is not None and has_number(mem) and has_number(score):
-                points.append(point(mem, score["estimate"] * (1 if score["statistic"] in HUNDREDS else 100)))
-                used.append(dict(mem) | {"score": score["estimate"], "score_statistic": score["statistic"]})
-        if points:
-            lines.append(Series(task, points, style_of(index)))
+        both = [(line.rows["mem_delta"], line.rows["main_score"]) for line in (data.line(task, m) for m in data.ladder)]
+        both = [(mem, score) for mem, score in both if mem and score and has_number(mem) and has_number(score)]
+        points = [point(mem, s["estimate"] * (1 if s["statistic"] in HUNDREDS else 100)) for mem, s in both]
+        used += [dict(mem) | {"score": s["estimate"], "score_statistic": s["statistic"]} for mem, s in both]
+        lines += [Series(task, points, style_of(index))] if points else []
     panels = [arrows_panel("plane", "", lines, XAxis("score, %"), "Mem Δ")] if lines else []
     return figure(data, "plane", panels, used, sentences=sentences.memorization_against_score(data))
 

@@ -83,10 +83,10 @@ def paper_v1(data: ReportData) -> ReportFigure:
     """The measures of the paper's first version: R² of log q → log P_LLM on held-out examples (docs/method.md §14)."""
     rows = [r for r in data.latest("v1") if r["statistic"] == "r_squared"]
     ladder, panels = data.ladder_of(rows), []
-    for task in data.tasks_of(rows):
+    for task, of_task in data.by_task(rows):
         lines = []
-        for index, split in enumerate(sorted({label_of(r) for r in rows if r["task"] == task}, reverse=True)):
-            here = {r["model"]: r for r in rows if r["task"] == task and label_of(r) == split and has_number(r)}
+        for index, split in enumerate(sorted({label_of(r) for r in of_task}, reverse=True)):
+            here = {r["model"]: r for r in of_task if label_of(r) == split and has_number(r)}
             points = [point(here[m], position(ladder, m)) for m in ladder if m in here]
             lines.append(Series(split, points, style_of(index), split))
         if any(line.points for line in lines):

@@ -65,13 +65,11 @@ def figure(
 
     `caption` is added to the one in figures.toml.
     """
-    kept = [s for s in sentences if s]
+    kept, text = [s for s in sentences if s], TEXTS[name]
     if len(kept) > MOST_OBSERVATIONS:
         kept[MOST_OBSERVATIONS:] = [f"The data has {len(kept) - MOST_OBSERVATIONS} more"]
-    gaps = _gaps(data, shown, models, tasks)
-    missing = TEXTS[name]["missing"] + notes_of(shown)
-    caption = TEXTS[name]["caption"] + caption
-    return ReportFigure(name, panels, rows, kept, gaps, caption, missing)
+    gaps, missing = _gaps(data, shown, models, tasks), text["missing"] + notes_of(shown)
+    return ReportFigure(name, panels, rows, kept, gaps, text["caption"] + caption, missing)
 
 
 def csv_text(rows: Iterable[MetricRow], columns: Sequence[str]) -> str:
@@ -94,8 +92,7 @@ def _csv_cell(value: Any) -> Any:
 
 def _gaps(data: ReportData, rows: Sequence[MetricRow], models: bool, tasks: bool) -> list[str]:
     """What these rows do not show, and why: their notes, then tasks and models of the study without any row."""
-    measured = {(r["task"], r["model"]) for r in rows if has_number(r)}
-    present = {(r["task"], r["model"]) for r in rows}
+    measured, present = ({(r["task"], r["model"]) for r in rows if known or has_number(r)} for known in (False, True))
     without: dict[tuple[str, str], dict[str, None]] = {}
     for r in rows:
         if not has_number(r):
@@ -107,12 +104,12 @@ def _gaps(data: ReportData, rows: Sequence[MetricRow], models: bool, tasks: bool
         partly = ", in part" if any((task, m) in measured for m in who) else ""
         places.setdefault(note, []).append(f"{task or 'all tasks'}{names}{partly}")
     sentences = [f"No number for {'; '.join(where)}: {note}" for note, where in places.items()]
-    absent_tasks = [t["name"] for t in data.settings["tasks"] if t["name"] not in {t for t, _ in present}]
-    if tasks and absent_tasks and rows:
-        sentences.append(f"Not measured for {', '.join(absent_tasks)}")
-    absent_models = [m for m in data.settings["models"] if m not in {m for _, m in present}]
-    if models and absent_models and rows:
-        sentences.append(f"No row of {', '.join(absent_models)}: named in the study, not measured")
+    missing = [t["name"] for t in data.settings["tasks"] if t["name"] not in {t for t, _ in present}]
+    if tasks and missing and rows:
+        sentences.append(f"Not measured for {', '.join(missing)}")
+    missing = [m for m in data.settings["models"] if m not in {m for _, m in present}]
+    if models and missing and rows:
+        sentences.append(f"No row of {', '.join(missing)}: named in the study, not measured")
     return sentences
 
 
@@ -157,17 +154,16 @@ def ladder_panels(
 ) -> list[Panel]:
     """One panel per task, with one line over model size."""
     ladder, panels = data.ladder_of(rows), []
-    for task in data.tasks_of(rows):
-        here = {r["model"]: r for r in rows if r["task"] == task and has_number(r)}
+    for task, of_task in data.by_task(rows):
+        here = {r["model"]: r for r in of_task if has_number(r)}
         points = [point(here[m], position(ladder, m)) for m in ladder if m in here]
         if points:
             statistic = next(iter(here.values()))["statistic"]
             full = is_percent(statistic) and max(p.y for p in points) > 1 or statistic in HUNDREDS
             ends = span or ((-3.0, 103.0) if full else None)
             line = Series("", points, style_of(style))
-            panels.append(
-                lines_panel(f"{name}-{task}", task, [line], size_axis(ladder), label or statistic_name(statistic), span=ends)
-            )
+            label_y = label or statistic_name(statistic)
+            panels.append(lines_panel(f"{name}-{task}", task, [line], size_axis(ladder), label_y, span=ends))
     return panels
 
 
@@ -188,8 +184,7 @@ def task_panels(
     `extra` are (model, name) of lines that are no rung of the ladder.
     """
     drawn: list[tuple[str, list[Series], str]] = []
-    for task in data.tasks_of(rows):
-        here = [r for r in rows if r["task"] == task and has_number(r) and r[column] is not None]
+    for task, here in data.by_task(r for r in rows if has_number(r) and r[column] is not None):
         if series := model_series(data, here, column, extra):
             drawn.append((task, series, here[0]["statistic"]))
     spans: dict[bool, Span | None] = {}
@@ -205,16 +200,13 @@ def task_panels(
 def model_series(data: ReportData, rows: Sequence[MetricRow], column: str, extra: Sequence[tuple[str, str]] = ()) -> list[Series]:
     """One line per model, light for small and dark for large, then the extra ones."""
     ladder = list(data.ladder_of(rows))
-    lines: list[tuple[str, str, LineStyle, bool]] = []
-    for step, model in enumerate(ladder):
-        emphasised = len(ladder) <= EMPHASISED or step in (0, len(ladder) - 1)
-        lines.append((model, model, rung_style(step, len(ladder)), emphasised))
-    for index, (model, name) in enumerate(extra):
-        style = LineStyle(style_of(1 + 5 * index).colour, *style_of(4 + index)[1:])
-        lines.append((model, name, style, True))
     series = []
-    for model, name, style, emphasised in lines:
-        here = sorted((r for r in rows if r["model"] == model), key=lambda r: r[column])
-        points = [point(r, r[column]) for r in here]
+    for step, (model, name) in enumerate([*((m, m) for m in ladder), *extra]):
+        index, last = step - len(ladder), len(ladder) - 1
+        emphasised = len(ladder) <= EMPHASISED or step in (0, last) or index >= 0
+        style = rung_style(step, len(ladder))
+        if index >= 0:
+            style = LineStyle(style_of(1 + 5 * index).colour, *style_of(4 + index)[1:])
+        points = [point(r, r[column]) for r in sorted((r for r in rows if r["model"] == model), key=lambda r: r[column])]
         series.append(Series(name, points, style, name if emphasised else "", intervals=emphasised))
     return [line for line in series if line.points]

@@ -29,6 +29,13 @@ class Remark:
     kind = "remark"
 
 
+def table_of(
+    caption: str, columns: Sequence[str], rows: Collection[Sequence[Any]], numeric: Collection[int] = (), missing: str = ""
+) -> list["Block"]:
+    """A table, or why there is none."""
+    return [HtmlTable(caption, columns, rows, numeric)] if rows else [Remark(missing)] if missing else []
+
+
 @dataclass(frozen=True)
 class Folded:
     """Blocks that a reader opens."""

@@ -11,11 +11,12 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from tasks.report.answer import answer, glance, measured_models
 from tasks.report.data import ReportData
 from tasks.report.figures.report_figure import ReportFigure
 from tasks.report.formatting import integer, interval, number, short
 from tasks.report.numbers import PRIMARY, sizes
-from tasks.report.page.blocks import Block, Custom, HtmlTable, Remark
+from tasks.report.page.blocks import Block, Custom, Remark, table_of
 from tasks.report.page.html import data_link, fit, highlight
 from tasks.report.page.left_out import contaminated, documents, left_out
 from tasks.report.page.methods import methods
@@ -23,7 +24,6 @@ from tasks.report.page.results import measures, results
 from tasks.report.page.truth import truth
 from tasks.report.plot.drawing import WIDE, legend_of
 from tasks.report.plot.palette import sample, themed
-from tasks.report.sentences import answer, glance, measured_models
 
 HERE = Path(__file__).parent
 EMBEDDED = 100_000  # characters of data that a page carries for one figure
@@ -109,29 +109,21 @@ def _study(data: ReportData) -> list[Block]:
     tasks = []
     for t in data.settings["tasks"]:
         mined, evaluated = (integer(data.examples.get((t["name"], split), 0)) for split in ("mine", "evaluate"))
-        orders = ", ".join(str(n) for n in t["orders"])
-        tasks.append((t["name"], t["family"].replace("_", " "), mined, evaluated, orders))
-    twice = [t["name"] for t in data.settings["tasks"] if t["mined_on_evaluated"]]
+        tasks.append((t["name"], t["family"].replace("_", " "), mined, evaluated, ", ".join(map(str, t["orders"]))))
     last = {r["model"]: r for r in sorted(data.models, key=lambda r: (r["model"], r["checkpoint"]))}
     models = []
-    for name in sizes(data.models):
-        r = last[name]
+    for r in (last[name] for name in sizes(data.models)):
         tokens = integer(r["tokens_seen"]) if r["tokens_seen"] >= 0 else "unknown"
         parameters = (integer(r["parameters"]), integer(r["parameters_non_embedding"]))
-        models.append((name, *parameters, tokens, number(r["loss"]), r["source"], r["ends"]))
+        models.append((r["model"], *parameters, tokens, number(r["loss"]), r["source"], r["ends"]))
     model_columns = ("model", "parameters", "non-embedding", "tokens seen", "loss, nats", "origin", "answers end at")
     task_caption = "The tasks: task-grams are mined from one set of examples, and models are evaluated on another"
-    blocks: list[Block] = [
-        HtmlTable(f"The corpus: {origin}", ("source", "documents", "model tokens"), sources, (1, 2))
-        if sources
-        else Remark("the corpus has not been read"),
-        HtmlTable(task_caption, ("task", "family", "mined", "evaluated", "n"), tasks, (2, 3))
-        if tasks
-        else Remark("the study names no task"),
-        HtmlTable("The models, smallest first", model_columns, models, (1, 2, 3, 4))
-        if models
-        else Remark("no model has been trained or loaded"),
+    task_columns, no_task = ("task", "family", "mined", "evaluated", "n"), "the study names no task"
+    source_columns, no_model = ("source", "documents", "model tokens"), "no model has been trained or loaded"
+    twice = ", ".join(t["name"] for t in data.settings["tasks"] if t["mined_on_evaluated"])
+    return [
+        *table_of(f"The corpus: {origin}", source_columns, sources, (1, 2), "the corpus has not been read"),
+        *table_of(task_caption, task_columns, tasks, (2, 3), no_task),
+        *([Remark(f"Mined from the evaluated examples themselves: {twice}.", "small")] if twice else []),
+        *table_of("The models, smallest first", model_columns, models, (1, 2, 3, 4), no_model),
     ]
-    if twice:
-        blocks.insert(2, Remark(f"Mined from the evaluated examples themselves: {', '.join(twice)}.", "small"))
-    return blocks

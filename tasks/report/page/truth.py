@@ -5,16 +5,15 @@ from collections.abc import Sequence
 from tasks.report.data import ReportData
 from tasks.report.formatting import integer, number, with_interval
 from tasks.report.numbers import MetricRow, has_number, last_checkpoints
-from tasks.report.page.blocks import LONGEST_LIST, Block, HtmlTable, Remark
+from tasks.report.page.blocks import LONGEST_LIST, Block, HtmlTable, Remark, table_of
 
 
 def truth(data: ReportData, figures: Sequence[Block]) -> list[Block]:
     """What was planted, whether it was counted right, and the measures with a known answer."""
     if not data.truth:
         return [Remark("this corpus was not planted, so there is no truth to compare with")]
-    planted = [(kind, integer(n)) for kind, n in data.truth.items()]
-    for (kind, member), n in data.planted.items():
-        planted.append((f"{kind}, {'in the corpus' if member else 'kept out'}", integer(n)))
+    sequences = {f"{kind}, {'in the corpus' if member else 'kept out'}": n for (kind, member), n in data.planted.items()}
+    planted = [(kind, integer(n)) for kind, n in (*data.truth.items(), *sequences.items())]
     blocks = [HtmlTable("What was planted", ("kind", "pairs or sequences"), planted, (1,)), _counts(data)]
     return [*blocks, *_correlations(data), *figures, *_rules(data), *_recall(data)]
 
@@ -47,14 +46,14 @@ def _correlations(data: ReportData) -> list[Block]:
         lines.append((r["task"], r["model"] or "–", name, number(r["truth"], r["statistic"]), with_interval(r)))
     caption = "The rank correlation between the counts and the generator's own probabilities, and between the counts and each "
     caption += "model's probabilities, over the rows of planted pairs"
-    return [HtmlTable(caption, ("task", "model", "measure", "true", "measured"), lines)] if lines else []
+    return table_of(caption, ("task", "model", "measure", "true", "measured"), lines)
 
 
 def _rules(data: ReportData) -> list[Block]:
     rows = last_checkpoints(data.measured("rule_accuracy"))
     lines = [(r["task"], r["model"], r["group"].replace("_", " "), with_interval(r)) for r in rows]
     caption = "Answers that follow a rule, where the corpus states the rule's case and where the case was kept out"
-    return [HtmlTable(caption, ("task", "model", "case", "accuracy"), lines)] if lines else []
+    return table_of(caption, ("task", "model", "case", "accuracy"), lines)
 
 
 def _recall(data: ReportData) -> list[Block]:
@@ -63,11 +62,9 @@ def _recall(data: ReportData) -> list[Block]:
     blocks: list[Block] = []
     for task in sorted({r["task"] for r in rows}):
         recall = {(r["model"], r["x"]): r for r in last_checkpoints(r for r in rows if r["task"] == task)}
+        written = {place: number(r["estimate"], r["statistic"]) for place, r in recall.items()}
         levels = sorted({x for _, x in recall})
-        lines = []
-        for model in data.ladder_of(recall.values()):
-            cells = [recall.get((model, x)) for x in levels]
-            lines.append((model, *(number(r["estimate"], r["statistic"]) if r else "–" for r in cells)))
+        lines = [(m, *(written.get((m, x), "–") for x in levels)) for m in data.ladder_of(recall.values())]
         columns = ("model", *(f"{x:g}" for x in levels))
         caption = f"Recall on {task} by the number of times a fact is stated"
         blocks.append(HtmlTable(caption, columns, lines, range(1, len(columns))))

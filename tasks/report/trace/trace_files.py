@@ -10,7 +10,7 @@ All text in it is data: what could end a script, a line or a direction is escape
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -55,22 +55,21 @@ def run(work: Work) -> None:
         files = iter([("trace/index.html", page({**work.settings, "models": models}))])
     else:
         files = _chunks(work, work.labels["task"])
-    _write(work, files)
+    publish(work, "trace_files", ((name, text.encode()) for name, text in files))
 
 
-def _write(work: Work, files: Iterator[tuple[str, str]]) -> None:
-    """Each file as it comes, then the table; what an interrupted run left is removed."""
+def publish(work: Work, table: str, files: Iterable[tuple[str, bytes]]) -> None:
+    """Write each file into the folder of the job as it comes, then the table; what an interrupted run left is removed."""
     folder, rows = work.folder(), []
-    for name, text in files:
-        content, path = text.encode(), folder / name
+    for name, content in files:
+        path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
         rows.append((name, hashlib.sha256(content).hexdigest(), len(content)))
-    rows.sort()
-    current = {name for name, *_ in rows}
-    for old in [p for p in folder.rglob("*") if p.is_file() and p.relative_to(folder).as_posix() not in current]:
+    for old in [p for p in folder.rglob("*") if p.is_file() and p.relative_to(folder).as_posix() not in {r[0] for r in rows}]:
         old.unlink()
-    work.write("trace_files", {"file": [r[0] for r in rows], "sha256": [r[1] for r in rows], "bytes": [r[2] for r in rows]})
+    names, hashes, sizes = zip(*sorted(rows), strict=True)
+    work.write(table, {"file": names, "sha256": hashes, "bytes": sizes})
 
 
 # -- the chunks of a task ---------------------------------------------------------------------------------------------
@@ -163,22 +162,11 @@ def _examples(
     spans = spans.with_columns(at=pl.int_range(pl.len()).over("example", "side"))
     inputs, outputs = spans.filter(side="input"), spans.filter(side="output")
     given = answers.filter(pl.col("example").is_between(pl.lit(low), pl.lit(high)))
+    plain = ("id", "group", "x", "y", "aliases", "options")
     by_name: dict[str, dict[str, Any]] = {
-        e: {
-            "id": e,
-            "group": group,
-            "x": x,
-            "y": y,
-            "aliases": aliases,
-            "options": options,
-            "in": [],
-            "out": [],
-            "pairs": [],
-            "answers": [None] * len(models),
-            "log": [],
-            "delta": [],
-        }
-        for e, group, x, y, aliases, options in some.iter_rows()
+        row[0]: dict(zip(plain, row, strict=True))
+        | {"in": [], "out": [], "pairs": [], "answers": [None] * len(models), "log": [], "delta": []}
+        for row in some.iter_rows()
     }
     columns = ("example", "order", "ngram", "starts", "ends", "documents", "occurrences", "log_infinity", "note")
     for e, n, ngram, starts, ends, df, occurrences, _, _ in inputs.select(columns).iter_rows():
@@ -188,11 +176,9 @@ def _examples(
     for e, *pair in _numbered(pairs, inputs, outputs).iter_rows():
         by_name[e]["pairs"].append(pair)
     number = {m: i for i, m in enumerate(models)}
-    for e, model, checkpoint, text, value, note in given.select(
-        "example", "model", "checkpoint", "text", "value", "note"
-    ).iter_rows():
-        answer = [text, value if value is None else round(value, 2), note, checkpoint]
-        by_name[e]["answers"][number[model]] = answer
+    columns = ("example", "model", "checkpoint", "text", "value", "note")
+    for e, model, checkpoint, text, value, note in given.select(columns).iter_rows():
+        by_name[e]["answers"][number[model]] = [text, value if value is None else round(value, 2), note, checkpoint]
     _add_probabilities(by_name, likely, outputs, number)
     return list(by_name.values())
 

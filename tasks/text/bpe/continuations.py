@@ -29,13 +29,6 @@ def tokenise(tokenizer: Any, texts: Sequence[tuple[str, str, str]]) -> list[Toke
         offsets = encoding.offsets
         begin = next((i for i, (_, end) in enumerate(offsets) if end > len(prompt)), len(offsets))
         origin, continuation = len(prompt) + len(separator), offsets[begin:]
-        tokenised.append(
-            Tokenised(
-                encoding.ids,
-                begin,
-                [s - origin for s, _ in continuation],
-                [e - origin for _, e in continuation],
-                any(s < len(prompt) for s, _ in continuation),
-            )
-        )
+        starts, ends = [s - origin for s, _ in continuation], [e - origin for _, e in continuation]
+        tokenised.append(Tokenised(encoding.ids, begin, starts, ends, any(s < len(prompt) for s, _ in continuation)))
     return tokenised

@@ -70,11 +70,8 @@ class Tokeniser:
 
     def _by_library(self, strings: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """The same for strings, by `tokenizers`."""
-        lists = [
-            ids
-            for at in range(0, len(strings), TEXTS_AT_ONCE)
-            for ids in encode_batch(self.library, strings[at : at + TEXTS_AT_ONCE])
-        ]
+        groups = (strings[at : at + TEXTS_AT_ONCE] for at in range(0, len(strings), TEXTS_AT_ONCE))
+        lists = [ids for group in groups for ids in encode_batch(self.library, group)]
         starts = np.cumsum([0, *map(len, lists)], dtype=np.int64)
         return np.fromiter((i for ids in lists for i in ids), np.int32, int(starts[-1])), starts
 
@@ -174,13 +171,8 @@ def _flat(node: Mapping[str, Any] | None, inner: str) -> list[Mapping[str, Any]]
 def _take_metaspace(parsed: dict[str, Any]) -> str:
     """Put a Metaspace that does not split (Mistral) into the normalizer, which `fastokens` knows; what a text then begins with.
     Only where no added token cuts a text, so that text and piece are the same."""
-    meta = parsed["pre_tokenizer"] or {}
-    if (
-        meta.get("type") != "Metaspace"
-        or meta["split"]
-        or parsed["normalizer"]
-        or not all(t["special"] for t in parsed["added_tokens"])
-    ):
+    meta, cuts = parsed["pre_tokenizer"] or {}, not all(t["special"] for t in parsed["added_tokens"])
+    if meta.get("type") != "Metaspace" or meta["split"] or parsed["normalizer"] or cuts:
         return ""
     parsed["pre_tokenizer"] = None
     parsed["normalizer"] = {"type": "Replace", "pattern": {"String": " "}, "content": meta["replacement"]}

@@ -69,12 +69,8 @@ def train(texts: Iterable[str], vocabulary: int, end_of_document: str) -> str:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary,
-        special_tokens=[end_of_document],
-        show_progress=False,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-    )
+    special, first = [end_of_document], pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=vocabulary, show_progress=False, special_tokens=special, initial_alphabet=first)
     tokenizer.train_from_iterator(texts, trainer=trainer)
     return json.dumps(json.loads(tokenizer.to_str()), ensure_ascii=False, separators=(",", ":"))
 
@@ -97,7 +93,5 @@ def encode_batch(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     try:
         return [e.ids for e in tokenizer.encode_batch(list(texts), add_special_tokens=False)]
     except BaseException as error:
-        raise _reported(
-            error,
-            f"the tokenizer.json cannot encode a text: {error}. A vocabulary needs an unknown token, or a token for every byte",
-        ) from None
+        remedy = "A vocabulary needs an unknown token, or a token for every byte"
+        raise _reported(error, f"the tokenizer.json cannot encode a text: {error}. {remedy}") from None

@@ -176,14 +176,9 @@ def _links(inputs: list[Ints], outputs: list[Ints], words: int) -> Links:
         x_slots, y_slots = x_slots + len(x), y_slots + len(y)
     pairs, pair = np.unique(np.concatenate(codes), return_inverse=True)
     none = np.zeros(0, np.int32)
-    return Links(
-        pair.astype(np.int32),
-        np.concatenate([none, *input_slots]),
-        np.concatenate([none, *output_slots]),
-        np.concatenate([none, *inputs]),
-        np.concatenate([none, *outputs]),
-        *np.divmod(pairs, max(words, 1)),
-    )
+    input_slot, output_slot = np.concatenate([none, *input_slots]), np.concatenate([none, *output_slots])
+    of_x, of_y = np.concatenate([none, *inputs]), np.concatenate([none, *outputs])
+    return Links(pair.astype(np.int32), input_slot, output_slot, of_x, of_y, *np.divmod(pairs, max(words, 1)))
 
 
 def _model_one(

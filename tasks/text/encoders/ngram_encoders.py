@@ -60,15 +60,10 @@ def encoder_settings(encoder: EncoderSettings, data: str = "") -> dict[str, Any]
     chosen = encoder.input_prefix, encoder.output_prefix
     prefixes = [d if c is None else c for d, c in zip(default, chosen, strict=True)]
     device = _fastest_device() if encoder.device == "auto" else encoder.device
-    return {
-        "kind": encoder.kind,
-        "model": str(folder.resolve()) if local else encoder.model,
-        "revision": "" if local else encoder.revision,
-        "input_prefix": prefixes[0],
-        "output_prefix": prefixes[1],
-        "batch": encoder.batch,
-        **({} if device == "cpu" else {"device": device}),
-    }
+    model, revision = (str(folder.resolve()), "") if local else (encoder.model, encoder.revision)
+    settings = {"kind": encoder.kind, "model": model, "revision": revision, "batch": encoder.batch}
+    settings |= {"input_prefix": prefixes[0], "output_prefix": prefixes[1]}
+    return settings | ({} if device == "cpu" else {"device": device})
 
 
 def encoder_files(settings: Settings) -> list[Path]:

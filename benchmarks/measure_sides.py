@@ -1,0 +1,149 @@
+"""Statistics of measures: edit distances of tokens, the cluster bootstrap of a rank correlation, clusters of near copies."""
+
+from typing import Any
+
+import numpy as np
+
+from benchmarks.corpora import Corpora
+from benchmarks.side import Arrays, BenchmarkSide, Case
+
+VOCABULARY, SEED, NGRAM, JACCARD = 50_000, 1, 5, 0.8
+
+
+# -- edit distances of generations and suffixes ------------------------------------------------------------------------
+def texts_and_edits(case: Case) -> tuple[np.ndarray, np.ndarray]:
+    """int32 [pairs, tokens] each: texts, and the same texts after up to as many edits as they have tokens."""
+    rng = np.random.default_rng(0)
+    texts = rng.integers(0, VOCABULARY, (case["pairs"], case["tokens_each"])).astype(np.int32)
+    changed = rng.random(texts.shape) < rng.random((len(texts), 1))
+    others = np.where(changed, rng.integers(0, VOCABULARY, texts.shape), texts).astype(np.int32)
+    return texts, np.stack([np.roll(row, shift) for row, shift in zip(others, rng.integers(0, 4, len(others)), strict=True)])
+
+
+def edit_distances(corpora: Corpora, case: Case) -> BenchmarkSide:
+    """Ours, by rapidfuzz, from arrays to similarities."""
+    from tasks.memorization.recitation import edit_similarity
+
+    texts, others = texts_and_edits(case)
+    length = texts.shape[1]
+    return BenchmarkSide(
+        lambda _: edit_similarity(texts, others), len(texts), lambda result: {"edits": np.rint((1 - result) * length).astype(int)}
+    )
+
+
+def distance(a: list[int], b: list[int]) -> int:
+    """Levenshtein's distance, a row of the table at a time."""
+    before = list(range(len(b) + 1))
+    for i, x in enumerate(a, 1):
+        row = [i]
+        for j, y in enumerate(b, 1):
+            row.append(min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (x != y)))
+        before = row
+    return before[-1]
+
+
+def python_loop(corpora: Corpora, case: Case) -> BenchmarkSide:
+    """The published loop (CDD, arXiv 2402.15938) for the first pairs."""
+    texts, others = (of[: case["peers"]].tolist() for of in texts_and_edits(case))
+    return BenchmarkSide(lambda _: {"edits": np.array(list(map(distance, texts, others)))}, len(texts))
+
+
+# -- the bootstrap of Spearman's ρ -------------------------------------------------------------------------------------
+def rows_of_examples(case: Case) -> tuple[np.ndarray, np.ndarray]:
+    """Two correlated columns without ties (the most expensive case), and the example of each row: 20 rows an example."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=case["rows"])
+    columns = np.stack([x, 0.3 * x + rng.normal(size=case["rows"])])
+    return columns, rng.integers(0, case["rows"] // 20, case["rows"])
+
+
+def bootstrap(corpora: Corpora, case: Case) -> BenchmarkSide:
+    """Ours: every draw, sorting included."""
+    from tasks.statistics.bootstrap import bootstrap_many
+
+    columns, example = rows_of_examples(case)
+    return BenchmarkSide(
+        lambda _: bootstrap_many(columns, example, None, case["draws"], SEED),
+        case["draws"],
+        lambda result: {"rho": result[:, 0, 1]},
+    )
+
+
+def numpy_weights(corpora: Corpora, case: Case) -> BenchmarkSide:
+    """NumPy: both columns are sorted once; in each draw the weights of the rows give their ranks."""
+    from tasks.statistics.bootstrap import draw_counts
+
+    columns, example = rows_of_examples(case)
+    codes = np.unique(example, return_inverse=True)[1]
+    counts = draw_counts(int(codes.max()) + 1, case["draws"], SEED)()
+    assert counts is not None
+
+    def one(orders: np.ndarray, draw: np.ndarray) -> float:
+        weights, ranks = draw[codes].astype(np.float64), np.empty_like(columns)
+        for rank, order in zip(ranks, orders, strict=True):
+            sorted_weights = weights[order]
+            rank[order] = np.cumsum(sorted_weights) - sorted_weights / 2
+        x, y = ranks - weights.sum() / 2
+        wx, wy = weights * x, weights * y
+        return float(wx @ y / np.sqrt((wx @ x) * (wy @ y)))
+
+    def work(_: object) -> Arrays:
+        orders = np.argsort(columns, axis=1)
+        return {"rho": np.array([one(orders, draw) for draw in counts[: case["peers"]]])}
+
+    return BenchmarkSide(work, case["peers"])
+
+
+# -- near copies of windows --------------------------------------------------------------------------------------------
+def zipf_windows(case: Case) -> np.ndarray:
+    """int32 [windows, tokens], of Zipf's law: every third window is a copy of the last one whose number is a multiple of 300, with
+    one other token."""
+    rng, count = np.random.default_rng(0), case["windows"]
+    made = rng.zipf(1.3, (count, case["tokens_each"])).clip(max=30_000).astype(np.int32)
+    copies = np.arange(2, count, 3)
+    made[copies] = made[copies // 300 * 300]
+    made[copies, rng.integers(0, case["tokens_each"], len(copies))] = rng.integers(0, 30_000, len(copies))
+    return made
+
+
+def near_copies(corpora: Corpora, case: Case) -> BenchmarkSide:
+    """Ours, which misses none."""
+    from tasks.ngrams.near_copies import near_copies
+
+    made = zipf_windows(case)
+    return BenchmarkSide(lambda _: {"cluster": near_copies(made)}, len(made))
+
+
+def minhash(corpora: Corpora, case: Case) -> BenchmarkSide:
+    """datasketch with its defaults: 128 permutations, a threshold of .8; candidates are compared exactly, as sets."""
+    from datasketch import MinHash, MinHashLSH
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    made = zipf_windows(case)[: case["peers"]]
+    ngrams = np.lib.stride_tricks.sliding_window_view(made, NGRAM, axis=1).copy().view(f"V{4 * NGRAM}")[:, :, 0]
+
+    def work(_: Any) -> Arrays:
+        sets, lsh, pairs = ngrams.tolist(), MinHashLSH(threshold=JACCARD), list[tuple[int, int]]()
+        for number, sketch in enumerate(MinHash.generator(sets)):
+            mine = set(sets[number])
+            for other in lsh.query(sketch):
+                shared = len(mine.intersection(sets[other]))
+                if shared >= JACCARD * (len(mine) + len(set(sets[other])) - shared):
+                    pairs.append((other, number))
+            lsh.insert(number, sketch)
+        a, b = np.array(pairs or [(0, 0)]).T
+        graph = coo_array((np.ones(len(a)), (a, b)), shape=(len(sets), len(sets)))
+        return {"cluster": connected_components(graph, directed=False)[1]}
+
+    return BenchmarkSide(work, len(made))
+
+
+def same_but_for_misses(ours: Arrays, peers: Arrays) -> str:
+    """What differs: LSH joins what ours does not, or has more than a tenth more clusters for the pairs that it misses."""
+    theirs = peers["cluster"]
+    mine = ours["cluster"][: len(theirs)]
+    first = np.unique(theirs, return_index=True)[1][theirs]
+    if (mine != mine[first]).any():
+        return "near copies of LSH are no near copies"
+    return "" if len(np.unique(theirs)) <= 1.1 * len(np.unique(mine)) else "LSH misses more than a tenth"
