@@ -36,6 +36,7 @@ WORDS_A_COPY, TOKENS_A_COPY, COPIES_A_PART = 7_000_000, 10_000_000, 5
 MARKS = [f"qza{x} qzb{x}" for x in "abcdef"]  # of every, every tenth, every hundredth … document
 ASKED = {"examples": 10_000, "ngrams": 1_000_000}
 PHASES = ("ingest", "ask", "count", "query", "infinigram", "novelty")  # each in a process of its own, so that its memory is its own
+COUNTED = ("ngram_counts", "task_grams", "generation_ngrams")
 LOG, BASE = "log.jsonl", "TASKGRAM_BENCHMARK_BASE"
 
 
@@ -104,14 +105,8 @@ def _ask(work: Work) -> None:
     prompts, outputs = ([" ".join(words[part]) for words in texts] for part in (slice(60), slice(60, None)))
     names, lists = [f"{i:05d}" for i in range(len(texts))], pl.Series([[]] * len(texts), dtype=pl.List(pl.String))
     columns = {"example": names, "input": prompts, "prompt": prompts, "output": outputs, "aliases": lists, "options": lists}
-    constant = {
-        "split": "evaluate",
-        "row": 1,
-        "separator": " ",
-        "answer": -1,
-        **dict.fromkeys(("file", "version", "group", "sha256"), "-"),
-    }
-    _write(work, EXAMPLES, pl.DataFrame(columns), **constant)
+    same = dict.fromkeys(("file", "version", "group", "sha256"), "-")
+    _write(work, EXAMPLES, pl.DataFrame(columns), split="evaluate", row=1, separator=" ", answer=-1, **same)
     pairs = [mark.split() for mark in MARKS]
     for words in texts:
         sides = [[" ".join(words[at : at + 1 + at % 5]) for at in range(begin, begin + 30, 3)] for begin in (0, 31)]
@@ -134,9 +129,6 @@ def _write(work: Work, contract: Any, rows: pl.DataFrame, **constant: Any) -> No
 
 PLANT = Step("bench", 1, "", (), (Stage((PLANTED_FILES,), lambda study, inputs: [], _plant),))
 ASK = Step("ask", 1, "", (), (Stage((EXAMPLES, TASK_GRAMS, GENERATION_QUERIES), lambda study, inputs: [], _ask),))
-
-
-COUNTED = ("ngram_counts", "task_grams", "generation_ngrams")
 
 
 # -- the run ----------------------------------------------------------------------------------------------------------
@@ -273,16 +265,9 @@ def billion(corpora: Corpora, case: Case) -> BenchmarkSide:
         steps = jobs.group_by("step", maintain_order=True).agg(pl.col("cpu", "wall").sum(), pl.col("peak").max())
         counted = steps.filter(~pl.col("step").is_in([PLANT.name, ASK.name]))
         kept = {table: size for line in lines if "kept" in line for table, size in line["kept"].items()}
-        return {
-            "cpu_seconds": counted["cpu"].sum(),
-            "wall_seconds": counted["wall"].sum(),
-            "peak_memory": counted["peak"].max(),
-            "steps": {row.pop("step"): row for row in steps.to_dicts()},
-            "spilled_bytes": kept.pop("ngram_suffixes"),
-            "kept_bytes": sum(kept.values()),
-            "killed": sum("killed" in line for line in lines),
-            **lines[-1],
-        }
+        whole = {"cpu_seconds": counted["cpu"].sum(), "wall_seconds": counted["wall"].sum(), "peak_memory": counted["peak"].max()}
+        whole |= {"spilled_bytes": kept.pop("ngram_suffixes"), "kept_bytes": sum(kept.values())}
+        return whole | {"steps": {row.pop("step"): row for row in steps.to_dicts()}, **lines[-1]}
 
     close = partial(shutil.rmtree, folder)
     return BenchmarkSide(work=work, items=case["tokens"], check=lambda lines: lines[-1]["wrong"], extra=extra, close=(close,))
@@ -293,7 +278,12 @@ def _killed(process: subprocess.Popen[bytes], folder: Path) -> bool:
     while process.poll() is None:
         time.sleep(0.1)
         lines = _log(folder)
-        if lines and lines[-1]["step"] == "count" and lines[-1].get("stage") == 2 and not any("killed" in line for line in lines):
+        if (
+            lines
+            and lines[-1].get("step") == "count"
+            and lines[-1].get("stage") == 2
+            and not any("killed" in line for line in lines)
+        ):
             process.kill()
             process.wait()
     if process.returncode not in (0, -signal.SIGKILL):

@@ -140,32 +140,20 @@ def _at_scale(records: Sequence[Record]) -> list[str]:
     measured = [r["figures"][OURS] for r in records if r["row"] == "billion" and "steps" in r["figures"].get(OURS, {})]
     if not measured:
         return []
-    tokens = [f["tokens"] for f in measured]
-    heads = [
-        "step",
-        *(f"CPU s, {short(n)} tokens" for n in tokens),
-        "grows with exponent",
-        "M tokens/s",
-        "peak GB",
-        "300 G: core-hours",
-    ]
-    lines = ["### Growth of each step", "", f"| {' | '.join(heads)} |", f"|---|{'--:|' * (len(heads) - 1)}"]
-    hours = 0.0
-    for step in (name for name in measured[-1]["steps"] if name not in NOT_COUNTED):
-        seconds = [f["steps"][step]["cpu"] for f in measured]
-        exponent = float(np.polyfit(np.log(tokens), np.log(seconds), 1)[0]) if len(tokens) > 1 else 1.0
+    sizes = ", ".join(f"{short(f['tokens'])}" for f in measured)
+    heads = ["step", f"CPU s, {sizes} tokens", "exponent", "M tokens/s", "peak GB", "300 G: core-hours"]
+    lines, hours = ["### Growth of each step", "", f"| {' | '.join(heads)} |", "|---|--:|--:|--:|--:|--:|"], 0.0
+    for step in (name for name in measured[0]["steps"] if name not in NOT_COUNTED):
+        at = [(f["tokens"], f["steps"][step]) for f in measured if step in f["steps"]]
+        tokens, seconds = (np.array(x, float) for x in zip(*((n, figures["cpu"]) for n, figures in at), strict=True))
+        exponent = float(np.polyfit(np.log(tokens), np.log(seconds), 1)[0]) if len(at) > 1 else 1.0
         hours += (then := seconds[-1] * (3e11 / tokens[-1]) ** max(1.0, exponent) / 3600)
-        peak = max(f["steps"][step]["peak"] for f in measured) / 1e9
-        figures = [*map(number, seconds), f"{exponent:.2f}", number(tokens[-1] / seconds[-1] / 1e6), f"{peak:.2f}", number(then)]
+        peak = max(figures["peak"] for _, figures in at) / 1e9
+        speed = tokens[-1] / seconds[-1] / 1e6
+        figures = [", ".join(map(number, seconds)), f"{exponent:.2f}", number(speed), f"{peak:.2f}", number(then)]
         lines.append(f"| {' | '.join([step, *figures])} |")
-    last = measured[-1]
-    kept, spilled = (number(last[f"{name}_bytes"] / last["tokens"]) for name in ("kept", "spilled"))
-    return [
-        *lines,
-        "",
-        f"In all {number(hours)} core-hours for 300 G; {kept} bytes a token are kept on disk, and {spilled} spilled.",
-        "",
-    ]
+    kept, spilled = (number(measured[-1][f"{name}_bytes"] / measured[-1]["tokens"]) for name in ("kept", "spilled"))
+    return [*lines, "", f"{number(hours)} core-hours for 300 G; {kept} bytes a token are kept, and {spilled} are spilled.", ""]
 
 
 def _compiling(records: Sequence[Record]) -> list[str]:
