@@ -7,8 +7,10 @@ RUN      := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PEERS     := $(VENV)/.peers
 FUZZER    := $(VENV)/.fuzzer
+# Tests start hundreds of processes: each would compile every module that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: sample ui ui-stop test test-fast test-slow test-planted test-faults fuzz audit check bench bench-quick check-gpu lint vocabulary quick format docs clean help
+.PHONY: sample ui ui-stop test test-fast test-slow test-slow-and-types test-planted test-faults fuzz audit check bench bench-quick check-gpu lint style types vocabulary quick format docs clean help
 
 help:                ## show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 16
@@ -23,15 +25,22 @@ ui: $(INSTALLED)     ## start a Prefect server, the deployments and a worker on 
 ui-stop: $(INSTALLED) ## stop what `make ui` started
 	$(RUN)/python -m flows.servers.ui stop
 
-test: lint check test-fast test-slow ## install, check style and types, run all tests
+test: style check test-fast test-slow-and-types ## install, check style and types, run all tests
 
 test-fast: $(INSTALLED) ## the tests without whole studies
 	$(RUN)/python -m pytest -q -m "not slow" -n 2 --dist loadfile
 
-STUDIES := tests/test_sample.py tests/test_debian.py tests/test_recorded.py  # they share one finished sample and one finished debian study
+SLOW    := $(shell grep -rlF pytest.mark.slow tests --include='test_*.py')
+STUDIES := tests/test_sample.py tests/test_debian.py tests/test_recorded.py  # two studies, each run once, side by side
+# They take minutes, so they begin first, and no worker has a long file at the end. The others follow in any order.
+LONGEST := tests/flows/test_cli.py tests/faults/test_faults.py tests/text/test_fast_bpe.py tests/flows/test_hostile_folder.py \
+           tests/contributing/test_recipes.py tests/flows/test_reruns.py tests/flows/test_interrupted.py tests/test_security.py
 test-slow: $(INSTALLED) ## whole studies: the sample, the debian study, and runs that are served, killed and retried
-	$(RUN)/python -m pytest -q -m slow -n 2 --dist loadfile $(addprefix --ignore ,$(STUDIES))
+	$(RUN)/python -m pytest -q -m slow -n 3 --dist loadfile --no-loadscope-reorder $(LONGEST) $(filter-out $(LONGEST) $(STUDIES),$(SLOW))
 	$(RUN)/python -m pytest -q -m slow -n 2 --dist loadfile --durations=12 $(STUDIES)
+
+test-slow-and-types: $(INSTALLED)
+	$(MAKE) -j 2 types test-slow  # tests that wait for servers leave the processor to mypy
 
 test-planted: $(INSTALLED) ## the statistics on 2,000 worlds of known truth, of four kinds: coverage, rejections, detections
 	$(RUN)/python -m tests.planted
@@ -60,11 +69,15 @@ bench-quick: $(PEERS) ## the same at a small size, a minute; fails where answers
 check-gpu: $(INSTALLED) ## models and encoders on this machine's GPU, compared with the CPU, and their speed; ten minutes at most
 	$(RUN)/python -m benchmarks.gpu
 
-lint: $(INSTALLED) vocabulary ## style, imports, plain English, spelling and types
+lint: style types    ## style, imports, plain English, spelling and types
+
+style: $(INSTALLED) vocabulary
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
 	$(RUN)/lint-imports --no-logo
 	$(RUN)/codespell
+
+types: $(INSTALLED)
 	$(RUN)/mypy
 
 vocabulary: $(INSTALLED) ## words, phrases and names that this project does not use (docs/vocabulary.txt)
@@ -92,7 +105,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "taskgram needs Python 3.11 or later; name one with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(RUN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt -e '.[test]'
+	$(RUN)/python -m pip install --quiet --no-compile $(PIP_ARGS) -c constraints.txt -e '.[test]'
+	$(RUN)/python -m compileall -qq -j 0 $(VENV)/lib || true  # on all cores, pip on one; a template among the files is no Python
 	touch $@
 
 $(FUZZER): $(INSTALLED)

@@ -6,6 +6,8 @@ differ or a ratio is below half its bar.
 """
 
 import argparse
+import cProfile
+import pstats
 import sys
 import tempfile
 import time
@@ -19,7 +21,7 @@ from benchmarks.rows import QUANTITIES, ROWS
 from benchmarks.side import OURS, ROOT
 from benchmarks.timing import measure
 
-QUICK_RUNS = 2
+QUICK_RUNS, SHOWN, SECONDS = 2, 10, 4.0  # runs of --quick; functions that --profile shows, and seconds of each row
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,9 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.check:
         return _check(options.machine or records.processor())
     if options.profile:
-        from benchmarks.profile import profile
-
-        profile(names, corpora)
+        _profile(names, corpora)
         return 0
     if options.quick:
         return _quick(names, corpora)
@@ -55,7 +55,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rows", default="", metavar="NAME,…", help=f"some of {', '.join(ROWS)}")
     parser.add_argument("--sizes", default="", metavar="1M,…", help="only the cases with this number of tokens")
     parser.add_argument("--compile", action="store_true", help="how long numba compiles the kernels of a row, with an empty cache")
-    parser.add_argument("--profile", action="store_true", help="where our side spends its time")
+    parser.add_argument(
+        "--profile", action="store_true", help="where our side spends its time; under py-spy record --native also in kernels"
+    )
     parser.add_argument("--table", action="store_true", help="only write the tables of docs/benchmarks.md again")
     parser.add_argument("--check", action="store_true", help="name the rows that are older than their code; 1 if there are any")
     parser.add_argument("--machine", default="", metavar="LABEL", help="what to call this processor, if not by its model")
@@ -130,6 +132,26 @@ def _compile_time(name: str, corpora: Corpora, label: str) -> list[records.Recor
     made = {"row": records.COMPILED, "peer": "", "version": "", "figure": name, "sizes": {"row": name}, "unit": "s"}
     judged = {"ratio": seconds, "figures": {}, "at_most": True, "equal": None, "note": ""}
     return [made | judged | records.about(name, corpora.source, label)]
+
+
+def _profile(names: Sequence[str], corpora: Corpora) -> None:
+    """Print the functions that some seconds of each row take most of, at its smallest size, warm, in this process."""
+    for name in names:
+        row = ROWS[name]
+        if row.quick is None:
+            continue
+        side = row.sides[OURS](corpora, row.quick)
+        side.work(side.fresh())
+        profiler, began = cProfile.Profile(), time.perf_counter()
+        while time.perf_counter() - began < SECONDS:
+            made = side.fresh()
+            profiler.runcall(side.work, made)
+        for close in side.close:
+            close()
+        stats: Any = pstats.Stats(profiler)
+        print(f"\n== {name}: {row.work}")
+        for (file, _, function), (_, _, seconds, _, _) in sorted(stats.stats.items(), key=lambda kv: -kv[1][2])[:SHOWN]:
+            print(f"  {seconds / stats.total_tt:6.1%}  {function}  ({Path(file).name})", flush=True)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -110,26 +110,28 @@ class Corpora:
     # -- token streams --------------------------------------------------------------------------------------------
     def tokens(self, count: int) -> Stream:
         """Exactly this number of tokens; ids are below 65,535."""
-        path = self.place(f"tokens-{count}.npz")
-        if not path.exists():
-            ids, offsets = self._base_tokens()
+
+        def made() -> Stream:
+            ids, offsets = self._stream("tokens.npz", self._base_tokens)
             if count > len(ids):
                 ids, offsets = _copies(ids, offsets, -(-count // len(ids)))
-            last = int(np.searchsorted(offsets, count))
-            with _whole(path) as temporary:
-                np.savez(temporary, ids=ids[:count], offsets=np.append(offsets[:last], count))
-        with np.load(path) as arrays:
-            return arrays["ids"], arrays["offsets"]
+            return ids[:count], np.append(offsets[: int(np.searchsorted(offsets, count))], count)
+
+        return self._stream(f"tokens-{count}.npz", made)
 
     def _base_tokens(self) -> Stream:
-        path = self.place("tokens.npz")
-        if not path.exists():
-            from tasks.text.bpe.fast_bpe import compile_tokenizer
+        from tasks.text.bpe.fast_bpe import compile_tokenizer
 
-            ids, offsets = compile_tokenizer(self.tokenizer()).encode(self._base_texts())
-            offsets = np.append(np.unique(offsets[:-1]), len(ids))  # documents without a token are left out
+        ids, offsets = compile_tokenizer(self.tokenizer()).encode(self._base_texts())
+        return ids, np.unique(np.append(offsets[:-1], len(ids)))  # documents without a token are left out
+
+    def _stream(self, name: str, make: Callable[[], Stream]) -> Stream:
+        """A stream that is kept in a file."""
+        path = self.place(name)
+        if not path.exists():
             with _whole(path) as temporary:
-                np.savez(temporary, ids=ids, offsets=np.unique(offsets))
+                ids, offsets = make()
+                np.savez(temporary, ids=ids, offsets=offsets)
         with np.load(path) as arrays:
             return arrays["ids"], arrays["offsets"]
 

@@ -79,8 +79,8 @@ def divsufsort_build(corpora: Corpora, case: Case) -> BenchmarkSide:
     text = _separated(corpora.tokens(case["tokens"]))[0].astype(">u2").view(np.uint8)
 
     def suffixes() -> Arrays:
-        found = pydivsufsort.divsufsort(text)
-        return {"suffixes": found[found & 1 == 0] >> 1}
+        every = pydivsufsort.divsufsort(text)
+        return {"suffixes": every[every & 1 == 0] >> 1}
 
     return _writing(suffixes, case["tokens"])
 
@@ -174,8 +174,8 @@ def infinigram_probabilities(corpora: Corpora, case: Case) -> BenchmarkSide:
     names = {"suffix": "suffix_len", "numerator": "cont_cnt", "denominator": "prompt_cnt"}
 
     def work(_: object) -> Arrays:
-        found = [engine.infgram_prob(text[:-1], text[-1]) for text in queries]
-        return {ours: np.array([f[theirs] for f in found]) for ours, theirs in names.items()}
+        answers = [engine.infgram_prob(text[:-1], text[-1]) for text in queries]
+        return {ours: np.array([f[theirs] for f in answers]) for ours, theirs in names.items()}
 
     return BenchmarkSide(work, len(queries))
 

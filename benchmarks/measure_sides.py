@@ -61,12 +61,8 @@ def bootstrap(corpora: Corpora, case: Case) -> BenchmarkSide:
     """Ours: every draw, sorting included."""
     from tasks.statistics.bootstrap import bootstrap_many
 
-    columns, example = rows_of_examples(case)
-    return BenchmarkSide(
-        lambda _: bootstrap_many(columns, example, None, case["draws"], SEED),
-        case["draws"],
-        lambda result: {"rho": result[:, 0, 1]},
-    )
+    (columns, example), draws = rows_of_examples(case), case["draws"]
+    return BenchmarkSide(lambda _: {"rho": bootstrap_many(columns, example, None, draws, SEED)[:, 0, 1]}, draws)
 
 
 def numpy_weights(corpora: Corpora, case: Case) -> BenchmarkSide:

@@ -184,11 +184,11 @@ def score_with_harness(corpora: Corpora, case: Case) -> BenchmarkSide:
     """`loglikelihood`."""
     model, queries = harness(_folder(corpora), SCORED), choices(corpora, case)
     requests = instances("loglikelihood", list(queries))
-    return BenchmarkSide(
-        lambda _: model.loglikelihood(requests, disable_tqdm=True),
-        len(queries),
-        lambda result: _chosen(np.array([score for score, _ in result])),
-    )
+
+    def work(_: object) -> Arrays:
+        return _chosen(np.array([score for score, _ in model.loglikelihood(requests, disable_tqdm=True)]))
+
+    return BenchmarkSide(work, len(queries))
 
 
 # -- windows ----------------------------------------------------------------------------------------------------------

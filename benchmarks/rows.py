@@ -31,7 +31,6 @@ from benchmarks.side import OURS, Arrays, BenchmarkSide, Case
 M = 1_000_000
 BYTES, ROARING = "pydivsufsort of bytes", "polars + pyroaring"
 CACHED, UNCACHED = "transformers generate", "transformers generate without cache"
-RUN = ("flows", "tasks/cluster", "tasks/storage")
 DISTRIBUTIONS = (
     *("tokenizers", "fastokens", "polars", "pyroaring", "numpy", "duckdb", "pydivsufsort", "infini-gram", "tokengrams"),
     *("onnxruntime", "ctranslate2", "lm_eval", "transformers", "datasketch"),
@@ -82,7 +81,7 @@ def nearly_equal_infinigrams(ours: Arrays, peers: Arrays) -> str:
 @dataclass(frozen=True)
 class BenchmarkRow:
     """`by`: the seconds that are compared. `items`: what time is given per. `quick`: the case of `make bench-quick`, if any.
-    `within`: how far numbers may be apart in equal answers. `packages`: folders that it measures besides what our side imports."""
+    `within`: how far numbers may be apart in equal answers."""
 
     work: str
     sides: Mapping[str, Callable[[Corpora, Case], BenchmarkSide]]
@@ -93,8 +92,6 @@ class BenchmarkRow:
     within: float = 0.0
     agree: Callable[[Arrays, Arrays], str] | None = None
     runs: int = 5
-    note: str = ""
-    packages: tuple[str, ...] = ()
 
 
 def case(tokens: int, bars: Mapping[str, float | None] | None = None, **sizes: Any) -> Case:
@@ -106,20 +103,22 @@ def _case(text: str) -> Case:
     words, _, bars = text.partition(": ")
     sizes = {name or "tokens": value for name, _, value in (word.rpartition("=") for word in words.split())}
     limits = (re.fullmatch(r"(.*?)(?: ([\d.]+))?", bar) for bar in filter(None, bars.split(", ")))
-    judged = {found[1]: float(found[2]) if found[2] else None for found in limits if found}
+    judged = {limit[1]: float(limit[2]) if limit[2] else None for limit in limits if limit}
     return case(**{"tokens": 0} | {name: _number(value) for name, value in sizes.items()}, bars=judged)
 
 
 def _number(text: str) -> Any:
     """250k and 10M as numbers, anything else as it is."""
-    found = re.fullmatch(r"(\d+)([kM]?)", text)
-    return int(found[1]) * {"": 1, "k": 1_000, "M": M}[found[2]] if found else text
+    number = re.fullmatch(r"(\d+)([kM]?)", text)
+    return int(number[1]) * {"": 1, "k": 1_000, "M": M}[number[2]] if number else text
 
 
 def row(work: str, cases: str, sides: Mapping[str, Callable[[Corpora, Case], BenchmarkSide]], **more: Any) -> BenchmarkRow:
-    """A row from the text of its cases; that of `quick` comes last."""
-    at, _, quick = cases.partition("; quick ")
-    return BenchmarkRow(work, sides, tuple(map(_case, at.split("; "))), _case(quick) if quick else None, **more)
+    """A row from the text of its cases, in which "quick …", "runs 3" and "within 1e-9" are the row's fields of these names."""
+    names, parts = ("quick ", "runs ", "within "), cases.split("; ")
+    named, at = dict(p.split(" ", 1) for p in parts if p.startswith(names)), [p for p in parts if not p.startswith(names)]
+    quick, more = _case(named["quick"]) if "quick" in named else None, more | {"within": float(named.get("within", 0))}
+    return BenchmarkRow(work, sides, tuple(map(_case, at)), quick, runs=int(named.get("runs", 5)), **more)
 
 
 TOKENISERS = {OURS: text_sides.tokeniser, "tokenizers": text_sides.tokenizers, "fastokens": text_sides.fastokens}
@@ -139,30 +138,23 @@ ROWS: dict[str, BenchmarkRow] = {
         "1M: polars; 10M: polars 5; 100M; quick 250k: polars",
         {OURS: text_sides.analyzer, "polars": text_sides.polars_words},
         items="words",
-        note="polars has no casefolding and does not know scripts without spaces, so some of its words differ",
     ),
     "all-orders-2": row(
         "all orders 1..8, exact, out of core, written, min_count = 2",
         "1M min_count=2: duckdb; 10M min_count=2: speed 4, duckdb 5; 10M memory=256MB min_count=2; 10M memory=64MB min_count=2; "
-        "100M min_count=2: speed, memory 2; quick 500k min_count=2: speed 2, duckdb",
+        "100M min_count=2: speed, memory 2; quick 500k min_count=2: speed 2, duckdb; runs 3",
         {OURS: count_sides.all_orders, "duckdb": count_sides.duckdb_orders},
-        runs=3,
-        note="ours also counts documents, and sorts; DuckDB gets eight ids packed in two numbers",
     ),
     "all-orders-1": row(
         "all orders 1..8, exact, out of core, written, min_count = 1",
         "1M min_count=1; 10M min_count=1: speed 1.2; 10M memory=256MB min_count=1; 10M memory=64MB min_count=1; "
-        "100M min_count=1: speed, memory 2; quick 500k min_count=1: speed 0.8",
+        "100M min_count=1: speed, memory 2; quick 500k min_count=1: speed 0.8; runs 3",
         {OURS: count_sides.all_orders, "duckdb": count_sides.duckdb_orders},
-        runs=3,
-        note="ours also counts documents, and sorts; DuckDB gets eight ids packed in two numbers",
     ),
     "index": row(
         "suffix array built and written",
         "1M: pydivsufsort of bytes; 10M: pydivsufsort of bytes 1; 30M; quick 500k: pydivsufsort of bytes 1",
         {OURS: index_sides.build, BYTES: index_sides.divsufsort_build},
-        note="a shard has at most 33 million tokens, so that is where growth ends; libsais, faster than libdivsufsort, has "
-        "no Python package",
     ),
     "counts": row(
         "batched counts, n = 5",
@@ -171,7 +163,6 @@ ROWS: dict[str, BenchmarkRow] = {
         "quick 500k queries=10k n=5 peers=2k: tokengrams 4, numpy",
         {OURS: index_sides.counts, "tokengrams": index_sides.tokengrams_counts, "numpy": index_sides.hashed_counts},
         items="questions",
-        note="numpy's table of hashes is made beforehand for this one n; a suffix array answers any n, and reads two arrays a step",
     ),
     "infinigram": row(
         "∞-gram probability, 63-token context, batched",
@@ -180,124 +171,98 @@ ROWS: dict[str, BenchmarkRow] = {
         {OURS: index_sides.infinigrams, "infini-gram": index_sides.infinigram_probabilities},
         items="questions",
         agree=nearly_equal_infinigrams,
-        note="ours finds both the longest suffix and the one to back off to",
     ),
     "pairs": row(
         "exact document pairs, in one pass, from queries to counts",
         "1M queries=1M; 10M queries=1k: speed; 10M queries=100k: polars + pyroaring, speed; "
         "10M queries=1M: polars + pyroaring 12, speed 5; 20M queries=1M: speed 5; 100M queries=1M: speed; "
-        "quick 500k queries=10k: polars + pyroaring, speed 5",
+        "quick 500k queries=10k: polars + pyroaring, speed 5; runs 3",
         {OURS: index_sides.document_pairs, ROARING: index_sides.roaring_pairs},
         items="pairs",
-        runs=3,
-        note="150 pairs are also compared with a search of the whole corpus",
     ),
     "workers": row(
         "2 workers against 1, words and all orders 1..8",
         "2M parts=8: 1 worker; 20M parts=8: 1 worker 1.6",
         {OURS: count_sides.workers(2), "1 worker": count_sides.workers(1)},
         by="wall_seconds",
-        note="wall time; CPU time and memory of workers are not measured",
     ),
     "embed": row(
         "distinct n-grams embedded by all-MiniLM-L6-v2",
-        "ngrams=4k: onnxruntime 0.95; quick ngrams=200: onnxruntime",
+        "ngrams=4k: onnxruntime 0.95; quick ngrams=200: onnxruntime; runs 3; within 1e-5",
         {OURS: mining_sides.embedding, "onnxruntime": mining_sides.onnxruntime},
         items="n-grams",
-        within=1e-5,
-        runs=3,
     ),
     "embed-association": row(
         "distinct n-grams embedded by `association`, from table to table",
-        "sentences=4k step=embed; sentences=20k step=embed: memory 2",
+        "sentences=4k step=embed; sentences=20k step=embed: memory 2; runs 1",
         {OURS: mining_sides.association},
         items="n-grams",
-        runs=1,
-        note="learning the links included",
     ),
     "align": row(
         "pairs of n-grams compared",
-        "examples=400 inputs=50 outputs=40 dimensions=384: numpy 1.5; quick examples=60 inputs=50 outputs=40 dimensions=384: numpy",
+        "examples=400 inputs=50 outputs=40 dimensions=384: numpy 1.5; "
+        "quick examples=60 inputs=50 outputs=40 dimensions=384: numpy; runs 3; within 1e-5",
         {OURS: mining_sides.alignment, "numpy": mining_sides.numpy_products},
         items="pairs",
-        within=1e-5,
-        runs=3,
     ),
     "align-association": row(
         "task-grams of n = 1, 2, 3 mined, from table to table",
-        "sentences=4k step=align; sentences=20k step=align: memory 2.5",
+        "sentences=4k step=align; sentences=20k step=align: memory 2.5; runs 1",
         {OURS: mining_sides.association},
         items="pairs",
-        runs=1,
     ),
     "scoring": row(
         "options of multiple choice scored by a 4 × 256 GPT-NeoX, Pythia's vocabulary",
-        "250k queries=400: lm_eval 5; quick 250k queries=16: lm_eval",
+        "250k queries=400: lm_eval 5; quick 250k queries=16: lm_eval; runs 3; within 1e-4",
         {OURS: model_sides.score_choices, "lm_eval": model_sides.score_with_harness},
         items="options",
-        within=1e-4,
-        runs=3,
     ),
     "generation": row(
         "questions answered greedily by the same network, 24 tokens",
-        "250k queries=128: ctranslate2 1.5; quick 250k queries=8: ctranslate2",
+        "250k queries=128: ctranslate2 1.5; quick 250k queries=8: ctranslate2; runs 3",
         {OURS: model_sides.answer_questions, "ctranslate2": model_sides.answer_with_ctranslate2},
         items="questions",
-        runs=3,
     ),
     "extraction": row(
         "exact extraction of windows of 32 + 32 tokens, for each length of the prefix; 4 × 256 GPT-NeoX, vocabulary of 4,096",
         "1M windows=2k prefixes=32 peers=64: transformers generate 10; "
         "1M windows=2k prefixes=1 peers=64: transformers generate without cache 10; "
-        "quick 250k windows=64 prefixes=32 peers=16: transformers generate 10",
+        "quick 250k windows=64 prefixes=32 peers=16: transformers generate 10; runs 1",
         {OURS: model_sides.extract, CACHED: model_sides.generate(True), UNCACHED: model_sides.generate(False)},
         items="prefixes",
-        runs=1,
-        note="every other window is made of what the network says after its first tokens; `generate` gets 64 windows in one batch",
     ),
     "windows": row(
         "log p of the tokens of such windows",
-        "1M windows=2k peers=400: lm_eval 1; quick 250k windows=64 peers=16: lm_eval",
+        "1M windows=2k peers=400: lm_eval 1; quick 250k windows=64 peers=16: lm_eval; runs 1; within 1e-4",
         {OURS: model_sides.score_token_windows, "lm_eval": model_sides.harness_windows},
         items="windows",
-        within=1e-4,
-        runs=1,
-        note="ours also has the rank, the margin, and mean and variance of the log-probabilities of each token",
     ),
     "report": row(
         "the report of a study of four tasks: page, and every figure as SVG, PDF and CSV",
-        "examples=10k models=9: seconds 20; quick examples=500 models=3: seconds 20",
+        "examples=10k models=9: seconds 20; quick examples=500 models=3: seconds 20; runs 1",
         {OURS: report_sides.report},
         items="rows of metrics",
-        runs=1,
-        note="made-up tables",
     ),
     "bootstrap": row(
         "Spearman of whole examples resampled 2,000 times",
         "rows=100k draws=2k peers=20: numpy 6; rows=1M draws=2k peers=10: numpy 6, memory 1; "
-        "quick rows=50k draws=500 peers=20: numpy 6",
+        "quick rows=50k draws=500 peers=20: numpy 6; runs 3; within 1e-9",
         {OURS: measure_sides.bootstrap, "numpy": measure_sides.numpy_weights},
         items="draws",
-        within=1e-9,
-        runs=3,
-        note="numpy sorts once, gets 10 or 20 of the 2,000 draws, and ranks by the weights of the rows",
     ),
     "near-copies": row(
         "clusters of windows of 64 tokens with a Jaccard similarity of .8 of their 5-grams",
         "windows=200k tokens_each=64 peers=10k: datasketch 20; windows=1M tokens_each=64 peers=10k: datasketch 20, memory 2; "
-        "quick windows=20k tokens_each=64 peers=1k: datasketch 20",
+        "quick windows=20k tokens_each=64 peers=1k: datasketch 20; runs 3",
         {OURS: measure_sides.near_copies, "datasketch": measure_sides.minhash},
         items="windows",
         agree=measure_sides.same_but_for_misses,
-        runs=3,
-        note="datasketch gets 5 % of the windows, which a hash table favours, and misses some near copies; ours finds all",
     ),
     "edit-distances": row(
         "edit distances of 50 × 1,000 pairs of 100 tokens",
-        "pairs=50k tokens_each=100 peers=1k: Python loop 100; quick pairs=5k tokens_each=100 peers=200: Python loop 100",
+        "pairs=50k tokens_each=100 peers=1k: Python loop 100; quick pairs=5k tokens_each=100 peers=200: Python loop 100; runs 3",
         {OURS: measure_sides.edit_distances, "Python loop": measure_sides.python_loop},
         items="pairs",
-        runs=3,
     ),
     "billion": row(
         "all that is counted in a corpus, from its file on",
@@ -306,31 +271,20 @@ ROWS: dict[str, BenchmarkRow] = {
         runs=0,
     ),
     "orchestration": row(
-        "overhead of a run besides its steps",
-        "40M; 120M: orchestration 5, checks 15",
-        {OURS: run_sides.orchestration},
-        runs=1,
-        packages=RUN,
-        note="a planted study without models in one process; its jobs take five minutes together with 120 M tokens, two with 40 M",
+        "overhead of a run besides its steps", "40M; 120M: orchestration 5, checks 15; runs 1", {OURS: run_sides.orchestration}
     ),
     "waits": row(
         "a command from its start to its end: the finished sample again, two new prompts for it, a study with mistakes",
-        "command=again: seconds 5; command=prompts: seconds 20; command=refused: seconds 2",
+        "command=again: seconds 5; command=prompts: seconds 20; command=refused: seconds 2; runs 3",
         {OURS: run_sides.waiting},
         items="commands",
         by="wall_seconds",
-        runs=3,
-        packages=RUN,
     ),
     "partitions": row(
         "one step of many small parts, on two workers, with a Prefect server",
-        "parts=10k: overhead 60, server 1; quick parts=500: overhead 60, server 1",
+        "parts=10k: overhead 60, server 1; quick parts=500: overhead 60, server 1; runs 1",
         {OURS: run_sides.partitions},
         items="parts",
-        runs=1,
-        packages=RUN,
-        note="overhead: wall time without jobs and checks; server: 99th percentile of the seconds it takes to answer, "
-        "with two requests a second",
     ),
 }
 

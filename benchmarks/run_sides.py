@@ -18,48 +18,25 @@ from benchmarks.corpora import Corpora
 from benchmarks.side import ROOT, BenchmarkSide, Folders
 from flows.servers.processes import HOST, api, end, server_command, server_environment, wait_until_up
 
+MEASURED = ("flows", "tasks/cluster", "tasks/storage")  # besides what our sides import
 STUDY = """\
 name = "orchestration"
 seed = 7
-[corpus.planted]
-tokens = {tokens}
-[tokenizer]
-vocabulary = 2048
-[counting]
-all_orders = [1, 2, 3, 4, 5, 6]
-[[tasks]]
-name = "facts"
-family = "qa"
-reader = "planted"
-orders = [1, 2]
-gamma_default = 0.5
+corpus.planted.tokens = {tokens}
+tokenizer.vocabulary = 2048
+counting.all_orders = [1, 2, 3, 4, 5, 6]
+tasks = [{{name = "facts", family = "qa", reader = "planted", orders = [1, 2], gamma_default = 0.5}}]
 """
 MANY = """\
 name = "many"
 workers = 2
-[[corpus.sources]]
-name = "notes"
-files = ["{home}/corpus/*.jsonl"]
+corpus.sources = [{{name = "notes", files = ["{home}/corpus/*.jsonl"]}}]
 """
 REFUSED = """\
 name = "refused"
-[[corpus.sources]]
-name = "notes"
-files = ["missing.jsonl"]
-[[tasks]]
-name = "questions"
-family = "qa"
-reader = "jsonl"
-evaluate = ["missing.jsonl"]
-[[models]]
-name = "folder"
-path = "missing"
-[[models]]
-name = "trained"
-[models.pretrain]
-hidden = 32
-heads = 3
-tokens = 10_000
+corpus.sources = [{name = "notes", files = ["missing.jsonl"]}]
+tasks = [{name = "questions", family = "qa", reader = "jsonl", evaluate = ["missing.jsonl"]}]
+models = [{name = "folder", path = "missing"}, {name = "trained", pretrain = {hidden = 32, heads = 3, tokens = 10_000}}]
 """
 
 

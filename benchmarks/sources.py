@@ -1,7 +1,7 @@
 """The code that a row measures, as a hash, so that a record tells whether it is older than its code.
 
 It is what our side imports, in its own function and in the helpers that this calls, and what those modules import from their own
-group; all of a package that the row names. Comments, docstrings and layout do not count.
+group; all of the packages that the module of the side names. Comments, docstrings and layout do not count.
 """
 
 import ast
@@ -26,7 +26,8 @@ def code(row: str, root: Path = ROOT) -> str:
 
 def files(row: str, root: Path = ROOT) -> list[Path]:
     waiting = [name for node in _reached(ROWS[row].sides[OURS]) for name in _imports(node)]
-    measured = {path for package in ROWS[row].packages for path in (root / package).rglob("*.py")}
+    packages = getattr(inspect.getmodule(ROWS[row].sides[OURS]), "MEASURED", ())
+    measured = {path for package in packages for path in (root / package).rglob("*.py")}
     while waiting:
         name = waiting.pop()
         path = next((p for p in (root / f"{name.replace('.', '/')}{end}" for end in (".py", "/__init__.py")) if p.is_file()), None)

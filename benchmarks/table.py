@@ -47,14 +47,11 @@ def items(record: Record) -> str:
 
 def each(record: Record, side: str) -> str:
     """Time per item, or items per second for rows of tokens and words."""
-    figures = record["figures"].get(side)
-    if not figures:
+    if not (figures := record["figures"].get(side)):
         return "–"
     by = ROWS[record["row"]].by if record["row"] in ROWS else "cpu_seconds"
     seconds = figures[by] / figures["items"]
-    if items(record) in ("tokens", "words"):
-        return f"{number(1e-6 / seconds)} M/s"
-    return f"{number(seconds * 1e6)} µs"
+    return f"{number(1e-6 / seconds)} M/s" if items(record) in ("tokens", "words") else f"{number(seconds * 1e6)} µs"
 
 
 def memory(record: Record, side: str) -> str:
@@ -108,15 +105,11 @@ def _bars(every: Sequence[Record], processor: str) -> list[str]:
         theirs = [_ratio(by_processor.get(other, {})) for other in others]
         columns = [ROWS[first["row"]].work, sizes(first), peer(first), *ours, *theirs, sign, remarks]
         lines.append(f"| {' | '.join(columns)} |")
-    shown = {r["row"] for r in every}
-    notes = [f"- {row.work}: {row.note}." for name, row in ROWS.items() if row.note and name in shown]
-    return [*lines, "", *notes, ""]
+    return [*lines, ""]
 
 
 def _ratio(record: Record) -> str:
-    if record.get("ratio") is None:
-        return "–"
-    return f"{number(record['ratio'])} {record['unit']}"
+    return "–" if record.get("ratio") is None else f"{number(record['ratio'])} {record['unit']}"
 
 
 def _growth(records: Sequence[Record]) -> list[str]:
@@ -157,10 +150,8 @@ def _at_scale(records: Sequence[Record]) -> list[str]:
 
 
 def _compiling(records: Sequence[Record]) -> list[str]:
-    seconds = [f"{r['figure']} {r['ratio']:.1f} s" for r in records if r["row"] not in ROWS]
-    if not seconds:
-        return []
-    return ["### Compile time", "", f"Once, with an empty cache; not included above: {', '.join(seconds)}.", ""]
+    seconds = ", ".join(f"{r['figure']} {r['ratio']:.1f} s" for r in records if r["row"] not in ROWS)
+    return ["### Compile time", "", f"Once, with an empty cache; not included above: {seconds}.", ""] if seconds else []
 
 
 def render(text: str, every: Sequence[Record], processor: str) -> str:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from flows.manifests import describe, differs, is_finished, is_written, rows_of
 from flows.plan import PlannedStage, PlannedStep
@@ -18,9 +18,13 @@ from tasks.storage.disk import not_written
 from tasks.storage.leftovers import sweep
 from tasks.storage.store import Part, Store, fingerprint
 
-Progress = Callable[[int, int], None]  # parts done, parts to do
-PartFailed = Callable[[str, str], None]  # a part's name, and why
-Log = Callable[[str], None]  # a line
+
+class Reports(NamedTuple):
+    """Where progress (parts done, parts to do), a failed part with its reason, and lines of a log go."""
+
+    progress: Callable[[int, int], None] = lambda done, total: None
+    part_failed: Callable[[str, str], None] = lambda part, why: None
+    log: Callable[[str], None] = lambda line: None
 
 
 class PartsFailed(StudyError):
@@ -60,13 +64,7 @@ class Outcome:
         return [{"table": m["table"], "rows": m["rows"], **c} for m in self.manifests for c in m["validation"]["checks"]]
 
 
-def run_step(
-    planned: PlannedStep,
-    session: Session,
-    progress: Progress = lambda done, total: None,
-    part_failed: PartFailed = lambda part, why: None,
-    log: Log = lambda line: None,
-) -> Outcome:
+def run_step(planned: PlannedStep, session: Session, reports: Reports = Reports()) -> Outcome:  # noqa: B008 - it is a constant
     """Bring a step up to date. Raises StepFailed, after recording it, when a part or a contract fails."""
     store, name = session.store, planned.step.name
     session.check()
@@ -80,7 +78,7 @@ def run_step(
         for number, stage in enumerate(planned.stages):
             before = {c.name: store.entries(c.name, stage.parts(c.name)) for c in stage.stage.writes}
             todo = _missing(store, stage, before, forced, session.verify)
-            costs = _run_jobs(todo, stage, session, f"{name}-{number}" if number else name, progress, part_failed, log, spent)
+            costs = _run_jobs(todo, stage, session, f"{name}-{number}" if number else name, reports, spent)
             tables |= {c.name: stage.parts(c.name) for c in stage.stage.writes}
             for contract in stage.stage.writes:
                 sweep(store, contract.name, lambda key: not session.leases.taken(key))
@@ -131,27 +129,19 @@ class _Costs:
 
 def _missing(store: Store, stage: PlannedStage, entries: Mapping[str, Any], forced: bool, verify: bool) -> list[PlannedJob]:
     """Jobs with a part that is missing or damaged, the most expensive first. entries: manifest entries of each table's parts."""
-    todo = [
-        job
-        for job in stage.jobs
-        if forced or not all(store.is_whole(p, entries[p.table].get(p.key), verify=verify) for p in job.parts(stage.stage))
-    ]
-    return sorted(todo, key=lambda job: -job.job.cost)
+
+    def is_there(job: PlannedJob) -> bool:
+        return all(store.is_whole(p, entries[p.table].get(p.key), verify=verify) for p in job.parts(stage.stage))
+
+    return sorted((job for job in stage.jobs if forced or not is_there(job)), key=lambda job: -job.job.cost)
 
 
 def _run_jobs(
-    todo: list[PlannedJob],
-    stage: PlannedStage,
-    session: Session,
-    name: str,
-    progress: Progress,
-    part_failed: PartFailed,
-    log: Log,
-    spent: _Costs,
+    todo: list[PlannedJob], stage: PlannedStage, session: Session, name: str, reports: Reports, spent: _Costs
 ) -> dict[str, dict[str, Any]]:
     """Run the jobs that no other run computes, then wait for the others'; returns what each job of this run cost. Every part that
     can finish does, then the first failures are raised together."""
-    progress(len(stage.jobs) - len(todo), len(stage.jobs))
+    reports.progress(len(stage.jobs) - len(todo), len(stage.jobs))
     costs: dict[str, dict[str, Any]] = {}
     failures: list[tuple[PlannedJob, str]] = []
     logged: set[str] = set()
@@ -167,15 +157,15 @@ def _run_jobs(
                 session.leases.drop(job.key)
                 if why := _explain(finished, session, name, job):
                     failures.append((job, why))
-                    part_failed(job.job.name, why)
+                    reports.part_failed(job.job.name, why)
                 else:
                     costs[job.key] = finished.value
                     for line in finished.value.pop("notes", ()):
                         if line not in logged:
                             logged.add(line)
-                            log(line)
+                            reports.log(line)
                     spent.add(finished.value["seconds"])
-                    progress(len(stage.jobs) - len(todo) + len(costs) + turn.elsewhere, len(stage.jobs))
+                    reports.progress(len(stage.jobs) - len(todo) + len(costs) + turn.elsewhere, len(stage.jobs))
         except BaseException:  # the run may go on with other steps, and another run need not wait for its end
             for job in turn.mine:
                 session.leases.drop(job.key)

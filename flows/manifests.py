@@ -16,6 +16,8 @@ from tasks.storage.versions import versions
 
 REJECTS = "_rejects"  # ends the name of a table of records that were read and did not become rows of another
 REASONS_SHOWN = 3
+Tables = Mapping[str, tuple[Part, ...]]
+Entries = Mapping[str, Mapping[str, Any]]
 _SPECIFIC = re.compile(r"'[^']*'|\"[^\"]*\"|\d+")
 RECORDED = ("taskgram", "great_expectations", "prefect", *COMPUTING)
 
@@ -44,13 +46,7 @@ def is_written(store: Store, table: str, parts: tuple[Part, ...], verify: bool) 
 
 
 def describe(
-    store: Store,
-    planned: PlannedStep,
-    stage: PlannedStage,
-    contract: Contract,
-    tables: Mapping[str, tuple[Part, ...]],
-    costs: Mapping[str, Mapping[str, Any]],
-    before: Mapping[str, Mapping[str, Any]],
+    store: Store, planned: PlannedStep, stage: PlannedStage, contract: Contract, tables: Tables, costs: Entries, before: Entries
 ) -> dict[str, Any]:
     """Validate one table and describe it: its manifest. Raises ContractBroken where it breaks its contract. costs: what each job
     cost that ran now, with what its worker says of the parts it wrote; before: entries of earlier manifests."""
@@ -75,7 +71,7 @@ def describe(
     return about | sums | {"validation": validation, "versions": versions(RECORDED), "written": written}
 
 
-def differs(manifest: Mapping[str, Any], before: Mapping[str, Mapping[str, Any]]) -> bool:
+def differs(manifest: Mapping[str, Any], before: Entries) -> bool:
     """Whether a part that was there before now has other bytes, under the same key."""
     return any(e["key"] in before and before[e["key"]]["sha256"] != e["sha256"] for e in manifest["parts"])
 
@@ -102,9 +98,8 @@ def rejected(store: Store, planned: PlannedStep) -> list[str]:
             continue
         ordered = sorted((kind.total(), next(iter(kind)), len(kind) > 1) for kind in kinds.values())[::-1]
         total, rest = sum(number for number, *_ in ordered), ordered[REASONS_SHOWN:]
-        lines.append(
-            f"{total:,} record{'s' * (total > 1)} rejected; the report counts them by reason, the table {table} lists each:"
-        )
+        where = f"the report counts them by reason, the table {table} lists each:"
+        lines.append(f"{total:,} record{'s' * (total > 1)} rejected; {where}")
         lines += [f"{number:,} × {'such as: ' * several}{reason}" for number, reason, several in ordered[:REASONS_SHOWN]]
         lines += [f"{sum(number for number, *_ in rest):,} for {len(rest)} other reason{'s' * (len(rest) > 1)}"] if rest else []
     return lines

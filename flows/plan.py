@@ -42,16 +42,14 @@ class PlannedStep:
 
 
 def lay_out(steps: Sequence[Step], study: Study) -> list[PlannedStep]:
-    """Plan all steps that the study has, each on the planned parts of those before it. Raises StudyError where the study cannot be
-    planned (a file that is not there, say)."""
-    tables: dict[str, tuple[Part, ...]] = {}
-    planned: list[PlannedStep] = []
-    for step in steps:
-        tables |= {c.name: () for c in step.writes}
-        if step.applies(study):
-            planned.append(plan_step(step, study, tables))
-            tables |= planned[-1].outputs
-    return planned
+    """Plan all steps that the study has, each on the planned parts of those before it.
+
+    Raises StudyError where the study cannot be planned (a file that is not there, say).
+    """
+    plans = list(lay_out_what_can_be(steps, study).values())
+    if reason := next((plan for plan in plans if isinstance(plan, str)), None):
+        raise StudyError(reason)
+    return [plan for plan in plans if isinstance(plan, PlannedStep)]
 
 
 def lay_out_what_can_be(steps: Sequence[Step], study: Study) -> dict[str, PlannedStep | str]:

@@ -96,15 +96,9 @@ class Watch:
         self._log.error("%s: %s", self.name, message)
         broken = error.__cause__ if isinstance(error.__cause__, ContractBroken) else error
         if isinstance(broken, ContractBroken):
-            rows = [
-                {
-                    "table": broken.table,
-                    "check": c["check"],
-                    "rows that break it": c["unexpected"],
-                    "examples": "\n".join(c["examples"]),
-                }
-                for c in broken.checks
-            ]
+            names = ("table", "check", "rows that break it", "examples")
+            cells = ((broken.table, c["check"], c["unexpected"], "\n".join(c["examples"])) for c in broken.checks)
+            rows = [dict(zip(names, row, strict=True)) for row in cells]
             self._table(rows, f"{broken.table} breaks its contract; no later step sees it", "violations")
 
     def _table(self, rows: list[dict[str, Any]], about: str, *kind: str) -> None:

@@ -15,7 +15,7 @@ from prefect.states import Completed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
 
-from flows.engine import StepFailed, run_step
+from flows.engine import Reports, StepFailed, run_step
 from flows.environment import check_root, use_own_server
 from flows.manifests import is_finished, rejected
 from flows.plan import PlannedStep, lay_out, upstream
@@ -96,9 +96,8 @@ def study(
         session.close()
         post.close()
     if earlier or failures:
-        raise StudyError(
-            "\n".join([*earlier, *(failures or [f"The report is there, without {', '.join(session.study.left_out)}."])])
-        )
+        there = f"The report is there, without {', '.join(session.study.left_out)}."
+        raise StudyError("\n".join([*earlier, *(failures or [there])]))
 
 
 def run_all(plan: list[PlannedStep], chosen: set[str], session: Session, terminal: Terminal, post: Post) -> list[str]:
@@ -151,7 +150,7 @@ def _step_task(planned: PlannedStep, session: Session, terminal: Terminal, post:
             watch.progress(done, total)
 
         try:
-            outcome = run_step(planned, session, progress, watch.part_failed, watch.line)
+            outcome = run_step(planned, session, Reports(progress, watch.part_failed, watch.line))
         except Exception as error:
             text = str(error) if isinstance(error, StepFailed) else f"{name}: {type(error).__name__}: {error}"
             failures[name] = printable(text)

@@ -5,17 +5,16 @@ from typing import Any
 
 from flows.plan import PlannedStep
 from schemas import Study, StudyError
-from tasks.storage.store import Store, fingerprint
+from tasks.storage.store import Store
 
 NEVER_RECORDED = ("cluster_kwargs",)
 
 
 def record(store: Store, study: Study, file: str, planned: PlannedStep, **what: Any) -> None:
     """Write down what a step came to. `file`: the study as named on the command line."""
-    tables = {
-        t: {"fingerprint": fingerprint(parts), "parts": [p.key for p in parts], "files": [store.layout.relative(p) for p in parts]}
-        for t, parts in planned.outputs.items()
-    }
+    tables: dict[str, Any] = {t: {"fingerprint": name} for t, name in planned.fingerprints.items()}
+    for t, parts in planned.outputs.items():
+        tables[t] |= {"parts": [p.key for p in parts], "files": [store.layout.relative(p) for p in parts]}
     left_out = {"data", "cluster", *(() if study.memorization else ("memorization",))}
     settings = _recorded(study.model_dump(mode="json", exclude=left_out))
     settings = {"study": study.name, "file": file, "settings": settings}

@@ -1,7 +1,7 @@
 """A contract: the columns, key and rules of one table, defined once, from which types, checks and docs follow."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -83,15 +83,14 @@ def _of(type: pa.DataType) -> Callable[..., Column]:
     return lambda name, description, **limits: Column(name, type, description, **limits)
 
 
-def list_of(type: pa.DataType) -> pa.DataType:
-    """Lists without nulls in them."""
-    return pa.list_(pa.field("element", type, nullable=False))
-
-
 string, boolean, binary, int16, int32, int64 = map(_of, (pa.string(), pa.bool_(), pa.binary(), pa.int16(), pa.int32(), pa.int64()))
 float32, float64 = _of(pa.float32()), _of(pa.float64())
-strings, booleans, int32s, int64s = (_of(list_of(type)) for type in (pa.string(), pa.bool_(), pa.int32(), pa.int64()))
-float32s, float64s = _of(list_of(pa.float32())), _of(list_of(pa.float64()))
+
+
+def list_of(of: Callable[..., Column], name: str, description: str) -> Column:
+    """A column of lists without nulls in them: `list_of(int32, "ids", "its token ids")`."""
+    one = of(name, description)
+    return replace(one, type=pa.list_(pa.field("element", one.type, nullable=False)))
 
 
 def count(of: str) -> str:

@@ -82,10 +82,8 @@ def labelled(labels: Mapping[str, str], variant: str) -> dict[str, str]:
 @dataclass(frozen=True)
 class Job:
     """The making of one part of each table of a stage. `cost` is a rough relative weight: the most expensive jobs start first.
-
     `memory` (bytes) limits what grows with the data. It decides how the job does its work and never what it writes, so it is not
-    part of the key; nor are `resources`, what it needs of a worker, e.g. {"GPU": 1}.
-    """
+    part of the key; nor are `resources`, what it needs of a worker, e.g. {"GPU": 1}."""
 
     labels: Mapping[str, str]
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -205,7 +203,28 @@ class Work:
 
     def batches(self, part: Part, *columns: str, rows: int = 1024) -> Iterator[pa.RecordBatch]:
         """One part in pieces, for what does not fit in memory."""
-        yield from self.store.open(part).iter_batches(batch_size=rows, columns=list(columns) or None)
+        yield from self.store.open(part, mapped=False).iter_batches(batch_size=rows, columns=list(columns) or None)
+
+    def count(self, part: Part) -> int:
+        """The rows of a part."""
+        return int(self.store.open(part).metadata.num_rows)
+
+    def in_order(self, part: Part, *columns: str) -> Callable[[range], pa.Table]:
+        """What reads ranges of rows of one part, each of which begins no earlier than the one before; it holds no others."""
+        batches, first = self.batches(part, *columns), 0
+        schema = self.contracts[part.table].schema
+        held = pa.schema([schema.field(name) for name in columns or schema.names]).empty_table()
+
+        def read(rows: range) -> pa.Table:
+            nonlocal held, first
+            assert rows.start >= first, "internal error: rows that were read before"
+            while first + len(held) < rows.stop:
+                held, first = held.slice(max(0, rows.start - first)), max(first, min(rows.start, first + len(held)))
+                held = pa.concat_tables([held, pa.Table.from_batches([next(batches)])])
+            held, first = held.slice(rows.start - first), rows.start
+            return held.slice(0, len(rows))
+
+        return read
 
     def folder_of(self, part: Part) -> Path:
         """The files that belong to a part."""
@@ -246,11 +265,9 @@ class Work:
 def run_job(
     store: Store, planned: PlannedJob, stage: Stage, contracts: Mapping[str, Contract], absent: bool = False
 ) -> dict[str, Any]:
-    """Run a job on a worker. Returns what it cost, or {"error", "traceback"}; `traceback` is empty for what a user can fix.
-
-    Errors are returned as text, because not every exception can be sent between processes. absent: the job's parts did not exist
-    when it was planned; if they do now, a worker that was killed had finished them, and they stay as they are.
-    """
+    """Run a job on a worker. Returns what it cost, or {"error", "traceback"}; `traceback` is empty for what a user can fix. Errors
+    are returned as text, because not every exception can be sent between processes. absent: the job's parts did not exist when it
+    was planned; if they do now, a worker that was killed had finished them, and they stay as they are."""
     parts = planned.parts(stage)
     try:
         if absent and all(store.stat(store.part_path(p)) for p in parts):

@@ -2,6 +2,8 @@
 
 import atexit
 import os
+import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from flows.servers.processes import api, end, server_command, server_environment, wait_until_up
 from flows.study_files import study_path
 from schemas import load_study
 from tests.machine import without
@@ -44,6 +47,24 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that all workers of this test session share."""
     folder = tmp_path_factory.getbasetemp()
     return folder.parent / "shared" if "PYTEST_XDIST_WORKER" in os.environ else folder / "shared"
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a Prefect server that runs may share: each would start one of its own, which takes as long as a tiny study."""
+    folder = tmp_path_factory.mktemp("prefect")
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    environment = {**server_environment(port), "PREFECT_HOME": str(folder)}
+    with open(folder / "log", "wb") as log:
+        process = subprocess.Popen(
+            server_command(port), env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    try:
+        wait_until_up(api(port), process, folder / "log")
+        yield api(port)
+    finally:
+        end(process.pid)
 
 
 @pytest.fixture(scope="session")

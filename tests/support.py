@@ -11,7 +11,7 @@ from flows.study_files import shipped_studies
 from schemas import CONTRACTS, Study, StudyError
 from tasks.step import Step, keyed, parts_of, run_job
 from tasks.storage.store import Part, Store
-from tasks.storage.validation import check_rules
+from tests.rules import check_rules
 
 
 def run_step(step: Step, study: Study, root: Path, inputs: Mapping[str, tuple[Part, ...]]) -> dict[str, tuple[Part, ...]]:

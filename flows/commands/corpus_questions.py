@@ -7,7 +7,6 @@ give the same answers.
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
 
 from flows.manifests import is_finished
@@ -35,16 +34,6 @@ KERNELS, LOADED, PER_WORD = "tasks.ngrams.kernels.suffix_kernels", 0.5, 5.5e-9
 BOLD, PLAIN = ("\x1b[1m", "\x1b[0m"), ("«", "»")
 
 
-@dataclass(frozen=True)
-class Excerpt:
-    """The text around the phrases in a document; spans[i] are the code points of phrase i in it."""
-
-    source: str
-    id: str
-    text: str
-    spans: tuple[tuple[int, int], ...]
-
-
 def count(study: str, root: str, given: Sequence[str], documents: int) -> dict[str, Any]:
     """The answer as a plain object. Raises StudyError for a phrase without a word, and before the corpus is analysed."""
     if documents < 0:
@@ -61,15 +50,15 @@ def count(study: str, root: str, given: Sequence[str], documents: int) -> dict[s
     began = time.monotonic()
     corpus = open_corpus(store, plan, len(phrases))
     answer = corpus.ask(phrases, documents)
-    excerpts = read_excerpts(store, parts_of(plan["ingest"].outputs)["documents"], answer.places, phrases)
+    documents_parts = parts_of(plan["ingest"].outputs)["documents"]
+    excerpts = [read_excerpt(store, documents_parts, place, phrases) for place in answer.places]
     seconds = time.monotonic() - began
     counted, words = zip(given, phrases, answer.counted, strict=True), parts_of(plan["words"].outputs)["words"]
     about = {"study": settings.name, "read": "index" if isinstance(corpus, Index) else "scan", "seconds": round(seconds, 3)}
     counts = [{"given": g, "phrase": p, "occurrences": c.occurrences, "documents": c.documents} for g, p, c in counted]
     return about | {
         "corpus_documents": sum(store.open(p).metadata.num_rows for p in words),
-        **{"phrases": counts, "documents_with_all": answer.together},
-        "excerpts": [{**asdict(e), "spans": [list(s) for s in e.spans]} for e in excerpts],
+        **{"phrases": counts, "documents_with_all": answer.together, "excerpts": excerpts},
     }
 
 
@@ -86,15 +75,13 @@ def open_corpus(store: Store, plan: Mapping[str, PlannedStep], phrases: int | No
 
 
 # -- the documents ---------------------------------------------------------------------------------------------------
-def read_excerpts(store: Store, parts: Sequence[Part], places: Sequence[DocumentMatch], phrases: Sequence[str]) -> list[Excerpt]:
-    """One excerpt for each place, in their order."""
-    excerpts: list[Excerpt] = []
-    for place in places:
-        row = read_document(store, parts[place.part], place.document)
-        _, starts, ends = segment(row["text"])
-        spans = [(starts[at], ends[at + phrase.count(" ")]) for at, phrase in zip(place.words, phrases, strict=True)]
-        excerpts.append(Excerpt(row["source"], row["id"], *excerpt_around(row["text"], spans)))
-    return excerpts
+def read_excerpt(store: Store, parts: Sequence[Part], place: DocumentMatch, phrases: Sequence[str]) -> dict[str, Any]:
+    """The text around the phrases in a document; spans[i] are the code points of phrase i in it."""
+    row = read_document(store, parts[place.part], place.document)
+    _, starts, ends = segment(row["text"])
+    spans = [(starts[at], ends[at + phrase.count(" ")]) for at, phrase in zip(place.words, phrases, strict=True)]
+    text, spans_of_it = excerpt_around(row["text"], spans)
+    return {"source": row["source"], "id": row["id"], "text": text, "spans": [list(span) for span in spans_of_it]}
 
 
 def read_document(store: Store, part: Part, document: int) -> dict[str, Any]:

@@ -48,30 +48,21 @@ def describe(store: Store, tables: Mapping[str, Sequence[Part]], task: Task, nam
     example = next(r for r in rows("examples").to_dicts() if r["split"] == "evaluate")
     spans, pairs = shown_spans(rows("evidence_spans")).to_dicts(), shown_pairs(rows("evidence_pairs"), gammas).to_dicts()
     likely, answers = shown_scores(rows("evidence_scores"), gammas).to_dicts(), rows("evidence_answers").to_dicts()
-    sizes = {
-        (r["model"], r["checkpoint"]): r["parameters"] for r in store.read(tables["models"], CONTRACTS["models"].schema).to_pylist()
-    }
-    answers = [
-        {k: a[k] for k in ("model", "checkpoint", "text", "statistic", "value", "note")}
-        | {"parameters": sizes.get((a["model"], a["checkpoint"]))}
-        for a in answers
-    ]
+    models = store.read(tables["models"], CONTRACTS["models"].schema).to_pylist()
+    sizes = {(r["model"], r["checkpoint"]): r["parameters"] for r in models}
+    shown = ("model", "checkpoint", "text", "statistic", "value", "note")
+    answers = [{k: a[k] for k in shown} | {"parameters": sizes.get((a["model"], a["checkpoint"]))} for a in answers]
     answers.sort(key=lambda a: (a["parameters"] or 0, a["model"]))
     by_span = {(s["side"], s["order"], s["ngram"]): s for s in spans}
     by_output: dict[tuple[int, str], list[Row]] = {}
     for r in likely:
-        by_output.setdefault((r["order"], r["ngram"]), []).append(
-            {k: r[k] for k in ("model", "checkpoint", "log_probability", "delta", "other_inputs")}
-        )
+        score = {k: r[k] for k in ("model", "checkpoint", "log_probability", "delta", "other_inputs")}
+        by_output.setdefault((r["order"], r["ngram"]), []).append(score)
     documents = _documents(store, tables["pair_documents"], {(p["input_ngram"], p["output_ngram"]) for p in pairs})
-    return {
-        "task": task.name,
-        "example": name,
-        **{k: example[k] for k in ("group", "input", "output", "aliases", "options", "prompt")},
-        "models": answers,
-        "ngrams": [_ngram(s, by_output) for s in spans],
-        "pairs": [_pair(p, by_span, by_output, documents) for p in pairs],
-    }
+    texts = {k: example[k] for k in ("group", "input", "output", "aliases", "options", "prompt")}
+    described = [_pair(p, by_span, by_output, documents) for p in pairs]
+    of_models = {"models": answers, "ngrams": [_ngram(s, by_output) for s in spans], "pairs": described}
+    return {"task": task.name, "example": name, **texts, **of_models}
 
 
 def _ngram(span: Row, by_output: Mapping[tuple[int, str], list[Row]]) -> Row:
@@ -88,8 +79,8 @@ def _pair(pair: Row, by_span: Mapping[Any, Row], by_output: Mapping[Any, list[Ro
     x, y = by_span["input", n, s_x], by_span["output", n, s_y]
     row = {k: pair[k] for k in ("order", "input_ngram", "output_ngram", "similarity")} | {"documents": pair["pair_documents"]}
     row |= {"input_documents": x["documents"], "output_documents": y["documents"], "log_probability": pair["log_probability"]}
-    found = {"models": by_output.get((n, s_y), []), "excerpts": documents.get((s_x, s_y), [])}
-    return row | {"log_infinity": y["log_infinity"]} | found
+    more = {"models": by_output.get((n, s_y), []), "excerpts": documents.get((s_x, s_y), [])}
+    return row | {"log_infinity": y["log_infinity"]} | more
 
 
 def _documents(store: Store, parts: Sequence[Part], wanted: set[tuple[str, str]]) -> dict[tuple[str, str], list[Row]]:
@@ -109,8 +100,8 @@ def _documents(store: Store, parts: Sequence[Part], wanted: set[tuple[str, str]]
 # -- for people ------------------------------------------------------------------------------------------------------
 def show(example: Row, *, bold: bool, pairs: int = 10, documents: int = 1) -> str:
     """The example as text: its pairs with the largest C first, `pairs` of them, each with so many documents."""
-    found = [p for p in example["pairs"] if p["documents"]]
-    supported = sorted(found, key=lambda p: (-p["documents"], p["order"], p["input_ngram"], p["output_ngram"]))
+    supported = [p for p in example["pairs"] if p["documents"]]
+    supported.sort(key=lambda p: (-p["documents"], p["order"], p["input_ngram"], p["output_ngram"]))
     zero = len(example["pairs"]) - len(supported)
     places = {side: _places(example, supported, side) for side in ("input", "output")}
     name = one_line(f"{example['task']}/{example['example']}")

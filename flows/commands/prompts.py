@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from flows.commands.prompt_choice import PromptSession, Run, choose
-from flows.engine import run_step
+from flows.engine import Reports, run_step
 from flows.plan import PlannedStep, upstream
 from flows.session import STEPS_AT_ONCE, Session
 from flows.study import STEPS
@@ -66,7 +66,7 @@ def _run_steps(terminal: Terminal, planned: Sequence[PlannedStep], session: Sess
         for before in waits:
             before.result()
         name = step.step.name
-        terminal.finished(run_step(step, session, lambda done, total: terminal.progress(name, done, total)))
+        terminal.finished(run_step(step, session, Reports(lambda done, total: terminal.progress(name, done, total))))
 
     with ThreadPoolExecutor(1 if session.cluster.inline else STEPS_AT_ONCE) as pool:
         try:

@@ -72,10 +72,11 @@ def describe(store: Store, tables: Mapping[str, Sequence[Part]], sequence: str, 
         recited = recitation(more["recitations"].get(key, {}))
         described.append(model | {"likeliest": [decode([i]) for i in likeliest], "recitation": recited, "measures": measures})
     described.sort(key=lambda m: (m["parameters"] or 0, m["model"], m["checkpoint"]))
-    corpus = _open_corpus(store, tables, of_tokenizer["vocabulary_size"])
+    indexed, size = tables.get("token_index"), of_tokenizer["vocabulary_size"]
+    corpus = Index.of_tokens(store, indexed, size) if indexed else Scan.of_tokens(store, tables["tokens"], size)
     excerpts = list(_excerpts(store, tables["documents"], corpus, tokenizer, ids, limit)) if row["occurrences"] else []
-    found = {"text": [beginning, text[len(beginning) :]], "tokens": [decode([i]) for i in ids], "ids": ids}
-    return {k: v for k, v in row.items() if k != "ids"} | found | {"excerpts": excerpts, "models": described}
+    tokens = {"text": [beginning, text[len(beginning) :]], "tokens": [decode([i]) for i in ids], "ids": ids}
+    return {k: v for k, v in row.items() if k != "ids"} | tokens | {"excerpts": excerpts, "models": described}
 
 
 def _finite(value: Any) -> Any:
@@ -86,13 +87,6 @@ def _finite(value: Any) -> Any:
 
 
 # -- where it occurs -------------------------------------------------------------------------------------------------
-def _open_corpus(store: Store, tables: Mapping[str, Sequence[Part]], vocabulary_size: int) -> CorpusLookup:
-    """The index of the corpus's tokens if the study has one, else the tokens themselves."""
-    if indexed := tables.get("token_index"):
-        return Index.of_tokens(store, indexed, vocabulary_size)
-    return Scan.of_tokens(store, tables["tokens"], vocabulary_size)
-
-
 def _excerpts(
     store: Store, documents: Sequence[Part], corpus: CorpusLookup, tokenizer: Any, ids: Sequence[int], limit: int
 ) -> Iterator[Row]:
@@ -135,10 +129,8 @@ def show(window: Row, *, documents: int = 1, console: Console | None = None) -> 
 
 
 def _about(window: Row) -> str:
-    kind = f"{window['group']}, " if window["group"] else ""
-    return one_line(f"{kind}{window['split']} of the sample {window['sample']}; {window['source']} {window['document']}, ") + (
-        f"after {window['offset']:,} tokens"
-    )
+    kind, place = f"{window['group']}, " if window["group"] else "", f"{window['source']} {window['document']}"
+    return one_line(f"{kind}{window['split']} of the sample {window['sample']}; {place}, after {window['offset']:,} tokens")
 
 
 def _counts(window: Row) -> Iterator[str]:
@@ -174,8 +166,7 @@ def _summary(window: Row) -> Table:
     table, length = _table("model", "step", "suffix log p", "right"), len(window["ids"]) - window["prefix"]
     table.add_column("given the prefix, greedy decoding")
     for m in window["models"]:
-        says = "gives the suffix" if m["first_miss"] is None else _miss(window, m)
-        style = "green" if m["first_miss"] is None else ""
+        says, style = ("gives the suffix", "green") if m["first_miss"] is None else (_miss(window, m), "")
         numbers = (f"{m['checkpoint']:,}", f"{m['suffix_log_probability']:.2f}".replace("-", "−"), f"{m['suffix_hits']}/{length}")
         table.add_row(*(Text(t, style) for t in (one_line(m["model"]), *numbers, says)))
     return table
@@ -201,15 +192,13 @@ def _tokens(window: Row, models: Sequence[Row]) -> Table:
     """A row per token: log p, rank and margin for each of these models; a line divides prefix and suffix."""
     from rich.text import Text
 
-    heads = [f"{one_line(m['model'])} {m['checkpoint']:,}\nlog p  rank margin" for m in models]
-    table = _table("token", *heads)
-    for at in range(len(window["ids"])):
-        cells = []
-        for m in models:
-            log_p, rank, margin = m["log_probabilities"][at], m["ranks"][at], m["margins"][at]
-            shown = f"{log_p:.2f} {rank:>5,} {margin:+6.1f}".replace("-", "−")
-            cells.append(Text(shown, "green" if rank == 1 else ""))
-        table.add_row(Text(f"{at + 1:>3} {_dotted(window['tokens'][at])}"), *cells, end_section=at + 1 == window["prefix"])
+    def cell(m: Row, at: int) -> Text:
+        log_p, rank, margin = m["log_probabilities"][at], m["ranks"][at], m["margins"][at]
+        return Text(f"{log_p:.2f} {rank:>5,} {margin:+6.1f}".replace("-", "−"), "green" if rank == 1 else "")
+
+    table = _table("token", *(f"{one_line(m['model'])} {m['checkpoint']:,}\nlog p  rank margin" for m in models))
+    for at, token in enumerate(window["tokens"], 1):
+        table.add_row(Text(f"{at:>3} {_dotted(token)}"), *(cell(m, at - 1) for m in models), end_section=at == window["prefix"])
     return table
 
 

@@ -39,7 +39,7 @@ def _describe_step(planned: PlannedStep, store: Store, record: dict[str, Any]) -
         state = "stale"
     else:
         state = "missing"
-    manifests = {t: store.manifest(t, fingerprint(parts)) for t, parts in planned.outputs.items()}
+    manifests = {t: store.manifest(t, name) for t, name in planned.fingerprints.items()}
     without = "; ".join(f"finished without {model}: {why}" for model, why in record.get("left_out", {}).items())
     whole = [m for m in manifests.values() if m] if state == "done" else []
     checks = [c for m in whole for c in m["validation"]["checks"]]
@@ -121,9 +121,8 @@ def clean(study: str, root: str, *, dry_run: bool = False) -> dict[str, int]:
         if not leases.take(CLEANING):
             raise StudyError(f"{root}: another `taskgram clean` is running there")
         if leases.others():
-            raise StudyError(
-                f"{root}: a run is in progress there, and its finished parts are not recorded yet; clean when it has ended"
-            )
+            why = "a run is in progress there, and its finished parts are not recorded yet"
+            raise StudyError(f"{root}: {why}; clean when it has ended")
         return _remove(settings, store, dry_run=False)
     finally:
         leases.close()

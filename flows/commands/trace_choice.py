@@ -32,7 +32,8 @@ def trace(study: str, root: str, given: str) -> dict[str, Any]:
     plan = {p.step.name: p for p in lay_out(STEPS, settings)}
     tables = {t: parts for p in plan.values() for t, parts in parts_of(p.outputs).items()}
     of_examples, of_sequences = (_are_finished(store, plan, steps) for steps in (OF_EXAMPLES, OF_SEQUENCES))
-    names = _sequences(store, tables) if of_sequences else []
+    schema, column = CONTRACTS["sequences"].schema, "sequence"
+    names = store.read(tables["sequences"], schema, [column]).column(column).to_pylist() if of_sequences else []  # sorted
     examples = _inputs(store, tables, [t.name for t in settings.tasks]) if of_examples else []
     same = [f"{task}/{name}" for task, name, _ in examples if name == given]
     if sequence := choose_sequence(names, given, same):
@@ -54,11 +55,6 @@ def _are_finished(store: Store, plan: Mapping[str, PlannedStep], steps: Sequence
 
 
 # -- which sequence --------------------------------------------------------------------------------------------------
-def _sequences(store: Store, tables: Mapping[str, Sequence[Part]]) -> list[str]:
-    """The names of all sequences, sorted, as the table is."""
-    return store.read(tables["sequences"], CONTRACTS["sequences"].schema, ["sequence"]).column("sequence").to_pylist()
-
-
 def choose_sequence(names: Sequence[str], given: str, examples: Sequence[str] = ()) -> str:
     """The sequence of these sorted names that is meant, or nothing. StudyError if several are, or an example as well."""
     name = given.removeprefix(PREFIX)

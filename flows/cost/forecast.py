@@ -151,6 +151,6 @@ def as_json(f: Forecast) -> dict[str, Any]:
     of_machine |= {"gpus": machine.gpus if machine.gpu else 0, "memory": machine.ram, "disk": machine.disk}
     models, missing = ([asdict(one) for one in some] for some in (sizes.models, sizes.missing))
     parts = {"corpus": asdict(sizes.corpus), "tasks": [asdict(t) | {"pairs": t.pairs} for t in sizes.tasks], "models": models}
-    found = {"machine": of_machine, "missing": missing, "notes": list(f.notes), "problems": list(f.problems)}
+    more = {"machine": of_machine, "missing": missing, "notes": list(f.notes), "problems": list(f.problems)}
     sources = {name: {"value": float(r), **vars(r)} for name, r in rates.items()}
-    return {"study": sizes.study.name, "steps": steps, "left": left, **parts, **found, "rates": sources}
+    return {"study": sizes.study.name, "steps": steps, "left": left, **parts, **more, "rates": sources}

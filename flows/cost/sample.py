@@ -13,6 +13,8 @@ from itertools import accumulate, groupby
 from pathlib import Path
 from typing import Any
 
+import zstandard
+
 from schemas import Study
 from schemas.settings.study_file import Source
 from tasks.corpus.ingest import as_document, record_settings
@@ -93,22 +95,20 @@ def _stretches(path: Path) -> list[tuple[list[bytes], float]]:
             whole = [s if i == 0 and length <= READ else s[: s.rfind(b"\n") + 1] for i, s in enumerate(stretches)]
             return [(s.splitlines(), float(len(s))) for s in whole if s]
         packed = file.read(READ_PACKED)
-    text, used = _unpacked(packed, path.suffix)
+        file.seek(max(0, length - 4))
+        text, used = _unpacked(packed, path.suffix)
+        size = _whole_size(path.suffix, packed, file.read(4), len(text) * length / used)
     lines = text if used == length else text[: text.rfind(b"\n") + 1]
-    return [(lines.splitlines(), length * len(lines) / _whole_size(path, packed, len(text) * length / used))] if lines else []
+    return [(lines.splitlines(), length * len(lines) / size)] if lines else []
 
 
-def _whole_size(path: Path, packed: bytes, guess: float) -> float:
+def _whole_size(suffix: str, packed: bytes, end: bytes, guess: float) -> float:
     """Bytes that a packed file unpacks to: as it says itself, where that is near the guess by its beginning, which packs worse than
     the rest."""
-    if path.suffix == ".gz":  # of its last member, modulo 2^32 (RFC 1952 §2.3.1)
-        with path.open("rb") as file:
-            file.seek(-4, 2)
-            size = int.from_bytes(file.read(4), "little")
+    if suffix == ".gz":  # of its last member, modulo 2^32 (RFC 1952 §2.3.1)
+        size = int.from_bytes(end, "little")
         stated = float(size + 2**32 * max(0, round((guess - size) / 2**32)))
     else:
-        import zstandard
-
         stated = float(zstandard.get_frame_parameters(packed[:18]).content_size)  # of its first frame
     return stated if 0.7 * guess < stated < 1.6 * guess else guess
 
@@ -116,18 +116,13 @@ def _whole_size(path: Path, packed: bytes, guess: float) -> float:
 def _unpacked(packed: bytes, suffix: str) -> tuple[bytes, int]:
     """What the first frame of a packed file unpacks to, and the bytes that it takes; of a frame that goes on, as far as is known:
     zstd gives no text before a block of 128 kB is whole."""
-    if suffix == ".gz":
-        decoder: Any = zlib.decompressobj(31)
-    else:
-        import zstandard
-
-        decoder = zstandard.ZstdDecompressor(max_window_size=2**31).decompressobj()
+    unpack: Any = zlib.decompressobj(31) if suffix == ".gz" else zstandard.ZstdDecompressor(max_window_size=2**31).decompressobj()
     text, used = b"", 0
-    for start in range(0, len(packed), STEP):
-        if more := decoder.decompress(packed[start : start + STEP]):
-            text, used = text + more, min(start + STEP, len(packed))
-        if decoder.eof:
-            return text, min(start + STEP, len(packed)) - len(decoder.unused_data)
+    for end in range(STEP, len(packed) + STEP, STEP):
+        if more := unpack.decompress(packed[end - STEP : end]):
+            text, used = text + more, min(end, len(packed))
+        if unpack.eof:
+            return text, min(end, len(packed)) - len(unpack.unused_data)
     return text, used
 
 

@@ -92,8 +92,8 @@ def machine_of(study: Study, root: str = ".") -> Machine:
     """The machine a study names; for what it does not name, this one. StudyError for an unknown GPU."""
     h, scoring = study.hardware, study.scoring
     if h.gpu and h.gpu not in cost.GPUS and not h.flops:
-        known = f'known are {", ".join(cost.GPUS)}. Or give what it really reaches as flops = "250T"'
-        raise StudyError(f"hardware.gpu: no data sheet of {h.gpu!r}; {known}")
+        sheets = f'known are {", ".join(cost.GPUS)}. Or give what it really reaches as flops = "250T"'
+        raise StudyError(f"hardware.gpu: no data sheet of {h.gpu!r}; {sheets}")
     cores = h.cores or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     ram, disk = (float(parse_size(text)) if text else 0.0 for text in (h.memory, h.disk))
     if not ram and hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:

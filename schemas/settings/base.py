@@ -1,7 +1,8 @@
 """What all settings of a study share: their base class, the types of names and paths, and sizes such as "1.5GB"."""
 
 import re
-from typing import Annotated, Literal
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -53,6 +54,11 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def value(default: Any, meaning: str, **limits: Any) -> Any:
+    """A setting: its default (... where a study must give it), what it does, and its limits, as pydantic's Field has them."""
+    return Field(default, description=meaning, **limits)
+
+
 def parse_size(text: str) -> int:
     """Bytes of "1.5GB", "512MB", "64kB" or "4096". ValueError for anything else."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMGT]?)(i?)B?", text.strip(), re.IGNORECASE)
@@ -74,6 +80,16 @@ def _whole(number: float, text: str) -> int:
     if number > 2**63:
         raise ValueError(f"{text[:20]!r} is more than any machine has")
     return int(number)
+
+
+def _written(value: str, parse: Callable[[str], int]) -> str:
+    if value:
+        parse(value)
+    return value
+
+
+Size = Annotated[str, AfterValidator(lambda value: _written(value, parse_size))]  # or empty
+Count = Annotated[str, AfterValidator(lambda value: _written(value, parse_count))]  # or empty
 
 
 def at_least(least: str, who_needs: str) -> AfterValidator:

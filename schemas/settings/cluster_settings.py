@@ -3,9 +3,9 @@
 import re
 from typing import Any, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import field_validator, model_validator
 
-from schemas.settings.base import Settings
+from schemas.settings.base import Settings, value
 
 
 class ClusterSettings(Settings):
@@ -17,26 +17,22 @@ class ClusterSettings(Settings):
     workers = 40
     """
 
-    address: str = Field("", description="of a running Dask scheduler, tcp://… or tls://…; DASK_SCHEDULER_ADDRESS overrides it")
-    cluster_class: str = Field(
+    address: str = value("", "of a running Dask scheduler, tcp://… or tls://…; DASK_SCHEDULER_ADDRESS overrides it")
+    cluster_class: str = value(
         "",
-        description="class that starts a cluster: dask_kubernetes.operator.KubeCluster, dask_jobqueue.SLURMCluster, "
+        "class that starts a cluster: dask_kubernetes.operator.KubeCluster, dask_jobqueue.SLURMCluster, "
         "coiled.Cluster or any other; its package must be installed",
     )
-    cluster_kwargs: dict[str, Any] = Field(
-        default_factory=dict,
-        description='arguments of the class, e.g. {cores = 1, memory = "4GB"}; no secrets: those come from the environment',
+    cluster_kwargs: dict[str, Any] = value(
+        {}, 'arguments of the class, e.g. {cores = 1, memory = "4GB"}; no secrets: those come from the environment'
     )
-    workers: int | None = Field(None, ge=1, le=100_000, description="number to start; without it, the study's `workers`")
-    most_workers: int = Field(
-        0,
-        ge=0,
-        le=100_000,
-        description="with workers = 4 and most_workers = 40, the cluster grows to 40 while there is work, then shrinks to 4",
+    workers: int | None = value(None, "number to start; without it, the study's `workers`", ge=1, le=10**5)
+    most_workers: int = value(
+        0, "with workers = 4 and most_workers = 40, the cluster grows to 40 while there is work, then shrinks to 4", ge=0, le=10**5
     )
-    wait: float = Field(600.0, gt=0, description="seconds to wait for a worker: the first one, and a new one when all are gone")
-    resource: str = Field("GPU", min_length=1, description="resource of workers with a GPU, as in `dask worker --resources GPU=1`")
-    gpus: int | None = Field(None, ge=0, description="GPUs of this machine for local workers, one each; without it, all")
+    wait: float = value(600.0, "seconds to wait for a worker: the first one, and a new one when all are gone", gt=0)
+    resource: str = value("GPU", "resource of workers with a GPU, as in `dask worker --resources GPU=1`", min_length=1)
+    gpus: int | None = value(None, "GPUs of this machine for local workers, one each; without it, all", ge=0)
 
     @field_validator("cluster_class")
     @classmethod

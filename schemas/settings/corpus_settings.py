@@ -3,24 +3,18 @@
 import re
 from typing import Annotated, Any, Self
 
-from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
+from pydantic import SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
-from schemas.settings.base import Name, Place, Settings, at_least, parse_count, parse_size
+from schemas.settings.base import Count, Name, Place, Settings, at_least, parse_size, value
 
 
 class Insertions(Settings):
     """Texts that a planted corpus contains an exact number of times, and as many that are drawn alike and never inserted."""
 
-    canaries: int = Field(8, ge=0, le=10_000, description="texts of random letters for each number of copies")
-    sentences: int = Field(
-        8, ge=0, le=10_000, description="texts of sentences like those of distractors, for each number of copies"
-    )
-    copies: tuple[int, ...] = Field(
-        (1, 2, 4, 8, 16, 32), description="(1, 4): half of the texts are inserted once, the others four times each"
-    )
-    words: int = Field(
-        64, ge=16, le=4_096, description="words of a text, at least; with more than memorization.prefix + suffix a window fits"
-    )
+    canaries: int = value(8, "texts of random letters for each number of copies", ge=0, le=10_000)
+    sentences: int = value(8, "texts of sentences like those of distractors, for each number of copies", ge=0, le=10_000)
+    copies: tuple[int, ...] = value((1, 2, 4, 8, 16, 32), "(1, 4): half of the texts are inserted once, the others four times each")
+    words: int = value(64, "words of a text, at least; with more than memorization.prefix + suffix a window fits", ge=16, le=4_096)
 
     @model_validator(mode="after")
     def _some(self) -> Self:
@@ -39,38 +33,33 @@ class Insertions(Settings):
 class Planted(Settings):
     """A generated world whose truth is known (docs/method.md §16): names, texts and tasks. Nothing is downloaded."""
 
-    tokens: int = Field(400_000, ge=20_000, le=2_000_000_000, description="approximate words of text; distractors fill up to it")
-    shards: int = Field(4, ge=1, le=100_000, description="corpus files written; each is one part of every later corpus table")
-    repeats: int = Field(
-        1, ge=1, description="times the factorial of facts is repeated: 96 cells of P(answer | subject) × df(s_x) × df(s_y)"
-    )
-    document_frequencies: tuple[int, int, int, int] = Field(
+    tokens: int = value(400_000, "approximate words of text; distractors fill up to it", ge=20_000, le=2_000_000_000)
+    shards: int = value(4, "corpus files written; each is one part of every later corpus table", ge=1, le=100_000)
+    repeats: int = value(1, "times the factorial of facts is repeated: 96 cells of P(answer | subject) × df(s_x) × df(s_y)", ge=1)
+    document_frequencies: tuple[int, int, int, int] = value(
         (16, 32, 64, 128),
-        description="levels of df(s_x) in the factorial: 16 means that a subject is in 16 documents. Distinct multiples of 16",
+        "levels of df(s_x) in the factorial: 16 means that a subject is in 16 documents. Distinct multiples of 16",
     )
-    exposures: tuple[int, ...] = Field(
-        (0, 1, 2, 4, 8, 16, 32, 64),
-        description="(0, 4): one group of facts that the corpus never states, one that it states four times each",
+    exposures: tuple[int, ...] = value(
+        (0, 1, 2, 4, 8, 16, 32, 64), "(0, 4): one group of facts that the corpus never states, one that it states four times each"
     )
-    facts_per_exposure: int = Field(24, ge=1, description="facts in each exposure group")
-    rule_subjects: int = Field(96, ge=4, description="subjects whose answer follows from their name, whatever their counts")
-    lexicon: int = Field(80, ge=12, le=400, description="words of the lexicon, translated into two invented languages")
-    parallel_documents: int = Field(3_000, ge=10, description="documents with a sentence and its translation, per language")
-    monolingual_documents: int = Field(1_000, ge=0, description="documents in one language only, per language")
-    largest_operand: int = Field(30, ge=4, le=500, description="30: sums from 0 + 0 to 29 + 29")
-    sum_documents: int = Field(2_000, ge=10, description="documents that state a sum")
-    held_out_sums: float = Field(0.2, gt=0, lt=1, description="0.2: a fifth of the operand pairs is never stated in the corpus")
-    canaries: int = Field(12, ge=0, description="random sequences of known entropy, at 1, 2, 4 … copies")
-    duplicate_groups: int = Field(12, ge=0, description="natural sentences repeated 2, 4, 8 … times")
-    twins: int = Field(12, ge=0, description="pairs of sequences that follow one rule; one of each pair is kept out of the corpus")
-    phantoms: float = Field(0.25, ge=0, lt=1, description="share of canaries and duplicates that are kept out of the corpus")
-    examples: int = Field(320, ge=20, description="most evaluated examples per task; one factorial of facts takes 304")
-    insertions: Insertions | None = Field(
-        None, description="texts in 1, 2, 4 … copies, and texts that are never inserted, to tell how many a model has memorized"
+    facts_per_exposure: int = value(24, "facts in each exposure group", ge=1)
+    rule_subjects: int = value(96, "subjects whose answer follows from their name, whatever their counts", ge=4)
+    lexicon: int = value(80, "words of the lexicon, translated into two invented languages", ge=12, le=400)
+    parallel_documents: int = value(3_000, "documents with a sentence and its translation, per language", ge=10)
+    monolingual_documents: int = value(1_000, "documents in one language only, per language", ge=0)
+    largest_operand: int = value(30, "30: sums from 0 + 0 to 29 + 29", ge=4, le=500)
+    sum_documents: int = value(2_000, "documents that state a sum", ge=10)
+    held_out_sums: float = value(0.2, "0.2: a fifth of the operand pairs is never stated in the corpus", gt=0, lt=1)
+    canaries: int = value(12, "random sequences of known entropy, at 1, 2, 4 … copies", ge=0)
+    duplicate_groups: int = value(12, "natural sentences repeated 2, 4, 8 … times", ge=0)
+    twins: int = value(12, "pairs of sequences that follow one rule; one of each pair is kept out of the corpus", ge=0)
+    phantoms: float = value(0.25, "share of canaries and duplicates that are kept out of the corpus", ge=0, lt=1)
+    examples: int = value(320, "most evaluated examples per task; one factorial of facts takes 304", ge=20)
+    insertions: Insertions | None = value(
+        None, "texts in 1, 2, 4 … copies, and texts that are never inserted, to tell how many a model has memorized"
     )
-    redrawn: bool = Field(
-        False, description="set for a study's [placebo]: the same names and questions, every count and text drawn again"
-    )
+    redrawn: bool = value(False, "set for a study's [placebo]: the same names and questions, every count and text drawn again")
 
     @property
     def purpose(self) -> str:
@@ -103,28 +92,19 @@ class Planted(Settings):
 class Source(Settings):
     """Corpus files of one kind. Reads .jsonl, .jsonl.gz, .jsonl.zst."""
 
-    name: Name = Field(description="names the source in results")
-    files: tuple[Place, ...] = Field(
-        description='paths or globs, e.g. ["pile/*.jsonl.zst"]; relative ones are looked up in `data`, then next to the study'
+    name: Name = value(..., "names the source in results")
+    files: tuple[Place, ...] = value(
+        ..., 'paths or globs, e.g. ["pile/*.jsonl.zst"]; relative ones are looked up in `data`, then next to the study'
     )
-    text: str = Field(
-        "text", description='field of the text: "body" reads {"body": "…"}, "content.text" reads {"content": {"text": "…"}}'
+    text: str = value("text", 'field of the text: "body" reads {"body": "…"}, "content.text" reads {"content": {"text": "…"}}')
+    id: str = value("id", 'field of the identifier, e.g. "meta.id"; empty: the row number is used')
+    language: str = value("", "language tag for all records; empty: the field `lang`, if there is one")
+    join: tuple[str, ...] = value(
+        (), 'instead of `text`: ["en", "de"] makes one bilingual document of {"en": "A game", "de": "Ein Spiel"}'
     )
-    id: str = Field("id", description='field of the identifier, e.g. "meta.id"; empty: the row number is used')
-    language: str = Field("", description="language tag for all records; empty: the field `lang`, if there is one")
-    join: tuple[str, ...] = Field(
-        (), description='instead of `text`: ["en", "de"] makes one bilingual document of {"en": "A game", "de": "Ein Spiel"}'
-    )
-    held_out: str = Field("", description='"pages" leaves out records whose key is in the evaluated half of [splits.pages]')
-    tokens: str = Field("", description='tokens to expect, e.g. "300G": for `taskgram plan`, in place of a sample of the files')
-    documents: str = Field("", description='documents to expect, e.g. "210M": for `taskgram plan`')
-
-    @field_validator("tokens", "documents")
-    @classmethod
-    def _count(cls, value: str) -> str:
-        if value:
-            parse_count(value)
-        return value
+    held_out: str = value("", '"pages" leaves out records whose key is in the evaluated half of [splits.pages]')
+    tokens: Count = value("", 'tokens to expect, e.g. "300G": for `taskgram plan`, in place of a sample of the files')
+    documents: Count = value("", 'documents to expect, e.g. "210M": for `taskgram plan`')
 
 
 class Split(Settings):
@@ -133,10 +113,10 @@ class Split(Settings):
     pattern "([^/]+)$" takes the key "raid.html" from both "doc/de/raid.html" and "doc/fr/raid.html".
     """
 
-    share: float = Field(0.5, gt=0, lt=1, description="share of keys that is evaluated")
-    field: str = Field("id", description="field the key is taken from; a dot enters a field")
-    pattern: str = Field("(.*)", description="regular expression whose first group is the key")
-    seed: int = Field(0, description="another seed evaluates another half")
+    share: float = value(0.5, "share of keys that is evaluated", gt=0, lt=1)
+    field: str = value("id", "field the key is taken from; a dot enters a field")
+    pattern: str = value("(.*)", "regular expression whose first group is the key")
+    seed: int = value(0, "another seed evaluates another half")
 
     @field_validator("pattern")
     @classmethod
@@ -155,8 +135,8 @@ class CorpusSettings(Settings):
 
     planted: Planted | None = None
     sources: tuple[Source, ...] = ()
-    partition: Annotated[str, at_least("1MB", "a partition has")] = Field(
-        "256MB", description="with 256MB, a file of 1 GB of text is read as four pieces of equal size, one part each"
+    partition: Annotated[str, at_least("1MB", "a partition has")] = value(
+        "256MB", "with 256MB, a file of 1 GB of text is read as four pieces of equal size, one part each"
     )
 
     @property
@@ -173,11 +153,7 @@ class CorpusSettings(Settings):
 class Tokenizer(Settings):
     """Trained on the corpus, or read from a tokenizer.json."""
 
-    file: Place = Field(
-        "", description="path of a tokenizer.json, e.g. that of the models; empty: a byte-level BPE is trained on the corpus"
-    )
-    vocabulary: int = Field(1024, ge=260, le=200_000, description="size of the trained vocabulary")
-    training_bytes: int = Field(
-        20_000_000, ge=1_000, description="bytes of text it is trained on, from a seeded sample of the documents"
-    )
-    end_of_document: str = Field("<|endoftext|>", min_length=1, description="token between documents in training")
+    file: Place = value("", "path of a tokenizer.json, e.g. that of the models; empty: a byte-level BPE is trained on the corpus")
+    vocabulary: int = value(1024, "size of the trained vocabulary", ge=260, le=200_000)
+    training_bytes: int = value(20_000_000, "bytes of text it is trained on, from a seeded sample of the documents", ge=1_000)
+    end_of_document: str = value("<|endoftext|>", "token between documents in training", min_length=1)

@@ -2,37 +2,35 @@
 
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import field_validator
 
-from schemas.settings.base import Settings
+from schemas.settings.base import Settings, value
 from schemas.settings.task_settings import number_or_percentile
 
 
 class Measures(Settings):
     """How the measures are computed."""
 
-    bootstrap: int = Field(1_000, ge=50, le=100_000, description="resamples of each 95 % interval")
-    bins: int = Field(
-        8, ge=2, le=100, description="bins of the curve of performance over counts; examples with count 0 are in one more bin"
-    )
-    exclude_contaminated: int = Field(
+    bootstrap: int = value(1_000, "resamples of each 95 % interval", ge=50, le=100_000)
+    bins: int = value(8, "bins of the curve of performance over counts; examples with count 0 are in one more bin", ge=2, le=100)
+    exclude_contaminated: int = value(
         0,
+        "13 leaves out of every measure, and counts, the evaluated examples that share 13 words in a row with the "
+        "corpus; one of counting.contamination_orders; 0: all examples stay",
         ge=0,
         le=64,
-        description="13 leaves out of every measure, and counts, the evaluated examples that share 13 words in a row with the "
-        "corpus; one of counting.contamination_orders; 0: all examples stay",
     )
-    sweep_gammas: Literal["even"] | tuple[float | str, ...] = Field(
+    sweep_gammas: Literal["even"] | tuple[float | str, ...] = value(
         "even",
-        description='γ of the curve of Mem_n and Mem_Δ over γ, e.g. [0.3, 0.5, 0.7, "p99"]; [] for none. even: five even steps '
+        'γ of the curve of Mem_n and Mem_Δ over γ, e.g. [0.3, 0.5, 0.7, "p99"]; [] for none. even: five even steps '
         "of each task and n, from lowest_gamma to what one in twenty of the mined pairs exceeds",
     )
-    sweep_bootstrap: int = Field(200, ge=50, le=100_000, description="as `bootstrap`, for the many intervals of a sweep")
-    equal_rows: int = Field(
+    sweep_bootstrap: int = value(200, "as `bootstrap`, for the many intervals of a sweep", ge=50, le=100_000)
+    equal_rows: int = value(
         0,
-        ge=0,
-        description="300 also computes each task's correlations on 300 of its rows, so that tasks of different size can be "
+        "300 also computes each task's correlations on 300 of its rows, so that tasks of different size can be "
         "compared; 0: no such comparison",
+        ge=0,
     )
 
     @field_validator("sweep_gammas", mode="before")

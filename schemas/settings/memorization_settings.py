@@ -1,8 +1,8 @@
 """Settings of `[memorization]`: which windows of the corpus are looked at, and under which sampling schemes."""
 
-from pydantic import Field, field_validator
+from pydantic import field_validator
 
-from schemas.settings.base import Settings
+from schemas.settings.base import Settings, value
 
 BUCKETS = 24  # of occurrences that a corpus has windows in, up to 64 of them
 
@@ -10,9 +10,9 @@ BUCKETS = 24  # of occurrences that a corpus has windows in, up to 64 of them
 class SamplingScheme(Settings):
     """How a next token would be drawn: temperature, then top-k, then top-p, then the rest is renormalised."""
 
-    temperature: float = Field(1.0, gt=0, le=100, description="logits are divided by it; 1: the model's own probabilities")
-    top_k: int = Field(0, ge=0, description="40: no token but the 40 likeliest; 0: all")
-    top_p: float = Field(1.0, gt=0, le=1, description="0.9: the likeliest tokens that together have a probability of 90 %; 1: all")
+    temperature: float = value(1.0, "logits are divided by it; 1: the model's own probabilities", gt=0, le=100)
+    top_k: int = value(0, "40: no token but the 40 likeliest; 0: all", ge=0)
+    top_p: float = value(1.0, "0.9: the likeliest tokens that together have a probability of 90 %; 1: all", gt=0, le=1)
 
     @property
     def label(self) -> str:
@@ -24,20 +24,16 @@ class SamplingScheme(Settings):
 class SequenceSamples(Settings):
     """How many windows are drawn, each by a seeded hash of its place."""
 
-    uniform: int = Field(1_000, ge=0, le=10_000_000, description="windows; each place in the corpus is equally likely")
-    duplicates: int = Field(
+    uniform: int = value(1_000, "windows; each place in the corpus is equally likely", ge=0, le=10**7)
+    duplicates: int = value(
         0,
+        "windows of each bucket of occurrences, [2^{n/4}, 2^{(n+1)/4}) for n = 0, 1, … (arXiv 2202.07646 §3.1)",
         ge=0,
         le=1_000_000,
-        description="windows of each bucket of occurrences, [2^{n/4}, 2^{(n+1)/4}) for n = 0, 1, … (arXiv 2202.07646 §3.1)",
     )
-    phantoms: int = Field(
-        1_000, ge=0, le=1_000_000, description="windows of held-out documents, which no model was trained on, for comparison"
-    )
+    phantoms: int = value(1_000, "windows of held-out documents, which no model was trained on, for comparison", ge=0, le=10**6)
 
-    planted: bool = Field(
-        True, description="windows of the texts of [corpus.planted.insertions], and of those drawn alike and never inserted"
-    )
+    planted: bool = value(True, "windows of the texts of [corpus.planted.insertions], and of those drawn alike and never inserted")
 
     @property
     def expected(self) -> float:
@@ -48,23 +44,23 @@ class SequenceSamples(Settings):
 class Memorization(Settings):
     """Which sequences are memorized? A window is `prefix` + `suffix` tokens of one document (docs/memorization.md)."""
 
-    prefix: int = Field(32, ge=1, le=1_024, description="tokens a model is given")
-    suffix: int = Field(32, ge=1, le=1_024, description="tokens after them, which it is asked for")
+    prefix: int = value(32, "tokens a model is given", ge=1, le=1_024)
+    suffix: int = value(32, "tokens after them, which it is asked for", ge=1, le=1_024)
     samples: SequenceSamples = SequenceSamples()
-    sampling: tuple[SamplingScheme, ...] = Field(
-        (SamplingScheme(), SamplingScheme(top_k=40)), description="schemes under which the probability of the suffix is computed"
+    sampling: tuple[SamplingScheme, ...] = value(
+        (SamplingScheme(), SamplingScheme(top_k=40)), "schemes under which the probability of the suffix is computed"
     )
-    unrelated_prefixes: int = Field(
+    unrelated_prefixes: int = value(
         64,
+        "prefixes of other windows that each suffix is scored after as well, at a model's last checkpoint "
+        "(arXiv 2602.18733); 0: none",
         ge=0,
         le=10_000,
-        description="prefixes of other windows that each suffix is scored after as well, at a model's last checkpoint "
-        "(arXiv 2602.18733); 0: none",
     )
-    pieces: int = Field(1, ge=1, le=10_000, description="8 cuts the scoring of each model's windows into eight jobs")
-    recite: bool = Field(
+    pieces: int = value(1, "8 cuts the scoring of each model's windows into eight jobs", ge=1, le=10_000)
+    recite: bool = value(
         True,
-        description="let each model write on after its first other token: near matches, and whether what it writes occurs anywhere "
+        "let each model write on after its first other token: near matches, and whether what it writes occurs anywhere "
         "in the corpus",
     )
 

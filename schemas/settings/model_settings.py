@@ -3,18 +3,18 @@
 import re
 from typing import Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import field_validator, model_validator
 
-from schemas.settings.base import HubName, Name, Place, Revision, Settings
+from schemas.settings.base import HubName, Name, Place, Revision, Settings, value
 
 
 class Injection(Settings):
     """Held-out windows that a training is repeated with, to see how long it remembers them (docs/memorization.md)."""
 
-    at: float = Field(0.5, gt=0, lt=1, description="0.5: the first after half of the steps")
-    windows: int = Field(64, ge=2, le=100_000, description="windows of `phantoms`; as many others are never injected")
-    repetitions: int = Field(1, ge=1, le=1_000, description="how often each window is injected")
-    every: int = Field(1, ge=1, description="10: each repetition begins ten steps after the end of the one before it")
+    at: float = value(0.5, "0.5: the first after half of the steps", gt=0, lt=1)
+    windows: int = value(64, "windows of `phantoms`; as many others are never injected", ge=2, le=100_000)
+    repetitions: int = value(1, "how often each window is injected", ge=1, le=1_000)
+    every: int = value(1, "10: each repetition begins ten steps after the end of the one before it", ge=1)
 
     @property
     def label(self) -> str:
@@ -26,22 +26,20 @@ class Injection(Settings):
 class Pretrain(Settings):
     """A GPT-NeoX model of the ladder, trained from scratch on the study's tokens."""
 
-    hidden: int = Field(64, ge=8, description="width; an even multiple of `heads`")
-    layers: int = Field(2, ge=1, description="transformer layers")
-    heads: int = Field(2, ge=1, description="attention heads of each layer")
-    tokens: int = Field(1_600_000, ge=1_000, description="training tokens, the same for every size of a ladder")
-    batch: int = Field(16, ge=1, description="sequences per optimizer step")
-    context: int = Field(128, ge=16, description="tokens per sequence")
-    learning_rate: float = Field(3e-3, gt=0, description="peak, after the warm-up")
-    weight_decay: float = Field(0.1, ge=0, description="of AdamW, for matrices")
-    warmup: float = Field(0.05, ge=0, lt=1, description="0.05: the learning rate rises during the first twentieth of the steps")
-    checkpoints: tuple[float, ...] = Field(
-        (1.0,), description="(0.25, 1.0) keeps the weights after a quarter of the training, and at its end"
-    )
-    save_every: float = Field(120.0, gt=0, description="seconds between saves; a killed training resumes from the last one")
-    seed: int = Field(0, description="of the initial weights")
-    inject: tuple[Injection, ...] = Field(
-        (), description="trainings with held-out windows in some of the batches; they change the model itself in nothing"
+    hidden: int = value(64, "width; an even multiple of `heads`", ge=8)
+    layers: int = value(2, "transformer layers", ge=1)
+    heads: int = value(2, "attention heads of each layer", ge=1)
+    tokens: int = value(1_600_000, "training tokens, the same for every size of a ladder", ge=1_000)
+    batch: int = value(16, "sequences per optimizer step", ge=1)
+    context: int = value(128, "tokens per sequence", ge=16)
+    learning_rate: float = value(3e-3, "peak, after the warm-up", gt=0)
+    weight_decay: float = value(0.1, "of AdamW, for matrices", ge=0)
+    warmup: float = value(0.05, "0.05: the learning rate rises during the first twentieth of the steps", ge=0, lt=1)
+    checkpoints: tuple[float, ...] = value((1.0,), "(0.25, 1.0) keeps the weights after a quarter of the training, and at its end")
+    save_every: float = value(120.0, "seconds between saves; a killed training resumes from the last one", gt=0)
+    seed: int = value(0, "of the initial weights")
+    inject: tuple[Injection, ...] = value(
+        (), "trainings with held-out windows in some of the batches; they change the model itself in nothing"
     )
 
     @field_validator("inject")
@@ -63,23 +61,19 @@ class Pretrain(Settings):
 class Model(Settings):
     """A model to evaluate: pretrained here, from a folder, or from the hub."""
 
-    name: Name = Field(description="names the model in results")
+    name: Name = value(..., "names the model in results")
     pretrain: Pretrain | None = None
-    path: Place = Field("", description="folder of a saved causal language model")
-    hub: HubName = Field("", description="hub name, e.g. EleutherAI/pythia-70m")
-    revision: Revision = Field("main", description="branch, tag or commit of the hub model; resolved to a commit")
-    checkpoint: int = Field(
-        0, ge=0, description='training step of the weights, for the figures; 0: taken from a revision such as "step3000"'
+    path: Place = value("", "folder of a saved causal language model")
+    hub: HubName = value("", "hub name, e.g. EleutherAI/pythia-70m")
+    revision: Revision = value("main", "branch, tag or commit of the hub model; resolved to a commit")
+    checkpoint: int = value(0, 'training step of the weights, for the figures; 0: taken from a revision such as "step3000"', ge=0)
+    run: str = value(
+        "", "training that this checkpoint is of, where several models are checkpoints of one; a hub model's: `hub`", max_length=200
     )
-    run: str = Field(
-        "",
-        max_length=200,
-        description="training that this checkpoint is of, where several models are checkpoints of one; a hub model's: `hub`",
+    allow_pickle_weights: bool = value(
+        False, "read pytorch_model.bin where there are no safetensors; anything in it but tensors is refused"
     )
-    allow_pickle_weights: bool = Field(
-        False, description="read pytorch_model.bin where there are no safetensors; anything in it but tensors is refused"
-    )
-    trust_remote_code: bool = Field(False, description="run the code that comes with the model; read it first")
+    trust_remote_code: bool = value(False, "run the code that comes with the model; read it first")
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
@@ -106,22 +100,16 @@ class Model(Settings):
 class Scoring(Settings):
     """How models are scored and generate."""
 
-    other_inputs: int = Field(
-        8, ge=0, le=64, description="4: each output is also scored after the inputs of four other examples, for Mem_Δ"
+    other_inputs: int = value(8, "4: each output is also scored after the inputs of four other examples, for Mem_Δ", ge=0, le=64)
+    batch_tokens: int = value(8192, "most tokens, padding included, in one forward pass", ge=64)
+    dtype: Literal["float32", "bfloat16", "float16"] = value("float32", "numbers the weights are loaded as")
+    device: Literal["cpu", "cuda", "auto"] = value("cpu", "auto: the GPU if there is one")
+    device_map: Literal["", "auto", "balanced", "sequential"] = value(
+        "", "auto spreads a model that is too large for one GPU over several (needs the package accelerate)"
     )
-    batch_tokens: int = Field(8192, ge=64, description="most tokens, padding included, in one forward pass")
-    dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="numbers the weights are loaded as")
-    device: Literal["cpu", "cuda", "auto"] = Field("cpu", description="auto: the GPU if there is one")
-    device_map: Literal["", "auto", "balanced", "sequential"] = Field(
-        "", description="auto spreads a model that is too large for one GPU over several (needs the package accelerate)"
+    pieces: int = value(1, "8 cuts each task into eight jobs, for more workers or GPUs than models × tasks", ge=1, le=10_000)
+    models_at_once: int = value(
+        0, "workers of this machine that may hold a model in memory at once; 0: all. Changes no result", ge=0
     )
-    pieces: int = Field(
-        1, ge=1, le=10_000, description="8 cuts each task into eight jobs, for more workers or GPUs than models × tasks"
-    )
-    models_at_once: int = Field(
-        0, ge=0, description="workers of this machine that may hold a model in memory at once; 0: all. Changes no result"
-    )
-    temperature: float = Field(0.0, ge=0, le=100, description="of generated answers; 0: always the likeliest token")
-    top_p: float = Field(
-        1.0, gt=0, le=1, description="0.9 draws from the likeliest tokens that together have a probability of 90 %"
-    )
+    temperature: float = value(0.0, "of generated answers; 0: always the likeliest token", ge=0, le=100)
+    top_p: float = value(1.0, "0.9 draws from the likeliest tokens that together have a probability of 90 %", gt=0, le=1)

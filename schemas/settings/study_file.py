@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from schemas.errors import StudyError
-from schemas.settings.base import Name, Order, Place, Settings, StopWords, at_least, parse_count, parse_size
+from schemas.settings.base import Name, Order, Place, Settings, Size, StopWords, at_least, parse_count, parse_size, value
 from schemas.settings.cluster_settings import ClusterSettings
 from schemas.settings.corpus_settings import CorpusSettings, Planted, Source, Split, Tokenizer
 from schemas.settings.measure_settings import Measures
@@ -33,36 +33,29 @@ _DEEP = re.compile(r"""(?<![\w."'-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\
 class CountingSettings(Settings):
     """What is counted in the corpus."""
 
-    stop_words: StopWords = Field(
+    stop_words: StopWords = value(
         "drop_all_stopword_ngrams",
-        description='drop_all_stopword_ngrams drops n-grams of stop words alone, such as "of the". authors removes stop words '
+        'drop_all_stopword_ngrams drops n-grams of stop words alone, such as "of the". authors removes stop words '
         'before it forms n-grams of n ≤ 3, as the released scripts do: "harbour Velm" of "harbour of Velm". none keeps all',
     )
-    all_orders: tuple[Order, ...] = Field(
-        (1, 2, 3), description="n of `ngram_counts`, the table of all n-grams; no measure needs it"
+    all_orders: tuple[Order, ...] = value((1, 2, 3), "n of `ngram_counts`, the table of all n-grams; no measure needs it")
+    unit: Literal["words", "tokens"] = value("words", "n-grams of words, or of model tokens, in `ngram_counts`")
+    buckets: int = value(8, "parts of `ngram_counts`; use more for a large corpus, so that each fits in memory", ge=1, le=4096)
+    min_count: int = value(2, "2 leaves n-grams that occur once out of `ngram_counts`, and counts how many", ge=1)
+    memory: Annotated[str, at_least("64MB", "counting needs")] = value(
+        "1GB", "n-grams that one worker may hold in memory; decides the number of passes, never a result"
     )
-    unit: Literal["words", "tokens"] = Field("words", description="n-grams of words, or of model tokens, in `ngram_counts`")
-    buckets: int = Field(
-        8, ge=1, le=4096, description="parts of `ngram_counts`; use more for a large corpus, so that each fits in memory"
+    windows: tuple[Annotated[int, Field(ge=1, le=100_000)], ...] = value(
+        (), "[10] also counts the documents with both n-grams of a pair within ten words; no measure needs it"
     )
-    min_count: int = Field(2, ge=1, description="2 leaves n-grams that occur once out of `ngram_counts`, and counts how many")
-    memory: Annotated[str, at_least("64MB", "counting needs")] = Field(
-        "1GB", description="n-grams that one worker may hold in memory; decides the number of passes, never a result"
+    documents_per_pair: int = value(3, "3 keeps three documents with excerpts for each pair of an evaluated example", ge=0, le=1000)
+    contamination_orders: tuple[Annotated[int, Field(ge=2, le=64)], ...] = value(
+        (8, 13, 14), "13 reports examples that share 13 words in a row with the corpus"
     )
-    windows: tuple[Annotated[int, Field(ge=1, le=100_000)], ...] = Field(
-        (), description="[10] also counts the documents with both n-grams of a pair within ten words; no measure needs it"
-    )
-    documents_per_pair: int = Field(
-        3, ge=0, le=1000, description="3 keeps three documents with excerpts for each pair of an evaluated example"
-    )
-    contamination_orders: tuple[Annotated[int, Field(ge=2, le=64)], ...] = Field(
-        (8, 13, 14), description="13 reports examples that share 13 words in a row with the corpus"
-    )
-    longest_suffix: int = Field(64, ge=1, le=4096, description="longest context, in tokens, that is looked up for the ∞-gram")
-    novelty_orders: tuple[Order, ...] = Field((1, 2, 3, 4, 5, 6), description="n of the novelty curve")
-    index: bool = Field(
-        False,
-        description="keep suffix arrays, 8 bytes per word and token, with which `taskgram count` answers at once in any corpus",
+    longest_suffix: int = value(64, "longest context, in tokens, that is looked up for the ∞-gram", ge=1, le=4096)
+    novelty_orders: tuple[Order, ...] = value((1, 2, 3, 4, 5, 6), "n of the novelty curve")
+    index: bool = value(
+        False, "keep suffix arrays, 8 bytes per word and token, with which `taskgram count` answers at once in any corpus"
     )
 
     @property
@@ -73,22 +66,14 @@ class CountingSettings(Settings):
 class Hardware(Settings):
     """The machine that the study will run on. Only `taskgram plan` uses it, for its estimate."""
 
-    cores: int = Field(0, ge=0, description="0: those of this machine")
-    memory: str = Field("", description='main memory, e.g. "512GB"; empty: that of this machine')
-    disk: str = Field("", description='disk for results, e.g. "4TB"; empty: what is free where results go')
-    gpu: str = Field("", description='H200, H100, A100, A100-40GB, L40S, A10, V100, T4 or "RTX 4090"; empty: none')
-    gpus: int = Field(1, ge=1, description="number of GPUs")
-    flops: str = Field(
-        "",
-        description='FLOP/s that a GPU (without one: a core) reaches in practice, e.g. "250T"; empty: a guess from its data sheet',
+    cores: int = value(0, "0: those of this machine", ge=0)
+    memory: Size = value("", 'main memory, e.g. "512GB"; empty: that of this machine')
+    disk: Size = value("", 'disk for results, e.g. "4TB"; empty: what is free where results go')
+    gpu: str = value("", 'H200, H100, A100, A100-40GB, L40S, A10, V100, T4 or "RTX 4090"; empty: none')
+    gpus: int = value(1, "number of GPUs", ge=1)
+    flops: str = value(
+        "", 'FLOP/s that a GPU (without one: a core) reaches in practice, e.g. "250T"; empty: a guess from its data sheet'
     )
-
-    @field_validator("memory", "disk")
-    @classmethod
-    def _size(cls, value: str) -> str:
-        if value:
-            parse_size(value)
-        return value
 
     @field_validator("flops")
     @classmethod
@@ -101,17 +86,17 @@ class Hardware(Settings):
 class Study(Settings):
     """One question: a corpus, tasks and models."""
 
-    name: Name = Field(description="names the study's results and its report")
-    title: str = Field("", description="heading of the report")
-    seed: int = Field(0, ge=0, le=2**31 - 1, description="of every random choice that has no seed of its own")
-    data: Place = Field("", description="folder that relative paths are looked up in; TASKGRAM_DATA overrides it")
+    name: Name = value(..., "names the study's results and its report")
+    title: str = value("", "heading of the report")
+    seed: int = value(0, "of every random choice that has no seed of its own", ge=0, le=2**31 - 1)
+    data: Place = value("", "folder that relative paths are looked up in; TASKGRAM_DATA overrides it")
     corpus: CorpusSettings
-    placebo: CorpusSettings | None = Field(
+    placebo: CorpusSettings | None = value(
         None,
-        description="a corpus of the same size that no model was trained on: what its counts explain, any corpus would; it takes "
+        "a corpus of the same size that no model was trained on: what its counts explain, any corpus would; it takes "
         "what [corpus] takes",
     )
-    splits: dict[str, Split] = Field(default_factory=dict, description="splits that sources and tasks name")
+    splits: dict[str, Split] = value({}, "splits that sources and tasks name")
     tokenizer: Tokenizer = Tokenizer()
     encoder: EncoderSettings = EncoderSettings()
     tasks: tuple[Task, ...] = ()
@@ -119,14 +104,14 @@ class Study(Settings):
     counting: CountingSettings = CountingSettings()
     scoring: Scoring = Scoring()
     measures: Measures = Measures()
-    memorization: Memorization | None = Field(
-        None, description="which sequences of the corpus the models have memorized, next to text they never saw"
+    memorization: Memorization | None = value(
+        None, "which sequences of the corpus the models have memorized, next to text they never saw"
     )
-    variants: tuple[Variant, ...] = Field((), description="the same measures with other stop words or another encoder")
+    variants: tuple[Variant, ...] = value((), "the same measures with other stop words or another encoder")
     hardware: Hardware = Hardware()
     cluster: ClusterSettings = ClusterSettings()
-    workers: int = Field(2, ge=0, description="Dask workers; 0 runs everything in this process")
-    worker_memory: str = Field("2GB", description="memory of one worker; Dask stops a step that needs more")
+    workers: int = value(2, "Dask workers; 0 runs everything in this process", ge=0)
+    worker_memory: str = value("2GB", "memory of one worker; Dask stops a step that needs more")
 
     _left_out: dict[str, str] = PrivateAttr(default_factory=dict)
 

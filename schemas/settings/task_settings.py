@@ -5,9 +5,9 @@ import re
 from collections.abc import Sequence
 from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import field_validator, model_validator
 
-from schemas.settings.base import Name, Order, Place, Revision, Settings
+from schemas.settings.base import Name, Order, Place, Revision, Settings, value
 from schemas.settings.reader_versions import FIELDS, READER_VERSIONS, reader_kind
 
 _PERCENTILE = re.compile(r"p(?:0\.\d+|[1-9]\d?(?:\.\d+)?)")
@@ -31,17 +31,17 @@ def number_or_percentile(gamma: Any) -> Any:
 class EncoderSettings(Settings):
     """The encoder whose similarities decide which input and output n-grams are paired."""
 
-    kind: Literal["association", "sentence-transformers"] = Field(
-        "association", description="association: IBM Model 1, trained on the mining examples, offline; or a model of that library"
+    kind: Literal["association", "sentence-transformers"] = value(
+        "association", "association: IBM Model 1, trained on the mining examples, offline; or a model of that library"
     )
-    model: Place = Field("", description='folder or hub name, for sentence-transformers, e.g. "sentence-transformers/LaBSE"')
-    revision: Revision = Field("", description="commit of a hub model, 40 hex digits")
-    input_prefix: str | None = Field(None, description='put before input n-grams; default: "query: " for E5, else nothing')
-    output_prefix: str | None = Field(None, description='put before output n-grams; default: "passage: " for E5, else nothing')
-    batch: int = Field(64, ge=1, le=65_536, description="n-grams in one forward pass of a sentence-transformers model")
-    device: Literal["cpu", "cuda", "auto"] = Field("cpu", description="auto: the GPU if there is one")
-    dimensions: int = Field(256, ge=16, le=4096, description="length of the vectors of `association`")
-    iterations: int = Field(8, ge=1, le=100, description="EM iterations of `association`")
+    model: Place = value("", 'folder or hub name, for sentence-transformers, e.g. "sentence-transformers/LaBSE"')
+    revision: Revision = value("", "commit of a hub model, 40 hex digits")
+    input_prefix: str | None = value(None, 'put before input n-grams; default: "query: " for E5, else nothing')
+    output_prefix: str | None = value(None, 'put before output n-grams; default: "passage: " for E5, else nothing')
+    batch: int = value(64, "n-grams in one forward pass of a sentence-transformers model", ge=1, le=65_536)
+    device: Literal["cpu", "cuda", "auto"] = value("cpu", "auto: the GPU if there is one")
+    dimensions: int = value(256, "length of the vectors of `association`", ge=16, le=4096)
+    iterations: int = value(8, "EM iterations of `association`", ge=1, le=100)
 
     @model_validator(mode="before")
     @classmethod
@@ -64,73 +64,67 @@ class EncoderSettings(Settings):
 class Task(Settings):
     """One task: where its examples are, how they are put to a model, which n-grams are taken from them."""
 
-    name: Name = Field(description="names the task in results")
-    family: Literal["translation", "qa", "multiple_choice", "math"] = Field(
-        description="what its answers are, which decides how they are scored"
+    name: Name = value(..., "names the task in results")
+    family: Literal["translation", "qa", "multiple_choice", "math"] = value(
+        ..., "what its answers are, which decides how they are scored"
     )
-    version: int = Field(1, ge=1, description="raise it when you change the questions or the prompt; every result carries it")
-    reader: Place = Field("jsonl", description="format of the files, e.g. 'mmlu'; docs/tasks.md lists them")
-    evaluate: tuple[Place, ...] = Field(
-        (), description="files with the examples put to the models; two for formats with inputs and outputs in separate files"
+    version: int = value(1, "raise it when you change the questions or the prompt; every result carries it", ge=1)
+    reader: Place = value("jsonl", "format of the files, e.g. 'mmlu'; docs/tasks.md lists them")
+    evaluate: tuple[Place, ...] = value(
+        (), "files with the examples put to the models; two for formats with inputs and outputs in separate files"
     )
-    mine: tuple[Place, ...] = Field(
-        (), description="files that task-grams are mined from; empty: the evaluated ones, which results note"
-    )
-    split: str = Field("", description='"pages": the evaluated half of [splits.pages] is evaluated, the other half mined')
-    languages: tuple[str, ...] = Field((), description='for translation: input and output, e.g. ["en", "de"]')
-    encoding: str = Field("utf-8", description="encoding of the files; records with other bytes are rejected")
-    fields: dict[str, str | tuple[str, ...]] = Field(
-        default_factory=dict,
-        description='for jsonl and hf: {input = "q", output = "a.text"} reads {"q": "Who?", "a": {"text": "Ann"}}; '
+    mine: tuple[Place, ...] = value((), "files that task-grams are mined from; empty: the evaluated ones, which results note")
+    split: str = value("", '"pages": the evaluated half of [splits.pages] is evaluated, the other half mined')
+    languages: tuple[str, ...] = value((), 'for translation: input and output, e.g. ["en", "de"]')
+    encoding: str = value("utf-8", "encoding of the files; records with other bytes are rejected")
+    fields: dict[str, str | tuple[str, ...]] = value(
+        {},
+        'for jsonl and hf: {input = "q", output = "a.text"} reads {"q": "Who?", "a": {"text": "Ann"}}; '
         'options = ["A", "B"] are the texts of two fields',
     )
-    revision: Revision = Field("", description="for hf: commit of the data set on the hub")
-    subjects: Literal["knowledge", "reasoning"] | tuple[str, ...] = Field(
-        (), description="for mmlu: the paper's 34 or 22 subjects, or a list of names; empty: all files"
+    revision: Revision = value("", "for hf: commit of the data set on the hub")
+    subjects: Literal["knowledge", "reasoning"] | tuple[str, ...] = value(
+        (), "for mmlu: the paper's 34 or 22 subjects, or a list of names; empty: all files"
     )
-    templates: dict[str, str] = Field(
-        default_factory=dict, description='for pararel: {P36 = "The capital of [X] is [Y]."} asks "The capital of France is"'
+    templates: dict[str, str] = value({}, 'for pararel: {P36 = "The capital of [X] is [Y]."} asks "The capital of France is"')
+    translator: str = value("", "for wmt_xml: the translator whose reference is the output; empty: the first")
+    prompt: str = value("", '"Q: {input}\\nA: " asks "Q: Who wrote Faust?\\nA:"; {options} lists choices; empty: the paper\'s')
+    record_prompts: bool = value(True, "use a record's own `prompt` instead of the task's; false: always the task's")
+    prompt_options: bool = value(False, 'multiple choice: list the choices in the prompt, "A. Mars", "B. Saturn"')
+    instruction: str = value("", 'text before everything else; "About {group}." becomes "About anatomy."')
+    shots: int = value(0, "5: five solved examples before each question", ge=0, le=1000)
+    shots_from: tuple[Place, ...] = value((), "files that solved examples are drawn from; empty: the mined examples")
+    shots_seed: int = value(0, "another seed draws others", ge=0)
+    shots_within_group: bool | None = value(
+        None, "draw them from the example's own group, e.g. its subject (the default for mmlu and pararel)"
     )
-    translator: str = Field("", description="for wmt_xml: the translator whose reference is the output; empty: the first")
-    prompt: str = Field(
-        "", description='"Q: {input}\\nA: " asks "Q: Who wrote Faust?\\nA:"; {options} lists choices; empty: the paper\'s'
+    answer: Literal["whole", "ngrams"] | None = value(
+        None, "whole: s_y is the whole answer, for every n (default for qa and multiple_choice); ngrams: its n-grams"
     )
-    record_prompts: bool = Field(True, description="use a record's own `prompt` instead of the task's; false: always the task's")
-    prompt_options: bool = Field(False, description='multiple choice: list the choices in the prompt, "A. Mars", "B. Saturn"')
-    instruction: str = Field("", description='text before everything else; "About {group}." becomes "About anatomy."')
-    shots: int = Field(0, ge=0, le=1000, description="5: five solved examples before each question")
-    shots_from: tuple[Place, ...] = Field((), description="files that solved examples are drawn from; empty: the mined examples")
-    shots_seed: int = Field(0, ge=0, description="another seed draws others")
-    shots_within_group: bool | None = Field(
-        None, description="draw them from the example's own group, e.g. its subject (the default for mmlu and pararel)"
-    )
-    answer: Literal["whole", "ngrams"] | None = Field(
-        None, description="whole: s_y is the whole answer, for every n (default for qa and multiple_choice); ngrams: its n-grams"
-    )
-    limit: int = Field(0, ge=0, description="300 evaluates a seeded sample of 300 examples; 0: all")
-    mine_limit: int = Field(0, ge=0, description="as `limit`, for the examples that task-grams are mined from")
-    repeat_of: str = Field(
+    limit: int = value(0, "300 evaluates a seeded sample of 300 examples; 0: all", ge=0)
+    mine_limit: int = value(0, "as `limit`, for the examples that task-grams are mined from", ge=0)
+    repeat_of: str = value(
         "",
-        description="name of another task with the same evaluated examples. With another prompt, it measures how reliable the "
+        "name of another task with the same evaluated examples. With another prompt, it measures how reliable the "
         "log-probabilities are; mined from other files, whether the measures depend on the files",
     )
-    orders: tuple[Order, ...] = Field((1, 2, 3), description="n of the n-grams")
-    primary_order: Order | None = Field(None, description="n of the results table; default: the first of `orders`")
-    gamma: dict[str, float | str] = Field(
-        default_factory=dict,
-        description='γ per n: {"2" = 0.85} keeps pairs of 2-grams with a cosine above 0.85, {"2" = "p90"} the most similar tenth '
+    orders: tuple[Order, ...] = value((1, 2, 3), "n of the n-grams")
+    primary_order: Order | None = value(None, "n of the results table; default: the first of `orders`")
+    gamma: dict[str, float | str] = value(
+        {},
+        'γ per n: {"2" = 0.85} keeps pairs of 2-grams with a cosine above 0.85, {"2" = "p90"} the most similar tenth '
         "of all candidates; other n use `gamma_default`",
     )
-    gamma_default: float | str = Field(0.5, description="γ of the n that `gamma` does not name; a number or a percentile")
-    lowest_gamma: float = Field(
-        0.3, ge=-1, le=1, description="pairs above this are mined and counted; every γ of a measure must be at least this"
+    gamma_default: float | str = value(0.5, "γ of the n that `gamma` does not name; a number or a percentile")
+    lowest_gamma: float = value(
+        0.3, "pairs above this are mined and counted; every γ of a measure must be at least this", ge=-1, le=1
     )
-    max_new_tokens: int = Field(24, ge=1, le=4096, description="most tokens generated")
-    stop: tuple[str, ...] = Field(("\n",), description="strings that end a generation")
-    expected: tuple[int, int] | None = Field(
-        None, description="[1319, 7473]: evaluated and mining examples, for `taskgram plan` while the files are missing"
+    max_new_tokens: int = value(24, "most tokens generated", ge=1, le=4096)
+    stop: tuple[str, ...] = value(("\n",), "strings that end a generation")
+    expected: tuple[int, int] | None = value(
+        None, "[1319, 7473]: evaluated and mining examples, for `taskgram plan` while the files are missing"
     )
-    generate: bool = Field(True, description="let the models generate answers; multiple choice is scored without")
+    generate: bool = value(True, "let the models generate answers; multiple choice is scored without")
 
     @field_validator("reader")
     @classmethod
@@ -164,9 +158,8 @@ class Task(Settings):
     def _gammas(self) -> Self:
         lowest = min([g for g in [*self.gamma.values(), self.gamma_default] if not isinstance(g, str)], default=1.0)
         if lowest < self.lowest_gamma:
-            raise ValueError(
-                f"γ = {lowest} is below lowest_gamma = {self.lowest_gamma}; lower lowest_gamma (pairs are then mined again)"
-            )
+            remedy = "lower lowest_gamma (pairs are then mined again)"
+            raise ValueError(f"γ = {lowest} is below lowest_gamma = {self.lowest_gamma}; {remedy}")
         for order in self.gamma:
             if not order.isdigit() or int(order) not in self.orders:
                 raise ValueError(f"gamma names n = {order}, which is not one of orders = {list(self.orders)}")

@@ -11,24 +11,24 @@ them. No other table or number depends on a variant, so adding or removing one c
 from collections.abc import Sequence
 from typing import Any, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import field_validator, model_validator
 
-from schemas.settings.base import Name, Settings, StopWords
+from schemas.settings.base import Name, Settings, StopWords, value
 from schemas.settings.task_settings import EncoderSettings, Task, number_or_percentile
 
 
 class Variant(Settings):
     """What differs from the study; everything else is as in the study."""
 
-    name: Name = Field(description="names the variant in results")
-    stop_words: StopWords | None = Field(None, description="instead of those under [counting]")
-    encoder: EncoderSettings | None = Field(None, description="instead of that under [encoder]")
-    gamma: float | str | None = Field(
+    name: Name = value(..., "names the variant in results")
+    stop_words: StopWords | None = value(None, "instead of those under [counting]")
+    encoder: EncoderSettings | None = value(None, "instead of that under [encoder]")
+    gamma: float | str | None = value(
         None,
-        description="γ of every task and n; default: the task's own. The cosines of two encoders are not on one scale, but a "
+        "γ of every task and n; default: the task's own. The cosines of two encoders are not on one scale, but a "
         'percentile keeps as many pairs of each: "p90" a tenth of the candidates',
     )
-    lowest_gamma: float | None = Field(None, ge=-1, le=1, description="pairs are mined above this; default: that of the task")
+    lowest_gamma: float | None = value(None, "pairs are mined above this; default: that of the task", ge=-1, le=1)
 
     @field_validator("gamma", mode="before")
     @classmethod

@@ -1,6 +1,6 @@
 """The corpus as documents, the records that were rejected, and the known truth about a planted corpus."""
 
-from schemas.contract import balance, binary, boolean, count, float64, float64s, int64, reported, rows, string, strings, table
+from schemas.contract import balance, binary, boolean, count, float64, int64, list_of, reported, rows, string, table
 
 REJECT_COLUMNS = (
     string("source", "name of the source the record came from"),
@@ -102,8 +102,8 @@ INSERTIONS = table(
     string("group", "canary: random letters; sentence: like distractors", one_of=("canary", "sentence")),
     string("text", "the text, as it is (or would be) in the corpus"),
     int64("copies", "documents that are this text", at_least=0),
-    float64s("bits", "for each character −log2 of the generator's probability, given the characters before it"),
-    strings("documents", "ids of the documents that are this text"),
+    list_of(float64, "bits", "for each character −log2 of the generator's probability, given the characters before it"),
+    list_of(string, "documents", "ids of the documents that are this text"),
     rows("len(documents) = copies", "each copy is a document"),
     rows("len(bits) = length(text) AND list_min(bits) >= 0", "each character has its bits"),
 )

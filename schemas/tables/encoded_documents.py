@@ -1,12 +1,12 @@
 """Documents as integers: words for counting, model tokens for the ∞-gram and for training."""
 
-from schemas.contract import balance, count, int32, int32s, int64, rows, string, table, total
+from schemas.contract import balance, count, int32, int64, list_of, rows, string, table, total
 
 WORDS = table(
     "words by document",
     "One row per document: the ids of its normalised words in the part's own sorted vocabulary.",
     int64("document", "position of the document in its documents part", at_least=0),
-    int32s("ids", "word ids; id order is the code point order of the words"),
+    list_of(int32, "ids", "word ids; id order is the code point order of the words"),
     balance(count("words"), count("documents"), "no document is lost"),
     balance(total("len(ids)", "words"), total("occurrences", "vocabulary"), "the vocabulary counts every word once"),
 )
@@ -36,7 +36,7 @@ TOKENS = table(
     "tokens by document",
     "One row per document: the ids of its model tokens, without special tokens.",
     int64("document", "position of the document in its documents part", at_least=0),
-    int32s("ids", "token ids of the study's tokenizer"),
+    list_of(int32, "ids", "token ids of the study's tokenizer"),
     balance(count("tokens"), count("documents"), "no document is lost"),
     balance(
         count("tokens WHERE list_max(ids) >= (SELECT max(vocabulary_size) FROM tokenizer)"), "0", "every id is in the vocabulary"

@@ -6,7 +6,7 @@ the study names: a measure selects rows by their similarity.
 
 import pyarrow as pa
 
-from schemas.contract import Column, Rule, balance, column, float64, int16, int32s, int64, int64s, rows, string, strings, table
+from schemas.contract import Column, Rule, balance, column, float64, int16, int32, int64, list_of, rows, string, table
 
 GRADES = {
     "qa": ("exact_match", "f1"),
@@ -48,8 +48,8 @@ EVIDENCE_SPANS = table(
     string("side", "which text it is from", one_of=("input", "output")),
     _ORDER,
     string("ngram", "normalised words, one space between"),
-    int32s("starts", "code point offsets in the text where it begins"),
-    int32s("ends", "code point offsets in the text just after it"),
+    list_of(int32, "starts", "code point offsets in the text where it begins"),
+    list_of(int32, "ends", "code point offsets in the text just after it"),
     int64("occurrences", "C(s); null if it was never counted", nullable=True, at_least=0),
     int64("documents", "df(s); null if it was never counted", nullable=True, at_least=0),
     float64(
@@ -82,7 +82,7 @@ EVIDENCE_PAIRS = table(
     int64("input_occurrences", "C(s_x); null if it was not counted", nullable=True, at_least=0),
     *_counts("placebo_", "the placebo corpus"),
     *_counts("clean_", "the corpus without the task's contaminated documents"),
-    int64s("window_documents", "C within each of the widths of [counting] windows, ascending"),
+    list_of(int64, "window_documents", "C within each of the widths of [counting] windows, ascending"),
     int64("planted_pair_documents", "C by the plan of a planted world", nullable=True, at_least=0),
     int64("planted_input_documents", "df(s_x) by the plan of a planted world", nullable=True, at_least=0),
     float64(
@@ -121,7 +121,7 @@ EVIDENCE_SCORES = table(
         nullable=True,
     ),
     int64("tokens", "the model's tokens that overlap it; 0 if it was not scored", at_least=0),
-    strings("other_examples", "the evaluated examples whose inputs were given instead"),
+    list_of(string, "other_examples", "the evaluated examples whose inputs were given instead"),
     column("other_log_probabilities", _floats(), "log P_LLM(s_y) after each of these inputs, in nats"),
     column(
         "other_similarities",

@@ -1,21 +1,6 @@
 """The examples of the tasks, and the n-grams in them."""
 
-from schemas.contract import (
-    balance,
-    boolean,
-    count,
-    float32,
-    float32s,
-    int16,
-    int32s,
-    int64,
-    reported,
-    rows,
-    string,
-    strings,
-    table,
-    total,
-)
+from schemas.contract import balance, boolean, count, float32, int16, int32, int64, list_of, reported, rows, string, table, total
 from schemas.tables.documents import REJECT_COLUMNS
 
 FAMILIES = ("translation", "qa", "multiple_choice", "math")
@@ -39,8 +24,8 @@ EXAMPLES = table(
     string("output", "y, the reference output"),
     string("prompt", "u ⊕ x as it is sent to the model, solved examples included; trailing white space is in `separator`"),
     string("separator", "white space between prompt and output; part of the continuation"),
-    strings("aliases", "other outputs that count as right"),
-    strings("options", "the choices in order, for multiple choice; else empty"),
+    list_of(string, "aliases", "other outputs that count as right"),
+    list_of(string, "options", "the choices in order, for multiple choice; else empty"),
     int16("answer", "index of the right option, from 0; -1 where there are no options", at_least=-1),
     string("sha256", "hash of prompt, separator, input, output, aliases, options"),
     rows("length(output) > 0", "an example without output is rejected"),
@@ -70,8 +55,8 @@ EXAMPLE_NGRAMS = table(
     int16("order", "n of the study; a whole answer has a row for every n, whatever its length", between=(1, 16)),
     _NGRAM,
     int16("length", "number of words", at_least=1),
-    int32s("starts", "code point offsets in the text where it begins"),
-    int32s("ends", "code point offsets in the text just after it"),
+    list_of(int32, "starts", "code point offsets in the text where it begins"),
+    list_of(int32, "ends", "code point offsets in the text just after it"),
     rows("len(starts) = len(ends) AND len(starts) >= 1", "an n-gram occurs at least once"),
     rows("len(string_split(ngram, ' ')) = length", "length counts the words"),
     rows("side = 'output' OR length = \"order\"", "an input n-gram has n words"),
@@ -83,7 +68,7 @@ EMBEDDINGS = table(
     _TASK,
     _SIDE,
     _NGRAM,
-    float32s("vector", "the embedding"),
+    list_of(float32, "vector", "the embedding"),
     rows(
         "abs(list_dot_product(vector, vector) - 1) < 1e-3 OR list_dot_product(vector, vector) = 0",
         "a vector has length 1, or 0 if the encoder knows none of the n-gram",

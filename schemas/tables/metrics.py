@@ -1,20 +1,12 @@
 """The answers: every measure as rows, what was left out of it, and the files of the report."""
 
+from typing import Any
+
 from schemas.contract import Contract, float64, int16, int64, rows, string, table
 
 # Columns that tell rows of one statistic apart, and their values in the row of the measure itself
-QUALIFIERS = {
-    "of_measure": "",
-    "group": "",
-    "bin": -1,
-    "detail": "",
-    "level": -1.0,
-    "corpus": "",
-    "variant": "",
-    "gamma": "",
-    "against": "",
-    "interval": "",
-}
+_NAMES = ("of_measure", "group", "bin", "detail", "level", "corpus", "variant", "gamma", "against", "interval")
+QUALIFIERS = dict[str, Any](dict.fromkeys(_NAMES, "")) | {"bin": -1, "level": -1.0}
 
 METRICS = table(
     f"metrics by measure task model checkpoint order unit statistic {' '.join(QUALIFIERS)}",
@@ -108,12 +100,8 @@ EXCLUSIONS = table(
 
 def _files(name: str, description: str) -> Contract:
     """The files of a part, below its folder."""
-    columns = (
-        string("file", "path below the report's folder"),
-        string("sha256", "hash of its bytes"),
-        int64("bytes", "size", at_least=1),
-    )
-    return table(f"{name} by file", description, *columns)
+    columns = (string("sha256", "hash of its bytes"), int64("bytes", "size", at_least=1))
+    return table(f"{name} by file", description, string("file", "path below the report's folder"), *columns)
 
 
 REPORT_FILES = _files("report_files", "The files of a report.")

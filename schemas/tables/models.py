@@ -1,6 +1,6 @@
 """Models, how they were trained, what they generate, and how likely the expected outputs are to them."""
 
-from schemas.contract import boolean, float32s, float64, int16, int32, int32s, int64, rows, string, table
+from schemas.contract import boolean, float32, float64, int16, int32, int64, list_of, rows, string, table
 
 OF_MODEL = (
     string("model", "name of the model in the study"),
@@ -44,10 +44,10 @@ TOKEN_SCORES = table(
     string("example", "the example whose output is scored"),
     string("input_example", 'the example whose input comes before it: its own, or another for Mem_Δ; "": none'),
     int16("option", "index of the scored option; -1 for the reference output", at_least=-1),
-    int32s("tokens", "token ids of the continuation"),
-    int32s("starts", "code points into the output where each token begins; negative in the separator"),
-    int32s("ends", "code points into the output just after each token"),
-    float32s("log_probabilities", "log p of each token given all tokens before it, in nats"),
+    list_of(int32, "tokens", "token ids of the continuation"),
+    list_of(int32, "starts", "code points into the output where each token begins; negative in the separator"),
+    list_of(int32, "ends", "code points into the output just after each token"),
+    list_of(float32, "log_probabilities", "log p of each token given all tokens before it, in nats"),
     int32("truncated", "tokens cut off the left end to fit the context", at_least=0),
     boolean("straddles", "a token covers both prompt and continuation"),
     rows("len(tokens) = len(log_probabilities) AND len(tokens) = len(starts) AND len(tokens) = len(ends)", "one value per token"),
@@ -63,6 +63,6 @@ GENERATIONS = table(
     string("task", "name of the task"),
     string("example", "evaluated example"),
     string("text", "the continuation, cut at the first stop string, outer white space removed"),
-    int32s("tokens", "generated token ids, before cutting"),
+    list_of(int32, "tokens", "generated token ids, before cutting"),
     string("stopped", "why it ended", one_of=("stop string", "end of document", "length")),
 )

@@ -1,6 +1,6 @@
 """All n-grams of the corpus with their counts, and suffix arrays that answer queries for any other n-gram."""
 
-from schemas.contract import Contract, balance, binary, count, int16, int32, int64, rows, string, strings, table, total
+from schemas.contract import Contract, balance, binary, count, int16, int32, int64, list_of, rows, string, table, total
 
 _LENGTHS = """CASE WHEN (SELECT count(*) FROM sums WHERE name = 'of_tokens') > 0
   THEN (SELECT coalesce(sum(greatest(0, len(ids) - n + 1)), 0) FROM tokens)
@@ -74,7 +74,7 @@ def _index(name: str, unit: str, read: str) -> Contract:
         int64(unit, f"{unit} in the shard", at_least=0),
         int64("vocabulary", f"distinct {unit} in the shard", at_least=0),
         int64("bytes", "size of the shard's files", at_least=1),
-        strings("files", "names of the files next to the part"),
+        list_of(string, "files", "names of the files next to the part"),
         rows(f"vocabulary <= {unit}", f"each of the distinct {unit} occurs"),
         balance(
             total(unit, name),

@@ -1,6 +1,6 @@
 """What models write instead of the suffixes that they do not give back, and how often that occurs in the corpus."""
 
-from schemas.contract import balance, boolean, int32, int32s, int64, rows, string, table
+from schemas.contract import balance, boolean, int32, int64, list_of, rows, string, table
 from schemas.tables.models import OF_MODEL
 
 _GENERATION = string("generation", "hash of its ids: equal generations have the same")
@@ -17,7 +17,7 @@ RECITATIONS = table(
     *OF_MODEL,
     string("sequence", "name of the window"),
     int32("first_miss", "tokens of the suffix that it gives back before its first other one", at_least=0),
-    int32s("ids", "token ids that it writes: as many as the suffix has, or up to one that ends the document"),
+    list_of(int32, "ids", "token ids that it writes: as many as the suffix has, or up to one that ends the document"),
     boolean("ended", "whether it ended the document, with the last of these ids"),
     _GENERATION,
     rows("first_miss < len(ids)", "the token of the first miss is written"),
@@ -32,7 +32,7 @@ RECITED_SUFFIXES = table(
     "recited_suffixes by generation",
     "The distinct generations as long as a suffix, of all models and checkpoints together.",
     _GENERATION,
-    int32s("ids", "its token ids"),
+    list_of(int32, "ids", "its token ids"),
     rows("len(ids) > 0", "a suffix has a token"),
 )
 

@@ -1,23 +1,8 @@
 """Windows of the corpus and of held-out text, how often they occur, and what each model makes of their tokens."""
 
-import pyarrow as pa
+from functools import partial
 
-from schemas.contract import (
-    balance,
-    boolean,
-    booleans,
-    column,
-    float32s,
-    float64,
-    float64s,
-    int32,
-    int32s,
-    int64,
-    list_of,
-    rows,
-    string,
-    table,
-)
+from schemas.contract import balance, boolean, float32, float64, int32, int64, list_of, rows, string, table
 from schemas.tables.models import OF_MODEL
 
 SAMPLES = ("planted", "uniform", "duplicates", "phantoms", "planted_phantoms")
@@ -30,7 +15,7 @@ _PLACE = (
     string("document", "id of its document; where planted, of the first copy; of a planted phantom, id of the text"),
     string("source", "name of the source in the study"),
     int64("offset", "tokens of the document before it", at_least=0),
-    int32s("ids", "its token ids, of the study's tokenizer"),
+    list_of(int32, "ids", "its token ids, of the study's tokenizer"),
     float64(
         "entropy",
         "bits of its suffix, where planted: −log2 of the generator's probability, given the prefix",
@@ -89,13 +74,17 @@ SEQUENCE_MEASURES = table(
     *OF_MODEL,
     string("sequence", "name of the window"),
     boolean("extracted", "whether greedy decoding from the prefix gives the suffix exactly"),
-    booleans("extracted_from", "the same from the first 1, 2 … tokens"),
+    list_of(boolean, "extracted_from", "the same from the first 1, 2 … tokens"),
     int32("longest_run", "most hits in a row, from any token", at_least=0),
     float64("strength", "share of the window that follows the shortest prefix that gives it", between=(0, 1)),
     float64("accuracy", "share of the window's tokens that are hits", between=(0, 1)),
     float64("suffix_log_p", "log p of the suffix after its prefix, in nats"),
     float64("unrelated_log_p", "log of its mean probability after unrelated prefixes, if any", nullable=True),
-    float64s("sampled_log_p", "log p of the suffix under each scheme of memorization.sampling; −∞ where the scheme never draws it"),
+    list_of(
+        float64,
+        "sampled_log_p",
+        "log p of the suffix under each scheme of memorization.sampling; −∞ where the scheme never draws it",
+    ),
     float64("loss", "mean log p of the window's tokens"),
     float64("zlib", "sum of log p divided by the bytes of the compressed text"),
     float64("min_k", "mean of the lowest 20 % of log p"),
@@ -120,19 +109,19 @@ SEQUENCE_SCORES = table(
     "has a value per token.",
     *OF_MODEL,
     string("sequence", "name of the window"),
-    float32s("log_probabilities", "log p of the token, in nats"),
-    booleans("hits", "whether it is the likeliest token"),
-    int32s("likeliest", "id of the likeliest token: the model's, where the window has another"),
-    int32s("ranks", "1: the likeliest token; of equal logits the smaller id comes first"),
-    float32s("margins", "its logit minus the largest logit of any other token"),
-    float32s("means", "Σ p log p over the vocabulary: the mean log-probability, in nats"),
-    float32s("variances", "Σ p (log p)² − (Σ p log p)²: the variance of the log-probability"),
-    column(
+    list_of(float32, "log_probabilities", "log p of the token, in nats"),
+    list_of(boolean, "hits", "whether it is the likeliest token"),
+    list_of(int32, "likeliest", "id of the likeliest token: the model's, where the window has another"),
+    list_of(int32, "ranks", "1: the likeliest token; of equal logits the smaller id comes first"),
+    list_of(float32, "margins", "its logit minus the largest logit of any other token"),
+    list_of(float32, "means", "Σ p log p over the vocabulary: the mean log-probability, in nats"),
+    list_of(float32, "variances", "Σ p (log p)² − (Σ p log p)²: the variance of the log-probability"),
+    list_of(
+        partial(list_of, float32),
         "sampled",
-        list_of(list_of(pa.float32())),
         "log p of the token under each scheme of memorization.sampling, a list for each; −∞ where the scheme never draws it",
     ),
-    float32s("unrelated", "log p of the suffix after each unrelated prefix; empty where none is asked for or left"),
+    list_of(float32, "unrelated", "log p of the suffix after each unrelated prefix; empty where none is asked for or left"),
     rows(
         "len(ranks) = len(log_probabilities) AND len(hits) = len(ranks) AND len(likeliest) = len(ranks) "
         "AND len(margins) = len(ranks) AND len(means) = len(ranks) AND len(variances) = len(ranks)",

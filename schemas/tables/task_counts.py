@@ -12,6 +12,7 @@ _STATS = (
     rows("documents > 0 OR occurrences = 0", "an n-gram that occurs is in a document"),
 )
 
+_EXAMPLE = (string("task", "name of the task"), string("example", "evaluated example"))
 _PAIR = (string("input_ngram", "s_x"), string("output_ngram", "s_y"))
 _PAIR_COUNT = (*_PAIR, int64("documents", "documents that contain both, anywhere and in any order: C(s_x, s_y)", at_least=0))
 
@@ -132,8 +133,7 @@ PAIR_DOCUMENTS = table(
 CONTAMINATION = table(
     "contamination by task example order side",
     "Evaluated examples that share a long n-gram with the corpus (docs/method.md §13).",
-    string("task", "name of the task"),
-    string("example", "evaluated example"),
+    *_EXAMPLE,
     int16("order", "n of the shared n-gram", between=(1, 64)),
     string("side", "text of the example that contains it", one_of=("input", "output")),
     string("ngram", "the shared n-gram with the smallest position in the example"),
@@ -143,15 +143,11 @@ CONTAMINATION = table(
     string("id", "id of the first such document"),
 )
 
-_INFINIGRAM_KEY = (
-    string("task", "name of the task"),
-    string("example", "evaluated example"),
-    int32("position", "token of the continuation, from 0", at_least=0),
-)
+_TOKEN = (*_EXAMPLE, int32("position", "token of the continuation, from 0", at_least=0))
 INFINIGRAM_PARTIALS = table(
     "infinigram_partials by task example position suffix",
     "One corpus part's counts for each suffix of the context that occurs in it.",
-    *_INFINIGRAM_KEY,
+    *_TOKEN,
     int32("suffix", "length of the context suffix, in tokens", at_least=0),
     int64("denominator", "occurrences of the suffix in the part that a token follows", at_least=0),
     int64("numerator", "those that the queried token follows", at_least=0),
@@ -160,7 +156,7 @@ INFINIGRAM_PARTIALS = table(
 INFINIGRAM = table(
     "infinigram by task example position",
     "∞-gram counts of each token of each reference output (arXiv 2407.14985 §2, Eq. 5-6).",
-    *_INFINIGRAM_KEY,
+    *_TOKEN,
     int32("token", "token id", at_least=0),
     int32("start", "code point offset in the output where the token begins; negative in the separator"),
     int32("end", "code point offset in the output just after the token"),

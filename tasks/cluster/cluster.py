@@ -4,6 +4,7 @@ Only this file and `submission.py` know Dask. A cluster starts with the first jo
 starts none; one cluster serves the whole study, and steps that do not depend on each other share it.
 """
 
+import importlib
 import os
 import threading
 import time
@@ -18,7 +19,6 @@ from threadpoolctl import threadpool_limits
 
 from schemas import Study, StudyError
 from schemas.settings.cluster_settings import ClusterSettings
-from tasks.cluster import provider
 from tasks.cluster.submission import Finished, Flight, Needs, attempt, several
 from tasks.cluster.workers import DEVICES, WORKER_ENVIRONMENT, alike, code_versions, complaint, devices, look, mismatch, probing
 from tasks.step import GPU, MODEL
@@ -27,16 +27,14 @@ from tasks.storage.store import Store
 TASKS_PER_THREAD = 3
 SECONDS_TO_CONNECT = 12
 ADDRESS = "DASK_SCHEDULER_ADDRESS"
+PACKAGES = ("dask_kubernetes", "dask_jobqueue", "coiled", "dask_gateway", "dask_cloudprovider", "dask_cuda")
 LOGGING = "DASK_LOGGING__DISTRIBUTED"  # Dask's variable for the level of its messages
 
 
 class Cluster:
-    """Runs calls; `workers = 0` means in this process, one after the other. Thread-safe.
-
-    devices: the GPUs of this machine that local workers get, one each, in order; each is a value of CUDA_VISIBLE_DEVICES.
-    models: how many of the local workers may hold a model; 0: all. store: the root, which workers that were not started here
-    must see.
-    """
+    """Runs calls; `workers = 0` means in this process, one after the other. Thread-safe. devices: the GPUs of this machine that
+    local workers get, one each, in order; each is a value of CUDA_VISIBLE_DEVICES. models: how many of the local workers may hold a
+    model; 0: all. store: the root, which workers that were not started here must see."""
 
     def __init__(
         self,
@@ -89,12 +87,9 @@ class Cluster:
     def run(
         self, function: Callable[..., Any], calls: Iterable[tuple[Any, ...]], name: str, needs: Needs = lambda call: {}
     ) -> Iterator[Finished]:
-        """Call `function(*call)` for each call, the first ones first; yields each as it ends, in any order.
-
-        Calls are taken as workers become free. An exception in a call ends that call only. name: shown in Dask's dashboard;
-        needs(call): what a worker must have for it. Raises StudyError where no cluster can be started, or where its workers cannot
-        compute this study.
-        """
+        """Call `function(*call)` for each call, the first ones first; yields each as it ends, in any order. Calls are taken as
+        workers become free. An exception in a call ends that call only. name: shown in Dask's dashboard; needs(call): what a worker
+        must have for it. Raises StudyError where no cluster can be started, or where its workers cannot compute this study."""
         if self.inline:
             for index, call in enumerate(calls):
                 with self._inline, threadpool_limits(1):  # NumPy has its threads already, and sums of two are not those of one
@@ -222,7 +217,7 @@ class Cluster:
 
         settings = self.settings
         least = settings.workers or self.workers or 1
-        self._cluster = provider.start(settings, least) if settings.cluster_class else _start_local(self)
+        self._cluster = _start_class(settings, least) if settings.cluster_class else _start_local(self)
         return Client(self._cluster, set_as_default=False)
 
     def _wait(self, client: Any) -> None:
@@ -250,6 +245,33 @@ class Cluster:
         for thing in things:
             if thing is not None:
                 thing.close()
+
+
+def _start_class(settings: ClusterSettings, least: int) -> Any:
+    """A cluster of the class that the study names, with at least `least` workers. Raises StudyError where there is no such class,
+    or where it cannot start a cluster."""
+    module, _, name = settings.cluster_class.rpartition(".")
+    setting = f'cluster.cluster_class = "{settings.cluster_class}"'
+    try:
+        kind = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        top = module.partition(".")[0]
+        package = top.replace("_", "-") if top in PACKAGES else f"the package that has {module}"
+        raise StudyError(f"{setting}: {error}. Install it here: pip install {package}, or correct the name") from None
+    if not isinstance(kind, type) or not hasattr(kind, "scale"):
+        raise StudyError(f"{setting} is not the class of a Dask cluster: it has no method scale")
+    try:
+        cluster = kind(**settings.cluster_kwargs)
+        if settings.most_workers:
+            cluster.adapt(minimum=least, maximum=max(least, settings.most_workers))
+        else:
+            cluster.scale(least)
+    except Exception as error:  # each class has its own errors
+        raise StudyError(
+            f"{settings.cluster_class} could not be started with cluster_kwargs = {sorted(settings.cluster_kwargs)}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    return cluster
 
 
 def _start_local(limits: Cluster) -> Any:

@@ -174,11 +174,9 @@ class Flight:
                 yield Finished(index, error=error)
 
     def _judge(self) -> Iterator[Finished]:
-        """Calls whose workers died: most of them were only waiting there with the call that killed the worker.
-
-        Each is repeated while no other is submitted, the last first, because the one that kills came before them; if all others
-        return, it need not kill another worker.
-        """
+        """Calls whose workers died: most of them were only waiting there with the call that killed the worker. Each is repeated
+        while no other is submitted, the last first, because the one that kills came before them; if all others return, it need not
+        kill another worker."""
         suspects, self._suspects = sorted(self._suspects, key=lambda s: s[0]), []
         while len(suspects) > (0 if self._suspects else 1) and len(self._suspects) < DEADLY:
             self._send([suspects.pop()[:2]])

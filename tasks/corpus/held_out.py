@@ -86,11 +86,6 @@ def cost(sizes: Sizes) -> Cost:
     return Cost(parts, c.held_out, "bytes of text", c.held_out, written=1e5 * parts, core=core, memory=0.2e9)
 
 
-HELD_OUT = Step(
-    "held_out",
-    version=2,
-    about="a sample of text that is kept out of the corpus, to compare the novelty of generations with",
-    reads=(),
-    stages=(Stage(writes=(HELD_OUT_DOCUMENTS,), plan=plan, run=run),),
-    cost=cost,
-)
+ABOUT = "a sample of text that is kept out of the corpus, to compare the novelty of generations with"
+STAGES = (Stage(writes=(HELD_OUT_DOCUMENTS,), plan=plan, run=run),)
+HELD_OUT = Step("held_out", version=2, about=ABOUT, reads=(), stages=STAGES, cost=cost)

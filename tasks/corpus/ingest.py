@@ -32,15 +32,13 @@ PLANTED: dict[str, Any] = {"text": "text", "id": "id", "language": "", "join": [
 
 def plan(study: Study, inputs: Inputs) -> list[Job]:
     """One job per corpus file, or per chunk of a large one. Small files are not merged, so a new file changes no old part."""
-    planted = [
-        Job({"source": part.labels["source"], "file": part.labels["file"]}, PLANTED, {"planted_files": (part,)})
-        for part in inputs["planted_files"]
-        if part.labels["kind"] == "corpus"
-    ]
+    planted = [p for p in inputs["planted_files"] if p.labels["kind"] == "corpus"]
+    labels = [{name: part.labels[name] for name in ("source", "file")} for part in planted]
+    made = [Job(of, PLANTED, {"planted_files": (part,)}) for of, part in zip(labels, planted, strict=True)]
     repeated = {(part.labels["source"], part.labels["file"]): {"repeated_ids": (part,)} for part in inputs["repeated_ids"]}
     jobs = file_jobs(study)
     ids = [repeated[job.labels["source"], job.labels["file"]] if "piece" in job.labels else {} for job in jobs]
-    return planted + [replace(job, inputs=of) for job, of in zip(jobs, ids, strict=True)]
+    return made + [replace(job, inputs=of) for job, of in zip(jobs, ids, strict=True)]
 
 
 def file_jobs(study: Study) -> list[Job]:
@@ -85,7 +83,7 @@ def _chunks(job: Job, largest: int) -> list[Job]:
 
 def run(work: Work) -> None:
     """Write documents and rejects in the order of the file; sums: records."""
-    documents, rejects, count = _RowWriter(work, "documents"), _RowWriter(work, "document_rejects"), 0
+    documents, rejects, count = RowWriter(work, "documents"), RowWriter(work, "document_rejects"), 0
     work.add("records", 0)
     for row, line, record in read_documents(work, _repeated_ids(work)):
         work.add("records")
@@ -173,20 +171,19 @@ def as_document(record: dict[str, Any], row: int, settings: Any, repeated: IsRep
     return {"id": identifier, "language": language, "text": "\n".join(texts)}
 
 
-class _RowWriter:
-    """Collects rows of one table and writes them in batches."""
+class RowWriter:
+    """Collects rows of one table and writes them in batches of at most `most` rows, and of bounded text."""
 
-    def __init__(self, work: Work, table: str) -> None:
-        self.work, self.table = work, table
+    def __init__(self, work: Work, table: str, most: int = ROWS_AT_ONCE) -> None:
+        self.work, self.table, self.most, self.characters = work, table, most, 0
         self.rows: list[dict[str, Any]] = []
         self.first: dict[str, Any] | None = None
-        self.characters = 0
 
     def add(self, row: dict[str, Any]) -> None:
         self.first = self.first or row
         self.rows.append(row)
         self.characters += len(row.get("text", ""))
-        if len(self.rows) >= ROWS_AT_ONCE or self.characters >= CHARACTERS_AT_ONCE:
+        if len(self.rows) >= self.most or self.characters >= CHARACTERS_AT_ONCE:
             self.flush()
 
     def flush(self) -> None:
@@ -208,12 +205,7 @@ def cost(sizes: Sizes) -> Cost:
     return Cost(c.parts, c.documents, "documents", c.packed, written, core, memory=0.5e9, guesses=guesses, rates=RATES)
 
 
-INGEST = Step(
-    "ingest",
-    version=2,
-    about="corpus files as documents; malformed records become rejects with a reason",
-    reads=("planted_files", "repeated_ids"),
-    stages=(Stage(writes=(DOCUMENTS, DOCUMENT_REJECTS), plan=for_each_corpus(plan), run=run),),
-    variants=True,
-    cost=on_each_corpus(cost),
-)
+ABOUT = "corpus files as documents; malformed records become rejects with a reason"
+READS = ("planted_files", "repeated_ids")
+STAGES = (Stage(writes=(DOCUMENTS, DOCUMENT_REJECTS), plan=for_each_corpus(plan), run=run),)
+INGEST = Step("ingest", version=2, about=ABOUT, reads=READS, stages=STAGES, variants=True, cost=on_each_corpus(cost))

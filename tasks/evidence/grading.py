@@ -1,7 +1,6 @@
 """The graded answers of one model: what it generated, or the likeliest option, and whether that is right (docs/method.md §9)."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -30,16 +29,8 @@ class OptionScore:
     tokens: int
 
 
-Scored = Mapping[int, OptionScore]
+Scored = dict[int, OptionScore]
 """option (-1: the reference output) → score"""
-
-
-@dataclass
-class ExampleScores:
-    """The scores of one example: after its own prompt, and after the unconditional one."""
-
-    conditional: dict[int, OptionScore] = field(default_factory=dict)
-    unconditional: dict[int, OptionScore] = field(default_factory=dict)
 
 
 def run_answers(work: Work) -> None:
@@ -47,56 +38,42 @@ def run_answers(work: Work) -> None:
     task, family, model = work.labels["task"], work.settings["family"], work.labels["model"]
     columns = ("task", "split", "example", "output", "aliases", "options", "answer")
     examples = work.frame("examples", *columns).filter(task=task, split="evaluate").sort("example")
-    scores, generated = read_scores(work, task), read_generations(work, task)
+    texts = work.frame("generations", "task", "example", "text").filter(task=task).select("example", "text")
+    scores, generated = read_scores(work, task), dict(texts.iter_rows())
     choice = family == "multiple_choice"
     missing = (NO_OPTIONS if choice else NO_GENERATIONS) if not (scores if choice else generated) else NOT_ANSWERED
     rows = []
     for name, output, aliases, options, answer in examples.select("example", *columns[3:]).iter_rows():
-        score = scores.get(name, ExampleScores())
+        conditional, unconditional = scores.get(name, ({}, {}))
         if choice:
-            text = likeliest(options, score.conditional)
-            grades = grade_choice(options, answer, score.conditional, score.unconditional)
+            text = likeliest(options, conditional)
+            grades = grade_choice(options, answer, conditional, unconditional)
         else:
-            text, references = generated.get(name), references_of(output, aliases)
+            text, references = generated.get(name), [t for t in (output, *aliases) if t]  # an empty answer is never right
             grades = grade_text(family, text, references)
-        value, reference = grades[0], score.conditional.get(-1)
+        value, reference = grades[0], conditional.get(-1)
         note = "several options tie" if choice and value and value < 1 else ""
         note = note if value is not None else missing if text is None else NOT_GRADED
-        rows.append(
-            (task, name, model, int(work.labels["checkpoint"]), text, GRADES[family][0], value, grades)
-            + ((reference.total, reference.tokens) if reference else (None, 0))
-            + (note,)
-        )
+        place = (task, name, model, int(work.labels["checkpoint"]), text, GRADES[family][0], value, grades)
+        rows.append((*place, *((reference.total, reference.tokens) if reference else (None, 0)), note))
     values = [list(c) for c in zip(*rows, strict=True)] if rows else [[] for _ in EVIDENCE_ANSWERS.columns]
     work.write("evidence_answers", dict(zip(EVIDENCE_ANSWERS.schema.names, values, strict=True)))
 
 
-def read_generations(work: Work, task: str) -> dict[str, str]:
-    """What the model generated: example → text."""
-    return dict(work.frame("generations", "task", "example", "text").filter(task=task).select("example", "text").iter_rows())
-
-
-def read_scores(work: Work, task: str) -> dict[str, ExampleScores]:
-    """The scores of each example. Rows after other examples' inputs (for Mem_Δ) are left out."""
+def read_scores(work: Work, task: str) -> dict[str, tuple[Scored, Scored]]:
+    """The scores of each example, after its own prompt and after the unconditional one. Rows after other examples' inputs (for
+    Mem_Δ) are left out."""
     columns = ("task", "example", "input_example", "option", "log_probabilities")
-    scores: dict[str, ExampleScores] = {}
+    scores: dict[str, tuple[Scored, Scored]] = {}
     for part in work.parts("token_scores"):
         for batch in work.batches(part, *columns, rows=4096):
-            rows = pl.DataFrame(batch).filter(
-                pl.col("task") == task,
-                pl.col("input_example").is_in([UNCONDITIONAL]) | (pl.col("example") == pl.col("input_example")),
-            )
+            after_own = pl.col("example") == pl.col("input_example")
+            rows = pl.DataFrame(batch).filter((pl.col("input_example") == UNCONDITIONAL) | after_own, task=task)
             values = pl.col("log_probabilities")
             rows = rows.with_columns(total=values.cast(pl.List(pl.Float64)).list.sum(), tokens=values.list.len())
             for example, given, option, total, tokens in rows.select(*columns[1:4], "total", "tokens").iter_rows():
-                here = scores.setdefault(example, ExampleScores())
-                (here.unconditional if given == UNCONDITIONAL else here.conditional)[option] = OptionScore(total, tokens)
+                scores.setdefault(example, ({}, {}))[given == UNCONDITIONAL][option] = OptionScore(total, tokens)
     return scores
-
-
-def references_of(output: str, aliases: list[str]) -> list[str]:
-    """The output, then the aliases; none that is empty, or an empty answer would be right."""
-    return [text for text in (output, *aliases) if text]
 
 
 # -- one example -------------------------------------------------------------------------------------------------------

@@ -45,13 +45,9 @@ def run_scores(work: Work) -> None:
     ngrams = evaluated_ngrams(work, task, "starts", "ends").with_columns(pl.col("order").cast(pl.Int64))
     ngrams = ngrams.join(codes, left_on="example", right_on="name", maintain_order="left")
     spans = output_spans(ngrams).with_row_index("span").with_columns(pl.col("span").cast(pl.Int64))
-    pieces = list(span_sums_of(work, task, names.to_list(), spans))
-    span, log_p, tokens, given, after_own = (
-        np.concatenate([np.empty(0, kind), *columns])
-        for kind, columns in zip(
-            (np.int64, np.float64, np.int64, np.int64, np.bool_), list(zip(*pieces, strict=True)) or [()] * 5, strict=True
-        )
-    )
+    none = SpanSums(*(np.empty(0, kind) for kind in (np.int64, np.float64, np.int64, np.int64, np.bool_)))
+    pieces = [none, *span_sums_of(work, task, names.to_list(), spans)]
+    span, log_p, tokens, given, after_own = (np.concatenate(columns) for columns in zip(*pieces, strict=True))
     scored = np.zeros(len(spans), bool)
     scored[span] = True
     log_own, own_tokens = np.full(len(spans), np.nan), np.zeros(len(spans), np.int64)
@@ -65,23 +61,15 @@ def run_scores(work: Work) -> None:
     similarity = partner_similarities(inputs, outputs, mined, given[at], span[at], len(names))
     kept = np.flatnonzero(scored)
     ends = np.concatenate([[0], np.cumsum(np.bincount(span[at], minlength=len(spans))[kept])])
-    lists = (
-        names.to_arrow().cast(pa.string()).take(pa.array(given[at])),
-        pa.array(log_p[at]),
-        pa.array(similarity, mask=np.isneginf(similarity)),
-    )
+    others = names.to_arrow().cast(pa.string()).take(pa.array(given[at]))
+    lists = (others, pa.array(log_p[at]), pa.array(similarity, mask=np.isneginf(similarity)))
     rows = spans.filter(pl.Series(scored)).select("example", "order", "ngram").to_arrow()
-    columns = {
-        "task": pa.array([task] * len(kept), pa.string()),
-        **{name: rows[name] for name in rows.column_names},
-        "model": pa.array([work.labels["model"]] * len(kept), pa.string()),
-        "checkpoint": pa.array([int(work.labels["checkpoint"])] * len(kept), pa.int64()),
-        "log_probability": pa.array(log_own[kept], from_pandas=True),
-        "tokens": pa.array(own_tokens[kept]),
-    }
+    same = {"task": task, "model": work.labels["model"], "checkpoint": int(work.labels["checkpoint"])}
+    columns = {name: pa.array([value] * len(kept)) for name, value in same.items()} | {n: rows[n] for n in rows.column_names}
+    columns |= {"log_probability": pa.array(log_own[kept], from_pandas=True), "tokens": pa.array(own_tokens[kept])}
     names_of_lists = EVIDENCE_SCORES.schema.names[-3:]
     columns |= {n: pa.ListArray.from_arrays(pa.array(ends, pa.int32()), v) for n, v in zip(names_of_lists, lists, strict=True)}
-    work.write("evidence_scores", pa.table(columns).cast(EVIDENCE_SCORES.schema))
+    work.write("evidence_scores", pa.table(columns).select(EVIDENCE_SCORES.schema.names).cast(EVIDENCE_SCORES.schema))
 
 
 def span_sums_of(work: Work, task: str, names: list[str], spans: pl.DataFrame) -> Iterator[SpanSums]:

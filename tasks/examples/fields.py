@@ -43,10 +43,8 @@ def layout_of(record: Mapping[str, Any]) -> Fields | None:
 
 
 def mapped_examples(records: Iterable[tuple[int, bytes | None, Any]], fields: Fields, name: str, file: str) -> Items:
-    """The examples of a file's records; `name` begins the ids of those without one.
-
-    Raises StudyError for an optional field that no record has, and for answers that count the options from 1.
-    """
+    """The examples of a file's records; `name` begins the ids of those without one. Raises StudyError for an optional field that no
+    record has, and for answers that count the options from 1."""
     lacking, made = {f for f in OPTIONAL if f in fields} if fields is not OWN else set(), False
     answers: set[int | None] = set()  # that are an index; None: one is the number of options
 
@@ -71,10 +69,8 @@ def mapped_examples(records: Iterable[tuple[int, bytes | None, Any]], fields: Fi
 
 
 def mapped_example(record: Mapping[str, Any], fields: Fields, row: int, identifier: str) -> Example:
-    """The example in a record. `output` may be a list: its first text is the output, the others are aliases.
-
-    Raises NotAnExample for fields that are missing, empty, or of another type.
-    """
+    """The example in a record. `output` may be a list: its first text is the output, the others are aliases. Raises NotAnExample
+    for fields that are missing, empty, or of another type."""
     values = {name: _value(record, name, path) for name, path in fields.items()}
     question, problem = text_of(record, fields["input"])
     if problem:

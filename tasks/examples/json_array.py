@@ -22,10 +22,8 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 
 
 def array_items(path: Path, field: str, encoding: str = "utf-8") -> Iterator[tuple[int, Any]]:
-    """(number, item), numbers from 1, of the array in this field. Bytes of another encoding become surrogates.
-
-    Holds one item at a time. Raises StudyError, naming the line, where the file is no such object or breaks off.
-    """
+    """(number, item), numbers from 1, of the array in this field. Bytes of another encoding become surrogates. Holds one item at a
+    time. Raises StudyError, naming the line, where the file is no such object or breaks off."""
     try:
         with open_bytes(path) as source:
             yield from _items(_JsonText(path, source, encoding), field)
@@ -109,7 +107,5 @@ class _JsonText:
 
     def problem(self, what: str, place: int | None = None) -> StudyError:
         row = self.row + self.text.count("\n", 0, self.at if place is None else place)
-        remedy = "Get the file again" if what == TRUNCATED else "Correct it there"
-        return StudyError(
-            f"{self.path}: row {row}: not the JSON that this reader expects: {what}. {remedy}, or set the task's `reader`"
-        )
+        remedy = f"{'Get the file again' if what == TRUNCATED else 'Correct it there'}, or set the task's `reader`"
+        return StudyError(f"{self.path}: row {row}: not the JSON that this reader expects: {what}. {remedy}")

@@ -28,9 +28,8 @@ def prompt_template(task: Task) -> str:
     """The task's template, or the paper's for its family."""
     lists = task.prompt_options or OPTIONS in task.prompt
     if lists and task.family != "multiple_choice":
-        raise StudyError(
-            f'task {task.name!r}: only family "multiple_choice" has options to list; leave out prompt_options and {OPTIONS}'
-        )
+        problem = 'only family "multiple_choice" has options to list'
+        raise StudyError(f"task {task.name!r}: {problem}; leave out prompt_options and {OPTIONS}")
     if task.prompt:
         if "{input}" not in task.prompt:
             raise StudyError(f"task {task.name!r}: its prompt has no {{input}}; put it where the example's input goes")
@@ -51,11 +50,9 @@ def fill(template: str, example: Example) -> str:
 
 
 class Shots:
-    """The solved examples of a task: `count` of the pool by smallest hash(seed, id), in the pool's order.
-
-    They are the same for all examples, or for all of a group. An example that is among them gets the next one instead, or one
-    fewer if the pool has no next: MMLU's dev and val files share a question, and the pool has 5 for `shots = 5`.
-    """
+    """The solved examples of a task: `count` of the pool by smallest hash(seed, id), in the pool's order. They are the same for all
+    examples, or for all of a group. An example that is among them gets the next one instead, or one fewer if the pool has no next:
+    MMLU's dev and val files share a question, and the pool has 5 for `shots = 5`."""
 
     def __init__(self, pool: Iterable[Example], template: str, count: int, seed: int, within_group: bool) -> None:
         self.template, self.count, self.within_group = template, count, within_group
@@ -73,11 +70,8 @@ class Shots:
         group = example.group if self.within_group else ""
         pool = self.pools.get(group, [])
         if len(pool) < self.count:
-            of = f" of group {group!r}" if self.within_group else ""
-            raise StudyError(
-                f"shots = {self.count}, but there are {len(pool)} examples{of} to draw them from; lower `shots`, or "
-                "name more files in `shots_from`"
-            )
+            there = f"{len(pool)} examples{f' of group {group!r}' if self.within_group else ''} to draw them from"
+            raise StudyError(f"shots = {self.count}, but there are {there}; lower `shots`, or name more files in `shots_from`")
         same = (example.input, example.options)  # whatever the ids; of "Which is correct?" the options are a part
         others = (drawn[1:] for drawn in pool if (drawn[2].input, drawn[2].options) != same)
         return [shot for _, shot in sorted(islice(others, self.count), key=lambda s: s[0])]

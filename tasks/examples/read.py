@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from schemas import EXAMPLE_REJECTS, EXAMPLES, StudyError
@@ -20,9 +20,8 @@ SplitExamples = dict[str, tuple[int, str, Example]]  # by id: hash, file, exampl
 
 
 def run(work: Work) -> None:
-    """Write examples and rejects; sums: records (one per record and split it would serve), beyond_limit; with shots:
-    shots_pool and shots_refused (records of shots_from), fewer_shots (examples that have one fewer than `shots`).
-    """
+    """Write examples and rejects; sums: records (one per record and split it would serve), beyond_limit; with shots: shots_pool and
+    shots_refused (records of shots_from), fewer_shots (examples that have one fewer than `shots`)."""
     work.add("records", 0)
     settings, task = work.settings, work.labels["task"]
     rejects: list[dict[str, Any]] = []
@@ -45,15 +44,13 @@ def run(work: Work) -> None:
                     splits[split][item.id] = (rank, file.name, item)
                     continue
                 first_reason = first_reason or f"row {item.row}: {item.reason}"
-                reject = {"row": item.row, "reason": item.reason, "excerpt": item.excerpt}
-                rejects.append({"split": split, "source": task, "file": file.name, **reject})
+                rejects.append({"split": split, "source": task, "file": file.name, **asdict(item)})
         if sum(map(len, splits.values())) == before:
             raise _no_example(work, file, first_reason)
     pool = pool or [example for _, _, example in splits["mine"].values()]
     shots = Shots(pool, settings["prompt"], settings["shots"], settings["shots_seed"], settings["shots_within_group"])
-    no_shots = Shots((), settings["prompt"], 0, 0, False)  # mined examples are never put to a model
     _write(work, "evaluate", splits["evaluate"], shots)
-    _write(work, "mine", splits["mine"], no_shots)
+    _write(work, "mine", splits["mine"], Shots((), settings["prompt"], 0, 0, False))  # these are never put to a model
     if not splits["evaluate"]:
         raise StudyError(f"task {task!r}: no example is evaluated; check its files, split and limit")
     rejects.sort(key=lambda r: (r["split"], r["file"], r["row"]))
@@ -62,8 +59,7 @@ def run(work: Work) -> None:
 
 def check_files(work: Work) -> None:
     """Raises StudyError for a task file without an example, as `run` would. Reads each file up to its first one; files that are
-    large, of the hub or planted are not opened.
-    """
+    large, of the hub or planted are not opened."""
     if work.settings["hub"] or work.settings["reader"] == "planted":
         return
     for file, _ in task_files(work):
@@ -119,7 +115,7 @@ def _write(work: Work, split: str, examples: SplitExamples, shots: Shots) -> Non
 def _row(work: Work, file: str, example: Example, split: str, shots: Shots) -> dict[str, Any]:
     whole = shots.prompt(example, work.settings["instruction"])
     prompt = whole.rstrip()
-    hashed = {"prompt": prompt, "separator": whole[len(prompt) :], "input": example.input, "output": example.output}
+    hashed: dict[str, Any] = {"prompt": prompt, "separator": whole[len(prompt) :], "input": example.input, "output": example.output}
     hashed |= {"aliases": list(example.aliases), "options": list(example.options)}
     sha256 = hashlib.sha256(json.dumps(hashed, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
     about = {"task": work.labels["task"], "split": split, "example": example.id, "file": file, "row": example.row}
@@ -136,11 +132,6 @@ def cost(sizes: Sizes) -> Cost:
     return Cost(len(sizes.tasks), examples, "examples", written=written, core=core, rates=RATES)
 
 
-READ = Step(
-    "read",
-    version=3,
-    about="task files as examples; malformed records are rejected, with the reason",
-    reads=("planted_files",),
-    stages=(Stage((EXAMPLES, EXAMPLE_REJECTS), plan, run),),
-    cost=cost,
-)
+ABOUT = "task files as examples; malformed records are rejected, with the reason"
+STAGES = (Stage((EXAMPLES, EXAMPLE_REJECTS), plan, run),)
+READ = Step("read", version=3, about=ABOUT, reads=("planted_files",), stages=STAGES, cost=cost)

@@ -1,5 +1,6 @@
 """What a reader takes, a task file, and what it yields: examples, and rejects with their reasons."""
 
+import csv
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.text.display import brief
-from tasks.text.lines import excerpt, has_surrogates, json_records, text_of
+from tasks.text.lines import decoded, excerpt, has_surrogates, json_records, lines, text_of
 from tasks.text.words.analyzer import words_of
 
 ReadSettings = Mapping[str, Any]  # of one job of step `read`
@@ -112,6 +113,23 @@ def other_encoding(encoding: str) -> str:
     return f"bytes that are not {encoding}; set the task's `encoding`"
 
 
+def csv_rows(path: Path, encoding: str, delimiter: str = ",") -> Iterator[tuple[int, list[str], str]]:
+    """(row, cells, "") or (row, cells, reason why it is none) of a CSV file, rows from 1. Cells may contain line breaks, and are
+    texts as they are: none becomes a number, a date, or nothing, as "007", "1e5" and "None" do elsewhere."""
+    texts = (decoded(line, encoding) + "\n" for _, line in lines(path))
+    reader, row = csv.reader(texts, delimiter=delimiter, strict=True), 0
+    while True:
+        row += 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield row, [], f"not CSV: {error}; double the quotation marks inside a cell"
+        else:
+            yield row, cells, other_encoding(encoding) if any(map(has_surrogates, cells)) else ""
+
+
 def plain(value: Any) -> str:
     """A text, number or truth value as the text by which it is compared: 2, 2.0, "2" and " 2.0 " are "2". Else empty."""
     if not isinstance(value, (str, int, float)):
@@ -122,12 +140,9 @@ def plain(value: Any) -> str:
 
 
 def choice(answer: Any, options: Sequence[str], labels: Sequence[Any] = ()) -> int:
-    """The index of the right option. NotAnExample if the answer names none, or several.
-
-    An answer is one of the labels ("C", 3), an index from 0, a letter, or the option's text, in this order and whatever its
-    type; labels and letters in either case. Labels come first because ARC numbers some of its choices from 1; where labels are
-    numbers, no other number is an index.
-    """
+    """The index of the right option. NotAnExample if the answer names none, or several. An answer is one of the labels ("C", 3), an
+    index from 0, a letter, or the option's text, in this order and whatever its type; labels and letters in either case. Labels
+    come first because ARC numbers some of its choices from 1; where labels are numbers, no other number is an index."""
     text, names, texts = plain(answer), [plain(label) for label in labels], [option.strip() for option in options]
     if labels and len(labels) != len(options):
         raise NotAnExample(f"{len(labels)} labels for {len(options)} options")
@@ -151,8 +166,7 @@ def choice(answer: Any, options: Sequence[str], labels: Sequence[Any] = ()) -> i
 
 def checked(item: Example | Reject, family: str) -> Example | Reject:
     """The example, or a Reject if it cannot be stored, put to a model, or counted. The same for every reader: aliases are texts
-    other than the output, and GSM8K's annotations <<2*3=6>> are no part of a solution.
-    """
+    other than the output, and GSM8K's annotations <<2*3=6>> are no part of a solution."""
     if isinstance(item, Reject):  # its reason may quote the file: an id of stray bytes, say
         return replace(item, reason=item.reason.encode("utf-8", "replace").decode("utf-8"), excerpt=excerpt(item.excerpt))
     aliases: Iterable[str] = item.aliases

@@ -11,9 +11,8 @@ from tasks.text.lines import excerpt
 def language_pair(file: TaskFile, settings: ReadSettings) -> tuple[str, str]:
     """The two languages of the task, input and output. StudyError if it does not name two."""
     if len(settings["languages"]) != 2:
-        raise StudyError(
-            f'task for {file.name}: reader {settings["reader"]!r} needs languages, e.g. ["en", "de"]: input and output'
-        )
+        needs = f'reader {settings["reader"]!r} needs languages, e.g. ["en", "de"]: input and output'
+        raise StudyError(f"task for {file.name}: {needs}")
     source, target = settings["languages"]
     return source, target
 

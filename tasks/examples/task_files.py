@@ -85,10 +85,8 @@ def _check(task: Task) -> None:
             return
     except (LookupError, TypeError, ValueError):
         pass
-    raise StudyError(
-        f"task {task.name!r}: {task.encoding!r} is no encoding in which a line ends with one byte; "
-        "name one such as utf-8, latin-1 or cp1252, or convert the file"
-    )
+    remedy = "name one such as utf-8, latin-1 or cp1252, or convert the file"
+    raise StudyError(f"task {task.name!r}: {task.encoding!r} is no encoding in which a line ends with one byte; {remedy}")
 
 
 def _files(patterns: tuple[str, ...], study: Study, task: Task) -> tuple[Names, list[SourceFile]]:

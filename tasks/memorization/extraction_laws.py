@@ -8,8 +8,9 @@ curve is the mean fitted probability with one term at a value; it stands next to
 """
 
 import warnings
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -75,8 +76,7 @@ class LogisticFit:
 def fit(table: ExtractionTable) -> LogisticFit:
     """The logistic fit with cluster-robust standard errors; a term that does not vary, or follows from others, is left out."""
     clusters = effective_clusters(table.clusters) if len(table.clusters) else 0.0
-    left_out: dict[int, str] = {}
-    kept: list[int] = []
+    left_out, kept = dict[int, str](), list[int]()
     for term in range(table.terms.shape[1]):
         values = table.terms[:, term]
         if np.isnan(values).any():
@@ -89,7 +89,7 @@ def fit(table: ExtractionTable) -> LogisticFit:
             kept.append(term)
     nothing = LogisticFit(tuple(kept), np.empty(0), np.empty((0, 0)), clusters, left_out)
     if not 0 < table.extracted.sum() < len(table.extracted):
-        return LogisticFit(**{**vars(nothing), "note": "no fit: all windows are extracted, or none is"})
+        return replace(nothing, note="no fit: all windows are extracted, or none is")
     import statsmodels.api as sm  # slow to import
 
     design = np.column_stack([np.ones(len(table.extracted)), table.terms[:, kept]])
@@ -99,11 +99,10 @@ def fit(table: ExtractionTable) -> LogisticFit:
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # of a separation, which is tested for
         result = model.fit(maxiter=100, tol=1e-10, **robust)
-    far = np.abs(design @ result.params).max()
-    if not far < CERTAIN and _separated(table.extracted, _standardised(table.terms[:, kept])):
-        return LogisticFit(**{**vars(nothing), "note": "no fit: the terms separate extracted windows from the others"})
+    if not np.abs(design @ result.params).max() < CERTAIN and _separated(table.extracted, _standardised(table.terms[:, kept])):
+        return replace(nothing, note="no fit: the terms separate extracted windows from the others")
     note = f"no interval: fewer than {FEWEST_CLUSTERS:g} clusters" if few else ""
-    return LogisticFit(tuple(kept), np.asarray(result.params), np.asarray(result.cov_params()), clusters, left_out, note)
+    return replace(nothing, coefficients=np.asarray(result.params), covariance=np.asarray(result.cov_params()), note=note)
 
 
 def _standardised(columns: Floats) -> Floats:
@@ -127,20 +126,18 @@ def run(work: Work, rows: MetricRows) -> None:
     """Coefficients and curves of each sample of members, over all models at their last checkpoint."""
     tables = _tables(work, rows)
     for sample, table in tables.items():
-        if sample not in NULLS:
-            continue
-        law = fit(table)
-        more: dict[str, Any] = {"unit": "sequence", "group": sample}
-        more |= {"rows": len(table.extracted), "examples": len(np.unique(table.clusters))}
-        for term, name in [(-1, "intercept"), *enumerate(TERMS)]:
-            rows.add("extraction_laws", "coefficient", law.coefficient(term), detail=name, **more)
-        null = tables.get(NULLS[sample], table.only(np.zeros(len(table.extracted), np.bool_)))
-        for term in law.terms if len(law.coefficients) else ():
-            _curve(law, table, null, term, work, rows, more)
+        if sample in NULLS:
+            law, sizes = fit(table), {"rows": len(table.extracted), "examples": len(np.unique(table.clusters))}
+            add = partial(rows.add, "extraction_laws", unit="sequence", group=sample, **sizes)
+            for term, name in [(-1, "intercept"), *enumerate(TERMS)]:
+                add("coefficient", law.coefficient(term), detail=name)
+            null = tables.get(NULLS[sample], table.only(np.zeros(len(table.extracted), np.bool_)))
+            for term in law.terms if len(law.coefficients) else ():
+                _curve(partial(add, detail=TERMS[term]), law, table, null, term, work)
 
 
 def _curve(
-    law: LogisticFit, table: ExtractionTable, null: ExtractionTable, term: int, work: Work, rows: MetricRows, more: dict[str, Any]
+    add: Callable[..., None], law: LogisticFit, table: ExtractionTable, null: ExtractionTable, term: int, work: Work
 ) -> None:
     """Points of the curve of one term: its distinct values if there are few, else nine quantiles; each next to phantoms.
 
@@ -149,26 +146,24 @@ def _curve(
     values = np.unique(table.terms[:, term])
     if len(values) > 9:
         values = np.unique(np.quantile(table.terms[:, term], np.linspace(0, 1, 9)))
-    shared = TERMS[term] in ("log2_prefix", "log10_parameters")
-    for number, value in enumerate(values):
-        which: dict[str, Any] = {"detail": TERMS[term], "bin": number, "x": float(value), **more}
-        p, error = law.curve(table.terms, term, float(value))
+    for number, value in enumerate(values.tolist()):
+        p, error = law.curve(table.terms, term, value)
         slope = p * (1 - p)
         low, high = (1 / (1 + np.exp(-(np.log(p / (1 - p)) + side * Z * error / slope))) if slope else p for side in (-1, 1))
-        point = Estimate(p, note=law.note) if law.note else Estimate(p, float(low), float(high), standard_error=error)
-        rows.add("extraction_laws", "curve", point, **which)
-        here = null.only(null.terms[:, term] == value) if shared else null
-        of_phantoms = mean(here.extracted.astype(np.float64), np.unique(here.clusters, return_inverse=True)[1], work)
-        rows.add("extraction_laws", "phantoms", of_phantoms, **which)
+        here = null.only(null.terms[:, term] == value) if TERMS[term] in ("log2_prefix", "log10_parameters") else null
+        phantoms = mean(here.extracted.astype(np.float64), np.unique(here.clusters, return_inverse=True)[1], work)
+        point = Estimate(p, float(low), float(high), standard_error=error)
         excess = Estimate(None, note="no phantoms to compare with")
-        if of_phantoms.value is not None:
-            both, gap = float(np.hypot(error, of_phantoms.standard_error or 0.0)), p - of_phantoms.value
-            excess = Estimate(gap, note=law.note) if law.note else Estimate(gap, gap - Z * both, gap + Z * both)
-        rows.add("extraction_laws", "excess", excess, **which)
+        if phantoms.value is not None:
+            both, gap = float(np.hypot(error, phantoms.standard_error or 0.0)), p - phantoms.value
+            excess = Estimate(gap, gap - Z * both, gap + Z * both)
+        if law.note:
+            point, excess = (Estimate(e.value, note=e.note or law.note) for e in (point, excess))
+        for statistic, estimate in (("curve", point), ("phantoms", phantoms), ("excess", excess)):
+            add(statistic, estimate, bin=number, x=value)
 
 
 def _tables(work: Work, rows: MetricRows) -> dict[str, ExtractionTable]:
-    """The rows of each sample, of all models."""
     last = {of.key for of in checkpoints_of(work, last=True)}
     parts: dict[str, list[tuple[Mask, Floats, Ints]]] = {}
     for windows in read_windows(work, rows, "extraction_laws", "extracted_from"):

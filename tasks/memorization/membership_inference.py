@@ -74,7 +74,6 @@ def run(work: Work, rows: MetricRows) -> None:
 
 
 def _auc(scores: Floats, members: NDArray[np.bool_], clusters: NDArray[np.int64], weights: NDArray[Any]) -> Floats:
-    """The AUC of draws of whole clusters."""
     return auc(scores, members, weights[:, clusters])
 
 

@@ -4,20 +4,20 @@ The definitions are in the files of their measures; here they are applied to a f
 """
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from schemas import Study
-from schemas.tables.sequences import SEQUENCE_MEASURES
+from schemas.tables.sequences import SEQUENCE_MEASURES, SEQUENCES
 from tasks.cost import Cost, Rate, Sizes
 from tasks.memorization import canary_exposure
 from tasks.memorization.extraction import extracted_from, longest_run, strength
 from tasks.memorization.membership_inference import lowest_mean, standardised
 from tasks.memorization.prior_aware import log_mean
-from tasks.memorization.scored_windows import as_array
+from tasks.memorization.scored_windows import as_array, number_of_piece
 from tasks.memorization.taxonomy import kinds
 from tasks.step import Inputs, Job, Stage, Step, Work, asks_for_memorization
 from tasks.text.bpe.tokenizer import load_tokenizer
@@ -39,23 +39,37 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
 
 
 def run(work: Work) -> None:
-    """Apply the definitions to all windows of a checkpoint; exposures rank windows among all of them, and come last."""
+    """Apply the definitions to the windows of a checkpoint, a few thousand at a time."""
     tokenizer = load_tokenizer(work.read("tokenizer", "json").column("json")[0].as_py())
-    sequences = work.frame("sequences")
-    made: list[pl.DataFrame] = []
-    for part in work.parts("sequence_scores"):
-        for batch in work.batches(part, *COLUMNS, rows=WINDOWS_AT_ONCE):
-            rows = pl.DataFrame(batch).join(sequences, on="sequence", how="inner", maintain_order="left")
-            if len(rows):
-                made.append(pl.DataFrame({"sequence": rows["sequence"], **_measures(rows, tokenizer)}))
-    if not made:
-        return
-    table = pl.concat(made).sort("sequence")
-    places = sequences.drop("ids").join(table.select("sequence"), on="sequence", how="semi").sort("sequence")
-    table = table.with_columns(**canary_exposure.exposures(places, table["suffix_log_p"].to_numpy()))
-    labels = {"model": work.labels["model"], "checkpoint": int(work.labels["checkpoint"])}
-    table = table.with_columns(**{name: pl.lit(value) for name, value in labels.items()})
-    work.write("sequence_measures", table.select(SEQUENCE_MEASURES.schema.names).to_arrow().cast(SEQUENCE_MEASURES.schema))
+    labels = {"model": pl.lit(work.labels["model"]), "checkpoint": pl.lit(int(work.labels["checkpoint"]))}
+    exposures = _exposures(work)
+    for rows in _scored(work, *COLUMNS):
+        table = pl.DataFrame({"sequence": rows["sequence"], **_measures(rows, tokenizer)}).with_columns(**labels)
+        table = table.join(exposures, on="sequence", how="left", maintain_order="left").select(SEQUENCE_MEASURES.schema.names)
+        work.write("sequence_measures", table.to_arrow().cast(SEQUENCE_MEASURES.schema))
+
+
+def _scored(work: Work, *columns: str) -> Iterator[pl.DataFrame]:
+    """Windows next to these columns of their scores: pieces of `sequence_scores` are of windows in the order of `sequences`."""
+    (windows,), first = work.parts("sequences"), 0
+    read = work.in_order(windows, *SEQUENCES.schema.names)
+    for part in sorted(work.parts("sequence_scores"), key=number_of_piece):
+        for batch in work.batches(part, *columns, rows=WINDOWS_AT_ONCE):
+            rows, scores = pl.DataFrame(read(range(first, first + len(batch)))), pl.DataFrame(batch)
+            assert rows["sequence"].equals(scores["sequence"]), "internal error: scores of other windows"
+            first += len(batch)
+            yield rows.with_columns(scores.drop("sequence"))
+
+
+def _exposures(work: Work) -> pl.DataFrame:
+    """sequence, exposure and exposure_extrapolated of planted windows, which are ranked among all of them."""
+    planted = [pl.DataFrame(schema={"sequence": pl.String, "sample": pl.String, "group": pl.String, "log_p": pl.Float64})]
+    for rows in _scored(work, "sequence", "log_probabilities"):
+        if len(rows := rows.filter(pl.col("sample").str.starts_with(canary_exposure.PLANTED))):
+            log_p = as_array(rows["log_probabilities"]).astype(np.float64)[:, int(rows["prefix"][0]) :].sum(axis=1)
+            planted.append(rows.select("sequence", "sample", "group", log_p=log_p))
+    table = pl.concat(planted)
+    return table.select("sequence").with_columns(**canary_exposure.exposures(table, table["log_p"].to_numpy()))
 
 
 def _measures(rows: pl.DataFrame, tokenizer: Any) -> Mapping[str, Any]:

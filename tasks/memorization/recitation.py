@@ -11,16 +11,13 @@ words in a row, without smoothing: it is 0 where no four in a row agree; a gener
 ended early does not count as text of the corpus, because less text occurs more easily. Each number has that of phantoms next to it.
 """
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from tasks.measures import MetricRows
 from tasks.memorization.extraction import longest_run
-from tasks.memorization.scored_windows import READS, ScoredWindows, of_windows, read_windows
+from tasks.memorization.scored_windows import READS, Mask, ScoredWindows, as_array, number_of_piece, of_windows, read_windows
 from tasks.statistics import Floats, Ints
 from tasks.step import Work, asks_for_recitation
 
@@ -74,63 +71,47 @@ def run(work: Work, rows: MetricRows) -> None:
     """Every number of each sample of each checkpoint, and its excess over that of phantoms."""
     if not work.parts("sequences"):
         return
-    names, suffixes = _suffixes(work)
-    counts = work.frame("recitation_counts", "generation", "occurrences")
+    names = work.frame("sequences", "sequence")["sequence"]
     for windows in read_windows(work, rows, "recitation", of="sequence_scores"):
         which = names.search_sorted(windows.table["sequence"]).to_numpy()
-        means, shares = _values(suffixes[which], _recited(work, windows, counts))
+        means, shares = _values(work, windows, names)
         for sample in windows.samples():
             for detail, values in means.items():
-                sample.add_mean(values, detail=detail)
+                sample.add_mean(values[which], detail=detail)
             for (detail, level), true in shares.items():
-                sample.add_rate(true, detail=detail, level=level)
+                sample.add_rate(true[which], detail=detail, level=level)
 
 
-def _suffixes(work: Work) -> tuple[pl.Series, Tokens]:
-    """The names of all windows, in their order, and their suffixes."""
-    (part,) = work.parts("sequences")
-    names, suffixes = [], []
-    for batch in work.batches(part, "sequence", "ids", "prefix", rows=1 << 16):
-        ids = batch.column("ids").flatten().to_numpy().reshape(batch.num_rows, -1)
-        suffixes.append(ids[:, batch.column("prefix")[0].as_py() :].copy())  # a copy, so that the prefixes do not stay in memory
-        names.append(pl.Series(batch.column("sequence")))
-    return pl.concat(names), np.concatenate(suffixes)
-
-
-def _recited(work: Work, windows: ScoredWindows, counts: pl.DataFrame) -> pl.DataFrame:
-    """For each window the generation's ids and whether it ended, null where it is the suffix; and its occurrences."""
-    labels = {"model": windows.of.model, "checkpoint": str(windows.of.checkpoint)}
-    parts = [p for p in work.parts("recitations") if labels.items() <= p.labels.items()]
-    written = pl.concat([work.frame_part(p, "sequence", "ids", "ended", "generation") for p in parts])
-    table = windows.table.select("sequence", "suffix_occurrences").join(written, on="sequence", how="left", maintain_order="left")
-    table = table.join(counts, on="generation", how="left", maintain_order="left")
-    suffix = pl.when(pl.col("ids").is_null()).then("suffix_occurrences").otherwise(0)
-    return table.select("ids", "ended", occurrences=pl.col("occurrences").fill_null(suffix))
-
-
-def _values(suffixes: Tokens, recited: pl.DataFrame) -> tuple[dict[str, Floats], dict[tuple[str, float], NDArray[np.bool_]]]:
-    """Numbers by their name, and what is true of a window by name and level: an array of windows each."""
-    exact = recited["ids"].is_null().to_numpy()
-    missed, ids = np.flatnonzero(~exact), recited["ids"].drop_nulls()
-    lengths = ids.list.len().to_numpy().astype(np.int64)
-    written = np.full((len(lengths), suffixes.shape[1]), NOTHING, np.int32)
-    written[np.arange(written.shape[1]) < lengths[:, None]] = ids.explode().to_numpy()
-
-    def of(score: Callable[[Tokens, Tokens], NDArray[Any]], highest: float = 1.0) -> Floats:
-        """A score of each window: the highest where the generation is the suffix."""
-        values = np.full(len(exact), float(highest))
-        for first in range(0, len(written), WINDOWS_AT_ONCE):
-            some = slice(first, first + WINDOWS_AT_ONCE)
-            values[missed[some]] = score(written[some], suffixes[missed[some]])
-        return values
-
-    means = {"agreement": of(agreement), "edit similarity": of(edit_similarity)}
-    means["substring"] = of(longest_substring, suffixes.shape[1])
-    shares = {("exact", -1.0): exact, ("bleu", BLEU_LEVEL): of(bleu) > BLEU_LEVEL}
-    shares |= {("edit similarity", level): means["edit similarity"] >= level for level in EDIT_LEVELS}
-    shares[("anywhere", -1.0)] = recited["occurrences"].to_numpy() > 0
-    shares[("ended", -1.0)] = recited["ended"].fill_null(False).to_numpy()
-    return means, shares
+def _values(work: Work, windows: ScoredWindows, names: pl.Series) -> tuple[dict[str, Floats], dict[tuple[str, float], Mask]]:
+    """Numbers by their name, and what is true of a window by name and level: an array each, of all windows in the order of their
+    names. Where there is no generation, it is the suffix."""
+    labels, count = {"model": windows.of.model, "checkpoint": str(windows.of.checkpoint)}, len(names)
+    read, counts = work.in_order(work.parts("sequences")[0], "ids"), work.frame("recitation_counts", "generation", "occurrences")
+    length = len(read(range(1))["ids"][0]) - windows.prefix
+    means = {"agreement": np.ones(count), "edit similarity": np.ones(count), "substring": np.full(count, float(length))}
+    exact, near, ended = np.ones(count, bool), np.ones(count, bool), np.zeros(count, bool)
+    anywhere = work.frame("sequences", "suffix_occurrences")["suffix_occurrences"].to_numpy() > 0
+    for part in sorted((p for p in work.parts("recitations") if labels.items() <= p.labels.items()), key=number_of_piece):
+        place = names.search_sorted(work.frame_part(part, "sequence")["sequence"]).to_numpy()
+        generations = work.in_order(part, "ids", "ended", "generation")
+        for first in range(0, count, WINDOWS_AT_ONCE):
+            begin, end = np.searchsorted(place, [first, first + WINDOWS_AT_ONCE])
+            if begin == end:
+                continue
+            at, rows = place[begin:end], pl.DataFrame(generations(range(begin, end)))
+            ids = pl.DataFrame(read(range(first, min(first + WINDOWS_AT_ONCE, count))))["ids"]
+            suffixes = as_array(ids.gather(at - first))[:, windows.prefix :]
+            lengths = rows["ids"].list.len().to_numpy().astype(np.int64)
+            texts = np.full((end - begin, length), NOTHING, np.int32)
+            texts[np.arange(length) < lengths[:, None]] = rows["ids"].explode().to_numpy()
+            means["agreement"][at] = agreement(texts, suffixes)
+            means["edit similarity"][at] = edit_similarity(texts, suffixes)
+            means["substring"][at] = longest_substring(texts, suffixes)
+            exact[at], near[at], ended[at] = False, bleu(texts, suffixes) > BLEU_LEVEL, rows["ended"].to_numpy()
+            counted = rows.select("generation").join(counts, on="generation", how="left", maintain_order="left")["occurrences"]
+            anywhere[at] = counted.fill_null(0).to_numpy() > 0
+    shares = {("exact", -1.0): exact, ("bleu", BLEU_LEVEL): near, ("anywhere", -1.0): anywhere, ("ended", -1.0): ended}
+    return means, shares | {("edit similarity", level): means["edit similarity"] >= level for level in EDIT_LEVELS}
 
 
 MEASURE = of_windows("recitation", run, (*READS, "recitations", "recitation_counts"), applies=asks_for_recitation)

@@ -15,6 +15,7 @@ from tasks.measures import Measure, MetricRows, ModelCheckpoint, checkpoints_of,
 from tasks.statistics import Estimate, Floats, Ints, difference, ratio, resample, wilson, with_interval
 from tasks.statistics.bins import bucket_of
 from tasks.step import Work, asks_for_memorization
+from tasks.storage.store import Part
 
 READS = ("models", "sequences", "sequence_scores")
 MEASURED = ("models", "sequences", "sequence_measures")
@@ -160,6 +161,11 @@ def read_windows(
             if len(table):
                 values = {name: as_array(table[name]) for name in columns}
                 yield ScoredWindows(work, out, measure, checkpoint, table.drop(columns), values)
+
+
+def number_of_piece(part: Part) -> int:
+    """The number of the piece of the windows that a part is about: the order of pieces is that of the windows."""
+    return int(part.labels.get("piece", "1/1").split("/")[0])
 
 
 def as_array(column: pl.Series) -> NDArray[Any]:

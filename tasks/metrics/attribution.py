@@ -10,7 +10,8 @@ import numpy as np
 import polars as pl
 
 from tasks.measures import Measure, MetricRows, ModelCheckpoint, orders_of, settings_of_all_orders
-from tasks.pair_evidence import NO_EVIDENCE, NO_SCORE, PAIRS_AND_SCORES, TaskEvidence, floats, read_evidence
+from tasks.pair_evidence import PAIRS_AND_SCORES, TaskEvidence, read_evidence
+from tasks.pair_measures import NO_EVIDENCE, NO_SCORE, floats
 from tasks.statistics import Estimate, Floats, bootstrap_many, with_interval
 from tasks.statistics.correlation import FEWEST_ROWS
 from tasks.statistics.partial import explained, rank_correlations

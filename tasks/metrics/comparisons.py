@@ -14,17 +14,8 @@ import numpy as np
 import polars as pl
 
 from tasks.measures import NO_MODEL, Measure, MetricRows, ModelCheckpoint, orders_of, settings_of_all_orders
-from tasks.pair_evidence import (
-    MEM_DELTA,
-    MEM_N,
-    NO_EVIDENCE,
-    NO_SCORE,
-    PAIRS_AND_SCORES,
-    TaskEvidence,
-    by_output,
-    first_rows,
-    read_evidence,
-)
+from tasks.pair_evidence import PAIRS_AND_SCORES, TaskEvidence, read_evidence
+from tasks.pair_measures import MEM_DELTA, MEM_N, NO_EVIDENCE, NO_SCORE, by_output, first_rows
 from tasks.statistics import Estimate, Floats, Rows, bootstrap_many, with_interval
 from tasks.statistics.correlation import FEWEST_ROWS
 from tasks.statistics.partial import rank_correlations

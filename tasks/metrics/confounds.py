@@ -28,23 +28,8 @@ from schemas.settings.task_settings import MINED, PROMPTED
 from tasks.measures import Measure, MetricRows, gammas_of, orders_of, settings_of_all_orders
 from tasks.metrics.attribution import length_of
 from tasks.metrics.placebo import exclude_unsupported, why_no_counts
-from tasks.pair_evidence import (
-    MEM_DELTA,
-    MEM_N,
-    NO_EVIDENCE,
-    PAIR,
-    PAIRS_AND_SCORES,
-    PairMeasure,
-    SpanScores,
-    TaskEvidence,
-    codes_of,
-    floats,
-    gamma_of_spans,
-    is_supported,
-    partner_similarities,
-    read_evidence,
-    why_none,
-)
+from tasks.pair_evidence import PAIR, PAIRS_AND_SCORES, TaskEvidence, gamma_of_spans, partner_similarities, read_evidence
+from tasks.pair_measures import MEM_DELTA, MEM_N, NO_EVIDENCE, PairMeasure, SpanScores, codes_of, floats, is_supported, why_none
 from tasks.statistics import Estimate, Floats, Ints, Rows, bootstrap_many, correlate, undefined, with_interval
 from tasks.statistics.partial import partial_correlation, rank_correlations
 from tasks.statistics.stratified import equal_rows, pooled, pooled_draws
@@ -79,7 +64,9 @@ def run(work: Work, rows: MetricRows) -> None:
         for checkpoint in evidence.models:
             for measure in (MEM_N, MEM_DELTA):
                 scores, repeated = evidence.of(checkpoint), again.get(checkpoint.key, {}).get(measure.name)
-                mined = elsewhere and Check(work.settings, elsewhere, measure, elsewhere.supported(order), elsewhere.of(checkpoint))
+                mined = None
+                if elsewhere:
+                    mined = Check(work.settings, elsewhere, measure, elsewhere.supported(order), elsewhere.of(checkpoint))
                 check = Check(work.settings, evidence, measure, supported, scores, repeated, common, mined)
                 more: dict[str, Any] = {"of": checkpoint, "order": order, "unit": "pair", "of_measure": measure.name}
                 for detail, level, estimate, kept in check.remedies():
@@ -255,7 +242,6 @@ class Check:
         return correlate(rows, *self._draws, x_name=x, y_name=y), rows
 
     def _interval(self, value: float, drawn: Floats, rows: Rows, note: str = "") -> Remedy:
-        """A number with the interval of its draws."""
         return with_interval(value, drawn if rows.examples > 1 else None, note, NOTHING_VARIES), rows
 
     def _templates(self) -> Remedy:

@@ -16,19 +16,14 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from schemas import Study
-from schemas.settings.study_file import Task
 from tasks.measures import Measure, MetricRows, ModelCheckpoint, orders_of, settings_of_all_orders
-from tasks.pair_evidence import NO_EVIDENCE, NO_SCORE, PAIRS_AND_SCORES, TaskEvidence, codes_of, floats, read_evidence
+from tasks.pair_evidence import PAIRS_AND_SCORES, TaskEvidence, read_evidence
+from tasks.pair_measures import NO_EVIDENCE, NO_SCORE, codes_of, floats
 from tasks.statistics import Estimate, Floats, Ints, Rows, resample, with_interval
 from tasks.statistics.correlation import FEWEST_ROWS
 from tasks.step import Work
 
 FREQUENCIES, LENGTHS = 4, 3
-
-
-def settings(study: Study, task: Task) -> dict[str, Any]:
-    return settings_of_all_orders(study, task) | {"bins": study.measures.bins}
 
 
 def run(work: Work, rows: MetricRows) -> None:
@@ -139,7 +134,6 @@ def _slopes(rows: Rows, strata: Ints, settings: Mapping[str, Any]) -> tuple[Floa
 
 
 def _by_example(values: Floats, rows: Rows, cell: Ints, cells: int) -> Floats:
-    """Sums of values in each (example, cell)."""
     example = codes_of(rows.example)
     sums = np.bincount(example * cells + cell, weights=values, minlength=(int(example.max()) + 1) * cells)
     return np.asarray(sums, np.float64).reshape(-1, cells)
@@ -166,4 +160,6 @@ def _per_nat(rise: Estimate, slope: Floats, typical: Floats) -> Estimate:
     return Estimate(value, float(low), float(high))
 
 
-MEASURE = Measure("count_response", PAIRS_AND_SCORES, settings, run, cost=2.0)
+MEASURE = Measure(
+    "count_response", PAIRS_AND_SCORES, lambda s, t: settings_of_all_orders(s, t) | {"bins": s.measures.bins}, run, cost=2.0
+)

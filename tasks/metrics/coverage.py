@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from schemas import Study
-from schemas.settings.study_file import Task
 from tasks.measures import Measure, MetricRows, gamma_settings, gammas_of
 from tasks.pair_evidence import PAIR, read_evidence
 from tasks.statistics import Estimate, wilson
@@ -18,10 +16,6 @@ from tasks.step import Work
 
 READS = ("examples", "evidence_spans", "evidence_pairs", "task_grams", "similarities")
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
-
-
-def settings(study: Study, task: Task) -> dict[str, Any]:
-    return gamma_settings(task, task.orders)
 
 
 def run(work: Work, rows: MetricRows) -> None:
@@ -49,4 +43,4 @@ def run(work: Work, rows: MetricRows) -> None:
             rows.add("coverage", "count_quantile", value, level=q, x=q, **more)
 
 
-MEASURE = Measure("coverage", READS, settings, run)
+MEASURE = Measure("coverage", READS, lambda study, task: gamma_settings(task, task.orders), run)

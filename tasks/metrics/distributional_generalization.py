@@ -12,7 +12,8 @@ import numpy as np
 from schemas import Study
 from schemas.settings.study_file import Task
 from tasks.measures import Measure, MetricRows, gamma_settings, orders_of
-from tasks.pair_evidence import MEM_N, PAIRS_AND_SCORES, read_evidence, why_none
+from tasks.pair_evidence import PAIRS_AND_SCORES, read_evidence
+from tasks.pair_measures import MEM_N, why_none
 from tasks.statistics import Estimate, kendall_order
 from tasks.step import Work
 

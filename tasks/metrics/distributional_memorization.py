@@ -27,37 +27,11 @@ from numpy.typing import NDArray
 from schemas import Study
 from schemas.settings.study_file import Task
 from tasks.measures import Measure, MetricRows, ModelCheckpoint, orders_of, settings_of_all_orders
-from tasks.pair_evidence import (
-    MEM_DELTA,
-    MEM_N,
-    PAIRS_AND_SCORES,
-    PairMeasure,
-    SpanScores,
-    TaskEvidence,
-    by_output,
-    codes_of,
-    first_rows,
-    floats,
-    read_evidence,
-    rho,
-    supported,
-    why_none,
-)
-from tasks.statistics import (
-    ONE_EXAMPLE,
-    Estimate,
-    Rows,
-    bca_interval,
-    bootstrap_many,
-    cluster_sizes,
-    correlate,
-    join,
-    kendall_order,
-    permutation_p,
-    spearman,
-    two_way,
-    with_interval,
-)
+from tasks.pair_evidence import PAIRS_AND_SCORES, TaskEvidence, read_evidence
+from tasks.pair_measures import MEM_DELTA, MEM_N, PairMeasure, SpanScores, by_output, codes_of, first_rows, floats, why_none
+from tasks.statistics.bootstrap import bootstrap_many
+from tasks.statistics.correlation import Estimate, Rows, kendall_order, spearman, undefined
+from tasks.statistics.intervals import bca_interval, cluster_sizes, correlate, join, permutation_p, two_way, with_interval
 from tasks.step import Work
 
 OTHER_TOKENS = "the model's tokens are not those the corpus was counted in; name its tokenizer.json under [tokenizer]"
@@ -84,7 +58,7 @@ def run(work: Work, rows: MetricRows) -> None:
         phi = evidence.phi(order)
         for checkpoint in evidence.models:
             about = (work.settings, rows, checkpoint, order, evidence, evidence.of(checkpoint))
-            Correlations(*about, phi, supported(phi)).add_all()
+            Correlations(*about, phi, evidence.supported(order)).add_all()
 
 
 def _exclude_pairs(work: Work, rows: MetricRows, evidence: TaskEvidence, order: int) -> None:
@@ -96,7 +70,7 @@ def _exclude_pairs(work: Work, rows: MetricRows, evidence: TaskEvidence, order: 
     without = [i for i in range(len(outputs)) if i not in with_output]
     short = 0 if work.settings["whole_answer"] else sum(len(normalise(outputs[i]).split()) < order for i in without)
     uncounted, zero = phi["pair_documents"].null_count(), int((phi["pair_documents"] == 0).sum())
-    lost = len(phi) - uncounted - zero - len(supported(phi))  # a broken contract of the counts, if not 0
+    lost = len(phi) - uncounted - zero - len(evidence.supported(order))  # a broken contract of the counts, if not 0
     for reason, number, counted in (
         ("output shorter than n", short, "examples"),
         ("no n-gram of the output left", len(without) - short, "examples"),
@@ -150,7 +124,8 @@ class Correlations:
         if planted.any():
             # The generator's own Δ: after an input without a partner it gives every output the same small probability.
             x = planned if measure == MEM_N else rows.x
-            truth = rho(Rows(x[planted], optimal[planted], rows.example[planted], rows.output[planted]))
+            of_plan = Rows(x[planted], optimal[planted], rows.example[planted], rows.output[planted])
+            truth = None if undefined(of_plan) else spearman(of_plan.x, of_plan.y)
             note = f"rows of planted pairs: {int(planted.sum())} of {len(kept)}"
             self.spearman(measure, "pair", rows.take(planted), detail="planted", truth=truth, note=note)
         self.primary(measure, "pair", kept, truth=truth)
@@ -222,8 +197,8 @@ class Correlations:
         value, (examples, outputs, note) = spearman(rows.x, rows.y), cluster_sizes(rows)
         numbers = {"two_way": two_way(rows, value)}
         if rows.examples < 2:
-            notes = {"": join(note, ONE_EXAMPLE), "pigeonhole": ONE_EXAMPLE, "bca": ONE_EXAMPLE}
-            return numbers | {interval: Estimate(value, note=why, clusters=examples) for interval, why in notes.items()}
+            alone = replace(with_interval(value, None), clusters=examples)
+            return numbers | {"": replace(alone, note=join(note, alone.note)), "pigeonhole": alone, "bca": alone}
         columns = np.array([rows.x, rows.y])
         drawn, both = (bootstrap_many(columns, rows.example, o, *self._draws)[:, 0, 1] for o in (None, rows.output))
         wide = with_interval(value, both, join("interval over new examples and new output n-grams", note))

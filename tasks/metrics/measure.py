@@ -29,13 +29,10 @@ def plan_measures(study: Study, inputs: Inputs, measures: Sequence[Measure] = ME
     that is not of tasks has one job."""
     study_view, *variants = views(study)
     apply = [m for m in measures if m.applies(study)]
-    jobs = [_job(m, task, study_view, parts_of(inputs)) for task in study.tasks for m in apply if m.of_tasks]
     seen = parts_of(inputs)
-    jobs += [
-        Job({"measure": m.name}, m.settings(study), {t: seen.get(t, ()) for t in m.reads}, cost=m.cost)
-        for m in apply
-        if not m.of_tasks
-    ]
+    jobs = [_job(m, task, study_view, seen) for task in study.tasks for m in apply if m.of_tasks]
+    once = {m.name: (m, {t: seen.get(t, ()) for t in m.reads}) for m in apply if not m.of_tasks}
+    jobs += [Job({"measure": name}, m.settings(study), parts, cost=m.cost) for name, (m, parts) in once.items()]
     for view in variants:
         pairs = {t: view.label for t in ("evidence_spans", "evidence_pairs", "evidence_scores", "task_grams", "similarities")}
         seen = parts_of(inputs, **pairs)
@@ -44,7 +41,6 @@ def plan_measures(study: Study, inputs: Inputs, measures: Sequence[Measure] = ME
 
 
 def _job(measure: Measure, task: Task, view: View, inputs: Inputs) -> Job:
-    """One measure of one task, of the study or one of its variants."""
     labels = {"measure": measure.name, "task": task.name}
     switch = {} if measure.keeps_contaminated else exclusion_settings(view.study)
     settings = measure.settings(view.study, task) | switch
@@ -79,8 +75,7 @@ def run_family(work: Work) -> None:
     first = pl.DataFrame(list(work.settings["first_order"].items()), schema={"task": pl.String, "order": pl.Int16}, orient="row")
     table = work.frame("metrics", *METRICS.key, "p_value")
     table = table.filter(unit="pair", statistic="spearman", **QUALIFIERS | {"interval": "two_way"})
-    family = table.filter(pl.col("measure").is_in(["mem_n", "mem_delta"]))
-    family = family.join(first, on=["task", "order"])
+    family = table.filter(pl.col("measure").is_in(["mem_n", "mem_delta"])).join(first, on=["task", "order"])
     family = family.filter(pl.col("checkpoint") == pl.col("checkpoint").max().over("model"))
     tested = family.drop_nulls("p_value").sort(METRIC_FAMILY.key)
     work.add("tests", len(tested))

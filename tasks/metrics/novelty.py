@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from schemas import Study
-from schemas.settings.study_file import Task
 from tasks.measures import Measure, MetricRows, ModelCheckpoint, checkpoints_of, draw_settings, excluded_examples
 from tasks.statistics import Estimate, ratio
 from tasks.step import Work
@@ -22,10 +20,6 @@ CURVE = ["model", "checkpoint", "kind", "order"]
 GENERATED = ["model", "checkpoint", "text", "stopped"]
 CUT_OFF = "last word of a generation that max_new_tokens ended"
 REPEAT = "held-out document equal to one of the corpus"
-
-
-def settings(study: Study, task: Task) -> dict[str, Any]:
-    return draw_settings(study) | {"family": task.family}
 
 
 def run(work: Work, rows: MetricRows) -> None:
@@ -60,4 +54,4 @@ def run(work: Work, rows: MetricRows) -> None:
 
 
 READS = ("models", "generation_counts", "generations", "held_out_documents", "held_out_repeats")
-MEASURE = Measure("novelty", READS, settings, run)
+MEASURE = Measure("novelty", READS, lambda study, task: draw_settings(study) | {"family": task.family}, run)

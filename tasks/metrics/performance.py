@@ -28,7 +28,8 @@ from tasks.measures import (
     settings_of_first_order,
 )
 from tasks.metrics.scores import SHARES, bleu_tokenizer, corpus_score, groups_of
-from tasks.pair_evidence import PAIR, floats, read_evidence
+from tasks.pair_evidence import PAIR, read_evidence
+from tasks.pair_measures import floats
 from tasks.statistics import Estimate, Floats, ratio, share
 from tasks.statistics.bins import Bins, linear_bins, log_bins, mean_log_bins, quantile_bins
 from tasks.step import Work

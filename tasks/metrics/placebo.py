@@ -12,7 +12,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tasks.measures import Measure, MetricRows, settings_of_first_order
-from tasks.pair_evidence import MEM_DELTA, MEM_N, PAIRS_AND_SCORES, by_output, is_supported, read_evidence
+from tasks.pair_evidence import PAIRS_AND_SCORES, read_evidence
+from tasks.pair_measures import MEM_DELTA, MEM_N, by_output, is_supported
 from tasks.statistics import Estimate, Floats, Rows, bootstrap_correlation, correlate, spearman, undefined, with_interval
 from tasks.step import Work
 

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from schemas import GRADES, Study
-from schemas.settings.study_file import Task
+from schemas import GRADES
 from tasks.measures import Measure, MetricRows, checkpoints_of, evaluated_examples, read_answers
-from tasks.pair_evidence import PAIR, floats
+from tasks.pair_evidence import PAIR
+from tasks.pair_measures import floats
 from tasks.statistics import Estimate, wilson
 from tasks.step import Work
 from tasks.text.final_number import final_number
@@ -24,10 +24,6 @@ READS = ("models", "examples", "evidence_answers", "truth", "pair_counts", "ngra
 RECALL = {"exposure": "recall_by_exposure", "factorial": "recall_by_count", "rule": "rule_accuracy", "arithmetic": "rule_accuracy"}
 OF_NGRAMS = [f"{side}_{count}" for side in ("input", "output") for count in ("documents", "occurrences")]
 COUNTED = {"pair_documents": "count"} | {planned: f"counted_{planned}" for planned in OF_NGRAMS}
-
-
-def settings(study: Study, task: Task) -> dict[str, Any]:
-    return {"family": task.family}
 
 
 def run(work: Work, rows: MetricRows) -> None:
@@ -109,4 +105,6 @@ def _recall(work: Work, rows: MetricRows, truth: pl.DataFrame) -> None:
             rows.add(measure, GRADES[family][0], estimate, rows=len(graded), examples=len(graded), **more)
 
 
-MEASURE = Measure("planted_truth", READS, settings, run, cost=2.0, applies=lambda study: study.corpus.planted is not None)
+MEASURE = Measure(
+    "planted_truth", READS, lambda study, task: {"family": task.family}, run, 2.0, lambda study: study.corpus.planted is not None
+)

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from schemas import GRADES, Study
 from schemas.settings.study_file import Task
 from tasks.measures import Measure, MetricRows, ModelCheckpoint, checkpoints_of, draw_settings, evaluated_examples, read_answers
-from tasks.pair_evidence import floats
+from tasks.pair_measures import floats
 from tasks.statistics import Estimate, Floats, bootstrap_error, ratio, resample, share, with_interval
 from tasks.step import Work
 

@@ -20,7 +20,8 @@ import polars as pl
 from schemas import Study, StudyError
 from schemas.settings.study_file import Task
 from tasks.measures import Measure, MetricRows, ModelCheckpoint, gamma_settings, orders_of
-from tasks.pair_evidence import MEM_DELTA, MEM_N, PAIRS_AND_SCORES, TaskEvidence, read_evidence, why_none
+from tasks.pair_evidence import PAIRS_AND_SCORES, TaskEvidence, read_evidence
+from tasks.pair_measures import MEM_DELTA, MEM_N, why_none
 from tasks.statistics import Estimate, correlate, wilson
 from tasks.step import Work
 from tasks.text.gamma import resolve

@@ -41,11 +41,9 @@ class ScoredSequence:
 
 
 def log_probabilities(model: LanguageModel, scored: Sequence[ScoredSequence], batch_tokens: int) -> list[np.ndarray]:
-    """float32[targets] for each sequence; a beginning that sequences share is run once, if the network allows it.
-
-    Trees and batches follow from the sequences alone, so the bytes do not depend on what else runs. A batch has sequences on one
-    side of each of the network's switches. Raises StudyError if not even one sequence fits into memory.
-    """
+    """float32[targets] for each sequence; a beginning that sequences share is run once, if the network allows it. Trees and batches
+    follow from the sequences alone, so the bytes do not depend on what else runs. A batch has sequences on one side of each of the
+    network's switches. Raises StudyError if not even one sequence fits into memory."""
     sequences, most = [s.ids for s in scored], 1 if model.alone else batch_tokens
     sides = [side(model.switches, len(ids)) for ids in sequences]
     tree = partial(prefixes.prefix_tree, sequences)
@@ -112,10 +110,8 @@ def within_memory(
     attempt: Callable[[list[Item]], Result],
     split: Callable[[Item], list[Item]] = lambda item: [],
 ) -> Iterator[tuple[list[Item], Result]]:
-    """(items, attempt(items)) for all items together or, if memory runs out, for the halves of a batch.
-
-    `split` cuts a single item. Raises StudyError if a single one that cannot be cut does not fit.
-    """
+    """(items, attempt(items)) for all items together or, if memory runs out, for the halves of a batch. `split` cuts a single item.
+    Raises StudyError if a single one that cannot be cut does not fit."""
     waiting = [list(items)]
     while waiting:
         batch, failed = waiting.pop(), ""

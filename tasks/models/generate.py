@@ -115,11 +115,9 @@ def generate(
     sampling: Sampling = GREEDY,
     names: Sequence[str] = (),
 ) -> tuple[list[Continuation], int]:
-    """Answers to (prompt, separator), and how many prompts were shortened at their left end.
-
-    A prompt leaves room for `max_new_tokens`, which get at most half the context. The answers are those of one prompt at a time,
-    up to rounding, which decides only between tokens of nearly equal logits. Raises StudyError for logits that are not finite.
-    """
+    """Answers to (prompt, separator), and how many prompts were shortened at their left end. A prompt leaves room for
+    `max_new_tokens`, which get at most half the context. The answers are those of one prompt at a time, up to rounding, which
+    decides only between tokens of nearly equal logits. Raises StudyError for logits that are not finite."""
     room = max(1, model.context + 1 - min(max_new_tokens, max(1, model.context // 2)))
     encodings = model.tokenizer.encode_batch([prompt for prompt, _ in texts], add_special_tokens=False)
     names = names or [prompt for prompt, _ in texts]
@@ -141,10 +139,8 @@ def go_on(
     batch_tokens: int,
     sampling: Sampling = GREEDY,
 ) -> list[Continuation]:
-    """The answers until they have `most` tokens each, or have ended; stops = None: only their tokens, no text.
-
-    For networks that do not heed masks, a batch has prompts of equal length only.
-    """
+    """The answers until they have `most` tokens each, or have ended; stops = None: only their tokens, no text. For networks that do
+    not heed masks, a batch has prompts of equal length only."""
     import torch
 
     answers, going, most_at_once = list(begun), list(range(len(begun))), 1 if model.alone or model.state_of_one else batch_tokens
@@ -232,11 +228,6 @@ def cost(sizes: Sizes) -> Cost:
     return inference_cost(sizes, passes)
 
 
-GENERATE = Step(
-    "generate",
-    version=3,
-    about="answers to the prompts of the evaluated examples, greedy or sampled",
-    reads=("models", "examples"),
-    stages=(Stage(writes=(GENERATIONS,), plan=plan, run=run),),
-    cost=cost,
-)
+ABOUT = "answers to the prompts of the evaluated examples, greedy or sampled"
+STAGES = (Stage(writes=(GENERATIONS,), plan=plan, run=run),)
+GENERATE = Step("generate", version=3, about=ABOUT, reads=("models", "examples"), stages=STAGES, cost=cost)

@@ -42,17 +42,8 @@ def inference_cost(sizes: Sizes, tasks: Sequence[Passes]) -> Cost:
             total, longest = total + seconds * model.checkpoints, max(longest, seconds)
             read += weights * model.checkpoints
         memory = max(memory, weights * 1.1 + 1.0e9)
-    guesses = machine.speed(sizes.models)[1] if checkpoints else ()
-    return Cost(
-        parts=checkpoints * len(tasks) * pieces,
-        work=checkpoints * sum(t.passes + t.new for t in tasks),
-        unit="forward passes",
-        read=read,
-        written=checkpoints * sum(t.written for t in tasks),
-        core=0.0 if machine.gpu else total,
-        gpu=total if machine.gpu else 0.0,
-        longest=longest,
-        memory=memory,
-        guesses=(*guesses, *RATES["load"].as_guess(read > 1e9)),
-        rates=RATES,
-    )
+    guesses = (*(machine.speed(sizes.models)[1] if checkpoints else ()), *RATES["load"].as_guess(read > 1e9))
+    work, written = (checkpoints * sum(of) for of in ((t.passes + t.new for t in tasks), (t.written for t in tasks)))
+    core, gpu = (0.0, total) if machine.gpu else (total, 0.0)
+    parts, unit = checkpoints * len(tasks) * pieces, "forward passes"
+    return Cost(parts, work, unit, read, written, core, gpu, longest, memory, guesses, RATES)

@@ -39,19 +39,15 @@ def schedule(injection: Injection, pretrain: Pretrain, window: int, name: str) -
     """Step, counted from 0: the windows in its batch. Raises StudyError if they do not fit into a row, or into the training."""
     steps, in_row = total_steps(pretrain), windows_in_row(pretrain.context, window)
     if not in_row:
-        raise StudyError(
-            f"model {name!r}: context = {pretrain.context} has no room for an injected window of {window} tokens and "
-            "the one before it; raise context, or lower memorization.prefix and memorization.suffix"
-        )
+        problem = f"context = {pretrain.context} has no room for an injected window of {window} tokens and the one before it"
+        raise StudyError(f"model {name!r}: {problem}; raise context, or lower memorization.prefix and memorization.suffix")
     at_once = in_row * pretrain.batch
     passes = -(-injection.windows // at_once)
     first = max(1, round(injection.at * steps))
     starts = [first + r * (passes - 1 + injection.every) for r in range(injection.repetitions)]
-    if starts[-1] + passes > steps:
-        raise StudyError(
-            f"model {name!r}: the injection of {injection.label} would end with step {starts[-1] + passes}, and the training has "
-            f"{steps}; lower at, repetitions, every or windows"
-        )
+    if (end := starts[-1] + passes) > steps:
+        problem = f"the injection of {injection.label} would end with step {end}, and the training has {steps}"
+        raise StudyError(f"model {name!r}: {problem}; lower at, repetitions, every or windows")
     return {start + p: range(p * at_once, min((p + 1) * at_once, injection.windows)) for start in starts for p in range(passes)}
 
 
@@ -124,11 +120,9 @@ def choose(sequences: Windows, count: int) -> tuple[Windows, Windows]:
     taken = {(s["source"], s["document"]) for s in injected}, {s["near_cluster"] for s in injected}
     others = [s for s in phantoms[count:] if (s["source"], s["document"]) not in taken[0] and s["near_cluster"] not in taken[1]]
     if len(others) < count:
-        raise StudyError(
-            f"inject.windows = {count} needs as many windows of other held-out documents, which are never injected; of "
-            f"{len(phantoms)} phantoms {len(others)} are left. Raise memorization.samples.phantoms, hold out more documents, or "
-            "inject fewer windows"
-        )
+        needs = f"inject.windows = {count} needs as many windows of other held-out documents, which are never injected"
+        remedy = "Raise memorization.samples.phantoms, hold out more documents, or inject fewer windows"
+        raise StudyError(f"{needs}; of {len(phantoms)} phantoms {len(others)} are left. {remedy}")
     return injected, others[:count]
 
 
@@ -162,12 +156,8 @@ def cost(sizes: Sizes) -> Cost:
     return training_cost(sizes, {m.name: 1 + len(m.pretrain.inject) for m in models if m.pretrain})
 
 
+ABOUT = "train models again with held-out windows in some batches, and without, to see how long they are remembered"
+STAGES = (Stage(writes=(INJECTIONS,), plan=plan, run=run),)
 INJECT = Step(
-    "inject",
-    version=1,
-    about="train models again with held-out windows in some batches, and without, to see how long they are remembered",
-    reads=("tokens", "tokenizer", "sequences"),
-    stages=(Stage(writes=(INJECTIONS,), plan=plan, run=run),),
-    cost=cost,
-    applies=applies,
+    "inject", version=1, about=ABOUT, reads=("tokens", "tokenizer", "sequences"), stages=STAGES, cost=cost, applies=applies
 )

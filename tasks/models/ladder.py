@@ -73,16 +73,13 @@ def check_shape(model: Model) -> None:
     if p is None:
         return
     if p.hidden % p.heads or p.hidden // p.heads % 2:
-        near = 2 * p.heads * max(1, round(p.hidden / p.heads / 2))
-        raise StudyError(
-            f"model {model.name!r}: hidden = {p.hidden} cannot be divided among heads = {p.heads}; "
-            f"hidden / heads must be an even whole number, e.g. hidden = {near}"
-        )
+        remedy = f"an even whole number, e.g. hidden = {2 * p.heads * max(1, round(p.hidden / p.heads / 2))}"
+        problem = f"hidden = {p.hidden} cannot be divided among heads = {p.heads}"
+        raise StudyError(f"model {model.name!r}: {problem}; hidden / heads must be {remedy}")
     if total_steps(p) < 1:
-        raise StudyError(
-            f"model {model.name!r}: tokens = {p.tokens} are less than one step of batch × context = "
-            f"{p.batch} × {p.context} = {p.batch * p.context}; use more tokens, or a smaller batch or context"
-        )
+        step = f"batch × context = {p.batch} × {p.context} = {p.batch * p.context}"
+        problem = f"tokens = {p.tokens} are less than one step of {step}"
+        raise StudyError(f"model {model.name!r}: {problem}; use more tokens, or a smaller batch or context")
 
 
 TRUSTED = ("allow_pickle_weights", "trust_remote_code")

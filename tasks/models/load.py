@@ -35,10 +35,8 @@ OTHER_TASKS = re.compile("Classification|QuestionAnswering|MultipleChoice|Masked
 
 
 def model_files(folder: Path, name: str, allow_pickle_weights: bool = False) -> list[Path]:
-    """The files that decide what a saved model says, weights last: safetensors, or pickles if allowed.
-
-    Raises StudyError that names the missing file and how to make it.
-    """
+    """The files that decide what a saved model says, weights last: safetensors, or pickles if allowed. Raises StudyError that names
+    the missing file and how to make it."""
     if not folder.is_dir():
         files = "config.json, model.safetensors and tokenizer.json"
         raise StudyError(f"model {name!r}: there is no folder {folder}; set `path` to a folder with {files}")
@@ -151,10 +149,8 @@ def open_checkpoint(work: Work, **instead: str) -> LanguageModel:
 
 
 def load(checkpoint: SavedModel, name: str) -> LanguageModel:
-    """The model of a checkpoint, in evaluation mode, after it has been tried out (`tasks.models.probes`).
-
-    Raises StudyError if weights are missing or do not fit config.json, the network is not causal, or a package is missing.
-    """
+    """The model of a checkpoint, in evaluation mode, after it has been tried out (`tasks.models.probes`). Raises StudyError if
+    weights are missing or do not fit config.json, the network is not causal, or a package is missing."""
     folder = checkpoint.folder
     files = model_files(folder, name, checkpoint.allow_pickle_weights)
     config = _config(folder, name, checkpoint.trust_remote_code)
@@ -179,7 +175,8 @@ def _network(checkpoint: SavedModel, name: str, config: Any, pickles: bool) -> A
     with _in_words(checkpoint, name, "cannot be loaded"):
         how = {"dtype": getattr(torch, checkpoint.dtype), "trust_remote_code": checkpoint.trust_remote_code, **_spread(checkpoint)}
         how |= {"config": config, "use_safetensors": not pickles, "output_loading_info": True}
-        network, info = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, **how)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, **how)
+        network, info = loaded
         network.eval().requires_grad_(False)
         if not checkpoint.device_map:
             network.to(checkpoint.device)
@@ -248,7 +245,7 @@ def _first(config: Any, names: Sequence[str]) -> int:
 
 def _special_tokens(folder: Path, name: str, text: Any, vocabulary: int) -> tuple[int, frozenset[int]]:
     """The token before each document, and those that end an answer."""
-    special = special_tokens(folder, name, _defaults(text))
+    special = special_tokens(folder, name, text)
     if special.start is None:
         remedy = "add the token that came before each document in training"
         raise StudyError(f"model {name!r}: config.json names neither bos_token_id nor eos_token_id; {remedy}")
@@ -263,12 +260,7 @@ def _special_tokens(folder: Path, name: str, text: Any, vocabulary: int) -> tupl
 
 def ends_in_words(folder: Path, name: str, trust_remote_code: bool = False) -> str:
     """The tokens that end an answer of a saved model, and the files that name them."""
-    return special_tokens(folder, name, _defaults(_config(folder, name, trust_remote_code).get_text_config(decoder=True))).words
-
-
-def _defaults(text: Any) -> dict[str, Any]:
-    """The special tokens of a configuration as transformers completes it."""
-    return {key: getattr(text, key, None) for key in ("bos_token_id", "eos_token_id")}
+    return special_tokens(folder, name, _config(folder, name, trust_remote_code).get_text_config(decoder=True)).words
 
 
 def _spread(checkpoint: SavedModel) -> dict[str, str]:
@@ -283,10 +275,8 @@ def _spread(checkpoint: SavedModel) -> dict[str, str]:
 
 @contextmanager
 def repeatable(device: str) -> Iterator[None]:
-    """Inside, torch computes with one thread and with algorithms whose bytes repeat.
-
-    Raises StudyError if the study was planned for a GPU and this worker has none.
-    """
+    """Inside, torch computes with one thread and with algorithms whose bytes repeat. Raises StudyError if the study was planned for
+    a GPU and this worker has none."""
     import torch
     from transformers.utils import logging
 

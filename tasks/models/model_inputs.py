@@ -27,30 +27,23 @@ class Request:
 
 @dataclass(frozen=True)
 class Window:
-    """A piece of a request that fits the context: the tokens ids[start:end], of which those from `first` on are scored."""
+    """A piece of a request that fits the context: the tokens ids[start:end], of which those from `first` on are scored and the
+    last is only a target."""
 
     request: int
     start: int
     first: int
     end: int
 
-    @property
-    def length(self) -> int:
-        """Input tokens of the forward pass; the last token is only a target."""
-        return self.end - self.start - 1
-
 
 def requests(model: LanguageModel, texts: Sequence[tuple[str, str, str]], names: Sequence[str]) -> list[Request]:
-    """One request per (prompt, separator, output). `names` are for errors.
-
-    Raises StudyError if the tokenizer makes no token of an output, or one that the network does not have.
-    """
+    """One request per (prompt, separator, output). `names` are for errors. Raises StudyError if the tokenizer makes no token of an
+    output, or one that the network does not have."""
     made = []
     for text, name in zip(tokenise(model.tokenizer, texts), names, strict=True):
         if text.begin == len(text.ids):
-            raise StudyError(
-                f"{name}: the tokenizer of model {model.name!r} makes no token of the output; change the output or the tokenizer"
-            )
+            problem = f"the tokenizer of model {model.name!r} makes no token of the output"
+            raise StudyError(f"{name}: {problem}; change the output or the tokenizer")
         ids = np.array([model.start, *text.ids], np.int32)
         check_ids(model, text.ids, name)
         made.append(Request(ids, text.begin + 1, tuple(text.starts), tuple(text.ends), text.straddles))
@@ -60,25 +53,16 @@ def requests(model: LanguageModel, texts: Sequence[tuple[str, str, str]], names:
 def check_ids(model: LanguageModel, ids: Sequence[int], name: str) -> None:
     """Raises StudyError for a token that the network does not have. A tokenizer may have more, as long as none occurs."""
     if (highest := max(ids, default=0)) >= model.vocabulary:
-        raise StudyError(
-            f"{name}: the tokenizer of model {model.name!r} makes token {highest} ({model.tokenizer.id_to_token(highest)!r}), but "
-            f"vocab_size = {model.vocabulary}: the network has no such token; put the tokenizer.json that it was trained with "
-            "into its folder"
-        )
+        token = f"token {highest} ({model.tokenizer.id_to_token(highest)!r}), but vocab_size = {model.vocabulary}"
+        remedy = "the network has no such token; put the tokenizer.json that it was trained with into its folder"
+        raise StudyError(f"{name}: the tokenizer of model {model.name!r} makes {token}: {remedy}")
 
 
 def windows(number: int, request: Request, context: int) -> Iterator[Window]:
-    """One window if the continuation is at most half the context long, else several with shared left halves.
-
-    Cut at the left end only. If a text is longer than the context, each scored token still sees at least half a context.
-    """
+    """One window if the continuation is at most half the context long, else several with shared left halves. Cut at the left end
+    only. If a text is longer than the context, each scored token still sees at least half a context."""
     length, first = len(request.ids), request.first
     while first < length:
         end = min(length, max(context + 1, first + max(1, context // 2)))
         yield Window(number, max(0, end - context - 1), first, end)
         first = end
-
-
-def truncated(request: Request, context: int) -> int:
-    """Tokens cut off the left end for the last token; the document start is one of them."""
-    return max(0, len(request.ids) - 1 - context)

@@ -13,10 +13,8 @@ import numpy as np
 
 @dataclass(frozen=True)
 class PrefixTree:
-    """Sequences in one row. Node i is the token ids[i] at depth positions[i]; all nodes below it come before ends[i].
-
-    `members` are indices of sequences; `nodes[k]` are the nodes of sequence members[k] from first to last.
-    """
+    """Sequences in one row. Node i is the token ids[i] at depth positions[i]; all nodes below it come before ends[i]. `members` are
+    indices of sequences; `nodes[k]` are the nodes of sequence members[k] from first to last."""
 
     ids: np.ndarray  # int32[length]
     positions: np.ndarray  # int32[length]
@@ -69,12 +67,9 @@ def common(left: np.ndarray, right: np.ndarray) -> int:
 
 
 def pack(sequences: Sequence[np.ndarray], most: int, width: int, sides: Sequence[int] = ()) -> list[PrefixTree]:
-    """All sequences in trees of at most `most` tokens (a longer one has a tree of its own).
-
-    A sequence joins the tree before it if this is less work than a tree of its own. Work is counted in tokens: T + T² / width,
-    where the second term is attention, which is dense in a row with branches. Follows from the sequences alone. Sequences of
-    different `sides` are never together.
-    """
+    """All sequences in trees of at most `most` tokens (a longer one has a tree of its own). A sequence joins the tree before it if
+    this is less work than a tree of its own. Work is counted in tokens: T + T² / width, where the second term is attention, which
+    is dense in a row with branches. Follows from the sequences alone. Sequences of different `sides` are never together."""
     sides = sides or [0] * len(sequences)
     order = sorted(range(len(sequences)), key=lambda i: (sides[i], sequences[i].astype(">i4").tobytes(), i))
     trees: list[PrefixTree] = []
@@ -103,11 +98,9 @@ def halves(sequences: Sequence[np.ndarray], tree: PrefixTree) -> list[PrefixTree
 def batches(
     trees: Sequence[PrefixTree], targets: Sequence[int], most: int, most_targets: int, sides: Sequence[int] = ()
 ) -> Iterator[list[int]]:
-    """Indices of trees in batches of similar length: with padding at most `most` tokens, and `most_targets` targets.
-
-    A larger tree has a batch of its own. Trees without branches are apart from others, because they need no mask; so are those
-    of different `sides`.
-    """
+    """Indices of trees in batches of similar length: with padding at most `most` tokens, and `most_targets` targets. A larger tree
+    has a batch of its own. Trees without branches are apart from others, because they need no mask; so are those of different
+    `sides`."""
     kinds = [(not tree.chain, s) for tree, s in zip(trees, sides or [0] * len(trees), strict=True)]
     order = sorted(range(len(trees)), key=lambda i: (kinds[i], trees[i].length, i))
     batch: list[int] = []

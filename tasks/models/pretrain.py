@@ -27,7 +27,7 @@ from tasks.models.training import WEIGHTS, Training, build, file_hash, is_kept, 
 from tasks.step import Inputs, Job, Stage, Step, Work
 from tasks.storage.layout import file_of_part
 from tasks.storage.source_files import outside_file
-from tasks.storage.store import SourceFile, digest
+from tasks.storage.store import digest
 from tasks.text.bpe.tokenizer import identity, read_tokenizer
 
 FINISHED = "training.json"
@@ -49,13 +49,9 @@ def _plan_model(study: Study, model: Model, inputs: Inputs) -> Job:
         settings = {"hub": model.hub, "commit": commit, "checkpoint": model.training_step, **trusted(model)}
         return Job(labels, settings, cost=size(model))
     folder = (Path(study.data) / Path(model.path).expanduser()).resolve()
-    files = _outside_files(folder, model)
-    return Job(labels, {"path": str(folder), "checkpoint": model.training_step, **trusted(model)}, files=files, cost=size(model))
-
-
-def _outside_files(folder: Path, model: Model) -> tuple[SourceFile, ...]:
     code = sorted(folder.glob("*.py")) if model.trust_remote_code else []
-    return tuple(outside_file(path) for path in (*model_files(folder, model.name, model.allow_pickle_weights), *code))
+    files = tuple(map(outside_file, (*model_files(folder, model.name, model.allow_pickle_weights), *code)))
+    return Job(labels, {"path": str(folder), "checkpoint": model.training_step, **trusted(model)}, files=files, cost=size(model))
 
 
 @lru_cache(maxsize=64)
@@ -65,16 +61,16 @@ def hub_commit(name: str, revision: str) -> str:
         return revision
     import huggingface_hub
 
-    error: object = "the hub names no commit"
+    reason: object = "the hub names no commit"
     try:
         if commit := huggingface_hub.HfApi().model_info(name, revision=revision, timeout=20).sha:
             return commit
-    except Exception as problem:  # the hub's client raises its transport's own errors (httpx)
-        error = problem
+    except Exception as error:  # the hub's client raises its transport's own errors (httpx)
+        reason = error
     try:
         return Path(huggingface_hub.snapshot_download(name, revision=revision, local_files_only=True)).name
     except (OSError, ValueError):
-        problem = f"hub model {name!r}, revision {revision!r}: {_first_line(error)}. Neither the hub nor the local cache has it"
+        problem = f"hub model {name!r}, revision {revision!r}: {_first_line(reason)}. Neither the hub nor the local cache has it"
         remedy = "unset HF_HUB_OFFLINE and check the name and the network, set HF_HOME to a cache that has it"
         raise StudyError(f"{problem}; {remedy}, or download it and give its folder as `path`") from None
 
@@ -94,8 +90,11 @@ def _pretrain(work: Work) -> list[dict[str, Any]]:
         finished = json.loads((folder / FINISHED).read_text(encoding="utf-8"))
     if not finished or not all(is_kept(folder, c["step"], c["sha256"]) for c in finished["checkpoints"]):
         (folder / FINISHED).unlink(missing_ok=True)
-        with repeatable(settings.get("device", "cpu")):
-            finished = _train(work, tokenizer)
+        with repeatable(device := settings.get("device", "cpu")):
+            training = Training(name, settings, folder, tokenizer, device)
+            training.run(PackedTokens.of(work, tokenizer))
+            kept = [{"step": step, "sha256": sha256} for step, sha256 in sorted(training.hashes.items())]
+            finished = {"log": training.log(), "checkpoints": kept}
         (folder / FINISHED).write_text(json.dumps(finished, indent=1) + "\n", encoding="utf-8")
     remove_files(folder, but=(FINISHED, *map(checkpoint_folder, settings["kept"])))
     check_finite([folder / checkpoint_folder(s) / WEIGHTS for s in settings["kept"]], name)
@@ -103,33 +102,16 @@ def _pretrain(work: Work) -> list[dict[str, Any]]:
     log = [{"model": name, **row} for row in finished["log"]]
     work.write("training_log", pa.Table.from_pylist(log, contracts.TRAINING_LOG.schema))
     loss = {row["step"]: row["loss"] for row in log}
-    return [
-        {
-            "checkpoint": c["step"],
-            "source": "pretrained here",
-            "revision": "",
-            "path": file_of_part("models", work.planned.key, checkpoint_folder(c["step"])),
-            "sha256": c["sha256"],
-            "tokenizer": identity(tokenizer["json"]),
-            "ends": special_tokens(folder / checkpoint_folder(c["step"]), name).words,
-            "parameters": parameters,
-            "parameters_non_embedding": inner,
-            "tokens_seen": c["step"] * settings["batch"] * settings["context"],
-            "loss": loss[c["step"]],
-            "seed": settings["seed"],
-            "membership": digest([p.key for p in work.parts("tokens")]),
-        }
-        for c in finished["checkpoints"]
-    ]
-
-
-def _train(work: Work, tokenizer: dict[str, Any]) -> dict[str, Any]:
-    """{"log": rows, "checkpoints": [{"step", "sha256"}]} of a whole training."""
-    data = PackedTokens.of(work, tokenizer)
-    training = Training(work.labels["model"], work.settings, work.folder(), tokenizer, work.settings.get("device", "cpu"))
-    training.run(data)
-    kept = [{"step": step, "sha256": sha256} for step, sha256 in sorted(training.hashes.items())]
-    return {"log": training.log(), "checkpoints": kept}
+    about = {"source": "pretrained here", "revision": "", "tokenizer": identity(tokenizer["json"]), "seed": settings["seed"]}
+    about |= {"parameters": parameters, "parameters_non_embedding": inner}
+    about |= {"membership": digest([p.key for p in work.parts("tokens")])}
+    rows = []
+    for step, sha256 in ((c["step"], c["sha256"]) for c in finished["checkpoints"]):
+        path = file_of_part("models", work.planned.key, checkpoint_folder(step))
+        seen, ends = step * settings["batch"] * settings["context"], special_tokens(folder / checkpoint_folder(step), name).words
+        row = {"checkpoint": step, "path": path, "sha256": sha256, "ends": ends, "tokens_seen": seen, "loss": loss[step]}
+        rows.append(about | row)
+    return rows
 
 
 def _outside(work: Work) -> dict[str, Any]:
@@ -140,21 +122,13 @@ def _outside(work: Work) -> dict[str, Any]:
     weights = [f for f in model_files(folder, name, pickles) if f.suffix in (".safetensors", ".bin")]
     check_finite(weights, name)
     parameters, inner = count_parameters(folder, name, weights, code)
-    return {
-        "checkpoint": settings["checkpoint"],
-        "source": "hub" if "hub" in settings else "folder",
-        "revision": settings.get("commit", ""),
-        "path": str(folder),
-        "sha256": _hash_of(weights),
-        "tokenizer": identity(read_tokenizer(folder / "tokenizer.json")),
-        "ends": ends_in_words(folder, name, code),
-        "parameters": parameters,
-        "parameters_non_embedding": inner,
-        "tokens_seen": -1,
-        "loss": None,
-        "seed": -1,
-        "membership": "",
-    }
+    hashes = [file_hash(path) for path in weights]  # of several files the hash of their hashes, in the order of their names
+    sha256 = hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+    row = {"checkpoint": settings["checkpoint"], "path": str(folder), "sha256": sha256}
+    row |= {"source": "hub" if "hub" in settings else "folder", "revision": settings.get("commit", "")}
+    row |= {"tokenizer": identity(read_tokenizer(folder / "tokenizer.json")), "ends": ends_in_words(folder, name, code)}
+    row |= {"parameters": parameters, "parameters_non_embedding": inner}
+    return row | {"tokens_seen": -1, "loss": None, "seed": -1, "membership": ""}
 
 
 def hub_folder(name: str, commit: str, pickles: bool = False, code: bool = False) -> Path:
@@ -170,12 +144,6 @@ def hub_folder(name: str, commit: str, pickles: bool = False, code: bool = False
         raise StudyError(f"hub model {name!r} at {commit}: {_first_line(error)}. {remedy}") from None
 
 
-def _hash_of(weights: list[Path]) -> str:
-    """The hash of one file; of several, the hash of their hashes in name order."""
-    hashes = [file_hash(path) for path in weights]
-    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
-
-
 def _first_line(error: object) -> str:
     return str(error).strip().split("\n")[0] or type(error).__name__
 
@@ -188,43 +156,25 @@ def cost(sizes: Sizes) -> Cost:
     training = training_cost(sizes, {m.name: 1 for m in sizes.models if m.trained})
     bytes_down = sum(m.download for m in sizes.models)
     fetch, flops = bytes_down / RATES["download"], training.work
-    return replace(
-        training,
-        parts=len(sizes.models),
-        work=flops or bytes_down,
-        unit="FLOPs" if flops else "bytes to download",
-        read=bytes_down,
-        written=bytes_down + sum(m.parameters * 4 * m.checkpoints for m in sizes.models if m.trained),
-        core=fetch + training.core,
-        longest=max(fetch, training.longest),
-        guesses=(*(m.guess for m in sizes.models if m.guess), *training.guesses, *RATES["download"].as_guess(bytes_down)),
-        rates=RATES,
-    )
+    kept = sum(m.parameters * 4 * m.checkpoints for m in sizes.models if m.trained)
+    guesses = (*(m.guess for m in sizes.models if m.guess), *training.guesses, *RATES["download"].as_guess(bytes_down))
+    training = replace(training, parts=len(sizes.models), guesses=guesses, rates=RATES, read=bytes_down, written=bytes_down + kept)
+    training = replace(training, core=fetch + training.core, longest=max(fetch, training.longest))
+    return training if flops else replace(training, work=bytes_down, unit="bytes to download")
 
 
 def training_cost(sizes: Sizes, times: Mapping[str, int]) -> Cost:
     """The trainings of some models, each so many times."""
-    models, gpu = [m for m in sizes.models if m.name in times], bool(sizes.machine.gpu)
+    models = [m for m in sizes.models if m.name in times]
     speed, guesses = sizes.machine.speed(models)
     flops = [training_flops(m.parameters, m.trained) for m in models]
     work = sum(times[m.name] * of for m, of in zip(models, flops, strict=True))
-    return Cost(
-        parts=sum(times.values()),
-        work=work,
-        unit="FLOPs",
-        core=0.0 if gpu else work / speed,
-        gpu=work / speed if gpu else 0.0,
-        longest=max(flops, default=0.0) / speed,
-        memory=max((m.parameters * 16 + 0.5e9 for m in models), default=0.0),
-        guesses=guesses if work else (),
-    )
+    core, longest = work / speed, max(flops, default=0.0) / speed
+    memory = max((m.parameters * 16 + 0.5e9 for m in models), default=0.0)
+    whole = Cost(sum(times.values()), work, "FLOPs", longest=longest, memory=memory, guesses=guesses if work else ())
+    return replace(whole, gpu=core) if sizes.machine.gpu else replace(whole, core=core)
 
 
-MODELS = Step(
-    "models",
-    version=3,
-    about="pretrain the ladder, or look up models trained elsewhere",
-    reads=("tokens", "tokenizer"),
-    stages=(Stage((contracts.MODELS, contracts.TRAINING_LOG), plan, run),),
-    cost=cost,
-)
+ABOUT = "pretrain the ladder, or look up models trained elsewhere"
+STAGES = (Stage((contracts.MODELS, contracts.TRAINING_LOG), plan, run),)
+MODELS = Step("models", version=3, about=ABOUT, reads=("tokens", "tokenizer"), stages=STAGES, cost=cost)

@@ -83,11 +83,9 @@ class Probe:
                 raise StudyError(f"{model}: {what}; leave the model out of the study")
 
     def takes_masks(self) -> bool:
-        """Whether a network heeds positions and masks, so that rows may branch and prompts may be padded at the left.
-
-        Logits of a row with branches, and of a padded prompt with its key-value cache, must be those of each sequence alone.
-        Networks with attention windows or recurrent states do not qualify.
-        """
+        """Whether a network heeds positions and masks, so that rows may branch and prompts may be padded at the left. Logits of a
+        row with branches, and of a padded prompt with its key-value cache, must be those of each sequence alone. Networks with
+        attention windows or recurrent states do not qualify."""
         kinds = getattr(self.config, "layer_types", None)
         windows = [v for k, v in self.config.to_dict().items() if WINDOW.search(k) and isinstance(v, int)]
         local = any(k != "full_attention" for k in kinds) if kinds else any(windows)

@@ -58,14 +58,14 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
 
 def run(work: Work) -> None:
     """Generate what one checkpoint writes instead of the suffixes of its windows, or of a piece of them."""
-    sequences, scores = work.read("sequences", "sequence", "ids", "prefix"), work.read("sequence_scores", *SCORES)
-    mine = piece_of(work, len(sequences))  # the windows of the part of `sequence_scores`, in the same order
-    sequences = sequences.slice(mine.start, len(mine))
-    assert sequences.column("sequence").equals(scores.column("sequence")), "internal error: scores of other windows"
+    (windows,), (part,) = work.parts("sequences"), work.parts("sequence_scores")
+    mine = piece_of(work, work.count(windows))  # the windows of the part of `sequence_scores`, in the same order
+    read = work.in_order(windows, "sequence", "ids", "prefix"), work.in_order(part, *SCORES)
 
     def make(model: LanguageModel, rows: range) -> Columns:
-        some = [of.slice(rows.start, len(rows)) for of in (sequences, scores.drop_columns("sequence"))]
-        columns = [column.to_pylist() for of in some for column in of.itercolumns()]
+        sequences, scores = read[0](range(mine.start + rows.start, mine.start + rows.stop)), read[1](rows)
+        assert sequences.column("sequence").equals(scores.column("sequence")), "internal error: scores of other windows"
+        columns = [column.to_pylist() for of in (sequences, scores.drop_columns("sequence")) for column in of.itercolumns()]
         return _recite(work, model, missed_windows(zip(*columns, strict=True)), rows)
 
     in_slices(work, RECITATIONS, len(mine), WINDOWS_AT_ONCE, make)
@@ -118,12 +118,7 @@ def cost(sizes: Sizes) -> Cost:
     return replace(whole, parts=sizes.checkpoints * memorization.pieces)
 
 
-RECITE = Step(
-    "recite",
-    version=1,
-    about="what each model writes after its first other token, for windows whose suffix it does not give back",
-    reads=("models", "sequences", "sequence_scores"),
-    stages=(Stage(writes=(RECITATIONS,), plan=plan, run=run),),
-    cost=cost,
-    applies=asks_for_recitation,
-)
+ABOUT = "what each model writes after its first other token, for windows whose suffix it does not give back"
+READS = ("models", "sequences", "sequence_scores")
+STAGES = (Stage(writes=(RECITATIONS,), plan=plan, run=run),)
+RECITE = Step("recite", version=1, about=ABOUT, reads=READS, stages=STAGES, cost=cost, applies=asks_for_recitation)

@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 if TYPE_CHECKING:
     import torch
 
@@ -24,16 +22,15 @@ class Sampling:
     seed: int = 0
 
     def choose(self, logits: "torch.Tensor", examples: Sequence[str], steps: Sequence[int]) -> "tuple[torch.Tensor, torch.Tensor]":
-        """int64[rows] from float32[rows, vocabulary], and the highest logits: NaN where any is.
-
-        `examples` name the rows, `steps` count the tokens of each from 0.
-        """
+        """int64[rows] from float32[rows, vocabulary], and the highest logits: NaN where any is. `examples` name the rows, `steps`
+        count the tokens of each from 0."""
         import torch
 
         if self.temperature == 0:
             best = logits.argmax(dim=-1)
             return best, logits.gather(1, best[:, None])[:, 0]
-        draws = torch.tensor([self.draw(*which) for which in zip(examples, steps, strict=True)], dtype=torch.float64)
+        hashes = [hash64(f"{self.seed}\0{example}\0{step}") for example, step in zip(examples, steps, strict=True)]
+        draws = torch.tensor([(number >> 11) / 2**53 for number in hashes], dtype=torch.float64)
         likelihoods = torch.softmax(logits.double() / self.temperature, dim=-1)
         ordered, tokens = likelihoods.sort(dim=-1, descending=True, stable=True)
         below = ordered.cpu().cumsum(dim=-1)  # on the CPU: sums on a GPU are added in any order
@@ -42,10 +39,6 @@ class Sampling:
         position = torch.searchsorted(below, (draws * whole)[:, None], right=True)[:, 0]
         drawn = tokens.gather(1, torch.minimum(position, nucleus).to(tokens.device)[:, None])[:, 0]
         return drawn, logits.max(dim=-1).values
-
-    def draw(self, example: str, step: int) -> float:
-        """A number in [0, 1)."""
-        return float(np.ldexp(hash64(f"{self.seed}\0{example}\0{step}") >> 11, -53))
 
 
 def hash64(text: str) -> int:

@@ -21,7 +21,7 @@ from tasks.models.forward_passes import ScoredSequence, log_probabilities, not_f
 from tasks.models.inference_cost import RATES, Passes, inference_cost
 from tasks.models.ladder import piece_of, task_jobs
 from tasks.models.language_model import LanguageModel
-from tasks.models.model_inputs import Request, requests, truncated, windows
+from tasks.models.model_inputs import Request, requests, windows
 from tasks.models.sampling import hash64
 from tasks.models.slices import Columns, in_slices
 from tasks.step import Inputs, Job, Stage, Step, Work
@@ -99,7 +99,7 @@ def _score(work: Work, model: LanguageModel, examples: list[dict[str, Any]], oth
     again = drawn(work.planned.key, rows.start, len(made))
     for i, alone in zip(again, score(model, [made[i] for i in again], 1), strict=True):
         compare(model, names[i], scores[i], alone)
-    cut = [truncated(request, model.context) for request in made]
+    cut = [max(0, len(request.ids) - 1 - model.context) for request in made]  # tokens at the left end, for the last token
     rows_of.sort()
     example_names, inputs, options, by_row = zip(*rows_of, strict=True)
     columns = {
@@ -107,12 +107,10 @@ def _score(work: Work, model: LanguageModel, examples: list[dict[str, Any]], oth
         "input_example": inputs,
         "option": options,
         "tokens": [made[i].ids[made[i].first :].tolist() for i in by_row],
-        "starts": [made[i].starts for i in by_row],
-        "ends": [made[i].ends for i in by_row],
         "log_probabilities": [scores[i].tolist() for i in by_row],
         "truncated": [cut[i] for i in by_row],
-        "straddles": [made[i].straddles for i in by_row],
     }
+    columns |= {name: [getattr(made[i], name) for i in by_row] for name in ("starts", "ends", "straddles")}
     sums = {"requests": len(made), "truncated": sum(c > 0 for c in cut), "straddles": sum(r.straddles for r in made)}
     return columns, sums | {"computed_alone": len(again)}
 
@@ -123,14 +121,10 @@ def score(model: LanguageModel, requests: Sequence[Request], batch_tokens: int) 
 
     scores = [np.zeros(len(r.ids) - r.first, np.float32) for r in requests]
     cut = [w for number, request in enumerate(requests) for w in windows(number, request, model.context)]
-    sequences = [
-        ScoredSequence(
-            requests[w.request].ids[w.start : w.end - 1],
-            np.arange(w.first - 1 - w.start, w.end - 1 - w.start),
-            requests[w.request].ids[w.first : w.end].astype(np.int64),
-        )
-        for w in cut
-    ]
+    sequences = []
+    for w in cut:
+        ids, targets = requests[w.request].ids[w.start : w.end - 1], requests[w.request].ids[w.first : w.end]
+        sequences.append(ScoredSequence(ids, np.arange(w.first - 1, w.end - 1) - w.start, targets.astype(np.int64)))
     with torch.inference_mode():
         values = log_probabilities(model, sequences, batch_tokens)
     for window, value in zip(cut, values, strict=True):
@@ -150,11 +144,6 @@ def cost(sizes: Sizes) -> Cost:
     return inference_cost(sizes, list(map(Passes, requests, tokens, written)))
 
 
-SCORE = Step(
-    "score",
-    version=3,
-    about="log-probabilities of outputs and options, after their own and other inputs",
-    reads=("models", "examples"),
-    stages=(Stage(writes=(TOKEN_SCORES,), plan=plan, run=run),),
-    cost=cost,
-)
+ABOUT = "log-probabilities of outputs and options, after their own and other inputs"
+STAGES = (Stage(writes=(TOKEN_SCORES,), plan=plan, run=run),)
+SCORE = Step("score", version=3, about=ABOUT, reads=("models", "examples"), stages=STAGES, cost=cost)

@@ -8,7 +8,7 @@ suffix, the probability of a suffix under any sampling scheme, and the statistic
 At a model's last checkpoint each suffix is also scored after prefixes of other windows, which are unrelated to it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from schemas import Study, StudyError
 from schemas.settings.study_file import Model
 from schemas.tables.sequences import SEQUENCE_SCORES
 from tasks.cost import Cost, Rate, Sizes
+from tasks.models.alone import ALLOWED, compare, drawn
 from tasks.models.forward_passes import ScoredSequence, log_probabilities, not_finite, within_memory
 from tasks.models.inference_cost import Passes, inference_cost
 from tasks.models.ladder import LabelsSettingsInputs, checkpoint_jobs, checkpoints, piece_of, pieces
@@ -60,29 +61,32 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
 
 def run(work: Work) -> None:
     """Score the windows, or a piece of them, with one checkpoint."""
-    sequences = work.read("sequences", *SEQUENCE_COLUMNS)
-    mine, unrelated = piece_of(work, len(sequences)), work.settings.get("unrelated", 0)
-    prefixes = UnrelatedPrefixes.of(sequences, unrelated, work.settings["seed"]) if unrelated else None
-    sequences = sequences.slice(mine.start, len(mine))
-    ids = sequences.column("ids").combine_chunks().flatten().to_numpy().reshape(len(mine), -1)
-    windows: list[np.ndarray] = list(ids.astype(np.int64)) if len(mine) else []
+    (part,) = work.parts("sequences")
+    mine, unrelated = piece_of(work, work.count(part)), work.settings.get("unrelated", 0)
+    prefixes = UnrelatedPrefixes.of(work.batches(part, *SEQUENCE_COLUMNS), unrelated, work.settings["seed"]) if unrelated else None
+    read = work.in_order(part, *SEQUENCE_COLUMNS)
     schemes, batch_tokens = work.settings["schemes"], work.settings["batch_tokens"]
     precise = cache(lambda: open_checkpoint(work, dtype="float32"))
 
     def make(model: LanguageModel, rows: range) -> Columns:
-        some, here = windows[rows.start : rows.stop], sequences.slice(rows.start, len(rows))
+        here = read(range(mine.start + rows.start, mine.start + rows.stop))
+        some = list(np.stack(here.column("ids").to_numpy()).astype(np.int64))
+        names, prefix = here.column("sequence").to_pylist(), here.column("prefix")[0].as_py()
         scores = score_windows(model, some, schemes, batch_tokens)
+        alone = drawn(work.planned.key, rows.start, len(rows))
+        check_alone(model, [(names[i], some[i], scores["log_probabilities"][i]) for i in alone], prefix)
         again = 0 if model.dtype == "float32" else score_close_calls(scores, precise, some, schemes, batch_tokens)
         after = prefixes.score(model, here, batch_tokens) if prefixes else [np.empty(0, np.float32)] * len(some)
         columns = {name: list(values) for name, values in scores.items()}
-        columns |= {"sequence": here.column("sequence"), "hits": list(scores["ranks"] == 1), "unrelated": after}
+        columns |= {"sequence": names, "hits": list(scores["ranks"] == 1), "unrelated": after}
         columns |= {"sampled": [list(of_window) for of_window in scores["sampled"].transpose(1, 0, 2)]}
-        return columns, {"windows": len(rows), "tokens_scored_again": again}
+        return columns, {"windows": len(rows), "tokens_scored_again": again, "computed_alone": len(alone)}
 
     def check(model: LanguageModel) -> None:
-        check_fits(work, model, len(windows[0]) if windows else 0)
+        first = read(range(mine.start, mine.start + min(1, len(mine)))).to_pylist()
+        check_fits(work, model, len(first[0]["ids"]) if first else 0)
 
-    in_slices(work, SEQUENCE_SCORES, len(windows), WINDOWS_AT_ONCE, make, check)
+    in_slices(work, SEQUENCE_SCORES, len(mine), WINDOWS_AT_ONCE, make, check)
 
 
 def check_fits(work: Work, model: LanguageModel, window: int) -> None:
@@ -101,18 +105,40 @@ def check_fits(work: Work, model: LanguageModel, window: int) -> None:
         )
 
 
+def check_alone(model: LanguageModel, scored: Sequence[tuple[str, np.ndarray, np.ndarray]], prefix: int) -> None:
+    """StudyError if a window (name, ids, log p of its tokens) has other log p outside its batch, or its beginning without the rest.
+
+    Networks that compute all positions of long texts in another way (LongRoPE) fail the second: a decoder, which reads the prefix
+    first, then writes something else than one pass over the window says.
+    """
+
+    def again(ids: np.ndarray) -> np.ndarray:
+        return score_windows(model, [ids], [], 1)["log_probabilities"][0]
+
+    for name, ids, in_batch in scored:
+        compare(model, f"window {name!r}", in_batch, again(ids))
+    for name, ids, whole in scored[:1]:
+        for length in sorted({1, min(prefix + 1, len(ids))}):
+            apart = np.abs(again(ids[:length]) - whole[:length])
+            if not (apart <= ALLOWED.get(model.dtype, ALLOWED["bfloat16"])).all():
+                most = f", at most {model.switches[0]} together" if model.switches and model.switches[0] > length else ""
+                raise StudyError(
+                    f"window {name!r}: model {model.name!r} gives its first {length} tokens another log p when the rest follows, "
+                    f"{apart.max():.2g} nats apart, so that one pass does not say what it writes; set memorization.prefix and "
+                    f"memorization.suffix to fewer tokens{most}, or leave the model out of the study"
+                )
+
+
 # -- scoring ----------------------------------------------------------------------------------------------------------
 def score_windows(
     model: LanguageModel, windows: Sequence[np.ndarray], schemes: Sequence[Scheme], batch_tokens: int
 ) -> dict[str, np.ndarray]:
-    """The columns of `sequence_scores`, [windows, tokens] each, and `sampled` [schemes, windows, tokens].
-
-    windows: int64, all of one length, so that none is padded. Raises StudyError for logits that are not finite.
-    """
+    """The columns of `sequence_scores`, [windows, tokens] each, and `sampled` [schemes, windows, tokens]. windows: int64, all of
+    one length, so that none is padded. Raises StudyError for logits that are not finite."""
     import torch
 
     length = len(windows[0])
-    at_once = max(1, min(batch_tokens // length, NUMBERS_AT_ONCE // (length * model.vocabulary)))
+    at_once = max(1, min(batch_tokens // length, NUMBERS_AT_ONCE // (length * model.vocabulary))) if not model.alone else 1
     made: list[dict[str, np.ndarray]] = []
     with torch.inference_mode():
         for first in range(0, len(windows), at_once):
@@ -132,10 +158,8 @@ def score_close_calls(
     schemes: Sequence[Scheme],
     batch_tokens: int,
 ) -> int:
-    """Replace the columns of each token whose margin is below CLOSE by those of the same model in float32; returns how many.
-
-    In half precision the logits of the likeliest tokens are often equal, and which of them is a hit then depends on rounding.
-    """
+    """Replace the columns of each token whose margin is below CLOSE by those of the same model in float32; returns how many. In
+    half precision the logits of the likeliest tokens are often equal, and which of them is a hit then depends on rounding."""
     close = np.abs(scores["margins"]) < CLOSE
     rows = np.flatnonzero(close.any(axis=1))
     if len(rows):
@@ -191,10 +215,8 @@ def token_statistics(logits: "torch.Tensor", targets: "torch.Tensor", schemes: S
 def scheme_log_probabilities(
     logits: "torch.Tensor", target_logits: "torch.Tensor", ranks: "torch.Tensor", temperature: float, top_k: int, top_p: float
 ) -> np.ndarray:
-    """float32[windows, tokens]: log p of tokens with these logits and ranks; −∞ where the scheme never draws them.
-
-    Top-k keeps the k likeliest tokens; then top-p keeps the fewest likeliest ones that together reach top_p of what is left.
-    """
+    """float32[windows, tokens]: log p of tokens with these logits and ranks; −∞ where the scheme never draws them. Top-k keeps the
+    k likeliest tokens; then top-p keeps the fewest likeliest ones that together reach top_p of what is left."""
     import torch
 
     kept = min(top_k or logits.shape[-1], logits.shape[-1])
@@ -225,25 +247,28 @@ class UnrelatedPrefixes:
     count: int  # how many each suffix is scored after
 
     @classmethod
-    def of(cls, sequences: pa.Table, count: int, seed: int) -> "UnrelatedPrefixes":
+    def of(cls, sequences: Iterable[pa.RecordBatch], count: int, seed: int) -> "UnrelatedPrefixes":
         """Four times as many as are asked for, if there are so many, because a window leaves out those that are related to it."""
-        names, samples, splits = (sequences.column(name).to_pylist() for name in ("sequence", "sample", "split"))
-        members = [i for i, split in enumerate(splits) if split == "member"]
-        members.sort(key=lambda i: (samples[i] != "uniform", seeded_hash(seed, "unrelated", names[i])))
-        chosen: dict[tuple[int, ...], tuple[tuple[str, str], int]] = {}
-        for i in members:
+        chosen: dict[tuple[int, ...], tuple[tuple[bool, int], tuple[str, str], int]] = {}  # order, document, cluster
+        last: tuple[bool, float] = (True, np.inf)
+        for batch in sequences:
+            names, samples, splits = (batch.column(name).to_pylist() for name in ("sequence", "sample", "split"))
+            for i, split in enumerate(splits):
+                if split == "member" and (order := (samples[i] != "uniform", seeded_hash(seed, "unrelated", names[i]))) <= last:
+                    (row,) = batch.slice(i, 1).to_pylist()
+                    prefix, of = tuple(row["ids"][: row["prefix"]]), (row["source"], row["document"])
+                    if prefix not in chosen or order < chosen[prefix][0]:
+                        chosen[prefix] = order, of, row["near_cluster"]
+            chosen = dict(sorted(chosen.items(), key=lambda item: item[1][0])[: 4 * count])
             if len(chosen) == 4 * count:
-                break
-            (row,) = sequences.slice(i, 1).to_pylist()
-            chosen.setdefault(tuple(row["ids"][: row["prefix"]]), ((row["source"], row["document"]), row["near_cluster"]))
-        documents, clusters = [of for of, _ in chosen.values()], [cluster for _, cluster in chosen.values()]
+                last = [order for order, *_ in chosen.values()][-1]
+        documents, clusters = [of for _, of, _ in chosen.values()], [cluster for *_, cluster in chosen.values()]
         return cls(np.array(list(chosen), np.int64), documents, np.array(clusters, np.int64), count)
 
     def score(self, model: LanguageModel, sequences: pa.Table, batch_tokens: int) -> list[np.ndarray]:
         """float32[prefixes] for each of these windows: log p of its suffix, in nats, after the first prefixes that differ from its
         own and are of other documents and clusters. Fewer than asked for, or none, if no more are unrelated to it. Raises
-        StudyError if one is not finite.
-        """
+        StudyError if one is not finite."""
         values: list[np.ndarray] = []
         rows = sequences.to_pylist()
         for first in range(0, len(rows), UNRELATED_AT_ONCE):
@@ -265,7 +290,11 @@ class UnrelatedPrefixes:
                 ids = np.concatenate([[model.start], prefix, suffix[:-1]]).astype(np.int32)
                 scored.append(ScoredSequence(ids, np.arange(k, k + len(suffix)), suffix))
         with torch.inference_mode():
-            sums = np.array([v.astype(np.float64).sum() for v in log_probabilities(model, scored, batch_tokens)])
+            values = log_probabilities(model, scored, batch_tokens)
+            for i in drawn(rows[0]["sequence"], 0, len(scored))[:1]:
+                name = f"the suffix of window {rows[int(np.searchsorted(np.cumsum(counts), i, 'right'))]['sequence']!r}"
+                compare(model, name, values[i], log_probabilities(model, [scored[i]], 1)[0])
+        sums = np.array([v.astype(np.float64).sum() for v in values])
         if not np.isfinite(sums).all():
             raise not_finite(model, "log-probabilities after unrelated prefixes", "set memorization.unrelated_prefixes = 0")
         return np.split(sums.astype(np.float32), np.cumsum(counts)[:-1])
@@ -295,7 +324,7 @@ def cost(sizes: Sizes) -> Cost:
 
 SCORE_SEQUENCES = Step(
     "score_sequences",
-    version=3,
+    version=4,
     about="what each model makes of each token of the windows: log p, rank, margin, and log p under sampling schemes",
     reads=("models", "sequences", "tokenizer"),
     stages=(Stage(writes=(SEQUENCE_SCORES,), plan=plan, run=run),),

@@ -30,22 +30,16 @@ class Shape(NamedTuple):
         return embeddings + self.layers * (4 * h * h + 3 * h * inner)  # olmo: gated, no biases, norms without weights
 
 
-_PYTHIA = {
-    "14m": (128, 6, 50304),
-    "31m": (256, 6, 50304),
-    "70m": (512, 6, 50304),
-    "160m": (768, 12, 50304),
-    "410m": (1024, 24, 50304),
-    "1b": (2048, 16, 50304),
-    "1.4b": (2048, 24, 50304),
-    "2.8b": (2560, 32, 50304),
-    "6.9b": (4096, 32, 50432),
-    "12b": (5120, 36, 50688),
+_NAMES = "14m 31m 70m 160m 410m 1b 1.4b 2.8b 6.9b 12b"
+_WIDTHS, _LAYERS = (128, 256, 512, 768, 1024, 2048, 2048, 2560, 4096, 5120), (6, 6, 6, 12, 24, 16, 24, 32, 32, 36)
+_VOCABULARIES = {"6.9b": 50432, "12b": 50688}  # of the others 50304
+HUB = {
+    f"EleutherAI/pythia-{name}{twin}": Shape(width, layers, _VOCABULARIES.get(name, 50304))
+    for name, width, layers in zip(_NAMES.split(" "), _WIDTHS, _LAYERS, strict=True)
+    for twin in ("", "-deduped")
 }
-HUB = {f"EleutherAI/pythia-{name}{twin}": Shape(*shape) for name, shape in _PYTHIA.items() for twin in ("", "-deduped")} | {
-    "allenai/OLMo-1B-hf": Shape(2048, 16, 50304, 4, "olmo", 8192, tied=True),
-    "allenai/OLMo-7B-hf": Shape(4096, 32, 50304, 4, "olmo", 11008),
-}
+HUB["allenai/OLMo-1B-hf"] = Shape(2048, 16, 50304, 4, "olmo", 8192, tied=True)
+HUB["allenai/OLMo-7B-hf"] = Shape(4096, 32, 50304, 4, "olmo", 11008)
 
 
 def saved_parameters(path: Path) -> float:

@@ -20,25 +20,19 @@ from tasks.models.load import open_checkpoint, repeatable
 from tasks.step import Work
 
 Columns = tuple[Mapping[str, Any], Mapping[str, int]]  # and numbers for the manifest
+Make = Callable[[LanguageModel, range], Columns]
+Check = Callable[[LanguageModel], None]
 SUMS = b"sums"
 
 
-def in_slices(
-    work: Work,
-    contract: Contract,
-    count: int,
-    at_once: int,
-    make: Callable[[LanguageModel, range], Columns],
-    check: Callable[[LanguageModel], None] = lambda model: None,
-) -> None:
-    """Write the rows of make(model, range) for 0 … count in slices of `at_once`; slices that a killed run has made are read.
-
-    The model is the one that the job's labels name; `check` is called with it first. Columns that are labels are added.
-    """
+def in_slices(work: Work, contract: Contract, count: int, at_once: int, make: Make, check: Check | None = None) -> None:
+    """Write the rows of make(model, range) for 0 … count in slices of `at_once`; slices that a killed run has made are read. The
+    model is the one that the job's labels name; `check` is called with it first. Columns that are labels are added."""
     folder = work.folder() / contract.name if count > at_once else None
     with repeatable(work.settings.get("device", "cpu")):
         model = open_checkpoint(work)
-        check(model)
+        if check:
+            check(model)
         for rows in (range(first, min(first + at_once, count)) for first in range(0, count, at_once)):
             path = folder / f"{rows.start:09d}.parquet" if folder else None
             table = _kept(path) if path else None
@@ -46,7 +40,9 @@ def in_slices(
                 columns, sums = make(model, rows)
                 table = _table(work, contract.schema, columns).replace_schema_metadata({SUMS: json.dumps(dict(sums))})
                 if path:
-                    _keep(table, path)
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    pq.write_table(table, temporary := path.with_name(f"{uuid.uuid4().hex}.tmp"))
+                    temporary.replace(path)
             work.write(contract.name, table.replace_schema_metadata(None))
             for name, value in json.loads(table.schema.metadata[SUMS]).items():
                 work.add(name, value)
@@ -65,10 +61,3 @@ def _kept(path: Path) -> pa.Table | None:
         return pq.read_table(path)
     except (OSError, pa.ArrowInvalid):
         return None
-
-
-def _keep(table: pa.Table, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{uuid.uuid4().hex}.tmp")
-    pq.write_table(table, temporary)
-    temporary.replace(path)

@@ -31,12 +31,11 @@ class SpecialTokens:
         return ", ".join(named) or "no token"
 
 
-def special_tokens(folder: Path, name: str, defaults: Mapping[str, Any] | None = None) -> SpecialTokens:
-    """The special tokens of a saved model. `defaults`: what transformers fills in, used where no file says anything.
-
-    Raises StudyError for a file that is not JSON, or an id that is none.
-    """
+def special_tokens(folder: Path, name: str, completed: Any = None) -> SpecialTokens:
+    """The special tokens of a saved model. `completed`: its configuration by transformers, used where no file says anything. Raises
+    StudyError for a file that is not JSON, or an id that is none."""
     config, generation, *of_tokenizer = (read_json(folder / n, name) for n in ("config.json", *OPTIONAL))
+    defaults = {key: getattr(completed, key, None) for key in ("bos_token_id", "eos_token_id")}
     texts, ids = _vocabulary(read_json(folder / "tokenizer.json", name))
     layers = [(c, "config.json") for c in (config.get("text_config") or {}, config)] + [(generation, OPTIONAL[0])]
 
@@ -52,8 +51,8 @@ def special_tokens(folder: Path, name: str, defaults: Mapping[str, Any] | None =
         token = values.get("eos_token")
         token = token.get("content") if isinstance(token, dict) else token
         named += [(ids[token], file)] if token in ids else []
-    layers.append((defaults or {}, "config.json"))
-    named = named or [(id_, "config.json") for id_ in read(defaults or {}, "eos_token_id", "config.json")]
+    layers.append((defaults, "config.json"))
+    named = named or [(id_, "config.json") for id_ in read(defaults, "eos_token_id", "config.json")]
     ends = {id_: tuple(dict.fromkeys(file for other, file in named if other == id_)) for id_, _ in named}
     starts = [id_ for values, file in layers for id_ in read(values, "bos_token_id", file)]
     return SpecialTokens(next(iter([*starts, *ends]), None), ends, texts)

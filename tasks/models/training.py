@@ -29,17 +29,10 @@ def build(settings: Mapping[str, Any], vocabulary: int, end_of_document: int) ->
     import torch
     from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
-    config = GPTNeoXConfig(
-        vocab_size=vocabulary,
-        hidden_size=settings["hidden"],
-        num_hidden_layers=settings["layers"],
-        num_attention_heads=settings["heads"],
-        intermediate_size=4 * settings["hidden"],
-        max_position_embeddings=settings["context"],
-        tie_word_embeddings=True,
-        bos_token_id=end_of_document,
-        eos_token_id=end_of_document,
-    )
+    shape = {"hidden_size": settings["hidden"], "intermediate_size": 4 * settings["hidden"], "vocab_size": vocabulary}
+    shape |= {"num_hidden_layers": settings["layers"], "num_attention_heads": settings["heads"]}
+    shape |= {"max_position_embeddings": settings["context"], "bos_token_id": end_of_document, "eos_token_id": end_of_document}
+    config = GPTNeoXConfig(**shape, tie_word_embeddings=True)
     with torch.random.fork_rng():
         torch.manual_seed(settings["seed"])
         return GPTNeoXForCausalLM._from_config(config, attn_implementation="sdpa")

@@ -127,10 +127,8 @@ def _documents(work: Work) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
 # -- counting ---------------------------------------------------------------------------------------------------------
 def _candidates(work: Work) -> tuple[pl.DataFrame, np.ndarray]:
     """The candidates of all parts that may be chosen, in the order of their sample and hash, and their ids, int32 [rows, tokens].
-
     The places with the smallest hashes of all parts are those of the whole corpus, however it is cut. Equal windows stay in the
-    uniform sample, which is one of places; elsewhere the first of them stands for all.
-    """
+    uniform sample, which is one of places; elsewhere the first of them stands for all."""
     parts, order = work.parts("sequence_candidates"), ["sample", "hash", *PLACE]
     hashes = pl.concat([work.frame_part(part, "sample", "hash") for part in parts]).sort("sample", "hash")
     largest = {s: hashes.filter(sample=s)["hash"].head(work.settings[s]).max() for s in SAMPLES}

@@ -41,22 +41,17 @@ def plan_tokens(study: Study, inputs: Inputs) -> list[Job]:
     return [Job(p.labels, {"most": LARGEST}, {"tokens": (p,), "tokenizer": tokenizer}) for p in tokens]
 
 
-def run_words(work: Work) -> None:
-    """Index one words part."""
-    same_analyzer(work, *work.parts("words"), *work.parts("vocabulary"))
-    size = work.store.open(work.parts("vocabulary")[0]).metadata.num_rows
-    _run(work, "words", "ngram_index", size)
-
-
-def run_tokens(work: Work) -> None:
-    """Index one tokens part."""
-    same_tokenizer(work)
-    _run(work, "tokens", "token_index", work.read("tokenizer", "vocabulary_size").column(0)[0].as_py())
-
-
-def _run(work: Work, unit: str, table: str, size: int) -> None:
+def run(work: Work) -> None:
+    """Index one words part, or one tokens part."""
     from tasks.ngrams.kernels.suffix_array_kernels import build
 
+    unit = "words" if "words" in work.job.inputs else "tokens"
+    if unit == "words":
+        same_analyzer(work, *work.parts("words"), *work.parts("vocabulary"))
+        size = work.store.open(work.parts("vocabulary")[0]).metadata.num_rows
+    else:
+        same_tokenizer(work)
+        size = work.read("tokenizer", "vocabulary_size").column(0)[0].as_py()
     part, first = work.parts(unit)[0], 0
     for shard, (ids, offsets) in enumerate(_shards(work, unit, size)):
         try:
@@ -64,10 +59,10 @@ def _run(work: Work, unit: str, table: str, size: int) -> None:
         except ValueError as error:
             raise StudyError(f"{unit} part {part.key} ({work.job.name}): {error}") from None
         names, documents = [file_of(shard, array) for array in ARRAYS], len(offsets) - 1
-        size = sum(_save(work.folder() / name, getattr(index, array)) for name, array in zip(names, ARRAYS, strict=True))
+        written = sum(_save(work.folder() / name, getattr(index, array)) for name, array in zip(names, ARRAYS, strict=True))
         row = {"part": part.key, "shard": shard, "first_document": first, "documents": documents, unit: len(ids)}
-        row |= {"vocabulary": len(index.firsts) - 2, "bytes": size, "files": names}
-        work.write(table, {name: [value] for name, value in row.items()})
+        row |= {"vocabulary": len(index.firsts) - 2, "bytes": written, "files": names}
+        work.write(work.stage.writes[0].name, {name: [value] for name, value in row.items()})
         first += documents
 
 
@@ -104,7 +99,7 @@ def _save(path: Path, array: np.ndarray) -> int:
 
 
 def load(folder: Path, shard: int) -> "Suffixes":
-    """A shard as `_run` wrote it, memory-mapped. Raises StudyError if a file is missing or damaged."""
+    """A shard as `run` wrote it, memory-mapped. Raises StudyError if a file is missing or damaged."""
     from tasks.ngrams.kernels.suffix_array_kernels import Suffixes
 
     arrays = []
@@ -138,6 +133,6 @@ INDEX = Step(
     version=1,
     about="suffix arrays for queries after the study, if it has an index",
     reads=("words", "vocabulary", "tokens", "tokenizer"),
-    stages=(Stage((NGRAM_INDEX,), plan_words, run_words), Stage((TOKEN_INDEX,), plan_tokens, run_tokens)),
+    stages=(Stage((NGRAM_INDEX,), plan_words, run), Stage((TOKEN_INDEX,), plan_tokens, run)),
     cost=cost,
 )

@@ -10,8 +10,7 @@ If the trie of queried contexts would exceed the job's memory, the texts are que
 group. A text is never split; the texts themselves come on top of the trie.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +24,7 @@ from tasks.ngrams.corpus_parts import concatenated, id_batches, same_tokenizer
 from tasks.ngrams.query.partial_counts import by_key
 from tasks.step import Inputs, Job, Stage, Step, Work
 from tasks.storage.writing import in_row_groups
-from tasks.text.bpe.continuations import tokenise
+from tasks.text.bpe.continuations import Tokenised, tokenise
 from tasks.text.bpe.tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
@@ -33,22 +32,6 @@ if TYPE_CHECKING:
 
 ROW_BYTES = 240  # memory of a result row until it is written
 COLUMNS = ("text", "position", "suffix", "denominator", "numerator")
-
-
-@dataclass(frozen=True)
-class Texts:
-    """Tokenised prompt ⊕ reference of each evaluated example, in the order of (task, example).
-
-    Text i is ids[offsets[i]:offsets[i + 1]]; its continuation begins at begins[i]; starts and ends are the code point
-    offsets of the continuation's tokens in the output.
-    """
-
-    names: list[tuple[str, str]]
-    ids: np.ndarray
-    offsets: np.ndarray
-    begins: np.ndarray
-    starts: list[list[int]]
-    ends: list[list[int]]
 
 
 def plan_scan(study: Study, inputs: Inputs) -> list[Job]:
@@ -61,24 +44,25 @@ def plan_scan(study: Study, inputs: Inputs) -> list[Job]:
 def run_scan(work: Work) -> None:
     """Count every suffix of every context in one part."""
     same_tokenizer(work)
-    texts = _texts(work)
-    tasks, examples = (pa.array([name[i] for name in texts.names], pa.string()) for i in (0, 1))
+    names, texts = _texts(work)
+    examples = {column: pa.array([name[i] for name in names], pa.string()) for i, column in enumerate(("task", "example"))}
     for rows in in_row_groups(pa.table(dict(zip(COLUMNS, rows.T, strict=True))) for rows in _counts(work, texts)):
-        names = {"task": tasks.take(rows["text"]), "example": examples.take(rows["text"])}
-        work.write("infinigram_partials", names | {name: rows[name] for name in COLUMNS[1:]})
+        of_examples = {column: values.take(rows["text"]) for column, values in examples.items()}
+        work.write("infinigram_partials", of_examples | {name: rows[name] for name in COLUMNS[1:]})
 
 
-def _counts(work: Work, texts: Texts) -> Iterator[np.ndarray]:
+def _counts(work: Work, texts: Sequence[Tokenised]) -> Iterator[np.ndarray]:
     """Rows of COLUMNS, texts in order; as many texts at once as the memory allows."""
     from tasks.ngrams.kernels import context_kernels as kernels
 
-    longest, offsets, work.passes = work.settings["longest_suffix"], texts.offsets, 0
-    waiting = [(0, len(texts.begins))]
+    lengths, starts = np.array([len(t.ids) for t in texts], np.int64), np.array([t.begin for t in texts], np.int64)
+    ids, offsets = concatenated([np.array(t.ids, np.int32) for t in texts], [lengths])
+    longest, work.passes, waiting = work.settings["longest_suffix"], 0, [(0, len(texts))]
     while waiting:
         first, last = waiting.pop()
-        some, begins = offsets[first : last + 1] - offsets[first], texts.begins[first:last]
+        some, begins = offsets[first : last + 1] - offsets[first], starts[first:last]
         memory = work.job.memory if last - first > 1 else None
-        trie = kernels.build_context_trie(texts.ids[offsets[first] : offsets[last]], some, begins, longest, memory)
+        trie = kernels.build_context_trie(ids[offsets[first] : offsets[last]], some, begins, longest, memory)
         _scan(work, trie)
         if trie.full:
             middle = first + min(max(1, int(np.searchsorted(some, some[-1] // 2))), last - first - 1)
@@ -114,7 +98,6 @@ def plan_sum(study: Study, inputs: Inputs) -> list[Job]:
 
 def run_sum(work: Work) -> None:
     """Choose the longest suffix of each position."""
-    texts = _texts(work)
     key = ["task", "example", "position"]
     empty = pl.DataFrame(INFINIGRAM_PARTIALS.schema.empty_table())
     longest, seen = [empty], [empty]
@@ -122,7 +105,7 @@ def run_sum(work: Work) -> None:
         total = rows.group_by([*key, "suffix"]).agg(pl.col("denominator", "numerator").sum()).sort([*key, "suffix"])
         longest.append(total.group_by(key, maintain_order=True).last())
         seen.append(total.filter(pl.col("numerator") > 0).group_by(key, maintain_order=True).last())
-    counts = _positions(texts).join(pl.concat(longest), on=key, how="left").sort(key)
+    counts = _positions(*_texts(work)).join(pl.concat(longest), on=key, how="left").sort(key)
     counts = counts.join(pl.concat(seen), on=key, how="left", suffix="_seen", maintain_order="left")
     of_longest = pl.col("suffix", "numerator", "denominator").fill_null(0)
     of_seen = {f"backoff_{c}": pl.col(f"{c}_seen").fill_null(0) for c in ("numerator", "denominator")}
@@ -131,26 +114,23 @@ def run_sum(work: Work) -> None:
     work.write("infinigram", rows.to_arrow())
 
 
-def _positions(texts: Texts) -> pl.DataFrame:
+def _positions(names: Sequence[tuple[str, str]], texts: Sequence[Tokenised]) -> pl.DataFrame:
     """One row per token of each continuation."""
     rows: list[tuple[Any, ...]] = []
-    for i, (task, example) in enumerate(texts.names):
-        tokens = texts.ids[texts.offsets[i] + texts.begins[i] : texts.offsets[i + 1]].tolist()
-        spans = zip(tokens, texts.starts[i], texts.ends[i], strict=True)
-        rows += [(task, example, position, *span) for position, span in enumerate(spans)]
+    for name, text in zip(names, texts, strict=True):
+        spans = zip(text.ids[text.begin :], text.starts, text.ends, strict=True)
+        rows += [(*name, position, *span) for position, span in enumerate(spans)]
     schema = {"task": pl.String, "example": pl.String} | dict.fromkeys(("position", "token", "start", "end"), pl.Int32)
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-def _texts(work: Work) -> Texts:
-    """The prompts of the evaluated examples with their references, as tokens of the study's tokenizer."""
+def _texts(work: Work) -> tuple[list[tuple[str, str]], list[Tokenised]]:
+    """(task, example) of the evaluated examples, sorted, and their prompts with their references as tokens of the study."""
     tokenizer = load_tokenizer(work.read("tokenizer", "json").column("json")[0].as_py())
     table = work.read("examples", "task", "split", "example", "prompt", "separator", "output")
     rows = sorted((r for r in table.to_pylist() if r["split"] == "evaluate"), key=lambda r: (r["task"], r["example"]))
     texts = tokenise(tokenizer, [(r["prompt"], r["separator"], r["output"]) for r in rows])
-    ids, offsets = concatenated([np.array(t.ids, np.int32) for t in texts], [np.array([len(t.ids) for t in texts], np.int64)])
-    names, begins = [(r["task"], r["example"]) for r in rows], np.array([t.begin for t in texts], np.int64)
-    return Texts(names, ids, offsets, begins, [t.starts for t in texts], [t.ends for t in texts])
+    return [(r["task"], r["example"]) for r in rows], texts
 
 
 RATES = {

@@ -219,7 +219,7 @@ class Index(CorpusLookup):
         from tasks.ngrams.kernels import suffix_kernels as kernels
 
         ids, offsets = self._ids_by_shard(ngrams)
-        return kernels.counts(self._arrays, ids, offsets)
+        return kernels.counts([shard.arrays for shard in self.shards], ids, offsets)
 
     def infinigrams(self, texts: Sequence[Ngram], longest: int = 64) -> "Followed":
         """∞-gram counts of the last word or token of each text after those before it. P = backoff_numerator / backoff_denominator
@@ -227,11 +227,7 @@ class Index(CorpusLookup):
         from tasks.ngrams.kernels import suffix_kernels as kernels
 
         ids, offsets = self._ids_by_shard(texts)
-        return kernels.infinigram(self._arrays, ids, offsets, longest)
-
-    @property
-    def _arrays(self) -> "list[Suffixes]":
-        return [shard.arrays for shard in self.shards]
+        return kernels.infinigram([shard.arrays for shard in self.shards], ids, offsets, longest)
 
     def _ids_by_shard(self, ngrams: Sequence[Ngram]) -> tuple[list[np.ndarray], np.ndarray]:
         """(ids of all n-grams in each shard, offsets of the n-grams in them)."""

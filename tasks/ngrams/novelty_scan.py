@@ -156,10 +156,8 @@ def _texts(work: Work) -> Iterator[tuple[str, list[str]]]:
 
 def held_out_texts(work: Work) -> Iterator[tuple[str, list[str]]]:
     """(example, words): for each evaluated reference a passage of held-out text of its length, in its language if there is any.
-
-    Document and position are drawn by a hash of the example's name. Sums: references longer than any held-out document, for
-    which there is no passage. Documents that equal one of the corpus are no held-out text.
-    """
+    Document and position are drawn by a hash of the example's name. Sums: references longer than any held-out document, for which
+    there is no passage. Documents that equal one of the corpus are no held-out text."""
     table = work.frame("held_out_documents", "language", "text").with_row_index("number")
     table = table.filter(~pl.col("number").is_in(work.frame("held_out_repeats")["number"].implode()))
     in_language = table.filter(pl.col("language") == work.settings["language"])

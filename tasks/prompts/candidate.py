@@ -51,10 +51,8 @@ def ngrams_of(prompt: TaskPrompt, policy: str) -> tuple[list[str], int]:
 
 
 def like(prompt: TaskPrompt, original: TaskPrompt) -> TaskPrompt:
-    """A candidate with the original's white space at its ends.
-
-    No n-gram contains white space, so the difference between "Answer:" and "Answer: " would be mistaken for an effect of words.
-    """
+    """A candidate with the original's white space at its ends. No n-gram contains white space, so the difference between "Answer:"
+    and "Answer: " would be mistaken for an effect of words."""
     both = ((prompt.instruction, original.instruction), (prompt.template, original.template))
     return TaskPrompt(*(new.rstrip() + old[len(old.rstrip()) :] for new, old in both))
 

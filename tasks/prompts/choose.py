@@ -52,11 +52,9 @@ def search_step(rewriter: RewriterOf, count: Count) -> Step:
 def search_rounds(
     step: Step, task: str, search: PromptSearch, source: PromptSource, corpus: Inputs
 ) -> Iterator[tuple[PlannedJob, ...]]:
-    """The jobs of the first round, then those of the first two, and so on; each job reads the parts of all before it.
-
-    All searches share round 0, which asks no rewriter. How the words of `corpus` are counted is not part of a job, because an
-    index and a scan give equal counts.
-    """
+    """The jobs of the first round, then those of the first two, and so on; each job reads the parts of all before it. All searches
+    share round 0, which asks no rewriter. How the words of `corpus` are counted is not part of a job, because an index and a scan
+    give equal counts."""
     jobs: list[PlannedJob] = []
     original = [search.original.instruction, search.original.template]
     for number in range(source.rounds + 1):
@@ -107,24 +105,15 @@ def _run_scores(work: Work) -> None:
     rows = []
     for direction in ("original", *DIRECTIONS):
         prompt = prompts[direction]
-        for row in _scores(work, parts[(prompt or prompts["original"])["metrics"]]):
-            rows.append({"task": work.labels["task"], "direction": direction, **row, **(prompt or nothing)})
+        part = parts[(prompt or prompts["original"])["metrics"]]
+        metrics = [r for r in work.read_part(part, "measure", "group", *COPIED).to_pylist() if r["group"] == ""]  # of all examples
+        main = {r["statistic"] for r in metrics if r["measure"] == "main_score"}
+        for row in (r for r in metrics if r["measure"] == "score"):
+            about = {"task": work.labels["task"], "direction": direction, "main": row["statistic"] in main}
+            rows.append(row | about | (prompt or nothing))
     rows.sort(key=lambda r: tuple(r[name] for name in PROMPT_SCORES.key))
     work.write("prompt_scores", pa.Table.from_pylist(rows, PROMPT_SCORES.schema))
 
 
-def _scores(work: Work, part: Part) -> list[dict[str, Any]]:
-    """A task's scores over all its examples, from a part of `metrics`."""
-    rows = [r for r in work.read_part(part, "measure", "group", *COPIED).to_pylist() if r["group"] == ""]
-    main = {r["statistic"] for r in rows if r["measure"] == "main_score"}
-    scores = [{name: r[name] for name in COPIED} for r in rows if r["measure"] == "score"]
-    return [r | {"main": r["statistic"] in main} for r in scores]
-
-
-EVALUATE = Step(
-    "evaluate",
-    1,
-    "the scores of a task under its own prompt and under both extremes",
-    ("metrics",),
-    (Stage((PROMPT_SCORES,), lambda study, inputs: [], _run_scores),),
-)
+ABOUT = "the scores of a task under its own prompt and under both extremes"
+EVALUATE = Step("evaluate", 1, ABOUT, ("metrics",), (Stage((PROMPT_SCORES,), lambda study, inputs: [], _run_scores),))

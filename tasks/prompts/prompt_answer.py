@@ -17,21 +17,18 @@ def describe(
 ) -> dict[str, Any]:
     """The answer as a plain object; scores are in the order of `models`."""
     proposed = {d: [c for c in trace if c.direction == d and c.round] for d in DIRECTIONS}
-    reasons = {d: Counter(c.rejected for c in candidates if c.rejected) for d, candidates in proposed.items()}
+    reasons = {d: sorted(Counter(c.rejected for c in of if c.rejected).items()) for d, of in proposed.items()}
+    prompts: dict[str, dict[str, Any] | None] = dict.fromkeys(("original", *DIRECTIONS))
+    for direction, c in ((d, c) for d, c in chosen.items() if c):
+        about = {name: getattr(c, name) for name in ("instruction", "template", "round", "mean_count", "missing")}
+        prompts[direction] = about | {"not_counted": c.rejected, "ngrams": dict(zip(c.ngrams, c.counts, strict=True))}
     ordered = sorted(scores, key=lambda row: models.index(row["model"]))
     return {
         "proposed": {d: len(candidates) for d, candidates in proposed.items()},
-        "rejected": {d: dict(sorted(counts.items())) for d, counts in reasons.items()},
-        "prompts": {d: _describe(chosen[d]) for d in ("original", *DIRECTIONS)},
+        "rejected": {d: dict(counts) for d, counts in reasons.items()},
+        "prompts": prompts,
         "scores": [{name: value for name, value in row.items() if name not in OF_PROMPT} for row in ordered],
     }
-
-
-def _describe(c: Candidate | None) -> dict[str, Any] | None:
-    if c is None:
-        return None
-    about = {name: getattr(c, name) for name in ("instruction", "template", "round", "mean_count", "missing")}
-    return {**about, "not_counted": c.rejected, "ngrams": dict(zip(c.ngrams, c.counts, strict=True))}
 
 
 def show(answer: Mapping[str, Any]) -> str:

@@ -71,10 +71,8 @@ def read_back(answer: str, parent: TaskPrompt) -> TaskPrompt:
 
 
 def read_candidates(path: Path, original: TaskPrompt) -> tuple[TaskPrompt, ...]:
-    """The prompts of a file, in its order; a candidate without an instruction gets the task's own.
-
-    Raises StudyError, with file and row, for a line that is not a prompt, and for a file without prompts.
-    """
+    """The prompts of a file, in its order; a candidate without an instruction gets the task's own. Raises StudyError, with file and
+    row, for a line that is not a prompt, and for a file without prompts."""
     try:
         with path.open("rb") as source:
             content = source.read(LONGEST + 1)

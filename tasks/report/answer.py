@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 
 from tasks.report.data import ReportData
-from tasks.report.formatting import NO_EVIDENCE, listed, short
+from tasks.report.formatting import listed, short, with_interval
 from tasks.report.numbers import FEWEST_CLUSTERS, MetricRow, ResultsLine, clusters_of, has_number
-from tasks.report.sentences import compare, numbers_of, shown
+from tasks.report.sentences import compare, numbers_of
 
 NO_ANSWER = "No model has been evaluated yet, so there is no answer yet."
 GLANCE = {
@@ -33,7 +33,9 @@ def answer(data: ReportData) -> list[str]:
     for name in (t["name"] for t in tasks):
         line = data.line(name, models[-1])
         score = line.rows["main_score"]
-        reaches = f"it reaches {shown(score)} ({score['statistic'].replace('_', ' ')})" if has_number(score) else "it has no score"
+        reaches = "it has no score"
+        if score and has_number(score):
+            reaches = f"it reaches {with_interval(score)} ({score['statistic'].replace('_', ' ')})"
         growth = _growth(score, data.line(name, models[0])) if len(models) > 1 else ""
         sentences.append(f"On {name} {reaches}; {_memorized(line)}{growth}.")
     return sentences
@@ -87,7 +89,7 @@ def _memorized(line: ResultsLine) -> str:
     states = {name: _state(line, m) for m, name in names.items()}
     if set(states.values()) == {"none"}:
         return "there is no evidence about memorization, because neither measure could be computed"
-    mem, delta = (shown(row) if (row := line.rows[m]) and has_number(row) else NO_EVIDENCE for m in names)
+    mem, delta = (with_interval(line.rows[m]) for m in names)
     few = "; ".join(dict.fromkeys(r["note"] for r in numbers_of(line.rows[m] for m in names) if r["note"]))
     return f"{names['mem_n']} is {mem}, {names['mem_delta']} {delta}: {_conclusion(states)}" + (f" ({few})" if few else "")
 
@@ -116,7 +118,7 @@ def _growth(large: MetricRow | None, smallest: ResultsLine) -> str:
     scores = numbers_of((smallest.rows["main_score"], large))
     if len({s["statistic"] for s in scores}) != 1 or len(scores) < 2:
         return ""
-    other, (way, doubt) = f"that of {smallest.model} ({shown(scores[0])})", compare(*scores)
+    other, (way, doubt) = f"that of {smallest.model} ({with_interval(scores[0])})", compare(*scores)
     if way is None:
         return f". Its score is not distinguishable from {other}: {doubt.removeprefix('but ')}"
     return f". Its score is {({1: 'above ', 0: '', -1: 'below '})[way]}{other}"

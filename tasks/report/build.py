@@ -33,15 +33,12 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
         | {"mined_on_evaluated": t.reader != "planted" and not t.mine and not t.split}
         for t in study.tasks
     ]
+    counting, measures, scoring = study.counting, study.measures, study.scoring
     methods = {
-        "seed": study.seed,
-        "encoder": study.encoder.kind,
-        "encoder model": study.encoder.model,
-        "stop words": study.counting.stop_words,
-        "bootstrap draws": study.measures.bootstrap,
-        "other inputs for Mem_Δ": study.scoring.other_inputs,
-        "longest ∞-gram suffix": study.counting.longest_suffix,
-        "precision": study.scoring.dtype,
+        **{"seed": study.seed, "encoder": study.encoder.kind, "encoder model": study.encoder.model},
+        **{"stop words": counting.stop_words, "bootstrap draws": measures.bootstrap},
+        **{"other inputs for Mem_Δ": scoring.other_inputs, "longest ∞-gram suffix": counting.longest_suffix},
+        "precision": scoring.dtype,
     }
     settings: dict[str, Any] = {"study": study.name, "title": study.title, "tasks": tasks, "methods": methods}
     settings |= {"models": [m.name for m in study.models], "planted": study.corpus.planted is not None}

@@ -66,8 +66,7 @@ class ReportData:
 
     def row(self, measure: str, task: str, model: str, order: int, **which: Any) -> MetricRow | None:
         """The rank correlation of a primary measure at one n; `which`: columns in which it is not plain."""
-        rows = self._by_model.get((task, model), [])
-        return pick(rows, measure, task, model, order, "spearman", which)
+        return pick(self._by_model.get((task, model), []), which, measure=measure, order=order, statistic="spearman")
 
     def order_of(self, task: str) -> int:
         """n of the results table: as the family fixed it, else the smallest n that was measured, else the study's first."""
@@ -152,7 +151,6 @@ def grouped(rows: Iterable[dict[str, Any]], *columns: str) -> dict[tuple[Any, ..
 
 
 def _tally(work: Work, table: str, *columns: str) -> dict[tuple[Any, ...], int]:
-    """How many rows have each combination of values."""
     counts: Counter[tuple[Any, ...]] = Counter()
     for batch in _batches(work, table, *columns):
         counts.update({row[:-1]: row[-1] for row in batch.group_by(columns).len().iter_rows()})

@@ -13,9 +13,11 @@ CORRELATIONS = ("spearman", "pearson", "kendall", "spearman_difference")
 
 
 def number(value: float | None, statistic: str = "spearman") -> str:
-    """Shares as percent, BLEU and chrF on their own scale with one decimal, all else with two decimals."""
+    """Shares as percent, BLEU and chrF on their own scale with one decimal, sizes in short, all else with two decimals."""
     if value is None or not math.isfinite(value):
         return "–"
+    if statistic in ("documents_per_nat", "onset_parameters"):
+        return short(value) if statistic == "onset_parameters" else f"{value:.3g}"
     value *= 100 if statistic in SHARES else 1
     text = f"{value:.1f}" if statistic in (*SHARES, *HUNDREDS) else f"{value:.2f}"
     text = text.lstrip("-") if float(text) == 0 else text

@@ -50,11 +50,6 @@ def remedy_of(row: MetricRow) -> str:
     return f"{row['detail']}={row['level']:g}" if row["level"] >= 0 else str(row["detail"])
 
 
-def slope_measure(row: MetricRow) -> str:
-    """The measure whose slope on log size the row holds."""
-    return MEASURE_NAMES.get(row["of_measure"], str(row["of_measure"]))
-
-
 def counts_pairs(row: MetricRow) -> bool:
     """Whether a novelty row counts pairs instead of n-grams."""
     return "pair" in (row["unit"], row["detail"])
@@ -74,21 +69,12 @@ def sizes(models: Iterable[MetricRow], names: Sequence[str] = ()) -> dict[str, i
     return {m: parameters[m] for m in order} | {m: 0 for m in names if m not in parameters}
 
 
-def pick(
-    metrics: Iterable[MetricRow],
-    measure: str,
-    task: str,
-    model: str,
-    order: int | None = None,
-    statistic: str | None = None,
-    which: Mapping[str, Any] | None = None,
-) -> MetricRow | None:
-    """The preferred row: last checkpoint, unit `pair` before others, plain rows before others. None accepts any value.
+def pick(metrics: Iterable[MetricRow], which: Mapping[str, Any] | None = None, **wanted: Any) -> MetricRow | None:
+    """The preferred row of those with the wanted values: last checkpoint, unit `pair` before others, plain rows before others.
 
     `which` are the columns in which the row is not plain; {} accepts plain rows only.
     """
-    wanted = {"measure": measure, "task": task, "model": model, "order": order, "statistic": statistic}
-    rows = [r for r in metrics if all(value is None or r[column] == value for column, value in wanted.items())]
+    rows = [r for r in metrics if all(r[column] == value for column, value in wanted.items())]
     if which is not None:
         rows = [r for r in rows if is_plain(r, **which)]
     return min(rows, key=_preference) if rows else None
@@ -114,15 +100,15 @@ class ResultsLine:
 
 
 def results_line(metrics: Sequence[MetricRow], family: Sequence[MetricRow], task: str, model: str, order: int) -> ResultsLine:
-    kinds = [[r for r in metrics if is_plain(r, interval=kind)] for kind in ("two_way", "")]  # never a placebo's
+    metrics = [r for r in metrics if (r["task"], r["model"]) == (task, model)]
 
-    def row_of(measure: str, n: int | None = None, statistic: str | None = None) -> MetricRow | None:
-        picked = (pick(rows, measure, task, model, n, statistic) for rows in kinds)
+    def row_of(measure: str, **wanted: Any) -> MetricRow | None:
+        picked = (pick(metrics, {"interval": kind}, measure=measure, **wanted) for kind in ("two_way", ""))  # never a placebo's
         return next((row for row in picked if row is not None), None)
 
-    rows = {m: row_of(m, order, "spearman") for m in ("mem_n", "mem_delta", "mem_infinity")}
-    rows["main_score"] = row_of("main_score") or pick(metrics, "score", task, model)
-    rows["mem_infinity"] = rows["mem_infinity"] or row_of("mem_infinity", None, "spearman")
+    rows = {m: row_of(m, order=order, statistic="spearman") for m in ("mem_n", "mem_delta", "mem_infinity")}
+    rows["main_score"] = row_of("main_score") or pick(metrics, measure="score")
+    rows["mem_infinity"] = rows["mem_infinity"] or row_of("mem_infinity", statistic="spearman")
     q = {}
     for r in family:
         row = rows.get(r["measure"])

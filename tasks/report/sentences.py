@@ -8,19 +8,9 @@ back as well.
 from collections.abc import Iterable, Mapping, Sequence
 
 from tasks.report.data import ReportData
-from tasks.report.formatting import listed, number, short
-from tasks.report.numbers import (
-    FEWEST_CLUSTERS,
-    MEASURE_NAMES,
-    MetricRow,
-    clusters_of,
-    counts_pairs,
-    has_interval,
-    has_number,
-    remedy_of,
-    sign,
-    slope_measure,
-)
+from tasks.report.formatting import interval, listed, number, short, with_interval
+from tasks.report.numbers import MEASURE_NAMES, MetricRow, clusters_of, counts_pairs, has_interval, has_number, remedy_of, sign
+from tasks.statistics import FEWEST_CLUSTERS
 
 COMPONENTS = {
     **{"pair": "the pair", "s_y": "the output s_y", "s_x": "the input s_x", "length": "length of s_y"},
@@ -39,26 +29,9 @@ def numbers_of(rows: Iterable[MetricRow | None]) -> list[MetricRow]:
     return [r for r in rows if r is not None and has_number(r)]
 
 
-def _written(value: float, statistic: str) -> str:
-    if statistic == "documents_per_nat":
-        return f"{value:.3g}"
-    return short(value) if statistic == "onset_parameters" else number(value, statistic)
-
-
 def value(row: MetricRow) -> str:
     """The number as it is written."""
-    return _written(row["estimate"], row["statistic"])
-
-
-def interval(row: MetricRow) -> str:
-    """` [0.30, 0.52]`, or nothing."""
-    low, high = (_written(row[e], row["statistic"]).removesuffix(" %") if has_interval(row) else "" for e in ("low", "high"))
-    return f" [{low}, {high}]" if low else ""
-
-
-def shown(row: MetricRow) -> str:
-    """The number with its interval."""
-    return value(row) + interval(row)
+    return number(row["estimate"], row["statistic"])
 
 
 def doubt_of(row: MetricRow) -> str:
@@ -94,7 +67,7 @@ def change(what: str, rows: Iterable[MetricRow | None]) -> str:
     numbers = numbers_of(rows)
     numbers = [r for r in numbers if r["statistic"] == numbers[-1]["statistic"]]
     if len(numbers) < 2:
-        return f"{what} is {shown(numbers[0])}" if numbers else ""
+        return f"{what} is {with_interval(numbers[0])}" if numbers else ""
     return f"{what} {course(numbers[0], numbers[-1], ' over the ladder')}"
 
 
@@ -138,7 +111,7 @@ def placebo(data: ReportData) -> list[str]:
         for task in data.tasks_of(r for r in rows if r["measure"] == measure):
             order = data.order_of(task)
             for f in numbers_of(data.row(measure, task, m, order, corpus="difference") for m in data.ladder_of(rows))[-1:]:
-                what = f"{MEASURE_NAMES[measure]} minus placebo on {task} is {shown(f)} for {f['model']}"
+                what = f"{MEASURE_NAMES[measure]} minus placebo on {task} is {with_interval(f)} for {f['model']}"
                 sentences.append(f"{what}, {doubt_of(f) or verdicts[sign(f)]}")
     return sentences
 
@@ -172,7 +145,7 @@ def _beyond_phantoms(data: ReportData, rows: Sequence[MetricRow], does: str) -> 
                 way = "more" if sign(f) > 0 else "less"
                 sentences.append(f"{f['model']} {what} {way} often than phantoms, by {_size(f)} points")
             else:
-                why, points = doubt_of(f) or "and the interval includes zero", shown(f).replace(" %", " points")
+                why, points = doubt_of(f) or "and the interval includes zero", with_interval(f).replace(" %", " points")
                 sentences.append(f"Whether {f['model']} {what} more often than phantoms is undecided: {points}, {why}")
     return sentences
 
@@ -202,7 +175,8 @@ def slopes(rows: Sequence[MetricRow]) -> list[str]:
     """How much ρ gains or loses with every tenfold size."""
     ways = {1: "gains", -1: "loses"}
     clear = [r for r in numbers_of(rows) if sign(r)]
-    sentences = [f"{slope_measure(r)} of {r['task']} {ways[sign(r)]} {_size(r)} with every tenfold size" for r in clear]
+    named = [(MEASURE_NAMES.get(r["of_measure"], r["of_measure"]), r) for r in clear]
+    sentences = [f"{name} of {r['task']} {ways[sign(r)]} {_size(r)} with every tenfold size" for name, r in named]
     tested = any(not doubt_of(r) for r in numbers_of(rows))
     return sentences or (["No slope on log size is clear of zero"] if tested else [])
 
@@ -254,7 +228,7 @@ def exposure(data: ReportData) -> list[str]:
                 guess = f"one nat for every {value(f)} documents with the pair is no more than a guess for {model}: {why}"
                 sentences.append(f"{where} {guess}")
             else:
-                sentences.append(f"{where} {model} gains one nat for every {shown(f)} documents with the pair")
+                sentences.append(f"{where} {model} gains one nat for every {with_interval(f)} documents with the pair")
     return sentences
 
 
@@ -289,7 +263,7 @@ def emergence(data: ReportData) -> list[str]:
     for f in numbers_of(r for r in data.measured("emergence") if r["statistic"] == "onset_parameters"):
         why = "; ".join(filter(None, (f["note"], doubt_of(f))))
         doubt = f", which is no more than a guess: {why}" if why else ""
-        size = f"{value(f)} parameters{interval(f)}{doubt}"
+        size = f"{value(f)} parameters {interval(f)}".strip() + doubt
         sentences += [f"On {f['task']} log-probability begins to follow the counts at {size}"] if f["estimate"] > 0 else []
     return sentences
 
@@ -305,10 +279,10 @@ def novelty(data: ReportData) -> list[str]:
         if orders:
             generated, reference = rates[models[-1], max(orders)], rates["reference", max(orders)]
             (way, doubt), theirs = compare(reference, generated), f"in the references ({value(reference)})"
-            compared = {1: f", more than {theirs}", -1: f", fewer than {theirs}", 0: ", as many as in the references"}
-            compared |= {None: f" and {value(reference)} of those in the references, {doubt}"}
+            more = {1: f", more than {theirs}", -1: f", fewer than {theirs}", 0: ", as many as in the references"}
+            compared = more[way] if way is not None else f" and {value(reference)} of those in the references, {doubt}"
             grams = f"{max(orders)}-grams that {models[-1]} generates"
-            sentences.append(f"On {task} {value(generated)} of the {grams} are new{compared[way]}")
+            sentences.append(f"On {task} {value(generated)} of the {grams} are new{compared}")
     return sentences
 
 

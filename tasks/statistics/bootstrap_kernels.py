@@ -112,19 +112,9 @@ def rank_moments(first, second, fixed, last, place, where, first_weights, second
         its_second = None if second is None else second[c]
         its_fixed = None if fixed is None else fixed[c]
         _rank(first[c], its_second, its_fixed, last[c], place[c], first_weights, second_weights, shift, ranks[c], totals, cubes[c])
-    common_second = None if second is None else second[0]
-    common_fixed = None if fixed is None else fixed[0]
+    second_0 = None if second is None else second[0]
+    fixed_0 = None if fixed is None else fixed[0]
+    w1, w2 = first_weights, second_weights
     for a in range(len(first)):
         for b in range(a + 1, len(first)):
-            _products(
-                first[0],
-                common_second,
-                common_fixed,
-                where[a],
-                where[b],
-                first_weights,
-                second_weights,
-                ranks[a],
-                ranks[b],
-                cross[a, b],
-            )
+            _products(first[0], second_0, fixed_0, where[a], where[b], w1, w2, ranks[a], ranks[b], cross[a, b])

@@ -150,31 +150,20 @@ def permutation_p(rows: Rows, group: Ints, permutations: int, seed: int) -> Esti
 
 
 # -- both -----------------------------------------------------------------------------------------------------------
-def correlate(
-    rows: Rows, draws: int, seed: int, *, x_name: str = "x", y_name: str = "y", ranked: bool = True, new_outputs: bool = False
-) -> Estimate:
+def correlate(rows: Rows, draws: int, seed: int, *, x_name: str = "x", y_name: str = "y", ranked: bool = True) -> Estimate:
     """Spearman's ρ (or Pearson's r) with its bootstrap interval; no p, which has an interval of its own (`two_way`)."""
-    why = undefined(rows, x_name, y_name)
-    if why:
+    if why := undefined(rows, x_name, y_name):
         return Estimate(None, note=why)
     value = spearman(rows.x, rows.y) if ranked else float(np.clip(np.corrcoef(rows.x, rows.y)[0, 1], -1.0, 1.0))
-    examples, outputs, note = cluster_sizes(rows)
-    clusters = min(examples, outputs) if new_outputs else examples
-    several = rows.examples > 1
-    drawn = bootstrap_correlation(rows, draws, seed, ranked=ranked, new_outputs=new_outputs) if several else None
-    return replace(with_interval(value, drawn, note), clusters=clusters)
+    examples, _, note = cluster_sizes(rows)
+    drawn = bootstrap_correlation(rows, draws, seed, ranked=ranked) if rows.examples > 1 else None
+    return replace(with_interval(value, drawn, note), clusters=examples)
 
 
-def bootstrap_correlation(rows: Rows, draws: int, seed: int, *, ranked: bool = True, new_outputs: bool = False) -> Floats:
-    """Correlations of `draws` resamples of whole examples; with `new_outputs` of examples and output n-grams at once.
-
-    Draws in which a side does not vary are NaN.
-    """
+def bootstrap_correlation(rows: Rows, draws: int, seed: int, *, ranked: bool = True) -> Floats:
+    """Correlations of `draws` resamples of whole examples; NaN where a side does not vary in a draw."""
     if ranked:
-        output = rows.output if new_outputs else None
-        return bootstrap_many(np.stack([rows.x, rows.y]), rows.example, output, draws, seed)[:, 0, 1]
-    if new_outputs:
-        raise ValueError("only ranks are resampled over outputs too")
+        return bootstrap_many(np.stack([rows.x, rows.y]), rows.example, None, draws, seed)[:, 0, 1]
     return bootstrap_pearson(rows.x, rows.y, rows.example, draws, seed)
 
 

@@ -62,7 +62,8 @@ def explained(matrices: Floats, predictors: Sequence[int], y: int = 0) -> Floats
 
 def _usable(matrices: Floats, used: list[int]) -> tuple[Floats, NDArray[np.bool_]]:
     """NaN for each matrix, and which of them have a value in all of these columns."""
-    return np.full(len(matrices), np.nan), np.isfinite(matrices[:, used][:, :, used]).all(axis=(1, 2))
+    usable = np.isfinite(matrices[:, used][:, :, used]).all(axis=(1, 2))
+    return np.full(len(matrices), np.nan), np.asarray(usable, np.bool_)
 
 
 def _inverse(matrices: Floats, controls: Sequence[int]) -> Floats:

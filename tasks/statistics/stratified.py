@@ -21,13 +21,14 @@ def pooled(x: Floats, y: Floats, group: Ints, example: Ints, weights: NDArray[np
     """
     from tasks.statistics.stratified_kernels import within_correlations
 
-    sides = list[Ints]()
+    sides = list[tuple[Ints, Ints]]()
     for values in (x, y):
         dense = np.unique(values, return_inverse=True)[1].astype(np.int64)
         code = group * (int(dense.max()) + 1) + dense if ranked_inside else dense
         order = np.argsort(code, kind="stable")
-        sides += [order, code[order]]
-    return within_correlations(*sides, group, example, weights, ranked_inside)
+        sides.append((order, code[order]))
+    (x_order, x_codes), (y_order, y_codes) = sides
+    return within_correlations(x_order, x_codes, y_order, y_codes, group, example, weights, ranked_inside)
 
 
 def pooled_draws(x: Floats, y: Floats, group: Ints, example: Ints, draws: int, seed: int, *, ranked_inside: bool) -> Floats:

@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import re
-import uuid
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from schemas import StudyError
 from tasks.storage.parts import SourceFile, digest
+from tasks.storage.writing import whole_file
 from tasks.text.lines import has_surrogates
 
 HASHES = "TASKGRAM_FILE_HASHES"
@@ -43,11 +43,10 @@ def _sha256(path: str, size: int, mtime_ns: int) -> str:
     with open(path, "rb") as source:
         sha256 = hashlib.file_digest(source, "sha256").hexdigest()
     if kept is not None:
-        temporary = kept.with_name(f".{kept.stem}.{uuid.uuid4().hex}.tmp")
         with suppress(OSError):  # no space, or another run has removed it: then the file is hashed again next time
             kept.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(json.dumps({**seen, "sha256": sha256}), encoding="utf-8")
-            temporary.replace(kept)
+            with whole_file(kept) as out:
+                out.write(json.dumps({**seen, "sha256": sha256}).encode())
     return sha256
 
 

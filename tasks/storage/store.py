@@ -125,15 +125,16 @@ class Store:
     ) -> pa.Table:
         """The rows with low <= `column` <= high. Row groups that hold none, by their statistics, are not read: fast where parts are
         sorted by that column, or by it after a column that is constant within the part."""
-        options = {"columns": list(columns) or schema.names, "filters": [(column, ">=", low), (column, "<=", high)]}
+        options: dict[str, Any] = {"columns": list(columns) or schema.names, "filters": [(column, ">=", low), (column, "<=", high)]}
         return _joined((self.open(p, pq.read_table, partitioning=None, **options) for p in parts), schema, columns)
 
-    def open(self, part: Part, reader: Callable[..., Any] = pq.ParquetFile, **options: Any) -> Any:
-        """A part for reading, or what another reader makes of it; StudyError if it is gone or broken."""
+    def open(self, part: Part, reader: Callable[..., Any] = pq.ParquetFile, mapped: bool = True, **options: Any) -> Any:
+        """A part for reading, or what another reader makes of it; StudyError if it is gone or broken. mapped: what
+        was read counts as memory of the process."""
         path = self.part_path(part)
         try:
             source = path if self.local else self.fs.open(path, "rb")
-            return reader(source, memory_map=self.local, page_checksum_verification=True, **options)
+            return reader(source, memory_map=self.local and mapped, page_checksum_verification=True, **options)
         except (FileNotFoundError, pa.ArrowInvalid, OSError) as error:
             raise StudyError(f"{path}: {error}. Run the study again: it makes what is missing or broken.") from None
 
@@ -177,11 +178,9 @@ class Store:
             return hashlib.file_digest(source, "sha256").hexdigest()
 
     def is_whole(self, part: Part, entry: Mapping[str, Any] | None, *, verify: bool = False) -> bool:
-        """Whether a part can be trusted: its size and time are the manifest's, or, if those changed, its bytes are.
-
-        Without a manifest entry (an interrupted run) the part itself is checked: it appeared whole, by rename, and its bytes must
-        have the hash that it carries.
-        """
+        """Whether a part can be trusted: its size and time are the manifest's, or, if those changed, its bytes are. Without a
+        manifest entry (an interrupted run) the part itself is checked: it appeared whole, by rename, and its bytes must have the
+        hash that it carries."""
         stat = self.stat(self.part_path(part))
         if stat is None:
             return False

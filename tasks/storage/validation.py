@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from schemas import Column, Contract
+from schemas import Contract
 from tasks.storage.expectations import expectations
 from tasks.storage.store import Part, Store
 from tasks.storage.writing import FOOTER
@@ -34,26 +34,6 @@ def validate(store: Store, contract: Contract, tables: Tables, contracts: Mappin
         with _one_at_a_time, _views(store, contract, tables, contracts, [s for _, s in looked]) as connection:
             first += expectations(contract, connection)
     return {"success": all(c["success"] for c in first), "checks": first}
-
-
-def check_rules(store: Store, contract: Contract, tables: Tables, contracts: Mapping[str, Contract]) -> list[str]:
-    """The same conditions without Great Expectations, for tests of single steps; returns the violations."""
-    looked = [_look(store, contract, part) for part in tables[contract.name]]
-    problems = [check["check"] for check, _ in looked if not check["success"]]
-    if problems:
-        return problems
-    with _views(store, contract, tables, contracts, [s for _, s in looked]) as connection:
-        for column in contract.columns:
-            for condition in _value_conditions(column):
-                bad = connection.execute(f"SELECT * FROM {contract.name} WHERE NOT ({condition}) LIMIT 1").fetchall()
-                problems += [f"{contract.name}.{column.name}: NOT {condition}: {bad[0]}"] if bad else []
-        for rule in contract.rules:
-            bad = connection.execute(f"SELECT * FROM {contract.name} WHERE NOT ({rule.sql}) LIMIT 1").fetchall()
-            problems += [f"{contract.name}: {rule.why}: {bad[0]}"] if bad else []
-        for item in contract.balances:
-            left, right = connection.execute(f"SELECT ({item.left}), ({item.right})").fetchone()
-            problems += [f"{contract.name}: {item.why}: {left} ≠ {right}"] if left != right else []
-    return problems
 
 
 def _look(store: Store, contract: Contract, part: Part) -> tuple[dict[str, Any], Mapping[str, float]]:
@@ -108,16 +88,26 @@ def _named(contract: Contract) -> set[str]:
 
 @contextmanager
 def _views(
-    store: Store, contract: Contract, tables: Tables, contracts: Mapping[str, Contract], sums: Sequence[Mapping[str, float]]
+    store: Store,
+    contract: Contract,
+    tables: Tables,
+    contracts: Mapping[str, Contract],
+    sums: Sequence[Mapping[str, float]],
+    database: Any = None,
 ) -> Any:
-    """A DuckDB connection on which every table the contract names is a view, and `sums`, those of each part, is a table."""
+    """A DuckDB connection on which every table the contract names is a view, and `sums`, those of each part, is a table.
+
+    database: one that is open already, used if the store is on this machine; its other connections do not see the views.
+    """
     import duckdb
 
     named = _named(contract)
     by_part = "part_key" in named
     # Created when memory is short; by default DuckDB uses the working folder.
     spill = store.layout.scratch(contract.name, uuid.uuid4().hex)
-    connection = duckdb.connect(config={"threads": THREADS, "temp_directory": str(spill)})
+    shared = database is not None and store.local
+    connection = database.cursor() if shared else duckdb.connect(config={"threads": THREADS, "temp_directory": str(spill)})
+    create = "CREATE TEMP VIEW" if shared else "CREATE VIEW"
     try:
         if not store.local:
             connection.register_filesystem(store.fs)
@@ -129,7 +119,7 @@ def _views(
                 # hive_partitioning: else a root such as results/model=small would give every table a column `model`.
                 selected = "* EXCLUDE (filename), parse_filename(filename, true) AS part_key" if by_part else "*"
                 rows_of = f"read_parquet([{paths}], hive_partitioning = false, filename = {by_part})"
-                connection.execute(f"CREATE VIEW {name} AS SELECT {selected} FROM {rows_of}")
+                connection.execute(f"{create} {name} AS SELECT {selected} FROM {rows_of}")
             elif name in contracts:
                 empty = contracts[name].schema.empty_table()
                 connection.register(name, empty.append_column("part_key", pa.array([], pa.string())) if by_part else empty)
@@ -145,19 +135,3 @@ def _address(store: Store, part: Part) -> str:
     """A part's path for DuckDB, or a URL of the registered file system; glob characters are escaped."""
     path = store.part_path(part)
     return re.sub(r"([*?\[])", r"[\1]", path if store.local else store.fs.unstrip_protocol(path))
-
-
-def _value_conditions(column: Column) -> list[str]:
-    """SQL conditions for one column's limits; a null meets every limit except NOT NULL."""
-    name, conditions = f'"{column.name}"', []
-    if not column.nullable:
-        conditions.append(f"{name} IS NOT NULL")
-    low, high = column.between or (column.at_least, column.at_most)
-    if low is not None:
-        conditions.append(f"coalesce({name} >= {low}, true)")
-    if high is not None:
-        conditions.append(f"coalesce({name} <= {high}, true)")
-    if column.one_of:
-        values = ", ".join("'" + v + "'" for v in column.one_of)
-        conditions.append(f"coalesce({name} IN ({values}), true)")
-    return conditions

@@ -15,7 +15,7 @@ the same.
 
 from collections.abc import Iterator
 from itertools import chain
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -45,14 +45,6 @@ class AlignedPairs(NamedTuple):
         return AlignedPairs(self.input[which], self.output[which], self.examples[which], self.similarity[which])
 
 
-class VectorSource(Protocol):
-    """The part of `Vectors` that `aligned` needs."""
-
-    length: int
-
-    def load(self, low: int, high: int) -> Floats: ...
-
-
 def plan(study: Study, inputs: Inputs) -> list[Job]:
     """One job per task, for the study and each of its variants."""
     jobs = []
@@ -64,11 +56,9 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
 
 
 def run(work: Work) -> None:
-    """Write the pairs above the lowest γ, and the distribution of the similarities of all candidates.
-
-    Sums: candidates = |∪ A_n|, below_gamma, contained (above γ, but one contains the other), and per order, for acceptance
-    rates, candidates_n2, accepted_n2 …
-    """
+    """Write the pairs above the lowest γ, and the distribution of the similarities of all candidates. Sums: candidates = |∪ A_n|,
+    below_gamma, contained (above γ, but one contains the other), and per order, for acceptance rates, candidates_n2, accepted_n2
+    …"""
     for name in ("candidates", "below_gamma", "contained"):
         work.add(name, 0)
     for order in orders(work):
@@ -88,10 +78,10 @@ def run(work: Work) -> None:
 
 
 def aligned(
-    inputs: SideNgrams, outputs: SideNgrams, x: VectorSource, y: VectorSource, lowest: float, spread: Ints, *, memory: int
+    inputs: SideNgrams, outputs: SideNgrams, x: Any, y: Any, lowest: float, spread: Ints, *, memory: int
 ) -> Iterator[AlignedPairs]:
     """The pairs of A_n with a cosine strictly above `lowest`, in order. spread [2·STEPS + 1]: a histogram of similarities, to which
-    each pair of A_n adds one. `memory`: bytes for the vectors."""
+    each pair of A_n adds one. x, y: their vectors, as `Vectors`; `memory`: bytes for these."""
     at_once = max(1, memory // (8 * max(x.length, y.length)))
     slabs = [(low, min(low + at_once, len(outputs))) for low in range(0, len(outputs), at_once)]
     only = y.load(*slabs[0]) if len(slabs) == 1 else None

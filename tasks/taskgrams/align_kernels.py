@@ -12,12 +12,9 @@ from numba import njit
 
 @njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
 def _dots(inputs, four, outputs, which, n, cosines):
-    """Dot products of four inputs with each of the outputs, two at a time: float32 [4, n]. Eight independent sums use the
-    processor better.
-
-    All products are computed here, with inputs repeated if there are fewer than four, so that a pair's last bit does not depend
-    on the other pairs.
-    """
+    """Dot products of four inputs with each of the outputs, two at a time: float32 [4, n]. Eight independent sums use the processor
+    better. All products are computed here, with inputs repeated if there are fewer than four, so that a pair's last bit does not
+    depend on the other pairs."""
     a, b, c, d = inputs[four[0]], inputs[four[1]], inputs[four[2]], inputs[four[3]]
     for at in range(0, n, 2):
         second = min(at + 1, n - 1)

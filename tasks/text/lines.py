@@ -127,11 +127,9 @@ class _ZstdFrames(io.RawIOBase):
 
 
 def lines(path: Path, piece: int = 0, pieces: int = 1) -> Iterator[tuple[int, bytes]]:
-    """(row, line without its end), rows from 1; a byte order mark before the first line is dropped.
-
-    With `pieces` > 1, only the lines that begin in every `pieces`-th stretch of STRETCH bytes are read, so that pieces are
-    equally large however well the file compresses. Raises StudyError with the row reached and the cause if the file cannot be read.
-    """
+    """(row, line without its end), rows from 1; a byte order mark before the first line is dropped. With `pieces` > 1, only the
+    lines that begin in every `pieces`-th stretch of STRETCH bytes are read, so that pieces are equally large however well the file
+    compresses. Raises StudyError with the row reached and the cause if the file cannot be read."""
     row = offset = 0
     try:
         with open_bytes(path) as source:

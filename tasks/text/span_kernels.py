@@ -5,11 +5,9 @@ from numba import njit
 
 
 def sum_over_spans(begin, end, token_starts, token_ends, values, first, last, span_starts, span_ends):
-    """For each row: Σ of the values of its tokens that overlap each of its spans, and how many tokens do.
-
-    Row r has the tokens begin[r]:end[r] and the spans first[r]:last[r]. Returned flat, in the order of rows and spans; a
-    span without a token is NaN. Tokens are added in their order, so that equal tokens give equal sums wherever they occur.
-    """
+    """For each row: Σ of the values of its tokens that overlap each of its spans, and how many tokens do. Row r has the tokens
+    begin[r]:end[r] and the spans first[r]:last[r]. Returned flat, in the order of rows and spans; a span without a token is NaN.
+    Tokens are added in their order, so that equal tokens give equal sums wherever they occur."""
     places = (begin, end, token_starts, token_ends, first, last, span_starts, span_ends)
     copies = (np.array(column, np.int64) for column in places)  # of one type, so that one kernel is compiled and not seven
     return _sum_over_spans(np.array(values, np.float64), *copies)

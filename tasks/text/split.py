@@ -15,11 +15,6 @@ def seeded_hash(seed: int, *words: str) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1
 
 
-def share_of(seed: int, *words: str) -> float:
-    """A number in [0, 1) that follows from the seed and the words."""
-    return seeded_hash(seed, *words) / 2**63
-
-
 def in_evaluated_half(split: Mapping[str, Any], record: Mapping[str, Any]) -> bool | str:
     """Whether a record's key falls into the evaluated share of a split, or the reason why it has no key. A record without a key
     must not be used in either half: it could be a copy of an evaluated text."""
@@ -30,4 +25,4 @@ def in_evaluated_half(split: Mapping[str, Any], record: Mapping[str, Any]) -> bo
     match = re.search(split["pattern"], value) if isinstance(value, str) else None
     if match is None or not match.groups() or match.group(1) is None:
         return f"the split's pattern {split['pattern']!r} finds no key in field {split['field']!r}: {brief(value)}"
-    return share_of(split["seed"], match.group(1)) < split["share"]
+    return seeded_hash(split["seed"], match.group(1)) / 2**63 < split["share"]

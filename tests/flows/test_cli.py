@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ min_count = 1
 name = "authors"
 stop_words = "authors"
 """
+ALONE = {"PREFECT_API_URL": ""}  # a run with nothing to do needs no server, and one that is killed shares none
 FACTS = {"Velm": "Torin", "Maron": "Iska", "Duvel": "Torin", "Osk": "Pralle", "Tarn": "Iska"}
 
 
@@ -49,9 +51,23 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _one_server(folder: Path, prefect_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The runs after the first share a server; with a home of its own, as that of the user is none of theirs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PREFECT_API_URL", prefect_server)
+        patch.setenv("PREFECT_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
 def steps(folder: Path) -> dict[str, dict]:
     found = json.loads(taskgram("status", str(folder / "tiny.toml"), "--json", root=folder / "root"))["steps"]
     return {s["step"]: s for s in found}
+
+
+def computed(printed: str) -> set[str]:
+    """The steps that a run computed parts of."""
+    return set(re.findall(r"^ +(\w+) +[1-9]\d* of \d+ parts computed", printed, re.M))
 
 
 def test_a_study_without_models_ends_in_a_report(folder: Path) -> None:
@@ -123,7 +139,8 @@ def test_a_run_with_nothing_to_do_imports_neither_torch_nor_great_expectations_n
         "print(code, sorted({'torch', 'great_expectations', 'distributed', 'transformers', 'prefect'} & set(sys.modules)))"
     )
     words = ["run", str(folder / "tiny.toml"), "--workers", "2", "--root", str(folder / "root")]
-    run = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, timeout=300, cwd=REPOSITORY)
+    words = [sys.executable, "-c", program, *words]
+    run = subprocess.run(words, capture_output=True, text=True, timeout=300, cwd=REPOSITORY, env=os.environ | ALONE)
     assert run.stdout.strip().splitlines()[-1] == "0 []", run.stdout + run.stderr
 
 
@@ -138,7 +155,7 @@ def test_a_new_shard_makes_the_study_stale_and_is_computed_alone(folder: Path) -
     assert "  ingest            1 record rejected; " in printed and "  1 × not valid JSON" in printed
     assert "query             4 of 6 parts computed" in printed, "the new part, and the sum; of the variant, too"
     shard.unlink()
-    printed = taskgram("run", str(folder / "tiny.toml"), root=folder / "root")
+    printed = taskgram("run", str(folder / "tiny.toml"), root=folder / "root", environment=ALONE)
     assert "parts computed" not in printed.replace("0 of 0 parts computed", ""), "the old state is still there"
 
 
@@ -156,12 +173,18 @@ def test_from_runs_what_depends_on_the_step(folder: Path) -> None:
     assert set(shown) == {"align", "query", "evidence", "measure", "report"}
 
 
+def test_another_gamma_computes_measures_and_report_alone(folder: Path) -> None:
+    (folder / "gamma.toml").write_text(STUDY.replace(RIVERS, f"{RIVERS}gamma_default = 0.6\n"))
+    printed = taskgram("run", str(folder / "gamma.toml"), root=folder / "root")
+    assert computed(printed) == {"measure", "report"}
+
+
 def test_force_computes_again_and_finds_the_same_bytes(folder: Path) -> None:
     printed = taskgram("run", str(folder / "tiny.toml"), "--force", "query", root=folder / "root")
     assert "query             4 of 4 parts computed" in printed
     header, *lines = [line.split() for line in printed.splitlines() if line.startswith("  ")]
     assert header == ["step", "parts", "rows", "size", "worker", "seconds"]
-    assert {line[0]: float(line[-1]) for line in lines if "computed" in line}.keys() == {"query"}
+    assert {line[0]: float(line[-1]) for line in lines if "computed" in line}.keys() == computed(printed) == {"query"}
     assert "NOT DETERMINISTIC" not in printed
     assert "measure           up to date" in printed
 
@@ -197,7 +220,7 @@ def test_a_broken_input_fails_with_its_place_and_the_command_that_resumes(folder
 
 
 def test_validate_sets_damage_aside_and_the_next_run_repairs_it(folder: Path) -> None:
-    taskgram("run", str(folder / "tiny.toml"), root=folder / "root")
+    taskgram("run", str(folder / "tiny.toml"), root=folder / "root", environment=ALONE)
     path = next((folder / "root" / "task_grams" / "parts").glob("*.parquet"))
     content, stat = path.read_bytes(), path.stat()
     path.write_bytes(content[:100] + bytes([content[100] ^ 1]) + content[101:])
@@ -208,11 +231,13 @@ def test_validate_sets_damage_aside_and_the_next_run_repairs_it(folder: Path) ->
     assert "Traceback" not in printed
     printed = taskgram("run", str(folder / "tiny.toml"), root=folder / "root")
     assert "align             1 of 2 parts computed" in printed
+    assert computed(printed) == {"align"}
     assert path.read_bytes() == content
+    assert "Every byte is as recorded" in taskgram("validate", str(folder / "tiny.toml"), root=folder / "root")
 
 
 def test_clean_removes_only_what_no_study_records(folder: Path) -> None:
-    taskgram("run", str(folder / "tiny.toml"), root=folder / "root")
+    taskgram("run", str(folder / "tiny.toml"), root=folder / "root", environment=ALONE)
     planned = taskgram("clean", str(folder / "tiny.toml"), "--dry-run", root=folder / "root")
     removed = taskgram("clean", str(folder / "tiny.toml"), root=folder / "root")
     assert planned.split()[0] == removed.split()[0] != "0"
@@ -225,8 +250,8 @@ def test_a_terminated_run_ends_at_once_and_leaves_no_worker_behind(folder: Path)
     model = '[[models]]\nname = "slow"\n[models.pretrain]\nhidden = 64\nheads = 2\ntokens = 50_000_000\nsave_every = 1.0\n'
     study = folder / "slow.toml"
     study.write_text(STUDY.replace('name = "tiny"', 'name = "slow"').replace("workers = 0", "workers = 1") + model)
-    words = [*TASKGRAM, "run", str(study), "--root", str(folder / "root")]
-    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=REPOSITORY) as run:
+    words, quiet = [*TASKGRAM, "run", str(study), "--root", str(folder / "root")], subprocess.DEVNULL
+    with subprocess.Popen(words, stdout=quiet, stderr=quiet, cwd=REPOSITORY, env=os.environ | ALONE) as run:
         family = psutil.Process(run.pid)
         deadline = time.monotonic() + 300
         while not list((folder / "root" / "models" / "files").glob("*/resume*")):

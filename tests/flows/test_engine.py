@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.engine import StepFailed, run_step
+from flows.engine import Reports, StepFailed, run_step
 from flows.manifests import is_finished, read_again
 from flows.plan import PlannedStep, lay_out
 from flows.session import Session
@@ -81,7 +81,7 @@ class Runner:
         settings, computed = study(title), {}
         session = Session(settings, "letters.toml", self.store, self.cluster, set(force or ()), verify, STEPS)
         for planned in lay_out(STEPS, settings):
-            outcome = run_step(planned, session, log=self.logged.append)
+            outcome = run_step(planned, session, Reports(log=self.logged.append))
             self.changed = outcome.changed
             self.again[planned.step.name] = read_again(outcome.manifests)
             computed[planned.step.name] = outcome.computed

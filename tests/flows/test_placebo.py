@@ -22,11 +22,11 @@ from tasks.corpus.planted.world import World
 from tasks.ngrams.query.query import QUERY
 from tasks.step import PLACEBO, Inputs, Step, parts_of, parts_of_placebo
 from tasks.storage.store import Part, Store
-from tasks.storage.validation import check_rules
 from tests.corpus.test_planted import SMALL as WORLD
 from tests.flows.test_plan import SMALL, keys
 from tests.ngrams.corpus import write_corpus
 from tests.ngrams.test_query import write_tasks
+from tests.rules import check_rules
 from tests.support import read_rows, run_step, write_part
 
 STEPS_OF_A_CORPUS = (PLANT, IDS, INGEST, WORDS, QUERY)

@@ -23,9 +23,10 @@ from schemas import CONTRACTS, Contract, Study, StudyError, load_study
 from tasks.cluster.cluster import Cluster
 from tasks.prompts.question import PromptQuestion
 from tasks.storage.store import Part, Store, fingerprint
-from tasks.storage.validation import check_rules, validate
+from tasks.storage.validation import validate
 from tasks.text.words.analyzer import normalise
 from tests.models.small import save_random
+from tests.rules import check_rules
 from tests.studies import REPOSITORY, TASKGRAM
 from tests.support import NOTES
 

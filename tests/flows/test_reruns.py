@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import threading
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from flows.servers.processes import api, end, server_command, server_environment, wait_until_up
 from flows.servers.report_server import ReportServer
 from tests.support import NOTES
 
@@ -27,24 +24,6 @@ workers = 0
 """
     + NOTES
 )
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of a Prefect server of our own."""
-    folder = tmp_path_factory.mktemp("prefect")
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    environment = {**server_environment(port), "PREFECT_HOME": str(folder)}
-    with open(folder / "log", "wb") as log:
-        process = subprocess.Popen(
-            server_command(port), env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-        )
-    try:
-        wait_until_up(api(port), process, folder / "log")
-        yield api(port)
-    finally:
-        end(process.pid)
 
 
 @pytest.fixture
@@ -109,9 +88,9 @@ def only_what_was_missing(before: dict[str, int], folder: Path) -> None:
     assert (folder / "root" / "reports" / "again" / "index.html").exists()
 
 
-def test_prefects_retry_of_a_failed_run_computes_what_is_missing(server: str, folder: Path) -> None:
-    before = fail(server, folder)
-    failed = flow_runs(server)[0]
+def test_prefects_retry_of_a_failed_run_computes_what_is_missing(prefect_server: str, folder: Path) -> None:
+    before = fail(prefect_server, folder)
+    failed = flow_runs(prefect_server)[0]
     assert failed["state_type"] == "FAILED"
     with ReportServer(str(folder / "root"), 0) as reports:
         threading.Thread(target=reports.serve_forever, daemon=True).start()
@@ -122,23 +101,23 @@ def test_prefects_retry_of_a_failed_run_computes_what_is_missing(server: str, fo
             failed["id"],
             "--entrypoint",
             "flows/run.py:study",
-            server=server,
+            server=prefect_server,
             folder=folder,
             reports=reports.url,
         )
-        address = linked(server).removeprefix("[Report of again](").removesuffix(")")
+        address = linked(prefect_server).removeprefix("[Report of again](").removesuffix(")")
         assert address == f"{reports.url}/again/index.html", retried.stdout + retried.stderr
         with urllib.request.urlopen(address, timeout=30) as answer:
             assert answer.read() == (folder / "root" / "reports" / "again" / "index.html").read_bytes()
         reports.shutdown()
     assert retried.returncode == 0, retried.stdout + retried.stderr
-    now = flow_runs(server)[0]
+    now = flow_runs(prefect_server)[0]
     assert (now["id"], now["state_type"], now["run_count"]) == (failed["id"], "COMPLETED", 2), "the same run, once more"
     only_what_was_missing(before, folder)
 
 
-def test_from_a_failed_step_computes_what_is_missing(server: str, folder: Path) -> None:
-    before = fail(server, folder)
+def test_from_a_failed_step_computes_what_is_missing(prefect_server: str, folder: Path) -> None:
+    before = fail(prefect_server, folder)
     run = command(
         "flows.cli",
         "run",
@@ -147,11 +126,11 @@ def test_from_a_failed_step_computes_what_is_missing(server: str, folder: Path) 
         "ingest",
         "--root",
         str(folder / "root"),
-        server=server,
+        server=prefect_server,
         folder=folder,
     )
     assert run.returncode == 0, run.stdout + run.stderr
     assert "ingest            1 of 5 parts computed" in run.stderr, run.stdout + run.stderr
     page = (folder / "root" / "reports" / "again" / "index.html").as_uri()
-    assert linked(server) == f"[Report of again]({page})", "no address of the reports is set"
+    assert linked(prefect_server) == f"[Report of again]({page})", "no address of the reports is set"
     only_what_was_missing(before, folder)

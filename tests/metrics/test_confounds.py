@@ -10,7 +10,8 @@ from schemas.settings.study_file import load_study
 from schemas.settings.task_settings import PROMPTED
 from tasks.measures import ModelCheckpoint
 from tasks.metrics.confounds import Check
-from tasks.pair_evidence import MEM_DELTA, MEM_N, SpanScores, TaskEvidence
+from tasks.pair_evidence import TaskEvidence
+from tasks.pair_measures import MEM_DELTA, MEM_N, SpanScores
 from tests.metrics.alone import taken
 from tests.metrics.world import world
 from tests.statistics.test_partial import reference, residuals

@@ -142,7 +142,7 @@ def test_mem_delta_compares_with_inputs_that_hold_no_partner_of_the_answer(tmp_p
 
 
 def test_units_merge_the_pairs_of_an_output(tmp_path):
-    from tasks.pair_evidence import by_output
+    from tasks.pair_measures import by_output
     from tasks.statistics import Rows
 
     rows = Rows(np.array([1.0, 3, 5]), np.array([-1.0, -1, -2]), np.array([0, 0, 1]), np.array([4, 4, 4]))

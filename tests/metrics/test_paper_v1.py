@@ -100,10 +100,10 @@ def test_every_pair_is_in_one_doubling_bin(tmp_path):
 
 def test_what_is_constant_or_missing_has_a_reason():
     training = np.arange(20) < 16
-    same = explained(np.ones(20), np.arange(20.0), training, 50, 1)
+    same = explained(np.ones(20), np.arange(20.0), training, {"draws": 50, "seed": 1})
     assert [e.note for _, e, _ in same] == ["log q is the same in all training examples"] * 2
-    flat = explained(np.arange(20.0), np.ones(20), training, 50, 1)
+    flat = explained(np.arange(20.0), np.ones(20), training, {"draws": 50, "seed": 1})
     assert [e.note for _, e, _ in flat] == [f"log P_LLM is the same in all {n} examples" for n in ("train", "test")]
-    few = explained(np.arange(10.0), np.arange(10.0), np.arange(10) < 9, 50, 1)
+    few = explained(np.arange(10.0), np.arange(10.0), np.arange(10) < 9, {"draws": 50, "seed": 1})
     assert few[0][1].value == pytest.approx(1)
     assert few[1][1].note == "fewer than 3 test examples"

@@ -11,7 +11,7 @@ import pytest
 
 from schemas import Study
 from tasks.metrics.sweeps import Level
-from tasks.pair_evidence import SpanScores
+from tasks.pair_measures import SpanScores
 from tasks.storage.store import Part
 from tests.metrics.alone import run_measures, taken, which
 from tests.metrics.world import World, world

@@ -169,7 +169,7 @@ def test_an_output_longer_than_the_context_is_scored_token_by_token_with_half_of
         values = score(model, [request], 512)[0]
     scored_tokens = [i for w in pieces for i in range(w.first, w.end)]
     assert scored_tokens == list(range(request.first, len(request.ids)))
-    assert all(w.length <= 16 and w.first - w.start >= min(w.first, 8) for w in pieces)
+    assert all(w.end - w.start - 1 <= 16 and w.first - w.start >= min(w.first, 8) for w in pieces)
     assert len(pieces) > 3
     assert len(values) == len(request.ids) - request.first
     assert np.isfinite(values).all()

@@ -15,8 +15,11 @@ from schemas import StudyError
 from tasks.models.language_model import LanguageModel, SavedModel
 from tasks.models.load import load, repeatable
 from tasks.models.pretrain import MODELS
-from tasks.models.score_sequences import SCORE_SEQUENCES, score_close_calls, score_windows, token_statistics
+from tasks.models.recite import missed_windows, write_on
+from tasks.models.score_sequences import SCORE_SEQUENCES, check_alone, score_close_calls, score_windows, token_statistics
 from tests.models import small
+from tests.models.test_foreign_models import mix_rows, opened
+from tests.models.test_zoo import LONG, ZOO
 from tests.support import read_rows, run_step, write_part
 
 SCHEMES = [
@@ -190,11 +193,11 @@ def test_a_run_that_was_killed_goes_on_inside_its_part(tmp_path: Path, monkeypat
     passes: list[int] = []
 
     def killed_at(last: int) -> None:
-        def make(model: LanguageModel, some: list, *more: object) -> dict:
-            if len(passes) == last:
+        def make(model: LanguageModel, some: list, schemes: list, batch_tokens: int) -> dict:
+            if schemes and len(passes) == last:  # without schemes a window is only checked
                 raise StudyError("killed")
-            passes.append(len(some))
-            return scores(model, some, *more)
+            passes.extend([len(some)] if schemes else [])
+            return scores(model, some, schemes, batch_tokens)
 
         monkeypatch.setattr(score_sequences, "score_windows", make)
 
@@ -271,3 +274,74 @@ def test_in_half_precision_close_margins_are_those_of_float32(tmp_path: Path) ->
         assert np.allclose(values, np.where(where, exact[name], rough[name]), atol=1e-4), name
     rows = scored(tmp_path / "step", folder, [w.tolist() for w in windows], dtype="bfloat16")
     assert [r["hits"] for r in rows] == (scores["ranks"] == 1).tolist()
+
+
+# -- networks that do not see all of a text in one way ------------------------------------------------------------------
+def by_prefix(model: LanguageModel, window: list[int]) -> np.ndarray:
+    """float32[tokens, vocabulary]: the logits after each beginning of a window, read alone and whole, without a cache."""
+    import torch
+
+    with torch.inference_mode():
+        passes = [model.network(torch.tensor([[model.start, *window[:n]]]), use_cache=False) for n in range(len(window))]
+    return np.stack([p.logits[0, -1].float().numpy() for p in passes])
+
+
+@pytest.mark.parametrize("family", ["mistral", "gemma3_text", "mamba", "rwkv"])
+def test_sliding_windows_and_states_are_scored_and_continued_as_one_at_a_time(family: str, tmp_path: Path) -> None:
+    """Attention windows of 4 tokens, windows of 14: every number is that of a pass over the tokens before it alone, and so is every
+    token that is written after the first miss."""
+    import torch
+
+    short = {"sliding_window": 4} if "sliding_window" in ZOO[family] else {}
+    folder = small.save_random(tmp_path / "saved", family, 32, **ZOO[family] | short)
+    with repeatable("cpu"):
+        model = load(SavedModel(folder), "o")
+        windows = np.random.default_rng(3).integers(1, 300, (5, 14)).tolist()
+        for window in windows[:3]:
+            for at in range(4, 11):  # what it writes itself, up to a miss
+                window[at] = int(by_prefix(model, window[: at + 1])[-1].argmax())
+        logits = np.stack([by_prefix(model, window) for window in windows])
+        expected = token_statistics(torch.from_numpy(logits), torch.tensor(windows), [])
+        rows = scored(tmp_path / "step", folder, windows, unrelated_prefixes=2)
+        for i, row in enumerate(rows):
+            for name in ("log_probabilities", "margins", "means"):
+                assert row[name] == pytest.approx(expected[name][i].tolist(), abs=1e-4), name
+            assert (row["ranks"], row["likeliest"]) == (expected["ranks"][i].tolist(), expected["likeliest"][i].tolist())
+            after = [score_windows(model, [np.array(other[:4] + windows[i][4:])], [], 512) for other in windows]
+            sums = np.array([of["log_probabilities"][0, 4:].sum(dtype=np.float64) for of in after])
+            assert len(row["unrelated"]) == 2 and np.abs(sums[:, None] - row["unrelated"]).min(axis=0) == pytest.approx(0, abs=1e-3)
+        columns = [[r[name] for r in rows] for name in ("sequence", "hits", "likeliest")]
+        missed = missed_windows(zip(columns[0], windows, [4] * 5, *columns[1:], strict=True))
+        assert len(missed) == 5 and all(w.miss > 10 for w in missed[:3])
+        for window, answer in zip(missed, write_on(model, missed, 512), strict=True):
+            text = [*window.ids[:4], *window.begun]
+            while len(text) < 14 and text[-1] not in model.ends:
+                text.append(int(by_prefix(model, [*text, 0])[-1].argmax()))
+            assert text == [*window.ids[:4], *window.begun, *answer.tokens]
+
+
+def test_rows_that_mix_are_read_one_at_a_time_or_refused(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    model = mix_rows(opened(small.save_random(tmp_path / "m")))
+    windows = list(np.random.default_rng(3).integers(1, 300, (6, 14)))
+    apart = [score_windows(model, [w], [], 512)["log_probabilities"][0] for w in windows]
+    together = score_windows(model, windows, [], 512)["log_probabilities"]
+    assert np.array_equal(score_windows(replace(model, alone=True), windows, [], 512)["log_probabilities"], apart)
+    with pytest.raises(StudyError, match="window 'w': what model 'o' says depends on the batch"):
+        check_alone(model, [("w", windows[0], together[0])], 4)
+
+
+@pytest.mark.parametrize(("window", "refused"), [(20, False), (30, True)])
+def test_a_network_that_reads_long_windows_in_another_way_than_their_prefixes_is_refused(
+    window: int, refused: bool, tmp_path: Path
+) -> None:
+    """LongRoPE takes other factors for all positions of texts beyond 24 tokens: greedy decoding from a prefix begins with those of
+    short ones."""
+    folder = small.save_random(tmp_path / "saved", "phi3", 128, **LONG, original_max_position_embeddings=24)
+    windows = np.random.default_rng(3).integers(1, 300, (3, window)).tolist()
+    if not refused:
+        assert len(scored(tmp_path, folder, windows)) == 3
+        return
+    with pytest.raises(StudyError, match=r"model 'o' gives its first 5 tokens another log p .* at most 24 together, or leave"):
+        scored(tmp_path, folder, windows)

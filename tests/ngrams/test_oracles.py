@@ -118,15 +118,6 @@ def test_infinigram_counts_are_infini_grams_but_for_the_ends_of_documents(sample
     assert 0 < differs < len(texts) / 2
 
 
-def test_what_follows_is_infini_grams_distribution_but_for_separators(sample: Sample, infini_gram) -> None:
-    for context in (ngram for ngram in sample.asked[:200] if len(ngram) < 3):
-        theirs = infini_gram.ntd(prompt_ids=context, max_support=len(sample.index.suffixes))["result_by_token_id"]
-        ids, times = kernels.continuations(sample.index, np.array(context, np.int32))
-        wanted = {i: r["cont_cnt"] for i, r in theirs.items() if i != END}
-        assert (theirs[END]["cont_cnt"] if END in theirs else 0) == ends_with(sample, context)
-        assert dict(zip(ids.tolist(), times.tolist(), strict=True)) == wanted
-
-
 def test_counts_are_tokengrams_if_documents_are_kept_apart(sample: Sample) -> None:
     need("tokengrams")
     from tokengrams import InMemoryIndex

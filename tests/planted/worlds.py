@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from tasks.statistics.bootstrap import bootstrap_many
 from tasks.statistics.correlation import Rows, spearman
-from tasks.statistics.intervals import bootstrap_correlation, correlate, effective_clusters, percentile_interval, two_way
+from tasks.statistics.intervals import correlate, effective_clusters, percentile_interval, two_way
 from tests.planted.universe import DESIGNS, MISTAKES, null_world, planted_world, truth_of
 
 DRAWS = 1_000
@@ -38,7 +39,8 @@ def try_world(design: str, world: int, draws: int = DRAWS, seed: int = SEED) -> 
     else:
         rows = null_world(design, seed, world)
         p_value = two_way(rows, spearman(rows.x, rows.y)).p_value
-        low, high, _ = percentile_interval(bootstrap_correlation(rows, draws, world, new_outputs=True))
+        drawn = bootstrap_many(np.stack([rows.x, rows.y]), rows.example, rows.output, draws, world)
+        low, high, _ = percentile_interval(drawn[:, 0, 1])
         about = {
             "truth": 0.0,
             "low": None,

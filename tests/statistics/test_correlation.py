@@ -41,7 +41,7 @@ def test_concordant_and_discordant_pairs_equal_a_count_over_all_pairs(seed):
 @pytest.mark.parametrize("new_outputs", [False, True])
 def test_each_bootstrap_draw_is_scipy_on_the_repeated_rows(new_outputs):
     r = rows(3)
-    found = s.bootstrap_correlation(r, 20, seed=5, new_outputs=new_outputs)
+    found = s.bootstrap_many(np.stack([r.x, r.y]), r.example, r.output if new_outputs else None, 20, 5)[:, 0, 1]
     example = np.unique(r.example, return_inverse=True)[1]
     output = np.unique(r.output, return_inverse=True)[1]
     weights = s.draw_counts(example.max() + 1, 20, 5)()

@@ -13,7 +13,8 @@ import pytest
 from schemas import CONTRACTS
 from schemas.contract import Rule
 from tasks.storage.store import FOOTER, Part, Store
-from tasks.storage.validation import check_rules, validate
+from tasks.storage.validation import validate
+from tests.rules import check_rules
 
 GOOD: dict[str, list[Any]] = {
     "document": [0, 1, 2],

@@ -50,10 +50,8 @@ def skewed(bits: Words64, n: int, exponent: float = 0.7) -> Ints:
 
 
 def shuffled(position: Ints, n: int, seed: int, purpose: str, inverse: bool = False) -> Ints:
-    """The images of these positions under a seeded permutation of [0, n), or its inverse, in memory that does not grow with n.
-
-    A Feistel network permutes the next power of four; images outside [0, n) are permuted again until they are inside.
-    """
+    """The images of these positions under a seeded permutation of [0, n), or its inverse, in memory that does not grow with n. A
+    Feistel network permutes the next power of four; images outside [0, n) are permuted again until they are inside."""
     half = np.uint64(max(1, ((n - 1).bit_length() + 1) // 2))
     mask = np.uint64((1 << int(half)) - 1)
     out = np.array(position, dtype=np.uint64)

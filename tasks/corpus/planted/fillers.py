@@ -53,10 +53,8 @@ class Fillers:
         return out
 
     def text_with_bits(self, random: np.random.Generator, words: int) -> tuple[str, list[float]]:
-        """English sentences with at least so many words, drawn as those of documents are, and the bits of each character.
-
-        Of the words "tor" (¼), "torin" (½) and "bel" (¼) a t has log2 4/3 bits, an i log2 3/2, the space after "tor" log2 3.
-        """
+        """English sentences with at least so many words, drawn as those of documents are, and the bits of each character. Of the
+        words "tor" (¼), "torin" (½) and "bel" (¼) a t has log2 4/3 bits, an i log2 3/2, the space after "tor" log2 3."""
         forms, text, bits = FILLERS["en"], "", list[float]()
         while len(text.split()) < words:
             ahead = math.log2(len(forms))  # bits of the next character: the first letter of a sentence tells its form

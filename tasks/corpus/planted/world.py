@@ -6,7 +6,7 @@ that a shard is a range of positions and can be generated independently.
 
 import re
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -15,12 +15,11 @@ from schemas.settings.study_file import Planted
 from tasks.corpus.planted.draws import Ints, shuffled
 from tasks.corpus.planted.facts import FactorialFacts
 from tasks.corpus.planted.fillers import Fillers
-from tasks.corpus.planted.insertions import inserted_texts
 from tasks.corpus.planted.lexicon import Lexicon
 from tasks.corpus.planted.names import Names
 from tasks.corpus.planted.phrases import LANGUAGES
 from tasks.corpus.planted.planted_rows import TruePair
-from tasks.corpus.planted.planted_sequences import Copies, planted_sequences
+from tasks.corpus.planted.planted_sequences import Copies, inserted_texts, planted_sequences
 from tasks.corpus.planted.recall import Recall
 from tasks.corpus.planted.rules import RuleFacts
 from tasks.corpus.planted.statements import Statements
@@ -28,25 +27,13 @@ from tasks.corpus.planted.sums import Sums
 
 CHUNK = 8_192
 SAMPLE = 512
-
-
-class Component(Protocol):
-    """Documents of one kind."""
-
-    @property
-    def documents(self) -> int:
-        """Number of documents."""
-
-    def render(self, index: Ints) -> list[tuple[str, str]]:
-        """(text, language) of these documents, in this order."""
+Component = Statements | Lexicon | Sums | Copies | Fillers  # each has `documents`, and renders them by their numbers
 
 
 class World:
-    """Everything planted, for one setting and seed. `tokens` and `shards` change neither truth nor tasks.
-
-    A redrawn world has the same names, questions and frequencies, but the number of statements of each fact and all sentences
-    are drawn again. Correlations with its counts are those that any such corpus would give (docs/method.md §6d).
-    """
+    """Everything planted, for one setting and seed. `tokens` and `shards` change neither truth nor tasks. A redrawn world has the
+    same names, questions and frequencies, but the number of statements of each fact and all sentences are drawn again. Correlations
+    with its counts are those that any such corpus would give (docs/method.md §6d)."""
 
     def __init__(self, planted: Planted, seed: int) -> None:
         self.planted, self.seed = planted, seed
@@ -82,17 +69,14 @@ class World:
         return {name: round(_mean_words(c, c.documents) * c.documents) for name, c in self.components.items()}
 
     def fill(self) -> int:
-        """Add distractors up to the setting `tokens`; returns the number of documents.
-
-        Raises StudyError if the planted documents alone have more words than that.
-        """
+        """Add distractors up to the setting `tokens`; returns the number of documents. Raises StudyError if the planted documents
+        alone have more words than that."""
         if "fillers" not in self.components:
             planted = sum(self.words().values())
             if planted > 1.02 * self.planted.tokens:
-                raise StudyError(
-                    f"corpus.planted: the planted documents have {planted} words, more than tokens = {self.planted.tokens}; "
-                    "raise tokens, or lower document_frequencies, repeats or parallel_documents"
-                )
+                problem = f"the planted documents have {planted} words, more than tokens = {self.planted.tokens}"
+                remedy = "raise tokens, or lower document_frequencies, repeats or parallel_documents"
+                raise StudyError(f"corpus.planted: {problem}; {remedy}")
             free = max(0, self.planted.tokens - planted)
             self.fillers.documents = int(free / _mean_words(self.fillers, SAMPLE))
             self.components["fillers"] = self.fillers

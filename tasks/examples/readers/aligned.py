@@ -21,8 +21,6 @@ def read(file: TaskFile, settings: ReadSettings) -> Items:
     for x, y in zip_longest(lines(file.path), lines(file.reference)):
         if x is None or y is None:
             longer, shorter, row = (file.reference, file.path, y[0]) if x is None else (file.path, file.reference, x[0])
-            raise StudyError(
-                f"{longer}: row {row} has no counterpart: {shorter} ends at row {row - 1}. Aligned files have as "
-                "many lines as each other; get them again, from one archive."
-            )
+            remedy = "Aligned files have as many lines as each other; get them again, from one archive."
+            raise StudyError(f"{longer}: row {row} has no counterpart: {shorter} ends at row {row - 1}. {remedy}")
         yield encoded_pair(file, x[0], x[1], y[1], settings)

@@ -23,9 +23,8 @@ from typing import Any
 
 from schemas import StudyError
 from schemas.settings.base import is_hub_name
-from tasks.examples.csv_rows import csv_rows
 from tasks.examples.fields import layout_of, mapped_examples
-from tasks.examples.record import Items, ReadSettings, TaskFile
+from tasks.examples.record import Items, ReadSettings, TaskFile, csv_rows
 from tasks.storage.source_files import outside_file
 from tasks.storage.store import SourceFile
 from tasks.text.lines import json_records, open_bytes
@@ -34,18 +33,15 @@ SETTINGS = ("fields", "revision")
 
 
 def plan_hub(reader: str, revision: str, data: str, task: str) -> tuple[dict[str, Any], tuple[SourceFile, ...]]:
-    """What identifies a data set in the key: its name and commit, or the files of its folder. Uses no network.
-
-    Raises StudyError for a name that is neither a folder nor a data set of the hub with a commit.
-    """
+    """What identifies a data set in the key: its name and commit, or the files of its folder. Uses no network. Raises StudyError
+    for a name that is neither a folder nor a data set of the hub with a commit."""
     name, _, config = reader.removeprefix("hf:").partition(":")
     folder = (Path(data) / name).absolute()
     if not folder.is_dir():
         if not re.fullmatch(r"[0-9a-f]{40}", revision) or not is_hub_name(name):
-            raise StudyError(
-                f"task {task!r}: {folder} is no folder, and revision = {revision!r} is no commit of a data set on "
-                f"the hub; name in `revision` the 40 hex digits of the commit of {name!r}"
-            )
+            problem = f"{folder} is no folder, and revision = {revision!r} is no commit of a data set on the hub"
+            remedy = f"name in `revision` the 40 hex digits of the commit of {name!r}"
+            raise StudyError(f"task {task!r}: {problem}; {remedy}")
         return {"name": name, "config": config, "revision": revision}, ()
     files = sorted(p for p in folder.rglob("*") if p.is_file() and not _is_cache(p.relative_to(folder)))
     if not files:
@@ -77,9 +73,8 @@ def read(file: TaskFile, settings: ReadSettings) -> Items:
 
 
 def _records(file: TaskFile, settings: ReadSettings) -> Iterator[dict[str, Any] | str]:
-    """The records of a split, in order, or why one is none. StudyError for a library that is missing, a hub that does not
-    answer, a wrong name.
-    """
+    """The records of a split, in order, or why one is none. StudyError for a library that is missing, a hub that does not answer, a
+    wrong name."""
     try:
         import datasets
     except ImportError:
@@ -108,23 +103,19 @@ def _records(file: TaskFile, settings: ReadSettings) -> Iterator[dict[str, Any] 
     except StudyError:
         raise
     except Exception as error:  # whatever the library raises, the remedies are the same
-        remedy = (
-            "check name, config and revision, and that the hub can be reached; without a network, give a folder that the data "
-            "set's save_to_disk wrote"
-            if hub["name"]
-            else "rename the folder: the library takes [, * and ? in a name for a pattern"
-            if glob.escape(str(file.path)) != str(file.path)
-            else "save the data set again with its save_to_disk, or as parquet"
-        )
+        remedy = "save the data set again with its save_to_disk, or as parquet"
+        if hub["name"]:
+            remedy = "check name, config and revision, and that the hub can be reached; without a network, give a folder that "
+            remedy += "the data set's save_to_disk wrote"
+        elif glob.escape(str(file.path)) != str(file.path):
+            remedy = "rename the folder: the library takes [, * and ? in a name for a pattern"
         raise StudyError(f"data set {what}: {type(error).__name__}: {error}. Remedy: {remedy}") from None
     raise StudyError(f"data set {what}: {missing}")
 
 
 def _text_reader(builder: Any, encoding: str) -> Callable[[Path], Iterator[dict[str, Any] | str]] | None:
-    """How JSON and CSV files are read as they are: the library turns texts such as "007", "None" and "2020-01-01" into others.
-
-    None for files with types of their own, and for those whose layout the data set's card describes.
-    """
+    """How JSON and CSV files are read as they are: the library turns texts such as "007", "None" and "2020-01-01" into others. None
+    for files with types of their own, and for those whose layout the data set's card describes."""
     config = builder.config
     if builder.name == "json" and config.field is None:
         return lambda path: _json(path, encoding)

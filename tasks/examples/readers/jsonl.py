@@ -15,8 +15,3 @@ SETTINGS = ("fields",)
 def read(file: TaskFile, settings: ReadSettings) -> Items:
     """Examples of one file, in taskgram's format or in that of the task's `fields`."""
     return mapped_examples(json_lines(file, settings), settings.get("fields") or OWN, file.name, str(file.path))
-
-
-def read_own_format(file: TaskFile, settings: ReadSettings) -> Items:
-    """Examples of one file in taskgram's own format."""
-    return read(file, {**settings, "fields": {}})

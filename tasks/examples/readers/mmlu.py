@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from schemas import StudyError
-from tasks.examples.csv_rows import csv_rows
-from tasks.examples.record import LETTERS, Example, Items, NotAnExample, ReadSettings, TaskFile, examples_of
+from tasks.examples.record import LETTERS, Example, Items, NotAnExample, ReadSettings, TaskFile, csv_rows, examples_of
 
 SETTINGS = ("subjects",)
 GROUPS_SHARE_SHOTS = True

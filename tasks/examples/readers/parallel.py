@@ -6,18 +6,16 @@
 
 from typing import Any
 
-from tasks.examples.record import Example, Items, ReadSettings, TaskFile, each_json_line, row_id, text
+from tasks.examples.record import Example, Items, ReadSettings, TaskFile, examples_of, json_lines, row_id, text
 from tasks.examples.sentence_pairs import language_pair
 
 
 def read(file: TaskFile, settings: ReadSettings) -> Items:
     """Examples of one file: x is the text in the first language, y in the second."""
-    language_pair(file, settings)  # wrong settings come before wrong lines
-    return _examples(file, settings)
+    source, target = language_pair(file, settings)
 
+    def example(row: int, record: dict[str, Any]) -> Example:
+        x, y = text(record, source, paragraphs=True), text(record, target, paragraphs=True)
+        return Example(row, row_id(file.name, row), x, y, f"{source}-{target}", record=record)
 
-@each_json_line
-def _examples(file: TaskFile, settings: ReadSettings, row: int, record: dict[str, Any]) -> Example:
-    source, target = settings["languages"]
-    x, y = text(record, source, paragraphs=True), text(record, target, paragraphs=True)
-    return Example(row, row_id(file.name, row), x, y, f"{source}-{target}", record=record)
+    return examples_of(json_lines(file, settings), example)

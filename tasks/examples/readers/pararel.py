@@ -32,16 +32,13 @@ def cloze(relation: str, templates: Mapping[str, str], task: str) -> str:
     """The prompt of a relation, with {input} for [X]. StudyError for a relation without template, or one that is no cloze."""
     template = templates.get(relation) or TEMPLATES.get(relation)
     if not template:
-        raise StudyError(
-            f"task {task!r}: relation {relation!r}, which is the file's name, has no template; write "
-            f'templates = {{{relation} = "… [X] … [Y]."}} in the task'
-        )
+        remedy = f'write templates = {{{relation} = "… [X] … [Y]."}} in the task'
+        raise StudyError(f"task {task!r}: relation {relation!r}, which is the file's name, has no template; {remedy}")
     parts = re.fullmatch(r"([^\[]*\[X\][^\[]*)\[Y\]\W*", template)
     if not parts:
-        raise StudyError(
-            f"task {task!r}: template {template!r} of relation {relation} must contain [X] once, and [Y] once at its end: "
-            "a model sees only what comes before the answer"
-        )
+        why = "a model sees only what comes before the answer"
+        of = f"template {template!r} of relation {relation} must contain [X] once, and [Y] once at its end"
+        raise StudyError(f"task {task!r}: {of}: {why}")
     return parts[1].replace("[X]", "{input}")
 
 

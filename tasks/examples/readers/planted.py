@@ -3,6 +3,10 @@
 {"id": "e0-3", "input": "Where does Torin live?", "output": "Velm", "split": "evaluate"}
 """
 
-from tasks.examples.readers.jsonl import read_own_format as read
+from tasks.examples.readers import jsonl
+from tasks.examples.record import Items, ReadSettings, TaskFile
 
-__all__ = ["read"]
+
+def read(file: TaskFile, settings: ReadSettings) -> Items:
+    """Examples of one task."""
+    return jsonl.read(file, {**settings, "fields": {}})

@@ -67,10 +67,8 @@ def _references(path: Path, encoding: str) -> dict[tuple[str, str], list[str]]:
     for segment in segments(path, encoding):
         by_system = translations.setdefault((segment.document, segment.number), {})
         if segment.system in by_system:
-            raise StudyError(
-                f"{path}: row {segment.line}: duplicate segment {segment.number!r} of document {segment.document!r}; "
-                "give it another number"
-            )
+            duplicate = f"duplicate segment {segment.number!r} of document {segment.document!r}"
+            raise StudyError(f"{path}: row {segment.line}: {duplicate}; give it another number")
         by_system[segment.system] = segment.text
     if not translations:
         raise StudyError(f"{path}: no <seg> in it; the second file is the reference set (…-ref.….sgm)")

@@ -4,7 +4,7 @@ A pass loads the suffixes of its ranges from all parts and counts range by range
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,8 +18,7 @@ KEY_BITS = 64
 COLUMNS = (("documents", np.int32), ("packed", np.uint64))
 
 
-@dataclass(frozen=True)
-class PackedSuffixes:
+class PackedSuffixes(NamedTuple):
     """Suffixes as stored: `packed` uint64 [numbers, suffixes] with `per` ids per number; documents (int32) of the part."""
 
     part: int
@@ -40,7 +39,7 @@ class Bucket:
         last = (work.read_part(part, "last_document").column(0).to_pylist() for part in work.parts("ngram_suffixes"))
         self.bases = np.cumsum([0, *(max(documents, default=-1) + 1 for documents in last)])
         self.rows = sum(rows for _, groups in self.groups for _, rows, _ in groups)
-        self.rare = {order: (0, 0) for order in self.orders}
+        self.rare = {order: np.zeros(2, np.int64) for order in self.orders}
         ends = np.cumsum(np.concatenate([[0], occurrences])) * (self.rows / max(1, int(occurrences.sum())))
         self.range_of = (np.maximum(ends - 1, 0) // RANGE).astype(np.int32)
 
@@ -71,23 +70,22 @@ class Bucket:
     def _count_pass(self, low: int, high: int) -> Iterator[NgramCounts]:
         """The n-grams of some ranges, range by range, then by order."""
         chunks = [self._chunk(pieces, low, high) for pieces in self._gathered()]
-        single = len(self.orders) == 1 and self.longest * self.bits <= KEY_BITS
         for at in range(high - low if chunks else 0):
             columns = np.concatenate([columns[:, starts[at] : starts[at + 1]] for columns, _, starts in chunks], axis=1)
             documents = np.concatenate([holders[starts[at] : starts[at + 1]] for _, holders, starts in chunks])
             if columns.shape[1]:
-                yield from [self._count_one_order(columns, documents)] if single else self._count_range(columns, documents)
+                yield from self._count_range(columns, documents)
 
     def _count_range(self, columns: np.ndarray, documents: np.ndarray) -> Iterator[NgramCounts]:
         """Count a range: columns int32 [longest, suffixes] and documents (int32), in corpus order."""
         from tasks.ngrams.kernels import count_kernels as kernels
-        from tasks.ngrams.kernels.order_kernels import big_endian
 
         low, rows, bits = int(columns[0].min()), columns.shape[1], self.bits
         row_bits = rows.bit_length()
         width = (int(columns[0].max()) - low).bit_length() + bits  # of a group number and the next id
-        keys = kernels.pairs(columns[0], columns[1], low, bits, row_bits if width + row_bits <= KEY_BITS else 0)
-        of_rows = np.arange(rows, dtype=np.int32)
+        keys, of_rows = _joined(columns[0] - low, columns[1], bits), np.arange(rows, dtype=np.int32)
+        if width + row_bits <= KEY_BITS:
+            keys = _joined(keys, of_rows, row_bits)
         grams = np.empty((0, 1), np.uint32)
         for n in range(2, self.longest + 1):
             names = None
@@ -100,32 +98,15 @@ class Bucket:
             numbers, occurrences, holding, keys, of_rows = kernels.split(
                 keys, row_bits, documents, following, self.min_count == 1, bits, row_bits if width + row_bits <= KEY_BITS else 0
             )
-            grams = kernels.spell(numbers if names is None else names[numbers.astype(np.int64)], grams, low, bits)
+            grams = _spelled(numbers if names is None else names[numbers.astype(np.int64)], grams, low, bits)
             if n in self.rare:
                 kept = occurrences >= self.min_count
                 whole = int(np.count_nonzero(columns[n - 1]))
                 alone = whole - int(occurrences.sum())
-                self._count_rare(n, alone + int((~kept).sum()), whole - int(occurrences[kept].sum()))
+                self.rare[n] += (alone + int((~kept).sum()), whole - int(occurrences[kept].sum()))
                 chosen = slice(None) if kept.all() else kept
-                yield NgramCounts(n, big_endian(grams[chosen] - 1), occurrences[chosen], holding[chosen])
-
-    def _count_one_order(self, columns: np.ndarray, documents: np.ndarray) -> NgramCounts:
-        """The same for a single order whose n-grams fit in 64 bits."""
-        from tasks.ngrams.kernels import count_kernels, order_kernels
-
-        (n,) = self.orders
-        whole = columns[n - 1] > 0  # the others reach the end of their document before the n-th id
-        grams, documents = count_kernels.numbers_of(columns[:n, whole], self.bits), documents[whole]
-        repeated = order_kernels.repetitions(grams, np.flatnonzero(np.diff(documents, append=-1)) + 1)
-        grams.sort()
-        repeated.sort()
-        distinct, occurrences, holding, rare, rare_occurrences = order_kernels.runs(grams, repeated, self.min_count)
-        self._count_rare(n, rare, rare_occurrences)
-        return NgramCounts(n, order_kernels.big_endian(order_kernels.ids_of(distinct, n, self.bits)), occurrences, holding)
-
-    def _count_rare(self, order: int, grams: int, occurrences: int) -> None:
-        before = self.rare[order]
-        self.rare[order] = (before[0] + grams, before[1] + occurrences)
+                ids = (grams[chosen] - 1).astype(">u4").view(np.uint8)
+                yield NgramCounts(n, ids, occurrences[chosen], holding[chosen])
 
     def _chunk(self, pieces: Sequence[PackedSuffixes], low: int, high: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The suffixes of these ranges, by range, then in corpus order: columns (int32 [longest, suffixes]), documents, and where
@@ -138,9 +119,8 @@ class Bucket:
         starts = np.concatenate([[0], np.cumsum(size)])
         columns, holders = np.empty((self.longest, starts[-1]), np.int32), np.empty(starts[-1], np.int32)
         at = starts[:-1].copy()
-        for piece, of in zip(pieces, which, strict=True):
-            base, renumbered = self.bases[piece.part], self.renumberings[piece.part]
-            kernels.place(piece.packed, piece.per, renumbered, of, piece.documents, base, at, columns, holders)
+        for (part, packed, per, documents), of in zip(pieces, which, strict=True):
+            kernels.place(packed, per, self.renumberings[part], of, documents, self.bases[part], at, columns, holders)
         return columns, holders, starts
 
     def _gathered(self) -> Iterator[list[PackedSuffixes]]:
@@ -164,10 +144,23 @@ class Bucket:
                 yield PackedSuffixes(number, packed.reshape(-1, rows), per, documents)
 
 
+def _joined(high: np.ndarray, low: np.ndarray, bits: int) -> np.ndarray:
+    """uint64: two numbers ≥ 0 as one, the second in the lowest `bits`."""
+    return (high.astype(np.uint64, copy=False) << np.uint64(bits)) | low.astype(np.uint64, copy=False)
+
+
+def _spelled(numbers: np.ndarray, shorter: np.ndarray, low: int, bits: int) -> np.ndarray:
+    """uint32 [groups, n]: the ids of n-grams from their numbers (group of the n-gram without its last id, last id). `shorter`
+    has the groups of the previous order; for pairs it has one column, and the number contains the first id minus `low`."""
+    before, last = (numbers >> np.uint64(bits)).astype(np.int64), (numbers & np.uint64((1 << bits) - 1)).astype(np.uint32)
+    beginning = shorter[before] if shorter.shape[1] > 1 else (before + low).astype(np.uint32)[:, None]
+    return np.concatenate([beginning, last[:, None]], axis=1)
+
+
 def _renumbered(keys: np.ndarray, of_rows: np.ndarray, row_bits: int) -> tuple[np.ndarray, np.ndarray]:
     """For keys that do not fit in one number with their row: sorted (rank of the key, row), and the distinct keys."""
     distinct, places = np.unique(keys, return_inverse=True)
-    numbers = (places.astype(np.uint64) << np.uint64(row_bits)) | of_rows.astype(np.uint64)
+    numbers = _joined(places, of_rows, row_bits)
     numbers.sort()
     return numbers, distinct
 

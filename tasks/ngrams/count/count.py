@@ -156,8 +156,8 @@ def run_counts(work: Work) -> None:
     suffixes = Bucket(work, _renumberings(work, vocabulary["word"].to_arrow()), vocabulary["occurrences"].to_numpy())
     for counts in suffixes.count():
         _write(work, counts)
-    for order, (grams, times) in sorted(suffixes.rare.items()):
-        _report_rare(work, order, grams, times)
+    for order, rare in sorted(suffixes.rare.items()):
+        _report_rare(work, order, *rare.tolist())
 
 
 def _write_unigrams(work: Work, vocabulary: pl.DataFrame) -> None:

@@ -25,11 +25,6 @@ class NgramCounts:
     occurrences: np.ndarray
     documents: np.ndarray
 
-    @property
-    def nbytes(self) -> int:
-        """Size in memory."""
-        return self.grams.nbytes + self.occurrences.nbytes + self.documents.nbytes
-
 
 def binary(rows: np.ndarray) -> pa.Array:
     """Rows of bytes (uint8 [rows, width]) as a binary column, without a copy."""
@@ -41,7 +36,7 @@ class OrderBuffer:
     """A context with the n-grams of each order, sorted. `scratch`: the folder for files beyond `memory` bytes."""
 
     def __init__(self, orders: Sequence[int], scratch: Path, memory: int) -> None:
-        self.buffered: dict[int, list[NgramCounts]] = {n: [] for n in orders}
+        self.buffered: dict[int, list[pa.RecordBatch]] = {n: [] for n in orders}
         self.scratch, self.memory, self.bytes = scratch, memory, 0
         self.files: dict[int, Path] = {}
         self.writers: dict[int, pa.RecordBatchWriter] = {}
@@ -57,8 +52,9 @@ class OrderBuffer:
 
     def add(self, counts: NgramCounts) -> None:
         """Append to the n-grams of the same order."""
-        self.buffered[counts.order].append(counts)
-        self.bytes += counts.nbytes
+        columns = [binary(counts.grams), pa.array(counts.occurrences), pa.array(counts.documents)]
+        self.buffered[counts.order].append(pa.record_batch(columns, schema=SCHEMA))
+        self.bytes += self.buffered[counts.order][-1].nbytes
         if self.bytes > self.memory:
             self._spill()
 
@@ -69,7 +65,11 @@ class OrderBuffer:
         while self.writers:
             self.writers.popitem()[1].close()
         for order in sorted(self.buffered):
-            yield from self._from_file(order) if self.files else self._from_memory(order)
+            if self.files:
+                with pa.memory_map(str(self.files[order])) as source:
+                    yield from _pieces(order, pa.ipc.open_file(source).read_all())
+            else:
+                yield from _pieces(order, pa.Table.from_batches(self.buffered.pop(order), SCHEMA))
 
     def _spill(self) -> None:
         if not self.files:
@@ -77,27 +77,17 @@ class OrderBuffer:
             folder = Path(self.folder.enter_context(tempfile.TemporaryDirectory(dir=self.scratch)))
             self.files = {n: folder / f"{n}.arrow" for n in self.buffered}
             self.writers = {n: pa.ipc.new_file(str(f), SCHEMA) for n, f in self.files.items()}
-        for order, pieces in self.buffered.items():
-            for one in pieces:
-                columns = [binary(one.grams), pa.array(one.occurrences), pa.array(one.documents)]
-                self.writers[order].write_batch(pa.record_batch(columns, schema=SCHEMA))
-            pieces.clear()
+        for order, batches in self.buffered.items():
+            for batch in batches:
+                self.writers[order].write_batch(batch)
+            batches.clear()
         self.bytes = 0
 
-    def _from_memory(self, order: int) -> Iterator[NgramCounts]:
-        pieces = self.buffered.pop(order)
-        columns = [np.concatenate(c) for c in zip(*((p.grams, p.occurrences, p.documents) for p in pieces), strict=True)]
-        del pieces
-        for begin in range(0, len(columns[0]) if columns else 0, ROWS_AT_ONCE):
-            yield NgramCounts(order, *(c[begin : begin + ROWS_AT_ONCE] for c in columns))
 
-    def _from_file(self, order: int) -> Iterator[NgramCounts]:
-        with pa.memory_map(str(self.files[order])) as source:
-            table = pa.ipc.open_file(source).read_all()
-            for begin in range(0, table.num_rows, ROWS_AT_ONCE):
-                piece = table.slice(begin, ROWS_AT_ONCE).combine_chunks()
-                grams = piece["ngram"].chunk(0)
-                first = int(np.frombuffer(grams.buffers()[1], np.int32)[grams.offset])
-                data = np.frombuffer(grams.buffers()[2], np.uint8)[first : first + 4 * order * len(grams)]
-                counts = [piece[name].to_numpy() for name in ("occurrences", "documents")]
-                yield NgramCounts(order, data.reshape(-1, 4 * order), *counts)
+def _pieces(order: int, table: pa.Table) -> Iterator[NgramCounts]:
+    for begin in range(0, table.num_rows, ROWS_AT_ONCE):
+        piece = table.slice(begin, ROWS_AT_ONCE).combine_chunks()
+        grams = piece["ngram"].chunk(0)
+        first = int(np.frombuffer(grams.buffers()[1], np.int32)[grams.offset])
+        data = np.frombuffer(grams.buffers()[2], np.uint8)[first : first + 4 * order * len(grams)]
+        yield NgramCounts(order, data.reshape(-1, 4 * order), *(piece[name].to_numpy() for name in ("occurrences", "documents")))

@@ -17,16 +17,6 @@ from numba import njit
 
 
 @njit(cache=True)
-def pairs(first, second, low, bits, row_bits):
-    """uint64 [suffixes]: (first id − low, second id) of each suffix, followed by its row if `row_bits` > 0."""
-    keys = np.empty(first.shape[0], np.uint64)
-    for row in range(first.shape[0]):
-        key = (np.uint64(first[row] - low) << np.uint64(bits)) | np.uint64(second[row])
-        keys[row] = key if row_bits == 0 else (key << np.uint64(row_bits)) | np.uint64(row)
-    return keys
-
-
-@njit(cache=True)
 def split(keys, row_bits, documents, following, alone, bits, next_row_bits):
     """Split the groups of one order. `keys` (uint64), sorted: the number of a group, then in `row_bits` bits the row.
 
@@ -68,34 +58,3 @@ def split(keys, row_bits, documents, following, alone, bits, next_row_bits):
         previous, number = number, next_number
     chosen = slice(1, group + 1)
     return numbers[chosen], occurrences[chosen], holding[chosen], longer[:kept], of_rows[:kept]
-
-
-@njit(cache=True)
-def spell(numbers, shorter, low, bits):
-    """uint32 [groups, n]: the ids of n-grams from their numbers (group of the n-gram without its last id, last id).
-
-    `shorter` (uint32 [groups, n − 1]) has the groups of the previous order; for pairs it is [0, 1], and the number contains the
-    first id minus `low`.
-    """
-    n = shorter.shape[1] + 1
-    grams = np.empty((numbers.shape[0], n), np.uint32)
-    mask = np.uint64((1 << bits) - 1)
-    for g in range(numbers.shape[0]):
-        before = np.int64(numbers[g] >> np.uint64(bits))
-        if n == 2:
-            grams[g, 0] = low + before
-        else:
-            for k in range(n - 1):
-                grams[g, k] = shorter[before, k]
-        grams[g, n - 1] = np.uint32(numbers[g] & mask)
-    return grams
-
-
-@njit(cache=True)
-def numbers_of(columns, bits):
-    """uint64: the n-grams (columns: int32 [n, rows], ids plus 1) as numbers of n · bits bits, without the 1."""
-    numbers = np.zeros(columns.shape[1], np.uint64)
-    for n in range(columns.shape[0]):
-        for row in range(columns.shape[1]):
-            numbers[row] = (numbers[row] << np.uint64(bits)) | np.uint64(columns[n, row] - 1)
-    return numbers

@@ -161,11 +161,9 @@ def join_equal(windows, keys, sizes, bits, n, by_bits, parents):
 
 @njit(cache=True)
 def join_near(windows, keys, sizes, bits, n, by_size, slots, parents):
-    """Join windows whose n-grams have a Jaccard similarity of .8 or more. by_size: the windows, small sets first.
-
-    Windows with a rare n-gram in one of `slots` are a list. A list whose windows are all of one component is left once one of them
-    is near: otherwise a text in a million variants would be compared with itself a million times a million times.
-    """
+    """Join windows whose n-grams have a Jaccard similarity of .8 or more. by_size: the windows, small sets first. Windows with a
+    rare n-gram in one of `slots` are a list. A list whose windows are all of one component is left once one of them is near:
+    otherwise a text in a million variants would be compared with itself a million times a million times."""
     mask = np.uint64(slots - 1)
     ends = np.zeros(slots + 1, np.int64)
     for x in by_size:

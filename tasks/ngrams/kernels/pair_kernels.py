@@ -51,10 +51,8 @@ def prepare(
     widths: tuple[int, ...] = (),
 ) -> Pairs:
     """Lay out `pairs` (int [pairs, 2], numbers of queries) for a scan, and write into `records` the pairs that each query owns.
-
-    `frequency` [queries] is an estimate of each n-gram's frequency; it affects speed, not results. `lengths` [queries]:
-    words. `rooms` [pairs]: how many documents to keep; their order is that of mix(hash of pair ^ mix(hash of document)) >> 1.
-    """
+    `frequency` [queries] is an estimate of each n-gram's frequency; it affects speed, not results. `lengths` [queries]: words.
+    `rooms` [pairs]: how many documents to keep; their order is that of mix(hash of pair ^ mix(hash of document)) >> 1."""
     n = len(pairs)
     left = frequency[pairs[:, 0]] <= frequency[pairs[:, 1]]
     owner, other = np.where(left, pairs[:, 0], pairs[:, 1]), np.where(left, pairs[:, 1], pairs[:, 0])

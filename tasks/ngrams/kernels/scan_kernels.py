@@ -94,10 +94,8 @@ def _grown(values):
 @njit(cache=True)
 def scan_pairs(ids, offsets, base, trie, records, pairs, document_hashes, least):
     """Add one piece of corpus to the counts of each query and of each pair; the piece's first document is number `base`.
-
-    `document_hashes` (uint64 [documents of the piece]) are needed where documents are kept, else empty. Returns
-    (query, document), int32, of every occurrence of a query of at least `least` ids (≥ 2); of none for 0.
-    """
+    `document_hashes` (uint64 [documents of the piece]) are needed where documents are kept, else empty. Returns (query, document),
+    int32, of every occurrence of a query of at least `least` ids (≥ 2); of none for 0."""
     total, windows, entries = offsets[-1], pairs.widths.shape[0] > 0, pairs.entries
     met = np.empty(entries.shape[0] if windows or pairs.kept.used.shape[0] > 0 else 0, np.int64)
     room = BLOCK * max(1, trie.depth)

@@ -153,11 +153,9 @@ def places(index: Suffixes, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def infinigram(shards: Sequence[Suffixes], contexts: Sequence[np.ndarray], offsets: np.ndarray, longest: int = 64) -> Followed:
-    """∞-gram counts of the last id of each text after those before it, in all shards together.
-
-    Text i is contexts[s][offsets[i] : offsets[i + 1]] in the ids of shard s: the context, then the queried id. At most
-    `longest` ids of a context are used. Raises ValueError for an empty text.
-    """
+    """∞-gram counts of the last id of each text after those before it, in all shards together. Text i is contexts[s][offsets[i] :
+    offsets[i + 1]] in the ids of shard s: the context, then the queried id. At most `longest` ids of a context are used. Raises
+    ValueError for an empty text."""
     lengths, ends = np.diff(offsets), offsets[1:] - 1
     if len(lengths) and lengths.min() < 1:
         raise ValueError(f"text {int(lengths.argmin())} is empty: it must end with the queried id")

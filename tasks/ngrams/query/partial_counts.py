@@ -46,11 +46,9 @@ def _smaller(key: Sequence[str], bound: tuple) -> pl.Expr:
 
 
 def by_key(work: Work, table: str, key: Sequence[str], *columns: str) -> Iterator[pl.DataFrame]:
-    """The rows of all parts of a table in frames: all rows of one key are in one frame, keys increase from frame to frame.
-
-    The parts are sorted by the columns `key`. Memory follows from the job's memory, not from the number of rows, unless one
-    key has more rows than fit.
-    """
+    """The rows of all parts of a table in frames: all rows of one key are in one frame, keys increase from frame to frame. The
+    parts are sorted by the columns `key`. Memory follows from the job's memory, not from the number of rows, unless one key has
+    more rows than fit."""
     parts = work.parts(table)
     rows = min(65_536, max(64, work.job.memory // (ROW_BYTES * max(1, len(parts)))))
     cursors = [_Cursor(work, part, [*key, *columns], rows) for part in parts]

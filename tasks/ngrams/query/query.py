@@ -47,11 +47,9 @@ def queried_pairs(work: Work) -> pl.DataFrame:
 
 
 def _of_evaluated_examples(work: Work, pairs: pl.DataFrame) -> np.ndarray:
-    """bool [pairs]: whether the two n-grams are in one evaluated example, under one order. `pairs` are sorted.
-
-    Each example's inputs × outputs are looked up, some examples at a time. A join from pairs to examples would grow with their
-    product, because a template's n-gram is in every example and in a pair with every answer.
-    """
+    """bool [pairs]: whether the two n-grams are in one evaluated example, under one order. `pairs` are sorted. Each example's
+    inputs × outputs are looked up, some examples at a time. A join from pairs to examples would grow with their product, because a
+    template's n-gram is in every example and in a pair with every answer."""
     names = pl.concat([pairs[c].alias("ngram") for c in PAIR]).unique().sort().to_frame().with_row_index("id")
     x, y = (names["ngram"].search_sorted(pairs[c]).to_numpy().astype(np.int64) for c in PAIR)
     codes, kept = x * names.height + y, np.zeros(pairs.height, bool)

@@ -98,11 +98,9 @@ class Counts:
 
 @dataclass(frozen=True)
 class PairQueries:
-    """Pairs to count. `ends`, int [pairs, 2]: positions in the queried n-grams.
-
-    `rooms`: number of documents to keep per pair, those with the smallest mix(hash of pair ^ mix(hash of document)). `widths`:
-    window widths in words, increasing. `note_from`: note all documents of n-grams of at least so many words (≥ 2); 0: none.
-    """
+    """Pairs to count. `ends`, int [pairs, 2]: positions in the queried n-grams. `rooms`: number of documents to keep per pair,
+    those with the smallest mix(hash of pair ^ mix(hash of document)). `widths`: window widths in words, increasing. `note_from`:
+    note all documents of n-grams of at least so many words (≥ 2); 0: none."""
 
     ends: np.ndarray
     rooms: np.ndarray | None = None

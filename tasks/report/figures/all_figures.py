@@ -1,5 +1,7 @@
 """All figures, in the order of the page, and the two that need no measure: training, counts of n-grams."""
 
+from functools import partial
+
 from tasks.report import sentences
 from tasks.report.data import ReportData
 from tasks.report.figures import check_figures as checks
@@ -15,28 +17,15 @@ MOST_POINTS = 200  # of a training curve
 
 
 def draw(data: ReportData) -> list[ReportFigure]:
-    return [
-        memorization.memorization(data),
-        memorization.score(data),
-        memorization.memorization_against_score(data),
-        *(performance.performance(data, measure) for measure in performance.BINNINGS),
-        performance.by_group(data),
-        performance.emergence(data),
-        performance.novelty(data),
-        memorization.generalization(data),
-        *([sequences.extracted(data), sequences.discoverable(data)] if "memorization" in data.settings else []),
-        checks.confounds(data),
-        memorization.placebo(data),
-        checks.attribution(data),
-        checks.exposure(data),
-        checks.comparisons(data),
-        checks.sweeps(data),
-        checks.variants(data),
-        performance.recall(data),
-        _ngram_counts(data),
-        _training(data),
-        performance.paper_v1(data),
-    ]
+    memorized = (sequences.extracted, sequences.discoverable) if "memorization" in data.settings else ()
+    figures = (
+        *(memorization.memorization, memorization.score, memorization.memorization_against_score),
+        *(partial(performance.performance, measure=measure) for measure in performance.BINNINGS),
+        *(performance.by_group, performance.emergence, performance.novelty, memorization.generalization, *memorized),
+        *(checks.confounds, memorization.placebo, checks.attribution, checks.exposure, checks.comparisons, checks.sweeps),
+        *(checks.variants, performance.recall, _ngram_counts, _training, performance.paper_v1),
+    )
+    return [draw_figure(data) for draw_figure in figures]
 
 
 def _training(data: ReportData) -> ReportFigure:
@@ -48,7 +37,7 @@ def _training(data: ReportData) -> ReportFigure:
         points = [Point(r["tokens"], r["loss"]) for r in rows[:: -(-len(rows) // MOST_POINTS)]]
         name = model if len(ladder) <= 5 else ""
         lines.append(Series(model, points, rung_style(step, len(ladder)), name, markers=False))
-    panels = [lines_panel("training", "", lines, XAxis("tokens seen"), "nats per token", zero=False)] if lines else []
+    panels = [lines_panel("training", "", lines, XAxis("tokens seen"), "nats per token", y="linear")] if lines else []
     return figure(data, "training", panels, data.training)
 
 
@@ -62,5 +51,5 @@ def _ngram_counts(data: ReportData) -> ReportFigure:
             rows.append({"order": n, "occurrences_from": low, "occurrences_to": 2 * low - 1, "distinct_ngrams": distinct})
         observations = [sentences.once(n, bins)]
     axis = XAxis("occurrences", "log")
-    panels = [lines_panel("counts", "", lines, axis, "distinct n-grams", zero=False, log_y=True)] if lines else []
+    panels = [lines_panel("counts", "", lines, axis, "distinct n-grams", y="log")] if lines else []
     return figure(data, "counts", panels, rows, sentences=observations)

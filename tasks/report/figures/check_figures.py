@@ -3,21 +3,12 @@ rank correlation is made of (docs/method.md §6d: attribution, exposure curve).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from tasks.report import sentences
 from tasks.report.data import ReportData
 from tasks.report.figures.report_figure import ReportFigure, figure, shown_models, task_panels
-from tasks.report.numbers import (
-    MEASURE_NAMES,
-    MetricRow,
-    has_interval,
-    has_number,
-    in_preferred_unit,
-    is_plain,
-    remedy_of,
-    sign,
-    slope_measure,
-)
+from tasks.report.numbers import MEASURE_NAMES, MetricRow, has_interval, has_number, in_preferred_unit, is_plain, remedy_of, sign
 from tasks.report.plot.axes import XAxis
 from tasks.report.plot.drawing import Panel
 from tasks.report.plot.palette import rung_style
@@ -40,7 +31,6 @@ def _dots(models: Sequence[str], groups: Mapping[str, Mapping[str, MetricRow]]) 
 
 
 def _single(row: MetricRow) -> Dots:
-    """One dot without a name."""
     return [("", rung_style(1, 2), _dot(row))]
 
 
@@ -57,7 +47,6 @@ def _as_measured(data: ReportData, measure: str, task: str, models: Sequence[str
 
 
 def _by_model(rows: Iterable[MetricRow], name: Callable[[MetricRow], str]) -> dict[str, dict[str, MetricRow]]:
-    """The rows by a name of theirs and by model."""
     groups: dict[str, dict[str, MetricRow]] = {}
     for r in rows:
         groups.setdefault(name(r), {})[r["model"]] = r
@@ -78,7 +67,7 @@ def confounds(data: ReportData) -> ReportFigure:
                 before = [*plain.values()][-1] if plain else None
                 line = (before["estimate"], f"{before['model']} as measured") if before else None
                 key = f"confound-{measure}-{task}"
-                panels.append(dots_panel(key, name, dots, f"ρ of {name}", span=span, row=task, reference=line))
+                panels.append(dots_panel(key, name, dots, f"ρ of {name}", span=span, row=task, mark=line))
                 observations.append(sentences.survives(rows, before, name))
     return figure(data, "confounds", panels, every, every, sentences=observations)
 
@@ -101,12 +90,13 @@ def comparisons(data: ReportData) -> ReportFigure:
                 hidden += len(here) - len(pairs)
             dots = [(f"{r['model']} − {r['against']}", _single(r)) for _, r in pairs]
             key = f"comparison-{measure}-{task}"
-            panels.append(dots_panel(key, task, dots, "difference of ρ", span=span, row=name, width=2.7))
-    sloped = [r for r in every if r["statistic"] == "slope_per_decade" and has_number(r)]
-    sloped = [r for task, here in data.by_task(sloped) for r in here if r["order"] in (0, data.order_of(task))]
-    slopes = in_preferred_unit(sloped, "task", "of_measure")
+            panels.append(replace(dots_panel(key, task, dots, "difference of ρ", span=span, row=name), width=2.7))
+    sloped = data.by_task(r for r in every if r["statistic"] == "slope_per_decade" and has_number(r))
+    of_order = [r for task, here in sloped for r in here if r["order"] in (0, data.order_of(task))]
+    slopes = in_preferred_unit(of_order, "task", "of_measure")
     if slopes:
-        dots = [(f"{slope_measure(r)}, {r['task']}", _single(r)) for r in slopes]
+        names = [MEASURE_NAMES.get(r["of_measure"], r["of_measure"]) for r in slopes]
+        dots = [(f"{name}, {r['task']}", _single(r)) for name, r in zip(names, slopes, strict=True)]
         panels.append(dots_panel("comparison-slope", "", dots, "change of ρ per tenfold size", row="Slope on log size"))
     rest = f" Neighbours in size and the two ends are drawn; {hidden} other pairs are in the data." if hidden else ""
     observations = sentences.slopes(slopes)

@@ -103,8 +103,9 @@ def memorization_against_score(data: ReportData) -> ReportFigure:
     """Memorization × score: one path per task, from the smallest to the largest model."""
     lines, used = [], []
     for index, task in enumerate(data.tasks_of(data.measured("mem_delta", "mem_n"))):
-        both = [(line.rows["mem_delta"], line.rows["main_score"]) for line in (data.line(task, m) for m in data.ladder)]
-        both = [(mem, score) for mem, score in both if mem and score and has_number(mem) and has_number(score)]
+        rows = [data.line(task, m).rows for m in data.ladder]
+        pairs = [sentences.numbers_of((of["mem_delta"], of["main_score"])) for of in rows]
+        both = [(pair[0], pair[1]) for pair in pairs if len(pair) == 2]
         points = [point(mem, s["estimate"] * (1 if s["statistic"] in HUNDREDS else 100)) for mem, s in both]
         used += [dict(mem) | {"score": s["estimate"], "score_statistic": s["statistic"]} for mem, s in both]
         lines += [Series(task, points, style_of(index))] if points else []

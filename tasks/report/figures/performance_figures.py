@@ -53,7 +53,7 @@ def emergence(data: ReportData) -> ReportFigure:
             dots.append((r["task"], [("", style_of(index), p)]))
             ends += [v for v in (p.x, low, high) if v is not None]
     axis, span = XAxis("parameters", ticks=ticks), (min(ends, default=0.0) - 0.1, max(ends, default=0.0) + 0.1)
-    panels = [dots_panel("emergence", "", dots, "parameters", span=span, x=axis)] if dots else []
+    panels = [dots_panel("emergence", "", dots, axis, span=span)] if dots else []
     return figure(data, "emergence", panels, every, onsets, sentences=sentences.emergence(data), models=False, tasks=False)
 
 

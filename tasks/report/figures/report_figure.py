@@ -92,7 +92,7 @@ def _csv_cell(value: Any) -> Any:
 
 def _gaps(data: ReportData, rows: Sequence[MetricRow], models: bool, tasks: bool) -> list[str]:
     """What these rows do not show, and why: their notes, then tasks and models of the study without any row."""
-    measured, present = ({(r["task"], r["model"]) for r in rows if known or has_number(r)} for known in (False, True))
+    measured, present = ({(r["task"], r["model"]) for r in rows if every or has_number(r)} for every in (False, True))
     without: dict[tuple[str, str], dict[str, None]] = {}
     for r in rows:
         if not has_number(r):
@@ -127,12 +127,12 @@ def point(row: MetricRow, x: float, *, filled: bool = True, wide: MetricRow | No
     return Point(float(x), row["estimate"] * scale, low, high, filled, outer)
 
 
-def position(ladder: dict[str, int], model: str) -> float:
+def position(ladder: Mapping[str, int], model: str) -> float:
     """x of a model: its parameters, or its rank where the size is unknown."""
     return float(ladder[model] or list(ladder).index(model) + 1)
 
 
-def size_axis(ladder: dict[str, int]) -> XAxis:
+def size_axis(ladder: Mapping[str, int]) -> XAxis:
     """Parameters on a log scale; about five models are labelled, and only one of several close ones."""
     places = [position(ladder, m) for m in ladder]
     spacing = (max(places, default=1.0) / max(min(places, default=1.0), 1e-9)) ** 0.16

@@ -49,8 +49,8 @@ def _mining(data: ReportData) -> list[Block]:
     for task, r in {r["task"]: r for r in data.mining if r["candidates"]}.items():
         total, below, contained = (r[name] for name in ("candidates", "below_gamma", "contained"))
         totals.append((task, *map(integer, (total, below, contained)), _percent(total - below - contained, total)))
-    columns = ("task", "candidates", "below the lowest γ", "one inside the other", "accepted")
-    return blocks + table_of("Mining, all n together", columns, totals, range(1, 5))
+    of_totals = ("task", "candidates", "below the lowest γ", "one inside the other", "accepted")
+    return blocks + table_of("Mining, all n together", of_totals, totals, range(1, 5))
 
 
 def documents(data: ReportData) -> list[Block]:

@@ -86,7 +86,6 @@ def _environment() -> Environment:
 
 
 def _highlight(document: Mapping[str, Any]) -> Markup:
-    """The excerpt of a document with both n-grams marked."""
     spans = [(document[f"{side}_start"], document[f"{side}_end"]) for side in ("input", "output")]
     return Markup(highlight(document["excerpt"], *spans))
 

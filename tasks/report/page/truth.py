@@ -35,7 +35,6 @@ def _counts(data: ReportData) -> Block:
 
 
 def _correlations(data: ReportData) -> list[Block]:
-    """The true and the measured rank correlations."""
     final = {id(r) for r in last_checkpoints(data.metrics)}
     rank = {m: i for i, m in enumerate(data.ladder)}
     rows = [r for r in data.metrics if r["truth"] is not None and r["detail"] == "planted" and id(r) in final]
@@ -57,7 +56,6 @@ def _rules(data: ReportData) -> list[Block]:
 
 
 def _recall(data: ReportData) -> list[Block]:
-    """Recall by the times a fact is stated, task by task."""
     rows: list[MetricRow] = [r for r in data.measured("recall_by_exposure") if r["x"] is not None]
     blocks: list[Block] = []
     for task in sorted({r["task"] for r in rows}):

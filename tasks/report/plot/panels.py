@@ -41,34 +41,28 @@ class Series:
 
 
 Dots = Sequence[tuple[str, LineStyle, Point]]
+Groups = Sequence[tuple[str, Dots]]
+Mark = tuple[float, str]  # a broken line at a number, and what it is
 
 
 def lines_panel(
-    name: str,
-    title: str,
-    series: Sequence[Series],
-    x: XAxis,
-    label: str,
-    *,
-    span: Span | None = None,
-    zero: bool = True,
-    log_y: bool = False,
-    row: str = "",
+    name: str, title: str, series: Sequence[Series], x: XAxis, label: str, span: Span | None = None, row: str = "", y: str = "zero"
 ) -> Panel:
-    """Lines in one pair of axes. `span` are the ends of the y axis, so that panels can share them."""
+    """Lines in one pair of axes. `span` are the ends of the y axis, so that panels can share them; y: with a line at "zero",
+    "linear" or "log"."""
     shown = [line for line in series if line.points]
 
     def paint(axes: Any) -> None:
         for line in shown:
             _paint_series(axes, line)
         scale_x(axes, x, [p.x for line in shown for p in line.points])
-        if log_y:
+        if y == "log":
             axes.set_yscale("log")
         if span:
             axes.set_ylim(*span)
-        if zero:
+        if y == "zero":
             axes.axhline(0, color=SOFT, linewidth=0.7, zorder=1)
-        scale_y(axes, label, log_y)
+        scale_y(axes, label, y == "log")
         _paint_names(axes, [line for line in shown if line.end])
 
     spoken = f"{label} over {x.label}. " + " ".join(_spoken(line) for line in shown)
@@ -78,7 +72,6 @@ def lines_panel(
 
 
 def _paint_series(axes: Any, line: Series) -> None:
-    """One line, its intervals, and its markers, open or filled."""
     colour, marker, dash = line.style
     wide = [(p.x, *p.wide) for p in line.points if p.wide]
     narrow = [(p.x, p.low, p.high) for p in line.points if p.low is not None and p.high is not None]
@@ -121,18 +114,10 @@ def _paint_names(axes: Any, named: Sequence[Series]) -> None:
 
 
 def dots_panel(
-    name: str,
-    title: str,
-    groups: Sequence[tuple[str, Dots]],
-    label: str,
-    *,
-    span: Span | None = None,
-    reference: tuple[float, str] | None = None,
-    row: str = "",
-    width: float = 4.1,
-    x: XAxis | None = None,
+    name: str, title: str, groups: Groups, x: XAxis | str, *, span: Span | None = None, mark: Mark | None = None, row: str = ""
 ) -> Panel:
     """Groups from top to bottom, each with one dot per (name, style, point); the number is the point's x."""
+    label = x if isinstance(x, str) else x.label
     most = max((len(dots) for _, dots in groups), default=1)
 
     def paint(axes: Any) -> None:
@@ -151,22 +136,22 @@ def dots_panel(
         _paint_rows(axes, [group for group, _ in groups])
         for between in range(len(groups) - 1) if most > 1 else ():
             axes.axhline(between + 0.5, color=FAINT, linewidth=0.5, zorder=0)
-        if x is None:
+        if isinstance(x, str):
             axes.axvline(0, color=SOFT, linewidth=0.8, zorder=1)
-        if reference:
-            axes.axvline(reference[0], color=INK, linewidth=0.9, linestyle=(0, (4, 2)), zorder=1)
+        if mark:
+            axes.axvline(mark[0], color=INK, linewidth=0.9, linestyle=(0, (4, 2)), zorder=1)
         if span:
             axes.set_xlim(*span)
         axes.xaxis.set_major_locator(MaxNLocator(5))
-        if x is not None:
+        if isinstance(x, XAxis):
             scale_x(axes, x, [p.x for _, dots in groups for *_, p in dots])
-        axes.set_xlabel(label + (f" (broken: {reference[1]})" if reference else ""))
+        axes.set_xlabel(label + (f" (broken: {mark[1]})" if mark else ""))
 
     spoken = [f"{group}: " + ", ".join(f"{who} {p.x:.3g}" for who, _, p in dots) + "." for group, dots in groups]
     legend = tuple(dict.fromkeys((who, style) for _, dots in groups for who, style, _ in dots if who))
     margins = _row_margins([group for group, _ in groups], 0.25, 2.0)
     height = margins.top + margins.bottom + (0.16 + 0.03 * max(0, most - 1)) * len(groups)
-    return Panel(name, title, " ".join([f"{label}.", *spoken]), paint, legend, row, width, height, margins)
+    return Panel(name, title, " ".join([f"{label}.", *spoken]), paint, legend, row, 4.1, height, margins)
 
 
 def _paint_rows(axes: Any, names: Sequence[str]) -> None:

@@ -176,8 +176,8 @@ def _examples(
     for e, *pair in _numbered(pairs, inputs, outputs).iter_rows():
         by_name[e]["pairs"].append(pair)
     number = {m: i for i, m in enumerate(models)}
-    columns = ("example", "model", "checkpoint", "text", "value", "note")
-    for e, model, checkpoint, text, value, note in given.select(columns).iter_rows():
+    of_answers = ("example", "model", "checkpoint", "text", "value", "note")
+    for e, model, checkpoint, text, value, note in given.select(of_answers).iter_rows():
         by_name[e]["answers"][number[model]] = [text, value if value is None else round(value, 2), note, checkpoint]
     _add_probabilities(by_name, likely, outputs, number)
     return list(by_name.values())

@@ -12,11 +12,9 @@ LONGEST, LARGEST_ID = 1 << 28, (1 << 24) - 1
 
 
 def load_tokenizer(text: str, name: str = "tokenizer.json") -> Any:
-    """A `tokenizers.Tokenizer` that adds no special tokens, truncates nothing, and gives offsets of all code points of a token.
-
-    The post-processor is removed: a byte-level one trims the space off the offsets of " Torin", which then begins at "T".
-    Raises StudyError if the text is not a tokenizer.json.
-    """
+    """A `tokenizers.Tokenizer` that adds no special tokens, truncates nothing, and gives offsets of all code points of a token. The
+    post-processor is removed: a byte-level one trims the space off the offsets of " Torin", which then begins at "T". Raises
+    StudyError if the text is not a tokenizer.json."""
     from tokenizers import Tokenizer
 
     try:

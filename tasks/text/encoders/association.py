@@ -106,11 +106,9 @@ def _units(words: Sequence[str], pairs: bool) -> list[str]:
 
 
 def _bags(examples: Sequence[tuple[str, str]]) -> tuple[list[list[str]], list[list[str]]]:
-    """The distinct input units and output words of each example, limited so that there are at most MOST_LINKS links.
-
-    If there are too many links, the pairs of words are dropped first (with much data single words suffice), then each text's
-    most frequent words, which are least informative. 20,000 sentence pairs of 24 × 24 distinct words keep all words.
-    """
+    """The distinct input units and output words of each example, limited so that there are at most MOST_LINKS links. If there are
+    too many links, the pairs of words are dropped first (with much data single words suffice), then each text's most frequent
+    words, which are least informative. 20,000 sentence pairs of 24 × 24 distinct words keep all words."""
     texts = [[normalise(t).split() for t in pair] for pair in examples]
     outputs = [sorted(set(y)) for _, y in texts]
     inputs = [sorted(set(_units(x, pairs=True))) for x, _ in texts]
