@@ -207,15 +207,19 @@ def _write_words(root: str, words: Part, vocabulary: Part, ids: np.ndarray, offs
         writer.write("vocabulary", pa.table(columns))
 
 
+def exchanged(by_frequency: np.ndarray, copy: int) -> np.ndarray:
+    """The ids, most frequent first, each exchanged for one about as frequent: another exchange for each copy."""
+    draws = np.random.default_rng(SEED + copy).random(len(by_frequency))
+    return by_frequency[np.lexsort((draws, np.arange(len(by_frequency)) // EXCHANGED))]
+
+
 def _copies(ids: np.ndarray, offsets: np.ndarray, copies: int) -> Stream:
     """The stream, followed by copies of it with other ids."""
     by_frequency = np.argsort(-np.bincount(ids), kind="stable")
     pieces = [ids]
     for copy in range(1, copies):
-        draws = np.random.default_rng(SEED + copy).random(len(by_frequency))
-        exchanged = np.lexsort((draws, np.arange(len(by_frequency)) // EXCHANGED))
         renamed = np.empty(len(by_frequency), np.int32)
-        renamed[by_frequency] = by_frequency[exchanged]
+        renamed[by_frequency] = exchanged(by_frequency, copy)
         pieces.append(renamed[ids])
     every = [offsets, *(offsets[1:] + copy * len(ids) for copy in range(1, copies))]
     return np.concatenate(pieces), np.concatenate(every)

@@ -14,7 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import count_sides, index_sides, measure_sides, mining_sides, model_sides, report_sides, run_sides, text_sides
+from benchmarks import (
+    billion_sides,
+    count_sides,
+    index_sides,
+    measure_sides,
+    mining_sides,
+    model_sides,
+    report_sides,
+    run_sides,
+    text_sides,
+)
 from benchmarks.corpora import Corpora
 from benchmarks.side import OURS, Arrays, BenchmarkSide, Case
 
@@ -253,6 +263,12 @@ ROWS: dict[str, BenchmarkRow] = {
         "pairs=50k tokens_each=100 peers=1k: Python loop 100; quick pairs=5k tokens_each=100 peers=200: Python loop 100; runs 3",
         {OURS: measure_sides.edit_distances, "Python loop": measure_sides.python_loop},
         items="pairs",
+    ),
+    "billion": row(
+        "all that is counted in a corpus, from its file on",
+        "10M; 100M; 300M: memory 2; 1000M: memory 2",
+        {OURS: billion_sides.billion},
+        runs=0,
     ),
     "orchestration": row(
         "overhead of a run besides its steps", "40M; 120M: orchestration 5, checks 15; runs 1", {OURS: run_sides.orchestration}

@@ -5,11 +5,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks import records as record_file
 from benchmarks.rows import ROWS
 from benchmarks.side import OURS, ROOT
 
 PAGE = ROOT / "docs" / "benchmarks.md"
+NOT_COUNTED = ("bench", "ask", "tokenizer")  # steps of the row `billion` that do not grow with the corpus, or make it
 BEGIN, END = "<!-- tables: made by python -m benchmarks -->", "<!-- end of tables -->"
 Record = Mapping[str, Any]
 
@@ -77,7 +80,7 @@ def page(every: Sequence[Record], processor: str) -> str:
     machines, corpora = (", ".join(sorted({r[k] for r in records})) for k in ("machine", "corpus"))
     where = machines if machines.startswith(processor) else f"{processor} ({machines})"
     head = [f"Processor: {where}. Corpus: {corpora}.", ""]
-    return "\n".join([*head, *_bars(every, processor), *_growth(records), *_compiling(records)])
+    return "\n".join([*head, *_bars(every, processor), *_growth(records), *_at_scale(records), *_compiling(records)])
 
 
 def _bars(every: Sequence[Record], processor: str) -> list[str]:
@@ -122,6 +125,27 @@ def _growth(records: Sequence[Record]) -> list[str]:
             columns = [ROWS[r["row"]].work, sizes(r), *times, memory(r, OURS), f"{f['memory_before'] / 1e9:.2f}", *written]
             lines.append(f"| {' | '.join(columns)} |")
     return [*lines, ""]
+
+
+def _at_scale(records: Sequence[Record]) -> list[str]:
+    """CPU seconds of each step of the row `billion` by size, how they grow, and what 300 G tokens would take at that."""
+    measured = [r["figures"][OURS] for r in records if r["row"] == "billion" and "steps" in r["figures"].get(OURS, {})]
+    if not measured:
+        return []
+    sizes = ", ".join(f"{short(f['tokens'])}" for f in measured)
+    heads = ["step", f"CPU s, {sizes} tokens", "exponent", "M tokens/s", "peak GB", "300 G: core-hours"]
+    lines, hours = ["### Growth of each step", "", f"| {' | '.join(heads)} |", "|---|--:|--:|--:|--:|--:|"], 0.0
+    for step in (name for name in measured[0]["steps"] if name not in NOT_COUNTED):
+        at = [(f["tokens"], f["steps"][step]) for f in measured if step in f["steps"]]
+        tokens, seconds = (np.array(x, float) for x in zip(*((n, figures["cpu"]) for n, figures in at), strict=True))
+        exponent = float(np.polyfit(np.log(tokens), np.log(seconds), 1)[0]) if len(at) > 1 else 1.0
+        hours += (then := seconds[-1] * (3e11 / tokens[-1]) ** max(1.0, exponent) / 3600)
+        peak = max(figures["peak"] for _, figures in at) / 1e9
+        speed = tokens[-1] / seconds[-1] / 1e6
+        figures = [", ".join(map(number, seconds)), f"{exponent:.2f}", number(speed), f"{peak:.2f}", number(then)]
+        lines.append(f"| {' | '.join([step, *figures])} |")
+    kept, spilled = (number(measured[-1][f"{name}_bytes"] / measured[-1]["tokens"]) for name in ("kept", "spilled"))
+    return [*lines, "", f"{number(hours)} core-hours for 300 G; {kept} bytes a token are kept, and {spilled} are spilled.", ""]
 
 
 def _compiling(records: Sequence[Record]) -> list[str]:

@@ -145,7 +145,7 @@ def measure(
 
 
 def _summary(ready: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> Timing:
-    warm, timed = results[0], results[1:]
+    warm, timed = results[0], results[1:] or results  # a row of no runs is one that counts the first
     cpu, wall = [r["cpu"] for r in timed], [r["wall"] for r in timed]
     times = {"cpu_seconds": statistics.median(cpu), "wall_seconds": statistics.median(wall), "cpu_range": [min(cpu), max(cpu)]}
     memory = {"peak_memory": warm["memory"], "memory_before": ready["memory"]}

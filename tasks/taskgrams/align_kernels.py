@@ -46,7 +46,7 @@ def _step_of(similarity, steps):
 
 @njit(cache=True)
 def _restore_order(touched, n, counts):
-    """Sort the touched outputs: by a sort if they are few, by a pass over the counters if they are many."""
+    """Sort the touched outputs: by Shell's sort if they are few, by a pass over the counters if they are many."""
     if n * 16 > len(counts):
         at = 0
         for output in range(len(counts)):
@@ -54,7 +54,17 @@ def _restore_order(touched, n, counts):
                 touched[at] = output
                 at += 1
     else:
-        touched[:n].sort()
+        gap = 1
+        while gap < n:
+            gap = 3 * gap + 1
+        while gap > 1:
+            gap //= 3
+            for at in range(gap, n):
+                output, to = touched[at], at
+                while to >= gap and touched[to - gap] > output:
+                    touched[to] = touched[to - gap]
+                    to -= gap
+                touched[to] = output
 
 
 @njit(cache=True)
@@ -70,7 +80,10 @@ def pairs_above(
     examples with it) and similarity [room]; where those of each n-gram begin and end, ascending, to rows (int64 [n-grams, 2]).
     """
     n_pairs, steps, base = 0, (len(spread) - 1) // 2, begins[low]
-    four, cosines, waiting = np.empty(4, np.int64), np.empty((4, (last - first).max()), np.float32), np.int64(0)
+    most, waiting = np.int64(0), np.int64(0)
+    for e in range(len(first)):  # slices and arithmetic of whole arrays take ten times as long to compile as loops
+        most = max(most, last[e] - first[e])
+    four, cosines = np.empty(4, np.int64), np.empty((4, most), np.float32)
     for o in turns:
         if begins[ngram[o] + 1] - begins[ngram[o]] > 1:
             waiting += last[example[o]] - first[example[o]]
@@ -81,14 +94,16 @@ def pairs_above(
         while together < 4 and turn + together < len(turns) and example[turns[turn + together]] == e:
             four[together] = ngram[turns[turn + together]]
             together += 1
-        four[together:] = four[0]
+        for k in range(together, 4):
+            four[k] = four[0]
         which = held[first[e] : last[e]]
         _dots(inputs, four, outputs, which, len(which), cosines)
         for k in range(together):
             i = four[k]
             if begins[i + 1] - begins[i] > 1:
                 at_of[turns[turn + k] - base] = n
-                several[n : n + len(which)] = cosines[k, : len(which)]
+                for at in range(len(which)):
+                    several[n + at] = cosines[k, at]
                 n += len(which)
                 continue
             rows[i - low, 0] = n_pairs

@@ -44,12 +44,19 @@ def _same(one, i, other, j, n):
     return same
 
 
-@njit(cache=True)
-def sorted_ngrams(windows, n, keep):
+def sorted_ngrams(windows: np.ndarray, n: int, keep: np.uint64) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(keys [windows, n-grams], sizes, bits [windows, 2]) of each window's distinct n-grams."""
+    keys = _keys(windows, n, keep)
+    keys.sort(axis=1)  # numba would compile a sort for seconds
+    return keys, *_distinct(windows, keys, n)
+
+
+@njit(cache=True)
+def _keys(windows, n, keep):
+    """The key of each window's n-grams, in the order of the text."""
     count, places = windows.shape[0], windows.shape[1] - n + 1
     frequency, mask = np.zeros(_SLOTS, np.uint32), np.uint64(_SLOTS - 1)  # of a sample, which stays in the cache
-    keys, sizes, bits = np.empty((count, places), np.uint64), np.empty(count, np.int32), np.zeros((count, 2), np.uint64)
+    keys = np.empty((count, places), np.uint64)
     for x in range(0, count, 1 + count // _SAMPLE):
         _hash_ngrams(windows[x], n, keep, keys[x])
         for at in range(places):
@@ -62,9 +69,17 @@ def sorted_ngrams(windows, n, keep):
             while left:
                 level, left = level + np.uint64(1), left >> 1
             row[at] = level << _LEVEL | row[at] << PLACE | np.uint64(at)
-        row.sort()
+    return keys
+
+
+@njit(cache=True)
+def _distinct(windows, keys, n):
+    """Leave out, in place, n-grams that a window has before, and move the others to the front: sizes, bits."""
+    sizes, bits = np.empty(len(keys), np.int32), np.zeros((len(keys), 2), np.uint64)
+    for x in range(len(keys)):
+        row = keys[x]
         size, first = 0, 0  # first: of the kept keys with the same hash as this one
-        for k in range(places):
+        for k in range(len(row)):
             if size and row[k] >> PLACE != row[size - 1] >> PLACE:
                 first = size
             repeated = False
@@ -75,7 +90,7 @@ def sorted_ngrams(windows, n, keep):
                 size += 1
                 bits[x, row[k] >> np.uint64(17) & np.uint64(1)] ^= np.uint64(1) << (row[k] >> PLACE & np.uint64(63))
         sizes[x] = size
-    return keys, sizes, bits
+    return sizes, bits
 
 
 @njit(cache=True)
@@ -154,9 +169,11 @@ def join_near(windows, keys, sizes, bits, n, by_size, slots, parents):
     for x in by_size:
         for k in range(sizes[x] - (8 * sizes[x] + 8) // 9 + 1):
             ends[np.int64(keys[x, k] >> PLACE & mask) + 1] += 1
-    ends = np.cumsum(ends)
-    members = np.empty(ends[-1], np.int32)
-    begin, end = ends[:-1].copy(), ends[:-1].copy()
+    begin, end = np.empty(slots, np.int64), np.empty(slots, np.int64)
+    for slot in range(slots):
+        begin[slot], end[slot] = ends[slot], ends[slot]
+        ends[slot + 1] += ends[slot]
+    members = np.empty(ends[slots], np.int32)
     one_component, compared = np.ones(slots, np.bool_), np.full(len(sizes), -1, np.int32)
     for x in by_size:
         size = sizes[x]

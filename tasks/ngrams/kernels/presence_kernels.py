@@ -15,8 +15,8 @@ AT_ONCE = 64  # lookups that overlap
 
 
 @njit(cache=True)
-def _insert_rows(lengths, last, root, table, shift, bits, bits_shift):
-    end, nodes = (table.shape[0] >> 1) - 1, np.zeros(lengths.max() + 1, np.int64)
+def _insert_rows(lengths, longest, last, root, table, shift, bits, bits_shift):
+    end, nodes = (table.shape[0] >> 1) - 1, np.zeros(longest + 1, np.int64)
     keys, edges = np.empty(AT_ONCE, np.int64), np.empty(AT_ONCE, np.int64)
     for low in range(0, lengths.shape[0], AT_ONCE):
         n = 0
@@ -47,8 +47,9 @@ def trie_in_preorder(lengths: np.ndarray, last: np.ndarray, words: int) -> Trie:
     root, table = np.zeros(words, np.int64), np.zeros(2 * size, np.int64)
     table[::2] = _EMPTY
     bits, bits_shift = empty_bits(len(lengths))
-    _insert_rows(lengths, last, root, table, shift, bits, bits_shift)
-    return Trie(root, table, bits, shift, bits_shift, int(lengths.max()))
+    longest = int(lengths.max())
+    _insert_rows(lengths, longest, last, root, table, shift, bits, bits_shift)
+    return Trie(root, table, bits, shift, bits_shift, longest)
 
 
 @njit(cache=True)
