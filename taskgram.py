@@ -178,16 +178,10 @@ def _command(*words: str) -> None:
 
     command = [sys.executable, "-P", "-m", "flows.cli", *words]  # -P: no file of the working folder is imported
     lines: list[str] = []
-    with subprocess.Popen(
-        command,
-        env=isolated(os.environ),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-        start_new_session=True,  # Ctrl-C reaches this process, which then ends the run once
-    ) as process:
+    streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    how: dict[str, Any] = {"env": isolated(os.environ), "text": True, "errors": "replace"}
+    # Ctrl-C reaches this process, which then ends the run once
+    with subprocess.Popen(command, start_new_session=True, **streams, **how) as process:
         assert process.stderr is not None
         try:
             for line in process.stderr:

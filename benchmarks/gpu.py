@@ -215,10 +215,8 @@ def windows(c: DeviceComparison) -> float:
             results.append(score_windows(model, ids, [{"temperature": 0.8, "top_k": 40, "top_p": 0.9}], BATCH_TOKENS))
     kept, also = (np.isfinite(f["sampled"]) for f in results)
     assert (kept == also).mean() > 0.99, "a sampling scheme keeps other tokens"
-    numbers = [
-        [f["sampled"][kept & also], *(f[n] for n in ("log_probabilities", "margins", "means", "variances"))] for f in results
-    ]
-    return max(map(largest, *numbers))
+    names = ("log_probabilities", "margins", "means", "variances")
+    return max(map(largest, *([f["sampled"][kept & also], *(f[name] for name in names)] for f in results)))
 
 
 def alignment(c: DeviceComparison) -> float:

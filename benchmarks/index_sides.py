@@ -154,12 +154,12 @@ def infinigrams(corpora: Corpora, case: Case) -> BenchmarkSide:
 
     stream = corpora.tokens(case["tokens"])
     index, queries = suffix_kernels.build(*stream), _laid_out(_contexts(stream, case["queries"]))
-    names = ("suffix", "numerator", "denominator")
-    return BenchmarkSide(
-        lambda _: suffix_kernels.infinigram([index], [queries[0]], queries[1]),
-        case["queries"],
-        lambda result: {name: getattr(result, name) for name in names},
-    )
+
+    def work(_: object) -> Arrays:
+        result = suffix_kernels.infinigram([index], [queries[0]], queries[1])
+        return {"suffix": result.suffix, "numerator": result.numerator, "denominator": result.denominator}
+
+    return BenchmarkSide(work, case["queries"])
 
 
 def infinigram_probabilities(corpora: Corpora, case: Case) -> BenchmarkSide:

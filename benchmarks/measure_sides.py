@@ -25,10 +25,11 @@ def edit_distances(corpora: Corpora, case: Case) -> BenchmarkSide:
     from tasks.memorization.recitation import edit_similarity
 
     texts, others = texts_and_edits(case)
-    length = texts.shape[1]
-    return BenchmarkSide(
-        lambda _: edit_similarity(texts, others), len(texts), lambda result: {"edits": np.rint((1 - result) * length).astype(int)}
-    )
+
+    def work(_: object) -> Arrays:
+        return {"edits": np.rint((1 - edit_similarity(texts, others)) * texts.shape[1]).astype(int)}
+
+    return BenchmarkSide(work, len(texts))
 
 
 def distance(a: list[int], b: list[int]) -> int:

@@ -13,8 +13,7 @@ SYLLABLES = np.array([a + b for a in "bdfgklmnprstvz" for b in "aeiou"])
 
 
 def vocabulary(size: int, ending: str, rng: np.random.Generator) -> np.ndarray:
-    drawn = SYLLABLES[rng.integers(0, len(SYLLABLES), (2 * size, 4))]
-    return np.unique([("".join(row) + ending) for row in drawn])[:size]
+    return np.unique(["".join(row) + ending for row in SYLLABLES[rng.integers(0, len(SYLLABLES), (2 * size, 4))]])[:size]
 
 
 def sentences(number: int, words: np.ndarray, length: int, rng: np.random.Generator) -> list[str]:

@@ -275,9 +275,8 @@ def generate(cached: bool) -> Callable[[Corpora, Case], BenchmarkSide]:
 
 def score_token_windows(corpora: Corpora, case: Case) -> BenchmarkSide:
     """Ours: log p, rank, margin, mean and variance of every token of a window."""
-    return BenchmarkSide(
-        _scored(corpora, case), case["windows"], lambda result: result["log_probabilities"].astype(np.float64).mean(axis=1)
-    )
+    scored, count = _scored(corpora, case), case["windows"]
+    return BenchmarkSide(scored, count, lambda result: result["log_probabilities"].astype(np.float64).mean(axis=1))
 
 
 def harness_windows(corpora: Corpora, case: Case) -> BenchmarkSide:

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,7 @@ Record = dict[str, Any]
 def processor() -> str:
     """The model of this machine's CPU."""
     info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    names = re.findall(r"^model name\s*: *(.*?) *$", info.read_text() if info.exists() else "", re.M)
     return (names or [platform.processor() or platform.machine()])[0]
 
 
@@ -117,8 +117,8 @@ def write(new: Sequence[Record], path: Path = PATH) -> None:
     """Replace the records of the same processor, row, peer and sizes by new ones; all others stay."""
     again = {(r["processor"], measurement(r)) for r in new}
     kept = [*(r for r in read(path) if (r["processor"], measurement(r)) not in again), *new]
-    order = {name: number for number, name in enumerate(ROWS)}
-    kept.sort(key=lambda r: (r["processor"], order.get(r["row"], len(order)), r["sizes"].get("tokens", 0)))
+    order = [*ROWS, COMPILED]
+    kept.sort(key=lambda r: (r["processor"], order.index(r["row"]), r["sizes"].get("tokens", 0)))
     lines = [{k: v for k, v in r.items() if k not in ("bar", "reached")} for r in kept]  # those are judged when it is read
     text = ",\n".join(json.dumps(line, ensure_ascii=False, sort_keys=True, default=str) for line in lines)
     temporary = path.with_suffix(".tmp")

@@ -19,9 +19,8 @@ Record = Mapping[str, Any]
 
 def number(value: float | None) -> str:
     """Three digits: 0.0123, 1.23, 12.3, 1,230."""
-    if value is None:
-        return "–"
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    shown = "–" if value is None else f"{value:.3g}"
+    return f"{value:,.0f}" if value is not None and abs(value) >= 100 else shown
 
 
 def short(count: float) -> str:

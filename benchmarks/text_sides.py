@@ -52,10 +52,10 @@ def tokenizers(corpora: Corpora, case: Case) -> BenchmarkSide:
         pieces = (texts[low : low + AT_ONCE] for low in range(0, len(texts), AT_ONCE))
         return [e for piece in pieces for e in library.encode_batch(piece, add_special_tokens=False)]
 
-    def answer(encoded: list[Any]) -> Arrays:
-        return _joined([pa.array([e.ids for e in encoded], pa.list_(pa.int32()))])
+    def lists(encoded: list[Any]) -> Lists:
+        return [pa.array([e.ids for e in encoded], pa.list_(pa.int32()))]
 
-    return BenchmarkSide(work, lambda encoded: sum(len(e.ids) for e in encoded), answer, lambda: load_tokenizer(text))
+    return BenchmarkSide(work, lambda e: _tokens(lists(e)), lambda e: _joined(lists(e)), lambda: load_tokenizer(text))
 
 
 def _lists(ids: np.ndarray, offsets: np.ndarray) -> pa.ListArray:

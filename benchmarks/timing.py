@@ -43,8 +43,7 @@ def _quiet() -> None:
 
 def _peak() -> int:
     """Bytes: of this process, or of the largest child that it waited for."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return unit * max(resource.getrusage(who).ru_maxrss for who in WHO)
+    return (1 if sys.platform == "darwin" else 1024) * max(resource.getrusage(who).ru_maxrss for who in WHO)
 
 
 def _cpu() -> float:

@@ -106,11 +106,12 @@ def run_all(plan: list[PlannedStep], chosen: set[str], session: Session, termina
     runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=1 if session.cluster.inline else STEPS_AT_ONCE)
     futures: dict[str, PrefectFuture[Any]] = {}
     failures: dict[str, str] = {}
+    read = {s.name for step in STEPS if step.name in chosen for s in upstream(step, STEPS)}  # by a chosen step
     with runner:
         for planned in plan:
             name = planned.step.name
             if name not in chosen:
-                if upstream_of_chosen(name, chosen) and not is_finished(session.store, planned):
+                if name in read and not is_finished(session.store, planned):
                     return [f"{name} is not finished, and this run starts after it. Run: {session.command(name)}"]
                 continue
             waits = [futures[s.name] for s in upstream(planned.step, STEPS) if s.name in futures]
@@ -123,11 +124,6 @@ def run_all(plan: list[PlannedStep], chosen: set[str], session: Session, termina
             raise
     waiting = [name for name, future in futures.items() if not future.state.is_completed() and name not in failures]
     return [*failures.values(), *([f"{NOT_RUN}: {', '.join(waiting)}"] if waiting else [])]
-
-
-def upstream_of_chosen(name: str, chosen: set[str]) -> bool:
-    """Whether a chosen step reads what this one writes."""
-    return any(name in {s.name for s in upstream(step, STEPS)} for step in STEPS if step.name in chosen)
 
 
 def _step_task(planned: PlannedStep, session: Session, terminal: Terminal, post: Post, failures: dict[str, str]) -> Any:

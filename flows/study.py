@@ -9,8 +9,11 @@ from tasks.corpus.planted.plant import PLANT
 from tasks.evidence.evidence_step import EVIDENCE
 from tasks.examples.read import READ
 from tasks.memorization import MEASURES
+from tasks.memorization.counterfactual import COUNTERFACTUAL_STEP
+from tasks.memorization.membership import MEMBERSHIP_STEP
 from tasks.memorization.memorize import MEMORIZE
 from tasks.metrics.measure import MEASURE, with_measures
+from tasks.models.ensemble import ENSEMBLE
 from tasks.models.generate import GENERATE
 from tasks.models.inject import INJECT
 from tasks.models.pretrain import MODELS
@@ -40,6 +43,9 @@ STEPS: tuple[Step, ...] = (
     TOKENIZER,  # the models' tokens
     TOKENS,
     MODELS,  # the ladder: trained here, or named
+    MEMBERSHIP_STEP,  # which run of an ensemble is trained on what, if the study trains one
+    ENSEMBLE,  # its runs, and how each scores every sequence
+    COUNTERFACTUAL_STEP,  # what runs with a sequence give that runs without it do not
     WORDS,  # the words that are counted
     EXTRACT,  # n-grams of the examples
     EMBED,

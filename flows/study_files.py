@@ -17,8 +17,7 @@ REPORTS_URL = "TASKGRAM_REPORTS_URL"
 
 
 def shipped_studies() -> dict[str, Path]:
-    folder = resources.files("studies")
-    return {Path(str(f)).stem: Path(str(f)) for f in folder.iterdir() if f.name.endswith(".toml")}
+    return {Path(str(f)).stem: Path(str(f)) for f in resources.files("studies").iterdir() if f.name.endswith(".toml")}
 
 
 def study_path(name: str) -> Path:

@@ -12,6 +12,7 @@ from schemas.tables import CONTRACTS as CONTRACTS
 # ruff: noqa: F403 - each of these files defines contracts, under the names that the project uses
 from schemas.tables.documents import *
 from schemas.tables.encoded_documents import *
+from schemas.tables.ensembles import *
 from schemas.tables.evidence import *
 from schemas.tables.examples import *
 from schemas.tables.generation_counts import *

@@ -1,7 +1,5 @@
 """A contract's conditions on every row, without Great Expectations, which takes seconds: for tests of single steps."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import cache
 from typing import Any

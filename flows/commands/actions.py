@@ -29,11 +29,6 @@ def _print_json(value: Any) -> None:
     print(json_text(value))
 
 
-def _stop(number: int, frame: Any) -> None:
-    """SIGTERM ends a run as Ctrl-C does, with its workers and its temporary server."""
-    raise KeyboardInterrupt
-
-
 def _check_workers(options: argparse.Namespace) -> None:
     from schemas import StudyError
 
@@ -69,7 +64,8 @@ def run(options: argparse.Namespace) -> int:
         from tasks.storage.expectations import load
 
         load()
-    signal.signal(signal.SIGTERM, _stop)  # Prefect's own handler passes the signal on to this one
+    # SIGTERM ends a run as Ctrl-C does, with its workers and server; Prefect's own handler passes the signal on to this one
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     server.wait()
     study(options.study, options.root, options.only, options.start, options.force, options.workers, options.verify)
     return 0 if options.only else report(options)
@@ -169,7 +165,7 @@ def prompts(options: argparse.Namespace) -> None:
     from flows.commands.prompts import ask, ask_in_flow
     from flows.environment import SERVER_NAMED
 
-    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     repeat = shlex.join(["taskgram", *sys.argv[1:]])
     answer = (ask_in_flow if os.environ.get(SERVER_NAMED) else ask)(options.study, options.root, question, options.workers, repeat)
     _print_json(answer) if options.json else _print(show(answer))
@@ -178,8 +174,7 @@ def prompts(options: argparse.Namespace) -> None:
 def report(options: argparse.Namespace) -> int:
     from flows.commands.status import results
 
-    text, page = results(options.study, options.root)
-    _print(f"{text}\n\nReport: {page}")
+    _print("\n\nReport: ".join(results(options.study, options.root)))
     return 0
 
 

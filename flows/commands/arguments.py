@@ -26,6 +26,7 @@ Results are stored under --root. Finished parts are never computed again.
 ROOT = "folder or URL for all results (default: $TASKGRAM_ROOT, else ./taskgram-data)"
 WORKERS = "number of Dask workers; 0 runs everything in this process (default: set by the study)"
 Option = tuple[str, dict[str, Any]]
+Action = Callable[[argparse.Namespace], int | None]
 
 
 def option(name: str, metavar: str, help: str, **more: Any) -> Option:
@@ -50,9 +51,7 @@ def parser() -> argparse.ArgumentParser:
     every.add_argument("--version", action="version", version=f"taskgram {_version()}")
     commands = every.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(
-        action: Callable[[argparse.Namespace], int | None], help: str, *options: Option, study: bool = True
-    ) -> argparse.ArgumentParser:
+    def command(action: Action, help: str, *options: Option, study: bool = True) -> argparse.ArgumentParser:
         sub = commands.add_parser(action.__name__, help=help, description=help[0].upper() + help[1:] + ".")
         sub.set_defaults(command=action)
         if study:
@@ -118,9 +117,8 @@ def parser() -> argparse.ArgumentParser:
     source.add_argument("--rewriter", metavar="MODEL", default="", help="a model of the study, or a folder, that writes prompts")
     command(actions.report, "print the results table and the path of the report")
     command(actions.validate, "hash all bytes and check every contract again; damaged parts are moved aside")
-    command(
-        actions.clean, "delete files that no study under this root needs", switch("--dry-run", "only print what would be deleted")
-    )
+    dry = switch("--dry-run", "only print what would be deleted")
+    command(actions.clean, "delete files that no study under this root needs", dry)
     name, full = option("name", "NAME", "name of the study"), switch("--full", "show every setting with its default")
     command(actions.init, "write NAME.toml, a commented study to start from", name, full, study=False)
     return every

@@ -19,18 +19,19 @@ ALL = """\
 """
 GIVEN: dict[str, Any] = {"corpus.sources.name": "my-corpus", "corpus.sources.files": ["corpus/*.jsonl"], "models.name": "small"}
 GIVEN |= {"tasks.name": "questions", "tasks.family": "qa", "tasks.evaluate": ["questions.jsonl"]}
-OPTIONAL = ("corpus.planted", "corpus.planted.insertions", "splits", "variants")  # tables that a study need not have
+GENERATED = ("corpus.planted", "corpus.controlled", "membership")  # tables of a study without [[corpus.sources]]
+OPTIONAL = (*GENERATED, "corpus.planted.insertions", "membership.models", "splits", "variants")  # tables that a study need not have
 
 
 def study_with_all_settings(name: str) -> str:
     """A study that shows every setting; valid as it is, and with the settings uncommented, which are the defaults."""
     lines, given = [ALL.format(name=name)], GIVEN | {"name": name}
     tables = {table: list(rows) for table, rows in groupby(catalogue(), lambda s: s.table)}
-    for table in sorted(tables, key=lambda t: t.startswith("corpus.planted")):  # stable: other tables in place of those before them
+    for table in sorted(tables, key=lambda t: t.startswith(GENERATED)):  # stable: other tables in place of those before them
         mark = "##" if table in OPTIONAL else ""
         header = f"[[{table}]]" if tables[table][0].many else f"[{table}.pages]" if table == "splits" else f"[{table}]"
         about = " ".join((tables[table][0].of.__doc__ or "").split("\n\n")[0].split())
-        instead = " In place of [[corpus.sources]]." if table == "corpus.planted" else ""
+        instead = " In place of [[corpus.sources]]." if table in GENERATED[:2] else ""
         lines += ["", *_comment(about + instead), f"{mark}{header}"] if table else []
         for s in tables[table]:
             lines += _comment(s.meaning if s.unit in s.meaning else f"{s.meaning} ({s.unit})")

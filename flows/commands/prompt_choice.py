@@ -35,6 +35,7 @@ from tasks.prompts.rewrite import model_rewriter
 from tasks.step import Inputs, Job, Stage, Step, Work, keyed, parts_of
 from tasks.storage.store import Part, Store
 
+SearchResult = tuple[list[Candidate], dict[str, tuple[Part, ...]], str]
 Run = Callable[[Sequence[PlannedStep], Session], None]  # brings planned steps up to date
 SECONDS_OF_WORKERS = 40.0  # of computing that two workers finish no sooner than this process, because they have to start
 SAMPLING = {"temperature": 0.8, "top_p": 0.95, "max_new_tokens": 96}  # of a model that rewrites
@@ -132,9 +133,7 @@ def _bring(step: str, session: Session, run: Run) -> dict[str, PlannedStep]:
 
 
 # -- the search --------------------------------------------------------------------------------------------------------
-def _search(
-    question: PromptQuestion, home: Study, original: TaskPrompt, session: PromptSession, run: Run
-) -> tuple[list[Candidate], dict[str, tuple[Part, ...]], str]:
+def _search(question: PromptQuestion, home: Study, original: TaskPrompt, session: PromptSession, run: Run) -> SearchResult:
     """All rounds: what was proposed, the tables that hold it, and whether counts come from the index or from a scan. Rounds run in
     this process, which holds the index and at most one model."""
     words = _bring("words", session.of(home), run)

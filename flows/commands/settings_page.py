@@ -41,7 +41,7 @@ COLUMNS = "| setting | type | unit | default | example | meaning | reruns |\n|--
 
 
 def bases() -> list[dict[str, Any]]:
-    """Small studies in which every setting but those of LIKE can be tried: of files, of a sentence encoder, planted."""
+    """Small studies in which every setting but those of LIKE can be tried: of files, of a sentence encoder, planted, with runs."""
     files: dict[str, Any] = {
         "name": "s",
         "corpus": {"sources": [{"name": "c", "files": ["corpus.jsonl"], "held_out": "halves"}]},
@@ -67,7 +67,8 @@ def bases() -> list[dict[str, Any]]:
     other |= {"models": files["models"][::-1]}
     tasks = [{"name": "q", "family": "qa", "reader": "planted"}, {"name": "m", "family": "math", "reader": "planted"}]
     planted = {"corpus": {"planted": {"insertions": {}}}, "placebo": {"planted": {}}, "splits": {}, "tasks": tasks}
-    return [files, files | other, files | planted]
+    runs = {"membership": {"design": "examples", "folds": 4, "models": [{"name": "w"}]}}
+    return [files, files | other, files | planted, {"name": "s", "corpus": {"controlled": {}}, "splits": {}, **runs}]
 
 
 @cache

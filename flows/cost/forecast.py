@@ -103,8 +103,7 @@ def _step(step: Step, sizes: Sizes, planned: PlannedStep | str, store: Store) ->
     there = sum(all(store.fs.exists(store.part_path(p)) for p in parts) for parts in jobs)
     left = 1 - there / len(jobs) if jobs else 0.0
     cost = cost_of(step, sizes, len(jobs))
-    wall = cost.wall(sizes.machine) * left + (RATES["step"] if left else 0.0)
-    return StepForecast(step.name, cost, there, left, wall)
+    return StepForecast(step.name, cost, there, left, cost.wall(sizes.machine) * left + (RATES["step"] if left else 0.0))
 
 
 def _warnings(sizes: Sizes, steps: tuple[StepForecast, ...]) -> list[str]:

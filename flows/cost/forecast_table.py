@@ -67,8 +67,7 @@ def _missing(f: Forecast) -> list[str]:
     lines = [f"  {m.what}: {m.where}" for m in f.sizes.missing[:MOST_MISSING]]
     if len(f.sizes.missing) > MOST_MISSING:
         lines.append(f"  and {len(f.sizes.missing) - MOST_MISSING} more (--json lists them)")
-    where = "  Paths are looked up in the study's `data` folder; TASKGRAM_DATA names another."
-    return [*lines, where] if lines else []
+    return [*lines, "  Paths are looked up in the study's `data` folder; TASKGRAM_DATA names another."] if lines else []
 
 
 def _models(f: Forecast) -> Any:

@@ -72,8 +72,7 @@ def training_speed(root: str) -> tuple[float, str]:
     store = Store(root)
     read = (store.read_json(path) for path in store.listed(store.layout.kind("models", "manifests"), ".json"))
     for manifest in sorted((m for m in read if m), key=lambda m: m["written"], reverse=True):
-        flops = seconds = 0.0
-        names = []
+        flops, seconds, names = 0.0, 0.0, list[str]()
         for entry in (e for e in manifest["parts"] if e.get("seconds", 0.0) >= SHORTEST):
             part = Part("models", entry["key"], entry["labels"])
             if not store.stat(store.part_path(part)) or store.footer(part).get("settings", {}).get("device", "cpu") != "cpu":
@@ -111,6 +110,10 @@ def machine_of(study: Study, root: str = ".") -> Machine:
 def _corpus(s: _Survey) -> CorpusSize:
     if s.study.corpus.planted:
         return _planted(s.study.corpus.planted)
+    if controlled := s.study.corpus.controlled:  # one word is one token, of four letters
+        documents = sum(controlled.member_copies)
+        words, text = documents * controlled.window, documents * controlled.window * 5.0
+        return CorpusSize(text, text, documents, words, words, 1, 0.0)
     files = {source.name: s.files(source.files, f"corpus source {source.name!r}") for source in s.study.corpus.sources}
     read = {source.name: sample_of(files[source.name], source, s.study) for source in s.study.corpus.sources}
     samples = {name: sample for name, sample in read.items() if sample}

@@ -101,12 +101,11 @@ class Processes:
 
     def stop(self) -> list[str]:
         """Stop all in reverse order; returns their names."""
-        stopped = []
-        for name, pid in reversed(self.running().items()):
+        running = dict(reversed(self.running().items()))
+        for pid in running.values():
             end(pid)
-            stopped.append(name)
         self.file.unlink(missing_ok=True)
-        return stopped
+        return list(running)
 
 
 def end(pid: int) -> None:

@@ -24,13 +24,8 @@ from tasks.storage.layout import Layout
 
 # The names of a report's files: no parent folder, no hidden file (a report that is being copied), no special character.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-_TYPES = {
-    ".html": "text/html; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".svg": "image/svg+xml",
-    ".csv": "text/csv; charset=utf-8",
-    ".pdf": "application/pdf",
-}
+_TYPES = {".html": "text/html", ".js": "text/javascript", ".csv": "text/csv"}
+_TYPES = {end: f"{kind}; charset=utf-8" for end, kind in _TYPES.items()} | {".svg": "image/svg+xml", ".pdf": "application/pdf"}
 _NOTHING = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 _DRAWN = f"{_NOTHING}; style-src 'unsafe-inline'; img-src data:"
 _SCRIPTED = f"{_DRAWN}; script-src 'self' 'unsafe-inline'"  # the page itself allows only its own inline script, by a hash
@@ -120,9 +115,8 @@ class _Answer(BaseHTTPRequestHandler):
 
 def _policy(kind: str, names: list[str]) -> str:
     """The content security policy: what a file may load and run when it is opened as a page."""
-    if kind == ".html" and names[1:2] == ["trace"]:
-        return _SCRIPTED
-    return _DRAWN if kind in (".html", ".svg") else _NOTHING
+    drawn = _DRAWN if kind in (".html", ".svg") else _NOTHING
+    return _SCRIPTED if kind == ".html" and names[1:2] == ["trace"] else drawn
 
 
 def _names(path: str) -> list[str] | None:

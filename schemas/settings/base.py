@@ -64,8 +64,7 @@ def parse_size(text: str) -> int:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMGT]?)(i?)B?", text.strip(), re.IGNORECASE)
     if not match:
         raise ValueError(f'{text[:80]!r} is not a size; write it like "512MB" or "1.5GB"')
-    power = " KMGT".index(match[2].upper() or " ")
-    return _whole(float(match[1]) * (1024 if match[3] else 1000) ** power, text)
+    return _whole(float(match[1]) * (1024 if match[3] else 1000) ** " KMGT".index(match[2].upper() or " "), text)
 
 
 def parse_count(text: str) -> int:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Self
 from pydantic import SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from schemas.settings.base import Count, Name, Place, Settings, at_least, parse_size, value
+from schemas.settings.ensemble_settings import Controlled
 
 
 class Insertions(Settings):
@@ -131,9 +132,10 @@ class Split(Settings):
 
 
 class CorpusSettings(Settings):
-    """Where the documents come from: a planted world, or files."""
+    """Where the documents come from: a planted world, a controlled corpus, or files."""
 
     planted: Planted | None = None
+    controlled: Controlled | None = None
     sources: tuple[Source, ...] = ()
     partition: Annotated[str, at_least("1MB", "a partition has")] = value(
         "256MB", "with 256MB, a file of 1 GB of text is read as four pieces of equal size, one part each"
@@ -145,8 +147,8 @@ class CorpusSettings(Settings):
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
-        if (self.planted is None) == (not self.sources):
-            raise ValueError("name either [corpus.planted] or at least one [[corpus.sources]], not both")
+        if (self.planted is not None) + (self.controlled is not None) + bool(self.sources) != 1:
+            raise ValueError("name [corpus.planted], [corpus.controlled] or at least one [[corpus.sources]], and only one of them")
         return self
 
 

@@ -18,6 +18,7 @@ from schemas.errors import StudyError
 from schemas.settings.base import Name, Order, Place, Settings, Size, StopWords, at_least, parse_count, parse_size, value
 from schemas.settings.cluster_settings import ClusterSettings
 from schemas.settings.corpus_settings import CorpusSettings, Planted, Source, Split, Tokenizer
+from schemas.settings.ensemble_settings import Membership
 from schemas.settings.measure_settings import Measures
 from schemas.settings.memorization_settings import Memorization
 from schemas.settings.model_settings import Injection, Model, Pretrain, Scoring
@@ -107,6 +108,7 @@ class Study(Settings):
     memorization: Memorization | None = value(
         None, "which sequences of the corpus the models have memorized, next to text they never saw"
     )
+    membership: Membership | None = value(None, "many trainings on a controlled corpus, each with and without every sequence")
     variants: tuple[Variant, ...] = value((), "the same measures with other stop words or another encoder")
     hardware: Hardware = Hardware()
     cluster: ClusterSettings = ClusterSettings()
@@ -117,17 +119,13 @@ class Study(Settings):
 
     @model_validator(mode="after")
     def _names(self) -> Self:
-        for kind, names in (
-            ("tasks", [t.name for t in self.tasks]),
-            ("models", [m.name for m in self.models]),
-            ("variants", [v.name for v in self.variants]),
-            ("corpus.sources", [s.name for s in self.corpus.sources]),
-            ("placebo.sources", [s.name for s in self.placebo.sources] if self.placebo else []),
-        ):
-            double = sorted({n for n in names if names.count(n) > 1})
-            if double:
+        placebo = self.placebo.sources if self.placebo else ()
+        named: dict[str, tuple[Any, ...]] = {"tasks": self.tasks, "models": self.models, "variants": self.variants}
+        for kind, items in (named | {"corpus.sources": self.corpus.sources, "placebo.sources": placebo}).items():
+            names = [item.name for item in items]
+            if double := sorted({n for n in names if names.count(n) > 1}):
                 raise ValueError(f"{kind}: duplicate name {double[0]!r}; give each its own")
-        sources = (*self.corpus.sources, *(self.placebo.sources if self.placebo else ()))
+        sources = (*self.corpus.sources, *placebo)
         used = {s.held_out for s in sources} | {t.split for t in self.tasks}
         for split in sorted(used - {""} - set(self.splits)):
             raise ValueError(f"split {split!r} is used but there is no [splits.{split}]")
@@ -167,6 +165,16 @@ class Study(Settings):
                     f"model {model.name!r}: inject needs {needed} windows of held-out text, half of them for comparison; set "
                     f"memorization.samples.phantoms to {needed} or more"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _controlled(self) -> Self:
+        if self.membership and not self.corpus.controlled:
+            raise ValueError("[membership] needs [corpus.controlled], the sequences that a run is trained on or not")
+        if self.corpus.controlled and self.tokenizer.file:
+            raise ValueError("tokenizer.file: a controlled corpus has its own tokenizer, one token for each word; remove it")
+        if self.placebo and self.placebo.controlled:
+            raise ValueError("placebo.controlled: a controlled corpus is no placebo; name [[placebo.sources]]")
         return self
 
     @model_validator(mode="after")

@@ -110,9 +110,9 @@ INSERTIONS = table(
 
 PLANTED_FILES = table(
     "planted_files by file",
-    "The files of a planted corpus: corpus shards and task files.",
+    "The files of a planted or controlled corpus: corpus shards, task files, and a controlled one's tokenizer.json.",
     string("file", "path below the part's folder"),
-    string("kind", "what it contains", one_of=("corpus", "task")),
+    string("kind", "what it contains", one_of=("corpus", "task", "tokenizer")),
     string("sha256", "hash of its bytes"),
     int64("bytes", "size in bytes", at_least=1),
     int64("records", "lines in it", at_least=1),

@@ -8,7 +8,6 @@ from schemas.tables.models import OF_MODEL
 SAMPLES = ("planted", "uniform", "duplicates", "phantoms", "planted_phantoms")
 NULLS = {"planted": "planted_phantoms", "uniform": "phantoms", "duplicates": "phantoms"}  # what members are compared with
 
-
 _PLACE = (
     string("sample", "which sample drew it", one_of=SAMPLES),
     string("group", "language of its document as the source gives it, or empty; where planted, canary or sentence"),

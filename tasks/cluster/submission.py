@@ -19,6 +19,7 @@ CALLS_IN_A_TASK = 32  # a killed worker loses only those that it has not yet pub
 DEADLY = 3  # how many calls may kill their workers before no more are tried
 SECONDS_BETWEEN_LOOKS = 5.0
 SECONDS_OF_SILENCE = 1.0
+SECONDS_OF_A_RESULT = 30.0
 ALIVE = ("running", "connecting")  # states of a client
 
 
@@ -146,20 +147,20 @@ class Flight:
         from distributed import KilledWorker
 
         if future.status in ("pending", "lost"):  # its worker died with the result meanwhile: it is computed again
-            later = threading.Timer(SECONDS_OF_SILENCE, self._done.put, [future])
-            later.daemon = True
-            later.start()
-            return
-        group = self._tasks.pop(future)
+            return self._look_again(future)
+        group = self._tasks[future]
         made, alive = Made({}, frozenset(index for index, _ in group), 0.0), self.client.status in ALIVE
         cancelled = "the scheduler cancelled this part; run the study again, finished parts are kept"
         error: BaseException = RuntimeError(f"{self.name}: {cancelled}")
         if future.status != "cancelled":
             try:
-                made = future.result()
+                made = future.result(timeout=SECONDS_OF_A_RESULT)
                 self._seconds = (self._seconds + made.seconds / len({*made.values, *made.raised})) / 2
             except Exception as raised:  # the call's own, or that of computing it again after its worker died
+                if isinstance(raised, TimeoutError) and future.status != "error":  # it died just now, perhaps as the last one
+                    return self._look_again(future)
                 error = raised
+        del self._tasks[future]
         future.release()
         for index, call in group:
             if index in made.values:
@@ -172,6 +173,11 @@ class Flight:
                 self._suspects.append((index, call, error))
             else:
                 yield Finished(index, error=error)
+
+    def _look_again(self, future: Any) -> None:
+        later = threading.Timer(SECONDS_OF_SILENCE, self._done.put, [future])
+        later.daemon = True
+        later.start()
 
     def _judge(self) -> Iterator[Finished]:
         """Calls whose workers died: most of them were only waiting there with the call that killed the worker. Each is repeated

@@ -87,8 +87,11 @@ WORDS = Step(
 
 # -- tokenizer --------------------------------------------------------------------------------------------------------
 def plan_tokenizer(study: Study, inputs: Inputs) -> list[Job]:
-    """One job: the given tokenizer.json, or a BPE trained on a seeded sample of all documents."""
+    """One job: the given tokenizer.json, that of a controlled corpus, or a BPE trained on a seeded sample of all documents."""
     tokenizer = study.tokenizer
+    if study.corpus.controlled:
+        parts = tuple(p for p in inputs["planted_files"] if p.labels["kind"] == "tokenizer")
+        return [Job({"tokenizer": "controlled"}, {"end_of_document": tokenizer.end_of_document}, {"planted_files": parts})]
     if tokenizer.file:
         file = outside_file(Path(study.data) / tokenizer.file)
         return [Job({"tokenizer": Path(tokenizer.file).stem}, {"end_of_document": tokenizer.end_of_document}, {}, (file,))]
@@ -100,6 +103,9 @@ def run_tokenizer(work: Work) -> None:
     """Write the tokenizer's one row; sums: training_documents, training_bytes."""
     if work.job.files:
         text = read_tokenizer(Path(work.job.files[0].path))
+    elif "planted_files" in work.job.inputs:
+        (part,) = work.parts("planted_files")
+        text = read_tokenizer(work.folder_of(part) / part.labels["file"])
     else:
         text = train(_training_texts(work), work.settings["vocabulary"], work.settings["end_of_document"])
     text, end = with_token(text, work.settings["end_of_document"])
@@ -135,7 +141,7 @@ TOKENIZER_RATES = {"train a tokenizer": Rate(2.4e6, "bytes of text /s", DEBIAN)}
 def cost_tokenizer(sizes: Sizes) -> Cost:
     """Training on a sample of the text; nothing for a tokenizer.json that is there."""
     tokenizer = sizes.study.tokenizer
-    trained = 0.0 if tokenizer.file else min(tokenizer.training_bytes, sizes.corpus.text)
+    trained = 0.0 if tokenizer.file or sizes.study.corpus.controlled else min(tokenizer.training_bytes, sizes.corpus.text)
     core = trained / TOKENIZER_RATES["train a tokenizer"]
     return Cost(1, trained, "bytes", trained, 1e5, core, memory=1e9, rates=TOKENIZER_RATES)
 
@@ -144,7 +150,7 @@ TOKENIZER = Step(
     "tokenizer",
     version=1,
     about="the tokenizer of the study's models, trained on the corpus or given",
-    reads=("documents",),
+    reads=("documents", "planted_files"),
     stages=(Stage(writes=(TOKENIZER_TABLE,), plan=plan_tokenizer, run=run_tokenizer),),
     cost=cost_tokenizer,
 )

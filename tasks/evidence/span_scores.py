@@ -45,8 +45,8 @@ def run_scores(work: Work) -> None:
     ngrams = evaluated_ngrams(work, task, "starts", "ends").with_columns(pl.col("order").cast(pl.Int64))
     ngrams = ngrams.join(codes, left_on="example", right_on="name", maintain_order="left")
     spans = output_spans(ngrams).with_row_index("span").with_columns(pl.col("span").cast(pl.Int64))
-    none = SpanSums(*(np.empty(0, kind) for kind in (np.int64, np.float64, np.int64, np.int64, np.bool_)))
-    pieces = [none, *span_sums_of(work, task, names.to_list(), spans)]
+    none, whole = np.empty(0), np.empty(0, np.int64)
+    pieces = [SpanSums(whole, none, whole, whole, np.empty(0, np.bool_)), *span_sums_of(work, task, names.to_list(), spans)]
     span, log_p, tokens, given, after_own = (np.concatenate(columns) for columns in zip(*pieces, strict=True))
     scored = np.zeros(len(spans), bool)
     scored[span] = True

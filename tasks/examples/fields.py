@@ -101,11 +101,8 @@ def mapped_example(record: Mapping[str, Any], fields: Fields, row: int, identifi
         raise NotAnExample("fields 'id' and 'group' are texts or numbers, not lists or objects")
     name, group = identifier if name is None else str(name), "" if group is None else str(group)
     example = Example(row, name, question, outputs[0], group, (*outputs[1:], *aliases), tuple(options), right, record=record)
-    return _with_prompt_and_split(example, record) if fields is OWN else example
-
-
-def _with_prompt_and_split(example: Example, record: Mapping[str, Any]) -> Example:
-    """What only taskgram's own format has."""
+    if fields is not OWN:
+        return example
     prompt, split = record.get("prompt") or "", record.get("split") or ""
     if not isinstance(prompt, str):
         raise NotAnExample("field 'prompt' is not a text")

@@ -45,9 +45,10 @@ def _plan_task(study: Study, task: Task, inputs: Inputs) -> Job:
         if not parts:
             raise StudyError(f'task {task.name!r}: reader "planted" needs [corpus.planted]; name another reader')
         return Job({"task": task.name}, settings, {"planted_files": parts})
+    of_hub = reader_kind(task.reader) == "hf"
     if not task.evaluate:
-        raise StudyError(f"task {task.name!r}: `evaluate` names no " + ("split" if _of_hub(task) else "file"))
-    if _of_hub(task):
+        raise StudyError(f"task {task.name!r}: `evaluate` names no {'split' if of_hub else 'file'}")
+    if of_hub:
         settings["hub"], files = plan_hub(task.reader, task.revision, study.data, task.name)
         settings |= {use: [[name] for name in getattr(task, use)] for use in USES}
         return Job({"task": task.name}, settings, {}, files)
@@ -59,10 +60,6 @@ def _plan_task(study: Study, task: Task, inputs: Inputs) -> Job:
         names = [name for use in USES for (name,) in settings[use]]
         settings["templates"] = {r: cloze(r, task.templates, task.name) for r in sorted({relation_of(n) for n in names})}
     return Job({"task": task.name}, settings, {}, tuple(source_files))
-
-
-def _of_hub(task: Task) -> bool:
-    return reader_kind(task.reader) == "hf"
 
 
 def _check(task: Task) -> None:

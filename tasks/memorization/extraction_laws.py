@@ -8,9 +8,8 @@ curve is the mean fitted probability with one term at a value; it stands next to
 """
 
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -127,17 +126,17 @@ def run(work: Work, rows: MetricRows) -> None:
     tables = _tables(work, rows)
     for sample, table in tables.items():
         if sample in NULLS:
-            law, sizes = fit(table), {"rows": len(table.extracted), "examples": len(np.unique(table.clusters))}
-            add = partial(rows.add, "extraction_laws", unit="sequence", group=sample, **sizes)
+            law, more = fit(table), dict[str, Any](unit="sequence", group=sample, rows=len(table.extracted))
+            more["examples"] = len(np.unique(table.clusters))
             for term, name in [(-1, "intercept"), *enumerate(TERMS)]:
-                add("coefficient", law.coefficient(term), detail=name)
+                rows.add("extraction_laws", "coefficient", law.coefficient(term), detail=name, **more)
             null = tables.get(NULLS[sample], table.only(np.zeros(len(table.extracted), np.bool_)))
             for term in law.terms if len(law.coefficients) else ():
-                _curve(partial(add, detail=TERMS[term]), law, table, null, term, work)
+                _curve(work, rows, {**more, "detail": TERMS[term]}, law, table, null, term)
 
 
 def _curve(
-    add: Callable[..., None], law: LogisticFit, table: ExtractionTable, null: ExtractionTable, term: int, work: Work
+    work: Work, rows: MetricRows, more: dict[str, Any], law: LogisticFit, table: ExtractionTable, null: ExtractionTable, term: int
 ) -> None:
     """Points of the curve of one term: its distinct values if there are few, else nine quantiles; each next to phantoms.
 
@@ -160,7 +159,7 @@ def _curve(
         if law.note:
             point, excess = (Estimate(e.value, note=e.note or law.note) for e in (point, excess))
         for statistic, estimate in (("curve", point), ("phantoms", phantoms), ("excess", excess)):
-            add(statistic, estimate, bin=number, x=value)
+            rows.add("extraction_laws", statistic, estimate, bin=number, x=value, **more)
 
 
 def _tables(work: Work, rows: MetricRows) -> dict[str, ExtractionTable]:

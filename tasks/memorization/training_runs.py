@@ -41,7 +41,7 @@ def runs_of(study: Study) -> dict[str, str]:
             if model.pretrain or not model.has_step:
                 why = ", but is trained here; give it another name, or the others another `run`"
                 if not model.pretrain:
-                    why = " and has no training step; set its `checkpoint` to it, or another `run` if it is of another training"
+                    why = " and has no training step; set its `checkpoint` to the step, or another `run` for another training"
                 raise StudyError(f"model {model.name!r} is one of {len(models)} checkpoints of {name!r}{why}")
         for one, other in zip(models, models[1:], strict=False):
             if one.training_step == other.training_step:

@@ -94,23 +94,17 @@ def check_fits(work: Work, model: LanguageModel, window: int) -> None:
     rows = work.read("models", "checkpoint", "tokenizer").to_pylist()
     used = next(r["tokenizer"] for r in rows if r["checkpoint"] == int(work.labels["checkpoint"]))
     if used != identity(work.read("tokenizer", "json").column("json")[0].as_py()):
-        raise StudyError(
-            f"model {model.name!r} has another tokenizer than the study, whose windows it could not read; set tokenizer.file to "
-            "the model's tokenizer.json, or leave the model out"
-        )
+        problem = f"model {model.name!r} has another tokenizer than the study, whose windows it could not read"
+        raise StudyError(f"{problem}; set tokenizer.file to the model's tokenizer.json, or leave the model out")
     if window > model.context:
-        raise StudyError(
-            f"model {model.name!r} reads {model.context} tokens, fewer than the windows' {window}; set memorization.prefix and "
-            "memorization.suffix to fewer tokens"
-        )
+        problem = f"model {model.name!r} reads {model.context} tokens, fewer than the windows' {window}"
+        raise StudyError(f"{problem}; set memorization.prefix and memorization.suffix to fewer tokens")
 
 
 def check_alone(model: LanguageModel, scored: Sequence[tuple[str, np.ndarray, np.ndarray]], prefix: int) -> None:
     """StudyError if a window (name, ids, log p of its tokens) has other log p outside its batch, or its beginning without the rest.
-
     Networks that compute all positions of long texts in another way (LongRoPE) fail the second: a decoder, which reads the prefix
-    first, then writes something else than one pass over the window says.
-    """
+    first, then writes something else than one pass over the window says."""
 
     def again(ids: np.ndarray) -> np.ndarray:
         return score_windows(model, [ids], [], 1)["log_probabilities"][0]
@@ -164,11 +158,8 @@ def score_close_calls(
     rows = np.flatnonzero(close.any(axis=1))
     if len(rows):
         again = score_windows(precise(), [windows[int(row)] for row in rows], schemes, batch_tokens)
-        for name, values in again.items():
-            mine = scores[name] if name != "sampled" else scores[name].transpose(1, 0, 2)
-            values = values if name != "sampled" else values.transpose(1, 0, 2)
-            where = close[rows] if name != "sampled" else close[rows][:, None]
-            mine[rows] = np.where(where, values, mine[rows])
+        for name, values in again.items():  # `sampled` has schemes before windows
+            scores[name][..., rows, :] = np.where(close[rows], values, scores[name][..., rows, :])
     return int(close.sum())
 
 

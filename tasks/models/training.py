@@ -14,11 +14,12 @@ import uuid
 from collections.abc import Collection, Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+import numpy as np
 
 from schemas import StudyError
 from tasks.models.ladder import checkpoint_folder, learning_rate, log_steps
-from tasks.models.packing import PackedTokens
 
 RESUME = "resume.safetensors"
 WEIGHTS = "model.safetensors"
@@ -36,6 +37,13 @@ def build(settings: Mapping[str, Any], vocabulary: int, end_of_document: int) ->
     with torch.random.fork_rng():
         torch.manual_seed(settings["seed"])
         return GPTNeoXForCausalLM._from_config(config, attn_implementation="sdpa")
+
+
+class Batches(Protocol):
+    """What a network is trained on."""
+
+    def windows(self, step: int, batch: int, context: int) -> np.ndarray:
+        """int64 [batch, context + 1]: the rows of a step, counted from 0; inputs are [:, :-1], targets [:, 1:]."""
 
 
 class Training:
@@ -57,7 +65,7 @@ class Training:
         self.step = 0
         self.hashes: dict[int, str] = {}
 
-    def run(self, data: PackedTokens) -> None:
+    def run(self, data: Batches) -> None:
         """Train to the end, keeping checkpoints. Raises StudyError if the loss is no longer a finite number."""
         self._resume()
         self.model.train()
@@ -82,7 +90,7 @@ class Training:
             rows.append({"step": step, "tokens": tokens, "loss": loss, "learning_rate": rate})
         return rows
 
-    def _advance(self, data: PackedTokens) -> None:
+    def _advance(self, data: Batches) -> None:
         """One optimizer step."""
         import torch
 

@@ -42,6 +42,7 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
     }
     settings: dict[str, Any] = {"study": study.name, "title": study.title, "tasks": tasks, "methods": methods}
     settings |= {"models": [m.name for m in study.models], "planted": study.corpus.planted is not None}
+    settings |= {"controlled": True} if study.corpus.controlled else {}
     if study.memorization:
         settings["memorization"] = {name: getattr(study.memorization, name) for name in ("prefix", "suffix")}
     settings |= {"left_out_models": dict(study.left_out)} if study.left_out else {}

@@ -7,6 +7,7 @@ number of clusters only, so that measures of the same examples share them and th
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from tasks.statistics.correlation import Floats, Ints
 
 DRAWS_AT_ONCE = 64
+NUMBERS_AT_ONCE = 2**23  # of the draws of many rows: fewer draws at once then
 KEPT = 2**23  # weights kept per source, a byte each
 MOST_ROWS = 2**28  # doubled ranks must fit 32 bits
 
@@ -32,9 +34,11 @@ def _draws(clusters: int, draws: int, seed: int) -> Iterator[NDArray[np.uint8]]:
     from tasks.statistics.bootstrap_kernels import count_draws
 
     rng = np.random.Generator(np.random.SFC64(seed))
+    few = max(1, NUMBERS_AT_ONCE // max(1, clusters))
     for first in range(0, draws, DRAWS_AT_ONCE):
-        count = min(DRAWS_AT_ONCE, draws - first)
-        yield count_draws(rng.integers(0, clusters, size=(count, clusters), dtype=np.uint32), clusters)
+        ends = [*range(0, min(DRAWS_AT_ONCE, draws - first), few), min(DRAWS_AT_ONCE, draws - first)]
+        chosen = (rng.integers(0, clusters, size=(end - begin, clusters), dtype=np.uint32) for begin, end in pairwise(ends))
+        yield np.concatenate([count_draws(some, clusters) for some in chosen])
 
 
 @lru_cache(maxsize=8)
@@ -157,7 +161,8 @@ def resample(
 
 def bootstrap_statistic(rows: int, draws: int, seed: int, statistic: Callable[[NDArray[np.int32]], Floats]) -> Floats:
     """`statistic` of weights (draws × rows), called for at most 64 draws at a time."""
-    source, values = draw_counts(rows, draws, seed), []
+    source, values, few = draw_counts(rows, draws, seed), [], max(1, NUMBERS_AT_ONCE // max(1, rows))
     while (weights := source()) is not None:
-        values.append(np.asarray(statistic(weights.astype(np.int32)), dtype=np.float64))
+        some = (weights[first : first + few] for first in range(0, len(weights), few))
+        values += [np.asarray(statistic(of.astype(np.int32)), dtype=np.float64) for of in some]
     return np.concatenate(values)

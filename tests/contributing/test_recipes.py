@@ -77,7 +77,7 @@ def git(tree: Path, words: str) -> None:
 
 def call(tree: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """A Python command in the copy, which comes before what is installed."""
-    environment = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(tree)}
     return subprocess.run([sys.executable, *words], cwd=tree, env=environment, capture_output=True, text=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from collections import Counter
 from pathlib import Path
 
@@ -16,11 +17,15 @@ from tasks.memorization.prior_aware import log_mean
 from tasks.memorization.taxonomy import counts, kinds, repeats
 from tasks.memorization.token_accuracy import frequency_classes, matched_difference
 from tests.memorization.test_measures import PREFIX, T, asked, measured, tables
+from tests.models import small
 from tests.support import read_rows, run_step
 
 
 # -- the row of a window ----------------------------------------------------------------------------------------------
 def test_a_window_has_one_row_that_joins_with_its_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tokenizers import Tokenizer
+
+    decode = Tokenizer.from_str(small.tokenizer_json()).decode
     made, windows, scores = tables(tmp_path, planted=True)
     rows = read_rows(tmp_path, run_step(MEMORIZE, asked(), tmp_path, made)["sequence_measures"])
     assert [(r["model"], r["checkpoint"], r["sequence"]) for r in rows] == [("o", 7, w["sequence"]) for w in windows]
@@ -32,6 +37,8 @@ def test_a_window_has_one_row_that_joins_with_its_scores(tmp_path: Path, monkeyp
         assert row["suffix_log_p"] == pytest.approx(log_p[PREFIX:].sum())
         assert row["sampled_log_p"] == pytest.approx([s[PREFIX:].astype(np.float64).sum() for s in score["sampled"]])
         assert row["loss"] == pytest.approx(log_p.mean()) and row["min_k"] == pytest.approx(log_p.min())
+        text = decode(window["ids"], skip_special_tokens=False).encode()
+        assert row["zlib"] == pytest.approx(log_p.sum() / len(zlib.compress(text))), "of the sum: a mean favours long windows"
         z = (log_p - score["means"]) / np.sqrt(np.maximum(score["variances"], 1e-6))
         assert row["min_k_plus_plus"] == pytest.approx(z.min(), rel=1e-5)
         after = score["unrelated"].astype(np.float64)

@@ -61,10 +61,13 @@ def test_each_example_of_a_full_study_can_be_set(full: str, tmp_path: Path) -> N
     plain = loaded(full, tmp_path)
     blocks = re.findall(r"^##\[.*?(?=\n\n|\Z)", full, re.M | re.S)
     optional = ["##[splits.pages]", "##[[variants]]", "##[corpus.planted]", "##[corpus.planted.insertions]"]
+    optional += ["##[corpus.controlled]", "##[membership]", "##[[membership.models]]"]
     assert [block.splitlines()[0] for block in blocks] == optional
     for block in blocks:
-        source = full[full.index("[[corpus.sources]]") : full.index("##[splits")] if "planted" in block else ""
+        generated = any(name in block.splitlines()[0] for name in ("planted", "controlled", "membership"))
+        source = full[full.index("[[corpus.sources]]") : full.index("##[splits")] if generated else ""
         text = full.replace(block, block.replace("##", "")).replace(source, "\n", 1 if source else 0)
+        text = text.replace("##[corpus.controlled]", "[corpus.controlled]", "membership" in block)  # runs need its sequences
         assert loaded(text, tmp_path) != plain
     lines = [line for line in re.findall(r"^##[a-z].*", full, re.M) if not any(line in block for block in blocks)]
     lines.remove("##workers = 40")

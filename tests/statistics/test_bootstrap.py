@@ -54,3 +54,17 @@ def test_a_column_that_does_not_vary_in_a_draw_has_no_correlation():
     constant = (varies[:, 3] == 0) | (varies[:, 3] == 4)
     assert np.array_equal(np.isnan(found[:, 0, 1]), constant | ((varies > 0).sum(axis=1) == 1))
     assert np.array_equal(np.isnan(found[:, 0, 0]), constant)
+
+
+def test_draws_of_many_rows_are_the_same_a_few_at_a_time(monkeypatch):
+    from tasks.statistics import bootstrap
+
+    def made(at_once):
+        monkeypatch.setattr(bootstrap, "NUMBERS_AT_ONCE", at_once)
+        monkeypatch.setattr(bootstrap, "KEPT", 0)
+        means = bootstrap.bootstrap_statistic(101, 150, 3, lambda weights: weights @ np.arange(101.0) / 101)
+        return np.concatenate(list(bootstrap._draws(101, 150, 3))), means
+
+    (draws, means), (few, again) = made(2**23), made(700)
+    assert draws.shape == (150, 101) and (draws.sum(axis=1) == 101).all() and np.array_equal(draws, few)
+    assert np.allclose(means, again, rtol=1e-12) and len(np.unique(means)) > 100

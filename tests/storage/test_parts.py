@@ -9,11 +9,15 @@ import duckdb
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
-from schemas import REPORT_FILES
+from schemas import CONTRACTS, REPORT_FILES
+from tasks.metrics.measure import MEASURE
+from tasks.step import Job, Work, keyed
 from tasks.storage.parts import Part
 from tasks.storage.store import Store
 from tasks.storage.writing import is_sealed
+from tests.support import write_part
 
 
 def written(root: Path) -> tuple[Store, Part, Path]:
@@ -46,3 +50,16 @@ def test_every_reader_of_parquet_reads_a_sealed_part(tmp_path: Path) -> None:
     assert len(rows) == 1 and rows[0]["bytes"] == 3
     assert pq.read_table(path).to_pylist() == pl.read_parquet(path).to_dicts() == rows
     assert duckdb.sql(f"SELECT * FROM read_parquet('{path}')").arrow().read_all().to_pylist() == rows
+
+
+def test_ranges_of_rows_are_read_in_order_across_batches(tmp_path: Path) -> None:
+    """Ranges may begin again where the last one began, and leave rows out; those before are gone."""
+    part = write_part(tmp_path, "recitation_partials", {name: list(range(3000)) for name in ("number", "occurrences", "documents")})
+    job = keyed(MEASURE, 0, Job({}, inputs={"recitation_partials": (part,)}))
+    work = Work(Store(str(tmp_path)), job, MEASURE.stages[0], CONTRACTS)
+    read = work.in_order(part, "number")
+    for rows in (range(1), range(700), range(700, 2500), range(2600, 2600), range(2600, 3000)):
+        assert read(rows)["number"].to_pylist() == list(rows)
+    assert work.count(part) == 3000 and work.in_order(part)(range(2)).column_names == ["number", "occurrences", "documents"]
+    with pytest.raises(AssertionError, match="rows that were read before"):
+        read(range(5))

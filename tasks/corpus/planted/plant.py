@@ -1,5 +1,6 @@
 """Step `plant`: writes a synthetic corpus, tasks about it, and the truth: the exact counts of every planted pair, and every
-planted sequence with its membership. The counts are computed from the plan; nothing is counted in the text.
+planted sequence with its membership. The counts are computed from the plan; nothing is counted in the text. Of a controlled
+corpus it writes the sequences, what is known about them, and a tokenizer.json.
 
     {"id": "planted-00000007", "text": "Question: What is the capital of Maron Velk?\\nAnswer: Torin", "lang": "en"}
     {"id": "p08-x0064-y00128-0000/seen-0", "split": "evaluate", "input": "What is …", "output": "Torin", …}
@@ -8,15 +9,17 @@ planted sequence with its membership. The counts are computed from the plan; not
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from schemas import INSERTIONS, PLANTED_FILES, PLANTED_SEQUENCES, TRUTH, Study
+from schemas import CONTROLLED_SEQUENCES, INSERTIONS, PLANTED_FILES, PLANTED_SEQUENCES, TRUTH, Study
+from schemas.settings.ensemble_settings import Controlled
 from schemas.settings.study_file import Planted
+from tasks.corpus.planted.controlled import ControlledCorpus, tokenizer_json
 from tasks.corpus.planted.world import World
 from tasks.cost import Cost, Rate, Sizes, on_each_corpus
 from tasks.step import Inputs, Job, Stage, Step, Work, for_each_corpus
@@ -29,7 +32,7 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
     """One job per corpus shard, and one for tasks and truth, which do not depend on distractors and shards."""
     planted = study.corpus.planted
     if planted is None:
-        return []
+        return _plan_controlled(study)
     settings = planted.model_dump(mode="json", exclude=None if planted.redrawn else {"redrawn"})
     corpus = {k: v for k, v in settings.items() if k != "examples"}
     tasks = {k: v for k, v in settings.items() if k not in ("tokens", "shards", "insertions")}
@@ -39,6 +42,21 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
     if planted.redrawn:
         return jobs  # a placebo corpus is queried with the tasks of the original
     return [*jobs, Job({"kind": "tasks"}, {"planted": tasks, "seed": study.seed}, cost=TASK_COST)]
+
+
+def _plan_controlled(study: Study) -> list[Job]:
+    """The documents and the tokenizer of a controlled corpus; nothing without one."""
+    if study.corpus.controlled is None:
+        return []
+    settings = {"controlled": study.corpus.controlled.model_dump(mode="json"), "seed": study.seed}
+    tokenizer = settings | {"end_of_document": study.tokenizer.end_of_document}
+    corpus = Job({"kind": "corpus", "source": "controlled", "file": "sequences.jsonl"}, settings)
+    return [corpus, Job({"kind": "tokenizer", "file": "tokenizer.json"}, tokenizer, cost=TASK_COST)]
+
+
+def plan_sequences(study: Study, inputs: Inputs) -> list[Job]:
+    """One job for the truth about a controlled corpus."""
+    return [replace(job, labels={"kind": "sequences"}) for job in _plan_controlled(study)[:1]]
 
 
 def plan_insertions(study: Study, inputs: Inputs) -> list[Job]:
@@ -52,6 +70,9 @@ def plan_insertions(study: Study, inputs: Inputs) -> list[Job]:
 
 def run(work: Work) -> None:
     """Write one shard, or everything but the corpus."""
+    if "controlled" in work.settings:
+        _write_controlled(work)
+        return
     world = World(Planted.model_validate(work.settings["planted"]), work.settings["seed"])
     if work.labels["kind"] == "corpus":
         _write_shard(work, world)
@@ -75,6 +96,24 @@ def _write_tasks(work: Work, world: World) -> None:
     work.write("truth", pa.Table.from_pylist([asdict(pair) for pair in world.truth()], TRUTH.schema))
     sequences = [asdict(s) | {"member": s.copies > 0} for s in world.sequences]
     work.write("planted_sequences", pa.Table.from_pylist(sequences, PLANTED_SEQUENCES.schema))
+
+
+def _write_controlled(work: Work) -> None:
+    controlled, path = Controlled.model_validate(work.settings["controlled"]), work.folder() / work.labels["file"]
+    if work.labels["kind"] == "tokenizer":
+        lines = [tokenizer_json(controlled, work.settings["end_of_document"])]
+    else:
+        texts = ControlledCorpus(controlled, work.settings["seed"]).documents()
+        lines = [json.dumps({"id": f"controlled-{i:08d}", "text": text, "lang": ""}) for i, text in enumerate(texts)]
+    files = [_write_lines(path, work.labels["kind"], lines)]
+    work.write("planted_files", pa.Table.from_pylist(files, PLANTED_FILES.schema))
+
+
+def run_sequences(work: Work) -> None:
+    """Write what is known about each sequence of a controlled corpus."""
+    corpus = ControlledCorpus(Controlled.model_validate(work.settings["controlled"]), work.settings["seed"])
+    rows = [asdict(sequence) for sequence in corpus.sequences]
+    work.write("controlled_sequences", pa.Table.from_pylist(rows, CONTROLLED_SEQUENCES.schema))
 
 
 def run_insertions(work: Work) -> None:
@@ -109,7 +148,9 @@ def cost(sizes: Sizes) -> Cost:
     """A part for each shard, and one for the task files, which a redrawn world has not."""
     planted, words = sizes.study.corpus.planted, sizes.corpus.words
     if planted is None:
-        return Cost(unit="words", rates=RATES)
+        return (
+            Cost(3, words, "words", words * 5.0, rates=RATES) if sizes.study.corpus.controlled else Cost(unit="words", rates=RATES)
+        )
     parts = planted.shards + (0 if planted.redrawn else 1 + (planted.insertions is not None))
     return Cost(parts, words, "words", written=sizes.corpus.text, core=words / RATES["plant"], rates=RATES)
 
@@ -122,6 +163,7 @@ PLANT = Step(
     stages=(
         Stage(writes=(PLANTED_FILES, TRUTH, PLANTED_SEQUENCES), plan=for_each_corpus(plan), run=run),
         Stage(writes=(INSERTIONS,), plan=plan_insertions, run=run_insertions),
+        Stage(writes=(CONTROLLED_SEQUENCES,), plan=plan_sequences, run=run_sequences),
     ),
     cost=on_each_corpus(cost),
 )

@@ -104,6 +104,7 @@ def _totals(data: ReportData) -> list[tuple[str, str]]:
 
 def _study(data: ReportData) -> list[Block]:
     origin = "a planted world, whose truth is known" if data.settings["planted"] else "files named in the study"
+    origin = "a controlled corpus, whose sequences are known" if data.settings.get("controlled") else origin
     sources = [(s["source"] or "all", integer(s["documents"]), integer(s["tokens"])) for s in data.sources]
     tasks = []
     for t in data.settings["tasks"]:

@@ -1,0 +1,214 @@
+"""Every counterfactual estimate as a contrast of runs that have a sequence and runs that have not, on arrays [runs, sequences].
+
+    Feldman-Zhang (2008.03703), Zhang (2112.12938)   token accuracy      difference of means
+    van den Burg-Williams (2106.03216)               p(x)                difference of log-mean-exp
+    Lesci (2406.04327), leverage's leave-one-out     log p(x)            difference of means
+    counterfactual extraction                        1[extracted]        difference of means
+    LiRA (2112.03570)                                log p(x)            log-ratio of two normal densities
+
+A log-mean-exp grows with the number of runs that it is taken over, where seeds differ by several nats. As published, 90 % of the
+runs are on one side and 10 % on the other, and a sequence that no run is trained on gets a positive score; with equal numbers on
+both sides it does not. Standard errors are from runs: of complementary pairs from their differences, else as of two samples.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.statistics import Floats, Ints, spearman
+
+Bools = NDArray[np.bool_]
+PUBLISHED = 9  # runs with a sequence for each one without, in ten folds
+LEAST_VARIANCE = 1e-12  # of log p, in LiRA: scores that do not differ say nothing
+
+
+@dataclass(frozen=True)
+class Arms:
+    """Runs that have a sequence, and runs that it is compared with; bool [runs, sequences] each. `paired`: rows 2p and 2p + 1 are
+    complementary runs."""
+
+    inside: Bools
+    outside: Bools
+    paired: bool = False
+
+    def of(self, sequences: Ints | Bools) -> Arms:
+        """The arms of some sequences."""
+        return Arms(self.inside[:, sequences], self.outside[:, sequences], self.paired)
+
+    def rows(self, runs: Ints | Bools) -> Arms:
+        """The arms in some runs; whole pairs."""
+        return Arms(self.inside[runs], self.outside[runs], self.paired)
+
+
+def arms_of(assigned: Ints, copies: Ints, paired: bool) -> tuple[Arms, Arms]:
+    """Leave-group-out and leave-one-out. assigned: int [runs, sequences], by the design; copies: int [sequences], d.
+
+    d against 0 copies, of pairs the complements of the runs with d; and d against d − 1, which is the same for d = 1.
+    """
+    full, none = assigned == copies, assigned == 0
+    if paired:
+        partner = assigned.reshape(-1, 2, len(copies))[:, ::-1].reshape(assigned.shape)
+        none = none & (partner == copies)
+    one_less = np.where(copies == 1, none, assigned == copies - 1)
+    return Arms(full, none, paired), Arms(full, one_less)
+
+
+def mean(values: Floats, mask: Bools) -> Floats:
+    """float [sequences]: the mean over the runs of a mask; NaN where there are none."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(mask, values, 0.0).sum(axis=0) / mask.sum(axis=0)
+
+
+def log_mean_exp(values: Floats, mask: Bools) -> Floats:
+    """float [sequences]: log of the mean of exp over the runs of a mask; NaN where there are none."""
+    kept = np.where(mask, values, -np.inf)
+    most = kept.max(axis=0, initial=-np.inf)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(np.isfinite(most), most, np.nan) + np.log(np.exp(kept - most).sum(axis=0) / mask.sum(axis=0))
+
+
+def first(mask: Bools, count: Ints) -> Bools:
+    """The first so many runs of a mask; count: int [sequences]."""
+    return mask & (np.cumsum(mask, axis=0) <= count)
+
+
+def difference(values: Floats, arms: Arms) -> tuple[Floats, Floats]:
+    """(difference of means, its standard error), float [sequences]; NaN where a side has no run, or the error too few."""
+    inside, outside = arms.inside, arms.outside
+    value = mean(values, inside) - mean(values, outside)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        if arms.paired:
+            signed = np.where(inside, values, 0.0) - np.where(outside, values, 0.0)
+            signed = signed.reshape(-1, 2, values.shape[1]).sum(axis=1)
+            used: Bools = inside.reshape(-1, 2, values.shape[1]).any(axis=1) & outside.reshape(-1, 2, values.shape[1]).any(axis=1)
+            return value, np.sqrt(_variance(signed, used) / used.sum(axis=0))
+        return value, np.sqrt(sum(_variance(values, side) / side.sum(axis=0) for side in (inside, outside)))
+
+
+def _variance(values: Floats, mask: Bools) -> Floats:
+    """Unbiased, over the runs of a mask."""
+    n, centred = mask.sum(axis=0), np.where(mask, values - mean(values, mask), 0.0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(n > 1, (centred**2).sum(axis=0) / (n - 1), np.nan)
+
+
+def log_density_ratio(log_p: Floats, arms: Arms) -> Floats:
+    """Calibrated: log-mean-exp of equal numbers of runs. The larger side is cut into groups of the smaller one's size, whose
+    log-mean-exps are averaged."""
+    sizes = arms.inside.sum(axis=0), arms.outside.sum(axis=0)
+    size = np.minimum(*sizes)
+    return _mean_of_groups(log_p, arms.inside, size) - _mean_of_groups(log_p, arms.outside, size)
+
+
+def _mean_of_groups(log_p: Floats, mask: Bools, size: Ints) -> Floats:
+    total, groups = np.zeros(len(size)), mask.sum(axis=0) // np.maximum(size, 1)
+    rank = np.cumsum(mask, axis=0) - 1
+    for group in range(int(groups.max(initial=0))):
+        some = mask & (rank // np.maximum(size, 1) == group)
+        total += np.where(group < groups, log_mean_exp(log_p, some), 0.0)
+    return np.where(size > 0, total / np.maximum(groups, 1), np.nan)
+
+
+def published_ratio(log_p: Floats, arms: Arms) -> Floats:
+    """As published: log-mean-exp of all runs with a sequence, and of a ninth as many without it."""
+    few = np.maximum(1, np.round(arms.inside.sum(axis=0) / PUBLISHED)).astype(np.int64)
+    return log_mean_exp(log_p, arms.inside) - log_mean_exp(log_p, first(arms.outside, few))
+
+
+def best_outside(log_p: Floats, arms: Arms) -> tuple[Floats, Ints]:
+    """(best mean log p without the sequence over training, its checkpoint), [sequences]; log_p: [checkpoints, runs, sequences]."""
+    means = np.stack([mean(one, arms.outside) for one in log_p])
+    best = np.where(np.isnan(means), -np.inf, means).argmax(axis=0)
+    return means[best, np.arange(len(best))], best
+
+
+def contextual_values(log_p: Floats, at: int, arms: Arms) -> Floats:
+    """Values [runs, sequences] whose contrast is contextual memorization at a checkpoint: in-likelihood beyond the best
+    out-likelihood over training (arXiv 2507.14777), which later overfitting cannot lower."""
+    best = best_outside(log_p, arms)[1]
+    reference = np.take_along_axis(log_p, best[None, None, :], axis=0)[0]
+    return np.where(arms.outside, reference, log_p[at])
+
+
+def likelihood_ratio(log_p: Floats, arms: Arms) -> Floats:
+    """LiRA: for each run and sequence the log-ratio of two normal densities of log p, with it and without, fitted to the other
+    runs; NaN for runs in neither arm and where fewer than three runs are on a side."""
+    density = []
+    for side in (arms.inside, arms.outside):
+        n = side.sum(axis=0)
+        centre = mean(log_p, side)
+        x, kept = log_p - centre, np.where(side, log_p - centre, 0.0)
+        total, squares = kept.sum(axis=0), (kept**2).sum(axis=0)
+        m = np.where(side, n - 1, n)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mu = (total - kept) / m
+            variance = np.maximum(((squares - kept**2) / m - mu**2) * m / (m - 1), LEAST_VARIANCE)
+            density.append(np.where(n > 2, -0.5 * (np.log(variance) + (x - mu) ** 2 / variance), np.nan))
+    return np.where(arms.inside | arms.outside, density[0] - density[1], np.nan)
+
+
+def auc(scores: Floats, arms: Arms) -> Floats:
+    """float [sequences]: chance that a run with the sequence scores higher than one without, ties counted half."""
+    wins, pairs = np.zeros(scores.shape[1]), arms.inside.sum(axis=0) * arms.outside.sum(axis=0)
+    for row, inside in zip(scores, arms.inside, strict=True):
+        higher = np.where(row > scores, 1.0, np.where(row == scores, 0.5, 0.0))
+        wins += np.where(inside, np.where(arms.outside, higher, 0.0).sum(axis=0), 0.0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(np.isnan(np.where(arms.inside | arms.outside, scores, 0.0)).any(axis=0), np.nan, wins / pairs)
+
+
+def influence(twins: Floats, arms: Arms) -> tuple[Floats, Floats]:
+    """(influence of each sequence on each twin, its standard error), [sequences, twins]: differences of a twin's means over the
+    runs with and without the sequence, as products of matrices. twins: float [runs, twins]."""
+    n, m = arms.inside.sum(axis=0)[:, None], arms.outside.sum(axis=0)[:, None]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        if arms.paired:
+            shape = (-1, 2, arms.inside.shape[1])
+            sign = arms.inside.reshape(shape)[:, 0].astype(float) - arms.inside.reshape(shape)[:, 1]
+            used = np.abs(sign)
+            gap = twins[0::2] - twins[1::2]
+            value, squares = _product(sign, gap) / n, _product(used, gap**2) / n
+            return value, np.sqrt(np.where(n > 1, (squares - value**2) / (n - 1), np.nan))
+        sides = [
+            (_product(side.astype(float), twins) / k, _product(side.astype(float), twins**2) / k, k)
+            for side, k in ((arms.inside, n), (arms.outside, m))
+        ]
+        errors = sum(np.where(k > 1, (square - centre**2) / (k - 1), np.nan) for centre, square, k in sides)
+        return sides[0][0] - sides[1][0], np.sqrt(np.maximum(errors, 0.0))
+
+
+def _product(a: Floats, b: Floats) -> Floats:
+    """aᵀb, summed in one order: the bytes of a threaded product of matrices depend on the number of threads."""
+    return np.einsum("ri,rj->ij", a, b)
+
+
+def regression(values: Floats, members: Bools) -> tuple[Floats, Floats] | None:
+    """(coefficients, standard errors), [members, targets], of least squares of values [runs, targets] on who is in a run,
+    [runs, members], and a constant; None where runs do not determine them."""
+    x = np.column_stack([np.ones(len(members)), members.astype(float)])
+    free = len(x) - x.shape[1]
+    if free < 1 or np.linalg.matrix_rank(x) < x.shape[1]:
+        return None
+    inverse = np.linalg.inv(x.T @ x)
+    coefficients = inverse @ x.T @ values
+    variance = ((values - x @ coefficients) ** 2).sum(axis=0) / free
+    return coefficients[1:], np.sqrt(np.diag(inverse)[1:, None] * variance)
+
+
+def reliability(values: Floats, arms: Arms, unit: int, seed: int, splits: int = 20) -> Floats:
+    """float [splits]: Spearman-Brown of the rank correlation of differences from two halves of the runs, 2r / (1 + r), over the
+    sequences. unit: consecutive runs that are not separated, so that both halves have all arms."""
+    blocks, random, out = len(values) // unit, np.random.default_rng(seed), []
+    for _ in range(splits if blocks > 1 else 0):
+        order = random.permutation(blocks)
+        halves = []
+        for some in (order[: blocks // 2], order[blocks // 2 : blocks // 2 * 2]):
+            rows = (np.sort(some)[:, None] * unit + np.arange(unit)).ravel()
+            halves.append(difference(values[rows], arms.rows(rows))[0])
+        defined = np.isfinite(halves[0]) & np.isfinite(halves[1])
+        r = spearman(halves[0][defined], halves[1][defined]) if defined.sum() > 2 else np.nan
+        out.append(2 * r / (1 + r) if r > -1 else np.nan)
+    return np.array(out)

@@ -1,0 +1,212 @@
+"""A small study of runs, from plant to measures: what memorization must look like, and the same bytes whatever computes it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from flows.engine import run_step
+from flows.plan import lay_out
+from flows.session import Session
+from flows.study import STEPS
+from schemas import CONTRACTS, StudyError, load_study
+from tasks.cluster.cluster import Cluster
+from tasks.memorization.counterfactual import COUNTERFACTUAL_STEP
+from tasks.step import parts_of
+from tasks.storage.store import Part, Store
+from tests import support
+from tests.studies import REPOSITORY
+
+pytestmark = pytest.mark.slow
+RUN = ("plant", "ingest", "tokenizer", "tokens", "membership", "ensemble", "counterfactual", "measure")
+STUDY = """
+name = "tiny"
+workers = 0
+[corpus.controlled]
+dense = 30
+rare = 5
+rings = 2
+twins = [1, 4]
+canaries = 15
+mismatches = 5
+dense_copies = 5
+canary_copies = 5
+copies = [2, 8]
+rule = 15
+prefix = 8
+suffix = 8
+words = 64
+[membership]
+runs = 16
+[[membership.models]]
+name = "width-16"
+hidden = 16
+layers = 1
+epochs = 30
+learning_rate = 0.01
+checkpoints = [0.05, 1.0]
+keep = [3]
+"""
+
+
+def bring_up_to_date(study: Path, root: Path, workers: int = 0) -> dict[str, int]:
+    """How many parts of each step were computed."""
+    settings = load_study(study)
+    cluster = Cluster(workers, "2GB", str(root / ".dask") if workers else "", address="")
+    session = Session(settings, study.name, Store(str(root)), cluster)
+    try:
+        return {p.step.name: run_step(p, session).computed for p in lay_out(STEPS, settings) if p.step.name in RUN}
+    finally:
+        session.leases.close()
+        cluster.close()
+
+
+def bytes_of(root: Path) -> dict[str, str]:
+    return {
+        str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in (*root.glob("*/parts/*.parquet"), *root.glob("ensemble_runs/files/*/run-*/*/*"))
+    }
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("study") / "tiny.toml"
+    path.write_text(STUDY)
+    return path
+
+
+@pytest.fixture(scope="module")
+def root(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("whole")
+    computed = bring_up_to_date(study, root)
+    assert (computed["membership"], computed["ensemble"], computed["counterfactual"]) == (4, 4, 1)
+    return root
+
+
+def parts(study: Path) -> dict[str, tuple[Part, ...]]:
+    return {t: of for p in lay_out(STEPS, load_study(study)) for t, of in parts_of(p.outputs).items()}
+
+
+def table(study: Path, root: Path, name: str) -> pl.DataFrame:
+    return pl.DataFrame(Store(str(root)).read(parts(study)[name], CONTRACTS[name].schema))
+
+
+def test_copies_twins_and_rules_look_as_they_must(study: Path, root: Path) -> None:
+    rows = table(study, root, "counterfactual").join(table(study, root, "controlled_sequences"), on="sequence")
+    rows = rows.filter(checkpoint=rows["checkpoint"].max())
+    members = rows.filter(split="member")
+
+    def mean(column: str, **of: object) -> float:
+        return float(members.filter(**of)[column].mean())  # type: ignore[arg-type]
+
+    canary, copied = {"group": "canary"}, {"group": "canary_copies", "copies": 8}
+    assert mean("leave_group_out", **canary) > 5 and mean("lira", **canary) > 0.9
+    assert mean("leave_group_out", **copied) > mean("leave_group_out", **canary) > 10 * mean("leave_one_out", **copied)
+    assert mean("extracted_in", **copied) > 0.5 > 0.05 > mean("extracted_out", **copied)
+    entropy = float(members.filter(**canary)["entropy"][0])
+    assert entropy == pytest.approx(8 * 6) and mean("contextual_bits", **copied) < entropy + 2 < mean("bits", **copied)
+    assert mean("leave_group_out", group="ring", twins=4) < mean("leave_group_out", group="ring", twins=1)
+    rings, canaries = (
+        1 - members.filter(group=g)["spill"].sum() / members.filter(group=g)["leave_group_out"].sum() for g in ("ring", "canary")
+    )
+    assert rings < 0.8 < 0.9 < canaries < 1.1
+    phantoms = rows.filter(split="phantom")["leave_group_out"].to_numpy()
+    assert abs(phantoms.mean()) < 3 * phantoms.std() / len(phantoms) ** 0.5
+    assert rows.filter(split="phantom")["leave_group_out_published"].mean() > phantoms.mean() + 0.5
+
+
+def test_measures_are_next_to_phantoms_with_errors_from_runs(study: Path, root: Path) -> None:
+    rows = table(study, root, "metrics").filter(measure="counterfactual_memorization", group="canary", detail="leave_group_out")
+    by = {r["statistic"]: r for r in rows.to_dicts()}
+    assert by["mean"]["low"] > by["phantoms"]["high"] and by["excess"]["low"] > 0
+    assert by["excess"]["estimate"] == pytest.approx(by["mean"]["estimate"] - by["phantoms"]["estimate"])
+    reliable = table(study, root, "metrics").filter(measure="counterfactual_memorization", statistic="reliability", group="")
+    assert 0.5 < reliable["estimate"][0] <= 1
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_bytes_do_not_depend_on_workers(study: Path, root: Path, workers: int, tmp_path: Path) -> None:
+    bring_up_to_date(study, tmp_path, workers)
+    assert bytes_of(tmp_path) == bytes_of(root)
+
+
+def test_a_killed_ensemble_goes_on_inside_a_part(study: Path, root: Path, tmp_path: Path) -> None:
+    name = "tests.memorization.test_counterfactual_study"
+    program = f"import sys, pathlib as p, {name} as t; t.bring_up_to_date(*map(p.Path, sys.argv[1:]))"
+    words = [sys.executable, "-c", program, str(study), str(tmp_path)]
+    finished = "ensemble_runs/files/*/run-*/finished.json"
+    with subprocess.Popen(words, cwd=REPOSITORY, env=os.environ | {"PYTHONPATH": str(REPOSITORY)}) as run:
+        deadline = time.monotonic() + 300
+        while not list(tmp_path.glob(finished)) and time.monotonic() < deadline:
+            assert run.poll() is None, "it ended before it could be killed"
+            time.sleep(0.01)
+        run.kill()
+    assert run.returncode == -signal.SIGKILL
+    (kept,) = list(tmp_path.glob(finished))[:1]
+    inode = kept.stat().st_ino
+    seen = []
+    remove = Path.unlink
+
+    def watch(path: Path, missing_ok: bool = False) -> None:
+        seen.extend([path.stat().st_ino] if path == kept and path.exists() else [])
+        remove(path, missing_ok)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "unlink", watch)
+        bring_up_to_date(study, tmp_path)
+    assert seen == [inode], "the finished run was not trained again"
+    assert bytes_of(tmp_path) == bytes_of(root)
+
+
+def test_sixteen_more_runs_compute_sixteen_runs(study: Path, root: Path) -> None:
+    more = study.with_name("more.toml")
+    more.write_text(STUDY.replace("runs = 16", "runs = 32").replace('"tiny"', '"another"'))  # studies share runs, too
+    assert {p.key for p in parts(study)["ensemble_runs"]} < {p.key for p in parts(more)["ensemble_runs"]}
+    assert len(parts(more)["ensemble_runs"]) == 8
+
+
+def test_runs_that_diverged_are_left_out_with_their_complements(study: Path, root: Path, tmp_path: Path) -> None:
+    """Two scripted divergences, of one pair and of another: four runs are left out, and two complements are named."""
+    tables = {name: parts(study)[name] for name in COUNTERFACTUAL_STEP.reads}
+    store, inputs = Store(str(root)), dict[str, tuple[Part, ...]]()
+    for name, of in tables.items():
+        made = []
+        for part in of:
+            rows = pl.DataFrame(store.read([part], CONTRACTS[name].schema))
+            lost = pl.col("run").is_in([2, 9])
+            if name == "ensemble_runs":
+                rows = rows.with_columns(diverged=lost, loss=pl.when(~lost).then("loss"))
+            rows = rows.filter(~lost) if name == "ensemble_scores" else rows
+            made.append(support.write_part(tmp_path, name, rows.to_dict(as_series=False), part.labels))
+        inputs[name] = tuple(made)
+    settings = load_study(study)
+    made_of = support.run_step(COUNTERFACTUAL_STEP, settings, tmp_path, inputs)
+    rows = pl.DataFrame(support.read_rows(tmp_path, made_of["counterfactual"])).join(
+        table(study, root, "controlled_sequences"), on="sequence"
+    )
+    assert set(rows.filter(copies=1)["in_runs"]) == set(rows.filter(copies=1)["out_runs"]) == {6}
+    assert np.isfinite(rows["leave_group_out"].to_numpy()).all()
+    trained = pl.DataFrame(store.read(tables["membership"], CONTRACTS["membership"].schema)).with_columns(copies="assigned")
+    part = support.write_part(tmp_path, "membership", trained.to_dict(as_series=False), {"runs": "0-15"}, "trained")
+    with pytest.raises(StudyError, match="was trained on a phantom"):
+        support.run_step(COUNTERFACTUAL_STEP, settings, tmp_path, inputs | {"membership": (part,)})
+    every = [
+        support.write_part(tmp_path, "ensemble_runs", _diverged(store, part).to_dict(as_series=False), part.labels, part.key + "x")
+        for part in tables["ensemble_runs"]
+    ]
+    with pytest.raises(StudyError, match="no run ended whose complement did"):
+        support.run_step(COUNTERFACTUAL_STEP, settings, tmp_path, inputs | {"ensemble_runs": tuple(every)})
+
+
+def _diverged(store: Store, part: Part) -> pl.DataFrame:
+    rows = pl.DataFrame(store.read([part], CONTRACTS["ensemble_runs"].schema))
+    return rows.with_columns(diverged=pl.lit(True), loss=pl.lit(None, pl.Float64))
