@@ -117,7 +117,7 @@ def _growth(records: Sequence[Record]) -> list[str]:
     seen = set()
     for r in records:
         name = (r["row"], sizes(r))
-        if r["row"] in ROWS and r["figures"].get(OURS) and name not in seen:
+        if r["row"] in ROWS and "steps" not in r["figures"].get(OURS, {"steps": None}) and name not in seen:
             seen.add(name)
             f = r["figures"][OURS]
             written = [number(f[n] / f["items"]) if n in f else "" for n in ("spilled_bytes", "rows")]
