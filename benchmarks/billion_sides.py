@@ -151,7 +151,7 @@ class Run:
         if step.name in self.done or all(self.store.stat(self.store.part_path(p)) for p in parts):
             return parts
         with suppress(OSError):
-            Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak of memory begins anew
+            Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak of memory begins again
         cpu, wall = time.process_time(), time.perf_counter()
         result = run_job(self.store, planned, stage, CONTRACTS)
         if "error" in result:

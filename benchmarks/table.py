@@ -117,7 +117,7 @@ def _growth(records: Sequence[Record]) -> list[str]:
     seen = set()
     for r in records:
         name = (r["row"], sizes(r))
-        if r["row"] in ROWS and r["figures"].get(OURS) and name not in seen:
+        if r["row"] in ROWS and "steps" not in r["figures"].get(OURS, {"steps": None}) and name not in seen:
             seen.add(name)
             f = r["figures"][OURS]
             written = [number(f[n] / f["items"]) if n in f else "" for n in ("spilled_bytes", "rows")]
@@ -142,7 +142,8 @@ def _at_scale(records: Sequence[Record]) -> list[str]:
         hours += (then := seconds[-1] * (3e11 / tokens[-1]) ** max(1.0, exponent) / 3600)
         peak = max(figures["peak"] for _, figures in at) / 1e9
         speed = tokens[-1] / seconds[-1] / 1e6
-        figures = [", ".join(map(number, seconds)), f"{exponent:.2f}", number(speed), f"{peak:.2f}", number(then)]
+        every = ", ".join(number(f["steps"].get(step, {}).get("cpu")) for f in measured)
+        figures = [every, f"{exponent:.2f}", number(speed), f"{peak:.2f}", number(then)]
         lines.append(f"| {' | '.join([step, *figures])} |")
     kept, spilled = (number(measured[-1][f"{name}_bytes"] / measured[-1]["tokens"]) for name in ("kept", "spilled"))
     return [*lines, "", f"{number(hours)} core-hours for 300 G; {kept} bytes a token are kept, and {spilled} are spilled.", ""]

@@ -35,9 +35,9 @@ class Bucket:
         self.work, self.renumberings, self.min_count = work, renumberings, work.settings["min_count"]
         self.orders = [n for n in work.settings["orders"] if n > 1]
         self.longest, self.bits = max(self.orders), max(1, len(occurrences).bit_length())
-        self.groups = [(part, _groups_of(work, part)) for part in work.parts("ngram_suffixes")]
-        last = (work.read_part(part, "last_document").column(0).to_pylist() for part in work.parts("ngram_suffixes"))
-        self.bases = np.cumsum([0, *(max(documents, default=-1) + 1 for documents in last)])
+        found = [_groups_of(work, part) for part in work.parts("ngram_suffixes")]
+        self.groups = [(part, groups) for part, (groups, _) in zip(work.parts("ngram_suffixes"), found, strict=True)]
+        self.bases = np.cumsum([0, *(documents for _, documents in found)])
         self.rows = sum(rows for _, groups in self.groups for _, rows, _ in groups)
         self.rare = {order: np.zeros(2, np.int64) for order in self.orders}
         ends = np.cumsum(np.concatenate([[0], occurrences])) * (self.rows / max(1, int(occurrences.sum())))
@@ -165,9 +165,17 @@ def _renumbered(keys: np.ndarray, of_rows: np.ndarray, row_bits: int) -> tuple[n
     return numbers, distinct
 
 
-def _groups_of(work: Work, part: Part) -> list[tuple[int, int, int]]:
-    """(row group, suffixes, ids per number) of the row groups of the job's bucket; each is a single row."""
-    file, bucket = work.store.open(part), work.settings["bucket"]
-    table = file.read(columns=["bucket", "suffixes", "ids_per_number"])
-    rows = zip(*(table.column(c).to_pylist() for c in table.column_names), strict=True)
-    return [(group, suffixes, per) for group, (of, suffixes, per) in enumerate(rows) if of == bucket and suffixes]
+def _groups_of(work: Work, part: Part) -> tuple[list[tuple[int, int, int]], int]:
+    """(row group, suffixes, ids per number) of the row groups of the job's bucket, and the number of the part's documents.
+
+    A row group is one row: every block has one for each bucket, in order. Only those of this bucket are read, for there are as many
+    as blocks times buckets.
+    """
+    file, bucket, buckets = work.store.open(part), work.settings["bucket"], work.settings["buckets"]
+    groups = range(bucket, file.metadata.num_rows, buckets)
+    table = file.read_row_groups(groups, columns=["bucket", "suffixes", "ids_per_number", "last_document"], use_threads=False)
+    rows = list(zip(groups, *(table.column(c).to_pylist() for c in table.column_names), strict=True))
+    assert all(of == bucket for _, of, *_ in rows), "each block has a row for each bucket"
+    return [(group, suffixes, per) for group, _, suffixes, per, _ in rows if suffixes], 1 + max(
+        (row[-1] for row in rows), default=-1
+    )
