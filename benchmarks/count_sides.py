@@ -1,15 +1,16 @@
-"""Counting all n-grams: all orders out of core against DuckDB, and two workers against one."""
+"""Counting all n-grams: out of core against DuckDB and NumPy, and two workers against one."""
 
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from benchmarks.corpora import Corpora
+from benchmarks.corpora import Corpora, Stream
 from benchmarks.side import Arrays, BenchmarkSide, Case
 
 ORDERS = tuple(range(1, 9))
@@ -54,19 +55,20 @@ def _linked(root: str) -> str:
 
 
 def all_orders(corpora: Corpora, case: Case) -> BenchmarkSide:
-    """Ours: the step `count`, from a table of words to sorted tables of n = 1..8, through the disk."""
+    """Ours: the step `count`, from a table of words to sorted tables of n = 1..8, or of one n, through the disk."""
     from tasks.cluster.cluster import Cluster
     from tasks.ngrams.count.count import COUNT
     from tasks.storage.store import Store
 
     root, tables = corpora.words_parts(case["tokens"])
     store = Store(_linked(root))
-    study = _study(min_count=case["min_count"], memory=case.get("memory", "1GB"))
+    orders = (case["n"],) if "n" in case else ORDERS
+    study = _study(all_orders=orders, min_count=case.get("min_count", 1), memory=case.get("memory", "1GB"))
     here = Cluster(0, "1GB", store.base)
 
     def answer(result: Mapping[str, Any]) -> Arrays:
         counts = pl.concat(pl.read_parquet(store.part_path(p), columns=["order", "occurrences"]) for p in result["ngram_counts"])
-        return _moments((n, counts.filter(pl.col("order") == n)["occurrences"].to_numpy()) for n in ORDERS)
+        return _moments((n, counts.filter(pl.col("order") == n)["occurrences"].to_numpy()) for n in orders)
 
     def sizes(result: Mapping[str, Any]) -> dict[str, Any]:
         spilled = sum(Path(store.part_path(p)).stat().st_size for p in result["ngram_suffixes"])
@@ -111,6 +113,51 @@ def duckdb_orders(corpora: Corpora, case: Case) -> BenchmarkSide:
         return _moments((n, pl.read_parquet(f"{folder}/{n}.parquet", columns=["c"])["c"].to_numpy()) for n in ORDERS)
 
     return BenchmarkSide(work, case["tokens"], answer, close=(lambda: shutil.rmtree(folder),))
+
+
+def _inside(stream: Stream, n: int) -> np.ndarray:
+    """Positions at which n ids of one document begin."""
+    ids, offsets = stream
+    room = np.repeat(offsets[1:], np.diff(offsets)) - np.arange(len(ids))
+    return np.flatnonzero(room >= n)
+
+
+def numpy_order(corpora: Corpora, case: Case) -> BenchmarkSide:
+    """np.unique of four ids packed into 64 bits."""
+    stream, n = corpora.tokens(case["tokens"]), case["n"]
+    at, ids = _inside(stream, n), stream[0].astype(np.uint64)
+
+    def work(_: object) -> np.ndarray:
+        packed = reduce(lambda before, k: (before << np.uint64(16)) | ids[at + k], range(1, n), ids[at])
+        return np.unique(packed, return_counts=True)[1]
+
+    return BenchmarkSide(work, len(ids), lambda result: _moments([(n, result)]))
+
+
+def numpy_orders(corpora: Corpora, case: Case) -> BenchmarkSide:
+    """np.unique in memory: up to four ids are one number; a longer n-gram is the numbers of two shorter ones that are kept."""
+    stream, least = corpora.tokens(case["tokens"]), case["min_count"]
+    inside = {n: _inside(stream, n) for n in ORDERS}
+
+    def work(_: object) -> list[tuple[int, np.ndarray]]:
+        counts, ids = [], stream[0].astype(np.uint64)
+        ranks: dict[int, np.ndarray] = {}
+        for n in ORDERS:
+            at, half, key = inside[n], n // 2 if n < 5 else 4, ids
+            if n > 1:
+                first, second = ranks[half][at], ranks[n - half][at + half]
+                kept = (first > 0) & (second > 0)
+                at, key = at[kept], (first[kept] << np.uint64(32)) | second[kept]
+            if n > 4:
+                counts.append((n, np.unique(key, return_counts=True)[1]))
+            else:
+                _, number, count = np.unique(key, return_inverse=True, return_counts=True)
+                counts.append((n, count))
+                ranks[n] = np.zeros(len(ids), np.uint64)
+                ranks[n][at] = np.where(count >= least, np.arange(1, len(count) + 1), 0)[number]
+        return counts
+
+    return BenchmarkSide(work, case["tokens"], lambda result: _moments((n, c[c >= least]) for n, c in result))
 
 
 def workers(number: int) -> Callable[[Corpora, Case], BenchmarkSide]:

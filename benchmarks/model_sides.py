@@ -20,6 +20,7 @@ SHAPE: dict[str, Any] = {"hidden_size": 256, "num_hidden_layers": 4, "num_attent
 SHAPE |= {"max_position_embeddings": 2048, "bos_token_id": 0, "eos_token_id": 0, "initializer_range": 0.1}
 BATCH_TOKENS = 8192  # the default of [scoring]
 SCORED, ANSWERED = 8, 32  # requests at once: the fastest for lm-evaluation-harness of 8 and 32, and for CTranslate2
+TOKENS_SCORED = 1024  # at once, the fastest for CTranslate2 of 1024, 2048, 4096 and 8192
 NEW = 24
 WINDOW, PREFIX, APART = 64, 32, 4  # tokens; `generate` is compared for every fourth length of the prefix
 STOP, END, SPECIAL = "\n", "<|endoftext|>", ("bos_token", "eos_token", "unk_token")
@@ -123,8 +124,8 @@ def _hashes(result: list[str]) -> Arrays:
 
 
 # -- CTranslate2 ------------------------------------------------------------------------------------------------------
-def answer_with_ctranslate2(corpora: Corpora, case: Case) -> BenchmarkSide:
-    """`generate_batch`, greedily. CTranslate2's converter knows names that transformers 5 has changed."""
+def _generator(corpora: Corpora) -> tuple[Any, Callable[[str], list[str]], Any]:
+    """The network, how a text becomes its tokens, and the tokenizer. The converter knows names that transformers 5 has changed."""
     import ctranslate2
     from ctranslate2.converters import TransformersConverter
     from tokenizers import Tokenizer
@@ -140,16 +141,33 @@ def answer_with_ctranslate2(corpora: Corpora, case: Case) -> BenchmarkSide:
         def load_tokenizer(self, kind: Any, name: str, **more: Any) -> Any:
             return PreTrainedTokenizerFast(tokenizer_file=f"{name}/tokenizer.json", **dict.fromkeys(SPECIAL, END))
 
-    folder, converted, queries = _folder(corpora), corpora.place("ctranslate2"), questions(corpora, case)
+    folder, converted = _folder(corpora), corpora.place("ctranslate2")
     if not converted.exists():
         Converter(str(folder)).convert(str(converted))
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     generator = ctranslate2.Generator(str(converted), compute_type="float32", inter_threads=1, intra_threads=1)
+    return generator, lambda text: [END, *tokenizer.encode(text, add_special_tokens=False).tokens], tokenizer
+
+
+def score_with_ctranslate2(corpora: Corpora, case: Case) -> BenchmarkSide:
+    """`score_batch`."""
+    (generator, tokens, _), queries = _generator(corpora), choices(corpora, case)
+
+    def work(_: object) -> Arrays:
+        whole, first = [tokens(prompt + option) for prompt, option in queries], [len(tokens(prompt)) for prompt, _ in queries]
+        scored = generator.score_batch(whole, max_batch_size=TOKENS_SCORED, batch_type="tokens")
+        return _chosen(np.array([sum(s.log_probs[k - 1 :]) for s, k in zip(scored, first, strict=True)]))
+
+    return BenchmarkSide(work, len(queries))
+
+
+def answer_with_ctranslate2(corpora: Corpora, case: Case) -> BenchmarkSide:
+    """`generate_batch`, greedily."""
+    (generator, tokens, tokenizer), queries = _generator(corpora), questions(corpora, case)
     how = {"max_length": NEW, "include_prompt_in_result": False, "max_batch_size": ANSWERED}
 
     def work(_: object) -> list[str]:
-        tokens = [[END, *tokenizer.encode(prompt, add_special_tokens=False).tokens] for prompt in queries]
-        answers = generator.generate_batch(tokens, **how)
+        answers = generator.generate_batch([tokens(prompt) for prompt in queries], **how)
         return [tokenizer.decode(a.sequences_ids[0], skip_special_tokens=False) for a in answers]
 
     return BenchmarkSide(work, len(queries), _hashes)
@@ -189,6 +207,14 @@ def score_with_harness(corpora: Corpora, case: Case) -> BenchmarkSide:
         return _chosen(np.array([score for score, _ in model.loglikelihood(requests, disable_tqdm=True)]))
 
     return BenchmarkSide(work, len(queries))
+
+
+def answer_with_harness(corpora: Corpora, case: Case) -> BenchmarkSide:
+    """`generate_until`, greedily."""
+    model, queries = harness(_folder(corpora), ANSWERED), questions(corpora, case)
+    how = {"until": [STOP], "max_gen_toks": NEW, "do_sample": False}
+    requests = instances("generate_until", [(prompt, dict(how)) for prompt in queries])
+    return BenchmarkSide(lambda _: model.generate_until(requests, disable_tqdm=True), len(queries), _hashes)
 
 
 # -- windows ----------------------------------------------------------------------------------------------------------

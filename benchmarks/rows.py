@@ -139,11 +139,17 @@ ROWS: dict[str, BenchmarkRow] = {
         {OURS: text_sides.analyzer, "polars": text_sides.polars_words},
         items="words",
     ),
+    "order": row(
+        "one order, n = 4, counted",
+        "1M n=4: numpy; 10M n=4: numpy 1; 100M n=4; quick 500k n=4: numpy",
+        {OURS: count_sides.all_orders, "numpy": count_sides.numpy_order},
+    ),
     "all-orders-2": row(
         "all orders 1..8, exact, out of core, written, min_count = 2",
-        "1M min_count=2: duckdb; 10M min_count=2: speed 4, duckdb 5; 10M memory=256MB min_count=2; 10M memory=64MB min_count=2; "
-        "100M min_count=2: speed, memory 2; quick 500k min_count=2: speed 2, duckdb; runs 3",
-        {OURS: count_sides.all_orders, "duckdb": count_sides.duckdb_orders},
+        "1M min_count=2: duckdb, numpy in memory; 10M min_count=2: speed 4, duckdb 5, numpy in memory 2; "
+        "10M memory=256MB min_count=2; 10M memory=64MB min_count=2; 100M min_count=2: speed, memory 2; "
+        "quick 500k min_count=2: speed 2, duckdb, numpy in memory; runs 3",
+        {OURS: count_sides.all_orders, "duckdb": count_sides.duckdb_orders, "numpy in memory": count_sides.numpy_orders},
     ),
     "all-orders-1": row(
         "all orders 1..8, exact, out of core, written, min_count = 1",
@@ -213,14 +219,22 @@ ROWS: dict[str, BenchmarkRow] = {
     ),
     "scoring": row(
         "options of multiple choice scored by a 4 × 256 GPT-NeoX, Pythia's vocabulary",
-        "250k queries=400: lm_eval 5; quick 250k queries=16: lm_eval; runs 3; within 1e-4",
-        {OURS: model_sides.score_choices, "lm_eval": model_sides.score_with_harness},
+        "250k queries=400: ctranslate2 5, lm_eval 5; quick 250k queries=16: ctranslate2, lm_eval; runs 3; within 1e-4",
+        {
+            OURS: model_sides.score_choices,
+            "ctranslate2": model_sides.score_with_ctranslate2,
+            "lm_eval": model_sides.score_with_harness,
+        },
         items="options",
     ),
     "generation": row(
         "questions answered greedily by the same network, 24 tokens",
-        "250k queries=128: ctranslate2 1.5; quick 250k queries=8: ctranslate2; runs 3",
-        {OURS: model_sides.answer_questions, "ctranslate2": model_sides.answer_with_ctranslate2},
+        "250k queries=128: ctranslate2 1.5, lm_eval 1.5; quick 250k queries=8: ctranslate2, lm_eval; runs 3",
+        {
+            OURS: model_sides.answer_questions,
+            "ctranslate2": model_sides.answer_with_ctranslate2,
+            "lm_eval": model_sides.answer_with_harness,
+        },
         items="questions",
     ),
     "extraction": row(
