@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from flows.engine import run_step
+from flows.engine import Reports, run_step
 from flows.plan import lay_out
 from flows.session import Session
 from flows.study import STEPS
@@ -43,7 +43,8 @@ def count(folder: Path, root: Path, cluster: Cluster, progress: Callable[[str, i
     try:
         for planned in lay_out(STEPS, study):
             if planned.step.name in COUNTING:
-                run_step(planned, session, lambda done, total, step=planned.step.name: progress(step, done))  # type: ignore[misc]
+                name = planned.step.name
+                run_step(planned, session, Reports(progress=lambda done, total, step=name: progress(step, done)))  # type: ignore[misc]
     finally:
         session.close()
 
