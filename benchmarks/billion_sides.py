@@ -238,7 +238,7 @@ class Run:
         wrong = {
             "documents with marks": any(pairs[mark] != -(-rows["documents"] // 10**k) for k, mark in enumerate(MARKS)),
             "n-grams of the corpus are novel, or none of the others": novel["seen"] > 0 or novel["changed"] == 0,
-            "tokens that follow no context": self.frame("infinigram", "numerator")["numerator"].min() < 1,
+            "tokens that follow no context": (self.frame("infinigram", "numerator")["numerator"] < 1).any(),
             "unigrams": unigrams + sum(s.get("occurrences_below_min_count_1", 0) for s in sums["ngram_counts"]) != tokens,
         }
         return {"tokens": tokens, "words": words, **rows, "wrong": ", ".join(what for what, is_wrong in wrong.items() if is_wrong)}
@@ -295,7 +295,7 @@ def _killed(process: subprocess.Popen[bytes], folder: Path) -> bool:
             process.kill()
             process.wait()
     if process.returncode not in (0, -signal.SIGKILL):
-        raise RuntimeError(f"{process.args} ended with {process.returncode}")
+        raise RuntimeError(f"{process.args!r} ended with {process.returncode}")
     return bool(process.returncode)
 
 
