@@ -35,7 +35,6 @@ from tasks.storage.store import Part, Store
 WORDS_A_COPY, TOKENS_A_COPY, COPIES_A_PART = 7_000_000, 10_000_000, 5
 MARKS = [f"qza{x} qzb{x}" for x in "abcdef"]  # of every, every tenth, every hundredth … document
 ASKED = {"examples": 10_000, "ngrams": 1_000_000}
-PHASES = ("ingest", "ask", "count", "query", "infinigram", "novelty")  # each in a process of its own, so that its memory is its own
 COUNTED = ("ngram_counts", "task_grams", "generation_ngrams")
 LOG, BASE = "log.jsonl", "TASKGRAM_BENCHMARK_BASE"
 
@@ -114,11 +113,11 @@ def _ask(work: Work) -> None:
     both = pl.DataFrame(pairs, schema=["input_ngram", "output_ngram"], orient="row").unique().sort(pl.all())
     _write(work, TASK_GRAMS, both, order=1, similarity=1.0, shares_word=False, examples=1)
     last = np.random.default_rng(SEED).permutation([words[-1] for words in grams]).tolist()
-    asked = [
+    rows = [
         ("changed" if i % 2 else "seen", n := 1 + i // 2 % 6, " ".join([*words[: n - 1], last[i] if i % 2 else words[n - 1]]))
         for i, words in enumerate(grams)
     ]
-    queries = pl.DataFrame(asked, schema=["example", "order", "output_ngram"], orient="row").unique().sort(pl.all())
+    queries = pl.DataFrame(rows, schema=["example", "order", "output_ngram"], orient="row").unique().sort(pl.all())
     _write(work, GENERATION_QUERIES, queries, model="bench", checkpoint=0, kind="ngram", input_ngram="")
 
 
@@ -129,6 +128,23 @@ def _write(work: Work, contract: Any, rows: pl.DataFrame, **constant: Any) -> No
 
 PLANT = Step("bench", 1, "", (), (Stage((PLANTED_FILES,), lambda study, inputs: [], _plant),))
 ASK = Step("ask", 1, "", (), (Stage((EXAMPLES, TASK_GRAMS, GENERATION_QUERIES), lambda study, inputs: [], _ask),))
+
+
+def _steps() -> dict[str, tuple[Step, ...]]:
+    from tasks.corpus.encode import TOKENIZER, TOKENS, WORDS
+    from tasks.corpus.ingest import INGEST
+    from tasks.ngrams.count.count import COUNT
+    from tasks.ngrams.infinigram import INFINIGRAM
+    from tasks.ngrams.novelty_scan import NOVELTY
+    from tasks.ngrams.query.query import QUERY
+
+    return {"ingest": (INGEST, TOKENIZER, WORDS, TOKENS)} | {step.name: (step,) for step in (COUNT, QUERY, INFINIGRAM, NOVELTY)}
+
+
+def _phases() -> list[str]:
+    """Each in a process of its own, so that its memory is its own. Of novelty only the stages that look up."""
+    ingest, *counting = _steps()
+    return [ingest, "ask", *counting]
 
 
 # -- the run ----------------------------------------------------------------------------------------------------------
@@ -179,39 +195,31 @@ class Run:
 
     def ingest(self) -> None:
         """The corpus, part by part; each file is deleted when it is read."""
-        from tasks.corpus.encode import TOKENIZER, TOKENS, WORDS
-        from tasks.corpus.ingest import INGEST
-
+        ingest, *others = _steps()["ingest"]
         planted, ingested = [], []
         for first in range(0, self.copies, COPIES_A_PART):
             copies = list(range(first, min(first + COPIES_A_PART, self.copies)))
             job = Job({"kind": "corpus", "source": "bench", "file": f"{first:04d}.jsonl"}, {"copies": copies, "words": self.words})
             planted.append(self.job(PLANT, 0, job))
-            (one,) = INGEST.stages[0].plan(self.study, self.parts | {"planted_files": planted[-1]})
-            ingested.append(self.job(INGEST, 0, one))
+            (one,) = ingest.stages[0].plan(self.study, self.parts | {"planted_files": planted[-1]})
+            ingested.append(self.job(ingest, 0, one))
             (self.store.folder("planted_files", planted[-1][0].key) / job.labels["file"]).unlink(missing_ok=True)
         self.add(PLANT, 0, planted)
-        self.add(INGEST, 0, ingested)
-        self.steps(TOKENIZER, WORDS, TOKENS)
+        self.add(ingest, 0, ingested)
+        self.steps(*others)
 
     def until(self, phase: str) -> None:
         """All phases to this one, without what is done."""
-        from tasks.ngrams.count.count import COUNT
-        from tasks.ngrams.infinigram import INFINIGRAM
-        from tasks.ngrams.novelty_scan import NOVELTY
-        from tasks.ngrams.query.query import QUERY
-
-        asked = {name: max(10, number * self.words // WORDS_A_COPY) for name, number in ASKED.items()}
-        ask = Job({"task": "bench"}, {"copies": self.copies, "words": self.words, **asked})
+        sizes = {name: max(10, number * self.words // WORDS_A_COPY) for name, number in ASKED.items()}
+        ask = Job({"task": "bench"}, {"copies": self.copies, "words": self.words, **sizes})
         phases: dict[str, Callable[[], None]] = {
             "ingest": self.ingest,
             "ask": lambda: self.add(ASK, 0, [self.job(ASK, 0, ask)]),
-            **{step.name: partial(self.steps, step) for step in (COUNT, QUERY, INFINIGRAM)},
-            "novelty": partial(self.steps, NOVELTY, first=2),
+            **{name: partial(self.steps, *_steps()[name], first=2 * (name == "novelty")) for name in _phases()[2:]},
         }
-        for name in PHASES[: PHASES.index(phase) + 1]:
+        for name in _phases()[: _phases().index(phase) + 1]:
             phases[name]()
-        if phase == PHASES[-1]:
+        if phase == _phases()[-1]:
             _add(self.folder, **self.result())
 
     def frame(self, table: str, *columns: str) -> pl.DataFrame:
@@ -230,7 +238,7 @@ class Run:
         wrong = {
             "documents with marks": any(pairs[mark] != -(-rows["documents"] // 10**k) for k, mark in enumerate(MARKS)),
             "n-grams of the corpus are novel, or none of the others": novel["seen"] > 0 or novel["changed"] == 0,
-            "tokens that follow no context": self.frame("infinigram", "numerator")["numerator"].min() < 1,
+            "tokens that follow no context": (self.frame("infinigram", "numerator")["numerator"] < 1).any(),
             "unigrams": unigrams + sum(s.get("occurrences_below_min_count_1", 0) for s in sums["ngram_counts"]) != tokens,
         }
         return {"tokens": tokens, "words": words, **rows, "wrong": ", ".join(what for what, is_wrong in wrong.items() if is_wrong)}
@@ -254,7 +262,7 @@ def billion(corpora: Corpora, case: Case) -> BenchmarkSide:
     folder.mkdir(exist_ok=True)
 
     def work(_: object) -> list[dict[str, Any]]:
-        for phase in PHASES:
+        for phase in _phases():
             command = [sys.executable, "-m", "benchmarks.billion_sides", str(folder), str(case["tokens"]), phase]
             while _killed(subprocess.Popen(command, cwd=ROOT), folder):
                 _add(folder, killed=phase)
@@ -287,7 +295,7 @@ def _killed(process: subprocess.Popen[bytes], folder: Path) -> bool:
             process.kill()
             process.wait()
     if process.returncode not in (0, -signal.SIGKILL):
-        raise RuntimeError(f"{process.args} ended with {process.returncode}")
+        raise RuntimeError(f"{process.args!r} ended with {process.returncode}")
     return bool(process.returncode)
 
 

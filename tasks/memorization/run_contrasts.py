@@ -83,7 +83,7 @@ def difference(values: Floats, arms: Arms) -> tuple[Floats, Floats]:
         if arms.paired:
             signed = np.where(inside, values, 0.0) - np.where(outside, values, 0.0)
             signed = signed.reshape(-1, 2, values.shape[1]).sum(axis=1)
-            used: Bools = inside.reshape(-1, 2, values.shape[1]).any(axis=1) & outside.reshape(-1, 2, values.shape[1]).any(axis=1)
+            used: Bools = np.stack([inside, outside]).reshape(2, -1, 2, values.shape[1]).any(axis=2).all(axis=0)  # type: ignore[assignment]
             return value, np.sqrt(_variance(signed, used) / used.sum(axis=0))
         return value, np.sqrt(sum(_variance(values, side) / side.sum(axis=0) for side in (inside, outside)))
 

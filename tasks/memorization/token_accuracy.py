@@ -9,6 +9,7 @@ c is a class of tokens that are as frequent in all windows, [2^c, 2^(c+1)) times
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from tasks.measures import MetricRows
@@ -17,12 +18,14 @@ from tasks.statistics import Estimate, Floats, Ints, resample, with_interval
 from tasks.step import Work
 
 Classes = NDArray[np.int8]  # [windows, tokens]
+AT_ONCE = 2**14  # windows, or clusters, whose numbers are widened to 64 bits: a million at once would need gigabytes
 
 
 def frequency_classes(ids: Ints) -> Classes:
     """int8 of the shape of `ids`: ⌊log₂ of how often the token is in them⌋."""
-    counts = np.bincount(ids.ravel())
-    return (np.frexp(counts.astype(np.float64))[1] - 1).astype(np.int8)[ids]
+    size = int(ids.max()) + 1
+    counts = sum(np.bincount(ids[first : first + AT_ONCE].ravel(), minlength=size) for first in range(0, len(ids), AT_ONCE))
+    return (np.frexp(np.asarray(counts, np.float64))[1] - 1).astype(np.int8)[ids]
 
 
 def matched_difference(hits: Floats, sizes: Floats) -> tuple[Floats, Floats]:
@@ -41,10 +44,9 @@ def matched_difference(hits: Floats, sizes: Floats) -> tuple[Floats, Floats]:
 
 def run(work: Work, rows: MetricRows) -> None:
     """M of every sample and checkpoint; for members, M of matched phantoms and the excess over it."""
-    sequences = work.frame("sequences", "sequence", "ids").sort("sequence")
-    classes = frequency_classes(as_array(sequences["ids"])) if len(sequences) else np.empty((0, 0), np.int8)
+    names, classes = _classes(work)
     for windows in read_windows(work, rows, "token_accuracy", "hits", of="sequence_scores"):
-        hits, of_token = windows.values["hits"], classes[sequences["sequence"].search_sorted(windows.table["sequence"]).to_numpy()]
+        hits, of_token = windows.values["hits"], classes[names.search_sorted(windows.table["sequence"]).to_numpy()]
         means = hits.mean(axis=1)
         for sample in windows.samples():
             sample.add("mean", sample.mean(means))
@@ -54,6 +56,13 @@ def run(work: Work, rows: MetricRows) -> None:
                 sample.add("excess", excess)
 
 
+def _classes(work: Work) -> tuple[pl.Series, Classes]:
+    """Names of all windows, sorted, and the classes of their tokens."""
+    sequences = work.frame("sequences", "sequence", "ids").sort("sequence")
+    ids = sequences["ids"]
+    return sequences["sequence"], frequency_classes(as_array(ids)) if len(ids) else np.empty((0, 0), np.int8)
+
+
 def _matched(sample: WindowSample, hits: NDArray[np.bool_], of_token: Classes) -> tuple[Estimate, ...]:
     """Both numbers of `matched_difference`, with intervals that draw whole clusters."""
     if not len(sample.null):
@@ -61,15 +70,19 @@ def _matched(sample: WindowSample, hits: NDArray[np.bool_], of_token: Classes) -
     both, members, clusters = sample.both
     hits, of_token = hits[both], of_token[both]
     number, classes = int(clusters.max()) + 1, int(of_token.max()) + 1
-    sums = np.zeros((2, number, 2, classes))
+    sums = np.zeros((2, number, 2 * classes), np.int32)
     for of_class in range(classes):  # one after the other, because all of them at once are many times the windows
         mask = of_token == of_class
         for counted, tokens in enumerate(((mask & hits).sum(axis=1), mask.sum(axis=1))):
             for side, windows in enumerate((members, ~members)):
-                sums[counted, :, side, of_class] = np.bincount(clusters, tokens * windows, number)
+                sums[counted, :, side * classes + of_class] = np.bincount(clusters, tokens * windows, number)
 
     def of(weights: NDArray[Any]) -> Floats:
-        hits, sizes = ((weights @ s.reshape(number, -1)).reshape(-1, 2, classes) for s in sums)
+        totals = np.zeros((2, len(weights), 2 * classes))  # of integers, and so exact in any order
+        for first in range(0, number, AT_ONCE):
+            some = slice(first, first + AT_ONCE)
+            totals += weights[:, some].astype(np.float64) @ sums[:, some].astype(np.float64)
+        hits, sizes = totals.reshape(2, -1, 2, classes)
         return np.stack(matched_difference(hits, sizes), axis=1)
 
     values, drawn = resample(number, sample.windows.work.settings, of)

@@ -27,7 +27,12 @@ from tests.memorization.generations import write_generations
 from tests.models import small
 from tests.support import read_rows, run_step, write_part
 
-OF_A_TRAINING = {"dynamics", "memorization_profile", "forgetting"}  # which one checkpoint says nothing of
+OF_A_TRAINING = {
+    "dynamics",
+    "memorization_profile",
+    "forgetting",
+    "counterfactual_memorization",
+}  # one checkpoint says nothing of them
 HITS = st.lists(st.lists(st.booleans(), min_size=6, max_size=6), min_size=1, max_size=5).map(np.array)
 
 

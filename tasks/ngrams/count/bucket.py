@@ -35,9 +35,9 @@ class Bucket:
         self.work, self.renumberings, self.min_count = work, renumberings, work.settings["min_count"]
         self.orders = [n for n in work.settings["orders"] if n > 1]
         self.longest, self.bits = max(self.orders), max(1, len(occurrences).bit_length())
-        found = [_groups_of(work, part) for part in work.parts("ngram_suffixes")]
-        self.groups = [(part, groups) for part, (groups, _) in zip(work.parts("ngram_suffixes"), found, strict=True)]
-        self.bases = np.cumsum([0, *(documents for _, documents in found)])
+        of_parts = [_groups_of(work, part) for part in work.parts("ngram_suffixes")]
+        self.groups = [(part, groups) for part, (groups, _) in zip(work.parts("ngram_suffixes"), of_parts, strict=True)]
+        self.bases = np.cumsum([0, *(documents for _, documents in of_parts)])
         self.rows = sum(rows for _, groups in self.groups for _, rows, _ in groups)
         self.rare = {order: np.zeros(2, np.int64) for order in self.orders}
         ends = np.cumsum(np.concatenate([[0], occurrences])) * (self.rows / max(1, int(occurrences.sum())))

@@ -170,9 +170,9 @@ def join_near(windows, keys, sizes, bits, n, by_size, slots, parents):
         for k in range(sizes[x] - (8 * sizes[x] + 8) // 9 + 1):
             ends[np.int64(keys[x, k] >> PLACE & mask) + 1] += 1
     begin, end = np.empty(slots, np.int64), np.empty(slots, np.int64)
-    for slot in range(slots):
-        begin[slot], end[slot] = ends[slot], ends[slot]
-        ends[slot + 1] += ends[slot]
+    for at in range(slots):
+        begin[at], end[at] = ends[at], ends[at]
+        ends[at + 1] += ends[at]
     members = np.empty(ends[slots], np.int32)
     one_component, compared = np.ones(slots, np.bool_), np.full(len(sizes), -1, np.int32)
     for x in by_size:
