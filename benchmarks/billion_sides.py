@@ -40,7 +40,7 @@ LOG, BASE = "log.jsonl", "TASKGRAM_BENCHMARK_BASE"
 
 
 # -- the corpus -------------------------------------------------------------------------------------------------------
-class World:
+class Texts:
     """The words of the base corpus that are letters a to z, as ids."""
 
     def __init__(self, corpora: Corpora, size: int) -> None:
@@ -79,12 +79,12 @@ class World:
 
 
 @cache
-def _world(base: str, size: int) -> World:
-    return World(Corpora(Path(base), ROOT.parent / "shared" / "data"), size)
+def _texts(base: str, size: int) -> Texts:
+    return Texts(Corpora(Path(base), ROOT.parent / "shared" / "data"), size)
 
 
 def _plant(work: Work) -> None:
-    path, world = work.folder() / work.labels["file"], _world(os.environ[BASE], work.settings["words"])
+    path, world = work.folder() / work.labels["file"], _texts(os.environ[BASE], work.settings["words"])
     sha256, documents = hashlib.sha256(), 0
     with path.open("wb") as out:
         for copy in work.settings["copies"]:
@@ -97,7 +97,7 @@ def _plant(work: Work) -> None:
 
 def _ask(work: Work) -> None:
     """Examples, each with 10 × 10 pairs of n-grams of n = 1..5; n-grams of n = 1..6, every other one with another last word."""
-    world, drawn, texts, grams = _world(os.environ[BASE], work.settings["words"]), 10, list[list[str]](), list[list[str]]()
+    world, drawn, texts, grams = _texts(os.environ[BASE], work.settings["words"]), 10, list[list[str]](), list[list[str]]()
     for draw, copy in enumerate(np.linspace(0, work.settings["copies"] - 1, drawn).astype(int).tolist()):
         texts += world.passages(copy, work.settings["examples"] // drawn, 68, 2 * draw)
         grams += world.passages(copy, work.settings["ngrams"] // drawn, 6, 2 * draw + 1)

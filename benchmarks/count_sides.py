@@ -54,21 +54,28 @@ def _linked(root: str) -> str:
     return str(temporary)
 
 
+def one_order(corpora: Corpora, case: Case) -> BenchmarkSide:
+    """Ours, in memory as the peer; it also counts documents."""
+    from tasks.ngrams.kernels.order_kernels import count_order
+
+    (ids, offsets), n = corpora.tokens(case["tokens"]), case["n"]
+    return BenchmarkSide(lambda _: count_order(ids, offsets, n, 1), len(ids), lambda result: _moments([(n, result[1])]))
+
+
 def all_orders(corpora: Corpora, case: Case) -> BenchmarkSide:
-    """Ours: the step `count`, from a table of words to sorted tables of n = 1..8, or of one n, through the disk."""
+    """Ours: the step `count`, from a table of words to sorted tables of n = 1..8, through the disk."""
     from tasks.cluster.cluster import Cluster
     from tasks.ngrams.count.count import COUNT
     from tasks.storage.store import Store
 
     root, tables = corpora.words_parts(case["tokens"])
     store = Store(_linked(root))
-    orders = (case["n"],) if "n" in case else ORDERS
-    study = _study(all_orders=orders, min_count=case.get("min_count", 1), memory=case.get("memory", "1GB"))
+    study = _study(min_count=case.get("min_count", 1), memory=case.get("memory", "1GB"))
     here = Cluster(0, "1GB", store.base)
 
     def answer(result: Mapping[str, Any]) -> Arrays:
         counts = pl.concat(pl.read_parquet(store.part_path(p), columns=["order", "occurrences"]) for p in result["ngram_counts"])
-        return _moments((n, counts.filter(pl.col("order") == n)["occurrences"].to_numpy()) for n in orders)
+        return _moments((n, counts.filter(pl.col("order") == n)["occurrences"].to_numpy()) for n in ORDERS)
 
     def sizes(result: Mapping[str, Any]) -> dict[str, Any]:
         spilled = sum(Path(store.part_path(p)).stat().st_size for p in result["ngram_suffixes"])

@@ -142,7 +142,7 @@ ROWS: dict[str, BenchmarkRow] = {
     "order": row(
         "one order, n = 4, counted",
         "1M n=4: numpy; 10M n=4: numpy 1; 100M n=4; quick 500k n=4: numpy",
-        {OURS: count_sides.all_orders, "numpy": count_sides.numpy_order},
+        {OURS: count_sides.one_order, "numpy": count_sides.numpy_order},
     ),
     "all-orders-2": row(
         "all orders 1..8, exact, out of core, written, min_count = 2",

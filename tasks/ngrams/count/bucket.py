@@ -4,6 +4,7 @@ A pass loads the suffixes of its ranges from all parts and counts range by range
 """
 
 from collections.abc import Iterator, Sequence
+from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -70,15 +71,17 @@ class Bucket:
     def _count_pass(self, low: int, high: int) -> Iterator[NgramCounts]:
         """The n-grams of some ranges, range by range, then by order."""
         chunks = [self._chunk(pieces, low, high) for pieces in self._gathered()]
+        single = len(self.orders) == 1 and self.longest * self.bits <= KEY_BITS
         for at in range(high - low if chunks else 0):
             columns = np.concatenate([columns[:, starts[at] : starts[at + 1]] for columns, _, starts in chunks], axis=1)
             documents = np.concatenate([holders[starts[at] : starts[at + 1]] for _, holders, starts in chunks])
             if columns.shape[1]:
-                yield from self._count_range(columns, documents)
+                yield from [self._count_one_order(columns, documents)] if single else self._count_range(columns, documents)
 
     def _count_range(self, columns: np.ndarray, documents: np.ndarray) -> Iterator[NgramCounts]:
         """Count a range: columns int32 [longest, suffixes] and documents (int32), in corpus order."""
         from tasks.ngrams.kernels import count_kernels as kernels
+        from tasks.ngrams.kernels.order_kernels import big_endian
 
         low, rows, bits = int(columns[0].min()), columns.shape[1], self.bits
         row_bits = rows.bit_length()
@@ -105,8 +108,22 @@ class Bucket:
                 alone = whole - int(occurrences.sum())
                 self.rare[n] += (alone + int((~kept).sum()), whole - int(occurrences[kept].sum()))
                 chosen = slice(None) if kept.all() else kept
-                ids = (grams[chosen] - 1).astype(">u4").view(np.uint8)
-                yield NgramCounts(n, ids, occurrences[chosen], holding[chosen])
+                yield NgramCounts(n, big_endian(grams[chosen] - 1), occurrences[chosen], holding[chosen])
+
+    def _count_one_order(self, columns: np.ndarray, documents: np.ndarray) -> NgramCounts:
+        """The same for a single order whose n-grams fit in 64 bits."""
+        from tasks.ngrams.kernels import order_kernels
+
+        (n,) = self.orders
+        whole = columns[n - 1] > 0  # the others reach the end of their document before the n-th id
+        ids, documents = columns[:n, whole].astype(np.uint64) - np.uint64(1), documents[whole]
+        grams = reduce(lambda before, following: _joined(before, following, self.bits), ids)
+        repeated = order_kernels.repetitions(grams, np.flatnonzero(np.diff(documents, append=-1)) + 1)
+        grams.sort()
+        repeated.sort()
+        distinct, occurrences, holding, rare, rare_occurrences = order_kernels.runs(grams, repeated, self.min_count)
+        self.rare[n] += (rare, rare_occurrences)
+        return NgramCounts(n, order_kernels.big_endian(order_kernels.ids_of(distinct, n, self.bits)), occurrences, holding)
 
     def _chunk(self, pieces: Sequence[PackedSuffixes], low: int, high: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The suffixes of these ranges, by range, then in corpus order: columns (int32 [longest, suffixes]), documents, and where
