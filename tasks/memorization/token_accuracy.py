@@ -44,9 +44,9 @@ def matched_difference(hits: Floats, sizes: Floats) -> tuple[Floats, Floats]:
 
 def run(work: Work, rows: MetricRows) -> None:
     """M of every sample and checkpoint; for members, M of matched phantoms and the excess over it."""
-    names, classes = _classes(work)
+    names, places, classes = _classes(work)
     for windows in read_windows(work, rows, "token_accuracy", "hits", of="sequence_scores"):
-        hits, of_token = windows.values["hits"], classes[names.search_sorted(windows.table["sequence"]).to_numpy()]
+        hits, of_token = windows.values["hits"], classes[places[names.search_sorted(windows.table["sequence"]).to_numpy()]]
         means = hits.mean(axis=1)
         for sample in windows.samples():
             sample.add("mean", sample.mean(means))
@@ -56,11 +56,12 @@ def run(work: Work, rows: MetricRows) -> None:
                 sample.add("excess", excess)
 
 
-def _classes(work: Work) -> tuple[pl.Series, Classes]:
-    """Names of all windows, sorted, and the classes of their tokens."""
-    sequences = work.frame("sequences", "sequence", "ids").sort("sequence")
-    ids = sequences["ids"]
-    return sequences["sequence"], frequency_classes(as_array(ids)) if len(ids) else np.empty((0, 0), np.int8)
+def _classes(work: Work) -> tuple[pl.Series, Ints, Classes]:
+    """Names of all windows, sorted; the row of each; and by row the classes of its tokens."""
+    sequences = work.frame("sequences", "sequence", "ids")
+    names, ids = sequences["sequence"], as_array(sequences["ids"])
+    order = names.arg_sort()
+    return names[order], order.cast(pl.Int64).to_numpy(), frequency_classes(ids) if len(names) else np.empty((0, 0), np.int8)
 
 
 def _matched(sample: WindowSample, hits: NDArray[np.bool_], of_token: Classes) -> tuple[Estimate, ...]:
@@ -70,7 +71,8 @@ def _matched(sample: WindowSample, hits: NDArray[np.bool_], of_token: Classes) -
     both, members, clusters = sample.both
     hits, of_token = hits[both], of_token[both]
     number, classes = int(clusters.max()) + 1, int(of_token.max()) + 1
-    sums = np.zeros((2, number, 2 * classes), np.int32)
+    most = int(np.bincount(clusters).max()) * hits.shape[1]
+    sums = np.zeros((2, number, 2 * classes), np.min_scalar_type(most))
     for of_class in range(classes):  # one after the other, because all of them at once are many times the windows
         mask = of_token == of_class
         for counted, tokens in enumerate(((mask & hits).sum(axis=1), mask.sum(axis=1))):
