@@ -33,6 +33,7 @@ EXCEPTIONS = {
     ("tasks.models.load", "torch.load"): {"weights_only": True},
     # Arrays of the index, which this project wrote; memory-mapped, and never a pickle.
     ("tasks.ngrams.index", "np.load"): {"allow_pickle": False},
+    ("tasks.models.ensemble", "np.load"): {"allow_pickle": False},
 }
 
 

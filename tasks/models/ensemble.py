@@ -188,7 +188,7 @@ def _train(
 
 
 def _write_scores(work: Work, row: Mapping[str, Any], step: int, names: list[str]) -> None:
-    scores = np.load(work.folder() / f"run-{row['run']:05d}" / f"scores-{step}.npz")
+    scores = np.load(work.folder() / f"run-{row['run']:05d}" / f"scores-{step}.npz", allow_pickle=False)
     hits, n = scores["hits"], len(names)
     columns = {
         "model": [row["model"]] * n,
