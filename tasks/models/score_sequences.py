@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     import torch
 
 WINDOWS_AT_ONCE = 512  # bounds memory and what a killed run loses
-NUMBERS_AT_ONCE = 1 << 24  # of the logits of one pass
+NUMBERS_AT_ONCE = 1 << 22, 1 << 24  # of the logits of one pass: between these, as many as TOKENS_AT_ONCE have; on a GPU the most
+TOKENS_AT_ONCE = 1 << 10  # what stays in a core's cache
 UNRELATED_AT_ONCE = 16  # windows that share a reading of each prefix; few, so that no slice cuts them and changes rounding
 CLOSE = 0.05  # margins below it are decided by rounding in half precision
 VALUES = {"likeliest": np.int32, "ranks": np.int32, "margins": np.float32, "means": np.float32, "variances": np.float32}
@@ -132,7 +133,9 @@ def score_windows(
     import torch
 
     length = len(windows[0])
-    at_once = max(1, min(batch_tokens // length, NUMBERS_AT_ONCE // (length * model.vocabulary))) if not model.alone else 1
+    least, most = NUMBERS_AT_ONCE
+    numbers = most if model.device != "cpu" else min(most, max(least, TOKENS_AT_ONCE * model.vocabulary))
+    at_once = max(1, min(batch_tokens // length, numbers // (length * model.vocabulary))) if not model.alone else 1
     made: list[dict[str, np.ndarray]] = []
     with torch.inference_mode():
         for first in range(0, len(windows), at_once):
@@ -172,9 +175,9 @@ def _pass(model: LanguageModel, windows: Sequence[np.ndarray], schemes: Sequence
     at_once = 1 if logits.device.type == "cpu" else len(windows)  # one window's logits stay in the cache: a third of the time
     made = []
     for some, targets in zip(logits.split(at_once), ids.to(logits.device).split(at_once), strict=True):
-        if not torch.isfinite(some).all():
-            raise not_finite(model, "logits")
         made.append(token_statistics(some, targets, schemes))
+        if not np.isfinite(made[-1]["means"]).all():  # one logit that is not finite makes Σ p log p NaN
+            raise not_finite(model, "logits")
     return _joined(made)
 
 
@@ -184,7 +187,8 @@ def token_statistics(logits: "torch.Tensor", targets: "torch.Tensor", schemes: S
 
     target_logits = logits.gather(-1, targets[..., None])
     smaller = torch.arange(logits.shape[-1], device=logits.device) < targets[..., None]
-    ranks = 1 + ((logits > target_logits) | ((logits == target_logits) & smaller)).sum(dim=-1)
+    ahead = (logits > target_logits) | ((logits == target_logits) & smaller)
+    ranks = 1 + ahead.count_nonzero(dim=-1)  # four times as fast as the sum
     best = logits.topk(2, dim=-1).values
     log_p = torch.log_softmax(logits, dim=-1)
     p = log_p.exp()
