@@ -2,9 +2,10 @@
 
 from typing import Literal, Self
 
-from pydantic import field_validator, model_validator
+from pydantic import model_validator
 
 from schemas.settings.base import Name, Settings, value
+from schemas.settings.model_settings import TrainedNetwork
 
 UNSEEN_TWINS = 2  # of each ring, never trained on
 PAIRED = 4  # runs that a design of pairs is made of: two pairs, one with d − 1 copies and one with d
@@ -78,39 +79,16 @@ class Controlled(Settings):
         return [self.copies_of(group, i) for group in self.groups for i in range(self.members(group))]
 
 
-class EnsembleModel(Settings):
+class EnsembleModel(TrainedNetwork):
     """A GPT-NeoX model that is trained once for each run."""
 
     name: Name = value(..., "names the model in results")
-    hidden: int = value(64, "width; an even multiple of `heads`", ge=8)
-    layers: int = value(2, "transformer layers", ge=1)
-    heads: int = value(2, "attention heads of each layer", ge=1)
-    batch: int = value(16, "sequences per optimizer step", ge=1)
     epochs: float = value(14.0, "14: as many steps as it takes to see 14 times what a run has on average", gt=0)
-    learning_rate: float = value(3e-3, "peak, after the warm-up", gt=0)
-    weight_decay: float = value(0.1, "of AdamW, for matrices", ge=0)
-    warmup: float = value(0.05, "0.05: the learning rate rises during the first twentieth of the steps", ge=0, lt=1)
     checkpoints: tuple[float, ...] = value(
         (0.02, 0.05, 0.1, 0.25, 0.5, 1.0), "shares of the training after which every sequence is scored"
     )
-    save_every: float = value(120.0, "seconds between saves; a killed run resumes from the last one", gt=0)
     keep: tuple[int, ...] = value((), "(0, 3) keeps the weights of these runs, at the end of their training")
     seed: int = value(0, "of the initial weights and the order of the data, which differ between runs", ge=0)
-
-    @field_validator("checkpoints")
-    @classmethod
-    def _ends(cls, value: tuple[float, ...]) -> tuple[float, ...]:
-        if any(not 0 < share <= 1 for share in value) or 1.0 not in value or len(set(value)) != len(value):
-            raise ValueError("checkpoints are distinct shares in (0, 1] and include 1.0, the end of the training")
-        return tuple(sorted(value))
-
-    @model_validator(mode="after")
-    def _shape(self) -> Self:
-        if self.hidden % self.heads or self.hidden // self.heads % 2:
-            raise ValueError(
-                f"hidden / heads = {self.hidden} / {self.heads} must be an even whole number, e.g. {2 * self.heads} / {self.heads}"
-            )
-        return self
 
     def steps(self, instances: float) -> int:
         """Optimizer steps of every run, whatever it is trained on; `instances`: sequences of an average run."""

@@ -23,21 +23,42 @@ class Injection(Settings):
         return f"{self.windows} windows ×{self.repetitions}{spaced} at {self.at:g}"
 
 
-class Pretrain(Settings):
-    """A GPT-NeoX model of the ladder, trained from scratch on the study's tokens."""
+class TrainedNetwork(Settings):
+    """A GPT-NeoX network and how it is trained from scratch."""
 
     hidden: int = value(64, "width; an even multiple of `heads`", ge=8)
     layers: int = value(2, "transformer layers", ge=1)
     heads: int = value(2, "attention heads of each layer", ge=1)
-    tokens: int = value(1_600_000, "training tokens, the same for every size of a ladder", ge=1_000)
     batch: int = value(16, "sequences per optimizer step", ge=1)
-    context: int = value(128, "tokens per sequence", ge=16)
     learning_rate: float = value(3e-3, "peak, after the warm-up", gt=0)
     weight_decay: float = value(0.1, "of AdamW, for matrices", ge=0)
     warmup: float = value(0.05, "0.05: the learning rate rises during the first twentieth of the steps", ge=0, lt=1)
     checkpoints: tuple[float, ...] = value((1.0,), "(0.25, 1.0) keeps the weights after a quarter of the training, and at its end")
     save_every: float = value(120.0, "seconds between saves; a killed training resumes from the last one", gt=0)
     seed: int = value(0, "of the initial weights")
+
+    @field_validator("checkpoints")
+    @classmethod
+    def _ends(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if any(not 0 < share <= 1 for share in value) or 1.0 not in value or len(set(value)) != len(value):
+            raise ValueError("checkpoints are distinct shares in (0, 1] and include 1.0, the end of the training")
+        return tuple(sorted(value))
+
+    @model_validator(mode="after")
+    def _shape(self) -> Self:
+        if self.hidden % self.heads or self.hidden // self.heads % 2:
+            remedy = f"an even whole number, e.g. hidden = {2 * self.heads * max(1, round(self.hidden / self.heads / 2))}"
+            raise ValueError(
+                f"hidden = {self.hidden} cannot be divided among heads = {self.heads}; hidden / heads must be {remedy}"
+            )
+        return self
+
+
+class Pretrain(TrainedNetwork):
+    """A GPT-NeoX model of the ladder, trained from scratch on the study's tokens."""
+
+    tokens: int = value(1_600_000, "training tokens, the same for every size of a ladder", ge=1_000)
+    context: int = value(128, "tokens per sequence", ge=16)
     inject: tuple[Injection, ...] = value(
         (), "trainings with held-out windows in some of the batches; they change the model itself in nothing"
     )
@@ -49,13 +70,6 @@ class Pretrain(Settings):
         if double := sorted({label for label in labels if labels.count(label) > 1}):
             raise ValueError(f"inject names {double[0]} twice")
         return value
-
-    @field_validator("checkpoints")
-    @classmethod
-    def _ends(cls, value: tuple[float, ...]) -> tuple[float, ...]:
-        if any(not 0 < share <= 1 for share in value) or 1.0 not in value or len(set(value)) != len(value):
-            raise ValueError("checkpoints are distinct shares in (0, 1] and include 1.0, the end of the training")
-        return tuple(sorted(value))
 
 
 class Model(Settings):

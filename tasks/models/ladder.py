@@ -35,7 +35,7 @@ def checkpoints(model: Model) -> tuple[int, ...]:
 
 def training_settings(study: Study, model: Model) -> dict[str, Any]:
     """What decides a training, but for the steps whose weights are kept. StudyError for a network that cannot be built."""
-    check_shape(model)
+    check_steps(model)
     assert model.pretrain is not None
     settings = model.pretrain.model_dump(exclude={"tokens", "checkpoints", "inject"}, mode="json")
     return {**settings, "steps": total_steps(model.pretrain), "data_seed": study.seed, **device_settings(study)}
@@ -67,16 +67,10 @@ def size(model: Model) -> float:
     return 12.0 * p.layers * p.hidden**2 + 1024 * p.hidden if p else UNKNOWN_SIZE
 
 
-def check_shape(model: Model) -> None:
-    """Raises StudyError if a network of this shape cannot be built or trained."""
+def check_steps(model: Model) -> None:
+    """Raises StudyError if a training has not one step."""
     p = model.pretrain
-    if p is None:
-        return
-    if p.hidden % p.heads or p.hidden // p.heads % 2:
-        remedy = f"an even whole number, e.g. hidden = {2 * p.heads * max(1, round(p.hidden / p.heads / 2))}"
-        problem = f"hidden = {p.hidden} cannot be divided among heads = {p.heads}"
-        raise StudyError(f"model {model.name!r}: {problem}; hidden / heads must be {remedy}")
-    if total_steps(p) < 1:
+    if p is not None and total_steps(p) < 1:
         step = f"batch × context = {p.batch} × {p.context} = {p.batch * p.context}"
         problem = f"tokens = {p.tokens} are less than one step of {step}"
         raise StudyError(f"model {model.name!r}: {problem}; use more tokens, or a smaller batch or context")
