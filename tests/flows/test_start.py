@@ -20,9 +20,9 @@ from tests.studies import REPOSITORY
 from tests.support import NOTES, RIVERS, write_corpus
 
 STUDY = f'name = "small"\nworkers = 0\n{NOTES}{RIVERS}'
-LADDER = '[[models]]\nname = "m"\n[models.pretrain]\nhidden = 64\nheads = 3\ntokens = 9_999\n'
+LADDER = '[[models]]\nname = "m"\n[models.pretrain]\ntokens = 1_000\n'
 CASES = {
-    "heads": (STUDY + LADDER, "hidden = 64 cannot be divided among heads = 3"),
+    "steps": (STUDY + LADDER, "tokens = 1000 are less than one step of batch × context = 16 × 128 = 2048"),
     "corpus": (STUDY.replace("corpus/*", "gone/*"), "corpus source 'notes': no file matches"),
     "task": (STUDY.replace("rivers.jsonl", "gone.jsonl"), "task 'rivers': no file matches"),
     "empty": (
@@ -81,5 +81,5 @@ def test_plan_prints_what_a_run_reports_without_a_server(folder: Path, capsys: p
     words = ["run", str(folder / "small.toml"), "--root", str(folder / "root")]
     ran = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, cwd=REPOSITORY, timeout=120)
     assert json.loads(ran.stdout) == [1, []]
-    for words in (CASES["heads"][1], "malformed.jsonl: no record of it is an example"):
-        assert words in printed.partition("A run would stop")[2].partition("step")[0] and words in ran.stderr, "both at once"
+    for words in (CASES["steps"][1], "malformed.jsonl: no record of it is an example"):
+        assert words in printed.partition("A run would stop")[2].partition("\n\nstep")[0] and words in ran.stderr, "both at once"
