@@ -87,7 +87,7 @@ class EnsembleModel(TrainedNetwork):
     checkpoints: tuple[float, ...] = value(
         (0.02, 0.05, 0.1, 0.25, 0.5, 1.0), "shares of the training after which every sequence is scored"
     )
-    keep: tuple[int, ...] = value((), "(0, 3) keeps the weights of these runs, at the end of their training")
+    keep: int = value(0, "16: the first sixteen runs keep their weights, which leverage and redrawn targets need", ge=0)
     seed: int = value(0, "of the initial weights and the order of the data, which differ between runs", ge=0)
 
     def steps(self, instances: float) -> int:
@@ -116,8 +116,8 @@ class Membership(Settings):
         if double := sorted({n for n in names if names.count(n) > 1}):
             raise ValueError(f"models: duplicate name {double[0]!r}; give each its own")
         for model in self.models:
-            if wrong := [run for run in model.keep if not 0 <= run < self.runs]:
-                raise ValueError(f"model {model.name!r}: keep names run {wrong[0]}; runs are 0 to {self.runs - 1}")
+            if model.keep > self.runs:
+                raise ValueError(f"model {model.name!r}: keep = {model.keep} are more than all {self.runs} runs")
         return self
 
     @property

@@ -53,7 +53,7 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
             jobs.append(
                 Job(
                     {"ensemble": model.name, **part.labels},
-                    settings | {"keep": [run for run in model.keep if first <= run <= last]},
+                    settings | {"keep": list(range(first, min(last + 1, model.keep)))},
                     {"membership": (part,), **shared},
                     cost=float(parameters_of(model, controlled.words + 1) * steps * model.batch),
                     resources=resources(study),

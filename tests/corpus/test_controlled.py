@@ -108,7 +108,7 @@ def test_a_study_says_what_runs_need() -> None:
     for membership, message in (
         ({"runs": 6}, "no multiple of 4"),
         ({"runs": 64, "design": "clusters"}, "no multiple of 10"),
-        ({"models": [{"name": "a", "keep": [64]}]}, "keep names run 64"),
+        ({"models": [{"name": "a", "keep": 65}]}, "keep = 65 are more than all 64 runs"),
         ({"models": [{"name": "a", "heads": 3}]}, "even whole number"),
         ({"models": [{"name": "a"}, {"name": "a"}]}, "duplicate name"),
     ):

@@ -54,7 +54,7 @@ layers = 1
 epochs = 30
 learning_rate = 0.01
 checkpoints = [0.05, 1.0]
-keep = [3]
+keep = 4
 """
 
 
