@@ -90,6 +90,10 @@ class Training:
             rows.append({"step": step, "tokens": tokens, "loss": loss, "learning_rate": rate})
         return rows
 
+    def inputs_and_targets(self, rows: Any) -> tuple[Any, Any]:
+        """What the network reads of rows of tokens, and what it has to predict after each."""
+        return rows[:, :-1], rows[:, 1:]
+
     def _advance(self, data: Batches) -> None:
         """One optimizer step."""
         import torch
@@ -98,8 +102,9 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         windows = torch.from_numpy(data.windows(self.step, self.settings["batch"], self.settings["context"])).to(self.device)
-        logits = self.model(input_ids=windows[:, :-1], use_cache=False).logits
-        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), windows[:, 1:].flatten())
+        inputs, targets = self.inputs_and_targets(windows)
+        logits = self.model(input_ids=inputs, use_cache=False).logits
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.parameters.values(), 1.0)
         self.optimizer.step()
