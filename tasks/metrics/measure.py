@@ -101,7 +101,7 @@ def cost(sizes: Sizes, measures: Sequence[Measure] = MEASURES) -> Cost:
 
 MEASURE = Step(
     "measure",
-    version=5,
+    version=6,
     about="What is memorized and what is generalized, as numbers with intervals.",
     reads=tuple(sorted({table for measure in MEASURES for table in measure.reads} | set(EVERY_MEASURE))),
     stages=(
