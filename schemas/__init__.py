@@ -17,6 +17,7 @@ from schemas.tables.evidence import *
 from schemas.tables.examples import *
 from schemas.tables.generation_counts import *
 from schemas.tables.injections import *
+from schemas.tables.leverage import *
 from schemas.tables.metrics import *
 from schemas.tables.models import *
 from schemas.tables.ngram_counts import *
