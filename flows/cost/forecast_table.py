@@ -71,12 +71,12 @@ def _trainings(f: Forecast) -> list[str]:
     if membership is None:
         return []
     runs = {"ensemble": f"{membership.runs} of each of {len(membership.models)} networks"}
-    return [
-        f"{'runs' if name == 'ensemble' else name:<9} {runs.get(name, f'{cost.parts:,.0f} parts')}, {count(cost.work)} {cost.unit}, "
-        f"{duration(cost.core + cost.gpu)} of one {'GPU' if cost.gpu else 'core'} in all"
-        for name in ("ensemble", "capacity")
-        if (cost := costs.get(name)) is not None
-    ]
+    lines = []
+    for name in (name for name in ("ensemble", "capacity") if name in costs):
+        cost, what = costs[name], "runs" if name == "ensemble" else name
+        work = f"{runs.get(name, f'{cost.parts:,.0f} parts')}, {count(cost.work)} {cost.unit}"
+        lines.append(f"{what:<9} {work}, {duration(cost.core + cost.gpu)} of one {'GPU' if cost.gpu else 'core'} in all")
+    return lines
 
 
 def _missing(f: Forecast) -> list[str]:
