@@ -25,3 +25,4 @@ from schemas.tables.prompt_scores import *
 from schemas.tables.recitations import *
 from schemas.tables.sequences import *
 from schemas.tables.task_counts import *
+from schemas.tables.verdicts import *

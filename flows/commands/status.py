@@ -55,8 +55,9 @@ def _describe_step(planned: PlannedStep, store: Store, record: dict[str, Any]) -
 
 
 def table(steps: list[dict[str, Any]]) -> str:
+    """A line per step that the study has a part of."""
     lines = [f"{'step':<{WIDTH}} {'state':<8} {'parts':>6} {'rows':>12} {'bytes':>10} {'seconds':>9}  fingerprint   checks"]
-    for s in steps:
+    for s in (s for s in steps if s["parts"] or s["state"] != "done"):
         sums = f"{s['parts']:>6} {s['rows']:>12,} {size(s['bytes']):>10} {s['seconds']:>9.1f}"
         lines += [f"{s['step']:<{WIDTH}} {s['state']:<8} {sums}  {s['fingerprint'][:12]}  {s['validation']['checks'] or '-'}"]
         lines += [f"            {s['read_again']}"] if s["read_again"] else []
