@@ -18,6 +18,7 @@ from tasks.models.generate import GENERATE
 from tasks.models.inject import INJECT
 from tasks.models.pretrain import MODELS
 from tasks.models.recite import RECITE
+from tasks.models.redraw import REDRAW
 from tasks.models.score import SCORE
 from tasks.models.score_sequences import SCORE_SEQUENCES
 from tasks.ngrams.count.count import COUNT
@@ -46,6 +47,7 @@ STEPS: tuple[Step, ...] = (
     MEMBERSHIP_STEP,  # which run of an ensemble is trained on what, if the study trains one
     ENSEMBLE,  # its runs, and how each scores every sequence
     COUNTERFACTUAL_STEP,  # what runs with a sequence give that runs without it do not
+    REDRAW,  # targets drawn anew, and further runs on them
     WORDS,  # the words that are counted
     EXTRACT,  # n-grams of the examples
     EMBED,

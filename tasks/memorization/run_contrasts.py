@@ -147,7 +147,7 @@ def likelihood_ratio(log_p: Floats, arms: Arms) -> Floats:
 def lira_auc(log_p: Floats, arms: Arms) -> Floats:
     """float [sequences]: chance that LiRA ranks a run with the sequence above one without it, by densities fitted without the two;
     ties are counted half. NaN where fewer than three runs are on a side. With densities fitted without one of the two, phantoms
-    are below one half (.44 with 64 runs): a run is then missing in the mean of its alone side only, and looks like the other."""
+    are below one half (.44 with 64 runs): a run is then missing in the mean of its own side only, and looks like the other."""
     (inside, variance), (outside, spread) = (_without_each(log_p, side) for side in (arms.inside, arms.outside))
     wins, sizes = np.zeros(log_p.shape[1]), [side.sum(axis=0) for side in (arms.inside, arms.outside)]
     for row, here, mu, of in zip(log_p, arms.inside, inside, variance, strict=True):
@@ -206,8 +206,8 @@ def regression(values: Floats, members: Bools) -> tuple[Floats, Floats] | None:
 
 
 def reliability(values: Floats, arms: Arms, unit: int, seed: int, splits: int = 20) -> Floats:
-    """float [splits]: Spearman-Brown of the rank correlation of differences from two halves of the runs, 2r / (1 + r), over the
-    sequences. unit: consecutive runs that are not separated, so that both halves have all arms."""
+    """float [splits]: Spearman-Brown of the rank correlation of differences from two halves of the runs, 2r / (1 + |r|), over the
+    sequences, so that −1 is the least. unit: consecutive runs that are not separated, so that both halves have all arms."""
     blocks, random, out = len(values) // unit, np.random.default_rng(seed), []
     for _ in range(splits if blocks > 1 else 0):
         order = random.permutation(blocks)
@@ -217,5 +217,5 @@ def reliability(values: Floats, arms: Arms, unit: int, seed: int, splits: int = 
             halves.append(difference(values[rows], arms.rows(rows))[0])
         defined = np.isfinite(halves[0]) & np.isfinite(halves[1])
         r = spearman(halves[0][defined], halves[1][defined]) if defined.sum() > 2 else np.nan
-        out.append(2 * r / (1 + r) if r > -1 else np.nan)
+        out.append(2 * r / (1 + abs(r)))
     return np.array(out)
