@@ -1,0 +1,183 @@
+"""Memorized or learned: the section has a verdict per claim, and its figures and sentences say what the tables hold."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tasks.report import sentences
+from tasks.report.answer import glance
+from tasks.report.build import plan
+from tasks.report.data import ReportData
+from tasks.report.ensembles import BestLeverage, EnsembleData
+from tasks.report.figures import all_figures
+from tasks.report.figures.ensemble_figures import bin_edges
+from tasks.report.figures.report_figure import ReportFigure
+from tasks.report.page.page import page
+from tests.report import ensembles as made_up
+from tests.report.test_figures import made
+from tests.report.test_report import Reader
+
+FIGURES = ("density", "leverage", "copies", "twins", "capacity")
+
+
+def data_of(ensembles: EnsembleData, metrics: list[dict[str, Any]] | None = None) -> ReportData:
+    """The made-up study, which has no tasks, with these tables."""
+    rows, settings = made_up.metrics() if metrics is None else metrics, plan(made_up.study(), {})[0].settings
+    assert settings["ensembles"] == made_up.SETTINGS
+    return made(rows, family=[], models=[], ensembles=ensembles, settings=settings)
+
+
+def ensembles(**other: Any) -> EnsembleData:
+    rows = pl.DataFrame([r for r in made_up.counterfactual() if r["checkpoint"] == 100])
+    about = pl.DataFrame(made_up.sequences()).select("sequence", "group", "split", "copies", "twins")
+    rows = rows.join(about, on="sequence").with_columns((pl.col("leave_group_out") / 100 + 0.5).alias("leverage"))
+    runs = [{"model": m, "parameters": 1_000, "runs": 64, "diverged": 0, "steps": 100} for m in made_up.MODELS]
+    best = {m: BestLeverage("last_layer", 0.1, 1.0) for m in made_up.MODELS}
+    whole = {"verdicts": made_up.verdicts(), "capacity": made_up.capacity(), "sequences": rows, "leverage": best, "runs": runs}
+    return EnsembleData(**(whole | other))
+
+
+@pytest.fixture(scope="module")
+def data() -> ReportData:
+    return data_of(ensembles())
+
+
+@pytest.fixture(scope="module")
+def drawn(data: ReportData) -> dict[str, ReportFigure]:
+    return {f.name: f for f in all_figures.draw(data)}
+
+
+def text_of(html: str) -> str:
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html))
+
+
+def test_the_page_begins_with_the_verdicts_and_has_no_section_on_tasks(data: ReportData, drawn: dict[str, ReportFigure]) -> None:
+    html = page(data, list(drawn.values()))
+    assert Reader(html).open == [] and Reader(html).wrong == []
+    ids = re.findall(r'<section id="([\w-]+)" aria-labelledby', html)
+    assert ids == ["claims", "measures", "study", "left-out", "methods"], "no empty section"
+    lead = text_of(html.partition('class="lead">')[2].partition("</p>")[0])
+    assert lead == "Of 3 claims about memorization 1 is supported (T7), 1 is refuted (T6 strong) and 1 is inconclusive (T9)."
+    section = html.partition('<section id="claims"')[2].partition("</section>")[0]
+    assert section.index("<table") < section.index("<figure"), "the table of verdicts is on top"
+    cells = [
+        text_of(c).strip() for c in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", section.partition("<tbody>")[2].partition("</tr>")[0])
+    ]
+    assert cells == ["T6 strong", "width-8", "what T6 strong says", "× refuted", "0.79 [0.71, 0.86]", "0", "2 of 2"]
+    assert "the interval is below .9" in section and section.count("○ inconclusive") == len(made_up.SETTINGS["networks"])
+    assert all(word not in html for word in ("task-gram", "Task-gram", "not drawn: no score", "distributional memorization"))
+
+
+@pytest.mark.parametrize("sequences_only", [True, False])
+def test_a_claim_on_which_networks_differ_is_inconclusive(sequences_only: bool) -> None:
+    rows = made_up.verdicts(undecided=True)
+    told = "Of 3 claims about memorization 1 is refuted (T6 strong) and 2 are inconclusive (T7, T9)"
+    assert sentences.claims(rows) == told and sentences.claims([]) == ""
+    data = data_of(ensembles(verdicts=rows))
+    if sequences_only:
+        assert glance(data) == f"{told}."
+    else:
+        both = made(None, ensembles=data.ensembles)
+        assert glance(both).startswith(f"{told}; on ") and "capitals" in glance(both), "tasks are not forgotten"
+
+
+def test_every_figure_is_drawn_with_data_and_says_what_it_shows(drawn: dict[str, ReportFigure]) -> None:
+    for name in FIGURES:
+        assert drawn[name].panels and drawn[name].rows and drawn[name].caption, name
+        assert all(p.svg_content and p.description for p in drawn[name].panels)
+    assert [p.row for p in drawn["density"].panels] == ["width-8", "width-8", "width-16", "width-16"], "a row for each network"
+
+
+def test_figure_3_has_open_bins_a_strict_threshold_and_its_null(data: ReportData, drawn: dict[str, ReportFigure]) -> None:
+    members, phantoms = (data.ensembles.of("width-8", split) for split in ("member", "phantom"))
+    m, null = (rows["leave_group_out"].to_numpy() for rows in (members, phantoms))
+    rows = {
+        name: [r for r in drawn["density"].rows if (r["model"], r["series"]) == ("width-8", name)]
+        for name in ("above the members' threshold", "above the phantoms' threshold", "phantoms above theirs")
+    }
+    highest = {name: sum(r["highly_memorized"] for r in of) for name, of in rows.items()}
+    assert highest == dict(
+        zip(
+            rows,
+            ((m > np.quantile(m, 0.95)).sum(), (m > np.quantile(null, 0.95)).sum(), (null > np.quantile(null, 0.95)).sum()),
+            strict=True,
+        )
+    )
+    assert [sum(r["sequences"] for r in of) for of in rows.values()] == [len(m), len(m), len(null)], "no sequence is in no bin"
+    tails = bin_edges(np.append(np.arange(-70.0, 1.0), (-500.0, 300.0)))
+    assert np.searchsorted(tails, (-500.0, 300.0)).tolist() == [0, len(tails)], "tails are open"
+    edges = bin_edges(np.arange(-70.0, 1.0))
+    assert np.allclose(np.diff(edges), 5) and edges[0] <= -69.3 and edges[-1] >= -0.7 and len(edges) <= 17
+    assert np.searchsorted(edges, edges[3]) == 3, "(a, b]: an edge belongs to the bin that it ends"
+    assert len(bin_edges(np.zeros(9))) >= 2 and sentences.threshold(np.ones(5)) == 1, "constant scores: none is above it"
+
+
+def test_sentences_on_the_central_ninety_per_cent_are_true_of_both(data: ReportData) -> None:
+    first, second = sentences.density("", *[[np.arange(100.0), np.arange(100.0)]] * 2)
+    assert first == (
+        "0.0 % of the 5 most memorized members (M > 94.05 nats) and 0.0 % of the 5 most memorized phantoms (M > 94.05 nats) have "
+        "a U in the central 90 %: what phantoms give is chance"
+    )
+    assert second == "5 of 100 members exceed what 95 % of the phantoms do not (94.05 nats)"
+    first, _ = sentences.density("x", [-np.arange(100.0) % 97, np.arange(100.0)], [np.arange(3.0), np.zeros(3)])
+    assert (
+        first.startswith("100.0 % of the 5") is False
+        and "– of the 0 most memorized phantoms" in first
+        and " of x have a U" in first
+    )
+
+
+def test_leverage_gets_its_best_damping_and_kind_over_runs_that_hold_the_sequence(
+    data: ReportData, drawn: dict[str, ReportFigure]
+) -> None:
+    said = drawn["leverage"].observations[0]
+    assert (
+        said.startswith("M and last layer leverage of width-8 have a rank correlation of 1.00 over ") and "1.00 in canary" in said
+    )
+    singles = len(data.ensembles.of("width-8", "member", single=True))
+    assert f"over {singles} sequences with one copy" in said and len({r["sequence"] for r in drawn["leverage"].rows}) == singles
+    assert (
+        "no leverage was computed"
+        in next(f for f in all_figures.draw(data_of(ensembles(leverage={}))) if f.name == "leverage").missing
+    )
+
+
+def test_what_copies_and_twins_do_is_read_from_the_first_and_the_last(drawn: dict[str, ReportFigure]) -> None:
+    of_copies = drawn["copies"].observations
+    assert of_copies[0] == "Of dense sequences of width-8, M without all copies grows from 21.00 to 36.00 from 1 to 16 copies"
+    assert of_copies[1] == "Of dense sequences of width-8, M without one copy falls from 21.00 to 0.08 from 1 to 16 copies"
+    assert of_copies[2] == "Of dense sequences of width-8, the share extracted grows from 0.0 % to 100.0 % from 1 to 16 copies"
+    omega, m, *_ = drawn["twins"].observations
+    assert omega == (
+        "ω of rings of width-8 goes from 0.40 to 0.41 from 1 to 8 trained twins, but the intervals overlap; of canaries it is "
+        "1.00 [0.99, 1.01]"
+    )
+    assert m.startswith("M of rings of width-8 falls from 67.00 to 32.00 from 1 to 8 trained twins")
+    few = [r | {"examples": 9} for r in made_up.metrics()]
+    assert "on too few examples or outputs to compare" in sentences.copies(data_of(ensembles(), few))[0]
+
+
+def test_other_seeds_are_drawn_without_a_name(drawn: dict[str, ReportFigure]) -> None:
+    names = [name for name, _ in drawn["copies"].panels[0].legend]
+    assert names == ["M, all copies left out", "M, one copy left out"]
+    assert {r["model"] for r in drawn["copies"].rows} == {*made_up.MODELS}
+
+
+def test_the_grid_of_capacities_has_whole_runs_at_their_end(data: ReportData, drawn: dict[str, ReportFigure]) -> None:
+    assert sorted(r["bits"] for r in drawn["capacity"].rows) == [10, 11, 40, 41], (
+        "no group, no checkpoint before, none that diverged"
+    )
+    assert [name for name, _ in drawn["capacity"].panels[0].legend] == ["1k parameters", "4k parameters"]
+
+
+def test_a_study_whose_runs_are_not_there_says_so() -> None:
+    bare = data_of(EnsembleData(), [])
+    figures = {f.name: f for f in all_figures.draw(bare)}
+    html = page(bare, list(figures.values()))
+    assert all(not figures[name].panels and figures[name].missing for name in FIGURES)
+    assert "No claim was tested." in text_of(html) and Reader(html).open == []
