@@ -1,13 +1,14 @@
 """What the report shows of runs with and without each sequence of a controlled corpus: claims, and each sequence at the end of the
 training (docs/counterfactual.md)."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
+from schemas.tables.verdicts import CLAIM_NAMES
 from tasks.statistics import spearman
 from tasks.step import Work
 
@@ -57,7 +58,12 @@ def gather_ensembles(work: Work) -> EnsembleData:
     )
     joined, best = _with_leverage(work, sequences)
     verdicts, capacity = (work.read(table).to_pylist() for table in ("verdicts", "capacity_runs"))
-    return EnsembleData(runs.sort("model").to_dicts(), verdicts, capacity, joined, best)
+    return EnsembleData(runs.sort("model").to_dicts(), in_order(verdicts), capacity, joined, best)
+
+
+def in_order(verdicts: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of `verdicts` by claim, as they are numbered, and by network."""
+    return sorted(verdicts, key=lambda r: (CLAIM_NAMES.index(r["claim"]), r["network"]))
 
 
 def _last_estimates(work: Work) -> Iterator[pl.DataFrame]:

@@ -48,10 +48,10 @@ def any_number(row: MetricRow) -> str:
 
 
 def decided(row: MetricRow) -> str:
-    """`0.79 [0.75, 0.84] nats`: the estimate of a claim, to three digits."""
-    ends = [row["estimate"], row["low"], row["high"]] if row["low"] is not None else [row["estimate"]]
+    """`0.79 [0.75, 0.84] nats`: the estimate of a claim, to three digits; without one, the reason."""
     if row["estimate"] is None:
-        return "–"
+        return row["note"] or "–"
+    ends = [row["estimate"], row["low"], row["high"]] if row["low"] is not None else [row["estimate"]]
     first, *others = (f"{v:.3g}".replace("-", "−") for v in ends)
     return " ".join(filter(None, (first, f"[{', '.join(others)}]".replace(", ", ",\u00a0") if others else "", row["unit"])))
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pytest
 
 from tasks.report import sentences
@@ -18,9 +20,13 @@ from tasks.report.figures import all_figures
 from tasks.report.figures.ensemble_figures import bin_edges
 from tasks.report.figures.report_figure import ReportFigure
 from tasks.report.page.page import page
+from tasks.report.results_table import WIDTH, results_table
+from tasks.storage.store import Part
 from tests.report import ensembles as made_up
+from tests.report import world
 from tests.report.test_figures import made
-from tests.report.test_report import Reader
+from tests.report.test_report import Reader, written
+from tests.support import CONTRACTS
 
 FIGURES = ("density", "leverage", "copies", "twins", "capacity")
 
@@ -40,6 +46,21 @@ def ensembles(**other: Any) -> EnsembleData:
     best = {m: BestLeverage("last_layer", 0.1, 1.0) for m in made_up.MODELS}
     whole = {"verdicts": made_up.verdicts(), "capacity": made_up.capacity(), "sequences": rows, "leverage": best, "runs": runs}
     return EnsembleData(**(whole | other))
+
+
+def parts(root: Path) -> dict[str, tuple[Part, ...]]:
+    """The made-up tables under a root; columns that nothing here reads are empty."""
+    runs = [{"model": m, "run": r, "parameters": 1_000, "steps": 9, "diverged": r == 1} for m in made_up.MODELS for r in (0, 1)]
+    rows = {"controlled_sequences": made_up.sequences(), "counterfactual": made_up.counterfactual(), "ensemble_runs": runs}
+    rows |= {"leverage": made_up.leverage(), "verdicts": made_up.verdicts(), "metrics": made_up.metrics()}
+    out = {}
+    for table, some in rows.items():
+        kinds = {c.name: None if c.nullable else "" if c.type == "string" else 1 for c in CONTRACTS[table].columns}
+        groups = sorted({r["model"] for r in some}) if table in ("counterfactual", "leverage") else [""]
+        of_model = [[r for r in some if not g or r["model"] == g] for g in groups]
+        pairs = zip(groups, of_model, strict=True)
+        out[table] = tuple(world.part(root, table, [kinds | r for r in of], {"model": g}) for g, of in pairs)
+    return out
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +90,7 @@ def test_the_page_begins_with_the_verdicts_and_has_no_section_on_tasks(data: Rep
         text_of(c).strip() for c in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", section.partition("<tbody>")[2].partition("</tr>")[0])
     ]
     assert cells == ["T6 strong", "width-8", "what T6 strong says", "× refuted", "0.79 [0.71, 0.86]", "0", "2 of 2"]
-    assert "the interval is below .9" in section and section.count("○ inconclusive") == len(made_up.SETTINGS["networks"])
+    assert "the interval is below .9" in section and section.count("○\u00a0inconclusive") == len(made_up.SETTINGS["networks"])
     assert all(word not in html for word in ("task-gram", "Task-gram", "not drawn: no score", "distributional memorization"))
 
 
@@ -181,3 +202,29 @@ def test_a_study_whose_runs_are_not_there_says_so() -> None:
     html = page(bare, list(figures.values()))
     assert all(not figures[name].panels and figures[name].missing for name in FIGURES)
     assert "No claim was tested." in text_of(html) and Reader(html).open == []
+
+
+def test_tables_of_runs_become_a_page_with_the_best_leverage(tmp_path: Path) -> None:
+    folder, html, files = written(tmp_path, parts(tmp_path), made_up.study())
+    assert Reader(html).open == [] and {f"figures/{n}.svg" for n in FIGURES if n != "capacity"} < {r["file"] for r in files}
+    rows = pl.read_csv(folder / "figures" / "leverage.csv")
+    first = pl.DataFrame(made_up.leverage()).filter(damping=0.1).group_by("model", "sequence").agg(pl.mean("last_layer"))
+    joined = rows.join(first, on=["model", "sequence"])
+    assert len(joined) == len(rows) and np.allclose(joined["leverage"], joined["last_layer"]), "the mean over both runs"
+    said = text_of(html.partition("Memorization against leverage")[2].partition("</figure>")[0])
+    assert (
+        "M and last layer leverage of width-8 have a rank correlation of 1.00" in said
+        and "last layer leverage, damping 0.1" in said
+    )
+    study = text_of(html.partition('<section id="study"')[2].partition("</section>")[0])
+    assert "width-8 1 000 2 1 9" in study.replace("\u202f", " "), "parameters, runs, diverged, steps"
+    methods = text_of(html.partition('<section id="methods"')[2])
+    assert "We trained width-16, width-8 and width-8-b 64 times each" in methods and "intervals at 99 %" in methods
+
+
+def test_the_terminal_has_the_verdicts_too() -> None:
+    tables = [pa.Table.from_pylist([], schema=CONTRACTS[t].schema) for t in ("metrics", "metric_family", "models")]
+    lines = results_table(*tables, pa.Table.from_pylist(made_up.verdicts(), schema=CONTRACTS["verdicts"].schema)).splitlines()
+    assert max(map(len, lines)) <= WIDTH and lines[2] == "width-8: what its runs say, with intervals at 99 %"
+    assert re.split("  +", lines[3].strip()) == ["T6 strong", "refuted", "2 of 2", "0.79 [0.71,\u00a00.86]"]
+    assert lines[5].split() == ["T9", "inconclusive", "2", "of", "2", "–"] and len(lines) == 2 + 2 * 4

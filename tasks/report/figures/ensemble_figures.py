@@ -60,8 +60,8 @@ def density(data: ReportData) -> ReportFigure:
                 ends = {"from": edges[bin - 1] if bin else None, "to": edges[bin] if bin < len(edges) else None}
                 counts = {"sequences": len(here), "highly_memorized": int(here.sum()), "share": share.value}
                 used.append({"model": network, "series": name, **ends, **counts, "low": share.low, "high": share.high})
-            style = style_of(index)
-            lines.append(Series(name, points, style._replace(colour=style_of(6).colour, dash=DASHES[1]) if index == 2 else style))
+            style = style_of(index)._replace(**({"colour": style_of(6).colour, "dash": DASHES[1]} if index == 2 else {}))
+            lines.append(Series(name, points, style, intervals=index < 2))
         codes = np.searchsorted(edges, u)
         stacks = [
             (
@@ -154,15 +154,16 @@ Wanted = Iterable[tuple[str, str, str, str]]  # group of one copy, group of seve
 
 
 def _lines(data: ReportData, network: str, wanted: Wanted, used: list[MetricRow], style: int = 0) -> list[Series]:
-    """A line for each that is wanted; other seeds of the network have dotted lines and no name."""
+    """A line for each that is wanted; other seeds of the network have open dots and no name."""
     lines = []
     for index, (single, several, detail, name) in enumerate(wanted, style):
         for model in data.settings["ensembles"]["networks"][network]:
             rows = [r for r in sentences.by_level(data, model, single, several, detail) if has_number(r)]
             shares = [dict(r) | {"statistic": "share"} if detail.startswith("extracted") else r for r in rows]
-            points, first = [point(r, r["level"]) for r in shares], model == network
-            look = style_of(index) if first else style_of(index)._replace(dash=DASHES[2])
-            lines.append(Series(name if first else "", points, look, markers=first, intervals=first))
+            first = model == network
+            points = [point(r, r["level"], filled=first) for r in shares]
+            look = style_of(index) if first else style_of(index)._replace(dash=NO_LINE)
+            lines.append(Series(name if first else "", points, look, intervals=first))
             used += rows
     return [line for line in lines if line.points]
 

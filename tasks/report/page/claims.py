@@ -6,7 +6,7 @@ from tasks.report.data import ReportData
 from tasks.report.formatting import decided, integer
 from tasks.report.page.blocks import Block, Folded, HtmlTable, Remark, table_of
 
-MARKS = {"supported": "● supported", "refuted": "× refuted", "inconclusive": "○ inconclusive"}
+MARKS = {"supported": "●\u00a0supported", "refuted": "×\u00a0refuted", "inconclusive": "○\u00a0inconclusive"}
 COLUMNS = ("claim", "what it says", "verdict", "estimate", "without an effect", "seeds that agree")
 RULES = ("claim", "decided by", "note")
 
@@ -20,11 +20,12 @@ def claims(data: ReportData, figures: Sequence[Block]) -> list[Block]:
     lines, rules = [], []
     for r in rows:
         network = (r["network"],) * several
-        null = decided(r | {"estimate": r["null"], "low": None})
+        null = decided(r | {"estimate": r["null"], "low": None, "unit": "", "note": ""})
         lines.append((r["claim"], *network, r["statement"], MARKS[r["verdict"]], decided(r), null, f"{r['agree']} of {r['seeds']}"))
         rules.append((r["claim"], *network, r["rule"] or "–", r["note"] or "–"))
     columns, of_rules = (((names[0], "network", *names[1:]) if several else names) for names in (COLUMNS, RULES))
-    caption = f"The verdict on each claim over the seeds of a network, with its estimate and the interval at {rows[0]['level']:.0%}"
+    level = f"{100 * rows[0]['level']:.0f} %"
+    caption = f"The verdict on each claim over the seeds of a network, with its estimate and the interval at {level}"
     caption += "; inconclusive: the interval does not decide, or seeds contradict each other"
     table = HtmlTable(caption, columns, lines)
     return [table, Folded("How each claim is decided", [HtmlTable("Decision rules", of_rules, rules)]), *figures]

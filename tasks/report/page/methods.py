@@ -81,7 +81,7 @@ def _ensembles(data: ReportData) -> dict[str, Any] | None:
     if not of or sequences.is_empty():
         return None
     splits = {split: sequences.filter(split=split)["sequence"].n_unique() for split in ("member", "phantom")}
-    level = f"{data.ensembles.verdicts[0]['level']:.0%}" if data.ensembles.verdicts else ""
+    level = f"{100 * data.ensembles.verdicts[0]['level']:.0f} %" if data.ensembles.verdicts else ""
     return {"models": listed(sorted(r["model"] for r in data.ensembles.runs)), "runs": of["runs"], "level": level, **splits}
 
 
