@@ -50,11 +50,8 @@ STEPS: tuple[Step, ...] = (
     ENSEMBLE,  # its runs, and how each scores every sequence
     LEVERAGE_STEP,  # how much each sequence determines what its kept runs say
     COUNTERFACTUAL_STEP,  # what runs with a sequence give that runs without it do not
-<<<<<<< HEAD
-    VERDICTS_STEP,  # and what that says about each claim
-=======
     REDRAW,  # targets drawn anew, and further runs on them
->>>>>>> main
+    VERDICTS_STEP,  # what all that says about each claim
     WORDS,  # the words that are counted
     EXTRACT,  # n-grams of the examples
     EMBED,

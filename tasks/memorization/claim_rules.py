@@ -64,7 +64,7 @@ def resamples(unit: Ints, stratum: Strings, draws: int, seed: int) -> Resamples:
 
 
 def mid_ranks(values: Floats, weights: Floats) -> Floats:
-    """[draws, sequences]: weight of lower values plus half of that of equal ones. values: [sequences]; weights: [draws, sequences]."""
+    """[draws, sequences]: weight of lower values plus half of that of equal ones. values: [n]; weights: [draws, n]."""
     order = np.argsort(values, kind="stable")
     starts = np.flatnonzero(np.append(True, np.diff(values[order]) > 0))
     sizes = np.add.reduceat(weights[:, order], starts, axis=1)
@@ -96,6 +96,10 @@ def decide(supported: bool, refuted: bool) -> Verdict:
     return "inconclusive" if bool(supported) == bool(refuted) else "supported" if supported else "refuted"
 
 
+def _shown(value: float, limits: Sequence[float]) -> str:
+    return f"{value:.2f} [{limits[0]:.2f}, {limits[1]:.2f}]"
+
+
 def unusable(**arrays: Floats) -> str:
     """Why arrays decide nothing, or an empty text: nothing there, not defined, or all the same."""
     for name, values in arrays.items():
@@ -118,13 +122,13 @@ def best_leverage(score: Floats, leverage: Floats, seed: int) -> tuple[int, Bool
 
 
 def disattenuated(score: Floats, leverage: Floats, weights: Floats) -> tuple[Floats, Floats]:
-    """(ρ*, reliability of the score from all runs), [draws]. Spearman's ρ of one half's score and the other's leverage, over the root
-    of both reliabilities, which are those of a half. score, leverage: [splits, 2, sequences]. NaN where one is not positive."""
+    """(ρ*, reliability of the score from all runs), [draws]. Spearman's ρ of one half's score and the other's leverage, over the
+    root of both reliabilities, which are those of a half. score, leverage: [splits, 2, n]. NaN where one is not positive."""
     matrices = np.mean([rank_matrices([*m, *h], weights) for m, h in zip(score, leverage, strict=True)], axis=0)
     cross, of_score, of_leverage = (matrices[:, 0, 3] + matrices[:, 1, 2]) / 2, matrices[:, 0, 1], matrices[:, 2, 3]
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore"):
         rho = np.where((of_score > 0) & (of_leverage > 0), cross / np.sqrt(of_score * of_leverage), np.nan)
-    return rho, 2 * of_score / (1 + of_score)
+        return rho, 2 * of_score / (1 + of_score)
 
 
 def _per_token(leverage: Floats, tokens: int) -> Floats:
@@ -134,7 +138,7 @@ def _per_token(leverage: Floats, tokens: int) -> Floats:
 
 
 def leverage_world(leverage: Floats, tokens: int, draws: int, seed: int) -> tuple[Floats, Floats]:
-    """(M, log p with it up to a constant), [draws, sequences], of least squares in which nothing is memorized: a token has leverage h
+    """(M, log p with it up to a constant), [draws, n], of least squares in which nothing is memorized: a token has leverage h
     and a residual by luck, r² ~ χ²₁; M = Σ r²·h(2 − h) / (2(1 − h)), log p = −Σ r²·(1 − h) / 2 (docs/memorization.md)."""
     h = _per_token(leverage, tokens)
     luck = np.random.default_rng(seed).chisquare(tokens, (draws, len(h)))
@@ -216,7 +220,7 @@ def t6_strong(
 
 
 def cross_fitted(covariates: Floats, outcome: Floats, unit: Ints, seed: int) -> Floats:
-    """Log-odds of each sequence from a logistic regression on those of other folds; covariates: [n, k], outcome: [n], from 0 to 1."""
+    """Log-odds of each sequence from a logistic regression on other folds; covariates: [n, k]; outcome: [n], from 0 to 1."""
     fold = np.random.default_rng(seed).integers(0, FOLDS, int(unit.max()) + 1)[unit]
     x, out = np.column_stack([np.ones(len(outcome)), covariates]), np.zeros(len(outcome))
     ridge = np.diag([1e-6, *[1e-2] * covariates.shape[1]])  # keeps separated outcomes finite
@@ -249,8 +253,8 @@ def t6_in_expectation(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Claim:
-    """L1 and L4: does the score rise with leverage, and add nothing to it? All [splits, 2, n] but copies, group, unit: [n]. outside: V;
-    extracted: share of runs with the sequence that extract it where their complements do not."""
+    """L1 and L4: does the score rise with leverage, and add nothing to it? All [splits, 2, n], but copies, group, unit: [n].
+    outside: V; extracted: share of runs with the sequence that extract it where their complements do not."""
     name = "T6 in expectation"
     if reason := unusable(score=score, leverage=leverage, V=outside, sparsity=sparsity, extraction=extracted):
         return without_data(name, reason)
@@ -278,12 +282,12 @@ def t6_in_expectation(
     ranks = np.mean(partials, axis=0)[None]
     of_leverage, of_score = partial_correlation(ranks, [2, 3])[0], partial_correlation(ranks, [1, 2, 3], 0, 4)[0]
     rule = (
-        f"supported if ρ* of score and leverage is above 0 and the gain in AUC for extraction, over leverage, V and sparsity, is below "
-        f"{NEGLIGIBLE}; refuted if ρ* is below 0 or the gain above {NEGLIGIBLE}"
+        f"supported if ρ* of score and leverage is above 0 and the gain in AUC for extraction, over leverage, V and sparsity, is "
+        f"below {NEGLIGIBLE}; refuted if ρ* is below 0 or the gain above {NEGLIGIBLE}"
     )
     note = (
-        f"ρ* {rho:.2f} [{rises[0]:.2f}, {rises[1]:.2f}]; partial ρ of score and leverage given V and sparsity {of_leverage:.2f}, of "
-        f"score and extraction given all three {of_score:.2f}; AUC without the score {np.mean(areas):.2f}"
+        f"ρ* {_shown(rho, rises)}; partial ρ of score and leverage given V and sparsity {of_leverage:.2f}, of score and extraction "
+        f"given all three {of_score:.2f}; AUC without the score {np.mean(areas):.2f}"
     )
     verdict = decide(rises[0] > 0 and adds[1] < NEGLIGIBLE, rises[1] < 0 or adds[0] > NEGLIGIBLE)
     return Claim(name, float(gain[0]), *adds, 0.0, verdict, rule, note, "gain in AUC")
@@ -291,10 +295,12 @@ def t6_in_expectation(
 
 # -- T7: does the score tell memorizing from learning? -----------------------------------------------------------------
 def t7(score: Floats, spill: Floats, ring: Bools, unit: Ints, draws: int = DRAWS, seed: int = 0) -> Claim:
-    """L3: is M of a ring whose one trained member teaches its twins as high as a canary's? All [n]; `ring`: such rings, else canaries.
-    ω = 1 − Σ spill / Σ M says which of them teach."""
+    """L3: is M of a ring whose one trained member teaches its twins as high as a canary's? All [n]; `ring`: such rings, else
+    canaries. ω = 1 − Σ spill / Σ M says which of them teach."""
     name = "T7"
-    if reason := unusable(score=score, spill=spill) or ("" if ring.any() and not ring.all() else "no canaries or no lone rings"):
+    if reason := unusable(score=score) or ("" if ring.any() and not ring.all() else "no canaries or no lone rings"):
+        return without_data(name, reason)
+    if reason := "" if np.isfinite(spill).all() else "a sequence has no never-trained twin":
         return without_data(name, reason)
     drawn = resamples(unit, ring.astype(str), draws, seed)
     fewest = min(len(np.unique(unit[side])) for side in (ring, ~ring))
@@ -312,10 +318,10 @@ def t7(score: Floats, spill: Floats, ring: Bools, unit: Ints, draws: int = DRAWS
     canaries, rings = (drawn.interval(float(o[0]), o[1:]) for o in omegas)
     known = canaries[0] > SPECIFIC and rings[1] < SHARED
     rule = (
-        f"if ω of canaries is above {SPECIFIC} and of lone rings below {SHARED}: supported if the mean score of lone rings is above "
-        f"{AS_HIGH} of a canary's, refuted if below"
+        f"if ω of canaries is above {SPECIFIC} and of lone rings below {SHARED}: supported if the mean score of lone rings is "
+        f"above {AS_HIGH} of a canary's, refuted if below"
     )
-    note = f"ω of canaries {omegas[0][0]:.2f} [{canaries[0]:.2f}, {canaries[1]:.2f}], of lone rings {omegas[1][0]:.2f} [{rings[0]:.2f}, {rings[1]:.2f}]"
+    note = f"ω of canaries {_shown(omegas[0][0], canaries)}, of lone rings {_shown(omegas[1][0], rings)}"
     note += "" if known else "; ω does not tell them apart"
     verdict = decide(known and low > AS_HIGH, known and high < AS_HIGH)
     return Claim(name, float(ratio[0]), low, high, float(ratio[0] * omegas[1][0]), verdict, rule, note, "of a canary's score")
@@ -323,8 +329,8 @@ def t7(score: Floats, spill: Floats, ring: Bools, unit: Ints, draws: int = DRAWS
 
 # -- T8: does the score see what is memorized in many copies? ----------------------------------------------------------
 def _slopes(values: Floats, copies: Ints, weights: Floats, log: bool) -> Floats:
-    """[draws]: slope of the mean of each number of copies on log₂ d; of its logarithm, where what cannot be told from 0 counts as its
-    standard error."""
+    """[draws]: slope of the mean of each number of copies on log₂ d; or of its logarithm, where what cannot be told from 0 counts
+    as its standard error."""
     x = np.log2(np.unique(copies))
     means = np.stack(
         [(weights[:, h] * values[h]).sum(axis=1) / weights[:, h].sum(axis=1) for h in (copies == d for d in np.unique(copies))]
@@ -337,8 +343,8 @@ def _slopes(values: Floats, copies: Ints, weights: Floats, log: bool) -> Floats:
 def t8(
     claim: str, score: Floats, extracted: Floats, copies: Ints, dense: Bools, unit: Ints, draws: int = DRAWS, seed: int = 0
 ) -> Claim:
-    """L5: does the score fall with the number of copies, while extraction rises? score, extracted: [splits, 2, n]; of canaries in copies
-    and of dense sequences, these with one copy included; `dense`: which are."""
+    """L5: does the score fall with the number of copies, while extraction rises? score, extracted: [splits, 2, n], of canaries in
+    copies and of dense sequences, these with one copy included; `dense`: which are."""
     if reason := unusable(extraction=extracted) or ("" if np.isfinite(score).all() else "the score is not defined"):
         return without_data(claim, reason)
     if np.ptp(score) == 0:
@@ -361,10 +367,10 @@ def t8(
     (slope, *limits), rises, (other, *others), rises_too = found
     known = rises[1] > 0 and rises_too[1] > 0
     rule = (
-        "if extraction rises with copies: supported if the score falls with log₂ d in dense text and among canaries, and its AUC for "
-        "extraction in dense text is below .5; refuted if it rises in both and the AUC is above .5"
+        "if extraction rises with copies: supported if the score falls with log₂ d in dense text and among canaries, and its AUC "
+        "for extraction in dense text is below .5; refuted if it rises in both and the AUC is above .5"
     )
-    note = f"of canaries {other:.2f} [{others[0]:.2f}, {others[1]:.2f}]; AUC in dense text {area[0]:.2f} [{low:.2f}, {high:.2f}]"
+    note = f"of canaries {_shown(other, others)}; AUC in dense text {_shown(area[0], (low, high))}"
     note += "" if known else "; extraction does not rise with copies"
     verdict = decide(
         known and limits[1] < 0 and others[1] < 0 and high < 0.5, known and limits[0] > 0 and others[0] > 0 and low > 0.5
@@ -374,7 +380,7 @@ def t8(
 
 # -- T9: are highly memorized sequences ordinary? ----------------------------------------------------------------------
 def _quantile(values: Floats, weights: Floats, q: float) -> Floats:
-    """[draws, 1]: the lowest value that has at least this share of the weight up to it. values: [sequences] or [draws, sequences]."""
+    """[draws, 1]: the lowest value that has at least this share of the weight up to it. values: [n] or [draws, n]."""
     order = np.argsort(values, axis=-1, kind="stable")
     ordered = np.broadcast_to(np.take_along_axis(values, order, -1), weights.shape)
     below = np.cumsum(np.take_along_axis(weights, np.broadcast_to(order, weights.shape), -1), axis=1)
@@ -383,8 +389,8 @@ def _quantile(values: Floats, weights: Floats, q: float) -> Floats:
 
 
 def central_share(score: Floats, inside: Floats, weights: Floats) -> Floats:
-    """[draws]: of the sequences with the highest twentieth of scores, the share in the central 90 % of log p; NaN if there are none.
-    score, inside: [sequences] or [draws, sequences]."""
+    """[draws]: of the sequences with the highest twentieth of scores, the share in the central 90 % of log p; NaN without any.
+    score, inside: [n] or [draws, n]."""
     high = (score > _quantile(score, weights, HIGH)) * weights
     central = (inside > _quantile(inside, weights, CENTRAL[0])) & (inside < _quantile(inside, weights, CENTRAL[1]))
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -416,8 +422,8 @@ def t9(
     medians, most = np.median(null, axis=1), float(np.quantile(null[best], (1 + LEVEL) / 2))
     middle = float(medians[best])
     rule = (
-        "supported if the share is above .5 and above 99 % of worlds of leverage and luck, in which nothing is memorized; refuted if "
-        "it is below .5, or if most of these worlds are above .5 too, so that it tells nothing"
+        "supported if the share is above .5 and above 99 % of worlds of leverage and luck, in which nothing is memorized; refuted "
+        "if it is below .5, or if most of these worlds are above .5 too, so that it tells nothing"
     )
     note = f"worlds of luck and other measures of leverage have {medians.min():.2f} to {medians.max():.2f}"
     above = low > 0.5 and low > most

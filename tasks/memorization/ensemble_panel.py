@@ -22,8 +22,8 @@ Estimates = tuple[Floats, Floats]  # values and standard errors
 @dataclass(frozen=True)
 class EnsemblePanel:
     """The runs of one model that ended, and of pairs both. sequences: rows of `controlled_sequences`, by name; runs: their numbers;
-    assigned, copies: int [runs, sequences]; values: log_p, accuracy, extracted, each float [checkpoints, runs, sequences]; left_out: runs that are
-    not here, by reason."""
+    assigned, copies: int [runs, sequences]; values: log_p, accuracy, extracted, each float [checkpoints, runs, sequences];
+    left_out: runs that are not here, by reason."""
 
     model: str
     parameters: int

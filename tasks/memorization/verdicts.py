@@ -1,7 +1,7 @@
 """Step `verdicts`: what the runs of an ensemble say about each claim of the argument (docs/memorization.md).
 
-The rules are in `claim_rules.py`. A model of [membership] is one seed of a network. The verdict of a network is the one that all of its
-seeds give, else it is inconclusive. Next to each verdict of a model is that of half of its runs.
+The rules are in `claim_rules.py`. A model of [membership] is one seed of a network. The verdict of a network is the one that all of
+its seeds give, else it is inconclusive. Next to each verdict of a model is that of half of its runs.
 """
 
 from __future__ import annotations
@@ -212,8 +212,8 @@ def _highly_memorized(of: Halves, leverage: Floats, tokens: int, seed: int) -> I
 
 
 def _density(seen: Mapping[str, Floats], by: Mapping[str, Floats], group: Strings, more: Mapping[str, int]) -> Iterator[Point]:
-    """L7: score, extraction and leverage in fifths of the sparsity and of log p; of `dense` and `mismatch` in the densest third of the
-    sequences, where the first says what is learned there and the second what is memorized."""
+    """L7: score, extraction and leverage in fifths of the sparsity and of log p; of `dense` and `mismatch` in the densest third of
+    the sequences, where the first says what is learned there and the second what is memorized."""
     for name, of in by.items():
         if not np.isfinite(of).all() or not len(of):
             continue
@@ -252,7 +252,7 @@ def run_networks(work: Work) -> None:
 
 
 def over_seeds(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """A claim's row over seeds: the verdict on which all agree, else inconclusive; the mean estimate, and the ends of all intervals."""
+    """A claim's row over seeds: the verdict of all, else inconclusive; the mean estimate, and the ends of all intervals."""
     verdicts = [row["verdict"] for row in seeds]
     verdict = verdicts[0] if len(set(verdicts)) == 1 else "inconclusive"
 
