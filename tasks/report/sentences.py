@@ -264,14 +264,22 @@ def twins(data: ReportData) -> list[str]:
 
 def grid(data: ReportData) -> list[dict[str, Any]]:
     """The runs of the grid of capacities at the end of their training, over all groups."""
-    rows = [r for r in data.ensembles.capacity if r["kind"] == "grid" and not r["group"] and not r["diverged"]]
+    rows = [r for r in data.ensembles.capacity if r["kind"] == "grid" and not r["group"] and r["generalization"] is not None]
     last = {(r["cell"], r["seed"]): r["checkpoint"] for r in sorted(rows, key=lambda r: r["checkpoint"])}
     return [r for r in rows if r["checkpoint"] == last[r["cell"], r["seed"]]]
 
 
 def capacity(data: ReportData) -> list[str]:
-    """Whether runs that memorize more generalize better, over all sizes and with the size held fixed."""
-    return []
+    """Whether runs that memorize more generalize better, over the whole grid and with capacity held fixed."""
+    rows = {r["statistic"]: r for r in numbers_of(data.measured("capacity")) if r["detail"] == "bits"}
+    if not {"spearman", "partial"} <= rows.keys():
+        return []
+    raw, fixed = rows["spearman"], rows["partial"]
+    ways = {1: "those that memorize more generalize better", -1: "those that memorize more generalize worse"}
+    none = f"{doubt_of(fixed) or 'its interval includes zero'}, so the two are not seen to move together"
+    found = f"among runs of equal capacity {ways[sign(fixed)]}" if sign(fixed) else none
+    what = f"Over {raw['rows']} runs memorization and generalization have a rank correlation of {with_interval(raw)}"
+    return [f"{what}; {fixed['note'] or 'with capacity held fixed'} it is {with_interval(fixed)}: {found}"]
 
 
 # -- checks -----------------------------------------------------------------------------------------------------------

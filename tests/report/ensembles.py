@@ -115,7 +115,7 @@ def capacity() -> list[dict[str, Any]]:
     for parameters in (1_000, 4_000):
         for seed in (0, 1):
             one = {"kind": "grid", "cell": f"c{parameters}", "seed": seed, "checkpoint": 100, "group": "", "parameters": parameters}
-            one |= {"diverged": False, "bits": parameters / 100 + seed, "validation_bits": 5 - parameters / 4000 + seed}
+            one |= {"diverged": False, "bits": parameters / 100 + seed, "generalization": parameters / 4000 - 5 - seed}
             rows += [one, one | {"group": "dense", "bits": 0.0}, one | {"checkpoint": 10, "bits": 0.0}]
-    lost = {"cell": "lost", "diverged": True, "bits": None, "checkpoint": 0}
+    lost = {"cell": "lost", "diverged": True, "bits": None, "generalization": None, "checkpoint": 0}
     return [*rows, rows[0] | lost, rows[0] | {"kind": "random tokens", "cell": "random"}]

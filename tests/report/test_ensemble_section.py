@@ -24,6 +24,7 @@ from tasks.report.results_table import WIDTH, results_table
 from tasks.storage.store import Part
 from tests.report import ensembles as made_up
 from tests.report import world
+from tests.report.measures import row
 from tests.report.test_figures import made
 from tests.report.test_report import Reader, written
 from tests.support import CONTRACTS
@@ -194,6 +195,28 @@ def test_the_grid_of_capacities_has_whole_runs_at_their_end(data: ReportData, dr
         "no group, no checkpoint before, none that diverged"
     )
     assert [name for name, _ in drawn["capacity"].panels[0].legend] == ["1k parameters", "4k parameters"]
+
+
+@pytest.mark.parametrize(
+    ("partial", "half", "clusters", "found"),
+    [
+        (0.4, 0.1, 40, "among runs of equal capacity those that memorize more generalize better"),
+        (-0.4, 0.1, 40, "among runs of equal capacity those that memorize more generalize worse"),
+        (0.4, 0.5, 40, "its interval includes zero, so the two are not seen to move together"),
+        (0.4, 0.1, 9, "on too few examples or outputs, so the two are not seen to move together"),
+    ],
+)
+def test_the_paragraph_on_capacity_follows_the_partial_correlation(partial: float, half: float, clusters: int, found: str) -> None:
+    about = {"unit": "run", "detail": "bits", "rows": 96, "examples": clusters, "checkpoint": -1}
+    rows = [row("capacity", "", "", 0.8, 0.1, statistic="spearman", **about)]
+    (other,) = [row("capacity", "", "", 0.1, 0.01, statistic="partial", **about | {"detail": "excess"})]
+    assert sentences.capacity(data_of(ensembles(), [*rows, other])) == [], "of another definition"
+    rows.append(row("capacity", "", "", partial, half, statistic="partial", note="given log parameters", **about))
+    (said,) = sentences.capacity(data_of(ensembles(), [*rows, other]))
+    assert said.startswith(
+        "Over 96 runs memorization and generalization have a rank correlation of 0.80 [0.70, 0.90]; given log para"
+    )
+    assert said.endswith(f"]: {found}")
 
 
 def test_a_study_whose_runs_are_not_there_says_so() -> None:

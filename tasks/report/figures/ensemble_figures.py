@@ -137,11 +137,11 @@ def capacity(data: ReportData) -> ReportFigure:
     rows = sentences.grid(data)
     sizes, lines = sorted({r["parameters"] for r in rows}), []
     for step, size in enumerate(sizes):
-        points = [Point(r["bits"], r["validation_bits"]) for r in rows if r["parameters"] == size]
+        points = [Point(r["bits"], r["generalization"]) for r in rows if r["parameters"] == size]
         style = rung_style(step, len(sizes))._replace(dash=NO_LINE)
         lines.append(Series(f"{short(size)} parameters", sorted(points), style, intervals=False))
     axis = XAxis("memorized, bits of a sequence")
-    panels = [lines_panel("capacity", "", lines, axis, "bits per token of unseen sequences", y="linear")] if lines else []
+    panels = [lines_panel("capacity", "", lines, axis, "generalization, −bits per token", y="linear")] if lines else []
     return figure(data, "capacity", panels, rows, sentences=sentences.capacity(data), models=False, tasks=False)
 
 
