@@ -191,12 +191,12 @@ def threshold(m: Floats) -> float:
 
 def density(network: str, members: Sequence[Floats], phantoms: Sequence[Floats]) -> Iterator[str]:
     """How many of the highly memorized have a U in the central 90 %, next to phantoms, which nothing memorizes; U and M of both."""
-    said = []
+    shares = []
     for (u, m), what in ((members, "members"), (phantoms, "phantoms")):
         high, (low, top) = m > threshold(m), np.quantile(u, (0.05, 0.95))
         inside = number(float(((low < u) & (u < top))[high].mean()) if high.any() else None, "share")
-        said.append(f"{inside} of the {int(high.sum())} most memorized {what} (M > {number(threshold(m))} nats)")
-    yield f"{listed(said)}{_of(network)} have a U in the central 90 %: what phantoms give is chance"
+        shares.append(f"{inside} of the {int(high.sum())} most memorized {what} (M > {number(threshold(m))} nats)")
+    yield f"{listed(shares)}{_of(network)} have a U in the central 90 %: what phantoms give is chance"
     m, at = members[1], threshold(phantoms[1])
     yield f"{int((m > at).sum())} of {len(m)} members exceed what 95 % of the phantoms do not ({number(at)} nats)"
 
@@ -240,13 +240,13 @@ def copies(data: ReportData) -> list[str]:
         "leave_one_out": "M without one copy",
         "extracted_in": "the share extracted",
     }
-    found = [
+    courses = [
         (f"Of {kind} sequences{_of(name_of)}, {name}", _ends(data, network, kind, f"{kind}_copies", detail, "copies"))
         for network, name_of in networks(data)
         for kind in ("dense", "canary")
         for detail, name in names.items()
     ]
-    return [f"{what} {how}" for what, how in found if how]
+    return [f"{what} {how}" for what, how in courses if how]
 
 
 def twins(data: ReportData) -> list[str]:
@@ -277,9 +277,9 @@ def capacity(data: ReportData) -> list[str]:
     raw, fixed = rows["spearman"], rows["partial"]
     ways = {1: "those that memorize more generalize better", -1: "those that memorize more generalize worse"}
     none = f"{doubt_of(fixed) or 'its interval includes zero'}, so the two are not seen to move together"
-    found = f"among runs of equal capacity {ways[sign(fixed)]}" if sign(fixed) else none
+    verdict = f"among runs of equal capacity {ways[sign(fixed)]}" if sign(fixed) else none
     what = f"Over {raw['rows']} runs memorization and generalization have a rank correlation of {with_interval(raw)}"
-    return [f"{what}; {fixed['note'] or 'with capacity held fixed'} it is {with_interval(fixed)}: {found}"]
+    return [f"{what}; {fixed['note'] or 'with capacity held fixed'} it is {with_interval(fixed)}: {verdict}"]
 
 
 # -- checks -----------------------------------------------------------------------------------------------------------

@@ -42,12 +42,12 @@ def density(data: ReportData) -> ReportFigure:
         if len(members) < 2 or len(phantoms) < 2:
             continue
         (u, m), (null_u, null_m) = (_columns(rows, "in_log_p", "leave_group_out") for rows in (members, phantoms))
-        edges, own, of_null = bin_edges(u), sentences.threshold(m), sentences.threshold(null_m)
+        edges, of_members, of_null = bin_edges(u), sentences.threshold(m), sentences.threshold(null_m)
         middle = np.concatenate([edges[:1], edges[1:], edges[-1:] + np.diff(edges[-2:])]) - np.diff(edges[:2]) / 2
         lines = []
         for index, (name, at, high) in enumerate(
             (
-                ("above the members' threshold", u, m > own),
+                ("above the members' threshold", u, m > of_members),
                 ("above the phantoms' threshold", u, m > of_null),
                 ("phantoms above theirs", null_u, null_m > of_null),
             )
@@ -68,7 +68,7 @@ def density(data: ReportData) -> ReportFigure:
                 float(at),
                 [
                     (kind, float(((codes == bin) & some).sum()))
-                    for kind, some in (("highly memorized", m > own), ("others", m <= own))
+                    for kind, some in (("highly memorized", m > of_members), ("others", m <= of_members))
                 ],
             )
             for bin, at in enumerate(middle)
