@@ -19,6 +19,7 @@ from tasks.models.inject import INJECT
 from tasks.models.leverage import LEVERAGE_STEP
 from tasks.models.pretrain import MODELS
 from tasks.models.recite import RECITE
+from tasks.models.redraw import REDRAW
 from tasks.models.score import SCORE
 from tasks.models.score_sequences import SCORE_SEQUENCES
 from tasks.ngrams.count.count import COUNT
@@ -48,6 +49,7 @@ STEPS: tuple[Step, ...] = (
     ENSEMBLE,  # its runs, and how each scores every sequence
     LEVERAGE_STEP,  # how much each sequence determines what its kept runs say
     COUNTERFACTUAL_STEP,  # what runs with a sequence give that runs without it do not
+    REDRAW,  # targets drawn anew, and further runs on them
     WORDS,  # the words that are counted
     EXTRACT,  # n-grams of the examples
     EMBED,

@@ -23,5 +23,7 @@ from schemas.tables.models import *
 from schemas.tables.ngram_counts import *
 from schemas.tables.prompt_scores import *
 from schemas.tables.recitations import *
+from schemas.tables.redrawn import *
 from schemas.tables.sequences import *
 from schemas.tables.task_counts import *
+from schemas.tables.verdicts import *

@@ -77,14 +77,14 @@ class RunData:
         self.seed, self._epoch, self._order = seed, -1, np.empty(0, np.int64)
 
     def windows(self, step: int, batch: int, context: int) -> np.ndarray:
-        """int64 [batch, context + 1]: the instances of a step, counted from 0."""
+        """int64 [batch, 1 + tokens]: the instances of a step, counted from 0."""
         at, out = step * batch, list[int]()
         while len(out) < batch:
             epoch, place = divmod(at + len(out), len(self.instances))
             if epoch != self._epoch:
                 self._epoch, self._order = epoch, np.random.default_rng([self.seed, epoch]).permutation(len(self.instances))
             out += self._order[place : place + batch - len(out)].tolist()
-        return self.instances[out, : context + 1]
+        return self.instances[out]
 
 
 class Diverged(StudyError):
@@ -118,9 +118,10 @@ class ScoredTraining(Training):
 
         sums, hits = [], []
         with torch.inference_mode():
-            for ids in torch.from_numpy(self.sequences).split(SCORED_AT_ONCE):
-                targets = ids[:, 1 + self.prefix :].to(self.device)
-                logits = self.model(input_ids=ids[:, :-1].to(self.device), use_cache=False).logits[:, self.prefix :].float()
+            for rows in torch.from_numpy(self.sequences).split(SCORED_AT_ONCE):
+                inputs, targets = self.inputs_and_targets(rows.to(self.device))
+                targets = targets[:, self.prefix :]
+                logits = self.model(input_ids=inputs, use_cache=False).logits[:, self.prefix :].float()
                 log_p = torch.log_softmax(logits, -1).gather(-1, targets[..., None])[..., 0]
                 sums.append(log_p.double().sum(-1).cpu().numpy())
                 hits.append((logits.argmax(-1) == targets).cpu().numpy())
@@ -129,20 +130,34 @@ class ScoredTraining(Training):
 
 def run(work: Work) -> None:
     """Train some runs, one after the other, and write their scores."""
-    from tasks.models.load import repeatable
-
     table = work.frame("controlled_sequences", "sequence", "ids", "prefix").sort("sequence")
     ids, prefix = np.array(table["ids"].to_list(), np.int64), int(table["prefix"][0])
     membership = work.frame("membership", "run", "sequence", "copies").sort("run", "sequence")
-    tokenizer, folder = work.read("tokenizer").to_pylist()[0], work.folder()
+    runs = {run: rows["copies"].to_numpy().astype(np.int64) for (run,), rows in membership.group_by("run", maintain_order=True)}
+    train_runs(work, {"sequence": table["sequence"].to_list()}, ids, prefix, runs)
+
+
+def train_runs(
+    work: Work,
+    names: Mapping[str, Any],
+    ids: np.ndarray,
+    prefix: int,
+    runs: Mapping[Any, np.ndarray],
+    training: type[ScoredTraining] = ScoredTraining,
+) -> None:
+    """Train some runs, and write the rows of the runs and of their scores. names: columns of the key of each row of ids; runs: the
+    copies of each row that a run, by its number, is trained on."""
+    from tasks.models.load import repeatable
+
+    to_runs, tokenizer, folder = work.stage.writes[0], work.read("tokenizer").to_pylist()[0], work.folder()
     parameters = Shape(work.settings["hidden"], work.settings["layers"], tokenizer["vocabulary_size"], tied=True).parameters
     with repeatable(work.settings.get("device", "cpu")):
-        for (number,), rows in membership.group_by("run", maintain_order=True):
-            row = _train(work, int(number), rows["copies"].to_numpy().astype(np.int64), ids, prefix, tokenizer)  # type: ignore[call-overload]
+        for number, copies in runs.items():
+            row = _train(work, number, copies, ids, prefix, tokenizer, training)
             row |= {"model": work.labels["ensemble"], "parameters": parameters}
-            work.write("ensemble_runs", {name: [row[name]] for name in ENSEMBLE_RUNS.schema.names})
+            work.write(to_runs.name, {name: [row[name]] for name in to_runs.schema.names})
             for step in [] if row["diverged"] else work.settings["kept"]:
-                _write_scores(work, row, step, table["sequence"].to_list())
+                _write_scores(work, row, step, {**names, "copies": copies})
     for path in folder.glob("run-*/*"):
         if not path.is_dir():
             path.unlink()
@@ -152,7 +167,13 @@ def run(work: Work) -> None:
 
 
 def _train(
-    work: Work, number: int, copies: np.ndarray, ids: np.ndarray, prefix: int, tokenizer: Mapping[str, Any]
+    work: Work,
+    number: int,
+    copies: np.ndarray,
+    ids: np.ndarray,
+    prefix: int,
+    tokenizer: Mapping[str, Any],
+    kind: type[ScoredTraining],
 ) -> dict[str, Any]:
     """The row of one run, trained unless its files are here; its scores are in its folder."""
     settings, name, folder = work.settings, f"{work.labels['ensemble']}, run {number}", work.folder() / f"run-{number:05d}"
@@ -166,7 +187,7 @@ def _train(
     if not copies.any():
         raise StudyError(f"{name} is trained on nothing: no sequence is in it; use more sequences in [corpus.controlled]")
     folder.mkdir(parents=True, exist_ok=True)
-    training = ScoredTraining(name, {**settings, "seed": seeds[0]}, folder, tokenizer, settings.get("device", "cpu"))
+    training = kind(name, {**settings, "seed": seeds[0]}, folder, tokenizer, settings.get("device", "cpu"))
     end = tokenizer["end_of_document"]
     training.sequences = np.concatenate([np.full((len(ids), 1), end, np.int64), ids], axis=1)
     training.prefix, training.keeps = prefix, number in settings["keep"]
@@ -187,21 +208,22 @@ def _train(
     return row
 
 
-def _write_scores(work: Work, row: Mapping[str, Any], step: int, names: list[str]) -> None:
+def _write_scores(work: Work, row: Mapping[str, Any], step: int, names: Mapping[str, Any]) -> None:
     scores = np.load(work.folder() / f"run-{row['run']:05d}" / f"scores-{step}.npz", allow_pickle=False)
-    hits, n = scores["hits"], len(names)
+    contract = work.stage.writes[1]
+    hits, n = scores["hits"], len(scores["log_p"])
     columns = {
+        **names,
         "model": [row["model"]] * n,
         "run": np.full(n, row["run"], np.int32),
         "checkpoint": np.full(n, step, np.int64),
-        "sequence": names,
         "log_p": scores["log_p"],
         "hits": pa.ListArray.from_arrays(np.arange(n + 1, dtype=np.int32) * hits.shape[1], pa.array(hits.ravel())),
         "accuracy": hits.mean(axis=1),
         "extracted": hits.all(axis=1),
     }
-    arrays = [pa.array(columns[f.name]).cast(f.type) for f in ENSEMBLE_SCORES.schema]
-    work.write("ensemble_scores", pa.table(arrays, schema=ENSEMBLE_SCORES.schema))
+    arrays = [pa.array(columns[f.name]).cast(f.type) for f in contract.schema]
+    work.write(contract.name, pa.table(arrays, schema=contract.schema))
 
 
 RATES = {"optimizer step": Rate(3e-3, "s for each step, whatever the size", "16 sequences of 32 tokens, widths of 16 to 64")}
