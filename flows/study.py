@@ -12,6 +12,7 @@ from tasks.memorization import MEASURES
 from tasks.memorization.counterfactual import COUNTERFACTUAL_STEP
 from tasks.memorization.membership import MEMBERSHIP_STEP
 from tasks.memorization.memorize import MEMORIZE
+from tasks.memorization.verdicts import VERDICTS_STEP
 from tasks.metrics.measure import MEASURE, with_measures
 from tasks.models.ensemble import ENSEMBLE
 from tasks.models.generate import GENERATE
@@ -50,6 +51,7 @@ STEPS: tuple[Step, ...] = (
     LEVERAGE_STEP,  # how much each sequence determines what its kept runs say
     COUNTERFACTUAL_STEP,  # what runs with a sequence give that runs without it do not
     REDRAW,  # targets drawn anew, and further runs on them
+    VERDICTS_STEP,  # what all that says about each claim
     WORDS,  # the words that are counted
     EXTRACT,  # n-grams of the examples
     EMBED,
