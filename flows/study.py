@@ -16,6 +16,7 @@ from tasks.metrics.measure import MEASURE, with_measures
 from tasks.models.ensemble import ENSEMBLE
 from tasks.models.generate import GENERATE
 from tasks.models.inject import INJECT
+from tasks.models.leverage import LEVERAGE_STEP
 from tasks.models.pretrain import MODELS
 from tasks.models.recite import RECITE
 from tasks.models.redraw import REDRAW
@@ -46,6 +47,7 @@ STEPS: tuple[Step, ...] = (
     MODELS,  # the ladder: trained here, or named
     MEMBERSHIP_STEP,  # which run of an ensemble is trained on what, if the study trains one
     ENSEMBLE,  # its runs, and how each scores every sequence
+    LEVERAGE_STEP,  # how much each sequence determines what its kept runs say
     COUNTERFACTUAL_STEP,  # what runs with a sequence give that runs without it do not
     REDRAW,  # targets drawn anew, and further runs on them
     WORDS,  # the words that are counted

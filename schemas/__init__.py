@@ -26,3 +26,4 @@ from schemas.tables.recitations import *
 from schemas.tables.redrawn import *
 from schemas.tables.sequences import *
 from schemas.tables.task_counts import *
+from schemas.tables.verdicts import *

@@ -73,8 +73,7 @@ def bases() -> list[dict[str, Any]]:
 
 @cache
 def reruns() -> dict[str, tuple[str, ...]]:
-    """By setting: the steps that compute again when it changes, in their order; for its example, in any of
-    the small studies."""
+    """By setting: the steps that compute again when it changes, in their order; for its example, in any of the small studies."""
     with TemporaryDirectory() as folder:
         example = {"id": "1", "input": "Which river?", "output": "Torin", "options": ["Torin", "Iska"], "answer": 0}
         for number, name in enumerate(("tasks", "questions", "train", "P36", "corpus", "large")):

@@ -54,13 +54,29 @@ def _heading(f: Forecast) -> list[str]:
     ends = [(m.ends, m.name) for m in sizes.models if m.ends and any(t.new_tokens for t in sizes.tasks)]
     models = {text: ", ".join(n for e, n in ends if e == text) for text in dict(ends)}  # those that agree share a line
     more, free = f", {size(download)} to download" if download else "", f", {size(machine.disk)} free" if machine.disk else ""
+    asks = bool(sizes.tasks or sizes.models or sizes.study.membership is None)
     return [
+        *_trainings(f),
         f"corpus    {count(corpus.tokens)} tokens, {count(corpus.words)} words, {count(corpus.documents)} documents",
-        f"tasks     {len(sizes.tasks)}, {count(examples)} evaluated examples, about {count(pairs)} mined pairs",
-        f"models    {len(sizes.models)}, {sizes.checkpoints} checkpoints{more}",
+        *([f"tasks     {len(sizes.tasks)}, {count(examples)} evaluated examples, about {count(pairs)} mined pairs"] * asks),
+        *([f"models    {len(sizes.models)}, {sizes.checkpoints} checkpoints{more}"] * asks),
         *(f"answers   end at {printable(text)}: {of}" for text, of in models.items()),
         f"machine   {gpus}{machine.processes} of {machine.cores} cores, {size(machine.ram)} memory{free}",
     ]
+
+
+def _trainings(f: Forecast) -> list[str]:
+    """Of a study that compares runs: how many it trains, on how many tokens, and how long that takes one core or GPU."""
+    membership, costs = f.sizes.study.membership, {s.step: s.cost for s in f.steps}
+    if membership is None:
+        return []
+    runs = {"ensemble": f"{membership.runs} of each of {len(membership.models)} networks"}
+    lines = []
+    for name in (name for name in ("ensemble", "capacity") if name in costs):
+        cost, what = costs[name], "runs" if name == "ensemble" else name
+        work = f"{runs.get(name, f'{cost.parts:,.0f} parts')}, {count(cost.work)} {cost.unit}"
+        lines.append(f"{what:<9} {work}, {duration(cost.core + cost.gpu)} of one {'GPU' if cost.gpu else 'core'} in all")
+    return lines
 
 
 def _missing(f: Forecast) -> list[str]:

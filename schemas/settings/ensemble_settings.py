@@ -141,6 +141,14 @@ class Membership(Settings):
         """Runs that belong together: they are one part of each table."""
         return PAIRED if self.design == "pairs" else self.folds
 
+    @property
+    def networks(self) -> dict[str, tuple[str, ...]]:
+        """Models that differ in nothing but name, seed and kept weights, by the name of the first: the seeds of a network."""
+        alike: dict[str, list[str]] = {}
+        for model in self.models:
+            alike.setdefault(model.model_dump_json(exclude={"name", "seed", "keep"}), []).append(model.name)
+        return {names[0]: tuple(names) for names in alike.values()}
+
     def instances(self, controlled: Controlled) -> float:
         """Sequences, copies included, that a run is trained on, on average."""
         copies = controlled.member_copies

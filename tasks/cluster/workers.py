@@ -97,11 +97,8 @@ def probing(store: Store) -> Iterator[str]:
 
 def different(there: Mapping[str, str], here: Mapping[str, str]) -> str:
     """Which versions differ from those of this process; "" if none does."""
-    return ", ".join(
-        f"{name} {there[name] or 'is not there'} (here {here.get(name) or 'it is not there'})"
-        for name in sorted(there)
-        if there[name] != here.get(name)
-    )
+    names = [name for name in sorted(there) if there[name] != here.get(name)]
+    return ", ".join(f"{n} {there[n] or 'is not there'} (here {here.get(n) or 'it is not there'})" for n in names)
 
 
 def mismatch(packages: Mapping[str, Mapping[str, Any]]) -> str:

@@ -17,11 +17,10 @@ from schemas.tables.ensembles import COUNTERFACTUAL, COUNTERFACTUAL_INFLUENCE
 from tasks.cost import Cost, Rate, Sizes
 from tasks.memorization.ensemble_panel import READS, EnsemblePanel, read_panel
 from tasks.memorization.run_contrasts import (
-    auc,
     best_outside,
     contextual_values,
     difference,
-    likelihood_ratio,
+    lira_auc,
     log_density_ratio,
     mean,
     published_ratio,
@@ -94,7 +93,7 @@ def estimates(panel: EnsemblePanel, at: int) -> tuple[Columns, Columns]:
         "simplicity": mean(values["accuracy"], group.inside) + mean(values["accuracy"], group.outside),
         "extracted_in": mean(values["extracted"], group.inside),
         "extracted_out": mean(values["extracted"], group.outside),
-        "lira": auc(likelihood_ratio(log_p, group), group),
+        "lira": lira_auc(log_p, group),
         "bits": np.maximum(made["leave_group_out"][0], 0.0) / LN2,
         "contextual_bits": np.maximum(made["contextual"][0], 0.0) / LN2,
         "generator_bits": np.maximum(mean(log_p, group.inside) / LN2 + entropy, 0.0),
@@ -136,7 +135,7 @@ def cost(sizes: Sizes) -> Cost:
 
 COUNTERFACTUAL_STEP = Step(
     "counterfactual",
-    version=1,
+    version=2,
     about="what runs that are trained on a sequence give, and runs without it do not",
     reads=READS,
     stages=(Stage(writes=(COUNTERFACTUAL, COUNTERFACTUAL_INFLUENCE), plan=plan, run=run),),

@@ -11,7 +11,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
@@ -39,6 +39,16 @@ def build(settings: Mapping[str, Any], vocabulary: int, end_of_document: int) ->
         return GPTNeoXForCausalLM._from_config(config, attn_implementation="sdpa")
 
 
+def optimizer(parameters: Iterable[Any], settings: Mapping[str, Any], stacked: int = 0) -> Any:
+    """AdamW whose weight decay is that of matrices only. stacked: leading dimensions of the parameters that count runs."""
+    import torch
+
+    parameters = list(parameters)
+    matrices = {"params": [p for p in parameters if p.ndim - stacked > 1], "weight_decay": settings["weight_decay"]}
+    others = {"params": [p for p in parameters if p.ndim - stacked <= 1], "weight_decay": 0.0}
+    return torch.optim.AdamW([matrices, others], lr=settings["learning_rate"], betas=(0.9, 0.95), fused=True)
+
+
 class Batches(Protocol):
     """What a network is trained on."""
 
@@ -58,9 +68,7 @@ class Training:
         self.log_at = log_steps(self.steps, self.kept)
         self.model = build(settings, tokenizer["vocabulary_size"], tokenizer["end_of_document"]).to(device)
         self.parameters = dict(self.model.named_parameters())
-        matrices = {"params": [p for p in self.parameters.values() if p.ndim > 1], "weight_decay": settings["weight_decay"]}
-        others = {"params": [p for p in self.parameters.values() if p.ndim <= 1], "weight_decay": 0.0}
-        self.optimizer = torch.optim.AdamW([matrices, others], lr=settings["learning_rate"], betas=(0.9, 0.95), fused=True)
+        self.optimizer = optimizer(self.parameters.values(), settings)
         self.losses = torch.zeros(self.steps, dtype=torch.float32, device=device)
         self.step = 0
         self.hashes: dict[int, str] = {}

@@ -83,16 +83,11 @@ def cost(sizes: Sizes) -> Cost:
     return Cost(c.parts + 2, c.tokens, "tokens", read, 4.0 * tokens, core, memory=memory, guesses=c.guesses, rates=rates)
 
 
-COUNT_RECITATIONS = Step(
-    "count_recitations",
-    version=1,
-    about="how often what the models write instead of suffixes occurs anywhere in the corpus",
-    reads=("recitations", "tokens", "tokenizer"),
-    stages=(
-        Stage((RECITED_SUFFIXES,), plan_suffixes, run_suffixes),
-        Stage((RECITATION_PARTIALS,), plan_partials, run_partials),
-        Stage((RECITATION_COUNTS,), plan_sum, run_sum),
-    ),
-    cost=cost,
-    applies=asks_for_recitation,
+ABOUT = "how often what the models write instead of suffixes occurs anywhere in the corpus"
+READS = ("recitations", "tokens", "tokenizer")
+STAGES = (
+    Stage((RECITED_SUFFIXES,), plan_suffixes, run_suffixes),
+    Stage((RECITATION_PARTIALS,), plan_partials, run_partials),
+    Stage((RECITATION_COUNTS,), plan_sum, run_sum),
 )
+COUNT_RECITATIONS = Step("count_recitations", 1, ABOUT, READS, STAGES, cost=cost, applies=asks_for_recitation)

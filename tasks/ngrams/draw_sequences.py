@@ -320,16 +320,11 @@ def cost(sizes: Sizes) -> Cost:
     return Cost(parts, c.tokens, "tokens", read, written, core, 0.0, 0.0, memory, (*c.guesses, *guesses), RATES)
 
 
-SEQUENCES = Step(
-    "sequences",
-    version=3,
-    about="windows of the corpus and of held-out text, and how often they occur",
-    reads=("tokens", "documents", "tokenizer", "held_out_documents", "insertions"),
-    stages=(
-        Stage((SEQUENCE_CANDIDATES,), plan_candidates, run_candidates),
-        Stage((SEQUENCE_COUNTS,), plan_counts, run_counts),
-        Stage((SEQUENCES_TABLE,), plan_choice, run_choice),
-    ),
-    cost=cost,
-    applies=asks_for_memorization,
+ABOUT = "windows of the corpus and of held-out text, and how often they occur"
+READS = ("tokens", "documents", "tokenizer", "held_out_documents", "insertions")
+STAGES = (
+    Stage((SEQUENCE_CANDIDATES,), plan_candidates, run_candidates),
+    Stage((SEQUENCE_COUNTS,), plan_counts, run_counts),
+    Stage((SEQUENCES_TABLE,), plan_choice, run_choice),
 )
+SEQUENCES = Step("sequences", 3, ABOUT, READS, STAGES, cost=cost, applies=asks_for_memorization)

@@ -128,11 +128,6 @@ def cost(sizes: Sizes) -> Cost:
     return Cost(2 * c.parts, work, "tokens", written=written, core=core, memory=1.5e9, guesses=guesses, rates=RATES)
 
 
-INDEX = Step(
-    "index",
-    version=1,
-    about="suffix arrays for queries after the study, if it has an index",
-    reads=("words", "vocabulary", "tokens", "tokenizer"),
-    stages=(Stage((NGRAM_INDEX,), plan_words, run), Stage((TOKEN_INDEX,), plan_tokens, run)),
-    cost=cost,
-)
+ABOUT, READS = "suffix arrays for queries after the study, if it has an index", ("words", "vocabulary", "tokens", "tokenizer")
+STAGES = (Stage((NGRAM_INDEX,), plan_words, run), Stage((TOKEN_INDEX,), plan_tokens, run))
+INDEX = Step("index", version=1, about=ABOUT, reads=READS, stages=STAGES, cost=cost)

@@ -151,11 +151,7 @@ def cost(sizes: Sizes) -> Cost:
     return Cost(parts, c.tokens, "tokens", c.stored_tokens, written, scan + total, 0.0, longest, memory, guesses, RATES)
 
 
-INFINIGRAM = Step(
-    "infinigram",
-    version=1,
-    about="∞-gram counts of each token of each reference output, over the models' tokens",
-    reads=("tokens", "examples", "tokenizer"),
-    stages=(Stage((INFINIGRAM_PARTIALS,), plan_scan, run_scan), Stage((INFINIGRAM_TABLE,), plan_sum, run_sum)),
-    cost=cost,
-)
+ABOUT = "∞-gram counts of each token of each reference output, over the models' tokens"
+READS = ("tokens", "examples", "tokenizer")
+STAGES = (Stage((INFINIGRAM_PARTIALS,), plan_scan, run_scan), Stage((INFINIGRAM_TABLE,), plan_sum, run_sum))
+INFINIGRAM = Step("infinigram", version=1, about=ABOUT, reads=READS, stages=STAGES, cost=cost)

@@ -338,20 +338,13 @@ def cost(sizes: Sizes) -> Cost:
     return Cost(parts, work, "words", read, written, core, 0.0, longest, memory, guesses, RATES)
 
 
-NOVELTY = Step(
-    "novelty",
-    version=4,
-    about="how much of each generation, of each reference and of held-out text is absent from the corpus",
-    reads=("words", "vocabulary", "generations", "examples", "example_ngrams", "held_out_documents"),
-    stages=tuple(
-        Stage(tuple(CONTRACTS[table] for table in tables), plan, run)
-        for tables, plan, run in (
-            (["held_out_repeats"], plan_repeats, run_repeats),
-            (["generation_queries"], plan_queries, run_queries),
-            (["generation_ngrams", "generation_pairs"], plan_distinct, run_distinct),
-            (["generation_partials", "generation_pair_partials"], plan_scan, run_scan),
-            (["generation_counts"], plan_sum, run_sum),
-        )
-    ),
-    cost=cost,
+ABOUT = "how much of each generation, of each reference and of held-out text is absent from the corpus"
+READS = ("words", "vocabulary", "generations", "examples", "example_ngrams", "held_out_documents")
+STAGES = (
+    Stage((CONTRACTS["held_out_repeats"],), plan_repeats, run_repeats),
+    Stage((CONTRACTS["generation_queries"],), plan_queries, run_queries),
+    Stage((CONTRACTS["generation_ngrams"], CONTRACTS["generation_pairs"]), plan_distinct, run_distinct),
+    Stage((CONTRACTS["generation_partials"], CONTRACTS["generation_pair_partials"]), plan_scan, run_scan),
+    Stage((CONTRACTS["generation_counts"],), plan_sum, run_sum),
 )
+NOVELTY = Step("novelty", version=4, about=ABOUT, reads=READS, stages=STAGES, cost=cost)

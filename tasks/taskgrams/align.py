@@ -154,12 +154,6 @@ def cost(sizes: Sizes) -> Cost:
     return Cost(parts, pairs, "pairs", 0.0, written, core, memory=1e9, guesses=(OTHER_PAIRS,), rates=RATES)
 
 
-ALIGN = Step(
-    "align",
-    version=3,
-    about="pairs of n-grams above the lowest γ",
-    reads=("example_ngrams", "embeddings"),
-    stages=(Stage(writes=(TASK_GRAMS, SIMILARITIES), plan=plan, run=run),),
-    variants=True,
-    cost=cost,
-)
+ABOUT, READS = "pairs of n-grams above the lowest γ", ("example_ngrams", "embeddings")
+STAGES = (Stage((TASK_GRAMS, SIMILARITIES), plan, run),)
+ALIGN = Step("align", version=3, about=ABOUT, reads=READS, stages=STAGES, variants=True, cost=cost)

@@ -95,12 +95,5 @@ def cost(sizes: Sizes) -> Cost:
     return Cost(parts, work, "distinct n-grams", 0.0, written, core, gpu, longest, memory, guesses, RATES)
 
 
-EMBED = Step(
-    "embed",
-    version=2,
-    about="a vector per distinct n-gram of the mining examples",
-    reads=("example_ngrams", "examples"),
-    stages=(Stage(writes=(EMBEDDINGS,), plan=plan, run=run),),
-    variants=True,
-    cost=cost,
-)
+ABOUT, READS = "a vector per distinct n-gram of the mining examples", ("example_ngrams", "examples")
+EMBED = Step("embed", 2, ABOUT, reads=READS, stages=(Stage((EMBEDDINGS,), plan, run),), variants=True, cost=cost)

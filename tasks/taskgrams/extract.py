@@ -130,11 +130,5 @@ def cost(sizes: Sizes) -> Cost:
     return Cost(len(sizes.tasks) * policies, ngrams, "n-grams", written=written, core=core, rates=RATES)
 
 
-EXTRACT = Step(
-    "extract",
-    version=1,
-    about="n-grams of each example's input and output, with their positions",
-    reads=("examples",),
-    stages=(Stage(writes=(EXAMPLE_NGRAMS,), plan=plan, run=run),),
-    cost=cost,
-)
+ABOUT, STAGES = "n-grams of each example's input and output, with their positions", (Stage((EXAMPLE_NGRAMS,), plan, run),)
+EXTRACT = Step("extract", version=1, about=ABOUT, reads=("examples",), stages=STAGES, cost=cost)

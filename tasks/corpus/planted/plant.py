@@ -155,15 +155,10 @@ def cost(sizes: Sizes) -> Cost:
     return Cost(parts, words, "words", written=sizes.corpus.text, core=words / RATES["plant"], rates=RATES)
 
 
-PLANT = Step(
-    "plant",
-    version=1,
-    about="writes a planted corpus: corpus shards, task files and the exact truth about them",
-    reads=(),
-    stages=(
-        Stage(writes=(PLANTED_FILES, TRUTH, PLANTED_SEQUENCES), plan=for_each_corpus(plan), run=run),
-        Stage(writes=(INSERTIONS,), plan=plan_insertions, run=run_insertions),
-        Stage(writes=(CONTROLLED_SEQUENCES,), plan=plan_sequences, run=run_sequences),
-    ),
-    cost=on_each_corpus(cost),
+ABOUT = "writes a planted corpus: corpus shards, task files and the exact truth about them"
+STAGES = (
+    Stage((PLANTED_FILES, TRUTH, PLANTED_SEQUENCES), for_each_corpus(plan), run),
+    Stage((INSERTIONS,), plan_insertions, run_insertions),
+    Stage((CONTROLLED_SEQUENCES,), plan_sequences, run_sequences),
 )
+PLANT = Step("plant", version=1, about=ABOUT, reads=(), stages=STAGES, cost=on_each_corpus(cost))

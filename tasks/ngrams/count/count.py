@@ -210,15 +210,10 @@ def cost(sizes: Sizes) -> Cost:
     return Cost(parts, work, unit, c.stored_words, written, work / RATES["count"], memory=0.6e9, guesses=c.guesses, rates=RATES)
 
 
-COUNT = Step(
-    "count",
-    version=3,
-    about="all n-grams of the corpus, for the orders the study names",
-    reads=("words", "vocabulary", "tokens", "tokenizer"),
-    stages=(
-        Stage((NGRAM_SUFFIXES,), plan_suffixes, run_suffixes),
-        Stage((NGRAM_VOCABULARY,), plan_vocabulary, run_vocabulary),
-        Stage((NGRAM_COUNTS,), plan_counts, run_counts),
-    ),
-    cost=cost,
+ABOUT, READS = "all n-grams of the corpus, for the orders the study names", ("words", "vocabulary", "tokens", "tokenizer")
+STAGES = (
+    Stage((NGRAM_SUFFIXES,), plan_suffixes, run_suffixes),
+    Stage((NGRAM_VOCABULARY,), plan_vocabulary, run_vocabulary),
+    Stage((NGRAM_COUNTS,), plan_counts, run_counts),
 )
+COUNT = Step("count", version=3, about=ABOUT, reads=READS, stages=STAGES, cost=cost)

@@ -246,15 +246,10 @@ def cost(sizes: Sizes) -> Cost:
     return Cost(parts, work, "words", read, written, scan + total, 0.0, longest, memory, guesses, RATES)
 
 
-QUERY = Step(
-    "query",
-    version=3,
-    about="exact counts of documents that contain each n-gram, and both n-grams of each pair, in one pass per part",
-    reads=("words", "vocabulary", "documents", *QUERY_TABLES),
-    stages=tuple(
-        Stage(tuple(CONTRACTS[table] for table in tables), for_each_corpus(plan, shared=QUERY_TABLES), run)
-        for tables, plan, run in ((PARTIALS, plan_scan, run_scan), (TOTALS, plan_sum, run_sum))
-    ),
-    variants=True,
-    cost=on_each_corpus(cost),
+ABOUT = "exact counts of documents that contain each n-gram, and both n-grams of each pair, in one pass per part"
+READS = ("words", "vocabulary", "documents", *QUERY_TABLES)
+STAGES = tuple(
+    Stage(tuple(CONTRACTS[table] for table in tables), for_each_corpus(plan, shared=QUERY_TABLES), run)
+    for tables, plan, run in ((PARTIALS, plan_scan, run_scan), (TOTALS, plan_sum, run_sum))
 )
+QUERY = Step("query", 3, ABOUT, READS, STAGES, variants=True, cost=on_each_corpus(cost))
