@@ -63,7 +63,6 @@ class Cluster:
 
     @classmethod
     def of(cls, study: Study, store: Store) -> "Cluster":
-        """The cluster that a study's settings describe."""
         settings = study.cluster
         gpus: tuple[str, ...] = ()
         if study.scoring.device != "cpu" or study.encoder.device != "cpu":

@@ -35,7 +35,6 @@ class Finished:
 
 
 def attempt(index: int, function: Function, call: Call) -> Finished:
-    """Make one call in this process."""
     try:
         return Finished(index, value=function(*call))
     except Exception as error:

@@ -16,7 +16,6 @@ ROWS_AT_ONCE = 65_536
 
 
 def plan_ids(study: Study, inputs: Inputs) -> list[Job]:
-    """One job per chunk of each split file."""
     return [job for job in file_jobs(study) if "piece" in job.labels]
 
 
@@ -32,7 +31,6 @@ def run_ids(work: Work) -> None:
 
 
 def plan_repeats(study: Study, inputs: Inputs) -> list[Job]:
-    """One job per split file."""
     pieces = defaultdict(list)
     for part in inputs["document_ids"]:
         pieces[part.labels["source"], part.labels["file"]].append(part)

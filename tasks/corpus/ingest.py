@@ -42,7 +42,6 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
 
 
 def file_jobs(study: Study) -> list[Job]:
-    """One job per file of the study's sources, or per chunk of a large one."""
     jobs: list[Job] = []
     for source in study.corpus.sources:
         settings = record_settings(source, study)
@@ -53,7 +52,6 @@ def file_jobs(study: Study) -> list[Job]:
 
 
 def record_settings(source: Source, study: Study) -> dict[str, Any]:
-    """How a record of a source becomes a document."""
     split = study.splits[source.held_out] if source.held_out else None
     settings = source.model_dump(mode="json", include={"text", "id", "language", "join"})
     return settings | {"held_out": {"name": source.held_out, **split.model_dump()} if split else None}
@@ -65,7 +63,6 @@ def unpacked_size(name: str, size: int) -> int:
 
 
 def pieces_of(size: int, largest: int) -> int:
-    """Chunks of at most `largest` bytes that a file is split into."""
     return max(1, -(-size // largest))
 
 
@@ -192,10 +189,8 @@ class RowWriter:
             self.rows, self.characters = [], 0
 
 
-RATES = {
-    "ingest": Rate(21e6, "bytes of text /s", DEBIAN),
-    "unpack": Rate(800e6, "bytes of text unpacked /s", "zstd and finding lines", guess=True),
-}
+RATES = {"ingest": Rate(21e6, "bytes of text /s", DEBIAN)}
+RATES["unpack"] = Rate(800e6, "bytes of text unpacked /s", "zstd and finding lines", guess=True)
 
 
 def cost(sizes: Sizes) -> Cost:

@@ -80,7 +80,6 @@ class _JsonText:
             self.more()
 
     def mark(self, allowed: str) -> str:
-        """Take one of these characters."""
         character = self.next()
         if not character:
             raise self.problem(TRUNCATED)

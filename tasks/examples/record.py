@@ -109,7 +109,6 @@ def row_id(name: str, row: int) -> str:
 
 
 def other_encoding(encoding: str) -> str:
-    """The reason for bytes that are not of the task's encoding."""
     return f"bytes that are not {encoding}; set the task's `encoding`"
 
 

@@ -31,7 +31,6 @@ def sentence_pair(
 
 
 def encoded_pair(file: TaskFile, row: int, source: bytes, target: bytes, settings: ReadSettings) -> Example | Reject:
-    """A sentence and its translation as a file holds them."""
     encoding = settings["encoding"]
     try:
         return sentence_pair(row, row_id(file.name, row), source.decode(encoding), [target.decode(encoding)], settings)

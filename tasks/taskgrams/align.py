@@ -18,6 +18,7 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 
 from schemas import SIMILARITIES, TASK_GRAMS, Study
@@ -41,12 +42,10 @@ class AlignedPairs(NamedTuple):
     similarity: Floats
 
     def taken(self, which: Ints) -> "AlignedPairs":
-        """The pairs at these positions."""
         return AlignedPairs(self.input[which], self.output[which], self.examples[which], self.similarity[which])
 
 
 def plan(study: Study, inputs: Inputs) -> list[Job]:
-    """One job per task, for the study and each of its variants."""
     jobs = []
     for view, task in ((v, t) for v in views(study) for t in v.study.tasks):
         seen = parts_of(inputs, example_ngrams=view.ngrams, embeddings=view.label)
@@ -130,24 +129,30 @@ def _slab(
 
 def _kept(work: Work, order: int, inputs: SideNgrams, outputs: SideNgrams, pairs: AlignedPairs) -> pa.Table:
     """The rows of a block that Definition 1 keeps; dropped pairs are counted."""
-    from tasks.taskgrams.align_kernels import relations
-
-    shares, inside = relations(pairs.input, pairs.output, inputs.starts, inputs.words, outputs.starts, outputs.words)
+    inputs_here, outputs_here = inputs.ngrams.gather(pairs.input), outputs.ngrams.gather(pairs.output)
+    shares, inside = relations(inputs_here, outputs_here)
     for name, number in (("below_gamma", -len(inside)), ("contained", inside.sum()), (f"accepted_n{order}", (~inside).sum())):
         work.add(name, int(number))
-    kept = pairs.taken(np.flatnonzero(~inside))
+    kept, ngrams = pairs.taken(np.flatnonzero(~inside)), {"input_ngram": inputs_here, "output_ngram": outputs_here}
     rows = len(kept.input)
     columns = {"task": pa.repeat(pa.scalar(work.labels["task"]), rows), "order": np.full(rows, order, dtype=np.int16)}
-    for name, side, numbers in (("input_ngram", inputs, kept.input), ("output_ngram", outputs, kept.output)):
-        columns[name] = side.ngrams.gather(numbers).to_arrow()
+    columns |= {name: texts.filter(pl.Series(~inside)).to_arrow() for name, texts in ngrams.items()}
     return pa.table(columns | {"similarity": kept.similarity, "shares_word": shares[~inside], "examples": kept.examples})
+
+
+def relations(x: pl.Series, y: pl.Series) -> tuple[Ints, Ints]:
+    """(they share a word, one contains or equals the other) for each pair of n-grams: bool [pairs] twice."""
+    one, other, spaced = pl.col("x"), pl.col("y"), [pl.format(" {} ", name) for name in "xy"]
+    inside = [a.str.contains(b, literal=True) for a, b in (spaced, spaced[::-1])]
+    shares = one.str.split(" ").list.set_intersection(other.str.split(" ")).list.len() > 0
+    rows = pl.DataFrame({"x": x, "y": y}).select(shares=shares, inside=inside[0] | inside[1])
+    return rows["shares"].to_numpy(), rows["inside"].to_numpy()
 
 
 RATES = {"align": Rate(70e3, "pairs /s", DEBIAN), "bytes of a pair": Rate(12.0, "bytes for a mined pair", DEBIAN)}
 
 
 def cost(sizes: Sizes) -> Cost:
-    """The pairs of every task, for the study and each of its variants."""
     times = 1 + len(sizes.study.variants)
     parts, pairs = len(sizes.tasks) * times, times * sum(t.pairs for t in sizes.tasks)
     written, core = pairs * RATES["bytes of a pair"], pairs / RATES["align"]

@@ -149,33 +149,3 @@ def pairs_above(
             n_pairs += 1
             counts[output] = 0
         rows[i - low, 1] = n_pairs
-
-
-@njit(cache=True)
-def _is_part_of(words, others):
-    """Whether one sequence of words is a contiguous part of the other."""
-    for at in range(len(others) - len(words) + 1):
-        same = True
-        for k in range(len(words)):
-            if words[k] != others[at + k]:
-                same = False
-                break
-        if same:
-            return True
-    return False
-
-
-@njit(cache=True)
-def relations(left, right, input_starts, input_words, output_starts, output_words):
-    """(they share a word, one contains or equals the other) for each pair left[k], right[k]: bool [pairs] twice. The words of input
-    n-gram i are input_words[input_starts[i]:input_starts[i + 1]], as numbers that both sides share."""
-    shares, inside = np.zeros(len(left), np.bool_), np.zeros(len(left), np.bool_)
-    for k in range(len(left)):
-        x = input_words[input_starts[left[k]] : input_starts[left[k] + 1]]
-        y = output_words[output_starts[right[k]] : output_starts[right[k] + 1]]
-        for word in x:
-            for other in y:
-                shares[k] |= word == other
-        if shares[k]:
-            inside[k] = _is_part_of(x, y) or _is_part_of(y, x)
-    return shares, inside

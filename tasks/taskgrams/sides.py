@@ -18,14 +18,11 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class SideNgrams:
-    """Sorted n-grams; n-gram i is `ngrams[i]`. Rows (`example`, `ngram`), sorted by both, say which n-grams each example contains.
-    The words of n-gram i, as numbers that both sides share, are words[starts[i]:starts[i + 1]]."""
+    """Sorted n-grams; n-gram i is `ngrams[i]`. Rows (`example`, `ngram`), sorted by both, say which n-grams each example has."""
 
     ngrams: pl.Series
     example: Codes
     ngram: Codes
-    starts: Ints
-    words: Codes
 
     def __len__(self) -> int:
         return len(self.ngrams)
@@ -37,7 +34,6 @@ class SideNgrams:
 
 
 def orders(work: Work) -> list[int]:
-    """The orders of the n-grams."""
     batches = (b for p in work.parts("example_ngrams") for b in work.batches(p, "order", rows=262_144))
     return sorted({n for batch in batches for n in batch.column(0).unique().to_pylist()})
 
@@ -59,18 +55,12 @@ def sides(work: Work, order: int) -> tuple[SideNgrams, SideNgrams]:
 
 def side_of(inputs: pl.DataFrame, outputs: pl.DataFrame) -> tuple[SideNgrams, SideNgrams]:
     """Both sides from tables of the n-grams in each example: columns example (a number), ngram."""
-    names = [rows["ngram"].unique().sort() for rows in (inputs, outputs)]
-    split = pl.concat(names).str.split(" ")
-    lengths = split.list.len().to_numpy().astype(np.int64)
-    words = split.explode().cast(pl.Categorical).to_physical().to_numpy().astype(np.int32)
-    starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
     result = []
-    for rows, ngrams, first in zip((inputs, outputs), names, (0, len(names[0])), strict=True):
+    for rows in (inputs, outputs):
+        ngrams = rows["ngram"].unique().sort()
         numbers = pl.DataFrame({"ngram": ngrams}).with_row_index("number")
         numbered = rows.join(numbers, on="ngram").select("example", pl.col("number").cast(pl.Int32)).sort("example", "number")
-        begins = starts[first : first + len(ngrams) + 1]
-        example, number = (numbered[column].to_numpy().astype(np.int32) for column in ("example", "number"))
-        result.append(SideNgrams(ngrams, example, number, begins - begins[0], words[begins[0] : begins[-1]]))
+        result.append(SideNgrams(ngrams, *(numbered[column].to_numpy().astype(np.int32) for column in ("example", "number"))))
     return result[0], result[1]
 
 

@@ -125,7 +125,6 @@ def _text_reader(builder: Any, encoding: str) -> Callable[[Path], Iterator[dict[
 
 
 def _json(path: Path, encoding: str) -> Iterator[dict[str, Any] | str]:
-    """The objects of a file of JSON lines, or of one JSON array."""
     with open_bytes(path) as source:
         if source.read(64).lstrip(b"\xef\xbb\xbf \t\r\n")[:1] != b"[":
             yield from (record for _, _, record in json_records(path, encoding))

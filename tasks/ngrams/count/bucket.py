@@ -29,8 +29,6 @@ class PackedSuffixes(NamedTuple):
 
 
 class Bucket:
-    """The suffixes of the job's bucket in all parts."""
-
     def __init__(self, work: Work, renumberings: Sequence[np.ndarray], occurrences: np.ndarray) -> None:
         """`renumberings`: one per suffixes part. `occurrences`: of the common vocabulary's ids."""
         self.work, self.renumberings, self.min_count = work, renumberings, work.settings["min_count"]
@@ -46,7 +44,6 @@ class Bucket:
 
     @property
     def bytes_per_suffix(self) -> int:
-        """Memory of one suffix in a pass: its ids and its document."""
         return 4 * self.longest + 4
 
     @property
@@ -98,9 +95,9 @@ class Bucket:
                 keys.sort()
             following = columns[n] if n < self.longest else np.empty(0, np.int32)
             width = (len(keys) if self.min_count == 1 else len(keys) // 2).bit_length() + bits
-            numbers, occurrences, holding, keys, of_rows = kernels.split(
-                keys, row_bits, documents, following, self.min_count == 1, bits, row_bits if width + row_bits <= KEY_BITS else 0
-            )
+            next_bits, alone = row_bits if width + row_bits <= KEY_BITS else 0, self.min_count == 1
+            split = kernels.split(keys, row_bits, documents, following, alone, bits, next_bits)
+            numbers, occurrences, holding, keys, of_rows = split
             grams = _spelled(numbers if names is None else names[numbers.astype(np.int64)], grams, low, bits)
             if n in self.rare:
                 kept = occurrences >= self.min_count
@@ -193,6 +190,5 @@ def _groups_of(work: Work, part: Part) -> tuple[list[tuple[int, int, int]], int]
     table = file.read_row_groups(groups, columns=["bucket", "suffixes", "ids_per_number", "last_document"], use_threads=False)
     rows = list(zip(groups, *(table.column(c).to_pylist() for c in table.column_names), strict=True))
     assert all(of == bucket for _, of, *_ in rows), "each block has a row for each bucket"
-    return [(group, suffixes, per) for group, _, suffixes, per, _ in rows if suffixes], 1 + max(
-        (row[-1] for row in rows), default=-1
-    )
+    documents = 1 + max((last for *_, last in rows), default=-1)
+    return [(group, suffixes, per) for group, _, suffixes, per, _ in rows if suffixes], documents

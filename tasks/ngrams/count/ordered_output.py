@@ -51,7 +51,6 @@ class OrderBuffer:
         self.folder.close()
 
     def add(self, counts: NgramCounts) -> None:
-        """Append to the n-grams of the same order."""
         columns = [binary(counts.grams), pa.array(counts.occurrences), pa.array(counts.documents)]
         self.buffered[counts.order].append(pa.record_batch(columns, schema=SCHEMA))
         self.bytes += self.buffered[counts.order][-1].nbytes

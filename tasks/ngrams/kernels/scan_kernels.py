@@ -84,7 +84,6 @@ def _by_document(hits, hits_at, n_hits, low, documents, first, count, sorted_hit
 
 @njit(cache=True)
 def _grown(values):
-    """The same values with twice the room."""
     wide = np.empty(2 * values.shape[0], values.dtype)
     for at in range(values.shape[0]):  # a slice takes ten times as long to compile
         wide[at] = values[at]
@@ -166,7 +165,6 @@ def scan_pairs(ids, offsets, base, trie, records, pairs, document_hashes, least)
 
 
 def no_pairs() -> Pairs:
-    """The state for queries without pairs."""
     return prepare(np.empty((0, 2), np.int64), np.empty(0), np.empty(0, np.int64), np.zeros(0, RECORD))
 
 

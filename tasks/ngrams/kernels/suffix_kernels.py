@@ -16,6 +16,7 @@ from tasks.ngrams.kernels.suffix_array_kernels import Suffixes, build
 
 __all__ = ["Followed", "Suffixes", "build", "counts", "infinigram", "intervals", "places", "translate"]
 
+CountAll = Callable[[np.ndarray, np.ndarray], np.ndarray]  # (which texts, lengths of their suffixes) -> counts
 _LANES = 32  # simultaneous binary searches: while one waits for memory, others proceed
 
 
@@ -181,9 +182,7 @@ def infinigram(shards: Sequence[Suffixes], contexts: Sequence[np.ndarray], offse
     return Followed(np.maximum(suffix, 0), numerator, denominator, seen, seen_numerator, seen_denominator)
 
 
-def _longest(
-    count: Callable[[np.ndarray, np.ndarray], np.ndarray], lower: np.ndarray, most: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _longest(count: CountAll, lower: np.ndarray, most: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The largest length in (lower, most] with a count above 0, and that count; (lower, 0) if there is none. A longer suffix occurs
     no more often than a shorter one, so lengths are found by galloping, then binary search."""
     low, high, step = lower.copy(), most.copy(), np.ones(len(most), np.int64)

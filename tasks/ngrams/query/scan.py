@@ -59,10 +59,8 @@ def encode(ngrams: pa.Array, vocabulary: pa.Array) -> tuple[np.ndarray, np.ndarr
 def places(ngrams: pl.Series, pairs: pl.DataFrame) -> np.ndarray:
     """int64 [pairs, 2]: the positions of the two n-grams of each pair in the sorted `ngrams`, which contain them all."""
     numbered = pl.DataFrame({"ngram": ngrams}).with_row_index("place")
-    columns = [
-        pairs.select(pl.col(c).alias("ngram")).join(numbered, on="ngram", how="left", maintain_order="left")["place"] for c in PAIR
-    ]
-    return np.stack([c.cast(pl.Int64).to_numpy() for c in columns], axis=1)
+    sides = (pairs.select(ngram=c).join(numbered, on="ngram", how="left", maintain_order="left") for c in PAIR)
+    return np.stack([side["place"].cast(pl.Int64).to_numpy() for side in sides], axis=1)
 
 
 def ngram_rows(ngrams: pl.Series, counts: "Counts") -> pl.DataFrame:
@@ -114,8 +112,6 @@ NO_PAIRS = PairQueries(np.empty((0, 2), np.int64))
 
 
 class PartCounter:
-    """Counts n-grams and pairs in one words part."""
-
     def __init__(
         self, work: Work, words: Part, vocabulary: Part, ngrams: Sequence[str] | pl.Series, only: np.ndarray | None = None
     ) -> None:
@@ -124,7 +120,7 @@ class PartCounter:
         self.work, self.words, self.only = work, words, only
         same_analyzer(work, words, vocabulary)
         texts = ngrams.to_arrow() if isinstance(ngrams, pl.Series) else pa.array(ngrams, pa.large_string())
-        vocabulary_words = work.read_part(vocabulary, "word").column("word").combine_chunks().cast(pa.large_string())
+        vocabulary_words = work.read(vocabulary, "word").column("word").combine_chunks().cast(pa.large_string())
         self.size, self.vocabulary = len(texts), len(vocabulary_words)
         self._ids, self._offsets, self._at = encode(texts.cast(pa.large_string()), vocabulary_words)
         self._lengths = np.diff(self._offsets)

@@ -34,8 +34,6 @@ _E5 = re.compile(r"(?:^|[-_])e5[-_](?!.*instruct)")
 
 
 class NgramEncoder(Protocol):
-    """A fitted encoder."""
-
     def encode(self, side: Side, ngrams: Sequence[str]) -> NDArray[np.float32]:
         """One row per n-gram, float32 [len(ngrams), d], of length 1, or 0 for an n-gram it knows nothing about."""
         ...

@@ -103,14 +103,12 @@ def _key(data, start, stop, lower):
 
 @njit(cache=True, inline="always")
 def _slot(key, slots):
-    """Where the search for a key begins."""
     hashed = key * _GOLDEN
     return np.int64(hashed >> np.uint64(32)) & (slots - 1)
 
 
 @njit(cache=True)
 def _same(data, start, stop, lower, arena, begin, end):
-    """Whether a form equals one in the arena."""
     size = stop - start
     same = 0
     while end - begin == size and same < size and _byte(data, start + same, lower) == arena[begin + same]:
