@@ -246,12 +246,10 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a step works on and what that takes, the overhead of its parts apart.
-
-    `work` in `unit`s; `read` and `written` in bytes; `core` and `gpu` in seconds; `longest`: seconds of the longest part, 0 where
-    parts are alike; `memory`: bytes of a worker; `guesses`: what of it was not measured; `rates`: all it rests on, by name.
-    `parts` counts only as long as the study cannot be planned, because files are missing.
-    """
+    """What a step works on and what that takes, the overhead of its parts apart. `work` in `unit`s; `read` and `written` in bytes;
+    `core` and `gpu` in seconds; `longest`: seconds of the longest part, 0 where parts are alike; `memory`: bytes of a worker;
+    `guesses`: what of it was not measured; `rates`: all it rests on, by name. `parts` counts only as long as the study cannot be
+    planned, because files are missing."""
 
     parts: float = 0
     work: float = 0.0

@@ -111,12 +111,10 @@ class Stage:
 
 @dataclass(frozen=True)
 class Step:
-    """Named and versioned: raise `version` whenever the same inputs and settings would give other bytes.
-
-    `reads` names tables of other steps. Planning sees the study's own parts of these and, with `variants`, also the parts that
-    answer the same question of other input: those labelled `variant=…` and `corpus=placebo`. A step that does not ask for
-    labelled parts cannot mistake them for the study's. `applies`: whether a study has this step at all.
-    """
+    """Named and versioned: raise `version` whenever the same inputs and settings would give other bytes. `reads` names tables of
+    other steps. Planning sees the study's own parts of these and, with `variants`, also the parts that answer the same question of
+    other input: those labelled `variant=…` and `corpus=placebo`. A step that does not ask for labelled parts cannot mistake them
+    for the study's. `applies`: whether a study has this step at all."""
 
     name: str
     version: int
@@ -232,8 +230,7 @@ class Work:
         self.notes.append(line)
 
     def execute(self) -> dict[str, Any]:
-        """Run the job and publish its parts. Returns its seconds, peak memory (bytes), passes, notes, and its parts' manifest
-        entries."""
+        """Run the job and publish its parts. Returns seconds, peak memory (bytes), passes, notes, and its manifest entries."""
         began = time.monotonic()
         footer: dict[str, Any] = dict(self.planned.footer)
         tables = {c.name: c for c in self.stage.writes}

@@ -58,8 +58,7 @@ def run(work: Work) -> None:
 
 
 def check_files(work: Work) -> None:
-    """Raises StudyError for a task file without an example, as `run` would. Reads each file up to its first one; files that are
-    large, of the hub or planted are not opened."""
+    """Raises StudyError for a task file without an example, as `run` would. Large, hub and planted files are not opened."""
     if work.settings["hub"] or work.settings["reader"] == "planted":
         return
     for file, _ in task_files(work):

@@ -210,8 +210,7 @@ def run_counts(work: Work) -> None:
 
 
 def count_windows(work: Work, queries: list[np.ndarray]) -> np.ndarray:
-    """int64 [rows, 2]: occurrences and documents of each row of these matrices in the job's tokens part; as many in one pass as the
-    memory allows."""
+    """int64 [rows, 2]: occurrences and documents of each row of these matrices in the job's tokens part; as many at once as fit."""
     from tasks.ngrams.kernels.ngram_kernels import build_trie, bytes_of_trie
     from tasks.ngrams.kernels.scan_kernels import empty_records, scan_ngrams
 

@@ -17,7 +17,7 @@ from tasks.step import Inputs, Job, Stage, Step, Work
 from tasks.storage.writing import whole_file
 
 if TYPE_CHECKING:
-    from tasks.ngrams.kernels.suffix_array_kernels import Suffixes
+    from tasks.ngrams.kernels.suffix_kernels import Suffixes
 
 LARGEST = 1 << 25  # ids in a shard: 0.75 GB while it is built
 ARRAYS = ("text", "suffixes", "starts", "ranks", "firsts")
@@ -39,7 +39,7 @@ def plan_tokens(study: Study, inputs: Inputs) -> list[Job]:
 
 
 def run(work: Work) -> None:
-    from tasks.ngrams.kernels.suffix_array_kernels import build
+    from tasks.ngrams.kernels.suffix_kernels import build
 
     unit = "words" if "words" in work.job.inputs else "tokens"
     if unit == "words":
@@ -95,7 +95,7 @@ def _save(path: Path, array: np.ndarray) -> int:
 
 def load(folder: Path, shard: int) -> "Suffixes":
     """A shard as `run` wrote it, memory-mapped. Raises StudyError if a file is missing or damaged."""
-    from tasks.ngrams.kernels.suffix_array_kernels import Suffixes
+    from tasks.ngrams.kernels.suffix_kernels import Suffixes
 
     arrays = []
     for name in (file_of(shard, array) for array in ARRAYS):

@@ -25,8 +25,7 @@ from tasks.storage.store import Part, Store
 from tasks.text.words.analyzer import normalise
 
 if TYPE_CHECKING:
-    from tasks.ngrams.kernels.suffix_array_kernels import Suffixes
-    from tasks.ngrams.kernels.suffix_kernels import Followed
+    from tasks.ngrams.kernels.suffix_kernels import Followed, Suffixes
 
 Ngram = str | Sequence[int]
 Occurrences = tuple[np.ndarray, np.ndarray]  # per occurrence, in corpus order: its document, and its position in words

@@ -125,8 +125,7 @@ def run_queries(work: Work) -> None:
 
 
 def _encoder(work: Work) -> ngram_encoders.NgramEncoder:
-    """The task's encoder. The last association encoder is cached: the jobs of a task's models follow each other, and most of
-    their time would be spent on fitting it."""
+    """The task's encoder. The last association encoder is cached, for the jobs of a task's models follow each other."""
     options = {name: work.settings[name] for name in ("encoder", "family", "whole_answer")}
     key = digest([options, [part.key for part in work.parts("examples")]])
     if key not in _fitted:
@@ -274,7 +273,7 @@ def run_scan(work: Work) -> None:
 def _present_rows(work: Work, words: Part, vocabulary: Part, ngrams: pl.DataFrame) -> tuple[np.ndarray, int]:
     """(whether each row of `with_beginnings` occurs in the part, how often the part was read). An n-gram is absent if its beginning
     is. N-grams with the same first word are looked up together, with as many others as fit in the job's memory."""
-    from tasks.ngrams.kernels.presence_kernels import BYTES, mark_present, trie_in_preorder
+    from tasks.ngrams.kernels.scan_kernels import BYTES, mark_present, trie_in_preorder
 
     same_analyzer(work, words, vocabulary)
     lengths, last = (ngrams[name].to_numpy(writable=True) for name in ("length", "last"))

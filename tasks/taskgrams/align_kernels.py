@@ -71,14 +71,12 @@ def _restore_order(touched, n, counts):
 def pairs_above(
     turns, low, lowest, inputs, outputs, begins, ngram, example, first, last, held, counts, spread, kept, similarity, rows
 ):
-    """Compare input n-grams with all output n-grams of their examples.
-
-    inputs, outputs: float32 [n-grams, d]. Occurrence o is of input n-gram ngram[o] in example[o]; those of input n-gram i are
-    begins[i]..begins[i + 1]. `turns`: the occurrences of the n-grams from `low` on, by example; example e contains the output
-    n-grams held[first[e]:last[e]], ascending. counts: zeros [outputs], also on return. spread [2·steps + 1]: a histogram of
-    similarities, to which each pair adds one. Pairs strictly above `lowest` are written to kept [room, 3] (input, output,
-    examples with it) and similarity [room]; where those of each n-gram begin and end, ascending, to rows (int64 [n-grams, 2]).
-    """
+    """Compare input n-grams with all output n-grams of their examples. inputs, outputs: float32 [n-grams, d]. Occurrence o is of
+    input n-gram ngram[o] in example[o]; those of input n-gram i are begins[i]..begins[i + 1]. `turns`: the occurrences of the
+    n-grams from `low` on, by example; example e contains the output n-grams held[first[e]:last[e]], ascending. counts: zeros
+    [outputs], also on return. spread [2·steps + 1]: a histogram of similarities, to which each pair adds one. Pairs strictly above
+    `lowest` are written to kept [room, 3] (input, output, examples with it) and similarity [room]; where those of each n-gram begin
+    and end, ascending, to rows (int64 [n-grams, 2])."""
     n_pairs, steps, base = 0, (len(spread) - 1) // 2, begins[low]
     most, waiting = np.int64(0), np.int64(0)
     for e in range(len(first)):  # slices and arithmetic of whole arrays take ten times as long to compile as loops

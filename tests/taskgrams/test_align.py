@@ -13,10 +13,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tasks.taskgrams import align as align_step
-from tasks.taskgrams.align import ALIGN, relations
+from tasks.taskgrams.align import ALIGN, relations, side_of
 from tasks.taskgrams.embed import EMBED
 from tasks.taskgrams.extract import EXTRACT
-from tasks.taskgrams.sides import side_of
 from tasks.text.gamma import STEPS, resolved
 from tests.support import read_rows, run_step, write_part
 from tests.taskgrams.world import examples_part, study_of, sums

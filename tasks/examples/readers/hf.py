@@ -73,8 +73,7 @@ def read(file: TaskFile, settings: ReadSettings) -> Items:
 
 
 def _records(file: TaskFile, settings: ReadSettings) -> Iterator[dict[str, Any] | str]:
-    """The records of a split, in order, or why one is none. StudyError for a library that is missing, a hub that does not answer, a
-    wrong name."""
+    """The records of a split, in order, or why one is none. StudyError for what is missing, with a remedy."""
     try:
         import datasets
     except ImportError:

@@ -17,8 +17,7 @@ import pyarrow.compute as pc
 from schemas import NGRAM_COUNTS, NGRAM_SUFFIXES, NGRAM_VOCABULARY, Study
 from tasks.cost import BENCHMARKS, DEBIAN, Cost, Rate, Sizes
 from tasks.ngrams.corpus_parts import concatenated, id_batches, same_analyzer, same_tokenizer, with_same_labels
-from tasks.ngrams.count.bucket import Bucket
-from tasks.ngrams.count.ordered_output import NgramCounts, binary
+from tasks.ngrams.count.bucket import Bucket, NgramCounts, binary
 from tasks.step import Inputs, Job, Stage, Step, Work
 from tasks.storage.parts import Part
 from tasks.text.bpe.tokenizer import load_tokenizer
@@ -40,7 +39,7 @@ def plan_suffixes(study: Study, inputs: Inputs) -> list[Job]:
 
 def run_suffixes(work: Work) -> None:
     """Write the suffixes of one part, block by block. Sums: of_tokens, if tokens are counted."""
-    from tasks.ngrams.kernels import spill_kernels as kernels
+    from tasks.ngrams.kernels import count_kernels as kernels
 
     unit, longest, buckets = work.settings["unit"], work.settings["longest"], work.settings["buckets"]
     same_analyzer(work, *(p for t in ("words", "vocabulary") if unit == "words" for p in work.parts(t)))

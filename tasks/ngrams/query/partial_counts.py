@@ -25,8 +25,7 @@ def _empty(work: Work, table: str, columns: Sequence[str]) -> pl.DataFrame:
 
 def by_key(work: Work, table: str, key: Sequence[str], *columns: str) -> Iterator[pl.DataFrame]:
     """The rows of all parts of a table in frames: all rows of one key are in one frame, keys increase from frame to frame. The
-    parts are sorted by the columns `key`. Memory follows from the job's memory, not from the number of rows, unless one key has
-    more rows than fit."""
+    parts are sorted by the columns `key`. Memory is the job's, unless one key has more rows than fit."""
     parts, every = work.parts(table), [*key, *columns]
     rows = min(65_536, max(64, work.job.memory // (ROW_BYTES * max(1, len(parts)))))
     readers = [work.batches(part, *every, rows=rows) for part in parts]

@@ -76,13 +76,11 @@ KEPT = {"pair": pl.Int64, "hash": pl.Int64, "document": pl.Int64, "input_word": 
 
 @dataclass(frozen=True)
 class Counts:
-    """Per n-gram, in the order of the queries: occurrences, documents, and the first document with it (-1: none).
-
-    Per pair: `pairs`, documents with both; `windows` [pairs, widths], documents with both within so many words; and the `kept`
-    documents, with the first word of s_x and of s_y. `noted`, int64 [rows, 2]: distinct (n-gram, document), by document, of the
-    n-grams that `note_from` selects; for equal n-grams the first. A pair of an n-gram with itself co-occurs wherever the n-gram
-    occurs, within its own length.
-    """
+    """Per n-gram, in the order of the queries: occurrences, documents, and the first document with it (-1: none). Per pair:
+    `pairs`, documents with both; `windows` [pairs, widths], documents with both within so many words; and the `kept` documents,
+    with the first word of s_x and of s_y. `noted`, int64 [rows, 2]: distinct (n-gram, document), by document, of the n-grams that
+    `note_from` selects; for equal n-grams the first. A pair of an n-gram with itself co-occurs wherever the n-gram occurs, within
+    its own length."""
 
     occurrences: np.ndarray
     documents: np.ndarray

@@ -40,9 +40,8 @@ class NgramEncoder(Protocol):
 
 
 def encoder_settings(encoder: EncoderSettings, data: str = "") -> dict[str, Any]:
-    """The settings of a job that determine the vectors; those of other kinds of encoders are left out. A model is a folder,
-    relative to `data`, or a hub model at a commit: "main" may be another model tomorrow under the same key. Raises StudyError if it
-    is neither."""
+    """The settings of a job that determine the vectors. A model is a folder, relative to `data`, or a hub model at a commit: "main"
+    may be another model tomorrow. StudyError if it is neither."""
     if encoder.kind == "association":
         return {"kind": encoder.kind, "dimensions": encoder.dimensions, "iterations": encoder.iterations}
     folder = Path(data) / Path(encoder.model).expanduser()

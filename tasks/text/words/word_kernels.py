@@ -132,15 +132,12 @@ def _find_long(data, start, stop, lower, key, table, arena, bounds):
 
 @njit(cache=True)
 def scan(data, offsets, place, classes, plain, table, arena, bounds, n_forms, numbers, ends):
-    """Find the forms of texts and their numbers; new forms get the next numbers, in order of discovery.
-
-    `data` (uint8) is UTF-8; text t is data[offsets[t]:offsets[t + 1]]. `place` (int64 [3]: text, byte, forms found so far) is
-    where to begin, and is advanced. `plain` (uint8 [256]) is the lower case of an ASCII letter or digit, 1 for bytes that may
-    continue a form after one, else 0. Writes the number of each form into `numbers` (int32) and, for each text, the forms
-    found up to its end into `ends` (int64 [texts]); `table`, `arena` and `bounds` contain `n_forms` forms; new ones are added.
-
-    Returns the number of forms now, and the size of the next one in bytes if an array is too small for it, 0 at the end.
-    """
+    """Find the forms of texts and their numbers; new forms get the next numbers, in order of discovery. `data` (uint8) is UTF-8;
+    text t is data[offsets[t]:offsets[t + 1]]. `place` (int64 [3]: text, byte, forms found so far) is where to begin, and is
+    advanced. `plain` (uint8 [256]) is the lower case of an ASCII letter or digit, 1 for bytes that may continue a form after one,
+    else 0. Writes the number of each form into `numbers` (int32) and, for each text, the forms found up to its end into `ends`
+    (int64 [texts]); `table`, `arena` and `bounds` contain `n_forms` forms; new ones are added. Returns the number of forms now, and
+    the size of the next one in bytes if an array is too small for it, 0 at the end."""
     text, at, count = place
     slots = len(table) >> 1
     while text < len(offsets) - 1:
