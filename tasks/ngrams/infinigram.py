@@ -24,8 +24,7 @@ from tasks.ngrams.corpus_parts import concatenated, id_batches, same_tokenizer
 from tasks.ngrams.query.partial_counts import by_key
 from tasks.step import Inputs, Job, Stage, Step, Work
 from tasks.storage.writing import in_row_groups
-from tasks.text.bpe.continuations import Tokenised, tokenise
-from tasks.text.bpe.tokenizer import load_tokenizer
+from tasks.text.bpe.tokenizer import Tokenised, load_tokenizer, tokenise
 
 if TYPE_CHECKING:
     from tasks.ngrams.kernels.context_kernels import ContextTrie

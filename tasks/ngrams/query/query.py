@@ -26,7 +26,7 @@ from tasks.ngrams.query.partial_counts import by_key, summed
 from tasks.ngrams.query.scan import PAIR, PairQueries, PartCounter, ngram_rows, places
 from tasks.step import Inputs, Job, Stage, Step, Work, for_each_corpus, labelled
 from tasks.storage.parts import Part
-from tasks.text.excerpts import excerpt_around
+from tasks.text.display import excerpt_around
 from tasks.text.words.analyzer import analyzer, segment, words_of
 
 QUERY_TABLES = ("task_grams", "example_ngrams", "examples", "truth")
