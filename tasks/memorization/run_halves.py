@@ -35,9 +35,16 @@ class Halves:
 
 
 def _blocks(panel: EnsemblePanel) -> Ints:
-    """[blocks, runs]: rows of the panel that are not separated, so that each half has all arms."""
-    unit = (4 if len(panel.runs) % 4 == 0 else 2) if panel.paired else 1
-    return np.arange(len(panel.runs) // unit * unit).reshape(-1, unit)
+    """[blocks, runs]: rows of the panel that are not separated, so that each half has all arms: two pairs, or the fewest runs of
+    which each block lacks each member once."""
+    runs = len(panel.runs)
+    if panel.paired:
+        unit = 4 if runs % 4 == 0 else 2
+    else:
+        lacks = panel.assigned[:, panel.member] == 0
+        units = (u for u in range(2, runs // 2 + 1) if runs % u == 0 and lacks.reshape(-1, u, lacks.shape[1]).any(axis=1).all())
+        unit = next(units, 1)
+    return np.arange(runs // unit * unit).reshape(-1, unit)
 
 
 def half_of_runs(panel: EnsemblePanel) -> Ints:

@@ -55,7 +55,7 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
 
     return [
         *(Job({"ensemble": model}, settings, of(model)) for model in models),
-        Job({"claims": CAPACITY}, settings, {"capacity_runs": inputs["capacity_runs"]}),
+        Job({"claims": CAPACITY}, inputs={"capacity_runs": inputs.get("capacity_runs", ())}),
     ]
 
 
@@ -179,9 +179,10 @@ def _twins(m: Floats, spill: Floats, group: Strings, twins: Ints, unit: Ints, mo
     for k in np.unique(twins[here]):
         some = here & (twins == k)
         drawn = rules.resamples(unit[some], group[some], more["draws"], more["seed"])
-        omegas = 1 - (drawn.weights * spill[some]).sum(axis=1) / (drawn.weights * m[some]).sum(axis=1)
-        value = float(1 - spill[some].sum() / m[some].sum())
-        yield Point("T7", "twins", "specificity", float(k), value, *drawn.interval(value, omegas))
+        weights = np.concatenate([np.ones((1, int(some.sum()))), drawn.weights])
+        with np.errstate(invalid="ignore", divide="ignore"):
+            omegas = 1 - (weights * spill[some]).sum(axis=1) / (weights * m[some]).sum(axis=1)
+        yield Point("T7", "twins", "specificity", float(k), float(omegas[0]), *drawn.interval(float(omegas[0]), omegas[1:]))
 
 
 def _copies(of: Halves, group: Strings, copies: Ints, more: Mapping[str, int]) -> Iterator[Point]:
@@ -293,7 +294,7 @@ VERDICTS_STEP = Step(
     "verdicts",
     version=1,
     about="what the runs of an ensemble say about each claim: supported, refuted or inconclusive",
-    reads=(*READS, *OUTLIERS, "capacity_runs"),
+    reads=(*READS, *OUTLIERS),
     stages=(
         Stage(writes=(CLAIMS, CLAIM_POINTS), plan=plan, run=run),
         Stage(writes=(VERDICTS,), plan=plan_networks, run=run_networks),
