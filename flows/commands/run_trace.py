@@ -26,8 +26,8 @@ MEASURES = ("leave_group_out", "leave_one_out", "contextual_bits", "generator_bi
 
 
 def describe(store: Store, tables: Mapping[str, Sequence[Part]], sequence: str) -> dict[str, Any]:
-    """Its row of `controlled_sequences` and its text; of each model its estimates at the end of the training, its mean leverage over
-    the runs trained on it by damping, and each run: copies, log p, right tokens, whether it is extracted."""
+    """Its row of `controlled_sequences` and its text; of each model its estimates at the end of the training, its mean leverage
+    over the runs trained on it by damping, and each run: copies, log p, right tokens, whether it is extracted."""
 
     def rows(table: str) -> pl.DataFrame:
         return pl.DataFrame(store.read_between(tables[table], CONTRACTS[table].schema, "sequence", sequence, sequence))
