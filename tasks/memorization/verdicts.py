@@ -144,8 +144,6 @@ def _decide(
     extracted, sparsity = of.extracted.mean(axis=(0, 1)), of.sparsity.mean(axis=(0, 1))
     seen = {"score": m, "extraction": extracted, "leverage": h.mean(axis=(0, 1))}
     points = [Point("T6 strong", "agreement", a.group or "all", a.reliability, a.rho, a.low, a.high) for a in found]
-    points += _twins(m, spill, group, twins, unit, more)
-    points += _copies(of, group, copies, more)
     points += _highly_memorized(of, seen["leverage"], tokens, settings["seed"])
     points += _density(seen, {"sparsity": sparsity, "in log p": of.inside.mean(axis=(0, 1))}, group, more)
     return claims, points
@@ -170,32 +168,6 @@ def _mean_points(
         means = (drawn.weights * values[here]).sum(axis=1) / drawn.weights.sum(axis=1)
         value = float(values[here].mean())
         yield Point(claim, figure, series, float(at), value, *drawn.interval(value, means))
-
-
-def _twins(m: Floats, spill: Floats, group: Strings, twins: Ints, unit: Ints, more: Mapping[str, int]) -> Iterator[Point]:
-    """M and ω of canaries, at k = 0, and of rings with k trained twins."""
-    here = np.isin(group, ("canary", "ring"))
-    yield from _mean_points("T7", "twins", "score", twins[here], m[here], unit[here], more)
-    for k in np.unique(twins[here]):
-        some = here & (twins == k)
-        drawn = rules.resamples(unit[some], group[some], more["draws"], more["seed"])
-        weights = np.concatenate([np.ones((1, int(some.sum()))), drawn.weights])
-        with np.errstate(invalid="ignore", divide="ignore"):
-            omegas = 1 - (weights * spill[some]).sum(axis=1) / (weights * m[some]).sum(axis=1)
-        yield Point("T7", "twins", "specificity", float(k), float(omegas[0]), *drawn.interval(float(omegas[0]), omegas[1:]))
-
-
-def _copies(of: Halves, group: Strings, copies: Ints, more: Mapping[str, int]) -> Iterator[Point]:
-    """Scores and extraction by number of copies, in dense text and among canaries."""
-    for name in ("dense", "canary"):
-        here = np.isin(group, (name, f"{name}_copies"))
-        for claim, series, values in (
-            ("T8 leave-one-out", "score", of.one_out),
-            ("T8 leave-group-out", "score", of.group_out),
-            ("T8 leave-group-out", "extraction", of.extracted),
-        ):
-            mean = values.mean(axis=(0, 1))[here]
-            yield from _mean_points(claim, "copies", f"{name}: {series}", copies[here], mean, np.arange(len(mean)), more)
 
 
 def _highly_memorized(of: Halves, leverage: Floats, tokens: int, seed: int) -> Iterator[Point]:
