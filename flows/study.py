@@ -3,8 +3,7 @@ INGEST, WORDS and QUERY work on that corpus too (`for_each_corpus`)."""
 
 from tasks.corpus.encode import TOKENIZER, TOKENS, WORDS
 from tasks.corpus.held_out import HELD_OUT
-from tasks.corpus.ids import IDS
-from tasks.corpus.ingest import INGEST
+from tasks.corpus.ingest import IDS, INGEST
 from tasks.corpus.planted.plant import PLANT
 from tasks.evidence.evidence_step import EVIDENCE
 from tasks.examples.read import READ

@@ -63,7 +63,6 @@ class Cluster:
 
     @classmethod
     def of(cls, study: Study, store: Store) -> "Cluster":
-        """The cluster that a study's settings describe."""
         settings = study.cluster
         gpus: tuple[str, ...] = ()
         if study.scoring.device != "cpu" or study.encoder.device != "cpu":
@@ -231,8 +230,7 @@ class Cluster:
 
 
 def _start_class(settings: ClusterSettings, least: int) -> Any:
-    """A cluster of the class that the study names, with at least `least` workers. Raises StudyError where there is no such class,
-    or where it cannot start a cluster."""
+    """A cluster of the class that the study names, with at least `least` workers. StudyError where it cannot be started."""
     module, _, name = settings.cluster_class.rpartition(".")
     setting = f'cluster.cluster_class = "{settings.cluster_class}"'
     try:

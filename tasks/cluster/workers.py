@@ -42,8 +42,7 @@ def look(store: Store, probe: str) -> dict[str, Any]:
 
 
 def alike(here: Mapping[str, str], function: Callable[..., Any], *call: Any) -> Any:
-    """On a worker: `function(*call)`. Raises StudyError where its versions differ. A worker that joins late may get a call before
-    it was checked."""
+    """On a worker: `function(*call)`. Raises StudyError where its versions differ. A late worker may not have been checked."""
     if difference := different(code_versions(), here):
         raise StudyError(f"this part was given to a worker that has other versions than the run: {difference}")
     return function(*call)

@@ -31,7 +31,6 @@ DOCUMENTS_WRITTEN_AT_ONCE = 65_536
 
 # -- words ------------------------------------------------------------------------------------------------------------
 def plan_words(study: Study, inputs: Inputs) -> list[Job]:
-    """One job per documents part."""
     return [Job(part.labels, analyzer(), {"documents": (part,)}) for part in inputs["documents"]]
 
 
@@ -146,7 +145,6 @@ TOKENIZER = Step("tokenizer", 1, ABOUT, reads=("documents", "planted_files"), st
 
 # -- tokens -----------------------------------------------------------------------------------------------------------
 def plan_tokens(study: Study, inputs: Inputs) -> list[Job]:
-    """One job per documents part."""
     tokenizer: tuple[Part, ...] = inputs["tokenizer"]
     return [Job(part.labels, {}, {"documents": (part,), "tokenizer": tokenizer}) for part in inputs["documents"]]
 

@@ -172,8 +172,7 @@ class Store:
 
     def is_whole(self, part: Part, entry: Mapping[str, Any] | None, *, verify: bool = False) -> bool:
         """Whether a part can be trusted: its size and time are the manifest's, or, if those changed, its bytes are. Without a
-        manifest entry (an interrupted run) the part itself is checked: it appeared whole, by rename, and its bytes must have the
-        hash that it carries."""
+        manifest entry (an interrupted run) the part itself is checked: its bytes must have the hash that it carries."""
         stat = self.stat(self.part_path(part))
         if stat is None:
             return False
