@@ -423,8 +423,8 @@ def t9(
     mean = score.mean(axis=(0, 1))
     rank = (leverage[best][mean > np.quantile(mean, HIGH)][:, None] > leverage[best]).mean()
     rule = (
-        "supported if the share is above .5, and in 99 % of worlds of leverage and luck, where nothing is memorized, below; refuted "
-        "if it is below .5, or above .5 in most of these worlds, too: then it tells nothing"
+        "supported if the share is above .5, and below in 99 % of worlds of leverage and luck, in which nothing is memorized; "
+        "refuted if it is below .5, or above .5 in most of these worlds, too: then it tells nothing"
     )
     note = (
         f"worlds of luck and other measures of leverage have {medians.min():.2f} to {medians.max():.2f}; leverage of the highly "
