@@ -13,6 +13,7 @@ from tasks.memorization.counterfactual import COUNTERFACTUAL_STEP
 from tasks.memorization.membership import MEMBERSHIP_STEP
 from tasks.memorization.memorize import MEMORIZE
 from tasks.metrics.measure import MEASURE, with_measures
+from tasks.models.capacity import CAPACITY
 from tasks.models.ensemble import ENSEMBLE
 from tasks.models.generate import GENERATE
 from tasks.models.inject import INJECT
@@ -46,6 +47,7 @@ STEPS: tuple[Step, ...] = (
     MEMBERSHIP_STEP,  # which run of an ensemble is trained on what, if the study trains one
     ENSEMBLE,  # its runs, and how each scores every sequence
     COUNTERFACTUAL_STEP,  # what runs with a sequence give that runs without it do not
+    CAPACITY,  # a grid of sizes and corpora, if the study trains one
     WORDS,  # the words that are counted
     EXTRACT,  # n-grams of the examples
     EMBED,
