@@ -13,11 +13,11 @@ import pytest
 from schemas import CONTRACTS, Study
 from schemas.settings.ensemble_settings import Controlled
 from tasks.corpus.planted.controlled import ControlledCorpus
-from tasks.memorization import claim_rules, verdicts
+from tasks.memorization import claim_rules
+from tasks.memorization.decide_claims import VERDICTS_STEP, over_seeds
 from tasks.memorization.ensemble_panel import EnsemblePanel
 from tasks.memorization.membership import fold_block, paired_block
-from tasks.memorization.run_halves import halves
-from tasks.memorization.verdicts import VERDICTS_STEP, over_seeds
+from tasks.memorization.run_halves import half_of_runs, halves
 from tasks.storage.store import Part
 from tests import support
 
@@ -165,4 +165,4 @@ def test_seeds_that_disagree_are_inconclusive() -> None:
 
 
 def test_half_of_the_runs_are_whole_blocks() -> None:
-    assert verdicts.half_of_runs(panel(assigned(64), np.zeros((64, len(COPIES))), True)).tolist() == list(range(32))
+    assert half_of_runs(panel(assigned(64), np.zeros((64, len(COPIES))), True)).tolist() == list(range(32))
