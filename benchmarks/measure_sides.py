@@ -105,7 +105,7 @@ def zipf_windows(case: Case) -> np.ndarray:
 
 def near_copies(corpora: Corpora, case: Case) -> BenchmarkSide:
     """Ours, which misses none."""
-    from tasks.ngrams.near_copies import near_copies
+    from tasks.ngrams.kernels.near_kernels import near_copies
 
     made = zipf_windows(case)
     return BenchmarkSide(lambda _: {"cluster": near_copies(made)}, len(made))

@@ -97,17 +97,14 @@ class CorpusSize:
 
     @property
     def stored_documents(self) -> float:
-        """Bytes of the table `documents`."""
         return self.text * RATES["bytes of documents"]
 
     @property
     def stored_words(self) -> float:
-        """Bytes of the tables `words` and `vocabulary`."""
         return self.words * RATES["bytes of words"]
 
     @property
     def stored_tokens(self) -> float:
-        """Bytes of the table `tokens`."""
         return self.tokens * RATES["bytes of tokens"]
 
     @property
@@ -139,7 +136,6 @@ class TaskSize:
 
     @property
     def output_bytes(self) -> float:
-        """Bytes of an output."""
         return self.length * TYPICAL_TASKS[self.family].output
 
     @property
@@ -149,7 +145,6 @@ class TaskSize:
 
     @property
     def ngrams(self) -> float:
-        """N-grams of all its examples."""
         return (self.evaluated + self.mined) * len(self.orders) * TYPICAL_TASKS[self.family].words * self.length
 
 
@@ -216,8 +211,6 @@ class Machine:
 
 @dataclass(frozen=True)
 class Missing:
-    """A file, folder or model that is not here."""
-
     what: str
     where: str
 
@@ -237,12 +230,10 @@ class Sizes:
 
     @property
     def checkpoints(self) -> int:
-        """Checkpoints of all models."""
         return sum(m.checkpoints for m in self.models)
 
     @property
     def answers(self) -> float:
-        """Evaluated examples × models."""
         return sum(t.evaluated for t in self.tasks) * max(1, len(self.models))
 
     def of_placebo(self) -> "Sizes | None":
@@ -255,12 +246,10 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a step works on and what that takes, the overhead of its parts apart.
-
-    `work` in `unit`s; `read` and `written` in bytes; `core` and `gpu` in seconds; `longest`: seconds of the longest part, 0 where
-    parts are alike; `memory`: bytes of a worker; `guesses`: what of it was not measured; `rates`: all it rests on, by name.
-    `parts` counts only as long as the study cannot be planned, because files are missing.
-    """
+    """What a step works on and what that takes, the overhead of its parts apart. `work` in `unit`s; `read` and `written` in bytes;
+    `core` and `gpu` in seconds; `longest`: seconds of the longest part, 0 where parts are alike; `memory`: bytes of a worker;
+    `guesses`: what of it was not measured; `rates`: all it rests on, by name. `parts` counts only as long as the study cannot be
+    planned, because files are missing."""
 
     parts: float = 0
     work: float = 0.0
@@ -303,13 +292,11 @@ def on_each_corpus(cost: Callable[[Sizes], Cost]) -> Callable[[Sizes], Cost]:
 
 
 def bytes_per_token(study: Study) -> Rate:
-    """Bytes of text in a token of the study's tokenizer."""
     small = not study.tokenizer.file and study.tokenizer.vocabulary < 16_000
     return RATES["bytes of text in a token, small"] if small else TOKEN
 
 
 def forward_flops(parameters: float, tokens: float) -> float:
-    """FLOPs of a forward pass over so many tokens."""
     return 2.0 * parameters * tokens
 
 

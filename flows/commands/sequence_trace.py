@@ -19,8 +19,7 @@ from schemas import CONTRACTS
 from tasks.ngrams.lookup import CorpusLookup, Index, Scan
 from tasks.storage.store import Part, Store
 from tasks.text.bpe.tokenizer import load_tokenizer
-from tasks.text.display import one_line
-from tasks.text.excerpts import excerpt_around
+from tasks.text.display import excerpt_around, one_line
 
 if TYPE_CHECKING:
     from rich.console import Console

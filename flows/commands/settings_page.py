@@ -67,14 +67,13 @@ def bases() -> list[dict[str, Any]]:
     other |= {"models": files["models"][::-1]}
     tasks = [{"name": "q", "family": "qa", "reader": "planted"}, {"name": "m", "family": "math", "reader": "planted"}]
     planted = {"corpus": {"planted": {"insertions": {}}}, "placebo": {"planted": {}}, "splits": {}, "tasks": tasks}
-    runs = {"membership": {"design": "examples", "folds": 4, "models": [{"name": "w"}]}}
+    runs = {"membership": {"design": "examples", "folds": 4, "models": [{"name": "w"}]}, "capacity": {}}
     return [files, files | other, files | planted, {"name": "s", "corpus": {"controlled": {}}, "splits": {}, **runs}]
 
 
 @cache
 def reruns() -> dict[str, tuple[str, ...]]:
-    """By setting: the steps that compute again when it changes, in their order; for its example, in any of
-    the small studies."""
+    """By setting: the steps that compute again when it changes, in their order; for its example, in any of the small studies."""
     with TemporaryDirectory() as folder:
         example = {"id": "1", "input": "Which river?", "output": "Torin", "options": ["Torin", "Iska"], "answer": 0}
         for number, name in enumerate(("tasks", "questions", "train", "P36", "corpus", "large")):

@@ -8,7 +8,7 @@ import importlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from itertools import chain, count
@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from schemas import Study, StudyError
 from schemas.settings.cluster_settings import ClusterSettings
-from tasks.cluster.submission import Finished, Flight, Needs, attempt, several
+from tasks.cluster.submission import Call, Finished, Flight, Function, Needs, attempt, several
 from tasks.cluster.workers import DEVICES, WORKER_ENVIRONMENT, alike, code_versions, complaint, devices, look, mismatch, probing
 from tasks.step import GPU, MODEL
 from tasks.storage.store import Store
@@ -63,30 +63,24 @@ class Cluster:
 
     @classmethod
     def of(cls, study: Study, store: Store) -> "Cluster":
-        """The cluster that a study's settings describe."""
         settings = study.cluster
         gpus: tuple[str, ...] = ()
         if study.scoring.device != "cpu" or study.encoder.device != "cpu":
             gpus = devices(settings.gpus)
             if study.scoring.device_map:  # one model over all GPUs: one worker has them all
                 gpus = (",".join(gpus),) if gpus else ()
-        models, scratch = study.scoring.models_at_once, str(store.layout.dask)
-        options = (study.workers, study.worker_memory, scratch)
-        return cls(*options, settings=settings, devices=gpus, models=models, store=store)
+        options = study.workers, study.worker_memory, str(store.layout.dask)
+        return cls(*options, settings=settings, devices=gpus, models=study.scoring.models_at_once, store=store)
 
     @property
     def started(self) -> bool:
-        """Whether a Dask client is open."""
         return self._client is not None
 
     @property
     def inline(self) -> bool:
-        """Whether calls run in this process."""
         return not self.address and not self.settings.cluster_class and self.workers == 0
 
-    def run(
-        self, function: Callable[..., Any], calls: Iterable[tuple[Any, ...]], name: str, needs: Needs = lambda call: {}
-    ) -> Iterator[Finished]:
+    def run(self, function: Function, calls: Iterable[Call], name: str, needs: Needs = lambda call: {}) -> Iterator[Finished]:
         """Call `function(*call)` for each call, the first ones first; yields each as it ends, in any order. Calls are taken as
         workers become free. An exception in a call ends that call only. name: shown in Dask's dashboard; needs(call): what a worker
         must have for it. Raises StudyError where no cluster can be started, or where its workers cannot compute this study."""
@@ -97,19 +91,14 @@ class Cluster:
                 yield finished
             return
         more = iter(calls)
-        first = next(more, None)
-        if first is not None:  # else no cluster needs to start
-            yield from self._run_dask(function, chain([first], more), name, needs, needs(first))
-
-    def _run_dask(
-        self, function: Callable[..., Any], calls: Iterator[tuple[Any, ...]], name: str, needs: Needs, first: Mapping[str, int]
-    ) -> Iterator[Finished]:
+        if (first := next(more, None)) is None:
+            return  # no cluster needs to start
         client = self._open()
         self._seen = time.monotonic()  # an adaptive cluster may have released all its workers while there was nothing to do
         work = (several, function) if self.store is None or not self.remote else (alike, code_versions(), several, function)
-        flight = Flight(client, work, name, needs, self._required, partial(self._ahead, client, first))
+        flight = Flight(client, work, name, needs, self._required, partial(self._ahead, client, needs(first)))
         try:
-            yield from flight.run(calls)
+            yield from flight.run(chain([first], more))
         except Exception as error:
             if self._client is client and client.status != "running":
                 remedy = "What was finished is kept: start it again, and run the study again"
@@ -127,10 +116,8 @@ class Cluster:
         if workers:
             self._seen = now
         if now - self._seen > self.settings.wait:
-            raise StudyError(
-                f"{self._where} has had no worker for {self.settings.wait:.0f} s: they were stopped, most likely for "
-                "memory. Start new ones with more, and run the study again; what is finished is kept"
-            )
+            why = "they were stopped, most likely for memory. Start new ones with more, and run the study again"
+            raise StudyError(f"{self._where} has had no worker for {self.settings.wait:.0f} s: {why}; what is finished is kept")
         self._declared |= {name for w in workers.values() for name in w["resources"]}
         if self.remote:
             with self._checking:
@@ -154,10 +141,9 @@ class Cluster:
         broken = {a: s for a, s in answers.items() if not isinstance(s, dict | OSError)}  # OSError: gone meanwhile
         if broken:
             where, why = sorted(broken.items())[0]
-            raise StudyError(
-                f"{len(broken)} of {len(new)} workers have no taskgram, or another one than this process: {where}: "
-                f"{why}. Install the same version there, and start the workers again"
-            )
+            problem = f"workers have no taskgram, or another one than this process: {where}: {why}"
+            remedy = "Install the same version there, and start the workers again"
+            raise StudyError(f"{len(broken)} of {len(new)} {problem}. {remedy}")
         checked = {a: s for a, s in answers.items() if isinstance(s, dict)}
         if words := complaint(checked, {a: w["nthreads"] for a, w in new.items()}, self.store.root):
             raise StudyError(words)
@@ -207,10 +193,8 @@ class Cluster:
         try:
             return Client(self.address, set_as_default=False, timeout=SECONDS_TO_CONNECT)
         except (OSError, ValueError) as error:
-            raise StudyError(
-                f"no Dask scheduler answers at {self.address}: {error}. Start one with `dask scheduler`, or correct "
-                f"{ADDRESS} (or `address` under [cluster])"
-            ) from None
+            remedy = f"Start one with `dask scheduler`, or correct {ADDRESS} (or `address` under [cluster])"
+            raise StudyError(f"no Dask scheduler answers at {self.address}: {error}. {remedy}") from None
 
     def _start(self) -> Any:
         from distributed import Client
@@ -224,10 +208,8 @@ class Cluster:
         try:
             client.wait_for_workers(1, timeout=self.settings.wait)
         except TimeoutError:
-            raise StudyError(
-                f"{self._where} has no worker after {self.settings.wait:.0f} s. Look at its logs or its queue; a "
-                "longer `wait` under [cluster] waits longer"
-            ) from None
+            remedy = "Look at its logs or its queue; a longer `wait` under [cluster] waits longer"
+            raise StudyError(f"{self._where} has no worker after {self.settings.wait:.0f} s. {remedy}") from None
 
     def sweep(self) -> None:
         """Remove the scratch folders of killed workers. Dask does so when it creates the next one."""
@@ -248,8 +230,7 @@ class Cluster:
 
 
 def _start_class(settings: ClusterSettings, least: int) -> Any:
-    """A cluster of the class that the study names, with at least `least` workers. Raises StudyError where there is no such class,
-    or where it cannot start a cluster."""
+    """A cluster of the class that the study names, with at least `least` workers. StudyError where it cannot be started."""
     module, _, name = settings.cluster_class.rpartition(".")
     setting = f'cluster.cluster_class = "{settings.cluster_class}"'
     try:
@@ -267,10 +248,8 @@ def _start_class(settings: ClusterSettings, least: int) -> Any:
         else:
             cluster.scale(least)
     except Exception as error:  # each class has its own errors
-        raise StudyError(
-            f"{settings.cluster_class} could not be started with cluster_kwargs = {sorted(settings.cluster_kwargs)}: "
-            f"{type(error).__name__}: {error}"
-        ) from error
+        given = f"cluster_kwargs = {sorted(settings.cluster_kwargs)}: {type(error).__name__}: {error}"
+        raise StudyError(f"{settings.cluster_class} could not be started with {given}") from error
     return cluster
 
 

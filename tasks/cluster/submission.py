@@ -11,7 +11,9 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 Call = tuple[Any, ...]
+Function = Callable[..., Any]
 Needs = Callable[[Call], Mapping[str, int]]
+Required = Callable[[Mapping[str, int]], dict[str, int]]
 
 # A task costs this process and the scheduler some milliseconds, whatever its size: 10,000 calls of 5 ms would take twice as long.
 SECONDS_OF_A_TASK = 0.2
@@ -32,8 +34,7 @@ class Finished:
     error: BaseException | None = None
 
 
-def attempt(index: int, function: Callable[..., Any], call: Call) -> Finished:
-    """Make one call in this process."""
+def attempt(index: int, function: Function, call: Call) -> Finished:
     try:
         return Finished(index, value=function(*call))
     except Exception as error:
@@ -49,7 +50,7 @@ class Made:
     seconds: float
 
 
-def several(function: Callable[..., Any], calls: Sequence[tuple[int, Call]]) -> Made:
+def several(function: Function, calls: Sequence[tuple[int, Call]]) -> Made:
     """Make calls one after the other, as many as a task has time for. Runs on a worker. An error of one of several calls is only
     recorded; that of a single call is raised, so that Dask transports it."""
     values: dict[int, Any] = {}
@@ -68,22 +69,13 @@ def several(function: Callable[..., Any], calls: Sequence[tuple[int, Call]]) -> 
 
 
 class Flight:
-    """The calls of one function, from submission to their end.
-
-    work: what a worker calls with the calls of a task: `several` and the function, possibly after a check of the worker.
-    name: shown in Dask's dashboard. needs: what a worker must have for a call; required: the same as Dask's resources.
-    ahead: how many tasks to keep submitted, evaluated again every few seconds; it may raise. (distributed's `as_completed` cannot
-    be interrupted for that: it would wait for ever where all workers have died.)
-    """
+    """The calls of one function, from submission to their end. work: what a worker calls with the calls of a task: `several` and
+    the function, possibly after a check of the worker. name: shown in Dask's dashboard. needs: what a worker must have for a call;
+    required: the same as Dask's resources. ahead: how many tasks to keep submitted, evaluated again every few seconds; it may
+    raise. (distributed's `as_completed` cannot be interrupted for that: it would wait for ever where all workers have died.)"""
 
     def __init__(
-        self,
-        client: Any,
-        work: tuple[Any, ...],
-        name: str,
-        needs: Needs,
-        required: Callable[[Mapping[str, int]], dict[str, int]],
-        ahead: Callable[[], int],
+        self, client: Any, work: tuple[Any, ...], name: str, needs: Needs, required: Required, ahead: Callable[[], int]
     ) -> None:
         self.client, self.name, self._work, self._needs, self._required = client, name, work, needs, required
         run = uuid.uuid4().hex[:8]
@@ -98,7 +90,6 @@ class Flight:
         self._most, self._looked = ahead(), time.monotonic()
 
     def run(self, calls: Iterable[Call]) -> Iterator[Finished]:
-        """Each call as it ends."""
         numbered = enumerate(calls)
         self._submit(numbered)
         while self._tasks:
@@ -107,7 +98,6 @@ class Flight:
         yield from self._judge()
 
     def cancel(self) -> None:
-        """Cancel what has not ended."""
         self.client.cancel([f for f in self._tasks if not f.done()])
 
     def _submit(self, numbered: Iterator[tuple[int, Call]]) -> None:
@@ -150,8 +140,8 @@ class Flight:
             return self._look_again(future)
         group = self._tasks[future]
         made, alive = Made({}, frozenset(index for index, _ in group), 0.0), self.client.status in ALIVE
-        cancelled = "the scheduler cancelled this part; run the study again, finished parts are kept"
-        error: BaseException = RuntimeError(f"{self.name}: {cancelled}")
+        why = "the scheduler cancelled this part; run the study again, finished parts are kept"
+        error: BaseException = RuntimeError(f"{self.name}: {why}")
         if future.status != "cancelled":
             try:
                 made = future.result(timeout=SECONDS_OF_A_RESULT)

@@ -42,8 +42,7 @@ def look(store: Store, probe: str) -> dict[str, Any]:
 
 
 def alike(here: Mapping[str, str], function: Callable[..., Any], *call: Any) -> Any:
-    """On a worker: `function(*call)`. Raises StudyError where its versions differ. A worker that joins late may get a call before
-    it was checked."""
+    """On a worker: `function(*call)`. Raises StudyError where its versions differ. A late worker may not have been checked."""
     if difference := different(code_versions(), here):
         raise StudyError(f"this part was given to a worker that has other versions than the run: {difference}")
     return function(*call)
@@ -97,11 +96,8 @@ def probing(store: Store) -> Iterator[str]:
 
 def different(there: Mapping[str, str], here: Mapping[str, str]) -> str:
     """Which versions differ from those of this process; "" if none does."""
-    return ", ".join(
-        f"{name} {there[name] or 'is not there'} (here {here.get(name) or 'it is not there'})"
-        for name in sorted(there)
-        if there[name] != here.get(name)
-    )
+    names = [name for name in sorted(there) if there[name] != here.get(name)]
+    return ", ".join(f"{n} {there[n] or 'is not there'} (here {here.get(n) or 'it is not there'})" for n in names)
 
 
 def mismatch(packages: Mapping[str, Mapping[str, Any]]) -> str:

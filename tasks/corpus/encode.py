@@ -31,7 +31,6 @@ DOCUMENTS_WRITTEN_AT_ONCE = 65_536
 
 # -- words ------------------------------------------------------------------------------------------------------------
 def plan_words(study: Study, inputs: Inputs) -> list[Job]:
-    """One job per documents part."""
     return [Job(part.labels, analyzer(), {"documents": (part,)}) for part in inputs["documents"]]
 
 
@@ -74,15 +73,8 @@ def cost_words(sizes: Sizes) -> Cost:
     return Cost(c.parts, c.words, "words", read, written, core, memory=0.45e9, guesses=c.guesses, rates=WORDS_RATES)
 
 
-WORDS = Step(
-    "words",
-    version=1,
-    about="documents as ids of normalised words",
-    reads=("documents",),
-    stages=(Stage(writes=(WORDS_TABLE, VOCABULARY), plan=for_each_corpus(plan_words), run=run_words),),
-    variants=True,
-    cost=on_each_corpus(cost_words),
-)
+ABOUT, STAGES = "documents as ids of normalised words", (Stage((WORDS_TABLE, VOCABULARY), for_each_corpus(plan_words), run_words),)
+WORDS = Step("words", 1, ABOUT, reads=("documents",), stages=STAGES, variants=True, cost=on_each_corpus(cost_words))
 
 
 # -- tokenizer --------------------------------------------------------------------------------------------------------
@@ -146,19 +138,13 @@ def cost_tokenizer(sizes: Sizes) -> Cost:
     return Cost(1, trained, "bytes", trained, 1e5, core, memory=1e9, rates=TOKENIZER_RATES)
 
 
-TOKENIZER = Step(
-    "tokenizer",
-    version=1,
-    about="the tokenizer of the study's models, trained on the corpus or given",
-    reads=("documents", "planted_files"),
-    stages=(Stage(writes=(TOKENIZER_TABLE,), plan=plan_tokenizer, run=run_tokenizer),),
-    cost=cost_tokenizer,
-)
+ABOUT = "the tokenizer of the study's models, trained on the corpus or given"
+STAGES = (Stage((TOKENIZER_TABLE,), plan_tokenizer, run_tokenizer),)
+TOKENIZER = Step("tokenizer", 1, ABOUT, reads=("documents", "planted_files"), stages=STAGES, cost=cost_tokenizer)
 
 
 # -- tokens -----------------------------------------------------------------------------------------------------------
 def plan_tokens(study: Study, inputs: Inputs) -> list[Job]:
-    """One job per documents part."""
     tokenizer: tuple[Part, ...] = inputs["tokenizer"]
     return [Job(part.labels, {}, {"documents": (part,), "tokenizer": tokenizer}) for part in inputs["documents"]]
 
@@ -185,11 +171,5 @@ def cost_tokens(sizes: Sizes) -> Cost:
     return Cost(c.parts, c.tokens, "tokens", read, written, core, memory=0.65e9, guesses=c.guesses, rates=TOKENS_RATES)
 
 
-TOKENS = Step(
-    "tokens",
-    version=1,
-    about="documents as ids of model tokens",
-    reads=("documents", "tokenizer"),
-    stages=(Stage(writes=(TOKENS_TABLE,), plan=plan_tokens, run=run_tokens),),
-    cost=cost_tokens,
-)
+ABOUT, STAGES = "documents as ids of model tokens", (Stage((TOKENS_TABLE,), plan_tokens, run_tokens),)
+TOKENS = Step("tokens", version=1, about=ABOUT, reads=("documents", "tokenizer"), stages=STAGES, cost=cost_tokens)

@@ -24,7 +24,7 @@ STATEMENTS = {
 
 @dataclass(frozen=True)
 class Claim:
-    """What one experiment says about a claim. `claim`: a key of STATEMENTS; `low`, `high`: the interval of `estimate` at LEVEL; `null`:
+    """What one experiment says. `claim`: a key of STATEMENTS; `low`, `high`: the interval of `estimate` at LEVEL; `null`:
     what the estimate would be if nothing were there; `rule`: how the verdict follows from the numbers; `note`: what else a reader
     must know, such as why it is inconclusive. NaN where not defined."""
 

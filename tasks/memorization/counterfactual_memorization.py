@@ -8,7 +8,6 @@ specificity, a ratio of sums, for new runs.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -91,12 +90,7 @@ def _without_some_runs(panel: EnsemblePanel) -> list[EnsemblePanel]:
     units = runs // 2 if panel.paired else runs
     groups = np.arange(units) * min(GROUPS_OF_RUNS, units) // units
     groups = np.repeat(groups, 2) if panel.paired else groups
-    out = []
-    for group in range(int(groups.max()) + 1 if units > 1 else 0):
-        kept = groups != group
-        values = {name: of[:, kept] for name, of in panel.values.items()}
-        out.append(replace(panel, assigned=panel.assigned[kept], copies=panel.copies[kept], values=values))
-    return out
+    return [panel.of_runs(groups != group) for group in range(int(groups.max()) + 1 if units > 1 else 0)]
 
 
 def _jackknife(drawn: list[float]) -> float:

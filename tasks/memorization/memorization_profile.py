@@ -32,9 +32,7 @@ Means = dict[tuple[str, int], Estimate]
 # -- difference in differences ------------------------------------------------------------------------------------------
 def profile(outcome: Floats, cohort: Ints, clusters: Ints, draws: int, seed: int) -> tuple[Effects, Means]:
     """τ(g, c) of each cohort but for c = g − 1; means over cohorts, weighted by their windows: ("effect", c − g), ("residual", 0).
-
-    outcome: [windows, checkpoints]; cohort: number of the first checkpoint after training on it, from 1, or −1 for never.
-    """
+    outcome: [windows, checkpoints]; cohort: number of the first checkpoint after training on it, from 1, or −1 for never."""
     count, checkpoints = int(clusters.max()) + 1, outcome.shape[1]
     of = np.stack([cohort == g for g in (-1, *range(1, checkpoints))], axis=1).astype(np.float64)  # [windows, never and cohorts]
     sums = sums_by(clusters, np.concatenate([of, (of[:, :, None] * outcome[:, None]).reshape(len(of), -1)], axis=1), count)
@@ -90,7 +88,7 @@ def _documents(work: Work, training: TrainingRun) -> dict[tuple[str, str], int]:
     wanted = training.windows.table.select("source", id=pl.col("document")).unique()
     documents, base, numbers = by_labels(work.parts("documents")), 0, dict[tuple[str, str], int]()
     for part in work.parts("tokens"):
-        ids = work.frame_part(documents[part.label_key], "source", "id").with_row_index("row")
+        ids = work.frame(documents[part.label_key], "source", "id").with_row_index("row")
         with_windows = ids.join(wanted, on=["source", "id"], how="semi")
         for row, source, name in with_windows.select("row", "source", "id").iter_rows():
             numbers[source, name] = -1 if (source, name) in numbers else base + row

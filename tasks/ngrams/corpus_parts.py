@@ -49,9 +49,8 @@ def same_tokenizer(work: Work) -> None:
 
 
 def id_batches(work: Work, part: Part, size: int, only: np.ndarray | None = None) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
-    """(ids, offsets, number of the first document) of each batch of a words or tokens part, documents in order. Raises StudyError
-    for an id that is not below `size`, the size of the vocabulary. `only`: the documents to read, increasing; they are then
-    numbered from 0."""
+    """(ids, offsets, number of the first document) of each batch of a words or tokens part, documents in order. StudyError for an
+    id not below `size`, that of the vocabulary. `only`: the documents to read, increasing, then numbered from 0."""
     base, seen = 0, 0
     for batch in work.batches(part, "ids", rows=DOCUMENTS_AT_ONCE):
         lists: pa.ListArray = batch.column("ids")

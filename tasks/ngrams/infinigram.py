@@ -24,8 +24,7 @@ from tasks.ngrams.corpus_parts import concatenated, id_batches, same_tokenizer
 from tasks.ngrams.query.partial_counts import by_key
 from tasks.step import Inputs, Job, Stage, Step, Work
 from tasks.storage.writing import in_row_groups
-from tasks.text.bpe.continuations import Tokenised, tokenise
-from tasks.text.bpe.tokenizer import load_tokenizer
+from tasks.text.bpe.tokenizer import Tokenised, load_tokenizer, tokenise
 
 if TYPE_CHECKING:
     from tasks.ngrams.kernels.context_kernels import ContextTrie
@@ -35,14 +34,12 @@ COLUMNS = ("text", "position", "suffix", "denominator", "numerator")
 
 
 def plan_scan(study: Study, inputs: Inputs) -> list[Job]:
-    """One job per tokens part."""
     shared = {"examples": inputs["examples"], "tokenizer": inputs["tokenizer"]}
     settings, memory = {"longest_suffix": study.counting.longest_suffix}, study.counting.memory_bytes
     return [Job(part.labels, settings, {"tokens": (part,), **shared}, memory=memory) for part in inputs["tokens"]]
 
 
 def run_scan(work: Work) -> None:
-    """Count every suffix of every context in one part."""
     same_tokenizer(work)
     names, texts = _texts(work)
     examples = {column: pa.array([name[i] for name in names], pa.string()) for i, column in enumerate(("task", "example"))}
@@ -61,7 +58,7 @@ def _counts(work: Work, texts: Sequence[Tokenised]) -> Iterator[np.ndarray]:
     while waiting:
         first, last = waiting.pop()
         some, begins = offsets[first : last + 1] - offsets[first], starts[first:last]
-        memory = work.job.memory if last - first > 1 else None
+        memory = work.job.memory if last - first > 1 else 0
         trie = kernels.build_context_trie(ids[offsets[first] : offsets[last]], some, begins, longest, memory)
         _scan(work, trie)
         if trie.full:
@@ -91,13 +88,11 @@ def _scan(work: Work, trie: "ContextTrie") -> None:
 
 
 def plan_sum(study: Study, inputs: Inputs) -> list[Job]:
-    """One job: sum the counts of all parts."""
     given = {name: inputs[name] for name in ("infinigram_partials", "examples", "tokenizer")}
     return [Job({"study": "all"}, {}, given, memory=study.counting.memory_bytes)] if inputs["tokens"] else []
 
 
 def run_sum(work: Work) -> None:
-    """Choose the longest suffix of each position."""
     key = ["task", "example", "position"]
     empty = pl.DataFrame(INFINIGRAM_PARTIALS.schema.empty_table())
     longest, seen = [empty], [empty]
@@ -142,7 +137,6 @@ RATES = {
 
 
 def cost(sizes: Sizes) -> Cost:
-    """A scan of every part for all contexts, and their sum."""
     c = sizes.corpus
     context = sum(t.evaluated * (t.prompt_bytes + t.output_bytes) for t in sizes.tasks) / TOKEN
     rows, guesses = context * RATES["partial rows"] * c.parts, (*c.guesses, *c.many_parts)
@@ -151,11 +145,7 @@ def cost(sizes: Sizes) -> Cost:
     return Cost(parts, c.tokens, "tokens", c.stored_tokens, written, scan + total, 0.0, longest, memory, guesses, RATES)
 
 
-INFINIGRAM = Step(
-    "infinigram",
-    version=1,
-    about="∞-gram counts of each token of each reference output, over the models' tokens",
-    reads=("tokens", "examples", "tokenizer"),
-    stages=(Stage((INFINIGRAM_PARTIALS,), plan_scan, run_scan), Stage((INFINIGRAM_TABLE,), plan_sum, run_sum)),
-    cost=cost,
-)
+ABOUT = "∞-gram counts of each token of each reference output, over the models' tokens"
+READS = ("tokens", "examples", "tokenizer")
+STAGES = (Stage((INFINIGRAM_PARTIALS,), plan_scan, run_scan), Stage((INFINIGRAM_TABLE,), plan_sum, run_sum))
+INFINIGRAM = Step("infinigram", version=1, about=ABOUT, reads=READS, stages=STAGES, cost=cost)

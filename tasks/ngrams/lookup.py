@@ -1,8 +1,7 @@
 """Queries to a finished corpus: how often n-grams occur in it, where, and together with which others.
 
     words = Index.of_words(store, ngram_index_parts, vocabulary_parts)
-    words.count("the river of velm")                      # NgramCount(occurrences=3, documents=3)
-    words.ask(["velm", "torin"], limit=5)                 # the same of each, and the first five documents with both
+    words.ask(["velm", "torin"], limit=5)                 # the count of each, and the first five documents with both
     tokens = Index.of_tokens(store, token_index_parts, vocabulary_size)
     tokens.infinigrams([[510, 8281, 273, 657]])           # ∞-gram counts of 657 after the others, as in the table infinigram
 
@@ -26,8 +25,7 @@ from tasks.storage.store import Part, Store
 from tasks.text.words.analyzer import normalise
 
 if TYPE_CHECKING:
-    from tasks.ngrams.kernels.suffix_array_kernels import Suffixes
-    from tasks.ngrams.kernels.suffix_kernels import Followed
+    from tasks.ngrams.kernels.suffix_kernels import Followed, Suffixes
 
 Ngram = str | Sequence[int]
 Occurrences = tuple[np.ndarray, np.ndarray]  # per occurrence, in corpus order: its document, and its position in words
@@ -63,8 +61,6 @@ class LookupResult:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The sorted words of one part."""
-
     store: Store
     part: Part
 
@@ -84,12 +80,10 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class TokenIds:
-    """Token ids, which are the same in every part."""
-
     size: int
 
     def ids(self, ngram: Ngram) -> np.ndarray:
-        """The ids unchanged. Raises StudyError for an id that the tokenizer does not have."""
+        """Raises StudyError for an id that the tokenizer does not have."""
         for token in ngram:
             if isinstance(token, str) or not 0 <= token < self.size:
                 raise StudyError(f"{token!r} is not a token id from 0 to {self.size - 1}; use the study's tokenizer")
@@ -129,7 +123,6 @@ class CorpusLookup(ABC):
 
     @classmethod
     def of_tokens(cls, store: Store, parts: Sequence[Part], vocabulary_size: int) -> Self:
-        """Parts of tokens, or of their index."""
         return cls(store, parts, [TokenIds(vocabulary_size)] * len(parts))
 
     @abstractmethod
@@ -160,20 +153,11 @@ class CorpusLookup(ABC):
         counted = tuple(NgramCount(int(c), int(d)) for c, d in zip(occurrences, documents, strict=True))
         return LookupResult(counted, together, tuple(places))
 
-    def count(self, ngram: Ngram) -> NgramCount:
-        """Occurrences and documents of an n-gram."""
-        return self.ask([ngram]).counted[0]
-
-    def documents(self, ngram: Ngram, limit: int) -> tuple[DocumentMatch, ...]:
-        """The first documents that contain an n-gram, in corpus order."""
-        return self.ask([ngram], limit).places
-
 
 class Scan(CorpusLookup):
     """Reads all words, or tokens, for every query."""
 
     def occurrences(self, ngrams: Sequence[Ngram]) -> Iterator[tuple[int, int, list[Occurrences]]]:
-        """One piece per batch of documents."""
         for number, (part, alphabet) in enumerate(self.parts):
             queries, first = [alphabet.ids(ngram) for ngram in ngrams], 0
             if all(ABSENT in ids for ids in queries):
@@ -208,26 +192,23 @@ class Index(CorpusLookup):
         ]
 
     def occurrences(self, ngrams: Sequence[Ngram]) -> Iterator[tuple[int, int, list[Occurrences]]]:
-        """One piece per shard."""
-        from tasks.ngrams.kernels import suffix_kernels as kernels
+        from tasks.ngrams.kernels.suffix_kernels import places
 
         for shard in self.shards:
-            yield shard.part, shard.first_document, [kernels.places(shard.arrays, shard.alphabet.ids(n)) for n in ngrams]
+            yield shard.part, shard.first_document, [places(shard.arrays, shard.alphabet.ids(n)) for n in ngrams]
 
     def counts(self, ngrams: Sequence[Ngram]) -> np.ndarray:
         """Occurrences (int64) of many n-grams. StudyError for an empty one."""
-        from tasks.ngrams.kernels import suffix_kernels as kernels
+        from tasks.ngrams.kernels.suffix_kernels import counts
 
-        ids, offsets = self._ids_by_shard(ngrams)
-        return kernels.counts([shard.arrays for shard in self.shards], ids, offsets)
+        return counts([shard.arrays for shard in self.shards], *self._ids_by_shard(ngrams))
 
     def infinigrams(self, texts: Sequence[Ngram], longest: int = 64) -> "Followed":
         """∞-gram counts of the last word or token of each text after those before it. P = backoff_numerator / backoff_denominator
         with full back-off, the default of the measures (arXiv 2407.14985 §2, Eq. 5-6)."""
-        from tasks.ngrams.kernels import suffix_kernels as kernels
+        from tasks.ngrams.kernels.suffix_kernels import infinigram
 
-        ids, offsets = self._ids_by_shard(texts)
-        return kernels.infinigram([shard.arrays for shard in self.shards], ids, offsets, longest)
+        return infinigram([shard.arrays for shard in self.shards], *self._ids_by_shard(texts), longest)
 
     def _ids_by_shard(self, ngrams: Sequence[Ngram]) -> tuple[list[np.ndarray], np.ndarray]:
         """(ids of all n-grams in each shard, offsets of the n-grams in them)."""

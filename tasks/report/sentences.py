@@ -5,12 +5,18 @@ effective clusters or more; numbers that are written the same "did not change"; 
 back as well.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
+import numpy as np
+import polars as pl
+
+from schemas.tables.verdicts import VERDICT_NAMES
 from tasks.report.data import ReportData
+from tasks.report.ensembles import BestLeverage
 from tasks.report.formatting import interval, listed, number, short, with_interval
 from tasks.report.numbers import MEASURE_NAMES, MetricRow, clusters_of, counts_pairs, has_interval, has_number, remedy_of, sign
-from tasks.statistics import FEWEST_CLUSTERS
+from tasks.statistics import FEWEST_CLUSTERS, Floats, spearman
 
 COMPONENTS = {
     **{"pair": "the pair", "s_y": "the output s_y", "s_x": "the input s_x", "length": "length of s_y"},
@@ -148,6 +154,132 @@ def _beyond_phantoms(data: ReportData, rows: Sequence[MetricRow], does: str) -> 
                 why, points = doubt_of(f) or "and the interval includes zero", with_interval(f).replace(" %", " points")
                 sentences.append(f"Whether {f['model']} {what} more often than phantoms is undecided: {points}, {why}")
     return sentences
+
+
+# -- memorized or learned ----------------------------------------------------------------------------------------------
+def verdict_of(rows: Sequence[MetricRow]) -> str:
+    """The verdict on a claim over networks; where they differ, the claim is inconclusive."""
+    verdicts = {r["verdict"] for r in rows}
+    return str(verdicts.pop()) if len(verdicts) == 1 else "inconclusive"
+
+
+def claims(rows: Sequence[MetricRow]) -> str:
+    """How many claims are supported, refuted, inconclusive, and which; rows: of `verdicts`."""
+    names = list(dict.fromkeys(r["claim"] for r in rows))
+    of = {v: [n for n in names if verdict_of([r for r in rows if r["claim"] == n]) == v] for v in VERDICT_NAMES}
+    kinds = [
+        f"{len(some)} {'are' if len(some) > 1 else 'is'} {verdict} ({', '.join(some)})" for verdict, some in of.items() if some
+    ]
+    return f"Of {len(names)} claims about memorization {listed(kinds)}" if names else ""
+
+
+def _of(network: str) -> str:
+    """Which network, where a study has several; else nothing."""
+    return f" of {network}" if network else ""
+
+
+def networks(data: ReportData) -> list[tuple[str, str]]:
+    """The first model of each network, and how it is named: not at all, if it is the only one."""
+    names = list(data.settings["ensembles"]["networks"])
+    return [(name, name if len(names) > 1 else "") for name in names]
+
+
+def threshold(m: Floats) -> float:
+    """Highly memorized is what exceeds it (arXiv 2106.03216)."""
+    return float(np.quantile(m, 0.95))
+
+
+def density(network: str, members: Sequence[Floats], phantoms: Sequence[Floats]) -> Iterator[str]:
+    """How many of the highly memorized have a U in the central 90 %, next to phantoms, which nothing memorizes; U and M of both."""
+    said = []
+    for (u, m), what in ((members, "members"), (phantoms, "phantoms")):
+        high, (low, top) = m > threshold(m), np.quantile(u, (0.05, 0.95))
+        inside = number(float(((low < u) & (u < top))[high].mean()) if high.any() else None, "share")
+        said.append(f"{inside} of the {int(high.sum())} most memorized {what} (M > {number(threshold(m))} nats)")
+    yield f"{listed(said)}{_of(network)} have a U in the central 90 %: what phantoms give is chance"
+    m, at = members[1], threshold(phantoms[1])
+    yield f"{int((m > at).sum())} of {len(m)} members exceed what 95 % of the phantoms do not ({number(at)} nats)"
+
+
+def leverage(network: str, best: BestLeverage, rows: pl.DataFrame) -> Iterator[str]:
+    """The rank correlation of M and leverage over sequences with one copy, and within groups; rows have both."""
+    within = {}
+    for group in sorted(set(rows["group"])):
+        x, m = (rows.filter(group=group)[name].to_numpy() for name in ("leverage", "leave_group_out"))
+        if len(m) >= FEWEST_CLUSTERS and min(np.ptp(x), np.ptp(m)) > 0:
+            within[group] = spearman(x, m)
+    what = f"M and {best.kind.replace('_', ' ')} leverage{_of(network)} have a rank correlation of {number(best.correlation)}"
+    groups = listed([f"{number(rho)} in {group.replace('_', ' ')}" for group, rho in sorted(within.items(), key=lambda of: -of[1])])
+    yield f"{what} over {len(rows)} sequences with one copy" + (f", and within groups of {groups}" if groups else "")
+
+
+def by_level(data: ReportData, model: str, single: str, several: str, detail: str) -> list[MetricRow]:
+    """Mean estimates of a model by copies or twins: of a group with one copy, and of a group with several, in their order."""
+    rows = [
+        r
+        for r in data.measured("counterfactual_memorization")
+        if (r["model"], r["statistic"], r["detail"]) == (model, "mean", detail)
+    ]
+    kept = [dict(r) | {"level": 1.0} for r in rows if r["group"] == single] + [r for r in rows if r["group"] == several]
+    return sorted(kept, key=lambda r: r["level"])
+
+
+def _ends(data: ReportData, network: str, single: str, several: str, detail: str, of: str) -> str:
+    """`falls from 17.80 to 0.10 from 1 to 16 copies`, or nothing."""
+    rows = numbers_of(by_level(data, network, single, several, detail))
+    if len(rows) < 2:
+        return ""
+    rows = [dict(r) | {"statistic": "share"} for r in rows] if detail.startswith("extracted") else rows
+    return course(rows[0], rows[-1], f" from {rows[0]['level']:g} to {rows[-1]['level']:g} {of}")
+
+
+def copies(data: ReportData) -> list[str]:
+    """What copies do to M, and to extraction, of the first model of each network."""
+    names = {
+        "leave_group_out": "M without all copies",
+        "leave_one_out": "M without one copy",
+        "extracted_in": "the share extracted",
+    }
+    found = [
+        (f"Of {kind} sequences{_of(name_of)}, {name}", _ends(data, network, kind, f"{kind}_copies", detail, "copies"))
+        for network, name_of in networks(data)
+        for kind in ("dense", "canary")
+        for detail, name in names.items()
+    ]
+    return [f"{what} {how}" for what, how in found if how]
+
+
+def twins(data: ReportData) -> list[str]:
+    """What trained twins do to ω and M of rings, and ω of canaries."""
+    sentences = []
+    for network, name_of in networks(data):
+        for detail, name in (("specificity", "ω"), ("leave_group_out", "M")):
+            if how := _ends(data, network, "", "ring", detail, "trained twins"):
+                alone = numbers_of(by_level(data, network, "canary", "", detail))
+                sentences.append(
+                    f"{name} of rings{_of(name_of)} {how}" + (f"; of canaries it is {with_interval(alone[0])}" if alone else "")
+                )
+    return sentences
+
+
+def grid(data: ReportData) -> list[dict[str, Any]]:
+    """The runs of the grid of capacities at the end of their training, over all groups."""
+    rows = [r for r in data.ensembles.capacity if r["kind"] == "grid" and not r["group"] and r["generalization"] is not None]
+    last = {(r["cell"], r["seed"]): r["checkpoint"] for r in sorted(rows, key=lambda r: r["checkpoint"])}
+    return [r for r in rows if r["checkpoint"] == last[r["cell"], r["seed"]]]
+
+
+def capacity(data: ReportData) -> list[str]:
+    """Whether runs that memorize more generalize better, over the whole grid and with capacity held fixed."""
+    rows = {r["statistic"]: r for r in numbers_of(data.measured("capacity")) if r["detail"] == "bits"}
+    if not {"spearman", "partial"} <= rows.keys():
+        return []
+    raw, fixed = rows["spearman"], rows["partial"]
+    ways = {1: "those that memorize more generalize better", -1: "those that memorize more generalize worse"}
+    none = f"{doubt_of(fixed) or 'its interval includes zero'}, so the two are not seen to move together"
+    found = f"among runs of equal capacity {ways[sign(fixed)]}" if sign(fixed) else none
+    what = f"Over {raw['rows']} runs memorization and generalization have a rank correlation of {with_interval(raw)}"
+    return [f"{what}; {fixed['note'] or 'with capacity held fixed'} it is {with_interval(fixed)}: {found}"]
 
 
 # -- checks -----------------------------------------------------------------------------------------------------------

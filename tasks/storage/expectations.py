@@ -34,10 +34,8 @@ def expectations(contract: Contract, connection: Any) -> list[dict[str, Any]]:
     except duckdb.Error as error:
         if not_written(error, contract.name):
             raise
-        raise StudyError(
-            f"{contract.name}: its rows cannot be checked: {str(error)[:500]}. "
-            "`taskgram validate STUDY` sets a damaged part aside; else make memory free"
-        ) from error
+        remedy = "`taskgram validate STUDY` sets a damaged part aside; else make memory free"
+        raise StudyError(f"{contract.name}: its rows cannot be checked: {str(error)[:500]}. {remedy}") from error
     with _batch(contract.name, connection) as batch:
         suite = _suite(contract)
         results = _ask(batch, suite, "BOOLEAN_ONLY")
@@ -50,7 +48,6 @@ def expectations(contract: Contract, connection: Any) -> list[dict[str, Any]]:
 
 
 def _ask(batch: Any, wanted: list[Any], answer: str) -> list[Any]:
-    """One result per expectation."""
     import great_expectations as gx
 
     suite = gx.ExpectationSuite(name=f"{batch.data_asset.name} {answer}", expectations=wanted)
@@ -94,14 +91,11 @@ def _put_aside(contract: Contract, connection: Any) -> dict[str, int]:
         counts = connection.execute(f"SELECT {broken_rows} FROM (SELECT {tests} FROM {contract.name})").fetchone()
     for i, (rule, rows) in enumerate(zip(contract.rules, counts, strict=True)):
         which = f"NOT ({rule.sql})" if rows else "false"
-        connection.execute(
-            f"CREATE TABLE rule_{i} AS SELECT * FROM {contract.name} WHERE {which} LIMIT {ROWS_ASIDE if rows else 0}"
-        )
+        connection.execute(f"CREATE TABLE rule_{i} AS SELECT * FROM {contract.name} WHERE {which} LIMIT {ROWS_ASIDE}")
     for i, item in enumerate(contract.balances):
-        connection.execute(
-            f"CREATE TABLE balance_{i} AS SELECT * FROM (SELECT ({item.left}) AS left_side, "
-            f"({item.right}) AS right_side) WHERE left_side IS DISTINCT FROM right_side"
-        )
+        sides = f"SELECT ({item.left}) AS left_side, ({item.right}) AS right_side"
+        unequal = "left_side IS DISTINCT FROM right_side"
+        connection.execute(f"CREATE TABLE balance_{i} AS SELECT * FROM ({sides}) WHERE {unequal}")
     return {rule.why: int(rows) for rule, rows in zip(contract.rules, counts, strict=True)}
 
 

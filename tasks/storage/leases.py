@@ -6,7 +6,6 @@ computes a part; it is void once that run is dead. Two runs that both think they
 is wasteful but harmless: parts appear whole, under names that are hashes of everything that determines their content.
 """
 
-import errno
 import json
 import os
 import socket
@@ -20,7 +19,6 @@ from typing import Any
 import psutil
 
 from tasks.storage.store import Store
-from tasks.storage.writing import whole_file
 
 BEAT = 5.0
 PATIENCE = 60.0
@@ -81,8 +79,6 @@ class Leases:
         for key in sorted(self._held):
             self.drop(key)
         self._remove(self._pulse(self.run))
-        if self.store.local:
-            self._remove(self._named)
         self._heart = None
 
     # -- being alive ------------------------------------------------------------------------------------------------
@@ -145,56 +141,24 @@ class Leases:
     def _pulse(self, run: str) -> str:
         return f"{self.store.layout.pulses}/{run}.json"
 
-    @property
-    def _named(self) -> str:
-        """The file that every lease of this run is a link to."""
-        return f"{self.store.layout.pulses}/{self.run}.lease"
-
     def _read(self, path: str) -> dict[str, Any] | None:
         content = self.store.read_json(path)
         return content if isinstance(content, dict) else None
 
     def _create(self, key: str) -> bool:
-        """Write the lease unless there is one."""
-        path, content = self._lease(key), json.dumps({"run": self.run}).encode()
-        if not self.store.local:
-            try:
-                self.store.fs.pipe_file(path, content, mode="create")
-            except FileExistsError:
-                return False
-            return True
-        # Linked into place with its content: a run that is killed in between leaves no lease without a name. All leases of a
-        # run have the same content, so one file serves them all.
+        """Write the lease unless there is one. A run that is killed meanwhile leaves an empty one, which expires."""
         try:
-            os.link(self._named, path)
+            self.store.fs.pipe_file(self._lease(key), json.dumps({"run": self.run}).encode(), mode="create")
         except FileExistsError:
             return False
-        except FileNotFoundError:  # the first one; or another run took it for a leftover of a killed one
-            for folder in (Path(path).parent, Path(self._named).parent):
-                folder.mkdir(parents=True, exist_ok=True)
-            with whole_file(Path(self._named)) as file:
-                file.write(content)
+        except FileNotFoundError:  # the first one; or somebody removed the folder
+            self.store.fs.makedirs(self.store.layout.leases, exist_ok=True)
             return self._create(key)
-        except OSError as error:
-            if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
-                raise
-            return _create_alone(path, content)  # a file system without links
         return True
 
     def _replace(self, key: str) -> bool:
         self._remove(self._lease(key))
         return self._create(key)
-
-
-def _create_alone(path: str, content: bytes) -> bool:
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    try:
-        file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
-    except FileExistsError:
-        return False
-    with os.fdopen(file, "wb") as out:
-        out.write(content)
-    return True
 
 
 def _here() -> dict[str, Any]:

@@ -46,7 +46,6 @@ class Store:
         return Store, (self.root,)
 
     def part_path(self, part: Part) -> str:
-        """The path of a part."""
         return self.layout.part(part.table, part.key)
 
     # -- files that belong to a part ------------------------------------------------------------------------------
@@ -120,13 +119,11 @@ class Store:
         """The rows of these parts, one after the other; an empty table if there are none."""
         return _joined((self.open(p).read(columns=list(columns) or schema.names) for p in parts), schema, columns)
 
-    def read_between(
-        self, parts: Sequence[Part], schema: pa.Schema, column: str, low: str, high: str, columns: Sequence[str] = ()
-    ) -> pa.Table:
+    def read_between(self, parts: Sequence[Part], schema: pa.Schema, column: str, low: str, high: str) -> pa.Table:
         """The rows with low <= `column` <= high. Row groups that hold none, by their statistics, are not read: fast where parts are
         sorted by that column, or by it after a column that is constant within the part."""
-        options: dict[str, Any] = {"columns": list(columns) or schema.names, "filters": [(column, ">=", low), (column, "<=", high)]}
-        return _joined((self.open(p, pq.read_table, partitioning=None, **options) for p in parts), schema, columns)
+        options: dict[str, Any] = {"columns": schema.names, "filters": [(column, ">=", low), (column, "<=", high)]}
+        return _joined((self.open(p, pq.read_table, partitioning=None, **options) for p in parts), schema, ())
 
     def open(self, part: Part, reader: Callable[..., Any] = pq.ParquetFile, mapped: bool = True, **options: Any) -> Any:
         """A part for reading, or what another reader makes of it; StudyError if it is gone or broken. mapped: what
@@ -154,10 +151,7 @@ class Store:
         return about | self._stamped(path)
 
     def _stamped(self, path: str) -> dict[str, Any]:
-        """Size, time and hash of a file."""
-        stat = self.stat(path)
-        assert stat is not None
-        return {**stat, "sha256": self.sha256(path)}
+        return {**(self.stat(path) or {}), "sha256": self.sha256(path)}
 
     def stat(self, path: str) -> dict[str, int] | None:
         """Size and time of a file, None if there is none."""
@@ -173,14 +167,12 @@ class Store:
             return None
 
     def sha256(self, path: str) -> str:
-        """Hash of a file's bytes."""
         with self.fs.open(path, "rb") as source:
             return hashlib.file_digest(source, "sha256").hexdigest()
 
     def is_whole(self, part: Part, entry: Mapping[str, Any] | None, *, verify: bool = False) -> bool:
         """Whether a part can be trusted: its size and time are the manifest's, or, if those changed, its bytes are. Without a
-        manifest entry (an interrupted run) the part itself is checked: it appeared whole, by rename, and its bytes must have the
-        hash that it carries."""
+        manifest entry (an interrupted run) the part itself is checked: its bytes must have the hash that it carries."""
         stat = self.stat(self.part_path(part))
         if stat is None:
             return False
@@ -227,7 +219,6 @@ class Store:
 
     # -- manifests ------------------------------------------------------------------------------------------------
     def manifest(self, table: str, name: str) -> dict[str, Any] | None:
-        """A manifest by its fingerprint."""
         return self.read_json(self.layout.manifest(table, name))
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:

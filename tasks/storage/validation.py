@@ -86,19 +86,14 @@ def _named(contract: Contract) -> set[str]:
     return set(re.findall(r"\w+", text))
 
 
-@contextmanager
-def _views(
-    store: Store,
-    contract: Contract,
-    tables: Tables,
-    contracts: Mapping[str, Contract],
-    sums: Sequence[Mapping[str, float]],
-    database: Any = None,
-) -> Any:
-    """A DuckDB connection on which every table the contract names is a view, and `sums`, those of each part, is a table.
+Contracts = Mapping[str, Contract]
+Sums = Sequence[Mapping[str, float]]
 
-    database: one that is open already, used if the store is on this machine; its other connections do not see the views.
-    """
+
+@contextmanager
+def _views(store: Store, contract: Contract, tables: Tables, contracts: Contracts, sums: Sums, database: Any = None) -> Any:
+    """A DuckDB connection on which every table the contract names is a view, and `sums`, those of each part, is a table. database:
+    one that is open already, used if the store is on this machine."""
     import duckdb
 
     named = _named(contract)

@@ -73,9 +73,8 @@ class PartWriter:
             raise AssertionError(f"{table}: columns {wrong} are missing or not in the contract")
         if table not in self.writers:
             self.temporary[table].parent.mkdir(parents=True, exist_ok=True)
-            self.writers[table] = pq.ParquetWriter(
-                self.temporary[table], schema, write_page_index=False, write_page_checksum=True, **_encoding(self.tables[table])
-            )
+            options = {"write_page_checksum": True, **_encoding(self.tables[table])}
+            self.writers[table] = pq.ParquetWriter(self.temporary[table], schema, **options)
         self.writers[table].write_table(rows.select(schema.names).cast(schema), row_group_size=ROWS_PER_GROUP)
 
     def publish(self, footer: Mapping[str, Any], publish_files: Callable[[str, str], None]) -> None:

@@ -20,7 +20,6 @@ NGRAMS_AT_ONCE = 16_384
 
 
 def plan(study: Study, inputs: Inputs) -> list[Job]:
-    """One job per task, for the study and each of its variants."""
     return [job for view in views(study) for job in _jobs(view, parts_of(inputs, example_ngrams=view.ngrams))]
 
 
@@ -95,12 +94,5 @@ def cost(sizes: Sizes) -> Cost:
     return Cost(parts, work, "distinct n-grams", 0.0, written, core, gpu, longest, memory, guesses, RATES)
 
 
-EMBED = Step(
-    "embed",
-    version=2,
-    about="a vector per distinct n-gram of the mining examples",
-    reads=("example_ngrams", "examples"),
-    stages=(Stage(writes=(EMBEDDINGS,), plan=plan, run=run),),
-    variants=True,
-    cost=cost,
-)
+ABOUT, READS = "a vector per distinct n-gram of the mining examples", ("example_ngrams", "examples")
+EMBED = Step("embed", 2, ABOUT, reads=READS, stages=(Stage((EMBEDDINGS,), plan, run),), variants=True, cost=cost)

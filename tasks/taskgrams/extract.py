@@ -83,7 +83,6 @@ def run(work: Work) -> None:
 
 
 def _rows(work: Work, example: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The rows of one example, in the order of the key."""
     orders = work.settings["orders"]
     sides = [("input", n, _contentful(work, example["input"], n, side=0)) for n in orders]
     for side, n, grams in [*sides, *(("output", n, _outputs(work, example, n)) for n in orders)]:
@@ -130,11 +129,5 @@ def cost(sizes: Sizes) -> Cost:
     return Cost(len(sizes.tasks) * policies, ngrams, "n-grams", written=written, core=core, rates=RATES)
 
 
-EXTRACT = Step(
-    "extract",
-    version=1,
-    about="n-grams of each example's input and output, with their positions",
-    reads=("examples",),
-    stages=(Stage(writes=(EXAMPLE_NGRAMS,), plan=plan, run=run),),
-    cost=cost,
-)
+ABOUT, STAGES = "n-grams of each example's input and output, with their positions", (Stage((EXAMPLE_NGRAMS,), plan, run),)
+EXTRACT = Step("extract", version=1, about=ABOUT, reads=("examples",), stages=STAGES, cost=cost)

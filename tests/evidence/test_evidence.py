@@ -241,7 +241,7 @@ def test_rows_of_an_example_are_read_without_the_rest(tmp_path: Path) -> None:
     w = world(n=50)
     out = with_evidence(w.study(), tmp_path, w.tables(tmp_path))
     store, schema = Store(str(tmp_path)), CONTRACTS["evidence_spans"].schema
-    some = store.read_between(out["evidence_spans"], schema, "example", "e0007", "e0009", ("side", "ngram")).to_pylist()
+    some = store.read_between(out["evidence_spans"], schema, "example", "e0007", "e0009").select(["side", "ngram"]).to_pylist()
     every = [r for r in read_rows(tmp_path, out["evidence_spans"]) if "e0007" <= r["example"] <= "e0009"]
     assert some == [{"side": r["side"], "ngram": r["ngram"]} for r in every]
     assert len(some) == 6

@@ -24,7 +24,6 @@ def _start(seed: int, purpose: str) -> int:
 
 
 def generator(seed: int, purpose: str) -> np.random.Generator:
-    """A generator for small tables that are always generated completely."""
     return np.random.default_rng(_start(seed, purpose))
 
 

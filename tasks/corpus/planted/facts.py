@@ -41,14 +41,12 @@ class Cell:
 
     @property
     def pair(self) -> str:
-        """Identifier of the cell's pair."""
         return f"p{self.sixteenths:02d}-x{self.input_documents:04d}-y{self.output_documents:05d}-{self.repeat:04d}"
 
     # Four properties that must not correlate with P or a frequency. Each is one or two bits of x and y; the five bits are
     # linearly independent, so that within any value of one the others are still balanced.
     @property
     def input_words(self) -> int:
-        """Length of the subject's name."""
         return 1 + (self.p ^ self.x ^ self.y ^ self.repeat) % 2
 
     @property
@@ -64,7 +62,6 @@ class Cell:
 
     @property
     def relation(self) -> str:
-        """The relation of its fact."""
         return FACT_RELATIONS[(self.p + self.x + self.y + self.repeat) % len(FACT_RELATIONS)]
 
     @property
@@ -91,10 +88,8 @@ def cells(planted: Planted) -> Iterator[Cell]:
 def assert_independent(cells: list[Cell]) -> None:
     """Assert that the covariance of P with each statistic that a wrong measure could use instead is exactly 0."""
     p = np.array([c.sixteenths for c in cells])
-    of_cells = (
-        (c.input_documents, c.output_documents, min(2, HALVES[c.y]), c.occurrences_per_document, c.input_words) for c in cells
-    )
-    statistics = np.array(list(of_cells))
+    documents = [(c.input_documents, c.output_documents, min(2, HALVES[c.y])) for c in cells]
+    statistics = np.array([(*n, c.occurrences_per_document, c.input_words) for n, c in zip(documents, cells, strict=True)])
     if (len(cells) * (p @ statistics) != p.sum() * statistics.sum(axis=0)).any():
         raise AssertionError("the factorial of facts is not balanced")
 

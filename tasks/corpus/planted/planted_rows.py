@@ -27,8 +27,6 @@ class TruePair:
 
 @dataclass(frozen=True)
 class PlantedSequence:
-    """One row of `planted_sequences`."""
-
     sequence: str
     kind: str
     group: str

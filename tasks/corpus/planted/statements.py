@@ -78,11 +78,9 @@ class Statements:
 
     @property
     def documents(self) -> int:
-        """Number of documents."""
         return int(self._ends[-1]) if len(self._ends) else 0
 
     def truth(self, task: str, fact: Fact) -> TruePair:
-        """The exact counts of a pair, from the runs."""
         x, y, df, occurrences = fact.subject, fact.answer, self._df, self._occurrences
         together = self._pairs.get(x * len(self._names) + y, 0)
         ngrams = (self._names[x], self._names[y])
@@ -95,7 +93,6 @@ class Statements:
         return example(name, split, f"{fact.relation}/{group}", question, self.text(fact.answer), QUESTION_PROMPT)
 
     def render(self, index: Ints) -> list[tuple[str, str]]:
-        """(text, language) of these documents."""
         run = np.searchsorted(self._ends, index, side="right")
         bits = draw(self._seed, self._purpose, index)
         phrase, order = below(bits, len(STATEMENTS)).tolist(), (bits & np.uint64(1)).tolist()
@@ -113,7 +110,6 @@ class Statements:
 
 
 def _sum(index: Ints, weight: Ints, size: int) -> Ints:
-    """Exact integer sums of `weight` by index."""
     out = np.zeros(size, dtype=np.int64)
     np.add.at(out, index, weight)
     return out

@@ -38,13 +38,10 @@ class Sums:
         return pairs, below(draw(self._seed, f"{self._purpose}/wording", index), 10) < QUESTIONS_OF_TEN
 
     def render(self, index: Ints) -> list[tuple[str, str]]:
-        """(text, language) of these documents."""
         pairs, is_question = self._pairs(index)
         question = QUESTION_PROMPT.format(input=SUM_QUESTION) + SUM_ANSWER
-        return [
-            ((question if ask else SUM_PLAIN).format(a=a, b=b, c=a + b), "en")
-            for (a, b), ask in zip(pairs.tolist(), is_question.tolist(), strict=True)
-        ]
+        rows = zip(pairs.tolist(), is_question.tolist(), strict=True)
+        return [((question if ask else SUM_PLAIN).format(a=a, b=b, c=a + b), "en") for (a, b), ask in rows]
 
     def counts(self) -> tuple[Ints, Ints]:
         """[operands, operands] twice: documents with each sum as a question, and as a plain statement."""

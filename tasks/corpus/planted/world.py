@@ -58,7 +58,6 @@ class World:
         return sorted([*rows, *self.lexicon.truth(), *self.sums.truth()], key=lambda row: (row.task, row.pair))
 
     def tasks(self) -> dict[str, list[dict[str, Any]]]:
-        """Records of every task file, by task."""
         made = {"facts": self.facts.examples(), "rules": self.rules.examples(), "sums": self.sums.examples()}
         made |= {"recall": self.recall.recall_examples(), "choice": self.recall.choice_examples()}
         return made | {language: self.lexicon.examples(language) for language in LANGUAGES}

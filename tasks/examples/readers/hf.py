@@ -73,8 +73,7 @@ def read(file: TaskFile, settings: ReadSettings) -> Items:
 
 
 def _records(file: TaskFile, settings: ReadSettings) -> Iterator[dict[str, Any] | str]:
-    """The records of a split, in order, or why one is none. StudyError for a library that is missing, a hub that does not answer, a
-    wrong name."""
+    """The records of a split, in order, or why one is none. StudyError for what is missing, with a remedy."""
     try:
         import datasets
     except ImportError:
@@ -125,7 +124,6 @@ def _text_reader(builder: Any, encoding: str) -> Callable[[Path], Iterator[dict[
 
 
 def _json(path: Path, encoding: str) -> Iterator[dict[str, Any] | str]:
-    """The objects of a file of JSON lines, or of one JSON array."""
     with open_bytes(path) as source:
         if source.read(64).lstrip(b"\xef\xbb\xbf \t\r\n")[:1] != b"[":
             yield from (record for _, _, record in json_records(path, encoding))

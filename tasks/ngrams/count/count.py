@@ -17,8 +17,7 @@ import pyarrow.compute as pc
 from schemas import NGRAM_COUNTS, NGRAM_SUFFIXES, NGRAM_VOCABULARY, Study
 from tasks.cost import BENCHMARKS, DEBIAN, Cost, Rate, Sizes
 from tasks.ngrams.corpus_parts import concatenated, id_batches, same_analyzer, same_tokenizer, with_same_labels
-from tasks.ngrams.count.bucket import Bucket
-from tasks.ngrams.count.ordered_output import NgramCounts, binary
+from tasks.ngrams.count.bucket import Bucket, NgramCounts, binary
 from tasks.step import Inputs, Job, Stage, Step, Work
 from tasks.storage.parts import Part
 from tasks.text.bpe.tokenizer import load_tokenizer
@@ -40,7 +39,7 @@ def plan_suffixes(study: Study, inputs: Inputs) -> list[Job]:
 
 def run_suffixes(work: Work) -> None:
     """Write the suffixes of one part, block by block. Sums: of_tokens, if tokens are counted."""
-    from tasks.ngrams.kernels import spill_kernels as kernels
+    from tasks.ngrams.kernels import count_kernels as kernels
 
     unit, longest, buckets = work.settings["unit"], work.settings["longest"], work.settings["buckets"]
     same_analyzer(work, *(p for t in ("words", "vocabulary") if unit == "words" for p in work.parts(t)))
@@ -71,7 +70,7 @@ def _one_value(numbers: np.ndarray) -> pa.Array:
 def _hashes_of_part(work: Work) -> np.ndarray:
     """uint32 per id, the same in every part: CRC-32 of a word, or of a token's number."""
     if work.settings["unit"] == "words":
-        words = work.read_part(work.parts("vocabulary")[0], "word").column("word").to_pylist()
+        words = work.read(work.parts("vocabulary")[0], "word").column("word").to_pylist()
         return np.array([zlib.crc32(w.encode()) for w in words], np.uint32)
     size = work.read("tokenizer", "vocabulary_size").column("vocabulary_size")[0].as_py()
     return np.array([zlib.crc32(i.to_bytes(4, "big")) for i in range(size)], np.uint32)
@@ -93,20 +92,18 @@ def _blocks(work: Work, part: Part, block: int, size: int) -> Iterator[tuple[np.
 
 # -- one vocabulary ----------------------------------------------------------------------------------------------------
 def plan_vocabulary(study: Study, inputs: Inputs) -> list[Job]:
-    """One job for all parts."""
     unit = study.counting.unit
     tables = ("vocabulary",) if unit == "words" else ("tokens", "tokenizer")
     return [Job({"study": "all"}, {"unit": unit}, {t: inputs[t] for t in tables})] if inputs["ngram_suffixes"] else []
 
 
 def run_vocabulary(work: Work) -> None:
-    """Add up the words of all parts; for tokens, count them."""
     if work.settings["unit"] == "tokens":
         work.write("ngram_vocabulary", _count_tokens(work))
         return
     total = pl.DataFrame(schema={"word": pl.String, "occurrences": pl.Int64, "documents": pl.Int64})
     for part in work.parts("vocabulary"):
-        piece = work.frame_part(part, "word", "occurrences", "documents")
+        piece = work.frame(part, "word", "occurrences", "documents")
         total = pl.concat([total, piece]).group_by("word").agg(pl.col("occurrences", "documents").sum())
     total = total.sort("word").with_columns(pl.int_range(pl.len(), dtype=pl.Int32).alias("id"))
     work.write("ngram_vocabulary", total.select(NGRAM_VOCABULARY.schema.names).to_arrow())
@@ -129,7 +126,6 @@ def _count_tokens(work: Work) -> pa.Table:
 
 # -- counts, bucket by bucket ------------------------------------------------------------------------------------------
 def plan_counts(study: Study, inputs: Inputs) -> list[Job]:
-    """One job per bucket."""
     if not inputs["ngram_suffixes"]:
         return []
     counting = study.counting
@@ -186,7 +182,7 @@ def _renumberings(work: Work, words: pa.Array) -> list[np.ndarray]:
         return [np.arange(len(words) + 1, dtype=np.int32)] * len(work.parts("ngram_suffixes"))
     renumberings = []
     for vocabulary in with_same_labels(work.parts("ngram_suffixes"), work.parts("vocabulary")):
-        part_words = work.read_part(vocabulary, "word").column("word").combine_chunks().cast(words.type)
+        part_words = work.read(vocabulary, "word").column("word").combine_chunks().cast(words.type)
         at = pc.index_in(part_words, value_set=words).to_numpy(zero_copy_only=False)
         renumberings.append(np.concatenate([[0], at + 1]).astype(np.int32))
     return renumberings
@@ -210,15 +206,10 @@ def cost(sizes: Sizes) -> Cost:
     return Cost(parts, work, unit, c.stored_words, written, work / RATES["count"], memory=0.6e9, guesses=c.guesses, rates=RATES)
 
 
-COUNT = Step(
-    "count",
-    version=3,
-    about="all n-grams of the corpus, for the orders the study names",
-    reads=("words", "vocabulary", "tokens", "tokenizer"),
-    stages=(
-        Stage((NGRAM_SUFFIXES,), plan_suffixes, run_suffixes),
-        Stage((NGRAM_VOCABULARY,), plan_vocabulary, run_vocabulary),
-        Stage((NGRAM_COUNTS,), plan_counts, run_counts),
-    ),
-    cost=cost,
+ABOUT, READS = "all n-grams of the corpus, for the orders the study names", ("words", "vocabulary", "tokens", "tokenizer")
+STAGES = (
+    Stage((NGRAM_SUFFIXES,), plan_suffixes, run_suffixes),
+    Stage((NGRAM_VOCABULARY,), plan_vocabulary, run_vocabulary),
+    Stage((NGRAM_COUNTS,), plan_counts, run_counts),
 )
+COUNT = Step("count", version=3, about=ABOUT, reads=READS, stages=STAGES, cost=cost)

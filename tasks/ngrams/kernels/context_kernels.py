@@ -59,7 +59,6 @@ def _home(table, key):
 
 @njit(cache=True)
 def _bit(bits, key):
-    """The filter bit of a key."""
     value = np.uint64(key) * _GOLDEN
     return (value ^ (value >> np.uint64(32))) & np.uint64((bits.shape[0] << 6) - 1)
 
@@ -161,16 +160,14 @@ def slots_within(memory: int) -> int:
     return 1 << max(4, int(memory * 2 // (3 * _SLOT_BYTES)).bit_length() - 1)
 
 
-def build_context_trie(
-    ids: np.ndarray, offsets: np.ndarray, begins: np.ndarray, longest: int, memory: int | None = None
-) -> ContextTrie:
+def build_context_trie(ids: np.ndarray, offsets: np.ndarray, begins: np.ndarray, longest: int, memory: int = 0) -> ContextTrie:
     """The trie for the positions begins[i], begins[i] + 1, … of each text i; texts are laid out in `ids` (int32) like documents.
-    `memory`: limit of the trie in bytes, also while the corpus is read; None: no limit."""
+    `memory`: limit of the trie in bytes, also while the corpus is read; 0: no limit."""
     text = np.insert(np.append(ids, -1).astype(np.int32), offsets[:-1], -1)
     if len(text) >= 2**31:
         raise ValueError(f"{len(text)} tokens in one query; the limit is 2^31 - 1")
     size, _ = slots_for(2 * len(ids) + longest)
-    most = _FREE if memory is None else slots_within(memory)
+    most = slots_within(memory) if memory else _FREE
     if size > most:
         size, _ = slots_for(1)
     root = np.zeros(int(ids.max()) + 1 if len(ids) else 0, NODE)
@@ -253,9 +250,8 @@ def _scan(ids, offsets, text, longest, root, table, bits, nodes, most):
 def scan_contexts(ids: np.ndarray, offsets: np.ndarray, trie: ContextTrie) -> None:
     """Add the visits of one piece of the corpus, unless the trie is full."""
     if not trie.full:
-        trie.table, trie.bits, trie.nodes, trie.full = _scan(
-            ids, offsets, trie.text, trie.longest, trie.root, trie.table, trie.bits, trie.nodes, trie.most
-        )
+        state = trie.text, trie.longest, trie.root, trie.table, trie.bits, trie.nodes, trie.most
+        trie.table, trie.bits, trie.nodes, trie.full = _scan(ids, offsets, *state)
     trie.tokens += int(offsets[-1])
 
 
@@ -304,11 +300,8 @@ def _suffix_counts(text, offsets, begins, first, last, longest, root, table, tok
     return out, rows
 
 
-def suffix_counts(
-    offsets: np.ndarray, begins: np.ndarray, trie: ContextTrie, first: int = 0, last: int | None = None
-) -> np.ndarray:
-    """int64 [rows, 5]: text, position relative to begins[text], suffix length, denominator (> 0), numerator; sorted. `offsets` and
-    `begins` are those of `build_context_trie`. Only for texts first … last - 1, by default all."""
-    last = len(begins) if last is None else last
+def suffix_counts(offsets: np.ndarray, begins: np.ndarray, trie: ContextTrie, first: int, last: int) -> np.ndarray:
+    """int64 [rows, 5] of texts first … last - 1: text, position relative to begins[text], suffix length, denominator (> 0),
+    numerator; sorted. `offsets` and `begins` are those of `build_context_trie`."""
     out, rows = _suffix_counts(trie.text, offsets, begins, first, last, trie.longest, trie.root, trie.table, trie.tokens)
     return out[:rows].copy()

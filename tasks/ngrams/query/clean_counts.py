@@ -14,20 +14,20 @@ from tasks.ngrams.query.partial_counts import summed
 from tasks.ngrams.query.scan import PAIR, Counts, PairQueries, PartCounter, ngram_rows, places
 from tasks.step import Work
 
+Frame = pl.DataFrame
+
 
 # -- one part ---------------------------------------------------------------------------------------------------------
-def contaminated(
-    texts: pl.DataFrame, of_texts: pl.DataFrame, queries: pl.Series, counts: Counts, least: int
-) -> dict[str, np.ndarray]:
+def contaminated(texts: Frame, of_texts: Frame, queries: pl.Series, counts: Counts, least: int) -> dict[str, np.ndarray]:
     """The contaminated documents of the part by task, increasing. texts (text, task, …) and of_texts (text, order, ngram) are the
     long n-grams; `queries` the n-grams that `counts` is for."""
-    tests = of_texts.filter(pl.col("order") == least).join(texts.select("text", "task"), on="text").select("task", "ngram").unique()
+    tests = of_texts.filter(order=least).join(texts.select("text", "task"), on="text").select("task", "ngram").unique()
     noted = pl.DataFrame({"ngram": queries[counts.noted[:, 0]], "document": counts.noted[:, 1]})
     documents = noted.join(tests, on="ngram").select("task", "document").unique().sort("task", "document")
     return {str(task): rows["document"].to_numpy() for (task,), rows in documents.group_by("task", maintain_order=True)}
 
 
-def write_contaminated(work: Work, pairs: pl.DataFrame, documents: dict[str, np.ndarray]) -> None:
+def write_contaminated(work: Work, pairs: Frame, documents: dict[str, np.ndarray]) -> None:
     """Write the counts of each task's pairs in its contaminated documents. `pairs`: queried pairs, and whether they are `kept`.
     Sums: the number of contaminated documents per task."""
     of_evaluated = pairs.filter(pl.col("kept")).select(PAIR)
@@ -45,7 +45,7 @@ def write_contaminated(work: Work, pairs: pl.DataFrame, documents: dict[str, np.
 
 
 # -- all parts --------------------------------------------------------------------------------------------------------
-def write_clean(work: Work, stats: pl.DataFrame, counts: pl.DataFrame) -> None:
+def write_clean(work: Work, stats: Frame, counts: Frame) -> None:
     """Write the counts without contaminated documents. stats, counts: rows of ngram_stats and of pair_counts."""
     grams = summed(work, "contaminated_ngram_partials", ["task", "ngram"], "occurrences", "documents")
     differences = ((pl.col(f"{c}_of_all") - pl.col(c)).alias(c) for c in ("documents", "occurrences"))

@@ -10,27 +10,29 @@ samples of parts merge into the sample of the corpus; the long n-grams that eval
 (docs/method.md §13); and the counts in the documents with these (`clean_counts.py`). A second stage sums over parts.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import chain
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from schemas import CONTAMINATION, CONTRACTS, PAIR_DOCUMENT_PARTIALS, Study
+from schemas import CONTAMINATION, CONTRACTS, PAIR_DOCUMENT_PARTIALS, PAIR_DOCUMENTS, Study
 from tasks.cost import BENCHMARKS, DEBIAN, OTHER_PAIRS, Cost, Rate, Sizes, interpolated, on_each_corpus
 from tasks.ngrams.corpus_parts import same_analyzer, with_same_labels
 from tasks.ngrams.query.clean_counts import contaminated, write_clean, write_contaminated
-from tasks.ngrams.query.pair_excerpts import read_excerpts
 from tasks.ngrams.query.partial_counts import by_key, summed
 from tasks.ngrams.query.scan import PAIR, PairQueries, PartCounter, ngram_rows, places
 from tasks.step import Inputs, Job, Stage, Step, Work, for_each_corpus, labelled
 from tasks.storage.parts import Part
-from tasks.text.words.analyzer import analyzer, words_of
+from tasks.text.display import excerpt_around
+from tasks.text.words.analyzer import analyzer, segment, words_of
 
 QUERY_TABLES = ("task_grams", "example_ngrams", "examples", "truth")
 EXAMPLE = ["task", "example", "order"]
-PRODUCTS_AT_ONCE = 4_000_000
+PRODUCTS_AT_ONCE, ROWS_AT_ONCE = 4_000_000, 20_000
+NEAR = 160  # code points between two n-grams that share one piece of an excerpt, at most
 VARIANTS = "all"  # all variants share one scan, apart from the study's, so that a new variant leaves the study's parts as they are
 PAIRS_ONLY = {"contamination_orders": [], "documents_per_pair": 0, "windows": []}  # for variants only pairs are counted
 _PARTIALS = ("ngram", "pair", "pair_window", "pair_document", "contamination", "contaminated_ngram", "contaminated_pair")
@@ -54,7 +56,7 @@ def _of_evaluated_examples(work: Work, pairs: pl.DataFrame) -> np.ndarray:
     x, y = (names["ngram"].search_sorted(pairs[c]).to_numpy().astype(np.int64) for c in PAIR)
     codes, kept = x * names.height + y, np.zeros(pairs.height, bool)
     for part in work.parts("example_ngrams"):
-        table = work.frame_part(part, "split", *EXAMPLE, "side", "ngram").filter(pl.col("split") == "evaluate")
+        table = work.frame(part, "split", *EXAMPLE, "side", "ngram").filter(pl.col("split") == "evaluate")
         here = table.join(names, on="ngram").with_columns(pl.col("id").cast(pl.Int64))
         inputs, outputs = (here.filter(pl.col("side") == side).select(*EXAMPLE, "id") for side in ("input", "output"))
         sizes = inputs.group_by(EXAMPLE).len("inputs").join(outputs.group_by(EXAMPLE).len("outputs"), on=EXAMPLE)
@@ -105,7 +107,6 @@ def plan_scan(study: Study, inputs: Inputs) -> list[Job]:
 
 
 def _by_variant(inputs: Inputs) -> tuple[dict[str, tuple[Part, ...]], dict[str, tuple[Part, ...]]]:
-    """The parts of the study, and of all its variants."""
     of_study = {table: tuple(p for p in parts if not p.variant) for table, parts in inputs.items()}
     return of_study, {table: tuple(p for p in parts if p.variant) for table, parts in inputs.items()}
 
@@ -124,7 +125,6 @@ def _jobs(study: Study, labels: Mapping[str, str], given: Inputs, of_variants: I
 
 
 def run_scan(work: Work) -> None:
-    """Count everything in one words part, in one pass."""
     from tasks.ngrams.kernels.ngram_kernels import fold
 
     same_analyzer(work, *work.parts("task_grams"), *work.parts("example_ngrams"))
@@ -158,7 +158,6 @@ def run_scan(work: Work) -> None:
 
 
 def _hashes(texts: pl.Series) -> np.ndarray:
-    """64 bits of each text's UTF-8."""
     from tasks.ngrams.kernels.ngram_kernels import hash_texts
 
     column = pa.array(texts.to_arrow()).cast(pa.large_string())
@@ -171,7 +170,6 @@ def _hashes(texts: pl.Series) -> np.ndarray:
 
 # -- all parts --------------------------------------------------------------------------------------------------------
 def plan_sum(study: Study, inputs: Inputs) -> list[Job]:
-    """One job over the counts of all parts."""
     of_study, of_variants = _by_variant(inputs)
     given = {table: of_study[table] for table in (*PARTIALS, "documents", *QUERY_TABLES)}
     of_variants = {table: of_variants[table] for table in (*PARTIALS, "task_grams")} | {"documents": ()}
@@ -191,8 +189,7 @@ def run_sum(work: Work) -> None:
     work.write("pair_counts", counts.to_arrow())
     within = summed(work, "pair_window_partials", [*PAIR, "window"], "documents").sort(*PAIR, "window")
     work.write("pair_windows", within.to_arrow())
-    for rows in read_excerpts(work, _smallest_hashes(work)):
-        work.write("pair_documents", rows)
+    _write_excerpts(work, _smallest_hashes(work))
     _write_contamination(work)
     write_clean(work, stats, counts)
 
@@ -208,6 +205,39 @@ def _smallest_hashes(work: Work) -> pl.DataFrame:
         ranked = placed.with_columns(rank=pl.int_range(pl.len(), dtype=pl.Int32).over(PAIR))
         chosen.append(ranked.filter(pl.col("rank") < work.settings["documents_per_pair"]).select(chosen[0].columns))
     return pl.concat(chosen)
+
+
+def _write_excerpts(work: Work, chosen: pl.DataFrame) -> None:
+    """Write pair_documents for `chosen`: pair, rank, part, document, and the position of each n-gram's first word."""
+    pieces = [pl.DataFrame(PAIR_DOCUMENTS.schema.empty_table())]
+    for part in work.parts("documents"):
+        pieces += [pl.DataFrame(rows) for rows in _excerpts_of_part(work, part, chosen.filter(pl.col("part") == part.key))]
+    for excerpts in pl.concat(pieces).sort(*PAIR, "rank").iter_slices(ROWS_AT_ONCE):
+        work.write("pair_documents", excerpts.to_arrow())
+
+
+def _excerpts_of_part(work: Work, part: Part, chosen: pl.DataFrame) -> Iterator[pa.Table]:
+    """Rows of pair_documents in the order of the documents; each document is segmented once, however many pairs it contains."""
+    wanted: dict[int, list[dict[str, Any]]] = {}
+    for row in chosen.to_dicts():
+        wanted.setdefault(row["document"], []).append(row)
+    for batch in work.batches(part, "document", "source", "id", "text") if wanted else ():
+        documents = (document for document in batch.to_pylist() if document["document"] in wanted)
+        rows = [row for document in documents for row in _rows(wanted[document["document"]], document)]
+        yield pa.Table.from_pylist(rows, schema=PAIR_DOCUMENTS.schema)
+
+
+def _rows(chosen: list[dict[str, Any]], document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    _, starts, ends = segment(document["text"])
+    for row in chosen:
+        spans = []
+        for side in ("input", "output"):
+            at, length = row[f"{side}_word"], row[f"{side}_ngram"].count(" ") + 1
+            spans.append((starts[at], ends[at + length - 1]))
+        excerpt, (x, y) = excerpt_around(document["text"], spans, NEAR)
+        of_pair = {column: row[column] for column in (*PAIR, "rank")}
+        spans_in_it = {"input_start": x[0], "input_end": x[1], "output_start": y[0], "output_end": y[1]}
+        yield of_pair | {"source": document["source"], "id": document["id"], "excerpt": excerpt} | spans_in_it
 
 
 def _write_contamination(work: Work) -> None:
@@ -246,15 +276,10 @@ def cost(sizes: Sizes) -> Cost:
     return Cost(parts, work, "words", read, written, scan + total, 0.0, longest, memory, guesses, RATES)
 
 
-QUERY = Step(
-    "query",
-    version=3,
-    about="exact counts of documents that contain each n-gram, and both n-grams of each pair, in one pass per part",
-    reads=("words", "vocabulary", "documents", *QUERY_TABLES),
-    stages=tuple(
-        Stage(tuple(CONTRACTS[table] for table in tables), for_each_corpus(plan, shared=QUERY_TABLES), run)
-        for tables, plan, run in ((PARTIALS, plan_scan, run_scan), (TOTALS, plan_sum, run_sum))
-    ),
-    variants=True,
-    cost=on_each_corpus(cost),
+ABOUT = "exact counts of documents that contain each n-gram, and both n-grams of each pair, in one pass per part"
+READS = ("words", "vocabulary", "documents", *QUERY_TABLES)
+STAGES = tuple(
+    Stage(tuple(CONTRACTS[table] for table in tables), for_each_corpus(plan, shared=QUERY_TABLES), run)
+    for tables, plan, run in ((PARTIALS, plan_scan, run_scan), (TOTALS, plan_sum, run_sum))
 )
+QUERY = Step("query", 3, ABOUT, READS, STAGES, variants=True, cost=on_each_corpus(cost))

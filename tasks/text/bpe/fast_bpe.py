@@ -122,7 +122,6 @@ def compile_tokenizer(json_text: str) -> Tokeniser:
 
 # -- texts ------------------------------------------------------------------------------------------------------------
 def _pieces(texts: Texts) -> Iterator[list[str]]:
-    """The texts as strings, some megabytes at once."""
     for chunk in texts.chunks if isinstance(texts, pa.ChunkedArray) else [texts]:
         if not (pa.types.is_string(chunk.type) or pa.types.is_large_string(chunk.type)):
             raise TypeError(f"texts are wanted, not {chunk.type}")

@@ -165,7 +165,6 @@ class Links:
 
 
 def _links(inputs: list[Ints], outputs: list[Ints], words: int) -> Links:
-    """All links of the examples."""
     codes, input_slots, output_slots, x_slots, y_slots = [np.zeros(0, np.int64)], [], [], 0, 0
     for x, y in zip(inputs, outputs, strict=True):
         codes.append((x[:, None] * words + y[None, :]).ravel())

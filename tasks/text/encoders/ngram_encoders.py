@@ -34,17 +34,14 @@ _E5 = re.compile(r"(?:^|[-_])e5[-_](?!.*instruct)")
 
 
 class NgramEncoder(Protocol):
-    """A fitted encoder."""
-
     def encode(self, side: Side, ngrams: Sequence[str]) -> NDArray[np.float32]:
         """One row per n-gram, float32 [len(ngrams), d], of length 1, or 0 for an n-gram it knows nothing about."""
         ...
 
 
 def encoder_settings(encoder: EncoderSettings, data: str = "") -> dict[str, Any]:
-    """The settings of a job that determine the vectors; those of other kinds of encoders are left out. A model is a folder,
-    relative to `data`, or a hub model at a commit: "main" may be another model tomorrow under the same key. Raises StudyError if it
-    is neither."""
+    """The settings of a job that determine the vectors. A model is a folder, relative to `data`, or a hub model at a commit: "main"
+    may be another model tomorrow. StudyError if it is neither."""
     if encoder.kind == "association":
         return {"kind": encoder.kind, "dimensions": encoder.dimensions, "iterations": encoder.iterations}
     folder = Path(data) / Path(encoder.model).expanduser()

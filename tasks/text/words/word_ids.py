@@ -71,7 +71,6 @@ class WordIds:
 
     @property
     def words(self) -> list[str]:
-        """The distinct normalised words by provisional id."""
         return list(self._ids_of_words)
 
     def sorted(self) -> tuple[list[str], np.ndarray]:
@@ -83,7 +82,6 @@ class WordIds:
         return vocabulary, rank
 
     def _add(self, data: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """`add` for one Arrow array."""
         from tasks.text.words import word_kernels as kernels
 
         classes, plain = _classes()
@@ -116,7 +114,6 @@ class WordIds:
             self._arena = _larger(self._arena, needed)
 
     def _normalise(self) -> None:
-        """Look up the words of the new forms."""
         bounds = self._bounds[self._normalised : self._forms + 1]
         raw = self._arena[bounds[0] : bounds[-1]].tobytes()
         characters = raw.decode("latin-1")  # one per byte: slicing is cheaper than decoding, and most forms are ASCII

@@ -57,6 +57,5 @@ def keep(words: Sequence[str], policy: str, language: str) -> bool:
 
 
 def kept_ngrams(words: Sequence[str], n: int, policy: str, language: str) -> set[tuple[str, ...]]:
-    """The distinct n-grams of a text under a stop-word policy."""
     formed = set(ngrams([words[i] for i in places(words, n, policy, language)], n))
     return {gram for gram in formed if keep(gram, policy, language)}
