@@ -27,7 +27,7 @@ from tests import support
 from tests.studies import REPOSITORY
 
 pytestmark = pytest.mark.slow
-RUN = ("plant", "ingest", "tokenizer", "tokens", "membership", "ensemble", "counterfactual", "redraw", "measure")
+RUN = ("plant", "ingest", "tokenizer", "tokens", "membership", "ensemble", "leverage", "counterfactual", "redraw", "measure")
 STUDY = """
 name = "tiny"
 workers = 0
