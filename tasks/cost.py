@@ -108,7 +108,6 @@ class CorpusSize:
 
     @property
     def many_parts(self) -> tuple[str, ...]:
-        """The guess of a step that adds up partial results of every part."""
         return ("partial results of more parts than the debian study's ten",) if self.parts > 100 else ()
 
 
@@ -129,7 +128,6 @@ class TaskSize:
 
     @property
     def prompt_bytes(self) -> float:
-        """Bytes of a prompt, its worked examples included."""
         typical = TYPICAL_TASKS[self.family]
         return self.length * (typical.prompt + self.shots * (typical.prompt + typical.output))
 
@@ -139,7 +137,6 @@ class TaskSize:
 
     @property
     def pairs(self) -> float:
-        """Mined pairs, at the lowest γ of the debian study."""
         return self.mined * self.length**2 * sum(TYPICAL_TASKS[self.family].pairs[min(n, 3) - 1] for n in self.orders)
 
     @property
@@ -263,12 +260,10 @@ class Cost:
     rates: Mapping[str, Rate] = field(default_factory=dict)
 
     def in_parts(self, parts: int) -> "Cost":
-        """The same work in `parts` parts, with the overhead of each."""
         longest = (self.longest or self.core / parts) + RATES["part"] if parts else 0.0
         return replace(self, parts=parts, core=self.core + parts * RATES["part"], longest=longest)
 
     def __add__(self, other: "Cost") -> "Cost":
-        """Both, one after the other."""
         sums = (getattr(self, n) + getattr(other, n) for n in ("parts", "work", "read", "written", "core", "gpu"))
         parts, work, read, written, core, gpu = sums
         longest, memory = max(self.longest, other.longest), max(self.memory, other.memory)

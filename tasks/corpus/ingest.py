@@ -137,7 +137,6 @@ def _repeated_ids(work: Work) -> IsRepeated:
 
 
 def as_document(record: dict[str, Any], row: int, settings: Any, repeated: IsRepeated) -> dict[str, Any] | str:
-    """One record as a document, or the reason why it is rejected."""
     fields = settings["join"] or [settings["text"]]
     texts = []
     for field in fields:

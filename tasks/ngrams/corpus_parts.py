@@ -70,6 +70,5 @@ def flat(lists: pa.ListArray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def concatenated(ids: Sequence[np.ndarray], lengths: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """(ids, offsets) of documents whose ids and lengths are given in pieces."""
     offsets = np.cumsum(np.concatenate([np.zeros(1, np.int64), *lengths]))
     return np.concatenate([np.empty(0, np.int32), *ids]), offsets

@@ -46,7 +46,6 @@ def run_scan(work: Work) -> None:
 
 
 def _counts(work: Work, texts: Sequence[Tokenised]) -> Iterator[np.ndarray]:
-    """Rows of COLUMNS, texts in order; as many texts at once as the memory allows."""
     from tasks.ngrams.kernels import context_kernels as kernels
 
     lengths, starts = np.array([len(t.ids) for t in texts], np.int64), np.array([t.begin for t in texts], np.int64)

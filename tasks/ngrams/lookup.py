@@ -83,7 +83,6 @@ class TokenIds:
     size: int
 
     def ids(self, ngram: Ngram) -> np.ndarray:
-        """Raises StudyError for an id that the tokenizer does not have."""
         for token in ngram:
             if isinstance(token, str) or not 0 <= token < self.size:
                 raise StudyError(f"{token!r} is not a token id from 0 to {self.size - 1}; use the study's tokenizer")

@@ -226,7 +226,6 @@ class Vectors:
         return part, rows["row"].to_numpy(), rows["number"].to_numpy()
 
     def load(self, low: int, high: int) -> Floats:
-        """float32 [high - low, length]: the vectors of the n-grams low … high - 1."""
         vectors = np.zeros((high - low, self.length), dtype=np.float32)
         for part, all_rows, all_numbers in self._rows:
             chosen = (all_numbers >= low) & (all_numbers < high)

@@ -131,7 +131,6 @@ def _json(path: Path, encoding: str) -> Iterator[dict[str, Any] | str]:
 
 
 def _csv(path: Path, encoding: str, delimiter: str) -> Iterator[dict[str, Any] | str]:
-    """The rows of a file under the names in its first row."""
     names: list[str] = []
     for row, cells, problem in csv_rows(path, encoding, delimiter):
         if row == 1:

@@ -153,7 +153,6 @@ def run_counts(work: Work) -> None:
 
 
 def _write_unigrams(work: Work, vocabulary: pl.DataFrame) -> None:
-    """Order 1: the counts of the vocabulary."""
     kept = vocabulary.filter(pl.col("occurrences") >= work.settings["min_count"])
     rare = vocabulary.filter((pl.col("occurrences") < work.settings["min_count"]) & (pl.col("occurrences") > 0))
     _report_rare(work, 1, rare.height, int(rare["occurrences"].sum()))
@@ -192,7 +191,6 @@ RATES = {
 
 
 def cost(sizes: Sizes) -> Cost:
-    """Every part's suffixes, one vocabulary, and every bucket's counts."""
     c, orders = sizes.corpus, set(sizes.study.counting.all_orders)
     unit = "words × orders"
     if not orders:
