@@ -34,9 +34,7 @@ PLANTED: dict[str, Any] = {"text": "text", "id": "id", "language": "", "join": [
 
 def plan(study: Study, inputs: Inputs) -> list[Job]:
     """One job per corpus file, or per chunk of a large one. Small files are not merged, so a new file changes no old part."""
-    planted = [
-        (p, {name: p.labels[name] for name in ("source", "file")}) for p in inputs["planted_files"] if p.labels["kind"] == "corpus"
-    ]
+    planted = [p for p in inputs["planted_files"] if p.labels["kind"] == "corpus"]
     repeated = {(part.labels["source"], part.labels["file"]): {"repeated_ids": (part,)} for part in inputs["repeated_ids"]}
     jobs = [Job({n: p.labels[n] for n in ("source", "file")}, PLANTED, {"planted_files": (p,)}) for p in planted]
     for job in file_jobs(study):
