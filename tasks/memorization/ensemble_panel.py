@@ -96,7 +96,7 @@ def read_panel(work: Work, model: str) -> EnsemblePanel:
     sequences = work.frame("controlled_sequences").sort("sequence")
     number = len(sequences)
     membership = work.frame("membership").sort("run", "sequence")
-    runs = pl.concat([work.frame_part(p, "run", "diverged", "parameters") for p in parts("ensemble_runs")]).sort("run")
+    runs = pl.concat([work.frame(p, "run", "diverged", "parameters") for p in parts("ensemble_runs")]).sort("run")
     if len(membership) != number * membership["run"].n_unique():
         raise StudyError(f"model {model!r}: membership has not a row for each run and sequence; run the step membership again")
     pair = membership["pair"].to_numpy().reshape(-1, number)[:, 0]
@@ -106,7 +106,7 @@ def read_panel(work: Work, model: str) -> EnsemblePanel:
     if not kept.any():
         raise StudyError(f"model {model!r}: no run ended whose complement did; lower learning_rate in [[membership.models]]")
     columns = ("run", "checkpoint", "sequence", "log_p", "accuracy", "extracted")
-    scores = pl.concat([work.frame_part(p, *columns) for p in parts("ensemble_scores")])
+    scores = pl.concat([work.frame(p, *columns) for p in parts("ensemble_scores")])
     scores = scores.filter(pl.col("run").is_in(runs["run"].to_numpy()[kept].tolist())).sort("checkpoint", "run", "sequence")
     checkpoints, shape = scores["checkpoint"].unique().sort().to_list(), (-1, int(kept.sum()), number)
     assigned, copies = (membership[name].to_numpy().reshape(-1, number)[kept].astype(np.int64) for name in ("assigned", "copies"))
