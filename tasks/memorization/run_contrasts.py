@@ -25,7 +25,7 @@ from tasks.statistics import Floats, Ints, spearman
 Bools = NDArray[np.bool_]
 PUBLISHED = 9  # runs with a sequence for each one without, in ten folds
 SEQUENCES_AT_ONCE = 1_000
-ENOUGH = 1.5  # independent runs for each sequence whose effect is told from those of its twins
+ENOUGH = 1.5  # independent runs for each sequence whose effect is separated from that of its twins
 LEAST_VARIANCE = 1e-12  # of log p, in LiRA: scores that do not differ say nothing
 
 

@@ -157,7 +157,7 @@ CLAIMS = (
     Claim("B′: slope of M on log2 k", lambda t: t.slope("leave_group_out", "ring"), "<", (0, SURE), (0, 0)),
     Claim("G: unseen sequences are extracted", PlantedTruth.unseen_share, ">", (0.2, SURE), (0.1, 0)),
     Claim("G: slope of that on the members trained on", PlantedTruth.unseen, ">", (0, SURE), (0, 0)),
-    Claim("G: M in the place of C's", lambda t: t.ratio("leave_group_out", "rule", "canary"), "<", (0.1, SURE), (0.2, 0)),
+    Claim("G: M as a share of C’s", lambda t: t.ratio("leave_group_out", "rule", "canary"), "<", (0.1, SURE), (0.2, 0)),
     Claim("F: contextual bits beyond the entropy", lambda t: t.more_bits("contextual"), "<", (0, -2), (0, -2)),
     Claim("F: contextual bits of the entropy", PlantedTruth.share_of_entropy, ">", (0.95, 0), (0.85, 0)),
     Claim("C: contextual bits beyond the entropy", lambda t: t.more_bits("contextual", "canary"), "<", (0, -2), (0, -2)),
