@@ -115,7 +115,13 @@ def test_a_new_shard_is_read_and_counted_alone(tmp_path: Path) -> None:
     assert not set(new) & {"read", "extract", "embed", "align"}, "the tasks do not depend on the corpus"
 
 
-OF_RUNS = {"membership", "ensemble", "counterfactual", "redraw"}  # of a study with a controlled corpus, which has no planted one
+OF_RUNS = {
+    "membership",
+    "ensemble",
+    "leverage",
+    "counterfactual",
+    "redraw",
+}  # of a study with a controlled corpus, which has no planted one
 
 
 @pytest.mark.parametrize("name", [step.name for step in STEPS])
